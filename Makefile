@@ -1,0 +1,31 @@
+# make demo: from nothing to k* per session.  make test: everything, on PostgreSQL and MySQL.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test check install mysql
+
+demo: install
+	$(BIN)/meso demo
+
+test: install
+	$(BIN)/python -m pytest --backend postgresql
+	$(BIN)/python -m pytest --backend mysql -m db
+
+check: install
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# a real MySQL server for the tests, in a cache folder of the user
+mysql: install
+	$(BIN)/python tests/mysql_server.py fetch
+
+install: $(VENV)/installed
+
+# pip has known groups since 25.1
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[ingest]" --group dev
+	touch $@
