@@ -1,0 +1,157 @@
+"""Clocks: every FOV has its own frame times, every ROI its own offset within the frame."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.errors import DataError
+
+#: Seconds without a frame that part two imaging bouts (the threshold of IBL's own extractor).
+GAP = 1.0
+
+
+def frame_period(frame_times: np.ndarray) -> float:
+    """Return the median time between frames in s; 0 for a single frame."""
+    return float(np.median(np.diff(frame_times))) if len(frame_times) > 1 else 0.0
+
+
+def bouts(frame_times: np.ndarray, gap: float = GAP) -> np.ndarray:
+    """Return the first and last frame of each stretch without a gap.
+
+    Parameters
+    ----------
+    frame_times : (T,) float64, s
+    gap : float
+        Frames further apart than this belong to different bouts, s.
+
+    Returns
+    -------
+    (n_bouts, 2) int64
+    """
+    breaks = np.flatnonzero(np.diff(frame_times) > gap)
+    return np.column_stack([np.r_[0, breaks + 1], np.r_[breaks, len(frame_times) - 1]])
+
+
+def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: int = 0) -> np.ndarray:
+    """Return the time of each ROI after the start of the frame.
+
+    The scan line of a ROI is its row y, column 0 of ``stackPos``. Published IBL code indexes a
+    one-dimensional ``timeshift`` with column 1, which holds x (off by up to 21 ms);
+    ``scan_line_column=1`` reproduces those numbers.
+
+    Parameters
+    ----------
+    timeshift : (n_lines,) or (n_lines, n_columns) float64, s
+    stack_pos : (N, 2 or 3) int
+        Row y, column x.
+    scan_line_column : {0, 1}
+
+    Returns
+    -------
+    (N,) float64, s
+
+    Raises
+    ------
+    DataError
+        A position lies outside ``timeshift``.
+    """
+    if scan_line_column not in (0, 1):
+        raise ValueError(f"scan_line_column is 0 (row y) or 1 (as published), not {scan_line_column!r}")
+    index = (stack_pos[:, scan_line_column],) if timeshift.ndim == 1 else (stack_pos[:, 0], stack_pos[:, 1])
+    for positions, size in zip(index, timeshift.shape, strict=True):
+        if len(positions) and not (0 <= positions.min() and positions.max() < size):
+            raise DataError(
+                "a ROI lies outside the scan lines", dataset="mpciStack.timeshift",
+                expected=f"0 to {size - 1}", found=f"{positions.min()} to {positions.max()}",
+            )
+    return timeshift[index]
+
+
+def common_clock(clocks: list[np.ndarray], gap: float = GAP) -> np.ndarray:
+    """Return times at which all FOVs were imaged: the first clock where every other one covers it.
+
+    Parameters
+    ----------
+    clocks : list of (T_i,) float64, s
+        Frame times of each FOV.
+
+    Returns
+    -------
+    (T,) float64, s
+        Those frame times of the first FOV that lie within a bout of every FOV.
+    """
+    reference = clocks[0]
+    inside = np.ones(len(reference), dtype=bool)
+    for clock in clocks[1:]:
+        first, last = clock[bouts(clock, gap)].T
+        # FOVs are scanned one after another: a frame time just before a bout's first is still of that frame
+        bout = np.searchsorted(first - frame_period(clock), reference, side="right") - 1
+        inside &= (bout >= 0) & (reference <= last[np.maximum(bout, 0)] + frame_period(clock))
+    return reference[inside]
+
+
+def resample(traces: np.ndarray, times: np.ndarray, offsets: np.ndarray, clock: np.ndarray) -> np.ndarray:
+    """Interpolate each ROI linearly from its own times to a common clock.
+
+    Parameters
+    ----------
+    traces : (N, T) float
+    times : (T,) float64, s
+        Frame times of the FOV.
+    offsets : (N,) float64, s
+        Offset of each ROI within the frame.
+    clock : (M,) float64, s
+
+    Returns
+    -------
+    (N, M) float32
+        The first and last value hold beyond the ends (by less than a frame on a ``common_clock``).
+    """
+    out = np.empty((len(traces), len(clock)), dtype=np.float32)
+    for row, trace, offset in zip(out, traces, offsets, strict=True):
+        row[:] = np.interp(clock, times + offset, trace)
+    return out
+
+
+class ROITimes:
+    """Times of every frame of every ROI, (N, T), made only where they are asked for.
+
+    Parameters
+    ----------
+    frame_times : dict of int to (T,) float64
+        Clock of each FOV, s.
+    fovs : (N,) int
+        FOV of each row.
+    offsets : (N,) float64
+        Offset of each row within the frame, s.
+
+    Examples
+    --------
+    >>> times = ROITimes({0: np.array([0.0, 0.2])}, np.array([0, 0]), np.array([0.0, 0.01]))
+    >>> times.shape
+    (2, 2)
+    >>> times[1]
+    array([0.01, 0.21])
+    """
+
+    def __init__(self, frame_times: dict[int, np.ndarray], fovs: np.ndarray, offsets: np.ndarray):
+        self.frame_times, self.fovs, self.offsets = frame_times, np.asarray(fovs), np.asarray(offsets, float)
+        self.shape = (len(self.fovs), len(next(iter(frame_times.values()), ())))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, index):
+        """Return the times of a row, or of some rows as an array; a second index picks frames."""
+        rows, *frames = index if isinstance(index, tuple) else (index,)
+        fovs, offsets = self.fovs[rows], self.offsets[rows]
+        if np.ndim(fovs) == 0:
+            times = self.frame_times[int(fovs)] + offsets
+        else:
+            times = np.array([self.frame_times[int(f)] + o for f, o in zip(fovs, offsets, strict=True)])
+            times = times.reshape(len(fovs), self.shape[1])
+        return times[..., frames[0]] if frames else times
+
+    def __array__(self, dtype=None, copy=None):
+        """Return the whole matrix: 8 bytes for each ROI and frame."""
+        return np.asarray(self[:], dtype=dtype)

@@ -1,0 +1,22 @@
+"""Reading IBL mesoscope sessions through ONE, with every check that keeps bad input out of the database."""
+
+from pipeline.reading.behavior import Trials, Wheel, read_trials, read_wheel
+from pipeline.reading.client import SessionInfo, find_sessions, fov_folders, open_one, session_info
+from pipeline.reading.datasets import SessionReader, Source
+from pipeline.reading.fov import FOVData, read_fov
+
+__all__ = [
+    "FOVData",
+    "SessionInfo",
+    "SessionReader",
+    "Source",
+    "Trials",
+    "Wheel",
+    "find_sessions",
+    "fov_folders",
+    "open_one",
+    "read_fov",
+    "read_trials",
+    "read_wheel",
+    "session_info",
+]
