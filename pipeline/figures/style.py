@@ -1,0 +1,289 @@
+"""One look for every figure: rc settings, colours, and files that carry their provenance."""
+
+from __future__ import annotations
+
+import datetime
+import io
+import json
+import pathlib
+import re
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+RC: Any = {
+    "figure.dpi": 110,
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same figure on every machine
+    "font.size": 8,
+    "axes.labelsize": 8,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "figure.titlesize": 10,
+    "legend.fontsize": 7,
+    "legend.title_fontsize": 7,
+    "legend.frameon": False,
+    "lines.linewidth": 1.2,
+    "svg.fonttype": "none",  # text stays text: it can be searched and edited
+    "pdf.fonttype": 42,
+    "svg.hashsalt": "meso",  # element ids are random without it, and no two files would be equal
+}
+UNKNOWN_COLOR = "#808080"
+UNKNOWN_REGIONS = frozenset({"", "nan", "None", "unknown", "void", "root", "other"})
+
+# The field of each format that holds free text, and the fields that would hold the time of day.
+_METADATA = {
+    "png": ("Description", ()),
+    "svg": ("Description", ("Date",)),
+    "pdf": ("Subject", ("CreationDate",)),
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Context in which matplotlib's settings are its defaults plus those of this package.
+
+    The settings of the caller (a dark theme, say) do not leak in and are back afterwards.
+
+    Examples
+    --------
+    >>> with style():
+    ...     print(mpl.rcParams["pdf.fonttype"], mpl.rcParams["svg.fonttype"])
+    42 none
+    """
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(RC)
+        yield
+
+
+class StyledFigure(Figure):
+    """A Figure that keeps the style of this package and shows itself in a notebook.
+
+    matplotlib makes ticks and reads font settings only when it draws, so a style that is active only
+    while the figure is built is partly lost. A Figure made without pyplot is shown by Jupyter as
+    text unless pyplot happens to be imported; `_repr_png_` shows it in every case.
+
+    Examples
+    --------
+    >>> StyledFigure(figsize=(1, 1))._repr_png_()[1:4]
+    b'PNG'
+    """
+
+    def draw(self, renderer: Any) -> None:
+        """Draw within `style`."""
+        with style():
+            super().draw(renderer)
+
+    def savefig(self, *args: Any, **kwargs: Any) -> None:
+        """Save within `style`; parameters as in `matplotlib.figure.Figure.savefig`."""
+        with style():
+            super().savefig(*args, **kwargs)
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def natural_key(text: str) -> list[tuple[int, int, str]]:
+    """Sort key that puts ``VISp2/3`` before ``VISp10``.
+
+    Examples
+    --------
+    >>> sorted(["VISp10", "VISp2/3", "MOs1"], key=natural_key)
+    ['MOs1', 'VISp2/3', 'VISp10']
+    """
+    parts = re.split(r"(\d+)", text)
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
+
+
+def distinct_region_colors(acronyms: Iterable[str]) -> dict[str, str]:
+    """Colours that tell regions apart, for any mixture of areas and layers.
+
+    The colours of the Allen atlas are not used because all layers of an area share one.
+
+    Parameters
+    ----------
+    acronyms : iterable of str
+        Acronyms, in any order and with repeats; a per-neuron array can be passed as it is.
+
+    Returns
+    -------
+    dict of str to str
+        Hex colour of each acronym, in natural order of the acronyms. It depends only on the set
+        of acronyms. Unknown places (``void``, ``root``, empty) are grey and nothing else is.
+
+    Examples
+    --------
+    >>> colors = distinct_region_colors(["VISp4", "VISp2/3", "VISp4", "void"])
+    >>> list(colors), colors["void"]
+    (['VISp2/3', 'VISp4', 'void'], '#808080')
+    """
+    names = sorted({str(acronym) for acronym in acronyms}, key=natural_key)
+    known = [name for name in names if name not in UNKNOWN_REGIONS]
+    colors = dict(zip(known, _palette(len(known)), strict=True))
+    return {name: colors.get(name, UNKNOWN_COLOR) for name in names}
+
+
+@lru_cache
+def _palette(n: int) -> tuple[str, ...]:
+    """`n` colours, each the farthest from all before it, for normal and for colour-blind eyes."""
+    grid = np.linspace(0, 1, 14)
+    rgb = np.stack(np.meshgrid(grid, grid, grid, indexing="ij"), axis=-1).reshape(-1, 3)
+    lab = _oklab(rgb)
+    chroma = np.hypot(lab[:, 1], lab[:, 2])
+    # Very light and very dark colours vanish against paper and data; grey means unknown; the most
+    # saturated greens and magentas drown out the rest.
+    rgb = rgb[(lab[:, 0] > 0.42) & (lab[:, 0] < 0.88) & (chroma > 0.07) & (chroma < 0.27)]
+    views = [_oklab(rgb), *(_oklab(np.clip(rgb @ matrix.T, 0, 1)) for matrix in _DICHROMATS)]
+    start = np.array([0.0, 0.447, 0.698])  # the blue of Okabe and Ito
+    chosen: list[int] = [int(np.argmin(np.sum((rgb - start) ** 2, axis=1)))]
+    nearest = np.full(len(rgb), np.inf)
+    while len(chosen) < n:
+        apart = [np.linalg.norm(view - view[chosen[-1]], axis=1) for view in views]
+        # Thirty colours cannot all differ in the plane that a dichromat sees: normal vision counts
+        # fully, the worst of the two simulated ones with half weight.
+        distance = 0.5 * apart[0] + 0.5 * np.min(apart, axis=0)
+        nearest = np.minimum(nearest, distance)
+        chosen.append(int(np.argmax(nearest)))
+    return tuple(to_hex(rgb[i]) for i in chosen[:n])
+
+
+# Protanopia and deuteranopia, simulated in RGB (Machado, Oliveira & Fernandes 2009, severity 1).
+_DICHROMATS = (
+    np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
+    np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
+)
+
+
+def _oklab(rgb: np.ndarray) -> np.ndarray:
+    """Convert sRGB (n, 3) in 0..1 to OKLab (n, 3), where distance is close to perceived difference."""
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_lms = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
+    to_lab = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
+    return np.cbrt(linear @ np.array(to_lms).T) @ np.array(to_lab).T
+
+
+def session_colors(dates: Sequence[Any]) -> list[str]:
+    """Colours that run from dark to light with the date (viridis without its pale end).
+
+    Parameters
+    ----------
+    dates : sequence
+        One per session: ISO strings, dates, or anything else that sorts. Any order.
+
+    Returns
+    -------
+    list of str
+        Hex colours, one per session in the order given; equal steps by rank of the date.
+
+    Examples
+    --------
+    >>> session_colors(["2024-05-02", "2024-05-01"])
+    ['#7ad151', '#440154']
+    """
+    if not len(dates):
+        return []
+    order = sorted(range(len(dates)), key=lambda i: dates[i])
+    levels = np.linspace(0, 0.8, len(dates))
+    colors = [""] * len(dates)
+    for level, index in zip(levels, order, strict=True):
+        colors[index] = to_hex(mpl.colormaps["viridis"](level))
+    return colors
+
+
+def file_stem(*parts: Any, max_length: int = 100) -> str:
+    """File name without suffix from parts that may hold slashes (``VISp2/3``) or be many.
+
+    Examples
+    --------
+    >>> file_stem("raster", "2024-05-01", "VISp2/3")
+    'raster_2024-05-01_VISp2-3'
+    """
+    text = "_".join(re.sub(r"[^\w.+-]+", "-", str(part)) for part in parts)
+    return text[:max_length].strip("-_.")
+
+
+def save(
+    fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *, dpi: int = 200
+) -> pathlib.Path:
+    """Save a figure with its provenance inside the file.
+
+    The provenance is JSON with sorted keys in the field *Description* (PNG, SVG) or *Subject* (PDF).
+    No time of day is written, so the same figure and provenance give the same bytes.
+
+    Parameters
+    ----------
+    fig : Figure
+        Any matplotlib figure.
+    path : str or Path
+        Ends in ``.png``, ``.svg`` or ``.pdf``. Missing folders are made.
+    provenance : mapping
+        Names to numbers, strings, arrays, dates, UUIDs, paths, or lists and mappings of them.
+    dpi : int
+        Dots per inch of PNG files and of images inside SVG and PDF files.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ValueError
+        If the suffix is none of the three.
+    TypeError
+        If the provenance holds an object that has no faithful text.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from PIL import Image
+    >>> folder = tempfile.TemporaryDirectory()
+    >>> file = save(StyledFigure(), folder.name + "/new/a.png", {"eid": "e1"})
+    >>> with Image.open(file) as image:
+    ...     print(image.info["Description"])
+    {"eid": "e1"}
+    >>> folder.cleanup()
+    """
+    path = pathlib.Path(path)
+    kind = path.suffix.lower().lstrip(".")
+    if kind not in _METADATA:
+        raise ValueError(f"a figure is saved as .png, .svg or .pdf, not as {path.suffix!r}: {path}")
+    field, clocks = _METADATA[kind]
+    metadata: dict[str, Any] = {field: json.dumps(dict(provenance), sort_keys=True, default=_plain)}
+    metadata.update(dict.fromkeys(clocks))
+    buffer = io.BytesIO()  # a failure while drawing leaves no half file behind
+    with style():
+        fig.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(buffer.getvalue())
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """Objects that json does not know, as ones that it does; refuse what has no stable text."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, (set, frozenset)):
+        return sorted(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (datetime.date, datetime.time, uuid.UUID, pathlib.PurePath)):
+        return str(value)
+    raise TypeError(f"provenance cannot hold a {type(value).__name__}: {value!r}")

@@ -1,0 +1,472 @@
+"""Figures: numbers behind the pixels, messages, and files."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import subprocess
+import sys
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgb
+from PIL import Image
+
+from pipeline.figures import (
+    Curve,
+    distinct_region_colors,
+    file_stem,
+    ndc_overlay,
+    ndc_panels,
+    raster,
+    save,
+    session_colors,
+)
+
+COLORS = {"A": "#ff0000", "B": "#00ff00", "C": "#0000ff"}
+
+
+def axes_of(fig, label):
+    """The axes with this label."""
+    (found,) = [ax for ax in fig.axes if ax.get_label() == label]
+    return found
+
+
+def shown(fig):
+    """Array of the activity image."""
+    return np.ma.filled(axes_of(fig, "raster").images[-1].get_array().astype(float), np.nan)
+
+
+def simple(n_neurons=6, n_frames=20, step=0.2):
+    """Signal in which every value says where it is, and its frame times."""
+    signal = np.arange(n_neurons)[:, None] * 100.0 + np.arange(n_frames)
+    return signal, np.arange(n_frames) * step
+
+
+def plain(signal, times, **options):
+    """Raster whose pixels are the values: one column per frame, nothing scaled."""
+    end = times[-1] + 0.2
+    settings = {
+        "t_range": (times[0], end),
+        "scale": None,
+        "max_pixels": (round((end - times[0]) / 0.2), 1200),
+    }
+    return raster(signal, times, **(settings | options))
+
+
+@pytest.mark.parametrize("module", ["style", "raster", "ndc"])
+def test_examples_in_docstrings(module):
+    """Every example does what it shows, and there are some."""
+    result = doctest.testmod(importlib.import_module(f"pipeline.figures.{module}"))  # not the function
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+# --- raster -----------------------------------------------------------------------------------------
+
+
+def test_rows_follow_order_from_the_top():
+    signal, times = simple()
+    order = np.array([3, 0, 5, 1, 4, 2])
+    fig = plain(signal, times, order=order)
+    np.testing.assert_array_equal(shown(fig), signal[order])
+    image = axes_of(fig, "raster").images[-1]
+    assert image.origin == "upper"
+    _, _, bottom, top = image.get_extent()
+    assert (bottom, top) == (5.5, -0.5)
+    bottom, top = axes_of(fig, "raster").get_ylim()
+    assert bottom > top, "row 0 is at the top only if the y axis runs downwards"
+
+
+def test_region_colors_stand_beside_their_neurons():
+    signal, times = simple()
+    regions = np.array(["A", "B", "C", "A", "B", "C"])
+    order = np.array([3, 0, 5, 1, 4, 2])
+    fig = plain(signal, times, order=order, regions=regions, region_colors=COLORS)
+    main, strip = axes_of(fig, "raster"), axes_of(fig, "region strip")
+    wash, beside = main.images[0].get_array(), strip.images[0].get_array()
+    for row, neuron in enumerate(order):
+        expected = np.multiply(255, to_rgb(COLORS[regions[neuron]]))
+        np.testing.assert_array_equal(beside[row, 0], expected)
+        np.testing.assert_array_equal(wash[row, 0, :3], expected)
+    assert main.images[0].get_extent() == main.images[1].get_extent()
+    assert tuple(strip.images[0].get_extent()[2:]) == tuple(main.images[1].get_extent()[2:])
+    assert strip.get_ylim() == main.get_ylim()
+
+
+def test_region_is_right_side_up_in_the_pixels(tmp_path):
+    """Independent of axes: in the file, the upper half is red and the lower half blue."""
+    signal, times = simple(n_neurons=10)
+    regions = np.repeat(["C", "A"], 5)
+    fig = plain(
+        np.zeros_like(signal), times, order=np.arange(10)[::-1], regions=regions, region_colors=COLORS
+    )
+    with Image.open(save(fig, tmp_path / "a.png", {}, dpi=50)) as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    column = pixels[:, pixels.shape[1] // 3]
+    reddish = np.flatnonzero(column[:, 0] > column[:, 2] + 40)
+    bluish = np.flatnonzero(column[:, 2] > column[:, 0] + 40)
+    assert reddish.size > 50
+    assert bluish.size > 50
+    assert reddish.max() < bluish.min()
+
+
+def test_scaling_survives_flat_sparse_and_nan_rows():
+    rng = np.random.default_rng(1)
+    signal = rng.random((5, 400))
+    signal[1] = 7.0
+    signal[2] = np.nan
+    signal[3] = 0.0
+    signal[3, [10, 20]] = 0.25  # in 0.5 % of the frames: p20 == p99
+    signal[4, 100:] = np.nan
+    times = np.arange(400) * 0.2
+    image = shown(plain(signal, times, scale=(20, 99)))
+    low, high = np.percentile(signal[0], (20, 99))
+    np.testing.assert_allclose(image[0], np.clip((signal[0] - low) / (high - low), 0, 1))
+    assert np.all(image[1] == 0)
+    assert np.all(np.isnan(image[2]))
+    assert np.flatnonzero(image[3] == 1).tolist() == [10, 20]
+    low, high = np.percentile(signal[4, :100], (20, 99))
+    np.testing.assert_allclose(image[4, :100], np.clip((signal[4, :100] - low) / (high - low), 0, 1))
+    assert np.all(np.isnan(image[4, 100:]))
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan, np.inf])
+def test_nothing_but_flat_or_missing_values_can_be_drawn(fill, tmp_path):
+    times = np.arange(20) * 0.2
+    fig = raster(np.full((3, 20), fill), times, bg="firing_rate", regions=["A", "B", "A"])
+    low, high = axes_of(fig, "raster").images[-1].get_clim()
+    assert low < high
+    save(fig, tmp_path / "a.png", {}, dpi=30)
+
+
+def test_colour_limits_come_from_the_data():
+    rng = np.random.default_rng(2)
+    signal = rng.random((50, 100)) * 1e-3
+    fig = plain(signal, np.arange(100) * 0.2)
+    image = axes_of(fig, "raster").images[-1]
+    np.testing.assert_allclose(image.get_clim(), np.percentile(signal, (1, 99.5)))
+
+
+def test_many_neurons_and_frames_are_averaged_not_sampled():
+    rng = np.random.default_rng(3)
+    signal = rng.random((40, 60)).astype(np.float32)
+    order = rng.permutation(40)
+    fig = raster(signal, np.arange(60) * 0.2, order=order, t_range=(0, 12), scale=None, max_pixels=(20, 8))
+    expected = signal[order].reshape(8, 5, 20, 3).mean(axis=(1, 3))
+    np.testing.assert_allclose(shown(fig), expected, rtol=1e-5)
+    assert signal.dtype == np.float32
+
+
+def test_blocks_do_not_change_the_image(monkeypatch):
+    rng = np.random.default_rng(4)
+    signal = rng.random((57, 90))
+    signal[5, 3] = np.nan
+    options = {"t_range": (0, 18), "max_pixels": (31, 23)}
+    whole = shown(raster(signal, np.arange(90) * 0.2, **options))
+    monkeypatch.setattr(importlib.import_module("pipeline.figures.raster"), "BLOCK", 100)
+    np.testing.assert_allclose(shown(raster(signal, np.arange(90) * 0.2, **options)), whole)
+
+
+def test_gap_is_blank_and_times_are_honest():
+    signal, times = simple(n_frames=20)
+    times[10:] += 3.0  # frame 9 starts at 1.8 s and ends at 2.0 s; frame 10 starts at 5.0 s
+    fig = plain(signal, times, regions=np.array(list("ABCABC")))
+    image, wash = shown(fig), axes_of(fig, "raster").images[0].get_array()
+    seconds = (np.arange(image.shape[1]) + 0.5) * 0.2
+    blank = (seconds > 2) & (seconds < 5)
+    assert np.all(np.isnan(image[:, blank]))
+    assert np.all(wash[:, blank, 3] == 0)
+    assert np.all(wash[:, ~blank, 3] > 0)
+    np.testing.assert_array_equal(image[0, ~blank], signal[0])
+    np.testing.assert_allclose(axes_of(fig, "raster").get_xlim(), (0, 7))
+
+
+def test_uneven_frames_last_until_the_next():
+    """A frame missed within a second is no gap: the one before it is held, and nothing shifts."""
+    times = np.array([0.0, 0.2, 0.6, 0.8])
+    image = shown(plain(np.array([[1.0, 2, 3, 4]]), times))
+    assert image.tolist() == [[1, 2, 2, 3, 4]]
+
+
+def test_time_range():
+    signal, times = simple(n_frames=1000)  # 200 s
+    third = times[333]
+    np.testing.assert_allclose(axes_of(raster(signal, times), "raster").get_xlim(), (third, third + 60))
+    fig = raster(signal, times, t_range=(10.1, 20))
+    np.testing.assert_allclose(axes_of(fig, "raster").get_xlim(), (10.1, 20))
+    fig = raster(signal, times, t_range=(190, 1e9))
+    np.testing.assert_allclose(axes_of(fig, "raster").get_xlim(), (190, 200))
+
+
+def test_wheel_shares_the_time_axis():
+    signal, times = simple(n_frames=1000)
+    wheel_times = np.arange(0, 200, 0.001)
+    velocity = np.zeros_like(wheel_times)
+    velocity[100_500] = 9.0  # one sample at 100.5 s must not be lost when the line is thinned
+    fig = raster(signal, times, wheel=(wheel_times, velocity), t_range=(90, 110))
+    wheel, main = axes_of(fig, "wheel"), axes_of(fig, "raster")
+    assert wheel.get_xlim() == main.get_xlim()
+    x, y = wheel.lines[0].get_data()
+    assert len(x) <= 4000
+    assert y.max() == 9.0
+    assert abs(x[y.argmax()] - 100.5) < 0.02
+
+
+def test_legend_counts_regions_and_pools_the_rare():
+    signal, times = simple()
+    fig = plain(signal, times, regions=["VISp2/3", "A", "VISp10", "A", "A", "void"])
+    texts = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert texts == ["A (3)", "VISp2/3 (1)", "VISp10 (1)", "void (1)"]
+    many = np.array([f"R{i // 2}" for i in range(80)])
+    fig = raster(np.zeros((80, 20)), times, regions=many)
+    texts = [text.get_text() for text in fig.legends[0].get_texts()]
+    assert len(texts) == 30
+    assert texts[-1] == f"other ({80 - 29 * 2})"
+
+
+def test_row_mean_strip():
+    signal, times = simple()
+    fig = plain(signal, times, bg="firing_rate", order=np.arange(6)[::-1])
+    strip = axes_of(fig, "mean strip").images[0].get_array()
+    np.testing.assert_allclose(strip[:, 0], signal[::-1].mean(axis=1))
+    assert axes_of(fig, "mean colorbar").get_ylabel() == "mean of row"
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"frame_times": np.arange(19.0)}, ["20 frames", "(19,)"]),
+        ({"frame_times": np.arange(20.0)[::-1]}, ["increase"]),
+        ({"order": np.arange(5)}, ["6 neurons", "(5,)"]),
+        ({"order": [0, 1, 2, 3, 4, 4]}, ["0..5"]),
+        ({"regions": ["A"] * 7}, ["6 neurons", "(7,)"]),
+        ({"wheel": (np.arange(3), np.arange(4))}, ["(3,)", "(4,)"]),
+        ({"t_range": (100, 200)}, ["(100, 200)", "0.000 to 4.000 s"]),
+        ({"t_range": (3, 1)}, ["(3, 1)", "0.000 to 4.000 s"]),
+        (
+            {"frame_times": np.r_[0:10, 50:60] * 1.0, "t_range": (20, 30)},
+            ["gap", "10.000 to 50.000", "60.000"],
+        ),
+        ({"bg": "rate"}, ["'rate'"]),
+        ({"scale": (99, 20)}, ["(99, 20)"]),
+        ({"signal": np.zeros(20)}, ["(20,)"]),
+        ({"max_pixels": (0, 5)}, ["(0, 5)"]),
+    ],
+)
+def test_messages_give_both_numbers(change, words):
+    signal, times = simple()
+    arguments = {"signal": signal, "frame_times": times} | change
+    with pytest.raises(ValueError) as error:
+        raster(arguments.pop("signal"), arguments.pop("frame_times"), **arguments)
+    for word in words:
+        assert word in str(error.value)
+
+
+# --- neuron-dropping curves -------------------------------------------------------------------------
+
+
+def curve(day=1, **change):
+    """A curve of one session."""
+    ks = np.array([1, 2, 4, 8, 16, 32, 64, 100])
+    mean = 0.5 + 0.05 * np.arange(8) + 0.002 * day
+    values = {
+        "label": f"s{day}", "date": f"2024-05-{day:02d}", "ks": ks, "mean": mean, "sd": np.full(8, 0.02),
+        "null_lo": np.full(8, 0.45), "null_hi": np.full(8, 0.55), "ceiling": mean[-1], "k_star": 32,
+        "n_trials": 200,
+    }  # fmt: skip
+    return values | change
+
+
+def line_of(ax, label):
+    """Data of the line with this label."""
+    (found,) = [line for line in ax.lines if line.get_label() == label]
+    return found
+
+
+def entries(fig):
+    """Texts of the legend."""
+    return [text.get_text() for text in fig.legends[0].get_texts()]
+
+
+def test_k_star_is_marked_on_the_curve_and_dropped_to_the_axis():
+    fig = ndc_overlay([curve(k_star=32), curve(2, k_star=48)], target="choice")
+    (ax,) = fig.axes
+    assert [float(v[0]) for v in line_of(ax, "k* 2024-05-01").get_data()] == pytest.approx([32, 0.752])
+    between = 0.754 + 0.05 * np.log2(1.5)  # 48 is no point of the curve: the marker is on the line
+    assert [float(v[0]) for v in line_of(ax, "k* 2024-05-02").get_data()] == pytest.approx([48, between])
+    drop = line_of(ax, "drop 2024-05-01")
+    assert drop.get_linestyle() == ":"
+    np.testing.assert_allclose(drop.get_xdata(), [32, 32])
+    np.testing.assert_allclose(drop.get_ydata(), [ax.get_ylim()[0], 0.752])
+
+
+def test_legend_is_in_order_of_date():
+    fig = ndc_overlay(
+        [curve(3, k_star=None), curve(1), Curve(**curve(2, k_star=8))], target="choice", delta=0.05
+    )
+    texts = entries(fig)
+    assert texts[:3] == ["2024-05-01  k*=32", "2024-05-02  k*=8", "2024-05-03  k*=–"]
+    assert "k*: fewest neurons within\n0.05 of the ceiling" in texts
+    assert "±1 sd over random subsets" in texts
+    assert "shuffled labels, 2.5–97.5 %\n(widest over sessions)" in texts
+    assert fig.axes[0].get_title(loc="left") == "Choice, 200 trials per session"
+    assert [line.get_label() for line in fig.axes[0].lines].count("k* 2024-05-03") == 0
+
+
+def test_legend_tells_sessions_of_one_day_and_trials_apart():
+    fig = ndc_overlay([curve(label="a"), curve(label="b", n_trials=150)], target="choice")
+    assert entries(fig)[:2] == ["2024-05-01 a  k*=32  n=200", "2024-05-01 b  k*=32  n=150"]
+
+
+def test_axes_show_everything_with_integer_labels():
+    fig = ndc_overlay([curve(day) for day in range(1, 13)], target="choice", metric="accuracy")
+    (ax,) = fig.axes
+    labels = [tick.get_text() for tick in ax.get_xticklabels()]
+    assert set(labels) <= {"1", "2", "4", "8", "16", "32", "64", "100"}
+    assert labels[-1] == "100"
+    assert ax.get_xlim()[0] < 1 < 100 < ax.get_xlim()[1]
+    assert ax.get_ylim()[0] < 0.45
+    assert ax.get_ylim()[1] > 0.5 + 0.35 + 0.024 + 0.02
+    assert ax.get_ylabel() == "accuracy"
+    assert line_of(ax, "chance").get_ydata() == [0.5, 0.5]
+
+
+def test_shuffle_band_is_the_widest_over_sessions():
+    other = curve(
+        2, ks=[1, 4, 16], mean=[0.5] * 3, sd=[0] * 3, null_lo=[0.4, 0.46, 0.46], null_hi=[0.5, 0.6, 0.5]
+    )
+    fig = ndc_overlay([curve(1), other], target="choice")
+    (band,) = [c for c in fig.axes[0].collections if c.get_label() == "shuffled"]
+    corners = {(round(x, 6), round(y, 6)) for x, y in band.get_paths()[0].vertices}
+    assert {(1, 0.4), (1, 0.55), (2, 0.43), (4, 0.6), (16, 0.45), (100, 0.45), (100, 0.55)} <= corners
+
+
+def test_curves_without_shuffles_ceiling_and_k_star():
+    bare = curve(null_lo=None, null_hi=None, ceiling=None, k_star=None, n_trials=None)
+    fig = ndc_overlay([bare], target="block")
+    assert fig.axes[0].get_title(loc="left") == "Block"
+    assert not [text for text in entries(fig) if "shuffled" in text or "ceiling (" in text]
+    assert fig._repr_png_().startswith(b"\x89PNG")
+
+
+def test_panels_keep_every_target_and_the_colours():
+    days = {
+        "choice": [curve(1), curve(2)],
+        "block": [curve(2, k_star=8)],
+        "c": [curve(3)],
+        "d": [],
+        "e": [curve(1)],
+    }
+    fig = ndc_panels(days)
+    assert [ax.get_title(loc="left")[3:].split(",")[0] for ax in fig.axes] == [
+        "Choice",
+        "Block",
+        "C",
+        "D",
+        "E",
+    ]
+    first, second = (line_of(ax, "2024-05-02").get_color() for ax in fig.axes[:2])
+    assert first == second
+    assert entries(fig)[:2] == ["2024-05-01  k*=32, –, –, –, 32", "2024-05-02  k*=32, 8, –, –, –"]
+    assert len({ax.get_ylim() for ax in fig.axes}) == 1
+    assert len({ax.get_xlim() for ax in fig.axes}) == 1
+    for ax, drops in zip(fig.axes[:2], (2, 1), strict=True):
+        lines = [line for line in ax.lines if str(line.get_label()).startswith("drop")]
+        assert len(lines) == drops
+        assert all(line.get_ydata()[0] == ax.get_ylim()[0] for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: ndc_overlay([], target="choice"), "no curve.*choice"),
+        (lambda: ndc_panels({"choice": []}), "no curve.*choice"),
+        (lambda: ndc_overlay([curve()], target="choice", metric="r2"), "auc.*'r2'"),
+        (lambda: Curve(**curve(mean=[0.5])), r"2024-05-01: ks has 8 values but mean has shape \(1,\)"),
+        (lambda: Curve(**curve(ks=[1, 2, 4, 4, 5, 6, 7, 8])), "increase"),
+        (lambda: Curve(**curve(null_lo=None)), "together"),
+        (lambda: ndc_overlay([curve(kstar=3)], target="choice"), "kstar"),
+    ],
+)
+def test_messages_of_curves(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+# --- style ------------------------------------------------------------------------------------------
+
+
+def test_thirty_regions_have_colours_that_differ():
+    names = [f"R{i}" for i in range(30)]
+    colors = distinct_region_colors(names)
+    rgb = np.array([to_rgb(color) for color in colors.values()]) * 255
+    apart = np.linalg.norm(rgb[:, None] - rgb[None], axis=2) + np.eye(30) * 1e3
+    assert apart.min() > 35
+    assert colors == distinct_region_colors(names[::-1] * 2)
+    assert "#808080" not in colors.values()
+
+
+def test_session_colours_get_lighter_with_the_date():
+    colors = session_colors(["2024-05-03", "2024-05-01", "2024-05-02"])
+    light = [np.dot(to_rgb(color), (0.21, 0.72, 0.07)) for color in colors]
+    assert light[1] < light[2] < light[0] < 0.75
+    assert session_colors([]) == []
+
+
+@pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
+def test_files_are_equal_and_carry_provenance(kind, tmp_path):
+    provenance = {"eid": "e1", "ks": np.array([1, 2]), "note": "é", "when": np.datetime64("2024-05-01", "D")}
+    files = [
+        save(ndc_overlay([curve()], target="choice"), tmp_path / str(i) / f"a.{kind}", provenance)
+        for i in (0, 1)
+    ]
+    first, second = (file.read_bytes() for file in files)
+    assert first == second
+    assert b"e1" in first
+    if kind == "svg":
+        assert b"number of neurons k</text>" in first
+        assert b"<dc:date>" not in first
+    if kind == "pdf":
+        assert b"CreationDate" not in first
+        assert b"/Type3" not in first
+
+
+def test_metadata_of_png_is_json(tmp_path):
+    file = save(ndc_overlay([curve()], target="choice"), tmp_path / "a.png", {"b": {2, 1}, "a": np.int64(3)})
+    with Image.open(file) as image:
+        assert image.info["Description"] == '{"a": 3, "b": [1, 2]}'
+        assert json.loads(image.info["Description"])["a"] == 3
+
+
+def test_save_refuses_what_it_cannot_keep(tmp_path):
+    fig = ndc_overlay([curve()], target="choice")
+    with pytest.raises(ValueError, match=r"\.jpg"):
+        save(fig, tmp_path / "a.jpg", {})
+    with pytest.raises(TypeError, match="object"):
+        save(fig, tmp_path / "a.png", {"a": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_style_of_the_caller_neither_leaks_in_nor_is_changed(tmp_path):
+    before = save(ndc_overlay([curve()], target="choice"), tmp_path / "a.svg", {}).read_bytes()
+    with mpl.rc_context({"font.size": 30, "text.color": "red", "xtick.color": "red", "svg.fonttype": "path"}):
+        after = save(ndc_overlay([curve()], target="choice"), tmp_path / "b.svg", {}).read_bytes()
+        assert mpl.rcParams["font.size"] == 30
+    assert before == after
+
+
+def test_pyplot_is_not_needed():
+    code = (
+        "import sys, pipeline.figures as figures; figures.StyledFigure()._repr_png_(); "
+        "assert 'matplotlib.pyplot' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_file_stem_has_no_slash_and_an_end():
+    stem = file_stem("raster", *["VISp2/3"] * 50)
+    assert "/" not in stem
+    assert len(stem) <= 100
