@@ -1,0 +1,413 @@
+"""The notebook face: four calls with the names of the scripts they replace, and the database underneath.
+
+    import meso
+    cells = meso.load_or_embed(eid)
+    meso.plot_raster(eid)
+    rows = meso.match_tracked_indices_across_sessions(eid, [other_eid])
+    out = meso.neuron_dropping_curves_cached([eid, other_eid], targets=("choice",))
+
+What is missing in the database is read through ONE and computed on the way.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+import schemas
+from pipeline.clock import ROITimes, roi_offsets
+from pipeline.decoding import NDCSettings
+from pipeline.decoding.settings import KS
+from pipeline.embedding import EmbeddingSettings
+from pipeline.errors import DataError
+from schemas.filling import errors, fill, fill_session
+from schemas.ndc import NDCRun, match_cells, run_ndc
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = [
+    "load_or_embed",
+    "match_tracked_indices_across_sessions",
+    "neuron_dropping_curves_cached",
+    "plot_raster",
+]
+
+
+def load_or_embed(
+    eid: str,
+    restrict: Sequence[int] | None = None,
+    filter_neurons: bool = True,
+    *,
+    scan_line_column: int = 0,
+) -> dict[str, Any]:
+    """Return the activity of a session with regions, positions and Rastermap order.
+
+    Rows are the cells of all FOVs, by number of the FOV and then by row of the ALF file.
+
+    Parameters
+    ----------
+    eid : str
+    restrict : sequence of int, optional
+        Rows to return, in this order.
+    filter_neurons : bool
+        Neurons only, or all ROIs.
+    scan_line_column : {0, 1}
+        1 reproduces times as published: see ``pipeline.clock.roi_offsets``.
+
+    Returns
+    -------
+    dict
+        ``roi_signal`` (N, T) as in the files; ``roi_times`` (N, T) s, rows made on demand;
+        ``region_labels`` (N,) acronyms; ``region_colors`` (N,) hex; ``isort`` (N,) the Rastermap order
+        of these rows; ``xyz`` (N, 3) ML, AP, DV in micrometres, NaN where unknown; ``roi_keys`` N keys
+        of the table ROI; ``signal`` (N,) 'deconvolved' or 'fluorescence'.
+
+    Raises
+    ------
+    DataError
+        No FOV can be used; FOVs differ in their number of frames; ``restrict`` is out of range.
+
+    Warns
+    -----
+    UserWarning
+        A FOV is left out because it failed, or the FOVs hold different signals.
+    """
+    from schemas.embedding import Embedding, EmbeddingParams
+
+    eid = str(eid)
+    schemas.activate()
+    fill_session(eid, behavior=False)
+    params = EmbeddingParams.add(EmbeddingSettings(neurons_only=filter_neurons))
+    fill([Embedding], {"eid": eid, **params})
+    _warn_of_failures(eid)
+    cells = _cells(eid, filter_neurons)
+    rows = np.arange(len(cells["roi"])) if restrict is None else np.asarray(restrict)
+    if rows.size and (rows.min() < 0 or rows.max() >= len(cells["roi"])):
+        raise DataError(
+            "restrict is out of range", eid=eid, expected=f"rows 0 to {len(cells['roi']) - 1}",
+            found=f"{rows.min()} to {rows.max()}",
+        )  # fmt: skip
+    cells = {name: column[rows] for name, column in cells.items()}
+    rank = _ranks(eid, params, cells)
+    return {
+        "roi_signal": _signal(eid, cells),
+        "roi_times": _roi_times(eid, cells, scan_line_column),
+        "region_labels": cells["acronym"],
+        "region_colors": cells["rgb"],
+        "isort": np.argsort(rank, kind="stable"),
+        "xyz": np.column_stack([cells[axis] for axis in ("ml", "ap", "dv")]),
+        "roi_keys": [{"eid": eid, "fov": int(f), "roi": int(r)} for f, r in zip(cells["fov"], cells["roi"], strict=True)],
+        "signal": cells["signal"],
+    }  # fmt: skip
+
+
+def _cells(eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
+    """Return columns of the cells whose activity is in the database, in row order."""
+    rois = schemas.ROI & {"eid": eid} & schemas.Activity.proj()
+    if neurons_only:
+        rois = rois & "is_neuron"
+    columns = ("fov", "roi", "region_id", "ml", "ap", "dv", "stack_y", "stack_x", "signal")
+    values = (rois * schemas.FOV.proj("signal")).to_arrays(*columns, order_by="fov, roi")
+    cells = dict(zip(columns, values, strict=True))
+    if not len(cells["roi"]):
+        raise DataError("the session has no neurons", eid=eid, expected="at least one", found="none", do="filter_neurons=False takes all ROIs")
+    regions = {row["region_id"]: row for row in (schemas.BrainRegion & rois.proj("region_id")).to_dicts()}
+    unknown = {"acronym": "unknown", "rgb": "#808080"}
+    for name in ("acronym", "rgb"):
+        cells[name] = np.array([regions.get(i, unknown)[name] for i in cells["region_id"]])
+    for axis in ("ml", "ap", "dv"):
+        cells[axis] = np.array([np.nan if v is None else v for v in cells[axis]], dtype=float)
+    return cells
+
+
+def _signal(eid: str, cells: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the traces of the cells; each FOV's go straight to their rows."""
+    from schemas.imaging import fov_traces
+
+    kinds = sorted(set(cells["signal"]))
+    if len(kinds) > 1:
+        warnings.warn(f"session {eid}: FOVs hold different signals ({', '.join(kinds)}); see 'signal'", stacklevel=3)
+    out: np.ndarray | None = None
+    for fov in np.unique(cells["fov"]):
+        rows = np.flatnonzero(cells["fov"] == fov)
+        traces = fov_traces(eid, int(fov), cells["roi"][rows])
+        if out is None:
+            out = np.empty((len(cells["roi"]), traces.shape[1]), dtype=traces.dtype)
+        if traces.shape[1] != out.shape[1]:
+            raise DataError(
+                "FOVs differ in their number of frames and cannot be one matrix", eid=eid, fov=int(fov),
+                expected=f"{out.shape[1]} frames", found=f"{traces.shape[1]}",
+                do="Use schemas.imaging.fov_traces for each FOV, or pipeline.clock.resample",
+            )  # fmt: skip
+        out[rows] = traces
+    return out if out is not None else np.empty((0, 0), dtype=np.float32)
+
+
+def _roi_times(eid: str, cells: dict[str, np.ndarray], scan_line_column: int) -> ROITimes:
+    offsets = np.empty(len(cells["roi"]))
+    clocks = {}
+    for fov in map(int, np.unique(cells["fov"])):
+        times, timeshift = (schemas.Recording & {"eid": eid, "fov": fov}).fetch1("frame_times", "timeshift")
+        rows = cells["fov"] == fov
+        stack_pos = np.column_stack([cells["stack_y"][rows], cells["stack_x"][rows]]).astype(int)
+        clocks[fov] = np.asarray(times)
+        offsets[rows] = roi_offsets(np.asarray(timeshift), stack_pos, scan_line_column)
+    return ROITimes(clocks, cells["fov"].astype(int), offsets)
+
+
+def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the Rastermap rank of each cell; those that are not embedded come last."""
+    ranks = (schemas.Embedding.Rank & params & {"eid": eid}).to_arrays("fov", "roi", "embedding_rank")
+    by_roi = {(int(f), int(r)): int(rank) for f, r, rank in zip(*ranks, strict=True)}
+    rank = [by_roi.get((int(f), int(r)), sys.maxsize) for f, r in zip(cells["fov"], cells["roi"], strict=True)]
+    missing = rank.count(sys.maxsize)
+    if missing:
+        warnings.warn(
+            f"session {eid}: {missing} of {len(rank)} cells have no place in the Rastermap order and come last; "
+            f"'meso errors' says why, deleting the Embedding makes it anew", stacklevel=3,
+        )  # fmt: skip
+    return np.array(rank)
+
+
+def _warn_of_failures(eid: str) -> None:
+    for failure in errors():
+        if failure["key"].get("eid") == eid and failure["table"] in ("FOV", "Recording", "ROI", "Activity", "Embedding"):
+            warnings.warn(f"{failure['table']}: {failure['message']}", stacklevel=3)
+
+
+def plot_raster(
+    eid: str,
+    bg: str | None = "regions",
+    *,
+    restr: bool = True,
+    rsort: bool = True,
+    scaling: bool = True,
+    restrict: Sequence[int] | None = None,
+    filter_neurons: bool = True,
+    t_range: tuple[float, float] | None = None,
+) -> Figure:
+    """Return a raster of the session's cells with the wheel on top.
+
+    Parameters
+    ----------
+    eid : str
+    bg : {'regions', 'firing_rate', None}
+    restr : bool
+        One minute from a third into the recording; or all of it.
+    rsort : bool
+        In Rastermap order, or as ``load_or_embed`` has the rows.
+    scaling : bool
+        Scale each row from its 20th to its 99th percentile.
+    restrict, filter_neurons
+        As for ``load_or_embed``.
+    t_range : (float, float), optional
+        From and to, s on the session clock; overrides ``restr``.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    from pipeline.figures import distinct_region_colors, raster
+    from schemas.session import Wheel, wheel_velocity
+
+    cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons)
+    fill([Wheel], {"eid": str(eid)})
+    times = cells["roi_times"].frame_times
+    frame_times = times[min(times)]
+    if t_range is None and not restr:
+        t_range = (float(frame_times[0]), float(frame_times[-1]))
+    info = (schemas.Session & {"eid": str(eid)}).fetch1()
+    return raster(
+        cells["roi_signal"],
+        frame_times,
+        order=cells["isort"] if rsort else None,
+        regions=cells["region_labels"],
+        region_colors=distinct_region_colors(cells["region_labels"]),
+        wheel=wheel_velocity(str(eid)),
+        t_range=t_range,
+        bg=bg,
+        scale=(20, 99) if scaling else None,
+        title=f"{info['subject']} {info['session_date']} ({info['session_number']:03d}), {cells['signal'][0]} activity",
+    )
+
+
+def match_tracked_indices_across_sessions(
+    *args: Any,
+    filter_neurons: bool = True,
+    tracking_run: str | None = None,
+    roicat_root: str | None = None,
+    duplicates: str = "error",
+    min_cell_probability: float | None = None,
+    min_silhouette: float | None = None,
+    server_root: str | None = None,
+) -> dict[str, np.ndarray]:
+    """Return the rows of the same cells in several sessions.
+
+    ``match_tracked_indices_across_sessions(anchor_eid, other_eids, ...)``; a ONE client before them,
+    as the scripts had it, is accepted and not used.
+
+    Parameters
+    ----------
+    anchor_eid : str
+    other_eids : sequence of str
+    filter_neurons : bool
+        As for ``load_or_embed``, whose rows these are.
+    tracking_run : str, optional
+        Which registered run; by default the latest, or the UID files are registered now.
+    roicat_root : path, optional
+        Root of a mirrored tree of UID files to register; without it the session folders.
+    duplicates : {'error', 'first'}
+        What a UID twice in a session is, when files are registered now.
+    min_cell_probability, min_silhouette : float, optional
+        A cell counts in a session only from these on.
+    server_root
+        Accepted for the scripts' sake; refused when given: mirror the tree, or use ``roicat_root``.
+
+    Returns
+    -------
+    dict of eid to (n,) int64
+        Row i is the same cell in every session, in lexicographic order of UIDs; empty if none is shared.
+
+    Raises
+    ------
+    DataError
+        The sessions are of several subjects, or there are no UID files.
+    """
+    from schemas.tracking import SessionSet, SharedCells
+
+    if server_root is not None:
+        raise ValueError("server_root is not supported: use roicat_root, or mirror the tree with 'meso track'")
+    anchor, others = _anchor_and_others(args)
+    eids = list(dict.fromkeys([anchor, *others]))
+    schemas.activate()
+    for eid in eids:
+        fill_session(eid, behavior=False)
+    run = _tracking_run(anchor, tracking_run, roicat_root, duplicates)
+    tracked, missing = match_cells(eids, run)
+    if missing:
+        raise DataError("a session has no tracked cells", do="; ".join(missing.values()))
+    session_set = SessionSet.add(
+        tracked, run, neurons_only=filter_neurons, min_cell_probability=min_cell_probability, min_silhouette=min_silhouette
+    )
+    for table, _, message in fill([SharedCells], session_set).errors:
+        warnings.warn(f"{table}: {message}", stacklevel=2)
+    return {eid: _rows_of(session_set, eid, filter_neurons) for eid in eids}
+
+
+def _anchor_and_others(args: tuple) -> tuple[str, list[str]]:
+    if args and hasattr(args[0], "load_dataset"):  # a ONE client
+        args = args[1:]
+    if len(args) != 2 or isinstance(args[1], str):
+        raise TypeError("match_tracked_indices_across_sessions(anchor_eid, other_eids): one id and a list of ids")
+    return str(args[0]), [str(eid) for eid in args[1]]
+
+
+def _tracking_run(eid: str, tracking_run: str | None, roicat_root: str | None, duplicates: str) -> dict:
+    from schemas.tracking import TrackingRun
+
+    subject = (schemas.Session & {"eid": eid}).fetch1("subject")
+    if tracking_run is not None:
+        return {"subject": subject, "tracking_run": tracking_run}
+    if roicat_root is None and (latest := TrackingRun.latest(subject)):
+        return latest
+    return TrackingRun.register(subject, roicat_root, duplicates)
+
+
+def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
+    cells = _cells(eid, neurons_only)
+    row_of = {(int(f), int(r)): i for i, (f, r) in enumerate(zip(cells["fov"], cells["roi"], strict=True))}
+    shared = (schemas.SharedCells.Cell & session_set & {"eid": eid}).to_arrays("fov", "roi", order_by="shared_cell")
+    return np.array([row_of[int(f), int(r)] for f, r in zip(*shared, strict=True)], dtype=np.int64)
+
+
+def neuron_dropping_curves_cached(
+    eids: Sequence[str],
+    targets: Sequence[str] = ("choice", "feedback", "stimulus"),
+    event: str | Mapping[str, str] | None = None,
+    win: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
+    ks: Sequence[int] = KS,
+    R: int = 50,
+    metric: str = "auc",
+    cv_splits: int = 5,
+    class_balance: str = "downsample",
+    scaling: bool = True,
+    equalize_trials: bool = True,
+    ceiling_mode: str = "maxk",
+    n_label_shuffles: int = 100,
+    shuffle_seed: int | None = None,
+    *,
+    seed: int = 0,
+    delta: float = 0.02,
+    filter_neurons: bool = True,
+    tracking_run: str | None = None,
+    roicat_root: str | None = None,
+    cache_dir: Any = None,
+    one: Any = None,
+    plot: bool = True,
+    progress: bool = True,
+    **settings: Any,
+) -> NDCRun:
+    """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
+
+    Only what the database lacks is computed.
+
+    Parameters
+    ----------
+    eids : sequence of str
+        Two or more sessions of a subject.
+    targets : sequence of {'choice', 'feedback', 'stimulus', 'block'}
+    event, win : optional
+        Trials attribute and window in s, for all targets or by target; by default the target's own
+        (``pipeline.decoding.EVENTS``).
+    ks, R, metric, cv_splits, class_balance, scaling, equalize_trials, ceiling_mode, n_label_shuffles,
+    shuffle_seed, seed, delta, **settings
+        See ``pipeline.decoding.NDCSettings``.
+    filter_neurons, tracking_run, roicat_root
+        As for ``match_tracked_indices_across_sessions``.
+    cache_dir, one
+        Accepted for the scripts' sake: the database is the cache, and knows where sessions come from.
+    plot : bool
+        Draw the overlay of each target.
+    progress : bool
+        Bars while computing, and the table at the end.
+
+    Returns
+    -------
+    NDCRun
+        ``table`` (a DataFrame: date, eid, target, k*, ceiling ...), ``curves`` by target, ``figures``
+        by target, ``failed`` {eid: message}, ``n_shared``.
+    """
+    if cache_dir is not None:
+        warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)
+    schemas.activate()
+    eids = list(dict.fromkeys(map(str, eids)))
+    for eid in eids:
+        fill_session(eid, progress=progress)
+    run = _tracking_run(eids[0], tracking_run, roicat_root, "error")
+    wanted = [
+        NDCSettings(
+            target=target, event=_of(event, target) or "", win_start=_of(win, target, 0), win_end=_of(win, target, 1),
+            ks=tuple(ks), r=R, metric=metric, cv_splits=cv_splits, class_balance=class_balance, scaling=scaling,
+            equalize_trials=equalize_trials, ceiling_mode=ceiling_mode, n_label_shuffles=n_label_shuffles,
+            shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **settings,
+        )
+        for target in targets
+    ]  # fmt: skip
+    result = run_ndc(eids, run, wanted, neurons_only=filter_neurons, progress=progress)
+    if plot:
+        result.draw()
+    if progress:
+        result.show()
+    return result
+
+
+def _of(value: Any, target: str, index: int | None = None) -> Any:
+    """Return the value for a target, or one end of its window."""
+    if isinstance(value, Mapping):
+        value = value.get(target)
+    return value if index is None or value is None else value[index]

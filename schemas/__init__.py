@@ -1,0 +1,45 @@
+"""The DataJoint tables: one module is one database schema, and every ``make()`` calls ``pipeline``.
+
+Nothing here touches a database until ``activate()``:
+
+    import schemas
+    schemas.activate()
+    schemas.ROI & "is_neuron"
+"""
+
+from schemas.database import activate, connect
+from schemas.decoding import NDCParams, NDCResult, NDCTask, TrialFeatures
+from schemas.embedding import Embedding, EmbeddingParams
+from schemas.imaging import FOV, ROI, Activity, BrainRegion, Recording
+from schemas.provenance import Environment, SchemaVersion
+from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
+from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
+
+__all__ = [
+    "FOV",
+    "ROI",
+    "Activity",
+    "Behavior",
+    "BrainRegion",
+    "Embedding",
+    "EmbeddingParams",
+    "Environment",
+    "FOVFolder",
+    "NDCParams",
+    "NDCResult",
+    "NDCTask",
+    "Recording",
+    "SchemaVersion",
+    "Session",
+    "SessionSet",
+    "SharedCells",
+    "Subject",
+    "TrackedCell",
+    "TrackedFOV",
+    "TrackingFile",
+    "TrackingRun",
+    "TrialFeatures",
+    "Wheel",
+    "activate",
+    "connect",
+]

@@ -1,0 +1,118 @@
+"""Rastermap embeddings."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import datajoint as dj
+import numpy as np
+
+from pipeline import clock
+from pipeline.embedding import EmbeddingSettings, rastermap_order
+from pipeline.errors import DataError
+from schemas.imaging import FOV, ROI, Recording, fov_traces, imaged_sessions
+from schemas.provenance import Environment
+from schemas.rows import content_key
+from schemas.session import Session
+
+schema = dj.Schema()
+
+
+@schema
+class EmbeddingParams(dj.Manual):
+    definition = """
+    # settings of an embedding
+    embedding_params : char(32)         # hash of the rest
+    ---
+    n_pcs : int32
+    n_clusters : int32
+    locality : float64
+    time_lag_window : int32             # frames
+    time_bin_size : int32               # bin_size of Rastermap
+    neurons_only : bool                 # or all ROIs
+    fovs : json                         # numbers of the FOVs; [] for all
+    """
+
+    @classmethod
+    def add(cls, settings: EmbeddingSettings) -> dict:
+        """Insert settings unless they are there, and return their key."""
+        row = asdict(settings) | {"fovs": list(settings.fovs)}
+        key = {"embedding_params": content_key(row)}
+        cls.insert1({**key, **row}, skip_duplicates=True)
+        return key
+
+    def settings(self) -> EmbeddingSettings:
+        """Return the settings of the one row that this is restricted to."""
+        row = self.fetch1()
+        row.pop("embedding_params")
+        return EmbeddingSettings(**row | {"fovs": tuple(row["fovs"]), "neurons_only": bool(row["neurons_only"])})
+
+
+@schema
+class Embedding(dj.Computed):
+    definition = """
+    # Rastermap order of a session's cells
+    -> Session
+    -> EmbeddingParams
+    ---
+    n_embedded : int32                  # ROIs
+    n_clock_frames : int32              # frames of the common clock
+    -> Environment
+    """
+
+    class Rank(dj.Part):
+        definition = """
+        # place of a ROI in the order
+        -> master
+        -> ROI
+        ---
+        embedding_rank : int32
+        """
+
+    @property
+    def key_source(self):
+        return imaged_sessions() * EmbeddingParams.proj()
+
+    def make_fetch(self, key):
+        settings = (EmbeddingParams & key).settings()
+        fovs = [int(n) for n in (FOV & key).to_arrays("fov", order_by="fov") if not settings.fovs or n in settings.fovs]
+        missing = set(settings.fovs) - set(fovs)
+        if missing or not fovs:
+            raise DataError(
+                "the session lacks FOVs that the settings name", eid=key["eid"],
+                expected=", ".join(f"FOV_{n:02d}" for n in settings.fovs), found=", ".join(f"FOV_{n:02d}" for n in fovs),
+            )
+        return asdict(settings), fovs
+
+    def make_compute(self, key, settings, fovs):
+        settings = EmbeddingSettings(**settings)
+        rois, traces, n_frames = _stack(key["eid"], fovs, settings.neurons_only)
+        rank = np.argsort(rastermap_order(traces, settings))
+        ranks = [(fov, roi, int(r)) for (fov, roi), r in zip(rois, rank, strict=True)]
+        return ranks, n_frames
+
+    def make_insert(self, key, ranks, n_frames):
+        self.insert1({**key, "n_embedded": len(ranks), "n_clock_frames": n_frames, **Environment.current()})
+        self.Rank.insert({**key, "fov": fov, "roi": roi, "embedding_rank": rank} for fov, roi, rank in ranks)
+
+
+def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[int, int]], np.ndarray, int]:
+    """Return (fov, roi) of each row, the traces of several FOVs on a common clock, and its frames."""
+    clocks = [np.asarray((Recording & {"eid": eid, "fov": fov}).fetch1("frame_times")) for fov in fovs]
+    shared = clock.common_clock(clocks)
+    rois, parts = [], []
+    for fov, times in zip(fovs, clocks, strict=True):
+        cells = ROI & {"eid": eid, "fov": fov}
+        if neurons_only:
+            cells = cells & "is_neuron"
+        numbers, offsets = cells.to_arrays("roi", "time_offset", order_by="roi")
+        if not len(numbers):
+            continue
+        traces = fov_traces(eid, fov, numbers)
+        # a single FOV keeps its frames; several are brought to the common clock, each ROI from its own times
+        parts.append(traces if len(fovs) == 1 else clock.resample(traces, times, offsets.astype(float), shared))
+        rois += [(fov, int(n)) for n in numbers]
+    if not parts:
+        raise DataError("the session has no cells to embed", eid=eid, expected="at least one neuron", found="none")
+    stacked = np.concatenate(parts, dtype=np.float32)
+    return rois, stacked, stacked.shape[1]

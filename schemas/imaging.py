@@ -1,0 +1,238 @@
+"""Fields of view, their clocks, cells and activity."""
+
+from __future__ import annotations
+
+import datajoint as dj
+import numpy as np
+
+from pipeline import clock, reading
+from pipeline.errors import DataError
+from pipeline.reading.datasets import sha256_file
+from pipeline.reading.fov import SIGNALS
+from schemas.rows import SourceFile, WholeDelete, number, without_failed
+from schemas.session import FOVFolder, Session, one_for
+
+schema = dj.Schema()
+
+#: ROIs per row of Activity: 32 x 20,000 frames of float32 are 2.6 MB, far below any packet limit.
+BLOCK = 32
+
+
+@schema
+class BrainRegion(dj.Manual):
+    definition = """
+    # Allen CCF 2017, from iblatlas
+    region_id : int32                   # negative is the left hemisphere; ALF files use positive ids for both
+    ---
+    acronym : varchar(32)
+    region_name : varchar(255)
+    rgb : char(7)                       # Allen colour, hex
+    beryl : varchar(32)                 # acronym in the Beryl parcellation
+    cosmos : varchar(32)                # acronym in the Cosmos parcellation
+    parent_id=null : int32
+    index (acronym)
+    """
+
+
+@schema
+class FOV(WholeDelete, dj.Imported):
+    definition = """
+    # a field of view whose arrays have been checked against each other
+    -> FOVFolder
+    ---
+    n_rois : int32
+    n_neurons : int32
+    n_frames : int32
+    frame_period : float64              # median, s
+    imaging_start : float64             # first frame, s on the session clock
+    imaging_end : float64               # last frame
+    n_bouts : int32                     # stretches without a gap
+    signal : varchar(16)                # 'deconvolved' or 'fluorescence'
+    region_source : varchar(16)         # 'final' (histology), 'estimate' or 'none'
+    mlapdv_source : varchar(16)
+    """
+
+    class Source(SourceFile):
+        pass
+
+    def make(self, key):
+        data = _read(key)
+        self.insert1({
+            **key,
+            "n_rois": data.n_rois,
+            "n_neurons": int(data.is_neuron.sum()),
+            "n_frames": len(data.frame_times),
+            "frame_period": data.frame_period,
+            "imaging_start": float(data.frame_times[0]),
+            "imaging_end": float(data.frame_times[-1]),
+            "n_bouts": len(clock.bouts(data.frame_times)),
+            "signal": data.signal,
+            "region_source": data.region_source,
+            "mlapdv_source": data.mlapdv_source,
+        })  # fmt: skip
+        self.Source().insert_sources(key, data.sources)
+
+
+def _read(key: dict) -> reading.FOVData:
+    collection = (FOVFolder & key).fetch1("collection")
+    return reading.read_fov(one_for(key["eid"]), key["eid"], key["fov"], collection)
+
+
+@schema
+class Recording(WholeDelete, dj.Imported):
+    definition = """
+    # the clock of a FOV
+    -> FOV
+    ---
+    frame_times : <blob>                # (n_frames,) float64, start of each frame, s on the session clock
+    timeshift : <blob>                  # float64, s after the start of the frame, by scan line (and column)
+    """
+
+    def make(self, key):
+        data = _read(key)
+        self.insert1({**key, "frame_times": data.frame_times, "timeshift": data.timeshift})
+
+
+@schema
+class ROI(WholeDelete, dj.Imported):
+    definition = """
+    # a region of interest; roi is its row in the ALF arrays, before any filter
+    -> FOV
+    roi : int32
+    ---
+    is_neuron : bool                    # mpciROITypes is 1 (cell)
+    roi_type : int16
+    cell_probability=null : float64
+    -> [nullable] BrainRegion
+    ml=null : float64                   # micrometres from bregma, right positive
+    ap=null : float64                   # anterior positive
+    dv=null : float64                   # dorsal positive
+    stack_y : int32                     # row, the scan line
+    stack_x : int32                     # column
+    stack_z : int32                     # plane
+    time_offset : float64               # s after the start of the frame, by the scan line
+    roi_uuid=null : char(36)            # new with every extraction
+    """
+
+    @property
+    def key_source(self):
+        return FOV.proj()
+
+    def make(self, key):
+        data = _read(key)
+        offsets = clock.roi_offsets(data.timeshift, data.stack_pos)
+        self.insert(_roi_row(key, data, offsets, i) for i in range(data.n_rois))
+
+
+def _roi_row(key: dict, data: reading.FOVData, offsets: np.ndarray, i: int) -> dict:
+    y, x, *z = data.stack_pos[i].tolist()
+    ml, ap, dv = data.mlapdv[i] if data.mlapdv is not None else (np.nan,) * 3
+    return {
+        **key,
+        "roi": i,
+        "is_neuron": bool(data.is_neuron[i]),
+        "roi_type": int(data.roi_type[i]),
+        "cell_probability": None if data.cell_probability is None else number(data.cell_probability[i]),
+        "region_id": None if data.region_ids is None else int(data.region_ids[i]),
+        "ml": number(ml),
+        "ap": number(ap),
+        "dv": number(dv),
+        "stack_y": y,
+        "stack_x": x,
+        "stack_z": z[0] if z else 0,
+        "time_offset": float(offsets[i]),
+        "roi_uuid": None if data.roi_uuids is None else data.roi_uuids[i],
+    }
+
+
+@schema
+class Activity(dj.Imported):
+    definition = """
+    # traces of a FOV, in blocks of ROIs
+    -> FOV
+    roi_block : int16
+    ---
+    first_roi : int32
+    traces : <blob>                     # (ROIs, n_frames), as in the ALF file
+    """
+
+    @property
+    def key_source(self):
+        return FOV.proj()
+
+    def make_fetch(self, key):
+        collection = (FOVFolder & key).fetch1("collection")
+        signal = (FOV & key).fetch1("signal")
+        sha256 = (FOV.Source & key & f"dataset LIKE '%{SIGNALS[signal]}'").fetch1("sha256")
+        return collection, signal, sha256
+
+    def make_compute(self, key, collection, signal, sha256):
+        reader = reading.SessionReader(one_for(key["eid"]), key["eid"])
+        traces = reader.array(SIGNALS[signal], collection, mmap=True)
+        found = reader.sources[0]
+        if found.sha256 != sha256:
+            raise DataError(
+                "the file changed since the FOV was read", eid=key["eid"], fov=key["fov"], dataset=found.dataset,
+                expected=f"sha256 {sha256}", found=found.sha256, do="Delete the FOV and populate it again",
+            )
+        return (traces,)
+
+    def make_insert(self, key, traces):
+        # one block at a time: the matrix stays on disk
+        for block, first in enumerate(range(0, traces.shape[1], BLOCK)):
+            part = np.ascontiguousarray(traces[:, first : first + BLOCK].T)
+            self.insert1({**key, "roi_block": block, "first_roi": first, "traces": part})
+
+
+def fov_traces(eid: str, fov: int, rois: np.ndarray) -> np.ndarray:
+    """Return the traces of some ROIs of a FOV, bit by bit as in the ALF file.
+
+    Parameters
+    ----------
+    eid : str
+    fov : int
+    rois : (n,) int
+        Numbers of the ROIs, in any order.
+
+    Returns
+    -------
+    (n, n_frames), C-ordered and writable, in the dtype of the file
+
+    Raises
+    ------
+    DataError
+        A ROI is not in the database.
+    """
+    rois = np.asarray(rois, dtype=np.int64)
+    wanted = np.unique(rois // BLOCK)
+    blocks = Activity & {"eid": eid, "fov": fov} & [{"roi_block": int(b)} for b in wanted]
+    out: np.ndarray | None = None
+    found = np.zeros(len(rois), dtype=bool)
+    for key in blocks.keys(order_by="roi_block"):
+        first, traces = (Activity & key).fetch1("first_roi", "traces")
+        rows = np.flatnonzero((rois >= first) & (rois < first + len(traces)))
+        if out is None:
+            out = np.empty((len(rois), traces.shape[1]), dtype=traces.dtype)
+        out[rows] = traces[rois[rows] - first]
+        found[rows] = True
+    if out is None or not found.all():
+        missing = rois[~found][:5].tolist()
+        raise DataError("the database has no activity", eid=eid, fov=fov, found=f"no traces for ROIs {missing}")
+    return out
+
+
+def roi_offsets(fov_key: dict, stack_pos: np.ndarray, scan_line_column: int) -> np.ndarray:
+    """Return the time offset of ROIs of a FOV from their stack positions (n, 2): y, x."""
+    timeshift = (Recording & fov_key).fetch1("timeshift")
+    return clock.roi_offsets(np.asarray(timeshift), stack_pos, scan_line_column)
+
+
+def imaged_sessions() -> dj.QueryExpression:
+    """Return the sessions whose every FOV is either in the database or known to have failed.
+
+    Tables that gather the FOVs of a session wait for this: none is left out only because another
+    worker has not come to it yet. A FOV that failed stays in the job tables until it is retried.
+    """
+    done = FOV.proj() & Recording.proj() & ROI.proj() & Activity.proj()
+    waiting = FOVFolder.proj() - done
+    return (Session.proj() & done) - without_failed(waiting, FOV, Recording, ROI, Activity)

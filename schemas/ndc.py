@@ -1,0 +1,240 @@
+"""From sessions and settings to curves: the steps between TrackedFOV and NDCResult, and what they show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import datajoint as dj
+
+from pipeline.decoding import NDCSettings
+from pipeline.errors import DataError
+from schemas.decoding import NDCParams, NDCResult, NDCTask, TrialFeatures, curves
+from schemas.filling import errors, fill
+from schemas.imaging import FOV
+from schemas.session import Behavior, Session
+from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, fovs_left_out
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+COLUMNS = ("session_date", "eid", "target", "k_star", "ceiling", "n_cells", "n_decoded", "p_value", "performance", "feature_signal")
+
+
+@dataclass
+class NDCRun:
+    """Neuron-dropping curves of a set of sessions.
+
+    Attributes
+    ----------
+    subject : str
+    session_set : dict
+        Key of the set in SessionSet.
+    settings : list of NDCSettings
+        One per target.
+    n_shared : int
+        Cells found in every session.
+    curves : dict of str to list of dict
+        Rows of NDCResult by target, by date, each with its rows of Curve under 'curve'.
+    failed : dict of str to str
+        Message by session, for sessions that could not be decoded.
+    notes : list of str
+        What is worth knowing: FOVs without UIDs.
+    figures : dict of str to Figure
+        By target, once drawn.
+    """
+
+    subject: str
+    session_set: dict
+    settings: list[NDCSettings]
+    n_shared: int
+    curves: dict[str, list[dict[str, Any]]]
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per session and target: date, eid, target, k*, ceiling, cells, trials, p at the largest k."""
+        import pandas as pd
+
+        rows = [row for results in self.curves.values() for row in results]
+        table = pd.DataFrame([{**row, "p_value": row["curve"][-1]["p_value"]} for row in rows], columns=list(COLUMNS))
+        return table.rename(columns={"session_date": "date", "n_decoded": "n_trials", "feature_signal": "signal"})
+
+    def draw(self) -> dict[str, Figure]:
+        """Draw the overlay of each target."""
+        from pipeline.figures import ndc_overlay
+
+        self.figures = {
+            s.target: ndc_overlay(
+                [_curve(row) for row in self.curves[s.target]],
+                target=s.target, metric=s.metric, delta=s.delta,
+                title=f"{self.subject}: {s.target} from {self.n_shared} shared cells",
+            )
+            for s in self.settings
+            if self.curves[s.target]
+        }  # fmt: skip
+        return self.figures
+
+    def show(self) -> None:
+        """Print the table, and what failed."""
+        from rich.console import Console
+        from rich.markup import escape
+
+        from schemas.screen import table_of
+
+        console = Console(highlight=False, soft_wrap=True)
+        console.print(f"[bold]{self.subject}[/bold]: {self.n_shared} cells in every session (smaller k* = more efficient)")
+        columns = ["date", "eid", "k_star", "ceiling", "n_trials", "p_value", "signal"]
+        for target, rows in self.table.groupby("target", sort=False):
+            console.print(table_of(rows[columns].rename(columns={"k_star": "k*"}).to_dict("records"), title=str(target)))
+        for text in [*self.notes, *self.failed.values()]:
+            console.print(f"[yellow]![/yellow] {escape(text)}")
+
+
+def _curve(row: dict) -> Any:
+    from pipeline.figures import Curve
+
+    points = row["curve"]
+    null = None if points[0]["null_low"] is None else ([p["null_low"] for p in points], [p["null_high"] for p in points])
+    return Curve(
+        label=f"{row['session_number']:03d} {row['eid'][:8]}", date=row["session_date"], ks=[p["k"] for p in points],
+        mean=[p["score_mean"] for p in points], sd=[p["score_sd"] for p in points],
+        null_lo=null and null[0], null_hi=null and null[1],
+        ceiling=row["ceiling"], k_star=row["k_star"], n_trials=row["n_decoded"],
+    )  # fmt: skip
+
+
+def run_ndc(
+    eids: Sequence[str],
+    run: dict,
+    settings: Sequence[NDCSettings],
+    *,
+    neurons_only: bool = True,
+    min_cell_probability: float | None = None,
+    min_silhouette: float | None = None,
+    progress: bool = False,
+) -> NDCRun:
+    """Ask for the curves of a set of sessions, and compute those that the database lacks.
+
+    Parameters
+    ----------
+    eids : sequence of str
+        Registered sessions of one subject whose FOVs have been read.
+    run : dict
+        Key of a TrackingRun.
+    settings : sequence of NDCSettings
+    neurons_only, min_cell_probability, min_silhouette
+        Which cells count: see SessionSet.
+    progress : bool
+
+    Raises
+    ------
+    DataError
+        Fewer than two sessions, a session of another subject, or no cell in all of them.
+    """
+    if len(set(eids)) < 2:
+        raise DataError("curves compare sessions", expected="2 or more", found=f"{len(set(eids))}")
+    fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
+    tracked, failed = match_cells(eids, run, progress=progress)
+    if len(tracked) < 2:
+        raise DataError("fewer than two sessions have tracked cells", do="; ".join(failed.values()) or None)
+    session_set = SessionSet.add(
+        tracked, run, neurons_only=neurons_only, min_cell_probability=min_cell_probability, min_silhouette=min_silhouette
+    )
+    fill([SharedCells], session_set, progress=progress)
+    n_shared = _shared_count(session_set)
+    params = [NDCParams.add(one) for one in settings]
+    NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
+    fill([TrialFeatures, NDCResult], session_set, params, progress=progress)
+    results = {s.target: _results(session_set, key) for s, key in zip(settings, params, strict=True)}
+    failed |= _failed(tracked, session_set)
+    return NDCRun(run["subject"], session_set, list(settings), n_shared, results, failed, _notes(session_set, params))
+
+
+def match_cells(eids: Sequence[str], run: dict, *, progress: bool = False) -> tuple[list[str], dict[str, str]]:
+    """Match the UIDs of a tracking run to the ROIs of sessions.
+
+    Returns
+    -------
+    list of str
+        The sessions with at least one FOV whose UIDs fit.
+    dict of str to str
+        Why not, for the others.
+    """
+    fill([TrackedCell], run, progress=progress)
+    fill([TrackedFOV], run, [{"eid": eid} for eid in eids], progress=progress)
+    found = set((TrackedFOV & run).to_arrays("eid"))
+    reasons = {row["key"]["eid"]: row["message"] for row in reversed(errors([FOV, TrackedFOV]))}
+    files = set((TrackingFile & run).to_arrays("eid"))
+    nothing = "the tracking run has no UID file for it; if there is one now, register again with: meso track"
+    missing = {
+        eid: f"session {eid} has no tracked cells: {reasons.get(eid) if eid in files and eid in reasons else nothing}"
+        for eid in eids
+        if eid not in found
+    }
+    return [eid for eid in eids if eid in found], missing
+
+
+def _shared_count(session_set: dict) -> int:
+    found = (SharedCells & session_set).to_arrays("n_shared")
+    if not len(found):
+        reasons = [row["message"] for row in errors([SharedCells])]
+        raise DataError("the shared cells of the sessions could not be found", do="; ".join(reasons[:3]) or None)
+    if found[0] == 0:
+        members = TrackedFOV & (SessionSet.FOV & session_set).proj()
+        counts = dj.U("eid").aggr(members, cells="sum(n_tracked)").to_dicts(order_by="eid")
+        raise DataError(
+            "no cell is tracked in all sessions of the set", expected="1 or more", found="0",
+            do="Tracked cells by session: " + ", ".join(f"{row['eid']} {row['cells']}" for row in counts)
+            + ". Leave out sessions with few",
+        )  # fmt: skip
+    return int(found[0])
+
+
+def _members(session_set: dict) -> dj.QueryExpression:
+    return Session.proj() & (SessionSet.Member & session_set).proj()
+
+
+def _results(session_set: dict, params: dict) -> list[dict[str, Any]]:
+    signals = {row["eid"]: row["feature_signal"] for row in (TrialFeatures & session_set & params).proj("feature_signal").to_dicts()}
+    performance = {row["eid"]: row["performance"] for row in (Behavior & _members(session_set)).to_dicts()}
+    return [
+        {**row, "feature_signal": signals[row["eid"]], "performance": performance.get(row["eid"]), "target": _target(params)}
+        for row in curves(session_set, params)
+    ]
+
+
+def _target(params: dict) -> str:
+    return str((NDCParams & params).fetch1("target"))
+
+
+def _failed(eids: Sequence[str], session_set: dict) -> dict[str, str]:
+    """Return the first failure of each session on the way to its curves."""
+    failed: dict[str, str] = {}
+    for row in errors([Behavior, TrialFeatures, NDCResult]):
+        key = row["key"]
+        if key["eid"] in eids and key.get("session_set", session_set["session_set"]) == session_set["session_set"]:
+            failed.setdefault(key["eid"], row["message"])
+    return failed
+
+
+def _notes(session_set: dict, params: list[dict]) -> list[str]:
+    reasons = {(row["key"]["eid"], row["key"]["fov"]): row["message"] for row in reversed(errors([FOV, TrackedFOV]))}
+    notes = [
+        f"session {key['eid']}, FOV_{key['fov']:02d}: its cells are in no comparison. "
+        + reasons.get((key["eid"], key["fov"]), "It has no UID file")
+        for key in fovs_left_out(session_set)
+    ]
+    for key in params:
+        now = len(TrialFeatures & session_set & key)
+        before = set((NDCResult & session_set & key).to_arrays("n_compared"))
+        if before - {now}:
+            notes.append(
+                f"{_target(key)}: trial counts were equalised over {min(before)} sessions, now {now} can be decoded. To "
+                f"compute anew: (schemas.NDCResult & {session_set} & {key}).delete()"
+            )
+    return notes

@@ -1,0 +1,84 @@
+"""What computed the results, and which version of the tables this database has."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import subprocess
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+
+import datajoint as dj
+
+from schemas.rows import content_key
+
+schema = dj.Schema()
+
+PACKAGES = ("meso", "datajoint", "ONE-api", "ibllib", "iblatlas", "rastermap", "numpy", "scipy", "scikit-learn")
+
+
+@schema
+class SchemaVersion(dj.Manual):
+    definition = """
+    # migrations applied to this database
+    schema_version : int32
+    ---
+    migration : varchar(255)
+    applied_at : datetime(6)
+    """
+
+
+@schema
+class Environment(dj.Manual):
+    definition = """
+    # software that computed results
+    environment : char(32)          # hash of the rest
+    ---
+    python_version : varchar(32)
+    packages : json                 # versions by name
+    git_commit='' : varchar(40)     # of this project, '' where it is not a checkout
+    """
+
+    @classmethod
+    def current(cls) -> dict:
+        """Insert the environment of this process unless it is there, and return its key."""
+        row = _environment()
+        if not (cls & {"environment": row["environment"]}):
+            cls.insert1(row, skip_duplicates=True)
+        return {"environment": row["environment"]}
+
+
+@lru_cache(maxsize=1)
+def _environment() -> dict:
+    content = {
+        "python_version": platform.python_version(),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "git_commit": _git_commit(),
+    }
+    return {"environment": content_key(content), **content}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _git_commit() -> str:
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            cwd=here, capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    commit = done.stdout.strip()
+    return commit[:39] + "+" if commit.endswith("+") else commit[:40]
+
+
+def now() -> datetime.datetime:
+    """Return the time in UTC, without a time zone as the database keeps it."""
+    return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)

@@ -1,0 +1,196 @@
+"""Subjects, sessions and behaviour."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+
+from pipeline import reading
+from pipeline.errors import ConfigError, DataError
+from pipeline.reading.behavior import TRIAL_ATTRIBUTES, VELOCITY_RATE, column_name
+from schemas.provenance import now
+from schemas.rows import SourceFile, WholeDelete, number
+from schemas.settings import one_cache_dir
+
+schema = dj.Schema()
+
+
+@schema
+class Subject(WholeDelete, dj.Manual):
+    definition = """
+    # a mouse
+    subject : varchar(64)
+    ---
+    lab='' : varchar(64)
+    """
+
+
+@schema
+class Session(WholeDelete, dj.Manual):
+    definition = """
+    # a session, as ONE knows it
+    eid : char(36)                      # experiment id of ONE
+    ---
+    -> Subject
+    session_date : date
+    session_number : int16
+    task_protocol='' : varchar(255)
+    projects='' : varchar(255)
+    one_cache_dir='' : varchar(512)     # ONE cache it was registered from, '' for a remote database
+    ingested_at : datetime(6)         # UTC
+    unique index (subject, session_date, session_number)
+    """
+
+    @classmethod
+    def register(cls, one: Any, eid: str, cache_dir: str | None) -> bool:
+        """Register a session and its FOV folders; return whether anything was new.
+
+        Raises
+        ------
+        DataError
+            ONE does not know the session, or it has no FOV folder.
+        """
+        info = reading.session_info(one, eid)
+        folders = reading.fov_folders(one, eid)
+        if not folders:
+            raise DataError("the session has no imaging", eid=eid, expected="collections alf/FOV_XX", found="none")
+        known = (FOVFolder & {"eid": info.eid}).to_arrays("fov")
+        new = [{"eid": info.eid, "fov": n, "collection": c} for n, c in folders.items() if n not in known]
+        with cls.connection.transaction:
+            Subject.insert1({"subject": info.subject, "lab": info.lab}, skip_duplicates=True)
+            row = {name: getattr(info, name) for name in cls.heading.names if hasattr(info, name)}
+            row |= {"one_cache_dir": cache_dir or "", "ingested_at": now()}
+            cls.insert1(row, skip_duplicates=True)
+            FOVFolder.insert(new)
+        return bool(new)
+
+
+@schema
+class FOVFolder(WholeDelete, dj.Manual):
+    definition = """
+    # a FOV folder that ONE lists
+    -> Session
+    fov : int16
+    ---
+    collection : varchar(64)            # alf/FOV_XX
+    """
+
+
+def one_for(eid: str) -> Any:
+    """Return the ONE client for a session: MESO_ONE_CACHE_DIR, or where the session was registered from.
+
+    Raises
+    ------
+    ConfigError
+        That folder is not on this machine.
+    """
+    cache_dir = one_cache_dir() or (Session & {"eid": eid}).fetch1("one_cache_dir") or None
+    if cache_dir and not Path(cache_dir).is_dir():
+        raise ConfigError(
+            f"Session {eid} was registered from the ONE cache {cache_dir}, which is not on this machine. "
+            f"Set MESO_ONE_CACHE_DIR to where it is mounted here"
+        )
+    return reading.open_one(cache_dir)
+
+
+@schema
+class Behavior(dj.Imported):
+    definition = """
+    # trials of a session
+    -> Session
+    ---
+    n_trials : int32
+    performance=null : float64          # share of rewarded trials
+    """
+
+    class Trial(dj.Part):
+        definition = """
+        # one trial; times in s on the session clock, null where there is none
+        -> master
+        trial : int32
+        ---
+        intervals_0=null : float64
+        intervals_1=null : float64
+        go_cue_times=null : float64
+        stim_on_times=null : float64
+        stim_off_times=null : float64
+        first_movement_times=null : float64
+        response_times=null : float64
+        feedback_times=null : float64
+        choice=null : int8              # 1 left, -1 right, 0 no-go
+        feedback_type=null : int8       # 1 reward, -1 error or no-go
+        contrast_left=null : float64    # null when the stimulus is on the right
+        contrast_right=null : float64
+        probability_left=null : float64
+        reward_volume=null : float64    # microlitre
+        quiescence_period=null : float64
+        task_collection : varchar(64)   # alf or alf/task_XX
+        """
+
+    class Source(SourceFile):
+        pass
+
+    def make(self, key):
+        trials = reading.read_trials(one_for(key["eid"]), key["eid"])
+        table = trials.table.rename(columns=column_name)
+        feedback = table["feedback_type"]
+        self.insert1({**key, "n_trials": len(table), "performance": number((feedback == 1).mean())})
+        self.Trial.insert(
+            {**key, "trial": i, "task_collection": row.pop("collection"), **_trial_values(row)}
+            for i, row in enumerate(table.to_dict("records"))
+        )
+        self.Source().insert_sources(key, trials.sources)
+
+
+def _trial_values(row: dict[str, float]) -> dict[str, float | int | None]:
+    values = {name: number(value) for name, value in row.items()}
+    return {n: int(v) if n in ("choice", "feedback_type") and v is not None else v for n, v in values.items()}
+
+
+def trials_of(eid: str) -> dict[str, np.ndarray]:
+    """Return the trials of a session by ALF attribute, each (n,) float64 with NaN for none, in trial order."""
+    names = {column_name(attribute): attribute for attribute in TRIAL_ATTRIBUTES}
+    columns = (Behavior.Trial & {"eid": eid}).to_arrays(*names, order_by="trial")
+    return {
+        attribute: np.array([np.nan if v is None else v for v in column], dtype=float)
+        for attribute, column in zip(names.values(), columns, strict=True)
+    }
+
+
+@schema
+class Wheel(dj.Imported):
+    definition = f"""
+    # wheel of a session
+    -> Session
+    ---
+    wheel_timestamps : <blob>           # (M,) float64, s
+    wheel_position : <blob>             # (M,) float64, rad, counter-clockwise positive
+    velocity_start : float64            # time of the first velocity, s
+    wheel_velocity : <blob>             # float32, rad/s, {VELOCITY_RATE} per s
+    """
+
+    class Source(SourceFile):
+        pass
+
+    def make(self, key):
+        wheel = reading.read_wheel(one_for(key["eid"]), key["eid"])
+        self.insert1({
+            **key,
+            "wheel_timestamps": wheel.timestamps,
+            "wheel_position": wheel.position,
+            "velocity_start": wheel.velocity_start,
+            "wheel_velocity": wheel.velocity,
+        })  # fmt: skip
+        self.Source().insert_sources(key, wheel.sources)
+
+
+def wheel_velocity(eid: str) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return times (s) and velocity (rad/s) of the wheel, or None where there is no wheel."""
+    row = (Wheel & {"eid": eid}).to_dicts()
+    if not row:
+        return None
+    velocity = row[0]["wheel_velocity"]
+    return row[0]["velocity_start"] + np.arange(len(velocity)) / VELOCITY_RATE, velocity

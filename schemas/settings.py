@@ -1,0 +1,35 @@
+"""What can be set: a handful of environment variables, read when they are needed."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import platformdirs
+
+from pipeline.errors import ConfigError
+
+
+def prefix() -> str:
+    """Return the prefix of all schema names (MESO_PREFIX, by default ``meso_``).
+
+    Raises
+    ------
+    ConfigError
+        Something other than lower-case letters, digits and ``_``: PostgreSQL folds the rest.
+    """
+    value = os.environ.get("MESO_PREFIX", "meso_")
+    if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", value):
+        raise ConfigError(f"MESO_PREFIX={value!r}: use lower-case letters, digits and _, starting with a letter")
+    return value
+
+
+def data_dir() -> Path:
+    """Return the folder of the embedded database and the demo (MESO_DATA_DIR, or the user's data folder)."""
+    return Path(os.environ.get("MESO_DATA_DIR") or platformdirs.user_data_dir("meso"))
+
+
+def one_cache_dir() -> str | None:
+    """Return the ONE cache to read from (MESO_ONE_CACHE_DIR), if one is named."""
+    return os.environ.get("MESO_ONE_CACHE_DIR") or None

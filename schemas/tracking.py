@@ -1,0 +1,306 @@
+"""The same cells on many days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+
+from pipeline.errors import DataError
+from pipeline.tracking import uids as tracking
+from schemas.imaging import FOV, ROI
+from schemas.provenance import now
+from schemas.rows import WholeDelete, content_key
+from schemas.session import FOVFolder, Session, Subject, one_for
+
+schema = dj.Schema()
+
+
+@schema
+class TrackingRun(WholeDelete, dj.Manual):
+    definition = """
+    # cell UIDs of a subject, as they stood when they were registered; each run of ROICaT makes new ones
+    -> Subject
+    tracking_run : char(32)             # hash of the contents of all its files
+    ---
+    uid_root='' : varchar(512)          # root of the mirrored tree, '' for the session folders
+    duplicates : varchar(8)             # a UID twice in a session is an 'error', or the 'first' ROI's
+    registered_at : datetime(6)         # UTC
+    """
+
+    @classmethod
+    def register(cls, subject: str, uid_root: str | None = None, duplicates: str = "error") -> dict:
+        """Read all UID files of a subject's registered sessions; return the key of the run.
+
+        The contents go into the database: later steps need no file. The same contents give the same run.
+
+        Parameters
+        ----------
+        subject : str
+        uid_root : path, optional
+            Root of a mirrored tree; without it, the session folders.
+        duplicates : {'error', 'first'}
+
+        Raises
+        ------
+        DataError
+            The subject is not registered, or there is no UID file at all.
+        """
+        files = list(_uid_files(subject, uid_root))
+        if not files:
+            raise DataError(
+                f"no UID file for any session of {subject}", dataset=tracking.UIDS,
+                do=f"Looked in {uid_root or 'the session folders'}; mirror a tree with: meso track {subject} --mirror ADDRESS",
+            )
+        content = [[row["eid"], row["fov"], row["uid_sha256"]] for row in files]
+        key = {"subject": subject, "tracking_run": content_key([duplicates, content])}
+        with cls.connection.transaction:
+            row = {"uid_root": uid_root or "", "duplicates": duplicates, "registered_at": now()}
+            cls.insert1({**key, **row}, skip_duplicates=True)
+            TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
+        return key
+
+    @classmethod
+    def latest(cls, subject: str) -> dict | None:
+        """Return the key of the run registered last, or None."""
+        keys = (cls & {"subject": subject}).keys(order_by="registered_at DESC", limit=1)
+        return keys[0] if keys else None
+
+
+def _uid_files(subject: str, uid_root: str | None):
+    sessions = Session & {"subject": subject}
+    if not sessions:
+        raise DataError(f"no session of {subject} is registered", do=f"Register them with: meso ingest --subject {subject}")
+    for folder in (FOVFolder * sessions.proj("session_date", "session_number")).to_dicts(order_by="eid, fov"):
+        if uid_root:
+            alf = tracking.mirror_folder(uid_root, subject, folder["session_date"], folder["session_number"])
+            file = tracking.read_mirrored(alf, folder["fov"])
+        else:
+            file = tracking.read_session(one_for(folder["eid"]), folder["eid"], folder["collection"])
+        if file is not None:
+            yield {
+                "eid": folder["eid"], "fov": folder["fov"], "uid_origin": file.origin, "uid_sha256": file.sha256,
+                "uid_text": file.text, "cluster_silhouette": file.silhouette,
+            }  # fmt: skip
+
+
+@schema
+class TrackingFile(WholeDelete, dj.Manual):
+    definition = """
+    # the UID file of a FOV
+    -> TrackingRun
+    -> FOVFolder
+    ---
+    uid_origin : varchar(512)           # path it was read from
+    uid_sha256 : char(64)
+    uid_text : <blob>                   # the whole file: one line per ROI, blank for none
+    cluster_silhouette=null : <blob>    # (n_rois,) float64, ROICaT's quality of each ROI's cluster
+    """
+
+
+@schema
+class TrackedCell(WholeDelete, dj.Computed):
+    definition = """
+    # a cell that tracking gave a name
+    -> TrackingRun
+    cell_uid : varchar(64)
+    """
+
+    @property
+    def key_source(self):
+        return TrackingRun.proj()
+
+    def make(self, key):
+        texts = (TrackingFile & key).to_arrays("uid_text")
+        cells = {uid for text in texts for uid in tracking.uid_lines(text) if uid}
+        if not cells:
+            raise DataError(f"no cell of {key['subject']} is tracked", dataset=tracking.UIDS, expected="UIDs", found="blank lines")
+        self.insert({**key, "cell_uid": uid} for uid in sorted(cells))
+
+
+@schema
+class TrackedFOV(WholeDelete, dj.Computed):
+    definition = """
+    # a FOV whose UID file fits its ROIs
+    -> TrackingFile
+    -> FOV
+    ---
+    n_tracked : int32
+    n_repeated : int32                  # lines left out because their UID came before (duplicates 'first')
+    """
+
+    class Member(dj.Part):
+        definition = """
+        # this ROI is this cell
+        -> master
+        -> ROI
+        ---
+        -> TrackedCell
+        silhouette=null : float64
+        unique index (subject, tracking_run, cell_uid, eid)
+        """
+
+    @property
+    def key_source(self):
+        # the ROIs must be there, and all the cells that this can name
+        return TrackingFile.proj() * (FOV.proj() & ROI.proj()) & TrackedCell.proj()
+
+    def make(self, key):
+        file = (TrackingFile & key).fetch1()
+        lines = tracking.uid_lines(file["uid_text"])
+        n_rois, duplicates = (FOV & key).fetch1("n_rois"), (TrackingRun & key).fetch1("duplicates")
+        place = {"eid": key["eid"], "fov": key["fov"], "dataset": file["uid_origin"]}
+        rows = tracking.tracked_rows(lines, n_rois, _earlier_uids(key), duplicates, **place)
+        quality = _silhouette(file["cluster_silhouette"], n_rois, place)
+        n_repeated = sum(bool(uid) for uid in lines) - len(rows)
+        self.insert1({**key, "n_tracked": len(rows), "n_repeated": n_repeated})
+        self.Member.insert(
+            {**key, "roi": roi, "cell_uid": uid, "silhouette": quality[roi]} for uid, roi in rows.items()
+        )
+
+
+def _earlier_uids(key: dict) -> list[str]:
+    """Return the UIDs in the files of the FOVs before this one, whether or not those were accepted."""
+    same_session = {name: key[name] for name in ("subject", "tracking_run", "eid")}
+    texts = (TrackingFile & same_session & f"fov < {key['fov']:d}").to_arrays("uid_text")
+    return [uid for text in texts for uid in tracking.uid_lines(text) if uid]
+
+
+def _silhouette(values: np.ndarray | None, n_rois: int, place: dict) -> list[float | None]:
+    if values is None:
+        return [None] * n_rois
+    if len(values) != n_rois:
+        raise DataError("the silhouettes do not fit the FOV", expected=f"{n_rois} values", found=f"{len(values)}", **place)
+    return [float(v) if np.isfinite(v) else None for v in values]
+
+
+@schema
+class SessionSet(dj.Manual):
+    definition = """
+    # sessions of a subject whose shared cells are compared
+    session_set : char(32)              # hash of the rest
+    ---
+    -> TrackingRun
+    set_neurons_only : bool             # cells count in a session only where they are neurons
+    min_cell_probability=null : float64 # ... of at least this probability
+    min_silhouette=null : float64       # ... of at least this cluster silhouette
+    """
+
+    class Member(dj.Part):
+        definition = """
+        # a session of the set
+        -> master
+        -> Session
+        """
+
+    class FOV(dj.Part):
+        definition = """
+        # a FOV whose cells are compared
+        -> master
+        -> TrackedFOV
+        """
+
+    @classmethod
+    def add(
+        cls,
+        eids: Sequence[str],
+        run: dict,
+        *,
+        neurons_only: bool = True,
+        min_cell_probability: float | None = None,
+        min_silhouette: float | None = None,
+    ) -> dict:
+        """Insert a set of sessions unless it is there, and return its key.
+
+        A set names the FOVs that it compares: those whose UIDs fit when it is made. If another FOV
+        fits later, the same call makes another set, and results of the first stay what they were.
+
+        Raises
+        ------
+        DataError
+            A session is not registered, is of another subject than the tracking run, or has no FOV
+            with UIDs that fit.
+        """
+        eids = sorted(set(map(str, eids)))
+        _check_members(eids, run["subject"])
+        fovs = (TrackedFOV & run & [{"eid": eid} for eid in eids]).keys(order_by="eid, fov")
+        for eid in eids:
+            if not any(fov["eid"] == eid for fov in fovs):
+                raise DataError("no FOV has cell UIDs that fit", eid=eid, do="'meso errors TrackedFOV' says why")
+        row = {
+            **run, "set_neurons_only": bool(neurons_only),
+            "min_cell_probability": _float(min_cell_probability), "min_silhouette": _float(min_silhouette),
+        }  # fmt: skip
+        key = {"session_set": content_key([eids, row, [[fov["eid"], fov["fov"]] for fov in fovs]])}
+        if not (cls & key):
+            with cls.connection.transaction:
+                cls.insert1({**key, **row}, skip_duplicates=True)
+                cls.Member.insert(({**key, "eid": eid} for eid in eids), skip_duplicates=True)
+                cls.FOV.insert(({**key, **fov} for fov in fovs), skip_duplicates=True)
+        return key
+
+
+def _float(value: float | None) -> float | None:
+    return None if value is None else float(value)
+
+
+def _check_members(eids: Sequence[str], subject: str) -> None:
+    known = {row["eid"]: row["subject"] for row in (Session & [{"eid": eid} for eid in eids]).to_dicts()}
+    for eid in eids:
+        if eid not in known:
+            raise DataError("the session is not registered", eid=eid, do=f"Register it with: meso ingest {eid}")
+        if known[eid] != subject:
+            raise DataError("a set of sessions is of one subject", eid=eid, expected=subject, found=known[eid])
+
+
+@schema
+class SharedCells(dj.Computed):
+    definition = """
+    # the cells found in every session of a set
+    -> SessionSet
+    ---
+    n_shared : int32
+    """
+
+    class Cell(dj.Part):
+        definition = """
+        # a shared cell in a session; shared_cell is its place in lexicographic order of UIDs
+        -> master
+        shared_cell : int32
+        -> Session
+        ---
+        -> TrackedFOV.Member
+        """
+
+    def make(self, key):
+        members = _qualified_members(key)
+        by_session = {eid: {} for eid in (SessionSet.Member & key).to_arrays("eid", order_by="eid")}
+        for member in members:
+            by_session[member["eid"]][member["cell_uid"]] = member
+        shared = tracking.shared_uids(by_session)
+        self.insert1({**key, "n_shared": len(shared)})
+        self.Cell.insert(
+            {**key, "shared_cell": i, **{name: row[name] for name in (*TrackedFOV.primary_key, "roi")}}
+            for i, uid in enumerate(shared)
+            for row in (cells[uid] for cells in by_session.values())
+        )
+
+
+def _qualified_members(key: dict) -> list[dict[str, Any]]:
+    """Return the tracked ROIs of the set's sessions that pass its quality query."""
+    rule = (SessionSet & key).fetch1()
+    rois = ROI & "is_neuron" if rule["set_neurons_only"] else ROI()
+    if rule["min_cell_probability"] is not None:
+        rois = rois & f"cell_probability >= {rule['min_cell_probability']!r}"
+    members = TrackedFOV.Member & (SessionSet.FOV & key).proj() & rois.proj()
+    if rule["min_silhouette"] is not None:
+        members = members & f"silhouette >= {rule['min_silhouette']!r}"
+    return members.to_dicts(order_by="eid, fov, roi")
+
+
+def fovs_left_out(key: dict) -> list[dict]:
+    """Return the FOVs (eid, fov) of a set's sessions whose cells it does not compare."""
+    named = (SessionSet.FOV & key).proj()
+    return (FOVFolder.proj() & (SessionSet.Member & key).proj() - named).keys(order_by="eid, fov")
