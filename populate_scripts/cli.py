@@ -1,0 +1,307 @@
+"""The command line ``meso``. Heavy imports wait until a command runs: ``meso --help`` is quick."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from pipeline.errors import MesoError
+
+
+class Meso(click.Group):
+    """Commands in the order they are defined; our own errors are one line and exit code 1."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MesoError as error:
+            raise click.ClickException(str(error)) from None
+
+
+@click.group(cls=Meso, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="meso")
+def main() -> None:
+    """Two-photon mesoscope sessions of the IBL in one relational database."""
+
+
+def _activate() -> None:
+    import schemas
+
+    schemas.activate()
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(soft_wrap=True, highlight=False)
+
+
+def _print_rows(rows: list[dict], as_json: bool, nothing: str) -> None:
+    from schemas.screen import table_of
+
+    if as_json:
+        click.echo(json.dumps(rows, default=str))
+    elif rows:
+        _console().print(table_of(rows))
+    else:
+        click.echo(nothing)
+
+
+def _print_failures(messages: list[str]) -> None:
+    for message in messages:
+        click.secho(f"! {message}", err=True, fg="yellow")
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+cache_dir_option = click.option(
+    "--cache-dir", type=click.Path(path_type=Path, file_okay=False), help="ONE cache to read (or MESO_ONE_CACHE_DIR)."
+)
+
+
+@main.command()
+@cache_dir_option
+@click.option("--subject", help="Whose sessions; by default whoever has most.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo_output"), show_default=True)
+def demo(cache_dir: Path | None, subject: str | None, output: Path) -> None:
+    """From data to k* per session, with figures: generated data, or your own ONE cache."""
+    from populate_scripts.demo import demo as run_demo
+    from schemas import database
+
+    _activate()
+    if not database.has_own_server():
+        click.echo("Database: embedded PostgreSQL, for one person; set DJ_HOST for a lab's server (docs/database.md)")
+    result = run_demo(output, cache_dir, subject, click.echo)
+    result.show()
+    click.echo(f"Figures and k_star.csv are in {output}/")
+
+
+@main.group()
+def db() -> None:
+    """The database: start, stop, status, init."""
+
+
+@db.command("start")
+def db_start() -> None:
+    """Start the embedded PostgreSQL (other commands do so by themselves)."""
+    from schemas import embedded
+
+    _embedded_only()
+    click.echo(f"Running; socket in {embedded.start()}")
+
+
+@db.command("stop")
+def db_stop() -> None:
+    """Stop the embedded PostgreSQL."""
+    from schemas import embedded
+
+    _embedded_only()
+    click.echo("Stopped" if embedded.stop() else "It was not running")
+
+
+def _embedded_only() -> None:
+    from schemas import database
+
+    if database.has_own_server():
+        raise click.ClickException("DJ_* variables or datajoint.json name a server; it is started and stopped elsewhere")
+
+
+@db.command("status")
+@as_json
+def db_status(as_json: bool) -> None:
+    """Say which database is used and the version of its tables."""
+    from schemas import database, embedded, migrations
+    from schemas.settings import prefix
+
+    own = database.has_own_server()
+    row: dict[str, Any] = {"server": "own" if own else f"embedded, {embedded.folder()}", "prefix": prefix()}
+    if own or embedded.running():
+        connection = database.connect()
+        row |= {
+            "version": str(connection.query("SELECT version()").fetchone()[0]).split(" on ")[0],
+            "tables": migrations.database_version(connection), "code": migrations.LATEST, "running": True,
+        }  # fmt: skip
+    else:
+        row |= {"running": False}
+    _print_rows([row], as_json, "")
+
+
+@db.command("init")
+def db_init() -> None:
+    """Declare all tables, or bring them to this version. Safe to run again."""
+    from schemas import migrations
+
+    applied = migrations.init()
+    for migration in applied:
+        click.echo(f"Applied {migration.number}: {migration.title}")
+    click.echo(f"The tables are at version {migrations.LATEST}")
+
+
+@main.command()
+@click.argument("eids", nargs=-1)
+@click.option("--subject", help="All sessions of a subject.")
+@click.option("--all", "everything", is_flag=True, help="All sessions with imaging that ONE knows.")
+@cache_dir_option
+def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_dir: Path | None) -> None:
+    """Register sessions of ONE: EIDS, a subject's, or all. 'meso populate' then reads them."""
+    if not (eids or subject or everything):
+        raise click.UsageError("Name session ids, --subject or --all")
+    from populate_scripts.ingest import ingest as run
+
+    _activate()
+    done = run(eids, subject=subject, everything=everything, cache_dir=cache_dir, progress=True)
+    _print_failures(list(done.failed.values()))
+    click.echo(f"{len(done.new)} new, {len(done.known)} known, {len(done.failed)} failed")
+    sys.exit(1 if done.failed else 0)
+
+
+@main.command()
+@click.argument("tables", nargs=-1)
+@click.option("--eid", help="Only this session.")
+@click.option("--watch", is_flag=True, help="Go on: look for new work every 10 s until stopped.")
+def populate(tables: tuple[str, ...], eid: str | None, watch: bool) -> None:
+    """Compute all that is missing, or only TABLES. Several may run at once, on several machines."""
+    import time
+
+    from schemas import filling
+
+    _activate()
+    chosen = [filling.table_named(name) for name in tables] or None
+    if eid:
+        chosen = [t for t in chosen or filling.auto_populated() if "eid" in t.primary_key]
+    while True:
+        done = filling.fill(chosen, *([{"eid": eid}] if eid else []), progress=True)
+        _print_failures([f"{table}: {message}" for table, _, message in done.errors])
+        made = {table: n for table, n in done.made.items() if n}
+        if made or not watch:
+            click.echo("Made " + (", ".join(f"{table} {n}" for table, n in made.items()) or "nothing: all is there"))
+        if not watch:
+            sys.exit(1 if done.errors else 0)
+        time.sleep(10)
+
+
+@main.command()
+@as_json
+def status(as_json: bool) -> None:
+    """Entries done, to do, running and failed, by table."""
+    from schemas import filling
+
+    _activate()
+    _print_rows(filling.status(), as_json, "")
+
+
+@main.command()
+@click.argument("tables", nargs=-1)
+@as_json
+def errors(tables: tuple[str, ...], as_json: bool) -> None:
+    """What failed and why; exit code 1 if anything did."""
+    from schemas import filling
+
+    _activate()
+    rows = filling.errors([filling.table_named(name) for name in tables] or None)
+    if as_json:
+        click.echo(json.dumps(rows, default=str))
+    elif rows:
+        for row in rows:
+            key = " ".join(f"{name}={value}" for name, value in row["key"].items())
+            click.echo(f"{click.style(row['table'], bold=True)} {key}\n    {row['message']}")
+    else:
+        click.echo("No errors")
+    sys.exit(1 if rows else 0)
+
+
+@main.command()
+@click.argument("tables", nargs=-1)
+@click.option("--eid", help="Only this session.")
+def retry(tables: tuple[str, ...], eid: str | None) -> None:
+    """Forget failures, so that 'meso populate' tries them again."""
+    from schemas import filling
+
+    _activate()
+    n = filling.retry([filling.table_named(name) for name in tables] or None, **({"eid": eid} if eid else {}))
+    click.echo(f"{n} failures forgotten")
+
+
+@main.command()
+@click.argument("eids", nargs=-1)
+@click.option("--subject", help="All sessions of a subject that have tracked cells and trials.")
+@click.option("--target", "targets", multiple=True, default=("choice", "feedback", "stimulus"), show_default=True)
+@click.option("--event", help="Trials attribute, such as stimOn_times; by default the target's own.")
+@click.option("--win", nargs=2, type=float, help="Window about the event in s.")
+@click.option("--ks", help="Numbers of cells, such as 8,16,32.")
+@click.option("-R", "r", type=int, default=50, show_default=True, help="Random subsets per k.")
+@click.option("--metric", type=click.Choice(["auc", "accuracy"]), default="auc", show_default=True)
+@click.option("--n-label-shuffles", type=int, default=100, show_default=True)
+@click.option("--min-cell-probability", type=float, help="Leave out cells below it in any session.")
+@click.option("--min-silhouette", type=float, help="The same for the cluster silhouette of tracking.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write figures and the table here.")
+@as_json
+def ndc(eids, subject, targets, event, win, ks, r, metric, n_label_shuffles, min_cell_probability, min_silhouette,
+        output, as_json) -> None:  # fmt: skip
+    """Neuron-dropping curves of the cells that EIDS, or a subject's sessions, share."""
+    from pipeline.decoding import NDCSettings
+    from populate_scripts import commands
+
+    _activate()
+    common = {"event": event or "", "r": r, "metric": metric, "n_label_shuffles": n_label_shuffles}
+    if win:
+        common |= {"win_start": win[0], "win_end": win[1]}
+    if ks:
+        common |= {"ks": tuple(int(k) for k in ks.split(","))}
+    try:
+        settings = [NDCSettings(target=target, **common) for target in targets]
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    result = commands.ndc(eids, subject, settings, cells, output)
+    if as_json:
+        click.echo(result.table.to_json(orient="records", date_format="iso"))
+    else:
+        result.show()
+
+
+@main.command()
+@click.argument("eids", nargs=-1, required=True)
+@click.option("--bg", type=click.Choice(["regions", "firing_rate", "none"]), default="regions", show_default=True)
+@click.option("--t-range", nargs=2, type=float, help="From and to, s on the session clock.")
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("."), show_default=True)
+@click.option("--format", "suffix", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
+def raster(eids: tuple[str, ...], bg: str, t_range: tuple[float, float], output: Path, suffix: str) -> None:
+    """Draw the raster of each of EIDS."""
+    from populate_scripts import commands
+
+    _activate()
+    for path in commands.rasters(eids, None if bg == "none" else bg, t_range or None, output, suffix):
+        click.echo(str(path))
+
+
+@main.command()
+@click.argument("subject")
+@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="Mirrored tree (holds ROICaT/); by default session folders.")
+@click.option("--mirror", help="First copy UID files from this folder or http(s) address into --root.")
+@click.option("--refresh", is_flag=True, help="Take files that changed at the source since the last mirror.")
+@click.option("--duplicates", type=click.Choice(["error", "first"]), default="error", show_default=True, help="A UID twice in a session.")
+def track(subject: str, root: Path | None, mirror: str | None, refresh: bool, duplicates: str) -> None:
+    """Register the cell UIDs of SUBJECT and match them to ROIs.
+
+    The address of --mirror may need credentials: MESO_UID_USER and MESO_UID_PASSWORD, or the file
+    named by MESO_UID_CREDENTIALS.
+    """
+    from populate_scripts import commands
+
+    _activate()
+    lines, failures = commands.track(subject, root, mirror, refresh, duplicates)
+    _print_failures(failures)
+    for line in lines:
+        click.echo(line)
+    sys.exit(1 if failures else 0)
+
+
+if __name__ == "__main__":
+    main()

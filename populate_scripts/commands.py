@@ -1,0 +1,85 @@
+"""What the larger commands do, once the arguments are read and the database is there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.decoding import NDCSettings
+from pipeline.errors import ConfigError, DataError
+from populate_scripts.demo import write
+from schemas.filling import SESSION_TABLES, fill
+from schemas.ndc import NDCRun, run_ndc
+from schemas.session import Session
+from schemas.tracking import TrackedCell, TrackedFOV, TrackingRun
+
+
+def ndc(
+    eids: Sequence[str], subject: str | None, settings: Sequence[NDCSettings], cells: dict, output: Path | None
+) -> NDCRun:
+    """Compute the curves of sessions, or of all registered sessions of a subject."""
+    if bool(eids) == bool(subject):
+        raise ConfigError("Name session ids, or --subject")
+    sessions = Session & ({"subject": subject} if subject else [{"eid": eid} for eid in eids])
+    chosen = sessions.keys(order_by="session_date, session_number")
+    if not chosen or (eids and len(chosen) < len(set(eids))):
+        missing = sorted(set(eids) - {key["eid"] for key in chosen})
+        raise DataError(f"not registered: {', '.join(missing) or subject}", do="Register with: meso ingest")
+    subject = subject or sessions.to_arrays("subject")[0]
+    run = TrackingRun.latest(subject) or TrackingRun.register(subject)
+    fill(SESSION_TABLES, chosen, progress=True)
+    result = run_ndc([key["eid"] for key in chosen], run, settings, **cells, progress=True)
+    if output:
+        write(result, output)
+    return result
+
+
+def rasters(eids: Sequence[str], bg: str | None, t_range: tuple[float, float] | None, output: Path, suffix: str):
+    """Draw and save the raster of each session, and yield the files."""
+    import meso
+    from pipeline.figures import save
+
+    for eid in eids:
+        figure = meso.plot_raster(eid, bg=bg, t_range=t_range)
+        info = (Session & {"eid": eid}).fetch1()
+        name = f"raster_{info['subject']}_{info['session_date']}_{info['session_number']:03d}.{suffix}"
+        yield save(figure, output / name, {"eid": eid})
+
+
+def track(
+    subject: str, root: Path | None, mirror: str | None, refresh: bool, duplicates: str
+) -> tuple[list[str], list[str]]:
+    """Mirror UID files if asked, register them as a run, match them to ROIs; return lines and failures."""
+    lines: list[str] = []
+    if mirror:
+        if root is None:
+            raise ConfigError("--mirror needs --root, the folder to copy into")
+        report = _mirror(mirror, root, subject, refresh)
+        lines.append(f"Mirrored {len(report.fetched)} files, {len(report.unchanged)} unchanged")
+        if not report.ok:
+            # half a mirror would mix two tracking runs, or look like cells that are not tracked
+            problems = [report.warning or "", *(f"{path}: {reason}" for path, reason in report.failed)]
+            return lines, [text for text in problems if text] + ["Nothing was registered"]
+    run = TrackingRun.register(subject, str(root.resolve()) if root else None, duplicates)
+    filled = fill([TrackedCell], run, progress=True)
+    filled.errors += fill([TrackedFOV], run, progress=True).errors
+    members = TrackedFOV.Member & run
+    lines.append(
+        f"Run {run['tracking_run']}: {len(TrackedCell & run)} cells, {len(members)} ROIs in "
+        f"{len(Session & members.proj())} sessions"
+    )
+    return lines, [f"{table}: {message}" for table, _, message in filled.errors]
+
+
+def _mirror(source: str, root: Path, subject: str, refresh: bool):
+    from tqdm import tqdm
+
+    from pipeline.tracking.mirror import mirror_uids
+
+    with tqdm(desc="UID files") as bar:
+
+        def progress(done: int, total: int, path: str) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return mirror_uids(source, root, subject, progress=progress, refresh=refresh)

@@ -1,0 +1,100 @@
+"""The demo: a small ONE repository with planted truth, or a user's own, through every table to k*."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pipeline.decoding import NDCSettings
+from pipeline.errors import DataError
+from populate_scripts.ingest import ingest
+from schemas.embedding import Embedding
+from schemas.filling import SESSION_TABLES, Filled, fill
+from schemas.ndc import NDCRun, run_ndc
+from schemas.session import Session
+from schemas.settings import data_dir
+from schemas.tracking import TrackingRun
+
+TARGETS = ("choice", "feedback", "stimulus")
+#: Fewer repeats than an analysis would take: the planted trend is plain in these.
+R, N_LABEL_SHUFFLES, KS = 20, 40, (8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+def demo(
+    output: Path, cache_dir: Path | None = None, subject: str | None = None, say: Callable[[str], None] = lambda text: None
+) -> NDCRun:
+    """Run everything; a second run finds it all in the database.
+
+    Parameters
+    ----------
+    output : Path
+        Folder for the figures and the table.
+    cache_dir : Path, optional
+        A ONE cache to use instead of the generated repository.
+    subject : str, optional
+        Whose sessions; by default the subject with the most of them.
+    say : callable
+        Told what happens.
+
+    Raises
+    ------
+    DataError
+        There are not two sessions of a subject with tracked cells.
+    """
+    if cache_dir is None:
+        from pipeline.demo_data import write_demo_repository
+
+        cache_dir = data_dir() / "demo_one"
+        cache_dir.mkdir(parents=True, exist_ok=True)
+        say(f"Demo data in {cache_dir}")
+        write_demo_repository(cache_dir)
+    eids = _eids(cache_dir, subject)
+    of_sessions = [{"eid": eid} for eid in eids]
+    say(f"{len(eids)} sessions: reading, checking, embedding")
+    filled = fill([*SESSION_TABLES, Embedding], of_sessions, progress=True)
+    say(f"Decoding {', '.join(TARGETS)}")
+    result = _curves(eids)
+    write(result, output)
+    _rasters(eids, output, filled)
+    return result
+
+
+def _eids(cache_dir: Path, subject: str | None) -> list[str]:
+    done = ingest(subject=subject, everything=subject is None, cache_dir=cache_dir, progress=True)
+    found = [*done.new, *done.known]
+    if not found:
+        raise DataError(f"no session with imaging in the ONE cache {cache_dir}", do="; ".join(done.failed.values()) or None)
+    sessions = (Session & [{"eid": eid} for eid in found]).to_dicts(order_by="session_date, session_number")
+    subjects = [row["subject"] for row in sessions]
+    chosen = max(sorted(set(subjects)), key=subjects.count)
+    return [row["eid"] for row in sessions if row["subject"] == chosen]
+
+
+def _curves(eids: list[str]) -> NDCRun:
+    subject = (Session & {"eid": eids[0]}).fetch1("subject")
+    settings = [NDCSettings(target=t, ks=KS, r=R, n_label_shuffles=N_LABEL_SHUFFLES) for t in TARGETS]
+    return run_ndc(eids, TrackingRun.register(subject), settings, progress=True)
+
+
+def write(result: NDCRun, output: Path) -> None:
+    """Write the table and the NDC figure of each target to a folder."""
+    from pipeline.figures import save
+
+    output.mkdir(parents=True, exist_ok=True)
+    result.table.to_csv(output / "k_star.csv", index=False)
+    for target, figure in (result.figures or result.draw()).items():
+        save(figure, output / f"ndc_{target}.png", {"subject": result.subject, "target": target, **result.session_set})
+
+
+def _rasters(eids: list[str], output: Path, filled: Filled) -> None:
+    from tqdm import tqdm
+
+    import meso
+    from pipeline.figures import save
+
+    for eid in tqdm(eids, desc="Raster"):
+        if any(table == "Embedding" and key["eid"] == eid for table, key, _ in filled.errors):
+            continue
+        info = (Session & {"eid": eid}).fetch1()
+        name = f"raster_{info['subject']}_{info['session_date']}_{info['session_number']:03d}.png"
+        save(meso.plot_raster(eid), output / name, {"eid": eid})

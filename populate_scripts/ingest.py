@@ -1,0 +1,73 @@
+"""Registering sessions of ONE in the database."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from pipeline.errors import MesoError
+from pipeline.reading import find_sessions, open_one
+from schemas.session import Session
+from schemas.settings import one_cache_dir
+
+
+@dataclass
+class Ingested:
+    """What an ingest did.
+
+    Attributes
+    ----------
+    new, known : list of str
+        Session ids.
+    failed : dict of str to str
+        Message by session id.
+    """
+
+    new: list[str] = field(default_factory=list)
+    known: list[str] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+
+
+def ingest(
+    eids: Sequence[str] = (),
+    *,
+    subject: str | None = None,
+    everything: bool = False,
+    cache_dir: str | os.PathLike | None = None,
+    progress: bool = False,
+) -> Ingested:
+    """Register sessions; ``populate()`` then reads them.
+
+    Parameters
+    ----------
+    eids : sequence of str
+    subject : str, optional
+        All its sessions with imaging.
+    everything : bool
+        All sessions with imaging that ONE knows.
+    cache_dir : path, optional
+        A ONE cache; by default MESO_ONE_CACHE_DIR, or ONE as it is set up on this machine.
+    progress : bool
+        Show a bar.
+
+    Raises
+    ------
+    ConfigError
+        ONE cannot be opened.
+    """
+    from tqdm import tqdm
+
+    cache_dir = cache_dir or one_cache_dir()
+    cache_dir = os.path.abspath(os.path.expanduser(cache_dir)) if cache_dir else None
+    one = open_one(cache_dir)
+    wanted = list(dict.fromkeys(map(str, eids)))
+    if subject or everything:
+        wanted += [eid for eid in find_sessions(one, subject=subject) if eid not in wanted]
+    done = Ingested()
+    for eid in tqdm(wanted, desc="Session", disable=not progress):
+        try:
+            (done.new if Session.register(one, eid, cache_dir) else done.known).append(eid)
+        except MesoError as error:
+            done.failed[eid] = str(error)
+    return done
