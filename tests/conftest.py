@@ -1,0 +1,123 @@
+"""One database for all tests of a process: the table classes can be tied to one only.
+
+``pytest --backend postgresql`` uses an embedded server in a temporary folder, ``--backend mysql`` a
+real MySQL (``make mysql`` gets one). Nothing is mocked.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--backend", choices=["postgresql", "mysql"], default="postgresql")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Keep the settings of whoever runs the tests out of them."""
+    for name in list(os.environ):
+        if name.startswith(("DJ_", "MESO_")) and not name.startswith(("MESO_TEST_", "MESO_MYSQLD")):
+            del os.environ[name]
+    os.environ["DJ_IGNORE_CONFIG_FILE"] = "true"
+    os.environ["MESO_PREFIX"] = f"t{os.getpid()}_"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if "database" in getattr(item, "fixturenames", ()):
+            item.add_marker("db")
+
+
+@pytest.fixture(scope="session")
+def backend(pytestconfig: pytest.Config) -> str:
+    return pytestconfig.getoption("--backend")
+
+
+@pytest.fixture(scope="session")
+def server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Environment variables that lead to the database server."""
+    os.environ["MESO_DATA_DIR"] = str(tmp_path_factory.mktemp("data"))
+    if backend == "postgresql":
+        from schemas import embedded
+
+        yield {"MESO_DATA_DIR": os.environ["MESO_DATA_DIR"]}
+        embedded.stop()
+        return
+    from mysql_server import running_mysql
+
+    try:
+        running = running_mysql()
+        mysql = running.__enter__()
+    except RuntimeError as error:
+        if os.environ.get("CI"):
+            raise
+        warnings.warn(f"MYSQL TESTS SKIPPED: {error}", stacklevel=1)
+        pytest.skip(f"no MySQL: {error}")
+    yield {
+        "DJ_BACKEND": "mysql", "DJ_HOST": mysql.host, "DJ_PORT": str(mysql.port), "DJ_USER": mysql.user,
+        "DJ_PASS": mysql.password, "MESO_DATA_DIR": os.environ["MESO_DATA_DIR"],
+    }  # fmt: skip
+    running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def database(server: dict[str, str]) -> Iterator[object]:
+    """The DataJoint connection, all tables declared and empty."""
+    os.environ |= server
+    import datajoint as dj
+
+    from schemas import database as db
+    from schemas import migrations
+
+    for name, variable in (("host", "DJ_HOST"), ("user", "DJ_USER"), ("password", "DJ_PASS"), ("port", "DJ_PORT")):
+        if variable in server:  # DataJoint read the environment when it was imported, before the server was there
+            dj.config[f"database.{name}"] = int(server[variable]) if name == "port" else server[variable]
+    if "DJ_BACKEND" in server:
+        dj.config["database.backend"] = server["DJ_BACKEND"]
+    dj.config["safemode"] = False
+    migrations.init()
+    yield db.connect()
+    db.connect().close()
+
+
+@pytest.fixture(scope="session")
+def demo_truth(tmp_path_factory: pytest.TempPathFactory):
+    """The demo repository and what is planted in it."""
+    from pipeline.demo_data import write_demo_repository
+
+    return write_demo_repository(tmp_path_factory.mktemp("one"))
+
+
+@pytest.fixture(scope="session")
+def demo_sessions(database: object, demo_truth) -> list[str]:
+    """The demo's sessions registered, read and embedded; their ids by date."""
+    from populate_scripts.ingest import ingest
+    from schemas.embedding import Embedding
+    from schemas.filling import SESSION_TABLES, fill
+
+    ingest(demo_truth.eids, cache_dir=demo_truth.root)
+    filled = fill([*SESSION_TABLES, Embedding], [{"eid": eid} for eid in demo_truth.eids])
+    assert filled.errors == []
+    return list(demo_truth.eids)
+
+
+@pytest.fixture(scope="session")
+def meso_command(server: dict[str, str]) -> Callable[..., subprocess.CompletedProcess]:
+    """Run ``meso ...`` in a process of its own, on the same server; ``env`` overrides, None unsets."""
+
+    def run(*args: str | Path, env: dict[str, str | None] | None = None, **kwargs) -> subprocess.CompletedProcess:
+        variables = {**os.environ, **server, "COLUMNS": "200", **(env or {})}
+        return subprocess.run(
+            [sys.executable, "-m", "populate_scripts.cli", *map(str, args)],
+            env={name: value for name, value in variables.items() if value is not None},
+            capture_output=True, text=True, timeout=300, **{"cwd": Path(__file__).parents[1], **kwargs},
+        )  # fmt: skip
+
+    return run
