@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install mysql
+.PHONY: demo test check install mysql docs
 
 demo: install
 	$(BIN)/meso demo
@@ -29,3 +29,6 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable ".[ingest]" --group dev
 	touch $@
+
+docs: install
+	$(BIN)/python -W ignore docs/generate.py

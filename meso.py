@@ -101,7 +101,9 @@ def load_or_embed(
         "region_colors": cells["rgb"],
         "isort": np.argsort(rank, kind="stable"),
         "xyz": np.column_stack([cells[axis] for axis in ("ml", "ap", "dv")]),
-        "roi_keys": [{"eid": eid, "fov": int(f), "roi": int(r)} for f, r in zip(cells["fov"], cells["roi"], strict=True)],
+        "roi_keys": [
+            {"eid": eid, "fov": int(fov), "roi": int(roi)} for fov, roi in zip(cells["fov"], cells["roi"], strict=True)
+        ],
         "signal": cells["signal"],
     }  # fmt: skip
 
@@ -115,7 +117,13 @@ def _cells(eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
     values = (rois * schemas.FOV.proj("signal")).to_arrays(*columns, order_by="fov, roi")
     cells = dict(zip(columns, values, strict=True))
     if not len(cells["roi"]):
-        raise DataError("the session has no neurons", eid=eid, expected="at least one", found="none", do="filter_neurons=False takes all ROIs")
+        raise DataError(
+            "the session has no neurons",
+            eid=eid,
+            expected="at least one",
+            found="none",
+            do="filter_neurons=False takes all ROIs",
+        )
     regions = {row["region_id"]: row for row in (schemas.BrainRegion & rois.proj("region_id")).to_dicts()}
     unknown = {"acronym": "unknown", "rgb": "#808080"}
     for name in ("acronym", "rgb"):
@@ -176,7 +184,13 @@ def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:
 
 def _warn_of_failures(eid: str) -> None:
     for failure in errors():
-        if failure["key"].get("eid") == eid and failure["table"] in ("FOV", "Recording", "ROI", "Activity", "Embedding"):
+        if failure["key"].get("eid") == eid and failure["table"] in (
+            "FOV",
+            "Recording",
+            "ROI",
+            "Activity",
+            "Embedding",
+        ):
             warnings.warn(f"{failure['table']}: {failure['message']}", stacklevel=3)
 
 
@@ -287,12 +301,16 @@ def match_tracked_indices_across_sessions(
     schemas.activate()
     for eid in eids:
         fill_session(eid, behavior=False)
-    run = _tracking_run(anchor, tracking_run, roicat_root, duplicates)
+    run = _tracking_run(eids, tracking_run, roicat_root, duplicates)
     tracked, missing = match_cells(eids, run)
     if missing:
         raise DataError("a session has no tracked cells", do="; ".join(missing.values()))
     session_set = SessionSet.add(
-        tracked, run, neurons_only=filter_neurons, min_cell_probability=min_cell_probability, min_silhouette=min_silhouette
+        tracked,
+        run,
+        neurons_only=filter_neurons,
+        min_cell_probability=min_cell_probability,
+        min_silhouette=min_silhouette,
     )
     for table, _, message in fill([SharedCells], session_set).errors:
         warnings.warn(f"{table}: {message}", stacklevel=2)
@@ -307,15 +325,17 @@ def _anchor_and_others(args: tuple) -> tuple[str, list[str]]:
     return str(args[0]), [str(eid) for eid in args[1]]
 
 
-def _tracking_run(eid: str, tracking_run: str | None, roicat_root: str | None, duplicates: str) -> dict:
+def _tracking_run(eids: list[str], tracking_run: str | None, roicat_root: str | None, duplicates: str) -> dict:
     from schemas.tracking import TrackingRun
 
-    subject = (schemas.Session & {"eid": eid}).fetch1("subject")
-    if tracking_run is not None:
-        return {"subject": subject, "tracking_run": tracking_run}
-    if roicat_root is None and (latest := TrackingRun.latest(subject)):
-        return latest
-    return TrackingRun.register(subject, roicat_root, duplicates)
+    if tracking_run is None:
+        return TrackingRun.covering(eids, roicat_root, duplicates)
+    run = {"subject": (schemas.Session & {"eid": eids[0]}).fetch1("subject"), "tracking_run": tracking_run}
+    if not (TrackingRun & run):
+        raise DataError(
+            f"there is no tracking run {tracking_run} of {run['subject']}", do="schemas.TrackingRun lists them"
+        )
+    return run
 
 
 def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
@@ -388,7 +408,7 @@ def neuron_dropping_curves_cached(
     eids = list(dict.fromkeys(map(str, eids)))
     for eid in eids:
         fill_session(eid, progress=progress)
-    run = _tracking_run(eids[0], tracking_run, roicat_root, "error")
+    run = _tracking_run(eids, tracking_run, roicat_root, "error")
     wanted = [
         NDCSettings(
             target=target, event=_of(event, target) or "", win_start=_of(win, target, 0), win_end=_of(win, target, 1),

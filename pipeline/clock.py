@@ -59,10 +59,12 @@ def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: 
         raise ValueError(f"scan_line_column is 0 (row y) or 1 (as published), not {scan_line_column!r}")
     index = (stack_pos[:, scan_line_column],) if timeshift.ndim == 1 else (stack_pos[:, 0], stack_pos[:, 1])
     for positions, size in zip(index, timeshift.shape, strict=True):
-        if len(positions) and not (0 <= positions.min() and positions.max() < size):
+        if len(positions) and not (positions.min() >= 0 and positions.max() < size):
             raise DataError(
-                "a ROI lies outside the scan lines", dataset="mpciStack.timeshift",
-                expected=f"0 to {size - 1}", found=f"{positions.min()} to {positions.max()}",
+                "a ROI lies outside the scan lines",
+                dataset="mpciStack.timeshift",
+                expected=f"0 to {size - 1}",
+                found=f"{positions.min()} to {positions.max()}",
             )
     return timeshift[index]
 
@@ -142,9 +144,14 @@ class ROITimes:
         return self.shape[0]
 
     def __getitem__(self, index):
-        """Return the times of a row, or of some rows as an array; a second index picks frames."""
+        """Return the times that the whole matrix would give for the same index."""
         rows, *frames = index if isinstance(index, tuple) else (index,)
+        if len(frames) > 1:
+            raise IndexError(f"two indices at most: rows and frames, not {index!r}")
         fovs, offsets = self.fovs[rows], self.offsets[rows]
+        if frames and np.ndim(fovs) == 1 and np.ndim(frames[0]) == 1 and not isinstance(rows, slice):
+            pairs = np.broadcast_arrays(fovs, offsets, np.arange(self.shape[1])[frames[0]])
+            return np.array([self.frame_times[int(f)][j] + o for f, o, j in zip(*pairs, strict=True)], dtype=float)
         if np.ndim(fovs) == 0:
             times = self.frame_times[int(fovs)] + offsets
         else:

@@ -359,9 +359,7 @@ def _check_params(params: _Params) -> None:
     low = {"n_days": 1, "n_fovs": 1, "n_trials": 20, "n_shared": 8}
     for name, least in low.items():
         if getattr(params, name) < least:
-            raise ConfigError(
-                f"Demo repository: {name} must be at least {least}, not {getattr(params, name)}."
-            )
+            raise ConfigError(f"Demo repository: {name} must be at least {least}, not {getattr(params, name)}.")
     need = int(2.5 * params.n_shared / params.n_fovs) + 10
     if params.rois_per_fov < need:
         raise ConfigError(
@@ -377,8 +375,7 @@ def _existing_truth(root: Path, params: _Params) -> DemoTruth | None:
     marker = root / MARKER
     if not marker.is_file():
         raise ConfigError(
-            f"{root} is not empty and holds no demo repository (no {MARKER}). Nothing was written: "
-            "name another folder."
+            f"{root} is not empty and holds no demo repository (no {MARKER}). Nothing was written: name another folder."
         )
     found = json.loads(marker.read_text(encoding="utf-8"))
     wanted = {"version": VERSION, "parameters": asdict(params)}
@@ -405,9 +402,7 @@ def _truth_from_json(root: Path, saved: dict[str, Any]) -> DemoTruth:
     plain = {key: tuple(saved[key]) for key in ("eids", "dates", "shared_uids", "k_grid")}
     return DemoTruth(
         root=root,
-        informative_uids={
-            t: tuple(tuple(day) for day in days) for t, days in saved["informative_uids"].items()
-        },
+        informative_uids={t: tuple(tuple(day) for day in days) for t, days in saved["informative_uids"].items()},
         informative_counts={t: tuple(counts) for t, counts in saved["informative_counts"].items()},
         k_star_trend=saved["k_star_trend"],
         rows={eid: {int(fov): rows for fov, rows in fovs.items()} for eid, fovs in saved["rows"].items()},
@@ -561,9 +556,7 @@ def _draw_blocks(rng: np.random.Generator, n: int) -> np.ndarray:
     return p_left
 
 
-def _draw_outcomes(
-    rng: np.random.Generator, contrast: np.ndarray, error_share: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _draw_outcomes(rng: np.random.Generator, contrast: np.ndarray, error_share: float) -> tuple[np.ndarray, np.ndarray]:
     """Correct, no-go (n,) bool. The number of errors is exact: errors limit how well feedback decodes."""
     n = len(contrast)
     weight = np.interp(contrast, [0, 0.0625, 0.125, 0.25, 1], [1.0, 0.6, 0.3, 0.15, 0.1])
@@ -653,9 +646,7 @@ def _draw_representation(
             members = np.flatnonzero(values == sign)
             labels[target] = _flip(rng, labels[target], members, _LAPSE[target])
     for sign in (-1, 1):  # nothing was on the screen: the cells show a guess
-        labels["stimulus"] = _flip(
-            rng, labels["stimulus"], np.flatnonzero((side == sign) & (contrast == 0)), 0.4
-        )
+        labels["stimulus"] = _flip(rng, labels["stimulus"], np.flatnonzero((side == sign) & (contrast == 0)), 0.4)
     return labels
 
 
@@ -703,9 +694,7 @@ def _make_drives(params: _Params, day: int, clock: np.ndarray, behaviour: _Behav
     return (0.1 + drives).astype(np.float32)
 
 
-def _background_events(
-    rng: np.random.Generator, layout: _Layout, n_shared: int, drives: np.ndarray
-) -> np.ndarray:
+def _background_events(rng: np.random.Generator, layout: _Layout, n_shared: int, drives: np.ndarray) -> np.ndarray:
     """Event sizes (N, T) float32, mostly 0. Shared cells fire at a low constant rate: their code shows."""
     n_rois, n_frames = len(layout.member), drives.shape[1]
     shared = (layout.member >= 0) & (layout.member < n_shared)
@@ -763,9 +752,7 @@ def _make_events(day: _Day, fov: int, cells: _Cells, layout: _Layout) -> np.ndar
     return events
 
 
-def _make_traces(
-    rng: np.random.Generator, events: np.ndarray, is_cell: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _make_traces(rng: np.random.Generator, events: np.ndarray, is_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Fluorescence and deconvolved activity, each (N, T) float32 in photodetector units, from event sizes."""
     from scipy.signal import lfilter
 
@@ -773,7 +760,7 @@ def _make_traces(
     baseline = rng.lognormal(6.0, 0.4, (n_rois, 1)).astype(np.float32)
     gain = np.where(is_cell[:, None], 0.35, 0.15).astype(np.float32) * baseline
     keep = np.float32(np.exp(-_FRAME_PERIOD / _TAU))
-    calcium = lfilter(np.float32([1]), np.array([1, -keep], dtype=np.float32), events, axis=1)
+    calcium = lfilter(np.array([1], dtype=np.float32), np.array([1, -keep], dtype=np.float32), events, axis=1)
     bleaching = (1 - 0.03 * np.linspace(0, 1, n_frames)).astype(np.float32)
     noise = rng.standard_normal((n_rois, n_frames), dtype=np.float32)
     fluorescence = baseline * bleaching + gain * (calcium + np.float32(0.2) * noise)
@@ -846,9 +833,7 @@ def _write_rois(path: Path, day: _Day, fov: int, layout: _Layout) -> None:
     n_rois = len(layout.member)
     score = np.where(layout.is_cell, 0.5 + 0.5 * rng.beta(4, 1.5, n_rois), 0.5 * rng.beta(1.5, 4, n_rois))
     np.save(path / "mpciROIs.mpciROITypes.npy", layout.is_cell.astype(np.int16))
-    (path / "mpciROITypes.names.tsv").write_text(
-        "roi_values\troi_labels\n0\tno cell\n1\tcell\n", encoding="utf-8"
-    )
+    (path / "mpciROITypes.names.tsv").write_text("roi_values\troi_labels\n0\tno cell\n1\tcell\n", encoding="utf-8")
     np.save(path / "mpciROIs.cellClassifier.npy", score)
     np.save(path / "mpciROIs.stackPos.npy", np.c_[layout.positions, np.zeros(n_rois, dtype=np.int64)])
     (path / "mpciROIs.uuids.csv").write_text("\n".join(["uuids", *_uuids(rng, n_rois)]), encoding="utf-8")

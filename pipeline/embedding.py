@@ -73,7 +73,9 @@ def _fit(traces: np.ndarray, settings: EmbeddingSettings) -> np.ndarray:
     try:
         from rastermap import Rastermap
     except ModuleNotFoundError as error:
-        raise ConfigError(f"rastermap is needed to embed ({error}). Install it with: pip install '.[ingest]'") from error
+        raise ConfigError(
+            f"rastermap is needed to embed ({error}). Install it with: pip install '.[ingest]'"
+        ) from error
     from threadpoolctl import threadpool_limits
 
     handlers = logging.root.handlers[:]
@@ -93,4 +95,6 @@ def _fit(traces: np.ndarray, settings: EmbeddingSettings) -> np.ndarray:
             warnings.filterwarnings("ignore", message="data has <= 50 samples")
             return np.asarray(model.fit(traces.astype(np.float32), compute_X_embedding=False).isort)
     except (ValueError, IndexError, np.linalg.LinAlgError) as error:
-        raise DataError(f"Rastermap fails ({error})", found=f"{traces.shape[0]} cells, {traces.shape[1]} frames") from error
+        raise DataError(
+            f"Rastermap fails ({error})", found=f"{traces.shape[0]} cells, {traces.shape[1]} frames"
+        ) from error

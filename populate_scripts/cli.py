@@ -68,7 +68,9 @@ cache_dir_option = click.option(
 @main.command()
 @cache_dir_option
 @click.option("--subject", help="Whose sessions; by default whoever has most.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo_output"), show_default=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo_output"), show_default=True
+)
 def demo(cache_dir: Path | None, subject: str | None, output: Path) -> None:
     """From data to k* per session, with figures: generated data, or your own ONE cache."""
     from populate_scripts.demo import demo as run_demo
@@ -109,7 +111,9 @@ def _embedded_only() -> None:
     from schemas import database
 
     if database.has_own_server():
-        raise click.ClickException("DJ_* variables or datajoint.json name a server; it is started and stopped elsewhere")
+        raise click.ClickException(
+            "DJ_* variables or datajoint.json name a server; it is started and stopped elsewhere"
+        )
 
 
 @db.command("status")
@@ -283,10 +287,20 @@ def raster(eids: tuple[str, ...], bg: str, t_range: tuple[float, float], output:
 
 @main.command()
 @click.argument("subject")
-@click.option("--root", type=click.Path(path_type=Path, file_okay=False), help="Mirrored tree (holds ROICaT/); by default session folders.")
+@click.option(
+    "--root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Mirrored tree (holds ROICaT/); by default session folders.",
+)
 @click.option("--mirror", help="First copy UID files from this folder or http(s) address into --root.")
 @click.option("--refresh", is_flag=True, help="Take files that changed at the source since the last mirror.")
-@click.option("--duplicates", type=click.Choice(["error", "first"]), default="error", show_default=True, help="A UID twice in a session.")
+@click.option(
+    "--duplicates",
+    type=click.Choice(["error", "first"]),
+    default="error",
+    show_default=True,
+    help="A UID twice in a session.",
+)
 def track(subject: str, root: Path | None, mirror: str | None, refresh: bool, duplicates: str) -> None:
     """Register the cell UIDs of SUBJECT and match them to ROIs.
 

@@ -25,10 +25,9 @@ def ndc(
     if not chosen or (eids and len(chosen) < len(set(eids))):
         missing = sorted(set(eids) - {key["eid"] for key in chosen})
         raise DataError(f"not registered: {', '.join(missing) or subject}", do="Register with: meso ingest")
-    subject = subject or sessions.to_arrays("subject")[0]
-    run = TrackingRun.latest(subject) or TrackingRun.register(subject)
+    chosen_eids = [key["eid"] for key in chosen]
     fill(SESSION_TABLES, chosen, progress=True)
-    result = run_ndc([key["eid"] for key in chosen], run, settings, **cells, progress=True)
+    result = run_ndc(chosen_eids, TrackingRun.covering(chosen_eids), settings, **cells, progress=True)
     if output:
         write(result, output)
     return result

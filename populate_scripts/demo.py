@@ -21,7 +21,10 @@ R, N_LABEL_SHUFFLES, KS = 20, 40, (8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 def demo(
-    output: Path, cache_dir: Path | None = None, subject: str | None = None, say: Callable[[str], None] = lambda text: None
+    output: Path,
+    cache_dir: Path | None = None,
+    subject: str | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> NDCRun:
     """Run everything; a second run finds it all in the database.
 
@@ -63,7 +66,9 @@ def _eids(cache_dir: Path, subject: str | None) -> list[str]:
     done = ingest(subject=subject, everything=subject is None, cache_dir=cache_dir, progress=True)
     found = [*done.new, *done.known]
     if not found:
-        raise DataError(f"no session with imaging in the ONE cache {cache_dir}", do="; ".join(done.failed.values()) or None)
+        raise DataError(
+            f"no session with imaging in the ONE cache {cache_dir}", do="; ".join(done.failed.values()) or None
+        )
     sessions = (Session & [{"eid": eid} for eid in found]).to_dicts(order_by="session_date, session_number")
     subjects = [row["subject"] for row in sessions]
     chosen = max(sorted(set(subjects)), key=subjects.count)

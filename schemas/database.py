@@ -16,7 +16,7 @@ from typing import Any
 
 with warnings.catch_warnings():
     # DataJoint warns at import when there is no datajoint.json: then the embedded database is used
-    warnings.filterwarnings('ignore', message='No datajoint.json found')
+    warnings.filterwarnings("ignore", message="No datajoint.json found")
     import datajoint as dj
 from datajoint.settings import find_config_file
 
@@ -79,7 +79,9 @@ def _own_server() -> dj.Connection:
 def _refusal(place: str, user: str, error: Exception) -> str:
     text = " ".join(map(str, error.args)).strip()
     if "Access denied" in text or "password authentication failed" in text:
-        return f"The {place} refuses user {user}: wrong user name or password (DJ_USER, DJ_PASS), or no access from here"
+        return (
+            f"The {place} refuses user {user}: wrong user name or password (DJ_USER, DJ_PASS), or no access from here"
+        )
     return (
         f"The {place} does not answer ({text.splitlines()[0] if text else error.__class__.__name__}). Is it running, "
         f"and are DJ_HOST, DJ_PORT and DJ_BACKEND right? Without any DJ_* variable the embedded database is used"
@@ -101,7 +103,8 @@ def check_server(connection: dj.Connection) -> None:
             f"The server is MariaDB ({banner}), which DataJoint 2 does not support: use MySQL 8.0.13 or later, "
             f"for instance with: docker compose up db"
         )
-    version = tuple(map(int, re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", banner).groups(default="0")))
+    numbers = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", banner)
+    version = tuple(map(int, numbers.groups(default="0"))) if numbers else (0,)
     if version < OLDEST[backend]:
         oldest = ".".join(map(str, OLDEST[backend]))
         raise ConfigError(f"The server is too old: {backend} {banner}; version {oldest} or later is needed")
@@ -136,7 +139,9 @@ def activate() -> dj.Connection:
     connection = connect()
     if "prefix" in _active:
         if _active["prefix"] != prefix():
-            raise ConfigError(f"This process already uses the prefix {_active['prefix']}, it cannot change to {prefix()}")
+            raise ConfigError(
+                f"This process already uses the prefix {_active['prefix']}, it cannot change to {prefix()}"
+            )
         return connection
     from schemas import migrations
 
@@ -157,9 +162,7 @@ def bind(connection: dj.Connection, *, create: bool) -> None:
     """Tie the table classes to their schemas, declaring what is missing if ``create``."""
     for name in MODULES:
         module = importlib.import_module(f"schemas.{name}")
-        module.schema.activate(
-            prefix() + name, connection=connection, create_schema=create, create_tables=create
-        )
+        module.schema.activate(prefix() + name, connection=connection, create_schema=create, create_tables=create)
     _active["prefix"] = prefix()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import datajoint as dj
@@ -105,7 +106,9 @@ class TrialFeatures(dj.Computed):
     def make_compute(self, key, settings, n_shared):
         settings = NDCSettings(**settings)
         if n_shared == 0:
-            raise DataError("no cell is tracked in all sessions of the set", eid=key["eid"], expected="1 or more", found="0")
+            raise DataError(
+                "no cell is tracked in all sessions of the set", eid=key["eid"], expected="1 or more", found="0"
+            )
         trials = trials_of(key["eid"])
         labels = decoding.target_labels(settings.target, trials)
         starts, ends = _windows(key["eid"], trials, settings)
@@ -139,8 +142,10 @@ def _mark(outcome: np.ndarray, reason: np.ndarray) -> None:
 def _windows(eid: str, trials: dict[str, np.ndarray], settings: NDCSettings) -> tuple[np.ndarray, np.ndarray]:
     if settings.event not in trials:
         raise DataError(
-            f"there is no event {settings.event}", eid=eid,
-            expected=", ".join(name for name in trials if name.endswith("_times")), found=settings.event,
+            f"there is no event {settings.event}",
+            eid=eid,
+            expected=", ".join(name for name in trials if name.endswith("_times")),
+            found=settings.event,
         )
     return trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
 
@@ -185,7 +190,9 @@ def _check_usable(eid: str, settings: NDCSettings, labels: np.ndarray, outcome: 
     reasons, numbers = np.unique(outcome, return_counts=True)
     problem = "all usable trials are of one class" if min(counts) == 0 < max(counts) else "too few trials to decode"
     raise DataError(
-        f"{problem} of {settings.target}", eid=eid, expected=f"{settings.cv_splits} or more of each class",
+        f"{problem} of {settings.target}",
+        eid=eid,
+        expected=f"{settings.cv_splits} or more of each class",
         found=f"{counts[0]} of class 0 and {counts[1]} of class 1; trials by outcome: "
         + ", ".join(f"{reason} {n}" for reason, n in zip(reasons, numbers, strict=True)),
     )
@@ -287,8 +294,10 @@ def _curve(X: np.ndarray, y: np.ndarray, settings: NDCSettings, eid: str) -> dec
     smaller = int(np.bincount(y, minlength=2).min())
     if smaller < settings.cv_splits:
         raise DataError(
-            f"too few trials of {settings.target} once counts are equal", eid=eid,
-            expected=f"{settings.cv_splits} or more of each class", found=f"{smaller}",
+            f"too few trials of {settings.target} once counts are equal",
+            eid=eid,
+            expected=f"{settings.cv_splits} or more of each class",
+            found=f"{smaller}",
             do="Leave the session with the fewest trials out of the set, or use equalize_trials=False",
         )
     return decoding.neuron_dropping_curve(
@@ -300,16 +309,23 @@ def _curve(X: np.ndarray, y: np.ndarray, settings: NDCSettings, eid: str) -> dec
     )  # fmt: skip
 
 
-def _curve_rows(curve: decoding.NDCCurve):
+def _curve_rows(curve: decoding.NDCCurve) -> Iterator[dict[str, Any]]:
     for k, scores, null, p in zip(curve.ks, curve.scores, curve.null_scores, curve.p_values(), strict=True):
         low, high = np.percentile(scores, (2.5, 97.5))
         null_low, null_high = np.percentile(null, (2.5, 97.5)) if len(null) else (np.nan, np.nan)
         yield {
-            "k": int(k), "score_mean": float(scores.mean()), "score_sd": float(scores.std(ddof=min(1, len(scores) - 1))),
-            "score_low": float(low), "score_high": float(high), "null_mean": number(null.mean()) if len(null) else None,
-            "null_low": number(null_low), "null_high": number(null_high), "p_value": number(p),
-            "scores": scores.copy(), "null_scores": null.copy(),
-        }  # fmt: skip
+            "k": int(k),
+            "score_mean": float(scores.mean()),
+            "score_sd": float(scores.std(ddof=1)) if len(scores) > 1 else 0.0,
+            "score_low": float(low),
+            "score_high": float(high),
+            "null_mean": number(null.mean()) if len(null) else None,
+            "null_low": number(null_low),
+            "null_high": number(null_high),
+            "p_value": number(p),
+            "scores": scores.copy(),
+            "null_scores": null.copy(),
+        }
 
 
 def curves(session_set: dict, ndc_params: dict) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from pipeline.errors import DataError
 from schemas.imaging import FOV, ROI, Recording, fov_traces, imaged_sessions
 from schemas.provenance import Environment
 from schemas.rows import content_key
-from schemas.session import Session
+from schemas.session import Session  # noqa: F401  a foreign key names it
 
 schema = dj.Schema()
 
@@ -79,8 +79,10 @@ class Embedding(dj.Computed):
         missing = set(settings.fovs) - set(fovs)
         if missing or not fovs:
             raise DataError(
-                "the session lacks FOVs that the settings name", eid=key["eid"],
-                expected=", ".join(f"FOV_{n:02d}" for n in settings.fovs), found=", ".join(f"FOV_{n:02d}" for n in fovs),
+                "the session lacks FOVs that the settings name",
+                eid=key["eid"],
+                expected=", ".join(f"FOV_{n:02d}" for n in settings.fovs),
+                found=", ".join(f"FOV_{n:02d}" for n in fovs),
             )
         return asdict(settings), fovs
 

@@ -33,9 +33,7 @@ class Filled:
     errors: list[tuple[str, dict, str]] = field(default_factory=list)
 
 
-def fill(
-    tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, progress: bool = False
-) -> Filled:
+def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, progress: bool = False) -> Filled:
     """Populate tables in the order of their dependencies; an entry that fails does not stop the rest.
 
     Failures stay in the job tables, where ``errors`` finds them, until ``retry``.
@@ -53,9 +51,7 @@ def fill(
     report = Filled()
     for table in auto_populated():
         if table in wanted:
-            result = table().populate(
-                *restrictions, reserve_jobs=True, suppress_errors=True, display_progress=progress
-            )
+            result = table().populate(*restrictions, reserve_jobs=True, suppress_errors=True, display_progress=progress)
             report.made[table.__name__] = result["success_count"]
             report.errors += [(table.__name__, key, message) for key, message in result["error_list"]]
     return report
@@ -145,7 +141,9 @@ def table_named(name: str) -> type[dj.Table]:
     """
     tables = {table.__name__.lower(): table for table in auto_populated()}
     if name.lower() not in tables:
-        raise ConfigError(f"{name} is not a table that is populated; there are {', '.join(t.__name__ for t in tables.values())}")
+        raise ConfigError(
+            f"{name} is not a table that is populated; there are {', '.join(t.__name__ for t in tables.values())}"
+        )
     return tables[name.lower()]
 
 

@@ -7,7 +7,6 @@ import numpy as np
 
 from pipeline import clock, reading
 from pipeline.errors import DataError
-from pipeline.reading.datasets import sha256_file
 from pipeline.reading.fov import SIGNALS
 from schemas.rows import SourceFile, WholeDelete, number, without_failed
 from schemas.session import FOVFolder, Session, one_for
@@ -172,8 +171,13 @@ class Activity(dj.Imported):
         found = reader.sources[0]
         if found.sha256 != sha256:
             raise DataError(
-                "the file changed since the FOV was read", eid=key["eid"], fov=key["fov"], dataset=found.dataset,
-                expected=f"sha256 {sha256}", found=found.sha256, do="Delete the FOV and populate it again",
+                "the file changed since the FOV was read",
+                eid=key["eid"],
+                fov=key["fov"],
+                dataset=found.dataset,
+                expected=f"sha256 {sha256}",
+                found=found.sha256,
+                do="Delete the FOV and populate it again",
             )
         return (traces,)
 

@@ -66,12 +66,15 @@ def add_column(connection: dj.Connection, schema: str, table: str, column: str, 
         Type with NULL or default.
     """
     found = connection.query(
-        "SELECT count(*) FROM information_schema.columns WHERE table_schema = %s AND table_name = %s AND column_name = %s",
+        "SELECT count(*) FROM information_schema.columns "
+        "WHERE table_schema = %s AND table_name = %s AND column_name = %s",
         args=(schema, table, column),
     ).fetchone()[0]
     if not found:
         full, adapter = connection.adapter.make_full_table_name(schema, table), connection.adapter
-        connection.query(f"ALTER TABLE {full} ADD COLUMN {adapter.quote_identifier(column)} {sql_type[adapter.backend]}")
+        connection.query(
+            f"ALTER TABLE {full} ADD COLUMN {adapter.quote_identifier(column)} {sql_type[adapter.backend]}"
+        )
 
 
 def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
+import numpy as np
 
 from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
@@ -20,7 +21,18 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-COLUMNS = ("session_date", "eid", "target", "k_star", "ceiling", "n_cells", "n_decoded", "p_value", "performance", "feature_signal")
+COLUMNS = (
+    "session_date",
+    "eid",
+    "target",
+    "k_star",
+    "ceiling",
+    "n_cells",
+    "n_decoded",
+    "p_value",
+    "performance",
+    "feature_signal",
+)
 
 
 @dataclass
@@ -87,23 +99,31 @@ class NDCRun:
         from schemas.screen import table_of
 
         console = Console(highlight=False, soft_wrap=True)
-        console.print(f"[bold]{self.subject}[/bold]: {self.n_shared} cells in every session (smaller k* = more efficient)")
+        console.print(
+            f"[bold]{self.subject}[/bold]: {self.n_shared} cells in every session (smaller k* = more efficient)"
+        )
         columns = ["date", "eid", "k_star", "ceiling", "n_trials", "p_value", "signal"]
         for target, rows in self.table.groupby("target", sort=False):
-            console.print(table_of(rows[columns].rename(columns={"k_star": "k*"}).to_dict("records"), title=str(target)))
+            console.print(
+                table_of(rows[columns].rename(columns={"k_star": "k*"}).to_dict("records"), title=str(target))
+            )
         for text in [*self.notes, *self.failed.values()]:
             console.print(f"[yellow]![/yellow] {escape(text)}")
+        if self.failed:
+            console.print("Once mended, 'meso retry' forgets failures; then run this again")
 
 
 def _curve(row: dict) -> Any:
     from pipeline.figures import Curve
 
-    points = row["curve"]
-    null = None if points[0]["null_low"] is None else ([p["null_low"] for p in points], [p["null_high"] for p in points])
+    def column(name: str) -> np.ndarray:
+        return np.array([point[name] for point in row["curve"]], dtype=float)
+
+    has_null = row["curve"][0]["null_low"] is not None
     return Curve(
-        label=f"{row['session_number']:03d} {row['eid'][:8]}", date=row["session_date"], ks=[p["k"] for p in points],
-        mean=[p["score_mean"] for p in points], sd=[p["score_sd"] for p in points],
-        null_lo=null and null[0], null_hi=null and null[1],
+        label=f"{row['session_number']:03d} {row['eid'][:8]}", date=row["session_date"], ks=column("k"),
+        mean=column("score_mean"), sd=column("score_sd"),
+        null_lo=column("null_low") if has_null else None, null_hi=column("null_high") if has_null else None,
         ceiling=row["ceiling"], k_star=row["k_star"], n_trials=row["n_decoded"],
     )  # fmt: skip
 
@@ -143,7 +163,11 @@ def run_ndc(
     if len(tracked) < 2:
         raise DataError("fewer than two sessions have tracked cells", do="; ".join(failed.values()) or None)
     session_set = SessionSet.add(
-        tracked, run, neurons_only=neurons_only, min_cell_probability=min_cell_probability, min_silhouette=min_silhouette
+        tracked,
+        run,
+        neurons_only=neurons_only,
+        min_cell_probability=min_cell_probability,
+        min_silhouette=min_silhouette,
     )
     fill([SharedCells], session_set, progress=progress)
     n_shared = _shared_count(session_set)
@@ -200,10 +224,18 @@ def _members(session_set: dict) -> dj.QueryExpression:
 
 
 def _results(session_set: dict, params: dict) -> list[dict[str, Any]]:
-    signals = {row["eid"]: row["feature_signal"] for row in (TrialFeatures & session_set & params).proj("feature_signal").to_dicts()}
+    signals = {
+        row["eid"]: row["feature_signal"]
+        for row in (TrialFeatures & session_set & params).proj("feature_signal").to_dicts()
+    }
     performance = {row["eid"]: row["performance"] for row in (Behavior & _members(session_set)).to_dicts()}
     return [
-        {**row, "feature_signal": signals[row["eid"]], "performance": performance.get(row["eid"]), "target": _target(params)}
+        {
+            **row,
+            "feature_signal": signals[row["eid"]],
+            "performance": performance.get(row["eid"]),
+            "target": _target(params),
+        }
         for row in curves(session_set, params)
     ]
 
@@ -234,7 +266,7 @@ def _notes(session_set: dict, params: list[dict]) -> list[str]:
         before = set((NDCResult & session_set & key).to_arrays("n_compared"))
         if before - {now}:
             notes.append(
-                f"{_target(key)}: trial counts were equalised over {min(before)} sessions, now {now} can be decoded. To "
-                f"compute anew: (schemas.NDCResult & {session_set} & {key}).delete()"
+                f"{_target(key)}: trial counts were equalised over {min(before)} sessions, now {now} can be decoded. "
+                f"To compute anew: (schemas.NDCResult & {session_set} & {key}).delete()"
             )
     return notes

@@ -13,7 +13,7 @@ from pipeline.tracking import uids as tracking
 from schemas.imaging import FOV, ROI
 from schemas.provenance import now
 from schemas.rows import WholeDelete, content_key
-from schemas.session import FOVFolder, Session, Subject, one_for
+from schemas.session import FOVFolder, Session, Subject, one_for  # noqa: F401  a foreign key names Subject
 
 schema = dj.Schema()
 
@@ -51,8 +51,9 @@ class TrackingRun(WholeDelete, dj.Manual):
         files = list(_uid_files(subject, uid_root))
         if not files:
             raise DataError(
-                f"no UID file for any session of {subject}", dataset=tracking.UIDS,
-                do=f"Looked in {uid_root or 'the session folders'}; mirror a tree with: meso track {subject} --mirror ADDRESS",
+                f"no UID file for any session of {subject}",
+                dataset=tracking.UIDS,
+                do=f"Looked in {uid_root or 'the session folders'}; mirror one: meso track {subject} --mirror ADDRESS",
             )
         content = [[row["eid"], row["fov"], row["uid_sha256"]] for row in files]
         key = {"subject": subject, "tracking_run": content_key([duplicates, content])}
@@ -63,16 +64,37 @@ class TrackingRun(WholeDelete, dj.Manual):
         return key
 
     @classmethod
-    def latest(cls, subject: str) -> dict | None:
-        """Return the key of the run registered last, or None."""
-        keys = (cls & {"subject": subject}).keys(order_by="registered_at DESC", limit=1)
-        return keys[0] if keys else None
+    def covering(cls, eids: Sequence[str], uid_root: str | None = None, duplicates: str = "error") -> dict:
+        """Return the key of the run registered last, or register anew if it lacks one of the sessions.
+
+        Parameters
+        ----------
+        eids : sequence of str
+            Registered sessions of one subject.
+        uid_root, duplicates
+            As for ``register``; by default those of the last run.
+
+        Raises
+        ------
+        DataError
+            As ``register``.
+        """
+        subject = (Session & {"eid": eids[0]}).fetch1("subject")
+        last = (cls & {"subject": subject}).to_dicts(order_by="registered_at DESC", limit=1)
+        if last and uid_root is None:
+            run = {name: last[0][name] for name in cls.primary_key}
+            if set(eids) <= set((TrackingFile & run).to_arrays("eid")):
+                return run
+            uid_root, duplicates = last[0]["uid_root"] or None, last[0]["duplicates"]
+        return cls.register(subject, uid_root, duplicates)
 
 
 def _uid_files(subject: str, uid_root: str | None):
     sessions = Session & {"subject": subject}
     if not sessions:
-        raise DataError(f"no session of {subject} is registered", do=f"Register them with: meso ingest --subject {subject}")
+        raise DataError(
+            f"no session of {subject} is registered", do=f"Register them with: meso ingest --subject {subject}"
+        )
     for folder in (FOVFolder * sessions.proj("session_date", "session_number")).to_dicts(order_by="eid, fov"):
         if uid_root:
             alf = tracking.mirror_folder(uid_root, subject, folder["session_date"], folder["session_number"])
@@ -116,7 +138,9 @@ class TrackedCell(WholeDelete, dj.Computed):
         texts = (TrackingFile & key).to_arrays("uid_text")
         cells = {uid for text in texts for uid in tracking.uid_lines(text) if uid}
         if not cells:
-            raise DataError(f"no cell of {key['subject']} is tracked", dataset=tracking.UIDS, expected="UIDs", found="blank lines")
+            raise DataError(
+                f"no cell of {key['subject']} is tracked", dataset=tracking.UIDS, expected="UIDs", found="blank lines"
+            )
         self.insert({**key, "cell_uid": uid} for uid in sorted(cells))
 
 
@@ -172,7 +196,9 @@ def _silhouette(values: np.ndarray | None, n_rois: int, place: dict) -> list[flo
     if values is None:
         return [None] * n_rois
     if len(values) != n_rois:
-        raise DataError("the silhouettes do not fit the FOV", expected=f"{n_rois} values", found=f"{len(values)}", **place)
+        raise DataError(
+            "the silhouettes do not fit the FOV", expected=f"{n_rois} values", found=f"{len(values)}", **place
+        )
     return [float(v) if np.isfinite(v) else None for v in values]
 
 
@@ -276,7 +302,9 @@ class SharedCells(dj.Computed):
 
     def make(self, key):
         members = _qualified_members(key)
-        by_session = {eid: {} for eid in (SessionSet.Member & key).to_arrays("eid", order_by="eid")}
+        by_session: dict[str, dict[str, Any]] = {
+            eid: {} for eid in (SessionSet.Member & key).to_arrays("eid", order_by="eid")
+        }
         for member in members:
             by_session[member["eid"]][member["cell_uid"]] = member
         shared = tracking.shared_uids(by_session)

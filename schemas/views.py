@@ -17,8 +17,10 @@ from schemas.tracking import TrackedFOV
 def queries() -> dict[str, dj.QueryExpression]:
     """Return the query of each view by name."""
     sessions = Session.proj("subject", "session_date", "session_number")
-    result = NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star") * sessions * NDCParams.proj(
-        "target", "event", "win_start", "win_end", "metric", "delta"
+    result = (
+        NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star")
+        * sessions
+        * NDCParams.proj("target", "event", "win_start", "win_end", "metric", "delta")
     )
     curve = NDCResult.Curve.proj(..., "-scores", "-null_scores")
     return {
@@ -52,7 +54,9 @@ def _jobs(adapter) -> str:
     columns = ("status", "created_time", "reserved_time", "completed_time", "host", "pid", "error_message")
     # the type of status differs between job tables on PostgreSQL
     quoted = ", ".join(
-        f"CAST({adapter.quote_identifier(name)} AS CHAR(16)) AS {name}" if name == "status" else adapter.quote_identifier(name)
+        f"CAST({adapter.quote_identifier(name)} AS CHAR(16)) AS {name}"
+        if name == "status"
+        else adapter.quote_identifier(name)
         for name in columns
     )
     return " UNION ALL ".join(

@@ -6,6 +6,7 @@ real MySQL (``make mysql`` gets one). Nothing is mocked.
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
-        if "database" in getattr(item, "fixturenames", ()):
+        if "server" in getattr(item, "fixturenames", ()):
             item.add_marker("db")
 
 
@@ -109,15 +110,24 @@ def demo_sessions(database: object, demo_truth) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def meso_command(server: dict[str, str]) -> Callable[..., subprocess.CompletedProcess]:
-    """Run ``meso ...`` in a process of its own, on the same server; ``env`` overrides, None unsets."""
+def python_command(server: dict[str, str]) -> Callable[..., subprocess.CompletedProcess]:
+    """Run ``python ...`` in a process of its own, on the same server; ``env`` overrides, None unsets."""
 
     def run(*args: str | Path, env: dict[str, str | None] | None = None, **kwargs) -> subprocess.CompletedProcess:
         variables = {**os.environ, **server, "COLUMNS": "200", **(env or {})}
         return subprocess.run(
-            [sys.executable, "-m", "populate_scripts.cli", *map(str, args)],
+            [sys.executable, *map(str, args)],
             env={name: value for name, value in variables.items() if value is not None},
-            capture_output=True, text=True, timeout=300, **{"cwd": Path(__file__).parents[1], **kwargs},
-        )  # fmt: skip
+            capture_output=True,
+            text=True,
+            timeout=300,
+            **{"cwd": Path(__file__).parents[1], **kwargs},
+        )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def meso_command(python_command) -> Callable[..., subprocess.CompletedProcess]:
+    """Run ``meso ...`` the same way."""
+    return functools.partial(python_command, "-m", "populate_scripts.cli")

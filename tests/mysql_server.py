@@ -133,9 +133,7 @@ def unpacked(root: Path) -> Command | None:
     The packages' C library is usually newer than the machine's, hence their own loader.
     """
     program = root / "usr/sbin/mysqld"
-    loaders = [
-        path for lib in ("usr/lib", "lib") for path in sorted(root.glob(f"{lib}/*/ld-linux*.so.[0-9]"))
-    ]
+    loaders = [path for lib in ("usr/lib", "lib") for path in sorted(root.glob(f"{lib}/*/ld-linux*.so.[0-9]"))]
     if not program.is_file() or not loaders:
         return None
     folders = [root / lib / loaders[0].parent.name for lib in ("usr/lib", "lib")]
@@ -219,9 +217,7 @@ def run_apt(command: Sequence[str], config: Path | None = None) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise RuntimeError(f"{command[0]}: {error}") from error
     if done.returncode != 0:
-        raise RuntimeError(
-            f"`{' '.join(command[:2])}` failed: {(done.stderr or done.stdout)[-1500:].strip()}"
-        )
+        raise RuntimeError(f"`{' '.join(command[:2])}` failed: {(done.stderr or done.stdout)[-1500:].strip()}")
     return done.stdout
 
 
@@ -303,9 +299,7 @@ class PrivateApt:
         found = [name for name in names if re.fullmatch(r"mysql-server-core(-[\d.]+)?", name)]
         if not found:
             raise RuntimeError("the archive has no mysql-server-core package")
-        return max(
-            found, key=lambda name: (name == "mysql-server-core", [int(n) for n in re.findall(r"\d+", name)])
-        )
+        return max(found, key=lambda name: (name == "mysql-server-core", [int(n) for n in re.findall(r"\d+", name)]))
 
     def download(self, package: str) -> list[Path]:
         """The package files of a package and of all it depends on, checked against the signed index."""

@@ -148,9 +148,7 @@ def test_shapes_types_and_orders(truth, day, fov):
 
 def test_clocks_are_offset_between_fovs_and_have_one_gap_on_the_last_day(truth):
     for day in range(4):
-        times = [
-            np.load(session_folder(truth, day) / f"alf/FOV_{fov:02d}/mpci.times.npy") for fov in range(2)
-        ]
+        times = [np.load(session_folder(truth, day) / f"alf/FOV_{fov:02d}/mpci.times.npy") for fov in range(2)]
         steps = np.diff(times[0])
         assert steps.min() > 0
         assert np.median(steps) == pytest.approx(0.197, abs=1e-3)
@@ -268,7 +266,5 @@ def test_tables_of_an_empty_folder_are_empty(tmp_path):
 
 
 def test_session_eid_is_fixed():
-    assert session_eid("demolab", "SP999", "2025-03-03", 1) == session_eid(
-        "demolab", "SP999", "2025-03-03", "001"
-    )
+    assert session_eid("demolab", "SP999", "2025-03-03", 1) == session_eid("demolab", "SP999", "2025-03-03", "001")
     assert session_eid("demolab", "SP999", "2025-03-03", 1) == "7868b791-5264-34ee-9d1e-0e879bad4507"

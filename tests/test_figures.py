@@ -100,9 +100,7 @@ def test_region_is_right_side_up_in_the_pixels(tmp_path):
     """Independent of axes: in the file, the upper half is red and the lower half blue."""
     signal, times = simple(n_neurons=10)
     regions = np.repeat(["C", "A"], 5)
-    fig = plain(
-        np.zeros_like(signal), times, order=np.arange(10)[::-1], regions=regions, region_colors=COLORS
-    )
+    fig = plain(np.zeros_like(signal), times, order=np.arange(10)[::-1], regions=regions, region_colors=COLORS)
     with Image.open(save(fig, tmp_path / "a.png", {}, dpi=50)) as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     column = pixels[:, pixels.shape[1] // 3]
@@ -304,9 +302,7 @@ def test_k_star_is_marked_on_the_curve_and_dropped_to_the_axis():
 
 
 def test_legend_is_in_order_of_date():
-    fig = ndc_overlay(
-        [curve(3, k_star=None), curve(1), Curve(**curve(2, k_star=8))], target="choice", delta=0.05
-    )
+    fig = ndc_overlay([curve(3, k_star=None), curve(1), Curve(**curve(2, k_star=8))], target="choice", delta=0.05)
     texts = entries(fig)
     assert texts[:3] == ["2024-05-01  k*=32", "2024-05-02  k*=8", "2024-05-03  k*=–"]
     assert "k*: fewest neurons within\n0.05 of the ceiling" in texts
@@ -335,9 +331,7 @@ def test_axes_show_everything_with_integer_labels():
 
 
 def test_shuffle_band_is_the_widest_over_sessions():
-    other = curve(
-        2, ks=[1, 4, 16], mean=[0.5] * 3, sd=[0] * 3, null_lo=[0.4, 0.46, 0.46], null_hi=[0.5, 0.6, 0.5]
-    )
+    other = curve(2, ks=[1, 4, 16], mean=[0.5] * 3, sd=[0] * 3, null_lo=[0.4, 0.46, 0.46], null_hi=[0.5, 0.6, 0.5])
     fig = ndc_overlay([curve(1), other], target="choice")
     (band,) = [c for c in fig.axes[0].collections if c.get_label() == "shuffled"]
     corners = {(round(x, 6), round(y, 6)) for x, y in band.get_paths()[0].vertices}
@@ -419,10 +413,7 @@ def test_session_colours_get_lighter_with_the_date():
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_files_are_equal_and_carry_provenance(kind, tmp_path):
     provenance = {"eid": "e1", "ks": np.array([1, 2]), "note": "é", "when": np.datetime64("2024-05-01", "D")}
-    files = [
-        save(ndc_overlay([curve()], target="choice"), tmp_path / str(i) / f"a.{kind}", provenance)
-        for i in (0, 1)
-    ]
+    files = [save(ndc_overlay([curve()], target="choice"), tmp_path / str(i) / f"a.{kind}", provenance) for i in (0, 1)]
     first, second = (file.read_bytes() for file in files)
     assert first == second
     assert b"e1" in first

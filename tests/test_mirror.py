@@ -138,9 +138,7 @@ def breaking(body: bytes, times: int = 10**6):
 @contextmanager
 def serving(root: Path, auth: bool = False):
     """Serve a folder on loopback."""
-    server = http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Handler, directory=str(root))
-    )
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(root)))
     server.daemon_threads = True
     server.log, server.seen, server.pages, server.no_head = [], [], {}, False
     token = base64.b64encode(f"{USER}:{CANARY}".encode()).decode()
@@ -288,9 +286,7 @@ def test_regenerated_files_are_reported_and_not_mixed(tmp_path, web):
         report = mirror_uids(address, dst, SUBJECT)
         assert len(report.changed) == 6 == len(report.stale) and report.fetched == ()
         assert report.unchanged == (f"2024-01-01/001/alf/FOV_00/{SILHOUETTE}",)
-        assert [path for path, _ in report.failed] == [
-            f"2024-01-04/001/alf/FOV_0{fov}/{UID_FILE}" for fov in (0, 1)
-        ]
+        assert [path for path, _ in report.failed] == [f"2024-01-04/001/alf/FOV_0{fov}/{UID_FILE}" for fov in (0, 1)]
         assert "regenerated" in report.failed[0][1] and "refresh" in report.warning and not report.ok
         after = tree_of(subject_folder(dst, SUBJECT))
         assert json.loads(after.pop(MANIFEST))["complete"] is False
@@ -406,7 +402,7 @@ def test_broken_transfer_is_reported_and_resumed(tmp_path):
     assert_mirrored(dst, source)
 
 
-@pytest.mark.parametrize("n_bad, ok", [(2, True), (3, False)])
+@pytest.mark.parametrize(("n_bad", "ok"), [(2, True), (3, False)])
 def test_server_errors_are_tried_three_times(tmp_path, n_bad, ok):
     source = make_tree(tmp_path / "src")
     rel = f"2024-01-02/001/alf/FOV_00/{UID_FILE}"
@@ -637,9 +633,7 @@ def test_addresses_that_are_refused(tmp_path, url):
     assert "c4naRy" not in str(caught.value) + repr(caught.value.__context__)
 
 
-@pytest.mark.parametrize(
-    "host", ["example.org", "10.0.0.1", "127.0.0.1.example.org", "localhost.example.org", "127.1"]
-)
+@pytest.mark.parametrize("host", ["example.org", "10.0.0.1", "127.0.0.1.example.org", "localhost.example.org", "127.1"])
 def test_no_credentials_over_plain_http(tmp_path, monkeypatch, host):
     monkeypatch.setenv("MESO_UID_USER", USER)
     monkeypatch.setenv("MESO_UID_PASSWORD", CANARY)

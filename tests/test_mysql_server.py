@@ -68,9 +68,7 @@ def private(command: mysql_server.Command) -> Iterator[mysql_server.Server]:
 
 def row(server: mysql_server.Server, query: str) -> tuple[Any, ...]:
     """The first row of a query's result."""
-    connection = pymysql.connect(
-        host=server.host, port=server.port, user=server.user, password=server.password
-    )
+    connection = pymysql.connect(host=server.host, port=server.port, user=server.user, password=server.password)
     with connection, connection.cursor() as cursor:
         cursor.execute(query)
         return tuple(cursor.fetchone() or ())
@@ -130,9 +128,7 @@ def test_server_ends_with_a_killed_process(command: mysql_server.Command) -> Non
     )
     environment = {name: value for name, value in os.environ.items() if name != "MESO_TEST_MYSQL"}
     environment["PYTHONPATH"] = str(Path(mysql_server.__file__).parent)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, text=True)
     with process:
         assert process.stdout is not None
         port = int(process.stdout.readline())
@@ -155,9 +151,7 @@ def test_another_port_is_tried_if_one_was_taken(
         assert server.port != private.port
 
 
-def test_failed_start_shows_the_error_log(
-    command: mysql_server.Command, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_start_shows_the_error_log(command: mysql_server.Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MESO_TEST_MYSQL", raising=False)
     monkeypatch.setattr(mysql_server, "SERVER_OPTIONS", (*mysql_server.SERVER_OPTIONS, "--no-such-option"))
     with pytest.raises(RuntimeError, match="unknown option '--no-such-option'"), mysql_server.running_mysql():
@@ -177,9 +171,7 @@ def test_given_server_is_parsed(text: str, expected: tuple[str, int, str, str]) 
     assert mysql_server.parse_server(text) == mysql_server.Server(*expected)
 
 
-@pytest.mark.parametrize(
-    "text", ["secret", "root@db:3306", ":secret@db", "root:secret@db:99999", "root:secret@"]
-)
+@pytest.mark.parametrize("text", ["secret", "root@db:3306", ":secret@db", "root:secret@db:99999", "root:secret@"])
 def test_malformed_server_is_refused_without_telling_the_password(text: str) -> None:
     with pytest.raises(RuntimeError) as caught:
         mysql_server.parse_server(text)

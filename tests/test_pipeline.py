@@ -92,7 +92,8 @@ def test_embedding_equals_rastermap_on_one_fov(demo_truth, demo_sessions):
 def test_tracked_rows_are_the_planted_ones(demo_truth, demo_sessions):
     rows = meso.match_tracked_indices_across_sessions(object_with_load_dataset(), demo_sessions[0], demo_sessions[1:])
     for eid in demo_sessions:
-        keys = [meso.load_or_embed(eid)["roi_keys"][i] for i in rows[eid]]
+        cells = meso.load_or_embed(eid)["roi_keys"]
+        keys = [cells[i] for i in rows[eid]]
         planted = {uid: (fov, row) for fov, uids in demo_truth.rows[eid].items() for uid, row in uids.items()}
         assert [(key["fov"], key["roi"]) for key in keys] == [planted[uid] for uid in demo_truth.shared_uids]
 
@@ -166,7 +167,10 @@ def test_curve_rows_are_the_repeats_and_the_repeats_are_reproducible(ndc, demo_s
 
 
 def test_features_equal_a_loop_over_trials_and_files(ndc, demo_truth, demo_sessions):
-    for target, event, window in (("choice", "firstMovement_times", (-0.1, 0)), ("feedback", "feedback_times", (0, 0.2))):
+    for target, event, window in (
+        ("choice", "firstMovement_times", (-0.1, 0)),
+        ("feedback", "feedback_times", (0, 0.2)),
+    ):
         row = ndc.curves[target][1]  # the session with fluorescence only
         eid = row["eid"]
         key = {name: row[name] for name in schemas.NDCResult.primary_key}
@@ -217,17 +221,13 @@ def test_running_again_changes_nothing(ndc, demo_sessions):
     assert len(before) == len(after) == 4 * 3 * 5
 
 
+@pytest.mark.usefixtures("database")
 def test_parameters_are_named_by_their_content():
     one = schemas.NDCParams.add(NDCSettings(target="choice", ks=(8, 16), win_start=-0.1, win_end=0))
     same = schemas.NDCParams.add(NDCSettings(target="choice", ks=[16, 8, 8], event="firstMovement_times"))
     other = schemas.NDCParams.add(NDCSettings(target="choice", ks=(8, 16), delta=0.05))
     assert one == same != other
     assert (schemas.NDCParams & one).settings() == NDCSettings(target="choice", ks=(8, 16))
-
-
-test_parameters_are_named_by_their_content = pytest.mark.usefixtures("database")(
-    test_parameters_are_named_by_their_content
-)
 
 
 def test_deleting_a_session_takes_what_depends_on_it_and_nothing_else(ndc, demo_truth, demo_sessions):

@@ -129,11 +129,14 @@ def _decision(train, y, test, C, scaling, penalize_intercept, class_weight) -> n
     """Fit on the training fold and return decision values of the test fold."""
     from sklearn.linear_model import LogisticRegression
 
+    mean, sd = train.mean(axis=0), train.std(axis=0)
+    if scaling or not penalize_intercept:
+        # a free intercept absorbs the means: without them unscaled fluorescence stays well conditioned
+        train, test = train - mean, test - mean
     if scaling:
-        mean, sd = train.mean(axis=0), train.std(axis=0)
         # as StandardScaler: a column that is constant up to rounding keeps its scale
         sd[sd <= 10 * np.finfo(sd.dtype).eps * np.maximum(np.abs(mean), 1e-300)] = 1.0
-        train, test = (train - mean) / sd, (test - mean) / sd
+        train, test = train / sd, test / sd
     if penalize_intercept:
         train, test = (np.column_stack([part, np.ones(len(part))]) for part in (train, test))
     if train.shape[1] > train.shape[0]:
@@ -232,9 +235,7 @@ def neuron_dropping_curve(
     extra = [X.shape[1]] if ceiling_mode == "all" and grid[-1] != X.shape[1] else []
     real = [(r, None, [*grid, *extra]) for r in range(R)]
     shuffled = [(s % R, s, grid) for s in range(n_label_shuffles)]
-    columns = _run(
-        [(X, y, r, s, k, seed, shuffle_seed, fit) for r, s, k in real + shuffled], n_jobs, progress
-    )
+    columns = _run([(X, y, r, s, k, seed, shuffle_seed, fit) for r, s, k in real + shuffled], n_jobs, progress)
     scores = np.array(columns[:R]).T
     null_scores = np.array(columns[R:]).T if n_label_shuffles else np.empty((len(grid), 0))
     return NDCCurve(grid, scores[: len(grid)].copy(), null_scores, float(scores[-1].mean()))
@@ -253,14 +254,14 @@ def _column(X, y, repeat, shuffle, ks, seed, shuffle_seed, fit) -> list[float]:
 
 def _run(calls: list[tuple], n_jobs: int, progress: bool | Callable[[int, int], None]) -> list[list[float]]:
     """Run ``_column`` for every call, in order, one BLAS thread each."""
-    from joblib import Parallel, delayed
+    from joblib import Parallel, delayed, parallel_config
     from threadpoolctl import threadpool_limits
 
     def report(done: int) -> None:
         if callable(progress):
             progress(done, len(calls))
 
-    with threadpool_limits(1):
+    with threadpool_limits(1), parallel_config("loky", inner_max_num_threads=1):
         results = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_column)(*call) for call in calls)
         if progress is True:
             from tqdm import tqdm

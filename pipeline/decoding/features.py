@@ -10,9 +10,7 @@ from pipeline.clock import bouts
 CHUNK = 64
 
 
-def trial_coverage(
-    frame_times: np.ndarray, offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray
-) -> np.ndarray:
+def trial_coverage(frame_times: np.ndarray, offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Say for each trial whether all ROIs of a FOV were imaged throughout its window.
 
     Parameters

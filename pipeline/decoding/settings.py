@@ -95,10 +95,13 @@ class NDCSettings:
         event, window = EVENTS[self.target]
         start = window[0] if self.win_start is None else float(self.win_start)
         end = window[1] if self.win_end is None else float(self.win_end)
+        if any(k != int(k) for k in self.ks):
+            raise ValueError(f"ks are whole numbers of cells, not {tuple(self.ks)}")
         normal = {
             "event": self.event or event,
             "win_start": start,
             "win_end": end,
+            "scan_line_column": int(self.scan_line_column),
             "ks": tuple(sorted({int(k) for k in self.ks})),
             "equalize_trials": bool(self.equalize_trials),
             "scaling": bool(self.scaling),
@@ -110,8 +113,9 @@ class NDCSettings:
         self._check_numbers()
 
     def _check_numbers(self) -> None:
-        if not (math.isfinite(self.win_start) and math.isfinite(self.win_end) and self.win_start < self.win_end):
-            raise ValueError(f"the window starts before it ends, not [{self.win_start}, {self.win_end}]")
+        start, end = float(self.win_start or 0), float(self.win_end or 0)
+        if not (math.isfinite(start) and math.isfinite(end) and start < end):
+            raise ValueError(f"the window starts before it ends, not [{start}, {end}]")
         if not self.event.endswith("_times"):
             raise ValueError(f"event is a trials attribute such as stimOn_times, not {self.event!r}")
         if not self.ks or self.ks[0] < 1:

@@ -41,9 +41,7 @@ def target_labels(target: str, trials: Mapping[str, np.ndarray]) -> np.ndarray:
         right = np.nan_to_num(trials["contrastRight"]) > 0
         return _two_classes(right & ~left, left & ~right)
     if target == "block":
-        return _two_classes(
-            np.isclose(trials["probabilityLeft"], 0.8), np.isclose(trials["probabilityLeft"], 0.2)
-        )
+        return _two_classes(np.isclose(trials["probabilityLeft"], 0.8), np.isclose(trials["probabilityLeft"], 0.2))
     raise ValueError(f"target is choice, feedback, stimulus or block, not {target!r}")
 
 
@@ -92,7 +90,8 @@ def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: in
     counts = balanced_counts(y, class_balance)
     if min(counts) == 0:
         raise DataError(
-            "all usable trials are of one class", expected="trials of both classes",
+            "all usable trials are of one class",
+            expected="trials of both classes",
             found=f"{np.sum(y == 0)} of class 0, {np.sum(y == 1)} of class 1",
         )
     rng = np.random.default_rng(seed_sequence(seed, *names))
@@ -108,7 +107,7 @@ def _shares(counts: tuple[int, int], n_total: int | None) -> tuple[int, int]:
     """Split n_total in the proportion of counts, at least one each."""
     if n_total is None or n_total >= sum(counts):
         return counts
-    ones = min(max(round(n_total * counts[1] / sum(counts)), 1), counts[1])
+    ones = min(max(round(n_total * counts[1] / sum(counts)), 1), counts[1], n_total - 1)
     return min(n_total - ones, counts[0]), ones
 
 

@@ -272,9 +272,7 @@ def _key(curve: Curve) -> tuple[str, str]:
 def _names(curves: Sequence[Curve]) -> list[str]:
     """Dates, with the label where two sessions share one."""
     dates = Counter(str(curve.date) for curve in curves)
-    return [
-        str(curve.date) if dates[str(curve.date)] == 1 else f"{curve.date} {curve.label}" for curve in curves
-    ]
+    return [str(curve.date) if dates[str(curve.date)] == 1 else f"{curve.date} {curve.label}" for curve in curves]
 
 
 def _title(target: str, trials: set[int | None]) -> str:
@@ -344,17 +342,13 @@ def _draw_spread(ax: Axes, curve: Curve, color: str, shift: float | None) -> Non
         ax.fill_between(curve.ks, low, high, color=color, alpha=0.2, linewidth=0, zorder=2)
     else:
         beside = curve.ks * 2**shift
-        ax.errorbar(
-            beside, curve.mean, curve.sd, fmt="none", ecolor=color, elinewidth=0.7, alpha=0.6, zorder=2
-        )
+        ax.errorbar(beside, curve.mean, curve.sd, fmt="none", ecolor=color, elinewidth=0.7, alpha=0.6, zorder=2)
 
 
 def _draw_ceiling(ax: Axes, curve: Curve, color: str) -> None:
     """Draw a short stroke outside the right edge, so that twelve ceilings do not cross the curves."""
     if curve.ceiling is not None and np.isfinite(curve.ceiling):
-        ax.plot(
-            [1.005, 1.03], [curve.ceiling] * 2, color=color, transform=ax.get_yaxis_transform(), clip_on=False
-        )
+        ax.plot([1.005, 1.03], [curve.ceiling] * 2, color=color, transform=ax.get_yaxis_transform(), clip_on=False)
 
 
 def _draw_k_star(ax: Axes, curve: Curve, color: str, name: str) -> None:
@@ -363,9 +357,7 @@ def _draw_k_star(ax: Axes, curve: Curve, color: str, name: str) -> None:
         return
     score = float(np.interp(np.log2(curve.k_star), np.log2(curve.ks), curve.mean))
     bottom = ax.get_ylim()[0]
-    ax.plot(
-        [curve.k_star] * 2, [bottom, score], color=color, linestyle=":", linewidth=0.9, label=f"drop {name}"
-    )
+    ax.plot([curve.k_star] * 2, [bottom, score], color=color, linestyle=":", linewidth=0.9, label=f"drop {name}")
     ax.plot(
         [curve.k_star], [score], "o", color=color, markersize=5.5, markeredgecolor="white",
         markeredgewidth=0.8, zorder=5, label=f"k* {name}",

@@ -274,9 +274,7 @@ def _ranked_percentile(ranked: np.ndarray, last: np.ndarray, q: float) -> np.nda
     return (low + (high - low) * (place - below)).astype(ranked.dtype)
 
 
-def _group_regions(
-    regions: Any, rank: np.ndarray, edges: np.ndarray, colors: dict[str, str] | None
-) -> _Regions:
+def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: dict[str, str] | None) -> _Regions:
     """Regions, with the rarest pooled as "other" if too many, and the commonest one of each row."""
     acronyms = np.asarray(regions).astype(str)
     if acronyms.shape != rank.shape:
@@ -354,9 +352,7 @@ def _draw_image(ax: Axes, image: np.ndarray, bins: _TimeBins, wash: _Regions | N
     ax.set_xlabel("time (s)")
     ax.set_ylabel(f"neuron, {'sorted' if labels.is_sorted else 'as stored'} (n = {labels.n_neurons})")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    unit = (
-        "(signal)" if labels.scale is None else "(each neuron p{:g} to p{:g} = 0 to 1)".format(*labels.scale)
-    )
+    unit = "(signal)" if labels.scale is None else "(each neuron p{:g} to p{:g} = 0 to 1)".format(*labels.scale)
     ax.set_title(f"white {low:.3g}, black {high:.3g} {unit}", loc="right", fontsize=6.5, color="0.35")
 
 

@@ -219,9 +219,7 @@ def file_stem(*parts: Any, max_length: int = 100) -> str:
     return text[:max_length].strip("-_.")
 
 
-def save(
-    fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *, dpi: int = 200
-) -> pathlib.Path:
+def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *, dpi: int = 200) -> pathlib.Path:
     """Save a figure with its provenance inside the file.
 
     The provenance is JSON with sorted keys in the field *Description* (PNG, SVG) or *Subject* (PDF).

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.reading.datasets import SessionReader, Source
+from pipeline.reading.datasets import REVISION, SessionReader, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,8 +111,11 @@ def _load_trials(reader: SessionReader, collection: str) -> pd.DataFrame:
     missing = [name for name in NEEDED_ATTRIBUTES if name not in loader.trials]
     if missing:
         raise DataError(
-            "the trials table lacks columns", eid=reader.eid, dataset=dataset,
-            expected=", ".join(missing), found=", ".join(map(str, loader.trials)),
+            "the trials table lacks columns",
+            eid=reader.eid,
+            dataset=dataset,
+            expected=", ".join(missing),
+            found=", ".join(map(str, loader.trials)),
         )
     return loader.trials.reindex(columns=list(TRIAL_ATTRIBUTES)).astype(float).assign(collection=collection)
 
@@ -133,11 +136,14 @@ def read_wheel(one: Any, eid: str) -> Wheel:
     collections = task_collections(reader, name)
     if not collections:
         raise DataError("the session has no wheel", eid=eid, dataset=f"alf/task_XX/{name}")
-    times, position = (
-        np.concatenate([np.asarray(reader.array(f"_ibl_wheel.{what}.npy", c), float) for c in collections])
-        for what in ("timestamps", "position")
-    )
-    _check_wheel(eid, f"{collections[0]}/{name}", times, position)
+    parts = [
+        [np.asarray(reader.array(f"_ibl_wheel.{what}.npy", c), float) for what in ("timestamps", "position")]
+        for c in collections
+    ]
+    for collection, (times, position) in zip(collections, parts, strict=True):
+        _check_wheel(eid, f"{collection}/{name}", times, position)
+    times, position = (np.concatenate(part) for part in zip(*parts, strict=True))
+    _check_wheel(eid, f"{collections[-1]}/{name}", times, position)
     even, even_times = wheel.interpolate_position(times, position, freq=WHEEL_RATE)
     velocity, _ = wheel.velocity_filtered(even, WHEEL_RATE)
     step = WHEEL_RATE // VELOCITY_RATE
@@ -147,20 +153,25 @@ def read_wheel(one: Any, eid: str) -> Wheel:
 def _check_wheel(eid: str, dataset: str, times: np.ndarray, position: np.ndarray) -> None:
     if times.shape != position.shape:
         raise DataError(
-            "wheel times and positions differ in length", eid=eid, dataset=dataset,
-            expected=f"{len(position)} positions", found=f"{len(times)} times",
+            "wheel times and positions differ in length",
+            eid=eid,
+            dataset=dataset,
+            expected=f"{len(position)} positions",
+            found=f"{len(times)} times",
         )
     if len(times) < 2 or not (np.diff(times) >= 0).all() or not np.isfinite(position).all():
         raise DataError(
             "the wheel needs two samples or more, times that do not go back, and finite positions",
-            eid=eid, dataset=dataset, found=f"{len(times)} samples",
+            eid=eid,
+            dataset=dataset,
+            found=f"{len(times)} samples",
         )
 
 
 def _record(reader: SessionReader, collection: str, prefix: str) -> None:
     """Remember the files that brainbox is about to read."""
     for path in list(reader._ids):
-        folder, _, name = path.rpartition("/")
+        folder, _, name = REVISION.sub("", path).replace("//", "/").rpartition("/")
         if folder == collection and name.startswith(prefix) and "itiDuration" not in name:
             reader.path(name, collection)
 

@@ -82,9 +82,7 @@ class SessionReader:
             raise DataError("dataset is missing", eid=self.eid, dataset=dataset, do="ONE lists no such file")
         try:
             # ONE's own hash check costs an md5 of each file at each load and then loads it anyway
-            found = self.one.load_dataset(
-                self.eid, name, collection=collection, download_only=True, check_hash=False
-            )
+            found = self.one.load_dataset(self.eid, name, collection=collection, download_only=True, check_hash=False)
         except (ALFError, OSError) as error:
             raise DataError(
                 f"ONE lists the dataset and cannot give the file ({error})", eid=self.eid, dataset=dataset
@@ -113,8 +111,17 @@ class SessionReader:
             ) from error
 
     def lines(self, name: str, collection: str) -> list[str]:
-        """Return the lines of a text dataset, blank ones included."""
-        return self.path(name, collection).read_text().splitlines()
+        """Return the lines of a text dataset, blank ones included.
+
+        Raises
+        ------
+        DataError
+            Missing, or not text.
+        """
+        try:
+            return self.path(name, collection).read_text(encoding="utf-8").splitlines()
+        except UnicodeDecodeError as error:
+            raise DataError(f"is not text ({error})", eid=self.eid, dataset=f"{collection}/{name}") from error
 
     def _record(self, path: Path) -> None:
         session_path = Path(str(self.one.eid2path(self.eid)))

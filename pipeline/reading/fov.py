@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,16 +118,19 @@ class _FOVReader:
         )
 
     def _fail(self, dataset: str, problem: str, **details: Any) -> DataError:
-        return DataError(
-            problem, eid=self.reader.eid, fov=self.fov, dataset=f"{self.collection}/{dataset}", **details
-        )
+        return DataError(problem, eid=self.reader.eid, fov=self.fov, dataset=f"{self.collection}/{dataset}", **details)
 
-    def _array(self, name: str, *, mmap: bool = False) -> np.ndarray:
+    @contextmanager
+    def _naming_fov(self) -> Iterator[None]:
         try:
-            return self.reader.array(name, self.collection, mmap=mmap)
+            yield
         except DataError as error:
             error.fov = self.fov
             raise
+
+    def _array(self, name: str, *, mmap: bool = False) -> np.ndarray:
+        with self._naming_fov():
+            return self.reader.array(name, self.collection, mmap=mmap)
 
     def _has(self, name: str) -> bool:
         return self.reader.has(name, self.collection)
@@ -138,15 +143,19 @@ class _FOVReader:
         traces = self._array(name, mmap=True)
         if traces.ndim != 2 or not np.issubdtype(traces.dtype, np.number):
             raise self._fail(
-                name, "activity is not a matrix of numbers", expected="(frames, ROIs)",
+                name,
+                "activity is not a matrix of numbers",
+                expected="(frames, ROIs)",
                 found=f"{traces.shape} {traces.dtype}",
             )
         n_frames, n_rois = traces.shape
         if n_frames < 2 or n_rois < 2:
             # a lone ROI is a failed extraction, and ALF readers flatten it to a vector
             raise self._fail(
-                name, "the FOV is empty" if 0 in traces.shape else "too little for a FOV",
-                expected="2 frames and 2 ROIs or more", found=f"{n_frames} frames, {n_rois} ROIs",
+                name,
+                "the FOV is empty" if 0 in traces.shape else "too little for a FOV",
+                expected="2 frames and 2 ROIs or more",
+                found=f"{n_frames} frames, {n_rois} ROIs",
             )
         return signal, traces
 
@@ -155,7 +164,9 @@ class _FOVReader:
         times = np.asarray(self._array(name), dtype=np.float64)
         if times.shape != (n_frames,):
             raise self._fail(
-                name, "frame times and activity differ in length", expected=f"{n_frames} frames as in the activity",
+                name,
+                "frame times and activity differ in length",
+                expected=f"{n_frames} frames as in the activity",
                 found=f"{times.shape[0] if times.ndim == 1 else times.shape} times",
                 do="Nothing was cut or padded; the FOV needs a new extraction",
             )
@@ -165,8 +176,10 @@ class _FOVReader:
         back = np.flatnonzero(np.diff(times) <= 0)
         if back.size:
             raise self._fail(
-                name, "frame times do not increase strictly",
-                found=f"{back.size} steps back, the first after frame {back[0]}: {times[back[0]]} s, {times[back[0] + 1]} s",
+                name,
+                "frame times do not increase strictly",
+                found=f"{back.size} steps back, the first after frame {back[0]}: "
+                f"{times[back[0]]} s, {times[back[0] + 1]} s",
             )
         return times
 
@@ -174,8 +187,10 @@ class _FOVReader:
         array = self._array(name)
         if array.ndim == 0 or array.shape[0] != n_rois:
             raise self._fail(
-                name, "arrays of one FOV differ in their number of ROIs",
-                expected=f"{n_rois} ROIs as in the activity", found=f"{array.shape[0] if array.ndim else 'a scalar'}",
+                name,
+                "arrays of one FOV differ in their number of ROIs",
+                expected=f"{n_rois} ROIs as in the activity",
+                found=f"{array.shape[0] if array.ndim else 'a scalar'}",
             )
         return array
 
@@ -202,14 +217,16 @@ class _FOVReader:
     def _timeshift(self, stack_pos: np.ndarray) -> np.ndarray:
         name = "mpciStack.timeshift.npy"
         shift = np.asarray(self._array(name), dtype=np.float64)
-        lines = stack_pos[:, 0]
         if shift.ndim not in (1, 2) or not np.isfinite(shift).all():
             raise self._fail(name, "not finite times by line (or by line and column)", found=f"shape {shift.shape}")
-        if lines.min() < 0 or lines.max() >= shift.shape[0]:
-            raise self._fail(
-                name, "a ROI lies outside the scan lines", expected=f"rows 0 to {shift.shape[0] - 1}",
-                found=f"rows {lines.min()} to {lines.max()}",
-            )
+        for what, positions, size in zip(("rows", "columns"), stack_pos.T, shift.shape, strict=False):
+            if positions.min() < 0 or positions.max() >= size:
+                raise self._fail(
+                    name,
+                    "a ROI lies outside the scan lines",
+                    expected=f"{what} 0 to {size - 1}",
+                    found=f"{what} {positions.min()} to {positions.max()}",
+                )
         return shift
 
     def _check_regions(self, ids: np.ndarray | None, source: str) -> None:
@@ -220,20 +237,24 @@ class _FOVReader:
             raise self._fail(
                 REGION_IDS.format("" if source == "final" else "_estimate"),
                 f"{int(np.isin(ids, unknown).sum())} ROIs have a region id that the atlas does not know",
-                expected="ids of the Allen CCF 2017", found=f"{', '.join(map(str, unknown[:5]))}",
+                expected="ids of the Allen CCF 2017",
+                found=f"{', '.join(map(str, unknown[:5]))}",
             )
 
     def _uuids(self, n_rois: int) -> list[str] | None:
         name = "mpciROIs.uuids.csv"
         if not self._has(name):
             return None
-        uuids = [line.strip() for line in self.reader.lines(name, self.collection)[1:]]  # the first is a header
+        with self._naming_fov():
+            lines = self.reader.lines(name, self.collection)
+        uuids = [line.strip() for line in lines[1:]]  # the first is a header
         if len(uuids) != n_rois:
             raise self._fail(
-                name, "arrays of one FOV differ in their number of ROIs",
-                expected=f"{n_rois} ROIs as in the activity", found=f"{len(uuids)} uuids",
+                name,
+                "arrays of one FOV differ in their number of ROIs",
+                expected=f"{n_rois} ROIs as in the activity",
+                found=f"{len(uuids)} uuids",
             )
         if len(set(uuids)) != n_rois:
             raise self._fail(name, "uuids repeat", expected=f"{n_rois} different ones", found=f"{len(set(uuids))}")
         return uuids
-

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
@@ -155,7 +155,7 @@ def _read_credentials(path: Path) -> Credentials:
         problem = f"{named} cannot be read ({type(error).__name__}). Check the path and that it is text."
     if problem is None and found is None:
         problem = f"{named} is not understood. Write two lines, user and password, or user:password."
-    if problem:
+    if found is None:
         raise ConfigError(problem)  # outside the handler: a decode error carries the file's bytes
     return found
 
@@ -196,7 +196,7 @@ class _OwnHostAuth(AuthBase):
         self._basic = HTTPBasicAuth(*pair) if pair else None
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        if self._basic is None or _origin(request.url) != self._origin:
+        if self._basic is None or request.url is None or _origin(request.url) != self._origin:
             return request
         return self._basic(request)
 
@@ -327,9 +327,7 @@ class _Web:
     @contextmanager
     def _answer(self, method: str, url: str) -> Iterator[requests.Response]:
         # No redirect is followed: even on the same host it leads out of the tree that the user named.
-        with self._session.request(
-            method, url, stream=True, allow_redirects=False, timeout=_TIMEOUT
-        ) as response:
+        with self._session.request(method, url, stream=True, allow_redirects=False, timeout=_TIMEOUT) as response:
             _refuse_status(response.status_code)
             yield response
 
@@ -397,12 +395,12 @@ def _with_tries(action: Callable[[], _T]) -> _T:
     for pause in (*_PAUSES, None):
         result, error = _attempt(action)
         if error is None:
-            return result
+            return cast("_T", result)
         if pause is None or not error.transient:
-            break
+            # Outside any handler: an exception of requests holds the request, and that the password.
+            raise error
         time.sleep(pause)
-    # Raised outside any handler: an exception of requests holds the request, and that the password.
-    raise error
+    raise AssertionError("the last try returns or raises")
 
 
 def _attempt(action: Callable[[], _T]) -> tuple[_T | None, _SourceError | None]:
@@ -511,8 +509,8 @@ def _checked_url(text: str) -> str:
         parts = urlsplit(text)
         host = parts.netloc if parts.port is None else parts.netloc.rpartition(":")[0]
     except ValueError:
-        parts, host = None, ""
-    good = parts is not None and parts.scheme in ("http", "https") and _HOST.fullmatch(host)
+        parts, host = urlsplit(""), ""
+    good = parts.scheme in ("http", "https") and _HOST.fullmatch(host)
     if not good or parts.query or parts.fragment or re.search(r"[\\\s\x00-\x1f?#]", text):
         raise ConfigError(
             "The address of the UID source is not understood. "
@@ -688,9 +686,7 @@ class _Manifest:
                 _settle(stream, part, self.path)
         except OSError as error:
             problem = f"The manifest {self.path} cannot be written ({error.strerror})"
-            raise ConfigError(
-                f"{problem}. Check the destination: its path, rights and free space."
-            ) from error
+            raise ConfigError(f"{problem}. Check the destination: its path, rights and free space.") from error
         self._saved = text
 
 
@@ -793,9 +789,7 @@ def mirror_uids(
 class _Run:
     """One run of `mirror_uids`: the source, the mirror, and what happened so far."""
 
-    def __init__(
-        self, source: _Source, found: _Found, folder: Path, manifest: _Manifest, refresh: bool
-    ) -> None:
+    def __init__(self, source: _Source, found: _Found, folder: Path, manifest: _Manifest, refresh: bool) -> None:
         self.source, self.found, self.folder = source, found, folder
         self.manifest, self.refresh = manifest, refresh
         self.fetched: list[str] = []
@@ -825,8 +819,13 @@ class _Run:
 
     def _report(self) -> MirrorReport:
         sessions = {rel.split("/alf/")[0] for rel in self.found.files}
-        lists = (tuple(sorted(each)) for each in (self.fetched, self.unchanged, self.changed, self.failed))
-        return MirrorReport(*lists, n_sessions=len(sessions))
+        return MirrorReport(
+            fetched=tuple(sorted(self.fetched)),
+            unchanged=tuple(sorted(self.unchanged)),
+            changed=tuple(sorted(self.changed)),
+            failed=tuple(sorted(self.failed)),
+            n_sessions=len(sessions),
+        )
 
     def _one(self, rel: str, known: bool) -> None:
         """Mirror one file; what goes wrong is noted."""
@@ -847,8 +846,12 @@ class _Run:
         """Compare a file that was mirrored before with the source, and transfer it if need be."""
         entry, local = self.manifest.files.get(rel), _sha256(self.folder / rel)
         stamp = self.source.stamp(self.found.root + rel)
-        intact = entry is not None and local == entry["sha256"]
-        if intact and entry["source"] == self._address(rel) and stamp.proves_same(entry):
+        if (
+            entry is not None
+            and local == entry["sha256"]
+            and entry["source"] == self._address(rel)
+            and stamp.proves_same(entry)
+        ):
             self.unchanged.append(rel)
         elif not self.refresh and stamp.size is not None and stamp.size not in self._sizes(rel):
             self.changed.append(rel)  # another size is another content, there is no need to read it
@@ -870,7 +873,7 @@ class _Run:
             stamp = self.source.read(self.found.root + rel, stream)
             stream.flush()
             _check_content(stream, path.name)
-            size, sha256 = part.stat().st_size, _sha256(part)
+            size, sha256 = part.stat().st_size, str(_sha256(part))
             expected = {local, entry and entry["sha256"]} - {None}
             if expected and sha256 not in expected:
                 self.changed.append(rel)

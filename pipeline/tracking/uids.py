@@ -73,12 +73,15 @@ def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
 def _uid_file(path: Path, silhouette: Path) -> UIDFile:
     content = path.read_bytes()
     try:
-        text = content.decode("utf-8")
+        text = content.decode("utf-8-sig")  # a byte-order mark would become part of the first UID
     except UnicodeDecodeError as error:
         raise DataError(f"is not text ({error})", dataset=str(path)) from error
     quality = None
     if silhouette.is_file():
-        quality = np.load(io.BytesIO(silhouette.read_bytes()), allow_pickle=False).astype(float).reshape(-1)
+        try:
+            quality = np.load(io.BytesIO(silhouette.read_bytes()), allow_pickle=False).astype(float).reshape(-1)
+        except (ValueError, EOFError) as error:
+            raise DataError(f"cannot be read as numbers ({error})", dataset=str(silhouette)) from error
     return UIDFile(str(path), text, hashlib.sha256(content).hexdigest(), quality)
 
 
@@ -107,19 +110,24 @@ def tracked_rows(uids: list[str], n_rois: int, taken: Iterable[str], duplicates:
         raise ConfigError(f"duplicates is 'error' or 'first', not {duplicates!r}")
     if len(uids) != n_rois:
         raise DataError(
-            "the UID file does not fit the FOV", expected=f"{n_rois} UIDs for {n_rois} ROIs",
-            found=f"{len(uids)} UIDs", do="Nothing was cut or padded: was the FOV extracted again after tracking?",
+            "the UID file does not fit the FOV",
+            expected=f"{n_rois} UIDs for {n_rois} ROIs",
+            found=f"{len(uids)} UIDs",
+            do="Nothing was cut or padded: was the FOV extracted again after tracking?",
             **place,
         )
     taken = set(taken)
     counts = Counter(uid for uid in uids if uid)
     repeated = [uid for uid, count in counts.items() if count > 1 or uid in taken]
     if repeated and duplicates == "error":
+        rois = [roi for roi, uid in enumerate(uids) if uid == repeated[0]]
         raise DataError(
-            "a cell UID comes more than once in the session", expected="each UID once",
-            found=f"{len(repeated)} repeated, {repeated[0]} at ROIs {[i for i, u in enumerate(uids) if u == repeated[0]]}"
+            "a cell UID comes more than once in the session",
+            expected="each UID once",
+            found=f"{len(repeated)} repeated, {repeated[0]} at ROIs {rois}"
             + (" and in an earlier FOV" if repeated[0] in taken else ""),
-            do="Register the run with --duplicates first to keep the first ROI of each", **place,
+            do="Register the run with --duplicates first to keep the first ROI of each",
+            **place,
         )
     rows: dict[str, int] = {}
     for roi, uid in enumerate(uids):
