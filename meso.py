@@ -420,10 +420,21 @@ def neuron_dropping_curves_cached(
     ]  # fmt: skip
     result = run_ndc(eids, run, wanted, neurons_only=filter_neurons, progress=progress)
     if plot:
-        result.draw()
+        for figure in result.draw().values():
+            _display(figure)
     if progress:
         result.show()
     return result
+
+
+def _display(figure: Figure) -> None:
+    """Show a figure where a notebook can."""
+    if "IPython" in sys.modules:
+        from IPython import get_ipython
+        from IPython.display import display
+
+        if get_ipython() is not None:
+            display(figure)
 
 
 def _of(value: Any, target: str, index: int | None = None) -> Any:

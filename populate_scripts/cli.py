@@ -63,15 +63,21 @@ as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 cache_dir_option = click.option(
     "--cache-dir", type=click.Path(path_type=Path, file_okay=False), help="ONE cache to read (or MESO_ONE_CACHE_DIR)."
 )
+uid_root_option = click.option(
+    "--uid-root",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Mirrored tree of cell UIDs (holds ROICaT/); by default the session folders.",
+)
 
 
 @main.command()
 @cache_dir_option
+@uid_root_option
 @click.option("--subject", help="Whose sessions; by default whoever has most.")
 @click.option(
     "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo_output"), show_default=True
 )
-def demo(cache_dir: Path | None, subject: str | None, output: Path) -> None:
+def demo(cache_dir: Path | None, uid_root: Path | None, subject: str | None, output: Path) -> None:
     """From data to k* per session, with figures: generated data, or your own ONE cache."""
     from populate_scripts.demo import demo as run_demo
     from schemas import database
@@ -79,9 +85,10 @@ def demo(cache_dir: Path | None, subject: str | None, output: Path) -> None:
     _activate()
     if not database.has_own_server():
         click.echo("Database: embedded PostgreSQL, for one person; set DJ_HOST for a lab's server (docs/database.md)")
-    result = run_demo(output, cache_dir, subject, click.echo)
+    result = run_demo(output, cache_dir, subject, str(uid_root.resolve()) if uid_root else None, click.echo)
     result.show()
     click.echo(f"Figures and k_star.csv are in {output}/")
+    sys.exit(0 if len(result.table) else 1)
 
 
 @main.group()
@@ -287,12 +294,8 @@ def raster(eids: tuple[str, ...], bg: str, t_range: tuple[float, float], output:
 
 @main.command()
 @click.argument("subject")
-@click.option(
-    "--root",
-    type=click.Path(path_type=Path, file_okay=False),
-    help="Mirrored tree (holds ROICaT/); by default session folders.",
-)
-@click.option("--mirror", help="First copy UID files from this folder or http(s) address into --root.")
+@uid_root_option
+@click.option("--mirror", help="First copy UID files from this folder or http(s) address into --uid-root.")
 @click.option("--refresh", is_flag=True, help="Take files that changed at the source since the last mirror.")
 @click.option(
     "--duplicates",
@@ -301,7 +304,7 @@ def raster(eids: tuple[str, ...], bg: str, t_range: tuple[float, float], output:
     show_default=True,
     help="A UID twice in a session.",
 )
-def track(subject: str, root: Path | None, mirror: str | None, refresh: bool, duplicates: str) -> None:
+def track(subject: str, uid_root: Path | None, mirror: str | None, refresh: bool, duplicates: str) -> None:
     """Register the cell UIDs of SUBJECT and match them to ROIs.
 
     The address of --mirror may need credentials: MESO_UID_USER and MESO_UID_PASSWORD, or the file
@@ -310,7 +313,7 @@ def track(subject: str, root: Path | None, mirror: str | None, refresh: bool, du
     from populate_scripts import commands
 
     _activate()
-    lines, failures = commands.track(subject, root, mirror, refresh, duplicates)
+    lines, failures = commands.track(subject, uid_root, mirror, refresh, duplicates)
     _print_failures(failures)
     for line in lines:
         click.echo(line)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pipeline.decoding import NDCSettings
 from pipeline.errors import ConfigError, DataError
-from populate_scripts.demo import write
+from populate_scripts.demo import raster_name, write
 from schemas.filling import SESSION_TABLES, fill
 from schemas.ndc import NDCRun, run_ndc
 from schemas.session import Session
@@ -40,26 +40,24 @@ def rasters(eids: Sequence[str], bg: str | None, t_range: tuple[float, float] | 
 
     for eid in eids:
         figure = meso.plot_raster(eid, bg=bg, t_range=t_range)
-        info = (Session & {"eid": eid}).fetch1()
-        name = f"raster_{info['subject']}_{info['session_date']}_{info['session_number']:03d}.{suffix}"
-        yield save(figure, output / name, {"eid": eid})
+        yield save(figure, output / f"{raster_name(eid)}.{suffix}", {"eid": eid})
 
 
 def track(
-    subject: str, root: Path | None, mirror: str | None, refresh: bool, duplicates: str
+    subject: str, uid_root: Path | None, mirror: str | None, refresh: bool, duplicates: str
 ) -> tuple[list[str], list[str]]:
     """Mirror UID files if asked, register them as a run, match them to ROIs; return lines and failures."""
     lines: list[str] = []
     if mirror:
-        if root is None:
-            raise ConfigError("--mirror needs --root, the folder to copy into")
-        report = _mirror(mirror, root, subject, refresh)
+        if uid_root is None:
+            raise ConfigError("--mirror needs --uid-root, the folder to copy into")
+        report = _mirror(mirror, uid_root, subject, refresh)
         lines.append(f"Mirrored {len(report.fetched)} files, {len(report.unchanged)} unchanged")
         if not report.ok:
             # half a mirror would mix two tracking runs, or look like cells that are not tracked
             problems = [report.warning or "", *(f"{path}: {reason}" for path, reason in report.failed)]
             return lines, [text for text in problems if text] + ["Nothing was registered"]
-    run = TrackingRun.register(subject, str(root.resolve()) if root else None, duplicates)
+    run = TrackingRun.register(subject, str(uid_root.resolve()) if uid_root else None, duplicates)
     filled = fill([TrackedCell], run, progress=True)
     filled.errors += fill([TrackedFOV], run, progress=True).errors
     members = TrackedFOV.Member & run
@@ -70,7 +68,7 @@ def track(
     return lines, [f"{table}: {message}" for table, _, message in filled.errors]
 
 
-def _mirror(source: str, root: Path, subject: str, refresh: bool):
+def _mirror(source: str, uid_root: Path, subject: str, refresh: bool):
     from tqdm import tqdm
 
     from pipeline.tracking.mirror import mirror_uids
@@ -81,4 +79,4 @@ def _mirror(source: str, root: Path, subject: str, refresh: bool):
             bar.total = total
             bar.update(done - bar.n)
 
-        return mirror_uids(source, root, subject, progress=progress, refresh=refresh)
+        return mirror_uids(source, uid_root, subject, progress=progress, refresh=refresh)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
 from populate_scripts.ingest import ingest
 from schemas.embedding import Embedding
-from schemas.filling import SESSION_TABLES, Filled, fill
+from schemas.filling import SESSION_TABLES, fill
 from schemas.ndc import NDCRun, run_ndc
 from schemas.session import Session
 from schemas.settings import data_dir
@@ -24,6 +25,7 @@ def demo(
     output: Path,
     cache_dir: Path | None = None,
     subject: str | None = None,
+    uid_root: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> NDCRun:
     """Run everything; a second run finds it all in the database.
@@ -36,6 +38,8 @@ def demo(
         A ONE cache to use instead of the generated repository.
     subject : str, optional
         Whose sessions; by default the subject with the most of them.
+    uid_root : str, optional
+        Root of a mirrored tree of UID files; by default the session folders.
     say : callable
         Told what happens.
 
@@ -52,13 +56,14 @@ def demo(
         say(f"Demo data in {cache_dir}")
         write_demo_repository(cache_dir)
     eids = _eids(cache_dir, subject)
-    of_sessions = [{"eid": eid} for eid in eids]
     say(f"{len(eids)} sessions: reading, checking, embedding")
-    filled = fill([*SESSION_TABLES, Embedding], of_sessions, progress=True)
+    filled = fill([*SESSION_TABLES, Embedding], [{"eid": eid} for eid in eids], progress=True)
+    for table, _, message in filled.errors:
+        say(f"! {table}: {message}")
+    _rasters(eids, output)
     say(f"Decoding {', '.join(TARGETS)}")
-    result = _curves(eids)
+    result = _curves(eids, uid_root)
     write(result, output)
-    _rasters(eids, output, filled)
     return result
 
 
@@ -75,10 +80,10 @@ def _eids(cache_dir: Path, subject: str | None) -> list[str]:
     return [row["eid"] for row in sessions if row["subject"] == chosen]
 
 
-def _curves(eids: list[str]) -> NDCRun:
+def _curves(eids: list[str], uid_root: str | None) -> NDCRun:
     subject = (Session & {"eid": eids[0]}).fetch1("subject")
     settings = [NDCSettings(target=t, ks=KS, r=R, n_label_shuffles=N_LABEL_SHUFFLES) for t in TARGETS]
-    return run_ndc(eids, TrackingRun.register(subject), settings, progress=True)
+    return run_ndc(eids, TrackingRun.register(subject, uid_root), settings, progress=True)
 
 
 def write(result: NDCRun, output: Path) -> None:
@@ -91,15 +96,21 @@ def write(result: NDCRun, output: Path) -> None:
         save(figure, output / f"ndc_{target}.png", {"subject": result.subject, "target": target, **result.session_set})
 
 
-def _rasters(eids: list[str], output: Path, filled: Filled) -> None:
+def _rasters(eids: list[str], output: Path) -> None:
     from tqdm import tqdm
 
     import meso
     from pipeline.figures import save
 
-    for eid in tqdm(eids, desc="Raster"):
-        if any(table == "Embedding" and key["eid"] == eid for table, key, _ in filled.errors):
-            continue
-        info = (Session & {"eid": eid}).fetch1()
-        name = f"raster_{info['subject']}_{info['session_date']}_{info['session_number']:03d}.png"
-        save(meso.plot_raster(eid), output / name, {"eid": eid})
+    embedded = set((Embedding & [{"eid": eid} for eid in eids]).to_arrays("eid"))
+    for eid in tqdm([eid for eid in eids if eid in embedded], desc="Raster"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # failures have been told
+            figure = meso.plot_raster(eid)
+        save(figure, output / f"{raster_name(eid)}.png", {"eid": eid})
+
+
+def raster_name(eid: str) -> str:
+    """Return the file name of a session's raster, without its ending."""
+    info = (Session & {"eid": eid}).fetch1()
+    return f"raster_{info['subject']}_{info['session_date']}_{info['session_number']:03d}"

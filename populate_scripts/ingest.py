@@ -58,8 +58,7 @@ def ingest(
     """
     from tqdm import tqdm
 
-    cache_dir = cache_dir or one_cache_dir()
-    cache_dir = os.path.abspath(os.path.expanduser(cache_dir)) if cache_dir else None
+    cache_dir = os.path.abspath(os.path.expanduser(cache_dir)) if cache_dir else one_cache_dir()
     one = open_one(cache_dir)
     wanted = list(dict.fromkeys(map(str, eids)))
     if subject or everything:

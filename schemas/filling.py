@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import datajoint as dj
+import psutil
 
 from pipeline.errors import ConfigError, DataError
 from schemas.database import auto_populated
@@ -51,10 +53,27 @@ def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, pro
     report = Filled()
     for table in auto_populated():
         if table in wanted:
+            free_dead(table)
             result = table().populate(*restrictions, reserve_jobs=True, suppress_errors=True, display_progress=progress)
+            _stop_if_interrupted(table, result["error_list"])
             report.made[table.__name__] = result["success_count"]
             report.errors += [(table.__name__, key, message) for key, message in result["error_list"]]
     return report
+
+
+def free_dead(table: type[dj.Table]) -> None:
+    """Free the entries that a process of this machine had reserved when it was killed."""
+    for job in (table.jobs.reserved & {"host": platform.node()}).to_dicts():
+        if not psutil.pid_exists(job["pid"]):
+            (table.jobs & {name: job[name] for name in table.jobs.primary_key}).delete_quick()
+
+
+def _stop_if_interrupted(table: type[dj.Table], failed: list[tuple[dict, str]]) -> None:
+    """Pass on Ctrl-C, which DataJoint notes as a failure of the entry and then goes on."""
+    interrupted = [key for key, message in failed if message.startswith("KeyboardInterrupt")]
+    if interrupted:
+        (table.jobs & interrupted).delete_quick()
+        raise KeyboardInterrupt
 
 
 def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> Filled:
@@ -71,7 +90,10 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
         from schemas.settings import one_cache_dir
 
         Session.register(open_one(one_cache_dir()), eid, one_cache_dir())
-    filled = fill(SESSION_TABLES if behavior else IMAGING_TABLES, {"eid": eid}, progress=progress)
+    filled = Filled()
+    # most calls for imaging find it all there
+    if behavior or (FOVFolder.proj() & {"eid": eid}) - Activity.proj():
+        filled = fill(SESSION_TABLES if behavior else IMAGING_TABLES, {"eid": eid}, progress=progress)
     if not (Activity & {"eid": eid}):
         raise DataError("no FOV of the session can be used", eid=eid, do=_first_reason(eid))
     return filled

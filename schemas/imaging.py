@@ -9,7 +9,7 @@ from pipeline import clock, reading
 from pipeline.errors import DataError
 from pipeline.reading.fov import SIGNALS
 from schemas.rows import SourceFile, WholeDelete, number, without_failed
-from schemas.session import FOVFolder, Session, one_for
+from schemas.session import FOVFolder, ReadsSession, Session, one_for
 
 schema = dj.Schema()
 
@@ -33,8 +33,21 @@ class BrainRegion(dj.Manual):
     """
 
 
+class ReadsFOV(ReadsSession):
+    """Mixin of the three-part make of tables read from a FOV's files."""
+
+    def make_fetch(self, key: dict) -> tuple:
+        """Return where the session was registered from, and the FOV's collection."""
+        return *super().make_fetch(key), (FOVFolder & key).fetch1("collection")
+
+    def make_compute(self, key: dict, registered_from: str, collection: str) -> tuple:
+        """Read and check the FOV."""
+        one = one_for(key["eid"], registered_from)
+        return (reading.read_fov(one, key["eid"], key["fov"], collection),)
+
+
 @schema
-class FOV(WholeDelete, dj.Imported):
+class FOV(ReadsFOV, WholeDelete, dj.Imported):
     definition = """
     # a field of view whose arrays have been checked against each other
     -> FOVFolder
@@ -54,8 +67,11 @@ class FOV(WholeDelete, dj.Imported):
     class Source(SourceFile):
         pass
 
-    def make(self, key):
-        data = _read(key)
+    def make_compute(self, key, registered_from, collection):
+        (data,) = super().make_compute(key, registered_from, collection)
+        return data, data.sources
+
+    def make_insert(self, key, data, sources):
         self.insert1({
             **key,
             "n_rois": data.n_rois,
@@ -69,16 +85,11 @@ class FOV(WholeDelete, dj.Imported):
             "region_source": data.region_source,
             "mlapdv_source": data.mlapdv_source,
         })  # fmt: skip
-        self.Source().insert_sources(key, data.sources)
-
-
-def _read(key: dict) -> reading.FOVData:
-    collection = (FOVFolder & key).fetch1("collection")
-    return reading.read_fov(one_for(key["eid"]), key["eid"], key["fov"], collection)
+        self.Source().insert_sources(key, sources)
 
 
 @schema
-class Recording(WholeDelete, dj.Imported):
+class Recording(ReadsFOV, WholeDelete, dj.Imported):
     definition = """
     # the clock of a FOV
     -> FOV
@@ -87,13 +98,12 @@ class Recording(WholeDelete, dj.Imported):
     timeshift : <blob>                  # float64, s after the start of the frame, by scan line (and column)
     """
 
-    def make(self, key):
-        data = _read(key)
+    def make_insert(self, key, data):
         self.insert1({**key, "frame_times": data.frame_times, "timeshift": data.timeshift})
 
 
 @schema
-class ROI(WholeDelete, dj.Imported):
+class ROI(ReadsFOV, WholeDelete, dj.Imported):
     definition = """
     # a region of interest; roi is its row in the ALF arrays, before any filter
     -> FOV
@@ -117,8 +127,7 @@ class ROI(WholeDelete, dj.Imported):
     def key_source(self):
         return FOV.proj()
 
-    def make(self, key):
-        data = _read(key)
+    def make_insert(self, key, data):
         offsets = clock.roi_offsets(data.timeshift, data.stack_pos)
         self.insert(_roi_row(key, data, offsets, i) for i in range(data.n_rois))
 
@@ -145,7 +154,7 @@ def _roi_row(key: dict, data: reading.FOVData, offsets: np.ndarray, i: int) -> d
 
 
 @schema
-class Activity(dj.Imported):
+class Activity(ReadsSession, dj.Imported):
     definition = """
     # traces of a FOV, in blocks of ROIs
     -> FOV
@@ -160,13 +169,13 @@ class Activity(dj.Imported):
         return FOV.proj()
 
     def make_fetch(self, key):
-        collection = (FOVFolder & key).fetch1("collection")
         signal = (FOV & key).fetch1("signal")
-        sha256 = (FOV.Source & key & f"dataset LIKE '%{SIGNALS[signal]}'").fetch1("sha256")
-        return collection, signal, sha256
+        sources = (FOV.Source & key).to_dicts()
+        sha256 = next(row["sha256"] for row in sources if row["dataset"].endswith(SIGNALS[signal]))
+        return *super().make_fetch(key), (FOVFolder & key).fetch1("collection"), signal, sha256
 
-    def make_compute(self, key, collection, signal, sha256):
-        reader = reading.SessionReader(one_for(key["eid"]), key["eid"])
+    def make_compute(self, key, registered_from, collection, signal, sha256):
+        reader = reading.SessionReader(one_for(key["eid"], registered_from), key["eid"])
         traces = reader.array(SIGNALS[signal], collection, mmap=True)
         found = reader.sources[0]
         if found.sha256 != sha256:

@@ -59,13 +59,30 @@ class Session(WholeDelete, dj.Manual):
             raise DataError("the session has no imaging", eid=eid, expected="collections alf/FOV_XX", found="none")
         known = (FOVFolder & {"eid": info.eid}).to_arrays("fov")
         new = [{"eid": info.eid, "fov": n, "collection": c} for n, c in folders.items() if n not in known]
+        row = {name: getattr(info, name) for name in cls.heading.names if hasattr(info, name)}
+        row |= {"one_cache_dir": cache_dir or "", "ingested_at": now()}
+        cls._check_identity(info)
         with cls.connection.transaction:
             Subject.insert1({"subject": info.subject, "lab": info.lab}, skip_duplicates=True)
-            row = {name: getattr(info, name) for name in cls.heading.names if hasattr(info, name)}
-            row |= {"one_cache_dir": cache_dir or "", "ingested_at": now()}
-            cls.insert1(row, skip_duplicates=True)
+            if not (cls & {"eid": info.eid}):
+                cls.insert1(row)
+            elif (cls & {"eid": info.eid}).fetch1("one_cache_dir") != row["one_cache_dir"]:
+                cls.update1({"eid": info.eid, "one_cache_dir": row["one_cache_dir"]})  # the data moved
             FOVFolder.insert(new)
         return bool(new)
+
+    @classmethod
+    def _check_identity(cls, info: reading.SessionInfo) -> None:
+        """Refuse a second id for the same session: tables made by make_parquet_db have new ids at each run."""
+        names = ("subject", "session_date", "session_number")
+        for eid in (cls & {name: getattr(info, name) for name in names}).to_arrays("eid"):
+            if eid != info.eid:
+                raise DataError(
+                    f"{info.subject} {info.session_date} {info.session_number:03d} is registered under another id",
+                    eid=info.eid,
+                    found=eid,
+                    do="Give the ONE tables the ids of the IBL database, or ids that stay the same",
+                )
 
 
 @schema
@@ -79,15 +96,23 @@ class FOVFolder(WholeDelete, dj.Manual):
     """
 
 
-def one_for(eid: str) -> Any:
+def one_for(eid: str, registered_from: str | None = None) -> Any:
     """Return the ONE client for a session: MESO_ONE_CACHE_DIR, or where the session was registered from.
+
+    Parameters
+    ----------
+    eid : str
+    registered_from : str, optional
+        Its ``one_cache_dir``, if it is at hand.
 
     Raises
     ------
     ConfigError
         That folder is not on this machine.
     """
-    cache_dir = one_cache_dir() or (Session & {"eid": eid}).fetch1("one_cache_dir") or None
+    if registered_from is None:
+        registered_from = (Session & {"eid": eid}).fetch1("one_cache_dir")
+    cache_dir = one_cache_dir() or registered_from or None
     if cache_dir and not Path(cache_dir).is_dir():
         raise ConfigError(
             f"Session {eid} was registered from the ONE cache {cache_dir}, which is not on this machine. "
@@ -96,8 +121,16 @@ def one_for(eid: str) -> Any:
     return reading.open_one(cache_dir)
 
 
+class ReadsSession:
+    """Mixin of the three-part make of tables read from a session's files: no transaction while reading."""
+
+    def make_fetch(self, key: dict) -> tuple:
+        """Return where the session was registered from."""
+        return ((Session & key).fetch1("one_cache_dir"),)
+
+
 @schema
-class Behavior(dj.Imported):
+class Behavior(ReadsSession, dj.Imported):
     definition = """
     # trials of a session
     -> Session
@@ -133,8 +166,11 @@ class Behavior(dj.Imported):
     class Source(SourceFile):
         pass
 
-    def make(self, key):
-        trials = reading.read_trials(one_for(key["eid"]), key["eid"])
+    def make_compute(self, key, registered_from):
+        trials = reading.read_trials(one_for(key["eid"], registered_from), key["eid"])
+        return trials, trials.sources
+
+    def make_insert(self, key, trials, sources):
         table = trials.table.rename(columns=column_name)
         feedback = table["feedback_type"]
         self.insert1({**key, "n_trials": len(table), "performance": number((feedback == 1).mean())})
@@ -142,7 +178,7 @@ class Behavior(dj.Imported):
             {**key, "trial": i, "task_collection": row.pop("collection"), **_trial_values(row)}
             for i, row in enumerate(table.to_dict("records"))
         )
-        self.Source().insert_sources(key, trials.sources)
+        self.Source().insert_sources(key, sources)
 
 
 def _trial_values(row: dict[str, float]) -> dict[str, float | int | None]:
@@ -161,7 +197,7 @@ def trials_of(eid: str) -> dict[str, np.ndarray]:
 
 
 @schema
-class Wheel(dj.Imported):
+class Wheel(ReadsSession, dj.Imported):
     definition = f"""
     # wheel of a session
     -> Session
@@ -175,8 +211,11 @@ class Wheel(dj.Imported):
     class Source(SourceFile):
         pass
 
-    def make(self, key):
-        wheel = reading.read_wheel(one_for(key["eid"]), key["eid"])
+    def make_compute(self, key, registered_from):
+        wheel = reading.read_wheel(one_for(key["eid"], registered_from), key["eid"])
+        return wheel, wheel.sources
+
+    def make_insert(self, key, wheel, sources):
         self.insert1({
             **key,
             "wheel_timestamps": wheel.timestamps,
@@ -184,7 +223,7 @@ class Wheel(dj.Imported):
             "velocity_start": wheel.velocity_start,
             "wheel_velocity": wheel.velocity,
         })  # fmt: skip
-        self.Source().insert_sources(key, wheel.sources)
+        self.Source().insert_sources(key, sources)
 
 
 def wheel_velocity(eid: str) -> tuple[np.ndarray, np.ndarray] | None:

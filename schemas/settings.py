@@ -32,4 +32,5 @@ def data_dir() -> Path:
 
 def one_cache_dir() -> str | None:
     """Return the ONE cache to read from (MESO_ONE_CACHE_DIR), if one is named."""
-    return os.environ.get("MESO_ONE_CACHE_DIR") or None
+    folder = os.environ.get("MESO_ONE_CACHE_DIR")
+    return os.path.abspath(os.path.expanduser(folder)) if folder else None

@@ -19,7 +19,8 @@ from schemas.tracking import TrackingRun
 
 def digest(value):
     if isinstance(value, np.ndarray):
-        return hashlib.sha256(str((value.dtype, value.shape)).encode() + np.ascontiguousarray(value).tobytes()).hexdigest()
+        shape = str((value.dtype, value.shape)).encode()
+        return hashlib.sha256(shape + np.ascontiguousarray(value).tobytes()).hexdigest()
     return int(value) if isinstance(value, bool) else value
 
 schemas.activate()

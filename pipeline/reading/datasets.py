@@ -48,17 +48,18 @@ class SessionReader:
     one : ONE client
     eid : str
 
-    Attributes
-    ----------
-    sources : list of Source
-        What has been read, in order.
     """
 
     def __init__(self, one: Any, eid: str):
         self.one, self.eid = one, eid
-        self.sources: list[Source] = []
+        self._read: dict[str, Path] = {}
         table = one.list_datasets(eid, details=True)
         self._ids = {str(path): str(dataset_id) for dataset_id, path in table["rel_path"].items()} if len(table) else {}
+
+    @property
+    def sources(self) -> list[Source]:
+        """What has been read, in order; the files are hashed now."""
+        return [self._source(dataset, path) for dataset, path in self._read.items()]
 
     def has(self, name: str, collection: str) -> bool:
         """Say whether ONE lists the dataset, in any revision."""
@@ -125,18 +126,16 @@ class SessionReader:
 
     def _record(self, path: Path) -> None:
         session_path = Path(str(self.one.eid2path(self.eid)))
-        dataset = path.relative_to(session_path).as_posix()
-        if any(source.dataset == dataset for source in self.sources):
-            return
+        self._read[path.relative_to(session_path).as_posix()] = path
+
+    def _source(self, dataset: str, path: Path) -> Source:
         revision = REVISION.search(dataset)
-        self.sources.append(
-            Source(
-                dataset=dataset,
-                dataset_id=self._ids.get(dataset, ""),
-                revision=revision[1] if revision else "",
-                size=path.stat().st_size,
-                sha256=sha256_file(path),
-            )
+        return Source(
+            dataset=dataset,
+            dataset_id=self._ids.get(dataset, ""),
+            revision=revision[1] if revision else "",
+            size=path.stat().st_size,
+            sha256=sha256_file(path),
         )
 
 

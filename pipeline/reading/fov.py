@@ -47,7 +47,8 @@ class FOVData:
     signal : str
         'deconvolved' or 'fluorescence'.
     traces : (T, N) array on disk
-    sources : tuple of Source
+    reader : SessionReader
+        What it was read with.
     """
 
     frame_times: np.ndarray
@@ -64,7 +65,12 @@ class FOVData:
     roi_uuids: list[str] | None
     signal: str
     traces: np.ndarray
-    sources: tuple[Source, ...]
+    reader: SessionReader
+
+    @property
+    def sources(self) -> list[Source]:
+        """The files that were read; they are hashed now."""
+        return self.reader.sources
 
     @property
     def n_rois(self) -> int:
@@ -114,7 +120,7 @@ class _FOVReader:
             roi_uuids=self._uuids(traces.shape[1]),
             signal=signal,
             traces=traces,
-            sources=tuple(self.reader.sources),
+            reader=self.reader,
         )
 
     def _fail(self, dataset: str, problem: str, **details: Any) -> DataError:
