@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import schemas
-from pipeline.clock import ROITimes, roi_offsets
+from pipeline.clock import ROITimes, common_clock, resample, roi_offsets
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.settings import KS
 from pipeline.embedding import EmbeddingSettings
@@ -229,25 +229,46 @@ def plot_raster(
     from pipeline.figures import distinct_region_colors, raster
     from schemas.session import Wheel, wheel_velocity
 
+    eid = str(eid)
     cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons)
-    fill([Wheel], {"eid": str(eid)})
-    times = cells["roi_times"].frame_times
-    frame_times = times[min(times)]
-    if t_range is None and not restr:
-        t_range = (float(frame_times[0]), float(frame_times[-1]))
-    info = (schemas.Session & {"eid": str(eid)}).fetch1()
+    fill([Wheel], {"eid": eid})
+    signal, clock = _shown(eid, cells, t_range, restr)
+    info = (schemas.Session & {"eid": eid}).fetch1()
+    kinds = " and ".join(np.unique(cells["signal"]))
     return raster(
-        cells["roi_signal"],
-        frame_times,
+        signal,
+        clock,
         order=cells["isort"] if rsort else None,
         regions=cells["region_labels"],
         region_colors=distinct_region_colors(cells["region_labels"]),
-        wheel=wheel_velocity(str(eid)),
-        t_range=t_range,
+        wheel=wheel_velocity(eid),
+        t_range=(float(clock[0]), float(clock[-1])),
         bg=bg,
         scale=(20, 99) if scaling else None,
-        title=f"{info['subject']} {info['session_date']} ({info['session_number']:03d}), {cells['signal'][0]} activity",
+        title=f"{info['subject']} {info['session_date']} ({info['session_number']:03d}), {kinds}",
     )
+
+
+def _shown(eid: str, cells: dict, t_range: tuple[float, float] | None, restr: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return the traces to draw on one clock (FOVs are scanned up to a frame apart), and that clock."""
+    times = cells["roi_times"]
+    clock = common_clock(list(times.frame_times.values()))
+    if t_range is None:
+        start = clock[len(clock) // 3]
+        t_range = (start, start + 60) if restr else (clock[0], clock[-1])
+    shown = clock[(clock >= t_range[0]) & (clock <= t_range[1])]
+    if len(shown) < 2:
+        raise DataError(
+            "there are no frames in the time range",
+            eid=eid,
+            expected=f"a range within {clock[0]:.1f} to {clock[-1]:.1f} s",
+            found=f"{t_range[0]} to {t_range[1]}",
+        )
+    out = np.empty((len(times), len(shown)), dtype=np.float32)
+    for fov, frame_times in times.frame_times.items():
+        rows = np.flatnonzero(times.fovs == fov)
+        out[rows] = resample(cells["roi_signal"][rows], frame_times, times.offsets[rows], shown)
+    return out, shown
 
 
 def match_tracked_indices_across_sessions(

@@ -102,11 +102,17 @@ class NDCRun:
         console.print(
             f"[bold]{self.subject}[/bold]: {self.n_shared} cells in every session (smaller k* = more efficient)"
         )
-        columns = ["date", "eid", "k_star", "ceiling", "n_trials", "p_value", "signal"]
+        names = {
+            "date": "date",
+            "eid": "eid",
+            "k_star": "k*",
+            "ceiling": "ceiling",
+            "n_trials": "trials",
+            "p_value": "p",
+        }
         for target, rows in self.table.groupby("target", sort=False):
-            console.print(
-                table_of(rows[columns].rename(columns={"k_star": "k*"}).to_dict("records"), title=str(target))
-            )
+            rows = rows[list(names)].rename(columns=names).to_dict("records")
+            console.print(table_of(rows, title=str(target)))
         for text in [*self.notes, *self.failed.values()]:
             console.print(f"[yellow]![/yellow] {escape(text)}")
         if self.failed:
@@ -261,6 +267,7 @@ def _notes(session_set: dict, params: list[dict]) -> list[str]:
         + reasons.get((key["eid"], key["fov"]), "It has no UID file")
         for key in fovs_left_out(session_set)
     ]
+    notes += _mixed_signals(session_set)
     for key in params:
         now = len(TrialFeatures & session_set & key)
         before = set((NDCResult & session_set & key).to_arrays("n_compared"))
@@ -270,3 +277,14 @@ def _notes(session_set: dict, params: list[dict]) -> list[str]:
                 f"To compute anew: (schemas.NDCResult & {session_set} & {key}).delete()"
             )
     return notes
+
+
+def _mixed_signals(session_set: dict) -> list[str]:
+    """Say so when sessions are compared whose activity is of different kinds."""
+    rows = (Session * TrialFeatures & session_set).to_dicts(order_by="session_date")
+    dates = {kind: sorted({str(row["session_date"]) for row in rows if row["feature_signal"] == kind})
+             for kind in {row["feature_signal"] for row in rows}}  # fmt: skip
+    if len(dates) < 2:
+        return []
+    kinds = "; ".join(f"{kind} on {', '.join(days)}" for kind, days in sorted(dates.items()))
+    return [f"the sessions differ in their activity, compare with care: {kinds}"]
