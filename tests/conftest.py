@@ -10,7 +10,6 @@ import functools
 import os
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,7 +48,7 @@ def server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
         from schemas import embedded
 
         yield {"MESO_DATA_DIR": os.environ["MESO_DATA_DIR"]}
-        embedded.stop()
+        embedded.stop("immediate")
         return
     from mysql_server import running_mysql
 
@@ -59,8 +58,7 @@ def server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[d
     except RuntimeError as error:
         if os.environ.get("CI"):
             raise
-        warnings.warn(f"MYSQL TESTS SKIPPED: {error}", stacklevel=1)
-        pytest.skip(f"no MySQL: {error}")
+        pytest.skip(f"NO MYSQL, ITS TESTS ARE SKIPPED. {error}")
     yield {
         "DJ_BACKEND": "mysql", "DJ_HOST": mysql.host, "DJ_PORT": str(mysql.port), "DJ_USER": mysql.user,
         "DJ_PASS": mysql.password, "MESO_DATA_DIR": os.environ["MESO_DATA_DIR"],
