@@ -42,8 +42,9 @@ class DataError(MesoError):
         ]
         place = ", ".join(part for part in where if part)
         text = f"{place}: {self.problem}" if place else self.problem
-        if self.expected is not None or self.found is not None:
-            text += f" (expected {self.expected}, found {self.found})"
+        numbers = [("expected", self.expected), ("found", self.found)]
+        if any(value is not None for _, value in numbers):
+            text += f" ({', '.join(f'{name} {value}' for name, value in numbers if value is not None)})"
         return f"{text}. {self.do}" if self.do else f"{text}."
 
     def __reduce__(self):

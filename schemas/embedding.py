@@ -10,7 +10,7 @@ import numpy as np
 from pipeline import clock
 from pipeline.embedding import EmbeddingSettings, rastermap_order
 from pipeline.errors import DataError
-from schemas.imaging import FOV, ROI, Recording, fov_traces, imaged_sessions
+from schemas.imaging import FOV, ROI, Activity, Recording, fov_traces, imaged_sessions
 from schemas.provenance import Environment
 from schemas.rows import content_key
 from schemas.session import Session  # noqa: F401  a foreign key names it
@@ -75,7 +75,8 @@ class Embedding(dj.Computed):
 
     def make_fetch(self, key):
         settings = (EmbeddingParams & key).settings()
-        fovs = [int(n) for n in (FOV & key).to_arrays("fov", order_by="fov") if not settings.fovs or n in settings.fovs]
+        there = FOV & key & Recording.proj() & ROI.proj() & Activity.proj()  # the others have failed
+        fovs = [int(n) for n in there.to_arrays("fov", order_by="fov") if not settings.fovs or n in settings.fovs]
         missing = set(settings.fovs) - set(fovs)
         if missing or not fovs:
             raise DataError(

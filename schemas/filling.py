@@ -124,12 +124,12 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
 
     Raises
     ------
-    ValueError
+    ConfigError
         A name in ``key`` is no key of any of the tables.
     """
     tables = list(tables or auto_populated())
     if key and not any(set(key) <= set(table.jobs.primary_key) for table in tables):
-        raise ValueError(f"{', '.join(key)}: no key of {', '.join(table.__name__ for table in tables)}")
+        raise ConfigError(f"{', '.join(key)}: no key of {', '.join(table.__name__ for table in tables)}")
     count = 0
     for table in tables:
         if set(key) <= set(table.jobs.primary_key):

@@ -34,20 +34,25 @@ class BrainRegion(dj.Manual):
 
 
 class ReadsFOV(ReadsSession):
-    """Mixin of the three-part make of tables read from a FOV's files."""
+    """Mixin of the three-part make of tables read from a FOV's files, which must be those that FOV checked."""
 
     def make_fetch(self, key: dict) -> tuple:
-        """Return where the session was registered from, and the FOV's collection."""
-        return *super().make_fetch(key), (FOVFolder & key).fetch1("collection")
+        """Return where the session was registered from, the FOV's collection, and its files' hashes."""
+        collection = (FOVFolder & key).fetch1("collection")
+        hashes = {row["dataset"]: row["sha256"] for row in (FOV.Source & key).to_dicts(order_by="dataset")}
+        return *super().make_fetch(key), collection, hashes
 
-    def make_compute(self, key: dict, registered_from: str, collection: str) -> tuple:
+    def make_compute(self, key: dict, registered_from: str, collection: str, hashes: dict) -> tuple:
         """Read and check the FOV."""
-        one = one_for(key["eid"], registered_from)
-        return (reading.read_fov(one, key["eid"], key["fov"], collection),)
+        data = reading.read_fov(one_for(key["eid"], registered_from), key["eid"], key["fov"], collection)
+        traces = SIGNALS[data.signal]  # the one large file, which these tables do not keep
+        small = {name: value for name, value in hashes.items() if not name.endswith(traces)}
+        data.reader.check_unchanged(small, key["fov"])
+        return (data,)
 
 
 @schema
-class FOV(ReadsFOV, WholeDelete, dj.Imported):
+class FOV(ReadsSession, WholeDelete, dj.Imported):
     definition = """
     # a field of view whose arrays have been checked against each other
     -> FOVFolder
@@ -67,8 +72,11 @@ class FOV(ReadsFOV, WholeDelete, dj.Imported):
     class Source(SourceFile):
         pass
 
+    def make_fetch(self, key):
+        return *super().make_fetch(key), (FOVFolder & key).fetch1("collection")
+
     def make_compute(self, key, registered_from, collection):
-        (data,) = super().make_compute(key, registered_from, collection)
+        data = reading.read_fov(one_for(key["eid"], registered_from), key["eid"], key["fov"], collection)
         return data, data.sources
 
     def make_insert(self, key, data, sources):
@@ -154,7 +162,7 @@ def _roi_row(key: dict, data: reading.FOVData, offsets: np.ndarray, i: int) -> d
 
 
 @schema
-class Activity(ReadsSession, dj.Imported):
+class Activity(ReadsFOV, dj.Imported):
     definition = """
     # traces of a FOV, in blocks of ROIs
     -> FOV
@@ -168,26 +176,11 @@ class Activity(ReadsSession, dj.Imported):
     def key_source(self):
         return FOV.proj()
 
-    def make_fetch(self, key):
-        signal = (FOV & key).fetch1("signal")
-        sources = (FOV.Source & key).to_dicts()
-        sha256 = next(row["sha256"] for row in sources if row["dataset"].endswith(SIGNALS[signal]))
-        return *super().make_fetch(key), (FOVFolder & key).fetch1("collection"), signal, sha256
-
-    def make_compute(self, key, registered_from, collection, signal, sha256):
+    def make_compute(self, key, registered_from, collection, hashes):
         reader = reading.SessionReader(one_for(key["eid"], registered_from), key["eid"])
-        traces = reader.array(SIGNALS[signal], collection, mmap=True)
-        found = reader.sources[0]
-        if found.sha256 != sha256:
-            raise DataError(
-                "the file changed since the FOV was read",
-                eid=key["eid"],
-                fov=key["fov"],
-                dataset=found.dataset,
-                expected=f"sha256 {sha256}",
-                found=found.sha256,
-                do="Delete the FOV and populate it again",
-            )
+        name = next(name for name in SIGNALS.values() if any(dataset.endswith(name) for dataset in hashes))
+        traces = reader.array(name, collection, mmap=True)
+        reader.check_unchanged(hashes, key["fov"])
         return (traces,)
 
     def make_insert(self, key, traces):

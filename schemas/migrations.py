@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import datajoint as dj
 
+from pipeline.errors import ConfigError
 from schemas import views
 from schemas.database import auto_populated, bind, connect, lock
 from schemas.embedding import EmbeddingParams
@@ -86,10 +87,20 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
     -------
     list of Migration
         Those applied now; empty for a new database.
+
+    Raises
+    ------
+    ConfigError
+        The database is newer than the code.
     """
     connection = connect()
     with lock(prefix() + "init"):
         before = database_version(connection)
+        if before is not None and before > migrations[-1].number:
+            raise ConfigError(
+                f"The tables are of version {before}, this code is of version {migrations[-1].number}: "
+                f"run an update of this project"
+            )
         applied = [m for m in migrations if before is not None and m.number > before]
         for migration in applied:
             migration.apply(connection, prefix())

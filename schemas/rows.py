@@ -58,22 +58,6 @@ class WholeDelete:
         return super().delete(*args, part_integrity=part_integrity, **kwargs)  # type: ignore[misc]
 
 
-def checked(table: Any, restriction: dict) -> dict:
-    """Return a restriction after checking that every name in it is a column.
-
-    DataJoint ignores names that it does not know: a typo would mean the whole table.
-
-    Raises
-    ------
-    ValueError
-        A name is not a column of the table.
-    """
-    unknown = set(restriction) - set(table.heading.names)
-    if unknown:
-        raise ValueError(f"{', '.join(sorted(unknown))}: no such column; there are {', '.join(table.heading.names)}")
-    return restriction
-
-
 def without_failed(keys: dj.QueryExpression, *tables: type[dj.Table]) -> dj.QueryExpression:
     """Return the keys for which none of the tables has an error in its job table."""
     for table in tables:

@@ -42,9 +42,11 @@ def create(connection: dj.Connection) -> None:
     selects = {name: query.make_sql() for name, query in queries().items()}
     for name, select in {**selects, "job": _jobs(adapter)}.items():
         view = adapter.make_full_table_name(schema, name)
-        connection.query(f"DROP VIEW IF EXISTS {view}")
-        # a literal % in a statement without arguments stays as it is on both drivers
-        connection.query(f"CREATE VIEW {view} AS {select}")
+        try:
+            connection.query(f"CREATE OR REPLACE VIEW {view} AS {select}")  # keeps who may read it
+        except Exception:  # PostgreSQL refuses to take away or reorder columns, with an error of its own
+            connection.query(f"DROP VIEW {view}")
+            connection.query(f"CREATE VIEW {view} AS {select}")
 
 
 def _jobs(adapter) -> str:
@@ -53,8 +55,9 @@ def _jobs(adapter) -> str:
 
     columns = ("status", "created_time", "reserved_time", "completed_time", "host", "pid", "error_message")
     # the type of status differs between job tables on PostgreSQL
+    text = "CHAR(16)" if adapter.backend == "mysql" else "VARCHAR(16)"
     quoted = ", ".join(
-        f"CAST({adapter.quote_identifier(name)} AS CHAR(16)) AS {name}"
+        f"CAST({adapter.quote_identifier(name)} AS {text}) AS {name}"
         if name == "status"
         else adapter.quote_identifier(name)
         for name in columns

@@ -10,6 +10,7 @@ import functools
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -41,9 +42,15 @@ def backend(pytestconfig: pytest.Config) -> str:
 
 
 @pytest.fixture(scope="session")
-def server(backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def server(backend: str) -> Iterator[dict[str, str]]:
     """Environment variables that lead to the database server."""
-    os.environ["MESO_DATA_DIR"] = str(tmp_path_factory.mktemp("data"))
+    # not in pytest's own folder: it closes that to other users, and as root the server is another user
+    with tempfile.TemporaryDirectory(prefix="meso-") as folder:
+        os.environ["MESO_DATA_DIR"] = folder
+        yield from _server(backend)
+
+
+def _server(backend: str) -> Iterator[dict[str, str]]:
     if backend == "postgresql":
         from schemas import embedded
 

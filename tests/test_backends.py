@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 
 import pytest
 
@@ -48,11 +49,17 @@ def small_repository(tmp_path_factory):
     return write_demo_repository(root, n_days=2, n_fovs=2, n_trials=120, n_shared=24, rois_per_fov=60).root
 
 
-def test_both_backends_hold_the_same_bits(small_repository, server, backend, python_command, tmp_path_factory):
+@pytest.fixture
+def empty_data_dir():
+    with tempfile.TemporaryDirectory(prefix="meso-") as folder:
+        yield folder
+
+
+def test_both_backends_hold_the_same_bits(small_repository, server, backend, python_command, empty_data_dir):
     if backend != "mysql":
         pytest.skip("compares MySQL with PostgreSQL: runs with --backend mysql")
     embedded = {name: None for name in server if name.startswith("DJ_")}
-    embedded["MESO_DATA_DIR"] = str(tmp_path_factory.mktemp("pg"))
+    embedded["MESO_DATA_DIR"] = str(empty_data_dir)
     dumps = []
     for env in ({"MESO_PREFIX": "same_bits_"}, {**embedded, "MESO_PREFIX": "same_bits_"}):
         done = python_command("-m", "populate_scripts.cli", "db", "init", env=env)

@@ -185,7 +185,7 @@ def neuron_dropping_curve(
     """Return the decoding score of random subsets of k neurons, for each k.
 
     Repeat r draws one random order of the neurons; its first k are the subset of each k. Shuffle s
-    permutes the labels and uses the order of repeat ``s % R``. Order, folds and permutation of each
+    permutes the labels and uses the order and the folds of repeat s. Order, folds and permutation of each
     repeat come from seed sequences of their own, so the scores depend neither on ``n_jobs`` nor on
     which ks, how many repeats or shuffles are asked for together.
 
@@ -234,7 +234,7 @@ def neuron_dropping_curve(
     fit = (cv_splits, metric, C, scaling, class_weight)
     extra = [X.shape[1]] if ceiling_mode == "all" and grid[-1] != X.shape[1] else []
     real = [(r, None, [*grid, *extra]) for r in range(R)]
-    shuffled = [(s % R, s, grid) for s in range(n_label_shuffles)]
+    shuffled = [(s, s, grid) for s in range(n_label_shuffles)]
     columns = _run([(X, y, r, s, k, seed, shuffle_seed, fit) for r, s, k in real + shuffled], n_jobs, progress)
     scores = np.array(columns[:R]).T
     null_scores = np.array(columns[R:]).T if n_label_shuffles else np.empty((len(grid), 0))

@@ -44,11 +44,16 @@ def open_one(cache_dir: str | os.PathLike | None = None) -> Any:
         The folder is missing or holds no tables, or ONE was never set up here. (ONE itself would
         answer with empty searches, or wait for an answer on standard input.)
     """
-    return _open_one(str(Path(cache_dir).expanduser().resolve()) if cache_dir else None)
+    if cache_dir is None:
+        return _open_one(None, ())
+    folder = Path(cache_dir).expanduser().resolve()
+    tables = [path.stat() for path in sorted(folder.glob("*.pqt"))]
+    # a client keeps the tables that it read: tables written anew need a new client
+    return _open_one(str(folder), tuple((table.st_mtime_ns, table.st_size) for table in tables))
 
 
 @lru_cache(maxsize=4)
-def _open_one(cache_dir: str | None) -> Any:
+def _open_one(cache_dir: str | None, tables: tuple) -> Any:
     import one.params
     from one.api import ONE
 
@@ -63,6 +68,7 @@ def _open_one(cache_dir: str | None) -> Any:
         raise ConfigError(f"The ONE cache {cache_dir} is not a folder on this machine")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No cache tables found")
+        ONE.cache_clear()  # ONE remembers the last client too
         client = ONE(cache_dir=cache_dir)
     if not len(client._cache.get("sessions", ())):
         raise ConfigError(

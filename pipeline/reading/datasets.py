@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,33 @@ class SessionReader:
     def sources(self) -> list[Source]:
         """What has been read, in order; the files are hashed now."""
         return [self._source(dataset, path) for dataset, path in self._read.items()]
+
+    def check_unchanged(self, sha256: Mapping[str, str], fov: int) -> None:
+        """Compare what has been read with hashes recorded before.
+
+        Parameters
+        ----------
+        sha256 : mapping of str
+            By dataset; datasets that are not in it are not compared.
+        fov : int
+            For the error.
+
+        Raises
+        ------
+        DataError
+            A file is not the one that was recorded.
+        """
+        for dataset, path in self._read.items():
+            if dataset in sha256 and (found := sha256_file(path)) != sha256[dataset]:
+                raise DataError(
+                    "the file changed since the FOV was read",
+                    eid=self.eid,
+                    fov=fov,
+                    dataset=dataset,
+                    expected=f"sha256 {sha256[dataset]}",
+                    found=found,
+                    do="Delete the FOV and populate it again",
+                )
 
     def has(self, name: str, collection: str) -> bool:
         """Say whether ONE lists the dataset, in any revision."""
