@@ -209,7 +209,7 @@ def test_every_trial_has_an_outcome(ndc, demo_truth, demo_sessions):
 
 
 def test_running_again_changes_nothing(ndc, demo_sessions):
-    before = (schemas.NDCResult.Curve()).to_dicts(order_by="KEY")
+    before = schemas.NDCResult.Curve.proj("score_mean", "null_mean", "p_value").to_dicts(order_by="KEY")
     filled = fill()
     assert {table: n for table, n in filled.made.items() if n} == {}
     assert filled.errors == errors() == []
@@ -217,8 +217,8 @@ def test_running_again_changes_nothing(ndc, demo_sessions):
         demo_sessions, ks=KS, R=R, n_label_shuffles=S, progress=False, plot=False
     )
     assert again.table.equals(ndc.table)
-    after = (schemas.NDCResult.Curve()).to_dicts(order_by="KEY")
-    assert len(before) == len(after) == 4 * 3 * 5
+    assert schemas.NDCResult.Curve.proj("score_mean", "null_mean", "p_value").to_dicts(order_by="KEY") == before
+    assert len(before) >= 4 * 3 * 5
 
 
 @pytest.mark.usefixtures("database")
