@@ -10,7 +10,7 @@ import meso
 import schemas
 from pipeline.decoding import NDCSettings
 from schemas.filling import errors, fill
-from schemas.ndc import run_ndc
+from schemas.ndc import match_cells, run_ndc
 from schemas.tracking import TrackingRun
 
 KS, R, S = (8, 16, 32, 64), 10, 10
@@ -250,3 +250,26 @@ def test_deleting_a_session_takes_what_depends_on_it_and_nothing_else(ndc, demo_
     )
     assert again.session_set == ndc.session_set
     assert again.table.equals(ndc.table)
+
+
+def test_quality_of_tracking_is_a_query(demo_truth, demo_sessions):
+    """Shared cells under thresholds, against the files."""
+    run = TrackingRun.covering(demo_sessions)
+    match_cells(demo_sessions, run)
+    good = []
+    for eid in demo_sessions:
+        passing = set()
+        for fov, uids in demo_truth.rows[eid].items():
+            folder = alf(demo_truth, eid) / f"FOV_{fov:02d}"
+            probability = np.load(folder / "mpciROIs.cellClassifier.npy")
+            silhouette = np.load(folder / "mpciROIs.clusterSilhouette.npy")[:, 0]
+            passing |= {uid for uid, row in uids.items() if probability[row] >= 0.8 and silhouette[row] >= 0.4}
+        good.append(passing)
+    expected = sorted(set.intersection(*good) & set(demo_truth.shared_uids))
+    assert 0 < len(expected) < len(demo_truth.shared_uids)
+    key = schemas.SessionSet.add(demo_sessions, run, min_cell_probability=0.8, min_silhouette=0.4)
+    assert fill([schemas.SharedCells], key).errors == []
+    cells = schemas.SharedCells.Cell.proj() * schemas.SharedCells.Cell.proj("fov", "roi", "subject", "tracking_run")
+    cells = cells & key & {"eid": demo_sessions[0]}
+    found = (cells * schemas.TrackedFOV.Member.proj("cell_uid")).to_arrays("cell_uid", order_by="shared_cell")
+    assert found.tolist() == expected

@@ -64,6 +64,8 @@ def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
     reader = SessionReader(one, eid)
     if reader.has(UIDS, collection):
         path = reader.path(UIDS, collection)
+        if reader.has(SILHOUETTE, collection):
+            reader.path(SILHOUETTE, collection)  # a remote ONE puts it beside the UIDs
     else:
         # UIDs are not a registered dataset type: they may lie in the folder unknown to ONE's tables
         path = Path(str(one.eid2path(eid))) / collection / UIDS
