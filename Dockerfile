@@ -10,6 +10,10 @@ WORKDIR /opt/meso
 COPY . .
 RUN pip install ".[ingest]"
 
+# docker build --build-arg MESO_COMMIT=$(git rev-parse HEAD): results name the code that made them.
+ARG MESO_COMMIT=
+ENV MESO_COMMIT=$MESO_COMMIT
+
 USER meso
 WORKDIR /home/meso
 ENTRYPOINT ["meso"]

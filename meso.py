@@ -21,7 +21,7 @@ import numpy as np
 import schemas
 from pipeline.clock import ROITimes, common_clock, resample, roi_offsets
 from pipeline.decoding import NDCSettings
-from pipeline.decoding.settings import KS
+from pipeline.decoding.settings import EVENTS, KS
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import DataError
 from schemas.filling import errors, fill, fill_session
@@ -177,7 +177,7 @@ def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:
     if missing:
         warnings.warn(
             f"session {eid}: {missing} of {len(rank)} cells have no place in the Rastermap order and come last; "
-            f"'meso errors' says why, deleting the Embedding makes it anew", stacklevel=3,
+            f"to embed anew: (schemas.Embedding & {{'eid': '{eid}'}}).delete()", stacklevel=3,
         )  # fmt: skip
     return np.array(rank)
 
@@ -351,12 +351,7 @@ def _tracking_run(eids: list[str], tracking_run: str | None, roicat_root: str | 
 
     if tracking_run is None:
         return TrackingRun.covering(eids, roicat_root, duplicates)
-    run = {"subject": (schemas.Session & {"eid": eids[0]}).fetch1("subject"), "tracking_run": tracking_run}
-    if not (TrackingRun & run):
-        raise DataError(
-            f"there is no tracking run {tracking_run} of {run['subject']}", do="schemas.TrackingRun lists them"
-        )
-    return run
+    return TrackingRun.chosen(eids, tracking_run)
 
 
 def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
@@ -371,7 +366,7 @@ def neuron_dropping_curves_cached(
     targets: Sequence[str] = ("choice", "feedback", "stimulus"),
     event: str | Mapping[str, str] | None = None,
     win: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
-    ks: Sequence[int] = KS,
+    ks: Sequence[int] | int = KS,
     R: int = 50,
     metric: str = "auc",
     cv_splits: int = 5,
@@ -387,6 +382,8 @@ def neuron_dropping_curves_cached(
     filter_neurons: bool = True,
     tracking_run: str | None = None,
     roicat_root: str | None = None,
+    min_cell_probability: float | None = None,
+    min_silhouette: float | None = None,
     cache_dir: Any = None,
     one: Any = None,
     plot: bool = True,
@@ -408,7 +405,7 @@ def neuron_dropping_curves_cached(
     ks, R, metric, cv_splits, class_balance, scaling, equalize_trials, ceiling_mode, n_label_shuffles,
     shuffle_seed, seed, delta, **settings
         See ``pipeline.decoding.NDCSettings``.
-    filter_neurons, tracking_run, roicat_root
+    filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
         As for ``match_tracked_indices_across_sessions``.
     cache_dir, one
         Accepted for the scripts' sake: the database is the cache, and knows where sessions come from.
@@ -426,20 +423,25 @@ def neuron_dropping_curves_cached(
     if cache_dir is not None:
         warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)
     schemas.activate()
+    if isinstance(eids, str):
+        raise TypeError("eids is a list of session ids, not one of them")
+    targets = (targets,) if isinstance(targets, str) else targets
     eids = list(dict.fromkeys(map(str, eids)))
     for eid in eids:
         fill_session(eid, progress=progress)
     run = _tracking_run(eids, tracking_run, roicat_root, "error")
+    ks = (ks,) if isinstance(ks, int) else tuple(ks)
     wanted = [
         NDCSettings(
             target=target, event=_of(event, target) or "", win_start=_of(win, target, 0), win_end=_of(win, target, 1),
-            ks=tuple(ks), r=R, metric=metric, cv_splits=cv_splits, class_balance=class_balance, scaling=scaling,
+            ks=ks, r=R, metric=metric, cv_splits=cv_splits, class_balance=class_balance, scaling=scaling,
             equalize_trials=equalize_trials, ceiling_mode=ceiling_mode, n_label_shuffles=n_label_shuffles,
             shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **settings,
         )
         for target in targets
     ]  # fmt: skip
-    result = run_ndc(eids, run, wanted, neurons_only=filter_neurons, progress=progress)
+    cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    result = run_ndc(eids, run, wanted, neurons_only=filter_neurons, **cells, progress=progress)
     if plot:
         for figure in result.draw().values():
             _display(figure)
@@ -461,5 +463,13 @@ def _display(figure: Figure) -> None:
 def _of(value: Any, target: str, index: int | None = None) -> Any:
     """Return the value for a target, or one end of its window."""
     if isinstance(value, Mapping):
+        unknown = set(value) - set(EVENTS)
+        if unknown:
+            raise ValueError(f"{', '.join(sorted(unknown))}: no such target; there are {', '.join(EVENTS)}")
         value = value.get(target)
-    return value if index is None or value is None else value[index]
+    if index is None or value is None:
+        return value
+    start_and_end = tuple(value) if isinstance(value, Sequence) else ()
+    if len(start_and_end) != 2:
+        raise ValueError(f"win is start and end in s, such as (-0.1, 0), not {value!r}")
+    return start_and_end[index]

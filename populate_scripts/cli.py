@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ class Meso(click.Group):
         return list(self.commands)
 
     def invoke(self, ctx: click.Context) -> Any:
+        warnings.showwarning = lambda message, *_: click.secho(f"! {message}", err=True, fg="yellow")
         try:
             return super().invoke(ctx)
         except MesoError as error:
@@ -61,7 +63,9 @@ def _print_failures(messages: list[str]) -> None:
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 cache_dir_option = click.option(
-    "--cache-dir", type=click.Path(path_type=Path, file_okay=False), help="ONE cache to read (or MESO_ONE_CACHE_DIR)."
+    "--cache-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="ONE cache to read ; by default MESO_ONE_CACHE_DIR, or ONE as set up.",
 )
 uid_root_option = click.option(
     "--uid-root",
@@ -71,7 +75,11 @@ uid_root_option = click.option(
 
 
 @main.command()
-@cache_dir_option
+@click.option(
+    "--cache-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Your own ONE cache; by default generated data.",
+)
 @uid_root_option
 @click.option("--subject", help="Whose sessions; by default whoever has most.")
 @click.option(
@@ -131,10 +139,12 @@ def db_status(as_json: bool) -> None:
     from schemas.settings import prefix
 
     own = database.has_own_server()
-    row: dict[str, Any] = {"server": "own" if own else f"embedded, {embedded.folder()}", "prefix": prefix()}
+    row: dict[str, Any] = {"server": "own" if own else "embedded", "prefix": prefix()}
     if own or embedded.running():
         connection = database.connect()
+        user, host, port = (connection.conn_info[name] for name in ("user", "host", "port"))
         row |= {
+            "connect": f"{user}@{host}:{port}" if own else f"psql -h {host} -U {user}",
             "version": str(connection.query("SELECT version()").fetchone()[0]).split(" on ")[0],
             "tables": migrations.database_version(connection), "code": migrations.LATEST, "running": True,
         }  # fmt: skip
@@ -169,7 +179,10 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
     done = run(eids, subject=subject, everything=everything, cache_dir=cache_dir, progress=True)
     _print_failures(list(done.failed.values()))
     click.echo(f"{len(done.new)} new, {len(done.known)} known, {len(done.failed)} failed")
-    sys.exit(1 if done.failed else 0)
+    found = done.new or done.known
+    if not found and not done.failed:
+        _print_failures([f"ONE knows no session with imaging{f' of {subject}' if subject else ''}"])
+    sys.exit(0 if found and not done.failed else 1)
 
 
 @main.command()
@@ -185,16 +198,25 @@ def populate(tables: tuple[str, ...], eid: str | None, watch: bool) -> None:
     _activate()
     chosen = [filling.table_named(name) for name in tables] or None
     if eid:
+        _check_registered(eid)
         chosen = [t for t in chosen or filling.auto_populated() if "eid" in t.primary_key]
     while True:
         done = filling.fill(chosen, *([{"eid": eid}] if eid else []), progress=True)
         _print_failures([f"{table}: {message}" for table, _, message in done.errors])
-        made = {table: n for table, n in done.made.items() if n}
+        made = ", ".join(f"{table} {n}" for table, n in done.made.items() if n)
         if made or not watch:
-            click.echo("Made " + (", ".join(f"{table} {n}" for table, n in made.items()) or "nothing: all is there"))
+            left = len(filling.errors())
+            click.echo(f"Made {made or 'nothing: ' + (f'{left} entries have failed' if left else 'all is there')}")
         if not watch:
             sys.exit(1 if done.errors else 0)
         time.sleep(10)
+
+
+def _check_registered(eid: str) -> None:
+    from schemas import Session
+
+    if not (Session & {"eid": eid}):
+        raise click.ClickException(f"session {eid} is not registered; 'meso ingest' registers sessions")
 
 
 @main.command()
@@ -235,6 +257,8 @@ def retry(tables: tuple[str, ...], eid: str | None) -> None:
     from schemas import filling
 
     _activate()
+    if eid:
+        _check_registered(eid)
     n = filling.retry([filling.table_named(name) for name in tables] or None, **({"eid": eid} if eid else {}))
     click.echo(f"{n} failures forgotten")
 
@@ -242,19 +266,27 @@ def retry(tables: tuple[str, ...], eid: str | None) -> None:
 @main.command()
 @click.argument("eids", nargs=-1)
 @click.option("--subject", help="All sessions of a subject that have tracked cells and trials.")
-@click.option("--target", "targets", multiple=True, default=("choice", "feedback", "stimulus"), show_default=True)
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    type=click.Choice(["choice", "feedback", "stimulus", "block"]),
+    default=("choice", "feedback", "stimulus"),
+    show_default=True,
+)
 @click.option("--event", help="Trials attribute, such as stimOn_times; by default the target's own.")
-@click.option("--win", nargs=2, type=float, help="Window about the event in s.")
+@click.option("--win", nargs=2, type=float, metavar="FROM TO", help="Window about the event in s.")
 @click.option("--ks", help="Numbers of cells, such as 8,16,32.")
 @click.option("-R", "r", type=int, default=50, show_default=True, help="Random subsets per k.")
 @click.option("--metric", type=click.Choice(["auc", "accuracy"]), default="auc", show_default=True)
 @click.option("--n-label-shuffles", type=int, default=100, show_default=True)
 @click.option("--min-cell-probability", type=float, help="Leave out cells below it in any session.")
 @click.option("--min-silhouette", type=float, help="The same for the cluster silhouette of tracking.")
+@click.option("--tracking-run", help="Start of its hash; by default the run registered last.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write figures and the table here.")
 @as_json
 def ndc(eids, subject, targets, event, win, ks, r, metric, n_label_shuffles, min_cell_probability, min_silhouette,
-        output, as_json) -> None:  # fmt: skip
+        tracking_run, output, as_json) -> None:  # fmt: skip
     """Neuron-dropping curves of the cells that EIDS, or a subject's sessions, share."""
     from pipeline.decoding import NDCSettings
     from populate_scripts import commands
@@ -263,18 +295,19 @@ def ndc(eids, subject, targets, event, win, ks, r, metric, n_label_shuffles, min
     common = {"event": event or "", "r": r, "metric": metric, "n_label_shuffles": n_label_shuffles}
     if win:
         common |= {"win_start": win[0], "win_end": win[1]}
-    if ks:
-        common |= {"ks": tuple(int(k) for k in ks.split(","))}
     try:
+        if ks:
+            common |= {"ks": tuple(int(k) for k in ks.split(","))}
         settings = [NDCSettings(target=target, **common) for target in targets]
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
-    result = commands.ndc(eids, subject, settings, cells, output)
+    result = commands.ndc(eids, subject, settings, cells, output, tracking_run)
     if as_json:
         click.echo(result.table.to_json(orient="records", date_format="iso"))
     else:
         result.show()
+    sys.exit(0 if len(result.table) else 1)
 
 
 @main.command()

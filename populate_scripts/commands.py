@@ -15,7 +15,12 @@ from schemas.tracking import TrackedCell, TrackedFOV, TrackingRun
 
 
 def ndc(
-    eids: Sequence[str], subject: str | None, settings: Sequence[NDCSettings], cells: dict, output: Path | None
+    eids: Sequence[str],
+    subject: str | None,
+    settings: Sequence[NDCSettings],
+    cells: dict,
+    output: Path | None,
+    tracking_run: str | None = None,
 ) -> NDCRun:
     """Compute the curves of sessions, or of all registered sessions of a subject."""
     if bool(eids) == bool(subject):
@@ -27,9 +32,10 @@ def ndc(
         raise DataError(f"not registered: {', '.join(missing) or subject}", do="Register with: meso ingest")
     chosen_eids = [key["eid"] for key in chosen]
     fill(SESSION_TABLES, chosen, progress=True)
-    result = run_ndc(chosen_eids, TrackingRun.covering(chosen_eids), settings, **cells, progress=True)
+    run = TrackingRun.chosen(chosen_eids, tracking_run) if tracking_run else TrackingRun.covering(chosen_eids)
+    result = run_ndc(chosen_eids, run, settings, **cells, progress=True)
     if output:
-        write(result, output)
+        write(result, output, tagged=True)
     return result
 
 

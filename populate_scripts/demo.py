@@ -10,15 +10,16 @@ from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
 from populate_scripts.ingest import ingest
 from schemas.embedding import Embedding
-from schemas.filling import SESSION_TABLES, fill
+from schemas.filling import SESSION_TABLES, errors, fill
 from schemas.ndc import NDCRun, run_ndc
+from schemas.rows import content_key
 from schemas.session import Session
 from schemas.settings import data_dir
 from schemas.tracking import TrackingRun
 
 TARGETS = ("choice", "feedback", "stimulus")
 #: Fewer repeats than an analysis would take: the planted trend is plain in these.
-R, N_LABEL_SHUFFLES, KS = 20, 40, (8, 16, 32, 64, 128, 256, 512, 1024)
+R, N_LABEL_SHUFFLES = 20, 40
 
 
 def demo(
@@ -60,6 +61,9 @@ def demo(
     filled = fill([*SESSION_TABLES, Embedding], [{"eid": eid} for eid in eids], progress=True)
     for table, _, message in filled.errors:
         say(f"! {table}: {message}")
+    known = [row for row in errors() if row["key"].get("eid") in eids]
+    if len(known) > len(filled.errors):
+        say(f"! {len(known)} entries have failed so far: 'meso errors' says why, 'meso retry' tries them again")
     _rasters(eids, output)
     say(f"Decoding {', '.join(TARGETS)}")
     result = _curves(eids, uid_root)
@@ -82,18 +86,32 @@ def _eids(cache_dir: Path, subject: str | None) -> list[str]:
 
 def _curves(eids: list[str], uid_root: str | None) -> NDCRun:
     subject = (Session & {"eid": eids[0]}).fetch1("subject")
-    settings = [NDCSettings(target=t, ks=KS, r=R, n_label_shuffles=N_LABEL_SHUFFLES) for t in TARGETS]
+    settings = [NDCSettings(target=t, r=R, n_label_shuffles=N_LABEL_SHUFFLES) for t in TARGETS]
     return run_ndc(eids, TrackingRun.register(subject, uid_root), settings, progress=True)
 
 
-def write(result: NDCRun, output: Path) -> None:
-    """Write the table and the NDC figure of each target to a folder."""
-    from pipeline.figures import save
+def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
+    """Write the table and the NDC figure of each target to a folder.
+
+    Parameters
+    ----------
+    result : NDCRun
+    output : Path
+    tagged : bool
+        Put subject and settings into the file names, so that other settings are other files.
+    """
+    from pipeline.figures import file_stem, save
 
     output.mkdir(parents=True, exist_ok=True)
-    result.table.to_csv(output / "k_star.csv", index=False)
+    table = result.table
+    tag = content_key([result.session_set, sorted(set(table["ndc_params"]))])[:8]
+    table.to_csv(output / (f"k_star_{file_stem(result.subject)}_{tag}.csv" if tagged else "k_star.csv"), index=False)
     for target, figure in (result.figures or result.draw()).items():
-        save(figure, output / f"ndc_{target}.png", {"subject": result.subject, "target": target, **result.session_set})
+        rows = table[table["target"] == target]
+        provenance = rows.iloc[0][["subject", "tracking_run", "session_set", "ndc_params", "environment"]].to_dict()
+        key = provenance["ndc_params"][:8]
+        name = f"ndc_{file_stem(result.subject)}_{target}_{key}.png" if tagged else f"ndc_{target}.png"
+        save(figure, output / name, {**provenance, "eids": rows["eid"].tolist(), "target": target})
 
 
 def _rasters(eids: list[str], output: Path) -> None:

@@ -49,10 +49,10 @@ def connect() -> dj.Connection:
         No server answers, the password is wrong, or the server is MariaDB or too old.
     """
     if "connection" not in _active:
-        if "DJ_LOG_LEVEL" not in os.environ:
-            logging.getLogger("datajoint").setLevel(logging.CRITICAL)  # failures are in the job tables
         # ROI and Activity add a key attribute below the FOV that one make() is about
         dj.config["jobs.allow_new_pk_fields_in_computed_tables"] = True
+        if "DJ_LOG_LEVEL" not in os.environ:
+            logging.getLogger("datajoint").setLevel(logging.ERROR)
         _active["connection"] = _own_server() if has_own_server() else _embedded()
     return _active["connection"]
 
@@ -167,11 +167,6 @@ def bind(connection: dj.Connection, *, create: bool) -> None:
         module = importlib.import_module(f"schemas.{name}")
         module.schema.activate(prefix() + name, connection=connection, create_schema=create, create_tables=create)
     _active["prefix"] = prefix()
-
-
-def schema_names() -> list[str]:
-    """Return the names of all database schemas of this prefix, views included."""
-    return [prefix() + name for name in (*MODULES, "views")]
 
 
 def auto_populated() -> list[type[dj.Table]]:

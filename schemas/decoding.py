@@ -111,7 +111,7 @@ class TrialFeatures(dj.Computed):
             )
         trials, cells = trials_of(key["eid"]), _shared_rois(key)
         labels = decoding.target_labels(settings.target, trials)
-        starts, ends = _windows(key["eid"], trials, settings)
+        starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
         fovs = [_fov_cells(key["eid"], int(fov), cells, settings) for fov in np.unique(cells["fov"])]
         features, outcome = decoding.trial_features(fovs, labels, starts, ends, settings.short_window)
         _check_usable(key["eid"], settings, labels, outcome)
@@ -123,17 +123,6 @@ class TrialFeatures(dj.Computed):
             {**key, "trial": i, "trial_label": None if np.isnan(label) else int(label), "trial_outcome": str(why)}
             for i, (label, why) in enumerate(zip(labels, outcome, strict=True))
         )
-
-
-def _windows(eid: str, trials: dict[str, np.ndarray], settings: NDCSettings) -> tuple[np.ndarray, np.ndarray]:
-    if settings.event not in trials:
-        raise DataError(
-            f"there is no event {settings.event}",
-            eid=eid,
-            expected=", ".join(name for name in trials if name.endswith("_times")),
-            found=settings.event,
-        )
-    return trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
 
 
 def _shared_rois(key: dict) -> dict[str, np.ndarray]:

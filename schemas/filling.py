@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import platform
+import signal
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,9 +14,13 @@ import datajoint as dj
 import psutil
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.reading import open_one
 from schemas.database import auto_populated
+from schemas.embedding import Embedding
 from schemas.imaging import FOV, ROI, Activity, Recording
-from schemas.session import Behavior, FOVFolder, Session, Wheel, one_for
+from schemas.rows import log_level
+from schemas.session import Behavior, FOVFolder, Session, Wheel
+from schemas.settings import one_cache_dir
 
 SESSION_TABLES = (Behavior, Wheel, FOV, Recording, ROI, Activity)
 IMAGING_TABLES = (FOV, Recording, ROI, Activity)
@@ -54,8 +61,7 @@ def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, pro
     for table in auto_populated():
         if table in wanted:
             free_dead(table)
-            result = table().populate(*restrictions, reserve_jobs=True, suppress_errors=True, display_progress=progress)
-            _stop_if_interrupted(table, result["error_list"])
+            result = _populate(table, restrictions, progress)
             report.made[table.__name__] = result["success_count"]
             report.errors += [(table.__name__, key, message) for key, message in result["error_list"]]
     return report
@@ -68,12 +74,26 @@ def free_dead(table: type[dj.Table]) -> None:
             (table.jobs & {name: job[name] for name in table.jobs.primary_key}).delete_quick()
 
 
-def _stop_if_interrupted(table: type[dj.Table], failed: list[tuple[dict, str]]) -> None:
-    """Pass on Ctrl-C, which DataJoint notes as a failure of the entry and then goes on."""
-    interrupted = [key for key, message in failed if message.startswith("KeyboardInterrupt")]
-    if interrupted:
-        (table.jobs & interrupted).delete_quick()
-        raise KeyboardInterrupt
+def _populate(table: type[dj.Table], restrictions: tuple, progress: bool) -> dict:
+    """Populate a table; Ctrl-C and SIGTERM stop it at once, and what it was making is free again."""
+
+    def interrupt(signum: int, frame: Any) -> None:
+        raise SystemExit("interrupted")  # DataJoint would note a KeyboardInterrupt as a failure and go on
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        with log_level(logging.CRITICAL):  # failures are in the job tables
+            return table().populate(*restrictions, reserve_jobs=True, suppress_errors=True, display_progress=progress)
+    except SystemExit as stop:
+        mine = table.jobs & {"host": platform.node(), "pid": os.getpid()}
+        for job in mine.to_dicts():
+            if job["status"] == "reserved" or str(job["error_message"]).startswith("SystemExit"):
+                (table.jobs & {name: job[name] for name in table.jobs.primary_key}).delete_quick()
+        if stop.code == "interrupted":
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> Filled:
@@ -86,10 +106,7 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     """
     eid = str(eid)
     if not (Session & {"eid": eid}):
-        from pipeline.reading import open_one
-        from schemas.settings import one_cache_dir
-
-        Session.register(open_one(one_cache_dir()), eid, one_cache_dir())
+        _register(eid)
     filled = Filled()
     # most calls for imaging find it all there
     if behavior or (FOVFolder.proj() & {"eid": eid}) - Activity.proj():
@@ -97,6 +114,13 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     if not (Activity & {"eid": eid}):
         raise DataError("no FOV of the session can be used", eid=eid, do=_first_reason(eid))
     return filled
+
+
+def _register(eid: str) -> None:
+    try:
+        Session.register(open_one(one_cache_dir()), eid, one_cache_dir())
+    except ConfigError as error:
+        raise DataError("the session is not registered", eid=eid, do=f"To find it in ONE: {error}") from error
 
 
 def _first_reason(eid: str) -> str:
@@ -135,6 +159,9 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
         if set(key) <= set(table.jobs.primary_key):
             failed = table.jobs.errors & key
             count += len(failed)
+            if table in IMAGING_TABLES and failed:
+                # embeddings made without these FOVs are made anew
+                (Embedding & [{"eid": row["eid"]} for row in failed.to_dicts()]).delete(prompt=False)
             failed.delete()
     return count
 
@@ -167,6 +194,3 @@ def table_named(name: str) -> type[dj.Table]:
             f"{name} is not a table that is populated; there are {', '.join(t.__name__ for t in tables.values())}"
         )
     return tables[name.lower()]
-
-
-__all__ = ["Filled", "errors", "fill", "fill_session", "one_for", "retry", "status", "table_named"]

@@ -107,7 +107,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
         bind(connection, create=True)
         for table in auto_populated():
             _ = table.jobs.heading  # declares the job table
-        fill()
+        insert_defaults()
         views.create(connection)
         new = applied if before is not None else migrations
         SchemaVersion.insert(
@@ -117,7 +117,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
     return applied
 
 
-def fill() -> None:
+def insert_defaults() -> None:
     """Insert the rows that every database has: the atlas and the default embedding."""
     from pipeline.atlas import region_rows
     from pipeline.embedding import EmbeddingSettings

@@ -14,6 +14,7 @@ from pipeline.errors import DataError
 from schemas.decoding import NDCParams, NDCResult, NDCTask, TrialFeatures, curves
 from schemas.filling import errors, fill
 from schemas.imaging import FOV
+from schemas.provenance import Environment
 from schemas.session import Behavior, Session
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, fovs_left_out
 
@@ -21,18 +22,12 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
+#: Columns of the table of results: what was found, then all that it takes to find it again.
 COLUMNS = (
-    "session_date",
-    "eid",
-    "target",
-    "k_star",
-    "ceiling",
-    "n_cells",
-    "n_decoded",
-    "p_value",
-    "performance",
-    "feature_signal",
-)
+    "session_date", "eid", "target", "k_star", "ceiling", "n_cells", "n_decoded", "p_value", "performance",
+    "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "class_balance",
+    "subject", "tracking_run", "session_set", "ndc_params", "environment",
+)  # fmt: skip
 
 
 @dataclass
@@ -41,7 +36,7 @@ class NDCRun:
 
     Attributes
     ----------
-    subject : str
+    subject, tracking_run : str
     session_set : dict
         Key of the set in SessionSet.
     settings : list of NDCSettings
@@ -59,6 +54,7 @@ class NDCRun:
     """
 
     subject: str
+    tracking_run: str
     session_set: dict
     settings: list[NDCSettings]
     n_shared: int
@@ -69,7 +65,7 @@ class NDCRun:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per session and target: date, eid, target, k*, ceiling, cells, trials, p at the largest k."""
+        """One row per session and target: k*, ceiling, cells, trials, p at the largest k, settings and keys."""
         import pandas as pd
 
         rows = [row for results in self.curves.values() for row in results]
@@ -84,7 +80,8 @@ class NDCRun:
             s.target: ndc_overlay(
                 [_curve(row) for row in self.curves[s.target]],
                 target=s.target, metric=s.metric, delta=s.delta,
-                title=f"{self.subject}: {s.target} from {self.n_shared} shared cells",
+                title=f"{self.subject}: {s.target} from {self.n_shared} shared cells, "
+                f"{s.event} {s.win_start:g} to {s.win_end:g} s",
             )
             for s in self.settings
             if self.curves[s.target]
@@ -99,9 +96,9 @@ class NDCRun:
         from schemas.screen import table_of
 
         console = Console(highlight=False, soft_wrap=True)
-        console.print(
-            f"[bold]{self.subject}[/bold]: {self.n_shared} cells in every session (smaller k* = more efficient)"
-        )
+        run = self.tracking_run[:8]
+        console.print(f"[bold]{self.subject}[/bold]: {self.n_shared} cells in every session (tracking run {run})")
+        console.print("smaller k* = more efficient")
         names = {
             "date": "date",
             "eid": "eid",
@@ -181,8 +178,9 @@ def run_ndc(
     NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
     fill([TrialFeatures, NDCResult], session_set, params, progress=progress)
     results = {s.target: _results(session_set, key) for s, key in zip(settings, params, strict=True)}
-    failed |= _failed(tracked, session_set)
-    return NDCRun(run["subject"], session_set, list(settings), n_shared, results, failed, _notes(session_set, params))
+    failed |= _failed(tracked, session_set, params)
+    notes = _notes(session_set, params)
+    return NDCRun(run["subject"], run["tracking_run"], session_set, list(settings), n_shared, results, failed, notes)
 
 
 def match_cells(eids: Sequence[str], run: dict, *, progress: bool = False) -> tuple[list[str], dict[str, str]]:
@@ -220,7 +218,8 @@ def _shared_count(session_set: dict) -> int:
         raise DataError(
             "no cell is tracked in all sessions of the set", expected="1 or more", found="0",
             do="Tracked cells by session: " + ", ".join(f"{row['eid']} {row['cells']}" for row in counts)
-            + ". Leave out sessions with few",
+            + ". Leave out sessions with few, or ask for less quality. "
+            + " ".join(_left_out(session_set)),
         )  # fmt: skip
     return int(found[0])
 
@@ -230,18 +229,12 @@ def _members(session_set: dict) -> dj.QueryExpression:
 
 
 def _results(session_set: dict, params: dict) -> list[dict[str, Any]]:
-    signals = {
-        row["eid"]: row["feature_signal"]
-        for row in (TrialFeatures & session_set & params).proj("feature_signal").to_dicts()
-    }
+    features = (TrialFeatures & session_set & params).proj("feature_signal").to_dicts()
+    signals = {row["eid"]: row["feature_signal"] for row in features}
     performance = {row["eid"]: row["performance"] for row in (Behavior & _members(session_set)).to_dicts()}
+    common = {**(SessionSet & session_set).fetch1(), **(NDCParams & params).fetch1()}
     return [
-        {
-            **row,
-            "feature_signal": signals[row["eid"]],
-            "performance": performance.get(row["eid"]),
-            "target": _target(params),
-        }
+        {**common, **row, "feature_signal": signals[row["eid"]], "performance": performance.get(row["eid"])}
         for row in curves(session_set, params)
     ]
 
@@ -250,24 +243,32 @@ def _target(params: dict) -> str:
     return str((NDCParams & params).fetch1("target"))
 
 
-def _failed(eids: Sequence[str], session_set: dict) -> dict[str, str]:
-    """Return the first failure of each session on the way to its curves."""
+def _failed(eids: Sequence[str], session_set: dict, params: Sequence[dict]) -> dict[str, str]:
+    """Return the first failure of each session on the way to these curves."""
     failed: dict[str, str] = {}
     for row in errors([Behavior, TrialFeatures, NDCResult]):
         key = row["key"]
-        if key["eid"] in eids and key.get("session_set", session_set["session_set"]) == session_set["session_set"]:
+        asked = "ndc_params" not in key or any(key.items() >= {**session_set, **one}.items() for one in params)
+        if key["eid"] in eids and asked:
             failed.setdefault(key["eid"], row["message"])
     return failed
 
 
-def _notes(session_set: dict, params: list[dict]) -> list[str]:
+def _left_out(session_set: dict) -> list[str]:
+    """Return a line for each FOV whose cells are not compared."""
     reasons = {(row["key"]["eid"], row["key"]["fov"]): row["message"] for row in reversed(errors([FOV, TrackedFOV]))}
-    notes = [
+    return [
         f"session {key['eid']}, FOV_{key['fov']:02d}: its cells are in no comparison. "
         + reasons.get((key["eid"], key["fov"]), "It has no UID file")
         for key in fovs_left_out(session_set)
     ]
-    notes += _mixed_signals(session_set)
+
+
+def _notes(session_set: dict, params: list[dict]) -> list[str]:
+    notes = _left_out(session_set)
+    notes += _mixed_signals(session_set) + _mixed_code(session_set, params)
+    if any(_target(key) == "block" for key in params):
+        notes.append("block: activity that drifts decodes blocks with no information; p and the band do not show it")
     for key in params:
         now = len(TrialFeatures & session_set & key)
         before = set((NDCResult & session_set & key).to_arrays("n_compared"))
@@ -288,3 +289,12 @@ def _mixed_signals(session_set: dict) -> list[str]:
         return []
     kinds = "; ".join(f"{kind} on {', '.join(days)}" for kind, days in sorted(dates.items()))
     return [f"the sessions differ in their activity, compare with care: {kinds}"]
+
+
+def _mixed_code(session_set: dict, params: list[dict]) -> list[str]:
+    """Say so when results that are compared were computed by different versions of the code."""
+    used = Environment & (NDCResult & session_set & params).proj("environment")
+    commits = sorted({row["git_commit"][:9] or "unknown" for row in used.to_dicts()})
+    if len(commits) < 2:
+        return []
+    return [f"the curves come from different versions of the code ({', '.join(commits)}); see NDCResult.environment"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import platform
 import subprocess
 from functools import lru_cache
@@ -67,16 +68,21 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str:
-    here = Path(__file__).parent
+    """Return the commit of this project's checkout, '+' behind it where files differ; '' elsewhere.
+
+    An image has no checkout: its build sets MESO_COMMIT.
+    """
+    here = Path(__file__).resolve().parents[1]
+    if (commit := os.environ.get("MESO_COMMIT")) or not (here / ".git").exists():
+        return (commit or "")[:40]
     try:
         done = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+", "--exclude=*"],
+            ["git", "describe", "--always", "--abbrev=39", "--dirty=+", "--exclude=*"],
             cwd=here, capture_output=True, text=True, timeout=10, check=True,
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError):
         return ""
-    commit = done.stdout.strip()
-    return commit[:39] + "+" if commit.endswith("+") else commit[:40]
+    return done.stdout.strip()
 
 
 def now() -> datetime.datetime:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import datajoint as dj
@@ -46,6 +49,19 @@ class SourceFile(dj.Part):
         self.insert({**key, "file_size": row.pop("size"), **row} for row in rows)
 
 
+@contextmanager
+def log_level(level: int) -> Iterator[None]:
+    """Have DataJoint log from this level on, unless the user chose one."""
+    log = logging.getLogger("datajoint")
+    before = log.level
+    if "DJ_LOG_LEVEL" not in os.environ:
+        log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+
+
 class WholeDelete:
     """Mixin for tables whose rows others gather: deleting one takes along the gatherings that name it.
 
@@ -54,8 +70,12 @@ class WholeDelete:
     """
 
     def delete(self, *args: Any, part_integrity: str = "cascade", **kwargs: Any) -> Any:
-        """Delete the rows and all that depends on them, sets that name one of them included."""
-        return super().delete(*args, part_integrity=part_integrity, **kwargs)  # type: ignore[misc]
+        """Delete the rows and all that depends on them, sets that name one of them included.
+
+        Says how many rows of which table go, and asks.
+        """
+        with log_level(logging.INFO):
+            return super().delete(*args, part_integrity=part_integrity, **kwargs)  # type: ignore[misc]
 
 
 def without_failed(keys: dj.QueryExpression, *tables: type[dj.Table]) -> dj.QueryExpression:

@@ -97,7 +97,7 @@ class FOVFolder(WholeDelete, dj.Manual):
 
 
 def one_for(eid: str, registered_from: str | None = None) -> Any:
-    """Return the ONE client for a session: MESO_ONE_CACHE_DIR, or where the session was registered from.
+    """Return the ONE client for a session: where it was registered from, or else MESO_ONE_CACHE_DIR.
 
     Parameters
     ----------
@@ -112,10 +112,11 @@ def one_for(eid: str, registered_from: str | None = None) -> Any:
     """
     if registered_from is None:
         registered_from = (Session & {"eid": eid}).fetch1("one_cache_dir")
-    cache_dir = one_cache_dir() or registered_from or None
-    if cache_dir and not Path(cache_dir).is_dir():
+    here = bool(registered_from) and Path(registered_from).is_dir()
+    cache_dir = registered_from if here else one_cache_dir()
+    if registered_from and cache_dir is None:
         raise ConfigError(
-            f"Session {eid} was registered from the ONE cache {cache_dir}, which is not on this machine. "
+            f"Session {eid} was registered from the ONE cache {registered_from}, which is not on this machine. "
             f"Set MESO_ONE_CACHE_DIR to where it is mounted here"
         )
     return reading.open_one(cache_dir)

@@ -53,15 +53,38 @@ class TrackingRun(WholeDelete, dj.Manual):
             raise DataError(
                 f"no UID file for any session of {subject}",
                 dataset=tracking.UIDS,
-                do=f"Looked in {uid_root or 'the session folders'}; mirror one: meso track {subject} --mirror ADDRESS",
+                do=f"Looked in {uid_root or 'the session folders'}; to copy a tree first: "
+                f"meso track {subject} --uid-root FOLDER --mirror ADDRESS",
             )
-        content = [[row["eid"], row["fov"], row["uid_sha256"]] for row in files]
+        content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
         key = {"subject": subject, "tracking_run": content_key([duplicates, content])}
         with cls.connection.transaction:
             row = {"uid_root": uid_root or "", "duplicates": duplicates, "registered_at": now()}
-            cls.insert1({**key, **row}, skip_duplicates=True)
+            if cls & key:
+                cls.update1({**key, **row})  # the run that was registered last is the one in use
+            else:
+                cls.insert1({**key, **row})
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
         return key
+
+    @classmethod
+    def chosen(cls, eids: Sequence[str], tracking_run: str) -> dict:
+        """Return the key of a run of these sessions' subject by its hash or the start of it.
+
+        Raises
+        ------
+        DataError
+            There is no such run, or several.
+        """
+        subject = (Session & {"eid": eids[0]}).fetch1("subject")
+        runs = (cls & {"subject": subject}).keys(order_by="registered_at")
+        found = [run for run in runs if run["tracking_run"].startswith(tracking_run)]
+        if len(found) != 1:
+            raise DataError(
+                f"no single tracking run {tracking_run} of {subject}",
+                expected=f"one of {', '.join(run['tracking_run'][:8] for run in runs) or 'none registered'}",
+            )
+        return found[0]
 
     @classmethod
     def covering(cls, eids: Sequence[str], uid_root: str | None = None, duplicates: str = "error") -> dict:
@@ -87,6 +110,12 @@ class TrackingRun(WholeDelete, dj.Manual):
                 return run
             uid_root, duplicates = last[0]["uid_root"] or None, last[0]["duplicates"]
         return cls.register(subject, uid_root, duplicates)
+
+
+def _quality_key(file: dict) -> str:
+    """Return the hash of a file's silhouettes, '' for none."""
+    values = file["cluster_silhouette"]
+    return "" if values is None else content_key([None if np.isnan(v) else float(v) for v in values])
 
 
 def _uid_files(subject: str, uid_root: str | None):
@@ -331,4 +360,5 @@ def _qualified_members(key: dict) -> list[dict[str, Any]]:
 def fovs_left_out(key: dict) -> list[dict]:
     """Return the FOVs (eid, fov) of a set's sessions whose cells it does not compare."""
     named = (SessionSet.FOV & key).proj()
-    return (FOVFolder.proj() & (SessionSet.Member & key).proj() - named).keys(order_by="eid, fov")
+    listed = FOVFolder.proj() & (SessionSet.Member & key).proj()
+    return (listed - named).keys(order_by="eid, fov")

@@ -20,7 +20,9 @@ def queries() -> dict[str, dj.QueryExpression]:
     result = (
         NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star")
         * sessions
-        * NDCParams.proj("target", "event", "win_start", "win_end", "metric", "delta")
+        * NDCParams.proj(
+            "target", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "class_balance"
+        )
     )
     curve = NDCResult.Curve.proj(..., "-scores", "-null_scores")
     return {

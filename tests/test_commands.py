@@ -76,7 +76,12 @@ def test_ndc_takes_settings_and_writes_json(demo_output, meso, small_demo, tmp_p
     rows = json.loads(meso(*args, "--metric", "accuracy", "--output", tmp_path, "--json"))
     assert [row["eid"] for row in rows] == list(small_demo.eids[:2])
     assert {row["n_cells"] for row in rows} == {shared_of(small_demo, 2)}
-    assert (tmp_path / "ndc_stimulus.png").exists()
+    (figure,) = tmp_path.glob("ndc_SP999_stimulus_*.png")
+    assert figure.stem.endswith(rows[0]["ndc_params"][:8])
+    assert {row["event"] for row in rows} == {"stimOn_times"}
+    meso("ndc", *small_demo.eids[:2], "--event", "banana_times", code=2)
+    meso("ndc", *small_demo.eids[:2], "--ks", "8,x", code=2)
+    meso("populate", "--eid", "1234", code=1)
 
 
 def shared_of(truth, n_days: int) -> int:

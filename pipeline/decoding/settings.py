@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, fields
 
+from pipeline.reading.behavior import TRIAL_ATTRIBUTES
+
 #: Event and window in s of each target, as IBL's brain-wide map has them.
 EVENTS = {
     "choice": ("firstMovement_times", (-0.10, 0.0)),
@@ -116,8 +118,9 @@ class NDCSettings:
         start, end = float(self.win_start or 0), float(self.win_end or 0)
         if not (math.isfinite(start) and math.isfinite(end) and start < end):
             raise ValueError(f"the window starts before it ends, not [{start}, {end}]")
-        if not self.event.endswith("_times"):
-            raise ValueError(f"event is a trials attribute such as stimOn_times, not {self.event!r}")
+        events = [name for name in TRIAL_ATTRIBUTES if name.endswith("_times")]
+        if self.event not in events:
+            raise ValueError(f"event is one of {', '.join(events)}, not {self.event!r}")
         if not self.ks or self.ks[0] < 1:
             raise ValueError(f"ks are numbers of cells from 1, not {self.ks}")
         for name, least in {"r": 1, "cv_splits": 2, "n_label_shuffles": 0, "seed": 0, "shuffle_seed": 0,

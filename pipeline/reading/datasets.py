@@ -113,9 +113,9 @@ class SessionReader:
             # ONE's own hash check costs an md5 of each file at each load and then loads it anyway
             found = self.one.load_dataset(self.eid, name, collection=collection, download_only=True, check_hash=False)
         except (ALFError, OSError) as error:
-            raise DataError(
-                f"ONE lists the dataset and cannot give the file ({error})", eid=self.eid, dataset=dataset
-            ) from error
+            reason = next(iter(str(error).splitlines()), type(error).__name__)  # ONE goes on with examples
+            problem = f"ONE lists the dataset and cannot give the file ({reason})"
+            raise DataError(problem, eid=self.eid, dataset=dataset) from error
         self._record(Path(found))
         return Path(found)
 
