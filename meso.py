@@ -25,7 +25,7 @@ from pipeline.decoding.settings import EVENTS, KS
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import DataError
 from schemas.filling import errors, fill, fill_session
-from schemas.ndc import NDCRun, match_cells, run_ndc
+from schemas.ndc import NDCRun, left_out, match_cells, run_ndc
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -312,6 +312,11 @@ def match_tracked_indices_across_sessions(
     ------
     DataError
         The sessions are of several subjects, or there are no UID files.
+
+    Warns
+    -----
+    UserWarning
+        The cells of a FOV are left out, and why.
     """
     from schemas.tracking import SessionSet, SharedCells
 
@@ -333,8 +338,9 @@ def match_tracked_indices_across_sessions(
         min_cell_probability=min_cell_probability,
         min_silhouette=min_silhouette,
     )
-    for table, _, message in fill([SharedCells], session_set).errors:
-        warnings.warn(f"{table}: {message}", stacklevel=2)
+    failed = [f"{table}: {message}" for table, _, message in fill([SharedCells], session_set).errors]
+    for text in [*failed, *left_out(session_set)]:
+        warnings.warn(text, stacklevel=2)
     return {eid: _rows_of(session_set, eid, filter_neurons) for eid in eids}
 
 

@@ -219,7 +219,7 @@ def _shared_count(session_set: dict) -> int:
             "no cell is tracked in all sessions of the set", expected="1 or more", found="0",
             do="Tracked cells by session: " + ", ".join(f"{row['eid']} {row['cells']}" for row in counts)
             + ". Leave out sessions with few, or ask for less quality. "
-            + " ".join(_left_out(session_set)),
+            + " ".join(left_out(session_set)),
         )  # fmt: skip
     return int(found[0])
 
@@ -254,7 +254,7 @@ def _failed(eids: Sequence[str], session_set: dict, params: Sequence[dict]) -> d
     return failed
 
 
-def _left_out(session_set: dict) -> list[str]:
+def left_out(session_set: dict) -> list[str]:
     """Return a line for each FOV whose cells are not compared."""
     reasons = {(row["key"]["eid"], row["key"]["fov"]): row["message"] for row in reversed(errors([FOV, TrackedFOV]))}
     return [
@@ -265,7 +265,7 @@ def _left_out(session_set: dict) -> list[str]:
 
 
 def _notes(session_set: dict, params: list[dict]) -> list[str]:
-    notes = _left_out(session_set)
+    notes = left_out(session_set)
     notes += _mixed_signals(session_set) + _mixed_code(session_set, params)
     if any(_target(key) == "block" for key in params):
         notes.append("block: activity that drifts decodes blocks with no information; p and the band do not show it")

@@ -335,14 +335,19 @@ def _draw_null(ax: Axes, curves: Sequence[Curve]) -> None:
     )
 
 
+def _spread(curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """One standard deviation below and above the mean, cut where scores end: at 0 and 1."""
+    return np.maximum(curve.mean - curve.sd, 0), np.minimum(curve.mean + curve.sd, 1)
+
+
 def _draw_spread(ax: Axes, curve: Curve, color: str, shift: float | None) -> None:
     """Draw one standard deviation to either side, as a band or as bars `shift` octaves beside k."""
+    low, high = _spread(curve)
     if shift is None:
-        low, high = curve.mean - curve.sd, curve.mean + curve.sd
         ax.fill_between(curve.ks, low, high, color=color, alpha=0.2, linewidth=0, zorder=2)
     else:
         beside = curve.ks * 2**shift
-        ax.errorbar(beside, curve.mean, curve.sd, fmt="none", ecolor=color, elinewidth=0.7, alpha=0.6, zorder=2)
+        ax.vlines(beside, low, high, color=color, linewidth=0.7, alpha=0.6, zorder=2)
 
 
 def _draw_ceiling(ax: Axes, curve: Curve, color: str) -> None:
@@ -367,7 +372,7 @@ def _draw_k_star(ax: Axes, curve: Curve, color: str, name: str) -> None:
 def _fit_axes(ax: Axes, curves: Sequence[Curve]) -> None:
     """Set limits around all scores and ticks at the ks."""
     scores = [np.array([CHANCE, CHANCE + 0.05])]
-    scores += [side for c in curves for side in (c.mean, c.mean - c.sd, c.mean + c.sd)]
+    scores += [side for c in curves for side in (c.mean, *_spread(c))]
     scores += [side for c in curves for side in (c.null_lo, c.null_hi) if side is not None]
     drawn = np.concatenate(scores)
     low, high = np.nanmin(drawn), np.nanmax(drawn)

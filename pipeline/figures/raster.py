@@ -350,9 +350,9 @@ def _draw_image(ax: Axes, image: np.ndarray, bins: _TimeBins, wash: _Regions | N
         ax.imshow(rgba, **options)
     ax.imshow(image, cmap=INK if wash is not None else "gray_r", vmin=low, vmax=high, **options)
     ax.set_xlabel("time (s)")
-    ax.set_ylabel(f"neuron, {'sorted' if labels.is_sorted else 'as stored'} (n = {labels.n_neurons})")
+    ax.set_ylabel(f"cell, {'sorted' if labels.is_sorted else 'as stored'} (n = {labels.n_neurons})")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    unit = "(signal)" if labels.scale is None else "(each neuron p{:g} to p{:g} = 0 to 1)".format(*labels.scale)
+    unit = "(signal)" if labels.scale is None else "(each cell p{:g} to p{:g} = 0 to 1)".format(*labels.scale)
     ax.set_title(f"white {low:.3g}, black {high:.3g} {unit}", loc="right", fontsize=6.5, color="0.35")
 
 
@@ -396,7 +396,7 @@ def _draw_legend(fig: StyledFigure, groups: _Regions) -> None:
     fig.legend(
         handles=handles,
         loc="outside right upper",
-        title="region (neurons)",
+        title="region (cells)",
         alignment="left",
         handlelength=1,
         handleheight=1,
