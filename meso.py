@@ -433,8 +433,7 @@ def neuron_dropping_curves_cached(
         raise TypeError("eids is a list of session ids, not one of them")
     targets = (targets,) if isinstance(targets, str) else targets
     eids = list(dict.fromkeys(map(str, eids)))
-    for eid in eids:
-        fill_session(eid, progress=progress)
+    eids, unusable = _usable(eids, progress)
     run = _tracking_run(eids, tracking_run, roicat_root, "error")
     ks = (ks,) if isinstance(ks, int) else tuple(ks)
     wanted = [
@@ -448,12 +447,30 @@ def neuron_dropping_curves_cached(
     ]  # fmt: skip
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     result = run_ndc(eids, run, wanted, neurons_only=filter_neurons, **cells, progress=progress)
+    result.failed |= unusable
     if plot:
         for figure in result.draw().values():
             _display(figure)
     if progress:
         result.show()
     return result
+
+
+def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, str]]:
+    """Read the sessions; return those that can be used, and why not for the others."""
+    unusable: dict[str, str] = {}
+    for eid in eids:
+        try:
+            fill_session(eid, progress=progress)
+        except DataError as error:
+            unusable[eid] = str(error)
+    usable = [eid for eid in eids if eid not in unusable]
+    if len(usable) < 2:
+        raise DataError(
+            "curves compare sessions", expected="2 or more that can be used", found=f"{len(usable)}",
+            do="; ".join(unusable.values()) or None,
+        )  # fmt: skip
+    return usable, unusable
 
 
 def _display(figure: Figure) -> None:

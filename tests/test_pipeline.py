@@ -221,6 +221,17 @@ def test_running_again_changes_nothing(ndc, demo_sessions):
     assert len(before) >= 4 * 3 * 5
 
 
+def test_a_session_that_cannot_be_used_leaves_the_others(ndc, demo_sessions):
+    unknown = "00000000-0000-3000-8000-000000000000"
+    settings = {"targets": "choice", "ks": KS, "R": R, "n_label_shuffles": S, "progress": False, "plot": False}
+    result = meso.neuron_dropping_curves_cached([*demo_sessions, unknown], **settings)
+    assert set(result.failed) == {unknown}
+    assert unknown in result.failed[unknown]
+    assert list(result.table["k_star"]) == [row["k_star"] for row in ndc.curves["choice"]]
+    with pytest.raises(meso.DataError, match=f"2 or more that can be used, found 1.*{unknown}"):
+        meso.neuron_dropping_curves_cached([demo_sessions[0], unknown], progress=False)
+
+
 @pytest.mark.usefixtures("database")
 def test_parameters_are_named_by_their_content():
     one = schemas.NDCParams.add(NDCSettings(target="choice", ks=(8, 16), win_start=-0.1, win_end=0))
