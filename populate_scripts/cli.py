@@ -150,7 +150,11 @@ def db_status(as_json: bool) -> None:
         }  # fmt: skip
     else:
         row |= {"running": False}
-    _print_rows([row], as_json, "")
+    if as_json:
+        click.echo(json.dumps([row]))
+    else:
+        for name, value in row.items():
+            click.echo(f"{name:8}  {value}")
 
 
 @db.command("init")
