@@ -261,9 +261,9 @@ def retry(tables: tuple[str, ...], eid: str | None) -> None:
     from schemas import filling
 
     _activate()
-    if eid:
-        _check_registered(eid)
     n = filling.retry([filling.table_named(name) for name in tables] or None, **({"eid": eid} if eid else {}))
+    if eid and not n:
+        _check_registered(eid)
     click.echo(f"{n} failures forgotten")
 
 

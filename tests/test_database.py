@@ -33,10 +33,10 @@ VIEWS = {
     "roi_uuid acronym region_name rgb beryl cosmos subject session_date session_number",
     "tracked_cell": "subject tracking_run eid fov roi cell_uid silhouette session_date session_number",
     "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star subject session_date session_number "
-    "target event win_start win_end metric delta",
+    "target event win_start win_end class_balance r metric delta n_label_shuffles",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value n_cells n_decoded ceiling k_star subject session_date session_number target event win_start win_end "
-    "metric delta",
+    "class_balance r metric delta n_label_shuffles",
     "job": "table_name status created_time reserved_time completed_time host pid error_message",
 }
 
