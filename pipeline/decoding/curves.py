@@ -6,12 +6,23 @@ read neuron-dropping curves?").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
-METRICS = ("auc", "accuracy")
+from pipeline.decoding import newton
+from pipeline.decoding.folds import METRICS, Validation, cross_validate
+from pipeline.decoding.nulls import SHIFTED, shuffled_labels
+
+#: Shuffle s is decoded from the subset and the folds of repeat s modulo this: shuffles that share a subset
+#: cost a fraction of one that has its own.
+NULL_SUBSETS = 50
+#: Shuffles that are decoded from one packed subset: bounds the memory.
+MOST_SHUFFLES = 20
+#: Memory that the subsets in work may take together, MB.
+MEMORY_MB = 4000
+AXES = ("cells", "trials")
 
 
 @dataclass(frozen=True)
@@ -21,18 +32,22 @@ class NDCCurve:
     Attributes
     ----------
     ks : (K,) int64
+        Numbers of neurons; or of trials.
     scores : (K, R) float64
         Column r: nested subsets, the first k neurons of the r-th random order.
     null_scores : (K, S) float64
         The same with shuffled labels.
     ceiling : float
         Mean score at the largest k, or of all neurons.
+    trial_means : (K, B) float64
+        Mean score of each k when the test trials are drawn anew with replacement, the same draw b for all k.
     """
 
     ks: np.ndarray
     scores: np.ndarray
     null_scores: np.ndarray
     ceiling: float
+    trial_means: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
     def mean(self) -> np.ndarray:
@@ -63,11 +78,15 @@ def cv_score(
     scaling: bool = True,
     penalize_intercept: bool = False,
     class_weight: str | None = None,
+    fold_mode: str = "stratified",
+    fold_gap: int = 0,
+    c_grid: Sequence[float] = (),
 ) -> float:
     """Return the mean test score of L2 logistic regression over stratified folds.
 
     Equals scikit-learn's ``StratifiedKFold(n_splits, shuffle=True, random_state=seed)`` ->
-    ``StandardScaler`` on the training fold -> ``LogisticRegression(C=C)`` at its optimum.
+    ``StandardScaler`` on the training fold -> ``LogisticRegression(C=C)`` at its optimum. Computed in
+    float64 by Newton's method (``pipeline.decoding.newton``).
 
     Parameters
     ----------
@@ -76,12 +95,14 @@ def cv_score(
     n_splits : int
         At most the number of trials of the smaller class.
     seed : int
-    metric : {'auc', 'accuracy'}
+    metric : {'auc', 'accuracy', 'balanced_accuracy'}
     C : float
     scaling : bool
     penalize_intercept : bool
         As liblinear does.
     class_weight : {None, 'balanced'}
+    fold_mode, fold_gap, c_grid
+        See ``pipeline.decoding.folds.Validation``.
 
     Returns
     -------
@@ -91,76 +112,31 @@ def cv_score(
     ------
     ValueError
         Shapes that disagree, a value that is not finite (with row and column), labels other than 0
-        and 1, a class with fewer trials than folds, an unknown metric.
+        and 1, a class with fewer trials than folds, a setting that is not one of those above.
     """
-    X, y = _checked(X, y, n_splits, metric)
-    return _cv_score(X, y, n_splits, seed, metric, C, scaling, penalize_intercept, class_weight)
+    how = Validation(n_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap)
+    X, y = _checked(X, y, (0, 1))
+
+    def decide(weights: np.ndarray, labels: np.ndarray, ks: Sequence[int]) -> list[np.ndarray]:
+        fit = {"scaling": scaling, "penalize_intercept": penalize_intercept}
+        rows = zip(labels, weights, strict=True)
+        return [np.array([newton.decision_values(X, row, weight, **fit) for row, weight in rows])]
+
+    return float(cross_validate(decide, y[None], [X.shape[1]], seed, how)[0][0, 0])
 
 
-def _checked(X: np.ndarray, y: np.ndarray, n_splits: int, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    X, y = np.asarray(X, dtype=np.float64), np.asarray(y)
+def _checked(X: np.ndarray, y: np.ndarray, allowed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    X, y = np.asarray(X), np.asarray(y)
+    if X.dtype not in (np.float32, np.float64):
+        X = X.astype(np.float64)
     if X.ndim != 2 or y.shape != X.shape[:1] or 0 in X.shape:
         raise ValueError(f"X is (trials, neurons) and y (trials,), not {X.shape} and {y.shape}")
-    bad = np.argwhere(~np.isfinite(X))
-    if len(bad):
+    if not np.isfinite(X).all():
+        bad = np.argwhere(~np.isfinite(X))
         raise ValueError(f"X is not finite at row {bad[0][0]}, column {bad[0][1]}, and {len(bad) - 1} places more")
-    if not np.isin(y, (0, 1)).all():
-        raise ValueError(f"labels are 0 and 1, not {np.unique(y)[:5]}")
-    counts = np.bincount(y.astype(int), minlength=2)
-    if counts.min() < n_splits or n_splits < 2:
-        raise ValueError(f"{n_splits} folds need as many trials of each class (at least 2), there are {counts}")
-    if metric not in METRICS:
-        raise ValueError(f"metric is one of {METRICS}, not {metric!r}")
-    return X, y.astype(np.int64)
-
-
-def _cv_score(X, y, n_splits, seed, metric, C, scaling, penalize_intercept, class_weight) -> float:
-    from sklearn.model_selection import StratifiedKFold
-
-    folds = StratifiedKFold(n_splits, shuffle=True, random_state=seed).split(X, y)
-    score = _auc if metric == "auc" else _accuracy
-    return float(np.mean([
-        score(y[test], _decision(X[train], y[train], X[test], C, scaling, penalize_intercept, class_weight))
-        for train, test in folds
-    ]))  # fmt: skip
-
-
-def _decision(train, y, test, C, scaling, penalize_intercept, class_weight) -> np.ndarray:
-    """Fit on the training fold and return decision values of the test fold."""
-    from sklearn.linear_model import LogisticRegression
-
-    mean, sd = train.mean(axis=0), train.std(axis=0)
-    if scaling or not penalize_intercept:
-        # a free intercept absorbs the means: without them unscaled fluorescence stays well conditioned
-        train, test = train - mean, test - mean
-    if scaling:
-        # as StandardScaler: a column that is constant up to rounding keeps its scale
-        sd[sd <= 10 * np.finfo(sd.dtype).eps * np.maximum(np.abs(mean), 1e-300)] = 1.0
-        train, test = train / sd, test / sd
-    if penalize_intercept:
-        train, test = (np.column_stack([part, np.ones(len(part))]) for part in (train, test))
-    if train.shape[1] > train.shape[0]:
-        # the solution lies in the span of the trials: rotated there, the problem has n dimensions, not k
-        basis = np.linalg.qr(train.T)[0]
-        train, test = train @ basis, test @ basis
-    model = LogisticRegression(
-        C=C, solver="newton-cholesky", tol=1e-8, max_iter=200, fit_intercept=not penalize_intercept,
-        class_weight=class_weight,
-    )  # fmt: skip
-    return model.fit(train, y).decision_function(test)
-
-
-def _auc(y: np.ndarray, decision: np.ndarray) -> float:
-    """Return the area under the ROC curve by ranks, ties counted half."""
-    from scipy.stats import rankdata
-
-    n_one = int(y.sum())
-    ranks = rankdata(decision)[y == 1].sum()
-    return (ranks - n_one * (n_one + 1) / 2) / (n_one * (len(y) - n_one))
-
-
-def _accuracy(y: np.ndarray, decision: np.ndarray) -> float:
-    return float(np.mean((decision > 0) == y))
+    if not np.isin(y, allowed).all():
+        raise ValueError(f"labels are {' and '.join(map(str, allowed))}, not {np.unique(y)[:5]}")
+    return X, y.astype(np.int8)
 
 
 def neuron_dropping_curve(
@@ -172,46 +148,74 @@ def neuron_dropping_curve(
     metric: str = "auc",
     cv_splits: int = 5,
     n_label_shuffles: int = 100,
-    null: str = "permute",
+    null: str | np.ndarray = "permute",
     seed: int = 0,
     shuffle_seed: int = 0,
     scaling: bool = True,
     C: float = 1.0,
     ceiling_mode: str = "maxk",
     class_weight: str | None = None,
+    penalize_intercept: bool = False,
+    fold_mode: str = "stratified",
+    fold_gap: int = 0,
+    c_grid: Sequence[float] = (),
+    n_bootstrap: int = 0,
+    curve_axis: str = "cells",
+    trial_shuffled: bool = False,
+    known: NDCCurve | None = None,
+    memory_mb: float = MEMORY_MB,
     n_jobs: int = 1,
     progress: bool | Callable[[int, int], None] = False,
 ) -> NDCCurve:
     """Return the decoding score of random subsets of k neurons, for each k.
 
-    Repeat r draws one random order of the neurons; its first k are the subset of each k. Shuffle s
-    permutes the labels and uses the order and the folds of repeat s. Order, folds and permutation of each
-    repeat come from seed sequences of their own, so the scores depend neither on ``n_jobs`` nor on
-    which ks, how many repeats or shuffles are asked for together.
+    Repeat r draws one random order of the neurons; its first k are the subset of each k. Shuffle s is decoded
+    from the order and the folds of repeat ``s % NULL_SUBSETS``. Order, folds and labels of each have seed
+    sequences of their own, so the scores depend neither on ``n_jobs`` nor on which ks, how many repeats or
+    shuffles are asked for together. Each score is what ``cv_score`` gives for that subset, its labels and
+    folds, but for decision values that float32 cannot tell apart (``docs/engine.md``).
 
     Parameters
     ----------
     X : (trials, neurons) float
-    y : (trials,) 0 or 1
+        Trials in the order of time.
+    y : (trials,) 0 or 1, -1 for a trial that is left out
     ks : sequence of int
         Numbers of neurons; those above the number of columns are left out.
     R : int
         Random subsets per k.
-    metric : {'auc', 'accuracy'}
+    metric : {'auc', 'accuracy', 'balanced_accuracy'}
     cv_splits : int
     n_label_shuffles : int
         S, 0 for none.
-    null : {'permute'}
+    null : {'permute', 'circular', 'linear_shift'} or (S or more, trials) int
+        How labels are shuffled, see ``pipeline.decoding.nulls``; or the shuffled labels: 1, 0, and -1 for
+        a trial that is left out.
     seed, shuffle_seed : int
     scaling : bool
     C : float
     ceiling_mode : {'maxk', 'all'}
         Mean score at the largest k, or of all neurons over R sets of folds.
     class_weight : {None, 'balanced'}
+    penalize_intercept : bool
+        As liblinear does.
+    fold_mode, fold_gap, c_grid
+        See ``pipeline.decoding.folds.Validation``.
+    n_bootstrap : int
+        B, draws of the test trials for ``trial_means``.
+    curve_axis : {'cells', 'trials'}
+        'trials': all neurons, and ks are numbers of trials, the classes in their proportion.
+    trial_shuffled : bool
+        Permute each neuron's trials within each class of y, anew for every repeat: what is left when
+        neurons do not vary together (noise correlations).
+    known : NDCCurve, optional
+        A curve of the same X, y and settings with fewer ks, repeats or shuffles: its scores are taken.
+    memory_mb : float
+        What the subsets in work may take together; fewer threads run if need be.
     n_jobs : int
-        Processes; each computes with one BLAS thread.
+        Threads, -1 for one per core; each computes with one BLAS thread.
     progress : bool or callable
-        True for a bar, or a function of (done, total).
+        True for a bar, or a function of (done, total) subsets.
 
     Returns
     -------
@@ -220,55 +224,217 @@ def neuron_dropping_curve(
     Raises
     ------
     ValueError
-        As ``cv_score``; or no k is between 1 and the number of neurons.
+        As ``cv_score``; no k is between 1 and the number of neurons; shuffled labels of another shape;
+        ``known`` is not of these data.
     """
-    X, y = _checked(X, y, cv_splits, metric)
-    grid = np.array(sorted({int(k) for k in ks if 1 <= k <= X.shape[1]}), dtype=np.int64)
-    if not len(grid) or min(ks) < 1:
-        raise ValueError(f"ks has numbers from 1 to the {X.shape[1]} neurons, not {list(ks)}")
-    if null != "permute" or ceiling_mode not in ("maxk", "all") or R < 1 or n_label_shuffles < 0:
+    how = Validation(cv_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap)
+    X, y = _checked(X, y, (-1, 0, 1))
+    for name, value, least in (("R", R, 1), ("n_label_shuffles", n_label_shuffles, 0), ("n_bootstrap", n_bootstrap, 0)):
+        if value != int(value) or value < least:
+            raise ValueError(f"{name} is a whole number from {least}, not {value}")
+    if ceiling_mode not in ("maxk", "all") or curve_axis not in AXES:
         raise ValueError(
-            f"null is 'permute', ceiling_mode 'maxk' or 'all', R from 1, n_label_shuffles from 0; "
-            f"not {null!r}, {ceiling_mode!r}, {R}, {n_label_shuffles}"
+            f"ceiling_mode is 'maxk' or 'all', curve_axis one of {AXES}; not {ceiling_mode!r}, {curve_axis!r}"
         )
-    fit = (cv_splits, metric, C, scaling, class_weight)
-    extra = [X.shape[1]] if ceiling_mode == "all" and grid[-1] != X.shape[1] else []
-    real = [(r, None, [*grid, *extra]) for r in range(R)]
-    shuffled = [(s, s, grid) for s in range(n_label_shuffles)]
-    columns = _run([(X, y, r, s, k, seed, shuffle_seed, fit) for r, s, k in real + shuffled], n_jobs, progress)
-    scores = np.array(columns[:R]).T
-    null_scores = np.array(columns[R:]).T if n_label_shuffles else np.empty((len(grid), 0))
-    return NDCCurve(grid, scores[: len(grid)].copy(), null_scores, float(scores[-1].mean()))
+    y, shuffled = _labels(y, null, n_label_shuffles, shuffle_seed)
+    if fold_mode == "stratified":  # what no label vector uses does not take part in anything
+        used = (y >= 0) | (shuffled >= 0).any(axis=0)
+        X, y, shuffled = X[used], y[used], shuffled[:, used]
+    most = X.shape[1] if curve_axis == "cells" else int((y >= 0).sum())
+    grid = np.array(sorted({int(k) for k in ks if 1 <= k <= most}), dtype=np.int64)
+    if not len(grid) or min(ks) < 1:
+        raise ValueError(f"ks has numbers from 1 to the {most} {curve_axis}, not {list(ks)}")
+    work = _Work(X, y, shuffled, how, seed, int(n_bootstrap), curve_axis, trial_shuffled, scaling, penalize_intercept)
+    all_ks = np.append(grid, most) if ceiling_mode == "all" and grid[-1] != most else grid
+    scores, null_scores, trial_means = _filled(work, grid, all_ks, R, known, memory_mb, n_jobs, progress)
+    return NDCCurve(grid, scores[: len(grid)].copy(), null_scores, float(scores[-1].mean()), trial_means)
 
 
-def _column(X, y, repeat, shuffle, ks, seed, shuffle_seed, fit) -> list[float]:
-    """Return the scores of one order of the neurons at each k, with shuffled labels if asked."""
-    order_seed, fold_seed = np.random.SeedSequence([seed, repeat]).spawn(2)
-    order = np.random.default_rng(order_seed).permutation(X.shape[1])
-    folds = int(fold_seed.generate_state(1)[0])
-    if shuffle is not None:
-        y = np.random.default_rng(np.random.SeedSequence([shuffle_seed, shuffle, 1])).permutation(y)
-    cv_splits, metric, C, scaling, class_weight = fit
-    return [_cv_score(X[:, order[:k]], y, cv_splits, folds, metric, C, scaling, False, class_weight) for k in ks]
+def _labels(y: np.ndarray, null: str | np.ndarray, n: int, shuffle_seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the real labels and (S, trials) shuffled ones."""
+    if isinstance(null, str):
+        if null not in SHIFTED:
+            raise ValueError(f"null is one of {', '.join(SHIFTED)}, or an array of labels; not {null!r}")
+        return shuffled_labels(y, null, n, shuffle_seed)
+    null = np.asarray(null)
+    if null.ndim != 2 or null.shape[1] != len(y) or len(null) < n or not np.isin(null, (-1, 0, 1)).all():
+        raise ValueError(
+            f"shuffled labels are 1, 0 or -1, ({n} or more, {len(y)} trials); not {null.dtype} {null.shape}"
+        )
+    return y, null[:n].astype(np.int8)
 
 
-def _run(calls: list[tuple], n_jobs: int, progress: bool | Callable[[int, int], None]) -> list[list[float]]:
-    """Run ``_column`` for every call, in order, one BLAS thread each."""
-    from joblib import Parallel, delayed, parallel_config
+class _Work:
+    """What a curve is made of: for each repeat, the scores of some label vectors at some ks."""
+
+    def __init__(self, X, y, shuffled, how, seed, n_bootstrap, axis, trial_shuffled, scaling, penalize_intercept):
+        from pipeline.decoding.engine import Population
+
+        self.population = Population(X, scaling=scaling, penalize_intercept=penalize_intercept)
+        self.y, self.shuffled, self.how, self.seed = y, shuffled, how, seed
+        self.axis, self.trial_shuffled = axis, trial_shuffled
+        self.resampled = _resampled(y, n_bootstrap, seed) if n_bootstrap else None
+
+    def scores(self, repeat: int, real: bool, shuffles: Sequence[int], ks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores (K, 1 if real + shuffles) and the real labels' bootstrap (K, B or 0)."""
+        from pipeline.decoding.engine import Subset
+
+        order_seed, fold_seed = np.random.SeedSequence([self.seed, repeat]).spawn(2)
+        folds = int(fold_seed.generate_state(1)[0])
+        labels = np.concatenate([self.y[None][: int(real)], self.shuffled[list(shuffles)]])
+        resampled = self.resampled if real else None
+        order = np.random.default_rng(order_seed).permutation(self.population.N)
+        if self.axis == "cells":
+            subset = Subset(self.population, order[: max(ks)], *self._replaced(order[: max(ks)], repeat))
+            return cross_validate(subset.decide, labels, [int(k) for k in ks], folds, self.how, resampled)
+        everyone = np.arange(self.population.N)
+        subset = Subset(self.population, everyone, *self._replaced(everyone, repeat))
+        parts = []
+        for k in ks:
+            fewer = np.array([_fewer_trials(row, int(k), order_seed) for row in labels])
+            parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, resampled))
+        scores, bootstrap = zip(*parts, strict=True)
+        return np.concatenate(scores), np.concatenate(bootstrap)
+
+    def _replaced(self, order: np.ndarray, repeat: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return activity with trials permuted within classes, standardised (K, n) and as it is (n, K)."""
+        if not self.trial_shuffled:
+            return None, None
+        source = np.tile(np.arange(len(self.y)), (len(order), 1))
+        for label in (0, 1):
+            trials = np.flatnonzero(self.y == label)
+            rng = np.random.default_rng(np.random.SeedSequence([self.seed, repeat, 4, label]))
+            source[:, trials] = rng.permuted(source[:, trials], axis=1)
+        standard = np.take_along_axis(self.population.standard[order], source, axis=1)
+        return standard, np.take_along_axis(self.population.X[:, order], source.T, axis=0)
+
+
+def _resampled(y: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
+    """Return how often each trial is drawn in each bootstrap, (B, n) float64."""
+    used = np.flatnonzero(y >= 0)
+    times = np.zeros((n_bootstrap, len(y)))
+    for b in range(n_bootstrap):
+        rng = np.random.default_rng(np.random.SeedSequence([seed, b, 3]))
+        times[b, used] = np.bincount(rng.integers(len(used), size=len(used)), minlength=len(used))
+    return times
+
+
+def _fewer_trials(y: np.ndarray, n: int, seed: np.random.SeedSequence) -> np.ndarray:
+    """Return labels of which n are kept, nested over n, the classes in their proportion; the others -1."""
+    rng = np.random.default_rng(seed)
+    ones = rng.permutation(np.flatnonzero(y == 1))
+    zeros = rng.permutation(np.flatnonzero(y == 0))
+    n_ones = round(n * len(ones) / (len(ones) + len(zeros)))
+    kept = np.concatenate([ones[:n_ones], zeros[: n - n_ones]])
+    out = np.full(len(y), -1, dtype=np.int8)
+    out[kept] = y[kept]
+    return out
+
+
+def _filled(work: _Work, grid, all_ks, R, known, memory_mb, n_jobs, progress):
+    """Return scores (all ks, R), null scores (K, S) and trial means (K, B); what is known is not computed."""
+    S, B = len(work.shuffled), 0 if work.resampled is None else len(work.resampled)
+    scores, null_scores = np.full((len(all_ks), R), np.nan), np.full((len(grid), S), np.nan)
+    summed, counted = np.zeros((len(grid), B)), np.zeros(len(grid))
+    if known is not None:
+        _take_known(work, known, grid, scores, null_scores, summed, counted)
+    items = []
+    for repeat in range(max(R, min(S, NULL_SUBSETS))):
+        if repeat < R:
+            missing = np.isnan(scores[:, repeat])
+            items += _items(repeat, True, [], missing, all_ks)
+        shuffles = np.arange(repeat, S, NULL_SUBSETS) if repeat < NULL_SUBSETS else np.arange(0)
+        for pattern in {tuple(np.isnan(null_scores[:, s])) for s in shuffles}:
+            alike = [int(s) for s in shuffles if tuple(np.isnan(null_scores[:, s])) == pattern]
+            for start in range(0, len(alike), MOST_SHUFFLES):
+                items += _items(repeat, False, alike[start : start + MOST_SHUFFLES], np.array(pattern), grid)
+    merged = _merged(items)
+    for (repeat, real, shuffles, at), (found, bootstrap) in _run(work, merged, all_ks, memory_mb, n_jobs, progress):
+        if real:
+            scores[at, repeat] = found[:, 0]
+        inside = at[at < len(grid)]
+        null_scores[np.ix_(inside, shuffles)] = found[: len(inside), int(real) :]
+        if real and B:
+            summed[inside] += bootstrap[: len(inside)]
+            counted[inside] += 1
+    return scores, null_scores, summed / counted[:, None] if B else np.empty((len(grid), 0))
+
+
+def _items(repeat: int, real: bool, shuffles: list[int], missing: np.ndarray, ks: np.ndarray) -> list[tuple]:
+    at = np.flatnonzero(missing[: len(ks)])
+    return [(repeat, real, shuffles, at)] if len(at) and (real or shuffles) else []
+
+
+def _merged(items: list[tuple]) -> list[tuple]:
+    """Join the real labels of a repeat with shuffles that lack the same ks: they are solved together."""
+    out: list[tuple] = []
+    for repeat, real, shuffles, at in items:
+        last = out[-1] if out else None
+        if last is not None and last[0] == repeat and last[1] and not last[2] and np.array_equal(last[3], at):
+            out[-1] = (repeat, True, shuffles, at)
+        else:
+            out.append((repeat, real, shuffles, at))
+    return out
+
+
+def _take_known(work, known, grid, scores, null_scores, summed, counted) -> None:
+    """Copy what a former curve has, after its first scores were computed again."""
+    _, mine, theirs = np.intersect1d(grid, known.ks, return_indices=True)
+    if not len(mine):
+        return
+    both_shuffled = bool(null_scores.shape[1] and known.null_scores.shape[1])
+    again = work.scores(0, True, [0] * both_shuffled, grid[mine[-1:]])[0][0]
+    former = [known.scores[theirs[-1], 0], *known.null_scores[theirs[-1], :both_shuffled]]
+    if np.abs(again - former).max() > 1e-9:
+        raise ValueError(
+            f"the known curve is not of these data and settings: at k = {grid[mine[-1]]} its first scores (real and "
+            f"shuffled labels) are {np.round(former, 6)}, computed again they are {np.round(again, 6)}"
+        )
+    r, s = min(scores.shape[1], known.scores.shape[1]), min(null_scores.shape[1], known.null_scores.shape[1])
+    b = summed.shape[1]
+    if b and (known.trial_means.shape != (len(known.ks), b) or r < known.scores.shape[1]):
+        return  # its bootstrap is of other draws or of more repeats: computed anew
+    scores[mine, :r] = known.scores[theirs, :r]
+    null_scores[mine, :s] = known.null_scores[theirs, :s]
+    if b:
+        summed[mine] = known.trial_means[theirs] * r
+        counted[mine] = r
+
+
+def _run(
+    work: _Work, items: list[tuple], ks: np.ndarray, memory_mb: float, n_jobs: int,
+    progress: bool | Callable[[int, int], None],
+) -> Iterator[tuple[tuple, tuple[np.ndarray, np.ndarray]]]:  # fmt: skip
+    """Compute the items in threads with one BLAS thread each, and yield them in order."""
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+
     from threadpoolctl import threadpool_limits
 
-    def report(done: int) -> None:
-        if callable(progress):
-            progress(done, len(calls))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    largest = int(max(ks)) if work.axis == "cells" else work.population.N
+    fit = int(memory_mb * 1e6 // work.population.bytes_of(largest))
+    n_threads = max(1, min(cores if n_jobs < 0 else n_jobs, len(items), fit))
 
-    with threadpool_limits(1), parallel_config("loky", inner_max_num_threads=1):
-        results = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_column)(*call) for call in calls)
-        if progress is True:
-            from tqdm import tqdm
+    def one(item: tuple) -> tuple[np.ndarray, np.ndarray]:
+        repeat, real, shuffles, at = item
+        return work.scores(repeat, real, shuffles, ks[at])
 
-            results = tqdm(results, total=len(calls), desc="subsets", leave=False)
-        columns = []
-        for column in results:
-            columns.append(column)
-            report(len(columns))
-    return columns
+    bar = None
+    if progress is True:
+        from tqdm import tqdm
+
+        bar = tqdm(total=len(items), desc="subsets", leave=False)
+    with threadpool_limits(1), ThreadPoolExecutor(n_threads) as pool:
+        results = pool.map(one, items) if n_threads > 1 else map(one, items)
+        for done, (item, result) in enumerate(zip(items, results, strict=True), start=1):
+            yield item, result
+            if bar is not None:
+                bar.update()
+            elif callable(progress):
+                progress(done, len(items))
+    if bar is not None:
+        bar.close()
+
+
+__all__ = ["METRICS", "NDCCurve", "cv_score", "neuron_dropping_curve"]

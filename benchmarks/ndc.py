@@ -1,0 +1,232 @@
+"""How fast the decoding engine is, beside scikit-learn, in one run.
+
+    python benchmarks/ndc.py                     # the table: engine, liblinear loop, lbfgs loop, on one core
+    python benchmarks/ndc.py --ways              # what each of the engine's ideas is worth
+    python benchmarks/ndc.py --growth            # how the cost grows with trials, cells, repeats and shuffles
+
+The engine is timed on whole curves, medians of several. The loops take minutes to hours: each k is timed on a
+few cross-validated scores, spread over real and shuffled labels, and multiplied. Engine and loops take turns, so
+that a busy machine slows both.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import time
+import warnings
+from collections.abc import Callable
+from unittest import mock
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from threadpoolctl import threadpool_limits
+
+from pipeline.decoding import curves, engine, neuron_dropping_curve
+from pipeline.decoding.solver import minimise_numpy
+
+SIZES = {(300, 600): (40, 20), (400, 2048): (50, 25), (700, 3000): (50, 25)}
+KS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
+R, S = 50, 100
+
+
+def made(n: int, n_neurons: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Return activity with shared fluctuations (20 modes), a third of the neurons weakly informative, and labels."""
+    rng = np.random.default_rng(seed)
+    y = rng.permutation(np.repeat([0, 1], [n // 2, n - n // 2]))
+    shared = rng.normal(size=(n, 20)) * np.linspace(2, 0.3, 20) @ rng.normal(size=(20, n_neurons)) * 0.35
+    informative = 0.25 * rng.normal(size=n_neurons) * (rng.random(n_neurons) < 0.3)
+    return shared + rng.normal(size=(n, n_neurons)) + (y[:, None] - 0.5) * informative, y
+
+
+def ks_of(n_neurons: int, largest: int = 2048) -> list[int]:
+    return [k for k in (*KS, 4096, 8192) if k <= min(n_neurons, largest)] + ([n_neurons] if n_neurons <= 600 else [])
+
+
+def seconds(call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return time.perf_counter() - start
+
+
+def loop_score(X: np.ndarray, y: np.ndarray, solver: str, seed: int) -> float:
+    model = make_pipeline(StandardScaler(), LogisticRegression(solver=solver, max_iter=1000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=seed)
+    return float(cross_val_score(model, X, y, cv=folds, scoring="roc_auc").mean())
+
+
+def loop_seconds(X: np.ndarray, y: np.ndarray, ks: list[int], solver: str, turn: int) -> float:
+    """Return the seconds that a curve takes with scikit-learn, from one score per k and kind of label."""
+    total = 0.0
+    for k in ks:
+        rng = np.random.default_rng([turn, k])
+        columns = rng.permutation(X.shape[1])[:k]
+        for labels, count in ((y, R), (rng.permutation(y), S)):
+            total += count * seconds(lambda c=columns, v=labels: loop_score(X[:, c], v, solver, turn))
+    return total
+
+
+def table(sizes: list[tuple[int, int]], turns: int) -> None:
+    print(f"R {R}, S {S}, 5 folds, one core; seconds for the curve, medians of {turns} turns\n")
+    print(
+        "| trials x neurons | liblinear | lbfgs | engine | against liblinear (must) | against lbfgs (must) | 2 cores |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for n, n_neurons in sizes:
+        X, y = made(n, n_neurons)
+        ks = ks_of(n_neurons, 8192 if n_neurons > 3000 else 2048)
+        curve = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=R, n_label_shuffles=S)
+        taken = {"liblinear": [], "lbfgs": [], 1: [], 2: []}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for turn in range(turns):
+                for jobs in (1, 2, 1, 2):
+                    taken[jobs].append(seconds(functools.partial(curve, n_jobs=jobs)))
+                for solver in ("liblinear", "lbfgs") if n_neurons <= 3000 else ():
+                    taken[solver].append(loop_seconds(X, y, ks, solver, turn))
+        one, two = np.median(taken[1]), np.median(taken[2])
+        must = SIZES.get((n, n_neurons), ("reported", "reported"))
+        if taken["lbfgs"]:
+            peers = [float(np.median(taken[s])) for s in ("liblinear", "lbfgs")]
+            cells = [f"{p:.0f}" for p in peers], [f"{p / one:.0f} ({m})" for p, m in zip(peers, must, strict=True)]
+        else:
+            cells = ["-", "-"], ["-", "-"]
+        (a, b), (c, d) = cells
+        print(
+            f"| {n} x {n_neurons}, ks to {ks[-1]} | {a} | {b} | {one:.2f} | {c} | {d} | {one / two:.2f} times |",
+            flush=True,
+        )
+
+
+def agreement() -> None:
+    """Print how far the engine's scores are from scikit-learn's at its optimum, score by score."""
+    X, y = made(300, 600)
+    ks = ks_of(600)
+    found = neuron_dropping_curve(X, y, ks=ks, R=4, n_label_shuffles=0)
+    worst = []
+    for r in range(4):
+        order, folds = np.random.SeedSequence([0, r]).spawn(2)
+        columns = np.random.default_rng(order).permutation(600)
+        seed = int(folds.generate_state(1)[0])
+        for i, k in enumerate(ks):
+            model = make_pipeline(StandardScaler(), LogisticRegression(tol=1e-10, max_iter=100_000))
+            cv = StratifiedKFold(5, shuffle=True, random_state=seed)
+            best = cross_val_score(model, X[:, columns[:k]], y, cv=cv, scoring="roc_auc").mean()
+            worst.append(abs(best - found.scores[i, r]))
+    equal = sum(w < 1e-12 for w in worst)
+    print(f"\n{len(worst)} scores of 300 x 600 against scikit-learn at tol 1e-10: {equal} equal,")
+    print(f"largest difference {max(worst):.1e}, mean {np.mean(worst):.1e}")
+
+
+def roofline(n: int, n_neurons: int) -> None:
+    """Print the share of the machine's peak that the solver reaches."""
+    a = np.random.default_rng(0).normal(size=(2000, 2000)).astype(np.float32)
+    peak = 2 * 2000**3 / min(seconds(lambda: a @ a) for _ in range(5)) / 1e9
+    done, inside = [0.0], [0.0]
+
+    def counted(p, refresh, z, b, error):
+        start = time.perf_counter()
+        iterations = engine_minimise(p, refresh, z, b, error)
+        inside[0] += time.perf_counter() - start
+        done[0] += iterations * len(b) * 4.0 * p.n * p.k
+        return iterations
+
+    engine_minimise = engine.minimise
+    X, y = made(n, n_neurons)
+    ks = ks_of(n_neurons)
+    with mock.patch.object(engine, "minimise", counted):
+        total = seconds(lambda: neuron_dropping_curve(X, y, ks=ks, R=R, n_label_shuffles=S))
+    floor = 4.0 * n * sum(ks) * 5 * (R + S)
+    solver, done = inside[0], done[0] / 1e9
+    print(f"\n{n} x {n_neurons}: float32 peak of one core {peak:.0f} GFLOP/s.")
+    print(f"{total:.2f} s, {solver / total:.0%} of it in the solver.")
+    print(f"Its products with X: {done:.0f} GFLOP, {done / solver / peak:.0%} of the peak while it runs.")
+    print(f"One pass per fit would be {floor / 1e9:.0f} GFLOP: at peak {floor / 1e9 / peak / total:.0%} of the time.")
+
+
+def ways(n: int, n_neurons: int, turns: int) -> None:
+    """Print the seconds of a curve with one idea taken away at a time."""
+    X, y = made(n, n_neurons)
+    ks = ks_of(n_neurons)
+    curve = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=R, n_label_shuffles=S)
+
+    def blas(left, panels, depth, out):
+        matrix = panels[:, :depth].transpose(1, 0, 2).reshape(depth, -1)
+        np.matmul(left[:, :depth], matrix[:, : out.shape[1]], out=out)
+
+    def patched(target, name, value):
+        return lambda: run_with(target, name, value)
+
+    def run_with(target, name, value):
+        with mock.patch.object(target, name, value):
+            curve()
+
+    cases = {
+        "all": curve,
+        "plain numpy and BLAS in place of the compiled solver": patched(engine, "minimise", minimise_numpy),
+        "5 rows together in place of 15": patched(engine, "ROWS", 5),
+        "a subset of its own for each shuffle": patched(curves, "NULL_SUBSETS", S),
+        "one mode in the dual's preconditioner": patched(engine, "MOST_MODES", 1),
+        "tolerance 1e-6 in place of 1e-5": patched(engine, "TOLERANCE", 1e-6),
+    }
+    taken = {name: [] for name in cases}
+    for _ in range(turns):
+        for name, call in cases.items():
+            taken[name].append(seconds(call))
+    base = np.median(taken["all"])
+    print(f"\n{n} x {n_neurons}, one core, medians of {turns}\n\n| | seconds | times |\n|---|---|---|")
+    for name, values in taken.items():
+        print(f"| {name} | {np.median(values):.2f} | {np.median(values) / base:.2f} |")
+    thin = np.random.default_rng(0).normal(size=(15, n)).astype(np.float32)
+    wide = np.random.default_rng(1).normal(size=(n, n_neurons)).astype(np.float32)
+    panels, out = engine.pack(wide), np.empty((15, engine._padded(n_neurons)), np.float32)
+    flops = 2 * 15 * n * n_neurons / 1e9
+    own = np.median([seconds(lambda: engine.product(thin, panels, n, out)) for _ in range(200)])
+    usual = np.median([seconds(lambda: thin @ wide) for _ in range(200)])
+    print(f"\nproduct (15 x {n}) by ({n} x {n_neurons}): {flops / own:.0f} GFLOP/s packed, {flops / usual:.0f} by BLAS")
+
+
+def growth(turns: int) -> None:
+    """Print how the cost of a curve grows."""
+    print("\n| | seconds |\n|---|---|")
+    for n in (150, 300, 600, 1000):
+        _growth_row(f"{n} trials x 2048", *made(n, 2048), turns, ks=ks_of(2048))
+    for k in (32, 128, 512, 2048, 8192):
+        _growth_row(f"400 x 8192, ks to {k}, S 0", *made(400, 8192), turns, ks=ks_of(8192, k), S=0)
+    for s in (0, 100, 200, 500, 1000):
+        _growth_row(f"400 x 2048, S {s}", *made(400, 2048), turns, ks=ks_of(2048), S=s)
+    for r in (10, 50, 200):
+        _growth_row(f"400 x 2048, R {r}, S 100", *made(400, 2048), turns, ks=ks_of(2048), r=r)
+
+
+def _growth_row(name: str, X: np.ndarray, y: np.ndarray, turns: int, *, ks: list[int], r: int = R, S: int = S) -> None:
+    taken = [seconds(lambda: neuron_dropping_curve(X, y, ks=ks, R=r, n_label_shuffles=S)) for _ in range(turns)]
+    print(f"| {name} | {np.median(taken):.2f} |", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", nargs="*", default=["300x600", "400x2048", "700x3000"], help="trials x neurons")
+    parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--ways", action="store_true")
+    parser.add_argument("--growth", action="store_true")
+    options = parser.parse_args()
+    with threadpool_limits(1):
+        neuron_dropping_curve(*made(60, 80), ks=[8, 70], R=1, n_label_shuffles=1)  # compiles, or loads what was
+        sizes = [tuple(int(v) for v in size.split("x")) for size in options.sizes]
+        if options.ways:
+            for n, n_neurons in sizes:
+                ways(n, n_neurons, options.turns)
+                roofline(n, n_neurons)
+        elif options.growth:
+            growth(options.turns)
+        else:
+            table(sizes, options.turns)
+            agreement()
+
+
+if __name__ == "__main__":
+    main()

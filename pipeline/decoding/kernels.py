@@ -1,0 +1,513 @@
+"""The inner loops of the decoding engine, compiled: thin matrix products and the solver's iteration.
+
+``pipeline.decoding.solver`` says what is solved and how, and holds the plain numpy twin of `minimise`,
+which the tests compare with this one and which takes over where numba cannot compile.
+
+Two things make it fast. BLAS packs its operands at every call, and runs the products of this solver
+(tens of long rows) at half of its peak or less: here the activity is packed once per subset, in panels
+of `WIDTH` columns, and a micro-kernel keeps a block of results in registers. And everything else of an
+iteration is fused into loops over a row, without temporaries and without the interpreter's lock.
+
+Each row of a problem is computed by itself, in an order that other rows do not change: the same
+bits come out whichever rows are solved together.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import llvmlite.binding as llvm
+import numpy as np
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_FEATURES = llvm.get_host_cpu_features()
+_WIDE = _FEATURES.get("avx512f", False)
+#: float32 values in a vector register.
+LANES = 16 if _WIDE else 8 if _FEATURES.get("avx2", False) else 4
+#: Columns of a panel: three registers of the matrix that is streamed.
+WIDTH = 3 * LANES
+#: Rows of a block of results: with 16 registers 4 x 3 hold sums, with 32 registers 8 x 3.
+BLOCK = 4 if LANES == 8 else 8
+
+OPTIONS: dict[str, Any] = {
+    "nogil": True,
+    "cache": True,
+    "error_model": "numpy",  # a division does not ask whether it is by zero: loops become vectors
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+    "no_cfunc_wrapper": True,
+}
+#: Of functions that Python does not call: half of the time to compile would go into wrappers for it.
+INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True}
+
+
+def _micro_kernel(rows: int):
+    """Return C[:rows, :WIDTH] = A[:rows, :depth] @ B[:depth, :WIDTH] on addresses, float32."""
+
+    @intrinsic
+    def kernel(_context, a, lda, b, depth, c, ldc):
+        def generate(context, builder, _signature, args):
+            a, lda, b, depth, c, ldc = args
+            real, word = ir.FloatType(), ir.IntType(64)
+            vector = ir.VectorType(real, LANES)
+            lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+            blank = ir.Constant(vector, ir.Undefined)
+            fma = cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{LANES}f32"
+            )
+
+            def place(base, index, kind):
+                offset = builder.mul(index, ir.Constant(word, 4))
+                return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
+
+            def row(base, stride, i):
+                return builder.add(base, builder.mul(stride, ir.Constant(word, 4 * i)))
+
+            a_rows = [row(a, lda, i) for i in range(rows)]
+            before, loop = builder.block, builder.append_basic_block("depth")
+            after = builder.append_basic_block("store")
+            builder.branch(loop)
+            builder.position_at_end(loop)
+            step = builder.phi(word)
+            sums = [[builder.phi(vector) for _ in range(3)] for _ in range(rows)]
+            at = builder.add(b, builder.mul(step, ir.Constant(word, 4 * WIDTH)))
+            streamed = []
+            for j in range(3):
+                streamed.append(builder.load(place(at, ir.Constant(word, j * LANES), vector)))
+                streamed[-1].align = 4
+            for i in range(rows):
+                value = builder.load(place(a_rows[i], step, real))
+                value = builder.insert_element(blank, value, ir.Constant(ir.IntType(32), 0))
+                value = builder.shuffle_vector(value, blank, lanes)
+                for j in range(3):
+                    total = builder.call(fma, [value, streamed[j], sums[i][j]])
+                    sums[i][j].add_incoming(ir.Constant(vector, [0.0] * LANES), before)
+                    sums[i][j].add_incoming(total, loop)
+                    sums[i][j] = total
+            following = builder.add(step, ir.Constant(word, 1))
+            step.add_incoming(ir.Constant(word, 0), before)
+            step.add_incoming(following, loop)
+            builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+            builder.position_at_end(after)
+            for i in range(rows):
+                for j in range(3):
+                    target = place(row(c, ldc, i), ir.Constant(word, j * LANES), vector)
+                    builder.store(sums[i][j], target).align = 4
+            return context.get_dummy_value()
+
+        return types.void(*[types.intp] * 6), generate
+
+    return kernel
+
+
+_one, _two, _three, _block = _micro_kernel(1), _micro_kernel(2), _micro_kernel(3), _micro_kernel(BLOCK)
+
+
+@njit(**OPTIONS)
+def product(left, panels, depth, out):
+    """Write left[:, :depth] @ matrix to ``out``, the matrix packed by `pack`; all float32.
+
+    left (rows, >= depth), panels (P, >= depth, WIDTH), out (rows, multiple of WIDTH).
+    """
+    rows, lda, ldc = left.shape[0], left.strides[0] // 4, out.strides[0] // 4
+    a, b, c = left.ctypes.data, panels.ctypes.data, out.ctypes.data
+    for panel in range(out.shape[1] // WIDTH):
+        at = b + 4 * panel * panels.shape[1] * WIDTH
+        to = c + 4 * panel * WIDTH
+        r = 0
+        while r + BLOCK <= rows:
+            _block(a + 4 * r * lda, lda, at, depth, to + 4 * r * ldc, ldc)
+            r += BLOCK
+        while r + 3 <= rows:
+            _three(a + 4 * r * lda, lda, at, depth, to + 4 * r * ldc, ldc)
+            r += 3
+        if r + 2 <= rows:
+            _two(a + 4 * r * lda, lda, at, depth, to + 4 * r * ldc, ldc)
+            r += 2
+        if r < rows:
+            _one(a + 4 * r * lda, lda, at, depth, to + 4 * r * ldc, ldc)
+
+
+@njit(**OPTIONS)
+def pack(matrix):
+    """Return (depth, columns) float32 in panels (P, depth, WIDTH), padded with zeros."""
+    depth, columns = matrix.shape
+    panels = np.zeros(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
+    for p in range(panels.shape[0]):
+        n = min(WIDTH, columns - p * WIDTH)
+        for i in range(depth):
+            for j in range(n):
+                panels[p, i, j] = matrix[i, p * WIDTH + j]
+    return panels
+
+
+@intrinsic
+def _as_float(_context, value):
+    def generate(_c, builder, _signature, args):
+        return builder.bitcast(args[0], ir.FloatType())
+
+    return types.float32(types.int32), generate
+
+
+f4 = np.float32
+
+
+@njit(**INNER)
+def _sigmoid(z, labels, weights, e, d):
+    """Write the loss's first and second derivative in z: e = -c y s, d = c s (1 - s), s = 1/(1 + exp(y z)).
+
+    exp as in Cephes (Moshier): powers of two and a polynomial, which become vectors; relative error 2e-7.
+    """
+    for i in range(z.size):
+        x = min(max(labels[i] * z[i], f4(-87)), f4(87))
+        power = np.floor(x * f4(1.44269504) + f4(0.5))
+        x = x - power * f4(0.693359375) + power * f4(2.12194440e-4)
+        p = f4(1.9875691500e-4)
+        p = p * x + f4(1.3981999507e-3)
+        p = p * x + f4(8.3334519073e-3)
+        p = p * x + f4(4.1665795894e-2)
+        p = p * x + f4(1.6666665459e-1)
+        p = p * x + f4(5.0000001201e-1)
+        bits = (np.int32(power) + np.int32(127)) << np.int32(23)
+        exp = (p * x * x + x + f4(1)) * _as_float(bits)  # type: ignore[call-arg]
+        s = f4(1) / (f4(1) + exp)
+        e[i] = -weights[i] * labels[i] * s
+        d[i] = weights[i] * s * (exp * s)
+
+
+@njit(**INNER)
+def _dot(a, b):
+    total = f4(0)
+    for i in range(a.size):
+        total += a[i] * b[i]
+    return total
+
+
+@njit(**INNER)
+def _dot3(a, b, c):
+    total = f4(0)
+    for i in range(a.size):
+        total += a[i] * b[i] * c[i]
+    return total
+
+
+@njit(**INNER)
+def _sum(a):
+    total = f4(0)
+    for i in range(a.size):
+        total += a[i]
+    return total
+
+
+@njit(**INNER)
+def _cholesky(a):
+    for j in range(a.shape[0]):
+        for i in range(j, a.shape[0]):
+            total = a[i, j]
+            for t in range(j):
+                total -= a[i, t] * a[j, t]
+            a[i, j] = math.sqrt(max(total, f4(1e-30))) if i == j else total / a[j, j]
+
+
+@njit(**INNER)
+def _cholesky_solve(a, y):
+    for i in range(y.size):
+        for t in range(i):
+            y[i] -= a[i, t] * y[t]
+        y[i] /= a[i, i]
+    for i in range(y.size - 1, -1, -1):
+        for t in range(i + 1, y.size):
+            y[i] -= a[t, i] * y[t]
+        y[i] /= a[i, i]
+
+
+@njit(**INNER)
+def _newton(h, g, size, out):
+    """Write the solution of h out = -g, (3, 3) and (3,) float64, of which the first ``size`` are in use."""
+    a = np.zeros((3, 4))
+    for i in range(size):
+        for j in range(size):
+            a[i, j] = h[i, j] / math.sqrt(max(h[i, i], 1e-30) * max(h[j, j], 1e-30))
+        a[i, i] += 1e-9  # the last step may lie along the new direction
+        a[i, 3] = -g[i] / math.sqrt(max(h[i, i], 1e-30))
+    for i in range(size):
+        for r in range(i + 1, size):
+            factor = a[r, i] / a[i, i]
+            for j in range(i, 4):
+                a[r, j] -= factor * a[i, j]
+    out[:] = 0
+    for i in range(size - 1, -1, -1):
+        total = a[i, 3]
+        for j in range(i + 1, size):
+            total -= a[i, j] * out[j]
+        out[i] = total / a[i, i]
+    for i in range(size):
+        out[i] /= math.sqrt(max(h[i, i], 1e-30))
+
+
+@njit(**INNER)
+def _centre(values, weights):
+    """Take the mean over training trials off: a free intercept leaves no other sum of the dual than 0."""
+    count, total = f4(0), f4(0)
+    for i in range(values.size):
+        if weights[i] > 0:
+            count += f4(1)
+            total += values[i]
+    for i in range(values.size):
+        values[i] = values[i] - total / count if weights[i] > 0 else f4(0)
+
+
+@njit(**INNER)
+def _image(p, v, out):
+    """Write v X' to ``out``, centred on each row's training trials where the intercept is penalised."""
+    product(v, p.over_neurons, p.k, out)
+    if p.penalised:
+        for i in range(v.shape[0]):
+            out[i] -= _dot(v[i], p.means[i])
+
+
+@njit(**INNER)
+def _back(p, e, out):
+    """Write e X to ``out``, centred likewise."""
+    product(e, p.over_trials, p.n, out)
+    if p.penalised:
+        for i in range(e.shape[0]):
+            total = _sum(e[i])
+            for j in range(out.shape[1]):
+                out[i, j] -= total * p.means[i, j]
+
+
+class State(NamedTuple):
+    """Vectors of every row, float32: x is w or a, d the direction, q the last step; z.. their images under X."""
+
+    x: np.ndarray
+    d: np.ndarray
+    q: np.ndarray
+    r: np.ndarray
+    v: np.ndarray
+    zd: np.ndarray
+    zq: np.ndarray
+    e: np.ndarray
+    h: np.ndarray
+    qb: np.ndarray
+    shrink: np.ndarray
+    shrunk: np.ndarray
+    small: np.ndarray
+    factor: np.ndarray
+    y: np.ndarray
+
+
+@njit(**INNER)
+def _state(p):
+    rows, padded = p.weights.shape
+    features, modes = p.inverse_sd.shape[1], p.eigenvalues.size
+    width = features if p.primal else padded
+    dual = 0 if p.primal else rows
+    return State(
+        np.zeros((rows, width), f4),
+        np.zeros((rows, width), f4),
+        np.zeros((rows, width), f4),
+        np.zeros((rows, width), f4),
+        np.zeros((rows, features), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros(rows, f4),
+        np.zeros((dual, padded), f4),
+        np.zeros((dual, padded), f4),
+        np.zeros((dual, p.pairs.shape[0] * WIDTH), f4),
+        np.zeros((dual, modes, modes), f4),
+        np.zeros((dual, p.modes.shape[0] * WIDTH), f4),
+    )
+
+
+@njit(**INNER)
+def _direction_primal(p, s):
+    """Set r to the gradient in w, d to the preconditioned one, v to the neurons' weights that it means."""
+    _back(p, s.e, s.v)
+    for i in range(s.x.shape[0]):
+        for j in range(s.x.shape[1]):
+            scale = p.inverse_sd[i, j]
+            s.r[i, j] = s.x[i, j] + s.v[i, j] * scale
+            s.v[i, j] = s.r[i, j] / scale if scale > 0 else f4(0)
+    product(s.v, p.preconditioner, p.k, s.d)
+    for i in range(s.x.shape[0]):
+        for j in range(s.x.shape[1]):
+            scale = p.inverse_sd[i, j]
+            s.v[i, j] = -s.d[i, j] if scale > 0 else f4(0)
+            s.d[i, j] = s.v[i, j] / scale if scale > 0 else f4(0)
+
+
+@njit(**INNER)
+def _factorise_dual(p, s):
+    """Set the dual's preconditioner from the present second derivatives."""
+    modes = p.eigenvalues.size
+    for i in range(s.x.shape[0]):
+        for j in range(s.x.shape[1]):
+            s.shrink[i, j] = f4(1) / (f4(1) + p.rest[j] * s.h[i, j])
+            s.shrunk[i, j] = s.h[i, j] * s.shrink[i, j]
+    product(s.shrunk, p.pairs, p.n, s.small)
+    for i in range(s.x.shape[0]):
+        for t in range(modes):
+            for u in range(modes):
+                s.factor[i, t, u] = s.small[i, t * modes + u]
+            s.factor[i, t, t] += f4(1) / p.eigenvalues[t]
+        _cholesky(s.factor[i])
+
+
+@njit(**INNER)
+def _direction_dual(p, s):
+    """Set r to a + e, d to the preconditioned -r, v to the neurons' weights that d means."""
+    modes = p.eigenvalues.size
+    for i in range(s.x.shape[0]):
+        for j in range(s.x.shape[1]):
+            s.r[i, j] = s.x[i, j] + s.e[i, j]
+            s.d[i, j] = s.r[i, j] * s.shrink[i, j]
+    product(s.d, p.modes, p.n, s.y)
+    for i in range(s.x.shape[0]):
+        _cholesky_solve(s.factor[i], s.y[i, :modes])
+    product(s.y, p.modes_back, modes, s.zd)
+    for i in range(s.x.shape[0]):
+        for j in range(s.x.shape[1]):
+            s.d[i, j] = s.shrunk[i, j] * s.zd[i, j] - s.d[i, j]
+        if not p.penalised:
+            _centre(s.d[i], p.weights[i])
+    _weights_of(p, s.d, s.v)
+
+
+@njit(**INNER)
+def _weights_of(p, a, v):
+    """Set v to the neurons' weights that the dual's a mean: S^-2 X'a."""
+    _back(p, a, v)
+    for i in range(v.shape[0]):
+        for j in range(v.shape[1]):
+            v[i, j] *= p.inverse_sd[i, j] * p.inverse_sd[i, j]
+
+
+@njit(**INNER)
+def _advance(p, s, z, b, i, first, gradient, hessian, step):
+    """Take the Newton step of row i in the space of d, the intercept and q; return what is left of the gradient."""
+    ridge = f4(1) if p.penalised else f4(0)
+    x, d, q, r, e, h, zd, zq = s.x[i], s.d[i], s.q[i], s.r[i], s.e[i], s.h[i], s.zd[i], s.zq[i]
+    md, mq = (d, q) if p.primal else (zd, zq)
+    qb, along, total = s.qb[i], _dot(h, zq), _sum(h) + ridge
+    gradient[0], gradient[1] = _dot(r, md), _sum(e) + ridge * b[i]
+    gradient[2] = _dot(r, mq) + qb * gradient[1]
+    hessian[0, 0] = _dot(d, md) + _dot3(h, zd, zd)
+    hessian[0, 1] = hessian[1, 0] = _dot(h, zd)
+    hessian[1, 1] = total
+    hessian[0, 2] = hessian[2, 0] = _dot(d, mq) + _dot3(h, zd, zq) + qb * hessian[0, 1]
+    hessian[1, 2] = hessian[2, 1] = along + qb * total
+    hessian[2, 2] = _dot(q, mq) + _dot3(h, zq, zq) + qb * (f4(2) * along + qb * total)
+    _newton(hessian, gradient, 2 if first else 3, step)
+    new, old = f4(step[0]), f4(step[2])
+    for j in range(x.size):
+        q[j] = new * d[j] + old * q[j]
+        x[j] += q[j]
+    s.qb[i] = f4(step[1]) + old * qb
+    b[i] += s.qb[i]
+    for j in range(zq.size):
+        zq[j] = new * zd[j] + old * zq[j]
+        z[i, j] += zq[j] + s.qb[i]
+    _sigmoid(z[i], p.labels[i], p.weights[i], e, h)
+    slope = step[0] * gradient[0] + step[1] * gradient[1] + step[2] * gradient[2]
+    left = gradient[1] * gradient[1] / max(hessian[1, 1], 1e-30)
+    if p.strict:
+        left += _dot(r, r) if p.primal else abs(slope)
+    elif p.primal:
+        flatter = 0.25 * _sum(p.weights[i]) / max(hessian[1, 1] - ridge, 1e-30)
+        left += min(-gradient[0] * max(flatter, 1.0), _dot(r, r))
+    else:
+        left += abs(slope)
+    _shorten(p, s, z, b, i, slope)
+    return left
+
+
+@njit(**INNER)
+def _shorten(p, s, z, b, i, slope):
+    """Go back along the last step of row i by the secant, where the loss has come to rise."""
+    ridge = f4(1) if p.penalised else f4(0)
+    x, q, e, zq = s.x[i], s.q[i], s.e[i], s.zq[i]
+    for _ in range(20):
+        here = _dot(x, q if p.primal else zq) + _dot(e, zq) + s.qb[i] * (_sum(e) + ridge * b[i])
+        if here <= 0.25 * abs(slope):
+            break
+        back = f4(-here / (here - slope))
+        rest = f4(1) + back
+        for j in range(x.size):
+            x[j] += back * q[j]
+            q[j] *= rest
+        for j in range(zq.size):
+            z[i, j] += back * (zq[j] + s.qb[i])
+            zq[j] *= rest
+        b[i] += back * s.qb[i]
+        s.qb[i] *= rest
+        slope *= rest
+        _sigmoid(z[i], p.labels[i], p.weights[i], e, s.h[i])
+
+
+@njit(**INNER)
+def _gradients_dual(p, s, gradients):
+    """Write the squared length of each row's gradient in w; d and v are overwritten."""
+    for i in range(s.x.shape[0]):
+        for j in range(s.x.shape[1]):
+            s.d[i, j] = s.x[i, j] + s.e[i, j]
+        if not p.penalised:
+            _centre(s.d[i], p.weights[i])
+    _back(p, s.d, s.v)
+    for i in range(s.x.shape[0]):
+        for j in range(s.v.shape[1]):
+            s.v[i, j] *= p.inverse_sd[i, j]
+        gradients[i] = _dot(s.v[i], s.v[i])
+
+
+@njit(**OPTIONS)
+def minimise(p, refresh, z, b, error):
+    """Solve all rows of a `solver.Problem`: the compiled ``solver.minimise_numpy``, with its arguments."""
+    rows = p.weights.shape[0]
+    s = _state(p)
+    hessian, gradient, step = np.zeros((3, 3)), np.zeros(3), np.zeros(3)
+    norm, gradients = np.zeros(rows), np.zeros(rows)
+    active, near = np.ones(rows, np.bool_), np.zeros(rows, np.bool_)
+    for i in range(rows):
+        _sigmoid(z[i], p.labels[i], p.weights[i], s.e[i], s.h[i])
+    iteration = 0
+    while iteration < refresh.size and active.any():
+        if p.primal:
+            _direction_primal(p, s)
+        else:
+            if refresh[iteration]:
+                _factorise_dual(p, s)
+            _direction_dual(p, s)
+        _image(p, s.v, s.zd)
+        for i in range(rows):
+            if active[i]:
+                left = _advance(p, s, z, b, i, iteration == 0, gradient, hessian, step)
+                norm[i] = _dot(s.x[i], s.x[i]) if p.primal else _dot(s.x[i], z[i]) - b[i] * _sum(s.x[i])
+                size = norm[i]
+                if not (p.strict and p.primal):  # the intercept is not part of what must be told apart
+                    size += _dot3(s.h[i], z[i], z[i]) - b[i] * (f4(2) * _dot(s.h[i], z[i]) - b[i] * _sum(s.h[i]))
+                error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
+                near[i] = error[i] <= 1
+        if p.primal:
+            active &= ~near
+        elif (near & active).any():
+            _gradients_dual(p, s, gradients)
+            for i in range(rows):
+                if near[i] and active[i]:
+                    error[i] = max(error[i], math.sqrt(gradients[i] / max(norm[i], 1e-30)) / p.gradient_tolerance)
+                    active[i] = not error[i] <= 1
+        iteration += 1
+    # once more from the solution: without the intercept, and without the rounding of many steps
+    if p.primal:
+        for i in range(rows):
+            for j in range(s.x.shape[1]):
+                s.v[i, j] = s.x[i, j] * p.inverse_sd[i, j]
+    else:
+        _weights_of(p, s.x, s.v)
+    _image(p, s.v, z)
+    return iteration
