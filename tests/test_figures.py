@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -14,10 +16,12 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from pipeline.decoding.fits import LogKSlope, log_k_slope
 from pipeline.figures import (
     Curve,
     distinct_region_colors,
     file_stem,
+    k_star_over_days,
     ndc_overlay,
     ndc_panels,
     raster,
@@ -56,7 +60,7 @@ def plain(signal, times, **options):
     return raster(signal, times, **(settings | options))
 
 
-@pytest.mark.parametrize("module", ["style", "raster", "ndc"])
+@pytest.mark.parametrize("module", ["style", "raster", "ndc", "days"])
 def test_examples_in_docstrings(module):
     """Every example does what it shows, and there are some."""
     result = doctest.testmod(importlib.import_module(f"pipeline.figures.{module}"))  # not the function
@@ -382,12 +386,186 @@ def test_panels_keep_every_target_and_the_colours():
         (lambda: Curve(**curve(mean=[0.5])), r"2024-05-01: ks has 8 values but mean has shape \(1,\)"),
         (lambda: Curve(**curve(ks=[1, 2, 4, 4, 5, 6, 7, 8])), "increase"),
         (lambda: Curve(**curve(null_lo=None)), "together"),
+        (lambda: Curve(**curve(mean_low=np.zeros(8))), "mean_low and mean_high are given together"),
+        (lambda: Curve(**curve(fit_k=[1, 2])), "fit_k and fit_score are given together"),
+        (lambda: Curve(**curve(fit_k=[1, 2], fit_score=[1])), r"one length, not \(2,\) and \(1,\)"),
+        (lambda: Curve(**curve(k_star_censored="up")), "'up'"),
+        (lambda: ndc_overlay([curve()], target="choice", curve_axis="days"), "cells.*'days'"),
+        (lambda: k_star_over_days({"choice": []}), "no curve.*choice"),
+        (lambda: k_star_over_days({"choice": [curve()]}, curve_axis="days"), "cells.*'days'"),
         (lambda: ndc_overlay([curve(kstar=3)], target="choice"), "kstar"),
     ],
 )
 def test_messages_of_curves(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def fitted(day=1, **change):
+    """A curve of one session with all that a fit and a bootstrap say of it."""
+    k = np.geomspace(1, 200, 50)
+    plain = curve(day)
+    values = {
+        "mean_low": plain["mean"] - 0.01, "mean_high": plain["mean"] + 0.015, "p_value": 0.0099, "q_value": 0.02,
+        "fit_k": k, "fit_score": 0.5 + 0.05 * np.log2(k), "verdict": "saturated", "k_star_low": 16,
+        "k_star_high": 64, "k_star_censored": "",
+    }  # fmt: skip
+    return plain | values | change
+
+
+def test_entries_say_p_q_and_verdict_in_columns():
+    days = [
+        fitted(1, k_star=1, k_star_censored="left"),
+        fitted(2, verdict="not saturated", q_value=None),
+        fitted(3, verdict="at chance", p_value=0.4, q_value=0.5),
+        fitted(4, p_value=0.0002, q_value=0.0008, k_star=100),
+    ]
+    narrow = "\u2007"
+    assert entries(ndc_overlay(days, target="choice"))[:4] == [
+        f"2024-05-01  k*≤1{narrow * 2}  p=0.010 (q=0.020)  saturated",
+        f"2024-05-02  k*=32{narrow}  p=0.010  not saturated",
+        f"2024-05-03  k*=–{narrow * 2}  p=0.400 (q=0.500)  at chance",
+        "2024-05-04  k*=100  p<0.001 (q<0.001)  saturated",
+    ]
+
+
+def test_fit_is_a_line_and_the_means_are_dots():
+    (ax,) = ndc_overlay([fitted()], target="choice").axes
+    dots, inside, beyond = (line_of(ax, name) for name in ("2024-05-01", "fit 2024-05-01", "beyond 2024-05-01"))
+    assert (dots.get_linestyle(), dots.get_marker()) == ("None", ".")
+    assert inside.get_xdata().max() == beyond.get_xdata().min() == 100
+    assert beyond.get_xdata().max() == pytest.approx(200)
+    for line in (inside, beyond):
+        np.testing.assert_allclose(line.get_ydata(), 0.5 + 0.05 * np.log2(line.get_xdata()), atol=1e-4)
+    assert ax.get_xlim()[1] >= 200
+    assert ax.get_ylim()[1] > 0.5 + 0.05 * np.log2(200)
+    bare = fitted(fit_k=[], fit_score=[])
+    (ax,) = ndc_overlay([bare], target="choice").axes
+    assert line_of(ax, "2024-05-01").get_linestyle() == "-"
+    assert not [line for line in ax.lines if str(line.get_label()).startswith("fit")]
+
+
+def test_intervals_of_k_star_stand_in_rows_below_the_scores():
+    days = [
+        fitted(1),
+        fitted(2, k_star=1, k_star_low=1, k_star_high=2, k_star_censored="left"),
+        fitted(3, verdict="at chance"),
+        fitted(4, k_star_high=np.inf),
+        fitted(5, k_star_high=None),
+    ]
+    fig = ndc_overlay(days, target="choice")
+    (ax,) = fig.axes
+    rows = [line_of(ax, f"interval 2024-05-0{day}").get_data() for day in (1, 2, 4, 5)]
+    right = ax.get_xlim()[1]
+    assert [tuple(x) for x, _ in rows] == [(16, 64), (1, 2), (16, right), (16, right)]
+    heights = [y[0] for _, y in rows]
+    assert np.all(np.diff(heights) < 0), "earliest session on top"
+    lowest = min(0.45, *(0.5 + 0.002 * np.arange(5)))
+    assert ax.get_ylim()[0] < min(heights) and max(heights) < lowest
+    assert ax.get_yticks().tolist() == pytest.approx([0.5, 0.6, 0.7, 0.8])  # none beside the rows
+    assert not [line for line in ax.lines if str(line.get_label()) == "interval 2024-05-03"]
+    assert [text.get_text() for text in ax.texts] == ["k*", "≤"]
+    sign = ax.texts[1]
+    assert sign.xy == pytest.approx((1, heights[1]))
+    for day, height in zip((1, 2, 4, 5), heights, strict=True):
+        assert line_of(ax, f"drop 2024-05-0{day}").get_ydata()[0] == height
+    texts = entries(fig)
+    assert {"95 % interval of k* (rows)", "that many or fewer", "fit", "fit beyond the largest k"} <= set(texts)
+    fig._repr_png_()
+
+
+def test_one_figure_shows_one_kind_of_spread():
+    fig = ndc_overlay([fitted(1), fitted(2)], target="choice")
+    assert "95 % interval of the mean" in entries(fig)
+    bands = [c.get_paths()[0].vertices[:, 1] for c in fig.axes[0].collections if c.get_label() != "shuffled"]
+    assert bands[0].min() == pytest.approx(0.502 - 0.01)
+    assert bands[0].max() == pytest.approx(0.852 + 0.015)
+    fig = ndc_overlay([fitted(1), curve(2)], target="choice")
+    assert "±1 sd over random subsets" in entries(fig)
+    bands = [c.get_paths()[0].vertices[:, 1] for c in fig.axes[0].collections if c.get_label() != "shuffled"]
+    assert bands[0].min() == pytest.approx(0.502 - 0.02)
+
+
+def test_k_may_count_trials():
+    fig = ndc_overlay([fitted()], target="choice", curve_axis="trials")
+    assert fig.axes[0].get_xlabel() == "number of trials k"
+    assert "k*: fewest trials within\n0.02 of the ceiling" in entries(fig)
+
+
+def test_panels_have_rows_of_one_height_and_short_entries():
+    fig = ndc_panels({
+        "choice": [fitted(1, k_star=1, k_star_censored="left"), fitted(2, verdict="not saturated")],
+        "block": [fitted(1, verdict="at chance")],
+    })  # fmt: skip
+    assert entries(fig)[:2] == ["2024-05-01  k*=≤1, –", "2024-05-02  k*=32+, –"]
+    assert "not saturated" in fig.legends[0].get_title().get_text()
+    assert len({ax.get_ylim() for ax in fig.axes}) == 1
+    assert len({ax.spines["left"].get_bounds() for ax in fig.axes}) == 1
+    fig._repr_png_()
+
+
+@pytest.mark.parametrize("n_sessions", [1, 4, 12])
+def test_legend_and_data_do_not_touch(n_sessions):
+    """In pixels, as drawn: the legend starts where the axes, with all that stands out of them, have ended."""
+    days = [fitted(day, k_star_high=np.inf) for day in range(1, n_sessions + 1)]
+    for fig in (ndc_overlay(days, target="choice"), k_star_over_days({"choice": days})):
+        fig.draw_without_rendering()
+        legend = fig.legends[0].get_window_extent()
+        for ax in fig.axes:
+            assert ax.get_tightbbox().x1 < legend.x0
+        assert legend.x1 <= fig.bbox.x1 and legend.y0 >= fig.bbox.y0
+
+
+# --- k* over days -----------------------------------------------------------------------------------
+
+
+def test_days_hold_points_intervals_and_arrows():
+    days = [
+        fitted(1, k_star=64, k_star_low=32, k_star_high=np.inf),
+        fitted(3, k_star=32),
+        fitted(4, verdict="at chance", k_star=None, k_star_censored="right"),
+        fitted(9, k_star=1, k_star_low=1, k_star_high=1, k_star_censored="left"),
+        fitted(12, k_star=None, k_star_low=None, k_star_censored="right"),
+        fitted(15, k_star=16),
+    ]
+    fig = k_star_over_days({"choice": days})
+    (ax,) = fig.axes
+    points = {line.get_label(): tuple(float(v[0]) for v in line.get_data()) for line in ax.lines
+              if str(line.get_label()).startswith("k*")}  # fmt: skip
+    assert points == {
+        "k* 2024-05-01": (0, 64), "k* 2024-05-03": (2, 32), "k* 2024-05-09": (8, 1), "k* 2024-05-12": (11, 100),
+        "k* 2024-05-15": (14, 16),
+    }  # fmt: skip
+    assert tuple(line_of(ax, "interval 2024-05-01").get_ydata()) == (32, ax.get_ylim()[1])
+    arrows = {text.xyann[0]: text.xy[1] / text.xyann[1] for text in ax.texts if text.arrow_patch is not None}
+    assert arrows[8] < 1 < arrows[11]
+    assert len(arrows) == 2
+    assert {"that many or fewer", "more than measured", "no k*: at chance"} <= set(entries(fig))
+    # the line is that of the slope of what is drawn, the session at chance left out
+    expected = log_k_slope([0, 2, 8, 11, 14], [64, 32, 1, 100, 16], censored=["", "", "left", "right", ""])
+    line = line_of(ax, "slope")
+    np.testing.assert_allclose(line.get_ydata(), expected.line(line.get_xdata())[0])
+    told = [text.get_text() for text in ax.texts if "octaves" in text.get_text()]
+    assert told == [f"{expected.slope:.2f} octaves per day ({expected.low:.2f} to {expected.high:.2f}), "
+                    f"p={expected.p:.3f}".replace("-", "−")]  # fmt: skip
+
+
+def test_days_take_slopes_that_are_given():
+    days = {"choice": [fitted(day, k_star=k) for day, k in ((1, 64), (2, 32), (5, 16))], "block": [fitted(2)], "c": []}
+    fig = k_star_over_days(days, slopes={"choice": LogKSlope(slope=-1, low=-2, high=0.5, p=0.0002, n_sessions=3)})
+    first, second, third = fig.axes
+    assert [text.get_text() for text in first.texts] == ["−1.00 octaves per day (−2.00 to 0.50), p<0.001"]
+    line = line_of(first, "slope")
+    center = 2 ** np.mean([6, 5, 4])
+    np.testing.assert_allclose(line.get_ydata(), center * 2.0 ** -(line.get_xdata() - 5 / 3))
+    assert [len([one for one in ax.lines if one.get_label() == "slope"]) for ax in fig.axes] == [1, 0, 0]
+    assert third.texts[0].get_text() == "no session"
+    assert len({ax.get_ylim() for ax in fig.axes}) == 1
+    assert second.get_title(loc="left") == "b  Block"
+    fig = k_star_over_days({"choice": [fitted(1), fitted(4, k_star=4)]})
+    assert [text.get_text() for text in fig.axes[0].texts] == ["−1.00 octaves per day, no interval (2 sessions)"]
+    (ax,) = k_star_over_days({"choice": [fitted()]}).axes
+    assert [tick for tick in ax.get_xticks() if abs(tick) < ax.get_xlim()[1]] == [0]  # no fraction of a day
 
 
 # --- style ------------------------------------------------------------------------------------------
@@ -461,3 +639,17 @@ def test_file_stem_has_no_slash_and_an_end():
     stem = file_stem("raster", *["VISp2/3"] * 50)
     assert "/" not in stem
     assert len(stem) <= 100
+
+
+# --- pictures of the docs ---------------------------------------------------------------------------
+
+
+def test_pictures_of_the_docs_can_be_drawn_again(tmp_path):
+    """Each picture is drawn, named in the page, and there is no other."""
+    docs = Path(__file__).parents[1] / "docs"
+    spec = importlib.util.spec_from_file_location("draw_curves", docs / "draw_curves.py")
+    pictures = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(pictures)
+    drawn = {path.name for path in pictures.draw(tmp_path, dpi=30)}
+    assert drawn == {path.name for path in (docs / "images").glob("curve_*.png")}
+    assert all(f"images/{name}" in (docs / "curves.md").read_text() for name in drawn)

@@ -1,19 +1,40 @@
-"""Decoding from cells: trial features, cross-validated scores, neuron-dropping curves."""
+"""Decoding from cells: trial features, cross-validated scores, neuron-dropping curves, nulls and fits."""
 
 from pipeline.decoding.curves import NDCCurve, cv_score, neuron_dropping_curve
 from pipeline.decoding.features import FOVCells, trial_coverage, trial_features, window_means
+from pipeline.decoding.fits import (
+    CurveFit,
+    LogKSlope,
+    benjamini_hochberg,
+    common_ceiling_k_star,
+    fit_curve,
+    log_k_slope,
+)
+from pipeline.decoding.folds import Validation
+from pipeline.decoding.nulls import NULLS, auto_null, null_labels, shuffled_labels
 from pipeline.decoding.settings import EVENTS, NDCSettings
 from pipeline.decoding.trials import balanced_counts, pick_trials, target_labels
 
 __all__ = [
     "EVENTS",
+    "NULLS",
+    "CurveFit",
     "FOVCells",
+    "LogKSlope",
     "NDCCurve",
     "NDCSettings",
+    "Validation",
+    "auto_null",
     "balanced_counts",
+    "benjamini_hochberg",
+    "common_ceiling_k_star",
     "cv_score",
+    "fit_curve",
+    "log_k_slope",
     "neuron_dropping_curve",
+    "null_labels",
     "pick_trials",
+    "shuffled_labels",
     "target_labels",
     "trial_coverage",
     "trial_features",
