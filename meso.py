@@ -410,7 +410,9 @@ def neuron_dropping_curves_cached(
         (``pipeline.decoding.EVENTS``).
     ks, R, metric, cv_splits, class_balance, scaling, equalize_trials, ceiling_mode, n_label_shuffles,
     shuffle_seed, seed, delta, **settings
-        See ``pipeline.decoding.NDCSettings``.
+        See ``pipeline.decoding.NDCSettings``, which has more: ``null`` ('auto'), ``regions``, ``fovs``,
+        ``cells`` ('random' ones instead of the shared), ``n_cells``, ``curve_axis``, ``c_grid``, ``fold_mode``,
+        ``n_bootstrap``, ``trial_shuffled`` ...
     filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
         As for ``match_tracked_indices_across_sessions``.
     cache_dir, one
@@ -423,8 +425,8 @@ def neuron_dropping_curves_cached(
     Returns
     -------
     NDCRun
-        ``table`` (a DataFrame: date, eid, target, k*, ceiling ...), ``curves`` by target, ``figures``
-        by target, ``failed`` {eid: message}, ``n_shared``.
+        ``table`` (a DataFrame: date, eid, target, k* with its interval, ceiling, p, q, verdict ...), ``curves``,
+        ``trends`` (k* over days) and ``figures`` by target, ``failed`` {eid: message}, ``n_shared``.
     """
     if cache_dir is not None:
         warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)

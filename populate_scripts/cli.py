@@ -282,26 +282,51 @@ def retry(tables: tuple[str, ...], eid: str | None) -> None:
 @click.option("--win", nargs=2, type=float, metavar="FROM TO", help="Window about the event in s.")
 @click.option("--ks", help="Numbers of cells, such as 8,16,32.")
 @click.option("-R", "r", type=int, default=50, show_default=True, help="Random subsets per k.")
-@click.option("--metric", type=click.Choice(["auc", "accuracy"]), default="auc", show_default=True)
+@click.option("--metric", type=click.Choice(["auc", "accuracy", "balanced_accuracy"]), default="auc", show_default=True)
 @click.option("--n-label-shuffles", type=int, default=100, show_default=True)
+@click.option(
+    "--null",
+    type=click.Choice(["auto", "permute", "circular", "linear_shift", "pseudosession", "imposter"]),
+    default="auto",
+    show_default=True,
+    help="Where shuffled labels come from.",
+)
+@click.option("--n-bootstrap", type=int, default=200, show_default=True, help="Resamplings behind the intervals.")
+@click.option("--c-grid", help="Inverse penalties to choose from inside the training folds, such as 0.01,0.1,1.")
+@click.option("--fold-mode", type=click.Choice(["stratified", "blocked"]), default="stratified", show_default=True)
+@click.option("--fold-gap", type=int, default=0, show_default=True, help="Trials left out beside blocked test trials.")
+@click.option(
+    "--curve-axis", type=click.Choice(["cells", "trials"]), default="cells", show_default=True, help="What k counts."
+)
+@click.option("--trial-shuffled", is_flag=True, help="Decode without noise correlations.")
+@click.option(
+    "--cells",
+    type=click.Choice(["shared", "random"]),
+    default="shared",
+    show_default=True,
+    help="Shared cells, or as many random ones of each session.",
+)
+@click.option("--regions", help="Only cells in these, such as VISp,VISam; regions within them count.")
+@click.option("--fovs", help="Only cells in these FOVs, such as 0,2.")
+@click.option("--n-cells", type=int, default=0, help="Largest number of cells, to compare regions; by default all.")
 @click.option("--min-cell-probability", type=float, help="Leave out cells below it in any session.")
 @click.option("--min-silhouette", type=float, help="The same for the cluster silhouette of tracking.")
 @click.option("--tracking-run", help="Start of its hash; by default the run registered last.")
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write figures and the table here.")
 @as_json
-def ndc(eids, subject, targets, event, win, ks, r, metric, n_label_shuffles, min_cell_probability, min_silhouette,
-        tracking_run, output, as_json) -> None:  # fmt: skip
+def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_probability, min_silhouette,
+        tracking_run, output, as_json, **common) -> None:  # fmt: skip
     """Neuron-dropping curves of the cells that EIDS, or a subject's sessions, share."""
     from pipeline.decoding import NDCSettings
     from populate_scripts import commands
 
     _activate()
-    common = {"event": event or "", "r": r, "metric": metric, "n_label_shuffles": n_label_shuffles}
+    common |= {"event": event or "", "regions": tuple(filter(None, (regions or "").split(",")))}
     if win:
         common |= {"win_start": win[0], "win_end": win[1]}
     try:
-        if ks:
-            common |= {"ks": tuple(int(k) for k in ks.split(","))}
+        numbers = {"ks": (ks, int), "fovs": (fovs, int), "c_grid": (c_grid, float)}
+        common |= {name: tuple(map(kind, text.split(","))) for name, (text, kind) in numbers.items() if text}
         settings = [NDCSettings(target=target, **common) for target in targets]
     except ValueError as error:
         raise click.UsageError(str(error)) from None

@@ -20,6 +20,8 @@ from schemas.tracking import TrackingRun
 TARGETS = ("choice", "feedback", "stimulus")
 #: Fewer repeats than an analysis would take: the planted trend is plain in these.
 R, N_LABEL_SHUFFLES = 20, 40
+#: Columns of the table of results that each figure names.
+PROVENANCE = ("subject", "tracking_run", "session_set", "ndc_params", "environment")
 
 
 def demo(
@@ -91,7 +93,7 @@ def _curves(eids: list[str], uid_root: str | None) -> NDCRun:
 
 
 def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
-    """Write the table and the NDC figure of each target to a folder.
+    """Write the table, the NDC figure of each target, and k* over days to a folder.
 
     Parameters
     ----------
@@ -106,12 +108,24 @@ def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
     table = result.table
     tag = content_key([result.session_set, sorted(set(table["ndc_params"]))])[:8]
     table.to_csv(output / (f"k_star_{file_stem(result.subject)}_{tag}.csv" if tagged else "k_star.csv"), index=False)
-    for target, figure in (result.figures or result.draw()).items():
-        rows = table[table["target"] == target]
-        provenance = rows.iloc[0][["subject", "tracking_run", "session_set", "ndc_params", "environment"]].to_dict()
+    _write_days(
+        result, output / (f"k_star_days_{file_stem(result.subject)}_{tag}.png" if tagged else "k_star_days.png")
+    )
+    for name, figure in (result.figures or result.draw()).items():
+        rows = table[table["ndc_params"] == result.curves[name][0]["ndc_params"]]
+        provenance = rows.iloc[0][list(PROVENANCE)].to_dict()
         key = provenance["ndc_params"][:8]
-        name = f"ndc_{file_stem(result.subject)}_{target}_{key}.png" if tagged else f"ndc_{target}.png"
-        save(figure, output / name, {**provenance, "eids": rows["eid"].tolist(), "target": target})
+        target = str(rows.iloc[0]["target"])
+        file = f"ndc_{file_stem(result.subject)}_{target}_{key}.png" if tagged else f"ndc_{file_stem(name)}.png"
+        save(figure, output / file, {**provenance, "eids": rows["eid"].tolist(), "target": target})
+
+
+def _write_days(result: NDCRun, path: Path) -> None:
+    from pipeline.figures import save
+
+    figure = result.draw_days()
+    if figure is not None:
+        save(figure, path, {"subject": result.subject, **result.session_set, **result.family})
 
 
 def _rasters(eids: list[str], output: Path) -> None:

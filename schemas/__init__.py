@@ -8,7 +8,7 @@ Nothing here touches a database until ``activate()``:
 """
 
 from schemas.database import activate, connect
-from schemas.decoding import NDCParams, NDCResult, NDCTask, TrialFeatures
+from schemas.decoding import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
 from schemas.embedding import Embedding, EmbeddingParams
 from schemas.imaging import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.provenance import Environment, SchemaVersion
@@ -25,6 +25,8 @@ __all__ = [
     "EmbeddingParams",
     "Environment",
     "FOVFolder",
+    "NDCComparison",
+    "NDCFamily",
     "NDCParams",
     "NDCResult",
     "NDCTask",

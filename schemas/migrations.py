@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import datajoint as dj
+from datajoint.declare import compile_attribute
 
 from pipeline.errors import ConfigError
 from schemas import views
@@ -40,7 +41,138 @@ class Migration:
     apply: Callable[[dj.Connection, str], None]
 
 
-MIGRATIONS: tuple[Migration, ...] = (Migration(1, "first tables", lambda connection, name_prefix: None),)
+def _has_column(connection: dj.Connection, schema: str, table: str, column: str) -> bool:
+    found = connection.query(
+        "SELECT count(*) FROM information_schema.columns "
+        "WHERE table_schema = %s AND table_name = %s AND column_name = %s",
+        args=(schema, table, column),
+    ).fetchone()[0]
+    return bool(found)
+
+
+def add_column(connection: dj.Connection, schema: str, table: str, line: str) -> None:
+    """Add a column, as DataJoint would declare it, unless it is there.
+
+    Parameters
+    ----------
+    connection : dj.Connection
+    schema, table : str
+        Names in the database, the schema with its prefix.
+    line : str
+        As in the definition of the table; with ``=null`` or another default, for the rows that are there.
+    """
+    adapter = connection.adapter
+    name, sql, _, comment = compile_attribute(line, False, [], {}, adapter)
+    if not _has_column(connection, schema, table, name):
+        full = adapter.make_full_table_name(schema, table)
+        connection.query(f"ALTER TABLE {full} ADD COLUMN {sql}")
+        _comment(connection, full, name, comment)
+
+
+def change_text_length(connection: dj.Connection, schema: str, table: str, line: str) -> None:
+    """Give a varchar column the length of its new definition; views must be released on PostgreSQL.
+
+    Parameters
+    ----------
+    connection : dj.Connection
+    schema, table : str
+    line : str
+        The new line of the definition, ``name : varchar(n)  # comment``.
+    """
+    adapter = connection.adapter
+    name, sql, _, comment = compile_attribute(line, False, [], {}, adapter)
+    full = adapter.make_full_table_name(schema, table)
+    if adapter.backend == "mysql":
+        connection.query(f"ALTER TABLE {full} MODIFY COLUMN {sql}")
+    else:
+        text_type = line.split(":")[1].split("#")[0].strip()
+        connection.query(f"ALTER TABLE {full} ALTER COLUMN {adapter.quote_identifier(name)} TYPE {text_type}")
+        _comment(connection, full, name, comment)
+
+
+def _comment(connection: dj.Connection, full: str, column: str, comment: str | None) -> None:
+    """Write what DataJoint knows of a column; MySQL has it in the column's definition."""
+    sql = connection.adapter.column_comment_ddl(full, column, comment or "")
+    if comment and sql:
+        connection.query(sql)
+
+
+#: Columns of version 2 by table. Frozen: these are the lines as they were in that version.
+DECODING_COLUMNS = {
+    "n_d_c_params": (
+        "penalize_intercept=0 : bool",
+        "fold_mode='stratified' : varchar(16)  # stratified or blocked (test trials next to each other in time)",
+        "fold_gap=0 : int32  # trials left out between training and test, with blocked folds",
+        "c_grid=null : json  # values of c to choose from in the training folds; NULL: c as it is",
+        "n_bootstrap=0 : int32  # resamplings of the test trials behind the intervals",
+        "curve_axis='cells' : varchar(16)  # what the ks are numbers of: cells or trials",
+        "trial_shuffled=0 : bool  # trials shuffled within class for each cell: no noise correlations",
+        "cells='shared' : varchar(16)  # shared, or as many random ones",
+        "cells_seed=0 : int64  # of the random cells",
+        "regions=null : json  # acronyms of the Allen atlas; NULL: all",
+        "fovs=null : json  # numbers of FOVs; NULL: all",
+        "max_cells=0 : int32  # largest k of a curve over cells; 0: all cells",
+    ),
+    "__trial_features": (
+        "feature_cells=null : <blob>  # (cells, 2) int32, FOV and ROI of each; NULL (version 1): as SharedCells",
+    ),
+    "__n_d_c_result": (
+        "k_star_low=null : float64  # 95 percent interval over subsets and trials; NULL: none, or no k is that near",
+        "k_star_high=null : float64",
+        "k_star_censored=null : varchar(8)  # left: that many or fewer; right: no k is near the ceiling; NULL: neither",
+        "p_largest=null : float64  # (1 + #(null >= mean)) / (1 + shuffles) at the largest k",
+        "null_used=null : varchar(16)  # how labels were shuffled",
+        "null_donors=null : json  # sessions whose labels were taken, in their order",
+        "fit_family=null : varchar(16)  # inverse_sqrt, information or exponential; NULL: too few k for a fit",
+        "fit_parameters=null : json  # by name",
+        "asymptote=null : float64  # score of infinitely many cells by the fit, with its 95 percent interval",
+        "asymptote_low=null : float64",
+        "asymptote_high=null : float64",
+        "k50=null : float64  # cells for half the way from chance to the asymptote",
+        "k50_low=null : float64  # NULL in these: none, or beyond ten times the largest k",
+        "k50_high=null : float64",
+        "k90=null : float64  # for 90 percent",
+        "k90_low=null : float64",
+        "k90_high=null : float64",
+        "k95=null : float64  # for 95 percent",
+        "k95_low=null : float64",
+        "k95_high=null : float64",
+        "verdict=null : varchar(16)  # saturated, not saturated, uncertain, decreasing, at chance or too few k",
+    ),
+    "__n_d_c_result__curve": (
+        "mean_low=null : float64  # 95 percent interval of score_mean over subsets and trials",
+        "mean_high=null : float64",
+        "trial_means=null : <blob>  # (n_bootstrap,) float64, score_mean of the test trials drawn with replacement",
+    ),
+}
+
+
+def _decoding_engine(connection: dj.Connection, name_prefix: str) -> None:
+    """Columns for settings, nulls, fits and intervals; what version 1 computed says how it was shuffled, and p."""
+    schema, adapter = name_prefix + "decoding", connection.adapter
+    change_text_length(connection, schema, "n_d_c_params", "metric : varchar(32)  # auc, accuracy or balanced_accuracy")
+    for table, lines in DECODING_COLUMNS.items():
+        for line in lines:
+            add_column(connection, schema, table, line)
+    result, params, curve = (
+        adapter.make_full_table_name(schema, name)
+        for name in ("__n_d_c_result", "n_d_c_params", "__n_d_c_result__curve")
+    )
+    connection.query(
+        f"UPDATE {result} SET null_used = (SELECT null_mode FROM {params} AS asked "
+        f"WHERE asked.ndc_params = {result}.ndc_params) WHERE null_used IS NULL"
+    )
+    same = " AND ".join(f"{{0}}.{name} = {result}.{name}" for name in ("session_set", "ndc_params", "eid"))
+    connection.query(
+        f"UPDATE {result} SET p_largest = (SELECT one.p_value FROM {curve} AS one WHERE {same.format('one')} "
+        f"AND one.k = (SELECT max(two.k) FROM {curve} AS two WHERE {same.format('two')})) WHERE p_largest IS NULL"
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "first tables", lambda connection, name_prefix: None),
+    Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
+)
 LATEST = MIGRATIONS[-1].number
 
 
@@ -53,29 +185,6 @@ def database_version(connection: dj.Connection) -> int | None:
         args=(prefix() + "provenance", "schema_version"),
     ).fetchone()[0]
     return connection.query(f"SELECT max(schema_version) FROM {table}").fetchone()[0] if found else None
-
-
-def add_column(connection: dj.Connection, schema: str, table: str, column: str, sql_type: dict[str, str]) -> None:
-    """Add a column unless it is there.
-
-    Parameters
-    ----------
-    connection : dj.Connection
-    schema, table, column : str
-        Names in the database, the schema with its prefix.
-    sql_type : {'mysql': str, 'postgresql': str}
-        Type with NULL or default.
-    """
-    found = connection.query(
-        "SELECT count(*) FROM information_schema.columns "
-        "WHERE table_schema = %s AND table_name = %s AND column_name = %s",
-        args=(schema, table, column),
-    ).fetchone()[0]
-    if not found:
-        full, adapter = connection.adapter.make_full_table_name(schema, table), connection.adapter
-        connection.query(
-            f"ALTER TABLE {full} ADD COLUMN {adapter.quote_identifier(column)} {sql_type[adapter.backend]}"
-        )
 
 
 def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
@@ -102,6 +211,8 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
                 f"run an update of this project"
             )
         applied = [m for m in migrations if before is not None and m.number > before]
+        if applied:
+            views.release(connection)
         for migration in applied:
             migration.apply(connection, prefix())
         bind(connection, create=True)

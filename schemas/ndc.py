@@ -10,8 +10,9 @@ import datajoint as dj
 import numpy as np
 
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.fits import family_curve
 from pipeline.errors import DataError
-from schemas.decoding import NDCParams, NDCResult, NDCTask, TrialFeatures, curves
+from schemas.decoding import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures, curves, first_date
 from schemas.filling import errors, fill
 from schemas.imaging import FOV
 from schemas.provenance import Environment
@@ -24,10 +25,19 @@ if TYPE_CHECKING:
 
 #: Columns of the table of results: what was found, then all that it takes to find it again.
 COLUMNS = (
-    "session_date", "eid", "target", "k_star", "ceiling", "n_cells", "n_decoded", "p_value", "performance",
-    "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "class_balance",
-    "subject", "tracking_run", "session_set", "ndc_params", "environment",
+    "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
+    "ceiling", "n_cells", "n_decoded", "p_value", "q_value", "verdict", "asymptote", "k50", "k90", "k95", "performance",
+    "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "null_used",
+    "class_balance", "curve_axis", "cells", "regions", "fovs", "subject", "tracking_run", "session_set", "ndc_params",
+    "ndc_family", "environment",
 )  # fmt: skip
+#: Columns on screen, and their names there.
+SHOWN = {
+    "date": "date", "eid": "eid", "k_star": "k*", "interval": "95 %", "ceiling": "ceiling", "n_trials": "trials",
+    "p_value": "p", "q_value": "q", "verdict": "verdict",
+}  # fmt: skip
+#: Columns of a screen from which on ids are printed in full.
+WIDE = 120
 
 
 @dataclass
@@ -40,11 +50,16 @@ class NDCRun:
     session_set : dict
         Key of the set in SessionSet.
     settings : list of NDCSettings
-        One per target.
+        One per target, or more.
     n_shared : int
         Cells found in every session.
     curves : dict of str to list of dict
-        Rows of NDCResult by target, by date, each with its rows of Curve under 'curve'.
+        Rows of NDCResult by target, by date, each with its rows of Curve under 'curve'. Where a target was asked for
+        with several settings, its name says in what they differ.
+    family : dict
+        Key of NDCFamily: the curves that q is computed over.
+    trends : dict of str to dict
+        Row of NDCComparison.Trend by target.
     failed : dict of str to str
         Message by session, for sessions that could not be decoded.
     notes : list of str
@@ -59,17 +74,19 @@ class NDCRun:
     settings: list[NDCSettings]
     n_shared: int
     curves: dict[str, list[dict[str, Any]]]
+    family: dict = field(default_factory=dict)
+    trends: dict[str, dict[str, Any]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per session and target: k*, ceiling, cells, trials, p at the largest k, settings and keys."""
+        """One row per session and target: k*, ceiling, cells, trials, p and q at the largest k, settings and keys."""
         import pandas as pd
 
-        rows = [row for results in self.curves.values() for row in results]
-        table = pd.DataFrame([{**row, "p_value": row["curve"][-1]["p_value"]} for row in rows], columns=list(COLUMNS))
+        rows = [_table_row(row) for results in self.curves.values() for row in results]
+        table = pd.DataFrame(rows, columns=list(COLUMNS))
         return table.rename(columns={"session_date": "date", "n_decoded": "n_trials", "feature_signal": "signal"})
 
     def draw(self) -> dict[str, Figure]:
@@ -77,58 +94,149 @@ class NDCRun:
         from pipeline.figures import ndc_overlay
 
         self.figures = {
-            s.target: ndc_overlay(
-                [_curve(row) for row in self.curves[s.target]],
-                target=s.target, metric=s.metric, delta=s.delta,
-                title=f"{self.subject}: {s.target} from {self.n_shared} shared cells, "
+            name: ndc_overlay(
+                [_curve(row, s) for row in self.curves[name]],
+                target=s.target, metric=s.metric, delta=s.delta, curve_axis=s.curve_axis,
+                title=f"{self.subject}: {name} from {_cells_text(self.curves[name], s)}, "
                 f"{s.event} {s.win_start:g} to {s.win_end:g} s",
             )
-            for s in self.settings
-            if self.curves[s.target]
+            for name, s in zip(names_of(self.settings), self.settings, strict=True)
+            if self.curves[name]
         }  # fmt: skip
         return self.figures
 
+    def draw_days(self) -> Figure | None:
+        """Draw k* of every target against the day, with its slope; None without a curve."""
+        from pipeline.decoding.fits import LogKSlope
+        from pipeline.figures import k_star_over_days
+
+        named = dict(zip(names_of(self.settings), self.settings, strict=True))
+        curves = {name: [_curve(row, s) for row in self.curves[name]] for name, s in named.items()}
+        if not any(curves.values()):
+            return None
+        first = self.settings[0]
+        dates = [row["session_date"] for rows in self.curves.values() for row in rows]
+        start = (min(dates) - first_date(self.session_set)).days  # the figure begins with the first that was decoded
+        slopes = {
+            name: LogKSlope(
+                slope=_nan(trend["k_star_slope"]), low=_nan(trend["slope_low"]), high=_nan(trend["slope_high"]),
+                p=_nan(trend["slope_p"]), n_sessions=trend["n_dated"], n_censored=trend["n_censored"],
+                mean_day=_nan(trend["mean_day"]) - start, mean_log_k=_nan(trend["mean_log_k"]),
+                half_width=_nan(trend["half_width"]),
+            )
+            for name, trend in self.trends.items()
+        }  # fmt: skip
+        return k_star_over_days(
+            curves, slopes=slopes, delta=first.delta, title=f"{self.subject}: k* over days", curve_axis=first.curve_axis
+        )
+
     def show(self) -> None:
-        """Print the table, and what failed."""
+        """Print the table, the trends, and what failed."""
         from rich.console import Console
         from rich.markup import escape
 
         from schemas.screen import table_of
 
         console = Console(highlight=False, soft_wrap=True)
+        if not console.is_terminal:
+            console.width = max(console.width, WIDE)
         run = self.tracking_run[:8]
         console.print(f"[bold]{self.subject}[/bold]: {self.n_shared} cells in every session (tracking run {run})")
-        console.print("smaller k* = more efficient")
-        names = {
-            "date": "date",
-            "eid": "eid",
-            "k_star": "k*",
-            "ceiling": "ceiling",
-            "n_trials": "trials",
-            "p_value": "p",
-        }
-        for target, rows in self.table.groupby("target", sort=False):
-            rows = rows[list(names)].rename(columns=names).to_dict("records")
-            console.print(table_of(rows, title=str(target)))
+        console.print("smaller k* = more efficient; q = false discovery rate over all sessions and targets below")
+        table = self.table
+        table["interval"] = [_interval(row) for row in table.to_dict("records")]
+        if console.width < WIDE:
+            table["eid"] = table["eid"].str[:8]
+        for name, results in self.curves.items():
+            if results:
+                rows = table[table["ndc_params"] == results[0]["ndc_params"]][list(SHOWN)].rename(columns=SHOWN)
+                console.print(table_of(rows.to_dict("records"), title=escape(name)))
+            if name in self.trends:
+                console.print(_trend_text(self.trends[name]))
         for text in [*self.notes, *self.failed.values()]:
             console.print(f"[yellow]![/yellow] {escape(text)}")
         if self.failed:
             console.print("Once mended, 'meso retry' forgets failures; then run this again")
 
 
-def _curve(row: dict) -> Any:
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value
+
+
+def _table_row(row: dict) -> dict:
+    lists = {name: ", ".join(map(str, row[name] or ())) for name in ("regions", "fovs")}
+    return {**row, **lists, "p_value": row["p_largest"]}
+
+
+def _cells_text(rows: list[dict], settings: NDCSettings) -> str:
+    number = "-".join(map(str, sorted({row["n_cells"] for row in rows})))
+    places = [*settings.regions, *(f"FOV_{fov:02d}" for fov in settings.fovs)]
+    return f"{number} {settings.cells} cells" + (f" in {', '.join(places)}" if places else "")
+
+
+def _interval(row: dict) -> str:
+    """Return the 95 % interval of k* as text, open where it has no end."""
+    low, high = ("" if value is None or value != value else f"{value:.0f}" for value in
+                 (row["k_star_low"], row["k_star_high"]))  # fmt: skip
+    if row["k_star_censored"] == "left" and low:
+        low = f"<={low}"
+    return f"{low} to {high or 'beyond'}" if low else "-"
+
+
+def _trend_text(trend: dict) -> str:
+    """Return what k* does over days in a line."""
+    if trend["k_star_slope"] is None:
+        return f"k* over days: {trend['n_dated']} sessions above chance on different days are needed, 2 or more"
+    text = f"k* over days: log2 changes by {trend['k_star_slope']:+.2f} per day"
+    if trend["slope_low"] is not None and trend["slope_high"] is not None:
+        text += f" (95 % {trend['slope_low']:+.2f} to {trend['slope_high']:+.2f}, p {trend['slope_p']:.3f})"
+    bounds = f", {trend['n_censored']} of them known by a bound" if trend["n_censored"] else ""
+    return f"{text}; {trend['n_dated']} sessions{bounds}"
+
+
+def names_of(settings: Sequence[NDCSettings]) -> list[str]:
+    """Return the target of each settings, with what tells it from others of the same target."""
+    names = []
+    for one in settings:
+        same = [other.as_row() for other in settings if other.target == one.target]
+        row = one.as_row()
+        told = [f"{name}={_plain(row[name])}" for name in row if any(other[name] != row[name] for other in same)]
+        names.append(f"{one.target} ({', '.join(told)})" if told else one.target)
+    return names
+
+
+def _plain(value: Any) -> str:
+    return "+".join(map(str, value)) or "all" if isinstance(value, list) else str(value)
+
+
+def _curve(row: dict, settings: NDCSettings) -> Any:
     from pipeline.figures import Curve
 
     def column(name: str) -> np.ndarray:
         return np.array([point[name] for point in row["curve"]], dtype=float)
 
-    has_null = row["curve"][0]["null_low"] is not None
+    def bounds(low: str, high: str) -> dict[str, np.ndarray | None]:
+        there = row["curve"][0][low] is not None
+        return {name: column(name) if there else None for name in (low, high)}
+
+    null = bounds("null_low", "null_high")
+    fit_k, fit_score = _fitted(row, settings)
     return Curve(
         label=f"{row['session_number']:03d} {row['eid'][:8]}", date=row["session_date"], ks=column("k"),
-        mean=column("score_mean"), sd=column("score_sd"),
-        null_lo=column("null_low") if has_null else None, null_hi=column("null_high") if has_null else None,
-        ceiling=row["ceiling"], k_star=row["k_star"], n_trials=row["n_decoded"],
+        mean=column("score_mean"), sd=column("score_sd"), null_lo=null["null_low"], null_hi=null["null_high"],
+        ceiling=row["ceiling"], k_star=row["k_star"], n_trials=row["n_decoded"], **bounds("mean_low", "mean_high"),
+        p_value=row["p_largest"], q_value=row["q_value"], fit_k=fit_k, fit_score=fit_score, verdict=row["verdict"],
+        k_star_low=row["k_star_low"], k_star_high=row["k_star_high"], k_star_censored=row["k_star_censored"] or "",
     )  # fmt: skip
+
+
+def _fitted(row: dict, settings: NDCSettings) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return k and score of the fitted curve, up to twice the largest k; None without a fit."""
+    parameters = row["fit_parameters"]
+    if not parameters or None in parameters.values():
+        return None, None
+    k = np.geomspace(row["curve"][0]["k"], 2 * row["curve"][-1]["k"], 100)
+    return k, family_curve(row["fit_family"], parameters, k, metric=settings.metric)
 
 
 def run_ndc(
@@ -177,10 +285,16 @@ def run_ndc(
     params = [NDCParams.add(one) for one in settings]
     NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
     fill([TrialFeatures, NDCResult], session_set, params, progress=progress)
-    results = {s.target: _results(session_set, key) for s, key in zip(settings, params, strict=True)}
-    failed |= _failed(tracked, session_set, params)
-    notes = _notes(session_set, params)
-    return NDCRun(run["subject"], run["tracking_run"], session_set, list(settings), n_shared, results, failed, notes)
+    family = NDCFamily.add([{**session_set, **key} for key in params])
+    fill([NDCComparison], family, progress=progress)
+    named = dict(zip(names_of(settings), params, strict=True))
+    trends = {row["ndc_params"]: row for row in (NDCComparison.Trend & family).to_dicts()}
+    return NDCRun(
+        run["subject"], run["tracking_run"], session_set, list(settings), n_shared,
+        {name: _results(session_set, key, family) for name, key in named.items()}, family,
+        {name: trends[key["ndc_params"]] for name, key in named.items() if key["ndc_params"] in trends},
+        failed | _failed(tracked, session_set, params), _notes(session_set, params, family),
+    )  # fmt: skip
 
 
 def match_cells(eids: Sequence[str], run: dict, *, progress: bool = False) -> tuple[list[str], dict[str, str]]:
@@ -228,15 +342,20 @@ def _members(session_set: dict) -> dj.QueryExpression:
     return Session.proj() & (SessionSet.Member & session_set).proj()
 
 
-def _results(session_set: dict, params: dict) -> list[dict[str, Any]]:
+def _results(session_set: dict, params: dict, family: dict) -> list[dict[str, Any]]:
     features = (TrialFeatures & session_set & params).proj("feature_signal").to_dicts()
     signals = {row["eid"]: row["feature_signal"] for row in features}
     performance = {row["eid"]: row["performance"] for row in (Behavior & _members(session_set)).to_dicts()}
-    common = {**(SessionSet & session_set).fetch1(), **(NDCParams & params).fetch1()}
+    common = {**(SessionSet & session_set).fetch1(), **(NDCParams & params).fetch1(), **family}
+    compared = {row["eid"]: row for row in (NDCComparison.Result & family & session_set & params).to_dicts()}
+    nothing = {"q_value": None, "k_star_common": None}
     return [
-        {**common, **row, "feature_signal": signals[row["eid"]], "performance": performance.get(row["eid"])}
+        {
+            **common, **nothing, **compared.get(row["eid"], {}), **row,
+            "feature_signal": signals[row["eid"]], "performance": performance.get(row["eid"]),
+        }
         for row in curves(session_set, params)
-    ]
+    ]  # fmt: skip
 
 
 def _target(params: dict) -> str:
@@ -264,11 +383,11 @@ def left_out(session_set: dict) -> list[str]:
     ]
 
 
-def _notes(session_set: dict, params: list[dict]) -> list[str]:
+def _notes(session_set: dict, params: list[dict], family: dict) -> list[str]:
     notes = left_out(session_set)
     notes += _mixed_signals(session_set) + _mixed_code(session_set, params)
-    if any(_target(key) == "block" for key in params):
-        notes.append("block: activity that drifts decodes blocks with no information; p and the band do not show it")
+    notes += [text for key in params for text in _easy_null((NDCParams & key).settings())]
+    notes += [f"q and trends: {row['message']}" for row in errors([NDCComparison]) if row["key"] == family]
     for key in params:
         now = len(TrialFeatures & session_set & key)
         before = set((NDCResult & session_set & key).to_arrays("n_compared"))
@@ -278,6 +397,16 @@ def _notes(session_set: dict, params: list[dict]) -> list[str]:
                 f"To compute anew: (schemas.NDCResult & {session_set} & {key}).delete()"
             )
     return notes
+
+
+def _easy_null(settings: NDCSettings) -> list[str]:
+    """Say so when the null is easier to beat than activity that drifts."""
+    if settings.null not in ("permute", "circular") or settings.target != "block" or not settings.n_label_shuffles:
+        return []
+    return [
+        f"block: activity that drifts decodes blocks with no information, and null='{settings.null}' does not show it: "
+        "do not trust p; null='auto' simulates sessions"
+    ]
 
 
 def _mixed_signals(session_set: dict) -> list[str]:

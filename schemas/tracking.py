@@ -232,7 +232,7 @@ def _silhouette(values: np.ndarray | None, n_rois: int, place: dict) -> list[flo
 
 
 @schema
-class SessionSet(dj.Manual):
+class SessionSet(WholeDelete, dj.Manual):
     definition = """
     # sessions of a subject whose shared cells are compared
     session_set : char(32)              # hash of the rest
@@ -311,7 +311,7 @@ def _check_members(eids: Sequence[str], subject: str) -> None:
 
 
 @schema
-class SharedCells(dj.Computed):
+class SharedCells(WholeDelete, dj.Computed):
     definition = """
     # the cells found in every session of a set
     -> SessionSet

@@ -7,24 +7,24 @@ from __future__ import annotations
 
 import datajoint as dj
 
-from schemas.decoding import NDCParams, NDCResult
+from schemas.decoding import NDCComparison, NDCParams, NDCResult
 from schemas.imaging import FOV, ROI, BrainRegion
 from schemas.session import Behavior, Session, Subject
 from schemas.settings import prefix
-from schemas.tracking import TrackedFOV
+from schemas.tracking import SessionSet, TrackedFOV
 
 
 def queries() -> dict[str, dj.QueryExpression]:
     """Return the query of each view by name."""
     sessions = Session.proj("subject", "session_date", "session_number")
-    result = (
-        NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star")
-        * sessions
-        * NDCParams.proj(
-            "target", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "class_balance"
-        )
-    )
-    curve = NDCResult.Curve.proj(..., "-scores", "-null_scores")
+    asked = NDCParams.proj(
+        "target", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "class_balance",
+        "fold_mode", "curve_axis", "trial_shuffled", "cells", "regions", "fovs", "max_cells",
+    )  # fmt: skip
+    result = NDCResult.proj(..., "-n_compared", "-n_class_1", "-environment", "-fit_parameters", "-null_donors")
+    result = result * sessions * asked
+    curve = NDCResult.Curve.proj(..., "-scores", "-null_scores", "-trial_means")
+    one_curve = NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star", "null_used", "verdict") * sessions * asked
     return {
         "session": Session.proj(..., "-one_cache_dir") * Subject.proj("lab"),
         "behavior": sessions * Behavior,
@@ -32,12 +32,16 @@ def queries() -> dict[str, dj.QueryExpression]:
         "roi": sessions * ROI.extend(BrainRegion.proj("acronym", "region_name", "rgb", "beryl", "cosmos")),
         "tracked_cell": sessions * TrackedFOV.Member.proj("cell_uid", "silhouette"),
         "ndc_summary": result,
-        "ndc_curve": result * curve,
+        "ndc_curve": one_curve * curve,
+        "ndc_comparison": NDCComparison.Result * sessions * asked.proj("target"),
+        "ndc_trend": NDCComparison.Trend.proj(..., "-mean_day", "-mean_log_k", "-half_width")
+        * asked.proj("target")
+        * SessionSet.proj("subject", "tracking_run"),
     }
 
 
 def create(connection: dj.Connection) -> None:
-    """Make all views anew."""
+    """Make all views anew; who may read them stays."""
     adapter = connection.adapter
     schema = prefix() + "views"
     connection.query(f"CREATE SCHEMA IF NOT EXISTS {adapter.quote_identifier(schema)}")
@@ -45,10 +49,46 @@ def create(connection: dj.Connection) -> None:
     for name, select in {**selects, "job": _jobs(adapter)}.items():
         view = adapter.make_full_table_name(schema, name)
         try:
-            connection.query(f"CREATE OR REPLACE VIEW {view} AS {select}")  # keeps who may read it
-        except Exception:  # PostgreSQL refuses to take away or reorder columns, with an error of its own
-            connection.query(f"DROP VIEW {view}")
-            connection.query(f"CREATE VIEW {view} AS {select}")
+            connection.query(f"CREATE OR REPLACE VIEW {view} AS {select}")
+        except Exception:  # PostgreSQL refuses to take away or change columns, with an error of its own
+            rights = _rights(connection, schema, name)
+            with connection.transaction:
+                connection.query(f"DROP VIEW {view}")
+                connection.query(f"CREATE VIEW {view} AS {select}")
+                for right, grantee in rights:
+                    connection.query(f"GRANT {right} ON {view} TO {grantee}")
+
+
+def _rights(connection: dj.Connection, schema: str, view: str) -> list[tuple[str, str]]:
+    """Return what others may do with a view on PostgreSQL, and who."""
+    rows = connection.query(
+        "SELECT privilege_type, grantee FROM information_schema.role_table_grants "
+        "WHERE table_schema = %s AND table_name = %s AND grantee <> current_user",
+        args=(schema, view),
+    ).fetchall()
+    quote = connection.adapter.quote_identifier
+    return [(right, grantee if grantee == "PUBLIC" else quote(grantee)) for right, grantee in rows]
+
+
+def release(connection: dj.Connection) -> None:
+    """Let go of the tables: PostgreSQL changes no column that a view shows. ``create`` makes the views again.
+
+    The views stay, empty, so that the rights on them do.
+    """
+    adapter, schema = connection.adapter, prefix() + "views"
+    if adapter.backend != "postgresql":
+        return
+    columns = connection.query(
+        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a "
+        "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relkind = 'v' AND a.attnum > 0 ORDER BY c.relname, a.attnum",
+        args=(schema,),
+    ).fetchall()
+    for view in sorted({row[0] for row in columns}):
+        empty = ", ".join(f"NULL::{kind} AS {adapter.quote_identifier(name)}" for v, name, kind in columns if v == view)
+        connection.query(
+            f"CREATE OR REPLACE VIEW {adapter.make_full_table_name(schema, view)} AS SELECT {empty} LIMIT 0"
+        )
 
 
 def _jobs(adapter) -> str:

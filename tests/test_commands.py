@@ -47,7 +47,7 @@ def test_demo_writes_a_figure_per_target_a_raster_per_session_and_the_table(demo
     assert set(table["eid"]) == set(small_demo.eids)
     rasters = {f"raster_SP999_{date}_001.png" for date in small_demo.dates}
     figures = {f"ndc_{target}.png" for target in ("choice", "feedback", "stimulus")}
-    assert {path.name for path in output.iterdir()} == rasters | figures | {"k_star.csv"}
+    assert {path.name for path in output.iterdir()} == rasters | figures | {"k_star.csv", "k_star_days.png"}
     for row in table.itertuples():
         assert f"{row.eid}  {row.k_star:>2}  " in text
 
@@ -79,9 +79,37 @@ def test_ndc_takes_settings_and_writes_json(demo_output, meso, small_demo, tmp_p
     (figure,) = tmp_path.glob("ndc_SP999_stimulus_*.png")
     assert figure.stem.endswith(rows[0]["ndc_params"][:8])
     assert {row["event"] for row in rows} == {"stimOn_times"}
+    assert {row["null_used"] for row in rows} == {"pseudosession"}
     meso("ndc", *small_demo.eids[:2], "--event", "banana_times", code=2)
     meso("ndc", *small_demo.eids[:2], "--ks", "8,x", code=2)
     meso("populate", "--eid", "1234", code=1)
+
+
+def test_ndc_takes_populations_nulls_and_folds(demo_output, meso, small_demo):
+    args = ("ndc", *small_demo.eids[:2], "--target", "choice", "--ks", "2,4", "-R", "2", "--n-label-shuffles", "4")
+    more = ("--null", "circular", "--cells", "random", "--fovs", "0", "--regions", "VISp,SSp-bfd", "--n-bootstrap", "5")
+    folds = ("--fold-mode", "blocked", "--fold-gap", "1", "--c-grid", "0.1,1", "--n-cells", "5")
+    rows = json.loads(meso(*args, *more, *folds, "--json"))
+    assert {row["null_used"] for row in rows} == {"circular"}
+    assert {(row["cells"], row["regions"], row["fovs"]) for row in rows} == {("random", "SSp-bfd, VISp", "0")}
+    assert all(5 < row["n_cells"] < shared_of(small_demo, 2) for row in rows)
+    assert {row["q_value"] for row in rows} != {None}
+    text = meso(
+        *args[:-6],
+        "--ks",
+        "4,20,30",
+        *args[-4:],
+        "--curve-axis",
+        "trials",
+        "--trial-shuffled",
+        "--metric",
+        "balanced_accuracy",
+    )
+    assert "k* over days" in text
+    meso(*args, "--fold-gap", "3", code=2)
+    meso(*args, "--fovs", "one", code=2)
+    meso(*args, "--null", "nothing", code=2)
+    meso(*args, "--regions", "VISX", code=1)
 
 
 def shared_of(truth, n_days: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -32,11 +33,18 @@ VIEWS = {
     "roi": "eid fov roi is_neuron roi_type cell_probability region_id ml ap dv stack_y stack_x stack_z time_offset "
     "roi_uuid acronym region_name rgb beryl cosmos subject session_date session_number",
     "tracked_cell": "subject tracking_run eid fov roi cell_uid silhouette session_date session_number",
-    "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star subject session_date session_number "
-    "target event win_start win_end class_balance r metric delta n_label_shuffles",
+    "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
+    "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
+    "k95 k95_low k95_high verdict subject session_date session_number target event win_start win_end class_balance r "
+    "metric delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
-    "p_value n_cells n_decoded ceiling k_star subject session_date session_number target event win_start win_end "
-    "class_balance r metric delta n_label_shuffles",
+    "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
+    "session_number target event win_start win_end class_balance r metric delta n_label_shuffles fold_mode curve_axis "
+    "trial_shuffled cells regions fovs max_cells",
+    "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
+    "target",
+    "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
+    "target subject tracking_run",
     "job": "table_name status created_time reserved_time completed_time host pid error_message",
 }
 
@@ -241,7 +249,7 @@ def test_a_process_cannot_change_its_prefix(database, monkeypatch):
 
 def test_every_populated_table_has_its_job_table(database):
     tables = db.auto_populated()
-    assert len(tables) == 12
+    assert len(tables) == 13
     for table in tables:
         schema = settings.prefix() + table.__module__.rpartition(".")[2]
         name = table.jobs.table_name
@@ -278,11 +286,10 @@ from schemas import migrations
 from schemas.migrations import LATEST, MIGRATIONS, Migration, add_column
 
 def apply(connection, prefix):
-    add_column(connection, prefix + "session", "subject", "born", {"mysql": "date NULL", "postgresql": "date NULL"})
+    add_column(connection, prefix + "session", "subject", "born=null : date  # of the mouse")
     if sys.argv[1] == "cut off":
         raise RuntimeError("cut off")
-    text = "varchar(64) NOT NULL DEFAULT 'unknown'"
-    add_column(connection, prefix + "session", "subject", "strain", {"mysql": text, "postgresql": text})
+    add_column(connection, prefix + "session", "subject", "strain='unknown' : varchar(64)")
 
 new = Migration(LATEST + 1, "made up", apply)
 print([migration.number for migration in migrations.init(migrations=(*MIGRATIONS, new))])
@@ -366,6 +373,127 @@ def test_the_embedded_database_is_refused_when_newer(migrated, meso_command, bac
 
 def test_migrations_are_numbered_without_holes():
     assert [m.number for m in migrations.MIGRATIONS] == list(range(1, len(migrations.MIGRATIONS) + 1))
+
+
+# ---------------------------------------------------------------- a database of version 1
+
+OLD_RESULTS = """
+import json
+import schemas
+from pipeline.decoding import NDCSettings
+from schemas.filling import fill
+
+schemas.activate()
+old = [NDCSettings("choice", null="permute", n_bootstrap=0)]
+old += [NDCSettings("block", null="permute", n_bootstrap=0, ks=(8, 16), r=3, c=0.5, seed=7, shuffle_seed=7,
+                    equalize_trials=False)]
+n_before = len(schemas.NDCParams())
+keys = [schemas.NDCParams.add(one) for one in old]
+new = schemas.NDCParams.add(NDCSettings("choice"))
+rows = (schemas.NDCResult & keys[0]).to_dicts(order_by="eid")
+family = schemas.NDCFamily.add([{"session_set": rows[0]["session_set"], **keys[0]}])
+filled = fill([schemas.NDCComparison], family)
+print(json.dumps({
+    "keys": [key["ndc_params"] for key in keys],
+    "new": new["ndc_params"],
+    "added": len(schemas.NDCParams()) - n_before,
+    "same": [(schemas.NDCParams & key).settings() == one for key, one in zip(keys, old)],
+    "rows": [[row[name] for name in ("k_star", "p_largest", "null_used", "verdict", "k95")] for row in rows],
+    "features": float((schemas.TrialFeatures & keys[0] & {"eid": rows[0]["eid"]}).fetch1("trial_features").sum()),
+    "errors": [str(error) for error in filled.errors],
+    "q": (schemas.NDCComparison.Result & family).to_arrays("q_value", order_by="eid").tolist(),
+    "slope": (schemas.NDCComparison.Trend & family).fetch1("k_star_slope"),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def from_version_1(database, backend, python_command, meso_command) -> Iterator[dict]:
+    """A database of version 1 with two curves, brought to this version, and what was seen on the way."""
+    prefix = settings.prefix() + "v1_"
+    env, view = {**own_server(backend), "MESO_PREFIX": prefix}, full(database, prefix, "views", "ndc_summary")
+    done = python_command(Path(__file__).with_name("version_1.py"), env=env)
+    assert done.returncode == 0, done.stderr
+    role = f"{settings.prefix()}looks"
+    if backend == "postgresql":
+        database.query(f"CREATE ROLE {role}")
+        database.query(f"GRANT SELECT ON {view} TO {role}")
+        database.query(f"GRANT SELECT ON {view} TO PUBLIC")
+    seen = {"prefix": prefix, "env": env, "role": role, "columns": columns(database, prefix + "views", "ndc_summary")}
+    seen["before"] = meso_command("status", env=env)
+    seen["init"] = meso_command("db", "init", env=env)
+    seen["again"] = meso_command("db", "init", env=env)
+    yield seen
+    drop(database, prefix)
+    if backend == "postgresql":
+        database.query(f"DROP ROLE {role}")
+
+
+def declared(connection, schema: str, table: str) -> dict[str, tuple]:
+    """Return type, length, nullability, default and DataJoint's type of each column by name."""
+    rows = connection.query(
+        "SELECT column_name, data_type, character_maximum_length, is_nullable, column_default FROM "
+        "information_schema.columns WHERE table_schema = %s AND table_name = %s", args=(schema, table),
+    ).fetchall()  # fmt: skip
+    if connection.adapter.backend == "mysql":
+        comments = connection.query(
+            "SELECT column_name, column_comment FROM information_schema.columns "
+            "WHERE table_schema = %s AND table_name = %s", args=(schema, table),
+        ).fetchall()  # fmt: skip
+    else:
+        comments = connection.query(
+            "SELECT attname, col_description(attrelid, attnum) FROM pg_attribute "
+            f"WHERE attrelid = '{schema}.{table}'::regclass AND attnum > 0"
+        ).fetchall()
+    kinds = {name: re.match(r"(:.+?:)?", comment or "")[0] for name, comment in comments}
+    return {row[0]: (*row[1:], kinds[row[0]]) for row in rows}
+
+
+def test_an_older_database_is_told_to_init(from_version_1):
+    line = one_line(from_version_1["before"])
+    assert "The tables are of version 1" in line
+    assert line.endswith("run meso db init")
+    assert from_version_1["init"].returncode == 0, from_version_1["init"].stderr
+    assert "Applied 2: decoding" in from_version_1["init"].stdout
+    assert from_version_1["again"].stdout == f"The tables are at version {migrations.LATEST}\n"
+
+
+@pytest.mark.parametrize(
+    "table", ["n_d_c_params", "__trial_features", "__n_d_c_result", "__n_d_c_result__curve", "n_d_c_family"]
+)
+def test_version_1_gets_the_columns_of_a_new_database(from_version_1, database, table):
+    old = declared(database, from_version_1["prefix"] + "decoding", table)
+    new = declared(database, settings.prefix() + "decoding", table)
+    assert len(new) > 1
+    assert old == new
+
+
+def test_results_of_version_1_are_found_by_the_settings_that_they_had(from_version_1, python_command):
+    done = python_command("-c", OLD_RESULTS, env=from_version_1["env"])
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["keys"] == ["d770a105c2ae40a25e6f15f699c4a9e5", "bc319f4070554b0d86d2df8e1d06024f"]
+    assert seen["same"] == [True, True]
+    assert seen["new"] not in seen["keys"]
+    assert seen["added"] == 1
+    assert seen["rows"] == [[16, 0.01, "permute", None, None], [8, 0.02, "permute", None, None]]
+    assert seen["features"] == 16
+    assert seen["errors"] == []
+    assert seen["q"] == [0.02, 0.02]
+
+
+def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, database, backend):
+    prefix, role = from_version_1["prefix"], from_version_1["role"]
+    now = columns(database, prefix + "views", "ndc_summary")
+    assert now == VIEWS["ndc_summary"].split() != from_version_1["columns"]
+    view = full(database, prefix, "views", "ndc_summary")
+    assert database.query(f"SELECT count(*) FROM {view}").fetchone()[0] == 2
+    if backend == "postgresql":
+        rights = database.query(
+            "SELECT grantee FROM information_schema.role_table_grants WHERE table_schema = %s AND table_name = %s "
+            "AND privilege_type = 'SELECT'", args=(prefix + "views", "ndc_summary"),
+        ).fetchall()  # fmt: skip
+        assert {role, "PUBLIC"} <= {row[0] for row in rights}
 
 
 # ---------------------------------------------------------------- views

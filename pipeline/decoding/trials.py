@@ -68,6 +68,7 @@ def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: in
     Parameters
     ----------
     y : (n,) 0 or 1
+        Trials with another label, such as -1, are dropped as if to balance.
     class_balance : {'downsample', 'weights', 'none'}
     n_total : int, optional
         Trials to pick (the poorest session's number), the classes in their proportion after
@@ -101,6 +102,32 @@ def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: in
         fate[order[:count]] = "equalize"
         fate[order[:target]] = "kept"
     return fate
+
+
+def balanced_labels(labels: np.ndarray, class_balance: str, n_total: int | None, seed: int, *names: str) -> np.ndarray:
+    """Drop trials of each of many label vectors, as ``pick_trials`` does for one.
+
+    Parameters
+    ----------
+    labels : (S, n) int8
+        1, 0, or -1 for a trial that is left out.
+    class_balance, n_total, seed, *names
+        As for ``pick_trials``; each vector has a draw of its own, that does not depend on how many there are.
+
+    Returns
+    -------
+    (S, n) int8
+        With -1 for the trials that are dropped as well.
+
+    Raises
+    ------
+    DataError
+        A class is empty in one of them.
+    """
+    kept = [
+        pick_trials(y, class_balance, n_total, seed, *names, f"shuffle {s}") == "kept" for s, y in enumerate(labels)
+    ]
+    return np.where(np.reshape(kept, labels.shape), labels, -1).astype(np.int8)
 
 
 def _shares(counts: tuple[int, int], n_total: int | None) -> tuple[int, int]:

@@ -1,0 +1,96 @@
+"""Shuffled labels of a session: from itself, from its task, or from other sessions of the database."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.decoding import NDCSettings
+from pipeline.decoding.nulls import auto_null, null_labels, shuffled_labels
+from pipeline.decoding.trials import balanced_labels
+from pipeline.errors import DataError
+from schemas.session import Behavior, Session, trials_of
+from schemas.tracking import SessionSet
+
+
+@dataclass(frozen=True)
+class Shuffles:
+    """What the scores of a session are compared with.
+
+    Attributes
+    ----------
+    null : str
+        Which null it is.
+    labels : (S, usable trials) int8 array, or None
+        1, 0, or -1 for a trial left out; None where the labels are permuted.
+    donors : list of str
+        Sessions whose labels were taken.
+    """
+
+    null: str
+    labels: np.ndarray | None
+    donors: list[str]
+
+
+def null_of(settings: NDCSettings) -> str:
+    """Return the null that settings ask for, 'auto' by the target."""
+    return auto_null(settings.target) if settings.null == "auto" else settings.null
+
+
+def real_labels(labels: np.ndarray, settings: NDCSettings) -> np.ndarray:
+    """Return the labels of the usable trials, (n,) int8, -1 at the edges that a linear shift leaves out."""
+    if null_of(settings) != "linear_shift":
+        return labels.astype(np.int8)
+    return shuffled_labels(labels, "linear_shift", 0, settings.shuffle_seed)[0]
+
+
+def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int | None) -> Shuffles:
+    """Return the shuffled labels of a session, classes balanced and counts equalised as in the real ones.
+
+    Parameters
+    ----------
+    key : dict
+        With ``session_set`` and ``eid``.
+    settings : NDCSettings
+    usable : (n,) int
+        Trials with features.
+    n_total : int, optional
+        Trials that every session of the set can give.
+
+    Raises
+    ------
+    DataError
+        The null cannot be made for this session.
+    """
+    null, eid = null_of(settings), key["eid"]
+    if null == "permute":  # of the trials that are decoded, so that it changes their order and nothing else
+        return Shuffles(null, None, [])
+    donors = _donors(key, len(usable)) if null == "imposter" else []
+    trials = trials_of(eid)
+    least = settings.cv_splits
+    if settings.class_balance != "downsample":  # the rarer class shrinks with the trials
+        least = math.ceil(least * len(usable) / min(n_total or len(usable), len(usable)))
+    try:
+        labels = null_labels(
+            null, settings.target, trials, usable.astype(np.int64), settings.n_label_shuffles, settings.shuffle_seed,
+            names=(eid, settings.target), donors=[trials_of(donor) for donor in donors], min_per_class=least,
+        )[1]  # fmt: skip
+    except DataError as error:
+        error.eid = eid
+        raise
+    except ValueError as error:
+        raise DataError(f"no null {null} for this session: {error}", eid=eid) from None
+    balanced = balanced_labels(labels, settings.class_balance, n_total, settings.balance_seed, eid, settings.target)
+    return Shuffles(null, balanced, donors)
+
+
+def _donors(key: dict, n_trials: int) -> list[str]:
+    """Return the sessions that can lend labels: the others of the set by date, then those of other subjects."""
+    sessions = Session & (Behavior & f"n_trials >= {n_trials:d}").proj() & f"eid <> '{key['eid']}'"
+    of_set = sessions & (SessionSet.Member & {"session_set": key["session_set"]}).proj()
+    subject = (Session & {"eid": key["eid"]}).fetch1("subject")
+    others = sessions - {"subject": subject}
+    order = "session_date, session_number, eid"
+    return [*of_set.to_arrays("eid", order_by=order), *others.to_arrays("eid", order_by=f"subject, {order}")]
