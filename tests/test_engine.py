@@ -254,7 +254,7 @@ def test_engine_finds_the_decision_values_of_float64(kind, n, k, share, C, scali
     [
         ("plain", 400, 8192, 0.5, 1.0, True, False),
         ("plain", 1000, 100, 0.5, 1.0, True, False),
-        ("plain", 1000, 1000, 0.5, 1.0, True, False),
+        ("plain", 600, 600, 0.5, 1.0, True, False),
         # a wrong stop: the gradient was measured against an intercept far larger than the weights
         ("plain", 60, 1, 0.1, 1e-4, True, False),
         # separable: the loss is flat long before the optimum

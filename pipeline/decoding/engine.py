@@ -45,7 +45,9 @@ STRONG = 16.0
 #: Tolerances within which a row is taken that float32 does not bring nearer.
 SLACK = 3.0
 #: Standard deviation on the training trials, of that on all, from which on float32 does not suffice.
-SMALLEST_SD = 1e-3
+SMALLEST_SD = 1e-2
+#: Standard deviation on all trials, of that on the training trials, that makes the preconditioner a loose bound.
+UNEVEN = 5.0
 
 
 class Population:
@@ -165,7 +167,7 @@ class Subset:
         n, population = self.population.n, self.population
         padded = _padded(n)
         primal = k <= PRIMAL * n
-        strict = strength > STRONG or (population.penalised and not population.scaling)
+        strict = scales.uneven(k) | (strength > STRONG) | (population.penalised and not population.scaling)
         if primal:
             preconditioner = self._inverse_bound(k, strength)
             modes, power, rest = np.zeros((n, 1), np.float32), np.ones(1), np.zeros(n)
@@ -252,6 +254,10 @@ class _Scales:
             flat = newton.constant(mean, var, len(raw))
             inverse[row, at] = np.where(flat, 0, unit / np.sqrt(np.where(flat, 1, var)))
         return inverse.astype(np.float32)
+
+    def uneven(self, k: int) -> np.ndarray:
+        """Say for each row whether the preconditioner, of all trials, is far from its training trials."""
+        return self.scaling & (self.inverse_sd[:, :k].max(axis=1) > UNEVEN)
 
     def too_small(self, k: int) -> np.ndarray:
         """Say for each row whether a neuron varies too little on its training trials for float32."""

@@ -416,7 +416,7 @@ def _advance(p, s, z, b, i, first, gradient, hessian, step):
     _sigmoid(z[i], p.labels[i], p.weights[i], e, h)
     slope = step[0] * gradient[0] + step[1] * gradient[1] + step[2] * gradient[2]
     left = gradient[1] * gradient[1] / max(hessian[1, 1], 1e-30)
-    if p.strict:
+    if p.strict[i]:
         left += _dot(r, r) if p.primal else abs(slope)
     elif p.primal:
         flatter = 0.25 * _sum(p.weights[i]) / max(hessian[1, 1] - ridge, 1e-30)
@@ -489,7 +489,7 @@ def minimise(p, refresh, z, b, error):
                 left = _advance(p, s, z, b, i, iteration == 0, gradient, hessian, step)
                 norm[i] = _dot(s.x[i], s.x[i]) if p.primal else _dot(s.x[i], z[i]) - b[i] * _sum(s.x[i])
                 size = norm[i]
-                if not (p.strict and p.primal):  # the intercept is not part of what must be told apart
+                if not (p.strict[i] and p.primal):  # the intercept is not part of what must be told apart
                     size += _dot3(s.h[i], z[i], z[i]) - b[i] * (f4(2) * _dot(s.h[i], z[i]) - b[i] * _sum(s.h[i]))
                 error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
                 near[i] = error[i] <= 1

@@ -68,7 +68,7 @@ class Problem(NamedTuple):
         Of the training trials; used where the intercept is penalised.
     penalised : bool
     primal : bool
-    strict : bool
+    strict : (rows,) bool
         Primal: stop by the plain length of the gradient.
     tolerance, gradient_tolerance : float
         What may be left of the gradient, of the size of the solution.
@@ -92,7 +92,7 @@ class Problem(NamedTuple):
     means: np.ndarray
     penalised: bool
     primal: bool
-    strict: bool
+    strict: np.ndarray
     tolerance: float
     gradient_tolerance: float
     preconditioner: np.ndarray
@@ -162,7 +162,7 @@ class Rows:
             left = self.advance(d, self.image(v), r, first=iteration == 0)
             norm = _dot(self.x, self.x) if p.primal else _dot(self.x, self.z) - self.b * self.x.sum(axis=1)
             told = self.z - self.b[:, None]  # the intercept is not part of what must be told apart
-            size = norm if p.strict and p.primal else norm + _dot(self.h * told, told)
+            size = norm + np.where(p.strict & p.primal, 0, _dot(self.h * told, told))
             error = np.sqrt(left / np.maximum(size, 1e-30)) / p.tolerance
             if not p.primal and (error <= 1).any():
                 gradient = self.back(self.centred(self.x + self.e)) * p.inverse_sd
@@ -244,11 +244,10 @@ class Rows:
         left = slope_b**2 / np.maximum(hessian[:, 1, 1], 1e-30)
         if not p.primal:
             left += np.abs(slope)
-        elif p.strict:
-            left += _dot(r, r)
         else:
             flatter = 0.25 * p.weights.sum(axis=1) / np.maximum(hessian[:, 1, 1] - self.ridge, 1e-30)
-            left += np.minimum(-gradient[:, 0] * np.maximum(flatter, 1), _dot(r, r))
+            plain = _dot(r, r)
+            left += np.where(p.strict, plain, np.minimum(-gradient[:, 0] * np.maximum(flatter, 1), plain))
         self.shorten(slope)
         return left
 
