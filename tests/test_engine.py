@@ -98,6 +98,7 @@ def objective(F: np.ndarray, y: np.ndarray, z: np.ndarray, w: np.ndarray, b: flo
 
 def own_objective(F: np.ndarray, y: np.ndarray, z: np.ndarray, C: float, penalised: bool) -> float:
     """Return the objective of decision values: of the smallest weights that give them."""
+    F = np.where(np.ptp(F, axis=0) > 1e-9 * np.abs(F).max(axis=0), F, 0)  # the rounding of a constant is no feature
     if penalised:
         v = np.linalg.lstsq(np.column_stack([F, np.ones(len(F))]), z, rcond=None)[0]
         return objective(F, y, z, v[:-1], v[-1], C, True)
@@ -114,7 +115,7 @@ def assert_scikit_learns(X, y, C: float, scaling: bool, penalised: bool, n_split
         weights[train] = C
         ours = newton.decision_values(X, y, weights, scaling=scaling, penalize_intercept=penalised)
         error = np.abs(ours - theirs).max()
-        if error > 1e-4 * np.ptp(ours):  # scikit-learn stopped early: ours must be the better fit
+        if error > 1e-4 * np.ptp(ours) + 1e-9:  # scikit-learn stopped early: ours must be the better fit
             F = pipe[:-1].transform(X.astype(np.float64))[train] if scaling else X[train].astype(np.float64)
             fitted = pipe[-1]
             found = own_objective(F, y[train], ours[train], C, penalised)
@@ -126,7 +127,7 @@ def assert_scikit_learns(X, y, C: float, scaling: bool, penalised: bool, n_split
     assert score == pytest.approx(np.mean(expected), abs=1e-5 + np.mean(slack))
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(
     kind=st.sampled_from(KINDS),
     n=st.integers(40, 150),
