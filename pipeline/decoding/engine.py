@@ -42,7 +42,8 @@ TRIALS_PER_MODE, LEAST_MODES, MOST_MODES = 8, 12, 28
 PRIMAL = 0.6
 #: Weights from which on the loss becomes flat so unevenly that only the gradient's length tells how far it is.
 STRONG = 16.0
-#: Tolerances within which a row is taken that float32 does not bring nearer.
+#: Tolerances within which a row is taken that float32 does not bring nearer: primal. The dual's first test is
+#: not to be trusted alone.
 SLACK = 3.0
 #: Standard deviation on the training trials, of that on all, from which on float32 does not suffice.
 SMALLEST_SD = 1e-2
@@ -150,7 +151,7 @@ class Subset:
         with np.errstate(all="ignore"):
             minimise(problem, refresh_at(), z, b, error)
         values = z[:, :n] + b.astype(np.float64)[:, None]
-        missed = ~(error <= SLACK) | scales.too_small(k)
+        missed = ~(error <= (SLACK if problem.primal else 1.0)) | scales.too_small(k)
         for row in np.flatnonzero(missed):
             values[row] = newton.decision_values(
                 self._raw(k), labels[row], weights[row], scaling=self.population.scaling,

@@ -24,6 +24,8 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from pipeline.decoding.solver import DRIFT
+
 _FEATURES = llvm.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)
 #: float32 values in a vector register.
@@ -465,6 +467,16 @@ def _gradients_dual(p, s, gradients):
         gradients[i] = _dot(s.v[i], s.v[i])
 
 
+@njit(**INNER)
+def _drift(old, new, intercept):
+    """Return how far z has come from what the solution gives, see ``solver.DRIFT``."""
+    far, low, high = f4(0), new[0], new[0]
+    for j in range(new.size):
+        far = max(far, abs(new[j] + intercept - old[j]))
+        low, high = min(low, new[j]), max(high, new[j])
+    return far / (DRIFT * max(high - low, f4(1)))
+
+
 @njit(**OPTIONS)
 def minimise(p, refresh, z, b, error):
     """Solve all rows of a `solver.Problem`: the compiled ``solver.minimise_numpy``, with its arguments."""
@@ -509,5 +521,8 @@ def minimise(p, refresh, z, b, error):
                 s.v[i, j] = s.x[i, j] * p.inverse_sd[i, j]
     else:
         _weights_of(p, s.x, s.v)
-    _image(p, s.v, z)
+    _image(p, s.v, s.zd)
+    for i in range(rows):
+        error[i] = max(error[i], _drift(z[i, : p.n], s.zd[i, : p.n], b[i]))
+    z[:] = s.zd
     return iteration
