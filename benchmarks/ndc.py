@@ -31,6 +31,8 @@ from pipeline.decoding.solver import minimise_numpy
 SIZES = {(300, 600): (40, 20), (400, 2048): (50, 25), (700, 3000): (50, 25)}
 KS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 R, S = 50, 100
+#: Subsets from which each shuffle is decoded: the loops decode each shuffle once.
+M = 1
 
 
 def made(n: int, n_neurons: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +80,7 @@ def table(sizes: list[tuple[int, int]], turns: int) -> None:
     for n, n_neurons in sizes:
         X, y = made(n, n_neurons)
         ks = ks_of(n_neurons, 8192 if n_neurons > 3000 else 2048)
-        curve = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=R, n_label_shuffles=S)
+        curve = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M)
         taken = {"liblinear": [], "lbfgs": [], 1: [], 2: []}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -138,7 +140,7 @@ def roofline(n: int, n_neurons: int) -> None:
     X, y = made(n, n_neurons)
     ks = ks_of(n_neurons)
     with mock.patch.object(engine, "minimise", counted):
-        total = seconds(lambda: neuron_dropping_curve(X, y, ks=ks, R=R, n_label_shuffles=S))
+        total = seconds(lambda: neuron_dropping_curve(X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M))
     floor = 4.0 * n * sum(ks) * 5 * (R + S)
     solver, done = inside[0], done[0] / 1e9
     print(f"\n{n} x {n_neurons}: float32 peak of one core {peak:.0f} GFLOP/s.")
@@ -151,7 +153,7 @@ def ways(n: int, n_neurons: int, turns: int) -> None:
     """Print the seconds of a curve with one idea taken away at a time."""
     X, y = made(n, n_neurons)
     ks = ks_of(n_neurons)
-    curve = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=R, n_label_shuffles=S)
+    curve = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M)
 
     def blas(left, panels, depth, out):
         matrix = panels[:, :depth].transpose(1, 0, 2).reshape(depth, -1)
@@ -164,11 +166,15 @@ def ways(n: int, n_neurons: int, turns: int) -> None:
         with mock.patch.object(target, name, value):
             curve()
 
+    def in_turn():
+        with mock.patch.object(curves, "IN_TURN", S):
+            curve(null_subsets=0)
+
     cases = {
         "all": curve,
         "plain numpy and BLAS in place of the compiled solver": patched(engine, "minimise", minimise_numpy),
         "5 rows together in place of 15": patched(engine, "ROWS", 5),
-        "a subset of its own for each shuffle": patched(curves, "NULL_SUBSETS", S),
+        "a subset of its own for each shuffle in place of one for all": in_turn,
         "one mode in the dual's preconditioner": patched(engine, "MOST_MODES", 1),
         "tolerance 1e-6 in place of 1e-5": patched(engine, "TOLERANCE", 1e-6),
     }
@@ -198,12 +204,15 @@ def growth(turns: int) -> None:
         _growth_row(f"400 x 8192, ks to {k}, S 0", *made(400, 8192), turns, ks=ks_of(8192, k), S=0)
     for s in (0, 100, 200, 500, 1000):
         _growth_row(f"400 x 2048, S {s}", *made(400, 2048), turns, ks=ks_of(2048), S=s)
+    for m in (1, 2, 5, 10):
+        _growth_row(f"400 x 2048, S 100 from {m} subsets each", *made(400, 2048), turns, ks=ks_of(2048), m=m)
     for r in (10, 50, 200):
         _growth_row(f"400 x 2048, R {r}, S 100", *made(400, 2048), turns, ks=ks_of(2048), r=r)
 
 
-def _growth_row(name: str, X: np.ndarray, y: np.ndarray, turns: int, *, ks: list[int], r: int = R, S: int = S) -> None:
-    taken = [seconds(lambda: neuron_dropping_curve(X, y, ks=ks, R=r, n_label_shuffles=S)) for _ in range(turns)]
+def _growth_row(name, X, y, turns, *, ks, r=R, S=S, m=M) -> None:
+    call = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=r, n_label_shuffles=S, null_subsets=m)
+    taken = [seconds(call) for _ in range(turns)]
     print(f"| {name} | {np.median(taken):.2f} |", flush=True)
 
 

@@ -11,8 +11,8 @@ p <= 0.05 in 5 % of the sessions. Classes are balanced as the tables do it. The 
 - drift: the bias wanders slowly besides (AR(1), 0.98 from trial to trial, standard deviation 1);
 - engagement: in every other stretch, of 40 trials in the mean, the mouse guesses.
 
-Tables: false positives; the same for the other mice; for one neuron order against the mean of many; and power, where a
-quarter of the neurons know the target.
+Tables: false positives; the same for the other mice; by the subsets that a null score is the mean of; and power, where
+a quarter of the neurons know the target.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.decoding import neuron_dropping_curve, pick_trials, target_labels
+from pipeline.decoding.curves import NULL_SUBSETS
 from pipeline.decoding.nulls import linear_shift_margin, null_labels, shuffled_labels
 
 TARGETS = ("block", "stimulus", "choice", "feedback")
@@ -97,7 +98,7 @@ class Case:
     null: str
     mouse: str = "psychometric"
     n_shuffles: int = 100
-    repeats: int = 10
+    null_subsets: int = NULL_SUBSETS
     effect: float = 0.0
     ks: tuple[int, ...] = (N_NEURONS,)
     balance: str = "downsample"
@@ -138,22 +139,11 @@ def prepared(case: Case, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def one_session(case: Case, number: int) -> tuple[np.ndarray, np.ndarray]:
     """Return mean score and p of each k."""
     X, real, null = prepared(case, number)
-    curve = neuron_dropping_curve(X, real, ks=case.ks, R=case.repeats, n_label_shuffles=len(null), null=null)
+    R = case.null_subsets or 50  # the subsets that p looks at
+    curve = neuron_dropping_curve(
+        X, real, ks=case.ks, R=R, n_label_shuffles=len(null), null=null, null_subsets=case.null_subsets
+    )
     return curve.mean, curve.p_values()
-
-
-def averaged_session(case: Case, number: int, means: Sequence[tuple[int, int]]) -> np.ndarray:
-    """Return p of the mean of R subsets among means of m null subsets, (pairs R and m, ks)."""
-    X, real, null = prepared(case, number)
-    most = max(m for _, m in means)
-    rows = np.repeat(null, most, axis=0)  # neighbours are decoded from different subsets
-    curve = neuron_dropping_curve(X, real, ks=case.ks, R=case.repeats, n_label_shuffles=len(rows), null=rows)
-    nulls = curve.null_scores.reshape(len(case.ks), len(null), most)
-    return np.array([
-        (1 + (nulls[:, :, :m].mean(axis=2) >= curve.scores[:, :R].mean(axis=1, keepdims=True)).sum(axis=1))
-        / (1 + len(null))
-        for R, m in means
-    ])  # fmt: skip
 
 
 def run(case: Case, n_sessions: int, jobs: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -184,7 +174,7 @@ def false_positives(options: argparse.Namespace) -> str:
         for phi in options.phi:
             cells = []
             for null in options.nulls:
-                case = Case(target, phi, null, n_shuffles=options.shuffles, repeats=options.repeats)
+                case = Case(target, phi, null, n_shuffles=options.shuffles)
                 score, found = run(case, options.sessions, options.jobs)
                 cells.append(share(found[0], options.sessions))
                 log(f"{case}: {score[0]:.3f}, {cells[-1]}")
@@ -199,7 +189,7 @@ def other_mice(options: argparse.Namespace) -> str:
         for target in [t for t in options.targets if t in ("choice", "feedback")]:
             cells = []
             for phi in options.phi:
-                case = Case(target, phi, "auto", mouse, n_shuffles=options.shuffles, repeats=options.repeats)
+                case = Case(target, phi, "auto", mouse, n_shuffles=options.shuffles)
                 cells.append(share(run(case, options.sessions, options.jobs)[1][0], options.sessions))
                 log(f"{case}: {cells[-1]}")
             rows.append([mouse, target, *cells])
@@ -209,19 +199,21 @@ def other_mice(options: argparse.Namespace) -> str:
 
 
 def averaging(options: argparse.Namespace) -> str:
-    """Return the table of means over subsets: of the real labels (R) and of each null vector (m)."""
-    from joblib import Parallel, delayed
-
-    rows, means, ks = [], ((1, 1), (10, 1), (50, 1), (50, 5), (5, 5)), (10, N_NEURONS)
+    """Return the table of subsets over which each null vector's score is averaged."""
+    rows, ks = [], (10, N_NEURONS)
     for target in options.targets:
-        case = Case(target, 0.0, "auto", n_shuffles=options.shuffles, repeats=50, ks=ks)
-        calls = (delayed(averaged_session)(case, number, means) for number in range(options.sessions))
-        found = np.mean(np.array(Parallel(n_jobs=options.jobs)(calls)) <= ALPHA, axis=0)
-        for (R, m), values in zip(means, found, strict=True):
-            rows.append([target, str(R), str(m), *(share(value, options.sessions) for value in values)])
-            log(f"{case}: {rows[-1]}")
-    header = ["target", "R", "m", *(f"{k} of {N_NEURONS} neurons" for k in ks)]
-    return table("False positives of auto by the subsets averaged, phi 0", header, rows)
+        for m in (0, 1, 5):
+            cells = []
+            for effect in (0.0, 0.15):
+                case = Case(target, 0.0, "auto", n_shuffles=options.shuffles, null_subsets=m, ks=ks, effect=effect)
+                found = run(case, options.sessions, options.jobs)[1]
+                cells += [share(v, options.sessions) if effect == 0 else f"{v:.2f}" for v in found]
+                log(f"{case}: {cells}")
+            rows.append([target, str(m), cells[0], cells[1], cells[2], cells[3]])
+    names = [f"{what}, {k} of {N_NEURONS}" for what in ("false positives", "found") for k in ks]
+    return table(
+        "Subsets averaged, phi 0, auto: false positives, and planted information", ["target", "m", *names], rows
+    )
 
 
 def power(options: argparse.Namespace) -> str:
@@ -229,7 +221,7 @@ def power(options: argparse.Namespace) -> str:
     rows = []
     for target in options.targets:
         for phi in options.phi:
-            case = Case(target, phi, "auto", n_shuffles=options.shuffles, repeats=options.repeats)
+            case = Case(target, phi, "auto", n_shuffles=options.shuffles)
             cells = []
             for effect in (0.15, 0.3, 0.6):
                 planted = replace(case, effect=effect)
@@ -257,7 +249,6 @@ def main() -> None:
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=list(TARGETS))
     parser.add_argument("--nulls", nargs="+", default=list(NULLS))
     parser.add_argument("--shuffles", type=int, default=100)
-    parser.add_argument("--repeats", type=int, default=10, help="random subsets of the real score")
     parser.add_argument("--tables", nargs="+", choices=TABLES, default=list(TABLES))
     parser.add_argument("--jobs", type=int, default=1)
     parser.add_argument("--out", type=Path, help="file for the tables; they are printed anyway")

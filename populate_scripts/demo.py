@@ -20,6 +20,8 @@ from schemas.tracking import TrackingRun
 TARGETS = ("choice", "feedback", "stimulus")
 #: Fewer repeats than an analysis would take: the planted trend is plain in these.
 R, N_LABEL_SHUFFLES = 20, 40
+#: On the last days a few of the demo's cells decode as well as all.
+KS = (2, 4, 8, 16, 32, 64)
 #: Columns of the table of results that each figure names.
 PROVENANCE = ("subject", "tracking_run", "session_set", "ndc_params", "environment")
 
@@ -88,7 +90,7 @@ def _eids(cache_dir: Path, subject: str | None) -> list[str]:
 
 def _curves(eids: list[str], uid_root: str | None) -> NDCRun:
     subject = (Session & {"eid": eids[0]}).fetch1("subject")
-    settings = [NDCSettings(target=t, r=R, n_label_shuffles=N_LABEL_SHUFFLES) for t in TARGETS]
+    settings = [NDCSettings(target=t, ks=KS, r=R, n_label_shuffles=N_LABEL_SHUFFLES) for t in TARGETS]
     return run_ndc(eids, TrackingRun.register(subject, uid_root), settings, progress=True)
 
 

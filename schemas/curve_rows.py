@@ -22,7 +22,7 @@ def ndc_curve(
     return decoding.neuron_dropping_curve(
         X, y, ks=_ks(X, y, settings, shuffled), R=settings.r, metric=settings.metric,
         cv_splits=settings.cv_splits, n_label_shuffles=settings.n_label_shuffles,
-        null=shuffled.null if shuffled.labels is None else shuffled.labels,
+        null=shuffled.null if shuffled.labels is None else shuffled.labels, null_subsets=settings.null_subsets,
         seed=settings.seed, shuffle_seed=settings.shuffle_seed, scaling=settings.scaling, C=settings.c,
         ceiling_mode=settings.ceiling_mode,
         class_weight="balanced" if settings.class_balance == "weights" else None,

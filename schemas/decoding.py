@@ -71,6 +71,7 @@ class NDCParams(WholeDelete, dj.Manual):
     regions=null : json                 # acronyms of the Allen atlas; NULL: all
     fovs=null : json                    # numbers of FOVs; NULL: all
     max_cells=0 : int32                 # largest k of a curve over cells; 0: all cells
+    null_subsets=0 : int32              # subsets averaged in each null score; 0: one each, in turn (before version 3)
     """
 
     @classmethod
@@ -240,9 +241,9 @@ class NDCResult(WholeDelete, dj.Computed):
         null_mean=null : float64        # shuffled labels
         null_low=null : float64         # percentiles 2.5 and 97.5
         null_high=null : float64
-        p_value=null : float64          # (1 + #(null >= mean)) / (1 + shuffles)
+        p_value=null : float64          # (1 + #(null >= real)) / (1 + shuffles), real over the null's subsets
         scores : <blob>                 # (R,) float64, every subset
-        null_scores : <blob>            # (S,) float64, every shuffle
+        null_scores : <blob>            # (S,) float64, every shuffle, mean over null_subsets
         mean_low=null : float64         # 95 percent interval of score_mean over subsets and trials
         mean_high=null : float64
         trial_means=null : <blob>       # (n_bootstrap,) float64, score_mean of the test trials drawn with replacement
@@ -372,7 +373,8 @@ def _stored_curve(key: dict) -> decoding.NDCCurve:
     )
     ks = np.array([point["k"] for point in points], dtype=np.int64)
     ceiling = (NDCResult & key).fetch1("ceiling")
-    return decoding.NDCCurve(ks, scores, null_scores, ceiling, trial_means=trial_means)
+    m = min((NDCParams & key).fetch1("null_subsets"), scores.shape[1])
+    return decoding.NDCCurve(ks, scores, null_scores, ceiling, m, trial_means)
 
 
 @schema

@@ -169,9 +169,16 @@ def _decoding_engine(connection: dj.Connection, name_prefix: str) -> None:
     )
 
 
+def _null_subsets(connection: dj.Connection, name_prefix: str) -> None:
+    """Column for the subsets that a null score is the mean of."""
+    line = "null_subsets=0 : int32  # subsets averaged in each null score; 0: one each, in turn (before version 3)"
+    add_column(connection, name_prefix + "decoding", "n_d_c_params", line)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
+    Migration(3, "decoding: p values over the subsets of the null", _null_subsets),
 )
 LATEST = MIGRATIONS[-1].number
 

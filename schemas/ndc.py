@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
     "ceiling", "n_cells", "n_decoded", "p_value", "q_value", "verdict", "asymptote", "k50", "k90", "k95", "performance",
-    "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "null_used",
-    "class_balance", "curve_axis", "cells", "regions", "fovs", "subject", "tracking_run", "session_set", "ndc_params",
-    "ndc_family", "environment",
+    "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "null_subsets",
+    "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs", "subject", "tracking_run", "session_set",
+    "ndc_params", "ndc_family", "environment",
 )  # fmt: skip
 #: Columns on screen, and their names there.
 SHOWN = {

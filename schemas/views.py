@@ -18,8 +18,8 @@ def queries() -> dict[str, dj.QueryExpression]:
     """Return the query of each view by name."""
     sessions = Session.proj("subject", "session_date", "session_number")
     asked = NDCParams.proj(
-        "target", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "class_balance",
-        "fold_mode", "curve_axis", "trial_shuffled", "cells", "regions", "fovs", "max_cells",
+        "target", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "null_subsets",
+        "class_balance", "fold_mode", "curve_axis", "trial_shuffled", "cells", "regions", "fovs", "max_cells",
     )  # fmt: skip
     result = NDCResult.proj(..., "-n_compared", "-n_class_1", "-environment", "-fit_parameters", "-null_donors")
     result = result * sessions * asked

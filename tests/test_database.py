@@ -36,11 +36,11 @@ VIEWS = {
     "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
     "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
     "k95 k95_low k95_high verdict subject session_date session_number target event win_start win_end class_balance r "
-    "metric delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells",
+    "metric delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells null_subsets",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric delta n_label_shuffles fold_mode curve_axis "
-    "trial_shuffled cells regions fovs max_cells",
+    "trial_shuffled cells regions fovs max_cells null_subsets",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
@@ -384,9 +384,9 @@ from pipeline.decoding import NDCSettings
 from schemas.filling import fill
 
 schemas.activate()
-old = [NDCSettings("choice", null="permute", n_bootstrap=0)]
-old += [NDCSettings("block", null="permute", n_bootstrap=0, ks=(8, 16), r=3, c=0.5, seed=7, shuffle_seed=7,
-                    equalize_trials=False)]
+old = [NDCSettings("choice", null="permute", n_bootstrap=0, null_subsets=0)]
+old += [NDCSettings("block", null="permute", n_bootstrap=0, null_subsets=0, ks=(8, 16), r=3, c=0.5, seed=7,
+                    shuffle_seed=7, equalize_trials=False)]
 n_before = len(schemas.NDCParams())
 keys = [schemas.NDCParams.add(one) for one in old]
 new = schemas.NDCParams.add(NDCSettings("choice"))

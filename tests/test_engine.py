@@ -423,16 +423,19 @@ def test_decision_values_have_the_same_bits_whatever_is_solved_together(monkeypa
 
 
 X_BITS, Y_BITS = trial_data(60, 90, effect=0.25, share=0.4)
-BITS = {"ks": (1, 9, 50, 90), "R": 4, "n_label_shuffles": 54, "seed": 5, "shuffle_seed": 8, "cv_splits": 3}
+BITS = {
+    "ks": (1, 9, 50, 90), "R": 4, "n_label_shuffles": 54, "null_subsets": 1, "seed": 5, "shuffle_seed": 8,
+    "cv_splits": 3,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
     "options",
     [
         {},
-        {"scaling": False},
+        {"scaling": False, "null_subsets": 0},
         {"penalize_intercept": True, "C": 0.1},
-        {"trial_shuffled": True},
+        {"trial_shuffled": True, "n_label_shuffles": 24, "null_subsets": 3},
         {"c_grid": (0.01, 1.0), "n_label_shuffles": 3},
         {"curve_axis": "trials", "ks": (20, 31, 45, 60)},
         {"ceiling_mode": "all", "ks": (1, 9, 40, 60), "class_weight": "balanced", "metric": "balanced_accuracy"},
@@ -446,6 +449,7 @@ def test_scores_have_the_same_bits_whatever_is_computed_together(monkeypatch, op
     assert np.isfinite(curve.scores).all() and np.isfinite(curve.null_scores).all()
 
     def assert_part(rows, R, S, **change):
+        R = max(R, asked["null_subsets"])  # the null is a mean over so many
         change = {"R": R, "n_label_shuffles": S, "ks": [asked["ks"][i] for i in rows], **change}
         part = neuron_dropping_curve(X_BITS, Y_BITS, **{**asked, **change})
         np.testing.assert_array_equal(part.scores, curve.scores[rows, :R])
@@ -494,7 +498,7 @@ def test_curves_have_the_scores_of_cv_score(options):
     options = {**options, "n_splits": 4}
     np.testing.assert_allclose(curve.scores, [[by_hand(r, k, **options) for r in range(3)] for k in (3, 30)], atol=1e-5)
     shuffled = shuffled_labels(Y_NDC, "permute", 2, 0)[1]
-    expected = [[by_hand(s, k, row, **options) for s, row in enumerate(shuffled)] for k in (3, 30)]
+    expected = [[np.mean([by_hand(r, k, row, **options) for r in range(3)]) for row in shuffled] for k in (3, 30)]
     np.testing.assert_allclose(curve.null_scores, expected, atol=1e-5)
 
 
@@ -542,7 +546,8 @@ def test_trial_curves_keep_nested_trials_in_the_proportion_of_the_classes():
 
 def test_trial_curves_have_the_scores_of_those_trials():
     ks = (20, 41, 60)
-    curve = neuron_dropping_curve(X_NDC, Y_NDC, ks=ks, R=3, n_label_shuffles=2, curve_axis="trials", cv_splits=3)
+    options = {"curve_axis": "trials", "cv_splits": 3, "null_subsets": 0}
+    curve = neuron_dropping_curve(X_NDC, Y_NDC, ks=ks, R=3, n_label_shuffles=2, **options)
     assert curve.ks.tolist() == list(ks)
     labels = [[Y_NDC] * 3, shuffled_labels(Y_NDC, "permute", 2, 0)[1]]
     for found, rows in zip((curve.scores, curve.null_scores), labels, strict=True):
@@ -554,6 +559,10 @@ def test_trial_curves_have_the_scores_of_those_trials():
                 assert found[i, r] == pytest.approx(expected, abs=1e-5)
     with pytest.raises(ValueError, match="60 trials"):
         neuron_dropping_curve(X_NDC, Y_NDC, ks=[61], R=1, curve_axis="trials")
+    with pytest.raises(ValueError, match="cannot have k = 8: 5 folds need as many trials of each class"):
+        neuron_dropping_curve(X_NDC, Y_NDC, ks=[8, 60], R=1, curve_axis="trials")
+    with pytest.raises(ValueError, match=r"k = 13: inside a training fold, where C is chosen from c_grid: 5 folds"):
+        neuron_dropping_curve(X_NDC, Y_NDC, ks=[13], R=1, curve_axis="trials", c_grid=(0.1, 1.0), n_label_shuffles=0)
 
 
 def test_more_trials_decode_better():
@@ -591,7 +600,7 @@ def test_trial_shuffling_keeps_what_each_neuron_does_in_each_class():
 def test_labels_of_ones_own_are_the_null_and_may_leave_trials_out():
     null = np.random.default_rng(0).integers(-1, 2, (4, 60))
     curve = neuron_dropping_curve(X_NDC, Y_NDC, ks=(3, 30), R=2, n_label_shuffles=3, null=null, cv_splits=3)
-    expected = [[by_hand(s, k, null[s], n_splits=3) for s in range(3)] for k in (3, 30)]
+    expected = [[np.mean([by_hand(r, k, y, n_splits=3) for r in range(2)]) for y in null[:3]] for k in (3, 30)]
     np.testing.assert_allclose(curve.null_scores, expected, atol=1e-5)
     for wrong in (null[:2], null[:, 1:], null + 1, null * np.nan, null[0]):
         with pytest.raises(ValueError, match="shuffled labels"):
@@ -603,13 +612,12 @@ def test_linear_shift_leaves_the_same_edges_out_of_all_labels():
     real, null = shuffled_labels(Y_NDC, "linear_shift", 4, 0)
     assert (real == -1).sum() == 30
     np.testing.assert_allclose(curve.scores[0], [by_hand(r, 5, real, n_splits=3) for r in range(2)], atol=1e-5)
-    np.testing.assert_allclose(
-        curve.null_scores[0], [by_hand(s, 5, row, n_splits=3) for s, row in enumerate(null)], atol=1e-5
-    )
+    expected = [np.mean([by_hand(r, 5, row, n_splits=3) for r in range(2)]) for row in null]
+    np.testing.assert_allclose(curve.null_scores[0], expected, atol=1e-5)
 
 
-def test_a_null_shuffle_shares_its_repeat_with_the_one_fifty_before_it():
-    curve = neuron_dropping_curve(X_NDC, Y_NDC, ks=[4], R=1, n_label_shuffles=52)
+def test_in_turn_a_shuffle_shares_its_repeat_with_the_one_fifty_before_it():
+    curve = neuron_dropping_curve(X_NDC, Y_NDC, ks=[4], R=1, n_label_shuffles=52, null_subsets=0)
     row = shuffled_labels(Y_NDC, "permute", 52, 0)[1][51]
     assert curve.null_scores[0, 51] == pytest.approx(by_hand(1, 4, row), abs=1e-5)
 
@@ -643,9 +651,10 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> set[tuple]:
     return seen
 
 
-@pytest.mark.parametrize("n_bootstrap", [0, 4])
-def test_a_known_curve_is_extended(computed, n_bootstrap):
+@pytest.mark.parametrize(("n_bootstrap", "null_subsets"), [(0, 0), (4, 2)])
+def test_a_known_curve_is_extended(computed, n_bootstrap, null_subsets):
     options = {"cv_splits": 3, "n_bootstrap": n_bootstrap, "seed": 2, "ceiling_mode": "all"}
+    options["null_subsets"] = null_subsets
     small = {"ks": (4, 12), "R": 2, "n_label_shuffles": 3}
     large = {"ks": (2, 4, 12, 20), "R": 4, "n_label_shuffles": 52}
     whole = neuron_dropping_curve(X_NDC, Y_NDC, **large, **options)
@@ -663,8 +672,18 @@ def test_a_known_curve_is_extended(computed, n_bootstrap):
     assert len(again) <= 2  # a known score and one of shuffled labels, to see that they are of these data
 
 
+def test_a_known_curve_with_fewer_subsets_than_the_null_needs_gives_its_real_scores(computed):
+    known = neuron_dropping_curve(X_NDC, Y_NDC, ks=[4], R=2, n_label_shuffles=3)
+    whole = neuron_dropping_curve(X_NDC, Y_NDC, ks=[4], R=4, n_label_shuffles=3)
+    computed.clear()
+    found = neuron_dropping_curve(X_NDC, Y_NDC, ks=[4], R=4, n_label_shuffles=3, known=known)
+    np.testing.assert_array_equal(found.scores, whole.scores)
+    np.testing.assert_array_equal(found.null_scores, whole.null_scores)
+    assert {seen for seen in computed if seen[0] == "real"} == {("real", r, 4) for r in (0, 2, 3)}  # 0 to compare
+
+
 def test_a_known_curve_with_more_than_is_asked_for_needs_nothing_new(computed):
-    options = {"cv_splits": 3, "seed": 2}
+    options = {"cv_splits": 3, "seed": 2, "null_subsets": 2}
     known = neuron_dropping_curve(X_NDC, Y_NDC, ks=(4, 12), R=4, n_label_shuffles=5, **options)
     computed.clear()
     found = neuron_dropping_curve(X_NDC, Y_NDC, ks=(12,), R=2, n_label_shuffles=3, **options, known=known)
@@ -693,7 +712,7 @@ def test_memory_does_not_grow_with_repeats_and_shuffles():
     peaks = []
     for times in (1, 6):
         tracemalloc.start()
-        neuron_dropping_curve(X, y, ks=(10, 300, 600), R=4 * times, n_label_shuffles=8 * times)
+        neuron_dropping_curve(X, y, ks=(10, 300, 600), R=5 * times, n_label_shuffles=20 * times)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]

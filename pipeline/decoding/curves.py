@@ -15,11 +15,14 @@ from pipeline.decoding import newton
 from pipeline.decoding.folds import METRICS, Validation, cross_validate
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
 
-#: Shuffle s is decoded from the subset and the folds of repeat s modulo this: shuffles that share a subset
-#: cost a fraction of one that has its own.
-NULL_SUBSETS = 50
-#: Shuffles that are decoded from one packed subset: bounds the memory.
-MOST_SHUFFLES = 20
+#: Subsets from which each shuffle is decoded; as many of the real labels' scores are compared with their mean.
+NULL_SUBSETS = 5
+#: With none to average (``null_subsets=0``), shuffle s is decoded from the subset of repeat s modulo this.
+IN_TURN = 50
+#: Mean scores nearer than this are equal but for rounding: smaller than one swap of ranks.
+TIE = 1e-9
+#: Label vectors that are decoded from one packed subset: bounds the memory.
+MOST_VECTORS = 20
 #: Memory that the subsets in work may take together, MB.
 MEMORY_MB = 4000
 AXES = ("cells", "trials")
@@ -36,9 +39,11 @@ class NDCCurve:
     scores : (K, R) float64
         Column r: nested subsets, the first k neurons of the r-th random order.
     null_scores : (K, S) float64
-        The same with shuffled labels.
+        Mean score of each vector of shuffled labels over the first ``null_subsets`` subsets.
     ceiling : float
         Mean score at the largest k, or of all neurons.
+    null_subsets : int
+        0: each shuffle is decoded from one subset, the subsets in turn.
     trial_means : (K, B) float64
         Mean score of each k when the test trials are drawn anew with replacement, the same draw b for all k.
     """
@@ -47,6 +52,7 @@ class NDCCurve:
     scores: np.ndarray
     null_scores: np.ndarray
     ceiling: float
+    null_subsets: int = 0
     trial_means: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
 
     @property
@@ -60,11 +66,17 @@ class NDCCurve:
         return int(self.ks[near[0]]) if near.size else -1
 
     def p_values(self) -> np.ndarray:
-        """Return (1 + #{null >= mean score}) / (1 + S) of each k, (K,) float64; NaN without a null."""
+        """Return (1 + #{null >= real}) / (1 + S) of each k, (K,) float64; NaN without a null.
+
+        Real is the mean over the same subsets as each null score, so that labels without information rank
+        anywhere with the same chance. With ``null_subsets=0`` it is the mean over all subsets: p is then too
+        large, the more so the more the subsets differ, for a mean varies less than single scores.
+        """
         n_null = self.null_scores.shape[1]
         if n_null == 0:
             return np.full(len(self.ks), np.nan)
-        return (1 + (self.null_scores >= self.mean[:, None]).sum(axis=1)) / (1 + n_null)
+        real = self.scores[:, : self.null_subsets or None].mean(axis=1, keepdims=True)
+        return (1 + (self.null_scores >= real - TIE).sum(axis=1)) / (1 + n_null)
 
 
 def cv_score(
@@ -149,6 +161,7 @@ def neuron_dropping_curve(
     cv_splits: int = 5,
     n_label_shuffles: int = 100,
     null: str | np.ndarray = "permute",
+    null_subsets: int = NULL_SUBSETS,
     seed: int = 0,
     shuffle_seed: int = 0,
     scaling: bool = True,
@@ -169,11 +182,11 @@ def neuron_dropping_curve(
 ) -> NDCCurve:
     """Return the decoding score of random subsets of k neurons, for each k.
 
-    Repeat r draws one random order of the neurons; its first k are the subset of each k. Shuffle s is decoded
-    from the order and the folds of repeat ``s % NULL_SUBSETS``. Order, folds and labels of each have seed
-    sequences of their own, so the scores depend neither on ``n_jobs`` nor on which ks, how many repeats or
-    shuffles are asked for together. Each score is what ``cv_score`` gives for that subset, its labels and
-    folds, but for decision values that float32 cannot tell apart (``docs/engine.md``).
+    Repeat r draws one random order of the neurons; its first k are the subset of each k. Each vector of shuffled
+    labels is decoded from the subsets of the first ``null_subsets`` repeats, with their folds' seeds. Order, folds
+    and labels of each have seed sequences of their own, so the scores depend neither on ``n_jobs`` nor on which ks,
+    how many repeats or shuffles are asked for together. Each score is what ``cv_score`` gives for that subset, its
+    labels and folds, but for decision values that float32 cannot tell apart (``docs/engine.md``).
 
     Parameters
     ----------
@@ -191,6 +204,9 @@ def neuron_dropping_curve(
     null : {'permute', 'circular', 'linear_shift'} or (S or more, trials) int
         How labels are shuffled, see ``pipeline.decoding.nulls``; or the shuffled labels: 1, 0, and -1 for
         a trial that is left out.
+    null_subsets : int
+        Subsets from which each shuffle is decoded: all R if they are fewer. More of them find weaker
+        information at small k and cost that many fits. 0: one subset each, in turn (see ``NDCCurve.p_values``).
     seed, shuffle_seed : int
     scaling : bool
     C : float
@@ -204,7 +220,8 @@ def neuron_dropping_curve(
     n_bootstrap : int
         B, draws of the test trials for ``trial_means``.
     curve_axis : {'cells', 'trials'}
-        'trials': all neurons, and ks are numbers of trials, the classes in their proportion.
+        'trials': all neurons, and ks are numbers of trials, the classes in their proportion. Shuffled labels
+        that leave out so many trials that fewer than k are left are scored on those.
     trial_shuffled : bool
         Permute each neuron's trials within each class of y, anew for every repeat: what is left when
         neurons do not vary together (noise correlations).
@@ -224,14 +241,15 @@ def neuron_dropping_curve(
     Raises
     ------
     ValueError
-        As ``cv_score``; no k is between 1 and the number of neurons; shuffled labels of another shape;
-        ``known`` is not of these data.
+        As ``cv_score``; no k is between 1 and the number of neurons; k trials do not fill the folds; shuffled labels
+        of another shape; ``known`` is not of these data.
     """
     how = Validation(cv_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap)
     X, y = _checked(X, y, (-1, 0, 1))
-    for name, value, least in (("R", R, 1), ("n_label_shuffles", n_label_shuffles, 0), ("n_bootstrap", n_bootstrap, 0)):
-        if value != int(value) or value < least:
-            raise ValueError(f"{name} is a whole number from {least}, not {value}")
+    counts = {"R": R, "n_label_shuffles": n_label_shuffles, "null_subsets": null_subsets, "n_bootstrap": n_bootstrap}
+    for name, value in counts.items():
+        if value != int(value) or value < (name == "R"):
+            raise ValueError(f"{name} is a whole number from {int(name == 'R')}, not {value}")
     if ceiling_mode not in ("maxk", "all") or curve_axis not in AXES:
         raise ValueError(
             f"ceiling_mode is 'maxk' or 'all', curve_axis one of {AXES}; not {ceiling_mode!r}, {curve_axis!r}"
@@ -246,8 +264,9 @@ def neuron_dropping_curve(
         raise ValueError(f"ks has numbers from 1 to the {most} {curve_axis}, not {list(ks)}")
     work = _Work(X, y, shuffled, how, seed, int(n_bootstrap), curve_axis, trial_shuffled, scaling, penalize_intercept)
     all_ks = np.append(grid, most) if ceiling_mode == "all" and grid[-1] != most else grid
-    scores, null_scores, trial_means = _filled(work, grid, all_ks, R, known, memory_mb, n_jobs, progress)
-    return NDCCurve(grid, scores[: len(grid)].copy(), null_scores, float(scores[-1].mean()), trial_means)
+    m = min(int(null_subsets), R)
+    scores, null_scores, trial_means = _filled(work, grid, all_ks, R, m, known, memory_mb, n_jobs, progress)
+    return NDCCurve(grid, scores[: len(grid)].copy(), null_scores, float(scores[-1].mean()), m, trial_means)
 
 
 def _labels(y: np.ndarray, null: str | np.ndarray, n: int, shuffle_seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -292,7 +311,10 @@ class _Work:
         parts = []
         for k in ks:
             fewer = np.array([_fewer_trials(row, int(k), order_seed) for row in labels])
-            parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, resampled))
+            try:
+                parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, resampled))
+            except ValueError as error:
+                raise ValueError(f"a curve over trials cannot have k = {k}: {error}") from error
         scores, bootstrap = zip(*parts, strict=True)
         return np.concatenate(scores), np.concatenate(bootstrap)
 
@@ -331,71 +353,73 @@ def _fewer_trials(y: np.ndarray, n: int, seed: np.random.SeedSequence) -> np.nda
     return out
 
 
-def _filled(work: _Work, grid, all_ks, R, known, memory_mb, n_jobs, progress):
+def _filled(work: _Work, grid, all_ks, R, m, known, memory_mb, n_jobs, progress):
     """Return scores (all ks, R), null scores (K, S) and trial means (K, B); what is known is not computed."""
     S, B = len(work.shuffled), 0 if work.resampled is None else len(work.resampled)
     scores, null_scores = np.full((len(all_ks), R), np.nan), np.full((len(grid), S), np.nan)
     summed, counted = np.zeros((len(grid), B)), np.zeros(len(grid))
     if known is not None:
-        _take_known(work, known, grid, scores, null_scores, summed, counted)
-    items = []
-    for repeat in range(max(R, min(S, NULL_SUBSETS))):
-        if repeat < R:
-            missing = np.isnan(scores[:, repeat])
-            items += _items(repeat, True, [], missing, all_ks)
-        shuffles = np.arange(repeat, S, NULL_SUBSETS) if repeat < NULL_SUBSETS else np.arange(0)
-        for pattern in {tuple(np.isnan(null_scores[:, s])) for s in shuffles}:
-            alike = [int(s) for s in shuffles if tuple(np.isnan(null_scores[:, s])) == pattern]
-            for start in range(0, len(alike), MOST_SHUFFLES):
-                items += _items(repeat, False, alike[start : start + MOST_SHUFFLES], np.array(pattern), grid)
-    merged = _merged(items)
-    for (repeat, real, shuffles, at), (found, bootstrap) in _run(work, merged, all_ks, memory_mb, n_jobs, progress):
+        _take_known(work, known, m, grid, scores, null_scores, summed, counted)
+    items = _items(np.isnan(scores), np.isnan(null_scores), m)
+    computed = np.isnan(null_scores)
+    null_scores[computed] = 0.0
+    for (repeat, real, shuffles, at), (found, bootstrap) in _run(work, items, all_ks, memory_mb, n_jobs, progress):
+        inside = at[at < len(grid)]
+        null_scores[np.ix_(inside, shuffles)] += found[: len(inside), int(real) :]
         if real:
             scores[at, repeat] = found[:, 0]
-        inside = at[at < len(grid)]
-        null_scores[np.ix_(inside, shuffles)] = found[: len(inside), int(real) :]
         if real and B:
             summed[inside] += bootstrap[: len(inside)]
             counted[inside] += 1
+    null_scores[computed] /= max(m, 1)
     return scores, null_scores, summed / counted[:, None] if B else np.empty((len(grid), 0))
 
 
-def _items(repeat: int, real: bool, shuffles: list[int], missing: np.ndarray, ks: np.ndarray) -> list[tuple]:
-    at = np.flatnonzero(missing[: len(ks)])
-    return [(repeat, real, shuffles, at)] if len(at) and (real or shuffles) else []
+def _items(missing: np.ndarray, null_missing: np.ndarray, m: int) -> list[tuple[int, bool, list[int], np.ndarray]]:
+    """Return what there is to compute: (repeat, with the real labels, shuffles, places of the ks).
+
+    Label vectors that lack the same ks of a subset are solved together, as many as memory allows.
+    """
+    (n_ks, R), S = missing.shape, null_missing.shape[1]
+    lacking = np.pad(null_missing, ((0, n_ks - len(null_missing)), (0, 0)))
+    items = []
+    for repeat in range(max(R, m or min(S, IN_TURN))):
+        shuffles = range(S) if repeat < m else range(repeat, S, IN_TURN) if m == 0 and repeat < IN_TURN else ()
+        alike: dict[tuple[bool, ...], list[int]] = {}
+        if repeat < R:
+            alike[tuple(missing[:, repeat])] = [-1]
+        for s in shuffles:
+            alike.setdefault(tuple(lacking[:, s]), []).append(s)
+        for pattern, vectors in alike.items():
+            for start in range(0, len(vectors) * any(pattern), MOST_VECTORS):
+                together = vectors[start : start + MOST_VECTORS]
+                items.append((repeat, together[0] < 0, [s for s in together if s >= 0], np.flatnonzero(pattern)))
+    return items
 
 
-def _merged(items: list[tuple]) -> list[tuple]:
-    """Join the real labels of a repeat with shuffles that lack the same ks: they are solved together."""
-    out: list[tuple] = []
-    for repeat, real, shuffles, at in items:
-        last = out[-1] if out else None
-        if last is not None and last[0] == repeat and last[1] and not last[2] and np.array_equal(last[3], at):
-            out[-1] = (repeat, True, shuffles, at)
-        else:
-            out.append((repeat, real, shuffles, at))
-    return out
-
-
-def _take_known(work, known, grid, scores, null_scores, summed, counted) -> None:
+def _take_known(work, known, m, grid, scores, null_scores, summed, counted) -> None:
     """Copy what a former curve has, after its first scores were computed again."""
     _, mine, theirs = np.intersect1d(grid, known.ks, return_indices=True)
     if not len(mine):
         return
-    both_shuffled = bool(null_scores.shape[1] and known.null_scores.shape[1])
-    again = work.scores(0, True, [0] * both_shuffled, grid[mine[-1:]])[0][0]
-    former = [known.scores[theirs[-1], 0], *known.null_scores[theirs[-1], :both_shuffled]]
-    if np.abs(again - former).max() > 1e-9:
+    same_null = bool(null_scores.shape[1] and known.null_scores.shape[1] and m == known.null_subsets)
+    last = grid[mine[-1:]]
+    again, former = [work.scores(0, True, [], last)[0][0, 0]], [known.scores[theirs[-1], 0]]
+    if same_null:
+        again.append(np.mean([work.scores(repeat, False, [0], last)[0][0, 0] for repeat in range(m or 1)]))
+        former.append(known.null_scores[theirs[-1], 0])
+    if np.abs(np.subtract(again, former)).max() > 1e-9:
         raise ValueError(
-            f"the known curve is not of these data and settings: at k = {grid[mine[-1]]} its first scores (real and "
+            f"the known curve is not of these data and settings: at k = {last[0]} its first scores (real and "
             f"shuffled labels) are {np.round(former, 6)}, computed again they are {np.round(again, 6)}"
         )
-    r, s = min(scores.shape[1], known.scores.shape[1]), min(null_scores.shape[1], known.null_scores.shape[1])
-    b = summed.shape[1]
+    if same_null:
+        s = min(null_scores.shape[1], known.null_scores.shape[1])
+        null_scores[mine, :s] = known.null_scores[theirs, :s]
+    r, b = min(scores.shape[1], known.scores.shape[1]), summed.shape[1]
     if b and (known.trial_means.shape != (len(known.ks), b) or r < known.scores.shape[1]):
         return  # its bootstrap is of other draws or of more repeats: computed anew
     scores[mine, :r] = known.scores[theirs, :r]
-    null_scores[mine, :s] = known.null_scores[theirs, :s]
     if b:
         summed[mine] = known.trial_means[theirs] * r
         counted[mine] = r

@@ -298,5 +298,8 @@ def _chosen(
     by_c = []
     for c in sorted(how.c_grid):
         fixed = replace(how, C=c, c_grid=())
-        by_c.append(cross_validate(decide, labels, ks, seed, fixed)[0][0])
+        try:
+            by_c.append(cross_validate(decide, labels, ks, seed, fixed)[0][0])
+        except ValueError as error:
+            raise ValueError(f"inside a training fold, where C is chosen from c_grid: {error}") from error
     return np.array(sorted(how.c_grid))[np.argmax(np.round(by_c, 12), axis=0)]

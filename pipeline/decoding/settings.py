@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from pipeline.decoding.curves import NULL_SUBSETS
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES
 
 #: Event and window in s of each target, as IBL's brain-wide map has them.
@@ -44,11 +45,12 @@ ADDED: dict[str, Any] = {
     "regions": [],
     "fovs": [],
     "n_cells": 0,
+    "null_subsets": 0,
 }
 #: Whole numbers and the least that each may be.
 WHOLE = {
     "r": 1, "cv_splits": 2, "n_label_shuffles": 0, "seed": 0, "shuffle_seed": 0, "balance_seed": 0, "fold_gap": 0,
-    "n_bootstrap": 0, "cells_seed": 0, "n_cells": 0,
+    "n_bootstrap": 0, "cells_seed": 0, "n_cells": 0, "null_subsets": 0,
 }  # fmt: skip
 
 
@@ -89,6 +91,8 @@ class NDCSettings:
     null : {'auto', 'permute', 'circular', 'linear_shift', 'pseudosession', 'imposter'}
         Where shuffled labels come from; 'auto' takes what suits the target: see ``pipeline.decoding.nulls``.
     n_label_shuffles, seed, shuffle_seed : int
+    null_subsets : int
+        Subsets from which each shuffle is decoded (``neuron_dropping_curve``).
     penalize_intercept : bool
         As liblinear does.
     fold_mode : {'stratified', 'blocked'}
@@ -153,6 +157,7 @@ class NDCSettings:
     regions: tuple[str, ...] = ()
     fovs: tuple[int, ...] = ()
     n_cells: int = 0
+    null_subsets: int = NULL_SUBSETS
 
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
