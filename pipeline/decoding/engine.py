@@ -154,13 +154,13 @@ class Subset:
         missed = ~(error <= (SLACK if problem.primal else 1.0)) | scales.too_small(k)
         for row in np.flatnonzero(missed):
             values[row] = newton.decision_values(
-                self._raw(k), labels[row], weights[row], scaling=self.population.scaling,
+                self._raw(slice(k)), labels[row], weights[row], scaling=self.population.scaling,
                 penalize_intercept=self.population.penalised,
             )  # fmt: skip
         return values
 
-    def _raw(self, k: int) -> np.ndarray:
-        return self.population.X[:, self.order[:k]] if self.raw is None else self.raw[:, :k]
+    def _raw(self, columns: slice | np.ndarray) -> np.ndarray:
+        return self.population.X[:, self.order[columns]] if self.raw is None else self.raw[:, columns]
 
     def _problem(
         self, weights: np.ndarray, labels: np.ndarray, scales: _Scales, k: int, strength: float
@@ -249,7 +249,7 @@ class _Scales:
         rows, columns = np.nonzero(variance[:, :k] < 0.05)
         for row in np.unique(rows):
             at = columns[rows == row]
-            raw = np.asarray(subset._raw(k)[:, at][train[row]], dtype=np.float64)
+            raw = np.asarray(subset._raw(at)[train[row]], dtype=np.float64)
             mean, var = raw.mean(axis=0), raw.var(axis=0)
             unit = subset.population.unit[subset.order[at]]
             flat = newton.constant(mean, var, len(raw))
