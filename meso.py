@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import schemas
-from pipeline.clock import ROITimes, common_clock, resample, roi_offsets
+from pipeline.clock import ROITimes, common_clock, resample
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.settings import EVENTS, KS
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import DataError
 from schemas.filling import errors, fill, fill_session
 from schemas.ndc import NDCRun, left_out, match_cells, run_ndc
+from schemas.rows import in_fovs
+from schemas.traces import activity
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -94,9 +96,10 @@ def load_or_embed(
         )  # fmt: skip
     cells = {name: column[rows] for name, column in cells.items()}
     rank = _ranks(eid, params, cells)
+    traces, times = _activity(eid, cells, scan_line_column)
     return {
-        "roi_signal": _signal(eid, cells),
-        "roi_times": _roi_times(eid, cells, scan_line_column),
+        "roi_signal": traces,
+        "roi_times": times,
         "region_labels": cells["acronym"],
         "region_colors": cells["rgb"],
         "isort": np.argsort(rank, kind="stable"),
@@ -133,39 +136,19 @@ def _cells(eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
     return cells
 
 
-def _signal(eid: str, cells: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the traces of the cells; each FOV's go straight to their rows."""
-    from schemas.imaging import fov_traces
-
+def _activity(eid: str, cells: dict[str, np.ndarray], scan_line_column: int) -> tuple[np.ndarray, ROITimes]:
+    """Return traces and times of the cells, in their order; one may be asked for twice."""
     kinds = sorted(set(cells["signal"]))
     if len(kinds) > 1:
         warnings.warn(f"session {eid}: FOVs hold different signals ({', '.join(kinds)}); see 'signal'", stacklevel=3)
-    out: np.ndarray | None = None
-    for fov in np.unique(cells["fov"]):
-        rows = np.flatnonzero(cells["fov"] == fov)
-        traces = fov_traces(eid, int(fov), cells["roi"][rows])
-        if out is None:
-            out = np.empty((len(cells["roi"]), traces.shape[1]), dtype=traces.dtype)
-        if traces.shape[1] != out.shape[1]:
-            raise DataError(
-                "FOVs differ in their number of frames and cannot be one matrix", eid=eid, fov=int(fov),
-                expected=f"{out.shape[1]} frames", found=f"{traces.shape[1]}",
-                do="Use schemas.imaging.fov_traces for each FOV, or pipeline.clock.resample",
-            )  # fmt: skip
-        out[rows] = traces
-    return out if out is not None else np.empty((0, 0), dtype=np.float32)
-
-
-def _roi_times(eid: str, cells: dict[str, np.ndarray], scan_line_column: int) -> ROITimes:
-    offsets = np.empty(len(cells["roi"]))
-    clocks = {}
-    for fov in map(int, np.unique(cells["fov"])):
-        times, timeshift = (schemas.Recording & {"eid": eid, "fov": fov}).fetch1("frame_times", "timeshift")
-        rows = cells["fov"] == fov
-        stack_pos = np.column_stack([cells["stack_y"][rows], cells["stack_x"][rows]]).astype(int)
-        clocks[fov] = np.asarray(times)
-        offsets[rows] = roi_offsets(np.asarray(timeshift), stack_pos, scan_line_column)
-    return ROITimes(clocks, cells["fov"].astype(int), offsets)
+    if not len(cells["roi"]):
+        return np.empty((0, 0), dtype=np.float32), ROITimes({}, cells["fov"], np.empty(0))
+    places, rows = np.unique(np.column_stack([cells["fov"], cells["roi"]]).astype(int), axis=0, return_inverse=True)
+    found = activity(schemas.ROI & {"eid": eid} & in_fovs(*places.T), scan_line_column=scan_line_column)
+    traces, times = found.traces, found.times
+    if not np.array_equal(rows, np.arange(len(places))):
+        traces = traces[rows]
+    return traces, ROITimes(times.frame_times, times.fovs[rows], times.offsets[rows])
 
 
 def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:

@@ -13,6 +13,7 @@ from schemas.embedding import Embedding, EmbeddingParams
 from schemas.imaging import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.provenance import Environment, SchemaVersion
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
+from schemas.traces import CellActivity, activity
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Activity",
     "Behavior",
     "BrainRegion",
+    "CellActivity",
     "Embedding",
     "EmbeddingParams",
     "Environment",
@@ -43,5 +45,6 @@ __all__ = [
     "TrialFeatures",
     "Wheel",
     "activate",
+    "activity",
     "connect",
 ]

@@ -49,7 +49,7 @@ def connect() -> dj.Connection:
         No server answers, the password is wrong, or the server is MariaDB or too old.
     """
     if "connection" not in _active:
-        # ROI and Activity add a key attribute below the FOV that one make() is about
+        # ROI adds a key attribute below the FOV that one make() is about
         dj.config["jobs.allow_new_pk_fields_in_computed_tables"] = True
         if "DJ_LOG_LEVEL" not in os.environ:
             logging.getLogger("datajoint").setLevel(logging.ERROR)

@@ -6,15 +6,16 @@ import datajoint as dj
 import numpy as np
 
 from pipeline import clock, reading
+from pipeline.arrays import pack, unpack
 from pipeline.errors import DataError
 from pipeline.reading.fov import SIGNALS
-from schemas.rows import SourceFile, WholeDelete, number, without_failed
+from schemas import bulk
+from schemas.codec import Packed, located
+from schemas.rows import SourceFile, WholeDelete, in_fovs, number, without_failed
 from schemas.session import FOVFolder, ReadsSession, Session, one_for
+from schemas.threads import in_threads
 
 schema = dj.Schema()
-
-#: ROIs per row of Activity: 32 x 20,000 frames of float32 are 2.6 MB, far below any packet limit.
-BLOCK = 32
 
 
 @schema
@@ -162,19 +163,26 @@ def _roi_row(key: dict, data: reading.FOVData, offsets: np.ndarray, i: int) -> d
 
 
 @schema
-class Activity(ReadsFOV, dj.Imported):
+class Activity(ReadsFOV, WholeDelete, dj.Imported):
     definition = """
-    # traces of a FOV, in blocks of ROIs
+    # traces of all ROIs of a FOV
     -> FOV
-    roi_block : int16
     ---
-    first_roi : int32
-    traces : <blob>                     # (ROIs, n_frames), as in the ALF file
+    trace_dtype : varchar(8)            # as in the ALF file, such as <f4
     """
+
+    class Trace(dj.Part):
+        definition = """
+        # the activity of a ROI, as FOV.signal says
+        -> master
+        -> ROI
+        ---
+        trace : <array>                 # (n_frames,), as in the ALF file
+        """
 
     @property
     def key_source(self):
-        return FOV.proj()
+        return FOV.proj() & ROI.proj()
 
     def make_compute(self, key, registered_from, collection, hashes):
         reader = reading.SessionReader(one_for(key["eid"], registered_from), key["eid"])
@@ -184,13 +192,25 @@ class Activity(ReadsFOV, dj.Imported):
         return (traces,)
 
     def make_insert(self, key, traces):
-        # one block at a time: the matrix stays on disk
-        for block, first in enumerate(range(0, traces.shape[1], BLOCK)):
-            part = np.ascontiguousarray(traces[:, first : first + BLOCK].T)
-            self.insert1({**key, "roi_block": block, "first_roi": first, "traces": part})
+        insert_traces(key, traces.T)
 
 
-def fov_traces(eid: str, fov: int, rois: np.ndarray) -> np.ndarray:
+def insert_traces(key: dict, traces: np.ndarray) -> None:
+    """Insert the activity of all ROIs of a FOV, trace by trace: the matrix stays on disk.
+
+    Parameters
+    ----------
+    key : dict
+    traces : (n_rois, n_frames), in memory or on disk
+    """
+    Activity.insert1({**key, "trace_dtype": traces.dtype.str}, allow_direct_insert=True)
+    packed = in_threads(lambda roi: (roi, pack(traces[roi])), range(len(traces)))
+    bulk.insert(Activity.Trace(), ({**key, "roi": roi, "trace": Packed(data)} for roi, data in packed))
+
+
+def fov_traces(
+    eid: str, fov: int, rois: np.ndarray, frames: slice = slice(None), out: np.ndarray | None = None
+) -> np.ndarray:
     """Return the traces of some ROIs of a FOV, bit by bit as in the ALF file.
 
     Parameters
@@ -198,33 +218,63 @@ def fov_traces(eid: str, fov: int, rois: np.ndarray) -> np.ndarray:
     eid : str
     fov : int
     rois : (n,) int
-        Numbers of the ROIs, in any order.
+        Numbers of the ROIs, each once, in any order.
+    frames : slice
+        Frames to return, without a step.
+    out : (n, frames), optional
+        Where to put them.
 
     Returns
     -------
-    (n, n_frames), C-ordered and writable, in the dtype of the file
+    (n, frames), C-ordered and writable, in the dtype of the file or of ``out``
 
     Raises
     ------
     DataError
-        A ROI is not in the database.
+        A ROI is not in the database, or what is stored of it is damaged.
     """
-    rois = np.asarray(rois, dtype=np.int64)
-    wanted = np.unique(rois // BLOCK)
-    blocks = Activity & {"eid": eid, "fov": fov} & [{"roi_block": int(b)} for b in wanted]
-    out: np.ndarray | None = None
+    key, rois = {"eid": eid, "fov": int(fov)}, np.asarray(rois, dtype=np.int64)
+    known = (FOV.proj("n_rois", "n_frames") * Activity & key).to_dicts()
+    place = {int(roi): row for row, roi in enumerate(rois)}
+    if not known or len(place) < len(rois):
+        raise DataError(
+            "the database has no activity", eid=eid, fov=fov, expected=f"traces of {len(rois)} different ROIs",
+            found="a ROI twice" if known else "none", do=None if known else "Fill it: meso populate",
+        )  # fmt: skip
+    n_frames, dtype = known[0]["n_frames"], np.dtype(known[0]["trace_dtype"])
+    n_wanted = len(range(n_frames)[frames])
+    if out is None:
+        out = np.empty((len(rois), n_wanted), dtype)
     found = np.zeros(len(rois), dtype=bool)
-    for key in blocks.keys(order_by="roi_block"):
-        first, traces = (Activity & key).fetch1("first_roi", "traces")
-        rows = np.flatnonzero((rois >= first) & (rois < first + len(traces)))
-        if out is None:
-            out = np.empty((len(rois), traces.shape[1]), dtype=traces.dtype)
-        out[rows] = traces[rois[rows] - first]
-        found[rows] = True
-    if out is None or not found.all():
+
+    def place_trace(roi: int, data: bytes) -> None:
+        row = place.get(roi)
+        if row is None:
+            return
+        try:
+            if n_wanted == n_frames and out.dtype == dtype:
+                unpack(data, out[row])
+            else:
+                out[row] = unpack(data, np.empty(n_frames, dtype))[frames]
+        except DataError as error:
+            raise located(error, {**key, "ROI": roi}) from error
+        found[row] = True
+
+    # no threads: one core decodes several times as fast as any server sends
+    bulk.stream(_of_rois(key, rois), "roi", "trace", place_trace)
+    if not found.all():
         missing = rois[~found][:5].tolist()
-        raise DataError("the database has no activity", eid=eid, fov=fov, found=f"no traces for ROIs {missing}")
+        raise DataError(
+            "the database lacks activity", eid=eid, fov=fov, expected=f"traces of {len(rois)} ROIs",
+            found=f"{found.sum()}; none for ROIs {missing}", do="meso verify lists what is missing",
+        )  # fmt: skip
     return out
+
+
+def _of_rois(key: dict, rois: np.ndarray) -> dj.QueryExpression:
+    """Return the traces of some ROIs; a list of most ROIs would take the server longer than their rows do."""
+    traces = Activity.Trace & key
+    return traces if 2 * len(rois) > len(traces) else traces & in_fovs(np.full(len(rois), key["fov"]), rois)
 
 
 def roi_offsets(fov_key: dict, stack_pos: np.ndarray, scan_line_column: int) -> np.ndarray:

@@ -11,13 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import datajoint as dj
+import numpy as np
 from datajoint.declare import compile_attribute
 
 from pipeline.errors import ConfigError
 from schemas import views
 from schemas.database import auto_populated, bind, connect, lock
 from schemas.embedding import EmbeddingParams
-from schemas.imaging import BrainRegion
+from schemas.imaging import ROI, Activity, BrainRegion, insert_traces
 from schemas.provenance import SchemaVersion, now
 from schemas.settings import prefix
 
@@ -34,11 +35,14 @@ class Migration:
     apply : callable(connection, prefix)
         Runs SQL through ``connection.query``. It may be called again after it was cut off (MySQL
         commits each change of a table by itself), so it looks before it changes.
+    finish : callable(connection, prefix)
+        The same once the new tables are there: moves rows into them.
     """
 
     number: int
     title: str
     apply: Callable[[dj.Connection, str], None]
+    finish: Callable[[dj.Connection, str], None] = lambda connection, name_prefix: None
 
 
 def _has_column(connection: dj.Connection, schema: str, table: str, column: str) -> bool:
@@ -175,10 +179,41 @@ def _null_subsets(connection: dj.Connection, name_prefix: str) -> None:
     add_column(connection, name_prefix + "decoding", "n_d_c_params", line)
 
 
+#: Activity of versions 1 to 3, in blocks of ROIs, while its traces are moved.
+BLOCKS = "_activity_blocks"
+
+
+def _set_blocks_aside(connection: dj.Connection, name_prefix: str) -> None:
+    """Rename the table of activity in blocks of ROIs: its name is needed for the new one."""
+    schema, adapter = name_prefix + "imaging", connection.adapter
+    if not _has_column(connection, schema, "_activity", "roi_block"):
+        return
+    old = adapter.make_full_table_name(schema, "_activity")
+    new = adapter.quote_identifier(BLOCKS)
+    new = adapter.make_full_table_name(schema, BLOCKS) if adapter.backend == "mysql" else new
+    connection.query(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def _blocks_to_traces(connection: dj.Connection, name_prefix: str) -> None:
+    """Move activity from blocks to one row per ROI, FOV by FOV; a FOV without its ROIs is read anew."""
+    schema = name_prefix + "imaging"
+    if not _has_column(connection, schema, BLOCKS, "roi_block"):
+        return
+    blocks = dj.FreeTable(connection, connection.adapter.make_full_table_name(schema, BLOCKS))
+    for eid, fov in sorted({(row["eid"], row["fov"]) for row in blocks.proj().to_dicts()}):
+        key = {"eid": eid, "fov": fov}
+        if (ROI & key) and not (Activity & key):
+            parts = (blocks & key).to_arrays("traces", order_by="roi_block")
+            with connection.transaction:
+                insert_traces(key, np.concatenate([np.asarray(part) for part in parts]))
+    blocks.drop_quick()
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
     Migration(3, "decoding: p values over the subsets of the null", _null_subsets),
+    Migration(4, "activity: one row per ROI, compressed and checksummed", _set_blocks_aside, _blocks_to_traces),
 )
 LATEST = MIGRATIONS[-1].number
 
@@ -225,6 +260,9 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
         bind(connection, create=True)
         for table in auto_populated():
             _ = table.jobs.heading  # declares the job table
+        for migration in applied:
+            migration.finish(connection, prefix())
+        _store_as_it_is(connection)
         insert_defaults()
         views.create(connection)
         new = applied if before is not None else migrations
@@ -233,6 +271,12 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
             skip_duplicates=True,
         )
     return applied
+
+
+def _store_as_it_is(connection: dj.Connection) -> None:
+    """Have PostgreSQL not try to compress traces, which are compressed: writing takes two thirds of the time."""
+    if connection.adapter.backend == "postgresql":
+        connection.query(f"ALTER TABLE {Activity.Trace.full_table_name} ALTER COLUMN trace SET STORAGE EXTERNAL")
 
 
 def insert_defaults() -> None:

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import datajoint as dj
+import numpy as np
 
 from pipeline.reading import Source
 
@@ -60,6 +61,12 @@ def log_level(level: int) -> Iterator[None]:
         yield
     finally:
         log.setLevel(before)
+
+
+def in_fovs(fovs: np.ndarray, rois: np.ndarray) -> list[str]:
+    """Return the restriction to ROIs (n,) of FOVs (n,) of a session."""
+    by_fov = {fov: ", ".join(map(str, rois[fovs == fov].tolist())) for fov in np.unique(fovs).tolist()}
+    return [f"fov = {fov} and roi in ({numbers})" for fov, numbers in by_fov.items()]
 
 
 class WholeDelete:

@@ -30,7 +30,7 @@ filled = fill([*SESSION_TABLES, Embedding])
 settings = [NDCSettings(target="choice", ks=(4, 8), r=3, n_label_shuffles=3, cv_splits=3)]
 result = run_ndc(done.new, TrackingRun.register("SP999"), settings)
 tables = [schemas.Behavior.Trial, schemas.Wheel, schemas.FOV, schemas.FOV.Source, schemas.Recording, schemas.ROI,
-          schemas.Activity, schemas.Embedding.Rank, schemas.TrackedFOV.Member, schemas.SharedCells.Cell,
+          schemas.Activity.Trace, schemas.Embedding.Rank, schemas.TrackedFOV.Member, schemas.SharedCells.Cell,
           schemas.NDCParams, schemas.TrialFeatures, schemas.NDCResult, schemas.NDCResult.Curve, schemas.NDCResult.Trial,
           schemas.NDCFamily.Member, schemas.NDCComparison.Result, schemas.NDCComparison.Trend]
 dump = {}

@@ -248,9 +248,9 @@ def complete_fovs(eid: str) -> list[int]:
     found = []
     for row in (schemas.FOV & {"eid": eid}).to_dicts(order_by="fov"):
         key = {"eid": eid, "fov": row["fov"]}
-        blocks = (schemas.Activity & key).to_arrays("traces", order_by="roi_block")
-        assert sum(len(traces) for traces in blocks) == row["n_rois"] == len(schemas.ROI & key)
-        assert {np.asarray(traces).shape[1] for traces in blocks} == {row["n_frames"]}
+        traces = (schemas.Activity.Trace & key).to_arrays("trace", order_by="roi")
+        assert traces.shape == (row["n_rois"], row["n_frames"])
+        assert row["n_rois"] == len(schemas.ROI & key)
         assert len((schemas.Recording & key).fetch1("frame_times")) == row["n_frames"]
         assert len(schemas.FOV.Source & key) >= 6
         found.append(int(row["fov"]))

@@ -1,0 +1,112 @@
+"""The activity of any cells of a session, as one matrix with its times."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import datajoint as dj
+import numpy as np
+
+from pipeline.clock import ROITimes
+from pipeline.errors import DataError
+from schemas import bulk
+from schemas.imaging import FOV, ROI, Activity, Recording, fov_traces, roi_offsets
+
+
+class CellActivity(NamedTuple):
+    """Activity of some cells.
+
+    Attributes
+    ----------
+    traces : (N, T)
+        In the dtype of the files.
+    keys : list of dict
+        eid, fov and roi of each row.
+    times : ROITimes
+        (N, T) s on the session's clock, rows made on demand: every FOV has a clock of its own, and every ROI its place
+        within the frame.
+    signal : (N,) str
+        'deconvolved' or 'fluorescence'.
+    """
+
+    traces: np.ndarray
+    keys: list[dict]
+    times: ROITimes
+    signal: np.ndarray
+
+
+def activity(
+    rois: dj.QueryExpression, start: float | None = None, end: float | None = None, *, scan_line_column: int = 0
+) -> CellActivity:
+    """Return the activity of cells of one session; nothing else is read.
+
+    Parameters
+    ----------
+    rois : dj.QueryExpression
+        What has the keys of ``ROI``: ``ROI & "is_neuron"``, the members of tracked cells, any restriction or join.
+    start, end : float, optional
+        Stretch of time, s on the session's clock: the frames that begin in it in any of the FOVs.
+    scan_line_column : {0, 1}
+        See ``pipeline.clock.roi_offsets``.
+
+    Returns
+    -------
+    CellActivity
+        Rows by FOV and ROI.
+
+    Raises
+    ------
+    DataError
+        There are no such cells, they are of several sessions, or their FOVs differ in their number of frames; an array
+        is missing or damaged.
+    """
+    cells = (ROI & rois.proj()) * FOV.proj("signal") & Activity.proj()
+    names = ("eid", "fov", "roi", "stack_y", "stack_x", "signal")
+    eids, fovs, numbers, stack_y, stack_x, signal = bulk.columns(cells, *names, order_by=names[:3])
+    if len(set(eids)) != 1:
+        raise DataError(
+            "activity is one matrix for one session", expected="ROIs of 1 session with activity in the database",
+            found=f"{len(eids)} ROIs of {len(set(eids))} sessions",
+            do='Call it for each session: activity(rois & {"eid": eid})',
+        )  # fmt: skip
+    eid, fovs = str(eids[0]), fovs.astype(int)
+    clocks, offsets = {}, np.empty(len(fovs))
+    for fov in map(int, np.unique(fovs)):
+        rows, key = fovs == fov, {"eid": eid, "fov": fov}
+        stack_pos = np.column_stack([stack_y[rows], stack_x[rows]]).astype(int)
+        clocks[fov] = np.asarray((Recording & key).fetch1("frame_times"))
+        offsets[rows] = roi_offsets(key, stack_pos, scan_line_column)
+    frames = _frames(clocks, start, end)
+    _check_frames(eid, clocks)
+    traces = _traces(eid, fovs, numbers, frames, clocks)
+    keys = [{"eid": eid, "fov": int(fov), "roi": int(roi)} for fov, roi in zip(fovs, numbers, strict=True)]
+    times = ROITimes({fov: clock[frames] for fov, clock in clocks.items()}, fovs, offsets)
+    return CellActivity(traces, keys, times, signal.astype(str))
+
+
+def _frames(clocks: dict[int, np.ndarray], start: float | None, end: float | None) -> slice:
+    """Return the frames that begin in [start, end) in any FOV: FOVs are scanned one after another."""
+    first = [0 if start is None else int(np.searchsorted(clock, start)) for clock in clocks.values()]
+    last = [len(clock) if end is None else int(np.searchsorted(clock, end)) for clock in clocks.values()]
+    return slice(min(first), max(last))
+
+
+def _check_frames(eid: str, clocks: dict[int, np.ndarray]) -> None:
+    numbers = {fov: len(clock) for fov, clock in clocks.items()}
+    if len(set(numbers.values())) > 1:
+        raise DataError(
+            "FOVs differ in their number of frames and cannot be one matrix", eid=eid, expected="the same number",
+            found=", ".join(f"{n} in FOV_{fov:02d}" for fov, n in numbers.items()),
+            do="Ask for the cells of each FOV, or bring them to one clock: pipeline.clock.resample",
+        )  # fmt: skip
+
+
+def _traces(eid: str, fovs: np.ndarray, rois: np.ndarray, frames: slice, clocks: dict[int, np.ndarray]) -> np.ndarray:
+    """Return the traces of rows sorted by FOV; each FOV's are decoded into their place."""
+    dtypes = [np.dtype(name) for name in (Activity & {"eid": eid}).to_arrays("trace_dtype")]
+    n_frames = len(range(len(next(iter(clocks.values()))))[frames])
+    out = np.empty((len(fovs), n_frames), np.result_type(*dtypes))
+    for fov in clocks:
+        first, last = np.searchsorted(fovs, [fov, fov + 1])
+        fov_traces(eid, fov, rois[first:last], frames, out=out[first:last])
+    return out
