@@ -355,6 +355,28 @@ def raster(eids: tuple[str, ...], bg: str, t_range: tuple[float, float], output:
 
 
 @main.command()
+@click.argument("eids", nargs=-1, required=True)
+@click.option("--format", "kind", type=click.Choice(["nwb", "parquet"]), required=True)
+@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("."), show_default=True)
+@click.option("--neurons/--all-rois", "neurons_only", default=False, help="Which ROIs; by default all.")
+@click.option("--overwrite", is_flag=True, help="Replace what was exported before.")
+def export(eids: tuple[str, ...], kind: str, output: Path, neurons_only: bool, overwrite: bool) -> None:
+    """Write each of EIDS to files that need no database: NWB, or Parquet tables."""
+    from pipeline.errors import DataError
+    from schemas.export import export_session
+
+    _activate()
+    failures = []
+    for eid in eids:
+        try:
+            click.echo(str(export_session(eid, kind, output, neurons_only=neurons_only, overwrite=overwrite)))
+        except DataError as error:
+            failures.append(str(error))
+    _print_failures(failures)
+    sys.exit(1 if failures else 0)
+
+
+@main.command()
 @click.argument("subject")
 @uid_root_option
 @click.option("--mirror", help="First copy UID files from this folder or http(s) address into --uid-root.")

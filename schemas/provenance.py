@@ -44,14 +44,15 @@ class Environment(dj.Manual):
     @classmethod
     def current(cls) -> dict:
         """Insert the environment of this process unless it is there, and return its key."""
-        row = _environment()
+        row = environment_row()
         if not (cls & {"environment": row["environment"]}):
             cls.insert1(row, skip_duplicates=True)
         return {"environment": row["environment"]}
 
 
 @lru_cache(maxsize=1)
-def _environment() -> dict:
+def environment_row() -> dict:
+    """Return the environment of this process, as a row."""
     content = {
         "python_version": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
