@@ -159,7 +159,7 @@ def ours_end(root: Path) -> None:
     if not database.has_own_server():
         embedded.stop("immediate")
         return
-    for name in database.MODULES:
+    for name in ("views", *reversed(database.MODULES)):
         schemas.connect().query(f"DROP SCHEMA IF EXISTS {os.environ['MESO_PREFIX']}{name}")
 
 

@@ -41,18 +41,19 @@ def columns(query: dj.QueryExpression, *names: str, order_by: Sequence[str]) -> 
     return [np.array(column) for column in zip(*rows, strict=True)] if rows else [np.empty(0, int) for _ in names]
 
 
-def stream(query: dj.QueryExpression, number: str, data: str, take: Callable[[int, bytes], None]) -> None:
-    """Call ``take`` with an integer and a bytes column of each row, holding one row at a time.
+def stream(query: dj.QueryExpression, *names: str, take: Callable[..., None]) -> None:
+    """Call ``take`` with some columns of each row, holding one row at a time.
 
     Parameters
     ----------
     query : dj.QueryExpression
-    number, data : str
-        Names of the columns.
+    names : str
+        Columns of integers, and as the last one of bytes.
     take : callable
+        An error that it raises ends the reading.
     """
     connection = query.connection
-    sql = query.make_sql([number, data])
+    sql = query.make_sql(list(names))
     connection.query("SELECT 1")  # reconnects if the server has gone
     if connection.adapter.backend == "postgresql":
         with connection._conn.cursor() as cursor:
@@ -67,36 +68,30 @@ def stream(query: dj.QueryExpression, number: str, data: str, take: Callable[[in
 
 
 class _Rows:
-    """A file that PostgreSQL writes a binary COPY of two columns to."""
+    """A file that PostgreSQL writes a binary COPY to: one row per call, the first after a header."""
 
-    def __init__(self, take: Callable[[int, bytes], None]) -> None:
-        self.take, self.rest, self.started = take, b"", False
+    def __init__(self, take: Callable[..., None]) -> None:
+        self.take = take
 
-    def write(self, chunk: bytes) -> int:
-        data = self.rest + chunk if self.rest else bytes(chunk)
-        at = 0
-        if not self.started:
-            at = len(SIGNATURE) + 8
-            self.started = True
-        while (end := _row_end(data, at)) is not None:
-            first = at + FIELDS.size + LENGTH.size
-            size = LENGTH.unpack_from(data, at + FIELDS.size)[0]
-            self.take(BY_SIZE[size].unpack_from(data, first)[0], data[first + size + LENGTH.size : end])
-            at = end
-        self.rest = data[at:]
-        return len(chunk)
+    def write(self, message: bytes) -> int:
+        at = len(SIGNATURE) + 8 if message.startswith(SIGNATURE) else 0
+        if len(message) - at > FIELDS.size:  # else it is the end
+            self.take(*_values(message, at))
+        return len(message)
 
 
-def _row_end(data: bytes, at: int) -> int | None:
-    """Return where the row of two columns that starts here ends; None if it is not all here, or the last."""
-    if len(data) < at + FIELDS.size or FIELDS.unpack_from(data, at)[0] != 2:
-        return None
+def _values(message: bytes, at: int) -> list[int | bytes]:
+    """Return the values of a row: integers, and bytes as the last."""
+    n_fields = FIELDS.unpack_from(message, at)[0]
     at += FIELDS.size
-    for _ in range(2):
-        if len(data) < at + LENGTH.size:
-            return None
-        at += LENGTH.size + LENGTH.unpack_from(data, at)[0]
-    return at if at <= len(data) else None
+    values: list[int | bytes] = []
+    for field in range(n_fields):
+        size = LENGTH.unpack_from(message, at)[0]
+        at += LENGTH.size
+        is_last = field == n_fields - 1
+        values.append(message[at : at + size] if is_last else BY_SIZE[size].unpack_from(message, at)[0])
+        at += size
+    return values
 
 
 def insert(table: dj.Table, rows: Iterable[dict[str, Any]]) -> None:

@@ -211,14 +211,20 @@ def insert_traces(key: dict, traces: np.ndarray) -> None:
 def fov_traces(
     eid: str, fov: int, rois: np.ndarray, frames: slice = slice(None), out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the traces of some ROIs of a FOV, bit by bit as in the ALF file.
+    """Return the traces of some ROIs (n,) of a FOV: see ``roi_traces``."""
+    return roi_traces(eid, np.full(len(rois), fov), rois, frames, out)
+
+
+def roi_traces(
+    eid: str, fovs: np.ndarray, rois: np.ndarray, frames: slice = slice(None), out: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the traces of some ROIs of a session, bit by bit as in the ALF files.
 
     Parameters
     ----------
     eid : str
-    fov : int
-    rois : (n,) int
-        Numbers of the ROIs, each once, in any order.
+    fovs, rois : (n,) int
+        FOV and number of each ROI, each ROI once, in any order.
     frames : slice
         Frames to return, without a step.
     out : (n, frames), optional
@@ -226,55 +232,94 @@ def fov_traces(
 
     Returns
     -------
-    (n, frames), C-ordered and writable, in the dtype of the file or of ``out``
+    (n, frames), C-ordered and writable, in the dtype of the files or of ``out``
 
     Raises
     ------
     DataError
-        A ROI is not in the database, or what is stored of it is damaged.
+        No ROI is asked for, or one that is not in the database, or whose trace is damaged; the FOVs differ in their
+        number of frames.
+    ValueError
+        The frames have a step.
     """
-    key, rois = {"eid": eid, "fov": int(fov)}, np.asarray(rois, dtype=np.int64)
-    known = (FOV.proj("n_rois", "n_frames") * Activity & key).to_dicts()
-    place = {int(roi): row for row, roi in enumerate(rois)}
-    if not known or len(place) < len(rois):
-        raise DataError(
-            "the database has no activity", eid=eid, fov=fov, expected=f"traces of {len(rois)} different ROIs",
-            found="a ROI twice" if known else "none", do=None if known else "Fill it: meso populate",
-        )  # fmt: skip
-    n_frames, dtype = known[0]["n_frames"], np.dtype(known[0]["trace_dtype"])
+    if frames.step not in (None, 1):
+        raise ValueError(f"frames are a stretch without a step, not {frames}")
+    fovs, rois = np.asarray(fovs, dtype=np.int64), np.asarray(rois, dtype=np.int64)
+    if not len(rois):
+        raise DataError("no ROIs to return the activity of", eid=eid, expected="1 or more", found="0")
+    stored = _stored(eid, fovs)
+    n_frames, dtype = _one_length(eid, stored), _one_dtype(stored)
     n_wanted = len(range(n_frames)[frames])
     if out is None:
         out = np.empty((len(rois), n_wanted), dtype)
+    row_of = {place: row for row, place in enumerate(zip(fovs.tolist(), rois.tolist(), strict=True))}
     found = np.zeros(len(rois), dtype=bool)
 
-    def place_trace(roi: int, data: bytes) -> None:
-        row = place.get(roi)
+    def take(fov: int, roi: int, data: bytes) -> None:
+        row = row_of.get((fov, roi))
         if row is None:
             return
+        own = np.dtype(stored[fov]["trace_dtype"])
         try:
-            if n_wanted == n_frames and out.dtype == dtype:
+            if n_wanted == n_frames and out.dtype == own:
                 unpack(data, out[row])
             else:
-                out[row] = unpack(data, np.empty(n_frames, dtype))[frames]
+                out[row] = unpack(data, np.empty(n_frames, own))[frames]
         except DataError as error:
-            raise located(error, {**key, "ROI": roi}) from error
+            raise located(error, {"eid": eid, "fov": fov, "ROI": roi}) from error
         found[row] = True
 
     # no threads: one core decodes several times as fast as any server sends
-    bulk.stream(_of_rois(key, rois), "roi", "trace", place_trace)
-    if not found.all():
-        missing = rois[~found][:5].tolist()
-        raise DataError(
-            "the database lacks activity", eid=eid, fov=fov, expected=f"traces of {len(rois)} ROIs",
-            found=f"{found.sum()}; none for ROIs {missing}", do="meso verify lists what is missing",
-        )  # fmt: skip
+    bulk.stream(_of_rois(eid, fovs, rois, stored), "fov", "roi", "trace", take=take)
+    if len(row_of) < len(rois) or not found.all():
+        _raise_missing(eid, fovs, rois, found)
     return out
 
 
-def _of_rois(key: dict, rois: np.ndarray) -> dj.QueryExpression:
+def _stored(eid: str, fovs: np.ndarray) -> dict[int, dict]:
+    """Return number of ROIs, frames and dtype of each FOV."""
+    wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
+    rows = (FOV.proj("n_rois", "n_frames") * Activity & {"eid": eid} & wanted).to_dicts()
+    stored = {row["fov"]: row for row in rows}
+    for one in wanted:
+        if one["fov"] not in stored:
+            raise DataError("the database has no activity", eid=eid, fov=one["fov"], do="Fill it: meso populate")
+    return stored
+
+
+def _one_length(eid: str, stored: dict[int, dict]) -> int:
+    numbers = {fov: one["n_frames"] for fov, one in stored.items()}
+    if len(set(numbers.values())) > 1:
+        raise DataError(
+            "FOVs differ in their number of frames and cannot be one matrix", eid=eid, expected="the same number",
+            found=", ".join(f"{n} in FOV_{fov:02d}" for fov, n in numbers.items()),
+            do="Ask for the cells of each FOV, or bring them to one clock: pipeline.resampling",
+        )  # fmt: skip
+    return next(iter(numbers.values()), 0)
+
+
+def _one_dtype(stored: dict[int, dict]) -> np.dtype:
+    """Return the dtype of the files, or one that holds all of several; numpy would change the byte order of one."""
+    names = {one["trace_dtype"] for one in stored.values()}
+    return np.dtype(names.pop()) if len(names) == 1 else np.result_type(*names)
+
+
+def _of_rois(eid: str, fovs: np.ndarray, rois: np.ndarray, stored: dict[int, dict]) -> dj.QueryExpression:
     """Return the traces of some ROIs; a list of most ROIs would take the server longer than their rows do."""
-    traces = Activity.Trace & key
-    return traces if 2 * len(rois) > len(traces) else traces & in_fovs(np.full(len(rois), key["fov"]), rois)
+    traces = Activity.Trace & {"eid": eid}
+    if 2 * len(rois) > sum(one["n_rois"] for one in stored.values()):
+        return traces & [{"fov": fov} for fov in stored]
+    return traces & in_fovs(fovs, rois)
+
+
+def _raise_missing(eid: str, fovs: np.ndarray, rois: np.ndarray, found: np.ndarray) -> None:
+    lacking = [f"ROI {roi} of FOV_{fov:02d}" for fov, roi in zip(fovs[~found], rois[~found], strict=True)]
+    raise DataError(
+        "the database lacks activity", eid=eid, fov=int(fovs[~found][0]) if lacking else None,
+        expected=f"traces of {len(rois)} different ROIs",
+        found=f"{found.sum()}" + (f"; none for {', '.join(lacking[:5])}" if lacking else ", one of them twice"),
+        do="meso verify lists what is missing" if lacking else None,
+    )  # fmt: skip
 
 
 def roi_offsets(fov_key: dict, stack_pos: np.ndarray, scan_line_column: int) -> np.ndarray:

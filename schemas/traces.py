@@ -7,10 +7,10 @@ from typing import NamedTuple
 import datajoint as dj
 import numpy as np
 
-from pipeline.clock import ROITimes
+from pipeline.clock import ROITimes, roi_offsets
 from pipeline.errors import DataError
 from schemas import bulk
-from schemas.imaging import FOV, ROI, Activity, Recording, fov_traces, roi_offsets
+from schemas.imaging import FOV, ROI, Activity, Recording, roi_traces
 
 
 class CellActivity(NamedTuple):
@@ -69,19 +69,26 @@ def activity(
             found=f"{len(eids)} ROIs of {len(set(eids))} sessions",
             do='Call it for each session: activity(rois & {"eid": eid})',
         )  # fmt: skip
-    eid, fovs = str(eids[0]), fovs.astype(int)
-    clocks, offsets = {}, np.empty(len(fovs))
-    for fov in map(int, np.unique(fovs)):
-        rows, key = fovs == fov, {"eid": eid, "fov": fov}
-        stack_pos = np.column_stack([stack_y[rows], stack_x[rows]]).astype(int)
-        clocks[fov] = np.asarray((Recording & key).fetch1("frame_times"))
-        offsets[rows] = roi_offsets(key, stack_pos, scan_line_column)
+    eid = str(eids[0])
+    clocks, offsets = _clocks(eid, fovs, np.column_stack([stack_y, stack_x]), scan_line_column)
     frames = _frames(clocks, start, end)
-    _check_frames(eid, clocks)
-    traces = _traces(eid, fovs, numbers, frames, clocks)
-    keys = [{"eid": eid, "fov": int(fov), "roi": int(roi)} for fov, roi in zip(fovs, numbers, strict=True)]
+    traces = roi_traces(eid, fovs, numbers, frames)
+    keys = [{"eid": eid, "fov": fov, "roi": roi} for fov, roi in zip(fovs.tolist(), numbers.tolist(), strict=True)]
     times = ROITimes({fov: clock[frames] for fov, clock in clocks.items()}, fovs, offsets)
-    return CellActivity(traces, keys, times, signal.astype(str))
+    return CellActivity(traces, keys, times, signal)
+
+
+def _clocks(
+    eid: str, fovs: np.ndarray, stack_pos: np.ndarray, scan_line_column: int
+) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """Return the frame times of each FOV, and the offset of each ROI within its frame."""
+    wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
+    clocks, offsets = {}, np.empty(len(fovs))
+    for row in (Recording & {"eid": eid} & wanted).to_dicts(order_by="fov"):
+        rows = fovs == row["fov"]
+        clocks[row["fov"]] = np.asarray(row["frame_times"])
+        offsets[rows] = roi_offsets(np.asarray(row["timeshift"]), stack_pos[rows], scan_line_column)
+    return clocks, offsets
 
 
 def _frames(clocks: dict[int, np.ndarray], start: float | None, end: float | None) -> slice:
@@ -89,24 +96,3 @@ def _frames(clocks: dict[int, np.ndarray], start: float | None, end: float | Non
     first = [0 if start is None else int(np.searchsorted(clock, start)) for clock in clocks.values()]
     last = [len(clock) if end is None else int(np.searchsorted(clock, end)) for clock in clocks.values()]
     return slice(min(first), max(last))
-
-
-def _check_frames(eid: str, clocks: dict[int, np.ndarray]) -> None:
-    numbers = {fov: len(clock) for fov, clock in clocks.items()}
-    if len(set(numbers.values())) > 1:
-        raise DataError(
-            "FOVs differ in their number of frames and cannot be one matrix", eid=eid, expected="the same number",
-            found=", ".join(f"{n} in FOV_{fov:02d}" for fov, n in numbers.items()),
-            do="Ask for the cells of each FOV, or bring them to one clock: pipeline.clock.resample",
-        )  # fmt: skip
-
-
-def _traces(eid: str, fovs: np.ndarray, rois: np.ndarray, frames: slice, clocks: dict[int, np.ndarray]) -> np.ndarray:
-    """Return the traces of rows sorted by FOV; each FOV's are decoded into their place."""
-    dtypes = [np.dtype(name) for name in (Activity & {"eid": eid}).to_arrays("trace_dtype")]
-    n_frames = len(range(len(next(iter(clocks.values()))))[frames])
-    out = np.empty((len(fovs), n_frames), np.result_type(*dtypes))
-    for fov in clocks:
-        first, last = np.searchsorted(fovs, [fov, fov + 1])
-        fov_traces(eid, fov, rois[first:last], frames, out=out[first:last])
-    return out

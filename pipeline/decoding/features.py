@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.clock import bouts
 
-#: ROIs per piece: bounds the memory of the running sums (64 x 20,000 frames x 8 bytes = 10 MB).
+#: ROIs per piece: bounds the memory (64 x 1,000 trials x a few arrays of 8 bytes).
 CHUNK = 64
 
 
@@ -117,8 +117,8 @@ def window_means(
 ) -> np.ndarray:
     """Return each ROI's mean activity in each window.
 
-    A frame belongs to a ROI's window when ``start <= frame time + offset <= end``. The sums are
-    differences of one running sum per ROI: there is no loop over trials.
+    A frame belongs to a ROI's window when ``start <= frame time + offset <= end``. Nothing but the frames of the
+    windows is touched: the loop is over the frames of the longest one.
 
     Parameters
     ----------
@@ -148,29 +148,22 @@ def _means(traces, frame_times, offsets, starts, ends, short_window) -> np.ndarr
     roi = np.arange(len(traces))
     low = np.searchsorted(frame_times, starts[:, None] - offsets, side="left")
     high = np.searchsorted(frame_times, ends[:, None] - offsets, side="right")
-    count = high - low
-    values = np.asarray(traces, dtype=np.float64)
-    bad = ~np.isfinite(values)
-    sums = _running(np.where(bad, 0.0, values))
+    count, last = high - low, len(frame_times) - 1
+    means = np.zeros(low.shape)
     with np.errstate(invalid="ignore", divide="ignore"):
-        means = (sums[roi, high] - sums[roi, low]) / count
-    if bad.any():
-        n_bad = _running(bad)
-        means[n_bad[roi, high] > n_bad[roi, low]] = np.nan
+        for frame in range(count.max(initial=0)):
+            means += np.where(frame < count, traces[roi, np.minimum(low + frame, last)], 0.0)
+        means /= count
+    means[~np.isfinite(means)] = np.nan
     empty = count == 0
     if empty.any():
         trial, cell = np.nonzero(empty)
         centre = (starts + ends)[trial] / 2 - offsets[cell]
-        means[empty] = _without_frame(values, frame_times, cell, centre, low[empty], short_window)
+        means[empty] = _without_frame(traces, frame_times, cell, centre, low[empty], short_window)
     return means
 
 
-def _running(values: np.ndarray) -> np.ndarray:
-    """Return running sums along frames with a leading zero: (N, T + 1)."""
-    return np.pad(np.cumsum(values, axis=1), ((0, 0), (1, 0)))
-
-
-def _without_frame(values, frame_times, cell, centre, low, short_window) -> np.ndarray:
+def _without_frame(traces, frame_times, cell, centre, low, short_window) -> np.ndarray:
     """Return the values for windows without a frame, all arrays one entry per such window."""
     last = len(frame_times) - 1
     after = np.clip(np.searchsorted(frame_times, centre), 0, last)
@@ -179,11 +172,11 @@ def _without_frame(values, frame_times, cell, centre, low, short_window) -> np.n
     if short_window == "drop":
         return np.full(len(cell), np.nan)
     if short_window == "next":
-        return values[cell, np.minimum(low, last)]
+        return traces[cell, np.minimum(low, last)]
     if short_window == "nearest":
-        return values[cell, np.where(to_before <= to_after, before, after)]
+        return traces[cell, np.where(to_before <= to_after, before, after)]
     if short_window == "interpolate":
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.clip(np.nan_to_num(to_before / (to_before + to_after)), 0, 1)
-        return values[cell, before] * (1 - share) + values[cell, after] * share
+        return traces[cell, before] * (1 - share) + traces[cell, after] * share
     raise ValueError(f"short_window is nearest, drop, next or interpolate, not {short_window!r}")
