@@ -404,5 +404,26 @@ def track(subject: str, uid_root: Path | None, mirror: str | None, refresh: bool
     sys.exit(1 if failures else 0)
 
 
+@main.command()
+@click.argument("eids", nargs=-1)
+@click.option("--subject", help="All sessions of a subject.")
+@click.option("--source", is_flag=True, help="Compare traces with the files that they were read from.")
+@as_json
+def verify(eids: tuple[str, ...], subject: str | None, source: bool, as_json: bool) -> None:
+    """Read every stored array of EIDS, a subject's or all sessions again; exit code 1 if any is not whole."""
+    from schemas import verify as store
+
+    _activate()
+    done = store.Verified()
+    for eid in store.sessions(eids, subject):
+        found = store.verify_session(eid, source=source)
+        done += found
+        if not as_json:
+            for finding in found.findings:
+                click.secho(str(finding), fg="yellow" if finding.kind in store.NOTES else "red")
+    click.echo(json.dumps(done.as_row()) if as_json else done.summary())
+    sys.exit(0 if done.ok else 1)
+
+
 if __name__ == "__main__":
     main()

@@ -34,12 +34,14 @@ class ArrayCodec(dj.Codec):
         Raises
         ------
         DataError
-            The bytes are damaged; the message names the row.
+            The bytes are damaged.
         """
         try:
             return unpack(memoryview(stored).cast("B"))  # psycopg2 gives a memoryview of characters
         except DataError as error:
-            raise located(error, key or {}) from error
+            # DataJoint does not say which row this is: ``key`` holds its configuration alone
+            do = f"'meso verify' names the row. {error.do or ''}".strip()
+            raise DataError(error.problem, expected=error.expected, found=error.found, do=do) from error
 
 
 def located(error: DataError, key: dict[str, Any]) -> DataError:

@@ -134,7 +134,8 @@ def activate() -> dj.Connection:
     Raises
     ------
     ConfigError
-        As ``connect``; or the tables are missing or of another version: ``meso db init`` makes them.
+        As ``connect``; the tables are missing or of another version: ``meso db init`` makes them; or the account does
+        not see their keys.
     """
     connection = connect()
     if "prefix" in _active:
@@ -158,7 +159,19 @@ def activate() -> dj.Connection:
         todo = "meso db init" if found < migrations.LATEST else "an update of this project"
         raise ConfigError(f"The tables are of version {found}, this code is of version {migrations.LATEST}: run {todo}")
     bind(connection, create=False)
+    _check_keys()
     return connection
+
+
+def _check_keys() -> None:
+    """Refuse an account to which PostgreSQL shows tables without their keys: joins would be of everything."""
+    from schemas.session import Session
+
+    if not Session.primary_key:
+        raise ConfigError(
+            "PostgreSQL shows this account no keys, so that every row would be joined with every other. "
+            "Give it REFERENCES next to SELECT: GRANT SELECT, REFERENCES ON ALL TABLES IN SCHEMA ... TO ..."
+        )
 
 
 def bind(connection: dj.Connection, *, create: bool) -> None:

@@ -253,6 +253,8 @@ def roi_traces(
     if out is None:
         out = np.empty((len(rois), n_wanted), dtype)
     row_of = {place: row for row, place in enumerate(zip(fovs.tolist(), rois.tolist(), strict=True))}
+    if len(row_of) < len(rois):
+        raise DataError("a ROI is asked for twice", eid=eid, expected=f"{len(rois)} ROIs", found=f"{len(row_of)}")
     found = np.zeros(len(rois), dtype=bool)
 
     def take(fov: int, roi: int, data: bytes) -> None:
@@ -271,7 +273,7 @@ def roi_traces(
 
     # no threads: one core decodes several times as fast as any server sends
     bulk.stream(_of_rois(eid, fovs, rois, stored), "fov", "roi", "trace", take=take)
-    if len(row_of) < len(rois) or not found.all():
+    if not found.all():
         _raise_missing(eid, fovs, rois, found)
     return out
 
@@ -315,10 +317,8 @@ def _of_rois(eid: str, fovs: np.ndarray, rois: np.ndarray, stored: dict[int, dic
 def _raise_missing(eid: str, fovs: np.ndarray, rois: np.ndarray, found: np.ndarray) -> None:
     lacking = [f"ROI {roi} of FOV_{fov:02d}" for fov, roi in zip(fovs[~found], rois[~found], strict=True)]
     raise DataError(
-        "the database lacks activity", eid=eid, fov=int(fovs[~found][0]) if lacking else None,
-        expected=f"traces of {len(rois)} different ROIs",
-        found=f"{found.sum()}" + (f"; none for {', '.join(lacking[:5])}" if lacking else ", one of them twice"),
-        do="meso verify lists what is missing" if lacking else None,
+        "the database lacks activity", eid=eid, fov=int(fovs[~found][0]), expected=f"traces of {len(rois)} ROIs",
+        found=f"{found.sum()}; none for {', '.join(lacking[:5])}", do="meso verify lists what is missing",
     )  # fmt: skip
 
 

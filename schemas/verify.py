@@ -4,7 +4,7 @@ A trace carries checksums of itself: changed, missing and additional bytes are f
 traces that were exchanged are both whole, and only a comparison with the files (``source=True``) tells. The small
 arrays in ``<blob>`` columns have no checksum of ours: they must decode and have the shape that their row says.
 
-Only SELECT is needed.
+Nothing is written. SELECT is enough on MySQL; PostgreSQL shows keys only to those who also have REFERENCES.
 """
 
 from __future__ import annotations
@@ -104,6 +104,10 @@ class Verified:
             setattr(self, name, getattr(self, name) + value)
         return self
 
+    def as_row(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {**vars(self), "ok": self.ok, "findings": [finding.as_row() for finding in self.findings]}
+
     def summary(self) -> str:
         """Return counts and speed as a line."""
         speed = self.size / 1e6 / max(self.seconds, 1e-9)
@@ -159,8 +163,9 @@ def _verify_fov(fov: dict, source: bool) -> Verified:
     if not len(dtypes):
         done.findings.append(_unfilled(key))
         return done
-    file = _file(fov, done) if source else None
-    seen = _verify_traces(key, np.dtype(dtypes[0]), fov["n_frames"], file, done)
+    dtype = np.dtype(dtypes[0])
+    file = _file(fov, dtype, done) if source else None
+    seen = _verify_traces(key, dtype, fov["n_frames"], file, done)
     numbers = set(range(fov["n_rois"]))
     for kind, rois, text in (("missing", numbers - seen, "no trace"), ("wrong", seen - numbers, "trace of no ROI")):
         for roi in sorted(rois):
@@ -183,11 +188,10 @@ def _unfilled(key: dict) -> Finding:
 def _verify_traces(key: dict, dtype: np.dtype, n_frames: int, file: np.ndarray | None, done: Verified) -> set[int]:
     """Verify the traces of a FOV; return the ROIs that have one."""
     seen: set[int] = set()
-    whole: list[bool] = []  # threads append at once
+    results: list[Finding | None] = []  # threads append one at a time
 
     def check(roi: int, data: bytes) -> None:
-        finding = _trace_finding({**key, "roi": roi}, data, dtype, n_frames, file)
-        whole.append(finding is None) if finding is None else done.findings.append(finding)
+        results.append(_trace_finding({**key, "roi": roi}, data, dtype, n_frames, file))
 
     with Workers() as workers:
 
@@ -195,15 +199,14 @@ def _verify_traces(key: dict, dtype: np.dtype, n_frames: int, file: np.ndarray |
             seen.add(roi)
             workers.do(check, roi, data)
 
-        bulk.stream(Activity.Trace & key, "roi", "trace", take)
-    done.traces, done.size = len(whole), len(whole) * n_frames * dtype.itemsize
-    done.compared = 0 if file is None else len(whole)
+        bulk.stream(Activity.Trace & key, "roi", "trace", take=take)
+    done.traces, done.size = results.count(None), results.count(None) * n_frames * dtype.itemsize
+    done.compared = 0 if file is None else done.traces
+    done.findings += [finding for finding in results if finding]
     return seen
 
 
-def _trace_finding(
-    key: dict, data: bytes, dtype: np.dtype, n_frames: int, file: np.ndarray | None
-) -> Finding | None:
+def _trace_finding(key: dict, data: bytes, dtype: np.dtype, n_frames: int, file: np.ndarray | None) -> Finding | None:
     """Return what is wrong with a trace, if anything."""
     try:
         trace = unpack(data)
@@ -225,7 +228,7 @@ def _difference(key: dict, trace: np.ndarray, column: np.ndarray) -> Finding | N
     first = frames[0]
     return _finding(
         "differs", "Activity.Trace", key, f"differs from the file in {len(frames)} of {len(trace)} frames",
-        f"{column[first]!r} at frame {first}", f"{trace[first]!r}", "Delete the FOV and populate it again",
+        f"{column[first]} at frame {first}", f"{trace[first]}", "Delete the FOV and populate it again",
     )  # fmt: skip
 
 
@@ -234,7 +237,7 @@ def _bits(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
 
 
-def _file(fov: dict, done: Verified) -> np.ndarray | None:
+def _file(fov: dict, dtype: np.dtype, done: Verified) -> np.ndarray | None:
     """Return the traces (frames, ROIs) on disk if they are those that were read; findings say if not."""
     key, name = {"eid": fov["eid"], "fov": fov["fov"]}, SIGNALS[fov["signal"]]
     hashes = {row["dataset"]: row["sha256"] for row in (FOV.Source & key).to_dicts() if row["dataset"].endswith(name)}
@@ -248,19 +251,16 @@ def _file(fov: dict, done: Verified) -> np.ndarray | None:
     (now,) = reader.sources
     if hashes.get(now.dataset) != now.sha256:
         expected = ", ".join(f"{dataset} sha256 {sha256}" for dataset, sha256 in hashes.items())
-        done.findings.append(
-            _finding(
-                "changed", "FOV.Source", key, "the file has changed since it was read: nothing is said of the database",
-                expected, f"{now.dataset} sha256 {now.sha256}", "Restore the file, or delete the FOV and populate it",
-            )  # fmt: skip
-        )
+        problem = "the file has changed since it was read, which says nothing of the database"
+        do = "Restore the file, or delete the FOV and populate it again"
+        found = f"{now.dataset} sha256 {now.sha256}"
+        done.findings.append(_finding("changed", "FOV.Source", key, problem, expected, found, do))
         return None
     traces = reader.array(name, collection, mmap=True)
-    dtype = str((Activity & key).fetch1("trace_dtype"))
-    found = ((fov["n_frames"], fov["n_rois"]), dtype)
-    if found != (traces.shape, traces.dtype.str):
-        expected = f"(frames, ROIs) {traces.shape} of {traces.dtype.str}"
-        done.findings.append(_finding("differs", "FOV", key, "differs from the file", expected, "{} of {}".format(*found)))
+    file, row = (traces.shape, traces.dtype), ((fov["n_frames"], fov["n_rois"]), dtype)
+    if file != row:
+        texts = [f"(frames, ROIs) {shape} of {kind.str}" for shape, kind in (file, row)]
+        done.findings.append(_finding("differs", "FOV", key, "differs from the file", *texts))
         return None
     return traces
 
@@ -269,20 +269,54 @@ def _verify_blobs(
     eid: str, table: type[dj.Table], other: type[dj.Table] | None, shapes: dict[str, tuple | None]
 ) -> Verified:
     """Verify the small arrays of a table, one at a time."""
-    done, rows = Verified(), table.proj(*_columns(table, shapes)) & {"eid": eid}
+    sizes = {size for shape in shapes.values() for size in shape or () if isinstance(size, str)}
+    rows = table.proj(*sizes & set(table.heading.names)) & {"eid": eid}
     if other:
-        rows = rows * other.proj(*_columns(other, shapes))
+        rows = rows * other.proj(*sizes & set(other.heading.names))
+    done = Verified()
     for row in rows.to_dicts():
         key = {name: row[name] for name in table.primary_key}
         for column, shape in shapes.items():
-            stored = _stored(table & key, column)
-            if stored is None:  # NULL, or deleted meanwhile
-                continue
-            value = _decoded(stored)
+            if (stored := _stored(table & key, column)) is None:
+                continue  # NULL, or deleted meanwhile
             wanted = None if shape is None else tuple(row.get(size, size) for size in shape)
-            problem = _blob_problem(value, wanted)
-            if problem:
-                done.findings.append(_finding(*problem[:1], f"{table.__name__}.{column}", key, *problem[1:]))
+            if problem := _blob_problem(stored, wanted):
+                done.findings.append(_finding(problem[0], f"{table.__name__}.{column}", key, *problem[1:]))
             else:
                 done.arrays, done.size = done.arrays + 1, done.size + len(stored)
     return done
+
+
+def _stored(row: dj.QueryExpression, column: str) -> bytes | None:
+    """Return the bytes of a column as they are: an error is then one of the connection, not of the array."""
+    found = row.connection.query(row.proj(column).make_sql([column])).fetchone()
+    return None if found is None or found[0] is None else bytes(found[0])
+
+
+def _blob_problem(stored: bytes, shape: tuple | None) -> tuple[str, ...] | None:
+    """Return kind, problem and the two shapes, if the bytes are no array of this shape."""
+    try:
+        value = dj.blob.unpack(stored)
+    except Exception as error:  # damaged bytes can break any part of DataJoint's decoder
+        reason = f"{type(error).__name__}: {error}"
+        return "damaged", "does not decode", "an array of DataJoint", reason
+    if shape is None:
+        return None
+    found = np.shape(value)
+    if len(found) == len(shape) and all(size in (None, n) for size, n in zip(shape, found, strict=True)):
+        return None
+    return "wrong", "has another shape than its row says", _shape_text(shape), _shape_text(found)
+
+
+def _shape_text(shape: tuple) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
+
+
+def _finding(kind: str, table: str, key: dict, problem: str, expected=None, found=None, do=None) -> Finding:
+    error = DataError(problem, expected=expected, found=found, do=do)
+    return Finding(kind, table, located(error, _named(key)), key.get("roi"))
+
+
+def _named(key: dict) -> dict:
+    """Return a key whose ROI reads as one in a message."""
+    return {"ROI" if name == "roi" else name: value for name, value in key.items()}

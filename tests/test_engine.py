@@ -587,14 +587,26 @@ def test_trial_shuffling_keeps_what_each_neuron_does_in_each_class():
     y = np.where(np.arange(60) < 5, -1, Y_NDC).astype(np.int8)
     work = curves._Work(X_NDC, y, np.empty((0, 60)), curves.Validation(), 0, 0, "cells", True, True, False)
     order = np.arange(30)[::-1]
-    standard, raw = work._replaced(order, 2)
+    standard, raw = work._replaced(order, 2, y)
     for label in (-1, 0, 1):
         np.testing.assert_array_equal(np.sort(raw[y == label], axis=0), np.sort(X_NDC[y == label][:, order], axis=0))
     np.testing.assert_allclose(standard, ((raw - X_NDC[:, order].mean(0)) / X_NDC[:, order].std(0)).T, atol=1e-5)
     moved = raw != X_NDC[:, order]
     assert moved[y >= 0].mean() > 0.9
     assert len({tuple(column) for column in moved[y >= 0].T}) > 20  # each neuron in its own way
-    assert (work._replaced(order, 3)[1] != raw).any()
+    assert (work._replaced(order, 3, y)[1] != raw).any()
+
+
+def test_p_without_noise_correlations_is_calibrated():
+    p = []
+    for seed in range(20):  # activity that drifts and knows nothing, labels in blocks of 20
+        rng = np.random.default_rng(seed)
+        X = np.cumsum(rng.normal(size=(120, 20)), axis=0)
+        y, *null = np.repeat(rng.permuted(np.tile([0, 0, 0, 1, 1, 1], (20, 1)), axis=1), 20, axis=1)
+        curve = neuron_dropping_curve(X, y, ks=[20], R=2, n_label_shuffles=19, null=null, trial_shuffled=True)
+        p.append(curve.p_values()[0])
+    assert np.mean(np.array(p) <= 0.05) <= 0.2
+    assert 0.3 < np.mean(p) < 0.75
 
 
 def test_labels_of_ones_own_are_the_null_and_may_leave_trials_out():

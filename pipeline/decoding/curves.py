@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.decoding import newton
 from pipeline.decoding.folds import METRICS, Validation, cross_validate
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
+
+if TYPE_CHECKING:
+    from pipeline.decoding.engine import Subset
 
 #: Subsets from which each shuffle is decoded; as many of the real labels' scores are compared with their mean.
 NULL_SUBSETS = 5
@@ -223,8 +227,8 @@ def neuron_dropping_curve(
         'trials': all neurons, and ks are numbers of trials, the classes in their proportion. Shuffled labels
         that leave out so many trials that fewer than k are left are scored on those.
     trial_shuffled : bool
-        Permute each neuron's trials within each class of y, anew for every repeat: what is left when
-        neurons do not vary together (noise correlations).
+        Permute each neuron's trials within each class, anew for every repeat: what is left when neurons do not vary
+        together (noise correlations). Shuffled labels are decoded after the same within their own classes.
     known : NDCCurve, optional
         A curve of the same X, y and settings with fewer ks, repeats or shuffles: its scores are taken.
     memory_mb : float
@@ -296,18 +300,26 @@ class _Work:
 
     def scores(self, repeat: int, real: bool, shuffles: Sequence[int], ks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return scores (K, 1 if real + shuffles) and the real labels' bootstrap (K, B or 0)."""
-        from pipeline.decoding.engine import Subset
-
-        order_seed, fold_seed = np.random.SeedSequence([self.seed, repeat]).spawn(2)
-        folds = int(fold_seed.generate_state(1)[0])
         labels = np.concatenate([self.y[None][: int(real)], self.shuffled[list(shuffles)]])
         resampled = self.resampled if real else None
+        if not self.trial_shuffled:
+            return self._solved(repeat, labels, ks, resampled)
+        # each label vector has activity of its own, shuffled within its own classes: else the real ones would be
+        # compared with vectors from which the shuffle has taken what it leaves them
+        rows = [self._solved(repeat, row[None], ks, None if i else resampled) for i, row in enumerate(labels)]
+        return np.concatenate([scores for scores, _ in rows], axis=1), rows[0][1]
+
+    def _solved(
+        self, repeat: int, labels: np.ndarray, ks: np.ndarray, resampled: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return scores (K, L) of label vectors on the same activity, and the bootstrap of the first."""
+        order_seed, fold_seed = np.random.SeedSequence([self.seed, repeat]).spawn(2)
+        folds = int(fold_seed.generate_state(1)[0])
         order = np.random.default_rng(order_seed).permutation(self.population.N)
         if self.axis == "cells":
-            subset = Subset(self.population, order[: max(ks)], *self._replaced(order[: max(ks)], repeat))
+            subset = self._subset(order[: max(ks)], repeat, labels[0])
             return cross_validate(subset.decide, labels, [int(k) for k in ks], folds, self.how, resampled)
-        everyone = np.arange(self.population.N)
-        subset = Subset(self.population, everyone, *self._replaced(everyone, repeat))
+        subset = self._subset(np.arange(self.population.N), repeat, labels[0])
         parts = []
         for k in ks:
             fewer = np.array([_fewer_trials(row, int(k), order_seed) for row in labels])
@@ -318,13 +330,16 @@ class _Work:
         scores, bootstrap = zip(*parts, strict=True)
         return np.concatenate(scores), np.concatenate(bootstrap)
 
-    def _replaced(self, order: np.ndarray, repeat: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """Return activity with trials permuted within classes, standardised (K, n) and as it is (n, K)."""
-        if not self.trial_shuffled:
-            return None, None
-        source = np.tile(np.arange(len(self.y)), (len(order), 1))
+    def _subset(self, order: np.ndarray, repeat: int, y: np.ndarray) -> Subset:
+        from pipeline.decoding.engine import Subset
+
+        return Subset(self.population, order, *(self._replaced(order, repeat, y) if self.trial_shuffled else ()))
+
+    def _replaced(self, order: np.ndarray, repeat: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return activity with trials permuted within the classes of y, standardised (K, n) and as it is (n, K)."""
+        source = np.tile(np.arange(len(y)), (len(order), 1))
         for label in (0, 1):
-            trials = np.flatnonzero(self.y == label)
+            trials = np.flatnonzero(y == label)
             rng = np.random.default_rng(np.random.SeedSequence([self.seed, repeat, 4, label]))
             source[:, trials] = rng.permuted(source[:, trials], axis=1)
         standard = np.take_along_axis(self.population.standard[order], source, axis=1)
