@@ -438,6 +438,8 @@ def neuron_dropping_curves_cached(
             _display(figure)
     if progress:
         result.show()
+    elif result.failed:
+        warnings.warn(f"left out: {'; '.join(result.failed.values())}", stacklevel=2)
     return result
 
 

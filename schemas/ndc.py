@@ -29,7 +29,8 @@ COLUMNS = (
     "ceiling", "n_cells", "n_decoded", "p_value", "q_value", "verdict", "asymptote", "k50", "k90", "k95", "performance",
     "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "null_subsets",
     "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs", "subject", "tracking_run", "session_set",
-    "ndc_params", "ndc_family", "environment",
+    "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed", "max_cells", "n_bootstrap", "seed",
+    "shuffle_seed", "balance_seed", "ndc_params", "ndc_family", "environment",
 )  # fmt: skip
 #: Columns on screen, and their names there.
 SHOWN = {
@@ -40,7 +41,7 @@ SHOWN = {
 WIDE = 120
 
 
-@dataclass
+@dataclass(repr=False)
 class NDCRun:
     """Neuron-dropping curves of a set of sessions.
 
@@ -79,6 +80,10 @@ class NDCRun:
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     figures: dict[str, Figure] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        n_sessions = len({row["eid"] for rows in self.curves.values() for row in rows})
+        return f"<NDCRun of {self.subject}: {', '.join(self.curves)} in {n_sessions} sessions; see .table and .draw()>"
 
     @property
     def table(self) -> pd.DataFrame:
@@ -145,6 +150,7 @@ class NDCRun:
         console.print("smaller k* = more efficient; q = false discovery rate over all sessions and targets below")
         table = self.table
         table["interval"] = [_interval(row) for row in table.to_dict("records")]
+        table.loc[table["verdict"] == "at chance", ["k_star", "interval"]] = [None, "-"]  # it would mean nothing
         if console.width < WIDE:
             table["eid"] = table["eid"].str[:8]
         for name, results in self.curves.items():
@@ -164,14 +170,16 @@ def _nan(value: float | None) -> float:
 
 
 def _table_row(row: dict) -> dict:
-    lists = {name: ", ".join(map(str, row[name] or ())) for name in ("regions", "fovs")}
+    lists = {name: ", ".join(map(str, row[name] or ())) for name in ("regions", "fovs", "ks", "c_grid")}
     return {**row, **lists, "p_value": row["p_largest"]}
 
 
 def _cells_text(rows: list[dict], settings: NDCSettings) -> str:
     number = "-".join(map(str, sorted({row["n_cells"] for row in rows})))
+    number = f"{settings.n_cells} of {number}" if settings.n_cells else number
     places = [*settings.regions, *(f"FOV_{fov:02d}" for fov in settings.fovs)]
-    return f"{number} {settings.cells} cells" + (f" in {', '.join(places)}" if places else "")
+    shuffled = ", without noise correlations" if settings.trial_shuffled else ""
+    return f"{number} {settings.cells} cells" + (f" in {', '.join(places)}" if places else "") + shuffled
 
 
 def _interval(row: dict) -> str:
@@ -185,8 +193,13 @@ def _interval(row: dict) -> str:
 
 def _trend_text(trend: dict) -> str:
     """Return what k* does over days in a line."""
+    if trend["k_star_slope"] is None and trend["n_censored"]:
+        return (
+            f"k* over days: no slope, {trend['n_censored']} of {trend['n_dated']} sessions are known by a bound; "
+            f"3 exact ones on different days are needed"
+        )
     if trend["k_star_slope"] is None:
-        return f"k* over days: {trend['n_dated']} sessions above chance on different days are needed, 2 or more"
+        return f"k* over days: no slope, {trend['n_dated']} sessions are above chance; 2 on different days are needed"
     text = f"k* over days: log2 changes by {trend['k_star_slope']:+.2f} per day"
     if trend["slope_low"] is not None and trend["slope_high"] is not None:
         text += f" (95 % {trend['slope_low']:+.2f} to {trend['slope_high']:+.2f}, p {trend['slope_p']:.3f})"

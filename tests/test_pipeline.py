@@ -240,7 +240,8 @@ def test_running_again_changes_nothing(ndc, demo_sessions):
 def test_a_session_that_cannot_be_used_leaves_the_others(ndc, demo_sessions):
     unknown = "00000000-0000-3000-8000-000000000000"
     settings = {"targets": "choice", "ks": KS, "R": R, "n_label_shuffles": S, "progress": False, "plot": False}
-    result = meso.neuron_dropping_curves_cached([*demo_sessions, unknown], **settings)
+    with pytest.warns(UserWarning, match=f"left out: session {unknown}"):
+        result = meso.neuron_dropping_curves_cached([*demo_sessions, unknown], **settings)
     assert set(result.failed) == {unknown}
     assert unknown in result.failed[unknown]
     assert list(result.table["k_star"]) == [row["k_star"] for row in ndc.curves["choice"]]
@@ -294,6 +295,9 @@ def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
         trend = ndc.trends[target]
         assert trend["n_dated"] == 4
         assert trend["n_censored"] == sum(row["k_star_censored"] is not None for row in rows)
+        if trend["n_censored"] > 1:  # two bounds and two values do not make a slope
+            assert trend["k_star_slope"] is None
+            continue
         assert trend["k_star_slope"] < 0, target
         days = [(row["session_date"] - rows[0]["session_date"]).days for row in rows]
         assert trend["mean_day"] == pytest.approx(np.mean(days))

@@ -282,7 +282,8 @@ def _labels(y: np.ndarray, null: str | np.ndarray, n: int, shuffle_seed: int) ->
     null = np.asarray(null)
     if null.ndim != 2 or null.shape[1] != len(y) or len(null) < n or not np.isin(null, (-1, 0, 1)).all():
         raise ValueError(
-            f"shuffled labels are 1, 0 or -1, ({n} or more, {len(y)} trials); not {null.dtype} {null.shape}"
+            f"shuffled labels are 1, 0 or -1, (n_label_shuffles={n} or more, {len(y)} trials); "
+            f"not {null.dtype} {null.shape}"
         )
     return y, null[:n].astype(np.int8)
 

@@ -724,8 +724,8 @@ def log_k_slope(
     Returns
     -------
     LogKSlope
-        With NaN interval and p for fewer than three sessions that are not censored, or where these lie
-        exactly on a line (no scatter to judge by) and there are no draws.
+        With NaN interval and p for two sessions, or where all lie exactly on a line (no scatter to judge by) and there
+        are no draws; all NaN where some are censored and fewer than three, on different days, are not.
 
     Raises
     ------
@@ -747,6 +747,8 @@ def log_k_slope(
     center = x.mean()
     free = n - n_censored - 2
     enough = free >= 1 and np.ptp(x[known]) > 0
+    if n_censored and not enough:  # a slope of bounds would say nothing
+        return LogKSlope(n_sessions=n, n_censored=n_censored)
     weights = (x - center) / np.sum((x - center) ** 2)  # the slope is their sum with y
     found = {"slope": float(weights @ y), "mean_log_k": float(y.mean())}
     if enough and np.std(y[known] - np.polyval(np.polyfit(x[known], y[known], 1), x[known])) > 1e-9:

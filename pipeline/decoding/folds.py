@@ -79,7 +79,8 @@ def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, n
     counts = np.bincount(y[used], minlength=2)
     if counts.min() < how.n_splits:
         raise ValueError(
-            f"{how.n_splits} folds need as many trials of each class, there are {counts[0]} and {counts[1]}"
+            f"{how.n_splits} folds need as many trials of each class, there are {counts[0]} of class 0 and {counts[1]} "
+            f"of class 1"
         )
     test = np.zeros((how.n_splits, len(y)), dtype=bool)
     if how.fold_mode == "blocked":
