@@ -62,10 +62,11 @@ def rastermap_order(traces: np.ndarray, settings: EmbeddingSettings | None = Non
     """
     settings = settings or EmbeddingSettings()
     with np.errstate(invalid="ignore"):
-        usable = np.isfinite(traces).all(axis=1) & (np.ptp(traces, axis=1) > 0)
+        spread = np.ptp(traces, axis=1)  # not finite where a value is not
+    usable = np.isfinite(spread) & (spread > 0)
     rows, rest = np.flatnonzero(usable), np.flatnonzero(~usable)
     if len(rows) > 2:  # there is nothing to order in two
-        rows = rows[_fit(traces[rows], settings)]
+        rows = rows[_fit(traces[rows] if len(rest) else traces, settings)]
     return np.concatenate([rows, rest]).astype(np.int64)
 
 
@@ -93,7 +94,7 @@ def _fit(traces: np.ndarray, settings: EmbeddingSettings) -> np.ndarray:
         # one BLAS thread: sums in another order could give another order of the cells
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="data has <= 50 samples")
-            return np.asarray(model.fit(traces.astype(np.float32), compute_X_embedding=False).isort)
+            return np.asarray(model.fit(np.asarray(traces, np.float32), compute_X_embedding=False).isort)
     except (ValueError, IndexError, np.linalg.LinAlgError) as error:
         raise DataError(
             f"Rastermap fails ({error})", found=f"{traces.shape[0]} cells, {traces.shape[1]} frames"

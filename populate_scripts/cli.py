@@ -280,10 +280,19 @@ def retry(tables: tuple[str, ...], eid: str | None) -> None:
 )
 @click.option("--event", help="Trials attribute, such as stimOn_times; by default the target's own.")
 @click.option("--win", nargs=2, type=float, metavar="FROM TO", help="Window about the event in s.")
-@click.option("--ks", help="Numbers of cells, such as 8,16,32.")
+@click.option("--ks", help="Numbers of cells, such as 8,16,32; that of all cells is added.")
 @click.option("-R", "r", type=int, default=50, show_default=True, help="Random subsets per k.")
 @click.option("--metric", type=click.Choice(["auc", "accuracy", "balanced_accuracy"]), default="auc", show_default=True)
+@click.option("--delta", type=float, default=0.02, show_default=True, help="k* is this near the ceiling.")
+@click.option("--cv-splits", type=int, default=5, show_default=True, help="Folds.")
+@click.option(
+    "--class-balance", type=click.Choice(["downsample", "weights", "none"]), default="downsample", show_default=True
+)
+@click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--n-label-shuffles", type=int, default=100, show_default=True)
+@click.option(
+    "--null-subsets", type=int, default=5, show_default=True, help="Subsets behind the score of each shuffle."
+)
 @click.option(
     "--null",
     type=click.Choice(["auto", "permute", "circular", "linear_shift", "pseudosession", "imposter"]),
@@ -325,8 +334,8 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_
     if win:
         common |= {"win_start": win[0], "win_end": win[1]}
     try:
-        numbers = {"ks": (ks, int), "fovs": (fovs, int), "c_grid": (c_grid, float)}
-        common |= {name: tuple(map(kind, text.split(","))) for name, (text, kind) in numbers.items() if text}
+        lists = {"ks": (ks, int), "fovs": (fovs, int), "c_grid": (c_grid, float)}
+        common |= {name: _numbers(name, text, kind) for name, (text, kind) in lists.items() if text}
         settings = [NDCSettings(target=target, **common) for target in targets]
     except ValueError as error:
         raise click.UsageError(str(error)) from None
@@ -337,6 +346,13 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_
     else:
         result.show()
     sys.exit(0 if len(result.table) else 1)
+
+
+def _numbers(name: str, text: str, kind: type) -> tuple:
+    try:
+        return tuple(map(kind, text.split(",")))
+    except ValueError:
+        raise ValueError(f"--{name.replace('_', '-')} takes numbers with commas, such as 2,4,8; not {text!r}") from None
 
 
 @main.command()

@@ -10,6 +10,7 @@ import numpy as np
 from pipeline import clock
 from pipeline.embedding import EmbeddingSettings, rastermap_order
 from pipeline.errors import DataError
+from schemas import bulk
 from schemas.imaging import FOV, ROI, Activity, Recording, fov_traces, imaged_sessions
 from schemas.provenance import Environment
 from schemas.rows import content_key
@@ -101,21 +102,19 @@ class Embedding(dj.Computed):
 
 def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[int, int]], np.ndarray, int]:
     """Return (fov, roi) of each row, the traces of several FOVs on a common clock, and its frames."""
-    clocks = [np.asarray((Recording & {"eid": eid, "fov": fov}).fetch1("frame_times")) for fov in fovs]
-    shared = clock.common_clock(clocks)
-    rois, parts = [], []
-    for fov, times in zip(fovs, clocks, strict=True):
-        cells = ROI & {"eid": eid, "fov": fov}
-        if neurons_only:
-            cells = cells & "is_neuron"
-        numbers, offsets = cells.to_arrays("roi", "time_offset", order_by="roi")
-        if not len(numbers):
-            continue
-        traces = fov_traces(eid, fov, numbers)
-        # a single FOV keeps its frames; several are brought to the common clock, each ROI from its own times
-        parts.append(traces if len(fovs) == 1 else clock.resample(traces, times, offsets.astype(float), shared))
-        rois += [(fov, int(n)) for n in numbers]
-    if not parts:
+    clocks = {fov: np.asarray((Recording & {"eid": eid, "fov": fov}).fetch1("frame_times")) for fov in fovs}
+    shared = clock.common_clock(list(clocks.values()))
+    cells = ROI & {"eid": eid} & [{"fov": fov} for fov in fovs] & ("is_neuron" if neurons_only else True)
+    fov_of, numbers, offsets = bulk.columns(cells, "fov", "roi", "time_offset", order_by=("fov", "roi"))
+    if not len(numbers):
         raise DataError("the session has no cells to embed", eid=eid, expected="at least one neuron", found="none")
-    stacked = np.concatenate(parts, dtype=np.float32)
-    return rois, stacked, stacked.shape[1]
+    stacked = np.empty((len(numbers), len(shared)), np.float32)
+    for fov, times in clocks.items():
+        rows = slice(*np.searchsorted(fov_of, [fov, fov + 1]))
+        # a single FOV keeps its frames; several are brought to the common clock, each ROI from its own times
+        if len(fovs) == 1:
+            fov_traces(eid, fov, numbers[rows], out=stacked[rows])
+        elif rows.stop > rows.start:
+            traces = fov_traces(eid, fov, numbers[rows])
+            stacked[rows] = clock.resample(traces, times, offsets[rows].astype(float), shared)
+    return list(zip(fov_of.tolist(), numbers.tolist(), strict=True)), stacked, stacked.shape[1]

@@ -150,7 +150,9 @@ class NDCRun:
         console.print("smaller k* = more efficient; q = false discovery rate over all sessions and targets below")
         table = self.table
         table["interval"] = [_interval(row) for row in table.to_dict("records")]
-        table.loc[table["verdict"] == "at chance", ["k_star", "interval"]] = [None, "-"]  # it would mean nothing
+        no_star = (table["verdict"] == "at chance") | table["k_star"].isna()  # at chance it would mean nothing
+        table["k_star"] = table["k_star"].astype(object).mask(no_star, None)
+        table.loc[no_star, "interval"] = "-"
         if console.width < WIDE:
             table["eid"] = table["eid"].str[:8]
         for name, results in self.curves.items():
