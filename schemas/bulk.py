@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -59,12 +60,26 @@ def stream(query: dj.QueryExpression, *names: str, take: Callable[..., None]) ->
         with connection._conn.cursor() as cursor:
             cursor.copy_expert(f"COPY ({sql}) TO STDOUT (FORMAT binary)", _Rows(take))
     else:
-        from pymysql.cursors import SSCursor
+        _stream_mysql(connection._conn, sql, take)
 
-        with connection._conn.cursor(SSCursor) as cursor:
-            cursor.execute(sql)
-            for row in cursor:
-                take(*row)
+
+def _stream_mysql(connection: Any, sql: str, take: Callable[..., None]) -> None:
+    from pymysql.cursors import SSCursor
+
+    cursor = connection.cursor(SSCursor)
+    try:
+        cursor.execute(sql)
+        for row in cursor:
+            take(*row)
+    except Exception:
+        with suppress(Exception):  # reads the rest, unless the connection is lost: the first error is the one to tell
+            cursor.close()
+        raise
+    except BaseException:  # interrupted: the rest stays on the wire, and nobody else may read it
+        cursor.connection = None
+        connection._force_close()
+        raise
+    cursor.close()
 
 
 class _Rows:
