@@ -25,6 +25,9 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from simulated_task import alf_trials, blocks, stimuli
+
 from pipeline.decoding import neuron_dropping_curve, pick_trials, target_labels
 from pipeline.decoding.curves import NULL_SUBSETS
 from pipeline.decoding.nulls import linear_shift_margin, null_labels, shuffled_labels
@@ -32,27 +35,21 @@ from pipeline.decoding.nulls import linear_shift_margin, null_labels, shuffled_l
 TARGETS = ("block", "stimulus", "choice", "feedback")
 NULLS = ("permute", "circular", "linear_shift", "auto")
 MICE = ("psychometric", "history", "drift", "engagement")
-CONTRASTS, SHARES = (1.0, 0.25, 0.125, 0.0625, 0.0), (2 / 9, 2 / 9, 2 / 9, 2 / 9, 1 / 9)
 N_TRIALS, N_NEURONS, ALPHA = 400, 60, 0.05
 
 
-def blocks(n_trials: int, rng: np.random.Generator) -> np.ndarray:
-    """Return probabilityLeft of a session of biasedChoiceWorld."""
-    values, side = [0.5] * 90, rng.integers(2)
-    while len(values) < n_trials:
-        length = 0
-        while not 20 <= length <= 100:
-            length = round(rng.exponential(60))
-        values += [(0.2, 0.8)[side]] * length
-        side = 1 - side
-    return np.array(values[:n_trials])
+def block_length(rng: np.random.Generator) -> int:
+    """Return the length of a block of biasedChoiceWorld, in trials."""
+    length = 0
+    while not 20 <= length <= 100:
+        length = round(rng.exponential(60))
+    return length
 
 
 def mouse_session(rng: np.random.Generator, mouse: str = "psychometric", n_trials: int = N_TRIALS) -> dict:
     """Return the ALF trial attributes of a session of a simulated mouse."""
-    p_left = blocks(n_trials, rng)
-    side = np.where(rng.random(n_trials) < p_left, 1, -1)
-    contrast = rng.choice(CONTRASTS, n_trials, p=SHARES)
+    p_left = blocks(n_trials, rng, block_length)
+    side, contrast = stimuli(p_left, rng)
     # a mouse of its own: threshold, bias, use of the block, lapses; the form is not the one that is fitted
     threshold, bias, use = rng.uniform(0.05, 0.2), rng.normal(0, 0.3), rng.uniform(0.3, 1.2)
     lapses = rng.uniform(0.02, 0.1, 2)
@@ -66,13 +63,7 @@ def mouse_session(rng: np.random.Generator, mouse: str = "psychometric", n_trial
         memory = 0.7 * memory + 0.5 * choice[trial] * (mouse == "history")
     silent = rng.random(n_trials) < 0.01
     choice[silent] = 0
-    return {
-        "probabilityLeft": p_left,
-        "contrastLeft": np.where(side > 0, contrast, np.nan),
-        "contrastRight": np.where(side < 0, contrast, np.nan),
-        "choice": choice,
-        "feedbackType": np.where(choice == side, 1.0, -1.0),
-    }
+    return alf_trials(p_left, side, contrast, choice)
 
 
 def drift(n_trials: int, n: int, phi: float, rng: np.random.Generator) -> np.ndarray:

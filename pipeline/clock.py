@@ -69,52 +69,6 @@ def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: 
     return timeshift[index]
 
 
-def common_clock(clocks: list[np.ndarray], gap: float = GAP) -> np.ndarray:
-    """Return times at which all FOVs were imaged: the first clock where every other one covers it.
-
-    Parameters
-    ----------
-    clocks : list of (T_i,) float64, s
-        Frame times of each FOV.
-
-    Returns
-    -------
-    (T,) float64, s
-        Those frame times of the first FOV that lie within a bout of every FOV.
-    """
-    reference = clocks[0]
-    inside = np.ones(len(reference), dtype=bool)
-    for clock in clocks[1:]:
-        first, last = clock[bouts(clock, gap)].T
-        # FOVs are scanned one after another: a frame time just before a bout's first is still of that frame
-        bout = np.searchsorted(first - frame_period(clock), reference, side="right") - 1
-        inside &= (bout >= 0) & (reference <= last[np.maximum(bout, 0)] + frame_period(clock))
-    return reference[inside]
-
-
-def resample(traces: np.ndarray, times: np.ndarray, offsets: np.ndarray, clock: np.ndarray) -> np.ndarray:
-    """Interpolate each ROI linearly from its own times to a common clock.
-
-    Parameters
-    ----------
-    traces : (N, T) float
-    times : (T,) float64, s
-        Frame times of the FOV.
-    offsets : (N,) float64, s
-        Offset of each ROI within the frame.
-    clock : (M,) float64, s
-
-    Returns
-    -------
-    (N, M) float32
-        The first and last value hold beyond the ends (by less than a frame on a ``common_clock``).
-    """
-    out = np.empty((len(traces), len(clock)), dtype=np.float32)
-    for row, trace, offset in zip(out, traces, offsets, strict=True):
-        row[:] = np.interp(clock, times + offset, trace)
-    return out
-
-
 class ROITimes:
     """Times of every frame of every ROI, (N, T), made only where they are asked for.
 

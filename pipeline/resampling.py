@@ -1,18 +1,19 @@
 """Traces of several FOVs on one clock, for those who want one matrix.
 
 Every FOV has its own frame times and every ROI its own offset within the frame. Values between two frames are
-interpolated linearly; where a FOV was not imaged there is NaN: nothing is extrapolated or held over a gap.
-(``pipeline.clock.resample``, for pictures, holds values and knows no gaps.)
+interpolated linearly; where a FOV was not imaged there is NaN: nothing is extrapolated or held over a gap. Embeddings
+and pictures need a value everywhere: they take the frames that all FOVs share (``common_frames``), and values that hold
+at the ends.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 
-from pipeline.clock import frame_period
+from pipeline.clock import bouts, frame_period
 from pipeline.errors import DataError
 
 #: Frames further apart than this many frame periods have a gap between them: one lost frame is one.
@@ -80,6 +81,28 @@ def common_clock(
     return clock[clock <= end]
 
 
+def common_frames(times_by_fov: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Return the frame times of the first FOV that lie within a bout of every FOV, to a frame beyond its ends.
+
+    Parameters
+    ----------
+    times_by_fov : dict of int to (T_i,) float64
+        Frame times of each FOV, s.
+
+    Returns
+    -------
+    (T,) float64, s
+    """
+    reference, *others = times_by_fov.values()
+    inside = np.ones(len(reference), dtype=bool)
+    for times in others:
+        first, last = times[bouts(times)].T
+        # FOVs are scanned one after another: a frame time just before a bout's first is still of that frame
+        bout = np.searchsorted(first - frame_period(times), reference, side="right") - 1
+        inside &= (bout >= 0) & (reference <= last[np.maximum(bout, 0)] + frame_period(times))
+    return reference[inside]
+
+
 def resample(
     traces: np.ndarray,
     frame_times: np.ndarray,
@@ -88,13 +111,14 @@ def resample(
     *,
     out: np.ndarray | None = None,
     gap: float | None = None,
+    hold_ends: bool = False,
     fov: int | None = None,
 ) -> np.ndarray:
     """Interpolate traces of a FOV linearly from each ROI's own times to other times.
 
     Parameters
     ----------
-    traces : (N, T) float
+    traces : (N, T)
         NaN affects only the times between it and the frames beside it.
     frame_times : (T,) float64, s
         Increasing.
@@ -105,28 +129,34 @@ def resample(
     out : (N, M) float, optional
         Where to write.
     gap : float, optional
-        Frames further apart than this, in s, have a gap between them; by default ``GAP_PERIODS`` frame periods.
+        Frames further apart than this, in s, have a gap between them; by default ``GAP_PERIODS`` frame periods. With
+        infinity there are no gaps.
+    hold_ends : bool
+        The first and the last value hold beyond the ends.
     fov : int, optional
         For error messages.
 
     Returns
     -------
-    (N, M) in the dtype of ``traces``, or ``out``
-        NaN in gaps, and before the first and after the last frame. Computed in float64.
+    (N, M) float32, or float64 for traces that need it; or ``out``
+        NaN in gaps, and (without ``hold_ends``) before the first and after the last frame. Computed in float64.
 
     Raises
     ------
     DataError
-        Numbers of ROIs or frames disagree; times do not increase; ``out`` has another shape, or traces are not floats.
+        Numbers of ROIs or frames disagree; times do not increase; ``out`` has another shape, or is not of floats.
     """
     _check(traces, frame_times, offsets, fov)
-    out = _output(out, (len(traces), len(clock)), traces.dtype, fov)
+    out = _output(out, (len(traces), len(clock)), np.result_type(traces.dtype, np.float32), fov)
     gap = GAP_PERIODS * frame_period(frame_times) if gap is None else gap
     lines, line_of = np.unique(offsets, return_inverse=True)
     for line, offset in enumerate(lines):  # ROIs on the same scan line share their times
-        plan = _plan(frame_times + offset, clock, gap)
+        times = frame_times + offset
+        frames, is_on_frame, is_covered = _places(times, clock, gap, hold_ends)
         for row in np.flatnonzero(line_of == line):
-            out[row] = _interpolate(traces[row], plan)
+            values = np.interp(clock, times, traces[row])
+            # a time on a frame needs no other: the one after may be NaN
+            out[row] = np.where(is_on_frame, traces[row][frames], np.where(is_covered, values, np.nan))
     return out
 
 
@@ -166,7 +196,7 @@ def resample_fovs(
         As ``resample``, naming the FOV.
     """
     sizes = [traces.shape[0] for traces in traces_by_fov.values()]
-    dtype = np.result_type(*(traces.dtype for traces in traces_by_fov.values()))
+    dtype = np.result_type(np.float32, *(traces.dtype for traces in traces_by_fov.values()))
     out = _output(out, (sum(sizes), len(clock)), dtype, None)
     first = 0
     for (fov, traces), size in zip(traces_by_fov.items(), sizes, strict=True):
@@ -181,33 +211,15 @@ def resample_fovs(
     return out
 
 
-class _Plan(NamedTuple):
-    """For each target time: the frames before and after, how far between them it is, and whether it may be used."""
-
-    before: np.ndarray
-    after: np.ndarray
-    weight: np.ndarray
-    is_covered: np.ndarray
-
-
-def _plan(times: np.ndarray, clock: np.ndarray, gap: float) -> _Plan:
+def _places(
+    times: np.ndarray, clock: np.ndarray, gap: float, hold_ends: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each time the frame at or before it, whether it is on that frame, and whether it has a value."""
     last = len(times) - 1
     before = np.clip(np.searchsorted(times, clock, side="right") - 1, 0, last)
-    after = np.minimum(before + 1, last)
-    step = times[after] - times[before]
-    weight = np.divide(clock - times[before], step, out=np.zeros(len(clock)), where=step > 0)
-    is_on_frame = clock == times[before]
-    is_between = (clock >= times[0]) & (clock <= times[-1]) & (step <= gap)
-    # a time on a frame needs no other: the one after may be NaN, or far away
-    return _Plan(before, np.where(is_on_frame, before, after), weight, is_on_frame | is_between)
-
-
-def _interpolate(trace: np.ndarray, plan: _Plan) -> np.ndarray:
-    """Return one ROI's values in float64."""
-    before, after = trace[plan.before].astype(float), trace[plan.after].astype(float)
-    with np.errstate(invalid="ignore"):  # infinity in a trace
-        values = np.where(plan.before == plan.after, before, before + plan.weight * (after - before))
-    return np.where(plan.is_covered, values, np.nan)
+    is_inside = (clock >= times[0]) & (clock <= times[-1])
+    is_near = times[np.minimum(before + 1, last)] - times[before] <= gap
+    return before, clock == times[before], np.where(is_inside, is_near, hold_ends)
 
 
 def _check(traces: np.ndarray, frame_times: np.ndarray, offsets: np.ndarray, fov: int | None) -> None:

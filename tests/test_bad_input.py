@@ -1,88 +1,43 @@
-"""Many small sessions, each broken in one place, read in one go: each says what is wrong, and the rest is there."""
+"""What follows from broken sessions: in the embedding, the tracked cells, the curves, and once they are mended."""
 
 from __future__ import annotations
 
 import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from broken_sessions import Repository, remove
+from corpus import ACTIVITY, TIMES, TRIALS, UIDS, rewrite
 
 import meso
 import schemas
 from pipeline.decoding import NDCSettings
-from pipeline.demo_data import LAB, session_eid, write_demo_repository, write_one_tables
+from pipeline.demo_data import write_demo_repository, write_one_tables
 from pipeline.errors import ConfigError, DataError
-from populate_scripts.ingest import Ingested, ingest
+from populate_scripts.ingest import ingest
 from schemas.embedding import Embedding
-from schemas.filling import IMAGING_TABLES, SESSION_TABLES, auto_populated, errors, fill, retry
+from schemas.filling import IMAGING_TABLES, SESSION_TABLES, fill
 from schemas.ndc import run_ndc
+from schemas.reports import errors, retry
 from schemas.tracking import TrackingRun
 
-TIMES = "mpci.times.npy"
-TRACES = "mpci.ROIActivityDeconvolved.npy"
-REGIONS = "mpciROIs.brainLocationIds_ccf_2017_estimate.npy"
-TABLE = "_ibl_trials.table.pqt"
-UIDS = "mpciROIs.clusterUIDs.csv"
 NOT_IN_ONE = str(uuid.uuid3(uuid.NAMESPACE_DNS, "a session that ONE does not know"))
 N_FOVS, N_TRIALS = 3, 30
 SETTINGS = NDCSettings(target="choice", ks=(4, 8), r=2, n_label_shuffles=2, cv_splits=2)
 
 
-def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
-    np.save(path, change(np.load(path)))
+def failures(eid: str) -> dict[tuple[str, int | None], str]:
+    """Message by table and FOV."""
+    return {(row["table"], row["key"].get("fov")): row["message"] for row in errors() if row["key"].get("eid") == eid}
 
 
 def cut(path: Path, bytes_off: int = 100) -> None:
     path.write_bytes(path.read_bytes()[:-bytes_off])
-
-
-def keep_rois(fov: Path, n: int) -> None:
-    """Leave n ROIs in every file of a FOV."""
-    rewrite(fov / TRACES, lambda a: a[:, :n])
-    for name in ("mpciROITypes", "cellClassifier", "stackPos", "mlapdv_estimate", "brainLocationIds_ccf_2017_estimate"):
-        rewrite(fov / f"mpciROIs.{name}.npy", lambda a: a[:n])
-    for name in ("mpciROIs.mlapdv.npy", "mpciROIs.brainLocationIds_ccf_2017.npy"):
-        (fov / name).unlink(missing_ok=True)
-    for name, header in (("mpciROIs.uuids.csv", 1), (UIDS, 0)):
-        lines = (fov / name).read_text().splitlines(keepends=True)
-        (fov / name).write_text("".join(lines[: n + header]))
-
-
-def unknown_region(fov: Path) -> None:
-    def change(ids: np.ndarray) -> np.ndarray:
-        ids[[2, 5]] = 123_456_789
-        return ids
-
-    # no final location, so that the estimate is read
-    (fov / REGIONS.replace("_estimate", "")).unlink(missing_ok=True)
-    rewrite(fov / REGIONS, change)
-
-
-class Evil:
-    """Leaves a file behind if it is ever unpickled."""
-
-    def __init__(self, path: str):
-        self.path = path
-
-    def __reduce__(self):
-        return open, (self.path, "w")
-
-
-def pickled(fov: Path) -> None:
-    np.save(fov / TIMES, np.array([Evil(str(fov / "executed"))], dtype=object), allow_pickle=True)
-
-
-def change_trials(alf: Path, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
-    from iblutil.io import parquet
-
-    path = next(alf.glob(f"**/{TABLE}"))
-    parquet.save(path, change(pd.read_parquet(path)))
 
 
 def no_trials(alf: Path) -> None:
@@ -90,83 +45,10 @@ def no_trials(alf: Path) -> None:
         path.unlink()
 
 
-def empty_trials(alf: Path) -> None:
-    change_trials(alf, lambda table: table.iloc[:0])
-    for path in alf.glob("**/_ibl_trials.*.npy"):
-        rewrite(path, lambda a: a[:0])
-
-
-def no_wheel(alf: Path) -> None:
-    for path in alf.glob("**/_ibl_wheel.*"):
-        path.unlink()
-
-
 def all_left(alf: Path) -> None:
-    change_trials(alf, lambda table: table.assign(choice=np.where(table["choice"] == 0, 0, 1)))
-
-
-@dataclass
-class Case:
-    """One broken FOV: what breaks it, and what the message must name."""
-
-    break_it: Callable[[Path], object]
-    dataset: str
-    says: str  # regular expression
-
-
-#: FOV_01 of a session each.
-FOV_CASES = {
-    "no times": Case(lambda fov: (fov / TIMES).unlink(), TIMES, "dataset is missing"),
-    "traces shorter": Case(
-        lambda fov: rewrite(fov / TRACES, lambda a: a[:-3]), TIMES, r"expected (\d+) frames.*found (\d+) times"
-    ),
-    "unknown region": Case(unknown_region, REGIONS, r"2 ROIs.*expected ids of the Allen CCF 2017, found 123456789"),
-    "empty": Case(lambda fov: keep_rois(fov, 0), TRACES, "expected 2 frames and 2 ROIs or more, found .* 0 ROIs"),
-    "one ROI": Case(lambda fov: keep_rois(fov, 1), TRACES, "expected 2 frames and 2 ROIs or more, found .* 1 ROIs"),
-    "truncated traces": Case(lambda fov: cut(fov / TRACES), TRACES, r"truncated.*found \d+ bytes"),
-    "truncated positions": Case(
-        lambda fov: cut(fov / "mpciROIs.stackPos.npy"), "mpciROIs.stackPos.npy", r"truncated.*found \d+ bytes"
-    ),
-    "pickled": Case(pickled, TIMES, "plain array"),
-    "types longer": Case(
-        lambda fov: rewrite(fov / "mpciROIs.mpciROITypes.npy", lambda a: np.append(a, a[:2])),
-        "mpciROIs.mpciROITypes.npy", r"expected (\d+) ROIs as in the activity, found (\d+)",
-    ),
-    "times go back": Case(
-        lambda fov: rewrite(fov / TIMES, lambda t: np.r_[t[:10], t[8], t[11:]]), TIMES, "1 steps back.*after frame 9"
-    ),
-}  # fmt: skip
-#: Table, what breaks the session, what the message must name.
-BEHAVIOR_CASES = {
-    "no trials": ("Behavior", no_trials, "no trials table"),
-    "empty trials": ("Behavior", empty_trials, "trials table is empty"),
-    "no wheel": ("Wheel", no_wheel, "no wheel"),
-}
-#: The sessions whose embedding is made.
-EMBEDDED = (*FOV_CASES, *BEHAVIOR_CASES, "all bad", "good")
-
-
-@dataclass
-class Repository:
-    """Where the broken sessions lie."""
-
-    root: Path
-    template: Path
-    eids: dict[str, str] = field(default_factory=dict)
-    folders: dict[str, Path] = field(default_factory=dict)
-    done: Ingested | None = None
-
-    def add(self, name: str, subject: str) -> Path:
-        """Copy the template; return its alf folder."""
-        day = 1 + sum(f.parts[-3] == subject for f in self.folders.values())
-        date = f"2024-01-{day:02d}"
-        folder = self.root / LAB / "Subjects" / subject / date / "001"
-        shutil.copytree(self.template, folder)
-        self.eids[name], self.folders[name] = session_eid(LAB, subject, date, 1), folder
-        return folder / "alf"
-
-    def alf(self, name: str) -> Path:
-        return self.folders[name] / "alf"
+    path = next(alf.glob(f"**/{TRIALS}"))
+    table = pd.read_parquet(path)
+    table.assign(choice=np.where(table["choice"] == 0, 0, 1)).to_parquet(path)
 
 
 def extra_line(fov: Path) -> None:
@@ -193,10 +75,8 @@ def broken(database, tmp_path_factory) -> Iterator[Repository]:
     )
     template = next(made.root.glob("*/Subjects/*/*/001"))
     repository = Repository(tmp_path_factory.mktemp("broken"), template)
-    for name, case in FOV_CASES.items():
-        case.break_it(repository.add(name, "BI01") / "FOV_01")
-    for name, (_, break_it, _) in BEHAVIOR_CASES.items():
-        break_it(repository.add(name, "BI01"))
+    cut(repository.add("truncated traces", "BI01") / "FOV_01" / ACTIVITY)
+    (repository.add("no times", "BI01") / "FOV_01" / TIMES).unlink()
     alf = repository.add("all bad", "BI01")
     for i in range(N_FOVS):
         (alf / f"FOV_{i:02d}" / TIMES).unlink()
@@ -214,33 +94,12 @@ def broken(database, tmp_path_factory) -> Iterator[Repository]:
     write_one_tables(repository.root)
     eids = [eid for name, eid in repository.eids.items() if name != "late"]
     repository.done = ingest([NOT_IN_ONE, *eids, "no-such-id"], cache_dir=repository.root)
-    # one after the other, as `meso populate` does; a Rastermap for half of them is enough
+    # one after the other, as `meso populate` does
     fill([*SESSION_TABLES], [{"eid": eid} for eid in eids])
-    fill([Embedding], [{"eid": repository.eids[name]} for name in EMBEDDED])
+    embedded = ("truncated traces", "all bad", "good")
+    fill([Embedding], [{"eid": repository.eids[name]} for name in embedded])
     yield repository
     remove(repository)
-
-
-def remove(repository: Repository) -> None:
-    subjects = [{"subject": f"BI{i:02d}"} for i in range(1, 6)]
-    eids = [{"eid": eid} for eid in repository.eids.values()]
-    sets = (schemas.SessionSet & subjects).proj().to_dicts()
-    (schemas.Subject & subjects).delete()
-    for table in auto_populated():
-        names = table.jobs.primary_key
-        for keys in (eids, subjects, sets):
-            if keys and set(keys[0]) <= set(names):
-                (table.jobs & keys).delete_quick()
-    assert errors() == []
-    for table in auto_populated():
-        for keys in (eids, subjects, sets):
-            if keys and set(keys[0]) <= set(table.primary_key):
-                assert len(table & keys) == len(table.jobs & keys) == 0
-
-
-def failures(eid: str) -> dict[tuple[str, int | None], str]:
-    """Message by table and FOV."""
-    return {(row["table"], row["key"].get("fov")): row["message"] for row in errors() if row["key"].get("eid") == eid}
 
 
 def complete_fovs(eid: str) -> list[int]:
@@ -285,40 +144,6 @@ def test_ingest_command_says_which_session_failed(broken, meso_command):
     assert not len(schemas.Session & {"eid": NOT_IN_ONE})
 
 
-@pytest.mark.parametrize("name", FOV_CASES)
-def test_a_broken_fov_fails_alone_and_says_why(broken, name):
-    case, eid = FOV_CASES[name], broken.eids[name]
-    (where, message), *others = failures(eid).items()
-    assert where == ("FOV", 1)
-    assert not others
-    assert message.startswith(f"DataError: session {eid}, FOV_01, alf/FOV_01/{case.dataset}: ")
-    found = re.search(case.says, message)
-    assert found, message
-    if found.groups():
-        assert len(set(found.groups())) == 2  # the two numbers
-    for table in (schemas.FOV, schemas.FOV.Source, schemas.Recording, schemas.ROI, schemas.Activity):
-        assert len(table & {"eid": eid, "fov": 1}) == 0
-    assert complete_fovs(eid) == embedded_fovs(eid) == [0, 2]
-    assert len(schemas.Behavior & {"eid": eid}) == len(schemas.Wheel & {"eid": eid}) == 1
-
-
-def test_nothing_was_unpickled(broken):
-    assert not list(broken.root.glob("**/executed"))
-
-
-@pytest.mark.parametrize("name", BEHAVIOR_CASES)
-def test_broken_behavior_leaves_the_imaging(broken, name):
-    eid, (table, _, says) = broken.eids[name], BEHAVIOR_CASES[name]
-    assert list(failures(eid)) == [(table, None)]
-    message = failures(eid)[table, None]
-    assert message.startswith(f"DataError: session {eid}, alf/")
-    assert says in message
-    assert complete_fovs(eid) == embedded_fovs(eid) == [0, 1, 2]
-    counts = {"Behavior": len(schemas.Behavior & {"eid": eid}), "Wheel": len(schemas.Wheel & {"eid": eid})}
-    assert counts == {"Behavior": 1, "Wheel": 1} | {table: 0}
-    assert len(schemas.Behavior.Trial & {"eid": eid}) == N_TRIALS * counts["Behavior"]
-
-
 def test_all_other_sessions_are_complete(broken):
     for name in ("good", "41 UIDs", "UIDs fit", "UID twice", "UID in two FOVs", "before", "one class", "after"):
         eid = broken.eids[name]
@@ -336,7 +161,7 @@ def test_load_or_embed_names_the_bad_fov_and_returns_the_rest(broken):
     expected = []
     for i in (0, 2):
         folder = broken.alf("truncated traces") / f"FOV_{i:02d}"
-        expected.append(np.load(folder / TRACES).T[np.load(folder / "mpciROIs.mpciROITypes.npy") == 1])
+        expected.append(np.load(folder / ACTIVITY).T[np.load(folder / "mpciROIs.mpciROITypes.npy") == 1])
     np.testing.assert_array_equal(cells["roi_signal"], np.concatenate(expected))
     assert sorted(cells["isort"]) == list(range(len(cells["roi_signal"])))
 
@@ -432,11 +257,11 @@ def test_a_file_that_changes_between_two_tables_is_refused(broken):
     alf = broken.alf("late")
     schemas.Session.register(schemas.session.one_for(broken.eids["good"]), eid, str(broken.root))
     assert fill([schemas.FOV, schemas.Recording, schemas.ROI], {"eid": eid}).errors == []
-    rewrite(alf / "FOV_01" / TRACES, lambda a: a + 1)
+    rewrite(alf / "FOV_01" / ACTIVITY, lambda a: a + 1)
     filled = fill([schemas.Activity, Embedding], {"eid": eid})
     assert [table for table, _, _ in filled.errors] == ["Activity"]
     message = failures(eid)["Activity", 1]
-    assert f"session {eid}, FOV_01, alf/FOV_01/{TRACES}: the file changed since the FOV was read" in message
+    assert f"session {eid}, FOV_01, alf/FOV_01/{ACTIVITY}: the file changed since the FOV was read" in message
     assert len(schemas.Activity & {"eid": eid, "fov": 1}) == 0
     assert embedded_fovs(eid) == [0, 2]
 
@@ -461,10 +286,10 @@ def test_tables_of_a_fov_are_of_the_same_files(broken, table, name):
         retry(eid=eid)
 
 
-@pytest.mark.parametrize("name", ["no times", "traces shorter", "truncated traces"])
+@pytest.mark.parametrize("name", ["no times", "truncated traces"])
 def test_a_mended_fov_is_read_after_retry(broken, name):
     eid = broken.eids[name]
-    for file in (TIMES, TRACES):
+    for file in (TIMES, ACTIVITY):
         shutil.copy(broken.template / "alf/FOV_01" / file, broken.alf(name) / "FOV_01" / file)
     write_one_tables(broken.root)
     fill([*SESSION_TABLES], {"eid": eid})
@@ -475,7 +300,7 @@ def test_a_mended_fov_is_read_after_retry(broken, name):
     assert failures(eid) == {}
     assert complete_fovs(eid) == [0, 1, 2]
     mended = schemas.imaging.fov_traces(eid, 1, np.arange(5))
-    np.testing.assert_array_equal(mended, np.load(broken.alf(name) / "FOV_01" / TRACES).T[:5])
+    np.testing.assert_array_equal(mended, np.load(broken.alf(name) / "FOV_01" / ACTIVITY).T[:5])
 
 
 def test_retry_refuses_a_name_that_is_no_key(database):

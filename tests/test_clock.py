@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.clock import ROITimes, bouts, common_clock, frame_period, resample, roi_offsets
+from pipeline.clock import ROITimes, bouts, frame_period, roi_offsets
 from pipeline.errors import DataError
 
 STEPS = st.lists(st.sampled_from([0.2, 0.25, 0.9, 1.5, 20.0]), max_size=30)
@@ -71,51 +71,6 @@ def test_no_rois_have_no_offsets_and_there_are_two_columns():
     assert roi_offsets(np.zeros(5), np.empty((0, 3), int)).shape == (0,)
     with pytest.raises(ValueError, match="not 2"):
         roi_offsets(np.zeros(5), POSITIONS, 2)
-
-
-def test_common_clock_of_fovs_scanned_in_turn_is_the_first_clock():
-    first = np.r_[np.arange(0, 10, 0.2), np.arange(30, 40, 0.2)]
-    np.testing.assert_array_equal(common_clock([first, first + 0.07, first + 0.15]), first)
-
-
-def test_common_clock_leaves_out_what_another_fov_missed():
-    first = np.arange(0, 40, 0.25)
-    gap = first[(first < 10) | (first >= 20)]
-    short = first[first < 35]
-    inside = (first <= 10) | ((first >= 19.75) & (first <= 35))  # to a frame beyond each end
-    np.testing.assert_array_equal(common_clock([first, gap, short]), first[inside])
-
-
-def test_common_clock_of_one_fov_is_its_own_and_of_distant_ones_is_empty():
-    first = np.arange(0, 5, 0.2)
-    np.testing.assert_array_equal(common_clock([first]), first)
-    assert common_clock([first, first + 100]).shape == (0,)
-
-
-@given(steps=STEPS, later=st.sampled_from([0.0, 0.05, 0.5, 3.0]))
-def test_common_clock_is_that_of_a_loop(steps, later):
-    first = np.cumsum([0.0, *steps])
-    other = np.arange(0, 12, 0.25) + later
-    other = other[(other < 4) | (other > 6)]
-    spans = [(other[a] - 0.25, other[b] + 0.25) for a, b in bouts(other)]
-    expected = [t for t in first if any(start <= t <= end for start, end in spans)]
-    assert common_clock([first, other]).tolist() == expected
-
-
-def test_resample_is_numpys_interpolation_from_each_rois_own_times():
-    rng = np.random.default_rng(1)
-    traces, offsets = rng.random((4, 50), dtype=np.float32), rng.random(4) * 0.02
-    times, clock = np.cumsum(rng.uniform(0.1, 0.3, 50)), np.linspace(-1, 14, 70)
-    found = resample(traces, times, offsets, clock)
-    assert found.dtype == np.float32
-    for row, trace, offset in zip(found, traces, offsets, strict=True):
-        np.testing.assert_array_equal(row, np.interp(clock, times + offset, trace).astype(np.float32))
-
-
-def test_resample_undoes_the_offsets_of_a_signal_linear_in_time():
-    times, offsets, clock = np.arange(0, 10, 0.2), np.array([0.0, 0.013, 0.02]), np.arange(1, 9, 0.2)
-    traces = 3 * (times + offsets[:, None]) + 1
-    np.testing.assert_allclose(resample(traces, times, offsets, clock), [3 * clock + 1] * 3, rtol=1e-6)
 
 
 FRAMES = {0: np.arange(0, 2, 0.2), 3: np.arange(0, 2, 0.2) + 0.1}

@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.text import Text
 from PIL import Image
 
 from pipeline.decoding.fits import LogKSlope, log_k_slope
@@ -517,6 +518,24 @@ def test_legend_and_data_do_not_touch(n_sessions):
 
 
 # --- k* over days -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_panels", [1, 2, 4])
+@pytest.mark.parametrize("draw", [ndc_overlay, ndc_panels, k_star_over_days])
+def test_long_titles_break_before_the_legend(draw, n_panels):
+    title = "SP999: feedback from 120 cells in every session, feedback_times -0.1 to 0.4 s, trials as in the session"
+    curves = [fitted(day) for day in range(1, 7)]
+    if draw is ndc_overlay:
+        fig = draw(curves, target="feedback", title=title)
+    else:
+        fig = draw(dict.fromkeys(("choice", "feedback", "stimulus", "block")[:n_panels], curves), title=title)
+    fig.draw_without_rendering()
+    (legend,) = fig.legends
+    titles = [text for text in set(fig.findobj(Text)) - set(legend.findobj(Text)) if " " in text.get_text()]
+    assert all(text.get_window_extent().x1 < legend.get_window_extent().x0 for text in titles)
+    shown = fig.get_suptitle() or fig.axes[0].get_title(loc="left")
+    assert shown.split() == title.split()
+    assert fig.get_figwidth() < 12
 
 
 def test_days_hold_points_intervals_and_arrows():

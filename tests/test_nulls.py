@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import approx_fprime
+from simulated_task import alf_trials, blocks, stimuli
 
 from pipeline.decoding import nulls, target_labels
 from pipeline.decoding.nulls import (
@@ -23,8 +24,6 @@ from pipeline.decoding.nulls import (
 )
 from pipeline.errors import DataError
 
-CONTRASTS = np.array([1.0, 0.25, 0.125, 0.0625, 0.0])
-
 
 def task_trials(
     p_left: np.ndarray, seed: int = 0, *, bias: float = 0.0, lapse: float = 0.05, no_go: float = 0.0
@@ -32,27 +31,16 @@ def task_trials(
     """A mouse that sees tenths of contrast, follows the block a little, and answers on its own."""
     rng = np.random.default_rng(seed)
     n = len(p_left)
-    side = np.where(rng.random(n) < p_left, 1, -1)
-    contrast = rng.choice(CONTRASTS, n, p=[2 / 9] * 4 + [1 / 9])
+    side, contrast = stimuli(p_left, rng)
     seen = 1 / (1 + np.exp(-(10 * side * contrast + bias + (p_left - 0.5) / 0.3)))
     choice = np.where(rng.random(n) < lapse / 2 + (1 - lapse) * seen, 1.0, -1.0)
     choice[rng.random(n) < no_go] = 0
-    return {
-        "probabilityLeft": p_left,
-        "contrastLeft": np.where(side > 0, contrast, np.nan),
-        "contrastRight": np.where(side < 0, contrast, np.nan),
-        "choice": choice,
-        "feedbackType": np.where(choice == side, 1.0, -1.0),
-    }
+    return alf_trials(p_left, side, contrast, choice)
 
 
 def block_session(n: int = 400, seed: int = 0, **mouse) -> dict:
-    rng = np.random.default_rng([seed, 5])
-    values, now = [0.5] * 90, rng.integers(2)
-    while len(values) < n:
-        values += [(0.2, 0.8)[now]] * int(rng.integers(20, 101))
-        now = 1 - now
-    return task_trials(np.array(values[:n]), seed, **mouse)
+    p_left = blocks(n, np.random.default_rng([seed, 5]), lambda rng: int(rng.integers(20, 101)))
+    return task_trials(p_left, seed, **mouse)
 
 
 def labelled(target: str, trials: dict) -> np.ndarray:

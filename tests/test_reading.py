@@ -229,6 +229,16 @@ ARRAY_DAMAGE = [
     (TIMES, set_at([7, 9], np.nan), "not finite", "2, the first at frame 7"),
     (TYPES, drop_last, "expected {n} ROIs", "found {n_less}"),
     (TYPES, lambda x: x[0], "expected {n} ROIs", "a scalar"),
+    (TYPES, lambda x: np.c_[x, x], "expected ({n},)", "({n}, 2)"),
+    (TYPES, set_at(2, 0.5), "not whole numbers", "0.5 for ROI 2"),
+    (POS, set_at((2, 1), 7.3), "not whole numbers", "7.3 for ROI 2"),
+    (POS, set_at((2, 1), np.nan), "not whole numbers", "nan for ROI 2"),
+    (POS, lambda p: p[:, [0]], "expected ({n}, 3)", "({n}, 1)"),
+    (CLASSIFIER, set_at(4, 1.5), "0 to 1", "1.5 for ROI 4"),
+    (CLASSIFIER, lambda p: p[:, None, None], "expected ({n},)", "({n}, 1, 1)"),
+    (f"{MLAPDV}_estimate", lambda x: x[:, 0], "expected ({n}, 3)", "({n},)"),
+    (f"{MLAPDV}_estimate", set_at((4, 1), np.inf), "NaN for none", "for ROI 4"),
+    (f"{REGIONS}_estimate", set_at(4, np.nan), "not whole numbers", "nan for ROI 4"),
     (POS, drop_last, "expected {n} ROIs", "found {n_less}"),
     (POS, lambda p: p[:, 0], "expected ({n}, 3)", "found ({n},)"),
     (POS, set_at((3, 0), 512), "rows 0 to 511", "to 512"),
@@ -240,8 +250,11 @@ ARRAY_DAMAGE = [
     (DECONVOLVED, lambda x: x[:, :0], "the FOV is empty", "{t} frames, 0 ROIs"),
     (DECONVOLVED, lambda x: x[:0], "the FOV is empty", "0 frames, {n} ROIs"),
     (DECONVOLVED, lambda x: x[:, :1], "2 ROIs or more", "{t} frames, 1 ROIs"),
-    (DECONVOLVED, lambda x: x[:, 0], "(frames, ROIs)", "({t},) float32"),
-    (DECONVOLVED, lambda x: x.astype("U3"), "(frames, ROIs)", "<U3"),
+    (DECONVOLVED, lambda x: x[:, 0], "(frames, ROIs)", "({t},)"),
+    (DECONVOLVED, lambda x: x.astype("U3"), "integers or floats", "<U3"),
+    (DECONVOLVED, lambda x: x.astype(complex), "integers or floats", "complex128"),
+    (DECONVOLVED, set_at((7, 3), np.nan), "not finite", "nan at frame 7 of ROI 3"),
+    (DECONVOLVED, lambda x: set_at((7, 3), -np.inf)(np.ascontiguousarray(x)), "not finite", "-inf at frame 7 of ROI 3"),
     (SHIFT, lambda s: s[:10], "rows 0 to 9", "found rows"),
     (SHIFT, set_at(5, np.inf), "not finite", "(512,)"),
     (SHIFT, lambda s: np.zeros((512, 10)), "columns 0 to 9", "found columns"),
@@ -257,6 +270,7 @@ FILE_DAMAGE = [
     (UUIDS, lambda path: path.write_text(path.read_text().rsplit("\n", 1)[0]), "expected {n} ROIs", "found {n_less}"),
     (UUIDS, repeat_uuid, "expected {n} different", "found {n_less}"),
     (UUIDS, lambda path: path.write_bytes(b"uuids\n\xff\xff"), "is not text"),
+    (UUIDS, lambda path: path.write_text("uuids" + "\n" * len(path.read_text().splitlines())), "'' for ROI 0"),
 ]
 
 
@@ -318,6 +332,43 @@ def test_pickled_objects_are_refused_and_not_executed(session, tmp_path, name, a
     (tmp_path / "sung").rmdir()  # the canary sings when it is loaded carelessly
     check_refusal(session, path.name, ("objects",))
     assert not (tmp_path / "sung").exists()
+
+
+@pytest.mark.parametrize(
+    "shape", ["(1000000000000,)", "(-5,)", "(10, 1e3)", "(" + "9" * 30 + ",)", "(3" + " " * 20_000]
+)
+def test_a_header_that_promises_too_much_is_refused_at_once(session, shape):
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}\n".encode("latin1")
+    magic = b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little")
+    (session.fov / f"{TIMES}.npy").write_bytes(magic + header + bytes(800))
+    check_refusal(session, f"{TIMES}.npy", ("cannot be read as a plain array",))
+
+
+def test_random_damage_of_a_header_never_gives_another_error(session):
+    path, rng = session.fov / f"{TIMES}.npy", np.random.default_rng(0)
+    sound, reader = path.read_bytes(), SessionReader(session.one(), session.eid)
+    names = set()
+    for _ in range(300):
+        damaged = bytearray(sound)
+        damaged[rng.integers(8, 80)] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            names.add(reader.array(path.name, "alf/FOV_01").dtype.name)
+        except DataError as error:
+            names.add(error.problem.split("(")[0])
+    assert "cannot be read as a plain array, it may be truncated or hold objects " in names
+
+
+def test_a_copied_fov_is_refused_and_the_first_kept(session):
+    shutil.copy(session.alf / "FOV_00" / f"{DECONVOLVED}.npy", session.fov)
+    for name in (TIMES, POS, TYPES, CLASSIFIER, f"{REGIONS}_estimate", f"{MLAPDV}_estimate"):
+        shutil.copy(session.alf / "FOV_00" / f"{name}.npy", session.fov)
+    check_refusal(session, f"{DECONVOLVED}.npy", ("the activity is a copy", "FOV_00"))
+    assert read_fov(session.one(), session.eid, 0, "alf/FOV_00").n_rois
+    # as many ROIs, and other activity
+    session.change(DECONVOLVED, lambda x: x + 1)
+    (session.fov / UUIDS).unlink()
+    assert [source.dataset for source in session.read().sources if "FOV_00" in source.dataset] == []
 
 
 def test_a_fov_that_does_not_exist_is_refused(session):
@@ -436,6 +487,40 @@ def test_protocols_follow_each_other(session_of):
     assert table.index.tolist() == list(range(2 * n + 5))
 
 
+@pytest.mark.parametrize("day", [0, 1])
+def test_trials_are_those_of_brainbox(session_of, day):
+    from brainbox.io.one import SessionLoader
+
+    session = session_of(day)
+    for name, values in (("goCue_times", np.arange(20.0)), ("choice", np.zeros(20))):  # one that the table has
+        np.save(session.task / f"_ibl_trials.{name}.npy", values[:, None])
+    table = pd.read_parquet(session.task / TABLE).drop(columns="goCue_times")
+    table.to_parquet(session.task / TABLE)
+    loader = SessionLoader(one=session.one(), eid=session.eid)
+    loader.load_trials(collection=session.task.relative_to(session.alf.parent).as_posix())
+    found = read_trials(session.one(), session.eid).table.drop(columns="collection")
+    pd.testing.assert_frame_equal(found, loader.trials[list(found)].astype(float), check_names=False)
+
+
+@pytest.mark.parametrize("as_array", [True, False], ids=["npy", "pickle"])
+def test_pickled_trials_are_refused_and_not_executed(session, tmp_path, as_array):
+    """ONE's own loader of objects would execute them."""
+    array, path = np.array([Canary(tmp_path / "sung")], dtype=object), session.task / "_ibl_trials.quiescencePeriod.npy"
+    np.save(path, array, allow_pickle=True) if as_array else array.dump(path)
+    one = session.one()
+    with pytest.raises(DataError, match=f"session {session.eid}, alf/{path.name}: .*objects"):
+        read_trials(one, session.eid)
+    assert not (tmp_path / "sung").exists()
+    one.load_object(session.eid, "trials", collection="alf")
+    assert (tmp_path / "sung").exists()
+
+
+def test_a_file_of_trials_that_nobody_asked_for_is_not_opened(session, tmp_path):
+    np.save(session.task / "_ibl_trials.other.npy", np.array([Canary(tmp_path / "sung")], dtype=object))
+    assert len(read_trials(session.one(), session.eid).table) == 20
+    assert not (tmp_path / "sung").exists()
+
+
 def test_trials_of_a_revision_are_used_and_recorded(session):
     (session.task / "#2025-01-01#").mkdir()
     files = list(session.task.glob("_ibl_trials.*"))
@@ -464,10 +549,30 @@ def only_table(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path
         (lambda folder: (folder / TABLE).unlink(), "no trials table"),
         (only_table(lambda table: table.iloc[:0]), "the trials table is empty"),
         (only_table(lambda t: t.drop(columns=["choice", "stimOn_times"])), "expected choice, stimOn_times, found"),
+        (only_table(lambda t: t.assign(choice=t["choice"].astype(str))), "choice does not hold numbers"),
+        (only_table(lambda t: t.assign(choice=0.5)), "choice cannot be that .expected -1 or 0 or 1.*0.5 in trial 0"),
+        (only_table(lambda t: t.assign(probabilityLeft=80.0)), "probabilityLeft .*expected 0 to 1.*80.0 in trial 0"),
+        (only_table(lambda t: t.assign(feedback_times=np.inf)), "feedback_times .*expected finite.*inf in trial 0"),
+        (only_table(lambda t: t.iloc[::-1]), "go back in time .*in trial 1"),
+        (lambda f: np.save(f / "_ibl_trials.stimOff_times.npy", np.zeros(21)), "expected 20 trials .*, found 21"),
+        (lambda f: np.save(f / "_ibl_trials.stimOff_times.npy", np.zeros((20, 2))), r"not a vector .*\(20, 2\)"),
         (lambda folder: truncate(folder / TABLE), "cannot be read"),
         (lambda folder: (folder / TABLE).write_bytes(b""), "cannot be read"),
     ],
-    ids=["missing", "empty", "columns", "truncated", "no bytes"],
+    ids=[
+        "missing",
+        "empty",
+        "columns",
+        "text",
+        "half a choice",
+        "per cent",
+        "infinity",
+        "reversed",
+        "longer",
+        "matrix",
+        "truncated",
+        "no bytes",
+    ],
 )
 def test_trials_that_cannot_be_used_are_refused_and_one_still_works(session_of, damage, message):
     session = session_of(1)
@@ -476,8 +581,8 @@ def test_trials_that_cannot_be_used_are_refused_and_one_still_works(session_of, 
     with pytest.raises(DataError, match=message) as error:
         read_trials(one, session.eid)
     assert f"session {session.eid}" in str(error.value)
-    assert TABLE in str(error.value)
-    assert one.wildcards is True
+    assert "alf/task_" in str(error.value)
+    assert "_ibl_trials." in str(error.value)
     assert len(one.list_collections(session.eid, collection="alf/FOV_*")) == 2
 
 
@@ -530,8 +635,11 @@ def spoil(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Pa
         (protocols_that_make_up_for_each_other, "expected 21 positions, found 20 times"),
         (lambda alf: save_wheel(alf / "task_00", 1, 1), "found 1 samples"),
         (spoil("timestamps", lambda t: t[::-1]), "do not go back"),
-        (spoil("timestamps", set_at(3, np.nan)), "do not go back"),
-        (spoil("position", set_at(3, np.inf)), "finite positions"),
+        (spoil("timestamps", set_at(3, np.nan)), "timestamps.npy: .*finite numbers, found nan at sample 3"),
+        (spoil("timestamps", set_at(-1, np.inf)), "timestamps.npy: .*finite numbers, found inf"),
+        (spoil("timestamps", set_at(-1, 1e12)), "less than a day"),
+        (spoil("position", set_at(3, np.inf)), "position.npy: .*finite numbers, found inf at sample 3"),
+        (spoil("position", lambda p: np.c_[p, p]), "not a vector"),
         (lambda alf: (alf / "task_00/_ibl_wheel.timestamps.npy").unlink(), "the session has no wheel"),
         (lambda alf: (alf / "task_00/_ibl_wheel.position.npy").unlink(), "dataset is missing"),
         (lambda alf: truncate(alf / "task_00/_ibl_wheel.position.npy"), "truncated"),

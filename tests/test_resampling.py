@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.clock import bouts
 from pipeline.errors import DataError
-from pipeline.resampling import common_clock, resample, resample_fovs
+from pipeline.resampling import common_clock, common_frames, resample, resample_fovs
+
+STEPS = st.lists(st.sampled_from([0.2, 0.25, 0.9, 1.5, 20.0]), max_size=30)
 
 
 def fov(rng, n_rois=5, start=0.0, n_frames=200, dtype=np.float32):
@@ -123,6 +126,12 @@ def test_rows_are_read_in_blocks():
     assert asked.largest == 4 and (found == 1).all()
 
 
+def test_integers_become_floats():
+    found = resample(np.array([[0, 1, 2]], np.int16), np.arange(3.0), np.zeros(1), np.array([0.5, 5.0]))
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[0.5, np.nan]])
+
+
 def test_common_clock_spans_what_all_fovs_cover_at_the_median_period():
     times = {0: np.arange(0, 20, 0.2), 1: 0.1 + np.arange(0, 19, 0.2), 2: 0.15 + np.arange(0, 21, 0.25)}
     clock = common_clock(times)
@@ -156,7 +165,7 @@ def test_common_clock_of_fovs_apart_is_refused():
         ({"frame_times": np.zeros(10)}, r"FOV_04, mpci.times: frame times do not increase"),
         ({"traces": np.ones((2, 0)), "frame_times": np.empty(0)}, "0 frame times"),
         ({"out": np.empty((2, 9))}, r"FOV_04.*expected \(2, 5\), floats for NaN, found \(2, 9\) float64"),
-        ({"traces": np.ones((2, 10), int)}, r"found \(2, 5\) int64"),
+        ({"out": np.empty((2, 5), int)}, r"found \(2, 5\) int64"),
     ],
 )
 def test_what_does_not_fit_is_refused_with_the_numbers(change, message):
@@ -170,3 +179,48 @@ def test_what_does_not_fit_is_refused_with_the_numbers(change, message):
 def test_offsets_that_do_not_fit_name_the_fov():
     with pytest.raises(DataError, match=r"FOV_02.*expected 3 ROIs, found 2"):
         resample_fovs({2: np.ones((3, 4))}, {2: np.arange(4.0)}, {2: np.zeros(2)}, np.arange(4.0))
+
+
+def test_common_frames_of_fovs_scanned_in_turn_is_the_first_clock():
+    first = np.r_[np.arange(0, 10, 0.2), np.arange(30, 40, 0.2)]
+    np.testing.assert_array_equal(common_frames({0: first, 1: first + 0.07, 2: first + 0.15}), first)
+
+
+def test_common_frames_leaves_out_what_another_fov_missed():
+    first = np.arange(0, 40, 0.25)
+    gap = first[(first < 10) | (first >= 20)]
+    short = first[first < 35]
+    inside = (first <= 10) | ((first >= 19.75) & (first <= 35))  # to a frame beyond each end
+    np.testing.assert_array_equal(common_frames({0: first, 1: gap, 2: short}), first[inside])
+
+
+def test_common_frames_of_one_fov_is_its_own_and_of_distant_ones_is_empty():
+    first = np.arange(0, 5, 0.2)
+    np.testing.assert_array_equal(common_frames({0: first}), first)
+    assert common_frames({0: first, 1: first + 100}).shape == (0,)
+
+
+@given(steps=STEPS, later=st.sampled_from([0.0, 0.05, 0.5, 3.0]))
+def test_common_frames_is_that_of_a_loop(steps, later):
+    first = np.cumsum([0.0, *steps])
+    other = np.arange(0, 12, 0.25) + later
+    other = other[(other < 4) | (other > 6)]
+    spans = [(other[a] - 0.25, other[b] + 0.25) for a, b in bouts(other)]
+    expected = [t for t in first if any(start <= t <= end for start, end in spans)]
+    assert common_frames({3: first, 1: other}).tolist() == expected
+
+
+def test_with_held_ends_and_no_gaps_it_is_numpys_interpolation_bit_by_bit():
+    rng = np.random.default_rng(1)
+    traces, offsets = rng.random((4, 50), dtype=np.float32), rng.random(4) * 0.02
+    times, clock = np.cumsum(rng.uniform(0.1, 0.3, 50)), np.linspace(-1, 14, 70)
+    found = resample(traces, times, offsets, clock, gap=np.inf, hold_ends=True)
+    assert found.dtype == np.float32
+    for row, trace, offset in zip(found, traces, offsets, strict=True):
+        np.testing.assert_array_equal(row, np.interp(clock, times + offset, trace).astype(np.float32))
+
+
+def test_resample_undoes_the_offsets_of_a_signal_linear_in_time():
+    times, offsets, clock = np.arange(0, 10, 0.2), np.array([0.0, 0.013, 0.02]), np.arange(1, 9, 0.2)
+    traces = 3 * (times + offsets[:, None]) + 1
+    np.testing.assert_allclose(resample(traces, times, offsets, clock), [3 * clock + 1] * 3, rtol=1e-6)

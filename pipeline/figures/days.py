@@ -14,8 +14,8 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from pipeline.decoding.fits import LogKSlope, log_k_slope
 
-from .ndc import AXES, Curve, _key, _label_outer, _sessions
-from .style import StyledFigure, session_colors, style
+from .ndc import AXES, Curve, session_key, sessions_by_target, spaced
+from .style import StyledFigure, grid_shape, panel_letter, set_legend, set_suptitle, shared_axes, style
 
 GREY = "0.35"
 
@@ -70,35 +70,27 @@ def k_star_over_days(
     """
     if curve_axis not in AXES:
         raise ValueError(f"curve_axis is one of {sorted(AXES)}, not {curve_axis!r}")
-    panels = {target: _sessions(curves) for target, curves in curves_by_target.items()}
-    everything = [curve for sessions in panels.values() for curve in sessions]
-    keys = sorted({_key(curve) for curve in everything})
-    if not keys:
-        raise ValueError(f"no curve to draw for any of {list(panels)}")
-    colors = dict(zip(keys, session_colors([date for date, _ in keys]), strict=True))
+    panels, everything, colors = sessions_by_target(curves_by_target)
     start = min(_date(curve) for curve in everything)
-    width = min(n_columns, len(panels))
-    height = -(-len(panels) // width)
+    width, height = grid_shape(len(panels), n_columns)
     with style():
-        fig = StyledFigure(figsize=(2.9 * width + 1.9, 2.4 * height + 0.5), layout="constrained")
-        first: Axes | None = None
-        for i, (target, sessions) in enumerate(panels.items()):
-            first = ax = fig.add_subplot(height, width, i + 1, sharex=first, sharey=first)
+        fig = StyledFigure(figsize=(3.2 * width + 1.9, 2.4 * height + 0.5), layout="constrained")
+        grid = shared_axes(fig, len(panels), n_columns)
+        for i, (ax, (target, sessions)) in enumerate(zip(grid, panels.items(), strict=True)):
             ax.set_yscale("log", base=2)
             _set_limits(ax, everything, start)
             slope = _slope(sessions, start) if slopes is None else slopes.get(target)
             _draw_line(ax, sessions, start, slope)
-            _draw_points(ax, sessions, [colors[_key(curve)] for curve in sessions], start)
-            letter = f"{chr(ord('a') + i)}  " if len(panels) > 1 else ""
+            _draw_points(ax, sessions, [colors[session_key(curve)] for curve in sessions], start)
+            letter = f"{panel_letter(i)}  " if len(panels) > 1 else ""
             ax.set_title(f"{letter}{target[:1].upper()}{target[1:]}", pad=14)
             _tell(ax, sessions, slope)
             ax.set_xlabel(f"days from {start}")
             ax.set_ylabel(f"k* ({AXES[curve_axis]})")
-            _label_outer(ax, left=i % width == 0, bottom=i + width >= len(panels))
         lines = any(line.get_label() == "slope" for ax in fig.axes for line in ax.lines)
         _legend(fig, everything, lines, f"k*: fewest {AXES[curve_axis]} within\n{delta:g} of the ceiling")
         if title:
-            fig.suptitle(title)
+            set_suptitle(fig, title)
     return fig
 
 
@@ -130,10 +122,7 @@ def _set_limits(ax: Axes, curves: Sequence[Curve], start: np.datetime64) -> None
     """Hold all days, all measured k, and half an octave for the arrows; ticks at the ks."""
     ks = np.unique(np.concatenate([curve.ks for curve in curves]))
     ax.set_ylim(ks[0] * 2**-0.7, ks[-1] * 2**0.7)
-    kept = [ks[-1]]
-    for k in ks[-2::-1]:
-        if np.log2(kept[-1] / k) >= 0.6 * max(1, np.log2(ks[-1] / ks[0]) / 8):
-            kept.append(k)
+    kept = spaced(ks, 0.6 * max(1, np.log2(ks[-1] / ks[0]) / 8))
     ax.set_yticks(kept, [f"{k:g}" for k in kept])
     ax.yaxis.set_minor_locator(NullLocator())
     ax.yaxis.set_minor_formatter(NullFormatter())
@@ -230,7 +219,4 @@ def _legend(fig: StyledFigure, everything: Sequence[Curve], lines: bool, head: s
     if lines:
         handles.append(Line2D([], [], color=GREY, linewidth=1, label="fit of log k*"))
         handles.append(Patch(color="0.88", label="95 % interval of the fit"))
-    fig.legend(
-        handles=handles, loc="outside right upper", title=head, alignment="left", labelspacing=0.6,
-        borderaxespad=1,
-    )  # fmt: skip
+    set_legend(fig, handles, title=head, labelspacing=0.6)

@@ -13,19 +13,31 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
-from .style import StyledFigure, session_colors, style
+from .style import (
+    GAP,
+    RC,
+    StyledFigure,
+    beside_legend,
+    grid_shape,
+    panel_letter,
+    session_colors,
+    set_legend,
+    set_suptitle,
+    shared_axes,
+    style,
+    wrapped,
+)  # fmt: skip
 
 CHANCE = 0.5
+LABELS = 0.55  # inches that the labels left of the axes take
 TICK_ROOM = 0.3  # inches that the label of a tick takes
 METRICS = {"auc": "AUC", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 STEP = 0.024  # octaves between the bars of two sessions, which would hide each other on the same k
 BANDS_MAX = 3  # with more sessions overlapping bands turn to mud and bars are drawn instead
-GAP = 0.1  # inches between what stands side by side
 ROW = 0.095  # inches from one row of k* to the next
 ROWS_SHARE = 0.45  # of the height of the axes that the rows may take
 AXES = {"cells": "neurons", "trials": "trials"}
@@ -202,8 +214,9 @@ def ndc_overlay(
         fig = StyledFigure(figsize=(7.2 + wider, 4.2 + ROW * _n_rows(sessions)), layout="constrained")
         ax = fig.add_subplot()
         draw_curves(ax, sessions, colors, names, metric=metric, curve_axis=curve_axis)
-        ax.set_title(title if title is not None else _title(target, common))
         _legend(fig, texts, colors, [sessions], delta, "session", curve_axis)
+        room = beside_legend(fig) - LABELS
+        ax.set_title(wrapped(_title(target, common) if title is None else title, room, RC["axes.titlesize"]))
     return fig
 
 
@@ -246,27 +259,20 @@ def ndc_panels(
     >>> fig.legends[0].get_texts()[0].get_text()
     '2024-05-01  k*=2, –'
     """
-    panels = {target: _sessions(curves) for target, curves in curves_by_target.items()}
-    everything = [curve for sessions in panels.values() for curve in sessions]
-    keys = sorted({_key(curve) for curve in everything})
-    if not keys:
-        raise ValueError(f"no curve to draw for any of {list(panels)}")
-    colors = dict(zip(keys, session_colors([date for date, _ in keys]), strict=True))
-    width = min(n_columns, len(panels))
-    height = -(-len(panels) // width)
+    panels, everything, colors = sessions_by_target(curves_by_target)
+    width, height = grid_shape(len(panels), n_columns)
     with style():
         n_rows, most = max(map(_n_rows, panels.values())), max(map(len, panels.values()))
         size = (2.9 * width + 2, (2.3 + ROW * n_rows) * height + 0.6)
         fig = StyledFigure(figsize=size, layout="constrained")
-        first: Axes | None = None
-        for i, (target, sessions) in enumerate(panels.items()):
-            first = ax = fig.add_subplot(height, width, i + 1, sharex=first, sharey=first)
+        for ax, sessions in zip(shared_axes(fig, len(panels), n_columns), panels.values(), strict=True):
             _draw_panel(ax, sessions, colors, metric, curve_axis, everything, n_rows, most)
-            ax.set_title(_panel_title(i, target, sessions))
-            _label_outer(ax, left=i % width == 0, bottom=i + width >= len(panels))
         _legend_of_panels(fig, panels, colors, delta, curve_axis)
+        room = (beside_legend(fig) - LABELS) / width - GAP
+        for i, (ax, (target, sessions)) in enumerate(zip(fig.axes, panels.items(), strict=True)):
+            ax.set_title(wrapped(_panel_title(i, target, sessions), room, RC["axes.titlesize"]))
         if title:
-            fig.suptitle(title)
+            set_suptitle(fig, title)
     return fig
 
 
@@ -346,10 +352,28 @@ def _sessions(curves: Sequence[Curve | Mapping[str, Any]]) -> list[Curve]:
                 raise ValueError(f"a curve has fields {sorted(known)}, not {sorted(unknown)}")
             curve = Curve(**curve)
         made.append(curve)
-    return sorted(made, key=_key)
+    return sorted(made, key=session_key)
 
 
-def _key(curve: Curve) -> tuple[str, str]:
+def sessions_by_target(
+    curves_by_target: Mapping[str, Sequence[Curve | Mapping[str, Any]]],
+) -> tuple[dict[str, list[Curve]], list[Curve], dict[tuple[str, str], str]]:
+    """Return the curves of each panel in order of date, those of all panels, and the colour of each session.
+
+    Raises
+    ------
+    ValueError
+        If there is no curve at all.
+    """
+    panels = {target: _sessions(curves) for target, curves in curves_by_target.items()}
+    everything = [curve for sessions in panels.values() for curve in sessions]
+    keys = sorted({session_key(curve) for curve in everything})
+    if not keys:
+        raise ValueError(f"no curve to draw for any of {list(panels)}")
+    return panels, everything, dict(zip(keys, session_colors([date for date, _ in keys]), strict=True))
+
+
+def session_key(curve: Curve) -> tuple[str, str]:
     """Return what makes a session the same in all panels."""
     return str(curve.date), curve.label
 
@@ -372,7 +396,7 @@ def _title(target: str, trials: set[int | None]) -> str:
 
 def _panel_title(index: int, target: str, sessions: Sequence[Curve]) -> str:
     """As `_title`, with the letter of the panel."""
-    return f"{chr(ord('a') + index)}  {_title(target, {curve.n_trials for curve in sessions})}"
+    return f"{panel_letter(index)}  {_title(target, {curve.n_trials for curve in sessions})}"
 
 
 def _entries(names: Sequence[str], curves: Sequence[Curve], with_trials: bool) -> list[str]:
@@ -428,7 +452,7 @@ def _draw_panel(
     most: int,
 ) -> None:
     """Draw one of the small multiples, with limits that suit all."""
-    own = [colors[_key(curve)] for curve in sessions]
+    own = [colors[session_key(curve)] for curve in sessions]
     names = _names(sessions)
     draw_curves(
         ax, sessions, own, names, metric=metric, frame=everything, n_rows=n_rows, bands=most <= BANDS_MAX,
@@ -436,15 +460,6 @@ def _draw_panel(
     )  # fmt: skip
     if not sessions:
         ax.text(0.5, 0.25, "no session", transform=ax.transAxes, ha="center", color="0.4")
-
-
-def _label_outer(ax: Axes, *, left: bool, bottom: bool) -> None:
-    """Keep labels only at the left and at the lower end of each column, also of a ragged grid."""
-    if not left:
-        ax.set_ylabel("")
-    if not bottom:
-        ax.set_xlabel("")
-    ax.tick_params(labelleft=left, labelbottom=bottom)
 
 
 def _draw_null(ax: Axes, curves: Sequence[Curve]) -> None:
@@ -554,7 +569,7 @@ def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool) -> 
     left, right = ks[0] * 2**-0.3, max([ks[-1] * 2**0.3, *fits])
     ax.set_xlim(left, right)
     width = box.width * ax.figure.bbox.width / ax.figure.dpi  # inches
-    ticks = _spaced(ks, TICK_ROOM * np.log2(right / left) / width)
+    ticks = spaced(ks, TICK_ROOM * np.log2(right / left) / width)
     ax.set_xticks(ticks, [f"{k:g}" for k in ticks])
     ax.xaxis.set_minor_locator(FixedLocator(ks.tolist()))
     ax.xaxis.set_minor_formatter(NullFormatter())
@@ -581,7 +596,7 @@ def _make_room(ax: Axes, low: float, high: float, n_rows: int, height: float) ->
     return rows
 
 
-def _spaced(ks: np.ndarray, octaves: float) -> list[float]:
+def spaced(ks: np.ndarray, octaves: float) -> list[float]:
     """Those of `ks` that stand at least so far apart; the largest is always among them."""
     kept = [float(ks[-1])]
     for k in ks[-2::-1]:
@@ -628,13 +643,7 @@ def _legend(
         widest = "\n(widest over sessions)" if with_null > 1 else ""
         handles.append(Patch(color="0.85", label=f"shuffled labels, 2.5–97.5 %{widest}"))
     handles.append(Line2D([], [], color="0.55", linestyle=(0, (4, 3)), linewidth=0.8, label="chance"))
-    fig.legend(
-        handles=handles, loc="outside right upper", title=head, alignment="left", labelspacing=0.4,
-        borderaxespad=1,
-    )  # fmt: skip
-    engine = fig.get_layout_engine()
-    if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(w_pad=GAP)  # or the ceilings at the edge look like handles of the legend
+    set_legend(fig, handles, title=head, labelspacing=0.4)
 
 
 def _spread_handle(color: str, most: int, grey: dict[str, Any], of_mean: bool) -> Any:
@@ -642,7 +651,7 @@ def _spread_handle(color: str, most: int, grey: dict[str, Any], of_mean: bool) -
     label = "95 % interval of the mean" if of_mean else "±1 sd over random subsets"
     if most <= BANDS_MAX:
         return Patch(color=color, alpha=0.3, linewidth=0, label=label)
-    return Line2D([], [], linestyle="none", marker="|", markersize=9, label=label, **grey)
+    return Line2D([], [], linestyle="none", marker="|", markersize=9, label=f"{label}\n(beside its k)", **grey)
 
 
 def _legend_of_panels(
@@ -657,11 +666,11 @@ def _legend_of_panels(
     stars: dict[tuple[str, str], list[str]] = {key: ["–"] * len(panels) for key in colors}
     for i, sessions in enumerate(panels.values()):
         for curve in sessions:
-            curves[_key(curve)] = curve
-            stars[_key(curve)][i] = _short_star(curve)
+            curves[session_key(curve)] = curve
+            stars[session_key(curve)][i] = _short_star(curve)
     names = _names([curves[key] for key in colors])
     texts = [f"{name}  k*={', '.join(stars[key])}" for name, key in zip(names, colors, strict=True)]
-    letters = ", ".join(chr(ord("a") + i) for i in range(len(panels)))
+    letters = ", ".join(map(panel_letter, range(len(panels))))
     head = f"session, k* in {letters}"
     if any(curve.verdict == "not saturated" for sessions in panels.values() for curve in sessions):
         head += "\n(+: not saturated)"

@@ -15,8 +15,12 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import TextPath
 
 RC: Any = {
     "figure.dpi": 110,
@@ -42,6 +46,8 @@ RC: Any = {
     "pdf.fonttype": 42,
     "svg.hashsalt": "meso",  # element ids are random without it, and no two files would be equal
 }
+LEGEND_MARKS = 0.55  # inches that a legend takes besides its text
+GAP = 0.1  # inches between what stands side by side
 UNKNOWN_COLOR = "#808080"
 UNKNOWN_REGIONS = frozenset({"", "nan", "None", "unknown", "void", "root", "other"})
 
@@ -98,6 +104,79 @@ class StyledFigure(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png")
         return buffer.getvalue()
+
+
+def grid_shape(n: int, n_columns: int) -> tuple[int, int]:
+    """Return columns and rows of a grid of n panels, at most `n_columns` side by side."""
+    width = min(n_columns, n)
+    return width, -(-n // width)
+
+
+def shared_axes(fig: Figure, n: int, n_columns: int) -> Iterator[Axes]:
+    """Give the n axes of a grid one after the other.
+
+    They share their limits, and keep labels only at the left and at the foot of each column, also of a ragged grid.
+    """
+    width, height = grid_shape(n, n_columns)
+    ax: Axes | None = None
+    for i in range(n):
+        ax = fig.add_subplot(height, width, i + 1, sharex=ax, sharey=ax)
+        yield ax
+        is_left, is_foot = i % width == 0, i + width >= n
+        if not is_left:
+            ax.set_ylabel("")
+        if not is_foot:
+            ax.set_xlabel("")
+        ax.tick_params(labelleft=is_left, labelbottom=is_foot)
+
+
+def panel_letter(i: int) -> str:
+    """Return the letter of a panel: a, b, ..."""
+    return chr(ord("a") + i)
+
+
+def set_legend(fig: Figure, handles: Sequence[Any], **kwargs: Any) -> None:
+    """Put a legend beside the axes, at a distance: close to the axes its handles would look like their data."""
+    fig.legend(handles=handles, loc="outside right upper", alignment="left", borderaxespad=1, **kwargs)
+    engine = fig.get_layout_engine()
+    if isinstance(engine, ConstrainedLayoutEngine):
+        engine.set(w_pad=GAP)
+
+
+def beside_legend(fig: Figure) -> float:
+    """Return the inches that the legend leaves, less a gap."""
+    texts = [text.get_text() for legend in fig.legends for text in (legend.get_title(), *legend.get_texts())]
+    lines = [line for text in texts for line in text.split("\n")]
+    return fig.get_figwidth() - LEGEND_MARKS - GAP - max(_inches(line, RC["legend.fontsize"]) for line in lines)
+
+
+def set_suptitle(fig: Figure, title: str) -> None:
+    """Put a title above all axes, left of the legend."""
+    fig.suptitle(wrapped(title, beside_legend(fig), RC["figure.titlesize"]), x=0.01, ha="left")
+
+
+def wrapped(text: str, inches: float, size: float) -> str:
+    """Break a text into lines that are no longer than that, between words.
+
+    Examples
+    --------
+    >>> wrapped("Choice, 200 to 205 trials per session", 2, 9)
+    'Choice, 200 to 205 trials per\\nsession'
+    """
+    lines: list[str] = []
+    for word in re.split(r"(?<=\S) (?=\S)", text):
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and _inches(longer, size) > inches:
+            lines.append(word)
+        else:
+            lines[-1:] = [longer]
+    return "\n".join(lines)
+
+
+def _inches(text: str, size: float) -> float:
+    font = FontProperties(family=RC["font.sans-serif"], size=size)
+    # on the screen glyphs are moved to whole pixels, which makes lines a little longer
+    return 1.03 * TextPath((0, 0), text, prop=font).get_extents().width / 72 if text.strip() else 0.0
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:

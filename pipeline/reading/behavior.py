@@ -1,7 +1,8 @@
-"""Trials and wheel of a session, read with IBL's brainbox."""
+"""Trials and wheel of a session; the velocity of the wheel is that of IBL's brainbox."""
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.reading.datasets import REVISION, SessionReader, Source
+from pipeline.reading.datasets import NUMBERS, SessionReader, Source, first_line, read_bytes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +21,13 @@ TRIAL_ATTRIBUTES = (
     "response_times", "feedback_times", "choice", "feedbackType", "contrastLeft", "contrastRight",
     "probabilityLeft", "rewardVolume", "quiescencePeriod",
 )  # fmt: skip
+TRIALS = "_ibl_trials.table.pqt"
 NEEDED_ATTRIBUTES = ("choice", "feedbackType", "stimOn_times", "contrastLeft", "contrastRight", "probabilityLeft")
+#: The values that an attribute can have, besides NaN.
+CODES = {"choice": (-1, 0, 1), "feedbackType": (-1, 0, 1)}
+SHARES = ("contrastLeft", "contrastRight", "probabilityLeft")  # 0 to 1
+#: Seconds that a session can last: a wheel that is longer would not fit in memory.
+DAY = 86_400
 #: Rate in Hz at which brainbox interpolates the wheel, and at which its velocity is kept: the
 #: velocity is low-passed at 20 Hz, so 100 Hz loses nothing.
 WHEEL_RATE, VELOCITY_RATE = 1000, 100
@@ -81,43 +88,107 @@ def read_trials(one: Any, eid: str) -> Trials:
     Raises
     ------
     DataError
-        No trials table, an unreadable one, one without a needed column, or one without trials.
-    ConfigError
-        brainbox is not installed.
+        No trials table, an unreadable one, one without a needed column, or one without trials; attributes of another
+        number of trials, with values that they cannot have, or with times that go back.
     """
     import pandas as pd
 
     reader = SessionReader(one, eid)
-    name = "_ibl_trials.table.pqt"
-    collections = task_collections(reader, name)
+    collections = task_collections(reader, TRIALS)
     if not collections:
-        raise DataError("the session has no trials table", eid=eid, dataset=f"alf/task_XX/{name}")
+        raise DataError("the session has no trials table", eid=eid, dataset=f"alf/task_XX/{TRIALS}")
     table = pd.concat([_load_trials(reader, c) for c in collections], ignore_index=True)
     if not len(table):
-        raise DataError("the trials table is empty", eid=eid, dataset=f"{collections[0]}/{name}")
+        dataset = f"{collections[0]}/{TRIALS}"
+        raise DataError("the trials table is empty", eid=eid, dataset=dataset, expected="1 trial or more", found="0")
     return Trials(table, tuple(reader.sources))
 
 
 def _load_trials(reader: SessionReader, collection: str) -> pd.DataFrame:
-    loader = _brainbox("brainbox.io.one").SessionLoader(one=reader.one, eid=reader.eid)
-    dataset = f"{collection}/_ibl_trials.table.pqt"
-    _record(reader, collection, "_ibl_trials.")
+    """Read the table of a collection, and attributes that have a file of their own beside it.
+
+    Not with ``brainbox``' SessionLoader: ONE's loader of objects unpickles what it finds in ``.npy`` files.
+    """
+    import pandas as pd
+
+    table = _load_table(reader, collection)
+    trials = pd.DataFrame(index=pd.RangeIndex(len(table)))
+    for attribute in TRIAL_ATTRIBUTES:
+        name = f"_ibl_trials.{attribute}.npy"
+        if attribute in table:
+            name, values = TRIALS, _column(reader, collection, table, attribute)
+        elif reader.has(name, collection):
+            values = reader.vector(name, collection)
+        else:
+            trials[attribute] = np.nan
+            continue
+        place = reader.place(name, collection)
+        if len(values) != len(table):
+            expected = f"{len(table)} trials as in the table"
+            raise DataError("trials differ in number", expected=expected, found=f"{len(values)}", **place)
+        _check_values(attribute, values, place)
+        trials[attribute] = values
+    _check_order(trials, reader.place(TRIALS, collection))
+    return trials.assign(collection=collection)
+
+
+def _load_table(reader: SessionReader, collection: str) -> pd.DataFrame:
+    import pandas as pd
+
+    path, place = reader.path(TRIALS, collection), reader.place(TRIALS, collection)
+    content = read_bytes(path, **place)  # pandas takes a folder for an empty table
     try:
-        loader.load_trials(collection=collection)
-    except Exception as error:  # parquet, ALF and pandas each raise their own
-        raise DataError(f"cannot be read ({error})", eid=reader.eid, dataset=dataset) from error
-    finally:
-        reader.one.wildcards = True  # brainbox switches them off, and leaves them off when it fails
-    missing = [name for name in NEEDED_ATTRIBUTES if name not in loader.trials]
-    if missing:
+        table = pd.read_parquet(io.BytesIO(content))
+    except Exception as error:  # pyarrow and pandas each raise their own
         raise DataError(
-            "the trials table lacks columns",
-            eid=reader.eid,
-            dataset=dataset,
-            expected=", ".join(missing),
-            found=", ".join(map(str, loader.trials)),
+            f"cannot be read as a table ({first_line(error)})",
+            expected="a complete parquet file",
+            found=f"{len(content)} bytes",
+            do="Fetch the file again",
+            **place,
+        ) from error
+    beside = [name for name in NEEDED_ATTRIBUTES if reader.has(f"_ibl_trials.{name}.npy", collection)]
+    missing = [name for name in NEEDED_ATTRIBUTES if name not in table and name not in beside]
+    if missing:
+        expected, found = ", ".join(missing), ", ".join(map(str, table))
+        raise DataError("the trials table lacks columns", expected=expected, found=found, **place)
+    return table
+
+
+def _column(reader: SessionReader, collection: str, table: pd.DataFrame, attribute: str) -> np.ndarray:
+    column = table[attribute]
+    if getattr(column.dtype, "kind", "O") not in NUMBERS:
+        raise DataError(
+            f"{attribute} does not hold numbers",
+            expected="integers or floats",
+            found=f"{column.dtype}",
+            **reader.place(TRIALS, collection),
         )
-    return loader.trials.reindex(columns=list(TRIAL_ATTRIBUTES)).astype(float).assign(collection=collection)
+    return column.to_numpy(dtype=float, na_value=np.nan)
+
+
+def _check_values(attribute: str, values: np.ndarray, place: dict[str, Any]) -> None:
+    """Refuse infinity, and values that the attribute cannot have; NaN is a trial without it."""
+    bad, expected = np.isinf(values), "finite numbers"
+    if attribute in CODES:
+        bad, expected = ~np.isin(values, CODES[attribute]) & ~np.isnan(values), " or ".join(map(str, CODES[attribute]))
+    elif attribute in SHARES:
+        bad, expected = (values < 0) | (values > 1), "0 to 1"
+    if bad.any():
+        trial = np.flatnonzero(bad)[0]
+        found = f"{values[trial]} in trial {trial}"
+        raise DataError(f"{attribute} cannot be that", expected=f"{expected}, NaN for none", found=found, **place)
+
+
+def _check_order(trials: pd.DataFrame, place: dict[str, Any]) -> None:
+    for attribute in ("intervals_0", "stimOn_times"):
+        known = np.flatnonzero(trials[attribute].notna())
+        times = trials[attribute].to_numpy()[known]
+        back = np.flatnonzero(np.diff(times) < 0)
+        if back.size:
+            trial = known[back[0] + 1]
+            found = f"{attribute} {times[back[0]]} s, then {times[back[0] + 1]} s in trial {trial}"
+            raise DataError("trials go back in time", expected="each after the one before", found=found, **place)
 
 
 def read_wheel(one: Any, eid: str) -> Wheel:
@@ -126,7 +197,8 @@ def read_wheel(one: Any, eid: str) -> Wheel:
     Raises
     ------
     DataError
-        No wheel, times and positions of different length, or times that do not increase.
+        No wheel, times and positions of different length, values that are not finite, times that go back, or a wheel
+        that is longer than a day.
     ConfigError
         brainbox is not installed.
     """
@@ -137,43 +209,39 @@ def read_wheel(one: Any, eid: str) -> Wheel:
     if not collections:
         raise DataError("the session has no wheel", eid=eid, dataset=f"alf/task_XX/{name}")
     parts = [
-        [np.asarray(reader.array(f"_ibl_wheel.{what}.npy", c), float) for what in ("timestamps", "position")]
-        for c in collections
+        [reader.vector(f"_ibl_wheel.{what}.npy", collection) for what in ("timestamps", "position")]
+        for collection in collections
     ]
     for collection, (times, position) in zip(collections, parts, strict=True):
-        _check_wheel(eid, f"{collection}/{name}", times, position)
+        _check_wheel(reader, collection, times, position)
     times, position = (np.concatenate(part) for part in zip(*parts, strict=True))
-    _check_wheel(eid, f"{collections[-1]}/{name}", times, position)
+    _check_wheel(reader, collections[-1], times, position)
     even, even_times = wheel.interpolate_position(times, position, freq=WHEEL_RATE)
     velocity, _ = wheel.velocity_filtered(even, WHEEL_RATE)
     step = WHEEL_RATE // VELOCITY_RATE
     return Wheel(times, position, float(even_times[0]), velocity[::step].astype(np.float32), tuple(reader.sources))
 
 
-def _check_wheel(eid: str, dataset: str, times: np.ndarray, position: np.ndarray) -> None:
+def _check_wheel(reader: SessionReader, collection: str, times: np.ndarray, position: np.ndarray) -> None:
+    in_times, in_position = (reader.place(f"_ibl_wheel.{of}.npy", collection) for of in ("timestamps", "position"))
     if times.shape != position.shape:
-        raise DataError(
-            "wheel times and positions differ in length",
-            eid=eid,
-            dataset=dataset,
-            expected=f"{len(position)} positions",
-            found=f"{len(times)} times",
-        )
-    if len(times) < 2 or not (np.diff(times) >= 0).all() or not np.isfinite(position).all():
-        raise DataError(
-            "the wheel needs two samples or more, times that do not go back, and finite positions",
-            eid=eid,
-            dataset=dataset,
-            found=f"{len(times)} samples",
-        )
-
-
-def _record(reader: SessionReader, collection: str, prefix: str) -> None:
-    """Remember the files that brainbox is about to read."""
-    for path in list(reader._ids):
-        folder, _, name = REVISION.sub("", path).replace("//", "/").rpartition("/")
-        if folder == collection and name.startswith(prefix) and "itiDuration" not in name:
-            reader.path(name, collection)
+        expected, found = f"{len(position)} positions", f"{len(times)} times"
+        raise DataError("wheel times and positions differ in length", expected=expected, found=found, **in_times)
+    if len(times) < 2:
+        found = f"{len(times)} samples"
+        raise DataError("too little of the wheel", expected="2 samples or more", found=found, **in_times)
+    for values, place in ((times, in_times), (position, in_position)):
+        bad = np.flatnonzero(~np.isfinite(values))
+        if bad.size:
+            found = f"{values[bad[0]]} at sample {bad[0]}"
+            raise DataError("the wheel is not finite", expected="finite numbers", found=found, **place)
+    back = np.flatnonzero(np.diff(times) < 0)
+    if back.size:
+        found = f"{times[back[0]]} s, then {times[back[0] + 1]} s at sample {back[0] + 1}"
+        raise DataError("the wheel goes back in time", expected="times that do not go back", found=found, **in_times)
+    if times[-1] - times[0] > DAY:
+        found = f"{times[0]} to {times[-1]} s"
+        raise DataError("the wheel is too long", expected="a session of less than a day", found=found, **in_times)
 
 
 def _brainbox(module: str) -> Any:

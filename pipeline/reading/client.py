@@ -134,10 +134,14 @@ def _details(one: Any, eid: str) -> dict:
     return details if isinstance(details, dict) else details.to_dict()
 
 
+def fov_number(collection: str) -> int | None:
+    """Return the number of a FOV from its ONE collection; None for a collection that is no FOV."""
+    match = FOV_FOLDER.match(collection)
+    return int(match[1]) if match else None
+
+
 def fov_folders(one: Any, eid: str) -> dict[int, str]:
     """Return {number of the FOV: ONE collection}, by number; empty when the session has no imaging."""
-    found = {}
-    for collection in one.list_collections(eid):
-        if match := FOV_FOLDER.match(str(collection)):
-            found[int(match[1])] = str(collection)
+    collections = map(str, one.list_collections(eid))
+    found = {number: collection for collection in collections if (number := fov_number(collection)) is not None}
     return dict(sorted(found.items()))

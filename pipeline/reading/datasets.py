@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,11 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import DataError
+from pipeline.reading.client import fov_number
 
 REVISION = re.compile(r"#([^#/]+)#")
+#: Kinds of numpy dtypes that are numbers: booleans, integers, floats.
+NUMBERS = "biuf"
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,7 @@ class SessionReader:
         self._read: dict[str, Path] = {}
         table = one.list_datasets(eid, details=True)
         self._ids = {str(path): str(dataset_id) for dataset_id, path in table["rel_path"].items()} if len(table) else {}
+        self._sizes = dict(zip(table["rel_path"], table["file_size"], strict=True)) if len(table) else {}
 
     @property
     def sources(self) -> list[Source]:
@@ -89,12 +93,24 @@ class SessionReader:
                     do="Delete the FOV and populate it again",
                 )
 
+    def place(self, name: str, collection: str) -> dict[str, Any]:
+        """Return where a dataset is, for errors."""
+        return {"eid": self.eid, "fov": fov_number(collection), "dataset": f"{collection}/{name}"}
+
     def has(self, name: str, collection: str) -> bool:
         """Say whether ONE lists the dataset, in any revision."""
-        return any(
-            path.startswith(f"{collection}/") and REVISION.sub("", path).replace("//", "/") == f"{collection}/{name}"
-            for path in self._ids
-        )
+        return any(self._listed(name, collection))
+
+    def sizes(self, name: str, collection: str) -> set[int]:
+        """Return the bytes of the dataset's revisions, as ONE lists them."""
+        return {self._sizes[path] for path in self._listed(name, collection)}
+
+    def _listed(self, name: str, collection: str) -> Iterator[str]:
+        """Give the paths of all revisions of a dataset."""
+        for path in self._ids:
+            # the start first, as it is much faster
+            if path.startswith(f"{collection}/") and _without_revision(path) == f"{collection}/{name}":
+                yield path
 
     def path(self, name: str, collection: str) -> Path:
         """Return the local file of a dataset, downloading it if needed, and record it as read.
@@ -106,38 +122,44 @@ class SessionReader:
         """
         from one.alf.exceptions import ALFError
 
-        dataset = f"{collection}/{name}"
+        place = self.place(name, collection)
         if not self.has(name, collection):
-            raise DataError("dataset is missing", eid=self.eid, dataset=dataset, do="ONE lists no such file")
+            raise DataError("dataset is missing", do="ONE lists no such file", **place)
         try:
             # ONE's own hash check costs an md5 of each file at each load and then loads it anyway
             found = self.one.load_dataset(self.eid, name, collection=collection, download_only=True, check_hash=False)
         except (ALFError, OSError) as error:
-            reason = next(iter(str(error).splitlines()), type(error).__name__)  # ONE goes on with examples
-            problem = f"ONE lists the dataset and cannot give the file ({reason})"
-            raise DataError(problem, eid=self.eid, dataset=dataset) from error
+            problem = f"ONE lists the dataset and cannot give the file ({first_line(error)})"  # then come examples
+            raise DataError(problem, **place) from error
         self._record(Path(found))
         return Path(found)
 
     def array(self, name: str, collection: str, *, mmap: bool = False) -> np.ndarray:
-        """Return a ``.npy`` dataset; ``mmap=True`` leaves it on disk.
+        """Return a ``.npy`` dataset of numbers; ``mmap=True`` leaves it on disk.
 
         Raises
         ------
         DataError
-            Missing, truncated, or not a plain array (pickled objects are refused, never executed).
+            Missing, unreadable, truncated, not a plain array (pickled objects are refused, never executed), or not of
+            booleans, integers or floats.
         """
         path = self.path(name, collection)
-        try:
-            return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-        except (ValueError, OSError, EOFError) as error:
-            raise DataError(
-                f"cannot be read as a plain array, it may be truncated or hold objects ({error})",
-                eid=self.eid,
-                dataset=f"{collection}/{name}",
-                found=f"{path.stat().st_size} bytes",
-                do="Fetch the file again",
-            ) from error
+        array = read_array(path, **self.place(name, collection))
+        return array if mmap else np.array(array)
+
+    def vector(self, name: str, collection: str) -> np.ndarray:
+        """Return a ``.npy`` dataset of one dimension, or of one column as MATLAB writes it, as (n,) float64.
+
+        Raises
+        ------
+        DataError
+            As ``array``, or another shape.
+        """
+        array = self.array(name, collection)
+        if array.ndim != 1 and array.shape[1:] != (1,):
+            place = self.place(name, collection)
+            raise DataError("is not a vector", expected="(n,)", found=f"{array.shape}", **place)
+        return array.reshape(-1).astype(float)
 
     def lines(self, name: str, collection: str) -> list[str]:
         """Return the lines of a text dataset, blank ones included.
@@ -145,12 +167,10 @@ class SessionReader:
         Raises
         ------
         DataError
-            Missing, or not text.
+            Missing, unreadable, or not text.
         """
-        try:
-            return self.path(name, collection).read_text(encoding="utf-8").splitlines()
-        except UnicodeDecodeError as error:
-            raise DataError(f"is not text ({error})", eid=self.eid, dataset=f"{collection}/{name}") from error
+        path, place = self.path(name, collection), self.place(name, collection)
+        return read_text(read_bytes(path, **place), **place).splitlines()
 
     def _record(self, path: Path) -> None:
         session_path = Path(str(self.one.eid2path(self.eid)))
@@ -165,6 +185,75 @@ class SessionReader:
             size=path.stat().st_size,
             sha256=sha256_file(path),
         )
+
+
+def read_array(path: Path, **place: Any) -> np.ndarray:
+    """Return a ``.npy`` file of numbers, left on disk; ``place`` is where errors say it is.
+
+    Raises
+    ------
+    DataError
+        Unreadable, truncated, not a plain array (pickled objects are refused, never executed), or not of booleans,
+        integers or floats.
+    """
+    try:
+        # a map cannot unpickle, and compares what the header promises with the size of the file
+        array = np.lib.format.open_memmap(path, mode="r")
+    except OSError as error:
+        raise _not_readable(error, place) from error
+    except Exception as error:  # a damaged header makes numpy raise ValueError, TypeError, TokenError, ...
+        raise DataError(
+            f"cannot be read as a plain array, it may be truncated or hold objects ({first_line(error)})",
+            expected="a complete .npy file of numbers",
+            found=f"{path.stat().st_size} bytes",
+            do="Fetch the file again",
+            **place,
+        ) from error
+    if array.dtype.kind not in NUMBERS or array.dtype.itemsize > 8:
+        raise DataError("does not hold numbers", expected="integers or floats", found=f"{array.dtype}", **place)
+    return array
+
+
+def read_bytes(path: Path, **place: Any) -> bytes:
+    """Return a whole file.
+
+    Raises
+    ------
+    DataError
+        It cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise _not_readable(error, place) from error
+
+
+def read_text(content: bytes, **place: Any) -> str:
+    """Return bytes as text, without the byte-order mark that would become part of its first word.
+
+    Raises
+    ------
+    DataError
+        They are not UTF-8.
+    """
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(f"is not text ({error})", expected="UTF-8", found=f"{len(content)} bytes", **place) from error
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of what an error says, or its name if it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def _not_readable(error: OSError, place: dict[str, Any]) -> DataError:
+    found, do = error.strerror or str(error), "Check that it is a file, and that this user may read it"
+    return DataError("the file cannot be read", expected="a file that can be read", found=found, do=do, **place)
+
+
+def _without_revision(path: str) -> str:
+    return REVISION.sub("", path).replace("//", "/")
 
 
 def sha256_file(path: Path) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import filecmp
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,15 @@ import numpy as np
 from pipeline.atlas import known_region_ids
 from pipeline.clock import frame_period
 from pipeline.errors import DataError
+from pipeline.reading.client import fov_folders
 from pipeline.reading.datasets import SessionReader, Source
 
 SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mpci.ROIActivityF.npy"}
 REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"
 MLAPDV = "mpciROIs.mlapdv{}.npy"
+UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+#: Bytes of activity that are checked at a time.
+BLOCK = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -78,16 +82,28 @@ class FOVData:
         return self.traces.shape[1]
 
 
-def read_fov(one: Any, eid: str, fov: int, collection: str) -> FOVData:
+def read_fov(one: Any, eid: str, fov: int, collection: str, *, check_traces: bool = True) -> FOVData:
     """Read and check one FOV.
+
+    Parameters
+    ----------
+    one : ONE client
+    eid : str
+    fov : int
+    collection : str
+        Such as ``alf/FOV_00``.
+    check_traces : bool
+        Go through all values of the one large file. Without it only its header is read, which is enough for those who
+        know from its hash that it has been checked.
 
     Raises
     ------
     DataError
-        A needed dataset is missing or unreadable; arrays disagree in ROIs or frames; times do not
-        increase; a region id is unknown to the atlas; there is no ROI or no frame.
+        A needed dataset is missing or unreadable; arrays disagree in ROIs or frames, or hold other than numbers;
+        times do not increase; a value is not finite or out of its range; a region id is unknown to the atlas;
+        there is no ROI or no frame; the activity is that of an earlier FOV.
     """
-    return _FOVReader(SessionReader(one, eid), fov, collection).read()
+    return _FOVReader(SessionReader(one, eid), fov, collection).read(check_traces)
 
 
 class _FOVReader:
@@ -96,15 +112,16 @@ class _FOVReader:
     def __init__(self, reader: SessionReader, fov: int, collection: str):
         self.reader, self.fov, self.collection = reader, fov, collection
 
-    def read(self) -> FOVData:
+    def read(self, check_traces: bool) -> FOVData:
         signal, traces = self._traces()
         stack_pos = self._stack_pos(traces.shape[1])
         timeshift = self._timeshift(stack_pos)
         frame_times = self._frame_times(traces.shape[0])
-        roi_type = self._per_roi("mpciROIs.mpciROITypes.npy", traces.shape[1])
-        region_ids, region_source = self._final_or_estimate(REGION_IDS, traces.shape[1])
-        mlapdv, mlapdv_source = self._final_or_estimate(MLAPDV, traces.shape[1])
-        self._check_regions(region_ids, region_source)
+        roi_type = self._whole_per_roi("mpciROIs.mpciROITypes.npy", traces.shape[1])
+        region_ids, region_source = self._region_ids(traces.shape[1])
+        mlapdv, mlapdv_source = self._mlapdv(traces.shape[1])
+        if check_traces:
+            self._check_traces(SIGNALS[signal], traces)
         return FOVData(
             frame_times=frame_times,
             timeshift=timeshift,
@@ -112,7 +129,7 @@ class _FOVReader:
             stack_pos=stack_pos,
             is_neuron=roi_type == 1,
             roi_type=roi_type,
-            cell_probability=self._optional_per_roi("mpciROIs.cellClassifier.npy", traces.shape[1]),
+            cell_probability=self._cell_probability(traces.shape[1]),
             region_ids=region_ids,
             region_source=region_source,
             mlapdv=mlapdv,
@@ -124,19 +141,10 @@ class _FOVReader:
         )
 
     def _fail(self, dataset: str, problem: str, **details: Any) -> DataError:
-        return DataError(problem, eid=self.reader.eid, fov=self.fov, dataset=f"{self.collection}/{dataset}", **details)
-
-    @contextmanager
-    def _naming_fov(self) -> Iterator[None]:
-        try:
-            yield
-        except DataError as error:
-            error.fov = self.fov
-            raise
+        return DataError(problem, **self.reader.place(dataset, self.collection), **details)
 
     def _array(self, name: str, *, mmap: bool = False) -> np.ndarray:
-        with self._naming_fov():
-            return self.reader.array(name, self.collection, mmap=mmap)
+        return self.reader.array(name, self.collection, mmap=mmap)
 
     def _has(self, name: str) -> bool:
         return self.reader.has(name, self.collection)
@@ -147,13 +155,8 @@ class _FOVReader:
             raise self._fail("mpci.ROIActivity*", "no activity", expected="one of " + ", ".join(SIGNALS.values()))
         name = SIGNALS[signal]
         traces = self._array(name, mmap=True)
-        if traces.ndim != 2 or not np.issubdtype(traces.dtype, np.number):
-            raise self._fail(
-                name,
-                "activity is not a matrix of numbers",
-                expected="(frames, ROIs)",
-                found=f"{traces.shape} {traces.dtype}",
-            )
+        if traces.ndim != 2:
+            raise self._fail(name, "activity is not a matrix", expected="(frames, ROIs)", found=f"{traces.shape}")
         n_frames, n_rois = traces.shape
         if n_frames < 2 or n_rois < 2:
             # a lone ROI is a failed extraction, and ALF readers flatten it to a vector
@@ -164,6 +167,40 @@ class _FOVReader:
                 found=f"{n_frames} frames, {n_rois} ROIs",
             )
         return signal, traces
+
+    def _check_traces(self, name: str, traces: np.ndarray) -> None:
+        """Refuse values that are not finite, and the activity of an earlier FOV."""
+        rows = traces if traces.flags.c_contiguous else traces.T  # as they lie on disk
+        step = max(1, BLOCK // rows[0].nbytes)
+        for start in range(0, len(rows), step):
+            bad = np.argwhere(~np.isfinite(rows[start : start + step]))
+            if len(bad):
+                place = bad[0] + [start, 0]
+                frame, roi = place if rows is traces else place[::-1]
+                found = f"{traces[frame, roi]} at frame {frame} of ROI {roi}"
+                raise self._fail(name, "activity is not finite", expected="finite numbers", found=found)
+        self._check_no_copy(name)
+
+    def _check_no_copy(self, name: str) -> None:
+        """Refuse the activity of an earlier FOV: extractions have left one FOV in two folders."""
+        for fov, collection in fov_folders(self.reader.one, self.reader.eid).items():
+            if fov < self.fov and self._is_same_file(name, collection):
+                raise self._fail(
+                    name,
+                    "the activity is a copy",
+                    expected="each FOV once",
+                    found=f"the same file in FOV_{fov:02d}",
+                    do="Remove the one that is not of this FOV",
+                )
+
+    def _is_same_file(self, name: str, collection: str) -> bool:
+        if self.reader.sizes(name, collection).isdisjoint(self.reader.sizes(name, self.collection)):
+            return False  # so that a remote ONE need not fetch it
+        reader = SessionReader(self.reader.one, self.reader.eid)  # what it reads is no source of this FOV
+        try:
+            return filecmp.cmp(reader.path(name, collection), reader.path(name, self.collection), shallow=False)
+        except (DataError, OSError):
+            return False  # the other FOV says so itself
 
     def _frame_times(self, n_frames: int) -> np.ndarray:
         name = "mpci.times.npy"
@@ -178,18 +215,25 @@ class _FOVReader:
             )
         bad = np.flatnonzero(~np.isfinite(times))
         if bad.size:
-            raise self._fail(name, "frame times are not finite", found=f"{bad.size}, the first at frame {bad[0]}")
+            raise self._fail(
+                name,
+                "frame times are not finite",
+                expected="times in s",
+                found=f"{bad.size}, the first at frame {bad[0]}",
+            )
         back = np.flatnonzero(np.diff(times) <= 0)
         if back.size:
             raise self._fail(
                 name,
                 "frame times do not increase strictly",
+                expected="each frame after the one before",
                 found=f"{back.size} steps back, the first after frame {back[0]}: "
                 f"{times[back[0]]} s, {times[back[0] + 1]} s",
             )
         return times
 
-    def _per_roi(self, name: str, n_rois: int) -> np.ndarray:
+    def _per_roi(self, name: str, n_rois: int, widths: tuple[int, ...] = ()) -> np.ndarray:
+        """Return an array of one row per ROI: a matrix as wide as one of ``widths``, or a vector if there are none."""
         array = self._array(name)
         if array.ndim == 0 or array.shape[0] != n_rois:
             raise self._fail(
@@ -198,33 +242,67 @@ class _FOVReader:
                 expected=f"{n_rois} ROIs as in the activity",
                 found=f"{array.shape[0] if array.ndim else 'a scalar'}",
             )
+        if array.ndim != 1 + bool(widths) or (widths and array.shape[1] not in widths):
+            expected = f"({n_rois}, {widths[-1]})" if widths else f"({n_rois},)"
+            raise self._fail(name, "not of the shape it should be", expected=expected, found=f"{array.shape}")
         return array
 
-    def _optional_per_roi(self, name: str, n_rois: int) -> np.ndarray | None:
+    def _whole_per_roi(self, name: str, n_rois: int, widths: tuple[int, ...] = ()) -> np.ndarray:
+        array = self._per_roi(name, n_rois, widths)
+        with np.errstate(invalid="ignore"):
+            whole = array.astype(np.int64)
+        bad = np.argwhere(whole != array)  # NaN and infinity are not whole either
+        if len(bad):
+            found = f"{array[tuple(bad[0])]} for ROI {bad[0][0]}"
+            raise self._fail(name, "not whole numbers", expected="integers", found=found)
+        return whole
+
+    def _cell_probability(self, n_rois: int) -> np.ndarray | None:
+        name = "mpciROIs.cellClassifier.npy"
         if not self._has(name):
             return None
-        array = np.asarray(self._per_roi(name, n_rois), dtype=np.float64)
-        # a classifier with several classes would be (N, classes): the class 'cell' has index 1
-        return array if array.ndim == 1 else array[:, min(1, array.shape[1] - 1)]
+        array = self._array(name)
+        # a classifier of several classes would be (N, classes): the class 'cell' has index 1
+        widths = array.shape[1:2] if array.ndim == 2 else ()
+        array = self._per_roi(name, n_rois, widths).astype(np.float64)
+        probability = array[:, min(1, array.shape[1] - 1)] if array.ndim == 2 else array
+        bad = np.flatnonzero((probability < 0) | (probability > 1))
+        if bad.size:
+            found = f"{probability[bad[0]]} for ROI {bad[0]}"
+            raise self._fail(name, "not probabilities", expected="0 to 1, NaN for none", found=found)
+        return probability
 
-    def _final_or_estimate(self, template: str, n_rois: int) -> tuple[np.ndarray | None, str]:
+    def _final_or_estimate(self, template: str) -> tuple[str, str]:
+        """Return the dataset and its kind; '' and 'none' where there is neither."""
         for suffix, source in (("", "final"), ("_estimate", "estimate")):
             if self._has(name := template.format(suffix)):
-                return self._per_roi(name, n_rois), source
-        return None, "none"
+                return name, source
+        return "", "none"
+
+    def _mlapdv(self, n_rois: int) -> tuple[np.ndarray | None, str]:
+        name, source = self._final_or_estimate(MLAPDV)
+        if not name:
+            return None, source
+        mlapdv = self._per_roi(name, n_rois, (3,)).astype(np.float64)
+        bad = np.flatnonzero(np.isinf(mlapdv).any(axis=1))
+        if bad.size:
+            found = f"{mlapdv[bad[0]]} for ROI {bad[0]}"
+            raise self._fail(name, "not places in the brain", expected="micrometres, NaN for none", found=found)
+        return mlapdv, source
 
     def _stack_pos(self, n_rois: int) -> np.ndarray:
-        name = "mpciROIs.stackPos.npy"
-        pos = self._per_roi(name, n_rois)
-        if pos.ndim != 2 or pos.shape[1] < 2:
-            raise self._fail(name, "no stack positions", expected=f"({n_rois}, 3)", found=f"{pos.shape}")
-        return pos.astype(np.int64)
+        return self._whole_per_roi("mpciROIs.stackPos.npy", n_rois, (2, 3))
 
     def _timeshift(self, stack_pos: np.ndarray) -> np.ndarray:
         name = "mpciStack.timeshift.npy"
         shift = np.asarray(self._array(name), dtype=np.float64)
         if shift.ndim not in (1, 2) or not np.isfinite(shift).all():
-            raise self._fail(name, "not finite times by line (or by line and column)", found=f"shape {shift.shape}")
+            raise self._fail(
+                name,
+                "not times by scan line",
+                expected="finite times in s by line (or by line and column)",
+                found=f"{np.count_nonzero(~np.isfinite(shift))} not finite, shape {shift.shape}",
+            )
         for what, positions, size in zip(("rows", "columns"), stack_pos.T, shift.shape, strict=False):
             if positions.min() < 0 or positions.max() >= size:
                 raise self._fail(
@@ -235,24 +313,26 @@ class _FOVReader:
                 )
         return shift
 
-    def _check_regions(self, ids: np.ndarray | None, source: str) -> None:
-        if ids is None:
-            return
+    def _region_ids(self, n_rois: int) -> tuple[np.ndarray | None, str]:
+        name, source = self._final_or_estimate(REGION_IDS)
+        if not name:
+            return None, source
+        ids = self._whole_per_roi(name, n_rois)
         unknown = sorted(set(np.unique(ids).tolist()) - known_region_ids())
         if unknown:
             raise self._fail(
-                REGION_IDS.format("" if source == "final" else "_estimate"),
+                name,
                 f"{int(np.isin(ids, unknown).sum())} ROIs have a region id that the atlas does not know",
                 expected="ids of the Allen CCF 2017",
                 found=f"{', '.join(map(str, unknown[:5]))}",
             )
+        return ids, source
 
     def _uuids(self, n_rois: int) -> list[str] | None:
         name = "mpciROIs.uuids.csv"
         if not self._has(name):
             return None
-        with self._naming_fov():
-            lines = self.reader.lines(name, self.collection)
+        lines = self.reader.lines(name, self.collection)
         uuids = [line.strip() for line in lines[1:]]  # the first is a header
         if len(uuids) != n_rois:
             raise self._fail(
@@ -261,6 +341,9 @@ class _FOVReader:
                 expected=f"{n_rois} ROIs as in the activity",
                 found=f"{len(uuids)} uuids",
             )
+        wrong = [roi for roi, text in enumerate(uuids) if not UUID.fullmatch(text)]
+        if wrong:
+            raise self._fail(name, "not uuids", expected="one per ROI", found=f"{uuids[wrong[0]]!r} for ROI {wrong[0]}")
         if len(set(uuids)) != n_rois:
             raise self._fail(name, "uuids repeat", expected=f"{n_rois} different ones", found=f"{len(set(uuids))}")
         return uuids

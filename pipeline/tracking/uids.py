@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.reading.datasets import SessionReader
+from pipeline.reading.client import fov_number
+from pipeline.reading.datasets import SessionReader, read_array, read_bytes, read_text
 
 UIDS = "mpciROIs.clusterUIDs.csv"
 SILHOUETTE = "mpciROIs.clusterSilhouette.npy"
+#: Characters that a UID can have.
+LONGEST = 64
 #: What stands for "not tracked" in a line.
 BLANK = frozenset({"", "nan"})
 
@@ -69,22 +71,31 @@ def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
     else:
         # UIDs are not a registered dataset type: they may lie in the folder unknown to ONE's tables
         path = Path(str(one.eid2path(eid))) / collection / UIDS
-    return _uid_file(path, path.with_name(SILHOUETTE)) if path.is_file() else None
+        if not path.exists():
+            return None
+    return _uid_file(path, path.with_name(SILHOUETTE), eid=eid, fov=fov_number(collection))
 
 
-def _uid_file(path: Path, silhouette: Path) -> UIDFile:
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")  # a byte-order mark would become part of the first UID
-    except UnicodeDecodeError as error:
-        raise DataError(f"is not text ({error})", dataset=str(path)) from error
-    quality = None
-    if silhouette.is_file():
-        try:
-            quality = np.load(io.BytesIO(silhouette.read_bytes()), allow_pickle=False).astype(float).reshape(-1)
-        except (ValueError, EOFError) as error:
-            raise DataError(f"cannot be read as numbers ({error})", dataset=str(silhouette)) from error
+def _uid_file(path: Path, silhouette: Path, **place: Any) -> UIDFile:
+    content = read_bytes(path, dataset=str(path), **place)
+    text = read_text(content, dataset=str(path), **place)
+    long = [line for line in uid_lines(text) if len(line) > LONGEST]
+    if long:
+        expected, found = f"up to {LONGEST} characters", f"{len(long[0])}"
+        raise DataError("a UID is too long", dataset=str(path), expected=expected, found=found, **place)
+    quality = _silhouette(silhouette, **place) if silhouette.exists() else None
     return UIDFile(str(path), text, hashlib.sha256(content).hexdigest(), quality)
+
+
+def _silhouette(path: Path, **place: Any) -> np.ndarray:
+    values = read_array(path, dataset=str(path), **place)
+    if values.ndim != 1 and values.shape[1:] != (1,):
+        found = f"{values.shape}"
+        raise DataError("silhouettes are not a vector", dataset=str(path), expected="(n_rois,)", found=found, **place)
+    if np.isinf(values).any():
+        expected, found = "numbers, NaN for none", "infinity"
+        raise DataError("silhouettes are not finite", dataset=str(path), expected=expected, found=found, **place)
+    return values.astype(float).reshape(-1)
 
 
 def tracked_rows(uids: list[str], n_rois: int, taken: Iterable[str], duplicates: str, **place: Any) -> dict[str, int]:

@@ -1,0 +1,522 @@
+"""The corpus of bad input: datasets of a session, ways of breaking each, and what becomes of it.
+
+``FOV_TABLE``, ``BEHAVIOR_TABLE`` and ``UID_TABLE`` say for each dataset and way of breaking it what must happen: the
+error that names it, or that it is accepted, and why. Ways that do the same to every dataset are in ``EVERYWHERE``.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+TIMES, SHIFT, ACTIVITY = "mpci.times.npy", "mpciStack.timeshift.npy", "mpci.ROIActivityDeconvolved.npy"
+TYPES, POSITIONS = "mpciROIs.mpciROITypes.npy", "mpciROIs.stackPos.npy"
+REGIONS, PLACES = "mpciROIs.brainLocationIds_ccf_2017_estimate.npy", "mpciROIs.mlapdv_estimate.npy"
+CLASSIFIER, UUIDS = "mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv"
+UIDS, SILHOUETTE = "mpciROIs.clusterUIDs.csv", "mpciROIs.clusterSilhouette.npy"
+TRIALS, QUIESCENCE = "_ibl_trials.table.pqt", "_ibl_trials.quiescencePeriod.npy"
+STIM_OFF, WHEEL_TIMES, WHEEL = "_ibl_trials.stimOff_times.npy", "_ibl_wheel.timestamps.npy", "_ibl_wheel.position.npy"
+#: The element that is spoiled where one is.
+AT = 3
+
+
+@dataclass(frozen=True)
+class Refused:
+    """The error says this of the dataset.
+
+    Attributes
+    ----------
+    says : str
+        Regular expression, with what was expected and what was found.
+    of : str
+        The dataset that the error names, where that is not the broken one: of two that disagree it names one.
+    """
+
+    says: str
+    of: str = ""
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """The rows are the planted ones, with nothing in these columns of one or all ROIs or trials.
+
+    Attributes
+    ----------
+    why : str
+    null : tuple of str
+        Columns.
+    only_at : int, optional
+        The row that has nothing there; all by default.
+    """
+
+    why: str
+    null: tuple[str, ...] = ()
+    only_at: int | None = None
+
+
+Outcome = Refused | Accepted
+
+
+@dataclass(frozen=True)
+class Case:
+    """One cell of the tables."""
+
+    dataset: str
+    way: str
+    outcome: Outcome
+
+    def __str__(self) -> str:
+        return f"{self.dataset}: {self.way}"
+
+
+class Evil:
+    """Leaves a folder behind if it is ever unpickled."""
+
+    def __init__(self, path: Path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+# ---------------------------------------------------------------------------------------------------- ways of breaking
+
+
+def rewrite(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Change the contents of a file: an array, the rows of a table, or the lines of a text."""
+    if path.suffix == ".pqt":
+        table = pd.read_parquet(path)
+        table.iloc[change(np.arange(len(table)))].reset_index(drop=True).to_parquet(path)
+    elif path.suffix == ".csv":
+        head, lines = _lines(path)
+        _write(path, [*head, *change(np.array(lines, dtype=object))])
+    else:
+        np.save(path, change(np.load(path)))
+
+
+def _lines(path: Path) -> tuple[list[str], list[str]]:
+    n_head = int(path.name == UUIDS)
+    lines = path.read_text().splitlines()
+    return lines[:n_head], lines[n_head:]
+
+
+def _write(path: Path, lines: list[str]) -> None:
+    path.write_text("".join(f"{line}\n" for line in lines))
+
+
+def _twice(array: np.ndarray) -> np.ndarray:
+    return np.concatenate([array, array])
+
+
+def _half(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def _pickled(path: Path) -> None:
+    evil = Evil(path.parent / "executed")
+    if path.suffix == ".npy":
+        np.save(path, np.array([evil], dtype=object), allow_pickle=True)
+    else:
+        path.write_bytes(pickle.dumps(evil))
+
+
+def _huge_header(path: Path) -> None:
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': ({10**12},)}}{' ' * 50_000}\n".encode()
+    path.write_bytes(b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little") + header + bytes(800))
+
+
+def _spoil(path: Path, value: float) -> None:
+    """Put NaN or infinity where a number was."""
+    if path.suffix == ".pqt":
+        table = pd.read_parquet(path)
+        table.loc[AT, "choice"] = value
+        table.to_parquet(path)
+    elif path.suffix == ".csv":
+        head, lines = _lines(path)
+        _write(path, [*head, *lines[:AT], str(value), *lines[AT + 1 :]])
+    else:
+        array = np.load(path)
+        array = array if array.dtype.kind == "f" else array.astype(float)
+        array[AT] = value
+        np.save(path, array)
+
+
+def _text(path: Path) -> None:
+    if path.suffix == ".pqt":
+        table = pd.read_parquet(path)
+        table.assign(choice=table["choice"].map(str)).to_parquet(path)
+    else:
+        rewrite(path, lambda array: array.astype("U8"))
+
+
+def _complex(path: Path) -> None:
+    rewrite(path, lambda array: array + 1j)
+
+
+def _folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def _dangling(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.with_name("gone"))
+
+
+def _denied(path: Path) -> None:
+    path.chmod(0)
+
+
+#: Before the tables of ONE are written, which list what is there then.
+WAYS: dict[str, Callable[[Path], None]] = {
+    "missing": Path.unlink,
+    "no bytes": lambda path: path.write_bytes(b"") and None,
+    "truncated": _half,
+    "pickled": _pickled,
+    "huge header": _huge_header,
+    "text": _text,
+    "complex": _complex,
+    "empty": lambda path: rewrite(path, lambda a: a[:0]),
+    "shorter": lambda path: rewrite(path, lambda a: a[: len(a) // 2]),
+    "longer": lambda path: rewrite(path, _twice),
+    "NaN": lambda path: _spoil(path, np.nan),
+    "infinity": lambda path: _spoil(path, np.inf),
+}
+#: After the tables of ONE were written: it lists a file that cannot be read. No rights keep root from reading.
+LATER: dict[str, Callable[[Path], None]] = {"a folder": _folder, "dangling": _dangling} | (
+    {"denied": _denied} if os.geteuid() else {}
+)
+ALL_WAYS = WAYS | LATER
+
+# ------------------------------------------------------------------------------------------------------------ outcomes
+
+_NO_ARRAY = Refused(r"cannot be read as a plain array.*expected a complete .npy file of numbers, found \d+ bytes")
+_NOT_READ = r"file cannot be read .expected a file that can be read, found "
+#: What happens with every ``.npy`` file.
+EVERYWHERE: dict[str, Outcome] = {
+    "missing": Refused("dataset is missing"),
+    "no bytes": _NO_ARRAY,
+    "truncated": _NO_ARRAY,
+    "pickled": Refused(r"cannot be read as a plain array.*hold objects.*found \d+ bytes"),
+    "huge header": Refused(r"cannot be read as a plain array.*Header info length.*found \d+ bytes"),
+    "text": Refused("does not hold numbers .expected integers or floats, found <U8"),
+    "complex": Refused("does not hold numbers .expected integers or floats, found complex"),
+    "a folder": Refused(_NOT_READ + "Is a directory"),
+    "dangling": Refused("ONE lists the dataset and cannot give the file"),
+    "denied": Refused(_NOT_READ + "Permission denied"),
+}
+
+
+def _one_per_roi(**others: Outcome) -> dict[str, Outcome]:
+    differ = "arrays of one FOV differ in their number of ROIs .expected {n} ROIs as in the activity, found "
+    return {
+        "empty": Refused(differ + "0"),
+        "shorter": Refused(differ + "{n_half}"),
+        "longer": Refused(differ + "{n_twice}"),
+        "NaN": Refused(f"not whole numbers .expected integers, found .*nan.* for ROI {AT}"),
+        "infinity": Refused(f"not whole numbers .expected integers, found .*inf.* for ROI {AT}"),
+        **others,
+    }
+
+
+_OPTIONAL = "an optional dataset"
+_FRAMES = "frame times and activity differ in length .expected {t} frames as in the activity, found "
+_NOT_UUIDS = "not uuids .expected one per ROI, found '{value}' for ROI " + str(AT)
+_TEXT = {
+    "pickled": Refused(r"is not text .*expected UTF-8, found \d+ bytes"),
+    **{way: EVERYWHERE[way] for way in LATER},
+}
+_XYZ = ("ml", "ap", "dv")
+_NOT_FINITE = "activity is not finite .expected finite numbers, found {value} at frame " + f"{AT} of ROI 0"
+
+#: By dataset of a FOV: what becomes of it in each way; then by name, what has a way of its own.
+FOV_TABLE: dict[str, dict[str, Outcome]] = {
+    TIMES: {
+        **EVERYWHERE,
+        "empty": Refused(_FRAMES + "0 times"),
+        "shorter": Refused(_FRAMES + "{t_half} times"),
+        "longer": Refused(_FRAMES + "{t_twice} times"),
+        "NaN": Refused(f"not finite .expected times in s, found 1, the first at frame {AT}"),
+        "infinity": Refused(f"not finite .expected times in s, found 1, the first at frame {AT}"),
+    },
+    SHIFT: {
+        **EVERYWHERE,
+        "empty": Refused(r"outside the scan lines .expected rows 0 to -1, found rows \d+ to \d+"),
+        "shorter": Refused(r"outside the scan lines .expected rows 0 to 255, found rows \d+ to \d+"),
+        "longer": Accepted("lines without a ROI do no harm"),
+        "NaN": Refused("expected finite times in s by line .*found 1 not finite"),
+        "infinity": Refused("expected finite times in s by line .*found 1 not finite"),
+    },
+    ACTIVITY: {
+        **EVERYWHERE,
+        "missing": Accepted("the fluorescence is taken"),
+        "empty": Refused("the FOV is empty .expected 2 frames and 2 ROIs or more, found 0 frames, {n} ROIs"),
+        "shorter": Refused("expected {t_half} frames as in the activity, found {t} times", of=TIMES),
+        "longer": Refused("expected {t_twice} frames as in the activity, found {t} times", of=TIMES),
+        "NaN": Refused(_NOT_FINITE.replace("{value}", "nan")),
+        "infinity": Refused(_NOT_FINITE.replace("{value}", "inf")),
+    },
+    TYPES: {**EVERYWHERE, **_one_per_roi()},
+    POSITIONS: {**EVERYWHERE, **_one_per_roi()},
+    REGIONS: {**EVERYWHERE, **_one_per_roi(), "missing": Accepted(_OPTIONAL, ("region_id",))},
+    PLACES: {
+        **EVERYWHERE,
+        **_one_per_roi(
+            NaN=Accepted("a ROI of which the place is not known", _XYZ, AT),
+            infinity=Refused(
+                f"not places in the brain .expected micrometres, NaN for none, found .*inf.* for ROI {AT}"
+            ),
+        ),
+        "missing": Accepted(_OPTIONAL, _XYZ),
+    },
+    CLASSIFIER: {
+        **EVERYWHERE,
+        **_one_per_roi(
+            NaN=Accepted("a ROI that was not classified", ("cell_probability",), AT),
+            infinity=Refused(f"not probabilities .expected 0 to 1, NaN for none, found inf for ROI {AT}"),
+        ),
+        "missing": Accepted(_OPTIONAL, ("cell_probability",)),
+    },
+    UUIDS: {
+        **_TEXT,
+        **_one_per_roi(
+            NaN=Refused(_NOT_UUIDS.replace("{value}", "nan")), infinity=Refused(_NOT_UUIDS.replace("{value}", "inf"))
+        ),
+        "missing": Accepted(_OPTIONAL, ("roi_uuid",)),
+        "no bytes": Refused("expected {n} ROIs as in the activity, found 0 uuids"),
+        "truncated": Refused(r"expected {n} ROIs as in the activity, found \d+ uuids"),
+    },
+}
+
+_NO_TABLE = Refused(r"cannot be read as a table .*expected a complete parquet file, found \d+ bytes")
+
+
+def _lengths(positions: str, times: str) -> Refused:
+    says = f"wheel times and positions differ in length .expected {positions} positions, found {times} times"
+    return Refused(says, of=WHEEL_TIMES)
+
+
+def _wheel(**others: Outcome) -> dict[str, Outcome]:
+    return {
+        **EVERYWHERE,
+        "NaN": Refused(f"the wheel is not finite .expected finite numbers, found nan at sample {AT}"),
+        "infinity": Refused(f"the wheel is not finite .expected finite numbers, found inf at sample {AT}"),
+        **others,
+    }
+
+
+BEHAVIOR_TABLE: dict[str, dict[str, Outcome]] = {
+    TRIALS: {
+        "missing": Refused("the session has no trials table", of=f"task_XX/{TRIALS}"),
+        "no bytes": _NO_TABLE,
+        "truncated": _NO_TABLE,
+        "pickled": _NO_TABLE,
+        "text": Refused("choice does not hold numbers .expected integers or floats, found (object|str)"),
+        "empty": Refused("trials differ in number .expected 0 trials as in the table, found 20", of=STIM_OFF),
+        "shorter": Refused("trials differ in number .expected 10 trials as in the table, found 20", of=STIM_OFF),
+        "longer": Refused("trials differ in number .expected 40 trials as in the table, found 20", of=STIM_OFF),
+        "NaN": Accepted("a trial without a choice", ("choice",), AT),
+        "infinity": Refused(f"choice cannot be that .expected -1 or 0 or 1, NaN for none, found inf in trial {AT}"),
+        **{way: EVERYWHERE[way] for way in LATER},
+    },
+    QUIESCENCE: {
+        **EVERYWHERE,
+        "missing": Accepted(_OPTIONAL, ("quiescence_period",)),
+        "empty": Refused("trials differ in number .expected 20 trials as in the table, found 0"),
+        "shorter": Refused("trials differ in number .expected 20 trials as in the table, found 10"),
+        "longer": Refused("trials differ in number .expected 20 trials as in the table, found 40"),
+        "NaN": Accepted("a trial without a period", ("quiescence_period",), AT),
+        "infinity": Refused(f"quiescencePeriod cannot be that .expected finite numbers.*found inf in trial {AT}"),
+    },
+    WHEEL_TIMES: _wheel(
+        missing=Refused("the session has no wheel", of=f"task_XX/{WHEEL_TIMES}"),
+        empty=_lengths("{w}", "0"), shorter=_lengths("{w}", "{w_half}"), longer=_lengths("{w}", "{w_twice}"),
+    ),
+    WHEEL: _wheel(
+        empty=_lengths("0", "{w}"), shorter=_lengths("{w_half}", "{w}"), longer=_lengths("{w_twice}", "{w}"),
+    ),
+}  # fmt: skip
+
+_UIDS_DIFFER = "the UID file does not fit the FOV .expected {n} UIDs for {n} ROIs, found "
+_NOT_FITTING = "the silhouettes do not fit the FOV .expected {n} values, found "
+UID_TABLE: dict[str, dict[str, Outcome]] = {
+    UIDS: {
+        **_TEXT,
+        "missing": Accepted("a FOV that was not tracked"),
+        "no bytes": Refused(_UIDS_DIFFER + "0 UIDs"),
+        "truncated": Refused(_UIDS_DIFFER + r"\d+ UIDs"),
+        "empty": Refused(_UIDS_DIFFER + "0 UIDs"),
+        "shorter": Refused(_UIDS_DIFFER + "{n_half} UIDs"),
+        "longer": Refused(_UIDS_DIFFER + "{n_twice} UIDs"),
+        "NaN": Accepted("a ROI that was not tracked", only_at=AT),
+        "infinity": Accepted("a UID is any word"),
+    },
+    SILHOUETTE: {
+        **EVERYWHERE,
+        "missing": Accepted(_OPTIONAL, ("silhouette",)),
+        "empty": Refused(_NOT_FITTING + "0", of=UIDS),
+        "shorter": Refused(_NOT_FITTING + "{n_half}", of=UIDS),
+        "longer": Refused(_NOT_FITTING + "{n_twice}", of=UIDS),
+        "NaN": Accepted("a ROI without a silhouette", ("silhouette",), AT),
+        "infinity": Refused("silhouettes are not finite .expected numbers, NaN for none, found infinity"),
+    },
+}
+
+
+# ------------------------------------------------------------------------------------------- what a table has no way of
+
+
+def _set(name: str, index: object, value: float) -> Callable[[Path], None]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array[index] = value
+        return array
+
+    return lambda folder: rewrite(folder / name, change)
+
+
+def _keep_rois(fov: Path, n: int) -> None:
+    rewrite(fov / ACTIVITY, lambda a: a[:, :n])
+    for name in (TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS, UUIDS):
+        rewrite(fov / name, lambda a: a[:n])
+
+
+def _newer_is_sound(fov: Path) -> None:
+    for name in (TIMES, TYPES, ACTIVITY):
+        (fov / "#2025-01-01#").mkdir(exist_ok=True)
+        (fov / "#2025-01-01#" / name).write_bytes((fov / name).read_bytes())
+        WAYS["NaN" if name == TIMES else "shorter"](fov / name)
+
+
+def _newer_is_broken(fov: Path) -> None:
+    (fov / "#2025-01-01#").mkdir()
+    np.save(fov / "#2025-01-01#" / TIMES, np.load(fov / TIMES)[:-5])
+
+
+def _copy_fov(fov: Path) -> None:
+    for path in (fov.parent / "FOV_00").iterdir():
+        (fov / path.name).write_bytes(path.read_bytes())
+
+
+def _trials(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
+    return lambda alf: change(pd.read_parquet(alf / TRIALS)).to_parquet(alf / TRIALS)
+
+
+#: Of a FOV: what is done to its folder, and the outcome.
+FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
+    (TIMES, "go back"): (
+        lambda fov: rewrite(fov / TIMES, lambda t: np.r_[t[:10], t[8], t[11:]]),
+        Refused(r"expected each frame after the one before, found 1 steps back, the first after frame 9: [\d.]+ s, "),
+    ),
+    (TIMES, "of a column"): (
+        lambda fov: rewrite(fov / TIMES, lambda t: t[:, None]),
+        Refused(r"expected {t} frames as in the activity, found \({t}, 1\) times"),
+    ),
+    (TIMES, "two revisions, the newer sound"): (_newer_is_sound, Accepted("the newer is read")),
+    (TIMES, "two revisions, the newer broken"): (_newer_is_broken, Refused(_FRAMES + r"\d+ times")),
+    (ACTIVITY, "no ROI"): (lambda fov: _keep_rois(fov, 0), Refused(r"the FOV is empty .*found {t} frames, 0 ROIs")),
+    (ACTIVITY, "one ROI"): (
+        lambda fov: _keep_rois(fov, 1),
+        Refused(r"too little for a FOV .expected 2 frames and 2 ROIs or more, found {t} frames, 1 ROIs"),
+    ),
+    (ACTIVITY, "of one dimension"): (
+        lambda fov: rewrite(fov / ACTIVITY, lambda a: a[:, 0]),
+        Refused(r"not a matrix .expected \(frames, ROIs\), found \({t},\)"),
+    ),
+    (ACTIVITY, "the FOV twice"): (_copy_fov, Refused("copy .expected each FOV once, found the same file in FOV_00")),
+    (REGIONS, "unknown ids"): (
+        _set(REGIONS, [2, 5], 123_456_789),
+        Refused("2 ROIs have a region id.*expected ids of the Allen CCF 2017, found 123456789"),
+    ),
+    (REGIONS, "of two columns"): (
+        lambda fov: rewrite(fov / REGIONS, lambda a: np.c_[a, a]),
+        Refused(r"shape.*expected \({n},\), found \({n}, 2\)"),
+    ),
+    (PLACES, "of two columns"): (
+        lambda fov: rewrite(fov / PLACES, lambda a: a[:, :2]),
+        Refused(r"shape.*expected \({n}, 3\), found \({n}, 2\)"),
+    ),
+    (POSITIONS, "beyond the lines"): (
+        _set(POSITIONS, (AT, 0), 512),
+        Refused(r"outside the scan lines .expected rows 0 to 511, found rows \d+ to 512", of=SHIFT),
+    ),
+    (POSITIONS, "half a pixel"): (
+        lambda fov: rewrite(fov / POSITIONS, lambda a: a + 0.5),
+        Refused(r"not whole numbers .expected integers, found \d+.5 for ROI 0"),
+    ),
+    (CLASSIFIER, "per cent"): (
+        lambda fov: rewrite(fov / CLASSIFIER, lambda a: 100 * a),
+        Refused(r"not probabilities .expected 0 to 1, NaN for none, found [\d.]+ for ROI \d+"),
+    ),
+    (UUIDS, "one twice"): (
+        lambda fov: rewrite(fov / UUIDS, lambda a: np.r_[a[:-1], a[:1]]),
+        Refused("uuids repeat .expected {n} different ones, found {n_less}"),
+    ),
+}
+#: Of a session: what is done to its alf folder.
+BEHAVIOR_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
+    (TRIALS, "no trial in any file"): (
+        lambda alf: [rewrite(alf / name, lambda a: a[:0]) for name in (TRIALS, QUIESCENCE, STIM_OFF)] and None,
+        Refused("the trials table is empty .expected 1 trial or more, found 0"),
+    ),
+    (TRIALS, "no choices"): (
+        _trials(lambda table: table.drop(columns="choice")),
+        Refused("lacks columns .expected choice, found intervals_0"),
+    ),
+    (TRIALS, "half a choice"): (
+        _trials(lambda table: table.assign(choice=0.5)),
+        Refused("choice cannot be that .expected -1 or 0 or 1, NaN for none, found 0.5 in trial 0"),
+    ),
+    (TRIALS, "go back"): (
+        _trials(lambda table: table.iloc[::-1]),
+        Refused(r"go back in time .expected each after the one before, found intervals_0 [\d.]+ s, then .* in trial 1"),
+    ),
+    (WHEEL_TIMES, "go back"): (
+        lambda alf: rewrite(alf / WHEEL_TIMES, lambda t: np.r_[t[:10], t[8], t[11:]]),
+        Refused(r"goes back in time .expected times that do not go back, found [\d.]+ s, then [\d.]+ s at sample 10"),
+    ),
+    (WHEEL_TIMES, "of a year"): (
+        _set(WHEEL_TIMES, -1, 3e7),
+        Refused(r"too long .expected a session of less than a day, found [\d.]+ to 30000000.0 s"),
+    ),
+    (WHEEL, "one sample"): (
+        lambda alf: [rewrite(alf / name, lambda a: a[:1]) for name in (WHEEL, WHEEL_TIMES)] and None,
+        Refused("too little of the wheel .expected 2 samples or more, found 1 samples", of=WHEEL_TIMES),
+    ),
+}  # fmt: skip
+
+
+def cases(
+    table: dict[str, dict[str, Outcome]],
+    extras: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] | None = None,
+) -> list[Case]:
+    """Return all cells of a table that this user can break, and what it has no column for."""
+    found = [
+        Case(dataset, way, outcome) for dataset, row in table.items() for way, outcome in row.items() if way in ALL_WAYS
+    ]
+    return found + [Case(*name, outcome) for name, (_, outcome) in (extras or {}).items()]
+
+
+FOV_CASES = cases(FOV_TABLE, FOV_EXTRAS)
+BEHAVIOR_CASES = cases(BEHAVIOR_TABLE, BEHAVIOR_EXTRAS)
+UID_CASES = cases(UID_TABLE)
+
+
+def break_now(case: Case, folder: Path) -> None:
+    """Break a dataset before ONE's tables are written."""
+    extra = (FOV_EXTRAS | BEHAVIOR_EXTRAS).get((case.dataset, case.way))
+    if extra:
+        extra[0](folder)
+    elif case.way in WAYS:
+        WAYS[case.way](folder / case.dataset)
+
+
+def break_later(case: Case, folder: Path) -> None:
+    """Break a dataset after ONE's tables were written."""
+    if case.way in LATER:
+        LATER[case.way](folder / case.dataset)
