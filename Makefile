@@ -3,13 +3,19 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check install mysql docs
+.PHONY: demo test test-postgresql test-mysql check install mysql docs
 
 demo: install
 	$(BIN)/meso demo
 
+# side by side: much of the time is waiting, for workers that die or fall silent
 test: install
+	$(MAKE) --jobs=2 --output-sync=target test-postgresql test-mysql
+
+test-postgresql:
 	$(BIN)/python -m pytest --backend postgresql
+
+test-mysql:
 	$(BIN)/python -m pytest --backend mysql -m db
 
 check: install

@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import schemas
-from pipeline.clock import ROITimes, common_clock, resample
+from pipeline.clock import ROITimes
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.settings import EVENTS, KS
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import DataError
-from schemas.filling import errors, fill, fill_session
+from pipeline.resampling import common_frames, resample
+from schemas.filling import fill, fill_session
 from schemas.ndc import NDCRun, left_out, match_cells, run_ndc
+from schemas.reports import errors
 from schemas.rows import in_fovs
 from schemas.traces import activity
 
@@ -235,7 +237,7 @@ def plot_raster(
 def _shown(eid: str, cells: dict, t_range: tuple[float, float] | None, restr: bool) -> tuple[np.ndarray, np.ndarray]:
     """Return the traces to draw on one clock (FOVs are scanned up to a frame apart), and that clock."""
     times = cells["roi_times"]
-    clock = common_clock(list(times.frame_times.values()))
+    clock = common_frames(times.frame_times)
     if t_range is None:
         start = clock[len(clock) // 3]
         t_range = (start, start + 60) if restr else (clock[0], clock[-1])
@@ -250,7 +252,8 @@ def _shown(eid: str, cells: dict, t_range: tuple[float, float] | None, restr: bo
     out = np.empty((len(times), len(shown)), dtype=np.float32)
     for fov, frame_times in times.frame_times.items():
         rows = np.flatnonzero(times.fovs == fov)
-        out[rows] = resample(cells["roi_signal"][rows], frame_times, times.offsets[rows], shown)
+        signal, offsets = cells["roi_signal"][rows], times.offsets[rows]
+        out[rows] = resample(signal, frame_times, offsets, shown, gap=np.inf, hold_ends=True, fov=int(fov))
     return out, shown
 
 

@@ -3,6 +3,7 @@
     python benchmarks/store.py                          # 8 FOVs, 6,000 ROIs x 20,000 frames, dense and sparse
     python benchmarks/store.py --rois 750 --frames 2000 # a quick look
     DJ_HOST=127.0.0.1 DJ_USER=root DJ_PASS=... python benchmarks/store.py   # MySQL; else the embedded PostgreSQL
+    python benchmarks/store.py --objects                # traces in a folder beside the database
 
 The session is generated: dense fluorescence (baseline, slow drift, transients, noise) or sparse deconvolved activity
 (10 % of the frames). The scripts load the ALF files, put signal and times of the first FOV into a dict, and np.save
@@ -140,7 +141,12 @@ def ours_fill(root: Path) -> int:
 def stored_bytes() -> int:
     """Return the bytes of all traces as they are stored, without the server's pages."""
     import schemas
+    from schemas import settings, stores
 
+    if settings.store():
+        used = set(schemas.Activity().to_arrays("trace_object"))
+        found = stores.named(settings.store()).objects(stores.folder())
+        return sum(one.size for one in found if one.path in used)
     name = schemas.Activity.Trace().full_table_name
     return int(schemas.connect().query(f"SELECT sum(length(trace)) FROM {name}").fetchone()[0])
 
@@ -263,6 +269,11 @@ def table(options: argparse.Namespace) -> None:
             root = Path(folder) / "one"
             os.environ["MESO_DATA_DIR"] = folder
             os.environ["MESO_PREFIX"] = f"bench_{kind}_"
+            if options.objects:
+                place = Path(folder) / "objects"
+                place.mkdir()
+                os.environ["DJ_STORES"] = json.dumps({"folder": {"protocol": "file", "location": str(place)}})
+                os.environ["MESO_STORE"] = "folder"
             write_session(root, options.rois, options.frames, kind)
             step("ours_prepare", root)
             measure(kind, root, options)
@@ -279,7 +290,9 @@ def measure(kind: str, root: Path, options: argparse.Namespace) -> None:
         "one minute of all": ("scripts_all", "ours_range", None),
         f"features of {options.cells} cells, 4 targets": ("scripts_features", "ours_features", options.cells),
     }
-    print(f"\n{kind}: {options.rois} ROIs x {options.frames} frames, {N_FOVS} FOVs; medians of {options.turns}\n")
+    where = "a folder" if options.objects else "the database"
+    print(f"\n{kind}: {options.rois} ROIs x {options.frames} frames, {N_FOVS} FOVs; medians of {options.turns}")
+    print(f"traces in {where}\n")
     print("| | scripts, s | meso, s | times | scripts, MB | meso, MB |\n|---|---|---|---|---|---|")
     for name, (theirs, ours, n) in pairs.items():
         found = [(step(theirs, root, n), step(ours, root, n)) for _ in range(options.turns)]
@@ -290,7 +303,7 @@ def measure(kind: str, root: Path, options: argparse.Namespace) -> None:
         print(f"| {name} | {a:.2f} | {b:.2f} | {a / b:.1f} | {peaks[0]:.0f} | {peaks[1]:.0f} |", flush=True)
         if name == "fill":
             sizes = [found[0][i]["size"] / 1e6 for i in (0, 1)]
-    print(f"\nsize: {sizes[0]:.0f} MB as .npy, {sizes[1]:.0f} MB in the table: {sizes[1] / sizes[0]:.2f}")
+    print(f"\nsize: {sizes[0]:.0f} MB as .npy, {sizes[1]:.0f} MB in {where}: {sizes[1] / sizes[0]:.2f}")
 
 
 def main() -> None:
@@ -300,6 +313,7 @@ def main() -> None:
     parser.add_argument("--cells", type=int, default=600)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--kinds", nargs="+", default=["dense", "sparse"], choices=["dense", "sparse"])
+    parser.add_argument("--objects", action="store_true", help="traces in objects in a folder, not in rows")
     parser.add_argument("--tmp", help="folder for the session and the embedded database")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)

@@ -47,6 +47,12 @@ class DataError(MesoError):
             text += f" ({', '.join(f'{name} {value}' for name, value in numbers if value is not None)})"
         return f"{text}. {self.do}" if self.do else f"{text}."
 
+    def located(self, *, eid=None, fov=None, dataset=None) -> DataError:
+        """Return the same error, of a session, FOV and dataset."""
+        return type(self)(
+            self.problem, eid=eid, fov=fov, dataset=dataset, expected=self.expected, found=self.found, do=self.do
+        )
+
     def __reduce__(self):
         return _rebuild, (self.__class__, self.__dict__.copy())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import warnings
 from pathlib import Path
@@ -21,10 +22,17 @@ class Meso(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         warnings.showwarning = lambda message, *_: click.secho(f"! {message}", err=True, fg="yellow")
+        # what is being made goes back to the queue, as after Ctrl-C
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             return super().invoke(ctx)
         except MesoError as error:
             raise click.ClickException(str(error)) from None
+        except Exception as error:
+            if type(error).__name__ != "AccessError":  # of DataJoint, which is not imported here
+                raise
+            words = str(error.args[1]).splitlines()[0]
+            raise click.ClickException(f"This account may not do that ({words}); see docs/roles.md") from None
 
 
 @click.group(cls=Meso, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -101,7 +109,7 @@ def demo(cache_dir: Path | None, uid_root: Path | None, subject: str | None, out
 
 @main.group()
 def db() -> None:
-    """The database: start, stop, status, init."""
+    """The database: start, stop, status, init, grant."""
 
 
 @db.command("start")
@@ -160,12 +168,29 @@ def db_status(as_json: bool) -> None:
 @db.command("init")
 def db_init() -> None:
     """Declare all tables, or bring them to this version. Safe to run again."""
-    from schemas import migrations
+    from schemas import migrations, roles
 
     applied = migrations.init()
+    roles.renew()
     for migration in applied:
         click.echo(f"Applied {migration.number}: {migration.title}")
     click.echo(f"The tables are at version {migrations.LATEST}")
+
+
+@db.command("grant")
+@click.argument("user")
+@click.option("--role", required=True, type=click.Choice(["reader", "worker", "curator", "admin"]))
+@click.option("--host", help="From where USER connects, on MySQL, such as 10.0.%; by default anywhere.")
+@click.option("--new-password", is_flag=True, help="Also for an account that has one.")
+def db_grant(user: str, role: str, host: str | None, new_password: bool) -> None:
+    """Give the account USER a role, instead of the one it has; a new account's password is shown once."""
+    from schemas import roles
+
+    done = roles.grant(user, role, host, new_password=new_password)
+    _print_failures(done.notes)
+    click.echo(f"{done.account} is {role} of {roles.prefix()}*")
+    if done.password:
+        click.echo(f"Password, shown this once: {done.password}")
 
 
 @main.command()
@@ -192,28 +217,21 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
 @main.command()
 @click.argument("tables", nargs=-1)
 @click.option("--eid", help="Only this session.")
-@click.option("--watch", is_flag=True, help="Go on: look for new work every 10 s until stopped.")
-def populate(tables: tuple[str, ...], eid: str | None, watch: bool) -> None:
-    """Compute all that is missing, or only TABLES. Several may run at once, on several machines."""
-    import time
-
-    from schemas import filling
+def populate(tables: tuple[str, ...], eid: str | None) -> None:
+    """Compute all that is missing, or only TABLES, and end. Several may run at once; see also 'meso worker'."""
+    from schemas import database, filling, reports
 
     _activate()
-    chosen = [filling.table_named(name) for name in tables] or None
+    chosen = [database.table_named(name) for name in tables] or None
     if eid:
         _check_registered(eid)
-        chosen = [t for t in chosen or filling.auto_populated() if "eid" in t.primary_key]
-    while True:
-        done = filling.fill(chosen, *([{"eid": eid}] if eid else []), progress=True)
-        _print_failures([f"{table}: {message}" for table, _, message in done.errors])
-        made = ", ".join(f"{table} {n}" for table, n in done.made.items() if n)
-        if made or not watch:
-            left = len(filling.errors())
-            click.echo(f"Made {made or 'nothing: ' + (f'{left} entries have failed' if left else 'all is there')}")
-        if not watch:
-            sys.exit(1 if done.errors else 0)
-        time.sleep(10)
+        chosen = [t for t in chosen or database.auto_populated() if "eid" in t.primary_key]
+    done = filling.fill(chosen, *([{"eid": eid}] if eid else []), progress=True)
+    _print_failures([f"{table}: {message}" for table, _, message in done.errors])
+    made = ", ".join(f"{table} {n}" for table, n in done.made.items() if n)
+    left = len(reports.errors())
+    click.echo(f"Made {made or 'nothing: ' + (f'{left} entries have failed' if left else 'all is there')}")
+    sys.exit(1 if done.errors else 0)
 
 
 def _check_registered(eid: str) -> None:
@@ -224,31 +242,80 @@ def _check_registered(eid: str) -> None:
 
 
 @main.command()
-@as_json
-def status(as_json: bool) -> None:
-    """Entries done, to do, running and failed, by table."""
-    from schemas import filling
+@click.argument("tables", nargs=-1)
+@click.option("--slots", type=click.IntRange(1), default=1, show_default=True, help="Entries made at once.")
+@click.option("--until-done", is_flag=True, help="End when nothing is left to make, by anybody.")
+@click.option("--max-time", help="Begin nothing after this time, such as 90 (s), 30m or 12h.")
+def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str | None) -> None:
+    """Compute what is missing, or only TABLES, and what will be, on as many machines as you like.
+
+    Stops within 10 s on Ctrl-C or SIGTERM; what it was making goes back to the queue.
+    """
+    from populate_scripts.worker import Supervisor, seconds
+    from schemas import database
 
     _activate()
-    _print_rows(filling.status(), as_json, "")
+    names = tuple(database.table_named(name).__name__ for name in tables)
+    limit = seconds(max_time) if max_time else float("inf")
+    supervisor = Supervisor(slots, names, until_done, limit, say=lambda text: _print_failures([text]))
+    code = supervisor.run()
+    made = ", ".join(f"{table} {n}" for table, n in supervisor.made.items())
+    click.echo(f"Made {made or 'nothing'}; {sum(supervisor.failed.values())} failed")
+    sys.exit(code)
+
+
+@main.command()
+@click.option("--all", "everyone", is_flag=True, help="Those that have ended, too.")
+@as_json
+def workers(everyone: bool, as_json: bool) -> None:
+    """Who works where, on what, and for how long."""
+    from schemas import reports
+
+    _activate()
+    rows = [{**row, "key": _key_text(row["key"])} for row in reports.workers(everyone)]
+    _print_rows(rows, as_json, "Nobody works")
+
+
+@main.command()
+@click.option("--watch", is_flag=True, help="Again every 2 s until stopped.")
+@as_json
+def status(watch: bool, as_json: bool) -> None:
+    """Entries done, to do, running and failed, by table, and how long it will take."""
+    import time
+
+    from schemas import reports
+
+    _activate()
+    while True:
+        if watch and not as_json:
+            click.clear()
+        _print_rows(reports.status(), as_json, "")
+        if not watch:
+            return
+        time.sleep(2)
 
 
 @main.command()
 @click.argument("tables", nargs=-1)
+@click.option("--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only entries of this key, such as eid=...")
+@click.option("--stack", is_flag=True, help="With tracebacks and versions.")
 @as_json
-def errors(tables: tuple[str, ...], as_json: bool) -> None:
-    """What failed and why; exit code 1 if anything did."""
-    from schemas import filling
+def errors(tables: tuple[str, ...], pairs: tuple[str, ...], stack: bool, as_json: bool) -> None:
+    """What failed and why, alike ones together; exit code 1 if anything did."""
+    from schemas import database, reports
 
     _activate()
-    rows = filling.errors([filling.table_named(name) for name in tables] or None)
+    chosen = [database.table_named(name) for name in tables] or None
+    rows = reports.errors(chosen, _key_of(pairs), stack=stack)
     if as_json:
         click.echo(json.dumps(rows, default=str))
-    elif rows:
-        for row in rows:
-            key = " ".join(f"{name}={value}" for name, value in row["key"].items())
-            click.echo(f"{click.style(row['table'], bold=True)} {key}\n    {row['message']}")
-    else:
+    for group in [] if as_json else reports.grouped(rows):
+        click.secho(f"{group[0]['table']}, {len(group)} {'entry' if len(group) == 1 else 'entries'}", bold=True)
+        for row in group:
+            click.echo(f"  {_key_text(row['key'])}\n    {row['message']}")
+            if stack:
+                click.echo("\n".join(f"      {line}" for line in str(row["stack"]).splitlines()))
+    if not rows and not as_json:
         click.echo("No errors")
     sys.exit(1 if rows else 0)
 
@@ -256,15 +323,28 @@ def errors(tables: tuple[str, ...], as_json: bool) -> None:
 @main.command()
 @click.argument("tables", nargs=-1)
 @click.option("--eid", help="Only this session.")
-def retry(tables: tuple[str, ...], eid: str | None) -> None:
-    """Forget failures, so that 'meso populate' tries them again."""
-    from schemas import filling
+@click.option("--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only entries of this key, such as fov=2.")
+def retry(tables: tuple[str, ...], eid: str | None, pairs: tuple[str, ...]) -> None:
+    """Forget failures, so that 'meso populate' and workers try them again."""
+    from schemas import database, reports
 
     _activate()
-    n = filling.retry([filling.table_named(name) for name in tables] or None, **({"eid": eid} if eid else {}))
+    key = _key_of(pairs) | ({"eid": eid} if eid else {})
+    n = reports.retry([database.table_named(name) for name in tables] or None, **key)
     if eid and not n:
         _check_registered(eid)
     click.echo(f"{n} failures forgotten")
+
+
+def _key_of(pairs: tuple[str, ...]) -> dict[str, str]:
+    """Return NAME=VALUE pairs as a key."""
+    if wrong := [pair for pair in pairs if "=" not in pair]:
+        raise click.UsageError(f"--key takes NAME=VALUE, not {wrong[0]!r}")
+    return dict(pair.split("=", 1) for pair in pairs)
+
+
+def _key_text(key: dict | None) -> str | None:
+    return None if key is None else " ".join(f"{name}={value}" for name, value in key.items())
 
 
 @main.command()
@@ -439,6 +519,119 @@ def verify(eids: tuple[str, ...], subject: str | None, source: bool, as_json: bo
                 click.secho(str(finding), fg="yellow" if finding.kind in store.NOTES else "red")
     click.echo(json.dumps(done.as_row()) if as_json else done.summary())
     sys.exit(0 if done.ok else 1)
+
+
+@main.command("import-cache")
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False, exists=True))
+@click.option("--eid", help="Session of one file whose name does not say it.")
+@click.option("--dry-run", is_flag=True, help="Insert nothing; say what would be taken.")
+@as_json
+def import_cache(files: tuple[Path, ...], eid: str | None, dry_run: bool, as_json: bool) -> None:
+    """Take the order of cells from caches (.npy, .pkl) of the scripts; exit code 1 if nothing of one can be used."""
+    from pipeline.errors import DataError
+    from schemas.old_caches import import_file
+
+    if eid and len(files) > 1:
+        raise click.UsageError("--eid is for one file: name them one by one")
+    _activate()
+    rows: list[dict[str, Any]] = []
+    for path in files:
+        try:
+            found = import_file(path, eid, dry_run=dry_run)
+            row, lines = found.as_row(), found.lines()
+        except DataError as error:
+            row, lines = {"file": path.name, "taken": None, "problem": str(error)}, [f"not taken: {error}"]
+        rows.append(row)
+        if not as_json:
+            click.echo("\n    ".join([click.style(str(path), bold=True), *lines]))
+    if as_json:
+        click.echo(json.dumps(rows))
+    sys.exit(1 if any("problem" in row for row in rows) else 0)
+
+
+@main.command()
+@click.argument("eids", nargs=-1)
+@click.option("--subject", help="All sessions of a subject.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(eids: tuple[str, ...], subject: str | None, yes: bool) -> None:
+    """Delete sessions, EIDS or a subject's, with all that depends on them; first it says what goes, and asks."""
+    from schemas import delete_sessions
+    from schemas.verify import sessions
+
+    if not (eids or subject):
+        raise click.UsageError("Name session ids, or --subject")
+    _activate()
+    named = sessions(eids, subject)
+
+    def confirm(counts: dict[str, int]) -> bool:
+        _print_rows([{"table": table, "rows": count} for table, count in counts.items()], False, "")
+        answer = named[0] if len(named) == 1 else str(len(named))
+        what = "the session's id" if len(named) == 1 else f"{answer}, the number of sessions,"
+        return yes or click.prompt(f"Type {what} to delete all of this", default="", show_default=False) == answer
+
+    gone = delete_sessions([{"eid": eid} for eid in named], confirm)
+    click.echo(f"{sum(gone.values())} rows deleted" if gone else "Nothing was deleted")
+    sys.exit(0 if gone else 1)
+
+
+@main.group()
+def store() -> None:
+    """Traces outside the database, in a folder or bucket (docs/store.md)."""
+
+
+@store.command("gc")
+@click.option("--delete", is_flag=True, help="Remove them; without it nothing is.")
+@click.option(
+    "--older-than", type=click.FloatRange(min=0), default=1.0, show_default=True, metavar="DAYS",
+    help="A younger object may be one that a running ingest is about to name.",
+)  # fmt: skip
+@as_json
+def store_gc(delete: bool, older_than: float, as_json: bool) -> None:
+    """List the objects of this database, in all stores, that no row names, or remove them."""
+    from pipeline.errors import ConfigError
+    from schemas import objects
+
+    _activate()
+    found, failures = [], []
+    for name in objects.stores_to_look_in():
+        try:
+            orphans = objects.orphans(name, older_than)
+            for orphan in orphans if delete else ():
+                objects.remove(orphan)
+            found += orphans
+        except ConfigError as error:
+            failures.append(str(error))
+    _print_rows([orphan.as_row() for orphan in found], as_json, "No object without rows")
+    if found and not as_json:
+        size = sum(orphan.object.size for orphan in found) / 1e6
+        done = "removed" if delete else "a dry run; --delete removes them"
+        click.echo(f"{len(found)} objects that no row names, {size:.1f} MB: {done}")
+    _print_failures(failures)
+    sys.exit(1 if failures else 0)
+
+
+@store.command("move")
+@click.argument("eids", nargs=-1)
+@click.option("--subject", help="All sessions of a subject.")
+@click.option("--to", required=True, metavar="NAME", help="A store of DataJoint's settings, or 'database'.")
+def store_move(eids: tuple[str, ...], subject: str | None, to: str) -> None:
+    """Move the traces of EIDS, a subject's or all sessions, FOV by FOV. May be killed, and run again."""
+    from tqdm import tqdm
+
+    from pipeline.errors import DataError
+    from schemas import objects, verify
+
+    _activate()
+    target, failures, n_traces = None if to == objects.DATABASE else to, [], 0
+    fovs = objects.to_move(verify.sessions(eids, subject), target)
+    for key in tqdm(fovs, desc="FOVs", disable=None):
+        try:
+            n_traces += objects.move(key, target)
+        except DataError as error:
+            failures.append(str(error))
+    _print_failures(failures)
+    click.echo(f"{len(fovs) - len(failures)} FOVs with {n_traces} traces moved to {to}, {len(failures)} failed")
+    sys.exit(1 if failures else 0)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,9 @@ from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
 from populate_scripts.ingest import ingest
 from schemas.embedding import Embedding
-from schemas.filling import SESSION_TABLES, errors, fill
+from schemas.filling import SESSION_TABLES, fill
 from schemas.ndc import NDCRun, run_ndc
+from schemas.reports import errors
 from schemas.rows import content_key
 from schemas.session import Session
 from schemas.settings import data_dir

@@ -9,9 +9,10 @@ Nothing here touches a database until ``activate()``:
 
 from schemas.database import activate, connect
 from schemas.decoding import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
-from schemas.embedding import Embedding, EmbeddingParams
+from schemas.deletion import delete_sessions
+from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder
 from schemas.imaging import FOV, ROI, Activity, BrainRegion, Recording
-from schemas.provenance import Environment, SchemaVersion
+from schemas.provenance import Deletion, Environment, SchemaVersion
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
 from schemas.traces import CellActivity, activity
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
@@ -23,10 +24,12 @@ __all__ = [
     "Behavior",
     "BrainRegion",
     "CellActivity",
+    "Deletion",
     "Embedding",
     "EmbeddingParams",
     "Environment",
     "FOVFolder",
+    "ImportedOrder",
     "NDCComparison",
     "NDCFamily",
     "NDCParams",
@@ -47,4 +50,5 @@ __all__ = [
     "activate",
     "activity",
     "connect",
+    "delete_sessions",
 ]

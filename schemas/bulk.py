@@ -165,7 +165,11 @@ def _copy_in(table: dj.Table, columns: list[str], rows: Iterable[dict[str, Any]]
     forms = [INTEGERS.get(dict(types)[name]) for name in columns]
     with table.connection._conn.cursor() as cursor:
         statement = f"COPY {table.full_table_name} ({names}) FROM STDIN (FORMAT binary)"
-        cursor.copy_expert(statement, _Bytes(_copied(rows, forms)), COPY_BUFFER)
+        source = _Bytes(_copied(rows, forms))
+        try:
+            cursor.copy_expert(statement, source, COPY_BUFFER)
+        except Exception as error:
+            raise source.error or error from None
 
 
 def _copied(rows: Iterable[dict[str, Any]], forms: list[struct.Struct | None]) -> Iterator[bytes]:
@@ -180,16 +184,21 @@ def _copied(rows: Iterable[dict[str, Any]], forms: list[struct.Struct | None]) -
 
 
 class _Bytes:
-    """A file that PostgreSQL reads parts from."""
+    """A file that PostgreSQL reads parts from; psycopg2 makes an error of its own of any that is raised here."""
 
     def __init__(self, parts: Iterator[bytes]) -> None:
         self.parts, self.rest = parts, b""
+        self.error: BaseException | None = None
 
     def read(self, size: int) -> bytes:
         gathered, length = [self.rest], len(self.rest)
-        while length < size and (part := next(self.parts, None)) is not None:
-            gathered.append(part)
-            length += len(part)
+        try:
+            while length < size and (part := next(self.parts, None)) is not None:
+                gathered.append(part)
+                length += len(part)
+        except BaseException as error:
+            self.error = error
+            raise
         data = b"".join(gathered)
         self.rest = data[size:]
         return data[:size]

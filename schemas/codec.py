@@ -1,4 +1,7 @@
-"""The column type ``<array>``: a numeric array, bit by bit, with checksums that every read verifies."""
+"""The column type ``<array>``: a numeric array, bit by bit, with checksums that every read verifies.
+
+The column holds the packed array itself, or the place in a store where it lies (``pipeline.places``).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,12 @@ import numpy as np
 
 from pipeline.arrays import pack, unpack
 from pipeline.errors import DataError
+from pipeline.places import is_place, place_of
+from schemas import stores
 
 
 class Packed(bytes):
-    """An array that is packed already, in a thread for instance."""
+    """An array that is packed already, in a thread for instance, or the place of one."""
 
 
 class ArrayCodec(dj.Codec):
@@ -34,20 +39,12 @@ class ArrayCodec(dj.Codec):
         Raises
         ------
         DataError
-            The bytes are damaged.
+            The bytes are damaged, here or in the store.
         """
+        data = memoryview(stored).cast("B")  # psycopg2 gives a memoryview of characters
         try:
-            return unpack(memoryview(stored).cast("B"))  # psycopg2 gives a memoryview of characters
+            return unpack(stores.read_one(place_of(data)) if is_place(data) else data)
         except DataError as error:
             # DataJoint does not say which row this is: ``key`` holds its configuration alone
             do = f"'meso verify' names the row. {error.do or ''}".strip()
             raise DataError(error.problem, expected=error.expected, found=error.found, do=do) from error
-
-
-def located(error: DataError, key: dict[str, Any]) -> DataError:
-    """Return an error that names the row it is about."""
-    rest = ", ".join(f"{name} {value}" for name, value in key.items() if name not in ("eid", "fov"))
-    return DataError(
-        error.problem, eid=key.get("eid"), fov=key.get("fov"), dataset=rest or None,
-        expected=error.expected, found=error.found, do=error.do,
-    )  # fmt: skip

@@ -9,9 +9,11 @@ import importlib
 import logging
 import os
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import ModuleType
 from typing import Any
 
 with warnings.catch_warnings():
@@ -21,11 +23,11 @@ with warnings.catch_warnings():
 from datajoint.settings import find_config_file
 
 from pipeline.errors import ConfigError
-from schemas import embedded
-from schemas.settings import prefix
+from schemas import embedded, reconnection
+from schemas.settings import further_modules, prefix
 
 #: Modules of tables in the order of their dependencies; each is one database schema.
-MODULES = ("provenance", "session", "imaging", "embedding", "tracking", "decoding")
+MODULES = ("provenance", "workers", "session", "imaging", "embedding", "tracking", "decoding")
 SERVER_VARIABLES = ("DJ_HOST", "DJ_USER", "DJ_PASS", "DJ_PORT", "DJ_BACKEND", "DJ_DATABASE_NAME")
 OLDEST = {"mysql": (8, 0, 13), "postgresql": (15, 0, 0)}
 
@@ -51,6 +53,7 @@ def connect() -> dj.Connection:
     if "connection" not in _active:
         # ROI adds a key attribute below the FOV that one make() is about
         dj.config["jobs.allow_new_pk_fields_in_computed_tables"] = True
+        reconnection.register()
         if "DJ_LOG_LEVEL" not in os.environ:
             logging.getLogger("datajoint").setLevel(logging.ERROR)
         _active["connection"] = _own_server() if has_own_server() else _embedded()
@@ -112,20 +115,40 @@ def check_server(connection: dj.Connection) -> None:
 
 @contextmanager
 def lock(name: str, timeout: int = 600) -> Iterator[None]:
-    """Hold a lock of the database server: one process at a time, freed when its connection ends."""
-    connection = connect()
-    if connection.adapter.backend == "mysql":
-        held = connection.query("SELECT GET_LOCK(%s, %s)", args=(name, timeout)).fetchone()[0]
-        if held != 1:
+    """Hold a lock of the database server: one process at a time, freed when its connection ends.
+
+    Raises
+    ------
+    ConfigError
+        Another process has held it for as many seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        with held_lock(name) as held:
+            if held:
+                yield
+                return
+        if time.monotonic() > deadline:
             raise ConfigError(f"Another process has held the lock {name} for {timeout} s; try again later")
-        release = "SELECT RELEASE_LOCK(%s)"
-    else:
-        connection.query("SELECT pg_advisory_lock(hashtext(%s))", args=(name,))
-        release = "SELECT pg_advisory_unlock(hashtext(%s))"
+        time.sleep(0.2)
+
+
+@contextmanager
+def held_lock(name: str) -> Iterator[bool]:
+    """Say whether a lock of the database server was free, and hold it then."""
+    connection = connect()
+    is_mysql = connection.adapter.backend == "mysql"
+    take, give = (
+        ("SELECT GET_LOCK(%s, 0)", "SELECT RELEASE_LOCK(%s)")
+        if is_mysql
+        else ("SELECT pg_try_advisory_lock(hashtext(%s))", "SELECT pg_advisory_unlock(hashtext(%s))")
+    )
+    held = bool(connection.query(take, args=(name,)).fetchone()[0])
     try:
-        yield
+        yield held
     finally:
-        connection.query(release, args=(name,))
+        if held:
+            connection.query(give, args=(name,))
 
 
 def activate() -> dj.Connection:
@@ -170,23 +193,44 @@ def _check_keys() -> None:
     if not Session.primary_key:
         raise ConfigError(
             "PostgreSQL shows this account no keys, so that every row would be joined with every other. "
-            "Give it REFERENCES next to SELECT: GRANT SELECT, REFERENCES ON ALL TABLES IN SCHEMA ... TO ..."
+            "Give it REFERENCES next to SELECT: meso db grant USER --role reader"
         )
 
 
 def bind(connection: dj.Connection, *, create: bool) -> None:
     """Tie the table classes to their schemas, declaring what is missing if ``create``."""
-    for name in MODULES:
-        module = importlib.import_module(f"schemas.{name}")
+    for name, module in table_modules().items():
         module.schema.activate(prefix() + name, connection=connection, create_schema=create, create_tables=create)
     _active["prefix"] = prefix()
+
+
+def table_modules() -> dict[str, ModuleType]:
+    """Return the modules of tables by the name of their schema: our own, then a lab's (MESO_MODULES)."""
+    names = [f"schemas.{name}" for name in MODULES] + further_modules()
+    return {name.rpartition(".")[-1]: importlib.import_module(name) for name in names}
 
 
 def auto_populated() -> list[type[dj.Table]]:
     """Return the tables that ``populate()`` fills, in the order of their dependencies."""
     return [
         cls
-        for name in MODULES
-        for cls, _ in importlib.import_module(f"schemas.{name}").schema.declare_list
+        for module in table_modules().values()
+        for cls, _ in module.schema.declare_list
         if issubclass(cls, (dj.Imported, dj.Computed))
     ]
+
+
+def table_named(name: str) -> type[dj.Table]:
+    """Return the populated table of a name, in any case.
+
+    Raises
+    ------
+    ConfigError
+        There is none; the message lists those that are.
+    """
+    tables = {table.__name__.lower(): table for table in auto_populated()}
+    if name.lower() not in tables:
+        raise ConfigError(
+            f"{name} is not a table that is populated; there are {', '.join(t.__name__ for t in tables.values())}"
+        )
+    return tables[name.lower()]

@@ -15,10 +15,10 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits import CurveFit, benjamini_hochberg, common_ceiling_k_star, log_k_slope
 from pipeline.errors import DataError
 from schemas.curve_rows import curve_rows, fit_of, ndc_curve, result_row
-from schemas.imaging import Recording, fov_traces, roi_offsets
+from schemas.imaging import clocks, fov_traces
 from schemas.populations import population, regions_within
 from schemas.provenance import Environment
-from schemas.rows import WholeDelete, content_key, number, without_failed
+from schemas.rows import WholeDelete, checked, content_key, number, without_failed
 from schemas.session import Behavior, Session, trials_of
 from schemas.shuffles import Shuffles, null_of, real_labels, shuffles
 from schemas.tracking import SessionSet, SharedCells
@@ -165,13 +165,13 @@ class TrialFeatures(WholeDelete, dj.Computed):
 
 def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decoding.FOVCells:
     columns = np.flatnonzero(cells["fov"] == fov)
-    key = {"eid": eid, "fov": fov}
     stack_pos = np.column_stack([cells["stack_y"][columns], cells["stack_x"][columns]]).astype(int)
+    frame_times, offsets = clocks(eid, cells["fov"][columns], stack_pos, settings.scan_line_column)
     return decoding.FOVCells(
         columns=columns,
         traces=fov_traces(eid, fov, cells["roi"][columns]),
-        frame_times=np.asarray((Recording & key).fetch1("frame_times")),
-        offsets=roi_offsets(key, stack_pos, settings.scan_line_column),
+        frame_times=frame_times[fov],
+        offsets=offsets,
     )
 
 
@@ -534,7 +534,8 @@ def _trend(days: list[int], fits: list[CurveFit]) -> dict[str, Any]:
 
 def curves(session_set: dict, ndc_params: dict) -> list[dict[str, Any]]:
     """Return the results of a set of sessions, by date, each with its rows of Curve under 'curve'."""
-    results = (NDCResult & session_set & ndc_params) * Session.proj("subject", "session_date", "session_number")
+    asked = NDCResult & checked(session_set, SessionSet) & checked(ndc_params, NDCParams)
+    results = asked * Session.proj("subject", "session_date", "session_number")
     rows = results.to_dicts(order_by="session_date, session_number")
     for row in rows:
         key = {name: row[name] for name in NDCResult.primary_key}

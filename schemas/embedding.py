@@ -7,9 +7,9 @@ from dataclasses import asdict
 import datajoint as dj
 import numpy as np
 
-from pipeline import clock
 from pipeline.embedding import EmbeddingSettings, rastermap_order
 from pipeline.errors import DataError
+from pipeline.resampling import common_frames, resample
 from schemas import bulk
 from schemas.imaging import FOV, ROI, Activity, Recording, fov_traces, imaged_sessions
 from schemas.provenance import Environment
@@ -39,7 +39,8 @@ class EmbeddingParams(dj.Manual):
         """Insert settings unless they are there, and return their key."""
         row = asdict(settings) | {"fovs": list(settings.fovs)}
         key = {"embedding_params": content_key(row)}
-        cls.insert1({**key, **row}, skip_duplicates=True)
+        if not (cls & key):  # who may only read can ask for settings that are there
+            cls.insert1({**key, **row}, skip_duplicates=True)
         return key
 
     def settings(self) -> EmbeddingSettings:
@@ -100,10 +101,33 @@ class Embedding(dj.Computed):
         self.Rank.insert({**key, "fov": fov, "roi": roi, "embedding_rank": rank} for fov, roi, rank in ranks)
 
 
+@schema
+class ImportedOrder(dj.Manual):
+    definition = """
+    # order of cells in a cache of the scripts: the parameters and files that gave it are not known
+    -> Session
+    cache_sha256 : char(64)             # of the cache file
+    ---
+    cache_name : varchar(255)           # of the file
+    n_cache_rows : int32                # cells that it orders; those whose trace no ROI has are left out
+    imported_at : datetime(6)           # UTC
+    """
+
+    class Rank(dj.Part):
+        definition = """
+        # place in the order of the ROI that has, bit by bit, the trace of a row of the cache
+        -> master
+        -> ROI
+        ---
+        cache_row : int32
+        imported_rank : int32           # among all rows of the cache
+        """
+
+
 def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[int, int]], np.ndarray, int]:
     """Return (fov, roi) of each row, the traces of several FOVs on a common clock, and its frames."""
     clocks = {fov: np.asarray((Recording & {"eid": eid, "fov": fov}).fetch1("frame_times")) for fov in fovs}
-    shared = clock.common_clock(list(clocks.values()))
+    shared = common_frames(clocks)
     cells = ROI & {"eid": eid} & [{"fov": fov} for fov in fovs] & ("is_neuron" if neurons_only else True)
     fov_of, numbers, offsets = bulk.columns(cells, "fov", "roi", "time_offset", order_by=("fov", "roi"))
     if not len(numbers):
@@ -116,5 +140,6 @@ def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[in
             fov_traces(eid, fov, numbers[rows], out=stacked[rows])
         elif rows.stop > rows.start:
             traces = fov_traces(eid, fov, numbers[rows])
-            stacked[rows] = clock.resample(traces, times, offsets[rows].astype(float), shared)
+            own = offsets[rows].astype(float)
+            resample(traces, times, own, shared, out=stacked[rows], gap=np.inf, hold_ends=True, fov=fov)
     return list(zip(fov_of.tolist(), numbers.tolist(), strict=True)), stacked, stacked.shape[1]

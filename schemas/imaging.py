@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
 import datajoint as dj
 import numpy as np
 
 from pipeline import clock, reading
-from pipeline.arrays import pack, unpack
+from pipeline.arrays import DAMAGED, Bytes, pack, unpack
 from pipeline.errors import DataError
+from pipeline.places import Place, is_place, place_of
 from pipeline.reading.fov import SIGNALS
-from schemas import bulk
-from schemas.codec import Packed, located
+from schemas import bulk, settings, stores
+from schemas.codec import Packed
 from schemas.rows import SourceFile, WholeDelete, in_fovs, number, without_failed
 from schemas.session import FOVFolder, ReadsSession, Session, one_for
 from schemas.threads import in_threads
@@ -45,7 +50,8 @@ class ReadsFOV(ReadsSession):
 
     def make_compute(self, key: dict, registered_from: str, collection: str, hashes: dict) -> tuple:
         """Read and check the FOV."""
-        data = reading.read_fov(one_for(key["eid"], registered_from), key["eid"], key["fov"], collection)
+        one = one_for(key["eid"], registered_from)
+        data = reading.read_fov(one, key["eid"], key["fov"], collection, check_traces=False)  # FOV has checked them
         traces = SIGNALS[data.signal]  # the one large file, which these tables do not keep
         small = {name: value for name, value in hashes.items() if not name.endswith(traces)}
         data.reader.check_unchanged(small, key["fov"])
@@ -169,6 +175,8 @@ class Activity(ReadsFOV, WholeDelete, dj.Imported):
     -> FOV
     ---
     trace_dtype : varchar(8)            # as in the ALF file, such as <f4
+    trace_store=null : varchar(64)      # store of DataJoint's settings that has the traces; NULL: their rows have them
+    trace_object=null : varchar(255)    # path of the object there
     """
 
     class Trace(dj.Part):
@@ -177,7 +185,7 @@ class Activity(ReadsFOV, WholeDelete, dj.Imported):
         -> master
         -> ROI
         ---
-        trace : <array>                 # (n_frames,), as in the ALF file
+        trace : <array>                 # (n_frames,), as in the ALF file; in the row, or where in the object it is
         """
 
     @property
@@ -189,23 +197,104 @@ class Activity(ReadsFOV, WholeDelete, dj.Imported):
         name = next(name for name in SIGNALS.values() if any(dataset.endswith(name) for dataset in hashes))
         traces = reader.array(name, collection, mmap=True)
         reader.check_unchanged(hashes, key["fov"])
-        return (traces,)
+        return (keep_traces(key, traces.T, settings.store()),)  # before the transaction begins: it may take a while
 
-    def make_insert(self, key, traces):
-        insert_traces(key, traces.T)
+    def make_insert(self, key, kept):
+        _insert_kept(key, kept)
 
 
-def insert_traces(key: dict, traces: np.ndarray) -> None:
-    """Insert the activity of all ROIs of a FOV, trace by trace: the matrix stays on disk.
+class KeptTraces(NamedTuple):
+    """Traces of a FOV on their way into the tables.
+
+    Attributes
+    ----------
+    dtype : str
+    store, path : str or None
+        The object that holds them; None if their rows do.
+    rows : iterable of (int, bytes)
+        ROI, and its packed trace or the place of it.
+    """
+
+    dtype: str
+    store: str | None
+    path: str | None
+    rows: Iterable[tuple[int, bytes]]
+
+
+def keep_traces(key: dict, traces: np.ndarray, store: str | None = None) -> KeptTraces:
+    """Pack the activity of all ROIs of a FOV, trace by trace: the matrix stays on disk.
 
     Parameters
     ----------
     key : dict
     traces : (n_rois, n_frames), in memory or on disk
+    store : str, optional
+        Write them to a new object of this store; else they are packed when their rows are inserted.
+
+    Raises
+    ------
+    ConfigError
+        The store cannot be used.
     """
-    Activity.insert1({**key, "trace_dtype": traces.dtype.str}, allow_direct_insert=True)
-    packed = in_threads(lambda roi: (roi, pack(traces[roi])), range(len(traces)))
-    bulk.insert(Activity.Trace(), ({**key, "roi": roi, "trace": Packed(data)} for roi, data in packed))
+    blocks = ROIBlocks(traces)
+    packed = in_threads(lambda one: (one[0], pack(one[1])), ((roi, blocks[roi]) for roi in range(len(traces))))
+    if store is None:
+        return KeptTraces(traces.dtype.str, None, None, packed)
+    with stores.named(store).new(stores.new_path(key["eid"], key["fov"])) as made:
+        rows = [(roi, made.add(data).to_bytes()) for roi, data in packed]
+    return KeptTraces(traces.dtype.str, made.store, made.path, rows)
+
+
+def insert_traces(key: dict, traces: np.ndarray, store: str | None = None) -> None:
+    """Insert the activity of all ROIs of a FOV; parameters and errors as ``keep_traces``."""
+    _insert_kept(key, keep_traces(key, traces, store))
+
+
+def _insert_kept(key: dict, kept: KeptTraces) -> None:
+    row = {**key, "trace_dtype": kept.dtype, "trace_store": kept.store, "trace_object": kept.path}
+    Activity.insert1(row, allow_direct_insert=True)
+    insert_trace_rows(key, kept.rows)
+
+
+def insert_trace_rows(key: dict, rows: Iterable[tuple[int, bytes]]) -> None:
+    """Insert ROIs of a FOV with their packed traces, or the places of those."""
+    bulk.insert(Activity.Trace(), ({**key, "roi": roi, "trace": Packed(data)} for roi, data in rows))
+
+
+#: Bytes of traces read together where the ROIs of a frame are side by side, and frames copied at a time.
+BLOCK_BYTES, BLOCK_FRAMES = 64_000_000, 512
+
+
+class ROIBlocks:
+    """Traces (n_rois, n_frames) on disk, ROI by ROI in their order.
+
+    ALF files have each ROI's frames side by side, and are read as they are. In a file that has the ROIs of each frame
+    side by side a ROI is on every page: such a file is read in blocks of as many ROIs as ``BLOCK_BYTES`` hold.
+    """
+
+    def __init__(self, traces: np.ndarray) -> None:
+        self._traces, self._block, self._first = traces, traces[:0], 0
+        self._n = max(1, BLOCK_BYTES // max(1, traces.shape[1] * traces.itemsize))
+
+    def __len__(self) -> int:
+        return len(self._traces)
+
+    def __getitem__(self, roi: int) -> np.ndarray:
+        if self._traces.strides[1] == self._traces.itemsize:
+            return self._traces[roi]
+        if not self._first <= roi < self._first + len(self._block):
+            self._first = roi
+            self._block = _contiguous(self._traces[roi : roi + self._n])
+        return self._block[roi - self._first]
+
+
+def _contiguous(traces: np.ndarray) -> np.ndarray:
+    """Return a copy in C order; numpy's own would go through all pages of the file for each ROI."""
+    out = np.empty(traces.shape, traces.dtype)
+    for frame in range(0, traces.shape[1], BLOCK_FRAMES):
+        frames = slice(frame, frame + BLOCK_FRAMES)
+        out[:, frames] = traces[:, frames]
+    return out
 
 
 def fov_traces(
@@ -257,25 +346,90 @@ def roi_traces(
         raise DataError("a ROI is asked for twice", eid=eid, expected=f"{len(rois)} ROIs", found=f"{len(row_of)}")
     found = np.zeros(len(rois), dtype=bool)
 
-    def take(fov: int, roi: int, data: bytes) -> None:
+    def take(fov: int, roi: int, data: Bytes) -> None:
         row = row_of.get((fov, roi))
         if row is None:
             return
         own = np.dtype(stored[fov]["trace_dtype"])
-        try:
-            if n_wanted == n_frames and out.dtype == own:
-                unpack(data, out[row])
-            else:
-                out[row] = unpack(data, np.empty(n_frames, own))[frames]
-        except DataError as error:
-            raise located(error, {"eid": eid, "fov": fov, "ROI": roi}) from error
+        if n_wanted == n_frames and out.dtype == own:
+            unpack(data, out[row])
+        else:
+            out[row] = unpack(data, np.empty(n_frames, own))[frames]
         found[row] = True
 
     # no threads: one core decodes several times as fast as any server sends
-    bulk.stream(_of_rois(eid, fovs, rois, stored), "fov", "roi", "trace", take=take)
+    stream_traces(eid, _of_rois(eid, fovs, rois, stored), take)
     if not found.all():
         _raise_missing(eid, fovs, rois, found)
     return out
+
+
+def stream_traces(
+    eid: str,
+    rows: dj.QueryExpression,
+    take: Callable[[int, int, Bytes], None],
+    failed: Callable[[int, int, DataError], None] | None = None,
+    activity: dict | None = None,
+) -> None:
+    """Call ``take`` with FOV, ROI and packed trace of each row of ``Activity.Trace``, wherever the trace is.
+
+    Parameters
+    ----------
+    eid : str
+    rows : dj.QueryExpression
+        Rows of this session.
+    take : callable
+    failed : callable, optional
+        Called with the error, located, of each trace that cannot be had, or that ``take`` raised; by default raised.
+    activity : dict, optional
+        Row of ``Activity`` of the one FOV that the rows are of: a trace in another object than it names is an error.
+
+    Raises
+    ------
+    DataError
+        See ``failed``.
+    ConfigError
+        A store is not configured, or does not answer.
+    """
+    places: list[tuple[tuple[int, int], Place]] = []
+
+    def take_row(fov: int, roi: int, data: bytes) -> None:
+        with of_roi(eid, fov, roi, failed):
+            if is_place(data):
+                places.append(((fov, roi), _place_of(data, activity)))
+            else:
+                take(fov, roi, data)
+
+    bulk.stream(rows, "fov", "roi", "trace", take=take_row)
+    for (fov, roi), data in stores.read(places):
+        with of_roi(eid, fov, roi, failed):
+            take(fov, roi, stores.whole(data))
+
+
+@contextmanager
+def of_roi(eid: str, fov: int, roi: int, failed: Callable[[int, int, DataError], None] | None = None) -> Iterator[None]:
+    """Have a DataError say which ROI it is about, and raise it, or hand it to ``failed``."""
+    try:
+        yield
+    except DataError as error:
+        located = error.located(eid=eid, fov=fov, dataset=f"ROI {roi}")
+        if failed is None:
+            raise located from error
+        failed(fov, roi, located)
+
+
+def _place_of(data: bytes, activity: dict | None) -> Place:
+    """Return a place; objects that ``Activity`` does not name are removed one day."""
+    place = place_of(data)
+    if activity is None:
+        return place
+    store, path = activity["trace_store"], activity["trace_object"]
+    if (place.store, place.path) != (store, path):
+        raise DataError(
+            "a trace is not where its FOV says", expected=f"{path} in the store {store}" if store else "it in its row",
+            found=f"{place.path} in the store {place.store}", do=DAMAGED,
+        )  # fmt: skip
+    return place
 
 
 def _stored(eid: str, fovs: np.ndarray) -> dict[int, dict]:
@@ -322,10 +476,35 @@ def _raise_missing(eid: str, fovs: np.ndarray, rois: np.ndarray, found: np.ndarr
     )  # fmt: skip
 
 
-def roi_offsets(fov_key: dict, stack_pos: np.ndarray, scan_line_column: int) -> np.ndarray:
-    """Return the time offset of ROIs of a FOV from their stack positions (n, 2): y, x."""
-    timeshift = (Recording & fov_key).fetch1("timeshift")
-    return clock.roi_offsets(np.asarray(timeshift), stack_pos, scan_line_column)
+def clocks(
+    eid: str, fovs: np.ndarray, stack_pos: np.ndarray, scan_line_column: int
+) -> tuple[dict[int, np.ndarray], np.ndarray]:
+    """Return the frame times of each FOV, and the offset of each ROI within its frame.
+
+    Parameters
+    ----------
+    eid : str
+    fovs : (n,) int
+        FOV of each ROI.
+    stack_pos : (n, 2) int
+        Its y and x.
+    scan_line_column : int
+        See ``pipeline.clock.roi_offsets``.
+
+    Returns
+    -------
+    frame_times : dict of (n_frames,) float64
+        By FOV, s on the session's clock.
+    offsets : (n,) float64
+        s.
+    """
+    wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
+    frame_times, offsets = {}, np.empty(len(fovs))
+    for row in (Recording & {"eid": eid} & wanted).to_dicts(order_by="fov"):
+        rows = fovs == row["fov"]
+        frame_times[row["fov"]] = np.asarray(row["frame_times"])
+        offsets[rows] = clock.roi_offsets(np.asarray(row["timeshift"]), stack_pos[rows], scan_line_column)
+    return frame_times, offsets
 
 
 def imaged_sessions() -> dj.QueryExpression:

@@ -19,7 +19,7 @@ from schemas import views
 from schemas.database import auto_populated, bind, connect, lock
 from schemas.embedding import EmbeddingParams
 from schemas.imaging import ROI, Activity, BrainRegion, insert_traces
-from schemas.provenance import SchemaVersion, now
+from schemas.provenance import DatabaseId, SchemaVersion, now
 from schemas.settings import prefix
 
 
@@ -209,11 +209,35 @@ def _blocks_to_traces(connection: dj.Connection, name_prefix: str) -> None:
     blocks.drop_quick()
 
 
+#: Columns that version 5 added to Activity, as the table's definition has them.
+STORE_COLUMNS = (
+    "trace_store=null : varchar(64)  # store of DataJoint's settings that has the traces; NULL: their rows have them",
+    "trace_object=null : varchar(255)  # path of the object there",
+)
+
+
+def _trace_stores(connection: dj.Connection, name_prefix: str) -> None:
+    """Columns that say where traces are; before version 4 the table of that name was another one."""
+    for line in STORE_COLUMNS:
+        if _has_column(connection, name_prefix + "imaging", "_activity", "trace_dtype"):
+            add_column(connection, name_prefix + "imaging", "_activity", line)
+
+
+def _free_reserved(connection: dj.Connection, name_prefix: str) -> None:
+    """Let what was reserved before there were workers be pending: nobody can know who lives."""
+    for table in auto_populated():
+        connection.query(
+            f"UPDATE {table.jobs.full_table_name} SET status = 'pending' WHERE status = 'reserved' AND version = ''"
+        )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
     Migration(3, "decoding: p values over the subsets of the null", _null_subsets),
     Migration(4, "activity: one row per ROI, compressed and checksummed", _set_blocks_aside, _blocks_to_traces),
+    Migration(5, "activity: traces in a store of objects", _trace_stores),
+    Migration(6, "workers with heartbeats", lambda connection, name_prefix: None, _free_reserved),
 )
 LATEST = MIGRATIONS[-1].number
 
@@ -280,10 +304,11 @@ def _store_as_it_is(connection: dj.Connection) -> None:
 
 
 def insert_defaults() -> None:
-    """Insert the rows that every database has: the atlas and the default embedding."""
+    """Insert the rows that every database has: its id, the atlas and the default embedding."""
     from pipeline.atlas import region_rows
     from pipeline.embedding import EmbeddingSettings
 
+    DatabaseId.make_once()
     if len(BrainRegion()) == 0:
         BrainRegion.insert(region_rows())
     EmbeddingParams.add(EmbeddingSettings())

@@ -13,9 +13,10 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits import family_curve
 from pipeline.errors import DataError
 from schemas.decoding import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures, curves, first_date
-from schemas.filling import errors, fill
+from schemas.filling import fill
 from schemas.imaging import FOV
 from schemas.provenance import Environment
+from schemas.reports import errors
 from schemas.session import Behavior, Session
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, fovs_left_out
 

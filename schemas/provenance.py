@@ -1,16 +1,19 @@
-"""What computed the results, and which version of the tables this database has."""
+"""What computed the results, what was deleted, and which version of the tables this database has."""
 
 from __future__ import annotations
 
 import datetime
 import os
 import platform
+import secrets
 import subprocess
+from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 import datajoint as dj
+from datajoint.errors import DuplicateError
 
 from schemas.rows import content_key
 
@@ -31,6 +34,25 @@ class SchemaVersion(dj.Manual):
 
 
 @schema
+class DatabaseId(dj.Manual):
+    definition = """
+    # which database this is, for stores of objects that several databases share; one row, made by meso db init
+    database_id : char(32)          # random
+    """
+
+    @classmethod
+    def current(cls) -> str:
+        """Return the id of this database."""
+        return str(cls.fetch1("database_id"))
+
+    @classmethod
+    def make_once(cls) -> None:
+        """Give this database an id, unless it has one."""
+        if not cls():
+            cls.insert1({"database_id": secrets.token_hex(16)})
+
+
+@schema
 class Environment(dj.Manual):
     definition = """
     # software that computed results
@@ -46,8 +68,25 @@ class Environment(dj.Manual):
         """Insert the environment of this process unless it is there, and return its key."""
         row = environment_row()
         if not (cls & {"environment": row["environment"]}):
-            cls.insert1(row, skip_duplicates=True)
+            # MySQL skips duplicates by an update, which workers may not do; on PostgreSQL an error ends the transaction
+            with suppress(DuplicateError):
+                cls.insert1(row, skip_duplicates=cls.connection.adapter.backend == "postgresql")
         return {"environment": row["environment"]}
+
+
+@schema
+class Deletion(dj.Manual):
+    definition = """
+    # rows that somebody deleted, with all that depended on them
+    deletion : char(32)             # random
+    ---
+    deleted_at : datetime(6)        # UTC
+    deleted_by : varchar(255)       # account of the database
+    deleted_from : varchar(255)     # machine
+    deleted_table : varchar(255)    # in which it began, such as Session
+    deleted_keys : json             # of the rows there, at most 1000
+    deleted_rows : json             # numbers of rows by table
+    """
 
 
 @lru_cache(maxsize=1)

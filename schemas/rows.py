@@ -8,13 +8,14 @@ import json
 import logging
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import datajoint as dj
 import numpy as np
 
+from pipeline.errors import ConfigError
 from pipeline.reading import Source
 
 
@@ -69,6 +70,43 @@ def in_fovs(fovs: np.ndarray, rois: np.ndarray) -> list[str]:
     return [f"fov = {fov} and roi in ({numbers})" for fov, numbers in by_fov.items()]
 
 
+def checked(restriction: Any, *tables: Any) -> Any:
+    """Return a restriction if all names in it are attributes of every table: DataJoint would ignore the others.
+
+    Parameters
+    ----------
+    restriction
+        Anything that DataJoint restricts by. Only dicts, alone or in lists, name attributes that could go unnoticed.
+    *tables
+        Tables, or other query expressions.
+
+    Raises
+    ------
+    ConfigError
+        A name is no attribute; the message lists those that are.
+    """
+    if isinstance(restriction, dj.Not):
+        checked(restriction.restriction, *tables)
+    elif isinstance(restriction, Mapping):
+        for table in tables:
+            unknown = [str(name) for name in restriction if name not in table.heading.names]
+            if unknown:
+                raise ConfigError(
+                    f"{', '.join(unknown)}: no attribute of {_title(table)}; there are {', '.join(table.heading.names)}"
+                )
+    elif isinstance(restriction, list | tuple | set):
+        for one in restriction:
+            checked(one, *tables)
+    return restriction
+
+
+def _title(table: Any) -> str:
+    """Return the name of a table, class or instance."""
+    if isinstance(table, type):
+        return table.__name__
+    return type(table).__name__ if isinstance(table, dj.Table) else "the query"
+
+
 class WholeDelete:
     """Mixin for tables whose rows others gather: deleting one takes along the gatherings that name it.
 
@@ -76,18 +114,43 @@ class WholeDelete:
     master with parts. Without one of them it is not the same set, so it goes, with its results.
     """
 
-    def delete(self, *args: Any, part_integrity: str = "cascade", **kwargs: Any) -> Any:
+    def delete(self, transaction: bool = True, prompt: bool | None = None) -> int:
         """Delete the rows and all that depends on them, sets that name one of them included.
 
-        Says how many rows of which table go, and asks.
+        ``schemas.Deletion`` gets a row that says what went.
+
+        Parameters
+        ----------
+        transaction : bool
+            All or nothing; or as part of the transaction that is open.
+        prompt : bool, optional
+            Say how many rows of which table go, and ask. By default as ``dj.config["safemode"]`` has it.
+
+        Returns
+        -------
+        int
+            Rows of this table.
         """
-        with log_level(logging.INFO):
-            return super().delete(*args, part_integrity=part_integrity, **kwargs)  # type: ignore[misc]
+        from schemas.deletion import Cascade  # it records them in a table, whose module needs this one
+
+        cascade = Cascade(self)  # type: ignore[arg-type]
+        ask = dj.config["safemode"] if prompt is None else prompt
+        return (cascade.delete_if_told() if ask else cascade.delete(transaction)).get(cascade.title, 0)
+
+
+_job_tables: dict[type[dj.Table], Any] = {}
+
+
+def jobs_of(table: type[dj.Table]) -> Any:
+    """Return the job table of a table; DataJoint's ``table.jobs`` asks the server for all keys each time."""
+    if table not in _job_tables:
+        _job_tables[table] = table.jobs
+    return _job_tables[table]
 
 
 def without_failed(keys: dj.QueryExpression, *tables: type[dj.Table]) -> dj.QueryExpression:
     """Return the keys for which none of the tables has an error in its job table."""
     for table in tables:
         # a job table holds the same keys, and DataJoint does not know that they are the same
-        keys = keys.restrict(dj.Not(table.jobs.errors.proj()), semantic_check=False)
+        keys = keys.restrict(dj.Not(jobs_of(table).errors.proj()), semantic_check=False)
     return keys

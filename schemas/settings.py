@@ -25,6 +25,29 @@ def prefix() -> str:
     return value
 
 
+def further_modules() -> list[str]:
+    """Return a lab's own modules of tables (MESO_MODULES, such as ``mylab.tables,mylab.more``)."""
+    return [name.strip() for name in os.environ.get("MESO_MODULES", "").split(",") if name.strip()]
+
+
+def heartbeat() -> float:
+    """Return the seconds between two heartbeats of a worker (MESO_HEARTBEAT, by default 10).
+
+    Raises
+    ------
+    ConfigError
+        It is no positive number.
+    """
+    text = os.environ.get("MESO_HEARTBEAT", "10")
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise ConfigError(f"MESO_HEARTBEAT={text!r}: give seconds, such as 10")
+    return seconds
+
+
 def data_dir() -> Path:
     """Return the folder of the embedded database and the demo (MESO_DATA_DIR, or the user's data folder)."""
     return Path(os.environ.get("MESO_DATA_DIR") or platformdirs.user_data_dir("meso"))
@@ -34,3 +57,8 @@ def one_cache_dir() -> str | None:
     """Return the ONE cache to read from (MESO_ONE_CACHE_DIR), if one is named."""
     folder = os.environ.get("MESO_ONE_CACHE_DIR")
     return os.path.abspath(os.path.expanduser(folder)) if folder else None
+
+
+def store() -> str | None:
+    """Return the store that new activity goes to (MESO_STORE), None for the database itself."""
+    return os.environ.get("MESO_STORE") or None

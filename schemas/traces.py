@@ -7,10 +7,10 @@ from typing import NamedTuple
 import datajoint as dj
 import numpy as np
 
-from pipeline.clock import ROITimes, roi_offsets
+from pipeline.clock import ROITimes
 from pipeline.errors import DataError
 from schemas import bulk
-from schemas.imaging import FOV, ROI, Activity, Recording, roi_traces
+from schemas.imaging import FOV, ROI, Activity, clocks, roi_traces
 
 
 class CellActivity(NamedTuple):
@@ -57,9 +57,14 @@ def activity(
     Raises
     ------
     DataError
-        There are no such cells, they are of several sessions, or their FOVs differ in their number of frames; an array
-        is missing or damaged.
+        There are no such cells, the query names no session, they are of several, or their FOVs differ in their number
+        of frames; an array is missing or damaged.
     """
+    if "eid" not in rois.heading.names:
+        raise DataError(
+            "these are no ROIs", expected="a query with eid, and fov and roi unless all are meant",
+            found=f"a query with {', '.join(rois.heading.names)}", do='Such as: activity(ROI & {"eid": eid})',
+        )  # fmt: skip
     cells = (ROI & rois.proj()) * FOV.proj("signal") & Activity.proj()
     names = ("eid", "fov", "roi", "stack_y", "stack_x", "signal")
     eids, fovs, numbers, stack_y, stack_x, signal = bulk.columns(cells, *names, order_by=names[:3])
@@ -70,29 +75,16 @@ def activity(
             do='Call it for each session: activity(rois & {"eid": eid})',
         )  # fmt: skip
     eid = str(eids[0])
-    clocks, offsets = _clocks(eid, fovs, np.column_stack([stack_y, stack_x]), scan_line_column)
-    frames = _frames(clocks, start, end)
+    frame_times, offsets = clocks(eid, fovs, np.column_stack([stack_y, stack_x]), scan_line_column)
+    frames = _frames(frame_times, start, end)
     traces = roi_traces(eid, fovs, numbers, frames)
     keys = [{"eid": eid, "fov": fov, "roi": roi} for fov, roi in zip(fovs.tolist(), numbers.tolist(), strict=True)]
-    times = ROITimes({fov: clock[frames] for fov, clock in clocks.items()}, fovs, offsets)
+    times = ROITimes({fov: times[frames] for fov, times in frame_times.items()}, fovs, offsets)
     return CellActivity(traces, keys, times, signal)
 
 
-def _clocks(
-    eid: str, fovs: np.ndarray, stack_pos: np.ndarray, scan_line_column: int
-) -> tuple[dict[int, np.ndarray], np.ndarray]:
-    """Return the frame times of each FOV, and the offset of each ROI within its frame."""
-    wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
-    clocks, offsets = {}, np.empty(len(fovs))
-    for row in (Recording & {"eid": eid} & wanted).to_dicts(order_by="fov"):
-        rows = fovs == row["fov"]
-        clocks[row["fov"]] = np.asarray(row["frame_times"])
-        offsets[rows] = roi_offsets(np.asarray(row["timeshift"]), stack_pos[rows], scan_line_column)
-    return clocks, offsets
-
-
-def _frames(clocks: dict[int, np.ndarray], start: float | None, end: float | None) -> slice:
+def _frames(frame_times: dict[int, np.ndarray], start: float | None, end: float | None) -> slice:
     """Return the frames that begin in [start, end) in any FOV: FOVs are scanned one after another."""
-    first = [0 if start is None else int(np.searchsorted(clock, start)) for clock in clocks.values()]
-    last = [len(clock) if end is None else int(np.searchsorted(clock, end)) for clock in clocks.values()]
+    first = [0 if start is None else int(np.searchsorted(times, start)) for times in frame_times.values()]
+    last = [len(times) if end is None else int(np.searchsorted(times, end)) for times in frame_times.values()]
     return slice(min(first), max(last))

@@ -12,7 +12,7 @@ from pipeline.errors import DataError
 from pipeline.tracking import uids as tracking
 from schemas.imaging import FOV, ROI
 from schemas.provenance import now
-from schemas.rows import WholeDelete, content_key
+from schemas.rows import WholeDelete, checked, content_key
 from schemas.session import FOVFolder, Session, Subject, one_for  # noqa: F401  a foreign key names Subject
 
 schema = dj.Schema()
@@ -279,7 +279,7 @@ class SessionSet(WholeDelete, dj.Manual):
             with UIDs that fit.
         """
         eids = sorted(set(map(str, eids)))
-        _check_members(eids, run["subject"])
+        _check_members(eids, checked(run, TrackingRun)["subject"])
         fovs = (TrackedFOV & run & [{"eid": eid} for eid in eids]).keys(order_by="eid, fov")
         for eid in eids:
             if not any(fov["eid"] == eid for fov in fovs):

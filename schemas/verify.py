@@ -17,16 +17,14 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-from pipeline.arrays import unpack
+from pipeline.arrays import Bytes, unpack
 from pipeline.errors import ConfigError, DataError, MesoError
 from pipeline.reading import SessionReader
 from pipeline.reading.fov import SIGNALS
-from schemas import bulk
-from schemas.codec import located
 from schemas.decoding import NDCParams, NDCResult, TrialFeatures
-from schemas.imaging import FOV, ROI, Activity, Recording
+from schemas.imaging import FOV, ROI, Activity, Recording, ROIBlocks, stream_traces
+from schemas.rows import jobs_of
 from schemas.session import FOVFolder, Session, Wheel, one_for
-from schemas.threads import Workers
 from schemas.tracking import TrackingFile
 
 #: Kinds of findings that say what is not there yet, and nothing against what is stored.
@@ -159,65 +157,64 @@ def verify_session(eid: str, *, source: bool = False) -> Verified:
 
 def _verify_fov(fov: dict, source: bool) -> Verified:
     key, done = {"eid": fov["eid"], "fov": fov["fov"]}, Verified(fovs=1)
-    dtypes = (Activity & key).to_arrays("trace_dtype")
-    if not len(dtypes):
+    stored = (Activity & key).to_dicts()
+    if not stored:
         done.findings.append(_unfilled(key))
         return done
-    dtype = np.dtype(dtypes[0])
-    file = _file(fov, dtype, done) if source else None
-    seen = _verify_traces(key, dtype, fov["n_frames"], file, done)
+    file = _file(fov, np.dtype(stored[0]["trace_dtype"]), done) if source else None
+    seen = _verify_traces(stored[0], fov["n_frames"], file, done)
     numbers = set(range(fov["n_rois"]))
     for kind, rois, text in (("missing", numbers - seen, "no trace"), ("wrong", seen - numbers, "trace of no ROI")):
         for roi in sorted(rois):
             expected = f"traces of ROIs 0 to {fov['n_rois'] - 1}"
             done.findings.append(_finding(kind, "Activity.Trace", {**key, "roi": roi}, text, expected))
-    if not (Activity & key):  # deleted meanwhile: what was missing is no finding
-        return Verified()
+    if (Activity & key).to_dicts() != stored:  # deleted or moved meanwhile: what was missing is no finding
+        return _verify_fov(fov, source) if Activity & key else Verified()
     done.findings.sort(key=lambda finding: -1 if finding.roi is None else finding.roi)
     return done
 
 
 def _unfilled(key: dict) -> Finding:
     """Return why there is no activity: it failed, or nobody has come to it."""
-    failed = [row for table in (ROI, Activity) for row in (table.jobs.errors & key).to_dicts()]
+    failed = [row for table in (ROI, Activity) for row in (jobs_of(table).errors & key).to_dicts()]
     if failed:
         return _finding("failed", "Activity", key, "was not filled", found=failed[0]["error_message"], do="meso errors")
     return _finding("pending", "Activity", key, "is not filled yet", do="meso populate")
 
 
-def _verify_traces(key: dict, dtype: np.dtype, n_frames: int, file: np.ndarray | None, done: Verified) -> set[int]:
-    """Verify the traces of a FOV; return the ROIs that have one."""
+def _verify_traces(stored: dict, n_frames: int, file: np.ndarray | None, done: Verified) -> set[int]:
+    """Verify the traces of a FOV, a row of ``Activity``; return the ROIs that have one."""
+    key, dtype = {"eid": stored["eid"], "fov": stored["fov"]}, np.dtype(stored["trace_dtype"])
     seen: set[int] = set()
-    results: list[Finding | None] = []  # threads append one at a time
+    blocks = None if file is None else ROIBlocks(file.T)
 
-    def check(roi: int, data: bytes) -> None:
-        results.append(_trace_finding({**key, "roi": roi}, data, dtype, n_frames, file))
+    def take(fov: int, roi: int, data: Bytes) -> None:
+        seen.add(roi)
+        trace = unpack(data)
+        in_file = blocks[roi] if blocks is not None and roi < len(blocks) else None
+        finding = _trace_finding({**key, "roi": roi}, trace, dtype, n_frames, in_file)
+        if finding:
+            done.findings.append(finding)
+            return
+        done.traces, done.size = done.traces + 1, done.size + trace.nbytes
+        done.compared += in_file is not None
 
-    with Workers() as workers:
+    def failed(fov: int, roi: int, error: DataError) -> None:
+        seen.add(roi)
+        done.findings.append(Finding("damaged", "Activity.Trace", error, roi))
 
-        def take(roi: int, data: bytes) -> None:
-            seen.add(roi)
-            workers.do(check, roi, data)
-
-        bulk.stream(Activity.Trace & key, "roi", "trace", take=take)
-    done.traces, done.size = results.count(None), results.count(None) * n_frames * dtype.itemsize
-    done.compared = 0 if file is None else done.traces
-    done.findings += [finding for finding in results if finding]
+    stream_traces(key["eid"], Activity.Trace & key, take, failed, stored)
     return seen
 
 
-def _trace_finding(key: dict, data: bytes, dtype: np.dtype, n_frames: int, file: np.ndarray | None) -> Finding | None:
-    """Return what is wrong with a trace, if anything."""
-    try:
-        trace = unpack(data)
-    except DataError as error:
-        return Finding("damaged", "Activity.Trace", located(error, _named(key)), key["roi"])
-    said, found = (f"{n_frames} frames of {dtype.str}", f"shape {trace.shape} of {trace.dtype.str}")
+def _trace_finding(
+    key: dict, trace: np.ndarray, dtype: np.dtype, n_frames: int, in_file: np.ndarray | None
+) -> Finding | None:
+    """Return what is wrong with a trace that is whole, if anything."""
     if (trace.dtype, trace.shape) != (dtype, (n_frames,)):
+        said, found = f"{n_frames} frames of {dtype.str}", f"shape {trace.shape} of {trace.dtype.str}"
         return _finding("wrong", "Activity.Trace", key, "is not what its FOV says", said, found)
-    if file is None or key["roi"] >= file.shape[1]:
-        return None
-    return _difference(key, trace, file[:, key["roi"]])
+    return None if in_file is None else _difference(key, trace, in_file)
 
 
 def _difference(key: dict, trace: np.ndarray, column: np.ndarray) -> Finding | None:
@@ -313,10 +310,7 @@ def _shape_text(shape: tuple) -> str:
 
 
 def _finding(kind: str, table: str, key: dict, problem: str, expected=None, found=None, do=None) -> Finding:
-    error = DataError(problem, expected=expected, found=found, do=do)
-    return Finding(kind, table, located(error, _named(key)), key.get("roi"))
-
-
-def _named(key: dict) -> dict:
-    """Return a key whose ROI reads as one in a message."""
-    return {"ROI" if name == "roi" else name: value for name, value in key.items()}
+    rest = [f"{'ROI' if name == 'roi' else name} {value}" for name, value in key.items() if name not in ("eid", "fov")]
+    place = {"eid": key.get("eid"), "fov": key.get("fov"), "dataset": ", ".join(rest) or None}
+    error = DataError(problem, expected=expected, found=found, do=do, **place)
+    return Finding(kind, table, error, key.get("roi"))

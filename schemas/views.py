@@ -92,19 +92,22 @@ def release(connection: dj.Connection) -> None:
 
 
 def _jobs(adapter) -> str:
-    """Return the union of all job tables: table, status, when, where, message."""
+    """Return the union of all job tables: table, key as JSON, status, when, where, worker, message."""
     from schemas.database import auto_populated
 
-    columns = ("status", "created_time", "reserved_time", "completed_time", "host", "pid", "error_message")
-    # the type of status differs between job tables on PostgreSQL
-    text = "CHAR(16)" if adapter.backend == "mysql" else "VARCHAR(16)"
-    quoted = ", ".join(
-        f"CAST({adapter.quote_identifier(name)} AS {text}) AS {name}"
-        if name == "status"
-        else adapter.quote_identifier(name)
-        for name in columns
-    )
-    return " UNION ALL ".join(
-        f"SELECT '{table.__name__}' AS table_name, {quoted} FROM {table.jobs.full_table_name}"
-        for table in auto_populated()
-    )
+    is_mysql = adapter.backend == "mysql"
+    text = "CHAR" if is_mysql else "VARCHAR"
+    build = "JSON_OBJECT" if is_mysql else "json_build_object"
+    columns = ("created_time", "scheduled_time", "reserved_time", "completed_time", "host", "pid")
+    quoted = ", ".join(map(adapter.quote_identifier, columns))
+
+    def select(table: type[dj.Table]) -> str:
+        key = ", ".join(f"'{name}', {adapter.quote_identifier(name)}" for name in table.jobs.primary_key)
+        return (
+            f"SELECT '{table.__name__}' AS table_name, CAST({build}({key}) AS {text}(512)) AS entry_key, "
+            # its type differs between job tables on PostgreSQL
+            f"CAST({adapter.quote_identifier('status')} AS {text}(16)) AS status, {quoted}, "
+            f"version AS worker, error_message FROM {table.jobs.full_table_name}"
+        )
+
+    return " UNION ALL ".join(map(select, auto_populated()))

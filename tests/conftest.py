@@ -136,3 +136,29 @@ def python_command(server: dict[str, str]) -> Callable[..., subprocess.Completed
 def meso_command(python_command) -> Callable[..., subprocess.CompletedProcess]:
     """Run ``meso ...`` the same way."""
     return functools.partial(python_command, "-m", "populate_scripts.cli")
+
+
+@pytest.fixture(scope="module")
+def lab_tables(database, server, tmp_path_factory):
+    """A lab's own tables next to ours; the variables stay set: other processes see the tables too."""
+    import work_tables
+    from lab import Lab
+
+    from schemas import views
+    from schemas.settings import prefix
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MESO_MODULES", "work_tables")
+        work_tables.schema.activate(prefix() + "work_tables", connection=database)
+        for table in (work_tables.Product, work_tables.Total):
+            _ = table.jobs.heading
+        views.create(database)
+        yield Lab(tmp_path_factory.mktemp("lab"), {**server, "MESO_HEARTBEAT": "1"})
+
+
+@pytest.fixture
+def lab(lab_tables):
+    """The lab, empty."""
+    lab_tables.clear()
+    yield lab_tables
+    lab_tables.clear()

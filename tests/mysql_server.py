@@ -496,7 +496,7 @@ def server_line(command: Command, folder: Path, server: Server) -> list[str]:
     root_password = secrets.token_hex(16)
     statements = [f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{root_password}';"]
     for host in ("localhost", "127.0.0.1"):
-        statements.append(f"CREATE USER '{server.user}'@'{host}' IDENTIFIED BY '{server.password}';")
+        statements.append(f"CREATE USER IF NOT EXISTS '{server.user}'@'{host}' IDENTIFIED BY '{server.password}';")
         statements.append(f"GRANT ALL ON *.* TO '{server.user}'@'{host}' WITH GRANT OPTION;")
     # mysqld runs the file before it lets anybody in, so root is never open without a password.
     (folder / "init.sql").touch(mode=0o600)
@@ -542,12 +542,7 @@ def start_once(command: Command, top: Path, folder: Path) -> tuple[Server, subpr
             start_new_session=True,
         )
     try:
-        # The first login of an account needs TLS or RSA; afterwards the server remembers a digest, and plain
-        # connections work without the cryptography package. The certificate is self-signed, on loopback.
-        tls = ssl.create_default_context()
-        tls.check_hostname = False
-        tls.verify_mode = ssl.CERT_NONE
-        wait_until_answers(server, process, tls)
+        wait_until_answers(server, process, any_certificate())
     except BaseException as error:
         stop(process)
         if not isinstance(error, RuntimeError):
@@ -555,6 +550,18 @@ def start_once(command: Command, top: Path, folder: Path) -> tuple[Server, subpr
         log_end = (folder / "log").read_text(errors="replace")[-4000:]
         raise RuntimeError(f"{error}\nThe server's error log ends:\n{log_end}") from error
     return server, process
+
+
+def any_certificate() -> ssl.SSLContext:
+    """TLS with a self-signed certificate, on loopback.
+
+    The first login of an account needs TLS or RSA; afterwards the server remembers a digest, and plain connections
+    work without the cryptography package.
+    """
+    tls = ssl.create_default_context()
+    tls.check_hostname = False
+    tls.verify_mode = ssl.CERT_NONE
+    return tls
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:

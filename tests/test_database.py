@@ -45,7 +45,8 @@ VIEWS = {
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
     "target subject tracking_run",
-    "job": "table_name status created_time reserved_time completed_time host pid error_message",
+    "job": "table_name entry_key status created_time scheduled_time reserved_time completed_time host pid worker "
+    "error_message",
 }
 
 
@@ -568,7 +569,7 @@ def test_status_and_errors_for_scripts(database, meso_command):
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert [row["table"] for row in rows] == [table.__name__ for table in db.auto_populated()]
-    assert set(rows[0]) == {"table", "done", "to_do", "running", "errors"}
+    assert set(rows[0]) == {"table", "done", "to_do", "running", "errors", "seconds", "eta", "longest", "host"}
     done = meso_command("errors", "--json")
     rows = json.loads(done.stdout)
     assert done.returncode == (1 if rows else 0)

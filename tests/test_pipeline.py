@@ -15,8 +15,9 @@ from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
 from schemas.curve_rows import ndc_curve
 from schemas.decoding import finished_curve
-from schemas.filling import errors, fill, retry
+from schemas.filling import fill
 from schemas.ndc import match_cells, run_ndc
+from schemas.reports import errors, retry
 from schemas.session import trials_of
 from schemas.shuffles import shuffles
 from schemas.tracking import TrackingRun

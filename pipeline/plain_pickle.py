@@ -1,0 +1,384 @@
+"""Pickles of plain data, read without unpickling.
+
+A pickle is a program, and unpickling runs it: it may import and call whatever it names. Here its instructions are
+followed by an interpreter that can do nothing but build numbers, text, bytes, tuples, lists, dicts and arrays of those.
+The few functions by which numpy's arrays are pickled are recognised by name, and done by functions of this module that
+check their arguments: none of Python's or numpy's own unpickling takes part. All else is an error. Sizes that a file
+claims are compared with the bytes that it has before anything is allocated.
+"""
+
+from __future__ import annotations
+
+import math
+import pickletools
+import re
+import struct
+import sys
+from collections.abc import Callable, Collection
+from typing import Any, Literal, NamedTuple, NoReturn
+
+import numpy as np
+
+from pipeline.errors import DataError
+
+Buffer = bytes | memoryview
+
+#: More than a cache of 100,000 ROIs has; a list of all that a large file could hold would not fit into memory.
+MOST_INSTRUCTIONS = 5_000_000
+#: dtype codes of booleans, numbers, text, bytes and objects, with the size of an element.
+DTYPE_CODE = re.compile(r"[biufcUSO]\d{1,9}")
+MAX_DIMS = 32
+LENGTHS = range(1 << 48)
+NOTHING_RAN = "Nothing in the file was executed"
+
+CONSTANTS = {b"N": None, b"\x88": True, b"\x89": False}
+NUMBERS = {b"J": "<i", b"K": "<B", b"M": "<H", b"G": ">d"}
+TEXTS = {b"X": "<I", b"\x8c": "<B", b"\x8d": "<Q"}
+BYTES = {b"B": "<I", b"C": "<B", b"\x8e": "<Q", b"\x96": "<Q"}
+LONGS = {b"\x8a": "<B", b"\x8b": "<I"}
+TUPLES = {b")": 0, b"\x85": 1, b"\x86": 2, b"\x87": 3}
+REMEMBER = {b"q": "<B", b"r": "<I"}
+RECALL = {b"h": "<B", b"j": "<I"}
+SKIPPED = {b"\x80": "<B", b"\x95": "<Q"}  # protocol, frame
+STOP, MARK, POP, POP_MARK = b".", b"(", b"0", b"1"
+TUPLE, LIST, DICT, APPEND, APPENDS, SET, SETS = b"t", b"]", b"}", b"a", b"e", b"s", b"u"
+GLOBAL, STACK_GLOBAL, CALL, NEW, BUILD, MEMOIZE = b"c", b"\x93", b"R", b"\x81", b"b", b"\x94"
+
+
+class Global(NamedTuple):
+    """The name of a function or class; it is never looked up."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return ascii(f"{self.module}.{self.name}")[1:-1][:200]
+
+
+class _Unbuilt:
+    """An array, dtype or instance whose contents come later.
+
+    Attributes
+    ----------
+    make : callable(state)
+        Returns the value.
+    numbers : list of int
+        Under which the interpreter remembers it.
+    """
+
+    def __init__(self, make: Callable[[Any], Any]):
+        self.make = make
+        self.numbers: list[int] = []
+
+
+def plain_values(data: Buffer, instances: Collection[str] = (), name: str | None = None) -> Any:
+    """Return what a pickle holds, of protocol 2 to 5, if it is plain data.
+
+    Parameters
+    ----------
+    data : bytes or memoryview
+        Of a file that is mapped into memory, the arrays stay on disk.
+    instances : collection of str
+        Names of classes whose instances are taken as dicts of their attributes, whatever their module is.
+    name : str, optional
+        Of the file, for errors.
+
+    Returns
+    -------
+    None, bool, number, str, memoryview (for bytes), np.ndarray, np.dtype, tuple, list or dict
+        Arrays of numbers and text are read-only and share the memory of ``data``. A class is its name.
+
+    Raises
+    ------
+    DataError
+        The pickle names a function, class or kind of array that is not plain data, or is damaged.
+    """
+    try:
+        return _Interpreter(memoryview(data), frozenset(instances)).run()
+    except DataError as error:
+        raise DataError(
+            error.problem, dataset=name, expected=error.expected, found=error.found, do=error.do or NOTHING_RAN
+        ) from None
+    except (ValueError, TypeError, LookupError, OverflowError, struct.error) as error:
+        problem = f"is no whole pickle ({type(error).__name__}: {ascii(str(error))[1:-1][:200]})"
+        raise DataError(problem, dataset=name, do=NOTHING_RAN) from error
+
+
+class _Interpreter:
+    def __init__(self, data: memoryview, instances: frozenset[str]):
+        self.data, self.at, self.instances = data, 0, instances
+        self.stack: list[Any] = []
+        self.marks: list[int] = []
+        self.memo: dict[int, Any] = {}
+        self.n_unbuilt = 0
+
+    def run(self) -> Any:
+        """Return the value that is left at the end."""
+        for _ in range(MOST_INSTRUCTIONS):
+            code = bytes(self.take(1))
+            if code == STOP:
+                return self.end()
+            self.step(code)
+        raise DataError("holds too many objects", expected=f"at most {MOST_INSTRUCTIONS} instructions")
+
+    def end(self) -> Any:
+        """Return the last value, in which nothing may be unbuilt."""
+        if self.n_unbuilt:
+            raise DataError("has an array, dtype or instance that is never filled")
+        return self.pop()
+
+    def take(self, size: int) -> memoryview:
+        """Return the next bytes."""
+        taken = self.data[self.at : self.at + size]
+        if len(taken) < size:
+            raise DataError("is cut off", expected=f"{size} bytes at {self.at}", found=f"{len(taken)}")
+        self.at += size
+        return taken
+
+    def number(self, form: str) -> Any:
+        """Return the next number."""
+        return struct.unpack(form, self.take(struct.calcsize(form)))[0]
+
+    def line(self) -> str:
+        """Return text up to the end of the line."""
+        end = bytes(self.data[self.at : self.at + 1000]).index(b"\n")
+        return str(self.take(end + 1)[:-1], "utf-8")
+
+    def pop(self) -> Any:
+        """Return the last value, which must have come after the last mark."""
+        if len(self.stack) <= (self.marks[-1] if self.marks else 0):
+            raise ValueError("a value is missing")
+        return self.stack.pop()
+
+    def pop_to_mark(self) -> list[Any]:
+        """Return the values after the last mark."""
+        start = self.marks.pop()
+        values = self.stack[start:]
+        del self.stack[start:]
+        return values
+
+    def step(self, code: bytes) -> None:
+        """Follow one instruction; ``pickletools`` says what each is."""
+        push = self.stack.append
+        if code in CONSTANTS:
+            push(CONSTANTS[code])
+        elif code in NUMBERS:
+            push(self.number(NUMBERS[code]))
+        elif code in TEXTS:
+            push(str(self.take(self.number(TEXTS[code])), "utf-8", "surrogatepass"))
+        elif code in BYTES:
+            push(self.take(self.number(BYTES[code])).toreadonly())
+        elif code in LONGS:
+            push(int.from_bytes(self.take(self.number(LONGS[code])), "little", signed=True))
+        elif code in TUPLES:
+            push(tuple([self.pop() for _ in range(TUPLES[code])][::-1]))
+        elif code in REMEMBER:
+            self.remember(self.number(REMEMBER[code]))
+        elif code == MEMOIZE:
+            self.remember(len(self.memo))
+        elif code in RECALL:
+            push(self.recalled(self.number(RECALL[code])))
+        elif code in SKIPPED:
+            self.number(SKIPPED[code])
+        elif code == MARK:
+            self.marks.append(len(self.stack))
+        elif code == POP:
+            self.pop()
+        elif code == POP_MARK:
+            self.pop_to_mark()
+        elif code == TUPLE:
+            push(tuple(self.pop_to_mark()))
+        elif code == LIST:
+            push([])
+        elif code == DICT:
+            push({})
+        elif code in (APPEND, APPENDS):
+            values = self.pop_to_mark() if code == APPENDS else [self.pop()]
+            self.last(list).extend(values)
+        elif code in (SET, SETS):
+            values = self.pop_to_mark() if code == SETS else [self.pop(), self.pop()][::-1]
+            self.last(dict).update(_items(values))
+        elif code == GLOBAL:
+            push(self.known(Global(self.line(), self.line())))
+        elif code == STACK_GLOBAL:
+            name, module = self.pop(), self.pop()
+            push(self.known(Global(_text(module), _text(name))))
+        elif code in (CALL, NEW):
+            arguments, called = self.pop(), self.pop()
+            push(value := self.call(called, arguments))
+            self.n_unbuilt += type(value) is _Unbuilt
+        elif code == BUILD:
+            state = self.pop()
+            self.build(self.last(_Unbuilt), state)
+        else:
+            self.refuse(code)
+
+    def last(self, kind: type) -> Any:
+        """Return the last value, which must be of a kind; it stays."""
+        value = self.stack[-1]
+        if type(value) is not kind:
+            raise DataError("does to a value what its kind does not allow", found=type(value).__name__)
+        return value
+
+    def known(self, asked: Global) -> Global:
+        """Return a name if it is one of plain data."""
+        if asked in PLAIN or asked.name in self.instances:
+            return asked
+        raise DataError(
+            f"names {asked}, which is no plain data", expected="arrays, text, numbers, tuples, lists and dicts alone"
+        )
+
+    def call(self, called: Any, arguments: Any) -> Any:
+        """Return what a call gives; its function is one of this module's."""
+        if type(called) is not Global or type(arguments) is not tuple:
+            raise DataError("calls what is no function", found=type(called).__name__)
+        if called in PLAIN:
+            return PLAIN[called](*arguments)
+        if arguments:
+            raise DataError(f"makes a {called} from arguments", expected="its attributes")
+        return _Unbuilt(_attributes)
+
+    def remember(self, number: int) -> None:
+        """Keep the last value under a number."""
+        value = self.memo[number] = self.stack[-1]
+        if type(value) is _Unbuilt:
+            value.numbers.append(number)
+
+    def recalled(self, number: int) -> Any:
+        """Return what was kept under a number."""
+        value = self.memo[number]
+        if type(value) is _Unbuilt:
+            raise DataError("has an array, dtype or instance within itself")
+        return value
+
+    def build(self, unbuilt: _Unbuilt, state: Any) -> None:
+        """Put a value where its promise is: at the end of the stack, and in the memo."""
+        value = self.stack[-1] = unbuilt.make(state)
+        self.n_unbuilt -= 1
+        self.memo.update(dict.fromkeys(unbuilt.numbers, value))
+
+    def refuse(self, code: bytes) -> NoReturn:
+        """Say which instruction is not followed."""
+        names = {one.code: one.name for one in pickletools.opcodes}
+        name = names.get(code.decode("latin-1"), repr(code))
+        raise DataError(f"holds the pickle instruction {name}, which plain data has no need of")
+
+
+def _items(values: list[Any]) -> dict:
+    """Return the pairs of keys and values of a flat list; a key of another kind could hide deep nesting."""
+    keys = values[::2]
+    for key in keys:
+        if not isinstance(key, str | int | float | np.generic | None):
+            raise DataError("has a key that is neither text nor number", found=type(key).__name__)
+    return dict(zip(keys, values[1::2], strict=True))
+
+
+def _attributes(state: Any) -> dict:
+    """Return the attributes of an instance."""
+    if type(state) is not dict:
+        raise DataError("sets the attributes of an instance in an unknown way", found=type(state).__name__)
+    return state
+
+
+def _text(value: Any) -> str:
+    if type(value) is not str:
+        raise DataError("gives a name that is no text", found=type(value).__name__)
+    return value
+
+
+# ---------------------------------------------------------------- what numpy's pickles call
+
+
+def _encode(text: str, encoding: str) -> memoryview:
+    """Return bytes, which protocol 2 writes as text."""
+    if encoding != "latin1":
+        raise DataError("encodes text in an unknown way", expected="latin1", found=ascii(encoding)[:50])
+    return memoryview(_text(text).encode("latin-1"))
+
+
+def _no_bytes() -> memoryview:
+    """Return no bytes, which protocol 2 writes as a call."""
+    return memoryview(b"")
+
+
+def _dtype(code: str, align: bool = False, copy: bool = True) -> _Unbuilt:
+    """Return a dtype whose byte order comes later."""
+    if not DTYPE_CODE.fullmatch(_text(code)):
+        raise DataError("has an array that is no plain data", found=f"dtype {ascii(code)[:50]}")
+
+    def make(state: tuple) -> np.dtype:
+        _, order, *_ = state  # fields and alignment: the codes have none
+        if order not in ("<", ">", "|", "="):
+            raise DataError("has an array of no known byte order", found=f"dtype {code}")
+        return np.dtype(("" if code[0] == "O" else order) + code)
+
+    return _Unbuilt(make)
+
+
+def _array(kind: Any, shape: Any, code: Any) -> _Unbuilt:
+    """Return an array whose shape, dtype and values come later; the arguments are always the same."""
+    if kind != Global("numpy", "ndarray"):
+        raise DataError("has an array of an unknown class", expected="numpy.ndarray", found=type(kind).__name__)
+
+    def make(state: tuple) -> np.ndarray:
+        _, shape, dtype, is_fortran, values = state
+        return _filled(values, dtype, shape, "F" if is_fortran else "C")
+
+    return _Unbuilt(make)
+
+
+def _filled(values: Any, dtype: Any, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
+    """Return an array, on the memory of its bytes unless it is of objects."""
+    size = _size(shape)
+    if not isinstance(dtype, np.dtype) or not dtype.itemsize:
+        raise DataError("has an array without a dtype", found=type(dtype).__name__)
+    holder, length = (list, size) if dtype.hasobject else (memoryview, size * dtype.itemsize)
+    if (kind := type(values)) is not holder:
+        raise DataError("has an array without values", expected=holder.__name__, found=kind.__name__)
+    if len(values) != length:
+        said = f"{length} for shape {shape} of {dtype}"
+        raise DataError("has an array of another size than it claims", expected=said, found=f"{len(values)}")
+    if dtype.hasobject:
+        return np.fromiter(values, dtype=object, count=size).reshape(shape)  # row by row, whatever the order
+    flat = np.frombuffer(values, dtype) if size else np.empty(0, dtype)
+    if dtype.kind == "U" and flat.view(dtype.byteorder + "u4").max(initial=0) > sys.maxunicode:
+        raise DataError("has text that is none")  # numpy does not look, until it is too late
+    return np.reshape(flat, shape, order=order)
+
+
+def _size(shape: Any) -> int:
+    if type(shape) is not tuple or len(shape) > MAX_DIMS or not all(type(n) is int and n in LENGTHS for n in shape):
+        raise DataError("has an array without a shape", found=type(shape).__name__)
+    return math.prod(shape)
+
+
+def _from_buffer(values: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
+    """Return an array as protocol 5 writes it."""
+    return _filled(values, dtype, shape, "F" if order == "F" else "C")
+
+
+def _scalar(dtype: Any, value: Any) -> Any:
+    """Return a number of numpy."""
+    return _filled(value, dtype, (), "C")[()]
+
+
+def _not_called(*arguments: Any) -> NoReturn:
+    raise DataError("calls numpy.ndarray, which a pickled array does not")
+
+
+#: Functions by the names under which numpy 1 and 2 pickle.
+PLAIN = {
+    Global("_codecs", "encode"): _encode,
+    Global("__builtin__", "bytes"): _no_bytes,
+    Global("numpy", "dtype"): _dtype,
+    Global("numpy", "ndarray"): _not_called,
+    **{
+        Global(f"numpy.{core}.{module}", name): function
+        for core in ("core", "_core")
+        for module, name, function in (
+            ("multiarray", "_reconstruct", _array),
+            ("multiarray", "scalar", _scalar),
+            ("numeric", "_frombuffer", _from_buffer),
+        )
+    },
+}

@@ -1,0 +1,402 @@
+"""``meso worker``: slots that make entries, each a process, and a supervisor that watches over them.
+
+The supervisor makes nothing itself. It beats for its slots, adds what has become possible to the job tables, frees what
+dead workers had reserved, and kills its slots when it cannot beat any more, before anybody may take them for dead. The
+kernel kills the slots when the supervisor dies (on Linux).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import multiprocessing
+import os
+import platform
+import queue
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+import datajoint as dj
+
+import schemas
+from pipeline.errors import ConfigError
+from schemas import reports
+from schemas.database import auto_populated, connect, held_lock, table_named
+from schemas.jobs import Maker, Queue, bury, reap
+from schemas.reconnection import is_passing, persist, reconnect
+from schemas.rows import jobs_of
+from schemas.settings import heartbeat, prefix
+from schemas.workers import MISSED, Heartbeat, new_worker, uptime
+
+#: A supervisor that could not beat for this part of the time after which others take its slots for dead kills them.
+TOO_LONG = 0.7
+#: Seconds that slots have to stop by themselves; Docker and SLURM kill after 10 and 30.
+GRACE = 7.0
+#: Seconds between two looks for work: of a slot, and of the scheduler at its most eager and its least.
+POLL = 0.5
+EAGER, LAZY = 0.5, 10.0
+#: The scheduler is busy for at most this part of the time, unless it rests for its longest pause.
+DUTY = 0.2
+#: Seconds between two times that jobs of deleted entries are taken away.
+CLEANING = 60.0
+#: A slot that lived for less is started again only after a while.
+SHORT_LIFE, FIRST_WAIT, LONGEST_WAIT = 5.0, 0.25, 30.0
+PR_SET_PDEATHSIG = 1
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+
+@dataclass
+class Slot:
+    """A process that makes entries."""
+
+    number: int
+    process: Any = None  # None while there is none, and then no pipe
+    pipe: Any = None
+    worker: str = ""
+    started: float = 0.0
+    not_before: float = 0.0
+    wait: float = FIRST_WAIT
+
+
+@dataclass
+class Supervisor:
+    """Slots, and what watches over them.
+
+    Attributes
+    ----------
+    n_slots : int
+    tables : tuple of str
+        Names of tables to fill; all if there are none.
+    until_done : bool
+        End when nothing is left to make, running ones of other workers included.
+    max_time : float
+        Begin nothing after so many seconds.
+    say : callable
+        Takes messages about what failed or died.
+    """
+
+    n_slots: int = 1
+    tables: tuple[str, ...] = ()
+    until_done: bool = False
+    max_time: float = float("inf")
+    say: Callable[[str], None] = print
+    made: Counter = field(default_factory=Counter)
+    failed: Counter = field(default_factory=Counter)
+    signal: int = 0
+    finishing: bool = False
+
+    def run(self) -> int:
+        """Work until it is done, told to stop or out of time; return the exit code."""
+        chosen = [table_named(name) for name in self.tables] or auto_populated()
+        for name in THREADS:
+            os.environ.setdefault(name, str(max(1, _cores() // self.n_slots)))
+        self.context = multiprocessing.get_context("forkserver")
+        self.context.set_forkserver_preload(["populate_scripts.forkserver"])
+        self.slots = [Slot(number) for number in range(self.n_slots)]
+        self.alive: set[str] = set()
+        self.heartbeat = Heartbeat(connect(), lambda: list(self.alive))
+        self.scheduler = Scheduler(chosen, self.say)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self.heartbeat.start()
+        self.scheduler.start()
+        try:
+            self._watch()
+        finally:
+            for slot in self.slots:
+                self._kill(slot)
+            self.scheduler.stop()
+            self.heartbeat.stop()
+        if self.scheduler.failure:
+            raise self.scheduler.failure
+        return 128 + self.signal if self.signal else int(bool(self.failed))
+
+    def _stop(self, number: int, frame: Any) -> None:
+        """Have the slots stop; the signal came to this process."""
+        self.signal = number
+
+    def _watch(self) -> None:
+        begin = time.monotonic()
+        while True:
+            self._start_slots()
+            wait([source for slot in self.slots if slot.process for source in (slot.process.sentinel, slot.pipe)], 0.1)
+            for slot in self.slots:
+                self._hear(slot)
+            self._check_heartbeat()
+            if self.signal or self.scheduler.failure:
+                self._end_slots()
+                return
+            if time.monotonic() - begin > self.max_time or (self.until_done and self.scheduler.done):
+                self._say_enough()
+            if self.finishing and not self.alive:
+                return
+
+    def _start_slots(self) -> None:
+        if self.finishing or self._is_silent():
+            return
+        for slot in self.slots:
+            if not slot.process and time.monotonic() > slot.not_before:
+                slot.worker, slot.started = new_worker(), time.monotonic()
+                slot.pipe, theirs = self.context.Pipe()
+                slot.process = self.context.Process(
+                    target=work, args=(slot.worker, slot.number, self.tables, theirs), name=f"meso-slot-{slot.number}"
+                )
+                slot.process.start()
+                theirs.close()
+                self.alive.add(slot.worker)
+
+    def _hear(self, slot: Slot) -> None:
+        """Take what a slot says, and note its end."""
+        if not slot.process:
+            return
+        try:
+            while slot.pipe.poll():
+                table, key, outcome = slot.pipe.recv()
+                if outcome.what == "made":
+                    self.made[table] += 1
+                elif outcome.what != "skipped":
+                    self.failed.update({table: 1} if outcome.what == "failed" else {})
+                    self.say(f"{table} {_text(key)}: {outcome.message}{_WHEN[outcome.what]}")
+        except (EOFError, OSError):
+            pass  # it has ended, or was killed in the middle of a word
+        if slot.process.exitcode is not None:
+            self._ended(slot, "killed" if slot.process.exitcode else "finished")
+
+    def _ended(self, slot: Slot, reason: str) -> None:
+        code, lived = slot.process.exitcode, time.monotonic() - slot.started
+        if reason != "finished":
+            self.scheduler.bury(slot.worker, reason, f"process {slot.process.pid} on {platform.node()}")
+        if reason == "killed":
+            self.say(
+                f"slot {slot.number} ended with {f'signal {-code}' if code < 0 else f'code {code}'}; starting another"
+            )
+            slot.wait = min(LONGEST_WAIT, 2 * slot.wait) if lived < SHORT_LIFE else FIRST_WAIT
+            slot.not_before = time.monotonic() + slot.wait
+        self.alive.discard(slot.worker)
+        slot.process.join()
+        slot.pipe.close()
+        slot.process = None
+
+    def _check_heartbeat(self) -> None:
+        """Kill slots that others may soon take for dead, or have."""
+        is_silent = self._is_silent()
+        if is_silent and self.alive:
+            self.say(
+                f"the database has not answered for {uptime() - self.heartbeat.last:.0f} s: "
+                f"what is being made is stopped, and begun anew later"
+            )
+        for slot in self.slots:
+            if slot.process and (is_silent or slot.worker in self.heartbeat.lost):
+                self._kill(slot)
+                slot.not_before = time.monotonic() + 1.0
+
+    def _is_silent(self) -> bool:
+        """Say whether no heartbeat has arrived for so long that others may soon take the slots for dead."""
+        return uptime() - self.heartbeat.last > TOO_LONG * MISSED * heartbeat()
+
+    def _kill(self, slot: Slot) -> None:
+        if slot.process:
+            slot.process.kill()
+            slot.process.join()
+            self._ended(slot, "stopped")
+
+    def _end_slots(self) -> None:
+        """Have all slots stop now; what they were making is pending again."""
+        self.finishing = True
+        for slot in self.slots:
+            if slot.process:
+                slot.process.terminate()
+        deadline = time.monotonic() + GRACE
+        while self.alive and time.monotonic() < deadline:
+            wait([slot.process.sentinel for slot in self.slots if slot.process], 0.1)
+            for slot in self.slots:
+                if slot.process and slot.process.exitcode is not None:
+                    self._ended(slot, "stopped")
+
+    def _say_enough(self) -> None:
+        """Have the slots end after what they are making."""
+        if not self.finishing:
+            self.finishing = True
+            for slot in self.slots:
+                if slot.process:
+                    with suppress(OSError):  # it has just ended
+                        slot.pipe.send("enough")
+
+
+_WHEN = {"failed": "", "again": " (tried again later)"}
+
+
+class Scheduler(threading.Thread):
+    """Adds what has become possible to the job tables and frees what the dead had reserved, one process at a time.
+
+    Attributes
+    ----------
+    done : bool
+        Nothing was pending or running anywhere, and nothing was to be added.
+    failure : Exception or None
+        What ended this thread.
+    """
+
+    def __init__(self, tables: list[type[dj.Table]], say: Callable[[str], None]) -> None:
+        super().__init__(daemon=True, name="scheduler")
+        self.tables, self.say = tables, say
+        self.connection = connect()
+        self.dead: queue.SimpleQueue[tuple[str, str, str]] = queue.SimpleQueue()
+        self.done, self.cleaned = False, time.monotonic()
+        self.failure: Exception | None = None
+        self.woken, self.stopped = threading.Event(), threading.Event()
+
+    def bury(self, worker: str, reason: str, who: str) -> None:
+        """Have what a worker had reserved be pending again: see ``schemas.jobs.bury``."""
+        self.dead.put((worker, reason, who))
+        self.woken.set()
+
+    def run(self) -> None:
+        """Schedule until ``stop``, more often while there is something to do."""
+        pause = EAGER
+        while not self.stopped.is_set():
+            begin = time.monotonic()
+            try:
+                self._bury_dead()
+                pause = EAGER if self._schedule() else min(LAZY, 1.5 * pause)
+            except Exception as error:
+                if not is_passing(error):
+                    self.failure = error
+                    return
+                self._reconnect()
+            busy = time.monotonic() - begin  # or waited for a server that did not answer
+            self.woken.wait(max(pause, min(LAZY, busy * (1 / DUTY - 1))))
+            self.woken.clear()
+
+    def stop(self) -> None:
+        """End the thread, after the last of the dead are buried."""
+        self.stopped.set()
+        self.woken.set()
+        self.join(1.0)
+        if not self.is_alive() and not self.failure:
+            try:
+                self._bury_dead()
+            except Exception as error:  # whoever comes next does it
+                self.say(f"what the slots had reserved stays so until another worker frees it ({error})")
+
+    def _bury_dead(self) -> None:
+        while not self.dead.empty():
+            one = self.dead.get()
+            try:
+                self._say_all(bury(*one))
+            except Exception:
+                self.dead.put(one)
+                raise
+
+    def _schedule(self) -> bool:
+        """Return whether anything was added, pending or running."""
+        with held_lock(f"{prefix()}schedule") as held:
+            if not held:
+                return True
+            self._say_all(reap())
+            names = {table.__name__ for table in self.tables}
+            n_left = sum(
+                n for (name, status), n in reports.jobs_by_status().items()
+                if name in names and status in ("pending", "reserved")
+            )  # fmt: skip
+            n_added = sum(Queue(table).add() for table in self.tables)
+            if time.monotonic() - self.cleaned > CLEANING:
+                self.cleaned = time.monotonic()
+                for table in self.tables:
+                    jobs_of(table).refresh()
+        self.done = not n_left and not n_added
+        return not self.done
+
+    def _reconnect(self) -> None:
+        try:
+            reconnect(self.connection)
+        except Exception:  # the next turn tries again
+            time.sleep(EAGER)
+
+    def _say_all(self, messages: list[str]) -> None:
+        for message in messages:
+            self.say(message)
+
+
+def work(worker: str, number: int, names: tuple[str, ...], pipe: Connection) -> None:
+    """Make entries, as a process of its own, until the supervisor says or sends anything.
+
+    Parameters
+    ----------
+    worker : str
+    number : int
+        Of the slot.
+    names : tuple of str
+        Tables; all if there are none.
+    pipe : Connection
+        Takes (table, key, outcome); a word from it means: enough.
+    """
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to all processes of a terminal; the supervisor decides
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    schemas.activate()
+    tables = [table_named(name) for name in names] or auto_populated()
+    with Maker(worker, number, MISSED * heartbeat()) as maker:
+        persist(maker.connection, maker.begin)
+        while not pipe.poll():
+            jobs = persist(maker.connection, lambda: _next_jobs(tables))
+            if not jobs:
+                pipe.poll(POLL * random.uniform(0.5, 1.5))
+            begin = time.monotonic()
+            for table, key in jobs:
+                outcome = maker.make(table, key)
+                pipe.send((table.__name__, key, outcome))
+                if pipe.poll() or time.monotonic() - begin > 1:  # something more urgent may have come
+                    break
+
+
+def _next_jobs(tables: list[type[dj.Table]]) -> list[tuple[type[dj.Table], dict]]:
+    """Return some jobs of the table with the most urgent one; of equals, the first in the order of dependencies."""
+    query = " UNION ALL ".join(
+        f"SELECT {i}, MIN(priority) FROM {jobs_of(table).full_table_name} WHERE status = 'pending' "
+        f"AND scheduled_time <= CURRENT_TIMESTAMP(3)"
+        for i, table in enumerate(tables)
+    )
+    waiting = [(priority, i) for i, priority in connect().query(query).fetchall() if priority is not None]
+    if not waiting:
+        return []
+    table = tables[min(waiting)[1]]
+    return [(table, key) for key in Queue(table).due()]
+
+
+def die_with_parent() -> None:
+    """Have the kernel kill this process when its parent dies: of a slot the fork server, of that the supervisor."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _text(key: dict) -> str:
+    return " ".join(f"{name}={value}" for name, value in key.items())
+
+
+def seconds(text: str) -> float:
+    """Return a time such as '90', '90s', '30m' or '12h' in seconds.
+
+    Raises
+    ------
+    ConfigError
+        It is none.
+    """
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
+    try:
+        return float(number) * units[unit]
+    except ValueError:
+        raise ConfigError(f"{text!r} is no time; write seconds, or 30m, 12h, 2d") from None

@@ -1,0 +1,164 @@
+"""Connections that notice that the server has gone, and errors that pass by themselves.
+
+DataJoint reconnects to MySQL, but does not recognise that PostgreSQL has gone; and neither driver notices a server that
+no longer answers at all, for hours.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+import datajoint as dj
+import psycopg2
+import pymysql
+from datajoint.adapters import ADAPTERS
+from datajoint.adapters.mysql import MySQLAdapter
+from datajoint.adapters.postgres import PostgreSQLAdapter
+from datajoint.errors import LostConnectionError
+
+T = TypeVar("T")
+#: Without an answer for the first, then as many times as the last, the second apart, a connection is lost. Seconds; what
+#: was sent and is not confirmed stops these questions, and has a time of its own, in ms (Linux).
+KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
+#: The same for PostgreSQL's side: what a vanished client has locked stays so until the server notices.
+POSTGRESQL_KEEP_ALIVE = {
+    "tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3, "tcp_user_timeout": 25_000,
+}  # fmt: skip
+LONGEST_WAIT = 30.0
+
+#: MySQL: interface, too many connections, shutting down, killed, no answer, gone, lost, idle for too long.
+MYSQL_LOST = (0, 1040, 1053, 1927, 2002, 2003, 2006, 2013, 4031)
+#: Lock wait timeout, deadlock.
+MYSQL_LOCKED = (1205, 1213)
+#: Disk full, table full, cannot write.
+MYSQL_FULL = (3, 1021, 1026, 1030, 1114)
+#: PostgreSQL's classes of errors: connection, rollback (deadlock), resources (disk full), lock timeout, shutdown, its
+#: system.
+POSTGRESQL_PASSING = ("08", "40", "53", "55P03", "57P", "58")
+
+
+class PostgreSQL(PostgreSQLAdapter):
+    """DataJoint's adapter, with connections that come back."""
+
+    def connect(self, *args: Any, **kwargs: Any) -> Any:
+        """Connect, and notice within half a minute when nobody answers."""
+        connection = super().connect(*args, **kwargs)
+        _keep_alive(connection.fileno())
+        with connection.cursor() as cursor:
+            cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_KEEP_ALIVE.items()))
+        return connection
+
+    def ping(self, connection: Any) -> bool:
+        """Raise if nobody answers: DataJoint does not look at what is returned."""
+        if not super().ping(connection):
+            raise LostConnectionError("The server does not answer.")
+        return True
+
+    def translate_error(self, error: Exception, query: str = "") -> Exception:
+        """Return DataJoint's error for a lost connection too."""
+        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and error.pgcode is None
+        return LostConnectionError(str(error).strip()) if lost else super().translate_error(error, query)
+
+    def get_cursor(self, connection: Any, as_dict: bool = False) -> Any:
+        """Return a cursor; that of a closed connection says so when it is used, where DataJoint expects it."""
+        try:
+            return super().get_cursor(connection, as_dict)
+        except psycopg2.InterfaceError as error:
+            return _Closed(error)
+
+
+class _Closed:
+    """A cursor of a closed connection."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def execute(self, *_: Any) -> None:
+        raise self.error
+
+
+class MySQL(MySQLAdapter):
+    """DataJoint's adapter, with connections that notice when nobody answers."""
+
+    def connect(self, *args: Any, **kwargs: Any) -> Any:
+        """Connect, and notice within half a minute when nobody answers."""
+        connection = super().connect(*args, **kwargs)
+        _keep_alive(connection._sock.fileno())
+        return connection
+
+    def translate_error(self, error: Exception, query: str = "") -> Exception:
+        """Return DataJoint's error for a lost connection, also where a shutdown or an idle timeout closed it."""
+        lost = isinstance(error, pymysql.err.Error) and error.args and error.args[0] in MYSQL_LOST
+        return LostConnectionError(*map(str, error.args)) if lost else super().translate_error(error, query)
+
+
+def register() -> None:
+    """Have DataJoint use these adapters."""
+    ADAPTERS.update(mysql=MySQL, postgresql=PostgreSQL, postgres=PostgreSQL)
+
+
+def _keep_alive(fileno: int) -> None:
+    with suppress(OSError), socket.socket(fileno=socket.dup(fileno)) as sock:
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for name, value in KEEP_ALIVE.items():
+                if hasattr(socket, name):
+                    sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Say whether the connection was lost, or the server cannot be reached."""
+    if isinstance(error, LostConnectionError):
+        return True
+    if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return error.pgcode is None or error.pgcode.startswith(("08", "57P"))
+    return isinstance(error, pymysql.err.Error) and bool(error.args) and error.args[0] in MYSQL_LOST
+
+
+def is_passing(error: BaseException | None) -> bool:
+    """Say whether an error, or its cause, may be gone at the next try: a lost connection, a deadlock, a full disk."""
+    while error is not None:
+        if is_lost(error):
+            return True
+        if isinstance(error, psycopg2.Error) and (error.pgcode or "").startswith(POSTGRESQL_PASSING):
+            return True
+        if isinstance(error, pymysql.err.Error) and error.args and error.args[0] in (*MYSQL_LOCKED, *MYSQL_FULL):
+            return True
+        error = error.__cause__
+    return False
+
+
+def reconnect(connection: dj.Connection) -> None:
+    """Connect anew, whatever state the connection is in; the server rolls back what was open."""
+    with suppress(Exception):
+        connection.close()
+    _ = connection.in_transaction  # asking a closed connection makes DataJoint forget its transaction
+    connection.connect()
+
+
+def persist(connection: dj.Connection, call: Callable[[], T], seconds: float = float("inf")) -> T:
+    """Return what a function returns, after trying again through lost connections.
+
+    Parameters
+    ----------
+    connection : dj.Connection
+    call : callable
+        What may be done twice.
+    seconds : float
+        After this time the error is raised.
+    """
+    begin, wait = time.monotonic(), 0.1
+    while True:
+        try:
+            return call()
+        except Exception as error:
+            if not is_passing(error) or time.monotonic() - begin > seconds:
+                raise
+            time.sleep(wait)
+            wait = min(2 * wait, LONGEST_WAIT / 6)
+            with suppress(Exception):  # the next try says why
+                reconnect(connection)

@@ -1,0 +1,119 @@
+"""Tables of a lab of its own (MESO_MODULES) whose entries do what a test asks for; what is made is known beforehand."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+import datajoint as dj
+import numpy as np
+
+schema = dj.Schema()
+#: What is made of items from here on has 4 MB.
+LARGE = 1000
+
+
+@schema
+class Item(dj.Manual):
+    definition = """
+    # something to make, and how
+    item : int32
+    ---
+    act : varchar(16)           # sleep, python, blas, fail, nothing or die
+    act_seconds=0 : float64
+    """
+
+
+@schema
+class Product(dj.Computed):
+    definition = """
+    # made of an item
+    -> Item
+    ---
+    product : <array>
+    """
+
+    class Piece(dj.Part):
+        definition = """
+        # in several rows
+        -> master
+        piece : int16
+        ---
+        weight : float64
+        """
+
+    def make_fetch(self, key):
+        return (Item & key).fetch1("act", "act_seconds")
+
+    def make_compute(self, key, act, seconds):
+        note("begin", **key)
+        ACTS[act](seconds)
+        values = expected(key["item"])
+        note("computed", **key)
+        return (act, values)
+
+    def make_insert(self, key, act, values):
+        if act == "nothing":
+            return
+        self.insert1({**key, "product": values})
+        self.Piece.insert({**key, "piece": i, "weight": float(value)} for i, value in enumerate(values[:3]))
+
+
+@schema
+class Total(dj.Computed):
+    definition = """
+    # made of a product
+    -> Product
+    ---
+    total : float64
+    """
+
+    def make(self, key):
+        self.insert1({**key, "total": float(np.sum((Product.Piece & key).to_arrays("weight")))})
+
+
+def expected(item: int) -> np.ndarray:
+    """Return what is made of an item."""
+    return np.random.default_rng(item).normal(size=50 if item < LARGE else 500_000)
+
+
+def note(what: str, **values) -> None:
+    """Add a line to the file that MAKES names; a line of this length is written as a whole."""
+    if "MAKES" in os.environ:
+        with open(os.environ["MAKES"], "a") as file:
+            file.write(json.dumps({"what": what, "pid": os.getpid(), "time": time.time(), **values}) + "\n")
+
+
+def notes(file: Path, what: str = "begin") -> list[dict]:
+    """Return what the makes noted."""
+    return [row for line in file.read_text().splitlines() if (row := json.loads(line))["what"] == what]
+
+
+def in_python(seconds: float) -> None:
+    """Hold Python's lock."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        sum(range(1000))
+
+
+def in_blas(seconds: float) -> None:
+    """Stay in compiled code: one product of matrices as long as that, by this machine's speed."""
+    begin, n = time.monotonic(), 1000
+    np.ones((n, n)) @ np.ones((n, n))
+    once = time.monotonic() - begin
+    tall = np.ones((max(n, int(n * seconds / once)), n), np.float64)
+    tall @ np.ones((n, n))
+
+
+def fail(seconds: float) -> None:
+    raise ValueError("this item cannot be made")
+
+
+def die(seconds: float) -> None:
+    time.sleep(seconds)
+    os._exit(137)
+
+
+ACTS = {"sleep": time.sleep, "python": in_python, "blas": in_blas, "fail": fail, "nothing": lambda _: None, "die": die}
