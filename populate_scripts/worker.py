@@ -340,6 +340,8 @@ def work(worker: str, number: int, names: tuple[str, ...], pipe: Connection) -> 
         Takes (table, key, outcome); a word from it means: enough.
     """
     die_with_parent()
+    if pipe.poll():  # the supervisor died before the fork server could ask to die with it
+        return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to all processes of a terminal; the supervisor decides
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     schemas.activate()

@@ -86,6 +86,8 @@ class Queue:
         same = " AND ".join(f"missing.{name} = waiting.{name}" for name in map(adapter.quote_identifier, names))
         is_mysql = adapter.backend == "mysql"
         priority = int(dj.config["jobs.default_priority"])
+        if is_mysql:  # for the next statement: otherwise it locks what it reads, and waits for whoever inserts
+            self.connection.query("SET TRANSACTION ISOLATION LEVEL READ COMMITTED")
         done = self.connection.query(
             f"INSERT {'IGNORE ' if is_mysql else ''}INTO {self.jobs.full_table_name} "
             f"({keys}, status, priority, scheduled_time) SELECT {keys}, 'pending', {priority}, CURRENT_TIMESTAMP(3) "

@@ -21,8 +21,8 @@ from datajoint.adapters.postgres import PostgreSQLAdapter
 from datajoint.errors import LostConnectionError
 
 T = TypeVar("T")
-#: Without an answer for the first, then as many times as the last, the second apart, a connection is lost. Seconds; what
-#: was sent and is not confirmed stops these questions, and has a time of its own, in ms (Linux).
+#: Without an answer for the first, then as many times as the last, the second apart, a connection is lost.
+#: In s. What was sent and is not confirmed stops these questions and has a time of its own: ms, Linux only.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
 #: The same for PostgreSQL's side: what a vanished client has locked stays so until the server notices.
 POSTGRESQL_KEEP_ALIVE = {

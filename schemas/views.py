@@ -9,9 +9,11 @@ import datajoint as dj
 
 from schemas.decoding import NDCComparison, NDCParams, NDCResult
 from schemas.imaging import FOV, ROI, BrainRegion
+from schemas.provenance import Environment
 from schemas.session import Behavior, Session, Subject
 from schemas.settings import prefix
 from schemas.tracking import SessionSet, TrackedFOV
+from schemas.workers import Worker
 
 
 def queries() -> dict[str, dj.QueryExpression]:
@@ -46,7 +48,7 @@ def create(connection: dj.Connection) -> None:
     schema = prefix() + "views"
     connection.query(f"CREATE SCHEMA IF NOT EXISTS {adapter.quote_identifier(schema)}")
     selects = {name: query.make_sql() for name, query in queries().items()}
-    for name, select in {**selects, "job": _jobs(adapter)}.items():
+    for name, select in {**selects, "job": _jobs(adapter), "worker": _workers(adapter)}.items():
         view = adapter.make_full_table_name(schema, name)
         try:
             connection.query(f"CREATE OR REPLACE VIEW {view} AS {select}")
@@ -89,6 +91,18 @@ def release(connection: dj.Connection) -> None:
         connection.query(
             f"CREATE OR REPLACE VIEW {adapter.make_full_table_name(schema, view)} AS SELECT {empty} LIMIT 0"
         )
+
+
+def _workers(adapter) -> str:
+    """Return all workers with their software, and what those that work are making."""
+    jobs = adapter.make_full_table_name(prefix() + "views", "job")
+    return (
+        "SELECT worker.worker, worker.host, worker.pid, slot, started, heartbeat, ended, end_reason, python_version, "
+        "packages, git_commit, job.table_name, job.entry_key, job.reserved_time "
+        f"FROM {Worker.full_table_name} AS worker "
+        f"JOIN {Environment.full_table_name} AS software ON software.environment = worker.environment "
+        f"LEFT JOIN {jobs} AS job ON job.worker = worker.worker AND job.status = 'reserved'"
+    )
 
 
 def _jobs(adapter) -> str:

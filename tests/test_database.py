@@ -47,6 +47,8 @@ VIEWS = {
     "target subject tracking_run",
     "job": "table_name entry_key status created_time scheduled_time reserved_time completed_time host pid worker "
     "error_message",
+    "worker": "worker host pid slot started heartbeat ended end_reason python_version packages git_commit table_name "
+    "entry_key reserved_time",
 }
 
 

@@ -373,6 +373,6 @@ def test_a_session_that_is_not_read_is_refused_and_what_is_missing_is_told(demo_
     finally:
         from schemas.filling import fill
 
-        assert fill([schemas.Activity, schemas.Wheel], key).errors == []
+        assert fill([schemas.Activity, schemas.Wheel], {"eid": key["eid"]}).errors == []
     with pytest.raises(ValueError, match="kind is one of nwb, parquet"):
         export_session(key["eid"], "csv", tmp_path)
