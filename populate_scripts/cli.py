@@ -50,7 +50,8 @@ def _activate() -> None:
 def _console() -> Any:
     from rich.console import Console
 
-    return Console(soft_wrap=True, highlight=False)
+    # a pipe or a file has no width that something would have to be cut for
+    return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1000)
 
 
 def _print_rows(rows: list[dict], as_json: bool, nothing: str) -> None:
@@ -73,7 +74,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 cache_dir_option = click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="ONE cache to read ; by default MESO_ONE_CACHE_DIR, or ONE as set up.",
+    help="ONE cache to read; by default MESO_ONE_CACHE_DIR, or ONE as set up.",
 )
 uid_root_option = click.option(
     "--uid-root",
@@ -258,6 +259,7 @@ def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str 
     names = tuple(database.table_named(name).__name__ for name in tables)
     limit = seconds(max_time) if max_time else float("inf")
     supervisor = Supervisor(slots, names, until_done, limit, say=lambda text: _print_failures([text]))
+    click.echo(f"{slots} slot{'s' if slots > 1 else ''} at work; 'meso status --watch' and 'meso workers' say on what")
     code = supervisor.run()
     made = ", ".join(f"{table} {n}" for table, n in supervisor.made.items())
     click.echo(f"Made {made or 'nothing'}; {sum(supervisor.failed.values())} failed")
@@ -268,11 +270,14 @@ def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str 
 @click.option("--all", "everyone", is_flag=True, help="Those that have ended, too.")
 @as_json
 def workers(everyone: bool, as_json: bool) -> None:
-    """Who works where, on what, and for how long."""
+    """Who works where, on what, and for how long (s); slot -1 is 'meso populate' or a notebook."""
     from schemas import reports
 
     _activate()
     rows = [{**row, "key": _key_text(row["key"])} for row in reports.workers(everyone)]
+    if not as_json:
+        names = ("host", "pid", "slot", "state", "table", "key", "running", "silent", "started")
+        rows = [{**{name: row[name] for name in names}, "worker": row["worker"][:8]} for row in rows]
     _print_rows(rows, as_json, "Nobody works")
 
 
@@ -425,6 +430,8 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_
         click.echo(result.table.to_json(orient="records", date_format="iso"))
     else:
         result.show()
+        if output:
+            click.echo(f"The figures and the table are in {output}/")
     sys.exit(0 if len(result.table) else 1)
 
 
@@ -450,20 +457,103 @@ def raster(eids: tuple[str, ...], bg: str, t_range: tuple[float, float], output:
         click.echo(str(path))
 
 
+output_option = click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("."), show_default=True
+)
+format_option = click.option(
+    "--format", "suffix", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True
+)
+neurons_option = click.option(
+    "--neurons/--all-rois", "neurons_only", default=True, help="Which ROIs; by default neurons."
+)
+
+
+@main.command("map")
+@click.argument("eids", nargs=-1, required=True)
+@click.option(
+    "--color",
+    type=click.Choice(["region", "allen", "rank", "cell_probability", "dv", "time_offset"]),
+    default="region",
+    show_default=True,
+    help="Regions in distinct colours or those of the Allen atlas, the Rastermap rank, or a number of each ROI.",
+)
+@click.option("--space", is_flag=True, help="In three dimensions.")
+@neurons_option
+@output_option
+@format_option
+def cell_map(eids: tuple[str, ...], color: str, space: bool, neurons_only: bool, output: Path, suffix: str) -> None:
+    """Draw where the cells of each of EIDS are."""
+    from populate_scripts import figures
+
+    _activate()
+    for eid in eids:
+        _check_registered(eid)
+        click.echo(str(figures.cell_map(eid, color, space, neurons_only, output, suffix)))
+
+
+@main.command()
+@click.argument("subject")
+@click.option("--tracking-run", help="Start of its hash; by default the run registered last.")
+@neurons_option
+@output_option
+@format_option
+def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output: Path, suffix: str) -> None:
+    """Draw which cells of SUBJECT are there when, how many its sessions share, and how many are found again."""
+    from populate_scripts import figures
+
+    _activate()
+    for path in figures.tracking(subject, tracking_run, neurons_only, output, suffix):
+        click.echo(str(path))
+
+
 @main.command()
 @click.argument("eids", nargs=-1, required=True)
+@click.option(
+    "--window", "windows", multiple=True, default=("choiceL", "choiceR"), show_default=True,
+    help="Kind of trials, see docs/figures.md; again for more.",
+)  # fmt: skip
+@click.option(
+    "--by", type=click.Choice(["all", "area", "region"]), default="area", show_default=True, help="What is averaged."
+)
+@click.option("--around", nargs=2, type=float, default=(-0.5, 1.5), show_default=True, help="Seconds from the event.")
+@click.option("--cells", is_flag=True, help="Also a row for each cell, by window.")
+@neurons_option
+@output_option
+@format_option
+def peri(eids, windows, by, around, cells, neurons_only, output, suffix) -> None:
+    """Draw the mean activity of each of EIDS around an event, over trials."""
+    from pipeline.peri_event import WINDOWS
+    from populate_scripts import figures
+
+    if wrong := [name for name in windows if name not in WINDOWS]:
+        raise click.UsageError(f"--window is one of {', '.join(WINDOWS)}; not {wrong[0]!r}")
+    if not around[0] < around[1]:
+        raise click.UsageError(f"--around takes a start and a later end, not {around[0]:g} {around[1]:g}")
+    _activate()
+    for eid in eids:
+        _check_registered(eid)
+        for path in figures.peri_event(eid, windows, by, around, cells, neurons_only, output, suffix):
+            click.echo(str(path))
+
+
+@main.command()
+@click.argument("eids", nargs=-1)
+@click.option("--subject", help="All sessions of a subject.")
 @click.option("--format", "kind", type=click.Choice(["nwb", "parquet"]), required=True)
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("."), show_default=True)
 @click.option("--neurons/--all-rois", "neurons_only", default=False, help="Which ROIs; by default all.")
 @click.option("--overwrite", is_flag=True, help="Replace what was exported before.")
-def export(eids: tuple[str, ...], kind: str, output: Path, neurons_only: bool, overwrite: bool) -> None:
-    """Write each of EIDS to files that need no database: NWB, or Parquet tables."""
+def export(eids, subject, kind, output, neurons_only, overwrite) -> None:
+    """Write each of EIDS, or a subject's sessions, to files that need no database: NWB, or Parquet tables."""
     from pipeline.errors import DataError
     from schemas.export import export_session
+    from schemas.verify import sessions
 
+    if not (eids or subject):
+        raise click.UsageError("Name session ids, or --subject")
     _activate()
     failures = []
-    for eid in eids:
+    for eid in sessions((), subject) if subject else eids:
         try:
             click.echo(str(export_session(eid, kind, output, neurons_only=neurons_only, overwrite=overwrite)))
         except DataError as error:
@@ -555,13 +645,16 @@ def import_cache(files: tuple[Path, ...], eid: str | None, dry_run: bool, as_jso
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(eids: tuple[str, ...], subject: str | None, yes: bool) -> None:
     """Delete sessions, EIDS or a subject's, with all that depends on them; first it says what goes, and asks."""
-    from schemas import delete_sessions
+    from schemas import Session, delete_sessions
     from schemas.verify import sessions
 
     if not (eids or subject):
         raise click.UsageError("Name session ids, or --subject")
     _activate()
     named = sessions(eids, subject)
+
+    for row in (Session & [{"eid": eid} for eid in named]).to_dicts(order_by="subject, session_date"):
+        click.echo(f"{row['subject']} {row['session_date']} {row['session_number']:03d}  {row['eid']}")
 
     def confirm(counts: dict[str, int]) -> bool:
         _print_rows([{"table": table, "rows": count} for table, count in counts.items()], False, "")
@@ -592,10 +685,11 @@ def store_gc(delete: bool, older_than: float, as_json: bool) -> None:
     from schemas import objects
 
     _activate()
-    found, failures = [], []
+    found, failures, n_young = [], [], 0
     for name in objects.stores_to_look_in():
         try:
             orphans = objects.orphans(name, older_than)
+            n_young += len(objects.orphans(name, 0.0)) - len(orphans)
             for orphan in orphans if delete else ():
                 objects.remove(orphan)
             found += orphans
@@ -606,6 +700,8 @@ def store_gc(delete: bool, older_than: float, as_json: bool) -> None:
         size = sum(orphan.object.size for orphan in found) / 1e6
         done = "removed" if delete else "a dry run; --delete removes them"
         click.echo(f"{len(found)} objects that no row names, {size:.1f} MB: {done}")
+    if n_young and not as_json:
+        click.echo(f"{n_young} more are younger than {older_than:g} days: --older-than DAYS")
     _print_failures(failures)
     sys.exit(1 if failures else 0)
 

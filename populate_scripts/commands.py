@@ -43,10 +43,11 @@ def rasters(eids: Sequence[str], bg: str | None, t_range: tuple[float, float] | 
     """Draw and save the raster of each session, and yield the files."""
     import meso
     from pipeline.figures import save
+    from populate_scripts.figures import embedding_of
 
     for eid in eids:
         figure = meso.plot_raster(eid, bg=bg, t_range=t_range)
-        yield save(figure, output / f"{raster_name(eid)}.{suffix}", {"eid": eid})
+        yield save(figure, output / f"{raster_name(eid)}.{suffix}", embedding_of(eid))
 
 
 def track(

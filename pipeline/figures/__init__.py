@@ -1,22 +1,33 @@
-"""Figures of the pipeline: rasters, neuron-dropping curves, k* over days; matplotlib only, never pyplot."""
+"""Figures of the pipeline: cells, rasters, tracking, curves, averages; matplotlib only, never pyplot."""
 
 from __future__ import annotations
 
+from .cells import cell_map, cell_map_3d
 from .days import k_star_over_days
 from .ndc import Curve, ndc_overlay, ndc_panels
+from .peri_event import Average, peri_event_lines, peri_event_map
 from .raster import raster
 from .style import StyledFigure, distinct_region_colors, file_stem, save, session_colors, style
+from .tracking import presence_map, shared_counts, survival
 
 __all__ = [
+    "Average",
     "Curve",
     "StyledFigure",
+    "cell_map",
+    "cell_map_3d",
     "distinct_region_colors",
     "file_stem",
     "k_star_over_days",
     "ndc_overlay",
     "ndc_panels",
+    "peri_event_lines",
+    "peri_event_map",
+    "presence_map",
     "raster",
     "save",
     "session_colors",
+    "shared_counts",
     "style",
+    "survival",
 ]

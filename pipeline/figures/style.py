@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
+from importlib.metadata import version
 from typing import Any
 
 import matplotlib as mpl
@@ -47,15 +48,18 @@ RC: Any = {
     "svg.hashsalt": "meso",  # element ids are random without it, and no two files would be equal
 }
 LEGEND_MARKS = 0.55  # inches that a legend takes besides its text
+LEGEND_LINE = 0.15  # inches from one line of a legend to the next
+LEGEND_MAX = 30  # more regions than this do not fit beside the axes
+MAX_ROWS = 1200  # of an image that has a row for each cell; more cells are averaged
 GAP = 0.1  # inches between what stands side by side
 UNKNOWN_COLOR = "#808080"
 UNKNOWN_REGIONS = frozenset({"", "nan", "None", "unknown", "void", "root", "other"})
 
-# The field of each format that holds free text, and the fields that would hold the time of day.
-_METADATA = {
-    "png": ("Description", ()),
-    "svg": ("Description", ("Date",)),
-    "pdf": ("Subject", ("CreationDate",)),
+# The fields of each format for free text and for what made the file, and those that would hold the time of day.
+_METADATA: dict[str, tuple[str, str, tuple[str, ...]]] = {
+    "png": ("Description", "Software", ()),
+    "svg": ("Description", "Creator", ("Date",)),
+    "pdf": ("Subject", "Creator", ("CreationDate",)),
 }
 
 
@@ -144,10 +148,19 @@ def set_legend(fig: Figure, handles: Sequence[Any], **kwargs: Any) -> None:
 
 
 def beside_legend(fig: Figure) -> float:
-    """Return the inches that the legend leaves, less a gap."""
+    """Return the inches that the legend leaves, if there is one, less a gap."""
+    if not fig.legends:
+        return fig.get_figwidth() - GAP
     texts = [text.get_text() for legend in fig.legends for text in (legend.get_title(), *legend.get_texts())]
     lines = [line for text in texts for line in text.split("\n")]
     return fig.get_figwidth() - LEGEND_MARKS - GAP - max(_inches(line, RC["legend.fontsize"]) for line in lines)
+
+
+def settle(fig: Figure) -> None:
+    """Lay the figure out once before it is drawn: axes of a fixed shape find their place in the second pass only."""
+    engine = fig.get_layout_engine()
+    if engine is not None:
+        engine.execute(fig)
 
 
 def set_suptitle(fig: Figure, title: str) -> None:
@@ -258,6 +271,66 @@ def _oklab(rgb: np.ndarray) -> np.ndarray:
     return np.cbrt(linear @ np.array(to_lms).T) @ np.array(to_lab).T
 
 
+def region_palette(acronyms: Iterable[str], colors: Mapping[str, str] | None) -> dict[str, str]:
+    """Colour of each acronym: of `colors`, or `distinct_region_colors`; grey for unknown places and missing ones.
+
+    The Allen atlas has white for unknown places, which cannot be seen on paper.
+
+    Examples
+    --------
+    >>> region_palette(["VISp", "root", "MOs"], {"VISp": "#08858c", "root": "#ffffff"})
+    {'MOs': '#808080', 'VISp': '#08858c', 'root': '#808080'}
+    """
+    distinct = distinct_region_colors(acronyms)
+    if colors is None:
+        return distinct
+    return {name: UNKNOWN_COLOR if name in UNKNOWN_REGIONS else colors.get(name, UNKNOWN_COLOR) for name in distinct}
+
+
+def pooled_regions(acronyms: Iterable[str], most: int) -> np.ndarray:
+    """Acronyms, (N,) of str, of which the rarest are called ``other`` where there are more than `most`.
+
+    Examples
+    --------
+    >>> pooled_regions(["A", "A", "B", "B", "C", "D"], 3).tolist()
+    ['A', 'A', 'B', 'B', 'other', 'other']
+    """
+    regions = np.asarray(acronyms).astype(str)
+    names, counts = np.unique(regions, return_counts=True)
+    if len(names) <= most:
+        return regions
+    rare = names[np.argsort(-counts, kind="stable")[most - 1 :]]
+    return np.where(np.isin(regions, rare), "other", regions)
+
+
+def region_entries(acronyms: np.ndarray, colors: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Text and colour of each region in a legend, with the number of its cells; unknown places come last.
+
+    Examples
+    --------
+    >>> region_entries(np.array(["B", "A", "B", ""]), {"A": "#ff0000", "B": "#0000ff", "": "#808080"})
+    [('A (1)', '#ff0000'), ('B (2)', '#0000ff'), ('unknown (1)', '#808080')]
+    """
+    names, counts = np.unique(acronyms, return_counts=True)
+    n_cells = dict(zip(names.tolist(), counts.tolist(), strict=True))
+    order = sorted(n_cells, key=lambda name: (name in UNKNOWN_REGIONS, natural_key(name)))
+    return [(f"{elided(name) or 'unknown'} ({n_cells[name]})", colors[name]) for name in order]
+
+
+def elided(text: str, most: int = 32) -> str:
+    """A text of at most so many characters, with its middle left out: both ends tell names apart.
+
+    Examples
+    --------
+    >>> elided("Primary visual area, layer 2/3", 15)
+    'Primary…yer 2/3'
+    """
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 2
+    return f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
+
+
 def session_colors(dates: Sequence[Any]) -> list[str]:
     """Colours that run from dark to light with the date (viridis without its pale end).
 
@@ -301,8 +374,9 @@ def file_stem(*parts: Any, max_length: int = 100) -> str:
 def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *, dpi: int = 200) -> pathlib.Path:
     """Save a figure with its provenance inside the file.
 
-    The provenance is JSON with sorted keys in the field *Description* (PNG, SVG) or *Subject* (PDF).
-    No time of day is written, so the same figure and provenance give the same bytes.
+    The provenance is JSON with sorted keys in the field *Description* (PNG, SVG) or *Subject* (PDF); the versions of
+    this package and of matplotlib are in *Software* (PNG) or *Creator* (SVG, PDF). No time of day is written, so the
+    same figure and provenance give the same bytes.
 
     Parameters
     ----------
@@ -342,8 +416,9 @@ def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *
     kind = path.suffix.lower().lstrip(".")
     if kind not in _METADATA:
         raise ValueError(f"a figure is saved as .png, .svg or .pdf, not as {path.suffix!r}: {path}")
-    field, clocks = _METADATA[kind]
-    metadata: dict[str, Any] = {field: json.dumps(dict(provenance), sort_keys=True, default=_plain)}
+    text, software, clocks = _METADATA[kind]
+    metadata: dict[str, Any] = {text: json.dumps(dict(provenance), sort_keys=True, default=_plain)}
+    metadata[software] = f"meso {version('meso')}, matplotlib {mpl.__version__}"
     metadata.update(dict.fromkeys(clocks))
     buffer = io.BytesIO()  # a failure while drawing leaves no half file behind
     with style():

@@ -1,0 +1,306 @@
+"""Where the cells are: in the plane of the skull and in space, coloured by region or by any number."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import Colormap, Normalize
+from matplotlib.lines import Line2D
+from scipy.spatial import ConvexHull, QhullError
+
+from .style import (
+    LEGEND_LINE,
+    LEGEND_MAX,
+    StyledFigure,
+    distinct_region_colors,
+    pooled_regions,
+    region_entries,
+    region_palette,
+    set_legend,
+    set_suptitle,
+    settle,
+    style,
+)
+
+NO_VALUE = "#c8c8c8"  # of a cell without a number: lighter than any cell with one
+AXES = ("ML", "AP", "DV")
+INK = 0.12  # share of the axes that the dots cover if they do not overlap
+DOT = (0.8, 14.0)  # smallest and largest dot, points squared
+FLAT = 0.35  # the shortest side of the box in space is drawn at least this long, of the longest
+ROOM = 100.0  # um from the middle of the cells to the edge of the box, at least
+SPREAD = (1, 99)  # percentiles of the numbers that have the ends of the colours
+
+
+@dataclass(frozen=True)
+class _Coloring:
+    """Colour of each cell: `colors` (N,) hex, or else `values` (N,) with a map and a norm.
+
+    `label` stands beside the colour bar, or above the `handles` of the legend.
+    """
+
+    colors: np.ndarray | None
+    values: np.ndarray
+    cmap: str | Colormap
+    norm: Normalize
+    label: str
+    handles: list[Line2D]
+
+
+def cell_map(
+    positions: np.ndarray,
+    *,
+    regions: np.ndarray | None = None,
+    region_colors: Mapping[str, str] | None = None,
+    values: np.ndarray | None = None,
+    label: str = "",
+    cmap: str | Colormap = "viridis",
+    limits: tuple[float, float] | None = None,
+    fovs: np.ndarray | None = None,
+    title: str | None = None,
+) -> StyledFigure:
+    """Draw cells in the ML-AP plane as seen from above, anterior up and right on the right.
+
+    Parameters
+    ----------
+    positions : (N, 2) or (N, 3) array
+        ML, AP (and DV, which is not drawn) in um. Cells with a NaN are not drawn; the figure says how many.
+    regions : (N,) array of str, optional
+        Colours are those of the regions. The rarest beyond 30 are pooled as "other".
+    region_colors : mapping of acronym to hex, optional
+        Such as those of the Allen atlas; a missing one is grey, and so are unknown places. Default:
+        `distinct_region_colors`.
+    values : (N,) array, optional
+        Colours are those of these numbers instead, such as the Rastermap rank. Cells with NaN are light grey, behind
+        the others.
+    label : str
+        What the numbers are, with their unit; beside the colour bar.
+    cmap : str or Colormap
+        Of the numbers. The default keeps its order for colour-blind eyes and in print.
+    limits : (float, float), optional
+        Numbers at the ends of the colours. Default: percentiles 1 and 99 of those that are drawn.
+    fovs : (N,) int array, optional
+        FOV of each cell: each is outlined by the convex hull of its cells and numbered.
+    title : str, optional
+
+    Returns
+    -------
+    StyledFigure
+        Its first axes has the label "cells". Outlines carry the labels ``"FOV <number>"``.
+
+    Raises
+    ------
+    ValueError
+        Lengths differ, there are regions and values, or the limits do not increase.
+
+    Examples
+    --------
+    >>> ml_ap = np.array([[0, 0], [100, 0], [0, 100], [50, np.nan]])
+    >>> fig = cell_map(ml_ap, regions=["VISp1", "VISp1", "VISam1", "VISam1"], fovs=[0, 0, 0, 0])
+    >>> [text.get_text() for text in fig.legends[0].get_texts()]
+    ['VISam1 (1)', 'VISp1 (2)', 'without position (1)']
+    """
+    xyz = _checked(positions, (2, 3), fovs=fovs, regions=regions, values=values)
+    shown = np.isfinite(xyz[:, :2]).all(axis=1)
+    with style():
+        coloring = _coloring(shown, regions, region_colors, values, label, cmap, limits)
+        low, high = _box(xyz[shown, :2])
+        span = high - low
+        # the axes are as wide and high as the cells lie, within reason; what stands beside them needs its room as well
+        width, height = 5.2 * span / span.max()
+        height = max(height, 2.2, LEGEND_LINE * len(coloring.handles))
+        fig = StyledFigure(figsize=(max(width, 2.2) + 2.4, height + 0.8), layout="compressed")
+        ax = fig.add_subplot(label="cells")
+        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=f"{AXES[0]} (µm)", ylabel=f"{AXES[1]} (µm)")
+        ax.set_aspect("equal", adjustable="box")
+        _draw_dots(ax, xyz[:, :2], shown, coloring, 27 * span.min() / span.max())
+        for fov, corners in _outlines(xyz[:, :2], shown, fovs):
+            ax.plot(*corners.T, color="0.25", linewidth=0.7, zorder=3, label=f"FOV {fov}")
+            corner = corners[:, 0].min(), corners[:, 1].max()
+            ax.annotate(f"{fov}", corner, (0, 3), textcoords="offset points", fontsize=7, color="0.25")
+        _explain(fig, ax, coloring, shown, title)
+    return fig
+
+
+def cell_map_3d(
+    positions: np.ndarray,
+    *,
+    regions: np.ndarray | None = None,
+    region_colors: Mapping[str, str] | None = None,
+    values: np.ndarray | None = None,
+    label: str = "",
+    cmap: str | Colormap = "viridis",
+    limits: tuple[float, float] | None = None,
+    title: str | None = None,
+    view: tuple[float, float] = (28, -60),
+) -> StyledFigure:
+    """Draw cells in space: ML to the right, AP to the back, DV up.
+
+    An axis along which the cells lie flat is drawn longer than it is, and its label says by how much.
+
+    Parameters
+    ----------
+    positions : (N, 3) array
+        ML, AP, DV in um.
+    regions, region_colors, values, label, cmap, limits, title
+        As for `cell_map`.
+    view : (float, float)
+        Elevation and azimuth, degrees.
+
+    Returns
+    -------
+    StyledFigure
+        Its first axes has the label "cells".
+
+    Raises
+    ------
+    ValueError
+        As for `cell_map`.
+
+    Examples
+    --------
+    >>> xyz = np.array([[0, 0, 0], [1000, 0, -100], [0, 1000, -100]])
+    >>> fig = cell_map_3d(xyz, values=[3, 1, 2], label="rank")
+    >>> fig.axes[0].get_zlabel()
+    'DV (µm, stretched 1.9×)'
+    """
+    xyz = _checked(positions, (3,), regions=regions, values=values)
+    shown = np.isfinite(xyz).all(axis=1)
+    with style():
+        coloring = _coloring(shown, regions, region_colors, values, label, cmap, limits)
+        fig = StyledFigure(figsize=(7.4, max(4.6, LEGEND_LINE * len(coloring.handles) + 0.5)), layout="constrained")
+        ax: Any = fig.add_subplot(projection="3d", label="cells")
+        low, high = _box(xyz[shown])
+        span = high - low
+        sides = np.maximum(span, FLAT * span.max())
+        ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
+        ax.set_box_aspect(sides.tolist(), zoom=0.95)  # a list: an array would be changed in place
+        for axis, name, stretch in zip("xyz", AXES, sides / span, strict=True):
+            told = f", stretched {stretch:.2g}×" if stretch > 1.05 else ""
+            getattr(ax, f"set_{axis}label")(f"{name} (µm{told})")
+            ax.locator_params(axis=axis, nbins=5)
+        ax.view_init(*view)
+        _draw_dots(ax, xyz, shown, coloring, 12)
+        _explain(fig, ax, coloring, shown, title)
+    return fig
+
+
+def _checked(positions: Any, widths: tuple[int, ...], **others: Any) -> np.ndarray:
+    """Positions as an array, once the lengths of all agree."""
+    xyz = np.asarray(positions, dtype=float)
+    if xyz.ndim != 2 or xyz.shape[1] not in widths or not len(xyz):
+        columns = " or ".join(map(str, widths))
+        raise ValueError(f"positions are one row of {columns} numbers for each of some cells, not {xyz.shape}")
+    for name, other in others.items():
+        if other is not None and np.shape(other) != (len(xyz),):
+            raise ValueError(f"there are {len(xyz)} cells but {name} has shape {np.shape(other)}")
+    if others.get("regions") is not None and others.get("values") is not None:
+        raise ValueError("colours are those of regions or those of values, not both")
+    return xyz
+
+
+def _box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners, (D,) each, of a box that holds the points (n, D) with a margin, and no side of which is nothing."""
+    if not len(points):
+        return np.full(points.shape[1], -ROOM), np.full(points.shape[1], ROOM)
+    low, high = points.min(axis=0), points.max(axis=0)
+    middle, half = (low + high) / 2, (high - low) / 2
+    half = np.maximum(half + 0.08 * half.max(), ROOM)
+    return middle - half, middle + half
+
+
+def _coloring(
+    shown: np.ndarray,
+    regions: np.ndarray | None,
+    region_colors: Mapping[str, str] | None,
+    values: np.ndarray | None,
+    label: str,
+    cmap: str | Colormap,
+    limits: tuple[float, float] | None,
+) -> _Coloring:
+    """Colours of the cells and what explains them."""
+    if values is not None:
+        numbers = np.asarray(values, dtype=float)
+        norm = _norm(numbers[shown & np.isfinite(numbers)], limits)
+        missing = int((shown & ~np.isfinite(numbers)).sum())
+        handles = [_dot(NO_VALUE, f"without value ({missing})")] if missing else []
+        return _Coloring(None, numbers, cmap, norm, label, handles)
+    if regions is None:
+        color = next(iter(distinct_region_colors(["cells"]).values()))
+        return _Coloring(np.full(len(shown), color), np.zeros(len(shown)), cmap, Normalize(), "", [])
+    names = pooled_regions(regions, LEGEND_MAX)
+    colors = region_palette(names, region_colors)
+    handles = [_dot(color, text) for text, color in region_entries(names[shown], colors)]
+    of_cells = np.array([colors[name] for name in names.tolist()])
+    return _Coloring(of_cells, np.zeros(len(names)), cmap, Normalize(), "region (cells)", handles)
+
+
+def _norm(numbers: np.ndarray, limits: tuple[float, float] | None) -> Normalize:
+    if limits is not None:
+        if not limits[0] < limits[1]:
+            raise ValueError(f"limits are two increasing numbers, not {limits}")
+        return Normalize(*limits)
+    if not len(numbers):
+        return Normalize(0, 1)
+    low, high = (float(q) for q in np.percentile(numbers, SPREAD))
+    return Normalize(low, high if high > low else low + 1)
+
+
+def _dot(color: str, label: str) -> Line2D:
+    return Line2D([], [], marker="o", linestyle="none", markersize=4, markeredgewidth=0, color=color, label=label)
+
+
+def _draw_dots(ax: Any, points: np.ndarray, shown: np.ndarray, coloring: _Coloring, square_inches: float) -> None:
+    """One dot per cell, in an order that has nothing to do with their colours: no region buries another."""
+    order = np.random.default_rng(0).permutation(np.flatnonzero(shown))
+    known = np.isfinite(coloring.values[order])
+    order = np.concatenate([order[~known], order[known]])
+    size = float(np.clip(INK * square_inches * 72**2 / max(len(order), 1), *DOT))
+    # as an image inside vector files: 25,000 paths would be slow to open, and no text is among them
+    options: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True, "zorder": 2}
+    if coloring.colors is not None:
+        options |= {"c": coloring.colors[order].tolist()}
+    else:
+        options |= {"c": coloring.values[order], "cmap": coloring.cmap, "norm": coloring.norm, "plotnonfinite": True}
+    if ax.name == "3d":
+        options |= {"depthshade": False}
+    dots = ax.scatter(*points[order].T, **options)
+    if coloring.colors is None:
+        dots.set_cmap(dots.get_cmap().with_extremes(bad=NO_VALUE))
+
+
+def _outlines(points: np.ndarray, shown: np.ndarray, fovs: np.ndarray | None) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield each FOV and its outline (corners + 1, 2), closed; a line where its cells lie on one."""
+    if fovs is None:
+        return
+    fovs = np.asarray(fovs)
+    for fov in np.unique(fovs[shown]):
+        own = points[shown & (fovs == fov)]
+        try:
+            corners = own[ConvexHull(own).vertices]
+        except QhullError:  # fewer than three cells, or all on a line
+            corners = own[np.lexsort(own.T[::-1])][[0, -1]]
+        yield int(fov), np.concatenate([corners, corners[:1]])
+
+
+def _explain(fig: StyledFigure, ax: Axes, coloring: _Coloring, shown: np.ndarray, title: str | None) -> None:
+    """Colour bar, legend and title; how many cells are not drawn."""
+    hidden = int((~shown).sum())
+    handles = [*coloring.handles, *([_dot("none", f"without position ({hidden})")] if hidden else [])]
+    if coloring.colors is None:
+        numbers = coloring.values[shown & np.isfinite(coloring.values)]
+        below, above = bool((numbers < coloring.norm.vmin).any()), bool((numbers > coloring.norm.vmax).any())
+        extend = {(True, False): "min", (False, True): "max", (True, True): "both"}.get((below, above), "neither")
+        shape: Any = {"extend": extend, "extendfrac": 0.03, "shrink": 0.7, "aspect": 25}
+        fig.colorbar(ax.collections[0], ax=ax, label=coloring.label, pad=0.1 if ax.name == "3d" else 0.03, **shape)
+    if handles:
+        heading = coloring.label if coloring.colors is not None else ""
+        set_legend(fig, handles, title=heading or "cells", labelspacing=0.35)
+    if title:
+        set_suptitle(fig, title)
+    if not shown.any():
+        ax.annotate("no cell has a position", (0.5, 0.5), xycoords="axes fraction", ha="center", color="0.4")
+    settle(fig)
