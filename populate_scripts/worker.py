@@ -22,19 +22,20 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any
-
-import datajoint as dj
+from typing import TYPE_CHECKING, Any
 
 import schemas
 from pipeline.errors import ConfigError
 from schemas import reports
-from schemas.database import auto_populated, connect, held_lock, table_named
+from schemas.database import auto_populated, connect, table_named
 from schemas.jobs import Maker, Queue, bury, reap
 from schemas.reconnection import is_passing, persist, reconnect
 from schemas.rows import jobs_of
-from schemas.settings import heartbeat, prefix
-from schemas.workers import MISSED, Heartbeat, new_worker, uptime
+from schemas.settings import heartbeat
+from schemas.workers import MISSED, Heartbeat, Lease, new_worker, uptime
+
+if TYPE_CHECKING:
+    import datajoint as dj
 
 #: A supervisor that could not beat for this part of the time after which others take its slots for dead kills them.
 TOO_LONG = 0.7
@@ -246,7 +247,7 @@ class Scheduler(threading.Thread):
     """
 
     def __init__(self, tables: list[type[dj.Table]], say: Callable[[str], None]) -> None:
-        super().__init__(daemon=True, name="scheduler")
+        super().__init__(daemon=True, name=new_worker())
         self.tables, self.say = tables, say
         self.connection = connect()
         self.dead: queue.SimpleQueue[tuple[str, str, str]] = queue.SimpleQueue()
@@ -298,20 +299,20 @@ class Scheduler(threading.Thread):
 
     def _schedule(self) -> bool:
         """Return whether anything was added, pending or running."""
-        with held_lock(f"{prefix()}schedule") as held:
-            if not held:
-                return True
-            self._say_all(reap())
-            names = {table.__name__ for table in self.tables}
-            n_left = sum(
-                n for (name, status), n in reports.jobs_by_status().items()
-                if name in names and status in ("pending", "reserved")
-            )  # fmt: skip
-            n_added = sum(Queue(table).add() for table in self.tables)
-            if time.monotonic() - self.cleaned > CLEANING:
-                self.cleaned = time.monotonic()
-                for table in self.tables:
-                    jobs_of(table).refresh()
+        if not Lease.take("schedule", self.name, MISSED * heartbeat()):
+            return True
+        self._say_all(reap())
+        names = {table.__name__ for table in self.tables}
+        n_left = sum(
+            n for (name, status), n in reports.jobs_by_status().items()
+            if name in names and status in ("pending", "reserved")
+        )  # fmt: skip
+        n_added = sum(Queue(table).add() for table in self.tables)
+        if time.monotonic() - self.cleaned > CLEANING:
+            self.cleaned = time.monotonic()
+            for table in self.tables:
+                jobs_of(table).refresh()
+        Lease.give_back("schedule", self.name)
         self.done = not n_left and not n_added
         return not self.done
 
@@ -343,7 +344,7 @@ def work(worker: str, number: int, names: tuple[str, ...], pipe: Connection) -> 
     if pipe.poll():  # the supervisor died before the fork server could ask to die with it
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to all processes of a terminal; the supervisor decides
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _stop_slot)
     schemas.activate()
     tables = [table_named(name) for name in names] or auto_populated()
     with Maker(worker, number, MISSED * heartbeat()) as maker:
@@ -358,6 +359,12 @@ def work(worker: str, number: int, names: tuple[str, ...], pipe: Connection) -> 
                 pipe.send((table.__name__, key, outcome))
                 if pipe.poll() or time.monotonic() - begin > 1:  # something more urgent may have come
                     break
+
+
+def _stop_slot(*_: Any) -> None:
+    """End this slot, once: another signal would come in the middle of giving back what it was making."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(0)
 
 
 def _next_jobs(tables: list[type[dj.Table]]) -> list[tuple[type[dj.Table], dict]]:

@@ -9,7 +9,6 @@ import importlib
 import logging
 import os
 import re
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -115,40 +114,20 @@ def check_server(connection: dj.Connection) -> None:
 
 @contextmanager
 def lock(name: str, timeout: int = 600) -> Iterator[None]:
-    """Hold a lock of the database server: one process at a time, freed when its connection ends.
-
-    Raises
-    ------
-    ConfigError
-        Another process has held it for as many seconds.
-    """
-    deadline = time.monotonic() + timeout
-    while True:
-        with held_lock(name) as held:
-            if held:
-                yield
-                return
-        if time.monotonic() > deadline:
-            raise ConfigError(f"Another process has held the lock {name} for {timeout} s; try again later")
-        time.sleep(0.2)
-
-
-@contextmanager
-def held_lock(name: str) -> Iterator[bool]:
-    """Say whether a lock of the database server was free, and hold it then."""
+    """Hold a lock of the database server: one process at a time, freed when its connection ends."""
     connection = connect()
-    is_mysql = connection.adapter.backend == "mysql"
-    take, give = (
-        ("SELECT GET_LOCK(%s, 0)", "SELECT RELEASE_LOCK(%s)")
-        if is_mysql
-        else ("SELECT pg_try_advisory_lock(hashtext(%s))", "SELECT pg_advisory_unlock(hashtext(%s))")
-    )
-    held = bool(connection.query(take, args=(name,)).fetchone()[0])
+    if connection.adapter.backend == "mysql":
+        held = connection.query("SELECT GET_LOCK(%s, %s)", args=(name, timeout)).fetchone()[0]
+        if held != 1:
+            raise ConfigError(f"Another process has held the lock {name} for {timeout} s; try again later")
+        release = "SELECT RELEASE_LOCK(%s)"
+    else:
+        connection.query("SELECT pg_advisory_lock(hashtext(%s))", args=(name,))
+        release = "SELECT pg_advisory_unlock(hashtext(%s))"
     try:
-        yield held
+        yield
     finally:
-        if held:
-            connection.query(give, args=(name,))
+        connection.query(release, args=(name,))
 
 
 def activate() -> dj.Connection:
@@ -200,14 +179,48 @@ def _check_keys() -> None:
 def bind(connection: dj.Connection, *, create: bool) -> None:
     """Tie the table classes to their schemas, declaring what is missing if ``create``."""
     for name, module in table_modules().items():
+        if not create and name not in MODULES and not _is_there(connection, prefix() + name):
+            raise ConfigError(f"The tables of {module.__name__} (MESO_MODULES) are not declared yet: run meso db init")
         module.schema.activate(prefix() + name, connection=connection, create_schema=create, create_tables=create)
     _active["prefix"] = prefix()
 
 
+def _is_there(connection: dj.Connection, schema: str) -> bool:
+    query = "SELECT count(*) FROM information_schema.schemata WHERE schema_name = %s"
+    return bool(connection.query(query, args=(schema,)).fetchone()[0])
+
+
 def table_modules() -> dict[str, ModuleType]:
-    """Return the modules of tables by the name of their schema: our own, then a lab's (MESO_MODULES)."""
-    names = [f"schemas.{name}" for name in MODULES] + further_modules()
-    return {name.rpartition(".")[-1]: importlib.import_module(name) for name in names}
+    """Return the modules of tables by the name of their schema: our own, then a lab's (MESO_MODULES).
+
+    Raises
+    ------
+    ConfigError
+        A lab's module is not there, has no schema, or one whose name is taken.
+    """
+    modules = {name: importlib.import_module(f"schemas.{name}") for name in MODULES}
+    for path in further_modules():
+        name = path.rpartition(".")[-1]
+        if name in (*modules, "views"):
+            raise ConfigError(
+                f"MESO_MODULES: {path} would be the schema {prefix()}{name}, as another module is: give it another name"
+            )
+        modules[name] = _lab_module(path, prefix() + name)
+    return modules
+
+
+def _lab_module(path: str, name: str) -> ModuleType:
+    """Return a lab's module of tables, whose schema gets this name."""
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{path}.".startswith(f"{error.name}."):
+            raise
+        raise ConfigError(f"MESO_MODULES: there is no module {path}; is its folder in PYTHONPATH?") from None
+    schema = getattr(module, "schema", None)
+    if not isinstance(schema, dj.Schema) or schema.database not in (None, name):
+        raise ConfigError(f"MESO_MODULES: {path} needs a line 'schema = dj.Schema()', without a name")
+    return module
 
 
 def auto_populated() -> list[type[dj.Table]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import os
 import platform
 import random
@@ -25,9 +26,9 @@ from pipeline.errors import DataError
 from schemas.database import connect, table_named
 from schemas.provenance import environment_row
 from schemas.reconnection import is_lost, is_passing, persist, reconnect
-from schemas.rows import jobs_of
+from schemas.rows import jobs_of, log_level
 from schemas.settings import heartbeat, prefix
-from schemas.workers import NOTEBOOK_MISSED, POISON, Attempt, Heartbeat, Worker, is_dead, new_worker
+from schemas.workers import NOTEBOOK_MISSED, POISON, Attempt, Heartbeat, Made, Worker, is_dead, new_worker
 
 #: A connection that was lost so often while an entry was made is the entry's fault: a packet too large, for example.
 LOST = 10
@@ -153,13 +154,15 @@ class Queue:
     def error(self, key: dict, error_message: str, error_stack: str | None = None) -> None:
         """Do nothing: ``Maker`` decides what becomes of an entry that failed."""
 
-    def hold(self, key: dict) -> bool:
+    def hold(self, key: dict, wait: bool = True) -> bool:
         """Lock a job for the rest of the transaction; False if this worker does not have it.
 
-        Waits until the server has ended another transaction of ours whose connection was lost, one way or the other.
+        Waits until the server has ended another transaction of ours whose connection was lost, one way or the other; or
+        says False then: for one whose machine has vanished, that can take as long as the server's keepalive.
         """
         where = (self.jobs & key).where_clause()
-        query = f"SELECT 1 FROM {self.jobs.full_table_name}{where} AND {self._is_mine} FOR UPDATE"
+        how = "FOR UPDATE" if wait else "FOR UPDATE SKIP LOCKED"
+        query = f"SELECT 1 FROM {self.jobs.full_table_name}{where} AND {self._is_mine} {how}"
         return self.connection.query(query).fetchone() is not None
 
     def fail(self, key: dict, message: str, stack: str) -> bool:
@@ -205,14 +208,14 @@ class Queue:
 
     def _count(self) -> None:
         """Add one to what this worker has made, in the same transaction as the entry."""
-        made, row = Worker.Made, {"worker": self.worker, "table_name": self.table.__name__}
+        row = {"worker": self.worker, "table_name": self.table.__name__}
         seconds = time.monotonic() - self.since
         done = self.connection.query(
-            f"UPDATE {made.full_table_name} SET n_made = n_made + 1, seconds = seconds + %s "
-            f"{(made & row).where_clause()}", args=(seconds,),
+            f"UPDATE {Made.full_table_name} SET n_made = n_made + 1, seconds = seconds + %s "
+            f"{(Made & row).where_clause()}", args=(seconds,),
         )  # fmt: skip
         if not done.rowcount:
-            made.insert1({**row, "n_made": 1, "seconds": seconds})
+            Made.insert1({**row, "n_made": 1, "seconds": seconds})
 
 
 _keys_sql: dict[type[dj.Table], tuple[str, str]] = {}
@@ -282,9 +285,10 @@ class Maker:
             self.begin()
         queue = Queue(table, self.worker)
         try:
-            done = _finishing(table(), queue)._populate1(
-                dict(key), jobs=queue, suppress_errors=True, return_exception_objects=True
-            )
+            with log_level(logging.CRITICAL):  # DataJoint logs what we say, or keep in the job table
+                done = _finishing(table(), queue)._populate1(
+                    dict(key), jobs=queue, suppress_errors=True, return_exception_objects=True
+                )
         except (Exception, KeyboardInterrupt, SystemExit) as error:
             done = key, error
         if isinstance(done, tuple):
@@ -370,14 +374,16 @@ def _finishing(target: dj.Table, queue: Queue) -> dj.Table:
 
 def reap() -> list[str]:
     """Free what dead workers had reserved; return what was found, as messages."""
-    for row in _reserved_by_ended():
-        Queue(table_named(row["table"]), row["worker"]).release(row["key"])
-    return [
+    messages = [
         message
         for worker in Worker.living()
         if is_dead(worker)
         for message in bury(worker["worker"], "silent", f"process {worker['pid']} on {worker['host']}")
     ]
+    for row in _reserved_by_ended():
+        with connect().transaction:
+            _free(row)
+    return messages
 
 
 def _reserved_by_ended() -> list[dict[str, Any]]:
@@ -402,21 +408,23 @@ def bury(worker: str, reason: str, who: str) -> list[str]:
     who : str
         For messages.
     """
-    messages = []
     with connect().transaction:
-        if not Worker.end(worker, reason):
-            return []
-        for row in reservations(worker):
-            queue, key = Queue(table_named(row["table"]), worker), row["key"]
-            n_deaths = 0 if reason == "stopped" else Attempt.count(row["table"], key, "n_deaths")
-            text = f"{who} died while it made {row['table']} {key}"
-            if n_deaths >= POISON:
-                text = f"poison: {n_deaths} workers died while they made this, the last was {who}"
-                queue.fail(key, text, "No stack: the process was killed, for its memory or by a fault in compiled code")
-            else:
-                queue.release(key)
-            messages += [text] if n_deaths else []
-    return messages
+        is_death = Worker.end(worker, reason) and reason != "stopped"
+        return [message for row in reservations(worker) for message in _free(row, who if is_death else "")]
+
+
+def _free(row: dict[str, Any], dead: str = "") -> list[str]:
+    """In a transaction, let what an ended worker has reserved be pending again; ``dead`` if its death is to count."""
+    queue, key = Queue(table_named(row["table"]), row["worker"]), row["key"]
+    if not queue.hold(key, wait=False):  # the server has not ended its transaction yet: the next turn sees
+        return []
+    n_deaths = Attempt.count(row["table"], key, "n_deaths") if dead else 0
+    if n_deaths < POISON:
+        queue.release(key)
+        return [f"{dead} died while it made {row['table']} {key}"] if dead else []
+    text = f"poison: {n_deaths} workers died while they made this, the last was {dead}"
+    queue.fail(key, text, "No stack: the process was killed, for its memory or by a fault in compiled code")
+    return [text]
 
 
 def reservations(worker: str | None = None) -> list[dict[str, Any]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from schemas.embedding import Embedding
 from schemas.imaging import FOV, ROI, Activity, Recording
 from schemas.jobs import keys_sql, reservations
 from schemas.rows import jobs_of
-from schemas.workers import Attempt, Worker, is_dead
+from schemas.workers import Attempt, Made, Worker, is_dead
 
 #: What differs between two messages about the same fault.
 PARTICULARS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|\d+")
@@ -69,7 +70,7 @@ def jobs_by_status() -> Counter:
 def _seconds() -> dict[str, float]:
     """Return how long an entry of each table takes on average."""
     rows = connect().query(
-        f"SELECT table_name, SUM(seconds) / SUM(n_made) FROM {Worker.Made.full_table_name} GROUP BY table_name"
+        f"SELECT table_name, SUM(seconds) / SUM(n_made) FROM {Made.full_table_name} GROUP BY table_name"
     )
     return {name: float(mean) for name, mean in rows.fetchall()}
 
@@ -144,6 +145,8 @@ def grouped(failures: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
     """Forget failures, so that they are tried again; return how many.
 
+    Embeddings that were made without a FOV that had failed are deleted: they are made anew, with it or without.
+
     Raises
     ------
     ConfigError
@@ -156,7 +159,10 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
         count += len(keys)
         if table in (FOV, Recording, ROI, Activity) and keys:
             # embeddings made without these FOVs are made anew
-            (Embedding & [{"eid": row["eid"]} for row in keys]).delete(prompt=False)
+            incomplete = Embedding & [{"eid": row["eid"]} for row in keys]
+            if n := len(incomplete):
+                warnings.warn(f"{n} embeddings were made without these FOVs: they are made anew", stacklevel=2)
+            incomplete.delete(prompt=False)
         Attempt.forget(table.__name__, keys)
         failed.delete()
     return count

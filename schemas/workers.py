@@ -59,16 +59,6 @@ class Worker(dj.Manual):
     index (ended)
     """
 
-    class Made(dj.Part):
-        definition = """
-        # how much a worker made
-        -> master
-        table_name : varchar(64)
-        ---
-        n_made : int32
-        seconds : float64           # from reservation to commit, in all
-        """
-
     @classmethod
     def begin(cls, worker: str, slot: int, dead_after: float) -> None:
         """Insert the row of this process."""
@@ -100,6 +90,19 @@ class Worker(dj.Manual):
 
 
 @schema
+class Made(dj.Manual):
+    # no foreign key: on MySQL the transaction of an entry would lock the row that others end its worker in
+    definition = """
+    # how much a worker made
+    worker : char(32)               # see Worker
+    table_name : varchar(64)
+    ---
+    n_made : int32
+    seconds : float64               # from reservation to commit, in all
+    """
+
+
+@schema
 class Attempt(dj.Manual):
     definition = """
     # what went wrong with whoever made an entry, not with the entry; `meso retry` forgets it
@@ -125,6 +128,39 @@ class Attempt(dj.Manual):
         """Forget what happened to entries of a table."""
         for key in keys:
             (cls & {"table_name": table, "entry": content_key(key)}).delete_quick()
+
+
+@schema
+class Lease(dj.Manual):
+    definition = """
+    # what one process at a time may do; a lock of the server would outlive a machine that has vanished
+    lease : varchar(32)
+    ---
+    holder='' : char(32)
+    expires : datetime(3)
+    """
+
+    @classmethod
+    def take(cls, lease: str, holder: str, seconds: float) -> bool:
+        """Take a lease for some seconds, unless somebody else has it: who vanishes with it keeps it no longer."""
+        adapter = cls.connection.adapter
+        now = NOW[adapter.backend]
+        if not (cls & {"lease": lease}):
+            cls.insert1({"lease": lease, "expires": server_time(cls.connection)}, skip_duplicates=True)
+        done = cls.connection.query(
+            f"UPDATE {cls.full_table_name} SET holder = %s, "
+            f"expires = {now} + {adapter.interval_expr(seconds, 'second')} WHERE lease = %s AND expires <= {now}",
+            args=(holder, lease),
+        )
+        return done.rowcount == 1
+
+    @classmethod
+    def give_back(cls, lease: str, holder: str) -> None:
+        """Let somebody else have a lease."""
+        now = NOW[cls.connection.adapter.backend]
+        cls.connection.query(
+            f"UPDATE {cls.full_table_name} SET expires = {now} WHERE lease = %s AND holder = %s", args=(lease, holder)
+        )
 
 
 def server_time(connection: dj.Connection) -> Any:

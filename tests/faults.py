@@ -6,6 +6,7 @@ import ctypes
 import importlib.util
 import os
 import random
+import re
 import secrets
 import shutil
 import socket
@@ -215,7 +216,7 @@ class Proxy:
     def _ordered(self, data: bytes) -> str:
         with self.lock:
             for order in self.orders:
-                if order.statement in data:
+                if re.search(re.escape(order.statement) + rb"(?![A-Z])", data):  # COMMIT, not READ COMMITTED
                     self.orders.remove(order)
                     return order.what
         return ""

@@ -33,11 +33,11 @@ class Lab:
 
     def clear(self) -> None:
         """Take away all entries, jobs and workers."""
-        from schemas.workers import Attempt, Worker
+        from schemas.workers import Attempt, Made, Worker
 
         for table in (self.total, self.product):
             table.jobs.delete()
-        for table in (self.total, self.product.Piece, self.product, self.item, Attempt, Worker.Made, Worker):
+        for table in (self.total, self.product.Piece, self.product, self.item, Attempt, Made, Worker):
             table().delete_quick()
         self.makes.write_text("")
 

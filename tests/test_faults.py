@@ -204,7 +204,9 @@ def test_a_commit_that_arrives_after_its_worker_died_counts(lab, proxy, database
         proxy.at(b"COMMIT", "stall")
         wait_for(lambda: proxy.is_stalled)
     with lab.worker("--until-done") as other:
-        wait_for(lambda: n_waiting(database))  # it wants to free what the dead one had reserved
+        wait_for(lambda: Worker & "end_reason = 'silent'")
+        time.sleep(1)  # it cannot free what the dead one had reserved: the server still has its transaction
+        assert lab.jobs() == {1: "reserved"}
         proxy.flow()
         output_of(other)
     assert lab.n_makes() == {1: 1}

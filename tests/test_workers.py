@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError
 from schemas.filling import fill
 from schemas.jobs import Queue
 from schemas.reports import errors, retry, status
-from schemas.workers import Attempt, Worker
+from schemas.workers import Attempt, Made, Worker
 
 
 def test_workers_fill_all_tables_in_their_order(lab):
@@ -28,7 +28,7 @@ def test_workers_fill_all_tables_in_their_order(lab):
     rows = json.loads(lab.meso("workers", "--all", "--json"))
     assert [row["slot"] for row in sorted(rows, key=lambda row: row["slot"])] == [0, 1, 2]
     assert {row["state"] for row in rows} == {"finished"}
-    assert sum(Worker.Made.to_arrays("n_made")) == 80
+    assert sum(Made.to_arrays("n_made")) == 80
     status = {row["table"]: row for row in json.loads(lab.meso("status", "--json"))}
     assert status["Product"]["done"] == 40
     assert 0.01 < status["Product"]["seconds"] < 5
@@ -220,14 +220,14 @@ def test_an_error_keeps_stack_versions_and_host(lab):
 
 
 def test_populate_and_workers_share_the_work(lab):
-    lab.add(range(60), seconds=0.1)
+    lab.add(range(200), seconds=0.1)
     with lab.worker("--slots", 2, "--until-done") as process:
         wait_for(lambda: len(lab.product()) > 3)
         lab.meso("populate", "Product")
         assert process.wait(60) == 0
-    lab.check_products(range(60))
+    lab.check_products(range(200))
     assert set(lab.n_makes().values()) == {1}
-    slots = {row["slot"] for row in (Worker & Worker.Made).to_dicts()}
+    slots = {row["slot"] for row in (Worker & [{"worker": one} for one in Made.to_arrays("worker")]).to_dicts()}
     assert slots == {-1, 0, 1}
 
 
@@ -243,3 +243,25 @@ def test_status_asks_few_questions_however_much_there_is(lab, database, monkeypa
     rows = {row["table"]: row for row in status()}
     assert len(asked) <= 20, "\n".join(sql[:90] for sql in asked)
     assert (rows["Product"]["done"], rows["Product"]["to_do"]) == (0, 500)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("absent", None, "there is no module absent; is its folder in PYTHONPATH?"),
+        ("plain", "", "plain needs a line 'schema = dj.Schema()', without a name"),
+        ("session", "import datajoint as dj\nschema = dj.Schema()", "session, as another module is: give it another"),
+        (
+            "new",
+            "import datajoint as dj\nschema = dj.Schema()",
+            "new (MESO_MODULES) are not declared yet: run meso db init",
+        ),
+    ],
+)
+def test_a_module_of_tables_that_cannot_be_used_is_refused(database, meso_command, tmp_path, name, text, problem):
+    if text is not None:
+        (tmp_path / f"{name}.py").write_text(text)
+    done = meso_command("status", env={"MESO_MODULES": name, "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
