@@ -136,13 +136,14 @@ def _rasters(eids: list[str], output: Path) -> None:
 
     import meso
     from pipeline.figures import save
+    from populate_scripts.figures import embedding_of
 
     embedded = set((Embedding & [{"eid": eid} for eid in eids]).to_arrays("eid"))
     for eid in tqdm([eid for eid in eids if eid in embedded], desc="Raster"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # failures have been told
             figure = meso.plot_raster(eid)
-        save(figure, output / f"{raster_name(eid)}.png", {"eid": eid})
+        save(figure, output / f"{raster_name(eid)}.png", embedding_of(eid))
 
 
 def raster_name(eid: str) -> str:

@@ -23,16 +23,17 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from .style import (
+    LEGEND_MAX,
     UNKNOWN_COLOR,
     UNKNOWN_REGIONS,
     StyledFigure,
     distinct_region_colors,
     natural_key,
+    pooled_regions,
     style,
 )
 
 GAP = 1.0  # s; two frames further apart than this have a gap between them
-LEGEND_MAX = 30  # more lines than this do not fit beside the image
 WASH = 0.30  # opacity of the region colours behind the data
 BLOCK = 16_000_000  # values of the signal held in memory at a time
 
@@ -279,10 +280,7 @@ def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: di
     acronyms = np.asarray(regions).astype(str)
     if acronyms.shape != rank.shape:
         raise ValueError(f"signal has {len(rank)} neurons but regions has shape {acronyms.shape}")
-    names, counts = np.unique(acronyms, return_counts=True)
-    if len(names) > LEGEND_MAX:
-        rare = names[np.argsort(-counts, kind="stable")[LEGEND_MAX - 1 :]]
-        acronyms = np.where(np.isin(acronyms, rare), "other", acronyms)
+    acronyms = pooled_regions(acronyms, LEGEND_MAX)
     labels = sorted(set(acronyms.tolist()), key=lambda name: (name in UNKNOWN_REGIONS, natural_key(name)))
     lookup = {name: code for code, name in enumerate(labels)}
     codes = np.array([lookup[name] for name in acronyms[rank].tolist()])
