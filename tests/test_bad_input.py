@@ -6,6 +6,7 @@ import re
 import shutil
 import uuid
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -294,7 +295,10 @@ def test_a_mended_fov_is_read_after_retry(broken, name):
     write_one_tables(broken.root)
     fill([*SESSION_TABLES], {"eid": eid})
     assert complete_fovs(eid) == [0, 2]  # a failure is not tried again by itself
-    assert retry([schemas.FOV], eid=eid) == 1
+    made = len(Embedding & {"eid": eid})
+    with pytest.warns(UserWarning, match="made without these FOVs") if made else nullcontext():
+        assert retry([schemas.FOV], eid=eid) == 1
+    assert len(Embedding & {"eid": eid}) == 0
     assert retry([schemas.FOV], eid=eid) == 0
     assert fill([*IMAGING_TABLES], {"eid": eid}).errors == []
     assert failures(eid) == {}

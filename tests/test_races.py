@@ -151,6 +151,6 @@ def test_no_entry_is_lost_or_made_twice_in_any_order(lab, database, backend):
     run_state_machine_as_test(
         Race,
         settings=settings(
-            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=30, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
