@@ -71,6 +71,15 @@ def _print_failures(messages: list[str]) -> None:
 
 
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+output_option = click.option(
+    "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("."), show_default=True
+)
+format_option = click.option(
+    "--format", "suffix", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True
+)
+neurons_option = click.option(
+    "--neurons/--all-rois", "neurons_only", default=True, help="Which ROIs; by default neurons."
+)
 cache_dir_option = click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -446,8 +455,8 @@ def _numbers(name: str, text: str, kind: type) -> tuple:
 @click.argument("eids", nargs=-1, required=True)
 @click.option("--bg", type=click.Choice(["regions", "firing_rate", "none"]), default="regions", show_default=True)
 @click.option("--t-range", nargs=2, type=float, help="From and to, s on the session clock.")
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("."), show_default=True)
-@click.option("--format", "suffix", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True)
+@output_option
+@format_option
 def raster(eids: tuple[str, ...], bg: str, t_range: tuple[float, float], output: Path, suffix: str) -> None:
     """Draw the raster of each of EIDS."""
     from populate_scripts import commands
@@ -455,17 +464,6 @@ def raster(eids: tuple[str, ...], bg: str, t_range: tuple[float, float], output:
     _activate()
     for path in commands.rasters(eids, None if bg == "none" else bg, t_range or None, output, suffix):
         click.echo(str(path))
-
-
-output_option = click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("."), show_default=True
-)
-format_option = click.option(
-    "--format", "suffix", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True
-)
-neurons_option = click.option(
-    "--neurons/--all-rois", "neurons_only", default=True, help="Which ROIs; by default neurons."
-)
 
 
 @main.command("map")
@@ -540,7 +538,7 @@ def peri(eids, windows, by, around, cells, neurons_only, output, suffix) -> None
 @click.argument("eids", nargs=-1)
 @click.option("--subject", help="All sessions of a subject.")
 @click.option("--format", "kind", type=click.Choice(["nwb", "parquet"]), required=True)
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), default=Path("."), show_default=True)
+@output_option
 @click.option("--neurons/--all-rois", "neurons_only", default=False, help="Which ROIs; by default all.")
 @click.option("--overwrite", is_flag=True, help="Replace what was exported before.")
 def export(eids, subject, kind, output, neurons_only, overwrite) -> None:
