@@ -5,11 +5,8 @@ from __future__ import annotations
 import importlib
 import re
 from pathlib import Path
-from types import ModuleType
 
-import datajoint as dj
-
-from schemas import database
+from schemas import database, graph
 
 COLORS = {"registered": "#E8F0E9", "read": "#E0F4FC", "computed": "#FFEDE5"}
 
@@ -26,37 +23,12 @@ def tables_page() -> str:
 
 def diagram() -> str:
     """Return the tables without their parts, and their foreign keys, in mermaid."""
-    tables = [cls for module in modules() for cls, _ in module.schema.declare_list]
-    names = {part.full_table_name: cls.__name__ for cls in tables for part in (cls, *parts_of(cls))}
-    links = {
-        (names[parent], cls.__name__)
-        for cls in tables
-        for table in (cls, *parts_of(cls))
-        for parent in table().parents()
-        if names[parent] != cls.__name__
-    }
-    lines = ["flowchart LR", *(f"    classDef {tier} fill:{color}" for tier, color in COLORS.items())]
-    for module in modules():
+    lines = ["flowchart LR", *(f"    classDef {kind} fill:{color}" for kind, color in COLORS.items())]
+    for module in graph.modules():
         lines.append(f"    subgraph {module.__name__.removeprefix('schemas.')}")
-        lines += [f"        {cls.__name__}:::{tier_of(cls)}" for cls, _ in module.schema.declare_list]
+        lines += [f"        {cls.__name__}:::{graph.kind_of(cls)}" for cls, _ in module.schema.declare_list]
         lines.append("    end")
-    return "\n".join([*lines, *(f"    {parent} --> {child}" for parent, child in sorted(links))])
-
-
-def modules() -> list[ModuleType]:
-    """Return the modules of tables."""
-    return [importlib.import_module(f"schemas.{name}") for name in database.MODULES]
-
-
-def parts_of(cls: type[dj.Table]) -> list[type[dj.Part]]:
-    """Return the parts of a table."""
-    members = [getattr(cls, name) for name in cls.__dict__ if name[0].isupper()]
-    return [part for part in members if isinstance(part, type) and issubclass(part, dj.Part)]
-
-
-def tier_of(cls: type[dj.Table]) -> str:
-    """Return registered, read or computed."""
-    return "read" if issubclass(cls, dj.Imported) else "computed" if issubclass(cls, dj.Computed) else "registered"
+    return "\n".join([*lines, *(f"    {parent} --> {child}" for parent, child in sorted(graph.links()))])
 
 
 def section(name: str) -> str:
@@ -64,7 +36,7 @@ def section(name: str) -> str:
     module = importlib.import_module(f"schemas.{name}")
     parts = [f"\n## {name}\n\n{module.__doc__.strip()}\n"]
     for cls, _ in module.schema.declare_list:
-        for table in [cls, *parts_of(cls)]:
+        for table in [cls, *graph.parts_of(cls)]:
             title = table.__name__ if table is cls else f"{cls.__name__}.{table.__name__}"
             text = "\n".join(line.strip() for line in table.definition.strip().splitlines())
             parts.append(f"### {title}\n```\n{re.sub(r' +#', '  #', text)}\n```\n")

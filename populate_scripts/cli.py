@@ -665,6 +665,26 @@ def delete(eids: tuple[str, ...], subject: str | None, yes: bool) -> None:
     sys.exit(0 if gone else 1)
 
 
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 is all of them.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
+@click.option("--open", "show", is_flag=True, help="Open it in a browser.")
+def serve(host: str, port: int, show: bool) -> None:
+    """Show the database in a browser: pipeline, sessions, rasters, maps, curves. It only reads, until Ctrl-C."""
+    from populate_scripts.page.app import LOOPBACK
+    from populate_scripts.page.app import serve as run
+
+    if host not in LOOPBACK:
+        _print_failures([f"Whoever reaches {host}:{port} can read all of the database: there is no password"])
+
+    def say(address: str) -> None:
+        click.echo(f"{address}  (Ctrl-C ends)")
+        if show:
+            click.launch(address)
+
+    run(host, port, say)
+
+
 @main.group()
 def store() -> None:
     """Traces outside the database, in a folder or bucket (docs/store.md)."""

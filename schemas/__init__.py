@@ -10,7 +10,7 @@ Nothing here touches a database until ``activate()``:
 from schemas.database import activate, connect
 from schemas.decoding import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
 from schemas.deletion import delete_sessions
-from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder
+from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
 from schemas.imaging import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.provenance import Deletion, Environment, SchemaVersion
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
@@ -35,6 +35,7 @@ __all__ = [
     "NDCParams",
     "NDCResult",
     "NDCTask",
+    "RasterTiles",
     "Recording",
     "SchemaVersion",
     "Session",

@@ -396,8 +396,7 @@ class NDCFamily(WholeDelete, dj.Manual):
     @classmethod
     def add(cls, tasks: Sequence[dict]) -> dict:
         """Insert a family of tasks unless it is there, and return its key."""
-        members = sorted({(task["session_set"], task["ndc_params"]) for task in tasks})
-        key = {"ndc_family": content_key(members)}
+        members, key = cls._members_of(tasks), cls.key_of(tasks)
         if not (cls & key):
             with cls.connection.transaction:
                 cls.insert1({**key, "n_members": len(members)}, skip_duplicates=True)
@@ -405,6 +404,15 @@ class NDCFamily(WholeDelete, dj.Manual):
                     ({**key, "session_set": one, "ndc_params": other} for one, other in members), skip_duplicates=True
                 )
         return key
+
+    @classmethod
+    def key_of(cls, tasks: Sequence[dict]) -> dict:
+        """Return the key that a family of tasks has, whether or not it is there."""
+        return {"ndc_family": content_key(cls._members_of(tasks))}
+
+    @staticmethod
+    def _members_of(tasks: Sequence[dict]) -> list[tuple[str, str]]:
+        return sorted({(task["session_set"], task["ndc_params"]) for task in tasks})
 
 
 @schema

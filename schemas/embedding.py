@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import datajoint as dj
 import numpy as np
 
+from pipeline import tiles
+from pipeline.arrays import pack, unpack
 from pipeline.embedding import EmbeddingSettings, rastermap_order
 from pipeline.errors import DataError
 from pipeline.resampling import common_frames, resample
+from pipeline.scaling import scale_rows
 from schemas import bulk
+from schemas.codec import Packed
 from schemas.imaging import FOV, ROI, Activity, Recording, fov_traces, imaged_sessions
 from schemas.provenance import Environment
 from schemas.rows import content_key
 from schemas.session import Session  # noqa: F401  a foreign key names it
+from schemas.threads import in_threads
 
 schema = dj.Schema()
 
@@ -77,8 +83,7 @@ class Embedding(dj.Computed):
 
     def make_fetch(self, key):
         settings = (EmbeddingParams & key).settings()
-        there = FOV & key & Recording.proj() & ROI.proj() & Activity.proj()  # the others have failed
-        fovs = [int(n) for n in there.to_arrays("fov", order_by="fov") if not settings.fovs or n in settings.fovs]
+        fovs = _fovs_there(key, settings)
         missing = set(settings.fovs) - set(fovs)
         if missing or not fovs:
             raise DataError(
@@ -124,22 +129,122 @@ class ImportedOrder(dj.Manual):
         """
 
 
+@schema
+class RasterTiles(dj.Computed):
+    definition = """
+    # the raster of an embedding at several resolutions: see pipeline.tiles
+    -> Embedding
+    ---
+    n_tiles : int32
+    tile_clock : <blob>                 # (n_clock_frames,) float64, start of each frame, s on the session clock
+    -> Environment
+    """
+
+    class Tile(dj.Part):
+        definition = """
+        # a part of the raster
+        -> master
+        row_level : int16               # cells in the order, 4**row_level of them in a row
+        time_level : int16              # 4**time_level frames in a column
+        tile_row : int32
+        tile_column : int32
+        ---
+        tile : <array>                  # uint8: 0, the 20th percentile of a cell, to 254, its 99th
+        """
+
+    def make_fetch(self, key):
+        settings = (EmbeddingParams & key).settings()
+        return _fovs_there(key, settings), (Embedding & key).fetch1("n_clock_frames")
+
+    def make_compute(self, key, fovs, n_clock_frames):
+        clocks = _frame_times(key["eid"], fovs)
+        clock = common_frames(clocks)
+        if len(clock) != n_clock_frames:
+            raise DataError(
+                "the embedding is of other FOVs than are there", eid=key["eid"], expected=f"{n_clock_frames} frames",
+                found=f"{len(clock)} in FOVs {', '.join(map(str, fovs))}",
+                do=f"Embed anew: (schemas.Embedding & {key}).delete(), then meso populate",
+            )  # fmt: skip
+        ranked = (ROI.proj("time_offset") & {"eid": key["eid"]}) * (Embedding.Rank & key)
+        cells = bulk.columns(ranked, "fov", "roi", "time_offset", order_by=("embedding_rank",))
+        blocks = (scale_rows(block) for block in _ranked_blocks(key["eid"], clocks, clock, *cells))
+        made = tiles.tiles(blocks, len(cells[0]), len(clock))
+        return clock, list(in_threads(lambda one: (one[0], pack(one[1])), made))
+
+    def make_insert(self, key, clock, made):
+        self.insert1({**key, "n_tiles": len(made), "tile_clock": clock, **Environment.current()})
+        bulk.insert(self.Tile(), ({**key, **place._asdict(), "tile": Packed(data)} for place, data in made))
+
+
+def tiles_between(
+    key: dict, row_level: int, time_level: int, rows: range, columns: range
+) -> dict[tiles.Place, np.ndarray]:
+    """Return the tiles of a resolution in a range of tile rows and one of tile columns.
+
+    Parameters
+    ----------
+    key : dict
+        Of RasterTiles.
+    row_level, time_level : int
+    rows, columns : range
+    """
+    wanted = RasterTiles.Tile & key & {"row_level": row_level, "time_level": time_level}
+    for name, places in (("tile_row", rows), ("tile_column", columns)):
+        wanted &= f"{name} between {places.start} and {places.stop - 1}"
+    found = {}
+
+    def take(row: int, column: int, data: bytes) -> None:
+        found[tiles.Place(row_level, time_level, row, column)] = unpack(data)
+
+    bulk.stream(wanted, "tile_row", "tile_column", "tile", take=take)
+    return found
+
+
+def _fovs_there(key: dict, settings: EmbeddingSettings) -> list[int]:
+    """Return the FOVs of a session that have been read, of those that settings name; the others have failed."""
+    there = FOV & key & Recording.proj() & ROI.proj() & Activity.proj()
+    return [int(n) for n in there.to_arrays("fov", order_by="fov") if not settings.fovs or n in settings.fovs]
+
+
+def _frame_times(eid: str, fovs: list[int]) -> dict[int, np.ndarray]:
+    return {fov: np.asarray((Recording & {"eid": eid, "fov": fov}).fetch1("frame_times")) for fov in fovs}
+
+
 def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[int, int]], np.ndarray, int]:
     """Return (fov, roi) of each row, the traces of several FOVs on a common clock, and its frames."""
-    clocks = {fov: np.asarray((Recording & {"eid": eid, "fov": fov}).fetch1("frame_times")) for fov in fovs}
+    clocks = _frame_times(eid, fovs)
     shared = common_frames(clocks)
     cells = ROI & {"eid": eid} & [{"fov": fov} for fov in fovs] & ("is_neuron" if neurons_only else True)
     fov_of, numbers, offsets = bulk.columns(cells, "fov", "roi", "time_offset", order_by=("fov", "roi"))
     if not len(numbers):
         raise DataError("the session has no cells to embed", eid=eid, expected="at least one neuron", found="none")
-    stacked = np.empty((len(numbers), len(shared)), np.float32)
-    for fov, times in clocks.items():
-        rows = slice(*np.searchsorted(fov_of, [fov, fov + 1]))
-        # a single FOV keeps its frames; several are brought to the common clock, each ROI from its own times
-        if len(fovs) == 1:
-            fov_traces(eid, fov, numbers[rows], out=stacked[rows])
-        elif rows.stop > rows.start:
-            traces = fov_traces(eid, fov, numbers[rows])
-            own = offsets[rows].astype(float)
-            resample(traces, times, own, shared, out=stacked[rows], gap=np.inf, hold_ends=True, fov=fov)
+    stacked = _on_clock(eid, clocks, shared, fov_of, numbers, offsets)
     return list(zip(fov_of.tolist(), numbers.tolist(), strict=True)), stacked, stacked.shape[1]
+
+
+def _on_clock(
+    eid: str, clocks: dict[int, np.ndarray], clock: np.ndarray, fovs: np.ndarray, rois: np.ndarray, offsets: np.ndarray
+) -> np.ndarray:
+    """Return the traces (n, M) float32 of cells, in the order of their FOVs, on the common clock."""
+    stacked = np.empty((len(rois), len(clock)), np.float32)
+    for fov, times in clocks.items():
+        rows = slice(*np.searchsorted(fovs, [fov, fov + 1]))
+        # a single FOV keeps its frames; several are brought to the common clock, each ROI from its own times
+        if len(clocks) == 1:
+            fov_traces(eid, fov, rois[rows], out=stacked[rows])
+        elif rows.stop > rows.start:
+            traces = fov_traces(eid, fov, rois[rows])
+            own = offsets[rows].astype(float)
+            resample(traces, times, own, clock, out=stacked[rows], gap=np.inf, hold_ends=True, fov=fov)
+    return stacked
+
+
+def _ranked_blocks(
+    eid: str, clocks: dict[int, np.ndarray], clock: np.ndarray, fovs: np.ndarray, rois: np.ndarray, offsets: np.ndarray
+) -> Iterator[np.ndarray]:
+    """Yield the traces of cells in the order given, a row of tiles at a time: the whole matrix is never in memory."""
+    for start in range(0, len(rois), tiles.TILE_ROWS):
+        block = slice(start, start + tiles.TILE_ROWS)
+        by_fov = np.argsort(fovs[block], kind="stable")
+        traces = _on_clock(eid, clocks, clock, fovs[block][by_fov], rois[block][by_fov], offsets[block][by_fov])
+        yield traces[np.argsort(by_fov)]

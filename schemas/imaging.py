@@ -79,6 +79,16 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
     class Source(SourceFile):
         pass
 
+    class Region(dj.Part):
+        definition = """
+        # ROIs of a FOV in a region: what a list of sessions shows without counting millions of ROIs
+        -> master
+        -> BrainRegion
+        ---
+        n_region_rois : int32
+        n_region_neurons : int32
+        """
+
     def make_fetch(self, key):
         return *super().make_fetch(key), (FOVFolder & key).fetch1("collection")
 
@@ -101,6 +111,15 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
             "mlapdv_source": data.mlapdv_source,
         })  # fmt: skip
         self.Source().insert_sources(key, sources)
+        if data.region_ids is not None:
+            self.Region.insert({**key, **row} for row in _region_counts(data.region_ids, data.is_neuron))
+
+
+def _region_counts(region_ids: np.ndarray, is_neuron: np.ndarray) -> Iterator[dict[str, int]]:
+    for region in np.unique(region_ids).tolist():
+        inside = region_ids == region
+        n_neurons = int((inside & is_neuron).sum())
+        yield {"region_id": region, "n_region_rois": int(inside.sum()), "n_region_neurons": n_neurons}
 
 
 @schema

@@ -18,7 +18,7 @@ from pipeline.errors import ConfigError
 from schemas import views
 from schemas.database import auto_populated, bind, connect, lock
 from schemas.embedding import EmbeddingParams
-from schemas.imaging import ROI, Activity, BrainRegion, insert_traces
+from schemas.imaging import FOV, ROI, Activity, BrainRegion, insert_traces
 from schemas.provenance import DatabaseId, SchemaVersion, now
 from schemas.settings import prefix
 
@@ -231,6 +231,18 @@ def _free_reserved(connection: dj.Connection, name_prefix: str) -> None:
         )
 
 
+def _count_regions(connection: dj.Connection, name_prefix: str) -> None:
+    """Count the ROIs of each region in the FOVs that are there."""
+    counted = FOV.Region.full_table_name
+    connection.query(
+        f"INSERT INTO {counted} (eid, fov, region_id, n_region_rois, n_region_neurons) "
+        f"SELECT eid, fov, region_id, COUNT(*), SUM(CASE WHEN is_neuron THEN 1 ELSE 0 END) "
+        f"FROM {ROI.full_table_name} AS roi WHERE region_id IS NOT NULL AND NOT EXISTS "
+        f"(SELECT 1 FROM {counted} AS done WHERE done.eid = roi.eid AND done.fov = roi.fov) "
+        f"GROUP BY eid, fov, region_id"
+    )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -238,6 +250,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(4, "activity: one row per ROI, compressed and checksummed", _set_blocks_aside, _blocks_to_traces),
     Migration(5, "activity: traces in a store of objects", _trace_stores),
     Migration(6, "workers with heartbeats", lambda connection, name_prefix: None, _free_reserved),
+    Migration(7, "rasters as tiles; regions of each FOV", lambda connection, name_prefix: None, _count_regions),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -17,8 +17,9 @@ from schemas.filling import fill
 from schemas.imaging import FOV
 from schemas.provenance import Environment
 from schemas.reports import errors
+from schemas.rows import checked
 from schemas.session import Behavior, Session
-from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, fovs_left_out
+from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun, fovs_left_out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,7 +151,7 @@ class NDCRun:
         console.print(f"[bold]{self.subject}[/bold]: {self.n_shared} cells in every session (tracking run {run})")
         console.print("smaller k* = more efficient; q = false discovery rate over all sessions and targets below")
         table = self.table
-        table["interval"] = [_interval(row) for row in table.to_dict("records")]
+        table["interval"] = [interval_text(row) for row in table.to_dict("records")]
         no_star = (table["verdict"] == "at chance") | table["k_star"].isna()  # at chance it would mean nothing
         table["k_star"] = table["k_star"].astype(object).mask(no_star, None)
         table.loc[no_star, "interval"] = "-"
@@ -185,7 +186,7 @@ def _cells_text(rows: list[dict], settings: NDCSettings) -> str:
     return f"{number} {settings.cells} cells" + (f" in {', '.join(places)}" if places else "") + shuffled
 
 
-def _interval(row: dict) -> str:
+def interval_text(row: dict) -> str:
     """Return the 95 % interval of k* as text, open where it has no end."""
     low, high = ("" if value is None or value != value else f"{value:.0f}" for value in
                  (row["k_star_low"], row["k_star_high"]))  # fmt: skip
@@ -297,20 +298,65 @@ def run_ndc(
         min_silhouette=min_silhouette,
     )
     fill([SharedCells], session_set, progress=progress)
-    n_shared = _shared_count(session_set)
+    _shared_count(session_set)  # none: an error now, before there are tasks that nobody can do
     params = [NDCParams.add(one) for one in settings]
     NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
     fill([TrialFeatures, NDCResult], session_set, params, progress=progress)
     family = NDCFamily.add([{**session_set, **key} for key in params])
     fill([NDCComparison], family, progress=progress)
-    named = dict(zip(names_of(settings), params, strict=True))
+    found = stored_run(session_set, params)
+    found.failed = failed | found.failed
+    return found
+
+
+def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequence[str] = ()) -> NDCRun:
+    """Return curves that are in the database, and compute nothing.
+
+    Parameters
+    ----------
+    session_set : dict or str
+        Key of SessionSet, or its hash.
+    params : sequence of dict or str
+        Keys of NDCParams, or their hashes, in the order of the settings.
+    eids : sequence of str, optional
+        Only the curves of these sessions of the set.
+
+    Returns
+    -------
+    NDCRun
+        q and trends are those of all sessions and just these settings, if they have been judged together.
+
+    Raises
+    ------
+    DataError
+        There is no such set, or no such settings.
+    """
+    asked, keys = _key_in(SessionSet, session_set), [_key_in(NDCParams, one) for one in params]
+    settings = [(NDCParams & key).settings() for key in keys]
+    family = NDCFamily.key_of([{**asked, **key} for key in keys])
+    run = (TrackingRun & (SessionSet & asked).proj("subject", "tracking_run")).fetch1()
+    members = (SessionSet.Member & asked).to_arrays("eid", order_by="eid").tolist()
+    named = dict(zip(names_of(settings), keys, strict=True))
     trends = {row["ndc_params"]: row for row in (NDCComparison.Trend & family).to_dicts()}
     return NDCRun(
-        run["subject"], run["tracking_run"], session_set, list(settings), n_shared,
-        {name: _results(session_set, key, family) for name, key in named.items()}, family,
+        run["subject"], run["tracking_run"], asked, settings, _shared_count(asked),
+        {
+            name: [row for row in _results(asked, key, family) if not eids or row["eid"] in eids]
+            for name, key in named.items()
+        }, family,
         {name: trends[key["ndc_params"]] for name, key in named.items() if key["ndc_params"] in trends},
-        failed | _failed(tracked, session_set, params), _notes(session_set, params, family),
+        _failed(members, asked, keys), _notes(asked, keys, family),
     )  # fmt: skip
+
+
+def _key_in(table: type[dj.Table], key: dict | str) -> dict:
+    """Return a key of a table, from itself or from its one value, once it is there."""
+    found = {table.primary_key[0]: key} if isinstance(key, str) else key
+    if not (table & checked(found, table)):
+        raise DataError(
+            f"{table.__name__} has no {', '.join(map(str, found.values()))}", do="Its rows say what there is"
+        )
+    return found
 
 
 def match_cells(eids: Sequence[str], run: dict, *, progress: bool = False) -> tuple[list[str], dict[str, str]]:

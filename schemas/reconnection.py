@@ -7,6 +7,7 @@ no longer answers at all, for hours.
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,7 @@ from datajoint.adapters.postgres import PostgreSQLAdapter
 from datajoint.errors import LostConnectionError
 
 T = TypeVar("T")
+_only_reads = threading.Event()
 #: Without an answer for the first, then as many times as the last, the second apart, a connection is lost.
 #: In s. What was sent and is not confirmed stops these questions and has a time of its own: ms, Linux only.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
@@ -50,6 +52,8 @@ class PostgreSQL(PostgreSQLAdapter):
         _keep_alive(connection.fileno())
         with connection.cursor() as cursor:
             cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_KEEP_ALIVE.items()))
+            if _only_reads.is_set():
+                cursor.execute("SET default_transaction_read_only = on")
         return connection
 
     def ping(self, connection: Any) -> bool:
@@ -88,6 +92,9 @@ class MySQL(MySQLAdapter):
         """Connect, and notice within half a minute when nobody answers."""
         connection = super().connect(*args, **kwargs)
         _keep_alive(connection._sock.fileno())
+        if _only_reads.is_set():
+            with connection.cursor() as cursor:
+                cursor.execute("SET SESSION TRANSACTION READ ONLY")
         return connection
 
     def translate_error(self, error: Exception, query: str = "") -> Exception:
@@ -138,6 +145,12 @@ def reconnect(connection: dj.Connection) -> None:
         connection.close()
     _ = connection.in_transaction  # asking a closed connection makes DataJoint forget its transaction
     connection.connect()
+
+
+def only_read(connection: dj.Connection) -> None:
+    """Have the server refuse whatever this process might write from now on, also after a lost connection."""
+    _only_reads.set()
+    reconnect(connection)
 
 
 def persist(connection: dj.Connection, call: Callable[[], T], seconds: float = float("inf")) -> T:

@@ -104,7 +104,11 @@ def workers(everyone: bool = False) -> list[dict[str, Any]]:
 
 
 def errors(
-    tables: Sequence[type[dj.Table]] | None = None, key: dict[str, Any] | None = None, *, stack: bool = False
+    tables: Sequence[type[dj.Table]] | None = None,
+    key: dict[str, Any] | None = None,
+    *,
+    stack: bool = False,
+    newest: int | None = None,
 ) -> list[dict[str, Any]]:
     """Return failures in the job tables: table, key, message, host, time.
 
@@ -116,6 +120,8 @@ def errors(
         Only entries of this key, such as a session.
     stack : bool
         With the traceback as ``stack``, and the versions of the software.
+    newest : int, optional
+        Only so many, the latest first; by default all, table by table.
 
     Raises
     ------
@@ -125,13 +131,14 @@ def errors(
     columns = ("error_message", "host", "completed_time", *(["error_stack"] if stack else []))
     rows = []
     for table in _with_key(tables, key or {}):
-        for row in (jobs_of(table).errors & (key or {})).proj(*columns).to_dicts():
+        failed = (jobs_of(table).errors & (key or {})).proj(*columns)
+        for row in failed.to_dicts(order_by="completed_time DESC" if newest else None, limit=newest):
             rows.append({
                 "table": table.__name__, "key": {name: row[name] for name in jobs_of(table).primary_key},
                 "message": row["error_message"], "host": row["host"], "time": row["completed_time"],
                 **({"stack": row["error_stack"]} if stack else {}),
             })  # fmt: skip
-    return rows
+    return sorted(rows, key=lambda row: row["time"], reverse=True)[:newest] if newest else rows
 
 
 def grouped(failures: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

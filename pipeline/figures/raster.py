@@ -22,6 +22,8 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.scaling import scale_rows
+
 from .style import (
     LEGEND_MAX,
     UNKNOWN_COLOR,
@@ -234,7 +236,7 @@ def _reduce(
         values = _mean_bins(block, bins.starts, axis=1)
         if scale is not None:
             # Before neighbours are averaged: else the brightest neuron would stand for all.
-            values = _scale_rows(values, scale)
+            values = scale_rows(values, scale)
         means[top : top + step] = _mean_bins(values, cut[:-1] - cut[0], axis=0)
     image = means[:, bins.columns]
     image[:, bins.columns < 0] = np.nan
@@ -253,26 +255,6 @@ def _mean_bins(values: np.ndarray, starts: np.ndarray, axis: int) -> np.ndarray:
         counts = np.add.reduceat(good, starts, axis=axis, dtype=values.dtype)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is wanted
         return sums / counts
-
-
-def _scale_rows(values: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
-    """(x - p) / (q - p) per row (n, K), cut to 0..1; flat rows 0, NaN stays NaN."""
-    ranked = np.sort(values, axis=1)  # NaN goes to the end
-    last = np.maximum(np.sum(~np.isnan(ranked), axis=1) - 1, 0)
-    low, high, top = (_ranked_percentile(ranked, last, q) for q in (*scale, 100))
-    # A neuron active in less than 1 % of the bins has p99 == p20 and is not flat.
-    high = np.where(high > low, high, top)
-    span = np.where(high > low, high - low, 1)
-    return np.clip((values - low[:, None]) / span[:, None], 0, 1)
-
-
-def _ranked_percentile(ranked: np.ndarray, last: np.ndarray, q: float) -> np.ndarray:
-    """Percentile (n,) of each sorted row (n, K) whose last number is at `last` (n,)."""
-    place = last * (q / 100)
-    below = np.floor(place).astype(int)
-    rows = np.arange(len(ranked))
-    low, high = ranked[rows, below], ranked[rows, np.minimum(below + 1, last)]
-    return (low + (high - low) * (place - below)).astype(ranked.dtype)
 
 
 def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: dict[str, str] | None) -> _Regions:

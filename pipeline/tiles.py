@@ -1,0 +1,267 @@
+"""A raster of any size as tiles at several resolutions, and the part of it that fills a screen.
+
+At the resolution (a, b) a row is the mean of ``FACTOR**a`` neighbouring cells and a column the mean of ``FACTOR**b``
+frames: both axes are reduced on their own, since people zoom into seconds of all cells as well as into an hour of few.
+Values are 0 (the cell's 20th percentile) to ``WHITE`` (its 99th). Single cells in single frames are kept in steps of
+``STEP``, which the eye does not tell in so noisy data, and which take half the space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+#: Cells, or frames, of one resolution in a row, or column, of the next.
+FACTOR = 4
+#: Rows and columns of a tile; those at the lower and right edge have fewer.
+TILE_ROWS, TILE_COLUMNS = 256, 4096
+#: A resolution with fewer rows, or columns, than a screen has would serve nobody.
+FEWEST_ROWS, FEWEST_COLUMNS = 256, 1024
+WHITE = 254
+STEP = 8
+
+
+class Place(NamedTuple):
+    """Where a tile is: its resolution, and its row and column among the tiles of that."""
+
+    row_level: int
+    time_level: int
+    tile_row: int
+    tile_column: int
+
+
+class View(NamedTuple):
+    """Part of a raster.
+
+    Attributes
+    ----------
+    values : (R, C) uint8
+        0 to ``WHITE``.
+    rows, frames : (float, float)
+        What its edges are: cells of the order from 0, and frames.
+    """
+
+    values: np.ndarray
+    rows: tuple[float, float]
+    frames: tuple[float, float]
+
+
+def n_levels(size: int, fewest: int) -> int:
+    """Return the number of resolutions along an axis.
+
+    Examples
+    --------
+    >>> n_levels(25_000, FEWEST_ROWS), n_levels(20_000, FEWEST_COLUMNS), n_levels(5, FEWEST_ROWS)
+    (4, 3, 1)
+    """
+    levels = 1
+    while -(-size // FACTOR**levels) >= fewest:
+        levels += 1
+    return levels
+
+
+def tiles(blocks: Iterable[np.ndarray], n_rows: int, n_frames: int) -> Iterator[tuple[Place, np.ndarray]]:
+    """Yield the tiles of a raster at all resolutions.
+
+    Parameters
+    ----------
+    blocks : iterable of (TILE_ROWS, n_frames) float32
+        Rows in their order, scaled to 0..1; the last block may have fewer.
+    n_rows, n_frames : int
+        Of all of them.
+
+    Yields
+    ------
+    Place
+    (<= TILE_ROWS, <= TILE_COLUMNS) uint8
+
+    Examples
+    --------
+    >>> found = dict(tiles([np.eye(2, dtype=np.float32)], 2, 2))
+    >>> found[Place(0, 0, 0, 0)].tolist()
+    [[254, 0], [0, 254]]
+    """
+    row_levels, time_levels = n_levels(n_rows, FEWEST_ROWS), n_levels(n_frames, FEWEST_COLUMNS)
+    waiting: list[list[np.ndarray]] = [[] for _ in range(row_levels)]
+    n_done = [0] * row_levels
+
+    def take(level: int, block: np.ndarray) -> Iterator[tuple[Place, np.ndarray]]:
+        image = block
+        for time_level in range(time_levels):
+            if time_level:
+                image = means(image, axis=1)
+            values = _quantized(image, STEP if level == time_level == 0 else 1)
+            for column, start in enumerate(range(0, values.shape[1], TILE_COLUMNS)):
+                place = Place(level, time_level, n_done[level], column)
+                yield place, np.ascontiguousarray(values[:, start : start + TILE_COLUMNS])
+        n_done[level] += 1
+        if level + 1 < row_levels:
+            waiting[level + 1].append(means(block, axis=0))
+            if sum(map(len, waiting[level + 1])) == TILE_ROWS:
+                yield from flush(level + 1)
+
+    def flush(level: int) -> Iterator[tuple[Place, np.ndarray]]:
+        if waiting[level]:
+            block = np.concatenate(waiting[level])
+            waiting[level].clear()
+            yield from take(level, block)
+
+    for block in blocks:
+        yield from take(0, block)
+    for level in range(1, row_levels):
+        yield from flush(level)
+
+
+def _quantized(image: np.ndarray, step: int) -> np.ndarray:
+    return np.minimum(np.rint(image * (WHITE / step)) * step, WHITE).astype(np.uint8)
+
+
+def means(values: np.ndarray, axis: int, n: int = FACTOR) -> np.ndarray:
+    """Return the mean of each `n` neighbours along an axis of a matrix; the last may be of fewer.
+
+    Examples
+    --------
+    >>> means(np.array([[1.0, 3.0, 5.0]]), axis=1, n=2).tolist()
+    [[2.0, 5.0]]
+    """
+    size = values.shape[axis]
+    starts = np.arange(0, size, n)
+    counts = np.expand_dims(np.diff(np.append(starts, size)), 1 - axis)
+    kind = np.uint32 if values.dtype.kind == "u" else values.dtype
+    return (np.add.reduceat(values, starts, axis=axis, dtype=kind) / counts).astype(np.result_type(values, np.float32))
+
+
+def level_of(n_shown: float, pixels: int, levels: int) -> int:
+    """Return the coarsest resolution at which a stretch of an axis still has a row, or column, for each pixel.
+
+    Examples
+    --------
+    >>> level_of(20_000, 1200, 3), level_of(1000, 1200, 3)
+    (2, 0)
+    """
+    level = 0
+    while level + 1 < levels and n_shown / FACTOR ** (level + 1) >= pixels:
+        level += 1
+    return level
+
+
+class _Cut(NamedTuple):
+    """Part of an axis at a resolution: its rows, or columns, from `first` to before `last`."""
+
+    level: int
+    first: int
+    last: int
+    tile: int
+    size: int
+
+    @property
+    def tiles(self) -> range:
+        """Those that have it."""
+        return range(self.first // self.tile, -(-self.last // self.tile))
+
+    @property
+    def window(self) -> slice:
+        """Its place in those tiles, one after another."""
+        start = self.tiles.start * self.tile
+        return slice(self.first - start, self.last - start)
+
+    @property
+    def edges(self) -> tuple[float, float]:
+        """Cells, or frames, that it is from and to."""
+        step = FACTOR**self.level
+        return float(self.first * step), float(min(self.last * step, self.size))
+
+
+def _cut(asked: tuple[float, float], size: int, pixels: int, fewest: int, tile: int) -> _Cut:
+    first, last = max(float(asked[0]), 0.0), min(float(asked[1]), float(size))
+    if not first < last:
+        raise ValueError(f"{asked[0]:g} to {asked[1]:g} is outside 0 to {size}")
+    if pixels < 1:
+        raise ValueError(f"a screen has a pixel at least, not {pixels}")
+    level = level_of(last - first, pixels, n_levels(size, fewest))
+    step = FACTOR**level
+    return _Cut(level, int(first // step), int(-(-last // step)), tile, size)
+
+
+Fetch = Callable[[int, int, range, range], dict[Place, np.ndarray]]
+
+
+def view(
+    fetch: Fetch,
+    shape: tuple[int, int],
+    rows: tuple[float, float],
+    frames: tuple[float, float],
+    pixels: tuple[int, int],
+) -> View:
+    """Return part of a raster at about the resolution of a screen, never coarser where there is anything finer.
+
+    Parameters
+    ----------
+    fetch : callable
+        Returns the tiles of a resolution (a, b) in a range of tile rows and one of tile columns.
+    shape : (int, int)
+        Cells and frames of the raster.
+    rows, frames : (float, float)
+        From and to; what lies outside is left out.
+    pixels : (int, int)
+        Height and width of the screen.
+
+    Raises
+    ------
+    ValueError
+        Nothing of the raster is inside, or the screen has no pixel.
+    """
+    down = _cut(rows, shape[0], pixels[0], FEWEST_ROWS, TILE_ROWS)
+    along = _cut(frames, shape[1], pixels[1], FEWEST_COLUMNS, TILE_COLUMNS)
+    found = fetch(down.level, along.level, down.tiles, along.tiles)
+    image = np.block([[found[Place(down.level, along.level, r, c)] for c in along.tiles] for r in down.tiles])
+    image = image[down.window, along.window]
+    for axis, n in enumerate(pixels):
+        if (group := image.shape[axis] // n) > 1:
+            image = means(image, axis, group)
+    return View(np.rint(image).astype(np.uint8), down.edges, along.edges)
+
+
+#: Neighbouring cells beyond which their mean is that of rows of a coarser resolution.
+MANY = 1024
+
+
+def mean(fetch: Fetch, shape: tuple[int, int], rows: np.ndarray, frames: tuple[float, float], width: int) -> View:
+    """Return the mean over some rows of a raster, as one row of numbers.
+
+    Parameters
+    ----------
+    fetch, shape, frames
+        As for ``view``.
+    rows : (n,) int
+        Increasing. Of more than ``MANY`` neighbours the first and the last are rounded to rows of a coarser resolution.
+    width : int
+        Pixels that the line has.
+
+    Returns
+    -------
+    View
+        values (1, C) float32, 0 to 1.
+
+    Raises
+    ------
+    ValueError
+        There is no row, or none of the frames is inside.
+    """
+    if not len(rows):
+        raise ValueError("a mean is of one cell at least")
+    along = _cut(frames, shape[1], width, FEWEST_COLUMNS, TILE_COLUMNS)
+    level = 0
+    if len(rows) > MANY and rows[-1] - rows[0] + 1 == len(rows):
+        level = level_of(len(rows), MANY // FACTOR, n_levels(shape[0], FEWEST_ROWS))
+    chosen = np.unique(rows // FACTOR**level)
+    total = np.zeros(along.last - along.first)
+    for tile_row in np.unique(chosen // TILE_ROWS).tolist():  # one at a time: all could be many
+        found = fetch(level, along.level, range(tile_row, tile_row + 1), along.tiles)
+        own = chosen[chosen // TILE_ROWS == tile_row] % TILE_ROWS
+        parts = [found[Place(level, along.level, tile_row, c)][own].sum(axis=0, dtype=np.int64) for c in along.tiles]
+        total += np.concatenate(parts)[along.window]
+    values = (total / (len(chosen) * WHITE)).astype(np.float32)[None]
+    return View(values, (float(rows[0]), float(rows[-1] + 1)), along.edges)

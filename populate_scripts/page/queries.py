@@ -1,0 +1,462 @@
+"""What the pages show, read from the database as plain values. Nothing is computed that takes long, nothing written."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+
+from pipeline.errors import DataError
+from pipeline.figures.style import UNKNOWN_COLOR, UNKNOWN_REGIONS, distinct_region_colors, natural_key
+from pipeline.figures.tracking import presence_order
+from populate_scripts.page import pipeline_graph
+from schemas import bulk, graph, reports
+from schemas.database import connect
+from schemas.decoding import NDCParams, NDCResult, NDCTask
+from schemas.embedding import Embedding, EmbeddingParams, RasterTiles
+from schemas.imaging import FOV, ROI, Activity, BrainRegion
+from schemas.ndc import names_of
+from schemas.rows import jobs_of
+from schemas.session import Behavior, FOVFolder, Session, trials_of, wheel_velocity
+from schemas.traces import activity
+from schemas.tracking import SessionSet, TrackedFOV, TrackingFile, TrackingRun
+
+#: Errors on the first page.
+NEWEST = 20
+#: Regions of a session that a list names; the others are counted.
+NAMED = 6
+
+
+def home() -> dict[str, Any]:
+    """Return the tables on their picture with what is done and to do, who works, and the newest errors."""
+    states = {row["table"]: row for row in reports.status()}
+    counts = _row_counts([table for table in graph.tables() if table.__name__ not in states])
+    picture = pipeline_graph.layout()
+    nothing = {"to_do": 0, "running": 0, "errors": 0}
+    nodes = [
+        {
+            **node, "is_made": node["name"] in states,
+            **states.get(node["name"], nothing | {"done": counts.get(node["name"])}),
+        }
+        for node in picture["nodes"]
+    ]  # fmt: skip
+    return {
+        "picture": {**picture, "nodes": nodes},
+        "workers": reports.workers(),
+        "errors": [{**row, "id": f"{row['table']}-{i}"} for i, row in
+                   enumerate(reports.errors(stack=True, newest=NEWEST))],
+        "n_errors": sum(state["errors"] for state in states.values()),
+        "n_sessions": counts["Session"], "n_subjects": counts["Subject"],
+    }  # fmt: skip
+
+
+def _row_counts(tables: Sequence[type[dj.Table]]) -> dict[str, int]:
+    selects = (f"SELECT '{table.__name__}', COUNT(*) FROM {table.full_table_name}" for table in tables)
+    return dict(connect().query(" UNION ALL ".join(selects)).fetchall())
+
+
+def sessions(subject: str | None = None) -> list[dict[str, Any]]:
+    """Return a row for each session, or those of a subject, by subject and date.
+
+    Returns
+    -------
+    list of dict
+        eid, subject, session_date, session_number; n_fovs read and n_folders that there are; n_rois, n_neurons;
+        regions (area and number of neurons, the largest first); n_trials, performance; n_tracked cells of the subject's
+        last tracking run; n_errors. None where nothing is known yet.
+
+    Raises
+    ------
+    DataError
+        There is no such subject.
+    """
+    restriction = {"subject": subject} if subject is not None else {}
+    rows = (Session & restriction).proj("subject", "session_date", "session_number", "task_protocol").to_dicts(
+        order_by="subject, session_date, session_number"
+    )  # fmt: skip
+    if subject is not None and not rows:
+        raise DataError(
+            f"no session of {subject} is registered", do=f"Register them with: meso ingest --subject {subject}"
+        )
+    by_eid = dj.U("eid")
+    own = Session.proj() & restriction
+    found = {
+        "folders": by_eid.aggr(FOVFolder & own, n_folders="count(*)"),
+        "fovs": by_eid.aggr(FOV & own, n_fovs="count(*)", all_rois="sum(n_rois)", all_neurons="sum(n_neurons)"),
+        "behavior": (Behavior & own).proj("n_trials", "performance"),
+        "tracked": by_eid.aggr(TrackedFOV & own & _last_runs(), all_tracked="sum(n_tracked)"),
+    }
+    columns = {name: {row["eid"]: row for row in query.to_dicts()} for name, query in found.items()}
+    regions, failures = _areas(own), _failures()
+    return [
+        {
+            **row,
+            "n_folders": columns["folders"].get(row["eid"], {}).get("n_folders", 0),
+            "n_fovs": columns["fovs"].get(row["eid"], {}).get("n_fovs", 0),
+            "n_rois": _int(columns["fovs"].get(row["eid"], {}).get("all_rois")),
+            "n_neurons": _int(columns["fovs"].get(row["eid"], {}).get("all_neurons")),
+            "regions": regions.get(row["eid"], []),
+            "n_trials": columns["behavior"].get(row["eid"], {}).get("n_trials"),
+            "performance": columns["behavior"].get(row["eid"], {}).get("performance"),
+            "n_tracked": _int(columns["tracked"].get(row["eid"], {}).get("all_tracked")),
+            "n_errors": failures[row["eid"]],
+        }
+        for row in rows
+    ]
+
+
+def _int(value: Any) -> int | None:
+    return None if value is None else int(value)
+
+
+def _last_runs() -> list[dict]:
+    """Return the key of the tracking run that each subject registered last."""
+    runs = TrackingRun.to_dicts(order_by="registered_at")
+    return list({row["subject"]: {name: row[name] for name in TrackingRun.primary_key} for row in runs}.values())
+
+
+def _areas(own: dj.QueryExpression) -> dict[str, list[tuple[str, int]]]:
+    """Return the areas (Beryl parcellation) of each session with their neurons, the largest first."""
+    inside = (FOV.Region & own) * BrainRegion.proj("beryl")
+    found: dict[str, Counter] = defaultdict(Counter)
+    for row in dj.U("eid", "beryl").aggr(inside, n="sum(n_region_neurons)").to_dicts():
+        found[row["eid"]][row["beryl"]] += int(row["n"])
+    return {eid: counts.most_common() for eid, counts in found.items()}
+
+
+def _failures() -> Counter:
+    """Return the number of errors of each session."""
+    tables = [table for table in graph.tables() if graph.kind_of(table) != "registered" and "eid" in table.primary_key]
+    selects = (
+        f"SELECT eid, COUNT(*) FROM {jobs_of(table).full_table_name} WHERE status = 'error' GROUP BY eid"
+        for table in tables
+    )
+    failures: Counter = Counter()
+    for eid, n in connect().query(" UNION ALL ".join(selects)).fetchall():
+        failures[eid.strip()] += n
+    return failures
+
+
+def session(eid: str) -> dict[str, Any]:
+    """Return a session: its row of ``sessions``, FOVs, embeddings with tiles, and errors.
+
+    Raises
+    ------
+    DataError
+        It is not registered.
+    """
+    info = (Session & {"eid": eid}).to_dicts()
+    if not info:
+        raise DataError("the session is not registered", eid=eid, do="Register it with: meso ingest")
+    (row,) = [row for row in sessions(info[0]["subject"]) if row["eid"] == eid]
+    embeddings = ((Embedding & RasterTiles.proj()) * EmbeddingParams & {"eid": eid}).to_dicts(
+        order_by="embedding_params"
+    )
+    return {
+        **info[0], **row,
+        "fovs": (FOV & {"eid": eid}).to_dicts(order_by="fov"),
+        "embeddings": [{**one, "title": _embedding_title(one)}
+                       for one in embeddings.to_dicts(order_by="embedding_params")],
+        "errors": reports.errors(_of_sessions(), {"eid": eid}, stack=True),
+        "neighbours": _neighbours(eid, info[0]["subject"]),
+    }  # fmt: skip
+
+
+def _of_sessions() -> list[type[dj.Table]]:
+    return [table for table in graph.tables() if graph.kind_of(table) != "registered" and "eid" in table.primary_key]
+
+
+def _embedding_title(row: dict[str, Any]) -> str:
+    fovs = f", FOVs {', '.join(map(str, row['fovs']))}" if row["fovs"] else ""
+    cells = "neurons" if row["neurons_only"] else "ROIs"
+    return f"{row['n_embedded']} {cells}{fovs}: {row['n_clusters']} clusters, locality {row['locality']:g}"
+
+
+def _neighbours(eid: str, subject: str) -> dict[str, str | None]:
+    """Return the sessions of a subject before and after one."""
+    eids = (Session & {"subject": subject}).to_arrays("eid", order_by="session_date, session_number").tolist()
+    place = eids.index(eid)
+    return {
+        "before": eids[place - 1] if place else None,
+        "after": eids[place + 1] if place + 1 < len(eids) else None,
+    }
+
+
+def raster_key(eid: str, embedding_params: str | None = None) -> tuple[dict, dict[str, Any]]:
+    """Return the key of a raster with tiles, by default of the default embedding, and its row of Embedding.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    restriction = {"eid": eid} | ({"embedding_params": embedding_params} if embedding_params else {})
+    rows = ((Embedding & RasterTiles.proj()) * EmbeddingParams & restriction).to_dicts(order_by="embedding_params")
+    if not rows:
+        raise DataError("the session has no raster yet", eid=eid, do=f"Make it with: meso populate --eid {eid}")
+    rows.sort(key=lambda row: (row["fovs"] != [], not row["neurons_only"]))
+    return {name: rows[0][name] for name in ("eid", "embedding_params")}, rows[0]
+
+
+def cells(key: dict) -> dict[str, Any]:
+    """Return the cells of a raster in its order, as columns, and their regions.
+
+    Returns
+    -------
+    dict
+        fov, roi; ml, ap, dv (um, None where unknown); region (a number in ``regions``), probability; days: sessions in
+        which the cell was found, 0 where it is not tracked; regions: list of acronym, name, area, and colours: allen,
+        distinct, of_area.
+    """
+    ranked = (ROI & {"eid": key["eid"]}).proj("region_id", "ml", "ap", "dv", "cell_probability") * (
+        Embedding.Rank & key
+    )
+    names = ("fov", "roi", "region_id", "ml", "ap", "dv", "cell_probability")
+    fov, roi, region_id, ml, ap, dv, probability = bulk.columns(ranked, *names, order_by=("embedding_rank",))
+    regions, number_of = _regions(region_id)
+    days = _days_found(key["eid"])
+    return {
+        "fov": fov.tolist(), "roi": roi.tolist(),
+        **{name: [None if v is None else round(float(v), 1) for v in column]
+           for name, column in (("ml", ml), ("ap", ap), ("dv", dv))},
+        "region": [number_of[one] for one in region_id.tolist()],
+        "probability": [None if v is None else round(float(v), 3) for v in probability],
+        "days": [days.get(place, 0) for place in zip(fov.tolist(), roi.tolist(), strict=True)],
+        "regions": regions,
+    }  # fmt: skip
+
+
+def _in_order(key: dict, *names: str) -> list[np.ndarray]:
+    """Return columns of ROI for the cells of a raster, in its order."""
+    rois = (ROI & {"eid": key["eid"]}).proj(*(name for name in names if name not in ROI.primary_key))
+    return bulk.columns(rois * (Embedding.Rank & key), *names, order_by=("embedding_rank",))
+
+
+def _regions(region_ids: np.ndarray) -> tuple[list[dict[str, str]], dict[int | None, int]]:
+    """Return the regions of some ROIs with their colours, and the number of each id among them."""
+    known = [{"region_id": int(one)} for one in {one for one in region_ids.tolist() if one is not None}]
+    rows = (BrainRegion & known).to_dicts() if known else []
+    by_acronym: dict[str, dict[str, str]] = {}
+    for row in rows:  # both hemispheres are one
+        by_acronym[row["acronym"]] = {"name": row["region_name"], "area": row["beryl"], "allen": row["rgb"]}
+    if None in region_ids.tolist():
+        by_acronym.setdefault("unknown", {"name": "no region", "area": "unknown", "allen": UNKNOWN_COLOR})
+    order = sorted(by_acronym, key=lambda name: (name in UNKNOWN_REGIONS, natural_key(name)))
+    distinct = distinct_region_colors(order)
+    of_area = distinct_region_colors(one["area"] for one in by_acronym.values())
+    numbers: dict[int | None, int] = {row["region_id"]: order.index(row["acronym"]) for row in rows}
+    numbers[None] = order.index("unknown") if "unknown" in order else -1
+    regions = [
+        {
+            "acronym": name, **by_acronym[name],
+            "distinct": distinct[name], "of_area": of_area[by_acronym[name]["area"]],
+            **({"allen": UNKNOWN_COLOR} if name in UNKNOWN_REGIONS else {}),
+        }
+        for name in order
+    ]  # fmt: skip
+    return regions, numbers
+
+
+def _days_found(eid: str) -> dict[tuple[int, int], int]:
+    """Return in how many sessions each tracked ROI's cell was found, by FOV and ROI."""
+    members = TrackedFOV.Member & _last_runs() & {"subject": (Session & {"eid": eid}).fetch1("subject")}
+    uids, n_days = bulk.columns(dj.U("cell_uid").aggr(members, n="count(*)"), "cell_uid", "n", order_by=("cell_uid",))
+    days = dict(zip(uids.tolist(), n_days.tolist(), strict=True))
+    own = bulk.columns(members & {"eid": eid}, "fov", "roi", "cell_uid", order_by=("fov", "roi"))
+    return {(fov, roi): days[uid] for fov, roi, uid in zip(*(column.tolist() for column in own), strict=True)}
+
+
+def positions(key: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Return ML and AP of the cells of a raster in its order, (N,) um, NaN where unknown."""
+    ml, ap = _in_order(key, "ml", "ap")
+    return ml.astype(float), ap.astype(float)  # None is NaN
+
+
+def rows_in_region(key: dict, name: str) -> np.ndarray:
+    """Return the rows of a raster whose cells are in a region, or an area (Beryl parcellation)."""
+    (region_ids,) = _in_order(key, "region_id")
+    inside = (BrainRegion & [{"acronym": name}, {"beryl": name}]).to_arrays("region_id")
+    return np.flatnonzero(np.isin(region_ids.astype(float), inside.astype(float)))  # None is NaN
+
+
+def timeline(key: dict) -> dict[str, Any]:
+    """Return what happened during a raster, on the frames of its clock.
+
+    Returns
+    -------
+    dict
+        clock: start of each frame, s; wheel: velocity of each frame, rad/s, or None; trials: columns start, stimulus,
+        movement, feedback (frames and fractions, None outside), choice, reward, contrast (right positive) and
+        probability_left.
+    """
+    clock = np.asarray((RasterTiles & key).fetch1("tile_clock"))
+    trials = trials_of(key["eid"])
+
+    def frames(name: str) -> list[float | None]:
+        times = trials[name]
+        inside = (times >= clock[0]) & (times <= clock[-1])  # NaN is not
+        return [
+            round(float(frame), 2) if ok else None
+            for frame, ok in zip(np.interp(times, clock, np.arange(len(clock))), inside, strict=True)
+        ]
+
+    events = {"start": "intervals_0", "stimulus": "stimOn_times", "movement": "firstMovement_times",
+              "feedback": "feedback_times"}  # fmt: skip
+    contrast = np.nan_to_num(trials["contrastRight"]) - np.nan_to_num(trials["contrastLeft"])
+    return {
+        "clock": np.round(clock, 3).tolist(),
+        "wheel": _wheel(key["eid"], clock),
+        "trials": {
+            **{name: frames(attribute) for name, attribute in events.items()},
+            "choice": _plain(trials["choice"]), "reward": _plain(trials["feedbackType"]),
+            "contrast": _plain(contrast), "probability_left": _plain(trials["probabilityLeft"]),
+        },
+    }  # fmt: skip
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _wheel(eid: str, clock: np.ndarray) -> list[float] | None:
+    """Return the velocity of the wheel in each frame whose absolute value is the largest, rad/s."""
+    found = wheel_velocity(eid)
+    if found is None or not len(found[0]):
+        return None
+    times, velocity = found
+    starts = np.clip(np.searchsorted(times, clock), 0, len(times) - 1)
+    high, low = np.maximum.reduceat(velocity, starts), np.minimum.reduceat(velocity, starts)
+    fastest = np.where(high > -low, high, low)
+    inside = (clock >= times[0]) & (clock <= times[-1])
+    return np.round(np.where(inside, fastest, 0), 2).tolist()
+
+
+def cell(eid: str, fov: int, roi: int) -> dict[str, Any]:
+    """Return a ROI, its session, its region, and where its cell was found on other days.
+
+    Raises
+    ------
+    DataError
+        There is no such ROI.
+    """
+    key = {"eid": eid, "fov": fov, "roi": roi}
+    rows = (ROI & key).to_dicts()
+    if not rows:
+        raise DataError(f"there is no ROI {roi}", eid=eid, fov=fov, do="ROIs are rows of the ALF files, from 0")
+    info = (Session & {"eid": eid}).fetch1()
+    region = (BrainRegion & {"region_id": rows[0]["region_id"]}).to_dicts() if rows[0]["region_id"] is not None else []
+    found = TrackedFOV.Member & [run for run in _last_runs() if run["subject"] == info["subject"]]
+    uid = (found & key).to_arrays("cell_uid")
+    days: list[dict[str, Any]] = []
+    if len(uid):
+        days = (found.proj("silhouette", "cell_uid") * Session.proj("session_date", "session_number")
+                & {"cell_uid": uid[0]}).to_dicts(order_by="session_date, session_number")  # fmt: skip
+    ranks = (Embedding.Rank & key).to_dicts()
+    return {
+        **rows[0], "session": info, "signal": (FOV & key).fetch1("signal"), "region": region[0] if region else None,
+        "cell_uid": uid[0] if len(uid) else None, "days": days, "ranks": ranks,
+        "has_activity": bool(Activity.Trace & key), "has_trials": bool(Behavior.Trial & {"eid": eid}),
+    }  # fmt: skip
+
+
+def trace(eid: str, fov: int, roi: int) -> dict[str, list[float | None]]:
+    """Return the activity of a ROI at its own times, s.
+
+    Raises
+    ------
+    DataError
+        It is not in the database.
+    """
+    found = activity(ROI & {"eid": eid, "fov": fov, "roi": roi})
+    return {
+        "times": np.round(found.times[0], 3).tolist(),
+        "values": [float(f"{value:.4g}") for value in found.traces[0].tolist()],
+    }  # fmt: skip
+
+
+def tracking(subject: str, tracking_run: str | None = None) -> dict[str, Any]:
+    """Return which cells of a subject were found in which sessions.
+
+    Parameters
+    ----------
+    subject : str
+    tracking_run : str, optional
+        By default the run registered last.
+
+    Returns
+    -------
+    dict
+        runs; run; sessions by date; patterns: for each set of sessions in which cells were found together the numbers
+        of these sessions and how many cells, those of most sessions first.
+
+    Raises
+    ------
+    DataError
+        The subject has no such run.
+    """
+    runs = (TrackingRun & {"subject": subject}).to_dicts(order_by="registered_at DESC")
+    chosen = [run for run in runs if tracking_run in (None, run["tracking_run"])]
+    if not chosen:
+        raise DataError(f"no tracking run {tracking_run or ''} of {subject}".replace("  ", " "),
+                        do=f"Register one with: meso track {subject}")  # fmt: skip
+    run = {name: chosen[0][name] for name in TrackingRun.primary_key}
+    rows = (Session & (TrackingFile & run).proj()).to_dicts(order_by="session_date, session_number")
+    column = {row["eid"]: number for number, row in enumerate(rows)}
+    members = TrackedFOV.Member & run & (ROI & "is_neuron").proj()
+    uids, eids = bulk.columns(members, "cell_uid", "eid", order_by=("cell_uid", "eid"))
+    names, cell_of = np.unique(uids, return_inverse=True)
+    presence = np.zeros((len(names), len(rows)), dtype=bool)
+    presence[cell_of, [column[eid] for eid in eids.tolist()]] = True
+    return {"subject": subject, "runs": runs, "run": chosen[0], "sessions": rows, "patterns": _patterns(presence)}
+
+
+def _patterns(presence: np.ndarray) -> list[dict[str, Any]]:
+    if not presence.any():
+        return []
+    kinds, counts = np.unique(presence, axis=0, return_counts=True)
+    order = presence_order(kinds)
+    return [{"sessions": np.flatnonzero(kinds[i]).tolist(), "n": int(counts[i])} for i in order]
+
+
+def ndc_choices(subject: str) -> list[dict[str, Any]]:
+    """Return the sets of sessions of a subject with curves, the latest run first, and the settings of each.
+
+    Returns
+    -------
+    list of dict
+        session_set, tracking_run, eids, dates, n_sessions; settings: list of ndc_params, target, title.
+    """
+    tasks = NDCTask * SessionSet.proj("subject") & {"subject": subject} & NDCResult.proj()
+    found = []
+    for row in (SessionSet & {"subject": subject} & tasks.proj()).to_dicts():
+        key = {"session_set": row["session_set"]}
+        members = (Session & (SessionSet.Member & key).proj()).to_dicts(order_by="session_date, session_number")
+        rows = (NDCParams & (NDCTask & key & NDCResult.proj()).proj()).to_dicts(order_by="target, ndc_params")
+        settings = [(NDCParams & {"ndc_params": one["ndc_params"]}).settings() for one in rows]
+        found.append({
+            **row, "eids": [one["eid"] for one in members], "dates": [one["session_date"] for one in members],
+            "members": members, "n_sessions": len(members),
+            "settings": [
+                {"ndc_params": one["ndc_params"], "target": one["target"], "title": title}
+                for one, title in zip(rows, names_of(settings), strict=True)
+            ],
+        })  # fmt: skip
+    return sorted(found, key=lambda one: (one["n_sessions"], one["dates"][-1] if one["dates"] else datetime.date.min),
+                  reverse=True)  # fmt: skip
+
+
+def subjects() -> list[dict[str, Any]]:
+    """Return every subject with its numbers of sessions, tracking runs and sets of sessions with curves."""
+    by = dj.U("subject")
+    n_sessions = {row["subject"]: row["n"] for row in by.aggr(Session, n="count(*)").to_dicts()}
+    n_runs = {row["subject"]: row["n"] for row in by.aggr(TrackingRun, n="count(*)").to_dicts()}
+    curves = SessionSet.proj("subject") & NDCResult.proj()
+    n_sets = {row["subject"]: row["n"] for row in by.aggr(curves, n="count(*)").to_dicts()}
+    return [
+        {"subject": name, "n_sessions": n, "n_runs": n_runs.get(name, 0), "n_sets": n_sets.get(name, 0)}
+        for name, n in sorted(n_sessions.items())
+    ]

@@ -1,0 +1,60 @@
+// Colours of cells, by whatever they are coloured by, and of the page in light and dark.
+
+const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
+const NONE = "#9a9a9a";
+
+export function rgb(hex) {
+  const number = parseInt(hex.slice(1), 16);
+  return [number >> 16, (number >> 8) & 255, number & 255];
+}
+
+export function ramp(share) {
+  const place = Math.min(Math.max(share, 0), 1) * (VIRIDIS.length - 1);
+  const i = Math.min(Math.floor(place), VIRIDIS.length - 2);
+  const [a, b] = [rgb(VIRIDIS[i]), rgb(VIRIDIS[i + 1])];
+  const mixed = a.map((value, k) => Math.round(value + (b[k] - value) * (place - i)));
+  return "#" + mixed.map((value) => value.toString(16).padStart(2, "0")).join("");
+}
+
+// of the page, as it is now
+export function page() {
+  const style = getComputedStyle(document.documentElement);
+  const probe = document.createElement("i");
+  document.body.append(probe);
+  const color = (name) => {
+    probe.style.color = style.getPropertyValue(name);
+    return getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).map(Number);
+  };
+  const found = { paper: color("--paper"), ink: color("--ink"), faint: color("--faint"), accent: color("--running"), line: color("--line") };
+  probe.remove();
+  return found;
+}
+
+export const css = ([r, g, b], alpha = 1) => `rgba(${r}, ${g}, ${b}, ${alpha})`;
+
+// Return { of: colour of each cell, groups: [{ name, color, n, title }] or null, low, high } of a way to colour.
+export function coloring(cells, by) {
+  const n = cells.fov.length;
+  const named = {
+    region: (i) => [cells.regions[cells.region[i]].acronym, cells.regions[cells.region[i]].distinct, cells.regions[cells.region[i]].name],
+    allen: (i) => [cells.regions[cells.region[i]].acronym, cells.regions[cells.region[i]].allen, cells.regions[cells.region[i]].name],
+    area: (i) => [cells.regions[cells.region[i]].area, cells.regions[cells.region[i]].of_area, cells.regions[cells.region[i]].area],
+  }[by];
+  if (named) {
+    const groups = new Map();
+    const of = new Array(n);
+    for (let i = 0; i < n; i++) {
+      const [name, color, title] = named(i);
+      of[i] = color;
+      if (!groups.has(name)) groups.set(name, { name, color, title, n: 0 });
+      groups.get(name).n++;
+    }
+    return { of, groups: [...groups.values()].sort((a, b) => b.n - a.n) };
+  }
+  const values = by === "rank" ? cells.fov.map((_, i) => i) : cells[by];
+  const sorted = values.filter((value) => value !== null).sort((a, b) => a - b);
+  const low = sorted[Math.floor(0.01 * sorted.length)] ?? 0;
+  const high = sorted[Math.max(Math.ceil(0.99 * sorted.length) - 1, 0)] ?? 1;
+  const span = high > low ? high - low : 1;
+  return { of: values.map((value) => (value === null ? NONE : ramp((value - low) / span))), groups: null, low, high };
+}

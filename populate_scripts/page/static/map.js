@@ -1,0 +1,118 @@
+// The map of the cells, from above: anterior up, right on the right.
+import { css, page } from "./colors.js";
+
+export class CellMap {
+  constructor(canvas, cells) {
+    this.canvas = canvas;
+    this.cells = cells;
+    this.colors = [];
+    this.chosen = null; // Uint8Array, 1 where a cell is selected
+    this.box = null; // while it is being dragged: canvas px
+    this.known = cells.ml.map((ml, i) => (ml === null || cells.ap[i] === null ? -1 : i)).filter((i) => i >= 0);
+    const ml = this.known.map((i) => cells.ml[i]), ap = this.known.map((i) => cells.ap[i]);
+    this.limits = this.known.length ? [least(ml), most(ml), least(ap), most(ap)] : [-100, 100, -100, 100];
+    this.outlines = [...new Set(cells.fov)].sort((a, b) => a - b).map((fov) => ({
+      fov, corners: hull(this.known.filter((i) => cells.fov[i] === fov).map((i) => [cells.ml[i], cells.ap[i]])),
+    })).filter((one) => one.corners.length);
+  }
+
+  place() {
+    const [left, right, back, front] = this.limits;
+    const { width, height } = this.canvas;
+    const margin = 22 * devicePixelRatio;
+    const scale = Math.min((width - 2 * margin) / Math.max(right - left, 100), (height - 2 * margin) / Math.max(front - back, 100));
+    return {
+      x: (ml) => width / 2 + (ml - (left + right) / 2) * scale,
+      y: (ap) => height / 2 - (ap - (back + front) / 2) * scale,
+      ml: (x) => (x - width / 2) / scale + (left + right) / 2,
+      ap: (y) => (height / 2 - y) / scale + (back + front) / 2,
+      scale,
+    };
+  }
+
+  draw() {
+    const context = this.canvas.getContext("2d");
+    const { width, height } = this.canvas;
+    const { x, y, scale } = this.place();
+    const color = page();
+    context.fillStyle = css(color.paper);
+    context.fillRect(0, 0, width, height);
+    const size = Math.min(Math.max(Math.sqrt((0.12 * width * height) / Math.max(this.known.length, 1)), 1.5), 5) * Math.max(devicePixelRatio / 1.5, 1);
+    const groups = new Map();
+    for (const i of this.known) {
+      const key = this.chosen && !this.chosen[i] ? "" : this.colors[i];
+      if (!groups.has(key)) groups.set(key, []);
+      groups.get(key).push(i);
+    }
+    for (const key of [...groups.keys()].sort((a, b) => (a !== "") - (b !== ""))) {
+      context.fillStyle = key === "" ? css(color.line) : key;
+      for (const i of groups.get(key)) context.fillRect(x(this.cells.ml[i]) - size / 2, y(this.cells.ap[i]) - size / 2, size, size);
+    }
+    context.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+    context.strokeStyle = css(color.faint);
+    context.fillStyle = css(color.faint);
+    context.lineWidth = devicePixelRatio * 0.7;
+    for (const { fov, corners } of this.outlines) {
+      context.beginPath();
+      corners.forEach(([ml, ap]) => context.lineTo(x(ml), y(ap)));
+      context.closePath();
+      context.stroke();
+      context.fillText(`FOV ${fov}`, Math.min(...corners.map(([ml]) => x(ml))), Math.min(...corners.map(([, ap]) => y(ap))) - 4 * devicePixelRatio);
+    }
+    if (!this.known.length) context.fillText("no cell has a position", width / 3, height / 2);
+    this.drawScale(context, color, scale);
+    if (this.box) {
+      context.strokeStyle = css(color.accent);
+      context.lineWidth = 1.5 * devicePixelRatio;
+      const [a, b, c, d] = this.box;
+      context.strokeRect(Math.min(a, b), Math.min(c, d), Math.abs(b - a), Math.abs(d - c));
+    }
+  }
+
+  drawScale(context, color, scale) {
+    const length = [2000, 1000, 500, 200, 100, 50, 20].find((um) => um * scale < this.canvas.width / 3) ?? 10;
+    const y = this.canvas.height - 8 * devicePixelRatio, x = 8 * devicePixelRatio;
+    context.strokeStyle = css(color.ink);
+    context.lineWidth = 2 * devicePixelRatio;
+    context.beginPath();
+    context.moveTo(x, y);
+    context.lineTo(x + length * scale, y);
+    context.stroke();
+    context.fillStyle = css(color.ink);
+    context.fillText(`${length} µm (ML, AP)`, x, y - 5 * devicePixelRatio);
+  }
+
+  boxInMicrometres() {
+    const { ml, ap } = this.place();
+    const [a, b, c, d] = this.box;
+    return [Math.min(ml(a), ml(b)), Math.max(ml(a), ml(b)), Math.min(ap(c), ap(d)), Math.max(ap(c), ap(d))];
+  }
+
+  nearest(px, py) {
+    const { x, y } = this.place();
+    let best = null, least = (12 * devicePixelRatio) ** 2;
+    for (const i of this.known) {
+      const far = (x(this.cells.ml[i]) - px) ** 2 + (y(this.cells.ap[i]) - py) ** 2;
+      if (far < least) [best, least] = [i, far];
+    }
+    return best;
+  }
+}
+
+const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
+const most = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
+
+function hull(points) {
+  const sorted = [...points].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
+  const half = (list) => {
+    const out = [];
+    for (const point of list) {
+      while (out.length > 1 && turn(out.at(-2), out.at(-1), point) <= 0) out.pop();
+      out.push(point);
+    }
+    return out.slice(0, -1);
+  };
+  return sorted.length < 3 ? sorted : [...half(sorted), ...half(sorted.reverse())];
+}
+
+const turn = (a, b, c) => (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);

@@ -1,0 +1,120 @@
+// What stands above and below the raster: block, wheel, trial events, and the time.
+import { css, page } from "./colors.js";
+
+// Okabe and Ito
+const EVENTS = { stimulus: ["stimulus on", "#0072b2"], movement: ["movement", "#e69f00"], reward: ["reward", "#009e73"], error: ["error", "#d55e00"] };
+const BLOCKS = { 0.8: "#0072b2", 0.5: "#999999", 0.2: "#d55e00" };
+
+export class Timeline {
+  constructor(events, axis, data) {
+    this.events = events;
+    this.axis = axis;
+    this.data = data;
+    const { clock, trials } = data;
+    this.last = clock.length - 1;
+    this.marks = {
+      stimulus: numbers(trials.stimulus), movement: numbers(trials.movement),
+      reward: numbers(trials.feedback.filter((_, i) => trials.reward[i] === 1)),
+      error: numbers(trials.feedback.filter((_, i) => trials.reward[i] === -1)),
+    };
+    this.fastest = Math.max(...(data.wheel ?? []).map(Math.abs), 1e-9);
+  }
+
+  time(frame) {
+    const { clock } = this.data;
+    const i = Math.min(Math.max(Math.floor(frame), 0), this.last);
+    const step = i < this.last ? clock[i + 1] - clock[i] : this.last ? clock[i] - clock[i - 1] : 0;
+    return clock[i] + (frame - i) * Math.min(step, 1);
+  }
+
+  frame(time) {
+    const { clock } = this.data;
+    let low = 0, high = this.last + 1;
+    while (high - low > 1) {
+      const middle = (low + high) >> 1;
+      if (clock[middle] <= time) low = middle; else high = middle;
+    }
+    const step = low < this.last ? clock[low + 1] - clock[low] : this.last ? clock[low] - clock[low - 1] : 1;
+    return Math.max(low + Math.min((time - clock[low]) / step, 1), 0);
+  }
+
+  draw([first, last]) {
+    this.drawEvents(first, last);
+    this.drawAxis(first, last);
+  }
+
+  drawEvents(first, last) {
+    const context = this.events.getContext("2d");
+    const { width, height } = this.events;
+    const scale = width / (last - first), ratio = devicePixelRatio, color = page();
+    context.clearRect(0, 0, width, height);
+    const { trials, wheel } = this.data;
+    this.drawBlocks(context, first, scale, 8 * ratio);
+    Object.entries(this.marks).forEach(([name, frames], row) => {
+      context.fillStyle = EVENTS[name][1];
+      for (const frame of frames) {
+        if (frame >= first && frame <= last) context.fillRect((frame - first) * scale, (10 + 5 * row) * ratio, Math.max(ratio, 1.2), 4 * ratio);
+      }
+    });
+    if (!wheel) return;
+    const middle = 41 * ratio, tall = 10 * ratio;
+    context.strokeStyle = css(color.ink);
+    context.lineWidth = ratio * 0.8;
+    context.beginPath();
+    const step = Math.max(1, Math.floor((last - first) / width));
+    for (let frame = Math.floor(first); frame <= Math.min(last, this.last); frame += step) {
+      let value = 0;
+      for (let i = frame; i < Math.min(frame + step, wheel.length); i++) if (Math.abs(wheel[i]) > Math.abs(value)) value = wheel[i];
+      context.lineTo((frame - first) * scale, middle - (value / this.fastest) * tall);
+    }
+    context.stroke();
+    if (trials.start.length === 0) return;
+  }
+
+  drawBlocks(context, first, scale, height) {
+    const { start, probability_left: left } = this.data.trials;
+    let begun = null;
+    for (let i = 0; i <= start.length; i++) {
+      if (i < start.length && start[i] === null) continue;
+      const ends = i === start.length || (begun !== null && left[i] !== left[begun]);
+      if (begun !== null && ends) {
+        const end = i < start.length ? start[i] : this.last + 1;
+        context.fillStyle = BLOCKS[left[begun]] ?? "#999999";
+        context.fillRect((start[begun] - first) * scale, 0, Math.max((end - start[begun]) * scale, 1), height);
+      }
+      if (begun === null || ends) begun = i;
+    }
+  }
+
+  drawAxis(first, last) {
+    const context = this.axis.getContext("2d");
+    const { width, height } = this.axis;
+    const ratio = devicePixelRatio, color = page();
+    context.clearRect(0, 0, width, height);
+    context.font = `${11 * ratio}px system-ui, sans-serif`;
+    context.fillStyle = context.strokeStyle = css(color.faint);
+    context.textAlign = "center";
+    const [from, to] = [this.time(first), this.time(last)];
+    const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600].find((s) => (to - from) / s <= width / (80 * ratio)) ?? 7200;
+    for (let time = Math.ceil(from / step) * step; time <= to; time += step) {
+      const frame = this.frame(time), x = ((frame - first) / (last - first)) * width;
+      if (Math.abs(this.time(frame) - time) > 0.5) continue; // in a gap of the imaging
+      context.fillRect(x, 0, ratio, 4 * ratio);
+      const text = step < 1 ? time.toFixed(1) : String(Math.round(time));
+      if (x > 14 * ratio && x < width - 24 * ratio) context.fillText(text, x, 15 * ratio);
+    }
+    context.textAlign = "left";
+    context.fillText("s", width - 8 * ratio, 15 * ratio);
+    context.font = `${10 * ratio}px system-ui, sans-serif`;
+    let x = 0;
+    for (const [text, paint] of [...Object.values(EVENTS), ["left block", BLOCKS[0.8]], ["50:50", BLOCKS[0.5]], ["right block", BLOCKS[0.2]], ["wheel", css(color.ink)]]) {
+      context.fillStyle = paint;
+      context.fillRect(x, 20 * ratio, 7 * ratio, 7 * ratio);
+      context.fillStyle = css(color.faint);
+      context.fillText(text, x + 10 * ratio, 27 * ratio);
+      x += context.measureText(text).width + 20 * ratio;
+    }
+  }
+}
+
+const numbers = (values) => values.filter((value) => value !== null);
