@@ -153,9 +153,7 @@ def session(eid: str) -> dict[str, Any]:
     if not info:
         raise DataError("the session is not registered", eid=eid, do="Register it with: meso ingest")
     (row,) = [row for row in sessions(info[0]["subject"]) if row["eid"] == eid]
-    embeddings = ((Embedding & RasterTiles.proj()) * EmbeddingParams & {"eid": eid}).to_dicts(
-        order_by="embedding_params"
-    )
+    embeddings = (Embedding & RasterTiles.proj()) * EmbeddingParams & {"eid": eid}
     return {
         **info[0], **row,
         "fovs": (FOV & {"eid": eid}).to_dicts(order_by="fov"),

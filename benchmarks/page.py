@@ -1,0 +1,237 @@
+"""How fast ``meso serve`` answers and draws for a full-size session, beside reading traces for each picture.
+
+    python benchmarks/page.py                              # 25,000 ROIs x 20,000 frames in 8 FOVs
+    python benchmarks/page.py --rois 2000 --frames 4000    # a quick look
+    DJ_HOST=127.0.0.1 DJ_USER=root DJ_PASS=... python benchmarks/page.py   # MySQL; else an embedded PostgreSQL
+
+The session is generated (``benchmarks/store.py``: sparse, 10 % of the frames, or dense) and goes through ingest. Its
+order of cells is random instead of Rastermap's: no time here depends on it, and it is the worst case for reading.
+Views are drawn at random: any part of the raster, from all of it to 50 cells in 10 s. "Cold" is a server that has just
+started; "moving" is Chromium, from the key that is pressed to the sharper picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+from store import write_session
+
+PIXELS = (600, 1200)
+
+
+def make(root: Path, n_rois: int, n_frames: int, kind: str) -> dict:
+    """Put a session into the database, with tiles; return what that took."""
+    import schemas
+    from populate_scripts.ingest import ingest
+    from schemas import migrations
+    from schemas.embedding import Embedding, EmbeddingParams, RasterTiles
+    from schemas.filling import SESSION_TABLES, fill
+    from schemas.provenance import Environment
+
+    write_session(root, n_rois, n_frames, kind)
+    migrations.init()
+    connection = schemas.activate()
+    (eid,) = ingest(everything=True, cache_dir=root).new
+    fill(SESSION_TABLES, {"eid": eid})
+    rois = (schemas.ROI & "is_neuron").keys(order_by="fov, roi")
+    key = {"eid": eid, **EmbeddingParams.keys()[0]}
+    row = {"n_embedded": len(rois), "n_clock_frames": _n_clock_frames(eid), **Environment.current()}
+    Embedding.insert1({**key, **row}, allow_direct_insert=True)
+    ranks = np.random.default_rng(0).permutation(len(rois)).tolist()
+    Embedding.Rank.insert(
+        ({**key, **roi, "embedding_rank": rank} for roi, rank in zip(rois, ranks, strict=True)),
+        allow_direct_insert=True,
+    )
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.perf_counter()
+    filled = fill([RasterTiles])
+    assert not filled.errors, filled.errors
+    seconds = time.perf_counter() - start
+    sizes = {name: _size(connection, table) for name, table in
+             (("tiles", RasterTiles.Tile), ("traces", schemas.Activity.Trace))}  # fmt: skip
+    peak = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    return {"eid": eid, "shape": [len(rois), row["n_clock_frames"]], "seconds": seconds, "peak_mb": peak, **sizes}
+
+
+def _n_clock_frames(eid: str) -> int:
+    from pipeline.resampling import common_frames
+    from schemas.imaging import Recording
+
+    rows = (Recording & {"eid": eid}).to_dicts(order_by="fov")
+    return len(common_frames({row["fov"]: np.asarray(row["frame_times"]) for row in rows}))
+
+
+def _size(connection, table) -> float:
+    column = "tile" if table.__name__ == "Tile" else "trace"
+    total = connection.query(f"SELECT SUM(OCTET_LENGTH({column})) FROM {table.full_table_name}").fetchone()[0]
+    return float(total) / 1e6
+
+
+@contextmanager
+def served() -> Iterator[str]:
+    """Give the address of a server that has just started."""
+    command = [sys.executable, "-m", "populate_scripts.cli", "serve", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield process.stdout.readline().split()[0]
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def random_views(shape: list[int], n: int) -> list[dict[str, str]]:
+    """Return parts of the raster of all sizes."""
+    rng = np.random.default_rng(1)
+    views = []
+    for _ in range(n):
+        spans = [np.exp(rng.uniform(np.log(least), np.log(size))) for least, size in zip((50, 50), shape, strict=True)]
+        starts = [rng.uniform(0, size - span) for span, size in zip(spans, shape, strict=True)]
+        rows, frames = (f"{a:.1f}:{a + span:.1f}" for a, span in zip(starts, spans, strict=True))
+        views.append({"rows": rows, "frames": frames, "height": PIXELS[0], "width": PIXELS[1]})
+    return views
+
+
+def answers(made: dict, n: int) -> dict[str, list[float]]:
+    """Time what the server answers, ms."""
+    import requests
+
+    base = f"/sessions/{made['eid']}"
+    whole = {"rows": f"0:{made['shape'][0]}", "frames": f"0:{made['shape'][1]}"}
+    pages = ("/", "/sessions", base, f"{base}/cells.json", f"{base}/timeline.json")
+    times: dict[str, list[float]] = {}
+    with served() as address, requests.Session() as session:
+
+        def get(name: str, path: str, **query) -> None:
+            start = time.perf_counter()
+            answer = session.get(address + path, params=query, timeout=60)
+            times.setdefault(name, []).append(1000 * (time.perf_counter() - start))
+            answer.raise_for_status()
+
+        session.get(address + "/static/page.css", timeout=60)
+        time.sleep(3)  # until it has asked for the definitions of the tables
+        get("whole raster, cold", f"{base}/raster", **whole, height=PIXELS[0], width=PIXELS[1])
+        views = random_views(made["shape"], n)
+        for name in ("any part, first time", "any part, again"):
+            for view in views:
+                get(name, f"{base}/raster", **view)
+        get("mean of all cells", f"{base}/mean", **whole, width=PIXELS[1])
+        get(
+            "mean of a third of the map, cold",
+            f"{base}/mean",
+            box="-9999,-1000,-9999,9999",
+            frames=whole["frames"],
+            width=PIXELS[1],
+        )
+        for page in pages:
+            for _ in range(3):
+                get(page.replace(made["eid"], "EID"), page)
+    return times
+
+
+def browser(made: dict, n: int) -> dict[str, list[float]]:
+    """Time what a browser shows, ms, and weigh a page, kB."""
+    from playwright.sync_api import sync_playwright
+
+    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+    with served() as address, sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(
+            executable_path=os.environ.get("MESO_TEST_BROWSER", "/usr/bin/chromium"), args=flags
+        )
+        page = chromium.new_page(viewport={"width": 1440, "height": 900})
+        sizes: dict[str, int] = {}
+        page.on("response", lambda answer: sizes.update({answer.url.removeprefix(address): len(answer.body())}))
+        found: dict[str, list[float]] = {"first paint": []}
+        page.goto(address + "/sessions")
+        page.wait_for_timeout(3000)
+        for path in ("/", "/sessions", f"/sessions/{made['eid']}"):
+            page.goto(address + path, wait_until="load")
+            page.wait_for_timeout(500)
+            paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
+            found["first paint"].append(page.evaluate(paint))
+        page.wait_for_selector("#viewer[data-ready]")
+        found["raster drawn after"] = [page.evaluate("performance.now()")]
+        page.focus("#raster")
+        keys = np.random.default_rng(2).choice(
+            ["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "+", "-", "*", "_"], n
+        )
+        page.evaluate("meso.raster.timings.length = 0")
+        for key in ["+", "+", "+", "*", "*", *keys.tolist()]:
+            page.keyboard.press(key)
+            page.wait_for_timeout(250)
+        found["moving, sharper picture"] = page.evaluate("meso.raster.timings")
+        draw = "(() => { const t = performance.now(); meso.raster.draw(); return performance.now() - t; })()"
+        found["moving, drawn at once"] = [page.evaluate(draw) for _ in range(20)]
+        chromium.close()
+    data = [url for url in sizes if "/raster?" in url or "/mean?" in url or ".json" in url]
+    weight = sum(size for url, size in sizes.items() if url not in data and url not in ("/", "/sessions"))
+    return found | {"weight of the page without data, kB": [weight / 1e3]}
+
+
+def without_tiles(made: dict) -> list[float]:
+    """Time the same pictures made from traces, ms: all that is in view is read, scaled and averaged each time."""
+    import schemas
+    from pipeline.scaling import scale_rows
+    from schemas.embedding import Embedding
+
+    schemas.activate()
+    times = []
+    for view in random_views(made["shape"], 6):
+        rows = [float(text) for text in view["rows"].split(":")]
+        start = time.perf_counter()
+        cells = Embedding.Rank & f"embedding_rank between {rows[0]:.0f} and {rows[1]:.0f}"
+        scaled = scale_rows(schemas.activity(cells).traces)
+        _ = np.add.reduceat(
+            scaled, np.linspace(0, len(scaled), min(len(scaled), PIXELS[0]), endpoint=False).astype(int), axis=0
+        )
+        times.append(1000 * (time.perf_counter() - start))
+    return times
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rois", type=int, default=25_000)
+    parser.add_argument("--frames", type=int, default=20_000)
+    parser.add_argument("--kind", choices=["sparse", "dense"], default="sparse")
+    parser.add_argument("-n", type=int, default=60, help="views and movements")
+    parser.add_argument("--keep", type=Path, help="work in this folder, and leave it; what is there is not made again")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="meso-page-") as folder:
+        root = arguments.keep or Path(folder)
+        os.environ.setdefault("MESO_DATA_DIR", str(root / "database"))
+        note = root / "made.json"
+        if not note.exists():
+            (root / "one").mkdir(parents=True, exist_ok=True)
+            note.write_text(json.dumps(make(root / "one", arguments.rois, arguments.frames, arguments.kind)))
+        made = json.loads(note.read_text())
+        print(
+            f"{made['shape'][0]} cells x {made['shape'][1]} frames: tiles made in {made['seconds']:.1f} s, peak "
+            f"+{made['peak_mb']:.0f} MB, {made['tiles']:.0f} MB beside {made['traces']:.0f} MB of traces"
+        )
+        rows = {
+            **answers(made, arguments.n),
+            **browser(made, arguments.n),
+            "from traces, without tiles": without_tiles(made),
+        }
+        print(f"{'ms':40} {'n':>4} {'median':>8} {'95 %':>8} {'most':>8}")
+        for name, values in rows.items():
+            middle, high = np.percentile(values, (50, 95))
+            print(f"{name:40} {len(values):4} {middle:8.0f} {high:8.0f} {max(values):8.0f}")
+        if "DJ_HOST" not in os.environ and not arguments.keep:
+            from schemas import embedded
+
+            embedded.stop("immediate")
+
+
+if __name__ == "__main__":
+    main()
