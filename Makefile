@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-postgresql test-mysql check install mysql docs
+.PHONY: demo test test-postgresql test-mysql check install mysql browser docs
 
 demo: install
 	$(BIN)/meso demo
@@ -26,6 +26,10 @@ check: install
 # a real MySQL server for the tests, in a cache folder of the user
 mysql: install
 	$(BIN)/python tests/mysql_server.py fetch
+
+# a browser for the tests of the page, from Debian's packages; elsewhere any Chromium (MESO_TEST_BROWSER)
+browser:
+	command -v chromium || (apt-get update -qq && apt-get install -qq --no-install-recommends chromium)
 
 install: $(VENV)/installed
 

@@ -114,7 +114,16 @@ def demo(cache_dir: Path | None, uid_root: Path | None, subject: str | None, out
     result = run_demo(output, cache_dir, subject, str(uid_root.resolve()) if uid_root else None, click.echo)
     result.show()
     click.echo(f"Figures and k_star.csv are in {output}/")
+    click.echo(f"Look at it in a browser: {_this_program()} serve --open")
     sys.exit(0 if len(result.table) else 1)
+
+
+def _this_program() -> str:
+    """Return how this program was called, as somebody would type it here."""
+    program = Path(sys.argv[0])
+    if program.stem != "meso" or not program.exists():
+        return "meso"
+    return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else str(program)
 
 
 @main.group()
@@ -668,8 +677,9 @@ def delete(eids: tuple[str, ...], subject: str | None, yes: bool) -> None:
 @main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 is all of them.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
+@click.option("--name", "names", multiple=True, help="Name by which browsers may ask for it; again for more.")
 @click.option("--open", "show", is_flag=True, help="Open it in a browser.")
-def serve(host: str, port: int, show: bool) -> None:
+def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
     """Show the database in a browser: pipeline, sessions, rasters, maps, curves. It only reads, until Ctrl-C."""
     from populate_scripts.page.app import LOOPBACK
     from populate_scripts.page.app import serve as run
@@ -682,7 +692,7 @@ def serve(host: str, port: int, show: bool) -> None:
         if show:
             click.launch(address)
 
-    run(host, port, say)
+    run(host, port, names, say)
 
 
 @main.group()

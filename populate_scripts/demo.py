@@ -9,7 +9,7 @@ from pathlib import Path
 from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
 from populate_scripts.ingest import ingest
-from schemas.embedding import Embedding
+from schemas.embedding import Embedding, RasterTiles
 from schemas.filling import SESSION_TABLES, fill
 from schemas.ndc import NDCRun, run_ndc
 from schemas.reports import errors
@@ -63,7 +63,7 @@ def demo(
         write_demo_repository(cache_dir)
     eids = _eids(cache_dir, subject)
     say(f"{len(eids)} sessions: reading, checking, embedding")
-    filled = fill([*SESSION_TABLES, Embedding], [{"eid": eid} for eid in eids], progress=True)
+    filled = fill([*SESSION_TABLES, Embedding, RasterTiles], [{"eid": eid} for eid in eids], progress=True)
     for table, _, message in filled.errors:
         say(f"! {table}: {message}")
     known = [row for row in errors() if row["key"].get("eid") in eids]

@@ -10,6 +10,7 @@ Nothing is written. SELECT is enough on MySQL; PostgreSQL shows keys only to tho
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,9 @@ from pipeline.arrays import Bytes, unpack
 from pipeline.errors import ConfigError, DataError, MesoError
 from pipeline.reading import SessionReader
 from pipeline.reading.fov import SIGNALS
+from schemas import bulk
 from schemas.decoding import NDCParams, NDCResult, TrialFeatures
+from schemas.embedding import Embedding, RasterTiles
 from schemas.imaging import FOV, ROI, Activity, Recording, ROIBlocks, stream_traces
 from schemas.rows import jobs_of
 from schemas.session import FOVFolder, Session, Wheel, one_for
@@ -32,6 +35,7 @@ NOTES = ("pending", "failed")
 #: Columns of small arrays, with their shapes: numbers, columns of the row or of a second table, None for any number.
 BLOBS: tuple[tuple[type[dj.Table], type[dj.Table] | None, dict[str, tuple | None]], ...] = (
     (Recording, FOV, {"frame_times": ("n_frames",), "timeshift": None}),
+    (RasterTiles, Embedding, {"tile_clock": ("n_clock_frames",)}),
     (Wheel, None, {"wheel_timestamps": (None,), "wheel_position": (None,), "wheel_velocity": (None,)}),
     (TrackingFile, None, {"uid_text": None, "cluster_silhouette": (None,)}),
     (TrialFeatures, None, {"trial_features": ("n_usable", None), "feature_cells": (None, 2)}),
@@ -151,6 +155,8 @@ def verify_session(eid: str, *, source: bool = False) -> Verified:
         done += _verify_fov(fov, source)
     for table, other, shapes in BLOBS:
         done += _verify_blobs(eid, table, other, shapes)
+    for raster in (RasterTiles & {"eid": eid}).to_dicts():
+        done += _verify_tiles(raster)
     done.seconds = time.perf_counter() - begin
     return done
 
@@ -281,6 +287,29 @@ def _verify_blobs(
                 done.findings.append(_finding(problem[0], f"{table.__name__}.{column}", key, *problem[1:]))
             else:
                 done.arrays, done.size = done.arrays + 1, done.size + len(stored)
+    return done
+
+
+def _verify_tiles(raster: dict) -> Verified:
+    """Verify the tiles of a raster, one at a time."""
+    key, done, seen = {name: raster[name] for name in RasterTiles.primary_key}, Verified(), Counter[str]()
+
+    def take(row_level: int, time_level: int, row: int, column: int, data: Bytes) -> None:
+        seen["tiles"] += 1
+        try:
+            done.size += unpack(data).nbytes
+            done.arrays += 1
+        except DataError as error:
+            place = {"row_level": row_level, "time_level": time_level, "tile_row": row, "tile_column": column}
+            done.findings.append(
+                Finding("damaged", "RasterTiles.Tile", error.located(eid=key["eid"], dataset=f"{place}"))
+            )
+
+    bulk.stream(RasterTiles.Tile & key, "row_level", "time_level", "tile_row", "tile_column", "tile", take=take)
+    if seen["tiles"] != raster["n_tiles"]:
+        done.findings.append(
+            _finding("missing", "RasterTiles.Tile", key, "lacks tiles", raster["n_tiles"], seen["tiles"])
+        )
     return done
 
 

@@ -313,3 +313,45 @@ def test_tables_stand_to_the_right_of_what_they_are_made_from(database):
     places = [(node["x"], node["y"]) for node in picture["nodes"]]
     assert len(set(places)) == len(places)
     assert {"Session", "ROI", "Embedding", "NDCResult", "RasterTiles"} <= set(x)
+
+
+def test_regions_are_counted_once_and_also_for_sessions_from_before(demo_sessions, database):
+    from schemas import migrations
+    from schemas.settings import prefix
+
+    def counts() -> list[dict]:
+        return schemas.FOV.Region.to_dicts(order_by="eid, fov, region_id")
+
+    before = counts()
+    own = (schemas.ROI & {"eid": demo_sessions[1], "fov": 1}).to_dicts()
+    regions = {row["region_id"] for row in own}
+    assert {row["region_id"]: (row["n_region_rois"], row["n_region_neurons"]) for row in before
+            if (row["eid"], row["fov"]) == (demo_sessions[1], 1)} == {
+        region: (sum(row["region_id"] == region for row in own),
+                 sum(row["region_id"] == region and bool(row["is_neuron"]) for row in own))
+        for region in regions
+    }  # fmt: skip
+    (schemas.FOV.Region & {"eid": demo_sessions[1]}).delete_quick()
+    for _ in range(2):  # it may have been cut off
+        migrations._count_regions(database, prefix())
+        assert counts() == before
+
+
+def test_verify_reads_tiles_and_names_a_damaged_one(demo_sessions, curves, database):
+    from schemas.embedding import RasterTiles
+    from schemas.verify import verify_session
+
+    eid = demo_sessions[1]
+    assert verify_session(eid).findings == []
+    key = (RasterTiles.Tile & {"eid": eid}).keys(order_by="KEY")[2]
+    whole = (RasterTiles.Tile & key).fetch1("tile")
+    where = (RasterTiles.Tile & key).where_clause()
+    column = RasterTiles.Tile.full_table_name
+    database.query(f"UPDATE {column} SET tile = %s{where}", args=(b"mesA broken",))
+    (finding,) = verify_session(eid).findings
+    assert (finding.kind, finding.table) == ("damaged", "RasterTiles.Tile") and "tile_row" in str(finding)
+    (RasterTiles.Tile & key).delete_quick()
+    (finding,) = verify_session(eid).findings
+    assert finding.kind == "missing" and "lacks tiles" in str(finding)
+    RasterTiles.Tile.insert1({**key, "tile": whole}, allow_direct_insert=True)
+    assert verify_session(eid).findings == []

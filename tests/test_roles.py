@@ -11,6 +11,8 @@ from typing import Any
 
 import datajoint as dj
 import pytest
+import requests
+from pages import served
 from test_database import closed_port, drop, one_line, own_server
 
 from pipeline.errors import ConfigError
@@ -326,6 +328,18 @@ def test_a_reader_runs_the_commands_that_read(site, filled):
     done = site.run("reader", "verify", filled.eids[1])
     assert done.returncode == 0, done.stderr
     assert ", 0 findings" in done.stdout
+
+
+def test_a_reader_serves_the_page(site, filled):
+    """SELECT, and on PostgreSQL REFERENCES, is all that the page needs."""
+    eid = filled.eids[1]
+    pages = ("/", "/sessions", f"/sessions/{eid}", f"/sessions/{eid}/cells.json", f"/sessions/{eid}/timeline.json",
+             f"/sessions/{eid}/raster?rows=0:9&frames=0:99&width=99&height=9", f"/sessions/{eid}/cells/0/0",
+             f"/sessions/{eid}/cells/0/0/choice.svg")  # fmt: skip
+    with served(site.env(site.users["reader"])) as address:
+        answers = {path: requests.get(address + path, timeout=30) for path in pages}
+    assert {path: answer.status_code for path, answer in answers.items()} == dict.fromkeys(pages, 200)
+    assert eid in answers["/sessions"].text and len(answers[pages[5]].content) == 9 * 99
 
 
 @pytest.mark.parametrize(

@@ -379,7 +379,7 @@ def application(hosts: Sequence[str] = LOOPBACK) -> Starlette:
     )  # fmt: skip
 
 
-def serve(host: str, port: int, say: Callable[[str], None]) -> None:
+def serve(host: str, port: int, names: Sequence[str], say: Callable[[str], None]) -> None:
     """Serve the pages until stopped.
 
     Parameters
@@ -388,6 +388,8 @@ def serve(host: str, port: int, say: Callable[[str], None]) -> None:
         Address to listen at.
     port : int
         0 for any that is free.
+    names : sequence of str
+        By which browsers may ask for it; by default those of loopback, or any if others than this machine can reach it.
     say : callable
         Told the address.
 
@@ -403,8 +405,7 @@ def serve(host: str, port: int, say: Callable[[str], None]) -> None:
         raise ConfigError(
             f"Cannot listen at {host}:{port} ({error.strerror}): choose another --port or --host"
         ) from error
-    is_local = host in LOOPBACK
     say(f"http://{host}:{listening.getsockname()[1]}")
-    app = application(LOOPBACK if is_local else ["*"])
+    app = application(names or (LOOPBACK if host in LOOPBACK else ["*"]))
     config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=2)
     uvicorn.Server(config).run(sockets=[listening])

@@ -14,6 +14,7 @@ export class CellMap {
     this.outlines = [...new Set(cells.fov)].sort((a, b) => a - b).map((fov) => ({
       fov, corners: hull(this.known.filter((i) => cells.fov[i] === fov).map((i) => [cells.ml[i], cells.ap[i]])),
     })).filter((one) => one.corners.length);
+    this.area = this.outlines.reduce((sum, { corners }) => sum + areaOf(corners), 0) || 1e4;
   }
 
   place() {
@@ -37,7 +38,7 @@ export class CellMap {
     const color = page();
     context.fillStyle = css(color.paper);
     context.fillRect(0, 0, width, height);
-    const size = Math.min(Math.max(Math.sqrt((0.12 * width * height) / Math.max(this.known.length, 1)), 1.5), 5) * Math.max(devicePixelRatio / 1.5, 1);
+    const size = Math.min(Math.max(0.45 * scale * Math.sqrt(this.area / Math.max(this.known.length, 1)), 1.5), 6 * devicePixelRatio);
     const groups = new Map();
     for (const i of this.known) {
       const key = this.chosen && !this.chosen[i] ? "" : this.colors[i];
@@ -113,6 +114,13 @@ function hull(points) {
     return out.slice(0, -1);
   };
   return sorted.length < 3 ? sorted : [...half(sorted), ...half(sorted.reverse())];
+}
+
+function areaOf(corners) {
+  return Math.abs(corners.reduce((sum, [x, y], i) => {
+    const [next_x, next_y] = corners[(i + 1) % corners.length];
+    return sum + x * next_y - next_x * y;
+  }, 0)) / 2;
 }
 
 const turn = (a, b, c) => (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);

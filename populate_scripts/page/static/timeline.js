@@ -3,7 +3,7 @@ import { css, page } from "./colors.js";
 
 // Okabe and Ito
 const EVENTS = { stimulus: ["stimulus on", "#0072b2"], movement: ["movement", "#e69f00"], reward: ["reward", "#009e73"], error: ["error", "#d55e00"] };
-const BLOCKS = { 0.8: "#0072b2", 0.5: "#999999", 0.2: "#d55e00" };
+const BLOCKS = { 0.8: ["left block", "#56b4e9"], 0.5: ["block 50:50", "#999999"], 0.2: ["right block", "#cc79a7"] };
 
 export class Timeline {
   constructor(events, axis, data) {
@@ -48,7 +48,7 @@ export class Timeline {
     const { width, height } = this.events;
     const scale = width / (last - first), ratio = devicePixelRatio, color = page();
     context.clearRect(0, 0, width, height);
-    const { trials, wheel } = this.data;
+    const { wheel } = this.data;
     this.drawBlocks(context, first, scale, 8 * ratio);
     Object.entries(this.marks).forEach(([name, frames], row) => {
       context.fillStyle = EVENTS[name][1];
@@ -68,7 +68,6 @@ export class Timeline {
       context.lineTo((frame - first) * scale, middle - (value / this.fastest) * tall);
     }
     context.stroke();
-    if (trials.start.length === 0) return;
   }
 
   drawBlocks(context, first, scale, height) {
@@ -79,7 +78,7 @@ export class Timeline {
       const ends = i === start.length || (begun !== null && left[i] !== left[begun]);
       if (begun !== null && ends) {
         const end = i < start.length ? start[i] : this.last + 1;
-        context.fillStyle = BLOCKS[left[begun]] ?? "#999999";
+        context.fillStyle = (BLOCKS[left[begun]] ?? BLOCKS[0.5])[1];
         context.fillRect((start[begun] - first) * scale, 0, Math.max((end - start[begun]) * scale, 1), height);
       }
       if (begun === null || ends) begun = i;
@@ -105,15 +104,17 @@ export class Timeline {
     }
     context.textAlign = "left";
     context.fillText("s", width - 8 * ratio, 15 * ratio);
-    context.font = `${10 * ratio}px system-ui, sans-serif`;
-    let x = 0;
-    for (const [text, paint] of [...Object.values(EVENTS), ["left block", BLOCKS[0.8]], ["50:50", BLOCKS[0.5]], ["right block", BLOCKS[0.2]], ["wheel", css(color.ink)]]) {
-      context.fillStyle = paint;
-      context.fillRect(x, 20 * ratio, 7 * ratio, 7 * ratio);
-      context.fillStyle = css(color.faint);
-      context.fillText(text, x + 10 * ratio, 27 * ratio);
-      x += context.measureText(text).width + 20 * ratio;
-    }
+  }
+
+  // What the colours above the raster mean, as elements of a page.
+  key() {
+    const entries = [...Object.values(EVENTS), ...Object.values(BLOCKS), ...(this.data.wheel ? [["wheel", css(page().ink)]] : [])];
+    return entries.map(([text, color]) => {
+      const entry = document.createElement("span"), dot = document.createElement("i");
+      dot.style.background = color;
+      entry.append(dot, text);
+      return entry;
+    });
   }
 }
 

@@ -1,0 +1,105 @@
+// What pointers, wheels and keys do on the raster and on the map; the page says what each act means.
+
+const place = (event) => {
+  const box = event.currentTarget.getBoundingClientRect();
+  return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
+};
+
+// acts: view(), show(view), zoom(axis, factor, at), move(axis, share), mark(from, to), choose(), hover(at), click(at)
+export function onRaster(canvas, acts, isMoving) {
+  const fingers = new Map();
+  let begun = null, marked = false;
+
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    const [x, y] = place(event);
+    if (Math.abs(event.deltaX) > Math.abs(event.deltaY) && !event.shiftKey) return acts.move("frames", event.deltaX / 800);
+    const turned = event.deltaY || event.deltaX; // with Shift some browsers turn it sideways
+    const factor = Math.exp(Math.min(Math.max(turned, -60), 60) / 150);
+    return event.shiftKey ? acts.zoom("rows", factor, y) : acts.zoom("frames", factor, x);
+  }, { passive: false });
+
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    fingers.set(event.pointerId, place(event));
+    begun = { view: acts.view(), at: place(event), fingers: [...fingers.values()] };
+    marked = false;
+  });
+
+  canvas.addEventListener("pointermove", (event) => {
+    const at = place(event);
+    if (!fingers.has(event.pointerId)) return acts.hover(at);
+    fingers.set(event.pointerId, at);
+    if (fingers.size === 2) return acts.show(pinched(begun, [...fingers.values()]));
+    if (isMoving() || event.shiftKey || event.buttons === 4) return acts.show(dragged(begun, at));
+    if (!marked && Math.abs(at[1] - begun.at[1]) < 0.005) return undefined;
+    marked = true;
+    return acts.mark(begun.at[1], at[1]);
+  });
+
+  const lift = (event) => {
+    if (!fingers.delete(event.pointerId) || fingers.size) return;
+    if (marked) acts.choose(event.type === "pointerup");
+    else if (event.type === "pointerup" && !isMoving()) acts.click(begun.at);
+    marked = false;
+  };
+  canvas.addEventListener("pointerup", lift);
+  canvas.addEventListener("pointercancel", lift);
+}
+
+function dragged({ view, at }, now) {
+  const by = (axis, k) => view[axis].map((value) => value - (now[k] - at[k]) * (view[axis][1] - view[axis][0]));
+  return { rows: by("rows", 1), frames: by("frames", 0) };
+}
+
+// Two fingers: what was under each stays under it.
+function pinched(begun, [a, b]) {
+  if (begun.fingers.length < 2) begun.fingers = [a, b];
+  const [c, d] = begun.fingers;
+  const view = {};
+  for (const [axis, k] of [["frames", 0], ["rows", 1]]) {
+    const [first, last] = begun.view[axis], span = last - first;
+    const before = Math.abs(c[k] - d[k]), now = Math.abs(a[k] - b[k]);
+    const factor = before > 0.08 && now > 0.08 ? before / now : 1;
+    const held = first + ((c[k] + d[k]) / 2) * span, middle = (a[k] + b[k]) / 2;
+    view[axis] = [held - middle * span * factor, held + (1 - middle) * span * factor];
+  }
+  return view;
+}
+
+// acts: box(corner, corner) while dragging, choose(), click(at), each in shares of the canvas
+export function onMap(canvas, acts) {
+  let corner = null, isBox = false;
+  canvas.addEventListener("pointerdown", (event) => {
+    canvas.setPointerCapture(event.pointerId);
+    corner = place(event);
+    isBox = false;
+  });
+  canvas.addEventListener("pointermove", (event) => {
+    if (!corner) return;
+    const at = place(event);
+    isBox ||= Math.hypot(at[0] - corner[0], at[1] - corner[1]) > 0.012;
+    if (isBox) acts.box(corner, at);
+  });
+  canvas.addEventListener("pointerup", () => {
+    if (corner) (isBox ? acts.choose : acts.click)(corner);
+    corner = null;
+  });
+}
+
+export function onKeys(canvas, acts) {
+  const keys = {
+    ArrowLeft: () => acts.move("frames", -0.2), ArrowRight: () => acts.move("frames", 0.2),
+    ArrowUp: () => acts.move("rows", -0.2), ArrowDown: () => acts.move("rows", 0.2),
+    "Shift+ArrowUp": () => acts.extend(-1), "Shift+ArrowDown": () => acts.extend(1),
+    "+": () => acts.zoom("frames", 0.7), "=": () => acts.zoom("frames", 0.7), "-": () => acts.zoom("frames", 1 / 0.7),
+    "Shift++": () => acts.zoom("rows", 0.7), "*": () => acts.zoom("rows", 0.7), _: () => acts.zoom("rows", 1 / 0.7),
+    0: acts.all, Escape: acts.none,
+  };
+  canvas.addEventListener("keydown", (event) => {
+    const act = (event.shiftKey && keys[`Shift+${event.key}`]) || keys[event.key];
+    if (!act || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    act();
+  });
+}

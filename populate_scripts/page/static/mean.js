@@ -1,0 +1,57 @@
+// The mean of the selected cells, below the raster and on its time.
+import { css, page } from "./colors.js";
+
+const HEIGHT = 110;
+
+export class MeanLine {
+  constructor(box, address, raster) {
+    this.box = box;
+    this.address = address;
+    this.raster = raster;
+    this.plot = null;
+    this.n = 0;
+  }
+
+  // Fetch and draw the mean of what an address names, such as rows=0:10, of n cells.
+  async draw(what, n) {
+    const { frames } = this.raster.view;
+    this.n = n;
+    let values = new Float32Array(0), edges = frames;
+    if (n) {
+      const range = frames.map((frame) => frame.toFixed(1)).join(":");
+      const answer = await fetch(`${this.address}&${what}&frames=${range}&width=${this.width()}`);
+      if (!answer.ok) throw new Error(await answer.text());
+      values = new Float32Array(await answer.arrayBuffer());
+      edges = answer.headers.get("x-frames").split(",").map(Number);
+    }
+    const step = (edges[1] - edges[0]) / Math.max(values.length, 1);
+    this.plot ??= this.made();
+    this.plot.setData([Array.from(values, (_, i) => edges[0] + (i + 0.5) * step), Array.from(values)]);
+  }
+
+  made() {
+    return new window.uPlot({
+      width: this.width(), height: HEIGHT, padding: [16, 0, 0, 0],
+      legend: { show: false }, cursor: { show: false }, axes: [{ show: false }, { show: false }],
+      scales: { x: { time: false, range: () => this.raster.view.frames }, y: { range: (_, __, high) => [0, (high || 1) * 1.05] } },
+      series: [{}, { stroke: () => css(page().ink), width: 1, points: { show: false } }],
+      hooks: { draw: [(plot) => this.label(plot)] },
+    }, [[], []], this.box);
+  }
+
+  label({ ctx, scales }) {
+    ctx.fillStyle = css(page().faint);
+    ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
+    ctx.textAlign = "left";
+    const text = `mean of ${this.n} cells, 0 to ${scales.y.max.toFixed(2)} (each cell p20 to p99 = 0 to 1)`;
+    ctx.fillText(text, 4 * devicePixelRatio, 11 * devicePixelRatio);
+  }
+
+  width() {
+    return Math.max(this.raster.canvas.clientWidth, 100);
+  }
+
+  resize() {
+    this.plot?.setSize({ width: this.width(), height: HEIGHT });
+  }
+}
