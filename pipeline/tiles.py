@@ -9,7 +9,7 @@ Values are 0 (the cell's 20th percentile) to ``WHITE`` (its 99th). Single cells 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -127,10 +127,23 @@ def means(values: np.ndarray, axis: int, n: int = FACTOR) -> np.ndarray:
     [[2.0, 5.0]]
     """
     size = values.shape[axis]
-    starts = np.arange(0, size, n)
-    counts = np.expand_dims(np.diff(np.append(starts, size)), 1 - axis)
-    kind = np.uint32 if values.dtype.kind == "u" else values.dtype
-    return (np.add.reduceat(values, starts, axis=axis, dtype=kind) / counts).astype(np.result_type(values, np.float32))
+    whole = size - size % n
+    kind: Any = values.dtype
+    if values.dtype == np.uint8:
+        kind = np.uint16 if n <= 256 else np.uint32
+
+    def every(first: int) -> np.ndarray:
+        return values[first:whole:n] if axis == 0 else values[:, first:whole:n]
+
+    # several times as fast as np.add.reduceat, which casts value by value
+    total = every(0).astype(kind)
+    for first in range(1, n):
+        total += every(first)
+    found = total / np.float32(n)
+    if whole == size:
+        return found
+    rest = (values[whole:] if axis == 0 else values[:, whole:]).mean(axis=axis, keepdims=True, dtype=found.dtype)
+    return np.concatenate([found, rest], axis=axis)
 
 
 def level_of(n_shown: float, pixels: int, levels: int) -> int:

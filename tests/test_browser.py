@@ -184,7 +184,7 @@ def test_dragging_over_the_raster_marks_cells_on_the_map_and_shows_their_mean(ta
         page.mouse.up()
     first, last = (int(n) for n in re.search(r"rows=(\d+)%3A(\d+)", page.url).groups())
     assert first == pytest.approx(n_cells * 0.25, abs=3) and last == pytest.approx(n_cells * 0.5, abs=3)
-    assert page.inner_text("#where").startswith(f"{last - first} cells selected")
+    assert page.inner_text("#selected").startswith(f"{last - first} cells selected")
     chosen = page.evaluate("[...meso.map.chosen.keys()].filter((i) => meso.map.chosen[i])")
     assert chosen == list(range(first, last))
 
@@ -204,11 +204,11 @@ def test_dragging_over_the_map_marks_rows(tab, demo_sessions):
     with page.expect_response(lambda answer: "/mean?" in answer.url and "box=" in answer.url):
         page.mouse.up()
     n = len(schemas.ROI & {"eid": demo_sessions[0], "fov": 0} & "is_neuron" & "ml is not null")
-    assert page.inner_text("#where") == f"{n} cells selected."
+    assert page.inner_text("#selected") == f"{n} cells selected."
     assert "box=" in page.url
     page.focus("#map")
     page.keyboard.press("Escape")
-    assert "Drag over" in page.inner_text("#where")
+    assert "Drag over" in page.inner_text("#selected")
 
 
 def test_keyboard_wheel_and_fields_move_and_zoom(tab, demo_sessions):
@@ -226,7 +226,7 @@ def test_keyboard_wheel_and_fields_move_and_zoom(tab, demo_sessions):
     page.keyboard.press("ArrowRight")
     assert view()["frames"][0] == pytest.approx(zoomed["frames"][0] + 0.2 * width(zoomed["frames"]))
     page.keyboard.press("Shift+ArrowDown")
-    assert "cells selected" in page.inner_text("#where")
+    assert "cells selected" in page.inner_text("#selected")
     page.keyboard.press("0")
     assert view() == whole
     box = page.locator("#raster").bounding_box()
@@ -274,7 +274,7 @@ def test_every_colour_and_a_cell_and_its_other_days(tab, demo_sessions):
     region = page.locator("#legend button", has_text="VISp2/3")
     n = int(re.search(r"\((\d+)\)", region.inner_text()).group(1))
     region.click()
-    assert page.inner_text("#where") == f"{n} cells selected in VISp2/3."
+    assert page.inner_text("#selected") == f"{n} cells selected in VISp2/3."
     tracked = page.evaluate("meso.map.cells.days.findIndex((n) => n === 4)")
     assert tracked >= 0
     box = page.locator("#raster").bounding_box()
@@ -361,4 +361,4 @@ def test_a_finger_selects_on_a_phone(tab, demo_sessions):
     for share in (0.3, 0.4):
         finger("touchMove", share)
     finger("touchEnd", 0.4)
-    page.wait_for_function("() => document.getElementById('where').textContent.includes('cells selected')")
+    page.wait_for_function("() => document.getElementById('selected').textContent.includes('cells selected')")

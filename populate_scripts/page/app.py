@@ -407,5 +407,7 @@ def serve(host: str, port: int, names: Sequence[str], say: Callable[[str], None]
         ) from error
     say(f"http://{host}:{listening.getsockname()[1]}")
     app = application(names or (LOOPBACK if host in LOOPBACK else ["*"]))
-    config = uvicorn.Config(app, log_level="error", access_log=False, server_header=False, timeout_graceful_shutdown=2)
+    config = uvicorn.Config(
+        app, log_level="critical", access_log=False, server_header=False, timeout_graceful_shutdown=2
+    )
     uvicorn.Server(config).run(sockets=[listening])

@@ -210,22 +210,22 @@ def cells(key: dict) -> dict[str, Any]:
         which the cell was found, 0 where it is not tracked; regions: list of acronym, name, area, and colours: allen,
         distinct, of_area.
     """
-    ranked = (ROI & {"eid": key["eid"]}).proj("region_id", "ml", "ap", "dv", "cell_probability") * (
-        Embedding.Rank & key
-    )
     names = ("fov", "roi", "region_id", "ml", "ap", "dv", "cell_probability")
-    fov, roi, region_id, ml, ap, dv, probability = bulk.columns(ranked, *names, order_by=("embedding_rank",))
+    fov, roi, region_id, ml, ap, dv, probability = _in_order(key, *names)
     regions, number_of = _regions(region_id)
     days = _days_found(key["eid"])
     return {
         "fov": fov.tolist(), "roi": roi.tolist(),
-        **{name: [None if v is None else round(float(v), 1) for v in column]
-           for name, column in (("ml", ml), ("ap", ap), ("dv", dv))},
+        **{name: _rounded(column, 1) for name, column in (("ml", ml), ("ap", ap), ("dv", dv))},
         "region": [number_of[one] for one in region_id.tolist()],
-        "probability": [None if v is None else round(float(v), 3) for v in probability],
+        "probability": _rounded(probability, 3),
         "days": [days.get(place, 0) for place in zip(fov.tolist(), roi.tolist(), strict=True)],
         "regions": regions,
     }  # fmt: skip
+
+
+def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
+    return _plain(np.round(values.astype(float), digits))  # None is NaN for a moment
 
 
 def _in_order(key: dict, *names: str) -> list[np.ndarray]:

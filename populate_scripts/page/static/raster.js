@@ -13,7 +13,7 @@ export class Raster {
     this.contrast = 1;
     this.top = 254;
     this.tints = null; // colour of each cell
-    this.waiting = null;
+    this.isAsking = this.isOutdated = false;
     this.timings = []; // ms from asking to drawn, for those who measure
   }
 
@@ -33,7 +33,25 @@ export class Raster {
     this.ask();
   }
 
+  // Have the view sharp; while one picture is on its way the next is that of the latest view.
   async ask() {
+    if (this.isAsking) {
+      this.isOutdated = true;
+      return;
+    }
+    this.isAsking = true;
+    do {
+      this.isOutdated = false;
+      try {
+        await this.fetchView();
+      } catch (error) {
+        this.failed?.(error);
+      }
+    } while (this.isOutdated);
+    this.isAsking = false;
+  }
+
+  async fetchView() {
     const begun = performance.now();
     const { rows, frames } = this.view;
     const wide = this.inside({
@@ -44,19 +62,11 @@ export class Raster {
     const height = Math.min(Math.ceil(this.canvas.height * share("rows")), 4000);
     const width = Math.min(Math.ceil(this.canvas.width * share("frames")), 8000);
     const have = this.pictures.at(-1);
-    if (have && have.width >= width && have.height >= height && contains(have.asked, wide)) return;
-    this.waiting?.abort();
-    this.waiting = new AbortController();
+    if (have && have.width >= width && have.height >= height && contains(have.asked, this.view)) return;
     const range = (pair) => `${pair[0].toFixed(1)}:${pair[1].toFixed(1)}`;
-    let answer, bytes;
-    try {
-      answer = await fetch(`${this.address}&rows=${range(wide.rows)}&frames=${range(wide.frames)}&width=${width}&height=${height}`, { signal: this.waiting.signal });
-      if (!answer.ok) throw new Error(await answer.text());
-      bytes = new Uint8Array(await answer.arrayBuffer());
-    } catch (error) {
-      if (error.name !== "AbortError") this.failed?.(error);
-      return;
-    }
+    const answer = await fetch(`${this.address}&rows=${range(wide.rows)}&frames=${range(wide.frames)}&width=${width}&height=${height}`);
+    if (!answer.ok) throw new Error(await answer.text());
+    const bytes = new Uint8Array(await answer.arrayBuffer());
     const pair = (name) => answer.headers.get(name).split(",").map(Number);
     const picture = { bytes, shape: pair("x-shape"), rows: pair("x-rows"), frames: pair("x-frames"), asked: wide, width, height };
     if (!this.pictures.length) this.top = quantile(bytes, 0.995) || 254;
@@ -64,7 +74,6 @@ export class Raster {
     this.pictures = this.pictures.length ? [this.pictures[0], picture] : [picture];
     this.draw();
     this.timings.push(performance.now() - begun);
-    this.arrived?.();
   }
 
   // Turn values into colours: the tint of the cells' regions, darkened by their activity.

@@ -150,9 +150,11 @@ function nChosen() {
 }
 
 function tellSelection() {
-  if (!selection) return tell(`${shape[0]} cells, ${shape[1]} frames. Drag over the raster or the map to select cells.`);
-  const { rows, region } = selection;
-  return tell(`${nChosen()} cells selected${rows ? ` (${rows[0]} to ${rows[1]} of the order)` : region ? ` in ${region}` : ""}.`);
+  const { rows, region } = selection ?? {};
+  const which = rows ? ` (${rows[0]} to ${rows[1]} of the order)` : region ? ` in ${region}` : "";
+  element("selected").textContent = selection
+    ? `${nChosen()} cells selected${which}.`
+    : `${shape[0]} cells, ${shape[1]} frames. Drag over the raster or the map to select cells.`;
 }
 
 function nameOf(i) {
@@ -312,5 +314,6 @@ new ResizeObserver(() => {
   raster.show(raster.view);
 }).observe(viewer);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { color(element("color").value); later(); });
+tell("Point at a cell for its name; click it for its page.");
 viewer.dataset.ready = "yes";
 window.meso = { raster, timeline, map }; // for whoever measures
