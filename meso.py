@@ -24,6 +24,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.settings import EVENTS, KS
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import DataError
+from pipeline.peri_event import EVENT_NAMES, event_times
 from pipeline.resampling import common_frames, resample
 from schemas.filling import fill, fill_session
 from schemas.ndc import NDCRun, left_out, match_cells, run_ndc
@@ -189,8 +190,9 @@ def plot_raster(
     restrict: Sequence[int] | None = None,
     filter_neurons: bool = True,
     t_range: tuple[float, float] | None = None,
+    trials: bool = True,
 ) -> Figure:
-    """Return a raster of the session's cells with the wheel on top.
+    """Return a raster of the session's cells with the wheel, trial events and blocks on top.
 
     Parameters
     ----------
@@ -206,17 +208,19 @@ def plot_raster(
         As for ``load_or_embed``.
     t_range : (float, float), optional
         From and to, s on the session clock; overrides ``restr``.
+    trials : bool
+        Show events and blocks, if the session has trials.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     from pipeline.figures import distinct_region_colors, raster
-    from schemas.session import Wheel, wheel_velocity
+    from schemas.session import Behavior, Wheel, wheel_velocity
 
     eid = str(eid)
     cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons)
-    fill([Wheel], {"eid": eid})
+    fill([Behavior, Wheel], {"eid": eid})
     signal, clock = _shown(eid, cells, t_range, restr)
     info = (schemas.Session & {"eid": eid}).fetch1()
     kinds = " and ".join(np.unique(cells["signal"]))
@@ -227,11 +231,24 @@ def plot_raster(
         regions=cells["region_labels"],
         region_colors=distinct_region_colors(cells["region_labels"]),
         wheel=wheel_velocity(eid),
+        **(_trial_strips(eid) if trials else {}),
         t_range=(float(clock[0]), float(clock[-1])),
         bg=bg,
         scale=(20, 99) if scaling else None,
         title=f"{info['subject']} {info['session_date']} ({info['session_number']:03d}), {kinds}",
     )
+
+
+def _trial_strips(eid: str) -> dict[str, Any]:
+    """Return events and blocks as ``pipeline.figures.raster`` takes them; nothing without trials."""
+    from schemas.session import trials_of
+
+    trials = trials_of(eid)
+    if not len(trials["intervals_0"]):
+        return {}
+    events = {EVENT_NAMES[name]: trials[name] for name in ("stimOn_times", "firstMovement_times")}
+    events |= {"reward": event_times("fback1", trials), "error": event_times("fback0", trials)}
+    return {"events": events, "block": (trials["intervals_0"], trials["probabilityLeft"])}
 
 
 def _shown(eid: str, cells: dict, t_range: tuple[float, float] | None, restr: bool) -> tuple[np.ndarray, np.ndarray]:

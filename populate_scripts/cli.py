@@ -455,14 +455,18 @@ def _numbers(name: str, text: str, kind: type) -> tuple:
 @click.argument("eids", nargs=-1, required=True)
 @click.option("--bg", type=click.Choice(["regions", "firing_rate", "none"]), default="regions", show_default=True)
 @click.option("--t-range", nargs=2, type=float, help="From and to, s on the session clock.")
+@click.option("--trials/--no-trials", default=True, help="Trial events and blocks on top; by default shown.")
 @output_option
 @format_option
-def raster(eids: tuple[str, ...], bg: str, t_range: tuple[float, float], output: Path, suffix: str) -> None:
+def raster(
+    eids: tuple[str, ...], bg: str, t_range: tuple[float, float], trials: bool, output: Path, suffix: str
+) -> None:
     """Draw the raster of each of EIDS."""
     from populate_scripts import commands
 
     _activate()
-    for path in commands.rasters(eids, None if bg == "none" else bg, t_range or None, output, suffix):
+    drawing = {"bg": None if bg == "none" else bg, "t_range": t_range or None, "trials": trials}
+    for path in commands.rasters(eids, drawing, output, suffix):
         click.echo(str(path))
 
 

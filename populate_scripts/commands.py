@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.decoding import NDCSettings
@@ -39,14 +39,14 @@ def ndc(
     return result
 
 
-def rasters(eids: Sequence[str], bg: str | None, t_range: tuple[float, float] | None, output: Path, suffix: str):
-    """Draw and save the raster of each session, and yield the files."""
+def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:
+    """Draw and save the raster of each session, with options of ``meso.plot_raster``, and yield the files."""
     import meso
     from pipeline.figures import save
     from populate_scripts.figures import embedding_of
 
     for eid in eids:
-        figure = meso.plot_raster(eid, bg=bg, t_range=t_range)
+        figure = meso.plot_raster(eid, **drawing)
         yield save(figure, output / f"{raster_name(eid)}.{suffix}", embedding_of(eid))
 
 

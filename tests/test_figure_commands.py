@@ -44,7 +44,7 @@ def drawn(monkeypatch) -> dict:
         monkeypatch.setattr(figures, name, noted)
 
     for name in ("cell_map", "cell_map_3d", "presence_map", "shared_counts", "survival", "peri_event_lines",
-                 "peri_event_map"):  # fmt: skip
+                 "peri_event_map", "raster"):  # fmt: skip
         note(name)
     return calls
 
@@ -118,6 +118,26 @@ def test_map_in_every_colour(demo_sessions, drawn, color, tmp_path):
 def test_rasters_name_their_embedding(demo_sessions, tmp_path):
     (line,) = meso("raster", demo_sessions[0], "--t-range", 100, 110, "--output", tmp_path)
     assert set(provenance(line)) == {"eid", "embedding_params", "environment"}
+
+
+def test_trials_above_a_raster_are_those_of_the_files(demo_sessions, demo_truth, drawn, tmp_path):
+    import pandas as pd
+
+    eid, date = demo_sessions[1], demo_truth.dates[1]
+    meso("raster", eid, "--output", tmp_path)
+    (_, options), *_ = drawn["raster"]
+    (path,) = demo_truth.root.rglob(f"{date}/001/alf/**/_ibl_trials.table*.pqt")
+    table = pd.read_parquet(path)
+    np.testing.assert_array_equal(options["block"][0], table["intervals_0"])
+    np.testing.assert_array_equal(options["block"][1], table["probabilityLeft"])
+    events = options["events"]
+    assert list(events) == ["stimulus on", "first movement", "reward", "error"]
+    np.testing.assert_array_equal(events["first movement"], table["firstMovement_times"])
+    rewarded = table["feedbackType"] == 1
+    np.testing.assert_array_equal(events["reward"], table["feedback_times"].where(rewarded))
+    np.testing.assert_array_equal(events["error"], table["feedback_times"].where(~rewarded))
+    meso("raster", eid, "--no-trials", "--output", tmp_path)
+    assert not {"events", "block"} & set(drawn["raster"][1][1])
 
 
 def test_tracking_is_what_the_uid_files_say(tracked, demo_truth, drawn, tmp_path):

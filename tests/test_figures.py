@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def plain(signal, times, **options):
     return raster(signal, times, **(settings | options))
 
 
-@pytest.mark.parametrize("module", ["style", "raster", "ndc", "days"])
+@pytest.mark.parametrize("module", ["style", "raster", "behavior", "ndc", "days"])
 def test_examples_in_docstrings(module):
     """Every example does what it shows, and there are some."""
     result = doctest.testmod(importlib.import_module(f"pipeline.figures.{module}"))  # not the function
@@ -218,6 +219,68 @@ def test_wheel_shares_the_time_axis():
     assert abs(x[y.argmax()] - 100.5) < 0.02
 
 
+def test_blocks_last_from_their_first_trial_to_that_of_the_next():
+    signal, times = simple(n_frames=1000)
+    starts = np.array([10, 20, 30, np.nan, 50, 60])
+    fig = raster(signal, times, block=(starts, [0.5, 0.5, 0.8, 0.8, np.nan, 0.2]), t_range=(0, 100))
+    ax = axes_of(fig, "block")
+    spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in ax.patches]
+    assert spans == [(10, 30), (30, 60), (60, 70)]  # the last trial is as long as most
+    key = {text.get_text(): handle.get_facecolor() for text, handle in
+           zip(ax.get_legend().get_texts(), ax.get_legend().legend_handles, strict=True)}  # fmt: skip
+    assert list(key) == ["0.2", "0.5", "0.8"]
+    assert [patch.get_facecolor() for patch in ax.patches] == [key["0.5"], key["0.8"], key["0.2"]]
+    assert key["0.2"][0] > key["0.2"][2] and key["0.8"][2] > key["0.8"][0], "right is warm and left is blue"
+    assert ax.get_xlim() == axes_of(fig, "raster").get_xlim() == (0, 100)
+
+
+def test_events_are_ticks_in_rows_and_are_counted_where_ticks_would_run_together():
+    signal, times = simple(n_frames=20_000)  # 4000 s
+    rng = np.random.default_rng(0)
+    events = {"stimulus on": np.sort(rng.uniform(0, 4000, 900)), "error": np.r_[7.5, np.nan, np.linspace(30, 3000, 80)]}
+    rows = axes_of(raster(signal, times, events=events, t_range=(0, 60)), "events")
+    assert [label.get_text() for label in rows.get_yticklabels()] == list(events)
+    first, second = rows.collections
+    np.testing.assert_allclose(first.get_positions(), events["stimulus on"][events["stimulus on"] <= 60])
+    np.testing.assert_allclose(second.get_positions(), [7.5, 30])
+    assert rows.get_ylim() == (2, 0) and (first.get_lineoffset(), second.get_lineoffset()) == (0.5, 1.5)
+    assert not np.array_equal(first.get_color(), second.get_color())
+    rows = axes_of(raster(signal, times, events=events, t_range=(0, 3000)), "events")
+    (counts,), (ticks,) = rows.images, rows.collections
+    seconds = np.floor(events["stimulus on"] / 20).astype(int)
+    np.testing.assert_array_equal(counts.get_array()[0], np.bincount(seconds[seconds < 150], minlength=150))
+    assert tuple(counts.get_extent()[:2]) == (0, 3000) and counts.get_clim() == (0, np.bincount(seconds).max())
+    assert len(ticks.get_positions()) == 81
+    assert rows.get_xlabel() == f"shades: from none to {np.bincount(seconds).max()} in 20 s"
+
+
+@pytest.mark.parametrize("t_range", [(0, 60), (0, 3600)])
+def test_labels_above_a_raster_do_not_overlap(t_range):
+    """In pixels, as drawn, with everything that can stand there."""
+    signal, times = simple(n_frames=18_000)
+    starts = np.arange(700) * 5.0
+    events = {f"a long name {i}": starts + i for i in range(4)}
+    fig = raster(
+        signal, times, regions=list("ABCABC"), wheel=(times, np.sin(times)), events=events,
+        block=(starts, np.where(starts % 500 < 250, 0.2, 0.8)), t_range=t_range, title="SP999 2025-03-03",
+    )  # fmt: skip
+    fig.draw_without_rendering()
+    numbers = {
+        label
+        for name in ("wheel", "raster")
+        for axis in (axes_of(fig, name).xaxis, axes_of(fig, name).yaxis)
+        for label in axis.get_ticklabels()
+    }  # also those out of view
+    texts = [text for text in set(fig.findobj(Text)) - numbers if text.get_visible() and text.get_text().strip()]
+    boxes = [text.get_window_extent() for text in texts]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.x1 <= fig.bbox.x1 and box.y1 <= fig.bbox.y1, texts[i]
+        assert not [texts[j] for j in range(i) if box.overlaps(boxes[j])], texts[i]
+    tops = [axes_of(fig, name).get_window_extent() for name in ("block", "events", "wheel", "raster")]
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(tops))
+    assert len({(box.x0, box.x1) for box in tops}) == 1, "one time axis"
+
+
 def test_legend_counts_regions_and_pools_the_rare():
     signal, times = simple()
     fig = plain(signal, times, regions=["VISp2/3", "A", "VISp10", "A", "A", "void"])
@@ -247,6 +310,8 @@ def test_row_mean_strip():
         ({"order": [0, 1, 2, 3, 4, 4]}, ["0..5"]),
         ({"regions": ["A"] * 7}, ["6 neurons", "(7,)"]),
         ({"wheel": (np.arange(3), np.arange(4))}, ["(3,)", "(4,)"]),
+        ({"block": (np.arange(3), np.arange(4))}, ["(3,)", "(4,)"]),
+        ({"block": ([3, 1], [0.2, 0.8])}, ["start before"]),
         ({"t_range": (100, 200)}, ["(100, 200)", "0.000 to 4.000 s"]),
         ({"t_range": (3, 1)}, ["(3, 1)", "0.000 to 4.000 s"]),
         (

@@ -51,6 +51,8 @@ LEGEND_MARKS = 0.55  # inches that a legend takes besides its text
 LEGEND_LINE = 0.15  # inches from one line of a legend to the next
 LEGEND_MAX = 30  # more regions than this do not fit beside the axes
 MAX_ROWS = 1200  # of an image that has a row for each cell; more cells are averaged
+#: The palette of Okabe and Ito without its yellow, which is too pale for lines.
+LINE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 GAP = 0.1  # inches between what stands side by side
 UNKNOWN_COLOR = "#808080"
 UNKNOWN_REGIONS = frozenset({"", "nan", "None", "unknown", "void", "root", "other"})
