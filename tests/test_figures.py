@@ -665,6 +665,47 @@ def test_thirty_regions_have_colours_that_differ():
     assert "#808080" not in colors.values()
 
 
+def seen_by(rgb):
+    """OKLab of colours (n, 3) as normal, protan and deutan eyes see them, by the model of Vienot and others (1999).
+
+    The palette itself is made with another model.
+    """
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
+    lost = {"normal": np.eye(3), "protan": np.eye(3), "deutan": np.eye(3)}
+    lost["protan"] = np.array([[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]])
+    lost["deutan"] = np.array([[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]])
+    cones = np.array([
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ])  # fmt: skip
+    lab = np.array([
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ])  # fmt: skip
+    for eyes, loss in lost.items():
+        light = np.clip(linear @ (np.linalg.inv(to_lms) @ loss @ to_lms).T, 0, 1)
+        yield eyes, np.cbrt(light @ cones.T) @ lab.T
+
+
+def smallest_distance(colors):
+    """Of any two colours, to each kind of eyes."""
+    rgb = np.array([to_rgb(color) for color in colors])
+    return {eyes: min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2))
+            for eyes, seen in seen_by(rgb)}  # fmt: skip
+
+
+@pytest.mark.parametrize("n", range(2, 9))
+def test_up_to_eight_regions_differ_for_all_eyes(n):
+    colors = distinct_region_colors([f"R{i}" for i in range(n)] + ["void"])
+    assert colors["R0"].startswith("#0076") and colors["void"] == "#808080"
+    apart = smallest_distance(colors.values())
+    assert min(apart.values()) > 0.09, apart
+    assert smallest_distance(["#ff2700", "#146200"])["protan"] < 0.05, "red and green, as they once were"
+
+
 def test_session_colours_get_lighter_with_the_date():
     colors = session_colors(["2024-05-03", "2024-05-01", "2024-05-02"])
     light = [np.dot(to_rgb(color), (0.21, 0.72, 0.07)) for color in colors]

@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -236,38 +236,45 @@ def distinct_region_colors(acronyms: Iterable[str]) -> dict[str, str]:
 
 @lru_cache
 def _palette(n: int) -> tuple[str, ...]:
-    """`n` colours, each the farthest from all before it, for normal and for colour-blind eyes."""
+    """`n` colours, each the farthest from grey and all before it, for normal and for colour-blind eyes."""
     grid = np.linspace(0, 1, 14)
     rgb = np.stack(np.meshgrid(grid, grid, grid, indexing="ij"), axis=-1).reshape(-1, 3)
-    lab = _oklab(rgb)
+    lab = _oklab(_linear(rgb))
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     # Very light and very dark colours vanish against paper and data; grey means unknown; the most
     # saturated greens and magentas drown out the rest.
-    rgb = rgb[(lab[:, 0] > 0.42) & (lab[:, 0] < 0.88) & (chroma > 0.07) & (chroma < 0.27)]
-    views = [_oklab(rgb), *(_oklab(np.clip(rgb @ matrix.T, 0, 1)) for matrix in _DICHROMATS)]
-    start = np.array([0.0, 0.447, 0.698])  # the blue of Okabe and Ito
-    chosen: list[int] = [int(np.argmin(np.sum((rgb - start) ** 2, axis=1)))]
-    nearest = np.full(len(rgb), np.inf)
+    rgb = rgb[(lab[:, 0] > 0.4) & (lab[:, 0] < 0.88) & (chroma > 0.07) & (chroma < 0.2)]
+    chosen = [int(np.argmin(np.sum((rgb - to_rgb(LINE_COLORS[0])) ** 2, axis=1)))]
+    rgb = np.vstack([rgb, to_rgb(UNKNOWN_COLOR)])
+    views = [_oklab(np.clip(_linear(rgb) @ matrix.T, 0, 1)) for matrix in (np.eye(3), *_DICHROMATS)]
+
+    def apart(i: int) -> np.ndarray:
+        # Thirty colours cannot all differ in the plane that a dichromat sees, so normal vision has a say; with
+        # four fifths for the worst view the first eight differ for everybody.
+        seen = [np.linalg.norm(view - view[i], axis=1) for view in views]
+        return 0.2 * seen[0] + 0.8 * np.min(seen, axis=0)
+
+    nearest = apart(-1)  # grey is kept free for unknown places
     while len(chosen) < n:
-        apart = [np.linalg.norm(view - view[chosen[-1]], axis=1) for view in views]
-        # Thirty colours cannot all differ in the plane that a dichromat sees: normal vision counts
-        # fully, the worst of the two simulated ones with half weight.
-        distance = 0.5 * apart[0] + 0.5 * np.min(apart, axis=0)
-        nearest = np.minimum(nearest, distance)
+        nearest = np.minimum(nearest, apart(chosen[-1]))
         chosen.append(int(np.argmax(nearest)))
     return tuple(to_hex(rgb[i]) for i in chosen[:n])
 
 
-# Protanopia and deuteranopia, simulated in RGB (Machado, Oliveira & Fernandes 2009, severity 1).
+# Protanopia and deuteranopia, simulated in linear RGB (Machado, Oliveira & Fernandes 2009, severity 1).
 _DICHROMATS = (
     np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
     np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
 )
 
 
-def _oklab(rgb: np.ndarray) -> np.ndarray:
-    """Convert sRGB (n, 3) in 0..1 to OKLab (n, 3), where distance is close to perceived difference."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+def _linear(rgb: np.ndarray) -> np.ndarray:
+    """Convert sRGB in 0..1 to light, which adds up."""
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def _oklab(linear: np.ndarray) -> np.ndarray:
+    """Convert linear RGB (n, 3) in 0..1 to OKLab (n, 3), where distance is close to perceived difference."""
     to_lms = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
     to_lab = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
     return np.cbrt(linear @ np.array(to_lms).T) @ np.array(to_lab).T
