@@ -188,9 +188,12 @@ def plot_raster(
     rsort: bool = True,
     scaling: bool = True,
     restrict: Sequence[int] | None = None,
+    order: Sequence[int] | None = None,
+    region_colors: Mapping[str, str] | None = None,
     filter_neurons: bool = True,
     t_range: tuple[float, float] | None = None,
     trials: bool = True,
+    note: str = "",
 ) -> Figure:
     """Return a raster of the session's cells with the wheel, trial events and blocks on top.
 
@@ -201,21 +204,28 @@ def plot_raster(
     restr : bool
         One minute from a third into the recording; or all of it.
     rsort : bool
-        In Rastermap order, or as ``load_or_embed`` has the rows.
+        In Rastermap order, or as ``load_or_embed`` (or ``restrict``) has the rows.
     scaling : bool
         Scale each row from its 20th to its 99th percentile.
     restrict, filter_neurons
         As for ``load_or_embed``.
+    order : sequence of int, optional
+        The i-th row from the top is row ``order[i]`` of ``restrict``; overrides ``rsort``. For the same cells in the
+        same order on all days: rows from ``match_tracked_indices_across_sessions``, and the ``isort`` of one session.
+    region_colors : mapping of acronym to hex, optional
+        By default ``pipeline.figures.distinct_region_colors``.
     t_range : (float, float), optional
         From and to, s on the session clock; overrides ``restr``.
     trials : bool
         Show events and blocks, if the session has trials.
+    note : str
+        Put behind the title.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    from pipeline.figures import distinct_region_colors, raster
+    from pipeline.figures import raster
     from schemas.session import Behavior, Wheel, wheel_velocity
 
     eid = str(eid)
@@ -227,15 +237,15 @@ def plot_raster(
     return raster(
         signal,
         clock,
-        order=cells["isort"] if rsort else None,
+        order=np.asarray(order) if order is not None else cells["isort"] if rsort else None,
         regions=cells["region_labels"],
-        region_colors=distinct_region_colors(cells["region_labels"]),
+        region_colors=region_colors,
         wheel=wheel_velocity(eid),
         **(_trial_strips(eid) if trials else {}),
         t_range=(float(clock[0]), float(clock[-1])),
         bg=bg,
         scale=(20, 99) if scaling else None,
-        title=f"{info['subject']} {info['session_date']} ({info['session_number']:03d}), {kinds}",
+        title=f"{info['subject']} {info['session_date']} ({info['session_number']:03d}), {kinds}{note}",
     )
 
 

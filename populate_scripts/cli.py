@@ -80,6 +80,7 @@ format_option = click.option(
 neurons_option = click.option(
     "--neurons/--all-rois", "neurons_only", default=True, help="Which ROIs; by default neurons."
 )
+tracking_run_option = click.option("--tracking-run", help="Start of its hash; by default the run registered last.")
 cache_dir_option = click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -414,7 +415,7 @@ def _key_text(key: dict | None) -> str | None:
 @click.option("--n-cells", type=int, default=0, help="Largest number of cells, to compare regions; by default all.")
 @click.option("--min-cell-probability", type=float, help="Leave out cells below it in any session.")
 @click.option("--min-silhouette", type=float, help="The same for the cluster silhouette of tracking.")
-@click.option("--tracking-run", help="Start of its hash; by default the run registered last.")
+@tracking_run_option
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write figures and the table here.")
 @as_json
 def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_probability, min_silhouette,
@@ -456,17 +457,23 @@ def _numbers(name: str, text: str, kind: type) -> tuple:
 @click.option("--bg", type=click.Choice(["regions", "firing_rate", "none"]), default="regions", show_default=True)
 @click.option("--t-range", nargs=2, type=float, help="From and to, s on the session clock.")
 @click.option("--trials/--no-trials", default=True, help="Trial events and blocks on top; by default shown.")
+@click.option("--tracked", is_flag=True, help="Only the cells that all of EIDS share, in the order of the first.")
+@tracking_run_option
 @output_option
 @format_option
-def raster(
-    eids: tuple[str, ...], bg: str, t_range: tuple[float, float], trials: bool, output: Path, suffix: str
-) -> None:
-    """Draw the raster of each of EIDS."""
+def raster(eids, bg, t_range, trials, tracked, tracking_run, output, suffix) -> None:
+    """Draw the raster of each of EIDS; with --tracked, a row is the same cell in all of them."""
     from populate_scripts import commands
 
+    if tracking_run and not tracked:
+        raise click.UsageError("--tracking-run is for --tracked")
     _activate()
     drawing = {"bg": None if bg == "none" else bg, "t_range": t_range or None, "trials": trials}
-    for path in commands.rasters(eids, drawing, output, suffix):
+    if tracked:
+        paths = commands.tracked_rasters(eids, tracking_run, drawing, output, suffix)
+    else:
+        paths = commands.rasters(eids, drawing, output, suffix)
+    for path in paths:
         click.echo(str(path))
 
 
@@ -495,7 +502,7 @@ def cell_map(eids: tuple[str, ...], color: str, space: bool, neurons_only: bool,
 
 @main.command()
 @click.argument("subject")
-@click.option("--tracking-run", help="Start of its hash; by default the run registered last.")
+@tracking_run_option
 @neurons_option
 @output_option
 @format_option

@@ -9,9 +9,10 @@ from pipeline.decoding import NDCSettings
 from pipeline.errors import ConfigError, DataError
 from populate_scripts.demo import raster_name, write
 from schemas.filling import SESSION_TABLES, fill
+from schemas.imaging import ROI, BrainRegion
 from schemas.ndc import NDCRun, run_ndc
 from schemas.session import Session
-from schemas.tracking import TrackedCell, TrackedFOV, TrackingRun
+from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 
 
 def ndc(
@@ -32,11 +33,14 @@ def ndc(
         raise DataError(f"not registered: {', '.join(missing) or subject}", do="Register with: meso ingest")
     chosen_eids = [key["eid"] for key in chosen]
     fill(SESSION_TABLES, chosen, progress=True)
-    run = TrackingRun.chosen(chosen_eids, tracking_run) if tracking_run else TrackingRun.covering(chosen_eids)
-    result = run_ndc(chosen_eids, run, settings, **cells, progress=True)
+    result = run_ndc(chosen_eids, _tracking_run(chosen_eids, tracking_run), settings, **cells, progress=True)
     if output:
         write(result, output, tagged=True)
     return result
+
+
+def _tracking_run(eids: Sequence[str], tracking_run: str | None) -> dict:
+    return TrackingRun.chosen(eids, tracking_run) if tracking_run else TrackingRun.covering(eids)
 
 
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:
@@ -48,6 +52,44 @@ def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> It
     for eid in eids:
         figure = meso.plot_raster(eid, **drawing)
         yield save(figure, output / f"{raster_name(eid)}.{suffix}", embedding_of(eid))
+
+
+def tracked_rasters(
+    eids: Sequence[str], tracking_run: str | None, drawing: dict, output: Path, suffix: str
+) -> Iterator[Path]:
+    """Draw and save a raster of each session with the cells that all share, and yield the files.
+
+    Row i is the same cell in every file; the order is the Rastermap order of the first session, and a region has one
+    colour in all of them.
+
+    Raises
+    ------
+    ConfigError
+        There are not two sessions.
+    DataError
+        They share no cell, or as ``meso.match_tracked_indices_across_sessions``.
+    """
+    import meso
+    from pipeline.figures import distinct_region_colors, save
+    from populate_scripts.figures import embedding_of, session_title
+
+    anchor, *others = eids
+    if not others:
+        raise ConfigError("--tracked compares sessions: name two or more")
+    rows = meso.match_tracked_indices_across_sessions(anchor, others, tracking_run=tracking_run)
+    session_set = SessionSet.add(list(rows), _tracking_run(eids, tracking_run))
+    if not len(rows[anchor]):
+        raise DataError(
+            "no cell is tracked in all of these sessions", do="Name fewer; 'meso tracking' draws which share"
+        )
+    order = meso.load_or_embed(anchor, restrict=rows[anchor])["isort"]
+    places = ROI & (SharedCells.Cell & session_set)
+    colors = distinct_region_colors((BrainRegion & places.proj("region_id")).to_arrays("acronym"))
+    note = f": {len(order)} tracked cells in the order of {session_title(anchor)}"
+    for eid, own in rows.items():
+        figure = meso.plot_raster(eid, restrict=own, order=order, region_colors=colors, note=note, **drawing)
+        name = f"{raster_name(eid)}_tracked_{session_set['session_set'][:8]}_by_{anchor[:8]}.{suffix}"
+        yield save(figure, output / name, {"eid": eid, **session_set, "order_of": embedding_of(anchor)})
 
 
 def track(

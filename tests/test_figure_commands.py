@@ -140,6 +140,39 @@ def test_trials_above_a_raster_are_those_of_the_files(demo_sessions, demo_truth,
     assert not {"events", "block"} & set(drawn["raster"][1][1])
 
 
+def test_a_row_of_tracked_rasters_is_the_same_cell_in_every_file(tracked, demo_sessions, demo_truth, drawn, tmp_path):
+    """Each row of each figure is found in the files of the session by its trace; the UID file says which cell it is."""
+    import meso as notebook
+    from schemas.tracking import SessionSet
+
+    eids = [demo_sessions[2], demo_sessions[0]]
+    lines = meso("raster", *eids, "--tracked", "--t-range", 100, 400, "--output", tmp_path)
+    found = []
+    for eid, (args, options) in zip(eids, drawn["raster"], strict=True):
+        shown = args[0][options["order"]]
+        (folder,) = demo_truth.root.rglob(f"{demo_truth.dates[demo_truth.eids.index(eid)]}/001/alf/")
+        own: list = [None] * len(shown)
+        for fov, rows in demo_truth.rows[eid].items():
+            traces = np.load(*folder.glob(f"FOV_{fov:02d}/mpci.ROIActivityDeconvolved*.npy"))
+            times = np.load(*folder.glob(f"FOV_{fov:02d}/mpci.times*.npy"))
+            for uid, row in rows.items():
+                match = np.corrcoef(np.interp(args[1], times, traces[:, row]), shown)[0, 1:]
+                own[int(match.argmax())] = uid
+                assert match.max() > 0.8
+        found.append(own)
+    assert found[0] == found[1]
+    assert set(found[0]) - {None} == set(demo_truth.shared_uids)  # None: shared by these two days, not by all
+    assert len({tuple(sorted(options["region_colors"].items())) for _, options in drawn["raster"]}) == 1
+    rows = notebook.match_tracked_indices_across_sessions(eids[0], eids[1:])
+    cells = notebook.load_or_embed(eids[0], restrict=rows[eids[0]])
+    np.testing.assert_array_equal(drawn["raster"][0][1]["order"], cells["isort"])
+    said = [provenance(line) for line in lines]
+    assert [one["eid"] for one in said] == eids and {one["order_of"]["eid"] for one in said} == {eids[0]}
+    assert {one["session_set"] for one in said} == {SessionSet.add(eids, tracked)["session_set"]}
+    assert "--tracked" in meso("raster", eids[0], "--tracked", code=1)[-1]
+    assert "--tracked" in meso("raster", eids[0], "--tracking-run", "a", code=2)[-1]
+
+
 def test_tracking_is_what_the_uid_files_say(tracked, demo_truth, drawn, tmp_path):
     from schemas.filling import fill
     from schemas.tracking import SessionSet, SharedCells

@@ -33,6 +33,7 @@ from .style import (
     distinct_region_colors,
     natural_key,
     pooled_regions,
+    set_suptitle,
     style,
 )
 
@@ -80,7 +81,7 @@ def raster(
     *,
     order: np.ndarray | None = None,
     regions: np.ndarray | None = None,
-    region_colors: dict[str, str] | None = None,
+    region_colors: Mapping[str, str] | None = None,
     wheel: tuple[np.ndarray, np.ndarray] | None = None,
     events: Mapping[str, np.ndarray] | None = None,
     block: tuple[np.ndarray, np.ndarray] | None = None,
@@ -100,8 +101,9 @@ def raster(
         Start of each frame in s, increasing. Where the next is more than 1 s away, a blank is left.
     order : (N,) int array, optional
         Permutation: row i shows neuron ``order[i]``. Default: as stored.
-    regions, region_colors : (N,) array of str, dict; optional
-        Acronym of each neuron of `signal` (not of each row); hex colours, where a missing one is grey.
+    regions, region_colors : (N,) array of str, mapping; optional
+        Acronym of each neuron of `signal` (not of each row); hex colours, where a missing one is grey. Default:
+        `distinct_region_colors`.
     wheel : ((M,), (M,)) arrays, optional
         Times in s and velocity in rad/s, drawn on top.
     events : mapping of str to (n,) array, optional
@@ -295,7 +297,7 @@ def _ranked_percentile(ranked: np.ndarray, last: np.ndarray, q: float) -> np.nda
     return (low + (high - low) * (place - below)).astype(ranked.dtype)
 
 
-def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: dict[str, str] | None) -> _Regions:
+def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: Mapping[str, str] | None) -> _Regions:
     """Regions, with the rarest pooled as "other" if too many, and the commonest one of each row."""
     acronyms = np.asarray(regions).astype(str)
     if acronyms.shape != rank.shape:
@@ -355,7 +357,7 @@ def _draw(
         strip.draw(ax)
         ax.tick_params(labelbottom=False, bottom=name == "wheel")
     if labels.title:
-        fig.suptitle(labels.title, x=0.01, ha="left")
+        set_suptitle(fig, labels.title)
     return fig
 
 
