@@ -45,7 +45,7 @@ __all__ = [
 
 def load_or_embed(
     eid: str,
-    restrict: Sequence[int] | None = None,
+    restrict: Sequence[int] | np.ndarray | None = None,
     filter_neurons: bool = True,
     *,
     scan_line_column: int = 0,
@@ -187,8 +187,8 @@ def plot_raster(
     restr: bool = True,
     rsort: bool = True,
     scaling: bool = True,
-    restrict: Sequence[int] | None = None,
-    order: Sequence[int] | None = None,
+    restrict: Sequence[int] | np.ndarray | None = None,
+    order: Sequence[int] | np.ndarray | None = None,
     region_colors: Mapping[str, str] | None = None,
     filter_neurons: bool = True,
     t_range: tuple[float, float] | None = None,

@@ -116,8 +116,7 @@ class NDCRun:
         from pipeline.decoding.fits import LogKSlope
         from pipeline.figures import k_star_over_days
 
-        named = dict(zip(names_of(self.settings), self.settings, strict=True))
-        curves = {name: [_curve(row, s) for row in self.curves[name]] for name, s in named.items()}
+        curves = self._drawn_curves()
         if not any(curves.values()):
             return None
         first = self.settings[0]
@@ -135,6 +134,22 @@ class NDCRun:
         return k_star_over_days(
             curves, slopes=slopes, delta=first.delta, title=f"{self.subject}: k* over days", curve_axis=first.curve_axis
         )
+
+    def draw_performance(self) -> Figure | None:
+        """Draw the score at the largest k of every target against performance; None without a curve."""
+        from pipeline.figures import score_over_performance
+
+        curves = self._drawn_curves()
+        if not any(curves.values()):
+            return None
+        first = self.settings[0]
+        title = f"{self.subject}: score over performance"
+        return score_over_performance(curves, metric=first.metric, title=title, curve_axis=first.curve_axis)
+
+    def _drawn_curves(self) -> dict[str, list[Any]]:
+        """Return the curves by name as figures take them."""
+        named = zip(names_of(self.settings), self.settings, strict=True)
+        return {name: [_curve(row, s) for row in self.curves[name]] for name, s in named}
 
     def show(self) -> None:
         """Print the table, the trends, and what failed."""
@@ -243,6 +258,7 @@ def _curve(row: dict, settings: NDCSettings) -> Any:
         ceiling=row["ceiling"], k_star=row["k_star"], n_trials=row["n_decoded"], **bounds("mean_low", "mean_high"),
         p_value=row["p_largest"], q_value=row["q_value"], fit_k=fit_k, fit_score=fit_score, verdict=row["verdict"],
         k_star_low=row["k_star_low"], k_star_high=row["k_star_high"], k_star_censored=row["k_star_censored"] or "",
+        performance=row["performance"],
     )  # fmt: skip
 
 

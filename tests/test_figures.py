@@ -28,6 +28,7 @@ from pipeline.figures import (
     ndc_panels,
     raster,
     save,
+    score_over_performance,
     session_colors,
 )
 
@@ -62,7 +63,7 @@ def plain(signal, times, **options):
     return raster(signal, times, **(settings | options))
 
 
-@pytest.mark.parametrize("module", ["style", "raster", "behavior", "ndc", "days"])
+@pytest.mark.parametrize("module", ["style", "raster", "behavior", "ndc", "days", "performance"])
 def test_examples_in_docstrings(module):
     """Every example does what it shows, and there are some."""
     result = doctest.testmod(importlib.import_module(f"pipeline.figures.{module}"))  # not the function
@@ -458,6 +459,8 @@ def test_panels_keep_every_target_and_the_colours():
         (lambda: Curve(**curve(k_star_censored="up")), "'up'"),
         (lambda: ndc_overlay([curve()], target="choice", curve_axis="days"), "cells.*'days'"),
         (lambda: k_star_over_days({"choice": []}), "no curve.*choice"),
+        (lambda: score_over_performance({"choice": []}), "no curve.*choice"),
+        (lambda: score_over_performance({"choice": [curve()]}, metric="r2"), "auc.*'r2'"),
         (lambda: k_star_over_days({"choice": [curve()]}, curve_axis="days"), "cells.*'days'"),
         (lambda: ndc_overlay([curve(kstar=3)], target="choice"), "kstar"),
     ],
@@ -650,6 +653,66 @@ def test_days_take_slopes_that_are_given():
     assert [text.get_text() for text in fig.axes[0].texts] == ["−1.00 octaves per day, no interval (2 sessions)"]
     (ax,) = k_star_over_days({"choice": [fitted()]}).axes
     assert [tick for tick in ax.get_xticks() if abs(tick) < ax.get_xlim()[1]] == [0]  # no fraction of a day
+
+
+# --- score over performance -------------------------------------------------------------------------
+
+
+def performed(day, score, performance, **change):
+    """A curve that ends at a score, of a session with that performance."""
+    plain = curve(day)
+    return plain | {"mean": np.r_[plain["mean"][:-1], score], "performance": performance} | change
+
+
+def test_line_of_score_over_performance_is_that_of_the_points():
+    rng = np.random.default_rng(0)
+    x, noise = rng.uniform(0.6, 0.9, 8), 0.02 * rng.normal(size=8)
+    y = 0.4 + 0.5 * x + noise
+    fig = score_over_performance({
+        "choice": [performed(day + 1, y[day], x[day]) for day in rng.permutation(8)],
+        "block": [performed(9, 0.7, None), performed(1, 0.6, 0.7), performed(2, 0.8, 0.8)],
+        "feedback": [performed(day, 0.7, 0.8) for day in (1, 2, 3)],
+    })  # fmt: skip
+    first, second, third = fig.axes
+    for day in range(8):
+        point = line_of(first, f"2024-05-0{day + 1}")
+        assert (point.get_xdata()[0], point.get_ydata()[0]) == (x[day], y[day])
+    line = line_of(first, "line")
+    slope, intercept = np.polyfit(x, y, 1)
+    np.testing.assert_allclose(line.get_xdata(), [x.min(), x.max()])
+    np.testing.assert_allclose(line.get_ydata(), slope * line.get_xdata() + intercept)
+    r = np.corrcoef(x, y)[0, 1]
+    shuffled = [abs(np.corrcoef(rng.permutation(x), y)[0, 1]) >= r for _ in range(2000)]
+    told = first.texts[0].get_text()
+    assert told.startswith(f"r = {r:.2f}, p") and told.endswith("n = 8")
+    p = 0.001 if "<" in told else float(told.split("p = ")[1].split(",")[0])
+    assert abs(p - np.mean(shuffled)) < 0.01
+    for ax, n in ((second, 2), (third, 3)):  # too few, and no spread
+        assert ax.texts[0].get_text() == f"no line through {n} sessions"
+        assert not [one for one in ax.lines if one.get_label() == "line"]
+    assert "1 without performance" in entries(fig)
+    assert {text.get_text() for text in first.texts[1:]} <= {f"05-0{day}" for day in range(1, 9)}
+
+
+def test_dates_beside_points_touch_neither_points_nor_each_other():
+    rng = np.random.default_rng(1)
+    days = [performed(day, *rng.uniform(0.6, 0.9, 2)) for day in range(1, 29)]
+    fig = score_over_performance({"choice": days, "block": days[:3]})
+    fig.draw_without_rendering()
+    for ax, least in zip(fig.axes, (14, 3), strict=True):
+        texts = [text for text in ax.texts if text.get_text().startswith("05-")]
+        boxes = [text.get_window_extent() for text in texts]
+        assert len(texts) >= least
+        assert not [1 for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
+        points = [line for line in ax.lines if str(line.get_label()).startswith("2024")]
+        middles = [line.get_transform().transform(line.get_xydata())[0] for line in points]
+        assert not [1 for box in boxes for x, y in middles if box.x0 <= x <= box.x1 and box.y0 <= y <= box.y1]
+
+
+def test_performance_of_two_years_keeps_the_years():
+    days = [performed(1, 0.6, 0.7), performed(2, 0.8, 0.8, date="2025-01-07")]
+    (ax,) = score_over_performance({"choice": days}).axes
+    assert [text.get_text() for text in ax.texts[1:]] == ["2024-05-01", "2025-01-07"]
 
 
 # --- style ------------------------------------------------------------------------------------------

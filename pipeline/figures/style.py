@@ -165,6 +165,46 @@ def settle(fig: Figure) -> None:
         engine.execute(fig)
 
 
+def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], *, size: float = 6) -> None:
+    """Write a text beside each point, clear of points and other texts; one that finds no room is left out.
+
+    The figure must have been laid out (`settle`).
+
+    Parameters
+    ----------
+    ax : Axes
+    points : sequence of (x, y)
+    texts : sequence of str
+        One for each point.
+    size : float
+        Of the font, in points.
+
+    Examples
+    --------
+    >>> ax = StyledFigure().add_subplot()
+    >>> label_points(ax, [(0.5, 0.5), (0.5, 0.5001)], ["first", "second"])
+    >>> [(text.get_text(), text.get_ha()) for text in ax.texts]
+    [('first', 'left'), ('second', 'right')]
+    """
+    inch = 72 / ax.figure.dpi
+    places = ax.transData.transform(np.reshape(points, (-1, 2))) * inch  # in points, as is all below
+    frame = ax.bbox.get_points() * inch
+    taken = [np.array([place - 3, place + 3]) for place in places]
+    for (x, y), place, text in zip(points, places, texts, strict=True):
+        half = np.array([72 * _inches(text, size), size]) / 2
+        for side in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
+            shift = np.multiply(side, half + np.array([4, 3]))
+            box = np.array([place + shift - half, place + shift + half])
+            inside = (box[0] >= frame[0]).all() and (box[1] <= frame[1]).all()
+            if inside and not any((box[0] < other[1]).all() and (other[0] < box[1]).all() for other in taken):
+                across = {1: "left", 0: "center", -1: "right"}[side[0]]
+                offset = (4 * side[0], shift[1])
+                ax.annotate(text, (x, y), offset, textcoords="offset points", fontsize=size, color="0.25", ha=across,
+                            va="center_baseline", zorder=6)  # fmt: skip
+                taken.append(box)
+                break
+
+
 def set_suptitle(fig: Figure, title: str) -> None:
     """Put a title above all axes, left of the legend."""
     fig.suptitle(wrapped(title, beside_legend(fig), RC["figure.titlesize"]), x=0.01, ha="left")
