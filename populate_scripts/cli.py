@@ -411,6 +411,7 @@ def _key_text(key: dict | None) -> str | None:
     help="Shared cells, or as many random ones of each session.",
 )
 @click.option("--regions", help="Only cells in these, such as VISp,VISam; regions within them count.")
+@click.option("--by-region", help="Curves of each of these by itself, such as VISp,VISam, all up to the same k.")
 @click.option("--fovs", help="Only cells in these FOVs, such as 0,2.")
 @click.option("--n-cells", type=int, default=0, help="Largest number of cells, to compare regions; by default all.")
 @click.option("--min-cell-probability", type=float, help="Leave out cells below it in any session.")
@@ -418,14 +419,16 @@ def _key_text(key: dict | None) -> str | None:
 @tracking_run_option
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write figures and the table here.")
 @as_json
-def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_probability, min_silhouette,
+def ndc(eids, subject, targets, event, win, ks, c_grid, regions, by_region, fovs, min_cell_probability, min_silhouette,
         tracking_run, output, as_json, **common) -> None:  # fmt: skip
     """Neuron-dropping curves of the cells that EIDS, or a subject's sessions, share."""
     from pipeline.decoding import NDCSettings
     from populate_scripts import commands
 
+    if regions and by_region:
+        raise click.UsageError("--regions takes cells of all of them together, --by-region of each by itself: use one")
     _activate()
-    common |= {"event": event or "", "regions": tuple(filter(None, (regions or "").split(",")))}
+    common |= {"event": event or "", "regions": _names(regions)}
     if win:
         common |= {"win_start": win[0], "win_end": win[1]}
     try:
@@ -435,7 +438,7 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
-    result = commands.ndc(eids, subject, settings, cells, output, tracking_run)
+    result = commands.ndc(eids, subject, settings, cells, output, tracking_run, _names(by_region))
     if as_json:
         click.echo(result.table.to_json(orient="records", date_format="iso"))
     else:
@@ -443,6 +446,10 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_
         if output:
             click.echo(f"The figures and the table are in {output}/")
     sys.exit(0 if len(result.table) else 1)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (text or "").split(","))))
 
 
 def _numbers(name: str, text: str, kind: type) -> tuple:

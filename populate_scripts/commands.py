@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError, DataError
 from populate_scripts.demo import raster_name, write
 from schemas.filling import SESSION_TABLES, fill
 from schemas.imaging import ROI, BrainRegion
-from schemas.ndc import NDCRun, run_ndc
+from schemas.ndc import NDCRun, by_region, run_ndc
 from schemas.session import Session
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 
@@ -22,8 +22,9 @@ def ndc(
     cells: dict,
     output: Path | None,
     tracking_run: str | None = None,
+    regions: Sequence[str] = (),
 ) -> NDCRun:
-    """Compute the curves of sessions, or of all registered sessions of a subject."""
+    """Compute the curves of sessions, or of all registered sessions of a subject; of each of the regions by itself."""
     if bool(eids) == bool(subject):
         raise ConfigError("Name session ids, or --subject")
     sessions = Session & ({"subject": subject} if subject else [{"eid": eid} for eid in eids])
@@ -33,7 +34,10 @@ def ndc(
         raise DataError(f"not registered: {', '.join(missing) or subject}", do="Register with: meso ingest")
     chosen_eids = [key["eid"] for key in chosen]
     fill(SESSION_TABLES, chosen, progress=True)
-    result = run_ndc(chosen_eids, _tracking_run(chosen_eids, tracking_run), settings, **cells, progress=True)
+    run = _tracking_run(chosen_eids, tracking_run)
+    if regions:
+        settings = by_region(chosen_eids, run, settings, regions, **cells)
+    result = run_ndc(chosen_eids, run, settings, **cells, progress=True)
     if output:
         write(result, output, tagged=True)
     return result

@@ -96,7 +96,7 @@ def _curves(eids: list[str], uid_root: str | None) -> NDCRun:
 
 
 def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
-    """Write the table, the NDC figure of each target, k* over days and score over performance to a folder.
+    """Write the table, the NDC figure of each target, k* over days, score over performance and regions to a folder.
 
     Parameters
     ----------
@@ -112,7 +112,9 @@ def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
     tag = content_key([result.session_set, sorted(set(table["ndc_params"]))])[:8]
     table.to_csv(output / (f"k_star_{file_stem(result.subject)}_{tag}.csv" if tagged else "k_star.csv"), index=False)
     named = {"subject": result.subject, **result.session_set, **result.family}
-    for stem, figure in {"k_star_days": result.draw_days(), "performance": result.draw_performance()}.items():
+    drawn = {"k_star_days": result.draw_days(), "performance": result.draw_performance()}
+    drawn |= {f"ndc_regions_{file_stem(name)}": figure for name, figure in result.draw_regions().items()}
+    for stem, figure in drawn.items():
         if figure is not None:
             save(figure, output / (f"{stem}_{file_stem(result.subject)}_{tag}.png" if tagged else f"{stem}.png"), named)
     for name, figure in (result.figures or result.draw()).items():

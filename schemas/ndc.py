@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
@@ -15,6 +15,7 @@ from pipeline.errors import DataError
 from schemas.decoding import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures, curves, first_date
 from schemas.filling import fill
 from schemas.imaging import FOV
+from schemas.populations import number_inside
 from schemas.provenance import Environment
 from schemas.reports import errors
 from schemas.session import Behavior, Session
@@ -145,6 +146,22 @@ class NDCRun:
         first = self.settings[0]
         title = f"{self.subject}: score over performance"
         return score_over_performance(curves, metric=first.metric, title=title, curve_axis=first.curve_axis)
+
+    def draw_regions(self) -> dict[str, Figure]:
+        """Draw the curves of each target that was asked for in several regions, in a panel for each region."""
+        from pipeline.figures import ndc_panels
+
+        groups: dict[NDCSettings, dict[str, list[Any]]] = {}
+        for s, drawn in zip(self.settings, self._drawn_curves().values(), strict=True):
+            groups.setdefault(replace(s, regions=()), {})["+".join(s.regions) or "all regions"] = drawn
+        return {
+            name: ndc_panels(
+                panels, metric=s.metric, delta=s.delta, curve_axis=s.curve_axis,
+                title=f"{self.subject}: {name} by region, up to {s.n_cells or 'all'} {s.cells} cells of each",
+            )
+            for name, (s, panels) in zip(names_of(list(groups)), groups.items(), strict=True)
+            if len(panels) > 1 and any(panels.values())
+        }  # fmt: skip
 
     def _drawn_curves(self) -> dict[str, list[Any]]:
         """Return the curves by name as figures take them."""
@@ -302,17 +319,8 @@ def run_ndc(
     if len(set(eids)) < 2:
         raise DataError("curves compare sessions", expected="2 or more", found=f"{len(set(eids))}")
     fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
-    tracked, failed = match_cells(eids, run, progress=progress)
-    if len(tracked) < 2:
-        raise DataError("fewer than two sessions have tracked cells", do="; ".join(failed.values()) or None)
-    session_set = SessionSet.add(
-        tracked,
-        run,
-        neurons_only=neurons_only,
-        min_cell_probability=min_cell_probability,
-        min_silhouette=min_silhouette,
-    )
-    fill([SharedCells], session_set, progress=progress)
+    quality = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    session_set, tracked, failed = shared_set(eids, run, neurons_only=neurons_only, progress=progress, **quality)
     n_shared = _shared_count(session_set)
     params = [NDCParams.add(one) for one in settings]
     NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
@@ -327,6 +335,61 @@ def run_ndc(
         {name: trends[key["ndc_params"]] for name, key in named.items() if key["ndc_params"] in trends},
         failed | _failed(tracked, session_set, params), _notes(session_set, params, family),
     )  # fmt: skip
+
+
+def shared_set(
+    eids: Sequence[str], run: dict, *, progress: bool = False, **rule: Any
+) -> tuple[dict, list[str], dict[str, str]]:
+    """Return the set of those sessions that have tracked cells, its members, and why not for the others.
+
+    Parameters
+    ----------
+    eids, run, progress
+        As for ``run_ndc``.
+    **rule
+        Which cells count: see SessionSet.
+
+    Raises
+    ------
+    DataError
+        Fewer than two have.
+    """
+    tracked, failed = match_cells(eids, run, progress=progress)
+    if len(tracked) < 2:
+        raise DataError("fewer than two sessions have tracked cells", do="; ".join(failed.values()) or None)
+    session_set = SessionSet.add(tracked, run, **rule)
+    fill([SharedCells], session_set, progress=progress)
+    return session_set, tracked, failed
+
+
+def by_region(
+    eids: Sequence[str], run: dict, settings: Sequence[NDCSettings], regions: Sequence[str], **rule: Any
+) -> list[NDCSettings]:
+    """Return each of the settings once for each region, all with the same largest k.
+
+    Parameters
+    ----------
+    eids, run
+        As for ``run_ndc``.
+    settings : sequence of NDCSettings
+    regions : sequence of str
+        Acronyms of the Allen atlas.
+    **rule
+        As for ``shared_set``.
+
+    Raises
+    ------
+    DataError
+        A region has no shared cell, or as ``shared_set``.
+    """
+    session_set, _, _ = shared_set(eids, run, **rule)
+    _shared_count(session_set)
+    return [
+        replace(one, regions=(region,), n_cells=one.n_cells or fewest)
+        for one in settings
+        for fewest in [min(number_inside(session_set, replace(one, regions=(name,))) for name in regions)]
+        for region in regions
+    ]
 
 
 def match_cells(eids: Sequence[str], run: dict, *, progress: bool = False) -> tuple[list[str], dict[str, str]]:

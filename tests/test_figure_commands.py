@@ -44,7 +44,7 @@ def drawn(monkeypatch) -> dict:
         monkeypatch.setattr(figures, name, noted)
 
     for name in ("cell_map", "cell_map_3d", "presence_map", "shared_counts", "survival", "peri_event_lines",
-                 "peri_event_map", "raster"):  # fmt: skip
+                 "peri_event_map", "raster", "ndc_panels", "score_over_performance"):  # fmt: skip
         note(name)
     return calls
 
@@ -189,6 +189,41 @@ def test_tracking_is_what_the_uid_files_say(tracked, demo_truth, drawn, tmp_path
     assert presence.any(axis=1).all()
     meso("tracking", "SP999", "--all-rois", "--output", tmp_path)
     assert drawn["presence_map"][1][0][0].sum() > presence.sum()
+
+
+def test_curves_of_regions_end_at_the_cells_of_the_poorest(tracked, demo_sessions, demo_truth, drawn, tmp_path):
+    """How many shared cells are where is read from the files of the first day."""
+    from iblatlas.regions import BrainRegions
+
+    first, regions = demo_sessions[0], BrainRegions()
+    (folder,) = demo_truth.root.rglob(f"{demo_truth.dates[0]}/001/alf/")
+    ids = [np.load(*(folder / f"FOV_{fov:02d}").glob("mpciROIs.brainLocationIds*.npy"))[list(rows.values())]
+           for fov, rows in demo_truth.rows[first].items()]  # fmt: skip
+    areas = regions.acronym2acronym(regions.id2acronym(np.abs(np.concatenate(ids))), mapping="Beryl").tolist()
+    quick = ("--target", "choice", "--ks", "2,4", "-R", 2, "--n-label-shuffles", 2, "--n-bootstrap", 0)
+    meso("ndc", *demo_sessions, *quick, "--by-region", "VISp,VISam", "--output", tmp_path)
+    (((panels,), options),) = drawn["ndc_panels"]
+    assert list(panels) == ["VISp", "VISam"]
+    fewest = min(areas.count("VISp"), areas.count("VISam"))
+    assert {tuple(curve.ks) for curves in panels.values() for curve in curves} == {(2, 4, fewest)}
+    assert [str(curve.date) for curve in panels["VISp"]] == list(demo_truth.dates)
+    assert f"choice by region, up to {fewest} shared cells" in options["title"]
+    (path,) = tmp_path.glob("ndc_regions_choice_SP999_*.png")
+    assert set(provenance(path)) == {"subject", "session_set", "ndc_family"}
+    meso("ndc", *demo_sessions, *quick, "--by-region", "VISp", "--regions", "VISam", code=2)
+    assert "CA1" in meso("ndc", *demo_sessions, *quick, "--by-region", "VISp,CA1", code=1)[-1]
+
+
+def test_performance_is_the_share_of_rewarded_trials_in_the_files(tracked, demo_sessions, demo_truth, drawn, tmp_path):
+    import pandas as pd
+
+    quick = ("--target", "feedback", "--ks", "4", "-R", 2, "--n-label-shuffles", 2, "--n-bootstrap", 0)
+    meso("ndc", *demo_sessions, *quick, "--output", tmp_path)
+    (((panels,), _),) = drawn["score_over_performance"]
+    tables = [pd.read_parquet(*demo_truth.root.rglob(f"{date}/001/alf/**/_ibl_trials.table*.pqt"))
+              for date in demo_truth.dates]  # fmt: skip
+    expected = [(table["feedbackType"] == 1).mean() for table in tables]
+    np.testing.assert_allclose([curve.performance for curve in panels["feedback"]], expected)
 
 
 def test_peri_event_averages_are_those_of_the_regions(demo_sessions, drawn, tmp_path):

@@ -53,6 +53,8 @@ LEGEND_MAX = 30  # more regions than this do not fit beside the axes
 MAX_ROWS = 1200  # of an image that has a row for each cell; more cells are averaged
 #: The palette of Okabe and Ito without its yellow, which is too pale for lines.
 LINE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+#: Where the name of a point may stand, the best first: a line through the point may be flat, an interval is upright.
+SIDES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 GAP = 0.1  # inches between what stands side by side
 UNKNOWN_COLOR = "#808080"
 UNKNOWN_REGIONS = frozenset({"", "nan", "None", "unknown", "void", "root", "other"})
@@ -192,13 +194,13 @@ def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequenc
     taken = [np.array([place - 3, place + 3]) for place in places]
     for (x, y), place, text in zip(points, places, texts, strict=True):
         half = np.array([72 * _inches(text, size), size]) / 2
-        for side in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
-            shift = np.multiply(side, half + np.array([4, 3]))
+        for side in SIDES:
+            shift = np.multiply(side, half + np.array([3, 2]))
             box = np.array([place + shift - half, place + shift + half])
             inside = (box[0] >= frame[0]).all() and (box[1] <= frame[1]).all()
             if inside and not any((box[0] < other[1]).all() and (other[0] < box[1]).all() for other in taken):
                 across = {1: "left", 0: "center", -1: "right"}[side[0]]
-                offset = (4 * side[0], shift[1])
+                offset = (3 * side[0], shift[1])
                 ax.annotate(text, (x, y), offset, textcoords="offset points", fontsize=size, color="0.25", ha=across,
                             va="center_baseline", zorder=6)  # fmt: skip
                 taken.append(box)
