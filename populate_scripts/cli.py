@@ -427,6 +427,8 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, by_region, fovs
 
     if regions and by_region:
         raise click.UsageError("--regions takes cells of all of them together, --by-region of each by itself: use one")
+    if by_region and common["curve_axis"] == "trials":
+        raise click.UsageError("--by-region compares regions at the same number of cells: --curve-axis cells")
     _activate()
     common |= {"event": event or "", "regions": _names(regions)}
     if win:

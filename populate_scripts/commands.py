@@ -77,11 +77,11 @@ def tracked_rasters(
     from pipeline.figures import distinct_region_colors, save
     from populate_scripts.figures import embedding_of, session_title
 
-    anchor, *others = eids
+    anchor, *others = dict.fromkeys(eids)
     if not others:
         raise ConfigError("--tracked compares sessions: name two or more")
     rows = meso.match_tracked_indices_across_sessions(anchor, others, tracking_run=tracking_run)
-    session_set = SessionSet.add(list(rows), _tracking_run(eids, tracking_run))
+    session_set = SessionSet.add(list(rows), _tracking_run(list(rows), tracking_run))
     if not len(rows[anchor]):
         raise DataError(
             "no cell is tracked in all of these sessions", do="Name fewer; 'meso tracking' draws which share"

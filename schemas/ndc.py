@@ -384,12 +384,12 @@ def by_region(
     """
     session_set, _, _ = shared_set(eids, run, **rule)
     _shared_count(session_set)
-    return [
-        replace(one, regions=(region,), n_cells=one.n_cells or fewest)
-        for one in settings
-        for fewest in [min(number_inside(session_set, replace(one, regions=(name,))) for name in regions)]
-        for region in regions
-    ]
+    found = []
+    for one in settings:
+        of_regions = [replace(one, regions=(region,)) for region in regions]
+        fewest = min(number_inside(session_set, each) for each in of_regions)
+        found += [replace(each, n_cells=one.n_cells or fewest) for each in of_regions]
+    return found
 
 
 def match_cells(eids: Sequence[str], run: dict, *, progress: bool = False) -> tuple[list[str], dict[str, str]]:

@@ -255,6 +255,19 @@ def test_events_are_ticks_in_rows_and_are_counted_where_ticks_would_run_together
     assert rows.get_xlabel() == f"shades: from none to {np.bincount(seconds).max()} in 20 s"
 
 
+@pytest.mark.parametrize(
+    "block", [([], []), ([np.nan], [0.5]), ([300.0], [0.5]), ([1.0], [0.5]), ([1, 1, 2], [0.2, 0.8, 0.2])]
+)
+def test_sessions_with_hardly_a_trial_can_be_drawn(block):
+    signal, times = simple(n_frames=1000)
+    fig = raster(
+        signal, times, events={"reward": np.array([]), "error": np.array([np.nan])}, block=block, t_range=(0, 60)
+    )
+    assert all(patch.get_width() >= 0 for patch in axes_of(fig, "block").patches)
+    assert axes_of(fig, "block").get_xlim() == (0, 60)
+    fig._repr_png_()
+
+
 @pytest.mark.parametrize("t_range", [(0, 60), (0, 3600)])
 def test_labels_above_a_raster_do_not_overlap(t_range):
     """In pixels, as drawn, with everything that can stand there."""

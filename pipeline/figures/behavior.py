@@ -67,7 +67,7 @@ def draw_block(ax: Axes, block: tuple[np.ndarray, np.ndarray], window: tuple[flo
     """
     starts, probability = block
     if starts.size:
-        length = float(np.median(np.diff(starts))) if starts.size > 1 else window[1] - starts[0]
+        length = float(np.median(np.diff(starts))) if starts.size > 1 else max(window[1] - starts[0], 0)
         first = np.flatnonzero(np.diff(probability, prepend=np.nan) != 0)  # trial of each block
         edges = np.append(starts[first], starts[-1] + length)
         ax.bar(edges[:-1], 1, np.diff(edges), align="edge", color=BLOCKS(probability[first]), linewidth=0)
