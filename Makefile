@@ -42,3 +42,4 @@ $(VENV)/installed: pyproject.toml
 
 docs: install
 	$(BIN)/python -W ignore docs/generate.py
+	$(BIN)/python docs/draw_gallery.py

@@ -24,6 +24,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.settings import EVENTS, KS
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import DataError
+from pipeline.peri_event import EVENT_NAMES, event_times
 from pipeline.resampling import common_frames, resample
 from schemas.filling import fill, fill_session
 from schemas.ndc import NDCRun, left_out, match_cells, run_ndc
@@ -44,7 +45,7 @@ __all__ = [
 
 def load_or_embed(
     eid: str,
-    restrict: Sequence[int] | None = None,
+    restrict: Sequence[int] | np.ndarray | None = None,
     filter_neurons: bool = True,
     *,
     scan_line_column: int = 0,
@@ -186,11 +187,15 @@ def plot_raster(
     restr: bool = True,
     rsort: bool = True,
     scaling: bool = True,
-    restrict: Sequence[int] | None = None,
+    restrict: Sequence[int] | np.ndarray | None = None,
+    order: Sequence[int] | np.ndarray | None = None,
+    region_colors: Mapping[str, str] | None = None,
     filter_neurons: bool = True,
     t_range: tuple[float, float] | None = None,
+    trials: bool = True,
+    note: str = "",
 ) -> Figure:
-    """Return a raster of the session's cells with the wheel on top.
+    """Return a raster of the session's cells with the wheel, trial events and blocks on top.
 
     Parameters
     ----------
@@ -199,39 +204,61 @@ def plot_raster(
     restr : bool
         One minute from a third into the recording; or all of it.
     rsort : bool
-        In Rastermap order, or as ``load_or_embed`` has the rows.
+        In Rastermap order, or as ``load_or_embed`` (or ``restrict``) has the rows.
     scaling : bool
         Scale each row from its 20th to its 99th percentile.
     restrict, filter_neurons
         As for ``load_or_embed``.
+    order : sequence of int, optional
+        The i-th row from the top is row ``order[i]`` of ``restrict``; overrides ``rsort``. For the same cells in the
+        same order on all days: rows from ``match_tracked_indices_across_sessions``, and the ``isort`` of one session.
+    region_colors : mapping of acronym to hex, optional
+        By default ``pipeline.figures.distinct_region_colors``.
     t_range : (float, float), optional
         From and to, s on the session clock; overrides ``restr``.
+    trials : bool
+        Show events and blocks, if the session has trials.
+    note : str
+        Put behind the title.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    from pipeline.figures import distinct_region_colors, raster
-    from schemas.session import Wheel, wheel_velocity
+    from pipeline.figures import raster
+    from schemas.session import Behavior, Wheel, wheel_velocity
 
     eid = str(eid)
     cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons)
-    fill([Wheel], {"eid": eid})
+    fill([Behavior, Wheel], {"eid": eid})
     signal, clock = _shown(eid, cells, t_range, restr)
     info = (schemas.Session & {"eid": eid}).fetch1()
     kinds = " and ".join(np.unique(cells["signal"]))
     return raster(
         signal,
         clock,
-        order=cells["isort"] if rsort else None,
+        order=np.asarray(order) if order is not None else cells["isort"] if rsort else None,
         regions=cells["region_labels"],
-        region_colors=distinct_region_colors(cells["region_labels"]),
+        region_colors=region_colors,
         wheel=wheel_velocity(eid),
+        **(_trial_strips(eid) if trials else {}),
         t_range=(float(clock[0]), float(clock[-1])),
         bg=bg,
         scale=(20, 99) if scaling else None,
-        title=f"{info['subject']} {info['session_date']} ({info['session_number']:03d}), {kinds}",
+        title=f"{info['subject']} {info['session_date']} ({info['session_number']:03d}), {kinds}{note}",
     )
+
+
+def _trial_strips(eid: str) -> dict[str, Any]:
+    """Return events and blocks as ``pipeline.figures.raster`` takes them; nothing without trials."""
+    from schemas.session import trials_of
+
+    trials = trials_of(eid)
+    if not len(trials["intervals_0"]):
+        return {}
+    events = {EVENT_NAMES[name]: trials[name] for name in ("stimOn_times", "firstMovement_times")}
+    events |= {"reward": event_times("fback1", trials), "error": event_times("fback0", trials)}
+    return {"events": events, "block": (trials["intervals_0"], trials["probabilityLeft"])}
 
 
 def _shown(eid: str, cells: dict, t_range: tuple[float, float] | None, restr: bool) -> tuple[np.ndarray, np.ndarray]:

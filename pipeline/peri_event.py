@@ -30,6 +30,8 @@ from pipeline.decoding.features import CHUNK, window_means
 
 DEEP = 10  # trials of a block before a trial is deep in it
 TRIAL_END = "intervals_1"
+#: What figures call the events of trials.
+EVENT_NAMES = {"stimOn_times": "stimulus on", "firstMovement_times": "first movement", "feedback_times": "feedback"}
 
 
 @dataclass(frozen=True)

@@ -80,6 +80,7 @@ format_option = click.option(
 neurons_option = click.option(
     "--neurons/--all-rois", "neurons_only", default=True, help="Which ROIs; by default neurons."
 )
+tracking_run_option = click.option("--tracking-run", help="Start of its hash; by default the run registered last.")
 cache_dir_option = click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),
@@ -419,21 +420,26 @@ def _key_text(key: dict | None) -> str | None:
     help="Shared cells, or as many random ones of each session.",
 )
 @click.option("--regions", help="Only cells in these, such as VISp,VISam; regions within them count.")
+@click.option("--by-region", help="Curves of each of these by itself, such as VISp,VISam, all up to the same k.")
 @click.option("--fovs", help="Only cells in these FOVs, such as 0,2.")
 @click.option("--n-cells", type=int, default=0, help="Largest number of cells, to compare regions; by default all.")
 @click.option("--min-cell-probability", type=float, help="Leave out cells below it in any session.")
 @click.option("--min-silhouette", type=float, help="The same for the cluster silhouette of tracking.")
-@click.option("--tracking-run", help="Start of its hash; by default the run registered last.")
+@tracking_run_option
 @click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write figures and the table here.")
 @as_json
-def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_probability, min_silhouette,
+def ndc(eids, subject, targets, event, win, ks, c_grid, regions, by_region, fovs, min_cell_probability, min_silhouette,
         tracking_run, output, as_json, **common) -> None:  # fmt: skip
     """Neuron-dropping curves of the cells that EIDS, or a subject's sessions, share."""
     from pipeline.decoding import NDCSettings
     from populate_scripts import commands
 
+    if regions and by_region:
+        raise click.UsageError("--regions takes cells of all of them together, --by-region of each by itself: use one")
+    if by_region and common["curve_axis"] == "trials":
+        raise click.UsageError("--by-region compares regions at the same number of cells: --curve-axis cells")
     _activate()
-    common |= {"event": event or "", "regions": tuple(filter(None, (regions or "").split(",")))}
+    common |= {"event": event or "", "regions": _names(regions)}
     if win:
         common |= {"win_start": win[0], "win_end": win[1]}
     try:
@@ -443,7 +449,7 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
-    result = commands.ndc(eids, subject, settings, cells, output, tracking_run)
+    result = commands.ndc(eids, subject, settings, cells, output, tracking_run, _names(by_region))
     if as_json:
         click.echo(result.table.to_json(orient="records", date_format="iso"))
     else:
@@ -451,6 +457,10 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, fovs, min_cell_
         if output:
             click.echo(f"The figures and the table are in {output}/")
     sys.exit(0 if len(result.table) else 1)
+
+
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (text or "").split(","))))
 
 
 def _numbers(name: str, text: str, kind: type) -> tuple:
@@ -464,14 +474,24 @@ def _numbers(name: str, text: str, kind: type) -> tuple:
 @click.argument("eids", nargs=-1, required=True)
 @click.option("--bg", type=click.Choice(["regions", "firing_rate", "none"]), default="regions", show_default=True)
 @click.option("--t-range", nargs=2, type=float, help="From and to, s on the session clock.")
+@click.option("--trials/--no-trials", default=True, help="Trial events and blocks on top; by default shown.")
+@click.option("--tracked", is_flag=True, help="Only the cells that all of EIDS share, in the order of the first.")
+@tracking_run_option
 @output_option
 @format_option
-def raster(eids: tuple[str, ...], bg: str, t_range: tuple[float, float], output: Path, suffix: str) -> None:
-    """Draw the raster of each of EIDS."""
+def raster(eids, bg, t_range, trials, tracked, tracking_run, output, suffix) -> None:
+    """Draw the raster of each of EIDS; with --tracked, a row is the same cell in all of them."""
     from populate_scripts import commands
 
+    if tracking_run and not tracked:
+        raise click.UsageError("--tracking-run is for --tracked")
     _activate()
-    for path in commands.rasters(eids, None if bg == "none" else bg, t_range or None, output, suffix):
+    drawing = {"bg": None if bg == "none" else bg, "t_range": t_range or None, "trials": trials}
+    if tracked:
+        paths = commands.tracked_rasters(eids, tracking_run, drawing, output, suffix)
+    else:
+        paths = commands.rasters(eids, drawing, output, suffix)
+    for path in paths:
         click.echo(str(path))
 
 
@@ -500,7 +520,7 @@ def cell_map(eids: tuple[str, ...], color: str, space: bool, neurons_only: bool,
 
 @main.command()
 @click.argument("subject")
-@click.option("--tracking-run", help="Start of its hash; by default the run registered last.")
+@tracking_run_option
 @neurons_option
 @output_option
 @format_option

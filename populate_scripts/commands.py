@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.decoding import NDCSettings
 from pipeline.errors import ConfigError, DataError
 from populate_scripts.demo import raster_name, write
 from schemas.filling import SESSION_TABLES, fill
-from schemas.ndc import NDCRun, run_ndc
+from schemas.imaging import ROI, BrainRegion
+from schemas.ndc import NDCRun, by_region, run_ndc
 from schemas.session import Session
-from schemas.tracking import TrackedCell, TrackedFOV, TrackingRun
+from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 
 
 def ndc(
@@ -21,8 +22,9 @@ def ndc(
     cells: dict,
     output: Path | None,
     tracking_run: str | None = None,
+    regions: Sequence[str] = (),
 ) -> NDCRun:
-    """Compute the curves of sessions, or of all registered sessions of a subject."""
+    """Compute the curves of sessions, or of all registered sessions of a subject; of each of the regions by itself."""
     if bool(eids) == bool(subject):
         raise ConfigError("Name session ids, or --subject")
     sessions = Session & ({"subject": subject} if subject else [{"eid": eid} for eid in eids])
@@ -32,22 +34,66 @@ def ndc(
         raise DataError(f"not registered: {', '.join(missing) or subject}", do="Register with: meso ingest")
     chosen_eids = [key["eid"] for key in chosen]
     fill(SESSION_TABLES, chosen, progress=True)
-    run = TrackingRun.chosen(chosen_eids, tracking_run) if tracking_run else TrackingRun.covering(chosen_eids)
+    run = _tracking_run(chosen_eids, tracking_run)
+    if regions:
+        settings = by_region(chosen_eids, run, settings, regions, **cells)
     result = run_ndc(chosen_eids, run, settings, **cells, progress=True)
     if output:
         write(result, output, tagged=True)
     return result
 
 
-def rasters(eids: Sequence[str], bg: str | None, t_range: tuple[float, float] | None, output: Path, suffix: str):
-    """Draw and save the raster of each session, and yield the files."""
+def _tracking_run(eids: Sequence[str], tracking_run: str | None) -> dict:
+    return TrackingRun.chosen(eids, tracking_run) if tracking_run else TrackingRun.covering(eids)
+
+
+def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:
+    """Draw and save the raster of each session, with options of ``meso.plot_raster``, and yield the files."""
     import meso
     from pipeline.figures import save
     from populate_scripts.figures import embedding_of
 
     for eid in eids:
-        figure = meso.plot_raster(eid, bg=bg, t_range=t_range)
+        figure = meso.plot_raster(eid, **drawing)
         yield save(figure, output / f"{raster_name(eid)}.{suffix}", embedding_of(eid))
+
+
+def tracked_rasters(
+    eids: Sequence[str], tracking_run: str | None, drawing: dict, output: Path, suffix: str
+) -> Iterator[Path]:
+    """Draw and save a raster of each session with the cells that all share, and yield the files.
+
+    Row i is the same cell in every file; the order is the Rastermap order of the first session, and a region has one
+    colour in all of them.
+
+    Raises
+    ------
+    ConfigError
+        There are not two sessions.
+    DataError
+        They share no cell, or as ``meso.match_tracked_indices_across_sessions``.
+    """
+    import meso
+    from pipeline.figures import distinct_region_colors, save
+    from populate_scripts.figures import embedding_of, session_title
+
+    anchor, *others = dict.fromkeys(eids)
+    if not others:
+        raise ConfigError("--tracked compares sessions: name two or more")
+    rows = meso.match_tracked_indices_across_sessions(anchor, others, tracking_run=tracking_run)
+    session_set = SessionSet.add(list(rows), _tracking_run(list(rows), tracking_run))
+    if not len(rows[anchor]):
+        raise DataError(
+            "no cell is tracked in all of these sessions", do="Name fewer; 'meso tracking' draws which share"
+        )
+    order = meso.load_or_embed(anchor, restrict=rows[anchor])["isort"]
+    places = ROI & (SharedCells.Cell & session_set)
+    colors = distinct_region_colors((BrainRegion & places.proj("region_id")).to_arrays("acronym"))
+    note = f": {len(order)} tracked cells in the order of {session_title(anchor)}"
+    for eid, own in rows.items():
+        figure = meso.plot_raster(eid, restrict=own, order=order, region_colors=colors, note=note, **drawing)
+        name = f"{raster_name(eid)}_tracked_{session_set['session_set'][:8]}_by_{anchor[:8]}.{suffix}"
+        yield save(figure, output / name, {"eid": eid, **session_set, "order_of": embedding_of(anchor)})
 
 
 def track(

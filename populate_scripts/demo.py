@@ -96,7 +96,7 @@ def _curves(eids: list[str], uid_root: str | None) -> NDCRun:
 
 
 def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
-    """Write the table, the NDC figure of each target, and k* over days to a folder.
+    """Write the table, the NDC figure of each target, k* over days, score over performance and regions to a folder.
 
     Parameters
     ----------
@@ -111,9 +111,12 @@ def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
     table = result.table
     tag = content_key([result.session_set, sorted(set(table["ndc_params"]))])[:8]
     table.to_csv(output / (f"k_star_{file_stem(result.subject)}_{tag}.csv" if tagged else "k_star.csv"), index=False)
-    _write_days(
-        result, output / (f"k_star_days_{file_stem(result.subject)}_{tag}.png" if tagged else "k_star_days.png")
-    )
+    named = {"subject": result.subject, **result.session_set, **result.family}
+    drawn = {"k_star_days": result.draw_days(), "performance": result.draw_performance()}
+    drawn |= {f"ndc_regions_{file_stem(name)}": figure for name, figure in result.draw_regions().items()}
+    for stem, figure in drawn.items():
+        if figure is not None:
+            save(figure, output / (f"{stem}_{file_stem(result.subject)}_{tag}.png" if tagged else f"{stem}.png"), named)
     for name, figure in (result.figures or result.draw()).items():
         rows = table[table["ndc_params"] == result.curves[name][0]["ndc_params"]]
         provenance = rows.iloc[0][list(PROVENANCE)].to_dict()
@@ -121,14 +124,6 @@ def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
         target = str(rows.iloc[0]["target"])
         file = f"ndc_{file_stem(result.subject)}_{target}_{key}.png" if tagged else f"ndc_{file_stem(name)}.png"
         save(figure, output / file, {**provenance, "eids": rows["eid"].tolist(), "target": target})
-
-
-def _write_days(result: NDCRun, path: Path) -> None:
-    from pipeline.figures import save
-
-    figure = result.draw_days()
-    if figure is not None:
-        save(figure, path, {"subject": result.subject, **result.session_set, **result.family})
 
 
 def _rasters(eids: list[str], output: Path) -> None:

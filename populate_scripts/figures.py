@@ -15,7 +15,7 @@ from pipeline.errors import DataError
 from pipeline.figures.peri_event import peak_order
 from pipeline.figures.style import natural_key, pooled_regions
 from pipeline.figures.tracking import MAX_SESSIONS
-from pipeline.peri_event import WINDOWS, bin_edges, event_times
+from pipeline.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_times
 from pipeline.peri_event import peri_event as average
 from schemas import bulk
 from schemas.embedding import Embedding, EmbeddingParams
@@ -269,8 +269,7 @@ def _dates(sessions: Sequence[dict]) -> list[str]:
 
 def _event(windows: Sequence[str]) -> str:
     """Return what the events of the windows are called together."""
-    names = {"stimOn_times": "stimulus on", "firstMovement_times": "first movement", "feedback_times": "feedback"}
-    events = list(dict.fromkeys(names[WINDOWS[name].event] for name in windows))
+    events = list(dict.fromkeys(EVENT_NAMES[WINDOWS[name].event] for name in windows))
     return " or ".join(events)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
@@ -15,6 +15,7 @@ from pipeline.errors import DataError
 from schemas.decoding import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures, curves, first_date
 from schemas.filling import fill
 from schemas.imaging import FOV
+from schemas.populations import number_inside
 from schemas.provenance import Environment
 from schemas.reports import errors
 from schemas.rows import checked
@@ -117,8 +118,7 @@ class NDCRun:
         from pipeline.decoding.fits import LogKSlope
         from pipeline.figures import k_star_over_days
 
-        named = dict(zip(names_of(self.settings), self.settings, strict=True))
-        curves = {name: [_curve(row, s) for row in self.curves[name]] for name, s in named.items()}
+        curves = self._drawn_curves()
         if not any(curves.values()):
             return None
         first = self.settings[0]
@@ -136,6 +136,38 @@ class NDCRun:
         return k_star_over_days(
             curves, slopes=slopes, delta=first.delta, title=f"{self.subject}: k* over days", curve_axis=first.curve_axis
         )
+
+    def draw_performance(self) -> Figure | None:
+        """Draw the score at the largest k of every target against performance; None without a curve."""
+        from pipeline.figures import score_over_performance
+
+        curves = self._drawn_curves()
+        if not any(curves.values()):
+            return None
+        first = self.settings[0]
+        title = f"{self.subject}: score over performance"
+        return score_over_performance(curves, metric=first.metric, title=title, curve_axis=first.curve_axis)
+
+    def draw_regions(self) -> dict[str, Figure]:
+        """Draw the curves of each target that was asked for in several regions, in a panel for each region."""
+        from pipeline.figures import ndc_panels
+
+        groups: dict[NDCSettings, dict[str, list[Any]]] = {}
+        for s, drawn in zip(self.settings, self._drawn_curves().values(), strict=True):
+            groups.setdefault(replace(s, regions=()), {})["+".join(s.regions) or "all regions"] = drawn
+        return {
+            name: ndc_panels(
+                panels, metric=s.metric, delta=s.delta, curve_axis=s.curve_axis,
+                title=f"{self.subject}: {name} by region, up to {s.n_cells or 'all'} {s.cells} cells of each",
+            )
+            for name, (s, panels) in zip(names_of(list(groups)), groups.items(), strict=True)
+            if len(panels) > 1 and any(panels.values())
+        }  # fmt: skip
+
+    def _drawn_curves(self) -> dict[str, list[Any]]:
+        """Return the curves by name as figures take them."""
+        named = zip(names_of(self.settings), self.settings, strict=True)
+        return {name: [_curve(row, s) for row in self.curves[name]] for name, s in named}
 
     def show(self) -> None:
         """Print the table, the trends, and what failed."""
@@ -244,6 +276,7 @@ def _curve(row: dict, settings: NDCSettings) -> Any:
         ceiling=row["ceiling"], k_star=row["k_star"], n_trials=row["n_decoded"], **bounds("mean_low", "mean_high"),
         p_value=row["p_largest"], q_value=row["q_value"], fit_k=fit_k, fit_score=fit_score, verdict=row["verdict"],
         k_star_low=row["k_star_low"], k_star_high=row["k_star_high"], k_star_censored=row["k_star_censored"] or "",
+        performance=row["performance"],
     )  # fmt: skip
 
 
@@ -287,17 +320,8 @@ def run_ndc(
     if len(set(eids)) < 2:
         raise DataError("curves compare sessions", expected="2 or more", found=f"{len(set(eids))}")
     fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
-    tracked, failed = match_cells(eids, run, progress=progress)
-    if len(tracked) < 2:
-        raise DataError("fewer than two sessions have tracked cells", do="; ".join(failed.values()) or None)
-    session_set = SessionSet.add(
-        tracked,
-        run,
-        neurons_only=neurons_only,
-        min_cell_probability=min_cell_probability,
-        min_silhouette=min_silhouette,
-    )
-    fill([SharedCells], session_set, progress=progress)
+    quality = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    session_set, failed = shared_set(eids, run, neurons_only=neurons_only, progress=progress, **quality)
     _shared_count(session_set)  # none: an error now, before there are tasks that nobody can do
     params = [NDCParams.add(one) for one in settings]
     NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
@@ -356,6 +380,59 @@ def _key_in(table: type[dj.Table], key: dict | str) -> dict:
         raise DataError(
             f"{table.__name__} has no {', '.join(map(str, found.values()))}", do="Its rows say what there is"
         )
+    return found
+
+
+def shared_set(eids: Sequence[str], run: dict, *, progress: bool = False, **rule: Any) -> tuple[dict, dict[str, str]]:
+    """Return the set of those sessions that have tracked cells, and why not for the others.
+
+    Parameters
+    ----------
+    eids, run, progress
+        As for ``run_ndc``.
+    **rule
+        Which cells count: see SessionSet.
+
+    Raises
+    ------
+    DataError
+        Fewer than two have.
+    """
+    tracked, failed = match_cells(eids, run, progress=progress)
+    if len(tracked) < 2:
+        raise DataError("fewer than two sessions have tracked cells", do="; ".join(failed.values()) or None)
+    session_set = SessionSet.add(tracked, run, **rule)
+    fill([SharedCells], session_set, progress=progress)
+    return session_set, failed
+
+
+def by_region(
+    eids: Sequence[str], run: dict, settings: Sequence[NDCSettings], regions: Sequence[str], **rule: Any
+) -> list[NDCSettings]:
+    """Return each of the settings once for each region, all with the same largest k.
+
+    Parameters
+    ----------
+    eids, run
+        As for ``run_ndc``.
+    settings : sequence of NDCSettings
+    regions : sequence of str
+        Acronyms of the Allen atlas.
+    **rule
+        As for ``shared_set``.
+
+    Raises
+    ------
+    DataError
+        A region has no shared cell, or as ``shared_set``.
+    """
+    session_set, _ = shared_set(eids, run, **rule)
+    _shared_count(session_set)
+    found = []
+    for one in settings:
+        of_regions = [replace(one, regions=(region,)) for region in regions]
+        fewest = min(number_inside(session_set, each) for each in of_regions)
+        found += [replace(each, n_cells=one.n_cells or fewest) for each in of_regions]
     return found
 
 

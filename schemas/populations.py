@@ -52,6 +52,18 @@ def population(key: dict, settings: NDCSettings) -> dict[str, np.ndarray]:
     return {name: column[places] for name, column in _shared_cells(key).items()}
 
 
+def number_inside(session_set: dict, settings: NDCSettings) -> int:
+    """Return how many of the shared cells of a set are in the regions and FOVs asked for.
+
+    Raises
+    ------
+    DataError
+        None is.
+    """
+    eid = (SessionSet.Member & session_set).to_arrays("eid", limit=1)[0]
+    return len(_shared_places({**session_set, "eid": eid}, settings))
+
+
 def _shared_cells(key: dict) -> dict[str, np.ndarray]:
     """Return the columns of all shared cells in a session, in their order."""
     cells = SharedCells.Cell & {"session_set": key["session_set"], "eid": key["eid"]}

@@ -47,7 +47,11 @@ def test_demo_writes_a_figure_per_target_a_raster_per_session_and_the_table(demo
     assert set(table["eid"]) == set(small_demo.eids)
     rasters = {f"raster_SP999_{date}_001.png" for date in small_demo.dates}
     figures = {f"ndc_{target}.png" for target in ("choice", "feedback", "stimulus")}
-    assert {path.name for path in output.iterdir()} == rasters | figures | {"k_star.csv", "k_star_days.png"}
+    assert {path.name for path in output.iterdir()} == rasters | figures | {
+        "k_star.csv",
+        "k_star_days.png",
+        "performance.png",
+    }
     for row in table.itertuples():
         assert f"{row.eid}  {row.k_star:>2}  " in text
 

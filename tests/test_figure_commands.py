@@ -44,7 +44,7 @@ def drawn(monkeypatch) -> dict:
         monkeypatch.setattr(figures, name, noted)
 
     for name in ("cell_map", "cell_map_3d", "presence_map", "shared_counts", "survival", "peri_event_lines",
-                 "peri_event_map"):  # fmt: skip
+                 "peri_event_map", "raster", "ndc_panels", "score_over_performance"):  # fmt: skip
         note(name)
     return calls
 
@@ -120,6 +120,59 @@ def test_rasters_name_their_embedding(demo_sessions, tmp_path):
     assert set(provenance(line)) == {"eid", "embedding_params", "environment"}
 
 
+def test_trials_above_a_raster_are_those_of_the_files(demo_sessions, demo_truth, drawn, tmp_path):
+    import pandas as pd
+
+    eid, date = demo_sessions[1], demo_truth.dates[1]
+    meso("raster", eid, "--output", tmp_path)
+    (_, options), *_ = drawn["raster"]
+    (path,) = demo_truth.root.rglob(f"{date}/001/alf/**/_ibl_trials.table*.pqt")
+    table = pd.read_parquet(path)
+    np.testing.assert_array_equal(options["block"][0], table["intervals_0"])
+    np.testing.assert_array_equal(options["block"][1], table["probabilityLeft"])
+    events = options["events"]
+    assert list(events) == ["stimulus on", "first movement", "reward", "error"]
+    np.testing.assert_array_equal(events["first movement"], table["firstMovement_times"])
+    rewarded = table["feedbackType"] == 1
+    np.testing.assert_array_equal(events["reward"], table["feedback_times"].where(rewarded))
+    np.testing.assert_array_equal(events["error"], table["feedback_times"].where(~rewarded))
+    meso("raster", eid, "--no-trials", "--output", tmp_path)
+    assert not {"events", "block"} & set(drawn["raster"][1][1])
+
+
+def test_a_row_of_tracked_rasters_is_the_same_cell_in_every_file(tracked, demo_sessions, demo_truth, drawn, tmp_path):
+    """Each row of each figure is found in the files of the session by its trace; the UID file says which cell it is."""
+    import meso as notebook
+    from schemas.tracking import SessionSet
+
+    eids = [demo_sessions[2], demo_sessions[0]]
+    lines = meso("raster", *eids, "--tracked", "--t-range", 100, 400, "--output", tmp_path)
+    found = []
+    for eid, (args, options) in zip(eids, drawn["raster"], strict=True):
+        shown = args[0][options["order"]]
+        (folder,) = demo_truth.root.rglob(f"{demo_truth.dates[demo_truth.eids.index(eid)]}/001/alf/")
+        own: list = [None] * len(shown)
+        for fov, rows in demo_truth.rows[eid].items():
+            traces = np.load(*folder.glob(f"FOV_{fov:02d}/mpci.ROIActivityDeconvolved*.npy"))
+            times = np.load(*folder.glob(f"FOV_{fov:02d}/mpci.times*.npy"))
+            for uid, row in rows.items():
+                match = np.corrcoef(np.interp(args[1], times, traces[:, row]), shown)[0, 1:]
+                own[int(match.argmax())] = uid
+                assert match.max() > 0.8
+        found.append(own)
+    assert found[0] == found[1]
+    assert set(found[0]) - {None} == set(demo_truth.shared_uids)  # None: shared by these two days, not by all
+    assert len({tuple(sorted(options["region_colors"].items())) for _, options in drawn["raster"]}) == 1
+    rows = notebook.match_tracked_indices_across_sessions(eids[0], eids[1:])
+    cells = notebook.load_or_embed(eids[0], restrict=rows[eids[0]])
+    np.testing.assert_array_equal(drawn["raster"][0][1]["order"], cells["isort"])
+    said = [provenance(line) for line in lines]
+    assert [one["eid"] for one in said] == eids and {one["order_of"]["eid"] for one in said} == {eids[0]}
+    assert {one["session_set"] for one in said} == {SessionSet.add(eids, tracked)["session_set"]}
+    assert "--tracked" in meso("raster", eids[0], "--tracked", code=1)[-1]
+    assert "--tracked" in meso("raster", eids[0], "--tracking-run", "a", code=2)[-1]
+
+
 def test_tracking_is_what_the_uid_files_say(tracked, demo_truth, drawn, tmp_path):
     from schemas.filling import fill
     from schemas.tracking import SessionSet, SharedCells
@@ -136,6 +189,42 @@ def test_tracking_is_what_the_uid_files_say(tracked, demo_truth, drawn, tmp_path
     assert presence.any(axis=1).all()
     meso("tracking", "SP999", "--all-rois", "--output", tmp_path)
     assert drawn["presence_map"][1][0][0].sum() > presence.sum()
+
+
+def test_curves_of_regions_end_at_the_cells_of_the_poorest(tracked, demo_sessions, demo_truth, drawn, tmp_path):
+    """How many shared cells are where is read from the files of the first day."""
+    from iblatlas.regions import BrainRegions
+
+    first, regions = demo_sessions[0], BrainRegions()
+    (folder,) = demo_truth.root.rglob(f"{demo_truth.dates[0]}/001/alf/")
+    ids = [np.load(*(folder / f"FOV_{fov:02d}").glob("mpciROIs.brainLocationIds*.npy"))[list(rows.values())]
+           for fov, rows in demo_truth.rows[first].items()]  # fmt: skip
+    areas = regions.acronym2acronym(regions.id2acronym(np.abs(np.concatenate(ids))), mapping="Beryl").tolist()
+    quick = ("--target", "choice", "--ks", "2,4", "-R", 2, "--n-label-shuffles", 2, "--n-bootstrap", 0)
+    meso("ndc", *demo_sessions, *quick, "--by-region", "VISp,VISam", "--output", tmp_path)
+    (((panels,), options),) = drawn["ndc_panels"]
+    assert list(panels) == ["VISp", "VISam"]
+    fewest = min(areas.count("VISp"), areas.count("VISam"))
+    assert {tuple(curve.ks) for curves in panels.values() for curve in curves} == {(2, 4, fewest)}
+    assert [str(curve.date) for curve in panels["VISp"]] == list(demo_truth.dates)
+    assert f"choice by region, up to {fewest} shared cells" in options["title"]
+    (path,) = tmp_path.glob("ndc_regions_choice_SP999_*.png")
+    assert set(provenance(path)) == {"subject", "session_set", "ndc_family"}
+    meso("ndc", *demo_sessions, *quick, "--by-region", "VISp", "--regions", "VISam", code=2)
+    meso("ndc", *demo_sessions, *quick, "--by-region", "VISp", "--curve-axis", "trials", code=2)
+    assert "CA1" in meso("ndc", *demo_sessions, *quick, "--by-region", "VISp,CA1", code=1)[-1]
+
+
+def test_performance_is_the_share_of_rewarded_trials_in_the_files(tracked, demo_sessions, demo_truth, drawn, tmp_path):
+    import pandas as pd
+
+    quick = ("--target", "feedback", "--ks", "4", "-R", 2, "--n-label-shuffles", 2, "--n-bootstrap", 0)
+    meso("ndc", *demo_sessions, *quick, "--output", tmp_path)
+    (((panels,), _),) = drawn["score_over_performance"]
+    tables = [pd.read_parquet(*demo_truth.root.rglob(f"{date}/001/alf/**/_ibl_trials.table*.pqt"))
+              for date in demo_truth.dates]  # fmt: skip
+    expected = [(table["feedbackType"] == 1).mean() for table in tables]
+    np.testing.assert_allclose([curve.performance for curve in panels["feedback"]], expected)
 
 
 def test_peri_event_averages_are_those_of_the_regions(demo_sessions, drawn, tmp_path):

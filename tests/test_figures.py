@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import importlib
 import importlib.util
+import itertools
 import json
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from pipeline.figures import (
     ndc_panels,
     raster,
     save,
+    score_over_performance,
     session_colors,
 )
 
@@ -61,7 +63,7 @@ def plain(signal, times, **options):
     return raster(signal, times, **(settings | options))
 
 
-@pytest.mark.parametrize("module", ["style", "raster", "ndc", "days"])
+@pytest.mark.parametrize("module", ["style", "raster", "behavior", "ndc", "days", "performance"])
 def test_examples_in_docstrings(module):
     """Every example does what it shows, and there are some."""
     result = doctest.testmod(importlib.import_module(f"pipeline.figures.{module}"))  # not the function
@@ -218,6 +220,81 @@ def test_wheel_shares_the_time_axis():
     assert abs(x[y.argmax()] - 100.5) < 0.02
 
 
+def test_blocks_last_from_their_first_trial_to_that_of_the_next():
+    signal, times = simple(n_frames=1000)
+    starts = np.array([10, 20, 30, np.nan, 50, 60])
+    fig = raster(signal, times, block=(starts, [0.5, 0.5, 0.8, 0.8, np.nan, 0.2]), t_range=(0, 100))
+    ax = axes_of(fig, "block")
+    spans = [(patch.get_x(), patch.get_x() + patch.get_width()) for patch in ax.patches]
+    assert spans == [(10, 30), (30, 60), (60, 70)]  # the last trial is as long as most
+    key = {text.get_text(): handle.get_facecolor() for text, handle in
+           zip(ax.get_legend().get_texts(), ax.get_legend().legend_handles, strict=True)}  # fmt: skip
+    assert list(key) == ["0.2", "0.5", "0.8"]
+    assert [patch.get_facecolor() for patch in ax.patches] == [key["0.5"], key["0.8"], key["0.2"]]
+    assert key["0.2"][0] > key["0.2"][2] and key["0.8"][2] > key["0.8"][0], "right is warm and left is blue"
+    assert ax.get_xlim() == axes_of(fig, "raster").get_xlim() == (0, 100)
+
+
+def test_events_are_ticks_in_rows_and_are_counted_where_ticks_would_run_together():
+    signal, times = simple(n_frames=20_000)  # 4000 s
+    rng = np.random.default_rng(0)
+    events = {"stimulus on": np.sort(rng.uniform(0, 4000, 900)), "error": np.r_[7.5, np.nan, np.linspace(30, 3000, 80)]}
+    rows = axes_of(raster(signal, times, events=events, t_range=(0, 60)), "events")
+    assert [label.get_text() for label in rows.get_yticklabels()] == list(events)
+    first, second = rows.collections
+    np.testing.assert_allclose(first.get_positions(), events["stimulus on"][events["stimulus on"] <= 60])
+    np.testing.assert_allclose(second.get_positions(), [7.5, 30])
+    assert rows.get_ylim() == (2, 0) and (first.get_lineoffset(), second.get_lineoffset()) == (0.5, 1.5)
+    assert not np.array_equal(first.get_color(), second.get_color())
+    rows = axes_of(raster(signal, times, events=events, t_range=(0, 3000)), "events")
+    (counts,), (ticks,) = rows.images, rows.collections
+    seconds = np.floor(events["stimulus on"] / 20).astype(int)
+    np.testing.assert_array_equal(counts.get_array()[0], np.bincount(seconds[seconds < 150], minlength=150))
+    assert tuple(counts.get_extent()[:2]) == (0, 3000) and counts.get_clim() == (0, np.bincount(seconds).max())
+    assert len(ticks.get_positions()) == 81
+    assert rows.get_xlabel() == f"shades: from none to {np.bincount(seconds).max()} in 20 s"
+
+
+@pytest.mark.parametrize(
+    "block", [([], []), ([np.nan], [0.5]), ([300.0], [0.5]), ([1.0], [0.5]), ([1, 1, 2], [0.2, 0.8, 0.2])]
+)
+def test_sessions_with_hardly_a_trial_can_be_drawn(block):
+    signal, times = simple(n_frames=1000)
+    fig = raster(
+        signal, times, events={"reward": np.array([]), "error": np.array([np.nan])}, block=block, t_range=(0, 60)
+    )
+    assert all(patch.get_width() >= 0 for patch in axes_of(fig, "block").patches)
+    assert axes_of(fig, "block").get_xlim() == (0, 60)
+    fig._repr_png_()
+
+
+@pytest.mark.parametrize("t_range", [(0, 60), (0, 3600)])
+def test_labels_above_a_raster_do_not_overlap(t_range):
+    """In pixels, as drawn, with everything that can stand there."""
+    signal, times = simple(n_frames=18_000)
+    starts = np.arange(700) * 5.0
+    events = {f"a long name {i}": starts + i for i in range(4)}
+    fig = raster(
+        signal, times, regions=list("ABCABC"), wheel=(times, np.sin(times)), events=events,
+        block=(starts, np.where(starts % 500 < 250, 0.2, 0.8)), t_range=t_range, title="SP999 2025-03-03",
+    )  # fmt: skip
+    fig.draw_without_rendering()
+    numbers = {
+        label
+        for name in ("wheel", "raster")
+        for axis in (axes_of(fig, name).xaxis, axes_of(fig, name).yaxis)
+        for label in axis.get_ticklabels()
+    }  # also those out of view
+    texts = [text for text in set(fig.findobj(Text)) - numbers if text.get_visible() and text.get_text().strip()]
+    boxes = [text.get_window_extent() for text in texts]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0 and box.x1 <= fig.bbox.x1 and box.y1 <= fig.bbox.y1, texts[i]
+        assert not [texts[j] for j in range(i) if box.overlaps(boxes[j])], texts[i]
+    tops = [axes_of(fig, name).get_window_extent() for name in ("block", "events", "wheel", "raster")]
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(tops))
+    assert len({(box.x0, box.x1) for box in tops}) == 1, "one time axis"
+
+
 def test_legend_counts_regions_and_pools_the_rare():
     signal, times = simple()
     fig = plain(signal, times, regions=["VISp2/3", "A", "VISp10", "A", "A", "void"])
@@ -247,6 +324,8 @@ def test_row_mean_strip():
         ({"order": [0, 1, 2, 3, 4, 4]}, ["0..5"]),
         ({"regions": ["A"] * 7}, ["6 neurons", "(7,)"]),
         ({"wheel": (np.arange(3), np.arange(4))}, ["(3,)", "(4,)"]),
+        ({"block": (np.arange(3), np.arange(4))}, ["(3,)", "(4,)"]),
+        ({"block": ([3, 1], [0.2, 0.8])}, ["start before"]),
         ({"t_range": (100, 200)}, ["(100, 200)", "0.000 to 4.000 s"]),
         ({"t_range": (3, 1)}, ["(3, 1)", "0.000 to 4.000 s"]),
         (
@@ -393,6 +472,8 @@ def test_panels_keep_every_target_and_the_colours():
         (lambda: Curve(**curve(k_star_censored="up")), "'up'"),
         (lambda: ndc_overlay([curve()], target="choice", curve_axis="days"), "cells.*'days'"),
         (lambda: k_star_over_days({"choice": []}), "no curve.*choice"),
+        (lambda: score_over_performance({"choice": []}), "no curve.*choice"),
+        (lambda: score_over_performance({"choice": [curve()]}, metric="r2"), "auc.*'r2'"),
         (lambda: k_star_over_days({"choice": [curve()]}, curve_axis="days"), "cells.*'days'"),
         (lambda: ndc_overlay([curve(kstar=3)], target="choice"), "kstar"),
     ],
@@ -587,6 +668,66 @@ def test_days_take_slopes_that_are_given():
     assert [tick for tick in ax.get_xticks() if abs(tick) < ax.get_xlim()[1]] == [0]  # no fraction of a day
 
 
+# --- score over performance -------------------------------------------------------------------------
+
+
+def performed(day, score, performance, **change):
+    """A curve that ends at a score, of a session with that performance."""
+    plain = curve(day)
+    return plain | {"mean": np.r_[plain["mean"][:-1], score], "performance": performance} | change
+
+
+def test_line_of_score_over_performance_is_that_of_the_points():
+    rng = np.random.default_rng(0)
+    x, noise = rng.uniform(0.6, 0.9, 8), 0.02 * rng.normal(size=8)
+    y = 0.4 + 0.5 * x + noise
+    fig = score_over_performance({
+        "choice": [performed(day + 1, y[day], x[day]) for day in rng.permutation(8)],
+        "block": [performed(9, 0.7, None), performed(1, 0.6, 0.7), performed(2, 0.8, 0.8)],
+        "feedback": [performed(day, 0.7, 0.8) for day in (1, 2, 3)],
+    })  # fmt: skip
+    first, second, third = fig.axes
+    for day in range(8):
+        point = line_of(first, f"2024-05-0{day + 1}")
+        assert (point.get_xdata()[0], point.get_ydata()[0]) == (x[day], y[day])
+    line = line_of(first, "line")
+    slope, intercept = np.polyfit(x, y, 1)
+    np.testing.assert_allclose(line.get_xdata(), [x.min(), x.max()])
+    np.testing.assert_allclose(line.get_ydata(), slope * line.get_xdata() + intercept)
+    r = np.corrcoef(x, y)[0, 1]
+    shuffled = [abs(np.corrcoef(rng.permutation(x), y)[0, 1]) >= r for _ in range(2000)]
+    told = first.texts[0].get_text()
+    assert told.startswith(f"r = {r:.2f}, p") and told.endswith("n = 8")
+    p = 0.001 if "<" in told else float(told.split("p = ")[1].split(",")[0])
+    assert abs(p - np.mean(shuffled)) < 0.01
+    for ax, n in ((second, 2), (third, 3)):  # too few, and no spread
+        assert ax.texts[0].get_text() == f"no line through {n} sessions"
+        assert not [one for one in ax.lines if one.get_label() == "line"]
+    assert "1 without performance" in entries(fig)
+    assert {text.get_text() for text in first.texts[1:]} <= {f"05-0{day}" for day in range(1, 9)}
+
+
+def test_dates_beside_points_touch_neither_points_nor_each_other():
+    rng = np.random.default_rng(1)
+    days = [performed(day, *rng.uniform(0.6, 0.9, 2)) for day in range(1, 29)]
+    fig = score_over_performance({"choice": days, "block": days[:3]})
+    fig.draw_without_rendering()
+    for ax, least in zip(fig.axes, (14, 3), strict=True):
+        texts = [text for text in ax.texts if text.get_text().startswith("05-")]
+        boxes = [text.get_window_extent() for text in texts]
+        assert len(texts) >= least
+        assert not [1 for one, other in itertools.combinations(boxes, 2) if one.overlaps(other)]
+        points = [line for line in ax.lines if str(line.get_label()).startswith("2024")]
+        middles = [line.get_transform().transform(line.get_xydata())[0] for line in points]
+        assert not [1 for box in boxes for x, y in middles if box.x0 <= x <= box.x1 and box.y0 <= y <= box.y1]
+
+
+def test_performance_of_two_years_keeps_the_years():
+    days = [performed(1, 0.6, 0.7), performed(2, 0.8, 0.8, date="2025-01-07")]
+    (ax,) = score_over_performance({"choice": days}).axes
+    assert [text.get_text() for text in ax.texts[1:]] == ["2024-05-01", "2025-01-07"]
+
+
 # --- style ------------------------------------------------------------------------------------------
 
 
@@ -598,6 +739,47 @@ def test_thirty_regions_have_colours_that_differ():
     assert apart.min() > 35
     assert colors == distinct_region_colors(names[::-1] * 2)
     assert "#808080" not in colors.values()
+
+
+def seen_by(rgb):
+    """OKLab of colours (n, 3) as normal, protan and deutan eyes see them, by the model of Vienot and others (1999).
+
+    The palette itself is made with another model.
+    """
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    to_lms = np.array([[17.8824, 43.5161, 4.11935], [3.45565, 27.1554, 3.86714], [0.0299566, 0.184309, 1.46709]])
+    lost = {"normal": np.eye(3), "protan": np.eye(3), "deutan": np.eye(3)}
+    lost["protan"] = np.array([[0, 2.02344, -2.52581], [0, 1, 0], [0, 0, 1]])
+    lost["deutan"] = np.array([[1, 0, 0], [0.494207, 0, 1.24827], [0, 0, 1]])
+    cones = np.array([
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ])  # fmt: skip
+    lab = np.array([
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ])  # fmt: skip
+    for eyes, loss in lost.items():
+        light = np.clip(linear @ (np.linalg.inv(to_lms) @ loss @ to_lms).T, 0, 1)
+        yield eyes, np.cbrt(light @ cones.T) @ lab.T
+
+
+def smallest_distance(colors):
+    """Of any two colours, to each kind of eyes."""
+    rgb = np.array([to_rgb(color) for color in colors])
+    return {eyes: min(np.linalg.norm(one - other) for one, other in itertools.combinations(seen, 2))
+            for eyes, seen in seen_by(rgb)}  # fmt: skip
+
+
+@pytest.mark.parametrize("n", range(2, 9))
+def test_up_to_eight_regions_differ_for_all_eyes(n):
+    colors = distinct_region_colors([f"R{i}" for i in range(n)] + ["void"])
+    assert colors["R0"].startswith("#0076") and colors["void"] == "#808080"
+    apart = smallest_distance(colors.values())
+    assert min(apart.values()) > 0.09, apart
+    assert smallest_distance(["#ff2700", "#146200"])["protan"] < 0.05, "red and green, as they once were"
 
 
 def test_session_colours_get_lighter_with_the_date():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import re
 from importlib.metadata import version
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -512,15 +510,3 @@ def test_files_carry_provenance_and_versions_and_text(kind, tmp_path):
         else:
             assert b"e1" in data and b"meso " + version("meso").encode() in data
             assert b"/Type3" not in data and b"/FontFile2" in data
-
-
-def test_pictures_of_the_docs_can_be_drawn_again(tmp_path):
-    """Each picture is drawn, named in the page, and there is no other."""
-    docs = Path(__file__).parents[1] / "docs"
-    spec = importlib.util.spec_from_file_location("draw_figures", docs / "draw_figures.py")
-    pictures = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(pictures)
-    figure_is_whole(pictures.map_of_regions())
-    drawn = {path.name for path in pictures.draw(tmp_path, dpi=30)}
-    assert drawn == {path.name for path in (docs / "images").glob("figure_*.png")}
-    assert all(f"images/{name}" in (docs / "figures.md").read_text() for name in drawn)

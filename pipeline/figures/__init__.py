@@ -5,6 +5,7 @@ from __future__ import annotations
 from .cells import cell_map, cell_map_3d
 from .days import k_star_over_days
 from .ndc import Curve, ndc_overlay, ndc_panels
+from .performance import score_over_performance
 from .peri_event import Average, peri_event_lines, peri_event_map
 from .raster import raster
 from .style import StyledFigure, distinct_region_colors, file_stem, save, session_colors, style
@@ -26,6 +27,7 @@ __all__ = [
     "presence_map",
     "raster",
     "save",
+    "score_over_performance",
     "session_colors",
     "shared_counts",
     "style",

@@ -78,6 +78,8 @@ class Curve:
         95 % interval of k*; open to the right with a low end only, or where the high one is infinite.
     k_star_censored : {"", "left", "right"}
         "left": k* is that many or fewer; "right": no k is near the ceiling.
+    performance : float or None
+        Share of the session's trials that were rewarded.
 
     Raises
     ------
@@ -111,6 +113,7 @@ class Curve:
     k_star_low: float | None = None
     k_star_high: float | None = None
     k_star_censored: str = ""
+    performance: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("ks", "mean", "sd", "null_lo", "null_hi", "mean_low", "mean_high"):
@@ -205,7 +208,7 @@ def ndc_overlay(
     sessions = _sessions(curves)
     if not sessions:
         raise ValueError(f"no curve to draw for {target}")
-    names = _names(sessions)
+    names = session_names(sessions)
     colors = session_colors([str(curve.date) for curve in sessions])
     common = {curve.n_trials for curve in sessions}
     with style():
@@ -378,8 +381,8 @@ def session_key(curve: Curve) -> tuple[str, str]:
     return str(curve.date), curve.label
 
 
-def _names(curves: Sequence[Curve]) -> list[str]:
-    """Dates, with the label where two sessions share one."""
+def session_names(curves: Sequence[Curve]) -> list[str]:
+    """Return dates, with the label where two sessions share one."""
     dates = Counter(str(curve.date) for curve in curves)
     return [str(curve.date) if dates[str(curve.date)] == 1 else f"{curve.date} {curve.label}" for curve in curves]
 
@@ -453,7 +456,7 @@ def _draw_panel(
 ) -> None:
     """Draw one of the small multiples, with limits that suit all."""
     own = [colors[session_key(curve)] for curve in sessions]
-    names = _names(sessions)
+    names = session_names(sessions)
     draw_curves(
         ax, sessions, own, names, metric=metric, frame=everything, n_rows=n_rows, bands=most <= BANDS_MAX,
         curve_axis=curve_axis,
@@ -668,7 +671,7 @@ def _legend_of_panels(
         for curve in sessions:
             curves[session_key(curve)] = curve
             stars[session_key(curve)][i] = _short_star(curve)
-    names = _names([curves[key] for key in colors])
+    names = session_names([curves[key] for key in colors])
     texts = [f"{name}  k*={', '.join(stars[key])}" for name, key in zip(names, colors, strict=True)]
     letters = ", ".join(map(panel_letter, range(len(panels))))
     head = f"session, k* in {letters}"

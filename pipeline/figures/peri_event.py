@@ -19,6 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from .style import (
     LEGEND_LINE,
     LEGEND_MAX,
+    LINE_COLORS,
     MAX_ROWS,
     UNKNOWN_COLOR,
     StyledFigure,
@@ -37,8 +38,6 @@ from .style import (
 )
 
 SHADE = "0.9"
-#: The palette of Okabe and Ito without its yellow, which is too pale for lines.
-LINE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,4 +1,4 @@
-"""Raster of a population: neurons in a given order against time, with wheel and regions.
+"""Raster of a population: neurons in a given order against time, with regions, and behaviour above.
 
 Signals of any size can be drawn. Within the time range, and in blocks so that no copy of the signal is
 made, (1) frames are averaged to the columns of the image, (2) each neuron is scaled, and (3) neighbours
@@ -13,7 +13,9 @@ away, the frame gets the usual length and the rest is left blank.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,6 +26,7 @@ from matplotlib.ticker import MaxNLocator
 
 from pipeline.scaling import scale_rows
 
+from .behavior import checked_block, draw_block, draw_events, draw_wheel
 from .style import (
     LEGEND_MAX,
     UNKNOWN_COLOR,
@@ -32,12 +35,14 @@ from .style import (
     distinct_region_colors,
     natural_key,
     pooled_regions,
+    set_suptitle,
     style,
 )
 
 GAP = 1.0  # s; two frames further apart than this have a gap between them
 WASH = 0.30  # opacity of the region colours behind the data
 BLOCK = 16_000_000  # values of the signal held in memory at a time
+HEIGHT, WHEEL, ROW = 4.9, 0.6, 0.14  # inches of the raster, of the wheel, and of a row of events or blocks
 
 # On white this looks exactly like "gray_r"; unlike it, the region colours show through the silence.
 INK = LinearSegmentedColormap.from_list("gray_r_ink", [(0, 0, 0, 0), (0, 0, 0, 1)])
@@ -78,8 +83,10 @@ def raster(
     *,
     order: np.ndarray | None = None,
     regions: np.ndarray | None = None,
-    region_colors: dict[str, str] | None = None,
+    region_colors: Mapping[str, str] | None = None,
     wheel: tuple[np.ndarray, np.ndarray] | None = None,
+    events: Mapping[str, np.ndarray] | None = None,
+    block: tuple[np.ndarray, np.ndarray] | None = None,
     t_range: tuple[float, float] | None = None,
     bg: str | None = "regions",
     scale: tuple[float, float] | None = (20, 99),
@@ -96,10 +103,16 @@ def raster(
         Start of each frame in s, increasing. Where the next is more than 1 s away, a blank is left.
     order : (N,) int array, optional
         Permutation: row i shows neuron ``order[i]``. Default: as stored.
-    regions, region_colors : (N,) array of str, dict; optional
-        Acronym of each neuron of `signal` (not of each row); hex colours, where a missing one is grey.
+    regions, region_colors : (N,) array of str, mapping; optional
+        Acronym of each neuron of `signal` (not of each row); hex colours, where a missing one is grey. Default:
+        `distinct_region_colors`.
     wheel : ((M,), (M,)) arrays, optional
         Times in s and velocity in rad/s, drawn on top.
+    events : mapping of str to (n,) array, optional
+        Times in s by kind, such as "reward": a row of ticks each, on top. More than 160 in view are counted instead,
+        in 150 bins, and the darkest shade is the most.
+    block : ((n,), (n,)) arrays, optional
+        Starts of the trials in s, in order, and probability of a stimulus on the left: a strip on top.
     t_range : (float, float), optional
         Start and end in s, cut to the recording. Default: 60 s from the frame a third through.
     bg : {"regions", "firing_rate", None}
@@ -112,7 +125,7 @@ def raster(
     Returns
     -------
     StyledFigure
-        Its axes have labels: "raster", "wheel", "region strip", "mean strip", "mean colorbar".
+        Its axes have labels: "raster", "block", "events", "wheel", "region strip", "mean strip", "mean colorbar".
 
     Raises
     ------
@@ -131,7 +144,16 @@ def raster(
     edges = np.linspace(0, len(rank), min(len(rank), max_pixels[1]) + 1).astype(int)
     image = _reduce(signal, rank, bins, edges, scale)
     groups = None if regions is None else _group_regions(regions, rank, edges, region_colors)
-    return _draw(image, bins, groups, wheel, bg, _Labels(title, len(rank), order is not None, scale))
+    above = _above(wheel, events, block, bins.window)
+    return _draw(image, bins, groups, above, bg, _Labels(title, len(rank), order is not None, scale))
+
+
+@dataclass(frozen=True)
+class _Strip:
+    """What stands above the raster: its `height` in inches, and what draws it into an axes."""
+
+    height: float
+    draw: Callable[[Axes], None]
 
 
 @dataclass(frozen=True)
@@ -257,7 +279,7 @@ def _mean_bins(values: np.ndarray, starts: np.ndarray, axis: int) -> np.ndarray:
         return sums / counts
 
 
-def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: dict[str, str] | None) -> _Regions:
+def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: Mapping[str, str] | None) -> _Regions:
     """Regions, with the rarest pooled as "other" if too many, and the commonest one of each row."""
     acronyms = np.asarray(regions).astype(str)
     if acronyms.shape != rank.shape:
@@ -274,23 +296,35 @@ def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: di
     return _Regions(labels, votes.sum(axis=0), chosen, votes.argmax(axis=1))
 
 
+def _above(wheel: Any, events: Any, block: Any, window: tuple[float, float]) -> dict[str, _Strip]:
+    """Strips above the raster, from the top."""
+    strips = {}
+    if block is not None:
+        strips["block"] = _Strip(ROW, partial(draw_block, block=checked_block(block), window=window))
+    if events:
+        strips["events"] = _Strip(ROW * len(events), partial(draw_events, events=events, window=window))
+    if wheel is not None:
+        strips["wheel"] = _Strip(WHEEL, partial(draw_wheel, wheel=wheel, window=window))
+    return strips
+
+
 @style()
 def _draw(
     image: np.ndarray,
     bins: _TimeBins,
     groups: _Regions | None,
-    wheel: tuple[np.ndarray, np.ndarray] | None,
+    above: Mapping[str, _Strip],
     bg: str | None,
     labels: _Labels,
 ) -> StyledFigure:
     """Lay out and fill the axes."""
-    fig = StyledFigure(figsize=(10, 6.2))
+    heights = [*(strip.height for strip in above.values()), HEIGHT]
+    fig = StyledFigure(figsize=(10, sum(heights) + 0.7))
     fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0.005, hspace=0.01)
     names = ["raster"]
     names += ["region strip"] if groups is not None else []
     names += ["mean strip", "mean colorbar"] if bg == "firing_rate" else []
     widths = [1.0 if name == "raster" else 0.016 for name in names]
-    heights = [0.13, 1] if wheel is not None else [1]
     grid = fig.add_gridspec(len(heights), len(names), width_ratios=widths, height_ratios=heights)
     axes = {name: fig.add_subplot(grid[-1, i], label=name) for i, name in enumerate(names)}
     main = axes["raster"]
@@ -300,10 +334,12 @@ def _draw(
         _draw_legend(fig, groups)
     if bg == "firing_rate":
         _draw_mean_strip(axes["mean strip"], axes["mean colorbar"], image, labels)
-    if wheel is not None:
-        _draw_wheel(fig.add_subplot(grid[0, 0], sharex=main, label="wheel"), wheel, bins)
+    for row, (name, strip) in enumerate(above.items()):
+        ax = fig.add_subplot(grid[row, 0], sharex=main, label=name)
+        strip.draw(ax)
+        ax.tick_params(labelbottom=False, bottom=name == "wheel")
     if labels.title:
-        fig.suptitle(labels.title)
+        set_suptitle(fig, labels.title)
     return fig
 
 
@@ -382,24 +418,3 @@ def _draw_legend(fig: StyledFigure, groups: _Regions) -> None:
         handleheight=1,
         labelspacing=0.35,
     )
-
-
-def _draw_wheel(ax: Axes, wheel: tuple[np.ndarray, np.ndarray], bins: _TimeBins) -> None:
-    """Wheel velocity over the same time axis."""
-    times, velocity = (np.asarray(values, dtype=float) for values in wheel)
-    inside = (times >= bins.window[0]) & (times <= bins.window[1])
-    ax.plot(*_envelope(times[inside], velocity[inside]), color="0.15", linewidth=0.6)
-    ax.axhline(0, color="0.8", linewidth=0.5, zorder=0)
-    ax.set_xlim(*bins.window)
-    ax.set_ylabel("wheel\n(rad/s)")
-    ax.yaxis.set_major_locator(MaxNLocator(3))
-    ax.tick_params(labelbottom=False)
-
-
-def _envelope(times: np.ndarray, values: np.ndarray, n_bins: int = 2000) -> tuple[np.ndarray, np.ndarray]:
-    """Long lines as the extremes of short stretches: looks the same and is quick to draw."""
-    if len(times) <= 2 * n_bins:
-        return times, values
-    starts = np.linspace(0, len(times), n_bins, endpoint=False).astype(int)
-    extremes = np.stack([np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)], axis=1)
-    return np.repeat(times[starts], 2), extremes.ravel()

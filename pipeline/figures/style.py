@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -51,6 +51,10 @@ LEGEND_MARKS = 0.55  # inches that a legend takes besides its text
 LEGEND_LINE = 0.15  # inches from one line of a legend to the next
 LEGEND_MAX = 30  # more regions than this do not fit beside the axes
 MAX_ROWS = 1200  # of an image that has a row for each cell; more cells are averaged
+#: The palette of Okabe and Ito without its yellow, which is too pale for lines.
+LINE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+#: Where the name of a point may stand, the best first: a line through the point may be flat, an interval is upright.
+SIDES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 GAP = 0.1  # inches between what stands side by side
 UNKNOWN_COLOR = "#808080"
 UNKNOWN_REGIONS = frozenset({"", "nan", "None", "unknown", "void", "root", "other"})
@@ -163,6 +167,46 @@ def settle(fig: Figure) -> None:
         engine.execute(fig)
 
 
+def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], *, size: float = 6) -> None:
+    """Write a text beside each point, clear of points and other texts; one that finds no room is left out.
+
+    The figure must have been laid out (`settle`).
+
+    Parameters
+    ----------
+    ax : Axes
+    points : sequence of (x, y)
+    texts : sequence of str
+        One for each point.
+    size : float
+        Of the font, in points.
+
+    Examples
+    --------
+    >>> ax = StyledFigure().add_subplot()
+    >>> label_points(ax, [(0.5, 0.5), (0.5, 0.5001)], ["first", "second"])
+    >>> [(text.get_text(), text.get_ha()) for text in ax.texts]
+    [('first', 'left'), ('second', 'right')]
+    """
+    inch = 72 / ax.figure.dpi
+    places = ax.transData.transform(np.reshape(points, (-1, 2))) * inch  # in points, as is all below
+    frame = ax.bbox.get_points() * inch
+    taken = [np.array([place - 3, place + 3]) for place in places]
+    for (x, y), place, text in zip(points, places, texts, strict=True):
+        half = np.array([72 * _inches(text, size), size]) / 2
+        for side in SIDES:
+            shift = np.multiply(side, half + np.array([3, 2]))
+            box = np.array([place + shift - half, place + shift + half])
+            inside = (box[0] >= frame[0]).all() and (box[1] <= frame[1]).all()
+            if inside and not any((box[0] < other[1]).all() and (other[0] < box[1]).all() for other in taken):
+                across = {1: "left", 0: "center", -1: "right"}[side[0]]
+                offset = (3 * side[0], shift[1])
+                ax.annotate(text, (x, y), offset, textcoords="offset points", fontsize=size, color="0.25", ha=across,
+                            va="center_baseline", zorder=6)  # fmt: skip
+                taken.append(box)
+                break
+
+
 def set_suptitle(fig: Figure, title: str) -> None:
     """Put a title above all axes, left of the legend."""
     fig.suptitle(wrapped(title, beside_legend(fig), RC["figure.titlesize"]), x=0.01, ha="left")
@@ -234,38 +278,45 @@ def distinct_region_colors(acronyms: Iterable[str]) -> dict[str, str]:
 
 @lru_cache
 def _palette(n: int) -> tuple[str, ...]:
-    """`n` colours, each the farthest from all before it, for normal and for colour-blind eyes."""
+    """`n` colours, each the farthest from grey and all before it, for normal and for colour-blind eyes."""
     grid = np.linspace(0, 1, 14)
     rgb = np.stack(np.meshgrid(grid, grid, grid, indexing="ij"), axis=-1).reshape(-1, 3)
-    lab = _oklab(rgb)
+    lab = _oklab(_linear(rgb))
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     # Very light and very dark colours vanish against paper and data; grey means unknown; the most
     # saturated greens and magentas drown out the rest.
-    rgb = rgb[(lab[:, 0] > 0.42) & (lab[:, 0] < 0.88) & (chroma > 0.07) & (chroma < 0.27)]
-    views = [_oklab(rgb), *(_oklab(np.clip(rgb @ matrix.T, 0, 1)) for matrix in _DICHROMATS)]
-    start = np.array([0.0, 0.447, 0.698])  # the blue of Okabe and Ito
-    chosen: list[int] = [int(np.argmin(np.sum((rgb - start) ** 2, axis=1)))]
-    nearest = np.full(len(rgb), np.inf)
+    rgb = rgb[(lab[:, 0] > 0.4) & (lab[:, 0] < 0.88) & (chroma > 0.07) & (chroma < 0.2)]
+    chosen = [int(np.argmin(np.sum((rgb - to_rgb(LINE_COLORS[0])) ** 2, axis=1)))]
+    rgb = np.vstack([rgb, to_rgb(UNKNOWN_COLOR)])
+    views = [_oklab(np.clip(_linear(rgb) @ matrix.T, 0, 1)) for matrix in (np.eye(3), *_DICHROMATS)]
+
+    def apart(i: int) -> np.ndarray:
+        # Thirty colours cannot all differ in the plane that a dichromat sees, so normal vision has a say; with
+        # four fifths for the worst view the first eight differ for everybody.
+        seen = [np.linalg.norm(view - view[i], axis=1) for view in views]
+        return 0.2 * seen[0] + 0.8 * np.min(seen, axis=0)
+
+    nearest = apart(-1)  # grey is kept free for unknown places
     while len(chosen) < n:
-        apart = [np.linalg.norm(view - view[chosen[-1]], axis=1) for view in views]
-        # Thirty colours cannot all differ in the plane that a dichromat sees: normal vision counts
-        # fully, the worst of the two simulated ones with half weight.
-        distance = 0.5 * apart[0] + 0.5 * np.min(apart, axis=0)
-        nearest = np.minimum(nearest, distance)
+        nearest = np.minimum(nearest, apart(chosen[-1]))
         chosen.append(int(np.argmax(nearest)))
     return tuple(to_hex(rgb[i]) for i in chosen[:n])
 
 
-# Protanopia and deuteranopia, simulated in RGB (Machado, Oliveira & Fernandes 2009, severity 1).
+# Protanopia and deuteranopia, simulated in linear RGB (Machado, Oliveira & Fernandes 2009, severity 1).
 _DICHROMATS = (
     np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
     np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
 )
 
 
-def _oklab(rgb: np.ndarray) -> np.ndarray:
-    """Convert sRGB (n, 3) in 0..1 to OKLab (n, 3), where distance is close to perceived difference."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+def _linear(rgb: np.ndarray) -> np.ndarray:
+    """Convert sRGB in 0..1 to light, which adds up."""
+    return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+
+
+def _oklab(linear: np.ndarray) -> np.ndarray:
+    """Convert linear RGB (n, 3) in 0..1 to OKLab (n, 3), where distance is close to perceived difference."""
     to_lms = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
     to_lab = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
     return np.cbrt(linear @ np.array(to_lms).T) @ np.array(to_lab).T

@@ -1,0 +1,59 @@
+"""The gallery: every function that draws has an example that runs, and the page shows it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline import figures
+
+DOCS = Path(__file__).parents[1] / "docs"
+#: What is exported and draws nothing.
+OTHERS = {"Average", "Curve", "StyledFigure", "distinct_region_colors", "file_stem", "save", "session_colors", "style"}
+
+
+@pytest.fixture(scope="module")
+def gallery():
+    """The script that makes the page."""
+    spec = importlib.util.spec_from_file_location("draw_gallery", DOCS / "draw_gallery.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_function_that_draws_has_an_example_that_calls_it(gallery):
+    assert set(gallery.names()) == set(figures.__all__) - OTHERS
+    assert {path.stem for path in (DOCS / "examples").iterdir() if path.is_file()} == set(gallery.names())
+    for name in gallery.names():
+        assert re.search(rf"^figure = {name}\(", gallery.script(name).read_text(), flags=re.MULTILINE), name
+
+
+def test_page_is_up_to_date_and_shows_every_picture(gallery):
+    page = (DOCS / "gallery.md").read_text()
+    assert page == gallery.page(), "run: make docs"
+    pictures = {path.name for path in (DOCS / "images").glob("gallery_*.png")}
+    assert (
+        pictures == set(re.findall(r"\(images/(gallery_.*?)\)", page)) == {f"gallery_{n}.png" for n in gallery.names()}
+    )
+    assert sum((DOCS / "images" / name).stat().st_size for name in pictures) < 1_500_000
+
+
+def test_examples_run_and_say_where_they_come_from(gallery, tmp_path):
+    from PIL import Image
+
+    for path in gallery.draw(tmp_path, dpi=30):
+        with Image.open(path) as image:
+            assert path.stem.removeprefix("gallery_") in image.info["Description"]
+            assert min(image.size) > 60
+
+
+@pytest.mark.parametrize("path", sorted((DOCS / "examples").glob("*.py")), ids=lambda path: path.stem)
+def test_examples_need_nothing_but_arrays(path):
+    """They can be pasted anywhere: no file, no database, no module of their own."""
+    roots = {
+        line.split()[1].split(".")[0] for line in path.read_text().splitlines() if line.startswith(("import", "from"))
+    }
+    assert roots == {"numpy", "pipeline"}
