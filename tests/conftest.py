@@ -105,11 +105,11 @@ def demo_truth(tmp_path_factory: pytest.TempPathFactory):
 def demo_sessions(database: object, demo_truth) -> list[str]:
     """The demo's sessions registered, read and embedded; their ids by date."""
     from populate_scripts.ingest import ingest
-    from schemas.embedding import Embedding
+    from schemas.embedding import Embedding, RasterTiles
     from schemas.filling import SESSION_TABLES, fill
 
     ingest(demo_truth.eids, cache_dir=demo_truth.root)
-    filled = fill([*SESSION_TABLES, Embedding], [{"eid": eid} for eid in demo_truth.eids])
+    filled = fill([*SESSION_TABLES, Embedding, RasterTiles], [{"eid": eid} for eid in demo_truth.eids])
     assert filled.errors == []
     return list(demo_truth.eids)
 

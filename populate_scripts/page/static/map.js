@@ -38,7 +38,7 @@ export class CellMap {
     const color = page();
     context.fillStyle = css(color.paper);
     context.fillRect(0, 0, width, height);
-    const size = Math.min(Math.max(0.45 * scale * Math.sqrt(this.area / Math.max(this.known.length, 1)), 1.5), 6 * devicePixelRatio);
+    const size = Math.min(Math.max(0.45 * scale * Math.sqrt(this.area / Math.max(this.known.length, 1)), 2 * devicePixelRatio), 6 * devicePixelRatio);
     const groups = new Map();
     for (const i of this.known) {
       const key = this.chosen && !this.chosen[i] ? "" : this.colors[i];
