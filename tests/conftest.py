@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
+import quick_start
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", choices=["postgresql", "mysql"], default="postgresql")
@@ -119,15 +119,12 @@ def python_command(server: dict[str, str]) -> Callable[..., subprocess.Completed
     """Run ``python ...`` in a process of its own, on the same server; ``env`` overrides, None unsets."""
 
     def run(*args: str | Path, env: dict[str, str | None] | None = None, **kwargs) -> subprocess.CompletedProcess:
-        variables = {**os.environ, **server, "COLUMNS": "200", **(env or {})}
-        return subprocess.run(
-            [sys.executable, *map(str, args)],
-            env={name: value for name, value in variables.items() if value is not None},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            **{"cwd": Path(__file__).parents[1], **kwargs},
-        )
+        given = {**os.environ, **server, "COLUMNS": "200", **(env or {})}
+        variables = {name: value for name, value in given.items() if value is not None}
+        arguments, place = [*map(str, args)], {"cwd": Path(__file__).parents[1], "env": variables, "timeout": 300}
+        if not kwargs:
+            return quick_start.run(arguments, **place)
+        return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **{**place, **kwargs})
 
     return run
 
