@@ -54,6 +54,7 @@ def _server(backend: str) -> Iterator[dict[str, str]]:
     if backend == "postgresql":
         from schemas import embedded
 
+        do_without_disk(embedded.start())
         yield {"MESO_DATA_DIR": os.environ["MESO_DATA_DIR"]}
         embedded.stop("immediate")
         return
@@ -71,6 +72,22 @@ def _server(backend: str) -> Iterator[dict[str, str]]:
         "DJ_PASS": mysql.password, "MESO_DATA_DIR": os.environ["MESO_DATA_DIR"],
     }  # fmt: skip
     running.__exit__(None, None, None)
+
+
+def do_without_disk(socket_dir: Path) -> None:
+    """Have a PostgreSQL wait for no disk: its data is thrown away, and none of its tests takes the power away.
+
+    What is committed outlives a killed server all the same, and the tests that kill one have servers of their own.
+    """
+    import psycopg2
+
+    connection = psycopg2.connect(host=str(socket_dir), user="postgres", dbname="postgres")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            cursor.execute(f"ALTER SYSTEM SET {setting} = off")
+        cursor.execute("SELECT pg_reload_conf()")
+    connection.close()
 
 
 @pytest.fixture(scope="session")
