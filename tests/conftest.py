@@ -17,6 +17,10 @@ from pathlib import Path
 import pytest
 import quick_start
 
+#: Modules whose tests mostly wait. They come first: next to the tests without a database, which then have the cores.
+WAITING = ("test_faults", "test_workers")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--backend", choices=["postgresql", "mysql"], default="postgresql")
 
@@ -34,6 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "server" in getattr(item, "fixturenames", ()):
             item.add_marker("db")
+    items.sort(key=lambda item: item.path.stem not in WAITING)
 
 
 @pytest.fixture(scope="session")
