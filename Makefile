@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-postgresql test-mysql test-plain check install mysql docs
+.PHONY: demo test test-postgresql test-mysql test-plain compiled check install mysql docs
 
 demo: install
 	$(BIN)/meso demo
@@ -21,6 +21,10 @@ test-mysql:
 
 test-plain:
 	nice $(BIN)/python -m pytest -m "not db"
+
+# Machine code of the decoding engine, which is kept: otherwise the first processes that need it make it, each for itself.
+compiled: install
+	$(BIN)/python -c "from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])"
 
 check: install
 	$(BIN)/ruff check .
