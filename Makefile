@@ -3,20 +3,28 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-postgresql test-mysql check install mysql browser docs
+.PHONY: demo test test-postgresql test-mysql test-plain compiled check install mysql browser docs
 
 demo: install
 	$(BIN)/meso demo
 
-# side by side: much of the time is waiting, for workers that die or fall silent
+# Side by side: much of the time of those with a database is waiting, for workers that die or fall silent. Those without
+# one fill it, and step back when the others, of which some measure time, have something to do.
 test: install
-	$(MAKE) --jobs=2 --output-sync=target test-postgresql test-mysql
+	$(MAKE) --jobs=3 --output-sync=target test-postgresql test-mysql test-plain
 
 test-postgresql:
-	$(BIN)/python -m pytest --backend postgresql
+	$(BIN)/python -m pytest --backend postgresql -m db
 
 test-mysql:
 	$(BIN)/python -m pytest --backend mysql -m db
+
+test-plain:
+	nice $(BIN)/python -m pytest -m "not db"
+
+# Machine code of the decoding engine, which is kept: otherwise the first processes that need it make it, each for itself.
+compiled: install
+	$(BIN)/python -c "from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])"
 
 check: install
 	$(BIN)/ruff check .

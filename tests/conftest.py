@@ -15,6 +15,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import quick_start
+
+#: Modules whose tests mostly wait. They come first: next to the tests without a database, which then have the cores.
+WAITING = ("test_faults", "test_workers")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -34,6 +38,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "server" in getattr(item, "fixturenames", ()):
             item.add_marker("db")
+    items.sort(key=lambda item: item.path.stem not in WAITING)
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +59,7 @@ def _server(backend: str) -> Iterator[dict[str, str]]:
     if backend == "postgresql":
         from schemas import embedded
 
+        do_without_disk(embedded.start())
         yield {"MESO_DATA_DIR": os.environ["MESO_DATA_DIR"]}
         embedded.stop("immediate")
         return
@@ -71,6 +77,22 @@ def _server(backend: str) -> Iterator[dict[str, str]]:
         "DJ_PASS": mysql.password, "MESO_DATA_DIR": os.environ["MESO_DATA_DIR"],
     }  # fmt: skip
     running.__exit__(None, None, None)
+
+
+def do_without_disk(socket_dir: Path) -> None:
+    """Have a PostgreSQL wait for no disk: its data is thrown away, and none of its tests takes the power away.
+
+    What is committed outlives a killed server all the same, and the tests that kill one have servers of their own.
+    """
+    import psycopg2
+
+    connection = psycopg2.connect(host=str(socket_dir), user="postgres", dbname="postgres")
+    connection.autocommit = True
+    with connection.cursor() as cursor:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            cursor.execute(f"ALTER SYSTEM SET {setting} = off")
+        cursor.execute("SELECT pg_reload_conf()")
+    connection.close()
 
 
 @pytest.fixture(scope="session")
@@ -119,15 +141,12 @@ def python_command(server: dict[str, str]) -> Callable[..., subprocess.Completed
     """Run ``python ...`` in a process of its own, on the same server; ``env`` overrides, None unsets."""
 
     def run(*args: str | Path, env: dict[str, str | None] | None = None, **kwargs) -> subprocess.CompletedProcess:
-        variables = {**os.environ, **server, "COLUMNS": "200", **(env or {})}
-        return subprocess.run(
-            [sys.executable, *map(str, args)],
-            env={name: value for name, value in variables.items() if value is not None},
-            capture_output=True,
-            text=True,
-            timeout=300,
-            **{"cwd": Path(__file__).parents[1], **kwargs},
-        )
+        given = {**os.environ, **server, "COLUMNS": "200", **(env or {})}
+        variables = {name: value for name, value in given.items() if value is not None}
+        arguments, place = [*map(str, args)], {"cwd": Path(__file__).parents[1], "env": variables, "timeout": 300}
+        if not kwargs:
+            return quick_start.run(arguments, **place)
+        return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **{**place, **kwargs})
 
     return run
 

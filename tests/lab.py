@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import quick_start
 import work_tables
 
 HERE = Path(__file__).parent
@@ -47,16 +48,17 @@ class Lab:
 
     def meso(self, *arguments: object, code: int = 0, **variables: str) -> str:
         """Run ``meso`` to its end, and return what it printed."""
-        done = subprocess.run(
-            self.command(*arguments), env=self.environment | variables, capture_output=True, text=True, timeout=180
-        )
+        done = self._run("-m", "populate_scripts.cli", *map(str, arguments), **variables)
         assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
     def python(self, code: str, *, expected: int = 0) -> None:
         """Run Python code in a process of its own."""
-        done = subprocess.run([sys.executable, "-c", code], env=self.environment, capture_output=True, timeout=120)
-        assert done.returncode == expected, done.stderr.decode()
+        done = self._run("-c", code)
+        assert done.returncode == expected, done.stderr
+
+    def _run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
+        return quick_start.run(arguments, env=self.environment | variables, cwd=HERE.parent, timeout=180)
 
     def command(self, *arguments: object) -> list[str]:
         return [sys.executable, "-m", "populate_scripts.cli", *map(str, arguments)]

@@ -8,7 +8,6 @@ import re
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -299,15 +298,8 @@ print([migration.number for migration in migrations.init(migrations=(*MIGRATIONS
 """
 
 
-def migrate(how: str, env: dict[str, str]) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-c", MIGRATE, how], env={**os.environ, **env}, cwd=Path(__file__).parents[1],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-
-
 @pytest.fixture(scope="module")
-def migrated(database, backend, meso_command) -> Iterator[dict]:
+def migrated(database, backend, python_command, meso_command) -> Iterator[dict]:
     """A database that a made-up migration has changed, and what was seen on the way."""
     prefix = settings.prefix() + "m_"
     env, latest = {**own_server(backend), "MESO_PREFIX": prefix}, migrations.LATEST
@@ -315,7 +307,7 @@ def migrated(database, backend, meso_command) -> Iterator[dict]:
     database.query(f"INSERT INTO {full(database, prefix, 'session', 'subject')} (subject) VALUES ('old')")
     seen = {"env": env, "prefix": prefix, "latest": latest}
     for how in ("cut off", "whole", "again"):
-        done = migrate(how, env)
+        done = python_command("-c", MIGRATE, how, env=env)
         versions = database.query(
             f"SELECT schema_version FROM {full(database, prefix, 'provenance', 'schema_version')}"
         )
