@@ -309,11 +309,11 @@ def test_picking_sessions_changes_the_number_of_shared_cells(tab, curves, demo_s
 def test_curves_are_chosen_and_downloaded(tab, curves):  # noqa: F811
     page = tab().open("/ndc?subject=SP999")
     n = page.locator("input[name=params]").count()
-    assert page.locator("figure img").count() == n + 1
+    assert page.locator("figure img").count() == n + 2
     with page.expect_navigation():
         page.locator("input[name=params]").first.uncheck()
     page.wait_for_load_state("networkidle")
-    assert page.locator("figure img").count() == n
+    assert page.locator("figure img").count() == n + 1
     with page.expect_download() as download:
         page.click("text=CSV with all settings")
     text = download.value.path().read_text()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import json
 
 import numpy as np
@@ -106,13 +107,22 @@ def test_trials_and_wheel_are_on_the_frames_of_the_raster(address, demo_sessions
     eid = demo_sessions[3]  # with a gap between two bouts
     line = get(address, f"/sessions/{eid}/timeline.json").json()
     clock, trials = np.array(line["clock"]), trials_of(eid)
-    for name, attribute in (("stimulus", "stimOn_times"), ("feedback", "feedback_times")):
-        times = trials[attribute]
-        found = np.array([np.nan if frame is None else frame for frame in line["trials"][name]])
-        inside = (times >= clock[0]) & (times <= clock[-1])
-        np.testing.assert_array_equal(np.isfinite(found), inside)
-        frames = found[inside].astype(int)
-        assert ((clock[frames] <= times[inside] + 0.003) & (times[inside] <= clock[frames + 1] + 0.003)).all()
+    events = {event["name"]: np.array(event["frames"]) for event in line["events"]}
+    feedback = trials["feedbackType"]
+    for name, times in (
+        ("stimulus on", trials["stimOn_times"]), ("first movement", trials["firstMovement_times"]),
+        ("reward", trials["feedback_times"][feedback == 1]), ("error", trials["feedback_times"][feedback == -1]),
+    ):  # fmt: skip
+        times = times[(times >= clock[0]) & (times <= clock[-1])]
+        frames = events[name].astype(int)
+        assert len(frames) == len(times) > 10
+        assert ((clock[frames] <= times + 0.003) & (times <= clock[frames + 1] + 0.003)).all()
+    for block, after in itertools.pairwise(line["blocks"]):
+        assert block["to"] == after["from"] and block["name"] != after["name"]
+    inside = next(i for i, p in enumerate(trials["probabilityLeft"]) if p == 0.2)
+    frame = np.searchsorted(clock, trials["intervals_0"][inside]) + 1
+    (block,) = [one for one in line["blocks"] if one["from"] <= frame < one["to"]]
+    assert block["name"] == "P(left) 0.2"
     wheel_times, velocity = wheel_velocity(eid)
     frame = int(np.argmax(np.abs(line["wheel"])))
     own = velocity[(wheel_times >= clock[frame] - 0.001) & (wheel_times < clock[frame + 1] + 0.001)]

@@ -262,6 +262,11 @@ async def k_star_svg(request: Request) -> Response:
     return await _drawn(partial(drawing.k_star_days, *_curves(request)))
 
 
+async def performance_svg(request: Request) -> Response:
+    """Draw scores against behavioural performance."""
+    return await _drawn(partial(drawing.performance, *_curves(request)))
+
+
 def _curves(request: Request) -> tuple[str, list[str], list[str]]:
     query = request.query_params
     return query.get("set", ""), query.getlist("params"), query.getlist("eid")
@@ -345,6 +350,7 @@ ROUTES = [
     Route("/ndc.csv", ndc_csv),
     Route("/ndc.svg", ndc_svg),
     Route("/k_star.svg", k_star_svg),
+    Route("/performance.svg", performance_svg),
     Mount("/static", StaticFiles(directory=HERE / "static")),
 ]
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from pipeline import figures
 from pipeline.errors import DataError
-from pipeline.peri_event import WINDOWS, bin_edges, event_times, peri_event
+from pipeline.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_times, peri_event
 from schemas.imaging import ROI
 from schemas.ndc import NDCRun, stored_run
 from schemas.session import trials_of
@@ -27,7 +27,6 @@ PAIRS = {
     "feedback": ("fback1", "fback0"),
     "block": ("blockL", "blockR"),
 }
-EVENT_NAMES = {"firstMovement_times": "first movement", "feedback_times": "feedback", "stimOn_times": "stimulus on"}
 
 
 def svg(draw: Draw) -> bytes:
@@ -61,6 +60,12 @@ def k_star_days(session_set: str, params: Sequence[str], eids: Sequence[str]) ->
     """Return the figure of k* over days."""
     run = chosen_run(session_set, params, eids)
     return lambda: cast(Figure, run.draw_days())  # there are curves
+
+
+def performance(session_set: str, params: Sequence[str], eids: Sequence[str]) -> Draw:
+    """Return the figure of scores against behavioural performance."""
+    run = chosen_run(session_set, params, eids)
+    return lambda: cast(Figure, run.draw_performance())
 
 
 def cell_averages(eid: str, fov: int, roi: int, pair: str) -> Draw:

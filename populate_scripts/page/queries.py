@@ -9,10 +9,13 @@ from typing import Any
 
 import datajoint as dj
 import numpy as np
+from matplotlib.colors import to_hex
 
 from pipeline.errors import DataError
-from pipeline.figures.style import UNKNOWN_COLOR, UNKNOWN_REGIONS, distinct_region_colors, natural_key
+from pipeline.figures.behavior import BLOCKS
+from pipeline.figures.style import LINE_COLORS, UNKNOWN_COLOR, UNKNOWN_REGIONS, distinct_region_colors, natural_key
 from pipeline.figures.tracking import presence_order
+from pipeline.peri_event import EVENT_NAMES, event_times
 from populate_scripts.page import pipeline_graph
 from schemas import bulk, graph, reports
 from schemas.database import connect
@@ -287,33 +290,49 @@ def timeline(key: dict) -> dict[str, Any]:
     Returns
     -------
     dict
-        clock: start of each frame, s; wheel: velocity of each frame, rad/s, or None; trials: columns start, stimulus,
-        movement, feedback (frames and fractions, None outside), choice, reward, contrast (right positive) and
-        probability_left.
+        clock: start of each frame, s; wheel: velocity of each frame, rad/s, or None; events: list of name, color and
+        frames (with fractions); blocks: list of name, color, and the frames that they are from and to.
     """
     clock = np.asarray((RasterTiles & key).fetch1("tile_clock"))
     trials = trials_of(key["eid"])
-
-    def frames(name: str) -> list[float | None]:
-        times = trials[name]
-        inside = (times >= clock[0]) & (times <= clock[-1])  # NaN is not
-        return [
-            round(float(frame), 2) if ok else None
-            for frame, ok in zip(np.interp(times, clock, np.arange(len(clock))), inside, strict=True)
-        ]
-
-    events = {"start": "intervals_0", "stimulus": "stimOn_times", "movement": "firstMovement_times",
-              "feedback": "feedback_times"}  # fmt: skip
-    contrast = np.nan_to_num(trials["contrastRight"]) - np.nan_to_num(trials["contrastLeft"])
+    events = {
+        **{EVENT_NAMES[name]: trials[name] for name in ("stimOn_times", "firstMovement_times")},
+        "reward": event_times("fback1", trials), "error": event_times("fback0", trials),
+    }  # fmt: skip
     return {
         "clock": np.round(clock, 3).tolist(),
         "wheel": _wheel(key["eid"], clock),
-        "trials": {
-            **{name: frames(attribute) for name, attribute in events.items()},
-            "choice": _plain(trials["choice"]), "reward": _plain(trials["feedbackType"]),
-            "contrast": _plain(contrast), "probability_left": _plain(trials["probabilityLeft"]),
-        },
-    }  # fmt: skip
+        "events": [
+            {"name": name, "color": color, "frames": np.round(_frames(times, clock), 2).tolist()}
+            for (name, times), color in zip(events.items(), LINE_COLORS, strict=False)
+        ],
+        "blocks": _blocks(trials["intervals_0"], trials["probabilityLeft"], clock),
+    }
+
+
+def _frames(times: np.ndarray, clock: np.ndarray) -> np.ndarray:
+    """Return the frames, with fractions, of those times that are within a clock."""
+    inside = times[(times >= clock[0]) & (times <= clock[-1])]  # NaN is not
+    return np.interp(inside, clock, np.arange(len(clock)))
+
+
+def _blocks(starts: np.ndarray, probability_left: np.ndarray, clock: np.ndarray) -> list[dict[str, Any]]:
+    """Return stretches of trials of one probability, which last until the next one."""
+    known = np.isfinite(starts) & np.isfinite(probability_left) & (starts <= clock[-1])
+    starts, values = np.interp(starts[known], clock, np.arange(len(clock))), probability_left[known]
+    if not len(values):
+        return []
+    first = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+    ends = [*starts[first][1:], len(clock)]
+    return [
+        {
+            "name": f"P(left) {values[i]:g}",
+            "color": to_hex(BLOCKS(values[i])),
+            "from": float(starts[i]),
+            "to": float(end),
+        }
+        for i, end in zip(first, ends, strict=True)
+    ]
 
 
 def _plain(values: np.ndarray) -> list[float | None]:

@@ -1,23 +1,13 @@
 // What stands above and below the raster: block, wheel, trial events, and the time.
 import { css, page } from "./colors.js";
 
-// Okabe and Ito
-const EVENTS = { stimulus: ["stimulus on", "#0072b2"], movement: ["movement", "#e69f00"], reward: ["reward", "#009e73"], error: ["error", "#d55e00"] };
-const BLOCKS = { 0.8: ["left block", "#56b4e9"], 0.5: ["block 50:50", "#999999"], 0.2: ["right block", "#cc79a7"] };
-
 export class Timeline {
   constructor(events, axis, data) {
     this.events = events;
     this.axis = axis;
     this.data = data;
-    const { clock, trials } = data;
-    this.last = clock.length - 1;
-    this.marks = {
-      stimulus: numbers(trials.stimulus), movement: numbers(trials.movement),
-      reward: numbers(trials.feedback.filter((_, i) => trials.reward[i] === 1)),
-      error: numbers(trials.feedback.filter((_, i) => trials.reward[i] === -1)),
-    };
-    this.fastest = Math.max(...(data.wheel ?? []).map(Math.abs), 1e-9);
+    this.last = data.clock.length - 1;
+    this.fastest = (data.wheel ?? []).reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
   }
 
   time(frame) {
@@ -48,10 +38,13 @@ export class Timeline {
     const { width, height } = this.events;
     const scale = width / (last - first), ratio = devicePixelRatio, color = page();
     context.clearRect(0, 0, width, height);
-    const { wheel } = this.data;
-    this.drawBlocks(context, first, scale, 8 * ratio);
-    Object.entries(this.marks).forEach(([name, frames], row) => {
-      context.fillStyle = EVENTS[name][1];
+    const { blocks, events, wheel } = this.data;
+    for (const block of blocks) {
+      context.fillStyle = block.color;
+      context.fillRect((block.from - first) * scale, 0, Math.max((block.to - block.from) * scale, 1), 8 * ratio);
+    }
+    events.forEach(({ color: paint, frames }, row) => {
+      context.fillStyle = paint;
       for (const frame of frames) {
         if (frame >= first && frame <= last) context.fillRect((frame - first) * scale, (10 + 5 * row) * ratio, Math.max(ratio, 1.2), 4 * ratio);
       }
@@ -68,21 +61,6 @@ export class Timeline {
       context.lineTo((frame - first) * scale, middle - (value / this.fastest) * tall);
     }
     context.stroke();
-  }
-
-  drawBlocks(context, first, scale, height) {
-    const { start, probability_left: left } = this.data.trials;
-    let begun = null;
-    for (let i = 0; i <= start.length; i++) {
-      if (i < start.length && start[i] === null) continue;
-      const ends = i === start.length || (begun !== null && left[i] !== left[begun]);
-      if (begun !== null && ends) {
-        const end = i < start.length ? start[i] : this.last + 1;
-        context.fillStyle = (BLOCKS[left[begun]] ?? BLOCKS[0.5])[1];
-        context.fillRect((start[begun] - first) * scale, 0, Math.max((end - start[begun]) * scale, 1), height);
-      }
-      if (begun === null || ends) begun = i;
-    }
   }
 
   drawAxis(first, last) {
@@ -108,7 +86,9 @@ export class Timeline {
 
   // What the colours above the raster mean, as elements of a page.
   key() {
-    const entries = [...Object.values(EVENTS), ...Object.values(BLOCKS), ...(this.data.wheel ? [["wheel", css(page().ink)]] : [])];
+    const { blocks, events, wheel } = this.data;
+    const unique = [...new Map(blocks.map(({ name, color }) => [name, color]))].sort();
+    const entries = [...unique, ...events.map(({ name, color }) => [name, color]), ...(wheel ? [["wheel", css(page().ink)]] : [])];
     return entries.map(([text, color]) => {
       const entry = document.createElement("span"), dot = document.createElement("i");
       dot.style.background = color;
@@ -117,5 +97,3 @@ export class Timeline {
     });
   }
 }
-
-const numbers = (values) => values.filter((value) => value !== null);
