@@ -39,7 +39,10 @@ def server() -> socket.socket:
     ours, theirs = socket.socketpair()
     with theirs:
         line = [sys.executable, __file__, str(theirs.fileno())]
-        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], start_new_session=True)
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+        process = subprocess.Popen(
+            line, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=env, start_new_session=True
+        )
 
     def stop() -> None:
         ours.close()
@@ -53,7 +56,7 @@ def run(
     arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float
 ) -> subprocess.CompletedProcess[str]:
     """Do what ``subprocess.run([sys.executable, *arguments], capture_output=True, text=True, ...)`` does."""
-    order = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd), "path": import_path(env, cwd)}
+    order = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
     ours, theirs = socket.socketpair()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, ours:
         with theirs:
@@ -71,11 +74,11 @@ def run(
         return subprocess.CompletedProcess(order["arguments"], code, whole(out), whole(err))
 
 
-def import_path(env: Mapping[str, str], cwd: Path) -> list[str]:
+def import_path(env: Mapping[str, str], cwd: str) -> list[str]:
     """Return what ``sys.path`` is in a process that is started with these variables in this folder."""
-    ours = {str(Path(__file__).parent), os.getcwd(), "", *os.environ.get("PYTHONPATH", "").split(os.pathsep)}
+    first = next(i for i, path in enumerate(sys.path) if path.endswith(".zip"))  # what Python itself brings begins so
     further = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
-    return [str(cwd), *further, *(path for path in sys.path if path not in ours)]
+    return [cwd, *further, *(path for path in sys.path[first:] if path not in further)]
 
 
 def whole(file: IO[str]) -> str:
@@ -112,8 +115,9 @@ def serve(orders: socket.socket) -> dict[str, Any]:
     return order
 
 
-def carry_out(arguments: list[str], env: dict[str, str], cwd: str, path: list[str]) -> None:
+def carry_out(arguments: list[str], env: dict[str, str], cwd: str) -> None:
     """Become ``python ARGUMENTS``."""
+    path = import_path(env, cwd)
     os.environ.clear()
     os.environ.update(env)
     os.chdir(cwd)
