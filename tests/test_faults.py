@@ -154,10 +154,12 @@ def test_a_server_that_vanished_is_noticed(database, proxy, monkeypatch):
 
 @pytest.mark.slow
 def test_a_worker_that_cannot_beat_is_stopped(lab, proxy):
-    lab.add([1], "python", 12)
-    lab.add([2], "blas", 12)
+    lab.add([1], "python", 40)
+    lab.add([2], "blas", 40)
     with lab.worker("--slots", 2, "--until-done", **proxy.variables) as cut_off:
         wait_for(lambda: len(lab.notes()) == 2)
+        for item in (1, 2):  # the second time, by the other worker, it is quick
+            lab.item.update1({"item": item, "act_seconds": 1.0})
         with lab.worker("--slots", 2, "--until-done") as near:
             wait_for(lambda: len(Worker & "ended IS NULL") == 4)
             proxy.stall()
