@@ -25,7 +25,7 @@ import datajoint as dj
 from pipeline.errors import DataError
 from schemas.database import connect, table_named
 from schemas.provenance import environment_row
-from schemas.reconnection import is_lost, is_passing, persist, reconnect
+from schemas.reconnection import bound, is_lost, is_passing, persist, reconnect
 from schemas.rows import jobs_of, log_level
 from schemas.settings import heartbeat, prefix
 from schemas.workers import NOTEBOOK_MISSED, POISON, Attempt, Heartbeat, Made, Worker, is_dead, new_worker
@@ -348,25 +348,29 @@ def _here() -> str:
 
 def _finishing(target: dj.Table, queue: Queue) -> dj.Table:
     """Return a table whose ``make`` gives up the reservation at its end, in the transaction of its rows."""
-    make = target.make
+    make, connection = target.make, queue.connection
 
     if inspect.isgeneratorfunction(make):
 
         def stepwise(key: dict) -> Iterator[Any]:
             steps = make(key)
-            computed = yield next(steps)
+            with bound(connection):
+                fetched = next(steps)
+            computed = yield fetched
             if computed is None:
                 computed = yield next(steps)
-            steps.send(computed)
-            queue.finish(key)
+            with bound(connection):
+                steps.send(computed)
+                queue.finish(key)
             yield
 
         target.make = stepwise
     else:
 
         def at_once(key: dict) -> None:
-            make(key)
-            queue.finish(key)
+            with bound(connection):
+                make(key)
+                queue.finish(key)
 
         target.make = at_once
     return target

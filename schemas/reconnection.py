@@ -9,8 +9,8 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import datajoint as dj
@@ -145,6 +145,20 @@ def reconnect(connection: dj.Connection) -> None:
         connection.close()
     _ = connection.in_transaction  # asking a closed connection makes DataJoint forget its transaction
     connection.connect()
+
+
+@contextmanager
+def bound(connection: dj.Connection) -> Iterator[None]:
+    """Within a transaction, have a lost connection stay lost.
+
+    DataJoint would reconnect, raise an error and forget the transaction; and one of its own queries, about the lineage
+    of a table that is used for the first time, hides all errors. What comes after would be outside any transaction.
+    """
+    if connection._in_transaction:
+        with connection._config.override(database__reconnect=False):
+            yield
+    else:
+        yield
 
 
 def only_read(connection: dj.Connection) -> None:

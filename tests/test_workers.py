@@ -8,6 +8,7 @@ import random
 import signal
 import time
 
+import datajoint as dj
 import pytest
 from lab import kill, wait_for
 
@@ -265,3 +266,46 @@ def test_a_module_of_tables_that_cannot_be_used_is_refused(database, meso_comman
     assert done.returncode == 1
     assert problem in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["product", "total"])
+def test_nothing_is_inserted_after_a_transaction_is_lost(lab, database, backend, name, monkeypatch):
+    """DataJoint asks for the lineage of a table the first time, and hides whatever goes wrong with it."""
+    from datajoint.lineage import lineage_table_exists
+
+    from schemas.jobs import Maker
+    from schemas.workers import _connects_like
+
+    lab.add([1])
+    if name == "total":
+        lab.meso("populate", "Product")
+    table = getattr(lab, name)
+    own, end = {
+        "mysql": ("SELECT CONNECTION_ID()", "KILL %s"),
+        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)"),
+    }[backend]
+    insert, killed = dj.Table.insert, []
+
+    def insert_and_lose(self, rows, **options):
+        insert(self, rows, **options)
+        if not killed:
+            killed.append(database.query(own).fetchone()[0])
+            other = _connects_like(database)()
+            with other.cursor() as cursor:
+                cursor.execute(end, (killed[0],))
+            other.close()
+            assert not lineage_table_exists(database, table.database)
+            insert(self, [{**row, "item": 2} for row in rows], **options)  # the next row of the same entry
+
+    monkeypatch.setattr(table, "insert", insert_and_lose)
+    lab.add([2])
+    queue = Queue(table)
+    queue.add({"item": 1})
+    with Maker() as maker:
+        first = maker.make(table, {"item": 1})
+        assert killed, first
+        assert (first.what, len(table())) == ("again", 0), first
+        wait_for(lambda: queue.due({"item": 1}))
+        assert maker.make(table, {"item": 1}).what == "made"
+    lab.meso("populate", "Product", "Total")
+    lab.check_products([1, 2])
