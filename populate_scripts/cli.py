@@ -235,6 +235,30 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
 
 
 @main.command()
+@click.option("--subject", help="Only those of a subject.")
+@as_json
+def sessions(subject: str | None, as_json: bool) -> None:
+    """List sessions with their ids, and what is known of each."""
+    from populate_scripts.page.queries import sessions as listed
+
+    _activate()
+    rows = listed(subject)
+    shown = (
+        "subject",
+        "session_date",
+        "session_number",
+        "eid",
+        "n_fovs",
+        "n_neurons",
+        "n_trials",
+        "n_tracked",
+        "n_errors",
+    )
+    columns = rows if as_json else [{name.removeprefix("session_"): row[name] for name in shown} for row in rows]
+    _print_rows(columns, as_json, "No session is registered: meso ingest")
+
+
+@main.command()
 @click.argument("tables", nargs=-1)
 @click.option("--eid", help="Only this session.")
 def populate(tables: tuple[str, ...], eid: str | None) -> None:
@@ -258,7 +282,9 @@ def _check_registered(eid: str) -> None:
     from schemas import Session
 
     if not (Session & {"eid": eid}):
-        raise click.ClickException(f"session {eid} is not registered; 'meso ingest' registers sessions")
+        raise click.ClickException(
+            f"session {eid} is not registered; 'meso sessions' lists those that are, 'meso ingest' registers others"
+        )
 
 
 @main.command()
@@ -384,7 +410,9 @@ def _key_text(key: dict | None) -> str | None:
 )
 @click.option("--event", help="Trials attribute, such as stimOn_times; by default the target's own.")
 @click.option("--win", nargs=2, type=float, metavar="FROM TO", help="Window about the event in s.")
-@click.option("--ks", help="Numbers of cells, such as 8,16,32; that of all cells is added.")
+@click.option(
+    "--ks", help="Numbers of cells, such as 8,16,32; that of all cells is added. By default from 8 on, by region 2."
+)
 @click.option("-R", "r", type=int, default=50, show_default=True, help="Random subsets per k.")
 @click.option("--metric", type=click.Choice(["auc", "accuracy", "balanced_accuracy"]), default="auc", show_default=True)
 @click.option("--delta", type=float, default=0.02, show_default=True, help="k* is this near the ceiling.")
@@ -438,6 +466,8 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, by_region, fovs
         raise click.UsageError("--regions takes cells of all of them together, --by-region of each by itself: use one")
     if by_region and common["curve_axis"] == "trials":
         raise click.UsageError("--by-region compares regions at the same number of cells: --curve-axis cells")
+    if by_region:  # of few cells, of which a curve needs four numbers
+        ks = ks or "2,4,8,16,32,64,128,256,512,1024,2048"
     _activate()
     common |= {"event": event or "", "regions": _names(regions)}
     if win:

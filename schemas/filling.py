@@ -126,7 +126,11 @@ def _register(eid: str) -> None:
     try:
         Session.register(open_one(one_cache_dir()), eid, one_cache_dir())
     except ConfigError as error:
-        raise DataError("the session is not registered", eid=eid, do=f"To find it in ONE: {error}") from error
+        raise DataError(
+            "the session is not registered",
+            eid=eid,
+            do=f"'meso sessions' lists those that are. To find it in ONE: {error}",
+        ) from error
 
 
 def _first_reason(eid: str) -> str:

@@ -106,7 +106,7 @@ class NDCRun:
                 [_curve(row, s) for row in self.curves[name]],
                 target=s.target, metric=s.metric, delta=s.delta, curve_axis=s.curve_axis,
                 title=f"{self.subject}: {name} from {_cells_text(self.curves[name], s)}, "
-                f"{s.event} {s.win_start:g} to {s.win_end:g} s",
+                f"{s.event} {s.win_start:g} to {s.win_end:g}\u00a0s",
             )
             for name, s in zip(names_of(self.settings), self.settings, strict=True)
             if self.curves[name]
@@ -348,7 +348,8 @@ def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequ
     Returns
     -------
     NDCRun
-        q and trends are those of all sessions and just these settings, if they have been judged together.
+        q is that of all sessions and just these settings, if they have been judged together; trends are, too, and
+        there are none of a part of the sessions.
 
     Raises
     ------
@@ -368,8 +369,8 @@ def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequ
             name: [row for row in _results(asked, key, family) if not eids or row["eid"] in eids]
             for name, key in named.items()
         }, family,
-        {name: trends[key["ndc_params"]] for name, key in named.items() if key["ndc_params"] in trends},
-        _failed(members, asked, keys), _notes(asked, keys, family),
+        {name: trends[key["ndc_params"]] for name, key in named.items() if key["ndc_params"] in trends and not eids},
+        _failed(members, asked, keys), _notes(asked, keys, family, eids),
     )  # fmt: skip
 
 
@@ -522,9 +523,9 @@ def left_out(session_set: dict) -> list[str]:
     ]
 
 
-def _notes(session_set: dict, params: list[dict], family: dict) -> list[str]:
+def _notes(session_set: dict, params: list[dict], family: dict, eids: Sequence[str]) -> list[str]:
     notes = left_out(session_set)
-    notes += _mixed_signals(session_set) + _mixed_code(session_set, params)
+    notes += _mixed_signals(session_set, eids) + _mixed_code(session_set, params)
     notes += [text for key in params for text in _easy_null((NDCParams & key).settings())]
     notes += [f"q and trends: {row['message']}" for row in errors([NDCComparison]) if row["key"] == family]
     for key in params:
@@ -548,9 +549,10 @@ def _easy_null(settings: NDCSettings) -> list[str]:
     ]
 
 
-def _mixed_signals(session_set: dict) -> list[str]:
-    """Say so when sessions are compared whose activity is of different kinds."""
-    rows = (Session * TrialFeatures & session_set).to_dicts(order_by="session_date")
+def _mixed_signals(session_set: dict, eids: Sequence[str]) -> list[str]:
+    """Say so when sessions are compared, all of the set or some, whose activity is of different kinds."""
+    shown = [{"eid": eid} for eid in eids] or True
+    rows = (Session * TrialFeatures & session_set & shown).to_dicts(order_by="session_date")
     dates = {kind: sorted({str(row["session_date"]) for row in rows if row["feature_signal"] == kind})
              for kind in {row["feature_signal"] for row in rows}}  # fmt: skip
     if len(dates) < 2:

@@ -207,6 +207,11 @@ def test_dragging_over_the_map_marks_rows(tab, demo_sessions):
     assert page.inner_text("#selected") == f"{n} cells selected."
     assert "box=" in page.url
     page.focus("#map")
+    limits = page.evaluate("meso.map.limits")
+    page.keyboard.press("+")
+    assert page.evaluate("meso.map.limits[1] - meso.map.limits[0]") == pytest.approx(0.7 * (limits[1] - limits[0]))
+    page.keyboard.press("0")
+    assert page.evaluate("meso.map.limits") == limits
     page.keyboard.press("Escape")
     assert "Drag over" in page.inner_text("#selected")
 
@@ -227,6 +232,9 @@ def test_keyboard_wheel_and_fields_move_and_zoom(tab, demo_sessions):
     assert view()["frames"][0] == pytest.approx(zoomed["frames"][0] + 0.2 * width(zoomed["frames"]))
     page.keyboard.press("Shift+ArrowDown")
     assert "cells selected" in page.inner_text("#selected")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent").startswith("cell ")
+    page.focus("#raster")
     page.keyboard.press("0")
     assert view() == whole
     box = page.locator("#raster").bounding_box()
@@ -244,6 +252,16 @@ def test_keyboard_wheel_and_fields_move_and_zoom(tab, demo_sessions):
     page.click("#ranges button[type=submit]")
     shown = view()
     assert shown["rows"] == [40, 90]
+    for field, value, told in (
+        ("#to-time", "90", "Times are"),
+        ("#to-time", "", "Times are"),
+        ("#to-row", "30", "Cells are"),
+    ):
+        before = page.input_value(field)
+        page.fill(field, value)
+        page.click("#ranges button[type=submit]")
+        assert page.inner_text("#refused").startswith(told) and view() == shown
+        page.fill(field, before)
     assert page.evaluate("meso.raster.view.frames.map((f) => meso.timeline.time(f))") == pytest.approx(
         [100, 160], abs=0.3
     )
@@ -312,6 +330,7 @@ def test_curves_are_chosen_and_downloaded(tab, curves):  # noqa: F811
     assert page.locator("figure img").count() == n + 2
     with page.expect_navigation():
         page.locator("input[name=params]").first.uncheck()
+        page.click("text=Show the choice")
     page.wait_for_load_state("networkidle")
     assert page.locator("figure img").count() == n + 1
     with page.expect_download() as download:
@@ -350,6 +369,8 @@ def test_hostile_names_do_no_harm(tab, hostile):
 def test_a_finger_selects_on_a_phone(tab, demo_sessions):
     one = tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
     page = ready(one, demo_sessions[0])
+    assert page.get_attribute("#drag-scroll", "aria-pressed") == "true"  # until something else is chosen
+    page.tap("#drag-select")
     page.locator("#raster").scroll_into_view_if_needed()
     box = page.locator("#raster").bounding_box()
     client = page.context.new_cdp_session(page)

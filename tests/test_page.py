@@ -138,7 +138,7 @@ def test_the_list_of_sessions_counts_what_is_there(address, demo_sessions):
     assert row["n_trials"] == len(schemas.Behavior.Trial & eid)
     neurons = (schemas.ROI & eid & "is_neuron") * schemas.BrainRegion.proj("beryl")
     names, counts = np.unique(neurons.to_arrays("beryl"), return_counts=True)
-    assert dict(row["regions"]) == dict(zip(names.tolist(), counts.tolist(), strict=True))
+    assert dict(row["areas"]) == dict(zip(names.tolist(), counts.tolist(), strict=True))
     text = get(address, "/sessions", subject="SP999").text
     for one in demo_sessions:
         assert f"/sessions/{one}" in text

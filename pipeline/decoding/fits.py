@@ -310,10 +310,10 @@ def fit_curve(
         "k_star": int(stars[0]) if np.isfinite(stars[0]) else -1,
         "k_star_censored": "right" if np.isinf(stars[0]) else "left" if stars[0] == ks[0] else "",
     }  # fmt: skip
-    if len(ks) < KS_MIN:
-        return CurveFit(**known)
     if known["chance_p"] > ALPHA or np.max(mean) <= chance:  # a share of the way from chance to chance means nothing
         return CurveFit(**known, verdict="at chance")
+    if len(ks) < KS_MIN:
+        return CurveFit(**known)
     known |= _fit(ks, columns, _variance(scores, trials), metric, chance)
     return CurveFit(**known, verdict=_verdict(known, columns, delta))
 

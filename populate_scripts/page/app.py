@@ -49,6 +49,8 @@ HEADERS = {
 }
 #: What has its version in its address never changes.
 FOREVER = {"cache-control": "private, max-age=604800, immutable"}
+#: What may change with the rest of the database, such as tracked cells.
+BRIEFLY = {"cache-control": "private, max-age=60"}
 #: A browser on the same machine takes it faster than anybody compresses it.
 AS_IT_IS = {"content-encoding": "identity"}
 
@@ -56,6 +58,9 @@ T = TypeVar("T")
 #: One thread talks to the database, on its one connection; one draws, since matplotlib's settings are the process's.
 _database, _drawing = ThreadPoolExecutor(1, "database"), ThreadPoolExecutor(1, "drawing")
 _rasters = Rasters()
+#: Figures that have been drawn, by what they show; no more than this are kept.
+FIGURES = 200
+_figures: dict[str, bytes] = {}
 
 
 async def ask(call: Callable[..., T], *arguments: Any) -> T:
@@ -128,12 +133,12 @@ async def session(request: Request) -> Response:
 
 async def session_cells(request: Request) -> Response:
     """Return the cells of a raster."""
-    return as_json(await ask(lambda: queries.cells(_raster(request).key)), FOREVER)
+    return as_json(await ask(lambda: queries.cells(_raster(request).key)), BRIEFLY)
 
 
 async def session_timeline(request: Request) -> Response:
     """Return the clock, wheel and trials of a raster."""
-    return as_json(await ask(lambda: queries.timeline(_raster(request).key)), FOREVER)
+    return as_json(await ask(lambda: queries.timeline(_raster(request).key)), BRIEFLY)
 
 
 async def session_raster(request: Request) -> Response:
@@ -203,15 +208,21 @@ def _roi(request: Request) -> tuple[str, int, int]:
     return request.path_params["eid"], request.path_params["fov"], request.path_params["roi"]
 
 
+def _subject(request: Request) -> str:
+    if not (subject := request.query_params.get("subject")):
+        raise DataError("the address names no subject", do="Choose one from the list of sessions")
+    return subject
+
+
 async def tracking(request: Request) -> Response:
     """Show the tracked cells of a subject."""
-    found = await ask(queries.tracking, request.query_params.get("subject", ""), request.query_params.get("run"))
+    found = await ask(queries.tracking, _subject(request), request.query_params.get("run"))
     return html("tracking.html", tracking=found)
 
 
 async def ndc(request: Request) -> Response:
     """Show curves of a subject: a set of sessions, and one choice of settings or more."""
-    subject = request.query_params.get("subject", "")
+    subject = _subject(request)
 
     def read() -> tuple[list[dict], dict | None, list[str], list[str], Any]:
         choices = queries.ndc_choices(subject)
@@ -219,18 +230,15 @@ async def ndc(request: Request) -> Response:
         chosen = _chosen_set(choices, request.query_params.get("set"), wanted)
         if chosen is None:
             return choices, None, [], [], None
-        asked = request.query_params.getlist("params")
         known = [one["ndc_params"] for one in chosen["settings"]]
-        params = [one for one in known if one in asked] or known
-        eids = [eid for eid in chosen["eids"] if eid in wanted] or chosen["eids"]
-        return choices, chosen, params, eids, drawing.chosen_run(chosen["session_set"], params, eids)
+        params = _known("settings", request.query_params.getlist("params"), known) or chosen["together"]
+        eids = _known("session", wanted, chosen["eids"]) or chosen["eids"]
+        some = eids if len(eids) < len(chosen["eids"]) else ()
+        return choices, chosen, params, eids, drawing.chosen_run(chosen["session_set"], params, some)
 
     choices, chosen, params, eids, run = await ask(read)
     if chosen is None:
-        do = (
-            f"Make them with: meso ndc --subject {subject}" if subject else "Choose a subject from the list of sessions"
-        )
-        raise DataError(f"there are no curves of {subject or 'no subject'}", do=do)
+        raise DataError(f"there are no curves of {subject}", do=f"Make them with: meso ndc --subject {subject}")
     return html("ndc.html", subject=subject, choices=choices, chosen=chosen, params=params, eids=eids, run=run,
                 rows=formats.ndc_rows(run))  # fmt: skip
 
@@ -238,8 +246,17 @@ async def ndc(request: Request) -> Response:
 def _chosen_set(choices: list[dict], session_set: str | None, eids: list[str]) -> dict | None:
     """Return the set that is named, or else the smallest that has all of some sessions, or else the first."""
     named = [one for one in choices if one["session_set"] == session_set]
+    if session_set and choices and not named:
+        raise DataError(f"no set of sessions with curves is called {session_set}", do="Choose one from the list")
     holding = [one for one in choices if eids and set(eids) <= set(one["eids"])]
     return next(iter([*named, *sorted(holding, key=lambda one: one["n_sessions"]), *choices]), None)
+
+
+def _known(what: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return what an address asks for, in the order in which it is known."""
+    if unknown := [one for one in asked if one not in known]:
+        raise DataError(f"the set has no {what} {', '.join(unknown)}", do="Choose from the list")
+    return [one for one in known if one in asked]
 
 
 async def ndc_csv(request: Request) -> Response:
@@ -272,11 +289,14 @@ def _curves(request: Request) -> tuple[str, list[str], list[str]]:
     return query.get("set", ""), query.getlist("params"), query.getlist("eid")
 
 
-async def _drawn(read: Callable[[], drawing.Draw]) -> Response:
+async def _drawn(read: Callable[[], tuple[str, drawing.Draw]]) -> Response:
     """Return a figure: what it needs is read by the thread of the database, and drawn by that of drawing."""
-    draw = await ask(read)
-    image = await asyncio.get_running_loop().run_in_executor(_drawing, drawing.svg, draw)
-    return Response(image, media_type="image/svg+xml", headers={"cache-control": "private, max-age=60"})
+    key, draw = await ask(read)
+    if key not in _figures:
+        while len(_figures) >= FIGURES:
+            _figures.pop(next(iter(_figures)))
+        _figures[key] = await asyncio.get_running_loop().run_in_executor(_drawing, drawing.svg, draw)
+    return Response(_figures[key], media_type="image/svg+xml", headers=BRIEFLY)
 
 
 async def _missing(request: Request, error: Exception) -> Response:
@@ -298,9 +318,10 @@ async def _asked_wrongly(request: Request, error: Exception) -> Response:
 
 
 async def _failed(request: Request, error: Exception) -> Response:
-    logging.getLogger(__name__).error("%s\n%s", request.url, "".join(traceback.format_exception(error)))
     if is_passing(error):
-        return _told(request, 503, "The database does not answer", "It may be starting. Try again in a moment.")
+        do = "Try again in a moment. 'meso db status' says whether it runs; 'meso db start' starts the embedded one."
+        return _told(request, 503, "The database does not answer", do)
+    logging.getLogger(__name__).error("%s\n%s", request.url, "".join(traceback.format_exception(error)))
     return _told(request, 500, "This page failed", f"{type(error).__name__}; the terminal of meso serve says more.")
 
 
@@ -311,7 +332,7 @@ def _told(request: Request, status: int, title: str, text: str) -> Response:
 
 
 class Guarded:
-    """Adds the headers that keep a browser from anything but this server, and refuses to do anything but read."""
+    """Adds the headers that keep a browser from anything but this server."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

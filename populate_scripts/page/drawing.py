@@ -14,6 +14,7 @@ from pipeline.errors import DataError
 from pipeline.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_times, peri_event
 from schemas.imaging import ROI
 from schemas.ndc import NDCRun, stored_run
+from schemas.rows import content_key
 from schemas.session import trials_of
 from schemas.traces import activity
 
@@ -29,10 +30,19 @@ PAIRS = {
 }
 
 
+def _key(kind: str, run: NDCRun) -> str:
+    """Return what names a figure of curves: what it shows, and by which software that was computed."""
+    rows = [
+        [row["eid"], row["ndc_params"], row["environment"], row["n_compared"], row["q_value"]]
+        for results in run.curves.values() for row in results
+    ]  # fmt: skip
+    return content_key([kind, run.session_set["session_set"], rows, sorted(run.trends)])
+
+
 def svg(draw: Draw) -> bytes:
     """Draw a figure, and return it as SVG, its text as text."""
     buffer = io.BytesIO()
-    draw().savefig(buffer, format="svg", metadata={"Date": None}, transparent=True)
+    draw().savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
@@ -50,26 +60,26 @@ def chosen_run(session_set: str, params: Sequence[str], eids: Sequence[str] = ()
     return run
 
 
-def ndc_overlay(session_set: str, params: Sequence[str], eids: Sequence[str]) -> Draw:
-    """Return the figure of the curves of one choice of settings."""
+def ndc_overlay(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
+    """Return the figure of the curves of one choice of settings, and its key."""
     run = chosen_run(session_set, params[:1], eids)
-    return lambda: next(iter(run.draw().values()))
+    return _key("curves", run), lambda: next(iter(run.draw().values()))
 
 
-def k_star_days(session_set: str, params: Sequence[str], eids: Sequence[str]) -> Draw:
-    """Return the figure of k* over days."""
+def k_star_days(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
+    """Return the figure of k* over days, and its key."""
     run = chosen_run(session_set, params, eids)
-    return lambda: cast(Figure, run.draw_days())  # there are curves
+    return _key("days", run), lambda: cast(Figure, run.draw_days())  # there are curves
 
 
-def performance(session_set: str, params: Sequence[str], eids: Sequence[str]) -> Draw:
-    """Return the figure of scores against behavioural performance."""
+def performance(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
+    """Return the figure of scores against behavioural performance, and its key."""
     run = chosen_run(session_set, params, eids)
-    return lambda: cast(Figure, run.draw_performance())
+    return _key("performance", run), lambda: cast(Figure, run.draw_performance())
 
 
-def cell_averages(eid: str, fov: int, roi: int, pair: str) -> Draw:
-    """Return the figure of the averages of a ROI around an event, for two kinds of trials.
+def cell_averages(eid: str, fov: int, roi: int, pair: str) -> tuple[str, Draw]:
+    """Return the figure of the averages of a ROI around an event, for two kinds of trials, and its key.
 
     Raises
     ------
@@ -88,6 +98,7 @@ def cell_averages(eid: str, fov: int, roi: int, pair: str) -> Draw:
     for name in PAIRS[pair]:
         got = peri_event(found.traces, found.times, event_times(name, trials), edges=edges)
         lines.append(figures.Average(name, edges, got.mean[0], got.sem[0], got.n_trials[0]))
-    return lambda: figures.peri_event_lines(
+    values = [[line.label, line.n_trials.tolist(), repr(line.mean.tolist())] for line in lines]
+    return content_key([eid, fov, roi, pair, values]), lambda: figures.peri_event_lines(
         {pair: lines}, event=EVENT_NAMES[window.event], unit=str(found.signal[0]), window=(window.start, window.end)
     )

@@ -37,6 +37,17 @@ def number(value: float | None) -> str:
     return "–" if value is None else f"{value:,.0f}".replace(",", "\u2009")
 
 
+def counted(word: str, n: int) -> str:
+    """Return how many of something there are.
+
+    Examples
+    --------
+    >>> counted("session", 1), counted("session", 4)
+    ('1 session', '4 sessions')
+    """
+    return f"{number(n)} {word}{'' if n == 1 else 's'}"
+
+
 def percent(value: float | None) -> str:
     """Return a share.
 
@@ -75,4 +86,11 @@ def ndc_rows(run: NDCRun) -> list[dict[str, Any]]:
     return rows
 
 
-FILTERS = {"seconds": seconds, "number": number, "percent": percent, "when": when, "key_text": key_text}
+FILTERS = {
+    "counted": counted,
+    "seconds": seconds,
+    "number": number,
+    "percent": percent,
+    "when": when,
+    "key_text": key_text,
+}

@@ -19,7 +19,7 @@ from pipeline.peri_event import EVENT_NAMES, event_times
 from populate_scripts.page import pipeline_graph
 from schemas import bulk, graph, reports
 from schemas.database import connect
-from schemas.decoding import NDCParams, NDCResult, NDCTask
+from schemas.decoding import NDCFamily, NDCParams, NDCResult, NDCTask
 from schemas.embedding import Embedding, EmbeddingParams, RasterTiles
 from schemas.imaging import FOV, ROI, Activity, BrainRegion
 from schemas.ndc import names_of
@@ -69,8 +69,8 @@ def sessions(subject: str | None = None) -> list[dict[str, Any]]:
     -------
     list of dict
         eid, subject, session_date, session_number; n_fovs read and n_folders that there are; n_rois, n_neurons;
-        regions (area and number of neurons, the largest first); n_trials, performance; n_tracked cells of the subject's
-        last tracking run; n_errors. None where nothing is known yet.
+        areas (name and number of neurons, the largest first); regions (acronyms); n_trials, performance; n_tracked ROIs
+        of the subject's last tracking run; n_errors. None where nothing is known yet.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def sessions(subject: str | None = None) -> list[dict[str, Any]]:
         "tracked": by_eid.aggr(TrackedFOV & own & _last_runs(), all_tracked="sum(n_tracked)"),
     }
     columns = {name: {row["eid"]: row for row in query.to_dicts()} for name, query in found.items()}
-    regions, failures = _areas(own), _failures()
+    areas, failures = _areas(own), _failures()
     return [
         {
             **row,
@@ -102,7 +102,8 @@ def sessions(subject: str | None = None) -> list[dict[str, Any]]:
             "n_fovs": columns["fovs"].get(row["eid"], {}).get("n_fovs", 0),
             "n_rois": _int(columns["fovs"].get(row["eid"], {}).get("all_rois")),
             "n_neurons": _int(columns["fovs"].get(row["eid"], {}).get("all_neurons")),
-            "regions": regions.get(row["eid"], []),
+            "areas": areas.get(row["eid"], ([], []))[0],
+            "regions": areas.get(row["eid"], ([], []))[1],
             "n_trials": columns["behavior"].get(row["eid"], {}).get("n_trials"),
             "performance": columns["behavior"].get(row["eid"], {}).get("performance"),
             "n_tracked": _int(columns["tracked"].get(row["eid"], {}).get("all_tracked")),
@@ -122,13 +123,15 @@ def _last_runs() -> list[dict]:
     return list({row["subject"]: {name: row[name] for name in TrackingRun.primary_key} for row in runs}.values())
 
 
-def _areas(own: dj.QueryExpression) -> dict[str, list[tuple[str, int]]]:
-    """Return the areas (Beryl parcellation) of each session with their neurons, the largest first."""
-    inside = (FOV.Region & own) * BrainRegion.proj("beryl")
-    found: dict[str, Counter] = defaultdict(Counter)
-    for row in dj.U("eid", "beryl").aggr(inside, n="sum(n_region_neurons)").to_dicts():
-        found[row["eid"]][row["beryl"]] += int(row["n"])
-    return {eid: counts.most_common() for eid, counts in found.items()}
+def _areas(own: dj.QueryExpression) -> dict[str, tuple[list[tuple[str, int]], list[str]]]:
+    """Return the areas (Beryl parcellation) of each session with their neurons, the largest first; and its regions."""
+    inside = (FOV.Region & own) * BrainRegion.proj("beryl", "acronym")
+    areas: dict[str, Counter] = defaultdict(Counter)
+    acronyms: dict[str, set[str]] = defaultdict(set)
+    for row in dj.U("eid", "beryl", "acronym").aggr(inside, n="sum(n_region_neurons)").to_dicts():
+        areas[row["eid"]][row["beryl"]] += int(row["n"])
+        acronyms[row["eid"]].add(row["acronym"])
+    return {eid: (counts.most_common(), sorted(acronyms[eid])) for eid, counts in areas.items()}
 
 
 def _failures() -> Counter:
@@ -198,7 +201,8 @@ def raster_key(eid: str, embedding_params: str | None = None) -> tuple[dict, dic
     restriction = {"eid": eid} | ({"embedding_params": embedding_params} if embedding_params else {})
     rows = ((Embedding & RasterTiles.proj()) * EmbeddingParams & restriction).to_dicts(order_by="embedding_params")
     if not rows:
-        raise DataError("the session has no raster yet", eid=eid, do=f"Make it with: meso populate --eid {eid}")
+        which = f"no raster of the embedding {embedding_params}" if embedding_params else "no raster yet"
+        raise DataError(f"the session has {which}", eid=eid, do=f"Make it with: meso populate --eid {eid}")
     rows.sort(key=lambda row: (row["fovs"] != [], not row["neurons_only"]))
     return {name: rows[0][name] for name in ("eid", "embedding_params")}, rows[0]
 
@@ -363,14 +367,17 @@ def cell(eid: str, fov: int, roi: int) -> dict[str, Any]:
     key = {"eid": eid, "fov": fov, "roi": roi}
     rows = (ROI & key).to_dicts()
     if not rows:
-        raise DataError(f"there is no ROI {roi}", eid=eid, fov=fov, do="ROIs are rows of the ALF files, from 0")
+        fovs = (FOV & {"eid": eid}).to_dicts(order_by="fov")
+        there = ", ".join(f"{row['n_rois']} in FOV {row['fov']}" for row in fovs) or "none"
+        raise DataError(f"there is no ROI {roi}", eid=eid, fov=fov, expected=f"one of those from 0: {there}")
     info = (Session & {"eid": eid}).fetch1()
     region = (BrainRegion & {"region_id": rows[0]["region_id"]}).to_dicts() if rows[0]["region_id"] is not None else []
     found = TrackedFOV.Member & [run for run in _last_runs() if run["subject"] == info["subject"]]
     uid = (found & key).to_arrays("cell_uid")
     days: list[dict[str, Any]] = []
     if len(uid):
-        days = (found.proj("silhouette", "cell_uid") * Session.proj("session_date", "session_number")
+        members = found.proj("silhouette", "cell_uid") * FOV.proj("signal")
+        days = (members * Session.proj("session_date", "session_number")
                 & {"cell_uid": uid[0]}).to_dicts(order_by="session_date, session_number")  # fmt: skip
     ranks = (Embedding.Rank & key).to_dicts()
     return {
@@ -445,7 +452,8 @@ def ndc_choices(subject: str) -> list[dict[str, Any]]:
     Returns
     -------
     list of dict
-        session_set, tracking_run, eids, dates, n_sessions; settings: list of ndc_params, target, title.
+        session_set, tracking_run, eids, dates, n_sessions; settings: list of ndc_params, target, title; together: those
+        that were judged together, of the whole population before parts of it.
     """
     tasks = NDCTask * SessionSet.proj("subject") & {"subject": subject} & NDCResult.proj()
     found = []
@@ -456,7 +464,7 @@ def ndc_choices(subject: str) -> list[dict[str, Any]]:
         settings = [(NDCParams & {"ndc_params": one["ndc_params"]}).settings() for one in rows]
         found.append({
             **row, "eids": [one["eid"] for one in members], "dates": [one["session_date"] for one in members],
-            "members": members, "n_sessions": len(members),
+            "members": members, "n_sessions": len(members), "together": _together(key, rows),
             "settings": [
                 {"ndc_params": one["ndc_params"], "target": one["target"], "title": title}
                 for one, title in zip(rows, names_of(settings), strict=True)
@@ -464,6 +472,18 @@ def ndc_choices(subject: str) -> list[dict[str, Any]]:
         })  # fmt: skip
     return sorted(found, key=lambda one: (one["n_sessions"], one["dates"][-1] if one["dates"] else datetime.date.min),
                   reverse=True)  # fmt: skip
+
+
+def _together(session_set: dict, settings: list[dict]) -> list[str]:
+    """Return the settings of the family to show first: of all cells rather than of regions, and with most members."""
+    known = [row["ndc_params"] for row in settings]
+    of_all = {row["ndc_params"] for row in settings if not row["regions"] and not row["fovs"]}
+    families: dict[str, set[str]] = defaultdict(set)
+    for row in (NDCFamily.Member & session_set).to_dicts(order_by="ndc_family"):
+        families[row["ndc_family"]].add(row["ndc_params"])
+    there = [family for family in families.values() if family <= set(known)] or [set(known)]
+    first = max(there, key=lambda family: (family <= of_all, len(family)))
+    return [one for one in known if one in first]
 
 
 def subjects() -> list[dict[str, Any]]:

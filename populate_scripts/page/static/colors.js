@@ -2,6 +2,7 @@
 
 const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
 const NONE = "#9a9a9a";
+const UNITS = { rank: "of the order", probability: "probability", dv: "µm DV (less is deeper)", days: "sessions", fov: "FOV" };
 
 export function rgb(hex) {
   const number = parseInt(hex.slice(1), 16);
@@ -56,5 +57,5 @@ export function coloring(cells, by) {
   const low = sorted[Math.floor(0.01 * sorted.length)] ?? 0;
   const high = sorted[Math.max(Math.ceil(0.99 * sorted.length) - 1, 0)] ?? 1;
   const span = high > low ? high - low : 1;
-  return { of: values.map((value) => (value === null ? NONE : ramp((value - low) / span))), groups: null, low, high };
+  return { of: values.map((value) => (value === null ? NONE : ramp((value - low) / span))), groups: null, low, high, unit: UNITS[by] };
 }

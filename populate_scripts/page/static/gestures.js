@@ -6,7 +6,8 @@ const place = (event) => {
 };
 
 // acts: view(), show(view), zoom(axis, factor, at), move(axis, share), mark(from, to), choose(), hover(at), click(at)
-export function onRaster(canvas, acts, isMoving) {
+// drags(): what one pointer does: "select", "move", or "scroll" the page
+export function onRaster(canvas, acts, drags) {
   const fingers = new Map();
   let begun = null, marked = false;
 
@@ -31,7 +32,8 @@ export function onRaster(canvas, acts, isMoving) {
     if (!fingers.has(event.pointerId)) return acts.hover(at);
     fingers.set(event.pointerId, at);
     if (fingers.size === 2) return acts.show(pinched(begun, [...fingers.values()]));
-    if (isMoving() || event.shiftKey || event.buttons === 4) return acts.show(dragged(begun, at));
+    if (drags() === "move" || event.shiftKey || event.buttons === 4) return acts.show(dragged(begun, at));
+    if (drags() === "scroll") return undefined;
     if (!marked && Math.abs(at[1] - begun.at[1]) < 0.005) return undefined;
     marked = true;
     return acts.mark(begun.at[1], at[1]);
@@ -40,7 +42,7 @@ export function onRaster(canvas, acts, isMoving) {
   const lift = (event) => {
     if (!fingers.delete(event.pointerId) || fingers.size) return;
     if (marked) acts.choose(event.type === "pointerup");
-    else if (event.type === "pointerup" && !isMoving()) acts.click(begun.at);
+    else if (event.type === "pointerup" && Math.hypot(...begun.at.map((value, k) => value - place(event)[k])) < 0.01) acts.click(begun.at);
     marked = false;
   };
   canvas.addEventListener("pointerup", lift);
@@ -67,16 +69,20 @@ function pinched(begun, [a, b]) {
   return view;
 }
 
-// acts: box(corner, corner) while dragging, choose(), click(at), each in shares of the canvas
-export function onMap(canvas, acts) {
+// acts: box(corner, corner) while dragging, choose(), click(at), zoom(factor, at), each in shares of the canvas
+export function onMap(canvas, acts, drags) {
   let corner = null, isBox = false;
+  canvas.addEventListener("wheel", (event) => {
+    event.preventDefault();
+    acts.zoom(Math.exp(Math.min(Math.max(event.deltaY, -60), 60) / 150), place(event));
+  }, { passive: false });
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     corner = place(event);
     isBox = false;
   });
   canvas.addEventListener("pointermove", (event) => {
-    if (!corner) return;
+    if (!corner || drags() === "scroll") return;
     const at = place(event);
     isBox ||= Math.hypot(at[0] - corner[0], at[1] - corner[1]) > 0.012;
     if (isBox) acts.box(corner, at);
@@ -85,17 +91,29 @@ export function onMap(canvas, acts) {
     if (corner) (isBox ? acts.choose : acts.click)(corner);
     corner = null;
   });
+  canvas.addEventListener("pointercancel", () => { corner = null; });
+}
+
+export function onMapKeys(canvas, acts) {
+  listen(canvas, {
+    "+": () => acts.zoom(0.7), "=": () => acts.zoom(0.7), "-": () => acts.zoom(1 / 0.7), 0: acts.all, Escape: acts.none,
+    ArrowLeft: () => acts.move(-0.2, 0), ArrowRight: () => acts.move(0.2, 0),
+    ArrowUp: () => acts.move(0, 0.2), ArrowDown: () => acts.move(0, -0.2),
+  });
 }
 
 export function onKeys(canvas, acts) {
-  const keys = {
+  listen(canvas, {
     ArrowLeft: () => acts.move("frames", -0.2), ArrowRight: () => acts.move("frames", 0.2),
     ArrowUp: () => acts.move("rows", -0.2), ArrowDown: () => acts.move("rows", 0.2),
     "Shift+ArrowUp": () => acts.extend(-1), "Shift+ArrowDown": () => acts.extend(1),
     "+": () => acts.zoom("frames", 0.7), "=": () => acts.zoom("frames", 0.7), "-": () => acts.zoom("frames", 1 / 0.7),
     "Shift++": () => acts.zoom("rows", 0.7), "*": () => acts.zoom("rows", 0.7), _: () => acts.zoom("rows", 1 / 0.7),
-    0: acts.all, Escape: acts.none,
-  };
+    0: acts.all, Escape: acts.none, Enter: acts.name,
+  });
+}
+
+function listen(canvas, keys) {
   canvas.addEventListener("keydown", (event) => {
     const act = (event.shiftKey && keys[`Shift+${event.key}`]) || keys[event.key];
     if (!act || event.ctrlKey || event.metaKey || event.altKey) return;

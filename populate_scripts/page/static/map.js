@@ -10,7 +10,8 @@ export class CellMap {
     this.box = null; // while it is being dragged: canvas px
     this.known = cells.ml.map((ml, i) => (ml === null || cells.ap[i] === null ? -1 : i)).filter((i) => i >= 0);
     const ml = this.known.map((i) => cells.ml[i]), ap = this.known.map((i) => cells.ap[i]);
-    this.limits = this.known.length ? [least(ml), most(ml), least(ap), most(ap)] : [-100, 100, -100, 100];
+    this.all = this.known.length ? [least(ml), most(ml), least(ap), most(ap)] : [-100, 100, -100, 100];
+    this.limits = this.all;
     this.outlines = [...new Set(cells.fov)].sort((a, b) => a - b).map((fov) => ({
       fov, corners: hull(this.known.filter((i) => cells.fov[i] === fov).map((i) => [cells.ml[i], cells.ap[i]])),
     })).filter((one) => one.corners.length);
@@ -31,6 +32,26 @@ export class CellMap {
     };
   }
 
+  showAll() {
+    this.limits = this.all;
+    this.draw();
+  }
+
+  // Zoom about a place, in shares of the canvas; never beyond all of the cells.
+  zoom(factor, [x, y]) {
+    const place = this.place(), ml = place.ml(x * this.canvas.width), ap = place.ap(y * this.canvas.height);
+    const [left, right, back, front] = this.limits;
+    if (factor > 1 && right - left >= this.all[1] - this.all[0] && front - back >= this.all[3] - this.all[2]) return this.showAll();
+    this.limits = [ml - (ml - left) * factor, ml + (right - ml) * factor, ap - (ap - back) * factor, ap + (front - ap) * factor];
+    return this.draw();
+  }
+
+  move(right, up) {
+    const [a, b, c, d] = this.limits;
+    this.limits = [a + right * (b - a), b + right * (b - a), c + up * (d - c), d + up * (d - c)];
+    this.draw();
+  }
+
   draw() {
     const context = this.canvas.getContext("2d");
     const { width, height } = this.canvas;
@@ -47,7 +68,8 @@ export class CellMap {
     }
     for (const key of [...groups.keys()].sort((a, b) => (a !== "") - (b !== ""))) {
       context.fillStyle = key === "" ? css(color.line) : key;
-      for (const i of groups.get(key)) context.fillRect(x(this.cells.ml[i]) - size / 2, y(this.cells.ap[i]) - size / 2, size, size);
+      const side = key !== "" && this.chosen ? Math.max(size, 4 * devicePixelRatio) : size; // a single one is to be seen
+      for (const i of groups.get(key)) context.fillRect(x(this.cells.ml[i]) - side / 2, y(this.cells.ap[i]) - side / 2, side, side);
     }
     context.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     context.strokeStyle = css(color.faint);
@@ -80,7 +102,14 @@ export class CellMap {
     context.lineTo(x + length * scale, y);
     context.stroke();
     context.fillStyle = css(color.ink);
-    context.fillText(`${length} µm (ML, AP)`, x, y - 5 * devicePixelRatio);
+    context.fillText(`${length} µm`, x, y - 5 * devicePixelRatio);
+    context.textAlign = "center";
+    const { width, height } = this.canvas, edge = 12 * devicePixelRatio;
+    context.fillText("anterior", width / 2, edge);
+    context.textAlign = "right";
+    context.fillText("right", width - edge / 2, height / 2);
+    context.textAlign = "left";
+    context.fillText("left", edge / 2, height / 2);
   }
 
   boxInMicrometres() {

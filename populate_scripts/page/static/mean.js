@@ -43,7 +43,7 @@ export class MeanLine {
     ctx.fillStyle = css(page().faint);
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     ctx.textAlign = "left";
-    const text = `mean of ${this.n} cells, 0 to ${scales.y.max.toFixed(2)} (each cell p20 to p99 = 0 to 1)`;
+    const text = `mean of ${this.n} cell${this.n === 1 ? "" : "s"}, 0 to ${scales.y.max.toFixed(2)} (each cell p20 to p99 = 0 to 1)`;
     ctx.fillText(text, 4 * devicePixelRatio, 11 * devicePixelRatio);
   }
 

@@ -1,13 +1,9 @@
-// Choosing shows at once, without a click on the button; the address holds the choice.
+// Another set has settings and sessions of its own: it shows at once. The address holds the choice.
 const form = document.getElementById("choice");
 
 form.addEventListener("change", (event) => {
-  if (event.target.name === "set") {
-    // settings and sessions are those of another set
-    form.querySelectorAll("input[name=params], input[name=eid]").forEach((box) => { box.checked = false; });
-  }
-  const all = [...form.querySelectorAll("input[name=eid]")];
-  if (all.every((box) => box.checked)) all.forEach((box) => { box.disabled = true; }); // a shorter address
+  if (event.target.name !== "set") return;
+  form.querySelectorAll("input[name=params], input[name=eid]").forEach((box) => { box.checked = false; });
   form.requestSubmit();
 });
 

@@ -1,6 +1,6 @@
 // The page of a session: raster, map and mean of one selection, which the address keeps.
 import { coloring, css, page, ramp } from "./colors.js";
-import { onKeys, onMap, onRaster } from "./gestures.js";
+import { onKeys, onMap, onMapKeys, onRaster } from "./gestures.js";
 import { CellMap } from "./map.js";
 import { MeanLine } from "./mean.js";
 import { Raster, commonest } from "./raster.js";
@@ -31,6 +31,7 @@ let selection = null; // { rows: [first, last] }, { box: [ml, ml, ap, ap] } or {
 let colors = null;
 let band = null; // rows that are being selected
 let waiting = null; // until the movement ends
+let drags = "select"; // what one pointer does
 
 async function get(address) {
   const answer = await fetch(address);
@@ -97,7 +98,7 @@ function color(by) {
 }
 
 function drawLegend() {
-  element("legend").replaceChildren(...(colors.groups ? colors.groups.map(legendOf) : ["least ", round(colors.low), rampOf(), round(colors.high), " most"]));
+  element("legend").replaceChildren(...(colors.groups ? colors.groups.map(legendOf) : [round(colors.low), rampOf(), round(colors.high), ` ${colors.unit}`]));
 }
 
 function legendOf(group) {
@@ -151,10 +152,14 @@ function nChosen() {
 
 function tellSelection() {
   const { rows, region } = selection ?? {};
-  const which = rows ? ` (${rows[0]} to ${rows[1]} of the order)` : region ? ` in ${region}` : "";
+  const which = rows ? ` (${rows[0]} to ${rows[1] - 1} of the order)` : region ? ` in ${region}` : "";
   element("selected").textContent = selection
-    ? `${nChosen()} cells selected${which}.`
-    : `${shape[0]} cells, ${shape[1]} frames. Drag over the raster or the map to select cells.`;
+    ? `${counted(nChosen())} selected${which}.`
+    : `${counted(shape[0])}, ${shape[1]} frames. Drag over the raster or the map to select cells.`;
+}
+
+function counted(n) {
+  return `${n} cell${n === 1 ? "" : "s"}`;
 }
 
 function nameOf(i) {
@@ -165,7 +170,8 @@ function pick(i) {
   const link = document.createElement("a");
   link.href = `${base}/cells/${cells.fov[i]}/${cells.roi[i]}`;
   link.textContent = nameOf(i);
-  element("picked").replaceChildren(link);
+  element("picked").replaceChildren("Open ", link);
+  return link;
 }
 
 // ---- the address: it can be sent to a colleague, and shows the same
@@ -247,8 +253,11 @@ onRaster(raster.canvas, {
     tell(`${timeline.time(frames[0] + x * (frames[1] - frames[0])).toFixed(1)} s, ${nameOf(i)}`);
   },
   click: ([, y]) => pick(Math.min(Math.floor(rowAt(y)), shape[0] - 1)),
-}, () => element("drag-move").getAttribute("aria-pressed") === "true");
-onKeys(raster.canvas, { zoom, move, extend, all: () => show(whole), none: () => select(null) });
+}, () => drags);
+onKeys(raster.canvas, {
+  zoom, move, extend, all: () => show(whole), none: () => select(null),
+  name: () => { if (map.chosen?.includes(1)) pick(map.chosen.indexOf(1)).focus(); },
+});
 
 onMap(map.canvas, {
   box: (from, to) => {
@@ -265,17 +274,25 @@ onMap(map.canvas, {
     const found = map.nearest(x * map.canvas.width, y * map.canvas.height);
     if (found !== null) pick(found);
   },
+  zoom: (factor, at) => map.zoom(factor, at),
+}, () => drags);
+onMapKeys(map.canvas, {
+  zoom: (factor) => map.zoom(factor, [0.5, 0.5]), move: (right, up) => map.move(right, up), all: () => map.showAll(),
+  none: () => select(null),
 });
-map.canvas.addEventListener("keydown", (event) => event.key === "Escape" && select(null));
 
 // ---- the tools
 
 function dragTo(what) {
-  for (const one of ["select", "move"]) element(`drag-${one}`).setAttribute("aria-pressed", String(one === what));
-  raster.canvas.classList.toggle("moving", what === "move");
+  drags = what;
+  for (const one of ["scroll", "select", "move"]) {
+    element(`drag-${one}`).setAttribute("aria-pressed", String(one === what));
+    for (const canvas of [raster.canvas, map.canvas]) canvas.classList.toggle(one, one === what);
+  }
 }
 
 const on = (id, kind, act) => element(id)?.addEventListener(kind, act);
+on("drag-scroll", "click", () => dragTo("scroll"));
 on("drag-select", "click", () => dragTo("select"));
 on("drag-move", "click", () => dragTo("move"));
 on("time-in", "click", () => zoom("frames", 0.5));
@@ -292,8 +309,14 @@ on("select-shown", "click", () => select({ rows: raster.view.rows.map(Math.round
 on("tools", "submit", (event) => event.preventDefault());
 on("ranges", "submit", (event) => {
   event.preventDefault();
-  const value = (id) => Number(element(id).value);
-  show({ rows: [value("from-row"), value("to-row")], frames: [timeline.frame(value("from-time")), timeline.frame(value("to-time"))] });
+  const pair = (from, to) => [element(from), element(to)].map((field) => (field.value === "" ? NaN : Number(field.value)));
+  const rows = pair("from-row", "to-row"), times = pair("from-time", "to-time");
+  const all = [timeline.time(0), timeline.time(shape[1])];
+  const isIn = ([first, last], [least, most]) => first < last && first < most && last > least;
+  element("refused").textContent = !isIn(times, all)
+    ? `Times are from a smaller to a larger one, within ${all[0].toFixed(1)} to ${all[1].toFixed(1)} s.`
+    : !isIn(rows, [0, shape[0]]) ? `Cells are from a smaller to a larger number, within 0 to ${shape[0]}.` : "";
+  if (!element("refused").textContent) show({ rows, frames: times.map((time) => timeline.frame(time)) });
 });
 
 // ---- the size of the window, and light and dark
@@ -306,6 +329,10 @@ function fit() {
   }
 }
 
+if (matchMedia("(pointer: coarse)").matches) { // a finger has to scroll, too
+  element("drag-scroll").hidden = false;
+  dragTo("scroll");
+}
 restore();
 new ResizeObserver(() => {
   fit();

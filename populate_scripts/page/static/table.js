@@ -27,14 +27,14 @@ function filter() {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
   for (const row of table ? table.tBodies[0].rows : []) {
-    row._text ??= row.textContent.toLowerCase();
+    row._text ??= `${row.textContent} ${row.dataset.words}`.toLowerCase();
     const fits = words.every((word) => row._text.includes(word))
       && Number(row.dataset.neurons) >= Number(least.value || 0)
       && (!failing.checked || row.dataset.errors !== "0");
     row.hidden = !fits;
     shown += fits;
   }
-  document.getElementById("count").textContent = `${shown} session${shown === 1 ? "" : "s"}`;
+  document.getElementById("count").textContent = shown ? `${shown} session${shown === 1 ? "" : "s"}` : "No session fits";
   keep({ q: search.value, least: least.value, failing: failing.checked ? "1" : "" });
 }
 
