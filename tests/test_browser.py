@@ -224,6 +224,10 @@ def test_keyboard_wheel_and_fields_move_and_zoom(tab, demo_sessions):
     with page.expect_response(lambda answer: "/raster?" in answer.url):
         for key in ("+", "+", "+", "+", "+", "Shift+Equal", "Shift+Equal"):
             page.keyboard.press(key)
+    page.wait_for_function("() => !meso.raster.isAsking")
+    assert page.evaluate("meso.raster.pictures.some((one) => meso.raster.isSharp(one))")
+    part = page.evaluate("(({ shape, rows, frames }) => ({ shape, rows, frames }))(meso.raster.pictures.at(-1))")
+    assert part["shape"] == [part["rows"][1] - part["rows"][0], part["frames"][1] - part["frames"][0]]  # each frame
     zoomed = view()
     width = lambda pair: pair[1] - pair[0]  # noqa: E731
     assert width(zoomed["frames"]) == pytest.approx(width(whole["frames"]) * 0.7**5, rel=1e-6)

@@ -61,19 +61,26 @@ export class Raster {
     const share = (axis) => (wide[axis][1] - wide[axis][0]) / (this.view[axis][1] - this.view[axis][0]);
     const height = Math.min(Math.ceil(this.canvas.height * share("rows")), 4000);
     const width = Math.min(Math.ceil(this.canvas.width * share("frames")), 8000);
-    const have = this.pictures.at(-1);
-    if (have && have.width >= width && have.height >= height && contains(have.asked, this.view)) return;
+    if (this.pictures.some((one) => contains(one, this.view) && this.isSharp(one))) return;
     const range = (pair) => `${pair[0].toFixed(1)}:${pair[1].toFixed(1)}`;
     const answer = await fetch(`${this.address}&rows=${range(wide.rows)}&frames=${range(wide.frames)}&width=${width}&height=${height}`);
     if (!answer.ok) throw new Error(await answer.text());
     const bytes = new Uint8Array(await answer.arrayBuffer());
     const pair = (name) => answer.headers.get(name).split(",").map(Number);
-    const picture = { bytes, shape: pair("x-shape"), rows: pair("x-rows"), frames: pair("x-frames"), asked: wide, width, height };
+    const picture = { bytes, shape: pair("x-shape"), rows: pair("x-rows"), frames: pair("x-frames") };
     if (!this.pictures.length) this.top = quantile(bytes, 0.995) || 254;
     this.paint(picture);
     this.pictures = this.pictures.length ? [this.pictures[0], picture] : [picture];
     this.draw();
     this.timings.push(performance.now() - begun);
+  }
+
+  // Whether a picture has a row and a column for each pixel, or for each cell and frame.
+  isSharp(picture) {
+    const per = (axis, n) => (picture[axis][1] - picture[axis][0]) / n;
+    const needed = (axis, pixels) => Math.max(1, (this.view[axis][1] - this.view[axis][0]) / pixels) * 1.001;
+    const [n_rows, n_columns] = picture.shape;
+    return per("rows", n_rows) <= needed("rows", this.canvas.height) && per("frames", n_columns) <= needed("frames", this.canvas.width);
   }
 
   // Turn values into colours: the tint of the cells' regions, darkened by their activity.
