@@ -345,7 +345,7 @@ def test_curves_are_chosen_and_downloaded(tab, curves):  # noqa: F811
         page.locator("text=SVG of k").click()
     assert "<svg" in download.value.path().read_text()
     page.click("#copy")
-    assert page.inner_text("#copied")
+    page.wait_for_function("() => document.getElementById('copied').textContent")
 
 
 def test_hostile_names_do_no_harm(tab, hostile):

@@ -251,7 +251,7 @@ def test_a_process_cannot_change_its_prefix(database, monkeypatch):
 
 def test_every_populated_table_has_its_job_table(database):
     tables = db.auto_populated()
-    assert len(tables) == 13
+    assert len(tables) == 14
     for table in tables:
         schema = settings.prefix() + table.__module__.rpartition(".")[2]
         name = table.jobs.table_name

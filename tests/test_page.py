@@ -21,10 +21,14 @@ SMALL = {"ks": (4, 16), "r": 3, "n_label_shuffles": 19, "n_bootstrap": 20}
 
 @pytest.fixture(scope="module")
 def curves(demo_sessions):
-    """Tracked cells and curves of the demo."""
+    """Tiles, tracked cells and curves of the demo."""
+    from schemas.embedding import Embedding, RasterTiles
+    from schemas.filling import fill
     from schemas.ndc import run_ndc
     from schemas.tracking import TrackingRun
 
+    # other tests may have had them made anew
+    assert not fill([Embedding, RasterTiles], [{"eid": eid} for eid in demo_sessions]).errors
     run = TrackingRun.register("SP999")
     return run_ndc(demo_sessions, run, [NDCSettings(target=target, **SMALL) for target in ("choice", "feedback")])
 
