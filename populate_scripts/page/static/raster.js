@@ -1,7 +1,7 @@
 // The raster: a picture of the part in view, and more around it, so that moving shows something at once.
 import { css, page, rgb } from "./colors.js";
 
-const AROUND = 0.25; // of the view, fetched beside it on each side
+const AROUND = 0.15; // of the view, fetched beside it on each side
 
 export class Raster {
   constructor(canvas, address, shape) {
