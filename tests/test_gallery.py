@@ -6,7 +6,9 @@ import importlib.util
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from pipeline import figures
 
@@ -41,13 +43,33 @@ def test_page_is_up_to_date_and_shows_every_picture(gallery):
     assert sum((DOCS / "images" / name).stat().st_size for name in pictures) < 1_500_000
 
 
-def test_examples_run_and_say_where_they_come_from(gallery, tmp_path):
-    from PIL import Image
+@pytest.fixture(scope="module")
+def drawn(gallery, tmp_path_factory) -> dict[str, Path]:
+    """The pictures of the page, drawn again."""
+    return {path.name: path for path in gallery.draw(tmp_path_factory.mktemp("gallery"))}
 
-    for path in gallery.draw(tmp_path, dpi=30):
+
+def test_examples_run_and_say_where_they_come_from(drawn):
+    for name, path in drawn.items():
         with Image.open(path) as image:
-            assert path.stem.removeprefix("gallery_") in image.info["Description"]
+            assert Path(name).stem.removeprefix("gallery_") in image.info["Description"]
             assert min(image.size) > 60
+
+
+def pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
+    """An image in grey, so small that the edges of letters do not count."""
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), dtype=float)
+
+
+@pytest.mark.parametrize("name", ["cell_map", "ndc_overlay", "presence_map", "raster"])
+def test_pictures_of_the_page_are_what_is_drawn_now(drawn, name):
+    file = f"gallery_{name}.png"
+    with Image.open(DOCS / "images" / file) as image:
+        size = image.width // 8, image.height // 8
+    kept, now = pixels(DOCS / "images" / file, size), pixels(drawn[file], size)
+    assert np.sqrt(np.mean((kept - now) ** 2)) < 4  # of 255
+    assert np.sqrt(np.mean((kept - now[::-1]) ** 2)) > 12  # the same picture upside down
 
 
 @pytest.mark.parametrize("path", sorted((DOCS / "examples").glob("*.py")), ids=lambda path: path.stem)
