@@ -37,7 +37,7 @@ mysql: install
 
 # a browser for the tests of the page, from Debian's packages; elsewhere any Chromium (MESO_TEST_BROWSER)
 browser:
-	command -v chromium || (apt-get update -qq && apt-get install -qq --no-install-recommends chromium)
+	command -v chromium || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium)
 
 install: $(VENV)/installed
 
