@@ -148,6 +148,14 @@ def test_the_list_of_sessions_counts_what_is_there(address, demo_sessions):
         assert f"/sessions/{one}" in text
 
 
+def test_sessions_are_listed_on_the_command_line(meso_command, demo_sessions):
+    rows = json.loads(meso_command("sessions", "--subject", "SP999", "--json").stdout)
+    assert [row["eid"] for row in rows] == demo_sessions
+    assert rows[0]["n_neurons"] == len(schemas.ROI & {"eid": demo_sessions[0]} & "is_neuron")
+    assert all(eid in meso_command("sessions").stdout for eid in demo_sessions)
+    assert "meso ingest --subject nobody" in meso_command("sessions", "--subject", "nobody").stderr
+
+
 def test_curves_as_csv_and_svg_and_the_four_lines_that_give_the_same(address, curves, python_command):
     key = curves.session_set["session_set"]
     params = [rows[0]["ndc_params"] for rows in curves.curves.values()]

@@ -136,10 +136,9 @@ def _areas(own: dj.QueryExpression) -> dict[str, tuple[list[tuple[str, int]], li
 
 def _failures() -> Counter:
     """Return the number of errors of each session."""
-    tables = [table for table in graph.tables() if graph.kind_of(table) != "registered" and "eid" in table.primary_key]
     selects = (
         f"SELECT eid, COUNT(*) FROM {jobs_of(table).full_table_name} WHERE status = 'error' GROUP BY eid"
-        for table in tables
+        for table in _of_sessions()
     )
     failures: Counter = Counter()
     for eid, n in connect().query(" UNION ALL ".join(selects)).fetchall():
