@@ -208,14 +208,15 @@ class Queue:
 
     def _count(self) -> None:
         """Add one to what this worker has made, in the same transaction as the entry."""
-        row = {"worker": self.worker, "table_name": self.table.__name__}
-        seconds = time.monotonic() - self.since
-        done = self.connection.query(
-            f"UPDATE {Made.full_table_name} SET n_made = n_made + 1, seconds = seconds + %s "
-            f"{(Made & row).where_clause()}", args=(seconds,),
-        )  # fmt: skip
-        if not done.rowcount:
-            Made.insert1({**row, "n_made": 1, "seconds": seconds})
+        # one statement: on MySQL an UPDATE that finds no row locks the gap that other workers want to insert theirs in
+        is_there = {"mysql": "DUPLICATE KEY UPDATE", "postgresql": "CONFLICT (worker, table_name) DO UPDATE SET"}
+        made, seconds = Made.full_table_name, time.monotonic() - self.since
+        self.connection.query(
+            f"INSERT INTO {made} (worker, table_name, n_made, seconds) VALUES (%s, %s, 1, %s) "
+            f"ON {is_there[self.connection.adapter.backend]} "
+            f"n_made = {made}.n_made + 1, seconds = {made}.seconds + %s",
+            args=(self.worker, self.table.__name__, seconds, seconds),
+        )
 
 
 _keys_sql: dict[type[dj.Table], tuple[str, str]] = {}

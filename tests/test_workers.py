@@ -309,3 +309,19 @@ def test_nothing_is_inserted_after_a_transaction_is_lost(lab, database, backend,
         assert maker.make(table, {"item": 1}).what == "made"
     lab.meso("populate", "Product", "Total")
     lab.check_products([1, 2])
+
+
+def test_the_first_entry_of_a_worker_keeps_no_other_waiting(lab, database, backend):
+    """Two that waited for each other were a deadlock on MySQL, and an entry was made again."""
+    from schemas.workers import _connects_like
+
+    impatient = {"mysql": "SET innodb_lock_wait_timeout = 1", "postgresql": "SET lock_timeout = '1s'"}[backend]
+    other = _connects_like(database)()
+    with database.transaction, other.cursor() as cursor:
+        Queue(lab.product, 32 * "a")._count()
+        cursor.execute(impatient)
+        cursor.execute(f"INSERT INTO {Made.full_table_name} VALUES ('{32 * 'b'}', 'Product', 1, 0.1)")
+    other.commit()
+    other.close()
+    Queue(lab.product, 32 * "b")._count()
+    assert dict(zip(*Made.to_arrays("worker", "n_made"), strict=True)) == {32 * "a": 1, 32 * "b": 2}
