@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -70,10 +71,24 @@ def _print_failures(messages: list[str]) -> None:
         click.secho(f"! {message}", err=True, fg="yellow")
 
 
+class Folder(click.Path):
+    """A folder that is there or can be made: whether it can is said before anything is computed for it."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path, file_okay=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path, or end the command."""
+        folder = cast(Path, super().convert(value, param, ctx))
+        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+            why = "is not open to you" if there.is_dir() else "is a file"
+            self.fail(f"{folder} cannot be written to: {there} {why}", param, ctx)
+        return folder
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
-output_option = click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("."), show_default=True
-)
+output_option = click.option("--output", type=Folder(), default=Path("."), show_default=True)
 format_option = click.option(
     "--format", "suffix", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True
 )
@@ -101,9 +116,7 @@ uid_root_option = click.option(
 )
 @uid_root_option
 @click.option("--subject", help="Whose sessions; by default whoever has most.")
-@click.option(
-    "--output", type=click.Path(path_type=Path, file_okay=False), default=Path("demo_output"), show_default=True
-)
+@click.option("--output", type=Folder(), default=Path("demo_output"), show_default=True)
 def demo(cache_dir: Path | None, uid_root: Path | None, subject: str | None, output: Path) -> None:
     """From data to k* per session, with figures: generated data, or your own ONE cache."""
     from populate_scripts.demo import demo as run_demo
@@ -454,7 +467,7 @@ def _key_text(key: dict | None) -> str | None:
 @click.option("--min-cell-probability", type=float, help="Leave out cells below it in any session.")
 @click.option("--min-silhouette", type=float, help="The same for the cluster silhouette of tracking.")
 @tracking_run_option
-@click.option("--output", type=click.Path(path_type=Path, file_okay=False), help="Write figures and the table here.")
+@click.option("--output", type=Folder(), help="Write figures and the table here.")
 @as_json
 def ndc(eids, subject, targets, event, win, ks, c_grid, regions, by_region, fovs, min_cell_probability, min_silhouette,
         tracking_run, output, as_json, **common) -> None:  # fmt: skip
@@ -466,6 +479,7 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, by_region, fovs
         raise click.UsageError("--regions takes cells of all of them together, --by-region of each by itself: use one")
     if by_region and common["curve_axis"] == "trials":
         raise click.UsageError("--by-region compares regions at the same number of cells: --curve-axis cells")
+    has_ks = bool(ks)
     if by_region:  # of few cells, of which a curve needs four numbers
         ks = ks or "2,4,8,16,32,64,128,256,512,1024,2048"
     _activate()
@@ -480,6 +494,8 @@ def ndc(eids, subject, targets, event, win, ks, c_grid, regions, by_region, fovs
         raise click.UsageError(str(error)) from None
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     result = commands.ndc(eids, subject, settings, cells, output, tracking_run, _names(by_region))
+    if has_ks:
+        result.note_short_curves()
     if as_json:
         click.echo(result.table.to_json(orient="records", date_format="iso"))
     else:

@@ -467,7 +467,7 @@ def _one_length(eid: str, stored: dict[int, dict]) -> int:
     if len(set(numbers.values())) > 1:
         raise DataError(
             "FOVs differ in their number of frames and cannot be one matrix", eid=eid, expected="the same number",
-            found=", ".join(f"{n} in FOV_{fov:02d}" for fov, n in numbers.items()),
+            found=", ".join(f"{n} in FOV_{fov:02d}" for fov, n in sorted(numbers.items())),
             do="Ask for the cells of each FOV, or bring them to one clock: pipeline.resampling",
         )  # fmt: skip
     return next(iter(numbers.values()), 0)

@@ -169,6 +169,14 @@ class NDCRun:
         named = zip(names_of(self.settings), self.settings, strict=True)
         return {name: [_curve(row, s) for row in self.curves[name]] for name, s in named}
 
+    def note_short_curves(self) -> None:
+        """Add a note if all curves end before the largest k that was asked for: no session has so many."""
+        asked = max(max(one.ks) for one in self.settings)
+        longest = max((row["curve"][-1]["k"] for rows in self.curves.values() for row in rows), default=asked)
+        if longest < asked:
+            text = f"k up to {asked} was asked for: the longest curve ends at {longest} {self.settings[0].curve_axis}"
+            self.notes.append(text)
+
     def show(self) -> None:
         """Print the table, the trends, and what failed."""
         from rich.console import Console

@@ -175,6 +175,7 @@ def test_sessions_are_sorted_and_filtered_and_the_address_keeps_it(tab, demo_ses
 def test_dragging_over_the_raster_marks_cells_on_the_map_and_shows_their_mean(tab, demo_sessions):
     page = ready(tab(), demo_sessions[0])
     assert inked(page, "raster") > 0.3 and inked(page, "map") > 0.002 and inked(page, "strip") > 0.3
+    assert inked(page, "rows") > 0.01
     n_cells = int(page.get_attribute("#viewer", "data-cells"))
     box = page.locator("#raster").bounding_box()
     page.mouse.move(box["x"] + 50, box["y"] + box["height"] * 0.25)
@@ -274,12 +275,15 @@ def test_keyboard_wheel_and_fields_move_and_zoom(tab, demo_sessions):
 def test_the_address_shows_a_colleague_the_same(tab, demo_sessions):
     page = ready(tab(), demo_sessions[0])
     page.select_option("#color", "probability")
+    page.uncheck("#wash")
+    page.fill("#contrast", "2.5")
     page.fill("#from-time", "200")
     page.fill("#to-time", "230")
     page.click("#ranges button[type=submit]")
     page.click("#select-shown")
     page.wait_for_function("() => location.search.includes('rows')")
     other = ready(tab(), demo_sessions[0], "?" + page.url.partition("?")[2])
+    assert other.evaluate("[meso.raster.contrast, meso.raster.tints]") == [2.5, None]
     for what in ("meso.raster.view.rows", "[...meso.map.chosen]", "document.getElementById('color').value"):
         assert page.evaluate(what) == other.evaluate(what)
     times = "meso.raster.view.frames.map((f) => Math.round(meso.timeline.time(f)))"
@@ -305,8 +309,9 @@ def test_every_colour_and_a_cell_and_its_other_days(tab, demo_sessions):
     page.click("#picked a")
     page.wait_for_selector("#trace canvas")
     page.wait_for_function("() => document.getElementById('trace-state').textContent.includes('frames')")
+    assert page.inner_text("#trace-key").split("\n") == ["stimulus on", "first movement", "reward", "error"]
     if page.locator("figcaption a").count():
-        assert page.locator("#days ~ .cards figcaption a").count() <= 4
+        assert page.locator("#days ~ .figures figcaption a").count() <= 4
 
 
 def test_picking_sessions_changes_the_number_of_shared_cells(tab, curves, demo_sessions):  # noqa: F811
@@ -323,6 +328,10 @@ def test_picking_sessions_changes_the_number_of_shared_cells(tab, curves, demo_s
     again = tab().open("/tracking?" + page.url.partition("?")[2])
     assert again.inner_text("#shared") == page.inner_text("#shared")
     assert inked(again, "presence") > 0.2
+    with again.expect_download() as download:
+        again.click("text=these cells as CSV")
+    lines = download.value.path().read_text().splitlines()
+    assert len(lines) == 1 + 2 * (SharedCells & key).fetch1("n_shared")
     again.click("text=Neuron-dropping curves of these sessions")
     again.wait_for_load_state("networkidle")
     assert again.locator("input[name=eid]:checked").count() == 2

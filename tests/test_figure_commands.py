@@ -120,6 +120,13 @@ def test_rasters_name_their_embedding(demo_sessions, tmp_path):
     assert set(provenance(line)) == {"eid", "embedding_params", "environment"}
 
 
+def test_a_folder_that_cannot_be_is_refused_before_anything_is_drawn(demo_sessions, drawn, tmp_path):
+    (tmp_path / "file").write_text("")
+    lines = meso("raster", demo_sessions[0], "--output", tmp_path / "file" / "figures", code=2)
+    assert f"{tmp_path / 'file'} is a file" in " ".join(lines)
+    assert not drawn
+
+
 def test_trials_above_a_raster_are_those_of_the_files(demo_sessions, demo_truth, drawn, tmp_path):
     import pandas as pd
 

@@ -204,6 +204,10 @@ def test_time_range():
     np.testing.assert_allclose(axes_of(fig, "raster").get_xlim(), (10.1, 20))
     fig = raster(signal, times, t_range=(190, 1e9))
     np.testing.assert_allclose(axes_of(fig, "raster").get_xlim(), (190, 200))
+    with pytest.raises(ValueError, match="the smaller one first, not"):
+        raster(signal, times, t_range=(20, 10))
+    with pytest.raises(ValueError, match="holds no frame"):
+        raster(signal, times, t_range=(300, 400))
 
 
 def test_wheel_shares_the_time_axis():
@@ -617,6 +621,17 @@ def test_long_titles_break_before_the_legend(draw, n_panels):
     shown = fig.get_suptitle() or fig.axes[0].get_title(loc="left")
     assert shown.split() == title.split()
     assert fig.get_figwidth() < 12
+
+
+@pytest.mark.parametrize("draw", [ndc_panels, k_star_over_days, score_over_performance])
+def test_titles_of_panels_are_no_wider_than_their_panels(draw):
+    name = "choice, 120 shared cells of VISp and VISam, without noise correlations, blocked folds"
+    curves = [{**fitted(day), "performance": 0.6 + day / 20} for day in range(1, 5)]
+    fig = draw({name: curves, f"{name}, over trials": curves})
+    fig.draw_without_rendering()
+    titles = [text for ax in fig.axes for text in ax.findobj(Text) if "blocked" in text.get_text()]
+    left, right = sorted((text.get_window_extent() for text in titles), key=lambda box: box.x0)
+    assert left.x1 < right.x0 and right.x1 < fig.legends[0].get_window_extent().x0
 
 
 def test_days_hold_points_intervals_and_arrows():

@@ -210,6 +210,37 @@ def test_shared_cells_of_sessions_are_those_of_the_tables(curves):
     )
 
 
+def test_shared_cells_as_csv_are_those_of_the_tables(address, curves, demo_sessions):
+    eids = demo_sessions[1:3]
+    neurons = {(row["eid"], row["fov"], row["roi"]) for row in (schemas.ROI & "is_neuron").to_dicts()}
+    by_cell: dict[str, dict[str, tuple]] = {}
+    for row in (schemas.TrackedFOV.Member & curves_run(curves)).to_dicts():
+        place = (row["eid"], row["fov"], row["roi"])
+        if place in neurons:
+            by_cell.setdefault(row["cell_uid"], {})[row["eid"]] = place
+    expected = [
+        (uid, *places[eid]) for uid, places in sorted(by_cell.items()) if set(eids) <= set(places) for eid in eids
+    ]
+    answer = get(address, "/tracking.csv", subject="SP999", session=eids)
+    assert answer.headers["content-disposition"].endswith("shared_cells_SP999.csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(row["cell_uid"], row["eid"], int(row["fov"]), int(row["roi"])) for row in rows] == expected
+    assert curves.n_shared < len(expected) / 2
+    dates = [str((schemas.Session & {"eid": eid}).fetch1("session_date")) for eid in eids]
+    assert [row["session_date"] for row in rows[:2]] == dates
+
+
+def test_events_of_a_trace_are_those_of_the_trials(address, demo_sessions):
+    eid = demo_sessions[0]
+    found = get(address, f"/sessions/{eid}/cells/0/3/trace.json").json()
+    events = {one["name"]: one["times"] for one in found["events"]}
+    trials = (schemas.Behavior.Trial & {"eid": eid}).to_dicts(order_by="trial")
+    first, last = found["times"][0], found["times"][-1]
+    rewards = [row["feedback_times"] for row in trials if row["feedback_type"] == 1]
+    np.testing.assert_allclose(events["reward"], [time for time in rewards if first <= time <= last], atol=6e-4)
+    assert len(events["reward"]) > 50 and len(events) == 4
+
+
 def curves_run(curves) -> dict:
     return {"subject": curves.subject, "tracking_run": curves.tracking_run}
 
@@ -233,6 +264,8 @@ def curves_run(curves) -> dict:
         ("/sessions/EID?embedding=none", 404, "no raster"),
         ("/sessions/EID/cells/0/3/nothing.svg", 404, "choice, feedback, block"),
         ("/tracking?subject=nobody", 404, "meso track nobody"),
+        ("/tracking.csv?subject=SP999", 404, "none named"),
+        ("/tracking.csv?subject=SP999&session=x", 404, "found x"),
         ("/ndc?subject=nobody", 404, "meso ndc --subject nobody"),
         ("/ndc.csv?set=none&params=none", 404, "SessionSet has no none"),
         ("/static/../app.py", 404, ""),

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 from pipeline.decoding.fits import LogKSlope, log_k_slope
 
 from .ndc import AXES, Curve, session_key, sessions_by_target, spaced
-from .style import StyledFigure, grid_shape, panel_letter, set_legend, set_suptitle, shared_axes, style
+from .style import StyledFigure, grid_shape, set_legend, set_suptitle, shared_axes, style, title_panels
 
 GREY = "0.35"
 
@@ -76,19 +76,18 @@ def k_star_over_days(
     with style():
         fig = StyledFigure(figsize=(3.2 * width + 1.9, 2.4 * height + 0.5), layout="constrained")
         grid = shared_axes(fig, len(panels), n_columns)
-        for i, (ax, (target, sessions)) in enumerate(zip(grid, panels.items(), strict=True)):
+        for ax, (target, sessions) in zip(grid, panels.items(), strict=True):
             ax.set_yscale("log", base=2)
             _set_limits(ax, everything, start)
             slope = _slope(sessions, start) if slopes is None else slopes.get(target)
             _draw_line(ax, sessions, start, slope)
             _draw_points(ax, sessions, [colors[session_key(curve)] for curve in sessions], start)
-            letter = f"{panel_letter(i)}  " if len(panels) > 1 else ""
-            ax.set_title(f"{letter}{target[:1].upper()}{target[1:]}", pad=14)
             _tell(ax, sessions, slope)
             ax.set_xlabel(f"days from {start}")
             ax.set_ylabel(f"k* ({AXES[curve_axis]})")
         lines = any(line.get_label() == "slope" for ax in fig.axes for line in ax.lines)
         _legend(fig, everything, lines, f"k*: fewest {AXES[curve_axis]} within\n{delta:g} of the ceiling")
+        title_panels(fig, list(panels), width, pad=14)
         if title:
             set_suptitle(fig, title)
     return fig

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from .style import (
-    GAP,
+    LABELS,
     RC,
     StyledFigure,
     beside_legend,
@@ -29,11 +29,11 @@ from .style import (
     set_suptitle,
     shared_axes,
     style,
+    title_panels,
     wrapped,
 )  # fmt: skip
 
 CHANCE = 0.5
-LABELS = 0.55  # inches that the labels left of the axes take
 TICK_ROOM = 0.3  # inches that the label of a tick takes
 METRICS = {"auc": "AUC", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
 STEP = 0.024  # octaves between the bars of two sessions, which would hide each other on the same k
@@ -271,9 +271,8 @@ def ndc_panels(
         for ax, sessions in zip(shared_axes(fig, len(panels), n_columns), panels.values(), strict=True):
             _draw_panel(ax, sessions, colors, metric, curve_axis, everything, n_rows, most)
         _legend_of_panels(fig, panels, colors, delta, curve_axis)
-        room = (beside_legend(fig) - LABELS) / width - GAP
-        for i, (ax, (target, sessions)) in enumerate(zip(fig.axes, panels.items(), strict=True)):
-            ax.set_title(wrapped(_panel_title(i, target, sessions), room, RC["axes.titlesize"]))
+        titles = [_title(target, {curve.n_trials for curve in sessions}) for target, sessions in panels.items()]
+        title_panels(fig, titles, width)
         if title:
             set_suptitle(fig, title)
     return fig
@@ -395,11 +394,6 @@ def _title(target: str, trials: set[int | None]) -> str:
         return text
     span = f"{min(known)}" if len(known) == 1 else f"{min(known)} to {max(known)}"
     return f"{text}, {span} trials per session"
-
-
-def _panel_title(index: int, target: str, sessions: Sequence[Curve]) -> str:
-    """As `_title`, with the letter of the panel."""
-    return f"{panel_letter(index)}  {_title(target, {curve.n_trials for curve in sessions})}"
 
 
 def _entries(names: Sequence[str], curves: Sequence[Curve], with_trials: bool) -> list[str]:

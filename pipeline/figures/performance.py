@@ -16,12 +16,12 @@ from .style import (
     StyledFigure,
     grid_shape,
     label_points,
-    panel_letter,
     set_legend,
     set_suptitle,
     settle,
     shared_axes,
     style,
+    title_panels,
 )
 
 GREY = "0.35"
@@ -90,15 +90,14 @@ def score_over_performance(
     with style():
         fig = StyledFigure(figsize=(3.2 * width + 1.9, 2.6 * height + 0.5), layout="constrained")
         grid = shared_axes(fig, len(panels), n_columns)
-        for i, (ax, (target, sessions)) in enumerate(zip(grid, panels.items(), strict=True)):
+        for ax, sessions in zip(grid, panels.values(), strict=True):
             _draw_points(ax, sessions, [colors[session_key(curve)] for curve in sessions])
-            letter = f"{panel_letter(i)}  " if len(panels) > 1 else ""
-            ax.set_title(f"{letter}{target[:1].upper()}{target[1:]}", pad=14)
             ax.set(xlabel="rewarded trials", ylabel=f"{METRICS[metric]} at the largest k")
             ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             ax.margins(x=0.12, y=0.12)
         _legend(fig, everything, f"score of all {AXES[curve_axis]},\nor of the largest k")
+        title_panels(fig, list(panels), width, pad=14)
         if title:
             set_suptitle(fig, title)
         settle(fig)

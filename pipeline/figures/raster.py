@@ -210,7 +210,11 @@ def _window(times: np.ndarray, t_range: tuple[float, float] | None) -> tuple[flo
     if t_range is None:
         start = float(times[len(times) // 3])
         return start, min(start + 60.0, end)
-    if len(t_range) != 2 or not t_range[0] < t_range[1] or t_range[1] <= begin or t_range[0] >= end:
+    if len(t_range) != 2 or not t_range[0] < t_range[1]:
+        raise ValueError(
+            f"t_range is two times, the smaller one first, not {t_range}; the recording has {begin:.3f} to {end:.3f} s"
+        )
+    if t_range[1] <= begin or t_range[0] >= end:
         raise ValueError(f"t_range {t_range} s holds no frame; the recording has {begin:.3f} to {end:.3f} s")
     return max(float(t_range[0]), begin), min(float(t_range[1]), end)
 

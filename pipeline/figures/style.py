@@ -56,6 +56,7 @@ LINE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00",
 #: Where the name of a point may stand, the best first: a line through the point may be flat, an interval is upright.
 SIDES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 GAP = 0.1  # inches between what stands side by side
+LABELS = 0.55  # inches that the labels left of the axes take
 UNKNOWN_COLOR = "#808080"
 UNKNOWN_REGIONS = frozenset({"", "nan", "None", "unknown", "void", "root", "other"})
 
@@ -141,6 +142,17 @@ def shared_axes(fig: Figure, n: int, n_columns: int) -> Iterator[Axes]:
 def panel_letter(i: int) -> str:
     """Return the letter of a panel: a, b, ..."""
     return chr(ord("a") + i)
+
+
+def title_panels(fig: Figure, titles: Sequence[str], width: int, **options: Any) -> None:
+    """Put a title above each axes of a grid of so many columns, in lines that fit, with a letter where it has several.
+
+    The legend must be there.
+    """
+    room = (beside_legend(fig) - LABELS) / width - GAP
+    for i, (ax, title) in enumerate(zip(fig.axes, titles, strict=True)):
+        letter = f"{panel_letter(i)}  " if len(titles) > 1 else ""
+        ax.set_title(wrapped(f"{letter}{title[:1].upper()}{title[1:]}", room, RC["axes.titlesize"]), **options)
 
 
 def set_legend(fig: Figure, handles: Sequence[Any], **kwargs: Any) -> None:

@@ -14,8 +14,10 @@ from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import jinja2
+import pandas as pd
 import uvicorn
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -220,6 +222,14 @@ async def tracking(request: Request) -> Response:
     return html("tracking.html", tracking=found)
 
 
+async def tracking_csv(request: Request) -> Response:
+    """Return where the cells are that were found in all of some sessions."""
+    subject, query = _subject(request), request.query_params
+    rows = await ask(queries.shared_cells, subject, query.get("run"), query.getlist("session"))
+    columns = ["cell_uid", *queries.DATE, "eid", "fov", "roi", "silhouette"]
+    return _as_csv(pd.DataFrame(rows, columns=columns), f"shared_cells_{subject}.csv")
+
+
 async def ndc(request: Request) -> Response:
     """Show curves of a subject: a set of sessions, and one choice of settings or more."""
     subject = _subject(request)
@@ -262,11 +272,12 @@ def _known(what: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
 async def ndc_csv(request: Request) -> Response:
     """Return the table of results."""
     run = await ask(drawing.chosen_run, *_curves(request))
-    name = f"k_star_{run.session_set['session_set'][:8]}.csv"
-    return Response(
-        run.table.to_csv(index=False), media_type="text/csv",
-        headers={"content-disposition": f'attachment; filename="{name}"'},
-    )  # fmt: skip
+    return _as_csv(run.table, f"k_star_{run.session_set['session_set'][:8]}.csv")
+
+
+def _as_csv(table: pd.DataFrame, name: str) -> Response:
+    disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
+    return Response(table.to_csv(index=False), media_type="text/csv", headers={"content-disposition": disposition})
 
 
 async def ndc_svg(request: Request) -> Response:
@@ -367,6 +378,7 @@ ROUTES = [
     Route("/sessions/{eid}/cells/{fov:int}/{roi:int}/trace.json", cell_trace),
     Route("/sessions/{eid}/cells/{fov:int}/{roi:int}/{pair}.svg", cell_averages),
     Route("/tracking", tracking),
+    Route("/tracking.csv", tracking_csv),
     Route("/ndc", ndc),
     Route("/ndc.csv", ndc_csv),
     Route("/ndc.svg", ndc_svg),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import datajoint as dj
@@ -30,6 +30,8 @@ from schemas.tracking import SessionSet, TrackedFOV, TrackingFile, TrackingRun
 
 #: Errors on the first page.
 NEWEST = 20
+#: By which sessions of a subject are in order.
+DATE = ("session_date", "session_number")
 #: Regions of a session that a list names; the others are counted.
 NAMED = 6
 
@@ -298,19 +300,25 @@ def timeline(key: dict) -> dict[str, Any]:
     """
     clock = np.asarray((RasterTiles & key).fetch1("tile_clock"))
     trials = trials_of(key["eid"])
-    events = {
-        **{EVENT_NAMES[name]: trials[name] for name in ("stimOn_times", "firstMovement_times")},
-        "reward": event_times("fback1", trials), "error": event_times("fback0", trials),
-    }  # fmt: skip
     return {
         "clock": np.round(clock, 3).tolist(),
         "wheel": _wheel(key["eid"], clock),
         "events": [
             {"name": name, "color": color, "frames": np.round(_frames(times, clock), 2).tolist()}
-            for (name, times), color in zip(events.items(), LINE_COLORS, strict=False)
+            for name, color, times in _events(trials)
         ],
         "blocks": _blocks(trials["intervals_0"], trials["probabilityLeft"], clock),
     }
+
+
+def _events(trials: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield name, colour and times of what is shown of trials."""
+    events = {
+        **{EVENT_NAMES[name]: trials[name] for name in ("stimOn_times", "firstMovement_times")},
+        "reward": event_times("fback1", trials), "error": event_times("fback0", trials),
+    }  # fmt: skip
+    for (name, times), color in zip(events.items(), LINE_COLORS, strict=False):
+        yield name, color, times
 
 
 def _frames(times: np.ndarray, clock: np.ndarray) -> np.ndarray:
@@ -386,8 +394,8 @@ def cell(eid: str, fov: int, roi: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def trace(eid: str, fov: int, roi: int) -> dict[str, list[float | None]]:
-    """Return the activity of a ROI at its own times, s.
+def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
+    """Return the activity of a ROI at its own times, s, and the events of the trials as name, color and times.
 
     Raises
     ------
@@ -395,9 +403,14 @@ def trace(eid: str, fov: int, roi: int) -> dict[str, list[float | None]]:
         It is not in the database.
     """
     found = activity(ROI & {"eid": eid, "fov": fov, "roi": roi})
+    times = found.times[0]
     return {
-        "times": np.round(found.times[0], 3).tolist(),
+        "times": np.round(times, 3).tolist(),
         "values": [float(f"{value:.4g}") for value in found.traces[0].tolist()],
+        "events": [
+            {"name": name, "color": color, "times": np.round(at[(at >= times[0]) & (at <= times[-1])], 3).tolist()}
+            for name, color, at in _events(trials_of(eid))
+        ],
     }  # fmt: skip
 
 
@@ -421,20 +434,66 @@ def tracking(subject: str, tracking_run: str | None = None) -> dict[str, Any]:
     DataError
         The subject has no such run.
     """
+    runs, run = _tracking_runs(subject, tracking_run)
+    rows = _tracked_sessions(run)
+    column = {row["eid"]: number for number, row in enumerate(rows)}
+    uids, eids = bulk.columns(_tracked_neurons(run), "cell_uid", "eid", order_by=("cell_uid", "eid"))
+    names, cell_of = np.unique(uids, return_inverse=True)
+    presence = np.zeros((len(names), len(rows)), dtype=bool)
+    presence[cell_of, [column[eid] for eid in eids.tolist()]] = True
+    return {"subject": subject, "runs": runs, "run": run, "sessions": rows, "patterns": _patterns(presence)}
+
+
+def shared_cells(subject: str, tracking_run: str | None, eids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return where each cell is that was found as a neuron in all of some sessions: a row for each of them.
+
+    Returns
+    -------
+    list of dict
+        cell_uid, eid, session_date, session_number, fov, roi, silhouette; by cell, then by date.
+
+    Raises
+    ------
+    DataError
+        The subject has no such run, or the run not all of the sessions.
+    """
+    _, run = _tracking_runs(subject, tracking_run)
+    sessions = {row["eid"]: row for row in _tracked_sessions(run) if row["eid"] in eids}
+    if not eids or len(sessions) < len(set(eids)):
+        raise DataError(f"tracking run {run['tracking_run'][:8]} of {subject} has not all of these sessions",
+                        found=", ".join(sorted(set(eids) - set(sessions))) or "none named",
+                        do="Choose from those of its page")  # fmt: skip
+    members = _tracked_neurons(run) & [{"eid": eid} for eid in sessions]
+    names = ("cell_uid", "eid", "fov", "roi", "silhouette")
+    columns = bulk.columns(members, *names, order_by=("cell_uid", "eid"))
+    n_found = Counter(columns[0].tolist())
+    rows = [
+        {**dict(zip(names, row, strict=True)), **{name: sessions[row[1]][name] for name in DATE}}
+        for row in zip(*(column.tolist() for column in columns), strict=True) if n_found[row[0]] == len(sessions)
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: (row["cell_uid"], *(row[name] for name in DATE)))
+
+
+def _tracking_runs(subject: str, tracking_run: str | None) -> tuple[list[dict], dict[str, Any]]:
+    """Return the runs of a subject, and the one that is named, or else the one registered last."""
     runs = (TrackingRun & {"subject": subject}).to_dicts(order_by="registered_at DESC")
     chosen = [run for run in runs if tracking_run in (None, run["tracking_run"])]
     if not chosen:
         raise DataError(f"no tracking run {tracking_run or ''} of {subject}".replace("  ", " "),
                         do=f"Register one with: meso track {subject}")  # fmt: skip
-    run = {name: chosen[0][name] for name in TrackingRun.primary_key}
-    rows = (Session & (TrackingFile & run).proj()).to_dicts(order_by="session_date, session_number")
-    column = {row["eid"]: number for number, row in enumerate(rows)}
-    members = TrackedFOV.Member & run & (ROI & "is_neuron").proj()
-    uids, eids = bulk.columns(members, "cell_uid", "eid", order_by=("cell_uid", "eid"))
-    names, cell_of = np.unique(uids, return_inverse=True)
-    presence = np.zeros((len(names), len(rows)), dtype=bool)
-    presence[cell_of, [column[eid] for eid in eids.tolist()]] = True
-    return {"subject": subject, "runs": runs, "run": chosen[0], "sessions": rows, "patterns": _patterns(presence)}
+    return runs, chosen[0]
+
+
+def _tracked_sessions(run: dict[str, Any]) -> list[dict[str, Any]]:
+    return (Session & (TrackingFile & _key_of(run)).proj()).to_dicts(order_by=", ".join(DATE))
+
+
+def _tracked_neurons(run: dict[str, Any]) -> dj.QueryExpression:
+    return TrackedFOV.Member & _key_of(run) & (ROI & "is_neuron").proj()
+
+
+def _key_of(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: run[name] for name in TrackingRun.primary_key}
 
 
 def _patterns(presence: np.ndarray) -> list[dict[str, Any]]:

@@ -1,5 +1,7 @@
-// The trace of a ROI: drag to zoom, twice a click for all.
-import { css, page } from "./colors.js";
+// The trace of a ROI with the trials above it: drag to zoom, twice a click for all.
+import { css, keyOf, page } from "./colors.js";
+
+const TALL = 5; // CSS px of the marks of an event, and between those of two
 
 const box = document.getElementById("trace");
 const state = document.getElementById("trace-state");
@@ -7,18 +9,32 @@ const state = document.getElementById("trace-state");
 async function draw() {
   const answer = await fetch(box.dataset.from);
   if (!answer.ok) throw new Error(await answer.text());
-  const { times, values } = await answer.json();
+  const { times, values, events } = await answer.json();
   const color = page();
   const axis = { stroke: css(color.faint), grid: { stroke: css(color.line), width: 0.5 }, ticks: { stroke: css(color.line) } };
   const plot = new window.uPlot({
-    width: box.clientWidth, height: 240,
+    width: box.clientWidth, height: 240, padding: [(TALL + 1) * events.length + 4, null, null, null],
     cursor: { drag: { x: true, y: false } },
     scales: { x: { time: false } },
     axes: [{ ...axis, label: "s" }, { ...axis, label: box.dataset.unit, size: 60 }],
     series: [{ label: "s" }, { label: box.dataset.unit, stroke: css(color.accent), width: 1, points: { show: false } }],
+    hooks: { draw: [(drawn) => mark(drawn, events)] },
   }, [times, values], box);
+  document.getElementById("trace-key").replaceChildren(...keyOf(events.map(({ name, color: paint }) => [name, paint])));
   state.textContent = `${times.length} frames. Drag to zoom, double-click for all.`;
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 240 })).observe(box);
+}
+
+// A mark above the trace for each event that is in view.
+function mark({ ctx, bbox, scales, valToPos }, events) {
+  const ratio = devicePixelRatio;
+  events.forEach(({ color, times }, row) => {
+    ctx.fillStyle = color;
+    const y = bbox.top - (TALL + 1) * (events.length - row) * ratio;
+    for (const time of times) {
+      if (time >= scales.x.min && time <= scales.x.max) ctx.fillRect(valToPos(time, "x", true), y, ratio, TALL * ratio);
+    }
+  });
 }
 
 if (box) draw().catch((error) => { state.textContent = `The trace cannot be shown: ${error.message}`; });

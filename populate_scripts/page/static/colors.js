@@ -59,3 +59,13 @@ export function coloring(cells, by) {
   const span = high > low ? high - low : 1;
   return { of: values.map((value) => (value === null ? NONE : ramp((value - low) / span))), groups: null, low, high, unit: UNITS[by] };
 }
+
+// Names with their colours, as elements of a page.
+export function keyOf(entries) {
+  return entries.map(([text, color]) => {
+    const entry = document.createElement("span"), dot = document.createElement("i");
+    dot.style.background = color;
+    entry.append(dot, text);
+    return entry;
+  });
+}

@@ -56,6 +56,7 @@ function show(view) {
 
 raster.drawn = () => {
   timeline.draw(raster.view.frames);
+  drawRows();
   if (!colors) return;
   drawStrip();
   drawBand(band ?? selection?.rows);
@@ -69,6 +70,30 @@ function drawBand(rows) {
   context.fillRect(0, y(rows[0]), canvas.width, y(rows[1]) - y(rows[0]));
   context.fillStyle = css(page().accent);
   for (const row of rows) context.fillRect(0, y(row) - 1, canvas.width, 2);
+}
+
+// Numbers of the rows at the left.
+function drawRows() {
+  const canvas = element("rows"), context = canvas.getContext("2d"), ratio = devicePixelRatio;
+  const { width, height } = canvas, [first, last] = raster.view.rows;
+  context.clearRect(0, 0, width, height);
+  context.fillStyle = css(page().faint);
+  context.font = `${11 * ratio}px system-ui, sans-serif`;
+  context.textAlign = "right";
+  context.textBaseline = "middle";
+  const step = roundStep((last - first) / Math.max(height / (60 * ratio), 1));
+  for (let row = Math.ceil(first / step) * step; row < last; row += step) {
+    const y = ((row + 0.5 - first) / (last - first)) * height;
+    context.fillRect(width - 4 * ratio, y, 4 * ratio, ratio);
+    if (y > 18 * ratio && y < height - 6 * ratio) context.fillText(String(row), width - 6 * ratio, y);
+  }
+  context.fillText("cell", width - 6 * ratio, 8 * ratio);
+}
+
+// The least of 1, 2, 5, 10, 20 … that is no smaller.
+function roundStep(least) {
+  const ten = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
+  return [1, 2, 5, 10].map((n) => n * ten).find((step) => step >= least) ?? 1;
 }
 
 // Colours of the rows at the right; marks at its left where a selected cell is.
@@ -196,6 +221,8 @@ function save() {
   set("t", isWhole(frames, shape[1]) ? "" : frames.map((frame) => timeline.time(frame).toFixed(1)).join(":"));
   set("cells", isWhole(rows, shape[0]) ? "" : rows.map(Math.round).join(":"));
   set("color", element("color").value === "region" ? "" : element("color").value);
+  set("contrast", raster.contrast === 1 ? "" : String(raster.contrast));
+  set("tint", element("wash").checked ? "" : "no");
   set("rows", selection?.rows?.join(":"));
   set("box", selection?.box?.join(","));
   set("region", selection?.region);
@@ -208,6 +235,10 @@ function restore() {
     const values = (asked.get(name) || "none").split(by).map(Number);
     return values.length === n && values.every(Number.isFinite) ? values : null;
   };
+  const contrast = Number(asked.get("contrast") || 1);
+  if (contrast > 0) element("contrast").value = contrast; // which keeps it within its limits
+  raster.contrast = Number(element("contrast").value);
+  element("wash").checked = asked.get("tint") !== "no";
   const ways = [...element("color").options].map((option) => option.value);
   color(ways.includes(asked.get("color")) ? asked.get("color") : "region");
   const t = numbers("t", ":", 2), rows = numbers("rows", ":", 2), box = numbers("box", ",", 4), region = asked.get("region");
@@ -302,8 +333,8 @@ on("cells-out", "click", () => zoom("rows", 2));
 on("whole", "click", () => show(whole));
 on("clear", "click", () => select(null));
 on("color", "change", () => { color(element("color").value); later(); });
-on("wash", "change", () => color(element("color").value));
-on("contrast", "input", () => { raster.contrast = Number(element("contrast").value); raster.repaint(); });
+on("wash", "change", () => { color(element("color").value); later(); });
+on("contrast", "input", () => { raster.contrast = Number(element("contrast").value); raster.repaint(); later(); });
 on("embedding", "change", () => { location.search = `?embedding=${element("embedding").value}`; });
 on("select-shown", "click", () => select({ rows: raster.view.rows.map(Math.round) }));
 on("tools", "submit", (event) => event.preventDefault());
@@ -322,7 +353,7 @@ on("ranges", "submit", (event) => {
 // ---- the size of the window, and light and dark
 
 function fit() {
-  for (const id of ["raster", "strip", "events", "axis", "map"]) {
+  for (const id of ["raster", "rows", "strip", "events", "axis", "map"]) {
     const canvas = element(id), { width, height } = canvas.getBoundingClientRect();
     canvas.width = Math.max(1, Math.round(width * devicePixelRatio));
     canvas.height = Math.max(1, Math.round(height * devicePixelRatio));

@@ -1,5 +1,5 @@
 // What stands above and below the raster: block, wheel, trial events, and the time.
-import { css, page } from "./colors.js";
+import { css, keyOf, page } from "./colors.js";
 
 export class Timeline {
   constructor(events, axis, data) {
@@ -89,11 +89,6 @@ export class Timeline {
     const { blocks, events, wheel } = this.data;
     const unique = [...new Map(blocks.map(({ name, color }) => [name, color]))].sort();
     const entries = [...unique, ...events.map(({ name, color }) => [name, color]), ...(wheel ? [["wheel", css(page().ink)]] : [])];
-    return entries.map(([text, color]) => {
-      const entry = document.createElement("span"), dot = document.createElement("i");
-      dot.style.background = color;
-      entry.append(dot, text);
-      return entry;
-    });
+    return keyOf(entries);
   }
 }

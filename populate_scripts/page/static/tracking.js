@@ -4,7 +4,7 @@ import { css, page } from "./colors.js";
 const source = document.getElementById("data");
 if (source) start(JSON.parse(source.textContent));
 
-function start({ patterns, dates, eids, subject }) {
+function start({ patterns, dates, eids, subject, run }) {
   const form = document.getElementById("choice");
   const boxes = [...form.querySelectorAll("input[name=session]")];
   const canvas = document.getElementById("presence");
@@ -36,10 +36,17 @@ function start({ patterns, dates, eids, subject }) {
     address.searchParams.delete("session");
     if (now.length < boxes.length) now.forEach((i) => address.searchParams.append("session", eids[i]));
     history.replaceState(null, "", address);
-    const link = document.createElement("a");
-    link.href = `/ndc?subject=${encodeURIComponent(subject)}${now.map((i) => `&eid=${eids[i]}`).join("")}`;
-    link.textContent = "Neuron-dropping curves of these sessions";
-    document.getElementById("link").replaceChildren(link);
+    const link = (path, name, text) => {
+      const one = document.createElement("a");
+      one.href = `${path}${now.map((i) => `&${name}=${eids[i]}`).join("")}`;
+      one.textContent = text;
+      return one;
+    };
+    const of = `subject=${encodeURIComponent(subject)}`;
+    document.getElementById("link").replaceChildren(
+      link(`/ndc?${of}`, "eid", "Neuron-dropping curves of these sessions"),
+      ...(now.length ? [" · ", link(`/tracking.csv?${of}&run=${run}`, "session", "these cells as CSV")] : []),
+    );
   }
 
   function drawPresence(now) {
