@@ -180,6 +180,12 @@ class _Cut(NamedTuple):
         start = self.tiles.start * self.tile
         return slice(self.first - start, self.last - start)
 
+    def part(self, tile: int) -> tuple[slice, slice]:
+        """Return where a tile's share is in the part, and where in the tile."""
+        start = tile * self.tile
+        first, last = max(self.first, start), min(self.last, start + self.tile)
+        return slice(first - self.first, last - self.first), slice(first - start, last - start)
+
     @property
     def edges(self) -> tuple[float, float]:
         """Cells, or frames, that it is from and to."""
@@ -226,15 +232,52 @@ def view(
     ValueError
         Nothing of the raster is inside, or the screen has no pixel.
     """
-    down = _cut(rows, shape[0], pixels[0], FEWEST_ROWS, TILE_ROWS)
-    along = _cut(frames, shape[1], pixels[1], FEWEST_COLUMNS, TILE_COLUMNS)
-    found = fetch(down.level, along.level, down.tiles, along.tiles)
-    image = np.block([[found[Place(down.level, along.level, r, c)] for c in along.tiles] for r in down.tiles])
-    image = image[down.window, along.window]
+    down, along = _cuts(shape, rows, frames, pixels)
+    image = _joined(fetch(down.level, along.level, down.tiles, along.tiles), down, along)
     for axis, n in enumerate(pixels):
         if (group := image.shape[axis] // n) > 1:
             image = means(image, axis, group)
-    return View(np.rint(image).astype(np.uint8), down.edges, along.edges)
+    values = image if image.dtype == np.uint8 else np.rint(image).astype(np.uint8)
+    return View(values, down.edges, along.edges)
+
+
+def needed(
+    shape: tuple[int, int], rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]
+) -> tuple[int, int, range, range]:
+    """Return what ``view`` of the same part fetches: the resolution (a, b), the tile rows and the tile columns.
+
+    Raises
+    ------
+    ValueError
+        As ``view``.
+
+    Examples
+    --------
+    >>> needed((25_000, 20_000), (0, 25_000), (0, 20_000), (600, 1200))
+    (2, 2, range(0, 7), range(0, 1))
+    """
+    down, along = _cuts(shape, rows, frames, pixels)
+    return down.level, along.level, down.tiles, along.tiles
+
+
+def _cuts(
+    shape: tuple[int, int], rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]
+) -> tuple[_Cut, _Cut]:
+    return (
+        _cut(rows, shape[0], pixels[0], FEWEST_ROWS, TILE_ROWS),
+        _cut(frames, shape[1], pixels[1], FEWEST_COLUMNS, TILE_COLUMNS),
+    )
+
+
+def _joined(found: dict[Place, np.ndarray], down: _Cut, along: _Cut) -> np.ndarray:
+    """Return a part of a raster from the tiles that hold it."""
+    image = np.empty((down.last - down.first, along.last - along.first), np.uint8)
+    for tile_row in down.tiles:
+        for tile_column in along.tiles:
+            tile = found[Place(down.level, along.level, tile_row, tile_column)]
+            (to_rows, of_rows), (to_columns, of_columns) = down.part(tile_row), along.part(tile_column)
+            image[to_rows, to_columns] = tile[of_rows, of_columns]
+    return image
 
 
 #: Neighbouring cells beyond which their mean is that of rows of a coarser resolution.

@@ -407,3 +407,26 @@ def test_verify_reads_tiles_and_names_a_damaged_one(demo_sessions, curves, datab
     assert finding.kind == "missing" and "lacks tiles" in str(finding)
     RasterTiles.Tile.insert1({**key, "tile": whole}, allow_direct_insert=True)
     assert verify_session(eid).findings == []
+
+
+def test_tiles_ahead_are_those_of_the_next_movements(demo_sessions, curves, monkeypatch):
+    from populate_scripts.page import rasters as module
+
+    part = {"rows": (150.0, 250.0), "frames": (2000.0, 3000.0)}
+    pixels = (60, 300)
+    raster = module.Rasters().open(demo_sessions[0])
+    raster.view(**part, pixels=pixels)
+    for read in raster.ahead(**part, pixels=pixels):
+        read()
+    expected = module.Rasters().open(demo_sessions[0])
+    moved = [{**part, "frames": (2500.0, 3500.0)}, {**part, "frames": (1500.0, 4000.0)}, {**part, "rows": (175, 225)}]
+    views = [expected.view(**one, pixels=pixels) for one in moved]
+
+    def none(*_):
+        raise AssertionError("a tile was not in memory")
+
+    monkeypatch.setattr(module, "tiles_between", none)
+    for one, view in zip(moved, views, strict=True):
+        np.testing.assert_array_equal(raster.view(**one, pixels=pixels).values, view.values)
+    with pytest.raises(AssertionError, match="not in memory"):
+        expected.view((500, 530), (5000, 5900), (600, 1200))

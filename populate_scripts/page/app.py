@@ -7,9 +7,9 @@ import json
 import logging
 import socket
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -55,6 +55,9 @@ FOREVER = {"cache-control": "private, max-age=604800, immutable"}
 BRIEFLY = {"cache-control": "private, max-age=60"}
 #: A browser on the same machine takes it faster than anybody compresses it.
 AS_IT_IS = {"content-encoding": "identity"}
+
+#: Seconds after a picture until what may come next is read.
+MOMENT = 0.05
 
 T = TypeVar("T")
 #: One thread talks to the database, on its one connection; one draws, since matplotlib's settings are the process's.
@@ -147,7 +150,41 @@ async def session_raster(request: Request) -> Response:
     """Return part of a raster as bytes, row by row; headers say how many rows there are and what the edges are."""
     rows, frames = _range(request, "rows"), _range(request, "frames")
     pixels = _whole(request, "height", 4000), _whole(request, "width", 8000)
-    return _bytes(await ask(lambda: _raster(request).view(rows, frames, pixels)))
+
+    def read() -> tuple[Raster, View]:
+        raster = _raster(request)
+        return raster, raster.view(rows, frames, pixels)
+
+    _ahead.cancel()
+    raster, view = await ask(read)
+    _ahead.begin(raster.ahead(rows, frames, pixels))
+    return _bytes(view)
+
+
+class Ahead:
+    """Reads what whoever looks at a raster may want next, while nobody asks for anything."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task | None = None
+
+    def begin(self, calls: Iterable[Callable[[], object]]) -> None:
+        """Read, after a moment, until the next picture is asked for."""
+        self.cancel()
+        self.task = asyncio.create_task(self._read(calls))
+
+    def cancel(self) -> None:
+        """Stop after what is being read."""
+        if self.task:
+            self.task.cancel()
+
+    async def _read(self, calls: Iterable[Callable[[], object]]) -> None:
+        await asyncio.sleep(MOMENT)
+        with suppress(Exception):  # whoever asks next is told
+            for call in calls:
+                await ask(call)
+
+
+_ahead = Ahead()
 
 
 async def session_mean(request: Request) -> Response:

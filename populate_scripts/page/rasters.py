@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
 
 import numpy as np
 
@@ -15,6 +17,11 @@ from schemas.rows import content_key
 
 #: Bytes of tiles in memory: those of the last few screens of the largest sessions.
 KEPT_BYTES = 384_000_000
+#: Where people go next, the likeliest first: shares of a part that rows and frames move by, and what spans become.
+MOVEMENTS = (
+    ((0, 0.5), (1, 1)), ((0, -0.5), (1, 1)), ((0, 0), (1, 0.5)), ((0, 0), (1, 2)),
+    ((0.5, 0), (1, 1)), ((-0.5, 0), (1, 1)), ((0, 0), (0.5, 1)), ((0, 0), (2, 1)),
+)  # fmt: skip
 
 
 class Rasters:
@@ -80,6 +87,17 @@ class Raster:
         """Return part of the raster: see ``pipeline.tiles.view``."""
         return tiles.view(self._fetch, self.shape, rows, frames, pixels)
 
+    def ahead(
+        self, rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]
+    ) -> Iterator[Callable[[], object]]:
+        """Yield calls that each read a few tiles into memory which a movement away from a part would need."""
+        for shifts, factors in MOVEMENTS:
+            down, along = (_moved(*of) for of in zip((rows, frames), shifts, factors, strict=True))
+            with suppress(ValueError):  # nothing is there
+                row_level, time_level, tile_rows, columns = tiles.needed(self.shape, down, along, pixels)
+                for row in tile_rows:
+                    yield partial(self._fetch, row_level, time_level, range(row, row + 1), columns)
+
     def mean(self, rows: np.ndarray, frames: tuple[float, float], width: int) -> View:
         """Return the mean of some cells: see ``pipeline.tiles.mean``."""
         return tiles.mean(self._fetch, self.shape, rows, frames, width)
@@ -119,3 +137,9 @@ class Raster:
             self._kept.put(self.version, {place: tile for place, tile in read.items() if place not in found})
             found |= read
         return found
+
+
+def _moved(part: tuple[float, float], shift: float, factor: float) -> tuple[float, float]:
+    """Return a part of an axis moved by a share of its span, and its span multiplied."""
+    span, middle = part[1] - part[0], (part[0] + part[1]) / 2 + shift * (part[1] - part[0])
+    return middle - factor * span / 2, middle + factor * span / 2

@@ -85,28 +85,29 @@ export class Raster {
 
   // Turn values into colours: the tint of the cells' regions, darkened by their activity.
   paint(picture) {
-    const [n_rows, n_columns] = picture.shape;
+    const { bytes, shape: [n_rows, n_columns] } = picture;
     const image = new ImageData(n_columns, n_rows);
     const pixels = new Uint32Array(image.data.buffer);
-    const { paper, ink } = page();
-    const shares = new Float32Array(256);
-    for (let value = 0; value < 256; value++) shares[value] = Math.min((value * this.contrast) / this.top, 1);
-    const table = new Uint32Array(256);
-    let last = null;
+    const tables = new Map(); // of each tint: there are few, and many rows
     for (let row = 0; row < n_rows; row++) {
       const tint = this.tints ? this.tintOf(picture, row) : null;
-      if (row === 0 || tint !== last) {
-        const base = tint ? rgb(tint).map((value, k) => paper[k] + 0.3 * (value - paper[k])) : paper;
-        for (let value = 0; value < 256; value++) {
-          const [r, g, b] = base.map((from, k) => from + (ink[k] - from) * shares[value]);
-          table[value] = (255 << 24) | (b << 16) | (g << 8) | r;
-        }
-        last = tint;
-      }
-      for (let i = row * n_columns, end = i + n_columns; i < end; i++) pixels[i] = table[picture.bytes[i]];
+      if (!tables.has(tint)) tables.set(tint, this.tableOf(tint));
+      const table = tables.get(tint);
+      for (let i = row * n_columns, end = i + n_columns; i < end; i++) pixels[i] = table[bytes[i]];
     }
     picture.canvas ??= new OffscreenCanvas(n_columns, n_rows);
     picture.canvas.getContext("2d").putImageData(image, 0, 0);
+  }
+
+  // The colour of each value on a tint.
+  tableOf(tint) {
+    const { paper, ink } = page();
+    const base = tint ? rgb(tint).map((value, k) => paper[k] + 0.3 * (value - paper[k])) : paper;
+    return Uint32Array.from({ length: 256 }, (_, value) => {
+      const share = Math.min((value * this.contrast) / this.top, 1);
+      const [r, g, b] = base.map((from, k) => from + (ink[k] - from) * share);
+      return (255 << 24) | (b << 16) | (g << 8) | r;
+    });
   }
 
   tintOf(picture, row) {
