@@ -17,6 +17,11 @@ from pathlib import Path
 import pytest
 import quick_start
 
+# Before numpy is imported: test processes share the cores, and threads of linear algebra that wait for each other do so
+# by spinning. Where threads matter a test says how many.
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
+
 #: Modules whose tests mostly wait. They come first: next to the tests without a database, which then have the cores.
 WAITING = ("test_faults", "test_workers")
 
