@@ -71,6 +71,7 @@ class Queue:
         self.jobs = jobs_of(table)
         self.connection = self.jobs.connection
         self.since = time.monotonic()
+        self.has_reserved = False
 
     def lacks(self, *restrictions: Any) -> bool:
         """Say whether anything is missing in the table."""
@@ -122,11 +123,12 @@ class Queue:
         A lost connection is an error: done again, it would not find the job pending, if only the answer was lost.
         """
         self.since = time.monotonic()
-        return self._update(
+        self.has_reserved = self._update(
             key, "status = 'pending' AND scheduled_time <= CURRENT_TIMESTAMP(3)", reconnect=False,
             status="reserved", version=self.worker, host=platform.node(), pid=os.getpid(),
             connection_id=self.connection.connection_id, reserved_time=self._now(), error_message="",
         )  # fmt: skip
+        return self.has_reserved
 
     def finish(self, key: dict) -> None:
         """Give up the reservation in the transaction that inserts the rows.
@@ -317,8 +319,8 @@ class Maker:
                 return self._give_up(queue, key, error, message)
         if not is_passing(error):  # it failed before the job was ours
             raise error
-        if queue.table & key:  # the commit arrived, only its answer was lost
-            return Outcome("made")
+        if queue.table & key:  # the commit arrived, only its answer was lost; or it was somebody else's
+            return Outcome("made" if queue.has_reserved else "skipped")
         return Outcome("again", message)
 
     def _give_up(self, queue: Queue, key: dict, error: BaseException, message: str) -> Outcome:

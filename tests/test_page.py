@@ -430,3 +430,16 @@ def test_tiles_ahead_are_those_of_the_next_movements(demo_sessions, curves, monk
         np.testing.assert_array_equal(raster.view(**one, pixels=pixels).values, view.values)
     with pytest.raises(AssertionError, match="not in memory"):
         expected.view((500, 530), (5000, 5900), (600, 1200))
+
+
+def test_a_region_has_one_colour_in_all_sessions_of_a_subject(demo_sessions, curves):
+    """Also where a session has only some of the regions."""
+    from populate_scripts.page import queries
+
+    ids = np.unique((schemas.FOV.Region & {"eid": demo_sessions[0]}).to_arrays("region_id")).astype(object)
+    all_regions, _ = queries._regions(demo_sessions[0], ids)
+    some_regions, _ = queries._regions(demo_sessions[1], ids[2::3])
+    assert 1 < len(some_regions) < len(all_regions)
+    for color in ("distinct", "of_area"):
+        of_name = {one["acronym"]: one[color] for one in all_regions}
+        assert all(one[color] == of_name[one["acronym"]] for one in some_regions)

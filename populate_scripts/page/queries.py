@@ -220,7 +220,7 @@ def cells(key: dict) -> dict[str, Any]:
     """
     names = ("fov", "roi", "region_id", "ml", "ap", "dv", "cell_probability")
     fov, roi, region_id, ml, ap, dv, probability = _in_order(key, *names)
-    regions, number_of = _regions(region_id)
+    regions, number_of = _regions(key["eid"], region_id)
     days = _days_found(key["eid"])
     return {
         "fov": fov.tolist(), "roi": roi.tolist(),
@@ -242,8 +242,11 @@ def _in_order(key: dict, *names: str) -> list[np.ndarray]:
     return bulk.columns(rois * (Embedding.Rank & key), *names, order_by=("embedding_rank",))
 
 
-def _regions(region_ids: np.ndarray) -> tuple[list[dict[str, str]], dict[int | None, int]]:
-    """Return the regions of some ROIs with their colours, and the number of each id among them."""
+def _regions(eid: str, region_ids: np.ndarray) -> tuple[list[dict[str, str]], dict[int | None, int]]:
+    """Return the regions of some ROIs with their colours, and the number of each id among them.
+
+    A region has one colour in all sessions of a subject.
+    """
     known = [{"region_id": int(one)} for one in {one for one in region_ids.tolist() if one is not None}]
     rows = (BrainRegion & known).to_dicts() if known else []
     by_acronym: dict[str, dict[str, str]] = {}
@@ -252,8 +255,9 @@ def _regions(region_ids: np.ndarray) -> tuple[list[dict[str, str]], dict[int | N
     if None in region_ids.tolist():
         by_acronym.setdefault("unknown", {"name": "no region", "area": "unknown", "allen": UNKNOWN_COLOR})
     order = sorted(by_acronym, key=lambda name: (name in UNKNOWN_REGIONS, natural_key(name)))
-    distinct = distinct_region_colors(order)
-    of_area = distinct_region_colors(one["area"] for one in by_acronym.values())
+    names, areas = (BrainRegion & (FOV.Region & _same_subject(eid))).to_arrays("acronym", "beryl")
+    distinct = distinct_region_colors([*order, *names])
+    of_area = distinct_region_colors([*(one["area"] for one in by_acronym.values()), *areas])
     numbers: dict[int | None, int] = {row["region_id"]: order.index(row["acronym"]) for row in rows}
     numbers[None] = order.index("unknown") if "unknown" in order else -1
     regions = [
@@ -265,6 +269,11 @@ def _regions(region_ids: np.ndarray) -> tuple[list[dict[str, str]], dict[int | N
         for name in order
     ]  # fmt: skip
     return regions, numbers
+
+
+def _same_subject(eid: str) -> dj.QueryExpression:
+    """Return the sessions of the subject of a session."""
+    return (Session & {"subject": (Session & {"eid": eid}).fetch1("subject")}).proj()
 
 
 def _days_found(eid: str) -> dict[tuple[int, int], int]:
