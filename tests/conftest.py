@@ -43,6 +43,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "server" in getattr(item, "fixturenames", ()):
             item.add_marker("db")
+    if config.getoption("--backend") == "mysql":
+        elsewhere = [item for item in items if item.get_closest_marker("one_backend")]
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
     items.sort(key=lambda item: item.path.stem not in WAITING)
 
 

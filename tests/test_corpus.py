@@ -46,6 +46,8 @@ from schemas.filling import SESSION_TABLES, fill
 from schemas.reports import errors
 from schemas.tracking import TrackingRun
 
+pytestmark = pytest.mark.one_backend  # files are read without the server; test_bad_input.py runs on both
+
 #: Broken FOVs of each session; its FOV_00 is sound.
 N_BROKEN = 3
 

@@ -472,8 +472,8 @@ def test_ugly_averages_are_whole():
     figure_is_whole(peri_event_map(mean, EDGES, regions=regions, title=LONG, window=(0, 0.1)))
     figure_is_whole(peri_event_map(mean[:1], EDGES, regions=[LONG]))
     figure_is_whole(peri_event_map(mean[:2] * np.nan, EDGES))
-    figure_is_whole(peri_event_lines({LONG: [average(f"{LONG}{i}") for i in range(40)]}))
-    figure_is_whole(peri_event_lines({str(i): [average()] for i in range(30)}, title=LONG))
+    figure_is_whole(peri_event_lines({LONG: [average(f"{LONG}{i}") for i in range(20)]}))
+    figure_is_whole(peri_event_lines({str(i): [average()] for i in range(12)}, title=LONG))
     figure_is_whole(peri_event_lines({"A": [average(mean=np.full(7, np.nan))], "B": []}))
 
 

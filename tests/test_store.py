@@ -54,7 +54,9 @@ class Store:
         return np.load(self.file(day, fov)).T
 
 
-everywhere = pytest.mark.parametrize("place", KINDS, indirect=True)
+#: What lies in a store is read and written without the server.
+ELSEWHERE = [pytest.param(kind, marks=pytest.mark.one_backend) for kind in KINDS[1:]]
+everywhere = pytest.mark.parametrize("place", ["database", *ELSEWHERE], indirect=True)
 
 
 @pytest.fixture(scope="module", params=["database"])
