@@ -21,7 +21,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.textpath import TextPath
+from matplotlib.textpath import text_to_path
 
 RC: Any = {
     "figure.dpi": 110,
@@ -244,8 +244,8 @@ def wrapped(text: str, inches: float, size: float) -> str:
 
 def _inches(text: str, size: float) -> float:
     font = FontProperties(family=RC["font.sans-serif"], size=size)
-    # on the screen glyphs are moved to whole pixels, which makes lines a little longer
-    return 1.03 * TextPath((0, 0), text, prop=font).get_extents().width / 72 if text.strip() else 0.0
+    width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
+    return 1.03 * width / 72  # on the screen glyphs are moved to whole pixels, which makes lines a little longer
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
