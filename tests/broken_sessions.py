@@ -13,6 +13,7 @@ from pipeline.demo_data import LAB, session_eid
 from populate_scripts.ingest import Ingested
 from schemas.filling import auto_populated
 from schemas.reports import errors
+from schemas.rows import jobs_of
 
 
 @dataclass
@@ -48,12 +49,12 @@ def remove(repository: Repository) -> None:
     sets = (schemas.SessionSet & subjects).proj().to_dicts()
     (schemas.Subject & subjects).delete()
     for table in auto_populated():
-        names = table.jobs.primary_key
+        names = jobs_of(table).primary_key
         for keys in (eids, subjects, sets):
             if keys and set(keys[0]) <= set(names):
-                (table.jobs & keys).delete_quick()
+                (jobs_of(table) & keys).delete_quick()
     assert errors() == []
     for table in auto_populated():
         for keys in (eids, subjects, sets):
             if keys and set(keys[0]) <= set(table.primary_key):
-                assert len(table & keys) == len(table.jobs & keys) == 0
+                assert len(table & keys) == len(jobs_of(table) & keys) == 0

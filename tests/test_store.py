@@ -29,6 +29,7 @@ from populate_scripts.ingest import ingest
 from schemas import bulk, embedded, objects, settings, stores, verify
 from schemas.filling import SESSION_TABLES, auto_populated, fill
 from schemas.imaging import fov_traces, insert_traces, stream_traces
+from schemas.rows import jobs_of
 from schemas.session import FOVFolder
 from schemas.tracking import TrackingRun
 
@@ -113,8 +114,8 @@ def by_hand(database, place) -> Iterator[Callable[..., None]]:
 
 def forget_jobs(eids: list[str]) -> None:
     for table in auto_populated():
-        if "eid" in table.jobs.primary_key:
-            (table.jobs & [{"eid": eid} for eid in eids]).delete_quick()
+        if "eid" in (jobs := jobs_of(table)).primary_key:
+            (jobs & [{"eid": eid} for eid in eids]).delete_quick()
 
 
 def bits(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
