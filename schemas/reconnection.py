@@ -99,7 +99,7 @@ class MySQL(MySQLAdapter):
 
     def translate_error(self, error: Exception, query: str = "") -> Exception:
         """Return DataJoint's error for a lost connection, also where a shutdown or an idle timeout closed it."""
-        lost = isinstance(error, pymysql.err.Error) and error.args and error.args[0] in MYSQL_LOST
+        lost = _is_lost_mysql(error)
         return LostConnectionError(*map(str, error.args)) if lost else super().translate_error(error, query)
 
 
@@ -123,7 +123,15 @@ def is_lost(error: BaseException) -> bool:
         return True
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
         return error.pgcode is None or error.pgcode.startswith(("08", "57P"))
-    return isinstance(error, pymysql.err.Error) and bool(error.args) and error.args[0] in MYSQL_LOST
+    return _is_lost_mysql(error)
+
+
+def _is_lost_mysql(error: BaseException) -> bool:
+    if not (isinstance(error, pymysql.err.Error) and error.args):
+        return False
+    # a signal in the middle of an answer leaves its rest to the next question
+    is_out_of_step = isinstance(error, pymysql.err.InternalError) and "sequence number" in str(error.args[0])
+    return is_out_of_step or error.args[0] in MYSQL_LOST
 
 
 def is_passing(error: BaseException | None) -> bool:

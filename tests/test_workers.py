@@ -328,3 +328,44 @@ def test_the_first_entry_of_a_worker_keeps_no_other_waiting(lab, database, backe
     other.close()
     Queue(lab.product, 32 * "b")._count()
     assert dict(zip(*Made.to_arrays("worker", "n_made"), strict=True)) == {32 * "a": 1, 32 * "b": 2}
+
+
+def test_what_another_made_is_not_counted(lab, monkeypatch):
+    """A reservation whose connection is lost, and meanwhile another worker makes the entry."""
+    from schemas.jobs import Maker
+
+    lab.add([1])
+    Queue(lab.product).add()
+
+    def lost(self, key):
+        monkeypatch.undo()
+        lab.meso("populate", "Product")
+        raise dj.errors.LostConnectionError("the server does not answer")
+
+    monkeypatch.setattr(Queue, "reserve", lost)
+    with Maker() as maker:
+        assert maker.make(lab.product, {"item": 1}).what == "skipped"
+    assert lab.n_makes() == {1: 1}
+
+
+def test_a_signal_in_the_middle_of_an_answer_stops(lab, database, backend, monkeypatch):
+    """On MySQL the rest of the answer was an error of the entry, and the run went on."""
+    from schemas.jobs import Maker
+
+    lab.add([1])
+    Queue(lab.product).add()
+    insert = dj.Table.insert
+
+    def interrupted(self, rows, **options):
+        if self.full_table_name != lab.product.full_table_name:
+            return insert(self, rows, **options)
+        if backend == "mysql":  # it is asked, and nobody takes the rest of the answer
+            database._conn._execute_command(3, "SELECT 1")
+            database._conn._read_packet()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dj.Table, "insert", interrupted)
+    with pytest.raises(KeyboardInterrupt), Maker() as maker:
+        maker.make(lab.product, {"item": 1})
+    assert lab.jobs() == {1: "pending"}
+    assert len(lab.product()) == 0
