@@ -252,7 +252,7 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
 @as_json
 def sessions(subject: str | None, as_json: bool) -> None:
     """List sessions with their ids, and what is known of each."""
-    from populate_scripts.page.queries import sessions as listed
+    from schemas.listing import sessions as listed
 
     _activate()
     rows = listed(subject)

@@ -134,9 +134,9 @@ def test_trials_and_wheel_are_on_the_frames_of_the_raster(address, demo_sessions
 
 
 def test_the_list_of_sessions_counts_what_is_there(address, demo_sessions):
-    from populate_scripts.page import queries
+    from schemas import listing
 
-    (row,) = [one for one in queries.sessions("SP999") if one["eid"] == demo_sessions[2]]
+    (row,) = [one for one in listing.sessions("SP999") if one["eid"] == demo_sessions[2]]
     eid = {"eid": demo_sessions[2]}
     assert (row["n_rois"], row["n_neurons"]) == (len(schemas.ROI & eid), len(schemas.ROI & eid & "is_neuron"))
     assert row["n_trials"] == len(schemas.Behavior.Trial & eid)

@@ -35,6 +35,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.tiles import View
 from populate_scripts.page import drawing, formats, queries
 from populate_scripts.page.rasters import Raster, Rasters
+from schemas import listing
 from schemas.provenance import environment_row
 from schemas.reconnection import is_passing, only_read, reconnect
 from schemas.settings import prefix
@@ -119,7 +120,7 @@ async def live(request: Request) -> Response:
 async def sessions(request: Request) -> Response:
     """List sessions, or those of a subject."""
     subject = request.query_params.get("subject")
-    rows, subjects = await ask(lambda: (queries.sessions(subject), queries.subjects()))
+    rows, subjects = await ask(lambda: (listing.sessions(subject), queries.subjects()))
     return html("sessions.html", rows=rows, subject=subject, subjects=subjects, named=queries.NAMED)
 
 
