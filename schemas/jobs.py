@@ -293,7 +293,7 @@ class Maker:
                     dict(key), jobs=queue, suppress_errors=True, return_exception_objects=True
                 )
         except (Exception, KeyboardInterrupt, SystemExit) as error:
-            done = key, _interruption(error) or error
+            done = key, error
         if isinstance(done, tuple):
             return self._after(queue, key, done[1])
         self.n_passing = 0
@@ -347,13 +347,6 @@ def _here() -> str:
     row = environment_row()
     packages = ", ".join(f"{name} {version}" for name, version in row["packages"].items())
     return f"{platform.node()}, process {os.getpid()}; Python {row['python_version']}, {packages} {row['git_commit']}"
-
-
-def _interruption(error: BaseException | None) -> BaseException | None:
-    """Return what stopped this process, if an error came while that was handled."""
-    while error is not None and not isinstance(error, KeyboardInterrupt | SystemExit):
-        error = error.__context__
-    return error
 
 
 def _finishing(target: dj.Table, queue: Queue) -> dj.Table:

@@ -98,7 +98,6 @@ def test_a_slow_worker_that_lives_is_not_robbed(lab):
     lab.check_products([1, 2])
 
 
-@pytest.mark.one_backend
 @pytest.mark.parametrize(
     ("act", "whom"), [("sleep", "supervisor"), ("python", "supervisor"), ("blas", "supervisor"), ("sleep", "all")]
 )
@@ -122,7 +121,6 @@ def test_a_worker_told_to_stop_gives_back_what_it_was_making(lab, act, whom):
     lab.check_products([1])
 
 
-@pytest.mark.one_backend
 def test_ctrl_c_stops(lab):
     lab.add([1], "sleep", 40)
     with lab.worker() as process:
@@ -132,7 +130,6 @@ def test_ctrl_c_stops(lab):
     assert lab.jobs() == {1: "pending"}
 
 
-@pytest.mark.one_backend
 def test_no_time_left_means_to_begin_nothing(lab):
     lab.add(range(200), seconds=0.5)
     output = lab.meso("worker", "Product", "--max-time", "0.1m")
