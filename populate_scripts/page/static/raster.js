@@ -88,10 +88,10 @@ export class Raster {
     const { bytes, shape: [n_rows, n_columns] } = picture;
     const image = new ImageData(n_columns, n_rows);
     const pixels = new Uint32Array(image.data.buffer);
-    const tables = new Map(); // of each tint: there are few, and many rows
+    const tables = new Map(), shades = page(); // a table for each tint: there are few, and many rows
     for (let row = 0; row < n_rows; row++) {
       const tint = this.tints ? this.tintOf(picture, row) : null;
-      if (!tables.has(tint)) tables.set(tint, this.tableOf(tint));
+      if (!tables.has(tint)) tables.set(tint, this.tableOf(tint, shades));
       const table = tables.get(tint);
       for (let i = row * n_columns, end = i + n_columns; i < end; i++) pixels[i] = table[bytes[i]];
     }
@@ -100,8 +100,7 @@ export class Raster {
   }
 
   // The colour of each value on a tint.
-  tableOf(tint) {
-    const { paper, ink } = page();
+  tableOf(tint, { paper, ink }) {
     const base = tint ? rgb(tint).map((value, k) => paper[k] + 0.3 * (value - paper[k])) : paper;
     return Uint32Array.from({ length: 256 }, (_, value) => {
       const share = Math.min((value * this.contrast) / this.top, 1);

@@ -93,7 +93,7 @@ function drawRows() {
 // The least of 1, 2, 5, 10, 20 … that is no smaller.
 function roundStep(least) {
   const ten = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
-  return [1, 2, 5, 10].map((n) => n * ten).find((step) => step >= least) ?? 1;
+  return [1, 2, 5, 10].map((n) => n * ten).find((step) => step >= least);
 }
 
 // Colours of the rows at the right; marks at its left where a selected cell is.
