@@ -33,7 +33,7 @@ check: install
 
 # a real MySQL server for the tests, in a cache folder of the user
 mysql: install
-	$(BIN)/python tests/mysql_server.py fetch
+	$(BIN)/python tests/support/mysql_server.py fetch
 
 # a browser for the tests of the page, from Debian's packages; elsewhere any Chromium (MESO_TEST_BROWSER)
 browser:

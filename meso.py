@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import schemas
-from pipeline.clock import ROITimes
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.settings import EVENTS, KS
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import DataError
-from pipeline.peri_event import EVENT_NAMES, event_times
-from pipeline.resampling import common_frames, resample
-from schemas.filling import fill, fill_session
-from schemas.ndc import NDCRun, left_out, match_cells, run_ndc
-from schemas.reports import errors
+from pipeline.signals.clock import ROITimes
+from pipeline.signals.peri_event import EVENT_NAMES, event_times
+from pipeline.signals.resampling import common_frames, resample
+from schemas.decoding.run import NDCRun, left_out, match_cells, run_ndc
+from schemas.imaging.activity import activity
 from schemas.rows import in_fovs
-from schemas.traces import activity
+from schemas.work.filling import fill, fill_session
+from schemas.work.reports import errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def load_or_embed(
     filter_neurons : bool
         Neurons only, or all ROIs.
     scan_line_column : {0, 1}
-        1 reproduces times as published: see ``pipeline.clock.roi_offsets``.
+        1 reproduces times as published: see ``pipeline.signals.clock.roi_offsets``.
 
     Returns
     -------

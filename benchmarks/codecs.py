@@ -29,7 +29,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.arrays import pack, unpack
+from pipeline.storage.arrays import pack, unpack
 
 N_FRAMES = 20_000
 DATA = ("dense", "quantised", "sparse", "int16")
@@ -89,7 +89,7 @@ def library(name: str):
 
 def candidates() -> Iterator[Codec]:
     """Yield the project's codec, its rivals, and the two extremes: a copy, and DataJoint's zlib."""
-    yield Codec("pipeline.arrays", pack, lambda data, out: unpack(data, out))
+    yield Codec("pipeline.storage.arrays", pack, lambda data, out: unpack(data, out))
     yield Codec("copy", lambda a: a.tobytes(), lambda data, out: copy_into(out, data))
     yield Codec("zlib -6", lambda a: zlib.compress(a, 6), lambda data, out: copy_into(out, zlib.decompress(data)))
     if blosc := library("numcodecs.blosc"):

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from simulated_task import alf_trials, blocks, stimuli
+from support.simulated_task import alf_trials, blocks, stimuli
 
 from pipeline.decoding import neuron_dropping_curve, pick_trials, target_labels
 from pipeline.decoding.curves import NULL_SUBSETS

@@ -34,10 +34,10 @@ def make(root: Path, n_rois: int, n_frames: int, kind: str) -> dict:
     """Put a session into the database, with tiles; return what that took."""
     import schemas
     from populate_scripts.ingest import ingest
-    from schemas import migrations
     from schemas.embedding import Embedding, EmbeddingParams, RasterTiles
-    from schemas.filling import SESSION_TABLES, fill
     from schemas.provenance import Environment
+    from schemas.setup import migrations
+    from schemas.work.filling import SESSION_TABLES, fill
 
     write_session(root, n_rois, n_frames, kind)
     migrations.init()
@@ -65,8 +65,8 @@ def make(root: Path, n_rois: int, n_frames: int, kind: str) -> dict:
 
 
 def _n_clock_frames(eid: str) -> int:
-    from pipeline.resampling import common_frames
-    from schemas.imaging import Recording
+    from pipeline.signals.resampling import common_frames
+    from schemas.imaging.tables import Recording
 
     rows = (Recording & {"eid": eid}).to_dicts(order_by="fov")
     return len(common_frames({row["fov"]: np.asarray(row["frame_times"]) for row in rows}))
@@ -181,7 +181,7 @@ def browser(made: dict, n: int) -> dict[str, list[float]]:
 def without_tiles(made: dict) -> list[float]:
     """Time the same pictures made from traces, ms: all that is in view is read, scaled and averaged each time."""
     import schemas
-    from pipeline.scaling import scale_rows
+    from pipeline.signals.scaling import scale_rows
     from schemas.embedding import Embedding
 
     schemas.activate()
@@ -228,7 +228,7 @@ def main() -> None:
             middle, high = np.percentile(values, (50, 95))
             print(f"{name:40} {len(values):4} {middle:8.0f} {high:8.0f} {max(values):8.0f}")
         if "DJ_HOST" not in os.environ and not arguments.keep:
-            from schemas import embedded
+            from schemas.server import embedded
 
             embedded.stop("immediate")
 

@@ -34,7 +34,7 @@ SIGNAL = "mpci.ROIActivityDeconvolved.npy"
 
 def write_session(root: Path, n_rois: int, n_frames: int, kind: str) -> None:
     """Write a session through the demo's writer, with activity of the kind that is measured."""
-    from pipeline.demo_data import write_demo_repository
+    from pipeline.demo.repository import write_demo_repository
 
     n_trials = max(round(n_frames / 5.08 / 4.5), 30)
     write_demo_repository(
@@ -115,8 +115,8 @@ def ours_prepare(root: Path) -> None:
     """Register the session and fill what stands before activity."""
     import schemas
     from populate_scripts.ingest import ingest
-    from schemas import migrations
-    from schemas.filling import fill
+    from schemas.setup import migrations
+    from schemas.work.filling import fill
 
     migrations.init()
     schemas.activate()
@@ -127,7 +127,7 @@ def ours_prepare(root: Path) -> None:
 
 def ours_fill(root: Path) -> int:
     import schemas
-    from schemas.filling import fill
+    from schemas.work.filling import fill
 
     schemas.activate()
     schemas.Activity().delete(prompt=False)
@@ -141,7 +141,8 @@ def ours_fill(root: Path) -> int:
 def stored_bytes() -> int:
     """Return the bytes of all traces as they are stored, without the server's pages."""
     import schemas
-    from schemas import settings, stores
+    from schemas.server import settings
+    from schemas.storage import stores
 
     if settings.store():
         used = set(schemas.Activity().to_arrays("trace_object"))
@@ -160,19 +161,21 @@ def ours_all(root: Path) -> np.ndarray:
 def ours_end(root: Path) -> None:
     """Remove the tables, or stop the server that goes with its folder."""
     import schemas
-    from schemas import database, embedded
+    from schemas.server import embedded
+    from schemas.server.binding import MODULES
+    from schemas.server.connection import has_own_server
 
-    if not database.has_own_server():
+    if not has_own_server():
         embedded.stop("immediate")
         return
-    for name in ("views", *reversed(database.MODULES)):
+    for name in ("views", *reversed(MODULES)):
         schemas.connect().query(f"DROP SCHEMA IF EXISTS {os.environ['MESO_PREFIX']}{name}")
 
 
 def chosen(n: int):
     import schemas
-    from schemas.bulk import columns
     from schemas.rows import in_fovs
+    from schemas.storage.bulk import columns
 
     fov, roi = columns(schemas.ROI(), "fov", "roi", order_by=("fov", "roi"))
     rows = np.sort(np.random.default_rng(0).permutation(len(roi))[:n])
@@ -236,7 +239,7 @@ def run_step(name: str, root: Path, n: int | None) -> None:
         import schemas
         from pipeline import decoding  # noqa: F401
         from populate_scripts import ingest  # noqa: F401
-        from schemas import filling  # noqa: F401
+        from schemas.work import filling  # noqa: F401
 
         if name != "ours_prepare":
             schemas.activate()

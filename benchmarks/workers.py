@@ -21,19 +21,23 @@ from statistics import median
 
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("MESO_PREFIX", "bench_workers_")
-os.environ["MESO_MODULES"] = "work_tables"
+os.environ["MESO_MODULES"] = "support.work_tables"
 sys.path.insert(0, str(ROOT / "tests"))
 
 import datajoint as dj  # noqa: E402
-import work_tables  # noqa: E402
+from support import work_tables  # noqa: E402
 
-from schemas import database, migrations, reports  # noqa: E402
-from schemas.jobs import Queue  # noqa: E402
+from schemas.server.binding import table_modules  # noqa: E402
+from schemas.server.connection import connect  # noqa: E402
+from schemas.server.settings import prefix  # noqa: E402
+from schemas.setup import migrations  # noqa: E402
+from schemas.work import reports  # noqa: E402
+from schemas.work.queue import Queue  # noqa: E402
 
 PLAIN = """
 import schemas, sys
 schemas.activate()
-from schemas.database import table_named
+from schemas.server.binding import table_named
 while table_named("Product")().populate(reserve_jobs=True, suppress_errors=True, refresh=False)["success_count"]:
     pass
 """
@@ -58,7 +62,7 @@ def main() -> None:
 
 
 def compare(asked: argparse.Namespace) -> None:
-    backend = database.connect().adapter.backend
+    backend = connect().adapter.backend
     print(f"{backend}: {asked.jobs} jobs of {asked.seconds * 1e3:.0f} ms, {os.cpu_count()} cores")
     print(f"{'':9}{'meso worker':>26}{'populate(reserve_jobs=True)':>34}")
     for n in asked.workers:
@@ -124,10 +128,10 @@ def empty() -> None:
 
 def drop() -> None:
     """Take away all that was made under the prefix."""
-    connection = database.connect()
+    connection = connect()
     how = "" if connection.adapter.backend == "mysql" else "CASCADE"
-    for name in ("views", *reversed(database.table_modules())):
-        connection.query(f"DROP SCHEMA IF EXISTS {database.prefix()}{name} {how}")
+    for name in ("views", *reversed(table_modules())):
+        connection.query(f"DROP SCHEMA IF EXISTS {prefix()}{name} {how}")
 
 
 if __name__ == "__main__":

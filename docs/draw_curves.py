@@ -8,14 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.decoding.fits import (
-    FAMILIES,
-    CurveFit,
-    benjamini_hochberg,
-    common_ceiling_k_star,
-    family_curve,
-    fit_curve,
-)
+from pipeline.decoding.fits.curve import CurveFit, fit_curve
+from pipeline.decoding.fits.families import FAMILIES, family_curve
+from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.figures import Curve, StyledFigure, k_star_over_days, ndc_overlay, save, session_colors, style
 from pipeline.figures.ndc import draw_curves
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import importlib
+import itertools
 import re
 from pathlib import Path
+from types import ModuleType
 
-from schemas import database, graph
+from schemas import graph
+from schemas.setup.activation import activate
 
 COLORS = {"registered": "#E8F0E9", "read": "#E0F4FC", "computed": "#FFEDE5"}
 
@@ -18,22 +20,26 @@ Written by `make docs`; do not edit. Green is registered, blue is read through O
 
 def tables_page() -> str:
     """Return the page; the tables must be active."""
-    return "\n".join([HEADER, "```mermaid", diagram().strip(), "```", *map(section, database.MODULES)]) + "\n"
+    return (
+        "\n".join(
+            [HEADER, "```mermaid", diagram().strip(), "```", *itertools.starmap(section, graph.modules().items())]
+        )
+        + "\n"
+    )
 
 
 def diagram() -> str:
     """Return the tables without their parts, and their foreign keys, in mermaid."""
     lines = ["flowchart LR", *(f"    classDef {kind} fill:{color}" for kind, color in COLORS.items())]
-    for module in graph.modules():
-        lines.append(f"    subgraph {module.__name__.removeprefix('schemas.')}")
+    for name, module in graph.modules().items():
+        lines.append(f"    subgraph {name}")
         lines += [f"        {cls.__name__}:::{graph.kind_of(cls)}" for cls, _ in module.schema.declare_list]
         lines.append("    end")
     return "\n".join([*lines, *(f"    {parent} --> {child}" for parent, child in sorted(graph.links()))])
 
 
-def section(name: str) -> str:
+def section(name: str, module: ModuleType) -> str:
     """Return the definitions of the tables of one schema."""
-    module = importlib.import_module(f"schemas.{name}")
     parts = [f"\n## {name}\n\n{module.__doc__.strip()}\n"]
     for cls, _ in module.schema.declare_list:
         for table in [cls, *graph.parts_of(cls)]:
@@ -44,5 +50,5 @@ def section(name: str) -> str:
 
 
 if __name__ == "__main__":
-    database.activate()
+    activate()
     (Path(__file__).parent / "tables.md").write_text(tables_page())

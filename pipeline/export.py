@@ -20,7 +20,7 @@ import pyarrow as pa
 from pyarrow import parquet
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.resampling import Rows
+from pipeline.signals.resampling import Rows
 
 #: ROIs that are read and written at a time: 10 MB of 20,000 frames. A row group of the Parquet files.
 BLOCK = 128

@@ -8,11 +8,11 @@ from pathlib import Path
 from pipeline.decoding import NDCSettings
 from pipeline.errors import ConfigError, DataError
 from populate_scripts.demo import raster_name, write
-from schemas.filling import SESSION_TABLES, fill
-from schemas.imaging import ROI, BrainRegion
-from schemas.ndc import NDCRun, by_region, run_ndc
+from schemas.decoding.run import NDCRun, by_region, run_ndc
+from schemas.imaging.tables import ROI, BrainRegion
 from schemas.session import Session
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
+from schemas.work.filling import SESSION_TABLES, fill
 
 
 def ndc(
@@ -50,8 +50,8 @@ def _tracking_run(eids: Sequence[str], tracking_run: str | None) -> dict:
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:
     """Draw and save the raster of each session, with options of ``meso.plot_raster``, and yield the files."""
     import meso
+    from drawing.cells import embedding_of
     from pipeline.figures import save
-    from populate_scripts.figures import embedding_of
 
     for eid in eids:
         figure = meso.plot_raster(eid, **drawing)
@@ -74,8 +74,8 @@ def tracked_rasters(
         They share no cell, or as ``meso.match_tracked_indices_across_sessions``.
     """
     import meso
+    from drawing.cells import embedding_of, session_title
     from pipeline.figures import distinct_region_colors, save
-    from populate_scripts.figures import embedding_of, session_title
 
     anchor, *others = dict.fromkeys(eids)
     if not others:

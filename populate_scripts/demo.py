@@ -9,14 +9,14 @@ from pathlib import Path
 from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
 from populate_scripts.ingest import ingest
+from schemas.decoding.run import NDCRun, run_ndc
 from schemas.embedding import Embedding, RasterTiles
-from schemas.filling import SESSION_TABLES, fill
-from schemas.ndc import NDCRun, run_ndc
-from schemas.reports import errors
 from schemas.rows import content_key
+from schemas.server.settings import data_dir
 from schemas.session import Session
-from schemas.settings import data_dir
 from schemas.tracking import TrackingRun
+from schemas.work.filling import SESSION_TABLES, fill
+from schemas.work.reports import errors
 
 TARGETS = ("choice", "feedback", "stimulus")
 #: Fewer repeats than an analysis would take: the planted trend is plain in these.
@@ -55,7 +55,7 @@ def demo(
         There are not two sessions of a subject with tracked cells.
     """
     if cache_dir is None:
-        from pipeline.demo_data import write_demo_repository
+        from pipeline.demo.repository import write_demo_repository
 
         cache_dir = data_dir() / "demo_one"
         cache_dir.mkdir(parents=True, exist_ok=True)
@@ -130,8 +130,8 @@ def _rasters(eids: list[str], output: Path) -> None:
     from tqdm import tqdm
 
     import meso
+    from drawing.cells import embedding_of
     from pipeline.figures import save
-    from populate_scripts.figures import embedding_of
 
     embedded = set((Embedding & [{"eid": eid} for eid in eids]).to_arrays("eid"))
     for eid in tqdm([eid for eid in eids if eid in embedded], desc="Raster"):

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from pipeline.errors import MesoError
 from pipeline.reading import find_sessions, open_one
+from schemas.server.settings import one_cache_dir
 from schemas.session import Session
-from schemas.settings import one_cache_dir
 
 
 @dataclass

@@ -26,13 +26,17 @@ from typing import TYPE_CHECKING, Any
 
 import schemas
 from pipeline.errors import ConfigError
-from schemas import reports
-from schemas.database import auto_populated, connect, table_named
-from schemas.jobs import Maker, Queue, bury, reap
-from schemas.reconnection import is_passing, persist, reconnect
 from schemas.rows import jobs_of
-from schemas.settings import heartbeat
-from schemas.workers import MISSED, Heartbeat, Lease, new_worker, uptime
+from schemas.server.binding import auto_populated, table_named
+from schemas.server.connection import connect
+from schemas.server.reconnection import is_passing, persist, reconnect
+from schemas.server.settings import heartbeat
+from schemas.work import reports
+from schemas.work.heartbeat import Heartbeat, new_worker, uptime
+from schemas.work.maker import Maker
+from schemas.work.queue import Queue
+from schemas.work.reaper import bury, reap
+from schemas.work.tables import MISSED, Lease
 
 if TYPE_CHECKING:
     import datajoint as dj
@@ -256,7 +260,7 @@ class Scheduler(threading.Thread):
         self.woken, self.stopped = threading.Event(), threading.Event()
 
     def bury(self, worker: str, reason: str, who: str) -> None:
-        """Have what a worker had reserved be pending again: see ``schemas.jobs.bury``."""
+        """Have what a worker had reserved be pending again: see ``schemas.work.reaper.bury``."""
         self.dead.put((worker, reason, who))
         self.woken.set()
 

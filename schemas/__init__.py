@@ -7,14 +7,15 @@ Nothing here touches a database until ``activate()``:
     schemas.ROI & "is_neuron"
 """
 
-from schemas.database import activate, connect
-from schemas.decoding import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
+from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
 from schemas.deletion import delete_sessions
 from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
-from schemas.imaging import FOV, ROI, Activity, BrainRegion, Recording
+from schemas.imaging.activity import CellActivity, activity
+from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.provenance import Deletion, Environment, SchemaVersion
+from schemas.server.connection import connect
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
-from schemas.traces import CellActivity, activity
+from schemas.setup.activation import activate
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
 
 __all__ = [

@@ -8,19 +8,20 @@ from dataclasses import asdict
 import datajoint as dj
 import numpy as np
 
-from pipeline import tiles
-from pipeline.arrays import pack, unpack
 from pipeline.embedding import EmbeddingSettings, rastermap_order
 from pipeline.errors import DataError
-from pipeline.resampling import common_frames, resample
-from pipeline.scaling import scale_rows
-from schemas import bulk
-from schemas.codec import Packed
-from schemas.imaging import FOV, ROI, Activity, Recording, fov_traces, imaged_sessions
+from pipeline.signals import tiles
+from pipeline.signals.resampling import common_frames, resample
+from pipeline.signals.scaling import scale_rows
+from pipeline.storage.arrays import pack, unpack
+from schemas.imaging.reading import fov_traces
+from schemas.imaging.tables import FOV, ROI, Activity, Recording, imaged_sessions
 from schemas.provenance import Environment
 from schemas.rows import content_key
 from schemas.session import Session  # noqa: F401  a foreign key names it
-from schemas.threads import in_threads
+from schemas.storage import bulk
+from schemas.storage.codec import Packed
+from schemas.storage.threads import in_threads
 
 schema = dj.Schema()
 
@@ -132,7 +133,7 @@ class ImportedOrder(dj.Manual):
 @schema
 class RasterTiles(dj.Computed):
     definition = """
-    # the raster of an embedding at several resolutions: see pipeline.tiles
+    # the raster of an embedding at several resolutions: see pipeline.signals.tiles
     -> Embedding
     ---
     n_tiles : int32

@@ -7,17 +7,17 @@ from types import ModuleType
 
 import datajoint as dj
 
-from schemas import database
+from schemas.server.binding import MODULES
 
 
-def modules() -> list[ModuleType]:
-    """Return our modules of tables, in the order of their dependencies."""
-    return [importlib.import_module(f"schemas.{name}") for name in database.MODULES]
+def modules() -> dict[str, ModuleType]:
+    """Return our modules of tables by the name of their schema, in the order of their dependencies."""
+    return {name: importlib.import_module(path) for name, path in MODULES.items()}
 
 
 def tables() -> list[type[dj.Table]]:
     """Return all tables but their parts."""
-    return [cls for module in modules() for cls, _ in module.schema.declare_list]
+    return [cls for module in modules().values() for cls, _ in module.schema.declare_list]
 
 
 def parts_of(table: type[dj.Table]) -> list[type[dj.Part]]:

@@ -107,37 +107,6 @@ def _title(table: Any) -> str:
     return type(table).__name__ if isinstance(table, dj.Table) else "the query"
 
 
-class WholeDelete:
-    """Mixin for tables whose rows others gather: deleting one takes along the gatherings that name it.
-
-    DataJoint would refuse (``part_integrity="enforce"``) because a set of sessions, or of FOVs, is a
-    master with parts. Without one of them it is not the same set, so it goes, with its results.
-    """
-
-    def delete(self, transaction: bool = True, prompt: bool | None = None) -> int:
-        """Delete the rows and all that depends on them, sets that name one of them included.
-
-        ``schemas.Deletion`` gets a row that says what went.
-
-        Parameters
-        ----------
-        transaction : bool
-            All or nothing; or as part of the transaction that is open.
-        prompt : bool, optional
-            Say how many rows of which table go, and ask. By default as ``dj.config["safemode"]`` has it.
-
-        Returns
-        -------
-        int
-            Rows of this table.
-        """
-        from schemas.deletion import Cascade  # it records them in a table, whose module needs this one
-
-        cascade = Cascade(self)  # type: ignore[arg-type]
-        ask = dj.config["safemode"] if prompt is None else prompt
-        return (cascade.delete_if_told() if ask else cascade.delete(transaction)).get(cascade.title, 0)
-
-
 _job_tables: dict[type[dj.Table], Any] = {}
 
 

@@ -11,9 +11,10 @@ import numpy as np
 from pipeline import reading
 from pipeline.errors import ConfigError, DataError
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES, VELOCITY_RATE, column_name
+from schemas.cascade import WholeDelete
 from schemas.provenance import now
-from schemas.rows import SourceFile, WholeDelete, number
-from schemas.settings import one_cache_dir
+from schemas.rows import SourceFile, number
+from schemas.server.settings import one_cache_dir
 
 schema = dj.Schema()
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from pipeline.errors import DataError
 from pipeline.tracking import uids as tracking
-from schemas.imaging import FOV, ROI
+from schemas.cascade import WholeDelete
+from schemas.imaging.tables import FOV, ROI
 from schemas.provenance import now
-from schemas.rows import WholeDelete, checked, content_key
+from schemas.rows import checked, content_key
 from schemas.session import FOVFolder, Session, Subject, one_for  # noqa: F401  a foreign key names Subject
 
 schema = dj.Schema()

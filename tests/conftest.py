@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import quick_start
+from support import quick_start
 
 # Before numpy is imported: test processes share the cores, and threads of linear algebra that wait for each other do so
 # by spinning. Where threads matter a test says how many.
@@ -66,13 +66,13 @@ def server(backend: str) -> Iterator[dict[str, str]]:
 
 def _server(backend: str) -> Iterator[dict[str, str]]:
     if backend == "postgresql":
-        from schemas import embedded
+        from schemas.server import embedded
 
         do_without_disk(embedded.start())
         yield {"MESO_DATA_DIR": os.environ["MESO_DATA_DIR"]}
         embedded.stop("immediate")
         return
-    from mysql_server import running_mysql
+    from support.mysql_server import running_mysql
 
     try:
         running = running_mysql()
@@ -110,8 +110,8 @@ def database(server: dict[str, str]) -> Iterator[object]:
     os.environ |= server
     import datajoint as dj
 
-    from schemas import database as db
-    from schemas import migrations
+    from schemas.server.connection import connect
+    from schemas.setup import migrations
 
     for name, variable in (("host", "DJ_HOST"), ("user", "DJ_USER"), ("password", "DJ_PASS"), ("port", "DJ_PORT")):
         if variable in server:  # DataJoint read the environment when it was imported, before the server was there
@@ -120,14 +120,14 @@ def database(server: dict[str, str]) -> Iterator[object]:
         dj.config["database.backend"] = server["DJ_BACKEND"]
     dj.config["safemode"] = False
     migrations.init()
-    yield db.connect()
-    db.connect().close()
+    yield connect()
+    connect().close()
 
 
 @pytest.fixture(scope="session")
 def demo_truth(tmp_path_factory: pytest.TempPathFactory):
     """The demo repository and what is planted in it."""
-    from pipeline.demo_data import write_demo_repository
+    from pipeline.demo.repository import write_demo_repository
 
     return write_demo_repository(tmp_path_factory.mktemp("one"))
 
@@ -137,7 +137,7 @@ def demo_sessions(database: object, demo_truth) -> list[str]:
     """The demo's sessions registered, read and embedded; their ids by date."""
     from populate_scripts.ingest import ingest
     from schemas.embedding import Embedding, RasterTiles
-    from schemas.filling import SESSION_TABLES, fill
+    from schemas.work.filling import SESSION_TABLES, fill
 
     ingest(demo_truth.eids, cache_dir=demo_truth.root)
     filled = fill([*SESSION_TABLES, Embedding, RasterTiles], [{"eid": eid} for eid in demo_truth.eids])
@@ -150,7 +150,8 @@ def python_command(server: dict[str, str]) -> Callable[..., subprocess.Completed
     """Run ``python ...`` in a process of its own, on the same server; ``env`` overrides, None unsets."""
 
     def run(*args: str | Path, env: dict[str, str | None] | None = None, **kwargs) -> subprocess.CompletedProcess:
-        given = {**os.environ, **server, "COLUMNS": "200", **(env or {})}
+        path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
+        given = {**os.environ, **server, "COLUMNS": "200", "PYTHONPATH": path, **(env or {})}
         variables = {name: value for name, value in given.items() if value is not None}
         arguments, place = [*map(str, args)], {"cwd": Path(__file__).parents[1], "env": variables, "timeout": 300}
         if not kwargs:
@@ -169,14 +170,14 @@ def meso_command(python_command) -> Callable[..., subprocess.CompletedProcess]:
 @pytest.fixture(scope="module")
 def lab_tables(database, server, tmp_path_factory):
     """A lab's own tables next to ours; the variables stay set: other processes see the tables too."""
-    import work_tables
-    from lab import Lab
+    from support import work_tables
+    from support.lab import Lab
 
-    from schemas import views
-    from schemas.settings import prefix
+    from schemas.server.settings import prefix
+    from schemas.setup import views
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MESO_MODULES", "work_tables")
+        patch.setenv("MESO_MODULES", "support.work_tables")
         work_tables.schema.activate(prefix() + "work_tables", connection=database)
         for table in (work_tables.Product, work_tables.Total):
             _ = table.jobs.heading

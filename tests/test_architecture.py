@@ -8,19 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import networkx as nx
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LAYERS = {
-    # package: what it must not import
-    "pipeline": {"datajoint", "schemas", "populate_scripts", "meso"},
-    "schemas": {"populate_scripts", "meso"},
-    "populate_scripts": set(),
-    "meso.py": {"populate_scripts"},
-}
-FILES = [
-    path for name in LAYERS for path in sorted((ROOT / name).rglob("*.py") if ".py" not in name else [ROOT / name])
-]
+#: Floors of the house, the lowest first: a module imports from its own room and from those of the floors below.
+FLOORS = (("pipeline",), ("schemas",), ("drawing",), ("meso", "page"), ("populate_scripts",))
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+FILES = [path for room in FLOOR_OF for path in sorted([*ROOT.glob(f"{room}.py"), *(ROOT / room).rglob("*.py")])]
 UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib.load", "pandas.read_pickle"}
 
 
@@ -52,28 +47,105 @@ def unpickles(source: str) -> set[str]:
 
 
 def test_the_checks_see_what_they_look_for():
-    assert imported("def f():\n    from schemas.ndc import run_ndc") == {
+    assert imported("def f():\n    from schemas.decoding.run import run_ndc") == {
         "schemas",
-        "schemas.ndc",
-        "schemas.ndc.run_ndc",
+        "schemas.decoding",
+        "schemas.decoding.run",
+        "schemas.decoding.run.run_ndc",
     }
-    assert "schemas" in imported("importlib.import_module('schemas.ndc')")
+    assert "schemas" in imported("importlib.import_module('schemas.decoding.run')")
     assert unpickles("import numpy as np\nnp.load(path, allow_pickle=True)") == {"allow_pickle=True"}
     assert unpickles("from joblib import load") == {"joblib.load"}
     assert unpickles("import joblib\njoblib.load(path)") == {"joblib.load"}
     assert unpickles("def f():\n    import pickle") == {"pickle"}
 
 
+def module_of(path: Path) -> str:
+    """Return the name of a module; a package is named like its folder."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def imported_modules(source: str) -> set[str]:
+    """Return our modules that a module imports: ``from a.b import c`` is ``a.b.c`` if that is one, else ``a.b``."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            inside = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name if name in MODULES else str(node.module) for name in inside}
+    return found & MODULES.keys()
+
+
+def import_graph() -> nx.DiGraph:
+    """Return which module imports which, imports inside functions included."""
+    return nx.DiGraph(
+        (module, other)
+        for module, path in MODULES.items()
+        for other in imported_modules(path.read_text(encoding="utf-8")) - {module}
+    )
+
+
+def room_of(module: str) -> str:
+    """Return the folder, two levels deep, that a module is in."""
+    return ".".join(module.split(".")[:2])
+
+
+def circles(graph: nx.DiGraph) -> list[list[str]]:
+    return [sorted(found) for found in nx.strongly_connected_components(graph) if len(found) > 1]
+
+
+def test_circles_are_seen():
+    assert imported_modules("def f():\n    from schemas.decoding import run\n    from schemas import ROI") == {
+        "schemas.decoding.run", "schemas",
+    }  # fmt: skip
+    assert circles(nx.DiGraph([("a", "b"), ("b", "c"), ("c", "a"), ("c", "d")])) == [["a", "b", "c"]]
+
+
+def test_no_imports_form_a_circle_those_inside_functions_counted():
+    assert circles(import_graph()) == []
+
+
+def test_no_rooms_form_a_circle():
+    rooms = nx.DiGraph((room_of(a), room_of(b)) for a, b in import_graph().edges if room_of(a) != room_of(b))
+    assert circles(rooms) == []
+
+
+def test_no_import_goes_up_or_across_a_floor():
+    def top(module: str) -> str:
+        return module.partition(".")[0]
+
+    wrong = [
+        f"{a} imports {b}" for a, b in import_graph().edges if top(a) != top(b) and FLOOR_OF[top(b)] >= FLOOR_OF[top(a)]
+    ]
+    assert wrong == []
+
+
+def test_the_science_knows_no_database():
+    assert [name for name, path in MODULES.items() if name.startswith("pipeline") and "datajoint" in imported(
+        path.read_text(encoding="utf-8"))] == []  # fmt: skip
+
+
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
-def test_layers_import_only_those_below_and_nothing_unpickles(path):
-    source, layer = path.read_text(encoding="utf-8"), path.relative_to(ROOT).parts[0]
-    assert imported(source) & LAYERS[layer] == set()
-    assert unpickles(source) == set()
+def test_nothing_unpickles(path):
+    assert unpickles(path.read_text(encoding="utf-8")) == set()
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=module_of)
+def test_every_folder_says_what_lives_there(path):
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring and len(docstring.splitlines()[0]) > 20
 
 
 def test_every_module_is_looked_at():
-    assert {path.relative_to(ROOT).parts[0] for path in FILES} == set(LAYERS)
-    assert len(FILES) > 30
+    assert {module.partition(".")[0] for module in MODULES} == set(FLOOR_OF)
+    ignored = {"benchmarks", "docs", "tests"}
+    there = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in ROOT.glob("*/**/*.py")}
+    assert {name for name in there if not name.startswith(".")} - ignored <= set(FLOOR_OF)
+    assert len(FILES) > 100
 
 
 ALONE = """

@@ -26,7 +26,7 @@ def test_python_snippets_run(code, demo_sessions):
 
 @pytest.mark.parametrize("code", snippets("sql"))
 def test_sql_snippets_give_rows(code, database, demo_sessions):
-    from schemas.settings import prefix
+    from schemas.server.settings import prefix
 
     for statement in code.replace("meso_views", f"{prefix()}views").split(";"):
         if statement.strip():

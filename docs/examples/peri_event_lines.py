@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pipeline.clock import ROITimes
 from pipeline.figures import Average, peri_event_lines
-from pipeline.peri_event import peri_event
+from pipeline.signals.clock import ROITimes
+from pipeline.signals.peri_event import peri_event
 
 rng = np.random.default_rng(1)
 frames = np.arange(5000) * 0.197  # s; the second FOV is scanned 0.1 s later

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from pipeline.clock import ROITimes
 from pipeline.figures import peri_event_map
 from pipeline.figures.peri_event import peak_order
-from pipeline.peri_event import peri_event
+from pipeline.signals.clock import ROITimes
+from pipeline.signals.peri_event import peri_event
 
 rng = np.random.default_rng(1)
 times = ROITimes({0: np.arange(5000) * 0.197}, np.zeros(400, int), rng.uniform(0, 0.1, 400))

@@ -1,19 +1,15 @@
 """Decoding from cells: trial features, cross-validated scores, neuron-dropping curves, nulls and fits."""
 
 from pipeline.decoding.curves import NDCCurve, cv_score, neuron_dropping_curve
-from pipeline.decoding.features import FOVCells, trial_coverage, trial_features, window_means
-from pipeline.decoding.fits import (
-    CurveFit,
-    LogKSlope,
-    benjamini_hochberg,
-    common_ceiling_k_star,
-    fit_curve,
-    log_k_slope,
-)
+from pipeline.decoding.features import FOVCells, trial_coverage, trial_features
+from pipeline.decoding.fits.curve import CurveFit, fit_curve
+from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
+from pipeline.decoding.fits.trend import LogKSlope, log_k_slope
 from pipeline.decoding.folds import Validation
 from pipeline.decoding.nulls import NULLS, auto_null, null_labels, shuffled_labels
 from pipeline.decoding.settings import EVENTS, NDCSettings
 from pipeline.decoding.trials import balanced_counts, pick_trials, target_labels
+from pipeline.signals.windows import window_means
 
 __all__ = [
     "EVENTS",

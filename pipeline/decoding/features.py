@@ -7,10 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.clock import bouts
-
-#: ROIs per piece: bounds the memory (64 x 1,000 trials x a few arrays of 8 bytes).
-CHUNK = 64
+from pipeline.signals.clock import bouts
+from pipeline.signals.windows import window_means
 
 
 @dataclass(frozen=True)
@@ -46,7 +44,7 @@ def trial_features(
     starts, ends : (n,) float64, s
         Windows on the session clock, NaN for none.
     short_window : str
-        See ``window_means``.
+        See ``pipeline.signals.windows.window_means``.
 
     Returns
     -------
@@ -105,78 +103,3 @@ def trial_coverage(frame_times: np.ndarray, offsets: np.ndarray, starts: np.ndar
     reason[(starts < first[0]) | (ends > last[-1])] = "outside"
     reason[~finite] = "event"
     return reason
-
-
-def window_means(
-    traces: np.ndarray,
-    frame_times: np.ndarray,
-    offsets: np.ndarray,
-    starts: np.ndarray,
-    ends: np.ndarray,
-    short_window: str = "nearest",
-) -> np.ndarray:
-    """Return each ROI's mean activity in each window.
-
-    A frame belongs to a ROI's window when ``start <= frame time + offset <= end``. Nothing but the frames of the
-    windows is touched: the loop is over the frames of the longest one.
-
-    Parameters
-    ----------
-    traces : (N, T) float
-    frame_times : (T,) float64, s
-    offsets : (N,) float64, s
-    starts, ends : (n,) float64, s
-        Windows that ``trial_coverage`` found covered.
-    short_window : {'nearest', 'drop', 'next', 'interpolate'}
-        For a window without a frame: the frame nearest to its centre; NaN; the first frame after
-        its start; or the trace interpolated linearly at its centre.
-
-    Returns
-    -------
-    (n, N) float64
-        NaN where the window holds a NaN, or no frame with 'drop'.
-    """
-    out = np.empty((len(starts), len(traces)))
-    for i in range(0, len(traces), CHUNK):
-        rois = slice(i, i + CHUNK)
-        out[:, rois] = _means(traces[rois], frame_times, offsets[rois], starts, ends, short_window)
-    return out
-
-
-def _means(traces, frame_times, offsets, starts, ends, short_window) -> np.ndarray:
-    """Do one chunk of ``window_means``; all index arrays are (n, N)."""
-    roi = np.arange(len(traces))
-    low = np.searchsorted(frame_times, starts[:, None] - offsets, side="left")
-    high = np.searchsorted(frame_times, ends[:, None] - offsets, side="right")
-    count, last = high - low, len(frame_times) - 1
-    means = np.zeros(low.shape)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for frame in range(count.max(initial=0)):
-            means += np.where(frame < count, traces[roi, np.minimum(low + frame, last)], 0.0)
-        means /= count
-    means[~np.isfinite(means)] = np.nan
-    empty = count == 0
-    if empty.any():
-        trial, cell = np.nonzero(empty)
-        centre = (starts + ends)[trial] / 2 - offsets[cell]
-        means[empty] = _without_frame(traces, frame_times, cell, centre, low[empty], short_window)
-    return means
-
-
-def _without_frame(traces, frame_times, cell, centre, low, short_window) -> np.ndarray:
-    """Return the values for windows without a frame, all arrays one entry per such window."""
-    last = len(frame_times) - 1
-    after = np.clip(np.searchsorted(frame_times, centre), 0, last)
-    before = np.maximum(after - 1, 0)
-    to_before, to_after = centre - frame_times[before], frame_times[after] - centre
-    if short_window == "drop":
-        return np.full(len(cell), np.nan)
-    if short_window == "next":
-        return traces[cell, np.minimum(low, last)]
-    if short_window == "nearest":
-        return traces[cell, np.where(to_before <= to_after, before, after)]
-    if short_window == "interpolate":
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = np.clip(np.nan_to_num(to_before / (to_before + to_after)), 0, 1)
-        return traces[cell, before] * (1 - share) + traces[cell, after] * share
-    raise ValueError(f"short_window is nearest, drop, next or interpolate, not {short_window!r}")

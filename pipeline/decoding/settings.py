@@ -68,7 +68,7 @@ class NDCSettings:
     short_window : {'nearest', 'drop', 'next', 'interpolate'}
         What a trial without a frame in its window gets: see ``window_means``.
     scan_line_column : {0, 1}
-        See ``pipeline.clock.roi_offsets``.
+        See ``pipeline.signals.clock.roi_offsets``.
     class_balance : {'downsample', 'weights', 'none'}
     equalize_trials : bool
         Use as many trials in each session as the poorest one has, class balance kept.

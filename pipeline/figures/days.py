@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
-from pipeline.decoding.fits import LogKSlope, log_k_slope
+from pipeline.decoding.fits.trend import LogKSlope, log_k_slope
 
 from .ndc import AXES, Curve, session_key, sessions_by_target, spaced
 from .style import StyledFigure, grid_shape, set_legend, set_suptitle, shared_axes, style, title_panels

@@ -1,6 +1,6 @@
 """Averages around events: lines with their standard error, and one row per cell.
 
-What is drawn is made by `pipeline.peri_event`; any other averages in bins can be drawn as well.
+What is drawn is made by `pipeline.signals.peri_event`; any other averages in bins can be drawn as well.
 """
 
 from __future__ import annotations

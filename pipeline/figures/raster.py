@@ -24,7 +24,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.scaling import scale_rows
+from pipeline.signals.scaling import scale_rows
 
 from .behavior import checked_block, draw_block, draw_events, draw_wheel
 from .style import (

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from pipeline.atlas import known_region_ids
-from pipeline.clock import frame_period
 from pipeline.errors import DataError
 from pipeline.reading.client import fov_folders
 from pipeline.reading.datasets import SessionReader, Source
+from pipeline.signals.clock import frame_period
 
 SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mpci.ROIActivityF.npy"}
 REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"

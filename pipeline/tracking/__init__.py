@@ -1,0 +1,1 @@
+"""Cell UIDs that tracking writes: mirrored from a server, and read from files."""

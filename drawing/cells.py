@@ -1,0 +1,279 @@
+"""Figures of what is in the database: cell maps, tracking, averages around events. Nothing is computed or stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import datajoint as dj
+import numpy as np
+
+from pipeline import figures
+from pipeline.embedding import EmbeddingSettings
+from pipeline.errors import DataError
+from pipeline.figures.peri_event import peak_order
+from pipeline.figures.style import natural_key, pooled_regions
+from pipeline.figures.tracking import MAX_SESSIONS
+from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_times
+from pipeline.signals.peri_event import peri_event as average
+from schemas.embedding import Embedding, EmbeddingParams
+from schemas.imaging.activity import activity
+from schemas.imaging.tables import ROI, Activity, BrainRegion
+from schemas.provenance import environment_row
+from schemas.rows import content_key
+from schemas.session import Session, trials_of
+from schemas.storage import bulk
+from schemas.tracking import TrackedFOV, TrackingFile, TrackingRun
+
+#: Numbers of a ROI that a map can show, with what they are called.
+NUMBERS = {"cell_probability": "cell probability", "dv": "DV (µm)", "time_offset": "time in the frame (s)"}
+PANELS = 12  # at most; smaller regions are pooled
+UNKNOWN = "unknown"
+
+
+def cell_map(eid: str, color: str, space: bool, neurons_only: bool, output: Path, suffix: str) -> Path:
+    """Draw and save the map of a session's cells.
+
+    Parameters
+    ----------
+    eid : str
+    color : {'region', 'allen', 'rank', or a key of `NUMBERS`}
+    space : bool
+        In three dimensions.
+    neurons_only : bool
+    output : Path
+        Folder.
+    suffix : {'png', 'svg', 'pdf'}
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    DataError
+        The session has no such ROIs, or no embedding where the rank is asked for.
+    """
+    rois = _rois(eid, neurons_only)
+    names = ("fov", "roi", "region_id", "ml", "ap", "dv", *({color} & {"cell_probability", "time_offset"}))
+    cells = dict(zip(names, bulk.columns(rois, *names, order_by=("fov", "roi")), strict=True))
+    provenance = {"eid": eid, "color": color, "neurons_only": neurons_only, **_code()}
+    coloring: dict = {}
+    if color in ("region", "allen"):
+        coloring["regions"], allen = _regions(cells["region_id"], "acronym")
+        coloring |= {"region_colors": allen} if color == "allen" else {}
+    elif color == "rank":
+        provenance |= embedding_of(eid)
+        ranks = (Embedding.Rank & {name: provenance[name] for name in ("eid", "embedding_params")}).to_dicts()
+        rank = {(row["fov"], row["roi"]): row["embedding_rank"] for row in ranks}
+        found = [rank.get(place) for place in zip(cells["fov"].tolist(), cells["roi"].tolist(), strict=True)]
+        coloring = {"values": _floats(found), "label": "Rastermap rank", "limits": (0, max(len(ranks) - 1, 1))}
+    else:
+        coloring = {"values": _floats(cells[color]), "label": NUMBERS[color]}
+    xyz = np.column_stack([_floats(cells[axis]) for axis in ("ml", "ap", "dv")])
+    if space:
+        figure = figures.cell_map_3d(xyz, title=session_title(eid), **coloring)
+    else:
+        figure = figures.cell_map(xyz, fovs=cells["fov"], title=session_title(eid), **coloring)
+    kind = "map_3d" if space else "map"
+    return figures.save(figure, output / f"{_session_stem(kind, eid, color)}.{suffix}", provenance)
+
+
+def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output: Path, suffix: str) -> Iterator[Path]:
+    """Draw and save presence, shared cells and survival of a subject's tracked cells, and yield the files.
+
+    Parameters
+    ----------
+    subject : str
+    tracking_run : str, optional
+        Start of its hash; by default the run registered last.
+    neurons_only : bool
+        A cell counts in the sessions where it is a neuron.
+    output, suffix
+        As for ``cell_map``.
+
+    Raises
+    ------
+    DataError
+        The subject has no such run, or the run no cells.
+    """
+    runs = (TrackingRun & {"subject": subject}).keys(order_by="registered_at")
+    chosen = [run for run in runs if run["tracking_run"].startswith(tracking_run or "")]
+    if not chosen or (tracking_run and len(chosen) > 1):
+        raise DataError(
+            f"no single tracking run {tracking_run or ''} of {subject}".replace("  ", " "),
+            expected=f"one of {', '.join(run['tracking_run'][:8] for run in runs) or 'none registered'}",
+            do=f"Register one with: meso track {subject}",
+        )
+    run = chosen[-1]
+    members = TrackedFOV.Member & run & (ROI & "is_neuron" if neurons_only else ROI()).proj()
+    uids, eids = bulk.columns(members, "cell_uid", "eid", order_by=("cell_uid", "eid"))
+    if not len(uids):
+        raise DataError(f"no ROI of {subject} is a tracked cell", do="'meso errors TrackedFOV' says why")
+    sessions = (Session & (TrackingFile & run).proj()).to_dicts(order_by="session_date, session_number")
+    sessions = [row for row in sessions if row["eid"] in set(eids.tolist())]
+    column = {row["eid"]: i for i, row in enumerate(sessions)}
+    cells, rows = np.unique(uids, return_inverse=True)
+    presence = np.zeros((len(cells), len(sessions)), dtype=bool)
+    presence[rows, [column[eid] for eid in eids.tolist()]] = True
+    dates = _dates(sessions)
+    title = f"{subject}: {len(cells)} tracked {'neurons' if neurons_only else 'ROIs'}, run {run['tracking_run'][:8]}"
+    kind = "all" if len(sessions) <= MAX_SESSIONS else "only"
+    drawn = {
+        "presence": figures.presence_map(presence, dates, title=title),
+        "shared": figures.shared_counts(presence, dates, kind=kind, title=title),
+    }
+    if len(sessions) > 1:
+        drawn["survival"] = figures.survival(presence, dates, title=title)
+    provenance = {**run, "eids": list(column), "neurons_only": neurons_only, **_code()}
+    for name, figure in drawn.items():
+        stem = figures.file_stem(f"tracking_{name}", subject, run["tracking_run"][:8])
+        yield figures.save(figure, output / f"{stem}.{suffix}", provenance)
+
+
+def peri_event(
+    eid: str,
+    windows: Sequence[str],
+    by: str,
+    around: tuple[float, float],
+    cells: bool,
+    neurons_only: bool,
+    output: Path,
+    suffix: str,
+) -> Iterator[Path]:
+    """Draw and save averages of a session around events, and yield the files.
+
+    Parameters
+    ----------
+    eid : str
+    windows : sequence of str
+        Names in ``pipeline.signals.peri_event.WINDOWS``: a line each.
+    by : {'all', 'area', 'region'}
+        Cells that are averaged, in a panel each.
+    around : (float, float)
+        Seconds from the event.
+    cells : bool
+        Also a figure for each window, with a row for each cell. Their order is by the peak in every other trial, and
+        the averages are of the trials between, so that noise shows no sequence.
+    neurons_only, output, suffix
+        As for ``cell_map``.
+
+    Raises
+    ------
+    DataError
+        The session has no such ROIs, no activity or no trials.
+    """
+    rois = _rois(eid, neurons_only) & Activity.proj()
+    found, trials = activity(rois), trials_of(eid)
+    if not len(trials["stimOn_times"]):
+        raise DataError("the session has no trials", eid=eid, do=f"Read them with: meso populate Behavior --eid {eid}")
+    (region_ids,) = bulk.columns(rois, "region_id", order_by=("fov", "roi"))
+    regions = np.full(len(region_ids), "all cells")
+    if by != "all":
+        regions, _ = _regions(region_ids, "beryl" if by == "area" else "acronym")
+    groups = pooled_regions(regions, PANELS)
+    period = max(float(np.median(np.diff(times))) for times in found.times.frame_times.values())
+    edges = bin_edges(*around, period)
+    events = {name: event_times(name, trials) for name in windows}
+    panels: dict[str, list[figures.Average]] = {name: [] for name in sorted(set(groups.tolist()), key=natural_key)}
+    for name, times in events.items():
+        got = average(found.traces, found.times, times, edges=edges, groups=groups)
+        for row, group in enumerate(got.names.tolist()):
+            panels[group].append(figures.Average(name, edges, got.mean[row], got.sem[row], got.n_trials[row]))
+    counts = {group: int(np.sum(groups == group)) for group in panels}
+    named = {f"{group} ({counts[group]})": lines for group, lines in panels.items()}
+    unit = " and ".join(np.unique(found.signal))
+    event, window = _event(windows), _bounds(windows)
+    settings = {
+        "windows": {name: asdict(WINDOWS[name]) for name in windows}, "by": by, "around": list(around),
+        "neurons_only": neurons_only,
+    }  # fmt: skip
+    provenance = {"eid": eid, "parameters": content_key(settings), **settings, **_code()}
+    figure = figures.peri_event_lines(named, event=event, unit=unit, window=window, title=session_title(eid))
+    yield figures.save(figure, output / f"{_session_stem('peri', eid, by, *windows)}.{suffix}", provenance)
+    for name, times in events.items() if cells else ():
+        taken = np.flatnonzero(np.isfinite(times))
+        order = peak_order(average(found.traces, found.times, times[taken[::2]], edges=edges).mean)
+        mean = average(found.traces, found.times, times[taken[1::2]], edges=edges).mean
+        figure = figures.peri_event_map(
+            mean, edges, order=order, regions=regions if by != "all" else None, event=_event([name]), unit=unit,
+            window=_bounds([name]), title=f"{session_title(eid)}, {name}: every other trial of {len(taken)}",
+        )  # fmt: skip
+        yield figures.save(figure, output / f"{_session_stem('peri_cells', eid, name)}.{suffix}", provenance)
+
+
+def embedding_of(eid: str) -> dict[str, str]:
+    """Return what names the Rastermap order of a session's neurons: eid, settings and environment.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    key = {"eid": eid, **EmbeddingParams.add(EmbeddingSettings())}
+    if not (Embedding & key):
+        raise DataError(
+            "the session is not embedded", eid=eid, do=f"Embed it with: meso populate Embedding --eid {eid}"
+        )
+    return {**key, "environment": (Embedding & key).fetch1("environment")}
+
+
+def session_title(eid: str) -> str:
+    """Return what stands above the figures of a session."""
+    info = (Session & {"eid": eid}).fetch1()
+    return f"{info['subject']} {info['session_date']} ({info['session_number']:03d})"
+
+
+def _session_stem(kind: str, eid: str, *parts: str) -> str:
+    info = (Session & {"eid": eid}).fetch1()
+    return figures.file_stem(kind, info["subject"], info["session_date"], f"{info['session_number']:03d}", *parts)
+
+
+def _code() -> dict[str, str]:
+    return {"git_commit": environment_row()["git_commit"]}
+
+
+def _rois(eid: str, neurons_only: bool) -> dj.QueryExpression:
+    rois = ROI & {"eid": eid}
+    rois = rois & "is_neuron" if neurons_only else rois
+    if not rois:
+        raise DataError(
+            "the session has no ROIs" if not neurons_only else "the session has no neurons", eid=eid,
+            do=f"Read them with: meso populate --eid {eid}; or take --all-rois",
+        )  # fmt: skip
+    return rois
+
+
+def _regions(region_ids: np.ndarray, name: str) -> tuple[np.ndarray, dict[str, str]]:
+    """Return the acronym of each id, and the Allen colour of each acronym."""
+    known = [{"region_id": int(i)} for i in {i for i in region_ids.tolist() if i is not None}]
+    rows = {row["region_id"]: row for row in (BrainRegion & known).to_dicts()} if known else {}
+    acronyms = [rows[i][name] if i in rows else UNKNOWN for i in region_ids.tolist()]
+    return np.array(acronyms, dtype=str), {row[name]: row["rgb"] for row in rows.values()}
+
+
+def _floats(values: Sequence | np.ndarray) -> np.ndarray:
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _dates(sessions: Sequence[dict]) -> list[str]:
+    """Return the date of each session, with its number where a date has several."""
+    dates = [str(row["session_date"]) for row in sessions]
+    return [
+        f"{date} ({row['session_number']:03d})" if dates.count(date) > 1 else date
+        for date, row in zip(dates, sessions, strict=True)
+    ]
+
+
+def _event(windows: Sequence[str]) -> str:
+    """Return what the events of the windows are called together."""
+    events = list(dict.fromkeys(EVENT_NAMES[WINDOWS[name].event] for name in windows))
+    return " or ".join(events)
+
+
+def _bounds(windows: Sequence[str]) -> tuple[float, float] | None:
+    """Return the bounds of the windows, if they have the same."""
+    bounds = {(WINDOWS[name].start, WINDOWS[name].end) for name in windows}
+    return bounds.pop() if len(bounds) == 1 else None

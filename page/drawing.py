@@ -1,0 +1,104 @@
+"""Figures of the pages as SVG: the same drawing code as in notebooks and files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from pipeline import figures
+from pipeline.errors import DataError
+from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_times, peri_event
+from schemas.decoding.run import NDCRun, stored_run
+from schemas.imaging.activity import activity
+from schemas.imaging.tables import ROI
+from schemas.rows import content_key
+from schemas.session import trials_of
+
+#: Makes a figure from what has been read already.
+Draw = Callable[[], Figure]
+#: Seconds from the event.
+AROUND = (-1.0, 1.5)
+#: Pairs of trial windows that a cell's page shows.
+PAIRS = {
+    "choice": ("choiceL", "choiceR"),
+    "feedback": ("fback1", "fback0"),
+    "block": ("blockL", "blockR"),
+}
+
+
+def _key(kind: str, run: NDCRun) -> str:
+    """Return what names a figure of curves: what it shows, and by which software that was computed."""
+    rows = [
+        [row["eid"], row["ndc_params"], row["environment"], row["n_compared"], row["q_value"]]
+        for results in run.curves.values() for row in results
+    ]  # fmt: skip
+    return content_key([kind, run.session_set["session_set"], rows, sorted(run.trends)])
+
+
+def svg(draw: Draw) -> bytes:
+    """Draw a figure, and return it as SVG, its text as text."""
+    buffer = io.BytesIO()
+    draw().savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def chosen_run(session_set: str, params: Sequence[str], eids: Sequence[str] = ()) -> NDCRun:
+    """Return stored curves, of some sessions only if any are named.
+
+    Raises
+    ------
+    DataError
+        There are no such curves.
+    """
+    run = stored_run(session_set, params, eids)
+    if not any(run.curves.values()):
+        raise DataError("there are no such curves", do="Choose other sessions or settings")
+    return run
+
+
+def ndc_overlay(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
+    """Return the figure of the curves of one choice of settings, and its key."""
+    run = chosen_run(session_set, params[:1], eids)
+    return _key("curves", run), lambda: next(iter(run.draw().values()))
+
+
+def k_star_days(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
+    """Return the figure of k* over days, and its key."""
+    run = chosen_run(session_set, params, eids)
+    return _key("days", run), lambda: cast(Figure, run.draw_days())  # there are curves
+
+
+def performance(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
+    """Return the figure of scores against behavioural performance, and its key."""
+    run = chosen_run(session_set, params, eids)
+    return _key("performance", run), lambda: cast(Figure, run.draw_performance())
+
+
+def cell_averages(eid: str, fov: int, roi: int, pair: str) -> tuple[str, Draw]:
+    """Return the figure of the averages of a ROI around an event, for two kinds of trials, and its key.
+
+    Raises
+    ------
+    DataError
+        The ROI has no activity, or the session no trials.
+    """
+    if pair not in PAIRS:
+        raise DataError(f"no averages are called {pair}", expected=f"one of {', '.join(PAIRS)}")
+    found, trials = activity(ROI & {"eid": eid, "fov": fov, "roi": roi}), trials_of(eid)
+    if not len(trials["stimOn_times"]):
+        raise DataError("the session has no trials", eid=eid, do=f"Read them with: meso populate Behavior --eid {eid}")
+    window = WINDOWS[PAIRS[pair][0]]
+    (clock,) = found.times.frame_times.values()
+    edges = bin_edges(*AROUND, float(np.median(np.diff(clock))))
+    lines = []
+    for name in PAIRS[pair]:
+        got = peri_event(found.traces, found.times, event_times(name, trials), edges=edges)
+        lines.append(figures.Average(name, edges, got.mean[0], got.sem[0], got.n_trials[0]))
+    values = [[line.label, line.n_trials.tolist(), repr(line.mean.tolist())] for line in lines]
+    return content_key([eid, fov, roi, pair, values]), lambda: figures.peri_event_lines(
+        {pair: lines}, event=EVENT_NAMES[window.event], unit=str(found.signal[0]), window=(window.start, window.end)
+    )

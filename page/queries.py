@@ -1,0 +1,480 @@
+"""What the pages show, read from the database as plain values. Nothing is computed that takes long, nothing written."""
+
+from __future__ import annotations
+
+import datetime
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+from matplotlib.colors import to_hex
+
+from page import pipeline_graph
+from pipeline.errors import DataError
+from pipeline.figures.behavior import BLOCKS
+from pipeline.figures.style import LINE_COLORS, UNKNOWN_COLOR, UNKNOWN_REGIONS, distinct_region_colors, natural_key
+from pipeline.figures.tracking import presence_order
+from pipeline.signals.peri_event import EVENT_NAMES, event_times
+from schemas import graph
+from schemas.decoding.run import names_of
+from schemas.decoding.tables import NDCFamily, NDCParams, NDCResult, NDCTask
+from schemas.embedding import Embedding, EmbeddingParams, RasterTiles
+from schemas.imaging.activity import activity
+from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion
+from schemas.queries.sessions import last_runs, of_sessions, sessions
+from schemas.server.connection import connect
+from schemas.session import Behavior, Session, trials_of, wheel_velocity
+from schemas.storage import bulk
+from schemas.tracking import SessionSet, TrackedFOV, TrackingFile, TrackingRun
+from schemas.work import reports
+
+#: Errors on the first page.
+NEWEST = 20
+#: By which sessions of a subject are in order.
+DATE = ("session_date", "session_number")
+#: Regions of a session that a list names; the others are counted.
+NAMED = 6
+
+
+def home() -> dict[str, Any]:
+    """Return the tables on their picture with what is done and to do, who works, and the newest errors."""
+    states = {row["table"]: row for row in reports.status()}
+    counts = _row_counts([table for table in graph.tables() if table.__name__ not in states])
+    picture = pipeline_graph.layout()
+    nothing = {"to_do": 0, "running": 0, "errors": 0}
+    nodes = [
+        {
+            **node, "is_made": node["name"] in states,
+            **states.get(node["name"], nothing | {"done": counts.get(node["name"])}),
+        }
+        for node in picture["nodes"]
+    ]  # fmt: skip
+    return {
+        "picture": {**picture, "nodes": nodes},
+        "workers": reports.workers(),
+        "errors": [{**row, "id": f"{row['table']}-{i}"} for i, row in
+                   enumerate(reports.errors(stack=True, newest=NEWEST))],
+        "n_errors": sum(state["errors"] for state in states.values()),
+        "n_sessions": counts["Session"], "n_subjects": counts["Subject"],
+    }  # fmt: skip
+
+
+def _row_counts(tables: Sequence[type[dj.Table]]) -> dict[str, int]:
+    selects = (f"SELECT '{table.__name__}', COUNT(*) FROM {table.full_table_name}" for table in tables)
+    return dict(connect().query(" UNION ALL ".join(selects)).fetchall())
+
+
+def session(eid: str) -> dict[str, Any]:
+    """Return a session: its row of ``sessions``, FOVs, embeddings with tiles, and errors.
+
+    Raises
+    ------
+    DataError
+        It is not registered.
+    """
+    info = (Session & {"eid": eid}).to_dicts()
+    if not info:
+        raise DataError("the session is not registered", eid=eid, do="Register it with: meso ingest")
+    (row,) = [row for row in sessions(info[0]["subject"]) if row["eid"] == eid]
+    embeddings = (Embedding & RasterTiles.proj()) * EmbeddingParams & {"eid": eid}
+    return {
+        **info[0], **row,
+        "fovs": (FOV & {"eid": eid}).to_dicts(order_by="fov"),
+        "embeddings": [{**one, "title": _embedding_title(one)}
+                       for one in embeddings.to_dicts(order_by="embedding_params")],
+        "errors": reports.errors(of_sessions(), {"eid": eid}, stack=True),
+        "neighbours": _neighbours(eid, info[0]["subject"]),
+    }  # fmt: skip
+
+
+def _embedding_title(row: dict[str, Any]) -> str:
+    fovs = f", FOVs {', '.join(map(str, row['fovs']))}" if row["fovs"] else ""
+    cells = "neurons" if row["neurons_only"] else "ROIs"
+    return f"{row['n_embedded']} {cells}{fovs}: {row['n_clusters']} clusters, locality {row['locality']:g}"
+
+
+def _neighbours(eid: str, subject: str) -> dict[str, str | None]:
+    """Return the sessions of a subject before and after one."""
+    eids = (Session & {"subject": subject}).to_arrays("eid", order_by="session_date, session_number").tolist()
+    place = eids.index(eid)
+    return {
+        "before": eids[place - 1] if place else None,
+        "after": eids[place + 1] if place + 1 < len(eids) else None,
+    }
+
+
+def raster_key(eid: str, embedding_params: str | None = None) -> tuple[dict, dict[str, Any]]:
+    """Return the key of a raster with tiles, by default of the default embedding, and its row of Embedding.
+
+    Raises
+    ------
+    DataError
+        There is none.
+    """
+    restriction = {"eid": eid} | ({"embedding_params": embedding_params} if embedding_params else {})
+    rows = ((Embedding & RasterTiles.proj()) * EmbeddingParams & restriction).to_dicts(order_by="embedding_params")
+    if not rows:
+        which = f"no raster of the embedding {embedding_params}" if embedding_params else "no raster yet"
+        raise DataError(f"the session has {which}", eid=eid, do=f"Make it with: meso populate --eid {eid}")
+    rows.sort(key=lambda row: (row["fovs"] != [], not row["neurons_only"]))
+    return {name: rows[0][name] for name in ("eid", "embedding_params")}, rows[0]
+
+
+def cells(key: dict) -> dict[str, Any]:
+    """Return the cells of a raster in its order, as columns, and their regions.
+
+    Returns
+    -------
+    dict
+        fov, roi; ml, ap, dv (um, None where unknown); region (a number in ``regions``), probability; days: sessions in
+        which the cell was found, 0 where it is not tracked; regions: list of acronym, name, area, and colours: allen,
+        distinct, of_area.
+    """
+    names = ("fov", "roi", "region_id", "ml", "ap", "dv", "cell_probability")
+    fov, roi, region_id, ml, ap, dv, probability = _in_order(key, *names)
+    regions, number_of = _regions(key["eid"], region_id)
+    days = _days_found(key["eid"])
+    return {
+        "fov": fov.tolist(), "roi": roi.tolist(),
+        **{name: _rounded(column, 1) for name, column in (("ml", ml), ("ap", ap), ("dv", dv))},
+        "region": [number_of[one] for one in region_id.tolist()],
+        "probability": _rounded(probability, 3),
+        "days": [days.get(place, 0) for place in zip(fov.tolist(), roi.tolist(), strict=True)],
+        "regions": regions,
+    }  # fmt: skip
+
+
+def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
+    return _plain(np.round(values.astype(float), digits))  # None is NaN for a moment
+
+
+def _in_order(key: dict, *names: str) -> list[np.ndarray]:
+    """Return columns of ROI for the cells of a raster, in its order."""
+    rois = (ROI & {"eid": key["eid"]}).proj(*(name for name in names if name not in ROI.primary_key))
+    return bulk.columns(rois * (Embedding.Rank & key), *names, order_by=("embedding_rank",))
+
+
+def _regions(eid: str, region_ids: np.ndarray) -> tuple[list[dict[str, str]], dict[int | None, int]]:
+    """Return the regions of some ROIs with their colours, and the number of each id among them.
+
+    A region has one colour in all sessions of a subject.
+    """
+    known = [{"region_id": int(one)} for one in {one for one in region_ids.tolist() if one is not None}]
+    rows = (BrainRegion & known).to_dicts() if known else []
+    by_acronym: dict[str, dict[str, str]] = {}
+    for row in rows:  # both hemispheres are one
+        by_acronym[row["acronym"]] = {"name": row["region_name"], "area": row["beryl"], "allen": row["rgb"]}
+    if None in region_ids.tolist():
+        by_acronym.setdefault("unknown", {"name": "no region", "area": "unknown", "allen": UNKNOWN_COLOR})
+    order = sorted(by_acronym, key=lambda name: (name in UNKNOWN_REGIONS, natural_key(name)))
+    names, areas = (BrainRegion & (FOV.Region & _same_subject(eid))).to_arrays("acronym", "beryl")
+    distinct = distinct_region_colors([*order, *names])
+    of_area = distinct_region_colors([*(one["area"] for one in by_acronym.values()), *areas])
+    numbers: dict[int | None, int] = {row["region_id"]: order.index(row["acronym"]) for row in rows}
+    numbers[None] = order.index("unknown") if "unknown" in order else -1
+    regions = [
+        {
+            "acronym": name, **by_acronym[name],
+            "distinct": distinct[name], "of_area": of_area[by_acronym[name]["area"]],
+            **({"allen": UNKNOWN_COLOR} if name in UNKNOWN_REGIONS else {}),
+        }
+        for name in order
+    ]  # fmt: skip
+    return regions, numbers
+
+
+def _same_subject(eid: str) -> dj.QueryExpression:
+    """Return the sessions of the subject of a session."""
+    return (Session & {"subject": (Session & {"eid": eid}).fetch1("subject")}).proj()
+
+
+def _days_found(eid: str) -> dict[tuple[int, int], int]:
+    """Return in how many sessions each tracked ROI's cell was found, by FOV and ROI."""
+    members = TrackedFOV.Member & last_runs() & {"subject": (Session & {"eid": eid}).fetch1("subject")}
+    uids, n_days = bulk.columns(dj.U("cell_uid").aggr(members, n="count(*)"), "cell_uid", "n", order_by=("cell_uid",))
+    days = dict(zip(uids.tolist(), n_days.tolist(), strict=True))
+    own = bulk.columns(members & {"eid": eid}, "fov", "roi", "cell_uid", order_by=("fov", "roi"))
+    return {(fov, roi): days[uid] for fov, roi, uid in zip(*(column.tolist() for column in own), strict=True)}
+
+
+def positions(key: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Return ML and AP of the cells of a raster in its order, (N,) um, NaN where unknown."""
+    ml, ap = _in_order(key, "ml", "ap")
+    return ml.astype(float), ap.astype(float)  # None is NaN
+
+
+def rows_in_region(key: dict, name: str) -> np.ndarray:
+    """Return the rows of a raster whose cells are in a region, or an area (Beryl parcellation)."""
+    (region_ids,) = _in_order(key, "region_id")
+    inside = (BrainRegion & [{"acronym": name}, {"beryl": name}]).to_arrays("region_id")
+    return np.flatnonzero(np.isin(region_ids.astype(float), inside.astype(float)))  # None is NaN
+
+
+def timeline(key: dict) -> dict[str, Any]:
+    """Return what happened during a raster, on the frames of its clock.
+
+    Returns
+    -------
+    dict
+        clock: start of each frame, s; wheel: velocity of each frame, rad/s, or None; events: list of name, color and
+        frames (with fractions); blocks: list of name, color, and the frames that they are from and to.
+    """
+    clock = np.asarray((RasterTiles & key).fetch1("tile_clock"))
+    trials = trials_of(key["eid"])
+    return {
+        "clock": np.round(clock, 3).tolist(),
+        "wheel": _wheel(key["eid"], clock),
+        "events": [
+            {"name": name, "color": color, "frames": np.round(_frames(times, clock), 2).tolist()}
+            for name, color, times in _events(trials)
+        ],
+        "blocks": _blocks(trials["intervals_0"], trials["probabilityLeft"], clock),
+    }
+
+
+def _events(trials: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield name, colour and times of what is shown of trials."""
+    events = {
+        **{EVENT_NAMES[name]: trials[name] for name in ("stimOn_times", "firstMovement_times")},
+        "reward": event_times("fback1", trials), "error": event_times("fback0", trials),
+    }  # fmt: skip
+    for (name, times), color in zip(events.items(), LINE_COLORS, strict=False):
+        yield name, color, times
+
+
+def _frames(times: np.ndarray, clock: np.ndarray) -> np.ndarray:
+    """Return the frames, with fractions, of those times that are within a clock."""
+    inside = times[(times >= clock[0]) & (times <= clock[-1])]  # NaN is not
+    return np.interp(inside, clock, np.arange(len(clock)))
+
+
+def _blocks(starts: np.ndarray, probability_left: np.ndarray, clock: np.ndarray) -> list[dict[str, Any]]:
+    """Return stretches of trials of one probability, which last until the next one."""
+    known = np.isfinite(starts) & np.isfinite(probability_left) & (starts <= clock[-1])
+    starts, values = np.interp(starts[known], clock, np.arange(len(clock))), probability_left[known]
+    if not len(values):
+        return []
+    first = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
+    ends = [*starts[first][1:], len(clock)]
+    return [
+        {
+            "name": f"P(left) {values[i]:g}",
+            "color": to_hex(BLOCKS(values[i])),
+            "from": float(starts[i]),
+            "to": float(end),
+        }
+        for i, end in zip(first, ends, strict=True)
+    ]
+
+
+def _plain(values: np.ndarray) -> list[float | None]:
+    return [None if value != value else value for value in values.tolist()]
+
+
+def _wheel(eid: str, clock: np.ndarray) -> list[float] | None:
+    """Return the velocity of the wheel in each frame whose absolute value is the largest, rad/s."""
+    found = wheel_velocity(eid)
+    if found is None or not len(found[0]):
+        return None
+    times, velocity = found
+    starts = np.clip(np.searchsorted(times, clock), 0, len(times) - 1)
+    high, low = np.maximum.reduceat(velocity, starts), np.minimum.reduceat(velocity, starts)
+    fastest = np.where(high > -low, high, low)
+    inside = (clock >= times[0]) & (clock <= times[-1])
+    return np.round(np.where(inside, fastest, 0), 2).tolist()
+
+
+def cell(eid: str, fov: int, roi: int) -> dict[str, Any]:
+    """Return a ROI, its session, its region, and where its cell was found on other days.
+
+    Raises
+    ------
+    DataError
+        There is no such ROI.
+    """
+    key = {"eid": eid, "fov": fov, "roi": roi}
+    rows = (ROI & key).to_dicts()
+    if not rows:
+        fovs = (FOV & {"eid": eid}).to_dicts(order_by="fov")
+        there = ", ".join(f"{row['n_rois']} in FOV {row['fov']}" for row in fovs) or "none"
+        raise DataError(f"there is no ROI {roi}", eid=eid, fov=fov, expected=f"one of those from 0: {there}")
+    info = (Session & {"eid": eid}).fetch1()
+    region = (BrainRegion & {"region_id": rows[0]["region_id"]}).to_dicts() if rows[0]["region_id"] is not None else []
+    found = TrackedFOV.Member & [run for run in last_runs() if run["subject"] == info["subject"]]
+    uid = (found & key).to_arrays("cell_uid")
+    days: list[dict[str, Any]] = []
+    if len(uid):
+        members = found.proj("silhouette", "cell_uid") * FOV.proj("signal")
+        days = (members * Session.proj("session_date", "session_number")
+                & {"cell_uid": uid[0]}).to_dicts(order_by="session_date, session_number")  # fmt: skip
+    ranks = (Embedding.Rank & key).to_dicts()
+    return {
+        **rows[0], "session": info, "signal": (FOV & key).fetch1("signal"), "region": region[0] if region else None,
+        "cell_uid": uid[0] if len(uid) else None, "days": days, "ranks": ranks,
+        "has_activity": bool(Activity.Trace & key), "has_trials": bool(Behavior.Trial & {"eid": eid}),
+    }  # fmt: skip
+
+
+def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
+    """Return the activity of a ROI at its own times, s, and the events of the trials as name, color and times.
+
+    Raises
+    ------
+    DataError
+        It is not in the database.
+    """
+    found = activity(ROI & {"eid": eid, "fov": fov, "roi": roi})
+    times = found.times[0]
+    return {
+        "times": np.round(times, 3).tolist(),
+        "values": [float(f"{value:.4g}") for value in found.traces[0].tolist()],
+        "events": [
+            {"name": name, "color": color, "times": np.round(at[(at >= times[0]) & (at <= times[-1])], 3).tolist()}
+            for name, color, at in _events(trials_of(eid))
+        ],
+    }  # fmt: skip
+
+
+def tracking(subject: str, tracking_run: str | None = None) -> dict[str, Any]:
+    """Return which cells of a subject were found in which sessions.
+
+    Parameters
+    ----------
+    subject : str
+    tracking_run : str, optional
+        By default the run registered last.
+
+    Returns
+    -------
+    dict
+        runs; run; sessions by date; patterns: for each set of sessions in which cells were found together the numbers
+        of these sessions and how many cells, those of most sessions first.
+
+    Raises
+    ------
+    DataError
+        The subject has no such run.
+    """
+    runs, run = _tracking_runs(subject, tracking_run)
+    rows = _tracked_sessions(run)
+    column = {row["eid"]: number for number, row in enumerate(rows)}
+    uids, eids = bulk.columns(_tracked_neurons(run), "cell_uid", "eid", order_by=("cell_uid", "eid"))
+    names, cell_of = np.unique(uids, return_inverse=True)
+    presence = np.zeros((len(names), len(rows)), dtype=bool)
+    presence[cell_of, [column[eid] for eid in eids.tolist()]] = True
+    return {"subject": subject, "runs": runs, "run": run, "sessions": rows, "patterns": _patterns(presence)}
+
+
+def shared_cells(subject: str, tracking_run: str | None, eids: Sequence[str]) -> list[dict[str, Any]]:
+    """Return where each cell is that was found as a neuron in all of some sessions: a row for each of them.
+
+    Returns
+    -------
+    list of dict
+        cell_uid, eid, session_date, session_number, fov, roi, silhouette; by cell, then by date.
+
+    Raises
+    ------
+    DataError
+        The subject has no such run, or the run not all of the sessions.
+    """
+    _, run = _tracking_runs(subject, tracking_run)
+    sessions = {row["eid"]: row for row in _tracked_sessions(run) if row["eid"] in eids}
+    if not eids or len(sessions) < len(set(eids)):
+        raise DataError(f"tracking run {run['tracking_run'][:8]} of {subject} has not all of these sessions",
+                        found=", ".join(sorted(set(eids) - set(sessions))) or "none named",
+                        do="Choose from those of its page")  # fmt: skip
+    members = _tracked_neurons(run) & [{"eid": eid} for eid in sessions]
+    names = ("cell_uid", "eid", "fov", "roi", "silhouette")
+    columns = bulk.columns(members, *names, order_by=("cell_uid", "eid"))
+    n_found = Counter(columns[0].tolist())
+    rows = [
+        {**dict(zip(names, row, strict=True)), **{name: sessions[row[1]][name] for name in DATE}}
+        for row in zip(*(column.tolist() for column in columns), strict=True) if n_found[row[0]] == len(sessions)
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: (row["cell_uid"], *(row[name] for name in DATE)))
+
+
+def _tracking_runs(subject: str, tracking_run: str | None) -> tuple[list[dict], dict[str, Any]]:
+    """Return the runs of a subject, and the one that is named, or else the one registered last."""
+    runs = (TrackingRun & {"subject": subject}).to_dicts(order_by="registered_at DESC")
+    chosen = [run for run in runs if tracking_run in (None, run["tracking_run"])]
+    if not chosen:
+        raise DataError(f"no tracking run {tracking_run or ''} of {subject}".replace("  ", " "),
+                        do=f"Register one with: meso track {subject}")  # fmt: skip
+    return runs, chosen[0]
+
+
+def _tracked_sessions(run: dict[str, Any]) -> list[dict[str, Any]]:
+    return (Session & (TrackingFile & _key_of(run)).proj()).to_dicts(order_by=", ".join(DATE))
+
+
+def _tracked_neurons(run: dict[str, Any]) -> dj.QueryExpression:
+    return TrackedFOV.Member & _key_of(run) & (ROI & "is_neuron").proj()
+
+
+def _key_of(run: dict[str, Any]) -> dict[str, Any]:
+    return {name: run[name] for name in TrackingRun.primary_key}
+
+
+def _patterns(presence: np.ndarray) -> list[dict[str, Any]]:
+    if not presence.any():
+        return []
+    kinds, counts = np.unique(presence, axis=0, return_counts=True)
+    order = presence_order(kinds)
+    return [{"sessions": np.flatnonzero(kinds[i]).tolist(), "n": int(counts[i])} for i in order]
+
+
+def ndc_choices(subject: str) -> list[dict[str, Any]]:
+    """Return the sets of sessions of a subject with curves, the latest run first, and the settings of each.
+
+    Returns
+    -------
+    list of dict
+        session_set, tracking_run, eids, dates, n_sessions; settings: list of ndc_params, target, title; together: those
+        that were judged together, of the whole population before parts of it.
+    """
+    tasks = NDCTask * SessionSet.proj("subject") & {"subject": subject} & NDCResult.proj()
+    found = []
+    for row in (SessionSet & {"subject": subject} & tasks.proj()).to_dicts():
+        key = {"session_set": row["session_set"]}
+        members = (Session & (SessionSet.Member & key).proj()).to_dicts(order_by="session_date, session_number")
+        rows = (NDCParams & (NDCTask & key & NDCResult.proj()).proj()).to_dicts(order_by="target, ndc_params")
+        settings = [(NDCParams & {"ndc_params": one["ndc_params"]}).settings() for one in rows]
+        found.append({
+            **row, "eids": [one["eid"] for one in members], "dates": [one["session_date"] for one in members],
+            "members": members, "n_sessions": len(members), "together": _together(key, rows),
+            "settings": [
+                {"ndc_params": one["ndc_params"], "target": one["target"], "title": title}
+                for one, title in zip(rows, names_of(settings), strict=True)
+            ],
+        })  # fmt: skip
+    return sorted(found, key=lambda one: (one["n_sessions"], one["dates"][-1] if one["dates"] else datetime.date.min),
+                  reverse=True)  # fmt: skip
+
+
+def _together(session_set: dict, settings: list[dict]) -> list[str]:
+    """Return the settings of the family to show first: of all cells rather than of regions, and with most members."""
+    known = [row["ndc_params"] for row in settings]
+    of_all = {row["ndc_params"] for row in settings if not row["regions"] and not row["fovs"]}
+    families: dict[str, set[str]] = defaultdict(set)
+    for row in (NDCFamily.Member & session_set).to_dicts(order_by="ndc_family"):
+        families[row["ndc_family"]].add(row["ndc_params"])
+    there = [family for family in families.values() if family <= set(known)] or [set(known)]
+    first = max(there, key=lambda family: (family <= of_all, len(family)))
+    return [one for one in known if one in first]
+
+
+def subjects() -> list[dict[str, Any]]:
+    """Return every subject with its numbers of sessions, tracking runs and sets of sessions with curves."""
+    by = dj.U("subject")
+    n_sessions = {row["subject"]: row["n"] for row in by.aggr(Session, n="count(*)").to_dicts()}
+    n_runs = {row["subject"]: row["n"] for row in by.aggr(TrackingRun, n="count(*)").to_dicts()}
+    curves = SessionSet.proj("subject") & NDCResult.proj()
+    n_sets = {row["subject"]: row["n"] for row in by.aggr(curves, n="count(*)").to_dicts()}
+    return [
+        {"subject": name, "n_sessions": n, "n_runs": n_runs.get(name, 0), "n_sets": n_sets.get(name, 0)}
+        for name, n in sorted(n_sessions.items())
+    ]

@@ -1,0 +1,145 @@
+"""The parts of rasters that a browser asks for, from tiles in the database; the last ones are kept in memory."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+
+import numpy as np
+
+from page import queries
+from pipeline.signals import tiles
+from pipeline.signals.tiles import Place, View
+from schemas.embedding import tiles_between
+from schemas.rows import content_key
+
+#: Bytes of tiles in memory: those of the last few screens of the largest sessions.
+KEPT_BYTES = 384_000_000
+#: Where people go next, the likeliest first: shares of a part that rows and frames move by, and what spans become.
+MOVEMENTS = (
+    ((0, 0.5), (1, 1)), ((0, -0.5), (1, 1)), ((0, 0), (1, 0.5)), ((0, 0), (1, 2)),
+    ((0.5, 0), (1, 1)), ((-0.5, 0), (1, 1)), ((0, 0), (0.5, 1)), ((0, 0), (2, 1)),
+)  # fmt: skip
+
+
+class Rasters:
+    """Rasters of the database.
+
+    Parameters
+    ----------
+    kept_bytes : int
+        Tiles in memory at most.
+    """
+
+    def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
+        self.kept_bytes, self.size = kept_bytes, 0
+        self.kept: OrderedDict[tuple[str, Place], np.ndarray] = OrderedDict()
+
+    def open(self, eid: str, embedding_params: str | None = None) -> Raster:
+        """Return a raster as it is in the database now: an embedding that is made anew is another one.
+
+        Raises
+        ------
+        DataError
+            There is none.
+        """
+        key, row = queries.raster_key(eid, embedding_params)
+        names = ("eid", "embedding_params", "n_embedded", "n_clock_frames", "environment")
+        return Raster(self, key, content_key([row[name] for name in names]), (row["n_embedded"], row["n_clock_frames"]))
+
+    def get(self, version: str, places: list[Place]) -> dict[Place, np.ndarray]:
+        """Return those of some tiles that are in memory."""
+        found = {}
+        for place in places:
+            if (tile := self.kept.get((version, place))) is not None:
+                self.kept.move_to_end((version, place))
+                found[place] = tile
+        return found
+
+    def put(self, version: str, found: dict[Place, np.ndarray]) -> None:
+        """Keep tiles, and forget those that were used longest ago."""
+        for place, tile in found.items():
+            self.kept[version, place] = tile
+            self.size += tile.nbytes
+        while self.size > self.kept_bytes:
+            self.size -= self.kept.popitem(last=False)[1].nbytes
+
+
+class Raster:
+    """A raster of a session.
+
+    Attributes
+    ----------
+    key : dict
+        Of RasterTiles.
+    version : str
+        Changes when the embedding is made anew.
+    shape : (int, int)
+        Cells, frames.
+    """
+
+    def __init__(self, kept: Rasters, key: dict, version: str, shape: tuple[int, int]) -> None:
+        self._kept, self.key, self.version, self.shape = kept, key, version, shape
+
+    def view(self, rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]) -> View:
+        """Return part of the raster: see ``pipeline.signals.tiles.view``."""
+        return tiles.view(self._fetch, self.shape, rows, frames, pixels)
+
+    def ahead(
+        self, rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]
+    ) -> Iterator[Callable[[], object]]:
+        """Yield calls that each read a few tiles into memory which a movement away from a part would need."""
+        for shifts, factors in MOVEMENTS:
+            down, along = (_moved(*of) for of in zip((rows, frames), shifts, factors, strict=True))
+            with suppress(ValueError):  # nothing is there
+                row_level, time_level, tile_rows, columns = tiles.needed(self.shape, down, along, pixels)
+                for row in tile_rows:
+                    yield partial(self._fetch, row_level, time_level, range(row, row + 1), columns)
+
+    def mean(self, rows: np.ndarray, frames: tuple[float, float], width: int) -> View:
+        """Return the mean of some cells: see ``pipeline.signals.tiles.mean``."""
+        return tiles.mean(self._fetch, self.shape, rows, frames, width)
+
+    def chosen(self, query: Mapping[str, str]) -> np.ndarray:
+        """Return the rows of the cells that an address names.
+
+        Parameters
+        ----------
+        query : mapping
+            ``rows``, from:to of the order; ``box``, ML from and to and AP from and to in um; or ``region``, the acronym
+            of a region or area.
+
+        Raises
+        ------
+        ValueError
+            It names neither, or nothing is there.
+        """
+        if "box" in query:
+            left, right, back, front = (float(number) for number in query["box"].split(","))
+            ml, ap = queries.positions(self.key)
+            return np.flatnonzero((ml >= left) & (ml <= right) & (ap >= back) & (ap <= front))
+        if "region" in query:
+            return queries.rows_in_region(self.key, query["region"])
+        first, last = (float(number) for number in query.get("rows", "").split(":"))
+        return np.arange(max(0, round(first)), min(self.shape[0], round(last)))
+
+    def _fetch(self, row_level: int, time_level: int, rows: range, columns: range) -> dict[Place, np.ndarray]:
+        places = [Place(row_level, time_level, row, column) for row in rows for column in columns]
+        found = self._kept.get(self.version, places)
+        missing = [place for place in places if place not in found]
+        if missing:
+            read = tiles_between(
+                self.key, row_level, time_level,
+                *(range(min(of), max(of) + 1) for of in zip(*(place[2:] for place in missing), strict=True)),
+            )  # fmt: skip
+            self._kept.put(self.version, {place: tile for place, tile in read.items() if place not in found})
+            found |= read
+        return found
+
+
+def _moved(part: tuple[float, float], shift: float, factor: float) -> tuple[float, float]:
+    """Return a part of an axis moved by a share of its span, and its span multiplied."""
+    span, middle = part[1] - part[0], (part[0] + part[1]) / 2 + shift * (part[1] - part[0])
+    return middle - factor * span / 2, middle + factor * span / 2

@@ -1,0 +1,1 @@
+"""What a curve says: families, one fit, trends over days, curves together."""

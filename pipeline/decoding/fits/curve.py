@@ -1,0 +1,351 @@
+"""A fit of one curve: asymptote, cells for shares of it, k*, verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from scipy.special import ndtr
+
+from pipeline.decoding.fits.families import (
+    ALPHA,
+    KS_MIN,
+    MISFIT,
+    REACH,
+    check_metric,
+    estimates,
+    family_curve,
+    fit,
+    intervals,
+)
+from pipeline.decoding.fits.k_star import k_stars
+from pipeline.decoding.fits.together import benjamini_hochberg
+
+VERDICTS = {
+    "too few k": "fewer than four numbers of neurons were measured",
+    "at chance": "no score is above the shuffled labels, or above chance where there are none",
+    "decreasing": "the largest k scores clearly less than a smaller one",
+    "saturated": "95 % of the way from chance to the asymptote is reached within the measured k",
+    "not saturated": "95 % of that way lies beyond the largest k, or the last doubling of k clearly helps",
+    "uncertain": "the data do not tell saturated from not saturated",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class CurveFit:
+    """Fit of a neuron-dropping curve, with 95 % intervals.
+
+    Every quantity ``x`` has ``x_low`` and ``x_high``, percentiles 2.5 and 97.5 over the bootstrap; NaN
+    where there is no fit or nothing to resample. A number of neurons is ``inf`` where it lies beyond ten times
+    the largest measured k, and is never smaller than the smallest measured k, where it means "that many
+    or fewer".
+
+    Attributes
+    ----------
+    metric : str
+    chance : float
+    ks : (K,) int64
+        Those with a finite score.
+    mean, mean_low, mean_high : (K,) float64
+        Mean score over the subsets.
+    family : str
+        Key of `FAMILIES`, or "" where there is no fit.
+    parameters : dict of str to float
+        Of that family; give them to `family_curve`.
+    held_out : dict of str to float
+        Root of the weighted mean square error of each family at ks left out of the fit, in units of the score.
+    asymptote : float
+        Score of infinitely many neurons.
+    k50, k90, k95 : float
+        Neurons with which the fit is 50, 90, 95 % of the way from chance to its asymptote.
+    k_star : int
+        Smallest measured k within ``delta`` of the ceiling, -1 if none is.
+    k_star_censored : {"", "left", "right"}
+        "left": k* is the smallest measured k, so that many or fewer. "right": no k is near the ceiling.
+    gain : float
+        What the last doubling of k adds to the score, by the measured scores.
+    verdict : str
+        Key of `VERDICTS`.
+    chance_p : float
+        Evidence against chance, all k together (Simes).
+    draws : (K, B) float64
+        Mean score in each bootstrap sample; samples with NaN are in no interval.
+    k_star_draws : (B,) float64
+        k* in each bootstrap sample, inf where none is near the ceiling.
+    """
+
+    metric: str
+    chance: float
+    ks: np.ndarray
+    mean: np.ndarray
+    mean_low: np.ndarray
+    mean_high: np.ndarray
+    k_star: int
+    k_star_low: float
+    k_star_high: float
+    k_star_censored: str
+    gain: float
+    gain_low: float
+    gain_high: float
+    chance_p: float
+    verdict: str = "too few k"
+    family: str = ""
+    parameters: dict[str, float] = field(default_factory=dict)
+    held_out: dict[str, float] = field(default_factory=dict)
+    asymptote: float = np.nan
+    asymptote_low: float = np.nan
+    asymptote_high: float = np.nan
+    k50: float = np.nan
+    k50_low: float = np.nan
+    k50_high: float = np.nan
+    k90: float = np.nan
+    k90_low: float = np.nan
+    k90_high: float = np.nan
+    k95: float = np.nan
+    k95_low: float = np.nan
+    k95_high: float = np.nan
+    draws: np.ndarray = field(default_factory=lambda: np.empty((0, 0)), repr=False)
+    k_star_draws: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
+
+    def predict(self, k: Any) -> np.ndarray:
+        """Return the fitted score of `k` neurons, float64 of its shape; NaN without a fit."""
+        if not self.family:
+            return np.full(np.shape(k), np.nan)
+        return family_curve(self.family, self.parameters, k, metric=self.metric)
+
+    def line(self, *, n: int = 100, beyond: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
+        """Return k and fitted score to draw, (n,) float64, up to `beyond` times the largest k; empty without a fit."""
+        if not self.family:
+            return np.empty(0), np.empty(0)
+        k = np.geomspace(self.ks[0], self.ks[-1] * beyond, n)
+        return k, self.predict(k)
+
+    def k_text(self, name: str) -> str:
+        """Return ``"k = 41 (95 % interval 35 to 60)"`` of k50, k90, k95 or k_star."""
+        value, low, high = (float(getattr(self, name + end)) for end in ("", "_low", "_high"))
+        where = f"k = {_number(value)}" if np.isfinite(value) else f"no k up to {REACH * self.ks[-1]:.0f}"
+        if value <= self.ks[0]:
+            where = f"k = {_number(value)} or fewer"
+        if np.isnan(low):
+            return where
+        interval = f"{_number(low)} to {_number(high)}" if np.isfinite(low) else "all beyond"
+        return f"{where} (95 % interval {interval})"
+
+    def explain(self) -> str:
+        """Return the verdict in a sentence."""
+        return f"{self.verdict}: {_REASONS[self.verdict](self)}"
+
+
+def _number(k: float) -> str:
+    return f"{k:.0f}" if np.isfinite(k) else "beyond"
+
+
+def _saturation_text(fit: CurveFit) -> str:
+    gain = f"the last doubling of k adds {fit.gain:.3f}"
+    gain += "" if np.isnan(fit.gain_low) else f" ({fit.gain_low:.3f} to {fit.gain_high:.3f})"
+    if fit.held_out[fit.family] > MISFIT:
+        return f"no family describes the curve (error {fit.held_out[fit.family]:.2f} at k left out of the fit); {gain}"
+    but = "but " if fit.k95 <= fit.ks[-1] else ""
+    gain = f"; {but}{gain}" if fit.verdict == "not saturated" and fit.gain_low > 0 else ""
+    return (
+        f"the fit reaches 95 % of the way from chance to its asymptote {fit.asymptote:.2f} at {fit.k_text('k95')}, "
+        f"the largest k is {fit.ks[-1]}{gain}"
+    )
+
+
+def _decreasing_text(fit: CurveFit) -> str:
+    best = int(np.nanargmax(fit.mean))
+    return (
+        f"the score is {fit.mean[best]:.3f} at k = {fit.ks[best]} and {fit.mean[-1]:.3f} at the largest k = "
+        f"{fit.ks[-1]}; a stronger penalty for large k may help"
+    )
+
+
+_REASONS: dict[str, Any] = {
+    "too few k": lambda fit: f"{len(fit.ks)} numbers of neurons were measured, a fit needs {KS_MIN} or more",
+    "at chance": lambda fit: (
+        f"no score is above what chance gives (p = {fit.chance_p:.2g} over all {len(fit.ks)} k together); "
+        "k* and the fit mean nothing here"
+    ),
+    "decreasing": _decreasing_text,
+    "not saturated": _saturation_text,
+    "saturated": _saturation_text,
+    "uncertain": _saturation_text,
+}
+
+
+def fit_curve(
+    ks: Any,
+    scores: np.ndarray,
+    metric: str = "auc",
+    *,
+    trial_means: np.ndarray | None = None,
+    p_values: np.ndarray | None = None,
+    ceiling: float | None = None,
+    delta: float = 0.02,
+    chance: float = 0.5,
+    n_bootstrap: int = 200,
+    seed: int = 0,
+) -> CurveFit:
+    """Fit a neuron-dropping curve, with intervals and a verdict.
+
+    Each family is fitted to the mean scores by least squares, weighted by their variance, under
+    asymptote <= 1 and no decrease with k. The family is picked that predicts best the k left out of
+    the fit: each k in turn, the largest too; only the smallest is always in. Simplest first on a tie.
+
+    The bootstrap draws subsets (columns of `scores`) with replacement and adds the change that drawing
+    the test trials makes (`trial_means`); every draw picks its own family, so that the
+    intervals include that choice. Draw b has a seed of its own and does not depend on how many there are.
+
+    Parameters
+    ----------
+    ks : (K,) array or sequence of int
+        Numbers of neurons, increasing, from 1.
+    scores : (K, R) float
+        Score of each subset; NaN are left out.
+    metric : {'auc', 'accuracy', 'balanced_accuracy'}
+    trial_means : (K, B) float, optional
+        Mean over the subsets when test trials are drawn with replacement. Without it (or with B = 0)
+        the intervals speak of these trials only, and are too narrow for others. B replaces `n_bootstrap`.
+    p_values : (K,) float, optional
+        Of the mean scores against shuffled labels. Without them chance is judged by the bootstrap.
+    ceiling : float, optional
+        Score that k* is measured from; the mean at the largest k by default. It moves with that
+        mean in the bootstrap.
+    delta : float
+        Distance from the ceiling that defines k*.
+    chance : float
+    n_bootstrap : int
+        0 for no intervals.
+    seed : int
+
+    Returns
+    -------
+    CurveFit
+
+    Raises
+    ------
+    ValueError
+        Shapes that disagree, ks that do not increase from 1, an unknown metric, no finite score.
+
+    Examples
+    --------
+    >>> ks = np.array([2, 4, 8, 16, 32, 64])
+    >>> noise = 0.01 * np.random.default_rng(0).normal(size=(6, 50))
+    >>> fit = fit_curve(ks, 0.9 - 0.4 * np.exp(-ks / 10)[:, None] + noise)
+    >>> fit.family, fit.verdict, round(fit.asymptote, 2), round(fit.k95)
+    ('exponential', 'saturated', 0.9, 30)
+    """
+    ks, scores, trials = _checked(ks, scores, metric, trial_means)
+    mean, draws = _mean(scores), _draws(scores, trials, n_bootstrap, seed)
+    measured = np.isfinite(mean)
+    ks, scores, mean, draws, trials = (part[measured] for part in (ks, scores, mean, draws, trials))
+    p_values = None if p_values is None else np.asarray(p_values, dtype=np.float64)[measured]
+    complete = np.isfinite(draws).all(axis=0)
+    columns = np.column_stack([mean, draws[:, complete]])
+    low, high = intervals(columns[:, 1:])
+    top = float(mean[-1]) if ceiling is None else ceiling
+    stars = k_stars(ks, columns, np.r_[top, top - mean[-1] + columns[-1, 1:]] - delta)
+    star_draws = np.full(len(complete), np.nan)
+    star_draws[complete] = stars[1:]
+    gains = columns[-1] - _at_half(ks, columns)
+    known: dict[str, Any] = {
+        "metric": metric, "chance": chance, "ks": ks, "mean": mean, "mean_low": low, "mean_high": high,
+        "draws": draws, "k_star_draws": star_draws, "chance_p": _chance_p(columns, p_values, chance),
+        **estimates("k_star", stars), **estimates("gain", gains),
+        "k_star": int(stars[0]) if np.isfinite(stars[0]) else -1,
+        "k_star_censored": "right" if np.isinf(stars[0]) else "left" if stars[0] == ks[0] else "",
+    }  # fmt: skip
+    if known["chance_p"] > ALPHA or np.max(mean) <= chance:  # a share of the way from chance to chance means nothing
+        return CurveFit(**known, verdict="at chance")
+    if len(ks) < KS_MIN:
+        return CurveFit(**known)
+    known |= fit(ks, columns, _variance(scores, trials), metric, chance)
+    return CurveFit(**known, verdict=_verdict(known, columns, delta))
+
+
+def _checked(ks, scores, metric, trial_means) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    check_metric(metric)
+    ks, scores = np.asarray(ks), np.asarray(scores, dtype=np.float64)
+    if ks.ndim != 1 or scores.ndim != 2 or len(scores) != len(ks) or 0 in scores.shape:
+        raise ValueError(f"ks is (K,) and scores (K, subsets), not {ks.shape} and {scores.shape}")
+    if ks[0] < 1 or np.any(np.diff(ks) <= 0):
+        raise ValueError(f"ks increases from 1 or more, not {ks.tolist()}")
+    if not np.isfinite(scores).any():
+        raise ValueError("no score is finite, there is nothing to fit")
+    trials = np.empty((len(ks), 0)) if trial_means is None else np.asarray(trial_means, dtype=np.float64)
+    if trials.ndim != 2 or len(trials) != len(ks):
+        raise ValueError(f"trial_means is (K, draws) with K = {len(ks)}, not {trials.shape}")
+    return ks.astype(np.int64), np.where(np.isfinite(scores), scores, np.nan), trials
+
+
+def _mean(scores: np.ndarray) -> np.ndarray:
+    """Mean over the columns that are finite, NaN where none is."""
+    n = np.isfinite(scores).sum(axis=1)
+    return np.where(n > 0, np.nansum(scores, axis=1) / np.maximum(n, 1), np.nan)
+
+
+def _draws(scores: np.ndarray, trials: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
+    """Bootstrapped mean scores (K, B)."""
+    n_subsets = scores.shape[1]
+    n_draws = trials.shape[1] or (n_bootstrap if n_subsets > 1 else 0)
+    picked = np.empty((n_subsets, n_draws))
+    for b in range(n_draws):
+        rng = np.random.default_rng(np.random.SeedSequence([seed, b]))
+        picked[:, b] = np.bincount(rng.integers(n_subsets, size=n_subsets), minlength=n_subsets)
+    finite = np.isfinite(scores)
+    numbers = finite.astype(np.float64) @ picked
+    means = np.where(numbers > 0, np.where(finite, scores, 0) @ picked / np.maximum(numbers, 1), np.nan)
+    return means + (trials - _mean(scores)[:, None] if trials.shape[1] else 0)
+
+
+def _variance(scores: np.ndarray, trials: np.ndarray) -> np.ndarray:
+    """Variance of the mean score of each k, (K,); none is below a tenth of the median.
+
+    With nearly all cells the subsets are nearly the same: their variance vanishes, and such a k alone
+    would decide the fit.
+    """
+    n = np.isfinite(scores).sum(axis=1)
+    squares = np.nansum((scores - _mean(scores)[:, None]) ** 2, axis=1)
+    variance = squares / np.maximum(n - 1, 1) / np.maximum(n, 1)
+    variance[n < 2] = np.median(variance)
+    if trials.shape[1] > 1:
+        variance = variance + np.nan_to_num(np.nanvar(trials, axis=1))
+    median = np.median(variance)
+    return np.maximum(variance, median / 10) if median > 1e-12 else np.full(len(variance), max(median, 1e-8))
+
+
+def _at_half(ks: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """Score of half the largest k, between the two ks around it by their logarithm; NaN if none is so small."""
+    half = ks[-1] / 2
+    if ks[0] > half:
+        return np.full(columns.shape[1], np.nan)
+    right = max(int(np.searchsorted(ks, half)), 1)
+    share = np.log(half / ks[right - 1]) / np.log(ks[right] / ks[right - 1])
+    return (1 - share) * columns[right - 1] + share * columns[right]
+
+
+def _chance_p(columns: np.ndarray, p_values: np.ndarray | None, chance: float) -> float:
+    """Simes' p that no score is above chance: valid for the positively related scores of a curve."""
+    if p_values is None or not np.isfinite(p_values).any():
+        if columns.shape[1] < 3:
+            return float("nan")
+        error = np.maximum(columns[:, 1:].std(axis=1, ddof=1), 1e-12)
+        p_values = ndtr((chance - columns[:, 0]) / error)
+    return float(np.nanmin(benjamini_hochberg(p_values)))
+
+
+def _verdict(known: Mapping[str, Any], columns: np.ndarray, delta: float) -> str:
+    """Key of `VERDICTS` of a curve above chance."""
+    mean, largest = columns[:, 0], known["ks"][-1]
+    best = int(np.argmax(mean))
+    _, (highest,) = intervals((columns[-1:] - columns[best])[:, 1:])
+    if mean[-1] < mean[best] - delta and highest < 0:
+        return "decreasing"
+    describes = known["held_out"][known["family"]] <= MISFIT
+    if (known["gain_low"] > 0 and known["gain"] > delta) or (describes and known["k95_low"] > largest):
+        return "not saturated"
+    flat = known["k95"] <= largest and known["gain_high"] <= delta
+    return "saturated" if describes and (flat or known["k95_high"] <= largest) else "uncertain"

@@ -1,0 +1,11 @@
+"""k*: the smallest k within delta of the ceiling."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def k_stars(ks: np.ndarray, means: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """Smallest k (first axis of `means`) that reaches the threshold, float64; inf if none does."""
+    reached = means >= thresholds
+    return np.where(reached.any(axis=0), ks[reached.argmax(axis=0)], np.inf)

@@ -1,0 +1,88 @@
+"""Curves judged together: k* at the common ceiling, false discovery rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pipeline.decoding.fits.k_star import k_stars
+
+
+def common_ceiling_k_star(ks: Sequence[int] | np.ndarray, means: Any, ceilings: Any, delta: float = 0.02) -> np.ndarray:
+    """Return the fewest neurons with which each session is as good as the worst session at its best.
+
+    A session with a high ceiling has farther to climb to it; measured from the lowest ceiling of
+    all sessions, k* compares sessions at one score.
+
+    Parameters
+    ----------
+    ks : (K,) int
+        Numbers of neurons, the same in all sessions.
+    means : (sessions, K) or (sessions, K, B) float
+        Mean scores, or bootstrap draws of them (`CurveFit.draws`).
+    ceilings : (sessions,) or (sessions, B) float
+    delta : float
+        Distance below the lowest ceiling that is near enough.
+
+    Returns
+    -------
+    (sessions,) or (sessions, B) int64
+        -1 where no k reaches it.
+
+    Raises
+    ------
+    ValueError
+        Shapes that disagree.
+
+    Examples
+    --------
+    >>> common_ceiling_k_star([1, 2, 4], [[0.5, 0.6, 0.7], [0.6, 0.8, 0.9]], [0.7, 0.9], delta=0.1).tolist()
+    [2, 1]
+    """
+    ks, means, ceilings = np.asarray(ks), np.asarray(means, np.float64), np.asarray(ceilings, np.float64)
+    if means.ndim not in (2, 3) or means.shape[1] != len(ks) or ceilings.shape != means.shape[:1] + means.shape[2:]:
+        raise ValueError(
+            f"means is (sessions, {len(ks)}) and ceilings (sessions,), both with draws last or not; "
+            f"not {means.shape} and {ceilings.shape}"
+        )
+    if not means.size:
+        return np.full(ceilings.shape, -1, dtype=np.int64)
+    stars = k_stars(ks, np.moveaxis(means, 1, 0), ceilings.min(axis=0) - delta)
+    return np.where(np.isfinite(stars), stars, -1).astype(np.int64)
+
+
+def benjamini_hochberg(p: Any) -> np.ndarray:
+    """Return q: the false discovery rate at which each p of a family is called significant.
+
+    Parameters
+    ----------
+    p : array of float
+        In 0..1; NaN are no tests, and stay NaN.
+
+    Returns
+    -------
+    float64 of the shape of `p`
+
+    Raises
+    ------
+    ValueError
+        A p below 0 or above 1.
+
+    Examples
+    --------
+    >>> benjamini_hochberg([0.01, 0.04, np.nan, 0.03]).round(3).tolist()
+    [0.03, 0.04, nan, 0.04]
+    """
+    p = np.asarray(p, dtype=np.float64)
+    known = p[~np.isnan(p)]
+    if np.any((known < 0) | (known > 1)):
+        raise ValueError(f"p lies between 0 and 1, not {known[(known < 0) | (known > 1)][:3].tolist()}")
+    order = np.argsort(known)
+    raised = known[order] * len(known) / np.arange(1, len(known) + 1)
+    q = np.empty(len(known))
+    q[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1)
+    found = np.full(p.shape, np.nan)
+    found[~np.isnan(p)] = q
+    return found

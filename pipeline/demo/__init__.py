@@ -1,0 +1,1 @@
+"""A small ONE repository with a planted truth."""

@@ -1,0 +1,145 @@
+"""Activity with a planted code, on the clock of the recording."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    pass
+from pipeline.demo.behavior import Behaviour, Day
+from pipeline.demo.truth import ACTIVE, N_LAGS, Cells, Layout, Params
+
+_FRAME_PERIOD = 0.1969  # s, 5.08 Hz
+
+
+LINE_PERIOD = 4.16e-5  # s
+
+
+_TAU = 0.7  # s, decay of the indicator (GCaMP6f)
+
+
+_BOUT_GAP = 20.0  # s
+
+
+_PASSIVE = 60.0  # s, length of the second bout
+
+
+_AMPLITUDE = {"choice": 2.5, "feedback": 2.5, "stimulus": 2.5, "block": 0.4}  # in single events per frame
+
+
+_N_DRIVES = N_LAGS + 4  # + stillness and three slow states
+
+
+def frame_clock(params: Params, day: int, last_event: float) -> np.ndarray:
+    """Start times of the frames of the first FOV (T,) s; a second bout follows on the last day."""
+    rng = params.rng(4, day)
+    period = _FRAME_PERIOD + 1e-5 * day
+    start = 12.0 + rng.uniform(0, 3)
+    stops = [(start, last_event + 6.0)]
+    if day == params.n_days - 1:
+        again = stops[0][1] + _BOUT_GAP
+        stops.append((again, again + _PASSIVE))
+    times = np.concatenate([np.arange(first, last, period) for first, last in stops])
+    return times + rng.normal(0, 5e-6, len(times))
+
+
+def make_drives(params: Params, day: int, clock: np.ndarray, behaviour: Behaviour) -> np.ndarray:
+    """What multiplies event rates (_N_DRIVES, T) float32: running at growing lags, stillness, slow states."""
+    from scipy.signal import lfilter
+
+    rng = params.rng(5, day)
+    position = np.interp(clock, behaviour.wheel_times, behaviour.wheel_position)
+    speed = np.abs(np.gradient(position, clock))
+    running = lfilter([0.25], [1, -0.75], np.minimum(speed, 2.0))
+    running = np.minimum(running / running.std(), 3.0)
+    lagged = [np.roll(running, 3 * lag) for lag in range(N_LAGS)]
+    slow = []
+    for tau in (15.0, 45.0, 120.0):  # s
+        keep = np.exp(-_FRAME_PERIOD / tau)
+        state = lfilter([np.sqrt(1 - keep**2)], [1, -keep], rng.standard_normal(len(clock)))
+        slow.append(np.exp(1.6 * state) * 0.4)
+    still = np.exp(-1.5 * lfilter([0.05], [1, -0.95], running)) * 2.0
+    drives = np.minimum(np.stack([*(2.5 * wave for wave in lagged), still, *slow]), 8.0)
+    return (0.1 + drives).astype(np.float32)
+
+
+def _background_events(rng: np.random.Generator, layout: Layout, n_shared: int, drives: np.ndarray) -> np.ndarray:
+    """Event sizes (N, T) float32, mostly 0. Shared cells fire at a low constant rate: their code shows."""
+    n_rois, n_frames = len(layout.member), drives.shape[1]
+    shared = (layout.member >= 0) & (layout.member < n_shared)
+    rate = np.where(layout.is_cell, rng.uniform(0.015, 0.05, n_rois), 0.004).astype(np.float32)
+    drive = rng.integers(_N_DRIVES, size=n_rois)
+    rate[shared] = 0.008
+    probability = rate[:, None] * drives[drive]
+    probability[shared] = rate[shared, None]
+    fires = rng.random((n_rois, n_frames), dtype=np.float32) < probability
+    events = np.zeros((n_rois, n_frames), dtype=np.float32)
+    events[fires] = 0.3 + rng.exponential(0.6, np.count_nonzero(fires))
+    return events
+
+
+def _add_code(
+    rng: np.random.Generator,
+    events: np.ndarray,
+    target: str,
+    preferred: np.ndarray,
+    onset: np.ndarray,
+    day: Day,
+) -> None:
+    """Add to `events` (N, T), in place, what informative cells answer on the trials that they prefer.
+
+    preferred : (N,) class that each ROI prefers, 0 for none ; onset : (N, n_trials) s on the first FOV's
+    frame clock at which each ROI starts to answer, NaN where the event is missing.
+    """
+    cells = np.flatnonzero(preferred)
+    _, before, after = ACTIVE[target]
+    shown = day.behaviour.represented[target]
+    valid = np.isfinite(onset[0])
+    onset, answers = onset[cells][:, valid], shown[valid] == preferred[cells, None]
+    first = np.searchsorted(day.clock, onset)
+    stop = np.searchsorted(day.clock, onset + after - before)
+    size = answers * _AMPLITUDE[target] * rng.gamma(16.0, 1 / 16.0, first.shape)
+    for step in range(int((stop - first).max(initial=0))):
+        frame = np.minimum(first + step, len(day.clock) - 1)
+        wobble = rng.uniform(0.8, 1.2, first.shape)
+        np.add.at(events, (cells[:, None], frame), np.where(first + step < stop, size * wobble, 0))
+
+
+def make_events(day: Day, fov: int, cells: Cells, layout: Layout) -> np.ndarray:
+    """Event sizes (N, T) float32 of all ROIs of a FOV: background, and the codes of its shared cells."""
+    rng = day.params.rng(6, day.number, fov)
+    events = _background_events(rng, layout, cells.n_shared, day.drives)
+    shared = (layout.member >= 0) & (layout.member < cells.n_shared)
+    # The beam meets an ROI later than the first FOV's frame clock says: by its FOV's turn and by its line.
+    delay = fov_delay(day.params, fov) + layout.positions[:, 0] * LINE_PERIOD
+    for target, code in day.codes.items():
+        preferred = np.zeros(len(events), dtype=int)
+        preferred[shared] = code[cells.shared_index[layout.member[shared]]]
+        event, before, _ = ACTIVE[target]
+        onset = day.behaviour.trials[event].to_numpy() + before - delay[:, None]
+        _add_code(rng, events, target, preferred, onset, day)
+    return events
+
+
+def make_traces(rng: np.random.Generator, events: np.ndarray, is_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Fluorescence and deconvolved activity, each (N, T) float32 in photodetector units, from event sizes."""
+    from scipy.signal import lfilter
+
+    n_rois, n_frames = events.shape
+    baseline = rng.lognormal(6.0, 0.4, (n_rois, 1)).astype(np.float32)
+    gain = np.where(is_cell[:, None], 0.35, 0.15).astype(np.float32) * baseline
+    keep = np.float32(np.exp(-_FRAME_PERIOD / _TAU))
+    calcium = lfilter(np.array([1], dtype=np.float32), np.array([1, -keep], dtype=np.float32), events, axis=1)
+    bleaching = (1 - 0.03 * np.linspace(0, 1, n_frames)).astype(np.float32)
+    noise = rng.standard_normal((n_rois, n_frames), dtype=np.float32)
+    fluorescence = baseline * bleaching + gain * (calcium + np.float32(0.2) * noise)
+    noise = rng.standard_normal((n_rois, n_frames), dtype=np.float32)
+    deconvolved = np.maximum(gain * (events + np.float32(0.5) * (noise - np.float32(0.5))), 0)
+    return fluorescence.astype(np.float32), deconvolved.astype(np.float32)
+
+
+def fov_delay(params: Params, fov: int) -> float:
+    """Seconds from the start of a frame to the scan of this FOV: FOVs take turns within the frame."""
+    return fov * _FRAME_PERIOD / params.n_fovs

@@ -1,0 +1,168 @@
+"""Trials and wheel of a made-up mouse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+from pipeline.demo.truth import Params, draw_representation
+
+_NO_GO_WAIT = 10.0  # s; the rig waits 60 s, which would only make the demo larger
+
+
+_THRESHOLD = 0.305  # rad of wheel that carry the stimulus to the threshold
+
+
+_TICK = 2 * np.pi / 1024  # rad, one step of the rotary encoder
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """One day's trials, wheel samples, and what the cells represent: target -> (n_trials,) of -1, 0, +1."""
+
+    trials: pd.DataFrame
+    wheel_times: np.ndarray
+    wheel_position: np.ndarray
+    represented: dict[str, np.ndarray]
+    quiescence: np.ndarray
+    stim_off: np.ndarray
+
+
+def make_behaviour(params: Params, day: int) -> Behaviour:
+    """Trials, wheel and representation of one day."""
+    import pandas as pd
+
+    rng = params.rng(3, day)
+    n = params.n_trials
+    p_left = _draw_blocks(rng, n)
+    side = np.where(rng.random(n) < p_left, 1, -1)  # +1 left
+    contrast = rng.choice([1.0, 0.25, 0.125, 0.0625, 0.0], size=n, p=[2 / 9] * 4 + [1 / 9])
+    error_share = np.linspace(0.20, 0.175, params.n_days)[day]
+    correct, no_go = _draw_outcomes(rng, contrast, error_share)
+    choice = np.where(no_go, 0, np.where(correct, side, -side))
+    times, quiescence = _draw_times(rng, correct, no_go)
+    undetected = rng.choice(np.flatnonzero(~no_go), max(n // 60, 1), replace=False)
+    moves = _draw_moves(rng, times, choice)
+    wheel_times, wheel_position = _make_wheel(moves)
+    first_movement = np.where(no_go, np.nan, times["firstMovement_times"])
+    first_movement[undetected] = np.nan  # the wheel turned, the detection of its onset failed
+    columns = {
+        **{key: times[key] for key in ("intervals_0", "intervals_1", "goCue_times", "response_times")},
+        "choice": choice,
+        "stimOn_times": times["stimOn_times"],
+        "contrastLeft": np.where(side > 0, contrast, np.nan),
+        "contrastRight": np.where(side < 0, contrast, np.nan),
+        "probabilityLeft": p_left,
+        "feedback_times": times["feedback_times"],
+        "feedbackType": np.where(correct, 1, -1),
+        "rewardVolume": np.where(correct, 1.5, 0.0),
+        "firstMovement_times": first_movement,
+    }
+    trials = pd.DataFrame({name: np.asarray(values, dtype=float) for name, values in columns.items()})
+    represented = draw_representation(rng, trials, side, contrast)
+    stim_off = times["feedback_times"] + np.where(correct, 1.0, 2.0)
+    return Behaviour(trials, wheel_times, wheel_position, represented, quiescence, stim_off)
+
+
+def _draw_blocks(rng: np.random.Generator, n: int) -> np.ndarray:
+    """probabilityLeft (n,): 0.5 at first (90 trials), then blocks of 0.8 and 0.2 of 20 to 100 trials."""
+    first = min(90, n // 3)
+    p_left = np.full(n, 0.5)
+    start, value = first, rng.choice([0.2, 0.8])
+    while start < n:
+        length = 0
+        while not 20 <= length <= 100:  # a truncated exponential, by rejection
+            length = round(rng.exponential(60))
+        p_left[start : start + length] = value
+        start, value = start + length, round(1 - value, 1)
+    return p_left
+
+
+def _draw_outcomes(rng: np.random.Generator, contrast: np.ndarray, error_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Correct, no-go (n,) bool. The number of errors is exact: errors limit how well feedback decodes."""
+    n = len(contrast)
+    weight = np.interp(contrast, [0, 0.0625, 0.125, 0.25, 1], [1.0, 0.6, 0.3, 0.15, 0.1])
+    errors = rng.choice(n, round(error_share * n), replace=False, p=weight / weight.sum())
+    correct = np.ones(n, dtype=bool)
+    correct[errors] = False
+    no_go = np.zeros(n, dtype=bool)
+    no_go[rng.choice(np.flatnonzero(correct), max(n // 90, 1), replace=False)] = True
+    return correct & ~no_go, no_go
+
+
+def _draw_times(
+    rng: np.random.Generator, correct: np.ndarray, no_go: np.ndarray
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Event times of all trials (s, session clock, each (n,)) and quiescence periods (n,) s."""
+    n = len(correct)
+    quiescence = rng.uniform(0.4, 0.7, n)
+    stim_delay = quiescence + rng.uniform(0.05, 0.2, n)
+    reaction = 0.35 + rng.gamma(2.0, 0.12, n)
+    turning = rng.uniform(0.18, 0.5, n)
+    closed_loop = np.where(no_go, _NO_GO_WAIT, reaction + turning)
+    feedback_delay = np.where(correct, 0.002, 0.012)  # the valve is faster than the sound card
+    pause = np.where(correct, 1.5, 2.5) + rng.exponential(0.9, n)
+    length = stim_delay + closed_loop + feedback_delay + pause
+    start = 25.0 + np.r_[0, np.cumsum(length + 0.15)[:-1]]
+    stim_on = start + stim_delay
+    response = stim_on + closed_loop
+    times = {
+        "intervals_0": start,
+        "intervals_1": start + length,
+        "stimOn_times": stim_on,
+        "goCue_times": stim_on + rng.uniform(0.0005, 0.002, n),
+        "firstMovement_times": stim_on + reaction,
+        "response_times": response,
+        "feedback_times": response + feedback_delay,
+    }
+    return times, quiescence
+
+
+def _draw_moves(rng: np.random.Generator, times: dict[str, np.ndarray], choice: np.ndarray) -> np.ndarray:
+    """Wheel movements (M, 3), in order and apart: start s, stop s, displacement rad (CCW positive).
+
+    Each choice turns the wheel to the threshold at the response time and slightly past it, against its sign;
+    between trials the mouse sometimes runs, in either direction.
+    """
+    start, response = times["firstMovement_times"], times["response_times"]
+    stop = response + 0.1
+    reached = (response - start) / (stop - start)
+    size = _THRESHOLD / (0.5 * (1 - np.cos(np.pi * reached)))
+    turns = np.c_[start, stop, -np.sign(choice) * size][choice != 0]
+    room = times["intervals_1"] - times["feedback_times"] - 0.8
+    # Runs come in spells of trials, as the state of the mouse changes slowly.
+    spell = np.repeat(rng.random(len(choice) // 12 + 1) < 0.45, 12)[: len(choice)]
+    runs = np.c_[
+        times["feedback_times"] + 0.3,
+        times["feedback_times"] + 0.3 + room * rng.uniform(0.5, 0.95, len(choice)),
+        rng.choice([-1, 1], len(choice)) * rng.uniform(0.5, 4.0, len(choice)),
+    ][spell & (room > 0.2)]
+    moves = np.r_[turns, runs]
+    return moves[np.argsort(moves[:, 0])]
+
+
+def _make_wheel(moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Samples of the encoder, one per tick, none while still: times (S,) s, cumulative position (S,) rad."""
+    ticks = np.maximum((np.abs(moves[:, 2]) / _TICK).astype(int), 1)
+    move = np.repeat(np.arange(len(moves)), ticks)
+    tick = np.arange(len(move)) - np.repeat(np.cumsum(ticks) - ticks, ticks) + 1
+    done = np.arccos(1 - 2 * tick / (ticks[move] + 1)) / np.pi  # inverse of a bell-shaped speed
+    times = moves[move, 0] + done * (moves[move, 1] - moves[move, 0])
+    position = np.cumsum(np.sign(moves[move, 2])) * _TICK
+    return np.r_[0.5, times], np.r_[0.0, position]
+
+
+@dataclass(frozen=True)
+class Day:
+    """What all FOVs of a day share: clock (T,) s of the first FOV, drives (_N_DRIVES, T), codes."""
+
+    params: Params
+    number: int
+    behaviour: Behaviour
+    clock: np.ndarray
+    drives: np.ndarray
+    codes: dict[str, np.ndarray]

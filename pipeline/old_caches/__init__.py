@@ -1,0 +1,1 @@
+"""Caches of the scripts that this project replaces, read without unpickling."""

@@ -1,0 +1,1 @@
+"""Signals over time: clocks, resampling, scaling, averages around events, tiles."""

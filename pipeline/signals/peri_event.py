@@ -1,0 +1,345 @@
+"""Averages over trials around events, on each ROI's own clock, and the trial windows to average in.
+
+The 26 windows of `WINDOWS` have the names, events, bounds and conditions of the IBL scripts that cut mesoscope
+sessions. What differs, because it was wrong there:
+
+- Trials deep in a block have 10 trials *of the same block* before them. The scripts looked at the trial 10 places
+  earlier, which for the first ten trials is one at the end of the session.
+- A trial has a stimulus on a side if its contrast there is above zero, as in decoding. The scripts took zero contrast
+  as a stimulus.
+- A trial without a finite event, or whose predecessor has no finite end where that matters, is in no window.
+- Where there was no imaging the average is of fewer trials, or NaN. The scripts moved such a window to the first or
+  the last frame of the session.
+- Every FOV has its own clock and every ROI its own offset. The scripts used those of the first ROI for all, which is
+  up to a frame early.
+- Trials can be left out (`included` of `event_times`): the scripts' mask let every trial pass.
+- Bounds are seconds from the event, negative before it, and choice is that of ALF: 1 is left. One of the scripts had
+  left and right, and two signs, the wrong way round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pipeline.signals.clock import ROITimes, frame_period
+from pipeline.signals.windows import CHUNK, window_means
+
+DEEP = 10  # trials of a block before a trial is deep in it
+TRIAL_END = "intervals_1"
+#: What figures call the events of trials.
+EVENT_NAMES = {"stimOn_times": "stimulus on", "firstMovement_times": "first movement", "feedback_times": "feedback"}
+
+
+@dataclass(frozen=True)
+class TrialWindow:
+    """A stretch of time about an event, on trials of one kind.
+
+    Attributes
+    ----------
+    event : str
+        Attribute of the ALF trials object.
+    start, end : float
+        Seconds from the event.
+    probability_left : float or None
+        Of the block.
+    side : {'', 'Left', 'Right'}
+        Where the stimulus is, with a contrast above zero.
+    choice, feedback : int or None
+        As in ALF: choice 1 is left, -1 right; feedback 1 is a reward, -1 an error.
+    deep : bool
+        Only trials with `DEEP` trials of the same block before them.
+    apart : float
+        Only trials whose event is more than so many seconds after the end of the trial before; 0 for all.
+    """
+
+    event: str
+    start: float
+    end: float
+    probability_left: float | None = None
+    side: str = ""
+    choice: int | None = None
+    feedback: int | None = None
+    deep: bool = False
+    apart: float = 0.0
+
+
+def _by_side_block_choice(name: str, **common: Any) -> dict[str, TrialWindow]:
+    """Return the eight windows of stimulus side, block and choice."""
+    cases = [(side, block, choice) for side in "LR" for block, choice in ("LL", "RL", "RR", "LR")]
+    sides, blocks, choices = {"L": "Left", "R": "Right"}, {"L": 0.8, "R": 0.2}, {"L": 1, "R": -1}
+    return {
+        name.format(side, block, choice): TrialWindow(
+            side=sides[side], probability_left=blocks[block], choice=choices[choice], **common
+        )
+        for side, block, choice in cases
+    }
+
+
+_BEFORE_STIMULUS: Any = {"event": "stimOn_times", "start": -0.4, "end": -0.1}
+_BEFORE_MOVEMENT: Any = {"event": "firstMovement_times", "start": -0.15, "end": 0.0}
+
+#: The trial windows by name. ``stimLbRcL`` and ``sLbRchoiceL``: stimulus left, block right, choice left.
+WINDOWS: dict[str, TrialWindow] = {
+    "inter_trial": TrialWindow("stimOn_times", -1.15, -1.0, apart=1.15),
+    "blockL": TrialWindow(probability_left=0.8, **_BEFORE_STIMULUS),
+    "blockR": TrialWindow(probability_left=0.2, **_BEFORE_STIMULUS),
+    "block50": TrialWindow(probability_left=0.5, **_BEFORE_STIMULUS),
+    "quiescence": TrialWindow(**_BEFORE_STIMULUS),
+    **_by_side_block_choice("stim{}b{}c{}", event="stimOn_times", start=0.0, end=0.2, deep=True),
+    "motor_init": TrialWindow(**_BEFORE_MOVEMENT),
+    **_by_side_block_choice("s{}b{}choice{}", **_BEFORE_MOVEMENT),
+    "choiceL": TrialWindow("firstMovement_times", 0.0, 0.15, choice=1),
+    "choiceR": TrialWindow("firstMovement_times", 0.0, 0.15, choice=-1),
+    "fback1": TrialWindow("feedback_times", 0.0, 0.3, feedback=1),
+    "fback0": TrialWindow("feedback_times", 0.0, 0.3, feedback=-1),
+}
+
+
+def event_times(
+    window: str | TrialWindow, trials: Mapping[str, np.ndarray], included: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the event of every trial that a window takes.
+
+    Parameters
+    ----------
+    window : str or TrialWindow
+        One of `WINDOWS`, by name, or one of your own.
+    trials : mapping of ALF attribute to (n,) float64
+        s and codes as in ALF, NaN for none, in trial order.
+    included : (n,) bool, optional
+        Trials that may be taken, such as those with a usual reaction time; by default all.
+
+    Returns
+    -------
+    (n,) float64, s
+        NaN for a trial that is not taken, or has no such event.
+
+    Raises
+    ------
+    ValueError
+        There is no window of this name; `included` is not one bool per trial.
+
+    Examples
+    --------
+    >>> trials = {"feedback_times": np.array([2.0, 5.0, np.nan]), "feedbackType": np.array([1.0, -1.0, 1.0])}
+    >>> event_times("fback1", trials)
+    array([ 2., nan, nan])
+    """
+    if isinstance(window, str):
+        if window not in WINDOWS:
+            raise ValueError(f"there is no window {window!r}; there are {', '.join(WINDOWS)}")
+        window = WINDOWS[window]
+    events = np.array(trials[window.event], dtype=float)
+    taken = np.ones(len(events), dtype=bool) if included is None else np.asarray(included)
+    if taken.shape != events.shape or taken.dtype != bool:
+        raise ValueError(f"included is one bool for each of {len(events)} trials, not {taken.dtype} {taken.shape}")
+    for condition in _conditions(window, trials, events):
+        taken = taken & condition
+    events[~taken] = np.nan
+    return events
+
+
+def _conditions(window: TrialWindow, trials: Mapping[str, np.ndarray], events: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield one (n,) bool for each condition; NaN fulfils none."""
+    if window.probability_left is not None:
+        yield np.isclose(trials["probabilityLeft"], window.probability_left)
+    if window.side:
+        yield np.asarray(trials[f"contrast{window.side}"]) > 0
+    if window.choice is not None:
+        yield np.asarray(trials["choice"]) == window.choice
+    if window.feedback is not None:
+        yield np.asarray(trials["feedbackType"]) == window.feedback
+    if window.deep:
+        yield trials_into_block(trials["probabilityLeft"]) >= DEEP
+    if window.apart:
+        ends = np.asarray(trials[TRIAL_END], dtype=float)
+        yield events - np.append(-np.inf, ends[:-1]) > window.apart
+
+
+def trials_into_block(probability_left: np.ndarray) -> np.ndarray:
+    """Return the number of trials of the same block before each trial.
+
+    Parameters
+    ----------
+    probability_left : (n,) float64
+
+    Returns
+    -------
+    (n,) int64
+
+    Examples
+    --------
+    >>> trials_into_block(np.array([0.5, 0.5, 0.8, 0.8, 0.8, 0.2])).tolist()
+    [0, 1, 0, 1, 2, 0]
+    """
+    values = np.asarray(probability_left, dtype=float)
+    trial = np.arange(len(values))
+    begins = np.append(True, ~np.isclose(values[1:], values[:-1]))[: len(values)]
+    return trial - np.maximum.accumulate(np.where(begins, trial, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class PeriEvent:
+    """Averages over trials around an event, one row per cell or population.
+
+    Attributes
+    ----------
+    names : (G,) array
+        Number of each cell, or name of each population.
+    edges : (L + 1,) float64
+        Of the bins, s from the event.
+    mean, sem : (G, L) float64
+        Over trials; the standard error is NaN with fewer than two.
+    n_trials : (G, L) int64
+        Behind each value.
+    """
+
+    names: np.ndarray
+    edges: np.ndarray
+    mean: np.ndarray
+    sem: np.ndarray
+    n_trials: np.ndarray
+
+    @property
+    def lags(self) -> np.ndarray:
+        """Middle of each bin, (L,) float64, s from the event."""
+        return (self.edges[:-1] + self.edges[1:]) / 2
+
+
+def bin_edges(start: float, end: float, step: float) -> np.ndarray:
+    """Return edges of bins of one width from at most `start` to at least `end`; one edge is the event itself.
+
+    A bin that holds time before and after an event would show a response before it.
+
+    Examples
+    --------
+    >>> bin_edges(-0.3, 0.5, 0.2)
+    array([-0.4, -0.2,  0. ,  0.2,  0.4,  0.6])
+    """
+    if not (start < end and step > 0):
+        raise ValueError(f"bins go from a start to a later end in steps above 0, not {start} to {end} in {step}")
+    slack = 1e-6  # 0.6 / 0.2 is a little less than 3
+    return step * np.arange(np.floor(start / step + slack), np.ceil(end / step - slack) + 1)
+
+
+def peri_event(
+    traces: np.ndarray,
+    times: ROITimes,
+    events: np.ndarray,
+    *,
+    edges: np.ndarray | None = None,
+    groups: np.ndarray | None = None,
+) -> PeriEvent:
+    """Average activity around events, in bins, over trials.
+
+    A frame of a ROI is in a bin if it begins, with the ROI's offset, at or after its start and before its end. A trial
+    counts in the bins that hold a frame: its value there is the mean of these frames. So nothing is interpolated, what
+    comes after an event is in no bin before it, and a trial that was not imaged does not count.
+
+    Parameters
+    ----------
+    traces : (N, T) float
+        Any unit. Of bins with a value that is not finite, this trial does not count.
+    times : ROITimes
+        Of the same shape: clock of each FOV, offset of each ROI.
+    events : (n,) float64, s
+        On the session's clock; NaN for trials that are not averaged.
+    edges : (L + 1,) float64, optional
+        Of the bins, s from the event, increasing. Default: -0.5 to 1.5 s in bins of a frame.
+    groups : (N,) array, optional
+        Population of each cell, such as its region. Then each trial is first averaged over the cells of a population
+        that have a value, and the standard error is that of these means. Default: each cell by itself.
+
+    Returns
+    -------
+    PeriEvent
+        Rows are the cells, or the populations in sorted order.
+
+    Raises
+    ------
+    ValueError
+        Shapes do not fit, or edges do not increase.
+
+    Examples
+    --------
+    >>> times = ROITimes({0: np.arange(50) * 0.2}, np.array([0]), np.array([0.01]))
+    >>> traces = (times[:] % 2 < 0.2).astype(float)  # at 0.01, 2.01, 4.01, ... s
+    >>> found = peri_event(traces, times, np.array([2.0, 4.0, np.nan, 100.0]), edges=np.array([-0.2, 0, 0.2, 0.4]))
+    >>> found.mean, found.n_trials
+    (array([[0., 1., 0.]]), array([[2, 2, 2]]))
+    """
+    traces, events = np.asarray(traces), np.asarray(events, dtype=float)
+    if traces.shape != times.shape:
+        raise ValueError(f"traces are {traces.shape} but times are {times.shape}, (cells, frames)")
+    if edges is None:
+        edges = bin_edges(-0.5, 1.5, max(map(frame_period, times.frame_times.values()), default=0) or 0.2)
+    edges = np.asarray(edges, dtype=float)
+    if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
+        raise ValueError(f"edges are two or more increasing times in s, not {edges}")
+    if groups is None:
+        mean, sem, n_trials = _over_cells(traces, times, events, edges)
+        return PeriEvent(np.arange(len(traces)), edges, mean, sem, n_trials)
+    if np.shape(groups) != (len(traces),):
+        raise ValueError(f"there are {len(traces)} cells but groups have shape {np.shape(groups)}")
+    names, codes = np.unique(groups, return_inverse=True)
+    return PeriEvent(names, edges, *_over_populations(traces, times, events, edges, codes, len(names)))
+
+
+def _over_cells(
+    traces: np.ndarray, times: ROITimes, events: np.ndarray, edges: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, sem and trials, each (N, L)."""
+    shape = len(traces), len(edges) - 1
+    mean, sem, n_trials = np.empty(shape), np.empty(shape), np.empty(shape, dtype=np.int64)
+    for rows, values in _binned(traces, times, events, edges):
+        for out, found in zip((mean, sem, n_trials), _over_trials(values), strict=True):
+            out[rows] = found
+    return mean, sem, n_trials
+
+
+def _over_populations(
+    traces: np.ndarray, times: ROITimes, events: np.ndarray, edges: np.ndarray, codes: np.ndarray, n_groups: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, sem and trials, each (groups, L), of what the cells of a group have on average."""
+    shape = n_groups, int(np.isfinite(events).sum()), len(edges) - 1
+    sums, counts = np.zeros(shape), np.zeros(shape, dtype=np.int64)
+    for rows, values in _binned(traces, times, events, edges):
+        good = np.isfinite(values)
+        values = np.where(good, values, 0)
+        for code in np.unique(codes[rows]):
+            members = codes[rows] == code
+            sums[code] += values[members].sum(axis=0)
+            counts[code] += good[members].sum(axis=0)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is wanted
+        return _over_trials(sums / counts)
+
+
+def _binned(
+    traces: np.ndarray, times: ROITimes, events: np.ndarray, edges: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield some rows at a time and their values (rows, trials, L) in each bin, NaN where a bin has no frame."""
+    events = events[np.isfinite(events)]
+    starts = (events[:, None] + edges[:-1]).ravel()
+    ends = np.nextafter((events[:, None] + edges[1:]).ravel(), -np.inf)  # a frame at an edge is in the later bin
+    for fov in np.unique(times.fovs):
+        members = np.flatnonzero(times.fovs == fov)
+        for i in range(0, len(members), CHUNK):
+            rows = members[i : i + CHUNK]
+            clock, offsets = times.frame_times[int(fov)], times.offsets[rows]
+            means = window_means(traces[rows], clock, offsets, starts, ends, short_window="drop")
+            yield rows, means.T.reshape(len(rows), len(events), len(edges) - 1)
+
+
+def _over_trials(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return mean, standard error and number of trials (rows, L) of values (rows, trials, L) without NaN."""
+    good = np.isfinite(values)
+    n = good.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = np.where(good, values, 0).sum(axis=1) / n
+        squares = np.where(good, (values - mean[:, None]) ** 2, 0).sum(axis=1)
+        sem = np.sqrt(squares / np.where(n > 1, n - 1, np.nan) / n)
+    return mean, sem, n

@@ -1,0 +1,240 @@
+"""Traces of several FOVs on one clock, for those who want one matrix.
+
+Every FOV has its own frame times and every ROI its own offset within the frame. Values between two frames are
+interpolated linearly; where a FOV was not imaged there is NaN: nothing is extrapolated or held over a gap. Embeddings
+and pictures need a value everywhere: they take the frames that all FOVs share (``common_frames``), and values that hold
+at the ends.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
+
+from pipeline.errors import DataError
+from pipeline.signals.clock import bouts, frame_period
+
+#: Frames further apart than this many frame periods have a gap between them: one lost frame is one.
+GAP_PERIODS = 1.5
+#: ROIs that are read at a time.
+BLOCK = 128
+
+
+class Rows(Protocol):
+    """What gives the traces of a FOV some rows at a time: an array, a memory map, an HDF5 dataset, a database."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, T): ROIs, frames."""
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the traces."""
+
+    def __getitem__(self, rows: slice, /) -> np.ndarray:
+        """Return the traces of some ROIs, (n, T)."""
+
+
+def common_clock(
+    times_by_fov: Mapping[int, np.ndarray], period: float | None = None, latest_offset: float = 0.0
+) -> np.ndarray:
+    """Return evenly spaced times from the latest first frame to the earliest last frame.
+
+    Parameters
+    ----------
+    times_by_fov : dict of int to (T_i,) float64
+        Frame times of each FOV, s.
+    period : float, optional
+        Between two times, s; by default the median of the FOVs' frame periods.
+    latest_offset : float
+        Largest offset of a ROI within its frame, s: the clock starts that much later, when every ROI has been scanned.
+
+    Returns
+    -------
+    (M,) float64, s
+
+    Raises
+    ------
+    DataError
+        There is no time at which every FOV was being imaged.
+    ValueError
+        There is no FOV; the period is not positive.
+    """
+    if not times_by_fov or not all(map(len, times_by_fov.values())):
+        raise ValueError("a clock needs at least one FOV, and every FOV a frame")
+    start = max(times[0] for times in times_by_fov.values()) + latest_offset
+    end = min(times[-1] for times in times_by_fov.values())
+    if end < start:
+        raise DataError(
+            "the FOVs were not imaged at the same time",
+            expected="a last frame after all first ones",
+            found=f"a first frame at {start:.3f} s and a last one at {end:.3f} s",
+            do="Leave out the FOV that was imaged apart",
+        )
+    if period is None:
+        period = float(np.median([frame_period(times) for times in times_by_fov.values()]))
+    if not period > 0:
+        raise ValueError(f"the period is a time in s above 0, not {period}")
+    clock = start + period * np.arange(int((end - start) / period) + 2)
+    return clock[clock <= end]
+
+
+def common_frames(times_by_fov: Mapping[int, np.ndarray]) -> np.ndarray:
+    """Return the frame times of the first FOV that lie within a bout of every FOV, to a frame beyond its ends.
+
+    Parameters
+    ----------
+    times_by_fov : dict of int to (T_i,) float64
+        Frame times of each FOV, s.
+
+    Returns
+    -------
+    (T,) float64, s
+    """
+    reference, *others = times_by_fov.values()
+    inside = np.ones(len(reference), dtype=bool)
+    for times in others:
+        first, last = times[bouts(times)].T
+        # FOVs are scanned one after another: a frame time just before a bout's first is still of that frame
+        bout = np.searchsorted(first - frame_period(times), reference, side="right") - 1
+        inside &= (bout >= 0) & (reference <= last[np.maximum(bout, 0)] + frame_period(times))
+    return reference[inside]
+
+
+def resample(
+    traces: np.ndarray,
+    frame_times: np.ndarray,
+    offsets: np.ndarray,
+    clock: np.ndarray,
+    *,
+    out: np.ndarray | None = None,
+    gap: float | None = None,
+    hold_ends: bool = False,
+    fov: int | None = None,
+) -> np.ndarray:
+    """Interpolate traces of a FOV linearly from each ROI's own times to other times.
+
+    Parameters
+    ----------
+    traces : (N, T)
+        NaN affects only the times between it and the frames beside it.
+    frame_times : (T,) float64, s
+        Increasing.
+    offsets : (N,) float64, s
+        Of each ROI within the frame.
+    clock : (M,) float64, s
+        In any order.
+    out : (N, M) float, optional
+        Where to write.
+    gap : float, optional
+        Frames further apart than this, in s, have a gap between them; by default ``GAP_PERIODS`` frame periods. With
+        infinity there are no gaps.
+    hold_ends : bool
+        The first and the last value hold beyond the ends.
+    fov : int, optional
+        For error messages.
+
+    Returns
+    -------
+    (N, M) float32, or float64 for traces that need it; or ``out``
+        NaN in gaps, and (without ``hold_ends``) before the first and after the last frame. Computed in float64.
+
+    Raises
+    ------
+    DataError
+        Numbers of ROIs or frames disagree; times do not increase; ``out`` has another shape, or is not of floats.
+    """
+    _check(traces, frame_times, offsets, fov)
+    out = _output(out, (len(traces), len(clock)), np.result_type(traces.dtype, np.float32), fov)
+    gap = GAP_PERIODS * frame_period(frame_times) if gap is None else gap
+    lines, line_of = np.unique(offsets, return_inverse=True)
+    for line, offset in enumerate(lines):  # ROIs on the same scan line share their times
+        times = frame_times + offset
+        frames, is_on_frame, is_covered = _places(times, clock, gap, hold_ends)
+        for row in np.flatnonzero(line_of == line):
+            values = np.interp(clock, times, traces[row])
+            # a time on a frame needs no other: the one after may be NaN
+            out[row] = np.where(is_on_frame, traces[row][frames], np.where(is_covered, values, np.nan))
+    return out
+
+
+def resample_fovs(
+    traces_by_fov: Mapping[int, Rows],
+    times_by_fov: Mapping[int, np.ndarray],
+    offsets_by_fov: Mapping[int, np.ndarray],
+    clock: np.ndarray,
+    *,
+    out: np.ndarray | None = None,
+    gap: float | None = None,
+    block: int = BLOCK,
+) -> np.ndarray:
+    """Bring the traces of several FOVs to one clock, a few ROIs at a time.
+
+    Parameters
+    ----------
+    traces_by_fov : dict of int to Rows, (N_i, T_i)
+        Anything that gives rows by slice: arrays, memory maps, ``schemas.exchange.export.Traces``.
+    times_by_fov : dict of int to (T_i,) float64, s
+    offsets_by_fov : dict of int to (N_i,) float64, s
+    clock : (M,) float64, s
+        For example ``common_clock(times_by_fov)``.
+    out : (N, M) float, optional
+        Where to write, for example a memory map: besides it only ``block`` ROIs are in memory.
+    gap, block
+        See ``resample``; ROIs read at a time.
+
+    Returns
+    -------
+    (N, M)
+        FOVs in the order of ``traces_by_fov``; float64 if any is, else float32.
+
+    Raises
+    ------
+    DataError
+        As ``resample``, naming the FOV.
+    """
+    sizes = [traces.shape[0] for traces in traces_by_fov.values()]
+    dtype = np.result_type(np.float32, *(traces.dtype for traces in traces_by_fov.values()))
+    out = _output(out, (sum(sizes), len(clock)), dtype, None)
+    first = 0
+    for (fov, traces), size in zip(traces_by_fov.items(), sizes, strict=True):
+        offsets = offsets_by_fov[fov]
+        if len(offsets) != size:
+            raise DataError("traces and offsets disagree", fov=fov, expected=f"{size} ROIs", found=f"{len(offsets)}")
+        for start in range(0, size, block):
+            rows = slice(start, min(start + block, size))
+            part = out[first + rows.start : first + rows.stop]
+            resample(traces[rows], times_by_fov[fov], offsets[rows], clock, out=part, gap=gap, fov=fov)
+        first += size
+    return out
+
+
+def _places(
+    times: np.ndarray, clock: np.ndarray, gap: float, hold_ends: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each time the frame at or before it, whether it is on that frame, and whether it has a value."""
+    last = len(times) - 1
+    before = np.clip(np.searchsorted(times, clock, side="right") - 1, 0, last)
+    is_inside = (clock >= times[0]) & (clock <= times[-1])
+    is_near = times[np.minimum(before + 1, last)] - times[before] <= gap
+    return before, clock == times[before], np.where(is_inside, is_near, hold_ends)
+
+
+def _check(traces: np.ndarray, frame_times: np.ndarray, offsets: np.ndarray, fov: int | None) -> None:
+    expected = f"{len(offsets)} offsets and {len(frame_times)} frame times"
+    if traces.shape != (len(offsets), len(frame_times)) or not len(frame_times):
+        found = f"traces {traces.shape}"
+        raise DataError("traces and times disagree", fov=fov, expected=expected, found=found)
+    if not (np.diff(frame_times) > 0).all():
+        raise DataError("frame times do not increase", fov=fov, dataset="mpci.times")
+
+
+def _output(out: np.ndarray | None, shape: tuple[int, int], dtype: np.dtype, fov: int | None) -> np.ndarray:
+    if out is None:
+        out = np.empty(shape, dtype)
+    if out.shape != shape or out.dtype.kind != "f":
+        expected, found = f"{shape}, floats for NaN", f"{out.shape} {out.dtype}"
+        raise DataError("the output does not fit", fov=fov, expected=expected, found=found)
+    return out

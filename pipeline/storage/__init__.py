@@ -1,0 +1,1 @@
+"""Arrays as bytes, and where in a store they lie."""

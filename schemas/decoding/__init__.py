@@ -1,0 +1,1 @@
+"""Neuron-dropping curves: the tables, and the steps from sessions to results."""

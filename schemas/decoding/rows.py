@@ -1,0 +1,103 @@
+"""From settings to the engine, and from a curve to rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from pipeline import decoding
+from pipeline.decoding import NDCSettings
+from pipeline.decoding.fits.curve import ALPHA, CurveFit, fit_curve
+from schemas.decoding.shuffles import Shuffles
+from schemas.rows import number
+
+
+def ndc_curve(
+    X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles, known: decoding.NDCCurve | None = None
+) -> decoding.NDCCurve:
+    """Return the curve that settings ask for, from features, labels (-1: left out) and shuffled labels."""
+    return decoding.neuron_dropping_curve(
+        X, y, ks=_ks(X, y, settings, shuffled), R=settings.r, metric=settings.metric,
+        cv_splits=settings.cv_splits, n_label_shuffles=settings.n_label_shuffles,
+        null=shuffled.null if shuffled.labels is None else shuffled.labels, null_subsets=settings.null_subsets,
+        seed=settings.seed, shuffle_seed=settings.shuffle_seed, scaling=settings.scaling, C=settings.c,
+        ceiling_mode=settings.ceiling_mode,
+        class_weight="balanced" if settings.class_balance == "weights" else None,
+        penalize_intercept=settings.penalize_intercept, fold_mode=settings.fold_mode, fold_gap=settings.fold_gap,
+        c_grid=settings.c_grid, n_bootstrap=settings.n_bootstrap, curve_axis=settings.curve_axis,
+        trial_shuffled=settings.trial_shuffled, known=known,
+    )  # fmt: skip
+
+
+def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles) -> list[int]:
+    """Return the numbers of cells or trials that there are; with fewer trials a class would not fill the folds."""
+    if settings.curve_axis == "cells":
+        most = settings.n_cells or X.shape[1]
+        return [k for k in settings.ks if k < most] + [most]
+    least = settings.cv_splits
+    if settings.c_grid:  # the folds inside a training fold are as many
+        least = math.ceil(least**2 / (least - 1))
+    vectors = [y] if shuffled.labels is None else [y, *shuffled.labels]
+    ones, known = (np.array([(vector >= low).sum() for vector in vectors]) for low in (1, 0))
+
+    def enough(k: int) -> bool:
+        kept = np.rint(np.minimum(k, known) * ones / known)
+        return bool((np.minimum(kept, np.minimum(k, known) - kept) >= least).all())
+
+    most = int((y >= 0).sum())
+    return [k for k in settings.ks if k < most and enough(k)] + [most]
+
+
+def fit_of(curve: decoding.NDCCurve, settings: NDCSettings) -> CurveFit:
+    """Return the fit of a curve; the same curve and settings give the same fit.
+
+    With fewer than 19 shuffles no p can be 0.05: then the bootstrap says what is at chance.
+    """
+    told = (1 + curve.null_scores.shape[1]) * ALPHA >= 1
+    return fit_curve(
+        curve.ks, curve.scores, settings.metric, trial_means=curve.trial_means, ceiling=curve.ceiling,
+        p_values=curve.p_values() if told else None, delta=settings.delta,
+        n_bootstrap=settings.n_bootstrap, seed=settings.seed,
+    )  # fmt: skip
+
+
+def result_row(curve: decoding.NDCCurve, fit: CurveFit) -> dict[str, Any]:
+    """Return what a result says of its curve; NaN and infinity become NULL."""
+    estimates = [name + end for name in ("asymptote", "k50", "k90", "k95") for end in ("", "_low", "_high")]
+    return {
+        "ceiling": curve.ceiling,
+        "k_star": fit.k_star if fit.k_star > 0 else None,
+        "k_star_censored": fit.k_star_censored or None,
+        "p_largest": number(curve.p_values()[-1]),
+        "fit_family": fit.family or None,
+        "fit_parameters": {name: number(value) for name, value in fit.parameters.items()} or None,
+        "verdict": fit.verdict,
+        **{name: number(getattr(fit, name)) for name in (*estimates, "k_star_low", "k_star_high")},
+    }
+
+
+def curve_rows(curve: decoding.NDCCurve, fit: CurveFit) -> Iterator[dict[str, Any]]:
+    """Yield what a result says of each k, with every repeat."""
+    p_values = curve.p_values()
+    for i, (k, scores, null) in enumerate(zip(curve.ks, curve.scores, curve.null_scores, strict=True)):
+        low, high = np.percentile(scores, (2.5, 97.5))
+        null_low, null_high = np.percentile(null, (2.5, 97.5)) if len(null) else (np.nan, np.nan)
+        yield {
+            "k": int(k),
+            "score_mean": float(scores.mean()),
+            "score_sd": float(scores.std(ddof=1)) if len(scores) > 1 else 0.0,
+            "score_low": float(low),
+            "score_high": float(high),
+            "null_mean": number(null.mean()) if len(null) else None,
+            "null_low": number(null_low),
+            "null_high": number(null_high),
+            "p_value": number(p_values[i]),
+            "scores": scores.copy(),
+            "null_scores": null.copy(),
+            "mean_low": number(fit.mean_low[i]),
+            "mean_high": number(fit.mean_high[i]),
+            "trial_means": curve.trial_means[i].copy(),
+        }

@@ -1,0 +1,554 @@
+"""Neuron-dropping curves of shared cells, and what they say together."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+
+from pipeline import decoding
+from pipeline.decoding import NDCSettings
+from pipeline.decoding.fits.curve import CurveFit
+from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
+from pipeline.decoding.fits.trend import log_k_slope
+from pipeline.errors import DataError
+from schemas.cascade import WholeDelete
+from schemas.decoding.populations import population, regions_within
+from schemas.decoding.rows import curve_rows, fit_of, ndc_curve, result_row
+from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles
+from schemas.imaging.reading import clocks, fov_traces
+from schemas.provenance import Environment
+from schemas.rows import checked, content_key, number, without_failed
+from schemas.session import Behavior, Session, trials_of
+from schemas.tracking import SessionSet, SharedCells
+
+schema = dj.Schema()
+
+
+#: Columns of NDCParams that have another name than the setting: NULL is a word of SQL, n_cells another column.
+COLUMN_OF = {"null": "null_mode", "n_cells": "max_cells"}
+#: Settings kept as JSON that are NULL for none.
+LISTS = ("c_grid", "regions", "fovs")
+
+
+@schema
+class NDCParams(WholeDelete, dj.Manual):
+    definition = """
+    # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
+    ndc_params : char(32)               # hash of the rest
+    ---
+    target : varchar(16)                # choice, feedback, stimulus or block
+    event : varchar(64)                 # ALF trials attribute
+    win_start : float64                 # s after the event
+    win_end : float64
+    short_window : varchar(16)          # for windows without a frame: nearest, drop, next or interpolate
+    scan_line_column : int8             # of stackPos: 0 row (the scan line), 1 as published
+    class_balance : varchar(16)         # downsample, weights or none
+    equalize_trials : bool              # as many trials in every session
+    balance_seed : int64
+    ks : json                           # numbers of cells, or of trials
+    r : int32                           # random subsets per k
+    metric : varchar(32)                # auc, accuracy or balanced_accuracy
+    cv_splits : int32
+    scaling : bool                      # standardise cells in the training fold
+    c : float64                         # inverse strength of the L2 penalty
+    ceiling_mode : varchar(8)           # maxk or all
+    delta : float64                     # k* is within this of the ceiling
+    null_mode : varchar(16)             # how labels are shuffled; auto: as suits the target
+    n_label_shuffles : int32
+    seed : int64
+    shuffle_seed : int64
+    penalize_intercept=0 : bool
+    fold_mode='stratified' : varchar(16)  # stratified or blocked (test trials next to each other in time)
+    fold_gap=0 : int32                  # trials left out between training and test, with blocked folds
+    c_grid=null : json                  # values of c to choose from in the training folds; NULL: c as it is
+    n_bootstrap=0 : int32               # resamplings of the test trials behind the intervals
+    curve_axis='cells' : varchar(16)    # what the ks are numbers of: cells or trials
+    trial_shuffled=0 : bool             # trials shuffled within class for each cell: no noise correlations
+    cells='shared' : varchar(16)        # shared, or as many random ones
+    cells_seed=0 : int64                # of the random cells
+    regions=null : json                 # acronyms of the Allen atlas; NULL: all
+    fovs=null : json                    # numbers of FOVs; NULL: all
+    max_cells=0 : int32                 # largest k of a curve over cells; 0: all cells
+    null_subsets=0 : int32              # subsets averaged in each null score; 0: one each, in turn (before version 3)
+    """
+
+    @classmethod
+    def add(cls, settings: NDCSettings) -> dict:
+        """Insert settings unless they are there, and return their key.
+
+        Raises
+        ------
+        DataError
+            The Allen atlas lacks one of the regions.
+        """
+        regions_within(settings.regions)
+        key = {"ndc_params": content_key(settings.content())}
+        row = {COLUMN_OF.get(name, name): value for name, value in settings.as_row().items()}
+        cls.insert1({**key, **row, **{name: row[name] or None for name in LISTS}}, skip_duplicates=True)
+        return key
+
+    def settings(self) -> NDCSettings:
+        """Return the settings of the one row that this is restricted to."""
+        return settings_of(self.fetch1())
+
+
+def settings_of(row: dict[str, Any]) -> NDCSettings:
+    """Return the settings of a row of NDCParams, other columns ignored."""
+    names = {name: row[column] for name, column in COLUMN_OF.items()}
+    return NDCSettings.from_row({**row, **names, **{name: row[name] or () for name in LISTS}})
+
+
+@schema
+class NDCTask(WholeDelete, dj.Manual):
+    definition = """
+    # curves that somebody asked for
+    -> SessionSet
+    -> NDCParams
+    """
+
+
+@schema
+class TrialFeatures(WholeDelete, dj.Computed):
+    definition = """
+    # activity of the cells to decode about an event of each usable trial
+    -> NDCTask
+    -> SharedCells
+    -> SessionSet.Member
+    ---
+    n_usable : int32                    # trials
+    trial_features : <blob>             # (n_usable, cells) float64, trials in order
+    feature_signal : varchar(64)        # what the activity is: deconvolved, fluorescence
+    feature_cells=null : <blob>         # (cells, 2) int32, FOV and ROI of each; NULL (version 1): as SharedCells
+    """
+
+    class Trial(dj.Part):
+        definition = """
+        # every trial of the session: usable, or why not
+        -> master
+        -> Behavior.Trial
+        ---
+        trial_label=null : int8         # class, 1 or 0
+        trial_outcome : varchar(16)     # usable; label, event, outside, gap, no frame or not finite
+        """
+
+    @property
+    def key_source(self):
+        return NDCTask.proj() * SharedCells.proj() * SessionSet.Member.proj() & Behavior.proj()
+
+    def make_fetch(self, key):
+        return ((NDCParams & key).settings().as_row(),)
+
+    def make_compute(self, key, settings):
+        settings = NDCSettings(**settings)
+        cells = population(key, settings)
+        trials = trials_of(key["eid"])
+        labels = decoding.target_labels(settings.target, trials)
+        starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
+        fovs = [_fov_cells(key["eid"], int(fov), cells, settings) for fov in np.unique(cells["fov"])]
+        features, outcome = decoding.trial_features(fovs, labels, starts, ends, settings.short_window)
+        _check_usable(key["eid"], settings, labels, outcome)
+        places = np.column_stack([cells["fov"], cells["roi"]]).astype(np.int32)
+        return labels, outcome, features, places, ", ".join(sorted(set(cells["signal"])))
+
+    def make_insert(self, key, labels, outcome, features, places, signal):
+        self.insert1({
+            **key, "n_usable": len(features), "trial_features": features, "feature_signal": signal,
+            "feature_cells": places,
+        })  # fmt: skip
+        self.Trial.insert(
+            {**key, "trial": i, "trial_label": None if np.isnan(label) else int(label), "trial_outcome": str(why)}
+            for i, (label, why) in enumerate(zip(labels, outcome, strict=True))
+        )
+
+
+def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decoding.FOVCells:
+    columns = np.flatnonzero(cells["fov"] == fov)
+    stack_pos = np.column_stack([cells["stack_y"][columns], cells["stack_x"][columns]]).astype(int)
+    frame_times, offsets = clocks(eid, cells["fov"][columns], stack_pos, settings.scan_line_column)
+    return decoding.FOVCells(
+        columns=columns,
+        traces=fov_traces(eid, fov, cells["roi"][columns]),
+        frame_times=frame_times[fov],
+        offsets=offsets,
+    )
+
+
+def _check_usable(eid: str, settings: NDCSettings, labels: np.ndarray, outcome: np.ndarray) -> None:
+    """Refuse a session that cannot be decoded, and say what became of its trials."""
+    usable = labels[outcome == "usable"]
+    counts = int((usable == 0).sum()), int((usable == 1).sum())
+    if min(counts) >= settings.cv_splits:
+        return
+    reasons, numbers = np.unique(outcome, return_counts=True)
+    problem = "all usable trials are of one class" if min(counts) == 0 < max(counts) else "too few trials to decode"
+    raise DataError(
+        f"{problem} of {settings.target}",
+        eid=eid,
+        expected=f"{settings.cv_splits} or more of each class",
+        found=f"{counts[0]} of class 0 and {counts[1]} of class 1; trials by outcome: "
+        + ", ".join(f"{reason} {n}" for reason, n in zip(reasons, numbers, strict=True)),
+    )
+
+
+@schema
+class NDCResult(WholeDelete, dj.Computed):
+    definition = """
+    # neuron-dropping curve of a session
+    -> TrialFeatures
+    ---
+    n_cells : int32
+    n_compared : int32                  # sessions of the set that could be decoded and share trial counts
+    n_decoded : int32                   # trials
+    n_class_1 : int32                   # of those, of class 1
+    ceiling : float64                   # mean score at the largest k, or of all cells
+    k_star=null : int32                 # smallest k within delta of the ceiling
+    -> Environment
+    k_star_low=null : float64           # 95 percent interval over subsets and trials; NULL: none, or no k is that near
+    k_star_high=null : float64
+    k_star_censored=null : varchar(8)   # left: that many or fewer; right: no k is near the ceiling; NULL: neither
+    p_largest=null : float64            # (1 + #(null >= mean)) / (1 + shuffles) at the largest k
+    null_used=null : varchar(16)        # how labels were shuffled
+    null_donors=null : json             # sessions whose labels were taken, in their order
+    fit_family=null : varchar(16)       # inverse_sqrt, information or exponential; NULL: too few k for a fit
+    fit_parameters=null : json          # by name
+    asymptote=null : float64            # score of infinitely many cells by the fit, with its 95 percent interval
+    asymptote_low=null : float64
+    asymptote_high=null : float64
+    k50=null : float64                  # cells for half the way from chance to the asymptote
+    k50_low=null : float64              # NULL in these: none, or beyond ten times the largest k
+    k50_high=null : float64
+    k90=null : float64                  # for 90 percent
+    k90_low=null : float64
+    k90_high=null : float64
+    k95=null : float64                  # for 95 percent
+    k95_low=null : float64
+    k95_high=null : float64
+    verdict=null : varchar(16)          # saturated, not saturated, uncertain, decreasing, at chance or too few k
+    """
+
+    class Curve(dj.Part):
+        definition = """
+        # one k
+        -> master
+        k : int32                       # cells, or trials
+        ---
+        score_mean : float64
+        score_sd : float64              # over random subsets
+        score_low : float64             # percentiles 2.5 and 97.5 of the subsets
+        score_high : float64
+        null_mean=null : float64        # shuffled labels
+        null_low=null : float64         # percentiles 2.5 and 97.5
+        null_high=null : float64
+        p_value=null : float64          # (1 + #(null >= real)) / (1 + shuffles), real over the null's subsets
+        scores : <blob>                 # (R,) float64, every subset
+        null_scores : <blob>            # (S,) float64, every shuffle, mean over null_subsets
+        mean_low=null : float64         # 95 percent interval of score_mean over subsets and trials
+        mean_high=null : float64
+        trial_means=null : <blob>       # (n_bootstrap,) float64, score_mean of the test trials drawn with replacement
+        """
+
+    class Trial(dj.Part):
+        definition = """
+        # a usable trial: decoded, or why not
+        -> master
+        -> TrialFeatures.Trial
+        ---
+        trial_use : varchar(16)         # kept; balance, equalize or edge (of a linear shift)
+        """
+
+    @property
+    def key_source(self):
+        # trial counts are equalised over the set: all its sessions must be there, or have failed
+        expected = NDCTask.proj() * SessionSet.Member.proj()
+        waiting = without_failed(expected - TrialFeatures.proj(), TrialFeatures, Behavior)
+        return TrialFeatures.proj() - waiting.proj(waiting_eid="eid")
+
+    def make_fetch(self, key):
+        return (NDCParams & key).settings().as_row(), *_common_trials(key)
+
+    def make_compute(self, key, settings, n_common, n_compared):
+        settings = NDCSettings(**settings)
+        features = np.asarray((TrialFeatures & key).fetch1("trial_features"))
+        trials, labels = (TrialFeatures.Trial & key & "trial_outcome = 'usable'").to_arrays(
+            "trial", "trial_label", order_by="trial"
+        )
+        real = real_labels(labels.astype(int), settings)
+        use = decoding.pick_trials(
+            real, settings.class_balance, n_common, settings.balance_seed, key["eid"], settings.target
+        )
+        use[real < 0] = "edge"
+        y = np.where(use == "kept", real, -1).astype(np.int8)
+        _check_counts(y, settings, key["eid"])
+        shuffled = shuffles(key, settings, trials, n_common)
+        known = finished_curve(key, settings, features, use, shuffled)
+        try:
+            curve = ndc_curve(features, y, settings, shuffled, known)
+        except ValueError as error:  # such as blocked folds with one class only
+            raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
+        fit = fit_of(curve, settings)
+        row = {
+            "n_cells": features.shape[1], "n_compared": n_compared, "n_decoded": int((y >= 0).sum()),
+            "n_class_1": int((y == 1).sum()), "null_used": shuffled.null, "null_donors": shuffled.donors or None,
+            **result_row(curve, fit),
+        }  # fmt: skip
+        return trials, use, row, list(curve_rows(curve, fit))
+
+    def make_insert(self, key, trials, use, row, points):
+        self.insert1({**key, **row, **Environment.current()})
+        self.Curve.insert({**key, **point} for point in points)
+        self.Trial.insert({**key, "trial": int(t), "trial_use": str(u)} for t, u in zip(trials, use, strict=True))
+        NDCComparison.forget(key)
+
+
+def _common_trials(key: dict) -> tuple[int | None, int]:
+    """Return the trials that every session of the set can give (None to take all), and how many sessions."""
+    settings = (NDCParams & key).settings()
+    same_set = {"session_set": key["session_set"], "ndc_params": key["ndc_params"]}
+    usable = TrialFeatures.Trial & same_set & "trial_outcome = 'usable'"
+    if null_of(settings) == "linear_shift":
+        eids, labels = usable.to_arrays("eid", "trial_label", order_by="eid, trial")
+        sessions = [real_labels(labels[eids == eid].astype(int), settings) for eid in np.unique(eids)]
+    else:
+        numbers = dj.U("eid", "trial_label").aggr(usable, n_of_label="count(*)").to_dicts()
+        by_session: dict[str, list[np.ndarray]] = {}
+        for row in numbers:
+            by_session.setdefault(row["eid"], []).append(np.full(row["n_of_label"], row["trial_label"]))
+        sessions = [np.concatenate(labels) for labels in by_session.values()]
+    counts = [sum(decoding.balanced_counts(y, settings.class_balance)) for y in sessions]
+    return (min(counts) if settings.equalize_trials else None), len(sessions)
+
+
+def _check_counts(y: np.ndarray, settings: NDCSettings, eid: str) -> None:
+    smaller = min(int((y == 0).sum()), int((y == 1).sum()))
+    if smaller < settings.cv_splits:
+        raise DataError(
+            f"too few trials of {settings.target} once counts are equal",
+            eid=eid,
+            expected=f"{settings.cv_splits} or more of each class",
+            found=f"{smaller}",
+            do="Leave the session with the fewest trials out of the set, or use equalize_trials=False",
+        )
+
+
+def finished_curve(
+    key: dict, settings: NDCSettings, features: np.ndarray, use: np.ndarray, shuffled: Shuffles
+) -> decoding.NDCCurve | None:
+    """Return the largest finished curve of the same session from which this one differs by its size only.
+
+    The same code must have made it from the same features, trials and labels, with other numbers of cells, subsets
+    or shuffles, or another delta.
+    """
+    place = {"session_set": key["session_set"], "eid": key["eid"]}
+    done = NDCResult & place & Environment.current() & {"null_used": shuffled.null}
+    found = [
+        (len(other.ks) * (other.r + other.n_label_shuffles), row)
+        for row in (done * NDCParams).to_dicts()
+        if _same_but_size(other := settings_of(row), settings) and (row["null_donors"] or []) == shuffled.donors
+    ]
+    for _, row in sorted(found, key=lambda one: (-one[0], one[1]["ndc_params"])):
+        same = {**place, "ndc_params": row["ndc_params"]}
+        if _same_input(same, features, use):
+            return _stored_curve(same)
+    return None
+
+
+def _same_but_size(other: NDCSettings, settings: NDCSettings) -> bool:
+    size = {name: getattr(settings, name) for name in ("ks", "r", "n_label_shuffles", "delta", "null")}
+    return dataclasses.replace(other, **size) == settings
+
+
+def _same_input(key: dict, features: np.ndarray, use: np.ndarray) -> bool:
+    other = (NDCResult.Trial & key).to_arrays("trial_use", order_by="trial")
+    return np.array_equal(other, use) and np.array_equal((TrialFeatures & key).fetch1("trial_features"), features)
+
+
+def _stored_curve(key: dict) -> decoding.NDCCurve:
+    """Return the curve of a result, from its rows."""
+    points = (NDCResult.Curve & key).to_dicts(order_by="k")
+    scores, null_scores, trial_means = (
+        np.array([np.empty(0) if point[name] is None else point[name] for point in points], dtype=np.float64)
+        for name in ("scores", "null_scores", "trial_means")
+    )
+    ks = np.array([point["k"] for point in points], dtype=np.int64)
+    ceiling = (NDCResult & key).fetch1("ceiling")
+    m = min((NDCParams & key).fetch1("null_subsets"), scores.shape[1])
+    return decoding.NDCCurve(ks, scores, null_scores, ceiling, m, trial_means)
+
+
+@schema
+class NDCFamily(WholeDelete, dj.Manual):
+    definition = """
+    # curves that are judged together: one false discovery rate over all their sessions and targets
+    ndc_family : char(32)               # hash of its members
+    ---
+    n_members : int32
+    """
+
+    class Member(dj.Part):
+        definition = """
+        # curves of one set of sessions with one choice of settings
+        -> master
+        -> NDCTask
+        """
+
+    @classmethod
+    def add(cls, tasks: Sequence[dict]) -> dict:
+        """Insert a family of tasks unless it is there, and return its key."""
+        members, key = cls._members_of(tasks), cls.key_of(tasks)
+        if not (cls & key):
+            with cls.connection.transaction:
+                cls.insert1({**key, "n_members": len(members)}, skip_duplicates=True)
+                cls.Member.insert(
+                    ({**key, "session_set": one, "ndc_params": other} for one, other in members), skip_duplicates=True
+                )
+        return key
+
+    @classmethod
+    def key_of(cls, tasks: Sequence[dict]) -> dict:
+        """Return the key that a family of tasks has, whether or not it is there."""
+        return {"ndc_family": content_key(cls._members_of(tasks))}
+
+    @staticmethod
+    def _members_of(tasks: Sequence[dict]) -> list[tuple[str, str]]:
+        return sorted({(task["session_set"], task["ndc_params"]) for task in tasks})
+
+
+@schema
+class NDCComparison(WholeDelete, dj.Computed):
+    definition = """
+    # the curves of a family, judged together; forgotten when one of them is computed or deleted
+    -> NDCFamily
+    ---
+    n_judged : int32                    # curves with a p value
+    n_lacking : int32                   # sessions without a curve, because they failed
+    -> Environment
+    """
+
+    class Result(dj.Part):
+        definition = """
+        # a session among the others
+        -> master
+        -> NDCResult
+        ---
+        q_value=null : float64          # Benjamini and Hochberg: of p_largest, over the whole family
+        k_star_common=null : int32      # smallest k within delta of the lowest ceiling of the sessions; NULL: none is
+        """
+
+    class Trend(dj.Part):
+        definition = """
+        # k* over days
+        -> master
+        -> NDCTask
+        ---
+        k_star_slope=null : float64     # log2 k* per day: -1 is half the cells after a day
+        slope_low=null : float64        # 95 percent interval; NULL: it cannot be told
+        slope_high=null : float64
+        slope_p=null : float64          # of no slope, two-sided
+        n_dated : int32                 # sessions used: above chance and with a k*, or a bound of it
+        n_censored : int32              # of those, known by a bound only
+        mean_day=null : float64         # a point of the line: days after the first session of the set,
+        mean_log_k=null : float64       # log2 k* there,
+        half_width=null : float64       # and half of its 95 percent interval
+        """
+
+    @property
+    def key_source(self):
+        # all sessions of all members must be there, or have failed
+        expected = NDCFamily.Member.proj() * SessionSet.Member.proj()
+        waiting = without_failed(expected - NDCResult.proj(), NDCResult, TrialFeatures, Behavior)
+        return NDCFamily.proj() - waiting
+
+    @classmethod
+    def forget(cls, task: dict) -> None:
+        """Delete the comparisons that a task is in: they lack a curve that is new."""
+        place = {"session_set": task["session_set"], "ndc_params": task["ndc_params"]}
+        families = [{"ndc_family": name} for name in (NDCFamily.Member & place).to_arrays("ndc_family")]
+        for table in (cls.Result, cls.Trend, cls) if families else ():
+            (table & families).delete_quick()
+
+    def make_fetch(self, key):
+        members = (NDCFamily.Member & key).proj()
+        n_expected = len(members * SessionSet.Member.proj())
+        return (NDCResult & members).keys(order_by="session_set, ndc_params, eid"), n_expected
+
+    def make_compute(self, key, results, n_expected):
+        found = [(NDCResult & row).fetch1("p_largest") for row in results]
+        p = np.array([np.nan if value is None else value for value in found], dtype=float)
+        tasks = sorted({(row["session_set"], row["ndc_params"]) for row in results})
+        together = {task: _together({"session_set": task[0], "ndc_params": task[1]}) for task in tasks}
+        rows = [
+            {
+                **row, "q_value": number(q),
+                "k_star_common": together[row["session_set"], row["ndc_params"]][0].get(row["eid"]),
+            }
+            for row, q in zip(results, benjamini_hochberg(p), strict=True)
+        ]  # fmt: skip
+        counts = {"n_judged": int(np.isfinite(p).sum()), "n_lacking": n_expected - len(results)}
+        return counts, rows, [trend for _, trend in together.values()]
+
+    def make_insert(self, key, counts, rows, trends):
+        self.insert1({**key, **counts, **Environment.current()})
+        self.Result.insert({**key, **row} for row in rows)
+        self.Trend.insert({**key, **row} for row in trends)
+
+
+def _together(task: dict) -> tuple[dict[str, int], dict[str, Any]]:
+    """Return k* at the common ceiling by session, and the trend of k* over days.
+
+    Sessions at chance are in neither: their ceiling is nobody's measure, and their k* is noise.
+    """
+    settings = (NDCParams & task).settings()
+    start = first_date(task)
+    sessions = (NDCResult & task) * Session.proj("session_date", "session_number")
+    rows = sessions.to_dicts(order_by="session_date, session_number")
+    curves_of = {row["eid"]: _stored_curve({**task, "eid": row["eid"]}) for row in rows}
+    fits = {eid: fit_of(curve, settings) for eid, curve in curves_of.items()}
+    rows = [row for row in rows if fits[row["eid"]].verdict != "at chance"]
+    return _at_common_ceiling([curves_of[row["eid"]] for row in rows], rows, settings.delta), {
+        **task, **_trend([(row["session_date"] - start).days for row in rows], [fits[row["eid"]] for row in rows]),
+    }  # fmt: skip
+
+
+def _at_common_ceiling(found: list[decoding.NDCCurve], rows: list[dict], delta: float) -> dict[str, int]:
+    if not found:
+        return {}
+    ks = sorted(set.intersection(*(set(curve.ks.tolist()) for curve in found)))
+    means = [curve.mean[np.isin(curve.ks, ks)] for curve in found]
+    k_stars = common_ceiling_k_star(ks, means, [curve.ceiling for curve in found], delta)
+    return {row["eid"]: int(k) for row, k in zip(rows, k_stars, strict=True) if k > 0}
+
+
+def first_date(session_set: dict) -> datetime.date:
+    """Return the date of the first session of a set."""
+    members = SessionSet.Member & {"session_set": session_set["session_set"]}
+    return min((Session & members.proj()).to_arrays("session_date"))
+
+
+def _trend(days: list[int], fits: list[CurveFit]) -> dict[str, Any]:
+    draws = np.array([fit.k_star_draws for fit in fits]) if fits else np.empty((0, 0))
+    slope = log_k_slope(
+        days, [float(fit.k_star if fit.k_star > 0 else fit.ks[-1]) for fit in fits],
+        censored=[fit.k_star_censored for fit in fits], draws=draws if draws.size else None,
+    )  # fmt: skip
+    return {
+        "k_star_slope": number(slope.slope), "slope_low": number(slope.low), "slope_high": number(slope.high),
+        "slope_p": number(slope.p), "n_dated": slope.n_sessions, "n_censored": slope.n_censored,
+        "mean_day": number(slope.mean_day), "mean_log_k": number(slope.mean_log_k),
+        "half_width": number(slope.half_width),
+    }  # fmt: skip
+
+
+def curves(session_set: dict, ndc_params: dict) -> list[dict[str, Any]]:
+    """Return the results of a set of sessions, by date, each with its rows of Curve under 'curve'."""
+    asked = NDCResult & checked(session_set, SessionSet) & checked(ndc_params, NDCParams)
+    results = asked * Session.proj("subject", "session_date", "session_number")
+    rows = results.to_dicts(order_by="session_date, session_number")
+    for row in rows:
+        key = {name: row[name] for name in NDCResult.primary_key}
+        row["curve"] = (NDCResult.Curve & key).to_dicts(order_by="k")
+    return rows

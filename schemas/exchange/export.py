@@ -1,0 +1,186 @@
+"""Sessions gathered from the tables, and written to files by ``pipeline.export``."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline import export
+from pipeline.errors import DataError
+from pipeline.reading.behavior import TRIAL_ATTRIBUTES, VELOCITY_RATE, column_name
+from schemas import provenance
+from schemas.imaging.reading import fov_traces
+from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
+from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
+
+WRITERS = {"nwb": export.write_nwb, "parquet": export.write_parquet}
+
+
+class Traces:
+    """The traces of some ROIs of a FOV, read from the database as rows are asked for.
+
+    Parameters
+    ----------
+    eid : str
+    fov : int
+    rois : (N,) int
+        Numbers of the ROIs.
+
+    Attributes
+    ----------
+    shape : (int, int)
+        ROIs, frames.
+    dtype : np.dtype
+    """
+
+    def __init__(self, eid: str, fov: int, rois: np.ndarray):
+        self._eid, self._fov, self._rois = eid, fov, np.asarray(rois, dtype=np.int64)
+        self.shape = (len(self._rois), int((FOV & {"eid": eid, "fov": fov}).fetch1("n_frames")))
+        self.dtype = self[:1].dtype if len(self._rois) else np.dtype(np.float32)
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        """Return the traces of some ROIs, (n, n_frames), as in the ALF file."""
+        rois = self._rois[rows]
+        return fov_traces(self._eid, self._fov, rois) if len(rois) else np.empty((0, self.shape[1]), self.dtype)
+
+
+def export_session(
+    eid: str, kind: str, output: Path | str, *, neurons_only: bool = False, overwrite: bool = False
+) -> Path:
+    """Write a session, as far as it is in the database, to a file or folder that needs none.
+
+    Parameters
+    ----------
+    eid : str
+    kind : {'nwb', 'parquet'}
+        See ``pipeline.export.write_nwb`` and ``write_parquet``.
+    output : path
+        Folder to write into.
+    neurons_only : bool
+        Neurons only, or all ROIs.
+    overwrite : bool
+        Replace what was exported before.
+
+    Returns
+    -------
+    Path
+        What was written.
+
+    Raises
+    ------
+    ConfigError
+        ``kind`` is 'nwb' and pynwb is not installed.
+    DataError
+        The session is not in the database, or none of its FOVs is; it was exported before.
+
+    Warns
+    -----
+    UserWarning
+        FOVs, trials or the wheel are not in the database.
+    """
+    if kind not in WRITERS:
+        raise ValueError(f"kind is one of {', '.join(WRITERS)}, not {kind!r}")
+    return WRITERS[kind](gather(str(eid), neurons_only), Path(output), overwrite=overwrite)
+
+
+def gather(eid: str, neurons_only: bool = False) -> export.Session:
+    """Return a session from the database, for ``pipeline.export``; its traces are read when they are written.
+
+    Raises
+    ------
+    DataError
+        The session is not in the database, or none of its FOVs is.
+
+    Warns
+    -----
+    UserWarning
+        FOVs, trials or the wheel are not in the database.
+    """
+    key = {"eid": eid}
+    if not (Session & key):
+        raise DataError("not registered", eid=eid, do="Register with: meso ingest")
+    listed = {int(fov) for fov in (FOVFolder & key).to_arrays("fov")}
+    complete = (FOV & key & Recording.proj() & ROI.proj() & Activity.proj()) * FOVFolder
+    infos = complete.to_dicts(order_by="fov")
+    if not infos:
+        do = f"To read it: meso populate --eid {eid}; why it failed: meso errors"
+        raise DataError("no FOV of the session is in the database", eid=eid, found=f"{len(listed)} listed", do=do)
+    left_out = sorted(listed - {info["fov"] for info in infos})
+    trials, wheel = _trials(key), _wheel(key)
+    _warn_of_missing(eid, left_out, trials is None, wheel is None)
+    return export.Session(
+        info=_session_info(key, neurons_only, left_out),
+        fovs=[_fov(info, neurons_only) for info in infos],
+        trials=trials,
+        wheel=wheel,
+        sources=_sources(key),
+    )
+
+
+def _warn_of_missing(eid: str, left_out: list[int], no_trials: bool, no_wheel: bool) -> None:
+    missing = [f"FOV_{fov:02d}" for fov in left_out]
+    missing += ["trials"] * no_trials + ["the wheel"] * no_wheel
+    if missing:
+        do = "'meso populate' reads them, 'meso errors' says why they failed"
+        warnings.warn(f"session {eid}: not in the database, not exported: {', '.join(missing)}; {do}", stacklevel=4)
+
+
+def _session_info(key: dict, neurons_only: bool, left_out: Iterable[int]) -> dict[str, Any]:
+    environment = provenance.environment_row()
+    info = (Session * Subject.proj("lab") & key).fetch1()
+    info |= {
+        "exported_rois": "neurons" if neurons_only else "all",
+        "fovs_left_out": ", ".join(map(str, left_out)),
+        "meso_version": environment["packages"].get("meso", ""),
+        "packages": json.dumps(environment["packages"], sort_keys=True),
+        "git_commit": environment["git_commit"],
+        "python_version": environment["python_version"],
+    }
+    return {name: info[name] for name in export.SESSION_COLUMNS}
+
+
+def _fov(info: dict[str, Any], neurons_only: bool) -> export.FOV:
+    key = {"eid": info["eid"], "fov": info["fov"]}
+    rois = ROI & key & "is_neuron" if neurons_only else ROI & key
+    rows = rois.extend(BrainRegion.proj(region_acronym="acronym")).to_dicts(order_by="roi")
+    rows = [{**row, "is_neuron": bool(row["is_neuron"])} for row in rows]  # MySQL has no booleans
+    return export.FOV(
+        fov=info["fov"],
+        info={name: info[name] for name in export.FOV_COLUMNS},
+        rois=export.table(rows, export.ROI_COLUMNS),
+        frame_times=np.asarray((Recording & key).fetch1("frame_times")),
+        traces=Traces(info["eid"], info["fov"], np.array([row["roi"] for row in rows], dtype=np.int64)),
+    )
+
+
+def _trials(key: dict) -> Any:
+    if not (Behavior & key):
+        return None
+    names = {column_name(attribute): attribute for attribute in TRIAL_ATTRIBUTES} | {"task_collection": "collection"}
+    rows = (Behavior.Trial & key).to_dicts(order_by="trial")
+    return export.table([{names.get(k, k): v for k, v in row.items()} for row in rows], export.TRIAL_COLUMNS)
+
+
+def _wheel(key: dict) -> export.Wheel | None:
+    columns = ("wheel_timestamps", "wheel_position", "velocity_start", "wheel_velocity")
+    if not (Wheel & key):
+        return None
+    timestamps, position, start, velocity = (Wheel & key).fetch1(*columns)
+    return export.Wheel(timestamps, position, start, VELOCITY_RATE, velocity)
+
+
+def _sources(key: dict) -> Any:
+    rows = [
+        {"read_by": table.__name__, **row}
+        for table in (FOV, Behavior, Wheel)
+        for row in (table.Source & key).to_dicts(order_by="KEY")
+    ]
+    return export.table(rows, export.SOURCE_COLUMNS)

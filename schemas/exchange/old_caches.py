@@ -1,0 +1,278 @@
+"""Caches of IBL's mesoscope scripts, matched to the database trace by trace.
+
+A row of a cache is the ROI that has the same trace, bit by bit. So it does not matter whether the cache was filtered,
+or whether ROIs were curated anew since; a row whose file was revised finds no ROI, and is left out.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Container
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import DataError
+from pipeline.old_caches.caches import BLOCK_BYTES, OldCache, curves_in, read_old_cache, read_old_curves, trace_digest
+from schemas.embedding import ImportedOrder
+from schemas.imaging.reading import fov_traces
+from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion
+from schemas.provenance import now
+from schemas.session import Session
+from schemas.storage import bulk
+
+Cell = tuple[int, int]
+
+
+@dataclass
+class ImportedCache:
+    """What was taken from an activity cache, and what was not.
+
+    Attributes
+    ----------
+    file, eid, sha256 : str
+    n_rows, n_matched : int
+        Rows of the cache, and those of which the ROI was found.
+    n_new : int
+        Ranks inserted now, or to be inserted; 0 if all were there.
+    n_same_regions, n_same_xyz : int or None
+        Matched rows whose region and position are those of the database, which has the final ones where there are
+        any; None where the cache has none that fit.
+    not_found, ambiguous : list of int
+        Rows whose trace no ROI has, or more ROIs than rows.
+    dry_run : bool
+    """
+
+    file: str
+    eid: str
+    sha256: str
+    n_rows: int
+    n_matched: int
+    n_same_regions: int | None
+    n_same_xyz: int | None
+    not_found: list[int]
+    ambiguous: list[int]
+    n_new: int
+    dry_run: bool
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {"taken": "order", **asdict(self)}
+
+    def lines(self) -> list[str]:
+        """Return what to tell, line by line."""
+        done = "would be taken" if self.dry_run else "taken" if self.n_new else "was there already"
+        lines = [
+            f"{done}: the order of {self.n_matched} of {self.n_rows} cells of session {self.eid}, whose traces are "
+            "those of the database bit by bit (ImportedOrder)"
+        ]
+        if self.not_found:
+            lines.append(
+                f"left out: {_rows(self.not_found)}: no ROI has this trace. The files were revised since, it is of "
+                "another signal, or its FOV is not in the database"
+            )
+        if self.ambiguous:
+            lines.append(f"left out: {_rows(self.ambiguous)}: several ROIs have this trace")
+        same = [
+            f"{name} of {n} are those of the database"
+            for name, n in (("regions", self.n_same_regions), ("positions", self.n_same_xyz))
+            if n is not None
+        ]
+        lines.append(
+            "not taken: activity, times, regions, colours, positions, which come from the files through ONE"
+            + (f" ({', '.join(same)})" if same else "")
+        )
+        return lines
+
+
+@dataclass
+class OldCurves:
+    """Curves that were read and not inserted: nobody knows their cells, parameters and versions.
+
+    Attributes
+    ----------
+    file : str
+    content : dict or list
+        All of the file, as JSON has it.
+    """
+
+    file: str
+    content: Any = field(repr=False)
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {"taken": None, "file": self.file, "content": self.content}
+
+    def lines(self) -> list[str]:
+        """Return what to tell, line by line."""
+        lines = [f"{where}: {_curve_line(curve)}" for where, curve in curves_in(self.content)]
+        # text of the file could hold what a terminal obeys
+        lines = ["".join(c if c.isprintable() else "?" for c in line[:500]) for line in lines]
+        return [*lines, "not taken: curves, as the file does not say their cells, parameters and versions (see --json)"]
+
+
+def import_file(path: Path | str, eid: str | None = None, *, dry_run: bool = False) -> ImportedCache | OldCurves:
+    """Take the order of the cells, which the files do not have, from a cache. Doing it again changes nothing.
+
+    Parameters
+    ----------
+    path : path
+        ``.npy`` for activity, ``.pkl`` for curves, which are read and not inserted.
+    eid : str, optional
+        Session of an activity cache whose name does not say it.
+    dry_run : bool
+        Insert nothing.
+
+    Raises
+    ------
+    DataError
+        The file is no such cache or holds more than plain data; it has no order; the session is not in the database;
+        no trace is the same.
+    """
+    path = Path(path)
+    if path.suffix == ".pkl":
+        return OldCurves(path.name, read_old_curves(path))
+    cache = read_old_cache(path, eid)
+    _check_session(cache)
+    cells, ambiguous = match_rows(cache)
+    n_rows, n_frames = cache.roi_signal.shape
+    if not cells:
+        raise DataError(
+            "no row has the trace of a ROI, bit by bit", eid=cache.eid, dataset=cache.name,
+            expected=f"as in the database {_stored(cache.eid)}", found=f"{n_rows} x {n_frames}",
+            do="The files were revised since, the cache holds another signal, or it is of another session",
+        )  # fmt: skip
+    key = {"eid": cache.eid, "cache_sha256": cache.sha256}
+    n_new = len(cells) - len(ImportedOrder.Rank & key)
+    if n_new and not dry_run:
+        _insert(cache, key, cells)
+    n_same_regions, n_same_xyz = _same(cache, cells)
+    return ImportedCache(
+        file=cache.name, eid=cache.eid, sha256=cache.sha256, n_rows=n_rows, n_matched=len(cells), n_new=n_new,
+        n_same_regions=n_same_regions, n_same_xyz=n_same_xyz,
+        not_found=sorted(set(range(n_rows)) - set(cells) - set(ambiguous)), ambiguous=ambiguous, dry_run=dry_run,
+    )  # fmt: skip
+
+
+def _check_session(cache: OldCache) -> None:
+    where = {"eid": cache.eid, "dataset": cache.name}
+    if cache.isort is None:
+        raise DataError(
+            "has no order to take: isort is missing, or 0, 1, 2 ... because Rastermap was not run", **where,
+            do="Everything else in it comes from the files: meso ingest, meso populate",
+        )  # fmt: skip
+    if not (Session & {"eid": cache.eid}):
+        raise DataError("the session is not registered", **where, do=f"Register it with: meso ingest {cache.eid}")
+    if not (Activity & {"eid": cache.eid}):
+        do = f"Fill it: meso populate --eid {cache.eid}"
+        raise DataError("the database has no activity to compare with", **where, do=do)
+
+
+def _stored(eid: str) -> str:
+    """Return the FOVs with activity as text: ROIs, frames, signal."""
+    fovs = (FOV & Activity & {"eid": eid}).to_dicts(order_by="fov")
+    return ", ".join(f"FOV_{f['fov']:02d} {f['n_rois']} x {f['n_frames']} {f['signal']}" for f in fovs)
+
+
+def match_rows(cache: OldCache) -> tuple[dict[int, Cell], list[int]]:
+    """Return which ROI has the trace of each row of a cache, bit by bit.
+
+    Neither side is in memory: traces are compared by their digests. Several ROIs with one trace (cells that were never
+    active) go to as many rows in their order.
+
+    Returns
+    -------
+    cells : dict of int to (int, int)
+        FOV and ROI by row.
+    ambiguous : list of int
+        Rows whose trace several ROIs have, but not as many as rows.
+    """
+    rows_of: dict[bytes, list[int]] = defaultdict(list)
+    for row, digest in enumerate(cache.digests()):
+        rows_of[digest].append(row)
+    cells_of = _cells_of(cache.eid, rows_of)
+    neurons = {cell for cell, (is_neuron,) in _rois(cache.eid, "is_neuron").items() if is_neuron}
+    cells: dict[int, Cell] = {}
+    ambiguous: list[int] = []
+    for digest, rows in rows_of.items():
+        found = cells_of.get(digest, [])
+        if len(found) != len(rows):  # a cache of neurons only, perhaps
+            found = [cell for cell in found if cell in neurons] or found
+        if len(found) == len(rows):
+            cells.update(zip(rows, found, strict=True))
+        elif found:
+            ambiguous += rows
+    return cells, sorted(ambiguous)
+
+
+def _rois(eid: str, *names: str) -> dict[Cell, tuple]:
+    """Return columns of the ROIs of a session by FOV and ROI."""
+    fovs, numbers, *columns = bulk.columns(ROI & {"eid": eid}, "fov", "roi", *names, order_by=("fov", "roi"))
+    return dict(zip(zip(fovs.tolist(), numbers.tolist(), strict=True), zip(*columns, strict=True), strict=True))
+
+
+def _cells_of(eid: str, wanted: Container[bytes]) -> dict[bytes, list[Cell]]:
+    """Return the ROIs of a session by the digest of their trace, those that are wanted."""
+    found: dict[bytes, list[Cell]] = defaultdict(list)
+    for fov in (FOV.proj("n_frames") & Activity & {"eid": eid}).to_dicts(order_by="fov"):
+        (rois,) = bulk.columns(ROI & {"eid": eid, "fov": fov["fov"]}, "roi", order_by=("roi",))
+        step = max(1, BLOCK_BYTES // (4 * fov["n_frames"]))
+        for start in range(0, len(rois), step):
+            block = rois[start : start + step].tolist()
+            for roi, trace in zip(block, fov_traces(eid, fov["fov"], block), strict=True):
+                if (digest := trace_digest(trace)) in wanted:
+                    found[digest].append((fov["fov"], roi))
+    return found
+
+
+def _same(cache: OldCache, cells: dict[int, Cell]) -> tuple[int | None, int | None]:
+    """Return how many of the matched rows have the region, and the position, of the database."""
+    acronyms = dict(zip(*BrainRegion.to_arrays("region_id", "acronym"), strict=True))
+    stored = _rois(cache.eid, "region_id", "ml", "ap", "dv")
+    rows = list(cells)
+    regions, *xyz = zip(*(stored[cells[row]] for row in rows), strict=True)
+    labels = np.array([acronyms.get(region, "") for region in regions])
+    same_xyz = np.float32(cache.xyz[rows]) == np.array(xyz, np.float32).T if cache.xyz is not None else None
+    return (
+        None if cache.region_labels is None else int((cache.region_labels[rows] == labels).sum()),
+        None if same_xyz is None else int(same_xyz.all(axis=1).sum()),
+    )
+
+
+def _insert(cache: OldCache, key: dict, cells: dict[int, Cell]) -> None:
+    rank = np.argsort(np.asarray(cache.isort))
+    master = {"cache_name": cache.name[-255:], "n_cache_rows": len(rank), "imported_at": now()}
+    ranks = [
+        {**key, "fov": fov, "roi": roi, "cache_row": row, "imported_rank": int(rank[row])}
+        for row, (fov, roi) in cells.items()
+    ]
+    with ImportedOrder.connection.transaction:
+        ImportedOrder.insert1({**key, **master}, skip_duplicates=True)
+        ImportedOrder.Rank.insert(ranks, skip_duplicates=True)
+
+
+def _rows(rows: list[int]) -> str:
+    """Return numbers of rows as text, the first ten of many."""
+    text = ", ".join(map(str, rows[:10]))
+    return f"{len(rows)} rows ({text}{' ...' if len(rows) > 10 else ''})"
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)
+
+
+def _curve_line(curve: dict) -> str:
+    """Return metric, ceiling, and the mean score for each k."""
+    scores = curve["scores"] if isinstance(curve["scores"], dict) else {}
+    means = ", ".join(f"{_short(_mean(one))} for {k}" for k, one in scores.items())
+    return f"{curve.get('metric')}, ceiling {_short(curve.get('ceiling'))}; {means}"
+
+
+def _mean(scores: Any) -> Any:
+    """Return the mean of repeats, or the mean that is kept in their stead."""
+    if isinstance(scores, list):
+        numbers = [one for one in scores if isinstance(one, int | float)]
+        return sum(numbers) / len(numbers) if numbers else None
+    return scores.get("mean") if isinstance(scores, dict) else scores

@@ -1,0 +1,347 @@
+"""Every stored array read again: is it what was stored, what its row says, and what its file holds?
+
+A trace carries checksums of itself: changed, missing and additional bytes are found. It does not carry its place: two
+traces that were exchanged are both whole, and only a comparison with the files (``source=True``) tells. The small
+arrays in ``<blob>`` columns have no checksum of ours: they must decode and have the shape that their row says.
+
+Nothing is written. SELECT is enough on MySQL; PostgreSQL shows keys only to those who also have REFERENCES.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+
+from pipeline.errors import ConfigError, DataError, MesoError
+from pipeline.reading import SessionReader
+from pipeline.reading.fov import SIGNALS
+from pipeline.storage.arrays import Bytes, unpack
+from schemas.decoding.tables import NDCParams, NDCResult, TrialFeatures
+from schemas.embedding import Embedding, RasterTiles
+from schemas.imaging.packing import ROIBlocks
+from schemas.imaging.reading import stream_traces
+from schemas.imaging.tables import FOV, ROI, Activity, Recording
+from schemas.rows import jobs_of
+from schemas.session import FOVFolder, Session, Wheel, one_for
+from schemas.storage import bulk
+from schemas.tracking import TrackingFile
+
+#: Kinds of findings that say what is not there yet, and nothing against what is stored.
+NOTES = ("pending", "failed")
+#: Columns of small arrays, with their shapes: numbers, columns of the row or of a second table, None for any number.
+BLOBS: tuple[tuple[type[dj.Table], type[dj.Table] | None, dict[str, tuple | None]], ...] = (
+    (Recording, FOV, {"frame_times": ("n_frames",), "timeshift": None}),
+    (RasterTiles, Embedding, {"tile_clock": ("n_clock_frames",)}),
+    (Wheel, None, {"wheel_timestamps": (None,), "wheel_position": (None,), "wheel_velocity": (None,)}),
+    (TrackingFile, None, {"uid_text": None, "cluster_silhouette": (None,)}),
+    (TrialFeatures, None, {"trial_features": ("n_usable", None), "feature_cells": (None, 2)}),
+    (NDCResult.Curve, NDCParams, {"scores": ("r",), "null_scores": (None,), "trial_means": ("n_bootstrap",)}),
+)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One row, or file, that is not as it should be.
+
+    Attributes
+    ----------
+    kind : str
+        'damaged' (it does not decode), 'missing', 'wrong' (not what its row says), 'differs' (from the file), 'changed'
+        (the file is another one), 'no file'; 'pending' or 'failed' for activity that is not there yet.
+    table : str
+    error : DataError
+        Where it is, what was expected and found.
+    roi : int, optional
+    """
+
+    kind: str
+    table: str
+    error: DataError
+    roi: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.table}, {self.error}"
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        names = ("eid", "fov", "problem", "expected", "found", "do")
+        row = {name: getattr(self.error, name) for name in names}
+        return {"kind": self.kind, "table": self.table, **row, "roi": self.roi, "message": str(self)}
+
+
+@dataclass
+class Verified:
+    """What was read again, and what was found.
+
+    Attributes
+    ----------
+    sessions, fovs, traces, arrays, compared : int
+        ``traces`` and ``arrays`` (the small ones) that are whole; ``compared``: traces equal to their file.
+    size : int
+        Bytes of those, as arrays.
+    seconds : float
+    findings : list of Finding
+    """
+
+    sessions: int = 0
+    fovs: int = 0
+    traces: int = 0
+    arrays: int = 0
+    compared: int = 0
+    size: int = 0
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """Nothing was found but what is not there yet."""
+        return all(finding.kind in NOTES for finding in self.findings)
+
+    def __iadd__(self, other: Verified) -> Verified:
+        for name, value in vars(other).items():
+            setattr(self, name, getattr(self, name) + value)
+        return self
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as plain values."""
+        return {**vars(self), "ok": self.ok, "findings": [finding.as_row() for finding in self.findings]}
+
+    def summary(self) -> str:
+        """Return counts and speed as a line."""
+        speed = self.size / 1e6 / max(self.seconds, 1e-9)
+        n_bad = sum(finding.kind not in NOTES for finding in self.findings)
+        return (
+            f"{self.sessions} sessions, {self.fovs} FOVs: {self.traces} traces and {self.arrays} other arrays are "
+            f"whole, {self.compared} traces compared with files, {n_bad} findings; "
+            f"{self.size / 1e6:.1f} MB in {self.seconds:.1f} s, {speed:.0f} MB/s"
+        )
+
+
+def sessions(eids: Sequence[str] = (), subject: str | None = None) -> list[str]:
+    """Return the sessions to verify by date: those named, a subject's, or all.
+
+    Raises
+    ------
+    ConfigError
+        Both are given.
+    DataError
+        A session is not registered, or the subject has none.
+    """
+    if eids and subject:
+        raise ConfigError("Name session ids, or --subject")
+    asked = Session & [{"eid": eid} for eid in eids] if eids else Session & ({"subject": subject} if subject else {})
+    found = [str(eid) for eid in asked.to_arrays("eid", order_by="subject, session_date, session_number")]
+    missing = sorted(set(eids) - set(found)) or ([subject] if subject and not found else [])
+    if missing:
+        raise DataError(f"not registered: {', '.join(missing)}", do="Register with: meso ingest")
+    return found
+
+
+def verify_session(eid: str, *, source: bool = False) -> Verified:
+    """Read every array of a session again; memory does not grow with what is read.
+
+    Parameters
+    ----------
+    eid : str
+    source : bool
+        Compare the traces with the files that they were read from, bit by bit.
+    """
+    begin, done = time.perf_counter(), Verified(sessions=1)
+    for fov in (FOV & {"eid": eid}).to_dicts(order_by="fov"):
+        done += _verify_fov(fov, source)
+    for table, other, shapes in BLOBS:
+        done += _verify_blobs(eid, table, other, shapes)
+    for raster in (RasterTiles & {"eid": eid}).to_dicts():
+        done += _verify_tiles(raster)
+    done.seconds = time.perf_counter() - begin
+    return done
+
+
+def _verify_fov(fov: dict, source: bool) -> Verified:
+    key, done = {"eid": fov["eid"], "fov": fov["fov"]}, Verified(fovs=1)
+    stored = (Activity & key).to_dicts()
+    if not stored:
+        done.findings.append(_unfilled(key))
+        return done
+    file = _file(fov, np.dtype(stored[0]["trace_dtype"]), done) if source else None
+    seen = _verify_traces(stored[0], fov["n_frames"], file, done)
+    numbers = set(range(fov["n_rois"]))
+    for kind, rois, text in (("missing", numbers - seen, "no trace"), ("wrong", seen - numbers, "trace of no ROI")):
+        for roi in sorted(rois):
+            expected = f"traces of ROIs 0 to {fov['n_rois'] - 1}"
+            done.findings.append(_finding(kind, "Activity.Trace", {**key, "roi": roi}, text, expected))
+    if (Activity & key).to_dicts() != stored:  # deleted or moved meanwhile: what was missing is no finding
+        return _verify_fov(fov, source) if Activity & key else Verified()
+    done.findings.sort(key=lambda finding: -1 if finding.roi is None else finding.roi)
+    return done
+
+
+def _unfilled(key: dict) -> Finding:
+    """Return why there is no activity: it failed, or nobody has come to it."""
+    failed = [row for table in (ROI, Activity) for row in (jobs_of(table).errors & key).to_dicts()]
+    if failed:
+        return _finding("failed", "Activity", key, "was not filled", found=failed[0]["error_message"], do="meso errors")
+    return _finding("pending", "Activity", key, "is not filled yet", do="meso populate")
+
+
+def _verify_traces(stored: dict, n_frames: int, file: np.ndarray | None, done: Verified) -> set[int]:
+    """Verify the traces of a FOV, a row of ``Activity``; return the ROIs that have one."""
+    key, dtype = {"eid": stored["eid"], "fov": stored["fov"]}, np.dtype(stored["trace_dtype"])
+    seen: set[int] = set()
+    blocks = None if file is None else ROIBlocks(file.T)
+
+    def take(fov: int, roi: int, data: Bytes) -> None:
+        seen.add(roi)
+        trace = unpack(data)
+        in_file = blocks[roi] if blocks is not None and roi < len(blocks) else None
+        finding = _trace_finding({**key, "roi": roi}, trace, dtype, n_frames, in_file)
+        if finding:
+            done.findings.append(finding)
+            return
+        done.traces, done.size = done.traces + 1, done.size + trace.nbytes
+        done.compared += in_file is not None
+
+    def failed(fov: int, roi: int, error: DataError) -> None:
+        seen.add(roi)
+        done.findings.append(Finding("damaged", "Activity.Trace", error, roi))
+
+    stream_traces(key["eid"], Activity.Trace & key, take, failed, stored)
+    return seen
+
+
+def _trace_finding(
+    key: dict, trace: np.ndarray, dtype: np.dtype, n_frames: int, in_file: np.ndarray | None
+) -> Finding | None:
+    """Return what is wrong with a trace that is whole, if anything."""
+    if (trace.dtype, trace.shape) != (dtype, (n_frames,)):
+        said, found = f"{n_frames} frames of {dtype.str}", f"shape {trace.shape} of {trace.dtype.str}"
+        return _finding("wrong", "Activity.Trace", key, "is not what its FOV says", said, found)
+    return None if in_file is None else _difference(key, trace, in_file)
+
+
+def _difference(key: dict, trace: np.ndarray, column: np.ndarray) -> Finding | None:
+    """Return whether a trace differs from that of the file; NaN and -0.0 are bits like others."""
+    frames = np.flatnonzero((_bits(trace) != _bits(column)).any(axis=1))
+    if not len(frames):
+        return None
+    first = frames[0]
+    return _finding(
+        "differs", "Activity.Trace", key, f"differs from the file in {len(frames)} of {len(trace)} frames",
+        f"{column[first]} at frame {first}", f"{trace[first]}", "Delete the FOV and populate it again",
+    )  # fmt: skip
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """Return the bytes of each element, (n, itemsize)."""
+    return np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
+
+
+def _file(fov: dict, dtype: np.dtype, done: Verified) -> np.ndarray | None:
+    """Return the traces (frames, ROIs) on disk if they are those that were read; findings say if not."""
+    key, name = {"eid": fov["eid"], "fov": fov["fov"]}, SIGNALS[fov["signal"]]
+    hashes = {row["dataset"]: row["sha256"] for row in (FOV.Source & key).to_dicts() if row["dataset"].endswith(name)}
+    collection = (FOVFolder & key).fetch1("collection")
+    try:
+        reader = SessionReader(one_for(fov["eid"]), fov["eid"])
+        reader.path(name, collection)
+    except MesoError as error:
+        done.findings.append(_finding("no file", "FOV.Source", key, f"cannot be compared: {error}"))
+        return None
+    (now,) = reader.sources
+    if hashes.get(now.dataset) != now.sha256:
+        expected = ", ".join(f"{dataset} sha256 {sha256}" for dataset, sha256 in hashes.items())
+        problem = "the file has changed since it was read, which says nothing of the database"
+        do = "Restore the file, or delete the FOV and populate it again"
+        found = f"{now.dataset} sha256 {now.sha256}"
+        done.findings.append(_finding("changed", "FOV.Source", key, problem, expected, found, do))
+        return None
+    traces = reader.array(name, collection, mmap=True)
+    file, row = (traces.shape, traces.dtype), ((fov["n_frames"], fov["n_rois"]), dtype)
+    if file != row:
+        texts = [f"(frames, ROIs) {shape} of {kind.str}" for shape, kind in (file, row)]
+        done.findings.append(_finding("differs", "FOV", key, "differs from the file", *texts))
+        return None
+    return traces
+
+
+def _verify_blobs(
+    eid: str, table: type[dj.Table], other: type[dj.Table] | None, shapes: dict[str, tuple | None]
+) -> Verified:
+    """Verify the small arrays of a table, one at a time."""
+    sizes = {size for shape in shapes.values() for size in shape or () if isinstance(size, str)}
+    rows = table.proj(*sizes & set(table.heading.names)) & {"eid": eid}
+    if other:
+        rows = rows * other.proj(*sizes & set(other.heading.names))
+    done = Verified()
+    for row in rows.to_dicts():
+        key = {name: row[name] for name in table.primary_key}
+        for column, shape in shapes.items():
+            if (stored := _stored(table & key, column)) is None:
+                continue  # NULL, or deleted meanwhile
+            wanted = None if shape is None else tuple(row.get(size, size) for size in shape)
+            if problem := _blob_problem(stored, wanted):
+                done.findings.append(_finding(problem[0], f"{table.__name__}.{column}", key, *problem[1:]))
+            else:
+                done.arrays, done.size = done.arrays + 1, done.size + len(stored)
+    return done
+
+
+def _verify_tiles(raster: dict) -> Verified:
+    """Verify the tiles of a raster, one at a time."""
+    key, done, seen = {name: raster[name] for name in RasterTiles.primary_key}, Verified(), Counter[str]()
+
+    def take(row_level: int, time_level: int, row: int, column: int, data: Bytes) -> None:
+        seen["tiles"] += 1
+        try:
+            done.size += unpack(data).nbytes
+            done.arrays += 1
+        except DataError as error:
+            place = {"row_level": row_level, "time_level": time_level, "tile_row": row, "tile_column": column}
+            done.findings.append(
+                Finding("damaged", "RasterTiles.Tile", error.located(eid=key["eid"], dataset=f"{place}"))
+            )
+
+    bulk.stream(RasterTiles.Tile & key, "row_level", "time_level", "tile_row", "tile_column", "tile", take=take)
+    if seen["tiles"] != raster["n_tiles"]:
+        done.findings.append(
+            _finding("missing", "RasterTiles.Tile", key, "lacks tiles", raster["n_tiles"], seen["tiles"])
+        )
+    return done
+
+
+def _stored(row: dj.QueryExpression, column: str) -> bytes | None:
+    """Return the bytes of a column as they are: an error is then one of the connection, not of the array."""
+    found = row.connection.query(row.proj(column).make_sql([column])).fetchone()
+    return None if found is None or found[0] is None else bytes(found[0])
+
+
+def _blob_problem(stored: bytes, shape: tuple | None) -> tuple[str, ...] | None:
+    """Return kind, problem and the two shapes, if the bytes are no array of this shape."""
+    try:
+        value = dj.blob.unpack(stored)
+    except Exception as error:  # damaged bytes can break any part of DataJoint's decoder
+        reason = f"{type(error).__name__}: {error}"
+        return "damaged", "does not decode", "an array of DataJoint", reason
+    if shape is None:
+        return None
+    found = np.shape(value)
+    if len(found) == len(shape) and all(size in (None, n) for size, n in zip(shape, found, strict=True)):
+        return None
+    return "wrong", "has another shape than its row says", _shape_text(shape), _shape_text(found)
+
+
+def _shape_text(shape: tuple) -> str:
+    return f"({', '.join('any' if size is None else str(size) for size in shape)})"
+
+
+def _finding(kind: str, table: str, key: dict, problem: str, expected=None, found=None, do=None) -> Finding:
+    rest = [f"{'ROI' if name == 'roi' else name} {value}" for name, value in key.items() if name not in ("eid", "fov")]
+    place = {"eid": key.get("eid"), "fov": key.get("fov"), "dataset": ", ".join(rest) or None}
+    error = DataError(problem, expected=expected, found=found, do=do, **place)
+    return Finding(kind, table, error, key.get("roi"))

@@ -1,0 +1,1 @@
+"""FOVs, ROIs and activity: the tables, and how traces go in and out."""

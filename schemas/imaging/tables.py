@@ -1,0 +1,248 @@
+"""Fields of view, their clocks, cells and activity."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import datajoint as dj
+import numpy as np
+
+from pipeline import reading
+from pipeline.reading.fov import SIGNALS
+from pipeline.signals import clock
+from schemas.cascade import WholeDelete
+from schemas.imaging.packing import KeptTraces, keep_traces
+from schemas.rows import SourceFile, number, without_failed
+from schemas.server import settings
+from schemas.session import FOVFolder, ReadsSession, Session, one_for
+from schemas.storage import bulk
+from schemas.storage.codec import Packed
+
+schema = dj.Schema()
+
+
+@schema
+class BrainRegion(dj.Manual):
+    definition = """
+    # Allen CCF 2017, from iblatlas
+    region_id : int32                   # negative is the left hemisphere; ALF files use positive ids for both
+    ---
+    acronym : varchar(32)
+    region_name : varchar(255)
+    rgb : char(7)                       # Allen colour, hex
+    beryl : varchar(32)                 # acronym in the Beryl parcellation
+    cosmos : varchar(32)                # acronym in the Cosmos parcellation
+    parent_id=null : int32
+    index (acronym)
+    """
+
+
+class ReadsFOV(ReadsSession):
+    """Mixin of the three-part make of tables read from a FOV's files, which must be those that FOV checked."""
+
+    def make_fetch(self, key: dict) -> tuple:
+        """Return where the session was registered from, the FOV's collection, and its files' hashes."""
+        collection = (FOVFolder & key).fetch1("collection")
+        hashes = {row["dataset"]: row["sha256"] for row in (FOV.Source & key).to_dicts(order_by="dataset")}
+        return *super().make_fetch(key), collection, hashes
+
+    def make_compute(self, key: dict, registered_from: str, collection: str, hashes: dict) -> tuple:
+        """Read and check the FOV."""
+        one = one_for(key["eid"], registered_from)
+        data = reading.read_fov(one, key["eid"], key["fov"], collection, check_traces=False)  # FOV has checked them
+        traces = SIGNALS[data.signal]  # the one large file, which these tables do not keep
+        small = {name: value for name, value in hashes.items() if not name.endswith(traces)}
+        data.reader.check_unchanged(small, key["fov"])
+        return (data,)
+
+
+@schema
+class FOV(ReadsSession, WholeDelete, dj.Imported):
+    definition = """
+    # a field of view whose arrays have been checked against each other
+    -> FOVFolder
+    ---
+    n_rois : int32
+    n_neurons : int32
+    n_frames : int32
+    frame_period : float64              # median, s
+    imaging_start : float64             # first frame, s on the session clock
+    imaging_end : float64               # last frame
+    n_bouts : int32                     # stretches without a gap
+    signal : varchar(16)                # 'deconvolved' or 'fluorescence'
+    region_source : varchar(16)         # 'final' (histology), 'estimate' or 'none'
+    mlapdv_source : varchar(16)
+    """
+
+    class Source(SourceFile):
+        pass
+
+    class Region(dj.Part):
+        definition = """
+        # ROIs of a FOV in a region: what a list of sessions shows without counting millions of ROIs
+        -> master
+        -> BrainRegion
+        ---
+        n_region_rois : int32
+        n_region_neurons : int32
+        """
+
+    def make_fetch(self, key):
+        return *super().make_fetch(key), (FOVFolder & key).fetch1("collection")
+
+    def make_compute(self, key, registered_from, collection):
+        data = reading.read_fov(one_for(key["eid"], registered_from), key["eid"], key["fov"], collection)
+        return data, data.sources
+
+    def make_insert(self, key, data, sources):
+        self.insert1({
+            **key,
+            "n_rois": data.n_rois,
+            "n_neurons": int(data.is_neuron.sum()),
+            "n_frames": len(data.frame_times),
+            "frame_period": data.frame_period,
+            "imaging_start": float(data.frame_times[0]),
+            "imaging_end": float(data.frame_times[-1]),
+            "n_bouts": len(clock.bouts(data.frame_times)),
+            "signal": data.signal,
+            "region_source": data.region_source,
+            "mlapdv_source": data.mlapdv_source,
+        })  # fmt: skip
+        self.Source().insert_sources(key, sources)
+        if data.region_ids is not None:
+            self.Region.insert({**key, **row} for row in _region_counts(data.region_ids, data.is_neuron))
+
+
+def _region_counts(region_ids: np.ndarray, is_neuron: np.ndarray) -> Iterator[dict[str, int]]:
+    for region in np.unique(region_ids).tolist():
+        inside = region_ids == region
+        n_neurons = int((inside & is_neuron).sum())
+        yield {"region_id": region, "n_region_rois": int(inside.sum()), "n_region_neurons": n_neurons}
+
+
+@schema
+class Recording(ReadsFOV, WholeDelete, dj.Imported):
+    definition = """
+    # the clock of a FOV
+    -> FOV
+    ---
+    frame_times : <blob>                # (n_frames,) float64, start of each frame, s on the session clock
+    timeshift : <blob>                  # float64, s after the start of the frame, by scan line (and column)
+    """
+
+    def make_insert(self, key, data):
+        self.insert1({**key, "frame_times": data.frame_times, "timeshift": data.timeshift})
+
+
+@schema
+class ROI(ReadsFOV, WholeDelete, dj.Imported):
+    definition = """
+    # a region of interest; roi is its row in the ALF arrays, before any filter
+    -> FOV
+    roi : int32
+    ---
+    is_neuron : bool                    # mpciROITypes is 1 (cell)
+    roi_type : int16
+    cell_probability=null : float64
+    -> [nullable] BrainRegion
+    ml=null : float64                   # micrometres from bregma, right positive
+    ap=null : float64                   # anterior positive
+    dv=null : float64                   # dorsal positive
+    stack_y : int32                     # row, the scan line
+    stack_x : int32                     # column
+    stack_z : int32                     # plane
+    time_offset : float64               # s after the start of the frame, by the scan line
+    roi_uuid=null : char(36)            # new with every extraction
+    """
+
+    @property
+    def key_source(self):
+        return FOV.proj()
+
+    def make_insert(self, key, data):
+        offsets = clock.roi_offsets(data.timeshift, data.stack_pos)
+        self.insert(_roi_row(key, data, offsets, i) for i in range(data.n_rois))
+
+
+def _roi_row(key: dict, data: reading.FOVData, offsets: np.ndarray, i: int) -> dict:
+    y, x, *z = data.stack_pos[i].tolist()
+    ml, ap, dv = data.mlapdv[i] if data.mlapdv is not None else (np.nan,) * 3
+    return {
+        **key,
+        "roi": i,
+        "is_neuron": bool(data.is_neuron[i]),
+        "roi_type": int(data.roi_type[i]),
+        "cell_probability": None if data.cell_probability is None else number(data.cell_probability[i]),
+        "region_id": None if data.region_ids is None else int(data.region_ids[i]),
+        "ml": number(ml),
+        "ap": number(ap),
+        "dv": number(dv),
+        "stack_y": y,
+        "stack_x": x,
+        "stack_z": z[0] if z else 0,
+        "time_offset": float(offsets[i]),
+        "roi_uuid": None if data.roi_uuids is None else data.roi_uuids[i],
+    }
+
+
+@schema
+class Activity(ReadsFOV, WholeDelete, dj.Imported):
+    definition = """
+    # traces of all ROIs of a FOV
+    -> FOV
+    ---
+    trace_dtype : varchar(8)            # as in the ALF file, such as <f4
+    trace_store=null : varchar(64)      # store of DataJoint's settings that has the traces; NULL: their rows have them
+    trace_object=null : varchar(255)    # path of the object there
+    """
+
+    class Trace(dj.Part):
+        definition = """
+        # the activity of a ROI, as FOV.signal says
+        -> master
+        -> ROI
+        ---
+        trace : <array>                 # (n_frames,), as in the ALF file; in the row, or where in the object it is
+        """
+
+    @property
+    def key_source(self):
+        return FOV.proj() & ROI.proj()
+
+    def make_compute(self, key, registered_from, collection, hashes):
+        reader = reading.SessionReader(one_for(key["eid"], registered_from), key["eid"])
+        name = next(name for name in SIGNALS.values() if any(dataset.endswith(name) for dataset in hashes))
+        traces = reader.array(name, collection, mmap=True)
+        reader.check_unchanged(hashes, key["fov"])
+        return (keep_traces(key, traces.T, settings.store()),)  # before the transaction begins: it may take a while
+
+    def make_insert(self, key, kept):
+        self.insert_kept(key, kept)
+
+    @classmethod
+    def insert_kept(cls, key: dict, kept: KeptTraces) -> None:
+        """Insert a FOV with its packed traces."""
+        row = {**key, "trace_dtype": kept.dtype, "trace_store": kept.store, "trace_object": kept.path}
+        cls.insert1(row, allow_direct_insert=True)
+        insert_trace_rows(key, kept.rows)
+
+
+def insert_traces(key: dict, traces: np.ndarray, store: str | None = None) -> None:
+    """Insert the activity of all ROIs of a FOV; parameters and errors as ``keep_traces``."""
+    Activity.insert_kept(key, keep_traces(key, traces, store))
+
+
+def insert_trace_rows(key: dict, rows: Iterable[tuple[int, bytes]]) -> None:
+    """Insert ROIs of a FOV with their packed traces, or the places of those."""
+    bulk.insert(Activity.Trace(), ({**key, "roi": roi, "trace": Packed(data)} for roi, data in rows))
+
+
+def imaged_sessions() -> dj.QueryExpression:
+    """Return the sessions whose every FOV is either in the database or known to have failed.
+
+    Tables that gather the FOVs of a session wait for this: none is left out only because another
+    worker has not come to it yet. A FOV that failed stays in the job tables until it is retried.
+    """
+    done = FOV.proj() & Recording.proj() & ROI.proj() & Activity.proj()
+    waiting = FOVFolder.proj() - done
+    return (Session.proj() & done) - without_failed(waiting, FOV, Recording, ROI, Activity)

@@ -1,0 +1,1 @@
+"""What notebook, command line and page all ask, once."""

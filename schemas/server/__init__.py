@@ -1,0 +1,1 @@
+"""The database server: which one, the connection, and what ties the tables to it."""

@@ -1,0 +1,115 @@
+"""Tying the table classes to the database: which modules hold tables, ours and a lab's."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+from types import ModuleType
+
+with warnings.catch_warnings():
+    # DataJoint warns at import when there is no datajoint.json: then the embedded database is used
+    warnings.filterwarnings("ignore", message="No datajoint.json found")
+    import datajoint as dj
+from pipeline.errors import ConfigError
+from schemas.server.settings import further_modules, prefix
+
+#: Modules of tables by the name of their database schema, in the order of their dependencies.
+MODULES = {
+    "provenance": "schemas.provenance",
+    "workers": "schemas.work.tables",
+    "session": "schemas.session",
+    "imaging": "schemas.imaging.tables",
+    "embedding": "schemas.embedding",
+    "tracking": "schemas.tracking",
+    "decoding": "schemas.decoding.tables",
+}
+
+
+#: The prefix that the classes are tied to, once they are.
+_bound: dict[str, str] = {}
+
+
+def bind(connection: dj.Connection, *, create: bool) -> None:
+    """Tie the table classes to their schemas, declaring what is missing if ``create``."""
+    for name, module in table_modules().items():
+        if not create and name not in MODULES and not _is_there(connection, prefix() + name):
+            raise ConfigError(f"The tables of {module.__name__} (MESO_MODULES) are not declared yet: run meso db init")
+        module.schema.activate(prefix() + name, connection=connection, create_schema=create, create_tables=create)
+    _bound["prefix"] = prefix()
+
+
+def is_bound() -> bool:
+    """Return whether the table classes are tied to the database.
+
+    Raises
+    ------
+    ConfigError
+        They are, by another prefix than MESO_PREFIX says now.
+    """
+    if _bound and _bound["prefix"] != prefix():
+        raise ConfigError(f"This process already uses the prefix {_bound['prefix']}, it cannot change to {prefix()}")
+    return bool(_bound)
+
+
+def _is_there(connection: dj.Connection, schema: str) -> bool:
+    query = "SELECT count(*) FROM information_schema.schemata WHERE schema_name = %s"
+    return bool(connection.query(query, args=(schema,)).fetchone()[0])
+
+
+def table_modules() -> dict[str, ModuleType]:
+    """Return the modules of tables by the name of their schema: our own, then a lab's (MESO_MODULES).
+
+    Raises
+    ------
+    ConfigError
+        A lab's module is not there, has no schema, or one whose name is taken.
+    """
+    modules = {name: importlib.import_module(path) for name, path in MODULES.items()}
+    for path in further_modules():
+        name = path.rpartition(".")[-1]
+        if name in (*modules, "views"):
+            raise ConfigError(
+                f"MESO_MODULES: {path} would be the schema {prefix()}{name}, as another module is: give it another name"
+            )
+        modules[name] = _lab_module(path, prefix() + name)
+    return modules
+
+
+def _lab_module(path: str, name: str) -> ModuleType:
+    """Return a lab's module of tables, whose schema gets this name."""
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if not error.name or not f"{path}.".startswith(f"{error.name}."):
+            raise
+        raise ConfigError(f"MESO_MODULES: there is no module {path}; is its folder in PYTHONPATH?") from None
+    schema = getattr(module, "schema", None)
+    if not isinstance(schema, dj.Schema) or schema.database not in (None, name):
+        raise ConfigError(f"MESO_MODULES: {path} needs a line 'schema = dj.Schema()', without a name")
+    return module
+
+
+def auto_populated() -> list[type[dj.Table]]:
+    """Return the tables that ``populate()`` fills, in the order of their dependencies."""
+    return [
+        cls
+        for module in table_modules().values()
+        for cls, _ in module.schema.declare_list
+        if issubclass(cls, (dj.Imported, dj.Computed))
+    ]
+
+
+def table_named(name: str) -> type[dj.Table]:
+    """Return the populated table of a name, in any case.
+
+    Raises
+    ------
+    ConfigError
+        There is none; the message lists those that are.
+    """
+    tables = {table.__name__.lower(): table for table in auto_populated()}
+    if name.lower() not in tables:
+        raise ConfigError(
+            f"{name} is not a table that is populated; there are {', '.join(t.__name__ for t in tables.values())}"
+        )
+    return tables[name.lower()]

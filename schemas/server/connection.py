@@ -1,0 +1,128 @@
+"""The connection, and tying the table classes to it.
+
+With ``DJ_*`` variables or a ``datajoint.json``: that server. Without: the embedded PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+with warnings.catch_warnings():
+    # DataJoint warns at import when there is no datajoint.json: then the embedded database is used
+    warnings.filterwarnings("ignore", message="No datajoint.json found")
+    import datajoint as dj
+from datajoint.settings import find_config_file
+
+from pipeline.errors import ConfigError
+from schemas.server import embedded, reconnection
+
+SERVER_VARIABLES = ("DJ_HOST", "DJ_USER", "DJ_PASS", "DJ_PORT", "DJ_BACKEND", "DJ_DATABASE_NAME")
+
+
+OLDEST = {"mysql": (8, 0, 13), "postgresql": (15, 0, 0)}
+
+
+#: The connection of this process.
+_active: dict[str, Any] = {}
+
+
+def has_own_server() -> bool:
+    """Say whether a server is configured; without one the embedded PostgreSQL is used."""
+    if any(os.environ.get(name) for name in SERVER_VARIABLES):
+        return True
+    return os.environ.get("DJ_IGNORE_CONFIG_FILE", "").lower() != "true" and find_config_file() is not None
+
+
+def connect() -> dj.Connection:
+    """Return the connection of this process, made at the first call.
+
+    Raises
+    ------
+    ConfigError
+        No server answers, the password is wrong, or the server is MariaDB or too old.
+    """
+    if "connection" not in _active:
+        # ROI adds a key attribute below the FOV that one make() is about
+        dj.config["jobs.allow_new_pk_fields_in_computed_tables"] = True
+        reconnection.register()
+        if "DJ_LOG_LEVEL" not in os.environ:
+            logging.getLogger("datajoint").setLevel(logging.ERROR)
+        _active["connection"] = _own_server() if has_own_server() else _embedded()
+    return _active["connection"]
+
+
+def _embedded() -> dj.Connection:
+    dj.config["database.backend"] = "postgresql"
+    dj.config["database.port"] = 5432
+    return dj.conn(host=str(embedded.start()), user="postgres", password="", use_tls=False)
+
+
+def _own_server() -> dj.Connection:
+    config = dj.config.database
+    place = f"{config.backend} server {config.host}:{config.port}"
+    if not config.user or config.password is None:
+        raise ConfigError(f"User and password for the {place} are missing: set DJ_USER and DJ_PASS, or datajoint.json")
+    try:
+        connection = dj.conn()
+    except Exception as error:  # PyMySQL, psycopg2 and DataJoint each raise their own
+        raise ConfigError(_refusal(place, config.user, error)) from None
+    check_server(connection)
+    return connection
+
+
+def _refusal(place: str, user: str, error: Exception) -> str:
+    text = " ".join(map(str, error.args)).strip()
+    if "Access denied" in text or "password authentication failed" in text:
+        return (
+            f"The {place} refuses user {user}: wrong user name or password (DJ_USER, DJ_PASS), or no access from here"
+        )
+    return (
+        f"The {place} does not answer ({text.splitlines()[0] if text else error.__class__.__name__}). Is it running, "
+        f"and are DJ_HOST, DJ_PORT and DJ_BACKEND right? Without any DJ_* variable the embedded database is used"
+    )
+
+
+def check_server(connection: dj.Connection) -> None:
+    """Refuse servers that DataJoint 2 does not support.
+
+    Raises
+    ------
+    ConfigError
+        MariaDB, MySQL before 8.0.13 or PostgreSQL before 15.
+    """
+    backend = connection.adapter.backend
+    banner = str(connection.query("SELECT version()").fetchone()[0])
+    if "mariadb" in banner.lower():
+        raise ConfigError(
+            f"The server is MariaDB ({banner}), which DataJoint 2 does not support: use MySQL 8.0.13 or later, "
+            f"for instance with: docker compose up db"
+        )
+    numbers = re.match(r"(?:PostgreSQL )?(\d+)(?:\.(\d+))?(?:\.(\d+))?", banner)
+    version = tuple(map(int, numbers.groups(default="0"))) if numbers else (0,)
+    if version < OLDEST[backend]:
+        oldest = ".".join(map(str, OLDEST[backend]))
+        raise ConfigError(f"The server is too old: {backend} {banner}; version {oldest} or later is needed")
+
+
+@contextmanager
+def lock(name: str, timeout: int = 600) -> Iterator[None]:
+    """Hold a lock of the database server: one process at a time, freed when its connection ends."""
+    connection = connect()
+    if connection.adapter.backend == "mysql":
+        held = connection.query("SELECT GET_LOCK(%s, %s)", args=(name, timeout)).fetchone()[0]
+        if held != 1:
+            raise ConfigError(f"Another process has held the lock {name} for {timeout} s; try again later")
+        release = "SELECT RELEASE_LOCK(%s)"
+    else:
+        connection.query("SELECT pg_advisory_lock(hashtext(%s))", args=(name,))
+        release = "SELECT pg_advisory_unlock(hashtext(%s))"
+    try:
+        yield
+    finally:
+        connection.query(release, args=(name,))

@@ -1,0 +1,1 @@
+"""What an administrator runs: activation, migrations, SQL views and roles."""

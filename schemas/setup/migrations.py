@@ -1,0 +1,328 @@
+"""Numbered changes of the tables, applied by ``meso db init`` on either backend.
+
+To change a table: change its definition, and append a Migration that brings an existing database to
+the same state. Applied migrations are rows of SchemaVersion. A new database is declared at the
+latest version and needs none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import datajoint as dj
+import numpy as np
+from datajoint.declare import compile_attribute
+
+from pipeline.errors import ConfigError
+from schemas.embedding import EmbeddingParams
+from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, insert_traces
+from schemas.provenance import DatabaseId, SchemaVersion, now
+from schemas.server.binding import auto_populated, bind
+from schemas.server.connection import connect, lock
+from schemas.server.settings import prefix
+from schemas.setup import views
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One change.
+
+    Attributes
+    ----------
+    number : int
+        From 1, without holes.
+    title : str
+    apply : callable(connection, prefix)
+        Runs SQL through ``connection.query``. It may be called again after it was cut off (MySQL
+        commits each change of a table by itself), so it looks before it changes.
+    finish : callable(connection, prefix)
+        The same once the new tables are there: moves rows into them.
+    """
+
+    number: int
+    title: str
+    apply: Callable[[dj.Connection, str], None]
+    finish: Callable[[dj.Connection, str], None] = lambda connection, name_prefix: None
+
+
+def _has_column(connection: dj.Connection, schema: str, table: str, column: str) -> bool:
+    found = connection.query(
+        "SELECT count(*) FROM information_schema.columns "
+        "WHERE table_schema = %s AND table_name = %s AND column_name = %s",
+        args=(schema, table, column),
+    ).fetchone()[0]
+    return bool(found)
+
+
+def add_column(connection: dj.Connection, schema: str, table: str, line: str) -> None:
+    """Add a column, as DataJoint would declare it, unless it is there.
+
+    Parameters
+    ----------
+    connection : dj.Connection
+    schema, table : str
+        Names in the database, the schema with its prefix.
+    line : str
+        As in the definition of the table; with ``=null`` or another default, for the rows that are there.
+    """
+    adapter = connection.adapter
+    name, sql, _, comment = compile_attribute(line, False, [], {}, adapter)
+    if not _has_column(connection, schema, table, name):
+        full = adapter.make_full_table_name(schema, table)
+        connection.query(f"ALTER TABLE {full} ADD COLUMN {sql}")
+        _comment(connection, full, name, comment)
+
+
+def change_text_length(connection: dj.Connection, schema: str, table: str, line: str) -> None:
+    """Give a varchar column the length of its new definition; views must be released on PostgreSQL.
+
+    Parameters
+    ----------
+    connection : dj.Connection
+    schema, table : str
+    line : str
+        The new line of the definition, ``name : varchar(n)  # comment``.
+    """
+    adapter = connection.adapter
+    name, sql, _, comment = compile_attribute(line, False, [], {}, adapter)
+    full = adapter.make_full_table_name(schema, table)
+    if adapter.backend == "mysql":
+        connection.query(f"ALTER TABLE {full} MODIFY COLUMN {sql}")
+    else:
+        text_type = line.split(":")[1].split("#")[0].strip()
+        connection.query(f"ALTER TABLE {full} ALTER COLUMN {adapter.quote_identifier(name)} TYPE {text_type}")
+        _comment(connection, full, name, comment)
+
+
+def _comment(connection: dj.Connection, full: str, column: str, comment: str | None) -> None:
+    """Write what DataJoint knows of a column; MySQL has it in the column's definition."""
+    sql = connection.adapter.column_comment_ddl(full, column, comment or "")
+    if comment and sql:
+        connection.query(sql)
+
+
+#: Columns of version 2 by table. Frozen: these are the lines as they were in that version.
+DECODING_COLUMNS = {
+    "n_d_c_params": (
+        "penalize_intercept=0 : bool",
+        "fold_mode='stratified' : varchar(16)  # stratified or blocked (test trials next to each other in time)",
+        "fold_gap=0 : int32  # trials left out between training and test, with blocked folds",
+        "c_grid=null : json  # values of c to choose from in the training folds; NULL: c as it is",
+        "n_bootstrap=0 : int32  # resamplings of the test trials behind the intervals",
+        "curve_axis='cells' : varchar(16)  # what the ks are numbers of: cells or trials",
+        "trial_shuffled=0 : bool  # trials shuffled within class for each cell: no noise correlations",
+        "cells='shared' : varchar(16)  # shared, or as many random ones",
+        "cells_seed=0 : int64  # of the random cells",
+        "regions=null : json  # acronyms of the Allen atlas; NULL: all",
+        "fovs=null : json  # numbers of FOVs; NULL: all",
+        "max_cells=0 : int32  # largest k of a curve over cells; 0: all cells",
+    ),
+    "__trial_features": (
+        "feature_cells=null : <blob>  # (cells, 2) int32, FOV and ROI of each; NULL (version 1): as SharedCells",
+    ),
+    "__n_d_c_result": (
+        "k_star_low=null : float64  # 95 percent interval over subsets and trials; NULL: none, or no k is that near",
+        "k_star_high=null : float64",
+        "k_star_censored=null : varchar(8)  # left: that many or fewer; right: no k is near the ceiling; NULL: neither",
+        "p_largest=null : float64  # (1 + #(null >= mean)) / (1 + shuffles) at the largest k",
+        "null_used=null : varchar(16)  # how labels were shuffled",
+        "null_donors=null : json  # sessions whose labels were taken, in their order",
+        "fit_family=null : varchar(16)  # inverse_sqrt, information or exponential; NULL: too few k for a fit",
+        "fit_parameters=null : json  # by name",
+        "asymptote=null : float64  # score of infinitely many cells by the fit, with its 95 percent interval",
+        "asymptote_low=null : float64",
+        "asymptote_high=null : float64",
+        "k50=null : float64  # cells for half the way from chance to the asymptote",
+        "k50_low=null : float64  # NULL in these: none, or beyond ten times the largest k",
+        "k50_high=null : float64",
+        "k90=null : float64  # for 90 percent",
+        "k90_low=null : float64",
+        "k90_high=null : float64",
+        "k95=null : float64  # for 95 percent",
+        "k95_low=null : float64",
+        "k95_high=null : float64",
+        "verdict=null : varchar(16)  # saturated, not saturated, uncertain, decreasing, at chance or too few k",
+    ),
+    "__n_d_c_result__curve": (
+        "mean_low=null : float64  # 95 percent interval of score_mean over subsets and trials",
+        "mean_high=null : float64",
+        "trial_means=null : <blob>  # (n_bootstrap,) float64, score_mean of the test trials drawn with replacement",
+    ),
+}
+
+
+def _decoding_engine(connection: dj.Connection, name_prefix: str) -> None:
+    """Columns for settings, nulls, fits and intervals; what version 1 computed says how it was shuffled, and p."""
+    schema, adapter = name_prefix + "decoding", connection.adapter
+    change_text_length(connection, schema, "n_d_c_params", "metric : varchar(32)  # auc, accuracy or balanced_accuracy")
+    for table, lines in DECODING_COLUMNS.items():
+        for line in lines:
+            add_column(connection, schema, table, line)
+    result, params, curve = (
+        adapter.make_full_table_name(schema, name)
+        for name in ("__n_d_c_result", "n_d_c_params", "__n_d_c_result__curve")
+    )
+    connection.query(
+        f"UPDATE {result} SET null_used = (SELECT null_mode FROM {params} AS asked "
+        f"WHERE asked.ndc_params = {result}.ndc_params) WHERE null_used IS NULL"
+    )
+    same = " AND ".join(f"{{0}}.{name} = {result}.{name}" for name in ("session_set", "ndc_params", "eid"))
+    connection.query(
+        f"UPDATE {result} SET p_largest = (SELECT one.p_value FROM {curve} AS one WHERE {same.format('one')} "
+        f"AND one.k = (SELECT max(two.k) FROM {curve} AS two WHERE {same.format('two')})) WHERE p_largest IS NULL"
+    )
+
+
+def _null_subsets(connection: dj.Connection, name_prefix: str) -> None:
+    """Column for the subsets that a null score is the mean of."""
+    line = "null_subsets=0 : int32  # subsets averaged in each null score; 0: one each, in turn (before version 3)"
+    add_column(connection, name_prefix + "decoding", "n_d_c_params", line)
+
+
+#: Activity of versions 1 to 3, in blocks of ROIs, while its traces are moved.
+BLOCKS = "_activity_blocks"
+
+
+def _set_blocks_aside(connection: dj.Connection, name_prefix: str) -> None:
+    """Rename the table of activity in blocks of ROIs: its name is needed for the new one."""
+    schema, adapter = name_prefix + "imaging", connection.adapter
+    if not _has_column(connection, schema, "_activity", "roi_block"):
+        return
+    old = adapter.make_full_table_name(schema, "_activity")
+    new = adapter.quote_identifier(BLOCKS)
+    new = adapter.make_full_table_name(schema, BLOCKS) if adapter.backend == "mysql" else new
+    connection.query(f"ALTER TABLE {old} RENAME TO {new}")
+
+
+def _blocks_to_traces(connection: dj.Connection, name_prefix: str) -> None:
+    """Move activity from blocks to one row per ROI, FOV by FOV; a FOV without its ROIs is read anew."""
+    schema = name_prefix + "imaging"
+    if not _has_column(connection, schema, BLOCKS, "roi_block"):
+        return
+    blocks = dj.FreeTable(connection, connection.adapter.make_full_table_name(schema, BLOCKS))
+    for eid, fov in sorted({(row["eid"], row["fov"]) for row in blocks.proj().to_dicts()}):
+        key = {"eid": eid, "fov": fov}
+        if (ROI & key) and not (Activity & key):
+            parts = (blocks & key).to_arrays("traces", order_by="roi_block")
+            with connection.transaction:
+                insert_traces(key, np.concatenate([np.asarray(part) for part in parts]))
+    blocks.drop_quick()
+
+
+#: Columns that version 5 added to Activity, as the table's definition has them.
+STORE_COLUMNS = (
+    "trace_store=null : varchar(64)  # store of DataJoint's settings that has the traces; NULL: their rows have them",
+    "trace_object=null : varchar(255)  # path of the object there",
+)
+
+
+def _trace_stores(connection: dj.Connection, name_prefix: str) -> None:
+    """Columns that say where traces are; before version 4 the table of that name was another one."""
+    for line in STORE_COLUMNS:
+        if _has_column(connection, name_prefix + "imaging", "_activity", "trace_dtype"):
+            add_column(connection, name_prefix + "imaging", "_activity", line)
+
+
+def _free_reserved(connection: dj.Connection, name_prefix: str) -> None:
+    """Let what was reserved before there were workers be pending: nobody can know who lives."""
+    for table in auto_populated():
+        connection.query(
+            f"UPDATE {table.jobs.full_table_name} SET status = 'pending' WHERE status = 'reserved' AND version = ''"
+        )
+
+
+def _count_regions(connection: dj.Connection, name_prefix: str) -> None:
+    """Count the ROIs of each region in the FOVs that are there."""
+    counted = FOV.Region.full_table_name
+    connection.query(
+        f"INSERT INTO {counted} (eid, fov, region_id, n_region_rois, n_region_neurons) "
+        f"SELECT eid, fov, region_id, COUNT(*), SUM(CASE WHEN is_neuron THEN 1 ELSE 0 END) "
+        f"FROM {ROI.full_table_name} AS roi WHERE region_id IS NOT NULL AND NOT EXISTS "
+        f"(SELECT 1 FROM {counted} AS done WHERE done.eid = roi.eid AND done.fov = roi.fov) "
+        f"GROUP BY eid, fov, region_id"
+    )
+
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(1, "first tables", lambda connection, name_prefix: None),
+    Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
+    Migration(3, "decoding: p values over the subsets of the null", _null_subsets),
+    Migration(4, "activity: one row per ROI, compressed and checksummed", _set_blocks_aside, _blocks_to_traces),
+    Migration(5, "activity: traces in a store of objects", _trace_stores),
+    Migration(6, "workers with heartbeats", lambda connection, name_prefix: None, _free_reserved),
+    Migration(7, "rasters as tiles; regions of each FOV", lambda connection, name_prefix: None, _count_regions),
+)
+LATEST = MIGRATIONS[-1].number
+
+
+def database_version(connection: dj.Connection) -> int | None:
+    """Return the version of the tables in the database, None where there are none."""
+    adapter = connection.adapter
+    table = adapter.make_full_table_name(prefix() + "provenance", "schema_version")
+    found = connection.query(
+        "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s",
+        args=(prefix() + "provenance", "schema_version"),
+    ).fetchone()[0]
+    return connection.query(f"SELECT max(schema_version) FROM {table}").fetchone()[0] if found else None
+
+
+def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
+    """Declare all tables, apply the migrations that the database lacks, and make the views.
+
+    Safe to run again, from several processes at once, and after it was cut off.
+
+    Returns
+    -------
+    list of Migration
+        Those applied now; empty for a new database.
+
+    Raises
+    ------
+    ConfigError
+        The database is newer than the code.
+    """
+    connection = connect()
+    with lock(prefix() + "init"):
+        before = database_version(connection)
+        if before is not None and before > migrations[-1].number:
+            raise ConfigError(
+                f"The tables are of version {before}, this code is of version {migrations[-1].number}: "
+                f"run an update of this project"
+            )
+        applied = [m for m in migrations if before is not None and m.number > before]
+        if applied:
+            views.release(connection)
+        for migration in applied:
+            migration.apply(connection, prefix())
+        bind(connection, create=True)
+        for table in auto_populated():
+            _ = table.jobs.heading  # declares the job table
+        for migration in applied:
+            migration.finish(connection, prefix())
+        _store_as_it_is(connection)
+        insert_defaults()
+        views.create(connection)
+        new = applied if before is not None else migrations
+        SchemaVersion.insert(
+            ({"schema_version": m.number, "migration": m.title, "applied_at": now()} for m in new),
+            skip_duplicates=True,
+        )
+    return applied
+
+
+def _store_as_it_is(connection: dj.Connection) -> None:
+    """Have PostgreSQL not try to compress traces, which are compressed: writing takes two thirds of the time."""
+    if connection.adapter.backend == "postgresql":
+        connection.query(f"ALTER TABLE {Activity.Trace.full_table_name} ALTER COLUMN trace SET STORAGE EXTERNAL")
+
+
+def insert_defaults() -> None:
+    """Insert the rows that every database has: its id, the atlas and the default embedding."""
+    from pipeline.atlas import region_rows
+    from pipeline.embedding import EmbeddingSettings
+
+    DatabaseId.make_once()
+    if len(BrainRegion()) == 0:
+        BrainRegion.insert(region_rows())
+    EmbeddingParams.add(EmbeddingSettings())

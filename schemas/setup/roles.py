@@ -1,0 +1,440 @@
+"""Who may do what: four roles on the database server, and accounts that have one of them.
+
+``RIGHTS`` is the whole declaration. ``grant`` gives an account a role; ``renew`` brings the server's own roles,
+``<prefix>reader`` and so on, to the declaration, also for tables that were declared since.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import datajoint as dj
+from datajoint.errors import AccessError
+
+from pipeline.errors import ConfigError
+from schemas.server.binding import table_modules
+from schemas.server.connection import connect, has_own_server
+from schemas.server.settings import prefix
+from schemas.setup.migrations import database_version
+
+READ = ("SELECT",)
+ADD = ("SELECT", "INSERT")
+WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
+DDL = ("CREATE", "ALTER", "DROP", "GRANT")
+ALL = (*WRITE, *DDL)
+
+#: What an account of each role may do with each kind of table.
+RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
+    "registered": {"reader": READ, "worker": READ, "curator": WRITE, "admin": ALL},
+    "computed": {"reader": READ, "worker": WRITE, "curator": WRITE, "admin": ALL},
+    "jobs": {"reader": READ, "worker": WRITE, "curator": WRITE, "admin": ALL},
+    "workers": {"reader": READ, "worker": WRITE, "curator": WRITE, "admin": ALL},
+    "records": {"reader": READ, "worker": ADD, "curator": ADD, "admin": ALL},
+    "database": {"reader": READ, "worker": READ, "curator": READ, "admin": ALL},
+    "lineage": {"reader": READ, "worker": READ, "curator": READ, "admin": ALL},
+    "views": {"reader": READ, "worker": READ, "curator": READ, "admin": ALL},
+}
+ROLES = ("reader", "worker", "curator", "admin")
+#: Roles that have their rights table by table; an admin owns the schemas.
+BY_TABLE = ROLES[:-1]
+#: The same on both servers: no quotes, no wildcards, and MySQL takes no more characters.
+USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
+HOST = re.compile(r"[A-Za-z0-9_.:%/-]{1,255}")
+#: Characters of MySQL's names of roles.
+LONGEST = 32
+
+
+def kind_of(module: str, table: str) -> str:
+    """Return the kind of a table from the name of its module and its own name in the database."""
+    if table.startswith("~"):
+        return "jobs" if table.startswith("~~") else "lineage"
+    if module in ("views", "workers"):
+        return module
+    if module == "provenance":
+        return "records" if table in ("environment", "deletion") else "database"
+    return "computed" if table.startswith("_") else "registered"
+
+
+@dataclass
+class Granted:
+    """What became of an account.
+
+    Attributes
+    ----------
+    account : str
+        As the server has it.
+    password : str or None
+        A new one; it is nowhere else. None: the account keeps the one it has.
+    notes : list of str
+        What the server's administrator should know.
+    """
+
+    account: str
+    password: str | None = field(repr=False)
+    notes: list[str] = field(default_factory=list)
+
+
+def grant(user: str, role: str, host: str | None = None, *, new_password: bool = False) -> Granted:
+    """Give an account one role, instead of any other of these that it has; it is created if it is not there.
+
+    Parameters
+    ----------
+    user : str
+    role : {'reader', 'worker', 'curator', 'admin'}
+    host : str, optional
+        From where the account connects, on MySQL; by default anywhere, or as the account is known. Accounts that
+        connect over a network must use TLS.
+    new_password : bool
+        Give an account that is there a new password.
+
+    Raises
+    ------
+    ConfigError
+        A name cannot be that of an account, the server lets accounts in over a network without TLS, there are no
+        tables, or the account that asks may not do this.
+    """
+    if role not in ROLES:
+        raise ConfigError(f"{role!r} is no role; there are {', '.join(ROLES)}")
+    _check_names(user, host)
+    if not has_own_server():
+        raise ConfigError(
+            "Roles are for a lab's server: the embedded database is for one person. Name a server with DJ_HOST"
+        )
+    connection = connect()
+    if database_version(connection) is None:
+        raise ConfigError(f"The database has no tables with the prefix {prefix()}: make them with meso db init")
+    server = SERVERS[connection.adapter.backend](connection)
+    try:
+        return server.grant(user, role, host, new_password)
+    except Exception as error:
+        if not _is_denied(error):
+            raise
+        raise ConfigError(
+            f"{connection.get_user()} may not create accounts or give roles ({_words(error)}): "
+            f"use an account that administers the server"
+        ) from None
+
+
+def renew() -> bool:
+    """Bring the rights of the roles to the declaration; return False where the server has no roles yet."""
+    connection = connect()
+    server = SERVERS[connection.adapter.backend](connection)
+    if not server.has_roles():
+        return False
+    server.renew()
+    return True
+
+
+def _check_names(user: str, host: str | None) -> None:
+    if not USER.fullmatch(user):
+        raise ConfigError(
+            f"{user[:40]!r} cannot be an account: letters, digits, _, . and -, at most 32, starting with a letter or _"
+        )
+    if user in map(role_name, ROLES):
+        raise ConfigError(f"{user} is the name of a role, not of an account")
+    if host is not None and not HOST.fullmatch(host):
+        raise ConfigError(f"--host {host[:40]!r} is no name or address; MySQL takes patterns too, such as 10.0.%")
+
+
+def role_name(role: str) -> str:
+    """Return the name of a role on the server."""
+    return prefix() + role
+
+
+def schema_names() -> list[str]:
+    """Return the names of all schemas, that of the views included."""
+    return [prefix() + name for name in (*table_modules(), "views")]
+
+
+def declared(connection: dj.Connection) -> set[tuple[str, str, str, str]]:
+    """Return what the roles should have on the tables that there are: role, schema, table, right."""
+    marks = ", ".join(["%s"] * len(schema_names()))
+    tables = connection.query(
+        f"SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema IN ({marks})",
+        args=schema_names(),
+    ).fetchall()
+    return {
+        (role_name(role), schema, table, right)
+        for schema, table in tables
+        for role in BY_TABLE
+        for right in RIGHTS[kind_of(schema.removeprefix(prefix()), table)][role]
+    }
+
+
+class Server:
+    """What both kinds of server have in common."""
+
+    #: Names of a role in information_schema.
+    grantee = "{}"
+    #: Rights that come with SELECT.
+    with_select: tuple[str, ...] = ()
+
+    def __init__(self, connection: dj.Connection) -> None:
+        self.connection, self.query = connection, connection.query
+
+    def renew(self) -> None:
+        """Give the roles the rights that they lack, and take those that they have too many."""
+        self.own()
+        wanted = declared(self.connection)
+        wanted |= {(*row[:3], more) for row in wanted if row[3] == "SELECT" for more in self.with_select}
+        found = self.found()
+        for verb, rights in (("GRANT {} ON {} TO {}", wanted - found), ("REVOKE {} ON {} FROM {}", found - wanted)):
+            for (role, schema, table), names in _by_table(rights).items():
+                full = self.connection.adapter.make_full_table_name(schema, table)
+                self.query(verb.format(", ".join(names), full, self.quoted(role)))
+
+    def found(self) -> set[tuple[str, str, str, str]]:
+        """Return what the roles have, as far as this account may know."""
+        names = {self.grantee.format(role_name(role)): role_name(role) for role in BY_TABLE}
+        rows = self.query(
+            "SELECT grantee, table_schema, table_name, privilege_type FROM information_schema.table_privileges "
+            "WHERE grantee IN (%s, %s, %s)",
+            args=list(names),
+        ).fetchall()
+        return {(names[grantee], *row) for grantee, *row in rows if row[0] in schema_names()}
+
+    def own(self) -> None:
+        """Have admins own the schemas and all that is in them."""
+        raise NotImplementedError
+
+    @staticmethod
+    def quoted(name: str) -> str:
+        """Return the name of a role in SQL."""
+        raise NotImplementedError
+
+
+def _by_table(rights: Iterable[tuple[str, str, str, str]]) -> dict[tuple[str, str, str], list[str]]:
+    tables: dict[tuple[str, str, str], list[str]] = {}
+    for role, schema, table, right in sorted(rights):
+        tables.setdefault((role, schema, table), []).append(right)
+    return tables
+
+
+class MySQL(Server):
+    """Roles and accounts of MySQL; passwords go as arguments, which DataJoint does not log."""
+
+    grantee = "'{}'@'%'"
+
+    @staticmethod
+    def quoted(name: str) -> str:
+        """See ``Server``; names of roles are made of a prefix and a word."""
+        return f"`{name}`"
+
+    def has_roles(self) -> bool:
+        """Say whether the roles are there: an admin, who may not look, has one."""
+        try:
+            sql = "SELECT count(*) FROM mysql.user WHERE user = %s"
+            return bool(self.query(sql, args=(role_name("admin"),)).fetchone()[0])
+        except AccessError:
+            return role_name("admin") in self.query("SELECT CURRENT_ROLE()").fetchone()[0]
+
+    def own(self) -> None:
+        # for schemas of later versions too; _ and % would stand for any character
+        pattern = prefix().replace("_", r"\_")
+        self.query(f"GRANT ALL PRIVILEGES ON `{pattern}%%`.* TO `{role_name('admin')}` WITH GRANT OPTION")
+
+    def grant(self, user: str, role: str, host: str | None, new_password: bool) -> Granted:
+        """See ``grant``."""
+        if len(role_name("curator")) > LONGEST:
+            raise ConfigError(f"MySQL's names have {LONGEST} characters at most: MESO_PREFIX is too long for roles")
+        if role == "admin" and not self.has_patterns():
+            raise ConfigError("MySQL knows no patterns of schemas with partial_revokes=ON, which the role admin needs")
+        for name in map(role_name, ROLES):
+            self.query(f"CREATE ROLE IF NOT EXISTS `{name}`")
+        self.renew()
+        account, is_new = self.account(user, host)
+        password = secrets.token_urlsafe(24) if is_new or new_password else None
+        if password:
+            verb = "CREATE" if is_new else "ALTER"
+            self.query(f"{verb} USER %s@%s IDENTIFIED BY %s", args=(*account, password))
+        if not is_loopback(account[1]):
+            self.require_tls(account)
+        for other in self.roles_of(account) - {role_name(role)}:
+            self.query(f"REVOKE `{other}` FROM %s@%s", args=account)
+        self.query(f"GRANT `{role_name(role)}` TO %s@%s", args=account)
+        self.query(f"SET DEFAULT ROLE `{role_name(role)}` TO %s@%s", args=account)
+        return Granted("'{}'@'{}'".format(*account), password, self.notes(account))
+
+    def has_patterns(self) -> bool:
+        """Say whether rights can be given on schemas by a pattern of their names."""
+        rows = self.query("SHOW VARIABLES LIKE 'partial_revokes'").fetchall()
+        return ("partial_revokes", "ON") not in rows
+
+    def account(self, user: str, host: str | None) -> tuple[tuple[str, str], bool]:
+        """Return user and host of the account, and whether it is new."""
+        hosts = [row[0] for row in self.query("SELECT host FROM mysql.user WHERE user = %s", args=(user,)).fetchall()]
+        if host is None and len(hosts) > 1:
+            raise ConfigError(f"There are accounts {user} for {', '.join(sorted(hosts))}: choose one with --host")
+        host = host or (hosts[0] if hosts else "%")
+        return (user, host), host not in hosts
+
+    def require_tls(self, account: tuple[str, str]) -> None:
+        """Have an account use TLS, unless it must show a certificate already."""
+        sql = "SELECT CAST(ssl_type AS CHAR) FROM mysql.user WHERE user = %s AND host = %s"
+        if not self.query(sql, args=account).fetchone()[0]:
+            self.query("ALTER USER %s@%s REQUIRE SSL", args=account)
+
+    def roles_of(self, account: tuple[str, str]) -> set[str]:
+        """Return which of these roles an account has."""
+        sql = "SELECT from_user FROM mysql.role_edges WHERE to_user = %s AND to_host = %s"
+        return {row[0] for row in self.query(sql, args=account).fetchall()} & set(map(role_name, ROLES))
+
+    def notes(self, account: tuple[str, str]) -> list[str]:
+        """Say which rights an account has beside its role."""
+        given = [row[0] for row in self.query("SHOW GRANTS FOR %s@%s", args=account).fetchall()]
+        more = [text for text in given if not text.startswith(("GRANT USAGE ON *.*", f"GRANT `{prefix()}"))]
+        return [f"It has other rights too, which are left as they are: {text}" for text in more]
+
+
+class PostgreSQL(Server):
+    """Roles and accounts of PostgreSQL, which gets a verifier of the password and never the password itself."""
+
+    # without a right beside SELECT, PostgreSQL hides the keys of tables, and DataJoint would join all with all
+    with_select = ("REFERENCES",)
+
+    @staticmethod
+    def quoted(name: str) -> str:
+        """See ``Server``; accounts too."""
+        return '"' + name.replace('"', '""').replace("%", "%%") + '"'
+
+    def has_roles(self) -> bool:
+        """Say whether the roles are there."""
+        return self.exists(role_name("admin"))
+
+    def exists(self, name: str) -> bool:
+        """Say whether there is a role or an account of this name."""
+        return bool(self.query("SELECT count(*) FROM pg_roles WHERE rolname = %s", args=(name,)).fetchone()[0])
+
+    def own(self) -> None:
+        quote, admin = self.quoted, self.quoted(role_name("admin"))
+        everybody = ", ".join(quote(role_name(role)) for role in ROLES)
+        marks = ", ".join(["%s"] * len(schema_names()))
+        objects = self.query(
+            "SELECT kind, name FROM ("
+            "SELECT 'SCHEMA' AS kind, quote_ident(nspname) AS name, nspname, nspowner AS owner FROM pg_namespace "
+            "UNION ALL SELECT CASE relkind WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END, "
+            "quote_ident(nspname) || '.' || quote_ident(relname), nspname, relowner "
+            "FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace WHERE relkind IN ('r', 'v') "
+            "UNION ALL SELECT 'TYPE', quote_ident(nspname) || '.' || quote_ident(typname), nspname, typowner "
+            "FROM pg_type JOIN pg_namespace n ON n.oid = typnamespace WHERE typtype = 'e'"
+            f") AS things WHERE nspname IN ({marks}) AND owner <> (SELECT oid FROM pg_roles WHERE rolname = %s)",
+            args=(*schema_names(), role_name("admin")),
+        ).fetchall()
+        for kind, name in objects:
+            self.query(f"ALTER {kind} {name} OWNER TO {admin}")
+            if kind == "SCHEMA":
+                self.query(f"GRANT USAGE ON SCHEMA {name} TO {everybody}")
+
+    def grant(self, user: str, role: str, host: str | None, new_password: bool) -> Granted:
+        """See ``grant``; all of it or nothing."""
+        if host is not None:
+            raise ConfigError("--host is MySQL's: on PostgreSQL pg_hba.conf says from where accounts connect")
+        notes = self.check_tls(user)
+        with self.connection.transaction:
+            self.make_roles()
+            self.renew()
+            is_new = not self.exists(user)
+            account, password = self.quoted(user), secrets.token_urlsafe(24) if is_new or new_password else None
+            if is_new:
+                self.query(f"CREATE ROLE {account} LOGIN")
+            if password:
+                self.query(f"ALTER ROLE {account} PASSWORD %s", args=(self.verifier(user, password),))
+            for other in set(ROLES) - {role}:
+                self.query(f"REVOKE {self.quoted(role_name(other))} FROM {account}")
+            self.query(f"GRANT {self.quoted(role_name(role))} TO {account}")
+        return Granted(user, password, notes + self.notes(user))
+
+    def make_roles(self) -> None:
+        """Create the roles, unless they are there; an admin may create schemas."""
+        for name in map(role_name, ROLES):
+            if not self.exists(name):
+                self.query(f"CREATE ROLE {self.quoted(name)} NOLOGIN")
+        database = self.quoted(self.query("SELECT current_database()").fetchone()[0])
+        self.query(f"GRANT CREATE ON DATABASE {database} TO {self.quoted(role_name('admin'))}")
+
+    def verifier(self, user: str, password: str) -> str:
+        """Return what PostgreSQL keeps of a password: it cannot end up in the server's log."""
+        from psycopg2.extensions import encrypt_password
+
+        return encrypt_password(password, user, scope=self.connection._conn, algorithm="scram-sha-256")
+
+    def check_tls(self, user: str) -> list[str]:
+        """Refuse a server whose pg_hba.conf lets the account in over a network without TLS."""
+        try:
+            rules = self.query(
+                "SELECT line_number, type, database, user_name, address, auth_method FROM pg_hba_file_rules "
+                "WHERE error IS NULL ORDER BY line_number"
+            ).fetchall()
+        except AccessError:
+            return [f"pg_hba.conf cannot be checked from here. It should have: {self.hba_line(user)}"]
+        database = self.query("SELECT current_database()").fetchone()[0]
+        plain = plain_rules(rules, database, user)
+        if plain:
+            raise ConfigError(
+                f"pg_hba.conf lets {user} in over the network without TLS (line {', '.join(map(str, plain))}): set "
+                f"ssl = on, write hostssl there instead of host, as in '{self.hba_line(user)}', and reload"
+            )
+        return []
+
+    def hba_line(self, user: str) -> str:
+        """Return the rule that lets an account in from a network, with TLS."""
+        return f"hostssl {self.query('SELECT current_database()').fetchone()[0]} {user} all scram-sha-256"
+
+    def notes(self, user: str) -> list[str]:
+        """Say what else an account may do."""
+        others = self.query(
+            "SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid "
+            "JOIN pg_roles u ON u.oid = m.member WHERE u.rolname = %s ORDER BY 1",
+            args=(user,),
+        ).fetchall()
+        more = [f"the role {name}" for (name,) in others if name not in map(role_name, ROLES)]
+        if self.query("SELECT rolsuper FROM pg_roles WHERE rolname = %s", args=(user,)).fetchone()[0]:
+            more.append("all rights, as a superuser")
+        return [f"It has other rights too, which are left as they are: {text}" for text in more]
+
+
+SERVERS: dict[str, Any] = {"mysql": MySQL, "postgresql": PostgreSQL}
+
+
+def plain_rules(rules: Iterable[tuple], database: str, user: str) -> list[int]:
+    """Return the lines of pg_hba.conf by which an account can connect over a network without TLS.
+
+    Parameters
+    ----------
+    rules : iterable of (line, type, databases, users, address, method)
+        As in pg_hba_file_rules, in their order: the first that fits an attempt decides.
+    database, user : str
+    """
+    lines = []
+    for line, kind, databases, users, address, method in rules:
+        anybody = {"all", user} & set(users or ()) or any(name.startswith(("+", "/")) for name in users or ())
+        if kind not in ("host", "hostnossl") or not anybody or not {"all", database, "sameuser"} & set(databases or ()):
+            continue
+        if method != "reject" and not is_loopback(address or ""):
+            lines.append(line)
+        elif method == "reject" and address == "all" and "all" in users and "all" in databases:
+            break
+    return lines
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether connections from a host stay on the server's machine."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host in ("localhost", "samehost")
+
+
+def _is_denied(error: Exception) -> bool:
+    """Say whether an error means that an account may not do something."""
+    # 1227: MySQL's refusal where accounts and roles are concerned, which DataJoint passes on as it is
+    return isinstance(error, AccessError) or error.args[:1] == (1227,)
+
+
+def _words(error: Exception) -> str:
+    return " ".join(map(str, error.args)).strip().splitlines()[0]

@@ -1,0 +1,127 @@
+"""Plain SQL views for those who do not use DataJoint: schema ``<prefix>views``.
+
+Each view is a DataJoint query, so that both backends get the same columns.
+"""
+
+from __future__ import annotations
+
+import datajoint as dj
+
+from schemas.decoding.tables import NDCComparison, NDCParams, NDCResult
+from schemas.imaging.tables import FOV, ROI, BrainRegion
+from schemas.provenance import Environment
+from schemas.server.settings import prefix
+from schemas.session import Behavior, Session, Subject
+from schemas.tracking import SessionSet, TrackedFOV
+from schemas.work.tables import Worker
+
+
+def queries() -> dict[str, dj.QueryExpression]:
+    """Return the query of each view by name."""
+    sessions = Session.proj("subject", "session_date", "session_number")
+    asked = NDCParams.proj(
+        "target", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "null_subsets",
+        "class_balance", "fold_mode", "curve_axis", "trial_shuffled", "cells", "regions", "fovs", "max_cells",
+    )  # fmt: skip
+    result = NDCResult.proj(..., "-n_compared", "-n_class_1", "-environment", "-fit_parameters", "-null_donors")
+    result = result * sessions * asked
+    curve = NDCResult.Curve.proj(..., "-scores", "-null_scores", "-trial_means")
+    one_curve = NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star", "null_used", "verdict") * sessions * asked
+    return {
+        "session": Session.proj(..., "-one_cache_dir") * Subject.proj("lab"),
+        "behavior": sessions * Behavior,
+        "fov": sessions * FOV,
+        "roi": sessions * ROI.extend(BrainRegion.proj("acronym", "region_name", "rgb", "beryl", "cosmos")),
+        "tracked_cell": sessions * TrackedFOV.Member.proj("cell_uid", "silhouette"),
+        "ndc_summary": result,
+        "ndc_curve": one_curve * curve,
+        "ndc_comparison": NDCComparison.Result * sessions * asked.proj("target"),
+        "ndc_trend": NDCComparison.Trend.proj(..., "-mean_day", "-mean_log_k", "-half_width")
+        * asked.proj("target")
+        * SessionSet.proj("subject", "tracking_run"),
+    }
+
+
+def create(connection: dj.Connection) -> None:
+    """Make all views anew; who may read them stays."""
+    adapter = connection.adapter
+    schema = prefix() + "views"
+    connection.query(f"CREATE SCHEMA IF NOT EXISTS {adapter.quote_identifier(schema)}")
+    selects = {name: query.make_sql() for name, query in queries().items()}
+    for name, select in {**selects, "job": _jobs(adapter), "worker": _workers(adapter)}.items():
+        view = adapter.make_full_table_name(schema, name)
+        try:
+            connection.query(f"CREATE OR REPLACE VIEW {view} AS {select}")
+        except Exception:  # PostgreSQL refuses to take away or change columns, with an error of its own
+            rights = _rights(connection, schema, name)
+            with connection.transaction:
+                connection.query(f"DROP VIEW {view}")
+                connection.query(f"CREATE VIEW {view} AS {select}")
+                for right, grantee in rights:
+                    connection.query(f"GRANT {right} ON {view} TO {grantee}")
+
+
+def _rights(connection: dj.Connection, schema: str, view: str) -> list[tuple[str, str]]:
+    """Return what others may do with a view on PostgreSQL, and who."""
+    rows = connection.query(
+        "SELECT privilege_type, grantee FROM information_schema.role_table_grants "
+        "WHERE table_schema = %s AND table_name = %s AND grantee <> current_user",
+        args=(schema, view),
+    ).fetchall()
+    quote = connection.adapter.quote_identifier
+    return [(right, grantee if grantee == "PUBLIC" else quote(grantee)) for right, grantee in rows]
+
+
+def release(connection: dj.Connection) -> None:
+    """Let go of the tables: PostgreSQL changes no column that a view shows. ``create`` makes the views again.
+
+    The views stay, empty, so that the rights on them do.
+    """
+    adapter, schema = connection.adapter, prefix() + "views"
+    if adapter.backend != "postgresql":
+        return
+    columns = connection.query(
+        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a "
+        "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
+        "WHERE n.nspname = %s AND c.relkind = 'v' AND a.attnum > 0 ORDER BY c.relname, a.attnum",
+        args=(schema,),
+    ).fetchall()
+    for view in sorted({row[0] for row in columns}):
+        empty = ", ".join(f"NULL::{kind} AS {adapter.quote_identifier(name)}" for v, name, kind in columns if v == view)
+        connection.query(
+            f"CREATE OR REPLACE VIEW {adapter.make_full_table_name(schema, view)} AS SELECT {empty} LIMIT 0"
+        )
+
+
+def _workers(adapter) -> str:
+    """Return all workers with their software, and what those that work are making."""
+    jobs = adapter.make_full_table_name(prefix() + "views", "job")
+    return (
+        "SELECT worker.worker, worker.host, worker.pid, slot, started, heartbeat, ended, end_reason, python_version, "
+        "packages, git_commit, job.table_name, job.entry_key, job.reserved_time "
+        f"FROM {Worker.full_table_name} AS worker "
+        f"JOIN {Environment.full_table_name} AS software ON software.environment = worker.environment "
+        f"LEFT JOIN {jobs} AS job ON job.worker = worker.worker AND job.status = 'reserved'"
+    )
+
+
+def _jobs(adapter) -> str:
+    """Return the union of all job tables: table, key as JSON, status, when, where, worker, message."""
+    from schemas.server.binding import auto_populated
+
+    is_mysql = adapter.backend == "mysql"
+    text = "CHAR" if is_mysql else "VARCHAR"
+    build = "JSON_OBJECT" if is_mysql else "json_build_object"
+    columns = ("created_time", "scheduled_time", "reserved_time", "completed_time", "host", "pid")
+    quoted = ", ".join(map(adapter.quote_identifier, columns))
+
+    def select(table: type[dj.Table]) -> str:
+        key = ", ".join(f"'{name}', {adapter.quote_identifier(name)}" for name in table.jobs.primary_key)
+        return (
+            f"SELECT '{table.__name__}' AS table_name, CAST({build}({key}) AS {text}(512)) AS entry_key, "
+            # its type differs between job tables on PostgreSQL
+            f"CAST({adapter.quote_identifier('status')} AS {text}(16)) AS status, {quoted}, "
+            f"version AS worker, error_message FROM {table.jobs.full_table_name}"
+        )
+
+    return " UNION ALL ".join(map(select, auto_populated()))

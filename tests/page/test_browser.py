@@ -1,0 +1,398 @@
+"""The pages in a real browser: opened, clicked through, on a phone, by keyboard, in dark, with hostile names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import quote
+
+import pytest
+from support import version_3
+from support.pages import Tab, browser, served
+from test_page import curves  # noqa: F401  a fixture
+
+import schemas
+
+pytestmark = pytest.mark.one_backend  # test_page.py compares what is answered, on both
+
+HOSTILE = "<script>alert(1)</script>\"'&"
+LONG = "A region whose name goes on " * 9 + "<b>"
+EVIL_EID = "00000000-0000-4000-8000-0000000000e1"
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator:
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def hostile(chromium, database, curves):  # noqa: F811
+    """A subject, a region and an error whose names are code."""
+    from schemas.imaging.tables import FOV, ROI
+    from schemas.rows import jobs_of
+
+    schemas.Subject.insert1({"subject": HOSTILE, "lab": "<i>lab"})
+    row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}
+    schemas.Session.insert1(
+        {"eid": EVIL_EID, "subject": HOSTILE, "task_protocol": "<img src=x onerror=alert(2)>", **row}
+    )
+    version_3.insert_fov(EVIL_EID, 0, 5, 5, 30)
+    region = {"region_id": 999_999_999, "acronym": "<svg onload=alert(3)>", "region_name": LONG[:255]}
+    schemas.BrainRegion.insert1(region | {"rgb": "#123456", "beryl": "<b>'\"beryl", "cosmos": "x"})
+    key = {"eid": EVIL_EID, "fov": 0}
+    FOV.Region.insert1({**key, "region_id": 999_999_999, "n_region_rois": 5, "n_region_neurons": 5},
+                       allow_direct_insert=True)  # fmt: skip
+    ROI.update1({**key, "roi": 1, "region_id": 999_999_999})
+    jobs = jobs_of(schemas.Recording)
+    jobs.insert1({**key, "status": "error", "priority": 5, "error_message": f"DataError: {HOSTILE}",
+                  "error_stack": "<script>alert(4)</script>", "host": "<b>host"}, ignore_extra_fields=True)  # fmt: skip
+    yield EVIL_EID
+    (schemas.Subject & {"subject": HOSTILE}).delete(prompt=False)
+    (jobs & key).delete()
+    (schemas.BrainRegion & {"region_id": 999_999_999}).delete(prompt=False)
+
+
+@pytest.fixture(scope="module")
+def address(hostile, server) -> Iterator[str]:
+    with served(server) as found:
+        yield found
+
+
+@pytest.fixture
+def tab(chromium, address) -> Iterator[Callable[..., Tab]]:
+    """Open tabs; at the end nothing may have gone wrong in any."""
+    tabs: list[Tab] = []
+
+    def new(**options) -> Tab:
+        tabs.append(Tab(chromium, address, **options))
+        return tabs[-1]
+
+    yield new
+    for one in tabs:
+        one.close()
+        assert one.problems == []
+
+
+def pages_of(eid: str) -> list[str]:
+    return ["/", "/sessions", "/sessions?subject=SP999", f"/sessions/{eid}", f"/sessions/{eid}/cells/0/3",
+            "/tracking?subject=SP999", "/ndc?subject=SP999", "/nowhere"]  # fmt: skip
+
+
+def ready(tab: Tab, eid: str, query: str = ""):
+    page = tab.open(f"/sessions/{eid}{query}")
+    page.wait_for_selector("#viewer[data-ready]")
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+def inked(page, canvas: str) -> float:
+    """The share of a canvas that differs from its most common colour."""
+    return page.evaluate(
+        """(id) => { const c = document.getElementById(id), n = new Map();
+        const copy = new OffscreenCanvas(c.width, c.height).getContext("2d");
+        copy.drawImage(c, 0, 0);
+        const p = new Uint32Array(copy.getImageData(0, 0, c.width, c.height).data.buffer);
+        for (const v of p) n.set(v, (n.get(v) ?? 0) + 1);
+        return 1 - Math.max(...n.values()) / p.length; }""",
+        canvas,
+    )
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("number", range(8))
+def test_everybody_can_use_every_page(tab, demo_sessions, number, scheme):
+    """axe-core finds nothing, in light and in dark; images are there; the window of a phone is wide enough."""
+    one = tab(color_scheme=scheme)
+    path = pages_of(demo_sessions[2])[number]
+    page = one.open(path)
+    if path == "/nowhere":
+        one.problems.clear()  # the browser notes the 404
+    page.evaluate("document.querySelectorAll('img').forEach((one) => { one.loading = 'eager'; })")
+    page.wait_for_load_state("networkidle")
+    assert one.violations() == []
+    assert (
+        page.evaluate("[...document.images].filter((one) => !one.complete || !one.naturalWidth).map((one) => one.src)")
+        == []
+    )
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.wait_for_load_state("networkidle")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_first_paint_and_weight(tab, demo_sessions):
+    """No page weighs 300 kB without its data. How long it takes is a benchmark's matter."""
+    one = tab()
+    sizes: dict[str, int] = {}
+    one.page.on("response", lambda answer: sizes.update({answer.url: len(answer.body())}))
+    ready(one, demo_sessions[0])
+    data = re.compile(r"/(raster|mean)\?|\.json\?")
+    assert any(map(data.search, sizes))
+    assert sum(size for url, size in sizes.items() if not data.search(url)) < 300_000
+
+
+def test_home_leads_to_sessions_and_shows_errors_with_their_stack(tab):
+    one = tab()
+    page = one.open("/")
+    assert page.locator(".pipeline .node").count() > 20
+    assert page.locator(".node.has-errors .label", has_text="Recording").count() == 1
+    summary = page.locator("summary", has_text="Recording").first
+    summary.click()
+    assert page.locator("details[open] pre").inner_text() == "<script>alert(4)</script>"
+    with page.expect_response("**/live"):  # it is asked for again while nobody reads
+        page.locator("h1").click()
+        page.evaluate("document.activeElement.blur()")
+    assert page.locator("details[open] pre").count() == 1  # what was open stays open
+    page.click("text=sessions of")
+    page.wait_for_url("**/sessions*")
+
+
+def test_sessions_are_sorted_and_filtered_and_the_address_keeps_it(tab, demo_sessions):
+    page = tab().open("/sessions")
+    dates = page.locator("#sessions tbody th")
+    n = dates.count()
+    page.click("thead button:text-is('Neurons')")
+    shown = [
+        int(re.sub(r"\D", "", text) or 0) for text in page.locator("#sessions tbody td:nth-child(5)").all_inner_texts()
+    ]
+    assert shown == sorted(shown)
+    page.click("thead button:text-is('Neurons')")
+    assert page.locator("th[aria-sort=descending]").inner_text().startswith("Neurons")
+    page.fill("#search", "sp999 2025-03-07")
+    assert page.locator("#sessions tbody tr:visible").count() == 1
+    again = tab().open(page.url.removeprefix(page.url.split("/sessions")[0]))
+    assert again.locator("#sessions tbody tr:visible").count() == 1
+    assert again.locator("th[aria-sort=descending]").inner_text().startswith("Neurons")
+    again.fill("#search", "")
+    again.check("#failing")
+    assert again.locator("#sessions tbody tr:visible").count() == 1 < n
+    again.uncheck("#failing")
+    again.fill("#least", "100")
+    assert again.locator("#sessions tbody tr:visible").count() == len(demo_sessions)
+
+
+def test_dragging_over_the_raster_marks_cells_on_the_map_and_shows_their_mean(tab, demo_sessions):
+    page = ready(tab(), demo_sessions[0])
+    assert inked(page, "raster") > 0.3 and inked(page, "map") > 0.002 and inked(page, "strip") > 0.3
+    assert inked(page, "rows") > 0.01
+    n_cells = int(page.get_attribute("#viewer", "data-cells"))
+    box = page.locator("#raster").bounding_box()
+    page.mouse.move(box["x"] + 50, box["y"] + box["height"] * 0.25)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 80, box["y"] + box["height"] * 0.5, steps=4)
+    with page.expect_response(lambda answer: "/mean?" in answer.url and "rows=" in answer.url):
+        page.mouse.up()
+    first, last = (int(n) for n in re.search(r"rows=(\d+)%3A(\d+)", page.url).groups())
+    assert first == pytest.approx(n_cells * 0.25, abs=3) and last == pytest.approx(n_cells * 0.5, abs=3)
+    assert page.inner_text("#selected").startswith(f"{last - first} cells selected")
+    chosen = page.evaluate("[...meso.map.chosen.keys()].filter((i) => meso.map.chosen[i])")
+    assert chosen == list(range(first, last))
+
+
+def test_dragging_over_the_map_marks_rows(tab, demo_sessions):
+    page = ready(tab(), demo_sessions[0])
+    fov = page.evaluate(
+        """(() => { const { outlines } = meso.map, { x, y } = meso.map.place();
+        return outlines[0].corners.map(([ml, ap]) => [x(ml) / devicePixelRatio, y(ap) / devicePixelRatio]); })()"""
+    )
+    box = page.locator("#map").bounding_box()
+    left, right = min(x for x, _ in fov) - 3, max(x for x, _ in fov) + 3
+    top, bottom = min(y for _, y in fov) - 3, max(y for _, y in fov) + 3
+    page.mouse.move(box["x"] + left, box["y"] + top)
+    page.mouse.down()
+    page.mouse.move(box["x"] + right, box["y"] + bottom, steps=4)
+    with page.expect_response(lambda answer: "/mean?" in answer.url and "box=" in answer.url):
+        page.mouse.up()
+    n = len(schemas.ROI & {"eid": demo_sessions[0], "fov": 0} & "is_neuron" & "ml is not null")
+    assert page.inner_text("#selected") == f"{n} cells selected."
+    assert "box=" in page.url
+    page.focus("#map")
+    limits = page.evaluate("meso.map.limits")
+    page.keyboard.press("+")
+    assert page.evaluate("meso.map.limits[1] - meso.map.limits[0]") == pytest.approx(0.7 * (limits[1] - limits[0]))
+    page.keyboard.press("0")
+    assert page.evaluate("meso.map.limits") == limits
+    page.keyboard.press("Escape")
+    assert "Drag over" in page.inner_text("#selected")
+
+
+def test_keyboard_wheel_and_fields_move_and_zoom(tab, demo_sessions):
+    page = ready(tab(), demo_sessions[0])
+    view = lambda: page.evaluate("meso.raster.view")  # noqa: E731
+    whole = view()
+    page.focus("#raster")
+    with page.expect_response(lambda answer: "/raster?" in answer.url):
+        for key in ("+", "+", "+", "+", "+", "Shift+Equal", "Shift+Equal"):
+            page.keyboard.press(key)
+    page.wait_for_function("() => !meso.raster.isAsking")
+    assert page.evaluate("meso.raster.pictures.some((one) => meso.raster.isSharp(one))")
+    part = page.evaluate("(({ shape, rows, frames }) => ({ shape, rows, frames }))(meso.raster.pictures.at(-1))")
+    assert part["shape"] == [part["rows"][1] - part["rows"][0], part["frames"][1] - part["frames"][0]]  # each frame
+    zoomed = view()
+    width = lambda pair: pair[1] - pair[0]  # noqa: E731
+    assert width(zoomed["frames"]) == pytest.approx(width(whole["frames"]) * 0.7**5, rel=1e-6)
+    assert width(zoomed["rows"]) == pytest.approx(width(whole["rows"]) * 0.7**2, rel=1e-6)
+    page.keyboard.press("ArrowRight")
+    assert view()["frames"][0] == pytest.approx(zoomed["frames"][0] + 0.2 * width(zoomed["frames"]))
+    page.keyboard.press("Shift+ArrowDown")
+    assert "cells selected" in page.inner_text("#selected")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.textContent").startswith("cell ")
+    page.focus("#raster")
+    page.keyboard.press("0")
+    assert view() == whole
+    box = page.locator("#raster").bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 4, box["y"] + 50)
+    page.mouse.wheel(0, -60)
+    page.wait_for_function("() => meso.raster.view.frames[0] > 0")
+    wheeled = view()
+    # what is under the pointer stays there
+    at = wheeled["frames"][0] + width(wheeled["frames"]) / 4
+    assert at == pytest.approx(whole["frames"][1] / 4, rel=0.01)
+    page.fill("#from-time", "100")
+    page.fill("#to-time", "160")
+    page.fill("#from-row", "40")
+    page.fill("#to-row", "90")
+    page.click("#ranges button[type=submit]")
+    shown = view()
+    assert shown["rows"] == [40, 90]
+    for field, value, told in (
+        ("#to-time", "90", "Times are"),
+        ("#to-time", "", "Times are"),
+        ("#to-row", "30", "Cells are"),
+    ):
+        before = page.input_value(field)
+        page.fill(field, value)
+        page.click("#ranges button[type=submit]")
+        assert page.inner_text("#refused").startswith(told) and view() == shown
+        page.fill(field, before)
+    assert page.evaluate("meso.raster.view.frames.map((f) => meso.timeline.time(f))") == pytest.approx(
+        [100, 160], abs=0.3
+    )
+
+
+def test_the_address_shows_a_colleague_the_same(tab, demo_sessions):
+    page = ready(tab(), demo_sessions[0])
+    page.select_option("#color", "probability")
+    page.uncheck("#wash")
+    page.fill("#contrast", "2.5")
+    page.fill("#from-time", "200")
+    page.fill("#to-time", "230")
+    page.click("#ranges button[type=submit]")
+    page.click("#select-shown")
+    page.wait_for_function("() => location.search.includes('rows')")
+    other = ready(tab(), demo_sessions[0], "?" + page.url.partition("?")[2])
+    assert other.evaluate("[meso.raster.contrast, meso.raster.tints]") == [2.5, None]
+    for what in ("meso.raster.view.rows", "[...meso.map.chosen]", "document.getElementById('color').value"):
+        assert page.evaluate(what) == other.evaluate(what)
+    times = "meso.raster.view.frames.map((f) => Math.round(meso.timeline.time(f)))"
+    assert other.evaluate(times) == page.evaluate(times) == [200, 230]
+
+
+def test_every_colour_and_a_cell_and_its_other_days(tab, demo_sessions):
+    one = tab()
+    page = ready(one, demo_sessions[0])
+    for color in page.locator("#color option").evaluate_all("(all) => all.map((one) => one.value)"):
+        page.select_option("#color", color)
+        assert inked(page, "map") > 0.002, color
+    page.select_option("#color", "region")
+    region = page.locator("#legend button", has_text="VISp2/3")
+    n = int(re.search(r"\((\d+)\)", region.inner_text()).group(1))
+    region.click()
+    assert page.inner_text("#selected") == f"{n} cells selected in VISp2/3."
+    tracked = page.evaluate("meso.map.cells.days.findIndex((n) => n === 4)")
+    assert tracked >= 0
+    box = page.locator("#raster").bounding_box()
+    n_cells = int(page.get_attribute("#viewer", "data-cells"))
+    page.mouse.click(box["x"] + 100, box["y"] + 1 + (box["height"] - 2) * (tracked + 0.5) / n_cells)
+    page.click("#picked a")
+    page.wait_for_selector("#trace canvas")
+    page.wait_for_function("() => document.getElementById('trace-state').textContent.includes('frames')")
+    assert page.inner_text("#trace-key").split("\n") == ["stimulus on", "first movement", "reward", "error"]
+    if page.locator("figcaption a").count():
+        assert page.locator("#days ~ .figures figcaption a").count() <= 4
+
+
+def test_picking_sessions_changes_the_number_of_shared_cells(tab, curves, demo_sessions):  # noqa: F811
+    from schemas.tracking import SessionSet, SharedCells
+    from schemas.work.filling import fill
+
+    page = tab().open("/tracking?subject=SP999")
+    assert page.inner_text("#shared").startswith(f"{curves.n_shared} of ")
+    page.locator("input[name=session]").nth(0).uncheck()
+    page.locator("input[name=session]").nth(3).uncheck()
+    key = SessionSet.add(demo_sessions[1:3], {"subject": "SP999", "tracking_run": curves.tracking_run})
+    fill([SharedCells], key)
+    assert page.inner_text("#shared").startswith(f"{(SharedCells & key).fetch1('n_shared')} of ")
+    again = tab().open("/tracking?" + page.url.partition("?")[2])
+    assert again.inner_text("#shared") == page.inner_text("#shared")
+    assert inked(again, "presence") > 0.2
+    with again.expect_download() as download:
+        again.click("text=these cells as CSV")
+    lines = download.value.path().read_text().splitlines()
+    assert len(lines) == 1 + 2 * (SharedCells & key).fetch1("n_shared")
+    again.click("text=Neuron-dropping curves of these sessions")
+    again.wait_for_load_state("networkidle")
+    assert again.locator("input[name=eid]:checked").count() == 2
+
+
+def test_curves_are_chosen_and_downloaded(tab, curves):  # noqa: F811
+    page = tab().open("/ndc?subject=SP999")
+    n = page.locator("input[name=params]").count()
+    assert page.locator("figure img").count() == n + 2
+    with page.expect_navigation():
+        page.locator("input[name=params]").first.uncheck()
+        page.click("text=Show the choice")
+    page.wait_for_load_state("networkidle")
+    assert page.locator("figure img").count() == n + 1
+    with page.expect_download() as download:
+        page.click("text=CSV with all settings")
+    text = download.value.path().read_text()
+    assert text.startswith("date,eid,target,k_star")
+    with page.expect_download() as download:
+        page.locator("text=SVG of k").click()
+    assert "<svg" in download.value.path().read_text()
+    page.click("#copy")
+    page.wait_for_function("() => document.getElementById('copied').textContent")
+
+
+def test_hostile_names_do_no_harm(tab, hostile):
+    one = tab()
+    page = one.open("/sessions")
+    assert page.locator(f"a:text-is({json.dumps(HOSTILE)})").count() >= 1
+    page = one.open(f"/sessions?subject={quote(HOSTILE)}")
+    assert page.inner_text("h1") == HOSTILE
+    assert "<b>'\"beryl" in page.inner_text(".areas")
+    page = one.open(f"/sessions/{hostile}")
+    assert "<img src=x onerror=alert(2)>" in page.inner_text("main")
+    page = one.open(f"/sessions/{hostile}/cells/0/1")
+    assert page.inner_text("dd >> nth=0").startswith("<svg onload=alert(3)> A region whose name goes on")
+    page.set_viewport_size({"width": 360, "height": 740})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    assert one.violations() == []
+    page = one.open("/")
+    assert "DataError: <script>" in page.inner_text(".errors")
+    assert one.problems == []
+    page = one.open(f"/tracking?subject={quote(HOSTILE)}")
+    assert HOSTILE in page.inner_text(".message")
+    one.problems.clear()  # the browser notes the 404
+
+
+def test_a_finger_selects_on_a_phone(tab, demo_sessions):
+    one = tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    page = ready(one, demo_sessions[0])
+    assert page.get_attribute("#drag-scroll", "aria-pressed") == "true"  # until something else is chosen
+    page.tap("#drag-select")
+    page.locator("#raster").scroll_into_view_if_needed()
+    box = page.locator("#raster").bounding_box()
+    client = page.context.new_cdp_session(page)
+    finger = lambda kind, share: client.send("Input.dispatchTouchEvent", {  # noqa: E731
+        "type": kind,
+        "touchPoints": [] if kind == "touchEnd" else [{"x": box["x"] + 60, "y": box["y"] + box["height"] * share}],
+    })  # fmt: skip
+    finger("touchStart", 0.2)
+    for share in (0.3, 0.4):
+        finger("touchMove", share)
+    finger("touchEnd", 0.4)
+    page.wait_for_function("() => document.getElementById('selected').textContent.includes('cells selected')")

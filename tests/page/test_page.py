@@ -1,0 +1,445 @@
+"""What the page answers: numbers against the database and plain numpy, refusals, and that it cannot write."""
+
+from __future__ import annotations
+
+import csv
+import io
+import itertools
+import json
+
+import numpy as np
+import pytest
+import requests
+from support.pages import served
+
+import schemas
+from pipeline.decoding import NDCSettings
+from pipeline.signals.scaling import scale_rows
+
+SMALL = {"ks": (4, 16), "r": 3, "n_label_shuffles": 19, "n_bootstrap": 20}
+
+
+@pytest.fixture(scope="module")
+def curves(demo_sessions):
+    """Tiles, tracked cells and curves of the demo."""
+    from schemas.decoding.run import run_ndc
+    from schemas.embedding import Embedding, RasterTiles
+    from schemas.tracking import TrackingRun
+    from schemas.work.filling import fill
+
+    # other tests may have had them made anew
+    assert not fill([Embedding, RasterTiles], [{"eid": eid} for eid in demo_sessions]).errors
+    run = TrackingRun.register("SP999")
+    return run_ndc(demo_sessions, run, [NDCSettings(target=target, **SMALL) for target in ("choice", "feedback")])
+
+
+@pytest.fixture(scope="module")
+def address(curves, server):
+    with served(server) as found:
+        yield found
+
+
+def get(address: str, path: str, status: int = 200, **query) -> requests.Response:
+    answer = requests.get(address + path, params=query, timeout=30)
+    assert answer.status_code == status, (path, answer.status_code, answer.text[:300])
+    return answer
+
+
+def raster_rows(eid: str) -> tuple[np.ndarray, list[tuple[int, int]]]:
+    """The scaled traces of a session in its order on the first FOV's clock, and FOV and ROI of each row."""
+    import meso
+
+    cells = meso.load_or_embed(eid)
+    order = cells["isort"]
+    times, signal = cells["roi_times"], cells["roi_signal"]
+    clock = times.frame_times[0]
+    on_clock = np.stack([np.interp(clock, times[row], signal[row]) for row in order])
+    return scale_rows(on_clock), [(cells["roi_keys"][i]["fov"], cells["roi_keys"][i]["roi"]) for i in order]
+
+
+def part_of(answer: requests.Response) -> tuple[np.ndarray, tuple[float, ...], tuple[float, ...]]:
+    shape, rows, frames = (
+        tuple(float(n) for n in answer.headers[f"x-{name}"].split(",")) for name in ("shape", "rows", "frames")
+    )
+    kind = np.uint8 if "raster" in answer.url else np.float32
+    return np.frombuffer(answer.content, kind).reshape(int(shape[0]), int(shape[1])), rows, frames
+
+
+def test_a_part_of_the_raster_is_the_scaled_activity_in_rastermap_order(address, demo_sessions):
+    eid = demo_sessions[0]
+    expected, _ = raster_rows(eid)
+    answer = get(address, f"/sessions/{eid}/raster", rows="100:160", frames="1000:1500", width=500, height=60)
+    values, rows, frames = part_of(answer)
+    assert (rows, frames) == ((100, 160), (1000, 1500))
+    np.testing.assert_allclose(values / 254, expected[100:160, 1000:1500], atol=4.5 / 254)
+
+
+def test_the_order_of_the_cells_is_that_of_the_embedding(address, demo_sessions):
+    eid = demo_sessions[0]
+    _, places = raster_rows(eid)
+    cells = get(address, f"/sessions/{eid}/cells.json").json()
+    assert list(zip(cells["fov"], cells["roi"], strict=True)) == places
+    row = (schemas.ROI * schemas.BrainRegion & {"eid": eid, "fov": places[5][0], "roi": places[5][1]}).fetch1()
+    assert cells["regions"][cells["region"][5]]["acronym"] == row["acronym"]
+    assert cells["ml"][5] == pytest.approx(row["ml"], abs=0.06)
+    n_found = len(schemas.TrackedFOV.Member & {"eid": eid} & (schemas.ROI & "is_neuron").proj())
+    assert sum(n > 0 for n in cells["days"]) == n_found
+    assert max(cells["days"]) == len(demo_sessions)
+
+
+def test_means_of_rows_of_a_box_and_of_a_region(address, demo_sessions):
+    eid = demo_sessions[0]
+    expected, _ = raster_rows(eid)
+    cells = get(address, f"/sessions/{eid}/cells.json").json()
+    frames = {"frames": "0:900", "width": 900}
+    values, _, edges = part_of(get(address, f"/sessions/{eid}/mean", rows="20:70", **frames))
+    assert edges == (0, 900)
+    np.testing.assert_allclose(values[0], expected[20:70, :900].mean(axis=0), atol=2 / 254)
+    ml, ap = np.array(cells["ml"]), np.array(cells["ap"])
+    middle = float(np.median(ml))
+    inside = (ml >= -9000) & (ml <= middle) & (ap >= -9000) & (ap <= 9000)
+    values, *_ = part_of(get(address, f"/sessions/{eid}/mean", box=f"-9000,{middle},-9000,9000", **frames))
+    np.testing.assert_allclose(values[0], expected[inside][:, :900].mean(axis=0), atol=2 / 254)
+    acronyms = np.array([cells["regions"][i]["acronym"] for i in cells["region"]])
+    values, *_ = part_of(get(address, f"/sessions/{eid}/mean", region="VISp2/3", **frames))
+    np.testing.assert_allclose(values[0], expected[acronyms == "VISp2/3"][:, :900].mean(axis=0), atol=2 / 254)
+
+
+def test_trials_and_wheel_are_on_the_frames_of_the_raster(address, demo_sessions):
+    from schemas.session import trials_of, wheel_velocity
+
+    eid = demo_sessions[3]  # with a gap between two bouts
+    line = get(address, f"/sessions/{eid}/timeline.json").json()
+    clock, trials = np.array(line["clock"]), trials_of(eid)
+    events = {event["name"]: np.array(event["frames"]) for event in line["events"]}
+    feedback = trials["feedbackType"]
+    for name, times in (
+        ("stimulus on", trials["stimOn_times"]), ("first movement", trials["firstMovement_times"]),
+        ("reward", trials["feedback_times"][feedback == 1]), ("error", trials["feedback_times"][feedback == -1]),
+    ):  # fmt: skip
+        times = times[(times >= clock[0]) & (times <= clock[-1])]
+        frames = events[name].astype(int)
+        assert len(frames) == len(times) > 10
+        assert ((clock[frames] <= times + 0.003) & (times <= clock[frames + 1] + 0.003)).all()
+    for block, after in itertools.pairwise(line["blocks"]):
+        assert block["to"] == after["from"] and block["name"] != after["name"]
+    inside = next(i for i, p in enumerate(trials["probabilityLeft"]) if p == 0.2)
+    frame = np.searchsorted(clock, trials["intervals_0"][inside]) + 1
+    (block,) = [one for one in line["blocks"] if one["from"] <= frame < one["to"]]
+    assert block["name"] == "P(left) 0.2"
+    wheel_times, velocity = wheel_velocity(eid)
+    frame = int(np.argmax(np.abs(line["wheel"])))
+    own = velocity[(wheel_times >= clock[frame] - 0.001) & (wheel_times < clock[frame + 1] + 0.001)]
+    assert abs(line["wheel"][frame]) == pytest.approx(np.abs(own).max(), rel=0.02)
+
+
+def test_the_list_of_sessions_counts_what_is_there(address, demo_sessions):
+    from schemas.queries import sessions as listing
+
+    (row,) = [one for one in listing.sessions("SP999") if one["eid"] == demo_sessions[2]]
+    eid = {"eid": demo_sessions[2]}
+    assert (row["n_rois"], row["n_neurons"]) == (len(schemas.ROI & eid), len(schemas.ROI & eid & "is_neuron"))
+    assert row["n_trials"] == len(schemas.Behavior.Trial & eid)
+    neurons = (schemas.ROI & eid & "is_neuron") * schemas.BrainRegion.proj("beryl")
+    names, counts = np.unique(neurons.to_arrays("beryl"), return_counts=True)
+    assert dict(row["areas"]) == dict(zip(names.tolist(), counts.tolist(), strict=True))
+    text = get(address, "/sessions", subject="SP999").text
+    for one in demo_sessions:
+        assert f"/sessions/{one}" in text
+
+
+def test_sessions_are_listed_on_the_command_line(meso_command, demo_sessions):
+    rows = json.loads(meso_command("sessions", "--subject", "SP999", "--json").stdout)
+    assert [row["eid"] for row in rows] == demo_sessions
+    assert rows[0]["n_neurons"] == len(schemas.ROI & {"eid": demo_sessions[0]} & "is_neuron")
+    assert all(eid in meso_command("sessions").stdout for eid in demo_sessions)
+    assert "meso ingest --subject nobody" in meso_command("sessions", "--subject", "nobody").stderr
+
+
+def test_curves_as_csv_and_svg_and_the_four_lines_that_give_the_same(address, curves, python_command):
+    key = curves.session_set["session_set"]
+    params = [rows[0]["ndc_params"] for rows in curves.curves.values()]
+    query = {"set": key, "params": params}
+    found = list(csv.DictReader(io.StringIO(get(address, "/ndc.csv", **query).text)))
+    assert [row["k_star"] for row in found] == [str(k) for k in curves.table["k_star"].astype(object)]
+    np.testing.assert_allclose([float(row["ceiling"]) for row in found], curves.table["ceiling"].astype(float))
+    svg = get(address, "/ndc.svg", **{"set": key, "params": params[0]})
+    assert svg.headers["content-type"].startswith("image/svg") and ">SP999: choice" in svg.text
+    assert "k* over days" in get(address, "/k_star.svg", **query).text
+    page = get(address, "/ndc", subject="SP999", **query).text
+    code = page.split('aria-label="Four lines of Python">')[1].split("</pre>")[0].replace("&#34;", '"')
+    assert len(code.splitlines()) == 4
+    done = python_command("-c", code.replace("stored_run(", "print(stored_run(") + ".to_csv(index=False))")
+    assert list(csv.DictReader(io.StringIO(done.stdout))) == found
+
+
+def test_a_part_of_the_sessions_is_chosen(address, curves, demo_sessions):
+    key = curves.session_set["session_set"]
+    params = curves.curves["choice"][0]["ndc_params"]
+    some = demo_sessions[1:3]
+    rows = list(
+        csv.DictReader(io.StringIO(get(address, "/ndc.csv", **{"set": key, "params": params, "eid": some}).text))
+    )
+    assert [row["eid"] for row in rows] == some
+    assert f'["{some[0]}", "{some[1]}"]).table' in get(address, "/ndc", subject="SP999", eid=some).text.replace(
+        "&#34;", '"'
+    )
+
+
+def test_averages_of_a_cell_are_drawn_from_its_trials(address, demo_sessions):
+    svg = get(address, f"/sessions/{demo_sessions[0]}/cells/0/3/choice.svg").text
+    from pipeline.signals.peri_event import event_times
+    from schemas.session import trials_of
+
+    n = int(np.isfinite(event_times("choiceL", trials_of(demo_sessions[0]))).sum())
+    assert f"choiceL ({n})" in svg and "first movement" in svg
+    trace = get(address, f"/sessions/{demo_sessions[0]}/cells/0/3/trace.json").json()
+    own = schemas.activity(schemas.ROI & {"eid": demo_sessions[0], "fov": 0, "roi": 3})
+    np.testing.assert_allclose(trace["values"], own.traces[0], rtol=1e-3)
+    np.testing.assert_allclose(trace["times"], own.times[0], atol=6e-4)
+
+
+def test_shared_cells_of_sessions_are_those_of_the_tables(curves):
+    from page import queries
+
+    found = queries.tracking("SP999")
+    n_all = sum(one["n"] for one in found["patterns"] if len(one["sessions"]) == len(found["sessions"]))
+    assert n_all == curves.n_shared
+    assert sum(one["n"] * len(one["sessions"]) for one in found["patterns"]) == len(
+        schemas.TrackedFOV.Member & curves_run(curves) & (schemas.ROI & "is_neuron").proj()
+    )
+
+
+def test_shared_cells_as_csv_are_those_of_the_tables(address, curves, demo_sessions):
+    eids = demo_sessions[1:3]
+    neurons = {(row["eid"], row["fov"], row["roi"]) for row in (schemas.ROI & "is_neuron").to_dicts()}
+    by_cell: dict[str, dict[str, tuple]] = {}
+    for row in (schemas.TrackedFOV.Member & curves_run(curves)).to_dicts():
+        place = (row["eid"], row["fov"], row["roi"])
+        if place in neurons:
+            by_cell.setdefault(row["cell_uid"], {})[row["eid"]] = place
+    expected = [
+        (uid, *places[eid]) for uid, places in sorted(by_cell.items()) if set(eids) <= set(places) for eid in eids
+    ]
+    answer = get(address, "/tracking.csv", subject="SP999", session=eids)
+    assert answer.headers["content-disposition"].endswith("shared_cells_SP999.csv")
+    rows = list(csv.DictReader(io.StringIO(answer.text)))
+    assert [(row["cell_uid"], row["eid"], int(row["fov"]), int(row["roi"])) for row in rows] == expected
+    assert curves.n_shared < len(expected) / 2
+    dates = [str((schemas.Session & {"eid": eid}).fetch1("session_date")) for eid in eids]
+    assert [row["session_date"] for row in rows[:2]] == dates
+
+
+def test_events_of_a_trace_are_those_of_the_trials(address, demo_sessions):
+    eid = demo_sessions[0]
+    found = get(address, f"/sessions/{eid}/cells/0/3/trace.json").json()
+    events = {one["name"]: one["times"] for one in found["events"]}
+    trials = (schemas.Behavior.Trial & {"eid": eid}).to_dicts(order_by="trial")
+    first, last = found["times"][0], found["times"][-1]
+    rewards = [row["feedback_times"] for row in trials if row["feedback_type"] == 1]
+    np.testing.assert_allclose(events["reward"], [time for time in rewards if first <= time <= last], atol=6e-4)
+    assert len(events["reward"]) > 50 and len(events) == 4
+
+
+def curves_run(curves) -> dict:
+    return {"subject": curves.subject, "tracking_run": curves.tracking_run}
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "told"),
+    [
+        ("/nowhere", 404, "no such page"),
+        ("/sessions/none", 404, "not registered"),
+        ("/sessions?subject=nobody", 404, "meso ingest --subject nobody"),
+        ("/sessions/EID/cells/9/0", 404, "no ROI 0"),
+        ("/sessions/EID/cells/0/99999999999999999999", 404, "no ROI"),
+        ("/sessions/EID/raster?rows=5:5&frames=0:10&width=5&height=5", 400, "rows are from a number"),
+        ("/sessions/EID/raster?rows=0:5&frames=a:b&width=5&height=5", 400, "frames are from:to"),
+        ("/sessions/EID/raster?rows=0:5&frames=nan:9&width=5&height=5", 400, "frames are from a number"),
+        ("/sessions/EID/raster?rows=0:5&frames=0:9&width=0&height=5", 400, "width is a number"),
+        ("/sessions/EID/raster?rows=0:5&frames=0:9&width=9&height=1e9", 400, "height is a number"),
+        ("/sessions/EID/raster?rows=90000:90005&frames=0:9&width=9&height=9", 400, "outside"),
+        ("/sessions/EID/mean?rows=0:0&frames=0:9&width=9", 400, "one cell"),
+        ("/sessions/EID/mean?box=1,2,3&frames=0:9&width=9", 400, ""),
+        ("/sessions/EID?embedding=none", 404, "no raster"),
+        ("/sessions/EID/cells/0/3/nothing.svg", 404, "choice, feedback, block"),
+        ("/tracking?subject=nobody", 404, "meso track nobody"),
+        ("/tracking.csv?subject=SP999", 404, "none named"),
+        ("/tracking.csv?subject=SP999&session=x", 404, "found x"),
+        ("/ndc?subject=nobody", 404, "meso ndc --subject nobody"),
+        ("/ndc.csv?set=none&params=none", 404, "SessionSet has no none"),
+        ("/static/../app.py", 404, ""),
+    ],
+)
+def test_what_cannot_be_shown_is_said(address, demo_sessions, path, status, told):
+    answer = get(address, path.replace("EID", demo_sessions[0]), status)
+    assert told in answer.text
+    assert "Traceback" not in answer.text
+
+
+def test_nothing_can_be_written_and_nothing_from_elsewhere_is_loaded(address, demo_sessions):
+    before = len(schemas.Session())
+    for path in ("/", "/sessions", f"/sessions/{demo_sessions[0]}", "/ndc.csv"):
+        for method in ("POST", "PUT", "PATCH", "DELETE"):
+            answer = requests.request(method, address + path, timeout=30, headers={"accept": "text/html"})
+            assert answer.status_code == 405, (method, path)
+    assert len(schemas.Session()) == before
+    answer = get(address, "/")
+    policy = answer.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    # a name elsewhere on the web that leads to this machine: its pages could read ours
+    assert requests.get(address, headers={"host": "evil.example"}, timeout=30).status_code == 400
+
+
+READ_ONLY = """
+import datajoint as dj, schemas
+from schemas.server.reconnection import only_read, reconnect
+connection = schemas.activate()
+only_read(connection)
+for _ in range(2):
+    try:
+        schemas.Subject.insert1({"subject": "written"})
+    except Exception as error:
+        print("refused", type(error).__name__, error)
+    reconnect(connection)  # as after a lost connection
+print(len(schemas.Session()))
+"""
+
+
+def test_the_server_of_the_database_refuses_whatever_the_page_would_write(demo_sessions, python_command):
+    done = python_command("-c", READ_ONLY)
+    assert done.stdout.count("refused") == 2, done.stdout + done.stderr
+    assert "read-only" in done.stdout.lower() or "read only" in done.stdout.lower()
+    assert not (schemas.Subject & {"subject": "written"})
+
+
+def test_a_port_that_is_taken_is_said(address, meso_command):
+    done = meso_command("serve", "--port", address.rpartition(":")[2])
+    assert done.returncode == 1
+    assert "choose another --port" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_the_page_goes_on_after_its_connection_was_lost(address, database, demo_sessions, backend):
+    get(address, "/sessions")
+    if backend == "mysql":
+        own = database.query("SELECT CONNECTION_ID()").fetchone()[0]
+        others = "SELECT id FROM information_schema.processlist WHERE user <> 'event_scheduler' AND id <> %s"
+        for (one,) in database.query(others, args=(own,)).fetchall():
+            database.query(f"KILL {one}")
+    else:
+        database.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+    for path in ("/sessions", f"/sessions/{demo_sessions[0]}/cells.json", "/"):
+        get(address, path)
+
+
+def test_an_embedding_that_is_made_anew_is_another_raster(demo_sessions, curves):
+    from page.rasters import Rasters
+
+    rasters = Rasters(kept_bytes=2_000_000)
+    raster = rasters.open(demo_sessions[0])
+    whole = raster.view((0, raster.shape[0]), (0, raster.shape[1]), (200, 400))
+    assert rasters.kept and rasters.size == sum(tile.nbytes for tile in rasters.kept.values())
+    rasters.open(demo_sessions[1]).view((0, 300), (0, 4000), (300, 4000))
+    assert rasters.size <= rasters.kept_bytes
+    np.testing.assert_array_equal(
+        raster.view((0, raster.shape[0]), (0, raster.shape[1]), (200, 400)).values, whole.values
+    )
+    (row,) = (schemas.Embedding & raster.key).to_dicts()
+    assert json.dumps(row, default=str)  # what the version is made of
+    assert raster.version == rasters.open(demo_sessions[0]).version != rasters.open(demo_sessions[1]).version
+
+
+def test_tables_stand_to_the_right_of_what_they_are_made_from(database):
+    from page.pipeline_graph import layout
+    from schemas import graph
+
+    picture = layout()
+    x = {node["name"]: node["x"] for node in picture["nodes"]}
+    for parent, child in graph.links():
+        if parent in x and child in x:
+            assert x[parent] < x[child], (parent, child)
+    places = [(node["x"], node["y"]) for node in picture["nodes"]]
+    assert len(set(places)) == len(places)
+    assert {"Session", "ROI", "Embedding", "NDCResult", "RasterTiles"} <= set(x)
+
+
+def test_regions_are_counted_once_and_also_for_sessions_from_before(demo_sessions, database):
+    from schemas.server.settings import prefix
+    from schemas.setup import migrations
+
+    def counts() -> list[dict]:
+        return schemas.FOV.Region.to_dicts(order_by="eid, fov, region_id")
+
+    before = counts()
+    own = (schemas.ROI & {"eid": demo_sessions[1], "fov": 1}).to_dicts()
+    regions = {row["region_id"] for row in own}
+    assert {row["region_id"]: (row["n_region_rois"], row["n_region_neurons"]) for row in before
+            if (row["eid"], row["fov"]) == (demo_sessions[1], 1)} == {
+        region: (sum(row["region_id"] == region for row in own),
+                 sum(row["region_id"] == region and bool(row["is_neuron"]) for row in own))
+        for region in regions
+    }  # fmt: skip
+    (schemas.FOV.Region & {"eid": demo_sessions[1]}).delete_quick()
+    for _ in range(2):  # it may have been cut off
+        migrations._count_regions(database, prefix())
+        assert counts() == before
+
+
+def test_verify_reads_tiles_and_names_a_damaged_one(demo_sessions, curves, database):
+    from schemas.embedding import RasterTiles
+    from schemas.exchange.verify import verify_session
+
+    eid = demo_sessions[1]
+    assert verify_session(eid).findings == []
+    key = (RasterTiles.Tile & {"eid": eid}).keys(order_by="KEY")[2]
+    whole = (RasterTiles.Tile & key).fetch1("tile")
+    where = (RasterTiles.Tile & key).where_clause()
+    column = RasterTiles.Tile.full_table_name
+    database.query(f"UPDATE {column} SET tile = %s{where}", args=(b"mesA broken",))
+    (finding,) = verify_session(eid).findings
+    assert (finding.kind, finding.table) == ("damaged", "RasterTiles.Tile") and "tile_row" in str(finding)
+    (RasterTiles.Tile & key).delete_quick()
+    (finding,) = verify_session(eid).findings
+    assert finding.kind == "missing" and "lacks tiles" in str(finding)
+    RasterTiles.Tile.insert1({**key, "tile": whole}, allow_direct_insert=True)
+    assert verify_session(eid).findings == []
+
+
+def test_tiles_ahead_are_those_of_the_next_movements(demo_sessions, curves, monkeypatch):
+    from page import rasters as module
+
+    part = {"rows": (150.0, 250.0), "frames": (2000.0, 3000.0)}
+    pixels = (60, 300)
+    raster = module.Rasters().open(demo_sessions[0])
+    raster.view(**part, pixels=pixels)
+    for read in raster.ahead(**part, pixels=pixels):
+        read()
+    expected = module.Rasters().open(demo_sessions[0])
+    moved = [{**part, "frames": (2500.0, 3500.0)}, {**part, "frames": (1500.0, 4000.0)}, {**part, "rows": (175, 225)}]
+    views = [expected.view(**one, pixels=pixels) for one in moved]
+
+    def none(*_):
+        raise AssertionError("a tile was not in memory")
+
+    monkeypatch.setattr(module, "tiles_between", none)
+    for one, view in zip(moved, views, strict=True):
+        np.testing.assert_array_equal(raster.view(**one, pixels=pixels).values, view.values)
+    with pytest.raises(AssertionError, match="not in memory"):
+        expected.view((500, 530), (5000, 5900), (600, 1200))
+
+
+def test_a_region_has_one_colour_in_all_sessions_of_a_subject(demo_sessions, curves):
+    """Also where a session has only some of the regions."""
+    from page import queries
+
+    ids = np.unique((schemas.FOV.Region & {"eid": demo_sessions[0]}).to_arrays("region_id")).astype(object)
+    all_regions, _ = queries._regions(demo_sessions[0], ids)
+    some_regions, _ = queries._regions(demo_sessions[1], ids[2::3])
+    assert 1 < len(some_regions) < len(all_regions)
+    for color in ("distinct", "of_area"):
+        of_name = {one["acronym"]: one[color] for one in all_regions}
+        assert all(one[color] == of_name[one["acronym"]] for one in some_regions)

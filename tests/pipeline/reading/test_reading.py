@@ -1,0 +1,654 @@
+"""Reading through ONE: equal to the files when they are sound, refused with place and numbers when not."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipeline.demo.repository import session_eid, write_demo_repository, write_one_tables
+from pipeline.errors import ConfigError, DataError
+from pipeline.reading import (
+    SessionReader,
+    find_sessions,
+    fov_folders,
+    open_one,
+    read_fov,
+    read_trials,
+    read_wheel,
+    session_info,
+)
+
+TIMES, TYPES, SHIFT, POS = "mpci.times", "mpciROIs.mpciROITypes", "mpciStack.timeshift", "mpciROIs.stackPos"
+F, DECONVOLVED = "mpci.ROIActivityF", "mpci.ROIActivityDeconvolved"
+REGIONS, MLAPDV = "mpciROIs.brainLocationIds_ccf_2017", "mpciROIs.mlapdv"
+CLASSIFIER, UUIDS = "mpciROIs.cellClassifier", "mpciROIs.uuids.csv"
+TABLE = "_ibl_trials.table.pqt"
+
+OPENED: list[str] | None = None  # files that Python opens, while it is a list
+
+
+def _audit(event: str, args: tuple) -> None:
+    if OPENED is not None and event == "open" and isinstance(args[0], (str, os.PathLike)):
+        OPENED.append(str(args[0]))
+
+
+sys.addaudithook(_audit)
+
+
+@dataclass
+class Session:
+    """A session of a copy of the demo, to be damaged and read."""
+
+    root: Path
+    eid: str
+    alf: Path
+
+    @property
+    def fov(self) -> Path:
+        return self.alf / "FOV_01"
+
+    @property
+    def task(self) -> Path:
+        return self.alf / "task_00" if (self.alf / "task_00").is_dir() else self.alf
+
+    def one(self) -> Any:
+        write_one_tables(self.root)
+        return open_one(self.root)
+
+    def read(self) -> Any:
+        return read_fov(self.one(), self.eid, 1, "alf/FOV_01")
+
+    def change(self, name: str, function: Callable[[np.ndarray], Any]) -> None:
+        np.save(self.fov / f"{name}.npy", function(np.load(self.fov / f"{name}.npy")))
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    """Day 0 has its trials in alf/, day 1 no deconvolved activity, day 2 final brain locations and a gap."""
+    root = tmp_path_factory.mktemp("reading")
+    return write_demo_repository(root, n_days=3, n_fovs=2, n_trials=20, n_shared=10, rois_per_fov=30)
+
+
+@pytest.fixture
+def session_of(demo, tmp_path) -> Callable[[int], Session]:
+    def copy(day: int) -> Session:
+        alf = Path("demolab", "Subjects", "SP999", demo.dates[day], "001", "alf")
+        shutil.copytree(demo.root / alf, tmp_path / "one" / alf)
+        return Session(tmp_path / "one", demo.eids[day], tmp_path / "one" / alf)
+
+    return copy
+
+
+@pytest.fixture
+def session(session_of) -> Session:
+    return session_of(0)
+
+
+# -------------------------------------------------------------------------------------------------------------- FOVs
+
+
+@pytest.mark.parametrize(
+    ("day", "signal", "source"),
+    [(0, "deconvolved", "estimate"), (1, "fluorescence", "estimate"), (2, "deconvolved", "final")],
+)
+def test_a_fov_is_its_files(session_of, day, signal, source):
+    session = session_of(day)
+    found = session.read()
+    suffix = "" if source == "final" else "_estimate"
+    for name, value in {
+        TIMES: found.frame_times, SHIFT: found.timeshift, POS: found.stack_pos, TYPES: found.roi_type,
+        CLASSIFIER: found.cell_probability, REGIONS + suffix: found.region_ids, MLAPDV + suffix: found.mlapdv,
+        {"deconvolved": DECONVOLVED, "fluorescence": F}[signal]: found.traces,
+    }.items():  # fmt: skip
+        np.testing.assert_array_equal(value, np.load(session.fov / f"{name}.npy"))
+    assert (found.signal, found.region_source, found.mlapdv_source) == (signal, source, source)
+    assert found.roi_uuids == (session.fov / UUIDS).read_text().split("\n")[1:]
+    assert found.n_rois == len(found.roi_uuids)
+    assert isinstance(found.traces, np.memmap)
+    np.testing.assert_array_equal(found.is_neuron, np.load(session.fov / f"{TYPES}.npy") == 1)
+    assert found.frame_period == pytest.approx(np.median(np.diff(np.load(session.fov / f"{TIMES}.npy"))))
+
+
+def test_only_the_files_that_are_needed_are_opened_and_all_are_recorded(session):
+    global OPENED
+    one = session.one()
+    OPENED = []
+    try:
+        found = read_fov(one, session.eid, 1, "alf/FOV_01")
+    finally:
+        opened, OPENED = {path for path in OPENED if path.startswith(str(session.alf))}, None
+    names = [f"{n}.npy" for n in (TIMES, SHIFT, POS, TYPES, DECONVOLVED, CLASSIFIER)]
+    names += [UUIDS, f"{REGIONS}_estimate.npy", f"{MLAPDV}_estimate.npy"]
+    assert opened == {str(session.fov / name) for name in names}
+    assert sorted(source.dataset for source in found.sources) == sorted(f"alf/FOV_01/{name}" for name in names)
+
+
+def test_sources_hold_size_hash_and_id_of_each_file(session):
+    found, table = session.read(), pd.read_parquet(session.root / "datasets.pqt").reset_index()
+    ids = dict(zip(table["rel_path"], table["id"], strict=True))
+    for source in found.sources:
+        content = (session.alf.parent / source.dataset).read_bytes()
+        assert (source.size, source.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+        assert (source.dataset_id, source.revision) == (ids[source.dataset], "")
+
+
+@pytest.mark.parametrize("final", [(), (REGIONS,), (MLAPDV,), (REGIONS, MLAPDV)], ids=str)
+def test_final_locations_are_taken_before_estimates_each_by_itself(session_of, final):
+    session = session_of(2)
+    for name in {REGIONS, MLAPDV} - set(final):
+        (session.fov / f"{name}.npy").unlink()
+    found = session.read()
+    for name, value, source in (
+        (REGIONS, found.region_ids, found.region_source),
+        (MLAPDV, found.mlapdv, found.mlapdv_source),
+    ):
+        assert source == ("final" if name in final else "estimate")
+        suffix = "" if name in final else "_estimate"
+        np.testing.assert_array_equal(value, np.load(session.fov / f"{name}{suffix}.npy"))
+
+
+def test_what_may_be_missing_is_none(session):
+    for name in (f"{CLASSIFIER}.npy", UUIDS, f"{REGIONS}_estimate.npy", f"{MLAPDV}_estimate.npy"):
+        (session.fov / name).unlink()
+    found = session.read()
+    assert (found.cell_probability, found.roi_uuids, found.region_ids, found.mlapdv) == (None,) * 4
+    assert (found.region_source, found.mlapdv_source) == ("none", "none")
+
+
+def test_a_classifier_of_several_classes_gives_that_of_cells(session):
+    session.change(CLASSIFIER, lambda p: np.c_[1 - p, p, np.zeros(len(p))])
+    np.testing.assert_array_equal(session.read().cell_probability, np.load(session.fov / f"{CLASSIFIER}.npy")[:, 1])
+
+
+def test_times_by_line_and_column_are_kept(session):
+    session.change(SHIFT, lambda shift: np.add.outer(shift, np.arange(512) * 1e-8))
+    assert session.read().timeshift.shape == (512, 512)
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_the_newest_revision_is_used_and_recorded(session, original):
+    path = session.fov / f"{TYPES}.npy"
+    types = np.load(path)
+    for revision, shift in (("2025-06-01", 2), ("2025-01-01", 1)):
+        (session.fov / f"#{revision}#").mkdir()
+        np.save(session.fov / f"#{revision}#" / path.name, np.roll(types, shift))
+    if not original:
+        path.unlink()
+    found = session.read()
+    np.testing.assert_array_equal(found.roi_type, np.roll(types, 2))
+    (source,) = [source for source in found.sources if "ROITypes" in source.dataset]
+    assert (source.dataset, source.revision) == (f"alf/FOV_01/#2025-06-01#/{path.name}", "2025-06-01")
+    assert source.dataset_id
+
+
+def set_at(index: Any, value: Any) -> Callable[[np.ndarray], np.ndarray]:
+    def change(array: np.ndarray) -> np.ndarray:
+        array = array.astype(np.result_type(array, type(value)))
+        array[index] = value
+        return array
+
+    return change
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-7])
+
+
+def repeat_uuid(path: Path) -> None:
+    lines = path.read_text().split("\n")
+    path.write_text("\n".join([*lines[:-1], lines[1]]))
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+
+
+def drop_last(array: np.ndarray) -> np.ndarray:
+    return array[:-1]
+
+
+# name, what is done to the array or to the file, what the message says; {t} frames, {n} ROIs of the sound FOV
+ARRAY_DAMAGE = [
+    (TIMES, lambda t: np.r_[t, t[-1] + 0.2], "expected {t} frames", "found {t_more} times"),
+    (TIMES, drop_last, "expected {t} frames", "found {t_less} times"),
+    (TIMES, lambda t: t[:, None], "expected {t} frames", "({t}, 1)"),
+    (TIMES, lambda t: np.r_[t[:5], t[4], t[6:]], "1 steps back", "after frame 4"),
+    (TIMES, lambda t: t[::-1], "{t_less} steps back", "after frame 0"),
+    (TIMES, set_at([7, 9], np.nan), "not finite", "2, the first at frame 7"),
+    (TYPES, drop_last, "expected {n} ROIs", "found {n_less}"),
+    (TYPES, lambda x: x[0], "expected {n} ROIs", "a scalar"),
+    (TYPES, lambda x: np.c_[x, x], "expected ({n},)", "({n}, 2)"),
+    (TYPES, set_at(2, 0.5), "not whole numbers", "0.5 for ROI 2"),
+    (POS, set_at((2, 1), 7.3), "not whole numbers", "7.3 for ROI 2"),
+    (POS, set_at((2, 1), np.nan), "not whole numbers", "nan for ROI 2"),
+    (POS, lambda p: p[:, [0]], "expected ({n}, 3)", "({n}, 1)"),
+    (CLASSIFIER, set_at(4, 1.5), "0 to 1", "1.5 for ROI 4"),
+    (CLASSIFIER, lambda p: p[:, None, None], "expected ({n},)", "({n}, 1, 1)"),
+    (f"{MLAPDV}_estimate", lambda x: x[:, 0], "expected ({n}, 3)", "({n},)"),
+    (f"{MLAPDV}_estimate", set_at((4, 1), np.inf), "NaN for none", "for ROI 4"),
+    (f"{REGIONS}_estimate", set_at(4, np.nan), "not whole numbers", "nan for ROI 4"),
+    (POS, drop_last, "expected {n} ROIs", "found {n_less}"),
+    (POS, lambda p: p[:, 0], "expected ({n}, 3)", "found ({n},)"),
+    (POS, set_at((3, 0), 512), "rows 0 to 511", "to 512"),
+    (POS, set_at((3, 0), -1), "rows 0 to 511", "rows -1 to"),
+    (CLASSIFIER, drop_last, "expected {n} ROIs", "found {n_less}"),
+    (f"{REGIONS}_estimate", drop_last, "expected {n} ROIs", "found {n_less}"),
+    (f"{REGIONS}_estimate", set_at([1, 4], 123456789), "2 ROIs have a region id", "123456789"),
+    (f"{MLAPDV}_estimate", drop_last, "expected {n} ROIs", "found {n_less}"),
+    (DECONVOLVED, lambda x: x[:, :0], "the FOV is empty", "{t} frames, 0 ROIs"),
+    (DECONVOLVED, lambda x: x[:0], "the FOV is empty", "0 frames, {n} ROIs"),
+    (DECONVOLVED, lambda x: x[:, :1], "2 ROIs or more", "{t} frames, 1 ROIs"),
+    (DECONVOLVED, lambda x: x[:, 0], "(frames, ROIs)", "({t},)"),
+    (DECONVOLVED, lambda x: x.astype("U3"), "integers or floats", "<U3"),
+    (DECONVOLVED, lambda x: x.astype(complex), "integers or floats", "complex128"),
+    (DECONVOLVED, set_at((7, 3), np.nan), "not finite", "nan at frame 7 of ROI 3"),
+    (DECONVOLVED, lambda x: set_at((7, 3), -np.inf)(np.ascontiguousarray(x)), "not finite", "-inf at frame 7 of ROI 3"),
+    (SHIFT, lambda s: s[:10], "rows 0 to 9", "found rows"),
+    (SHIFT, set_at(5, np.inf), "not finite", "(512,)"),
+    (SHIFT, lambda s: np.zeros((512, 10)), "columns 0 to 9", "found columns"),
+]
+FILE_DAMAGE = [
+    (f"{TIMES}.npy", delete, "dataset is missing"),
+    (f"{TYPES}.npy", delete, "dataset is missing"),
+    (f"{POS}.npy", delete, "dataset is missing"),
+    (f"{SHIFT}.npy", delete, "dataset is missing"),
+    (f"{DECONVOLVED}.npy", truncate, "truncated"),
+    (f"{TIMES}.npy", truncate, "truncated"),
+    (f"{MLAPDV}_estimate.npy", lambda path: path.write_bytes(b""), "0 bytes"),
+    (UUIDS, lambda path: path.write_text(path.read_text().rsplit("\n", 1)[0]), "expected {n} ROIs", "found {n_less}"),
+    (UUIDS, repeat_uuid, "expected {n} different", "found {n_less}"),
+    (UUIDS, lambda path: path.write_bytes(b"uuids\n\xff\xff"), "is not text"),
+    (UUIDS, lambda path: path.write_text("uuids" + "\n" * len(path.read_text().splitlines())), "'' for ROI 0"),
+]
+
+
+def check_refusal(session: Session, dataset: str, parts: tuple[str, ...]) -> None:
+    n_frames, n_rois = np.load(session.fov / f"{F}.npy", mmap_mode="r").shape
+    numbers = {"t": n_frames, "t_more": n_frames + 1, "t_less": n_frames - 1, "n": n_rois, "n_less": n_rois - 1}
+    with pytest.raises(DataError) as error:
+        session.read()
+    for part in (session.eid, "FOV_01", f"alf/FOV_01/{dataset}", *(part.format(**numbers) for part in parts)):
+        assert part in str(error.value)
+
+
+@pytest.mark.parametrize("damage", ARRAY_DAMAGE, ids=lambda damage: f"{damage[0]}-{damage[2]}")
+def test_an_array_that_does_not_fit_is_refused_with_place_and_numbers(session, damage):
+    name, change, *parts = damage
+    session.change(name, change)
+    # positions are checked against the scan lines: the message names the lines
+    check_refusal(session, f"{SHIFT if name == POS and 'rows' in parts[0] else name}.npy", parts)
+
+
+@pytest.mark.parametrize("damage", FILE_DAMAGE, ids=lambda damage: f"{damage[0]}-{damage[2]}")
+def test_a_damaged_or_missing_file_is_refused_with_its_place(session, damage):
+    name, change, *parts = damage
+    change(session.fov / name)
+    check_refusal(session, name, parts)
+
+
+def test_a_fov_without_activity_is_refused(session):
+    for name in (F, DECONVOLVED):
+        (session.fov / f"{name}.npy").unlink()
+    with pytest.raises(DataError, match=rf"{session.eid}, FOV_01, alf/FOV_01/.*no activity.*{DECONVOLVED}.*{F}"):
+        session.read()
+
+
+@pytest.mark.parametrize("name", [f"{DECONVOLVED}.npy", UUIDS])
+def test_a_file_that_is_gone_since_the_tables_were_written_is_refused(session, name):
+    one = session.one()
+    (session.fov / name).unlink()
+    with pytest.raises(DataError, match=rf"{session.eid}, FOV_01, alf/FOV_01/{name}.*cannot give the file"):
+        read_fov(one, session.eid, 1, "alf/FOV_01")
+
+
+@dataclass
+class Canary:
+    """Makes a folder when it is unpickled."""
+
+    folder: Path
+
+    def __reduce__(self) -> tuple:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("name", [DECONVOLVED, TIMES, TYPES])
+@pytest.mark.parametrize("as_array", [True, False], ids=["npy", "pickle"])
+def test_pickled_objects_are_refused_and_not_executed(session, tmp_path, name, as_array):
+    array, path = np.array([[Canary(tmp_path / "sung")]], dtype=object), session.fov / f"{name}.npy"
+    np.save(path, array, allow_pickle=True) if as_array else array.dump(path)
+    np.load(path, allow_pickle=True)
+    (tmp_path / "sung").rmdir()  # the canary sings when it is loaded carelessly
+    check_refusal(session, path.name, ("objects",))
+    assert not (tmp_path / "sung").exists()
+
+
+@pytest.mark.parametrize(
+    "shape", ["(1000000000000,)", "(-5,)", "(10, 1e3)", "(" + "9" * 30 + ",)", "(3" + " " * 20_000]
+)
+def test_a_header_that_promises_too_much_is_refused_at_once(session, shape):
+    header = f"{{'descr': '<f8', 'fortran_order': False, 'shape': {shape}}}\n".encode("latin1")
+    magic = b"\x93NUMPY\x02\x00" + len(header).to_bytes(4, "little")
+    (session.fov / f"{TIMES}.npy").write_bytes(magic + header + bytes(800))
+    check_refusal(session, f"{TIMES}.npy", ("cannot be read as a plain array",))
+
+
+def test_random_damage_of_a_header_never_gives_another_error(session):
+    path, rng = session.fov / f"{TIMES}.npy", np.random.default_rng(0)
+    sound, reader = path.read_bytes(), SessionReader(session.one(), session.eid)
+    names = set()
+    for _ in range(300):
+        damaged = bytearray(sound)
+        damaged[rng.integers(8, 80)] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            names.add(reader.array(path.name, "alf/FOV_01").dtype.name)
+        except DataError as error:
+            names.add(error.problem.split("(")[0])
+    assert "cannot be read as a plain array, it may be truncated or hold objects " in names
+
+
+def test_a_copied_fov_is_refused_and_the_first_kept(session):
+    shutil.copy(session.alf / "FOV_00" / f"{DECONVOLVED}.npy", session.fov)
+    for name in (TIMES, POS, TYPES, CLASSIFIER, f"{REGIONS}_estimate", f"{MLAPDV}_estimate"):
+        shutil.copy(session.alf / "FOV_00" / f"{name}.npy", session.fov)
+    check_refusal(session, f"{DECONVOLVED}.npy", ("the activity is a copy", "FOV_00"))
+    assert read_fov(session.one(), session.eid, 0, "alf/FOV_00").n_rois
+    # as many ROIs, and other activity
+    session.change(DECONVOLVED, lambda x: x + 1)
+    (session.fov / UUIDS).unlink()
+    assert [source.dataset for source in session.read().sources if "FOV_00" in source.dataset] == []
+
+
+def test_a_fov_that_does_not_exist_is_refused(session):
+    with pytest.raises(DataError, match=r"FOV_07.*no activity"):
+        read_fov(session.one(), session.eid, 7, "alf/FOV_07")
+
+
+def test_a_dataset_is_recorded_once_and_not_found_in_another_folder(session):
+    reader = SessionReader(session.one(), session.eid)
+    for _ in range(2):
+        reader.path(f"{TIMES}.npy", "alf/FOV_00")
+    assert [source.dataset for source in reader.sources] == [f"alf/FOV_00/{TIMES}.npy"]
+    assert not reader.has(f"{TIMES}.npy", "alf")
+    assert not reader.has("times.npy", "alf/FOV_00")
+
+
+# ------------------------------------------------------------------------------------------------------------ client
+
+
+def test_open_one_gives_the_same_client_for_the_same_folder(session, monkeypatch):
+    one = session.one()
+    monkeypatch.chdir(session.root.parent)
+    assert open_one("one") is one
+
+
+def test_open_one_refuses_a_missing_folder_and_one_without_tables(tmp_path):
+    with pytest.raises(ConfigError, match=f"{tmp_path}/nowhere is not a folder"):
+        open_one(tmp_path / "nowhere")
+    with pytest.raises(ConfigError, match="no session tables"):
+        open_one(tmp_path)
+    write_one_tables(tmp_path)  # tables without a session
+    with pytest.raises(ConfigError, match="no session tables"):
+        open_one(tmp_path)
+
+
+def test_open_one_does_not_wait_for_an_answer_where_one_was_never_set_up(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(ConfigError, match="ONE is not set up"):
+        open_one()
+
+
+def test_session_info_is_the_folder(demo, session):
+    info = session_info(session.one(), session.eid)
+    assert (info.lab, info.subject, info.session_number) == ("demolab", "SP999", 1)
+    assert info.session_date == datetime.date.fromisoformat(demo.dates[0])
+    assert (info.eid, info.projects) == (session.eid, "ibl_mesoscope_active")
+    assert "biasedChoiceWorld" in info.task_protocol
+
+
+@pytest.mark.parametrize("eid", [str(uuid.uuid3(uuid.NAMESPACE_DNS, "x")), "not-an-eid", ""])
+def test_an_unknown_or_malformed_id_is_refused_by_name(session, eid):
+    with pytest.raises(DataError, match=f"session {eid}: not a session of this ONE client") as error:
+        session_info(session.one(), eid)
+    assert str(session.root) in str(error.value)
+
+
+def test_sessions_are_found_oldest_first_and_by_exact_subject(session):
+    subjects = session.alf.parents[2].parent
+    places = ["SP999/2024-12-31/001", "SP999/2025-03-03/002", "SP9990/2025-01-01/001", "xSP999/2025-01-01/001"]
+    for place in places:
+        shutil.copytree(session.alf / "FOV_00", subjects / place / "alf" / "FOV_00")
+    (subjects / "SP999/2025-02-01/001/alf").mkdir(parents=True)
+    shutil.copy(session.alf / TABLE, subjects / "SP999/2025-02-01/001/alf")  # behaviour without imaging
+    one = session.one()
+
+    def eids(*expected: str) -> list[str]:
+        return [session_eid("demolab", *place.split("/")) for place in expected]
+
+    assert find_sessions(one, subject="SP999") == eids(places[0], "SP999/2025-03-03/001", places[1])
+    assert find_sessions(one) == eids(places[0], "SP999/2025-03-03/001", *places[1:])
+    assert find_sessions(one, subject="SP99.") == find_sessions(one, subject="SP99") == []
+
+
+def test_fov_folders_are_by_number_whatever_else_there_is(session):
+    shutil.copytree(session.alf / "FOV_00", session.alf / "FOV_10")
+    shutil.copytree(session.alf / "FOV_00", session.alf / "FOV_02" / "#2025-01-01#")
+    shutil.copytree(session.alf / "FOV_00", session.alf / "FOV_03_old")
+    assert list(fov_folders(session.one(), session.eid).items()) == [(n, f"alf/FOV_{n:02d}") for n in (0, 1, 2, 10)]
+    assert fov_folders(session.one(), str(uuid.uuid3(uuid.NAMESPACE_DNS, "x"))) == {}
+
+
+# --------------------------------------------------------------------------------------------------------- behaviour
+
+
+def trials_by_pandas(folder: Path) -> pd.DataFrame:
+    table = pd.read_parquet(folder / TABLE)
+    for name in ("stimOff_times", "quiescencePeriod"):
+        table[name] = np.load(folder / f"_ibl_trials.{name}.npy")
+    return table.astype(float)
+
+
+@pytest.mark.parametrize("day", [0, 1])
+def test_trials_are_the_files_in_alf_and_in_a_task_folder(session_of, day):
+    session = session_of(day)
+    found, expected = read_trials(session.one(), session.eid), trials_by_pandas(session.task)
+    collection = ["alf", "alf/task_00"][day]
+    assert session.task == session.alf.parent / collection
+    assert set(found.table["collection"]) == {collection}
+    pd.testing.assert_frame_equal(found.table.drop(columns="collection")[expected.columns], expected, check_names=False)
+    read = {f"{collection}/_ibl_trials.{n}" for n in ("table.pqt", "stimOff_times.npy", "quiescencePeriod.npy")}
+    assert {source.dataset for source in found.sources} == read
+
+
+def test_protocols_follow_each_other(session_of):
+    session = session_of(1)
+    first = trials_by_pandas(session.task)
+    for name in ("task_02", "task_01"):
+        shutil.copytree(session.task, session.alf / name)
+    (session.alf / "task_01" / "_ibl_trials.quiescencePeriod.npy").unlink()
+    first.iloc[:5].to_parquet(session.alf / "task_01" / TABLE)
+    np.save(session.alf / "task_01" / "_ibl_trials.stimOff_times.npy", np.arange(5.0))
+    table = read_trials(session.one(), session.eid).table
+    n = len(first)
+    assert table["collection"].tolist() == ["alf/task_00"] * n + ["alf/task_01"] * 5 + ["alf/task_02"] * n
+    np.testing.assert_array_equal(table["choice"], np.r_[first["choice"], first["choice"][:5], first["choice"]])
+    assert table.index.tolist() == list(range(2 * n + 5))
+
+
+@pytest.mark.parametrize("day", [0, 1])
+def test_trials_are_those_of_brainbox(session_of, day):
+    from brainbox.io.one import SessionLoader
+
+    session = session_of(day)
+    for name, values in (("goCue_times", np.arange(20.0)), ("choice", np.zeros(20))):  # one that the table has
+        np.save(session.task / f"_ibl_trials.{name}.npy", values[:, None])
+    table = pd.read_parquet(session.task / TABLE).drop(columns="goCue_times")
+    table.to_parquet(session.task / TABLE)
+    loader = SessionLoader(one=session.one(), eid=session.eid)
+    loader.load_trials(collection=session.task.relative_to(session.alf.parent).as_posix())
+    found = read_trials(session.one(), session.eid).table.drop(columns="collection")
+    pd.testing.assert_frame_equal(found, loader.trials[list(found)].astype(float), check_names=False)
+
+
+@pytest.mark.parametrize("as_array", [True, False], ids=["npy", "pickle"])
+def test_pickled_trials_are_refused_and_not_executed(session, tmp_path, as_array):
+    """ONE's own loader of objects would execute them."""
+    array, path = np.array([Canary(tmp_path / "sung")], dtype=object), session.task / "_ibl_trials.quiescencePeriod.npy"
+    np.save(path, array, allow_pickle=True) if as_array else array.dump(path)
+    one = session.one()
+    with pytest.raises(DataError, match=f"session {session.eid}, alf/{path.name}: .*objects"):
+        read_trials(one, session.eid)
+    assert not (tmp_path / "sung").exists()
+    one.load_object(session.eid, "trials", collection="alf")
+    assert (tmp_path / "sung").exists()
+
+
+def test_a_file_of_trials_that_nobody_asked_for_is_not_opened(session, tmp_path):
+    np.save(session.task / "_ibl_trials.other.npy", np.array([Canary(tmp_path / "sung")], dtype=object))
+    assert len(read_trials(session.one(), session.eid).table) == 20
+    assert not (tmp_path / "sung").exists()
+
+
+def test_trials_of_a_revision_are_used_and_recorded(session):
+    (session.task / "#2025-01-01#").mkdir()
+    files = list(session.task.glob("_ibl_trials.*"))
+    for path in files:
+        path.rename(path.parent / "#2025-01-01#" / path.name)
+    path = session.task / "#2025-01-01#" / TABLE
+    pd.read_parquet(path).assign(choice=1.0).to_parquet(path)
+    found = read_trials(session.one(), session.eid)
+    assert set(found.table["choice"]) == {1.0}
+    assert {s.dataset for s in found.sources} == {f"alf/#2025-01-01#/{path.name}" for path in files}
+    assert {s.revision for s in found.sources} == {"2025-01-01"}
+
+
+def only_table(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        for path in folder.glob("_ibl_trials.*.npy"):
+            path.unlink()
+        change(pd.read_parquet(folder / TABLE)).to_parquet(folder / TABLE)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / TABLE).unlink(), "no trials table"),
+        (only_table(lambda table: table.iloc[:0]), "the trials table is empty"),
+        (only_table(lambda t: t.drop(columns=["choice", "stimOn_times"])), "expected choice, stimOn_times, found"),
+        (only_table(lambda t: t.assign(choice=t["choice"].astype(str))), "choice does not hold numbers"),
+        (only_table(lambda t: t.assign(choice=0.5)), "choice cannot be that .expected -1 or 0 or 1.*0.5 in trial 0"),
+        (only_table(lambda t: t.assign(probabilityLeft=80.0)), "probabilityLeft .*expected 0 to 1.*80.0 in trial 0"),
+        (only_table(lambda t: t.assign(feedback_times=np.inf)), "feedback_times .*expected finite.*inf in trial 0"),
+        (only_table(lambda t: t.iloc[::-1]), "go back in time .*in trial 1"),
+        (lambda f: np.save(f / "_ibl_trials.stimOff_times.npy", np.zeros(21)), "expected 20 trials .*, found 21"),
+        (lambda f: np.save(f / "_ibl_trials.stimOff_times.npy", np.zeros((20, 2))), r"not a vector .*\(20, 2\)"),
+        (lambda folder: truncate(folder / TABLE), "cannot be read"),
+        (lambda folder: (folder / TABLE).write_bytes(b""), "cannot be read"),
+    ],
+    ids=[
+        "missing",
+        "empty",
+        "columns",
+        "text",
+        "half a choice",
+        "per cent",
+        "infinity",
+        "reversed",
+        "longer",
+        "matrix",
+        "truncated",
+        "no bytes",
+    ],
+)
+def test_trials_that_cannot_be_used_are_refused_and_one_still_works(session_of, damage, message):
+    session = session_of(1)
+    damage(session.task)
+    one = session.one()
+    with pytest.raises(DataError, match=message) as error:
+        read_trials(one, session.eid)
+    assert f"session {session.eid}" in str(error.value)
+    assert "alf/task_" in str(error.value)
+    assert "_ibl_trials." in str(error.value)
+    assert len(one.list_collections(session.eid, collection="alf/FOV_*")) == 2
+
+
+@pytest.mark.parametrize("day", [0, 1])
+def test_wheel_is_brainboxs(session_of, day):
+    from brainbox.behavior.wheel import interpolate_position, velocity_filtered
+
+    session = session_of(day)
+    times, position = (np.load(session.task / f"_ibl_wheel.{name}.npy") for name in ("timestamps", "position"))
+    even, even_times = interpolate_position(times, position, freq=1000)
+    found = read_wheel(session.one(), session.eid)
+    np.testing.assert_array_equal(found.timestamps, times)
+    np.testing.assert_array_equal(found.position, position)
+    np.testing.assert_array_equal(found.velocity, velocity_filtered(even, 1000)[0][::10].astype(np.float32))
+    assert found.velocity_start == even_times[0] == times[0]
+    assert len(found.sources) == 2
+
+
+def test_wheel_of_two_protocols_is_one_after_the_other(session_of):
+    session = session_of(1)
+    times, position = (np.load(session.task / f"_ibl_wheel.{name}.npy") for name in ("timestamps", "position"))
+    (session.alf / "task_01").mkdir()
+    np.save(session.alf / "task_01" / "_ibl_wheel.timestamps.npy", times + times[-1])
+    np.save(session.alf / "task_01" / "_ibl_wheel.position.npy", -position)
+    found = read_wheel(session.one(), session.eid)
+    np.testing.assert_array_equal(found.timestamps, np.r_[times, times + times[-1]])
+    np.testing.assert_array_equal(found.position, np.r_[position, -position])
+
+
+def save_wheel(folder: Path, n_times: int, n_positions: int) -> None:
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "_ibl_wheel.timestamps.npy", np.arange(n_times) / 10 + 1000 * int(folder.name[-1]))
+    np.save(folder / "_ibl_wheel.position.npy", np.zeros(n_positions))
+
+
+def protocols_that_make_up_for_each_other(alf: Path) -> None:
+    save_wheel(alf / "task_00", 20, 21)
+    save_wheel(alf / "task_01", 21, 20)
+
+
+def spoil(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    path = f"task_00/_ibl_wheel.{name}.npy"
+    return lambda alf: np.save(alf / path, change(np.load(alf / path)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda alf: save_wheel(alf / "task_00", 20, 21), "expected 21 positions, found 20 times"),
+        (protocols_that_make_up_for_each_other, "expected 21 positions, found 20 times"),
+        (lambda alf: save_wheel(alf / "task_00", 1, 1), "found 1 samples"),
+        (spoil("timestamps", lambda t: t[::-1]), "do not go back"),
+        (spoil("timestamps", set_at(3, np.nan)), "timestamps.npy: .*finite numbers, found nan at sample 3"),
+        (spoil("timestamps", set_at(-1, np.inf)), "timestamps.npy: .*finite numbers, found inf"),
+        (spoil("timestamps", set_at(-1, 1e12)), "less than a day"),
+        (spoil("position", set_at(3, np.inf)), "position.npy: .*finite numbers, found inf at sample 3"),
+        (spoil("position", lambda p: np.c_[p, p]), "not a vector"),
+        (lambda alf: (alf / "task_00/_ibl_wheel.timestamps.npy").unlink(), "the session has no wheel"),
+        (lambda alf: (alf / "task_00/_ibl_wheel.position.npy").unlink(), "dataset is missing"),
+        (lambda alf: truncate(alf / "task_00/_ibl_wheel.position.npy"), "truncated"),
+    ],
+)
+def test_a_wheel_that_cannot_be_used_is_refused(session_of, damage, message):
+    session = session_of(1)
+    damage(session.alf)
+    with pytest.raises(DataError, match=message) as error:
+        read_wheel(session.one(), session.eid)
+    assert f"session {session.eid}" in str(error.value)
+    assert "_ibl_wheel." in str(error.value)

@@ -1,0 +1,174 @@
+"""Files of cell UIDs: one line per ROI, nothing guessed."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipeline.demo.repository import write_demo_repository, write_one_tables
+from pipeline.errors import ConfigError, DataError
+from pipeline.reading import open_one
+from pipeline.tracking.uids import mirror_folder, read_mirrored, read_session, shared_uids, tracked_rows, uid_lines
+
+UIDS, SILHOUETTE = "mpciROIs.clusterUIDs.csv", "mpciROIs.clusterSilhouette.npy"
+PLACE = {"eid": "an-eid", "fov": 2, "dataset": "uids.csv"}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a\nb\n", ["a", "b"]),
+        ("a\nb", ["a", "b"]),
+        ("a\r\n\r\nb\r\n", ["a", "", "b"]),
+        ("\n\n\n", ["", "", ""]),
+        ("nan\nNaN\nNAN\na", ["", "", "", "a"]),
+        ("  a \n \t \n nan ", ["a", "", ""]),
+        ("nanette\nbanana\n0\n", ["nanette", "banana", "0"]),
+        ("", []),
+    ],
+)
+def test_a_line_is_a_uid_or_nothing(text, expected):
+    assert uid_lines(text) == expected
+
+
+@given(uids=st.lists(st.sampled_from(["", "a", "b-1", "c"]), max_size=30), end=st.sampled_from(["\n", "\r\n"]))
+def test_each_roi_keeps_its_line(uids, end):
+    assert uid_lines("".join(uid + end for uid in uids)) == uids
+
+
+@pytest.mark.parametrize("n_rois", [2, 4])
+@pytest.mark.parametrize("duplicates", ["error", "first"])
+def test_a_file_of_another_length_is_refused_with_both_numbers(n_rois, duplicates):
+    with pytest.raises(DataError) as error:
+        tracked_rows(["a", "", "b"], n_rois, (), duplicates, **PLACE)
+    for part in ("an-eid", "FOV_02", "uids.csv", f"expected {n_rois} UIDs", "found 3 UIDs", "cut or padded"):
+        assert part in str(error.value)
+
+
+def test_rows_are_those_of_the_lines():
+    assert tracked_rows(["", "b", "", "a"], 4, ("c",), "error", **PLACE) == {"b": 1, "a": 3}
+    assert tracked_rows([""] * 4, 4, (), "error", **PLACE) == {}
+
+
+def test_a_uid_twice_in_a_fov_is_refused_with_its_rois():
+    with pytest.raises(DataError, match=r"FOV_02.*1 repeated, a at ROIs \[0, 3\]") as error:
+        tracked_rows(["a", "", "b", "a"], 4, (), "error", **PLACE)
+    assert "earlier FOV" not in str(error.value)
+
+
+def test_a_uid_of_an_earlier_fov_is_refused():
+    with pytest.raises(DataError, match=r"b at ROIs \[1\] and in an earlier FOV"):
+        tracked_rows(["a", "b"], 2, {"b", "c"}, "error", **PLACE)
+
+
+LINES = st.lists(st.sampled_from(["", "a", "b", "c", "d"]), max_size=12)
+
+
+@given(uids=LINES, taken=st.sets(st.sampled_from("abxy")))
+def test_first_keeps_the_first_roi_of_each_and_none_that_an_earlier_fov_has(uids, taken):
+    expected = {uid: uids.index(uid) for uid in set(uids) - taken - {""}}
+    assert tracked_rows(uids, len(uids), iter(taken), "first", **PLACE) == expected
+
+
+@given(uids=LINES, taken=st.sets(st.sampled_from("abxy")))
+def test_error_is_raised_exactly_when_a_uid_comes_twice_in_the_session(uids, taken):
+    seen = Counter([uid for uid in uids if uid] + [uid for uid in taken if uid in uids])
+    if max(seen.values(), default=1) == 1:
+        assert tracked_rows(uids, len(uids), taken, "error") == tracked_rows(uids, len(uids), taken, "first")
+    else:
+        with pytest.raises(DataError, match="more than once"):
+            tracked_rows(uids, len(uids), taken, "error")
+
+
+def test_an_unknown_rule_for_duplicates_is_refused():
+    with pytest.raises(ConfigError, match="'last'"):
+        tracked_rows([], 0, (), "last")
+
+
+def test_shared_uids_are_in_every_session_and_in_lexicographic_order():
+    sessions = {
+        "s1": iter(["b", "B", "10", "9", "x"]),
+        "s2": ["9", "x", "b", "10", "B", "y"],
+        "s3": {"B", "b", "10", "9"},
+    }
+    assert shared_uids(sessions) == ["10", "9", "B", "b"]
+    assert shared_uids({"s1": ["a"], "s2": []}) == []
+    assert shared_uids({}) == []
+
+
+# ------------------------------------------------------------------------------------------------------------ files
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory):
+    root = tmp_path_factory.mktemp("uids")
+    return write_demo_repository(root, n_days=1, n_fovs=2, n_trials=20, n_shared=10, rois_per_fov=30)
+
+
+@pytest.fixture
+def alf(demo, tmp_path) -> Path:
+    root = shutil.copytree(demo.root, tmp_path / "one")
+    return next(root.glob("*/Subjects/*/*/001/alf"))
+
+
+def read(alf: Path, eid: str, collection: str = "alf/FOV_01"):
+    root = alf.parents[5]
+    write_one_tables(root)
+    return read_session(open_one(root), eid, collection)
+
+
+def test_mirrored_file_is_read_whole(demo, alf):
+    root = mirror_folder(alf.parent / "mirror", "SP999", demo.dates[0], 1)
+    assert root == alf.parent / "mirror" / "ROICaT" / "SP999" / demo.dates[0] / "001" / "alf"
+    shutil.copytree(alf / "FOV_01", root / "FOV_01")
+    found = read_mirrored(root, 1)
+    content = (alf / "FOV_01" / UIDS).read_bytes()
+    assert (found.text, found.sha256) == (content.decode(), hashlib.sha256(content).hexdigest())
+    assert found.origin == str(root / "FOV_01" / UIDS)
+    np.testing.assert_array_equal(found.silhouette, np.load(alf / "FOV_01" / SILHOUETTE)[:, 0])
+    assert read_mirrored(root, 0) is None
+
+
+def test_file_of_the_session_holds_the_planted_rows(demo, alf):
+    for fov, planted in demo.rows[demo.eids[0]].items():
+        file = read(alf, demo.eids[0], f"alf/FOV_{fov:02d}")
+        n_rois = len(np.load(alf / f"FOV_{fov:02d}" / "mpciROIs.stackPos.npy"))
+        rows = tracked_rows(uid_lines(file.text), n_rois, (), "error")
+        assert planted.items() <= rows.items()
+        assert len(file.silhouette) == n_rois
+
+
+def test_file_that_is_not_in_ones_tables_is_found_in_the_folder(demo, alf):
+    text = (alf / "FOV_01" / UIDS).read_text()
+    (alf / "FOV_01" / UIDS).rename(alf / "aside")
+    one_before = read(alf, demo.eids[0])
+    assert one_before is None
+    (alf / "FOV_01" / UIDS).write_text(text)  # the tables are older
+    found = read_session(open_one(alf.parents[5]), demo.eids[0], "alf/FOV_01")
+    assert (found.text, found.origin) == (text, str(alf / "FOV_01" / UIDS))
+
+
+def test_silhouette_may_be_missing(demo, alf):
+    (alf / "FOV_01" / SILHOUETTE).unlink()
+    assert read(alf, demo.eids[0]).silhouette is None
+
+
+def test_a_byte_order_mark_is_not_part_of_the_first_uid(alf):
+    (alf / "FOV_01" / UIDS).write_bytes(b"\xef\xbb\xbf\na\n")
+    assert uid_lines(read_mirrored(alf, 1).text) == ["", "a"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [(UIDS, b"\xff\xfe\x00a"), (SILHOUETTE, b"\x93NUMPY\x01"), (SILHOUETTE, b"")]
+)
+def test_a_damaged_file_is_refused_by_name(alf, name, content):
+    (alf / "FOV_01" / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"FOV_01/{name}"):
+        read_mirrored(alf, 1)

@@ -1,0 +1,152 @@
+"""The command line as a user types it, on a small repository, under a prefix of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+
+import pandas as pd
+import pytest
+
+PREFIX = f"cmd{os.getpid()}_"
+
+
+@pytest.fixture(scope="module")
+def small_demo(tmp_path_factory):
+    from pipeline.demo.repository import write_demo_repository
+
+    root = tmp_path_factory.mktemp("commands") / "one"
+    root.mkdir()
+    return write_demo_repository(root, n_days=3, n_fovs=2, n_trials=120, n_shared=24, rois_per_fov=60)
+
+
+@pytest.fixture(scope="module")
+def meso(meso_command, small_demo):
+    def run(*args, code: int = 0):
+        done = meso_command(*args, env={"MESO_PREFIX": PREFIX})
+        assert done.returncode == code, (args, done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    run("db", "init")
+    return run
+
+
+@pytest.fixture(scope="module")
+def demo_output(meso, small_demo, tmp_path_factory):
+    output = tmp_path_factory.mktemp("demo") / "demo_output"
+    text = meso("demo", "--cache-dir", small_demo.root, "--output", output)
+    return output, text
+
+
+def test_demo_writes_a_figure_per_target_a_raster_per_session_and_the_table(demo_output, small_demo):
+    output, text = demo_output
+    table = pd.read_csv(output / "k_star.csv")
+    assert len(table) == 3 * 3
+    assert set(table["eid"]) == set(small_demo.eids)
+    rasters = {f"raster_SP999_{date}_001.png" for date in small_demo.dates}
+    figures = {f"ndc_{target}.png" for target in ("choice", "feedback", "stimulus")}
+    assert {path.name for path in output.iterdir()} == rasters | figures | {
+        "k_star.csv",
+        "k_star_days.png",
+        "performance.png",
+    }
+    for row in table.itertuples():
+        assert f"{row.eid}  {row.k_star:>2}  " in text
+
+
+def test_demo_again_makes_nothing(demo_output, meso, small_demo, tmp_path):
+    output, text = demo_output
+    before = pd.read_csv(output / "k_star.csv")
+    again = meso("demo", "--cache-dir", small_demo.root, "--output", tmp_path)
+    assert again.splitlines()[1:-2] == text.splitlines()[1:-2]  # the folder of the figures is another one
+    assert again.splitlines()[-1] == text.splitlines()[-1]
+    assert again.splitlines()[-1].endswith("serve --open")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "k_star.csv"), before)
+    assert (tmp_path / "ndc_choice.png").read_bytes() == (output / "ndc_choice.png").read_bytes()
+    assert "Made nothing: all is there" in meso("populate")
+
+
+def test_ingest_populate_status_errors(demo_output, meso, small_demo):
+    assert meso("ingest", "--all", "--cache-dir", small_demo.root).startswith("0 new, 3 known, 0 failed")
+    status = {row["table"]: row for row in json.loads(meso("status", "--json"))}
+    counts = {"table": "FOV", "done": 6, "to_do": 0, "running": 0, "errors": 0}
+    assert status["FOV"].items() >= (counts | {"eta": None, "longest": None, "host": None}).items()
+    assert status["FOV"]["seconds"] > 0
+    assert status["NDCResult"]["done"] == 9
+    assert "No errors" in meso("errors")
+    meso("ingest", code=2)  # neither ids nor --subject nor --all
+
+
+def test_ndc_takes_settings_and_writes_json(demo_output, meso, small_demo, tmp_path):
+    args = ("ndc", *small_demo.eids[:2], "--target", "stimulus", "--ks", "4,8", "-R", "3", "--n-label-shuffles", "5")
+    rows = json.loads(meso(*args, "--metric", "accuracy", "--output", tmp_path, "--json"))
+    assert [row["eid"] for row in rows] == list(small_demo.eids[:2])
+    assert {row["n_cells"] for row in rows} == {shared_of(small_demo, 2)}
+    (figure,) = tmp_path.glob("ndc_SP999_stimulus_*.png")
+    assert figure.stem.endswith(rows[0]["ndc_params"][:8])
+    assert {row["event"] for row in rows} == {"stimOn_times"}
+    assert {row["null_used"] for row in rows} == {"pseudosession"}
+    meso("ndc", *small_demo.eids[:2], "--event", "banana_times", code=2)
+    args = [("4,4096" if one == "4,8" else one) for one in args]
+    assert f"k up to 4096 was asked for: the longest curve ends at {shared_of(small_demo, 2)} cells" in meso(*args)
+    meso("ndc", *small_demo.eids[:2], "--ks", "8,x", code=2)
+    meso("populate", "--eid", "1234", code=1)
+
+
+def test_ndc_takes_populations_nulls_and_folds(demo_output, meso, small_demo):
+    args = ("ndc", *small_demo.eids[:2], "--target", "choice", "--ks", "2,4", "-R", "2", "--n-label-shuffles", "4")
+    more = ("--null", "circular", "--cells", "random", "--fovs", "0", "--regions", "VISp,SSp-bfd", "--n-bootstrap", "5")
+    folds = ("--fold-mode", "blocked", "--fold-gap", "1", "--c-grid", "0.1,1", "--n-cells", "5")
+    rows = json.loads(meso(*args, *more, *folds, "--json"))
+    assert {row["null_used"] for row in rows} == {"circular"}
+    assert {(row["cells"], row["regions"], row["fovs"]) for row in rows} == {("random", "SSp-bfd, VISp", "0")}
+    assert all(5 < row["n_cells"] < shared_of(small_demo, 2) for row in rows)
+    assert {row["q_value"] for row in rows} != {None}
+    text = meso(
+        *args[:-6],
+        "--ks",
+        "4,20,30",
+        *args[-4:],
+        "--curve-axis",
+        "trials",
+        "--trial-shuffled",
+        "--metric",
+        "balanced_accuracy",
+    )
+    assert "k* over days" in text
+    meso(*args, "--fold-gap", "3", code=2)
+    meso(*args, "--fovs", "one", code=2)
+    meso(*args, "--null", "nothing", code=2)
+    meso(*args, "--regions", "VISX", code=1)
+
+
+def shared_of(truth, n_days: int) -> int:
+    """Number of cells planted in the first days."""
+    days = [set().union(*truth.rows[eid].values()) for eid in truth.eids[:n_days]]
+    return len(set.intersection(*days))
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
+def test_raster_in_each_format(demo_output, meso, small_demo, tmp_path, suffix):
+    path = meso("raster", small_demo.eids[0], "--t-range", "100", "130", "--format", suffix, "--output", tmp_path)
+    assert path.strip().endswith(f"001.{suffix}")
+    assert (tmp_path / f"raster_SP999_{small_demo.dates[0]}_001.{suffix}").stat().st_size > 10_000
+
+
+def test_track_mirrors_a_tree_and_registers_it(demo_output, meso, small_demo, tmp_path):
+    tree, copy = tmp_path / "source", tmp_path / "mirror"
+    for path in (small_demo.root / "demolab/Subjects").rglob("mpciROIs.clusterUIDs.csv"):
+        target = tree / path.relative_to(small_demo.root / "demolab/Subjects")
+        target.parent.mkdir(parents=True)
+        shutil.copy(path, target)
+    text = meso("track", "SP999", "--uid-root", copy, "--mirror", tree)
+    assert "Mirrored 6 files, 0 unchanged" in text
+    assert "in 3 sessions" in text
+    assert len(list((copy / "ROICaT" / "SP999").rglob("*.csv"))) == 6
+    assert "Mirrored 0 files, 6 unchanged" in meso("track", "SP999", "--uid-root", copy, "--mirror", tree)
+    changed = next(tree.rglob("FOV_01/*.csv"))
+    changed.write_text("\n".join(["one more", *changed.read_text().splitlines()]))
+    meso("track", "SP999", "--uid-root", copy, "--mirror", tree, code=1)  # another run's file: nothing is replaced
+    assert not any("one more" in path.read_text() for path in copy.rglob("*.csv"))

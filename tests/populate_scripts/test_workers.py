@@ -1,0 +1,368 @@
+"""``meso worker`` on bad days: killed, stopped, silent, and with entries that cannot be made."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+
+import datajoint as dj
+import pytest
+from support.lab import kill, wait_for
+
+from pipeline.errors import ConfigError
+from schemas.work.filling import fill
+from schemas.work.queue import Queue
+from schemas.work.reports import errors, retry, status
+from schemas.work.tables import Attempt, Made, Worker
+
+
+def test_workers_fill_all_tables_in_their_order(lab):
+    lab.add(range(40), seconds=0.01)
+    output = lab.meso("worker", "Product", "Total", "--slots", 3, "--until-done")
+    assert "Made Product 40, Total 40; 0 failed" in output
+    lab.check_products(range(40))
+    assert set(lab.n_makes().values()) == {1}
+    assert lab.jobs() == {}
+    rows = json.loads(lab.meso("workers", "--all", "--json"))
+    assert [row["slot"] for row in sorted(rows, key=lambda row: row["slot"])] == [0, 1, 2]
+    assert {row["state"] for row in rows} == {"finished"}
+    assert sum(Made.to_arrays("n_made")) == 80
+    status = {row["table"]: row for row in json.loads(lab.meso("status", "--json"))}
+    assert status["Product"]["done"] == 40
+    assert 0.01 < status["Product"]["seconds"] < 5
+
+
+def test_a_priority_comes_first(lab):
+    lab.add(range(6))
+    lab.product.jobs.refresh(delay=-1)
+    lab.product.jobs.update1({"item": 4, "priority": 1})
+    lab.meso("worker", "Product", "--until-done")
+    assert next(row["item"] for row in lab.notes()) == 4
+
+
+@pytest.mark.slow
+def test_a_storm_of_kills_loses_and_doubles_nothing(lab):
+    items, kills, last = range(200), 0, 0.0
+    with lab.worker("--slots", 3) as one, lab.worker("--slots", 3) as two:
+        supervisors = {process.pid: process for process in (one, two)}
+        others = []
+        begin = time.monotonic()
+        while (passed := time.monotonic() - begin) < 40:
+            there = len(lab.item())
+            if there < 200:
+                lab.add(range(there, min(200, int(passed * 6) + 1)), seconds=0.15)
+            living = [int(pid) for pid in (Worker & "ended IS NULL").to_arrays("pid")]
+            if living and kill(random.choice(living)):
+                kills, last = kills + 1, time.monotonic()
+            if random.random() < 0.05:  # a supervisor, whose slots die with it
+                victim = random.choice([pid for pid, process in supervisors.items() if process.poll() is None])
+                kill(victim)
+                kills, last = kills + 3, time.monotonic()
+                others.append(lab.worker("--slots", 3))
+                started = others[-1].__enter__()
+                supervisors[started.pid] = started
+            time.sleep(0.5)
+        try:
+            wait_for(lambda: not reserved_by_the_dead(lab, last), 20)
+            lab.meso("retry", "Product")  # of 200, some were met by three kills and taken for poison
+            wait_for(lambda: len(lab.total()) == 200, 90)
+        finally:
+            for other in others:
+                other.__exit__(None, None, None)
+    lab.check_products(items)
+    assert kills > 20
+    assert sum(lab.n_makes().values()) - 200 <= kills
+
+
+def reserved_by_the_dead(lab, since: float) -> bool:
+    """Say whether anything is reserved from before the last kill, more than three heartbeats after it."""
+    if time.monotonic() - since < 3:
+        return True
+    dead = {row["worker"] for row in (Worker & "ended IS NOT NULL").to_dicts()}
+    return any(row["version"] in dead for row in lab.product.jobs.reserved.to_dicts())
+
+
+@pytest.mark.slow
+def test_a_slow_worker_that_lives_is_not_robbed(lab):
+    lab.add([1], "python", 15)  # five times the time after which a silent one is dead
+    lab.add([2], "blas", 15)
+    with lab.worker("--slots", 2, "--until-done") as one, lab.worker("--slots", 2, "--until-done") as two:
+        assert one.wait(120) == two.wait(120) == 0
+    assert lab.n_makes() == {1: 1, 2: 1}
+    times = {row["item"]: row["time"] for row in lab.notes("computed")}
+    begins = {row["item"]: row["time"] for row in lab.notes()}
+    assert all(times[item] - begins[item] > 9 for item in (1, 2))
+    lab.check_products([1, 2])
+
+
+@pytest.mark.parametrize(
+    ("act", "whom"), [("sleep", "supervisor"), ("python", "supervisor"), ("blas", "supervisor"), ("sleep", "all")]
+)
+def test_a_worker_told_to_stop_gives_back_what_it_was_making(lab, act, whom):
+    lab.add([1], act, 40)
+    with lab.worker() as process:
+        wait_for(lab.notes)
+        time.sleep(0.3)
+        begin = time.monotonic()
+        if whom == "all":  # as SLURM does
+            os.killpg(process.pid, signal.SIGTERM)
+        else:
+            process.terminate()
+        assert process.wait(15) == 128 + signal.SIGTERM
+        assert time.monotonic() - begin < 10
+    assert lab.jobs() == {1: "pending"}
+    assert len(Attempt()) == 0
+    assert not (Worker & "ended IS NULL")
+    lab.item.update1({"item": 1, "act": "sleep", "act_seconds": 0.0})
+    lab.meso("worker", "Product", "Total", "--until-done")
+    lab.check_products([1])
+
+
+def test_ctrl_c_stops(lab):
+    lab.add([1], "sleep", 40)
+    with lab.worker() as process:
+        wait_for(lab.notes)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does
+        assert process.wait(10) == 128 + signal.SIGINT
+    assert lab.jobs() == {1: "pending"}
+
+
+def test_no_time_left_means_to_begin_nothing(lab):
+    lab.add(range(200), seconds=0.5)
+    output = lab.meso("worker", "Product", "--max-time", "0.1m")
+    assert len(lab.product()) < 13
+    assert set(lab.jobs().values()) == {"pending"}
+    assert "0 failed" in output
+
+
+def test_who_reserved_and_died_before_the_first_heartbeat_is_found(lab):
+    lab.add([1])
+    lab.meso("status")  # declares nothing, reads only
+    code = (
+        "import os, signal, schemas; schemas.activate()\n"
+        "from schemas.work.maker import Maker\nfrom schemas.work.queue import Queue\n"
+        "from schemas.server.binding import table_named\n"
+        "maker = Maker('f' * 32, 0, 3.0); maker.begin()\n"
+        "queue = Queue(table_named('Product'), maker.worker); queue.add()\n"
+        "assert queue.reserve({'item': 1})\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    lab.python(code, expected=-signal.SIGKILL)
+    Worker.update1({"worker": "f" * 32, "pid_space": "another machine"})  # where nobody can ask for a pid
+    begin = time.monotonic()
+    output = lab.meso("worker", "Product", "Total", "--until-done")
+    assert time.monotonic() - begin > 1
+    assert "died while it made Product" in output
+    lab.check_products([1])
+    assert (Worker & {"worker": "f" * 32}).fetch1("end_reason") == "silent"
+    assert Attempt.fetch1("n_deaths") == 1
+
+
+def test_a_dead_process_of_this_machine_is_found_at_once(lab):
+    lab.add([1], "die", 0.1)
+    lab.python(
+        "import schemas; schemas.activate()\n"
+        "from schemas.server.binding import table_named\nfrom schemas.work.filling import fill\n"
+        "fill([table_named('Product')])\n", expected=137,
+    )  # fmt: skip
+    assert lab.jobs() == {1: "reserved"}
+    assert json.loads(lab.meso("workers", "--json"))[0]["state"] == "dead"
+    lab.item.update1({"item": 1, "act": "sleep"})
+    lab.meso("populate", "Product", "Total", MESO_HEARTBEAT="1000")
+    lab.check_products([1])
+
+
+def test_an_entry_that_kills_whoever_makes_it_is_not_tried_for_ever(lab):
+    lab.add(range(1, 30))
+    lab.add([0], "die", 0.05)
+    output = lab.meso("worker", "Product", "Total", "--slots", 2, "--until-done")
+    assert lab.n_makes()[0] == 3
+    lab.check_products(range(1, 30))
+    assert lab.jobs() == {0: "error"}
+    assert "poison: 3 workers died while they made this" in lab.meso("errors", "Product", code=1)
+    assert "code 137" in output
+    assert lab.meso("retry", "Product") == "1 failures forgotten\n"
+    lab.item.update1({"item": 0, "act": "sleep"})
+    lab.meso("worker", "Product", "Total", "--until-done")
+    lab.check_products(range(30))
+
+
+def test_an_error_is_noted_after_one_try_and_the_rest_goes_on(lab):
+    lab.add([7, 8], "fail")
+    lab.add([9], "nothing")
+    lab.add(range(5))
+    output = lab.meso("worker", "Product", "Total", "--until-done", code=1)
+    assert "Product item=7: ValueError: this item cannot be made" in output
+    assert "Product item=9: DataError: Product.make() inserted nothing" in output
+    assert [lab.n_makes()[item] for item in (7, 8, 9)] == [1, 1, 1]
+    lab.check_products(range(5))
+    assert lab.jobs() == {7: "error", 8: "error", 9: "error"}
+    text = lab.meso("errors", "Product", code=1)
+    assert "Product, 2 entries" in text and "Product, 1 entry" in text
+    assert "no key of" in lab.meso("errors", "--key", "banana=1", code=1)
+
+
+def test_an_error_keeps_stack_versions_and_host(lab):
+    lab.add([7, 8], "fail")
+    fill([lab.product])
+    text = lab.meso("errors", "--key", "item=7", "--stack", code=1)
+    assert "Traceback (most recent call last)" in text
+    assert 'raise ValueError("this item cannot be made")' in text
+    assert "datajoint 2.3" in text and os.uname().nodename in text
+    assert "item=8" not in text
+    with pytest.raises(ConfigError, match="no key of"):
+        retry([lab.product], banana=1)
+    assert len(errors([lab.product])) == 2
+    assert lab.meso("retry", "--key", "item=8") == "1 failures forgotten\n"
+    assert lab.jobs() == {7: "error"}
+
+
+def test_populate_and_workers_share_the_work(lab):
+    lab.add(range(200), seconds=0.1)
+    with lab.worker("--slots", 2, "--until-done") as process:
+        wait_for(lambda: len(lab.product()) > 3)
+        lab.meso("populate", "Product")
+        assert process.wait(60) == 0
+    lab.check_products(range(200))
+    assert set(lab.n_makes().values()) == {1}
+    slots = {row["slot"] for row in (Worker & [{"worker": one} for one in Made.to_arrays("worker")]).to_dicts()}
+    assert slots == {-1, 0, 1}
+
+
+def test_status_asks_few_questions_however_much_there_is(lab, database, monkeypatch):
+    lab.add(range(500))
+    Queue(lab.product).add()
+    asked, query = [], database.query
+    monkeypatch.setattr(
+        database, "query", lambda sql, *args, **kwargs: asked.append(sql) or query(sql, *args, **kwargs)
+    )
+    status()  # reads the definitions of the tables
+    asked.clear()
+    rows = {row["table"]: row for row in status()}
+    assert len(asked) <= 20, "\n".join(sql[:90] for sql in asked)
+    assert (rows["Product"]["done"], rows["Product"]["to_do"]) == (0, 500)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("absent", None, "there is no module absent; is its folder in PYTHONPATH?"),
+        ("plain", "", "plain needs a line 'schema = dj.Schema()', without a name"),
+        ("session", "import datajoint as dj\nschema = dj.Schema()", "session, as another module is: give it another"),
+        (
+            "new",
+            "import datajoint as dj\nschema = dj.Schema()",
+            "new (MESO_MODULES) are not declared yet: run meso db init",
+        ),
+    ],
+)
+def test_a_module_of_tables_that_cannot_be_used_is_refused(database, meso_command, tmp_path, name, text, problem):
+    if text is not None:
+        (tmp_path / f"{name}.py").write_text(text)
+    done = meso_command("status", env={"MESO_MODULES": name, "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 1
+    assert problem in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["product", "total"])
+def test_nothing_is_inserted_after_a_transaction_is_lost(lab, database, backend, name, monkeypatch):
+    """DataJoint asks for the lineage of a table the first time, and hides whatever goes wrong with it."""
+    from datajoint.lineage import lineage_table_exists
+
+    from schemas.work.heartbeat import _connects_like
+    from schemas.work.maker import Maker
+
+    lab.add([1])
+    if name == "total":
+        lab.meso("populate", "Product")
+    table = getattr(lab, name)
+    own, end = {
+        "mysql": ("SELECT CONNECTION_ID()", "KILL %s"),
+        "postgresql": ("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)"),
+    }[backend]
+    insert, killed = dj.Table.insert, []
+
+    def insert_and_lose(self, rows, **options):
+        insert(self, rows, **options)
+        if not killed:
+            killed.append(database.query(own).fetchone()[0])
+            other = _connects_like(database)()
+            with other.cursor() as cursor:
+                cursor.execute(end, (killed[0],))
+            other.close()
+            assert not lineage_table_exists(database, table.database)
+            insert(self, [{**row, "item": 2} for row in rows], **options)  # the next row of the same entry
+
+    monkeypatch.setattr(table, "insert", insert_and_lose)
+    lab.add([2])
+    queue = Queue(table)
+    queue.add({"item": 1})
+    with Maker() as maker:
+        first = maker.make(table, {"item": 1})
+        assert killed, first
+        assert (first.what, len(table())) == ("again", 0), first
+        wait_for(lambda: queue.due({"item": 1}))
+        assert maker.make(table, {"item": 1}).what == "made"
+    lab.meso("populate", "Product", "Total")
+    lab.check_products([1, 2])
+
+
+def test_the_first_entry_of_a_worker_keeps_no_other_waiting(lab, database, backend):
+    """Two that waited for each other were a deadlock on MySQL, and an entry was made again."""
+    from schemas.work.heartbeat import _connects_like
+
+    impatient = {"mysql": "SET innodb_lock_wait_timeout = 1", "postgresql": "SET lock_timeout = '1s'"}[backend]
+    other = _connects_like(database)()
+    with database.transaction, other.cursor() as cursor:
+        Queue(lab.product, 32 * "a")._count()
+        cursor.execute(impatient)
+        cursor.execute(f"INSERT INTO {Made.full_table_name} VALUES ('{32 * 'b'}', 'Product', 1, 0.1)")
+    other.commit()
+    other.close()
+    Queue(lab.product, 32 * "b")._count()
+    assert dict(zip(*Made.to_arrays("worker", "n_made"), strict=True)) == {32 * "a": 1, 32 * "b": 2}
+
+
+def test_what_another_made_is_not_counted(lab, monkeypatch):
+    """A reservation whose connection is lost, and meanwhile another worker makes the entry."""
+    from schemas.work.maker import Maker
+
+    lab.add([1])
+    Queue(lab.product).add()
+
+    def lost(self, key):
+        monkeypatch.undo()
+        lab.meso("populate", "Product")
+        raise dj.errors.LostConnectionError("the server does not answer")
+
+    monkeypatch.setattr(Queue, "reserve", lost)
+    with Maker() as maker:
+        assert maker.make(lab.product, {"item": 1}).what == "skipped"
+    assert lab.n_makes() == {1: 1}
+
+
+def test_a_signal_in_the_middle_of_an_answer_stops(lab, database, backend, monkeypatch):
+    """On MySQL the rest of the answer was an error of the entry, and the run went on."""
+    from schemas.work.maker import Maker
+
+    lab.add([1])
+    Queue(lab.product).add()
+    insert = dj.Table.insert
+
+    def interrupted(self, rows, **options):
+        if self.full_table_name != lab.product.full_table_name:
+            return insert(self, rows, **options)
+        if backend == "mysql":  # it is asked, and nobody takes the rest of the answer
+            database._conn._execute_command(3, "SELECT 1")
+            database._conn._read_packet()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(dj.Table, "insert", interrupted)
+    with pytest.raises(KeyboardInterrupt), Maker() as maker:
+        maker.make(lab.product, {"item": 1})
+    assert lab.jobs() == {1: "pending"}
+    assert len(lab.product()) == 0

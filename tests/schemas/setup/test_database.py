@@ -1,0 +1,558 @@
+"""Servers that are missing or refuse; making, migrating and sharing the tables; views; the embedded server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support.databases import CANARY, closed_port, columns, declared, drop, full, one_line, own_server, schema_list
+
+import schemas
+from pipeline.errors import ConfigError
+from schemas.server import embedded, settings
+from schemas.server.binding import MODULES, auto_populated
+from schemas.server.connection import SERVER_VARIABLES, check_server
+from schemas.setup import migrations
+from schemas.setup.activation import activate
+
+OWN: dict[str, None] = dict.fromkeys(SERVER_VARIABLES)
+#: Columns of each view, in order.
+VIEWS = {
+    "session": "eid subject session_date session_number task_protocol projects ingested_at lab",
+    "behavior": "eid subject session_date session_number n_trials performance",
+    "fov": "eid fov n_rois n_neurons n_frames frame_period imaging_start imaging_end n_bouts signal region_source "
+    "mlapdv_source subject session_date session_number",
+    "roi": "eid fov roi is_neuron roi_type cell_probability region_id ml ap dv stack_y stack_x stack_z time_offset "
+    "roi_uuid acronym region_name rgb beryl cosmos subject session_date session_number",
+    "tracked_cell": "subject tracking_run eid fov roi cell_uid silhouette session_date session_number",
+    "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
+    "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
+    "k95 k95_low k95_high verdict subject session_date session_number target event win_start win_end class_balance r "
+    "metric delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells null_subsets",
+    "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
+    "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
+    "session_number target event win_start win_end class_balance r metric delta n_label_shuffles fold_mode curve_axis "
+    "trial_shuffled cells regions fovs max_cells null_subsets",
+    "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
+    "target",
+    "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
+    "target subject tracking_run",
+    "job": "table_name entry_key status created_time scheduled_time reserved_time completed_time host pid worker "
+    "error_message",
+    "worker": "worker host pid slot started heartbeat ended end_reason python_version packages git_commit table_name "
+    "entry_key reserved_time",
+}
+
+
+@pytest.fixture
+def fresh(database) -> Iterator[str]:
+    """A prefix without tables; what is made with it is dropped."""
+    prefix = settings.prefix() + "x_"
+    yield prefix
+    drop(database, prefix)
+
+
+# ---------------------------------------------------------------- servers that do not answer
+
+
+@pytest.mark.parametrize(("kind", "command"), [("mysql", ["status"]), ("postgresql", ["db", "init"])])
+def test_no_server(meso_command, kind, command):
+    port = closed_port()
+    env = {"DJ_BACKEND": kind, "DJ_HOST": "127.0.0.1", "DJ_PORT": str(port), "DJ_USER": "me", "DJ_PASS": CANARY}
+    line = one_line(meso_command(*command, env=env))
+    assert line.startswith(f"Error: The {kind} server 127.0.0.1:{port} does not answer (")
+    assert "DJ_HOST, DJ_PORT and DJ_BACKEND" in line
+
+
+@pytest.mark.parametrize("kind", ["mysql", "postgresql"])
+def test_a_host_without_user(meso_command, kind):
+    done = meso_command("status", env={**OWN, "DJ_HOST": "127.0.0.1", "DJ_BACKEND": kind})
+    assert one_line(done).startswith(f"Error: User and password for the {kind} server 127.0.0.1:")
+    assert "DJ_USER and DJ_PASS" in done.stderr
+
+
+@pytest.fixture
+def password_needed(database, backend) -> Iterator[str]:
+    """A user of the tests' server who needs a password."""
+    if backend == "mysql":
+        yield os.environ["DJ_USER"]
+        return
+    user, rules = f"{settings.prefix()}user", embedded.folder() / "pg_hba.conf"
+    before = rules.read_text()
+    database.query(f"CREATE ROLE {user} LOGIN PASSWORD 'right'")
+    rules.write_text(f"local all {user} scram-sha-256\n{before}")
+    database.query("SELECT pg_reload_conf()")
+    yield user
+    rules.write_text(before)
+    database.query("SELECT pg_reload_conf()")
+    database.query(f"DROP ROLE {user}")
+
+
+def test_wrong_password(meso_command, password_needed, backend):
+    env = {**own_server(backend), "DJ_USER": password_needed, "DJ_PASS": CANARY}
+    line = one_line(meso_command("status", env=env))
+    assert f" refuses user {password_needed}: wrong user name or password (DJ_USER, DJ_PASS)" in line
+
+
+@pytest.mark.parametrize(
+    ("backend_name", "banner", "refused"),
+    [
+        ("mysql", "10.11.6-MariaDB-1", "MariaDB"),
+        ("mysql", "5.5.5-10.11.6-MariaDB-1:10.11.6+maria~ubu2204", "MariaDB"),
+        ("mysql", "8.0.12", "too old.*8.0.13 or later"),
+        ("mysql", "5.7.44", "too old"),
+        ("mysql", "8.0.13", None),
+        ("mysql", "8.0.36-0ubuntu0.22.04.1", None),
+        ("mysql", "8.4.3", None),
+        ("mysql", "9.7.4", None),
+        ("postgresql", "PostgreSQL 14.11 on x86_64-pc-linux-gnu, compiled by gcc (GCC) 15.2.0", "too old.*15.0.0"),
+        ("postgresql", "PostgreSQL 9.6.24 on x86_64-pc-linux-gnu", "too old"),
+        ("postgresql", "PostgreSQL 15.1 on x86_64-pc-linux-gnu, compiled by gcc 12.2.0", None),
+        ("postgresql", "PostgreSQL 18.6", None),
+    ],
+)  # fmt: skip
+def test_versions(backend_name, banner, refused):
+    cursor = SimpleNamespace(fetchone=lambda: (banner,))
+    connection = SimpleNamespace(adapter=SimpleNamespace(backend=backend_name), query=lambda sql: cursor)
+    if refused is None:
+        check_server(connection)
+    else:
+        with pytest.raises(ConfigError, match=refused):
+            check_server(connection)
+
+
+# ---------------------------------------------------------------- making the tables
+
+
+def test_commands_on_a_server_without_tables_declare_nothing(database, backend, meso_command, fresh):
+    env, before = {**own_server(backend), "MESO_PREFIX": fresh}, schema_list(database)
+    for command in ("status", "populate"):
+        line = one_line(meso_command(command, env=env))
+        assert line.startswith(f"Error: The database has no tables with the prefix {fresh}")
+        assert line.endswith("Make them once with: meso db init")
+    (row,) = json.loads(meso_command("db", "status", "--json", env=env).stdout)
+    assert (row["server"], row["prefix"], row["tables"], row["code"]) == ("own", fresh, None, migrations.LATEST)
+    assert schema_list(database) == before
+
+
+@pytest.mark.parametrize("prefix", ["Meso_", "meso-", "1meso", "meso_; drop", "", "a" * 40])
+def test_invalid_prefix(monkeypatch, prefix):
+    monkeypatch.setenv("MESO_PREFIX", prefix)
+    with pytest.raises(ConfigError, match=f"MESO_PREFIX={prefix!r}: use lower-case letters"):
+        settings.prefix()
+
+
+def test_invalid_prefix_on_the_command_line(meso_command):
+    assert "MESO_PREFIX='Meso-': use lower-case letters" in one_line(
+        meso_command("status", env={"MESO_PREFIX": "Meso-"})
+    )
+
+
+def test_two_inits_at_once_and_prefixes_keep_apart(database, backend, meso_command, fresh):
+    env = {**own_server(backend), "MESO_PREFIX": fresh}
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: meso_command("db", "init", env=env), range(2)))
+    again = meso_command("db", "init", env=env)
+    for done in (*both, again):
+        assert done.returncode == 0, done.stderr
+        assert done.stdout == f"The tables are at version {migrations.LATEST}\n"
+    versions = database.query(
+        f"SELECT schema_version FROM {full(database, fresh, 'provenance', 'schema_version')}"
+    ).fetchall()
+    assert [row[0] for row in versions] == list(range(1, migrations.LATEST + 1))
+    assert {fresh + name for name in (*MODULES, "views")} <= schema_list(database)
+
+    there, here = full(database, fresh, "session", "subject"), schemas.Subject & {"subject": "APART"}
+    database.query(f"INSERT INTO {there} (subject) VALUES ('APART')")
+    assert len(here) == 0
+    assert database.query(f"SELECT count(*) FROM {full(database, fresh, 'views', 'session')}").fetchone()[0] == 0
+    database.query(f"DELETE FROM {there}")
+    schemas.Subject.insert1({"subject": "APART"})
+    assert database.query(f"SELECT count(*) FROM {there}").fetchone()[0] == 0
+    here.delete()
+    assert json.loads(meso_command("status", "--json", env=env).stdout)
+
+
+def test_the_embedded_database_makes_its_tables_by_itself(database, backend, meso_command, fresh):
+    if backend != "postgresql":
+        pytest.skip("the embedded database is a PostgreSQL")
+    done = meso_command("status", env={"MESO_PREFIX": fresh})
+    assert done.returncode == 0, done.stderr
+    assert {fresh + name for name in (*MODULES, "views")} <= schema_list(database)
+
+
+def test_a_process_cannot_change_its_prefix(database, monkeypatch):
+    activate()
+    monkeypatch.setenv("MESO_PREFIX", "another_")
+    with pytest.raises(ConfigError, match="cannot change to another_"):
+        activate()
+
+
+def test_every_populated_table_has_its_job_table(database):
+    tables = auto_populated()
+    assert len(tables) == 14
+    for table in tables:
+        schema = settings.prefix() + table.__module__.rpartition(".")[2]
+        name = table.jobs.table_name
+        assert {"status", "error_message"} <= set(columns(database, schema, name)), name
+
+
+def test_a_process_that_declares_nothing_can_populate(database, meso_command):
+    run = {"subject": "DB01", "tracking_run": "0" * 32}
+    eid = "00000000-0000-3000-8000-00000000db01"
+    schemas.Subject.insert1({"subject": "DB01"})
+    row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}
+    schemas.Session.insert1({"eid": eid, "subject": "DB01", **row})
+    schemas.FOVFolder.insert1({"eid": eid, "fov": 0, "collection": "alf/FOV_00"})
+    schemas.TrackingRun.insert1({**run, "duplicates": "error", "registered_at": row["ingested_at"]})
+    file = {"eid": eid, "fov": 0, "uid_origin": "x", "uid_sha256": "0" * 64, "uid_text": "b\n\na\n"}
+    schemas.TrackingFile.insert1({**run, **file})
+    done = meso_command("populate", "TrackedCell")
+    try:
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.strip() == "Made TrackedCell 2" or "Made TrackedCell 1" in done.stdout
+        assert (schemas.TrackedCell & run).to_arrays("cell_uid", order_by="cell_uid").tolist() == ["a", "b"]
+        again = meso_command("populate", "trackedcell")
+        assert again.stdout.strip() == "Made nothing: all is there"
+    finally:
+        (schemas.Subject & {"subject": "DB01"}).delete()
+    assert len(schemas.TrackedCell & run) == 0
+
+
+# ---------------------------------------------------------------- migrations
+
+MIGRATE = """
+import sys
+from schemas import migrations
+from schemas.setup.migrations import LATEST, MIGRATIONS, Migration, add_column
+
+def apply(connection, prefix):
+    add_column(connection, prefix + "session", "subject", "born=null : date  # of the mouse")
+    if sys.argv[1] == "cut off":
+        raise RuntimeError("cut off")
+    add_column(connection, prefix + "session", "subject", "strain='unknown' : varchar(64)")
+
+new = Migration(LATEST + 1, "made up", apply)
+print([migration.number for migration in migrations.init(migrations=(*MIGRATIONS, new))])
+"""
+
+
+@pytest.fixture(scope="module")
+def migrated(database, backend, python_command, meso_command) -> Iterator[dict]:
+    """A database that a made-up migration has changed, and what was seen on the way."""
+    prefix = settings.prefix() + "m_"
+    env, latest = {**own_server(backend), "MESO_PREFIX": prefix}, migrations.LATEST
+    assert meso_command("db", "init", env=env).returncode == 0
+    database.query(f"INSERT INTO {full(database, prefix, 'session', 'subject')} (subject) VALUES ('old')")
+    seen = {"env": env, "prefix": prefix, "latest": latest}
+    for how in ("cut off", "whole", "again"):
+        done = python_command("-c", MIGRATE, how, env=env)
+        versions = database.query(
+            f"SELECT schema_version FROM {full(database, prefix, 'provenance', 'schema_version')}"
+        )
+        seen[how] = {
+            "done": done, "versions": sorted(row[0] for row in versions.fetchall()),
+            "columns": columns(database, prefix + "session", "subject"),
+        }  # fmt: skip
+    yield seen
+    drop(database, prefix)
+
+
+def test_a_migration_that_was_cut_off_is_not_recorded(migrated):
+    seen = migrated["cut off"]
+    assert seen["done"].returncode != 0
+    assert "RuntimeError: cut off" in seen["done"].stderr
+    assert seen["columns"] == ["subject", "lab", "born"]
+    assert seen["versions"] == list(range(1, migrated["latest"] + 1))
+
+
+def test_a_migration_adds_its_columns_and_is_recorded(migrated, database):
+    seen, number = migrated["whole"], migrated["latest"] + 1
+    assert seen["done"].returncode == 0, seen["done"].stderr
+    assert seen["done"].stdout == f"[{number}]\n"
+    assert seen["columns"] == ["subject", "lab", "born", "strain"]
+    assert seen["versions"][-1] == number
+    table = full(database, migrated["prefix"], "session", "subject")
+    assert database.query(f"SELECT subject, born, strain FROM {table}").fetchall() in (
+        [("old", None, "unknown")],
+        (("old", None, "unknown"),),
+    )
+    table = full(database, migrated["prefix"], "provenance", "schema_version")
+    assert database.query(f"SELECT migration FROM {table} WHERE schema_version = {number}").fetchone()[0] == "made up"
+
+
+def test_a_migration_is_applied_once(migrated):
+    assert migrated["again"]["done"].stdout == "[]\n"
+    assert migrated["again"]["versions"] == migrated["whole"]["versions"]
+    assert migrated["again"]["columns"] == migrated["whole"]["columns"]
+
+
+def test_a_newer_database_is_refused(migrated, meso_command):
+    latest = migrated["latest"]
+    line = one_line(meso_command("status", env=migrated["env"]))
+    assert f"The tables are of version {latest + 1}, this code is of version {latest}" in line
+
+
+def test_init_refuses_a_newer_database(migrated, meso_command):
+    line = one_line(meso_command("db", "init", env=migrated["env"]))
+    assert f"version {migrated['latest'] + 1}" in line
+
+
+def test_the_embedded_database_is_refused_when_newer(migrated, meso_command, backend, request):
+    if backend != "postgresql":
+        pytest.skip("the embedded database is a PostgreSQL")
+    line = one_line(meso_command("status", env={"MESO_PREFIX": migrated["prefix"]}))
+    assert f"version {migrated['latest'] + 1}" in line
+
+
+def test_migrations_are_numbered_without_holes():
+    assert [m.number for m in migrations.MIGRATIONS] == list(range(1, len(migrations.MIGRATIONS) + 1))
+
+
+# ---------------------------------------------------------------- a database of version 1
+
+OLD_RESULTS = """
+import json
+import schemas
+from pipeline.decoding import NDCSettings
+from schemas.work.filling import fill
+
+schemas.activate()
+old = [NDCSettings("choice", null="permute", n_bootstrap=0, null_subsets=0)]
+old += [NDCSettings("block", null="permute", n_bootstrap=0, null_subsets=0, ks=(8, 16), r=3, c=0.5, seed=7,
+                    shuffle_seed=7, equalize_trials=False)]
+n_before = len(schemas.NDCParams())
+keys = [schemas.NDCParams.add(one) for one in old]
+new = schemas.NDCParams.add(NDCSettings("choice"))
+rows = (schemas.NDCResult & keys[0]).to_dicts(order_by="eid")
+family = schemas.NDCFamily.add([{"session_set": rows[0]["session_set"], **keys[0]}])
+filled = fill([schemas.NDCComparison], family)
+print(json.dumps({
+    "keys": [key["ndc_params"] for key in keys],
+    "new": new["ndc_params"],
+    "added": len(schemas.NDCParams()) - n_before,
+    "same": [(schemas.NDCParams & key).settings() == one for key, one in zip(keys, old)],
+    "rows": [[row[name] for name in ("k_star", "p_largest", "null_used", "verdict", "k95")] for row in rows],
+    "features": float((schemas.TrialFeatures & keys[0] & {"eid": rows[0]["eid"]}).fetch1("trial_features").sum()),
+    "errors": [str(error) for error in filled.errors],
+    "q": (schemas.NDCComparison.Result & family).to_arrays("q_value", order_by="eid").tolist(),
+    "slope": (schemas.NDCComparison.Trend & family).fetch1("k_star_slope"),
+}))
+"""
+
+
+@pytest.fixture(scope="module")
+def from_version_1(database, backend, python_command, meso_command) -> Iterator[dict]:
+    """A database of version 1 with two curves, brought to this version, and what was seen on the way."""
+    prefix = settings.prefix() + "v1_"
+    env, view = {**own_server(backend), "MESO_PREFIX": prefix}, full(database, prefix, "views", "ndc_summary")
+    done = python_command(Path(__file__).parents[2] / "support" / "version_1.py", env=env)
+    assert done.returncode == 0, done.stderr
+    role = f"{settings.prefix()}looks"
+    if backend == "postgresql":
+        database.query(f"CREATE ROLE {role}")
+        database.query(f"GRANT SELECT ON {view} TO {role}")
+        database.query(f"GRANT SELECT ON {view} TO PUBLIC")
+    seen = {"prefix": prefix, "env": env, "role": role, "columns": columns(database, prefix + "views", "ndc_summary")}
+    seen["before"] = meso_command("status", env=env)
+    seen["init"] = meso_command("db", "init", env=env)
+    seen["again"] = meso_command("db", "init", env=env)
+    yield seen
+    drop(database, prefix)
+    if backend == "postgresql":
+        database.query(f"DROP ROLE {role}")
+
+
+def test_an_older_database_is_told_to_init(from_version_1):
+    line = one_line(from_version_1["before"])
+    assert "The tables are of version 1" in line
+    assert line.endswith("run meso db init")
+    assert from_version_1["init"].returncode == 0, from_version_1["init"].stderr
+    assert "Applied 2: decoding" in from_version_1["init"].stdout
+    assert from_version_1["again"].stdout == f"The tables are at version {migrations.LATEST}\n"
+
+
+@pytest.mark.parametrize(
+    "table", ["n_d_c_params", "__trial_features", "__n_d_c_result", "__n_d_c_result__curve", "n_d_c_family"]
+)
+def test_version_1_gets_the_columns_of_a_new_database(from_version_1, database, table):
+    old = declared(database, from_version_1["prefix"] + "decoding", table)
+    new = declared(database, settings.prefix() + "decoding", table)
+    assert len(new) > 1
+    assert old == new
+
+
+def test_results_of_version_1_are_found_by_the_settings_that_they_had(from_version_1, python_command):
+    done = python_command("-c", OLD_RESULTS, env=from_version_1["env"])
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["keys"] == ["d770a105c2ae40a25e6f15f699c4a9e5", "bc319f4070554b0d86d2df8e1d06024f"]
+    assert seen["same"] == [True, True]
+    assert seen["new"] not in seen["keys"]
+    assert seen["added"] == 1
+    assert seen["rows"] == [[16, 0.01, "permute", None, None], [8, 0.02, "permute", None, None]]
+    assert seen["features"] == 16
+    assert seen["errors"] == []
+    assert seen["q"] == [0.02, 0.02]
+
+
+def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, database, backend):
+    prefix, role = from_version_1["prefix"], from_version_1["role"]
+    now = columns(database, prefix + "views", "ndc_summary")
+    assert now == VIEWS["ndc_summary"].split() != from_version_1["columns"]
+    view = full(database, prefix, "views", "ndc_summary")
+    assert database.query(f"SELECT count(*) FROM {view}").fetchone()[0] == 2
+    if backend == "postgresql":
+        rights = database.query(
+            "SELECT grantee FROM information_schema.role_table_grants WHERE table_schema = %s AND table_name = %s "
+            "AND privilege_type = 'SELECT'", args=(prefix + "views", "ndc_summary"),
+        ).fetchall()  # fmt: skip
+        assert {role, "PUBLIC"} <= {row[0] for row in rights}
+
+
+# ---------------------------------------------------------------- views
+
+
+def test_views_have_their_columns(database):
+    schema = settings.prefix() + "views"
+    rows = database.query("SELECT table_name FROM information_schema.views WHERE table_schema = %s", args=(schema,))
+    assert {row[0] for row in rows.fetchall()} == set(VIEWS)
+    found = {name: columns(database, schema, name) for name in VIEWS}
+    assert found == {name: text.split() for name, text in VIEWS.items()}
+
+
+@pytest.fixture
+def reader(database, backend) -> Iterator:
+    """A cursor of a user who may read the views and nothing else."""
+    name, views = f"{settings.prefix()}reader", settings.prefix() + "views"
+    if backend == "mysql":
+        import pymysql
+
+        database.query(f"CREATE USER '{name}'@'%%' IDENTIFIED BY '{CANARY}'")
+        database.query(f"GRANT SELECT ON `{views}`.* TO '{name}'@'%%'")
+        host, port = os.environ["DJ_HOST"], int(os.environ["DJ_PORT"])
+        connection = pymysql.connect(host=host, port=port, user=name, password=CANARY, autocommit=True)
+    else:
+        import psycopg2
+
+        database.query(f"CREATE ROLE {name} LOGIN")
+        database.query(f"GRANT USAGE ON SCHEMA {views} TO {name}")
+        database.query(f"GRANT SELECT ON ALL TABLES IN SCHEMA {views} TO {name}")
+        connection = psycopg2.connect(host=str(embedded.running().socket_dir), user=name, dbname="postgres")
+        connection.autocommit = True
+    yield connection.cursor()
+    connection.close()
+    if backend == "mysql":
+        database.query(f"DROP USER '{name}'@'%%'")
+    else:
+        database.query(f"DROP OWNED BY {name}")
+        database.query(f"DROP ROLE {name}")
+
+
+def test_views_are_read_with_rights_on_them_alone(database, reader):
+    for name in VIEWS:
+        reader.execute(f"SELECT * FROM {full(database, settings.prefix(), 'views', name)}")
+        assert [column[0] for column in reader.description] == VIEWS[name].split()
+        reader.fetchall()
+    with pytest.raises(Exception, match="denied"):
+        reader.execute(f"SELECT * FROM {full(database, settings.prefix(), 'session', 'subject')}")
+
+
+def test_rights_on_views_outlive_an_init(database, backend, reader, meso_command, request):
+    assert meso_command("db", "init").returncode == 0
+    reader.execute(f"SELECT * FROM {full(database, settings.prefix(), 'views', 'session')}")
+
+
+def test_the_job_view_has_the_status_as_it_is(database, backend, request):
+    eid = "00000000-0000-3000-8000-00000000db02"
+    schemas.Behavior.jobs.insert1({"eid": eid, "status": "ignore", "priority": 5, "host": "db02"})
+    try:
+        view = full(database, settings.prefix(), "views", "job")
+        row = database.query(f"SELECT table_name, status FROM {view} WHERE host = 'db02'").fetchone()
+        assert tuple(row) == ("Behavior", "ignore")
+    finally:
+        (schemas.Behavior.jobs & {"eid": eid}).delete_quick()
+
+
+# ---------------------------------------------------------------- the command line
+
+
+def test_status_and_errors_for_scripts(database, meso_command):
+    done = meso_command("status", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [row["table"] for row in rows] == [table.__name__ for table in auto_populated()]
+    assert set(rows[0]) == {"table", "done", "to_do", "running", "errors", "seconds", "eta", "longest", "host"}
+    done = meso_command("errors", "--json")
+    rows = json.loads(done.stdout)
+    assert done.returncode == (1 if rows else 0)
+
+
+def test_help_lists_the_commands(meso_command):
+    done = meso_command("--help", env={"MESO_PREFIX": "Not valid", "DJ_HOST": "nowhere.invalid"})
+    assert done.returncode == 0
+    for command in ("demo", "db", "ingest", "populate", "status", "errors", "retry", "ndc", "raster", "track"):
+        assert f"\n  {command} " in done.stdout
+
+
+def test_an_unknown_table_is_named(database, meso_command):
+    assert "FOVs is not a table that is populated; there are Behavior, " in one_line(meso_command("errors", "FOVs"))
+
+
+def test_retry_of_a_table_without_sessions_is_one_line(database, meso_command):
+    done = meso_command("retry", "SharedCells", "--eid", "x")
+    assert done.returncode in (1, 2)
+    assert "Traceback" not in done.stderr
+    assert "SharedCells" in done.stderr
+
+
+def test_a_server_of_ones_own_is_not_started_or_stopped(meso_command, database, backend):
+    assert "started and stopped elsewhere" in one_line(meso_command("db", "stop", env=own_server(backend)))
+
+
+# ---------------------------------------------------------------- the embedded server
+
+
+@pytest.fixture
+def another(backend, meso_command) -> Iterator:
+    """Commands on an embedded server in a folder of its own."""
+    if backend != "postgresql":
+        pytest.skip("the embedded database is a PostgreSQL")
+    # not in pytest's folder: under root the server is another user, and each pytest run closes that folder to others
+    folder = Path(tempfile.mkdtemp(prefix="meso-test-"))
+    env = {**OWN, "MESO_DATA_DIR": str(folder / "new")}
+    yield lambda *args: meso_command(*args, env=env)
+    meso_command("db", "stop", env=env)
+    shutil.rmtree(folder)
+
+
+def test_embedded_server_started_by_several_stopped_and_started_again(another):
+    with ThreadPoolExecutor(3) as pool:
+        for done in pool.map(lambda command: another(*command), (["status"], ["db", "start"], ["status"])):
+            assert done.returncode == 0, done.stderr
+            assert done.stderr == ""
+    (row,) = json.loads(another("db", "status", "--json").stdout)
+    assert row["running"] is True
+    assert row["tables"] == row["code"] == migrations.LATEST
+    assert row["version"].startswith("PostgreSQL ")
+    assert another("db", "stop").stdout == "Stopped\n"
+    assert another("db", "stop").stdout == "It was not running\n"
+    assert json.loads(another("db", "status", "--json").stdout)[0]["running"] is False
+    done = another("db", "start")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("Running; socket in ")
+    assert json.loads(another("db", "status", "--json").stdout) == [row]  # with the version that init wrote
+
+
+def test_a_server_that_is_just_starting_does_not_run_yet(tmp_path, monkeypatch):
+    monkeypatch.setenv("MESO_DATA_DIR", str(tmp_path))
+    embedded.folder().mkdir()
+    (embedded.folder() / "postmaster.pid").write_text("1\n/x\n1712346200\n5432\n/tmp\n")
+    assert embedded.running() is None

@@ -1,0 +1,594 @@
+"""The demo data through every table, against the planted truth and against the files themselves."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import meso
+import schemas
+from pipeline.decoding import NDCSettings
+from pipeline.decoding.nulls import linear_shift_margin, null_labels
+from pipeline.decoding.trials import pick_trials
+from schemas.decoding.rows import ndc_curve
+from schemas.decoding.run import match_cells, run_ndc
+from schemas.decoding.shuffles import shuffles
+from schemas.decoding.tables import finished_curve
+from schemas.session import trials_of
+from schemas.tracking import TrackingRun
+from schemas.work.filling import fill
+from schemas.work.reports import errors, retry
+
+KS, R, S = (8, 16, 32, 64), 10, 40
+
+
+def alf(truth, eid: str):
+    """Folder of a session's ALF files, found without ONE."""
+    return next(truth.root.glob(f"*/Subjects/*/{truth.dates[truth.eids.index(eid)]}/001/alf"))
+
+
+def stacked(truth, eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
+    """What load_or_embed should return, by plain numpy from the files."""
+    parts: dict[str, list] = {"signal": [], "times": [], "ids": [], "xyz": []}
+    for folder in sorted(alf(truth, eid).glob("FOV_*")):
+        deconvolved = folder / "mpci.ROIActivityDeconvolved.npy"
+        traces = np.load(deconvolved if deconvolved.exists() else folder / "mpci.ROIActivityF.npy").T
+        keep = np.load(folder / "mpciROIs.mpciROITypes.npy").astype(bool) | (not neurons_only)
+        line = np.load(folder / "mpciROIs.stackPos.npy")[:, 0]
+        times = np.load(folder / "mpci.times.npy") + np.load(folder / "mpciStack.timeshift.npy")[line][:, None]
+        final = (folder / "mpciROIs.brainLocationIds_ccf_2017.npy").exists()
+        suffix = "" if final else "_estimate"
+        parts["signal"].append(traces[keep])
+        parts["times"].append(times[keep])
+        parts["ids"].append(np.load(folder / f"mpciROIs.brainLocationIds_ccf_2017{suffix}.npy")[keep])
+        parts["xyz"].append(np.load(folder / f"mpciROIs.mlapdv{suffix}.npy")[keep])
+    return {name: np.concatenate(arrays) for name, arrays in parts.items()}
+
+
+@pytest.mark.parametrize("neurons_only", [True, False])
+def test_load_or_embed_is_the_files_bit_by_bit(demo_truth, demo_sessions, neurons_only):
+    from iblatlas.regions import BrainRegions
+
+    for eid in demo_sessions:
+        found = meso.load_or_embed(eid, filter_neurons=neurons_only)
+        expected = stacked(demo_truth, eid, neurons_only)
+        assert found["roi_signal"].dtype == np.float32
+        assert found["roi_signal"].flags.c_contiguous
+        assert found["roi_signal"].flags.writeable
+        np.testing.assert_array_equal(found["roi_signal"], expected["signal"])
+        np.testing.assert_array_equal(np.asarray(found["roi_times"]), expected["times"])
+        np.testing.assert_array_equal(found["xyz"], expected["xyz"])
+        names = dict(zip(BrainRegions().id, BrainRegions().acronym, strict=True))
+        assert found["region_labels"].tolist() == [names[i] for i in expected["ids"]]
+        assert sorted(found["isort"]) == list(range(len(expected["ids"])))
+
+
+def test_restrict_takes_rows_of_everything_and_orders_them(demo_sessions):
+    everything = meso.load_or_embed(demo_sessions[0])
+    rows = [40, 3, 17]
+    some = meso.load_or_embed(demo_sessions[0], restrict=rows)
+    np.testing.assert_array_equal(some["roi_signal"], everything["roi_signal"][rows])
+    np.testing.assert_array_equal(np.asarray(some["roi_times"]), everything["roi_times"][np.array(rows)])
+    for name in ("region_labels", "region_colors", "xyz"):
+        np.testing.assert_array_equal(some[name], everything[name][rows])
+    place = np.argsort(everything["isort"])[rows]
+    np.testing.assert_array_equal(some["isort"], np.argsort(place))
+    with pytest.raises(meso.DataError, match="restrict is out of range"):
+        meso.load_or_embed(demo_sessions[0], restrict=[100_000])
+
+
+def test_embedding_equals_rastermap_on_one_fov(demo_truth, demo_sessions):
+    from rastermap import Rastermap
+
+    from pipeline.embedding import EmbeddingSettings
+
+    eid = demo_sessions[0]
+    params = schemas.EmbeddingParams.add(EmbeddingSettings(fovs=(0,)))
+    fill([schemas.Embedding], {"eid": eid, **params})
+    fovs, ranks = (schemas.Embedding.Rank & params & {"eid": eid}).to_arrays("fov", "embedding_rank", order_by="roi")
+    assert set(fovs) == {0}
+    folder = alf(demo_truth, eid) / "FOV_00"
+    traces = np.load(folder / "mpci.ROIActivityDeconvolved.npy").T
+    traces = np.ascontiguousarray(traces[np.load(folder / "mpciROIs.mpciROITypes.npy") == 1])
+    model = Rastermap(n_PCs=100, n_clusters=30, locality=0.75, time_lag_window=5, bin_size=1, verbose=False)
+    np.testing.assert_array_equal(np.argsort(ranks), model.fit(traces, compute_X_embedding=False).isort)
+    (schemas.EmbeddingParams & params).delete()
+
+
+def test_tracked_rows_are_the_planted_ones(demo_truth, demo_sessions):
+    rows = meso.match_tracked_indices_across_sessions(object_with_load_dataset(), demo_sessions[0], demo_sessions[1:])
+    for eid in demo_sessions:
+        cells = meso.load_or_embed(eid)["roi_keys"]
+        keys = [cells[i] for i in rows[eid]]
+        planted = {uid: (fov, row) for fov, uids in demo_truth.rows[eid].items() for uid, row in uids.items()}
+        assert [(key["fov"], key["roi"]) for key in keys] == [planted[uid] for uid in demo_truth.shared_uids]
+
+
+def object_with_load_dataset() -> object:
+    """Stand for the ONE client that the old signature had first; it is never called."""
+    return type("Client", (), {"load_dataset": None})()
+
+
+def test_signals_are_recorded_by_fov(demo_sessions):
+    signals = {(row["eid"], row["signal"]) for row in (schemas.FOV & [{"eid": e} for e in demo_sessions]).to_dicts()}
+    assert signals == {(eid, "fluorescence" if i == 1 else "deconvolved") for i, eid in enumerate(demo_sessions)}
+    sources = (schemas.FOV & [{"eid": e} for e in demo_sessions]).to_dicts()
+    assert [row["region_source"] for row in sources if row["eid"] == demo_sessions[2]] == ["final"] * 3
+    assert {row["region_source"] for row in sources if row["eid"] != demo_sessions[2]} == {"estimate"}
+
+
+def test_what_was_read_is_recorded_with_its_hash(demo_truth, demo_sessions):
+    import hashlib
+
+    rows = (schemas.FOV.Source & {"eid": demo_sessions[0]}).to_dicts()
+    assert len(rows) == 3 * 9
+    for row in rows:
+        path = alf(demo_truth, demo_sessions[0]).parent / row["dataset"]
+        assert row["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+        assert row["file_size"] == path.stat().st_size
+        assert len(row["dataset_id"]) == 36
+    assert not any("ROIActivityF" in row["dataset"] or "masks" in row["dataset"] for row in rows)
+
+
+@pytest.fixture(scope="module")
+def ndc(demo_sessions):
+    run = TrackingRun.register("SP999")
+    settings = [NDCSettings(target=t, ks=KS, r=R, n_label_shuffles=S) for t in ("choice", "feedback", "stimulus")]
+    return run_ndc(demo_sessions, run, settings)
+
+
+def test_planted_trend_of_k_star_is_found(ndc, demo_truth, demo_sessions):
+    assert ndc.n_shared == len(demo_truth.shared_uids)
+    assert ndc.failed == {}
+    for target, rows in ndc.curves.items():
+        assert demo_truth.k_star_trend[target] == "falls"
+        k_stars = [row["k_star"] for row in rows]
+        assert [row["eid"] for row in rows] == demo_sessions
+        assert k_stars == sorted(k_stars, reverse=True), target
+        assert k_stars[0] >= 4 * k_stars[-1], target
+        assert all(row["curve"][-1]["p_value"] == 1 / (1 + S) for row in rows)
+
+
+def test_curve_rows_are_the_repeats_and_the_repeats_are_reproducible(ndc, demo_sessions):
+    from pipeline.decoding import neuron_dropping_curve
+
+    row = ndc.curves["choice"][2]
+    key = {name: row[name] for name in schemas.NDCResult.primary_key}
+    features = np.asarray((schemas.TrialFeatures & key).fetch1("trial_features"))
+    trials, use = (schemas.NDCResult.Trial & key).to_arrays("trial", "trial_use", order_by="trial")
+    labels = (schemas.TrialFeatures.Trial & key & "trial_outcome = 'usable'").to_arrays("trial_label", order_by="trial")
+    kept = use == "kept"
+    assert len(trials) == len(features)
+    y = labels[kept].astype(int)
+    assert kept.sum() == row["n_decoded"]
+    assert y.sum() * 2 == len(y)
+    assert len({other["n_decoded"] for other in ndc.curves["choice"]}) == 1
+    assert row["null_used"] == "pseudosession"
+    eid = row["eid"]
+    null = null_labels("auto", "choice", trials_of(eid), trials.astype(int), S, 0, names=(eid, "choice"))[1]
+    for s, vector in enumerate(null):  # balanced and equalised like the real labels, by draws of their own
+        fate = pick_trials(vector, "downsample", row["n_decoded"], 0, eid, "choice", f"shuffle {s}")
+        vector[fate != "kept"] = -1
+        assert (vector == 1).sum() == (vector == 0).sum() <= len(y) / 2
+    real = np.where(kept, labels.astype(int), -1)
+    again = neuron_dropping_curve(features, real, ks=[16, 120], R=R, n_label_shuffles=S, null=null)
+    by_k = {point["k"]: point for point in row["curve"]}
+    for i, k in enumerate(again.ks):
+        np.testing.assert_array_equal(by_k[k]["scores"], again.scores[i])
+        np.testing.assert_array_equal(by_k[k]["null_scores"], again.null_scores[i])
+        assert by_k[k]["score_mean"] == again.scores[i].mean()
+        assert by_k[k]["score_sd"] == pytest.approx(np.std(again.scores[i], ddof=1), rel=1e-12)
+
+
+def test_features_equal_a_loop_over_trials_and_files(ndc, demo_truth, demo_sessions):
+    for target, event, window in (
+        ("choice", "firstMovement_times", (-0.1, 0)),
+        ("feedback", "feedback_times", (0, 0.2)),
+    ):
+        row = ndc.curves[target][1]  # the session with fluorescence only
+        eid = row["eid"]
+        key = {name: row[name] for name in schemas.NDCResult.primary_key}
+        table = pd.read_parquet(next(alf(demo_truth, eid).glob("**/_ibl_trials.table.pqt")))
+        found = np.asarray((schemas.TrialFeatures & key).fetch1("trial_features"))
+        trials = (schemas.TrialFeatures.Trial & key & "trial_outcome = 'usable'").to_arrays("trial", order_by="trial")
+        expected = np.empty_like(found)
+        for fov, uids in demo_truth.rows[eid].items():
+            folder = alf(demo_truth, eid) / f"FOV_{fov:02d}"
+            traces = np.load(folder / "mpci.ROIActivityF.npy")
+            frame_times, shift = np.load(folder / "mpci.times.npy"), np.load(folder / "mpciStack.timeshift.npy")
+            line = np.load(folder / "mpciROIs.stackPos.npy")[:, 0]
+            for column, uid in enumerate(demo_truth.shared_uids):
+                if uid not in uids:
+                    continue
+                times = frame_times + shift[line[uids[uid]]]
+                for i, trial in enumerate(trials):
+                    start, end = table[event][trial] + np.array(window)
+                    inside = (times >= start) & (times <= end)
+                    if not inside.any():
+                        inside = np.argmin(np.abs(times - (start + end) / 2))
+                    expected[i, column] = traces[inside, uids[uid]].astype(float).mean()
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_every_trial_has_an_outcome(ndc, demo_truth, demo_sessions):
+    row = ndc.curves["choice"][0]
+    key = {name: row[name] for name in schemas.NDCResult.primary_key}
+    table = pd.read_parquet(next(alf(demo_truth, row["eid"]).glob("**/_ibl_trials.table.pqt")))
+    outcome = (schemas.TrialFeatures.Trial & key).to_arrays("trial_outcome", order_by="trial")
+    assert len(outcome) == len(table)
+    np.testing.assert_array_equal(outcome == "label", table["choice"] == 0)
+    no_event = (table["choice"] != 0) & table["firstMovement_times"].isna()
+    assert no_event.any()
+    np.testing.assert_array_equal(outcome == "event", no_event)
+
+
+def test_running_again_changes_nothing(ndc, demo_sessions):
+    before = schemas.NDCResult.Curve.proj("score_mean", "null_mean", "p_value").to_dicts(order_by="KEY")
+    fill([schemas.RasterTiles])  # of what other tests have embedded
+    filled = fill()
+    assert {table: n for table, n in filled.made.items() if n} == {}
+    assert filled.errors == errors() == []
+    again = meso.neuron_dropping_curves_cached(
+        demo_sessions, ks=KS, R=R, n_label_shuffles=S, progress=False, plot=False
+    )
+    assert again.table.equals(ndc.table)
+    assert schemas.NDCResult.Curve.proj("score_mean", "null_mean", "p_value").to_dicts(order_by="KEY") == before
+    assert len(before) >= 4 * 3 * 5
+
+
+def test_a_session_that_cannot_be_used_leaves_the_others(ndc, demo_sessions):
+    unknown = "00000000-0000-3000-8000-000000000000"
+    settings = {"targets": "choice", "ks": KS, "R": R, "n_label_shuffles": S, "progress": False, "plot": False}
+    with pytest.warns(UserWarning, match=f"left out: session {unknown}"):
+        result = meso.neuron_dropping_curves_cached([*demo_sessions, unknown], **settings)
+    assert set(result.failed) == {unknown}
+    assert unknown in result.failed[unknown]
+    assert list(result.table["k_star"]) == [row["k_star"] for row in ndc.curves["choice"]]
+    with pytest.raises(meso.DataError, match=f"2 or more that can be used, found 1.*{unknown}"):
+        meso.neuron_dropping_curves_cached([demo_sessions[0], unknown], progress=False)
+
+
+# ---------------------------------------------------------------- what a curve says
+
+
+def result_key(row: dict) -> dict:
+    return {name: row[name] for name in schemas.NDCResult.primary_key}
+
+
+def test_results_carry_the_fit_of_their_curve(ndc):
+    from pipeline.decoding.fits.curve import fit_curve
+    from pipeline.decoding.fits.families import family_curve
+
+    for row in ndc.curves["feedback"]:
+        curve = row["curve"]
+        scores, means = (np.array([point[name] for point in curve]) for name in ("scores", "trial_means"))
+        assert means.shape == (len(curve), 200)
+        fit = fit_curve(
+            [point["k"] for point in curve], scores, trial_means=means, p_values=[point["p_value"] for point in curve],
+            ceiling=row["ceiling"],
+        )  # fmt: skip
+        assert (row["fit_family"], row["verdict"], row["k_star"]) == (fit.family, fit.verdict, fit.k_star)
+        assert (row["k_star_censored"] or "") == fit.k_star_censored
+        for name in ("asymptote", "k50", "k90", "k95", "k_star"):
+            for end in ("", "_low", "_high"):
+                value = float(getattr(fit, name + end))
+                assert row[name + end] == (pytest.approx(value) if np.isfinite(value) else None), name + end
+        assert row["p_largest"] == curve[-1]["p_value"]
+        np.testing.assert_allclose([point["mean_low"] for point in curve], fit.mean_low)
+        assert row["verdict"] != "at chance"
+        found = family_curve(row["fit_family"], row["fit_parameters"], fit.ks)
+        np.testing.assert_allclose(found, fit.predict(fit.ks), rtol=1e-12)
+
+
+def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
+    from scipy.stats import false_discovery_control
+
+    table = ndc.table
+    assert len(table) == 12
+    expected = false_discovery_control(table["p_value"].to_numpy(float), method="bh")
+    np.testing.assert_allclose(table["q_value"].to_numpy(float), expected, rtol=1e-12)
+    for target, rows in ndc.curves.items():
+        lowest = min(row["ceiling"] for row in rows)
+        for row in rows:
+            reached = [point["k"] for point in row["curve"] if point["score_mean"] >= lowest - 0.02]
+            assert row["k_star_common"] == reached[0] <= row["k_star"]
+        trend = ndc.trends[target]
+        assert trend["n_dated"] == 4
+        assert trend["n_censored"] == sum(row["k_star_censored"] is not None for row in rows)
+        if trend["n_censored"] > 1:  # two bounds and two values do not make a slope
+            assert trend["k_star_slope"] is None
+            continue
+        assert trend["k_star_slope"] < 0, target
+        days = [(row["session_date"] - rows[0]["session_date"]).days for row in rows]
+        assert trend["mean_day"] == pytest.approx(np.mean(days))
+        if not trend["n_censored"]:
+            slope, _ = np.polyfit(days, np.log2([row["k_star"] for row in rows]), 1)
+            assert trend["k_star_slope"] == pytest.approx(slope)
+    labels = [ax.get_title(loc="left") + ax.get_title() for ax in ndc.draw_days().axes]
+    assert [text.split()[-1] for text in labels] == ["Choice", "Feedback", "Stimulus"]
+
+
+def test_a_comparison_follows_its_curves(ndc):
+    """One that goes takes the comparison along, one that comes has it made anew."""
+    family, row = ndc.family, ndc.curves["stimulus"][1]
+    before = (schemas.NDCComparison.Result & family).to_dicts(order_by="KEY")
+    trends = (schemas.NDCComparison.Trend & family).to_dicts(order_by="KEY")
+    assert len(before) == 12
+    (schemas.NDCResult & result_key(row)).delete()
+    assert len(schemas.NDCComparison & family) == 0
+    assert len(schemas.NDCFamily & family) == 1
+    schemas.NDCResult.jobs.insert1({**result_key(row), "status": "error", "priority": 5}, skip_duplicates=True)
+    fill([schemas.NDCComparison], family)
+    assert (schemas.NDCComparison & family).fetch1("n_judged", "n_lacking") == (11, 1)
+    retry([schemas.NDCResult])
+    fill([schemas.NDCResult])
+    assert len(schemas.NDCComparison & family) == 0
+    fill([schemas.NDCComparison], family)
+    assert (schemas.NDCComparison & family).fetch1("n_judged", "n_lacking") == (12, 0)
+    assert (schemas.NDCComparison.Result & family).to_dicts(order_by="KEY") == before
+    assert (schemas.NDCComparison.Trend & family).to_dicts(order_by="KEY") == trends
+
+
+def small(target: str = "choice", **settings) -> NDCSettings:
+    return NDCSettings(target=target, **{"ks": (8,), "r": 2, "n_label_shuffles": 2, "n_bootstrap": 4, **settings})
+
+
+def forget(*settings: NDCSettings) -> None:
+    """Take settings away with their results and failures."""
+    for one in settings:
+        (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
+    retry([schemas.TrialFeatures, schemas.NDCResult])
+
+
+@pytest.fixture(scope="module")
+def tracking(demo_sessions) -> dict:
+    return TrackingRun.covering(demo_sessions)
+
+
+def test_a_larger_curve_takes_over_what_is_there(ndc, demo_sessions, tracking):
+    first, larger = small(r=3, n_label_shuffles=3), small(ks=(8, 16), r=4, n_label_shuffles=5, null="pseudosession")
+    (row, *_) = run_ndc(demo_sessions[:2], tracking, [first]).curves["choice"]
+    features = np.asarray((schemas.TrialFeatures & result_key(row)).fetch1("trial_features"))
+    trials, use = (schemas.NDCResult.Trial & result_key(row)).to_arrays("trial", "trial_use", order_by="trial")
+    labels = (schemas.TrialFeatures.Trial & result_key(row) & "trial_outcome = 'usable'").to_arrays(
+        "trial_label", order_by="trial"
+    )
+    other = shuffles(row, small(seed=1), trials, row["n_decoded"])
+    assert finished_curve(row, small(seed=1), features, use, other) is None
+    shuffled = shuffles(row, larger, trials, row["n_decoded"])
+    known = finished_curve(row, larger, features, use, shuffled)
+    np.testing.assert_array_equal(known.scores, [point["scores"] for point in row["curve"]])
+    np.testing.assert_array_equal(known.null_scores, [point["null_scores"] for point in row["curve"]])
+    assert finished_curve(row, larger, features + 1, use, shuffled) is None
+    assert finished_curve(row, larger, features, np.roll(use, 1), shuffled) is None
+    (found, *_) = run_ndc(demo_sessions[:2], tracking, [larger]).curves["choice"]
+    scratch = ndc_curve(features, np.where(use == "kept", labels.astype(int), -1).astype(np.int8), larger, shuffled)
+    for i, point in enumerate(found["curve"]):
+        assert point["k"] == scratch.ks[i]
+        np.testing.assert_array_equal(point["scores"], scratch.scores[i])
+        np.testing.assert_array_equal(point["null_scores"], scratch.null_scores[i])
+        np.testing.assert_allclose(point["trial_means"], scratch.trial_means[i], rtol=1e-9)
+    forget(first, larger)
+
+
+def test_each_null_says_where_its_labels_came_from(ndc, demo_sessions, tracking):
+    asked = [small(null=null) for null in ("permute", "circular", "linear_shift")]
+    asked += [small("block", null="permute"), small("block"), small(null="imposter", n_label_shuffles=1)]
+    result = run_ndc(demo_sessions[:2], tracking, asked)
+    used = {name: {row["null_used"] for row in rows} for name, rows in result.curves.items()}
+    assert list(used.values()) == [
+        {"permute"}, {"circular"}, {"linear_shift"}, {"permute"}, {"pseudosession"}, {"imposter"}
+    ]  # fmt: skip
+    (note,) = [text for text in result.notes if text.startswith("block: activity that drifts")]
+    assert "null='permute'" in note
+    rows = next(rows for name, rows in result.curves.items() if "imposter" in name)
+    assert rows
+    for row in rows:
+        others = [eid for eid in demo_sessions[:2] if eid != row["eid"]]
+        assert row["null_donors"] == [eid for eid in others if eid in row["null_donors"]] != []
+    edges = (schemas.NDCResult.Trial & "trial_use = 'edge'") * schemas.NDCParams.proj("null_mode")
+    assert set(edges.to_arrays("null_mode")) == {"linear_shift"}
+    shifted = next(rows for name, rows in result.curves.items() if "linear_shift" in name)
+    for row in shifted:
+        use = (schemas.NDCResult.Trial & result_key(row)).to_arrays("trial_use", order_by="trial")
+        margin = linear_shift_margin(len(use))
+        assert set(np.flatnonzero(use == "edge")) == {*range(margin), *range(len(use) - margin, len(use))}
+    assert len({row["n_decoded"] for row in shifted}) == 1
+    forget(*asked)
+
+
+# ---------------------------------------------------------------- which cells
+
+
+def planted_regions(truth) -> dict[str, int]:
+    """Region of each shared cell on the first day, by uid, from the files."""
+    regions = {}
+    for fov, uids in truth.rows[truth.eids[0]].items():
+        ids = np.load(alf(truth, truth.eids[0]) / f"FOV_{fov:02d}" / "mpciROIs.brainLocationIds_ccf_2017_estimate.npy")
+        regions |= {uid: ids[row] for uid, row in uids.items() if uid in truth.shared_uids}
+    return regions
+
+
+def features_of(row: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return usable trials, features, and FOV and ROI of the cells."""
+    features, cells = (schemas.TrialFeatures & result_key(row)).fetch1("trial_features", "feature_cells")
+    usable = schemas.TrialFeatures.Trial & result_key(row) & "trial_outcome = 'usable'"
+    return usable.to_arrays("trial", order_by="trial"), np.asarray(features), np.asarray(cells)
+
+
+def test_cells_of_a_region_are_those_of_the_first_day_on_all_days(ndc, demo_truth, demo_sessions, tracking):
+    from iblatlas.regions import BrainRegions
+
+    atlas = BrainRegions()
+    within = {
+        uid: {"VISam", "RSPagl"} & set(atlas.ancestors(region)["acronym"]) != set()
+        for uid, region in planted_regions(demo_truth).items()
+    }
+    places = [i for i, uid in enumerate(demo_truth.shared_uids) if within[uid]]
+    assert 8 < len(places) < len(demo_truth.shared_uids)
+    asked = [small(regions=("RSPagl", "VISam")), small(regions=("VISam",), n_cells=10), small(fovs=(0, 2))]
+    later, uid = demo_sessions[-1], demo_truth.shared_uids[places[0]]
+    fov, roi = next((fov, uids[uid]) for fov, uids in demo_truth.rows[later].items() if uid in uids)
+    place = {"eid": later, "fov": fov, "roi": roi}
+    region = (schemas.ROI & place).fetch1("region_id")
+    schemas.ROI.update1({**place, "region_id": 997})  # a cell that is elsewhere on the last day
+    result = run_ndc(demo_sessions, tracking, asked)
+    schemas.ROI.update1({**place, "region_id": int(region)})
+    both, one, fovs = result.curves.values()
+    for row, whole in zip(both, ndc.curves["choice"], strict=True):
+        trials, features, cells = features_of(row)
+        all_trials, all_features, all_cells = features_of(whole)
+        np.testing.assert_array_equal(cells, all_cells[places])
+        assert row["n_cells"] == len(places) == row["curve"][-1]["k"]
+        common = np.intersect1d(trials, all_trials)  # fewer FOVs: a trial may be imaged in these only
+        assert len(common) > 0.9 * len(trials)
+        np.testing.assert_array_equal(
+            features[np.isin(trials, common)], all_features[np.isin(all_trials, common)][:, places]
+        )
+    assert {row["curve"][-1]["k"] for row in one} == {10}
+    assert 10 < one[0]["n_cells"] < len(places)
+    for row in fovs:
+        assert set(features_of(row)[2][:, 0]) == {0, 2}
+    assert set(result.table["regions"]) == {"RSPagl, VISam", "VISam", ""}
+    assert "10 shared cells" not in result.draw()["choice (regions=all, fovs=0+2, n_cells=0)"].axes[0].get_title()
+    forget(*asked)
+
+
+def test_random_cells_are_as_many_neurons_of_the_same_session(ndc, demo_truth, demo_sessions, tracking):
+    asked = [small(cells="random"), small(cells="random", cells_seed=1)]
+    first, second = run_ndc(demo_sessions, tracking, asked).curves.values()
+    drawn = []
+    for row, other, whole in zip(first, second, ndc.curves["choice"], strict=True):
+        trials, features, cells = features_of(row)
+        all_trials, all_features, shared = features_of(whole)
+        assert cells.shape == shared.shape
+        assert len({*map(tuple, cells)}) == len(cells)
+        assert {*map(tuple, cells)} - {*map(tuple, shared)}
+        assert not np.array_equal(cells, features_of(other)[2])
+        for fov in np.unique(cells[:, 0]):
+            types = np.load(alf(demo_truth, row["eid"]) / f"FOV_{fov:02d}" / "mpciROIs.mpciROITypes.npy")
+            assert types[cells[cells[:, 0] == fov, 1]].all()
+        both = [(i, j) for i, one in enumerate(cells.tolist()) for j, two in enumerate(shared.tolist()) if one == two]
+        assert both
+        np.testing.assert_array_equal(trials, all_trials)
+        for i, j in both:
+            np.testing.assert_array_equal(features[:, i], all_features[:, j])
+        drawn.append(cells.tolist())
+    forget(*asked)
+    again = run_ndc(demo_sessions, tracking, asked[:1]).curves["choice"]
+    assert [features_of(row)[2].tolist() for row in again] == drawn
+    forget(asked[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"regions": ("CA1",)}, "no shared cell is in the regions and FOVs asked for.*regions CA1.*VISp"),
+        ({"fovs": (7,)}, "expected FOVs 7, found cells in .*FOV_00 "),
+        ({"n_cells": 1000}, "expected 1000 or more, found 120.*Use n_cells=120"),
+        ({"null": "imposter", "n_label_shuffles": 50}, "expected 50, found . distinct ones from . sessions"),
+        ({"fold_mode": "blocked", "fold_gap": 200}, "with these settings: training fold . has trials of one class"),
+        ({"null": "linear_shift", "n_label_shuffles": 500}, "no null linear_shift for this session.*at most, not 500"),
+    ],
+)
+def test_what_cannot_be_decoded_says_why(ndc, demo_sessions, tracking, settings, message):
+    asked = small(**settings)
+    result = run_ndc(demo_sessions, tracking, [asked])
+    assert set(result.failed) == set(demo_sessions)
+    for eid, text in result.failed.items():
+        assert re.search(message, text), text
+        assert "Traceback" not in text and "session" in text
+        assert eid in text or "regions" in settings or "fovs" in settings
+    assert result.table.empty
+    result.show()
+    forget(asked)
+
+
+def test_a_region_that_the_atlas_lacks_is_refused_before_anything_is_asked(ndc, demo_sessions, tracking):
+    n_params = len(schemas.NDCParams())
+    with pytest.raises(meso.DataError, match="VISX: no region of the Allen atlas"):
+        run_ndc(demo_sessions, tracking, [small(regions=("VISp", "VISX"))])
+    assert len(schemas.NDCParams()) == n_params
+
+
+def test_every_setting_reaches_the_database_and_back(ndc, demo_sessions, tracking):
+    asked = small(
+        "stimulus", curve_axis="trials", ks=(5, 40, 60), metric="balanced_accuracy", c_grid=(0.1, 1 / 3, 1e-5),
+        fold_mode="blocked", fold_gap=2, penalize_intercept=True, trial_shuffled=True, cells="random", cells_seed=3,
+        regions=("VISp", "SSp-bfd"), fovs=(2, 0), class_balance="weights", null="circular", cv_splits=3,
+    )  # fmt: skip
+    key = schemas.NDCParams.add(asked)
+    assert (schemas.NDCParams & key).settings() == asked
+    assert schemas.NDCParams.add(asked) == key
+    result = run_ndc(demo_sessions[:2], tracking, [asked])
+    assert result.failed == {}
+    for row in result.curves["stimulus"]:
+        assert [point["k"] for point in row["curve"]][:2] == [40, 60]
+        assert 60 < row["curve"][-1]["k"] <= row["n_decoded"]
+        assert len(row["curve"][0]["trial_means"]) == 4
+    assert result.draw()["stimulus"].axes[0].get_xlabel() != ""
+    forget(asked)
+
+
+@pytest.mark.usefixtures("database")
+def test_parameters_are_named_by_their_content():
+    one = schemas.NDCParams.add(NDCSettings(target="choice", ks=(8, 16), win_start=-0.1, win_end=0))
+    same = schemas.NDCParams.add(NDCSettings(target="choice", ks=[16, 8, 8], event="firstMovement_times"))
+    other = schemas.NDCParams.add(NDCSettings(target="choice", ks=(8, 16), delta=0.05))
+    seeded = schemas.NDCParams.add(NDCSettings(target="choice", ks=(8, 16), fovs=(1,)))
+    assert one == same
+    assert len({key["ndc_params"] for key in (one, other, seeded)}) == 3
+    assert (schemas.NDCParams & one).settings() == NDCSettings(target="choice", ks=(8, 16))
+    assert (schemas.NDCParams & seeded).settings().fovs == (1,)
+
+
+def test_deleting_a_session_takes_what_depends_on_it_and_nothing_else(ndc, demo_truth, demo_sessions):
+    gone, *rest = demo_sessions[::-1]
+    kept = run_ndc(rest, TrackingRun.covering(rest), [small()])
+    cells = len(schemas.TrackedCell())
+    members = len(schemas.TrackedFOV.Member() & [{"eid": eid} for eid in rest])
+    rois = len(schemas.ROI() & [{"eid": eid} for eid in rest])
+    (schemas.Session & {"eid": gone}).delete()
+    for table in (schemas.FOV, schemas.ROI, schemas.Activity, schemas.Behavior, schemas.Embedding, schemas.TrackedFOV):
+        assert len(table & {"eid": gone}) == 0
+    assert len(schemas.SessionSet & ndc.session_set) == len(schemas.NDCResult & ndc.session_set) == 0
+    assert len(schemas.NDCFamily & ndc.family) == len(schemas.NDCComparison & ndc.family) == 0
+    assert len(schemas.NDCFamily & kept.family) == len(schemas.NDCComparison & kept.family) == 1
+    assert len(schemas.NDCResult & kept.session_set) == len(rest)
+    assert len(schemas.TrackedCell()) == cells
+    assert len(schemas.TrackedFOV.Member()) == members
+    assert len(schemas.ROI() & [{"eid": eid} for eid in rest]) == rois
+    from populate_scripts.ingest import ingest
+
+    ingest([gone], cache_dir=demo_truth.root)
+    again = meso.neuron_dropping_curves_cached(
+        demo_sessions, ks=KS, R=R, n_label_shuffles=S, progress=False, plot=False
+    )
+    assert again.session_set == ndc.session_set
+    assert again.table.equals(ndc.table)
+
+
+def test_quality_of_tracking_is_a_query(demo_truth, demo_sessions):
+    """Shared cells under thresholds, against the files."""
+    run = TrackingRun.covering(demo_sessions)
+    match_cells(demo_sessions, run)
+    good = []
+    for eid in demo_sessions:
+        passing = set()
+        for fov, uids in demo_truth.rows[eid].items():
+            folder = alf(demo_truth, eid) / f"FOV_{fov:02d}"
+            probability = np.load(folder / "mpciROIs.cellClassifier.npy")
+            silhouette = np.load(folder / "mpciROIs.clusterSilhouette.npy")[:, 0]
+            passing |= {uid for uid, row in uids.items() if probability[row] >= 0.8 and silhouette[row] >= 0.4}
+        good.append(passing)
+    expected = sorted(set.intersection(*good) & set(demo_truth.shared_uids))
+    assert 0 < len(expected) < len(demo_truth.shared_uids)
+    key = schemas.SessionSet.add(demo_sessions, run, min_cell_probability=0.8, min_silhouette=0.4)
+    assert fill([schemas.SharedCells], key).errors == []
+    cells = schemas.SharedCells.Cell.proj() * schemas.SharedCells.Cell.proj("fov", "roi", "subject", "tracking_run")
+    cells = cells & key & {"eid": demo_sessions[0]}
+    found = (cells * schemas.TrackedFOV.Member.proj("cell_uid")).to_arrays("cell_uid", order_by="shared_cell")
+    assert found.tolist() == expected

@@ -1,0 +1,59 @@
+"""Killed and interrupted runs lose nothing, and running again completes them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import schemas
+from schemas.work.filling import fill
+
+ROOT = Path(__file__).parents[3]
+
+
+def start() -> subprocess.Popen:
+    """Start to embed in another process, and wait until it makes something."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "populate_scripts.cli", "populate", "Embedding"],
+        cwd=ROOT,
+        env={**os.environ},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not schemas.Embedding.jobs.reserved:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
+@pytest.fixture
+def unembedded(demo_sessions, server, monkeypatch) -> list[str]:
+    """Sessions without embedding; the environment leads other processes to the server."""
+    for name, value in server.items():
+        monkeypatch.setenv(name, value)
+    eids = demo_sessions[:3]
+    (schemas.Embedding & [{"eid": eid} for eid in eids]).delete()
+    return eids
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_stops_at_once_and_is_completed_by_the_next(unembedded, how):
+    keys = [{"eid": eid} for eid in unembedded]
+    process = start()
+    process.send_signal(how)
+    assert process.wait(60) != 0
+    assert len(schemas.Embedding & keys) == len(schemas.Embedding.Rank & keys) == 0
+    assert len(schemas.Embedding.jobs.errors & keys) == 0
+    filled = fill([schemas.Embedding], keys)
+    assert filled.errors == []
+    assert len(schemas.Embedding & keys) == 3
+    for key in keys:
+        assert len(schemas.Embedding.Rank & key) == (schemas.Embedding & key).fetch1("n_embedded")

@@ -1,0 +1,60 @@
+"""A repository of many copies of one session, to be broken, and its removal from the database."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+import schemas
+from pipeline.demo.repository import LAB, session_eid
+from populate_scripts.ingest import Ingested
+from schemas.rows import jobs_of
+from schemas.work.filling import auto_populated
+from schemas.work.reports import errors
+
+
+@dataclass
+class Repository:
+    """Where the sessions lie, copies of one template."""
+
+    root: Path
+    template: Path
+    eids: dict[str, str] = field(default_factory=dict)
+    folders: dict[str, Path] = field(default_factory=dict)
+    done: Ingested | None = None
+
+    def add(self, name: str, subject: str) -> Path:
+        """Copy the template; return its alf folder."""
+        day = sum(folder.parts[-3] == subject for folder in self.folders.values())
+        date = str(np.datetime64("2024-01-01") + day)
+        folder = self.root / LAB / "Subjects" / subject / date / "001"
+        shutil.copytree(self.template, folder)
+        self.eids[name], self.folders[name] = session_eid(LAB, subject, date, 1), folder
+        return folder / "alf"
+
+    def alf(self, name: str) -> Path:
+        return self.folders[name] / "alf"
+
+    @property
+    def subjects(self) -> list[dict]:
+        return [{"subject": name} for name in sorted({folder.parts[-3] for folder in self.folders.values()})]
+
+
+def remove(repository: Repository) -> None:
+    """Remove all sessions with all that there is of them."""
+    eids, subjects = [{"eid": eid} for eid in repository.eids.values()], repository.subjects
+    sets = (schemas.SessionSet & subjects).proj().to_dicts()
+    (schemas.Subject & subjects).delete()
+    for table in auto_populated():
+        names = jobs_of(table).primary_key
+        for keys in (eids, subjects, sets):
+            if keys and set(keys[0]) <= set(names):
+                (jobs_of(table) & keys).delete_quick()
+    assert errors() == []
+    for table in auto_populated():
+        for keys in (eids, subjects, sets):
+            if keys and set(keys[0]) <= set(table.primary_key):
+                assert len(table & keys) == len(jobs_of(table) & keys) == 0

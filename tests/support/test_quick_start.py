@@ -1,0 +1,68 @@
+"""Commands that are forked from a process with the libraries are what commands that Python starts are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support import quick_start
+
+ROOT = Path(__file__).parents[2]
+SHOW = """
+import json, os, signal, sys, threading
+print(json.dumps([sys.argv, sys.path, dict(os.environ), os.getcwd(), sys.stdin.read(), sys.flags, sys.warnoptions,
+                  __name__, threading.active_count(), str(signal.getsignal(signal.SIGTERM)), sys.stdout.isatty()]))
+print(sorted({"datajoint", "pipeline", "populate_scripts", "schemas"} & set(sys.modules)), file=sys.stderr)
+"""
+ENDS = {
+    "well": "print('ü')",
+    "with a status": "import sys; sys.exit(7)",
+    "with a message": "import sys; sys.exit('no')",
+    "killed": "import os; os.kill(os.getpid(), 9)",
+    "with what was to be done at the end": "import atexit; atexit.register(print, 'end')",
+}
+
+
+def both(*arguments: str, cwd: Path = ROOT, **variables: str) -> list[tuple[int, str, str]]:
+    """Return status and output of a command when Python starts it, and when it is forked."""
+    place = {"env": {**os.environ, **variables}, "cwd": cwd, "timeout": 60}
+    line = [sys.executable, *arguments]
+    plain = subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, **place)
+    forked = quick_start.run(arguments, **place)
+    return [(done.returncode, done.stdout, done.stderr) for done in (plain, forked)]
+
+
+@pytest.mark.parametrize("how", ["-c", "-m", "file"])
+def test_a_forked_command_finds_what_a_started_one_finds(tmp_path, how):
+    (tmp_path / "show.py").write_text(SHOW)
+    arguments = {"-c": ["-c", SHOW], "-m": ["-m", "show"], "file": [str(tmp_path / "show.py")]}[how]
+    plain, forked = both(*arguments, "a", "b c", cwd=tmp_path, PYTHONPATH=str(ROOT / "docs"), MADE_UP="1")
+    assert plain == forked
+    assert plain[0] == 0 and plain[2] == "[]\n"
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_forked_command_ends_as_a_started_one(how):
+    plain, forked = both("-c", ENDS[how])
+    assert plain == forked
+
+
+def test_an_error_is_told(tmp_path):
+    plain, forked = both("-c", "1 / 0")
+    assert plain[0] == forked[0] == 1
+    assert plain[2].splitlines()[-1] == forked[2].splitlines()[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_a_command_that_takes_too_long_is_killed(tmp_path):
+    code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
+    with pytest.raises(subprocess.TimeoutExpired):
+        quick_start.run(["-c", code], env=os.environ, cwd=tmp_path, timeout=3)
+    pid = int((tmp_path / "pid").read_text())
+    for _ in range(100):  # it may take a moment
+        if quick_start.run(["-c", f"import os; os.kill({pid}, 0)"], env=os.environ, cwd=ROOT, timeout=60).returncode:
+            return
+    raise AssertionError("it still runs")
