@@ -168,7 +168,7 @@ def test_what_exists_is_replaced_only_on_request_and_whole(tmp_path, write):
 
 KILLED = """
 import os, signal, sys
-sys.path[:0] = ["tests", "."]
+sys.path[:0] = ["tests", "tests/schemas/exchange", "."]
 from pathlib import Path
 from pipeline import export
 from test_export import Counted, plain_fov, plain_session
