@@ -6,7 +6,8 @@
     rows = meso.match_tracked_indices_across_sessions(eid, [other_eid])
     out = meso.neuron_dropping_curves_cached([eid, other_eid], targets=("choice",))
 
-What is missing in the database is read through ONE and computed on the way.
+What is missing in the database is read through ONE and computed on the way. What goes wrong is a ``MesoError``, with
+subclasses for what one may want to catch: ``pipeline.errors`` says when each is raised.
 """
 
 from __future__ import annotations
@@ -22,7 +23,16 @@ import schemas
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.settings import EVENTS, KS
 from pipeline.embedding import EmbeddingSettings
-from pipeline.errors import DataError
+from pipeline.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ConfigError,
+    DamagedError,
+    DataError,
+    MesoError,
+    NotFoundError,
+    OutOfRangeError,
+)
 from pipeline.signals.clock import ROITimes
 from pipeline.signals.peri_event import EVENT_NAMES, event_times
 from pipeline.signals.resampling import common_frames, resample
@@ -36,6 +46,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 __all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "ConfigError",
+    "DamagedError",
+    "DataError",
+    "MesoError",
+    "NotFoundError",
+    "OutOfRangeError",
     "load_or_embed",
     "match_tracked_indices_across_sessions",
     "neuron_dropping_curves_cached",
@@ -334,7 +352,7 @@ def match_tracked_indices_across_sessions(
     from schemas.tracking import SessionSet, SharedCells
 
     if server_root is not None:
-        raise ValueError("server_root is not supported: use roicat_root, or mirror the tree with 'meso track'")
+        raise ArgumentError("server_root is not supported: use roicat_root, or mirror the tree with 'meso track'")
     anchor, others = _anchor_and_others(args)
     eids = list(dict.fromkeys([anchor, *others]))
     schemas.activate()
@@ -361,7 +379,9 @@ def _anchor_and_others(args: tuple) -> tuple[str, list[str]]:
     if args and hasattr(args[0], "load_dataset"):  # a ONE client
         args = args[1:]
     if len(args) != 2 or isinstance(args[1], str):
-        raise TypeError("match_tracked_indices_across_sessions(anchor_eid, other_eids): one id and a list of ids")
+        raise ArgumentTypeError(
+            "match_tracked_indices_across_sessions(anchor_eid, other_eids): one id and a list of ids"
+        )
     return str(args[0]), [str(eid) for eid in args[1]]
 
 
@@ -445,7 +465,7 @@ def neuron_dropping_curves_cached(
         warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)
     schemas.activate()
     if isinstance(eids, str):
-        raise TypeError("eids is a list of session ids, not one of them")
+        raise ArgumentTypeError("eids is a list of session ids, not one of them")
     targets = (targets,) if isinstance(targets, str) else targets
     eids = list(dict.fromkeys(map(str, eids)))
     eids, unusable = _usable(eids, progress)
@@ -505,11 +525,11 @@ def _of(value: Any, target: str, index: int | None = None) -> Any:
     if isinstance(value, Mapping):
         unknown = set(value) - set(EVENTS)
         if unknown:
-            raise ValueError(f"{', '.join(sorted(unknown))}: no such target; there are {', '.join(EVENTS)}")
+            raise ArgumentError(f"{', '.join(sorted(unknown))}: no such target; there are {', '.join(EVENTS)}")
         value = value.get(target)
     if index is None or value is None:
         return value
     start_and_end = tuple(value) if isinstance(value, Sequence) else ()
     if len(start_and_end) != 2:
-        raise ValueError(f"win is start and end in s, such as (-0.1, 0), not {value!r}")
+        raise ArgumentError(f"win is start and end in s, such as (-0.1, 0), not {value!r}")
     return start_and_end[index]
