@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline import figures
 from pipeline.embedding import EmbeddingSettings
-from pipeline.errors import DataError
+from pipeline.errors import NotFoundError
 from pipeline.figures.peri_event import peak_order
 from pipeline.figures.style import natural_key, pooled_regions
 from pipeline.figures.tracking import MAX_SESSIONS
@@ -53,7 +53,7 @@ def cell_map(eid: str, color: str, space: bool, neurons_only: bool, output: Path
 
     Raises
     ------
-    DataError
+    NotFoundError
         The session has no such ROIs, or no embedding where the rank is asked for.
     """
     rois = _rois(eid, neurons_only)
@@ -96,13 +96,13 @@ def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output:
 
     Raises
     ------
-    DataError
+    NotFoundError
         The subject has no such run, or the run no cells.
     """
     runs = (TrackingRun & {"subject": subject}).keys(order_by="registered_at")
     chosen = [run for run in runs if run["tracking_run"].startswith(tracking_run or "")]
     if not chosen or (tracking_run and len(chosen) > 1):
-        raise DataError(
+        raise NotFoundError(
             f"no single tracking run {tracking_run or ''} of {subject}".replace("  ", " "),
             expected=f"one of {', '.join(run['tracking_run'][:8] for run in runs) or 'none registered'}",
             do=f"Register one with: meso track {subject}",
@@ -111,7 +111,7 @@ def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output:
     members = TrackedFOV.Member & run & (ROI & "is_neuron" if neurons_only else ROI()).proj()
     uids, eids = bulk.columns(members, "cell_uid", "eid", order_by=("cell_uid", "eid"))
     if not len(uids):
-        raise DataError(f"no ROI of {subject} is a tracked cell", do="'meso errors TrackedFOV' says why")
+        raise NotFoundError(f"no ROI of {subject} is a tracked cell", do="'meso errors TrackedFOV' says why")
     sessions = (Session & (TrackingFile & run).proj()).to_dicts(order_by="session_date, session_number")
     sessions = [row for row in sessions if row["eid"] in set(eids.tolist())]
     column = {row["eid"]: i for i, row in enumerate(sessions)}
@@ -162,13 +162,15 @@ def peri_event(
 
     Raises
     ------
-    DataError
+    NotFoundError
         The session has no such ROIs, no activity or no trials.
     """
     rois = _rois(eid, neurons_only) & Activity.proj()
     found, trials = activity(rois), trials_of(eid)
     if not len(trials["stimOn_times"]):
-        raise DataError("the session has no trials", eid=eid, do=f"Read them with: meso populate Behavior --eid {eid}")
+        raise NotFoundError(
+            "the session has no trials", eid=eid, do=f"Read them with: meso populate Behavior --eid {eid}"
+        )
     (region_ids,) = bulk.columns(rois, "region_id", order_by=("fov", "roi"))
     regions = np.full(len(region_ids), "all cells")
     if by != "all":
@@ -209,12 +211,12 @@ def embedding_of(eid: str) -> dict[str, str]:
 
     Raises
     ------
-    DataError
+    NotFoundError
         There is none.
     """
     key = {"eid": eid, **EmbeddingParams.add(EmbeddingSettings())}
     if not (Embedding & key):
-        raise DataError(
+        raise NotFoundError(
             "the session is not embedded", eid=eid, do=f"Embed it with: meso populate Embedding --eid {eid}"
         )
     return {**key, "environment": (Embedding & key).fetch1("environment")}
@@ -239,7 +241,7 @@ def _rois(eid: str, neurons_only: bool) -> dj.QueryExpression:
     rois = ROI & {"eid": eid}
     rois = rois & "is_neuron" if neurons_only else rois
     if not rois:
-        raise DataError(
+        raise NotFoundError(
             "the session has no ROIs" if not neurons_only else "the session has no neurons", eid=eid,
             do=f"Read them with: meso populate --eid {eid}; or take --all-rois",
         )  # fmt: skip

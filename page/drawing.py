@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from pipeline import figures
-from pipeline.errors import DataError
+from pipeline.errors import NotFoundError
 from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_times, peri_event
 from schemas.decoding.run import NDCRun, stored_run
 from schemas.imaging.activity import activity
@@ -51,12 +51,12 @@ def chosen_run(session_set: str, params: Sequence[str], eids: Sequence[str] = ()
 
     Raises
     ------
-    DataError
+    NotFoundError
         There are no such curves.
     """
     run = stored_run(session_set, params, eids)
     if not any(run.curves.values()):
-        raise DataError("there are no such curves", do="Choose other sessions or settings")
+        raise NotFoundError("there are no such curves", do="Choose other sessions or settings")
     return run
 
 
@@ -83,14 +83,16 @@ def cell_averages(eid: str, fov: int, roi: int, pair: str) -> tuple[str, Draw]:
 
     Raises
     ------
-    DataError
+    NotFoundError
         The ROI has no activity, or the session no trials.
     """
     if pair not in PAIRS:
-        raise DataError(f"no averages are called {pair}", expected=f"one of {', '.join(PAIRS)}")
+        raise NotFoundError(f"no averages are called {pair}", expected=f"one of {', '.join(PAIRS)}")
     found, trials = activity(ROI & {"eid": eid, "fov": fov, "roi": roi}), trials_of(eid)
     if not len(trials["stimOn_times"]):
-        raise DataError("the session has no trials", eid=eid, do=f"Read them with: meso populate Behavior --eid {eid}")
+        raise NotFoundError(
+            "the session has no trials", eid=eid, do=f"Read them with: meso populate Behavior --eid {eid}"
+        )
     window = WINDOWS[PAIRS[pair][0]]
     (clock,) = found.times.frame_times.values()
     edges = bin_edges(*AROUND, float(np.median(np.diff(clock))))

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from page import pipeline_graph
-from pipeline.errors import DataError
+from pipeline.errors import NotFoundError
 from pipeline.figures.behavior import BLOCKS
 from pipeline.figures.style import LINE_COLORS, UNKNOWN_COLOR, UNKNOWN_REGIONS, distinct_region_colors, natural_key
 from pipeline.figures.tracking import presence_order
@@ -71,12 +71,12 @@ def session(eid: str) -> dict[str, Any]:
 
     Raises
     ------
-    DataError
+    NotFoundError
         It is not registered.
     """
     info = (Session & {"eid": eid}).to_dicts()
     if not info:
-        raise DataError("the session is not registered", eid=eid, do="Register it with: meso ingest")
+        raise NotFoundError("the session is not registered", eid=eid, do="Register it with: meso ingest")
     (row,) = [row for row in sessions(info[0]["subject"]) if row["eid"] == eid]
     embeddings = (Embedding & RasterTiles.proj()) * EmbeddingParams & {"eid": eid}
     return {
@@ -110,14 +110,14 @@ def raster_key(eid: str, embedding_params: str | None = None) -> tuple[dict, dic
 
     Raises
     ------
-    DataError
+    NotFoundError
         There is none.
     """
     restriction = {"eid": eid} | ({"embedding_params": embedding_params} if embedding_params else {})
     rows = ((Embedding & RasterTiles.proj()) * EmbeddingParams & restriction).to_dicts(order_by="embedding_params")
     if not rows:
         which = f"no raster of the embedding {embedding_params}" if embedding_params else "no raster yet"
-        raise DataError(f"the session has {which}", eid=eid, do=f"Make it with: meso populate --eid {eid}")
+        raise NotFoundError(f"the session has {which}", eid=eid, do=f"Make it with: meso populate --eid {eid}")
     rows.sort(key=lambda row: (row["fovs"] != [], not row["neurons_only"]))
     return {name: rows[0][name] for name in ("eid", "embedding_params")}, rows[0]
 
@@ -291,7 +291,7 @@ def cell(eid: str, fov: int, roi: int) -> dict[str, Any]:
 
     Raises
     ------
-    DataError
+    NotFoundError
         There is no such ROI.
     """
     key = {"eid": eid, "fov": fov, "roi": roi}
@@ -299,7 +299,7 @@ def cell(eid: str, fov: int, roi: int) -> dict[str, Any]:
     if not rows:
         fovs = (FOV & {"eid": eid}).to_dicts(order_by="fov")
         there = ", ".join(f"{row['n_rois']} in FOV {row['fov']}" for row in fovs) or "none"
-        raise DataError(f"there is no ROI {roi}", eid=eid, fov=fov, expected=f"one of those from 0: {there}")
+        raise NotFoundError(f"there is no ROI {roi}", eid=eid, fov=fov, expected=f"one of those from 0: {there}")
     info = (Session & {"eid": eid}).fetch1()
     region = (BrainRegion & {"region_id": rows[0]["region_id"]}).to_dicts() if rows[0]["region_id"] is not None else []
     found = TrackedFOV.Member & [run for run in last_runs() if run["subject"] == info["subject"]]
@@ -322,7 +322,7 @@ def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
 
     Raises
     ------
-    DataError
+    NotFoundError
         It is not in the database.
     """
     found = activity(ROI & {"eid": eid, "fov": fov, "roi": roi})
@@ -354,7 +354,7 @@ def tracking(subject: str, tracking_run: str | None = None) -> dict[str, Any]:
 
     Raises
     ------
-    DataError
+    NotFoundError
         The subject has no such run.
     """
     runs, run = _tracking_runs(subject, tracking_run)
@@ -377,13 +377,13 @@ def shared_cells(subject: str, tracking_run: str | None, eids: Sequence[str]) ->
 
     Raises
     ------
-    DataError
+    NotFoundError
         The subject has no such run, or the run not all of the sessions.
     """
     _, run = _tracking_runs(subject, tracking_run)
     sessions = {row["eid"]: row for row in _tracked_sessions(run) if row["eid"] in eids}
     if not eids or len(sessions) < len(set(eids)):
-        raise DataError(f"tracking run {run['tracking_run'][:8]} of {subject} has not all of these sessions",
+        raise NotFoundError(f"tracking run {run['tracking_run'][:8]} of {subject} has not all of these sessions",
                         found=", ".join(sorted(set(eids) - set(sessions))) or "none named",
                         do="Choose from those of its page")  # fmt: skip
     members = _tracked_neurons(run) & [{"eid": eid} for eid in sessions]
@@ -402,7 +402,7 @@ def _tracking_runs(subject: str, tracking_run: str | None) -> tuple[list[dict], 
     runs = (TrackingRun & {"subject": subject}).to_dicts(order_by="registered_at DESC")
     chosen = [run for run in runs if tracking_run in (None, run["tracking_run"])]
     if not chosen:
-        raise DataError(f"no tracking run {tracking_run or ''} of {subject}".replace("  ", " "),
+        raise NotFoundError(f"no tracking run {tracking_run or ''} of {subject}".replace("  ", " "),
                         do=f"Register one with: meso track {subject}")  # fmt: skip
     return runs, chosen[0]
 

@@ -1,9 +1,30 @@
-"""The errors that users see.
+"""The errors that users see, one tree; all of them are in ``meso`` and ``schemas``, too.
 
-Every message says where (session, FOV, dataset), what was expected, what was found and what to do.
+    MesoError
+      ConfigError                     the set-up
+      ArgumentError (ValueError)      what a function was called with
+        ArgumentTypeError (TypeError)
+      DataError                       the data
+        NotFoundError                 the database does not have it
+          OutOfRangeError (IndexError)
+        DamagedError                  the database has it no more
+
+Every message says where (session, FOV, dataset), what was expected, what was found and what to do. What else is raised
+is a fault of ours, or of a library.
 """
 
 from __future__ import annotations
+
+__all__ = [
+    "ArgumentError",
+    "ArgumentTypeError",
+    "ConfigError",
+    "DamagedError",
+    "DataError",
+    "MesoError",
+    "NotFoundError",
+    "OutOfRangeError",
+]
 
 
 class MesoError(Exception):
@@ -11,11 +32,19 @@ class MesoError(Exception):
 
 
 class ConfigError(MesoError):
-    """The set-up is wrong: database, ONE, settings, an optional package that is missing."""
+    """The set-up is wrong: database, ONE, an account, an environment variable, an optional package that is missing."""
+
+
+class ArgumentError(MesoError, ValueError):
+    """An argument of a call, or a setting, has a value that it cannot have."""
+
+
+class ArgumentTypeError(ArgumentError, TypeError):
+    """An argument is of a type that it cannot be, such as one session id where a list of them is meant."""
 
 
 class DataError(MesoError):
-    """Data of one session, FOV or dataset cannot be used.
+    """Data of one session, FOV or dataset cannot be used; its subclasses say why where callers tell them apart.
 
     Parameters
     ----------
@@ -55,6 +84,18 @@ class DataError(MesoError):
 
     def __reduce__(self):
         return _rebuild, (self.__class__, self.__dict__.copy())
+
+
+class NotFoundError(DataError):
+    """What is asked for is not in the database: a session, a ROI, a tracking run, activity not populated yet."""
+
+
+class OutOfRangeError(NotFoundError, IndexError):
+    """Rows are asked for that the data do not have."""
+
+
+class DamagedError(DataError):
+    """Stored bytes are not those that were written, or are gone: restore a backup, or delete and populate again."""
 
 
 def _rebuild(cls, state):

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.decoding import NDCSettings
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, NotFoundError
 from populate_scripts.demo import raster_name, write
 from schemas.decoding.run import NDCRun, by_region, run_ndc
 from schemas.imaging.tables import ROI, BrainRegion
@@ -31,7 +31,7 @@ def ndc(
     chosen = sessions.keys(order_by="session_date, session_number")
     if not chosen or (eids and len(chosen) < len(set(eids))):
         missing = sorted(set(eids) - {key["eid"] for key in chosen})
-        raise DataError(f"not registered: {', '.join(missing) or subject}", do="Register with: meso ingest")
+        raise NotFoundError(f"not registered: {', '.join(missing) or subject}", do="Register with: meso ingest")
     chosen_eids = [key["eid"] for key in chosen]
     fill(SESSION_TABLES, chosen, progress=True)
     run = _tracking_run(chosen_eids, tracking_run)

@@ -7,6 +7,16 @@ Nothing here touches a database until ``activate()``:
     schemas.ROI & "is_neuron"
 """
 
+from pipeline.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ConfigError,
+    DamagedError,
+    DataError,
+    MesoError,
+    NotFoundError,
+    OutOfRangeError,
+)
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
 from schemas.deletion import delete_sessions
 from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
@@ -22,20 +32,28 @@ __all__ = [
     "FOV",
     "ROI",
     "Activity",
+    "ArgumentError",
+    "ArgumentTypeError",
     "Behavior",
     "BrainRegion",
     "CellActivity",
+    "ConfigError",
+    "DamagedError",
+    "DataError",
     "Deletion",
     "Embedding",
     "EmbeddingParams",
     "Environment",
     "FOVFolder",
     "ImportedOrder",
+    "MesoError",
     "NDCComparison",
     "NDCFamily",
     "NDCParams",
     "NDCResult",
     "NDCTask",
+    "NotFoundError",
+    "OutOfRangeError",
     "RasterTiles",
     "Recording",
     "SchemaVersion",

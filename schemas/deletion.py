@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, NotFoundError
 from schemas.cascade import Cascade
 from schemas.rows import checked
 from schemas.session import Session
@@ -30,8 +30,10 @@ def delete_sessions(restriction: Any, confirm: Callable[[dict[str, int]], bool] 
     ------
     ConfigError
         The restriction names what is no attribute of a session, or nothing at all.
+    NotFoundError
+        There are no such sessions.
     DataError
-        There are no such sessions; or somebody else added to them meanwhile.
+        Rows were added to them meanwhile.
     """
     sessions = Session & checked(restriction, Session)
     if not sessions.where_clause():
@@ -39,5 +41,5 @@ def delete_sessions(restriction: Any, confirm: Callable[[dict[str, int]], bool] 
     cascade = Cascade(sessions)
     counts = cascade.counts()
     if not counts:
-        raise DataError("no session is registered that this names", found=str(restriction))
+        raise NotFoundError("no session is registered that this names", found=str(restriction))
     return cascade.delete() if confirm is None or confirm(counts) else {}

@@ -9,7 +9,7 @@ import datajoint as dj
 import numpy as np
 
 from pipeline.embedding import EmbeddingSettings, rastermap_order
-from pipeline.errors import DataError
+from pipeline.errors import DamagedError, DataError
 from pipeline.signals import tiles
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.scaling import scale_rows
@@ -188,6 +188,11 @@ def tiles_between(
         Of RasterTiles.
     row_level, time_level : int
     rows, columns : range
+
+    Raises
+    ------
+    DamagedError
+        A tile is damaged, or missing.
     """
     wanted = RasterTiles.Tile & key & {"row_level": row_level, "time_level": time_level}
     for name, places in (("tile_row", rows), ("tile_column", columns)):
@@ -195,9 +200,18 @@ def tiles_between(
     found = {}
 
     def take(row: int, column: int, data: bytes) -> None:
-        found[tiles.Place(row_level, time_level, row, column)] = unpack(data)
+        place = tiles.Place(row_level, time_level, row, column)
+        try:
+            found[place] = unpack(data)
+        except DataError as error:
+            raise error.located(eid=key["eid"], dataset=f"tile {place._asdict()}") from error
 
     bulk.stream(wanted, "tile_row", "tile_column", "tile", take=take)
+    if len(found) < len(rows) * len(columns):
+        raise DamagedError(
+            "the raster lacks tiles", eid=key["eid"], expected=len(rows) * len(columns), found=len(found),
+            do=f"Make it again: (schemas.RasterTiles & {key}).delete(), then meso populate RasterTiles",
+        )  # fmt: skip
     return found
 
 

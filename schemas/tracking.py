@@ -8,7 +8,7 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, NotFoundError
 from pipeline.tracking import uids as tracking
 from schemas.cascade import WholeDelete
 from schemas.imaging.tables import FOV, ROI
@@ -74,14 +74,14 @@ class TrackingRun(WholeDelete, dj.Manual):
 
         Raises
         ------
-        DataError
+        NotFoundError
             There is no such run, or several.
         """
         subject = (Session & {"eid": eids[0]}).fetch1("subject")
         runs = (cls & {"subject": subject}).keys(order_by="registered_at")
         found = [run for run in runs if run["tracking_run"].startswith(tracking_run)]
         if len(found) != 1:
-            raise DataError(
+            raise NotFoundError(
                 f"no single tracking run {tracking_run} of {subject}",
                 expected=f"one of {', '.join(run['tracking_run'][:8] for run in runs) or 'none registered'}",
             )
@@ -122,7 +122,7 @@ def _quality_key(file: dict) -> str:
 def _uid_files(subject: str, uid_root: str | None):
     sessions = Session & {"subject": subject}
     if not sessions:
-        raise DataError(
+        raise NotFoundError(
             f"no session of {subject} is registered", do=f"Register them with: meso ingest --subject {subject}"
         )
     for folder in (FOVFolder * sessions.proj("session_date", "session_number")).to_dicts(order_by="eid, fov"):
@@ -306,7 +306,7 @@ def _check_members(eids: Sequence[str], subject: str) -> None:
     known = {row["eid"]: row["subject"] for row in (Session & [{"eid": eid} for eid in eids]).to_dicts()}
     for eid in eids:
         if eid not in known:
-            raise DataError("the session is not registered", eid=eid, do=f"Register it with: meso ingest {eid}")
+            raise NotFoundError("the session is not registered", eid=eid, do=f"Register it with: meso ingest {eid}")
         if known[eid] != subject:
             raise DataError("a set of sessions is of one subject", eid=eid, expected=subject, found=known[eid])
 

@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.decoding import newton
 from pipeline.decoding.folds import METRICS, Validation, cross_validate
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
+from pipeline.errors import ArgumentError
 
 if TYPE_CHECKING:
     from pipeline.decoding.engine import Subset
@@ -126,7 +127,7 @@ def cv_score(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Shapes that disagree, a value that is not finite (with row and column), labels other than 0
         and 1, a class with fewer trials than folds, a setting that is not one of those above.
     """
@@ -146,12 +147,12 @@ def _checked(X: np.ndarray, y: np.ndarray, allowed: tuple[int, ...]) -> tuple[np
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
     if X.ndim != 2 or y.shape != X.shape[:1] or 0 in X.shape:
-        raise ValueError(f"X is (trials, neurons) and y (trials,), not {X.shape} and {y.shape}")
+        raise ArgumentError(f"X is (trials, neurons) and y (trials,), not {X.shape} and {y.shape}")
     if not np.isfinite(X).all():
         bad = np.argwhere(~np.isfinite(X))
-        raise ValueError(f"X is not finite at row {bad[0][0]}, column {bad[0][1]}, and {len(bad) - 1} places more")
+        raise ArgumentError(f"X is not finite at row {bad[0][0]}, column {bad[0][1]}, and {len(bad) - 1} places more")
     if not np.isin(y, allowed).all():
-        raise ValueError(f"labels are {' and '.join(map(str, allowed))}, not {np.unique(y)[:5]}")
+        raise ArgumentError(f"labels are {' and '.join(map(str, allowed))}, not {np.unique(y)[:5]}")
     return X, y.astype(np.int8)
 
 
@@ -244,7 +245,7 @@ def neuron_dropping_curve(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         As ``cv_score``; no k is between 1 and the number of neurons; k trials do not fill the folds; shuffled labels
         of another shape; ``known`` is not of these data.
     """
@@ -253,9 +254,9 @@ def neuron_dropping_curve(
     counts = {"R": R, "n_label_shuffles": n_label_shuffles, "null_subsets": null_subsets, "n_bootstrap": n_bootstrap}
     for name, value in counts.items():
         if value != int(value) or value < (name == "R"):
-            raise ValueError(f"{name} is a whole number from {int(name == 'R')}, not {value}")
+            raise ArgumentError(f"{name} is a whole number from {int(name == 'R')}, not {value}")
     if ceiling_mode not in ("maxk", "all") or curve_axis not in AXES:
-        raise ValueError(
+        raise ArgumentError(
             f"ceiling_mode is 'maxk' or 'all', curve_axis one of {AXES}; not {ceiling_mode!r}, {curve_axis!r}"
         )
     y, shuffled = _labels(y, null, n_label_shuffles, shuffle_seed)
@@ -265,7 +266,7 @@ def neuron_dropping_curve(
     most = X.shape[1] if curve_axis == "cells" else int((y >= 0).sum())
     grid = np.array(sorted({int(k) for k in ks if 1 <= k <= most}), dtype=np.int64)
     if not len(grid) or min(ks) < 1:
-        raise ValueError(f"ks has numbers from 1 to the {most} {curve_axis}, not {list(ks)}")
+        raise ArgumentError(f"ks has numbers from 1 to the {most} {curve_axis}, not {list(ks)}")
     work = _Work(X, y, shuffled, how, seed, int(n_bootstrap), curve_axis, trial_shuffled, scaling, penalize_intercept)
     all_ks = np.append(grid, most) if ceiling_mode == "all" and grid[-1] != most else grid
     m = min(int(null_subsets), R)
@@ -277,11 +278,11 @@ def _labels(y: np.ndarray, null: str | np.ndarray, n: int, shuffle_seed: int) ->
     """Return the real labels and (S, trials) shuffled ones."""
     if isinstance(null, str):
         if null not in SHIFTED:
-            raise ValueError(f"null is one of {', '.join(SHIFTED)}, or an array of labels; not {null!r}")
+            raise ArgumentError(f"null is one of {', '.join(SHIFTED)}, or an array of labels; not {null!r}")
         return shuffled_labels(y, null, n, shuffle_seed)
     null = np.asarray(null)
     if null.ndim != 2 or null.shape[1] != len(y) or len(null) < n or not np.isin(null, (-1, 0, 1)).all():
-        raise ValueError(
+        raise ArgumentError(
             f"shuffled labels are 1, 0 or -1, (n_label_shuffles={n} or more, {len(y)} trials); "
             f"not {null.dtype} {null.shape}"
         )
@@ -327,7 +328,7 @@ class _Work:
             try:
                 parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, resampled))
             except ValueError as error:
-                raise ValueError(f"a curve over trials cannot have k = {k}: {error}") from error
+                raise ArgumentError(f"a curve over trials cannot have k = {k}: {error}") from error
         scores, bootstrap = zip(*parts, strict=True)
         return np.concatenate(scores), np.concatenate(bootstrap)
 
@@ -425,7 +426,7 @@ def _take_known(work, known, m, grid, scores, null_scores, summed, counted) -> N
         again.append(np.mean([work.scores(repeat, False, [0], last)[0][0, 0] for repeat in range(m or 1)]))
         former.append(known.null_scores[theirs[-1], 0])
     if np.abs(np.subtract(again, former)).max() > 1e-9:
-        raise ValueError(
+        raise ArgumentError(
             f"the known curve is not of these data and settings: at k = {last[0]} its first scores (real and "
             f"shuffled labels) are {np.round(former, 6)}, computed again they are {np.round(again, 6)}"
         )

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.errors import ArgumentError
+
 METRICS = ("auc", "accuracy", "balanced_accuracy")
 FOLD_MODES = ("stratified", "blocked")
 
@@ -44,16 +46,16 @@ class Validation:
         allowed = {"metric": METRICS, "class_weight": (None, "balanced"), "fold_mode": FOLD_MODES}
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ValueError(f"{name} is one of {values}, not {getattr(self, name)!r}")
+                raise ArgumentError(f"{name} is one of {values}, not {getattr(self, name)!r}")
         if self.n_splits != int(self.n_splits) or self.n_splits < 2:
-            raise ValueError(f"folds are 2 or more, not {self.n_splits}")
+            raise ArgumentError(f"folds are 2 or more, not {self.n_splits}")
         if self.fold_gap != int(self.fold_gap) or self.fold_gap < 0 or (
             self.fold_gap and self.fold_mode != "blocked"
         ):  # fmt: skip
-            raise ValueError(f"fold_gap is a number of trials from 0, for blocked folds, not {self.fold_gap}")
+            raise ArgumentError(f"fold_gap is a number of trials from 0, for blocked folds, not {self.fold_gap}")
         for c in (self.C, *self.c_grid):
             if not (np.isfinite(c) and c > 0):
-                raise ValueError(f"C is positive and finite, not {c}")
+                raise ArgumentError(f"C is positive and finite, not {c}")
 
 
 def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, np.ndarray]:
@@ -71,14 +73,14 @@ def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, n
 
     Raises
     ------
-    ValueError
+    ArgumentError
         A class has fewer trials than folds; blocked folds leave a training fold without a class, or
         no test fold with both.
     """
     used = np.flatnonzero(y >= 0)
     counts = np.bincount(y[used], minlength=2)
     if counts.min() < how.n_splits:
-        raise ValueError(
+        raise ArgumentError(
             f"{how.n_splits} folds need as many trials of each class, there are {counts[0]} of class 0 and {counts[1]} "
             f"of class 1"
         )
@@ -95,12 +97,12 @@ def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, n
     train = ~near & (y >= 0)
     both = (train & (y == 1)).any(axis=1) & (train & (y == 0)).any(axis=1)
     if not both.all():
-        raise ValueError(
+        raise ArgumentError(
             f"training fold {np.flatnonzero(~both)[0]} has trials of one class only: fewer or stratified folds"
         )
     scored = (test & (y == 1)).any(axis=1) & (test & (y == 0)).any(axis=1)
     if not scored.any():
-        raise ValueError("no test fold has trials of both classes: fewer or stratified folds")
+        raise ArgumentError("no test fold has trials of both classes: fewer or stratified folds")
     return train, test
 
 
@@ -302,5 +304,5 @@ def _chosen(
         try:
             by_c.append(cross_validate(decide, labels, ks, seed, fixed)[0][0])
         except ValueError as error:
-            raise ValueError(f"inside a training fold, where C is chosen from c_grid: {error}") from error
+            raise ArgumentError(f"inside a training fold, where C is chosen from c_grid: {error}") from error
     return np.array(sorted(how.c_grid))[np.argmax(np.round(by_c, 12), axis=0)]

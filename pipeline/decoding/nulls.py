@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.decoding.trials import seed_sequence, target_labels
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DataError
 
 Array = np.ndarray
 
@@ -55,11 +55,11 @@ def auto_null(target: str) -> str:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         An unknown target.
     """
     if target not in TARGETS:
-        raise ValueError(f"target is one of {', '.join(TARGETS)}, not {target!r}")
+        raise ArgumentError(f"target is one of {', '.join(TARGETS)}, not {target!r}")
     return "pseudosession"
 
 
@@ -111,7 +111,7 @@ def null_labels(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         An unknown null or target, trials that are not increasing or have no real label, S below 0, or more shuffles
         than a linear shift can give.
     DataError
@@ -128,9 +128,9 @@ def null_labels(
     """
     null = auto_null(target) if null == "auto" else null
     if null not in NULLS:
-        raise ValueError(f"null is 'auto' or one of {', '.join(NULLS)}, not {null!r}")
+        raise ArgumentError(f"null is 'auto' or one of {', '.join(NULLS)}, not {null!r}")
     if n_label_shuffles < 0 or min_per_class < 1:
-        raise ValueError(
+        raise ArgumentError(
             f"n_label_shuffles is 0 or more and min_per_class 1 or more, not {n_label_shuffles} and {min_per_class}"
         )
     trials = _columns(trials)
@@ -160,12 +160,12 @@ def _columns(trials: Mapping[str, Array]) -> dict[str, Array]:
 def _labels_of(labels: Array, usable: Array) -> Array:
     """Return the labels of the usable trials as int8, checked."""
     if usable.ndim != 1 or not np.issubdtype(usable.dtype, np.integer):
-        raise ValueError(f"usable is a list of trial numbers, not {usable.dtype} of shape {usable.shape}")
+        raise ArgumentError(f"usable is a list of trial numbers, not {usable.dtype} of shape {usable.shape}")
     if len(usable) and (usable[0] < 0 or usable[-1] >= len(labels) or (np.diff(usable) <= 0).any()):
-        raise ValueError(f"usable has increasing numbers of the {len(labels)} trials, not {usable}")
+        raise ArgumentError(f"usable has increasing numbers of the {len(labels)} trials, not {usable}")
     without = usable[np.isnan(labels[usable])]
     if len(without):
-        raise ValueError(f"usable trials have a label, {len(without)} have none, the first is trial {without[0]}")
+        raise ArgumentError(f"usable trials have a label, {len(without)} have none, the first is trial {without[0]}")
     return labels[usable].astype(np.int8)
 
 
@@ -203,7 +203,7 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Labels other than 1, 0 and -1, an unknown null, S below 0 or more than there are shifts.
 
     Examples
@@ -214,9 +214,9 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
     """
     y = np.asarray(y)
     if y.ndim != 1 or not np.isin(y, (-1, 0, 1)).all():
-        raise ValueError(f"labels are a vector of 1, 0 and -1, not {np.unique(y)[:5]} of shape {y.shape}")
+        raise ArgumentError(f"labels are a vector of 1, 0 and -1, not {np.unique(y)[:5]} of shape {y.shape}")
     if null not in SHIFTED or n_label_shuffles < 0:
-        raise ValueError(
+        raise ArgumentError(
             f"null is one of {', '.join(SHIFTED)} and n_label_shuffles 0 or more, not {null!r} and {n_label_shuffles}"
         )
     real = y.astype(np.int8)
@@ -233,7 +233,7 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
         real[used[middle]] = kept[used[middle]]
         return real, out
     if null == "circular" and len(used) < 2 and n_label_shuffles:
-        raise ValueError(f"a circular shift needs two labels or more, there are {len(used)}")
+        raise ArgumentError(f"a circular shift needs two labels or more, there are {len(used)}")
     for s in range(n_label_shuffles):
         rng = np.random.default_rng(np.random.SeedSequence([shuffle_seed, s, 1]))
         out[s, used] = (
@@ -259,7 +259,7 @@ def _linear_shifts(n_labels: int, n_label_shuffles: int, shuffle_seed: int) -> A
     """Return the first S of the 2 M shifts in a random order of their own, (S,) int."""
     margin = linear_shift_margin(n_labels)
     if n_label_shuffles > 2 * margin:
-        raise ValueError(
+        raise ArgumentError(
             f"linear_shift of {n_labels} labels has {2 * margin} shifts (up to {margin} trials both ways): "
             f"n_label_shuffles is {2 * margin} at most, not {n_label_shuffles}"
         )

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pipeline.decoding.curves import NULL_SUBSETS
+from pipeline.errors import ArgumentError
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES
 
 #: Event and window in s of each target, as IBL's brain-wide map has them.
@@ -120,7 +121,7 @@ class NDCSettings:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         A value outside what is listed above, or two settings of which one would have no effect.
     """
 
@@ -162,12 +163,12 @@ class NDCSettings:
     def __post_init__(self) -> None:
         for name, allowed in CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
+                raise ArgumentError(f"{name} is one of {', '.join(map(str, allowed))}, not {getattr(self, name)!r}")
         event, window = EVENTS[self.target]
         start = window[0] if self.win_start is None else float(self.win_start)
         end = window[1] if self.win_end is None else float(self.win_end)
         if any(k != int(k) for k in self.ks):
-            raise ValueError(f"ks are whole numbers of cells, not {tuple(self.ks)}")
+            raise ArgumentError(f"ks are whole numbers of cells, not {tuple(self.ks)}")
         normal = {
             "event": self.event or event,
             "win_start": start,
@@ -192,38 +193,38 @@ class NDCSettings:
     def _check_numbers(self) -> None:
         start, end = float(self.win_start or 0), float(self.win_end or 0)
         if not (math.isfinite(start) and math.isfinite(end) and start < end):
-            raise ValueError(f"the window starts before it ends, not [{start}, {end}]")
+            raise ArgumentError(f"the window starts before it ends, not [{start}, {end}]")
         events = [name for name in TRIAL_ATTRIBUTES if name.endswith("_times")]
         if self.event not in events:
-            raise ValueError(f"event is one of {', '.join(events)}, not {self.event!r}")
+            raise ArgumentError(f"event is one of {', '.join(events)}, not {self.event!r}")
         if not self.ks or self.ks[0] < 1:
-            raise ValueError(f"ks are numbers of cells from 1, not {self.ks}")
+            raise ArgumentError(f"ks are numbers of cells from 1, not {self.ks}")
         for name, least in WHOLE.items():
             value = getattr(self, name)
             if value != int(value) or value < least:
-                raise ValueError(f"{name} is a whole number from {least}, not {value!r}")
+                raise ArgumentError(f"{name} is a whole number from {least}, not {value!r}")
             object.__setattr__(self, name, int(value))
         if not (math.isfinite(self.c) and self.c > 0):
-            raise ValueError(f"c is positive, not {self.c}")
+            raise ArgumentError(f"c is positive, not {self.c}")
         if not 0 <= self.delta < 1:
-            raise ValueError(f"delta is from 0 to below 1, not {self.delta}")
+            raise ArgumentError(f"delta is from 0 to below 1, not {self.delta}")
         if not all(math.isfinite(c) and c > 0 for c in self.c_grid):
-            raise ValueError(f"c_grid has positive numbers, not {self.c_grid}")
+            raise ArgumentError(f"c_grid has positive numbers, not {self.c_grid}")
 
     def _check_together(self) -> None:
         """Refuse settings that would do nothing, or that say two things."""
         if self.fold_gap and self.fold_mode != "blocked":
-            raise ValueError(
+            raise ArgumentError(
                 f"fold_gap={self.fold_gap} leaves out trials next to a block of test trials: use fold_mode='blocked'"
             )
         if len(self.c_grid) == 1:
-            raise ValueError(f"c_grid has two or more values to choose from; for one, use c={self.c_grid[0]:g}")
+            raise ArgumentError(f"c_grid has two or more values to choose from; for one, use c={self.c_grid[0]:g}")
         if self.c_grid and self.c != 1.0:
-            raise ValueError(f"c is chosen from c_grid={self.c_grid}: leave out c={self.c:g}")
+            raise ArgumentError(f"c is chosen from c_grid={self.c_grid}: leave out c={self.c:g}")
         if self.cells_seed and self.cells != "random":
-            raise ValueError(f"cells_seed={self.cells_seed} draws random cells: use cells='random'")
+            raise ArgumentError(f"cells_seed={self.cells_seed} draws random cells: use cells='random'")
         if self.n_cells and self.curve_axis == "trials":
-            raise ValueError(
+            raise ArgumentError(
                 f"n_cells={self.n_cells} ends a curve over cells; curve_axis='trials' uses all cells at each k"
             )
 
@@ -246,7 +247,7 @@ class NDCSettings:
 
 def _listed(name: str, values: Any) -> list:
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ValueError(f"{name} is a tuple, such as ({values!r},), not {values!r}")
+        raise ArgumentError(f"{name} is a tuple, such as ({values!r},), not {values!r}")
     return list(values)
 
 
@@ -255,19 +256,19 @@ def _several(name: str, values: Iterable) -> tuple:
     found = tuple(values)
     twice = sorted({value for value in found if found.count(value) > 1})
     if twice:
-        raise ValueError(f"{name} names {', '.join(map(str, twice))} twice")
+        raise ArgumentError(f"{name} names {', '.join(map(str, twice))} twice")
     return found
 
 
 def _acronyms(regions: Any) -> tuple[str, ...]:
     names = _listed("regions", regions)
     if any(not isinstance(name, str) or not name.strip() for name in names):
-        raise ValueError(f"regions are acronyms such as 'VISp', not {names}")
+        raise ArgumentError(f"regions are acronyms such as 'VISp', not {names}")
     return tuple(sorted(_several("regions", (name.strip() for name in names))))
 
 
 def _fov_numbers(fovs: Any) -> tuple[int, ...]:
     numbers = _listed("fovs", fovs)
     if any(isinstance(n, str) or n != int(n) or n < 0 for n in numbers):
-        raise ValueError(f"fovs are numbers of FOVs from 0, not {numbers}")
+        raise ArgumentError(f"fovs are numbers of FOVs from 0, not {numbers}")
     return tuple(sorted(_several("fovs", map(int, numbers))))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DataError
 
 
 def target_labels(target: str, trials: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -42,7 +42,7 @@ def target_labels(target: str, trials: Mapping[str, np.ndarray]) -> np.ndarray:
         return _two_classes(right & ~left, left & ~right)
     if target == "block":
         return _two_classes(np.isclose(trials["probabilityLeft"], 0.8), np.isclose(trials["probabilityLeft"], 0.2))
-    raise ValueError(f"target is choice, feedback, stimulus or block, not {target!r}")
+    raise ArgumentError(f"target is choice, feedback, stimulus or block, not {target!r}")
 
 
 def _two_classes(one: np.ndarray, zero: np.ndarray) -> np.ndarray:

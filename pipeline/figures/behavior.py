@@ -12,6 +12,8 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.errors import ArgumentError
+
 from .style import LINE_COLORS, elided
 
 #: From right to left, through grey: orange and blue are told apart by all eyes.
@@ -27,7 +29,7 @@ def checked_block(block: Any) -> tuple[np.ndarray, np.ndarray]:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Shapes differ, or a trial starts before the one before it.
 
     Examples
@@ -37,10 +39,10 @@ def checked_block(block: Any) -> tuple[np.ndarray, np.ndarray]:
     """
     starts, probability = (np.asarray(values, dtype=float) for values in block)
     if starts.ndim != 1 or starts.shape != probability.shape:
-        raise ValueError(f"block has starts {starts.shape} but probabilities {probability.shape}")
+        raise ArgumentError(f"block has starts {starts.shape} but probabilities {probability.shape}")
     known = np.isfinite(starts) & np.isfinite(probability)
     if np.any(np.diff(starts[known]) < 0):
-        raise ValueError("block has trials that start before the trial before them")
+        raise ArgumentError("block has trials that start before the trial before them")
     return starts[known], probability[known]
 
 

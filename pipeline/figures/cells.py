@@ -12,6 +12,8 @@ from matplotlib.colors import Colormap, Normalize
 from matplotlib.lines import Line2D
 from scipy.spatial import ConvexHull, QhullError
 
+from pipeline.errors import ArgumentError
+
 from .style import (
     LEGEND_LINE,
     LEGEND_MAX,
@@ -93,7 +95,7 @@ def cell_map(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Lengths differ, there are regions and values, or the limits do not increase.
 
     Examples
@@ -157,7 +159,7 @@ def cell_map_3d(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         As for `cell_map`.
 
     Examples
@@ -193,12 +195,12 @@ def _checked(positions: Any, widths: tuple[int, ...], **others: Any) -> np.ndarr
     xyz = np.asarray(positions, dtype=float)
     if xyz.ndim != 2 or xyz.shape[1] not in widths or not len(xyz):
         columns = " or ".join(map(str, widths))
-        raise ValueError(f"positions are one row of {columns} numbers for each of some cells, not {xyz.shape}")
+        raise ArgumentError(f"positions are one row of {columns} numbers for each of some cells, not {xyz.shape}")
     for name, other in others.items():
         if other is not None and np.shape(other) != (len(xyz),):
-            raise ValueError(f"there are {len(xyz)} cells but {name} has shape {np.shape(other)}")
+            raise ArgumentError(f"there are {len(xyz)} cells but {name} has shape {np.shape(other)}")
     if others.get("regions") is not None and others.get("values") is not None:
-        raise ValueError("colours are those of regions or those of values, not both")
+        raise ArgumentError("colours are those of regions or those of values, not both")
     return xyz
 
 
@@ -241,7 +243,7 @@ def _coloring(
 def _norm(numbers: np.ndarray, limits: tuple[float, float] | None) -> Normalize:
     if limits is not None:
         if not limits[0] < limits[1]:
-            raise ValueError(f"limits are two increasing numbers, not {limits}")
+            raise ArgumentError(f"limits are two increasing numbers, not {limits}")
         return Normalize(*limits)
     if not len(numbers):
         return Normalize(0, 1)

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
 
 from pipeline.decoding.fits.trend import LogKSlope, log_k_slope
+from pipeline.errors import ArgumentError
 
 from .ndc import AXES, Curve, session_key, sessions_by_target, spaced
 from .style import StyledFigure, grid_shape, set_legend, set_suptitle, shared_axes, style, title_panels
@@ -56,7 +57,7 @@ def k_star_over_days(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no curve at all, or as in `ndc_overlay`.
 
     Examples
@@ -69,7 +70,7 @@ def k_star_over_days(
     ('days from 2024-05-01', 'log')
     """
     if curve_axis not in AXES:
-        raise ValueError(f"curve_axis is one of {sorted(AXES)}, not {curve_axis!r}")
+        raise ArgumentError(f"curve_axis is one of {sorted(AXES)}, not {curve_axis!r}")
     panels, everything, colors = sessions_by_target(curves_by_target)
     start = min(_date(curve) for curve in everything)
     width, height = grid_shape(len(panels), n_columns)

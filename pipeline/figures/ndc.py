@@ -17,6 +17,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
+from pipeline.errors import ArgumentError
+
 from .style import (
     LABELS,
     RC,
@@ -83,7 +85,7 @@ class Curve:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If lengths differ, `ks` does not increase from 1, only one of two that belong together is given,
         or `k_star_censored` is none of the three words.
 
@@ -123,20 +125,22 @@ class Curve:
             object.__setattr__(self, name, np.asarray(value, dtype=float))
             if getattr(self, name).shape != (len(self.ks),):
                 shape = getattr(self, name).shape
-                raise ValueError(f"{self.date}: ks has {len(self.ks)} values but {name} has shape {shape}")
+                raise ArgumentError(f"{self.date}: ks has {len(self.ks)} values but {name} has shape {shape}")
         if not self.ks.size or self.ks[0] < 1 or np.any(np.diff(self.ks) <= 0):
-            raise ValueError(f"{self.date}: ks must start at 1 or more and increase, not {self.ks.tolist()}")
+            raise ArgumentError(f"{self.date}: ks must start at 1 or more and increase, not {self.ks.tolist()}")
         for one, other in (("null_lo", "null_hi"), ("mean_low", "mean_high"), ("fit_k", "fit_score")):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
-                raise ValueError(f"{self.date}: {one} and {other} are given together or not at all")
+                raise ArgumentError(f"{self.date}: {one} and {other} are given together or not at all")
         if self.fit_k is not None:
             k, score = np.asarray(self.fit_k, dtype=float), np.asarray(self.fit_score, dtype=float)
             if k.ndim != 1 or k.shape != score.shape:
-                raise ValueError(f"{self.date}: fit_k and fit_score are of one length, not {k.shape} and {score.shape}")
+                raise ArgumentError(
+                    f"{self.date}: fit_k and fit_score are of one length, not {k.shape} and {score.shape}"
+                )
             object.__setattr__(self, "fit_k", k)
             object.__setattr__(self, "fit_score", score)
         if self.k_star_censored not in SIDES:
-            raise ValueError(f"{self.date}: k_star_censored is one of {list(SIDES)}, not {self.k_star_censored!r}")
+            raise ArgumentError(f"{self.date}: k_star_censored is one of {list(SIDES)}, not {self.k_star_censored!r}")
 
     @property
     def star(self) -> float | None:
@@ -194,7 +198,7 @@ def ndc_overlay(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no curve, the metric is unknown, or a curve does not agree with itself.
 
     Examples
@@ -207,7 +211,7 @@ def ndc_overlay(
     """
     sessions = _sessions(curves)
     if not sessions:
-        raise ValueError(f"no curve to draw for {target}")
+        raise ArgumentError(f"no curve to draw for {target}")
     names = session_names(sessions)
     colors = session_colors([str(curve.date) for curve in sessions])
     common = {curve.n_trials for curve in sessions}
@@ -252,7 +256,7 @@ def ndc_panels(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no curve at all, or as in `ndc_overlay`.
 
     Examples
@@ -312,7 +316,7 @@ def draw_curves(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the metric or the axis is unknown.
 
     Examples
@@ -323,9 +327,9 @@ def draw_curves(
     ('AUC', 'log')
     """
     if metric not in METRICS:
-        raise ValueError(f"metric is one of {sorted(METRICS)}, not {metric!r}")
+        raise ArgumentError(f"metric is one of {sorted(METRICS)}, not {metric!r}")
     if curve_axis not in AXES:
-        raise ValueError(f"curve_axis is one of {sorted(AXES)}, not {curve_axis!r}")
+        raise ArgumentError(f"curve_axis is one of {sorted(AXES)}, not {curve_axis!r}")
     ax.set_xscale("log", base=2)
     ax.axhline(CHANCE, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")
     _draw_null(ax, curves)
@@ -351,7 +355,7 @@ def _sessions(curves: Sequence[Curve | Mapping[str, Any]]) -> list[Curve]:
     for curve in curves:
         if not isinstance(curve, Curve):
             if unknown := set(curve) - known:
-                raise ValueError(f"a curve has fields {sorted(known)}, not {sorted(unknown)}")
+                raise ArgumentError(f"a curve has fields {sorted(known)}, not {sorted(unknown)}")
             curve = Curve(**curve)
         made.append(curve)
     return sorted(made, key=session_key)
@@ -364,14 +368,14 @@ def sessions_by_target(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no curve at all.
     """
     panels = {target: _sessions(curves) for target, curves in curves_by_target.items()}
     everything = [curve for sessions in panels.values() for curve in sessions]
     keys = sorted({session_key(curve) for curve in everything})
     if not keys:
-        raise ValueError(f"no curve to draw for any of {list(panels)}")
+        raise ArgumentError(f"no curve to draw for any of {list(panels)}")
     return panels, everything, dict(zip(keys, session_colors([date for date, _ in keys]), strict=True))
 
 

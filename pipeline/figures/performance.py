@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.stats import linregress
 
+from pipeline.errors import ArgumentError
+
 from .ndc import AXES, CHANCE, METRICS, Curve, session_key, session_names, sessions_by_target
 from .style import (
     StyledFigure,
@@ -70,7 +72,7 @@ def score_over_performance(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If there is no curve at all, or the metric or axis is unknown.
 
     Examples
@@ -83,7 +85,7 @@ def score_over_performance(
     'r = 0.50, p = 0.667, n = 3'
     """
     if metric not in METRICS or curve_axis not in AXES:
-        raise ValueError(f"metric is one of {sorted(METRICS)} and curve_axis of {sorted(AXES)}, not "
+        raise ArgumentError(f"metric is one of {sorted(METRICS)} and curve_axis of {sorted(AXES)}, not "
                          f"{metric!r} and {curve_axis!r}")  # fmt: skip
     panels, everything, colors = sessions_by_target(curves_by_target)
     width, height = grid_shape(len(panels), n_columns)

@@ -16,6 +16,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.errors import ArgumentError
+
 from .style import (
     LEGEND_LINE,
     LEGEND_MAX,
@@ -68,11 +70,11 @@ class Average:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=float))
         if len(self.edges) < 2 or not np.all(np.diff(self.edges) > 0):
-            raise ValueError(f"average {self.label!r}: edges are two or more increasing times, not {self.edges}")
+            raise ArgumentError(f"average {self.label!r}: edges are two or more increasing times, not {self.edges}")
         for name in ("mean", "sem"):
             value = getattr(self, name)
             if value is not None and value.shape != (len(self.edges) - 1,):
-                raise ValueError(f"average {self.label!r}: {len(self.edges) - 1} bins but {name} has {value.shape}")
+                raise ArgumentError(f"average {self.label!r}: {len(self.edges) - 1} bins but {name} has {value.shape}")
 
 
 def peri_event_lines(
@@ -111,7 +113,7 @@ def peri_event_lines(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         There is no average at all.
 
     Examples
@@ -123,7 +125,7 @@ def peri_event_lines(
     """
     averages = [average for panel in panels.values() for average in panel]
     if not averages:
-        raise ValueError("there is no average to draw")
+        raise ArgumentError("there is no average to draw")
     palette = _line_colors([average.label for average in averages]) if colors is None else dict(colors)
     columns, rows = grid_shape(len(panels), n_columns)
     with style():
@@ -239,7 +241,7 @@ def peri_event_map(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         An argument is not as above.
 
     Examples
@@ -301,15 +303,15 @@ def _checked(mean: Any, edges: Any, order: Any, regions: Any) -> tuple[np.ndarra
     """Means, edges and order as arrays, once they fit."""
     mean, edges = np.asarray(mean, dtype=float), np.asarray(edges, dtype=float)
     if mean.ndim != 2 or not mean.size:
-        raise ValueError(f"mean is (cells, bins) and not empty, but its shape is {mean.shape}")
+        raise ArgumentError(f"mean is (cells, bins) and not empty, but its shape is {mean.shape}")
     n_cells, n_bins = mean.shape
     if edges.shape != (n_bins + 1,) or not np.all(np.diff(edges) > 0):
-        raise ValueError(f"edges are {n_bins + 1} increasing times in s for {n_bins} bins, not {edges}")
+        raise ArgumentError(f"edges are {n_bins + 1} increasing times in s for {n_bins} bins, not {edges}")
     rank = peak_order(mean) if order is None else np.asarray(order)
     if rank.shape != (n_cells,) or not np.array_equal(np.sort(rank), np.arange(n_cells)):
-        raise ValueError(f"order must hold each of 0..{n_cells - 1} once")
+        raise ArgumentError(f"order must hold each of 0..{n_cells - 1} once")
     if regions is not None and np.shape(regions) != (n_cells,):
-        raise ValueError(f"there are {n_cells} cells but regions have shape {np.shape(regions)}")
+        raise ArgumentError(f"there are {n_cells} cells but regions have shape {np.shape(regions)}")
     return mean, edges, rank
 
 

@@ -24,6 +24,7 @@ from matplotlib.colors import LinearSegmentedColormap, to_rgb
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.errors import ArgumentError
 from pipeline.signals.scaling import scale_rows
 
 from .behavior import checked_block, draw_block, draw_events, draw_wheel
@@ -129,7 +130,7 @@ def raster(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If an argument is not as above, or no frame lies in `t_range`.
 
     Examples
@@ -169,30 +170,30 @@ class _Labels:
 def _check_choices(bg: str | None, scale: tuple[float, float] | None, max_pixels: tuple[int, int]) -> None:
     """Refuse options that are not understood."""
     if bg not in ("regions", "firing_rate", None):
-        raise ValueError(f"bg is 'regions', 'firing_rate' or None, not {bg!r}")
+        raise ArgumentError(f"bg is 'regions', 'firing_rate' or None, not {bg!r}")
     if scale is not None and not 0 <= scale[0] < scale[1] <= 100:
-        raise ValueError(f"scale is two increasing percentiles in 0..100 or None, not {scale}")
+        raise ArgumentError(f"scale is two increasing percentiles in 0..100 or None, not {scale}")
     if min(max_pixels) < 1:
-        raise ValueError(f"max_pixels (columns, rows) are at least 1 each, not {max_pixels}")
+        raise ArgumentError(f"max_pixels (columns, rows) are at least 1 each, not {max_pixels}")
 
 
 def _check_arrays(signal: Any, frame_times: Any, order: Any, wheel: Any) -> tuple[np.ndarray, np.ndarray]:
     """Frame times (T,) and order (N,) as arrays, once all shapes agree."""
     if signal.ndim != 2 or not signal.size:
-        raise ValueError(f"signal must be (neurons, frames) and not empty, but its shape is {signal.shape}")
+        raise ArgumentError(f"signal must be (neurons, frames) and not empty, but its shape is {signal.shape}")
     n_neurons, n_frames = signal.shape
     times = np.asarray(frame_times, dtype=float)
     if times.shape != (n_frames,):
-        raise ValueError(f"signal has {n_frames} frames but frame_times has shape {times.shape}")
+        raise ArgumentError(f"signal has {n_frames} frames but frame_times has shape {times.shape}")
     if not np.all(np.isfinite(times)) or np.any(np.diff(times) <= 0):
-        raise ValueError("frame_times must be finite and increase from each frame to the next")
+        raise ArgumentError("frame_times must be finite and increase from each frame to the next")
     rank = np.arange(n_neurons) if order is None else np.asarray(order)
     if rank.shape != (n_neurons,):
-        raise ValueError(f"signal has {n_neurons} neurons but order has shape {rank.shape}")
+        raise ArgumentError(f"signal has {n_neurons} neurons but order has shape {rank.shape}")
     if not np.array_equal(np.sort(rank), np.arange(n_neurons)):
-        raise ValueError(f"order must hold each of 0..{n_neurons - 1} once")
+        raise ArgumentError(f"order must hold each of 0..{n_neurons - 1} once")
     if wheel is not None and np.shape(wheel[0]) != np.shape(wheel[1]):
-        raise ValueError(f"wheel has times {np.shape(wheel[0])} but velocities {np.shape(wheel[1])}")
+        raise ArgumentError(f"wheel has times {np.shape(wheel[0])} but velocities {np.shape(wheel[1])}")
     return times, rank
 
 
@@ -211,11 +212,11 @@ def _window(times: np.ndarray, t_range: tuple[float, float] | None) -> tuple[flo
         start = float(times[len(times) // 3])
         return start, min(start + 60.0, end)
     if len(t_range) != 2 or not t_range[0] < t_range[1]:
-        raise ValueError(
+        raise ArgumentError(
             f"t_range is two times, the smaller one first, not {t_range}; the recording has {begin:.3f} to {end:.3f} s"
         )
     if t_range[1] <= begin or t_range[0] >= end:
-        raise ValueError(f"t_range {t_range} s holds no frame; the recording has {begin:.3f} to {end:.3f} s")
+        raise ArgumentError(f"t_range {t_range} s holds no frame; the recording has {begin:.3f} to {end:.3f} s")
     return max(float(t_range[0]), begin), min(float(t_range[1]), end)
 
 
@@ -232,7 +233,7 @@ def _bin_time(times: np.ndarray, window: tuple[float, float], n_columns: int) ->
     own = high > low
     if not own.any():
         before, after = max(high[0] - 1, 0), min(high[0], len(times) - 1)
-        raise ValueError(
+        raise ArgumentError(
             f"t_range {window} s lies in a gap between frames, from {ends[before]:.3f} to "
             f"{times[after]:.3f} s; the recording has {times[0]:.3f} to {ends[-1]:.3f} s"
         )
@@ -287,7 +288,7 @@ def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: Ma
     """Regions, with the rarest pooled as "other" if too many, and the commonest one of each row."""
     acronyms = np.asarray(regions).astype(str)
     if acronyms.shape != rank.shape:
-        raise ValueError(f"signal has {len(rank)} neurons but regions has shape {acronyms.shape}")
+        raise ArgumentError(f"signal has {len(rank)} neurons but regions has shape {acronyms.shape}")
     acronyms = pooled_regions(acronyms, LEGEND_MAX)
     labels = sorted(set(acronyms.tolist()), key=lambda name: (name in UNKNOWN_REGIONS, natural_key(name)))
     lookup = {name: code for code, name in enumerate(labels)}

@@ -23,6 +23,8 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
 
+from pipeline.errors import ArgumentError, ArgumentTypeError
+
 RC: Any = {
     "figure.dpi": 110,
     "font.family": "sans-serif",
@@ -459,9 +461,9 @@ def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *
 
     Raises
     ------
-    ValueError
+    ArgumentError
         If the suffix is none of the three.
-    TypeError
+    ArgumentTypeError
         If the provenance holds an object that has no faithful text.
 
     Examples
@@ -478,7 +480,7 @@ def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *
     path = pathlib.Path(path)
     kind = path.suffix.lower().lstrip(".")
     if kind not in _METADATA:
-        raise ValueError(f"a figure is saved as .png, .svg or .pdf, not as {path.suffix!r}: {path}")
+        raise ArgumentError(f"a figure is saved as .png, .svg or .pdf, not as {path.suffix!r}: {path}")
     text, software, clocks = _METADATA[kind]
     metadata: dict[str, Any] = {text: json.dumps(dict(provenance), sort_keys=True, default=_plain)}
     metadata[software] = f"meso {version('meso')}, matplotlib {mpl.__version__}"
@@ -501,4 +503,4 @@ def _plain(value: Any) -> Any:
         return dict(value)
     if isinstance(value, (datetime.date, datetime.time, uuid.UUID, pathlib.PurePath)):
         return str(value)
-    raise TypeError(f"provenance cannot hold a {type(value).__name__}: {value!r}")
+    raise ArgumentTypeError(f"provenance cannot hold a {type(value).__name__}: {value!r}")

@@ -14,6 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from pipeline.errors import ArgumentError
+
 from .style import MAX_ROWS, StyledFigure, session_colors, set_legend, set_suptitle, settle, style
 
 GAP = 0.6  # between bars of subsets of different size; bars stand 1 apart
@@ -40,7 +42,7 @@ def subset_counts(presence: np.ndarray, kind: str = "all") -> tuple[np.ndarray, 
 
     Raises
     ------
-    ValueError
+    ArgumentError
         `presence` is not such a matrix, or `kind` is neither.
 
     Examples
@@ -54,11 +56,13 @@ def subset_counts(presence: np.ndarray, kind: str = "all") -> tuple[np.ndarray, 
     presence = _checked(presence)
     n = presence.shape[1]
     if kind not in ("all", "only"):
-        raise ValueError(f"kind is 'all' or 'only', not {kind!r}")
+        raise ArgumentError(f"kind is 'all' or 'only', not {kind!r}")
     if kind == "only":
         subsets, counts = np.unique(presence[presence.any(axis=1)], axis=0, return_counts=True)
     elif n > MAX_SESSIONS:
-        raise ValueError(f"{n} sessions have too many subsets; choose at most {MAX_SESSIONS} sessions, or kind='only'")
+        raise ArgumentError(
+            f"{n} sessions have too many subsets; choose at most {MAX_SESSIONS} sessions, or kind='only'"
+        )
     else:
         # bit s of a number says whether session s is in the subset
         counts = np.bincount(presence @ (1 << np.arange(n)), minlength=1 << n)
@@ -97,7 +101,9 @@ def found_again(presence: np.ndarray, days: Sequence[float]) -> tuple[np.ndarray
     """
     presence, day = _checked(presence), np.asarray(days, dtype=float)
     if day.shape != presence.shape[1:] or not np.all(np.diff(day) >= 0):
-        raise ValueError(f"days are one for each of {presence.shape[1]} sessions in order of time, not {day.tolist()}")
+        raise ArgumentError(
+            f"days are one for each of {presence.shape[1]} sessions in order of time, not {day.tolist()}"
+        )
     earlier, later = np.triu_indices(presence.shape[1], k=1)
     shared = presence.T.astype(float) @ presence
     n_cells = np.diag(shared)
@@ -138,7 +144,7 @@ def presence_map(presence: np.ndarray, dates: Sequence[Any], *, title: str | Non
 
     Raises
     ------
-    ValueError
+    ArgumentError
         `presence` is not a matrix of bool with a cell and a session, or `dates` are not one per session.
 
     Examples
@@ -203,7 +209,7 @@ def shared_counts(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         As for `subset_counts` and `presence_map`; `n_bars` is below 1.
 
     Examples
@@ -215,7 +221,7 @@ def shared_counts(
     """
     presence = _checked(presence, dates)
     if n_bars < 1:
-        raise ValueError(f"n_bars is at least 1, not {n_bars}")
+        raise ArgumentError(f"n_bars is at least 1, not {n_bars}")
     subsets, counts = subset_counts(presence, kind)
     chosen = _largest_of_each_size(subsets, n_bars) if kind == "all" else np.arange(min(n_bars, len(counts)))
     subsets, counts = subsets[chosen], counts[chosen]
@@ -257,7 +263,7 @@ def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = 
 
     Raises
     ------
-    ValueError
+    ArgumentError
         There are not two sessions, dates are none or not in order of time, or as for `presence_map`.
 
     Examples
@@ -269,7 +275,7 @@ def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = 
     """
     presence = _checked(presence, dates)
     if len(dates) < 2:
-        raise ValueError("survival is of two sessions or more, not of one")
+        raise ArgumentError("survival is of two sessions or more, not of one")
     days = [datetime.date.fromisoformat(str(date)[:10]).toordinal() for date in dates]
     earlier, _, gap, share = found_again(presence, days)
     weight = presence.sum(axis=0)[earlier]
@@ -304,11 +310,11 @@ def _checked(presence: Any, dates: Sequence[Any] | None = None) -> np.ndarray:
     """Presence as an array of bool, once it fits the dates."""
     presence = np.asarray(presence)
     if presence.ndim != 2 or not presence.size or presence.dtype != bool:
-        raise ValueError(f"presence is bool, (cells, sessions) and not empty; not {presence.dtype} {presence.shape}")
+        raise ArgumentError(f"presence is bool, (cells, sessions) and not empty; not {presence.dtype} {presence.shape}")
     if not presence.any():
-        raise ValueError("no cell is in any session")
+        raise ArgumentError("no cell is in any session")
     if dates is not None and len(dates) != presence.shape[1]:
-        raise ValueError(f"there are {presence.shape[1]} sessions but {len(dates)} dates")
+        raise ArgumentError(f"there are {presence.shape[1]} sessions but {len(dates)} dates")
     return presence
 
 

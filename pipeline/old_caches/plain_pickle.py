@@ -147,7 +147,7 @@ class _Interpreter:
     def pop(self) -> Any:
         """Return the last value, which must have come after the last mark."""
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
-            raise ValueError("a value is missing")
+            raise DataError("is no whole pickle: a value is missing")
         return self.stack.pop()
 
     def pop_to_mark(self) -> list[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DataError
 
 #: Seconds without a frame that part two imaging bouts (the threshold of IBL's own extractor).
 GAP = 1.0
@@ -56,7 +56,7 @@ def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: 
         A position lies outside ``timeshift``.
     """
     if scan_line_column not in (0, 1):
-        raise ValueError(f"scan_line_column is 0 (row y) or 1 (as published), not {scan_line_column!r}")
+        raise ArgumentError(f"scan_line_column is 0 (row y) or 1 (as published), not {scan_line_column!r}")
     index = (stack_pos[:, scan_line_column],) if timeshift.ndim == 1 else (stack_pos[:, 0], stack_pos[:, 1])
     for positions, size in zip(index, timeshift.shape, strict=True):
         if len(positions) and not (positions.min() >= 0 and positions.max() < size):

@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.errors import ArgumentError
 from pipeline.signals.clock import ROITimes, frame_period
 from pipeline.signals.windows import CHUNK, window_means
 
@@ -120,7 +121,7 @@ def event_times(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         There is no window of this name; `included` is not one bool per trial.
 
     Examples
@@ -131,12 +132,12 @@ def event_times(
     """
     if isinstance(window, str):
         if window not in WINDOWS:
-            raise ValueError(f"there is no window {window!r}; there are {', '.join(WINDOWS)}")
+            raise ArgumentError(f"there is no window {window!r}; there are {', '.join(WINDOWS)}")
         window = WINDOWS[window]
     events = np.array(trials[window.event], dtype=float)
     taken = np.ones(len(events), dtype=bool) if included is None else np.asarray(included)
     if taken.shape != events.shape or taken.dtype != bool:
-        raise ValueError(f"included is one bool for each of {len(events)} trials, not {taken.dtype} {taken.shape}")
+        raise ArgumentError(f"included is one bool for each of {len(events)} trials, not {taken.dtype} {taken.shape}")
     for condition in _conditions(window, trials, events):
         taken = taken & condition
     events[~taken] = np.nan
@@ -221,7 +222,7 @@ def bin_edges(start: float, end: float, step: float) -> np.ndarray:
     array([-0.4, -0.2,  0. ,  0.2,  0.4,  0.6])
     """
     if not (start < end and step > 0):
-        raise ValueError(f"bins go from a start to a later end in steps above 0, not {start} to {end} in {step}")
+        raise ArgumentError(f"bins go from a start to a later end in steps above 0, not {start} to {end} in {step}")
     slack = 1e-6  # 0.6 / 0.2 is a little less than 3
     return step * np.arange(np.floor(start / step + slack), np.ceil(end / step - slack) + 1)
 
@@ -261,7 +262,7 @@ def peri_event(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Shapes do not fit, or edges do not increase.
 
     Examples
@@ -274,17 +275,17 @@ def peri_event(
     """
     traces, events = np.asarray(traces), np.asarray(events, dtype=float)
     if traces.shape != times.shape:
-        raise ValueError(f"traces are {traces.shape} but times are {times.shape}, (cells, frames)")
+        raise ArgumentError(f"traces are {traces.shape} but times are {times.shape}, (cells, frames)")
     if edges is None:
         edges = bin_edges(-0.5, 1.5, max(map(frame_period, times.frame_times.values()), default=0) or 0.2)
     edges = np.asarray(edges, dtype=float)
     if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
-        raise ValueError(f"edges are two or more increasing times in s, not {edges}")
+        raise ArgumentError(f"edges are two or more increasing times in s, not {edges}")
     if groups is None:
         mean, sem, n_trials = _over_cells(traces, times, events, edges)
         return PeriEvent(np.arange(len(traces)), edges, mean, sem, n_trials)
     if np.shape(groups) != (len(traces),):
-        raise ValueError(f"there are {len(traces)} cells but groups have shape {np.shape(groups)}")
+        raise ArgumentError(f"there are {len(traces)} cells but groups have shape {np.shape(groups)}")
     names, codes = np.unique(groups, return_inverse=True)
     return PeriEvent(names, edges, *_over_populations(traces, times, events, edges, codes, len(names)))
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DataError
 from pipeline.signals.clock import bouts, frame_period
 
 #: Frames further apart than this many frame periods have a gap between them: one lost frame is one.
@@ -59,11 +59,11 @@ def common_clock(
     ------
     DataError
         There is no time at which every FOV was being imaged.
-    ValueError
+    ArgumentError
         There is no FOV; the period is not positive.
     """
     if not times_by_fov or not all(map(len, times_by_fov.values())):
-        raise ValueError("a clock needs at least one FOV, and every FOV a frame")
+        raise ArgumentError("a clock needs at least one FOV, and every FOV a frame")
     start = max(times[0] for times in times_by_fov.values()) + latest_offset
     end = min(times[-1] for times in times_by_fov.values())
     if end < start:
@@ -76,7 +76,7 @@ def common_clock(
     if period is None:
         period = float(np.median([frame_period(times) for times in times_by_fov.values()]))
     if not period > 0:
-        raise ValueError(f"the period is a time in s above 0, not {period}")
+        raise ArgumentError(f"the period is a time in s above 0, not {period}")
     clock = start + period * np.arange(int((end - start) / period) + 2)
     return clock[clock <= end]
 

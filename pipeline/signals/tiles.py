@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pipeline.errors import ArgumentError
+
 #: Cells, or frames, of one resolution in a row, or column, of the next.
 FACTOR = 4
 #: Rows and columns of a tile; those at the lower and right edge have fewer.
@@ -196,9 +198,9 @@ class _Cut(NamedTuple):
 def _cut(asked: tuple[float, float], size: int, pixels: int, fewest: int, tile: int) -> _Cut:
     first, last = max(float(asked[0]), 0.0), min(float(asked[1]), float(size))
     if not first < last:
-        raise ValueError(f"{asked[0]:g} to {asked[1]:g} is outside 0 to {size}")
+        raise ArgumentError(f"{asked[0]:g} to {asked[1]:g} is outside 0 to {size}")
     if pixels < 1:
-        raise ValueError(f"a screen has a pixel at least, not {pixels}")
+        raise ArgumentError(f"a screen has a pixel at least, not {pixels}")
     level = level_of(last - first, pixels, n_levels(size, fewest))
     step = FACTOR**level
     return _Cut(level, int(first // step), int(-(-last // step)), tile, size)
@@ -229,7 +231,7 @@ def view(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Nothing of the raster is inside, or the screen has no pixel.
     """
     down, along = _cuts(shape, rows, frames, pixels)
@@ -248,7 +250,7 @@ def needed(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         As ``view``.
 
     Examples
@@ -303,11 +305,11 @@ def mean(fetch: Fetch, shape: tuple[int, int], rows: np.ndarray, frames: tuple[f
 
     Raises
     ------
-    ValueError
+    ArgumentError
         There is no row, or none of the frames is inside.
     """
     if not len(rows):
-        raise ValueError("a mean is of one cell at least")
+        raise ArgumentError("a mean is of one cell at least")
     along = _cut(frames, shape[1], width, FEWEST_COLUMNS, TILE_COLUMNS)
     level = 0
     if len(rows) > MANY and rows[-1] - rows[0] + 1 == len(rows):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from pipeline.errors import ArgumentError
+
 #: ROIs per piece: bounds the memory (64 x 1,000 trials x a few arrays of 8 bytes).
 CHUNK = 64
 
@@ -80,4 +82,4 @@ def _without_frame(traces, frame_times, cell, centre, low, short_window) -> np.n
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.clip(np.nan_to_num(to_before / (to_before + to_after)), 0, 1)
         return traces[cell, before] * (1 - share) + traces[cell, after] * share
-    raise ValueError(f"short_window is nearest, drop, next or interpolate, not {short_window!r}")
+    raise ArgumentError(f"short_window is nearest, drop, next or interpolate, not {short_window!r}")

@@ -28,7 +28,7 @@ import numpy as np
 from numcodecs import blosc
 from xxhash import xxh3_64_intdigest
 
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DamagedError, DataError
 
 Bytes = bytes | bytearray | memoryview
 
@@ -125,23 +125,23 @@ def unpack(data: Bytes, out: np.ndarray | None = None) -> np.ndarray:
     DataError
         The bytes are damaged, cut off, too many, or of an unknown format; or ``out`` has another dtype or shape.
         The contents of ``out`` are then undefined.
-    ValueError
+    ArgumentError
         ``out`` is not C-ordered or not writable.
     """
     header = header_of(data)
     payload = memoryview(data)[header.size :]
     if len(payload) != header.payload_size:
         expected, found = f"{header.payload_size} bytes after the header", len(payload)
-        raise DataError("a stored array is incomplete", expected=expected, found=found, do=DAMAGED)
+        raise DamagedError("a stored array is incomplete", expected=expected, found=found, do=DAMAGED)
     if _digest(payload) != header.payload_digest:
-        raise DataError("a stored array is damaged: its checksum is wrong", do=DAMAGED)
+        raise DamagedError("a stored array is damaged: its checksum is wrong", do=DAMAGED)
     if out is None:
         out = np.empty(header.shape, header.dtype)
     _check_destination(out, header)
     values = _bytes_of(out)
     _decode(header.codec, payload, _words(values, header.dtype))
     if _digest(values) != header.values_digest:
-        raise DataError("a stored array did not decode to the values that were packed", do=DAMAGED)
+        raise DamagedError("a stored array did not decode to the values that were packed", do=DAMAGED)
     return out
 
 
@@ -155,7 +155,7 @@ def header_of(data: Bytes) -> Header:
     """
     head = memoryview(data)[: FIXED.size]
     if head[: len(MAGIC)] != MAGIC:
-        raise DataError("not a stored array", expected=f"{MAGIC!r} first", found=repr(bytes(head[:4])), do=DAMAGED)
+        raise DamagedError("not a stored array", expected=f"{MAGIC!r} first", found=repr(bytes(head[:4])), do=DAMAGED)
     if len(head) > len(MAGIC) and head[len(MAGIC)] != VERSION:
         raise DataError(
             "a stored array has an unknown format",
@@ -170,7 +170,7 @@ def header_of(data: Bytes) -> Header:
     if len(data) < end + SUM.size:
         raise _cut_off(end + SUM.size, data)
     if _digest(memoryview(data)[:end]) != SUM.unpack_from(data, end)[0]:
-        raise DataError("the header of a stored array is damaged: its checksum is wrong", do=DAMAGED)
+        raise DamagedError("the header of a stored array is damaged: its checksum is wrong", do=DAMAGED)
     shape = struct.unpack_from(f"<{n_dims}Q", data, FIXED.size)
     return Header(codec, np.dtype(dtype.rstrip(b"\0").decode()), shape, end + SUM.size, *sizes)
 
@@ -237,9 +237,9 @@ def _check_destination(out: np.ndarray, header: Header) -> None:
         expected, found = f"{header.dtype.str} {header.shape}", f"{out.dtype.str} {out.shape}"
         raise DataError("a destination does not fit the stored array", expected=expected, found=found)
     if not (out.flags.c_contiguous and out.flags.writeable):
-        raise ValueError("out must be C-ordered and writable")
+        raise ArgumentError("out must be C-ordered and writable")
 
 
 def _cut_off(size: int, data: Bytes) -> DataError:
     expected, found = f"at least {size} bytes", len(data)
-    return DataError("the header of a stored array is incomplete", expected=expected, found=found, do=DAMAGED)
+    return DamagedError("the header of a stored array is incomplete", expected=expected, found=found, do=DAMAGED)

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from xxhash import xxh3_64_intdigest
 
-from pipeline.errors import DataError
+from pipeline.errors import DamagedError, DataError
 from pipeline.storage.arrays import DAMAGED, Bytes, header_of
 
 MAGIC = b"mesP"
@@ -71,7 +71,7 @@ def place_of(data: Bytes) -> Place:
     """
     if len(data) < FIXED.size + SUM.size:
         expected, found = f"at least {FIXED.size + SUM.size} bytes", len(data)
-        raise DataError("the place of a stored array is incomplete", expected=expected, found=found, do=DAMAGED)
+        raise DamagedError("the place of a stored array is incomplete", expected=expected, found=found, do=DAMAGED)
     _, version, n_store, n_path, offset, size, digest = FIXED.unpack_from(data)
     if version != VERSION:
         raise DataError(
@@ -82,7 +82,7 @@ def place_of(data: Bytes) -> Place:
         )
     end = FIXED.size + n_store + n_path
     if len(data) != end + SUM.size or xxh3_64_intdigest(memoryview(data)[:end]) != SUM.unpack_from(data, end)[0]:
-        raise DataError("the place of a stored array is damaged: its checksum is wrong", do=DAMAGED)
+        raise DamagedError("the place of a stored array is damaged: its checksum is wrong", do=DAMAGED)
     names = bytes(data[FIXED.size : end])
     return Place(names[:n_store].decode(), names[n_store:].decode(), offset, size, digest)
 

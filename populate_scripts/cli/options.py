@@ -10,6 +10,8 @@ from typing import Any, cast
 
 import click
 
+from pipeline.errors import ArgumentError
+
 
 def activate() -> None:
     """Connect to the database; DataJoint is imported only now."""
@@ -115,7 +117,9 @@ def numbers_in(name: str, text: str, kind: type) -> tuple:
     try:
         return tuple(map(kind, text.split(",")))
     except ValueError:
-        raise ValueError(f"--{name.replace('_', '-')} takes numbers with commas, such as 2,4,8; not {text!r}") from None
+        raise ArgumentError(
+            f"--{name.replace('_', '-')} takes numbers with commas, such as 2,4,8; not {text!r}"
+        ) from None
 
 
 def check_registered(eid: str) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.families import family_curve
-from pipeline.errors import DataError
+from pipeline.errors import DataError, NotFoundError
 from schemas.decoding.populations import number_inside
 from schemas.decoding.tables import (
     NDCComparison,
@@ -370,7 +370,7 @@ def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequ
 
     Raises
     ------
-    DataError
+    NotFoundError
         There is no such set, or no such settings.
     """
     asked, keys = _key_in(SessionSet, session_set), [_key_in(NDCParams, one) for one in params]
@@ -395,7 +395,7 @@ def _key_in(table: type[dj.Table], key: dict | str) -> dict:
     """Return a key of a table, from itself or from its one value, once it is there."""
     found = {table.primary_key[0]: key} if isinstance(key, str) else key
     if not (table & checked(found, table)):
-        raise DataError(
+        raise NotFoundError(
             f"{table.__name__} has no {', '.join(map(str, found.values()))}", do="Its rows say what there is"
         )
     return found

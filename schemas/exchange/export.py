@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from pipeline import export
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, NotFoundError
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES, VELOCITY_RATE, column_name
 from schemas import provenance
 from schemas.imaging.reading import fov_traces
@@ -87,7 +87,7 @@ def export_session(
         FOVs, trials or the wheel are not in the database.
     """
     if kind not in WRITERS:
-        raise ValueError(f"kind is one of {', '.join(WRITERS)}, not {kind!r}")
+        raise ArgumentError(f"kind is one of {', '.join(WRITERS)}, not {kind!r}")
     return WRITERS[kind](gather(str(eid), neurons_only), Path(output), overwrite=overwrite)
 
 
@@ -96,7 +96,7 @@ def gather(eid: str, neurons_only: bool = False) -> export.Session:
 
     Raises
     ------
-    DataError
+    NotFoundError
         The session is not in the database, or none of its FOVs is.
 
     Warns
@@ -106,13 +106,13 @@ def gather(eid: str, neurons_only: bool = False) -> export.Session:
     """
     key = {"eid": eid}
     if not (Session & key):
-        raise DataError("not registered", eid=eid, do="Register with: meso ingest")
+        raise NotFoundError("not registered", eid=eid, do="Register with: meso ingest")
     listed = {int(fov) for fov in (FOVFolder & key).to_arrays("fov")}
     complete = (FOV & key & Recording.proj() & ROI.proj() & Activity.proj()) * FOVFolder
     infos = complete.to_dicts(order_by="fov")
     if not infos:
         do = f"To read it: meso populate --eid {eid}; why it failed: meso errors"
-        raise DataError("no FOV of the session is in the database", eid=eid, found=f"{len(listed)} listed", do=do)
+        raise NotFoundError("no FOV of the session is in the database", eid=eid, found=f"{len(listed)} listed", do=do)
     left_out = sorted(listed - {info["fov"] for info in infos})
     trials, wheel = _trials(key), _wheel(key)
     _warn_of_missing(eid, left_out, trials is None, wheel is None)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, NotFoundError
 from pipeline.old_caches.caches import BLOCK_BYTES, OldCache, curves_in, read_old_cache, read_old_curves, trace_digest
 from schemas.embedding import ImportedOrder
 from schemas.imaging.reading import fov_traces
@@ -164,10 +164,10 @@ def _check_session(cache: OldCache) -> None:
             do="Everything else in it comes from the files: meso ingest, meso populate",
         )  # fmt: skip
     if not (Session & {"eid": cache.eid}):
-        raise DataError("the session is not registered", **where, do=f"Register it with: meso ingest {cache.eid}")
+        raise NotFoundError("the session is not registered", **where, do=f"Register it with: meso ingest {cache.eid}")
     if not (Activity & {"eid": cache.eid}):
         do = f"Fill it: meso populate --eid {cache.eid}"
-        raise DataError("the database has no activity to compare with", **where, do=do)
+        raise NotFoundError("the database has no activity to compare with", **where, do=do)
 
 
 def _stored(eid: str) -> str:

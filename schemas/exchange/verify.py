@@ -18,7 +18,7 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import ConfigError, DataError, MesoError
+from pipeline.errors import ConfigError, DataError, MesoError, NotFoundError
 from pipeline.reading import SessionReader
 from pipeline.reading.fov import SIGNALS
 from pipeline.storage.arrays import Bytes, unpack
@@ -130,7 +130,7 @@ def sessions(eids: Sequence[str] = (), subject: str | None = None) -> list[str]:
     ------
     ConfigError
         Both are given.
-    DataError
+    NotFoundError
         A session is not registered, or the subject has none.
     """
     if eids and subject:
@@ -139,7 +139,7 @@ def sessions(eids: Sequence[str] = (), subject: str | None = None) -> list[str]:
     found = [str(eid) for eid in asked.to_arrays("eid", order_by="subject, session_date, session_number")]
     missing = sorted(set(eids) - set(found)) or ([subject] if subject and not found else [])
     if missing:
-        raise DataError(f"not registered: {', '.join(missing)}", do="Register with: meso ingest")
+        raise NotFoundError(f"not registered: {', '.join(missing)}", do="Register with: meso ingest")
     return found
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, NotFoundError
 from pipeline.signals.clock import ROITimes
 from schemas.imaging.reading import clocks, roi_traces
 from schemas.imaging.tables import FOV, ROI, Activity
@@ -57,9 +57,12 @@ def activity(
 
     Raises
     ------
+    NotFoundError
+        There are no such cells, or their activity is not in the database.
     DataError
-        There are no such cells, the query names no session, they are of several, or their FOVs differ in their number
-        of frames; an array is missing or damaged.
+        The query names no session, the cells are of several, or their FOVs differ in their number of frames.
+    DamagedError
+        An array is missing or damaged.
     """
     if "eid" not in rois.heading.names:
         raise DataError(
@@ -70,7 +73,7 @@ def activity(
     names = ("eid", "fov", "roi", "stack_y", "stack_x", "signal")
     eids, fovs, numbers, stack_y, stack_x, signal = bulk.columns(cells, *names, order_by=names[:3])
     if len(set(eids)) != 1:
-        raise DataError(
+        raise (DataError if len(eids) else NotFoundError)(
             "activity is one matrix for one session", expected="ROIs of 1 session with activity in the database",
             found=f"{len(eids)} ROIs of {len(set(eids))} sessions",
             do='Call it for each session: activity(rois & {"eid": eid})',

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DamagedError, DataError, NotFoundError
 from pipeline.signals import clock
 from pipeline.storage.arrays import DAMAGED, Bytes, unpack
 from pipeline.storage.places import Place, is_place, place_of
@@ -48,11 +48,11 @@ def roi_traces(
     DataError
         No ROI is asked for, or one that is not in the database, or whose trace is damaged; the FOVs differ in their
         number of frames.
-    ValueError
+    ArgumentError
         The frames have a step.
     """
     if frames.step not in (None, 1):
-        raise ValueError(f"frames are a stretch without a step, not {frames}")
+        raise ArgumentError(f"frames are a stretch without a step, not {frames}")
     fovs, rois = np.asarray(fovs, dtype=np.int64), np.asarray(rois, dtype=np.int64)
     if not len(rois):
         raise DataError("no ROIs to return the activity of", eid=eid, expected="1 or more", found="0")
@@ -145,7 +145,7 @@ def _place_of(data: bytes, activity: dict | None) -> Place:
         return place
     store, path = activity["trace_store"], activity["trace_object"]
     if (place.store, place.path) != (store, path):
-        raise DataError(
+        raise DamagedError(
             "a trace is not where its FOV says", expected=f"{path} in the store {store}" if store else "it in its row",
             found=f"{place.path} in the store {place.store}", do=DAMAGED,
         )  # fmt: skip
@@ -159,7 +159,7 @@ def _stored(eid: str, fovs: np.ndarray) -> dict[int, dict]:
     stored = {row["fov"]: row for row in rows}
     for one in wanted:
         if one["fov"] not in stored:
-            raise DataError("the database has no activity", eid=eid, fov=one["fov"], do="Fill it: meso populate")
+            raise NotFoundError("the database has no activity", eid=eid, fov=one["fov"], do="Fill it: meso populate")
     return stored
 
 
@@ -190,7 +190,7 @@ def _of_rois(eid: str, fovs: np.ndarray, rois: np.ndarray, stored: dict[int, dic
 
 def _raise_missing(eid: str, fovs: np.ndarray, rois: np.ndarray, found: np.ndarray) -> None:
     lacking = [f"ROI {roi} of FOV_{fov:02d}" for fov, roi in zip(fovs[~found], rois[~found], strict=True)]
-    raise DataError(
+    raise DamagedError(
         "the database lacks activity", eid=eid, fov=int(fovs[~found][0]), expected=f"traces of {len(rois)} ROIs",
         found=f"{found.sum()}; none for {', '.join(lacking[:5])}", do="meso verify lists what is missing",
     )  # fmt: skip

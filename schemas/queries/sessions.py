@@ -7,7 +7,7 @@ from typing import Any
 
 import datajoint as dj
 
-from pipeline.errors import DataError
+from pipeline.errors import NotFoundError
 from schemas import graph
 from schemas.imaging.tables import FOV, BrainRegion
 from schemas.rows import jobs_of
@@ -28,7 +28,7 @@ def sessions(subject: str | None = None) -> list[dict[str, Any]]:
 
     Raises
     ------
-    DataError
+    NotFoundError
         There is no such subject.
     """
     restriction = {"subject": subject} if subject is not None else {}
@@ -36,7 +36,7 @@ def sessions(subject: str | None = None) -> list[dict[str, Any]]:
         order_by="subject, session_date, session_number"
     )  # fmt: skip
     if subject is not None and not rows:
-        raise DataError(
+        raise NotFoundError(
             f"no session of {subject} is registered", do=f"Register them with: meso ingest --subject {subject}"
         )
     by_eid = dj.U("eid")

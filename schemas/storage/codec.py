@@ -38,7 +38,7 @@ class ArrayCodec(dj.Codec):
 
         Raises
         ------
-        DataError
+        DamagedError
             The bytes are damaged, here or in the store.
         """
         data = memoryview(stored).cast("B")  # psycopg2 gives a memoryview of characters
@@ -47,4 +47,4 @@ class ArrayCodec(dj.Codec):
         except DataError as error:
             # DataJoint does not say which row this is: ``key`` holds its configuration alone
             do = f"'meso verify' names the row. {error.do or ''}".strip()
-            raise DataError(error.problem, expected=error.expected, found=error.found, do=do) from error
+            raise type(error)(error.problem, expected=error.expected, found=error.found, do=do) from error

@@ -25,7 +25,7 @@ import datajoint as dj
 from datajoint.storage import StorageBackend
 from fsspec.utils import merge_offset_ranges
 
-from pipeline.errors import ConfigError, DataError, MesoError
+from pipeline.errors import ConfigError, DamagedError, DataError, MesoError
 from pipeline.storage.arrays import Bytes
 from pipeline.storage.places import Place, digest_of
 from schemas.provenance import DatabaseId
@@ -223,7 +223,7 @@ class Store:
         else:
             return found
         where = f"bytes {place.offset} to {place.offset + place.size} of {place.path} in the store {self.name}"
-        return DataError(f"the object of a stored array {problem}", expected=where, do=RESTORE)
+        return DamagedError(f"the object of a stored array {problem}", expected=where, do=RESTORE)
 
     @contextmanager
     def _told(self) -> Iterator[None]:
@@ -331,7 +331,7 @@ def read_one(place: Place) -> Bytes:
     ------
     ConfigError
         As ``read``.
-    DataError
+    DamagedError
         The object is missing, cut off or not what was put there.
     """
     ((_, found),) = read([(None, place)])

@@ -9,7 +9,7 @@ from typing import Any
 
 import datajoint as dj
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, NotFoundError
 from pipeline.reading import open_one
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.rows import checked, jobs_of
@@ -128,7 +128,7 @@ def _register(eid: str) -> None:
     try:
         Session.register(open_one(one_cache_dir()), eid, one_cache_dir())
     except ConfigError as error:
-        raise DataError(
+        raise NotFoundError(
             "the session is not registered",
             eid=eid,
             do=f"'meso sessions' lists those that are. To find it in ONE: {error}",

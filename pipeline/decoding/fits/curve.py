@@ -22,6 +22,7 @@ from pipeline.decoding.fits.families import (
 )
 from pipeline.decoding.fits.k_star import k_stars
 from pipeline.decoding.fits.together import benjamini_hochberg
+from pipeline.errors import ArgumentError
 
 VERDICTS = {
     "too few k": "fewer than four numbers of neurons were measured",
@@ -227,7 +228,7 @@ def fit_curve(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Shapes that disagree, ks that do not increase from 1, an unknown metric, no finite score.
 
     Examples
@@ -270,14 +271,14 @@ def _checked(ks, scores, metric, trial_means) -> tuple[np.ndarray, np.ndarray, n
     check_metric(metric)
     ks, scores = np.asarray(ks), np.asarray(scores, dtype=np.float64)
     if ks.ndim != 1 or scores.ndim != 2 or len(scores) != len(ks) or 0 in scores.shape:
-        raise ValueError(f"ks is (K,) and scores (K, subsets), not {ks.shape} and {scores.shape}")
+        raise ArgumentError(f"ks is (K,) and scores (K, subsets), not {ks.shape} and {scores.shape}")
     if ks[0] < 1 or np.any(np.diff(ks) <= 0):
-        raise ValueError(f"ks increases from 1 or more, not {ks.tolist()}")
+        raise ArgumentError(f"ks increases from 1 or more, not {ks.tolist()}")
     if not np.isfinite(scores).any():
-        raise ValueError("no score is finite, there is nothing to fit")
+        raise ArgumentError("no score is finite, there is nothing to fit")
     trials = np.empty((len(ks), 0)) if trial_means is None else np.asarray(trial_means, dtype=np.float64)
     if trials.ndim != 2 or len(trials) != len(ks):
-        raise ValueError(f"trial_means is (K, draws) with K = {len(ks)}, not {trials.shape}")
+        raise ArgumentError(f"trial_means is (K, draws) with K = {len(ks)}, not {trials.shape}")
     return ks.astype(np.int64), np.where(np.isfinite(scores), scores, np.nan), trials
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from scipy.special import ndtr, ndtri
 
+from pipeline.errors import ArgumentError
+
 FAMILIES = {  # in the order in which a tie is decided: simplest first
     "inverse_sqrt": ("a", "b"),
     "information": ("s", "epsilon"),
@@ -56,7 +58,7 @@ def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Unknown family or metric, or other parameters than those of the family.
 
     Examples
@@ -66,7 +68,7 @@ def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric
     """
     check_metric(metric)
     if family not in FAMILIES or set(parameters) != set(FAMILIES[family]):
-        raise ValueError(f"families and their parameters are {FAMILIES}, not {family!r} with {sorted(parameters)}")
+        raise ArgumentError(f"families and their parameters are {FAMILIES}, not {family!r} with {sorted(parameters)}")
     k = np.asarray(k, dtype=np.float64)
     first, second, *rest = (np.float64(parameters[name]) for name in FAMILIES[family])
     if family == "information":
@@ -76,9 +78,9 @@ def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric
 
 
 def check_metric(metric: str) -> None:
-    """Raise ValueError unless scores of this metric can be turned into d-prime."""
+    """Raise ArgumentError unless scores of this metric can be turned into d-prime."""
     if metric not in D_PRIME:
-        raise ValueError(f"metric is one of {sorted(D_PRIME)}, not {metric!r}")
+        raise ArgumentError(f"metric is one of {sorted(D_PRIME)}, not {metric!r}")
 
 
 def _basis(family: str, k: np.ndarray, theta: Any) -> np.ndarray:

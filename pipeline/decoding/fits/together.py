@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.decoding.fits.k_star import k_stars
+from pipeline.errors import ArgumentError
 
 
 def common_ceiling_k_star(ks: Sequence[int] | np.ndarray, means: Any, ceilings: Any, delta: float = 0.02) -> np.ndarray:
@@ -33,7 +34,7 @@ def common_ceiling_k_star(ks: Sequence[int] | np.ndarray, means: Any, ceilings: 
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Shapes that disagree.
 
     Examples
@@ -43,7 +44,7 @@ def common_ceiling_k_star(ks: Sequence[int] | np.ndarray, means: Any, ceilings: 
     """
     ks, means, ceilings = np.asarray(ks), np.asarray(means, np.float64), np.asarray(ceilings, np.float64)
     if means.ndim not in (2, 3) or means.shape[1] != len(ks) or ceilings.shape != means.shape[:1] + means.shape[2:]:
-        raise ValueError(
+        raise ArgumentError(
             f"means is (sessions, {len(ks)}) and ceilings (sessions,), both with draws last or not; "
             f"not {means.shape} and {ceilings.shape}"
         )
@@ -67,7 +68,7 @@ def benjamini_hochberg(p: Any) -> np.ndarray:
 
     Raises
     ------
-    ValueError
+    ArgumentError
         A p below 0 or above 1.
 
     Examples
@@ -78,7 +79,7 @@ def benjamini_hochberg(p: Any) -> np.ndarray:
     p = np.asarray(p, dtype=np.float64)
     known = p[~np.isnan(p)]
     if np.any((known < 0) | (known > 1)):
-        raise ValueError(f"p lies between 0 and 1, not {known[(known < 0) | (known > 1)][:3].tolist()}")
+        raise ArgumentError(f"p lies between 0 and 1, not {known[(known < 0) | (known > 1)][:3].tolist()}")
     order = np.argsort(known)
     raised = known[order] * len(known) / np.arange(1, len(known) + 1)
     q = np.empty(len(known))

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import log_ndtr, stdtr, stdtrit
 
 from pipeline.decoding.fits.families import ALPHA
+from pipeline.errors import ArgumentError
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ def log_k_slope(
 
     Raises
     ------
-    ValueError
+    ArgumentError
         Lengths that disagree, or a word in `censored` that is none of the three.
 
     Examples
@@ -123,10 +124,10 @@ def _checked_sessions(days, k_stars, censored, draws) -> tuple[np.ndarray, np.nd
     drawn = None if draws is None else np.asarray(draws, dtype=np.float64)
     lengths = [len(x), len(k), len(words), *([] if drawn is None else [len(drawn)])]
     if x.ndim != 1 or k.ndim != 1 or len(set(lengths)) > 1 or (drawn is not None and drawn.ndim != 2):
-        raise ValueError(f"days, k_stars, censored and draws have one entry per session, not {lengths}")
+        raise ArgumentError(f"days, k_stars, censored and draws have one entry per session, not {lengths}")
     sides = {"": 0, "left": -1, "right": 1}
     if unknown := set(words) - set(sides):
-        raise ValueError(f"censored has the words {list(sides)}, not {sorted(map(str, unknown))}")
+        raise ArgumentError(f"censored has the words {list(sides)}, not {sorted(map(str, unknown))}")
     side = np.array([sides[word] for word in words], dtype=int)
     used = np.isfinite(x) & np.isfinite(k) & (k > 0)
     spread = None
