@@ -110,14 +110,6 @@ def names_in(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (text or "").split(","))))
 
 
-def numbers_in(name: str, text: str, kind: type) -> tuple:
-    """Return the numbers in a list with commas; ``name`` is the option, for the error."""
-    try:
-        return tuple(map(kind, text.split(",")))
-    except ValueError:
-        raise ValueError(f"--{name.replace('_', '-')} takes numbers with commas, such as 2,4,8; not {text!r}") from None
-
-
 def check_registered(eid: str) -> None:
     """End the command unless the session is registered."""
     from schemas import Session
