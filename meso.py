@@ -21,7 +21,6 @@ import numpy as np
 
 import schemas
 from pipeline.decoding import NDCSettings
-from pipeline.decoding.settings import EVENTS, KS
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import (
     ArgumentError,
@@ -33,6 +32,7 @@ from pipeline.errors import (
     NotFoundError,
     OutOfRangeError,
 )
+from pipeline.settings.curves import TARGETS, curve_settings
 from pipeline.signals.clock import ROITimes
 from pipeline.signals.peri_event import EVENT_NAMES, event_times
 from pipeline.signals.resampling import common_frames, resample
@@ -417,22 +417,22 @@ def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
 
 def neuron_dropping_curves_cached(
     eids: Sequence[str],
-    targets: Sequence[str] = ("choice", "feedback", "stimulus"),
+    targets: Sequence[str] = TARGETS,
     event: str | Mapping[str, str] | None = None,
     win: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
-    ks: Sequence[int] | int = KS,
-    R: int = 50,
-    metric: str = "auc",
-    cv_splits: int = 5,
-    class_balance: str = "downsample",
-    scaling: bool = True,
-    equalize_trials: bool = True,
-    ceiling_mode: str = "maxk",
-    n_label_shuffles: int = 100,
-    shuffle_seed: int | None = None,
+    ks: Sequence[int] | int = NDCSettings.ks,
+    R: int = NDCSettings.r,
+    metric: str = NDCSettings.metric,
+    cv_splits: int = NDCSettings.cv_splits,
+    class_balance: str = NDCSettings.class_balance,
+    scaling: bool = NDCSettings.scaling,
+    equalize_trials: bool = NDCSettings.equalize_trials,
+    ceiling_mode: str = NDCSettings.ceiling_mode,
+    n_label_shuffles: int = NDCSettings.n_label_shuffles,
+    shuffle_seed: int | None = NDCSettings.shuffle_seed,
     *,
-    seed: int = 0,
-    delta: float = 0.02,
+    seed: int = NDCSettings.seed,
+    delta: float = NDCSettings.delta,
     filter_neurons: bool = True,
     tracking_run: str | None = None,
     roicat_root: str | None = None,
@@ -458,9 +458,8 @@ def neuron_dropping_curves_cached(
         (``pipeline.decoding.EVENTS``).
     ks, R, metric, cv_splits, class_balance, scaling, equalize_trials, ceiling_mode, n_label_shuffles,
     shuffle_seed, seed, delta, **settings
-        See ``pipeline.decoding.NDCSettings``, which has more: ``null`` ('auto'), ``regions``, ``fovs``,
-        ``cells`` ('random' ones instead of the shared), ``n_cells``, ``curve_axis``, ``c_grid``, ``fold_mode``,
-        ``n_bootstrap``, ``trial_shuffled`` ...
+        See ``pipeline.decoding.NDCSettings``, all of whose settings can be given; ``R`` is its ``r``. A
+        ``shuffle_seed`` of None is that of ``seed``, as in the scripts.
     filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
         As for ``match_tracked_indices_across_sessions``.
     cache_dir, one
@@ -478,23 +477,19 @@ def neuron_dropping_curves_cached(
     """
     if cache_dir is not None:
         warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)
-    schemas.activate()
     if isinstance(eids, str):
         raise ArgumentTypeError("eids is a list of session ids, not one of them")
-    targets = (targets,) if isinstance(targets, str) else targets
+    if "r" not in settings or NDCSettings.r != R:  # the default of R does not contradict r
+        settings["R"] = R
+    wanted = curve_settings(
+        targets, event=event, win=win, ks=ks, metric=metric, cv_splits=cv_splits, class_balance=class_balance,
+        scaling=scaling, equalize_trials=equalize_trials, ceiling_mode=ceiling_mode, n_label_shuffles=n_label_shuffles,
+        shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **settings,
+    )  # fmt: skip
+    schemas.activate()
     eids = list(dict.fromkeys(map(str, eids)))
     eids, unusable = _usable(eids, progress)
     run = _tracking_run(eids, tracking_run, roicat_root, "error")
-    ks = (ks,) if isinstance(ks, int) else tuple(ks)
-    wanted = [
-        NDCSettings(
-            target=target, event=_of(event, target) or "", win_start=_of(win, target, 0), win_end=_of(win, target, 1),
-            ks=ks, r=R, metric=metric, cv_splits=cv_splits, class_balance=class_balance, scaling=scaling,
-            equalize_trials=equalize_trials, ceiling_mode=ceiling_mode, n_label_shuffles=n_label_shuffles,
-            shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **settings,
-        )
-        for target in targets
-    ]  # fmt: skip
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     result = run_ndc(eids, run, wanted, neurons_only=filter_neurons, **cells, progress=progress)
     result.failed |= unusable
@@ -533,18 +528,3 @@ def _display(figure: Figure) -> None:
 
         if get_ipython() is not None:
             display(figure)
-
-
-def _of(value: Any, target: str, index: int | None = None) -> Any:
-    """Return the value for a target, or one end of its window."""
-    if isinstance(value, Mapping):
-        unknown = set(value) - set(EVENTS)
-        if unknown:
-            raise ArgumentError(f"{', '.join(sorted(unknown))}: no such target; there are {', '.join(EVENTS)}")
-        value = value.get(target)
-    if index is None or value is None:
-        return value
-    start_and_end = tuple(value) if isinstance(value, Sequence) else ()
-    if len(start_and_end) != 2:
-        raise ArgumentError(f"win is start and end in s, such as (-0.1, 0), not {value!r}")
-    return start_and_end[index]

@@ -1,12 +1,16 @@
-"""Write docs/tables.md: the diagram and the definition of every table, from the tables themselves."""
+"""Write docs/tables.md, from the tables themselves, and docs/settings.md, from the records of settings."""
 
 from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Iterable, Sequence
+from dataclasses import MISSING
 from pathlib import Path
 from types import ModuleType
 
+from pipeline.settings.curves import NDCSettings
+from pipeline.settings.records import Choice, Setting, by_group, settings_in
 from schemas import graph
 from schemas.setup.activation import activate
 
@@ -15,6 +19,23 @@ COLORS = {"registered": "#E8F0E9", "read": "#E0F4FC", "computed": "#FFEDE5"}
 HEADER = """# The tables
 
 Written by `make docs`; do not edit. Green is registered, blue is read through ONE, orange is computed.
+"""
+
+SETTINGS_HEADER = """# Settings of a neuron-dropping curve
+
+Written by `make docs`; do not edit. The records are in `pipeline/settings/curves.py`.
+
+A setting has one name: it is an argument of `meso.neuron_dropping_curves_cached` and of `pipeline.decoding.NDCSettings`
+(`cv_splits=5`), a column of the table `NDCParams`, and, with dashes, an option of `meso ndc` (`--cv-splits 5`). The
+same words give the same row. In Python a number may be of any numeric type, a list may be a tuple or an array; on the
+command line a list has commas (`--ks 8,16,32`), and what is True or False is `--scaling` or `--no-scaling`. `meso ndc`
+takes several `--target`, Python a list of `targets`; `win` (`--win -0.1 0`) is `win_start` and `win_end` together.
+"""
+
+LATER_HEADER = """## Settings that came later
+
+The key of a row is a hash of its settings. Those below are left out of it where they say what was done before they
+existed, so that rows keep the key that they had.
 """
 
 
@@ -49,6 +70,41 @@ def section(name: str, module: ModuleType) -> str:
     return "\n".join(parts)
 
 
+def settings_page(cls: type = NDCSettings) -> str:
+    """Return the page of a class of settings: a table for each group, and those that came later."""
+    parts = [SETTINGS_HEADER]
+    for group, records in by_group(cls).items():
+        rows = [(_names(one), _default(one), _allowed(one), one.help) for one in records]
+        parts.append(f"## {group}\n\n{_table(('setting', 'default', 'allowed', 'what it does'), rows)}")
+    later = [(f"`{one.name}`", f"`{one.before!r}`") for one in settings_in(cls) if one.came_later]
+    return "\n".join([*parts, LATER_HEADER, _table(("setting", "what was done before"), later)])
+
+
+def _names(one: Setting) -> str:
+    """Return the words for a setting: its name, its letter, its column where that is another."""
+    names = [f"`{one.name}`"]
+    names += [f"`{one.letter}`, `-{one.letter}`"] if one.letter else []
+    names += [f"column `{one.column}`"] if one.column != one.name else []
+    return "<br>".join(names)
+
+
+def _default(one: Setting) -> str:
+    if one.default is MISSING:
+        return "must be given"
+    return "none" if one.default in (None, "", ()) else f"`{one.default!r}`"
+
+
+def _allowed(one: Setting) -> str:
+    return ", ".join(f"`{name}`" for name in one.kind.named) if isinstance(one.kind, Choice) else one.kind.expected
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table of Markdown."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
+
+
 if __name__ == "__main__":
+    (Path(__file__).parent / "settings.md").write_text(settings_page())
     activate()
     (Path(__file__).parent / "tables.md").write_text(tables_page())

@@ -33,13 +33,23 @@ def test_sql_snippets_give_rows(code, database, demo_sessions):
             assert database.query(statement).fetchall(), statement
 
 
-def test_page_of_tables_is_up_to_date(database):
+@pytest.fixture(scope="module")
+def generate():
+    """The script that writes pages from the code."""
     import importlib.util
 
     spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
-    generate = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(generate)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_page_of_tables_is_up_to_date(database, generate):
     assert (ROOT / "docs" / "tables.md").read_text() == generate.tables_page(), "run: make docs"
+
+
+def test_page_of_settings_is_up_to_date(generate):
+    assert (ROOT / "docs" / "settings.md").read_text() == generate.settings_page(), "run: make docs"
 
 
 def test_links_lead_somewhere():

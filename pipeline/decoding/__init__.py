@@ -7,8 +7,8 @@ from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k
 from pipeline.decoding.fits.trend import LogKSlope, log_k_slope
 from pipeline.decoding.folds import Validation
 from pipeline.decoding.nulls import NULLS, auto_null, null_labels, shuffled_labels
-from pipeline.decoding.settings import EVENTS, NDCSettings
 from pipeline.decoding.trials import balanced_counts, pick_trials, target_labels
+from pipeline.settings.curves import EVENTS, NDCSettings
 from pipeline.signals.windows import window_means
 
 __all__ = [

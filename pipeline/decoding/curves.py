@@ -16,12 +16,11 @@ from pipeline.decoding import newton
 from pipeline.decoding.folds import METRICS, Validation, cross_validate
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
 from pipeline.errors import ArgumentError
+from pipeline.settings.curves import NULL_SUBSETS
 
 if TYPE_CHECKING:
     from pipeline.decoding.engine import Subset
 
-#: Subsets from which each shuffle is decoded; as many of the real labels' scores are compared with their mean.
-NULL_SUBSETS = 5
 #: With none to average (``null_subsets=0``), shuffle s is decoded from the subset of repeat s modulo this.
 IN_TURN = 50
 #: Mean scores nearer than this are equal but for rounding: smaller than one swap of ranks.

@@ -10,8 +10,6 @@ from typing import Any, cast
 
 import click
 
-from pipeline.errors import ArgumentError
-
 
 def activate() -> None:
     """Connect to the database; DataJoint is imported only now."""
@@ -110,16 +108,6 @@ def key_text(key: dict | None) -> str | None:
 def names_in(text: str | None) -> tuple[str, ...]:
     """Return the names in a list with commas, each once."""
     return tuple(dict.fromkeys(filter(None, (text or "").split(","))))
-
-
-def numbers_in(name: str, text: str, kind: type) -> tuple:
-    """Return the numbers in a list with commas; ``name`` is the option, for the error."""
-    try:
-        return tuple(map(kind, text.split(",")))
-    except ValueError:
-        raise ArgumentError(
-            f"--{name.replace('_', '-')} takes numbers with commas, such as 2,4,8; not {text!r}"
-        ) from None
 
 
 def check_registered(eid: str) -> None:

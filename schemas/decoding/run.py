@@ -340,7 +340,7 @@ def run_ndc(
     quality = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     session_set, failed = shared_set(eids, run, neurons_only=neurons_only, progress=progress, **quality)
     _shared_count(session_set)  # none: an error now, before there are tasks that nobody can do
-    params = [NDCParams.add(one) for one in settings]
+    params = [NDCParams.add(one) for one in dict.fromkeys(settings)]  # asked for twice, it is one curve
     NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
     fill([TrialFeatures, NDCResult], session_set, params, progress=progress)
     family = NDCFamily.add([{**session_set, **key} for key in params])

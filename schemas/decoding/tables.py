@@ -16,6 +16,7 @@ from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
 from pipeline.errors import DataError
+from pipeline.settings.records import columns_of
 from schemas.cascade import WholeDelete
 from schemas.decoding.populations import population, regions_within
 from schemas.decoding.rows import curve_rows, fit_of, ndc_curve, result_row
@@ -29,53 +30,14 @@ from schemas.tracking import SessionSet, SharedCells
 schema = dj.Schema()
 
 
-#: Columns of NDCParams that have another name than the setting: NULL is a word of SQL, n_cells another column.
-COLUMN_OF = {"null": "null_mode", "n_cells": "max_cells"}
-#: Settings kept as JSON that are NULL for none.
-LISTS = ("c_grid", "regions", "fovs")
-
-
 @schema
 class NDCParams(WholeDelete, dj.Manual):
-    definition = """
-    # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
-    ndc_params : char(32)               # hash of the rest
-    ---
-    target : varchar(16)                # choice, feedback, stimulus or block
-    event : varchar(64)                 # ALF trials attribute
-    win_start : float64                 # s after the event
-    win_end : float64
-    short_window : varchar(16)          # for windows without a frame: nearest, drop, next or interpolate
-    scan_line_column : int8             # of stackPos: 0 row (the scan line), 1 as published
-    class_balance : varchar(16)         # downsample, weights or none
-    equalize_trials : bool              # as many trials in every session
-    balance_seed : int64
-    ks : json                           # numbers of cells, or of trials
-    r : int32                           # random subsets per k
-    metric : varchar(32)                # auc, accuracy or balanced_accuracy
-    cv_splits : int32
-    scaling : bool                      # standardise cells in the training fold
-    c : float64                         # inverse strength of the L2 penalty
-    ceiling_mode : varchar(8)           # maxk or all
-    delta : float64                     # k* is within this of the ceiling
-    null_mode : varchar(16)             # how labels are shuffled; auto: as suits the target
-    n_label_shuffles : int32
-    seed : int64
-    shuffle_seed : int64
-    penalize_intercept=0 : bool
-    fold_mode='stratified' : varchar(16)  # stratified or blocked (test trials next to each other in time)
-    fold_gap=0 : int32                  # trials left out between training and test, with blocked folds
-    c_grid=null : json                  # values of c to choose from in the training folds; NULL: c as it is
-    n_bootstrap=0 : int32               # resamplings of the test trials behind the intervals
-    curve_axis='cells' : varchar(16)    # what the ks are numbers of: cells or trials
-    trial_shuffled=0 : bool             # trials shuffled within class for each cell: no noise correlations
-    cells='shared' : varchar(16)        # shared, or as many random ones
-    cells_seed=0 : int64                # of the random cells
-    regions=null : json                 # acronyms of the Allen atlas; NULL: all
-    fovs=null : json                    # numbers of FOVs; NULL: all
-    max_cells=0 : int32                 # largest k of a curve over cells; 0: all cells
-    null_subsets=0 : int32              # subsets averaged in each null score; 0: one each, in turn (before version 3)
-    """
+    definition = f"""
+# settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
+ndc_params : char(32)               # hash of the rest
+---
+{columns_of(NDCSettings)}
+"""
 
     @classmethod
     def add(cls, settings: NDCSettings) -> dict:
@@ -88,8 +50,7 @@ class NDCParams(WholeDelete, dj.Manual):
         """
         regions_within(settings.regions)
         key = {"ndc_params": content_key(settings.content())}
-        row = {COLUMN_OF.get(name, name): value for name, value in settings.as_row().items()}
-        cls.insert1({**key, **row, **{name: row[name] or None for name in LISTS}}, skip_duplicates=True)
+        cls.insert1({**key, **settings.as_columns()}, skip_duplicates=True)
         return key
 
     def settings(self) -> NDCSettings:
@@ -99,8 +60,7 @@ class NDCParams(WholeDelete, dj.Manual):
 
 def settings_of(row: dict[str, Any]) -> NDCSettings:
     """Return the settings of a row of NDCParams, other columns ignored."""
-    names = {name: row[column] for name, column in COLUMN_OF.items()}
-    return NDCSettings.from_row({**row, **names, **{name: row[name] or () for name in LISTS}})
+    return NDCSettings.from_columns(row)
 
 
 @schema

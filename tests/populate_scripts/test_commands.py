@@ -9,6 +9,9 @@ import shutil
 import pandas as pd
 import pytest
 
+from pipeline.decoding import NDCSettings
+from schemas.rows import content_key
+
 PREFIX = f"cmd{os.getpid()}_"
 
 
@@ -81,8 +84,12 @@ def test_ingest_populate_status_errors(demo_output, meso, small_demo):
 
 def test_ndc_takes_settings_and_writes_json(demo_output, meso, small_demo, tmp_path):
     args = ("ndc", *small_demo.eids[:2], "--target", "stimulus", "--ks", "4,8", "-R", "3", "--n-label-shuffles", "5")
-    rows = json.loads(meso(*args, "--metric", "accuracy", "--output", tmp_path, "--json"))
+    # the target twice is one target, and words mean what they mean in Python
+    more = ("--target", "stimulus", "--metric", "accuracy", "--seed", "5", "--no-scaling")
+    rows = json.loads(meso(*args, *more, "--output", tmp_path, "--json"))
     assert [row["eid"] for row in rows] == list(small_demo.eids[:2])
+    asked = NDCSettings("stimulus", ks=(4, 8), r=3, n_label_shuffles=5, metric="accuracy", seed=5, scaling=False)
+    assert {row["ndc_params"] for row in rows} == {content_key(asked.content())}
     assert {row["n_cells"] for row in rows} == {shared_of(small_demo, 2)}
     (figure,) = tmp_path.glob("ndc_SP999_stimulus_*.png")
     assert figure.stem.endswith(rows[0]["ndc_params"][:8])

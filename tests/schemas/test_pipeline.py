@@ -604,8 +604,8 @@ def test_every_setting_reaches_the_database_and_back(ndc, demo_sessions, trackin
     key = schemas.NDCParams.add(asked)
     assert (schemas.NDCParams & key).settings() == asked
     assert schemas.NDCParams.add(asked) == key
-    result = run_ndc(demo_sessions[:2], tracking, [asked])
-    assert result.failed == {}
+    result = run_ndc(demo_sessions[:2], tracking, [asked, asked])
+    assert result.failed == {} and result.settings == [asked]
     for row in result.curves["stimulus"]:
         assert [point["k"] for point in row["curve"]][:2] == [40, 60]
         assert 60 < row["curve"][-1]["k"] <= row["n_decoded"]

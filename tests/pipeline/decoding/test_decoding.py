@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
-from itertools import product
 
 import numpy as np
 import pytest
@@ -17,9 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from pipeline.decoding import (
-    EVENTS,
     NDCCurve,
-    NDCSettings,
     balanced_counts,
     cv_score,
     neuron_dropping_curve,
@@ -537,57 +533,3 @@ def test_every_trial_is_picked_about_equally_often():
 def test_trials_of_one_class_are_refused_with_their_numbers():
     with pytest.raises(DataError, match="0 of class 0, 7 of class 1"):
         pick_trials(np.ones(7), "none", None, 0)
-
-
-# ------------------------------------------------------------------------------------------------------ settings
-
-
-def test_defaults_are_the_targets_own_event_and_window():
-    for target, (event, window) in EVENTS.items():
-        made = NDCSettings(target=target)
-        assert (made.event, (made.win_start, made.win_end)) == (event, window)
-        assert made == NDCSettings(target=target, event=event, win_start=window[0], win_end=window[1])
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ({"c": 1}, {"c": 1.0}),
-        ({"ks": [16, 8, 8]}, {"ks": (8, 16)}),
-        ({"ks": np.array([8, 16])}, {"ks": (8.0, 16)}),
-        ({"r": 10.0}, {"r": np.int64(10)}),
-        ({"scaling": 1}, {"scaling": True}),
-        ({"equalize_trials": np.bool_(False)}, {"equalize_trials": 0}),
-        ({"win_start": 0, "win_end": 1}, {"win_start": 0.0, "win_end": np.float64(1)}),
-        ({"scan_line_column": True}, {"scan_line_column": 1.0}),
-        ({"delta": 0}, {"delta": 0.0}),
-    ],
-)
-def test_the_same_setting_written_differently_gives_the_same_row(one, other):
-    rows = [NDCSettings(target="choice", **change).as_row() for change in (one, other)]
-    assert json.dumps(rows[0]) == json.dumps(rows[1])
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"target": "reward"}, {"short_window": "last"}, {"scan_line_column": 2}, {"class_balance": "smote"},
-        {"metric": "f1"}, {"ceiling_mode": "max"}, {"null": "rotate"}, {"win_start": 0.0}, {"win_end": -1},
-        {"win_start": float("nan")}, {"win_end": float("inf")}, {"event": "choice"}, {"ks": ()}, {"ks": (0, 8)},
-        {"ks": (8.5,)}, {"r": 0}, {"r": 1.5}, {"r": float("nan")}, {"cv_splits": 1}, {"n_label_shuffles": -1},
-        {"seed": -1}, {"shuffle_seed": 0.5}, {"balance_seed": -2}, {"c": 0}, {"c": -1.0}, {"c": float("inf")},
-        {"c": float("nan")}, {"delta": -0.01}, {"delta": 1}, {"delta": float("nan")},
-    ],
-    ids=str,
-)  # fmt: skip
-def test_settings_out_of_range_are_refused(change):
-    with pytest.raises(ValueError, match=r"."):
-        NDCSettings(**{"target": "choice", **change})
-
-
-def test_settings_survive_a_row_of_a_table():
-    for target, balance in product(EVENTS, ("downsample", "weights", "none")):
-        made = NDCSettings(target=target, class_balance=balance, ks=(3, 7), c=0.5, r=7, delta=0.1)
-        row = json.loads(json.dumps(made.as_row()))
-        assert NDCSettings.from_row({**row, "a_column_of_the_table": 3}) == made
-        assert hash(NDCSettings.from_row(row)) == hash(made)

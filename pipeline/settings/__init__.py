@@ -1,0 +1,1 @@
+"""Settings, each declared once: what it may be, its words, its column. Imports nothing that takes time."""

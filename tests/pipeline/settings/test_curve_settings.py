@@ -1,0 +1,273 @@
+"""Settings of a curve: what they take, what they refuse, and the keys that name them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing
+from itertools import product
+
+import numpy as np
+import pytest
+
+from pipeline.decoding import EVENTS, NDCSettings
+from pipeline.reading.behavior import TRIAL_ATTRIBUTES
+from pipeline.settings.curves import EVENT_TIMES, KS, TARGETS, curve_settings
+from pipeline.settings.records import settings_in
+
+RECORDS = settings_in(NDCSettings)
+
+#: Keys of rows as version 7 of the tables gave them, before settings were records.
+KEYS = {
+    "a10d95a8c9666f1660a49006f8564547": {"target": "choice"},
+    "89c8f6410ec2ba16f7cb930689726087": {"target": "feedback"},
+    "9d4df44edc8dafeca6d5d9240084a7c6": {"target": "stimulus", "n_bootstrap": 0, "null_subsets": 0},
+    "bc319f4070554b0d86d2df8e1d06024f": {
+        "target": "block", "null": "permute", "n_bootstrap": 0, "null_subsets": 0, "ks": (8, 16), "r": 3, "c": 0.5,
+        "seed": 7, "shuffle_seed": 7, "equalize_trials": False,
+    },
+    "9fc8977eca239cd929e858edc8d79a5d": {
+        "target": "choice", "event": "stimOn_times", "win_start": -0.5, "win_end": 0.25,
+    },
+    "bc419bf4fa09be91d071c6ee35726579": {
+        "target": "choice", "short_window": "interpolate", "scan_line_column": 1, "class_balance": "weights",
+        "balance_seed": 4,
+    },
+    "0237f5ed49f16bee9a5a6784201ed190": {
+        "target": "feedback", "metric": "balanced_accuracy", "cv_splits": 3, "scaling": False, "ceiling_mode": "all",
+        "delta": 0.05,
+    },
+    "b0a37caca30b4ca4eace07aad7bf58f3": {"target": "stimulus", "n_label_shuffles": 19, "seed": 5},
+    "9dd7ddd898f7202fdcc1a177c8d5eabe": {"target": "stimulus", "n_label_shuffles": 19, "seed": 5, "shuffle_seed": 5},
+    "940eb6df9c2573649709a80425fcb3ae": {
+        "target": "choice", "penalize_intercept": True, "fold_mode": "blocked", "fold_gap": 2, "c_grid": (1, 0.1, 0.01),
+    },
+    "e6e739ae85205bac4d36eff1bb7ccbf4": {
+        "target": "choice", "curve_axis": "trials", "ks": (40, 80, 160), "trial_shuffled": True,
+    },
+    "9e924c6935bcbda9900da0364b51f73e": {
+        "target": "block", "cells": "random", "cells_seed": 3, "null": "linear_shift",
+    },
+    "4274986ab09d11a1dfa9b565738a73b2": {
+        "target": "choice", "regions": ("VISp", "MOs"), "fovs": (2, 0), "n_cells": 64,
+    },
+    "e0771655d525e538d39e30c0af8b878c": {
+        "target": "choice", "ks": (2, 4, 8, 16, 32, 64), "r": 20, "n_label_shuffles": 40,
+    },
+    "e35a8ecbaa4d24a726422ae57aa16bd8": {
+        "target": "block", "null": "imposter", "null_subsets": 2, "n_bootstrap": 50, "delta": 0,
+    },
+}  # fmt: skip
+
+
+def key_of(made: NDCSettings) -> str:
+    text = json.dumps(made.content(), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@pytest.mark.parametrize(("key", "asked"), KEYS.items(), ids=lambda value: value if isinstance(value, str) else "")
+def test_keys_are_those_of_former_versions(key, asked):
+    assert key_of(NDCSettings(**asked)) == key
+
+
+# ---------------------------------------------------------------------------------------------------- what is taken
+
+
+def test_defaults_are_the_targets_own_event_and_window():
+    for target, (event, window) in EVENTS.items():
+        made = NDCSettings(target=target)
+        assert (made.event, (made.win_start, made.win_end)) == (event, window)
+        assert made == NDCSettings(target=target, event=event, win_start=window[0], win_end=window[1])
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"c": 1}, {"c": 1.0}),
+        ({"ks": [16, 8, 8]}, {"ks": (8, 16)}),
+        ({"ks": np.array([8, 16])}, {"ks": (8.0, 16)}),
+        ({"r": 10.0}, {"r": np.int64(10)}),
+        ({"scaling": 1}, {"scaling": True}),
+        ({"equalize_trials": np.bool_(False)}, {"equalize_trials": 0}),
+        ({"win_start": 0, "win_end": 1}, {"win_start": 0.0, "win_end": np.float64(1)}),
+        ({"scan_line_column": True}, {"scan_line_column": 1.0}),
+        ({"delta": 0}, {"delta": 0.0}),
+    ],
+)
+def test_the_same_setting_written_differently_gives_the_same_row(one, other):
+    rows = [NDCSettings(target="choice", **change).as_row() for change in (one, other)]
+    assert json.dumps(rows[0]) == json.dumps(rows[1])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target": "reward"}, {"short_window": "last"}, {"scan_line_column": 2}, {"class_balance": "smote"},
+        {"metric": "f1"}, {"ceiling_mode": "max"}, {"null": "rotate"}, {"win_start": 0.0}, {"win_end": -1},
+        {"win_start": float("nan")}, {"win_end": float("inf")}, {"event": "choice"}, {"ks": ()}, {"ks": (0, 8)},
+        {"ks": (8.5,)}, {"r": 0}, {"r": 1.5}, {"r": float("nan")}, {"cv_splits": 1}, {"n_label_shuffles": -1},
+        {"seed": -1}, {"shuffle_seed": 0.5}, {"balance_seed": -2}, {"c": 0}, {"c": -1.0}, {"c": float("inf")},
+        {"c": float("nan")}, {"delta": -0.01}, {"delta": 1}, {"delta": float("nan")},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(change):
+    with pytest.raises(ValueError, match=r"."):
+        NDCSettings(**{"target": "choice", **change})
+
+
+def test_settings_survive_a_row_of_a_table():
+    for target, balance in product(EVENTS, ("downsample", "weights", "none")):
+        made = NDCSettings(target=target, class_balance=balance, ks=(3, 7), c=0.5, r=7, delta=0.1)
+        row = json.loads(json.dumps(made.as_row()))
+        assert NDCSettings.from_row({**row, "a_column_of_the_table": 3}) == made
+        assert hash(NDCSettings.from_row(row)) == hash(made)
+
+
+@pytest.mark.parametrize("kind", [int, float, np.int8, np.uint16, np.int64, np.float32, np.float64, np.array])
+@pytest.mark.parametrize("name", [one.name for one in RECORDS if isinstance(one.default, int)])
+def test_a_number_may_be_of_any_type(name, kind):
+    value = 0 if name in ("fold_gap", "cells_seed") else True if isinstance(getattr(NDCSettings, name), bool) else 1
+    value = 2 if name == "cv_splits" else value
+    made = NDCSettings("choice", **{name: kind(value)})
+    assert getattr(made, name) == value
+    assert type(getattr(made, name)) is type(getattr(NDCSettings, name))
+
+
+@pytest.mark.parametrize("kind", [tuple, list, set, np.array, iter])
+@pytest.mark.parametrize(
+    ("name", "values"), [("ks", [8, 16]), ("fovs", [0, 2]), ("c_grid", [0.1, 1.0]), ("regions", ["MOs", "VISp"])]
+)
+def test_a_sequence_may_be_of_any_type(name, values, kind):
+    found = getattr(NDCSettings("choice", **{name: kind(values)}), name)
+    assert found == tuple(values)
+    assert {type(one) for one in found} == {type(values[0])}
+
+
+@pytest.mark.parametrize("value", [64, 64.0, np.int32(64), np.array(64), [64]])
+def test_one_number_is_a_sequence_of_one(value):
+    assert NDCSettings("choice", ks=value).ks == (64,)
+
+
+@pytest.mark.parametrize("one", RECORDS, ids=lambda one: one.name)
+def test_defaults_and_former_values_are_allowed(one):
+    """What a record says of itself is true: the default and the type of the field are of its kind."""
+    made = NDCSettings("choice")
+    value = getattr(made, one.name)
+    kind = typing.get_type_hints(NDCSettings)[one.name]
+    of_kind = typing.get_args(kind)[0] if typing.get_args(kind) else kind
+    items = value if isinstance(value, tuple) else [value]
+    assert {type(item) for item in items} <= {of_kind}
+    assert one.take(value) == value
+    if one.came_later:
+        assert one.take(one.before) == one.before
+    assert one.help.endswith(".") and one.sql
+
+
+@pytest.mark.parametrize(
+    "value", [None, "five", "5", [5], np.array([5]), {}, object(), float("nan"), float("inf"), 5.5]
+)
+@pytest.mark.parametrize("name", ["r", "cv_splits", "seed", "n_cells"])
+def test_what_is_refused_is_named_with_what_was_expected_and_found(name, value):
+    with pytest.raises(ValueError, match=rf"^{name} is a whole number from \d, not ") as caught:
+        NDCSettings("choice", **{name: value})
+    assert str(caught.value).endswith(repr(value))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metric": "f1"}, "metric is one of auc, accuracy, balanced_accuracy, not 'f1'"),
+        ({"metric": np.array(["auc"])}, "metric is one of .*, not array"),
+        ({"scaling": "no"}, "scaling is True or False, not 'no'"),
+        ({"scaling": 2}, "scaling is True or False, not 2"),
+        ({"scaling": None}, "scaling is True or False, not None"),
+        ({"c": "strong"}, "c is a number above 0, not 'strong'"),
+        ({"delta": 1}, "delta is a number from 0 and below 1, not 1"),
+        ({"win_start": "now"}, "win_start is a finite number, not 'now'"),
+        ({"ks": "8,16"}, "ks is a list of one or more, each a whole number from 1, not '8,16'"),
+        ({"ks": [[8, 16]]}, "ks is a list"),
+        ({"ks": np.ones((2, 2))}, "ks is a list"),
+        ({"ks": {8: 16}}, "ks is a list"),
+        ({"fovs": (0, 0)}, r"fovs is a list, each a whole number from 0, none twice, not \(0, 0\)"),
+        ({"regions": "VISp"}, "regions is a list, each an acronym of the Allen atlas such as 'VISp'"),
+        ({"regions": [" "]}, "regions is a list"),
+        ({"c_grid": (0.1,)}, "c_grid has two or more values"),
+        ({"c_grid": (0.1, 1), "c": 2}, "leave out c=2"),
+        ({"cells_seed": 1}, "use cells='random'"),
+        ({"fold_gap": 1}, "use fold_mode='blocked'"),
+        ({"n_cells": 9, "curve_axis": "trials"}, "n_cells=9 ends a curve over cells"),
+        ({"win_start": 1, "win_end": 0}, "the window starts before it ends, not win_start=1 and win_end=0"),
+        ({"event": "choice"}, "event is one of goCue_times, "),
+    ],
+    ids=str,
+)
+def test_each_refusal_says_why(change, message):
+    with pytest.raises(ValueError, match=message):
+        NDCSettings("choice", **change)
+
+
+def test_events_are_the_trial_attributes_that_are_times():
+    assert set(EVENT_TIMES) == {name for name in TRIAL_ATTRIBUTES if name.endswith("_times")}
+
+
+def test_the_docstring_lists_every_setting():
+    text = NDCSettings.__doc__
+    assert "{settings}" not in text
+    for one in RECORDS:
+        assert f"    {one.name} : " in text
+
+
+def test_settings_survive_the_columns_of_a_table():
+    for asked in KEYS.values():
+        made = NDCSettings(**asked)
+        row = json.loads(json.dumps(made.as_columns()))
+        assert [name for name in ("c_grid", "regions", "fovs") if row[name] is None] == [
+            name for name in ("c_grid", "regions", "fovs") if not getattr(made, name)
+        ]
+        assert "null" not in row and row["max_cells"] == made.n_cells
+        assert NDCSettings.from_columns({**row, "ndc_params": "x"}) == made
+
+
+# ------------------------------------------------------------------------------------------------ several targets
+
+
+def test_a_target_asked_for_twice_is_one():
+    assert [one.target for one in curve_settings(["block", "choice", "block"])] == ["block", "choice"]
+    assert curve_settings(np.array(["choice", "choice"])) == curve_settings("choice") == [NDCSettings("choice")]
+    assert [one.target for one in curve_settings()] == list(TARGETS)
+
+
+def test_event_and_window_are_for_all_targets_or_by_target():
+    both = curve_settings(("choice", "block"), event="goCue_times", win=np.array([0, 1]))
+    assert {(one.event, one.win_start, one.win_end) for one in both} == {("goCue_times", 0.0, 1.0)}
+    choice, block = curve_settings(("choice", "block"), event={"choice": "goCue_times"}, win={"block": (-1, 0)})
+    assert (choice.event, block.event) == ("goCue_times", EVENTS["block"][0])
+    assert (choice.win_start, choice.win_end) == EVENTS["choice"][1]
+    assert (block.win_start, block.win_end) == (-1, 0)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ({"R": 3, "r": 4}, "R and r are one setting"),
+        ({"win": (0, 1), "win_end": 2}, "win is win_start and win_end together"),
+        ({"win": 3}, r"win is start and end in s, such as \(-0.1, 0\), not 3"),
+        ({"win": (0, 1, 2)}, "win is start and end"),
+        ({"win": {"chocie": (0, 1)}}, "win is by target, one of choice, .*, not chocie"),
+        ({"event": {"chocie": "goCue_times"}}, "event is by target"),
+        ({"targets": ["reward"]}, "target is one of choice, feedback, stimulus, block, not 'reward'"),
+        ({"by_region": True, "regions": ["VISp"]}, "regions takes the cells of all of them together"),
+        ({"by_region": True, "curve_axis": "trials", "ks": [40]}, "by_region compares regions"),
+    ],
+    ids=str,
+)
+def test_words_that_contradict_are_refused(words, message):
+    with pytest.raises(ValueError, match=message):
+        curve_settings(**words)
+
+
+def test_curves_by_region_begin_with_two_cells():
+    assert curve_settings("choice", by_region=True)[0].ks == (2, 4, *KS)
+    assert curve_settings("choice", by_region=True, ks=[8])[0].ks == (8,)
+    assert curve_settings("choice", R=7)[0].r == 7
