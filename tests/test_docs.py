@@ -18,7 +18,12 @@ from populate_scripts.cli import main
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ROOT / "docs" / "reference" / "commands.md"  # written when the site is built
-PAGES = [ROOT / "README.md", *sorted(set((ROOT / "docs").rglob("*.md")) - {COMMANDS})]
+PARTS = ("start", "science", "operation", "reference")  # in the order of reading: tracked cells are registered first
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "docs" / "index.md",
+    *(page for part in PARTS for page in sorted((ROOT / "docs" / part).rglob("*.md")) if page != COMMANDS),
+]
 
 
 def snippets(language: str) -> list:
