@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-postgresql test-mysql test-plain compiled check install mysql browser docs
+.PHONY: demo test test-postgresql test-mysql test-plain compiled check install mysql browser docs pages
 
 demo: install
 	$(BIN)/meso demo
@@ -48,6 +48,12 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[ingest]" --group dev
 	touch $@
 
+# The site, in site/; a broken link or a docstring that does not fit its function fails it.
 docs: install
+	$(BIN)/python -W ignore docs/write_commands.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# Pages and pictures of the docs that are written from the code and kept in git.
+pages: install
 	$(BIN)/python -W ignore docs/generate.py
 	$(BIN)/python docs/draw_gallery.py

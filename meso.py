@@ -329,13 +329,11 @@ def match_tracked_indices_across_sessions(
 ) -> dict[str, np.ndarray]:
     """Return the rows of the same cells in several sessions.
 
-    ``match_tracked_indices_across_sessions(anchor_eid, other_eids, ...)``; a ONE client before them,
-    as the scripts had it, is accepted and not used.
-
     Parameters
     ----------
-    anchor_eid : str
-    other_eids : sequence of str
+    *args
+        ``anchor_eid`` (str) and ``other_eids`` (sequence of str). A ONE client before them, as the scripts had it, is
+        accepted and not used.
     filter_neurons : bool
         As for ``load_or_embed``, whose rows these are.
     tracking_run : str, optional

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/curves.md from made-up curves: python docs/draw_curves.py."""
+"""Draw the pictures of docs/science/curves.md from made-up curves: python docs/draw_curves.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write docs/gallery.md and its pictures by running every script in docs/examples: python docs/draw_gallery.py."""
+"""Write docs/science/gallery.md and its pictures by running every script in docs/examples."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ DOCS = Path(__file__).parent
 
 HEADER = """# Gallery
 
-Written by `make docs`; do not edit. One picture for each function of `pipeline.figures` that draws, of made-up data,
-and the script in [examples](examples) that made it. What the figures show is told in [figures](figures.md), and how to
+Written by `make pages`; do not edit. One picture for each function of `pipeline.figures` that draws, of made-up data,
+and the script in `docs/examples/` that made it. What the figures show is told in [figures](figures.md), and how to
 read a curve in [curves](curves.md).
 """
 
@@ -34,7 +34,8 @@ def page() -> str:
     parts = [HEADER]
     for name in names():
         _, told, code = script(name).read_text().split('"""', 2)
-        parts.append(f"## {name}\n{told}\n\n![{told}](images/gallery_{name}.png)\n\n```python\n{code.strip()}\n```\n")
+        picture = f"![{told}](../images/gallery_{name}.png)"
+        parts.append(f"## {name}\n{told}\n\n{picture}\n\n```python\n{code.strip()}\n```\n")
     return "\n".join(parts)
 
 
@@ -50,5 +51,5 @@ def draw(folder: Path, *, dpi: int = 100) -> list[Path]:
 
 
 if __name__ == "__main__":
-    (DOCS / "gallery.md").write_text(page())
+    (DOCS / "science" / "gallery.md").write_text(page())
     draw(DOCS / "images")

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/nulls.md from a simulated session: python docs/draw_nulls.py."""
+"""Draw the pictures of docs/science/nulls.md from a simulated session: python docs/draw_nulls.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write docs/tables.md, from the tables themselves, and docs/settings.md, from the records of settings."""
+"""Write pages of docs/reference from the code: the tables with their picture, and the settings of a curve."""
 
 from __future__ import annotations
 
@@ -9,21 +9,43 @@ from dataclasses import MISSING
 from pathlib import Path
 from types import ModuleType
 
+from page import pipeline_graph
 from pipeline.settings.curves import NDCSettings
 from pipeline.settings.records import Choice, Setting, by_group, settings_in
 from schemas import graph
 from schemas.setup.activation import activate
 
+DOCS = Path(__file__).parent
+#: Fill by how a table gets its rows.
 COLORS = {"registered": "#E8F0E9", "read": "#E0F4FC", "computed": "#FFEDE5"}
 
 HEADER = """# The tables
 
-Written by `make docs`; do not edit. Green is registered, blue is read through ONE, orange is computed.
+Written by `make pages`; do not edit. Green is registered, blue is read through ONE, orange is computed.
+
+[![The tables; what is made from a table stands to its right](../images/tables.svg)](../images/tables.svg)
+
+Not in the picture: the schemas `provenance` and `workers`, the atlas (`BrainRegion`), to which every ROI refers, and
+foreign keys that follow from others.
 """
+
+PICTURE = """\
+<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" \
+font-family="sans-serif" role="img">
+<title>Tables and what they are made from</title>
+<rect width="100%" height="100%" fill="white"/>
+{shapes}
+</svg>
+"""
+NODE = """\
+<g transform="translate({x} {y})"><rect width="{width}" height="46" rx="5" fill="{fill}" stroke="#9aa5ad"/>
+<text x="8" y="19" font-size="11.5" font-weight="600">{name}</text>
+<text x="8" y="36" font-size="11" fill="#4c5860">{schema}</text></g>"""
+
 
 SETTINGS_HEADER = """# Settings of a neuron-dropping curve
 
-Written by `make docs`; do not edit. The records are in `pipeline/settings/curves.py`.
+Written by `make pages`; do not edit. The records are in `pipeline/settings/curves.py`.
 
 A setting has one name: it is an argument of `meso.neuron_dropping_curves_cached` and of `pipeline.decoding.NDCSettings`
 (`cv_splits=5`), a column of the table `NDCParams`, and, with dashes, an option of `meso ndc` (`--cv-splits 5`). The
@@ -41,22 +63,15 @@ existed, so that rows keep the key that they had.
 
 def tables_page() -> str:
     """Return the page; the tables must be active."""
-    return (
-        "\n".join(
-            [HEADER, "```mermaid", diagram().strip(), "```", *itertools.starmap(section, graph.modules().items())]
-        )
-        + "\n"
-    )
+    return "\n".join([HEADER, *itertools.starmap(section, graph.modules().items())]) + "\n"
 
 
-def diagram() -> str:
-    """Return the tables without their parts, and their foreign keys, in mermaid."""
-    lines = ["flowchart LR", *(f"    classDef {kind} fill:{color}" for kind, color in COLORS.items())]
-    for name, module in graph.modules().items():
-        lines.append(f"    subgraph {name}")
-        lines += [f"        {cls.__name__}:::{graph.kind_of(cls)}" for cls, _ in module.schema.declare_list]
-        lines.append("    end")
-    return "\n".join([*lines, *(f"    {parent} --> {child}" for parent, child in sorted(graph.links()))])
+def tables_picture() -> str:
+    """Return the tables and their foreign keys as SVG, laid out as on the page; the tables must be active."""
+    picture = pipeline_graph.layout()
+    arrows = [f'<path d="{edge}" fill="none" stroke="#7d8a93"/>' for edge in picture["edges"]]
+    boxes = [NODE.format(**node, width=picture["node_width"], fill=COLORS[node["kind"]]) for node in picture["nodes"]]
+    return PICTURE.format(**picture, shapes="\n".join([*arrows, *boxes]))
 
 
 def section(name: str, module: ModuleType) -> str:
@@ -105,6 +120,7 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    (Path(__file__).parent / "settings.md").write_text(settings_page())
+    (DOCS / "reference" / "settings.md").write_text(settings_page())
     activate()
-    (Path(__file__).parent / "tables.md").write_text(tables_page())
+    (DOCS / "reference" / "tables.md").write_text(tables_page())
+    (DOCS / "images" / "tables.svg").write_text(tables_picture())

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
+import tomllib
 from pathlib import Path
+from types import ModuleType
+from xml.etree import ElementTree
 
+import click
 import pytest
+import yaml
+from click.testing import CliRunner
+
+from populate_scripts.cli import main
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMANDS = ROOT / "docs" / "reference" / "commands.md"  # written when the site is built
+PARTS = ("start", "science", "operation", "reference")  # in the order of reading: tracked cells are registered first
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "docs" / "index.md",
+    *(page for part in PARTS for page in sorted((ROOT / "docs" / part).rglob("*.md")) if page != COMMANDS),
+]
 
 
 def snippets(language: str) -> list:
@@ -33,35 +48,56 @@ def test_sql_snippets_give_rows(code, database, demo_sessions):
             assert database.query(statement).fetchall(), statement
 
 
-@pytest.fixture(scope="module")
-def generate():
-    """The script that writes pages from the code."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+def script(name: str) -> ModuleType:
+    """Return a script of docs/ as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def test_page_of_tables_is_up_to_date(database, generate):
-    assert (ROOT / "docs" / "tables.md").read_text() == generate.tables_page(), "run: make docs"
+def test_page_of_tables_is_up_to_date(database):
+    generate = script("generate")
+    assert (ROOT / "docs" / "reference" / "tables.md").read_text() == generate.tables_page(), "run: make pages"
+    picture = ElementTree.fromstring(generate.tables_picture())
+    assert {"Session", "ROI", "NDCResult"} < {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
+    assert (ROOT / "docs" / "images" / "tables.svg").read_text() == generate.tables_picture(), "run: make pages"
 
 
-def test_page_of_settings_is_up_to_date(generate):
-    assert (ROOT / "docs" / "settings.md").read_text() == generate.settings_page(), "run: make docs"
+def command_paths(group: click.Group, *before: str) -> list[tuple[str, ...]]:
+    paths = []
+    for name, command in group.commands.items():
+        inner = isinstance(command, click.Group)
+        paths += command_paths(command, *before, name) if inner else [(*before, name)]
+    return paths
+
+
+def test_page_of_commands_has_every_option_that_help_shows():
+    page = script("write_commands").commands_page()
+    sections = dict(part.split("\n", 1) for part in re.split(r"^## ", page, flags=re.MULTILINE)[1:])
+    paths = command_paths(main)
+    assert list(sections) == [" ".join(["meso", *path]) for path in paths]
+    for path in paths:
+        shown = CliRunner().invoke(main, [*path, "--help"]).output
+        options = set(re.findall(r"^ {2,6}(--?[\w-]+)", shown, flags=re.MULTILINE))
+        assert options >= {"-h"}
+        described = set(re.findall(r"^`(--?[\w-]+)", sections[" ".join(["meso", *path])], flags=re.MULTILINE))
+        assert options == described, path
+
+
+def test_page_of_settings_is_up_to_date():
+    generate = script("generate")
+    assert (ROOT / "docs" / "reference" / "settings.md").read_text() == generate.settings_page(), "run: make pages"
 
 
 def test_links_lead_somewhere():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
-            if not target.startswith("http"):
+            if not target.startswith("http") and page.parent.joinpath(target).resolve() != COMMANDS:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
 def test_every_command_is_documented():
-    from populate_scripts.cli import main
-
     text = "\n".join(page.read_text() for page in [*PAGES, ROOT / "CONTRIBUTING.md"])
     for name, command in main.commands.items():
         assert command.help, name
@@ -73,5 +109,13 @@ def test_settings_table_names_every_variable():
     for folder in ("pipeline", "schemas", "populate_scripts"):
         for file in (ROOT / folder).rglob("*.py"):
             used |= set(re.findall(r"[\"'](MESO_[A-Z_]+)[\"']", file.read_text()))
-    text = (ROOT / "docs" / "database.md").read_text()
+    text = (ROOT / "docs" / "operation" / "database.md").read_text()
     assert {name for name in used if name not in text} == set()
+
+
+def test_one_version_everywhere():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    heads = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)
+    assert citation["version"] == version
+    assert heads[:2] == ["Unreleased", f"{version} - {citation['date-released']}"]

@@ -190,7 +190,7 @@ def neuron_dropping_curve(
     labels is decoded from the subsets of the first ``null_subsets`` repeats, with their folds' seeds. Order, folds
     and labels of each have seed sequences of their own, so the scores depend neither on ``n_jobs`` nor on which ks,
     how many repeats or shuffles are asked for together. Each score is what ``cv_score`` gives for that subset, its
-    labels and folds, but for decision values that float32 cannot tell apart (``docs/engine.md``).
+    labels and folds, but for decision values that float32 cannot tell apart (``docs/science/engine.md``).
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Every setting that changes a number of a neuron-dropping curve, each declared once.
 
 To add one: a field here, and a ``Migration`` that adds its column. Its checks, its column, its option of ``meso ndc``,
-its place in the docstring and in ``docs/settings.md`` (``make docs``) come from the field.
+its place in the docstring and in ``docs/reference/settings.md`` (``make pages``) come from the field.
 """
 
 from __future__ import annotations

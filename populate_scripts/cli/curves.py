@@ -37,7 +37,9 @@ def demo(cache_dir: Path | None, uid_root: Path | None, subject: str | None, out
 
     activate()
     if not has_own_server():
-        click.echo("Database: embedded PostgreSQL, for one person; set DJ_HOST for a lab's server (docs/database.md)")
+        click.echo(
+            "Database: embedded PostgreSQL, for one person; set DJ_HOST for a lab's server (docs/operation/server.md)"
+        )
     result = run_demo(output, cache_dir, subject, str(uid_root.resolve()) if uid_root else None, click.echo)
     result.show()
     click.echo(f"Figures and k_star.csv are in {output}/")

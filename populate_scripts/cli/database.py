@@ -124,7 +124,7 @@ def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
 
 @main.group()
 def store() -> None:
-    """Traces outside the database, in a folder or bucket (docs/store.md)."""
+    """Traces outside the database, in a folder or bucket (docs/operation/store.md)."""
 
 
 @store.command("gc")

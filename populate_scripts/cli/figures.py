@@ -84,7 +84,7 @@ def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output:
 @click.argument("eids", nargs=-1, required=True)
 @click.option(
     "--window", "windows", multiple=True, default=("choiceL", "choiceR"), show_default=True,
-    help="Kind of trials, see docs/figures.md; again for more.",
+    help="Kind of trials, see docs/science/figures.md; again for more.",
 )  # fmt: skip
 @click.option(
     "--by", type=click.Choice(["all", "area", "region"]), default="area", show_default=True, help="What is averaged."

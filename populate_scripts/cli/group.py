@@ -30,7 +30,7 @@ class Meso(click.Group):
             if type(error).__name__ != "AccessError":  # of DataJoint, which is not imported here
                 raise
             words = str(error.args[1]).splitlines()[0]
-            raise click.ClickException(f"This account may not do that ({words}); see docs/roles.md") from None
+            raise click.ClickException(f"This account may not do that ({words}); see docs/operation/roles.md") from None
 
 
 @click.group(cls=Meso, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

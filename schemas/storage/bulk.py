@@ -2,7 +2,7 @@
 
 psycopg2 turns bytes into hexadecimal text and back, on one core; PostgreSQL's binary COPY takes them as they are,
 several times as fast. PyMySQL reads a whole result into memory unless its cursor is unbuffered, and sends bytes as
-hexadecimal, which the server parses slowly. ``docs/store.md`` has the measurements.
+hexadecimal, which the server parses slowly. ``docs/operation/store.md`` has the measurements.
 """
 
 from __future__ import annotations

@@ -179,7 +179,7 @@ def test_a_worker_that_cannot_beat_is_stopped(lab, proxy):
     assert not (Worker & "ended IS NULL")
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="see docs/workers.md, what is not promised")
+@pytest.mark.skipif(sys.platform != "linux", reason="see docs/operation/workers.md, what is not promised")
 def test_slots_die_with_their_supervisor(lab):
     lab.add([1], "sleep", 60)
     with lab.worker() as process:

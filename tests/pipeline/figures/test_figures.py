@@ -868,4 +868,4 @@ def test_pictures_of_the_docs_can_be_drawn_again(tmp_path):
     spec.loader.exec_module(pictures)
     drawn = {path.name for path in pictures.draw(tmp_path, dpi=30)}
     assert drawn == {path.name for path in (docs / "images").glob("curve_*.png")}
-    assert all(f"images/{name}" in (docs / "curves.md").read_text() for name in drawn)
+    assert all(f"images/{name}" in (docs / "science" / "curves.md").read_text() for name in drawn)
