@@ -511,7 +511,7 @@ def _columns(fov: FOV, eid: str) -> Any:
 
     shape = (len(fov.frame_times), len(fov.rois))
 
-    class Blocks(GenericDataChunkIterator):
+    class Blocks(GenericDataChunkIterator):  # type: ignore[misc]  # hdmf has no types
         def _get_data(self, selection: tuple[slice, slice]) -> np.ndarray:
             return _read(fov, selection[1], eid)[:, selection[0]].T
 

@@ -227,30 +227,30 @@ class NDCSettings:
                 f"n_cells={self.n_cells} ends a curve over cells; curve_axis='trials' uses all cells at each k"
             )
 
-    def as_row(self) -> dict:
+    def as_row(self) -> dict[str, Any]:
         """Return the settings as plain values by name, tuples as lists."""
         row = asdict(self)
         return {name: list(value) if isinstance(value, tuple) else value for name, value in row.items()}
 
-    def content(self) -> dict:
+    def content(self) -> dict[str, Any]:
         """Return the settings that name these: without those that came later and say what was done before."""
         row = self.as_row()
         return {name: value for name, value in row.items() if name not in ADDED or value != ADDED[name]}
 
     @classmethod
-    def from_row(cls, row: dict) -> NDCSettings:
+    def from_row(cls, row: dict[str, Any]) -> NDCSettings:
         """Return the settings of a row, other columns ignored."""
         names = {field.name for field in fields(cls)}
         return cls(**{name: value for name, value in row.items() if name in names})
 
 
-def _listed(name: str, values: Any) -> list:
+def _listed(name: str, values: Any) -> list[Any]:
     if isinstance(values, str) or not isinstance(values, Iterable):
         raise ValueError(f"{name} is a tuple, such as ({values!r},), not {values!r}")
     return list(values)
 
 
-def _several(name: str, values: Iterable) -> tuple:
+def _several(name: str, values: Iterable[Any]) -> tuple[Any, ...]:
     """Return the values, which must all differ."""
     found = tuple(values)
     twice = sorted({value for value in found if found.count(value) > 1})

@@ -62,7 +62,8 @@ def make_drives(params: Params, day: int, clock: np.ndarray, behaviour: Behaviou
         slow.append(np.exp(1.6 * state) * 0.4)
     still = np.exp(-1.5 * lfilter([0.05], [1, -0.95], running)) * 2.0
     drives = np.minimum(np.stack([*(2.5 * wave for wave in lagged), still, *slow]), 8.0)
-    return (0.1 + drives).astype(np.float32)
+    rates: np.ndarray = (0.1 + drives).astype(np.float32)
+    return rates
 
 
 def _background_events(rng: np.random.Generator, layout: Layout, n_shared: int, drives: np.ndarray) -> np.ndarray:

@@ -227,7 +227,7 @@ def _truth_from_json(root: Path, saved: dict[str, Any]) -> DemoTruth:
     )
 
 
-def make_truth(root: Path, params: Params, cohort: Cohort, rows: dict) -> DemoTruth:
+def make_truth(root: Path, params: Params, cohort: Cohort, rows: dict[str, dict[int, dict[str, int]]]) -> DemoTruth:
     """Return what is planted, for those who check that it is found again."""
     uids = {
         target: tuple(tuple(sorted(cohort.shared_uids[code != 0].tolist())) for code in codes)

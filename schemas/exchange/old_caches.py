@@ -157,7 +157,7 @@ def import_file(path: Path | str, eid: str | None = None, *, dry_run: bool = Fal
 
 
 def _check_session(cache: OldCache) -> None:
-    where = {"eid": cache.eid, "dataset": cache.name}
+    where: dict[str, Any] = {"eid": cache.eid, "dataset": cache.name}
     if cache.isort is None:
         raise DataError(
             "has no order to take: isort is missing, or 0, 1, 2 ... because Rastermap was not run", **where,

@@ -342,6 +342,6 @@ def _shape_text(shape: tuple) -> str:
 
 def _finding(kind: str, table: str, key: dict, problem: str, expected=None, found=None, do=None) -> Finding:
     rest = [f"{'ROI' if name == 'roi' else name} {value}" for name, value in key.items() if name not in ("eid", "fov")]
-    place = {"eid": key.get("eid"), "fov": key.get("fov"), "dataset": ", ".join(rest) or None}
+    place: dict[str, Any] = {"eid": key.get("eid"), "fov": key.get("fov"), "dataset": ", ".join(rest) or None}
     error = DataError(problem, expected=expected, found=found, do=do, **place)
     return Finding(kind, table, error, key.get("roi"))
