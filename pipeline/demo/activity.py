@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
 from pipeline.demo.behavior import Behaviour, Day
 from pipeline.demo.truth import ACTIVE, N_LAGS, Cells, Layout, Params
 

@@ -29,12 +29,10 @@ from __future__ import annotations
 import datetime
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
 from pipeline.demo.activity import LINE_PERIOD, fov_delay, frame_clock, make_drives, make_events, make_traces
 from pipeline.demo.behavior import Behaviour, Day, make_behaviour
 from pipeline.demo.truth import (

@@ -65,8 +65,10 @@ class ImportedCache:
         """Return what to tell, line by line."""
         done = "would be taken" if self.dry_run else "taken" if self.n_new else "was there already"
         lines = [
-            f"{done}: the order of {self.n_matched} of {self.n_rows} cells of session {self.eid}, whose traces are "
-            "those of the database bit by bit (ImportedOrder)"
+            (
+                f"{done}: the order of {self.n_matched} of {self.n_rows} cells of session {self.eid}, whose traces are "
+                "those of the database bit by bit (ImportedOrder)"
+            )
         ]
         if self.not_found:
             lines.append(

@@ -1,4 +1,4 @@
-"""Every stored array read again: is it what was stored, what its row says, and what its file holds?
+"""Every stored array read again, and compared with its checksums, with its row and with the file that it came from.
 
 A trace carries checksums of itself: changed, missing and additional bytes are found. It does not carry its place: two
 traces that were exchanged are both whole, and only a comparison with the files (``source=True``) tells. The small
