@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-postgresql test-mysql test-plain compiled check install mysql browser docs pages
+.PHONY: demo test test-postgresql test-mysql test-plain compiled check hooks javascript coverage install mysql browser docs pages
 
 demo: install
 	$(BIN)/meso demo
@@ -26,10 +26,31 @@ test-plain:
 compiled: install
 	$(BIN)/python -c "from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])"
 
-check: install
+check: install javascript
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# git runs quick checks before each commit (.pre-commit-config.yaml)
+hooks: install
+	$(BIN)/pre-commit install
+
+# The linter and the type checker of the page's JavaScript; nothing else here needs Node.js.
+javascript:
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory page/node_modules/installed && npm --prefix page run --silent check; \
+	elif [ -n "$$CI" ]; then echo "No npm: CI needs Node.js 18 or newer to check page/static/*.js" >&2; exit 1; \
+	else echo "NO NPM, page/static/*.js IS NOT CHECKED. It comes with Node.js (Debian: apt-get install npm)"; fi
+
+page/node_modules/installed: page/package-lock.json
+	npm --prefix page ci --silent
+	touch $@
+
+# All tests, and which lines and branches of the code they run. The variables reach every process that a test starts.
+coverage: install
+	rm -f .coverage .coverage.*
+	COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(MAKE) test
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # a real MySQL server for the tests, in a cache folder of the user
 mysql: install

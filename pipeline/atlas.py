@@ -20,7 +20,7 @@ def known_region_ids() -> frozenset[int]:
     return frozenset(brain_regions().id.tolist())
 
 
-def region_rows() -> list[dict]:
+def region_rows() -> list[dict[str, Any]]:
     """Return one row per region: id, acronym, name, rgb (hex), Beryl and Cosmos acronym, parent.
 
     Ids are mapped one by one: iblatlas' vector functions drop ids that they do not know.

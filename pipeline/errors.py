@@ -15,6 +15,8 @@ is a fault of ours, or of a library.
 
 from __future__ import annotations
 
+from typing import Any
+
 __all__ = [
     "ArgumentError",
     "ArgumentTypeError",
@@ -58,7 +60,10 @@ class DataError(MesoError):
         What the user can do about it.
     """
 
-    def __init__(self, problem, *, eid=None, fov=None, dataset=None, expected=None, found=None, do=None):
+    def __init__(
+        self, problem: str, *, eid: str | None = None, fov: int | None = None, dataset: str | None = None,
+        expected: Any = None, found: Any = None, do: str | None = None,
+    ) -> None:  # fmt: skip
         self.problem, self.eid, self.fov, self.dataset = problem, eid, fov, dataset
         self.expected, self.found, self.do = expected, found, do
         super().__init__(str(self))
@@ -76,13 +81,13 @@ class DataError(MesoError):
             text += f" ({', '.join(f'{name} {value}' for name, value in numbers if value is not None)})"
         return f"{text}. {self.do}" if self.do else f"{text}."
 
-    def located(self, *, eid=None, fov=None, dataset=None) -> DataError:
+    def located(self, *, eid: str | None = None, fov: int | None = None, dataset: str | None = None) -> DataError:
         """Return the same error, of a session, FOV and dataset."""
         return type(self)(
             self.problem, eid=eid, fov=fov, dataset=dataset, expected=self.expected, found=self.found, do=self.do
         )
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.__class__, self.__dict__.copy())
 
 
@@ -98,6 +103,6 @@ class DamagedError(DataError):
     """Stored bytes are not those that were written, or are gone: restore a backup, or delete and populate again."""
 
 
-def _rebuild(cls, state):
+def _rebuild(cls: type[DataError], state: dict[str, Any]) -> DataError:
     """Rebuild a DataError in another process (keyword-only arguments defeat the default way)."""
     return cls(state.pop("problem"), **state)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -297,7 +296,7 @@ def _complete(session: Session, target: Path, overwrite: bool) -> Iterator[Path]
         yield path
         if target.is_dir():
             target.rename(Path(folder) / "before")  # no folder can take the place of one that holds files
-        os.replace(path, target)
+        path.replace(target)
 
 
 def write_nwb(session: Session, folder: Path, *, overwrite: bool = False) -> Path:
@@ -511,7 +510,7 @@ def _columns(fov: FOV, eid: str) -> Any:
 
     shape = (len(fov.frame_times), len(fov.rois))
 
-    class Blocks(GenericDataChunkIterator):
+    class Blocks(GenericDataChunkIterator):  # type: ignore[misc]  # hdmf has no types
         def _get_data(self, selection: tuple[slice, slice]) -> np.ndarray:
             return _read(fov, selection[1], eid)[:, selection[0]].T
 

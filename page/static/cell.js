@@ -1,14 +1,17 @@
 // The trace of a ROI with the trials above it: drag to zoom, twice a click for all.
 import { css, keyOf, page } from "./colors.js";
+import { element } from "./dom.js";
 
 const TALL = 5; // CSS px of the marks of an event, and between those of two
 
-const box = document.getElementById("trace");
-const state = document.getElementById("trace-state");
-
-async function draw() {
-  const answer = await fetch(box.dataset.from);
+/**
+ * @param {HTMLElement} box
+ * @param {HTMLElement} state
+ */
+async function draw(box, state) {
+  const answer = await fetch(box.dataset.from ?? "");
   if (!answer.ok) throw new Error(await answer.text());
+  /** @type {TraceData} */
   const { times, values, events } = await answer.json();
   const color = page();
   const axis = { stroke: css(color.faint), grid: { stroke: css(color.line), width: 0.5 }, ticks: { stroke: css(color.line) } };
@@ -20,21 +23,31 @@ async function draw() {
     series: [{ label: "s" }, { label: box.dataset.unit, stroke: css(color.accent), width: 1, points: { show: false } }],
     hooks: { draw: [(drawn) => mark(drawn, events)] },
   }, [times, values], box);
-  document.getElementById("trace-key").replaceChildren(...keyOf(events.map(({ name, color: paint }) => [name, paint])));
+  element("trace-key", HTMLElement).replaceChildren(...keyOf(events.map(({ name, color: paint }) => [name, paint])));
   state.textContent = `${times.length} frames. Drag to zoom, double-click for all.`;
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 240 })).observe(box);
 }
 
-// A mark above the trace for each event that is in view.
+/**
+ * A mark above the trace for each event that is in view.
+ * @param {import("uplot")} plot
+ * @param {TraceData["events"]} events
+ */
 function mark({ ctx, bbox, scales, valToPos }, events) {
   const ratio = devicePixelRatio;
+  const { min = Infinity, max = -Infinity } = scales.x;
   events.forEach(({ color, times }, row) => {
     ctx.fillStyle = color;
     const y = bbox.top - (TALL + 1) * (events.length - row) * ratio;
     for (const time of times) {
-      if (time >= scales.x.min && time <= scales.x.max) ctx.fillRect(valToPos(time, "x", true), y, ratio, TALL * ratio);
+      if (time >= min && time <= max) ctx.fillRect(valToPos(time, "x", true), y, ratio, TALL * ratio);
     }
   });
 }
 
-if (box) draw().catch((error) => { state.textContent = `The trace cannot be shown: ${error.message}`; });
+// a ROI whose activity is not in the database yet has no trace
+const trace = document.getElementById("trace");
+if (trace) {
+  const state = element("trace-state", HTMLElement);
+  draw(trace, state).catch((error) => { state.textContent = `The trace cannot be shown: ${error.message}`; });
+}

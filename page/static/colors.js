@@ -2,57 +2,85 @@
 
 const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
 const NONE = "#9a9a9a";
+/** @type {Record<string, string>} */
 const UNITS = { rank: "of the order", probability: "probability", dv: "µm DV (less is deeper)", days: "sessions", fov: "FOV" };
 
+/**
+ * @param {string} hex
+ * @returns {Color}
+ */
 export function rgb(hex) {
   const number = parseInt(hex.slice(1), 16);
   return [number >> 16, (number >> 8) & 255, number & 255];
 }
 
+/**
+ * @param {number} share
+ * @returns {string}
+ */
 export function ramp(share) {
   const place = Math.min(Math.max(share, 0), 1) * (VIRIDIS.length - 1);
   const i = Math.min(Math.floor(place), VIRIDIS.length - 2);
   const [a, b] = [rgb(VIRIDIS[i]), rgb(VIRIDIS[i + 1])];
   const mixed = a.map((value, k) => Math.round(value + (b[k] - value) * (place - i)));
-  return "#" + mixed.map((value) => value.toString(16).padStart(2, "0")).join("");
+  return `#${mixed.map((value) => value.toString(16).padStart(2, "0")).join("")}`;
 }
 
-// of the page, as it is now
+/**
+ * Return the colours of the page, as it is now.
+ * @returns {PageColors}
+ */
 export function page() {
   const style = getComputedStyle(document.documentElement);
   const probe = document.createElement("i");
   document.body.append(probe);
-  const color = (name) => {
+  /** @returns {Color} */
+  const color = (/** @type {string} */ name) => {
     probe.style.color = style.getPropertyValue(name);
-    return getComputedStyle(probe).color.match(/[\d.]+/g).slice(0, 3).map(Number);
+    const [r, g, b] = (getComputedStyle(probe).color.match(/[\d.]+/g) ?? []).map(Number);
+    return [r, g, b];
   };
   const found = { paper: color("--paper"), ink: color("--ink"), faint: color("--faint"), accent: color("--running"), line: color("--line") };
   probe.remove();
   return found;
 }
 
+/**
+ * @param {Color} color
+ * @returns {string}
+ */
 export const css = ([r, g, b], alpha = 1) => `rgba(${r}, ${g}, ${b}, ${alpha})`;
 
-// Return { of: colour of each cell, groups: [{ name, color, n, title }] or null, low, high } of a way to colour.
+/**
+ * Return the colours of the cells by one of the choices of the page.
+ * @param {Cells} cells
+ * @param {string} by
+ * @returns {Coloring}
+ */
 export function coloring(cells, by) {
   const n = cells.fov.length;
-  const named = {
+  /** @type {Record<string, (i: number) => [name: string, color: string, title: string]>} */
+  const ways = {
     region: (i) => [cells.regions[cells.region[i]].acronym, cells.regions[cells.region[i]].distinct, cells.regions[cells.region[i]].name],
     allen: (i) => [cells.regions[cells.region[i]].acronym, cells.regions[cells.region[i]].allen, cells.regions[cells.region[i]].name],
     area: (i) => [cells.regions[cells.region[i]].area, cells.regions[cells.region[i]].of_area, cells.regions[cells.region[i]].area],
-  }[by];
+  };
+  const named = ways[by];
   if (named) {
+    /** @type {Map<string, Group>} */
     const groups = new Map();
     const of = new Array(n);
     for (let i = 0; i < n; i++) {
       const [name, color, title] = named(i);
       of[i] = color;
-      if (!groups.has(name)) groups.set(name, { name, color, title, n: 0 });
-      groups.get(name).n++;
+      const group = groups.get(name) ?? { name, color, title, n: 0 };
+      groups.set(name, group);
+      group.n++;
     }
-    return { of, groups: [...groups.values()].sort((a, b) => b.n - a.n) };
+    return { of, groups: [...groups.values()].sort((a, b) => b.n - a.n), low: 0, high: 1, unit: "" };
   }
-  const values = by === "rank" ? cells.fov.map((_, i) => i) : cells[by];
+  /** @type {(number | null)[]} */
+  const values = by === "rank" ? cells.fov.map((_, i) => i) : cells[/** @type {"probability" | "dv" | "days" | "fov"} */ (by)];
   const sorted = values.filter((value) => value !== null).sort((a, b) => a - b);
   const low = sorted[Math.floor(0.01 * sorted.length)] ?? 0;
   const high = sorted[Math.max(Math.ceil(0.99 * sorted.length) - 1, 0)] ?? 1;
@@ -60,7 +88,10 @@ export function coloring(cells, by) {
   return { of: values.map((value) => (value === null ? NONE : ramp((value - low) / span))), groups: null, low, high, unit: UNITS[by] };
 }
 
-// Names with their colours, as elements of a page.
+/**
+ * Names with their colours, as elements of a page.
+ * @param {[text: string, color: string][]} entries
+ */
 export function keyOf(entries) {
   return entries.map(([text, color]) => {
     const entry = document.createElement("span"), dot = document.createElement("i");

@@ -1,15 +1,33 @@
 // What pointers, wheels and keys do on the raster and on the map; the page says what each act means.
 
+/**
+ * Where on its canvas an event is, in shares of it.
+ * @param {MouseEvent} event
+ * @returns {Point}
+ */
 const place = (event) => {
-  const box = event.currentTarget.getBoundingClientRect();
+  const box = /** @type {Element} */ (event.currentTarget).getBoundingClientRect();
   return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
 };
 
-// acts: view(), show(view), zoom(axis, factor, at), move(axis, share), mark(from, to), choose(), hover(at), click(at)
-// drags(): what one pointer does: "select", "move", or "scroll" the page
+/**
+ * @typedef {object} Begun What was there when a pointer came down.
+ * @property {View} view
+ * @property {Point} at
+ * @property {Point[]} fingers
+ */
+
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {RasterActs} acts
+ * @param {() => Drag} drags What one pointer does.
+ */
 export function onRaster(canvas, acts, drags) {
+  /** @type {Map<number, Point>} */
   const fingers = new Map();
-  let begun = null, marked = false;
+  /** @type {Begun} */
+  let begun = { view: acts.view(), at: [0, 0], fingers: [] };
+  let marked = false;
 
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
@@ -39,7 +57,7 @@ export function onRaster(canvas, acts, drags) {
     return acts.mark(begun.at[1], at[1]);
   });
 
-  const lift = (event) => {
+  const lift = (/** @type {PointerEvent} */ event) => {
     if (!fingers.delete(event.pointerId) || fingers.size) return;
     if (marked) acts.choose(event.type === "pointerup");
     else if (event.type === "pointerup" && Math.hypot(...begun.at.map((value, k) => value - place(event)[k])) < 0.01) acts.click(begun.at);
@@ -49,29 +67,48 @@ export function onRaster(canvas, acts, drags) {
   canvas.addEventListener("pointercancel", lift);
 }
 
+/**
+ * @param {Begun} begun
+ * @param {Point} now
+ * @returns {View}
+ */
 function dragged({ view, at }, now) {
-  const by = (axis, k) => view[axis].map((value) => value - (now[k] - at[k]) * (view[axis][1] - view[axis][0]));
+  /** @returns {Pair} */
+  const by = (/** @type {Axis} */ axis, /** @type {0 | 1} */ k) => {
+    const [first, last] = view[axis], far = (now[k] - at[k]) * (last - first);
+    return [first - far, last - far];
+  };
   return { rows: by("rows", 1), frames: by("frames", 0) };
 }
 
-// Two fingers: what was under each stays under it.
+/**
+ * Two fingers: what was under each stays under it.
+ * @param {Begun} begun
+ * @param {Point[]} fingers
+ * @returns {View}
+ */
 function pinched(begun, [a, b]) {
   if (begun.fingers.length < 2) begun.fingers = [a, b];
   const [c, d] = begun.fingers;
-  const view = {};
-  for (const [axis, k] of [["frames", 0], ["rows", 1]]) {
+  const along = (/** @type {Axis} */ axis, /** @type {0 | 1} */ k) => {
     const [first, last] = begun.view[axis], span = last - first;
     const before = Math.abs(c[k] - d[k]), now = Math.abs(a[k] - b[k]);
     const factor = before > 0.08 && now > 0.08 ? before / now : 1;
     const held = first + ((c[k] + d[k]) / 2) * span, middle = (a[k] + b[k]) / 2;
-    view[axis] = [held - middle * span * factor, held + (1 - middle) * span * factor];
-  }
-  return view;
+    return /** @type {Pair} */ ([held - middle * span * factor, held + (1 - middle) * span * factor]);
+  };
+  return { rows: along("rows", 1), frames: along("frames", 0) };
 }
 
-// acts: box(corner, corner) while dragging, choose(), click(at), zoom(factor, at), each in shares of the canvas
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {MapActs} acts
+ * @param {() => Drag} drags What one pointer does.
+ */
 export function onMap(canvas, acts, drags) {
-  let corner = null, isBox = false;
+  /** @type {Point | null} */
+  let corner = null;
+  let isBox = false;
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
     acts.zoom(Math.exp(Math.min(Math.max(event.deltaY, -60), 60) / 150), place(event));
@@ -94,6 +131,10 @@ export function onMap(canvas, acts, drags) {
   canvas.addEventListener("pointercancel", () => { corner = null; });
 }
 
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {MapKeys} acts
+ */
 export function onMapKeys(canvas, acts) {
   listen(canvas, {
     "+": () => acts.zoom(0.7), "=": () => acts.zoom(0.7), "-": () => acts.zoom(1 / 0.7), 0: acts.all, Escape: acts.none,
@@ -102,6 +143,10 @@ export function onMapKeys(canvas, acts) {
   });
 }
 
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {RasterKeys} acts
+ */
 export function onKeys(canvas, acts) {
   listen(canvas, {
     ArrowLeft: () => acts.move("frames", -0.2), ArrowRight: () => acts.move("frames", 0.2),
@@ -113,6 +158,10 @@ export function onKeys(canvas, acts) {
   });
 }
 
+/**
+ * @param {HTMLCanvasElement} canvas
+ * @param {Record<string, () => void>} keys
+ */
 function listen(canvas, keys) {
   canvas.addEventListener("keydown", (event) => {
     const act = (event.shiftKey && keys[`Shift+${event.key}`]) || keys[event.key];

@@ -1,18 +1,19 @@
 // The first page, live: its changing part is fetched again while somebody looks at it.
-"use strict";
+import { element } from "./dom.js";
+
 const EVERY = 3000; // ms
-const live = document.getElementById("live");
-const state = document.getElementById("state");
+const live = element("live", HTMLElement);
+const state = element("state", HTMLElement);
 
 async function renew() {
   if (document.hidden || live.contains(document.activeElement)) return; // nobody looks, or somebody is reading an error
   let text;
   try {
-    const answer = await fetch(live.dataset.from);
+    const answer = await fetch(live.dataset.from ?? "");
     if (!answer.ok) throw new Error(await answer.text());
     text = await answer.text();
     state.textContent = "Live.";
-  } catch (error) {
+  } catch {
     state.textContent = "Not live: the server does not answer.";
     return;
   }

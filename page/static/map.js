@@ -1,33 +1,53 @@
 // The map of the cells, from above: anterior up, right on the right.
 import { css, page } from "./colors.js";
+import { contextOf } from "./dom.js";
 
 export class CellMap {
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {Cells} cells
+   */
   constructor(canvas, cells) {
     this.canvas = canvas;
     this.cells = cells;
+    /** @type {string[]} */
     this.colors = [];
-    this.chosen = null; // Uint8Array, 1 where a cell is selected
-    this.box = null; // while it is being dragged: canvas px
+    /** @type {Uint8Array | null} 1 where a cell is selected */
+    this.chosen = null;
+    /** @type {Limits | null} while it is being dragged: canvas px */
+    this.box = null;
     this.known = cells.ml.map((ml, i) => (ml === null || cells.ap[i] === null ? -1 : i)).filter((i) => i >= 0);
-    const ml = this.known.map((i) => cells.ml[i]), ap = this.known.map((i) => cells.ap[i]);
+    const ml = this.known.map((i) => this.at(i)[0]), ap = this.known.map((i) => this.at(i)[1]);
+    /** @type {Limits} */
     this.all = this.known.length ? [least(ml), most(ml), least(ap), most(ap)] : [-100, 100, -100, 100];
+    /** @type {Limits} what is in view */
     this.limits = this.all;
     this.outlines = [...new Set(cells.fov)].sort((a, b) => a - b).map((fov) => ({
-      fov, corners: hull(this.known.filter((i) => cells.fov[i] === fov).map((i) => [cells.ml[i], cells.ap[i]])),
+      fov, corners: hull(this.known.filter((i) => cells.fov[i] === fov).map((i) => this.at(i))),
     })).filter((one) => one.corners.length);
     this.area = this.outlines.reduce((sum, { corners }) => sum + areaOf(corners), 0) || 1e4;
   }
 
+  /**
+   * Return the position of a known cell: ML and AP, micrometres.
+   * @param {number} i
+   * @returns {Point}
+   */
+  at(i) {
+    return [Number(this.cells.ml[i]), Number(this.cells.ap[i])];
+  }
+
+  // Return how micrometres become canvas px, and back.
   place() {
     const [left, right, back, front] = this.limits;
     const { width, height } = this.canvas;
     const margin = 22 * devicePixelRatio;
     const scale = Math.min((width - 2 * margin) / Math.max(right - left, 100), (height - 2 * margin) / Math.max(front - back, 100));
     return {
-      x: (ml) => width / 2 + (ml - (left + right) / 2) * scale,
-      y: (ap) => height / 2 - (ap - (back + front) / 2) * scale,
-      ml: (x) => (x - width / 2) / scale + (left + right) / 2,
-      ap: (y) => (height / 2 - y) / scale + (back + front) / 2,
+      x: (/** @type {number} */ ml) => width / 2 + (ml - (left + right) / 2) * scale,
+      y: (/** @type {number} */ ap) => height / 2 - (ap - (back + front) / 2) * scale,
+      ml: (/** @type {number} */ x) => (x - width / 2) / scale + (left + right) / 2,
+      ap: (/** @type {number} */ y) => (height / 2 - y) / scale + (back + front) / 2,
       scale,
     };
   }
@@ -37,7 +57,11 @@ export class CellMap {
     this.draw();
   }
 
-  // Zoom about a place, in shares of the canvas; never beyond all of the cells.
+  /**
+   * Zoom about a place, in shares of the canvas; never beyond all of the cells.
+   * @param {number} factor
+   * @param {Point} at
+   */
   zoom(factor, [x, y]) {
     const place = this.place(), ml = place.ml(x * this.canvas.width), ap = place.ap(y * this.canvas.height);
     const [left, right, back, front] = this.limits;
@@ -46,6 +70,10 @@ export class CellMap {
     return this.draw();
   }
 
+  /**
+   * @param {number} right
+   * @param {number} up
+   */
   move(right, up) {
     const [a, b, c, d] = this.limits;
     this.limits = [a + right * (b - a), b + right * (b - a), c + up * (d - c), d + up * (d - c)];
@@ -53,23 +81,28 @@ export class CellMap {
   }
 
   draw() {
-    const context = this.canvas.getContext("2d");
+    const context = contextOf(this.canvas);
     const { width, height } = this.canvas;
     const { x, y, scale } = this.place();
     const color = page();
     context.fillStyle = css(color.paper);
     context.fillRect(0, 0, width, height);
     const size = Math.min(Math.max(0.45 * scale * Math.sqrt(this.area / Math.max(this.known.length, 1)), 2 * devicePixelRatio), 6 * devicePixelRatio);
+    /** @type {Map<string, number[]>} */
     const groups = new Map();
     for (const i of this.known) {
       const key = this.chosen && !this.chosen[i] ? "" : this.colors[i];
-      if (!groups.has(key)) groups.set(key, []);
-      groups.get(key).push(i);
+      const group = groups.get(key) ?? [];
+      groups.set(key, group);
+      group.push(i);
     }
-    for (const key of [...groups.keys()].sort((a, b) => (a !== "") - (b !== ""))) {
+    for (const [key, group] of [...groups].sort(([a], [b]) => Number(a !== "") - Number(b !== ""))) {
       context.fillStyle = key === "" ? css(color.line) : key;
       const side = key !== "" && this.chosen ? Math.max(size, 4 * devicePixelRatio) : size; // a single one is to be seen
-      for (const i of groups.get(key)) context.fillRect(x(this.cells.ml[i]) - side / 2, y(this.cells.ap[i]) - side / 2, side, side);
+      for (const i of group) {
+        const [ml, ap] = this.at(i);
+        context.fillRect(x(ml) - side / 2, y(ap) - side / 2, side, side);
+      }
     }
     context.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     context.strokeStyle = css(color.faint);
@@ -77,7 +110,7 @@ export class CellMap {
     context.lineWidth = devicePixelRatio * 0.7;
     for (const { fov, corners } of this.outlines) {
       context.beginPath();
-      corners.forEach(([ml, ap]) => context.lineTo(x(ml), y(ap)));
+      for (const [ml, ap] of corners) context.lineTo(x(ml), y(ap));
       context.closePath();
       context.stroke();
       context.fillText(`FOV ${fov}`, Math.min(...corners.map(([ml]) => x(ml))), Math.min(...corners.map(([, ap]) => y(ap))) - 4 * devicePixelRatio);
@@ -92,6 +125,11 @@ export class CellMap {
     }
   }
 
+  /**
+   * @param {CanvasRenderingContext2D} context
+   * @param {PageColors} color
+   * @param {number} scale Canvas px of a micrometre.
+   */
   drawScale(context, color, scale) {
     const length = [2000, 1000, 500, 200, 100, 50, 20].find((um) => um * scale < this.canvas.width / 3) ?? 10;
     const y = this.canvas.height - 8 * devicePixelRatio, x = 8 * devicePixelRatio;
@@ -112,32 +150,48 @@ export class CellMap {
     context.fillText("left", edge / 2, height / 2);
   }
 
+  /**
+   * @returns {Limits}
+   */
   boxInMicrometres() {
     const { ml, ap } = this.place();
-    const [a, b, c, d] = this.box;
+    const [a, b, c, d] = this.box ?? [0, 0, 0, 0];
     return [Math.min(ml(a), ml(b)), Math.max(ml(a), ml(b)), Math.min(ap(c), ap(d)), Math.max(ap(c), ap(d))];
   }
 
+  /**
+   * Return the cell next to a place on the canvas, if one is near.
+   * @param {number} px
+   * @param {number} py
+   * @returns {number | null}
+   */
   nearest(px, py) {
     const { x, y } = this.place();
-    let best = null, least = (12 * devicePixelRatio) ** 2;
+    let best = -1, least = (12 * devicePixelRatio) ** 2;
     for (const i of this.known) {
-      const far = (x(this.cells.ml[i]) - px) ** 2 + (y(this.cells.ap[i]) - py) ** 2;
+      const [ml, ap] = this.at(i);
+      const far = (x(ml) - px) ** 2 + (y(ap) - py) ** 2;
       if (far < least) [best, least] = [i, far];
     }
-    return best;
+    return best < 0 ? null : best;
   }
 }
 
-const least = (values) => values.reduce((a, b) => Math.min(a, b), Infinity);
-const most = (values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
+const least = (/** @type {number[]} */ values) => values.reduce((a, b) => Math.min(a, b), Infinity);
+const most = (/** @type {number[]} */ values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
 
+/**
+ * Return the corners of the least convex shape around points.
+ * @param {Point[]} points
+ * @returns {Point[]}
+ */
 function hull(points) {
   const sorted = [...points].sort((a, b) => a[0] - b[0] || a[1] - b[1]);
-  const half = (list) => {
+  const half = (/** @type {Point[]} */ list) => {
+    /** @type {Point[]} */
     const out = [];
     for (const point of list) {
-      while (out.length > 1 && turn(out.at(-2), out.at(-1), point) <= 0) out.pop();
+      while (out.length > 1 && turn(out[out.length - 2], out[out.length - 1], point) <= 0) out.pop();
       out.push(point);
     }
     return out.slice(0, -1);
@@ -145,6 +199,7 @@ function hull(points) {
   return sorted.length < 3 ? sorted : [...half(sorted), ...half(sorted.reverse())];
 }
 
+/** @param {Point[]} corners */
 function areaOf(corners) {
   return Math.abs(corners.reduce((sum, [x, y], i) => {
     const [next_x, next_y] = corners[(i + 1) % corners.length];
@@ -152,4 +207,10 @@ function areaOf(corners) {
   }, 0)) / 2;
 }
 
+/**
+ * Which way the path from a over b to c turns: its sign; 0 is straight on.
+ * @param {Point} a
+ * @param {Point} b
+ * @param {Point} c
+ */
 const turn = (a, b, c) => (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0]);

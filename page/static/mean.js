@@ -1,18 +1,29 @@
 // The mean of the selected cells, below the raster and on its time.
 import { css, page } from "./colors.js";
+import { pairIn } from "./dom.js";
 
 const HEIGHT = 110;
 
 export class MeanLine {
+  /**
+   * @param {HTMLElement} box
+   * @param {string} address
+   * @param {import("./raster.js").Raster} raster
+   */
   constructor(box, address, raster) {
     this.box = box;
     this.address = address;
     this.raster = raster;
+    /** @type {import("uplot") | null} */
     this.plot = null;
     this.n = 0;
   }
 
-  // Fetch and draw the mean of what an address names, such as rows=0:10, of n cells.
+  /**
+   * Fetch and draw the mean of what an address names, such as rows=0:10, of n cells.
+   * @param {string} what
+   * @param {number} n
+   */
   async draw(what, n) {
     const { frames } = this.raster.view;
     this.n = n;
@@ -22,7 +33,7 @@ export class MeanLine {
       const answer = await fetch(`${this.address}&${what}&frames=${range}&width=${this.width()}`);
       if (!answer.ok) throw new Error(await answer.text());
       values = new Float32Array(await answer.arrayBuffer());
-      edges = answer.headers.get("x-frames").split(",").map(Number);
+      edges = pairIn(answer, "x-frames");
     }
     const step = (edges[1] - edges[0]) / Math.max(values.length, 1);
     this.plot ??= this.made();
@@ -39,11 +50,12 @@ export class MeanLine {
     }, [[], []], this.box);
   }
 
+  /** @param {import("uplot")} plot */
   label({ ctx, scales }) {
     ctx.fillStyle = css(page().faint);
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     ctx.textAlign = "left";
-    const text = `mean of ${this.n} cell${this.n === 1 ? "" : "s"}, 0 to ${scales.y.max.toFixed(2)} (each cell p20 to p99 = 0 to 1)`;
+    const text = `mean of ${this.n} cell${this.n === 1 ? "" : "s"}, 0 to ${(scales.y.max ?? 0).toFixed(2)} (each cell p20 to p99 = 0 to 1)`;
     ctx.fillText(text, 4 * devicePixelRatio, 11 * devicePixelRatio);
   }
 

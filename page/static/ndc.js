@@ -1,19 +1,24 @@
 // Another set has settings and sessions of its own: it shows at once. The address holds the choice.
-const form = document.getElementById("choice");
+import { element } from "./dom.js";
+
+const form = element("choice", HTMLFormElement);
+const code = element("code", HTMLElement);
 
 form.addEventListener("change", (event) => {
-  if (event.target.name !== "set") return;
-  form.querySelectorAll("input[name=params], input[name=eid]").forEach((box) => { box.checked = false; });
+  if (!(event.target instanceof HTMLInputElement) || event.target.name !== "set") return;
+  /** @type {NodeListOf<HTMLInputElement>} */
+  const boxes = form.querySelectorAll("input[name=params], input[name=eid]");
+  for (const box of boxes) box.checked = false;
   form.requestSubmit();
 });
 
-document.getElementById("copy").addEventListener("click", async () => {
-  const said = document.getElementById("copied");
+element("copy", HTMLElement).addEventListener("click", async () => {
+  const said = element("copied", HTMLElement);
   try {
-    await navigator.clipboard.writeText(document.getElementById("code").textContent);
+    await navigator.clipboard.writeText(code.textContent ?? "");
     said.textContent = "Copied.";
   } catch {
-    getSelection().selectAllChildren(document.getElementById("code"));
+    getSelection()?.selectAllChildren(code);
     said.textContent = "Marked: copy it with the keyboard.";
   }
 });

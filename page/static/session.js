@@ -1,21 +1,27 @@
 // The page of a session: raster, map and mean of one selection, which the address keeps.
 import { coloring, css, page, ramp } from "./colors.js";
+import { contextOf, element } from "./dom.js";
 import { onKeys, onMap, onMapKeys, onRaster } from "./gestures.js";
 import { CellMap } from "./map.js";
 import { MeanLine } from "./mean.js";
 import { Raster, commonest } from "./raster.js";
 import { Timeline } from "./timeline.js";
 
-const element = (id) => document.getElementById(id);
-const tell = (text) => { element("where").textContent = text; };
-const viewer = element("viewer");
-const { eid, embedding, version } = viewer.dataset;
+const html = (/** @type {string} */ id) => element(id, HTMLElement);
+const canvasOf = (/** @type {string} */ id) => element(id, HTMLCanvasElement);
+const input = (/** @type {string} */ id) => element(id, HTMLInputElement);
+const tell = (/** @type {string} */ text) => { html("where").textContent = text; };
+const choice = element("color", HTMLSelectElement);
+const viewer = html("viewer");
+const { eid = "", embedding, version } = viewer.dataset;
+/** @type {Pair} */
 const shape = [Number(viewer.dataset.cells), Number(viewer.dataset.frames)];
 const base = `/sessions/${encodeURIComponent(eid)}`;
 const of = `embedding=${embedding}&v=${version}`;
+/** @type {View} */
 const whole = { rows: [0, shape[0]], frames: [0, shape[1]] };
 
-const raster = new Raster(element("raster"), `${base}/raster?${of}`, shape);
+const raster = new Raster(canvasOf("raster"), `${base}/raster?${of}`, shape);
 raster.failed = (error) => tell(`The raster cannot be had: ${error.message}`);
 fit();
 const [cells, line] = await Promise.all([
@@ -23,16 +29,21 @@ const [cells, line] = await Promise.all([
   get(`${base}/timeline.json?${of}`),
   raster.ask(), // the whole, which stays behind every part
 ]);
-const timeline = new Timeline(element("events"), element("axis"), line);
-const map = new CellMap(element("map"), cells);
-const mean = new MeanLine(element("mean"), `${base}/mean?${of}`, raster);
+const timeline = new Timeline(canvasOf("events"), canvasOf("axis"), line);
+const map = new CellMap(canvasOf("map"), cells);
+const mean = new MeanLine(html("mean"), `${base}/mean?${of}`, raster);
 
-let selection = null; // { rows: [first, last] }, { box: [ml, ml, ap, ap] } or { region: acronym }
+/** @type {Chosen | null} */
+let selection = null;
+/** @type {Coloring | null} */
 let colors = null;
-let band = null; // rows that are being selected
-let waiting = null; // until the movement ends
-let drags = "select"; // what one pointer does
+/** @type {Pair | null} rows that are being selected */
+let band = null;
+let waiting = 0; // until the movement ends
+/** @type {Drag} */
+let drags = "select";
 
+/** @param {string} address */
 async function get(address) {
   const answer = await fetch(address);
   if (!answer.ok) {
@@ -44,13 +55,14 @@ async function get(address) {
 
 // ---- what is shown
 
+/** @param {View} view */
 function show(view) {
   raster.show(view);
   const { rows, frames } = raster.view;
-  element("from-time").value = timeline.time(frames[0]).toFixed(1);
-  element("to-time").value = timeline.time(frames[1]).toFixed(1);
-  element("from-row").value = Math.round(rows[0]);
-  element("to-row").value = Math.round(rows[1]);
+  input("from-time").value = timeline.time(frames[0]).toFixed(1);
+  input("to-time").value = timeline.time(frames[1]).toFixed(1);
+  input("from-row").value = String(Math.round(rows[0]));
+  input("to-row").value = String(Math.round(rows[1]));
   later();
 }
 
@@ -58,14 +70,15 @@ raster.drawn = () => {
   timeline.draw(raster.view.frames);
   drawRows();
   if (!colors) return;
-  drawStrip();
+  drawStrip(colors.of);
   drawBand(band ?? selection?.rows);
 };
 
+/** @param {Pair | undefined} rows */
 function drawBand(rows) {
   if (!rows) return;
-  const { canvas, view } = raster, context = canvas.getContext("2d");
-  const y = (row) => ((row - view.rows[0]) / (view.rows[1] - view.rows[0])) * canvas.height;
+  const { canvas, view } = raster, context = contextOf(canvas);
+  const y = (/** @type {number} */ row) => ((row - view.rows[0]) / (view.rows[1] - view.rows[0])) * canvas.height;
   context.fillStyle = css(page().accent, 0.16);
   context.fillRect(0, y(rows[0]), canvas.width, y(rows[1]) - y(rows[0]));
   context.fillStyle = css(page().accent);
@@ -74,7 +87,7 @@ function drawBand(rows) {
 
 // Numbers of the rows at the left.
 function drawRows() {
-  const canvas = element("rows"), context = canvas.getContext("2d"), ratio = devicePixelRatio;
+  const canvas = canvasOf("rows"), context = contextOf(canvas), ratio = devicePixelRatio;
   const { width, height } = canvas, [first, last] = raster.view.rows;
   context.clearRect(0, 0, width, height);
   context.fillStyle = css(page().faint);
@@ -90,20 +103,26 @@ function drawRows() {
   context.fillText("cell", width - 6 * ratio, 8 * ratio);
 }
 
-// The least of 1, 2, 5, 10, 20 … that is no smaller.
+/**
+ * Return the least of 1, 2, 5, 10, 20 … that is no smaller.
+ * @param {number} least
+ */
 function roundStep(least) {
   const ten = 10 ** Math.floor(Math.log10(Math.max(least, 1)));
-  return [1, 2, 5, 10].map((n) => n * ten).find((step) => step >= least);
+  return [1, 2, 5].map((n) => n * ten).find((step) => step >= least) ?? 10 * ten;
 }
 
-// Colours of the rows at the right; marks at its left where a selected cell is.
-function drawStrip() {
-  const canvas = element("strip"), context = canvas.getContext("2d"), ink = css(page().ink);
+/**
+ * Draw the colours of the rows at the right; marks at its left where a selected cell is.
+ * @param {string[]} of Colour of each cell.
+ */
+function drawStrip(of) {
+  const canvas = canvasOf("strip"), context = contextOf(canvas), ink = css(page().ink);
   const { rows } = raster.view;
   const per = (rows[1] - rows[0]) / canvas.height;
   for (let y = 0; y < canvas.height; y++) {
     const first = Math.floor(rows[0] + y * per), last = Math.max(first + 1, Math.floor(first + per));
-    context.fillStyle = commonest(colors.of, first, last);
+    context.fillStyle = commonest(of, first, last);
     context.fillRect(0, y, canvas.width, 1);
     if (!map.chosen?.subarray(first, last).includes(1)) continue;
     context.fillStyle = ink;
@@ -111,21 +130,27 @@ function drawStrip() {
   }
 }
 
+/**
+ * Colour the cells by one of the choices.
+ * @param {string} by
+ */
 function color(by) {
-  element("color").value = by;
+  choice.value = by;
   colors = coloring(cells, by);
   map.colors = colors.of;
-  raster.tints = element("wash").checked ? colors.of : null;
+  raster.tints = input("wash").checked ? colors.of : null;
   raster.repaint();
   map.draw();
   drawLegend();
-  element("key").replaceChildren(...timeline.key());
+  html("key").replaceChildren(...timeline.key());
 }
 
 function drawLegend() {
-  element("legend").replaceChildren(...(colors.groups ? colors.groups.map(legendOf) : [round(colors.low), rampOf(), round(colors.high), ` ${colors.unit}`]));
+  if (!colors) return;
+  html("legend").replaceChildren(...(colors.groups ? colors.groups.map(legendOf) : [round(colors.low), rampOf(), round(colors.high), ` ${colors.unit}`]));
 }
 
+/** @param {Group} group */
 function legendOf(group) {
   const button = document.createElement("button"), dot = document.createElement("i");
   button.type = "button";
@@ -139,7 +164,7 @@ function legendOf(group) {
 
 function rampOf() {
   const bar = Object.assign(document.createElement("canvas"), { className: "ramp", width: 160, height: 11 });
-  const context = bar.getContext("2d");
+  const context = contextOf(bar);
   for (let x = 0; x < 160; x++) {
     context.fillStyle = ramp(x / 159);
     context.fillRect(x, 0, 1, 11);
@@ -147,13 +172,14 @@ function rampOf() {
   return bar;
 }
 
-const round = (value) => (Number.isInteger(value) ? String(value) : value.toPrecision(3));
+const round = (/** @type {number} */ value) => (Number.isInteger(value) ? String(value) : value.toPrecision(3));
 
 // ---- the selection
 
+/** @param {Chosen | null} chosen */
 function select(chosen) {
   selection = chosen;
-  map.chosen = chosen && Uint8Array.from({ length: shape[0] }, (_, i) => Number(isChosen(i)));
+  map.chosen = chosen && Uint8Array.from({ length: shape[0] }, (_, i) => Number(isChosen(chosen, i)));
   map.draw();
   raster.draw();
   drawLegend();
@@ -161,14 +187,19 @@ function select(chosen) {
   later();
 }
 
-function isChosen(i) {
-  if (selection.rows) return i >= selection.rows[0] && i < selection.rows[1];
-  if (selection.region) {
-    const region = cells.regions[cells.region[i]];
-    return region.acronym === selection.region || region.area === selection.region;
+/**
+ * @param {Chosen} selection
+ * @param {number} i
+ */
+function isChosen({ rows, box, region }, i) {
+  if (rows) return i >= rows[0] && i < rows[1];
+  if (region) {
+    const { acronym, area } = cells.regions[cells.region[i]];
+    return acronym === region || area === region;
   }
-  const [left, right, back, front] = selection.box, ml = cells.ml[i], ap = cells.ap[i];
-  return ml !== null && ml >= left && ml <= right && ap >= back && ap <= front;
+  if (!box) return false;
+  const [left, right, back, front] = box, ml = cells.ml[i], ap = cells.ap[i];
+  return ml !== null && ap !== null && ml >= left && ml <= right && ap >= back && ap <= front;
 }
 
 function nChosen() {
@@ -178,24 +209,30 @@ function nChosen() {
 function tellSelection() {
   const { rows, region } = selection ?? {};
   const which = rows ? ` (${rows[0]} to ${rows[1] - 1} of the order)` : region ? ` in ${region}` : "";
-  element("selected").textContent = selection
+  html("selected").textContent = selection
     ? `${counted(nChosen())} selected${which}.`
     : `${counted(shape[0])}, ${shape[1]} frames. Drag over the raster or the map to select cells.`;
 }
 
+/** @param {number} n */
 function counted(n) {
   return `${n} cell${n === 1 ? "" : "s"}`;
 }
 
+/** @param {number} i */
 function nameOf(i) {
   return `cell ${i} of the order: FOV ${cells.fov[i]}, ROI ${cells.roi[i]}, ${cells.regions[cells.region[i]].acronym}`;
 }
 
+/**
+ * Show the link to a cell's page.
+ * @param {number} i
+ */
 function pick(i) {
   const link = document.createElement("a");
   link.href = `${base}/cells/${cells.fov[i]}/${cells.roi[i]}`;
   link.textContent = nameOf(i);
-  element("picked").replaceChildren("Open ", link);
+  html("picked").replaceChildren("Open ", link);
   return link;
 }
 
@@ -209,20 +246,27 @@ function later() {
   }, 120);
 }
 
+/**
+ * Return a selection as the address has it.
+ * @param {Chosen} selection
+ */
 function asText({ rows, box, region }) {
-  return rows ? `rows=${rows.join(":")}` : box ? `box=${box.join(",")}` : `region=${encodeURIComponent(region)}`;
+  return rows ? `rows=${rows.join(":")}` : box ? `box=${box.join(",")}` : `region=${encodeURIComponent(region ?? "")}`;
 }
 
 function save() {
-  const address = new URL(location);
-  const set = (name, value) => (value ? address.searchParams.set(name, value) : address.searchParams.delete(name));
+  const address = new URL(location.href);
+  const set = (/** @type {string} */ name, /** @type {string | undefined} */ value) => {
+    if (value) address.searchParams.set(name, value);
+    else address.searchParams.delete(name);
+  };
   const { rows, frames } = raster.view;
-  const isWhole = (pair, size) => pair[0] <= 0 && pair[1] >= size;
+  const isWhole = (/** @type {Pair} */ pair, /** @type {number} */ size) => pair[0] <= 0 && pair[1] >= size;
   set("t", isWhole(frames, shape[1]) ? "" : frames.map((frame) => timeline.time(frame).toFixed(1)).join(":"));
   set("cells", isWhole(rows, shape[0]) ? "" : rows.map(Math.round).join(":"));
-  set("color", element("color").value === "region" ? "" : element("color").value);
+  set("color", choice.value === "region" ? "" : choice.value);
   set("contrast", raster.contrast === 1 ? "" : String(raster.contrast));
-  set("tint", element("wash").checked ? "" : "no");
+  set("tint", input("wash").checked ? "" : "no");
   set("rows", selection?.rows?.join(":"));
   set("box", selection?.box?.join(","));
   set("region", selection?.region);
@@ -231,39 +275,59 @@ function save() {
 
 function restore() {
   const asked = new URLSearchParams(location.search);
-  const numbers = (name, by, n) => {
+  const numbers = (/** @type {string} */ name, /** @type {string} */ by, /** @type {number} */ n) => {
     const values = (asked.get(name) || "none").split(by).map(Number);
     return values.length === n && values.every(Number.isFinite) ? values : null;
   };
+  const pair = (/** @type {string} */ name) => /** @type {Pair | null} */ (numbers(name, ":", 2));
   const contrast = Number(asked.get("contrast") || 1);
-  if (contrast > 0) element("contrast").value = contrast; // which keeps it within its limits
-  raster.contrast = Number(element("contrast").value);
-  element("wash").checked = asked.get("tint") !== "no";
-  const ways = [...element("color").options].map((option) => option.value);
-  color(ways.includes(asked.get("color")) ? asked.get("color") : "region");
-  const t = numbers("t", ":", 2), rows = numbers("rows", ":", 2), box = numbers("box", ",", 4), region = asked.get("region");
-  show({ rows: numbers("cells", ":", 2) ?? whole.rows, frames: t?.map((time) => timeline.frame(time)) ?? whole.frames });
+  if (contrast > 0) input("contrast").value = String(contrast); // which keeps it within its limits
+  raster.contrast = Number(input("contrast").value);
+  input("wash").checked = asked.get("tint") !== "no";
+  color([...choice.options].find(({ value }) => value === asked.get("color"))?.value ?? "region");
+  const rows = pair("rows"), box = /** @type {Limits | null} */ (numbers("box", ",", 4)), region = asked.get("region");
+  const times = pair("t");
+  show({ rows: pair("cells") ?? whole.rows, frames: times ? framesAt(times) : whole.frames });
   select(rows ? { rows } : box ? { box } : region ? { region } : null);
+}
+
+/**
+ * @param {Pair} times
+ * @returns {Pair}
+ */
+function framesAt([from, to]) {
+  return [timeline.frame(from), timeline.frame(to)];
 }
 
 // ---- moving
 
+/**
+ * @param {Axis} axis
+ * @param {number} factor
+ * @param {number} [at] What stays where it is, in shares of the axis.
+ */
 function zoom(axis, factor, at = 0.5) {
   const [first, last] = raster.view[axis];
   const middle = first + at * (last - first);
   show({ ...raster.view, [axis]: [middle - (middle - first) * factor, middle + (last - middle) * factor] });
 }
 
+/**
+ * @param {Axis} axis
+ * @param {number} share
+ */
 function move(axis, share) {
   const [first, last] = raster.view[axis], by = share * (last - first);
   show({ ...raster.view, [axis]: [first + by, last + by] });
 }
 
+/** @param {number} share */
 function rowAt(share) {
   const { rows } = raster.view;
   return Math.min(Math.max(rows[0] + share * (rows[1] - rows[0]), 0), shape[0]);
 }
 
+/** @param {number} direction */
 function extend(direction) {
   const { rows } = raster.view, middle = Math.round((rows[0] + rows[1]) / 2);
   const step = Math.max(1, Math.round((rows[1] - rows[0]) / 20));
@@ -273,9 +337,9 @@ function extend(direction) {
 
 onRaster(raster.canvas, {
   view: () => raster.view, show, zoom, move,
-  mark: (from, to) => { band = [rowAt(from), rowAt(to)].sort((a, b) => a - b); raster.draw(); },
+  mark: (from, to) => { band = [rowAt(Math.min(from, to)), rowAt(Math.max(from, to))]; raster.draw(); },
   choose: (isMeant) => {
-    const [first, last] = band;
+    const [first, last] = band ?? [0, 0];
     band = null;
     select(isMeant ? { rows: [Math.floor(first), Math.ceil(last)] } : selection);
   },
@@ -297,9 +361,9 @@ onMap(map.canvas, {
     map.draw();
   },
   choose: () => {
-    const box = map.boxInMicrometres().map(Math.round);
+    const [left, right, back, front] = map.boxInMicrometres().map(Math.round);
     map.box = null;
-    select({ box });
+    select({ box: [left, right, back, front] });
   },
   click: ([x, y]) => {
     const found = map.nearest(x * map.canvas.width, y * map.canvas.height);
@@ -314,15 +378,22 @@ onMapKeys(map.canvas, {
 
 // ---- the tools
 
+/** @param {Drag} what */
 function dragTo(what) {
   drags = what;
   for (const one of ["scroll", "select", "move"]) {
-    element(`drag-${one}`).setAttribute("aria-pressed", String(one === what));
+    html(`drag-${one}`).setAttribute("aria-pressed", String(one === what));
     for (const canvas of [raster.canvas, map.canvas]) canvas.classList.toggle(one, one === what);
   }
 }
 
-const on = (id, kind, act) => element(id)?.addEventListener(kind, act);
+/**
+ * Listen to an element; one that the page has only at times need not be there.
+ * @param {string} id
+ * @param {string} kind
+ * @param {(event: Event) => void} act
+ */
+const on = (id, kind, act) => document.getElementById(id)?.addEventListener(kind, act);
 on("drag-scroll", "click", () => dragTo("scroll"));
 on("drag-select", "click", () => dragTo("select"));
 on("drag-move", "click", () => dragTo("move"));
@@ -332,36 +403,41 @@ on("cells-in", "click", () => zoom("rows", 0.5));
 on("cells-out", "click", () => zoom("rows", 2));
 on("whole", "click", () => show(whole));
 on("clear", "click", () => select(null));
-on("color", "change", () => { color(element("color").value); later(); });
-on("wash", "change", () => { color(element("color").value); later(); });
-on("contrast", "input", () => { raster.contrast = Number(element("contrast").value); raster.repaint(); later(); });
-on("embedding", "change", () => { location.search = `?embedding=${element("embedding").value}`; });
-on("select-shown", "click", () => select({ rows: raster.view.rows.map(Math.round) }));
+on("color", "change", () => { color(choice.value); later(); });
+on("wash", "change", () => { color(choice.value); later(); });
+on("contrast", "input", () => { raster.contrast = Number(input("contrast").value); raster.repaint(); later(); });
+on("embedding", "change", () => { location.search = `?embedding=${element("embedding", HTMLSelectElement).value}`; });
+on("select-shown", "click", () => {
+  const [first, last] = raster.view.rows.map(Math.round);
+  select({ rows: [first, last] });
+});
 on("tools", "submit", (event) => event.preventDefault());
 on("ranges", "submit", (event) => {
   event.preventDefault();
-  const pair = (from, to) => [element(from), element(to)].map((field) => (field.value === "" ? NaN : Number(field.value)));
-  const rows = pair("from-row", "to-row"), times = pair("from-time", "to-time");
+  const numberIn = (/** @type {string} */ id) => (input(id).value === "" ? NaN : Number(input(id).value));
+  /** @type {Pair[]} */
+  const [rows, times] = [[numberIn("from-row"), numberIn("to-row")], [numberIn("from-time"), numberIn("to-time")]];
+  /** @type {Pair} */
   const all = [timeline.time(0), timeline.time(shape[1])];
-  const isIn = ([first, last], [least, most]) => first < last && first < most && last > least;
-  element("refused").textContent = !isIn(times, all)
+  const isIn = (/** @type {Pair} */ [first, last], /** @type {Pair} */ [least, most]) => first < last && first < most && last > least;
+  html("refused").textContent = !isIn(times, all)
     ? `Times are from a smaller to a larger one, within ${all[0].toFixed(1)} to ${all[1].toFixed(1)} s.`
     : !isIn(rows, [0, shape[0]]) ? `Cells are from a smaller to a larger number, within 0 to ${shape[0]}.` : "";
-  if (!element("refused").textContent) show({ rows, frames: times.map((time) => timeline.frame(time)) });
+  if (!html("refused").textContent) show({ rows, frames: framesAt(times) });
 });
 
 // ---- the size of the window, and light and dark
 
 function fit() {
   for (const id of ["raster", "rows", "strip", "events", "axis", "map"]) {
-    const canvas = element(id), { width, height } = canvas.getBoundingClientRect();
+    const canvas = canvasOf(id), { width, height } = canvas.getBoundingClientRect();
     canvas.width = Math.max(1, Math.round(width * devicePixelRatio));
     canvas.height = Math.max(1, Math.round(height * devicePixelRatio));
   }
 }
 
 if (matchMedia("(pointer: coarse)").matches) { // a finger has to scroll, too
-  element("drag-scroll").hidden = false;
+  html("drag-scroll").hidden = false;
   dragTo("scroll");
 }
 restore();
@@ -371,7 +447,7 @@ new ResizeObserver(() => {
   map.draw();
   raster.show(raster.view);
 }).observe(viewer);
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { color(element("color").value); later(); });
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { color(choice.value); later(); });
 tell("Point at a cell for its name; click it for its page.");
 viewer.dataset.ready = "yes";
 window.meso = { raster, timeline, map }; // for whoever measures

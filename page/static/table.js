@@ -1,45 +1,65 @@
 // Tables that are sorted by a click on a heading, and filtered by words and numbers; the address keeps both.
-"use strict";
-const table = document.getElementById("sessions");
-const search = document.getElementById("search");
-const least = document.getElementById("least");
-const failing = document.getElementById("failing");
+import { element } from "./dom.js";
 
-function valueOf(row, column) {
+// not there while no session is registered
+const table = /** @type {HTMLTableElement | null} */ (document.getElementById("sessions"));
+const search = element("search", HTMLInputElement);
+const least = element("least", HTMLInputElement);
+const failing = element("failing", HTMLInputElement);
+/** @type {Map<HTMLTableRowElement, string>} what is searched for words */
+const texts = new Map();
+
+/**
+ * @param {HTMLTableRowElement} row
+ * @param {number} column
+ */
+function sortValue(row, column) {
   const cell = row.cells[column];
-  const text = cell.dataset.value ?? cell.textContent.trim();
+  const text = cell.dataset.value ?? (cell.textContent ?? "").trim();
   const number = Number(text);
   return text !== "" && !Number.isNaN(number) ? number : text.toLowerCase();
 }
 
-function sort(column, descending) {
+/**
+ * @param {HTMLTableElement} table
+ * @param {number} column
+ * @param {boolean} descending
+ */
+function sort(table, column, descending) {
   const body = table.tBodies[0];
-  const rows = [...body.rows].map((row) => [valueOf(row, column), row]);
-  rows.sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0) * (descending ? -1 : 1));
-  body.append(...rows.map(([, row]) => row));
-  [...table.tHead.rows[0].cells].forEach((head, i) => {
+  const rows = [...body.rows].map((row) => ({ value: sortValue(row, column), row }));
+  rows.sort(({ value: a }, { value: b }) => (a < b ? -1 : a > b ? 1 : 0) * (descending ? -1 : 1));
+  body.append(...rows.map(({ row }) => row));
+  headsOf(table).forEach((head, i) => {
     if (i === column) head.setAttribute("aria-sort", descending ? "descending" : "ascending");
     else head.removeAttribute("aria-sort");
   });
+}
+
+/** @param {HTMLTableElement} table */
+function headsOf(table) {
+  return [...(table.tHead?.rows[0].cells ?? [])];
 }
 
 function filter() {
   const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
   let shown = 0;
   for (const row of table ? table.tBodies[0].rows : []) {
-    row._text ??= `${row.textContent} ${row.dataset.words}`.toLowerCase();
-    const fits = words.every((word) => row._text.includes(word))
+    const text = texts.get(row) ?? `${row.textContent} ${row.dataset.words}`.toLowerCase();
+    texts.set(row, text);
+    const fits = words.every((word) => text.includes(word))
       && Number(row.dataset.neurons) >= Number(least.value || 0)
       && (!failing.checked || row.dataset.errors !== "0");
     row.hidden = !fits;
-    shown += fits;
+    shown += Number(fits);
   }
-  document.getElementById("count").textContent = shown ? `${shown} session${shown === 1 ? "" : "s"}` : "No session fits";
+  element("count", HTMLElement).textContent = shown ? `${shown} session${shown === 1 ? "" : "s"}` : "No session fits";
   keep({ q: search.value, least: least.value, failing: failing.checked ? "1" : "" });
 }
 
+/** @param {Record<string, string>} values */
 function keep(values) {
-  const address = new URL(location);
+  const address = new URL(location.href);
   for (const [name, value] of Object.entries(values)) {
     if (value) address.searchParams.set(name, value);
     else address.searchParams.delete(name);
@@ -51,19 +71,19 @@ const asked = new URLSearchParams(location.search);
 search.value = asked.get("q") ?? "";
 least.value = asked.get("least") ?? "";
 failing.checked = asked.get("failing") === "1";
-document.getElementById("filter").addEventListener("input", filter);
-document.getElementById("filter").addEventListener("submit", (event) => event.preventDefault());
-table?.tHead.addEventListener("click", (event) => {
-  const head = event.target.closest("th");
+element("filter", HTMLFormElement).addEventListener("input", filter);
+element("filter", HTMLFormElement).addEventListener("submit", (event) => event.preventDefault());
+table?.tHead?.addEventListener("click", (event) => {
+  const head = /** @type {Element} */ (event.target).closest("th");
   if (!head) return;
   const descending = head.getAttribute("aria-sort") === "ascending";
-  sort(head.cellIndex, descending);
-  keep({ sort: `${descending ? "-" : ""}${head.textContent.trim()}` });
+  sort(table, head.cellIndex, descending);
+  keep({ sort: `${descending ? "-" : ""}${(head.textContent ?? "").trim()}` });
 });
 const order = asked.get("sort");
 if (order && table) {
-  const heads = [...table.tHead.rows[0].cells].map((head) => head.textContent.trim());
+  const heads = headsOf(table).map((head) => (head.textContent ?? "").trim());
   const column = heads.indexOf(order.replace(/^-/, ""));
-  if (column >= 0) sort(column, order.startsWith("-"));
+  if (column >= 0) sort(table, column, order.startsWith("-"));
 }
 filter();

@@ -1,7 +1,13 @@
 // What stands above and below the raster: block, wheel, trial events, and the time.
 import { css, keyOf, page } from "./colors.js";
+import { contextOf } from "./dom.js";
 
 export class Timeline {
+  /**
+   * @param {HTMLCanvasElement} events
+   * @param {HTMLCanvasElement} axis
+   * @param {TimelineData} data
+   */
   constructor(events, axis, data) {
     this.events = events;
     this.axis = axis;
@@ -10,6 +16,11 @@ export class Timeline {
     this.fastest = (data.wheel ?? []).reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
   }
 
+  /**
+   * Return the time of a frame, s.
+   * @param {number} frame
+   * @returns {number}
+   */
   time(frame) {
     const { clock } = this.data;
     const i = Math.min(Math.max(Math.floor(frame), 0), this.last);
@@ -17,6 +28,11 @@ export class Timeline {
     return clock[i] + (frame - i) * Math.min(step, 1);
   }
 
+  /**
+   * Return the frame at a time in s.
+   * @param {number} time
+   * @returns {number}
+   */
   frame(time) {
     const { clock } = this.data;
     let low = 0, high = this.last + 1;
@@ -28,13 +44,18 @@ export class Timeline {
     return Math.max(low + Math.min((time - clock[low]) / step, 1), 0);
   }
 
+  /** @param {Pair} frames */
   draw([first, last]) {
     this.drawEvents(first, last);
     this.drawAxis(first, last);
   }
 
+  /**
+   * @param {number} first
+   * @param {number} last
+   */
   drawEvents(first, last) {
-    const context = this.events.getContext("2d");
+    const context = contextOf(this.events);
     const { width, height } = this.events;
     const scale = width / (last - first), ratio = devicePixelRatio, color = page();
     context.clearRect(0, 0, width, height);
@@ -63,13 +84,18 @@ export class Timeline {
     context.stroke();
   }
 
+  /**
+   * @param {number} first
+   * @param {number} last
+   */
   drawAxis(first, last) {
-    const context = this.axis.getContext("2d");
+    const context = contextOf(this.axis);
     const { width, height } = this.axis;
     const ratio = devicePixelRatio, color = page();
     context.clearRect(0, 0, width, height);
     context.font = `${11 * ratio}px system-ui, sans-serif`;
-    context.fillStyle = context.strokeStyle = css(color.faint);
+    context.fillStyle = css(color.faint);
+    context.strokeStyle = css(color.faint);
     context.textAlign = "center";
     const [from, to] = [this.time(first), this.time(last)];
     const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600].find((s) => (to - from) / s <= width / (80 * ratio)) ?? 7200;
@@ -87,8 +113,10 @@ export class Timeline {
   // What the colours above the raster mean, as elements of a page.
   key() {
     const { blocks, events, wheel } = this.data;
+    /** @type {[text: string, color: string][]} */
     const unique = [...new Map(blocks.map(({ name, color }) => [name, color]))].sort();
-    const entries = [...unique, ...events.map(({ name, color }) => [name, color]), ...(wheel ? [["wheel", css(page().ink)]] : [])];
-    return keyOf(entries);
+    for (const { name, color } of events) unique.push([name, color]);
+    if (wheel) unique.push(["wheel", css(page().ink)]);
+    return keyOf(unique);
   }
 }

@@ -1,18 +1,21 @@
 // Pick sessions, and see how many cells they share.
 import { css, page } from "./colors.js";
+import { contextOf, element } from "./dom.js";
 
 const source = document.getElementById("data");
-if (source) start(JSON.parse(source.textContent));
+if (source) start(JSON.parse(source.textContent ?? ""));
 
+/** @param {TrackingData} data */
 function start({ patterns, dates, eids, subject, run }) {
-  const form = document.getElementById("choice");
-  const boxes = [...form.querySelectorAll("input[name=session]")];
-  const canvas = document.getElementById("presence");
+  const form = element("choice", HTMLFormElement);
+  /** @type {HTMLInputElement[]} */
+  const boxes = [...form.querySelectorAll(/** @type {"input"} */ ("input[name=session]"))];
+  const canvas = element("presence", HTMLCanvasElement);
   const sets = patterns.map((pattern) => new Set(pattern.sessions));
   const total = patterns.reduce((n, pattern) => n + pattern.n, 0);
-  const count = (sessions) => patterns.reduce((n, pattern, i) => n + (sessions.every((s) => sets[i].has(s)) ? pattern.n : 0), 0);
+  const count = (/** @type {number[]} */ sessions) => patterns.reduce((n, pattern, i) => n + (sessions.every((s) => sets[i].has(s)) ? pattern.n : 0), 0);
   const asked = new URLSearchParams(location.search).getAll("session");
-  if (asked.length) boxes.forEach((box) => { box.checked = asked.includes(box.value); });
+  if (asked.length) for (const box of boxes) box.checked = asked.includes(box.value);
 
   function chosen() {
     return boxes.map((box, i) => (box.checked ? i : -1)).filter((i) => i >= 0);
@@ -20,35 +23,36 @@ function start({ patterns, dates, eids, subject, run }) {
 
   function draw() {
     const now = chosen();
-    document.getElementById("shared").textContent = now.length
+    element("shared", HTMLElement).textContent = now.length
       ? `${count(now)} of ${total} cells were found in all ${now.length} chosen session${now.length === 1 ? "" : "s"}`
       : `${total} cells; choose sessions`;
-    form.querySelectorAll("[data-count]").forEach((one) => {
+    for (const one of form.querySelectorAll(/** @type {"span"} */ ("[data-count]"))) {
       const s = Number(one.dataset.count);
       const others = now.filter((i) => i !== s);
       one.textContent = boxes[s].checked
         ? `${count([s])} cells; without it ${others.length ? count(others) : 0} shared`
         : `${count([s])} cells; with it ${count([...now, s])} shared`;
-    });
+    }
     drawPresence(now);
     drawPairs(now);
-    const address = new URL(location);
+    const address = new URL(location.href);
     address.searchParams.delete("session");
-    if (now.length < boxes.length) now.forEach((i) => address.searchParams.append("session", eids[i]));
+    if (now.length < boxes.length) for (const i of now) address.searchParams.append("session", eids[i]);
     history.replaceState(null, "", address);
-    const link = (path, name, text) => {
+    const link = (/** @type {string} */ path, /** @type {string} */ name, /** @type {string} */ text) => {
       const one = document.createElement("a");
       one.href = `${path}${now.map((i) => `&${name}=${eids[i]}`).join("")}`;
       one.textContent = text;
       return one;
     };
     const of = `subject=${encodeURIComponent(subject)}`;
-    document.getElementById("link").replaceChildren(
+    element("link", HTMLElement).replaceChildren(
       link(`/ndc?${of}`, "eid", "Neuron-dropping curves of these sessions"),
       ...(now.length ? [" · ", link(`/tracking.csv?${of}&run=${run}`, "session", "these cells as CSV")] : []),
     );
   }
 
+  /** @param {number[]} now Numbers of the chosen sessions. */
   function drawPresence(now) {
     const ratio = devicePixelRatio, color = page();
     const across = Math.min(34, 560 / dates.length), tall = 320;
@@ -56,7 +60,7 @@ function start({ patterns, dates, eids, subject, run }) {
     canvas.height = tall * ratio;
     canvas.style.width = `${across * dates.length + 70}px`;
     canvas.style.height = `${tall}px`;
-    const context = canvas.getContext("2d");
+    const context = contextOf(canvas);
     let y = 0;
     patterns.forEach((pattern, i) => {
       const height = (pattern.n / total) * (tall - 2);
@@ -72,32 +76,39 @@ function start({ patterns, dates, eids, subject, run }) {
     context.fillText(`${total} cells`, (across * dates.length + 4) * ratio, 12 * ratio);
   }
 
+  /** @param {number[]} now */
   function drawPairs(now) {
-    const table = document.getElementById("pairs");
+    const table = element("pairs", HTMLTableElement);
     table.replaceChildren();
     if (now.length < 2) return;
     const head = table.createTHead().insertRow();
-    const cell = (row, text, name = "td") => {
-      const one = document.createElement(name);
+    const title = (/** @type {HTMLTableRowElement} */ row, /** @type {string} */ text) => {
+      const one = document.createElement("th");
       one.textContent = text;
-      if (name === "th") one.scope = row === head ? "col" : "row";
-      else one.className = "n";
+      one.scope = row === head ? "col" : "row";
       row.append(one);
     };
-    cell(head, "shared by two");
-    head.firstChild.className = "";
-    now.forEach((s) => cell(head, dates[s], "th"));
+    head.insertCell().textContent = "shared by two";
+    for (const s of now) title(head, dates[s]);
     const body = table.createTBody();
-    now.forEach((a) => {
+    for (const a of now) {
       const row = body.insertRow();
-      cell(row, dates[a], "th");
-      now.forEach((b) => cell(row, b >= a ? String(count([a, b])) : ""));
-    });
+      title(row, dates[a]);
+      for (const b of now) {
+        const cell = row.insertCell();
+        cell.className = "n";
+        cell.textContent = b >= a ? String(count([a, b])) : "";
+      }
+    }
   }
 
   form.addEventListener("change", draw);
-  document.getElementById("all").addEventListener("click", () => { boxes.forEach((box) => { box.checked = true; }); draw(); });
-  document.getElementById("none").addEventListener("click", () => { boxes.forEach((box) => { box.checked = false; }); draw(); });
+  const check = (/** @type {boolean} */ all) => {
+    for (const box of boxes) box.checked = all;
+    draw();
+  };
+  element("all", HTMLElement).addEventListener("click", () => check(true));
+  element("none", HTMLElement).addEventListener("click", () => check(false));
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", draw);
   draw();
 }

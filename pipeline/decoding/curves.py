@@ -62,7 +62,8 @@ class NDCCurve:
     @property
     def mean(self) -> np.ndarray:
         """Mean score of each k over the subsets, (K,) float64."""
-        return self.scores.mean(axis=1)
+        means: np.ndarray = self.scores.mean(axis=1)
+        return means
 
     def k_star(self, delta: float = 0.02) -> int:
         """Return the smallest k whose mean score is within ``delta`` of the ceiling; -1 if none is."""
@@ -80,7 +81,8 @@ class NDCCurve:
         if n_null == 0:
             return np.full(len(self.ks), np.nan)
         real = self.scores[:, : self.null_subsets or None].mean(axis=1, keepdims=True)
-        return (1 + (self.null_scores >= real - TIE).sum(axis=1)) / (1 + n_null)
+        p: np.ndarray = (1 + (self.null_scores >= real - TIE).sum(axis=1)) / (1 + n_null)
+        return p
 
 
 def cv_score(
@@ -288,10 +290,17 @@ def _labels(y: np.ndarray, null: str | np.ndarray, n: int, shuffle_seed: int) ->
     return y, null[:n].astype(np.int8)
 
 
+#: What is computed together: (repeat, with the real labels, shuffles, places of the ks).
+Item = tuple[int, bool, list[int], np.ndarray]
+
+
 class _Work:
     """What a curve is made of: for each repeat, the scores of some label vectors at some ks."""
 
-    def __init__(self, X, y, shuffled, how, seed, n_bootstrap, axis, trial_shuffled, scaling, penalize_intercept):
+    def __init__(
+        self, X: np.ndarray, y: np.ndarray, shuffled: np.ndarray, how: Validation, seed: int, n_bootstrap: int,
+        axis: str, trial_shuffled: bool, scaling: bool, penalize_intercept: bool,
+    ) -> None:  # fmt: skip
         from pipeline.decoding.engine import Population
 
         self.population = Population(X, scaling=scaling, penalize_intercept=penalize_intercept)
@@ -369,7 +378,10 @@ def _fewer_trials(y: np.ndarray, n: int, seed: np.random.SeedSequence) -> np.nda
     return out
 
 
-def _filled(work: _Work, grid, all_ks, R, m, known, memory_mb, n_jobs, progress):
+def _filled(
+    work: _Work, grid: np.ndarray, all_ks: np.ndarray, R: int, m: int, known: NDCCurve | None, memory_mb: float,
+    n_jobs: int, progress: bool | Callable[[int, int], None],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
     """Return scores (all ks, R), null scores (K, S) and trial means (K, B); what is known is not computed."""
     S, B = len(work.shuffled), 0 if work.resampled is None else len(work.resampled)
     scores, null_scores = np.full((len(all_ks), R), np.nan), np.full((len(grid), S), np.nan)
@@ -381,7 +393,7 @@ def _filled(work: _Work, grid, all_ks, R, m, known, memory_mb, n_jobs, progress)
     null_scores[computed] = 0.0
     for (repeat, real, shuffles, at), (found, bootstrap) in _run(work, items, all_ks, memory_mb, n_jobs, progress):
         inside = at[at < len(grid)]
-        null_scores[np.ix_(inside, shuffles)] += found[: len(inside), int(real) :]
+        null_scores[np.ix_(inside, np.array(shuffles, dtype=np.intp))] += found[: len(inside), int(real) :]
         if real:
             scores[at, repeat] = found[:, 0]
         if real and B:
@@ -391,8 +403,8 @@ def _filled(work: _Work, grid, all_ks, R, m, known, memory_mb, n_jobs, progress)
     return scores, null_scores, summed / counted[:, None] if B else np.empty((len(grid), 0))
 
 
-def _items(missing: np.ndarray, null_missing: np.ndarray, m: int) -> list[tuple[int, bool, list[int], np.ndarray]]:
-    """Return what there is to compute: (repeat, with the real labels, shuffles, places of the ks).
+def _items(missing: np.ndarray, null_missing: np.ndarray, m: int) -> list[Item]:
+    """Return what there is to compute.
 
     Label vectors that lack the same ks of a subset are solved together, as many as memory allows.
     """
@@ -413,7 +425,10 @@ def _items(missing: np.ndarray, null_missing: np.ndarray, m: int) -> list[tuple[
     return items
 
 
-def _take_known(work, known, m, grid, scores, null_scores, summed, counted) -> None:
+def _take_known(
+    work: _Work, known: NDCCurve, m: int, grid: np.ndarray, scores: np.ndarray, null_scores: np.ndarray,
+    summed: np.ndarray, counted: np.ndarray,
+) -> None:  # fmt: skip
     """Copy what a former curve has, after its first scores were computed again."""
     _, mine, theirs = np.intersect1d(grid, known.ks, return_indices=True)
     if not len(mine):
@@ -442,9 +457,9 @@ def _take_known(work, known, m, grid, scores, null_scores, summed, counted) -> N
 
 
 def _run(
-    work: _Work, items: list[tuple], ks: np.ndarray, memory_mb: float, n_jobs: int,
+    work: _Work, items: list[Item], ks: np.ndarray, memory_mb: float, n_jobs: int,
     progress: bool | Callable[[int, int], None],
-) -> Iterator[tuple[tuple, tuple[np.ndarray, np.ndarray]]]:  # fmt: skip
+) -> Iterator[tuple[Item, tuple[np.ndarray, np.ndarray]]]:  # fmt: skip
     """Compute the items in threads with one BLAS thread each, and yield them in order."""
     import os
     from concurrent.futures import ThreadPoolExecutor
@@ -456,7 +471,7 @@ def _run(
     fit = int(memory_mb * 1e6 // work.population.bytes_of(largest))
     n_threads = max(1, min(cores if n_jobs < 0 else n_jobs, len(items), fit))
 
-    def one(item: tuple) -> tuple[np.ndarray, np.ndarray]:
+    def one(item: Item) -> tuple[np.ndarray, np.ndarray]:
         repeat, real, shuffles, at = item
         return work.scores(repeat, real, shuffles, ks[at])
 

@@ -87,13 +87,15 @@ class Population:
     def _modes(self) -> np.ndarray:
         m = min(max(self.n // TRIALS_PER_MODE, LEAST_MODES), MOST_MODES, self.n - 1)
         gram = (self.standard.T @ self.standard).astype(np.float64)
-        return eigh(gram, subset_by_index=(self.n - m, self.n - 1))[1].astype(np.float32)
+        modes: np.ndarray = eigh(gram, subset_by_index=(self.n - m, self.n - 1))[1].astype(np.float32)
+        return modes
 
     def bytes_of(self, k: int) -> int:
         """Return the bytes that a subset of up to k neurons takes while it is solved."""
         padded, features = _padded(self.n), _padded(k)
         rows = ROWS * (12 * padded + 8 * features)
-        return 4 * (4 * padded * features + rows + 3 * min(k, self.n) ** 2)
+        n_bytes: int = 4 * (4 * padded * features + rows + 3 * min(k, self.n) ** 2)
+        return n_bytes
 
 
 class Subset:
@@ -198,7 +200,8 @@ class Subset:
             bound[np.diag_indices(k)] += 1e-6 * np.trace(bound) / k
             inverse = dpotri(dpotrf(bound.T.astype(np.float64), lower=True)[0], lower=True)[0]
         lower = np.tril(inverse)
-        return pack((lower + np.tril(lower, -1).T).astype(np.float32))
+        packed: np.ndarray = pack((lower + np.tril(lower, -1).T).astype(np.float32))
+        return packed
 
     def _spectrum(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return trial modes of the first k neurons (n, m), their power above the rest, and the rest's diagonal (n,).
@@ -245,7 +248,7 @@ class _Scales:
 
     def _inverse(self, subset: Subset, variance: np.ndarray, train: np.ndarray, k: int) -> np.ndarray:
         """Return 1 / sd; small variances, which lose their digits in a difference, are computed again."""
-        inverse = 1 / np.sqrt(np.maximum(variance, 1e-12))
+        inverse: np.ndarray = 1 / np.sqrt(np.maximum(variance, 1e-12))
         rows, columns = np.nonzero(variance[:, :k] < 0.05)
         for row in np.unique(rows):
             at = columns[rows == row]
@@ -258,11 +261,13 @@ class _Scales:
 
     def uneven(self, k: int) -> np.ndarray:
         """Say for each row whether the preconditioner, of all trials, is far from its training trials."""
-        return self.scaling & (self.inverse_sd[:, :k].max(axis=1) > UNEVEN)
+        uneven: np.ndarray = self.scaling & (self.inverse_sd[:, :k].max(axis=1) > UNEVEN)
+        return uneven
 
     def too_small(self, k: int) -> np.ndarray:
         """Say for each row whether a neuron varies too little on its training trials for float32."""
-        return self.scaling & (self.inverse_sd[:, :k].max(axis=1) > 1 / SMALLEST_SD)
+        small: np.ndarray = self.scaling & (self.inverse_sd[:, :k].max(axis=1) > 1 / SMALLEST_SD)
+        return small
 
 
 def _batches(weights: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:

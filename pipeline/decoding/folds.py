@@ -191,10 +191,12 @@ def scores_of(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
         if metric == "auc":  # how often class 1 is above class 0, ties counted half
             above = np.count_nonzero(high[:, :, None] > low[:, None, :], axis=(1, 2))
             level = np.count_nonzero(high[:, :, None] == low[:, None, :], axis=(1, 2))
-            return (above + 0.5 * level) / (n_ones * n_zeros)
+            auc: np.ndarray = (above + 0.5 * level) / (n_ones * n_zeros)
+            return auc
         right = (high > 0).sum(axis=1), (low <= 0).sum(axis=1)
         if metric == "balanced_accuracy":
-            return (right[0] / n_ones + right[1] / n_zeros) / 2
+            balanced: np.ndarray = (right[0] / n_ones + right[1] / n_zeros) / 2
+            return balanced
         return np.where(n_ones * n_zeros > 0, sum(right) / (n_ones + n_zeros), np.nan)
 
 
@@ -305,4 +307,5 @@ def _chosen(
             by_c.append(cross_validate(decide, labels, ks, seed, fixed)[0][0])
         except ValueError as error:
             raise ArgumentError(f"inside a training fold, where C is chosen from c_grid: {error}") from error
-    return np.array(sorted(how.c_grid))[np.argmax(np.round(by_c, 12), axis=0)]
+    chosen: np.ndarray = np.array(sorted(how.c_grid))[np.argmax(np.round(by_c, 12), axis=0)]
+    return chosen

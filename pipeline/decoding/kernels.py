@@ -24,7 +24,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pipeline.decoding.solver import DRIFT
+from pipeline.decoding.solver import DRIFT, Problem
 
 _FEATURES = llvm.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)
@@ -46,12 +46,12 @@ OPTIONS: dict[str, Any] = {
 INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True}
 
 
-def _micro_kernel(rows: int):
+def _micro_kernel(rows: int) -> Any:
     """Return C[:rows, :WIDTH] = A[:rows, :depth] @ B[:depth, :WIDTH] on addresses, float32."""
 
     @intrinsic
-    def kernel(_context, a, lda, b, depth, c, ldc):
-        def generate(context, builder, _signature, args):
+    def kernel(_context: Any, a: Any, lda: Any, b: Any, depth: Any, c: Any, ldc: Any) -> Any:
+        def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
             a, lda, b, depth, c, ldc = args
             real, word = ir.FloatType(), ir.IntType(64)
             vector = ir.VectorType(real, LANES)
@@ -61,11 +61,11 @@ def _micro_kernel(rows: int):
                 builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{LANES}f32"
             )
 
-            def place(base, index, kind):
+            def place(base: Any, index: Any, kind: Any) -> Any:
                 offset = builder.mul(index, ir.Constant(word, 4))
                 return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
 
-            def row(base, stride, i):
+            def row(base: Any, stride: Any, i: int) -> Any:
                 return builder.add(base, builder.mul(stride, ir.Constant(word, 4 * i)))
 
             a_rows = [row(a, lda, i) for i in range(rows)]
@@ -109,7 +109,7 @@ _one, _two, _three, _block = _micro_kernel(1), _micro_kernel(2), _micro_kernel(3
 
 
 @njit(**OPTIONS)
-def product(left, panels, depth, out):
+def product(left: np.ndarray, panels: np.ndarray, depth: int, out: np.ndarray) -> None:
     """Write left[:, :depth] @ matrix to ``out``, the matrix packed by `pack`; all float32.
 
     left (rows, >= depth), panels (P, >= depth, WIDTH), out (rows, multiple of WIDTH).
@@ -134,7 +134,7 @@ def product(left, panels, depth, out):
 
 
 @njit(**OPTIONS)
-def pack(matrix):
+def pack(matrix: np.ndarray) -> np.ndarray:
     """Return (depth, columns) float32 in panels (P, depth, WIDTH), padded with zeros."""
     depth, columns = matrix.shape
     panels = np.zeros(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
@@ -147,8 +147,8 @@ def pack(matrix):
 
 
 @intrinsic
-def _as_float(_context, value):
-    def generate(_c, builder, _signature, args):
+def _as_float(_context: Any, value: Any) -> Any:
+    def generate(_c: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.FloatType())
 
     return types.float32(types.int32), generate
@@ -158,7 +158,7 @@ f4 = np.float32
 
 
 @njit(**INNER)
-def _sigmoid(z, labels, weights, e, d):
+def _sigmoid(z: np.ndarray, labels: np.ndarray, weights: np.ndarray, e: np.ndarray, d: np.ndarray) -> None:
     """Write the loss's first and second derivative in z: e = -c y s, d = c s (1 - s), s = 1/(1 + exp(y z)).
 
     exp as in Cephes (Moshier): powers of two and a polynomial, which become vectors; relative error 2e-7.
@@ -181,7 +181,7 @@ def _sigmoid(z, labels, weights, e, d):
 
 
 @njit(**INNER)
-def _dot(a, b):
+def _dot(a: np.ndarray, b: np.ndarray) -> np.float32:
     total = f4(0)
     for i in range(a.size):
         total += a[i] * b[i]
@@ -189,7 +189,7 @@ def _dot(a, b):
 
 
 @njit(**INNER)
-def _dot3(a, b, c):
+def _dot3(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.float32:
     total = f4(0)
     for i in range(a.size):
         total += a[i] * b[i] * c[i]
@@ -197,7 +197,7 @@ def _dot3(a, b, c):
 
 
 @njit(**INNER)
-def _sum(a):
+def _sum(a: np.ndarray) -> np.float32:
     total = f4(0)
     for i in range(a.size):
         total += a[i]
@@ -205,7 +205,7 @@ def _sum(a):
 
 
 @njit(**INNER)
-def _cholesky(a):
+def _cholesky(a: np.ndarray) -> None:
     for j in range(a.shape[0]):
         for i in range(j, a.shape[0]):
             total = a[i, j]
@@ -215,7 +215,7 @@ def _cholesky(a):
 
 
 @njit(**INNER)
-def _cholesky_solve(a, y):
+def _cholesky_solve(a: np.ndarray, y: np.ndarray) -> None:
     for i in range(y.size):
         for t in range(i):
             y[i] -= a[i, t] * y[t]
@@ -227,7 +227,7 @@ def _cholesky_solve(a, y):
 
 
 @njit(**INNER)
-def _newton(h, g, size, out):
+def _newton(h: np.ndarray, g: np.ndarray, size: int, out: np.ndarray) -> None:
     """Write the solution of h out = -g, (3, 3) and (3,) float64, of which the first ``size`` are in use."""
     a = np.zeros((3, 4))
     for i in range(size):
@@ -251,7 +251,7 @@ def _newton(h, g, size, out):
 
 
 @njit(**INNER)
-def _centre(values, weights):
+def _centre(values: np.ndarray, weights: np.ndarray) -> None:
     """Take the mean over training trials off: a free intercept leaves no other sum of the dual than 0."""
     count, total = f4(0), f4(0)
     for i in range(values.size):
@@ -263,7 +263,7 @@ def _centre(values, weights):
 
 
 @njit(**INNER)
-def _image(p, v, out):
+def _image(p: Problem, v: np.ndarray, out: np.ndarray) -> None:
     """Write v X' to ``out``, centred on each row's training trials where the intercept is penalised."""
     product(v, p.over_neurons, p.k, out)
     if p.penalised:
@@ -272,7 +272,7 @@ def _image(p, v, out):
 
 
 @njit(**INNER)
-def _back(p, e, out):
+def _back(p: Problem, e: np.ndarray, out: np.ndarray) -> None:
     """Write e X to ``out``, centred likewise."""
     product(e, p.over_trials, p.n, out)
     if p.penalised:
@@ -303,7 +303,7 @@ class State(NamedTuple):
 
 
 @njit(**INNER)
-def _state(p):
+def _state(p: Problem) -> State:
     rows, padded = p.weights.shape
     features, modes = p.inverse_sd.shape[1], p.eigenvalues.size
     width = features if p.primal else padded
@@ -328,7 +328,7 @@ def _state(p):
 
 
 @njit(**INNER)
-def _direction_primal(p, s):
+def _direction_primal(p: Problem, s: State) -> None:
     """Set r to the gradient in w, d to the preconditioned one, v to the neurons' weights that it means."""
     _back(p, s.e, s.v)
     for i in range(s.x.shape[0]):
@@ -345,7 +345,7 @@ def _direction_primal(p, s):
 
 
 @njit(**INNER)
-def _factorise_dual(p, s):
+def _factorise_dual(p: Problem, s: State) -> None:
     """Set the dual's preconditioner from the present second derivatives."""
     modes = p.eigenvalues.size
     for i in range(s.x.shape[0]):
@@ -362,7 +362,7 @@ def _factorise_dual(p, s):
 
 
 @njit(**INNER)
-def _direction_dual(p, s):
+def _direction_dual(p: Problem, s: State) -> None:
     """Set r to a + e, d to the preconditioned -r, v to the neurons' weights that d means."""
     modes = p.eigenvalues.size
     for i in range(s.x.shape[0]):
@@ -382,7 +382,7 @@ def _direction_dual(p, s):
 
 
 @njit(**INNER)
-def _weights_of(p, a, v):
+def _weights_of(p: Problem, a: np.ndarray, v: np.ndarray) -> None:
     """Set v to the neurons' weights that the dual's a mean: S^-2 X'a."""
     _back(p, a, v)
     for i in range(v.shape[0]):
@@ -391,7 +391,17 @@ def _weights_of(p, a, v):
 
 
 @njit(**INNER)
-def _advance(p, s, z, b, i, first, gradient, hessian, step):
+def _advance(
+    p: Problem,
+    s: State,
+    z: np.ndarray,
+    b: np.ndarray,
+    i: int,
+    first: bool,
+    gradient: np.ndarray,
+    hessian: np.ndarray,
+    step: np.ndarray,
+) -> Any:
     """Take the Newton step of row i in the space of d, the intercept and q; return what is left of the gradient."""
     ridge = f4(1) if p.penalised else f4(0)
     x, d, q, r, e, h, zd, zq = s.x[i], s.d[i], s.q[i], s.r[i], s.e[i], s.h[i], s.zd[i], s.zq[i]
@@ -430,7 +440,7 @@ def _advance(p, s, z, b, i, first, gradient, hessian, step):
 
 
 @njit(**INNER)
-def _shorten(p, s, z, b, i, slope):
+def _shorten(p: Problem, s: State, z: np.ndarray, b: np.ndarray, i: int, slope: Any) -> None:
     """Go back along the last step of row i by the secant, where the loss has come to rise."""
     ridge = f4(1) if p.penalised else f4(0)
     x, q, e, zq = s.x[i], s.q[i], s.e[i], s.zq[i]
@@ -453,7 +463,7 @@ def _shorten(p, s, z, b, i, slope):
 
 
 @njit(**INNER)
-def _gradients_dual(p, s, gradients):
+def _gradients_dual(p: Problem, s: State, gradients: np.ndarray) -> None:
     """Write the squared length of each row's gradient in w; d and v are overwritten."""
     for i in range(s.x.shape[0]):
         for j in range(s.x.shape[1]):
@@ -468,7 +478,7 @@ def _gradients_dual(p, s, gradients):
 
 
 @njit(**INNER)
-def _drift(old, new, intercept):
+def _drift(old: np.ndarray, new: np.ndarray, intercept: Any) -> Any:
     """Return how far z has come from what the solution gives, see ``solver.DRIFT``."""
     far, low, high = f4(0), new[0], new[0]
     for j in range(new.size):
@@ -478,7 +488,7 @@ def _drift(old, new, intercept):
 
 
 @njit(**OPTIONS)
-def minimise(p, refresh, z, b, error):
+def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
     """Solve all rows of a `solver.Problem`: the compiled ``solver.minimise_numpy``, with its arguments."""
     rows = p.weights.shape[0]
     s = _state(p)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 #: Newton decrement, of the size of the loss, at which the optimum is reached.
 DECREMENT = 1e-20
@@ -45,7 +46,8 @@ def decision_values(
     A = np.column_stack([features, np.ones(len(features))])
     z = A @ _minimise(A[train], np.where(y[train] == 1, 1.0, -1.0), weights[train], ridge)
     unit = 1e-9 * max(float(np.ptp(z)), float(np.abs(z).max()), 1e-300)
-    return np.round(z / unit) * unit
+    rounded: np.ndarray = np.round(z / unit) * unit
+    return rounded
 
 
 def _features(X: np.ndarray, train: np.ndarray, scaling: bool, centre: bool) -> np.ndarray:
@@ -80,7 +82,7 @@ def _minimise(A: np.ndarray, y: np.ndarray, c: np.ndarray, ridge: np.ndarray) ->
         hessian = (A.T * (c * s * (1 - s))) @ A
         hessian[np.diag_indices_from(hessian)] += ridge
         try:
-            step = -cho_solve(cho_factor(hessian), gradient)
+            step: npt.NDArray[np.float64] = -cho_solve(cho_factor(hessian), gradient)
         except LinAlgError:  # a free intercept whose trials are all decided
             hessian[-1, -1] += 1e-12 * np.trace(hessian) / len(hessian)
             step = -np.linalg.lstsq(hessian, gradient, rcond=None)[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -166,11 +167,13 @@ def _labels_of(labels: Array, usable: Array) -> Array:
     without = usable[np.isnan(labels[usable])]
     if len(without):
         raise ArgumentError(f"usable trials have a label, {len(without)} have none, the first is trial {without[0]}")
-    return labels[usable].astype(np.int8)
+    chosen: Array = labels[usable].astype(np.int8)
+    return chosen
 
 
 def _enough(row: Array, min_per_class: int) -> bool:
-    return min(np.sum(row == 0), np.sum(row == 1)) >= min_per_class
+    enough: bool = min(np.sum(row == 0), np.sum(row == 1)) >= min_per_class
+    return enough
 
 
 # ------------------------------------------------------------------------------------------ from a label vector alone
@@ -271,7 +274,14 @@ def _linear_shifts(n_labels: int, n_label_shuffles: int, shuffle_seed: int) -> A
 # ---------------------------------------------------------------------------------------------- imposter sessions
 
 
-def _imposter_labels(target, labels, usable, n_label_shuffles, donors, min_per_class) -> Array:
+def _imposter_labels(
+    target: str,
+    labels: Array,
+    usable: Array,
+    n_label_shuffles: int,
+    donors: Sequence[Mapping[str, Array]],
+    min_per_class: int,
+) -> Array:
     """Return labels of other sessions for the usable trials.
 
     The r-th labelled trial of this session gets the r-th label of a donor: time within the session is kept, with what
@@ -337,7 +347,8 @@ class BehaviorModel:
         """Return the probability of a choice to the left of a mouse without a past, (n,) float64."""
         z = self.bias + self.block * _block_side(probability_left) + _knots(signed_contrast) @ self.contrasts
         lapse = _logistic(self.lapse)
-        return lapse * self.guess + (1 - lapse) * _logistic(z)
+        p: Array = lapse * self.guess + (1 - lapse) * _logistic(z)
+        return p
 
     def simulate(self, side: Array, contrast: Array, probability_left: Array, responds: Array, draws: Array) -> Array:
         """Return choices (left 1, right -1, none 0) of S sessions, trial after trial.
@@ -368,7 +379,7 @@ class BehaviorModel:
         return choices
 
 
-def _logistic(z):
+def _logistic(z: Any) -> Any:
     return 1 / (1 + np.exp(-z))
 
 
@@ -376,7 +387,8 @@ def _knots(signed_contrast: Array) -> Array:
     """Return what each knot's weight is multiplied by, (..., knots) float64: linear interpolation, odd in contrast."""
     places = (0.0, *CONTRAST_KNOTS)
     columns = [np.interp(np.abs(signed_contrast), places, unit) for unit in np.eye(len(places))[1:]]
-    return np.sign(signed_contrast)[..., None] * np.stack(columns, axis=-1)
+    knots: Array = np.sign(signed_contrast)[..., None] * np.stack(columns, axis=-1)
+    return knots
 
 
 def _block_side(probability_left: Array) -> Array:
@@ -455,7 +467,9 @@ def _running_mean(values: Array, memory: float) -> Array:
     return lfilter([0.0, 1 / memory], [1.0, -(1 - 1 / memory)], values) if len(values) else values
 
 
-def _loss(parameters, inputs, errors, is_left, mean, sd) -> tuple[float, Array]:
+def _loss(
+    parameters: Array, inputs: Array, errors: Array, is_left: Array, mean: Array, sd: Array
+) -> tuple[float, Array]:
     """Return minus the log posterior and its gradient."""
     weights, (lapse, lapse_errors, guess) = parameters[:-3], parameters[-3:]
     seen, lapse, guess = _logistic(inputs @ weights), _logistic(lapse + lapse_errors * errors), _logistic(guess)
@@ -602,7 +616,9 @@ def _block_length(rng: np.random.Generator) -> int:
             return int(length)
 
 
-def _pseudo_labels(target, trials, usable, seeds, min_per_class) -> Array:
+def _pseudo_labels(
+    target: str, trials: Mapping[str, Array], usable: Array, seeds: Sequence[np.random.SeedSequence], min_per_class: int
+) -> Array:
     """Return labels of the usable trials in as many pseudosessions as there are seed sequences."""
     shows = np.zeros(len(trials["choice"]), dtype=bool)
     shows[usable] = target == "stimulus"

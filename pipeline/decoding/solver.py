@@ -186,11 +186,14 @@ class Rows:
         """Return v X', centred on each row's training trials where the intercept is penalised."""
         out = np.zeros_like(self.z)
         out[:, : self.p.n] = v @ self.X.T
-        return out - (v * self.p.means).sum(axis=1, keepdims=True) * np.float32(self.ridge)
+        centred: np.ndarray = out - (v * self.p.means).sum(axis=1, keepdims=True) * np.float32(self.ridge)
+        return centred
 
     def back(self, e: np.ndarray) -> np.ndarray:
         """Return e X, centred likewise."""
-        return e[:, : self.p.n] @ self.X - e.sum(axis=1, keepdims=True) * self.p.means * np.float32(self.ridge)
+        shift = e.sum(axis=1, keepdims=True) * self.p.means * np.float32(self.ridge)
+        centred: np.ndarray = e[:, : self.p.n] @ self.X - shift
+        return centred
 
     def derive(self) -> None:
         """Set the loss's first and second derivatives in z."""
@@ -247,7 +250,7 @@ class Rows:
         self.qb = intercept + stay[:, 0] * self.qb
         self.move(self.active.astype(np.float32))
         slope = (step * gradient).sum(axis=1)
-        left = slope_b**2 / np.maximum(hessian[:, 1, 1], 1e-30)
+        left: np.ndarray = slope_b**2 / np.maximum(hessian[:, 1, 1], 1e-30)
         if not p.primal:
             left += np.abs(slope)
         else:
@@ -286,7 +289,8 @@ def _unpacked(panels: np.ndarray, depth: int, columns: int) -> np.ndarray:
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.einsum("ij,ij->i", a, b, dtype=np.float64)
+    products: np.ndarray = np.einsum("ij,ij->i", a, b, dtype=np.float64)
+    return products
 
 
 def _newton(hessian: np.ndarray, gradient: np.ndarray, size: int) -> np.ndarray:

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
 from pipeline.demo.behavior import Behaviour, Day
 from pipeline.demo.truth import ACTIVE, N_LAGS, Cells, Layout, Params
 
@@ -62,7 +58,8 @@ def make_drives(params: Params, day: int, clock: np.ndarray, behaviour: Behaviou
         slow.append(np.exp(1.6 * state) * 0.4)
     still = np.exp(-1.5 * lfilter([0.05], [1, -0.95], running)) * 2.0
     drives = np.minimum(np.stack([*(2.5 * wave for wave in lagged), still, *slow]), 8.0)
-    return (0.1 + drives).astype(np.float32)
+    rates: np.ndarray = (0.1 + drives).astype(np.float32)
+    return rates
 
 
 def _background_events(rng: np.random.Generator, layout: Layout, n_shared: int, drives: np.ndarray) -> np.ndarray:

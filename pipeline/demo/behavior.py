@@ -142,7 +142,8 @@ def _draw_moves(rng: np.random.Generator, times: dict[str, np.ndarray], choice: 
         rng.choice([-1, 1], len(choice)) * rng.uniform(0.5, 4.0, len(choice)),
     ][spell & (room > 0.2)]
     moves = np.r_[turns, runs]
-    return moves[np.argsort(moves[:, 0])]
+    ordered: np.ndarray = moves[np.argsort(moves[:, 0])]
+    return ordered
 
 
 def _make_wheel(moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -29,12 +29,10 @@ from __future__ import annotations
 import datetime
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    pass
 from pipeline.demo.activity import LINE_PERIOD, fov_delay, frame_clock, make_drives, make_events, make_traces
 from pipeline.demo.behavior import Behaviour, Day, make_behaviour
 from pipeline.demo.truth import (
@@ -160,14 +158,14 @@ def _session_parts(folder: Path) -> tuple[str, str, str, str]:
     return lab, subject, date, number
 
 
-def _session_record(folder: Path) -> tuple:
+def _session_record(folder: Path) -> tuple[Any, ...]:
     lab, subject, date, number = _session_parts(folder)
     protocol, project = "_iblrig_tasks_biasedChoiceWorld8.27.1", "ibl_mesoscope_active"
     day = datetime.date.fromisoformat(date)
     return session_eid(lab, subject, date, number), lab, subject, day, int(number), protocol, project
 
 
-def _dataset_records(folder: Path) -> list[tuple]:
+def _dataset_records(folder: Path) -> list[tuple[Any, ...]]:
     """One record per ALF file of a session: eid, id, path, size, hash, exists, qc, default revision."""
     from one.alf.spec import is_valid
 

@@ -211,7 +211,7 @@ def write_marker(root: Path, params: Params, truth: DemoTruth | None) -> None:
         content["truth"] = {key: value for key, value in truth.as_dict().items() if key != "root"}
     part = root / (f"{MARKER}.{os.getpid()}.part")
     part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, root / MARKER)
+    part.replace(root / MARKER)
 
 
 def _truth_from_json(root: Path, saved: dict[str, Any]) -> DemoTruth:
@@ -227,7 +227,7 @@ def _truth_from_json(root: Path, saved: dict[str, Any]) -> DemoTruth:
     )
 
 
-def make_truth(root: Path, params: Params, cohort: Cohort, rows: dict) -> DemoTruth:
+def make_truth(root: Path, params: Params, cohort: Cohort, rows: dict[str, dict[int, dict[str, int]]]) -> DemoTruth:
     """Return what is planted, for those who check that it is found again."""
     uids = {
         target: tuple(tuple(sorted(cohort.shared_uids[code != 0].tolist())) for code in codes)

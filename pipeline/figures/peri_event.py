@@ -321,7 +321,8 @@ def _deviations(mean: np.ndarray) -> np.ndarray:
     n = np.maximum(good.sum(axis=1, keepdims=True), 1)
     centred = mean - np.where(good, mean, 0).sum(axis=1, keepdims=True) / n
     sd = np.sqrt(np.where(good, centred**2, 0).sum(axis=1, keepdims=True) / n)
-    return centred / np.where(sd > 0, sd, 1)
+    deviations: np.ndarray = centred / np.where(sd > 0, sd, 1)
+    return deviations
 
 
 def _row_means(rows: np.ndarray, starts: np.ndarray) -> np.ndarray:

@@ -202,7 +202,8 @@ def _frame_ends(times: np.ndarray) -> np.ndarray:
     steps = np.diff(times)
     usual = steps[steps <= GAP]
     length = float(np.median(usual)) if usual.size else GAP
-    return times + np.append(np.where(steps > GAP, length, steps), length)
+    ends: np.ndarray = times + np.append(np.where(steps > GAP, length, steps), length)
+    return ends
 
 
 def _window(times: np.ndarray, t_range: tuple[float, float] | None) -> tuple[float, float]:
@@ -281,7 +282,8 @@ def _mean_bins(values: np.ndarray, starts: np.ndarray, axis: int) -> np.ndarray:
         sums = np.add.reduceat(np.where(good, values, 0), starts, axis=axis)
         counts = np.add.reduceat(good, starts, axis=axis, dtype=values.dtype)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is wanted
-        return sums / counts
+        means: np.ndarray = sums / counts
+        return means
 
 
 def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: Mapping[str, str] | None) -> _Regions:
@@ -380,7 +382,8 @@ def _draw_image(ax: Axes, image: np.ndarray, bins: _TimeBins, wash: _Regions | N
 def _row_colors(groups: _Regions) -> np.ndarray:
     """Colour (R, 3) uint8 of the region of each image row."""
     table = np.round([np.multiply(to_rgb(color), 255) for color in groups.colors]).astype(np.uint8)
-    return table[groups.rows]
+    colors: np.ndarray = table[groups.rows]
+    return colors
 
 
 def _bare(ax: Axes) -> None:

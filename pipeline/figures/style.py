@@ -308,7 +308,8 @@ def _palette(n: int) -> tuple[str, ...]:
         # Thirty colours cannot all differ in the plane that a dichromat sees, so normal vision has a say; with
         # four fifths for the worst view the first eight differ for everybody.
         seen = [np.linalg.norm(view - view[i], axis=1) for view in views]
-        return 0.2 * seen[0] + 0.8 * np.min(seen, axis=0)
+        distance: np.ndarray = 0.2 * seen[0] + 0.8 * np.min(seen, axis=0)
+        return distance
 
     nearest = apart(-1)  # grey is kept free for unknown places
     while len(chosen) < n:
@@ -333,7 +334,8 @@ def _oklab(linear: np.ndarray) -> np.ndarray:
     """Convert linear RGB (n, 3) in 0..1 to OKLab (n, 3), where distance is close to perceived difference."""
     to_lms = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
     to_lab = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
-    return np.cbrt(linear @ np.array(to_lms).T) @ np.array(to_lab).T
+    lab: np.ndarray = np.cbrt(linear @ np.array(to_lms).T) @ np.array(to_lab).T
+    return lab
 
 
 def region_palette(acronyms: Iterable[str], colors: Mapping[str, str] | None) -> dict[str, str]:

@@ -308,14 +308,14 @@ def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = 
 
 def _checked(presence: Any, dates: Sequence[Any] | None = None) -> np.ndarray:
     """Presence as an array of bool, once it fits the dates."""
-    presence = np.asarray(presence)
-    if presence.ndim != 2 or not presence.size or presence.dtype != bool:
-        raise ArgumentError(f"presence is bool, (cells, sessions) and not empty; not {presence.dtype} {presence.shape}")
-    if not presence.any():
+    found = np.asarray(presence)
+    if found.ndim != 2 or not found.size or found.dtype != bool:
+        raise ArgumentError(f"presence is bool, (cells, sessions) and not empty; not {found.dtype} {found.shape}")
+    if not found.any():
         raise ArgumentError("no cell is in any session")
-    if dates is not None and len(dates) != presence.shape[1]:
-        raise ArgumentError(f"there are {presence.shape[1]} sessions but {len(dates)} dates")
-    return presence
+    if dates is not None and len(dates) != found.shape[1]:
+        raise ArgumentError(f"there are {found.shape[1]} sessions but {len(dates)} dates")
+    return found
 
 
 def _largest_of_each_size(subsets: np.ndarray, n_bars: int) -> np.ndarray:

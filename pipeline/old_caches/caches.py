@@ -99,7 +99,7 @@ def read_old_cache(path: Path | str, eid: str | None = None) -> OldCache:
     return _checked(str(eid or named[1]), path, _read_dict(path))  # type: ignore[index]
 
 
-def _read_dict(path: Path) -> dict:
+def _read_dict(path: Path) -> dict[Any, Any]:
     """Return the dict of a ``.npy`` file, its large arrays on disk."""
     formats = np.lib.format
     try:
@@ -143,9 +143,11 @@ def _checked(eid: str, path: Path, content: dict[str, Any]) -> OldCache:
     )
 
 
-def _array(path: Path, content: dict, name: str, kinds: str, shape: tuple[int | None, ...]) -> np.ndarray | None:
+def _array(
+    path: Path, content: dict[str, Any], name: str, kinds: str, shape: tuple[int | None, ...]
+) -> np.ndarray | None:
     """Return an array of the dict if it is there and fits; None in a shape is any number."""
-    value = content.get(name)
+    value: np.ndarray | None = content.get(name)
     if value is None:
         return None
     is_array = isinstance(value, np.ndarray) and value.dtype.kind in kinds and value.ndim == len(shape)
@@ -186,7 +188,7 @@ def read_old_curves(path: Path | str) -> Any:
         raise error.located(dataset=path.name) from None
 
 
-def curves_in(content: Any) -> Iterator[tuple[str, dict]]:
+def curves_in(content: Any) -> Iterator[tuple[str, dict[Any, Any]]]:
     """Yield the results in what ``read_old_curves`` returned, with the keys that lead to each."""
     if isinstance(content, dict) and {"ks", "scores"} <= set(content):
         yield "", content

@@ -264,7 +264,7 @@ class _Interpreter:
         raise DataError(f"holds the pickle instruction {name}, which plain data has no need of")
 
 
-def _items(values: list[Any]) -> dict:
+def _items(values: list[Any]) -> dict[Any, Any]:
     """Return the pairs of keys and values of a flat list; a key of another kind could hide deep nesting."""
     keys = values[::2]
     for key in keys:
@@ -273,7 +273,7 @@ def _items(values: list[Any]) -> dict:
     return dict(zip(keys, values[1::2], strict=True))
 
 
-def _attributes(state: Any) -> dict:
+def _attributes(state: Any) -> dict[Any, Any]:
     """Return the attributes of an instance."""
     if type(state) is not dict:
         raise DataError("sets the attributes of an instance in an unknown way", found=type(state).__name__)
@@ -306,7 +306,7 @@ def _dtype(code: str, align: bool = False, copy: bool = True) -> _Unbuilt:
     if not DTYPE_CODE.fullmatch(_text(code)):
         raise DataError("has an array that is no plain data", found=f"dtype {ascii(code)[:50]}")
 
-    def make(state: tuple) -> np.dtype:
+    def make(state: tuple[Any, ...]) -> np.dtype:
         _, order, *_ = state  # fields and alignment: the codes have none
         if order not in ("<", ">", "|", "="):
             raise DataError("has an array of no known byte order", found=f"dtype {code}")
@@ -320,7 +320,7 @@ def _array(kind: Any, shape: Any, code: Any) -> _Unbuilt:
     if kind != Global("numpy", "ndarray"):
         raise DataError("has an array of an unknown class", expected="numpy.ndarray", found=type(kind).__name__)
 
-    def make(state: tuple) -> np.ndarray:
+    def make(state: tuple[Any, ...]) -> np.ndarray:
         _, shape, dtype, is_fortran, values = state
         return _filled(values, dtype, shape, "F" if is_fortran else "C")
 

@@ -164,7 +164,8 @@ def _column(reader: SessionReader, collection: str, table: pd.DataFrame, attribu
             found=f"{column.dtype}",
             **reader.place(TRIALS, collection),
         )
-    return column.to_numpy(dtype=float, na_value=np.nan)
+    values: np.ndarray = column.to_numpy(dtype=float, na_value=np.nan)
+    return values
 
 
 def _check_values(attribute: str, values: np.ndarray, place: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ class SessionInfo:
     projects: str
 
 
-def open_one(cache_dir: str | os.PathLike | None = None) -> Any:
+def open_one(cache_dir: str | os.PathLike[str] | None = None) -> Any:
     """Return a ONE client; the same folder gives the same client within a process.
 
     Parameters
@@ -53,7 +53,7 @@ def open_one(cache_dir: str | os.PathLike | None = None) -> Any:
 
 
 @lru_cache(maxsize=4)
-def _open_one(cache_dir: str | None, tables: tuple) -> Any:
+def _open_one(cache_dir: str | None, tables: tuple[Any, ...]) -> Any:
     import one.params
     from one.api import ONE
 
@@ -129,7 +129,7 @@ def session_info(one: Any, eid: str) -> SessionInfo:
     )
 
 
-def _details(one: Any, eid: str) -> dict:
+def _details(one: Any, eid: str) -> dict[str, Any]:
     details = one.get_details(eid)
     return details if isinstance(details, dict) else details.to_dict()
 

@@ -258,5 +258,5 @@ def _without_revision(path: str) -> str:
 
 def sha256_file(path: Path) -> str:
     """Return the hex sha256 of a file, read in pieces."""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -79,7 +79,8 @@ class FOVData:
     @property
     def n_rois(self) -> int:
         """Number of ROIs."""
-        return self.traces.shape[1]
+        n: int = self.traces.shape[1]
+        return n
 
 
 def read_fov(one: Any, eid: str, fov: int, collection: str, *, check_traces: bool = True) -> FOVData:

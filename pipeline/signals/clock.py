@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from pipeline.errors import ArgumentError, DataError
@@ -66,7 +68,8 @@ def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: 
                 expected=f"0 to {size - 1}",
                 found=f"{positions.min()} to {positions.max()}",
             )
-    return timeshift[index]
+    offsets: np.ndarray = timeshift[index]
+    return offsets
 
 
 class ROITimes:
@@ -97,7 +100,7 @@ class ROITimes:
     def __len__(self) -> int:
         return self.shape[0]
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         """Return the times that the whole matrix would give for the same index."""
         rows, *frames = index if isinstance(index, tuple) else (index,)
         if len(frames) > 1:
@@ -113,6 +116,6 @@ class ROITimes:
             times = times.reshape(len(fovs), self.shape[1])
         return times[..., frames[0]] if frames else times
 
-    def __array__(self, dtype=None, copy=None):
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the whole matrix: 8 bytes for each ROI and frame."""
         return np.asarray(self[:], dtype=dtype)

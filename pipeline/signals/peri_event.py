@@ -208,7 +208,8 @@ class PeriEvent:
     @property
     def lags(self) -> np.ndarray:
         """Middle of each bin, (L,) float64, s from the event."""
-        return (self.edges[:-1] + self.edges[1:]) / 2
+        centres: np.ndarray = (self.edges[:-1] + self.edges[1:]) / 2
+        return centres
 
 
 def bin_edges(start: float, end: float, step: float) -> np.ndarray:

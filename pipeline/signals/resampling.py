@@ -78,7 +78,8 @@ def common_clock(
     if not period > 0:
         raise ArgumentError(f"the period is a time in s above 0, not {period}")
     clock = start + period * np.arange(int((end - start) / period) + 2)
-    return clock[clock <= end]
+    common: np.ndarray = clock[clock <= end]
+    return common
 
 
 def common_frames(times_by_fov: Mapping[int, np.ndarray]) -> np.ndarray:

@@ -34,7 +34,8 @@ def scale_rows(values: np.ndarray, percentiles: tuple[float, float] = PERCENTILE
     low, high, top = (_ranked_percentile(ranked, last, q) for q in (*percentiles, 100))
     high = np.where(high > low, high, top)
     span = np.where(high > low, high - low, 1)
-    return np.clip((values - low[:, None]) / span[:, None], 0, 1)
+    scaled: np.ndarray = np.clip((values - low[:, None]) / span[:, None], 0, 1)
+    return scaled
 
 
 def _ranked_percentile(ranked: np.ndarray, last: np.ndarray, q: float) -> np.ndarray:
@@ -43,4 +44,5 @@ def _ranked_percentile(ranked: np.ndarray, last: np.ndarray, q: float) -> np.nda
     below = np.floor(place).astype(int)
     rows = np.arange(len(ranked))
     low, high = ranked[rows, below], ranked[rows, np.minimum(below + 1, last)]
-    return (low + (high - low) * (place - below)).astype(ranked.dtype)
+    percentile: np.ndarray = (low + (high - low) * (place - below)).astype(ranked.dtype)
+    return percentile

@@ -117,7 +117,8 @@ def tiles(blocks: Iterable[np.ndarray], n_rows: int, n_frames: int) -> Iterator[
 
 
 def _quantized(image: np.ndarray, step: int) -> np.ndarray:
-    return np.minimum(np.rint(image * (WHITE / step)) * step, WHITE).astype(np.uint8)
+    quantized: np.ndarray = np.minimum(np.rint(image * (WHITE / step)) * step, WHITE).astype(np.uint8)
+    return quantized
 
 
 def means(values: np.ndarray, axis: int, n: int = FACTOR) -> np.ndarray:

@@ -46,7 +46,10 @@ def window_means(
     return out
 
 
-def _means(traces, frame_times, offsets, starts, ends, short_window) -> np.ndarray:
+def _means(
+    traces: np.ndarray, frame_times: np.ndarray, offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray,
+    short_window: str,
+) -> np.ndarray:  # fmt: skip
     """Do one chunk of ``window_means``; all index arrays are (n, N)."""
     roi = np.arange(len(traces))
     low = np.searchsorted(frame_times, starts[:, None] - offsets, side="left")
@@ -66,20 +69,30 @@ def _means(traces, frame_times, offsets, starts, ends, short_window) -> np.ndarr
     return means
 
 
-def _without_frame(traces, frame_times, cell, centre, low, short_window) -> np.ndarray:
+def _without_frame(
+    traces: np.ndarray,
+    frame_times: np.ndarray,
+    cell: np.ndarray,
+    centre: np.ndarray,
+    low: np.ndarray,
+    short_window: str,
+) -> np.ndarray:
     """Return the values for windows without a frame, all arrays one entry per such window."""
     last = len(frame_times) - 1
     after = np.clip(np.searchsorted(frame_times, centre), 0, last)
     before = np.maximum(after - 1, 0)
     to_before, to_after = centre - frame_times[before], frame_times[after] - centre
+    values: np.ndarray
     if short_window == "drop":
-        return np.full(len(cell), np.nan)
-    if short_window == "next":
-        return traces[cell, np.minimum(low, last)]
-    if short_window == "nearest":
-        return traces[cell, np.where(to_before <= to_after, before, after)]
-    if short_window == "interpolate":
+        values = np.full(len(cell), np.nan)
+    elif short_window == "next":
+        values = traces[cell, np.minimum(low, last)]
+    elif short_window == "nearest":
+        values = traces[cell, np.where(to_before <= to_after, before, after)]
+    elif short_window == "interpolate":
         with np.errstate(invalid="ignore", divide="ignore"):
             share = np.clip(np.nan_to_num(to_before / (to_before + to_after)), 0, 1)
-        return traces[cell, before] * (1 - share) + traces[cell, after] * share
-    raise ArgumentError(f"short_window is nearest, drop, next or interpolate, not {short_window!r}")
+        values = traces[cell, before] * (1 - share) + traces[cell, after] * share
+    else:
+        raise ArgumentError(f"short_window is nearest, drop, next or interpolate, not {short_window!r}")
+    return values

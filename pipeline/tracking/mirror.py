@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import BinaryIO, Protocol, TypeVar, cast
+from typing import Any, BinaryIO, Protocol, TypeVar, cast
 from urllib.parse import unquote, urljoin, urlsplit
 
 import requests
@@ -220,7 +220,7 @@ class _Stamp:
     etag: str | None = None
     last_modified: str | None = None
 
-    def proves_same(self, entry: dict) -> bool:
+    def proves_same(self, entry: dict[str, Any]) -> bool:
         """Whether the file must be the one of the manifest's `entry`; needs more than an equal size."""
         if self.etag is None and self.last_modified is None:
             return False
@@ -630,7 +630,7 @@ class _Manifest:
 
     def __init__(self, path: Path, subject: str) -> None:
         self.path, self.subject = path, subject
-        self.files: dict[str, dict] = {}
+        self.files: dict[str, dict[str, Any]] = {}
         self.complete = True
         self._saved: str | None = None
         self._next_save = 0.0

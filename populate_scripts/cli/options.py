@@ -63,7 +63,7 @@ class Folder(click.Path):
 as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
 
 
-output_option = click.option("--output", type=Folder(), default=Path("."), show_default=True)
+output_option = click.option("--output", type=Folder(), default=Path(), show_default=True)
 
 
 format_option = click.option(

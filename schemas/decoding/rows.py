@@ -10,7 +10,8 @@ import numpy as np
 
 from pipeline import decoding
 from pipeline.decoding import NDCSettings
-from pipeline.decoding.fits.curve import ALPHA, CurveFit, fit_curve
+from pipeline.decoding.fits.curve import CurveFit, fit_curve
+from pipeline.decoding.fits.families import ALPHA
 from schemas.decoding.shuffles import Shuffles
 from schemas.rows import number
 

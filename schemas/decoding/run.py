@@ -561,8 +561,10 @@ def _easy_null(settings: NDCSettings) -> list[str]:
     if settings.null not in ("permute", "circular") or settings.target != "block" or not settings.n_label_shuffles:
         return []
     return [
-        f"block: activity that drifts decodes blocks with no information, and null='{settings.null}' does not show it: "
-        "do not trust p; null='auto' simulates sessions"
+        (
+            f"block: activity that drifts decodes blocks with no information, and null='{settings.null}' does not show "
+            "it: do not trust p; null='auto' simulates sessions"
+        )
     ]
 
 

@@ -65,8 +65,10 @@ class ImportedCache:
         """Return what to tell, line by line."""
         done = "would be taken" if self.dry_run else "taken" if self.n_new else "was there already"
         lines = [
-            f"{done}: the order of {self.n_matched} of {self.n_rows} cells of session {self.eid}, whose traces are "
-            "those of the database bit by bit (ImportedOrder)"
+            (
+                f"{done}: the order of {self.n_matched} of {self.n_rows} cells of session {self.eid}, whose traces are "
+                "those of the database bit by bit (ImportedOrder)"
+            )
         ]
         if self.not_found:
             lines.append(
@@ -157,7 +159,7 @@ def import_file(path: Path | str, eid: str | None = None, *, dry_run: bool = Fal
 
 
 def _check_session(cache: OldCache) -> None:
-    where = {"eid": cache.eid, "dataset": cache.name}
+    where: dict[str, Any] = {"eid": cache.eid, "dataset": cache.name}
     if cache.isort is None:
         raise DataError(
             "has no order to take: isort is missing, or 0, 1, 2 ... because Rastermap was not run", **where,

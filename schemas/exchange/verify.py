@@ -1,4 +1,4 @@
-"""Every stored array read again: is it what was stored, what its row says, and what its file holds?
+"""Every stored array read again, and compared with its checksums, with its row and with the file that it came from.
 
 A trace carries checksums of itself: changed, missing and additional bytes are found. It does not carry its place: two
 traces that were exchanged are both whole, and only a comparison with the files (``source=True``) tells. The small
@@ -342,6 +342,6 @@ def _shape_text(shape: tuple) -> str:
 
 def _finding(kind: str, table: str, key: dict, problem: str, expected=None, found=None, do=None) -> Finding:
     rest = [f"{'ROI' if name == 'roi' else name} {value}" for name, value in key.items() if name not in ("eid", "fov")]
-    place = {"eid": key.get("eid"), "fov": key.get("fov"), "dataset": ", ".join(rest) or None}
+    place: dict[str, Any] = {"eid": key.get("eid"), "fov": key.get("fov"), "dataset": ", ".join(rest) or None}
     error = DataError(problem, expected=expected, found=found, do=do, **place)
     return Finding(kind, table, error, key.get("roi"))

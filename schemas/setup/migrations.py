@@ -90,7 +90,7 @@ def change_text_length(connection: dj.Connection, schema: str, table: str, line:
     if adapter.backend == "mysql":
         connection.query(f"ALTER TABLE {full} MODIFY COLUMN {sql}")
     else:
-        text_type = line.split(":")[1].split("#")[0].strip()
+        text_type = line.split(":")[1].split("#", maxsplit=1)[0].strip()
         connection.query(f"ALTER TABLE {full} ALTER COLUMN {adapter.quote_identifier(name)} TYPE {text_type}")
         _comment(connection, full, name, comment)
 

@@ -175,6 +175,6 @@ def pid_space() -> str:
     """Return where process ids mean something: containers on one machine may share its name, but not its processes."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     except OSError:  # not Linux: no containers either
         return platform.node()

@@ -267,7 +267,7 @@ def fit_curve(
     return CurveFit(**known, verdict=_verdict(known, columns, delta))
 
 
-def _checked(ks, scores, metric, trial_means) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _checked(ks: Any, scores: Any, metric: str, trial_means: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     check_metric(metric)
     ks, scores = np.asarray(ks), np.asarray(scores, dtype=np.float64)
     if ks.ndim != 1 or scores.ndim != 2 or len(scores) != len(ks) or 0 in scores.shape:
@@ -325,7 +325,8 @@ def _at_half(ks: np.ndarray, columns: np.ndarray) -> np.ndarray:
         return np.full(columns.shape[1], np.nan)
     right = max(int(np.searchsorted(ks, half)), 1)
     share = np.log(half / ks[right - 1]) / np.log(ks[right] / ks[right - 1])
-    return (1 - share) * columns[right - 1] + share * columns[right]
+    score: np.ndarray = (1 - share) * columns[right - 1] + share * columns[right]
+    return score
 
 
 def _chance_p(columns: np.ndarray, p_values: np.ndarray | None, chance: float) -> float:

@@ -85,19 +85,24 @@ def check_metric(metric: str) -> None:
 
 def _basis(family: str, k: np.ndarray, theta: Any) -> np.ndarray:
     """What is linear in the score: 1/sqrt(k), exp(-k/theta); or in d'^2: k / (1 + k/theta)."""
+    basis: np.ndarray
     if family == "inverse_sqrt":
-        return 1 / np.sqrt(k) + 0 * theta
-    return np.exp(-k / theta) if family == "exponential" else k / (1 + k / theta)
+        basis = 1 / np.sqrt(k) + 0 * theta
+    else:
+        basis = np.exp(-k / theta) if family == "exponential" else k / (1 + k / theta)
+    return basis
 
 
 def _d_squared(score: np.ndarray, metric: str) -> np.ndarray:
     """d'^2, negative below a score of one half."""
     d = D_PRIME[metric] * ndtri(np.clip(score, 1 - SCORE_MAX, SCORE_MAX))
-    return d * np.abs(d)
+    signed: np.ndarray = d * np.abs(d)
+    return signed
 
 
 def _score(d_squared: np.ndarray, metric: str) -> np.ndarray:
-    return ndtr(np.sign(d_squared) * np.sqrt(np.abs(d_squared)) / D_PRIME[metric])
+    score: np.ndarray = ndtr(np.sign(d_squared) * np.sqrt(np.abs(d_squared)) / D_PRIME[metric])
+    return score
 
 
 def _weights(family: str, mean: np.ndarray, variance: np.ndarray, metric: str) -> np.ndarray:
@@ -136,7 +141,8 @@ def _solve(family: str, x: np.ndarray, weights: np.ndarray, y: np.ndarray) -> tu
     """
 
     def summed(values: np.ndarray, by: np.ndarray) -> np.ndarray:
-        return values @ by if values.ndim == 2 else np.einsum("tkc,kc->tc", values, by)
+        sums: np.ndarray = values @ by if values.ndim == 2 else np.einsum("tkc,kc->tc", values, by)
+        return sums
 
     wy = weights * y
     syy = (wy * y).sum(axis=0)
@@ -147,7 +153,8 @@ def _solve(family: str, x: np.ndarray, weights: np.ndarray, y: np.ndarray) -> tu
     n, sy, sx = weights.sum(axis=0), wy.sum(axis=0), summed(x, weights)
 
     def error(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-        return syy + a * a * n + b * b * sxx - 2 * a * sy + 2 * b * sxy - 2 * a * b * sx
+        squares: np.ndarray = syy + a * a * n + b * b * sxx - 2 * a * sy + 2 * b * sxy - 2 * a * b * sx
+        return squares
 
     spread = n * sxx - sx * sx
     b = np.where(spread > 1e-12 * n * sxx, (sx * sy - n * sxy) / np.where(spread > 0, spread, 1), 0)
@@ -202,9 +209,12 @@ def _fit_family(
     return np.stack([first, second, theta]), np.sqrt(errors)
 
 
-def _predict(family, k, theta, first, second, metric) -> np.ndarray:
+def _predict(
+    family: str, k: np.ndarray, theta: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str
+) -> np.ndarray:
     x = _basis(family, k, theta)
-    return _score(first * x, metric) if family == "information" else first - second * x
+    score: np.ndarray = _score(first * x, metric) if family == "information" else first - second * x
+    return score
 
 
 def _asymptote(family: str, parameters: np.ndarray, metric: str) -> np.ndarray:

@@ -117,7 +117,9 @@ def log_k_slope(
     return LogKSlope(n_sessions=n, n_censored=n_censored, mean_day=float(center), **found)
 
 
-def _checked_sessions(days, k_stars, censored, draws) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+def _checked_sessions(
+    days: Any, k_stars: Any, censored: Any, draws: Any
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """Days, k*, side (-1, 0, 1) and variance of log2 k* of the sessions that have a k*."""
     x, k = np.asarray(days, dtype=np.float64), np.asarray(k_stars, dtype=np.float64)
     words = [""] * len(k) if censored is None else list(censored)
