@@ -183,6 +183,7 @@ def test_what_is_refused_is_named_with_what_was_expected_and_found(name, value):
         ({"scaling": 2}, "scaling is True or False, not 2"),
         ({"scaling": None}, "scaling is True or False, not None"),
         ({"c": "strong"}, "c is a number above 0, not 'strong'"),
+        ({"c": "0.5"}, "c is a number above 0, not '0.5'"),
         ({"delta": 1}, "delta is a number from 0 and below 1, not 1"),
         ({"win_start": "now"}, "win_start is a finite number, not 'now'"),
         ({"ks": "8,16"}, "ks is a list of one or more, each a whole number from 1, not '8,16'"),
