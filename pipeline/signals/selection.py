@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -64,10 +65,11 @@ def chosen_rows(rows: Rows, n_rows: int, name: str, eid: str | None = None) -> n
             f"{name} is out of range", eid=eid, expected=f"rows 0 to {n_rows - 1}, or {-n_rows} to -1 from the end",
             found=f"{wanted.min()} to {wanted.max()}",
         )  # fmt: skip
-    return every[wanted]
+    chosen: np.ndarray = every[wanted]
+    return chosen
 
 
-def _list(rows: Sequence | np.ndarray | int, name: str) -> np.ndarray:
+def _list(rows: Sequence[Any] | np.ndarray | int, name: str) -> np.ndarray:
     """Return whole numbers or bools as a vector."""
     do = f"{name} is a list of row numbers, a bool for each row, or a slice"
     try:
