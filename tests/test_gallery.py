@@ -35,7 +35,7 @@ def test_every_function_that_draws_has_an_example_that_calls_it(gallery):
 
 def test_page_is_up_to_date_and_shows_every_picture(gallery):
     page = (DOCS / "science" / "gallery.md").read_text()
-    assert page == gallery.page(), "run: make docs"
+    assert page == gallery.page(), "run: make pages"
     pictures = {path.name for path in (DOCS / "images").glob("gallery_*.png")}
     shown = set(re.findall(r"\(\.\./images/(gallery_.*?)\)", page))
     assert pictures == shown == {f"gallery_{name}.png" for name in gallery.names()}
