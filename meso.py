@@ -261,15 +261,18 @@ def plot_raster(
     by = cells["isort"] if order is None and rsort else chosen_rows(order, len(cells["isort"]), "order", eid)
     if not len(by):
         raise ArgumentError(f"session {eid}: there is no cell to draw, 'restrict' or 'order' leaves none")
+    rows, rank = np.unique(by, return_inverse=True)
+    if len(rows) < len(by):  # a row that is drawn twice is two rows
+        rows, rank = by, np.arange(len(by))
     fill([Behavior, Wheel], {"eid": eid})
-    signal, clock = _shown(eid, cells, by, t_range, restr)
+    signal, clock = _shown(eid, cells, rows, t_range, restr)
     info = (schemas.Session & {"eid": eid}).fetch1()
     kinds = " and ".join(np.unique(cells["signal"]))
     return raster(
         signal,
         clock,
-        order=None if order is None and not rsort else np.arange(len(by)),
-        regions=cells["region_labels"][by],
+        order=None if order is None and not rsort else rank,
+        regions=cells["region_labels"][rows],
         region_colors=region_colors,
         wheel=wheel_velocity(eid),
         **(_trial_strips(eid) if trials else {}),

@@ -148,7 +148,7 @@ def test_load_and_plot_raster_take_rows_as_numpy_does(demo_sessions):
     stored = shown(meso.plot_raster(eid, rsort=False, **options))
     assert stored.shape[0] == n
     mask = np.arange(n) % 3 == 1
-    for rows in (slice(5, 50, 3), mask, [-1, 4, 9]):
+    for rows in (slice(5, 50, 3), mask, [-1, 4, 9], [6, 2, 6]):
         np.testing.assert_array_equal(shown(meso.plot_raster(eid, rsort=False, restrict=rows, **options)), stored[rows])
         np.testing.assert_array_equal(shown(meso.plot_raster(eid, order=rows, **options)), stored[rows])
     backwards = shown(meso.plot_raster(eid, restrict=mask, order=slice(None, None, -1), **options))
