@@ -36,6 +36,7 @@ from pipeline.errors import (
 from pipeline.signals.clock import ROITimes
 from pipeline.signals.peri_event import EVENT_NAMES, event_times
 from pipeline.signals.resampling import common_frames, resample
+from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import NDCRun, left_out, match_cells, run_ndc
 from schemas.imaging.activity import activity
 from schemas.rows import in_fovs
@@ -63,7 +64,7 @@ __all__ = [
 
 def load_or_embed(
     eid: str,
-    restrict: Sequence[int] | np.ndarray | None = None,
+    restrict: Rows = None,
     filter_neurons: bool = True,
     *,
     scan_line_column: int = 0,
@@ -75,8 +76,9 @@ def load_or_embed(
     Parameters
     ----------
     eid : str
-    restrict : sequence of int, optional
-        Rows to return, in this order.
+    restrict : sequence of int, sequence of bool, slice or int, optional
+        Rows to return, in this order, as numpy takes them: negative numbers count from the end, and an empty list
+        gives arrays of no rows and all frames. A single int is one row.
     filter_neurons : bool
         Neurons only, or all ROIs.
     scan_line_column : {0, 1}
@@ -93,7 +95,11 @@ def load_or_embed(
     Raises
     ------
     DataError
-        No FOV can be used; FOVs differ in their number of frames; ``restrict`` is out of range.
+        No FOV can be used, or FOVs differ in their number of frames.
+    OutOfRangeError
+        ``restrict`` has a row that is not there, or not a bool for each row.
+    ArgumentError
+        ``restrict`` holds something else.
 
     Warns
     -----
@@ -109,15 +115,10 @@ def load_or_embed(
     fill([Embedding], {"eid": eid, **params})
     _warn_of_failures(eid)
     cells = _cells(eid, filter_neurons)
-    rows = np.arange(len(cells["roi"])) if restrict is None else np.asarray(restrict)
-    if rows.size and (rows.min() < 0 or rows.max() >= len(cells["roi"])):
-        raise DataError(
-            "restrict is out of range", eid=eid, expected=f"rows 0 to {len(cells['roi']) - 1}",
-            found=f"{rows.min()} to {rows.max()}",
-        )  # fmt: skip
+    rows = chosen_rows(restrict, len(cells["roi"]), "restrict", eid)
+    traces, times = _activity(eid, cells, rows, scan_line_column)
     cells = {name: column[rows] for name, column in cells.items()}
     rank = _ranks(eid, params, cells)
-    traces, times = _activity(eid, cells, scan_line_column)
     return {
         "roi_signal": traces,
         "roi_times": times,
@@ -157,19 +158,22 @@ def _cells(eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
     return cells
 
 
-def _activity(eid: str, cells: dict[str, np.ndarray], scan_line_column: int) -> tuple[np.ndarray, ROITimes]:
-    """Return traces and times of the cells, in their order; one may be asked for twice."""
-    kinds = sorted(set(cells["signal"]))
+def _activity(
+    eid: str, cells: dict[str, np.ndarray], rows: np.ndarray, scan_line_column: int
+) -> tuple[np.ndarray, ROITimes]:
+    """Return traces and times of some rows of the cells, in their order; one may be asked for twice."""
+    kinds = sorted(set(cells["signal"][rows]))
     if len(kinds) > 1:
         warnings.warn(f"session {eid}: FOVs hold different signals ({', '.join(kinds)}); see 'signal'", stacklevel=3)
-    if not len(cells["roi"]):
-        return np.empty((0, 0), dtype=np.float32), ROITimes({}, cells["fov"], np.empty(0))
-    places, rows = np.unique(np.column_stack([cells["fov"], cells["roi"]]).astype(int), axis=0, return_inverse=True)
+    keys = np.column_stack([cells["fov"], cells["roi"]]).astype(int)
+    # of no rows, a cell of each FOV says how many frames they have, and when
+    read = rows if len(rows) else np.unique(keys[:, 0], return_index=True)[1]
+    places, order = np.unique(keys[read], axis=0, return_inverse=True)
     found = activity(schemas.ROI & {"eid": eid} & in_fovs(*places.T), scan_line_column=scan_line_column)
-    traces, times = found.traces, found.times
-    if not np.array_equal(rows, np.arange(len(places))):
-        traces = traces[rows]
-    return traces, ROITimes(times.frame_times, times.fovs[rows], times.offsets[rows])
+    order, traces, times = order[: len(rows)], found.traces, found.times
+    if not np.array_equal(order, np.arange(len(places))):
+        traces = traces[order]
+    return traces, ROITimes(times.frame_times, times.fovs[order], times.offsets[order])
 
 
 def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:
@@ -183,7 +187,7 @@ def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:
             f"session {eid}: {missing} of {len(rank)} cells have no place in the Rastermap order and come last; "
             f"to embed anew: (schemas.Embedding & {{'eid': '{eid}'}}).delete()", stacklevel=3,
         )  # fmt: skip
-    return np.array(rank)
+    return np.array(rank, dtype=np.int64)
 
 
 def _warn_of_failures(eid: str) -> None:
@@ -205,8 +209,8 @@ def plot_raster(
     restr: bool = True,
     rsort: bool = True,
     scaling: bool = True,
-    restrict: Sequence[int] | np.ndarray | None = None,
-    order: Sequence[int] | np.ndarray | None = None,
+    restrict: Rows = None,
+    order: Rows = None,
     region_colors: Mapping[str, str] | None = None,
     filter_neurons: bool = True,
     t_range: tuple[float, float] | None = None,
@@ -227,9 +231,10 @@ def plot_raster(
         Scale each row from its 20th to its 99th percentile.
     restrict, filter_neurons
         As for ``load_or_embed``.
-    order : sequence of int, optional
-        The i-th row from the top is row ``order[i]`` of ``restrict``; overrides ``rsort``. For the same cells in the
-        same order on all days: rows from ``match_tracked_indices_across_sessions``, and the ``isort`` of one session.
+    order : sequence of int, sequence of bool, slice or int, optional
+        The i-th row from the top is row ``order[i]`` of ``restrict``, as numpy takes it; rows that it leaves out are
+        not drawn. Overrides ``rsort``. For the same cells in the same order on all days: rows from
+        ``match_tracked_indices_across_sessions``, and the ``isort`` of one session.
     region_colors : mapping of acronym to hex, optional
         By default ``pipeline.figures.distinct_region_colors``.
     t_range : (float, float), optional
@@ -242,21 +247,32 @@ def plot_raster(
     Returns
     -------
     matplotlib.figure.Figure
+
+    Raises
+    ------
+    DataError, ArgumentError
+        As ``load_or_embed``, for ``order`` too; no cell or no frame is left to draw.
     """
     from pipeline.figures import raster
     from schemas.session import Behavior, Wheel, wheel_velocity
 
     eid = str(eid)
     cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons)
+    by = cells["isort"] if order is None and rsort else chosen_rows(order, len(cells["isort"]), "order", eid)
+    if not len(by):
+        raise ArgumentError(f"session {eid}: there is no cell to draw, 'restrict' or 'order' leaves none")
+    rows, rank = np.unique(by, return_inverse=True)
+    if len(rows) < len(by):  # a row that is drawn twice is two rows
+        rows, rank = by, np.arange(len(by))
     fill([Behavior, Wheel], {"eid": eid})
-    signal, clock = _shown(eid, cells, t_range, restr)
+    signal, clock = _shown(eid, cells, rows, t_range, restr)
     info = (schemas.Session & {"eid": eid}).fetch1()
     kinds = " and ".join(np.unique(cells["signal"]))
     return raster(
         signal,
         clock,
-        order=np.asarray(order) if order is not None else cells["isort"] if rsort else None,
-        regions=cells["region_labels"],
+        order=None if order is None and not rsort else rank,
+        regions=cells["region_labels"][rows],
         region_colors=region_colors,
         wheel=wheel_velocity(eid),
         **(_trial_strips(eid) if trials else {}),
@@ -279,8 +295,10 @@ def _trial_strips(eid: str) -> dict[str, Any]:
     return {"events": events, "block": (trials["intervals_0"], trials["probabilityLeft"])}
 
 
-def _shown(eid: str, cells: dict, t_range: tuple[float, float] | None, restr: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the traces to draw on one clock (FOVs are scanned up to a frame apart), and that clock."""
+def _shown(
+    eid: str, cells: dict, rows: np.ndarray, t_range: tuple[float, float] | None, restr: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the traces of rows to draw, on one clock (FOVs are scanned up to a frame apart), and that clock."""
     times = cells["roi_times"]
     clock = common_frames(times.frame_times)
     if t_range is None:
@@ -294,11 +312,11 @@ def _shown(eid: str, cells: dict, t_range: tuple[float, float] | None, restr: bo
             expected=f"a range within {clock[0]:.1f} to {clock[-1]:.1f} s",
             found=f"{t_range[0]} to {t_range[1]}",
         )
-    out = np.empty((len(times), len(shown)), dtype=np.float32)
+    out = np.empty((len(rows), len(shown)), dtype=np.float32)
     for fov, frame_times in times.frame_times.items():
-        rows = np.flatnonzero(times.fovs == fov)
-        signal, offsets = cells["roi_signal"][rows], times.offsets[rows]
-        out[rows] = resample(signal, frame_times, offsets, shown, gap=np.inf, hold_ends=True, fov=int(fov))
+        at = np.flatnonzero(times.fovs[rows] == fov)
+        signal, offsets = cells["roi_signal"][rows[at]], times.offsets[rows[at]]
+        out[at] = resample(signal, frame_times, offsets, shown, gap=np.inf, hold_ends=True, fov=int(fov))
     return out, shown
 
 

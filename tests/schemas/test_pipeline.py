@@ -80,6 +80,87 @@ def test_restrict_takes_rows_of_everything_and_orders_them(demo_sessions):
         meso.load_or_embed(demo_sessions[0], restrict=[100_000])
 
 
+def chosen(everything: dict, rows) -> dict[str, np.ndarray]:
+    """What load_or_embed should return for some rows, by plain numpy from the result for all of them."""
+    place = np.argsort(everything["isort"])[rows]
+    return {
+        "roi_times": np.asarray(everything["roi_times"])[rows], "isort": np.argsort(place, kind="stable"),
+        "roi_keys": np.array(everything["roi_keys"], dtype=object)[rows],
+        **{name: everything[name][rows] for name in ("roi_signal", "region_labels", "region_colors", "xyz", "signal")},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "choose",
+    [
+        lambda n: [], lambda n: slice(3, None, 50), lambda n: slice(0, 0), lambda n: slice(None, None, -40),
+        lambda n: np.arange(n) % 29 == 5, lambda n: [i == 7 for i in range(n)], lambda n: np.zeros(n, bool),
+        lambda n: [-1, 0, np.int64(-n), 5, 5], lambda n: np.array([2, 1], np.uint8), lambda n: [n - 1],
+    ],
+    ids=["none", "step", "empty", "backwards", "mask", "bools", "nothing", "negative", "uint8", "one"],
+)  # fmt: skip
+def test_load_or_embed_takes_rows_as_numpy_does(demo_sessions, choose):
+    everything = meso.load_or_embed(demo_sessions[1])
+    rows = choose(len(everything["isort"]))
+    found = meso.load_or_embed(demo_sessions[1], restrict=rows)
+    expected = chosen(everything, np.array(rows, dtype=int) if isinstance(rows, list) and not rows else rows)
+    assert set(found) == set(expected)
+    for name, value in expected.items():
+        got = np.array(found[name], dtype=object) if name == "roi_keys" else np.asarray(found[name])
+        np.testing.assert_array_equal(got, value, err_msg=name)
+        assert got.shape == value.shape and got.dtype == value.dtype, name
+    assert found["roi_times"].shape == expected["roi_signal"].shape
+
+
+@pytest.mark.parametrize("neurons_only", [True, False])
+def test_load_or_embed_of_no_rows_has_all_frames(demo_sessions, neurons_only):
+    for eid in demo_sessions:
+        found = meso.load_or_embed(eid, restrict=[], filter_neurons=neurons_only)
+        n_frames = (schemas.FOV & {"eid": eid}).to_arrays("n_frames")[0]
+        assert found["roi_signal"].shape == found["roi_times"].shape == (0, n_frames)
+        assert found["roi_signal"].dtype == np.float32 and found["xyz"].shape == (0, 3) and n_frames > 1000
+
+
+@pytest.mark.parametrize(
+    ("rows", "kind", "told"),
+    [
+        ([True, False], meso.OutOfRangeError, "expected [0-9]{3} bools, found 2"),
+        ([1.0], meso.ArgumentTypeError, r"restrict is a list of row numbers.* not \[1.0\]"),
+        ("all", meso.ArgumentTypeError, "restrict is a list of row numbers.* not 'all'"),
+        ([-5000], meso.OutOfRangeError, "restrict is out of range"),
+    ],
+)
+def test_load_or_embed_refuses_what_is_no_row(demo_sessions, rows, kind, told):
+    with pytest.raises(kind, match=told):
+        meso.load_or_embed(demo_sessions[1], restrict=rows)
+
+
+def shown(figure) -> np.ndarray:
+    """The image of a raster, each of whose rows is a cell."""
+    (axes,) = [one for one in figure.axes if one.get_label() == "raster"]
+    return np.asarray(axes.images[-1].get_array())
+
+
+def test_load_and_plot_raster_take_rows_as_numpy_does(demo_sessions):
+    eid, options = demo_sessions[1], {"bg": None, "trials": False}
+    n = len(meso.load_or_embed(eid)["isort"])
+    assert n < 1200  # a row of the image for each cell
+    stored = shown(meso.plot_raster(eid, rsort=False, **options))
+    assert stored.shape[0] == n
+    mask = np.arange(n) % 3 == 1
+    for rows in (slice(5, 50, 3), mask, [-1, 4, 9], [6, 2, 6]):
+        np.testing.assert_array_equal(shown(meso.plot_raster(eid, rsort=False, restrict=rows, **options)), stored[rows])
+        np.testing.assert_array_equal(shown(meso.plot_raster(eid, order=rows, **options)), stored[rows])
+    backwards = shown(meso.plot_raster(eid, restrict=mask, order=slice(None, None, -1), **options))
+    np.testing.assert_array_equal(backwards, stored[mask][::-1])
+    for wrong, told in (([n], "order is out of range"), ([0.5], "order is a list of row numbers")):
+        with pytest.raises(meso.MesoError, match=told):
+            meso.plot_raster(eid, order=wrong, **options)
+    for nothing in ({"restrict": []}, {"order": np.zeros(n, bool)}):
+        with pytest.raises(meso.ArgumentError, match="there is no cell to draw"):
+            meso.plot_raster(eid, **nothing, **options)
+
+
 def test_embedding_equals_rastermap_on_one_fov(demo_truth, demo_sessions):
     from rastermap import Rastermap
 
