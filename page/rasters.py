@@ -10,6 +10,8 @@ from functools import partial
 import numpy as np
 
 from page import queries
+from page.addresses import BadRequest, numbers
+from pipeline.errors import ArgumentError
 from pipeline.signals import tiles
 from pipeline.signals.tiles import Place, View
 from schemas.embedding import tiles_between
@@ -42,7 +44,7 @@ class Rasters:
 
         Raises
         ------
-        DataError
+        NotFoundError
             There is none.
         """
         key, row = queries.raster_key(eid, embedding_params)
@@ -84,7 +86,14 @@ class Raster:
         self._kept, self.key, self.version, self.shape = kept, key, version, shape
 
     def view(self, rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]) -> View:
-        """Return part of the raster: see ``pipeline.signals.tiles.view``."""
+        """Return part of the raster: see ``pipeline.signals.tiles.view``.
+
+        Raises
+        ------
+        BadRequest
+            Nothing of the raster is there.
+        """
+        self._check(rows, frames, pixels)
         return tiles.view(self._fetch, self.shape, rows, frames, pixels)
 
     def ahead(
@@ -93,14 +102,30 @@ class Raster:
         """Yield calls that each read a few tiles into memory which a movement away from a part would need."""
         for shifts, factors in MOVEMENTS:
             down, along = (_moved(*of) for of in zip((rows, frames), shifts, factors, strict=True))
-            with suppress(ValueError):  # nothing is there
+            with suppress(ArgumentError):  # nothing is there
                 row_level, time_level, tile_rows, columns = tiles.needed(self.shape, down, along, pixels)
                 for row in tile_rows:
                     yield partial(self._fetch, row_level, time_level, range(row, row + 1), columns)
 
     def mean(self, rows: np.ndarray, frames: tuple[float, float], width: int) -> View:
-        """Return the mean of some cells: see ``pipeline.signals.tiles.mean``."""
+        """Return the mean of some cells: see ``pipeline.signals.tiles.mean``.
+
+        Raises
+        ------
+        BadRequest
+            There is no row, or none of the frames is inside.
+        """
+        if not len(rows):
+            raise BadRequest("a mean is of one cell at least, and the address names none")
+        self._check((0, self.shape[0]), frames, (1, width))
         return tiles.mean(self._fetch, self.shape, rows, frames, width)
+
+    def _check(self, rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]) -> None:
+        """Refuse a part that is outside, before anything is read: an ArgumentError later is a fault of ours."""
+        try:
+            tiles.needed(self.shape, rows, frames, pixels)
+        except ArgumentError as error:
+            raise BadRequest(str(error)) from None
 
     def chosen(self, query: Mapping[str, str]) -> np.ndarray:
         """Return the rows of the cells that an address names.
@@ -113,17 +138,18 @@ class Raster:
 
         Raises
         ------
-        ValueError
-            It names neither, or nothing is there.
+        BadRequest
+            It names none of them, or no numbers.
         """
         if "box" in query:
-            left, right, back, front = (float(number) for number in query["box"].split(","))
+            left, right, back, front = numbers("box", query["box"], "ML,ML,AP,AP", "-900,800,-300,600")
             ml, ap = queries.positions(self.key)
             return np.flatnonzero((ml >= left) & (ml <= right) & (ap >= back) & (ap <= front))
         if "region" in query:
             return queries.rows_in_region(self.key, query["region"])
-        first, last = (float(number) for number in query.get("rows", "").split(":"))
-        return np.arange(max(0, round(first)), min(self.shape[0], round(last)))
+        first, last = np.rint(numbers("rows", query.get("rows", ""), "from:to", "0:500"))
+        rows = np.arange(self.shape[0])
+        return rows[(rows >= first) & (rows < last)]
 
     def _fetch(self, row_level: int, time_level: int, rows: range, columns: range) -> dict[Place, np.ndarray]:
         places = [Place(row_level, time_level, row, column) for row in rows for column in columns]

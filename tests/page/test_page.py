@@ -6,7 +6,10 @@ import csv
 import io
 import itertools
 import json
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
+import datajoint as dj
 import numpy as np
 import pytest
 import requests
@@ -14,6 +17,7 @@ from support.pages import served
 
 import schemas
 from pipeline.decoding import NDCSettings
+from pipeline.embedding import EmbeddingSettings
 from pipeline.signals.scaling import scale_rows
 
 SMALL = {"ks": (4, 16), "r": 3, "n_label_shuffles": 19, "n_bootstrap": 20}
@@ -260,9 +264,21 @@ def curves_run(curves) -> dict:
         ("/sessions/EID/raster?rows=0:5&frames=0:9&width=9&height=1e9", 400, "height is a number"),
         ("/sessions/EID/raster?rows=90000:90005&frames=0:9&width=9&height=9", 400, "outside"),
         ("/sessions/EID/mean?rows=0:0&frames=0:9&width=9", 400, "one cell"),
-        ("/sessions/EID/mean?box=1,2,3&frames=0:9&width=9", 400, ""),
+        ("/sessions/EID/mean?box=1,2,3&frames=0:9&width=9", 400, "box are ML,ML,AP,AP, such as"),
+        ("/sessions/EID/mean?rows=nan:5&frames=0:9&width=9", 400, "one cell"),
+        ("/sessions/EID/mean?rows=1e99:1e300&frames=0:9&width=9", 400, "one cell"),
+        ("/sessions/EID/mean?rows=a&frames=0:9&width=9", 400, "rows are from:to"),
+        ("/sessions/EID/mean?region=nowhere&frames=0:9&width=9", 400, "one cell"),
+        ("/sessions/EID/mean?rows=0:5&frames=1e6:1e7&width=9", 400, "outside"),
+        ("/sessions/EID/mean?frames=0:9&width=9", 400, "rows are from:to"),
         ("/sessions/EID?embedding=none", 404, "no raster"),
         ("/sessions/EID/cells/0/3/nothing.svg", 404, "choice, feedback, block"),
+        ("/tracking", 400, "names no subject"),
+        ("/ndc", 400, "names no subject"),
+        ("/ndc.csv", 400, "names no set"),
+        ("/sessions?subject=%00", 400, "no character 0"),
+        ("/sessions/%00", 400, "no character 0"),
+        ("/sessions/EID%00/raster?rows=0:5&frames=0:9&width=9&height=9", 400, "no character 0"),
         ("/tracking?subject=nobody", 404, "meso track nobody"),
         ("/tracking.csv?subject=SP999", 404, "none named"),
         ("/tracking.csv?subject=SP999&session=x", 404, "found x"),
@@ -275,6 +291,96 @@ def test_what_cannot_be_shown_is_said(address, demo_sessions, path, status, told
     answer = get(address, path.replace("EID", demo_sessions[0]), status)
     assert told in answer.text
     assert "Traceback" not in answer.text
+
+
+@contextmanager
+def damaged(table, key: dict, column: str, value: bytes):
+    """Have a column of a row hold other bytes for a while; gives those that it held."""
+    row = table & key
+    (held,) = row.connection.query(row.proj(column).make_sql([column])).fetchone()
+    change = f"UPDATE {table().full_table_name} SET {column} = %s{row.where_clause()}"
+    row.connection.query(change, args=(value,))
+    try:
+        yield
+    finally:
+        row.connection.query(change, args=(bytes(held),))
+
+
+@pytest.fixture
+def log():
+    """What a server of its own has said in its terminal once it has ended."""
+    return []
+
+
+@pytest.fixture
+def page(curves, server, log):
+    """Ask a server of its own, whose terminal goes to ``log`` when it is done."""
+    with ExitStack() as stack:
+        yield partial(get, stack.enter_context(served(server, log=log))), stack.close
+
+
+def test_damaged_data_are_told_and_logged_and_are_not_called_missing(page, log, demo_sessions):
+    ask, end = page
+    eid = demo_sessions[2]
+    roi = {"eid": eid, "fov": 0, "roi": 3}
+    (data,) = schemas.Activity.Trace.connection.query(
+        (schemas.Activity.Trace & roi).proj("trace").make_sql(["trace"])
+    ).fetchone()
+    broken = bytearray(data)
+    broken[-5] ^= 1
+    path = f"/sessions/{eid}/cells/0/3"
+    with damaged(schemas.Activity.Trace, roi, "trace", bytes(broken)):
+        for part in ("/trace.json", "/choice.svg"):
+            text = ask(path + part, 500).text
+            assert f"session {eid}, FOV_00, ROI 3: a stored array is damaged" in text and "Traceback" not in text
+        ask(path, 200)
+        ask(f"/sessions/{eid}/cells/0/4/trace.json", 200)
+    ask(path + "/trace.json", 200)
+    end()
+    said = "\n".join(log)
+    assert "GET http" in said and f"{path}/trace.json" in said
+    assert "DamagedError" in said and said.count("a stored array is damaged") >= 2 and "Traceback" in said
+
+
+def test_tiles_that_are_damaged_or_gone_are_told_and_logged(page, log, demo_sessions):
+    ask, end = page
+    raster = {"eid": demo_sessions[2], **schemas.EmbeddingParams.add(EmbeddingSettings())}
+    key = {**raster, "row_level": 0, "time_level": 0, "tile_row": 0, "tile_column": 0}
+    tile = schemas.RasterTiles.Tile & key
+    part = {"rows": "0:60", "frames": "0:500", "width": 500, "height": 60}
+    path = f"/sessions/{demo_sessions[2]}/raster"
+    with damaged(schemas.RasterTiles.Tile, key, "tile", b"broken"):
+        assert "'tile_column': 0" in ask(path, 500, **part).text
+    values = tile.fetch1("tile")
+    tile.delete_quick()
+    try:
+        assert "the raster lacks tiles (expected 1, found 0)" in ask(path, 500, **part).text
+    finally:
+        schemas.RasterTiles.Tile.insert1({**key, "tile": values}, allow_direct_insert=True)
+    ask(path, 200, **part)
+    end()
+    assert sum(line.startswith("pipeline.errors.DamagedError: ") for line in log) >= 2
+
+
+def test_a_fault_of_ours_is_logged_and_answered_500_under_the_same_guard(page, log, demo_sessions):
+    """A clock that no version of the code writes has numpy raise a ValueError, which was once taken for a request."""
+    ask, end = page
+    eid = demo_sessions[2]
+    raster = {"eid": eid, **schemas.EmbeddingParams.add(EmbeddingSettings())}
+    with damaged(schemas.RasterTiles, raster, "tile_clock", dj.blob.pack(np.zeros((3, 5)))):
+        plain = ask(f"/sessions/{eid}/timeline.json", 500)
+        html = requests.get(plain.url, headers={"accept": "text/html"}, timeout=30)
+    assert plain.text == "This page failed. ValueError; the terminal of meso serve says more."
+    assert html.status_code == 500 and "<h1>This page failed</h1>" in html.text and "Traceback" not in html.text
+    for answer in (plain, html):
+        assert "default-src 'none'" in answer.headers["content-security-policy"]
+    ask(f"/sessions/{eid}/timeline.json", 200)
+    ask("/sessions/none", 404)
+    ask(f"/sessions/{eid}/raster?rows=5:5", 400)
+    end()
+    said = "\n".join(log)
+    assert said.count("Traceback") == 2 and "page/queries.py" in said and f"{eid}/timeline.json" in said
+    assert "/sessions/none" not in said and "/raster" not in said
 
 
 def test_nothing_can_be_written_and_nothing_from_elsewhere_is_loaded(address, demo_sessions):

@@ -1,0 +1,206 @@
+"""What each address answers: it reads what it shows, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from page import addresses, answers, drawing, formats, queries
+from page.answers import BRIEFLY, html
+from page.rasters import Raster, Rasters
+from page.threads import Ahead, ask
+from pipeline.errors import NotFoundError
+from pipeline.signals.tiles import View
+from schemas.queries import sessions as listing
+
+_rasters, _ahead = Rasters(), Ahead()
+
+
+async def home(request: Request) -> Response:
+    """Show the pipeline, who works, and what failed."""
+    return html("home.html", **await ask(queries.home))
+
+
+async def live(request: Request) -> Response:
+    """Return the part of the first page that changes."""
+    return html("live.html", **await ask(queries.home))
+
+
+async def sessions(request: Request) -> Response:
+    """List sessions, or those of a subject."""
+    subject = request.query_params.get("subject")
+    rows, subjects = await ask(lambda: (listing.sessions(subject), queries.subjects()))
+    return html("sessions.html", rows=rows, subject=subject, subjects=subjects, named=queries.NAMED)
+
+
+async def session(request: Request) -> Response:
+    """Show a session: raster and map."""
+    eid = request.path_params["eid"]
+    embedding = request.query_params.get("embedding")
+
+    def read() -> tuple[dict, Raster | None]:
+        found = queries.session(eid)
+        return found, _rasters.open(eid, embedding) if found["embeddings"] or embedding else None
+
+    found, raster = await ask(read)
+    return html("session.html", session=found, raster=raster)
+
+
+async def session_cells(request: Request) -> Response:
+    """Return the cells of a raster."""
+    return JSONResponse(await ask(lambda: queries.cells(_raster(request).key)), headers=BRIEFLY)
+
+
+async def session_timeline(request: Request) -> Response:
+    """Return the clock, wheel and trials of a raster."""
+    return JSONResponse(await ask(lambda: queries.timeline(_raster(request).key)), headers=BRIEFLY)
+
+
+async def session_raster(request: Request) -> Response:
+    """Return part of a raster."""
+    rows, frames = addresses.span(request, "rows"), addresses.span(request, "frames")
+    pixels = addresses.whole(request, "height", 4000), addresses.whole(request, "width", 8000)
+
+    def read() -> tuple[Raster, View]:
+        raster = _raster(request)
+        return raster, raster.view(rows, frames, pixels)
+
+    _ahead.cancel()
+    raster, view = await ask(read)
+    _ahead.begin(raster.ahead(rows, frames, pixels))
+    return answers.part(view)
+
+
+async def session_mean(request: Request) -> Response:
+    """Return the mean of some cells as float32: of neighbours in the order, or of a box of the map."""
+    frames, width = addresses.span(request, "frames"), addresses.whole(request, "width", 8000)
+
+    def read() -> View:
+        raster = _raster(request)
+        return raster.mean(raster.chosen(request.query_params), frames, width)
+
+    return answers.part(await ask(read))
+
+
+def _raster(request: Request) -> Raster:
+    return _rasters.open(request.path_params["eid"], request.query_params.get("embedding"))
+
+
+async def cell(request: Request) -> Response:
+    """Show a ROI."""
+    found = await ask(queries.cell, *addresses.roi(request))
+    return html("cell.html", cell=found, pairs=drawing.PAIRS)
+
+
+async def cell_trace(request: Request) -> Response:
+    """Return times and activity of a ROI."""
+    return JSONResponse(await ask(queries.trace, *addresses.roi(request)))
+
+
+async def cell_averages(request: Request) -> Response:
+    """Draw averages of a ROI around an event."""
+    return await answers.svg(partial(drawing.cell_averages, *addresses.roi(request), request.path_params["pair"]))
+
+
+async def tracking(request: Request) -> Response:
+    """Show the tracked cells of a subject."""
+    found = await ask(queries.tracking, addresses.named(request, "subject"), request.query_params.get("run"))
+    return html("tracking.html", tracking=found)
+
+
+async def tracking_csv(request: Request) -> Response:
+    """Return where the cells are that were found in all of some sessions."""
+    subject, query = addresses.named(request, "subject"), request.query_params
+    rows = await ask(queries.shared_cells, subject, query.get("run"), query.getlist("session"))
+    columns = ["cell_uid", *queries.DATE, "eid", "fov", "roi", "silhouette"]
+    return answers.csv(pd.DataFrame(rows, columns=columns), f"shared_cells_{subject}.csv")
+
+
+async def ndc(request: Request) -> Response:
+    """Show curves of a subject: a set of sessions, and one choice of settings or more."""
+    subject = addresses.named(request, "subject")
+
+    def read() -> tuple[list[dict], dict | None, list[str], list[str], Any]:
+        choices = queries.ndc_choices(subject)
+        wanted = request.query_params.getlist("eid")
+        chosen = _chosen_set(choices, request.query_params.get("set"), wanted)
+        if chosen is None:
+            return choices, None, [], [], None
+        known = [one["ndc_params"] for one in chosen["settings"]]
+        params = _known("settings", request.query_params.getlist("params"), known) or chosen["together"]
+        eids = _known("session", wanted, chosen["eids"]) or chosen["eids"]
+        some = eids if len(eids) < len(chosen["eids"]) else ()
+        return choices, chosen, params, eids, drawing.chosen_run(chosen["session_set"], params, some)
+
+    choices, chosen, params, eids, run = await ask(read)
+    if chosen is None:
+        raise NotFoundError(f"there are no curves of {subject}", do=f"Make them with: meso ndc --subject {subject}")
+    return html("ndc.html", subject=subject, choices=choices, chosen=chosen, params=params, eids=eids, run=run,
+                rows=formats.ndc_rows(run))  # fmt: skip
+
+
+def _chosen_set(choices: list[dict], session_set: str | None, eids: list[str]) -> dict | None:
+    """Return the set that is named, or else the smallest that has all of some sessions, or else the first."""
+    named = [one for one in choices if one["session_set"] == session_set]
+    if session_set and choices and not named:
+        raise NotFoundError(f"no set of sessions with curves is called {session_set}", do="Choose one from the list")
+    holding = [one for one in choices if eids and set(eids) <= set(one["eids"])]
+    return next(iter([*named, *sorted(holding, key=lambda one: one["n_sessions"]), *choices]), None)
+
+
+def _known(what: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Return what an address asks for, in the order in which it is known."""
+    if unknown := [one for one in asked if one not in known]:
+        raise NotFoundError(f"the set has no {what} {', '.join(unknown)}", do="Choose from the list")
+    return [one for one in known if one in asked]
+
+
+async def ndc_csv(request: Request) -> Response:
+    """Return the table of results."""
+    run = await ask(drawing.chosen_run, *addresses.curves(request))
+    return answers.csv(run.table, f"k_star_{run.session_set['session_set'][:8]}.csv")
+
+
+async def ndc_svg(request: Request) -> Response:
+    """Draw the curves of one choice of settings."""
+    return await answers.svg(partial(drawing.ndc_overlay, *addresses.curves(request)))
+
+
+async def k_star_svg(request: Request) -> Response:
+    """Draw k* over days."""
+    return await answers.svg(partial(drawing.k_star_days, *addresses.curves(request)))
+
+
+async def performance_svg(request: Request) -> Response:
+    """Draw scores against behavioural performance."""
+    return await answers.svg(partial(drawing.performance, *addresses.curves(request)))
+
+
+ROUTES = [
+    Route("/", home),
+    Route("/live", live),
+    Route("/sessions", sessions),
+    Route("/sessions/{eid}", session),
+    Route("/sessions/{eid}/cells.json", session_cells),
+    Route("/sessions/{eid}/timeline.json", session_timeline),
+    Route("/sessions/{eid}/raster", session_raster),
+    Route("/sessions/{eid}/mean", session_mean),
+    Route("/sessions/{eid}/cells/{fov:int}/{roi:int}", cell),
+    Route("/sessions/{eid}/cells/{fov:int}/{roi:int}/trace.json", cell_trace),
+    Route("/sessions/{eid}/cells/{fov:int}/{roi:int}/{pair}.svg", cell_averages),
+    Route("/tracking", tracking),
+    Route("/tracking.csv", tracking_csv),
+    Route("/ndc", ndc),
+    Route("/ndc.csv", ndc_csv),
+    Route("/ndc.svg", ndc_svg),
+    Route("/k_star.svg", k_star_svg),
+    Route("/performance.svg", performance_svg),
+    Mount("/static", StaticFiles(directory=answers.HERE / "static")),
+]
