@@ -50,9 +50,7 @@ def layout() -> dict[str, Any]:
 
 def _through_columns(direct: nx.DiGraph, shown: list[str]) -> nx.DiGraph:
     """Return the graph with every arrow cut into steps from one column to the next, so that it passes by the tables."""
-    column: dict[str, int] = {}
-    for name in nx.topological_sort(direct):
-        column[name] = 1 + max((column[parent] for parent in direct.predecessors(name)), default=-1)
+    column = {name: number for number, names in enumerate(nx.topological_generations(direct)) for name in names}
     for name in shown:  # settings stand just before what is made with them
         children = [column[child] for child in direct.successors(name)]
         if not direct.in_degree(name) and children:

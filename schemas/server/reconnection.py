@@ -20,6 +20,8 @@ from datajoint.adapters import ADAPTERS
 from datajoint.adapters.mysql import MySQLAdapter
 from datajoint.adapters.postgres import PostgreSQLAdapter
 from datajoint.errors import LostConnectionError
+from psycopg2 import errorcodes
+from pymysql.constants import CR, ER
 
 T = TypeVar("T")
 _only_reads = threading.Event()
@@ -32,15 +34,22 @@ POSTGRESQL_KEEP_ALIVE = {
 }  # fmt: skip
 LONGEST_WAIT = 30.0
 
-#: MySQL: interface, too many connections, shutting down, killed, no answer, gone, lost, idle for too long.
-MYSQL_LOST = (0, 1040, 1053, 1927, 2002, 2003, 2006, 2013, 4031)
-#: Lock wait timeout, deadlock.
-MYSQL_LOCKED = (1205, 1213)
-#: Disk full, table full, cannot write.
-MYSQL_FULL = (3, 1021, 1026, 1030, 1114)
-#: PostgreSQL's classes of errors: connection, rollback (deadlock), resources (disk full), lock timeout, shutdown, its
-#: system.
-POSTGRESQL_PASSING = ("08", "40", "53", "55P03", "57P", "58")
+#: What PyMySQL has no names for: its 0 is a connection that this side has closed.
+CLOSED, EE_WRITE, CONNECTION_KILLED, CLIENT_INTERACTION_TIMEOUT = 0, 3, 1927, 4031
+MYSQL_LOST = (
+    CLOSED, ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, CONNECTION_KILLED, CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR,
+    CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CLIENT_INTERACTION_TIMEOUT,
+)  # fmt: skip
+MYSQL_LOCKED = (ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK)
+#: The disk is full, or something that lies on it.
+MYSQL_FULL = (EE_WRITE, ER.DISK_FULL, ER.ERROR_ON_WRITE, ER.GET_ERRNO, ER.RECORD_FILE_FULL)
+#: PostgreSQL's shutdowns: 57P01 to 57P05, but no cancelled query.
+SHUTDOWN = f"{errorcodes.CLASS_OPERATOR_INTERVENTION}P"
+#: Of PostgreSQL's: a rollback is a deadlock, resources are a full disk, and the system error is one of its machine.
+POSTGRESQL_PASSING = (
+    errorcodes.CLASS_CONNECTION_EXCEPTION, errorcodes.CLASS_TRANSACTION_ROLLBACK,
+    errorcodes.CLASS_INSUFFICIENT_RESOURCES, errorcodes.LOCK_NOT_AVAILABLE, SHUTDOWN, errorcodes.CLASS_SYSTEM_ERROR,
+)  # fmt: skip
 
 
 class PostgreSQL(PostgreSQLAdapter):
@@ -122,7 +131,7 @@ def is_lost(error: BaseException) -> bool:
     if isinstance(error, LostConnectionError):
         return True
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-        return error.pgcode is None or error.pgcode.startswith(("08", "57P"))
+        return error.pgcode is None or error.pgcode.startswith((errorcodes.CLASS_CONNECTION_EXCEPTION, SHUTDOWN))
     return _is_lost_mysql(error)
 
 
