@@ -199,7 +199,8 @@ def test_presence_is_what_the_uid_files_say(demo_truth, tracking, demo_sessions)
     assert [row["eid"] for row in rows] == demo_sessions
     for date, column in zip(demo_truth.dates, found.T, strict=True):
         files = demo_truth.root.glob(f"*/Subjects/*/{date}/001/alf/FOV_*/mpciROIs.clusterUIDs.csv")
-        assert set(cells[column]) == {line for path in files for line in path.read_text().splitlines() if line}
+        lines = {line for path in files for line in path.read_text().splitlines()}
+        assert set(cells[column]) == lines - {"", "nan"}
     assert presence(tracking).found.sum() <= found.sum()
 
 
@@ -244,18 +245,18 @@ def test_every_failure_is_kept_and_equal_ones_are_shown_once(run, demo_sessions)
         for key in keys[:2]:
             schemas.TrialFeatures.jobs.update1({**key, "error_message": "alike"})
         found = stored_run(run.session_set, list(params.values()))
-    assert found.failures == [
+    assert len(found.failures) == 4 and set(found.failures) == {
         Failure(first, "choice", "TrialFeatures", "alike"),
-        Failure(second, "choice", "TrialFeatures", "planted 3"),
         Failure(first, "feedback", "TrialFeatures", "alike"),
         Failure(first, "stimulus", "TrialFeatures", "planted 2"),
-    ]
+        Failure(second, "choice", "TrialFeatures", "planted 3"),
+    }
+    assert [failure.eid for failure in found.targets[1].failures] == [first]
     assert found.failed == {first: "choice, feedback: alike; stimulus: planted 2", second: "choice: planted 3"}
-    lines = [line for line in on_screen(found) if line.startswith("! ")]
-    assert lines == [
+    assert sorted(line for line in on_screen(found) if line.startswith("! session")) == sorted([
         f"! session {first}: choice, feedback: alike", f"! session {first}: stimulus: planted 2",
         f"! session {second}: choice: planted 3",
-    ]  # fmt: skip
+    ])  # fmt: skip
 
 
 def test_a_session_without_trials_fails_for_all_targets_at_once(run, demo_sessions):
