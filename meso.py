@@ -34,17 +34,20 @@ from pipeline.errors import (
 )
 from pipeline.settings.curves import TARGETS, curve_settings
 from pipeline.signals.clock import ROITimes
-from pipeline.signals.peri_event import EVENT_NAMES, event_times
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
-from schemas.decoding.run import NDCRun, left_out, match_cells, run_ndc
+from schemas.decoding.run import Failure, match_cells, run_ndc
 from schemas.imaging.activity import activity
+from schemas.queries.errors import errors_of
+from schemas.queries.sessions import trial_events
+from schemas.queries.tracking import fovs_left_out, tracking_run_of_sessions
 from schemas.rows import in_fovs
 from schemas.work.filling import fill, fill_session
-from schemas.work.reports import errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from drawing.curves import DrawableRun
 
 __all__ = [
     "ArgumentError",
@@ -191,15 +194,9 @@ def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _warn_of_failures(eid: str) -> None:
-    for failure in errors():
-        if failure["key"].get("eid") == eid and failure["table"] in (
-            "FOV",
-            "Recording",
-            "ROI",
-            "Activity",
-            "Embedding",
-        ):
-            warnings.warn(f"{failure['table']}: {failure['message']}", stacklevel=3)
+    tables = (schemas.FOV, schemas.Recording, schemas.ROI, schemas.Activity, schemas.Embedding)
+    for failure in errors_of(tables, {"eid": eid}):
+        warnings.warn(f"{failure['table']}: {failure['message']}", stacklevel=3)
 
 
 def plot_raster(
@@ -253,6 +250,7 @@ def plot_raster(
     DataError, ArgumentError
         As ``load_or_embed``, for ``order`` too; no cell or no frame is left to draw.
     """
+    from drawing.cells import session_title
     from pipeline.figures import raster
     from schemas.session import Behavior, Wheel, wheel_velocity
 
@@ -266,7 +264,6 @@ def plot_raster(
         rows, rank = by, np.arange(len(by))
     fill([Behavior, Wheel], {"eid": eid})
     signal, clock = _shown(eid, cells, rows, t_range, restr)
-    info = (schemas.Session & {"eid": eid}).fetch1()
     kinds = " and ".join(np.unique(cells["signal"]))
     return raster(
         signal,
@@ -279,20 +276,16 @@ def plot_raster(
         t_range=(float(clock[0]), float(clock[-1])),
         bg=bg,
         scale=(20, 99) if scaling else None,
-        title=f"{info['subject']} {info['session_date']} ({info['session_number']:03d}), {kinds}{note}",
+        title=f"{session_title(eid)}, {kinds}{note}",
     )
 
 
 def _trial_strips(eid: str) -> dict[str, Any]:
     """Return events and blocks as ``pipeline.figures.raster`` takes them; nothing without trials."""
-    from schemas.session import trials_of
-
-    trials = trials_of(eid)
-    if not len(trials["intervals_0"]):
+    shown = trial_events(eid)
+    if not len(shown.starts):
         return {}
-    events = {EVENT_NAMES[name]: trials[name] for name in ("stimOn_times", "firstMovement_times")}
-    events |= {"reward": event_times("fback1", trials), "error": event_times("fback0", trials)}
-    return {"events": events, "block": (trials["intervals_0"], trials["probabilityLeft"])}
+    return {"events": shown.events, "block": (shown.starts, shown.probability_left)}
 
 
 def _shown(
@@ -374,7 +367,7 @@ def match_tracked_indices_across_sessions(
     schemas.activate()
     for eid in eids:
         fill_session(eid, behavior=False)
-    run = _tracking_run(eids, tracking_run, roicat_root, duplicates)
+    run = tracking_run_of_sessions(eids, tracking_run, roicat_root, duplicates)
     tracked, missing = match_cells(eids, run)
     if missing:
         raise DataError("a session has no tracked cells", do="; ".join(missing.values()))
@@ -386,7 +379,7 @@ def match_tracked_indices_across_sessions(
         min_silhouette=min_silhouette,
     )
     failed = [f"{table}: {message}" for table, _, message in fill([SharedCells], session_set).errors]
-    for text in [*failed, *left_out(session_set)]:
+    for text in [*failed, *fovs_left_out(session_set)]:
         warnings.warn(text, stacklevel=2)
     return {eid: _rows_of(session_set, eid, filter_neurons) for eid in eids}
 
@@ -399,14 +392,6 @@ def _anchor_and_others(args: tuple) -> tuple[str, list[str]]:
             "match_tracked_indices_across_sessions(anchor_eid, other_eids): one id and a list of ids"
         )
     return str(args[0]), [str(eid) for eid in args[1]]
-
-
-def _tracking_run(eids: list[str], tracking_run: str | None, roicat_root: str | None, duplicates: str) -> dict:
-    from schemas.tracking import TrackingRun
-
-    if tracking_run is None:
-        return TrackingRun.covering(eids, roicat_root, duplicates)
-    return TrackingRun.chosen(eids, tracking_run)
 
 
 def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
@@ -444,7 +429,7 @@ def neuron_dropping_curves_cached(
     plot: bool = True,
     progress: bool = True,
     **settings: Any,
-) -> NDCRun:
+) -> DrawableRun:
     """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
 
     Only what the database lacks is computed.
@@ -472,10 +457,14 @@ def neuron_dropping_curves_cached(
 
     Returns
     -------
-    NDCRun
+    DrawableRun
         ``table`` (a DataFrame: date, eid, target, k* with its interval, ceiling, p, q, verdict ...), ``curves``,
-        ``trends`` (k* over days) and ``figures`` by target, ``failed`` {eid: message}, ``n_shared``.
+        ``trends`` (k* over days) and ``figures`` by target, ``failed`` {eid: messages}, ``failures`` (each by session
+        and target), ``targets`` (all of that by target), ``n_shared``; ``draw``, ``draw_days``, ``draw_performance``,
+        ``draw_regions`` and ``show``.
     """
+    from drawing.curves import DrawableRun
+
     if cache_dir is not None:
         warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)
     if isinstance(eids, str):
@@ -490,17 +479,17 @@ def neuron_dropping_curves_cached(
     schemas.activate()
     eids = list(dict.fromkeys(map(str, eids)))
     eids, unusable = _usable(eids, progress)
-    run = _tracking_run(eids, tracking_run, roicat_root, "error")
+    run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
-    result = run_ndc(eids, run, wanted, neurons_only=filter_neurons, **cells, progress=progress)
-    result.failed |= unusable
+    result = DrawableRun.of(run_ndc(eids, run, wanted, neurons_only=filter_neurons, **cells, progress=progress))
+    result.unusable += [Failure(eid, "", "", message) for eid, message in unusable.items()]
     if plot:
         for figure in result.draw().values():
             _display(figure)
     if progress:
         result.show()
     elif result.failed:
-        warnings.warn(f"left out: {'; '.join(result.failed.values())}", stacklevel=2)
+        warnings.warn(f"left out: {'; '.join(result.failure_lines())}", stacklevel=2)
     return result
 
 

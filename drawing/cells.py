@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -18,13 +18,14 @@ from pipeline.figures.tracking import MAX_SESSIONS
 from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_times
 from pipeline.signals.peri_event import peri_event as average
 from schemas.embedding import Embedding, EmbeddingParams
-from schemas.imaging.activity import activity
+from schemas.imaging.activity import CellActivity, activity
 from schemas.imaging.tables import ROI, Activity, BrainRegion
 from schemas.provenance import environment_row
+from schemas.queries.cells import presence
+from schemas.queries.tracking import tracking_run
 from schemas.rows import content_key
 from schemas.session import Session, trials_of
 from schemas.storage import bulk
-from schemas.tracking import TrackedFOV, TrackingFile, TrackingRun
 
 #: Numbers of a ROI that a map can show, with what they are called.
 NUMBERS = {"cell_probability": "cell probability", "dv": "DV (µm)", "time_offset": "time in the frame (s)"}
@@ -81,14 +82,14 @@ def cell_map(eid: str, color: str, space: bool, neurons_only: bool, output: Path
     return figures.save(figure, output / f"{_session_stem(kind, eid, color)}.{suffix}", provenance)
 
 
-def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output: Path, suffix: str) -> Iterator[Path]:
+def tracking(subject: str, named: str | None, neurons_only: bool, output: Path, suffix: str) -> Iterator[Path]:
     """Draw and save presence, shared cells and survival of a subject's tracked cells, and yield the files.
 
     Parameters
     ----------
     subject : str
-    tracking_run : str, optional
-        Start of its hash; by default the run registered last.
+    named : str, optional
+        Start of the hash of a tracking run; by default the run registered last.
     neurons_only : bool
         A cell counts in the sessions where it is a neuron.
     output, suffix
@@ -99,35 +100,22 @@ def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output:
     NotFoundError
         The subject has no such run, or the run no cells.
     """
-    runs = (TrackingRun & {"subject": subject}).keys(order_by="registered_at")
-    chosen = [run for run in runs if run["tracking_run"].startswith(tracking_run or "")]
-    if not chosen or (tracking_run and len(chosen) > 1):
-        raise NotFoundError(
-            f"no single tracking run {tracking_run or ''} of {subject}".replace("  ", " "),
-            expected=f"one of {', '.join(run['tracking_run'][:8] for run in runs) or 'none registered'}",
-            do=f"Register one with: meso track {subject}",
-        )
-    run = chosen[-1]
-    members = TrackedFOV.Member & run & (ROI & "is_neuron" if neurons_only else ROI()).proj()
-    uids, eids = bulk.columns(members, "cell_uid", "eid", order_by=("cell_uid", "eid"))
-    if not len(uids):
+    run = tracking_run(subject, named)
+    cells, sessions, found = presence(run, neurons_only=neurons_only)
+    if not len(cells):
         raise NotFoundError(f"no ROI of {subject} is a tracked cell", do="'meso errors TrackedFOV' says why")
-    sessions = (Session & (TrackingFile & run).proj()).to_dicts(order_by="session_date, session_number")
-    sessions = [row for row in sessions if row["eid"] in set(eids.tolist())]
-    column = {row["eid"]: i for i, row in enumerate(sessions)}
-    cells, rows = np.unique(uids, return_inverse=True)
-    presence = np.zeros((len(cells), len(sessions)), dtype=bool)
-    presence[rows, [column[eid] for eid in eids.tolist()]] = True
+    shown = np.flatnonzero(found.any(axis=0))
+    sessions, found = [sessions[i] for i in shown], found[:, shown]
     dates = _dates(sessions)
     title = f"{subject}: {len(cells)} tracked {'neurons' if neurons_only else 'ROIs'}, run {run['tracking_run'][:8]}"
     kind = "all" if len(sessions) <= MAX_SESSIONS else "only"
     drawn = {
-        "presence": figures.presence_map(presence, dates, title=title),
-        "shared": figures.shared_counts(presence, dates, kind=kind, title=title),
+        "presence": figures.presence_map(found, dates, title=title),
+        "shared": figures.shared_counts(found, dates, kind=kind, title=title),
     }
     if len(sessions) > 1:
-        drawn["survival"] = figures.survival(presence, dates, title=title)
-    provenance = {**run, "eids": list(column), "neurons_only": neurons_only, **_code()}
+        drawn["survival"] = figures.survival(found, dates, title=title)
+    provenance = {**run, "eids": [row["eid"] for row in sessions], "neurons_only": neurons_only, **_code()}
     for name, figure in drawn.items():
         stem = figures.file_stem(f"tracking_{name}", subject, run["tracking_run"][:8])
         yield figures.save(figure, output / f"{stem}.{suffix}", provenance)
@@ -166,24 +154,14 @@ def peri_event(
         The session has no such ROIs, no activity or no trials.
     """
     rois = _rois(eid, neurons_only) & Activity.proj()
-    found, trials = activity(rois), trials_of(eid)
-    if not len(trials["stimOn_times"]):
-        raise NotFoundError(
-            "the session has no trials", eid=eid, do=f"Read them with: meso populate Behavior --eid {eid}"
-        )
+    found, trials = activity(rois), trials_to_average(eid)
     (region_ids,) = bulk.columns(rois, "region_id", order_by=("fov", "roi"))
     regions = np.full(len(region_ids), "all cells")
     if by != "all":
         regions, _ = _regions(region_ids, "beryl" if by == "area" else "acronym")
     groups = pooled_regions(regions, PANELS)
-    period = max(float(np.median(np.diff(times))) for times in found.times.frame_times.values())
-    edges = bin_edges(*around, period)
-    events = {name: event_times(name, trials) for name in windows}
-    panels: dict[str, list[figures.Average]] = {name: [] for name in sorted(set(groups.tolist()), key=natural_key)}
-    for name, times in events.items():
-        got = average(found.traces, found.times, times, edges=edges, groups=groups)
-        for row, group in enumerate(got.names.tolist()):
-            panels[group].append(figures.Average(name, edges, got.mean[row], got.sem[row], got.n_trials[row]))
+    edges = frame_bins(found, around)
+    panels = averages(found, trials, windows, edges, groups)
     counts = {group: int(np.sum(groups == group)) for group in panels}
     named = {f"{group} ({counts[group]})": lines for group, lines in panels.items()}
     unit = " and ".join(np.unique(found.signal))
@@ -195,7 +173,8 @@ def peri_event(
     provenance = {"eid": eid, "parameters": content_key(settings), **settings, **_code()}
     figure = figures.peri_event_lines(named, event=event, unit=unit, window=window, title=session_title(eid))
     yield figures.save(figure, output / f"{_session_stem('peri', eid, by, *windows)}.{suffix}", provenance)
-    for name, times in events.items() if cells else ():
+    for name in dict.fromkeys(windows) if cells else ():
+        times = event_times(name, trials)
         taken = np.flatnonzero(np.isfinite(times))
         order = peak_order(average(found.traces, found.times, times[taken[::2]], edges=edges).mean)
         mean = average(found.traces, found.times, times[taken[1::2]], edges=edges).mean
@@ -204,6 +183,57 @@ def peri_event(
             window=_bounds([name]), title=f"{session_title(eid)}, {name}: every other trial of {len(taken)}",
         )  # fmt: skip
         yield figures.save(figure, output / f"{_session_stem('peri_cells', eid, name)}.{suffix}", provenance)
+
+
+def trials_to_average(eid: str) -> dict[str, np.ndarray]:
+    """Return the trials of a session as ``trials_of`` does.
+
+    Raises
+    ------
+    DataError
+        There are none.
+    """
+    trials = trials_of(eid)
+    if not len(trials["stimOn_times"]):
+        raise NotFoundError(
+            "the session has no trials", eid=eid, do=f"Read them with: meso populate Behavior --eid {eid}"
+        )
+    return trials
+
+
+def frame_bins(found: CellActivity, around: tuple[float, float]) -> np.ndarray:
+    """Return the edges of bins of a frame, s from the event, of the FOV with the longest frames."""
+    period = max(float(np.median(np.diff(times))) for times in found.times.frame_times.values())
+    return bin_edges(*around, period)
+
+
+def averages(
+    found: CellActivity,
+    trials: Mapping[str, np.ndarray],
+    windows: Sequence[str],
+    edges: np.ndarray,
+    groups: np.ndarray | None = None,
+) -> dict[str, list[figures.Average]]:
+    """Return the averages around the events of windows: by population, or else by number of the row.
+
+    Parameters
+    ----------
+    found : CellActivity
+        Of N cells.
+    trials : mapping of ALF attribute to (n,) float64
+    windows : sequence of str
+        Names in ``pipeline.signals.peri_event.WINDOWS``.
+    edges : (L + 1,) float64, s from the event
+    groups : (N,) array, optional
+        Population of each cell.
+    """
+    names = map(str, range(len(found.traces)) if groups is None else np.unique(groups).tolist())
+    lines: dict[str, list[figures.Average]] = {name: [] for name in sorted(names, key=natural_key)}
+    for window in dict.fromkeys(windows):
+        got = average(found.traces, found.times, event_times(window, trials), edges=edges, groups=groups)
+        for row, name in enumerate(got.names.tolist()):
+            lines[str(name)].append(figures.Average(window, edges, got.mean[row], got.sem[row], got.n_trials[row]))
+    return lines
 
 
 def embedding_of(eid: str) -> dict[str, str]:

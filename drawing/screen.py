@@ -6,8 +6,19 @@ import datetime
 from collections.abc import Sequence
 from typing import Any
 
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+
+from schemas.decoding.results import NDCRun
+
+#: What the columns of a table of curves are called on screen.
+TITLES = {
+    "date": "date", "eid": "eid", "k_star": "k*", "interval": "95 %", "ceiling": "ceiling", "n_trials": "trials",
+    "p": "p", "q": "q", "verdict": "verdict",
+}  # fmt: skip
+#: Columns of a screen from which on ids are printed in full.
+WIDE = 120
 
 
 def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
@@ -31,3 +42,66 @@ def cell_text(value: Any) -> str:
     if isinstance(value, datetime.datetime):
         return value.isoformat(sep=" ", timespec="seconds")
     return str(value)
+
+
+def print_run(run: NDCRun) -> None:
+    """Print the curves of each target with its trend, then what is worth knowing and what failed."""
+    console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = max(console.width, WIDE)
+    tracking_run = run.tracking_run[:8]
+    console.print(f"[bold]{run.subject}[/bold]: {run.n_shared} cells in every session (tracking run {tracking_run})")
+    console.print(
+        "smaller k* = more efficient; q = FDR-adjusted p (Benjamini-Hochberg) over all sessions and targets below"
+    )
+    for target in run.targets:
+        if target.curves:
+            rows = [_on_screen(shown_result(row), console.width) for row in target.curves]
+            console.print(table_of(rows, title=escape(target.name)))
+        if target.trend is not None:
+            console.print(trend_text(target.trend))
+    for text in dict.fromkeys([*run.notes, *run.failure_lines()]):
+        console.print(f"[yellow]![/yellow] {escape(text)}")
+    if run.failures:
+        console.print("After fixing the cause, run 'meso retry' to clear the failures, then run this again")
+
+
+def _on_screen(row: dict[str, Any], width: int) -> dict[str, Any]:
+    text = {**row, "interval": row["interval"] or cell_text(None)}  # text is left-aligned even if no row has any
+    shown = {title: text[name] for name, title in TITLES.items()}
+    return shown if width >= WIDE else {**shown, "eid": row["eid"][:8]}
+
+
+def shown_result(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what tables show of a result; k* and its interval are None at chance, where they would mean nothing."""
+    has_star = row["k_star"] is not None and row["verdict"] != "at chance"
+    return {
+        "date": row["session_date"], "eid": row["eid"], "k_star": row["k_star"] if has_star else None,
+        "interval": interval_text(row) if has_star else None, "ceiling": row["ceiling"], "n_cells": row["n_cells"],
+        "n_trials": row["n_decoded"], "p": row["p_largest"], "q": row["q_value"], "verdict": row["verdict"],
+        "performance": row["performance"],
+    }  # fmt: skip
+
+
+def interval_text(row: dict[str, Any]) -> str | None:
+    """Return the 95 % interval of k* as text, open where it has no end; None without one."""
+    low, high = ("" if row[name] is None else f"{row[name]:.0f}" for name in ("k_star_low", "k_star_high"))
+    if row["k_star_censored"] == "left" and low:
+        low = f"<={low}"
+    return f"{low} to {high or 'beyond'}" if low else None
+
+
+def trend_text(trend: dict[str, Any]) -> str:
+    """Return what k* does over days in a line."""
+    if trend["k_star_slope"] is None and trend["n_censored"]:
+        return (
+            f"k* over days: no slope, {trend['n_censored']} of {trend['n_dated']} sessions are known by a bound; "
+            f"3 exact ones on different days are needed"
+        )
+    if trend["k_star_slope"] is None:
+        return f"k* over days: no slope, {trend['n_dated']} sessions are above chance; 2 on different days are needed"
+    text = f"k* over days: log2 changes by {trend['k_star_slope']:+.2f} per day"
+    if trend["slope_low"] is not None and trend["slope_high"] is not None:
+        text += f" (95 % {trend['slope_low']:+.2f} to {trend['slope_high']:+.2f}, p {trend['slope_p']:.3f})"
+    bounds = f", {trend['n_censored']} of them known by a bound" if trend["n_censored"] else ""
+    return f"{text}; {trend['n_dated']} sessions{bounds}"

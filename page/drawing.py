@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import cast
 
-import numpy as np
 from matplotlib.figure import Figure
 
+from drawing import curves
+from drawing.cells import averages, frame_bins, trials_to_average
 from pipeline import figures
 from pipeline.errors import NotFoundError
-from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_times, peri_event
-from schemas.decoding.run import NDCRun, stored_run
+from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS
+from schemas.decoding.results import NDCRun, stored_run
 from schemas.imaging.activity import activity
 from schemas.imaging.tables import ROI
 from schemas.rows import content_key
-from schemas.session import trials_of
 
 #: Makes a figure from what has been read already.
 Draw = Callable[[], Figure]
@@ -63,19 +64,19 @@ def chosen_run(session_set: str, params: Sequence[str], eids: Sequence[str] = ()
 def ndc_overlay(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
     """Return the figure of the curves of one choice of settings, and its key."""
     run = chosen_run(session_set, params[:1], eids)
-    return _key("curves", run), lambda: next(iter(run.draw().values()))
+    return _key("curves", run), partial(curves.overlay, run, run.targets[0])
 
 
 def k_star_days(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
     """Return the figure of k* over days, and its key."""
     run = chosen_run(session_set, params, eids)
-    return _key("days", run), lambda: cast(Figure, run.draw_days())  # there are curves
+    return _key("days", run), lambda: cast(Figure, curves.days(run))  # there are curves
 
 
 def performance(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
     """Return the figure of scores against behavioural performance, and its key."""
     run = chosen_run(session_set, params, eids)
-    return _key("performance", run), lambda: cast(Figure, run.draw_performance())
+    return _key("performance", run), lambda: cast(Figure, curves.performance(run))
 
 
 def cell_averages(eid: str, fov: int, roi: int, pair: str) -> tuple[str, Draw]:
@@ -88,19 +89,10 @@ def cell_averages(eid: str, fov: int, roi: int, pair: str) -> tuple[str, Draw]:
     """
     if pair not in PAIRS:
         raise NotFoundError(f"no averages are called {pair}", expected=f"one of {', '.join(PAIRS)}")
-    found, trials = activity(ROI & {"eid": eid, "fov": fov, "roi": roi}), trials_of(eid)
-    if not len(trials["stimOn_times"]):
-        raise NotFoundError(
-            "the session has no trials", eid=eid, do=f"Read them with: meso populate Behavior --eid {eid}"
-        )
-    window = WINDOWS[PAIRS[pair][0]]
-    (clock,) = found.times.frame_times.values()
-    edges = bin_edges(*AROUND, float(np.median(np.diff(clock))))
-    lines = []
-    for name in PAIRS[pair]:
-        got = peri_event(found.traces, found.times, event_times(name, trials), edges=edges)
-        lines.append(figures.Average(name, edges, got.mean[0], got.sem[0], got.n_trials[0]))
+    found, trials = activity(ROI & {"eid": eid, "fov": fov, "roi": roi}), trials_to_average(eid)
+    ((_, lines),) = averages(found, trials, PAIRS[pair], frame_bins(found, AROUND)).items()  # of one cell
     values = [[line.label, line.n_trials.tolist(), repr(line.mean.tolist())] for line in lines]
+    window = WINDOWS[PAIRS[pair][0]]
     return content_key([eid, fov, roi, pair, values]), lambda: figures.peri_event_lines(
         {pair: lines}, event=EVENT_NAMES[window.event], unit=str(found.signal[0]), window=(window.start, window.end)
     )

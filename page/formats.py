@@ -5,8 +5,8 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from drawing.screen import cell_text
-from schemas.decoding.run import NDCRun, interval_text
+from drawing.screen import cell_text, shown_result
+from schemas.decoding.results import NDCRun
 
 
 def seconds(value: float | None) -> str:
@@ -70,20 +70,15 @@ def key_text(key: dict | None) -> str:
 
 
 def ndc_rows(run: NDCRun) -> list[dict[str, Any]]:
-    """Return the table of results by target, as it is shown: k* is '–' at chance, where it would mean nothing."""
-    rows = []
-    for name, results in run.curves.items():
-        for row in results:
-            has_star = row["k_star"] is not None and row["verdict"] != "at chance"
-            rows.append({
-                "name": name, "date": row["session_date"], "eid": row["eid"],
-                "k_star": number(row["k_star"]) if has_star else "–",
-                "interval": interval_text(row) if has_star else "–",
-                "ceiling": cell_text(row["ceiling"]), "n_cells": row["n_cells"], "n_trials": row["n_decoded"],
-                "p": cell_text(row["p_largest"]), "q": cell_text(row["q_value"]), "verdict": row["verdict"] or "–",
-                "performance": percent(row["performance"]),
-            })  # fmt: skip
-    return rows
+    """Return the table of results as it is shown, target by target."""
+    return [{"name": target.name, **_as_text(shown_result(row))} for target in run.targets for row in target.curves]
+
+
+def _as_text(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **row, "k_star": number(row["k_star"]), "interval": row["interval"] or "–", "verdict": row["verdict"] or "–",
+        **{name: cell_text(row[name]) for name in ("ceiling", "p", "q")}, "performance": percent(row["performance"]),
+    }  # fmt: skip
 
 
 FILTERS = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datajoint as dj
@@ -16,18 +16,20 @@ from pipeline.errors import NotFoundError
 from pipeline.figures.behavior import BLOCKS
 from pipeline.figures.style import LINE_COLORS, UNKNOWN_COLOR, UNKNOWN_REGIONS, distinct_region_colors, natural_key
 from pipeline.figures.tracking import presence_order
-from pipeline.signals.peri_event import EVENT_NAMES, event_times
 from schemas import graph
-from schemas.decoding.run import names_of
-from schemas.decoding.tables import NDCFamily, NDCParams, NDCResult, NDCTask
+from schemas.decoding.results import names_of
+from schemas.decoding.tables import NDCFamily, NDCParams, NDCResult, NDCTask, settings_of
 from schemas.embedding import Embedding, EmbeddingParams, RasterTiles
 from schemas.imaging.activity import activity
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion
-from schemas.queries.sessions import last_runs, of_sessions, sessions
+from schemas.queries.cells import presence, tracked_rois, tracked_sessions
+from schemas.queries.errors import tables_by_session
+from schemas.queries.sessions import TrialEvents, sessions, trial_events
+from schemas.queries.tracking import latest_tracking_runs, tracking_run, tracking_runs
 from schemas.server.connection import connect
-from schemas.session import Behavior, Session, trials_of, wheel_velocity
+from schemas.session import Behavior, Session, wheel_velocity
 from schemas.storage import bulk
-from schemas.tracking import SessionSet, TrackedFOV, TrackingFile, TrackingRun
+from schemas.tracking import SessionSet, TrackedFOV, TrackingRun
 from schemas.work import reports
 
 #: Errors on the first page.
@@ -77,14 +79,14 @@ def session(eid: str) -> dict[str, Any]:
     info = (Session & {"eid": eid}).to_dicts()
     if not info:
         raise NotFoundError("the session is not registered", eid=eid, do="Register it with: meso ingest")
-    (row,) = [row for row in sessions(info[0]["subject"]) if row["eid"] == eid]
+    (row,) = sessions(info[0]["subject"], eid=eid)
     embeddings = (Embedding & RasterTiles.proj()) * EmbeddingParams & {"eid": eid}
     return {
         **info[0], **row,
         "fovs": (FOV & {"eid": eid}).to_dicts(order_by="fov"),
         "embeddings": [{**one, "title": _embedding_title(one)}
                        for one in embeddings.to_dicts(order_by="embedding_params")],
-        "errors": reports.errors(of_sessions(), {"eid": eid}, stack=True),
+        "errors": reports.errors(tables_by_session(), {"eid": eid}, stack=True),
         "neighbours": _neighbours(eid, info[0]["subject"]),
     }  # fmt: skip
 
@@ -192,7 +194,7 @@ def _same_subject(eid: str) -> dj.QueryExpression:
 
 def _days_found(eid: str) -> dict[tuple[int, int], int]:
     """Return in how many sessions each tracked ROI's cell was found, by FOV and ROI."""
-    members = TrackedFOV.Member & last_runs() & {"subject": (Session & {"eid": eid}).fetch1("subject")}
+    members = TrackedFOV.Member & latest_tracking_runs((Session & {"eid": eid}).fetch1("subject"))
     uids, n_days = bulk.columns(dj.U("cell_uid").aggr(members, n="count(*)"), "cell_uid", "n", order_by=("cell_uid",))
     days = dict(zip(uids.tolist(), n_days.tolist(), strict=True))
     own = bulk.columns(members & {"eid": eid}, "fov", "roi", "cell_uid", order_by=("fov", "roi"))
@@ -222,25 +224,21 @@ def timeline(key: dict) -> dict[str, Any]:
         frames (with fractions); blocks: list of name, color, and the frames that they are from and to.
     """
     clock = np.asarray((RasterTiles & key).fetch1("tile_clock"))
-    trials = trials_of(key["eid"])
+    shown = trial_events(key["eid"])
     return {
         "clock": np.round(clock, 3).tolist(),
         "wheel": _wheel(key["eid"], clock),
         "events": [
             {"name": name, "color": color, "frames": np.round(_frames(times, clock), 2).tolist()}
-            for name, color, times in _events(trials)
+            for name, color, times in _colored(shown)
         ],
-        "blocks": _blocks(trials["intervals_0"], trials["probabilityLeft"], clock),
+        "blocks": _blocks(shown.starts, shown.probability_left, clock),
     }
 
 
-def _events(trials: Mapping[str, np.ndarray]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield name, colour and times of what is shown of trials."""
-    events = {
-        **{EVENT_NAMES[name]: trials[name] for name in ("stimOn_times", "firstMovement_times")},
-        "reward": event_times("fback1", trials), "error": event_times("fback0", trials),
-    }  # fmt: skip
-    for (name, times), color in zip(events.items(), LINE_COLORS, strict=False):
+def _colored(shown: TrialEvents) -> Iterator[tuple[str, str, np.ndarray]]:
+    """Yield name, colour and times (n,), s, of what is shown of trials."""
+    for (name, times), color in zip(shown.events.items(), LINE_COLORS, strict=False):
         yield name, color, times
 
 
@@ -302,7 +300,7 @@ def cell(eid: str, fov: int, roi: int) -> dict[str, Any]:
         raise NotFoundError(f"there is no ROI {roi}", eid=eid, fov=fov, expected=f"one of those from 0: {there}")
     info = (Session & {"eid": eid}).fetch1()
     region = (BrainRegion & {"region_id": rows[0]["region_id"]}).to_dicts() if rows[0]["region_id"] is not None else []
-    found = TrackedFOV.Member & [run for run in last_runs() if run["subject"] == info["subject"]]
+    found = TrackedFOV.Member & latest_tracking_runs(info["subject"])
     uid = (found & key).to_arrays("cell_uid")
     days: list[dict[str, Any]] = []
     if len(uid):
@@ -332,19 +330,19 @@ def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
         "values": [float(f"{value:.4g}") for value in found.traces[0].tolist()],
         "events": [
             {"name": name, "color": color, "times": np.round(at[(at >= times[0]) & (at <= times[-1])], 3).tolist()}
-            for name, color, at in _events(trials_of(eid))
+            for name, color, at in _colored(trial_events(eid))
         ],
     }  # fmt: skip
 
 
-def tracking(subject: str, tracking_run: str | None = None) -> dict[str, Any]:
+def tracking(subject: str, named: str | None = None) -> dict[str, Any]:
     """Return which cells of a subject were found in which sessions.
 
     Parameters
     ----------
     subject : str
-    tracking_run : str, optional
-        By default the run registered last.
+    named : str, optional
+        Start of the hash of a tracking run; by default the run registered last.
 
     Returns
     -------
@@ -357,17 +355,14 @@ def tracking(subject: str, tracking_run: str | None = None) -> dict[str, Any]:
     NotFoundError
         The subject has no such run.
     """
-    runs, run = _tracking_runs(subject, tracking_run)
-    rows = _tracked_sessions(run)
-    column = {row["eid"]: number for number, row in enumerate(rows)}
-    uids, eids = bulk.columns(_tracked_neurons(run), "cell_uid", "eid", order_by=("cell_uid", "eid"))
-    names, cell_of = np.unique(uids, return_inverse=True)
-    presence = np.zeros((len(names), len(rows)), dtype=bool)
-    presence[cell_of, [column[eid] for eid in eids.tolist()]] = True
-    return {"subject": subject, "runs": runs, "run": run, "sessions": rows, "patterns": _patterns(presence)}
+    key = tracking_run(subject, named)
+    runs = tracking_runs(subject)
+    (run,) = [row for row in runs if row["tracking_run"] == key["tracking_run"]]
+    _, rows, found = presence(key)
+    return {"subject": subject, "runs": runs, "run": run, "sessions": rows, "patterns": _patterns(found)}
 
 
-def shared_cells(subject: str, tracking_run: str | None, eids: Sequence[str]) -> list[dict[str, Any]]:
+def shared_cells(subject: str, named: str | None, eids: Sequence[str]) -> list[dict[str, Any]]:
     """Return where each cell is that was found as a neuron in all of some sessions: a row for each of them.
 
     Returns
@@ -380,13 +375,13 @@ def shared_cells(subject: str, tracking_run: str | None, eids: Sequence[str]) ->
     NotFoundError
         The subject has no such run, or the run not all of the sessions.
     """
-    _, run = _tracking_runs(subject, tracking_run)
-    sessions = {row["eid"]: row for row in _tracked_sessions(run) if row["eid"] in eids}
+    run = tracking_run(subject, named)
+    sessions = {row["eid"]: row for row in tracked_sessions(run) if row["eid"] in eids}
     if not eids or len(sessions) < len(set(eids)):
         raise NotFoundError(f"tracking run {run['tracking_run'][:8]} of {subject} has not all of these sessions",
                         found=", ".join(sorted(set(eids) - set(sessions))) or "none named",
                         do="Choose from those of its page")  # fmt: skip
-    members = _tracked_neurons(run) & [{"eid": eid} for eid in sessions]
+    members = tracked_rois(run) & [{"eid": eid} for eid in sessions]
     names = ("cell_uid", "eid", "fov", "roi", "silhouette")
     columns = bulk.columns(members, *names, order_by=("cell_uid", "eid"))
     n_found = Counter(columns[0].tolist())
@@ -397,38 +392,17 @@ def shared_cells(subject: str, tracking_run: str | None, eids: Sequence[str]) ->
     return sorted(rows, key=lambda row: (row["cell_uid"], *(row[name] for name in DATE)))
 
 
-def _tracking_runs(subject: str, tracking_run: str | None) -> tuple[list[dict], dict[str, Any]]:
-    """Return the runs of a subject, and the one that is named, or else the one registered last."""
-    runs = (TrackingRun & {"subject": subject}).to_dicts(order_by="registered_at DESC")
-    chosen = [run for run in runs if tracking_run in (None, run["tracking_run"])]
-    if not chosen:
-        raise NotFoundError(f"no tracking run {tracking_run or ''} of {subject}".replace("  ", " "),
-                        do=f"Register one with: meso track {subject}")  # fmt: skip
-    return runs, chosen[0]
-
-
-def _tracked_sessions(run: dict[str, Any]) -> list[dict[str, Any]]:
-    return (Session & (TrackingFile & _key_of(run)).proj()).to_dicts(order_by=", ".join(DATE))
-
-
-def _tracked_neurons(run: dict[str, Any]) -> dj.QueryExpression:
-    return TrackedFOV.Member & _key_of(run) & (ROI & "is_neuron").proj()
-
-
-def _key_of(run: dict[str, Any]) -> dict[str, Any]:
-    return {name: run[name] for name in TrackingRun.primary_key}
-
-
-def _patterns(presence: np.ndarray) -> list[dict[str, Any]]:
-    if not presence.any():
+def _patterns(found: np.ndarray) -> list[dict[str, Any]]:
+    """Return the different rows of a presence matrix (cells, sessions), and how many cells have each."""
+    if not found.any():
         return []
-    kinds, counts = np.unique(presence, axis=0, return_counts=True)
+    kinds, counts = np.unique(found, axis=0, return_counts=True)
     order = presence_order(kinds)
     return [{"sessions": np.flatnonzero(kinds[i]).tolist(), "n": int(counts[i])} for i in order]
 
 
 def ndc_choices(subject: str) -> list[dict[str, Any]]:
-    """Return the sets of sessions of a subject with curves, the latest run first, and the settings of each.
+    """Return the sets of sessions of a subject with curves, the largest and latest first, and the settings of each.
 
     Returns
     -------
@@ -436,31 +410,46 @@ def ndc_choices(subject: str) -> list[dict[str, Any]]:
         session_set, tracking_run, eids, dates, n_sessions; settings: list of ndc_params, target, title; together: those
         that were judged together, of the whole population before parts of it.
     """
-    tasks = NDCTask * SessionSet.proj("subject") & {"subject": subject} & NDCResult.proj()
-    found = []
-    for row in (SessionSet & {"subject": subject} & tasks.proj()).to_dicts():
-        key = {"session_set": row["session_set"]}
-        members = (Session & (SessionSet.Member & key).proj()).to_dicts(order_by="session_date, session_number")
-        rows = (NDCParams & (NDCTask & key & NDCResult.proj()).proj()).to_dicts(order_by="target, ndc_params")
-        settings = [(NDCParams & {"ndc_params": one["ndc_params"]}).settings() for one in rows]
-        found.append({
-            **row, "eids": [one["eid"] for one in members], "dates": [one["session_date"] for one in members],
-            "members": members, "n_sessions": len(members), "together": _together(key, rows),
-            "settings": [
-                {"ndc_params": one["ndc_params"], "target": one["target"], "title": title}
-                for one, title in zip(rows, names_of(settings), strict=True)
-            ],
-        })  # fmt: skip
+    tasks = NDCTask & (SessionSet & {"subject": subject}).proj() & NDCResult.proj()
+    sets = (SessionSet & tasks.proj()).to_dicts()
+    of_set = _by_set(SessionSet.Member.proj() * Session & tasks.proj(), "session_date, session_number")
+    params = _by_set(tasks.proj() * NDCParams, "target, ndc_params")
+    families = _by_set(NDCFamily.Member & tasks.proj(), "ndc_family")
+    found = [
+        {
+            **row, "members": (members := of_set[row["session_set"]]), "n_sessions": len(members),
+            "eids": [one["eid"] for one in members], "dates": [one["session_date"] for one in members],
+            "settings": _titled(rows := params[row["session_set"]]),
+            "together": _together(rows, families[row["session_set"]]),
+        }
+        for row in sets
+    ]  # fmt: skip
     return sorted(found, key=lambda one: (one["n_sessions"], one["dates"][-1] if one["dates"] else datetime.date.min),
                   reverse=True)  # fmt: skip
 
 
-def _together(session_set: dict, settings: list[dict]) -> list[str]:
+def _by_set(query: dj.QueryExpression, order: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the rows of a query by set of sessions."""
+    rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in query.to_dicts(order_by=order):
+        rows[row["session_set"]].append(row)
+    return rows
+
+
+def _titled(params: list[dict]) -> list[dict[str, str]]:
+    titles = names_of([settings_of(row) for row in params])
+    return [
+        {"ndc_params": row["ndc_params"], "target": row["target"], "title": title}
+        for row, title in zip(params, titles, strict=True)
+    ]
+
+
+def _together(settings: list[dict], members: list[dict]) -> list[str]:
     """Return the settings of the family to show first: of all cells rather than of regions, and with most members."""
     known = [row["ndc_params"] for row in settings]
     of_all = {row["ndc_params"] for row in settings if not row["regions"] and not row["fovs"]}
     families: dict[str, set[str]] = defaultdict(set)
-    for row in (NDCFamily.Member & session_set).to_dicts(order_by="ndc_family"):
+    for row in members:
         families[row["ndc_family"]].add(row["ndc_params"])
     there = [family for family in families.values() if family <= set(known)] or [set(known)]
     first = max(there, key=lambda family: (family <= of_all, len(family)))

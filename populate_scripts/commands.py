@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.decoding import NDCSettings
-from pipeline.errors import ConfigError, DataError, NotFoundError
+from pipeline.errors import ConfigError, DataError
 from populate_scripts.demo import raster_name, write
-from schemas.decoding.run import NDCRun, by_region, run_ndc
+from schemas.decoding.run import by_region, run_ndc
 from schemas.imaging.tables import ROI, BrainRegion
+from schemas.queries.sessions import session_ids
+from schemas.queries.tracking import tracking_run_of_sessions
 from schemas.session import Session
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.work.filling import SESSION_TABLES, fill
+
+if TYPE_CHECKING:
+    from drawing.curves import DrawableRun
 
 
 def ndc(
@@ -23,28 +29,21 @@ def ndc(
     output: Path | None,
     tracking_run: str | None = None,
     regions: Sequence[str] = (),
-) -> NDCRun:
+) -> DrawableRun:
     """Compute the curves of sessions, or of all registered sessions of a subject; of each of the regions by itself."""
+    from drawing.curves import DrawableRun
+
     if bool(eids) == bool(subject):
         raise ConfigError("Name session ids, or --subject")
-    sessions = Session & ({"subject": subject} if subject else [{"eid": eid} for eid in eids])
-    chosen = sessions.keys(order_by="session_date, session_number")
-    if not chosen or (eids and len(chosen) < len(set(eids))):
-        missing = sorted(set(eids) - {key["eid"] for key in chosen})
-        raise NotFoundError(f"not registered: {', '.join(missing) or subject}", do="Register with: meso ingest")
-    chosen_eids = [key["eid"] for key in chosen]
-    fill(SESSION_TABLES, chosen, progress=True)
-    run = _tracking_run(chosen_eids, tracking_run)
+    chosen = session_ids(eids, subject)
+    fill(SESSION_TABLES, [{"eid": eid} for eid in chosen], progress=True)
+    run = tracking_run_of_sessions(chosen, tracking_run)
     if regions:
-        settings = by_region(chosen_eids, run, settings, regions, **cells)
-    result = run_ndc(chosen_eids, run, settings, **cells, progress=True)
+        settings = by_region(chosen, run, settings, regions, **cells)
+    result = DrawableRun.of(run_ndc(chosen, run, settings, **cells, progress=True))
     if output:
         write(result, output, tagged=True)
     return result
-
-
-def _tracking_run(eids: Sequence[str], tracking_run: str | None) -> dict:
-    return TrackingRun.chosen(eids, tracking_run) if tracking_run else TrackingRun.covering(eids)
 
 
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:
@@ -81,7 +80,7 @@ def tracked_rasters(
     if not others:
         raise ConfigError("--tracked compares sessions: name two or more")
     rows = meso.match_tracked_indices_across_sessions(anchor, others, tracking_run=tracking_run)
-    session_set = SessionSet.add(list(rows), _tracking_run(list(rows), tracking_run))
+    session_set = SessionSet.add(list(rows), tracking_run_of_sessions(list(rows), tracking_run))
     if not len(rows[anchor]):
         raise DataError(
             "no cell is tracked in all of these sessions", do="Name fewer; 'meso tracking' draws which share"

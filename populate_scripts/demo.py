@@ -5,18 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
 from populate_scripts.ingest import ingest
-from schemas.decoding.run import NDCRun, run_ndc
+from schemas.decoding.run import run_ndc
 from schemas.embedding import Embedding, RasterTiles
+from schemas.queries.errors import errors_of, tables_by_session
 from schemas.rows import content_key
 from schemas.server.settings import data_dir
 from schemas.session import Session
 from schemas.tracking import TrackingRun
 from schemas.work.filling import SESSION_TABLES, fill
-from schemas.work.reports import errors
+
+if TYPE_CHECKING:
+    from drawing.curves import DrawableRun
 
 TARGETS = ("choice", "feedback", "stimulus")
 #: Fewer repeats than an analysis would take: the planted trend is plain in these.
@@ -33,7 +37,7 @@ def demo(
     subject: str | None = None,
     uid_root: str | None = None,
     say: Callable[[str], None] = lambda text: None,
-) -> NDCRun:
+) -> DrawableRun:
     """Run everything; a second run finds it all in the database.
 
     Parameters
@@ -66,7 +70,7 @@ def demo(
     filled = fill([*SESSION_TABLES, Embedding, RasterTiles], [{"eid": eid} for eid in eids], progress=True)
     for table, _, message in filled.errors:
         say(f"! {table}: {message}")
-    known = [row for row in errors() if row["key"].get("eid") in eids]
+    known = errors_of(tables_by_session(), [{"eid": eid} for eid in eids])
     if len(known) > len(filled.errors):
         say(f"! {len(known)} entries have failed so far: 'meso errors' says why, 'meso retry' tries them again")
     _rasters(eids, output)
@@ -89,18 +93,20 @@ def _eids(cache_dir: Path, subject: str | None) -> list[str]:
     return [row["eid"] for row in sessions if row["subject"] == chosen]
 
 
-def _curves(eids: list[str], uid_root: str | None) -> NDCRun:
+def _curves(eids: list[str], uid_root: str | None) -> DrawableRun:
+    from drawing.curves import DrawableRun
+
     subject = (Session & {"eid": eids[0]}).fetch1("subject")
     settings = [NDCSettings(target=t, ks=KS, r=R, n_label_shuffles=N_LABEL_SHUFFLES) for t in TARGETS]
-    return run_ndc(eids, TrackingRun.register(subject, uid_root), settings, progress=True)
+    return DrawableRun.of(run_ndc(eids, TrackingRun.register(subject, uid_root), settings, progress=True))
 
 
-def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
+def write(result: DrawableRun, output: Path, *, tagged: bool = False) -> None:
     """Write the table, the NDC figure of each target, k* over days, score over performance and regions to a folder.
 
     Parameters
     ----------
-    result : NDCRun
+    result : DrawableRun
     output : Path
     tagged : bool
         Put subject and settings into the file names, so that other settings are other files.

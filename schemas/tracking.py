@@ -68,50 +68,6 @@ class TrackingRun(WholeDelete, dj.Manual):
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
         return key
 
-    @classmethod
-    def chosen(cls, eids: Sequence[str], tracking_run: str) -> dict:
-        """Return the key of a run of these sessions' subject by its hash or the start of it.
-
-        Raises
-        ------
-        NotFoundError
-            There is no such run, or several.
-        """
-        subject = (Session & {"eid": eids[0]}).fetch1("subject")
-        runs = (cls & {"subject": subject}).keys(order_by="registered_at")
-        found = [run for run in runs if run["tracking_run"].startswith(tracking_run)]
-        if len(found) != 1:
-            raise NotFoundError(
-                f"no single tracking run {tracking_run} of {subject}",
-                expected=f"one of {', '.join(run['tracking_run'][:8] for run in runs) or 'none registered'}",
-            )
-        return found[0]
-
-    @classmethod
-    def covering(cls, eids: Sequence[str], uid_root: str | None = None, duplicates: str = "error") -> dict:
-        """Return the key of the run registered last, or register anew if it lacks one of the sessions.
-
-        Parameters
-        ----------
-        eids : sequence of str
-            Registered sessions of one subject.
-        uid_root, duplicates
-            As for ``register``; by default those of the last run.
-
-        Raises
-        ------
-        DataError
-            As ``register``.
-        """
-        subject = (Session & {"eid": eids[0]}).fetch1("subject")
-        last = (cls & {"subject": subject}).to_dicts(order_by="registered_at DESC", limit=1)
-        if last and uid_root is None:
-            run = {name: last[0][name] for name in cls.primary_key}
-            if set(eids) <= set((TrackingFile & run).to_arrays("eid")):
-                return run
-            uid_root, duplicates = last[0]["uid_root"] or None, last[0]["duplicates"]
-        return cls.register(subject, uid_root, duplicates)
-
 
 def _quality_key(file: dict) -> str:
     """Return the hash of a file's silhouettes, '' for none."""
@@ -356,10 +312,3 @@ def _qualified_members(key: dict) -> list[dict[str, Any]]:
     if rule["min_silhouette"] is not None:
         members = members & f"silhouette >= {rule['min_silhouette']!r}"
     return members.to_dicts(order_by="eid, fov, roi")
-
-
-def fovs_left_out(key: dict) -> list[dict]:
-    """Return the FOVs (eid, fov) of a set's sessions whose cells it does not compare."""
-    named = (SessionSet.FOV & key).proj()
-    listed = FOVFolder.proj() & (SessionSet.Member & key).proj()
-    return (listed - named).keys(order_by="eid, fov")

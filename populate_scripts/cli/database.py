@@ -170,12 +170,12 @@ def store_move(eids: tuple[str, ...], subject: str | None, to: str) -> None:
     from tqdm import tqdm
 
     from pipeline.errors import DataError
-    from schemas.exchange import verify
     from schemas.imaging import objects
+    from schemas.queries.sessions import session_ids
 
     activate()
     target, failures, n_traces = None if to == objects.DATABASE else to, [], 0
-    fovs = objects.to_move(verify.sessions(eids, subject), target)
+    fovs = objects.to_move(session_ids(eids, subject), target)
     for key in tqdm(fovs, desc="FOVs", disable=None):
         try:
             n_traces += objects.move(key, target)

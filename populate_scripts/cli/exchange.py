@@ -24,13 +24,13 @@ def export(eids, subject, kind, output, neurons_only, overwrite) -> None:
     """Write each of EIDS, or a subject's sessions, to files that need no database: NWB, or Parquet tables."""
     from pipeline.errors import DataError
     from schemas.exchange.export import export_session
-    from schemas.exchange.verify import sessions
+    from schemas.queries.sessions import session_ids
 
     if not (eids or subject):
         raise click.UsageError("Name session ids, or --subject")
     activate()
     failures = []
-    for eid in sessions((), subject) if subject else eids:
+    for eid in session_ids((), subject) if subject else eids:
         try:
             click.echo(str(export_session(eid, kind, output, neurons_only=neurons_only, overwrite=overwrite)))
         except DataError as error:
@@ -77,10 +77,11 @@ def track(subject: str, uid_root: Path | None, mirror: str | None, refresh: bool
 def verify(eids: tuple[str, ...], subject: str | None, source: bool, as_json: bool) -> None:
     """Read every stored array of EIDS, a subject's or all sessions again; exit code 1 if any is not whole."""
     from schemas.exchange import verify as store
+    from schemas.queries.sessions import session_ids
 
     activate()
     done = store.Verified()
-    for eid in store.sessions(eids, subject):
+    for eid in session_ids(eids, subject):
         found = store.verify_session(eid, source=source)
         done += found
         if not as_json:
@@ -125,12 +126,12 @@ def import_cache(files: tuple[Path, ...], eid: str | None, dry_run: bool, as_jso
 def delete(eids: tuple[str, ...], subject: str | None, yes: bool) -> None:
     """Delete sessions, EIDS or a subject's, with all that depends on them; first it says what goes, and asks."""
     from schemas import Session, delete_sessions
-    from schemas.exchange.verify import sessions
+    from schemas.queries.sessions import session_ids
 
     if not (eids or subject):
         raise click.UsageError("Name session ids, or --subject")
     activate()
-    named = sessions(eids, subject)
+    named = session_ids(eids, subject)
 
     for row in (Session & [{"eid": eid} for eid in named]).to_dicts(order_by="subject, session_date"):
         click.echo(f"{row['subject']} {row['session_date']} {row['session_number']:03d}  {row['eid']}")

@@ -23,7 +23,7 @@ from schemas.decoding.rows import curve_rows, fit_of, ndc_curve, result_row
 from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles
 from schemas.imaging.reading import clocks, fov_traces
 from schemas.provenance import Environment
-from schemas.rows import checked, content_key, number, without_failed
+from schemas.rows import content_key, number, without_failed
 from schemas.session import Behavior, Session, trials_of
 from schemas.tracking import SessionSet, SharedCells
 
@@ -501,14 +501,3 @@ def _trend(days: list[int], fits: list[CurveFit]) -> dict[str, Any]:
         "mean_day": number(slope.mean_day), "mean_log_k": number(slope.mean_log_k),
         "half_width": number(slope.half_width),
     }  # fmt: skip
-
-
-def curves(session_set: dict, ndc_params: dict) -> list[dict[str, Any]]:
-    """Return the results of a set of sessions, by date, each with its rows of Curve under 'curve'."""
-    asked = NDCResult & checked(session_set, SessionSet) & checked(ndc_params, NDCParams)
-    results = asked * Session.proj("subject", "session_date", "session_number")
-    rows = results.to_dicts(order_by="session_date, session_number")
-    for row in rows:
-        key = {name: row[name] for name in NDCResult.primary_key}
-        row["curve"] = (NDCResult.Curve & key).to_dicts(order_by="k")
-    return rows

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import ConfigError, DataError, MesoError, NotFoundError
+from pipeline.errors import DataError, MesoError
 from pipeline.reading import SessionReader
 from pipeline.reading.fov import SIGNALS
 from pipeline.storage.arrays import Bytes, unpack
@@ -28,7 +27,7 @@ from schemas.imaging.packing import ROIBlocks
 from schemas.imaging.reading import stream_traces
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.rows import jobs_of
-from schemas.session import FOVFolder, Session, Wheel, one_for
+from schemas.session import FOVFolder, Wheel, one_for
 from schemas.storage import bulk
 from schemas.tracking import TrackingFile
 
@@ -121,26 +120,6 @@ class Verified:
             f"whole, {self.compared} traces compared with files, {n_bad} findings; "
             f"{self.size / 1e6:.1f} MB in {self.seconds:.1f} s, {speed:.0f} MB/s"
         )
-
-
-def sessions(eids: Sequence[str] = (), subject: str | None = None) -> list[str]:
-    """Return the sessions to verify by date: those named, a subject's, or all.
-
-    Raises
-    ------
-    ConfigError
-        Both are given.
-    NotFoundError
-        A session is not registered, or the subject has none.
-    """
-    if eids and subject:
-        raise ConfigError("Name session ids, or --subject")
-    asked = Session & [{"eid": eid} for eid in eids] if eids else Session & ({"subject": subject} if subject else {})
-    found = [str(eid) for eid in asked.to_arrays("eid", order_by="subject, session_date, session_number")]
-    missing = sorted(set(eids) - set(found)) or ([subject] if subject and not found else [])
-    if missing:
-        raise NotFoundError(f"not registered: {', '.join(missing)}", do="Register with: meso ingest")
-    return found
 
 
 def verify_session(eid: str, *, source: bool = False) -> Verified:

@@ -1,23 +1,25 @@
-"""The list of sessions that a lab keeps in a spreadsheet, from the database."""
+"""The list of sessions that a lab keeps in a spreadsheet, from the database; and the trial events of one."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import datajoint as dj
+import numpy as np
 
-from pipeline.errors import NotFoundError
-from schemas import graph
+from pipeline.errors import ConfigError, NotFoundError
+from pipeline.signals.peri_event import EVENT_NAMES, event_times
 from schemas.imaging.tables import FOV, BrainRegion
-from schemas.rows import jobs_of
-from schemas.server.connection import connect
-from schemas.session import Behavior, FOVFolder, Session
-from schemas.tracking import TrackedFOV, TrackingRun
+from schemas.queries.errors import errors_by_session
+from schemas.queries.tracking import latest_tracking_runs
+from schemas.session import Behavior, FOVFolder, Session, trials_of
+from schemas.tracking import TrackedFOV
 
 
-def sessions(subject: str | None = None) -> list[dict[str, Any]]:
-    """Return a row for each session, or those of a subject, by subject and date.
+def sessions(subject: str | None = None, *, eid: str | None = None) -> list[dict[str, Any]]:
+    """Return a row for each session, or those of a subject, or the one that is named, by subject and date.
 
     Returns
     -------
@@ -31,7 +33,8 @@ def sessions(subject: str | None = None) -> list[dict[str, Any]]:
     NotFoundError
         There is no such subject.
     """
-    restriction = {"subject": subject} if subject is not None else {}
+    asked = {"subject": subject, "eid": eid}
+    restriction = {name: value for name, value in asked.items() if value is not None}
     rows = (Session & restriction).proj("subject", "session_date", "session_number", "task_protocol").to_dicts(
         order_by="subject, session_date, session_number"
     )  # fmt: skip
@@ -45,10 +48,10 @@ def sessions(subject: str | None = None) -> list[dict[str, Any]]:
         "folders": by_eid.aggr(FOVFolder & own, n_folders="count(*)"),
         "fovs": by_eid.aggr(FOV & own, n_fovs="count(*)", all_rois="sum(n_rois)", all_neurons="sum(n_neurons)"),
         "behavior": (Behavior & own).proj("n_trials", "performance"),
-        "tracked": by_eid.aggr(TrackedFOV & own & last_runs(), all_tracked="sum(n_tracked)"),
+        "tracked": by_eid.aggr(TrackedFOV & own & latest_tracking_runs(subject), all_tracked="sum(n_tracked)"),
     }
     columns = {name: {row["eid"]: row for row in query.to_dicts()} for name, query in found.items()}
-    areas, failures = _areas(own), _failures()
+    areas, n_errors = _areas(own), errors_by_session()
     return [
         {
             **row,
@@ -61,7 +64,7 @@ def sessions(subject: str | None = None) -> list[dict[str, Any]]:
             "n_trials": columns["behavior"].get(row["eid"], {}).get("n_trials"),
             "performance": columns["behavior"].get(row["eid"], {}).get("performance"),
             "n_tracked": _int(columns["tracked"].get(row["eid"], {}).get("all_tracked")),
-            "n_errors": failures[row["eid"]],
+            "n_errors": n_errors[row["eid"]],
         }
         for row in rows
     ]
@@ -69,12 +72,6 @@ def sessions(subject: str | None = None) -> list[dict[str, Any]]:
 
 def _int(value: Any) -> int | None:
     return None if value is None else int(value)
-
-
-def last_runs() -> list[dict]:
-    """Return the key of the tracking run that each subject registered last."""
-    runs = TrackingRun.to_dicts(order_by="registered_at")
-    return list({row["subject"]: {name: row[name] for name in TrackingRun.primary_key} for row in runs}.values())
 
 
 def _areas(own: dj.QueryExpression) -> dict[str, tuple[list[tuple[str, int]], list[str]]]:
@@ -88,18 +85,45 @@ def _areas(own: dj.QueryExpression) -> dict[str, tuple[list[tuple[str, int]], li
     return {eid: (counts.most_common(), sorted(acronyms[eid])) for eid, counts in areas.items()}
 
 
-def _failures() -> Counter:
-    """Return the number of errors of each session."""
-    selects = (
-        f"SELECT eid, COUNT(*) FROM {jobs_of(table).full_table_name} WHERE status = 'error' GROUP BY eid"
-        for table in of_sessions()
-    )
-    failures: Counter = Counter()
-    for eid, n in connect().query(" UNION ALL ".join(selects)).fetchall():
-        failures[eid.strip()] += n
-    return failures
+def session_ids(eids: Sequence[str] = (), subject: str | None = None) -> list[str]:
+    """Return the ids of registered sessions by subject and date: those named, a subject's, or all.
+
+    Raises
+    ------
+    ConfigError
+        Both are given.
+    DataError
+        A session is not registered, or the subject has none.
+    """
+    if eids and subject:
+        raise ConfigError("Name session ids, or --subject")
+    asked = Session & [{"eid": eid} for eid in eids] if eids else Session & ({"subject": subject} if subject else {})
+    found = [str(eid) for eid in asked.to_arrays("eid", order_by="subject, session_date, session_number")]
+    missing = sorted(set(eids) - set(found)) or ([subject] if subject and not found else [])
+    if missing:
+        raise NotFoundError(f"not registered: {', '.join(missing)}", do="Register with: meso ingest")
+    return found
 
 
-def of_sessions() -> list[type[dj.Table]]:
-    """Return the tables that are made of sessions."""
-    return [table for table in graph.tables() if graph.kind_of(table) != "registered" and "eid" in table.primary_key]
+class TrialEvents(NamedTuple):
+    """What is shown of the trials of a session.
+
+    Attributes
+    ----------
+    events : dict of str to (n,) float64
+        Times on the session clock, s, by the name that figures have for the event; NaN for trials without it.
+    starts, probability_left : (n,) float64
+        Start of each trial, s, and the probability of a stimulus on the left, which makes the blocks.
+    """
+
+    events: dict[str, np.ndarray]
+    starts: np.ndarray
+    probability_left: np.ndarray
+
+
+def trial_events(eid: str) -> TrialEvents:
+    """Return what is shown of the trials of a session, all empty where it has none."""
+    trials = trials_of(eid)
+    events = {EVENT_NAMES[name]: trials[name] for name in ("stimOn_times", "firstMovement_times")}
+    events |= {"reward": event_times("fback1", trials), "error": event_times("fback0", trials)}
+    return TrialEvents(events, trials["intervals_0"], trials["probabilityLeft"])

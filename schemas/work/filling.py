@@ -136,5 +136,5 @@ def _register(eid: str) -> None:
 
 
 def _first_reason(eid: str) -> str:
-    messages = [row["message"] for row in errors(IMAGING_TABLES) if row["key"].get("eid") == eid]
+    messages = [row["message"] for row in errors(IMAGING_TABLES, {"eid": eid})]
     return f"The first reason: {messages[0]}" if messages else f"{len(FOVFolder & {'eid': eid})} FOVs are listed"

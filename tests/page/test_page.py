@@ -283,7 +283,7 @@ def curves_run(curves) -> dict:
         ("/tracking.csv?subject=SP999", 404, "none named"),
         ("/tracking.csv?subject=SP999&session=x", 404, "found x"),
         ("/ndc?subject=nobody", 404, "meso ndc --subject nobody"),
-        ("/ndc.csv?set=none&params=none", 404, "SessionSet has no none"),
+        ("/ndc.csv?set=none&params=none", 404, "no SessionSet with key 'none'"),
         ("/static/../app.py", 404, ""),
     ],
 )

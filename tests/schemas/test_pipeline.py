@@ -10,6 +10,8 @@ import pytest
 
 import meso
 import schemas
+from drawing.curves import DrawableRun
+from drawing.screen import print_run
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
@@ -17,6 +19,7 @@ from schemas.decoding.rows import ndc_curve
 from schemas.decoding.run import match_cells, run_ndc
 from schemas.decoding.shuffles import shuffles
 from schemas.decoding.tables import finished_curve
+from schemas.queries.tracking import tracking_run_of_sessions
 from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 from schemas.work.filling import fill
@@ -388,7 +391,7 @@ def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
         if not trend["n_censored"]:
             slope, _ = np.polyfit(days, np.log2([row["k_star"] for row in rows]), 1)
             assert trend["k_star_slope"] == pytest.approx(slope)
-    labels = [ax.get_title(loc="left") + ax.get_title() for ax in ndc.draw_days().axes]
+    labels = [ax.get_title(loc="left") + ax.get_title() for ax in DrawableRun.of(ndc).draw_days().axes]
     assert [text.split()[-1] for text in labels] == ["Choice", "Feedback", "Stimulus"]
 
 
@@ -426,7 +429,7 @@ def forget(*settings: NDCSettings) -> None:
 
 @pytest.fixture(scope="module")
 def tracking(demo_sessions) -> dict:
-    return TrackingRun.covering(demo_sessions)
+    return tracking_run_of_sessions(demo_sessions)
 
 
 def test_a_larger_curve_takes_over_what_is_there(ndc, demo_sessions, tracking):
@@ -534,7 +537,8 @@ def test_cells_of_a_region_are_those_of_the_first_day_on_all_days(ndc, demo_trut
     for row in fovs:
         assert set(features_of(row)[2][:, 0]) == {0, 2}
     assert set(result.table["regions"]) == {"RSPagl, VISam", "VISam", ""}
-    assert "10 shared cells" not in result.draw()["choice (regions=all, fovs=0+2, n_cells=0)"].axes[0].get_title()
+    figure = DrawableRun.of(result).draw()["choice (regions=all, fovs=0+2, n_cells=0)"]
+    assert "10 shared cells" not in figure.axes[0].get_title()
     forget(*asked)
 
 
@@ -584,7 +588,7 @@ def test_what_cannot_be_decoded_says_why(ndc, demo_sessions, tracking, settings,
         assert "Traceback" not in text and "session" in text
         assert eid in text or "regions" in settings or "fovs" in settings
     assert result.table.empty
-    result.show()
+    print_run(result)
     forget(asked)
 
 
@@ -610,7 +614,7 @@ def test_every_setting_reaches_the_database_and_back(ndc, demo_sessions, trackin
         assert [point["k"] for point in row["curve"]][:2] == [40, 60]
         assert 60 < row["curve"][-1]["k"] <= row["n_decoded"]
         assert len(row["curve"][0]["trial_means"]) == 4
-    assert result.draw()["stimulus"].axes[0].get_xlabel() != ""
+    assert DrawableRun.of(result).draw()["stimulus"].axes[0].get_xlabel() != ""
     forget(asked)
 
 
@@ -628,7 +632,7 @@ def test_parameters_are_named_by_their_content():
 
 def test_deleting_a_session_takes_what_depends_on_it_and_nothing_else(ndc, demo_truth, demo_sessions):
     gone, *rest = demo_sessions[::-1]
-    kept = run_ndc(rest, TrackingRun.covering(rest), [small()])
+    kept = run_ndc(rest, tracking_run_of_sessions(rest), [small()])
     cells = len(schemas.TrackedCell())
     members = len(schemas.TrackedFOV.Member() & [{"eid": eid} for eid in rest])
     rois = len(schemas.ROI() & [{"eid": eid} for eid in rest])
@@ -654,7 +658,7 @@ def test_deleting_a_session_takes_what_depends_on_it_and_nothing_else(ndc, demo_
 
 def test_quality_of_tracking_is_a_query(demo_truth, demo_sessions):
     """Shared cells under thresholds, against the files."""
-    run = TrackingRun.covering(demo_sessions)
+    run = tracking_run_of_sessions(demo_sessions)
     match_cells(demo_sessions, run)
     good = []
     for eid in demo_sessions:

@@ -30,6 +30,7 @@ from schemas.exchange import verify
 from schemas.imaging import objects
 from schemas.imaging.reading import fov_traces, stream_traces
 from schemas.imaging.tables import insert_traces
+from schemas.queries.sessions import session_ids
 from schemas.rows import jobs_of
 from schemas.server import embedded, settings
 from schemas.session import FOVFolder
@@ -384,9 +385,9 @@ def test_who_is_not_registered_is_refused(store, meso_command):
         assert done.returncode == 1
         assert done.stderr.strip() == f"Error: not registered: {text}. Register with: meso ingest"
     with pytest.raises(ConfigError, match="or --subject"):
-        verify.sessions(store.eids, SUBJECT)
-    assert verify.sessions(subject=SUBJECT) == store.eids
-    assert set(store.eids) <= set(verify.sessions())
+        session_ids(store.eids, SUBJECT)
+    assert session_ids(subject=SUBJECT) == store.eids
+    assert set(store.eids) <= set(session_ids())
 
 
 @pytest.fixture

@@ -1,0 +1,171 @@
+"""Figures of neuron-dropping curves, and a run of them that draws and prints itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from drawing.screen import print_run
+from pipeline import figures
+from pipeline.decoding import NDCSettings
+from pipeline.decoding.fits.families import family_curve
+from pipeline.decoding.fits.trend import LogKSlope
+from schemas.decoding.results import NDCRun, TargetRun, names_of
+
+
+@dataclass(repr=False)
+class DrawableRun(NDCRun):
+    """Neuron-dropping curves of a set of sessions, with their figures and their tables on screen.
+
+    Attributes
+    ----------
+    figures : dict of str to Figure
+        Overlays by target, once drawn.
+    """
+
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, run: NDCRun) -> DrawableRun:
+        """Return a run of curves as one that draws."""
+        return cls(**vars(run))
+
+    def __repr__(self) -> str:
+        return super().__repr__().replace("see .table", "see .table and .draw()")
+
+    def draw(self) -> dict[str, Figure]:
+        """Draw the overlay of each target that has a curve."""
+        self.figures = {target.name: overlay(self, target) for target in self.targets if target.curves}
+        return self.figures
+
+    def draw_days(self) -> Figure | None:
+        """Draw k* of every target against the day, with its slope; None without a curve."""
+        return days(self)
+
+    def draw_performance(self) -> Figure | None:
+        """Draw the score at the largest k of every target against performance; None without a curve."""
+        return performance(self)
+
+    def draw_regions(self) -> dict[str, Figure]:
+        """Draw the curves of each target that was asked for in several regions, in a panel for each region."""
+        return regions(self)
+
+    def show(self) -> None:
+        """Print the table, the trends, and what failed."""
+        print_run(self)
+
+
+def overlay(run: NDCRun, target: TargetRun) -> Figure:
+    """Draw the curves of a target over each other."""
+    asked = target.settings
+    return figures.ndc_overlay(
+        figure_curves(target), target=asked.target, metric=asked.metric, delta=asked.delta,
+        curve_axis=asked.curve_axis,
+        title=f"{run.subject}: {target.name} from {_cells_text(target)}, "
+        f"{asked.event} {asked.win_start:g} to {asked.win_end:g}\u00a0s",
+    )  # fmt: skip
+
+
+def days(run: NDCRun) -> Figure | None:
+    """Draw k* of every target against the day, with its slope; None without a curve."""
+    if not any(run.curves.values()):
+        return None
+    dates = [row["session_date"] for rows in run.curves.values() for row in rows]
+    start = (min(dates) - run.first_date).days  # the figure begins with the first that was decoded
+    asked = run.settings[0]
+    return figures.k_star_over_days(
+        _curves_by_target(run), slopes={name: _slope(trend, start) for name, trend in run.trends.items()},
+        delta=asked.delta, title=f"{run.subject}: k* over days", curve_axis=asked.curve_axis,
+    )  # fmt: skip
+
+
+def performance(run: NDCRun) -> Figure | None:
+    """Draw the score at the largest k of every target against performance; None without a curve."""
+    if not any(run.curves.values()):
+        return None
+    asked = run.settings[0]
+    title = f"{run.subject}: score over performance"
+    return figures.score_over_performance(
+        _curves_by_target(run), metric=asked.metric, title=title, curve_axis=asked.curve_axis
+    )
+
+
+def regions(run: NDCRun) -> dict[str, Figure]:
+    """Draw the curves of each target that was asked for in several regions, in a panel for each region."""
+    panels_of: dict[NDCSettings, dict[str, list[figures.Curve]]] = {}
+    for target in run.targets:
+        panels = panels_of.setdefault(replace(target.settings, regions=()), {})
+        panels["+".join(target.settings.regions) or "all regions"] = figure_curves(target)
+    return {
+        name: figures.ndc_panels(
+            panels, metric=asked.metric, delta=asked.delta, curve_axis=asked.curve_axis,
+            title=f"{run.subject}: {name} by region, up to {asked.n_cells or 'all'} {asked.cells} cells of each",
+        )
+        for name, (asked, panels) in zip(names_of(list(panels_of)), panels_of.items(), strict=True)
+        if len(panels) > 1 and any(panels.values())
+    }  # fmt: skip
+
+
+def _curves_by_target(run: NDCRun) -> dict[str, list[figures.Curve]]:
+    return {target.name: figure_curves(target) for target in run.targets}
+
+
+def _cells_text(target: TargetRun) -> str:
+    """Return which cells were decoded, such as '64 of 120 shared cells in VISp'."""
+    asked = target.settings
+    number = "-".join(map(str, sorted({row["n_cells"] for row in target.curves})))
+    number = f"{asked.n_cells} of {number}" if asked.n_cells else number
+    places = [*asked.regions, *(f"FOV_{fov:02d}" for fov in asked.fovs)]
+    shuffled = ", without noise correlations" if asked.trial_shuffled else ""
+    return f"{number} {asked.cells} cells" + (f" in {', '.join(places)}" if places else "") + shuffled
+
+
+def figure_curves(target: TargetRun) -> list[figures.Curve]:
+    """Return the curves of a target as figures take them."""
+    return [_curve(row, target.settings) for row in target.curves]
+
+
+def _curve(row: dict[str, Any], settings: NDCSettings) -> figures.Curve:
+    def column(name: str) -> np.ndarray:
+        return np.array([point[name] for point in row["curve"]], dtype=float)
+
+    def bounds(low: str, high: str) -> dict[str, np.ndarray | None]:
+        there = row["curve"][0][low] is not None
+        return {name: column(name) if there else None for name in (low, high)}
+
+    null = bounds("null_low", "null_high")
+    fit_k, fit_score = _fitted(row, settings)
+    return figures.Curve(
+        label=f"{row['session_number']:03d} {row['eid'][:8]}", date=row["session_date"], ks=column("k"),
+        mean=column("score_mean"), sd=column("score_sd"), null_lo=null["null_low"], null_hi=null["null_high"],
+        ceiling=row["ceiling"], k_star=row["k_star"], n_trials=row["n_decoded"], **bounds("mean_low", "mean_high"),
+        p_value=row["p_largest"], q_value=row["q_value"], fit_k=fit_k, fit_score=fit_score, verdict=row["verdict"],
+        k_star_low=row["k_star_low"], k_star_high=row["k_star_high"], k_star_censored=row["k_star_censored"] or "",
+        performance=row["performance"],
+    )  # fmt: skip
+
+
+def _fitted(row: dict[str, Any], settings: NDCSettings) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return k and score of the fitted curve, up to twice the largest k; None without a fit."""
+    parameters = row["fit_parameters"]
+    if not parameters or None in parameters.values():
+        return None, None
+    k = np.geomspace(row["curve"][0]["k"], 2 * row["curve"][-1]["k"], 100)
+    return k, family_curve(row["fit_family"], parameters, k, metric=settings.metric)
+
+
+def _slope(trend: dict[str, Any], start: int) -> LogKSlope:
+    """Return the slope of log k*, with days from ``start`` days after the first session of the set."""
+    return LogKSlope(
+        slope=_nan(trend["k_star_slope"]), low=_nan(trend["slope_low"]), high=_nan(trend["slope_high"]),
+        p=_nan(trend["slope_p"]), n_sessions=trend["n_dated"], n_censored=trend["n_censored"],
+        mean_day=_nan(trend["mean_day"]) - start, mean_log_k=_nan(trend["mean_log_k"]),
+        half_width=_nan(trend["half_width"]),
+    )  # fmt: skip
+
+
+def _nan(value: float | None) -> float:
+    return float("nan") if value is None else value

@@ -1,0 +1,267 @@
+"""The questions that all faces ask: how many statements they take, and that errors are those of what is asked about."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+
+import numpy as np
+import pytest
+
+import meso
+import schemas
+from drawing.screen import print_run
+from page import queries as page
+from pipeline.decoding import NDCSettings
+from pipeline.errors import ConfigError, DataError
+from schemas.decoding.results import Failure, NDCRun, stored_run
+from schemas.decoding.run import match_cells, run_ndc
+from schemas.queries.cells import n_shared_cells, presence
+from schemas.queries.errors import errors_by_session, errors_of, tables_by_session
+from schemas.queries.sessions import session_ids, sessions, trial_events
+from schemas.queries.tracking import (
+    fovs_left_out,
+    latest_tracking_runs,
+    tracking_run,
+    tracking_run_of_sessions,
+    tracking_runs,
+)
+from schemas.tracking import TrackingRun
+
+SMALL = {"ks": (4, 8), "r": 2, "n_label_shuffles": 2, "n_bootstrap": 4}
+TARGETS = ("choice", "feedback", "stimulus")
+
+
+@pytest.fixture(scope="module")
+def tracking(demo_sessions) -> dict:
+    return TrackingRun.register("SP999")
+
+
+@pytest.fixture(scope="module")
+def run(demo_sessions, tracking) -> NDCRun:
+    """Twelve curves: three targets of four sessions."""
+    return run_ndc(demo_sessions, tracking, [NDCSettings(target=target, **SMALL) for target in TARGETS])
+
+
+@contextmanager
+def statements() -> Iterator[list[str]]:
+    """Give the statements that are sent to the server meanwhile."""
+    connection, sent = schemas.connect(), []
+    query = connection.query
+
+    def listen(statement: str, *args, **kwargs):
+        sent.append(statement)
+        return query(statement, *args, **kwargs)
+
+    connection.query = listen
+    try:
+        yield sent
+    finally:
+        del connection.query
+
+
+def number_of_statements(ask, *arguments, **options) -> int:
+    ask(*arguments, **options)  # DataJoint asks for the definition of a table the first time
+    with statements() as sent:
+        ask(*arguments, **options)
+    return len(sent)
+
+
+@contextmanager
+def failed(table, *keys: dict, message: str = "planted") -> Iterator[None]:
+    """Have errors in a job table for a while."""
+    rows = [{**key, "status": "error", "priority": 5, "error_message": f"{message} {i}"} for i, key in enumerate(keys)]
+    table.jobs.insert(rows)
+    try:
+        yield
+    finally:
+        (table.jobs & list(keys)).delete()
+
+
+# ---------------------------------------------------------------- numbers of statements
+
+
+def test_stored_curves_take_as_many_statements_for_one_as_for_twelve(run, demo_sessions):
+    params = [target.ndc_params for target in run.targets]
+    assert sum(len(target.curves) for target in run.targets) == 12
+    numbers = {number_of_statements(stored_run, run.session_set, params[:n]) for n in (1, 2, 3)}
+    assert numbers == {number_of_statements(stored_run, run.session_set, params, demo_sessions[:1])}
+    assert len(numbers) == 1 and max(numbers) <= 16
+
+
+def test_what_is_worth_knowing_of_stored_curves_takes_a_few_more(run, demo_sessions, tracking):
+    params = [target.ndc_params for target in run.targets]
+    places = [{"eid": eid, "fov": 0} for eid in demo_sessions[:2]]
+    names = [(schemas.FOVFolder & place).fetch1("collection") for place in places]
+    extra = [{"eid": place["eid"], "fov": 77, "collection": name} for place, name in zip(places, names, strict=True)]
+    schemas.FOVFolder.insert(extra)
+    with failed(schemas.TrialFeatures, *({**run.session_set, "ndc_params": one, "eid": eid}
+                                         for one in params for eid in demo_sessions)):  # fmt: skip
+        found = stored_run(run.session_set, params)
+        assert len(found.failures) == 12 and sum("FOV_77" in note for note in found.notes) == 2
+        assert number_of_statements(stored_run, run.session_set, params) <= 20
+    (schemas.FOVFolder & "fov = 77").delete()
+
+
+@pytest.mark.parametrize(
+    ("ask", "most"),
+    [
+        (lambda eids: sessions("SP999") if len(eids) > 1 else sessions(eid=eids[0]), 8),
+        (lambda eids: session_ids(eids), 1),
+        (lambda eids: errors_of([schemas.FOV, schemas.TrackedFOV], [{"eid": eid} for eid in eids]), 2),
+        (lambda eids: tracking_run_of_sessions(eids), 3),
+        (lambda eids: [trial_events(eid) for eid in eids[:1]], 1),
+        (lambda eids: page.tracking("SP999"), 4),
+        (lambda eids: page.shared_cells("SP999", None, eids), 3),
+        (lambda eids: page.ndc_choices("SP999"), 4),
+    ],
+    ids=["sessions", "session ids", "errors", "tracking run", "trial events", "tracking", "shared cells", "choices"],
+)
+def test_questions_take_no_more_statements_for_several_sessions(run, demo_sessions, ask, most):
+    one, all_of_them = (number_of_statements(ask, eids) for eids in (demo_sessions[:1], demo_sessions))
+    assert one == all_of_them <= most
+
+
+def test_questions_of_a_subject_a_run_and_a_set_have_their_numbers_too(run, tracking):
+    assert number_of_statements(tracking_runs, "SP999") == 1
+    assert number_of_statements(tracking_run, "SP999", tracking["tracking_run"][:6]) == 1
+    assert number_of_statements(latest_tracking_runs) == 1
+    assert number_of_statements(presence, tracking) == 2
+    assert number_of_statements(n_shared_cells, run.session_set) == 1
+    assert number_of_statements(fovs_left_out, run.session_set) == 1
+    assert number_of_statements(errors_by_session) == 1
+
+
+# ---------------------------------------------------------------- errors
+
+
+def test_errors_are_those_of_the_keys_asked_for(run, demo_sessions):
+    first, second, *_ = demo_sessions
+    with failed(schemas.FOV, {"eid": first, "fov": 50}, {"eid": second, "fov": 50}):
+        (found,) = errors_of([schemas.FOV], {"eid": second})
+        assert found == {"table": "FOV", "key": {"eid": second, "fov": 50}, "message": "planted 1"}
+        assert len(errors_of([schemas.FOV, schemas.Behavior], [{"eid": first}, {"eid": second}])) == 2
+        assert errors_by_session() == {first: 1, second: 1}
+        with pytest.raises(ConfigError, match="tracking_run: no attribute"):
+            errors_of([schemas.FOV], {"tracking_run": "a"})
+    assert errors_of(tables_by_session(), {"eid": first}) == []
+
+
+def test_an_error_of_another_tracking_run_is_no_reason(run, demo_sessions, tracking):
+    """A FOV that the set does not compare, and that failed in a run which the set is not of."""
+    place, other = {"eid": demo_sessions[0], "fov": 0}, {"subject": "SP999", "tracking_run": "0" * 32}
+    file = (schemas.TrackingFile & tracking & place).fetch1()
+    schemas.TrackingRun.insert1({**other, "duplicates": "error", "registered_at": "2001-01-01"})
+    schemas.TrackingFile.insert1({**file, **other})
+    compared = schemas.SessionSet.FOV & run.session_set & place
+    row = compared.fetch1()
+    compared.delete_quick()
+    with failed(schemas.TrackedFOV, {**other, **place}, message="of the other run"):
+        (line,) = fovs_left_out(run.session_set)
+        assert line.endswith(f"session {place['eid']}, FOV_00: its cells are in no comparison. It has no UID file")
+        assert "of the other run" in match_cells([place["eid"]], other)[1][place["eid"]]
+    schemas.SessionSet.FOV.insert1(row)
+    (schemas.TrackingRun & other).delete()
+
+
+def test_an_error_of_another_set_is_no_reason(run, tracking):
+    other = schemas.SessionSet.add([row["eid"] for row in run.targets[0].curves][:2], tracking, min_silhouette=0.9)
+    with failed(schemas.SharedCells, run.session_set, message="of the first set"):
+        with pytest.raises(DataError, match="shared cells of the sessions could not be found") as error:
+            n_shared_cells(other)
+        assert "of the first set" not in str(error.value)
+    (schemas.SessionSet & other).delete()
+
+
+# ---------------------------------------------------------------- what the questions answer
+
+
+def test_a_tracking_run_is_named_by_the_start_of_its_hash(demo_sessions, tracking):
+    older = {"subject": "SP999", "tracking_run": tracking["tracking_run"][:4] + "0" * 28}
+    schemas.TrackingRun.insert1({**older, "duplicates": "error", "registered_at": "2001-01-01"})
+    assert tracking_run("SP999") == tracking_run_of_sessions(demo_sessions) == tracking
+    assert tracking_run("SP999", older["tracking_run"][:9]) == older
+    assert tracking_run_of_sessions(demo_sessions, older["tracking_run"]) == older
+    assert [row["tracking_run"] for row in tracking_runs("SP999")][-1] == older["tracking_run"]
+    assert latest_tracking_runs("SP999") == [tracking] and tracking in latest_tracking_runs()
+    for named, found in ((tracking["tracking_run"][:4], "found 2"), ("x", "found 0")):
+        with pytest.raises(DataError, match=f"no single tracking run {named} of SP999.*{found} that begin so"):
+            tracking_run("SP999", named)
+    with pytest.raises(DataError, match=r"no tracking run of nobody\. Register one with: meso track nobody"):
+        tracking_run("nobody")
+    assert latest_tracking_runs("nobody") == []
+    (schemas.TrackingRun & older).delete()
+
+
+def test_presence_is_what_the_uid_files_say(demo_truth, tracking, demo_sessions):
+    cells, rows, found = presence(tracking, neurons_only=False)
+    assert [row["eid"] for row in rows] == demo_sessions
+    for date, column in zip(demo_truth.dates, found.T, strict=True):
+        files = demo_truth.root.glob(f"*/Subjects/*/{date}/001/alf/FOV_*/mpciROIs.clusterUIDs.csv")
+        lines = {line for path in files for line in path.read_text().splitlines()}
+        assert set(cells[column]) == lines - {"", "nan"}
+    assert presence(tracking).found.sum() <= found.sum()
+
+
+def test_trial_events_are_columns_of_the_table(demo_sessions):
+    shown = trial_events(demo_sessions[0])
+    rows = (schemas.Behavior.Trial & {"eid": demo_sessions[0]}).to_dicts(order_by="trial")
+    rewarded = np.array([row["feedback_times"] if row["feedback_type"] == 1 else np.nan for row in rows], dtype=float)
+    np.testing.assert_array_equal(shown.events["reward"], rewarded)
+    np.testing.assert_array_equal(shown.probability_left, [row["probability_left"] for row in rows])
+    assert list(shown.events) == ["stimulus on", "first movement", "reward", "error"]
+    assert not len(trial_events("none").starts)
+
+
+# ---------------------------------------------------------------- targets, and what failed
+
+
+def test_the_same_target_twice_is_one_target(run, demo_sessions):
+    out = meso.neuron_dropping_curves_cached(
+        demo_sessions, ["choice", "choice"], ks=(4, 8), R=2, n_label_shuffles=2, n_bootstrap=4, progress=False
+    )
+    assert list(out.curves) == list(out.figures) == ["choice"] and len(out.table) == 4
+    (params,) = {row["ndc_params"] for row in run.curves["choice"]}
+    assert out.targets[0].ndc_params == params
+    assert list(stored_run(run.session_set, [params, {"ndc_params": params}]).curves) == ["choice"]
+
+
+def on_screen(run: NDCRun) -> Sequence[str]:
+    text = io.StringIO()
+    with redirect_stdout(text):
+        print_run(run)
+    return text.getvalue().splitlines()
+
+
+def test_every_failure_is_kept_and_equal_ones_are_shown_once(run, demo_sessions):
+    params = {target.name: target.ndc_params for target in run.targets}
+    first, second, *_ = demo_sessions
+    keys = [
+        {**run.session_set, "ndc_params": params[name], "eid": eid}
+        for name, eid in (("choice", first), ("feedback", first), ("stimulus", first), ("choice", second))
+    ]
+    with failed(schemas.TrialFeatures, *keys):
+        for key in keys[:2]:
+            schemas.TrialFeatures.jobs.update1({**key, "error_message": "alike"})
+        found = stored_run(run.session_set, list(params.values()))
+    assert len(found.failures) == 4 and set(found.failures) == {
+        Failure(first, "choice", "TrialFeatures", "alike"),
+        Failure(first, "feedback", "TrialFeatures", "alike"),
+        Failure(first, "stimulus", "TrialFeatures", "planted 2"),
+        Failure(second, "choice", "TrialFeatures", "planted 3"),
+    }
+    assert [failure.eid for failure in found.targets[1].failures] == [first]
+    assert found.failed == {first: "choice, feedback: alike; stimulus: planted 2", second: "choice: planted 3"}
+    assert sorted(line for line in on_screen(found) if line.startswith("! session")) == sorted([
+        f"! session {first}: choice, feedback: alike", f"! session {first}: stimulus: planted 2",
+        f"! session {second}: choice: planted 3",
+    ])  # fmt: skip
+
+
+def test_a_session_without_trials_fails_for_all_targets_at_once(run, demo_sessions):
+    eid = demo_sessions[2]
+    with failed(schemas.Behavior, {"eid": eid}, message=f"session {eid}: no trials table"):
+        found = stored_run(run.session_set, [target.ndc_params for target in run.targets])
+    assert found.failures == [Failure(eid, "", "Behavior", f"session {eid}: no trials table 0")]
+    assert found.failure_lines() == [f"session {eid}: no trials table 0"]
