@@ -69,10 +69,11 @@ $(VENV)/installed: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable ".[ingest]" --group dev
 	touch $@
 
-# The site, in site/; a broken link or a docstring that does not fit its function fails it.
+# The site, in site/; a broken link or a docstring that does not fit its function fails it (not with --quiet, which
+# also keeps the warnings from --strict).
 docs: install
 	$(BIN)/python -W ignore docs/write_commands.py
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # Pages and pictures of the docs that are written from the code and kept in git.
 pages: install
