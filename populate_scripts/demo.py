@@ -68,7 +68,7 @@ def demo(
         say(f"! {table}: {message}")
     known = [row for row in errors() if row["key"].get("eid") in eids]
     if len(known) > len(filled.errors):
-        say(f"! {len(known)} entries have failed so far: 'meso errors' says why, 'meso retry' tries them again")
+        say(f"! {len(known)} jobs have failed so far: 'meso errors' says why, 'meso retry' tries them again")
     _rasters(eids, output)
     say(f"Decoding {', '.join(TARGETS)}")
     result = _curves(eids, uid_root)
