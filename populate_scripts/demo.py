@@ -72,7 +72,7 @@ def demo(
         say(f"! {table}: {message}")
     known = errors_of(tables_by_session(), [{"eid": eid} for eid in eids])
     if len(known) > len(filled.errors):
-        say(f"! {len(known)} entries have failed so far: 'meso errors' says why, 'meso retry' tries them again")
+        say(f"! {len(known)} jobs have failed so far: 'meso errors' says why, 'meso retry' tries them again")
     _rasters(eids, output)
     say(f"Decoding {', '.join(TARGETS)}")
     result = _curves(eids, uid_root)

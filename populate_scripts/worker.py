@@ -1,8 +1,8 @@
-"""``meso worker``: slots that make entries, each a process, and a supervisor that watches over them.
+"""``meso worker``: slots that run jobs, each a process, and a supervisor that watches over them.
 
-The supervisor makes nothing itself. It beats for its slots, adds what has become possible to the job tables, frees what
-dead workers had reserved, and kills its slots when it cannot beat any more, before anybody may take them for dead. The
-kernel kills the slots when the supervisor dies (on Linux).
+The supervisor runs no job itself. It beats for its slots, adds jobs that have become possible to the job tables,
+releases what dead workers had reserved, and kills its slots when it cannot beat any more, before other workers may take
+them for dead. The kernel kills the slots when the supervisor dies (on Linux).
 """
 
 from __future__ import annotations
@@ -32,11 +32,10 @@ from schemas.server.connection import connect
 from schemas.server.reconnection import is_passing, persist, reconnect
 from schemas.server.settings import heartbeat
 from schemas.work import reports
-from schemas.work.heartbeat import Heartbeat, new_worker, uptime
-from schemas.work.maker import Maker
-from schemas.work.queue import Queue
-from schemas.work.reaper import bury, reap
-from schemas.work.tables import MISSED, Lease
+from schemas.work.heartbeat import Heartbeat, uptime
+from schemas.work.runner import JobRunner, Queue, end_worker, most_urgent, new_worker, release_dead_jobs
+from schemas.work.states import EndReason, JobStatus, Status
+from schemas.work.tables import MAX_MISSED_HEARTBEATS, Lease, Worker
 
 if TYPE_CHECKING:
     import datajoint as dj
@@ -50,7 +49,7 @@ POLL = 0.5
 EAGER, LAZY = 0.5, 10.0
 #: The scheduler is busy for at most this part of the time, unless it rests for its longest pause.
 DUTY = 0.2
-#: Seconds between two times that jobs of deleted entries are taken away.
+#: Seconds between two times that jobs whose inputs were deleted are taken away.
 CLEANING = 60.0
 #: A slot that lived for less is started again only after a while.
 SHORT_LIFE, FIRST_WAIT, LONGEST_WAIT = 5.0, 0.25, 30.0
@@ -60,7 +59,7 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 @dataclass
 class Slot:
-    """A process that makes entries."""
+    """A process that runs jobs."""
 
     number: int
     process: Any = None  # None while there is none, and then no pipe
@@ -81,7 +80,7 @@ class Supervisor:
     tables : tuple of str
         Names of tables to fill; all if there are none.
     until_done : bool
-        End when nothing is left to make, running ones of other workers included.
+        End when no job is left, those that other workers run included.
     max_time : float
         Begin nothing after so many seconds.
     say : callable
@@ -107,7 +106,7 @@ class Supervisor:
         self.context.set_forkserver_preload(["populate_scripts.forkserver"])
         self.slots = [Slot(number) for number in range(self.n_slots)]
         self.alive: set[str] = set()
-        self.heartbeat = Heartbeat(connect(), lambda: list(self.alive))
+        self.heartbeat = Heartbeat(connect(), lambda cursor: Worker.beat(cursor, list(self.alive)), heartbeat())
         self.scheduler = Scheduler(chosen, self.say)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
@@ -165,21 +164,22 @@ class Supervisor:
         try:
             while slot.pipe.poll():
                 table, key, outcome = slot.pipe.recv()
-                if outcome.what == "made":
+                if outcome.status == Status.DONE:
                     self.made[table] += 1
-                elif outcome.what != "skipped":
-                    self.failed.update({table: 1} if outcome.what == "failed" else {})
-                    self.say(f"{table} {_text(key)}: {outcome.message}{_WHEN[outcome.what]}")
+                elif outcome.status != Status.SKIPPED:
+                    self.failed.update({table: 1} if outcome.status == Status.FAILED else {})
+                    when = " (tried again later)" if outcome.status == Status.POSTPONED else ""
+                    self.say(f"{table} {_text(key)}: {outcome.message}{when}")
         except (EOFError, OSError):
             pass  # it has ended, or was killed in the middle of a word
         if slot.process.exitcode is not None:
-            self._ended(slot, "killed" if slot.process.exitcode else "finished")
+            self._ended(slot, EndReason.KILLED if slot.process.exitcode else EndReason.FINISHED)
 
-    def _ended(self, slot: Slot, reason: str) -> None:
+    def _ended(self, slot: Slot, reason: EndReason) -> None:
         code, lived = slot.process.exitcode, time.monotonic() - slot.started
-        if reason != "finished":
-            self.scheduler.bury(slot.worker, reason, f"process {slot.process.pid} on {platform.node()}")
-        if reason == "killed":
+        if reason != EndReason.FINISHED:
+            self.scheduler.end_worker(slot.worker, reason, f"process {slot.process.pid} on {platform.node()}")
+        if reason == EndReason.KILLED:
             self.say(
                 f"slot {slot.number} ended with {f'signal {-code}' if code < 0 else f'code {code}'}; starting another"
             )
@@ -196,7 +196,7 @@ class Supervisor:
         if is_silent and self.alive:
             self.say(
                 f"the database has not answered for {uptime() - self.heartbeat.last:.0f} s: "
-                f"what is being made is stopped, and begun anew later"
+                f"running jobs are stopped, and run again later"
             )
         for slot in self.slots:
             if slot.process and (is_silent or slot.worker in self.heartbeat.lost):
@@ -204,17 +204,17 @@ class Supervisor:
                 slot.not_before = time.monotonic() + 1.0
 
     def _is_silent(self) -> bool:
-        """Say whether no heartbeat has arrived for so long that others may soon take the slots for dead."""
-        return uptime() - self.heartbeat.last > TOO_LONG * MISSED * heartbeat()
+        """Return whether no heartbeat has arrived for so long that others may soon take the slots for dead."""
+        return uptime() - self.heartbeat.last > TOO_LONG * MAX_MISSED_HEARTBEATS * heartbeat()
 
     def _kill(self, slot: Slot) -> None:
         if slot.process:
             slot.process.kill()
             slot.process.join()
-            self._ended(slot, "stopped")
+            self._ended(slot, EndReason.STOPPED)
 
     def _end_slots(self) -> None:
-        """Have all slots stop now; what they were making is pending again."""
+        """Have all slots stop now; the jobs that they were running are pending again."""
         self.finishing = True
         for slot in self.slots:
             if slot.process:
@@ -224,10 +224,10 @@ class Supervisor:
             wait([slot.process.sentinel for slot in self.slots if slot.process], 0.1)
             for slot in self.slots:
                 if slot.process and slot.process.exitcode is not None:
-                    self._ended(slot, "stopped")
+                    self._ended(slot, EndReason.STOPPED)
 
     def _say_enough(self) -> None:
-        """Have the slots end after what they are making."""
+        """Have the slots end after the jobs that they are running."""
         if not self.finishing:
             self.finishing = True
             for slot in self.slots:
@@ -236,11 +236,8 @@ class Supervisor:
                         slot.pipe.send("enough")
 
 
-_WHEN = {"failed": "", "again": " (tried again later)"}
-
-
 class Scheduler(threading.Thread):
-    """Adds what has become possible to the job tables and frees what the dead had reserved, one process at a time.
+    """Adds jobs that have become possible and releases what dead workers had reserved; one process at a time does.
 
     Attributes
     ----------
@@ -254,14 +251,14 @@ class Scheduler(threading.Thread):
         super().__init__(daemon=True, name=new_worker())
         self.tables, self.say = tables, say
         self.connection = connect()
-        self.dead: queue.SimpleQueue[tuple[str, str, str]] = queue.SimpleQueue()
+        self.ended: queue.SimpleQueue[tuple[str, EndReason, str]] = queue.SimpleQueue()
         self.done, self.cleaned = False, time.monotonic()
         self.failure: Exception | None = None
         self.woken, self.stopped = threading.Event(), threading.Event()
 
-    def bury(self, worker: str, reason: str, who: str) -> None:
-        """Have what a worker had reserved be pending again: see ``schemas.work.reaper.bury``."""
-        self.dead.put((worker, reason, who))
+    def end_worker(self, worker: str, reason: EndReason, who: str) -> None:
+        """Have what a worker had reserved be pending again: see ``schemas.work.runner.end_worker``."""
+        self.ended.put((worker, reason, who))
         self.woken.set()
 
     def run(self) -> None:
@@ -270,7 +267,7 @@ class Scheduler(threading.Thread):
         while not self.stopped.is_set():
             begin = time.monotonic()
             try:
-                self._bury_dead()
+                self._end_workers()
                 pause = EAGER if self._schedule() else min(LAZY, 1.5 * pause)
             except Exception as error:
                 if not is_passing(error):
@@ -282,43 +279,47 @@ class Scheduler(threading.Thread):
             self.woken.clear()
 
     def stop(self) -> None:
-        """End the thread, after the last of the dead are buried."""
+        """End the thread, once all slots that have ended are ended in the database too."""
         self.stopped.set()
         self.woken.set()
         self.join(1.0)
         if not self.is_alive() and not self.failure:
             try:
-                self._bury_dead()
-            except Exception as error:  # whoever comes next does it
-                self.say(f"what the slots had reserved stays so until another worker frees it ({error})")
+                self._end_workers()
+            except Exception as error:  # the next worker or `meso populate` does it
+                self.say(f"the jobs of the slots stay reserved until another worker releases them ({error})")
 
-    def _bury_dead(self) -> None:
-        while not self.dead.empty():
-            one = self.dead.get()
+    def _end_workers(self) -> None:
+        while not self.ended.empty():
+            worker = self.ended.get()
             try:
-                self._say_all(bury(*one))
+                self._say_all(end_worker(*worker))
             except Exception:
-                self.dead.put(one)
+                self.ended.put(worker)
                 raise
 
     def _schedule(self) -> bool:
-        """Return whether anything was added, pending or running."""
-        if not Lease.take("schedule", self.name, MISSED * heartbeat()):
-            return True
-        self._say_all(reap())
-        names = {table.__name__ for table in self.tables}
-        n_left = sum(
-            n for (name, status), n in reports.jobs_by_status().items()
-            if name in names and status in ("pending", "reserved")
-        )  # fmt: skip
-        n_added = sum(Queue(table).add() for table in self.tables)
+        """Return whether anything was added, pending or running, as far as this process knows."""
+        with Lease.hold("schedule", self.name, MAX_MISSED_HEARTBEATS * heartbeat()) as is_ours:
+            if not is_ours:
+                return True
+            self._say_all(release_dead_jobs())
+            names = {table.__name__ for table in self.tables}
+            n_left = sum(
+                n for (name, status), n in reports.jobs_by_status().items()
+                if name in names and status in (JobStatus.PENDING, JobStatus.RESERVED)
+            )  # fmt: skip
+            n_added = sum(Queue(table).add() for table in self.tables)
+            self._clean()
+        self.done = not n_left and not n_added
+        return not self.done
+
+    def _clean(self) -> None:
+        """Take away jobs whose inputs were deleted, from time to time."""
         if time.monotonic() - self.cleaned > CLEANING:
             self.cleaned = time.monotonic()
             for table in self.tables:
                 jobs_of(table).refresh()
-        Lease.give_back("schedule", self.name)
-        self.done = not n_left and not n_added
-        return not self.done
 
     def _reconnect(self) -> None:
         try:
@@ -332,7 +333,7 @@ class Scheduler(threading.Thread):
 
 
 def work(worker: str, number: int, names: tuple[str, ...], pipe: Connection) -> None:
-    """Make entries, as a process of its own, until the supervisor says or sends anything.
+    """Run jobs, as a process of its own, until the supervisor sends anything or ends.
 
     Parameters
     ----------
@@ -351,38 +352,23 @@ def work(worker: str, number: int, names: tuple[str, ...], pipe: Connection) -> 
     signal.signal(signal.SIGTERM, _stop_slot)
     schemas.activate()
     tables = [table_named(name) for name in names] or auto_populated()
-    with Maker(worker, number, MISSED * heartbeat()) as maker:
-        persist(maker.connection, maker.begin)
+    with JobRunner(worker, number, MAX_MISSED_HEARTBEATS * heartbeat()) as runner:
+        persist(runner.connection, runner.begin)
         while not pipe.poll():
-            jobs = persist(maker.connection, lambda: _next_jobs(tables))
+            jobs = persist(runner.connection, lambda: most_urgent(tables))
             if not jobs:
                 pipe.poll(POLL * random.uniform(0.5, 1.5))
             begin = time.monotonic()
             for table, key in jobs:
-                outcome = maker.make(table, key)
-                pipe.send((table.__name__, key, outcome))
+                pipe.send((table.__name__, key, runner.run(table, key)))
                 if pipe.poll() or time.monotonic() - begin > 1:  # something more urgent may have come
                     break
 
 
 def _stop_slot(*_: Any) -> None:
-    """End this slot, once: another signal would come in the middle of giving back what it was making."""
+    """End this slot, once: another signal would come in the middle of giving back its job."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
-
-
-def _next_jobs(tables: list[type[dj.Table]]) -> list[tuple[type[dj.Table], dict]]:
-    """Return some jobs of the table with the most urgent one; of equals, the first in the order of dependencies."""
-    query = " UNION ALL ".join(
-        f"SELECT {i}, MIN(priority) FROM {jobs_of(table).full_table_name} WHERE status = 'pending' "
-        f"AND scheduled_time <= CURRENT_TIMESTAMP(3)"
-        for i, table in enumerate(tables)
-    )
-    waiting = [(priority, i) for i, priority in connect().query(query).fetchall() if priority is not None]
-    if not waiting:
-        return []
-    table = tables[min(waiting)[1]]
-    return [(table, key) for key in Queue(table).due()]
 
 
 def die_with_parent() -> None:
@@ -405,11 +391,11 @@ def seconds(text: str) -> float:
     Raises
     ------
     ConfigError
-        It is none.
+        It is not one.
     """
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")
     try:
         return float(number) * units[unit]
     except ValueError:
-        raise ConfigError(f"{text!r} is no time; write seconds, or 30m, 12h, 2d") from None
+        raise ConfigError(f"invalid duration {text!r}: use seconds, 30m, 12h or 2d") from None

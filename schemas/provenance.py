@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import datetime
+import json
 import os
 import platform
 import secrets
 import subprocess
-from contextlib import suppress
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 
 import datajoint as dj
-from datajoint.errors import DuplicateError
 
 from schemas.rows import content_key
+from schemas.server.dialect import dialect
 
 schema = dj.Schema()
 
@@ -68,9 +68,9 @@ class Environment(dj.Manual):
         """Insert the environment of this process unless it is there, and return its key."""
         row = environment_row()
         if not (cls & {"environment": row["environment"]}):
-            # MySQL skips duplicates by an update, which workers may not do; on PostgreSQL an error ends the transaction
-            with suppress(DuplicateError):
-                cls.insert1(row, skip_duplicates=cls.connection.adapter.backend == "postgresql")
+            # DataJoint skips duplicates by an update on MySQL, which workers may not do
+            insert = dialect(cls.connection).insert_new(cls.full_table_name, ", ".join(row), "VALUES (%s, %s, %s, %s)")
+            cls.connection.query(insert, args=[*{**row, "packages": json.dumps(row["packages"])}.values()])
         return {"environment": row["environment"]}
 
 

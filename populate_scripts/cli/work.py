@@ -1,4 +1,4 @@
-"""Commands that register sessions, populate tables, and say how it goes."""
+"""Commands that register sessions, populate tables, and report on the work."""
 
 from __future__ import annotations
 
@@ -73,6 +73,7 @@ def populate(tables: tuple[str, ...], eid: str | None) -> None:
     """Compute all that is missing, or only TABLES, and end. Several may run at once; see also 'meso worker'."""
     from schemas.server.binding import auto_populated, table_named
     from schemas.work import filling, reports
+    from schemas.work.states import JobStatus
 
     activate()
     chosen = [table_named(name) for name in tables] or None
@@ -82,20 +83,21 @@ def populate(tables: tuple[str, ...], eid: str | None) -> None:
     done = filling.fill(chosen, *([{"eid": eid}] if eid else []), progress=True)
     print_failures([f"{table}: {message}" for table, _, message in done.errors])
     made = ", ".join(f"{table} {n}" for table, n in done.made.items() if n)
-    left = len(reports.errors())
-    click.echo(f"Made {made or 'nothing: ' + (f'{left} entries have failed' if left else 'all is there')}")
+    n_failed = sum(n for (_, status), n in reports.jobs_by_status().items() if status == JobStatus.ERROR)
+    nothing = f"nothing: {f'{n_failed} jobs have failed' if n_failed else 'all is there'}"
+    click.echo(f"Made {made or nothing}")
     sys.exit(1 if done.errors else 0)
 
 
 @main.command()
 @click.argument("tables", nargs=-1)
-@click.option("--slots", type=click.IntRange(1), default=1, show_default=True, help="Entries made at once.")
-@click.option("--until-done", is_flag=True, help="End when nothing is left to make, by anybody.")
-@click.option("--max-time", help="Begin nothing after this time, such as 90 (s), 30m or 12h.")
+@click.option("--slots", type=click.IntRange(1), default=1, show_default=True, help="Jobs run at once.")
+@click.option("--until-done", is_flag=True, help="End when no job is left, running elsewhere included.")
+@click.option("--max-time", help="Begin no job after this time, such as 90 (s), 30m or 12h.")
 def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str | None) -> None:
-    """Compute what is missing, or only TABLES, and what will be, on as many machines as you like.
+    """Run jobs of all tables or of TABLES as they become possible, on any number of machines.
 
-    Stops within 10 s on Ctrl-C or SIGTERM; what it was making goes back to the queue.
+    Stops within 10 s on Ctrl-C or SIGTERM; the jobs that it was running go back to the queue.
     """
     from populate_scripts.worker import Supervisor, seconds
     from schemas.server.binding import table_named
@@ -104,7 +106,7 @@ def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str 
     names = tuple(table_named(name).__name__ for name in tables)
     limit = seconds(max_time) if max_time else float("inf")
     supervisor = Supervisor(slots, names, until_done, limit, say=lambda text: print_failures([text]))
-    click.echo(f"{slots} slot{'s' if slots > 1 else ''} at work; 'meso status --watch' and 'meso workers' say on what")
+    click.echo(f"{slots} slot{'s' if slots > 1 else ''} started; see 'meso status --watch' and 'meso workers'")
     code = supervisor.run()
     made = ", ".join(f"{table} {n}" for table, n in supervisor.made.items())
     click.echo(f"Made {made or 'nothing'}; {sum(supervisor.failed.values())} failed")
@@ -112,25 +114,31 @@ def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str 
 
 
 @main.command()
-@click.option("--all", "everyone", is_flag=True, help="Those that have ended, too.")
+@click.option("--all", "include_ended", is_flag=True, help="Include workers that have ended.")
 @as_json
-def workers(everyone: bool, as_json: bool) -> None:
-    """Who works where, on what, and for how long (s); slot -1 is 'meso populate' or a notebook."""
+def workers(include_ended: bool, as_json: bool) -> None:
+    """List active workers and the job each is running.
+
+    Times are in s. Slot -1 is 'meso populate' or a notebook.
+    """
     from schemas.work import reports
 
     activate()
-    rows = [{**row, "key": key_text(row["key"])} for row in reports.workers(everyone)]
+    rows = [{**row, "key": key_text(row["key"])} for row in reports.workers(include_ended)]
     if not as_json:
         names = ("host", "pid", "slot", "state", "table", "key", "running", "silent", "started")
         rows = [{**{name: row[name] for name in names}, "worker": row["worker"][:8]} for row in rows]
-    print_rows(rows, as_json, "Nobody works")
+    print_rows(rows, as_json, "No active workers")
 
 
 @main.command()
-@click.option("--watch", is_flag=True, help="Again every 2 s until stopped.")
+@click.option("--watch", is_flag=True, help="Refresh every 2 s until stopped.")
 @as_json
 def status(watch: bool, as_json: bool) -> None:
-    """Entries done, to do, running and failed, by table, and how long it will take."""
+    """Count jobs done, to do, running and failed by table.
+
+    With the mean time of a job and the time that is left (s).
+    """
     import time
 
     from schemas.work import reports
@@ -147,11 +155,11 @@ def status(watch: bool, as_json: bool) -> None:
 
 @main.command()
 @click.argument("tables", nargs=-1)
-@click.option("--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only entries of this key, such as eid=...")
+@click.option("--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only jobs of this key, such as eid=...")
 @click.option("--stack", is_flag=True, help="With tracebacks and versions.")
 @as_json
 def errors(tables: tuple[str, ...], pairs: tuple[str, ...], stack: bool, as_json: bool) -> None:
-    """What failed and why, alike ones together; exit code 1 if anything did."""
+    """List failed jobs, similar errors grouped. Exits 1 if there are any."""
     from schemas.server.binding import table_named
     from schemas.work import reports
 
@@ -161,7 +169,7 @@ def errors(tables: tuple[str, ...], pairs: tuple[str, ...], stack: bool, as_json
     if as_json:
         click.echo(json.dumps(rows, default=str))
     for group in [] if as_json else reports.grouped(rows):
-        click.secho(f"{group[0]['table']}, {len(group)} {'entry' if len(group) == 1 else 'entries'}", bold=True)
+        click.secho(f"{group[0]['table']}, {len(group)} {'job' if len(group) == 1 else 'jobs'}", bold=True)
         for row in group:
             click.echo(f"  {key_text(row['key'])}\n    {row['message']}")
             if stack:
@@ -174,9 +182,9 @@ def errors(tables: tuple[str, ...], pairs: tuple[str, ...], stack: bool, as_json
 @main.command()
 @click.argument("tables", nargs=-1)
 @click.option("--eid", help="Only this session.")
-@click.option("--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only entries of this key, such as fov=2.")
+@click.option("--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only jobs of this key, such as fov=2.")
 def retry(tables: tuple[str, ...], eid: str | None, pairs: tuple[str, ...]) -> None:
-    """Forget failures, so that 'meso populate' and workers try them again."""
+    """Clear failures, so that these jobs are tried again."""
     from schemas.server.binding import table_named
     from schemas.work import reports
 
@@ -185,4 +193,4 @@ def retry(tables: tuple[str, ...], eid: str | None, pairs: tuple[str, ...]) -> N
     n = reports.retry([table_named(name) for name in tables] or None, **key)
     if eid and not n:
         check_registered(eid)
-    click.echo(f"{n} failures forgotten")
+    click.echo(f"{n} failure{'' if n == 1 else 's'} cleared")

@@ -21,6 +21,7 @@ from datajoint.settings import find_config_file
 
 from pipeline.errors import ConfigError
 from schemas.server import embedded, reconnection
+from schemas.server.dialect import dialect
 
 SERVER_VARIABLES = ("DJ_HOST", "DJ_USER", "DJ_PASS", "DJ_PORT", "DJ_BACKEND", "DJ_DATABASE_NAME")
 
@@ -33,7 +34,7 @@ _active: dict[str, Any] = {}
 
 
 def has_own_server() -> bool:
-    """Say whether a server is configured; without one the embedded PostgreSQL is used."""
+    """Return whether a server is configured; without one the embedded PostgreSQL is used."""
     if any(os.environ.get(name) for name in SERVER_VARIABLES):
         return True
     return os.environ.get("DJ_IGNORE_CONFIG_FILE", "").lower() != "true" and find_config_file() is not None
@@ -114,15 +115,11 @@ def check_server(connection: dj.Connection) -> None:
 def lock(name: str, timeout: int = 600) -> Iterator[None]:
     """Hold a lock of the database server: one process at a time, freed when its connection ends."""
     connection = connect()
-    if connection.adapter.backend == "mysql":
-        held = connection.query("SELECT GET_LOCK(%s, %s)", args=(name, timeout)).fetchone()[0]
-        if held != 1:
-            raise ConfigError(f"Another process has held the lock {name} for {timeout} s; try again later")
-        release = "SELECT RELEASE_LOCK(%s)"
-    else:
-        connection.query("SELECT pg_advisory_lock(hashtext(%s))", args=(name,))
-        release = "SELECT pg_advisory_unlock(hashtext(%s))"
+    sql = dialect(connection)
+    held = connection.query(sql.take_lock, args={"name": name, "timeout": timeout}).fetchone()[0]
+    if held != 1:
+        raise ConfigError(f"Another process has held the lock {name} for {timeout} s; try again later")
     try:
         yield
     finally:
-        connection.query(release, args=(name,))
+        connection.query(sql.give_lock_back, args={"name": name})

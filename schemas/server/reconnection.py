@@ -23,6 +23,8 @@ from datajoint.errors import LostConnectionError
 from psycopg2 import errorcodes
 from pymysql.constants import CR, ER
 
+from schemas.server import dialect
+
 T = TypeVar("T")
 _only_reads = threading.Event()
 #: Without an answer for the first, then as many times as the last, the second apart, a connection is lost.
@@ -56,17 +58,17 @@ class PostgreSQL(PostgreSQLAdapter):
     """DataJoint's adapter, with connections that come back."""
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """Connect, and notice within half a minute when nobody answers."""
+        """Connect, and notice within half a minute when the server does not answer."""
         connection = super().connect(*args, **kwargs)
         _keep_alive(connection.fileno())
         with connection.cursor() as cursor:
             cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_KEEP_ALIVE.items()))
             if _only_reads.is_set():
-                cursor.execute("SET default_transaction_read_only = on")
+                cursor.execute(dialect.PostgreSQL.only_read)
         return connection
 
     def ping(self, connection: Any) -> bool:
-        """Raise if nobody answers: DataJoint does not look at what is returned."""
+        """Raise if the server does not answer: DataJoint does not look at what is returned."""
         if not super().ping(connection):
             raise LostConnectionError("The server does not answer.")
         return True
@@ -95,15 +97,15 @@ class _Closed:
 
 
 class MySQL(MySQLAdapter):
-    """DataJoint's adapter, with connections that notice when nobody answers."""
+    """DataJoint's adapter, with connections that notice when the server does not answer."""
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """Connect, and notice within half a minute when nobody answers."""
+        """Connect, and notice within half a minute when the server does not answer."""
         connection = super().connect(*args, **kwargs)
         _keep_alive(connection._sock.fileno())
         if _only_reads.is_set():
             with connection.cursor() as cursor:
-                cursor.execute("SET SESSION TRANSACTION READ ONLY")
+                cursor.execute(dialect.MySQL.only_read)
         return connection
 
     def translate_error(self, error: Exception, query: str = "") -> Exception:
@@ -127,7 +129,7 @@ def _keep_alive(fileno: int) -> None:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Say whether the connection was lost, or the server cannot be reached."""
+    """Return whether the connection was lost, or the server cannot be reached."""
     if isinstance(error, LostConnectionError):
         return True
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
@@ -144,7 +146,7 @@ def _is_lost_mysql(error: BaseException) -> bool:
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Say whether an error, or its cause, may be gone at the next try: a lost connection, a deadlock, a full disk."""
+    """Return whether an error, or its cause, may be gone at the next try: lost connection, deadlock, full disk."""
     while error is not None:
         if is_lost(error):
             return True

@@ -20,6 +20,7 @@ from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, insert_trace
 from schemas.provenance import DatabaseId, SchemaVersion, now
 from schemas.server.binding import auto_populated, bind
 from schemas.server.connection import connect, lock
+from schemas.server.dialect import dialect
 from schemas.server.settings import prefix
 from schemas.setup import views
 
@@ -87,12 +88,9 @@ def change_text_length(connection: dj.Connection, schema: str, table: str, line:
     adapter = connection.adapter
     name, sql, _, comment = compile_attribute(line, False, [], {}, adapter)
     full = adapter.make_full_table_name(schema, table)
-    if adapter.backend == "mysql":
-        connection.query(f"ALTER TABLE {full} MODIFY COLUMN {sql}")
-    else:
-        text_type = line.split(":")[1].split("#", maxsplit=1)[0].strip()
-        connection.query(f"ALTER TABLE {full} ALTER COLUMN {adapter.quote_identifier(name)} TYPE {text_type}")
-        _comment(connection, full, name, comment)
+    text_type = line.split(":")[1].split("#", maxsplit=1)[0].strip()
+    connection.query(dialect(connection).change_column_type(full, adapter.quote_identifier(name), text_type, sql))
+    _comment(connection, full, name, comment)
 
 
 def _comment(connection: dj.Connection, full: str, column: str, comment: str | None) -> None:
@@ -190,9 +188,8 @@ def _set_blocks_aside(connection: dj.Connection, name_prefix: str) -> None:
     if not _has_column(connection, schema, "_activity", "roi_block"):
         return
     old = adapter.make_full_table_name(schema, "_activity")
-    new = adapter.quote_identifier(BLOCKS)
-    new = adapter.make_full_table_name(schema, BLOCKS) if adapter.backend == "mysql" else new
-    connection.query(f"ALTER TABLE {old} RENAME TO {new}")
+    new = adapter.make_full_table_name(schema, BLOCKS)
+    connection.query(dialect(connection).rename_table(old, new, adapter.quote_identifier(BLOCKS)))
 
 
 def _blocks_to_traces(connection: dj.Connection, name_prefix: str) -> None:
@@ -225,7 +222,7 @@ def _trace_stores(connection: dj.Connection, name_prefix: str) -> None:
 
 
 def _free_reserved(connection: dj.Connection, name_prefix: str) -> None:
-    """Let what was reserved before there were workers be pending: nobody can know who lives."""
+    """Let jobs that were reserved before workers had ids be pending: no heartbeat says which worker lives."""
     for table in auto_populated():
         connection.query(
             f"UPDATE {table.jobs.full_table_name} SET status = 'pending' WHERE status = 'reserved' AND version = ''"
@@ -300,7 +297,8 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
             _ = table.jobs.heading  # declares the job table
         for migration in applied:
             migration.finish(connection, prefix())
-        _store_as_it_is(connection)
+        for statement in dialect(connection).store_uncompressed(Activity.Trace.full_table_name, "trace"):
+            connection.query(statement)
         insert_defaults()
         views.create(connection)
         new = applied if before is not None else migrations
@@ -309,12 +307,6 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
             skip_duplicates=True,
         )
     return applied
-
-
-def _store_as_it_is(connection: dj.Connection) -> None:
-    """Have PostgreSQL not try to compress traces, which are compressed: writing takes two thirds of the time."""
-    if connection.adapter.backend == "postgresql":
-        connection.query(f"ALTER TABLE {Activity.Trace.full_table_name} ALTER COLUMN trace SET STORAGE EXTERNAL")
 
 
 def insert_defaults() -> None:

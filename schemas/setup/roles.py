@@ -226,7 +226,7 @@ class MySQL(Server):
         return f"`{name}`"
 
     def has_roles(self) -> bool:
-        """Say whether the roles are there: an admin, who may not look, has one."""
+        """Return whether the roles are there: an admin, who may not look, has one."""
         try:
             sql = "SELECT count(*) FROM mysql.user WHERE user = %s"
             return bool(self.query(sql, args=(role_name("admin"),)).fetchone()[0])
@@ -261,7 +261,7 @@ class MySQL(Server):
         return Granted("'{}'@'{}'".format(*account), password, self.notes(account))
 
     def has_patterns(self) -> bool:
-        """Say whether rights can be given on schemas by a pattern of their names."""
+        """Return whether rights can be given on schemas by a pattern of their names."""
         rows = self.query("SHOW VARIABLES LIKE 'partial_revokes'").fetchall()
         return ("partial_revokes", "ON") not in rows
 
@@ -303,11 +303,11 @@ class PostgreSQL(Server):
         return '"' + name.replace('"', '""').replace("%", "%%") + '"'
 
     def has_roles(self) -> bool:
-        """Say whether the roles are there."""
+        """Return whether the roles are there."""
         return self.exists(role_name("admin"))
 
     def exists(self, name: str) -> bool:
-        """Say whether there is a role or an account of this name."""
+        """Return whether there is a role or an account of this name."""
         return bool(self.query("SELECT count(*) FROM pg_roles WHERE rolname = %s", args=(name,)).fetchone()[0])
 
     def own(self) -> None:
@@ -423,7 +423,7 @@ def plain_rules(rules: Iterable[tuple], database: str, user: str) -> list[int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether connections from a host stay on the server's machine."""
+    """Return whether connections from a host stay on the server's machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -431,7 +431,7 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_denied(error: Exception) -> bool:
-    """Say whether an error means that an account may not do something."""
+    """Return whether an error means that an account may not do something."""
     # 1227: MySQL's refusal where accounts and roles are concerned, which DataJoint passes on as it is
     return isinstance(error, AccessError) or error.args[:1] == (1227,)
 

@@ -10,6 +10,7 @@ import datajoint as dj
 from schemas.decoding.tables import NDCComparison, NDCParams, NDCResult
 from schemas.imaging.tables import FOV, ROI, BrainRegion
 from schemas.provenance import Environment
+from schemas.server.dialect import dialect
 from schemas.server.settings import prefix
 from schemas.session import Behavior, Session, Subject
 from schemas.tracking import SessionSet, TrackedFOV
@@ -48,7 +49,7 @@ def create(connection: dj.Connection) -> None:
     schema = prefix() + "views"
     connection.query(f"CREATE SCHEMA IF NOT EXISTS {adapter.quote_identifier(schema)}")
     selects = {name: query.make_sql() for name, query in queries().items()}
-    for name, select in {**selects, "job": _jobs(adapter), "worker": _workers(adapter)}.items():
+    for name, select in {**selects, "job": _jobs(connection), "worker": _workers(connection)}.items():
         view = adapter.make_full_table_name(schema, name)
         try:
             connection.query(f"CREATE OR REPLACE VIEW {view} AS {select}")
@@ -78,14 +79,10 @@ def release(connection: dj.Connection) -> None:
     The views stay, empty, so that the rights on them do.
     """
     adapter, schema = connection.adapter, prefix() + "views"
-    if adapter.backend != "postgresql":
+    query = dialect(connection).view_columns
+    if query is None:
         return
-    columns = connection.query(
-        "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a "
-        "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
-        "WHERE n.nspname = %s AND c.relkind = 'v' AND a.attnum > 0 ORDER BY c.relname, a.attnum",
-        args=(schema,),
-    ).fetchall()
+    columns = connection.query(query, args=(schema,)).fetchall()
     for view in sorted({row[0] for row in columns}):
         empty = ", ".join(f"NULL::{kind} AS {adapter.quote_identifier(name)}" for v, name, kind in columns if v == view)
         connection.query(
@@ -93,9 +90,9 @@ def release(connection: dj.Connection) -> None:
         )
 
 
-def _workers(adapter) -> str:
-    """Return all workers with their software, and what those that work are making."""
-    jobs = adapter.make_full_table_name(prefix() + "views", "job")
+def _workers(connection: dj.Connection) -> str:
+    """Return all workers with their software, and the jobs that they are running."""
+    jobs = connection.adapter.make_full_table_name(prefix() + "views", "job")
     return (
         "SELECT worker.worker, worker.host, worker.pid, slot, started, heartbeat, ended, end_reason, python_version, "
         "packages, git_commit, job.table_name, job.entry_key, job.reserved_time "
@@ -105,22 +102,20 @@ def _workers(adapter) -> str:
     )
 
 
-def _jobs(adapter) -> str:
+def _jobs(connection: dj.Connection) -> str:
     """Return the union of all job tables: table, key as JSON, status, when, where, worker, message."""
     from schemas.server.binding import auto_populated
 
-    is_mysql = adapter.backend == "mysql"
-    text = "CHAR" if is_mysql else "VARCHAR"
-    build = "JSON_OBJECT" if is_mysql else "json_build_object"
+    sql, quote = dialect(connection), connection.adapter.quote_identifier
     columns = ("created_time", "scheduled_time", "reserved_time", "completed_time", "host", "pid")
-    quoted = ", ".join(map(adapter.quote_identifier, columns))
+    quoted = ", ".join(map(quote, columns))
 
     def select(table: type[dj.Table]) -> str:
-        key = ", ".join(f"'{name}', {adapter.quote_identifier(name)}" for name in table.jobs.primary_key)
+        key = ", ".join(f"'{name}', {quote(name)}" for name in table.jobs.primary_key)
         return (
-            f"SELECT '{table.__name__}' AS table_name, CAST({build}({key}) AS {text}(512)) AS entry_key, "
+            f"SELECT '{table.__name__}' AS table_name, {sql.text(sql.json_object(key), 512)} AS entry_key, "
             # its type differs between job tables on PostgreSQL
-            f"CAST({adapter.quote_identifier('status')} AS {text}(16)) AS status, {quoted}, "
+            f"{sql.text(quote('status'), 16)} AS status, {quoted}, "
             f"version AS worker, error_message FROM {table.jobs.full_table_name}"
         )
 

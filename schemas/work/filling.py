@@ -1,8 +1,7 @@
-"""Filling the tables: all that is missing, in the order of dependencies, here and now."""
+"""Populating the tables: all that is missing, in the order of dependencies, here and now."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,10 +15,9 @@ from schemas.rows import checked, jobs_of
 from schemas.server.binding import auto_populated
 from schemas.server.settings import one_cache_dir
 from schemas.session import Behavior, FOVFolder, Session, Wheel
-from schemas.work.maker import Maker
-from schemas.work.queue import Queue
-from schemas.work.reaper import reap
 from schemas.work.reports import errors
+from schemas.work.runner import JobRunner, release_dead_jobs
+from schemas.work.states import Status
 
 SESSION_TABLES = (Behavior, Wheel, FOV, Recording, ROI, Activity)
 IMAGING_TABLES = (FOV, Recording, ROI, Activity)
@@ -32,9 +30,9 @@ class Filled:
     Attributes
     ----------
     made : dict of str to int
-        Entries made by table.
+        Jobs done by table.
     errors : list of (str, dict, str)
-        Table, key and message of each entry that failed now.
+        Table, key and message of each job that failed now.
     """
 
     made: dict[str, int] = field(default_factory=dict)
@@ -42,17 +40,17 @@ class Filled:
 
 
 def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, progress: bool = False) -> Filled:
-    """Populate tables in the order of their dependencies; an entry that fails does not stop the rest.
+    """Populate tables in the order of their dependencies; a job that fails does not stop the rest.
 
-    Failures stay in the job tables, where ``errors`` finds them, until ``retry``. Ctrl-C stops at once, and what was
-    being made is pending again.
+    Failures stay in the job tables, where ``errors`` finds them, until ``retry``. Ctrl-C stops at once, and the job
+    that was running is pending again.
 
     Parameters
     ----------
     tables : iterable of table classes, optional
         All by default.
     *restrictions
-        DataJoint restrictions on the entries to make.
+        DataJoint restrictions on the keys to populate.
     progress : bool
         A bar for each table with work to do.
 
@@ -66,42 +64,16 @@ def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, pro
         for restriction in restrictions:
             checked(restriction, jobs_of(table).proj())
     report = Filled()
-    reap()
-    with Maker() as maker:
+    release_dead_jobs()
+    with JobRunner() as runner:
         for table in auto_populated():
             if table in wanted:
-                _fill_table(maker, table, restrictions, report, progress)
+                report.made[table.__name__] = 0
+                for key, (status, message) in runner.run_all(table, *restrictions, progress=progress):
+                    report.made[table.__name__] += status == Status.DONE
+                    if status == Status.FAILED:
+                        report.errors.append((table.__name__, key, message))
     return report
-
-
-def _fill_table(maker: Maker, table: type[dj.Table], restrictions: tuple, report: Filled, progress: bool) -> None:
-    """Make what is missing in a table; what could not be made for the moment is tried again."""
-    queue = Queue(table)
-    report.made[table.__name__] = 0
-    if not queue.lacks(*restrictions):
-        return  # where all is there, an account that may only read can ask for it
-    queue.add(*restrictions)
-    if not restrictions:
-        queue.jobs.refresh()  # takes away jobs of what has been deleted
-    with _bar(queue, restrictions, progress) as bar:
-        again = False
-        while (keys := queue.due(*restrictions)) or (again and queue.waiting(*restrictions)):
-            for key in keys:
-                outcome = maker.make(table, key)
-                report.made[table.__name__] += outcome.what == "made"
-                if outcome.what == "failed":
-                    report.errors.append((table.__name__, key, outcome.message))
-                again |= outcome.what == "again"
-                bar.update(outcome.what != "again")
-            if not keys:
-                time.sleep(0.2)
-
-
-def _bar(queue: Queue, restrictions: tuple, progress: bool) -> Any:
-    from tqdm import tqdm
-
-    n = queue.waiting(*restrictions) if progress else 0
-    return tqdm(total=n, desc=queue.table.__name__, disable=not n)
 
 
 def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> Filled:

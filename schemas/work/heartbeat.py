@@ -1,66 +1,56 @@
-"""The sign that workers live, and who is dead."""
+"""Threads that repeat something in the database on a connection of their own: heartbeats, and leases that last."""
 
 from __future__ import annotations
 
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import datajoint as dj
-import psutil
-
-from schemas.server.settings import heartbeat
-from schemas.work.tables import NOW, Worker, pid_space
 
 
-def is_dead(worker: dict[str, Any]) -> bool:
-    """Say whether a row of ``Worker.living`` is of a process that has gone, or been silent for too long."""
-    if worker["pid_space"] == pid_space() and not psutil.pid_exists(worker["pid"]):
-        return True
-    return float(worker["silent"]) > worker["dead_after"]
+class Pulse(threading.Thread):
+    """Repeats statements until ``stop``, whatever the caller does meanwhile: its long transactions do not hold it up.
 
-
-def new_worker() -> str:
-    """Return a random id."""
-    return uuid.uuid4().hex
-
-
-class Heartbeat(threading.Thread):
-    """Beats for workers, on a connection of its own: a long transaction of theirs does not stop it.
+    While the server is away, it tries again, ten times as often.
 
     Parameters
     ----------
     connection : dj.Connection
-        Of this process; another is made like it.
-    workers : callable
-        Returns the ids of those that live.
+        Of this process; another is made like it, for the first beat.
+    beat : callable
+        Takes a cursor, whose statements commit one by one.
+    pause : float
+        s from one beat to the next.
+    delay : float
+        s until the first beat.
 
     Attributes
     ----------
     last : float
-        When the last heartbeat that arrived was sent, by ``uptime``.
-    lost : set of str
-        Workers that others have declared dead.
+        When the last beat that was answered was sent, by ``uptime``.
     """
 
-    def __init__(self, connection: dj.Connection, workers: Callable[[], list[str]]) -> None:
+    def __init__(
+        self, connection: dj.Connection, beat: Callable[[Any], object], pause: float, delay: float = 0.0
+    ) -> None:
         super().__init__(daemon=True, name="heartbeat")
-        self.adapter, self.connect = connection.adapter, _connects_like(connection)
-        self.table, self.workers = Worker.full_table_name, workers
-        self.last, self.lost, self.pause = uptime(), set[str](), heartbeat()
+        self.beat, self.connect = beat, connects_like(connection)
+        self.last, self.pause, self.delay = uptime(), pause, delay
         self.stopped = threading.Event()
 
     def run(self) -> None:
-        """Beat until ``stop``; while the server is away, try again."""
+        """Beat until ``stop``."""
         connection = None
+        self.stopped.wait(self.delay)
         while not self.stopped.is_set():
             sent = uptime()
             try:
                 connection = connection or self.connect()
-                self._beat(connection, self.workers())
+                with connection.cursor() as cursor:
+                    self.beat(cursor)
                 self.last = sent
             except Exception:  # whatever it is, the silence tells
                 _close(connection)
@@ -68,24 +58,35 @@ class Heartbeat(threading.Thread):
             self.stopped.wait(max(0.0, sent + self.pause - uptime()) if connection else self.pause / 10)
         _close(connection)
 
-    def _beat(self, connection: Any, workers: list[str]) -> None:
-        workers = workers or [""]  # the server is asked all the same
-        places = ", ".join(["%s"] * len(workers))
-        now = NOW[self.adapter.backend]
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"UPDATE {self.table} SET heartbeat = {now} WHERE worker IN ({places}) AND ended IS NULL", workers
-            )
-            cursor.execute(f"SELECT worker FROM {self.table} WHERE worker IN ({places}) AND ended IS NOT NULL", workers)
-            self.lost |= {row[0] for row in cursor.fetchall()}
-
     def stop(self) -> None:
         """End the thread."""
         self.stopped.set()
         self.join(self.pause)
 
 
-def _connects_like(connection: dj.Connection) -> Callable[[], Any]:
+class Heartbeat(Pulse):
+    """The sign that workers live.
+
+    Parameters
+    ----------
+    connection : dj.Connection
+    beat : callable
+        Takes a cursor, notes that workers live, and returns those that others have ended: see ``Worker.beat``.
+    pause : float
+        s.
+
+    Attributes
+    ----------
+    lost : set of str
+        Workers that others have declared dead.
+    """
+
+    def __init__(self, connection: dj.Connection, beat: Callable[[Any], set[str]], pause: float) -> None:
+        self.lost: set[str] = set()
+        super().__init__(connection, lambda cursor: self.lost.update(beat(cursor)), pause)
+
+
+def connects_like(connection: dj.Connection) -> Callable[[], Any]:
     """Return a function that makes a plain connection; DataJoint's changes what warnings do in all threads."""
 
     def connect() -> Any:

@@ -16,8 +16,8 @@ from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.rows import jobs_of
 from schemas.server.binding import auto_populated
 from schemas.server.connection import connect
-from schemas.work.heartbeat import is_dead
-from schemas.work.queue import keys_sql, reservations
+from schemas.work.runner import keys_sql, reservations
+from schemas.work.states import JobStatus, WorkerState
 from schemas.work.tables import Attempt, Made, Worker
 
 #: What differs between two messages about the same fault.
@@ -25,19 +25,19 @@ PARTICULARS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|\d+")
 
 
 def status() -> list[dict[str, Any]]:
-    """Return done, left to do, running and failed entries of every table, how long one takes, and the rest.
+    """Return done, left to do, running and failed jobs of every table, how long one takes, and the rest.
 
     Returns
     -------
     list of dict
-        table, done, to_do, running, errors; ``seconds`` of an entry on average; ``eta``, s with the workers that live
-        now; ``longest``, s, and ``host`` of the entry that runs longest. None where nothing is known.
+        table, done, to_do, running, errors; ``seconds`` of a job on average; ``eta``, s with the workers that live
+        now; ``longest``, s, and ``host`` of the job that runs longest. None where nothing is known.
     """
     jobs, seconds, n_workers = jobs_by_status(), _seconds(), max(1, len(living := workers()))
     running = [one for one in living if one["table"]]
     rows = []
     for name, total, remaining in _progress():
-        failed, reserved = jobs[name, "error"], jobs[name, "reserved"]
+        failed, reserved = jobs[name, JobStatus.ERROR], jobs[name, JobStatus.RESERVED]
         to_do = max(remaining - failed - reserved, 0)
         longest = max((one for one in running if one["table"] == name), key=lambda one: one["running"], default={})
         eta = None if name not in seconds or not to_do else seconds[name] * to_do / n_workers
@@ -49,7 +49,7 @@ def status() -> list[dict[str, Any]]:
 
 
 def _progress() -> list[tuple[str, int, int]]:
-    """Return how many entries each table can have, and how many it lacks, in one query."""
+    """Return how many jobs each table can have, and how many are not done, in one query."""
     tables = auto_populated()
     counts = " UNION ALL ".join(
         f"SELECT {i}, (SELECT COUNT(*) FROM ({possible}) AS possible), (SELECT COUNT(*) FROM ({missing}) AS missing)"
@@ -59,48 +59,44 @@ def _progress() -> list[tuple[str, int, int]]:
     return [(tables[i].__name__, total, remaining) for i, total, remaining in rows]
 
 
-def jobs_by_status() -> Counter:
-    """Return the number of jobs by table and status, in one query."""
+def jobs_by_status() -> Counter[tuple[str, JobStatus]]:
+    """Return the number of jobs in the job tables by table and status, in one query."""
     counts = " UNION ALL ".join(
         f"SELECT '{table.__name__}', CAST(status AS CHAR(16)), COUNT(*) FROM {jobs_of(table).full_table_name} "
         f"GROUP BY status"
         for table in auto_populated()
     )
-    return Counter({(name, status.strip()): n for name, status, n in connect().query(counts).fetchall()})
+    return Counter({(name, JobStatus(status.strip())): n for name, status, n in connect().query(counts).fetchall()})
 
 
 def _seconds() -> dict[str, float]:
-    """Return how long an entry of each table takes on average."""
+    """Return how long a job of each table takes on average."""
     rows = connect().query(
         f"SELECT table_name, SUM(seconds) / SUM(n_made) FROM {Made.full_table_name} GROUP BY table_name"
     )
     return {name: float(mean) for name, mean in rows.fetchall()}
 
 
-def workers(everyone: bool = False) -> list[dict[str, Any]]:
-    """Return who makes entries, and what each of them makes.
-
-    Parameters
-    ----------
-    everyone : bool
-        Those that have ended, too.
+def workers(include_ended: bool = False) -> list[dict[str, Any]]:
+    """Return the workers, and the job that each of them is running.
 
     Returns
     -------
     list of dict
-        worker, host, pid, slot, environment, started, heartbeat, silent (s since then); state: 'working', 'idle',
-        'dead' (nobody has freed what it had reserved yet), or why it ended; of what it makes table, key, running (s).
+        worker, host, pid, slot, environment, started, heartbeat, silent (s since then); state: a ``WorkerState``, or
+        the ``EndReason`` of one that has ended; of its job table, key, running (s).
     """
-    making = {row["worker"]: row for row in reservations()}
+    running = {row["worker"]: row for row in reservations()}
     nothing = {"table": None, "key": None, "running": None}
     rows = []
-    for worker in Worker.living(everyone):
-        made = making.get(worker["worker"], nothing)
-        state = worker["end_reason"] or ("dead" if is_dead(worker) else "working" if made["table"] else "idle")
+    for worker in Worker.rows(include_ended):
+        job = running.get(worker["worker"], nothing)
+        active = WorkerState.WORKING if job["table"] else WorkerState.IDLE
+        state = worker["end_reason"] or (WorkerState.DEAD if worker["is_dead"] else active)
         names = ("worker", "host", "pid", "slot", "environment", "started", "heartbeat")
         rows.append({
             **{name: worker[name] for name in names}, "silent": float(worker["silent"]), "state": state,
-            **{name: made[name] for name in nothing},
+            **{name: job[name] for name in nothing},
         })  # fmt: skip
     return rows
 
@@ -119,7 +115,7 @@ def errors(
     tables : sequence of table classes, optional
         All by default.
     key : dict, optional
-        Only entries of this key, such as a session.
+        Only jobs of this key, such as a session.
     stack : bool
         With the traceback as ``stack``, and the versions of the software.
     newest : int, optional
@@ -152,7 +148,7 @@ def grouped(failures: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 
 
 def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
-    """Forget failures, so that they are tried again; return how many.
+    """Clear failures, so that these jobs are tried again; return how many.
 
     Embeddings that were made without a FOV that had failed are deleted: they are made anew, with it or without.
 

@@ -1,51 +1,44 @@
-"""Who makes entries, and the sign that they live.
+"""Workers, what they have done and what went wrong with them: the database schema ``workers``.
 
-A worker is a process that makes entries, one at a time. Its reservations in DataJoint's job tables carry its id in the
-column ``version``. Who is dead is decided by heartbeats, never by the age of a reservation: some take hours.
+A worker is a process that runs jobs, one at a time. Its reservations in DataJoint's job tables carry its id in the
+column ``version``. Who is dead is decided by heartbeats, never by the age of a reservation: some jobs take hours.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import platform
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import datajoint as dj
+import psutil
 
 from schemas.provenance import Environment
 from schemas.rows import content_key
+from schemas.server.dialect import dialect
+from schemas.work.heartbeat import Pulse
+from schemas.work.states import EndReason
 
 schema = dj.Schema()
 
 
 #: A worker of ``meso worker`` that has missed so many heartbeats is dead. Its supervisor kills it before.
-MISSED = 3
+MAX_MISSED_HEARTBEATS = 3
 
 
 #: The heartbeat of a notebook is a thread of the same process, which a long computation may hold up.
-NOTEBOOK_MISSED = 12
-
-
-#: So many workers died while they made the same entry: it is not tried again.
-POISON = 3
-
-
-NOW = {"mysql": "UTC_TIMESTAMP(3)", "postgresql": "timezone('utc', clock_timestamp())::timestamp(3)"}
-
-
-AGE = {
-    "mysql": "TIMESTAMPDIFF(MICROSECOND, {0}, UTC_TIMESTAMP(3)) / 1e6",
-    "postgresql": "EXTRACT(EPOCH FROM timezone('utc', clock_timestamp()) - {0})",
-}
+MAX_MISSED_IN_NOTEBOOK = 12
 
 
 @schema
 class Worker(dj.Manual):
     definition = """
-    # a process that makes entries
+    # a process that runs jobs
     worker : char(32)               # random; the column `version` of what it has reserved in the job tables
     ---
     host : varchar(255)
@@ -66,36 +59,59 @@ class Worker(dj.Manual):
         """Insert the row of this process."""
         cls.insert1({
             "worker": worker, "host": platform.node(), "pid": os.getpid(), "pid_space": pid_space(), "slot": slot,
-            **Environment.current(), "started": server_time(cls.connection), "dead_after": dead_after,
+            "started": server_time(cls.connection), "dead_after": dead_after, **Environment.current(),
         }, skip_duplicates=True)  # fmt: skip
 
     @classmethod
-    def end(cls, worker: str, reason: str) -> bool:
+    def beat(cls, cursor: Any, workers: list[str]) -> set[str]:
+        """Note that workers live, and return those of them that others have ended; ``cursor`` is a driver's own."""
+        workers = workers or [""]  # the server is asked all the same: whether it answers is to be known
+        places = ", ".join(["%s"] * len(workers))
+        these = f"{cls.full_table_name} {{}} WHERE worker IN ({places}) AND ended"
+        now = dialect(cls.connection).utc_now
+        cursor.execute(f"UPDATE {these.format(f'SET heartbeat = {now}')} IS NULL", workers)
+        cursor.execute(f"SELECT worker FROM {these.format('')} IS NOT NULL", workers)
+        return {row[0] for row in cursor.fetchall()}
+
+    @classmethod
+    def end(cls, worker: str, reason: EndReason) -> bool:
         """Note that a worker has ended; return whether that is news."""
-        adapter = cls.connection.adapter
         done = cls.connection.query(
-            f"UPDATE {cls.full_table_name} SET ended = {NOW[adapter.backend]}, end_reason = %s "
-            f"WHERE worker = %s AND ended IS NULL", args=(reason, worker),
+            f"UPDATE {cls.full_table_name} SET ended = {dialect(cls.connection).utc_now}, end_reason = %s "
+            f"WHERE worker = %s AND ended IS NULL", args=(reason.value, worker),
         )  # fmt: skip
         return done.rowcount == 1
 
     @classmethod
-    def living(cls, ended: bool = False) -> list[dict[str, Any]]:
-        """Return the workers that have not ended, or all, with the seconds since their last heartbeat as ``silent``."""
-        age = AGE[cls.connection.adapter.backend].format("COALESCE(heartbeat, started)")
-        columns = cls.heading.names
+    def rows(cls, include_ended: bool = False) -> list[dict[str, Any]]:
+        """Return the workers in the order of their start.
+
+        Beside the columns they have ``silent``, s since the last heartbeat, and ``is_dead``: of one that has not ended,
+        whether its process has gone, as far as it can be seen from here, or been silent for too long.
+        """
+        sql, columns = dialect(cls.connection), cls.heading.names
+        silent = sql.seconds_between("COALESCE(heartbeat, started)", sql.utc_now)  # the first beat may never have come
         rows = cls.connection.query(
-            f"SELECT {', '.join(columns)}, {age} FROM {cls.full_table_name} "
-            f"{'' if ended else 'WHERE ended IS NULL '}ORDER BY started"
+            f"SELECT {', '.join(columns)}, {silent} FROM {cls.full_table_name} "
+            f"{'' if include_ended else 'WHERE ended IS NULL '}ORDER BY started"
         ).fetchall()
-        return [dict(zip((*columns, "silent"), row, strict=True)) for row in rows]
+        workers = [dict(zip((*columns, "silent"), row, strict=True)) for row in rows]
+        return [{**worker, "is_dead": _is_dead(worker)} for worker in workers]
+
+
+def _is_dead(worker: dict[str, Any]) -> bool:
+    if worker["ended"] is not None:
+        return False
+    if worker["pid_space"] == pid_space() and not psutil.pid_exists(worker["pid"]):
+        return True
+    return float(worker["silent"]) > worker["dead_after"]
 
 
 @schema
 class Made(dj.Manual):
-    # no foreign key: on MySQL the transaction of an entry would lock the row that others end its worker in
+    # no foreign key: on MySQL the transaction of a job would lock the row that others end its worker in
     definition = """
-    # how much a worker made
+    # how many jobs a worker has done
     worker : char(32)               # see Worker
     table_name : varchar(64)
     ---
@@ -103,13 +119,24 @@ class Made(dj.Manual):
     seconds : float64               # from reservation to commit, in all
     """
 
+    @classmethod
+    def record(cls, worker: str, table: str, seconds: float) -> None:
+        """Add a job of a table to what a worker has done, in the transaction of its rows."""
+        row = {"worker": "%s", "table_name": "%s", "n_made": "1", "seconds": "%s"}
+        name = cls.full_table_name
+        more = {"n_made": f"{name}.n_made + 1", "seconds": f"{name}.seconds + %s"}
+        cls.connection.query(
+            dialect(cls.connection).insert_or_update(name, row, cls.primary_key, more),
+            args=(worker, table, seconds, seconds),
+        )
+
 
 @schema
 class Attempt(dj.Manual):
     definition = """
-    # what went wrong with whoever made an entry, not with the entry; `meso retry` forgets it
+    # what went wrong with the workers of a job, not with the job; `meso retry` clears it
     table_name : varchar(64)
-    entry : char(32)                # hash of its key
+    entry : char(32)                # hash of the key of the job
     ---
     entry_key : json
     n_deaths=0 : int32              # workers that died
@@ -117,17 +144,19 @@ class Attempt(dj.Manual):
     """
 
     @classmethod
-    def count(cls, table: str, key: dict, what: str) -> int:
-        """Add one to ``n_deaths`` or ``n_lost`` of an entry, and return the number."""
-        row = {"table_name": table, "entry": content_key(key)}
-        cls.insert1({**row, "entry_key": key}, skip_duplicates=True)
-        attempt = cls & row
-        cls.connection.query(f"UPDATE {cls.full_table_name} SET {what} = {what} + 1 {attempt.where_clause()}")
-        return int(attempt.fetch1(what))
+    def record(cls, table: str, key: dict, what: Literal["n_deaths", "n_lost"]) -> int:
+        """Add one to what went wrong with the workers of a job, and return how many times it has."""
+        row = {"table_name": table, "entry": content_key(key), "entry_key": json.dumps(key)}
+        name = cls.full_table_name
+        add = dialect(cls.connection).insert_or_update(
+            name, {**dict.fromkeys(row, "%s"), what: "1"}, cls.primary_key, {what: f"{name}.{what} + 1"}
+        )
+        cls.connection.query(add, args=[*row.values()])
+        return int((cls & {"table_name": table, "entry": row["entry"]}).fetch1(what))
 
     @classmethod
     def forget(cls, table: str, keys: Iterable[dict]) -> None:
-        """Forget what happened to entries of a table."""
+        """Forget what went wrong with the workers of jobs."""
         for key in keys:
             (cls & {"table_name": table, "entry": content_key(key)}).delete_quick()
 
@@ -143,23 +172,61 @@ class Lease(dj.Manual):
     """
 
     @classmethod
+    @contextmanager
+    def hold(cls, lease: str, holder: str, seconds: float) -> Iterator[bool]:
+        """Hold a lease while a block runs: yield whether it is ours, or another process has it.
+
+        It renews itself every third of its time, on a connection that is opened only for a block that takes as long,
+        and is given back at the end. A holder that vanishes renews it no longer, and it expires.
+
+        Parameters
+        ----------
+        lease, holder : str
+        seconds : float
+            Until it expires, without renewal.
+        """
+        is_ours = cls.take(lease, holder, seconds)
+        if not is_ours:
+            yield False
+            return
+        renewal = Pulse(
+            cls.connection, lambda cursor: cls.renew(cursor, lease, holder, seconds), seconds / 3, delay=seconds / 3
+        )
+        renewal.start()
+        try:
+            yield True
+        finally:
+            renewal.stop()
+            with suppress(Exception):  # the connection is lost: it expires
+                cls.give_back(lease, holder)
+
+    @classmethod
     def take(cls, lease: str, holder: str, seconds: float) -> bool:
-        """Take a lease for some seconds, unless somebody else has it: who vanishes with it keeps it no longer."""
-        adapter = cls.connection.adapter
-        now = NOW[adapter.backend]
+        """Take a lease for some seconds; False if another process has it."""
+        sql = dialect(cls.connection)
         if not (cls & {"lease": lease}):
             cls.insert1({"lease": lease, "expires": server_time(cls.connection)}, skip_duplicates=True)
         done = cls.connection.query(
-            f"UPDATE {cls.full_table_name} SET holder = %s, "
-            f"expires = {now} + {adapter.interval_expr(seconds, 'second')} WHERE lease = %s AND expires <= {now}",
+            f"UPDATE {cls.full_table_name} SET holder = %s, expires = {sql.plus_seconds(sql.utc_now, seconds)} "
+            f"WHERE lease = %s AND expires <= {sql.utc_now}",
             args=(holder, lease),
         )
         return done.rowcount == 1
 
     @classmethod
+    def renew(cls, cursor: Any, lease: str, holder: str, seconds: float) -> None:
+        """Let a lease last for some seconds from now, unless it has expired or was given back."""
+        sql = dialect(cls.connection)
+        cursor.execute(
+            f"UPDATE {cls.full_table_name} SET expires = {sql.plus_seconds(sql.utc_now, seconds)} "
+            f"WHERE lease = %s AND holder = %s AND expires > {sql.utc_now}",
+            (lease, holder),
+        )
+
+    @classmethod
     def give_back(cls, lease: str, holder: str) -> None:
-        """Let somebody else have a lease."""
-        now = NOW[cls.connection.adapter.backend]
+        """Let other processes have a lease."""
+        now = dialect(cls.connection).utc_now
         cls.connection.query(
             f"UPDATE {cls.full_table_name} SET expires = {now} WHERE lease = %s AND holder = %s", args=(lease, holder)
         )
@@ -167,7 +234,7 @@ class Lease(dj.Manual):
 
 def server_time(connection: dj.Connection) -> Any:
     """Return the time of the server's clock, UTC."""
-    return connection.query(f"SELECT {NOW[connection.adapter.backend]}").fetchone()[0]
+    return connection.query(f"SELECT {dialect(connection).utc_now}").fetchone()[0]
 
 
 @lru_cache(maxsize=1)

@@ -17,18 +17,17 @@ from support.faults import OwnServer, proxied
 from support.lab import Lab, wait_for
 
 from schemas.server import reconnection
-from schemas.work.maker import LOST
-from schemas.work.reaper import reap
 from schemas.work.reports import errors
+from schemas.work.runner import MAX_LOST_CONNECTIONS, release_dead_jobs
 from schemas.work.tables import Attempt, Worker
 
 RESERVE = b"SET status = 'reserved'"
 FILL = """
 import sys, schemas
 from support import work_tables
-from schemas.work import filling, maker
+from schemas.work import filling, runner
 schemas.activate()
-maker.FIRST_DELAY = float(sys.argv[1])
+runner.FIRST_DELAY = float(sys.argv[1])
 filled = filling.fill([work_tables.Product, work_tables.Total])
 print(filled.made, filled.errors)
 """
@@ -121,12 +120,15 @@ def test_a_notebook_goes_on_after_a_lost_connection(lab, proxy):
 def test_an_entry_that_always_loses_its_connection_is_an_error(lab, proxy):
     lab.add([1])
     insert = f"{lab.product.Piece.full_table_name}(".encode()
-    for _ in range(LOST):
+    for _ in range(MAX_LOST_CONNECTIONS):
         proxy.at(insert, "before")
     assert "LostConnectionError" in output_of(start_filling(lab, proxy, 0.001))
     assert lab.jobs() == {1: "error"}
-    assert f"the connection was lost {LOST} times while this was made" in errors([lab.product])[0]["message"]
-    assert lab.n_makes() == {1: LOST}
+    assert (
+        f"the connection was lost {MAX_LOST_CONNECTIONS} times while this job was running"
+        in errors([lab.product])[0]["message"]
+    )
+    assert lab.n_makes() == {1: MAX_LOST_CONNECTIONS}
     lab.meso("retry", "Product")
     assert len(Attempt()) == 0
     lab.meso("populate", "Product", "Total")
@@ -189,12 +191,12 @@ def test_slots_die_with_their_supervisor(lab):
     assert lab.notes("computed") == []
 
 
-def test_a_reservation_that_arrives_after_its_worker_was_buried_is_undone(lab, proxy):
+def test_a_reservation_that_arrives_after_its_worker_was_ended_is_undone(lab, proxy):
     lab.add([1])
     proxy.at(RESERVE, "stall")
     with lab.worker(**proxy.variables):
         wait_for(lambda: proxy.is_stalled)
-    wait_for(lambda: reap() == [] and not (Worker & "ended IS NULL"))
+    wait_for(lambda: release_dead_jobs() == [] and not (Worker & "ended IS NULL"))
     proxy.flow()
     wait_for(lambda: lab.jobs() == {1: "reserved"})
     lab.meso("populate", "Product", "Total")

@@ -14,8 +14,8 @@ from support.lab import kill, wait_for
 
 from pipeline.errors import ConfigError
 from schemas.work.filling import fill
-from schemas.work.queue import Queue
 from schemas.work.reports import errors, retry, status
+from schemas.work.runner import Queue
 from schemas.work.tables import Attempt, Made, Worker
 
 
@@ -143,11 +143,11 @@ def test_who_reserved_and_died_before_the_first_heartbeat_is_found(lab):
     lab.meso("status")  # declares nothing, reads only
     code = (
         "import os, signal, schemas; schemas.activate()\n"
-        "from schemas.work.maker import Maker\nfrom schemas.work.queue import Queue\n"
+        "from schemas.work.runner import Job, JobRunner, Queue\n"
         "from schemas.server.binding import table_named\n"
-        "maker = Maker('f' * 32, 0, 3.0); maker.begin()\n"
-        "queue = Queue(table_named('Product'), maker.worker); queue.add()\n"
-        "assert queue.reserve({'item': 1})\n"
+        "runner = JobRunner('f' * 32, 0, 3.0); runner.begin()\n"
+        "product = table_named('Product'); Queue(product).add()\n"
+        "assert Job(product, {'item': 1}, runner.worker).reserve()\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     lab.python(code, expected=-signal.SIGKILL)
@@ -155,7 +155,7 @@ def test_who_reserved_and_died_before_the_first_heartbeat_is_found(lab):
     begin = time.monotonic()
     output = lab.meso("worker", "Product", "Total", "--until-done")
     assert time.monotonic() - begin > 1
-    assert "died while it made Product" in output
+    assert "died while running Product" in output
     lab.check_products([1])
     assert (Worker & {"worker": "f" * 32}).fetch1("end_reason") == "silent"
     assert Attempt.fetch1("n_deaths") == 1
@@ -182,9 +182,9 @@ def test_an_entry_that_kills_whoever_makes_it_is_not_tried_for_ever(lab):
     assert lab.n_makes()[0] == 3
     lab.check_products(range(1, 30))
     assert lab.jobs() == {0: "error"}
-    assert "poison: 3 workers died while they made this" in lab.meso("errors", "Product", code=1)
+    assert "poison: 3 workers died while running this job" in lab.meso("errors", "Product", code=1)
     assert "code 137" in output
-    assert lab.meso("retry", "Product") == "1 failures forgotten\n"
+    assert lab.meso("retry", "Product") == "1 failure cleared\n"
     lab.item.update1({"item": 0, "act": "sleep"})
     lab.meso("worker", "Product", "Total", "--until-done")
     lab.check_products(range(30))
@@ -201,7 +201,7 @@ def test_an_error_is_noted_after_one_try_and_the_rest_goes_on(lab):
     lab.check_products(range(5))
     assert lab.jobs() == {7: "error", 8: "error", 9: "error"}
     text = lab.meso("errors", "Product", code=1)
-    assert "Product, 2 entries" in text and "Product, 1 entry" in text
+    assert "Product, 2 jobs" in text and "Product, 1 job\n" in text
     assert "no key of" in lab.meso("errors", "--key", "banana=1", code=1)
 
 
@@ -216,7 +216,7 @@ def test_an_error_keeps_stack_versions_and_host(lab):
     with pytest.raises(ConfigError, match="no key of"):
         retry([lab.product], banana=1)
     assert len(errors([lab.product])) == 2
-    assert lab.meso("retry", "--key", "item=8") == "1 failures forgotten\n"
+    assert lab.meso("retry", "--key", "item=8") == "1 failure cleared\n"
     assert lab.jobs() == {7: "error"}
 
 
@@ -273,8 +273,8 @@ def test_nothing_is_inserted_after_a_transaction_is_lost(lab, database, backend,
     """DataJoint asks for the lineage of a table the first time, and hides whatever goes wrong with it."""
     from datajoint.lineage import lineage_table_exists
 
-    from schemas.work.heartbeat import _connects_like
-    from schemas.work.maker import Maker
+    from schemas.work.heartbeat import connects_like
+    from schemas.work.runner import JobRunner
 
     lab.add([1])
     if name == "total":
@@ -290,7 +290,7 @@ def test_nothing_is_inserted_after_a_transaction_is_lost(lab, database, backend,
         insert(self, rows, **options)
         if not killed:
             killed.append(database.query(own).fetchone()[0])
-            other = _connects_like(database)()
+            other = connects_like(database)()
             with other.cursor() as cursor:
                 cursor.execute(end, (killed[0],))
             other.close()
@@ -301,53 +301,53 @@ def test_nothing_is_inserted_after_a_transaction_is_lost(lab, database, backend,
     lab.add([2])
     queue = Queue(table)
     queue.add({"item": 1})
-    with Maker() as maker:
-        first = maker.make(table, {"item": 1})
+    with JobRunner() as runner:
+        first = runner.run(table, {"item": 1})
         assert killed, first
-        assert (first.what, len(table())) == ("again", 0), first
+        assert (first.status, len(table())) == ("postponed", 0), first
         wait_for(lambda: queue.due({"item": 1}))
-        assert maker.make(table, {"item": 1}).what == "made"
+        assert runner.run(table, {"item": 1}).status == "done"
     lab.meso("populate", "Product", "Total")
     lab.check_products([1, 2])
 
 
 def test_the_first_entry_of_a_worker_keeps_no_other_waiting(lab, database, backend):
     """Two that waited for each other were a deadlock on MySQL, and an entry was made again."""
-    from schemas.work.heartbeat import _connects_like
+    from schemas.work.heartbeat import connects_like
 
     impatient = {"mysql": "SET innodb_lock_wait_timeout = 1", "postgresql": "SET lock_timeout = '1s'"}[backend]
-    other = _connects_like(database)()
+    other = connects_like(database)()
     with database.transaction, other.cursor() as cursor:
-        Queue(lab.product, 32 * "a")._count()
+        Made.record(32 * "a", "Product", 0.1)
         cursor.execute(impatient)
         cursor.execute(f"INSERT INTO {Made.full_table_name} VALUES ('{32 * 'b'}', 'Product', 1, 0.1)")
     other.commit()
     other.close()
-    Queue(lab.product, 32 * "b")._count()
+    Made.record(32 * "b", "Product", 0.1)
     assert dict(zip(*Made.to_arrays("worker", "n_made"), strict=True)) == {32 * "a": 1, 32 * "b": 2}
 
 
 def test_what_another_made_is_not_counted(lab, monkeypatch):
     """A reservation whose connection is lost, and meanwhile another worker makes the entry."""
-    from schemas.work.maker import Maker
+    from schemas.work.runner import Job, JobRunner
 
     lab.add([1])
     Queue(lab.product).add()
 
-    def lost(self, key):
+    def lost(self, key=None):
         monkeypatch.undo()
         lab.meso("populate", "Product")
         raise dj.errors.LostConnectionError("the server does not answer")
 
-    monkeypatch.setattr(Queue, "reserve", lost)
-    with Maker() as maker:
-        assert maker.make(lab.product, {"item": 1}).what == "skipped"
+    monkeypatch.setattr(Job, "reserve", lost)
+    with JobRunner() as runner:
+        assert runner.run(lab.product, {"item": 1}).status == "skipped"
     assert lab.n_makes() == {1: 1}
 
 
 def test_a_signal_in_the_middle_of_an_answer_stops(lab, database, backend, monkeypatch):
     """On MySQL the rest of the answer was an error of the entry, and the run went on."""
-    from schemas.work.maker import Maker
+    from schemas.work.runner import JobRunner
 
     lab.add([1])
     Queue(lab.product).add()
@@ -362,7 +362,7 @@ def test_a_signal_in_the_middle_of_an_answer_stops(lab, database, backend, monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(dj.Table, "insert", interrupted)
-    with pytest.raises(KeyboardInterrupt), Maker() as maker:
-        maker.make(lab.product, {"item": 1})
+    with pytest.raises(KeyboardInterrupt), JobRunner() as runner:
+        runner.run(lab.product, {"item": 1})
     assert lab.jobs() == {1: "pending"}
     assert len(lab.product()) == 0

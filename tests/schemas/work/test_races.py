@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from support import work_tables
 
-from schemas.work.heartbeat import new_worker
-from schemas.work.queue import Queue, Robbed
-from schemas.work.reaper import bury, reap
+from schemas.server.dialect import dialect
 from schemas.work.reports import retry
-from schemas.work.tables import NOW, Attempt, Worker
+from schemas.work.runner import Job, Queue, ReservationLost, end_worker, new_worker, release_dead_jobs
+from schemas.work.states import EndReason
+from schemas.work.tables import Attempt, Worker
 
 ITEMS = 2
 WORKERS = 3
@@ -39,8 +39,8 @@ class Race(RuleBasedStateMachine):
         Worker.update1({"worker": worker, "pid_space": "another machine"})
         return worker
 
-    def _queue(self, worker: str) -> Queue:
-        return Queue(work_tables.Product, worker)
+    def _job(self, item: int, worker: str) -> Job:
+        return Job(work_tables.Product, {"item": item}, worker)
 
     def _free(self, item: int, worker: str) -> None:
         """Remember that a worker has died while it made an entry."""
@@ -51,13 +51,13 @@ class Race(RuleBasedStateMachine):
 
     @rule()
     def refresh(self) -> None:
-        added = self._queue("").add()
+        added = Queue(work_tables.Product).add()
         assert added == sum(state == "unknown" for state in self.state.values())
         self.state = {item: "pending" if state == "unknown" else state for item, state in self.state.items()}
 
     @rule(item=st.integers(0, ITEMS - 1), n=st.integers(0, WORKERS - 1))
     def reserve(self, item: int, n: int) -> None:
-        won = self._queue(self.workers[n]).reserve({"item": item})
+        won = self._job(item, self.workers[n]).reserve()
         assert won == (self.state[item] == "pending")
         if won:
             self.state[item], self.makes[item] = "reserved", self.workers[n]
@@ -74,54 +74,54 @@ class Race(RuleBasedStateMachine):
             work_tables.Product.insert1(
                 {"item": item, "product": work_tables.expected(item)}, allow_direct_insert=True, skip_duplicates=True
             )
-            self._queue(worker).finish({"item": item})
+            self._job(item, worker).finish()
 
     @precondition(lambda self: self.zombies)
     @rule(data=st.data())
     def come_back(self, data) -> None:
         """Who was declared dead, but was not, tries to insert what it has made, or to note that it failed."""
         item, worker = data.draw(st.sampled_from(self.zombies))
-        with pytest.raises(Robbed):
+        with pytest.raises(ReservationLost):
             self._insert(item, worker)
-        assert not self._queue(worker).fail({"item": item}, "late", "")
-        self._queue(worker).release({"item": item})
-        self._queue(worker).complete({"item": item})
+        assert not self._job(item, worker).fail("late", "")
+        self._job(item, worker).release()
+        self._job(item, worker).complete()
 
     @precondition(lambda self: self.makes)
     @rule(data=st.data())
     def fail(self, data) -> None:
         item = data.draw(st.sampled_from(sorted(self.makes)))
-        assert self._queue(self.makes.pop(item)).fail({"item": item}, "ValueError: no", "stack")
+        assert self._job(item, self.makes.pop(item)).fail("ValueError: no", "stack")
         self.state[item] = "error"
 
     @precondition(lambda self: self.makes)
     @rule(data=st.data())
     def stop(self, data) -> None:
         item = data.draw(st.sampled_from(sorted(self.makes)))
-        self._queue(self.makes.pop(item)).release({"item": item})
+        self._job(item, self.makes.pop(item)).release()
         self.state[item] = "pending"
 
     @rule(n=st.integers(0, WORKERS - 1))
     def fall_silent(self, n: int) -> None:
         """A worker misses its heartbeats; others have no way to see whether it lives."""
         worker = self.workers[n]
-        now = NOW[Worker.connection.adapter.backend]
+        now = dialect(Worker.connection).utc_now
         Worker.connection.query(
             f"UPDATE {Worker.full_table_name} SET heartbeat = {now} - "
             f"{Worker.connection.adapter.interval_expr(60, 'second')} WHERE worker = %s", args=(worker,),
         )  # fmt: skip
-        assert reap() is not None
+        assert release_dead_jobs() is not None
         for item in [item for item, who in self.makes.items() if who == worker]:
             self._free(item, worker)
         self.workers[n] = self._born()
 
     @rule(n=st.integers(0, WORKERS - 1))
     def die(self, n: int) -> None:
-        """Its supervisor sees a worker end; two of them, and the reaper, at once."""
+        """Its supervisor sees a worker end; two of them, and who looks for the dead, at once."""
         worker = self.workers[n]
         for _ in range(2):
-            bury(worker, "killed", "process 1")
-        assert reap() == []
+            end_worker(worker, EndReason.KILLED, "process 1")
+        assert release_dead_jobs() == []
         for item in [item for item, who in self.makes.items() if who == worker]:
             self._free(item, worker)
         self.workers[n] = self._born()
