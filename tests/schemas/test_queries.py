@@ -224,7 +224,9 @@ def test_the_same_target_twice_is_one_target(run, demo_sessions):
     assert list(out.curves) == list(out.figures) == ["choice"] and len(out.table) == 4
     (params,) = {row["ndc_params"] for row in run.curves["choice"]}
     assert out.targets[0].ndc_params == params
-    assert list(stored_run(run.session_set, [params, {"ndc_params": params}]).curves) == ["choice"]
+    assert [target.name for target in stored_run(run.session_set, [params, {"ndc_params": params}]).targets] == [
+        "choice"
+    ]
 
 
 def on_screen(run: NDCRun) -> Sequence[str]:
