@@ -1,0 +1,91 @@
+"""What each ``make_compute`` reads is written down in CONTRIBUTING.md: DataJoint does not check it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import datajoint as dj
+import pytest
+
+import schemas
+from pipeline.decoding import NDCSettings
+from schemas.decoding.run import run_ndc
+from schemas.server.binding import auto_populated, table_modules
+from schemas.storage import bulk
+from schemas.tracking import TrackingRun
+
+PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
+pytestmark = pytest.mark.one_backend
+
+
+def written_down() -> dict[str, set[str]]:
+    """Return the tables that the page says each make_compute reads."""
+    section = PAGE.read_text(encoding="utf-8").partition("## What must never change under its key")[2]
+    rows = re.findall(r"^\| ([A-Z][\w, ]*) \| (.*) \|$", section, re.MULTILINE)
+    known = set(table_names().values())
+    assert rows
+    return {
+        name: {word for word in re.split(r"[,;] *", reads) if word in known}
+        for names, reads in rows
+        for name in names.split(", ")
+    }
+
+
+def table_names() -> dict[str, str]:
+    """Return the names of all tables, parts included, by what they are called in SQL."""
+    names = {}
+    for module in table_modules().values():
+        for table, _ in module.schema.declare_list:
+            names[table.full_table_name] = table.__name__
+            parts = [part for part in vars(table).values() if isinstance(part, type) and issubclass(part, dj.Part)]
+            names |= {part.full_table_name: f"{table.__name__}.{part.__name__}" for part in parts}
+    return names
+
+
+@pytest.fixture(scope="module")
+def filled(demo_sessions):
+    """The demo with curves by settings that read as much as any: shuffled labels of other sessions, random cells."""
+    run = TrackingRun.register("SP999")
+    plain = NDCSettings(target="choice", ks=(8,), r=2, n_label_shuffles=2, n_bootstrap=4)
+    much = NDCSettings(
+        target="choice", ks=(8,), r=2, n_label_shuffles=2, n_bootstrap=4, null="imposter", cells="random",
+        regions=("VISp", "VISa"),
+    )  # fmt: skip
+    larger = NDCSettings(target="choice", ks=(8,), r=3, n_label_shuffles=2, n_bootstrap=4)
+    asked = [plain, larger, much]
+    result = run_ndc(demo_sessions, run, asked)
+    yield result
+    for one in asked:
+        (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
+
+
+def test_every_three_part_make_is_written_down():
+    three = {table.__name__ for table in auto_populated() if hasattr(table, "make_compute")}
+    assert set(written_down()) == three
+
+
+def test_what_make_compute_reads_is_written_down(filled, database, monkeypatch):
+    names, asked = table_names(), []
+    query, stream = database.query, bulk.stream
+    monkeypatch.setattr(database, "query", lambda sql, *args, **kw: asked.append(sql) or query(sql, *args, **kw))
+
+    def noted_stream(rows, *columns, take):
+        asked.append(rows.make_sql(list(columns)))
+        stream(rows, *columns, take=take)
+
+    monkeypatch.setattr(bulk, "stream", noted_stream)
+    read = {}
+    for name in written_down():
+        table = next(table for table in auto_populated() if table.__name__ == name)
+        read[name] = set()
+        done = table().key_source.proj() & table.proj()
+        for key in done.to_dicts():
+            fetched = table().make_fetch(key)
+            asked.clear()
+            table().make_compute(key, *fetched)
+            selects = [sql for sql in asked if sql.lstrip().upper().startswith("SELECT")]
+            read[name] |= {names[full] for full in names if any(full in sql for sql in selects)}
+    expected = written_down()
+    expected["Activity"].remove("DatabaseId")  # the demo's traces are in no store
+    assert read == expected
