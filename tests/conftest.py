@@ -22,8 +22,8 @@ from support import quick_start
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
-#: Modules whose tests mostly wait. They come first: next to the tests without a database, which then have the cores.
-WAITING = ("test_faults", "test_workers")
+#: Modules whose tests mostly wait, for workers that die or fall silent: ``make test`` runs them beside the others.
+WAITING = ("test_faults", "test_interruption", "test_lease", "test_races", "test_workers")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -43,11 +43,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "server" in getattr(item, "fixturenames", ()):
             item.add_marker("db")
+        if item.path.stem in WAITING:
+            item.add_marker("waits")
     if config.getoption("--backend") == "mysql":
         elsewhere = [item for item in items if item.get_closest_marker("one_backend")]
         config.hook.pytest_deselected(items=elsewhere)
         items[:] = [item for item in items if item not in elsewhere]
-    items.sort(key=lambda item: item.path.stem not in WAITING)
 
 
 @pytest.fixture(scope="session")
