@@ -7,6 +7,13 @@ Nothing here touches a database until ``activate()``:
     schemas.ROI & "is_neuron"
 """
 
+import warnings
+
+with warnings.catch_warnings():
+    # DataJoint warns at its first import when there is no datajoint.json: then the embedded database is used
+    warnings.filterwarnings("ignore", message="No datajoint.json found")
+    import datajoint  # noqa: F401
+
 from pipeline.errors import (
     ArgumentError,
     ArgumentTypeError,

@@ -8,15 +8,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-with warnings.catch_warnings():
-    # DataJoint warns at import when there is no datajoint.json: then the embedded database is used
-    warnings.filterwarnings("ignore", message="No datajoint.json found")
-    import datajoint as dj
+import datajoint as dj
 from datajoint.settings import find_config_file
 
 from pipeline.errors import ConfigError
