@@ -1,6 +1,6 @@
-"""The DataJoint tables: one module is one database schema, and every ``make()`` calls ``pipeline``.
+"""The DataJoint tables. Each module of tables is one database schema, and every ``make()`` calls ``pipeline``.
 
-Nothing here touches a database until ``activate()``:
+``schemas.server.binding.MODULES`` lists the modules of tables. Nothing connects to a database before ``activate()``:
 
     import schemas
     schemas.activate()

@@ -1,4 +1,4 @@
-"""Rows and all that depends on them: what a delete would take, and a record of what it took."""
+"""Deleting rows with all that depends on them: a preview before, and a record in ``Deletion`` after."""
 
 from __future__ import annotations
 
@@ -17,25 +17,24 @@ from schemas.provenance import Deletion, now
 from schemas.rows import log_level
 from schemas.server.binding import table_modules
 
-#: Keys that a record keeps: enough for sessions, and a delete of many ROIs still fits in a row.
-MOST_KEYS = 1000
-
+#: Keys that a record lists: enough for sessions, while the record of many deleted ROIs still fits in a row.
+MAX_RECORDED_KEYS = 1000
 
 log = logging.getLogger("datajoint")
 
 
 def preview(rows: dj.Table) -> dict[str, int]:
-    """Return how many rows of which table a delete would take, tables without any left out, parents first."""
+    """Return the number of rows by table that a delete would remove, parents first, without tables that lose none."""
     return Cascade(rows).counts()
 
 
 class Cascade:
-    """Rows of a table and all that depends on them, masters of parts included.
+    """Rows of a table and all rows that depend on them, including masters of which only a part depends on them.
 
     Parameters
     ----------
     rows : dj.Table
-        Restricted to what is to be deleted.
+        Restricted to the rows to delete.
     """
 
     def __init__(self, rows: dj.Table) -> None:
@@ -46,33 +45,34 @@ class Cascade:
         self.title = titles[rows.full_table_name]
 
     def counts(self) -> dict[str, int]:
-        """Return the number of rows by table, tables without any left out."""
+        """Return the number of rows by table, without tables that have none."""
         return {title: n for title, table in self.tables.items() if (n := len(table))}
 
     def delete(self, transaction: bool = True) -> dict[str, int]:
-        """Delete the rows, record it, and return their numbers by table.
+        """Delete the rows, record the deletion, and return the numbers of rows by table.
 
         Parameters
         ----------
         transaction : bool
-            All or nothing; or as part of the transaction that is open.
+            Delete all or nothing, in a transaction of its own unless one is open.
 
         Raises
         ------
         DataError
-            Somebody else added a row that depends on these.
+            Another process added a row that depends on these meanwhile.
         """
         connection = self.rows.connection
         with connection.transaction if transaction and not connection.in_transaction else nullcontext():
-            keys = self.rows.keys(order_by="KEY", limit=MOST_KEYS)
+            keys = self.rows.keys(order_by="KEY", limit=MAX_RECORDED_KEYS)
             try:
-                gone = {title: table.delete_quick(get_count=True) for title, table in reversed(self.tables.items())}
+                # children first, as foreign keys require
+                deleted = {title: table.delete_quick(get_count=True) for title, table in reversed(self.tables.items())}
             except IntegrityError as error:
                 raise DataError(
                     f"rows that depend on these were added while they were deleted: {error}",
                     do="Nothing was deleted; try again",
                 ) from error
-            counts = {title: gone[title] for title in self.tables if gone[title]}
+            counts = {title: deleted[title] for title in self.tables if deleted[title]}
             if counts:
                 self._record(keys, counts)
         return counts
@@ -84,8 +84,8 @@ class Cascade:
             "deleted_table": self.title, "deleted_keys": keys, "deleted_rows": counts,
         })  # fmt: skip
 
-    def delete_if_told(self) -> dict[str, int]:
-        """Say in DataJoint's log what would go, ask, and delete it if the answer is yes."""
+    def delete_after_asking(self) -> dict[str, int]:
+        """Log the numbers of rows to delete, ask for confirmation, and delete them if the answer is yes."""
         with log_level(logging.INFO):
             for title, count in self.counts().items():
                 log.info(f"{title}: {count} rows")
@@ -93,7 +93,7 @@ class Cascade:
 
 
 def _titles() -> dict[str, str]:
-    """Return the names of all tables and parts by their names in the database."""
+    """Return the class names of all tables and parts, e.g. ``FOV.Source``, by their names in the database."""
     titles = {}
     for module in table_modules().values():
         for cls, _ in module.schema.declare_list:
@@ -108,29 +108,30 @@ def _is_part(member: Any) -> bool:
 
 
 class WholeDelete:
-    """Mixin for tables whose rows others gather: deleting one takes along the gatherings that name it.
+    """Mixin for tables whose rows are members of sets: deleting a row also deletes the sets that it is a member of.
 
-    DataJoint would refuse (``part_integrity="enforce"``) because a set of sessions, or of FOVs, is a
-    master with parts. Without one of them it is not the same set, so it goes, with its results.
+    A set of sessions, or of FOVs, is a master with parts, and DataJoint would refuse to delete a part without its
+    master (``part_integrity="enforce"``). Without one of its members it would be another set, so it is deleted with its
+    results.
     """
 
     def delete(self, transaction: bool = True, prompt: bool | None = None) -> int:
-        """Delete the rows and all that depends on them, sets that name one of them included.
+        """Delete the rows and all that depends on them, including the sets that they are members of.
 
-        ``schemas.Deletion`` gets a row that says what went.
+        The deletion is recorded in ``schemas.Deletion``.
 
         Parameters
         ----------
         transaction : bool
-            All or nothing; or as part of the transaction that is open.
+            Delete all or nothing, in a transaction of its own unless one is open.
         prompt : bool, optional
-            Say how many rows of which table go, and ask. By default as ``dj.config["safemode"]`` has it.
+            Show the numbers of rows by table and ask for confirmation; by default ``dj.config["safemode"]``.
 
         Returns
         -------
         int
-            Rows of this table.
+            Number of deleted rows of this table.
         """
         cascade = Cascade(self)  # type: ignore[arg-type]
         ask = dj.config["safemode"] if prompt is None else prompt
-        return (cascade.delete_if_told() if ask else cascade.delete(transaction)).get(cascade.title, 0)
+        return (cascade.delete_after_asking() if ask else cascade.delete(transaction)).get(cascade.title, 0)

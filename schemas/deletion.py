@@ -17,23 +17,23 @@ def delete_sessions(restriction: Any, confirm: Callable[[dict[str, int]], bool] 
     Parameters
     ----------
     restriction
-        Which sessions, as DataJoint restricts ``Session``: ``{"eid": eid}``, ``{"subject": name}``, a list of those.
+        DataJoint restriction of ``Session``: ``{"eid": eid}``, ``{"subject": name}`` or a list of these.
     confirm : callable, optional
-        Told the numbers of rows by table; nothing is deleted unless it returns True.
+        Called with the numbers of rows by table; nothing is deleted unless it returns True.
 
     Returns
     -------
     dict of str to int
-        Numbers of deleted rows by table, parents first; empty where nothing was.
+        Numbers of deleted rows by table, parents first; empty if nothing was deleted.
 
     Raises
     ------
     ConfigError
-        The restriction names what is no attribute of a session, or nothing at all.
+        The restriction is empty, or has a name that is not an attribute of Session.
     NotFoundError
-        There are no such sessions.
+        No registered session matches.
     DataError
-        Rows were added to them meanwhile.
+        Rows that depend on them were added meanwhile; nothing was deleted.
     """
     sessions = Session & checked(restriction, Session)
     if not sessions.where_clause():
@@ -41,5 +41,5 @@ def delete_sessions(restriction: Any, confirm: Callable[[dict[str, int]], bool] 
     cascade = Cascade(sessions)
     counts = cascade.counts()
     if not counts:
-        raise NotFoundError("no session is registered that this names", found=str(restriction))
+        raise NotFoundError("no registered session matches", found=str(restriction))
     return cascade.delete() if confirm is None or confirm(counts) else {}

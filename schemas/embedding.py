@@ -1,4 +1,4 @@
-"""Rastermap embeddings."""
+"""Rastermap embeddings of sessions, and rasters of them as tiles for the screen."""
 
 from __future__ import annotations
 
@@ -43,15 +43,15 @@ class EmbeddingParams(dj.Manual):
 
     @classmethod
     def add(cls, settings: EmbeddingSettings) -> dict:
-        """Insert settings unless they are there, and return their key."""
+        """Insert settings unless they are in the table, and return their key."""
         row = asdict(settings) | {"fovs": list(settings.fovs)}
         key = {"embedding_params": content_key(row)}
-        if not (cls & key):  # who may only read can ask for settings that are there
+        if not (cls & key):  # a read-only account can use settings that are in the table
             cls.insert1({**key, **row}, skip_duplicates=True)
         return key
 
     def settings(self) -> EmbeddingSettings:
-        """Return the settings of the one row that this is restricted to."""
+        """Return the settings of the single row that this is restricted to."""
         row = self.fetch1()
         row.pop("embedding_params")
         return EmbeddingSettings(**row | {"fovs": tuple(row["fovs"]), "neurons_only": bool(row["neurons_only"])})
@@ -88,7 +88,7 @@ class Embedding(dj.Computed):
         missing = set(settings.fovs) - set(fovs)
         if missing or not fovs:
             raise DataError(
-                "the session lacks FOVs that the settings name",
+                "FOVs that the settings name are missing in the session",
                 eid=key["eid"],
                 expected=", ".join(f"FOV_{n:02d}" for n in settings.fovs),
                 found=", ".join(f"FOV_{n:02d}" for n in fovs),
@@ -98,7 +98,7 @@ class Embedding(dj.Computed):
     def make_compute(self, key, settings, fovs):
         settings = EmbeddingSettings(**settings)
         rois, traces, n_frames = _stack(key["eid"], fovs, settings.neurons_only)
-        rank = np.argsort(rastermap_order(traces, settings))
+        rank = np.argsort(rastermap_order(traces, settings))  # the inverse of the order is the rank of each ROI
         ranks = [(fov, roi, int(r)) for (fov, roi), r in zip(rois, rank, strict=True)]
         return ranks, n_frames
 
@@ -162,15 +162,16 @@ class RasterTiles(dj.Computed):
         clock = common_frames(clocks)
         if len(clock) != n_clock_frames:
             raise DataError(
-                "the embedding is of other FOVs than are there", eid=key["eid"], expected=f"{n_clock_frames} frames",
+                "the embedding is of other FOVs than the database has now", eid=key["eid"],
+                expected=f"{n_clock_frames} frames",
                 found=f"{len(clock)} in FOVs {', '.join(map(str, fovs))}",
-                do=f"Embed anew: (schemas.Embedding & {key}).delete(), then meso populate",
+                do=f"Recompute it: (schemas.Embedding & {key}).delete(), then meso populate",
             )  # fmt: skip
         ranked = (ROI.proj("time_offset") & {"eid": key["eid"]}) * (Embedding.Rank & key)
         cells = bulk.columns(ranked, "fov", "roi", "time_offset", order_by=("embedding_rank",))
         blocks = (scale_rows(block) for block in _ranked_blocks(key["eid"], clocks, clock, *cells))
         made = tiles.tiles(blocks, len(cells[0]), len(clock))
-        return clock, list(in_threads(lambda one: (one[0], pack(one[1])), made))
+        return clock, list(in_threads(lambda tile: (tile[0], pack(tile[1])), made))
 
     def make_insert(self, key, clock, made):
         self.insert1({**key, "n_tiles": len(made), "tile_clock": clock, **Environment.current()})
@@ -180,14 +181,19 @@ class RasterTiles(dj.Computed):
 def tiles_between(
     key: dict, row_level: int, time_level: int, rows: range, columns: range
 ) -> dict[tiles.Place, np.ndarray]:
-    """Return the tiles of a resolution in a range of tile rows and one of tile columns.
+    """Return the tiles of one resolution in a range of tile rows and a range of tile columns, by one query.
 
     Parameters
     ----------
     key : dict
         Of RasterTiles.
     row_level, time_level : int
+        Resolution: 4**row_level cells and 4**time_level frames per pixel.
     rows, columns : range
+
+    Returns
+    -------
+    dict of Place to uint8 array
 
     Raises
     ------
@@ -209,24 +215,25 @@ def tiles_between(
     bulk.stream(wanted, "tile_row", "tile_column", "tile", take=take)
     if len(found) < len(rows) * len(columns):
         raise DamagedError(
-            "the raster lacks tiles", eid=key["eid"], expected=len(rows) * len(columns), found=len(found),
-            do=f"Make it again: (schemas.RasterTiles & {key}).delete(), then meso populate RasterTiles",
+            "tiles of the raster are missing", eid=key["eid"], expected=len(rows) * len(columns), found=len(found),
+            do=f"Recompute it: (schemas.RasterTiles & {key}).delete(), then meso populate RasterTiles",
         )  # fmt: skip
     return found
 
 
 def _fovs_there(key: dict, settings: EmbeddingSettings) -> list[int]:
-    """Return the FOVs of a session that have been read, of those that settings name; the others have failed."""
+    """Return the FOVs of a session that are in the database and in the settings; other FOVs have failed."""
     there = FOV & key & Recording.proj() & ROI.proj() & Activity.proj()
     return [int(n) for n in there.to_arrays("fov", order_by="fov") if not settings.fovs or n in settings.fovs]
 
 
 def _frame_times(eid: str, fovs: list[int]) -> dict[int, np.ndarray]:
+    """Return the frame times of FOVs, each (n_frames,), s on the session's clock."""
     return {fov: np.asarray((Recording & {"eid": eid, "fov": fov}).fetch1("frame_times")) for fov in fovs}
 
 
 def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[int, int]], np.ndarray, int]:
-    """Return (fov, roi) of each row, the traces of several FOVs on a common clock, and its frames."""
+    """Return (fov, roi) of each row, the traces (n, M) float32 on a common clock, and M, its number of frames."""
     clocks = _frame_times(eid, fovs)
     shared = common_frames(clocks)
     cells = ROI & {"eid": eid} & [{"fov": fov} for fov in fovs] & ("is_neuron" if neurons_only else True)
@@ -240,11 +247,11 @@ def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[in
 def _on_clock(
     eid: str, clocks: dict[int, np.ndarray], clock: np.ndarray, fovs: np.ndarray, rois: np.ndarray, offsets: np.ndarray
 ) -> np.ndarray:
-    """Return the traces (n, M) float32 of cells, in the order of their FOVs, on the common clock."""
+    """Return the traces of cells on the common clock (M,), as (n, M) float32; the cells must be sorted by FOV."""
     stacked = np.empty((len(rois), len(clock)), np.float32)
     for fov, times in clocks.items():
         rows = slice(*np.searchsorted(fovs, [fov, fov + 1]))
-        # a single FOV keeps its frames; several are brought to the common clock, each ROI from its own times
+        # a single FOV keeps its frames; the traces of several are resampled, each ROI from its own times
         if len(clocks) == 1:
             fov_traces(eid, fov, rois[rows], out=stacked[rows])
         elif rows.stop > rows.start:
@@ -257,7 +264,10 @@ def _on_clock(
 def _ranked_blocks(
     eid: str, clocks: dict[int, np.ndarray], clock: np.ndarray, fovs: np.ndarray, rois: np.ndarray, offsets: np.ndarray
 ) -> Iterator[np.ndarray]:
-    """Yield the traces of cells in the order given, a row of tiles at a time: the whole matrix is never in memory."""
+    """Yield the traces of cells, (n, M) float32, in the given order, in blocks of the height of a tile.
+
+    The whole matrix is never in memory.
+    """
     for start in range(0, len(rois), tiles.TILE_ROWS):
         block = slice(start, start + tiles.TILE_ROWS)
         by_fov = np.argsort(fovs[block], kind="stable")

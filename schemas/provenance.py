@@ -1,4 +1,4 @@
-"""What computed the results, what was deleted, and which version of the tables this database has."""
+"""Software that computed the results, deletions, and the version of the tables in this database."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from schemas.server.dialect import dialect
 
 schema = dj.Schema()
 
+#: Packages whose versions can change results.
 PACKAGES = ("meso", "datajoint", "ONE-api", "ibllib", "iblatlas", "rastermap", "numpy", "scipy", "scikit-learn")
 
 
@@ -65,10 +66,10 @@ class Environment(dj.Manual):
 
     @classmethod
     def current(cls) -> dict:
-        """Insert the environment of this process unless it is there, and return its key."""
+        """Insert the environment of this process unless it is in the table, and return its key."""
         row = environment_row()
         if not (cls & {"environment": row["environment"]}):
-            # DataJoint skips duplicates by an update on MySQL, which workers may not do
+            # on MySQL, DataJoint's skip_duplicates is an ON DUPLICATE KEY UPDATE, for which workers have no right
             insert = dialect(cls.connection).insert_new(cls.full_table_name, ", ".join(row), "VALUES (%s, %s, %s, %s)")
             cls.connection.query(insert, args=[*{**row, "packages": json.dumps(row["packages"])}.values()])
         return {"environment": row["environment"]}
@@ -77,7 +78,7 @@ class Environment(dj.Manual):
 @schema
 class Deletion(dj.Manual):
     definition = """
-    # rows that somebody deleted, with all that depended on them
+    # rows that were deleted, with all that depended on them
     deletion : char(32)             # random
     ---
     deleted_at : datetime(6)        # UTC
@@ -91,7 +92,7 @@ class Deletion(dj.Manual):
 
 @lru_cache(maxsize=1)
 def environment_row() -> dict:
-    """Return the environment of this process, as a row."""
+    """Return the row of ``Environment`` for this process."""
     content = {
         "python_version": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
@@ -108,9 +109,9 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str:
-    """Return the commit of this project's checkout, '+' behind it where files differ; '' elsewhere.
+    """Return the commit of this project's checkout, with a '+' if files differ from it; '' if there is no checkout.
 
-    An image has no checkout: its build sets MESO_COMMIT.
+    A Docker image has no checkout: its build sets MESO_COMMIT.
     """
     here = Path(__file__).resolve().parents[1]
     if (commit := os.environ.get("MESO_COMMIT")) or not (here / ".git").exists():
@@ -126,5 +127,5 @@ def _git_commit() -> str:
 
 
 def now() -> datetime.datetime:
-    """Return the time in UTC, without a time zone as the database keeps it."""
+    """Return the current time in UTC, without a time zone, as the database stores it."""
     return datetime.datetime.now(datetime.UTC).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""Values on their way into a row, and keys that name their contents."""
+"""Helpers for rows, keys and restrictions that several modules of tables share."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ from pipeline.reading import Source
 
 
 def number(value: Any) -> float | None:
-    """Return a float, or None for NaN and infinity: the two backends disagree on those."""
+    """Return a float, or None for NaN and infinity, which the two servers store differently."""
     value = float(value)
     return value if math.isfinite(value) else None
 
 
 def content_key(content: Any) -> str:
-    """Return 32 hex digits that name plain content: equal content has equal keys on every machine."""
+    """Return the key of plain content, 32 hex digits of a hash: equal content has the same key on every machine."""
+    # canonical JSON; changing any of these options would change the keys of existing rows
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class SourceFile(dj.Part):
-    """Base of the parts that say which files a row was read from."""
+    """Base of the parts that list the files that a row was read from."""
 
     definition = """
     # a file that was read
@@ -53,7 +54,7 @@ class SourceFile(dj.Part):
 
 @contextmanager
 def log_level(level: int) -> Iterator[None]:
-    """Have DataJoint log from this level on, unless the user chose one."""
+    """Set DataJoint's log level while a block runs, unless the user has set DJ_LOG_LEVEL."""
     log = logging.getLogger("datajoint")
     before = log.level
     if "DJ_LOG_LEVEL" not in os.environ:
@@ -65,25 +66,30 @@ def log_level(level: int) -> Iterator[None]:
 
 
 def in_fovs(fovs: np.ndarray, rois: np.ndarray) -> list[str]:
-    """Return the restriction to ROIs (n,) of FOVs (n,) of a session."""
+    """Return a restriction to ROIs of a session, from the FOV (n,) and the number (n,) of each.
+
+    One condition for each FOV: a dict for each ROI would make a much longer statement.
+    """
     by_fov = {fov: ", ".join(map(str, rois[fovs == fov].tolist())) for fov in np.unique(fovs).tolist()}
     return [f"fov = {fov} and roi in ({numbers})" for fov, numbers in by_fov.items()]
 
 
 def checked(restriction: Any, *tables: Any) -> Any:
-    """Return a restriction if all names in it are attributes of every table: DataJoint would ignore the others.
+    """Return a restriction unchanged, after checking that its names are attributes of every table.
+
+    DataJoint ignores unknown names, so that a typing error would select all rows.
 
     Parameters
     ----------
     restriction
-        Anything that DataJoint restricts by. Only dicts, alone or in lists, name attributes that could go unnoticed.
+        Any DataJoint restriction. Dicts are checked, alone, in lists or in ``dj.Not``; in SQL the server checks names.
     *tables
         Tables, or other query expressions.
 
     Raises
     ------
     ConfigError
-        A name is no attribute; the message lists those that are.
+        A name is not an attribute; the message lists the attributes.
     """
     if isinstance(restriction, dj.Not):
         checked(restriction.restriction, *tables)
@@ -92,11 +98,12 @@ def checked(restriction: Any, *tables: Any) -> Any:
             unknown = [str(name) for name in restriction if name not in table.heading.names]
             if unknown:
                 raise ConfigError(
-                    f"{', '.join(unknown)}: no attribute of {_title(table)}; there are {', '.join(table.heading.names)}"
+                    f"{', '.join(unknown)}: not an attribute of {_title(table)}; its attributes are "
+                    f"{', '.join(table.heading.names)}"
                 )
     elif isinstance(restriction, list | tuple | set):
-        for one in restriction:
-            checked(one, *tables)
+        for part in restriction:
+            checked(part, *tables)
     return restriction
 
 
@@ -107,11 +114,12 @@ def _title(table: Any) -> str:
     return type(table).__name__ if isinstance(table, dj.Table) else "the query"
 
 
+#: Job tables by their table: see ``jobs_of``.
 _job_tables: dict[type[dj.Table], Any] = {}
 
 
 def jobs_of(table: type[dj.Table]) -> Any:
-    """Return the job table of a table; DataJoint's ``table.jobs`` asks the server for all keys each time."""
+    """Return the job table of a table, kept: DataJoint's ``table.jobs`` queries the server for its keys each time."""
     if table not in _job_tables:
         _job_tables[table] = table.jobs
     return _job_tables[table]
@@ -120,6 +128,6 @@ def jobs_of(table: type[dj.Table]) -> Any:
 def without_failed(keys: dj.QueryExpression, *tables: type[dj.Table]) -> dj.QueryExpression:
     """Return the keys for which none of the tables has an error in its job table."""
     for table in tables:
-        # a job table holds the same keys, and DataJoint does not know that they are the same
+        # the attributes of a job table are copies, which DataJoint's semantic check takes for unrelated ones
         keys = keys.restrict(dj.Not(jobs_of(table).errors.proj()), semantic_check=False)
     return keys

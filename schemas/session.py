@@ -47,12 +47,20 @@ class Session(WholeDelete, dj.Manual):
 
     @classmethod
     def register(cls, one: Any, eid: str, cache_dir: str | None) -> bool:
-        """Register a session and its FOV folders; return whether anything was new.
+        """Insert a session, its subject and its FOV folders; return whether a FOV folder was new.
+
+        Parameters
+        ----------
+        one : ONE
+            The client.
+        eid : str
+        cache_dir : str or None
+            ONE cache that ``one`` reads; None for a remote database.
 
         Raises
         ------
         DataError
-            ONE does not know the session, or it has no FOV folder.
+            ONE does not know the session, it has no FOV folder, or it is registered under another id.
         """
         info = reading.session_info(one, eid)
         folders = reading.fov_folders(one, eid)
@@ -74,7 +82,7 @@ class Session(WholeDelete, dj.Manual):
 
     @classmethod
     def _check_identity(cls, info: reading.SessionInfo) -> None:
-        """Refuse a second id for the same session: tables made by make_parquet_db have new ids at each run."""
+        """Refuse a second id for the same session: ONE's make_parquet_db gives sessions new random ids at each run."""
         names = ("subject", "session_date", "session_number")
         for eid in (cls & {name: getattr(info, name) for name in names}).to_arrays("eid"):
             if eid != info.eid:
@@ -82,7 +90,7 @@ class Session(WholeDelete, dj.Manual):
                     f"{info.subject} {info.session_date} {info.session_number:03d} is registered under another id",
                     eid=info.eid,
                     found=eid,
-                    do="Give the ONE tables the ids of the IBL database, or ids that stay the same",
+                    do="Use ONE tables with the ids of the IBL database, or with ids that stay the same",
                 )
 
 
@@ -98,18 +106,18 @@ class FOVFolder(WholeDelete, dj.Manual):
 
 
 def one_for(eid: str, registered_from: str | None = None) -> Any:
-    """Return the ONE client for a session: where it was registered from, or else MESO_ONE_CACHE_DIR.
+    """Return the ONE client for a session, on the cache it was registered from or else on MESO_ONE_CACHE_DIR.
 
     Parameters
     ----------
     eid : str
     registered_from : str, optional
-        Its ``one_cache_dir``, if it is at hand.
+        The session's ``one_cache_dir``; read from the database if not given.
 
     Raises
     ------
     ConfigError
-        That folder is not on this machine.
+        The cache is not on this machine, and MESO_ONE_CACHE_DIR is not set.
     """
     if registered_from is None:
         registered_from = (Session & {"eid": eid}).fetch1("one_cache_dir")
@@ -124,10 +132,13 @@ def one_for(eid: str, registered_from: str | None = None) -> Any:
 
 
 class ReadsSession:
-    """Mixin of the three-part make of tables read from a session's files: no transaction while reading."""
+    """Mixin for tables read from a session's files with DataJoint's three-part make.
+
+    Files are read in ``make_compute``, while no transaction is open.
+    """
 
     def make_fetch(self, key: dict) -> tuple:
-        """Return where the session was registered from."""
+        """Return the ONE cache that the session was registered from."""
         return ((Session & key).fetch1("one_cache_dir"),)
 
 
@@ -185,11 +196,12 @@ class Behavior(ReadsSession, dj.Imported):
 
 def _trial_values(row: dict[str, float]) -> dict[str, float | int | None]:
     values = {name: number(value) for name, value in row.items()}
+    # these two columns are int8
     return {n: int(v) if n in ("choice", "feedback_type") and v is not None else v for n, v in values.items()}
 
 
 def trials_of(eid: str) -> dict[str, np.ndarray]:
-    """Return the trials of a session by ALF attribute, each (n,) float64 with NaN for none, in trial order."""
+    """Return the trials of a session by ALF attribute: each (n_trials,) float64, NaN for NULL, in trial order."""
     names = {column_name(attribute): attribute for attribute in TRIAL_ATTRIBUTES}
     columns = (Behavior.Trial & {"eid": eid}).to_arrays(*names, order_by="trial")
     return {
@@ -229,7 +241,7 @@ class Wheel(ReadsSession, dj.Imported):
 
 
 def wheel_velocity(eid: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return times (s) and velocity (rad/s) of the wheel, or None where there is no wheel."""
+    """Return times (s) and velocity (rad/s) of the wheel, each (n,), or None if the session has no wheel data."""
     row = (Wheel & {"eid": eid}).to_dicts()
     if not row:
         return None

@@ -1,8 +1,8 @@
-"""The same cells on many days."""
+"""Tracking of cells across sessions, and sets of sessions that are compared by their shared cells."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datajoint as dj
@@ -33,28 +33,29 @@ class TrackingRun(WholeDelete, dj.Manual):
 
     @classmethod
     def register(cls, subject: str, uid_root: str | None = None, duplicates: str = "error") -> dict:
-        """Read all UID files of a subject's registered sessions; return the key of the run.
+        """Read all UID files of a subject's registered sessions, and return the key of the run.
 
-        The contents go into the database: later steps need no file. The same contents give the same run.
+        The contents are stored, so that later steps need no files. The same contents give the same run.
 
         Parameters
         ----------
         subject : str
         uid_root : path, optional
-            Root of a mirrored tree; without it, the session folders.
+            Root of a mirrored tree of UID files; by default they are read from the session folders.
         duplicates : {'error', 'first'}
+            If a UID occurs twice in a session: the FOV of the second fails, or only its first ROI has the UID.
 
         Raises
         ------
         DataError
-            The subject is not registered, or there is no UID file at all.
+            The subject has no registered session, or none of its sessions has a UID file.
         """
         files = list(_uid_files(subject, uid_root))
         if not files:
             raise DataError(
                 f"no UID file for any session of {subject}",
                 dataset=tracking.UIDS,
-                do=f"Looked in {uid_root or 'the session folders'}; to copy a tree first: "
+                do=f"They were looked for in {uid_root or 'the session folders'}. To copy a tree of them first: "
                 f"meso track {subject} --uid-root FOLDER --mirror ADDRESS",
             )
         content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
@@ -62,7 +63,7 @@ class TrackingRun(WholeDelete, dj.Manual):
         with cls.connection.transaction:
             row = {"uid_root": uid_root or "", "duplicates": duplicates, "registered_at": now()}
             if cls & key:
-                cls.update1({**key, **row})  # the run that was registered last is the one in use
+                cls.update1({**key, **row})  # updates registered_at: the run registered last is used by default
             else:
                 cls.insert1({**key, **row})
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
@@ -70,12 +71,13 @@ class TrackingRun(WholeDelete, dj.Manual):
 
 
 def _quality_key(file: dict) -> str:
-    """Return the hash of a file's silhouettes, '' for none."""
+    """Return the hash of a UID file's silhouettes, '' if it has none; JSON has no NaN, so it is None there."""
     values = file["cluster_silhouette"]
     return "" if values is None else content_key([None if np.isnan(v) else float(v) for v in values])
 
 
-def _uid_files(subject: str, uid_root: str | None):
+def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:
+    """Yield rows of TrackingFile, without the key of the run, for each FOV that has a UID file."""
     sessions = Session & {"subject": subject}
     if not sessions:
         raise NotFoundError(
@@ -154,7 +156,7 @@ class TrackedFOV(WholeDelete, dj.Computed):
 
     @property
     def key_source(self):
-        # the ROIs must be there, and all the cells that this can name
+        # needs the ROIs of the FOV, and the TrackedCells that its members refer to
         return TrackingFile.proj() * (FOV.proj() & ROI.proj()) & TrackedCell.proj()
 
     def make(self, key):
@@ -172,18 +174,22 @@ class TrackedFOV(WholeDelete, dj.Computed):
 
 
 def _earlier_uids(key: dict) -> list[str]:
-    """Return the UIDs in the files of the FOVs before this one, whether or not those were accepted."""
+    """Return the UIDs in the files of the FOVs before this one in the session, whether or not these fit their ROIs."""
     same_session = {name: key[name] for name in ("subject", "tracking_run", "eid")}
     texts = (TrackingFile & same_session & f"fov < {key['fov']:d}").to_arrays("uid_text")
     return [uid for text in texts for uid in tracking.uid_lines(text) if uid]
 
 
 def _silhouette(values: np.ndarray | None, n_rois: int, place: dict) -> list[float | None]:
+    """Return the cluster silhouette of each ROI, None where it is not known."""
     if values is None:
         return [None] * n_rois
     if len(values) != n_rois:
         raise DataError(
-            "the silhouettes do not fit the FOV", expected=f"{n_rois} values", found=f"{len(values)}", **place
+            "the number of silhouettes is not that of the ROIs",
+            expected=f"{n_rois} values",
+            found=f"{len(values)}",
+            **place,
         )
     return [float(v) if np.isfinite(v) else None for v in values]
 
@@ -224,23 +230,38 @@ class SessionSet(WholeDelete, dj.Manual):
         min_cell_probability: float | None = None,
         min_silhouette: float | None = None,
     ) -> dict:
-        """Insert a set of sessions unless it is there, and return its key.
+        """Insert a set of sessions unless it is in the table, and return its key.
 
-        A set names the FOVs that it compares: those whose UIDs fit when it is made. If another FOV
-        fits later, the same call makes another set, and results of the first stay what they were.
+        A set lists the FOVs that it compares: those whose UID files fit their ROIs when it is inserted. If another FOV
+        fits later, the same call inserts another set, and the results of the first set stay valid.
+
+        Parameters
+        ----------
+        eids : sequence of str
+        run : dict
+            Key of a TrackingRun.
+        neurons_only : bool
+            A cell counts in a session only if its ROI is a neuron there.
+        min_cell_probability : float, optional
+            Least ``cell_probability`` of the ROI.
+        min_silhouette : float, optional
+            Least cluster silhouette of the ROI.
 
         Raises
         ------
         DataError
-            A session is not registered, is of another subject than the tracking run, or has no FOV
-            with UIDs that fit.
+            A session is not registered, is of another subject than the tracking run, or has no FOV whose UID file fits.
         """
         eids = sorted(set(map(str, eids)))
         _check_members(eids, checked(run, TrackingRun)["subject"])
         fovs = (TrackedFOV & run & [{"eid": eid} for eid in eids]).keys(order_by="eid, fov")
         for eid in eids:
             if not any(fov["eid"] == eid for fov in fovs):
-                raise DataError("no FOV has cell UIDs that fit", eid=eid, do="'meso errors TrackedFOV' says why")
+                raise DataError(
+                    "no FOV of the session has a UID file that fits its ROIs",
+                    eid=eid,
+                    do="'meso errors TrackedFOV' lists the reasons",
+                )
         row = {
             **run, "set_neurons_only": bool(neurons_only),
             "min_cell_probability": _float(min_cell_probability), "min_silhouette": _float(min_silhouette),
@@ -264,7 +285,7 @@ def _check_members(eids: Sequence[str], subject: str) -> None:
         if eid not in known:
             raise NotFoundError("the session is not registered", eid=eid, do=f"Register it with: meso ingest {eid}")
         if known[eid] != subject:
-            raise DataError("a set of sessions is of one subject", eid=eid, expected=subject, found=known[eid])
+            raise DataError("all sessions of a set must be of one subject", eid=eid, expected=subject, found=known[eid])
 
 
 @schema
@@ -303,7 +324,7 @@ class SharedCells(WholeDelete, dj.Computed):
 
 
 def _qualified_members(key: dict) -> list[dict[str, Any]]:
-    """Return the tracked ROIs of the set's sessions that pass its quality query."""
+    """Return the tracked ROIs in the FOVs of a set that meet the set's quality criteria."""
     rule = (SessionSet & key).fetch1()
     rois = ROI & "is_neuron" if rule["set_neurons_only"] else ROI()
     if rule["min_cell_probability"] is not None:

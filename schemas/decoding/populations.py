@@ -1,4 +1,4 @@
-"""Which cells are decoded: those found in every session of a set, or as many random ones."""
+"""Which cells are decoded: the cells shared by all sessions of a set, or as many random cells of each session."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from schemas.imaging.tables import FOV, ROI, BrainRegion
 from schemas.session import Session
 from schemas.tracking import SessionSet, SharedCells
 
-COLUMNS = ("fov", "roi", "region_id", "stack_y", "stack_x", "signal")
+#: Columns of the cells: what decoding needs of them.
+CELL_COLUMNS = ("fov", "roi", "region_id", "stack_y", "stack_x", "signal")
 
 
 def population(key: dict, settings: NDCSettings) -> dict[str, np.ndarray]:
-    """Return the cells to decode in a session, in their order.
+    """Return the cells to decode in a session, in a fixed order.
 
-    Shared cells come in the order of SharedCells. Their region and FOV are those of the first session of the set
-    by date, so that the same cells are compared on all days. Random cells are drawn by ``cells_seed`` and session
-    from the FOVs that the set compares, under the set's rule for neurons, and come by FOV and ROI.
+    Shared cells are in the order of SharedCells. ``regions`` and ``fovs`` select them by their region and FOV in the
+    first session of the set by date, so that the same cells are compared on all days. Random cells are drawn, with a
+    seed from ``cells_seed`` and the session, from the FOVs that the set compares and by the set's quality rules; they
+    are ordered by FOV and ROI.
 
     Parameters
     ----------
@@ -38,42 +40,42 @@ def population(key: dict, settings: NDCSettings) -> dict[str, np.ndarray]:
     Raises
     ------
     DataError
-        No shared cell is in the regions and FOVs asked for, there are fewer than ``n_cells``, or too few to draw
-        from.
+        No shared cell, or fewer than ``n_cells``, are in the regions and FOVs of the settings; or there are too few
+        cells to draw from.
     """
     places = _shared_places(key, settings)
     if len(places) < settings.n_cells:
         raise DataError(
-            "too few cells for a curve up to n_cells", eid=key["eid"], expected=f"{settings.n_cells} or more",
-            found=f"{len(places)}", do=f"Use n_cells={len(places)} for every region that is compared",
+            "too few shared cells for a curve up to n_cells", eid=key["eid"], expected=f"{settings.n_cells} or more",
+            found=f"{len(places)}", do=f"Use n_cells={len(places)} or less for all regions that are compared",
         )  # fmt: skip
     if settings.cells == "random":
         return _random_cells(key, settings, len(places))
     return {name: column[places] for name, column in _shared_cells(key).items()}
 
 
-def number_inside(session_set: dict, settings: NDCSettings) -> int:
-    """Return how many of the shared cells of a set are in the regions and FOVs asked for.
+def n_cells_inside(session_set: dict, settings: NDCSettings) -> int:
+    """Return the number of shared cells of a set in the regions and FOVs of the settings.
 
     Raises
     ------
     DataError
-        None is.
+        There is none.
     """
     eid = (SessionSet.Member & session_set).to_arrays("eid", limit=1)[0]
     return len(_shared_places({**session_set, "eid": eid}, settings))
 
 
 def _shared_cells(key: dict) -> dict[str, np.ndarray]:
-    """Return the columns of all shared cells in a session, in their order."""
+    """Return ``CELL_COLUMNS`` of all shared cells in a session, each (n_shared,), in their order."""
     cells = SharedCells.Cell & {"session_set": key["session_set"], "eid": key["eid"]}
     rows = cells.proj() * SharedCells.Cell.proj("fov", "roi") * ROI.proj("region_id", "stack_y", "stack_x")
-    columns = (rows * FOV.proj("signal")).to_arrays(*COLUMNS, order_by="shared_cell")
-    return dict(zip(COLUMNS, columns, strict=True))
+    columns = (rows * FOV.proj("signal")).to_arrays(*CELL_COLUMNS, order_by="shared_cell")
+    return dict(zip(CELL_COLUMNS, columns, strict=True))
 
 
 def _shared_places(key: dict, settings: NDCSettings) -> np.ndarray:
-    """Return the places in SharedCells of the cells that are in the regions and FOVs asked for."""
+    """Return the indices, among the shared cells, of those in the regions and FOVs of the settings."""
     members = Session & (SessionSet.Member & {"session_set": key["session_set"]}).proj()
     first = members.keys(order_by="session_date, session_number, eid", limit=1)[0]["eid"]
     cells = _shared_cells({**key, "eid": first})
@@ -83,26 +85,27 @@ def _shared_places(key: dict, settings: NDCSettings) -> np.ndarray:
     places = np.flatnonzero(_inside(cells, settings))
     if not len(places):
         raise DataError(
-            "no shared cell is in the regions and FOVs asked for", eid=first, expected=_asked(settings),
-            found=_where(cells), do="Ask for other regions or fovs; the first session of the set says where a cell is",
+            "no shared cell is in the requested regions and FOVs", eid=first, expected=_requested(settings),
+            found=_where(cells), do="Use other regions or fovs; those of a cell are taken from the set's first session",
         )  # fmt: skip
     return places
 
 
 def _random_cells(key: dict, settings: NDCSettings, number: int) -> dict[str, np.ndarray]:
-    """Draw cells of a session, shared or not, under the same rules."""
+    """Draw cells of a session, whether or not they are shared, by the same rules as for shared cells."""
     rule = (SessionSet & {"session_set": key["session_set"]}).fetch1()
     rois = ROI & (SessionSet.FOV & {"session_set": key["session_set"], "eid": key["eid"]}).proj()
     if rule["set_neurons_only"]:
         rois = rois & "is_neuron"
     if rule["min_cell_probability"] is not None:
         rois = rois & f"cell_probability >= {rule['min_cell_probability']!r}"
-    values = (rois * FOV.proj("signal")).to_arrays(*COLUMNS, order_by="fov, roi")
-    cells = dict(zip(COLUMNS, values, strict=True))
+    values = (rois * FOV.proj("signal")).to_arrays(*CELL_COLUMNS, order_by="fov, roi")
+    cells = dict(zip(CELL_COLUMNS, values, strict=True))
     candidates = np.flatnonzero(_inside(cells, settings))
     if len(candidates) < number:
         raise DataError(
-            "too few cells to draw random ones from", eid=key["eid"], expected=f"{number} or more, as many as shared",
+            "too few cells to draw random cells from", eid=key["eid"],
+            expected=f"{number} or more, the number of shared cells",
             found=f"{len(candidates)}; {_where(cells)}",
         )  # fmt: skip
     rng = np.random.default_rng(seed_sequence(settings.cells_seed, key["eid"]))
@@ -111,7 +114,7 @@ def _random_cells(key: dict, settings: NDCSettings, number: int) -> dict[str, np
 
 
 def _inside(cells: dict[str, np.ndarray], settings: NDCSettings) -> np.ndarray:
-    """Say which cells are in the regions and FOVs asked for."""
+    """Return which cells are in the regions and FOVs of the settings, (n,) bool."""
     inside = np.ones(len(cells["fov"]), dtype=bool)
     if settings.fovs:
         inside &= np.isin(cells["fov"].astype(int), settings.fovs)
@@ -122,12 +125,12 @@ def _inside(cells: dict[str, np.ndarray], settings: NDCSettings) -> np.ndarray:
 
 
 def regions_within(acronyms: Collection[str]) -> set[int]:
-    """Return the ids of regions and of all within them, of both hemispheres.
+    """Return the ids of regions and of all regions within them, in both hemispheres.
 
     Raises
     ------
     DataError
-        The Allen atlas has no region of that acronym.
+        The Allen atlas has no region with one of the acronyms.
     """
     if not acronyms:
         return set()
@@ -138,9 +141,10 @@ def regions_within(acronyms: Collection[str]) -> set[int]:
     unknown = [acronym for acronym in acronyms if acronym not in named]
     if unknown:
         raise DataError(
-            f"{', '.join(unknown)}: no region of the Allen atlas", expected="acronyms such as VISp or VISp2/3",
+            f"{', '.join(unknown)}: not a region of the Allen atlas", expected="acronyms, e.g. VISp or VISp2/3",
             do="schemas.BrainRegion lists them",
         )  # fmt: skip
+    # walk down the tree of regions
     found: set[int] = set()
     waiting = [region_id for acronym in acronyms for region_id in named[acronym]]
     while waiting:
@@ -151,14 +155,14 @@ def regions_within(acronyms: Collection[str]) -> set[int]:
     return found
 
 
-def _asked(settings: NDCSettings) -> str:
+def _requested(settings: NDCSettings) -> str:
     regions = f"regions {', '.join(settings.regions)}" if settings.regions else ""
     fovs = f"FOVs {', '.join(map(str, settings.fovs))}" if settings.fovs else ""
     return " and ".join(filter(None, (regions, fovs)))
 
 
 def _where(cells: dict[str, np.ndarray]) -> str:
-    """Return how many cells are in which region and FOV, the largest numbers first."""
+    """Return the numbers of cells by region, the largest ten first, and by FOV, as text."""
     ids = [{"region_id": int(i)} for i in {i for i in cells["region_id"] if i is not None}]
     names = {row["region_id"]: row["acronym"] for row in (BrainRegion & ids).to_dicts()} if ids else {}
     regions = Counter(names.get(i, "no region") for i in cells["region_id"])

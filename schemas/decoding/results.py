@@ -1,4 +1,4 @@
-"""Curves that are in the database as plain data, by target: what was found, what failed, and what to know of it."""
+"""Stored curves as plain data, by target: results, failures and notes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from schemas.tracking import SessionSet
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Columns of the table of results: what was found, then all that it takes to find it again.
+#: Columns of ``NDCRun.table``: results, then all settings and keys that are needed to reproduce them.
 COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
     "ceiling", "n_cells", "n_decoded", "p_value", "q_value", "verdict", "asymptote", "k50", "k90", "k95", "performance",
@@ -50,9 +50,9 @@ class Failure:
     ----------
     eid : str
     target : str
-        Name of the TargetRun; '' where it is none of one target, such as a session without trials.
+        Name of the TargetRun; '' for a failure of all targets, e.g. of a session without trials.
     table : str
-        Table that could not be made; '' where the session could not be read at all.
+        Table that could not be populated; '' if the session could not be read at all.
     message : str
     """
 
@@ -64,22 +64,22 @@ class Failure:
 
 @dataclass(frozen=True)
 class TargetRun:
-    """Curves of one target with one choice of settings.
+    """The curves of one target with one choice of settings.
 
     Attributes
     ----------
     name : str
-        The target; where a target was asked for with several settings, with what tells them apart.
+        The target; if a target has several settings, followed by those that differ.
     settings : NDCSettings
     ndc_params : str
         Key of the settings in NDCParams.
     curves : list of dict
-        Rows of NDCResult by date, with those of Session, SessionSet, NDCParams and NDCComparison.Result; each has its
+        Rows of NDCResult by date, joined with Session, SessionSet, NDCParams and NDCComparison.Result; each has its
         rows of NDCResult.Curve under 'curve'.
     trend : dict or None
-        Row of NDCComparison.Trend: k* over days.
+        Row of NDCComparison.Trend: the slope of log2 k* over days.
     failures : list of Failure
-        Of sessions that could not be decoded.
+        Sessions that could not be decoded for this target.
     """
 
     name: str
@@ -100,17 +100,17 @@ class NDCRun:
     session_set : dict
         Key of the set in SessionSet.
     first_date : datetime.date
-        Of the first session of the set.
+        Date of the first session of the set.
     n_shared : int
-        Cells found in every session.
+        Number of cells found in every session.
     family : dict
-        Key of NDCFamily: the curves that q is computed over.
+        Key of NDCFamily: the curves over which q, the FDR-adjusted p (Benjamini-Hochberg), is computed.
     targets : list of TargetRun
-        In the order asked for.
+        In the order requested.
     unusable : list of Failure
-        Of sessions that could be decoded for no target.
+        Sessions that could not be decoded for any target.
     notes : list of str
-        What is worth knowing: FOVs without UIDs.
+        Remarks on the results, e.g. FOVs without UIDs.
     """
 
     subject: str
@@ -129,31 +129,31 @@ class NDCRun:
 
     @property
     def settings(self) -> list[NDCSettings]:
-        """Settings of each target."""
+        """The settings of each target."""
         return [target.settings for target in self.targets]
 
     @property
     def curves(self) -> dict[str, list[dict[str, Any]]]:
-        """Curves by name of the target."""
+        """The curves by name of the target."""
         return {target.name: target.curves for target in self.targets}
 
     @property
     def trends(self) -> dict[str, dict[str, Any]]:
-        """Trends of k* over days by name of the target, of those that have one."""
+        """The trends of k* over days by name of the target, for targets that have one."""
         return {target.name: target.trend for target in self.targets if target.trend is not None}
 
     @property
     def failures(self) -> list[Failure]:
-        """All failures: of sessions as a whole, then target by target."""
+        """All failures: first of whole sessions, then target by target."""
         return [*self.unusable, *(failure for target in self.targets for failure in target.failures)]
 
     @property
     def failed(self) -> dict[str, str]:
-        """What failed by session, every message once; behind the names of its targets unless all failed so."""
+        """Failure messages by session, each once, preceded by the names of its targets unless it is of all."""
         return {eid: "; ".join(messages) for eid, messages in self._messages().items()}
 
     def failure_lines(self) -> list[str]:
-        """Return a line for each message of each session."""
+        """Return a line of text for each failure message of each session."""
         return [
             message if eid in message else f"session {eid}: {message}"
             for eid, messages in self._messages().items()
@@ -161,7 +161,7 @@ class NDCRun:
         ]
 
     def _messages(self) -> dict[str, list[str]]:
-        """Return the messages by session, each once."""
+        """Return the failure messages by session, each once."""
         targets_of: dict[tuple[str, str], list[str]] = defaultdict(list)
         for failure in self.failures:
             targets_of[failure.eid, failure.message].append(failure.target)
@@ -173,18 +173,18 @@ class NDCRun:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per session and target: k*, ceiling, cells, trials, p and q at the largest k, settings and keys."""
+        """One row per session and target: k*, ceiling, n cells and trials, p and q at the largest k, settings, keys."""
         import pandas as pd
 
         table = pd.DataFrame([_table_row(row) for row in self._rows()], columns=list(COLUMNS))
         return table.rename(columns={"session_date": "date", "n_decoded": "n_trials", "feature_signal": "signal"})
 
     def note_short_curves(self) -> None:
-        """Add a note if all curves end before the largest k that was asked for: no session has so many."""
+        """Add a note if all curves end below the largest k requested: no session has so many cells or trials."""
         asked = max(max(one.ks) for one in self.settings)
         longest = max((row["curve"][-1]["k"] for row in self._rows()), default=asked)
         if longest < asked:
-            text = f"k up to {asked} was asked for: the longest curve ends at {longest} {self.settings[0].curve_axis}"
+            text = f"k up to {asked} was requested; the longest curve ends at {longest} {self.settings[0].curve_axis}"
             self.notes.append(text)
 
     def _rows(self) -> list[dict[str, Any]]:
@@ -197,7 +197,7 @@ def _table_row(row: dict) -> dict:
 
 
 def names_of(settings: Sequence[NDCSettings]) -> list[str]:
-    """Return the target of each settings, with what tells it from others of the same target."""
+    """Return a name for each of the settings: its target, and the settings that differ within the same target."""
     names = []
     for one in settings:
         same = [other.as_row() for other in settings if other.target == one.target]
@@ -212,27 +212,30 @@ def _plain(value: Any) -> str:
 
 
 def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequence[str] = ()) -> NDCRun:
-    """Return curves that are in the database, and compute nothing.
+    """Return stored curves without computing anything.
+
+    The number of queries does not depend on the number of targets and sessions: at most 16, and a few more if there are
+    failures to explain (``tests/schemas/test_queries.py``).
 
     Parameters
     ----------
     session_set : dict or str
-        Key of SessionSet, or its hash.
+        Key of SessionSet, or its hash alone.
     params : sequence of dict or str
-        Keys of NDCParams, or their hashes, in the order of the targets; one that is named twice is one target.
+        Keys of NDCParams, or their hashes alone, in the order of the targets; repeats count once.
     eids : sequence of str, optional
-        Only the curves of these sessions of the set.
+        Return only the curves of these sessions of the set.
 
     Returns
     -------
     NDCRun
-        q is that of all sessions and just these settings, if they have been judged together; trends are, too, and
-        there are none of a part of the sessions.
+        q and trends are those of NDCComparison for all sessions of the set and exactly these settings, if that has been
+        computed. With ``eids`` there are no trends.
 
     Raises
     ------
     DataError
-        There is no such set, or no such settings.
+        The set or the settings are not in the database.
     """
     (of_set,) = _rows_named(SessionSet, [session_set])
     stored = _Stored(of_set, _rows_named(NDCParams, params))
@@ -244,7 +247,7 @@ def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequ
 
 
 def _rows_named(table: type[dj.Table], keys: Sequence[dict | str]) -> list[dict[str, Any]]:
-    """Return the rows of a table by their keys, or the hashes in these: each once, in the order named."""
+    """Return the rows of a table with the given keys or hashes, each once, in the order given."""
     (name,) = table.primary_key
     named = list(dict.fromkeys(key if isinstance(key, str) else checked(key, table)[name] for key in keys))
     rows = {row[name]: row for row in (table & [{name: one} for one in named]).to_dicts()}
@@ -257,7 +260,7 @@ def _rows_named(table: type[dj.Table], keys: Sequence[dict | str]) -> list[dict[
 
 
 class _Stored:
-    """What the database has of a set of sessions with some settings, each table read once.
+    """The stored rows of a set of sessions with some settings; each table is queried once for all.
 
     Parameters
     ----------
@@ -277,12 +280,12 @@ class _Stored:
         #: Dates of the sessions of the set.
         self.dates = {row["eid"]: row["session_date"] for row in members.to_dicts()}
         features = (TrialFeatures & self.session_set & self.params).proj("feature_signal").to_dicts()
-        #: Kind of activity by settings and session, of those whose trials could be used.
+        #: Signal ("deconvolved", "fluorescence") by settings and session, for sessions with usable trials.
         self.signals = {(row["ndc_params"], row["eid"]): row["feature_signal"] for row in features}
         self.results = self._results()
 
     def _results(self) -> list[dict[str, Any]]:
-        """Return the rows of results by date, with their points under 'curve'."""
+        """Return the rows of NDCResult by date, with their rows of NDCResult.Curve under 'curve'."""
         asked = NDCResult & self.session_set & self.params
         rows = (asked * Session.proj("subject", "session_date", "session_number")).to_dicts(
             order_by="session_date, session_number"
@@ -293,7 +296,7 @@ class _Stored:
         return [{**row, "curve": points[row["ndc_params"], row["eid"]]} for row in rows]
 
     def targets(self, eids: Sequence[str]) -> list[TargetRun]:
-        """Return the targets with their curves, those of some sessions only if any are named."""
+        """Return the targets with their curves; if ``eids`` is not empty, only the curves of these sessions."""
         trends = {row["ndc_params"]: row for row in (NDCComparison.Trend & self.family).to_dicts()}
         errors = errors_of([TrialFeatures, NDCResult], self.session_set, self.params)
         rows = self._rows()
@@ -309,7 +312,7 @@ class _Stored:
         ]  # fmt: skip
 
     def _rows(self) -> list[dict[str, Any]]:
-        """Return the results with all that the table of results has of them."""
+        """Return the rows of NDCResult joined with the other tables that ``COLUMNS`` needs."""
         behavior = (Behavior & [{"eid": eid} for eid in self.dates]).proj("performance").to_dicts()
         performance = {row["eid"]: row["performance"] for row in behavior}
         of_params = {row["ndc_params"]: row for row in self.of_params}
@@ -327,20 +330,20 @@ class _Stored:
         ]  # fmt: skip
 
     def without_trials(self) -> list[Failure]:
-        """Return why sessions of the set have no trials."""
+        """Return the failures of sessions of the set whose trials could not be read."""
         errors = errors_of([Behavior], [{"eid": eid} for eid in self.dates])
         return [Failure(row["key"]["eid"], "", row["table"], row["message"]) for row in errors]
 
     def notes(self, eids: Sequence[str]) -> list[str]:
-        """Return what is worth knowing of the curves, those of some sessions only if any are named."""
-        judged = [f"q and trends: {row['message']}" for row in errors_of([NDCComparison], self.family)]
+        """Return remarks on the curves; if ``eids`` is not empty, signals are compared among these sessions only."""
+        uncompared = [f"q and trends: {row['message']}" for row in errors_of([NDCComparison], self.family)]
         return [
             *fovs_left_out(self.session_set), *self._mixed_signals(eids), *self._mixed_code(),
-            *(text for one in self.settings for text in _easy_null(one)), *judged, *self._changed_counts(),
+            *(text for one in self.settings for text in _easy_null(one)), *uncompared, *self._changed_counts(),
         ]  # fmt: skip
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
-        """Tell when sessions are compared whose activity is of different kinds."""
+        """Return a note if the compared sessions have different signals."""
         dates: dict[str, set[str]] = defaultdict(set)
         for (_, eid), kind in self.signals.items():
             if not eids or eid in eids:
@@ -348,10 +351,10 @@ class _Stored:
         if len(dates) < 2:
             return []
         kinds = "; ".join(f"{kind} on {', '.join(sorted(days))}" for kind, days in sorted(dates.items()))
-        return [f"the sessions differ in their activity, compare with care: {kinds}"]
+        return [f"the sessions have different signals, compare with care: {kinds}"]
 
     def _mixed_code(self) -> list[str]:
-        """Tell when results that are compared were computed by different versions of the code."""
+        """Return a note if the results were computed by different versions of the code."""
         used = [{"environment": one} for one in sorted({row["environment"] for row in self.results})]
         commits = (Environment & used).to_arrays("git_commit") if len(used) > 1 else ()
         versions = sorted({commit[:9] or "unknown" for commit in commits})
@@ -362,7 +365,7 @@ class _Stored:
         ]
 
     def _changed_counts(self) -> list[str]:
-        """Tell when trial counts were equalised over fewer or more sessions than can be decoded now."""
+        """Return a note for each target whose trials were equalised over more or fewer sessions than decodable now."""
         notes = []
         for key, settings in zip(self.params, self.settings, strict=True):
             now = sum(params == key["ndc_params"] for params, _ in self.signals)
@@ -370,17 +373,17 @@ class _Stored:
             if before - {now}:
                 notes.append(
                     f"{settings.target}: trial counts were equalised over {min(before)} sessions, now {now} can be "
-                    f"decoded. To compute anew: (schemas.NDCResult & {self.session_set} & {key}).delete()"
+                    f"decoded. To recompute: (schemas.NDCResult & {self.session_set} & {key}).delete()"
                 )
         return notes
 
 
 def _easy_null(settings: NDCSettings) -> list[str]:
-    """Tell when the null is easier to beat than activity that drifts."""
+    """Return a note if the null does not control for slow drift of the activity, which decodes blocks by itself."""
     if settings.null not in ("permute", "circular") or settings.target != "block" or not settings.n_label_shuffles:
         return []
     text = (
-        f"block: activity that drifts decodes blocks with no information, and null='{settings.null}' does not show it: "
-        f"do not trust p; null='auto' simulates sessions"
+        f"block: drifting activity decodes blocks without any information on them, and null='{settings.null}' does not "
+        f"control for that: do not trust p. null='auto' simulates sessions"
     )
     return [text]

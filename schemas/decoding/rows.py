@@ -1,4 +1,4 @@
-"""From settings to the engine, and from a curve to rows."""
+"""Conversion of settings to arguments of the decoder, and of a curve to rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,19 @@ from schemas.rows import number
 def ndc_curve(
     X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles, known: decoding.NDCCurve | None = None
 ) -> decoding.NDCCurve:
-    """Return the curve that settings ask for, from features, labels (-1: left out) and shuffled labels."""
+    """Return the curve of a session by some settings.
+
+    Parameters
+    ----------
+    X : (n_trials, n_cells) float
+        Features of the usable trials.
+    y : (n_trials,) int8
+        Labels: 1, 0, or -1 for a trial left out.
+    settings : NDCSettings
+    shuffled : Shuffles
+    known : NDCCurve, optional
+        Finished curve of the same session whose scores are reused: see ``finished_curve``.
+    """
     return decoding.neuron_dropping_curve(
         X, y, ks=_ks(X, y, settings, shuffled), R=settings.r, metric=settings.metric,
         cv_splits=settings.cv_splits, n_label_shuffles=settings.n_label_shuffles,
@@ -34,17 +46,22 @@ def ndc_curve(
 
 
 def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles) -> list[int]:
-    """Return the numbers of cells or trials that there are; with fewer trials a class would not fill the folds."""
+    """Return the ks of the settings that are possible, and the largest possible k.
+
+    On an axis of trials, k trials must have at least one trial of each class for each fold, for the real labels and for
+    each shuffle.
+    """
     if settings.curve_axis == "cells":
         most = settings.n_cells or X.shape[1]
         return [k for k in settings.ks if k < most] + [most]
     least = settings.cv_splits
-    if settings.c_grid:  # the folds inside a training fold are as many
+    if settings.c_grid:  # a training set, (n - 1) / n of the trials, is split into n folds again
         least = math.ceil(least**2 / (least - 1))
     vectors = [y] if shuffled.labels is None else [y, *shuffled.labels]
     ones, known = (np.array([(vector >= low).sum() for vector in vectors]) for low in (1, 0))
 
     def enough(k: int) -> bool:
+        # the decoder takes k trials with the class proportions of all
         kept = np.rint(np.minimum(k, known) * ones / known)
         return bool((np.minimum(kept, np.minimum(k, known) - kept) >= least).all())
 
@@ -53,20 +70,21 @@ def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles)
 
 
 def fit_of(curve: decoding.NDCCurve, settings: NDCSettings) -> CurveFit:
-    """Return the fit of a curve; the same curve and settings give the same fit.
+    """Return the fit of a curve; it is deterministic.
 
-    With fewer than 19 shuffles no p can be 0.05: then the bootstrap says what is at chance.
+    The smallest p of S shuffles is 1 / (1 + S). With fewer than 19 no p reaches ALPHA (0.05), and whether a curve is at
+    chance is decided by the bootstrap instead.
     """
-    told = (1 + curve.null_scores.shape[1]) * ALPHA >= 1
+    p_is_resolvable = (1 + curve.null_scores.shape[1]) * ALPHA >= 1
     return fit_curve(
         curve.ks, curve.scores, settings.metric, trial_means=curve.trial_means, ceiling=curve.ceiling,
-        p_values=curve.p_values() if told else None, delta=settings.delta,
+        p_values=curve.p_values() if p_is_resolvable else None, delta=settings.delta,
         n_bootstrap=settings.n_bootstrap, seed=settings.seed,
     )  # fmt: skip
 
 
 def result_row(curve: decoding.NDCCurve, fit: CurveFit) -> dict[str, Any]:
-    """Return what a result says of its curve; NaN and infinity become NULL."""
+    """Return the columns of NDCResult for a curve; NaN and infinity become NULL."""
     estimates = [name + end for name in ("asymptote", "k50", "k90", "k95") for end in ("", "_low", "_high")]
     return {
         "ceiling": curve.ceiling,
@@ -81,7 +99,7 @@ def result_row(curve: decoding.NDCCurve, fit: CurveFit) -> dict[str, Any]:
 
 
 def curve_rows(curve: decoding.NDCCurve, fit: CurveFit) -> Iterator[dict[str, Any]]:
-    """Yield what a result says of each k, with every repeat."""
+    """Yield the columns of NDCResult.Curve for each k, with the arrays of all repeats."""
     p_values = curve.p_values()
     for i, (k, scores, null) in enumerate(zip(curve.ks, curve.scores, curve.null_scores, strict=True)):
         low, high = np.percentile(scores, (2.5, 97.5))

@@ -1,4 +1,4 @@
-"""From sessions and settings to curves: the steps between TrackedFOV and NDCResult."""
+"""Computing curves for sessions and settings: the steps from UID files to NDCComparison."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
-from schemas.decoding.populations import number_inside
+from schemas.decoding.populations import n_cells_inside
 from schemas.decoding.results import Failure, NDCRun, TargetRun, stored_run
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
 from schemas.queries.cells import n_shared_cells
@@ -30,7 +30,7 @@ def run_ndc(
     min_silhouette: float | None = None,
     progress: bool = False,
 ) -> NDCRun:
-    """Ask for the curves of a set of sessions, and compute those that the database lacks.
+    """Insert the tasks for the curves of a set of sessions, compute the missing curves, and return all.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def run_ndc(
     run : dict
         Key of a TrackingRun.
     settings : sequence of NDCSettings
-        One for each target; the same ones twice are one target.
+        One for each target; repeated settings count once.
     neurons_only, min_cell_probability, min_silhouette
         Which cells count: see SessionSet.
     progress : bool
@@ -47,20 +47,22 @@ def run_ndc(
     Returns
     -------
     NDCRun
-        As of ``stored_run``, with the sessions that have no tracked cells under ``unusable``.
+        As returned by ``stored_run``, with the sessions without tracked cells added to ``unusable``.
 
     Raises
     ------
     DataError
-        Fewer than two sessions, a session of another subject, or no cell in all of them.
+        There are fewer than two sessions, a session is of another subject, or no cell is in all sessions.
     """
     if len(set(eids)) < 2:
-        raise DataError("curves compare sessions", expected="2 or more", found=f"{len(set(eids))}")
+        raise DataError(
+            "at least two sessions are needed to compare curves", expected="2 or more", found=f"{len(set(eids))}"
+        )
     fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
     quality = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     session_set, failed = shared_set(eids, run, neurons_only=neurons_only, progress=progress, **quality)
-    n_shared_cells(session_set)  # none: an error now, before there are tasks that cannot be done
-    params = list({key["ndc_params"]: key for key in map(NDCParams.add, settings)}.values())  # asked twice: made once
+    n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
+    params = list({key["ndc_params"]: key for key in map(NDCParams.add, settings)}.values())  # each once, in order
     NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
     fill([TrialFeatures, NDCResult], session_set, params, progress=progress)
     family = NDCFamily.add([{**session_set, **key} for key in params])
@@ -71,7 +73,7 @@ def run_ndc(
 
 
 def shared_set(eids: Sequence[str], run: dict, *, progress: bool = False, **rule: Any) -> tuple[dict, dict[str, str]]:
-    """Return the set of those sessions that have tracked cells, and why not for the others.
+    """Return the key of the set of those sessions that have tracked cells, and the reasons by eid for the others.
 
     Parameters
     ----------
@@ -83,7 +85,7 @@ def shared_set(eids: Sequence[str], run: dict, *, progress: bool = False, **rule
     Raises
     ------
     DataError
-        Fewer than two have.
+        Fewer than two sessions have tracked cells.
     """
     tracked, failed = match_cells(eids, run, progress=progress)
     if len(tracked) < 2:
@@ -96,7 +98,7 @@ def shared_set(eids: Sequence[str], run: dict, *, progress: bool = False, **rule
 def by_region(
     eids: Sequence[str], run: dict, settings: Sequence[NDCSettings], regions: Sequence[str], **rule: Any
 ) -> list[NDCSettings]:
-    """Return each of the settings once for each region, all with the same largest k.
+    """Return each of the settings once for each region, with the same largest k, so that regions can be compared.
 
     Parameters
     ----------
@@ -118,8 +120,8 @@ def by_region(
     found = []
     for one in settings:
         of_regions = [replace(one, regions=(region,)) for region in regions]
-        fewest = min(number_inside(session_set, each) for each in of_regions)
-        found += [replace(each, n_cells=one.n_cells or fewest) for each in of_regions]
+        fewest = min(n_cells_inside(session_set, of_region) for of_region in of_regions)
+        found += [replace(of_region, n_cells=one.n_cells or fewest) for of_region in of_regions]
     return found
 
 
@@ -129,9 +131,9 @@ def match_cells(eids: Sequence[str], run: dict, *, progress: bool = False) -> tu
     Returns
     -------
     list of str
-        The sessions with at least one FOV whose UIDs fit.
+        The sessions with at least one FOV whose UID file fits its ROIs.
     dict of str to str
-        Why not, for the others.
+        Reason by eid, for the others.
     """
     fill([TrackedCell], run, progress=progress)
     fill([TrackedFOV], run, [{"eid": eid} for eid in eids], progress=progress)
@@ -142,13 +144,13 @@ def match_cells(eids: Sequence[str], run: dict, *, progress: bool = False) -> tu
 
 
 def _reasons_without_cells(run: dict, eids: Sequence[str]) -> dict[str, str]:
-    """Return why sessions have no tracked cells."""
+    """Return the reason why each session has no tracked cells, by eid."""
     reasons: dict[str, str] = {}
     for (eid, _), message in reasons_untracked(run, [{"eid": eid} for eid in eids]).items():
         reasons.setdefault(eid, message)
     files = set((TrackingFile & run).to_arrays("eid"))
-    nothing = "the tracking run has no UID file for it; if there is one now, register again with: meso track"
+    no_file = "the tracking run has no UID file for it; if there is one now, register again with: meso track"
     return {
-        eid: f"session {eid} has no tracked cells: {reasons.get(eid, nothing) if eid in files else nothing}"
+        eid: f"session {eid} has no tracked cells: {reasons.get(eid, no_file) if eid in files else no_file}"
         for eid in eids
     }

@@ -1,4 +1,4 @@
-"""Shuffled labels of a session: from itself, from its task, or from other sessions of the database."""
+"""Shuffled labels of a session: its own labels permuted or shifted, simulated, or those of other sessions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from schemas.tracking import SessionSet
 
 @dataclass(frozen=True)
 class Shuffles:
-    """What the scores of a session are compared with.
+    """The shuffled labels that the scores of a session are compared with.
 
     Attributes
     ----------
     null : str
-        Which null it is.
-    labels : (S, usable trials) int8 array, or None
-        1, 0, or -1 for a trial left out; None where the labels are permuted.
+        The null that was used, never 'auto'.
+    labels : (S, n_usable) int8 array, or None
+        Class 1 or 0, or -1 for a trial left out, of S shuffles; None if the decoder permutes the labels itself.
     donors : list of str
-        Sessions whose labels were taken.
+        Sessions whose labels were used (null 'imposter').
     """
 
     null: str
@@ -35,42 +35,42 @@ class Shuffles:
 
 
 def null_of(settings: NDCSettings) -> str:
-    """Return the null that settings ask for, 'auto' by the target."""
+    """Return the null of the settings; 'auto' is resolved by the target."""
     return auto_null(settings.target) if settings.null == "auto" else settings.null
 
 
 def real_labels(labels: np.ndarray, settings: NDCSettings) -> np.ndarray:
-    """Return the labels of the usable trials, (n,) int8, -1 at the edges that a linear shift leaves out."""
+    """Return the labels of the usable trials, (n_usable,) int8; -1 at the edges that a linear shift leaves out."""
     if null_of(settings) != "linear_shift":
         return labels.astype(np.int8)
     return shuffled_labels(labels, "linear_shift", 0, settings.shuffle_seed)[0]
 
 
 def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int | None) -> Shuffles:
-    """Return the shuffled labels of a session, classes balanced and counts equalised as in the real ones.
+    """Return the shuffled labels of a session, balanced and equalised in number like the real labels.
 
     Parameters
     ----------
     key : dict
         With ``session_set`` and ``eid``.
     settings : NDCSettings
-    usable : (n,) int
-        Trials with features.
+    usable : (n_usable,) int
+        Trial numbers of the trials with features.
     n_total : int, optional
-        Trials that every session of the set can give.
+        Number of trials to keep, which every session of the set has; by default all.
 
     Raises
     ------
     DataError
-        The null cannot be made for this session.
+        This session cannot have such a null.
     """
     null, eid = null_of(settings), key["eid"]
-    if null == "permute":  # of the trials that are decoded, so that it changes their order and nothing else
+    if null == "permute":  # done by the decoder on the decoded trials, so that only their order changes
         return Shuffles(null, None, [])
     donors = _donors(key, len(usable)) if null == "imposter" else []
     trials = trials_of(eid)
-    least = settings.cv_splits
-    if settings.class_balance != "downsample":  # the rarer class shrinks with the trials
+    least = settings.cv_splits  # trials of each class, one for each fold
+    if settings.class_balance != "downsample":  # equalising counts later makes the rarer class smaller in proportion
         least = math.ceil(least * len(usable) / min(n_total or len(usable), len(usable)))
     try:
         labels = null_labels(
@@ -87,7 +87,10 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
 
 
 def _donors(key: dict, n_trials: int) -> list[str]:
-    """Return the sessions that can lend labels: the others of the set by date, then those of other subjects."""
+    """Return the sessions with at least so many trials: the others of the set by date, then those of other subjects.
+
+    Sessions of the same subject outside the set are left out.
+    """
     sessions = Session & (Behavior & f"n_trials >= {n_trials:d}").proj() & f"eid <> '{key['eid']}'"
     of_set = sessions & (SessionSet.Member & {"session_set": key["session_set"]}).proj()
     subject = (Session & {"eid": key["eid"]}).fetch1("subject")

@@ -1,4 +1,4 @@
-"""Neuron-dropping curves of shared cells, and what they say together."""
+"""Neuron-dropping curves of shared cells, and their comparison over sessions and targets."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ ndc_params : char(32)               # hash of the rest
 
     @classmethod
     def add(cls, settings: NDCSettings) -> dict:
-        """Insert settings unless they are there, and return their key.
+        """Insert settings unless they are in the table, and return their key.
 
         Raises
         ------
         DataError
-            The Allen atlas lacks one of the regions.
+            One of the regions is not in the Allen atlas.
         """
         regions_within(settings.regions)
         key = {"ndc_params": content_key(settings.content())}
@@ -54,19 +54,19 @@ ndc_params : char(32)               # hash of the rest
         return key
 
     def settings(self) -> NDCSettings:
-        """Return the settings of the one row that this is restricted to."""
+        """Return the settings of the single row that this is restricted to."""
         return settings_of(self.fetch1())
 
 
 def settings_of(row: dict[str, Any]) -> NDCSettings:
-    """Return the settings of a row of NDCParams, other columns ignored."""
+    """Return the settings in a row of NDCParams; other columns are ignored."""
     return NDCSettings.from_columns(row)
 
 
 @schema
 class NDCTask(WholeDelete, dj.Manual):
     definition = """
-    # curves that somebody asked for
+    # requested curves
     -> SessionSet
     -> NDCParams
     """
@@ -127,6 +127,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
 
 
 def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decoding.FOVCells:
+    """Return traces and times of those of the cells that are in a FOV."""
     columns = np.flatnonzero(cells["fov"] == fov)
     stack_pos = np.column_stack([cells["stack_y"][columns], cells["stack_x"][columns]]).astype(int)
     frame_times, offsets = clocks(eid, cells["fov"][columns], stack_pos, settings.scan_line_column)
@@ -139,7 +140,7 @@ def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decodi
 
 
 def _check_usable(eid: str, settings: NDCSettings, labels: np.ndarray, outcome: np.ndarray) -> None:
-    """Refuse a session that cannot be decoded, and say what became of its trials."""
+    """Raise a DataError with the trials by outcome if a class has fewer usable trials than there are folds."""
     usable = labels[outcome == "usable"]
     counts = int((usable == 0).sum()), int((usable == 1).sum())
     if min(counts) >= settings.cv_splits:
@@ -223,7 +224,7 @@ class NDCResult(WholeDelete, dj.Computed):
 
     @property
     def key_source(self):
-        # trial counts are equalised over the set: all its sessions must be there, or have failed
+        # trial counts are equalised over the set: all its sessions must have features, or have failed
         expected = NDCTask.proj() * SessionSet.Member.proj()
         waiting = without_failed(expected - TrialFeatures.proj(), TrialFeatures, Behavior)
         return TrialFeatures.proj() - waiting.proj(waiting_eid="eid")
@@ -248,7 +249,7 @@ class NDCResult(WholeDelete, dj.Computed):
         known = finished_curve(key, settings, features, use, shuffled)
         try:
             curve = ndc_curve(features, y, settings, shuffled, known)
-        except ValueError as error:  # such as blocked folds with one class only
+        except ValueError as error:  # e.g. a blocked fold with one class only
             raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
         fit = fit_of(curve, settings)
         row = {
@@ -262,18 +263,20 @@ class NDCResult(WholeDelete, dj.Computed):
         self.insert1({**key, **row, **Environment.current()})
         self.Curve.insert({**key, **point} for point in points)
         self.Trial.insert({**key, "trial": int(t), "trial_use": str(u)} for t, u in zip(trials, use, strict=True))
-        NDCComparison.forget(key)
+        NDCComparison.invalidate(key)
 
 
 def _common_trials(key: dict) -> tuple[int | None, int]:
-    """Return the trials that every session of the set can give (None to take all), and how many sessions."""
+    """Return the number of trials that every session of the set can provide, or None for all, and of sessions."""
     settings = (NDCParams & key).settings()
     same_set = {"session_set": key["session_set"], "ndc_params": key["ndc_params"]}
     usable = TrialFeatures.Trial & same_set & "trial_outcome = 'usable'"
     if null_of(settings) == "linear_shift":
         eids, labels = usable.to_arrays("eid", "trial_label", order_by="eid, trial")
+        # the shift leaves out trials at the edges, so that the labels must be in order
         sessions = [real_labels(labels[eids == eid].astype(int), settings) for eid in np.unique(eids)]
     else:
+        # only the numbers of trials of each class matter: the server counts them
         numbers = dj.U("eid", "trial_label").aggr(usable, n_of_label="count(*)").to_dicts()
         by_session: dict[str, list[np.ndarray]] = {}
         for row in numbers:
@@ -287,7 +290,7 @@ def _check_counts(y: np.ndarray, settings: NDCSettings, eid: str) -> None:
     smaller = min(int((y == 0).sum()), int((y == 1).sum()))
     if smaller < settings.cv_splits:
         raise DataError(
-            f"too few trials of {settings.target} once counts are equal",
+            f"too few trials of {settings.target} after trial counts are equalised",
             eid=eid,
             expected=f"{settings.cv_splits} or more of each class",
             found=f"{smaller}",
@@ -298,19 +301,29 @@ def _check_counts(y: np.ndarray, settings: NDCSettings, eid: str) -> None:
 def finished_curve(
     key: dict, settings: NDCSettings, features: np.ndarray, use: np.ndarray, shuffled: Shuffles
 ) -> decoding.NDCCurve | None:
-    """Return the largest finished curve of the same session from which this one differs by its size only.
+    """Return the largest stored curve of the same session that differs from this one in size only, or None.
 
-    The same code must have made it from the same features, trials and labels, with other numbers of cells, subsets
-    or shuffles, or another delta.
+    The scores of such a curve are the same where both have them, and are not computed again. It must come from the same
+    code, features, trials and labels; the ks, the numbers of subsets and shuffles, and delta may differ.
+
+    Parameters
+    ----------
+    key : dict
+        Of NDCResult.
+    settings : NDCSettings
+    features : (n_usable, n_cells) float64
+    use : (n_usable,) str
+        ``trial_use`` of each usable trial.
+    shuffled : Shuffles
     """
     place = {"session_set": key["session_set"], "eid": key["eid"]}
     done = NDCResult & place & Environment.current() & {"null_used": shuffled.null}
     found = [
-        (len(other.ks) * (other.r + other.n_label_shuffles), row)
+        (len(other.ks) * (other.r + other.n_label_shuffles), row)  # size: the number of scores
         for row in (done * NDCParams).to_dicts()
         if _same_but_size(other := settings_of(row), settings) and (row["null_donors"] or []) == shuffled.donors
     ]
-    for _, row in sorted(found, key=lambda one: (-one[0], one[1]["ndc_params"])):
+    for _, row in sorted(found, key=lambda sized: (-sized[0], sized[1]["ndc_params"])):
         same = {**place, "ndc_params": row["ndc_params"]}
         if _same_input(same, features, use):
             return _stored_curve(same)
@@ -328,7 +341,7 @@ def _same_input(key: dict, features: np.ndarray, use: np.ndarray) -> bool:
 
 
 def _stored_curve(key: dict) -> decoding.NDCCurve:
-    """Return the curve of a result, from its rows."""
+    """Return the curve of a result from its rows in the database."""
     points = (NDCResult.Curve & key).to_dicts(order_by="k")
     scores, null_scores, trial_means = (
         np.array([np.empty(0) if point[name] is None else point[name] for point in points], dtype=np.float64)
@@ -343,7 +356,7 @@ def _stored_curve(key: dict) -> decoding.NDCCurve:
 @schema
 class NDCFamily(WholeDelete, dj.Manual):
     definition = """
-    # curves that are judged together: one false discovery rate over all their sessions and targets
+    # curves that are compared: p is FDR-adjusted (Benjamini-Hochberg) over all their sessions and targets
     ndc_family : char(32)               # hash of its members
     ---
     n_members : int32
@@ -358,19 +371,20 @@ class NDCFamily(WholeDelete, dj.Manual):
 
     @classmethod
     def add(cls, tasks: Sequence[dict]) -> dict:
-        """Insert a family of tasks unless it is there, and return its key."""
+        """Insert a family of tasks unless it is in the table, and return its key."""
         members, key = cls._members_of(tasks), cls.key_of(tasks)
         if not (cls & key):
             with cls.connection.transaction:
                 cls.insert1({**key, "n_members": len(members)}, skip_duplicates=True)
                 cls.Member.insert(
-                    ({**key, "session_set": one, "ndc_params": other} for one, other in members), skip_duplicates=True
+                    ({**key, "session_set": sessions, "ndc_params": params} for sessions, params in members),
+                    skip_duplicates=True,
                 )
         return key
 
     @classmethod
     def key_of(cls, tasks: Sequence[dict]) -> dict:
-        """Return the key that a family of tasks has, whether or not it is there."""
+        """Return the key of a family of tasks, whether or not it is in the table."""
         return {"ndc_family": content_key(cls._members_of(tasks))}
 
     @staticmethod
@@ -381,7 +395,7 @@ class NDCFamily(WholeDelete, dj.Manual):
 @schema
 class NDCComparison(WholeDelete, dj.Computed):
     definition = """
-    # the curves of a family, judged together; forgotten when one of them is computed or deleted
+    # the curves of a family compared; deleted when one of them is computed or deleted
     -> NDCFamily
     ---
     n_judged : int32                    # curves with a p value
@@ -406,7 +420,7 @@ class NDCComparison(WholeDelete, dj.Computed):
         -> NDCTask
         ---
         k_star_slope=null : float64     # log2 k* per day: -1 is half the cells after a day
-        slope_low=null : float64        # 95 percent interval; NULL: it cannot be told
+        slope_low=null : float64        # 95 percent interval; NULL: not determined
         slope_high=null : float64
         slope_p=null : float64          # of no slope, two-sided
         n_dated : int32                 # sessions used: above chance and with a k*, or a bound of it
@@ -418,17 +432,17 @@ class NDCComparison(WholeDelete, dj.Computed):
 
     @property
     def key_source(self):
-        # all sessions of all members must be there, or have failed
+        # all sessions of all members must have a curve, or have failed
         expected = NDCFamily.Member.proj() * SessionSet.Member.proj()
         waiting = without_failed(expected - NDCResult.proj(), NDCResult, TrialFeatures, Behavior)
         return NDCFamily.proj() - waiting
 
     @classmethod
-    def forget(cls, task: dict) -> None:
-        """Delete the comparisons that a task is in: they lack a curve that is new."""
+    def invalidate(cls, task: dict) -> None:
+        """Delete the comparisons that include a task, which has a new curve; ``populate`` computes them again."""
         place = {"session_set": task["session_set"], "ndc_params": task["ndc_params"]}
         families = [{"ndc_family": name} for name in (NDCFamily.Member & place).to_arrays("ndc_family")]
-        for table in (cls.Result, cls.Trend, cls) if families else ():
+        for table in (cls.Result, cls.Trend, cls) if families else ():  # most new curves are in none
             (table & families).delete_quick()
 
     def make_fetch(self, key):
@@ -458,9 +472,9 @@ class NDCComparison(WholeDelete, dj.Computed):
 
 
 def _together(task: dict) -> tuple[dict[str, int], dict[str, Any]]:
-    """Return k* at the common ceiling by session, and the trend of k* over days.
+    """Return k* at the common ceiling by session, and the row of the trend of k* over days.
 
-    Sessions at chance are in neither: their ceiling is nobody's measure, and their k* is noise.
+    Sessions at chance are in neither: their ceiling is no measure of a code, and their k* is noise.
     """
     settings = (NDCParams & task).settings()
     start = first_date(task)
@@ -475,6 +489,7 @@ def _together(task: dict) -> tuple[dict[str, int], dict[str, Any]]:
 
 
 def _at_common_ceiling(found: list[decoding.NDCCurve], rows: list[dict], delta: float) -> dict[str, int]:
+    """Return by session the smallest k within delta of the lowest ceiling, at the ks that all curves have."""
     if not found:
         return {}
     ks = sorted(set.intersection(*(set(curve.ks.tolist()) for curve in found)))
@@ -490,6 +505,7 @@ def first_date(session_set: dict) -> datetime.date:
 
 
 def _trend(days: list[int], fits: list[CurveFit]) -> dict[str, Any]:
+    """Return the columns of the slope of log2 k* over days; a censored k* enters as its bound, the largest k."""
     draws = np.array([fit.k_star_draws for fit in fits]) if fits else np.empty((0, 0))
     slope = log_k_slope(
         days, [float(fit.k_star if fit.k_star > 0 else fit.ks[-1]) for fit in fits],

@@ -1,1 +1,1 @@
-"""Out of the database and back: export, caches of the scripts, verification."""
+"""Exporting sessions, importing caches of the old scripts, and verifying stored arrays."""

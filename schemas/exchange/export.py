@@ -1,4 +1,4 @@
-"""Sessions gathered from the tables, and written to files by ``pipeline.export``."""
+"""Exporting sessions: rows are collected here, and ``pipeline.export`` writes the files."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from schemas.imaging.reading import fov_traces
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
 
+#: Writer by the value of ``kind``.
 WRITERS = {"nwb": export.write_nwb, "parquet": export.write_parquet}
 
 
 class Traces:
-    """The traces of some ROIs of a FOV, read from the database as rows are asked for.
+    """The traces of some ROIs of a FOV as an array whose rows are read from the database when it is sliced.
 
     Parameters
     ----------
@@ -34,7 +35,7 @@ class Traces:
     Attributes
     ----------
     shape : (int, int)
-        ROIs, frames.
+        Number of ROIs, number of frames.
     dtype : np.dtype
     """
 
@@ -47,7 +48,7 @@ class Traces:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        """Return the traces of some ROIs, (n, n_frames), as in the ALF file."""
+        """Return the traces of a slice of the ROIs, (n, n_frames), in the dtype of the ALF file."""
         rois = self._rois[rows]
         return fov_traces(self._eid, self._fov, rois) if len(rois) else np.empty((0, self.shape[1]), self.dtype)
 
@@ -55,63 +56,63 @@ class Traces:
 def export_session(
     eid: str, kind: str, output: Path | str, *, neurons_only: bool = False, overwrite: bool = False
 ) -> Path:
-    """Write a session, as far as it is in the database, to a file or folder that needs none.
+    """Write the data of a session that are in the database to a file or folder, which can be read without the database.
 
     Parameters
     ----------
     eid : str
     kind : {'nwb', 'parquet'}
-        See ``pipeline.export.write_nwb`` and ``write_parquet``.
+        One NWB file, or a folder of Parquet files: see ``pipeline.export.write_nwb`` and ``write_parquet``.
     output : path
         Folder to write into.
     neurons_only : bool
-        Neurons only, or all ROIs.
+        Export only ROIs that are neurons; by default all ROIs.
     overwrite : bool
-        Replace what was exported before.
+        Replace an earlier export of the session.
 
     Returns
     -------
     Path
-        What was written.
+        The file or folder.
 
     Raises
     ------
     ConfigError
         ``kind`` is 'nwb' and pynwb is not installed.
     DataError
-        The session is not in the database, or none of its FOVs is; it was exported before.
+        The session or all of its FOVs are not in the database, or it was exported before and ``overwrite`` is False.
 
     Warns
     -----
     UserWarning
-        FOVs, trials or the wheel are not in the database.
+        FOVs, trials or the wheel are not in the database and are left out.
     """
     if kind not in WRITERS:
-        raise ArgumentError(f"kind is one of {', '.join(WRITERS)}, not {kind!r}")
+        raise ArgumentError(f"kind must be one of {', '.join(WRITERS)}, not {kind!r}")
     return WRITERS[kind](gather(str(eid), neurons_only), Path(output), overwrite=overwrite)
 
 
 def gather(eid: str, neurons_only: bool = False) -> export.Session:
-    """Return a session from the database, for ``pipeline.export``; its traces are read when they are written.
+    """Return a session for ``pipeline.export``; its traces are read from the database when they are written.
 
     Raises
     ------
     NotFoundError
-        The session is not in the database, or none of its FOVs is.
+        The session or all of its FOVs are not in the database.
 
     Warns
     -----
     UserWarning
-        FOVs, trials or the wheel are not in the database.
+        FOVs, trials or the wheel are not in the database and are left out.
     """
     key = {"eid": eid}
     if not (Session & key):
-        raise NotFoundError("not registered", eid=eid, do="Register with: meso ingest")
+        raise NotFoundError("the session is not registered", eid=eid, do="Register it with: meso ingest")
     listed = {int(fov) for fov in (FOVFolder & key).to_arrays("fov")}
     complete = (FOV & key & Recording.proj() & ROI.proj() & Activity.proj()) * FOVFolder
     infos = complete.to_dicts(order_by="fov")
     if not infos:
-        do = f"To read it: meso populate --eid {eid}; why it failed: meso errors"
+        do = f"Read them with: meso populate --eid {eid}; 'meso errors' lists failures"
         raise NotFoundError("no FOV of the session is in the database", eid=eid, found=f"{len(listed)} listed", do=do)
     left_out = sorted(listed - {info["fov"] for info in infos})
     trials, wheel = _trials(key), _wheel(key)
@@ -129,7 +130,7 @@ def _warn_of_missing(eid: str, left_out: list[int], no_trials: bool, no_wheel: b
     missing = [f"FOV_{fov:02d}" for fov in left_out]
     missing += ["trials"] * no_trials + ["the wheel"] * no_wheel
     if missing:
-        do = "'meso populate' reads them, 'meso errors' says why they failed"
+        do = "'meso populate' reads them, 'meso errors' lists failures"
         warnings.warn(f"session {eid}: not in the database, not exported: {', '.join(missing)}; {do}", stacklevel=4)
 
 
@@ -151,7 +152,7 @@ def _fov(info: dict[str, Any], neurons_only: bool) -> export.FOV:
     key = {"eid": info["eid"], "fov": info["fov"]}
     rois = ROI & key & "is_neuron" if neurons_only else ROI & key
     rows = rois.extend(BrainRegion.proj(region_acronym="acronym")).to_dicts(order_by="roi")
-    rows = [{**row, "is_neuron": bool(row["is_neuron"])} for row in rows]  # MySQL has no booleans
+    rows = [{**row, "is_neuron": bool(row["is_neuron"])} for row in rows]  # MySQL returns 0 and 1
     return export.FOV(
         fov=info["fov"],
         info={name: info[name] for name in export.FOV_COLUMNS},

@@ -1,7 +1,7 @@
-"""Caches of IBL's mesoscope scripts, matched to the database trace by trace.
+"""Importing caches of IBL's mesoscope scripts: their rows are matched to ROIs by their traces.
 
-A row of a cache is the ROI that has the same trace, bit by bit. So it does not matter whether the cache was filtered,
-or whether ROIs were curated anew since; a row whose file was revised finds no ROI, and is left out.
+A row of a cache belongs to the ROI whose trace is identical, bit for bit. So the match holds for filtered caches and
+after a new curation of the ROIs. A row whose file was revised since matches no ROI, and is left out.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from schemas.provenance import now
 from schemas.session import Session
 from schemas.storage import bulk
 
+#: FOV and ROI.
 Cell = tuple[int, int]
 
 
 @dataclass
 class ImportedCache:
-    """What was taken from an activity cache, and what was not.
+    """What was imported from an activity cache, and what was not.
 
     Attributes
     ----------
     file, eid, sha256 : str
     n_rows, n_matched : int
-        Rows of the cache, and those of which the ROI was found.
+        Rows of the cache, and rows whose ROI was found.
     n_new : int
-        Ranks inserted now, or to be inserted; 0 if all were there.
+        Ranks inserted now, or to be inserted (``dry_run``); 0 if all were in the database.
     n_same_regions, n_same_xyz : int or None
-        Matched rows whose region and position are those of the database, which has the final ones where there are
-        any; None where the cache has none that fit.
+        Matched rows with the same region and the same position as in the database, which has the final (histology) ones
+        where they exist; None if the cache has no regions, or no positions, of the right length.
     not_found, ambiguous : list of int
-        Rows whose trace no ROI has, or more ROIs than rows.
+        Rows whose trace no ROI has; rows whose trace more ROIs have than rows.
     dry_run : bool
     """
 
@@ -58,32 +59,32 @@ class ImportedCache:
     dry_run: bool
 
     def as_row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return it as plain values, for JSON."""
         return {"taken": "order", **asdict(self)}
 
     def lines(self) -> list[str]:
-        """Return what to tell, line by line."""
-        done = "would be taken" if self.dry_run else "taken" if self.n_new else "was there already"
+        """Return the report for the screen, line by line."""
+        done = "would be imported" if self.dry_run else "imported" if self.n_new else "imported before"
         lines = [
             (
-                f"{done}: the order of {self.n_matched} of {self.n_rows} cells of session {self.eid}, whose traces are "
-                "those of the database bit by bit (ImportedOrder)"
+                f"{done}: the order of {self.n_matched} of {self.n_rows} cells of session {self.eid}, matched to ROIs "
+                "by identical traces (ImportedOrder)"
             )
         ]
         if self.not_found:
             lines.append(
-                f"left out: {_rows(self.not_found)}: no ROI has this trace. The files were revised since, it is of "
-                "another signal, or its FOV is not in the database"
+                f"left out: {_rows(self.not_found)}: no ROI has this trace. The files were revised since, the cache "
+                "has another signal, or the FOV is not in the database"
             )
         if self.ambiguous:
             lines.append(f"left out: {_rows(self.ambiguous)}: several ROIs have this trace")
         same = [
-            f"{name} of {n} are those of the database"
+            f"{name} of {n} rows are the same in the database"
             for name, n in (("regions", self.n_same_regions), ("positions", self.n_same_xyz))
             if n is not None
         ]
         lines.append(
-            "not taken: activity, times, regions, colours, positions, which come from the files through ONE"
+            "not imported: activity, times, regions, colours, positions, which are read from the files through ONE"
             + (f" ({', '.join(same)})" if same else "")
         )
         return lines
@@ -91,47 +92,50 @@ class ImportedCache:
 
 @dataclass
 class OldCurves:
-    """Curves that were read and not inserted: nobody knows their cells, parameters and versions.
+    """Curves that were read but not inserted: the file does not tell their cells, parameters and software versions.
 
     Attributes
     ----------
     file : str
     content : dict or list
-        All of the file, as JSON has it.
+        The whole file, as JSON values.
     """
 
     file: str
     content: Any = field(repr=False)
 
     def as_row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return it as plain values, for JSON."""
         return {"taken": None, "file": self.file, "content": self.content}
 
     def lines(self) -> list[str]:
-        """Return what to tell, line by line."""
+        """Return the report for the screen, line by line."""
         lines = [f"{where}: {_curve_line(curve)}" for where, curve in curves_in(self.content)]
-        # text of the file could hold what a terminal obeys
+        # text of the file could contain control sequences of the terminal
         lines = ["".join(c if c.isprintable() else "?" for c in line[:500]) for line in lines]
-        return [*lines, "not taken: curves, as the file does not say their cells, parameters and versions (see --json)"]
+        note = "not imported: curves; the file does not tell their cells, parameters and versions (--json shows it all)"
+        return [*lines, note]
 
 
 def import_file(path: Path | str, eid: str | None = None, *, dry_run: bool = False) -> ImportedCache | OldCurves:
-    """Take the order of the cells, which the files do not have, from a cache. Doing it again changes nothing.
+    """Import the order of the cells from a cache: the only content of it that ONE does not have.
+
+    Importing a file again changes nothing.
 
     Parameters
     ----------
     path : path
-        ``.npy`` for activity, ``.pkl`` for curves, which are read and not inserted.
+        ``.npy`` for activity, ``.pkl`` for curves, which are read but not inserted.
     eid : str, optional
-        Session of an activity cache whose name does not say it.
+        Session of an activity cache whose name does not contain it.
     dry_run : bool
         Insert nothing.
 
     Raises
     ------
     DataError
-        The file is no such cache or holds more than plain data; it has no order; the session is not in the database;
-        no trace is the same.
+        The file is not such a cache, contains more than plain data or has no order; the session is not in the database;
+        or no trace matches.
     """
     path = Path(path)
     if path.suffix == ".pkl":
@@ -142,9 +146,9 @@ def import_file(path: Path | str, eid: str | None = None, *, dry_run: bool = Fal
     n_rows, n_frames = cache.roi_signal.shape
     if not cells:
         raise DataError(
-            "no row has the trace of a ROI, bit by bit", eid=cache.eid, dataset=cache.name,
-            expected=f"as in the database {_stored(cache.eid)}", found=f"{n_rows} x {n_frames}",
-            do="The files were revised since, the cache holds another signal, or it is of another session",
+            "no row has the same trace as a ROI", eid=cache.eid, dataset=cache.name,
+            expected=f"traces as in the database: {_stored(cache.eid)}", found=f"{n_rows} x {n_frames}",
+            do="The files were revised since, the cache has another signal, or it is of another session",
         )  # fmt: skip
     key = {"eid": cache.eid, "cache_sha256": cache.sha256}
     n_new = len(cells) - len(ImportedOrder.Rank & key)
@@ -162,13 +166,13 @@ def _check_session(cache: OldCache) -> None:
     where: dict[str, Any] = {"eid": cache.eid, "dataset": cache.name}
     if cache.isort is None:
         raise DataError(
-            "has no order to take: isort is missing, or 0, 1, 2 ... because Rastermap was not run", **where,
-            do="Everything else in it comes from the files: meso ingest, meso populate",
+            "has no order to import: isort is missing, or is 0, 1, 2 ... because Rastermap was not run", **where,
+            do="All other contents are read from the files: meso ingest, meso populate",
         )  # fmt: skip
     if not (Session & {"eid": cache.eid}):
         raise NotFoundError("the session is not registered", **where, do=f"Register it with: meso ingest {cache.eid}")
     if not (Activity & {"eid": cache.eid}):
-        do = f"Fill it: meso populate --eid {cache.eid}"
+        do = f"Populate it with: meso populate --eid {cache.eid}"
         raise NotFoundError("the database has no activity to compare with", **where, do=do)
 
 
@@ -179,17 +183,17 @@ def _stored(eid: str) -> str:
 
 
 def match_rows(cache: OldCache) -> tuple[dict[int, Cell], list[int]]:
-    """Return which ROI has the trace of each row of a cache, bit by bit.
+    """Return the ROI with the same trace, bit for bit, for each row of a cache.
 
-    Neither side is in memory: traces are compared by their digests. Several ROIs with one trace (cells that were never
-    active) go to as many rows in their order.
+    Traces are compared by digests, so that neither the cache nor the session is in memory as a whole. If several ROIs
+    have the same trace (cells that were never active) and as many rows do, they are matched in their order.
 
     Returns
     -------
     cells : dict of int to (int, int)
         FOV and ROI by row.
     ambiguous : list of int
-        Rows whose trace several ROIs have, but not as many as rows.
+        Rows whose trace another number of ROIs has than of rows.
     """
     rows_of: dict[bytes, list[int]] = defaultdict(list)
     for row, digest in enumerate(cache.digests()):
@@ -200,7 +204,7 @@ def match_rows(cache: OldCache) -> tuple[dict[int, Cell], list[int]]:
     ambiguous: list[int] = []
     for digest, rows in rows_of.items():
         found = cells_of.get(digest, [])
-        if len(found) != len(rows):  # a cache of neurons only, perhaps
+        if len(found) != len(rows):  # the cache may be filtered to neurons
             found = [cell for cell in found if cell in neurons] or found
         if len(found) == len(rows):
             cells.update(zip(rows, found, strict=True))
@@ -216,11 +220,11 @@ def _rois(eid: str, *names: str) -> dict[Cell, tuple]:
 
 
 def _cells_of(eid: str, wanted: Container[bytes]) -> dict[bytes, list[Cell]]:
-    """Return the ROIs of a session by the digest of their trace, those that are wanted."""
+    """Return the ROIs of a session by the digest of their trace, only for the digests that are wanted."""
     found: dict[bytes, list[Cell]] = defaultdict(list)
     for fov in (FOV.proj("n_frames") & Activity & {"eid": eid}).to_dicts(order_by="fov"):
         (rois,) = bulk.columns(ROI & {"eid": eid, "fov": fov["fov"]}, "roi", order_by=("roi",))
-        step = max(1, BLOCK_BYTES // (4 * fov["n_frames"]))
+        step = max(1, BLOCK_BYTES // (4 * fov["n_frames"]))  # of float32
         for start in range(0, len(rois), step):
             block = rois[start : start + step].tolist()
             for roi, trace in zip(block, fov_traces(eid, fov["fov"], block), strict=True):
@@ -230,7 +234,7 @@ def _cells_of(eid: str, wanted: Container[bytes]) -> dict[bytes, list[Cell]]:
 
 
 def _same(cache: OldCache, cells: dict[int, Cell]) -> tuple[int | None, int | None]:
-    """Return how many of the matched rows have the region, and the position, of the database."""
+    """Return how many matched rows have the same region, and the same position, as in the database."""
     acronyms = dict(zip(*BrainRegion.to_arrays("region_id", "acronym"), strict=True))
     stored = _rois(cache.eid, "region_id", "ml", "ap", "dv")
     rows = list(cells)
@@ -244,7 +248,7 @@ def _same(cache: OldCache, cells: dict[int, Cell]) -> tuple[int | None, int | No
 
 
 def _insert(cache: OldCache, key: dict, cells: dict[int, Cell]) -> None:
-    rank = np.argsort(np.asarray(cache.isort))
+    rank = np.argsort(np.asarray(cache.isort))  # isort lists rows in order; its inverse is the place of each row
     master = {"cache_name": cache.name[-255:], "n_cache_rows": len(rank), "imported_at": now()}
     ranks = [
         {**key, "fov": fov, "roi": roi, "cache_row": row, "imported_rank": int(rank[row])}
@@ -256,7 +260,7 @@ def _insert(cache: OldCache, key: dict, cells: dict[int, Cell]) -> None:
 
 
 def _rows(rows: list[int]) -> str:
-    """Return numbers of rows as text, the first ten of many."""
+    """Return numbers of rows as text, at most the first ten."""
     text = ", ".join(map(str, rows[:10]))
     return f"{len(rows)} rows ({text}{' ...' if len(rows) > 10 else ''})"
 
@@ -266,15 +270,15 @@ def _short(value: Any) -> str:
 
 
 def _curve_line(curve: dict) -> str:
-    """Return metric, ceiling, and the mean score for each k."""
+    """Return a curve as text: metric, ceiling and the mean score for each k."""
     scores = curve["scores"] if isinstance(curve["scores"], dict) else {}
-    means = ", ".join(f"{_short(_mean(one))} for {k}" for k, one in scores.items())
+    means = ", ".join(f"{_short(_mean(values))} for {k}" for k, values in scores.items())
     return f"{curve.get('metric')}, ceiling {_short(curve.get('ceiling'))}; {means}"
 
 
 def _mean(scores: Any) -> Any:
-    """Return the mean of repeats, or the mean that is kept in their stead."""
+    """Return the mean over repeats, or the stored mean where the file keeps no repeats."""
     if isinstance(scores, list):
-        numbers = [one for one in scores if isinstance(one, int | float)]
+        numbers = [score for score in scores if isinstance(score, int | float)]
         return sum(numbers) / len(numbers) if numbers else None
     return scores.get("mean") if isinstance(scores, dict) else scores

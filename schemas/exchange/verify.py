@@ -1,10 +1,11 @@
-"""Every stored array read again, and compared with its checksums, with its row and with the file that it came from.
+"""Verifying stored arrays: each is read again and compared with its checksums, its row and the file it came from.
 
-A trace carries checksums of itself: changed, missing and additional bytes are found. It does not carry its place: two
-traces that were exchanged are both whole, and only a comparison with the files (``source=True``) tells. The small
-arrays in ``<blob>`` columns have no checksum of ours: they must decode and have the shape that their row says.
+A packed trace contains checksums of itself, which detect changed, missing and additional bytes. It does not contain its
+key: two exchanged traces are both intact, and only a comparison with the files (``source=True``) detects that. The
+small arrays in ``<blob>`` columns have no checksums: they must decode, and have the shape that their row says.
 
-Nothing is written. SELECT is enough on MySQL; PostgreSQL shows keys only to those who also have REFERENCES.
+Nothing is written. The right SELECT is enough on MySQL; PostgreSQL shows the keys of tables only to accounts that also
+have REFERENCES.
 """
 
 from __future__ import annotations
@@ -31,10 +32,11 @@ from schemas.session import FOVFolder, Wheel, one_for
 from schemas.storage import bulk
 from schemas.tracking import TrackingFile
 
-#: Kinds of findings that say what is not there yet, and nothing against what is stored.
+#: Kinds of findings about activity that is not stored yet: they are no faults of what is stored.
 NOTES = ("pending", "failed")
-#: Columns of small arrays, with their shapes: numbers, columns of the row or of a second table, None for any number.
-BLOBS: tuple[tuple[type[dj.Table], type[dj.Table] | None, dict[str, tuple | None]], ...] = (
+#: Columns of small arrays and their shapes, by table. A size is a number, the name of a column of this row or of the
+#: row of a second table, or None for any number; a shape of None allows any.
+BLOB_SHAPES: tuple[tuple[type[dj.Table], type[dj.Table] | None, dict[str, tuple | None]], ...] = (
     (Recording, FOV, {"frame_times": ("n_frames",), "timeshift": None}),
     (RasterTiles, Embedding, {"tile_clock": ("n_clock_frames",)}),
     (Wheel, None, {"wheel_timestamps": (None,), "wheel_position": (None,), "wheel_velocity": (None,)}),
@@ -46,16 +48,16 @@ BLOBS: tuple[tuple[type[dj.Table], type[dj.Table] | None, dict[str, tuple | None
 
 @dataclass(frozen=True)
 class Finding:
-    """One row, or file, that is not as it should be.
+    """A row or file that is not as it should be.
 
     Attributes
     ----------
     kind : str
-        'damaged' (it does not decode), 'missing', 'wrong' (not what its row says), 'differs' (from the file), 'changed'
-        (the file is another one), 'no file'; 'pending' or 'failed' for activity that is not there yet.
+        'damaged' (does not decode), 'missing', 'wrong' (not what its row says), 'differs' (from the file), 'changed'
+        (the file was changed since it was read), 'no file'; 'pending' or 'failed' for activity that is not stored yet.
     table : str
     error : DataError
-        Where it is, what was expected and found.
+        With session and FOV, and what was expected and found.
     roi : int, optional
     """
 
@@ -68,7 +70,7 @@ class Finding:
         return f"{self.kind}: {self.table}, {self.error}"
 
     def as_row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return it as plain values, for JSON."""
         names = ("eid", "fov", "problem", "expected", "found", "do")
         row = {name: getattr(self.error, name) for name in names}
         return {"kind": self.kind, "table": self.table, **row, "roi": self.roi, "message": str(self)}
@@ -76,14 +78,17 @@ class Finding:
 
 @dataclass
 class Verified:
-    """What was read again, and what was found.
+    """What was verified, and the findings.
 
     Attributes
     ----------
-    sessions, fovs, traces, arrays, compared : int
-        ``traces`` and ``arrays`` (the small ones) that are whole; ``compared``: traces equal to their file.
+    sessions, fovs : int
+    traces, arrays : int
+        Traces, and small arrays, that are intact.
+    compared : int
+        Traces that are equal to their file.
     size : int
-        Bytes of those, as arrays.
+        Bytes of the intact arrays, decoded.
     seconds : float
     findings : list of Finding
     """
@@ -99,7 +104,7 @@ class Verified:
 
     @property
     def ok(self) -> bool:
-        """Nothing was found but what is not there yet."""
+        """Whether there are no findings, except for activity that is not stored yet."""
         return all(finding.kind in NOTES for finding in self.findings)
 
     def __iadd__(self, other: Verified) -> Verified:
@@ -108,7 +113,7 @@ class Verified:
         return self
 
     def as_row(self) -> dict[str, Any]:
-        """Return it as plain values."""
+        """Return it as plain values, for JSON."""
         return {**vars(self), "ok": self.ok, "findings": [finding.as_row() for finding in self.findings]}
 
     def summary(self) -> str:
@@ -117,24 +122,24 @@ class Verified:
         n_bad = sum(finding.kind not in NOTES for finding in self.findings)
         return (
             f"{self.sessions} sessions, {self.fovs} FOVs: {self.traces} traces and {self.arrays} other arrays are "
-            f"whole, {self.compared} traces compared with files, {n_bad} findings; "
+            f"intact, {self.compared} traces compared with files, {n_bad} findings; "
             f"{self.size / 1e6:.1f} MB in {self.seconds:.1f} s, {speed:.0f} MB/s"
         )
 
 
 def verify_session(eid: str, *, source: bool = False) -> Verified:
-    """Read every array of a session again; memory does not grow with what is read.
+    """Verify every array of a session; memory does not grow with the number of arrays.
 
     Parameters
     ----------
     eid : str
     source : bool
-        Compare the traces with the files that they were read from, bit by bit.
+        Also compare the traces with the files that they were read from, bit for bit.
     """
     begin, done = time.perf_counter(), Verified(sessions=1)
     for fov in (FOV & {"eid": eid}).to_dicts(order_by="fov"):
         done += _verify_fov(fov, source)
-    for table, other, shapes in BLOBS:
+    for table, other, shapes in BLOB_SHAPES:
         done += _verify_blobs(eid, table, other, shapes)
     for raster in (RasterTiles & {"eid": eid}).to_dicts():
         done += _verify_tiles(raster)
@@ -155,22 +160,35 @@ def _verify_fov(fov: dict, source: bool) -> Verified:
         for roi in sorted(rois):
             expected = f"traces of ROIs 0 to {fov['n_rois'] - 1}"
             done.findings.append(_finding(kind, "Activity.Trace", {**key, "roi": roi}, text, expected))
-    if (Activity & key).to_dicts() != stored:  # deleted or moved meanwhile: what was missing is no finding
+    if (Activity & key).to_dicts() != stored:  # deleted or moved meanwhile: the findings are of no use, start again
         return _verify_fov(fov, source) if Activity & key else Verified()
     done.findings.sort(key=lambda finding: -1 if finding.roi is None else finding.roi)
     return done
 
 
 def _unfilled(key: dict) -> Finding:
-    """Return why there is no activity: it failed, or nobody has come to it."""
+    """Return the finding for a FOV without activity: its job failed, or is pending."""
     failed = [row for table in (ROI, Activity) for row in (jobs_of(table).errors & key).to_dicts()]
     if failed:
-        return _finding("failed", "Activity", key, "was not filled", found=failed[0]["error_message"], do="meso errors")
-    return _finding("pending", "Activity", key, "is not filled yet", do="meso populate")
+        return _finding(
+            "failed", "Activity", key, "was not populated", found=failed[0]["error_message"], do="meso errors"
+        )
+    return _finding("pending", "Activity", key, "is not populated yet", do="meso populate")
 
 
 def _verify_traces(stored: dict, n_frames: int, file: np.ndarray | None, done: Verified) -> set[int]:
-    """Verify the traces of a FOV, a row of ``Activity``; return the ROIs that have one."""
+    """Verify the traces of a FOV; return the ROIs that have one.
+
+    Parameters
+    ----------
+    stored : dict
+        Row of ``Activity``.
+    n_frames : int
+    file : (n_frames, n_rois) array, optional
+        The file to compare with.
+    done : Verified
+        Gets counts and findings.
+    """
     key, dtype = {"eid": stored["eid"], "fov": stored["fov"]}, np.dtype(stored["trace_dtype"])
     seen: set[int] = set()
     blocks = None if file is None else ROIBlocks(file.T)
@@ -197,15 +215,15 @@ def _verify_traces(stored: dict, n_frames: int, file: np.ndarray | None, done: V
 def _trace_finding(
     key: dict, trace: np.ndarray, dtype: np.dtype, n_frames: int, in_file: np.ndarray | None
 ) -> Finding | None:
-    """Return what is wrong with a trace that is whole, if anything."""
+    """Return what is wrong with a trace that decodes, or None."""
     if (trace.dtype, trace.shape) != (dtype, (n_frames,)):
-        said, found = f"{n_frames} frames of {dtype.str}", f"shape {trace.shape} of {trace.dtype.str}"
-        return _finding("wrong", "Activity.Trace", key, "is not what its FOV says", said, found)
+        expected, found = f"{n_frames} frames of {dtype.str}", f"shape {trace.shape} of {trace.dtype.str}"
+        return _finding("wrong", "Activity.Trace", key, "is not what the row of its FOV says", expected, found)
     return None if in_file is None else _difference(key, trace, in_file)
 
 
 def _difference(key: dict, trace: np.ndarray, column: np.ndarray) -> Finding | None:
-    """Return whether a trace differs from that of the file; NaN and -0.0 are bits like others."""
+    """Return the finding if a trace (n_frames,) differs from the file; NaN and -0.0 are compared as bits."""
     frames = np.flatnonzero((_bits(trace) != _bits(column)).any(axis=1))
     if not len(frames):
         return None
@@ -217,12 +235,12 @@ def _difference(key: dict, trace: np.ndarray, column: np.ndarray) -> Finding | N
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
-    """Return the bytes of each element, (n, itemsize)."""
+    """Return the bytes of each element of an array (n,), as uint8 (n, itemsize)."""
     return np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
 
 
 def _file(fov: dict, dtype: np.dtype, done: Verified) -> np.ndarray | None:
-    """Return the traces (frames, ROIs) on disk if they are those that were read; findings say if not."""
+    """Return the traces (n_frames, n_rois) on disk; None, and a finding, if the file was changed since it was read."""
     key, name = {"eid": fov["eid"], "fov": fov["fov"]}, SIGNALS[fov["signal"]]
     hashes = {row["dataset"]: row["sha256"] for row in (FOV.Source & key).to_dicts() if row["dataset"].endswith(name)}
     collection = (FOVFolder & key).fetch1("collection")
@@ -235,7 +253,7 @@ def _file(fov: dict, dtype: np.dtype, done: Verified) -> np.ndarray | None:
     (now,) = reader.sources
     if hashes.get(now.dataset) != now.sha256:
         expected = ", ".join(f"{dataset} sha256 {sha256}" for dataset, sha256 in hashes.items())
-        problem = "the file has changed since it was read, which says nothing of the database"
+        problem = "the file has changed since it was read, so it cannot tell whether the database is right"
         do = "Restore the file, or delete the FOV and populate it again"
         found = f"{now.dataset} sha256 {now.sha256}"
         done.findings.append(_finding("changed", "FOV.Source", key, problem, expected, found, do))
@@ -252,7 +270,7 @@ def _file(fov: dict, dtype: np.dtype, done: Verified) -> np.ndarray | None:
 def _verify_blobs(
     eid: str, table: type[dj.Table], other: type[dj.Table] | None, shapes: dict[str, tuple | None]
 ) -> Verified:
-    """Verify the small arrays of a table, one at a time."""
+    """Verify the small arrays of a table for a session, one at a time; parameters as in ``BLOB_SHAPES``."""
     sizes = {size for shape in shapes.values() for size in shape or () if isinstance(size, str)}
     rows = table.proj(*sizes & set(table.heading.names)) & {"eid": eid}
     if other:
@@ -289,22 +307,22 @@ def _verify_tiles(raster: dict) -> Verified:
     bulk.stream(RasterTiles.Tile & key, "row_level", "time_level", "tile_row", "tile_column", "tile", take=take)
     if seen["tiles"] != raster["n_tiles"]:
         done.findings.append(
-            _finding("missing", "RasterTiles.Tile", key, "lacks tiles", raster["n_tiles"], seen["tiles"])
+            _finding("missing", "RasterTiles.Tile", key, "tiles are missing", raster["n_tiles"], seen["tiles"])
         )
     return done
 
 
 def _stored(row: dj.QueryExpression, column: str) -> bytes | None:
-    """Return the bytes of a column as they are: an error is then one of the connection, not of the array."""
+    """Return the bytes of a column undecoded: errors here are of the connection, not of the array."""
     found = row.connection.query(row.proj(column).make_sql([column])).fetchone()
     return None if found is None or found[0] is None else bytes(found[0])
 
 
 def _blob_problem(stored: bytes, shape: tuple | None) -> tuple[str, ...] | None:
-    """Return kind, problem and the two shapes, if the bytes are no array of this shape."""
+    """Return kind, problem, expected and found if the bytes are not an array of this shape, or None."""
     try:
         value = dj.blob.unpack(stored)
-    except Exception as error:  # damaged bytes can break any part of DataJoint's decoder
+    except Exception as error:  # damaged bytes can raise any error in DataJoint's decoder
         reason = f"{type(error).__name__}: {error}"
         return "damaged", "does not decode", "an array of DataJoint", reason
     if shape is None:

@@ -1,1 +1,1 @@
-"""FOVs, ROIs and activity: the tables, and how traces go in and out."""
+"""FOVs, ROIs and activity: their tables, and the writing and reading of traces."""

@@ -1,4 +1,4 @@
-"""The activity of any cells of a session, as one matrix with its times."""
+"""The activity of any cells of one session, as a matrix with its times."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class CellActivity(NamedTuple):
     Attributes
     ----------
     traces : (N, T)
-        In the dtype of the files.
+        Activity, in the dtype of the files.
     keys : list of dict
         eid, fov and roi of each row.
     times : ROITimes
-        (N, T) s on the session's clock, rows made on demand: every FOV has a clock of its own, and every ROI its place
-        within the frame.
+        (N, T), s on the session's clock. Rows are computed on demand: each FOV has a clock of its own, and each ROI an
+        offset within the frame.
     signal : (N,) str
         'deconvolved' or 'fluorescence'.
     """
@@ -39,14 +39,14 @@ class CellActivity(NamedTuple):
 def activity(
     rois: dj.QueryExpression, start: float | None = None, end: float | None = None, *, scan_line_column: int = 0
 ) -> CellActivity:
-    """Return the activity of cells of one session; nothing else is read.
+    """Return the activity of some cells of one session; only their traces are read.
 
     Parameters
     ----------
     rois : dj.QueryExpression
-        What has the keys of ``ROI``: ``ROI & "is_neuron"``, the members of tracked cells, any restriction or join.
+        Any query with keys of ``ROI``: ``ROI & "is_neuron"``, the members of tracked cells, a restriction or a join.
     start, end : float, optional
-        Stretch of time, s on the session's clock: the frames that begin in it in any of the FOVs.
+        Time window [start, end), s on the session's clock; a frame is included if it begins in the window in any FOV.
     scan_line_column : {0, 1}
         See ``pipeline.signals.clock.roi_offsets``.
 
@@ -58,23 +58,24 @@ def activity(
     Raises
     ------
     NotFoundError
-        There are no such cells, or their activity is not in the database.
+        The query has no cells, or their activity is not in the database.
     DataError
-        The query names no session, the cells are of several, or their FOVs differ in their number of frames.
+        The query has no attribute ``eid``, its cells are of several sessions, or the FOVs differ in their number of
+        frames.
     DamagedError
         An array is missing or damaged.
     """
     if "eid" not in rois.heading.names:
         raise DataError(
-            "these are no ROIs", expected="a query with eid, and fov and roi unless all are meant",
-            found=f"a query with {', '.join(rois.heading.names)}", do='Such as: activity(ROI & {"eid": eid})',
+            "the query does not select ROIs", expected="a query with eid, and with fov and roi unless it means all",
+            found=f"a query with {', '.join(rois.heading.names)}", do='For example: activity(ROI & {"eid": eid})',
         )  # fmt: skip
     cells = (ROI & rois.proj()) * FOV.proj("signal") & Activity.proj()
     names = ("eid", "fov", "roi", "stack_y", "stack_x", "signal")
     eids, fovs, numbers, stack_y, stack_x, signal = bulk.columns(cells, *names, order_by=names[:3])
     if len(set(eids)) != 1:
         raise (DataError if len(eids) else NotFoundError)(
-            "activity is one matrix for one session", expected="ROIs of 1 session with activity in the database",
+            "activity() returns one matrix, of one session", expected="ROIs of 1 session with activity in the database",
             found=f"{len(eids)} ROIs of {len(set(eids))} sessions",
             do='Call it for each session: activity(rois & {"eid": eid})',
         )  # fmt: skip
@@ -88,7 +89,7 @@ def activity(
 
 
 def _frames(frame_times: dict[int, np.ndarray], start: float | None, end: float | None) -> slice:
-    """Return the frames that begin in [start, end) in any FOV: FOVs are scanned one after another."""
+    """Return the frames that begin in [start, end) in any FOV; the FOVs are scanned in turn, so their times differ."""
     first = [0 if start is None else int(np.searchsorted(times, start)) for times in frame_times.values()]
     last = [len(times) if end is None else int(np.searchsorted(times, end)) for times in frame_times.values()]
     return slice(min(first), max(last))

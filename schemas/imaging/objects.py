@@ -1,4 +1,4 @@
-"""Care of the objects that hold traces: removing those that no row names, and moving traces from store to store."""
+"""Maintenance of objects in stores: removing objects that no row names, and moving traces between stores."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 from pipeline.storage.arrays import Bytes, unpack
 from pipeline.storage.places import place_of
-from schemas.imaging.reading import of_roi, stream_traces
+from schemas.imaging.reading import locate_errors, stream_traces
 from schemas.imaging.tables import Activity, insert_trace_rows
 from schemas.storage import bulk, stores
 
-#: What ``meso store move --to`` calls the rows themselves.
+#: The word of ``meso store move --to`` for the database itself.
 DATABASE = "database"
-#: Days after which an object that no row names is not one that is about to be named.
-YOUNG = 1.0
+#: An object that no row names is an orphan only after so many days: a job writes it before it inserts the rows.
+MIN_ORPHAN_DAYS = 1.0
 
 
 @dataclass(frozen=True)
 class Orphan:
-    """An object of this database that no row names.
+    """An object of this database in a store that no row names.
 
     Attributes
     ----------
@@ -39,19 +39,19 @@ class Orphan:
 
 
 def stores_to_look_in() -> list[str]:
-    """Return the stores that may have objects of this database: all that are configured, or that rows name."""
+    """Return the stores that may have objects of this database: those configured and those that rows name."""
     used = (Activity & "trace_store is not null").to_arrays("trace_store")
     return sorted({*stores.configured(), *map(str, used)})
 
 
-def orphans(store: str, older_than: float = YOUNG) -> list[Orphan]:
-    """Return the objects of this database in a store that no row names: what deleted, moved or killed work left.
+def orphans(store: str, older_than: float = MIN_ORPHAN_DAYS) -> list[Orphan]:
+    """Return the objects of this database in a store that no row names: left by deletions, moves and killed jobs.
 
     Parameters
     ----------
     store : str
     older_than : float
-        Days. A younger object may be one that a running ingest is about to name.
+        Days. The rows of a younger object may be about to be inserted.
 
     Raises
     ------
@@ -59,11 +59,12 @@ def orphans(store: str, older_than: float = YOUNG) -> list[Orphan]:
         The store is not configured, or cannot be read.
     """
     latest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=older_than)
-    # objects first: one that gets its row between the two is then not taken for an orphan
-    found = [Orphan(store, one) for one in stores.named(store).objects(stores.folder()) if one.modified <= latest]
-    # paths in any store: the same folder can be two stores, and be named as the other
+    # objects before rows: an object whose row is inserted between the two queries is then not taken for an orphan
+    objects = stores.named(store).objects(stores.folder())
+    found = [Orphan(store, stored) for stored in objects if stored.modified <= latest]
+    # paths of all stores: two stores can be the same folder, and rows then name either of them
     named = set((Activity & "trace_object is not null").to_arrays("trace_object"))
-    return [one for one in found if one.object.path not in named]
+    return [orphan for orphan in found if orphan.object.path not in named]
 
 
 def remove(orphan: Orphan) -> None:
@@ -72,19 +73,19 @@ def remove(orphan: Orphan) -> None:
     Raises
     ------
     ConfigError
-        The store does not let us.
+        The store refuses.
     """
     stores.named(orphan.store).remove(orphan.object.path)
 
 
 def to_move(eids: Sequence[str], store: str | None) -> list[dict]:
-    """Return the FOVs of sessions whose traces are elsewhere.
+    """Return the keys of the FOVs of sessions whose traces are in another store.
 
     Parameters
     ----------
     eids : sequence of str
     store : str or None
-        Where they shall be; None: in the database.
+        Where the traces should be; None for the database.
 
     Raises
     ------
@@ -98,32 +99,32 @@ def to_move(eids: Sequence[str], store: str | None) -> list[dict]:
 
 
 def move(key: dict, store: str | None) -> int:
-    """Move the traces of a FOV, each verified on the way; all of them or, if it fails or is killed, none.
+    """Move the traces of a FOV, each verified; all or, after a failure or a kill, none.
 
-    What was in a store stays there until ``orphans`` are removed.
+    The old object stays in its store until ``orphans`` are removed.
 
     Parameters
     ----------
     key : dict
         eid and fov.
     store : str or None
-        Where to; None: into the database.
+        Target; None for the database.
 
     Returns
     -------
     int
-        Traces moved: 0 where there is nothing to do.
+        Number of traces moved; 0 if they are there already.
 
     Raises
     ------
     ConfigError
         A store cannot be used.
     DataError
-        A trace is damaged or missing: nothing of the FOV is moved.
+        A trace is damaged or missing; no trace of the FOV is moved.
     """
     connection = Activity().connection
     with connection.transaction:
-        # nobody deletes or moves the FOV meanwhile
+        # FOR UPDATE: no other process deletes or moves the FOV meanwhile
         row = connection.query(f"{(Activity & key).make_sql(['trace_store'])} FOR UPDATE").fetchone()
         if row is None or row[0] == store:
             return 0
@@ -135,12 +136,12 @@ def move(key: dict, store: str | None) -> int:
 
 
 def _to_store(key: dict, store: str) -> tuple[str, list[tuple[int, bytes]]]:
-    """Write the traces of a FOV to a new object; return its path, and ROIs with their places."""
+    """Write the traces of a FOV to a new object; return its path, and the number and place of each ROI."""
     rows: list[tuple[int, bytes]] = []
     with stores.named(store).new(stores.new_path(key["eid"], key["fov"])) as made:
 
         def take(fov: int, roi: int, data: Bytes) -> None:
-            unpack(data)
+            unpack(data)  # verifies the checksums
             rows.append((roi, made.add(data).to_bytes()))
 
         stream_traces(key["eid"], Activity.Trace & key, take)
@@ -148,19 +149,22 @@ def _to_store(key: dict, store: str) -> tuple[str, list[tuple[int, bytes]]]:
 
 
 def _from_store(key: dict) -> Iterator[tuple[int, bytes]]:
-    """Return ROIs of a FOV with their packed traces: rows are read now, the object as its traces are asked for."""
+    """Return the number and packed trace of each ROI of a FOV.
+
+    The rows are read now, since they are deleted before the first trace is requested; the object is read lazily.
+    """
     rows: list[tuple[int, bytes]] = []
     bulk.stream(Activity.Trace & key, "roi", "trace", take=lambda *row: rows.append(row))
     places = []
     for roi, data in rows:
-        with of_roi(**key, roi=roi):
+        with locate_errors(**key, roi=roi):
             places.append((roi, place_of(data)))
 
     def read() -> Iterator[tuple[int, bytes]]:
         for roi, found in stores.read(places):
-            with of_roi(**key, roi=roi):
-                data = stores.whole(found)
-                unpack(data)
+            with locate_errors(**key, roi=roi):
+                data = stores.value_or_raise(found)
+                unpack(data)  # verifies the checksums
             yield roi, bytes(data)
 
     return read()

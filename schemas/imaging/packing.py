@@ -1,4 +1,4 @@
-"""Traces of a FOV on their way into the tables: packed ROI by ROI, the matrix stays on disk."""
+"""Packing the traces of a FOV for the tables, ROI by ROI, without loading the whole matrix into memory."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from pipeline.storage.arrays import pack
 from schemas.storage import stores
 from schemas.storage.threads import in_threads
 
-#: Bytes of traces read together where the ROIs of a frame are side by side, and frames copied at a time.
+#: Where a file has the ROIs of a frame side by side: bytes of traces in memory, and frames copied at a time.
 BLOCK_BYTES, BLOCK_FRAMES = 64_000_000, 512
 
 
-class KeptTraces(NamedTuple):
-    """Traces of a FOV on their way into the tables.
+class PackedTraces(NamedTuple):
+    """Packed traces of a FOV, ready to be inserted.
 
     Attributes
     ----------
     dtype : str
+        Of the file, e.g. '<f4'.
     store, path : str or None
-        The object that holds them; None if their rows do.
+        The object that holds the traces; None if their rows do.
     rows : iterable of (int, bytes)
-        ROI, and its packed trace or the place of it.
+        Number of each ROI, and its packed trace or the place of it in the object.
     """
 
     dtype: str
@@ -33,15 +34,16 @@ class KeptTraces(NamedTuple):
     rows: Iterable[tuple[int, bytes]]
 
 
-def keep_traces(key: dict, traces: np.ndarray, store: str | None = None) -> KeptTraces:
-    """Pack the activity of all ROIs of a FOV, trace by trace: the matrix stays on disk.
+def pack_traces(key: dict, traces: np.ndarray, store: str | None = None) -> PackedTraces:
+    """Pack the activity of all ROIs of a FOV, trace by trace: a matrix on disk is never in memory as a whole.
 
     Parameters
     ----------
     key : dict
-    traces : (n_rois, n_frames), in memory or on disk
+        eid and fov.
+    traces : (n_rois, n_frames) array, in memory or on disk
     store : str, optional
-        Write them to a new object of this store; else they are packed when their rows are inserted.
+        Write the packed traces to a new object in this store. Without it they are packed while their rows are inserted.
 
     Raises
     ------
@@ -49,19 +51,24 @@ def keep_traces(key: dict, traces: np.ndarray, store: str | None = None) -> Kept
         The store cannot be used.
     """
     blocks = ROIBlocks(traces)
-    packed = in_threads(lambda one: (one[0], pack(one[1])), ((roi, blocks[roi]) for roi in range(len(traces))))
+    packed = in_threads(lambda item: (item[0], pack(item[1])), ((roi, blocks[roi]) for roi in range(len(traces))))
     if store is None:
-        return KeptTraces(traces.dtype.str, None, None, packed)
+        return PackedTraces(traces.dtype.str, None, None, packed)
     with stores.named(store).new(stores.new_path(key["eid"], key["fov"])) as made:
         rows = [(roi, made.add(data).to_bytes()) for roi, data in packed]
-    return KeptTraces(traces.dtype.str, made.store, made.path, rows)
+    return PackedTraces(traces.dtype.str, made.store, made.path, rows)
 
 
 class ROIBlocks:
-    """Traces (n_rois, n_frames) on disk, ROI by ROI in their order.
+    """Traces on disk, read one ROI after another.
 
-    ALF files have each ROI's frames side by side, and are read as they are. In a file that has the ROIs of each frame
-    side by side a ROI is on every page: such a file is read in blocks of as many ROIs as ``BLOCK_BYTES`` hold.
+    In ALF files the frames of a ROI are contiguous, and a trace is read as it is. In a file where the ROIs of a frame
+    are contiguous, every page has a sample of every ROI: such a file is read in blocks of as many ROIs as fit into
+    ``BLOCK_BYTES``.
+
+    Parameters
+    ----------
+    traces : (n_rois, n_frames) array
     """
 
     def __init__(self, traces: np.ndarray) -> None:
@@ -81,7 +88,7 @@ class ROIBlocks:
 
 
 def _contiguous(traces: np.ndarray) -> np.ndarray:
-    """Return a copy in C order; numpy's own would go through all pages of the file for each ROI."""
+    """Return a copy in C order; numpy's own copy would go through all pages of the file for each ROI."""
     out = np.empty(traces.shape, traces.dtype)
     for frame in range(0, traces.shape[1], BLOCK_FRAMES):
         frames = slice(frame, frame + BLOCK_FRAMES)

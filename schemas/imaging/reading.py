@@ -1,4 +1,4 @@
-"""Traces and clocks of ROIs out of the database, wherever the bytes are."""
+"""Reading the traces and clocks of ROIs, from the database or from a store of objects."""
 
 from __future__ import annotations
 
@@ -20,64 +20,67 @@ from schemas.storage import bulk, stores
 def fov_traces(
     eid: str, fov: int, rois: np.ndarray, frames: slice = slice(None), out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the traces of some ROIs (n,) of a FOV: see ``roi_traces``."""
+    """Return the traces of some ROIs (n,) of one FOV, (n, frames): see ``roi_traces``."""
     return roi_traces(eid, np.full(len(rois), fov), rois, frames, out)
 
 
 def roi_traces(
     eid: str, fovs: np.ndarray, rois: np.ndarray, frames: slice = slice(None), out: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the traces of some ROIs of a session, bit by bit as in the ALF files.
+    """Return the traces of some ROIs of a session, bit for bit as in the ALF files.
 
     Parameters
     ----------
     eid : str
     fovs, rois : (n,) int
-        FOV and number of each ROI, each ROI once, in any order.
+        FOV and number of each ROI, in any order, without repeats.
     frames : slice
         Frames to return, without a step.
     out : (n, frames), optional
-        Where to put them.
+        Array to fill.
 
     Returns
     -------
-    (n, frames), C-ordered and writable, in the dtype of the files or of ``out``
+    (n, frames) array
+        C-ordered and writable, in the dtype of the files or of ``out``.
 
     Raises
     ------
     DataError
-        No ROI is asked for, or one that is not in the database, or whose trace is damaged; the FOVs differ in their
-        number of frames.
+        No ROI is requested, a ROI is requested twice, is not in the database or has a damaged trace, or the FOVs differ
+        in their number of frames.
     ArgumentError
         The frames have a step.
     """
     if frames.step not in (None, 1):
-        raise ArgumentError(f"frames are a stretch without a step, not {frames}")
+        raise ArgumentError(f"frames must be a slice without a step, not {frames}")
     fovs, rois = np.asarray(fovs, dtype=np.int64), np.asarray(rois, dtype=np.int64)
     if not len(rois):
-        raise DataError("no ROIs to return the activity of", eid=eid, expected="1 or more", found="0")
+        raise DataError("no ROIs are requested", eid=eid, expected="1 or more", found="0")
     stored = _stored(eid, fovs)
-    n_frames, dtype = _one_length(eid, stored), _one_dtype(stored)
+    n_frames, dtype = _common_length(eid, stored), _common_dtype(stored)
     n_wanted = len(range(n_frames)[frames])
     if out is None:
         out = np.empty((len(rois), n_wanted), dtype)
     row_of = {place: row for row, place in enumerate(zip(fovs.tolist(), rois.tolist(), strict=True))}
     if len(row_of) < len(rois):
-        raise DataError("a ROI is asked for twice", eid=eid, expected=f"{len(rois)} ROIs", found=f"{len(row_of)}")
+        raise DataError(
+            "a ROI is requested twice", eid=eid, expected=f"{len(rois)} different ROIs", found=f"{len(row_of)}"
+        )
     found = np.zeros(len(rois), dtype=bool)
 
     def take(fov: int, roi: int, data: Bytes) -> None:
         row = row_of.get((fov, roi))
-        if row is None:
+        if row is None:  # the query may select whole FOVs: see _of_rois
             return
         own = np.dtype(stored[fov]["trace_dtype"])
         if n_wanted == n_frames and out.dtype == own:
-            unpack(data, out[row])
+            unpack(data, out[row])  # without a copy
         else:
             out[row] = unpack(data, np.empty(n_frames, own))[frames]
         found[row] = True
 
-    # no threads: one core decodes several times as fast as any server sends
+    # no threads: one core decodes several times faster than any server sends
     stream_traces(eid, _of_rois(eid, fovs, rois, stored), take)
     if not found.all():
         _raise_missing(eid, fovs, rois, found)
@@ -91,30 +94,33 @@ def stream_traces(
     failed: Callable[[int, int, DataError], None] | None = None,
     activity: dict | None = None,
 ) -> None:
-    """Call ``take`` with FOV, ROI and packed trace of each row of ``Activity.Trace``, wherever the trace is.
+    """Call ``take`` with FOV, ROI and packed trace of each row of ``Activity.Trace``.
+
+    Traces in rows come first, in the order that the server sends them; then those in objects, object by object.
 
     Parameters
     ----------
     eid : str
     rows : dj.QueryExpression
-        Rows of this session.
-    take : callable
-    failed : callable, optional
-        Called with the error, located, of each trace that cannot be had, or that ``take`` raised; by default raised.
+        Restricted ``Activity.Trace``, of this session only.
+    take : callable(fov, roi, data)
+    failed : callable(fov, roi, error), optional
+        Called for each trace that cannot be read or for which ``take`` raised a DataError, which then names the ROI.
+        By default the error is raised.
     activity : dict, optional
-        Row of ``Activity`` of the one FOV that the rows are of: a trace in another object than it names is an error.
+        Row of ``Activity``, if all rows are of one FOV: a trace in another object than the one it names is an error.
 
     Raises
     ------
     DataError
-        See ``failed``.
+        As ``failed`` says.
     ConfigError
         A store is not configured, or does not answer.
     """
     places: list[tuple[tuple[int, int], Place]] = []
 
     def take_row(fov: int, roi: int, data: bytes) -> None:
-        with of_roi(eid, fov, roi, failed):
+        with locate_errors(eid, fov, roi, failed):
             if is_place(data):
                 places.append(((fov, roi), _place_of(data, activity)))
             else:
@@ -122,13 +128,15 @@ def stream_traces(
 
     bulk.stream(rows, "fov", "roi", "trace", take=take_row)
     for (fov, roi), data in stores.read(places):
-        with of_roi(eid, fov, roi, failed):
-            take(fov, roi, stores.whole(data))
+        with locate_errors(eid, fov, roi, failed):
+            take(fov, roi, stores.value_or_raise(data))
 
 
 @contextmanager
-def of_roi(eid: str, fov: int, roi: int, failed: Callable[[int, int, DataError], None] | None = None) -> Iterator[None]:
-    """Have a DataError say which ROI it is about, and raise it, or hand it to ``failed``."""
+def locate_errors(
+    eid: str, fov: int, roi: int, failed: Callable[[int, int, DataError], None] | None = None
+) -> Iterator[None]:
+    """Add session, FOV and ROI to a DataError of the block, and raise it or pass it to ``failed``."""
     try:
         yield
     except DataError as error:
@@ -139,60 +147,79 @@ def of_roi(eid: str, fov: int, roi: int, failed: Callable[[int, int, DataError],
 
 
 def _place_of(data: bytes, activity: dict | None) -> Place:
-    """Return a place; objects that ``Activity`` does not name are removed one day."""
+    """Return the place of a trace, checked against ``activity``.
+
+    A trace in an object that ``Activity`` does not name would be lost when orphaned objects are removed.
+    """
     place = place_of(data)
     if activity is None:
         return place
     store, path = activity["trace_store"], activity["trace_object"]
     if (place.store, place.path) != (store, path):
         raise DamagedError(
-            "a trace is not where its FOV says", expected=f"{path} in the store {store}" if store else "it in its row",
+            "a trace is not where the row of its FOV says",
+            expected=f"{path} in the store {store}" if store else "the row of the trace",
             found=f"{place.path} in the store {place.store}", do=DAMAGED,
         )  # fmt: skip
     return place
 
 
 def _stored(eid: str, fovs: np.ndarray) -> dict[int, dict]:
-    """Return number of ROIs, frames and dtype of each FOV."""
+    """Return the row of each FOV, with n_rois, n_frames and trace_dtype, by FOV.
+
+    Raises
+    ------
+    NotFoundError
+        A FOV has no activity in the database.
+    """
     wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
     rows = (FOV.proj("n_rois", "n_frames") * Activity & {"eid": eid} & wanted).to_dicts()
     stored = {row["fov"]: row for row in rows}
-    for one in wanted:
-        if one["fov"] not in stored:
-            raise NotFoundError("the database has no activity", eid=eid, fov=one["fov"], do="Fill it: meso populate")
+    for key in wanted:
+        if key["fov"] not in stored:
+            raise NotFoundError(
+                "the FOV has no activity in the database", eid=eid, fov=key["fov"], do="Populate it with: meso populate"
+            )
     return stored
 
 
-def _one_length(eid: str, stored: dict[int, dict]) -> int:
-    numbers = {fov: one["n_frames"] for fov, one in stored.items()}
+def _common_length(eid: str, stored: dict[int, dict]) -> int:
+    numbers = {fov: row["n_frames"] for fov, row in stored.items()}
     if len(set(numbers.values())) > 1:
         raise DataError(
-            "FOVs differ in their number of frames and cannot be one matrix", eid=eid, expected="the same number",
+            "the FOVs differ in their number of frames, so their traces are not one matrix", eid=eid,
+            expected="the same number",
             found=", ".join(f"{n} in FOV_{fov:02d}" for fov, n in sorted(numbers.items())),
-            do="Ask for the cells of each FOV, or bring them to one clock: pipeline.signals.resampling",
+            do="Read each FOV by itself, or resample them to one clock with pipeline.signals.resampling",
         )  # fmt: skip
     return next(iter(numbers.values()), 0)
 
 
-def _one_dtype(stored: dict[int, dict]) -> np.dtype:
-    """Return the dtype of the files, or one that holds all of several; numpy would change the byte order of one."""
-    names = {one["trace_dtype"] for one in stored.values()}
+def _common_dtype(stored: dict[int, dict]) -> np.dtype:
+    """Return the dtype of the files, or a dtype that holds all of several.
+
+    np.result_type of a single dtype would change its byte order to that of the machine.
+    """
+    names = {row["trace_dtype"] for row in stored.values()}
     return np.dtype(names.pop()) if len(names) == 1 else np.result_type(*names)
 
 
 def _of_rois(eid: str, fovs: np.ndarray, rois: np.ndarray, stored: dict[int, dict]) -> dj.QueryExpression:
-    """Return the traces of some ROIs; a list of most ROIs would take the server longer than their rows do."""
+    """Return a query for the traces of some ROIs, which may have more ROIs of their FOVs.
+
+    If most ROIs are wanted, whole FOVs are read: a condition that lists them takes the server longer than the rows.
+    """
     traces = Activity.Trace & {"eid": eid}
-    if 2 * len(rois) > sum(one["n_rois"] for one in stored.values()):
+    if 2 * len(rois) > sum(row["n_rois"] for row in stored.values()):
         return traces & [{"fov": fov} for fov in stored]
     return traces & in_fovs(fovs, rois)
 
 
 def _raise_missing(eid: str, fovs: np.ndarray, rois: np.ndarray, found: np.ndarray) -> None:
-    lacking = [f"ROI {roi} of FOV_{fov:02d}" for fov, roi in zip(fovs[~found], rois[~found], strict=True)]
+    missing = [f"ROI {roi} of FOV_{fov:02d}" for fov, roi in zip(fovs[~found], rois[~found], strict=True)]
     raise DamagedError(
-        "the database lacks activity", eid=eid, fov=int(fovs[~found][0]), expected=f"traces of {len(rois)} ROIs",
-        found=f"{found.sum()}; none for {', '.join(lacking[:5])}", do="meso verify lists what is missing",
+        "traces are missing in the database", eid=eid, fov=int(fovs[~found][0]), expected=f"traces of {len(rois)} ROIs",
+        found=f"{found.sum()}; none for {', '.join(missing[:5])}", do="meso verify lists what is missing",
     )  # fmt: skip
 
 
@@ -207,16 +234,16 @@ def clocks(
     fovs : (n,) int
         FOV of each ROI.
     stack_pos : (n, 2) int
-        Its y and x.
+        y (scan line) and x (column) of each ROI in the image, pixels.
     scan_line_column : int
         See ``pipeline.signals.clock.roi_offsets``.
 
     Returns
     -------
     frame_times : dict of (n_frames,) float64
-        By FOV, s on the session's clock.
+        Start of each frame by FOV, s on the session's clock.
     offsets : (n,) float64
-        s.
+        Time of each ROI after the start of its frame, s.
     """
     wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
     frame_times, offsets = {}, np.empty(len(fovs))

@@ -1,4 +1,4 @@
-"""Fields of view, their clocks, cells and activity."""
+"""Fields of view (FOVs), their clocks, their ROIs and the activity of these."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pipeline import reading
 from pipeline.reading.fov import SIGNALS
 from pipeline.signals import clock
 from schemas.cascade import WholeDelete
-from schemas.imaging.packing import KeptTraces, keep_traces
+from schemas.imaging.packing import PackedTraces, pack_traces
 from schemas.rows import SourceFile, number, without_failed
 from schemas.server import settings
 from schemas.session import FOVFolder, ReadsSession, Session, one_for
@@ -38,19 +38,22 @@ class BrainRegion(dj.Manual):
 
 
 class ReadsFOV(ReadsSession):
-    """Mixin of the three-part make of tables read from a FOV's files, which must be those that FOV checked."""
+    """Mixin for tables read from a FOV's files with DataJoint's three-part make.
+
+    The files must be the ones that ``FOV`` checked, which is verified by their hashes.
+    """
 
     def make_fetch(self, key: dict) -> tuple:
-        """Return where the session was registered from, the FOV's collection, and its files' hashes."""
+        """Return the ONE cache of the session, the FOV's collection, and the sha256 of its files by dataset."""
         collection = (FOVFolder & key).fetch1("collection")
         hashes = {row["dataset"]: row["sha256"] for row in (FOV.Source & key).to_dicts(order_by="dataset")}
         return *super().make_fetch(key), collection, hashes
 
     def make_compute(self, key: dict, registered_from: str, collection: str, hashes: dict) -> tuple:
-        """Read and check the FOV."""
+        """Read the FOV, and check that its files are unchanged."""
         one = one_for(key["eid"], registered_from)
-        data = reading.read_fov(one, key["eid"], key["fov"], collection, check_traces=False)  # FOV has checked them
-        traces = SIGNALS[data.signal]  # the one large file, which these tables do not keep
+        data = reading.read_fov(one, key["eid"], key["fov"], collection, check_traces=False)  # FOV did
+        traces = SIGNALS[data.signal]  # the one large file; these tables store nothing of it, so it is not hashed again
         small = {name: value for name, value in hashes.items() if not name.endswith(traces)}
         data.reader.check_unchanged(small, key["fov"])
         return (data,)
@@ -214,34 +217,35 @@ class Activity(ReadsFOV, WholeDelete, dj.Imported):
         name = next(name for name in SIGNALS.values() if any(dataset.endswith(name) for dataset in hashes))
         traces = reader.array(name, collection, mmap=True)
         reader.check_unchanged(hashes, key["fov"])
-        return (keep_traces(key, traces.T, settings.store()),)  # before the transaction begins: it may take a while
+        # here, not in make_insert: packing takes long, and no transaction is open yet
+        return (pack_traces(key, traces.T, settings.store()),)
 
-    def make_insert(self, key, kept):
-        self.insert_kept(key, kept)
+    def make_insert(self, key, packed):
+        self.insert_packed(key, packed)
 
     @classmethod
-    def insert_kept(cls, key: dict, kept: KeptTraces) -> None:
-        """Insert a FOV with its packed traces."""
-        row = {**key, "trace_dtype": kept.dtype, "trace_store": kept.store, "trace_object": kept.path}
+    def insert_packed(cls, key: dict, packed: PackedTraces) -> None:
+        """Insert the row of a FOV and the rows of its packed traces."""
+        row = {**key, "trace_dtype": packed.dtype, "trace_store": packed.store, "trace_object": packed.path}
         cls.insert1(row, allow_direct_insert=True)
-        insert_trace_rows(key, kept.rows)
+        insert_trace_rows(key, packed.rows)
 
 
 def insert_traces(key: dict, traces: np.ndarray, store: str | None = None) -> None:
-    """Insert the activity of all ROIs of a FOV; parameters and errors as ``keep_traces``."""
-    Activity.insert_kept(key, keep_traces(key, traces, store))
+    """Insert the activity of all ROIs of a FOV; parameters and errors as for ``pack_traces``."""
+    Activity.insert_packed(key, pack_traces(key, traces, store))
 
 
 def insert_trace_rows(key: dict, rows: Iterable[tuple[int, bytes]]) -> None:
-    """Insert ROIs of a FOV with their packed traces, or the places of those."""
+    """Insert rows of ``Activity.Trace``: numbers of ROIs of a FOV with their packed traces, or the places of these."""
     bulk.insert(Activity.Trace(), ({**key, "roi": roi, "trace": Packed(data)} for roi, data in rows))
 
 
 def imaged_sessions() -> dj.QueryExpression:
-    """Return the sessions whose every FOV is either in the database or known to have failed.
+    """Return the sessions with all their FOVs in the database, except those that failed.
 
-    Tables that gather the FOVs of a session wait for this: none is left out only because another
-    worker has not come to it yet. A FOV that failed stays in the job tables until it is retried.
+    Tables that combine the FOVs of a session are populated only then, so that no FOV is left out merely because no
+    worker has populated it yet. A FOV that failed stays an error in the job tables until it is retried.
     """
     done = FOV.proj() & Recording.proj() & ROI.proj() & Activity.proj()
     waiting = FOVFolder.proj() - done

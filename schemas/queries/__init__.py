@@ -1,7 +1,8 @@
-"""Questions to the database that notebook, command line and page all ask: each stands here once.
+"""Queries that the notebook, the command line and the web page share.
 
 ``sessions`` lists sessions and their trial events, ``tracking`` finds a tracking run and the FOVs it leaves out,
-``cells`` says which tracked cells are in which sessions, ``errors`` why entries failed. Stored curves are in
-``schemas.decoding.results``. Every question takes a number of statements that does not grow with what is asked about;
-``tests/schemas/test_queries.py`` has the numbers.
+``cells`` returns which tracked cells are in which sessions, ``errors`` the errors of failed jobs. Stored curves are
+read by ``schemas.decoding.results``. The number of SQL statements of each function is stated in its docstring, does not
+grow with the number of sessions, cells or curves, and is tested in ``tests/schemas/test_queries.py``. The first call in
+a process takes more, as DataJoint reads the definitions of the tables.
 """

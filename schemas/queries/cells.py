@@ -22,10 +22,11 @@ class Presence(NamedTuple):
     Attributes
     ----------
     cells : (N,) str
-        UIDs in lexicographic order.
+        UIDs of the N cells, in lexicographic order.
     sessions : list of dict
-        The M rows of Session that the run has files of, by date.
+        Rows of Session of the M sessions with UID files in the run, by date.
     found : (N, M) bool
+        Whether the cell was found in the session.
     """
 
     cells: np.ndarray
@@ -34,24 +35,24 @@ class Presence(NamedTuple):
 
 
 def tracked_rois(run: dict, *, neurons_only: bool = True) -> dj.QueryExpression:
-    """Return the query for the ROIs that are cells of a tracking run: all of them, or those that are neurons."""
+    """Return a query for the tracked ROIs of a tracking run, only neurons or all; it runs no statement itself."""
     return TrackedFOV.Member & run & (ROI & "is_neuron" if neurons_only else ROI()).proj()
 
 
 def tracked_sessions(run: dict) -> list[dict[str, Any]]:
-    """Return the rows of Session that a tracking run has files of, by date."""
+    """Return the rows of Session of the sessions with UID files in a tracking run, by date; one statement."""
     return (Session & (TrackingFile & run).proj()).to_dicts(order_by="session_date, session_number")
 
 
 def presence(run: dict, *, neurons_only: bool = True) -> Presence:
-    """Return which cells of a tracking run were found in which sessions, in two statements.
+    """Return which cells of a tracking run were found in which sessions; two statements.
 
     Parameters
     ----------
     run : dict
         Key of a TrackingRun.
     neurons_only : bool
-        A cell counts in the sessions where it is a neuron.
+        A cell counts only in sessions where its ROI is a neuron.
     """
     sessions = tracked_sessions(run)
     column = {row["eid"]: number for number, row in enumerate(sessions)}
@@ -64,24 +65,24 @@ def presence(run: dict, *, neurons_only: bool = True) -> Presence:
 
 
 def n_shared_cells(session_set: dict) -> int:
-    """Return how many cells are found in every session of a set.
+    """Return the number of cells found in every session of a set; one statement, or a few for an error.
 
     Raises
     ------
     DataError
-        None is, or they could not be found.
+        There is no such cell, or SharedCells has no row for the set.
     """
     found = (SharedCells & session_set).to_arrays("n_shared")
     if not len(found):
         reasons = [row["message"] for row in errors_of([SharedCells], session_set)]
-        raise DataError("the shared cells of the sessions could not be found", do="; ".join(reasons) or None)
+        raise DataError("the shared cells of the sessions could not be determined", do="; ".join(reasons) or None)
     if found[0] == 0:
         members = TrackedFOV & (SessionSet.FOV & session_set).proj()
         counts = dj.U("eid").aggr(members, cells="sum(n_tracked)").to_dicts(order_by="eid")
         raise DataError(
             "no cell is tracked in all sessions of the set", expected="1 or more", found="0",
             do="Tracked cells by session: " + ", ".join(f"{row['eid']} {row['cells']}" for row in counts)
-            + ". Leave out sessions with few, or ask for less quality. "
+            + ". Leave out sessions with few cells, or lower the quality criteria. "
             + " ".join(fovs_left_out(session_set)),
         )  # fmt: skip
     return int(found[0])

@@ -1,4 +1,4 @@
-"""Why entries failed, of some keys: the server picks them, so that an error of another key is never the reason."""
+"""Errors of failed jobs, selected by key on the server, so that the error of another key is never returned."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from schemas import graph
 from schemas.rows import checked, jobs_of
 from schemas.server.connection import connect
 
-#: Column of a job table.
-MESSAGE = "error_message"
+#: Column of DataJoint's job tables.
+MESSAGE_COLUMN = "error_message"
 
 
 def errors_of(tables: Sequence[type[dj.Table]], *keys: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[dict]:
-    """Return the errors of tables at some keys, in one statement for each table.
+    """Return the errors in the job tables of some tables, restricted to keys; one statement for each table.
 
     Parameters
     ----------
     tables : sequence of table classes
     *keys : dict, or sequence of dict
-        All of them hold for an error; of a sequence, any of its dicts.
+        An error must match every argument; of a sequence of dicts, at least one dict.
 
     Returns
     -------
     list of dict
-        table (name), key, message; in the order of the tables, then of their keys.
+        table (name), key (dict), message; in the order of the tables, then of their keys.
 
     Raises
     ------
     ConfigError
-        A name is no key of one of the tables: DataJoint would ignore it, and return errors of other keys.
+        A name is not a key attribute of one of the tables: DataJoint would ignore it, and return errors of other keys.
     """
     found = []
     for table in tables:
@@ -42,24 +42,28 @@ def errors_of(tables: Sequence[type[dj.Table]], *keys: Mapping[str, Any] | Seque
         for key in keys:
             failed = failed & checked(key, jobs.proj())
         found += [
-            {"table": table.__name__, "key": {name: row[name] for name in jobs.primary_key}, "message": row[MESSAGE]}
-            for row in failed.proj(MESSAGE).to_dicts(order_by="KEY")
+            {
+                "table": table.__name__,
+                "key": {name: row[name] for name in jobs.primary_key},
+                "message": row[MESSAGE_COLUMN],
+            }
+            for row in failed.proj(MESSAGE_COLUMN).to_dicts(order_by="KEY")
         ]
     return found
 
 
 def tables_by_session() -> list[type[dj.Table]]:
-    """Return the populated tables that have the session in their key."""
+    """Return the populated tables with ``eid`` in their key; no statement."""
     return [table for table in graph.tables() if graph.kind_of(table) != "registered" and "eid" in table.primary_key]
 
 
 def errors_by_session() -> Counter[str]:
-    """Return the number of errors of each session, in one statement."""
+    """Return the number of failed jobs by eid, over all populated tables; one statement."""
     selects = (
         f"SELECT eid, COUNT(*) FROM {jobs_of(table).full_table_name} WHERE status = 'error' GROUP BY eid"
         for table in tables_by_session()
     )
     counts: Counter[str] = Counter()
     for eid, n in connect().query(" UNION ALL ".join(selects)).fetchall():
-        counts[eid.strip()] += n
+        counts[eid.strip()] += n  # PostgreSQL pads char columns with spaces
     return counts

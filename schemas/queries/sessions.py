@@ -1,4 +1,4 @@
-"""The list of sessions that a lab keeps in a spreadsheet, from the database; and the trial events of one."""
+"""The list of registered sessions with what is known of each, and the trial events of a session."""
 
 from __future__ import annotations
 
@@ -19,22 +19,25 @@ from schemas.tracking import TrackedFOV
 
 
 def sessions(subject: str | None = None, *, eid: str | None = None) -> list[dict[str, Any]]:
-    """Return a row for each session, or those of a subject, or the one that is named, by subject and date.
+    """Return a summary of each session, of all, of one subject or of one eid, ordered by subject and date.
+
+    At most eight statements.
 
     Returns
     -------
     list of dict
-        eid, subject, session_date, session_number; n_fovs read and n_folders that there are; n_rois, n_neurons;
-        areas (name and number of neurons, the largest first); regions (acronyms); n_trials, performance; n_tracked ROIs
-        of the subject's last tracking run; n_errors. None where nothing is known yet.
+        eid, subject, session_date, session_number, task_protocol; n_folders (FOV folders in ONE), n_fovs (FOVs read);
+        n_rois, n_neurons; areas (list of Beryl acronym and number of neurons, the largest first); regions (acronyms);
+        n_trials, performance; n_tracked (ROIs in the subject's latest tracking run); n_errors (failed jobs). Values
+        that are not in the database yet are None.
 
     Raises
     ------
     NotFoundError
-        There is no such subject.
+        The subject has no registered session.
     """
-    asked = {"subject": subject, "eid": eid}
-    restriction = {name: value for name, value in asked.items() if value is not None}
+    named = {"subject": subject, "eid": eid}
+    restriction = {name: value for name, value in named.items() if value is not None}
     rows = (Session & restriction).proj("subject", "session_date", "session_number", "task_protocol").to_dicts(
         order_by="subject, session_date, session_number"
     )  # fmt: skip
@@ -75,7 +78,10 @@ def _int(value: Any) -> int | None:
 
 
 def _areas(own: dj.QueryExpression) -> dict[str, tuple[list[tuple[str, int]], list[str]]]:
-    """Return the areas (Beryl parcellation) of each session with their neurons, the largest first; and its regions."""
+    """Return by eid the areas (Beryl acronym and number of neurons, the largest first) and the acronyms of the regions.
+
+    One statement.
+    """
     inside = (FOV.Region & own) * BrainRegion.proj("beryl", "acronym")
     areas: dict[str, Counter] = defaultdict(Counter)
     acronyms: dict[str, set[str]] = defaultdict(set)
@@ -86,14 +92,16 @@ def _areas(own: dj.QueryExpression) -> dict[str, tuple[list[tuple[str, int]], li
 
 
 def session_ids(eids: Sequence[str] = (), subject: str | None = None) -> list[str]:
-    """Return the ids of registered sessions by subject and date: those named, a subject's, or all.
+    """Return the ids of registered sessions by subject and date: the given ones, those of a subject, or all.
+
+    One statement.
 
     Raises
     ------
     ConfigError
-        Both are given.
-    DataError
-        A session is not registered, or the subject has none.
+        Both ``eids`` and ``subject`` are given.
+    NotFoundError
+        A session is not registered, or the subject has no session.
     """
     if eids and subject:
         raise ConfigError("Name session ids, or --subject")
@@ -106,14 +114,16 @@ def session_ids(eids: Sequence[str] = (), subject: str | None = None) -> list[st
 
 
 class TrialEvents(NamedTuple):
-    """What is shown of the trials of a session.
+    """The trial events of a session that figures show.
 
     Attributes
     ----------
     events : dict of str to (n,) float64
-        Times on the session clock, s, by the name that figures have for the event; NaN for trials without it.
-    starts, probability_left : (n,) float64
-        Start of each trial, s, and the probability of a stimulus on the left, which makes the blocks.
+        Times on the session clock, s, by the name of the event in figures; NaN for trials without the event.
+    starts : (n,) float64
+        Start of each trial, s.
+    probability_left : (n,) float64
+        Prior probability of a stimulus on the left, which defines the blocks.
     """
 
     events: dict[str, np.ndarray]
@@ -122,7 +132,7 @@ class TrialEvents(NamedTuple):
 
 
 def trial_events(eid: str) -> TrialEvents:
-    """Return what is shown of the trials of a session, all empty where it has none."""
+    """Return the trial events of a session, empty if it has no trials in the database; one statement."""
     trials = trials_of(eid)
     events = {EVENT_NAMES[name]: trials[name] for name in ("stimOn_times", "firstMovement_times")}
     events |= {"reward": event_times("fback1", trials), "error": event_times("fback0", trials)}

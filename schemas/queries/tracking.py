@@ -1,4 +1,4 @@
-"""Which tracking run is meant, and which FOVs of a set of sessions it leaves out."""
+"""Finding a tracking run, and the FOVs that a set of sessions leaves out, with the reasons."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from schemas.tracking import SessionSet, TrackedFOV, TrackingFile, TrackingRun
 
 
 def tracking_runs(subject: str) -> list[dict[str, Any]]:
-    """Return the rows of TrackingRun of a subject, the one registered last first."""
+    """Return the rows of TrackingRun of a subject, the latest registered first; one statement."""
     return (TrackingRun & {"subject": subject}).to_dicts(order_by="registered_at DESC")
 
 
 def tracking_run(subject: str, named: str | None = None) -> dict[str, str]:
-    """Return the key of a tracking run of a subject.
+    """Return the key of a tracking run of a subject; one statement.
 
     Parameters
     ----------
     subject : str
     named : str, optional
-        Its hash, or the start of it; by default the run registered last.
+        Hash of the run, or the start of it; by default the run registered last.
 
     Raises
     ------
-    DataError
-        There is no such run, or several begin so.
+    NotFoundError
+        There is no such run, or several hashes have this start.
     """
     runs = tracking_runs(subject)
     found = [run for run in runs if run["tracking_run"].startswith(named or "")]
@@ -37,7 +37,7 @@ def tracking_run(subject: str, named: str | None = None) -> dict[str, str]:
         raise NotFoundError(
             f"no single tracking run {named} of {subject}" if named else f"no tracking run of {subject}",
             expected=f"the start of one of {', '.join(run['tracking_run'][:8] for run in runs)}" if runs else None,
-            found=f"{len(found)} that begin so" if runs else None,
+            found=f"{len(found)} with this start" if runs else None,
             do=f"Register one with: meso track {subject}",
         )
     return _key_of(found[0])
@@ -46,23 +46,25 @@ def tracking_run(subject: str, named: str | None = None) -> dict[str, str]:
 def tracking_run_of_sessions(
     eids: Sequence[str], named: str | None = None, uid_root: str | None = None, duplicates: str = "error"
 ) -> dict[str, str]:
-    """Return the key of the tracking run to compare sessions by.
+    """Return the key of the tracking run to use for the comparison of sessions.
+
+    At most three statements, unless UID files are registered.
 
     Parameters
     ----------
     eids : sequence of str
         Registered sessions of one subject.
     named : str, optional
-        Its hash, or the start of it. By default the run registered last, and if that lacks one of the sessions, the
-        UID files are registered anew.
+        Hash of the run, or the start of it. By default the run registered last; if that lacks one of the sessions, the
+        UID files are registered again.
     uid_root, duplicates
-        As for ``TrackingRun.register``; by default those of the run registered last. With ``uid_root`` the files there
-        are registered.
+        As for ``TrackingRun.register``; by default those of the run registered last. If ``uid_root`` is given, the
+        files there are always registered.
 
     Raises
     ------
     DataError
-        There is no such run, several begin so, or as ``TrackingRun.register``.
+        There is no such run, several hashes have this start, or as for ``TrackingRun.register``.
     """
     subject = (Session & {"eid": eids[0]}).fetch1("subject")
     if named:
@@ -77,7 +79,7 @@ def tracking_run_of_sessions(
 
 
 def latest_tracking_runs(subject: str | None = None) -> list[dict[str, str]]:
-    """Return the key of the tracking run registered last: of a subject, if it has any, or of every subject."""
+    """Return the key of the latest tracking run of a subject (if it has any), or of each subject; one statement."""
     runs = TrackingRun & ({"subject": subject} if subject is not None else {})
     by_subject = {row["subject"]: _key_of(row) for row in runs.to_dicts(order_by="registered_at")}
     return list(by_subject.values())
@@ -88,7 +90,10 @@ def _key_of(run: dict[str, Any]) -> dict[str, str]:
 
 
 def fovs_left_out(session_set: dict) -> list[str]:
-    """Return a line for each FOV of a set's sessions whose cells the set does not compare, and why."""
+    """Return a line of text for each FOV of a set's sessions that the set does not compare, with the reason.
+
+    One statement if there is no such FOV, otherwise four.
+    """
     compared = (SessionSet.FOV & session_set).proj()
     listed = FOVFolder.proj() & (SessionSet.Member & session_set).proj()
     fovs = (listed - compared).keys(order_by="eid, fov")
@@ -104,17 +109,17 @@ def fovs_left_out(session_set: dict) -> list[str]:
 
 
 def reasons_untracked(run: dict, places: Sequence[dict]) -> dict[tuple[str, int], str]:
-    """Return why the cells of FOVs are not tracked, by session and FOV, where an error says so.
+    """Return error messages that explain why FOVs have no tracked cells, by eid and FOV; two statements.
 
     Parameters
     ----------
     run : dict
-        Key of a TrackingRun: errors of another one are no reasons.
+        Key of a TrackingRun; errors of other runs are ignored.
     places : sequence of dict
-        eid, or eid and fov, of each.
+        Keys with eid, or with eid and fov.
     """
     errors = errors_of([FOV], places) + errors_of([TrackedFOV], run, places)
     reasons: dict[tuple[str, int], str] = {}
-    for row in errors:  # what could not be read, before what could not be matched
+    for row in errors:  # an error of FOV, which comes first, is the cause of one of TrackedFOV
         reasons.setdefault((row["key"]["eid"], row["key"]["fov"]), row["message"])
     return reasons

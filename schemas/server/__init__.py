@@ -1,1 +1,1 @@
-"""The database server: which one, the connection, and what ties the tables to it."""
+"""The database server: settings, connection, SQL dialects, and the binding of table classes to it."""

@@ -1,4 +1,4 @@
-"""Tying the table classes to the database: which modules hold tables, ours and a lab's."""
+"""Binding the table classes to the database: which modules hold tables, those of this project and of a lab."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="No datajoint.json found")
     import datajoint as dj
 from pipeline.errors import ConfigError
-from schemas.server.settings import further_modules, prefix
+from schemas.server.settings import lab_modules, prefix
 
 #: Modules of tables by the name of their database schema, in the order of their dependencies.
 MODULES = {
@@ -25,47 +25,59 @@ MODULES = {
 }
 
 
-#: The prefix that the classes are tied to, once they are.
+#: The prefix of schema names that the classes are bound with; empty until ``bind``.
 _bound: dict[str, str] = {}
 
 
 def bind(connection: dj.Connection, *, create: bool) -> None:
-    """Tie the table classes to their schemas, declaring what is missing if ``create``."""
+    """Bind the table classes to their database schemas.
+
+    Parameters
+    ----------
+    connection : dj.Connection
+    create : bool
+        Declare the schemas and tables that are missing.
+
+    Raises
+    ------
+    ConfigError
+        ``create`` is False and the schema of a lab's module is not in the database.
+    """
     for name, module in table_modules().items():
-        if not create and name not in MODULES and not _is_there(connection, prefix() + name):
+        if not create and name not in MODULES and not _schema_exists(connection, prefix() + name):
             raise ConfigError(f"The tables of {module.__name__} (MESO_MODULES) are not declared yet: run meso db init")
         module.schema.activate(prefix() + name, connection=connection, create_schema=create, create_tables=create)
     _bound["prefix"] = prefix()
 
 
 def is_bound() -> bool:
-    """Return whether the table classes are tied to the database.
+    """Return whether the table classes are bound to the database.
 
     Raises
     ------
     ConfigError
-        They are, by another prefix than MESO_PREFIX says now.
+        They were bound with another prefix than the present MESO_PREFIX.
     """
     if _bound and _bound["prefix"] != prefix():
         raise ConfigError(f"This process already uses the prefix {_bound['prefix']}, it cannot change to {prefix()}")
     return bool(_bound)
 
 
-def _is_there(connection: dj.Connection, schema: str) -> bool:
+def _schema_exists(connection: dj.Connection, schema: str) -> bool:
     query = "SELECT count(*) FROM information_schema.schemata WHERE schema_name = %s"
     return bool(connection.query(query, args=(schema,)).fetchone()[0])
 
 
 def table_modules() -> dict[str, ModuleType]:
-    """Return the modules of tables by the name of their schema: our own, then a lab's (MESO_MODULES).
+    """Return the modules of tables by the name of their schema: those of this project, then a lab's (MESO_MODULES).
 
     Raises
     ------
     ConfigError
-        A lab's module is not there, has no schema, or one whose name is taken.
+        A lab's module cannot be found, has no ``schema``, or would get the name of another schema.
     """
     modules = {name: importlib.import_module(path) for name, path in MODULES.items()}
-    for path in further_modules():
+    for path in lab_modules():
         name = path.rpartition(".")[-1]
         if name in (*modules, "views"):
             raise ConfigError(
@@ -76,12 +88,12 @@ def table_modules() -> dict[str, ModuleType]:
 
 
 def _lab_module(path: str, name: str) -> ModuleType:
-    """Return a lab's module of tables, whose schema gets this name."""
+    """Import a lab's module of tables, whose schema will have this name, and check its ``schema``."""
     try:
         module = importlib.import_module(path)
     except ModuleNotFoundError as error:
         if not error.name or not f"{path}.".startswith(f"{error.name}."):
-            raise
+            raise  # the module exists; something that it imports itself is missing
         raise ConfigError(f"MESO_MODULES: there is no module {path}; is its folder in PYTHONPATH?") from None
     schema = getattr(module, "schema", None)
     if not isinstance(schema, dj.Schema) or schema.database not in (None, name):
@@ -100,16 +112,17 @@ def auto_populated() -> list[type[dj.Table]]:
 
 
 def table_named(name: str) -> type[dj.Table]:
-    """Return the populated table of a name, in any case.
+    """Return the populated table with this name, in upper or lower case.
 
     Raises
     ------
     ConfigError
-        There is none; the message lists those that are.
+        There is no such table; the message lists the populated tables.
     """
     tables = {table.__name__.lower(): table for table in auto_populated()}
     if name.lower() not in tables:
         raise ConfigError(
-            f"{name} is not a table that is populated; there are {', '.join(t.__name__ for t in tables.values())}"
+            f"{name} is not a populated table; the populated tables are "
+            f"{', '.join(table.__name__ for table in tables.values())}"
         )
     return tables[name.lower()]

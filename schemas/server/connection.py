@@ -1,6 +1,6 @@
-"""The connection, and tying the table classes to it.
+"""The connection of this process to the database server.
 
-With ``DJ_*`` variables or a ``datajoint.json``: that server. Without: the embedded PostgreSQL.
+``DJ_*`` variables or a ``datajoint.json`` name the server; without them it is the embedded PostgreSQL.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from pipeline.errors import ConfigError
 from schemas.server import embedded, reconnection
 from schemas.server.dialect import dialect
 
+#: Environment variables that name a server; any of them turns the embedded PostgreSQL off.
 SERVER_VARIABLES = ("DJ_HOST", "DJ_USER", "DJ_PASS", "DJ_PORT", "DJ_BACKEND", "DJ_DATABASE_NAME")
 
-
-OLDEST = {"mysql": (8, 0, 13), "postgresql": (15, 0, 0)}
-
-
-#: The connection of this process.
+#: Oldest versions that DataJoint 2 supports.
+OLDEST_VERSIONS = {"mysql": (8, 0, 13), "postgresql": (15, 0, 0)}
+#: The connection of this process, under the key "connection" once it is made.
 _active: dict[str, Any] = {}
 
 
@@ -45,9 +44,9 @@ def connect() -> dj.Connection:
         No server answers, the password is wrong, or the server is MariaDB or too old.
     """
     if "connection" not in _active:
-        # ROI adds a key attribute below the FOV that one make() is about
+        # ROI and Activity.Trace add the attribute roi to the key of the FOV that one make() is called for
         dj.config["jobs.allow_new_pk_fields_in_computed_tables"] = True
-        reconnection.register()
+        reconnection.register()  # before dj.conn() chooses an adapter
         if "DJ_LOG_LEVEL" not in os.environ:
             logging.getLogger("datajoint").setLevel(logging.ERROR)
         _active["connection"] = _own_server() if has_own_server() else _embedded()
@@ -67,13 +66,14 @@ def _own_server() -> dj.Connection:
         raise ConfigError(f"User and password for the {place} are missing: set DJ_USER and DJ_PASS, or datajoint.json")
     try:
         connection = dj.conn()
-    except Exception as error:  # PyMySQL, psycopg2 and DataJoint each raise their own
+    except Exception as error:  # PyMySQL, psycopg2 and DataJoint each raise errors of their own
         raise ConfigError(_refusal(place, config.user, error)) from None
     check_server(connection)
     return connection
 
 
 def _refusal(place: str, user: str, error: Exception) -> str:
+    """Return why the server cannot be used, as a message; the wordings tested for are MySQL's and PostgreSQL's."""
     text = " ".join(map(str, error.args)).strip()
     if "Access denied" in text or "password authentication failed" in text:
         return (
@@ -91,7 +91,7 @@ def check_server(connection: dj.Connection) -> None:
     Raises
     ------
     ConfigError
-        MariaDB, MySQL before 8.0.13 or PostgreSQL before 15.
+        The server is MariaDB, MySQL before 8.0.13 or PostgreSQL before 15.
     """
     backend = connection.adapter.backend
     banner = str(connection.query("SELECT version()").fetchone()[0])
@@ -102,14 +102,28 @@ def check_server(connection: dj.Connection) -> None:
         )
     numbers = re.match(r"(?:PostgreSQL )?(\d+)(?:\.(\d+))?(?:\.(\d+))?", banner)
     version = tuple(map(int, numbers.groups(default="0"))) if numbers else (0,)
-    if version < OLDEST[backend]:
-        oldest = ".".join(map(str, OLDEST[backend]))
+    if version < OLDEST_VERSIONS[backend]:
+        oldest = ".".join(map(str, OLDEST_VERSIONS[backend]))
         raise ConfigError(f"The server is too old: {backend} {banner}; version {oldest} or later is needed")
 
 
 @contextmanager
 def lock(name: str, timeout: int = 600) -> Iterator[None]:
-    """Hold a lock of the database server: one process at a time, freed when its connection ends."""
+    """Hold a named lock of the database server while a block runs: one process at a time.
+
+    The server frees the lock when the connection ends, however it ends.
+
+    Parameters
+    ----------
+    name : str
+    timeout : int
+        Seconds to wait for another process, on MySQL; PostgreSQL waits without limit.
+
+    Raises
+    ------
+    ConfigError
+        Another process still holds the lock.
+    """
     connection = connect()
     sql = dialect(connection)
     held = connection.query(sql.take_lock, args={"name": name, "timeout": timeout}).fetchone()[0]
@@ -118,4 +132,4 @@ def lock(name: str, timeout: int = 600) -> Iterator[None]:
     try:
         yield
     finally:
-        connection.query(sql.give_lock_back, args={"name": name})
+        connection.query(sql.release_lock, args={"name": name})

@@ -1,8 +1,8 @@
-"""The SQL that MySQL and PostgreSQL write differently: each piece named and explained once, in ``Dialect``.
+"""The SQL that differs between MySQL and PostgreSQL: each piece is named and explained once, in ``Dialect``.
 
-SQL that both understand stands where it is used. What else depends on the server is a procedure rather than a piece of
-SQL, and has a module of its own: rights and accounts (``schemas.setup.roles``), the binary protocols of the two clients
-(``schemas.storage.bulk``) and what their errors mean (``schemas.server.reconnection``).
+SQL that both servers accept is written where it is used. Other differences are procedures rather than pieces of SQL,
+and have modules of their own: rights and accounts (``schemas.setup.roles``), the binary protocols of the two clients
+(``schemas.storage.bulk``), and the meaning of their errors (``schemas.server.reconnection``).
 """
 
 from __future__ import annotations
@@ -12,48 +12,54 @@ from collections.abc import Mapping, Sequence
 
 import datajoint as dj
 
-#: The clock of DataJoint's job tables on both servers: the session's time zone, when the statement (MySQL) or its
-#: transaction (PostgreSQL) began. Times in our own tables are by ``Dialect.utc_now``.
+#: The clock of DataJoint's job tables on both servers: the start of the statement (MySQL) or of its transaction
+#: (PostgreSQL), in the session's time zone. The tables of this project use ``Dialect.utc_now`` instead.
 JOBS_NOW = "CURRENT_TIMESTAMP(3)"
 
 
 class Dialect(ABC):
-    """Pieces of SQL by name. Arguments are SQL: names are quoted, values escaped or placeholders."""
+    """Pieces of SQL by name.
+
+    All arguments are inserted as SQL: names must be quoted already, and values escaped or placeholders.
+    """
 
     # ------------------------------------------------------------------------------------------------------------ time
 
     @property
     @abstractmethod
     def utc_now(self) -> str:
-        """The server's clock now, within a transaction too, UTC in ms: heartbeats of all machines are by one clock."""
+        """The current time of the server's clock, UTC, to the ms, also within a transaction.
+
+        Heartbeats of all machines use this clock, so that they can be compared.
+        """
 
     @abstractmethod
     def seconds_between(self, earlier: str, later: str) -> str:
-        """Seconds from one time to another, a number with fractions."""
+        """Seconds from one time to another, with fractions."""
 
     @abstractmethod
     def plus_seconds(self, time: str, seconds: float) -> str:
-        """A time so many seconds later, to the ms."""
+        """The time ``seconds`` after ``time``, to the ms."""
 
     # ------------------------------------------------------------------------------------------- rows that may be there
 
     @property
     @abstractmethod
     def before_insert_new(self) -> Sequence[str]:
-        """What to run just before ``insert_new`` of what is selected from other tables."""
+        """Statements to run just before an ``insert_new`` whose source is a SELECT from other tables."""
 
     @abstractmethod
     def insert_new(self, table: str, columns: str, source: str) -> str:
-        """Insert the rows of a ``SELECT`` or ``VALUES`` whose keys are not there yet; needs no right to UPDATE."""
+        """Insert those rows of a ``SELECT`` or ``VALUES`` whose keys are new; needs no right to UPDATE."""
 
     @abstractmethod
     def insert_or_update(
         self, table: str, row: Mapping[str, str], key: Sequence[str], update: Mapping[str, str]
     ) -> str:
-        """Insert a row, or update the one with its key, in one statement.
+        """Insert a row, or update the existing row with the same key, in one statement.
 
-        An ``UPDATE`` that finds no row and then an ``INSERT`` would be a deadlock of two workers on MySQL: the first
-        locks the gap that the other's row goes to.
+        An ``UPDATE`` that finds no row, followed by an ``INSERT``, would deadlock two workers on MySQL: each UPDATE
+        locks the gap in the index into which the other worker's row would be inserted.
 
         Parameters
         ----------
@@ -61,26 +67,26 @@ class Dialect(ABC):
         row : mapping of str to str
             Values by column.
         key : sequence of str
-            Columns that tell which row it is.
+            Columns of the primary key.
         update : mapping of str to str
-            New values by column for a row that is there; its own are ``table.column``.
+            New values by column if the row exists; its present values are ``table.column``.
         """
 
     # ------------------------------------------------------------------------------------------------------ expressions
 
     @abstractmethod
     def text(self, expression: str, length: int) -> str:
-        """A value as text."""
+        """A value as text of at most ``length`` characters."""
 
     @abstractmethod
     def json_object(self, pairs: str) -> str:
-        """A JSON object of ``'name', value, ...``."""
+        """A JSON object from ``'name', value, ...``."""
 
     # ---------------------------------------------------------------------------------------------- changes of a schema
 
     @abstractmethod
     def change_column_type(self, table: str, column: str, column_type: str, declaration: str) -> str:
-        """Give a column another type; ``declaration`` is the whole of it, with default and comment."""
+        """Change the type of a column; ``declaration`` is its whole declaration, with default and comment."""
 
     @abstractmethod
     def rename_table(self, old: str, new: str, new_without_schema: str) -> str:
@@ -88,14 +94,17 @@ class Dialect(ABC):
 
     @abstractmethod
     def store_uncompressed(self, table: str, column: str) -> Sequence[str]:
-        """Have the server not try to compress a column whose values are compressed: a third of the time of writing."""
+        """Turn off the server's compression of a column whose values are compressed already.
+
+        It would take a third of the time of writing.
+        """
 
     @property
     @abstractmethod
     def view_columns(self) -> str | None:
-        """Query for (view, column, type) of a schema ``%s``, where views hold their columns; None where they do not.
+        """Query for (view, column, type) of the views in the schema ``%s``; None where it is not needed.
 
-        A column that a view shows cannot be changed on PostgreSQL.
+        PostgreSQL refuses to change a column that a view shows, MySQL does not.
         """
 
     # ---------------------------------------------------------------------------------------------- locks and sessions
@@ -103,32 +112,32 @@ class Dialect(ABC):
     @property
     @abstractmethod
     def take_lock(self) -> str:
-        """Take the lock ``%(name)s`` for this connection: 1 if it is ours, within ``%(timeout)s`` s on MySQL.
+        """Take the lock ``%(name)s`` for this connection; the result is 1 if it was taken.
 
-        PostgreSQL waits for as long as another connection has it.
+        MySQL waits for at most ``%(timeout)s`` s, PostgreSQL for as long as another connection holds the lock.
         """
 
     @property
     @abstractmethod
-    def give_lock_back(self) -> str:
-        """Give back the lock ``%(name)s``; the server does so too when the connection ends."""
+    def release_lock(self) -> str:
+        """Release the lock ``%(name)s``; the server also releases it when the connection ends."""
 
     @property
     @abstractmethod
     def only_read(self) -> str:
-        """Have the server refuse whatever this connection might write from now on."""
+        """Make the server refuse every later write of this connection."""
 
 
 class MySQL(Dialect):
     """MySQL 8.0.13 and later."""
 
     utc_now = "UTC_TIMESTAMP(3)"
-    # READ COMMITTED for the next statement: in InnoDB's default, REPEATABLE READ, an INSERT ... SELECT locks what it
-    # reads, and waits for all who insert there
+    # READ COMMITTED for the next statement: with InnoDB's default, REPEATABLE READ, an INSERT ... SELECT locks the rows
+    # that it reads, and waits for every transaction that inserts among them
     before_insert_new = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED",)
     view_columns = None
     take_lock = "SELECT GET_LOCK(%(name)s, %(timeout)s)"
-    give_lock_back = "SELECT RELEASE_LOCK(%(name)s)"
+    release_lock = "SELECT RELEASE_LOCK(%(name)s)"
     only_read = "SET SESSION TRANSACTION READ ONLY"
 
     def seconds_between(self, earlier: str, later: str) -> str:
@@ -153,28 +162,28 @@ class MySQL(Dialect):
         return f"JSON_OBJECT({pairs})"
 
     def change_column_type(self, table: str, column: str, column_type: str, declaration: str) -> str:
-        # the default and the comment would be lost if they were not said again
+        # MODIFY drops the default and the comment unless the declaration repeats them
         return f"ALTER TABLE {table} MODIFY COLUMN {declaration}"
 
     def rename_table(self, old: str, new: str, new_without_schema: str) -> str:
-        return f"ALTER TABLE {old} RENAME TO {new}"  # without a schema it would go to the connection's own
+        return f"ALTER TABLE {old} RENAME TO {new}"  # a name without schema would move it to the default one
 
     def store_uncompressed(self, table: str, column: str) -> Sequence[str]:
-        return ()  # InnoDB compresses nothing unless told to
+        return ()  # InnoDB compresses nothing by default
 
 
 class PostgreSQL(Dialect):
     """PostgreSQL 15 and later."""
 
-    utc_now = "timezone('utc', clock_timestamp())::timestamp(3)"  # NOW() would be when the transaction began
-    before_insert_new = ()  # reads lock nothing
+    utc_now = "timezone('utc', clock_timestamp())::timestamp(3)"  # NOW() is the start of the transaction
+    before_insert_new = ()  # its reads take no locks
     view_columns = (
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a "
         "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %s AND c.relkind = 'v' AND a.attnum > 0 ORDER BY c.relname, a.attnum"
     )
     take_lock = "SELECT 1 FROM pg_advisory_lock(hashtext(%(name)s))"
-    give_lock_back = "SELECT pg_advisory_unlock(hashtext(%(name)s))"
+    release_lock = "SELECT pg_advisory_unlock(hashtext(%(name)s))"
     only_read = "SET default_transaction_read_only = on"
 
     def seconds_between(self, earlier: str, later: str) -> str:
@@ -201,7 +210,7 @@ class PostgreSQL(Dialect):
         return f"ALTER TABLE {table} ALTER COLUMN {column} TYPE {column_type}"
 
     def rename_table(self, old: str, new: str, new_without_schema: str) -> str:
-        return f"ALTER TABLE {old} RENAME TO {new_without_schema}"  # it refuses a schema here
+        return f"ALTER TABLE {old} RENAME TO {new_without_schema}"  # a schema here is a syntax error
 
     def store_uncompressed(self, table: str, column: str) -> Sequence[str]:
         return (f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL",)
@@ -219,5 +228,5 @@ DIALECTS: dict[str, Dialect] = {"mysql": MySQL(), "postgresql": PostgreSQL()}
 
 
 def dialect(connection: dj.Connection) -> Dialect:
-    """Return how the server of a connection writes SQL."""
+    """Return the SQL dialect of a connection's server."""
     return DIALECTS[connection.adapter.backend]

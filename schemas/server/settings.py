@@ -1,4 +1,4 @@
-"""What can be set: a handful of environment variables, read when they are needed."""
+"""Settings of the installation: environment variables ``MESO_*``, read each time they are needed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def prefix() -> str:
     Raises
     ------
     ConfigError
-        Something other than lower-case letters, digits and ``_``: PostgreSQL folds the rest.
+        The prefix has other characters than lower-case letters, digits and ``_``: PostgreSQL folds upper case.
     """
     value = os.environ.get("MESO_PREFIX", "meso_")
     if not re.fullmatch(r"[a-z][a-z0-9_]{0,30}", value):
@@ -25,8 +25,8 @@ def prefix() -> str:
     return value
 
 
-def further_modules() -> list[str]:
-    """Return a lab's own modules of tables (MESO_MODULES, such as ``mylab.tables,mylab.more``)."""
+def lab_modules() -> list[str]:
+    """Return the names of a lab's own modules of tables (MESO_MODULES, e.g. ``mylab.tables,mylab.more``)."""
     return [name.strip() for name in os.environ.get("MESO_MODULES", "").split(",") if name.strip()]
 
 
@@ -36,7 +36,7 @@ def heartbeat() -> float:
     Raises
     ------
     ConfigError
-        It is no positive number.
+        The value is not a positive number.
     """
     text = os.environ.get("MESO_HEARTBEAT", "10")
     try:
@@ -44,7 +44,7 @@ def heartbeat() -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < float("inf"):
-        raise ConfigError(f"MESO_HEARTBEAT={text!r}: give seconds, such as 10")
+        raise ConfigError(f"MESO_HEARTBEAT={text!r}: give seconds, e.g. 10")
     return seconds
 
 
@@ -54,11 +54,11 @@ def data_dir() -> Path:
 
 
 def one_cache_dir() -> str | None:
-    """Return the ONE cache to read from (MESO_ONE_CACHE_DIR), if one is named."""
+    """Return the absolute path of the ONE cache to read from (MESO_ONE_CACHE_DIR), or None."""
     folder = os.environ.get("MESO_ONE_CACHE_DIR")
     return os.path.abspath(os.path.expanduser(folder)) if folder else None
 
 
 def store() -> str | None:
-    """Return the store that new activity goes to (MESO_STORE), None for the database itself."""
+    """Return the name of the store that new traces are written to (MESO_STORE); None for the database itself."""
     return os.environ.get("MESO_STORE") or None

@@ -1,1 +1,1 @@
-"""What an administrator runs: activation, migrations, SQL views and roles."""
+"""Setting up the database: activation, migrations, SQL views, roles and accounts."""

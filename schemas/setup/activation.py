@@ -1,4 +1,4 @@
-"""Connect and tie the table classes to the database, setting up the embedded one on the way."""
+"""Activation: connecting, and binding the table classes to the database."""
 
 from __future__ import annotations
 
@@ -17,13 +17,15 @@ from schemas.setup.migrations import LATEST, database_version, init
 
 
 def activate() -> dj.Connection:
-    """Connect and tie the table classes to the database; the embedded one is set up on the way.
+    """Connect, and bind the table classes to the database; calling it again does nothing.
+
+    The embedded database is started, and its tables are declared and migrated, if needed. On a server of the lab only
+    ``meso db init`` does that.
 
     Raises
     ------
     ConfigError
-        As ``connect``; the tables are missing or of another version: ``meso db init`` makes them; or the account does
-        not see their keys.
+        As for ``connect``; the tables are missing or of another version; or the account does not see their keys.
     """
     connection = connect()
     if is_bound():
@@ -35,7 +37,7 @@ def activate() -> dj.Connection:
     if found is None:
         raise ConfigError(
             f"The database has no tables with the prefix {prefix()}, or you may not see them. "
-            f"Make them once with: meso db init"
+            f"Declare them once with: meso db init"
         )
     if found != LATEST:
         todo = "meso db init" if found < LATEST else "an update of this project"
@@ -46,7 +48,7 @@ def activate() -> dj.Connection:
 
 
 def _check_keys() -> None:
-    """Refuse an account to which PostgreSQL shows tables without their keys: joins would be of everything."""
+    """Refuse an account to which PostgreSQL does not show the keys of tables: joins would be cross products."""
     if not Session.primary_key:
         raise ConfigError(
             "PostgreSQL shows this account no keys, so that every row would be joined with every other. "

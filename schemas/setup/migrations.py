@@ -1,8 +1,7 @@
 """Numbered changes of the tables, applied by ``meso db init`` on either backend.
 
-To change a table: change its definition, and append a Migration that brings an existing database to
-the same state. Applied migrations are rows of SchemaVersion. A new database is declared at the
-latest version and needs none of them.
+To change a table, change its definition, and append a Migration that brings an existing database to the same state.
+Applied migrations are recorded in SchemaVersion. A new database is declared at the latest version and needs none.
 """
 
 from __future__ import annotations
@@ -27,18 +26,18 @@ from schemas.setup import views
 
 @dataclass(frozen=True)
 class Migration:
-    """One change.
+    """One change of the tables.
 
     Attributes
     ----------
     number : int
-        From 1, without holes.
+        From 1, without gaps.
     title : str
     apply : callable(connection, prefix)
-        Runs SQL through ``connection.query``. It may be called again after it was cut off (MySQL
-        commits each change of a table by itself), so it looks before it changes.
+        Runs SQL through ``connection.query``, before new tables are declared. It may be called again after an
+        interruption (MySQL commits each change of a table by itself), so it checks what is done already.
     finish : callable(connection, prefix)
-        The same once the new tables are there: moves rows into them.
+        The same, after the new tables are declared, e.g. to move rows into them.
     """
 
     number: int
@@ -57,7 +56,7 @@ def _has_column(connection: dj.Connection, schema: str, table: str, column: str)
 
 
 def add_column(connection: dj.Connection, schema: str, table: str, line: str) -> None:
-    """Add a column, as DataJoint would declare it, unless it is there.
+    """Add a column as DataJoint would declare it, unless the table has it.
 
     Parameters
     ----------
@@ -65,7 +64,7 @@ def add_column(connection: dj.Connection, schema: str, table: str, line: str) ->
     schema, table : str
         Names in the database, the schema with its prefix.
     line : str
-        As in the definition of the table; with ``=null`` or another default, for the rows that are there.
+        As in the definition of the table, with ``=null`` or another default for the existing rows.
     """
     adapter = connection.adapter
     name, sql, _, comment = compile_attribute(line, False, [], {}, adapter)
@@ -76,7 +75,7 @@ def add_column(connection: dj.Connection, schema: str, table: str, line: str) ->
 
 
 def change_text_length(connection: dj.Connection, schema: str, table: str, line: str) -> None:
-    """Give a varchar column the length of its new definition; views must be released on PostgreSQL.
+    """Change the length of a varchar column to that of its new definition; call ``views.release`` before.
 
     Parameters
     ----------
@@ -94,13 +93,13 @@ def change_text_length(connection: dj.Connection, schema: str, table: str, line:
 
 
 def _comment(connection: dj.Connection, full: str, column: str, comment: str | None) -> None:
-    """Write what DataJoint knows of a column; MySQL has it in the column's definition."""
+    """Set the comment of a column, in which DataJoint keeps its type; MySQL has it in the column's declaration."""
     sql = connection.adapter.column_comment_ddl(full, column, comment or "")
     if comment and sql:
         connection.query(sql)
 
 
-#: Columns of version 2 by table. Frozen: these are the lines as they were in that version.
+#: Columns of version 2 by table. Frozen: the lines of the definitions as they were in that version.
 DECODING_COLUMNS = {
     "n_d_c_params": (
         "penalize_intercept=0 : bool",
@@ -151,7 +150,7 @@ DECODING_COLUMNS = {
 
 
 def _decoding_engine(connection: dj.Connection, name_prefix: str) -> None:
-    """Columns for settings, nulls, fits and intervals; what version 1 computed says how it was shuffled, and p."""
+    """Add columns for settings, nulls, fits and intervals; fill in null and p of the results of version 1."""
     schema, adapter = name_prefix + "decoding", connection.adapter
     change_text_length(connection, schema, "n_d_c_params", "metric : varchar(32)  # auc, accuracy or balanced_accuracy")
     for table, lines in DECODING_COLUMNS.items():
@@ -173,17 +172,17 @@ def _decoding_engine(connection: dj.Connection, name_prefix: str) -> None:
 
 
 def _null_subsets(connection: dj.Connection, name_prefix: str) -> None:
-    """Column for the subsets that a null score is the mean of."""
+    """Add the column for the number of subsets averaged in a null score."""
     line = "null_subsets=0 : int32  # subsets averaged in each null score; 0: one each, in turn (before version 3)"
     add_column(connection, name_prefix + "decoding", "n_d_c_params", line)
 
 
-#: Activity of versions 1 to 3, in blocks of ROIs, while its traces are moved.
+#: Name of the table of activity in blocks of ROIs (versions 1 to 3), while its traces are moved.
 BLOCKS = "_activity_blocks"
 
 
 def _set_blocks_aside(connection: dj.Connection, name_prefix: str) -> None:
-    """Rename the table of activity in blocks of ROIs: its name is needed for the new one."""
+    """Rename the table of activity in blocks of ROIs: the new table needs its name."""
     schema, adapter = name_prefix + "imaging", connection.adapter
     if not _has_column(connection, schema, "_activity", "roi_block"):
         return
@@ -193,7 +192,7 @@ def _set_blocks_aside(connection: dj.Connection, name_prefix: str) -> None:
 
 
 def _blocks_to_traces(connection: dj.Connection, name_prefix: str) -> None:
-    """Move activity from blocks to one row per ROI, FOV by FOV; a FOV without its ROIs is read anew."""
+    """Move activity from blocks to one row per ROI, FOV by FOV; a FOV without rows in ROI is populated again."""
     schema = name_prefix + "imaging"
     if not _has_column(connection, schema, BLOCKS, "roi_block"):
         return
@@ -215,14 +214,14 @@ STORE_COLUMNS = (
 
 
 def _trace_stores(connection: dj.Connection, name_prefix: str) -> None:
-    """Columns that say where traces are; before version 4 the table of that name was another one."""
+    """Add the columns for the place of traces; before version 4 the table of that name was the one in blocks."""
     for line in STORE_COLUMNS:
         if _has_column(connection, name_prefix + "imaging", "_activity", "trace_dtype"):
             add_column(connection, name_prefix + "imaging", "_activity", line)
 
 
 def _free_reserved(connection: dj.Connection, name_prefix: str) -> None:
-    """Let jobs that were reserved before workers had ids be pending: no heartbeat says which worker lives."""
+    """Make jobs pending that were reserved before workers had ids: no heartbeat tells whether their worker is alive."""
     for table in auto_populated():
         connection.query(
             f"UPDATE {table.jobs.full_table_name} SET status = 'pending' WHERE status = 'reserved' AND version = ''"
@@ -230,7 +229,7 @@ def _free_reserved(connection: dj.Connection, name_prefix: str) -> None:
 
 
 def _count_regions(connection: dj.Connection, name_prefix: str) -> None:
-    """Count the ROIs of each region in the FOVs that are there."""
+    """Fill FOV.Region for the existing FOVs."""
     counted = FOV.Region.full_table_name
     connection.query(
         f"INSERT INTO {counted} (eid, fov, region_id, n_region_rois, n_region_neurons) "
@@ -254,7 +253,7 @@ LATEST = MIGRATIONS[-1].number
 
 
 def database_version(connection: dj.Connection) -> int | None:
-    """Return the version of the tables in the database, None where there are none."""
+    """Return the version of the tables in the database, or None if there are no tables."""
     adapter = connection.adapter
     table = adapter.make_full_table_name(prefix() + "provenance", "schema_version")
     found = connection.query(
@@ -265,14 +264,18 @@ def database_version(connection: dj.Connection) -> int | None:
 
 
 def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
-    """Declare all tables, apply the migrations that the database lacks, and make the views.
+    """Declare all tables, apply the migrations that the database lacks, and create the views.
 
-    Safe to run again, from several processes at once, and after it was cut off.
+    It can be run again, by several processes at once, and after an interruption.
+
+    Parameters
+    ----------
+    migrations : sequence of Migration
 
     Returns
     -------
     list of Migration
-        Those applied now; empty for a new database.
+        The migrations applied now; empty for a new database.
 
     Raises
     ------
@@ -294,7 +297,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
             migration.apply(connection, prefix())
         bind(connection, create=True)
         for table in auto_populated():
-            _ = table.jobs.heading  # declares the job table
+            _ = table.jobs.heading  # declares the job table: a worker may have no right to
         for migration in applied:
             migration.finish(connection, prefix())
         for statement in dialect(connection).store_uncompressed(Activity.Trace.full_table_name, "trace"):
@@ -310,7 +313,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
 
 
 def insert_defaults() -> None:
-    """Insert the rows that every database has: its id, the atlas and the default embedding."""
+    """Insert the rows that every database has: its id, the regions of the atlas and the default embedding settings."""
     from pipeline.atlas import region_rows
     from pipeline.embedding import EmbeddingSettings
 

@@ -1,7 +1,7 @@
-"""Who may do what: four roles on the database server, and accounts that have one of them.
+"""Roles and accounts on the database server.
 
-``RIGHTS`` is the whole declaration. ``grant`` gives an account a role; ``renew`` brings the server's own roles,
-``<prefix>reader`` and so on, to the declaration, also for tables that were declared since.
+``RIGHTS`` declares the rights of the four roles. ``grant`` gives an account a role; ``renew`` updates the roles on the
+server, ``<prefix>reader`` etc., to the declaration, also for tables that were declared since.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ WRITE = ("SELECT", "INSERT", "UPDATE", "DELETE")
 DDL = ("CREATE", "ALTER", "DROP", "GRANT")
 ALL = (*WRITE, *DDL)
 
-#: What an account of each role may do with each kind of table.
+#: Rights of each role, by kind of table: see ``kind_of``.
 RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "registered": {"reader": READ, "worker": READ, "curator": WRITE, "admin": ALL},
     "computed": {"reader": READ, "worker": WRITE, "curator": WRITE, "admin": ALL},
@@ -40,17 +40,18 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "views": {"reader": READ, "worker": READ, "curator": READ, "admin": ALL},
 }
 ROLES = ("reader", "worker", "curator", "admin")
-#: Roles that have their rights table by table; an admin owns the schemas.
+#: Roles with rights table by table; an admin has all rights on the schemas.
 BY_TABLE = ROLES[:-1]
-#: The same on both servers: no quotes, no wildcards, and MySQL takes no more characters.
+#: Allowed on both servers: no quotes, no wildcards, and the 32 characters that MySQL allows.
 USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 HOST = re.compile(r"[A-Za-z0-9_.:%/-]{1,255}")
-#: Characters of MySQL's names of roles.
-LONGEST = 32
+#: Longest name of a role on MySQL.
+MAX_NAME_LENGTH = 32
 
 
 def kind_of(module: str, table: str) -> str:
     """Return the kind of a table from the name of its module and its own name in the database."""
+    # DataJoint's names: ~~table is a job table, ~lineage its own; _ or __ is an Imported or Computed table
     if table.startswith("~"):
         return "jobs" if table.startswith("~~") else "lineage"
     if module in ("views", "workers"):
@@ -62,16 +63,16 @@ def kind_of(module: str, table: str) -> str:
 
 @dataclass
 class Granted:
-    """What became of an account.
+    """An account that was given a role.
 
     Attributes
     ----------
     account : str
-        As the server has it.
+        Its name, as the server shows it.
     password : str or None
-        A new one; it is nowhere else. None: the account keeps the one it has.
+        A new password, which is stored nowhere else. None if the account keeps its password.
     notes : list of str
-        What the server's administrator should know.
+        Remarks for the server's administrator.
     """
 
     account: str
@@ -80,34 +81,34 @@ class Granted:
 
 
 def grant(user: str, role: str, host: str | None = None, *, new_password: bool = False) -> Granted:
-    """Give an account one role, instead of any other of these that it has; it is created if it is not there.
+    """Give an account one role in place of its other roles of this project; create the account if it does not exist.
 
     Parameters
     ----------
     user : str
     role : {'reader', 'worker', 'curator', 'admin'}
     host : str, optional
-        From where the account connects, on MySQL; by default anywhere, or as the account is known. Accounts that
-        connect over a network must use TLS.
+        Host from which the account connects, on MySQL only; by default that of an existing account, or any. Accounts
+        that connect over a network must use TLS.
     new_password : bool
-        Give an account that is there a new password.
+        Give an existing account a new password.
 
     Raises
     ------
     ConfigError
-        A name cannot be that of an account, the server lets accounts in over a network without TLS, there are no
-        tables, or the account that asks may not do this.
+        The name or host is invalid, the server allows connections over a network without TLS, the tables are not
+        declared, or the present account may not create accounts.
     """
     if role not in ROLES:
-        raise ConfigError(f"{role!r} is no role; there are {', '.join(ROLES)}")
+        raise ConfigError(f"{role!r} is not a role; the roles are {', '.join(ROLES)}")
     _check_names(user, host)
     if not has_own_server():
         raise ConfigError(
-            "Roles are for a lab's server: the embedded database is for one person. Name a server with DJ_HOST"
+            "Roles are for a lab's server: the embedded database is for one person. Set DJ_HOST to use a server"
         )
     connection = connect()
     if database_version(connection) is None:
-        raise ConfigError(f"The database has no tables with the prefix {prefix()}: make them with meso db init")
+        raise ConfigError(f"The database has no tables with the prefix {prefix()}: declare them with meso db init")
     server = SERVERS[connection.adapter.backend](connection)
     try:
         return server.grant(user, role, host, new_password)
@@ -115,13 +116,13 @@ def grant(user: str, role: str, host: str | None = None, *, new_password: bool =
         if not _is_denied(error):
             raise
         raise ConfigError(
-            f"{connection.get_user()} may not create accounts or give roles ({_words(error)}): "
+            f"{connection.get_user()} may not create accounts or grant roles ({_first_line(error)}): "
             f"use an account that administers the server"
         ) from None
 
 
 def renew() -> bool:
-    """Bring the rights of the roles to the declaration; return False where the server has no roles yet."""
+    """Update the rights of the roles to ``RIGHTS``; return False if the server has no roles yet."""
     connection = connect()
     server = SERVERS[connection.adapter.backend](connection)
     if not server.has_roles():
@@ -133,12 +134,14 @@ def renew() -> bool:
 def _check_names(user: str, host: str | None) -> None:
     if not USER.fullmatch(user):
         raise ConfigError(
-            f"{user[:40]!r} cannot be an account: letters, digits, _, . and -, at most 32, starting with a letter or _"
+            f"{user[:40]!r} cannot be an account: use up to 32 letters, digits, _, . and -, starting with a letter or _"
         )
     if user in map(role_name, ROLES):
         raise ConfigError(f"{user} is the name of a role, not of an account")
     if host is not None and not HOST.fullmatch(host):
-        raise ConfigError(f"--host {host[:40]!r} is no name or address; MySQL takes patterns too, such as 10.0.%")
+        raise ConfigError(
+            f"--host {host[:40]!r} is not a host name or address; MySQL also allows patterns, e.g. 10.0.%"
+        )
 
 
 def role_name(role: str) -> str:
@@ -147,12 +150,12 @@ def role_name(role: str) -> str:
 
 
 def schema_names() -> list[str]:
-    """Return the names of all schemas, that of the views included."""
+    """Return the names of all schemas, including that of the views."""
     return [prefix() + name for name in (*table_modules(), "views")]
 
 
 def declared(connection: dj.Connection) -> set[tuple[str, str, str, str]]:
-    """Return what the roles should have on the tables that there are: role, schema, table, right."""
+    """Return the rights that the roles should have on the existing tables, as (role, schema, table, right)."""
     marks = ", ".join(["%s"] * len(schema_names()))
     tables = connection.query(
         f"SELECT table_schema, table_name FROM information_schema.tables WHERE table_schema IN ({marks})",
@@ -167,18 +170,18 @@ def declared(connection: dj.Connection) -> set[tuple[str, str, str, str]]:
 
 
 class Server:
-    """What both kinds of server have in common."""
+    """Roles and accounts: what MySQL and PostgreSQL have in common."""
 
-    #: Names of a role in information_schema.
+    #: Format of a role's name in information_schema.
     grantee = "{}"
-    #: Rights that come with SELECT.
+    #: Rights that are granted together with SELECT.
     with_select: tuple[str, ...] = ()
 
     def __init__(self, connection: dj.Connection) -> None:
         self.connection, self.query = connection, connection.query
 
     def renew(self) -> None:
-        """Give the roles the rights that they lack, and take those that they have too many."""
+        """Grant the rights that the roles lack, and revoke those that are not declared."""
         self.own()
         wanted = declared(self.connection)
         wanted |= {(*row[:3], more) for row in wanted if row[3] == "SELECT" for more in self.with_select}
@@ -189,7 +192,7 @@ class Server:
                 self.query(verb.format(", ".join(names), full, self.quoted(role)))
 
     def found(self) -> set[tuple[str, str, str, str]]:
-        """Return what the roles have, as far as this account may know."""
+        """Return the rights that the roles have, as far as this account can see them."""
         names = {self.grantee.format(role_name(role)): role_name(role) for role in BY_TABLE}
         rows = self.query(
             "SELECT grantee, table_schema, table_name, privilege_type FROM information_schema.table_privileges "
@@ -199,7 +202,7 @@ class Server:
         return {(names[grantee], *row) for grantee, *row in rows if row[0] in schema_names()}
 
     def own(self) -> None:
-        """Have admins own the schemas and all that is in them."""
+        """Give the role admin all rights on the schemas and everything in them."""
         raise NotImplementedError
 
     @staticmethod
@@ -216,17 +219,20 @@ def _by_table(rights: Iterable[tuple[str, str, str, str]]) -> dict[tuple[str, st
 
 
 class MySQL(Server):
-    """Roles and accounts of MySQL; passwords go as arguments, which DataJoint does not log."""
+    """Roles and accounts of MySQL.
+
+    Passwords are sent as arguments of statements, which DataJoint does not log.
+    """
 
     grantee = "'{}'@'%'"
 
     @staticmethod
     def quoted(name: str) -> str:
-        """See ``Server``; names of roles are made of a prefix and a word."""
+        """See ``Server``; names of roles have no characters to escape."""
         return f"`{name}`"
 
     def has_roles(self) -> bool:
-        """Return whether the roles are there: an admin, who may not look, has one."""
+        """Return whether the roles exist; an admin account may not read mysql.user, but has a role itself."""
         try:
             sql = "SELECT count(*) FROM mysql.user WHERE user = %s"
             return bool(self.query(sql, args=(role_name("admin"),)).fetchone()[0])
@@ -234,16 +240,20 @@ class MySQL(Server):
             return role_name("admin") in self.query("SELECT CURRENT_ROLE()").fetchone()[0]
 
     def own(self) -> None:
-        # for schemas of later versions too; _ and % would stand for any character
+        # a pattern, so that it holds for schemas of later versions; an unescaped _ would match any character
         pattern = prefix().replace("_", r"\_")
         self.query(f"GRANT ALL PRIVILEGES ON `{pattern}%%`.* TO `{role_name('admin')}` WITH GRANT OPTION")
 
     def grant(self, user: str, role: str, host: str | None, new_password: bool) -> Granted:
         """See ``grant``."""
-        if len(role_name("curator")) > LONGEST:
-            raise ConfigError(f"MySQL's names have {LONGEST} characters at most: MESO_PREFIX is too long for roles")
+        if len(role_name("curator")) > MAX_NAME_LENGTH:
+            raise ConfigError(
+                f"names of roles have at most {MAX_NAME_LENGTH} characters on MySQL: MESO_PREFIX is too long"
+            )
         if role == "admin" and not self.has_patterns():
-            raise ConfigError("MySQL knows no patterns of schemas with partial_revokes=ON, which the role admin needs")
+            raise ConfigError(
+                "the role admin needs rights on a pattern of schemas; MySQL does not allow that with partial_revokes=ON"
+            )
         for name in map(role_name, ROLES):
             self.query(f"CREATE ROLE IF NOT EXISTS `{name}`")
         self.renew()
@@ -261,7 +271,7 @@ class MySQL(Server):
         return Granted("'{}'@'{}'".format(*account), password, self.notes(account))
 
     def has_patterns(self) -> bool:
-        """Return whether rights can be given on schemas by a pattern of their names."""
+        """Return whether rights can be granted on a pattern of schema names."""
         rows = self.query("SHOW VARIABLES LIKE 'partial_revokes'").fetchall()
         return ("partial_revokes", "ON") not in rows
 
@@ -274,45 +284,48 @@ class MySQL(Server):
         return (user, host), host not in hosts
 
     def require_tls(self, account: tuple[str, str]) -> None:
-        """Have an account use TLS, unless it must show a certificate already."""
+        """Require TLS of an account, unless it is required to show a certificate, which implies TLS."""
         sql = "SELECT CAST(ssl_type AS CHAR) FROM mysql.user WHERE user = %s AND host = %s"
         if not self.query(sql, args=account).fetchone()[0]:
             self.query("ALTER USER %s@%s REQUIRE SSL", args=account)
 
     def roles_of(self, account: tuple[str, str]) -> set[str]:
-        """Return which of these roles an account has."""
+        """Return the roles of this project that an account has."""
         sql = "SELECT from_user FROM mysql.role_edges WHERE to_user = %s AND to_host = %s"
         return {row[0] for row in self.query(sql, args=account).fetchall()} & set(map(role_name, ROLES))
 
     def notes(self, account: tuple[str, str]) -> list[str]:
-        """Say which rights an account has beside its role."""
+        """Return a note for each right that an account has besides its role."""
         given = [row[0] for row in self.query("SHOW GRANTS FOR %s@%s", args=account).fetchall()]
         more = [text for text in given if not text.startswith(("GRANT USAGE ON *.*", f"GRANT `{prefix()}"))]
-        return [f"It has other rights too, which are left as they are: {text}" for text in more]
+        return [f"The account has other rights too, which are left unchanged: {text}" for text in more]
 
 
 class PostgreSQL(Server):
-    """Roles and accounts of PostgreSQL, which gets a verifier of the password and never the password itself."""
+    """Roles and accounts of PostgreSQL.
 
-    # without a right beside SELECT, PostgreSQL hides the keys of tables, and DataJoint would join all with all
+    The server gets only a verifier of a password (SCRAM), never the password itself.
+    """
+
+    # PostgreSQL does not show the keys of tables to accounts with SELECT alone: joins would be cross products
     with_select = ("REFERENCES",)
 
     @staticmethod
     def quoted(name: str) -> str:
-        """See ``Server``; accounts too."""
+        """See ``Server``; also for names of accounts and databases."""
         return '"' + name.replace('"', '""').replace("%", "%%") + '"'
 
     def has_roles(self) -> bool:
-        """Return whether the roles are there."""
+        """Return whether the roles exist."""
         return self.exists(role_name("admin"))
 
     def exists(self, name: str) -> bool:
-        """Return whether there is a role or an account of this name."""
+        """Return whether a role or an account of this name exists."""
         return bool(self.query("SELECT count(*) FROM pg_roles WHERE rolname = %s", args=(name,)).fetchone()[0])
 
     def own(self) -> None:
         quote, admin = self.quoted, self.quoted(role_name("admin"))
-        everybody = ", ".join(quote(role_name(role)) for role in ROLES)
+        role_names = ", ".join(quote(role_name(role)) for role in ROLES)
         marks = ", ".join(["%s"] * len(schema_names()))
         objects = self.query(
             "SELECT kind, name FROM ("
@@ -328,12 +341,12 @@ class PostgreSQL(Server):
         for kind, name in objects:
             self.query(f"ALTER {kind} {name} OWNER TO {admin}")
             if kind == "SCHEMA":
-                self.query(f"GRANT USAGE ON SCHEMA {name} TO {everybody}")
+                self.query(f"GRANT USAGE ON SCHEMA {name} TO {role_names}")
 
     def grant(self, user: str, role: str, host: str | None, new_password: bool) -> Granted:
-        """See ``grant``; all of it or nothing."""
+        """See ``grant``; in one transaction."""
         if host is not None:
-            raise ConfigError("--host is MySQL's: on PostgreSQL pg_hba.conf says from where accounts connect")
+            raise ConfigError("--host is for MySQL only: on PostgreSQL pg_hba.conf says from where accounts connect")
         notes = self.check_tls(user)
         with self.connection.transaction:
             self.make_roles()
@@ -350,7 +363,7 @@ class PostgreSQL(Server):
         return Granted(user, password, notes + self.notes(user))
 
     def make_roles(self) -> None:
-        """Create the roles, unless they are there; an admin may create schemas."""
+        """Create the roles that do not exist; the role admin may create schemas."""
         for name in map(role_name, ROLES):
             if not self.exists(name):
                 self.query(f"CREATE ROLE {self.quoted(name)} NOLOGIN")
@@ -358,35 +371,35 @@ class PostgreSQL(Server):
         self.query(f"GRANT CREATE ON DATABASE {database} TO {self.quoted(role_name('admin'))}")
 
     def verifier(self, user: str, password: str) -> str:
-        """Return what PostgreSQL keeps of a password: it cannot end up in the server's log."""
+        """Return the verifier that PostgreSQL stores for a password, so that its log never has the password."""
         from psycopg2.extensions import encrypt_password
 
         return encrypt_password(password, user, scope=self.connection._conn, algorithm="scram-sha-256")
 
     def check_tls(self, user: str) -> list[str]:
-        """Refuse a server whose pg_hba.conf lets the account in over a network without TLS."""
+        """Refuse a server whose pg_hba.conf lets the account connect over a network without TLS; return notes."""
         try:
             rules = self.query(
                 "SELECT line_number, type, database, user_name, address, auth_method FROM pg_hba_file_rules "
                 "WHERE error IS NULL ORDER BY line_number"
             ).fetchall()
         except AccessError:
-            return [f"pg_hba.conf cannot be checked from here. It should have: {self.hba_line(user)}"]
+            return [f"This account may not read pg_hba.conf. It should contain: {self.hba_line(user)}"]
         database = self.query("SELECT current_database()").fetchone()[0]
         plain = plain_rules(rules, database, user)
         if plain:
             raise ConfigError(
-                f"pg_hba.conf lets {user} in over the network without TLS (line {', '.join(map(str, plain))}): set "
-                f"ssl = on, write hostssl there instead of host, as in '{self.hba_line(user)}', and reload"
+                f"pg_hba.conf lets {user} connect over a network without TLS (line {', '.join(map(str, plain))}): set "
+                f"ssl = on, replace host by hostssl there, as in '{self.hba_line(user)}', and reload the server"
             )
         return []
 
     def hba_line(self, user: str) -> str:
-        """Return the rule that lets an account in from a network, with TLS."""
+        """Return the rule of pg_hba.conf that lets an account connect over a network with TLS."""
         return f"hostssl {self.query('SELECT current_database()').fetchone()[0]} {user} all scram-sha-256"
 
     def notes(self, user: str) -> list[str]:
-        """Say what else an account may do."""
+        """Return a note for each role and right that an account has besides its role."""
         others = self.query(
             "SELECT r.rolname FROM pg_auth_members m JOIN pg_roles r ON r.oid = m.roleid "
             "JOIN pg_roles u ON u.oid = m.member WHERE u.rolname = %s ORDER BY 1",
@@ -395,7 +408,7 @@ class PostgreSQL(Server):
         more = [f"the role {name}" for (name,) in others if name not in map(role_name, ROLES)]
         if self.query("SELECT rolsuper FROM pg_roles WHERE rolname = %s", args=(user,)).fetchone()[0]:
             more.append("all rights, as a superuser")
-        return [f"It has other rights too, which are left as they are: {text}" for text in more]
+        return [f"The account has other rights too, which are left unchanged: {text}" for text in more]
 
 
 SERVERS: dict[str, Any] = {"mysql": MySQL, "postgresql": PostgreSQL}
@@ -407,13 +420,14 @@ def plain_rules(rules: Iterable[tuple], database: str, user: str) -> list[int]:
     Parameters
     ----------
     rules : iterable of (line, type, databases, users, address, method)
-        As in pg_hba_file_rules, in their order: the first that fits an attempt decides.
+        Rows of pg_hba_file_rules in their order: PostgreSQL uses the first rule that matches a connection.
     database, user : str
     """
     lines = []
     for line, kind, databases, users, address, method in rules:
-        anybody = {"all", user} & set(users or ()) or any(name.startswith(("+", "/")) for name in users or ())
-        if kind not in ("host", "hostnossl") or not anybody or not {"all", database, "sameuser"} & set(databases or ()):
+        for_user = {"all", user} & set(users or ()) or any(name.startswith(("+", "/")) for name in users or ())
+        for_database = {"all", database, "sameuser"} & set(databases or ())
+        if kind not in ("host", "hostnossl") or not for_user or not for_database:
             continue
         if method != "reject" and not is_loopback(address or ""):
             lines.append(line)
@@ -423,7 +437,7 @@ def plain_rules(rules: Iterable[tuple], database: str, user: str) -> list[int]:
 
 
 def is_loopback(host: str) -> bool:
-    """Return whether connections from a host stay on the server's machine."""
+    """Return whether a host is the server's own machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -431,10 +445,10 @@ def is_loopback(host: str) -> bool:
 
 
 def _is_denied(error: Exception) -> bool:
-    """Return whether an error means that an account may not do something."""
-    # 1227: MySQL's refusal where accounts and roles are concerned, which DataJoint passes on as it is
+    """Return whether an error is the refusal of a missing right."""
+    # 1227: MySQL's refusal for statements on accounts and roles, which DataJoint does not translate
     return isinstance(error, AccessError) or error.args[:1] == (1227,)
 
 
-def _words(error: Exception) -> str:
+def _first_line(error: Exception) -> str:
     return " ".join(map(str, error.args)).strip().splitlines()[0]

@@ -1,6 +1,6 @@
-"""Plain SQL views for those who do not use DataJoint: schema ``<prefix>views``.
+"""Plain SQL views for users without DataJoint, in the schema ``<prefix>views``.
 
-Each view is a DataJoint query, so that both backends get the same columns.
+Most views are DataJoint queries, so that both servers have the same columns.
 """
 
 from __future__ import annotations
@@ -44,7 +44,12 @@ def queries() -> dict[str, dj.QueryExpression]:
 
 
 def create(connection: dj.Connection) -> None:
-    """Make all views anew; who may read them stays."""
+    """Create all views, or replace them; rights on existing views are kept.
+
+    Parameters
+    ----------
+    connection : dj.Connection
+    """
     adapter = connection.adapter
     schema = prefix() + "views"
     connection.query(f"CREATE SCHEMA IF NOT EXISTS {adapter.quote_identifier(schema)}")
@@ -53,7 +58,8 @@ def create(connection: dj.Connection) -> None:
         view = adapter.make_full_table_name(schema, name)
         try:
             connection.query(f"CREATE OR REPLACE VIEW {view} AS {select}")
-        except Exception:  # PostgreSQL refuses to take away or change columns, with an error of its own
+        except Exception:
+            # PostgreSQL refuses to remove or change columns of a view: drop it, and grant its rights again
             rights = _rights(connection, schema, name)
             with connection.transaction:
                 connection.query(f"DROP VIEW {view}")
@@ -63,7 +69,7 @@ def create(connection: dj.Connection) -> None:
 
 
 def _rights(connection: dj.Connection, schema: str, view: str) -> list[tuple[str, str]]:
-    """Return what others may do with a view on PostgreSQL, and who."""
+    """Return the rights of others on a view as (right, grantee), on PostgreSQL."""
     rows = connection.query(
         "SELECT privilege_type, grantee FROM information_schema.role_table_grants "
         "WHERE table_schema = %s AND table_name = %s AND grantee <> current_user",
@@ -74,9 +80,9 @@ def _rights(connection: dj.Connection, schema: str, view: str) -> list[tuple[str
 
 
 def release(connection: dj.Connection) -> None:
-    """Let go of the tables: PostgreSQL changes no column that a view shows. ``create`` makes the views again.
+    """Make the views independent of the tables, since PostgreSQL refuses to change a column that a view shows.
 
-    The views stay, empty, so that the rights on them do.
+    They stay as empty views, which keeps the rights on them, until ``create`` replaces them. Does nothing on MySQL.
     """
     adapter, schema = connection.adapter, prefix() + "views"
     query = dialect(connection).view_columns
@@ -91,7 +97,7 @@ def release(connection: dj.Connection) -> None:
 
 
 def _workers(connection: dj.Connection) -> str:
-    """Return all workers with their software, and the jobs that they are running."""
+    """Return the SELECT of all workers with their software and the job that each is running."""
     jobs = connection.adapter.make_full_table_name(prefix() + "views", "job")
     return (
         "SELECT worker.worker, worker.host, worker.pid, slot, started, heartbeat, ended, end_reason, python_version, "
@@ -103,7 +109,7 @@ def _workers(connection: dj.Connection) -> str:
 
 
 def _jobs(connection: dj.Connection) -> str:
-    """Return the union of all job tables: table, key as JSON, status, when, where, worker, message."""
+    """Return the SELECT of all job tables: table, key as JSON, status, times, host, pid, worker, message."""
     from schemas.server.binding import auto_populated
 
     sql, quote = dialect(connection), connection.adapter.quote_identifier
@@ -114,7 +120,7 @@ def _jobs(connection: dj.Connection) -> str:
         key = ", ".join(f"'{name}', {quote(name)}" for name in table.jobs.primary_key)
         return (
             f"SELECT '{table.__name__}' AS table_name, {sql.text(sql.json_object(key), 512)} AS entry_key, "
-            # its type differs between job tables on PostgreSQL
+            # on PostgreSQL each job table has an enum type of its own for status
             f"{sql.text(quote('status'), 16)} AS status, {quoted}, "
             f"version AS worker, error_message FROM {table.jobs.full_table_name}"
         )

@@ -1,7 +1,7 @@
-"""Rows with large bytes on the wire, as fast as each server's client can do it.
+"""Reading and inserting rows with large bytes, as fast as each server's client allows.
 
-psycopg2 turns bytes into hexadecimal text and back, on one core; PostgreSQL's binary COPY takes them as they are,
-several times as fast. PyMySQL reads a whole result into memory unless its cursor is unbuffered, and sends bytes as
+psycopg2 converts bytes to hexadecimal text and back on one core; PostgreSQL's binary COPY transfers them unchanged and
+is several times faster. PyMySQL reads a whole result into memory unless its cursor is unbuffered, and sends bytes in
 hexadecimal, which the server parses slowly. ``docs/operation/store.md`` has the measurements.
 """
 
@@ -17,25 +17,32 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-SIGNATURE = b"PGCOPY\n\xff\r\n\0"
-LENGTH = struct.Struct("!i")
-FIELDS = struct.Struct("!h")
-#: Binary forms of PostgreSQL's types; others are text or bytes, as they are.
-INTEGERS = {"smallint": struct.Struct("!h"), "integer": LENGTH, "bigint": struct.Struct("!q")}
-#: Bytes of arrays in one statement of MySQL, whose packets have a limit: 64 MB by default.
+# PostgreSQL's binary COPY (its manual, "COPY, Binary Format"): a signature, 8 bytes of flags and header extension, then
+# for each row the number of fields and for each field its length and bytes; -1 instead of the number of fields ends it.
+COPY_SIGNATURE = b"PGCOPY\n\xff\r\n\0"
+COPY_HEADER_BYTES = len(COPY_SIGNATURE) + 8
+FIELD_LENGTH = struct.Struct("!i")
+N_FIELDS = struct.Struct("!h")
+#: Binary forms of PostgreSQL's integer types; text and bytes are sent as they are.
+INTEGER_FORMS = {"smallint": struct.Struct("!h"), "integer": struct.Struct("!i"), "bigint": struct.Struct("!q")}
+INTEGER_FORM_OF_SIZE = {form.size: form for form in INTEGER_FORMS.values()}
+#: Bytes of arrays after which an INSERT of MySQL is sent; the server refuses packets above 64 MB by default.
 STATEMENT_BYTES = 2_000_000
-COPY_BUFFER = 1 << 20
-BY_SIZE = {form.size: form for form in INTEGERS.values()}
+#: Bytes that psycopg2 asks for at a time in a COPY to the server.
+COPY_BUFFER_BYTES = 1 << 20
 
 
 def columns(query: dj.QueryExpression, *names: str, order_by: Sequence[str]) -> list[np.ndarray]:
-    """Return columns of plain numbers or text as arrays: DataJoint's ``to_arrays`` goes through a dict for each row.
+    """Return columns of numbers or text as arrays (n,), one for each name.
+
+    DataJoint's ``to_arrays`` does the same through a dict for each row, which is slow for many ROIs.
 
     Parameters
     ----------
     query : dj.QueryExpression
     names : str
     order_by : sequence of str
+        Columns.
     """
     quoted = ", ".join(map(query.connection.adapter.quote_identifier, order_by))
     rows = query.connection.query(f"{query.make_sql(list(names))} ORDER BY {quoted}").fetchall()
@@ -43,19 +50,19 @@ def columns(query: dj.QueryExpression, *names: str, order_by: Sequence[str]) -> 
 
 
 def stream(query: dj.QueryExpression, *names: str, take: Callable[..., None]) -> None:
-    """Call ``take`` with some columns of each row, holding one row at a time.
+    """Call ``take`` with some columns of each row; memory holds one row at a time.
 
     Parameters
     ----------
     query : dj.QueryExpression
     names : str
-        Columns of integers, and as the last one of bytes.
+        Columns of integers, and as the last a column of bytes.
     take : callable
-        An error that it raises ends the reading.
+        Called with the values of a row in the order of ``names``. If it raises, reading ends.
     """
     connection = query.connection
     sql = query.make_sql(list(names))
-    connection.query("SELECT 1")  # reconnects if the server has gone
+    connection.query("SELECT 1")  # lets DataJoint reconnect: below its connection is used directly
     if connection.adapter.backend == "postgresql":
         with connection._conn.cursor() as cursor:
             cursor.copy_expert(f"COPY ({sql}) TO STDOUT (FORMAT binary)", _Rows(take))
@@ -72,10 +79,10 @@ def _stream_mysql(connection: Any, sql: str, take: Callable[..., None]) -> None:
         for row in cursor:
             take(*row)
     except Exception:
-        with suppress(Exception):  # reads the rest, unless the connection is lost: the first error is the one to tell
+        with suppress(Exception):  # close() reads the remaining rows, and may fail too: the first error matters
             cursor.close()
         raise
-    except BaseException:  # interrupted: the rest stays on the wire, and nobody else may read it
+    except BaseException:  # interrupted: close the connection, or the next query would read the remaining rows
         cursor.connection = None
         connection._force_close()
         raise
@@ -83,40 +90,40 @@ def _stream_mysql(connection: Any, sql: str, take: Callable[..., None]) -> None:
 
 
 class _Rows:
-    """A file that PostgreSQL writes a binary COPY to: one row per call, the first after a header."""
+    """A file for psycopg2 to write a binary COPY to: each call has one row, the first also the header."""
 
     def __init__(self, take: Callable[..., None]) -> None:
         self.take = take
 
     def write(self, message: bytes) -> int:
-        at = len(SIGNATURE) + 8 if message.startswith(SIGNATURE) else 0
-        if len(message) - at > FIELDS.size:  # else it is the end
+        at = COPY_HEADER_BYTES if message.startswith(COPY_SIGNATURE) else 0
+        if len(message) - at > N_FIELDS.size:  # otherwise it is the end mark, -1
             self.take(*_values(message, at))
         return len(message)
 
 
 def _values(message: bytes, at: int) -> list[int | bytes]:
-    """Return the values of a row: integers, and bytes as the last."""
-    n_fields = FIELDS.unpack_from(message, at)[0]
-    at += FIELDS.size
+    """Return the values of the row that begins at a position of a message: integers, and bytes as the last."""
+    n_fields = N_FIELDS.unpack_from(message, at)[0]
+    at += N_FIELDS.size
     values: list[int | bytes] = []
     for field in range(n_fields):
-        size = LENGTH.unpack_from(message, at)[0]
-        at += LENGTH.size
+        size = FIELD_LENGTH.unpack_from(message, at)[0]
+        at += FIELD_LENGTH.size
         is_last = field == n_fields - 1
-        values.append(message[at : at + size] if is_last else BY_SIZE[size].unpack_from(message, at)[0])
+        values.append(message[at : at + size] if is_last else INTEGER_FORM_OF_SIZE[size].unpack_from(message, at)[0])
         at += size
     return values
 
 
 def insert(table: dj.Table, rows: Iterable[dict[str, Any]]) -> None:
-    """Insert rows of text, integers and bytes in the transaction that is open, holding few at a time.
+    """Insert rows of text, integers and bytes in the open transaction; memory holds few rows at a time.
 
     Parameters
     ----------
     table : dj.Table
     rows : iterable of dict
-        All with the same columns; arrays as ``schemas.storage.codec.Packed``.
+        All with the same columns in the same order; arrays as ``schemas.storage.codec.Packed``.
     """
     rows = iter(rows)
     first = next(rows, None)
@@ -131,20 +138,20 @@ def insert(table: dj.Table, rows: Iterable[dict[str, Any]]) -> None:
 
 
 def _insert_statement(table: dj.Table, columns: list[str], rows: list[dict[str, Any]]) -> None:
-    """Insert with bytes in base64, which MySQL reads nearly twice as fast as hexadecimal."""
+    """Insert rows by one statement, with bytes in base64, which MySQL parses nearly twice as fast as hexadecimal."""
     names = ", ".join(table.connection.adapter.quote_identifier(name) for name in columns)
-    is_bytes = [isinstance(value, bytes) for value in rows[0].values()]
-    places = ", ".join("FROM_BASE64(%s)" if one else "%s" for one in is_bytes)
+    placeholders = ", ".join("FROM_BASE64(%s)" if isinstance(value, bytes) else "%s" for value in rows[0].values())
     values = [
         b64encode(value).decode() if isinstance(value, bytes) else value for row in rows for value in row.values()
     ]
     table.connection.query(
-        f"INSERT INTO {table.full_table_name} ({names}) VALUES " + ", ".join([f"({places})"] * len(rows)), args=values
+        f"INSERT INTO {table.full_table_name} ({names}) VALUES " + ", ".join([f"({placeholders})"] * len(rows)),
+        args=values,
     )
 
 
 def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
-    """Yield rows in statements that no server refuses for their size."""
+    """Yield the rows in batches that are small enough for one statement."""
     batch, size = [], 0
     for row in rows:
         batch.append(row)
@@ -162,29 +169,32 @@ def _copy_in(table: dj.Table, columns: list[str], rows: Iterable[dict[str, Any]]
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
         args=(table.database, table.table_name),
     ).fetchall()
-    forms = [INTEGERS.get(dict(types)[name]) for name in columns]
+    forms = [INTEGER_FORMS.get(dict(types)[name]) for name in columns]
     with table.connection._conn.cursor() as cursor:
         statement = f"COPY {table.full_table_name} ({names}) FROM STDIN (FORMAT binary)"
-        source = _Bytes(_copied(rows, forms))
+        source = _PartsFile(_copied(rows, forms))
         try:
-            cursor.copy_expert(statement, source, COPY_BUFFER)
-        except Exception as error:
+            cursor.copy_expert(statement, source, COPY_BUFFER_BYTES)
+        except Exception as error:  # of psycopg2, also when a row could not be made: then that error is the reason
             raise source.error or error from None
 
 
 def _copied(rows: Iterable[dict[str, Any]], forms: list[struct.Struct | None]) -> Iterator[bytes]:
     """Yield the parts of a binary COPY of rows."""
-    yield SIGNATURE + bytes(8)
+    yield COPY_SIGNATURE + bytes(8)
     for row in rows:
-        yield FIELDS.pack(len(forms))
+        yield N_FIELDS.pack(len(forms))
         for value, form in zip(row.values(), forms, strict=True):
             data = form.pack(value) if form else value.encode() if isinstance(value, str) else value
-            yield LENGTH.pack(len(data)) + data
-    yield FIELDS.pack(-1)
+            yield FIELD_LENGTH.pack(len(data)) + data
+    yield N_FIELDS.pack(-1)
 
 
-class _Bytes:
-    """A file that PostgreSQL reads parts from; psycopg2 makes an error of its own of any that is raised here."""
+class _PartsFile:
+    """A file for psycopg2 to read a COPY from, made of parts.
+
+    psycopg2 replaces an error that ``read`` raises by one of its own, so it is kept in ``error``.
+    """
 
     def __init__(self, parts: Iterator[bytes]) -> None:
         self.parts, self.rest = parts, b""

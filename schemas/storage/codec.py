@@ -1,6 +1,6 @@
-"""The column type ``<array>``: a numeric array, bit by bit, with checksums that every read verifies.
+"""The column type ``<array>``: a numeric array, stored bit for bit, with checksums that every read verifies.
 
-The column holds the packed array itself, or the place in a store where it lies (``pipeline.storage.places``).
+The column holds the packed array itself, or its place in a store (``pipeline.storage.places``).
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from schemas.storage import stores
 
 
 class Packed(bytes):
-    """An array that is packed already, in a thread for instance, or the place of one."""
+    """An array that is packed already, e.g. in another thread, or the place of a packed array."""
 
 
 class ArrayCodec(dj.Codec):
-    """``pipeline.storage.arrays`` in a column of bytes; DataJoint finds it by the entry point of this package."""
+    """Stores arrays packed by ``pipeline.storage.arrays``; DataJoint finds it by the entry point of this package."""
 
     name = "array"
 
@@ -30,21 +30,21 @@ class ArrayCodec(dj.Codec):
         return "<hash>" if is_store else "bytes"
 
     def encode(self, value: Any, *, key=None, context=None, store_name=None) -> bytes:
-        """Return the bytes of an array; those of a ``Packed`` one are taken as they are."""
+        """Return the bytes of an array; a ``Packed`` array is stored as it is."""
         return bytes(value) if isinstance(value, Packed) else pack(np.asarray(value))
 
     def decode(self, stored: Any, *, key=None, context=None) -> np.ndarray:
-        """Return the array; it can be written to.
+        """Return the array, writable.
 
         Raises
         ------
         DamagedError
             The bytes are damaged, here or in the store.
         """
-        data = memoryview(stored).cast("B")  # psycopg2 gives a memoryview of characters
+        data = memoryview(stored).cast("B")  # psycopg2 returns a memoryview of format "c"
         try:
             return unpack(stores.read_one(place_of(data)) if is_place(data) else data)
         except DataError as error:
-            # DataJoint does not say which row this is: ``key`` holds its configuration alone
+            # DataJoint does not tell the codec which row this is: ``key`` holds only its configuration
             do = f"'meso verify' names the row. {error.do or ''}".strip()
             raise type(error)(error.problem, expected=error.expected, found=error.found, do=do) from error

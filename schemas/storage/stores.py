@@ -1,7 +1,7 @@
-"""Stores: folders and buckets that keep packed traces outside the database, many one after another in one object.
+"""Stores: folders and buckets that keep packed traces outside the database, the traces of a FOV in one object.
 
-A store is one of DataJoint's own configuration (``stores`` in datajoint.json, or ``DJ_STORES``). An object is written
-once, appears whole or not at all, and is never changed; rows say where in it their trace lies
+Stores are those of DataJoint's configuration (``stores`` in datajoint.json, or ``DJ_STORES``). An object is written
+once, appears complete or not at all, and is never changed. A row names the place of its trace within an object
 (``pipeline.storage.places``).
 """
 
@@ -33,14 +33,15 @@ from schemas.storage.threads import in_threads
 
 Key = TypeVar("Key", bound=Hashable)
 
-#: Folder of a store that our objects are in; DataJoint's own collector empties ``_hash`` and ``_schema`` beside it.
+#: Folder of a store for the objects of this project. DataJoint's garbage collector cleans ``_hash`` and ``_schema``, so
+#: it must be neither of these.
 FOLDER = "meso"
 SUFFIX = ".traces"
-#: Bytes that are fetched from a bucket before they are handed out, and how many such batches are on their way.
+#: Bytes fetched from a bucket as one batch, and the number of batches in memory.
 BATCH_BYTES, BATCHES = 32_000_000, 2
-#: Bytes of one request at most; neighbours closer than this are asked for together, with what lies between.
+#: Largest request to a bucket, and the largest gap between two traces that are fetched by one request.
 REQUEST_BYTES, GAP_BYTES = 8_000_000, 100_000
-#: Bytes gathered before they are sent to a bucket (8 MB to 5 GB times 10,000 parts).
+#: Size of the parts of an upload; S3 allows 5 MB to 5 GB, and 10,000 parts.
 PART_BYTES = 32_000_000
 RESTORE = "Restore the object from a backup, or delete the FOV and populate it again"
 
@@ -54,7 +55,7 @@ class Stored(NamedTuple):
     size : int
         Bytes.
     modified : datetime.datetime
-        With its time zone.
+        With a time zone.
     """
 
     path: str
@@ -77,28 +78,28 @@ class Store:
 
     @property
     def is_folder(self) -> bool:
-        """It is a folder of this machine, mounted ones included."""
+        """Whether it is a folder of this machine, local or mounted."""
         return self.backend.protocol == "file"
 
     @cached_property
     def root(self) -> str:
-        """Where its paths begin."""
+        """The folder, or bucket and prefix, that paths are relative to."""
         return self.backend.fs._strip_protocol(self.backend._full_path(""))
 
     def full(self, path: str) -> str:
-        """Return where an object is, for the file system."""
+        """Return the full path of an object, for the file system."""
         return f"{self.root}/{path}"
 
     @contextmanager
     def new(self, path: str) -> Iterator[NewObject]:
-        """Write an object: there is all of it when the block ends, and nothing if it raises.
+        """Write an object: it exists completely when the block ends, and not at all if the block raises.
 
         Raises
         ------
         ConfigError
-            The store does not take it.
+            The store cannot be written to.
         """
-        with self._told(), (self._new_file if self.is_folder else self._new_upload)(self.full(path)) as file:
+        with self._as_config_error(), (self._new_file if self.is_folder else self._new_upload)(self.full(path)) as file:
             yield NewObject(self.name, path, file)
 
     @contextmanager
@@ -110,17 +111,18 @@ class Store:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            part.replace(target)
+            part.replace(target)  # atomic: readers see no partial object
         except BaseException:
             with suppress(OSError):
                 part.unlink()
             raise
-        # the names have to reach the disk, too, before a row says them
+        # sync the folders too: the name of the object must be on disk before a row names it
         for parent in takewhile(lambda parent: parent.is_relative_to(self.root), target.parents):
             _sync(parent)
 
     @contextmanager
     def _new_upload(self, full: str) -> Iterator[Any]:
+        # without autocommit the object appears only at commit()
         file = self.backend.fs.open(full, "wb", block_size=PART_BYTES, autocommit=False)
         try:
             yield file
@@ -132,14 +134,14 @@ class Store:
             raise
 
     def objects(self, folder: str) -> list[Stored]:
-        """Return the objects in a folder and its folders, half-written ones included.
+        """Return the objects in a folder and below it, partial ones included.
 
         Raises
         ------
         ConfigError
             The store does not answer.
         """
-        with self._told():
+        with self._as_config_error():
             self.backend.fs.invalidate_cache()
             found = self.backend.fs.find(self.full(folder), detail=True)
             return [
@@ -151,25 +153,25 @@ class Store:
             ]  # fmt: skip
 
     def remove(self, path: str) -> None:
-        """Remove an object, if it is there.
+        """Remove an object, if it exists.
 
         Raises
         ------
         ConfigError
-            The store does not let us.
+            The store refuses.
         """
-        with self._told(), suppress(FileNotFoundError):
+        with self._as_config_error(), suppress(FileNotFoundError):
             self.backend.fs.rm_file(self.full(path))
 
     def read(self, places: Sequence[tuple[Key, Place]]) -> Iterator[tuple[Key, Bytes | DataError]]:
-        """Yield the bytes at places of this store; see ``read``."""
-        ordered = sorted(places, key=lambda one: one[1][:3])
+        """Yield the bytes at places of this store; see the function ``read``."""
+        ordered = sorted(places, key=lambda keyed: keyed[1][:3])  # by store, path and offset
         for key, place, found in self._read_folder(ordered) if self.is_folder else self._read_bucket(ordered):
             yield key, self._checked(place, found)
 
     def _read_folder(self, places: Sequence[tuple[Key, Place]]) -> Iterator[tuple[Key, Place, Bytes | OSError]]:
-        # not by mmap, which kills the process where a file is cut, or a disk fails, under it
-        for path, group in groupby(places, key=lambda one: one[1].path):
+        # not by mmap: if a mapped file is truncated or its disk fails, SIGBUS kills the process
+        for path, group in groupby(places, key=lambda keyed: keyed[1].path):
             try:
                 file = os.open(self.full(path), os.O_RDONLY)
             except OSError as error:
@@ -190,17 +192,17 @@ class Store:
             yield from batch
 
     def _fetch(self, places: Sequence[tuple[Key, Place]]) -> list[tuple[Key, Place, Bytes | OSError]]:
-        """Return the bytes at a batch of places in order, neighbours in one request."""
+        """Return the bytes at a batch of places, in their order; places near each other are fetched by one request."""
         wanted = [(self.full(place.path), place.offset, place.offset + place.size) for _, place in places]
         paths, starts, ends = merge_offset_ranges(
             *map(list, zip(*wanted, strict=True)), max_gap=GAP_BYTES, max_block=REQUEST_BYTES, sort=False
         )
-        with self._told():
+        with self._as_config_error():
             blocks = self.backend.fs.cat_ranges(paths, starts, ends, on_error="return")
         firsts = list(zip(paths, starts, strict=True))
         found: list[tuple[Key, Place, Bytes | OSError]] = []
-        for (key, place), one in zip(places, wanted, strict=True):
-            number = bisect_right(firsts, one[:2]) - 1
+        for (key, place), part in zip(places, wanted, strict=True):
+            number = bisect_right(firsts, part[:2]) - 1  # the block that the place is in
             block, at = blocks[number], place.offset - starts[number]
             if isinstance(block, Exception):
                 found.append((key, place, block if isinstance(block, OSError) else OSError(str(block))))
@@ -209,32 +211,38 @@ class Store:
         return found
 
     def _checked(self, place: Place, found: Bytes | OSError) -> Bytes | DataError:
-        """Return the bytes if they are those that were put there; an error where this object alone is to blame."""
+        """Return the bytes if they are the ones written; otherwise an error of this object.
+
+        Raises
+        ------
+        ConfigError
+            The store as a whole fails.
+        """
         if isinstance(found, FileNotFoundError):
             problem = "is missing"
         elif isinstance(found, OSError):
-            if found.errno not in (errno.EINVAL, errno.EIO):  # no such range, or a bad block of the disk
+            if found.errno not in (errno.EINVAL, errno.EIO):  # EINVAL: no such range; EIO: a bad block of the disk
                 raise ConfigError(self._refusal(found)) from found
             problem = f"cannot be read there ({found})"
         elif len(found) < place.size:
-            problem = f"is cut off: {len(found)} of {place.size} bytes are there"
+            problem = f"is truncated: {len(found)} of {place.size} bytes are there"
         elif not _is_of(place, found):
-            problem = "is damaged there, or has another array"
+            problem = "is damaged there, or another array is stored there"
         else:
             return found
         where = f"bytes {place.offset} to {place.offset + place.size} of {place.path} in the store {self.name}"
         return DamagedError(f"the object of a stored array {problem}", expected=where, do=RESTORE)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say which store it is that fails."""
+    def _as_config_error(self) -> Iterator[None]:
+        """Raise errors of the file system as ConfigErrors that name the store."""
         try:
             yield
         except MesoError:
             raise
         except OSError as error:
             raise ConfigError(self._refusal(error)) from error
-        except Exception as error:
+        except Exception as error:  # S3 clients raise errors of their own, and may not be installed
             if type(error).__module__.startswith(("botocore", "aiobotocore", "aiohttp")):
                 raise ConfigError(self._refusal(error)) from error
             raise
@@ -244,7 +252,7 @@ class Store:
 
 
 class NewObject:
-    """An object that is being written.
+    """An object that is being written; see ``Store.new``.
 
     Parameters
     ----------
@@ -276,11 +284,11 @@ def named(name: str) -> Store:
     Raises
     ------
     ConfigError
-        There is none of that name, its settings are wrong, its folder is not there, or a package is missing.
+        No store has this name, its settings are wrong, its folder does not exist, or a package is missing.
     """
     try:
         backend = StorageBackend(dj.config.get_store_spec(name))
-        _ = backend.fs
+        _ = backend.fs  # connects, and imports the package for the protocol
     except ImportError as error:
         raise ConfigError(f"The store {name} needs a package: {error}. For S3: pip install '.[s3]'") from None
     except (dj.DataJointError, OSError) as error:
@@ -297,20 +305,20 @@ def configured() -> list[str]:
 
 
 def folder() -> str:
-    """Return the folder, in any store, of the objects of this database."""
+    """Return the folder of this database's objects, the same in every store; several databases can share a store."""
     return f"{FOLDER}/{DatabaseId.current()}"
 
 
 def new_path(eid: str, fov: int) -> str:
-    """Return a path that no other object has, or ever had."""
+    """Return a new path for the traces of a FOV; its random part has never been used before."""
     return f"{folder()}/{eid}/FOV_{fov:02d}-{secrets.token_hex(8)}{SUFFIX}"
 
 
 def read(places: Iterable[tuple[Key, Place]]) -> Iterator[tuple[Key, Bytes | DataError]]:
-    """Yield the packed array at each place, by store, object and offset, with the key that came with the place.
+    """Yield each key with the packed array at its place, ordered by store, object and offset.
 
-    Memory holds few arrays of a folder, and two batches of ``BATCH_BYTES`` of a bucket. Where an object is missing, cut
-    off or not what was put there, the error comes in place of the bytes, and the others follow.
+    Memory holds one array of a folder, or two batches of ``BATCH_BYTES`` of a bucket. For an object that is missing,
+    truncated or damaged an error is yielded in place of the bytes, and the other arrays follow.
 
     Raises
     ------
@@ -330,22 +338,23 @@ def read_one(place: Place) -> Bytes:
     Raises
     ------
     ConfigError
-        As ``read``.
+        As for ``read``.
     DamagedError
-        The object is missing, cut off or not what was put there.
+        The object is missing, truncated or damaged.
     """
     ((_, found),) = read([(None, place)])
-    return whole(found)
+    return value_or_raise(found)
 
 
-def whole(found: Bytes | DataError) -> Bytes:
-    """Return what ``read`` yielded, or raise it."""
+def value_or_raise(found: Bytes | DataError) -> Bytes:
+    """Return the bytes that ``read`` yielded, or raise the error."""
     if isinstance(found, DataError):
         raise found
     return found
 
 
 def _sync(folder: Path) -> None:
+    """Write the entries of a folder to disk."""
     file = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(file)
@@ -354,6 +363,7 @@ def _sync(folder: Path) -> None:
 
 
 def _batches(places: Sequence[tuple[Key, Place]]) -> Iterator[list[tuple[Key, Place]]]:
+    """Yield the places in batches of up to ``BATCH_BYTES``, or of a single larger array."""
     batch: list[tuple[Key, Place]] = []
     size = 0
     for key, place in places:

@@ -1,4 +1,4 @@
-"""Threads that pack or fetch arrays next to the one that talks to the server."""
+"""Threads that pack or fetch arrays while the main thread talks to the server."""
 
 from __future__ import annotations
 
@@ -8,22 +8,23 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-#: More would wait for the connection.
+#: More threads would only wait: all results go through one connection.
 THREADS = 4
-#: Results that wait to be taken, so that memory does not grow with what is read.
+#: Results that may wait to be taken; it limits memory.
 WAITING = 32
 
 
 def in_threads(call: Callable[[Any], T], items: Iterable[Any], waiting: int = WAITING) -> Iterator[T]:
-    """Yield what a function returns for each item, in their order, a few ahead.
+    """Yield the results of a function for items, in their order; a few are computed ahead in threads.
 
     Parameters
     ----------
     call : callable
+        Called in a thread.
     items : iterable
-        Taken by the thread that takes the results.
+        Iterated in the thread of the caller.
     waiting : int
-        Results at a time, the one that is yielded included.
+        Results in memory at a time, including the one that is yielded.
 
     Examples
     --------

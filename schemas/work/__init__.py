@@ -1,1 +1,1 @@
-"""Who populates the tables: jobs, workers and their heartbeats, and reports on them."""
+"""Populating the tables: jobs, workers and their heartbeats, and reports on them."""

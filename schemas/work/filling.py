@@ -1,4 +1,4 @@
-"""Populating the tables: all that is missing, in the order of dependencies, here and now."""
+"""Populating the tables in this process, in the order of their dependencies."""
 
 from __future__ import annotations
 
@@ -19,20 +19,21 @@ from schemas.work.reports import errors
 from schemas.work.runner import JobRunner, release_dead_jobs
 from schemas.work.states import Status
 
+#: Tables that are read from a session's files, and those of them that are needed for activity.
 SESSION_TABLES = (Behavior, Wheel, FOV, Recording, ROI, Activity)
 IMAGING_TABLES = (FOV, Recording, ROI, Activity)
 
 
 @dataclass
 class Filled:
-    """What a run of ``fill`` did.
+    """The result of ``fill``.
 
     Attributes
     ----------
     made : dict of str to int
-        Jobs done by table.
+        Number of jobs done, by table.
     errors : list of (str, dict, str)
-        Table, key and message of each job that failed now.
+        Table, key and message of each job that failed in this call.
     """
 
     made: dict[str, int] = field(default_factory=dict)
@@ -40,24 +41,24 @@ class Filled:
 
 
 def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, progress: bool = False) -> Filled:
-    """Populate tables in the order of their dependencies; a job that fails does not stop the rest.
+    """Populate tables in the order of their dependencies; a failed job does not stop the others.
 
-    Failures stay in the job tables, where ``errors`` finds them, until ``retry``. Ctrl-C stops at once, and the job
-    that was running is pending again.
+    Failed jobs stay in the job tables, are listed by ``errors``, and are not tried again until ``retry``. Ctrl-C stops
+    at once; the running job is pending again.
 
     Parameters
     ----------
     tables : iterable of table classes, optional
-        All by default.
+        All populated tables by default.
     *restrictions
         DataJoint restrictions on the keys to populate.
     progress : bool
-        A bar for each table with work to do.
+        Show a progress bar for each table with pending jobs.
 
     Raises
     ------
     ConfigError
-        A restriction has a name that is no key of one of the tables.
+        A restriction has a name that is not a key attribute of one of the tables.
     """
     wanted = set(tables) if tables is not None else set(auto_populated())
     for table in wanted:
@@ -77,18 +78,25 @@ def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, pro
 
 
 def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> Filled:
-    """Register a session unless it is, and fill what can be read of it.
+    """Register a session unless it is registered, and populate the tables that are read from its files.
+
+    Parameters
+    ----------
+    eid : str
+    behavior : bool
+        Populate Behavior and Wheel too.
+    progress : bool
 
     Raises
     ------
     DataError
-        ONE does not know the session, or none of its FOVs can be read.
+        The session is not registered and ONE does not know it, or none of its FOVs can be read.
     """
     eid = str(eid)
     if not (Session & {"eid": eid}):
         _register(eid)
     filled = Filled()
-    # most calls for imaging find it all there
+    # usually everything is in the database: one query instead of one for each table
     if behavior or (FOVFolder.proj() & {"eid": eid}) - Activity.proj():
         filled = fill(SESSION_TABLES if behavior else IMAGING_TABLES, {"eid": eid}, progress=progress)
     if not (Activity & {"eid": eid}):
@@ -103,7 +111,7 @@ def _register(eid: str) -> None:
         raise NotFoundError(
             "the session is not registered",
             eid=eid,
-            do=f"'meso sessions' lists those that are. To find it in ONE: {error}",
+            do=f"'meso sessions' lists registered sessions. To register it from ONE: {error}",
         ) from error
 
 

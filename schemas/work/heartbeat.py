@@ -1,4 +1,4 @@
-"""Threads that repeat something in the database on a connection of their own: heartbeats, and leases that last."""
+"""Threads that repeat statements on a database connection of their own: heartbeats and renewals of leases."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ import datajoint as dj
 
 
 class Pulse(threading.Thread):
-    """Repeats statements until ``stop``, whatever the caller does meanwhile: its long transactions do not hold it up.
+    """Repeats statements until ``stop``, also while the main connection is in a long transaction.
 
-    While the server is away, it tries again, ten times as often.
+    While the server does not answer, it tries ten times as often.
 
     Parameters
     ----------
     connection : dj.Connection
-        Of this process; another is made like it, for the first beat.
-    beat : callable
-        Takes a cursor, whose statements commit one by one.
+        Connection of this process. The thread opens another with the same settings at its first beat.
+    beat : callable(cursor)
+        The statements to repeat; each commits by itself.
     pause : float
-        s from one beat to the next.
+        Seconds from one beat to the next.
     delay : float
-        s until the first beat.
+        Seconds until the first beat.
 
     Attributes
     ----------
     last : float
-        When the last beat that was answered was sent, by ``uptime``.
+        Time, by ``uptime``, at which the last beat that the server answered was sent.
     """
 
     def __init__(
@@ -42,17 +42,17 @@ class Pulse(threading.Thread):
         self.stopped = threading.Event()
 
     def run(self) -> None:
-        """Beat until ``stop``."""
+        """Repeat ``beat`` until ``stop``."""
         connection = None
         self.stopped.wait(self.delay)
         while not self.stopped.is_set():
-            sent = uptime()
+            sent = uptime()  # not the time of the answer, which may come late
             try:
                 connection = connection or self.connect()
                 with connection.cursor() as cursor:
                     self.beat(cursor)
                 self.last = sent
-            except Exception:  # whatever it is, the silence tells
+            except Exception:  # whatever the error: others notice that the heartbeats stop
                 _close(connection)
                 connection = None
             self.stopped.wait(max(0.0, sent + self.pause - uptime()) if connection else self.pause / 10)
@@ -65,20 +65,20 @@ class Pulse(threading.Thread):
 
 
 class Heartbeat(Pulse):
-    """The sign that workers live.
+    """Sends the heartbeats of workers.
 
     Parameters
     ----------
     connection : dj.Connection
-    beat : callable
-        Takes a cursor, notes that workers live, and returns those that others have ended: see ``Worker.beat``.
+    beat : callable(cursor)
+        Records that workers are alive, and returns those that another process has ended: see ``Worker.beat``.
     pause : float
-        s.
+        Seconds between heartbeats.
 
     Attributes
     ----------
     lost : set of str
-        Workers that others have declared dead.
+        Workers that another process has ended: it took them for dead.
     """
 
     def __init__(self, connection: dj.Connection, beat: Callable[[Any], set[str]], pause: float) -> None:
@@ -87,7 +87,10 @@ class Heartbeat(Pulse):
 
 
 def connects_like(connection: dj.Connection) -> Callable[[], Any]:
-    """Return a function that makes a plain connection; DataJoint's changes what warnings do in all threads."""
+    """Return a function that opens a client connection with the settings of a DataJoint connection.
+
+    Opening a DataJoint connection would change the warning filters, which all threads share.
+    """
 
     def connect() -> Any:
         try:
@@ -95,6 +98,7 @@ def connects_like(connection: dj.Connection) -> Callable[[], Any]:
         except Exception:
             if connection.conn_info["ssl_input"] is not None:
                 raise
+            # like DataJoint: without a setting, TLS is tried first and then no TLS
             return connection.adapter.connect(**connection._build_connect_kwargs(use_tls=False))
 
     return connect
@@ -102,10 +106,10 @@ def connects_like(connection: dj.Connection) -> Callable[[], Any]:
 
 def _close(connection: Any) -> None:
     if connection is not None:
-        with suppress(Exception):  # it is gone already
+        with suppress(Exception):  # it is lost already
             connection.close()
 
 
 def uptime() -> float:
-    """Return seconds of a clock that goes on while the machine sleeps."""
+    """Return the seconds of a monotonic clock that includes the time that the machine was suspended."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

@@ -1,4 +1,4 @@
-"""What is done, running, waiting and failed; and trying again what failed."""
+"""Reports on jobs and workers, and clearing errors so that failed jobs are tried again."""
 
 from __future__ import annotations
 
@@ -20,26 +20,28 @@ from schemas.work.runner import keys_sql, reservations
 from schemas.work.states import JobStatus, WorkerState
 from schemas.work.tables import Attempt, Made, Worker
 
-#: What differs between two messages about the same fault.
-PARTICULARS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|\d+")
+#: Parts that differ between two messages about the same fault: UUIDs, hashes and numbers.
+VARIABLE_PARTS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|\d+")
 
 
 def status() -> list[dict[str, Any]]:
-    """Return done, left to do, running and failed jobs of every table, how long one takes, and the rest.
+    """Return the numbers of jobs by table, their average duration, and the time that the pending jobs will take.
 
     Returns
     -------
     list of dict
-        table, done, to_do, running, errors; ``seconds`` of a job on average; ``eta``, s with the workers that live
-        now; ``longest``, s, and ``host`` of the job that runs longest. None where nothing is known.
+        table; done, to_do, running, errors (numbers of jobs); seconds (average duration of a job); eta (s for ``to_do``
+        with the present workers); longest (s) and host of the job that has been running longest. Unknown values are
+        None.
     """
-    jobs, seconds, n_workers = jobs_by_status(), _seconds(), max(1, len(living := workers()))
-    running = [one for one in living if one["table"]]
+    jobs, seconds, n_workers = jobs_by_status(), _seconds(), max(1, len(present := workers()))
+    running = [worker for worker in present if worker["table"]]
     rows = []
     for name, total, remaining in _progress():
         failed, reserved = jobs[name, JobStatus.ERROR], jobs[name, JobStatus.RESERVED]
+        # several queries, not one moment: a job may have ended in between
         to_do = max(remaining - failed - reserved, 0)
-        longest = max((one for one in running if one["table"] == name), key=lambda one: one["running"], default={})
+        longest = max((row for row in running if row["table"] == name), key=lambda row: row["running"], default={})
         eta = None if name not in seconds or not to_do else seconds[name] * to_do / n_workers
         rows.append({
             "table": name, "done": total - remaining, "to_do": to_do, "running": reserved, "errors": failed,
@@ -49,7 +51,7 @@ def status() -> list[dict[str, Any]]:
 
 
 def _progress() -> list[tuple[str, int, int]]:
-    """Return how many jobs each table can have, and how many are not done, in one query."""
+    """Return the number of possible jobs and of jobs not done by table; one query."""
     tables = auto_populated()
     counts = " UNION ALL ".join(
         f"SELECT {i}, (SELECT COUNT(*) FROM ({possible}) AS possible), (SELECT COUNT(*) FROM ({missing}) AS missing)"
@@ -60,7 +62,7 @@ def _progress() -> list[tuple[str, int, int]]:
 
 
 def jobs_by_status() -> Counter[tuple[str, JobStatus]]:
-    """Return the number of jobs in the job tables by table and status, in one query."""
+    """Return the number of jobs in the job tables by table and status; one query."""
     counts = " UNION ALL ".join(
         f"SELECT '{table.__name__}', CAST(status AS CHAR(16)), COUNT(*) FROM {jobs_of(table).full_table_name} "
         f"GROUP BY status"
@@ -70,7 +72,7 @@ def jobs_by_status() -> Counter[tuple[str, JobStatus]]:
 
 
 def _seconds() -> dict[str, float]:
-    """Return how long a job of each table takes on average."""
+    """Return the average duration of a job by table, s; one query."""
     rows = connect().query(
         f"SELECT table_name, SUM(seconds) / SUM(n_made) FROM {Made.full_table_name} GROUP BY table_name"
     )
@@ -78,13 +80,13 @@ def _seconds() -> dict[str, float]:
 
 
 def workers(include_ended: bool = False) -> list[dict[str, Any]]:
-    """Return the workers, and the job that each of them is running.
+    """Return the workers and the job that each is running; two queries.
 
     Returns
     -------
     list of dict
-        worker, host, pid, slot, environment, started, heartbeat, silent (s since then); state: a ``WorkerState``, or
-        the ``EndReason`` of one that has ended; of its job table, key, running (s).
+        worker, host, pid, slot, environment, started, heartbeat, silent (s since the last heartbeat); state
+        (``WorkerState``, or the ``EndReason`` of an ended worker); table, key and running (s) of its job, or None.
     """
     running = {row["worker"]: row for row in reservations()}
     nothing = {"table": None, "key": None, "running": None}
@@ -108,23 +110,23 @@ def errors(
     stack: bool = False,
     newest: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Return failures in the job tables: table, key, message, host, time.
+    """Return the failed jobs in the job tables: table, key, message, host, time; one query for each table.
 
     Parameters
     ----------
     tables : sequence of table classes, optional
-        All by default.
+        All populated tables by default.
     key : dict, optional
-        Only jobs of this key, such as a session.
+        Only jobs with these key values, e.g. of a session. Tables without these attributes are skipped.
     stack : bool
-        With the traceback as ``stack``, and the versions of the software.
+        Also return the traceback and the software versions, as ``stack``.
     newest : int, optional
-        Only so many, the latest first; by default all, table by table.
+        Return at most so many, the latest first; by default all, table by table.
 
     Raises
     ------
     ConfigError
-        A name in ``key`` is no key of any of the tables.
+        No table has all names of ``key`` in its key.
     """
     columns = ("error_message", "host", "completed_time", *(["error_stack"] if stack else []))
     rows = []
@@ -140,22 +142,29 @@ def errors(
 
 
 def grouped(failures: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """Return failures of one table whose messages differ in numbers and ids only together, the largest group first."""
+    """Return failures in groups, the largest first: same table, and messages that differ only in numbers and ids."""
     groups: dict[tuple[str, str], list[dict]] = {}
     for row in failures:
-        groups.setdefault((row["table"], PARTICULARS.sub("#", row["message"])), []).append(row)
+        groups.setdefault((row["table"], VARIABLE_PARTS.sub("#", row["message"])), []).append(row)
     return sorted(groups.values(), key=len, reverse=True)
 
 
 def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
-    """Clear failures, so that these jobs are tried again; return how many.
+    """Clear failed jobs, so that they are tried again, and return their number.
 
-    Embeddings that were made without a FOV that had failed are deleted: they are made anew, with it or without.
+    Embeddings that were computed without a failed FOV are deleted, to be recomputed with or without it.
+
+    Parameters
+    ----------
+    tables : sequence of table classes, optional
+        All populated tables by default.
+    **key
+        Only jobs with these key values, e.g. ``eid``.
 
     Raises
     ------
     ConfigError
-        A name in ``key`` is no key of any of the tables.
+        No table has all names of ``key`` in its key.
     """
     count = 0
     for table in _with_key(tables, key):
@@ -163,20 +172,20 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
         keys = failed.keys()
         count += len(keys)
         if table in (FOV, Recording, ROI, Activity) and keys:
-            # embeddings made without these FOVs are made anew
+            # Embedding takes the FOVs that there are: see imaged_sessions
             incomplete = Embedding & [{"eid": row["eid"]} for row in keys]
             if n := len(incomplete):
-                warnings.warn(f"{n} embeddings were made without these FOVs: they are made anew", stacklevel=2)
+                warnings.warn(f"{n} embeddings were made without these FOVs: deleted, to be recomputed", stacklevel=2)
             incomplete.delete(prompt=False)
-        Attempt.forget(table.__name__, keys)
+        Attempt.clear(table.__name__, keys)
         failed.delete()
     return count
 
 
 def _with_key(tables: Sequence[type[dj.Table]] | None, key: dict[str, Any]) -> list[type[dj.Table]]:
-    """Return the tables that have all names of a key; DataJoint would ignore the others, and restrict to everything."""
+    """Return the tables that have all names of a key in theirs; DataJoint would ignore unknown names."""
     tables = list(tables or auto_populated())
     found = [table for table in tables if set(key) <= set(jobs_of(table).primary_key)]
     if not found:
-        raise ConfigError(f"{', '.join(key)}: no key of {', '.join(table.__name__ for table in tables)}")
+        raise ConfigError(f"{', '.join(key)}: not a key attribute of {', '.join(table.__name__ for table in tables)}")
     return found

@@ -1,17 +1,18 @@
 """Crash-safe jobs: a worker that dies, stalls or is stopped loses no work.
 
-This is the life of a job in DataJoint's job tables, from top to bottom:
+The life of a job in DataJoint's job tables, in the order of this module:
 
-1. ``Queue.add``: what a table lacks becomes a pending job.
-2. ``Job.reserve``: one worker reserves it, by its id.
-3. ``Job.populate``: the worker runs it, by DataJoint's ``_populate1``. ``Job.finish`` gives up the reservation in the
-   transaction that inserts the rows: they are there if and only if the job is done.
-4. ``Job.release`` or ``Job.fail``: after an error the worker gives it back, to be tried again, or notes the error.
-5. ``JobRunner``: the worker, which takes jobs through these steps and decides what an error means.
-6. ``end_worker``: for a worker that was stopped or died another process gives back what it had reserved.
-7. ``release_dead_jobs``: all workers that are dead are ended.
+1. ``Queue.add``: each key that is missing in a table becomes a pending job.
+2. ``Job.reserve``: one worker reserves the job with its id.
+3. ``Job.populate``: the worker runs the job through DataJoint's ``_populate1``. ``Job.finish`` deletes the job in the
+   transaction that inserts its rows: the rows exist if and only if the job is done.
+4. ``Job.release`` or ``Job.fail``: after an error the worker makes the job pending again, or records the error.
+5. ``JobRunner``: the worker, which takes jobs through these steps and decides which errors are transient.
+6. ``end_worker``: another process ends a worker that was stopped or died, and releases its job.
+7. ``release_dead_jobs``: finds all dead workers, and ends them.
 
-Each step is guarded by the status and the worker in the job's row: what another worker has by now is not touched.
+Every change of a job is conditional on the status and the worker in its row, so that a job which another worker has
+reserved in the meantime is left alone.
 """
 
 from __future__ import annotations
@@ -38,25 +39,25 @@ from schemas.rows import jobs_of, log_level
 from schemas.server.binding import table_named
 from schemas.server.connection import connect
 from schemas.server.dialect import JOBS_NOW, dialect
-from schemas.server.reconnection import bound, is_lost, is_passing, persist, reconnect
+from schemas.server.reconnection import is_lost, is_passing, persist, reconnect, without_reconnect
 from schemas.server.settings import heartbeat, prefix
 from schemas.work.heartbeat import Heartbeat
 from schemas.work.states import EndReason, JobStatus, Status
 from schemas.work.tables import MAX_MISSED_IN_NOTEBOOK, Attempt, Made, Worker
 
-#: So many workers died while they ran the same job: it is not tried again.
+#: A job during which so many workers have died becomes an error ("poison").
 MAX_WORKER_DEATHS = 3
-#: A connection that was lost so often while a job was run is the job's fault: a packet too large, for example.
+#: A job during which the connection was lost so often becomes an error: it may be the cause, e.g. a packet too large.
 MAX_LOST_CONNECTIONS = 10
-#: Seconds until a job is tried again after a lost connection, a deadlock or a full disk: doubled each time.
+#: Seconds until a job is tried again after a transient error, doubled after each.
 FIRST_DELAY, LONGEST_DELAY = 0.25, 20.0
-#: A notebook waits for a server that has gone as many seconds; a worker until its supervisor ends it.
-PATIENCE = 60.0
-#: Characters of a message in a job table.
+#: Seconds that a notebook waits for a lost server; a worker waits until its supervisor ends it.
+NOTEBOOK_WAIT = 60.0
+#: Length of the column error_message of DataJoint's job tables.
 MESSAGE_LENGTH = 2047
-#: Jobs looked at in one go: workers choose from as many, so that they do not all reach for the first.
-BATCH = 32
-#: Pending jobs that may be run now: not those that are to be tried again later.
+#: Due jobs fetched at a time, which are shuffled so that workers do not all try to reserve the first.
+MAX_DUE_JOBS = 32
+#: Condition for jobs that may be run now: not those postponed after a transient error.
 IS_DUE = f"status = '{JobStatus.PENDING}' AND scheduled_time <= {JOBS_NOW}"
 
 
@@ -64,7 +65,7 @@ IS_DUE = f"status = '{JobStatus.PENDING}' AND scheduled_time <= {JOBS_NOW}"
 
 
 class Queue:
-    """The jobs of a table that are to be run.
+    """The pending jobs of a table.
 
     Parameters
     ----------
@@ -75,14 +76,14 @@ class Queue:
         self.table, self.jobs = table, jobs_of(table)
         self.connection = self.jobs.connection
 
-    def lacks(self, *restrictions: Any) -> bool:
-        """Return whether anything is missing in the table."""
+    def is_incomplete(self, *restrictions: Any) -> bool:
+        """Return whether the table has keys to populate."""
         return bool(_missing(self.table, restrictions))
 
     def add(self, *restrictions: Any) -> int:
-        """Add jobs for what is neither there nor in the job table, in one statement, and return how many.
+        """Add a job for each key that is neither in the table nor in the job table; return their number.
 
-        DataJoint's own ``refresh`` inserts one row at a time: 2000 take seconds.
+        One statement: DataJoint's own ``refresh`` inserts one row at a time, which takes seconds for 2000.
         """
         quote, sql = self.connection.adapter.quote_identifier, dialect(self.connection)
         names = [quote(name) for name in self.jobs.primary_key]
@@ -99,15 +100,15 @@ class Queue:
         return self.connection.query(sql.insert_new(self.jobs.full_table_name, columns, new)).rowcount
 
     def due(self, *restrictions: Any) -> list[dict]:
-        """Return the keys of some jobs that may be run now, the most urgent first, in random order among equals."""
+        """Return the keys of some jobs that may be run now, by priority, in random order among equals; one query."""
         due = self._pending(restrictions) & f"scheduled_time <= {JOBS_NOW}"
-        rows = due.proj("priority").to_dicts(order_by="priority, scheduled_time", limit=BATCH)
+        rows = due.proj("priority").to_dicts(order_by="priority, scheduled_time", limit=MAX_DUE_JOBS)
         random.shuffle(rows)
         rows.sort(key=lambda row: row["priority"])
         return [{name: row[name] for name in self.jobs.primary_key} for row in rows]
 
     def n_pending(self, *restrictions: Any) -> int:
-        """Return the number of pending jobs, those for later included."""
+        """Return the number of pending jobs, including postponed ones."""
         return len(self._pending(restrictions))
 
     def _pending(self, restrictions: tuple) -> dj.QueryExpression:
@@ -118,7 +119,10 @@ class Queue:
 
 
 def most_urgent(tables: Sequence[type[dj.Table]]) -> list[tuple[type[dj.Table], dict]]:
-    """Return some jobs of the table with the most urgent one; of equals, the first in the order of dependencies."""
+    """Return some jobs of the table that has the most urgent job; among equals, of the first of the tables.
+
+    Two queries.
+    """
     query = " UNION ALL ".join(
         f"SELECT {i}, MIN(priority) FROM {jobs_of(table).full_table_name} WHERE {IS_DUE}"
         for i, table in enumerate(tables)
@@ -130,13 +134,14 @@ def most_urgent(tables: Sequence[type[dj.Table]]) -> list[tuple[type[dj.Table], 
     return [(table, key) for key in Queue(table).due()]
 
 
+#: See ``keys_sql``.
 _keys_sql: dict[type[dj.Table], tuple[str, str]] = {}
 
 
 def keys_sql(table: type[dj.Table]) -> tuple[str, str]:
-    """Return the queries of the keys of all jobs that a table can have, and of those whose rows it lacks.
+    """Return two queries as SQL: the keys of all possible jobs of a table, and those whose rows are missing.
 
-    They are kept: DataJoint asks the server for the definitions of the parents each time.
+    They are kept, as DataJoint reads the definitions of the parents from the server each time.
     """
     if table not in _keys_sql:
         _keys_sql[table] = (table()._jobs_to_do(()).make_sql(), _missing(table, ()).make_sql())
@@ -151,18 +156,20 @@ def _missing(table: type[dj.Table], restrictions: tuple) -> dj.QueryExpression:
 
 
 class ReservationLost(Exception):
-    """Another worker may have begun to run this job: what was computed is not inserted."""
+    """The job is not reserved by this worker any more: its rows are not inserted, as another worker may run it."""
 
 
 class Job:
-    """A job of a table as one worker sees it; DataJoint's ``_populate1`` takes it for its job table.
+    """A job of a table, and the worker that runs it.
+
+    It has the methods of a DataJoint job table that ``_populate1`` calls: ``reserve``, ``complete`` and ``error``.
 
     Parameters
     ----------
     table : table class
     key : dict
     worker : str
-        Its id.
+        Id of the worker.
     """
 
     def __init__(self, table: type[dj.Table], key: dict, worker: str) -> None:
@@ -175,9 +182,10 @@ class Job:
     # ------------------------------------------------------------------------------------------ 2. pending to reserved
 
     def reserve(self, key: dict | None = None) -> bool:
-        """Reserve the job if it is pending; False if another worker was first.
+        """Reserve the job if it is due; return False if it is not, e.g. because another worker was first.
 
-        A lost connection is an error: done again, it would not find the job pending, if only the answer was lost.
+        DataJoint must not reconnect and repeat the statement: if only its answer was lost, the second would find the
+        job reserved, by ourselves.
         """
         self.begun = time.monotonic()
         self.was_reserved = self._change(
@@ -190,30 +198,32 @@ class Job:
     # --------------------------------------------------------------------------------------------- 3. reserved to done
 
     def populate(self) -> bool:
-        """Run the job; return whether this worker did. Its errors are raised, those of a server that has gone too."""
-        with log_level(logging.CRITICAL):  # DataJoint logs what we say, or keep in the job table
+        """Run the job; return False if another worker has reserved or run it. All errors are raised."""
+        with log_level(logging.CRITICAL):  # DataJoint would also log the errors
             table = self._with_finish()
             return bool(table._populate1(self.key, jobs=self, suppress_errors=False, return_exception_objects=False))
 
     def _with_finish(self) -> dj.Table:
-        """Return the table with a ``make`` that gives up the reservation at its end, in the transaction of its rows."""
+        """Return the table with a ``make`` that ends with ``finish``, within the transaction that inserts the rows."""
         target = self.table()
         make = target.make
 
+        # a three-part make of DataJoint is a generator: it yields what make_fetch returns, and gets back what
+        # make_compute returned, or None to compute it; it is run twice, before and in the transaction
         def in_three_parts(key: dict) -> Iterator[Any]:
             steps = make(key)
-            with bound(self.connection):
+            with without_reconnect(self.connection):
                 fetched = next(steps)
             computed = yield fetched
             if computed is None:
                 computed = yield next(steps)
-            with bound(self.connection):
+            with without_reconnect(self.connection):
                 steps.send(computed)
                 self.finish()
             yield
 
         def in_one(key: dict) -> None:
-            with bound(self.connection):
+            with without_reconnect(self.connection):
                 make(key)
                 self.finish()
 
@@ -221,49 +231,54 @@ class Job:
         return target
 
     def finish(self) -> None:
-        """Give up the reservation in the transaction that inserts the rows, and count the job.
+        """Delete the job and count it, in the transaction that inserts the rows.
 
         Raises
         ------
         DataError
-            Nothing was inserted.
+            ``make`` inserted no row.
         ReservationLost
-            The reservation is not this worker's any more.
+            The job is not reserved by this worker any more.
         """
         if not self.has_rows():
             raise DataError(
                 f"{self.table.__name__}.make() inserted nothing", expected=f"a row for {self.key}", found="none",
-                do="Let make() insert a row that says why there is nothing, or raise an error",
+                do="Let make() insert a row that says why there is no result, or raise an error",
             )  # fmt: skip
         if not self._delete():
             raise ReservationLost(f"{self.table.__name__} {self.key} is not reserved by this worker any more")
         Made.record(self.worker, self.table.__name__, time.monotonic() - self.begun)
 
     def has_rows(self) -> bool:
-        """Return whether the rows of the job are in its table."""
+        """Return whether the table has rows for the key of the job."""
         return bool(self.table & self.key)
 
     def complete(self, key: dict | None = None, duration: float | None = None) -> None:
-        """Delete the job; after ``finish`` it has gone, but DataJoint calls this also for what was there before."""
+        """Delete the job; after ``finish`` it is gone, but DataJoint also calls this if the rows existed before."""
         self._delete()
 
     def error(self, key: dict, error_message: str, error_stack: str | None = None) -> None:
-        """Do nothing: ``JobRunner`` decides what becomes of a job that was not done."""
+        """Do nothing: after an error ``JobRunner`` decides whether the job is tried again."""
 
     # ------------------------------------------------------------------------------------ 4. reserved to pending, error
 
     def hold(self, wait: bool = True) -> bool:
-        """Lock the job for the rest of the transaction; False if this worker does not have it.
+        """Lock the row of the job until the transaction ends; return False if this worker has not reserved it.
 
-        Waits until the server has ended another transaction of ours whose connection was lost, one way or the other; or
-        returns False then: for one whose machine has vanished, that can take as long as the server's keepalive.
+        The row may be locked by a transaction of this worker whose connection was lost. The server ends it once it
+        notices: for a machine that has vanished, after its keepalive time.
+
+        Parameters
+        ----------
+        wait : bool
+            Wait for that; if False, return False instead.
         """
         how = "FOR UPDATE" if wait else "FOR UPDATE SKIP LOCKED"
         query = f"SELECT 1 FROM {self.jobs.full_table_name}{self._where} AND {self._is_mine} {how}"
         return self.connection.query(query).fetchone() is not None
 
     def release(self, delay: float = 0.0, message: str = "") -> None:
-        """Let the job be pending again, in some seconds, unless another worker has it."""
+        """Make the job pending again, due after ``delay`` s, unless another worker has reserved it."""
         later = dialect(self.connection).plus_seconds(JOBS_NOW, delay)
         self._change(
             f"UPDATE {{}} SET status = '{JobStatus.PENDING}', scheduled_time = {later}, error_message = %s",
@@ -271,7 +286,7 @@ class Job:
         )  # fmt: skip
 
     def fail(self, message: str, stack: str) -> bool:
-        """In a transaction, note an error that another try would meet again; False if another worker has the job."""
+        """In a transaction, give the job the status error; return False if another worker has reserved it."""
         is_mine = self.hold()
         if is_mine:
             self.jobs.error(self.key, message, stack)
@@ -291,7 +306,7 @@ class Job:
         return self._change("DELETE FROM {}", self._is_mine)
 
     def _change(self, statement: str, guard: str, *args: Any, reconnect: bool | None = None) -> bool:
-        """Change the row of the job if the guard still holds; return whether it did."""
+        """Change the row of the job if it still meets a condition (the guard); return whether it did."""
         sql = f"{statement.format(self.jobs.full_table_name)}{self._where} AND {guard}"
         return self.connection.query(sql, args=args, reconnect=reconnect).rowcount == 1
 
@@ -300,13 +315,13 @@ class Job:
 
 
 class Outcome(NamedTuple):
-    """What came of running a job.
+    """The outcome of running a job.
 
     Attributes
     ----------
     status : Status
     message : str
-        Why it is not done.
+        Why the job is not done; '' if it is.
     """
 
     status: Status
@@ -319,19 +334,19 @@ class JobRunner:
     Parameters
     ----------
     worker : str, optional
-        Its id, if another process beats for it; by default it beats itself from its first job on.
+        Its id, if another process sends its heartbeats; by default it sends them itself, from its first job on.
     slot : int
         Number within its ``meso worker``.
     dead_after : float
-        Seconds without a heartbeat; by default those of a notebook.
+        Seconds without a heartbeat after which the worker counts as dead; by default those for a notebook.
     """
 
     def __init__(self, worker: str = "", slot: int = -1, dead_after: float = 0.0) -> None:
-        self.beats_itself, self.worker = not worker, worker or new_worker()
+        self.has_own_heartbeat, self.worker = not worker, worker or new_worker()
         self.slot, self.dead_after = slot, dead_after or MAX_MISSED_IN_NOTEBOOK * heartbeat()
         self.connection = connect()
         self.heartbeat: Heartbeat | None = None
-        self.has_begun, self.n_passing = False, 0
+        self.has_begun, self.n_transient = False, 0
 
     def __enter__(self) -> JobRunner:
         return self
@@ -340,23 +355,23 @@ class JobRunner:
         if self.heartbeat:
             self.heartbeat.stop()
         if self.has_begun:
-            with suppress(Exception):  # the server is away: other workers will see that this one is silent
+            with suppress(Exception):  # the server is lost: other workers will find this one silent
                 Worker.end(self.worker, EndReason.STOPPED if kind else EndReason.FINISHED)
 
     def begin(self) -> None:
-        """Register this worker, unless it is; ``run`` does, otherwise."""
+        """Insert the row of this worker and start its heartbeat, unless that is done; the first ``run`` does it too."""
         if self.has_begun:
             return
         Worker.begin(self.worker, self.slot, self.dead_after)
         self.has_begun = True
-        if self.beats_itself:
+        if self.has_own_heartbeat:
             self.heartbeat = Heartbeat(self.connection, lambda cursor: Worker.beat(cursor, [self.worker]), heartbeat())
             self.heartbeat.start()
 
     def run_all(
         self, table: type[dj.Table], *restrictions: Any, progress: bool = False
     ) -> Iterator[tuple[dict, Outcome]]:
-        """Run the jobs of a table until none is left, postponed ones again; yield the key of each, and what came of it.
+        """Run the jobs of a table until none is left, including postponed ones; yield the key and outcome of each run.
 
         Parameters
         ----------
@@ -364,14 +379,14 @@ class JobRunner:
         *restrictions
             DataJoint restrictions on the keys.
         progress : bool
-            Draw a bar.
+            Show a progress bar.
         """
         queue = Queue(table)
-        if not queue.lacks(*restrictions):
-            return  # where all is there, an account that may only read can ask for it
+        if not queue.is_incomplete(*restrictions):
+            return  # before the insert below: a read-only account can call this if nothing is missing
         queue.add(*restrictions)
         if not restrictions:
-            queue.jobs.refresh()  # takes away jobs of what has been deleted
+            queue.jobs.refresh()  # deletes the jobs of keys that do not exist any more
         has_postponed = False
         with _bar(table, queue.n_pending(*restrictions) if progress else 0) as bar:
             while (keys := queue.due(*restrictions)) or (has_postponed and queue.n_pending(*restrictions)):
@@ -380,7 +395,7 @@ class JobRunner:
                     has_postponed |= outcome.status == Status.POSTPONED
                     bar.update(outcome.status != Status.POSTPONED)
                     yield key, outcome
-                if not keys:
+                if not keys:  # only postponed jobs are left
                     time.sleep(0.2)
 
     def run(self, table: type[dj.Table], key: dict) -> Outcome:
@@ -389,44 +404,44 @@ class JobRunner:
         Raises
         ------
         KeyboardInterrupt, SystemExit
-            Ctrl-C, or a signal that a handler made one of; the job is pending again.
+            Ctrl-C, or a signal whose handler raises SystemExit; the job is pending again.
         """
         self.begin()
         job = Job(table, key, self.worker)
         try:
             is_done_here = job.populate()
         except (KeyboardInterrupt, SystemExit):
-            with suppress(Exception):  # the server is away: other workers will find this one dead
-                reconnect(self.connection)  # the signal may have come in the middle of an answer
+            with suppress(Exception):  # the server is lost: other workers will find this one dead
+                reconnect(self.connection)  # after a signal in the middle of an answer the connection cannot be used
                 job.release()
             raise
         except ReservationLost as lost:
             return Outcome(Status.SKIPPED, str(lost))
         except Exception as error:
-            patience = PATIENCE if self.beats_itself else float("inf")
+            patience = NOTEBOOK_WAIT if self.has_own_heartbeat else float("inf")
             return persist(self.connection, partial(self._give_back, job, error), patience)
-        self.n_passing = 0
+        self.n_transient = 0
         return Outcome(Status.DONE if is_done_here else Status.SKIPPED)
 
     def _give_back(self, job: Job, error: Exception) -> Outcome:
-        """Decide what becomes of a job that raised an error; after a lost connection, look what became of it."""
+        """Release or fail a job that raised an error; after a lost connection its rows may have been committed."""
         message = self._without_password(f"{type(error).__name__}: {error}")
         with self.connection.transaction:
             if job.hold():
                 return self._postpone_or_fail(job, error, message)
-        if not is_passing(error):  # it failed before the job was ours
+        if not is_passing(error):  # the error was raised before the job was reserved
             raise error
-        if job.has_rows():  # the commit arrived, only its answer was lost; or another worker was first
+        if job.has_rows():  # committed, only the answer was lost; or another worker was first
             return Outcome(Status.DONE if job.was_reserved else Status.SKIPPED)
         return Outcome(Status.POSTPONED, message)
 
     def _postpone_or_fail(self, job: Job, error: Exception, message: str) -> Outcome:
-        """Let a job that is ours be pending again, or an error."""
+        """Make a job of this worker pending again after a transient error, or give it the status error."""
         if is_passing(error):
             n_lost = Attempt.record(job.table.__name__, job.key, "n_lost") if is_lost(error) else 0
             if n_lost < MAX_LOST_CONNECTIONS:
-                job.release(min(LONGEST_DELAY, FIRST_DELAY * 2**self.n_passing) * random.uniform(0.5, 1), message)
-                self.n_passing += 1
+                job.release(min(LONGEST_DELAY, FIRST_DELAY * 2**self.n_transient) * random.uniform(0.5, 1), message)
+                self.n_transient += 1
                 return Outcome(Status.POSTPONED, message)
             message = f"the connection was lost {n_lost} times while this job was running. {message}"
         stack = self._without_password("".join(traceback.format_exception(error)))
@@ -434,12 +449,13 @@ class JobRunner:
         return Outcome(Status.FAILED, message)
 
     def _without_password(self, text: str) -> str:
+        """Mask the password, which a client's traceback may contain; very short ones would mask ordinary text."""
         password = self.connection.conn_info["passwd"]
         return text.replace(password, "***") if password and len(password) > 3 else text
 
 
 def new_worker() -> str:
-    """Return a random id."""
+    """Return a random id for a worker."""
     return uuid.uuid4().hex
 
 
@@ -450,7 +466,7 @@ def _bar(table: type[dj.Table], n: int) -> Any:
 
 
 def _here() -> str:
-    """Return host, process and versions, for the reader of an error's stack."""
+    """Return host, process and software versions, to be appended to the stack of an error."""
     row = environment_row()
     packages = ", ".join(f"{name} {version}" for name, version in row["packages"].items())
     return f"{platform.node()}, process {os.getpid()}; Python {row['python_version']}, {packages} {row['git_commit']}"
@@ -460,15 +476,16 @@ def _here() -> str:
 
 
 def end_worker(worker: str, reason: EndReason, who: str) -> list[str]:
-    """End a worker in its place, and let what it had reserved be pending again; return what was found, as messages.
+    """End the worker of another process, and release the jobs that it had reserved; return messages for the log.
 
     Parameters
     ----------
     worker : str
     reason : EndReason
-        STOPPED; or KILLED or SILENT, which count: a job that MAX_WORKER_DEATHS workers died of is not tried again.
+        KILLED and SILENT count as a death for the jobs: after MAX_WORKER_DEATHS a job becomes an error. STOPPED does
+        not.
     who : str
-        For messages.
+        How messages name the worker.
     """
     with connect().transaction:
         is_death = Worker.end(worker, reason) and reason != EndReason.STOPPED
@@ -476,21 +493,29 @@ def end_worker(worker: str, reason: EndReason, who: str) -> list[str]:
 
 
 def _release(row: dict[str, Any], dead: str = "") -> list[str]:
-    """In a transaction, let a job of an ended worker be pending again; ``dead`` if the worker's death is to count."""
+    """In a transaction, release a job of an ended worker, or fail it after too many deaths; return messages.
+
+    Parameters
+    ----------
+    row : dict
+        As returned by ``reservations``.
+    dead : str
+        Name of the worker if its death counts, otherwise ''.
+    """
     job = Job(table_named(row["table"]), row["key"], row["worker"])
-    if not job.hold(wait=False):  # the server has not ended its transaction yet: the next turn sees
+    if not job.hold(wait=False):  # the server has not ended the worker's transaction yet: release_dead_jobs tries again
         return []
     n_deaths = Attempt.record(row["table"], job.key, "n_deaths") if dead else 0
     if n_deaths < MAX_WORKER_DEATHS:
         job.release()
         return [f"{dead} died while running {row['table']} {job.key}"] if dead else []
     text = f"poison: {n_deaths} workers died while running this job, the last was {dead}"
-    job.fail(text, "No stack: the process was killed, for its memory or by a fault in compiled code")
+    job.fail(text, "No stack: the process was killed, e.g. for using too much memory, or crashed in compiled code")
     return [text]
 
 
 def reservations(worker: str | None = None) -> list[dict[str, Any]]:
-    """Return the jobs that are reserved, by one worker or by all.
+    """Return the reserved jobs, of one worker or of all; one query.
 
     Returns
     -------
@@ -516,7 +541,7 @@ def reservations(worker: str | None = None) -> list[dict[str, Any]]:
 
 
 def release_dead_jobs() -> list[str]:
-    """End the workers that are dead, and release what they had reserved; return what was found, as messages."""
+    """End all dead workers, and release the jobs that they had reserved; return messages for the log."""
     messages = [
         message
         for worker in Worker.rows()
@@ -530,9 +555,10 @@ def release_dead_jobs() -> list[str]:
 
 
 def _reserved_by_ended() -> list[dict[str, Any]]:
-    """Return the jobs of workers that have ended: they could not be released then, or were reserved too late.
+    """Return the jobs that are still reserved by workers that have ended.
 
-    What a process has sent may arrive at the server after it died, even after it was ended here.
+    Their rows were locked when the worker was ended, or they were reserved after that: statements of a dead process may
+    reach the server late.
     """
     reserved = reservations()
     workers = [{"worker": row["worker"]} for row in reserved if row["worker"]]

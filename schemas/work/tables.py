@@ -1,7 +1,8 @@
-"""Workers, what they have done and what went wrong with them: the database schema ``workers``.
+"""Workers, the jobs they have done and their failures: the database schema ``workers``.
 
-A worker is a process that runs jobs, one at a time. Its reservations in DataJoint's job tables carry its id in the
-column ``version``. Who is dead is decided by heartbeats, never by the age of a reservation: some jobs take hours.
+A worker is a process that runs jobs, one at a time. Jobs that it has reserved in DataJoint's job tables have its id in
+the column ``version``. Whether a worker is dead is decided by its heartbeats, never by the age of a reservation: some
+jobs take hours.
 """
 
 from __future__ import annotations
@@ -26,12 +27,9 @@ from schemas.work.states import EndReason
 
 schema = dj.Schema()
 
-
-#: A worker of ``meso worker`` that has missed so many heartbeats is dead. Its supervisor kills it before.
+#: A worker of ``meso worker`` is dead after so many missed heartbeats. Its supervisor kills it earlier.
 MAX_MISSED_HEARTBEATS = 3
-
-
-#: The heartbeat of a notebook is a thread of the same process, which a long computation may hold up.
+#: More for a notebook, whose heartbeats are sent by a thread of the same process: a long computation may delay it.
 MAX_MISSED_IN_NOTEBOOK = 12
 
 
@@ -64,9 +62,18 @@ class Worker(dj.Manual):
 
     @classmethod
     def beat(cls, cursor: Any, workers: list[str]) -> set[str]:
-        """Note that workers live, and return those of them that others have ended; ``cursor`` is a driver's own."""
-        workers = workers or [""]  # the server is asked all the same: whether it answers is to be known
+        """Record a heartbeat of workers, and return those of them that another process has ended.
+
+        Parameters
+        ----------
+        cursor
+            Of the client's own connection, not of DataJoint's.
+        workers : list of str
+            Their ids; may be empty, to see only whether the server answers.
+        """
+        workers = workers or [""]  # an empty IN () is a syntax error
         places = ", ".join(["%s"] * len(workers))
+        # a worker that has been ended gets no heartbeat: ended is final
         these = f"{cls.full_table_name} {{}} WHERE worker IN ({places}) AND ended"
         now = dialect(cls.connection).utc_now
         cursor.execute(f"UPDATE {these.format(f'SET heartbeat = {now}')} IS NULL", workers)
@@ -75,7 +82,7 @@ class Worker(dj.Manual):
 
     @classmethod
     def end(cls, worker: str, reason: EndReason) -> bool:
-        """Note that a worker has ended; return whether that is news."""
+        """Record that a worker has ended; return False if that was recorded before."""
         done = cls.connection.query(
             f"UPDATE {cls.full_table_name} SET ended = {dialect(cls.connection).utc_now}, end_reason = %s "
             f"WHERE worker = %s AND ended IS NULL", args=(reason.value, worker),
@@ -84,13 +91,15 @@ class Worker(dj.Manual):
 
     @classmethod
     def rows(cls, include_ended: bool = False) -> list[dict[str, Any]]:
-        """Return the workers in the order of their start.
+        """Return the workers in the order of their start; one query.
 
-        Beside the columns they have ``silent``, s since the last heartbeat, and ``is_dead``: of one that has not ended,
-        whether its process has gone, as far as it can be seen from here, or been silent for too long.
+        The rows have the columns of the table, ``silent`` (s since the last heartbeat) and ``is_dead``: the worker has
+        not ended, but it has been silent for longer than ``dead_after``, or its process on this machine is gone.
         """
         sql, columns = dialect(cls.connection), cls.heading.names
-        silent = sql.seconds_between("COALESCE(heartbeat, started)", sql.utc_now)  # the first beat may never have come
+        silent = sql.seconds_between(
+            "COALESCE(heartbeat, started)", sql.utc_now
+        )  # the first heartbeat may not have come
         rows = cls.connection.query(
             f"SELECT {', '.join(columns)}, {silent} FROM {cls.full_table_name} "
             f"{'' if include_ended else 'WHERE ended IS NULL '}ORDER BY started"
@@ -109,7 +118,7 @@ def _is_dead(worker: dict[str, Any]) -> bool:
 
 @schema
 class Made(dj.Manual):
-    # no foreign key: on MySQL the transaction of a job would lock the row that others end its worker in
+    # no foreign key to Worker: on MySQL the transaction of a job would lock the worker's row, which others update
     definition = """
     # how many jobs a worker has done
     worker : char(32)               # see Worker
@@ -121,7 +130,7 @@ class Made(dj.Manual):
 
     @classmethod
     def record(cls, worker: str, table: str, seconds: float) -> None:
-        """Add a job of a table to what a worker has done, in the transaction of its rows."""
+        """Count a job that a worker has done, in the transaction that inserts its rows."""
         row = {"worker": "%s", "table_name": "%s", "n_made": "1", "seconds": "%s"}
         name = cls.full_table_name
         more = {"n_made": f"{name}.n_made + 1", "seconds": f"{name}.seconds + %s"}
@@ -145,7 +154,7 @@ class Attempt(dj.Manual):
 
     @classmethod
     def record(cls, table: str, key: dict, what: Literal["n_deaths", "n_lost"]) -> int:
-        """Add one to what went wrong with the workers of a job, and return how many times it has."""
+        """Count a dead worker or a lost connection of a job, and return the new number."""
         row = {"table_name": table, "entry": content_key(key), "entry_key": json.dumps(key)}
         name = cls.full_table_name
         add = dialect(cls.connection).insert_or_update(
@@ -155,8 +164,8 @@ class Attempt(dj.Manual):
         return int((cls & {"table_name": table, "entry": row["entry"]}).fetch1(what))
 
     @classmethod
-    def forget(cls, table: str, keys: Iterable[dict]) -> None:
-        """Forget what went wrong with the workers of jobs."""
+    def clear(cls, table: str, keys: Iterable[dict]) -> None:
+        """Delete the counts of jobs of a table."""
         for key in keys:
             (cls & {"table_name": table, "entry": content_key(key)}).delete_quick()
 
@@ -174,16 +183,16 @@ class Lease(dj.Manual):
     @classmethod
     @contextmanager
     def hold(cls, lease: str, holder: str, seconds: float) -> Iterator[bool]:
-        """Hold a lease while a block runs: yield whether it is ours, or another process has it.
+        """Hold a lease while a block runs; yields False if another process holds it.
 
-        It renews itself every third of its time, on a connection that is opened only for a block that takes as long,
-        and is given back at the end. A holder that vanishes renews it no longer, and it expires.
+        A thread renews the lease after every third of its duration, on a connection of its own that is opened at the
+        first renewal, and the lease is given back at the end. If the holder vanishes, the lease expires.
 
         Parameters
         ----------
         lease, holder : str
         seconds : float
-            Until it expires, without renewal.
+            Duration of the lease without renewal.
         """
         is_ours = cls.take(lease, holder, seconds)
         if not is_ours:
@@ -197,12 +206,12 @@ class Lease(dj.Manual):
             yield True
         finally:
             renewal.stop()
-            with suppress(Exception):  # the connection is lost: it expires
+            with suppress(Exception):  # the connection is lost: the lease expires by itself
                 cls.give_back(lease, holder)
 
     @classmethod
     def take(cls, lease: str, holder: str, seconds: float) -> bool:
-        """Take a lease for some seconds; False if another process has it."""
+        """Take a lease for some seconds; return False if another process holds it."""
         sql = dialect(cls.connection)
         if not (cls & {"lease": lease}):
             cls.insert1({"lease": lease, "expires": server_time(cls.connection)}, skip_duplicates=True)
@@ -215,7 +224,7 @@ class Lease(dj.Manual):
 
     @classmethod
     def renew(cls, cursor: Any, lease: str, holder: str, seconds: float) -> None:
-        """Let a lease last for some seconds from now, unless it has expired or was given back."""
+        """Extend a lease to some seconds from now, unless it has expired or was given back."""
         sql = dialect(cls.connection)
         cursor.execute(
             f"UPDATE {cls.full_table_name} SET expires = {sql.plus_seconds(sql.utc_now, seconds)} "
@@ -225,7 +234,7 @@ class Lease(dj.Manual):
 
     @classmethod
     def give_back(cls, lease: str, holder: str) -> None:
-        """Let other processes have a lease."""
+        """Give a lease back, so that other processes can take it."""
         now = dialect(cls.connection).utc_now
         cls.connection.query(
             f"UPDATE {cls.full_table_name} SET expires = {now} WHERE lease = %s AND holder = %s", args=(lease, holder)
@@ -233,15 +242,18 @@ class Lease(dj.Manual):
 
 
 def server_time(connection: dj.Connection) -> Any:
-    """Return the time of the server's clock, UTC."""
+    """Return the current time of the server's clock, UTC."""
     return connection.query(f"SELECT {dialect(connection).utc_now}").fetchone()[0]
 
 
 @lru_cache(maxsize=1)
 def pid_space() -> str:
-    """Return where process ids mean something: containers on one machine may share its name, but not its processes."""
+    """Return an id of the space in which process ids are unique: this boot of the machine, and its PID namespace.
+
+    Containers can have the host name of their machine, but see other processes.
+    """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:  # not Linux: no containers either
+    except OSError:  # not Linux, so not in a container
         return platform.node()

@@ -354,7 +354,7 @@ def test_tiles_that_are_damaged_or_gone_are_told_and_logged(page, log, demo_sess
     values = tile.fetch1("tile")
     tile.delete_quick()
     try:
-        assert "the raster lacks tiles (expected 1, found 0)" in ask(path, 500, **part).text
+        assert "tiles of the raster are missing (expected 1, found 0)" in ask(path, 500, **part).text
     finally:
         schemas.RasterTiles.Tile.insert1({**key, "tile": values}, allow_direct_insert=True)
     ask(path, 200, **part)
@@ -510,7 +510,7 @@ def test_verify_reads_tiles_and_names_a_damaged_one(demo_sessions, curves, datab
     assert (finding.kind, finding.table) == ("damaged", "RasterTiles.Tile") and "tile_row" in str(finding)
     (RasterTiles.Tile & key).delete_quick()
     (finding,) = verify_session(eid).findings
-    assert finding.kind == "missing" and "lacks tiles" in str(finding)
+    assert finding.kind == "missing" and "tiles are missing" in str(finding)
     RasterTiles.Tile.insert1({**key, "tile": whole}, allow_direct_insert=True)
     assert verify_session(eid).findings == []
 

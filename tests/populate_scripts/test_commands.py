@@ -97,7 +97,7 @@ def test_ndc_takes_settings_and_writes_json(demo_output, meso, small_demo, tmp_p
     assert {row["null_used"] for row in rows} == {"pseudosession"}
     meso("ndc", *small_demo.eids[:2], "--event", "banana_times", code=2)
     args = [("4,4096" if one == "4,8" else one) for one in args]
-    assert f"k up to 4096 was asked for: the longest curve ends at {shared_of(small_demo, 2)} cells" in meso(*args)
+    assert f"k up to 4096 was requested; the longest curve ends at {shared_of(small_demo, 2)} cells" in meso(*args)
     meso("ndc", *small_demo.eids[:2], "--ks", "8,x", code=2)
     meso("populate", "--eid", "1234", code=1)
 

@@ -202,7 +202,7 @@ def test_an_error_is_noted_after_one_try_and_the_rest_goes_on(lab):
     assert lab.jobs() == {7: "error", 8: "error", 9: "error"}
     text = lab.meso("errors", "Product", code=1)
     assert "Product, 2 jobs" in text and "Product, 1 job\n" in text
-    assert "no key of" in lab.meso("errors", "--key", "banana=1", code=1)
+    assert "not a key attribute of" in lab.meso("errors", "--key", "banana=1", code=1)
 
 
 def test_an_error_keeps_stack_versions_and_host(lab):
@@ -213,7 +213,7 @@ def test_an_error_keeps_stack_versions_and_host(lab):
     assert 'raise ValueError("this item cannot be made")' in text
     assert "datajoint 2.3" in text and os.uname().nodename in text
     assert "item=8" not in text
-    with pytest.raises(ConfigError, match="no key of"):
+    with pytest.raises(ConfigError, match="not a key attribute of"):
         retry([lab.product], banana=1)
     assert len(errors([lab.product])) == 2
     assert lab.meso("retry", "--key", "item=8") == "1 failure cleared\n"

@@ -1,4 +1,4 @@
-"""What follows from broken sessions: in the embedding, the tracked cells, the curves, and once they are mended."""
+"""Consequences of broken sessions for embeddings, tracked cells and curves, and their repair."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SETTINGS = NDCSettings(target="choice", ks=(4, 8), r=2, n_label_shuffles=2, cv_s
 
 
 def failures(eid: str) -> dict[tuple[str, int | None], str]:
-    """Message by table and FOV."""
+    """Return the messages of a session's failed jobs by table and FOV."""
     return {(row["table"], row["key"].get("fov")): row["message"] for row in errors() if row["key"].get("eid") == eid}
 
 
@@ -106,7 +106,7 @@ def broken(database, tmp_path_factory) -> Iterator[Repository]:
 
 
 def complete_fovs(eid: str) -> list[int]:
-    """FOVs of which every row is there, checked against each other."""
+    """Return the FOVs whose rows are complete, after checking the tables against each other."""
     found = []
     for row in (schemas.FOV & {"eid": eid}).to_dicts(order_by="fov"):
         key = {"eid": eid, "fov": row["fov"]}
@@ -290,7 +290,7 @@ def test_tables_of_a_fov_are_of_the_same_files(broken, table, name):
 
 
 @pytest.mark.parametrize("name", ["no times", "truncated traces"])
-def test_a_mended_fov_is_read_after_retry(broken, name):
+def test_a_fixed_fov_is_read_after_retry(broken, name):
     eid = broken.eids[name]
     for file in (TIMES, ACTIVITY):
         shutil.copy(broken.template / "alf/FOV_01" / file, broken.alf(name) / "FOV_01" / file)
@@ -305,10 +305,10 @@ def test_a_mended_fov_is_read_after_retry(broken, name):
     assert fill([*IMAGING_TABLES], {"eid": eid}).errors == []
     assert failures(eid) == {}
     assert complete_fovs(eid) == [0, 1, 2]
-    mended = fov_traces(eid, 1, np.arange(5))
-    np.testing.assert_array_equal(mended, np.load(broken.alf(name) / "FOV_01" / ACTIVITY).T[:5])
+    fixed = fov_traces(eid, 1, np.arange(5))
+    np.testing.assert_array_equal(fixed, np.load(broken.alf(name) / "FOV_01" / ACTIVITY).T[:5])
 
 
-def test_retry_refuses_a_name_that_is_no_key(database):
-    with pytest.raises(ConfigError, match="eidd: no key of FOV"):
+def test_retry_refuses_a_name_that_is_not_a_key_attribute(database):
+    with pytest.raises(ConfigError, match="eidd: not a key attribute of FOV"):
         retry([schemas.FOV], eidd="x")

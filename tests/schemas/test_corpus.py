@@ -139,7 +139,7 @@ def numbers(fov: Path) -> dict[str, str]:
 
 
 def check_message(message: str, case: Case, place: str, fov: Path) -> None:
-    """See that a message names its place, what was expected and what was found."""
+    """Check that a message names its place, what was expected and what was found."""
     assert message.removeprefix("DataError: ").startswith(f"{place}: "), message
     says = case.outcome.says
     for name, size in numbers(fov).items():
@@ -155,7 +155,7 @@ IN_FOVS = (schemas.FOV, schemas.FOV.Source, schemas.Recording, schemas.ROI, sche
 
 
 def check_fov(found: Broken, eid: str, fov: int, accepted: Accepted | None = None, dataset: str = "") -> None:
-    """See that a FOV is all there, as it was planted, but for what an accepted case leaves out."""
+    """Check that a FOV is complete, as planted, except for what an accepted case leaves out."""
     key, folder = {"eid": eid, "fov": fov}, found.template / f"alf/FOV_{fov:02d}"
     activity = "mpci.ROIActivityF.npy" if (dataset, accepted and accepted.null) == (ACTIVITY, ()) else ACTIVITY
     if accepted and "newer" in accepted.why:
@@ -326,7 +326,7 @@ def test_nothing_else_failed_and_nothing_else_was_written(broken_corpus):
 
 def test_nothing_was_unpickled(broken_corpus):
     assert not list(broken_corpus.root.glob("**/executed"))
-    # the canary sings for those who load carelessly
+    # the canary is executed by a careless unpickling
     eid, fov = next(
         place for case, place in broken_corpus.places.items() if (case.dataset, case.way) == (TIMES, "pickled")
     )

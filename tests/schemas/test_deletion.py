@@ -1,4 +1,4 @@
-"""Deleting sessions: what a preview says, what goes, what stays, and what is recorded; names that are no attributes."""
+"""Deleting sessions: the preview, what is deleted, kept and recorded; names that are not attributes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from schemas.rows import checked
 
 SUBJECT = "DELETED"
 EIDS = [f"00000000-0000-3000-8000-00000000de{n:02d}" for n in range(3)]
-#: What goes with the first session: two of the three sets name it.
+#: Rows deleted with the first session, which is in two of the three sets.
 FIRST = {
     "Session": 1, "FOVFolder": 2, "TrackingFile": 2, "SessionSet": 2, "SessionSet.Member": 5, "NDCTask": 1,
     "NDCFamily": 1, "NDCFamily.Member": 1,
@@ -112,10 +112,10 @@ def test_a_session_goes_with_what_depends_on_it_and_nothing_else_and_is_recorded
     assert abs((row["deleted_at"] - begin).total_seconds()) < 60
 
 
-def test_whoever_does_not_confirm_deletes_nothing(planted):
-    before, told = numbers(), []
-    assert delete_sessions({"eid": EIDS[0]}, lambda counts: told.append(counts)) == {}
-    assert told == [FIRST]
+def test_nothing_is_deleted_without_confirmation(planted):
+    before, shown = numbers(), []
+    assert delete_sessions({"eid": EIDS[0]}, lambda counts: shown.append(counts)) == {}
+    assert shown == [FIRST]
     assert lost(before) == {}
     assert planted.new() == []
 
@@ -188,13 +188,15 @@ def test_a_delete_that_fails_leaves_everything_and_no_record(planted, request):
     assert planted.new() == []
 
 
-# ---------------------------------------------------------------- names that are no attributes
+# ---------------------------------------------------------------- names that are not attributes
 
 
 @pytest.mark.parametrize("restriction", [{"edi": EIDS[0]}, [{"eid": EIDS[0]}, {"session": 1}], ({"eid": 1, "x": 2},)])
-def test_a_name_that_is_no_attribute_deletes_nothing(planted, restriction):
+def test_a_name_that_is_not_an_attribute_deletes_nothing(planted, restriction):
     before = numbers()
-    with pytest.raises(ConfigError, match=r"(edi|session|x): no attribute of Session; there are eid, subject, "):
+    with pytest.raises(
+        ConfigError, match=r"(edi|session|x): not an attribute of Session; its attributes are eid, subject, "
+    ):
         delete_sessions(restriction)
     assert lost(before) == {}
 
@@ -209,7 +211,7 @@ def test_no_restriction_deletes_nothing(planted, restriction):
 
 @pytest.mark.parametrize("restriction", [{"eid": "x"}, []])
 def test_sessions_that_are_not_there(planted, restriction):
-    with pytest.raises(DataError, match="no session is registered that this names"):
+    with pytest.raises(DataError, match="no registered session matches"):
         delete_sessions(restriction)
 
 
@@ -217,11 +219,11 @@ def test_checked_returns_what_datajoint_would_heed(planted):
     key, both = {"eid": EIDS[0]}, (schemas.Session, schemas.FOVFolder)
     for restriction in (key, [key, "fov = 1"], "typo = 1", schemas.Session & key, True, dj.Not(key)):
         assert checked(restriction, *both) is restriction
-    with pytest.raises(ConfigError, match="fov: no attribute of Session;"):
+    with pytest.raises(ConfigError, match="fov: not an attribute of Session;"):
         checked({**key, "fov": 0}, *both)
-    with pytest.raises(ConfigError, match="typo: no attribute of FOVFolder;"):
+    with pytest.raises(ConfigError, match="typo: not an attribute of FOVFolder;"):
         checked(dj.AndList([key, {"typo": 0}]), schemas.FOVFolder)
-    with pytest.raises(ConfigError, match="typo: no attribute of FOVFolder;"):
+    with pytest.raises(ConfigError, match="typo: not an attribute of FOVFolder;"):
         checked(dj.Not({"typo": 0}), schemas.FOVFolder)
 
 

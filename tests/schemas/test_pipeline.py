@@ -125,7 +125,7 @@ def test_load_or_embed_of_no_rows_has_all_frames(demo_sessions, neurons_only):
 
 
 @pytest.mark.parametrize(
-    ("rows", "kind", "told"),
+    ("rows", "kind", "message"),
     [
         ([True, False], meso.OutOfRangeError, "expected [0-9]{3} bools, found 2"),
         ([1.0], meso.ArgumentTypeError, r"restrict is a list of row numbers.* not \[1.0\]"),
@@ -133,8 +133,8 @@ def test_load_or_embed_of_no_rows_has_all_frames(demo_sessions, neurons_only):
         ([-5000], meso.OutOfRangeError, "restrict is out of range"),
     ],
 )
-def test_load_or_embed_refuses_what_is_no_row(demo_sessions, rows, kind, told):
-    with pytest.raises(kind, match=told):
+def test_load_or_embed_refuses_invalid_rows(demo_sessions, rows, kind, message):
+    with pytest.raises(kind, match=message):
         meso.load_or_embed(demo_sessions[1], restrict=rows)
 
 
@@ -156,8 +156,8 @@ def test_load_and_plot_raster_take_rows_as_numpy_does(demo_sessions):
         np.testing.assert_array_equal(shown(meso.plot_raster(eid, order=rows, **options)), stored[rows])
     backwards = shown(meso.plot_raster(eid, restrict=mask, order=slice(None, None, -1), **options))
     np.testing.assert_array_equal(backwards, stored[mask][::-1])
-    for wrong, told in (([n], "order is out of range"), ([0.5], "order is a list of row numbers")):
-        with pytest.raises(meso.MesoError, match=told):
+    for wrong, message in (([n], "order is out of range"), ([0.5], "order is a list of row numbers")):
+        with pytest.raises(meso.MesoError, match=message):
             meso.plot_raster(eid, order=wrong, **options)
     for nothing in ({"restrict": []}, {"order": np.zeros(n, bool)}):
         with pytest.raises(meso.ArgumentError, match="there is no cell to draw"):
@@ -396,7 +396,7 @@ def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
 
 
 def test_a_comparison_follows_its_curves(ndc):
-    """One that goes takes the comparison along, one that comes has it made anew."""
+    """Deleting a curve deletes the comparison; computing one has the comparison recomputed."""
     family, row = ndc.family, ndc.curves["stimulus"][1]
     before = (schemas.NDCComparison.Result & family).to_dicts(order_by="KEY")
     trends = (schemas.NDCComparison.Trend & family).to_dicts(order_by="KEY")
@@ -421,7 +421,7 @@ def small(target: str = "choice", **settings) -> NDCSettings:
 
 
 def forget(*settings: NDCSettings) -> None:
-    """Take settings away with their results and failures."""
+    """Delete settings with their results and failures."""
     for one in settings:
         (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
     retry([schemas.TrialFeatures, schemas.NDCResult])
@@ -466,7 +466,7 @@ def test_each_null_says_where_its_labels_came_from(ndc, demo_sessions, tracking)
     assert list(used.values()) == [
         {"permute"}, {"circular"}, {"linear_shift"}, {"permute"}, {"pseudosession"}, {"imposter"}
     ]  # fmt: skip
-    (note,) = [text for text in result.notes if text.startswith("block: activity that drifts")]
+    (note,) = [text for text in result.notes if text.startswith("block: drifting activity")]
     assert "null='permute'" in note
     rows = next(rows for name, rows in result.curves.items() if "imposter" in name)
     assert rows
@@ -571,7 +571,7 @@ def test_random_cells_are_as_many_neurons_of_the_same_session(ndc, demo_truth, d
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"regions": ("CA1",)}, "no shared cell is in the regions and FOVs asked for.*regions CA1.*VISp"),
+        ({"regions": ("CA1",)}, "no shared cell is in the requested regions and FOVs.*regions CA1.*VISp"),
         ({"fovs": (7,)}, "expected FOVs 7, found cells in .*FOV_00 "),
         ({"n_cells": 1000}, "expected 1000 or more, found 120.*Use n_cells=120"),
         ({"null": "imposter", "n_label_shuffles": 50}, "expected 50, found . distinct ones from . sessions"),
@@ -594,7 +594,7 @@ def test_what_cannot_be_decoded_says_why(ndc, demo_sessions, tracking, settings,
 
 def test_a_region_that_the_atlas_lacks_is_refused_before_anything_is_asked(ndc, demo_sessions, tracking):
     n_params = len(schemas.NDCParams())
-    with pytest.raises(meso.DataError, match="VISX: no region of the Allen atlas"):
+    with pytest.raises(meso.DataError, match="VISX: not a region of the Allen atlas"):
         run_ndc(demo_sessions, tracking, [small(regions=("VISp", "VISX"))])
     assert len(schemas.NDCParams()) == n_params
 

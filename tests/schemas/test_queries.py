@@ -1,4 +1,4 @@
-"""The questions that all faces ask: how many statements they take, and that errors are those of what is asked about."""
+"""Shared queries: their numbers of statements, and that errors are only those of the keys requested."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(demo_sessions, tracking) -> NDCRun:
 
 @contextmanager
 def statements() -> Iterator[list[str]]:
-    """Give the statements that are sent to the server meanwhile."""
+    """Yield the list of the statements that the block sends to the server."""
     connection, sent = schemas.connect(), []
     query = connection.query
 
@@ -70,7 +70,7 @@ def number_of_statements(ask, *arguments, **options) -> int:
 
 @contextmanager
 def failed(table, *keys: dict, message: str = "planted") -> Iterator[None]:
-    """Have errors in a job table for a while."""
+    """Put errors into a job table while a block runs."""
     rows = [{**key, "status": "error", "priority": 5, "error_message": f"{message} {i}"} for i, key in enumerate(keys)]
     table.jobs.insert(rows)
     try:
@@ -143,13 +143,13 @@ def test_errors_are_those_of_the_keys_asked_for(run, demo_sessions):
         assert found == {"table": "FOV", "key": {"eid": second, "fov": 50}, "message": "planted 1"}
         assert len(errors_of([schemas.FOV, schemas.Behavior], [{"eid": first}, {"eid": second}])) == 2
         assert errors_by_session() == {first: 1, second: 1}
-        with pytest.raises(ConfigError, match="tracking_run: no attribute"):
+        with pytest.raises(ConfigError, match="tracking_run: not an attribute"):
             errors_of([schemas.FOV], {"tracking_run": "a"})
     assert errors_of(tables_by_session(), {"eid": first}) == []
 
 
-def test_an_error_of_another_tracking_run_is_no_reason(run, demo_sessions, tracking):
-    """A FOV that the set does not compare, and that failed in a run which the set is not of."""
+def test_an_error_of_another_tracking_run_is_not_a_reason(run, demo_sessions, tracking):
+    """A FOV that is not in the set, and has an error in a tracking run other than the set's."""
     place, other = {"eid": demo_sessions[0], "fov": 0}, {"subject": "SP999", "tracking_run": "0" * 32}
     file = (schemas.TrackingFile & tracking & place).fetch1()
     schemas.TrackingRun.insert1({**other, "duplicates": "error", "registered_at": "2001-01-01"})
@@ -165,10 +165,10 @@ def test_an_error_of_another_tracking_run_is_no_reason(run, demo_sessions, track
     (schemas.TrackingRun & other).delete()
 
 
-def test_an_error_of_another_set_is_no_reason(run, tracking):
+def test_an_error_of_another_set_is_not_a_reason(run, tracking):
     other = schemas.SessionSet.add([row["eid"] for row in run.targets[0].curves][:2], tracking, min_silhouette=0.9)
     with failed(schemas.SharedCells, run.session_set, message="of the first set"):
-        with pytest.raises(DataError, match="shared cells of the sessions could not be found") as error:
+        with pytest.raises(DataError, match="shared cells of the sessions could not be determined") as error:
             n_shared_cells(other)
         assert "of the first set" not in str(error.value)
     (schemas.SessionSet & other).delete()
@@ -186,7 +186,7 @@ def test_a_tracking_run_is_named_by_the_start_of_its_hash(demo_sessions, trackin
     assert [row["tracking_run"] for row in tracking_runs("SP999")][-1] == older["tracking_run"]
     assert latest_tracking_runs("SP999") == [tracking] and tracking in latest_tracking_runs()
     for named, found in ((tracking["tracking_run"][:4], "found 2"), ("x", "found 0")):
-        with pytest.raises(DataError, match=f"no single tracking run {named} of SP999.*{found} that begin so"):
+        with pytest.raises(DataError, match=f"no single tracking run {named} of SP999.*{found} with this start"):
             tracking_run("SP999", named)
     with pytest.raises(DataError, match=r"no tracking run of nobody\. Register one with: meso track nobody"):
         tracking_run("nobody")

@@ -344,7 +344,7 @@ BEHAVIOR_TABLE: dict[str, dict[str, Outcome]] = {
 }  # fmt: skip
 
 _UIDS_DIFFER = "the UID file does not fit the FOV .expected {n} UIDs for {n} ROIs, found "
-_NOT_FITTING = "the silhouettes do not fit the FOV .expected {n} values, found "
+_NOT_FITTING = "the number of silhouettes is not that of the ROIs .expected {n} values, found "
 UID_TABLE: dict[str, dict[str, Outcome]] = {
     UIDS: {
         **_TEXT,

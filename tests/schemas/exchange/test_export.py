@@ -348,7 +348,7 @@ def test_traces_of_the_database_are_rows_for_the_resampler(demo_sessions):
 def test_the_command_exports_and_goes_on_after_a_failure(meso_command, demo_sessions, tmp_path):
     args = ("export", "no-such-id", *demo_sessions[:2], "--format", "parquet", "--output", tmp_path, "--neurons")
     done = meso_command(*args)
-    assert done.returncode == 1 and "session no-such-id: not registered" in done.stderr
+    assert done.returncode == 1 and "session no-such-id: the session is not registered" in done.stderr
     assert done.stdout.split() == [str(tmp_path / f"sub-SP999_ses-{eid}") for eid in demo_sessions[:2]]
     again = meso_command("export", demo_sessions[0], "--format", "parquet", "--output", tmp_path)
     assert again.returncode == 1 and "it was exported before" in again.stderr
@@ -359,7 +359,7 @@ def test_the_command_exports_and_goes_on_after_a_failure(meso_command, demo_sess
         assert set(series) == {"FluorescenceFOV00", "FluorescenceFOV01", "FluorescenceFOV02"}
 
 
-def test_a_session_that_is_not_read_is_refused_and_what_is_missing_is_told(demo_sessions, tmp_path):
+def test_a_session_that_is_not_read_is_refused_and_missing_data_are_reported(demo_sessions, tmp_path):
     from schemas.exchange.export import export_session
 
     key = {"eid": demo_sessions[1], "fov": 1}
@@ -374,5 +374,5 @@ def test_a_session_that_is_not_read_is_refused_and_what_is_missing_is_told(demo_
         from schemas.work.filling import fill
 
         assert fill([schemas.Activity, schemas.Wheel], {"eid": key["eid"]}).errors == []
-    with pytest.raises(ValueError, match="kind is one of nwb, parquet"):
+    with pytest.raises(ValueError, match="kind must be one of nwb, parquet"):
         export_session(key["eid"], "csv", tmp_path)

@@ -1,4 +1,4 @@
-"""Caches written as the scripts wrote them: what they hold is found again, and nothing that they name is called."""
+"""Caches written as the scripts wrote them: their contents are found, and no function that they name is called."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ VALUES = {
 
 
 def as_text(value: object) -> str:
-    """Say what a value is: type, dtype, shape, order and values."""
+    """Describe a value: type, dtype, shape, order and values."""
     if isinstance(value, np.ndarray) and value.dtype == object:
         return f"objects {value.shape} {[as_text(one) for one in value.ravel()]}"
     if isinstance(value, np.ndarray):
@@ -169,7 +169,7 @@ def test_what_would_be_executed_is_refused_and_named(name, tmp_path):
     canary = tmp_path / "executed"
     data = EXECUTE[name](canary)
     with contextlib.suppress(Exception):  # after the harm is done
-        pickle.loads(data)  # noqa: S301  to see that the file is what it is said to be
+        pickle.loads(data)  # noqa: S301  to check that the file is dangerous
     assert canary.exists()
     canary.unlink()
     with pytest.raises(DataError, match=r"x\.npy: .*Nothing in the file was executed") as error:
@@ -198,7 +198,7 @@ def test_what_would_be_executed_is_refused_and_named(name, tmp_path):
         ({(1, 2): 3}, "has a key that is neither text nor number"),
     ],
 )  # fmt: skip
-def test_what_is_no_plain_data_is_named(reduced, named):
+def test_what_is_not_plain_data_is_named(reduced, named):
     with pytest.raises(DataError, match=named):
         plain_values(pickle.dumps(reduced, 5))
 
@@ -381,7 +381,7 @@ def test_the_order_of_a_cache_is_that_of_the_cells(eid, scripts, tmp_path, name)
     assert (row["cache_name"], row["n_cache_rows"]) == (path.name, len(rows))
     again = import_file(path)
     assert again.n_new == 0 and (schemas.ImportedOrder & {"eid": eid}).fetch1() == row
-    assert "was there already" in again.lines()[0]
+    assert again.lines()[0].startswith("imported before: the order of ")
 
 
 def test_rows_that_differ_are_left_out_and_named(eid, scripts, tmp_path):
@@ -412,13 +412,16 @@ def test_labels_and_positions_that_do_not_fit_are_not_compared(eid, scripts, tmp
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"isort": None}, "has no order to take"),
-        ({"isort": "rows"}, "has no order to take: isort is missing, or 0, 1, 2"),
+        ({"isort": None}, "has no order to import"),
+        ({"isort": "rows"}, "has no order to import: isort is missing, or is 0, 1, 2"),
         ({"isort": "twice"}, r"isort is no order \(expected each of 0 to 648 once\)"),
         ({"isort": np.arange(5)[::-1]}, r"isort does not fit .*found int64 \(5,\)"),
         ({"roi_signal": None}, r"has no activity .*found \['isort', 'region_colors', "),
         ({"roi_signal": "float64"}, "has no activity .*found float64"),
-        ({"roi_signal": "another"}, "no row has the trace of a ROI.*FOV_00 266 x 5957 deconvolved.*found 649 x 5957"),
+        (
+            {"roi_signal": "another"},
+            "no row has the same trace as a ROI.*FOV_00 266 x 5957 deconvolved.*found 649 x 5957",
+        ),
     ],
 )
 def test_caches_without_an_order_of_these_cells(eid, scripts, tmp_path, change, message):
@@ -456,7 +459,7 @@ def test_files_that_are_no_caches(database, tmp_path, scripts):
 
 @pytest.fixture
 def by_hand(database) -> Iterator[Callable[[int, np.ndarray], None]]:
-    """Store FOVs of a session that no file stands behind."""
+    """Store FOVs of a session that has no files."""
     schemas.Subject.insert1({"subject": "HAND"})
     row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}
     schemas.Session.insert1({"eid": BY_HAND, "subject": "HAND", **row})
@@ -570,7 +573,7 @@ def test_curves_are_read_and_not_inserted(tmp_path):
         assert found.lines() == [
             "result: auc, ceiling 0.875; 0.625 for 8, 0.875 for 16",
             "group 0: auc?[31m, ceiling None; 0.625 for 8",
-            "not taken: curves, as the file does not say their cells, parameters and versions (see --json)",
+            "not imported: curves; the file does not tell their cells, parameters and versions (--json shows it all)",
         ]
 
 
@@ -589,7 +592,7 @@ def test_command(eid, scripts, tmp_path, meso_command):
     good = write(tmp_path / f"{eid}.npy", **cache_of(scripts))
     bad = write(tmp_path / f"{eid}_filter_True.npy", isort=opens(tmp_path / "executed"))
     done = meso_command("import-cache", good, "--dry-run")
-    assert done.returncode == 0 and "would be taken: the order of 649 of 649 cells" in done.stdout
+    assert done.returncode == 0 and "would be imported: the order of 649 of 649 cells" in done.stdout
     assert imported(eid) == []
     done = meso_command("import-cache", good, bad)
     assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""Traces in a store of objects: never half an object, never another's, never a wrong value, never one too few."""
+"""Traces in a store of objects: no partial objects, no wrong values, no missing traces, none of another database."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def both_stores(database, tmp_path_factory) -> Iterator[None]:
 
 @pytest.fixture
 def matrices(database) -> Iterator[dict[int, np.ndarray]]:
-    """The traces of three FOVs of a session, which no file stands behind; nothing of it is stored yet."""
+    """The traces of three FOVs of a session that has no files; nothing is stored yet."""
     schemas.Subject.insert1({"subject": "OBJECTS"})
     row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}
     schemas.Session.insert1({"eid": EID, "subject": "OBJECTS", **row})
@@ -154,7 +154,7 @@ def test_fovs_in_rows_and_in_two_stores_are_one_matrix(matrices):
     assert np.stack(rows).tobytes() == np.concatenate([*matrices.values()]).tobytes()
 
 
-def test_a_file_of_rois_side_by_side_is_stored_alike(matrices, tmp_path, monkeypatch):
+def test_a_file_with_the_rois_of_a_frame_side_by_side_is_stored_the_same(matrices, tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "BLOCK_BYTES", 7 * 4 * 700)
     for fov, matrix in matrices.items():
         np.save(tmp_path / "c.npy", np.ascontiguousarray(matrix.T))
@@ -229,7 +229,7 @@ def changed(data: bytes, at: int) -> bytes:
 
 
 def refused(kind: str, fov: int, roi: int) -> None:
-    """See that each way to read says which trace it is that cannot be had."""
+    """Check that each way of reading names the trace that cannot be read."""
     where = rf"session {EID}, FOV_{fov:02d}, ROI {roi}: .*"
     for frames in (slice(None), slice(5, 9)):
         with pytest.raises(DataError, match=where):
@@ -263,14 +263,14 @@ def test_50_of_50_changed_bytes_are_found(matrices, kind):
 
 
 @both
-def test_objects_cut_missing_or_exchanged_are_said(matrices, kind):
+def test_truncated_missing_and_exchanged_objects_are_reported(matrices, kind):
     put(matrices, kind)
     own, data = places_of(0), contents(kind, object_of(0))
     overwrite(kind, object_of(0), data[: own[30].offset + 100])
     stores.named(kind).remove(object_of(1))
     other = RNG.normal(size=matrices[2].shape).astype("<f4")
     overwrite(kind, object_of(2), b"".join(map(pack, other)))  # whole arrays of the same shape, and as long or not
-    for fov, roi, problem in ((0, 30, "cut off"), (1, 7, "missing"), (2, 7, "another array")):
+    for fov, roi, problem in ((0, 30, "truncated"), (1, 7, "missing"), (2, 7, "another array")):
         refused(kind, fov, roi)
         with pytest.raises(DataError, match=f"{problem}.* {object_of(fov)} in the store {kind}"):
             fov_traces(EID, fov, [roi])
@@ -278,7 +278,7 @@ def test_objects_cut_missing_or_exchanged_are_said(matrices, kind):
 
 
 @both
-def test_a_place_in_the_object_of_another_fov_is_said(matrices, kind):
+def test_a_place_in_the_object_of_another_fov_is_reported(matrices, kind):
     put(matrices, kind)
     (schemas.Activity & {"eid": EID, "fov": 1}).connection.query(
         f"UPDATE {schemas.Activity.full_table_name} SET trace_object = %s WHERE eid = %s AND fov = 1",
@@ -287,7 +287,7 @@ def test_a_place_in_the_object_of_another_fov_is_said(matrices, kind):
     assert damaged_rows() == {(1, roi) for roi in range(60)}  # whole, but the garbage collection would take them
 
 
-def test_a_store_that_cannot_be_read_is_no_damage(matrices, monkeypatch, tmp_path):
+def test_a_store_that_cannot_be_read_is_not_damage(matrices, monkeypatch, tmp_path):
     put({0: matrices[0], 1: matrices[1]}, "folder")
     put({2: matrices[2]}, "bucket")
     spec = dict(dj.config.stores["folder"])

@@ -1,4 +1,4 @@
-"""The store of activity: the same bits come back, damage is never read as a value, a kill leaves nothing by half."""
+"""Storage of activity: bits are read back unchanged, damage is detected, a kill leaves no partial FOV."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ RNG = np.random.default_rng(4)
 
 @dataclass
 class Store:
-    """Two sessions of two FOVs; FOV_00 of the second is long, so that it takes a while to store."""
+    """Two sessions of two FOVs; FOV_00 of the second is long, so that storing it takes time."""
 
     root: Path
     eids: list[str]
@@ -100,7 +100,7 @@ def store(database, server, place, tmp_path_factory) -> Iterator[Store]:
 
 @pytest.fixture
 def by_hand(database, place) -> Iterator[Callable[..., None]]:
-    """Store FOVs of a session that no file stands behind."""
+    """Return a function that stores FOVs of a session that has no files."""
     schemas.Subject.insert1({"subject": "HAND"})
     row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}
     schemas.Session.insert1({"eid": BY_HAND, "subject": "HAND", **row})
@@ -128,7 +128,7 @@ def bits(array: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
 
 
 def any_bits(dtype: str, shape: tuple[int, int]) -> np.ndarray:
-    """Return numbers of any bits, and -0.0, infinity and NaN with a payload where there are such."""
+    """Return random bits as numbers, with -0.0, infinity and NaN with a payload for floats."""
     dtype = np.dtype(dtype)
     array = RNG.integers(0, 256, (shape[0], shape[1] * dtype.itemsize), dtype=np.uint8).view(dtype)
     if dtype.kind == "f":
@@ -175,9 +175,13 @@ def test_traces_are_put_where_they_are_wanted(by_hand):
 @pytest.mark.parametrize(
     ("rois", "fov", "message"),
     [
-        ([1, 1], 0, ": a ROI is asked for twice .*expected 2 ROIs, found 1"),
-        ([3, 9], 0, ", FOV_00: the database lacks activity .*traces of 2 ROIs, found 1; none for ROI 9 of FOV_00"),
-        ([0], 4, ", FOV_04: the database has no activity.*meso populate"),
+        ([1, 1], 0, ": a ROI is requested twice .*expected 2 different ROIs, found 1"),
+        (
+            [3, 9],
+            0,
+            ", FOV_00: traces are missing in the database .*traces of 2 ROIs, found 1; none for ROI 9 of FOV_00",
+        ),
+        ([0], 4, ", FOV_04: the FOV has no activity in the database.*meso populate"),
     ],
 )
 def test_what_is_not_there_is_named(by_hand, rois, fov, message):
@@ -350,7 +354,7 @@ def test_50_of_50_damaged_traces_are_named_by_verify(store, damaged, meso_comman
 
 @everywhere
 def test_exchanged_traces_are_found_by_the_files_alone(store, database):
-    """Both are whole and of the right shape, so that no checksum within a row can tell."""
+    """Both are intact and of the right shape, so that no checksum within a row can detect it."""
     keys = [{"eid": store.eids[0], "fov": 1, "roi": roi} for roi in (2, 7)]
     stored = raw({"eid": store.eids[0], "fov": 1})
     for key, other in zip(keys, (7, 2), strict=True):
@@ -379,7 +383,7 @@ def test_a_clean_store_is_whole_and_the_files(store, meso_command):
     assert seen["arrays"] >= 2 * (2 * 2 + 3)  # two clocks of each FOV, the wheel
 
 
-def test_who_is_not_registered_is_refused(store, meso_command):
+def test_a_session_that_is_not_registered_is_refused(store, meso_command):
     for arguments, text in (([BY_HAND], BY_HAND), (["--subject", "NOBODY"], "NOBODY")):
         done = meso_command("verify", *arguments)
         assert done.returncode == 1
@@ -408,19 +412,19 @@ def test_a_file_that_changed_is_not_a_damaged_database(store, kept):
             kept.write_bytes(kept.read_bytes()[:-7])
         (finding,) = verify.verify_session(store.eids[0], source=True).findings
         assert (finding.kind, finding.error.fov, finding.table) == ("changed", 1, "FOV.Source")
-        assert "says nothing of the database" in str(finding)
+        assert "so it cannot tell whether the database is right" in str(finding)
 
 
-def test_a_file_that_is_not_there_is_said_and_the_rest_compared(store, kept):
+def test_a_missing_file_is_reported_and_the_rest_compared(store, kept):
     kept.unlink()
     done = verify.verify_session(store.eids[0], source=True)
     (finding,) = done.findings
     assert (finding.kind, finding.error.fov) == ("no file", 1)
-    assert not done.ok  # whoever asked for the comparison did not get it
+    assert not done.ok  # the requested comparison was not possible
     assert done.compared == len(store.matrix(0, 0))
 
 
-def test_a_cache_that_is_not_there_is_said(store, monkeypatch):
+def test_a_missing_cache_is_reported(store, monkeypatch):
     key = {"eid": store.eids[0]}
     schemas.Session.update1({**key, "one_cache_dir": "/not/here"})
     try:
@@ -444,7 +448,7 @@ def test_a_trace_that_is_not_what_its_fov_says(store, database, by_hand):
         fov_traces(BY_HAND, 1, [4])
 
 
-def test_activity_that_is_not_there_yet_is_no_damage(by_hand):
+def test_activity_that_is_not_populated_yet_is_not_damage(by_hand):
     by_hand(0, any_bits("<f4", (5, 30)))
     for fov in (1, 2):
         version_3.insert_fov(BY_HAND, fov, 5, 5, 30)
@@ -513,7 +517,7 @@ def test_an_account_that_may_only_read_can_verify(store, meso_command, reading_a
 def test_an_account_that_sees_no_keys_is_refused(database, backend, meso_command, reading_account):
     """DataJoint would take every table to be without a key, and join each row with all."""
     if backend == "mysql":
-        pytest.skip("MySQL shows the keys to whoever may read the rows")
+        pytest.skip("MySQL shows the keys to every account that may read the rows")
     user, schema = reading_account["DJ_USER"], settings.prefix() + "session"
     database.query(f"REVOKE REFERENCES ON ALL TABLES IN SCHEMA {schema} FROM {user}")
     done = meso_command("verify", env=reading_account)

@@ -76,7 +76,7 @@ def test_attempts_count_each_kind_by_itself(database):
         (row,) = (Attempt & {"table_name": "T"}).to_dicts()
         assert (row["n_lost"], row["n_deaths"], row["entry_key"]) == (2, 1, key)
     finally:
-        Attempt.forget("T", [key])
+        Attempt.clear("T", [key])
     assert not (Attempt & {"table_name": "T"})
 
 

@@ -1,4 +1,4 @@
-"""Servers that are missing or refuse; making, migrating and sharing the tables; views; the embedded server."""
+"""Servers that do not answer or refuse; declaring, migrating and sharing the tables; views; the embedded server."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_commands_on_a_server_without_tables_declare_nothing(database, backend, 
     for command in ("status", "populate"):
         line = one_line(meso_command(command, env=env))
         assert line.startswith(f"Error: The database has no tables with the prefix {fresh}")
-        assert line.endswith("Make them once with: meso db init")
+        assert line.endswith("Declare them once with: meso db init")
     (row,) = json.loads(meso_command("db", "status", "--json", env=env).stdout)
     assert (row["server"], row["prefix"], row["tables"], row["code"]) == ("own", fresh, None, migrations.LATEST)
     assert schema_list(database) == before
@@ -370,7 +370,7 @@ def from_version_1(database, backend, python_command, meso_command) -> Iterator[
         database.query(f"DROP ROLE {role}")
 
 
-def test_an_older_database_is_told_to_init(from_version_1):
+def test_an_older_database_is_refused_with_a_pointer_to_init(from_version_1):
     line = one_line(from_version_1["before"])
     assert "The tables are of version 1" in line
     assert line.endswith("run meso db init")
@@ -503,7 +503,9 @@ def test_help_lists_the_commands(meso_command):
 
 
 def test_an_unknown_table_is_named(database, meso_command):
-    assert "FOVs is not a table that is populated; there are Behavior, " in one_line(meso_command("errors", "FOVs"))
+    assert "FOVs is not a populated table; the populated tables are Behavior, " in one_line(
+        meso_command("errors", "FOVs")
+    )
 
 
 def test_retry_of_a_table_without_sessions_is_one_line(database, meso_command):

@@ -1,4 +1,4 @@
-"""What an account of each role may do, by doing it; accounts, passwords and TLS; no password where it can be read."""
+"""Rights of each role, tested by using them; accounts, passwords and TLS; passwords are readable nowhere."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def site(database, backend, meso_command, python_command) -> Iterator[Site]:
     site = Site(database, backend, meso_command, python_command)
     rules = embedded.folder() / "pg_hba.conf" if backend == "postgresql" else None
     before = rules.read_text() if rules else ""
-    if rules:  # the embedded server asks nobody for a password
+    if rules:  # the embedded server asks for no password
         rules.write_text(f'local all "/^{site.prefix}.*" scram-sha-256\n{before}')
         database.query("SELECT pg_reload_conf()")
     try:
@@ -185,7 +185,7 @@ def statements(site: Site, schema: str, name: str, is_view: bool, is_admin: bool
 
 
 def is_done(site: Site, connection, sql: str, is_view: bool) -> bool:
-    """Execute a statement; say whether the server did it, and make sure that it refused it for lack of a right."""
+    """Execute a statement; return whether the server did, after checking that a refusal was for lack of a right."""
     cursor = connection.cursor()
     if site.backend == "postgresql":
         del connection.notices[:]
@@ -195,10 +195,10 @@ def is_done(site: Site, connection, sql: str, is_view: bool) -> bool:
             cursor.fetchall()
     except Exception as error:
         code = error.args[0] if site.backend == "mysql" else error.pgcode
-        if is_view or code in REFUSED[site.backend]:  # who may not write to a view hears so, or that nobody can
+        if is_view or code in REFUSED[site.backend]:  # a missing right, or a view that cannot be written
             return False
         raise
-    # PostgreSQL only warns whoever gives away what is not theirs
+    # PostgreSQL only warns when an account grants rights that it does not have
     return site.backend == "mysql" or not any("no privileges were granted" in text for text in connection.notices)
 
 
@@ -332,7 +332,7 @@ def test_a_reader_runs_the_commands_that_read(site, filled):
 
 
 def test_a_reader_serves_the_page(site, filled):
-    """SELECT, and on PostgreSQL REFERENCES, is all that the page needs."""
+    """The page needs only SELECT, and REFERENCES on PostgreSQL."""
     eid = filled.eids[1]
     pages = ("/", "/sessions", f"/sessions/{eid}", f"/sessions/{eid}/cells.json", f"/sessions/{eid}/timeline.json",
              f"/sessions/{eid}/raster?rows=0:9&frames=0:99&width=99&height=9", f"/sessions/{eid}/cells/0/0",
@@ -404,7 +404,7 @@ def test_an_admin_declares_and_roles_get_their_rights_on_new_tables(site):
     admin.cursor().execute(f"DROP TABLE {table}")
     reader = site.connect(site.users["reader"])
     for schema, name, is_view in objects(site):
-        if is_view:  # made anew by the admin
+        if is_view:  # created again by the admin
             reader.cursor().execute(f"SELECT * FROM {quote(schema)}.{quote(name)}")
 
 
@@ -455,7 +455,7 @@ def test_a_hostile_name_is_refused(site, user):
 @pytest.mark.parametrize("host", ["a'b", "%' IDENTIFIED BY 'x", "a b", "", "h" * 300])
 def test_a_hostile_host_is_refused(site, host):
     before = accounts(site)
-    with pytest.raises(ConfigError, match="is no name or address"):
+    with pytest.raises(ConfigError, match="is not a host name or address"):
         site.grant(site.prefix + "x", "reader", host)
     assert accounts(site) == before
 
@@ -474,12 +474,12 @@ def accounts(site: Site) -> list:
     return sorted(site.database.query(sql).fetchall())
 
 
-def test_a_role_is_no_account(site):
+def test_the_name_of_a_role_is_refused_as_an_account(site):
     with pytest.raises(ConfigError, match="is the name of a role"):
         site.grant(site.prefix + "admin", "reader")
 
 
-def test_rights_that_an_account_has_besides_are_told(site):
+def test_other_rights_of_an_account_are_reported(site):
     user, subject = site.prefix + "more", table_of(site, "session", "subject")
     assert site.grant(user, "reader").notes == []
     if site.backend == "mysql":
@@ -487,7 +487,7 @@ def test_rights_that_an_account_has_besides_are_told(site):
     else:
         site.database.query(f'GRANT pg_read_all_data TO "{user}"')
     (note,) = site.grant(user, "reader").notes
-    assert note.startswith("It has other rights too")
+    assert note.startswith("The account has other rights too")
     assert ("DELETE" if site.backend == "mysql" else "pg_read_all_data") in note
 
 
@@ -500,7 +500,7 @@ def test_the_embedded_database_has_no_roles(database, backend):
 
 def test_no_tables_no_roles(site, monkeypatch):
     monkeypatch.setitem(site.owner, "MESO_PREFIX", "nothing_")
-    with pytest.raises(ConfigError, match="no tables with the prefix nothing_: make them with meso db init"):
+    with pytest.raises(ConfigError, match="no tables with the prefix nothing_: declare them with meso db init"):
         site.grant("anna", "reader")
 
 
@@ -623,7 +623,7 @@ def test_postgresql_never_sees_a_password(site):
 
 
 def test_no_role_of_an_unknown_name(database):
-    with pytest.raises(ConfigError, match="'owner' is no role; there are reader, worker, curator, admin"):
+    with pytest.raises(ConfigError, match="'owner' is not a role; the roles are reader, worker, curator, admin"):
         roles.grant("anna", "owner")
 
 

@@ -1,4 +1,4 @@
-"""Workers that race for the same entries, in every order that hypothesis can think of, on the real database."""
+"""Workers that race for the same jobs, in orders that hypothesis generates, on the real database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORKERS = 3
 
 
 class Race(RuleBasedStateMachine):
-    """Three workers and two entries. What is true is what this machine remembers, not what the database says."""
+    """Three workers and two jobs. The model keeps the expected state by itself, without reading the database."""
 
     lab = None
 
@@ -28,8 +28,8 @@ class Race(RuleBasedStateMachine):
         self.lab.clear()
         self.lab.add(range(ITEMS))
         self.workers = [self._born() for _ in range(WORKERS)]
-        self.makes: dict[int, str] = {}  # who believes to make an entry, and may
-        self.zombies: list[tuple[int, str]] = []  # who believes so, and has been declared dead
+        self.makes: dict[int, str] = {}  # worker by item: it runs the job, and has it reserved
+        self.zombies: list[tuple[int, str]] = []  # (item, worker): it runs the job, but was declared dead
         self.state = dict.fromkeys(range(ITEMS), "unknown")
         self.deaths = dict.fromkeys(range(ITEMS), 0)
 
@@ -43,7 +43,7 @@ class Race(RuleBasedStateMachine):
         return Job(work_tables.Product, {"item": item}, worker)
 
     def _free(self, item: int, worker: str) -> None:
-        """Remember that a worker has died while it made an entry."""
+        """Record in the model that a worker died while it was running a job."""
         self.zombies.append((item, worker))
         self.deaths[item] += 1
         self.state[item] = "error" if self.deaths[item] >= 3 else "pending"
@@ -79,7 +79,7 @@ class Race(RuleBasedStateMachine):
     @precondition(lambda self: self.zombies)
     @rule(data=st.data())
     def come_back(self, data) -> None:
-        """Who was declared dead, but was not, tries to insert what it has made, or to note that it failed."""
+        """A worker that was declared dead but is alive tries to insert its rows, or to record an error."""
         item, worker = data.draw(st.sampled_from(self.zombies))
         with pytest.raises(ReservationLost):
             self._insert(item, worker)
@@ -103,7 +103,7 @@ class Race(RuleBasedStateMachine):
 
     @rule(n=st.integers(0, WORKERS - 1))
     def fall_silent(self, n: int) -> None:
-        """A worker misses its heartbeats; others have no way to see whether it lives."""
+        """A worker misses its heartbeats; other processes cannot see whether it is alive."""
         worker = self.workers[n]
         now = dialect(Worker.connection).utc_now
         Worker.connection.query(
@@ -117,7 +117,7 @@ class Race(RuleBasedStateMachine):
 
     @rule(n=st.integers(0, WORKERS - 1))
     def die(self, n: int) -> None:
-        """Its supervisor sees a worker end; two of them, and who looks for the dead, at once."""
+        """Two supervisors see a worker end, and another process looks for dead workers, at the same time."""
         worker = self.workers[n]
         for _ in range(2):
             end_worker(worker, EndReason.KILLED, "process 1")
@@ -146,7 +146,7 @@ class Race(RuleBasedStateMachine):
 
 
 @pytest.mark.slow
-def test_no_entry_is_lost_or_made_twice_in_any_order(lab, database, backend):
+def test_no_job_is_lost_or_run_twice_in_any_order(lab, database, backend):
     if backend == "postgresql":  # thousands of commits, of which none has to outlive a power failure
         database.query("SET synchronous_commit = off")
     Race.lab = lab

@@ -1,4 +1,4 @@
-"""The words for states are those of the database."""
+"""The values of states are those in the database."""
 
 from __future__ import annotations
 
