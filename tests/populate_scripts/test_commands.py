@@ -68,7 +68,7 @@ def test_demo_again_makes_nothing(demo_output, meso, small_demo, tmp_path):
     assert again.splitlines()[-1].endswith("serve --open")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "k_star.csv"), before)
     assert (tmp_path / "ndc_choice.png").read_bytes() == (output / "ndc_choice.png").read_bytes()
-    assert "Made nothing: all is there" in meso("populate")
+    assert "Populated nothing: all tables are complete" in meso("populate")
 
 
 def test_ingest_populate_status_errors(demo_output, meso, small_demo):

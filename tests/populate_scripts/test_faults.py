@@ -92,7 +92,7 @@ def test_dropped_connections_lose_and_double_nothing(lab, proxy):
         n_made = len(lab.total())
         assert n_made < 160, "all was made before the last connection was cut"
         wait_for(lambda: len(lab.total()) > n_made, 30)
-        assert "Made Product 160, Total 160; 0 failed" in output_of(process)
+        assert "Populated Product 160, Total 160; 0 failed" in output_of(process)
     lab.check_products(range(160))
     assert lab.jobs() == {}
     assert not (Worker & "ended IS NULL")

@@ -22,7 +22,7 @@ from schemas.work.tables import Attempt, Made, Worker
 def test_workers_fill_all_tables_in_their_order(lab):
     lab.add(range(40), seconds=0.01)
     output = lab.meso("worker", "Product", "Total", "--slots", 3, "--until-done")
-    assert "Made Product 40, Total 40; 0 failed" in output
+    assert "Populated Product 40, Total 40; 0 failed" in output
     lab.check_products(range(40))
     assert set(lab.n_makes().values()) == {1}
     assert lab.jobs() == {}
