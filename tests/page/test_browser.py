@@ -102,7 +102,7 @@ def inked(page, canvas: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("number", range(8))
-def test_everybody_can_use_every_page(tab, demo_sessions, number, scheme):
+def test_every_page_is_accessible(tab, demo_sessions, number, scheme):
     """axe-core finds nothing, in light and in dark; images are there; the window of a phone is wide enough."""
     one = tab(color_scheme=scheme)
     path = pages_of(demo_sessions[2])[number]
@@ -140,7 +140,7 @@ def test_home_leads_to_sessions_and_shows_errors_with_their_stack(tab):
     summary = page.locator("summary", has_text="Recording").first
     summary.click()
     assert page.locator("details[open] pre").inner_text() == "<script>alert(4)</script>"
-    with page.expect_response("**/live"):  # it is asked for again while nobody reads
+    with page.expect_response("**/live"):  # it is refreshed unless one of its elements has the focus
         page.locator("h1").click()
         page.evaluate("document.activeElement.blur()")
     assert page.locator("details[open] pre").count() == 1  # what was open stays open

@@ -287,7 +287,7 @@ def curves_run(curves) -> dict:
         ("/static/../app.py", 404, ""),
     ],
 )
-def test_what_cannot_be_shown_is_said(address, demo_sessions, path, status, told):
+def test_what_cannot_be_shown_is_explained(address, demo_sessions, path, status, told):
     answer = get(address, path.replace("EID", demo_sessions[0]), status)
     assert told in answer.text
     assert "Traceback" not in answer.text
@@ -319,7 +319,7 @@ def page(curves, server, log):
         yield partial(get, stack.enter_context(served(server, log=log))), stack.close
 
 
-def test_damaged_data_are_told_and_logged_and_are_not_called_missing(page, log, demo_sessions):
+def test_damaged_data_are_reported_and_logged_and_not_called_missing(page, log, demo_sessions):
     ask, end = page
     eid = demo_sessions[2]
     roi = {"eid": eid, "fov": 0, "roi": 3}
@@ -342,7 +342,7 @@ def test_damaged_data_are_told_and_logged_and_are_not_called_missing(page, log, 
     assert "DamagedError" in said and said.count("a stored array is damaged") >= 2 and "Traceback" in said
 
 
-def test_tiles_that_are_damaged_or_gone_are_told_and_logged(page, log, demo_sessions):
+def test_damaged_or_missing_tiles_are_reported_and_logged(page, log, demo_sessions):
     ask, end = page
     raster = {"eid": demo_sessions[2], **schemas.EmbeddingParams.add(EmbeddingSettings())}
     key = {**raster, "row_level": 0, "time_level": 0, "tile_row": 0, "tile_column": 0}
@@ -420,7 +420,7 @@ def test_the_server_of_the_database_refuses_whatever_the_page_would_write(demo_s
     assert not (schemas.Subject & {"subject": "written"})
 
 
-def test_a_port_that_is_taken_is_said(address, meso_command):
+def test_a_port_in_use_is_reported(address, meso_command):
     done = meso_command("serve", "--port", address.rpartition(":")[2])
     assert done.returncode == 1
     assert "choose another --port" in done.stderr and "Traceback" not in done.stderr
@@ -442,7 +442,7 @@ def test_the_page_goes_on_after_its_connection_was_lost(address, database, demo_
         get(address, path)
 
 
-def test_an_embedding_that_is_made_anew_is_another_raster(demo_sessions, curves):
+def test_a_recomputed_embedding_is_another_raster(demo_sessions, curves):
     from page.rasters import Rasters
 
     rasters = Rasters(kept_bytes=2_000_000)

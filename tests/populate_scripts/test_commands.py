@@ -59,7 +59,7 @@ def test_demo_writes_a_figure_per_target_a_raster_per_session_and_the_table(demo
         assert f"{row.eid}  {row.k_star:>2}  " in text
 
 
-def test_demo_again_makes_nothing(demo_output, meso, small_demo, tmp_path):
+def test_demo_again_computes_nothing(demo_output, meso, small_demo, tmp_path):
     output, text = demo_output
     before = pd.read_csv(output / "k_star.csv")
     again = meso("demo", "--cache-dir", small_demo.root, "--output", tmp_path)

@@ -42,7 +42,7 @@ def proxy(server):
 
 @pytest.fixture
 def other(database):
-    """Another connection, as of somebody else's session; what it has locked is free at the end."""
+    """A second connection, as another user has; its locks are released at the end."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # DataJoint's own names of PyMySQL's arguments
         connection = database.adapter.connect(**database._build_connect_kwargs(use_tls=False))
@@ -117,7 +117,7 @@ def test_a_notebook_goes_on_after_a_lost_connection(lab, proxy):
     assert not (Worker & "ended IS NULL")
 
 
-def test_an_entry_that_always_loses_its_connection_is_an_error(lab, proxy):
+def test_a_job_that_always_loses_its_connection_is_an_error(lab, proxy):
     lab.add([1])
     insert = f"{lab.product.Piece.full_table_name}(".encode()
     for _ in range(MAX_LOST_CONNECTIONS):
@@ -157,7 +157,7 @@ def test_a_server_that_vanished_is_noticed(database, proxy, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_worker_that_cannot_beat_is_stopped(lab, proxy):
+def test_a_worker_without_heartbeat_is_stopped(lab, proxy):
     lab.add([1], "python", 40)
     lab.add([2], "blas", 40)
     with lab.worker("--slots", 2, "--until-done", **proxy.variables) as cut_off:
@@ -246,7 +246,7 @@ def impatient(database, monkeypatch):
     database.query(f"SET GLOBAL innodb_lock_wait_timeout = {before}")
 
 
-def test_a_lock_that_somebody_holds_for_long_is_waited_for(lab, proxy, other, impatient):
+def test_a_lock_held_for_long_is_waited_for(lab, proxy, other, impatient):
     lab.add([1])
     other.execute("START TRANSACTION")
     other.execute(f"SELECT item FROM {lab.item.full_table_name} WHERE item = 1 FOR UPDATE")
@@ -258,7 +258,7 @@ def test_a_lock_that_somebody_holds_for_long_is_waited_for(lab, proxy, other, im
 
 
 def test_a_deadlock_is_tried_again(lab, proxy, database, other, monkeypatch):
-    """The insert holds the item and wants the job; somebody else holds the job and wants the item."""
+    """The insert holds the item and wants the job; another connection holds the job and wants the item."""
     lab.add([1], seconds=1.0)
     monkeypatch.setenv("PGOPTIONS", "-c deadlock_timeout=3s")  # who looks first is the one that ends
     process = start_filling(lab, proxy)
@@ -267,7 +267,7 @@ def test_a_deadlock_is_tried_again(lab, proxy, database, other, monkeypatch):
     if database.adapter.backend == "postgresql":
         other.execute("SET deadlock_timeout = '1min'")
     other.execute("START TRANSACTION")
-    for i in range(100, 120):  # MySQL ends whoever has changed less
+    for i in range(100, 120):  # in a deadlock MySQL rolls back the transaction that has changed fewer rows
         other.execute(f"INSERT INTO {item} (item, act) VALUES ({i}, 'sleep')")
     other.execute(f"SELECT item FROM {job} WHERE item = 1 FOR UPDATE")
     wait_for(lambda: n_waiting(database))

@@ -120,7 +120,7 @@ def test_rasters_name_their_embedding(demo_sessions, tmp_path):
     assert set(provenance(line)) == {"eid", "embedding_params", "environment"}
 
 
-def test_a_folder_that_cannot_be_is_refused_before_anything_is_drawn(demo_sessions, drawn, tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_drawn(demo_sessions, drawn, tmp_path):
     (tmp_path / "file").write_text("")
     lines = meso("raster", demo_sessions[0], "--output", tmp_path / "file" / "figures", code=2)
     assert f"{tmp_path / 'file'} is a file" in " ".join(lines)
@@ -288,7 +288,7 @@ def test_all_windows_can_be_drawn(demo_sessions, drawn, tmp_path):
     assert line.endswith(".svg")
 
 
-def test_what_is_missing_is_said(demo_sessions, tmp_path):
+def test_missing_data_are_named(demo_sessions, tmp_path):
     from drawing.cells import embedding_of
 
     assert "not registered" in meso("map", "none", code=1)[-1]

@@ -579,7 +579,7 @@ def test_random_cells_are_as_many_neurons_of_the_same_session(ndc, demo_truth, d
         ({"null": "linear_shift", "n_label_shuffles": 500}, "no null linear_shift for this session.*at most, not 500"),
     ],
 )
-def test_what_cannot_be_decoded_says_why(ndc, demo_sessions, tracking, settings, message):
+def test_what_cannot_be_decoded_gives_the_reason(ndc, demo_sessions, tracking, settings, message):
     asked = small(**settings)
     result = run_ndc(demo_sessions, tracking, [asked])
     assert set(result.failed) == set(demo_sessions)
