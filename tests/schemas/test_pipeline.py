@@ -160,7 +160,7 @@ def test_load_and_plot_raster_take_rows_as_numpy_does(demo_sessions):
         with pytest.raises(meso.MesoError, match=told):
             meso.plot_raster(eid, order=wrong, **options)
     for nothing in ({"restrict": []}, {"order": np.zeros(n, bool)}):
-        with pytest.raises(meso.ArgumentError, match="there is no cell to draw"):
+        with pytest.raises(meso.ArgumentError, match="no cell to draw"):
             meso.plot_raster(eid, **nothing, **options)
 
 
