@@ -62,7 +62,7 @@ def address(hostile, server) -> Iterator[str]:
 
 @pytest.fixture
 def tab(chromium, address) -> Iterator[Callable[..., Tab]]:
-    """Open tabs; at the end nothing may have gone wrong in any."""
+    """Open tabs; at the end no tab may have logged an error."""
     tabs: list[Tab] = []
 
     def new(**options) -> Tab:
@@ -103,7 +103,7 @@ def inked(page, canvas: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("number", range(8))
 def test_every_page_is_accessible(tab, demo_sessions, number, scheme):
-    """axe-core finds nothing, in light and in dark; images are there; the window of a phone is wide enough."""
+    """axe-core finds nothing, in light and dark mode; all images load; the page fits a phone's window."""
     one = tab(color_scheme=scheme)
     path = pages_of(demo_sessions[2])[number]
     page = one.open(path)
@@ -122,7 +122,7 @@ def test_every_page_is_accessible(tab, demo_sessions, number, scheme):
 
 
 def test_first_paint_and_weight(tab, demo_sessions):
-    """No page weighs 300 kB without its data. How long it takes is a benchmark's matter."""
+    """No page weighs 300 kB without its data. A benchmark measures how long it takes."""
     one = tab()
     sizes: dict[str, int] = {}
     one.page.on("response", lambda answer: sizes.update({answer.url: len(answer.body())}))

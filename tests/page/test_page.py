@@ -1,4 +1,4 @@
-"""What the page answers: numbers against the database and plain numpy, refusals, and that it cannot write."""
+"""Responses of the page: numbers against the database and plain numpy, refusals, and that it cannot write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def curves(demo_sessions):
     from schemas.tracking import TrackingRun
     from schemas.work.filling import fill
 
-    # other tests may have had them made anew
+    # other tests may have had them recomputed
     assert not fill([Embedding, RasterTiles], [{"eid": eid} for eid in demo_sessions]).errors
     run = TrackingRun.register("SP999")
     return run_ndc(demo_sessions, run, [NDCSettings(target=target, **SMALL) for target in ("choice", "feedback")])
@@ -250,7 +250,7 @@ def curves_run(curves) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "told"),
+    ("path", "status", "text"),
     [
         ("/nowhere", 404, "no such page"),
         ("/sessions/none", 404, "not registered"),
@@ -287,15 +287,15 @@ def curves_run(curves) -> dict:
         ("/static/../app.py", 404, ""),
     ],
 )
-def test_what_cannot_be_shown_is_explained(address, demo_sessions, path, status, told):
+def test_what_cannot_be_shown_is_explained(address, demo_sessions, path, status, text):
     answer = get(address, path.replace("EID", demo_sessions[0]), status)
-    assert told in answer.text
+    assert text in answer.text
     assert "Traceback" not in answer.text
 
 
 @contextmanager
 def damaged(table, key: dict, column: str, value: bytes):
-    """Have a column of a row hold other bytes for a while; gives those that it held."""
+    """Replace the bytes in a column of a row for a while; yield the original ones."""
     row = table & key
     (held,) = row.connection.query(row.proj(column).make_sql([column])).fetchone()
     change = f"UPDATE {table().full_table_name} SET {column} = %s{row.where_clause()}"
@@ -308,13 +308,13 @@ def damaged(table, key: dict, column: str, value: bytes):
 
 @pytest.fixture
 def log():
-    """What a server of its own has said in its terminal once it has ended."""
+    """The terminal output of a separate server, complete once it has ended."""
     return []
 
 
 @pytest.fixture
 def page(curves, server, log):
-    """Ask a server of its own, whose terminal goes to ``log`` when it is done."""
+    """Send requests to a separate server, whose terminal output is put into ``log`` when it ends."""
     with ExitStack() as stack:
         yield partial(get, stack.enter_context(served(server, log=log))), stack.close
 
@@ -363,7 +363,7 @@ def test_damaged_or_missing_tiles_are_reported_and_logged(page, log, demo_sessio
 
 
 def test_a_fault_of_ours_is_logged_and_answered_500_under_the_same_guard(page, log, demo_sessions):
-    """A clock that no version of the code writes has numpy raise a ValueError, which was once taken for a request."""
+    """A clock that no version of the code writes makes numpy raise a ValueError, once answered as a bad request."""
     ask, end = page
     eid = demo_sessions[2]
     raster = {"eid": eid, **schemas.EmbeddingParams.add(EmbeddingSettings())}

@@ -35,7 +35,7 @@ print(filled.made, filled.errors)
 
 @pytest.fixture
 def proxy(server):
-    """A proxy before the server; its variables lead other processes through it."""
+    """A proxy in front of the server; ``lab`` processes started with its variables connect through it."""
     with proxied(server) as proxy:
         yield proxy
 
@@ -59,13 +59,13 @@ def start_filling(lab, proxy, first_delay: float = 0.01) -> subprocess.Popen:
 
 
 def wait_for_begin(lab, process: subprocess.Popen) -> None:
-    """Wait until something is being made."""
+    """Wait until a job is running."""
     wait_for(lambda: lab.notes() or process.poll() is not None)
     assert lab.notes(), process.communicate()[0]
 
 
 def output_of(process: subprocess.Popen) -> str:
-    """Return what a process prints until it ends, well."""
+    """Return what a process prints until it ends, with exit code 0."""
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     return output
@@ -107,7 +107,7 @@ def test_a_notebook_goes_on_after_a_lost_connection(lab, proxy):
         for what in ("before", "after"):
             n_cut = proxy.n_cut
             proxy.at(statement, what)
-            if statement == b"FOR UPDATE":  # this is how it looks what became of a job: something else breaks first
+            if statement == b"FOR UPDATE":  # the query about what became of a job; the connection breaks before it
                 proxy.at(b"COMMIT", what)
             wait_for(lambda n_cut=n_cut: proxy.n_cut > n_cut and not proxy.orders)
     assert len(lab.total()) == 0, "all was made before the last connection was cut"
@@ -162,7 +162,7 @@ def test_a_worker_without_heartbeat_is_stopped(lab, proxy):
     lab.add([2], "blas", 40)
     with lab.worker("--slots", 2, "--until-done", **proxy.variables) as cut_off:
         wait_for(lambda: len(lab.notes()) == 2)
-        for item in (1, 2):  # the second time, by the other worker, it is quick
+        for item in (1, 2):  # the second run, by the other worker, is quick
             lab.item.update1({"item": item, "act_seconds": 1.0})
         with lab.worker("--slots", 2, "--until-done") as near:
             wait_for(lambda: len(Worker & "ended IS NULL") == 4)
@@ -211,7 +211,7 @@ def test_a_commit_that_arrives_after_its_worker_died_counts(lab, proxy, database
         wait_for(lambda: proxy.is_stalled)
     with lab.worker("--until-done") as other:
         wait_for(lambda: Worker & "end_reason = 'silent'")
-        time.sleep(1)  # it cannot free what the dead one had reserved: the server still has its transaction
+        time.sleep(1)  # it cannot release the dead one's job: the server still has its transaction
         assert lab.jobs() == {1: "reserved"}
         proxy.flow()
         output_of(other)
@@ -260,7 +260,9 @@ def test_a_lock_held_for_long_is_waited_for(lab, proxy, other, impatient):
 def test_a_deadlock_is_tried_again(lab, proxy, database, other, monkeypatch):
     """The insert holds the item and wants the job; another connection holds the job and wants the item."""
     lab.add([1], seconds=1.0)
-    monkeypatch.setenv("PGOPTIONS", "-c deadlock_timeout=3s")  # who looks first is the one that ends
+    monkeypatch.setenv(
+        "PGOPTIONS", "-c deadlock_timeout=3s"
+    )  # the first to check for a deadlock is the one that is rolled back
     process = start_filling(lab, proxy)
     wait_for_begin(lab, process)
     item, job = lab.item.full_table_name, lab.product.jobs.full_table_name
@@ -283,7 +285,7 @@ def test_a_deadlock_is_tried_again(lab, proxy, database, other, monkeypatch):
 
 @pytest.fixture
 def own(server, backend, request, tmp_path):
-    """A server of this test's own, and a lab there; the parameter is the size of its disk in MB."""
+    """A server only for this test, with a lab on it; the parameter is the size of its disk in MB."""
     disk = getattr(request, "param", 0)
     if disk and os.geteuid() != 0:
         pytest.skip("NO FULL DISK IS TESTED: only root can have a small one (mount)")

@@ -1,4 +1,4 @@
-"""`meso map`, `meso tracking` and `meso peri` on the demo: what their files are of and say."""
+"""`meso map`, `meso tracking` and `meso peri` on the demo: content and provenance of their files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tracked(demo_sessions) -> dict:
 
 @pytest.fixture
 def drawn(monkeypatch) -> dict:
-    """Every call of a drawing function from here on: name -> list of (arguments, options)."""
+    """Record every call of a drawing function: name -> list of (arguments, options)."""
     from pipeline import figures
 
     calls: dict = {}
@@ -50,7 +50,7 @@ def drawn(monkeypatch) -> dict:
 
 
 def meso(*args, code: int = 0) -> list[str]:
-    """Lines that the command prints."""
+    """Return the lines that a command prints."""
     from populate_scripts.cli import main
 
     done = CliRunner().invoke(main, [str(arg) for arg in args])

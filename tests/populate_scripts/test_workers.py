@@ -67,7 +67,7 @@ def test_a_storm_of_kills_loses_and_doubles_nothing(lab):
             time.sleep(0.5)
         try:
             wait_for(lambda: not reserved_by_the_dead(lab, last), 20)
-            lab.meso("retry", "Product")  # of 200, some were met by three kills and taken for poison
+            lab.meso("retry", "Product")  # of 200, some had three killed workers, after which a job is an error
             wait_for(lambda: len(lab.total()) == 200, 90)
         finally:
             for other in others:
@@ -78,7 +78,7 @@ def test_a_storm_of_kills_loses_and_doubles_nothing(lab):
 
 
 def reserved_by_the_dead(lab, since: float) -> bool:
-    """Say whether anything is reserved from before the last kill, more than three heartbeats after it."""
+    """Return whether a job reserved before the last kill is still reserved, more than three heartbeats later."""
     if time.monotonic() - since < 3:
         return True
     dead = {row["worker"] for row in (Worker & "ended IS NOT NULL").to_dicts()}
@@ -87,7 +87,7 @@ def reserved_by_the_dead(lab, since: float) -> bool:
 
 @pytest.mark.slow
 def test_a_slow_worker_keeps_its_reservation(lab):
-    lab.add([1], "python", 15)  # five times the time after which a silent one is dead
+    lab.add([1], "python", 15)  # five times the silence after which a worker is declared dead
     lab.add([2], "blas", 15)
     with lab.worker("--slots", 2, "--until-done") as one, lab.worker("--slots", 2, "--until-done") as two:
         assert one.wait(120) == two.wait(120) == 0
@@ -99,15 +99,15 @@ def test_a_slow_worker_keeps_its_reservation(lab):
 
 
 @pytest.mark.parametrize(
-    ("act", "whom"), [("sleep", "supervisor"), ("python", "supervisor"), ("blas", "supervisor"), ("sleep", "all")]
+    ("act", "target"), [("sleep", "supervisor"), ("python", "supervisor"), ("blas", "supervisor"), ("sleep", "all")]
 )
-def test_a_worker_asked_to_stop_gives_back_its_job(lab, act, whom):
+def test_a_worker_asked_to_stop_gives_back_its_job(lab, act, target):
     lab.add([1], act, 40)
     with lab.worker() as process:
         wait_for(lab.notes)
         time.sleep(0.3)
         begin = time.monotonic()
-        if whom == "all":  # as SLURM does
+        if target == "all":  # as SLURM does
             os.killpg(process.pid, signal.SIGTERM)
         else:
             process.terminate()

@@ -125,7 +125,7 @@ def test_load_or_embed_of_no_rows_has_all_frames(demo_sessions, neurons_only):
 
 
 @pytest.mark.parametrize(
-    ("rows", "kind", "told"),
+    ("rows", "kind", "message"),
     [
         ([True, False], meso.OutOfRangeError, "expected [0-9]{3} bools, found 2"),
         ([1.0], meso.ArgumentTypeError, r"restrict is a list of row numbers.* not \[1.0\]"),
@@ -133,8 +133,8 @@ def test_load_or_embed_of_no_rows_has_all_frames(demo_sessions, neurons_only):
         ([-5000], meso.OutOfRangeError, "restrict is out of range"),
     ],
 )
-def test_load_or_embed_refuses_what_is_no_row(demo_sessions, rows, kind, told):
-    with pytest.raises(kind, match=told):
+def test_load_or_embed_refuses_what_is_no_row(demo_sessions, rows, kind, message):
+    with pytest.raises(kind, match=message):
         meso.load_or_embed(demo_sessions[1], restrict=rows)
 
 
@@ -156,8 +156,8 @@ def test_load_and_plot_raster_take_rows_as_numpy_does(demo_sessions):
         np.testing.assert_array_equal(shown(meso.plot_raster(eid, order=rows, **options)), stored[rows])
     backwards = shown(meso.plot_raster(eid, restrict=mask, order=slice(None, None, -1), **options))
     np.testing.assert_array_equal(backwards, stored[mask][::-1])
-    for wrong, told in (([n], "order is out of range"), ([0.5], "order is a list of row numbers")):
-        with pytest.raises(meso.MesoError, match=told):
+    for wrong, message in (([n], "order is out of range"), ([0.5], "order is a list of row numbers")):
+        with pytest.raises(meso.MesoError, match=message):
             meso.plot_raster(eid, order=wrong, **options)
     for nothing in ({"restrict": []}, {"order": np.zeros(n, bool)}):
         with pytest.raises(meso.ArgumentError, match="no cell to draw"):
@@ -192,7 +192,7 @@ def test_tracked_rows_are_the_planted_ones(demo_truth, demo_sessions):
 
 
 def object_with_load_dataset() -> object:
-    """Stand for the ONE client that the old signature had first; it is never called."""
+    """Stands for the ONE client that the scripts took as first argument; it is never called."""
     return type("Client", (), {"load_dataset": None})()
 
 
@@ -253,7 +253,7 @@ def test_curve_rows_are_the_repeats_and_the_repeats_are_reproducible(ndc, demo_s
     assert row["null_used"] == "pseudosession"
     eid = row["eid"]
     null = null_labels("auto", "choice", trials_of(eid), trials.astype(int), S, 0, names=(eid, "choice"))[1]
-    for s, vector in enumerate(null):  # balanced and equalised like the real labels, by draws of their own
+    for s, vector in enumerate(null):  # balanced and equalised like the real labels, with random draws of their own
         fate = pick_trials(vector, "downsample", row["n_decoded"], 0, eid, "choice", f"shuffle {s}")
         vector[fate != "kept"] = -1
         assert (vector == 1).sum() == (vector == 0).sum() <= len(y) / 2
@@ -396,7 +396,7 @@ def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
 
 
 def test_a_comparison_follows_its_curves(ndc):
-    """One that goes takes the comparison along, one that comes has it made anew."""
+    """Deleting a curve deletes the comparison; adding one recomputes it."""
     family, row = ndc.family, ndc.curves["stimulus"][1]
     before = (schemas.NDCComparison.Result & family).to_dicts(order_by="KEY")
     trends = (schemas.NDCComparison.Trend & family).to_dicts(order_by="KEY")
@@ -421,7 +421,7 @@ def small(target: str = "choice", **settings) -> NDCSettings:
 
 
 def forget(*settings: NDCSettings) -> None:
-    """Take settings away with their results and failures."""
+    """Delete settings with their results and failures."""
     for one in settings:
         (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
     retry([schemas.TrialFeatures, schemas.NDCResult])
@@ -518,7 +518,7 @@ def test_cells_of_a_region_are_those_of_the_first_day_on_all_days(ndc, demo_trut
     fov, roi = next((fov, uids[uid]) for fov, uids in demo_truth.rows[later].items() if uid in uids)
     place = {"eid": later, "fov": fov, "roi": roi}
     region = (schemas.ROI & place).fetch1("region_id")
-    schemas.ROI.update1({**place, "region_id": 997})  # a cell that is elsewhere on the last day
+    schemas.ROI.update1({**place, "region_id": 997})  # a cell that is in another region on the last day
     result = run_ndc(demo_sessions, tracking, asked)
     schemas.ROI.update1({**place, "region_id": int(region)})
     both, one, fovs = result.curves.values()
