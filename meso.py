@@ -1,4 +1,4 @@
-"""The notebook face: four calls with the names of the scripts they replace, and the database underneath.
+"""The notebook interface: four functions with the names of the scripts they replace, backed by the database.
 
     import meso
     cells = meso.load_or_embed(eid)
@@ -6,8 +6,8 @@
     rows = meso.match_tracked_indices_across_sessions(eid, [other_eid])
     out = meso.neuron_dropping_curves_cached([eid, other_eid], targets=("choice",))
 
-What is missing in the database is read through ONE and computed on the way. What goes wrong is a ``MesoError``, with
-subclasses for what one may want to catch: ``pipeline.errors`` says when each is raised.
+Missing data are read through ONE and computed on demand. Errors are subclasses of ``MesoError``; ``pipeline.errors``
+says when each is raised.
 """
 
 from __future__ import annotations
@@ -74,24 +74,24 @@ def load_or_embed(
 ) -> dict[str, Any]:
     """Return the activity of a session with regions, positions and Rastermap order.
 
-    Rows are the cells of all FOVs, by number of the FOV and then by row of the ALF file.
+    Rows are the cells of all FOVs, ordered by FOV number, then by row of the ALF file.
 
     Parameters
     ----------
     eid : str
     restrict : sequence of int, sequence of bool, slice or int, optional
-        Rows to return, in this order, as numpy takes them: negative numbers count from the end, and an empty list
+        Rows to return, in this order, indexed as in numpy: negative numbers count from the end, and an empty list
         gives arrays of no rows and all frames. A single int is one row.
     filter_neurons : bool
-        Neurons only, or all ROIs.
+        Neurons only; False for all ROIs.
     scan_line_column : {0, 1}
-        1 reproduces times as published: see ``pipeline.signals.clock.roi_offsets``.
+        1 reproduces the times as published: see ``pipeline.signals.clock.roi_offsets``.
 
     Returns
     -------
     dict
-        ``roi_signal`` (N, T) as in the files; ``roi_times`` (N, T) s, rows made on demand;
-        ``region_labels`` (N,) acronyms; ``region_colors`` (N,) hex; ``isort`` (N,) the Rastermap order
+        ``roi_signal`` (N, T), values and dtype of the files; ``roi_times`` (N, T) s, rows computed on demand;
+        ``region_labels`` (N,) acronyms; ``region_colors`` (N,) hex; ``isort`` (N,) int64, the Rastermap order
         of these rows; ``xyz`` (N, 3) ML, AP, DV in micrometres, NaN where unknown; ``roi_keys`` N keys
         of the table ROI; ``signal`` (N,) 'deconvolved' or 'fluorescence'.
 
@@ -100,14 +100,14 @@ def load_or_embed(
     DataError
         No FOV can be used, or FOVs differ in their number of frames.
     OutOfRangeError
-        ``restrict`` has a row that is not there, or not a bool for each row.
+        ``restrict`` has a row that does not exist, or a mask of another length than the rows.
     ArgumentError
-        ``restrict`` holds something else.
+        ``restrict`` is something else than rows.
 
     Warns
     -----
     UserWarning
-        A FOV is left out because it failed, or the FOVs hold different signals.
+        A FOV is left out because it failed, or some FOVs are deconvolved and others are not.
     """
     from schemas.embedding import Embedding, EmbeddingParams
 
@@ -137,7 +137,7 @@ def load_or_embed(
 
 
 def _cells(eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
-    """Return columns of the cells whose activity is in the database, in row order."""
+    """Return columns, each (N,), of the cells whose activity is in the database, in row order."""
     rois = schemas.ROI & {"eid": eid} & schemas.Activity.proj()
     if neurons_only:
         rois = rois & "is_neuron"
@@ -150,7 +150,7 @@ def _cells(eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
             eid=eid,
             expected="at least one",
             found="none",
-            do="filter_neurons=False takes all ROIs",
+            do="pass filter_neurons=False for all ROIs",
         )
     regions = {row["region_id"]: row for row in (schemas.BrainRegion & rois.proj("region_id")).to_dicts()}
     unknown = {"acronym": "unknown", "rgb": "#808080"}
@@ -164,23 +164,24 @@ def _cells(eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
 def _activity(
     eid: str, cells: dict[str, np.ndarray], rows: np.ndarray, scan_line_column: int
 ) -> tuple[np.ndarray, ROITimes]:
-    """Return traces and times of some rows of the cells, in their order; one may be asked for twice."""
+    """Return traces (n, T) and times of some rows of the cells, in the order of ``rows``, which may repeat a row."""
     kinds = sorted(set(cells["signal"][rows]))
     if len(kinds) > 1:
         warnings.warn(f"session {eid}: FOVs hold different signals ({', '.join(kinds)}); see 'signal'", stacklevel=3)
     keys = np.column_stack([cells["fov"], cells["roi"]]).astype(int)
-    # of no rows, a cell of each FOV says how many frames they have, and when
+    # without rows, read one cell of each FOV for the number of frames and the frame times
     read = rows if len(rows) else np.unique(keys[:, 0], return_index=True)[1]
+    # each cell is read once, in the order of the database
     places, order = np.unique(keys[read], axis=0, return_inverse=True)
     found = activity(schemas.ROI & {"eid": eid} & in_fovs(*places.T), scan_line_column=scan_line_column)
     order, traces, times = order[: len(rows)], found.traces, found.times
-    if not np.array_equal(order, np.arange(len(places))):
+    if not np.array_equal(order, np.arange(len(places))):  # indexing would copy all traces, often gigabytes
         traces = traces[order]
     return traces, ROITimes(times.frame_times, times.fovs[order], times.offsets[order])
 
 
 def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the Rastermap rank of each cell; those that are not embedded come last."""
+    """Return the Rastermap rank of each cell, (N,) int64; cells that are not embedded come last."""
     ranks = (schemas.Embedding.Rank & params & {"eid": eid}).to_arrays("fov", "roi", "embedding_rank")
     by_roi = {(int(f), int(r)): int(rank) for f, r, rank in zip(*ranks, strict=True)}
     rank = [by_roi.get((int(f), int(r)), sys.maxsize) for f, r in zip(cells["fov"], cells["roi"], strict=True)]
@@ -188,12 +189,14 @@ def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:
     if missing:
         warnings.warn(
             f"session {eid}: {missing} of {len(rank)} cells have no place in the Rastermap order and come last; "
-            f"to embed anew: (schemas.Embedding & {{'eid': '{eid}'}}).delete()", stacklevel=3,
+            f"to embed the session again, first delete the old order: "
+            f"(schemas.Embedding & {{'eid': '{eid}'}}).delete()", stacklevel=3,
         )  # fmt: skip
     return np.array(rank, dtype=np.int64)
 
 
 def _warn_of_failures(eid: str) -> None:
+    """Warn of each job of the session that has failed: its FOV is missing in the result."""
     tables = (schemas.FOV, schemas.Recording, schemas.ROI, schemas.Activity, schemas.Embedding)
     for failure in errors_of(tables, {"eid": eid}):
         warnings.warn(f"{failure['table']}: {failure['message']}", stacklevel=3)
@@ -214,32 +217,32 @@ def plot_raster(
     trials: bool = True,
     note: str = "",
 ) -> Figure:
-    """Return a raster of the session's cells with the wheel, trial events and blocks on top.
+    """Draw a raster of the session's cells, with wheel velocity, trial events and blocks above it.
 
     Parameters
     ----------
     eid : str
     bg : {'regions', 'firing_rate', None}
     restr : bool
-        One minute from a third into the recording; or all of it.
+        Draw only one minute, from a third into the recording; False for all of it.
     rsort : bool
-        In Rastermap order, or as ``load_or_embed`` (or ``restrict``) has the rows.
+        Rows in Rastermap order; False for the order of ``load_or_embed`` (or of ``restrict``).
     scaling : bool
         Scale each row from its 20th to its 99th percentile.
     restrict, filter_neurons
         As for ``load_or_embed``.
     order : sequence of int, sequence of bool, slice or int, optional
-        The i-th row from the top is row ``order[i]`` of ``restrict``, as numpy takes it; rows that it leaves out are
-        not drawn. Overrides ``rsort``. For the same cells in the same order on all days: rows from
-        ``match_tracked_indices_across_sessions``, and the ``isort`` of one session.
+        The i-th row from the top is row ``order[i]`` of ``restrict``, indexed as in numpy; other rows are not drawn.
+        Overrides ``rsort``. To show the same cells in the same order on all days, pass the rows from
+        ``match_tracked_indices_across_sessions`` as ``restrict`` and the ``isort`` of one session as ``order``.
     region_colors : mapping of acronym to hex, optional
         By default ``pipeline.figures.distinct_region_colors``.
     t_range : (float, float), optional
-        From and to, s on the session clock; overrides ``restr``.
+        Start and end, s on the session clock; overrides ``restr``.
     trials : bool
         Show events and blocks, if the session has trials.
     note : str
-        Put behind the title.
+        Appended to the title.
 
     Returns
     -------
@@ -248,7 +251,7 @@ def plot_raster(
     Raises
     ------
     DataError, ArgumentError
-        As ``load_or_embed``, for ``order`` too; no cell or no frame is left to draw.
+        As for ``load_or_embed``, and the same for ``order``; no cell or no frame is left to draw.
     """
     from drawing.cells import session_title
     from pipeline.figures import raster
@@ -258,9 +261,9 @@ def plot_raster(
     cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons)
     by = cells["isort"] if order is None and rsort else chosen_rows(order, len(cells["isort"]), "order", eid)
     if not len(by):
-        raise ArgumentError(f"session {eid}: there is no cell to draw, 'restrict' or 'order' leaves none")
+        raise ArgumentError(f"session {eid}: no cell to draw; 'restrict' or 'order' selects none")
     rows, rank = np.unique(by, return_inverse=True)
-    if len(rows) < len(by):  # a row that is drawn twice is two rows
+    if len(rows) < len(by):  # 'order' repeats a row: draw it as often
         rows, rank = by, np.arange(len(by))
     fill([Behavior, Wheel], {"eid": eid})
     signal, clock = _shown(eid, cells, rows, t_range, restr)
@@ -281,7 +284,7 @@ def plot_raster(
 
 
 def _trial_strips(eid: str) -> dict[str, Any]:
-    """Return events and blocks as ``pipeline.figures.raster`` takes them; nothing without trials."""
+    """Return the arguments of ``pipeline.figures.raster`` for events and blocks; none if there are no trials."""
     shown = trial_events(eid)
     if not len(shown.starts):
         return {}
@@ -291,7 +294,10 @@ def _trial_strips(eid: str) -> dict[str, Any]:
 def _shown(
     eid: str, cells: dict, rows: np.ndarray, t_range: tuple[float, float] | None, restr: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the traces of rows to draw, on one clock (FOVs are scanned up to a frame apart), and that clock."""
+    """Return the traces (n, L) of the rows to draw, resampled to one clock, and that clock (L,), s.
+
+    FOVs are scanned one after the other, up to a frame apart, and each has its own frame times.
+    """
     times = cells["roi_times"]
     clock = common_frames(times.frame_times)
     if t_range is None:
@@ -300,7 +306,7 @@ def _shown(
     shown = clock[(clock >= t_range[0]) & (clock <= t_range[1])]
     if len(shown) < 2:
         raise DataError(
-            "there are no frames in the time range",
+            "there are fewer than two frames in the time range",
             eid=eid,
             expected=f"a range within {clock[0]:.1f} to {clock[-1]:.1f} s",
             found=f"{t_range[0]} to {t_range[1]}",
@@ -323,40 +329,45 @@ def match_tracked_indices_across_sessions(
     min_silhouette: float | None = None,
     server_root: str | None = None,
 ) -> dict[str, np.ndarray]:
-    """Return the rows of the same cells in several sessions.
+    """Return the rows of the same cells, tracked across several sessions.
 
     Parameters
     ----------
     *args
-        ``anchor_eid`` (str) and ``other_eids`` (sequence of str). A ONE client before them, as the scripts had it, is
-        accepted and not used.
+        ``anchor_eid`` (str) and ``other_eids`` (sequence of str). A ONE client before them is ignored: the scripts
+        took one.
     filter_neurons : bool
-        As for ``load_or_embed``, whose rows these are.
+        As for ``load_or_embed``; the returned rows index its result.
     tracking_run : str, optional
-        Which registered run; by default the latest, or the UID files are registered now.
+        Start of the hash of a registered run; by default the latest. If there is none, the UID files are registered
+        now.
     roicat_root : path, optional
-        Root of a mirrored tree of UID files to register; without it the session folders.
+        Root of a mirrored tree of UID files to register; by default the session folders.
     duplicates : {'error', 'first'}
-        What a UID twice in a session is, when files are registered now.
+        What a UID is that occurs twice in a session, if files are registered now: an error, or its first ROI counts.
     min_cell_probability, min_silhouette : float, optional
-        A cell counts in a session only from these on.
+        A cell counts in a session only if its value there is at least this.
     server_root
-        Accepted for the scripts' sake; refused when given: mirror the tree, or use ``roicat_root``.
+        An argument of the scripts that is not supported: mirror the tree, or use ``roicat_root``.
 
     Returns
     -------
     dict of eid to (n,) int64
-        Row i is the same cell in every session, in lexicographic order of UIDs; empty if none is shared.
+        Element i is the same cell in every session; cells are sorted by UID. Empty if no cell is shared.
 
     Raises
     ------
     DataError
         The sessions are of several subjects, or there are no UID files.
+    ArgumentError
+        ``server_root`` is given.
+    ArgumentTypeError
+        ``*args`` is something else than an id and a list of ids.
 
     Warns
     -----
     UserWarning
-        The cells of a FOV are left out, and why.
+        The cells of a FOV are left out; the message gives the reason.
     """
     from schemas.tracking import SessionSet, SharedCells
 
@@ -385,16 +396,18 @@ def match_tracked_indices_across_sessions(
 
 
 def _anchor_and_others(args: tuple) -> tuple[str, list[str]]:
-    if args and hasattr(args[0], "load_dataset"):  # a ONE client
+    """Return the arguments ``anchor_eid`` and ``other_eids``, without a ONE client before them."""
+    if args and hasattr(args[0], "load_dataset"):  # a ONE client, recognised without importing ONE
         args = args[1:]
     if len(args) != 2 or isinstance(args[1], str):
         raise ArgumentTypeError(
-            "match_tracked_indices_across_sessions(anchor_eid, other_eids): one id and a list of ids"
+            "match_tracked_indices_across_sessions(anchor_eid, other_eids) takes one id and a list of ids"
         )
     return str(args[0]), [str(eid) for eid in args[1]]
 
 
 def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
+    """Return the rows of ``load_or_embed`` that are the shared cells of a set, (n,) int64, in the set's order."""
     cells = _cells(eid, neurons_only)
     row_of = {(int(f), int(r)): i for i, (f, r) in enumerate(zip(cells["fov"], cells["roi"], strict=True))}
     shared = (schemas.SharedCells.Cell & session_set & {"eid": eid}).to_arrays("fov", "roi", order_by="shared_cell")
@@ -432,44 +445,52 @@ def neuron_dropping_curves_cached(
 ) -> DrawableRun:
     """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
 
-    Only what the database lacks is computed.
+    Results that are in the database already are not computed again.
 
     Parameters
     ----------
     eids : sequence of str
-        Two or more sessions of a subject.
+        Two or more sessions of one subject.
     targets : sequence of {'choice', 'feedback', 'stimulus', 'block'}
     event, win : optional
-        Trials attribute and window in s, for all targets or by target; by default the target's own
-        (``pipeline.decoding.EVENTS``).
+        Trials attribute, and window (start, end) in s around it; one for all targets, or a dict by target. By default
+        the target's own (``pipeline.decoding.EVENTS``).
     ks, R, metric, cv_splits, class_balance, scaling, equalize_trials, ceiling_mode, n_label_shuffles,
     shuffle_seed, seed, delta, **settings
-        See ``pipeline.decoding.NDCSettings``, all of whose settings can be given; ``R`` is its ``r``. A
-        ``shuffle_seed`` of None is that of ``seed``, as in the scripts.
+        See ``pipeline.decoding.NDCSettings``; any of its settings can be given. ``R`` is its ``r``. With a
+        ``shuffle_seed`` of None, ``seed`` is used, as in the scripts.
     filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
         As for ``match_tracked_indices_across_sessions``.
     cache_dir, one
-        Accepted for the scripts' sake: the database is the cache, and knows where sessions come from.
+        Accepted because the scripts took them, and ignored: the database is the cache, and has the source of each
+        session.
     plot : bool
-        Draw the overlay of each target.
+        Draw the curves of all sessions over each other, in a figure for each target.
     progress : bool
-        Bars while computing, and the table at the end.
+        Show progress bars, and print the table at the end.
 
     Returns
     -------
     DrawableRun
         ``table`` (a DataFrame: date, eid, target, k* with its interval, ceiling, p, q, verdict ...), ``curves``,
         ``trends`` (k* over days) and ``figures`` by target, ``failed`` {eid: messages}, ``failures`` (each by session
-        and target), ``targets`` (all of that by target), ``n_shared``; ``draw``, ``draw_days``, ``draw_performance``,
-        ``draw_regions`` and ``show``.
+        and target), ``targets`` (all of that by target), ``n_shared``; methods ``draw``, ``draw_days``,
+        ``draw_performance``, ``draw_regions`` and ``show``.
+
+    Raises
+    ------
+    DataError
+        Fewer than two sessions can be used, or they are of several subjects.
+    ArgumentError, ArgumentTypeError
+        A setting or ``eids`` is not what it should be; the message names it.
     """
     from drawing.curves import DrawableRun
 
     if cache_dir is not None:
         warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)
     if isinstance(eids, str):
-        raise ArgumentTypeError("eids is a list of session ids, not one of them")
-    if "r" not in settings or NDCSettings.r != R:  # the default of R does not contradict r
+        raise ArgumentTypeError("eids takes a list of session ids, not a single id")
+    if "r" not in settings or NDCSettings.r != R:  # R at its default must not override or contradict r
         settings["R"] = R
     wanted = curve_settings(
         targets, event=event, win=win, ks=ks, metric=metric, cv_splits=cv_splits, class_balance=class_balance,
@@ -494,7 +515,7 @@ def neuron_dropping_curves_cached(
 
 
 def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, str]]:
-    """Read the sessions; return those that can be used, and why not for the others."""
+    """Read the sessions; return those that can be used, and an error message for each of the others."""
     unusable: dict[str, str] = {}
     for eid in eids:
         try:
@@ -504,14 +525,15 @@ def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, s
     usable = [eid for eid in eids if eid not in unusable]
     if len(usable) < 2:
         raise DataError(
-            "curves compare sessions", expected="2 or more that can be used", found=f"{len(usable)}",
+            "at least two sessions are needed to compare curves", expected="2 or more that can be used",
+            found=f"{len(usable)}",
             do="; ".join(unusable.values()) or None,
         )  # fmt: skip
     return usable, unusable
 
 
 def _display(figure: Figure) -> None:
-    """Show a figure where a notebook can."""
+    """Show a figure if this runs in a notebook; elsewhere do nothing."""
     if "IPython" in sys.modules:
         from IPython import get_ipython
         from IPython.display import display

@@ -1,1 +1,1 @@
-"""From rows of the database to figures and tables on screen, for notebook, command line and page."""
+"""Figures and terminal tables made from rows of the database, for notebook, command line and web page."""

@@ -1,4 +1,4 @@
-"""Figures of what is in the database: cell maps, tracking, averages around events. Nothing is computed or stored."""
+"""Figures of cells from rows of the database: maps, tracking, averages around events. The database is only read."""
 
 from __future__ import annotations
 
@@ -27,9 +27,11 @@ from schemas.rows import content_key
 from schemas.session import Session, trials_of
 from schemas.storage import bulk
 
-#: Numbers of a ROI that a map can show, with what they are called.
+#: Numbers of a ROI that a map can show, with the labels of their colour bars.
 NUMBERS = {"cell_probability": "cell probability", "dv": "DV (µm)", "time_offset": "time in the frame (s)"}
-PANELS = 12  # at most; smaller regions are pooled
+#: Most panels of a figure of averages; the smallest regions are pooled into one.
+MAX_PANELS = 12
+#: Acronym of cells without a region.
 UNKNOWN = "unknown"
 
 
@@ -41,10 +43,11 @@ def cell_map(eid: str, color: str, space: bool, neurons_only: bool, output: Path
     eid : str
     color : {'region', 'allen', 'rank', or a key of `NUMBERS`}
     space : bool
-        In three dimensions.
+        Draw in three dimensions.
     neurons_only : bool
+        Neurons only, or all ROIs.
     output : Path
-        Folder.
+        Folder for the file.
     suffix : {'png', 'svg', 'pdf'}
 
     Returns
@@ -55,7 +58,7 @@ def cell_map(eid: str, color: str, space: bool, neurons_only: bool, output: Path
     Raises
     ------
     NotFoundError
-        The session has no such ROIs, or no embedding where the rank is asked for.
+        The session has no such ROIs, or ``color`` is 'rank' and it has no embedding.
     """
     rois = _rois(eid, neurons_only)
     names = ("fov", "roi", "region_id", "ml", "ap", "dv", *({color} & {"cell_probability", "time_offset"}))
@@ -83,31 +86,32 @@ def cell_map(eid: str, color: str, space: bool, neurons_only: bool, output: Path
 
 
 def tracking(subject: str, named: str | None, neurons_only: bool, output: Path, suffix: str) -> Iterator[Path]:
-    """Draw and save presence, shared cells and survival of a subject's tracked cells, and yield the files.
+    """Draw presence, shared cells and survival of a subject's tracked cells; save the figures and yield the files.
 
     Parameters
     ----------
     subject : str
     named : str, optional
-        Start of the hash of a tracking run; by default the run registered last.
+        Start of the hash of a tracking run; by default the latest.
     neurons_only : bool
-        A cell counts in the sessions where it is a neuron.
+        Count a cell only in sessions where it is a neuron.
     output, suffix
         As for ``cell_map``.
 
     Raises
     ------
     NotFoundError
-        The subject has no such run, or the run no cells.
+        The subject has no such run, or the run has no cells.
     """
     run = tracking_run(subject, named)
     cells, sessions, found = presence(run, neurons_only=neurons_only)
     if not len(cells):
-        raise NotFoundError(f"no ROI of {subject} is a tracked cell", do="'meso errors TrackedFOV' says why")
-    shown = np.flatnonzero(found.any(axis=0))
+        raise NotFoundError(f"no ROI of {subject} is a tracked cell", do="'meso errors TrackedFOV' lists the reasons")
+    shown = np.flatnonzero(found.any(axis=0))  # found: (cells, sessions) bool; sessions without a cell are left out
     sessions, found = [sessions[i] for i in shown], found[:, shown]
     dates = _dates(sessions)
     title = f"{subject}: {len(cells)} tracked {'neurons' if neurons_only else 'ROIs'}, run {run['tracking_run'][:8]}"
+    # 'all' counts the cells of every subset of the sessions, and there are 2**n of them
     kind = "all" if len(sessions) <= MAX_SESSIONS else "only"
     drawn = {
         "presence": figures.presence_map(found, dates, title=title),
@@ -131,20 +135,20 @@ def peri_event(
     output: Path,
     suffix: str,
 ) -> Iterator[Path]:
-    """Draw and save averages of a session around events, and yield the files.
+    """Draw averages of a session around trial events; save the figures and yield the files.
 
     Parameters
     ----------
     eid : str
     windows : sequence of str
-        Names in ``pipeline.signals.peri_event.WINDOWS``: a line each.
+        Names in ``pipeline.signals.peri_event.WINDOWS``, a line for each.
     by : {'all', 'area', 'region'}
-        Cells that are averaged, in a panel each.
+        Cells averaged together, a panel for each group.
     around : (float, float)
-        Seconds from the event.
+        Start and end, s from the event.
     cells : bool
-        Also a figure for each window, with a row for each cell. Their order is by the peak in every other trial, and
-        the averages are of the trials between, so that noise shows no sequence.
+        Also draw a figure for each window, with a row for each cell. Cells are ordered by their peak in every other
+        trial, and the averages shown are of the remaining trials, so that noise does not look like a sequence.
     neurons_only, output, suffix
         As for ``cell_map``.
 
@@ -159,7 +163,7 @@ def peri_event(
     regions = np.full(len(region_ids), "all cells")
     if by != "all":
         regions, _ = _regions(region_ids, "beryl" if by == "area" else "acronym")
-    groups = pooled_regions(regions, PANELS)
+    groups = pooled_regions(regions, MAX_PANELS)
     edges = frame_bins(found, around)
     panels = averages(found, trials, windows, edges, groups)
     counts = {group: int(np.sum(groups == group)) for group in panels}
@@ -186,12 +190,12 @@ def peri_event(
 
 
 def trials_to_average(eid: str) -> dict[str, np.ndarray]:
-    """Return the trials of a session as ``trials_of`` does.
+    """Return the trials of a session, as ``trials_of`` does.
 
     Raises
     ------
-    DataError
-        There are none.
+    NotFoundError
+        The session has no trials.
     """
     trials = trials_of(eid)
     if not len(trials["stimOn_times"]):
@@ -202,7 +206,7 @@ def trials_to_average(eid: str) -> dict[str, np.ndarray]:
 
 
 def frame_bins(found: CellActivity, around: tuple[float, float]) -> np.ndarray:
-    """Return the edges of bins of a frame, s from the event, of the FOV with the longest frames."""
+    """Return edges of bins one frame wide, (L + 1,) s from the event; of the FOV with the longest frames."""
     period = max(float(np.median(np.diff(times))) for times in found.times.frame_times.values())
     return bin_edges(*around, period)
 
@@ -214,18 +218,23 @@ def averages(
     edges: np.ndarray,
     groups: np.ndarray | None = None,
 ) -> dict[str, list[figures.Average]]:
-    """Return the averages around the events of windows: by population, or else by number of the row.
+    """Return averages around trial events for each population, or for each cell if there are no groups.
 
     Parameters
     ----------
     found : CellActivity
-        Of N cells.
+        Activity of N cells.
     trials : mapping of ALF attribute to (n,) float64
     windows : sequence of str
         Names in ``pipeline.signals.peri_event.WINDOWS``.
     edges : (L + 1,) float64, s from the event
-    groups : (N,) array, optional
+    groups : (N,) array of str, optional
         Population of each cell.
+
+    Returns
+    -------
+    dict of str to list of Average
+        By population, or by row number as text: one average for each window.
     """
     names = map(str, range(len(found.traces)) if groups is None else np.unique(groups).tolist())
     lines: dict[str, list[figures.Average]] = {name: [] for name in sorted(names, key=natural_key)}
@@ -237,12 +246,12 @@ def averages(
 
 
 def embedding_of(eid: str) -> dict[str, str]:
-    """Return what names the Rastermap order of a session's neurons: eid, settings and environment.
+    """Return the key of the Rastermap order of a session's neurons (default settings), with its environment.
 
     Raises
     ------
     NotFoundError
-        There is none.
+        The session is not embedded.
     """
     key = {"eid": eid, **EmbeddingParams.add(EmbeddingSettings())}
     if not (Embedding & key):
@@ -253,7 +262,7 @@ def embedding_of(eid: str) -> dict[str, str]:
 
 
 def session_title(eid: str) -> str:
-    """Return what stands above the figures of a session."""
+    """Return the title of a session's figures: subject, date and number."""
     info = (Session & {"eid": eid}).fetch1()
     return f"{info['subject']} {info['session_date']} ({info['session_number']:03d})"
 
@@ -268,18 +277,19 @@ def _code() -> dict[str, str]:
 
 
 def _rois(eid: str, neurons_only: bool) -> dj.QueryExpression:
+    """Return the ROIs of a session, or an error if there are none."""
     rois = ROI & {"eid": eid}
     rois = rois & "is_neuron" if neurons_only else rois
     if not rois:
         raise NotFoundError(
             "the session has no ROIs" if not neurons_only else "the session has no neurons", eid=eid,
-            do=f"Read them with: meso populate --eid {eid}; or take --all-rois",
+            do=f"Read them with: meso populate --eid {eid}; or use --all-rois",
         )  # fmt: skip
     return rois
 
 
 def _regions(region_ids: np.ndarray, name: str) -> tuple[np.ndarray, dict[str, str]]:
-    """Return the acronym of each id, and the Allen colour of each acronym."""
+    """Return the acronym of each id, (N,) str, and the Allen colour of each acronym; ``name`` is its column."""
     known = [{"region_id": int(i)} for i in {i for i in region_ids.tolist() if i is not None}]
     rows = {row["region_id"]: row for row in (BrainRegion & known).to_dicts()} if known else {}
     acronyms = [rows[i][name] if i in rows else UNKNOWN for i in region_ids.tolist()]
@@ -291,7 +301,7 @@ def _floats(values: Sequence | np.ndarray) -> np.ndarray:
 
 
 def _dates(sessions: Sequence[dict]) -> list[str]:
-    """Return the date of each session, with its number where a date has several."""
+    """Return the date of each session, with the session number where a date has several sessions."""
     dates = [str(row["session_date"]) for row in sessions]
     return [
         f"{date} ({row['session_number']:03d})" if dates.count(date) > 1 else date
@@ -300,12 +310,12 @@ def _dates(sessions: Sequence[dict]) -> list[str]:
 
 
 def _event(windows: Sequence[str]) -> str:
-    """Return what the events of the windows are called together."""
+    """Return the names of the windows' events, joined by 'or'."""
     events = list(dict.fromkeys(EVENT_NAMES[WINDOWS[name].event] for name in windows))
     return " or ".join(events)
 
 
 def _bounds(windows: Sequence[str]) -> tuple[float, float] | None:
-    """Return the bounds of the windows, if they have the same."""
+    """Return start and end of the windows, s from the event, if all have the same; None otherwise."""
     bounds = {(WINDOWS[name].start, WINDOWS[name].end) for name in windows}
     return bounds.pop() if len(bounds) == 1 else None

@@ -1,4 +1,4 @@
-"""Figures of neuron-dropping curves, and a run of them that draws and prints itself."""
+"""Figures of neuron-dropping curves, and ``DrawableRun``: a run with methods that draw and print it."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from schemas.decoding.results import NDCRun, TargetRun, names_of
 
 @dataclass(repr=False)
 class DrawableRun(NDCRun):
-    """Neuron-dropping curves of a set of sessions, with their figures and their tables on screen.
+    """Neuron-dropping curves of a set of sessions, with methods that draw them and print their tables.
 
     Attributes
     ----------
     figures : dict of str to Figure
-        Overlays by target, once drawn.
+        Overlays by target, filled by ``draw``.
     """
 
     figures: dict[str, Figure] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: NDCRun) -> DrawableRun:
-        """Return a run of curves as one that draws."""
+        """Return a run with the methods that draw it."""
         return cls(**vars(run))
 
     def __repr__(self) -> str:
         return super().__repr__().replace("see .table", "see .table and .draw()")
 
     def draw(self) -> dict[str, Figure]:
-        """Draw the overlay of each target that has a curve."""
+        """Draw, for each target with a curve, the curves of all sessions over each other."""
         self.figures = {target.name: overlay(self, target) for target in self.targets if target.curves}
         return self.figures
 
@@ -50,16 +50,16 @@ class DrawableRun(NDCRun):
         return performance(self)
 
     def draw_regions(self) -> dict[str, Figure]:
-        """Draw the curves of each target that was asked for in several regions, in a panel for each region."""
+        """Draw the curves of each target that has several regions, in a panel for each region."""
         return regions(self)
 
     def show(self) -> None:
-        """Print the table, the trends, and what failed."""
+        """Print the table, the trends and the failures."""
         print_run(self)
 
 
 def overlay(run: NDCRun, target: TargetRun) -> Figure:
-    """Draw the curves of a target over each other."""
+    """Draw the curves of all sessions for a target over each other."""
     asked = target.settings
     return figures.ndc_overlay(
         figure_curves(target), target=asked.target, metric=asked.metric, delta=asked.delta,
@@ -74,7 +74,8 @@ def days(run: NDCRun) -> Figure | None:
     if not any(run.curves.values()):
         return None
     dates = [row["session_date"] for rows in run.curves.values() for row in rows]
-    start = (min(dates) - run.first_date).days  # the figure begins with the first that was decoded
+    # days of the slope count from the first session of the set, those of the figure from the first with a curve
+    start = (min(dates) - run.first_date).days
     asked = run.settings[0]
     return figures.k_star_over_days(
         _curves_by_target(run), slopes={name: _slope(trend, start) for name, trend in run.trends.items()},
@@ -94,7 +95,8 @@ def performance(run: NDCRun) -> Figure | None:
 
 
 def regions(run: NDCRun) -> dict[str, Figure]:
-    """Draw the curves of each target that was asked for in several regions, in a panel for each region."""
+    """Draw the curves of each target that has several regions, in a panel for each region."""
+    # settings that differ in nothing but the regions are one figure
     panels_of: dict[NDCSettings, dict[str, list[figures.Curve]]] = {}
     for target in run.targets:
         panels = panels_of.setdefault(replace(target.settings, regions=()), {})
@@ -114,7 +116,7 @@ def _curves_by_target(run: NDCRun) -> dict[str, list[figures.Curve]]:
 
 
 def _cells_text(target: TargetRun) -> str:
-    """Return which cells were decoded, such as '64 of 120 shared cells in VISp'."""
+    """Return a text that says which cells were decoded, such as '64 of 120 shared cells in VISp'."""
     asked = target.settings
     number = "-".join(map(str, sorted({row["n_cells"] for row in target.curves})))
     number = f"{asked.n_cells} of {number}" if asked.n_cells else number
@@ -124,7 +126,7 @@ def _cells_text(target: TargetRun) -> str:
 
 
 def figure_curves(target: TargetRun) -> list[figures.Curve]:
-    """Return the curves of a target as figures take them."""
+    """Return the curves of a target in the form that ``pipeline.figures`` takes."""
     return [_curve(row, target.settings) for row in target.curves]
 
 
@@ -149,7 +151,7 @@ def _curve(row: dict[str, Any], settings: NDCSettings) -> figures.Curve:
 
 
 def _fitted(row: dict[str, Any], settings: NDCSettings) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return k and score of the fitted curve, up to twice the largest k; None without a fit."""
+    """Return k and score of the fitted curve, (100,) each, up to twice the largest k; None without a fit."""
     parameters = row["fit_parameters"]
     if not parameters or None in parameters.values():
         return None, None
@@ -158,7 +160,7 @@ def _fitted(row: dict[str, Any], settings: NDCSettings) -> tuple[np.ndarray | No
 
 
 def _slope(trend: dict[str, Any], start: int) -> LogKSlope:
-    """Return the slope of log k*, with days from ``start`` days after the first session of the set."""
+    """Return the slope of log k* over days, with day 0 moved to ``start`` days after the first session of the set."""
     return LogKSlope(
         slope=_nan(trend["k_star_slope"]), low=_nan(trend["slope_low"]), high=_nan(trend["slope_high"]),
         p=_nan(trend["slope_p"]), n_sessions=trend["n_dated"], n_censored=trend["n_censored"],

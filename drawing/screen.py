@@ -1,4 +1,4 @@
-"""Tables on screen."""
+"""Tables of results in the terminal and in notebooks."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from rich.table import Table
 
 from schemas.decoding.results import NDCRun
 
-#: What the columns of a table of curves are called on screen.
+#: Headings of a table of curves, by column of ``shown_result``.
 TITLES = {
     "date": "date", "eid": "eid", "k_star": "k*", "interval": "95 %", "ceiling": "ceiling", "n_trials": "trials",
     "p": "p", "q": "q", "verdict": "verdict",
 }  # fmt: skip
-#: Columns of a screen from which on ids are printed in full.
-WIDE = 120
+#: Terminals at least this many characters wide get session ids in full, others their first 8 characters.
+FULL_ID_WIDTH = 120
 
 
 def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
-    """Return a rich table of rows with the same names; numbers are right-aligned."""
+    """Return a rich table of rows, all with the same columns; numbers are right-aligned."""
     table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0))
     for name in rows[0] if rows else ():
         width = max(len(str(name)), *(len(cell_text(row[name])) for row in rows))
@@ -34,8 +34,8 @@ def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
 
 
 def cell_text(value: Any) -> str:
-    """Return a value as text: three decimals, '-' for nothing."""
-    if value is None or value != value:
+    """Return a value as text: floats with three decimals, '-' for None and NaN."""
+    if value is None or value != value:  # NaN is not equal to itself
         return "-"
     if isinstance(value, float):
         return f"{value:.3f}"
@@ -45,10 +45,10 @@ def cell_text(value: Any) -> str:
 
 
 def print_run(run: NDCRun) -> None:
-    """Print the curves of each target with its trend, then what is worth knowing and what failed."""
+    """Print the curves of each target with its trend, then notes and failures."""
     console = Console(highlight=False, soft_wrap=True)
-    if not console.is_terminal:
-        console.width = max(console.width, WIDE)
+    if not console.is_terminal:  # rich assumes 80 columns; a file or notebook has room for full ids
+        console.width = max(console.width, FULL_ID_WIDTH)
     tracking_run = run.tracking_run[:8]
     console.print(f"[bold]{run.subject}[/bold]: {run.n_shared} cells in every session (tracking run {tracking_run})")
     console.print(
@@ -69,11 +69,11 @@ def print_run(run: NDCRun) -> None:
 def _on_screen(row: dict[str, Any], width: int) -> dict[str, Any]:
     text = {**row, "interval": row["interval"] or cell_text(None)}  # text is left-aligned even if no row has any
     shown = {title: text[name] for name, title in TITLES.items()}
-    return shown if width >= WIDE else {**shown, "eid": row["eid"][:8]}
+    return shown if width >= FULL_ID_WIDTH else {**shown, "eid": row["eid"][:8]}
 
 
 def shown_result(row: dict[str, Any]) -> dict[str, Any]:
-    """Return what tables show of a result; k* and its interval are None at chance, where they would mean nothing."""
+    """Return the columns of a result that tables show; k* and its interval are None at chance, where they are void."""
     has_star = row["k_star"] is not None and row["verdict"] != "at chance"
     return {
         "date": row["session_date"], "eid": row["eid"], "k_star": row["k_star"] if has_star else None,
@@ -84,7 +84,7 @@ def shown_result(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def interval_text(row: dict[str, Any]) -> str | None:
-    """Return the 95 % interval of k* as text, open where it has no end; None without one."""
+    """Return the 95 % interval of k* as text, e.g. '8 to beyond' where it is open; None without an interval."""
     low, high = ("" if row[name] is None else f"{row[name]:.0f}" for name in ("k_star_low", "k_star_high"))
     if row["k_star_censored"] == "left" and low:
         low = f"<={low}"
@@ -92,7 +92,7 @@ def interval_text(row: dict[str, Any]) -> str | None:
 
 
 def trend_text(trend: dict[str, Any]) -> str:
-    """Return what k* does over days in a line."""
+    """Return a line about the slope of k* over days, or about why there is none."""
     if trend["k_star_slope"] is None and trend["n_censored"]:
         return (
             f"k* over days: no slope, {trend['n_censored']} of {trend['n_dated']} sessions are known by a bound; "

@@ -1,1 +1,1 @@
-"""The page that ``meso serve`` shows: what is in the database, to look at, for people with a browser."""
+"""The web page of ``meso serve``: shows the content of the database in a browser, read-only."""

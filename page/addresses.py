@@ -1,4 +1,4 @@
-"""What an address asks for. One that cannot be is the browser's mistake: it is answered with 400 and not logged."""
+"""Parse the addresses (URLs) of requests. An invalid one is the client's mistake: answered with 400 and not logged."""
 
 from __future__ import annotations
 
@@ -8,11 +8,16 @@ from pipeline.errors import MesoError
 
 
 class BadRequest(MesoError):
-    """An address asks for what cannot be; what it names and is not there is a ``NotFoundError``."""
+    """An address is invalid; one that is valid but names something missing is a ``NotFoundError``."""
 
 
 def numbers(name: str, text: str, form: str, example: str) -> list[float]:
-    """Return the numbers in a text of a form such as 'from:to'; they may be infinite, or NaN.
+    """Return the numbers in a text of a form such as 'from:to'; they may be infinite or NaN.
+
+    Raises
+    ------
+    BadRequest
+        The text has another form.
 
     Examples
     --------
@@ -30,35 +35,36 @@ def numbers(name: str, text: str, form: str, example: str) -> list[float]:
 
 
 def span(request: Request, name: str) -> tuple[float, float]:
-    """Return what stands as from:to in an address."""
+    """Return the bounds of a range from:to, which may be infinite; the first is less than the second."""
     text = request.query_params.get(name, "")
     first, last = numbers(name, text, "from:to", "0:500")
-    if not first < last:  # nor NaN
+    if not first < last:  # also true for NaN
         raise BadRequest(f"{name} are from a number to a larger one, not {text!r}")
     return first, last
 
 
 def whole(request: Request, name: str, most: int) -> int:
-    """Return a number of pixels."""
+    """Return a whole number of pixels from 1 to ``most``."""
     text = request.query_params.get(name, "")
+    # cut to 9 digits, more than any limit: int() of a very long text would raise
     if not (text.isdecimal() and 1 <= int(text[:9]) <= most):
         raise BadRequest(f"{name} is a number from 1 to {most}, not {text!r}")
     return int(text)
 
 
 def roi(request: Request) -> tuple[str, int, int]:
-    """Return session, FOV and number of the ROI that an address names."""
+    """Return session id, FOV and ROI number from the path of an address."""
     return request.path_params["eid"], request.path_params["fov"], request.path_params["roi"]
 
 
 def named(request: Request, name: str) -> str:
-    """Return what an address has to name, such as a subject."""
+    """Return a parameter that an address must have, such as the subject."""
     if not (found := request.query_params.get(name)):
-        raise BadRequest(f"the address names no {name}: it ends in ?{name}=...")
+        raise BadRequest(f"the address has no {name}: add ?{name}=...")
     return found
 
 
 def curves(request: Request) -> tuple[str, list[str], list[str]]:
-    """Return set of sessions, settings, and the sessions to show, none for all."""
+    """Return session set, keys of settings, and the ids of the sessions to show; no ids stand for all sessions."""
     query = request.query_params
     return named(request, "set"), query.getlist("params"), query.getlist("eid")

@@ -1,4 +1,4 @@
-"""Answers to a browser: pages, figures, tables and the bytes of rasters."""
+"""Responses to a browser: pages, figures, tables and the bytes of rasters."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from schemas.provenance import environment_row
 from schemas.server.settings import prefix
 
 HERE = Path(__file__).parent
-#: What has its version in its address never changes.
+#: Cache headers for content whose address contains its version: it never changes.
 FOREVER = {"cache-control": "private, max-age=604800, immutable"}
-#: What may change with the rest of the database, such as tracked cells.
+#: Cache headers for content that may change with other tables, such as tracked cells.
 BRIEFLY = {"cache-control": "private, max-age=60"}
-#: A browser on the same machine takes it faster than the server compresses it.
-AS_IT_IS = {"content-encoding": "identity"}
-#: Figures that have been drawn, by what they show; no more than this are kept.
-FIGURES = 200
+#: Keeps the gzip middleware from compressing rasters: compressing takes longer than sending to a browser nearby.
+UNCOMPRESSED = {"content-encoding": "identity"}
+#: Most drawn figures kept in memory; the oldest is dropped first.
+MAX_FIGURES = 200
+#: SVG of drawn figures, by the key of what they show.
 _figures: dict[str, bytes] = {}
 
 
 @lru_cache(maxsize=1)
 def templates() -> jinja2.Environment:
-    """Return the templates; whatever comes from the database is escaped."""
+    """Return the templates; all values from the database are escaped."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"), autoescape=True, trim_blocks=True, lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
@@ -49,24 +50,25 @@ def html(template: str, status: int = 200, **values: Any) -> HTMLResponse:
 
 
 def csv(table: pd.DataFrame, name: str) -> Response:
-    """Return a table as a file to save."""
+    """Return a table as a CSV file that the browser saves under a name."""
+    # filename* with percent-encoding (RFC 6266): a subject's name may have any character
     disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
     return Response(table.to_csv(index=False), media_type="text/csv", headers={"content-disposition": disposition})
 
 
 def part(view: View) -> Response:
-    """Return part of a raster as bytes, row by row; headers say how many rows there are and what the edges are."""
+    """Return part of a raster as bytes, row by row; the headers x-rows, x-frames and x-shape hold edges and shape."""
     edges = {"rows": view.rows, "frames": view.frames, "shape": view.values.shape}
     headers = {f"x-{name}": ",".join(map(str, pair)) for name, pair in edges.items()}
     media_type = "application/octet-stream"
-    return Response(view.values.tobytes(), media_type=media_type, headers=headers | FOREVER | AS_IT_IS)
+    return Response(view.values.tobytes(), media_type=media_type, headers=headers | FOREVER | UNCOMPRESSED)
 
 
 async def svg(read: Callable[[], tuple[str, drawing.Draw]]) -> Response:
-    """Return a figure: what it needs is read by the thread of the database, and drawn by that of drawing."""
+    """Return a figure as SVG, from memory if it was drawn before; read and drawn in the threads of ``page.threads``."""
     key, call = await ask(read)
     if key not in _figures:
-        while len(_figures) >= FIGURES:
+        while len(_figures) >= MAX_FIGURES:
             _figures.pop(next(iter(_figures)))
         _figures[key] = await draw(drawing.svg, call)
     return Response(_figures[key], media_type="image/svg+xml", headers=BRIEFLY)

@@ -1,7 +1,7 @@
-"""The pages as a web application: it reads, on one connection that the server lets read only, and answers GET alone.
+"""The web application: answers only GET requests, and reads through one connection that the database keeps read-only.
 
-An address that cannot be is answered with 400, what is not there with 404, a database that does not answer with 503.
-All else is a fault of ours or damage to the data: it is logged, and answered with 500.
+Status codes: 400 for an invalid address, 404 for something that does not exist, 503 if the database does not answer.
+Anything else is a bug or damaged data: it is logged and answered with 500.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from pipeline.errors import ConfigError, DataError, NotFoundError
 from schemas.server.reconnection import is_passing, only_read
 
 LOOPBACK = ("127.0.0.1", "localhost")
-#: Nothing but what this server sends is run, shown or asked for.
+#: Browsers load, run and show nothing but what this server sends, and other sites cannot embed the page.
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'",
@@ -44,91 +44,96 @@ HEADERS = {
 }
 
 
-def _told(request: Request, status: int, title: str, text: str) -> Response:
+def _error_page(request: Request, status: int, title: str, text: str) -> Response:
+    """Return an error as a page, or as plain text to a script that did not ask for HTML."""
     if "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(f"{title}. {text}", status)
     return html("error.html", status, title=title, text=text)
 
 
-async def _asked_wrongly(request: Request, error: Exception) -> Response:
-    return _told(request, 400, "That cannot be shown", str(error))
+async def _bad_request(request: Request, error: Exception) -> Response:
+    return _error_page(request, 400, "Invalid address", str(error))
 
 
 async def _missing(request: Request, error: Exception) -> Response:
-    return _told(request, 404, "Not found", str(error))
+    return _error_page(request, 404, "Not found", str(error))
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    texts = {404: "There is no such page.", 405: "This page only reads: GET is the one method it knows."}
-    return _told(request, error.status_code, error.detail, texts.get(error.status_code, ""))
+    texts = {404: "There is no such page.", 405: "This page is read-only: only GET is allowed."}
+    return _error_page(request, error.status_code, error.detail, texts.get(error.status_code, ""))
 
 
 async def _unusable(request: Request, error: Exception) -> Response:
-    return _told(request, 503, "The database cannot be used", str(error))
+    return _error_page(request, 503, "The database cannot be used", str(error))
 
 
 async def _damaged(request: Request, error: Exception) -> Response:
     _log(request, error)
-    return _told(request, 500, "The data cannot be shown", str(error))
+    return _error_page(request, 500, "The data cannot be shown", str(error))
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     if is_passing(error):
-        do = "Try again in a moment. 'meso db status' says whether it runs; 'meso db start' starts the embedded one."
-        return _told(request, 503, "The database does not answer", do)
+        do = "Try again in a moment. 'meso db status' shows if it runs; 'meso db start' starts the embedded one."
+        return _error_page(request, 503, "The database does not answer", do)
     _log(request, error)
-    return _told(request, 500, "This page failed", f"{type(error).__name__}; the terminal of meso serve says more.")
+    return _error_page(
+        request, 500, "This page failed", f"{type(error).__name__}; the terminal of meso serve shows the traceback."
+    )
 
 
 def _log(request: Request, error: Exception) -> None:
     logging.getLogger(__name__).error("%s %s", request.method, request.url, exc_info=error)
 
 
-class Guarded:
-    """Adds the headers that keep a browser from anything but this server, to answers of any kind."""
+class SecurityHeaders:
+    """Middleware that adds ``HEADERS`` to every response, errors included."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Pass a request on, and add the headers to its response."""
 
-        async def guarded(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self.app(scope, receive, guarded)
+        await self.app(scope, receive, send_with_headers)
 
 
-class WithoutNul:
-    """Refuses addresses with the character 0: PostgreSQL's driver takes no such text, and no name has it."""
+class RefuseNul:
+    """Middleware that refuses addresses with the character 0: no name contains it, and PostgreSQL's driver raises."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
+        """Pass a request on, or answer it with 400."""
         if scope["type"] == "http" and ("\0" in scope["path"] or b"%00" in scope["query_string"]):
-            answer = await _asked_wrongly(Request(scope), BadRequest("an address has no character 0"))
-            await answer(scope, receive, send)
+            response = await _bad_request(Request(scope), BadRequest("an address cannot contain the character 0"))
+            await response(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
 
 def application(hosts: Sequence[str] = LOOPBACK) -> ASGIApp:
-    """Return the web application; the tables must be active.
+    """Return the web application; ``schemas.activate`` must have been called.
 
     Parameters
     ----------
     hosts : sequence of str
-        Names by which browsers may ask for it: a page elsewhere on the web cannot have a name of its own lead here.
+        Host names that requests may use. Others are refused, so that a foreign web page cannot read this one through a
+        name that it has pointed to this machine (DNS rebinding).
     """
 
     @asynccontextmanager
     async def begin(app: Starlette) -> Any:
-        warm = asyncio.create_task(ask(queries.home))  # DataJoint asks for the definitions of all tables the first time
+        # the first query of a table is slow, because DataJoint reads its definition: do that before a browser asks
+        warm = asyncio.create_task(ask(queries.home))
         yield
         warm.cancel()
 
@@ -138,42 +143,42 @@ def application(hosts: Sequence[str] = LOOPBACK) -> ASGIApp:
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts)),
             Middleware(GZipMiddleware, minimum_size=2000, compresslevel=5),
-            Middleware(WithoutNul),
+            Middleware(RefuseNul),
         ],
         exception_handlers={
-            BadRequest: _asked_wrongly, NotFoundError: _missing, DataError: _damaged, ConfigError: _unusable,
+            BadRequest: _bad_request, NotFoundError: _missing, DataError: _damaged, ConfigError: _unusable,
             HTTPException: _refused, Exception: _failed,
         },
     )  # fmt: skip
-    # around it all: Starlette answers for an unforeseen error outside the middleware that it is given
-    return Guarded(app)
+    # outside of Starlette, which answers unexpected errors outside of its own list of middleware
+    return SecurityHeaders(app)
 
 
 def serve(host: str, port: int, names: Sequence[str], say: Callable[[str], None]) -> None:
-    """Serve the pages until stopped.
+    """Serve the pages until a signal stops the process.
 
     Parameters
     ----------
     host : str
-        Address to listen at.
+        Address to listen on.
     port : int
-        0 for any that is free.
+        0 for any free port.
     names : sequence of str
-        By which browsers may ask for it; by default those of loopback, or any if others than this machine can reach it.
+        Host names that requests may use; by default those of loopback, or any if ``host`` is reachable from outside.
     say : callable
-        Told the address.
+        Called with the address (URL) of the page once it listens.
 
     Raises
     ------
     ConfigError
-        Another program has the port, or the address is none of this machine.
+        The port is in use, or the address is not one of this machine's.
     """
     only_read(schemas.activate())
     try:
         listening = socket.create_server((host, port))
     except OSError as error:
         raise ConfigError(
-            f"Cannot listen at {host}:{port} ({error.strerror}): choose another --port or --host"
+            f"cannot listen on {host}:{port} ({error.strerror}): choose another --port or --host"
         ) from error
     say(f"http://{host}:{listening.getsockname()[1]}")
     app = application(names or (LOOPBACK if host in LOOPBACK else ["*"]))

@@ -19,11 +19,11 @@ from schemas.imaging.activity import activity
 from schemas.imaging.tables import ROI
 from schemas.rows import content_key
 
-#: Makes a figure from what has been read already.
+#: Draws a figure from data that have been read; called in the thread that draws.
 Draw = Callable[[], Figure]
-#: Seconds from the event.
+#: Time range of a cell's averages, s from the event.
 AROUND = (-1.0, 1.5)
-#: Pairs of trial windows that a cell's page shows.
+#: Trial windows that a cell's page compares, by the name in the address of the figure.
 PAIRS = {
     "choice": ("choiceL", "choiceR"),
     "feedback": ("fback1", "fback0"),
@@ -32,7 +32,7 @@ PAIRS = {
 
 
 def _key(kind: str, run: NDCRun) -> str:
-    """Return what names a figure of curves: what it shows, and by which software that was computed."""
+    """Return a hash of what a figure of curves shows and of the software version: the key of the drawn figure."""
     rows = [
         [row["eid"], row["ndc_params"], row["environment"], row["n_compared"], row["q_value"]]
         for results in run.curves.values() for row in results
@@ -41,54 +41,55 @@ def _key(kind: str, run: NDCRun) -> str:
 
 
 def svg(draw: Draw) -> bytes:
-    """Draw a figure, and return it as SVG, its text as text."""
+    """Draw a figure and return it as SVG, with its text as text."""
     buffer = io.BytesIO()
+    # without the date, so that the same figure is the same bytes
     draw().savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
 def chosen_run(session_set: str, params: Sequence[str], eids: Sequence[str] = ()) -> NDCRun:
-    """Return stored curves, of some sessions only if any are named.
+    """Return stored curves, of all sessions of the set or only of ``eids``.
 
     Raises
     ------
     NotFoundError
-        There are no such curves.
+        No curve is stored for these sessions and settings.
     """
     run = stored_run(session_set, params, eids)
     if not any(run.curves.values()):
-        raise NotFoundError("there are no such curves", do="Choose other sessions or settings")
+        raise NotFoundError("no curves are stored for this choice", do="Choose other sessions or settings")
     return run
 
 
 def ndc_overlay(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
-    """Return the figure of the curves of one choice of settings, and its key."""
+    """Return the key of the figure of curves for the first settings, and the call that draws it."""
     run = chosen_run(session_set, params[:1], eids)
     return _key("curves", run), partial(curves.overlay, run, run.targets[0])
 
 
 def k_star_days(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
-    """Return the figure of k* over days, and its key."""
+    """Return the key of the figure of k* over days, and the call that draws it."""
     run = chosen_run(session_set, params, eids)
-    return _key("days", run), lambda: cast(Figure, curves.days(run))  # there are curves
+    return _key("days", run), lambda: cast(Figure, curves.days(run))  # never None: chosen_run has curves
 
 
 def performance(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
-    """Return the figure of scores against behavioural performance, and its key."""
+    """Return the key of the figure of scores against behavioural performance, and the call that draws it."""
     run = chosen_run(session_set, params, eids)
     return _key("performance", run), lambda: cast(Figure, curves.performance(run))
 
 
 def cell_averages(eid: str, fov: int, roi: int, pair: str) -> tuple[str, Draw]:
-    """Return the figure of the averages of a ROI around an event, for two kinds of trials, and its key.
+    """Return the key of the figure of a ROI's averages around an event, and the call that draws it.
 
     Raises
     ------
     NotFoundError
-        The ROI has no activity, or the session no trials.
+        There is no such pair of windows, the ROI has no activity, or the session has no trials.
     """
     if pair not in PAIRS:
-        raise NotFoundError(f"no averages are called {pair}", expected=f"one of {', '.join(PAIRS)}")
+        raise NotFoundError(f"there are no averages named {pair}", expected=f"one of {', '.join(PAIRS)}")
     found, trials = activity(ROI & {"eid": eid, "fov": fov, "roi": roi}), trials_to_average(eid)
     ((_, lines),) = averages(found, trials, PAIRS[pair], frame_bins(found, AROUND)).items()  # of one cell
     values = [[line.label, line.n_trials.tolist(), repr(line.mean.tolist())] for line in lines]

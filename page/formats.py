@@ -1,4 +1,4 @@
-"""Values as text on the pages."""
+"""Format values as text for the pages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from schemas.decoding.results import NDCRun
 
 
 def seconds(value: float | None) -> str:
-    """Return a stretch of time.
+    """Return a duration in s as text.
 
     Examples
     --------
@@ -27,7 +27,7 @@ def seconds(value: float | None) -> str:
 
 
 def number(value: float | None) -> str:
-    """Return a whole number with thin spaces between thousands, '–' for nothing.
+    """Return a whole number with thin spaces between thousands, '–' for None.
 
     Examples
     --------
@@ -38,7 +38,7 @@ def number(value: float | None) -> str:
 
 
 def counted(word: str, n: int) -> str:
-    """Return how many of something there are.
+    """Return a number with a noun in the singular or plural.
 
     Examples
     --------
@@ -49,7 +49,7 @@ def counted(word: str, n: int) -> str:
 
 
 def percent(value: float | None) -> str:
-    """Return a share.
+    """Return a fraction as a percentage, '–' for None.
 
     Examples
     --------
@@ -60,7 +60,7 @@ def percent(value: float | None) -> str:
 
 
 def when(value: datetime.datetime | None) -> str:
-    """Return a time to the second, UTC as the database has it."""
+    """Return a time to the second, in UTC as stored in the database; '' for None."""
     return "" if value is None else value.isoformat(sep=" ", timespec="seconds")
 
 
@@ -70,7 +70,7 @@ def key_text(key: dict | None) -> str:
 
 
 def ndc_rows(run: NDCRun) -> list[dict[str, Any]]:
-    """Return the table of results as it is shown, target by target."""
+    """Return the rows of the table of results as text, target by target."""
     return [{"name": target.name, **_as_text(shown_result(row))} for target in run.targets for row in target.curves]
 
 
@@ -81,6 +81,7 @@ def _as_text(row: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+#: Filters of the templates, by name.
 FILTERS = {
     "counted": counted,
     "seconds": seconds,

@@ -1,4 +1,4 @@
-"""Places for the tables on a picture of the pipeline: what is made from something stands to the right of it."""
+"""Layout of the picture of the pipeline: a table stands to the right of all tables that it is computed from."""
 
 from __future__ import annotations
 
@@ -9,22 +9,25 @@ import networkx as nx
 
 from schemas import graph
 
-#: Schemas that say how the rest is run.
+#: Schemas about jobs and software versions, which are not part of the picture.
 LEFT_OUT = ("workers", "provenance")
-#: A table that nearly all cells name, and whose arrows would cross everything.
+#: Left out too: many tables refer to it, and its arrows would cross all others.
 ATLAS = "BrainRegion"
+#: Size of a table's box, and distances of columns and rows, px. live.html draws boxes of the same height.
 WIDTH, HEIGHT, COLUMN, ROW = 130, 46, 158, 60
+#: Around the picture, px.
 MARGIN = 8
 
 
 @lru_cache(maxsize=1)
 def layout() -> dict[str, Any]:
-    """Return the tables with their corners, and the arrows between them, in px.
+    """Return the positions of the tables and the paths of the arrows between them, in px.
 
     Returns
     -------
     dict
-        width, height; node_width; nodes: list of name, schema, kind, x, y; edges: list of the path of an SVG arrow.
+        width, height: of the picture; node_width: of a box; nodes: list of dict with name, schema, kind, and x, y of
+        the upper left corner; edges: list of SVG paths.
     """
     schema_of = {
         cls.__name__: name for name, module in graph.modules().items() for cls, _ in module.schema.declare_list
@@ -33,6 +36,7 @@ def layout() -> dict[str, Any]:
     shown = [name for name, schema in schema_of.items() if schema not in LEFT_OUT and name != ATLAS]
     made_from = nx.DiGraph([link for link in graph.links() if set(link) <= set(shown)])
     made_from.add_nodes_from(shown)
+    # without links that follow from others: an arrow from A to C says nothing if A leads to B and B to C
     chains = _through_columns(nx.transitive_reduction(made_from), shown)
     row = _rows(chains, shown)
     places = {name: (MARGIN + COLUMN * chains.nodes[name]["column"], MARGIN + ROW * row[name]) for name in chains}
@@ -49,9 +53,13 @@ def layout() -> dict[str, Any]:
 
 
 def _through_columns(direct: nx.DiGraph, shown: list[str]) -> nx.DiGraph:
-    """Return the graph with every arrow cut into steps from one column to the next, so that it passes by the tables."""
+    """Return the graph with every arrow split into steps from one column to the next.
+
+    Each step on the way is a node with a row of its own, so that long arrows pass between tables and not behind them
+    (layered layout, Sugiyama et al. 1981).
+    """
     column = {name: number for number, names in enumerate(nx.topological_generations(direct)) for name in names}
-    for name in shown:  # settings stand just before what is made with them
+    for name in shown:  # tables of settings stand in the column before the first table that uses them
         children = [column[child] for child in direct.successors(name)]
         if not direct.in_degree(name) and children:
             column[name] = min(children) - 1
@@ -68,7 +76,7 @@ def _through_columns(direct: nx.DiGraph, shown: list[str]) -> nx.DiGraph:
 
 
 def _rows(chains: nx.DiGraph, shown: list[str]) -> dict[Any, int]:
-    """Return the row of each table, and of each arrow on its way, near those that it comes from."""
+    """Return the row of each node, as near as possible to the mean row of its predecessors."""
     row: dict[Any, int] = {}
     columns = nx.get_node_attributes(chains, "column")
     for number in range(max(columns.values()) + 1):
@@ -82,12 +90,14 @@ def _rows(chains: nx.DiGraph, shown: list[str]) -> dict[Any, int]:
 
 
 def _mean(values: list[int]) -> float:
+    """Return the mean, infinity for an empty list: such nodes are placed last."""
     return sum(values) / len(values) if values else float("inf")
 
 
 def _curve(start: tuple[int, int], end: tuple[int, int], is_first: bool, is_last: bool) -> str:
-    """Return a step of an arrow, as a path of SVG: from the right of a table, or through its column, to the next."""
+    """Return one step of an arrow as an SVG path: from a table's right edge, or across a column, to the next column."""
     x, y = start[0] + WIDTH, start[1] + HEIGHT // 2
+    # 5 px of space before a table
     end_x, end_y = end[0] - (5 if is_last else 0), end[1] + HEIGHT // 2
     bend = (end_x - x) // 2
     before = f"M{x},{y}" if is_first else f"M{start[0]},{y} H{x}"

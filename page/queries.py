@@ -1,4 +1,4 @@
-"""What the pages show, read from the database as plain values. Nothing is computed that takes long, nothing written."""
+"""What the pages show, read from the database as plain values. Nothing is written, and nothing slow is computed."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from schemas.storage import bulk
 from schemas.tracking import SessionSet, TrackedFOV, TrackingRun
 from schemas.work import reports
 
-#: Errors on the first page.
-NEWEST = 20
-#: By which sessions of a subject are in order.
+#: Number of errors on the first page.
+MAX_NEWEST_ERRORS = 20
+#: Columns that sort the sessions of a subject in time.
 DATE = ("session_date", "session_number")
-#: Regions of a session that a list names; the others are counted.
-NAMED = 6
+#: Areas of a session that the list of sessions names; further ones are only counted.
+MAX_NAMED_AREAS = 6
 
 
 def home() -> dict[str, Any]:
-    """Return the tables on their picture with what is done and to do, who works, and the newest errors."""
+    """Return the picture of the tables with the progress of each, active workers and the newest errors."""
     states = {row["table"]: row for row in reports.status()}
     counts = _row_counts([table for table in graph.tables() if table.__name__ not in states])
     picture = pipeline_graph.layout()
@@ -57,24 +57,25 @@ def home() -> dict[str, Any]:
         "picture": {**picture, "nodes": nodes},
         "workers": reports.workers(),
         "errors": [{**row, "id": f"{row['table']}-{i}"} for i, row in
-                   enumerate(reports.errors(stack=True, newest=NEWEST))],
+                   enumerate(reports.errors(stack=True, newest=MAX_NEWEST_ERRORS))],
         "n_errors": sum(state["errors"] for state in states.values()),
         "n_sessions": counts["Session"], "n_subjects": counts["Subject"],
     }  # fmt: skip
 
 
 def _row_counts(tables: Sequence[type[dj.Table]]) -> dict[str, int]:
+    """Return the number of rows of each table, in one query."""
     selects = (f"SELECT '{table.__name__}', COUNT(*) FROM {table.full_table_name}" for table in tables)
     return dict(connect().query(" UNION ALL ".join(selects)).fetchall())
 
 
 def session(eid: str) -> dict[str, Any]:
-    """Return a session: its row of ``sessions``, FOVs, embeddings with tiles, and errors.
+    """Return a session: its row of ``sessions``, FOVs, embeddings that have a raster, errors and neighbours.
 
     Raises
     ------
     NotFoundError
-        It is not registered.
+        The session is not registered.
     """
     info = (Session & {"eid": eid}).to_dicts()
     if not info:
@@ -84,8 +85,8 @@ def session(eid: str) -> dict[str, Any]:
     return {
         **info[0], **row,
         "fovs": (FOV & {"eid": eid}).to_dicts(order_by="fov"),
-        "embeddings": [{**one, "title": _embedding_title(one)}
-                       for one in embeddings.to_dicts(order_by="embedding_params")],
+        "embeddings": [{**found, "title": _embedding_title(found)}
+                       for found in embeddings.to_dicts(order_by="embedding_params")],
         "errors": reports.errors(tables_by_session(), {"eid": eid}, stack=True),
         "neighbours": _neighbours(eid, info[0]["subject"]),
     }  # fmt: skip
@@ -98,7 +99,7 @@ def _embedding_title(row: dict[str, Any]) -> str:
 
 
 def _neighbours(eid: str, subject: str) -> dict[str, str | None]:
-    """Return the sessions of a subject before and after one."""
+    """Return the ids of the subject's sessions before and after this one, None where there is none."""
     eids = (Session & {"subject": subject}).to_arrays("eid", order_by="session_date, session_number").tolist()
     place = eids.index(eid)
     return {
@@ -108,31 +109,32 @@ def _neighbours(eid: str, subject: str) -> dict[str, str | None]:
 
 
 def raster_key(eid: str, embedding_params: str | None = None) -> tuple[dict, dict[str, Any]]:
-    """Return the key of a raster with tiles, by default of the default embedding, and its row of Embedding.
+    """Return the key of a raster and its row of Embedding; by default of the neurons of all FOVs.
 
     Raises
     ------
     NotFoundError
-        There is none.
+        The session has no such raster.
     """
     restriction = {"eid": eid} | ({"embedding_params": embedding_params} if embedding_params else {})
     rows = ((Embedding & RasterTiles.proj()) * EmbeddingParams & restriction).to_dicts(order_by="embedding_params")
     if not rows:
         which = f"no raster of the embedding {embedding_params}" if embedding_params else "no raster yet"
-        raise NotFoundError(f"the session has {which}", eid=eid, do=f"Make it with: meso populate --eid {eid}")
+        raise NotFoundError(f"the session has {which}", eid=eid, do=f"Compute it with: meso populate --eid {eid}")
+    # first those of all FOVs, and of these first those of neurons only
     rows.sort(key=lambda row: (row["fovs"] != [], not row["neurons_only"]))
     return {name: rows[0][name] for name in ("eid", "embedding_params")}, rows[0]
 
 
 def cells(key: dict) -> dict[str, Any]:
-    """Return the cells of a raster in its order, as columns, and their regions.
+    """Return the cells of a raster in Rastermap order, as columns of N values, and their regions.
 
     Returns
     -------
     dict
-        fov, roi; ml, ap, dv (um, None where unknown); region (a number in ``regions``), probability; days: sessions in
-        which the cell was found, 0 where it is not tracked; regions: list of acronym, name, area, and colours: allen,
-        distinct, of_area.
+        fov, roi; ml, ap, dv (um, None where unknown); region (index into ``regions``); probability; days: number of
+        sessions in which the cell was found, 0 if it is not tracked; regions: list of dict with acronym, name, area,
+        and the colours allen, distinct, of_area.
     """
     names = ("fov", "roi", "region_id", "ml", "ap", "dv", "cell_probability")
     fov, roi, region_id, ml, ap, dv, probability = _in_order(key, *names)
@@ -141,7 +143,7 @@ def cells(key: dict) -> dict[str, Any]:
     return {
         "fov": fov.tolist(), "roi": roi.tolist(),
         **{name: _rounded(column, 1) for name, column in (("ml", ml), ("ap", ap), ("dv", dv))},
-        "region": [number_of[one] for one in region_id.tolist()],
+        "region": [number_of[number] for number in region_id.tolist()],
         "probability": _rounded(probability, 3),
         "days": [days.get(place, 0) for place in zip(fov.tolist(), roi.tolist(), strict=True)],
         "regions": regions,
@@ -149,31 +151,31 @@ def cells(key: dict) -> dict[str, Any]:
 
 
 def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
-    return _plain(np.round(values.astype(float), digits))  # None is NaN for a moment
+    return _plain(np.round(values.astype(float), digits))  # None becomes NaN, and then None again
 
 
 def _in_order(key: dict, *names: str) -> list[np.ndarray]:
-    """Return columns of ROI for the cells of a raster, in its order."""
+    """Return columns of ROI for the cells of a raster, (N,) each, in Rastermap order."""
     rois = (ROI & {"eid": key["eid"]}).proj(*(name for name in names if name not in ROI.primary_key))
     return bulk.columns(rois * (Embedding.Rank & key), *names, order_by=("embedding_rank",))
 
 
 def _regions(eid: str, region_ids: np.ndarray) -> tuple[list[dict[str, str]], dict[int | None, int]]:
-    """Return the regions of some ROIs with their colours, and the number of each id among them.
+    """Return the regions of some ROIs with their colours, and the index of each region id in that list.
 
-    A region has one colour in all sessions of a subject.
+    A region has the same colour in all sessions of a subject: colours are chosen for the regions of all of them.
     """
-    known = [{"region_id": int(one)} for one in {one for one in region_ids.tolist() if one is not None}]
+    known = [{"region_id": int(region)} for region in set(region_ids.tolist()) - {None}]
     rows = (BrainRegion & known).to_dicts() if known else []
     by_acronym: dict[str, dict[str, str]] = {}
-    for row in rows:  # both hemispheres are one
+    for row in rows:  # the two hemispheres have different ids and the same acronym
         by_acronym[row["acronym"]] = {"name": row["region_name"], "area": row["beryl"], "allen": row["rgb"]}
     if None in region_ids.tolist():
         by_acronym.setdefault("unknown", {"name": "no region", "area": "unknown", "allen": UNKNOWN_COLOR})
     order = sorted(by_acronym, key=lambda name: (name in UNKNOWN_REGIONS, natural_key(name)))
     names, areas = (BrainRegion & (FOV.Region & _same_subject(eid))).to_arrays("acronym", "beryl")
     distinct = distinct_region_colors([*order, *names])
-    of_area = distinct_region_colors([*(one["area"] for one in by_acronym.values()), *areas])
+    of_area = distinct_region_colors([*(region["area"] for region in by_acronym.values()), *areas])
     numbers: dict[int | None, int] = {row["region_id"]: order.index(row["acronym"]) for row in rows}
     numbers[None] = order.index("unknown") if "unknown" in order else -1
     regions = [
@@ -188,12 +190,12 @@ def _regions(eid: str, region_ids: np.ndarray) -> tuple[list[dict[str, str]], di
 
 
 def _same_subject(eid: str) -> dj.QueryExpression:
-    """Return the sessions of the subject of a session."""
+    """Return the keys of all sessions of this session's subject, as a query."""
     return (Session & {"subject": (Session & {"eid": eid}).fetch1("subject")}).proj()
 
 
 def _days_found(eid: str) -> dict[tuple[int, int], int]:
-    """Return in how many sessions each tracked ROI's cell was found, by FOV and ROI."""
+    """Return the number of sessions in which each tracked cell was found, by FOV and ROI of this session."""
     members = TrackedFOV.Member & latest_tracking_runs((Session & {"eid": eid}).fetch1("subject"))
     uids, n_days = bulk.columns(dj.U("cell_uid").aggr(members, n="count(*)"), "cell_uid", "n", order_by=("cell_uid",))
     days = dict(zip(uids.tolist(), n_days.tolist(), strict=True))
@@ -202,26 +204,29 @@ def _days_found(eid: str) -> dict[tuple[int, int], int]:
 
 
 def positions(key: dict) -> tuple[np.ndarray, np.ndarray]:
-    """Return ML and AP of the cells of a raster in its order, (N,) um, NaN where unknown."""
+    """Return ML and AP of the cells of a raster in Rastermap order, (N,) um, NaN where unknown."""
     ml, ap = _in_order(key, "ml", "ap")
-    return ml.astype(float), ap.astype(float)  # None is NaN
+    return ml.astype(float), ap.astype(float)  # None becomes NaN
 
 
 def rows_in_region(key: dict, name: str) -> np.ndarray:
-    """Return the rows of a raster whose cells are in a region, or an area (Beryl parcellation)."""
+    """Return the rows of a raster, (n,) int64, whose cells are in a region or an area (Beryl parcellation)."""
     (region_ids,) = _in_order(key, "region_id")
     inside = (BrainRegion & [{"acronym": name}, {"beryl": name}]).to_arrays("region_id")
-    return np.flatnonzero(np.isin(region_ids.astype(float), inside.astype(float)))  # None is NaN
+    return np.flatnonzero(
+        np.isin(region_ids.astype(float), inside.astype(float))
+    )  # None becomes NaN, which is in no region
 
 
 def timeline(key: dict) -> dict[str, Any]:
-    """Return what happened during a raster, on the frames of its clock.
+    """Return wheel, trial events and blocks during a raster, on the frames of its clock.
 
     Returns
     -------
     dict
-        clock: start of each frame, s; wheel: velocity of each frame, rad/s, or None; events: list of name, color and
-        frames (with fractions); blocks: list of name, color, and the frames that they are from and to.
+        clock: start of each frame, s; wheel: velocity in each frame, rad/s, or None without a wheel; events: list of
+        dict with name, color and frames (fractional); blocks: list of dict with name, color, and first and last frame
+        as from and to.
     """
     clock = np.asarray((RasterTiles & key).fetch1("tile_clock"))
     shown = trial_events(key["eid"])
@@ -237,19 +242,22 @@ def timeline(key: dict) -> dict[str, Any]:
 
 
 def _colored(shown: TrialEvents) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Yield name, colour and times (n,), s, of what is shown of trials."""
+    """Yield name, colour and times (n,), s, of each kind of trial event."""
     for (name, times), color in zip(shown.events.items(), LINE_COLORS, strict=False):
         yield name, color, times
 
 
 def _frames(times: np.ndarray, clock: np.ndarray) -> np.ndarray:
-    """Return the frames, with fractions, of those times that are within a clock."""
-    inside = times[(times >= clock[0]) & (times <= clock[-1])]  # NaN is not
+    """Return the fractional frames of the times that are within a clock."""
+    inside = times[(times >= clock[0]) & (times <= clock[-1])]  # NaN, an event that did not happen, is dropped
     return np.interp(inside, clock, np.arange(len(clock)))
 
 
 def _blocks(starts: np.ndarray, probability_left: np.ndarray, clock: np.ndarray) -> list[dict[str, Any]]:
-    """Return stretches of trials of one probability, which last until the next one."""
+    """Return the blocks: consecutive trials with the same probability of a left stimulus.
+
+    A block lasts until the start of the next one, the last block until the end of the recording.
+    """
     known = np.isfinite(starts) & np.isfinite(probability_left) & (starts <= clock[-1])
     starts, values = np.interp(starts[known], clock, np.arange(len(clock))), probability_left[known]
     if not len(values):
@@ -268,15 +276,17 @@ def _blocks(starts: np.ndarray, probability_left: np.ndarray, clock: np.ndarray)
 
 
 def _plain(values: np.ndarray) -> list[float | None]:
+    """Return values with None for NaN, which JSON does not have."""
     return [None if value != value else value for value in values.tolist()]
 
 
 def _wheel(eid: str, clock: np.ndarray) -> list[float] | None:
-    """Return the velocity of the wheel in each frame whose absolute value is the largest, rad/s."""
+    """Return for each frame the wheel velocity with the largest absolute value, rad/s; 0 outside of the recording."""
     found = wheel_velocity(eid)
     if found is None or not len(found[0]):
         return None
     times, velocity = found
+    # index of the first wheel sample of each frame; reduceat goes from each start to the next
     starts = np.clip(np.searchsorted(times, clock), 0, len(times) - 1)
     high, low = np.maximum.reduceat(velocity, starts), np.minimum.reduceat(velocity, starts)
     fastest = np.where(high > -low, high, low)
@@ -285,7 +295,7 @@ def _wheel(eid: str, clock: np.ndarray) -> list[float] | None:
 
 
 def cell(eid: str, fov: int, roi: int) -> dict[str, Any]:
-    """Return a ROI, its session, its region, and where its cell was found on other days.
+    """Return a ROI, its session, its region, and the ROIs of the same cell on all days.
 
     Raises
     ------
@@ -297,7 +307,7 @@ def cell(eid: str, fov: int, roi: int) -> dict[str, Any]:
     if not rows:
         fovs = (FOV & {"eid": eid}).to_dicts(order_by="fov")
         there = ", ".join(f"{row['n_rois']} in FOV {row['fov']}" for row in fovs) or "none"
-        raise NotFoundError(f"there is no ROI {roi}", eid=eid, fov=fov, expected=f"one of those from 0: {there}")
+        raise NotFoundError(f"there is no ROI {roi}", eid=eid, fov=fov, expected=f"a number from 0; there are {there}")
     info = (Session & {"eid": eid}).fetch1()
     region = (BrainRegion & {"region_id": rows[0]["region_id"]}).to_dicts() if rows[0]["region_id"] is not None else []
     found = TrackedFOV.Member & latest_tracking_runs(info["subject"])
@@ -316,12 +326,12 @@ def cell(eid: str, fov: int, roi: int) -> dict[str, Any]:
 
 
 def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
-    """Return the activity of a ROI at its own times, s, and the events of the trials as name, color and times.
+    """Return the activity of a ROI at its own times, s, and the trial events as dicts of name, color and times, s.
 
     Raises
     ------
     NotFoundError
-        It is not in the database.
+        The activity of the ROI is not in the database.
     """
     found = activity(ROI & {"eid": eid, "fov": fov, "roi": roi})
     times = found.times[0]
@@ -336,19 +346,19 @@ def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
 
 
 def tracking(subject: str, named: str | None = None) -> dict[str, Any]:
-    """Return which cells of a subject were found in which sessions.
+    """Return in which sessions the tracked cells of a subject were found.
 
     Parameters
     ----------
     subject : str
     named : str, optional
-        Start of the hash of a tracking run; by default the run registered last.
+        Start of the hash of a tracking run; by default the latest.
 
     Returns
     -------
     dict
-        runs; run; sessions by date; patterns: for each set of sessions in which cells were found together the numbers
-        of these sessions and how many cells, those of most sessions first.
+        runs; run; sessions by date; patterns: for each combination of sessions in which cells were found, the indices
+        of these sessions and the number of cells; combinations of most sessions first.
 
     Raises
     ------
@@ -363,7 +373,7 @@ def tracking(subject: str, named: str | None = None) -> dict[str, Any]:
 
 
 def shared_cells(subject: str, named: str | None, eids: Sequence[str]) -> list[dict[str, Any]]:
-    """Return where each cell is that was found as a neuron in all of some sessions: a row for each of them.
+    """Return the ROI of each cell in each of the sessions, for cells that are neurons in all of them.
 
     Returns
     -------
@@ -373,14 +383,14 @@ def shared_cells(subject: str, named: str | None, eids: Sequence[str]) -> list[d
     Raises
     ------
     NotFoundError
-        The subject has no such run, or the run not all of the sessions.
+        The subject has no such run, or the run does not have all of the sessions.
     """
     run = tracking_run(subject, named)
     sessions = {row["eid"]: row for row in tracked_sessions(run) if row["eid"] in eids}
     if not eids or len(sessions) < len(set(eids)):
         raise NotFoundError(f"tracking run {run['tracking_run'][:8]} of {subject} has not all of these sessions",
                         found=", ".join(sorted(set(eids) - set(sessions))) or "none named",
-                        do="Choose from those of its page")  # fmt: skip
+                        do="Choose from those on its page")  # fmt: skip
     members = tracked_rois(run) & [{"eid": eid} for eid in sessions]
     names = ("cell_uid", "eid", "fov", "roi", "silhouette")
     columns = bulk.columns(members, *names, order_by=("cell_uid", "eid"))
@@ -393,7 +403,7 @@ def shared_cells(subject: str, named: str | None, eids: Sequence[str]) -> list[d
 
 
 def _patterns(found: np.ndarray) -> list[dict[str, Any]]:
-    """Return the different rows of a presence matrix (cells, sessions), and how many cells have each."""
+    """Return the distinct rows of a presence matrix (cells, sessions), and the number of cells with each."""
     if not found.any():
         return []
     kinds, counts = np.unique(found, axis=0, return_counts=True)
@@ -402,13 +412,13 @@ def _patterns(found: np.ndarray) -> list[dict[str, Any]]:
 
 
 def ndc_choices(subject: str) -> list[dict[str, Any]]:
-    """Return the sets of sessions of a subject with curves, the largest and latest first, and the settings of each.
+    """Return the sets of sessions of a subject that have curves, the largest and latest first, with their settings.
 
     Returns
     -------
     list of dict
-        session_set, tracking_run, eids, dates, n_sessions; settings: list of ndc_params, target, title; together: those
-        that were judged together, of the whole population before parts of it.
+        session_set, tracking_run, eids, dates, n_sessions; settings: list of dict with ndc_params, target, title;
+        together: the ndc_params of one family of tests (FDR-adjusted together), which the page shows first.
     """
     tasks = NDCTask & (SessionSet & {"subject": subject}).proj() & NDCResult.proj()
     sets = (SessionSet & tasks.proj()).to_dicts()
@@ -418,18 +428,18 @@ def ndc_choices(subject: str) -> list[dict[str, Any]]:
     found = [
         {
             **row, "members": (members := of_set[row["session_set"]]), "n_sessions": len(members),
-            "eids": [one["eid"] for one in members], "dates": [one["session_date"] for one in members],
+            "eids": [member["eid"] for member in members], "dates": [member["session_date"] for member in members],
             "settings": _titled(rows := params[row["session_set"]]),
             "together": _together(rows, families[row["session_set"]]),
         }
         for row in sets
     ]  # fmt: skip
-    return sorted(found, key=lambda one: (one["n_sessions"], one["dates"][-1] if one["dates"] else datetime.date.min),
+    return sorted(found, key=lambda row: (row["n_sessions"], row["dates"][-1] if row["dates"] else datetime.date.min),
                   reverse=True)  # fmt: skip
 
 
 def _by_set(query: dj.QueryExpression, order: str) -> dict[str, list[dict[str, Any]]]:
-    """Return the rows of a query by set of sessions."""
+    """Return the rows of a query, grouped by session set."""
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in query.to_dicts(order_by=order):
         rows[row["session_set"]].append(row)
@@ -437,6 +447,7 @@ def _by_set(query: dj.QueryExpression, order: str) -> dict[str, list[dict[str, A
 
 
 def _titled(params: list[dict]) -> list[dict[str, str]]:
+    """Return key, target and title of settings; a title names only what differs among them."""
     titles = names_of([settings_of(row) for row in params])
     return [
         {"ndc_params": row["ndc_params"], "target": row["target"], "title": title}
@@ -445,7 +456,7 @@ def _titled(params: list[dict]) -> list[dict[str, str]]:
 
 
 def _together(settings: list[dict], members: list[dict]) -> list[str]:
-    """Return the settings of the family to show first: of all cells rather than of regions, and with most members."""
+    """Return the settings of the family to show first: of all cells rather than of regions, then the largest."""
     known = [row["ndc_params"] for row in settings]
     of_all = {row["ndc_params"] for row in settings if not row["regions"] and not row["fovs"]}
     families: dict[str, set[str]] = defaultdict(set)
@@ -453,11 +464,11 @@ def _together(settings: list[dict], members: list[dict]) -> list[str]:
         families[row["ndc_family"]].add(row["ndc_params"])
     there = [family for family in families.values() if family <= set(known)] or [set(known)]
     first = max(there, key=lambda family: (family <= of_all, len(family)))
-    return [one for one in known if one in first]
+    return [params for params in known if params in first]
 
 
 def subjects() -> list[dict[str, Any]]:
-    """Return every subject with its numbers of sessions, tracking runs and sets of sessions with curves."""
+    """Return every subject with its numbers of sessions, of tracking runs, and of session sets with curves."""
     by = dj.U("subject")
     n_sessions = {row["subject"]: row["n"] for row in by.aggr(Session, n="count(*)").to_dicts()}
     n_runs = {row["subject"]: row["n"] for row in by.aggr(TrackingRun, n="count(*)").to_dicts()}

@@ -1,4 +1,4 @@
-"""The parts of rasters that a browser asks for, from tiles in the database; the last ones are kept in memory."""
+"""Parts of rasters for the browser, made from tiles in the database; tiles read last are kept in memory."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from pipeline.signals.tiles import Place, View
 from schemas.embedding import tiles_between
 from schemas.rows import content_key
 
-#: Bytes of tiles in memory: those of the last few screens of the largest sessions.
+#: Most bytes of tiles in memory: enough for a few screens of the largest sessions.
 KEPT_BYTES = 384_000_000
-#: Where people go next, the likeliest first: shares of a part that rows and frames move by, and what spans become.
+#: Likely next movements, the likeliest first, as ((row shift, frame shift), (row factor, frame factor)): shifts are
+#: fractions of the part in view, factors multiply its spans. Scroll, zoom time, then the same for rows.
 MOVEMENTS = (
     ((0, 0.5), (1, 1)), ((0, -0.5), (1, 1)), ((0, 0), (1, 0.5)), ((0, 0), (1, 2)),
     ((0.5, 0), (1, 1)), ((-0.5, 0), (1, 1)), ((0, 0), (0.5, 1)), ((0, 0), (2, 1)),
@@ -27,12 +28,12 @@ MOVEMENTS = (
 
 
 class Rasters:
-    """Rasters of the database.
+    """Rasters in the database, with a cache of their tiles: those used longest ago are dropped first.
 
     Parameters
     ----------
     kept_bytes : int
-        Tiles in memory at most.
+        Most bytes of tiles in memory.
     """
 
     def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
@@ -40,19 +41,19 @@ class Rasters:
         self.kept: OrderedDict[tuple[str, Place], np.ndarray] = OrderedDict()
 
     def open(self, eid: str, embedding_params: str | None = None) -> Raster:
-        """Return a raster as it is in the database now: an embedding that is made anew is another one.
+        """Return a raster as it is in the database now; a recomputed embedding has another version.
 
         Raises
         ------
         NotFoundError
-            There is none.
+            The session has no such raster.
         """
         key, row = queries.raster_key(eid, embedding_params)
         names = ("eid", "embedding_params", "n_embedded", "n_clock_frames", "environment")
         return Raster(self, key, content_key([row[name] for name in names]), (row["n_embedded"], row["n_clock_frames"]))
 
     def get(self, version: str, places: list[Place]) -> dict[Place, np.ndarray]:
-        """Return those of some tiles that are in memory."""
+        """Return the tiles at these places that are in memory."""
         found = {}
         for place in places:
             if (tile := self.kept.get((version, place))) is not None:
@@ -61,7 +62,7 @@ class Rasters:
         return found
 
     def put(self, version: str, found: dict[Place, np.ndarray]) -> None:
-        """Keep tiles, and forget those that were used longest ago."""
+        """Keep tiles in memory, and drop those used longest ago while there are too many bytes."""
         for place, tile in found.items():
             self.kept[version, place] = tile
             self.size += tile.nbytes
@@ -75,11 +76,11 @@ class Raster:
     Attributes
     ----------
     key : dict
-        Of RasterTiles.
+        Primary key in RasterTiles.
     version : str
-        Changes when the embedding is made anew.
+        Changes when the embedding is recomputed.
     shape : (int, int)
-        Cells, frames.
+        Number of cells and frames.
     """
 
     def __init__(self, kept: Rasters, key: dict, version: str, shape: tuple[int, int]) -> None:
@@ -91,7 +92,7 @@ class Raster:
         Raises
         ------
         BadRequest
-            Nothing of the raster is there.
+            The part is outside of the raster.
         """
         self._check(rows, frames, pixels)
         return tiles.view(self._fetch, self.shape, rows, frames, pixels)
@@ -99,47 +100,47 @@ class Raster:
     def ahead(
         self, rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]
     ) -> Iterator[Callable[[], object]]:
-        """Yield calls that each read a few tiles into memory which a movement away from a part would need."""
+        """Yield calls, each of which reads the tiles of one row of tiles that a movement from this part would need."""
         for shifts, factors in MOVEMENTS:
             down, along = (_moved(*of) for of in zip((rows, frames), shifts, factors, strict=True))
-            with suppress(ArgumentError):  # nothing is there
+            with suppress(ArgumentError):  # the movement leads out of the raster
                 row_level, time_level, tile_rows, columns = tiles.needed(self.shape, down, along, pixels)
                 for row in tile_rows:
                     yield partial(self._fetch, row_level, time_level, range(row, row + 1), columns)
 
     def mean(self, rows: np.ndarray, frames: tuple[float, float], width: int) -> View:
-        """Return the mean of some cells: see ``pipeline.signals.tiles.mean``.
+        """Return the mean activity of the cells in ``rows``: see ``pipeline.signals.tiles.mean``.
 
         Raises
         ------
         BadRequest
-            There is no row, or none of the frames is inside.
+            ``rows`` is empty, or no frame is inside the raster.
         """
         if not len(rows):
-            raise BadRequest("a mean is of one cell at least, and the address names none")
+            raise BadRequest("a mean needs at least one cell, and the address selects none")
         self._check((0, self.shape[0]), frames, (1, width))
         return tiles.mean(self._fetch, self.shape, rows, frames, width)
 
     def _check(self, rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]) -> None:
-        """Refuse a part that is outside, before anything is read: an ArgumentError later is a fault of ours."""
+        """Refuse a part outside of the raster before anything is read; an ArgumentError after that is a bug of ours."""
         try:
             tiles.needed(self.shape, rows, frames, pixels)
         except ArgumentError as error:
             raise BadRequest(str(error)) from None
 
     def chosen(self, query: Mapping[str, str]) -> np.ndarray:
-        """Return the rows of the cells that an address names.
+        """Return the rows of the raster, (n,) int64, that an address selects.
 
         Parameters
         ----------
         query : mapping
-            ``rows``, from:to of the order; ``box``, ML from and to and AP from and to in um; or ``region``, the acronym
-            of a region or area.
+            ``rows``, first:last (exclusive) of the Rastermap order; ``box``, limits of ML and of AP in um; or
+            ``region``, the acronym of a region or area.
 
         Raises
         ------
         BadRequest
-            It names none of them, or no numbers.
+            None of them is given, or the value has another form.
         """
         if "box" in query:
             left, right, back, front = numbers("box", query["box"], "ML,ML,AP,AP", "-900,800,-300,600")
@@ -152,10 +153,11 @@ class Raster:
         return rows[(rows >= first) & (rows < last)]
 
     def _fetch(self, row_level: int, time_level: int, rows: range, columns: range) -> dict[Place, np.ndarray]:
+        """Return tiles of a rectangle, from memory or the database."""
         places = [Place(row_level, time_level, row, column) for row in rows for column in columns]
         found = self._kept.get(self.version, places)
         missing = [place for place in places if place not in found]
-        if missing:
+        if missing:  # one query for the rectangle around all of them is faster than one for each
             read = tiles_between(
                 self.key, row_level, time_level,
                 *(range(min(of), max(of) + 1) for of in zip(*(place[2:] for place in missing), strict=True)),
@@ -166,6 +168,6 @@ class Raster:
 
 
 def _moved(part: tuple[float, float], shift: float, factor: float) -> tuple[float, float]:
-    """Return a part of an axis moved by a share of its span, and its span multiplied."""
+    """Return a part of an axis, shifted by a fraction of its span and with its span multiplied by ``factor``."""
     span, middle = part[1] - part[0], (part[0] + part[1]) / 2 + shift * (part[1] - part[0])
     return middle - factor * span / 2, middle + factor * span / 2

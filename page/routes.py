@@ -1,4 +1,4 @@
-"""What each address answers: it reads what it shows, and nothing else."""
+"""The response to each address; each reads only what it shows."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ _rasters, _ahead = Rasters(), Ahead()
 
 
 async def home(request: Request) -> Response:
-    """Show the pipeline, who works, and what failed."""
+    """Show the pipeline with its progress, active workers and the newest errors."""
     return html("home.html", **await ask(queries.home))
 
 
 async def live(request: Request) -> Response:
-    """Return the part of the first page that changes."""
+    """Return the part of the first page that home.js refreshes."""
     return html("live.html", **await ask(queries.home))
 
 
 async def sessions(request: Request) -> Response:
-    """List sessions, or those of a subject."""
+    """List all sessions, or those of a subject."""
     subject = request.query_params.get("subject")
     rows, subjects = await ask(lambda: (listing.sessions(subject), queries.subjects()))
-    return html("sessions.html", rows=rows, subject=subject, subjects=subjects, named=queries.NAMED)
+    return html("sessions.html", rows=rows, subject=subject, subjects=subjects, named=queries.MAX_NAMED_AREAS)
 
 
 async def session(request: Request) -> Response:
-    """Show a session: raster and map."""
+    """Show a session: raster, map, errors, FOVs."""
     eid = request.path_params["eid"]
     embedding = request.query_params.get("embedding")
 
@@ -54,17 +54,17 @@ async def session(request: Request) -> Response:
 
 
 async def session_cells(request: Request) -> Response:
-    """Return the cells of a raster."""
+    """Return the cells of a raster as JSON."""
     return JSONResponse(await ask(lambda: queries.cells(_raster(request).key)), headers=BRIEFLY)
 
 
 async def session_timeline(request: Request) -> Response:
-    """Return the clock, wheel and trials of a raster."""
+    """Return the clock, wheel and trials of a raster as JSON."""
     return JSONResponse(await ask(lambda: queries.timeline(_raster(request).key)), headers=BRIEFLY)
 
 
 async def session_raster(request: Request) -> Response:
-    """Return part of a raster."""
+    """Return part of a raster as bytes, and begin to read the tiles that are likely to be needed next."""
     rows, frames = addresses.span(request, "rows"), addresses.span(request, "frames")
     pixels = addresses.whole(request, "height", 4000), addresses.whole(request, "width", 8000)
 
@@ -79,7 +79,7 @@ async def session_raster(request: Request) -> Response:
 
 
 async def session_mean(request: Request) -> Response:
-    """Return the mean of some cells as float32: of neighbours in the order, or of a box of the map."""
+    """Return the mean activity of the selected cells as float32."""
     frames, width = addresses.span(request, "frames"), addresses.whole(request, "width", 8000)
 
     def read() -> View:
@@ -94,13 +94,13 @@ def _raster(request: Request) -> Raster:
 
 
 async def cell(request: Request) -> Response:
-    """Show a ROI."""
+    """Show a ROI and its cell on other days."""
     found = await ask(queries.cell, *addresses.roi(request))
     return html("cell.html", cell=found, pairs=drawing.PAIRS)
 
 
 async def cell_trace(request: Request) -> Response:
-    """Return times and activity of a ROI."""
+    """Return times and activity of a ROI as JSON."""
     return JSONResponse(await ask(queries.trace, *addresses.roi(request)))
 
 
@@ -116,7 +116,7 @@ async def tracking(request: Request) -> Response:
 
 
 async def tracking_csv(request: Request) -> Response:
-    """Return where the cells are that were found in all of some sessions."""
+    """Return the cells that were found in all chosen sessions as CSV, a row for each cell and session."""
     subject, query = addresses.named(request, "subject"), request.query_params
     rows = await ask(queries.shared_cells, subject, query.get("run"), query.getlist("session"))
     columns = ["cell_uid", *queries.DATE, "eid", "fov", "roi", "silhouette"]
@@ -124,7 +124,7 @@ async def tracking_csv(request: Request) -> Response:
 
 
 async def ndc(request: Request) -> Response:
-    """Show curves of a subject: a set of sessions, and one choice of settings or more."""
+    """Show the curves of a subject for a set of sessions and one or more choices of settings."""
     subject = addresses.named(request, "subject")
 
     def read() -> tuple[list[dict], dict | None, list[str], list[str], Any]:
@@ -133,37 +133,38 @@ async def ndc(request: Request) -> Response:
         chosen = _chosen_set(choices, request.query_params.get("set"), wanted)
         if chosen is None:
             return choices, None, [], [], None
-        known = [one["ndc_params"] for one in chosen["settings"]]
+        known = [row["ndc_params"] for row in chosen["settings"]]
         params = _known("settings", request.query_params.getlist("params"), known) or chosen["together"]
         eids = _known("session", wanted, chosen["eids"]) or chosen["eids"]
+        # all sessions are asked for without ids: only then have the curves their trend, which is of the whole set
         some = eids if len(eids) < len(chosen["eids"]) else ()
         return choices, chosen, params, eids, drawing.chosen_run(chosen["session_set"], params, some)
 
     choices, chosen, params, eids, run = await ask(read)
     if chosen is None:
-        raise NotFoundError(f"there are no curves of {subject}", do=f"Make them with: meso ndc --subject {subject}")
+        raise NotFoundError(f"there are no curves of {subject}", do=f"Compute them with: meso ndc --subject {subject}")
     return html("ndc.html", subject=subject, choices=choices, chosen=chosen, params=params, eids=eids, run=run,
                 rows=formats.ndc_rows(run))  # fmt: skip
 
 
 def _chosen_set(choices: list[dict], session_set: str | None, eids: list[str]) -> dict | None:
-    """Return the set that is named, or else the smallest that has all of some sessions, or else the first."""
-    named = [one for one in choices if one["session_set"] == session_set]
+    """Return the set with this key; without one the smallest set with all of ``eids``; without those the first."""
+    named = [row for row in choices if row["session_set"] == session_set]
     if session_set and choices and not named:
-        raise NotFoundError(f"no set of sessions with curves is called {session_set}", do="Choose one from the list")
-    holding = [one for one in choices if eids and set(eids) <= set(one["eids"])]
-    return next(iter([*named, *sorted(holding, key=lambda one: one["n_sessions"]), *choices]), None)
+        raise NotFoundError(f"there is no set of sessions {session_set} with curves", do="Choose one from the list")
+    containing = [row for row in choices if eids and set(eids) <= set(row["eids"])]
+    return next(iter([*named, *sorted(containing, key=lambda row: row["n_sessions"]), *choices]), None)
 
 
 def _known(what: str, asked: Sequence[str], known: Sequence[str]) -> list[str]:
-    """Return what an address asks for, in the order in which it is known."""
-    if unknown := [one for one in asked if one not in known]:
+    """Return the values that an address asks for, in the order of the known ones; an error if one is unknown."""
+    if unknown := [value for value in asked if value not in known]:
         raise NotFoundError(f"the set has no {what} {', '.join(unknown)}", do="Choose from the list")
-    return [one for one in known if one in asked]
+    return [value for value in known if value in asked]
 
 
 async def ndc_csv(request: Request) -> Response:
-    """Return the table of results."""
+    """Return the table of results as CSV."""
     run = await ask(drawing.chosen_run, *addresses.curves(request))
     return answers.csv(run.table, f"k_star_{run.session_set['session_set'][:8]}.csv")
 

@@ -1,4 +1,4 @@
-// What the scripts of the page pass to each other and get from the server: read by tsc alone, see `npm run check`.
+// Types of what the page's scripts pass to each other and get from the server. Only tsc reads them: `npm run check`.
 import type UPlot from "uplot";
 
 declare global {
@@ -9,13 +9,13 @@ declare global {
   type Axis = "rows" | "frames";
   type Drag = "select" | "move" | "scroll";
 
-  /** Rows and frames that are in view, from and to. */
+  /** Rows and frames in view: first and last of each. */
   interface View {
     rows: Pair;
     frames: Pair;
   }
 
-  /** One of the three, or null for no selection: rows, micrometres on the map, acronym of a region or an area. */
+  /** A selection of cells, by exactly one of: rows, a box on the map in micrometres, acronym of a region or area. */
   interface Chosen {
     rows?: Pair;
     box?: Limits;
@@ -31,7 +31,7 @@ declare global {
     of_area: string;
   }
 
-  /** /sessions/EID/cells.json: arrays of all cells in the order of Rastermap. */
+  /** /sessions/EID/cells.json: arrays with a value for each cell, in Rastermap order. */
   interface Cells {
     fov: number[];
     roi: number[];
@@ -51,7 +51,7 @@ declare global {
     n: number;
   }
 
-  /** The colour of each cell; either groups for a legend, or the ends of a scale and its unit. */
+  /** The colour of each cell, with groups for a legend, or the ends of the colour scale and its unit. */
   interface Coloring {
     of: string[];
     groups: Group[] | null;
@@ -68,7 +68,7 @@ declare global {
     line: Color;
   }
 
-  /** /sessions/EID/timeline.json: start of each frame, s; wheel in rad/s; places in frames. */
+  /** /sessions/EID/timeline.json. clock: start of each frame, s; wheel: rad/s; positions of events and blocks: frames. */
   interface TimelineData {
     clock: number[];
     wheel: number[] | null;
@@ -76,14 +76,14 @@ declare global {
     blocks: { name: string; color: string; from: number; to: number }[];
   }
 
-  /** /sessions/EID/cells/FOV/ROI/trace.json: seconds. */
+  /** /sessions/EID/cells/FOV/ROI/trace.json; times in s. */
   interface TraceData {
     times: number[];
     values: (number | null)[];
     events: { name: string; color: string; times: number[] }[];
   }
 
-  /** What tracking.html holds: for each pattern the numbers of its sessions and how many cells have it. */
+  /** Data in tracking.html. A pattern is a combination of sessions (indices) and the number of cells found in just these. */
   interface TrackingData {
     patterns: { sessions: number[]; n: number }[];
     dates: string[];
@@ -92,7 +92,7 @@ declare global {
     run: string;
   }
 
-  /** A part of the raster as it came, a byte a value, and drawn. */
+  /** A part of the raster as received, one byte per value, and as drawn. */
   interface Picture {
     bytes: Uint8Array;
     shape: Pair;
@@ -101,7 +101,7 @@ declare global {
     canvas?: OffscreenCanvas;
   }
 
-  /** What gestures on the raster do; places are shares of the canvas. */
+  /** Actions of gestures on the raster; points are fractions of the canvas. */
   interface RasterActs {
     view(): View;
     show(view: View): void;

@@ -1,1 +1,1 @@
-"""How work is run: the command line ``meso``, ingest, the demo, set-up of the database."""
+"""What runs the pipeline: the command line ``meso``, ingest, workers, the demo."""

@@ -1,24 +1,36 @@
-"""What the larger commands do, once the arguments are read and the database is there."""
+"""The work of commands that is more than one call: without options, and without printing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.decoding import NDCSettings
 from pipeline.errors import ConfigError, DataError
 from populate_scripts.demo import raster_name, write
 from schemas.decoding.run import by_region, run_ndc
+from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
 from schemas.queries.sessions import session_ids
 from schemas.queries.tracking import tracking_run_of_sessions
+from schemas.server import embedded
+from schemas.server.binding import auto_populated, table_named
+from schemas.server.connection import connect, has_own_server
+from schemas.server.settings import prefix
 from schemas.session import Session
+from schemas.setup import migrations
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
+from schemas.work import reports
 from schemas.work.filling import SESSION_TABLES, fill
+from schemas.work.states import JobStatus
 
 if TYPE_CHECKING:
     from drawing.curves import DrawableRun
+    from pipeline.tracking.mirror import MirrorReport
+    from schemas.exchange.verify import Finding, Verified
+    from schemas.imaging.objects import Orphan
 
 
 def ndc(
@@ -30,7 +42,29 @@ def ndc(
     tracking_run: str | None = None,
     regions: Sequence[str] = (),
 ) -> DrawableRun:
-    """Compute the curves of sessions, or of all registered sessions of a subject; of each of the regions by itself."""
+    """Compute the curves of sessions, or of all registered sessions of a subject.
+
+    Parameters
+    ----------
+    eids : sequence of str
+    subject : str, optional
+        Instead of ``eids``.
+    settings : sequence of NDCSettings
+        One for each target.
+    cells : dict
+        ``min_cell_probability`` and ``min_silhouette``, each a number or None.
+    output : Path, optional
+        Folder for figures and table.
+    tracking_run : str, optional
+        Start of the hash of a tracking run; by default the latest.
+    regions : sequence of str
+        Acronyms: separate curves for each, all up to the same k.
+
+    Raises
+    ------
+    ConfigError
+        Both or neither of ``eids`` and ``subject`` are given.
+    """
     from drawing.curves import DrawableRun
 
     if bool(eids) == bool(subject):
@@ -47,7 +81,7 @@ def ndc(
 
 
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:
-    """Draw and save the raster of each session, with options of ``meso.plot_raster``, and yield the files."""
+    """Draw the raster of each session with these arguments of ``meso.plot_raster``; yield the files."""
     import meso
     from drawing.cells import embedding_of
     from pipeline.figures import save
@@ -60,17 +94,17 @@ def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> It
 def tracked_rasters(
     eids: Sequence[str], tracking_run: str | None, drawing: dict, output: Path, suffix: str
 ) -> Iterator[Path]:
-    """Draw and save a raster of each session with the cells that all share, and yield the files.
+    """Draw a raster of each session with only the cells that all of them share; yield the files.
 
-    Row i is the same cell in every file; the order is the Rastermap order of the first session, and a region has one
-    colour in all of them.
+    Row i is the same cell in every file. Rows are in the Rastermap order of the first session. A region has the same
+    colour in all files.
 
     Raises
     ------
     ConfigError
-        There are not two sessions.
+        Fewer than two sessions are given.
     DataError
-        They share no cell, or as ``meso.match_tracked_indices_across_sessions``.
+        The sessions share no cell, or as for ``meso.match_tracked_indices_across_sessions``.
     """
     import meso
     from drawing.cells import embedding_of, session_title
@@ -78,12 +112,13 @@ def tracked_rasters(
 
     anchor, *others = dict.fromkeys(eids)
     if not others:
-        raise ConfigError("--tracked compares sessions: name two or more")
+        raise ConfigError("--tracked needs at least two sessions")
     rows = meso.match_tracked_indices_across_sessions(anchor, others, tracking_run=tracking_run)
     session_set = SessionSet.add(list(rows), tracking_run_of_sessions(list(rows), tracking_run))
     if not len(rows[anchor]):
         raise DataError(
-            "no cell is tracked in all of these sessions", do="Name fewer; 'meso tracking' draws which share"
+            "no cell is tracked in all of these sessions",
+            do="Name fewer sessions; 'meso tracking' shows which of them share cells",
         )
     order = meso.load_or_embed(anchor, restrict=rows[anchor])["isort"]
     places = ROI & (SharedCells.Cell & session_set)
@@ -98,7 +133,30 @@ def tracked_rasters(
 def track(
     subject: str, uid_root: Path | None, mirror: str | None, refresh: bool, duplicates: str
 ) -> tuple[list[str], list[str]]:
-    """Mirror UID files if asked, register them as a run, match them to ROIs; return lines and failures."""
+    """Register the UID files of a subject as a tracking run and match them to ROIs, after copying them if asked.
+
+    Parameters
+    ----------
+    subject : str
+    uid_root : Path, optional
+        Root of a tree of UID files; by default the session folders.
+    mirror : str, optional
+        Folder or address to copy the UID files from, into ``uid_root``.
+    refresh : bool
+        Replace copies of files that have changed there.
+    duplicates : {'error', 'first'}
+        What a UID is that occurs twice in a session.
+
+    Returns
+    -------
+    lines, failures : list of str
+        What was done, and what failed.
+
+    Raises
+    ------
+    ConfigError
+        ``mirror`` without ``uid_root``.
+    """
     lines: list[str] = []
     if mirror:
         if uid_root is None:
@@ -106,7 +164,7 @@ def track(
         report = _mirror(mirror, uid_root, subject, refresh)
         lines.append(f"Mirrored {len(report.fetched)} files, {len(report.unchanged)} unchanged")
         if not report.ok:
-            # half a mirror would mix two tracking runs, or look like cells that are not tracked
+            # from half a mirror, cells of the missing files would count as not tracked, or two runs would be mixed
             problems = [report.warning or "", *(f"{path}: {reason}" for path, reason in report.failed)]
             return lines, [text for text in problems if text] + ["Nothing was registered"]
     run = TrackingRun.register(subject, str(uid_root.resolve()) if uid_root else None, duplicates)
@@ -120,7 +178,8 @@ def track(
     return lines, [f"{table}: {message}" for table, _, message in filled.errors]
 
 
-def _mirror(source: str, uid_root: Path, subject: str, refresh: bool):
+def _mirror(source: str, uid_root: Path, subject: str, refresh: bool) -> MirrorReport:
+    """Copy UID files, with a progress bar."""
     from tqdm import tqdm
 
     from pipeline.tracking.mirror import mirror_uids
@@ -132,3 +191,162 @@ def _mirror(source: str, uid_root: Path, subject: str, refresh: bool):
             bar.update(done - bar.n)
 
         return mirror_uids(source, uid_root, subject, progress=progress, refresh=refresh)
+
+
+def populate(tables: Sequence[str], eid: str | None) -> tuple[str, list[str]]:
+    """Populate tables, by default all, for one session if ``eid`` is given; return a summary line and the failures."""
+    chosen = [table_named(name) for name in tables] or None
+    if eid:
+        chosen = [table for table in chosen or auto_populated() if "eid" in table.primary_key]
+    done = fill(chosen, *([{"eid": eid}] if eid else []), progress=True)
+    n_failed = sum(n for (_, status), n in reports.jobs_by_status().items() if status == JobStatus.ERROR)
+    nothing = f"nothing: {n_failed} jobs have failed" if n_failed else "nothing: all tables are complete"
+    return (
+        f"Populated {counts_text(done.made) or nothing}",
+        [f"{table}: {message}" for table, _, message in done.errors],
+    )
+
+
+def counts_text(made: Mapping[str, int]) -> str:
+    """Return how many jobs of each table were done, such as 'FOV 6, ROI 6'; '' if none."""
+    return ", ".join(f"{table} {n}" for table, n in made.items() if n)
+
+
+def database_status() -> dict[str, Any]:
+    """Return which database is used and, if it runs, the versions of the server, of its tables and of the code's."""
+    own = has_own_server()
+    row: dict[str, Any] = {"server": "own" if own else "embedded", "prefix": prefix()}
+    # connect() would start the embedded server
+    if not own and not embedded.running():
+        return {**row, "running": False}
+    connection = connect()
+    user, host, port = (connection.conn_info[name] for name in ("user", "host", "port"))
+    return {
+        **row,
+        "connect": f"{user}@{host}:{port}" if own else f"psql -h {host} -U {user}",
+        "version": str(connection.query("SELECT version()").fetchone()[0]).split(" on ")[0],
+        "tables": migrations.database_version(connection), "code": migrations.LATEST, "running": True,
+    }  # fmt: skip
+
+
+@dataclass
+class Garbage:
+    """Objects that no row refers to, in all stores.
+
+    Attributes
+    ----------
+    orphans : list of Orphan
+    n_young : int
+        Objects without a row that were left alone because they are younger.
+    older_than : float
+        Age limit, days.
+    deleted : bool
+        Whether the objects were removed.
+    failures : list of str
+        Why a store could not be read or an object not be removed.
+    """
+
+    older_than: float
+    deleted: bool
+    orphans: list[Orphan] = field(default_factory=list)
+    n_young: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    def summary(self) -> list[str]:
+        """Return lines to print below the list of objects."""
+        lines = []
+        if self.orphans:
+            size = sum(orphan.object.size for orphan in self.orphans) / 1e6
+            done = "removed" if self.deleted else "a dry run; --delete removes them"
+            lines.append(f"{len(self.orphans)} objects that no row names, {size:.1f} MB: {done}")
+        if self.n_young:
+            lines.append(f"{self.n_young} more are younger than {self.older_than:g} days: --older-than DAYS")
+        return lines
+
+
+def collect_garbage(delete: bool, older_than: float) -> Garbage:
+    """Find the objects in all stores that no row refers to, and remove them if asked."""
+    done = Garbage(older_than, delete)
+    for name in objects.stores_to_look_in():
+        try:
+            orphans = objects.orphans(name, older_than)
+            done.n_young += len(objects.orphans(name, 0.0)) - len(orphans)
+            for orphan in orphans if delete else ():
+                objects.remove(orphan)
+            done.orphans += orphans
+        except ConfigError as error:  # the other stores are still looked at
+            done.failures.append(str(error))
+    return done
+
+
+def move_traces(eids: Sequence[str], subject: str | None, to: str) -> tuple[str, list[str]]:
+    """Move the traces of sessions to a store or into the database; return a summary line and the failures."""
+    from tqdm import tqdm
+
+    target, failures, n_traces = None if to == objects.DATABASE else to, [], 0
+    fovs = objects.to_move(session_ids(eids, subject), target)
+    for key in tqdm(fovs, desc="FOVs", disable=None):
+        try:
+            n_traces += objects.move(key, target)
+        except DataError as error:
+            failures.append(str(error))
+    n_moved = len(fovs) - len(failures)
+    return f"{n_moved} FOVs with {n_traces} traces moved to {to}, {len(failures)} failed", failures
+
+
+def export(
+    eids: Sequence[str],
+    subject: str | None,
+    kind: str,
+    output: Path,
+    neurons_only: bool,
+    overwrite: bool,
+    say: Callable[[str], object],
+) -> list[str]:
+    """Export sessions, calling ``say`` with the path of each as soon as it is written; return the failures."""
+    from schemas.exchange.export import export_session
+
+    failures = []
+    for eid in session_ids((), subject) if subject else eids:
+        try:
+            say(str(export_session(eid, kind, output, neurons_only=neurons_only, overwrite=overwrite)))
+        except DataError as error:  # the other sessions are still exported
+            failures.append(str(error))
+    return failures
+
+
+def verify(
+    eids: Sequence[str], subject: str | None, source: bool, say: Callable[[Finding], None] | None = None
+) -> Verified:
+    """Verify sessions, calling ``say`` with each finding at once; return the findings and counts of all sessions."""
+    from schemas.exchange.verify import Verified, verify_session
+
+    done = Verified()
+    for eid in session_ids(eids, subject):
+        found = verify_session(eid, source=source)
+        if say:
+            for finding in found.findings:
+                say(finding)
+        done += found
+    return done
+
+
+def import_caches(
+    files: Sequence[Path], eid: str | None, dry_run: bool
+) -> Iterator[tuple[Path, dict[str, Any], list[str]]]:
+    """Import cache files one by one; yield path, result as plain values, and result as lines of text."""
+    from schemas.exchange.old_caches import import_file
+
+    for path in files:
+        try:
+            found = import_file(path, eid, dry_run=dry_run)
+            row, lines = found.as_row(), found.lines()
+        except DataError as error:
+            row, lines = {"file": path.name, "taken": None, "problem": str(error)}, [f"not taken: {error}"]
+        yield path, row, lines
+
+
+def session_lines(eids: Sequence[str]) -> list[str]:
+    """Return a line of text for each session: subject, date, number, id."""
+    rows = (Session & [{"eid": eid} for eid in eids]).to_dicts(order_by="subject, session_date")
+    return [f"{row['subject']} {row['session_date']} {row['session_number']:03d}  {row['eid']}" for row in rows]

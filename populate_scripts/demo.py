@@ -1,4 +1,4 @@
-"""The demo: a small ONE repository with planted truth, or a user's own, through every table to k*."""
+"""The demo: a small generated ONE repository with known truth, or the user's own, through every table to k*."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from schemas.decoding.run import run_ndc
 from schemas.embedding import Embedding, RasterTiles
 from schemas.queries.errors import errors_of, tables_by_session
 from schemas.rows import content_key
+from schemas.server.connection import has_own_server
 from schemas.server.settings import data_dir
 from schemas.session import Session
 from schemas.tracking import TrackingRun
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
     from drawing.curves import DrawableRun
 
 TARGETS = ("choice", "feedback", "stimulus")
-#: Fewer repeats than an analysis would take: the planted trend is plain in these.
+#: Fewer repeats and shuffles than an analysis needs, to save time: they are enough to show the planted trend.
 R, N_LABEL_SHUFFLES = 20, 40
-#: On the last days a few of the demo's cells decode as well as all.
+#: From 2 cells on: on the last days of the generated data a few cells decode as well as all of them.
 KS = (2, 4, 8, 16, 32, 64)
-#: Columns of the table of results that each figure names.
+#: Columns of the table of results that are written into each figure file.
 PROVENANCE = ("subject", "tracking_run", "session_set", "ndc_params", "environment")
 
 
@@ -38,7 +39,7 @@ def demo(
     uid_root: str | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> DrawableRun:
-    """Run everything; a second run finds it all in the database.
+    """Run the whole pipeline; a second run finds all results in the database and computes nothing.
 
     Parameters
     ----------
@@ -47,17 +48,19 @@ def demo(
     cache_dir : Path, optional
         A ONE cache to use instead of the generated repository.
     subject : str, optional
-        Whose sessions; by default the subject with the most of them.
+        Use this subject's sessions; by default the subject with the most of them.
     uid_root : str, optional
         Root of a mirrored tree of UID files; by default the session folders.
     say : callable
-        Told what happens.
+        Called with each message about the progress.
 
     Raises
     ------
     DataError
-        There are not two sessions of a subject with tracked cells.
+        Fewer than two sessions of the subject have tracked cells.
     """
+    if not has_own_server():
+        say("Database: embedded PostgreSQL, for one person; set DJ_HOST for a lab's server (docs/operation/server.md)")
     if cache_dir is None:
         from pipeline.demo.repository import write_demo_repository
 
@@ -72,7 +75,7 @@ def demo(
         say(f"! {table}: {message}")
     known = errors_of(tables_by_session(), [{"eid": eid} for eid in eids])
     if len(known) > len(filled.errors):
-        say(f"! {len(known)} jobs have failed so far: 'meso errors' says why, 'meso retry' tries them again")
+        say(f"! {len(known)} jobs have failed so far: 'meso errors' lists the reasons, 'meso retry' runs them again")
     _rasters(eids, output)
     say(f"Decoding {', '.join(TARGETS)}")
     result = _curves(eids, uid_root)
@@ -109,7 +112,7 @@ def write(result: DrawableRun, output: Path, *, tagged: bool = False) -> None:
     result : DrawableRun
     output : Path
     tagged : bool
-        Put subject and settings into the file names, so that other settings are other files.
+        Put subject and a hash of the settings into the file names, so that other settings overwrite nothing.
     """
     from pipeline.figures import file_stem, save
 
@@ -142,12 +145,12 @@ def _rasters(eids: list[str], output: Path) -> None:
     embedded = set((Embedding & [{"eid": eid} for eid in eids]).to_arrays("eid"))
     for eid in tqdm([eid for eid in eids if eid in embedded], desc="Raster"):
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # failures have been told
+            warnings.simplefilter("ignore", UserWarning)  # the caller has reported the failures
             figure = meso.plot_raster(eid)
         save(figure, output / f"{raster_name(eid)}.png", embedding_of(eid))
 
 
 def raster_name(eid: str) -> str:
-    """Return the file name of a session's raster, without its ending."""
+    """Return the file name of a session's raster, without its suffix."""
     info = (Session & {"eid": eid}).fetch1()
     return f"raster_{info['subject']}_{info['session_date']}_{info['session_number']:03d}"

@@ -1,7 +1,8 @@
-"""What the process is like that slots are forked from: everything is imported, and SIGTERM does not end it.
+"""Set-up of the fork server, the process that slots are forked from: it has everything imported and ignores SIGTERM.
 
-SLURM sends SIGTERM to every process of a step. The slots stop by themselves, and need the process that they were forked
-from for that: they die with it, and it dies with the supervisor. (By itself it would live as long as a slot does.)
+SLURM sends SIGTERM to every process of a step. The slots then give back their jobs, and the fork server must live until
+they have: the kernel kills them with it. It dies with the supervisor itself; without that it would outlive a killed
+supervisor for as long as a slot runs.
 """
 
 import signal

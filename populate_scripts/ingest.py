@@ -1,4 +1,4 @@
-"""Registering sessions of ONE in the database."""
+"""Register sessions of ONE in the database."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from schemas.session import Session
 
 @dataclass
 class Ingested:
-    """What an ingest did.
+    """Result of an ingest.
 
     Attributes
     ----------
     new, known : list of str
-        Session ids.
+        Ids of sessions registered now, and before.
     failed : dict of str to str
-        Message by session id.
+        Error message by session id.
     """
 
     new: list[str] = field(default_factory=list)
@@ -37,19 +37,19 @@ def ingest(
     cache_dir: str | os.PathLike | None = None,
     progress: bool = False,
 ) -> Ingested:
-    """Register sessions; ``populate()`` then reads them.
+    """Register sessions; ``populate()`` then reads their data. A session that fails does not stop the others.
 
     Parameters
     ----------
     eids : sequence of str
     subject : str, optional
-        All its sessions with imaging.
+        Also all sessions of this subject with imaging.
     everything : bool
-        All sessions with imaging that ONE knows.
+        Also all sessions with imaging in the ONE cache.
     cache_dir : path, optional
-        A ONE cache; by default MESO_ONE_CACHE_DIR, or ONE as it is set up on this machine.
+        A ONE cache; by default MESO_ONE_CACHE_DIR, or the one that ONE is set up with on this machine.
     progress : bool
-        Show a bar.
+        Show a progress bar.
 
     Raises
     ------

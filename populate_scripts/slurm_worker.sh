@@ -1,8 +1,8 @@
 #!/bin/bash
 # Workers as a job array:  sbatch --array=1-10 populate_scripts/slurm_worker.sh [TABLES]
 #
-# A task that is preempted or out of time goes back to SLURM's queue; what it was making is pending again.
-# The database: DJ_HOST, DJ_USER, DJ_PASS in the environment of sbatch, or datajoint.json in the home folder.
+# A task that is preempted or out of time goes back to SLURM's queue; the jobs that it was running are pending again.
+# Database server: DJ_HOST, DJ_USER, DJ_PASS in the environment of sbatch, or datajoint.json in the home folder.
 #SBATCH --job-name=meso
 #SBATCH --cpus-per-task=8
 #SBATCH --mem=64G
@@ -10,7 +10,7 @@
 #SBATCH --requeue
 #SBATCH --open-mode=append
 #SBATCH --output=meso-%A_%a.log
-# SIGTERM to this shell, two minutes before the end
+# SLURM sends SIGTERM to this shell, two minutes before the end
 #SBATCH --signal=B:TERM@120
 
 set -u
@@ -21,7 +21,7 @@ stopped=
 trap 'stopped=yes; kill -TERM "$worker"' TERM
 wait "$worker"
 status=$?
-while kill -0 "$worker" 2>/dev/null; do # the signal ended the first wait
+while kill -0 "$worker" 2>/dev/null; do # the trapped signal ended the first wait; the worker is still giving back its jobs
     wait "$worker"
     status=$?
 done

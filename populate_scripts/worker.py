@@ -1,8 +1,8 @@
-"""``meso worker``: slots that run jobs, each a process, and a supervisor that watches over them.
+"""``meso worker``: slots (processes that run jobs), and a supervisor that watches over them.
 
-The supervisor runs no job itself. It beats for its slots, adds jobs that have become possible to the job tables,
-releases what dead workers had reserved, and kills its slots when it cannot beat any more, before other workers may take
-them for dead. The kernel kills the slots when the supervisor dies (on Linux).
+The supervisor runs no job itself. It sends the heartbeats of its slots, adds new jobs to the job tables, releases jobs
+that dead workers had reserved, and kills its slots if its heartbeats no longer reach the database: before other workers
+declare the slots dead and run their jobs a second time. If the supervisor dies, the kernel kills the slots (on Linux).
 """
 
 from __future__ import annotations
@@ -40,29 +40,49 @@ from schemas.work.tables import MAX_MISSED_HEARTBEATS, Lease, Worker
 if TYPE_CHECKING:
     import datajoint as dj
 
-#: A supervisor that could not beat for this part of the time after which others take its slots for dead kills them.
-TOO_LONG = 0.7
-#: Seconds that slots have to stop by themselves; Docker and SLURM kill after 10 and 30.
-GRACE = 7.0
-#: Seconds between two looks for work: of a slot, and of the scheduler at its most eager and its least.
-POLL = 0.5
-EAGER, LAZY = 0.5, 10.0
-#: The scheduler is busy for at most this part of the time, unless it rests for its longest pause.
-DUTY = 0.2
-#: Seconds between two times that jobs whose inputs were deleted are taken away.
-CLEANING = 60.0
-#: A slot that lived for less is started again only after a while.
+#: Other workers declare a slot dead after MAX_MISSED_HEARTBEATS. The supervisor kills it after this fraction of that
+#: time without a heartbeat, so that two workers never run the same job.
+MAX_SILENCE = 0.7
+#: Seconds that slots have to stop by themselves; Docker kills after 10, SLURM after 30.
+STOP_SECONDS = 7.0
+#: Seconds between two looks of an idle slot for jobs.
+POLL_SECONDS = 0.5
+#: Seconds between two looks of the scheduler for new jobs: while there are any, and at most.
+MIN_PAUSE, MAX_PAUSE = 0.5, 10.0
+#: The scheduler is busy for at most this fraction of the time, to spare the database, unless it pauses for MAX_PAUSE.
+MAX_BUSY = 0.2
+#: Seconds between two removals of jobs whose inputs were deleted.
+CLEAN_SECONDS = 60.0
+#: A slot that crashes within SHORT_LIFE seconds is restarted after FIRST_WAIT, then twice that, ... up to LONGEST_WAIT.
 SHORT_LIFE, FIRST_WAIT, LONGEST_WAIT = 5.0, 0.25, 30.0
+#: Option of prctl(2), from <linux/prctl.h>: the signal that a process gets when its parent dies.
 PR_SET_PDEATHSIG = 1
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+#: Set to the slot's share of the cores: with the libraries' default, every slot would start a thread for each core.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 @dataclass
 class Slot:
-    """A process that runs jobs."""
+    """A place for one process at a time that runs jobs.
+
+    Attributes
+    ----------
+    number : int
+        From 0.
+    process : Process or None
+        None while no process runs; then there is no pipe either.
+    pipe : Connection or None
+        Results come from it; anything sent into it asks the process to finish.
+    worker : str
+        Id of the process in the table Worker.
+    started, not_before : float
+        When the process was started, and before when no other may be; s, monotonic clock.
+    wait : float
+        Pause before the next restart if the process crashes early, s.
+    """
 
     number: int
-    process: Any = None  # None while there is none, and then no pipe
+    process: Any = None
     pipe: Any = None
     worker: str = ""
     started: float = 0.0
@@ -72,19 +92,25 @@ class Slot:
 
 @dataclass
 class Supervisor:
-    """Slots, and what watches over them.
+    """Starts slots, watches over them and stops them.
 
     Attributes
     ----------
     n_slots : int
     tables : tuple of str
-        Names of tables to fill; all if there are none.
+        Names of tables to populate; empty for all.
     until_done : bool
-        End when no job is left, those that other workers run included.
+        Return when no job is pending or running, those of other workers included.
     max_time : float
-        Begin nothing after so many seconds.
+        Start no job after this many seconds.
     say : callable
-        Takes messages about what failed or died.
+        Called with each message about a failed job or a slot that died.
+    made, failed : Counter
+        Jobs by name of the table.
+    signal : int
+        Signal that asked the supervisor to stop; 0 if none.
+    finishing : bool
+        No slot is started any more.
     """
 
     n_slots: int = 1
@@ -98,10 +124,11 @@ class Supervisor:
     finishing: bool = False
 
     def run(self) -> int:
-        """Work until it is done, told to stop or out of time; return the exit code."""
+        """Run jobs until all are done, the time is over or a signal arrives; return the exit code."""
         chosen = [table_named(name) for name in self.tables] or auto_populated()
-        for name in THREADS:
+        for name in THREAD_VARIABLES:
             os.environ.setdefault(name, str(max(1, _cores() // self.n_slots)))
+        # not fork: this process has threads and a database connection, which a forked child could not use safely
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["populate_scripts.forkserver"])
         self.slots = [Slot(number) for number in range(self.n_slots)]
@@ -124,26 +151,28 @@ class Supervisor:
         return 128 + self.signal if self.signal else int(bool(self.failed))
 
     def _stop(self, number: int, frame: Any) -> None:
-        """Have the slots stop; the signal came to this process."""
+        """Handle a signal: ``_watch`` sees it within 0.1 s and ends the slots."""
         self.signal = number
 
     def _watch(self) -> None:
+        """Start slots, receive their results and replace dead ones until there is a reason to stop."""
         begin = time.monotonic()
         while True:
             self._start_slots()
             wait([source for slot in self.slots if slot.process for source in (slot.process.sentinel, slot.pipe)], 0.1)
             for slot in self.slots:
-                self._hear(slot)
+                self._receive(slot)
             self._check_heartbeat()
             if self.signal or self.scheduler.failure:
                 self._end_slots()
                 return
             if time.monotonic() - begin > self.max_time or (self.until_done and self.scheduler.done):
-                self._say_enough()
+                self._let_slots_finish()
             if self.finishing and not self.alive:
                 return
 
     def _start_slots(self) -> None:
+        """Start a process in each empty slot, unless this worker is finishing or the database does not answer."""
         if self.finishing or self._is_silent():
             return
         for slot in self.slots:
@@ -154,11 +183,11 @@ class Supervisor:
                     target=work, args=(slot.worker, slot.number, self.tables, theirs), name=f"meso-slot-{slot.number}"
                 )
                 slot.process.start()
-                theirs.close()
+                theirs.close()  # the child has its own copy; while ours is open, its death would not end the pipe
                 self.alive.add(slot.worker)
 
-    def _hear(self, slot: Slot) -> None:
-        """Take what a slot says, and note its end."""
+    def _receive(self, slot: Slot) -> None:
+        """Count and report the results that a slot has sent, and note if its process has ended."""
         if not slot.process:
             return
         try:
@@ -171,11 +200,12 @@ class Supervisor:
                     when = " (tried again later)" if outcome.status == Status.POSTPONED else ""
                     self.say(f"{table} {_text(key)}: {outcome.message}{when}")
         except (EOFError, OSError):
-            pass  # it has ended, or was killed in the middle of a word
+            pass  # the process has ended, maybe killed in the middle of a message
         if slot.process.exitcode is not None:
             self._ended(slot, EndReason.KILLED if slot.process.exitcode else EndReason.FINISHED)
 
     def _ended(self, slot: Slot, reason: EndReason) -> None:
+        """Release what an ended process had reserved, and empty its slot."""
         code, lived = slot.process.exitcode, time.monotonic() - slot.started
         if reason != EndReason.FINISHED:
             self.scheduler.end_worker(slot.worker, reason, f"process {slot.process.pid} on {platform.node()}")
@@ -191,12 +221,12 @@ class Supervisor:
         slot.process = None
 
     def _check_heartbeat(self) -> None:
-        """Kill slots that others may soon take for dead, or have."""
+        """Kill slots that other workers have declared dead, or may soon."""
         is_silent = self._is_silent()
         if is_silent and self.alive:
             self.say(
                 f"the database has not answered for {uptime() - self.heartbeat.last:.0f} s: "
-                f"running jobs are stopped, and run again later"
+                f"running jobs are stopped and will be run again"
             )
         for slot in self.slots:
             if slot.process and (is_silent or slot.worker in self.heartbeat.lost):
@@ -204,8 +234,8 @@ class Supervisor:
                 slot.not_before = time.monotonic() + 1.0
 
     def _is_silent(self) -> bool:
-        """Return whether no heartbeat has arrived for so long that others may soon take the slots for dead."""
-        return uptime() - self.heartbeat.last > TOO_LONG * MAX_MISSED_HEARTBEATS * heartbeat()
+        """Return whether the last heartbeat is so old that other workers may soon declare the slots dead."""
+        return uptime() - self.heartbeat.last > MAX_SILENCE * MAX_MISSED_HEARTBEATS * heartbeat()
 
     def _kill(self, slot: Slot) -> None:
         if slot.process:
@@ -214,37 +244,39 @@ class Supervisor:
             self._ended(slot, EndReason.STOPPED)
 
     def _end_slots(self) -> None:
-        """Have all slots stop now; the jobs that they were running are pending again."""
+        """Ask all slots to stop now, and wait; the jobs that they were running are pending again."""
         self.finishing = True
         for slot in self.slots:
             if slot.process:
                 slot.process.terminate()
-        deadline = time.monotonic() + GRACE
+        deadline = time.monotonic() + STOP_SECONDS
         while self.alive and time.monotonic() < deadline:
             wait([slot.process.sentinel for slot in self.slots if slot.process], 0.1)
             for slot in self.slots:
                 if slot.process and slot.process.exitcode is not None:
                     self._ended(slot, EndReason.STOPPED)
 
-    def _say_enough(self) -> None:
-        """Have the slots end after the jobs that they are running."""
+    def _let_slots_finish(self) -> None:
+        """Ask the slots to exit after the jobs that they are running."""
         if not self.finishing:
             self.finishing = True
             for slot in self.slots:
                 if slot.process:
-                    with suppress(OSError):  # it has just ended
-                        slot.pipe.send("enough")
+                    with suppress(OSError):  # the process has just ended
+                        slot.pipe.send("finish")
 
 
 class Scheduler(threading.Thread):
-    """Adds jobs that have become possible and releases what dead workers had reserved; one process at a time does.
+    """Thread that adds new jobs and releases those that dead workers had reserved.
+
+    Every supervisor has one; a lease in the database lets one of them work at a time.
 
     Attributes
     ----------
     done : bool
-        Nothing was pending or running anywhere, and nothing was to be added.
+        Last time, no job was pending or running anywhere, and there was none to add.
     failure : Exception or None
-        What ended this thread.
+        The error that ended this thread, which the supervisor raises.
     """
 
     def __init__(self, tables: list[type[dj.Table]], say: Callable[[str], None]) -> None:
@@ -257,37 +289,37 @@ class Scheduler(threading.Thread):
         self.woken, self.stopped = threading.Event(), threading.Event()
 
     def end_worker(self, worker: str, reason: EndReason, who: str) -> None:
-        """Have what a worker had reserved be pending again: see ``schemas.work.runner.end_worker``."""
+        """Make the jobs that a worker had reserved pending again, soon: see ``schemas.work.runner.end_worker``."""
         self.ended.put((worker, reason, who))
         self.woken.set()
 
     def run(self) -> None:
-        """Schedule until ``stop``, more often while there is something to do."""
-        pause = EAGER
+        """Schedule until ``stop``, at shorter intervals while there are jobs."""
+        pause = MIN_PAUSE
         while not self.stopped.is_set():
             begin = time.monotonic()
             try:
                 self._end_workers()
-                pause = EAGER if self._schedule() else min(LAZY, 1.5 * pause)
+                pause = MIN_PAUSE if self._schedule() else min(MAX_PAUSE, 1.5 * pause)
             except Exception as error:
                 if not is_passing(error):
                     self.failure = error
                     return
                 self._reconnect()
-            busy = time.monotonic() - begin  # or waited for a server that did not answer
-            self.woken.wait(max(pause, min(LAZY, busy * (1 / DUTY - 1))))
+            busy = time.monotonic() - begin  # long, too, if the server did not answer
+            self.woken.wait(max(pause, min(MAX_PAUSE, busy * (1 / MAX_BUSY - 1))))
             self.woken.clear()
 
     def stop(self) -> None:
-        """End the thread, once all slots that have ended are ended in the database too."""
+        """End the thread, after it has recorded the end of all slots in the database."""
         self.stopped.set()
         self.woken.set()
         self.join(1.0)
         if not self.is_alive() and not self.failure:
             try:
                 self._end_workers()
-            except Exception as error:  # the next worker or `meso populate` does it
-                self.say(f"the jobs of the slots stay reserved until another worker releases them ({error})")
+            except Exception as error:  # the next worker or `meso populate` will do it
+                self.say(f"the slots' jobs stay reserved until another worker releases them ({error})")
 
     def _end_workers(self) -> None:
         while not self.ended.empty():
@@ -295,11 +327,14 @@ class Scheduler(threading.Thread):
             try:
                 self._say_all(end_worker(*worker))
             except Exception:
-                self.ended.put(worker)
+                self.ended.put(worker)  # for the next try
                 raise
 
     def _schedule(self) -> bool:
-        """Return whether anything was added, pending or running, as far as this process knows."""
+        """Release dead workers' jobs and add new ones; return whether any job is pending, running or new.
+
+        True as well if another process holds the lease: this one then does not know.
+        """
         with Lease.hold("schedule", self.name, MAX_MISSED_HEARTBEATS * heartbeat()) as is_ours:
             if not is_ours:
                 return True
@@ -315,8 +350,8 @@ class Scheduler(threading.Thread):
         return not self.done
 
     def _clean(self) -> None:
-        """Take away jobs whose inputs were deleted, from time to time."""
-        if time.monotonic() - self.cleaned > CLEANING:
+        """Remove jobs whose inputs were deleted, once in CLEAN_SECONDS."""
+        if time.monotonic() - self.cleaned > CLEAN_SECONDS:
             self.cleaned = time.monotonic()
             for table in self.tables:
                 jobs_of(table).refresh()
@@ -325,7 +360,7 @@ class Scheduler(threading.Thread):
         try:
             reconnect(self.connection)
         except Exception:  # the next turn tries again
-            time.sleep(EAGER)
+            time.sleep(MIN_PAUSE)
 
     def _say_all(self, messages: list[str]) -> None:
         for message in messages:
@@ -333,22 +368,25 @@ class Scheduler(threading.Thread):
 
 
 def work(worker: str, number: int, names: tuple[str, ...], pipe: Connection) -> None:
-    """Run jobs, as a process of its own, until the supervisor sends anything or ends.
+    """Run jobs until the supervisor sends anything or dies; the main function of a slot's process.
 
     Parameters
     ----------
     worker : str
+        Id in the table Worker.
     number : int
-        Of the slot.
+        Number of the slot.
     names : tuple of str
-        Tables; all if there are none.
+        Names of tables to populate; empty for all.
     pipe : Connection
-        Takes (table, key, outcome); a word from it means: enough.
+        (table, key, outcome) of each job is sent into it; anything received from it means: finish.
     """
     die_with_parent()
-    if pipe.poll():  # the supervisor died before the fork server could ask to die with it
+    if pipe.poll():  # closed: the supervisor died before die_with_parent took effect in the fork server
         return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C comes to all processes of a terminal; the supervisor decides
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to all processes of a terminal; the supervisor handles it
     signal.signal(signal.SIGTERM, _stop_slot)
     schemas.activate()
     tables = [table_named(name) for name in names] or auto_populated()
@@ -357,27 +395,31 @@ def work(worker: str, number: int, names: tuple[str, ...], pipe: Connection) -> 
         while not pipe.poll():
             jobs = persist(runner.connection, lambda: most_urgent(tables))
             if not jobs:
-                pipe.poll(POLL * random.uniform(0.5, 1.5))
+                pipe.poll(POLL_SECONDS * random.uniform(0.5, 1.5))  # random: slots must not all ask at the same moment
             begin = time.monotonic()
             for table, key in jobs:
                 pipe.send((table.__name__, key, runner.run(table, key)))
-                if pipe.poll() or time.monotonic() - begin > 1:  # something more urgent may have come
+                if pipe.poll() or time.monotonic() - begin > 1:  # more urgent jobs may have been added
                     break
 
 
 def _stop_slot(*_: Any) -> None:
-    """End this slot, once: another signal would come in the middle of giving back its job."""
+    """Exit; further signals are ignored, as they would interrupt giving back the job."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     sys.exit(0)
 
 
 def die_with_parent() -> None:
-    """Have the kernel kill this process when its parent dies: of a slot the fork server, of that the supervisor."""
+    """Have the kernel kill this process when its parent dies (Linux only).
+
+    The parent of a slot is the fork server, whose parent is the supervisor.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _cores() -> int:
+    """Return the cores that this process may use; under SLURM and in containers not all of the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -386,12 +428,12 @@ def _text(key: dict) -> str:
 
 
 def seconds(text: str) -> float:
-    """Return a time such as '90', '90s', '30m' or '12h' in seconds.
+    """Return a duration such as '90', '90s', '30m', '12h' or '2d' in seconds.
 
     Raises
     ------
     ConfigError
-        It is not one.
+        The text is not a duration.
     """
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     number, unit = (text[:-1], text[-1]) if text[-1:] in units else (text, "s")

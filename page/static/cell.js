@@ -1,8 +1,8 @@
-// The trace of a ROI with the trials above it: drag to zoom, twice a click for all.
+// The activity trace of a ROI with trial events above it: drag to zoom, double-click to show all.
 import { css, keyOf, page } from "./colors.js";
 import { element } from "./dom.js";
 
-const TALL = 5; // CSS px of the marks of an event, and between those of two
+const MARK_HEIGHT = 5; // CSS px; each kind of event has a row of marks, 1 px apart
 
 /**
  * @param {HTMLElement} box
@@ -16,7 +16,7 @@ async function draw(box, state) {
   const color = page();
   const axis = { stroke: css(color.faint), grid: { stroke: css(color.line), width: 0.5 }, ticks: { stroke: css(color.line) } };
   const plot = new window.uPlot({
-    width: box.clientWidth, height: 240, padding: [(TALL + 1) * events.length + 4, null, null, null],
+    width: box.clientWidth, height: 240, padding: [(MARK_HEIGHT + 1) * events.length + 4, null, null, null],
     cursor: { drag: { x: true, y: false } },
     scales: { x: { time: false } },
     axes: [{ ...axis, label: "s" }, { ...axis, label: box.dataset.unit, size: 60 }],
@@ -29,7 +29,7 @@ async function draw(box, state) {
 }
 
 /**
- * A mark above the trace for each event that is in view.
+ * Draw a mark above the trace for each event in view, a row for each kind of event.
  * @param {import("uplot")} plot
  * @param {TraceData["events"]} events
  */
@@ -38,16 +38,16 @@ function mark({ ctx, bbox, scales, valToPos }, events) {
   const { min = Infinity, max = -Infinity } = scales.x;
   events.forEach(({ color, times }, row) => {
     ctx.fillStyle = color;
-    const y = bbox.top - (TALL + 1) * (events.length - row) * ratio;
+    const y = bbox.top - (MARK_HEIGHT + 1) * (events.length - row) * ratio;
     for (const time of times) {
-      if (time >= min && time <= max) ctx.fillRect(valToPos(time, "x", true), y, ratio, TALL * ratio);
+      if (time >= min && time <= max) ctx.fillRect(valToPos(time, "x", true), y, ratio, MARK_HEIGHT * ratio);
     }
   });
 }
 
-// a ROI whose activity is not in the database yet has no trace
+// the template leaves it out while the ROI's activity is not in the database
 const trace = document.getElementById("trace");
 if (trace) {
   const state = element("trace-state", HTMLElement);
-  draw(trace, state).catch((error) => { state.textContent = `The trace cannot be shown: ${error.message}`; });
+  draw(trace, state).catch((error) => { state.textContent = `The trace could not be loaded: ${error.message}`; });
 }

@@ -1,7 +1,8 @@
-// Colours of cells, by whatever they are coloured by, and of the page in light and dark.
+// Colours of cells by region, rank and other properties, and the page's own colours in light and dark mode.
 
+// matplotlib's viridis at 9 equal steps; colours between them are interpolated
 const VIRIDIS = ["#440154", "#472d7b", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#fde725"];
-const NONE = "#9a9a9a";
+const NO_VALUE = "#9a9a9a"; // of cells without a value, such as those without a position
 /** @type {Record<string, string>} */
 const UNITS = { rank: "of the order", probability: "probability", dv: "µm DV (less is deeper)", days: "sessions", fov: "FOV" };
 
@@ -15,6 +16,7 @@ export function rgb(hex) {
 }
 
 /**
+ * Return the colour at a place on the scale, 0 to 1.
  * @param {number} share
  * @returns {string}
  */
@@ -27,11 +29,12 @@ export function ramp(share) {
 }
 
 /**
- * Return the colours of the page, as it is now.
+ * Return the page's current colours; they change with the browser's light or dark mode.
  * @returns {PageColors}
  */
 export function page() {
   const style = getComputedStyle(document.documentElement);
+  // light-dark() is resolved only in the computed style of an element
   const probe = document.createElement("i");
   document.body.append(probe);
   /** @returns {Color} */
@@ -52,7 +55,7 @@ export function page() {
 export const css = ([r, g, b], alpha = 1) => `rgba(${r}, ${g}, ${b}, ${alpha})`;
 
 /**
- * Return the colours of the cells by one of the choices of the page.
+ * Return the colour of each cell, by the property chosen on the page.
  * @param {Cells} cells
  * @param {string} by
  * @returns {Coloring}
@@ -82,14 +85,15 @@ export function coloring(cells, by) {
   /** @type {(number | null)[]} */
   const values = by === "rank" ? cells.fov.map((_, i) => i) : cells[/** @type {"probability" | "dv" | "days" | "fov"} */ (by)];
   const sorted = values.filter((value) => value !== null).sort((a, b) => a - b);
+  // the scale goes from the 1st to the 99th percentile, so that a few outliers do not compress it
   const low = sorted[Math.floor(0.01 * sorted.length)] ?? 0;
   const high = sorted[Math.max(Math.ceil(0.99 * sorted.length) - 1, 0)] ?? 1;
   const span = high > low ? high - low : 1;
-  return { of: values.map((value) => (value === null ? NONE : ramp((value - low) / span))), groups: null, low, high, unit: UNITS[by] };
+  return { of: values.map((value) => (value === null ? NO_VALUE : ramp((value - low) / span))), groups: null, low, high, unit: UNITS[by] };
 }
 
 /**
- * Names with their colours, as elements of a page.
+ * Return elements for a legend: a coloured dot and a name for each entry.
  * @param {[text: string, color: string][]} entries
  */
 export function keyOf(entries) {

@@ -1,7 +1,7 @@
-// Elements that the templates have.
+// Access to elements of the templates.
 
 /**
- * Return the element with an id. That there is one, and of this kind, is a promise of the page's template.
+ * Return the element with this id; an error if the template has none of this kind.
  * @template {Element} T
  * @param {string} id
  * @param {{ new (): T, name: string }} kind
@@ -22,7 +22,7 @@ export function contextOf(canvas) {
 }
 
 /**
- * Return what a header of an answer holds, such as x-rows: "0,128".
+ * Return the two numbers in a header of a response, such as x-rows: "0,128".
  * @param {Response} answer
  * @param {string} name
  * @returns {Pair}

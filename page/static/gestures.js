@@ -1,7 +1,7 @@
-// What pointers, wheels and keys do on the raster and on the map; the page says what each act means.
+// Translate pointer, wheel and key events on the raster and the map into actions, which the page's script defines.
 
 /**
- * Where on its canvas an event is, in shares of it.
+ * Return the position of an event as fractions of its canvas.
  * @param {MouseEvent} event
  * @returns {Point}
  */
@@ -11,7 +11,7 @@ const place = (event) => {
 };
 
 /**
- * @typedef {object} Begun What was there when a pointer came down.
+ * @typedef {object} Begun State when the last pointer was pressed.
  * @property {View} view
  * @property {Point} at
  * @property {Point[]} fingers
@@ -20,20 +20,21 @@ const place = (event) => {
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {RasterActs} acts
- * @param {() => Drag} drags What one pointer does.
+ * @param {() => Drag} drags Returns what dragging with one pointer does.
  */
 export function onRaster(canvas, acts, drags) {
   /** @type {Map<number, Point>} */
   const fingers = new Map();
   /** @type {Begun} */
   let begun = { view: acts.view(), at: [0, 0], fingers: [] };
-  let marked = false;
+  let marked = false; // the pointer has moved far enough to select rows
 
   canvas.addEventListener("wheel", (event) => {
     event.preventDefault();
     const [x, y] = place(event);
     if (Math.abs(event.deltaX) > Math.abs(event.deltaY) && !event.shiftKey) return acts.move("frames", event.deltaX / 800);
-    const turned = event.deltaY || event.deltaX; // with Shift some browsers turn it sideways
+    const turned = event.deltaY || event.deltaX; // with Shift some browsers report a horizontal wheel
+    // limited: one step is about 100 on a mouse wheel and a few on a touchpad
     const factor = Math.exp(Math.min(Math.max(turned, -60), 60) / 150);
     return event.shiftKey ? acts.zoom("rows", factor, y) : acts.zoom("frames", factor, x);
   }, { passive: false });
@@ -82,7 +83,7 @@ function dragged({ view, at }, now) {
 }
 
 /**
- * Two fingers: what was under each stays under it.
+ * Return the view after moving two fingers: the point below each finger stays there.
  * @param {Begun} begun
  * @param {Point[]} fingers
  * @returns {View}
@@ -93,6 +94,7 @@ function pinched(begun, [a, b]) {
   const along = (/** @type {Axis} */ axis, /** @type {0 | 1} */ k) => {
     const [first, last] = begun.view[axis], span = last - first;
     const before = Math.abs(c[k] - d[k]), now = Math.abs(a[k] - b[k]);
+    // fingers almost on a line across this axis say nothing about its zoom
     const factor = before > 0.08 && now > 0.08 ? before / now : 1;
     const held = first + ((c[k] + d[k]) / 2) * span, middle = (a[k] + b[k]) / 2;
     return /** @type {Pair} */ ([held - middle * span * factor, held + (1 - middle) * span * factor]);
@@ -103,7 +105,7 @@ function pinched(begun, [a, b]) {
 /**
  * @param {HTMLCanvasElement} canvas
  * @param {MapActs} acts
- * @param {() => Drag} drags What one pointer does.
+ * @param {() => Drag} drags Returns what dragging with one pointer does.
  */
 export function onMap(canvas, acts, drags) {
   /** @type {Point | null} */

@@ -1,4 +1,4 @@
-// The map of the cells, from above: anterior up, right on the right.
+// The map of the cells, seen from above: anterior at the top, the right hemisphere on the right.
 import { css, page } from "./colors.js";
 import { contextOf } from "./dom.js";
 
@@ -14,7 +14,7 @@ export class CellMap {
     this.colors = [];
     /** @type {Uint8Array | null} 1 where a cell is selected */
     this.chosen = null;
-    /** @type {Limits | null} while it is being dragged: canvas px */
+    /** @type {Limits | null} the box being dragged, canvas px */
     this.box = null;
     this.known = cells.ml.map((ml, i) => (ml === null || cells.ap[i] === null ? -1 : i)).filter((i) => i >= 0);
     const ml = this.known.map((i) => this.at(i)[0]), ap = this.known.map((i) => this.at(i)[1]);
@@ -37,7 +37,7 @@ export class CellMap {
     return [Number(this.cells.ml[i]), Number(this.cells.ap[i])];
   }
 
-  // Return how micrometres become canvas px, and back.
+  // Return functions that convert micrometres to canvas px and back, and the scale in px per micrometre.
   place() {
     const [left, right, back, front] = this.limits;
     const { width, height } = this.canvas;
@@ -58,7 +58,7 @@ export class CellMap {
   }
 
   /**
-   * Zoom about a place, in shares of the canvas; never beyond all of the cells.
+   * Zoom around a point, given in fractions of the canvas; not further out than all cells.
    * @param {number} factor
    * @param {Point} at
    */
@@ -87,6 +87,7 @@ export class CellMap {
     const color = page();
     context.fillStyle = css(color.paper);
     context.fillRect(0, 0, width, height);
+    // squares cover about a fifth of the FOVs' area at any zoom, and stay between 2 and 6 CSS px
     const size = Math.min(Math.max(0.45 * scale * Math.sqrt(this.area / Math.max(this.known.length, 1)), 2 * devicePixelRatio), 6 * devicePixelRatio);
     /** @type {Map<string, number[]>} */
     const groups = new Map();
@@ -96,9 +97,10 @@ export class CellMap {
       groups.set(key, group);
       group.push(i);
     }
+    // cells that are not selected first, so that selected ones are drawn over them
     for (const [key, group] of [...groups].sort(([a], [b]) => Number(a !== "") - Number(b !== ""))) {
       context.fillStyle = key === "" ? css(color.line) : key;
-      const side = key !== "" && this.chosen ? Math.max(size, 4 * devicePixelRatio) : size; // a single one is to be seen
+      const side = key !== "" && this.chosen ? Math.max(size, 4 * devicePixelRatio) : size; // so that a single cell can be seen
       for (const i of group) {
         const [ml, ap] = this.at(i);
         context.fillRect(x(ml) - side / 2, y(ap) - side / 2, side, side);
@@ -160,7 +162,7 @@ export class CellMap {
   }
 
   /**
-   * Return the cell next to a place on the canvas, if one is near.
+   * Return the cell nearest to a point on the canvas, null if none is within 12 CSS px.
    * @param {number} px
    * @param {number} py
    * @returns {number | null}
@@ -181,7 +183,7 @@ const least = (/** @type {number[]} */ values) => values.reduce((a, b) => Math.m
 const most = (/** @type {number[]} */ values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
 
 /**
- * Return the corners of the least convex shape around points.
+ * Return the corners of the convex hull of points (Andrew's monotone chain).
  * @param {Point[]} points
  * @returns {Point[]}
  */
@@ -199,7 +201,10 @@ function hull(points) {
   return sorted.length < 3 ? sorted : [...half(sorted), ...half(sorted.reverse())];
 }
 
-/** @param {Point[]} corners */
+/**
+ * Return the area of a polygon (shoelace formula).
+ * @param {Point[]} corners
+ */
 function areaOf(corners) {
   return Math.abs(corners.reduce((sum, [x, y], i) => {
     const [next_x, next_y] = corners[(i + 1) % corners.length];
@@ -208,7 +213,7 @@ function areaOf(corners) {
 }
 
 /**
- * Which way the path from a over b to c turns: its sign; 0 is straight on.
+ * Return a number whose sign says to which side the path a, b, c turns; 0 if it is straight.
  * @param {Point} a
  * @param {Point} b
  * @param {Point} c

@@ -1,4 +1,4 @@
-// The mean of the selected cells, below the raster and on its time.
+// The mean activity of the selected cells, below the raster and with the same time axis.
 import { css, page } from "./colors.js";
 import { pairIn } from "./dom.js";
 
@@ -20,7 +20,7 @@ export class MeanLine {
   }
 
   /**
-   * Fetch and draw the mean of what an address names, such as rows=0:10, of n cells.
+   * Fetch and draw the mean activity of n cells, which a query such as rows=0:10 selects.
    * @param {string} what
    * @param {number} n
    */

@@ -1,4 +1,4 @@
-// Another set has settings and sessions of its own: it shows at once. The address holds the choice.
+// A set of sessions has its own settings and sessions: choosing one reloads the page. The address keeps the choice.
 import { element } from "./dom.js";
 
 const form = element("choice", HTMLFormElement);
@@ -19,6 +19,6 @@ element("copy", HTMLElement).addEventListener("click", async () => {
     said.textContent = "Copied.";
   } catch {
     getSelection()?.selectAllChildren(code);
-    said.textContent = "Marked: copy it with the keyboard.";
+    said.textContent = "Selected: copy it with the keyboard.";
   }
 });

@@ -1,8 +1,8 @@
-// The raster: a picture of the part in view, and more around it, so that moving shows something at once.
+// The raster: a picture of the part in view with a margin around it, so that moving shows something at once.
 import { css, page, rgb } from "./colors.js";
 import { contextOf, pairIn } from "./dom.js";
 
-const AROUND = 0.15; // of the view, fetched beside it on each side
+const MARGIN = 0.15; // fetched on each side of the view, as a fraction of it
 
 export class Raster {
   /**
@@ -16,15 +16,15 @@ export class Raster {
     this.shape = shape;
     /** @type {View} */
     this.view = { rows: [0, shape[0]], frames: [0, shape[1]] };
-    /** @type {Picture[]} the whole first, then the newest part */
+    /** @type {Picture[]} the whole raster, then the newest part */
     this.pictures = [];
     this.contrast = 1;
-    this.top = 254;
-    /** @type {string[] | null} colour of each cell */
+    this.top = 254; // value that is drawn darkest; set to the 99.5th percentile of the whole raster
+    /** @type {string[] | null} background colour of each cell's row */
     this.tints = null;
     this.isAsking = false;
     this.isOutdated = false;
-    /** @type {number[]} ms from asking to drawn, for those who measure */
+    /** @type {number[]} ms from request to drawing, for benchmarks */
     this.timings = [];
     /** @type {((error: Error) => void) | null} */
     this.failed = null;
@@ -33,7 +33,7 @@ export class Raster {
   }
 
   /**
-   * Bring a view inside the raster, keeping its size.
+   * Return the view moved into the raster, with the same size if it fits.
    * @param {View} view
    * @returns {View}
    */
@@ -59,7 +59,7 @@ export class Raster {
     this.ask();
   }
 
-  // Have the view sharp; while one picture is on its way the next is that of the latest view.
+  // Fetch a sharp picture of the view. One request at a time: afterwards only the latest view is fetched.
   async ask() {
     if (this.isAsking) {
       this.isOutdated = true;
@@ -81,8 +81,8 @@ export class Raster {
     const begun = performance.now();
     const { rows, frames } = this.view;
     const wide = this.inside({
-      rows: [rows[0] - AROUND * (rows[1] - rows[0]), rows[1] + AROUND * (rows[1] - rows[0])],
-      frames: [frames[0] - AROUND * (frames[1] - frames[0]), frames[1] + AROUND * (frames[1] - frames[0])],
+      rows: [rows[0] - MARGIN * (rows[1] - rows[0]), rows[1] + MARGIN * (rows[1] - rows[0])],
+      frames: [frames[0] - MARGIN * (frames[1] - frames[0]), frames[1] + MARGIN * (frames[1] - frames[0])],
     });
     const share = (/** @type {Axis} */ axis) => (wide[axis][1] - wide[axis][0]) / (this.view[axis][1] - this.view[axis][0]);
     const height = Math.min(Math.ceil(this.canvas.height * share("rows")), 4000);
@@ -112,14 +112,14 @@ export class Raster {
   }
 
   /**
-   * Turn values into colours: the tint of the cells' regions, darkened by their activity.
+   * Draw a picture: the tint of each cell's region, darkened by its activity.
    * @param {Picture} picture
    */
   paint(picture) {
     const { bytes, shape: [n_rows, n_columns] } = picture;
     const image = new ImageData(n_columns, n_rows);
     const pixels = new Uint32Array(image.data.buffer);
-    /** @type {Map<string | null, Uint32Array>} a table for each tint: there are few, and many rows */
+    /** @type {Map<string | null, Uint32Array>} a lookup table for each tint: there are few tints and many rows */
     const tables = new Map();
     const shades = page();
     for (let row = 0; row < n_rows; row++) {
@@ -133,7 +133,7 @@ export class Raster {
   }
 
   /**
-   * Return the colour of each value on a tint.
+   * Return the colour of each value 0 to 255 on a tint, as ABGR.
    * @param {string | null} tint
    * @param {PageColors} shades
    */
@@ -172,7 +172,7 @@ export class Raster {
     for (const one of this.pictures) {
       if (!one.canvas) continue;
       const across = ((one.frames[1] - one.frames[0]) * x) / one.shape[1];
-      context.imageSmoothingEnabled = across < 1;
+      context.imageSmoothingEnabled = across < 1; // enlarged frames keep sharp edges
       context.drawImage(one.canvas, (one.frames[0] - frames[0]) * x, (one.rows[0] - rows[0]) * y,
         (one.frames[1] - one.frames[0]) * x, (one.rows[1] - one.rows[0]) * y);
     }
@@ -181,7 +181,7 @@ export class Raster {
 }
 
 /**
- * Return the commonest of some colours.
+ * Return the most frequent of the colours from first to last (exclusive): several rows can share a pixel.
  * @param {string[]} colors
  * @param {number} first
  * @param {number} last

@@ -1,4 +1,4 @@
-// The page of a session: raster, map and mean of one selection, which the address keeps.
+// The page of a session: raster, map, and mean activity of the selection. The address keeps view and selection.
 import { coloring, css, page, ramp } from "./colors.js";
 import { contextOf, element } from "./dom.js";
 import { onKeys, onMap, onMapKeys, onRaster } from "./gestures.js";
@@ -22,12 +22,12 @@ const of = `embedding=${embedding}&v=${version}`;
 const whole = { rows: [0, shape[0]], frames: [0, shape[1]] };
 
 const raster = new Raster(canvasOf("raster"), `${base}/raster?${of}`, shape);
-raster.failed = (error) => tell(`The raster cannot be had: ${error.message}`);
+raster.failed = (error) => tell(`The raster could not be loaded: ${error.message}`);
 fit();
 const [cells, line] = await Promise.all([
   get(`${base}/cells.json?${of}`),
   get(`${base}/timeline.json?${of}`),
-  raster.ask(), // the whole, which stays behind every part
+  raster.ask(), // the whole raster, which stays behind every part
 ]);
 const timeline = new Timeline(canvasOf("events"), canvasOf("axis"), line);
 const map = new CellMap(canvasOf("map"), cells);
@@ -39,7 +39,7 @@ let selection = null;
 let colors = null;
 /** @type {Pair | null} rows that are being selected */
 let band = null;
-let waiting = 0; // until the movement ends
+let waiting = 0; // timer: address and mean are updated once, when a movement ends
 /** @type {Drag} */
 let drags = "select";
 
@@ -47,7 +47,7 @@ let drags = "select";
 async function get(address) {
   const answer = await fetch(address);
   if (!answer.ok) {
-    tell(`This session cannot be shown: ${await answer.text()}`);
+    tell(`This session could not be loaded: ${await answer.text()}`);
     throw new Error(address);
   }
   return answer.json();
@@ -85,7 +85,7 @@ function drawBand(rows) {
   for (const row of rows) context.fillRect(0, y(row) - 1, canvas.width, 2);
 }
 
-// Numbers of the rows at the left.
+// Draw the row numbers, left of the raster.
 function drawRows() {
   const canvas = canvasOf("rows"), context = contextOf(canvas), ratio = devicePixelRatio;
   const { width, height } = canvas, [first, last] = raster.view.rows;
@@ -104,7 +104,7 @@ function drawRows() {
 }
 
 /**
- * Return the least of 1, 2, 5, 10, 20 … that is no smaller.
+ * Return the smallest of 1, 2, 5, 10, 20, … that is not below a value.
  * @param {number} least
  */
 function roundStep(least) {
@@ -113,7 +113,7 @@ function roundStep(least) {
 }
 
 /**
- * Draw the colours of the rows at the right; marks at its left where a selected cell is.
+ * Draw the colours of the rows, right of the raster, with marks where cells are selected.
  * @param {string[]} of Colour of each cell.
  */
 function drawStrip(of) {
@@ -131,7 +131,7 @@ function drawStrip(of) {
 }
 
 /**
- * Colour the cells by one of the choices.
+ * Colour the cells by a property.
  * @param {string} by
  */
 function color(by) {
@@ -236,18 +236,18 @@ function pick(i) {
   return link;
 }
 
-// ---- the address: it can be sent to a colleague, and shows the same
+// ---- the address: opened elsewhere, it shows the same view and selection
 
 function later() {
   clearTimeout(waiting);
   waiting = setTimeout(() => {
     save();
-    mean.draw(asText(selection ?? { rows: [0, shape[0]] }), nChosen()).catch((error) => tell(`The mean cannot be had: ${error.message}`));
+    mean.draw(asText(selection ?? { rows: [0, shape[0]] }), nChosen()).catch((error) => tell(`The mean could not be loaded: ${error.message}`));
   }, 120);
 }
 
 /**
- * Return a selection as the address has it.
+ * Return a selection as a query for the server.
  * @param {Chosen} selection
  */
 function asText({ rows, box, region }) {
@@ -281,7 +281,7 @@ function restore() {
   };
   const pair = (/** @type {string} */ name) => /** @type {Pair | null} */ (numbers(name, ":", 2));
   const contrast = Number(asked.get("contrast") || 1);
-  if (contrast > 0) input("contrast").value = String(contrast); // which keeps it within its limits
+  if (contrast > 0) input("contrast").value = String(contrast); // the input limits it to its range
   raster.contrast = Number(input("contrast").value);
   input("wash").checked = asked.get("tint") !== "no";
   color([...choice.options].find(({ value }) => value === asked.get("color"))?.value ?? "region");
@@ -304,7 +304,7 @@ function framesAt([from, to]) {
 /**
  * @param {Axis} axis
  * @param {number} factor
- * @param {number} [at] What stays where it is, in shares of the axis.
+ * @param {number} [at] Point that stays in place, as a fraction of the axis.
  */
 function zoom(axis, factor, at = 0.5) {
   const [first, last] = raster.view[axis];
@@ -388,7 +388,7 @@ function dragTo(what) {
 }
 
 /**
- * Listen to an element; one that the page has only at times need not be there.
+ * Listen to an element, if the page has it.
  * @param {string} id
  * @param {string} kind
  * @param {(event: Event) => void} act
@@ -421,8 +421,8 @@ on("ranges", "submit", (event) => {
   const all = [timeline.time(0), timeline.time(shape[1])];
   const isIn = (/** @type {Pair} */ [first, last], /** @type {Pair} */ [least, most]) => first < last && first < most && last > least;
   html("refused").textContent = !isIn(times, all)
-    ? `Times are from a smaller to a larger one, within ${all[0].toFixed(1)} to ${all[1].toFixed(1)} s.`
-    : !isIn(rows, [0, shape[0]]) ? `Cells are from a smaller to a larger number, within 0 to ${shape[0]}.` : "";
+    ? `Times are two numbers, the smaller first, within ${all[0].toFixed(1)} to ${all[1].toFixed(1)} s.`
+    : !isIn(rows, [0, shape[0]]) ? `Cells are two numbers, the smaller first, within 0 to ${shape[0]}.` : "";
   if (!html("refused").textContent) show({ rows, frames: framesAt(times) });
 });
 
@@ -436,7 +436,7 @@ function fit() {
   }
 }
 
-if (matchMedia("(pointer: coarse)").matches) { // a finger has to scroll, too
+if (matchMedia("(pointer: coarse)").matches) { // on a touch screen, dragging scrolls the page at first
   html("drag-scroll").hidden = false;
   dragTo("scroll");
 }
@@ -448,6 +448,6 @@ new ResizeObserver(() => {
   raster.show(raster.view);
 }).observe(viewer);
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { color(choice.value); later(); });
-tell("Point at a cell for its name; click it for its page.");
+tell("Point at a cell to see its name; click it to open its page.");
 viewer.dataset.ready = "yes";
-window.meso = { raster, timeline, map }; // for whoever measures
+window.meso = { raster, timeline, map }; // for tests and benchmarks

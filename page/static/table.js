@@ -1,12 +1,12 @@
-// Tables that are sorted by a click on a heading, and filtered by words and numbers; the address keeps both.
+// Sort a table by clicking a heading, and filter it by words and numbers. The address keeps both.
 import { element } from "./dom.js";
 
-// not there while no session is registered
+// null while no session is registered
 const table = /** @type {HTMLTableElement | null} */ (document.getElementById("sessions"));
 const search = element("search", HTMLInputElement);
 const least = element("least", HTMLInputElement);
 const failing = element("failing", HTMLInputElement);
-/** @type {Map<HTMLTableRowElement, string>} what is searched for words */
+/** @type {Map<HTMLTableRowElement, string>} searchable text of each row */
 const texts = new Map();
 
 /**
@@ -53,7 +53,7 @@ function filter() {
     row.hidden = !fits;
     shown += Number(fits);
   }
-  element("count", HTMLElement).textContent = shown ? `${shown} session${shown === 1 ? "" : "s"}` : "No session fits";
+  element("count", HTMLElement).textContent = shown ? `${shown} session${shown === 1 ? "" : "s"}` : "No session matches";
   keep({ q: search.value, least: least.value, failing: failing.checked ? "1" : "" });
 }
 

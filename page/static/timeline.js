@@ -1,4 +1,4 @@
-// What stands above and below the raster: block, wheel, trial events, and the time.
+// Above the raster: blocks, trial events and wheel velocity. Below it: the time axis.
 import { css, keyOf, page } from "./colors.js";
 import { contextOf } from "./dom.js";
 
@@ -35,7 +35,7 @@ export class Timeline {
    */
   frame(time) {
     const { clock } = this.data;
-    let low = 0, high = this.last + 1;
+    let low = 0, high = this.last + 1; // binary search
     while (high - low > 1) {
       const middle = (low + high) >> 1;
       if (clock[middle] <= time) low = middle; else high = middle;
@@ -101,7 +101,7 @@ export class Timeline {
     const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600].find((s) => (to - from) / s <= width / (80 * ratio)) ?? 7200;
     for (let time = Math.ceil(from / step) * step; time <= to; time += step) {
       const frame = this.frame(time), x = ((frame - first) / (last - first)) * width;
-      if (Math.abs(this.time(frame) - time) > 0.5) continue; // in a gap of the imaging
+      if (Math.abs(this.time(frame) - time) > 0.5) continue; // the time is in a gap of the imaging
       context.fillRect(x, 0, ratio, 4 * ratio);
       const text = step < 1 ? time.toFixed(1) : String(Math.round(time));
       if (x > 14 * ratio && x < width - 24 * ratio) context.fillText(text, x, 15 * ratio);
@@ -110,7 +110,7 @@ export class Timeline {
     context.fillText("s", width - 8 * ratio, 15 * ratio);
   }
 
-  // What the colours above the raster mean, as elements of a page.
+  // Return elements for the legend of the colours above the raster.
   key() {
     const { blocks, events, wheel } = this.data;
     /** @type {[text: string, color: string][]} */

@@ -1,4 +1,4 @@
-// Pick sessions, and see how many cells they share.
+// Choose sessions, and see how many cells they share.
 import { css, page } from "./colors.js";
 import { contextOf, element } from "./dom.js";
 

@@ -4,3 +4,5 @@ from populate_scripts.cli import curves, database, exchange, figures, work
 from populate_scripts.cli.group import main
 
 __all__ = ["curves", "database", "exchange", "figures", "main", "work"]
+
+main.arrange()  # importing the modules above has defined all commands

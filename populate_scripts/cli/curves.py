@@ -25,30 +25,34 @@ from populate_scripts.cli.settings import SettingsCommand, in_group, options_of,
 @click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Your own ONE cache; by default generated data.",
+    help="A ONE cache of your own; by default generated data.",
 )
 @uid_root_option
-@click.option("--subject", help="Whose sessions; by default whoever has most.")
-@click.option("--output", type=Folder(), default=Path("demo_output"), show_default=True)
+@click.option("--subject", help="Use the sessions of this subject; by default the one with most sessions.")
+@click.option(
+    "--output", type=Folder(), default=Path("demo_output"), show_default=True, help="Folder for figures and table."
+)
 def demo(cache_dir: Path | None, uid_root: Path | None, subject: str | None, output: Path) -> None:
-    """From data to k* per session, with figures: generated data, or your own ONE cache."""
+    """Run the pipeline on generated data or your own ONE cache.
+
+    Reads the sessions, computes every table, prints k* per session and saves figures.
+
+    \b
+    meso demo
+    meso demo --cache-dir ~/Downloads/ONE --subject SP072 --output figures/
+    """
     from populate_scripts.demo import demo as run_demo
-    from schemas.server.connection import has_own_server
 
     activate()
-    if not has_own_server():
-        click.echo(
-            "Database: embedded PostgreSQL, for one person; set DJ_HOST for a lab's server (docs/operation/server.md)"
-        )
     result = run_demo(output, cache_dir, subject, str(uid_root.resolve()) if uid_root else None, click.echo)
     result.show()
     click.echo(f"Figures and k_star.csv are in {output}/")
-    click.echo(f"Look at it in a browser: {_this_program()} serve --open")
+    click.echo(f"To see the results in a browser: {_this_program()} serve --open")
     sys.exit(0 if len(result.table) else 1)
 
 
 def _this_program() -> str:
-    """Return how this program was called, as somebody would type it here."""
+    """Return the command that runs this program, as typed in the current folder: meso, or .venv/bin/meso."""
     program = Path(sys.argv[0])
     if program.stem != "meso" or not program.exists():
         return "meso"
@@ -57,20 +61,27 @@ def _this_program() -> str:
 
 @main.command(cls=SettingsCommand)
 @click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of a subject that have tracked cells and trials.")
+@click.option("--subject", help="All sessions of this subject that have tracked cells and trials.")
 @tracking_run_option
-@click.option("--output", type=Folder(), help="Write figures and the table here.")
+@click.option("--output", type=Folder(), help="Folder for figures and table; by default none are written.")
 @as_json
 @target_option
-@in_group(TRIALS, "--win", nargs=2, type=float, metavar="FROM TO", help="Both ends of the window at once, s.")
+@in_group(
+    TRIALS, "--win", nargs=2, type=float, metavar="FROM TO", help="Start and end of the window, s after the event."
+)
 @options_of(NDCSettings, but=("target",))
 @in_group(
     CELLS,
     "--by-region",
-    help="Curves of each of these regions by itself, such as VISp,VISam, all up to the same k; the ks begin with 2.",
+    help="Separate curves for each of these regions, e.g. VISp,VISam, all up to the same k; the ks start at 2.",
 )
-@in_group(CELLS, "--min-cell-probability", type=float, help="Leave out cells below it in any session.")
-@in_group(CELLS, "--min-silhouette", type=float, help="The same for the cluster silhouette of tracking.")
+@in_group(CELLS, "--min-cell-probability", type=float, help="Leave out cells with a lower probability in any session.")
+@in_group(
+    CELLS,
+    "--min-silhouette",
+    type=float,
+    help="Leave out cells with a lower cluster silhouette (tracking) in any session.",
+)
 def ndc(
     eids: tuple[str, ...],
     subject: str | None,
@@ -82,11 +93,14 @@ def ndc(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Neuron-dropping curves of the cells that EIDS, or a subject's sessions, share.
+    """Compute neuron-dropping curves of cells shared by sessions.
+
+    The sessions are EIDS, or those of --subject. Prints k* of each session. Missing data are read and computed on
+    demand. Exits 1 if there is no curve.
 
     \b
     meso ndc --subject SP072 --target choice --target block --output figures/
-    meso ndc --subject SP072 --by-region VISp,VISam --metric accuracy --ks 2,4,8,16
+    meso ndc --subject SP072 --by-region VISp,VISam --ks 2,4,8,16
     """
     from populate_scripts import commands
 
@@ -102,5 +116,5 @@ def ndc(
     else:
         result.show()
         if output:
-            click.echo(f"The figures and the table are in {output}/")
+            click.echo(f"Figures and table are in {output}/")
     sys.exit(0 if len(result.table) else 1)

@@ -1,10 +1,9 @@
-"""``meso db``, ``meso store`` and ``meso serve``: the server, where traces lie, and the page."""
+"""``meso db``, ``meso store`` and ``meso serve``: the server, object stores, and the web page."""
 
 from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 import click
 
@@ -14,12 +13,12 @@ from populate_scripts.cli.options import activate, as_json, print_failures, prin
 
 @main.group()
 def db() -> None:
-    """The database: start, stop, status, init, grant."""
+    """Start, stop and set up the database, and grant roles."""
 
 
 @db.command("start")
 def db_start() -> None:
-    """Start the embedded PostgreSQL (other commands do so by themselves)."""
+    """Start the embedded PostgreSQL. Other commands start it when they need it."""
     from schemas.server import embedded
 
     _embedded_only()
@@ -36,36 +35,22 @@ def db_stop() -> None:
 
 
 def _embedded_only() -> None:
-
+    """End the command if the settings name a server, which is not ours to start or stop."""
     from schemas.server.connection import has_own_server
 
     if has_own_server():
         raise click.ClickException(
-            "DJ_* variables or datajoint.json name a server; it is started and stopped elsewhere"
+            "DJ_* variables or datajoint.json name a database server; start and stop it on its own machine"
         )
 
 
 @db.command("status")
 @as_json
 def db_status(as_json: bool) -> None:
-    """Say which database is used and the version of its tables."""
-    from schemas.server import embedded
-    from schemas.server.connection import connect, has_own_server
-    from schemas.server.settings import prefix
-    from schemas.setup import migrations
+    """Show which database is used and the version of its tables."""
+    from populate_scripts import commands
 
-    own = has_own_server()
-    row: dict[str, Any] = {"server": "own" if own else "embedded", "prefix": prefix()}
-    if own or embedded.running():
-        connection = connect()
-        user, host, port = (connection.conn_info[name] for name in ("user", "host", "port"))
-        row |= {
-            "connect": f"{user}@{host}:{port}" if own else f"psql -h {host} -U {user}",
-            "version": str(connection.query("SELECT version()").fetchone()[0]).split(" on ")[0],
-            "tables": migrations.database_version(connection), "code": migrations.LATEST, "running": True,
-        }  # fmt: skip
-    else:
-        row |= {"running": False}
+    row = commands.database_status()
     if as_json:
         click.echo(json.dumps([row]))
     else:
@@ -75,7 +60,7 @@ def db_status(as_json: bool) -> None:
 
 @db.command("init")
 def db_init() -> None:
-    """Declare all tables, or bring them to this version. Safe to run again."""
+    """Create all tables, or migrate them to this version. Safe to run again."""
     from schemas.setup import migrations, roles
 
     applied = migrations.init()
@@ -88,34 +73,44 @@ def db_init() -> None:
 @db.command("grant")
 @click.argument("user")
 @click.option("--role", required=True, type=click.Choice(["reader", "worker", "curator", "admin"]))
-@click.option("--host", help="From where USER connects, on MySQL, such as 10.0.%; by default anywhere.")
-@click.option("--new-password", is_flag=True, help="Also for an account that has one.")
+@click.option("--host", help="Hosts that USER connects from (MySQL only), e.g. 10.0.%; by default any.")
+@click.option("--new-password", is_flag=True, help="Set a new password even if the account has one.")
 def db_grant(user: str, role: str, host: str | None, new_password: bool) -> None:
-    """Give the account USER a role, instead of the one it has; a new account's password is shown once."""
+    """Give the account USER a role, in place of its present one.
+
+    Creates the account if there is none. A new password is shown once.
+    """
     from schemas.setup import roles
 
     done = roles.grant(user, role, host, new_password=new_password)
     print_failures(done.notes)
     click.echo(f"{done.account} is {role} of {roles.prefix()}*")
     if done.password:
-        click.echo(f"Password, shown this once: {done.password}")
+        click.echo(f"Password, shown only once: {done.password}")
 
 
 @main.command()
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 is all of them.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any that is free.")
-@click.option("--name", "names", multiple=True, help="Name by which browsers may ask for it; again for more.")
-@click.option("--open", "show", is_flag=True, help="Open it in a browser.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 is all of this machine's."
+)
+@click.option("--port", type=click.IntRange(0, 65535), default=8765, show_default=True, help="0: any free port.")
+@click.option("--name", "names", multiple=True, help="Host name that browsers may use; repeat for several.")
+@click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
-    """Show the database in a browser: pipeline, sessions, rasters, maps, curves. It only reads, until Ctrl-C."""
+    """Show the database in a browser, read-only, until Ctrl-C.
+
+    Pages: state of the pipeline, sessions, rasters, maps of cells, tracked cells and neuron-dropping curves.
+    """
     from page.app import LOOPBACK
     from page.app import serve as run
 
     if host not in LOOPBACK:
-        print_failures([f"Whoever reaches {host}:{port} can read all of the database: there is no password"])
+        print_failures([
+            f"Anyone who can reach {host}:{port} can read the whole database: the page has no password"
+        ])  # fmt: skip
 
     def say(address: str) -> None:
-        click.echo(f"{address}  (Ctrl-C ends)")
+        click.echo(f"{address}  (Ctrl-C to stop)")
         if show:
             click.launch(address)
 
@@ -124,63 +119,49 @@ def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
 
 @main.group()
 def store() -> None:
-    """Traces outside the database, in a folder or bucket (docs/operation/store.md)."""
+    """Manage traces stored outside the database.
+
+    Stores are folders or buckets: docs/operation/store.md.
+    """
 
 
 @store.command("gc")
-@click.option("--delete", is_flag=True, help="Remove them; without it nothing is.")
+@click.option("--delete", is_flag=True, help="Remove the objects; without it they are only listed.")
 @click.option(
     "--older-than", type=click.FloatRange(min=0), default=1.0, show_default=True, metavar="DAYS",
-    help="A younger object may be one that a running ingest is about to name.",
+    help="Leave out younger objects: a running ingest may not have inserted their rows yet.",
 )  # fmt: skip
 @as_json
 def store_gc(delete: bool, older_than: float, as_json: bool) -> None:
-    """List the objects of this database, in all stores, that no row names, or remove them."""
-    from pipeline.errors import ConfigError
-    from schemas.imaging import objects
+    """List objects of this database that no row refers to.
+
+    Looks in all stores; --delete removes what it finds.
+    """
+    from populate_scripts import commands
 
     activate()
-    found, failures, n_young = [], [], 0
-    for name in objects.stores_to_look_in():
-        try:
-            orphans = objects.orphans(name, older_than)
-            n_young += len(objects.orphans(name, 0.0)) - len(orphans)
-            for orphan in orphans if delete else ():
-                objects.remove(orphan)
-            found += orphans
-        except ConfigError as error:
-            failures.append(str(error))
-    print_rows([orphan.as_row() for orphan in found], as_json, "No object without rows")
-    if found and not as_json:
-        size = sum(orphan.object.size for orphan in found) / 1e6
-        done = "removed" if delete else "a dry run; --delete removes them"
-        click.echo(f"{len(found)} objects that no row names, {size:.1f} MB: {done}")
-    if n_young and not as_json:
-        click.echo(f"{n_young} more are younger than {older_than:g} days: --older-than DAYS")
-    print_failures(failures)
-    sys.exit(1 if failures else 0)
+    done = commands.collect_garbage(delete, older_than)
+    print_rows([orphan.as_row() for orphan in done.orphans], as_json, "No object without rows")
+    if not as_json:
+        for line in done.summary():
+            click.echo(line)
+    print_failures(done.failures)
+    sys.exit(1 if done.failures else 0)
 
 
 @store.command("move")
 @click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of a subject.")
-@click.option("--to", required=True, metavar="NAME", help="A store of DataJoint's settings, or 'database'.")
+@click.option("--subject", help="All sessions of this subject.")
+@click.option("--to", required=True, metavar="NAME", help="A store in DataJoint's settings, or 'database'.")
 def store_move(eids: tuple[str, ...], subject: str | None, to: str) -> None:
-    """Move the traces of EIDS, a subject's or all sessions, FOV by FOV. May be killed, and run again."""
-    from tqdm import tqdm
+    """Move the traces of EIDS, a subject's or all sessions.
 
-    from pipeline.errors import DataError
-    from schemas.imaging import objects
-    from schemas.queries.sessions import session_ids
+    One transaction for each FOV: if the command is killed, run it again.
+    """
+    from populate_scripts import commands
 
     activate()
-    target, failures, n_traces = None if to == objects.DATABASE else to, [], 0
-    fovs = objects.to_move(session_ids(eids, subject), target)
-    for key in tqdm(fovs, desc="FOVs", disable=None):
-        try:
-            n_traces += objects.move(key, target)
-        except DataError as error:
-            failures.append(str(error))
+    summary, failures = commands.move_traces(eids, subject, to)
     print_failures(failures)
-    click.echo(f"{len(fovs) - len(failures)} FOVs with {n_traces} traces moved to {to}, {len(failures)} failed")
+    click.echo(summary)
     sys.exit(1 if failures else 0)

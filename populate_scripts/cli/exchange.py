@@ -1,40 +1,45 @@
-"""Commands that take in, give out, verify and delete."""
+"""Commands that import, export, verify and delete."""
 
 from __future__ import annotations
 
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import activate, as_json, output_option, print_failures, print_rows, uid_root_option
 
+if TYPE_CHECKING:
+    from schemas.exchange.verify import Finding
+
 
 @main.command()
 @click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of a subject.")
-@click.option("--format", "kind", type=click.Choice(["nwb", "parquet"]), required=True)
+@click.option("--subject", help="All sessions of this subject.")
+@click.option("--format", "kind", type=click.Choice(["nwb", "parquet"]), required=True, help="File format.")
 @output_option
-@click.option("--neurons/--all-rois", "neurons_only", default=False, help="Which ROIs; by default all.")
-@click.option("--overwrite", is_flag=True, help="Replace what was exported before.")
-def export(eids, subject, kind, output, neurons_only, overwrite) -> None:
-    """Write each of EIDS, or a subject's sessions, to files that need no database: NWB, or Parquet tables."""
-    from pipeline.errors import DataError
-    from schemas.exchange.export import export_session
-    from schemas.queries.sessions import session_ids
+@click.option("--neurons/--all-rois", "neurons_only", default=False, help="Neurons only, or all ROIs (the default).")
+@click.option("--overwrite", is_flag=True, help="Replace files of an earlier export.")
+def export(
+    eids: tuple[str, ...], subject: str | None, kind: str, output: Path, neurons_only: bool, overwrite: bool
+) -> None:
+    """Export sessions to NWB files or Parquet tables.
+
+    The sessions are EIDS, or those of --subject. The files can be read without the database.
+
+    \b
+    meso export --subject SP072 --format nwb --output nwb/
+    meso export EID1 EID2 --format parquet --neurons --overwrite
+    """
+    from populate_scripts import commands
 
     if not (eids or subject):
         raise click.UsageError("Name session ids, or --subject")
     activate()
-    failures = []
-    for eid in session_ids((), subject) if subject else eids:
-        try:
-            click.echo(str(export_session(eid, kind, output, neurons_only=neurons_only, overwrite=overwrite)))
-        except DataError as error:
-            failures.append(str(error))
+    failures = commands.export(eids, subject, kind, output, neurons_only, overwrite, click.echo)
     print_failures(failures)
     sys.exit(1 if failures else 0)
 
@@ -43,21 +48,26 @@ def export(eids, subject, kind, output, neurons_only, overwrite) -> None:
 @click.argument("subject")
 @uid_root_option
 @click.option(
-    "--mirror", help="First copy UID files from this folder, or http(s)://, sftp:// or s3:// address, into --uid-root."
+    "--mirror",
+    help="First copy UID files into --uid-root, from this folder or http(s)://, sftp:// or s3:// address.",
 )
-@click.option("--refresh", is_flag=True, help="Take files that changed at the source since the last mirror.")
+@click.option("--refresh", is_flag=True, help="Replace copies of files that have changed at the source.")
 @click.option(
     "--duplicates",
     type=click.Choice(["error", "first"]),
     default="error",
     show_default=True,
-    help="A UID twice in a session.",
+    help="If a UID occurs twice in a session: an error, or only its first ROI counts.",
 )
 def track(subject: str, uid_root: Path | None, mirror: str | None, refresh: bool, duplicates: str) -> None:
     """Register the cell UIDs of SUBJECT and match them to ROIs.
 
-    The address of --mirror may need credentials: MESO_UID_USER and MESO_UID_PASSWORD, or the file
-    named by MESO_UID_CREDENTIALS.
+    If the address of --mirror needs credentials: set MESO_UID_USER and MESO_UID_PASSWORD, or MESO_UID_CREDENTIALS
+    to the name of a file that has them.
+
+    \b
+    meso track SP072
+    meso track SP072 --uid-root ~/uids --mirror https://example.org/uids --refresh
     """
     from populate_scripts import commands
 
@@ -71,46 +81,47 @@ def track(subject: str, uid_root: Path | None, mirror: str | None, refresh: bool
 
 @main.command()
 @click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of a subject.")
-@click.option("--source", is_flag=True, help="Compare traces with the files that they were read from.")
+@click.option("--subject", help="All sessions of this subject.")
+@click.option("--source", is_flag=True, help="Also compare the traces with the files that they were read from.")
 @as_json
 def verify(eids: tuple[str, ...], subject: str | None, source: bool, as_json: bool) -> None:
-    """Read every stored array of EIDS, a subject's or all sessions again; exit code 1 if any is not whole."""
-    from schemas.exchange import verify as store
-    from schemas.queries.sessions import session_ids
+    """Check all stored arrays of sessions for damage.
+
+    The sessions are EIDS, those of --subject, or all. Reads every array again and compares it with its checksums and
+    its row. Exits 1 if any is damaged or missing.
+    """
+    from populate_scripts import commands
 
     activate()
-    done = store.Verified()
-    for eid in session_ids(eids, subject):
-        found = store.verify_session(eid, source=source)
-        done += found
-        if not as_json:
-            for finding in found.findings:
-                click.secho(str(finding), fg="yellow" if finding.kind in store.NOTES else "red")
+    done = commands.verify(eids, subject, source, None if as_json else _print_finding)
     click.echo(json.dumps(done.as_row()) if as_json else done.summary())
     sys.exit(0 if done.ok else 1)
 
 
+def _print_finding(finding: Finding) -> None:
+    """Print what is wrong with an array in red; in yellow what is only not computed yet."""
+    from schemas.exchange.verify import NOTES
+
+    click.secho(str(finding), fg="yellow" if finding.kind in NOTES else "red")
+
+
 @main.command("import-cache")
 @click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False, exists=True))
-@click.option("--eid", help="Session of one file whose name does not say it.")
-@click.option("--dry-run", is_flag=True, help="Insert nothing; say what would be taken.")
+@click.option("--eid", help="Session of the file, if its name does not contain the id; for one file only.")
+@click.option("--dry-run", is_flag=True, help="Insert nothing; print what would be imported.")
 @as_json
 def import_cache(files: tuple[Path, ...], eid: str | None, dry_run: bool, as_json: bool) -> None:
-    """Take the order of cells from caches (.npy, .pkl) of the scripts; exit code 1 if nothing of one can be used."""
-    from pipeline.errors import DataError
-    from schemas.exchange.old_caches import import_file
+    """Import the order of cells from caches of the old scripts.
+
+    FILES are .npy or .pkl files; they are parsed and never unpickled. Exits 1 if one of them cannot be used.
+    """
+    from populate_scripts import commands
 
     if eid and len(files) > 1:
-        raise click.UsageError("--eid is for one file: name them one by one")
+        raise click.UsageError("--eid is for a single file: import files one at a time")
     activate()
-    rows: list[dict[str, Any]] = []
-    for path in files:
-        try:
-            found = import_file(path, eid, dry_run=dry_run)
-            row, lines = found.as_row(), found.lines()
-        except DataError as error:
-            row, lines = {"file": path.name, "taken": None, "problem": str(error)}, [f"not taken: {error}"]
+    rows = []
+    for path, row, lines in commands.import_caches(files, eid, dry_run):
         rows.append(row)
         if not as_json:
             click.echo("\n    ".join([click.style(str(path), bold=True), *lines]))
@@ -121,27 +132,32 @@ def import_cache(files: tuple[Path, ...], eid: str | None, dry_run: bool, as_jso
 
 @main.command()
 @click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of a subject.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--subject", help="All sessions of this subject.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def delete(eids: tuple[str, ...], subject: str | None, yes: bool) -> None:
-    """Delete sessions, EIDS or a subject's, with all that depends on them; first it says what goes, and asks."""
-    from schemas import Session, delete_sessions
+    """Delete sessions with everything that depends on them.
+
+    The sessions are EIDS, or those of --subject. Lists what will be deleted and asks for confirmation.
+    """
+    from populate_scripts import commands
+    from schemas import delete_sessions
     from schemas.queries.sessions import session_ids
 
     if not (eids or subject):
         raise click.UsageError("Name session ids, or --subject")
     activate()
-    named = session_ids(eids, subject)
-
-    for row in (Session & [{"eid": eid} for eid in named]).to_dicts(order_by="subject, session_date"):
-        click.echo(f"{row['subject']} {row['session_date']} {row['session_number']:03d}  {row['eid']}")
-
-    def confirm(counts: dict[str, int]) -> bool:
-        print_rows([{"table": table, "rows": count} for table, count in counts.items()], False, "")
-        answer = named[0] if len(named) == 1 else str(len(named))
-        what = "the session's id" if len(named) == 1 else f"{answer}, the number of sessions,"
-        return yes or click.prompt(f"Type {what} to delete all of this", default="", show_default=False) == answer
-
-    gone = delete_sessions([{"eid": eid} for eid in named], confirm)
+    chosen = session_ids(eids, subject)
+    for line in commands.session_lines(chosen):
+        click.echo(line)
+    gone = delete_sessions([{"eid": eid} for eid in chosen], lambda counts: _confirm(chosen, counts, yes))
     click.echo(f"{sum(gone.values())} rows deleted" if gone else "Nothing was deleted")
     sys.exit(0 if gone else 1)
+
+
+def _confirm(eids: list[str], counts: dict[str, int], yes: bool) -> bool:
+    """Print how many rows of each table will be deleted; return whether to go on."""
+    print_rows([{"table": table, "rows": count} for table, count in counts.items()], False, "")
+    # the answer names what is deleted, so that a habitual 'y' deletes nothing
+    answer = eids[0] if len(eids) == 1 else str(len(eids))
+    what = "the session's id" if len(eids) == 1 else f"{answer}, the number of sessions,"
+    return yes or click.prompt(f"Type {what} to delete all of this", default="", show_default=False) == answer

@@ -1,4 +1,4 @@
-"""Commands that draw: rasters, maps, tracked cells, averages around events."""
+"""Commands that draw: rasters, maps, tracked cells, averages around trial events."""
 
 from __future__ import annotations
 
@@ -19,19 +19,34 @@ from populate_scripts.cli.options import (
 
 @main.command()
 @click.argument("eids", nargs=-1, required=True)
-@click.option("--bg", type=click.Choice(["regions", "firing_rate", "none"]), default="regions", show_default=True)
-@click.option("--t-range", nargs=2, type=float, help="From and to, s on the session clock.")
-@click.option("--trials/--no-trials", default=True, help="Trial events and blocks on top; by default shown.")
-@click.option("--tracked", is_flag=True, help="Only the cells that all of EIDS share, in the order of the first.")
+@click.option(
+    "--bg", type=click.Choice(["regions", "firing_rate", "none"]), default="regions", show_default=True,
+    help="Colour of the background of each row.",
+)  # fmt: skip
+@click.option(
+    "--t-range", nargs=2, type=float, metavar="FROM TO",
+    help="Time range, s on the session clock; by default one minute from a third into the recording.",
+)  # fmt: skip
+@click.option("--trials/--no-trials", default=True, help="Trial events and blocks above the raster; by default shown.")
+@click.option(
+    "--tracked", is_flag=True, help="Only the cells that all of EIDS share, in the order of the first session."
+)
 @tracking_run_option
 @output_option
 @format_option
 def raster(eids, bg, t_range, trials, tracked, tracking_run, output, suffix) -> None:
-    """Draw the raster of each of EIDS; with --tracked, a row is the same cell in all of them."""
+    """Draw a raster of each session of EIDS.
+
+    With --tracked, a row is the same cell in all of them. Missing data are read and computed on demand.
+
+    \b
+    meso raster EID --t-range 600 660 --format pdf
+    meso raster EID1 EID2 EID3 --tracked --output figures/
+    """
     from populate_scripts import commands
 
     if tracking_run and not tracked:
-        raise click.UsageError("--tracking-run is for --tracked")
+        raise click.UsageError("--tracking-run needs --tracked")
     activate()
     drawing = {"bg": None if bg == "none" else bg, "t_range": t_range or None, "trials": trials}
     if tracked:
@@ -49,14 +64,19 @@ def raster(eids, bg, t_range, trials, tracked, tracking_run, output, suffix) -> 
     type=click.Choice(["region", "allen", "rank", "cell_probability", "dv", "time_offset"]),
     default="region",
     show_default=True,
-    help="Regions in distinct colours or those of the Allen atlas, the Rastermap rank, or a number of each ROI.",
+    help="Colour cells by region (distinct colours, or Allen atlas colours), Rastermap rank, or a number of each ROI.",
 )
-@click.option("--space", is_flag=True, help="In three dimensions.")
+@click.option("--space", is_flag=True, help="Draw in three dimensions.")
 @neurons_option
 @output_option
 @format_option
 def cell_map(eids: tuple[str, ...], color: str, space: bool, neurons_only: bool, output: Path, suffix: str) -> None:
-    """Draw where the cells of each of EIDS are."""
+    """Draw a map of the cells of each session of EIDS.
+
+    \b
+    meso map EID --color rank
+    meso map EID --space --all-rois --format svg --output figures/
+    """
     from drawing import cells as figures
 
     activate()
@@ -72,7 +92,10 @@ def cell_map(eids: tuple[str, ...], color: str, space: bool, neurons_only: bool,
 @output_option
 @format_option
 def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output: Path, suffix: str) -> None:
-    """Draw which cells of SUBJECT are there when, how many its sessions share, and how many are found again."""
+    """Draw in which sessions the tracked cells of SUBJECT occur.
+
+    Three figures: presence of each cell, cells that pairs of sessions share, and cells found again over days.
+    """
     from drawing import cells as figures
 
     activate()
@@ -84,23 +107,32 @@ def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output:
 @click.argument("eids", nargs=-1, required=True)
 @click.option(
     "--window", "windows", multiple=True, default=("choiceL", "choiceR"), show_default=True,
-    help="Kind of trials, see docs/science/figures.md; again for more.",
+    help="Trials and event to average, see docs/science/figures.md; repeat for several.",
 )  # fmt: skip
 @click.option(
-    "--by", type=click.Choice(["all", "area", "region"]), default="area", show_default=True, help="What is averaged."
-)
-@click.option("--around", nargs=2, type=float, default=(-0.5, 1.5), show_default=True, help="Seconds from the event.")
-@click.option("--cells", is_flag=True, help="Also a row for each cell, by window.")
+    "--by", type=click.Choice(["all", "area", "region"]), default="area", show_default=True,
+    help="Cells averaged together, a panel for each group.",
+)  # fmt: skip
+@click.option(
+    "--around", nargs=2, type=float, default=(-0.5, 1.5), show_default=True, metavar="FROM TO",
+    help="Time range, s from the event.",
+)  # fmt: skip
+@click.option("--cells", is_flag=True, help="Also a figure for each window with a row for each cell.")
 @neurons_option
 @output_option
 @format_option
 def peri(eids, windows, by, around, cells, neurons_only, output, suffix) -> None:
-    """Draw the mean activity of each of EIDS around an event, over trials."""
+    """Draw the mean activity of each session around trial events.
+
+    \b
+    meso peri EID --window fback1 --window fback0 --by region
+    meso peri EID --around -1 2 --cells --output figures/
+    """
     from drawing import cells as figures
     from pipeline.signals.peri_event import WINDOWS
 
-    if wrong := [name for name in windows if name not in WINDOWS]:
-        raise click.UsageError(f"--window is one of {', '.join(WINDOWS)}; not {wrong[0]!r}")
+    if unknown := [name for name in windows if name not in WINDOWS]:
+        raise click.UsageError(f"--window is one of {', '.join(WINDOWS)}; not {unknown[0]!r}")
     if not around[0] < around[1]:
         raise click.UsageError(f"--around takes a start and a later end, not {around[0]:g} {around[1]:g}")
     activate()

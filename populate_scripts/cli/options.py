@@ -1,10 +1,11 @@
-"""Options that several commands share, and what they print."""
+"""Options that several commands share, and how they print results."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,17 +13,17 @@ import click
 
 
 def activate() -> None:
-    """Connect to the database; DataJoint is imported only now."""
+    """Connect to the database; DataJoint is imported only now, so that --help is quick."""
     import schemas
 
     schemas.activate()
 
 
 def console() -> Any:
-    """Return a rich console that cuts nothing where the output is a pipe or a file."""
+    """Return a rich console that truncates nothing where the output is a pipe or a file."""
     from rich.console import Console
 
-    # a pipe or a file has no width that something would have to be cut for
+    # rich assumes 80 columns for a pipe or a file, and would cut ids
     return Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 1000)
 
 
@@ -44,59 +45,78 @@ def print_failures(messages: list[str]) -> None:
         click.secho(f"! {message}", err=True, fg="yellow")
 
 
+def print_error_groups(groups: Iterable[list[dict]], stack: bool) -> None:
+    """Print failed jobs, each group below a heading; with tracebacks if asked."""
+    for group in groups:
+        click.secho(f"{group[0]['table']}, {len(group)} {'job' if len(group) == 1 else 'jobs'}", bold=True)
+        for row in group:
+            click.echo(f"  {key_text(row['key'])}\n    {row['message']}")
+            if stack:
+                click.echo("\n".join(f"      {line}" for line in str(row["stack"]).splitlines()))
+
+
 class Folder(click.Path):
-    """A folder that is there or can be made: whether it can is said before anything is computed for it."""
+    """A folder that exists or can be created; one that cannot is refused before anything is computed."""
 
     def __init__(self) -> None:
         super().__init__(path_type=Path, file_okay=False)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path, or end the command."""
+        """Return the path, or end the command if nothing can be written there."""
         folder = cast(Path, super().convert(value, param, ctx))
-        there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-        if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-            why = "is not open to you" if there.is_dir() else "is a file"
-            self.fail(f"{folder} cannot be written to: {there} {why}", param, ctx)
+        existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+            reason = "is not writable for you" if existing.is_dir() else "is a file"
+            self.fail(f"cannot write to {folder}: {existing} {reason}", param, ctx)
         return folder
 
 
-as_json = click.option("--json", "as_json", is_flag=True, help="For scripts.")
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
-output_option = click.option("--output", type=Folder(), default=Path(), show_default=True)
+output_option = click.option(
+    "--output", type=Folder(), default=Path(), show_default=True, help="Folder for the files, created if missing."
+)
 
 
 format_option = click.option(
-    "--format", "suffix", type=click.Choice(["png", "svg", "pdf"]), default="png", show_default=True
+    "--format",
+    "suffix",
+    type=click.Choice(["png", "svg", "pdf"]),
+    default="png",
+    show_default=True,
+    help="File format.",
 )
 
 
 neurons_option = click.option(
-    "--neurons/--all-rois", "neurons_only", default=True, help="Which ROIs; by default neurons."
+    "--neurons/--all-rois", "neurons_only", default=True, help="Neurons only (the default), or all ROIs."
 )
 
 
-tracking_run_option = click.option("--tracking-run", help="Start of its hash; by default the run registered last.")
+tracking_run_option = click.option(
+    "--tracking-run", help="Tracking run, by the first characters of its hash; by default the latest one."
+)
 
 
 cache_dir_option = click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),
-    help="ONE cache to read; by default MESO_ONE_CACHE_DIR, or ONE as set up.",
+    help="ONE cache to read; by default MESO_ONE_CACHE_DIR, or the cache that ONE is set up with.",
 )
 
 
 uid_root_option = click.option(
     "--uid-root",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Mirrored tree of cell UIDs (holds ROICaT/); by default the session folders.",
+    help="Root of a mirrored tree of cell UIDs (contains ROICaT/); by default the session folders.",
 )
 
 
 def key_of(pairs: tuple[str, ...]) -> dict[str, str]:
     """Return NAME=VALUE pairs as a key."""
-    if wrong := [pair for pair in pairs if "=" not in pair]:
-        raise click.UsageError(f"--key takes NAME=VALUE, not {wrong[0]!r}")
+    if invalid := [pair for pair in pairs if "=" not in pair]:
+        raise click.UsageError(f"--key takes NAME=VALUE, not {invalid[0]!r}")
     return dict(pair.split("=", 1) for pair in pairs)
 
 
@@ -106,7 +126,7 @@ def key_text(key: dict | None) -> str | None:
 
 
 def names_in(text: str | None) -> tuple[str, ...]:
-    """Return the names in a list with commas, each once."""
+    """Return the names in a comma-separated list, without repeats."""
     return tuple(dict.fromkeys(filter(None, (text or "").split(","))))
 
 
@@ -116,5 +136,5 @@ def check_registered(eid: str) -> None:
 
     if not (Session & {"eid": eid}):
         raise click.ClickException(
-            f"session {eid} is not registered; 'meso sessions' lists those that are, 'meso ingest' registers others"
+            f"session {eid} is not registered; 'meso sessions' lists those that are, 'meso ingest' registers new ones"
         )

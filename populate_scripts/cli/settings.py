@@ -1,4 +1,4 @@
-"""Options made from the records of settings: one for each, under the headings of their groups."""
+"""Options of ``meso ndc``, one generated from each record of a setting, under the headings of their groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 
 class InGroup(click.Option):
-    """An option that the help shows under the heading of a group."""
+    """An option that ``--help`` lists under the heading of a group."""
 
     def __init__(self, *args: Any, group: str, **words: Any) -> None:
         super().__init__(*args, **words)
@@ -22,15 +22,15 @@ class InGroup(click.Option):
 
 
 def in_group(group: str, *names: str, **words: Any) -> Decorator:
-    """Return the decorator of an option that the help shows under the heading of a group."""
+    """Return the decorator for an option that ``--help`` lists under the heading of a group."""
     return click.option(*names, cls=InGroup, group=group, **words)
 
 
 class SettingsCommand(click.Command):
-    """A command whose help has its options in groups."""
+    """A command whose ``--help`` lists its options in groups."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, those of a group under its heading."""
+        """Write the options under the headings of their groups; those without one under "Options"."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for param in self.get_params(ctx):
             if isinstance(param, click.Option) and (line := param.get_help_record(ctx)):
@@ -40,14 +40,14 @@ class SettingsCommand(click.Command):
                 formatter.write_dl(lines)
 
 
-class Taken(click.ParamType):
-    """What a setting takes, as a word of the command line."""
+class SettingType(click.ParamType):
+    """The values of a setting, read from the command line."""
 
     def __init__(self, setting: Setting) -> None:
         self.setting, self.name = setting, setting.name
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the value, or end the command."""
+        """Return the value, or end the command with the setting's own message."""
         try:
             return self.setting.read(value)
         except ValueError as error:
@@ -55,32 +55,34 @@ class Taken(click.ParamType):
 
 
 def options_of(cls: type, but: Sequence[str] = ()) -> Decorator:
-    """Return a decorator that gives a command an option for each setting of a class, but those named.
+    """Return a decorator that adds an option for each setting of a class, except for those in ``but``.
 
-    The command gets None for what was not given: defaults are those of the class.
+    The command gets None for options that were not given: the class has the defaults.
     """
-    records = [one for one in settings_in(cls) if one.name not in but]
+    records = [setting for setting in settings_in(cls) if setting.name not in but]
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for one in reversed(records):  # decorators are applied from the last to the first
-            command = _option(one)(command)
+        for setting in reversed(records):  # click lists the option of the last decorator first
+            command = _option(setting)(command)
         return command
 
     return decorate
 
 
-def _option(one: Setting) -> Decorator:
-    """Return the decorator of one option, which is None unless it is given."""
-    default = f"  [default: {one.default_text}]" if one.default_text else ""
-    words = {"help": one.help + default, "default": None}
-    if isinstance(one.kind, Flag):
-        return in_group(one.group, f"{one.option}/{one.option.replace('--', '--no-')}", one.name, **words)
-    letters = [f"-{one.letter}"] if one.letter else []
-    kind = {"type": Taken(one), "metavar": one.kind.metavar}
-    return in_group(one.group, *letters, one.option, one.name, **kind, **words)
+def _option(setting: Setting) -> Decorator:
+    """Return the decorator for the option of a setting; the option is None unless it is given."""
+    # the default is only text here: with click's own default, given and not given could not be told apart
+    default = f"  [default: {setting.default_text}]" if setting.default_text else ""
+    words = {"help": setting.help + default, "default": None}
+    if isinstance(setting.kind, Flag):
+        names = f"{setting.option}/{setting.option.replace('--', '--no-')}"
+        return in_group(setting.group, names, setting.name, **words)
+    letters = [f"-{setting.letter}"] if setting.letter else []
+    kind = {"type": SettingType(setting), "metavar": setting.kind.metavar}
+    return in_group(setting.group, *letters, setting.option, setting.name, **kind, **words)
 
 
-#: ``--target``, as often as wanted.
+#: ``--target``, which may be given several times; not generated, as the setting itself has one value.
 target_option = in_group(
     TRIALS,
     "--target",
@@ -94,14 +96,14 @@ target_option = in_group(
 
 
 def settings_asked_for(given: Mapping[str, Any], *, by_region: bool = False) -> list[NDCSettings]:
-    """Return the settings that the options of ``meso ndc`` ask for, or end the command.
+    """Return the settings that the options of ``meso ndc`` ask for, or end the command if they cannot be combined.
 
     Parameters
     ----------
     given : dict
-        Values by option, None for what was not given: ``targets``, ``win`` and settings.
+        Value of each option, None if it was not given: ``targets``, ``win`` and the settings.
     by_region : bool
-        As of ``curve_settings``.
+        See ``curve_settings``.
     """
     words = {name: value for name, value in given.items() if value is not None}
     try:

@@ -1,4 +1,4 @@
-"""Commands that register sessions, populate tables, and report on the work."""
+"""Commands that register sessions, populate tables, and report on jobs and workers."""
 
 from __future__ import annotations
 
@@ -16,18 +16,29 @@ from populate_scripts.cli.options import (
     check_registered,
     key_of,
     key_text,
+    print_error_groups,
     print_failures,
     print_rows,
 )
 
+#: Columns of ``meso sessions`` on screen; --json has all of them.
+SESSION_COLUMNS = (
+    "subject", "session_date", "session_number", "eid", "n_fovs", "n_neurons", "n_trials", "n_tracked", "n_errors",
+)  # fmt: skip
+#: Columns of ``meso workers`` on screen, before the worker's own id.
+WORKER_COLUMNS = ("host", "pid", "slot", "state", "table", "key", "running", "silent", "started")
+
 
 @main.command()
 @click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of a subject.")
-@click.option("--all", "everything", is_flag=True, help="All sessions with imaging that ONE knows.")
+@click.option("--subject", help="All sessions of this subject with imaging.")
+@click.option("--all", "everything", is_flag=True, help="All sessions with imaging in the ONE cache.")
 @cache_dir_option
 def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_dir: Path | None) -> None:
-    """Register sessions of ONE: EIDS, a subject's, or all. 'meso populate' then reads them."""
+    """Register sessions of ONE: EIDS, a subject's or all.
+
+    'meso populate' or 'meso worker' then reads their data.
+    """
     if not (eids or subject or everything):
         raise click.UsageError("Name session ids, --subject or --all")
     from populate_scripts.ingest import ingest as run
@@ -38,67 +49,59 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
     click.echo(f"{len(done.new)} new, {len(done.known)} known, {len(done.failed)} failed")
     found = done.new or done.known
     if not found and not done.failed:
-        print_failures([f"ONE knows no session with imaging{f' of {subject}' if subject else ''}"])
+        print_failures([f"ONE has no session with imaging{f' of {subject}' if subject else ''}"])
     sys.exit(0 if found and not done.failed else 1)
 
 
 @main.command()
-@click.option("--subject", help="Only those of a subject.")
+@click.option("--subject", help="Only sessions of this subject.")
 @as_json
 def sessions(subject: str | None, as_json: bool) -> None:
-    """List sessions with their ids, and what is known of each."""
+    """List sessions: ids, and numbers of FOVs, cells and trials."""
     from schemas.queries.sessions import sessions as listed
 
     activate()
     rows = listed(subject)
-    shown = (
-        "subject",
-        "session_date",
-        "session_number",
-        "eid",
-        "n_fovs",
-        "n_neurons",
-        "n_trials",
-        "n_tracked",
-        "n_errors",
-    )
-    columns = rows if as_json else [{name.removeprefix("session_"): row[name] for name in shown} for row in rows]
-    print_rows(columns, as_json, "No session is registered: meso ingest")
+    if not as_json:
+        rows = [{name.removeprefix("session_"): row[name] for name in SESSION_COLUMNS} for row in rows]
+    print_rows(rows, as_json, "No sessions are registered yet; register some with: meso ingest")
 
 
 @main.command()
 @click.argument("tables", nargs=-1)
 @click.option("--eid", help="Only this session.")
 def populate(tables: tuple[str, ...], eid: str | None) -> None:
-    """Compute all that is missing, or only TABLES, and end. Several may run at once; see also 'meso worker'."""
-    from schemas.server.binding import auto_populated, table_named
-    from schemas.work import filling, reports
-    from schemas.work.states import JobStatus
+    """Populate all tables, or only TABLES, then exit.
+
+    Several may run at the same time, on any number of machines; see also 'meso worker'. Exits 1 if a job failed.
+    """
+    from populate_scripts import commands
 
     activate()
-    chosen = [table_named(name) for name in tables] or None
     if eid:
         check_registered(eid)
-        chosen = [t for t in chosen or auto_populated() if "eid" in t.primary_key]
-    done = filling.fill(chosen, *([{"eid": eid}] if eid else []), progress=True)
-    print_failures([f"{table}: {message}" for table, _, message in done.errors])
-    made = ", ".join(f"{table} {n}" for table, n in done.made.items() if n)
-    n_failed = sum(n for (_, status), n in reports.jobs_by_status().items() if status == JobStatus.ERROR)
-    nothing = f"nothing: {f'{n_failed} jobs have failed' if n_failed else 'all is there'}"
-    click.echo(f"Made {made or nothing}")
-    sys.exit(1 if done.errors else 0)
+    summary, failures = commands.populate(tables, eid)
+    print_failures(failures)
+    click.echo(summary)
+    sys.exit(1 if failures else 0)
 
 
 @main.command()
 @click.argument("tables", nargs=-1)
-@click.option("--slots", type=click.IntRange(1), default=1, show_default=True, help="Jobs run at once.")
-@click.option("--until-done", is_flag=True, help="End when no job is left, running elsewhere included.")
-@click.option("--max-time", help="Begin no job after this time, such as 90 (s), 30m or 12h.")
+@click.option("--slots", type=click.IntRange(1), default=1, show_default=True, help="Jobs to run at the same time.")
+@click.option("--until-done", is_flag=True, help="Exit when no job is pending or running, on any machine.")
+@click.option("--max-time", metavar="TIME", help="Start no job after this time: seconds, or e.g. 30m, 12h, 2d.")
 def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str | None) -> None:
-    """Run jobs of all tables or of TABLES as they become possible, on any number of machines.
+    """Run jobs of all tables or of TABLES until stopped.
 
-    Stops within 10 s on Ctrl-C or SIGTERM; the jobs that it was running go back to the queue.
+    Any number of workers, on any number of machines, share the jobs. Stops within 10 s on Ctrl-C or SIGTERM; the jobs
+    that it was running go back to the queue.
+
+    \b
+    meso worker --slots 8
+    meso worker NDCResult --until-done --max-time 12h
     """
+    from populate_scripts.commands import counts_text
     from populate_scripts.worker import Supervisor, seconds
     from schemas.server.binding import table_named
 
@@ -108,8 +111,7 @@ def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str 
     supervisor = Supervisor(slots, names, until_done, limit, say=lambda text: print_failures([text]))
     click.echo(f"{slots} slot{'s' if slots > 1 else ''} started; see 'meso status --watch' and 'meso workers'")
     code = supervisor.run()
-    made = ", ".join(f"{table} {n}" for table, n in supervisor.made.items())
-    click.echo(f"Made {made or 'nothing'}; {sum(supervisor.failed.values())} failed")
+    click.echo(f"Populated {counts_text(supervisor.made) or 'nothing'}; {sum(supervisor.failed.values())} failed")
     sys.exit(code)
 
 
@@ -119,15 +121,14 @@ def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str 
 def workers(include_ended: bool, as_json: bool) -> None:
     """List active workers and the job each is running.
 
-    Times are in s. Slot -1 is 'meso populate' or a notebook.
+    Times are in seconds. Slot -1 is 'meso populate' or a notebook.
     """
     from schemas.work import reports
 
     activate()
     rows = [{**row, "key": key_text(row["key"])} for row in reports.workers(include_ended)]
     if not as_json:
-        names = ("host", "pid", "slot", "state", "table", "key", "running", "silent", "started")
-        rows = [{**{name: row[name] for name in names}, "worker": row["worker"][:8]} for row in rows]
+        rows = [{**{name: row[name] for name in WORKER_COLUMNS}, "worker": row["worker"][:8]} for row in rows]
     print_rows(rows, as_json, "No active workers")
 
 
@@ -137,7 +138,7 @@ def workers(include_ended: bool, as_json: bool) -> None:
 def status(watch: bool, as_json: bool) -> None:
     """Count jobs done, to do, running and failed by table.
 
-    With the mean time of a job and the time that is left (s).
+    Also shows the mean time of a job and the estimated time until all are done, in seconds.
     """
     import time
 
@@ -155,8 +156,10 @@ def status(watch: bool, as_json: bool) -> None:
 
 @main.command()
 @click.argument("tables", nargs=-1)
-@click.option("--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only jobs of this key, such as eid=...")
-@click.option("--stack", is_flag=True, help="With tracebacks and versions.")
+@click.option(
+    "--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only jobs with this key, e.g. eid=...; repeatable."
+)
+@click.option("--stack", is_flag=True, help="Also print tracebacks and software versions.")
 @as_json
 def errors(tables: tuple[str, ...], pairs: tuple[str, ...], stack: bool, as_json: bool) -> None:
     """List failed jobs, similar errors grouped. Exits 1 if there are any."""
@@ -168,13 +171,9 @@ def errors(tables: tuple[str, ...], pairs: tuple[str, ...], stack: bool, as_json
     rows = reports.errors(chosen, key_of(pairs), stack=stack)
     if as_json:
         click.echo(json.dumps(rows, default=str))
-    for group in [] if as_json else reports.grouped(rows):
-        click.secho(f"{group[0]['table']}, {len(group)} {'job' if len(group) == 1 else 'jobs'}", bold=True)
-        for row in group:
-            click.echo(f"  {key_text(row['key'])}\n    {row['message']}")
-            if stack:
-                click.echo("\n".join(f"      {line}" for line in str(row["stack"]).splitlines()))
-    if not rows and not as_json:
+    elif rows:
+        print_error_groups(reports.grouped(rows), stack)
+    else:
         click.echo("No errors")
     sys.exit(1 if rows else 0)
 
@@ -182,9 +181,14 @@ def errors(tables: tuple[str, ...], pairs: tuple[str, ...], stack: bool, as_json
 @main.command()
 @click.argument("tables", nargs=-1)
 @click.option("--eid", help="Only this session.")
-@click.option("--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only jobs of this key, such as fov=2.")
+@click.option(
+    "--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only jobs with this key, e.g. fov=2; repeatable."
+)
 def retry(tables: tuple[str, ...], eid: str | None, pairs: tuple[str, ...]) -> None:
-    """Clear failures, so that these jobs are tried again."""
+    """Clear failures, so that the jobs run again.
+
+    Of all tables, or only of TABLES. Fix the cause first: 'meso errors' lists it.
+    """
     from schemas.server.binding import table_named
     from schemas.work import reports
 

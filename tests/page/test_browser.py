@@ -62,7 +62,7 @@ def address(hostile, server) -> Iterator[str]:
 
 @pytest.fixture
 def tab(chromium, address) -> Iterator[Callable[..., Tab]]:
-    """Open tabs; at the end nothing may have gone wrong in any."""
+    """Open tabs; at the end no tab may have logged an error."""
     tabs: list[Tab] = []
 
     def new(**options) -> Tab:
@@ -102,8 +102,8 @@ def inked(page, canvas: str) -> float:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("number", range(8))
-def test_everybody_can_use_every_page(tab, demo_sessions, number, scheme):
-    """axe-core finds nothing, in light and in dark; images are there; the window of a phone is wide enough."""
+def test_every_page_is_accessible(tab, demo_sessions, number, scheme):
+    """axe-core finds nothing, in light and dark mode; all images load; the page fits a phone's window."""
     one = tab(color_scheme=scheme)
     path = pages_of(demo_sessions[2])[number]
     page = one.open(path)
@@ -122,7 +122,7 @@ def test_everybody_can_use_every_page(tab, demo_sessions, number, scheme):
 
 
 def test_first_paint_and_weight(tab, demo_sessions):
-    """No page weighs 300 kB without its data. How long it takes is a benchmark's matter."""
+    """No page weighs 300 kB without its data. A benchmark measures how long it takes."""
     one = tab()
     sizes: dict[str, int] = {}
     one.page.on("response", lambda answer: sizes.update({answer.url: len(answer.body())}))
@@ -140,7 +140,7 @@ def test_home_leads_to_sessions_and_shows_errors_with_their_stack(tab):
     summary = page.locator("summary", has_text="Recording").first
     summary.click()
     assert page.locator("details[open] pre").inner_text() == "<script>alert(4)</script>"
-    with page.expect_response("**/live"):  # it is asked for again while nobody reads
+    with page.expect_response("**/live"):  # it is refreshed unless one of its elements has the focus
         page.locator("h1").click()
         page.evaluate("document.activeElement.blur()")
     assert page.locator("details[open] pre").count() == 1  # what was open stays open

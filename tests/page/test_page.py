@@ -1,4 +1,4 @@
-"""What the page answers: numbers against the database and plain numpy, refusals, and that it cannot write."""
+"""Responses of the page: numbers against the database and plain numpy, refusals, and that it cannot write."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def curves(demo_sessions):
     from schemas.tracking import TrackingRun
     from schemas.work.filling import fill
 
-    # other tests may have had them made anew
+    # other tests may have had them recomputed
     assert not fill([Embedding, RasterTiles], [{"eid": eid} for eid in demo_sessions]).errors
     run = TrackingRun.register("SP999")
     return run_ndc(demo_sessions, run, [NDCSettings(target=target, **SMALL) for target in ("choice", "feedback")])
@@ -250,7 +250,7 @@ def curves_run(curves) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("path", "status", "told"),
+    ("path", "status", "text"),
     [
         ("/nowhere", 404, "no such page"),
         ("/sessions/none", 404, "not registered"),
@@ -273,12 +273,12 @@ def curves_run(curves) -> dict:
         ("/sessions/EID/mean?frames=0:9&width=9", 400, "rows are from:to"),
         ("/sessions/EID?embedding=none", 404, "no raster"),
         ("/sessions/EID/cells/0/3/nothing.svg", 404, "choice, feedback, block"),
-        ("/tracking", 400, "names no subject"),
-        ("/ndc", 400, "names no subject"),
-        ("/ndc.csv", 400, "names no set"),
-        ("/sessions?subject=%00", 400, "no character 0"),
-        ("/sessions/%00", 400, "no character 0"),
-        ("/sessions/EID%00/raster?rows=0:5&frames=0:9&width=9&height=9", 400, "no character 0"),
+        ("/tracking", 400, "has no subject"),
+        ("/ndc", 400, "has no subject"),
+        ("/ndc.csv", 400, "has no set"),
+        ("/sessions?subject=%00", 400, "cannot contain the character 0"),
+        ("/sessions/%00", 400, "cannot contain the character 0"),
+        ("/sessions/EID%00/raster?rows=0:5&frames=0:9&width=9&height=9", 400, "cannot contain the character 0"),
         ("/tracking?subject=nobody", 404, "meso track nobody"),
         ("/tracking.csv?subject=SP999", 404, "none named"),
         ("/tracking.csv?subject=SP999&session=x", 404, "found x"),
@@ -287,15 +287,15 @@ def curves_run(curves) -> dict:
         ("/static/../app.py", 404, ""),
     ],
 )
-def test_what_cannot_be_shown_is_said(address, demo_sessions, path, status, told):
+def test_what_cannot_be_shown_is_explained(address, demo_sessions, path, status, text):
     answer = get(address, path.replace("EID", demo_sessions[0]), status)
-    assert told in answer.text
+    assert text in answer.text
     assert "Traceback" not in answer.text
 
 
 @contextmanager
 def damaged(table, key: dict, column: str, value: bytes):
-    """Have a column of a row hold other bytes for a while; gives those that it held."""
+    """Replace the bytes in a column of a row for a while; yield the original ones."""
     row = table & key
     (held,) = row.connection.query(row.proj(column).make_sql([column])).fetchone()
     change = f"UPDATE {table().full_table_name} SET {column} = %s{row.where_clause()}"
@@ -308,18 +308,18 @@ def damaged(table, key: dict, column: str, value: bytes):
 
 @pytest.fixture
 def log():
-    """What a server of its own has said in its terminal once it has ended."""
+    """The terminal output of a separate server, complete once it has ended."""
     return []
 
 
 @pytest.fixture
 def page(curves, server, log):
-    """Ask a server of its own, whose terminal goes to ``log`` when it is done."""
+    """Send requests to a separate server, whose terminal output is put into ``log`` when it ends."""
     with ExitStack() as stack:
         yield partial(get, stack.enter_context(served(server, log=log))), stack.close
 
 
-def test_damaged_data_are_told_and_logged_and_are_not_called_missing(page, log, demo_sessions):
+def test_damaged_data_are_reported_and_logged_and_not_called_missing(page, log, demo_sessions):
     ask, end = page
     eid = demo_sessions[2]
     roi = {"eid": eid, "fov": 0, "roi": 3}
@@ -342,7 +342,7 @@ def test_damaged_data_are_told_and_logged_and_are_not_called_missing(page, log, 
     assert "DamagedError" in said and said.count("a stored array is damaged") >= 2 and "Traceback" in said
 
 
-def test_tiles_that_are_damaged_or_gone_are_told_and_logged(page, log, demo_sessions):
+def test_damaged_or_missing_tiles_are_reported_and_logged(page, log, demo_sessions):
     ask, end = page
     raster = {"eid": demo_sessions[2], **schemas.EmbeddingParams.add(EmbeddingSettings())}
     key = {**raster, "row_level": 0, "time_level": 0, "tile_row": 0, "tile_column": 0}
@@ -363,7 +363,7 @@ def test_tiles_that_are_damaged_or_gone_are_told_and_logged(page, log, demo_sess
 
 
 def test_a_fault_of_ours_is_logged_and_answered_500_under_the_same_guard(page, log, demo_sessions):
-    """A clock that no version of the code writes has numpy raise a ValueError, which was once taken for a request."""
+    """A clock that no version of the code writes makes numpy raise a ValueError, once answered as a bad request."""
     ask, end = page
     eid = demo_sessions[2]
     raster = {"eid": eid, **schemas.EmbeddingParams.add(EmbeddingSettings())}
@@ -420,7 +420,7 @@ def test_the_server_of_the_database_refuses_whatever_the_page_would_write(demo_s
     assert not (schemas.Subject & {"subject": "written"})
 
 
-def test_a_port_that_is_taken_is_said(address, meso_command):
+def test_a_port_in_use_is_reported(address, meso_command):
     done = meso_command("serve", "--port", address.rpartition(":")[2])
     assert done.returncode == 1
     assert "choose another --port" in done.stderr and "Traceback" not in done.stderr
@@ -442,7 +442,7 @@ def test_the_page_goes_on_after_its_connection_was_lost(address, database, demo_
         get(address, path)
 
 
-def test_an_embedding_that_is_made_anew_is_another_raster(demo_sessions, curves):
+def test_a_recomputed_embedding_is_another_raster(demo_sessions, curves):
     from page.rasters import Rasters
 
     rasters = Rasters(kept_bytes=2_000_000)

@@ -59,7 +59,7 @@ def test_demo_writes_a_figure_per_target_a_raster_per_session_and_the_table(demo
         assert f"{row.eid}  {row.k_star:>2}  " in text
 
 
-def test_demo_again_makes_nothing(demo_output, meso, small_demo, tmp_path):
+def test_demo_again_computes_nothing(demo_output, meso, small_demo, tmp_path):
     output, text = demo_output
     before = pd.read_csv(output / "k_star.csv")
     again = meso("demo", "--cache-dir", small_demo.root, "--output", tmp_path)
@@ -68,7 +68,7 @@ def test_demo_again_makes_nothing(demo_output, meso, small_demo, tmp_path):
     assert again.splitlines()[-1].endswith("serve --open")
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "k_star.csv"), before)
     assert (tmp_path / "ndc_choice.png").read_bytes() == (output / "ndc_choice.png").read_bytes()
-    assert "Made nothing: all is there" in meso("populate")
+    assert "Populated nothing: all tables are complete" in meso("populate")
 
 
 def test_ingest_populate_status_errors(demo_output, meso, small_demo):

@@ -35,14 +35,14 @@ print(filled.made, filled.errors)
 
 @pytest.fixture
 def proxy(server):
-    """A proxy before the server; its variables lead other processes through it."""
+    """A proxy in front of the server; ``lab`` processes started with its variables connect through it."""
     with proxied(server) as proxy:
         yield proxy
 
 
 @pytest.fixture
 def other(database):
-    """Another connection, as of somebody else's session; what it has locked is free at the end."""
+    """A second connection, as another user has; its locks are released at the end."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # DataJoint's own names of PyMySQL's arguments
         connection = database.adapter.connect(**database._build_connect_kwargs(use_tls=False))
@@ -59,13 +59,13 @@ def start_filling(lab, proxy, first_delay: float = 0.01) -> subprocess.Popen:
 
 
 def wait_for_begin(lab, process: subprocess.Popen) -> None:
-    """Wait until something is being made."""
+    """Wait until a job is running."""
     wait_for(lambda: lab.notes() or process.poll() is not None)
     assert lab.notes(), process.communicate()[0]
 
 
 def output_of(process: subprocess.Popen) -> str:
-    """Return what a process prints until it ends, well."""
+    """Return what a process prints until it ends, with exit code 0."""
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output
     return output
@@ -92,7 +92,7 @@ def test_dropped_connections_lose_and_double_nothing(lab, proxy):
         n_made = len(lab.total())
         assert n_made < 160, "all was made before the last connection was cut"
         wait_for(lambda: len(lab.total()) > n_made, 30)
-        assert "Made Product 160, Total 160; 0 failed" in output_of(process)
+        assert "Populated Product 160, Total 160; 0 failed" in output_of(process)
     lab.check_products(range(160))
     assert lab.jobs() == {}
     assert not (Worker & "ended IS NULL")
@@ -107,7 +107,7 @@ def test_a_notebook_goes_on_after_a_lost_connection(lab, proxy):
         for what in ("before", "after"):
             n_cut = proxy.n_cut
             proxy.at(statement, what)
-            if statement == b"FOR UPDATE":  # this is how it looks what became of a job: something else breaks first
+            if statement == b"FOR UPDATE":  # the query about what became of a job; the connection breaks before it
                 proxy.at(b"COMMIT", what)
             wait_for(lambda n_cut=n_cut: proxy.n_cut > n_cut and not proxy.orders)
     assert len(lab.total()) == 0, "all was made before the last connection was cut"
@@ -117,7 +117,7 @@ def test_a_notebook_goes_on_after_a_lost_connection(lab, proxy):
     assert not (Worker & "ended IS NULL")
 
 
-def test_an_entry_that_always_loses_its_connection_is_an_error(lab, proxy):
+def test_a_job_that_always_loses_its_connection_is_an_error(lab, proxy):
     lab.add([1])
     insert = f"{lab.product.Piece.full_table_name}(".encode()
     for _ in range(MAX_LOST_CONNECTIONS):
@@ -157,12 +157,12 @@ def test_a_server_that_vanished_is_noticed(database, proxy, monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_worker_that_cannot_beat_is_stopped(lab, proxy):
+def test_a_worker_without_heartbeat_is_stopped(lab, proxy):
     lab.add([1], "python", 40)
     lab.add([2], "blas", 40)
     with lab.worker("--slots", 2, "--until-done", **proxy.variables) as cut_off:
         wait_for(lambda: len(lab.notes()) == 2)
-        for item in (1, 2):  # the second time, by the other worker, it is quick
+        for item in (1, 2):  # the second run, by the other worker, is quick
             lab.item.update1({"item": item, "act_seconds": 1.0})
         with lab.worker("--slots", 2, "--until-done") as near:
             wait_for(lambda: len(Worker & "ended IS NULL") == 4)
@@ -211,7 +211,7 @@ def test_a_commit_that_arrives_after_its_worker_died_counts(lab, proxy, database
         wait_for(lambda: proxy.is_stalled)
     with lab.worker("--until-done") as other:
         wait_for(lambda: Worker & "end_reason = 'silent'")
-        time.sleep(1)  # it cannot free what the dead one had reserved: the server still has its transaction
+        time.sleep(1)  # it cannot release the dead one's job: the server still has its transaction
         assert lab.jobs() == {1: "reserved"}
         proxy.flow()
         output_of(other)
@@ -246,7 +246,7 @@ def impatient(database, monkeypatch):
     database.query(f"SET GLOBAL innodb_lock_wait_timeout = {before}")
 
 
-def test_a_lock_that_somebody_holds_for_long_is_waited_for(lab, proxy, other, impatient):
+def test_a_lock_held_for_long_is_waited_for(lab, proxy, other, impatient):
     lab.add([1])
     other.execute("START TRANSACTION")
     other.execute(f"SELECT item FROM {lab.item.full_table_name} WHERE item = 1 FOR UPDATE")
@@ -258,16 +258,18 @@ def test_a_lock_that_somebody_holds_for_long_is_waited_for(lab, proxy, other, im
 
 
 def test_a_deadlock_is_tried_again(lab, proxy, database, other, monkeypatch):
-    """The insert holds the item and wants the job; somebody else holds the job and wants the item."""
+    """The insert holds the item and wants the job; another connection holds the job and wants the item."""
     lab.add([1], seconds=1.0)
-    monkeypatch.setenv("PGOPTIONS", "-c deadlock_timeout=3s")  # who looks first is the one that ends
+    monkeypatch.setenv(
+        "PGOPTIONS", "-c deadlock_timeout=3s"
+    )  # the first to check for a deadlock is the one that is rolled back
     process = start_filling(lab, proxy)
     wait_for_begin(lab, process)
     item, job = lab.item.full_table_name, lab.product.jobs.full_table_name
     if database.adapter.backend == "postgresql":
         other.execute("SET deadlock_timeout = '1min'")
     other.execute("START TRANSACTION")
-    for i in range(100, 120):  # MySQL ends whoever has changed less
+    for i in range(100, 120):  # in a deadlock MySQL rolls back the transaction that has changed fewer rows
         other.execute(f"INSERT INTO {item} (item, act) VALUES ({i}, 'sleep')")
     other.execute(f"SELECT item FROM {job} WHERE item = 1 FOR UPDATE")
     wait_for(lambda: n_waiting(database))
@@ -283,7 +285,7 @@ def test_a_deadlock_is_tried_again(lab, proxy, database, other, monkeypatch):
 
 @pytest.fixture
 def own(server, backend, request, tmp_path):
-    """A server of this test's own, and a lab there; the parameter is the size of its disk in MB."""
+    """A server only for this test, with a lab on it; the parameter is the size of its disk in MB."""
     disk = getattr(request, "param", 0)
     if disk and os.geteuid() != 0:
         pytest.skip("NO FULL DISK IS TESTED: only root can have a small one (mount)")

@@ -1,4 +1,4 @@
-"""`meso map`, `meso tracking` and `meso peri` on the demo: what their files are of and say."""
+"""`meso map`, `meso tracking` and `meso peri` on the demo: content and provenance of their files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def tracked(demo_sessions) -> dict:
 
 @pytest.fixture
 def drawn(monkeypatch) -> dict:
-    """Every call of a drawing function from here on: name -> list of (arguments, options)."""
+    """Record every call of a drawing function: name -> list of (arguments, options)."""
     from pipeline import figures
 
     calls: dict = {}
@@ -50,7 +50,7 @@ def drawn(monkeypatch) -> dict:
 
 
 def meso(*args, code: int = 0) -> list[str]:
-    """Lines that the command prints."""
+    """Return the lines that a command prints."""
     from populate_scripts.cli import main
 
     done = CliRunner().invoke(main, [str(arg) for arg in args])
@@ -120,7 +120,7 @@ def test_rasters_name_their_embedding(demo_sessions, tmp_path):
     assert set(provenance(line)) == {"eid", "embedding_params", "environment"}
 
 
-def test_a_folder_that_cannot_be_is_refused_before_anything_is_drawn(demo_sessions, drawn, tmp_path):
+def test_a_folder_that_cannot_be_written_is_refused_before_anything_is_drawn(demo_sessions, drawn, tmp_path):
     (tmp_path / "file").write_text("")
     lines = meso("raster", demo_sessions[0], "--output", tmp_path / "file" / "figures", code=2)
     assert f"{tmp_path / 'file'} is a file" in " ".join(lines)
@@ -288,7 +288,7 @@ def test_all_windows_can_be_drawn(demo_sessions, drawn, tmp_path):
     assert line.endswith(".svg")
 
 
-def test_what_is_missing_is_said(demo_sessions, tmp_path):
+def test_missing_data_are_named(demo_sessions, tmp_path):
     from drawing.cells import embedding_of
 
     assert "not registered" in meso("map", "none", code=1)[-1]

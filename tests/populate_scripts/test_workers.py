@@ -1,4 +1,4 @@
-"""``meso worker`` on bad days: killed, stopped, silent, and with entries that cannot be made."""
+"""``meso worker`` when things go wrong: killed, stopped, without heartbeats, and with jobs that fail."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from schemas.work.tables import Attempt, Made, Worker
 def test_workers_fill_all_tables_in_their_order(lab):
     lab.add(range(40), seconds=0.01)
     output = lab.meso("worker", "Product", "Total", "--slots", 3, "--until-done")
-    assert "Made Product 40, Total 40; 0 failed" in output
+    assert "Populated Product 40, Total 40; 0 failed" in output
     lab.check_products(range(40))
     assert set(lab.n_makes().values()) == {1}
     assert lab.jobs() == {}
@@ -67,7 +67,7 @@ def test_a_storm_of_kills_loses_and_doubles_nothing(lab):
             time.sleep(0.5)
         try:
             wait_for(lambda: not reserved_by_the_dead(lab, last), 20)
-            lab.meso("retry", "Product")  # of 200, some were met by three kills and taken for poison
+            lab.meso("retry", "Product")  # of 200, some had three killed workers, after which a job is an error
             wait_for(lambda: len(lab.total()) == 200, 90)
         finally:
             for other in others:
@@ -78,7 +78,7 @@ def test_a_storm_of_kills_loses_and_doubles_nothing(lab):
 
 
 def reserved_by_the_dead(lab, since: float) -> bool:
-    """Say whether anything is reserved from before the last kill, more than three heartbeats after it."""
+    """Return whether a job reserved before the last kill is still reserved, more than three heartbeats later."""
     if time.monotonic() - since < 3:
         return True
     dead = {row["worker"] for row in (Worker & "ended IS NOT NULL").to_dicts()}
@@ -86,8 +86,8 @@ def reserved_by_the_dead(lab, since: float) -> bool:
 
 
 @pytest.mark.slow
-def test_a_slow_worker_that_lives_is_not_robbed(lab):
-    lab.add([1], "python", 15)  # five times the time after which a silent one is dead
+def test_a_slow_worker_keeps_its_reservation(lab):
+    lab.add([1], "python", 15)  # five times the silence after which a worker is declared dead
     lab.add([2], "blas", 15)
     with lab.worker("--slots", 2, "--until-done") as one, lab.worker("--slots", 2, "--until-done") as two:
         assert one.wait(120) == two.wait(120) == 0
@@ -99,15 +99,15 @@ def test_a_slow_worker_that_lives_is_not_robbed(lab):
 
 
 @pytest.mark.parametrize(
-    ("act", "whom"), [("sleep", "supervisor"), ("python", "supervisor"), ("blas", "supervisor"), ("sleep", "all")]
+    ("act", "target"), [("sleep", "supervisor"), ("python", "supervisor"), ("blas", "supervisor"), ("sleep", "all")]
 )
-def test_a_worker_told_to_stop_gives_back_what_it_was_making(lab, act, whom):
+def test_a_worker_asked_to_stop_gives_back_its_job(lab, act, target):
     lab.add([1], act, 40)
     with lab.worker() as process:
         wait_for(lab.notes)
         time.sleep(0.3)
         begin = time.monotonic()
-        if whom == "all":  # as SLURM does
+        if target == "all":  # as SLURM does
             os.killpg(process.pid, signal.SIGTERM)
         else:
             process.terminate()
@@ -130,7 +130,7 @@ def test_ctrl_c_stops(lab):
     assert lab.jobs() == {1: "pending"}
 
 
-def test_no_time_left_means_to_begin_nothing(lab):
+def test_no_job_is_started_after_max_time(lab):
     lab.add(range(200), seconds=0.5)
     output = lab.meso("worker", "Product", "--max-time", "0.1m")
     assert len(lab.product()) < 13
@@ -138,7 +138,7 @@ def test_no_time_left_means_to_begin_nothing(lab):
     assert "0 failed" in output
 
 
-def test_who_reserved_and_died_before_the_first_heartbeat_is_found(lab):
+def test_a_worker_that_died_before_its_first_heartbeat_is_found(lab):
     lab.add([1])
     lab.meso("status")  # declares nothing, reads only
     code = (
@@ -151,7 +151,7 @@ def test_who_reserved_and_died_before_the_first_heartbeat_is_found(lab):
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
     lab.python(code, expected=-signal.SIGKILL)
-    Worker.update1({"worker": "f" * 32, "pid_space": "another machine"})  # where nobody can ask for a pid
+    Worker.update1({"worker": "f" * 32, "pid_space": "another machine"})  # where this machine cannot look up a pid
     begin = time.monotonic()
     output = lab.meso("worker", "Product", "Total", "--until-done")
     assert time.monotonic() - begin > 1
@@ -175,7 +175,7 @@ def test_a_dead_process_of_this_machine_is_found_at_once(lab):
     lab.check_products([1])
 
 
-def test_an_entry_that_kills_whoever_makes_it_is_not_tried_for_ever(lab):
+def test_a_job_that_kills_its_workers_is_not_retried_for_ever(lab):
     lab.add(range(1, 30))
     lab.add([0], "die", 0.05)
     output = lab.meso("worker", "Product", "Total", "--slots", 2, "--until-done")
@@ -295,7 +295,7 @@ def test_nothing_is_inserted_after_a_transaction_is_lost(lab, database, backend,
                 cursor.execute(end, (killed[0],))
             other.close()
             assert not lineage_table_exists(database, table.database)
-            insert(self, [{**row, "item": 2} for row in rows], **options)  # the next row of the same entry
+            insert(self, [{**row, "item": 2} for row in rows], **options)  # the next row of the same job
 
     monkeypatch.setattr(table, "insert", insert_and_lose)
     lab.add([2])
@@ -311,8 +311,8 @@ def test_nothing_is_inserted_after_a_transaction_is_lost(lab, database, backend,
     lab.check_products([1, 2])
 
 
-def test_the_first_entry_of_a_worker_keeps_no_other_waiting(lab, database, backend):
-    """Two that waited for each other were a deadlock on MySQL, and an entry was made again."""
+def test_the_first_job_of_a_worker_does_not_block_others(lab, database, backend):
+    """Two workers that waited for each other were a deadlock on MySQL, and a job was run twice."""
     from schemas.work.heartbeat import connects_like
 
     impatient = {"mysql": "SET innodb_lock_wait_timeout = 1", "postgresql": "SET lock_timeout = '1s'"}[backend]
@@ -327,8 +327,8 @@ def test_the_first_entry_of_a_worker_keeps_no_other_waiting(lab, database, backe
     assert dict(zip(*Made.to_arrays("worker", "n_made"), strict=True)) == {32 * "a": 1, 32 * "b": 2}
 
 
-def test_what_another_made_is_not_counted(lab, monkeypatch):
-    """A reservation whose connection is lost, and meanwhile another worker makes the entry."""
+def test_a_job_done_by_another_worker_is_not_counted(lab, monkeypatch):
+    """The connection is lost during a reservation, and meanwhile another worker does the job."""
     from schemas.work.runner import Job, JobRunner
 
     lab.add([1])
@@ -346,7 +346,7 @@ def test_what_another_made_is_not_counted(lab, monkeypatch):
 
 
 def test_a_signal_in_the_middle_of_an_answer_stops(lab, database, backend, monkeypatch):
-    """On MySQL the rest of the answer was an error of the entry, and the run went on."""
+    """On MySQL the rest of the answer was taken for an error of the job, and the run went on."""
     from schemas.work.runner import JobRunner
 
     lab.add([1])
@@ -356,7 +356,7 @@ def test_a_signal_in_the_middle_of_an_answer_stops(lab, database, backend, monke
     def interrupted(self, rows, **options):
         if self.full_table_name != lab.product.full_table_name:
             return insert(self, rows, **options)
-        if backend == "mysql":  # it is asked, and nobody takes the rest of the answer
+        if backend == "mysql":  # the query has been sent, and its answer is not read to the end
             database._conn._execute_command(3, "SELECT 1")
             database._conn._read_packet()
         raise KeyboardInterrupt

@@ -160,7 +160,7 @@ def test_load_and_plot_raster_take_rows_as_numpy_does(demo_sessions):
         with pytest.raises(meso.MesoError, match=message):
             meso.plot_raster(eid, order=wrong, **options)
     for nothing in ({"restrict": []}, {"order": np.zeros(n, bool)}):
-        with pytest.raises(meso.ArgumentError, match="there is no cell to draw"):
+        with pytest.raises(meso.ArgumentError, match="no cell to draw"):
             meso.plot_raster(eid, **nothing, **options)
 
 
@@ -192,7 +192,7 @@ def test_tracked_rows_are_the_planted_ones(demo_truth, demo_sessions):
 
 
 def object_with_load_dataset() -> object:
-    """Stand for the ONE client that the old signature had first; it is never called."""
+    """Stands for the ONE client that the scripts took as first argument; it is never called."""
     return type("Client", (), {"load_dataset": None})()
 
 
@@ -253,7 +253,7 @@ def test_curve_rows_are_the_repeats_and_the_repeats_are_reproducible(ndc, demo_s
     assert row["null_used"] == "pseudosession"
     eid = row["eid"]
     null = null_labels("auto", "choice", trials_of(eid), trials.astype(int), S, 0, names=(eid, "choice"))[1]
-    for s, vector in enumerate(null):  # balanced and equalised like the real labels, by draws of their own
+    for s, vector in enumerate(null):  # balanced and equalised like the real labels, with random draws of their own
         fate = pick_trials(vector, "downsample", row["n_decoded"], 0, eid, "choice", f"shuffle {s}")
         vector[fate != "kept"] = -1
         assert (vector == 1).sum() == (vector == 0).sum() <= len(y) / 2
@@ -518,7 +518,7 @@ def test_cells_of_a_region_are_those_of_the_first_day_on_all_days(ndc, demo_trut
     fov, roi = next((fov, uids[uid]) for fov, uids in demo_truth.rows[later].items() if uid in uids)
     place = {"eid": later, "fov": fov, "roi": roi}
     region = (schemas.ROI & place).fetch1("region_id")
-    schemas.ROI.update1({**place, "region_id": 997})  # a cell that is elsewhere on the last day
+    schemas.ROI.update1({**place, "region_id": 997})  # a cell that is in another region on the last day
     result = run_ndc(demo_sessions, tracking, asked)
     schemas.ROI.update1({**place, "region_id": int(region)})
     both, one, fovs = result.curves.values()
@@ -579,7 +579,7 @@ def test_random_cells_are_as_many_neurons_of_the_same_session(ndc, demo_truth, d
         ({"null": "linear_shift", "n_label_shuffles": 500}, "no null linear_shift for this session.*at most, not 500"),
     ],
 )
-def test_what_cannot_be_decoded_says_why(ndc, demo_sessions, tracking, settings, message):
+def test_what_cannot_be_decoded_gives_the_reason(ndc, demo_sessions, tracking, settings, message):
     asked = small(**settings)
     result = run_ndc(demo_sessions, tracking, [asked])
     assert set(result.failed) == set(demo_sessions)

@@ -100,7 +100,7 @@ def site(database, backend, meso_command, python_command) -> Iterator[Site]:
     try:
         assert site.run(None, "db", "init").returncode == 0
         done = site.run(None, "db", "grant", site.users["worker"], "--role", "worker", DJ_LOG_LEVEL="DEBUG")
-        said, found, password = done.stdout.rpartition("\nPassword, shown this once: ")
+        said, found, password = done.stdout.rpartition("\nPassword, shown only once: ")
         assert found, done.stderr
         assert said.endswith(f" is worker of {site.prefix}*")
         assert "Executing SQL" in said
