@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 demo: install
 	$(BIN)/meso demo
 
-# Side by side: much of the time of those with a database is waiting, for workers that die or fall silent. Those without
-# one fill it, and step back when the others, of which some measure time, have something to do.
+# In parallel: tests with a database spend much of their time waiting for workers that die or fall silent. Tests without
+# one use that time; they are niced, because some of the others measure time.
 test: install
 	$(MAKE) --jobs=3 --output-sync=target test-postgresql test-mysql test-plain
 
@@ -22,7 +22,7 @@ test-mysql:
 test-plain:
 	nice $(BIN)/python -m pytest -m "not db"
 
-# Machine code of the decoding engine, which is kept: otherwise the first processes that need it make it, each for itself.
+# Fill numba's cache with the decoding engine: otherwise each of the first processes that need it compiles it again.
 compiled: install
 	$(BIN)/python -c "from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])"
 
@@ -31,7 +31,7 @@ check: install javascript
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# git runs quick checks before each commit (.pre-commit-config.yaml)
+# Install git hooks: quick checks before each commit (.pre-commit-config.yaml).
 hooks: install
 	$(BIN)/pre-commit install
 
@@ -45,37 +45,37 @@ page/node_modules/installed: page/package-lock.json
 	npm --prefix page ci --silent
 	touch $@
 
-# All tests, and which lines and branches of the code they run. The variables reach every process that a test starts.
+# All tests, with coverage of lines and branches. The variables are inherited by every process that a test starts.
 coverage: install
 	rm -f .coverage .coverage.*
 	COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(MAKE) test
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-# a real MySQL server for the tests, in a cache folder of the user
+# A real MySQL server for the tests, in a cache folder of the user.
 mysql: install
 	$(BIN)/python tests/support/mysql_server.py fetch
 
-# a browser for the tests of the page, from Debian's packages; elsewhere any Chromium (MESO_TEST_BROWSER)
+# A browser for the tests of the page, from Debian's packages; elsewhere set MESO_TEST_BROWSER to any Chromium.
 browser:
 	command -v chromium || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium)
 
 install: $(VENV)/installed
 
-# pip has known groups since 25.1
+# --group needs pip 25.1
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable ".[ingest]" --group dev
 	touch $@
 
-# The site, in site/; a broken link or a docstring that does not fit its function fails it (not with --quiet, which
-# also keeps the warnings from --strict).
+# The site, in site/. --strict fails on a broken link and on a docstring that does not match its function; --quiet would
+# hide these warnings from --strict as well.
 docs: install
 	$(BIN)/python -W ignore docs/write_commands.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Pages and pictures of the docs that are written from the code and kept in git.
+# Regenerate the pages and pictures of the docs that come from the code and are kept in git.
 pages: install
 	$(BIN)/python -W ignore docs/generate.py
 	$(BIN)/python docs/draw_gallery.py
