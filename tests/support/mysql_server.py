@@ -45,8 +45,8 @@ OTHERWISE = (
     " MESO_TEST_MYSQL=root:PASSWORD@127.0.0.1:3306."
 )
 
-# The data is thrown away after the tests, so nothing has to survive a crash. ``loose-`` options are skipped
-# by servers which do not know them.
+# The data are deleted after the tests, so nothing has to survive a crash. Servers ignore ``loose-`` options that they
+# do not know.
 SERVER_OPTIONS = (
     "--bind-address=127.0.0.1",
     "--skip-name-resolve",
@@ -221,8 +221,8 @@ def run_apt(command: Sequence[str], config: Path | None = None) -> str:
     return done.stdout
 
 
-# Read last, after the machine's own settings (its proxy is wanted, its hooks and pins are not). The insecure
-# ways are closed whatever the machine allows: everything fetched must be signed by the keyring.
+# Read last, after the machine's own settings (its proxy is needed, its hooks and pins are not). Insecure options are
+# turned off, whatever the machine allows: everything fetched must be signed by a key of the keyring.
 PRIVATE_APT = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
