@@ -4,7 +4,7 @@
     python benchmarks/figures.py --cells 5000 --turns 3
 
 Each is drawn in a new process, which holds the signal (float32) in memory before the clock starts. Both use the same
-order of cells; imshow gets fixed colour limits, whereas the raster computes its own, and draws on axes of the same size.
+order of cells; imshow gets fixed colour limits, the raster computes its own; axes are of the same size.
 Two steps are timed: building the figure, and saving it as PNG at 200 dots per inch. The raster also scales each cell,
 and averages cells and frames where imshow at its fastest ("nearest") leaves them out. A process that would take more
 memory than --limit ends, and the table says so: at full size imshow takes more than 20 GB.

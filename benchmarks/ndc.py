@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true")
     options = parser.parse_args()
     with threadpool_limits(1):
-        neuron_dropping_curve(*made(60, 80), ks=[8, 70], R=1, n_label_shuffles=1)  # compiles the kernels, or loads them from numba's cache
+        neuron_dropping_curve(*made(60, 80), ks=[8, 70], R=1, n_label_shuffles=1)  # compiles or loads the kernels
         sizes = [tuple(int(v) for v in size.split("x")) for size in options.sizes]
         if options.ways:
             for n, n_neurons in sizes:
