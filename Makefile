@@ -12,8 +12,8 @@ TESTS := waiting-postgresql waiting-mysql test-postgresql test-mysql test-plain
 demo: install
 	$(BIN)/meso demo
 
-# Side by side. Tests of workers mostly wait, for workers that die or fall silent: they have processes of their own, and the
-# others use the cores meanwhile. Those without a database step back when the rest, of which some measure time, has work.
+# In parallel. Tests of workers mostly wait, for workers that die or fall silent: they have processes of their own, while the
+# others use the cores. Tests without a database are niced most, because some of the others measure time.
 test: install
 	$(MAKE) --jobs=$(words $(TESTS)) --output-sync=target $(TESTS)
 
@@ -32,7 +32,7 @@ test-mysql:
 test-plain:
 	$(COVER) nice -n 5 $(OTHER)/bin/python -m pytest -m "not db"
 
-# What can be said within 90 seconds, without a database server.
+# Fast feedback: linter and the quick tests that need no database server.
 quick: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,7 +44,7 @@ quick-decoding:
 quick-rest:
 	$(BIN)/python -m pytest -q -m "not db and not slow" --ignore tests/pipeline/decoding --ignore tests/pipeline/settings --ignore tests/pipeline/signals
 
-# Machine code of the decoding engine, which is kept: otherwise the first processes that need it make it, each for itself.
+# Fill numba's cache with the decoding engine: otherwise each of the first processes that need it compiles it again.
 COMPILE := -c "from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])"
 compiled: install
 	$(BIN)/python $(COMPILE)
@@ -57,7 +57,7 @@ check: install javascript
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# git runs quick checks before each commit (.pre-commit-config.yaml)
+# Install git hooks: quick checks before each commit (.pre-commit-config.yaml).
 hooks: install
 	$(BIN)/pre-commit install
 
@@ -71,8 +71,8 @@ page/node_modules/installed: page/package-lock.json
 	npm --prefix page ci --silent
 	touch $@
 
-# All tests, and which lines and branches of the code they run: those without a database and those on PostgreSQL are
-# counted, with every process that they start. MySQL runs the same lines, and counting takes a third of the time.
+# All tests, with coverage of lines and branches by the tests without a database and those on PostgreSQL. The variables are
+# inherited by every process that a test starts. MySQL runs the same lines, and coverage costs a third of the time.
 COVERED := COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
 coverage: install
 	rm -f .coverage .coverage.*
@@ -80,30 +80,30 @@ coverage: install
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report --skip-covered --skip-empty
 
-# a real MySQL server for the tests, in a cache folder of the user
+# A real MySQL server for the tests, in a cache folder of the user.
 mysql: install
 	$(BIN)/python tests/support/mysql_server.py fetch
 
-# a browser for the tests of the page, from Debian's packages; elsewhere any Chromium (MESO_TEST_BROWSER)
+# A browser for the tests of the page, from Debian's packages; elsewhere set MESO_TEST_BROWSER to any Chromium.
 browser:
 	command -v chromium || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium)
 
 install: $(VENV)/installed
 
-# pip has known groups since 25.1
+# --group needs pip 25.1
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
 	$(BIN)/python -m pip install --quiet --editable ".[ingest]" --group dev
 	touch $@
 
-# The site, in site/; a broken link or a docstring that does not fit its function fails it (not with --quiet, which
-# also keeps the warnings from --strict).
+# The site, in site/. --strict fails on a broken link and on a docstring that does not match its function; --quiet would
+# hide these warnings from --strict as well.
 docs: install
 	$(BIN)/python -W ignore docs/write_commands.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-# Pages and pictures of the docs that are written from the code and kept in git.
+# Regenerate the pages and pictures of the docs that come from the code and are kept in git.
 pages: install
 	$(BIN)/python -W ignore docs/generate.py
 	$(BIN)/python docs/draw_gallery.py

@@ -1,17 +1,17 @@
-"""Compressors for blocks of traces, side by side: speed in and out, on one and on two threads, and the ratio.
+"""Codecs for blocks of traces compared: speed of encoding and decoding, on one and on two threads, and ratio.
 
     python benchmarks/codecs.py --rois 1 8 16 32 64 --out table.md
 
 A block is some ROIs x 20,000 frames. The data:
 
-- dense: fluorescence like suite2p's F: a baseline of some hundreds, slow drift, transients and white noise, in
+- dense: fluorescence like suite2p's F: a baseline of a few hundred, slow drift, transients and white noise, in
   float32. The noise fills the mantissa, and no lossless codec can remove it;
 - quantised: the same, rounded to 1/16;
 - sparse: deconvolved activity, one frame in ten not zero, exponential amplitudes, float32;
 - int16: the dense fluorescence, rounded.
 
-Speeds are MB/s of uncompressed data, medians of some turns; every output is compared with its input, bit by bit.
-Libraries that the project does not need are optional here.
+Speeds are MB/s of uncompressed data, medians of several turns; every output is compared with its input, bit by bit.
+Codecs whose library is not installed are skipped.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from pipeline.storage.arrays import pack, unpack
 
 N_FRAMES = 20_000
 DATA = ("dense", "quantised", "sparse", "int16")
-SLOW = {"zlib -6": 4e6}  # bytes that are enough to measure it
+SLOW = {"zlib -6": 4e6}  # slow codecs are measured on only so many bytes
 
 
 class Codec(NamedTuple):
@@ -45,7 +45,7 @@ class Codec(NamedTuple):
 
 
 def traces(kind: str, n_rois: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (n_rois, N_FRAMES) traces of a kind."""
+    """Return traces of a kind of data, (n_rois, N_FRAMES)."""
     shape = n_rois, N_FRAMES
     amplitudes = rng.exponential(1, shape)
     if kind == "sparse":
@@ -72,14 +72,14 @@ def shuffled(array: np.ndarray) -> np.ndarray:
 
 
 def unshuffle_into(out: np.ndarray, data: bytes) -> None:
-    """Undo ``shuffled``."""
+    """Invert ``shuffled``."""
     out.reshape(-1).view(np.uint8).reshape(-1, out.itemsize)[:] = (
         np.frombuffer(data, np.uint8).reshape(out.itemsize, -1).T
     )
 
 
 def library(name: str):
-    """Return a module, or None with a line that says it is missing."""
+    """Return a module, or None after printing that it is not installed."""
     try:
         return importlib.import_module(name)
     except ImportError:
@@ -88,7 +88,7 @@ def library(name: str):
 
 
 def candidates() -> Iterator[Codec]:
-    """Yield the project's codec, its rivals, and the two extremes: a copy, and DataJoint's zlib."""
+    """Yield the project's codec, the alternatives, and two references: a plain copy, and DataJoint's zlib."""
     yield Codec("pipeline.storage.arrays", pack, lambda data, out: unpack(data, out))
     yield Codec("copy", lambda a: a.tobytes(), lambda data, out: copy_into(out, data))
     yield Codec("zlib -6", lambda a: zlib.compress(a, 6), lambda data, out: copy_into(out, zlib.decompress(data)))
@@ -120,10 +120,10 @@ def candidates() -> Iterator[Codec]:
 
 
 def speed(work: Callable, items: Iterable, n_bytes: int, n_threads: int, turns: int) -> float:
-    """Return the median MB/s of some turns over the items."""
+    """Return the speed in MB/s, median of several turns over the items."""
     items, times = list(items), []
     with ThreadPoolExecutor(n_threads) as pool:
-        list(pool.map(work, items[:n_threads]))  # the threads are there before the clock starts
+        list(pool.map(work, items[:n_threads]))  # starts the threads before the clock does
         for _ in range(turns):
             start = time.perf_counter()
             list(pool.map(work, items))

@@ -1,13 +1,13 @@
-"""A raster of a whole session beside plain imshow of the same matrix: seconds, and memory beyond the matrix.
+"""A raster of a whole session compared with plain imshow of the same matrix: seconds, and memory beyond the matrix.
 
     python benchmarks/figures.py                      # 25,000 cells x 20,000 frames, 2 GB
     python benchmarks/figures.py --cells 5000 --turns 3
 
-Each is drawn in a process of its own that holds the signal in memory, float32, before the clock runs. Both are sorted
-by the same order; imshow gets the colour limits that the raster found by itself, and draws on axes of the same size.
-What is timed: building the figure, and saving it as PNG at 200 dots per inch. The raster also scales each cell, and
-averages where imshow at its fastest ("nearest") leaves out cells and frames. A process that would take more memory than
---limit ends, and the table says so: at full size imshow takes more than 20 GB, and the machine may need the rest.
+Each is drawn in a new process, which holds the signal (float32) in memory before the clock starts. Both use the same
+order of cells; imshow gets fixed colour limits, the raster computes its own; axes are of the same size.
+Two steps are timed: building the figure, and saving it as PNG at 200 dots per inch. The raster also scales each cell,
+and averages cells and frames where imshow at its fastest ("nearest") leaves them out. A process that would take more
+memory than --limit ends, and the table says so: at full size imshow takes more than 20 GB.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ WAYS: dict[str, Callable[..., Figure]] = {
 
 
 def memory(name: str) -> float:
-    """Return a number of this process's status, MB."""
+    """Return a field of this process's status in /proc, MB."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) / 1024
 
@@ -73,7 +73,7 @@ def measure(way: str, n_cells: int, n_frames: int, t_range: tuple[float, float])
     order = np.random.default_rng(1).permutation(n_cells)
     signal = signal_of(n_cells, n_frames)
     before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak of the resident memory
     start = time.perf_counter()
     figure = WAYS[way](signal, order, t_range)
     drawn = time.perf_counter()
@@ -111,7 +111,7 @@ def main() -> None:
 
 
 def child(way: str, size: list) -> dict | None:
-    """Measure a way in a process of its own; None where it ran out of memory."""
+    """Measure one way of drawing in a new process; return None if it ran out of memory."""
     done = subprocess.run([sys.executable, __file__, "--way", way, *map(str, size)], capture_output=True, text=True)
     if "MemoryError" in done.stderr or "Unable to allocate" in done.stderr:
         return None

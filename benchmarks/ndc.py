@@ -1,12 +1,12 @@
-"""How fast the decoding engine is, beside scikit-learn, in one run.
+"""Speed of the decoding engine compared with scikit-learn, in one run.
 
     python benchmarks/ndc.py                     # the table: engine, liblinear loop, lbfgs loop, on one core
-    python benchmarks/ndc.py --ways              # what each of the engine's ideas is worth
+    python benchmarks/ndc.py --ways              # what each of the engine's ideas gains
     python benchmarks/ndc.py --growth            # how the cost grows with trials, cells, repeats and shuffles
 
-The engine is timed on whole curves, medians of several. The loops take minutes to hours: each k is timed on a
-few cross-validated scores, spread over real and shuffled labels, and multiplied. Engine and loops take turns, so
-that a busy machine slows both.
+The engine is timed on whole curves, medians of several. The scikit-learn loops take minutes to hours, so their time is
+extrapolated: for each k a few cross-validated scores are timed, with real and with shuffled labels, and multiplied by
+their number. Engine and loops take turns, so that a busy machine slows both.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from pipeline.decoding.solver import minimise_numpy
 SIZES = {(300, 600): (40, 20), (400, 2048): (50, 25), (700, 3000): (50, 25)}
 KS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 R, S = 50, 100
-#: Subsets from which each shuffle is decoded: the loops decode each shuffle once.
+#: Subsets from which the engine decodes each shuffle: one, because the loops decode each shuffle once.
 M = 1
 
 
@@ -61,7 +61,7 @@ def loop_score(X: np.ndarray, y: np.ndarray, solver: str, seed: int) -> float:
 
 
 def loop_seconds(X: np.ndarray, y: np.ndarray, ks: list[int], solver: str, turn: int) -> float:
-    """Return the seconds that a curve takes with scikit-learn, from one score per k and kind of label."""
+    """Return the seconds that a curve takes with scikit-learn, extrapolated from one score per k and kind of label."""
     total = 0.0
     for k in ks:
         rng = np.random.default_rng([turn, k])
@@ -224,7 +224,7 @@ def main() -> None:
     parser.add_argument("--growth", action="store_true")
     options = parser.parse_args()
     with threadpool_limits(1):
-        neuron_dropping_curve(*made(60, 80), ks=[8, 70], R=1, n_label_shuffles=1)  # compiles, or loads what was
+        neuron_dropping_curve(*made(60, 80), ks=[8, 70], R=1, n_label_shuffles=1)  # compiles or loads the kernels
         sizes = [tuple(int(v) for v in size.split("x")) for size in options.sizes]
         if options.ways:
             for n, n_neurons in sizes:

@@ -1,18 +1,18 @@
-"""How often each null calls activity significant that has nothing to do with the task.
+"""How often each null calls activity significant that is unrelated to the task.
 
     python benchmarks/null_calibration.py --sessions 300 --out table.md
 
-A session is 400 trials of IBL's biasedChoiceWorld done by a simulated mouse, and 60 neurons that know nothing of the
+A session is 400 trials of IBL's biasedChoiceWorld done by a simulated mouse, and 60 neurons that are unrelated to the
 task: an AR(1) drift (phi from trial to trial) and white noise, half the variance each. A calibrated null gives
-p <= 0.05 in 5 % of the sessions. Classes are balanced as the tables do it. The mice:
+p <= 0.05 in 5 % of the sessions. Classes are balanced as in the tables. The mice:
 
 - psychometric: choices depend on the contrast and the block, with lapses;
-- history: on the last choices besides;
-- drift: the bias wanders slowly besides (AR(1), 0.98 from trial to trial, standard deviation 1);
-- engagement: in every other stretch, of 40 trials in the mean, the mouse guesses.
+- history: choices depend on the previous choices as well;
+- drift: in addition the bias drifts slowly (AR(1), 0.98 from trial to trial, standard deviation 1);
+- engagement: in every other period, of 40 trials on average, the mouse guesses.
 
-Tables: false positives; the same for the other mice; by the subsets that a null score is the mean of; and power, where
-a quarter of the neurons know the target.
+Tables: false positives; the same for the other mice; the same by number of subsets averaged in each null score; and
+power, where a quarter of the neurons encode the target.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def mouse_session(rng: np.random.Generator, mouse: str = "psychometric", n_trial
     """Return the ALF trial attributes of a session of a simulated mouse."""
     p_left = blocks(n_trials, rng, block_length)
     side, contrast = stimuli(p_left, rng)
-    # a mouse of its own: threshold, bias, use of the block, lapses; the form is not the one that is fitted
+    # each session has another mouse: threshold, bias, use of the block, lapses; not the model that is fitted
     threshold, bias, use = rng.uniform(0.05, 0.2), rng.normal(0, 0.3), rng.uniform(0.3, 1.2)
     lapses = rng.uniform(0.02, 0.1, 2)
     evidence = side * contrast / threshold + bias + use * np.log(p_left / (1 - p_left)) / np.log(4)
@@ -76,7 +76,7 @@ def drift(n_trials: int, n: int, phi: float, rng: np.random.Generator) -> np.nda
 
 
 def activity(phi: float, rng: np.random.Generator, n_trials: int = N_TRIALS) -> np.ndarray:
-    """Return activity that knows nothing of the task, (n_trials, 60)."""
+    """Return activity that is unrelated to the task, (n_trials, 60)."""
     return drift(n_trials, N_NEURONS, phi, rng) + rng.standard_normal((n_trials, N_NEURONS))
 
 
@@ -105,10 +105,10 @@ def labels_of(case: Case, trials: dict, usable: np.ndarray, name: str) -> tuple[
         out[kept] = row[kept]
         return out
 
-    if case.null == "permute":  # the order of the trials that are decoded, as the tables do it
+    if case.null == "permute":  # the trials that are decoded, in the same order as in the tables
         real = balanced(target_labels(case.target, trials)[usable].astype(np.int8))
         return shuffled_labels(real, "permute", case.n_shuffles, 0)
-    # a short session has fewer shifts than shuffles are asked for
+    # a short session has fewer shifts than n_label_shuffles
     most = 2 * linear_shift_margin(len(usable)) if case.null == "linear_shift" else case.n_shuffles
     n, names = min(case.n_shuffles, most), (name, case.target)
     real, null = null_labels(case.null, case.target, trials, usable, n, 0, names=names)
@@ -128,9 +128,9 @@ def prepared(case: Case, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarra
 
 
 def one_session(case: Case, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean score and p of each k."""
+    """Return the mean score and p of each k."""
     X, real, null = prepared(case, number)
-    R = case.null_subsets or 50  # the subsets that p looks at
+    R = case.null_subsets or 50  # the subsets that p is computed from
     curve = neuron_dropping_curve(
         X, real, ks=case.ks, R=R, n_label_shuffles=len(null), null=null, null_subsets=case.null_subsets
     )
@@ -138,7 +138,7 @@ def one_session(case: Case, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def run(case: Case, n_sessions: int, jobs: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean score over the sessions and share of them with p <= 0.05, of each k."""
+    """Return, for each k, the mean score over the sessions and the share of them with p <= 0.05."""
     from joblib import Parallel, delayed
 
     results = Parallel(n_jobs=jobs)(delayed(one_session)(case, number) for number in range(n_sessions))
@@ -170,12 +170,12 @@ def false_positives(options: argparse.Namespace) -> str:
                 cells.append(share(found[0], options.sessions))
                 scores.append(score[0])
                 log(f"{case}: {score[0]:.3f}, {cells[-1]}")
-            rows.append([target, f"{phi:g}", f"{scores[0]:.2f}", *cells])  # linear_shift has other trials
+            rows.append([target, f"{phi:g}", f"{scores[0]:.2f}", *cells])  # linear_shift decodes other trials
     return table("False positives at 0.05", ["target", "phi", "mean AUC", *options.nulls], rows)
 
 
 def other_mice(options: argparse.Namespace) -> str:
-    """Return the table of mice whose choices the model may miss."""
+    """Return the table of mice whose choices may deviate from the model."""
     rows = []
     for mouse in MICE[1:]:
         for target in [t for t in options.targets if t in ("choice", "feedback")]:
@@ -191,7 +191,7 @@ def other_mice(options: argparse.Namespace) -> str:
 
 
 def averaging(options: argparse.Namespace) -> str:
-    """Return the table of subsets over which each null vector's score is averaged."""
+    """Return the table by number of subsets averaged in each null score."""
     rows, ks = [], (10, N_NEURONS)
     for target in options.targets:
         for m in (0, 1, 5):
@@ -234,7 +234,7 @@ def log(text: str) -> None:
 
 
 def main() -> None:
-    """Write the tables that were asked for."""
+    """Compute and write the tables named on the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=300)
     parser.add_argument("--phi", type=float, nargs="+", default=[0.0, 0.9, 0.99])

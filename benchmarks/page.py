@@ -1,13 +1,13 @@
-"""How fast ``meso serve`` answers and draws for a full-size session, beside reading traces for each picture.
+"""How fast ``meso serve`` answers and draws for a full-size session, compared with reading traces for each picture.
 
     python benchmarks/page.py                              # 25,000 ROIs x 20,000 frames in 8 FOVs
     python benchmarks/page.py --rois 2000 --frames 4000    # a quick look
     DJ_HOST=127.0.0.1 DJ_USER=root DJ_PASS=... python benchmarks/page.py   # MySQL; else an embedded PostgreSQL
 
 The session is generated (``benchmarks/store.py``: sparse, 10 % of the frames, or dense) and goes through ingest. Its
-order of cells is random instead of Rastermap's: no time here depends on it, and it is the worst case for reading.
-Views are drawn at random: any part of the raster, from all of it to 50 cells in 10 s. "Cold" is a server that has just
-started; "moving" is Chromium, from the key that is pressed to the sharper picture.
+order of cells is random instead of Rastermap's: no other time here depends on it, and it is the worst case for reading.
+Views are random parts of the raster, from all of it to 50 cells in 10 s. "Cold" is a server that has just started;
+"moving" is measured in Chromium, from the key press to the sharper picture.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PIXELS = (600, 1200)
 
 
 def make(root: Path, n_rois: int, n_frames: int, kind: str) -> dict:
-    """Put a session into the database, with tiles; return what that took."""
+    """Put a session into the database, with tiles; return the time, memory and size of the tiles."""
     import schemas
     from populate_scripts.ingest import ingest
     from schemas.embedding import Embedding, EmbeddingParams, RasterTiles
@@ -80,7 +80,7 @@ def _size(connection, table) -> float:
 
 @contextmanager
 def served() -> Iterator[str]:
-    """Give the address of a server that has just started."""
+    """Yield the address of a server that has just started."""
     command = [sys.executable, "-m", "populate_scripts.cli", "serve", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
@@ -91,7 +91,7 @@ def served() -> Iterator[str]:
 
 
 def random_views(shape: list[int], n: int) -> list[dict[str, str]]:
-    """Return parts of the raster of all sizes."""
+    """Return random parts of the raster, of all sizes."""
     rng = np.random.default_rng(1)
     views = []
     for _ in range(n):
@@ -103,7 +103,7 @@ def random_views(shape: list[int], n: int) -> list[dict[str, str]]:
 
 
 def answers(made: dict, n: int) -> dict[str, list[float]]:
-    """Time what the server answers, ms."""
+    """Return the times of the server's answers, ms."""
     import requests
 
     base = f"/sessions/{made['eid']}"
@@ -119,7 +119,7 @@ def answers(made: dict, n: int) -> dict[str, list[float]]:
             answer.raise_for_status()
 
         session.get(address + "/static/page.css", timeout=60)
-        time.sleep(3)  # until it has asked for the definitions of the tables
+        time.sleep(3)  # until DataJoint has read the definitions of the tables
         get("whole raster, cold", f"{base}/raster", **whole, height=PIXELS[0], width=PIXELS[1])
         views = random_views(made["shape"], n)
         for name in ("any part, first time", "any part, again"):
@@ -140,7 +140,7 @@ def answers(made: dict, n: int) -> dict[str, list[float]]:
 
 
 def browser(made: dict, n: int) -> dict[str, list[float]]:
-    """Time what a browser shows, ms, and weigh a page, kB."""
+    """Return the times until a browser shows a page, ms, and the size of a page, kB."""
     from playwright.sync_api import sync_playwright
 
     flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
@@ -179,7 +179,7 @@ def browser(made: dict, n: int) -> dict[str, list[float]]:
 
 
 def without_tiles(made: dict) -> list[float]:
-    """Time the same pictures made from traces, ms: all that is in view is read, scaled and averaged each time."""
+    """Return the times of the same pictures made from traces, ms: all traces in view are read, scaled and averaged."""
     import schemas
     from pipeline.signals.scaling import scale_rows
     from schemas.embedding import Embedding

@@ -1,14 +1,14 @@
-"""How fast activity goes into the database and out again, beside the scripts' pickled file, in one run.
+"""Speed of storing and reading activity, compared with the scripts' pickled file, in one run.
 
     python benchmarks/store.py                          # 8 FOVs, 6,000 ROIs x 20,000 frames, dense and sparse
     python benchmarks/store.py --rois 750 --frames 2000 # a quick look
     DJ_HOST=127.0.0.1 DJ_USER=root DJ_PASS=... python benchmarks/store.py   # MySQL; else the embedded PostgreSQL
-    python benchmarks/store.py --objects                # traces in a folder beside the database
+    python benchmarks/store.py --objects                # traces in a folder instead of the database
 
 The session is generated: dense fluorescence (baseline, slow drift, transients, noise) or sparse deconvolved activity
 (10 % of the frames). The scripts load the ALF files, put signal and times of the first FOV into a dict, and np.save
-it; later they np.load all of it and index. Each step runs in a process of its own, which says its time and peak memory
-above what importing takes. Steps take turns; medians. Files are in the page cache for both sides.
+it; later they np.load all of it and index. Each step runs in a new process, which prints its time and its peak memory
+beyond that of the imports. Steps take turns, and medians are shown. Files are in the page cache for both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SIGNAL = "mpci.ROIActivityDeconvolved.npy"
 
 
 def write_session(root: Path, n_rois: int, n_frames: int, kind: str) -> None:
-    """Write a session through the demo's writer, with activity of the kind that is measured."""
+    """Write a session with the demo's writer, with activity of the kind that is measured."""
     from pipeline.demo.repository import write_demo_repository
 
     n_trials = max(round(n_frames / 5.08 / 4.5), 30)
@@ -112,7 +112,7 @@ def windows() -> list[tuple[str, tuple[float, float]]]:
 
 
 def ours_prepare(root: Path) -> None:
-    """Register the session and fill what stands before activity."""
+    """Register the session and populate the tables that Activity depends on."""
     import schemas
     from populate_scripts.ingest import ingest
     from schemas.setup import migrations
@@ -139,7 +139,7 @@ def ours_fill(root: Path) -> int:
 
 
 def stored_bytes() -> int:
-    """Return the bytes of all traces as they are stored, without the server's pages."""
+    """Return the bytes of all traces as they are stored, without the overhead of the server's pages."""
     import schemas
     from schemas.server import settings
     from schemas.storage import stores
@@ -159,7 +159,7 @@ def ours_all(root: Path) -> np.ndarray:
 
 
 def ours_end(root: Path) -> None:
-    """Remove the tables, or stop the server that goes with its folder."""
+    """Drop the tables, or stop the embedded server, whose folder is removed later."""
     import schemas
     from schemas.server import embedded
     from schemas.server.binding import MODULES
@@ -201,7 +201,7 @@ def ours_fov(root: Path) -> np.ndarray:
 
 
 def ours_features(root: Path, n: int) -> None:
-    """Read the cells and cut the windows anew for each target, as TrialFeatures does."""
+    """Read the cells and average the windows for each target separately, as TrialFeatures does."""
     import schemas
     from pipeline.decoding import FOVCells, trial_features
     from schemas.session import trials_of
@@ -218,7 +218,7 @@ def ours_features(root: Path, n: int) -> None:
         trial_features(fovs, labels, trials[event] + window[0], trials[event] + window[1], "nearest")
 
 
-#: Seconds of what a step measures by itself, where all of it would be too much.
+#: Seconds measured inside a step, for steps of which only a part counts.
 TAKEN: list[float] = []
 STEPS: dict[str, Callable[..., object]] = {
     name: call
@@ -228,13 +228,13 @@ STEPS: dict[str, Callable[..., object]] = {
 
 
 def memory(name: str) -> float:
-    """Return a number of this process's status, MB."""
+    """Return a field of this process's status in /proc, MB."""
     line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(name))
     return int(line.split()[1]) / 1024
 
 
 def run_step(name: str, root: Path, n: int | None) -> None:
-    """Run a step and print its seconds, the memory it took, and the bytes that it returned."""
+    """Run a step and print its seconds, its peak memory, and the size and a checksum of its result."""
     if name.startswith("ours_"):
         import schemas
         from pipeline import decoding  # noqa: F401
@@ -244,7 +244,7 @@ def run_step(name: str, root: Path, n: int | None) -> None:
         if name != "ours_prepare":
             schemas.activate()
     before = memory("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak of the resident memory
     start = time.perf_counter()
     result = STEPS[name](root, n) if n else STEPS[name](root)
     taken = TAKEN[0] if TAKEN else time.perf_counter() - start
@@ -266,7 +266,7 @@ def step(name: str, root: Path, n: int | None = None) -> dict:
 
 
 def table(options: argparse.Namespace) -> None:
-    """Print the table of one kind of activity after the other."""
+    """Print a table for each kind of activity."""
     for kind in options.kinds:
         with tempfile.TemporaryDirectory(prefix="meso-", dir=options.tmp) as folder:
             root = Path(folder) / "one"

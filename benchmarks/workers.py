@@ -1,11 +1,11 @@
-"""Jobs per second and overhead per job of ``meso worker``, beside DataJoint's own ``populate(reserve_jobs=True)``.
+"""Jobs per second and overhead per job of ``meso worker`` and of DataJoint's own ``populate(reserve_jobs=True)``.
 
     python benchmarks/workers.py [--jobs 400] [--seconds 0.05] [--workers 1 2 4 8] [--turns 3]
 
-Both fill the same table with the same number of processes, in turns, on the server that the environment names or the
-embedded one, under a prefix of its own. An entry sleeps, so that more processes than cores make sense. Overhead is the
-time of all processes, less that of sleeping, per entry, from when all of them have begun one.
-Then: how long ``meso status`` takes with 100,000 jobs waiting.
+Both populate the same table with the same number of processes, in turns, on the server that the environment names or
+the embedded one, under a separate prefix. A job sleeps, so that more processes than cores make sense. Overhead is the
+time of all processes per job, less the time of sleeping; the clock starts when every process has started a job.
+Then ``meso status`` is timed with 100,000 pending jobs.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def compare(asked: argparse.Namespace) -> None:
 
 
 def once(asked: argparse.Namespace, n: int, run) -> float:
-    """Return the seconds per entry, from when all processes have begun one."""
+    """Return the seconds per job, from the moment when every process has started one."""
     empty()
     work_tables.Item.insert({"item": i, "act": "sleep", "act_seconds": asked.seconds} for i in range(asked.jobs))
     Queue(work_tables.Product).add()
@@ -86,7 +86,7 @@ def once(asked: argparse.Namespace, n: int, run) -> float:
     first: dict[int, float] = {}
     for row in work_tables.notes(makes):
         first.setdefault(row["pid"], row["time"])
-    begin = max(first.values())  # processes take turns to start
+    begin = max(first.values())  # processes do not start at the same time
     ends = [row["time"] for row in work_tables.notes(makes, "computed") if row["time"] > begin]
     return (max(ends) - begin) / len(ends)
 
@@ -127,7 +127,7 @@ def empty() -> None:
 
 
 def drop() -> None:
-    """Take away all that was made under the prefix."""
+    """Drop all schemas with the prefix."""
     connection = connect()
     how = "" if connection.adapter.backend == "mysql" else "CASCADE"
     for name in ("views", *reversed(table_modules())):

@@ -1,4 +1,4 @@
-"""Draw the pictures of docs/science/curves.md from made-up curves: python docs/draw_curves.py."""
+"""Draw the pictures of docs/science/curves.md from simulated curves: python docs/draw_curves.py."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ FAMILY_COLORS = dict(zip(FAMILIES, ("#0072b2", "#d55e00", "#009e73"), strict=Tru
 
 
 def exponential(k: np.ndarray, top: float, tau: float) -> np.ndarray:
-    """Score of k neurons: chance without any, all of `top` after a few `tau`."""
+    """Return the score of k neurons: chance at 0, close to `top` after a few `tau`."""
     return top - (top - 0.5) * np.exp(-k / tau)
 
 
 def session(truth: Callable[[np.ndarray], np.ndarray], *, seed: int, day: int = 0, trial_sd: float = 0.01,
             ks: np.ndarray = KS, **change: object) -> tuple[Curve, CurveFit]:  # fmt: skip
-    """Make up a session: 50 subsets, 200 shuffles, and noise of trials that neighbouring k share."""
+    """Simulate a session: 50 subsets, 200 shuffles, and trial noise that is correlated between neighbouring k."""
     rng = np.random.default_rng(seed)
     shared = np.linalg.cholesky(np.exp(-np.abs(np.subtract.outer(np.log2(ks), np.log2(ks))) / 3))
     mean = truth(ks) + trial_sd * shared @ rng.normal(size=len(ks))
@@ -48,13 +48,13 @@ def session(truth: Callable[[np.ndarray], np.ndarray], *, seed: int, day: int = 
 
 
 def reading() -> StyledFigure:
-    """One curve with everything that can stand in a figure."""
+    """Draw one curve with every element that a figure can have."""
     curve, _ = session(lambda k: exponential(k, 0.9, 28), seed=3)
     return ndc_overlay([curve], target="choice", title="One session: choice from 200 cells")
 
 
 def families() -> StyledFigure:
-    """The same six scores, three fits, and how far apart these are beyond the scores."""
+    """Draw three fits to the same six scores, within the measured k and beyond."""
     truth = family_curve("information", {"s": 0.05, "epsilon": 0.012}, KS)
     rng = np.random.default_rng(1)
     scores = truth[:, None] + 0.05 * rng.normal(size=(len(KS), 50))
@@ -80,7 +80,7 @@ def families() -> StyledFigure:
 
 
 def alone(family: str, mean: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a family's least squares fit, by scipy: `fit_curve` gives only the family that it picks."""
+    """Return a family's least-squares fit, by scipy, because `fit_curve` returns only the family that it chooses."""
     from scipy.optimize import curve_fit
 
     start = {"inverse_sqrt": (0.9, 1.0), "information": (0.05, 0.01), "exponential": (0.9, 0.3, 40.0)}[family]
@@ -93,7 +93,7 @@ def alone(family: str, mean: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def verdicts() -> StyledFigure:
-    """A curve for each word."""
+    """Draw a curve for each verdict."""
     shapes: dict[str, tuple[Callable[[np.ndarray], np.ndarray], float, np.ndarray]] = {
         "saturated": (lambda k: exponential(k, 0.92, 15), 0.008, KS),
         "not saturated": (lambda k: exponential(k, 0.95, 150), 0.008, KS),
@@ -123,7 +123,7 @@ def verdicts() -> StyledFigure:
 
 
 def many_days() -> list[Curve]:
-    """Twelve sessions that need fewer neurons every day, one of them at chance."""
+    """Return curves of twelve sessions that need fewer neurons every day; one of them is at chance."""
     days = [0, 2, 3, 5, 8, 9, 10, 14, 15, 17, 20, 21]
     made = []
     for i, day in enumerate(days):
@@ -135,17 +135,17 @@ def many_days() -> list[Curve]:
 
 
 def sessions() -> StyledFigure:
-    """Curves of twelve sessions."""
+    """Draw the curves of twelve sessions."""
     return ndc_overlay(many_days(), target="choice", title="Twelve sessions: choice from 200 shared cells")
 
 
 def days() -> StyledFigure:
-    """k* of these sessions over days."""
+    """Draw k* of these sessions over days."""
     return k_star_over_days({"choice": many_days()})
 
 
 def ceiling() -> StyledFigure:
-    """Two sessions with two ceilings."""
+    """Draw two sessions with different ceilings."""
     made = [session(lambda k, top=top, tau=tau: exponential(k, top, tau), seed=40 + i, day=i, trial_sd=0.003)
             for i, (top, tau) in enumerate(((0.76, 24), (0.94, 30)))]  # fmt: skip
     curves, fits = [curve for curve, _ in made], [fit for _, fit in made]
@@ -180,7 +180,7 @@ PICTURES: dict[str, Callable[[], StyledFigure]] = {
 
 
 def draw(folder: Path, *, dpi: int = 130) -> list[Path]:
-    """Draw all pictures into a folder; the same bytes each time."""
+    """Draw all pictures into a folder and return their paths; each run gives the same bytes."""
     return [save(make(), folder / f"{name}.png", {"made by": "docs/draw_curves.py"}, dpi=dpi)
             for name, make in PICTURES.items()]  # fmt: skip
 

@@ -11,14 +11,14 @@ from pipeline.decoding import neuron_dropping_curve, target_labels
 from pipeline.decoding.nulls import NULLS, BehaviorModel, null_labels, pseudosession
 from pipeline.figures import StyledFigure, save, style
 
-#: Left out, class 0, class 1.
+#: Colours of trials that are left out, of class 0 and of class 1.
 CLASSES = ListedColormap(["#ffffff", "#e69f00", "#0072b2"])
 COLORS = {"permute": "#d55e00", "pseudosession": "#009e73"}
 N_TRIALS, N_NEURONS, N_SHUFFLES = 400, 60, 200
 
 
 def task_session(seed: int) -> dict[str, np.ndarray]:
-    """Return a session of biasedChoiceWorld: an unbiased start, then blocks, done by a good mouse."""
+    """Return ALF trials of a session of biasedChoiceWorld, done by a good mouse: an unbiased start, then blocks."""
     rng = np.random.default_rng(seed)
     contrast = rng.choice([1.0, 0.25, 0.125, 0.0625, 0.0], N_TRIALS)
     plan = {
@@ -34,7 +34,7 @@ def task_session(seed: int) -> dict[str, np.ndarray]:
 
 
 def drifting(phi: float, seed: int) -> np.ndarray:
-    """Return activity that knows nothing of the task, (trials, neurons): slow drift and white noise."""
+    """Return activity that is unrelated to the task, (trials, neurons): slow drift and white noise."""
     rng = np.random.default_rng(seed)
     slow = rng.standard_normal((N_TRIALS, N_NEURONS))
     for trial in range(1, N_TRIALS):
@@ -43,7 +43,7 @@ def drifting(phi: float, seed: int) -> np.ndarray:
 
 
 def drift(seed: int = 3) -> StyledFigure:
-    """Drifting activity, the blocks, and what two nulls make of the score."""
+    """Draw drifting activity, the blocks, and the score among those of two nulls."""
     trials, X = task_session(seed), drifting(0.99, seed)
     usable = np.flatnonzero(~np.isnan(target_labels("block", trials)))
     nulls, p = {}, {}
@@ -74,7 +74,7 @@ def drift(seed: int = 3) -> StyledFigure:
 
 
 def kinds(seed: int = 3, n_examples: int = 4) -> StyledFigure:
-    """Real labels of two targets and a few vectors of each null."""
+    """Draw the real labels of two targets and a few label vectors of each null."""
     trials = task_session(seed)
     donors = [task_session(other) for other in range(10, 10 + n_examples)]
     with style():
@@ -98,7 +98,7 @@ def _codes(labels: np.ndarray) -> np.ndarray:
 
 
 def _strips(axis, usable: np.ndarray, rows: np.ndarray) -> None:
-    """Draw label vectors under each other, at their trials."""
+    """Draw label vectors below each other, each label at its trial."""
     image = np.full((len(rows), N_TRIALS), -1.0)
     image[:, usable] = rows
     axis.imshow(image, cmap=CLASSES, vmin=-1, vmax=1, aspect="auto", interpolation="nearest")

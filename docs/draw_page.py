@@ -1,6 +1,6 @@
-"""Draw the picture of a session's page from the database of ``make demo``: docs/images/page_session.jpg.
+"""Take the picture of a session's page from the database of ``make demo``: docs/images/page_session.jpg.
 
-python docs/draw_page.py       after make demo; needs Chromium (MESO_TEST_BROWSER names another one)
+python docs/draw_page.py       after make demo; needs Chromium (MESO_TEST_BROWSER names another browser)
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SIZE = {"width": 1240, "height": 800}
 
 
 def main() -> None:
-    """Serve the demo, open its last session, and take the picture."""
+    """Serve the demo's database, open the last session, and take the picture."""
     browser = os.environ.get("MESO_TEST_BROWSER") or shutil.which("chromium")
     command = [sys.executable, "-m", "populate_scripts.cli", "serve", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -1,4 +1,4 @@
-"""Write pages of docs/reference from the code: the tables with their picture, and the settings of a curve."""
+"""Generate pages of docs/reference from the code: the tables with their picture, and the settings of a curve."""
 
 from __future__ import annotations
 
@@ -62,12 +62,12 @@ existed, so that rows keep the key that they had.
 
 
 def tables_page() -> str:
-    """Return the page; the tables must be active."""
+    """Return the page of the tables, which must be activated."""
     return "\n".join([HEADER, *itertools.starmap(section, graph.modules().items())]) + "\n"
 
 
 def tables_picture() -> str:
-    """Return the tables and their foreign keys as SVG, laid out as on the page; the tables must be active."""
+    """Return the tables and their foreign keys as SVG, laid out as in ``meso serve``; the tables must be activated."""
     picture = pipeline_graph.layout()
     arrows = [f'<path d="{edge}" fill="none" stroke="#7d8a93"/>' for edge in picture["edges"]]
     boxes = [NODE.format(**node, width=picture["node_width"], fill=COLORS[node["kind"]]) for node in picture["nodes"]]
@@ -96,7 +96,7 @@ def settings_page(cls: type = NDCSettings) -> str:
 
 
 def _names(one: Setting) -> str:
-    """Return the words for a setting: its name, its letter, its column where that is another."""
+    """Return the names of a setting: its own, its letter, and its column if that is different."""
     names = [f"`{one.name}`"]
     names += [f"`{one.letter}`, `-{one.letter}`"] if one.letter else []
     names += [f"column `{one.column}`"] if one.column != one.name else []
@@ -114,7 +114,7 @@ def _allowed(one: Setting) -> str:
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table of Markdown."""
+    """Return a Markdown table."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
 

@@ -1,6 +1,6 @@
-"""Write docs/reference/commands.md: every command with its arguments and options, as ``--help`` has them.
+"""Generate docs/reference/commands.md: every command with its arguments and options, as in ``--help``.
 
-The page is made when the site is built and is not kept in git.
+The page is generated when the site is built and is not kept in git.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from populate_scripts.cli import main
 PAGE = Path(__file__).parent / "reference" / "commands.md"
 HEADER = """# Commands
 
-All commands of `meso` and all their options, written from the code. `meso COMMAND --help` shows the same in a terminal.
+All commands of `meso` with all their options. `meso COMMAND --help` shows the same in a terminal.
 """
 
 
 def commands_page() -> str:
-    """Return the page: a list of the commands, then a section for each."""
+    """Return the page: a list of all commands, then a section for each."""
     found = list(commands(click.Context(main, info_name="meso", **main.context_settings)))
     lines = [
         f"[`{context.command_path}`](#{context.command_path.replace(' ', '-')})\n:   {summary(context)}"
@@ -31,7 +31,7 @@ def commands_page() -> str:
 
 
 def commands(context: click.Context) -> Iterator[click.Context]:
-    """Yield a context for each command of a group, and for those of groups within it."""
+    """Yield a context for each command of a group and of the groups in it."""
     if not isinstance(context.command, click.Group):
         yield context
         return
@@ -58,12 +58,12 @@ def section(context: click.Context) -> str:
 
 
 def paragraph(words: str) -> str:
-    """Return a paragraph of help as Markdown; click's mark for lines that stay as they are makes it a code block."""
+    """Return a paragraph of help as Markdown; a paragraph that click must not wrap becomes a code block."""
     return f"```sh\n{words.removeprefix(chr(8)).strip()}\n```" if words.startswith("\b") else text(words)
 
 
 def text(words: str) -> str:
-    """Return plain words such that Markdown shows them as they are."""
+    """Return plain text, escaped for Markdown."""
     return re.sub(r"([\\`*_<>\[\]|#])", r"\\\1", " ".join(words.split()))
 
 

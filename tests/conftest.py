@@ -1,7 +1,7 @@
-"""One database for all tests of a process: the table classes can be tied to one only.
+"""One database for all tests of a process, because table classes can be bound to one database only.
 
 ``pytest --backend postgresql`` uses an embedded server in a temporary folder, ``--backend mysql`` a
-real MySQL (``make mysql`` gets one). Nothing is mocked.
+real MySQL (``make mysql`` installs one). Nothing is mocked.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 from support import quick_start
 
-# Before numpy is imported: test processes share the cores, and threads of linear algebra that wait for each other do so
-# by spinning. Where threads matter a test says how many.
+# This must be set before numpy is imported: test processes share the cores, and BLAS threads spin while they wait for
+# each other. A test in which the number of threads matters sets it itself.
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
@@ -31,7 +31,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Keep the settings of whoever runs the tests out of them."""
+    """Remove the user's own settings from the environment of the tests."""
     for name in list(os.environ):
         if name.startswith(("DJ_", "MESO_")) and not name.startswith(("MESO_TEST_", "MESO_MYSQLD")):
             del os.environ[name]
@@ -58,8 +58,8 @@ def backend(pytestconfig: pytest.Config) -> str:
 
 @pytest.fixture(scope="session")
 def server(backend: str) -> Iterator[dict[str, str]]:
-    """Environment variables that lead to the database server."""
-    # not in pytest's own folder: it closes that to other users, and as root the server is another user
+    """Yield the environment variables with which processes connect to the database server."""
+    # Not in pytest's own folder: other users cannot enter it, and if root runs the tests the server is another user.
     with tempfile.TemporaryDirectory(prefix="meso-") as folder:
         os.environ["MESO_DATA_DIR"] = folder
         yield from _server(backend)
@@ -90,9 +90,9 @@ def _server(backend: str) -> Iterator[dict[str, str]]:
 
 
 def do_without_disk(socket_dir: Path) -> None:
-    """Have a PostgreSQL wait for no disk: its data is thrown away, and none of its tests takes the power away.
+    """Turn off PostgreSQL's waiting for the disk: its data are temporary, and no test here simulates a power failure.
 
-    What is committed outlives a killed server all the same, and the tests that kill one have servers of their own.
+    Committed data still survive a killed server, and the tests that kill one start their own servers.
     """
     import psycopg2
 
@@ -107,7 +107,7 @@ def do_without_disk(socket_dir: Path) -> None:
 
 @pytest.fixture(scope="session")
 def database(server: dict[str, str]) -> Iterator[object]:
-    """The DataJoint connection, all tables declared and empty."""
+    """Yield the DataJoint connection, with all tables declared and empty."""
     os.environ |= server
     import datajoint as dj
 
@@ -115,7 +115,7 @@ def database(server: dict[str, str]) -> Iterator[object]:
     from schemas.setup import migrations
 
     for name, variable in (("host", "DJ_HOST"), ("user", "DJ_USER"), ("password", "DJ_PASS"), ("port", "DJ_PORT")):
-        if variable in server:  # DataJoint read the environment when it was imported, before the server was there
+        if variable in server:  # DataJoint read the environment when it was imported, before the server was started
             dj.config[f"database.{name}"] = int(server[variable]) if name == "port" else server[variable]
     if "DJ_BACKEND" in server:
         dj.config["database.backend"] = server["DJ_BACKEND"]
@@ -127,7 +127,7 @@ def database(server: dict[str, str]) -> Iterator[object]:
 
 @pytest.fixture(scope="session")
 def demo_truth(tmp_path_factory: pytest.TempPathFactory):
-    """The demo repository and what is planted in it."""
+    """Return the demo repository and the truth planted in it."""
     from pipeline.demo.repository import write_demo_repository
 
     return write_demo_repository(tmp_path_factory.mktemp("one"))
@@ -135,7 +135,7 @@ def demo_truth(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture(scope="session")
 def demo_sessions(database: object, demo_truth) -> list[str]:
-    """The demo's sessions registered, read and embedded; their ids by date."""
+    """Register, read and embed the demo's sessions; return their ids in order of date."""
     from populate_scripts.ingest import ingest
     from schemas.embedding import Embedding, RasterTiles
     from schemas.work.filling import SESSION_TABLES, fill
@@ -148,7 +148,7 @@ def demo_sessions(database: object, demo_truth) -> list[str]:
 
 @pytest.fixture(scope="session")
 def python_command(server: dict[str, str]) -> Callable[..., subprocess.CompletedProcess]:
-    """Run ``python ...`` in a process of its own, on the same server; ``env`` overrides, None unsets."""
+    """Return a function that runs ``python ...`` in a process on the same server; ``env`` overrides, None unsets."""
 
     def run(*args: str | Path, env: dict[str, str | None] | None = None, **kwargs) -> subprocess.CompletedProcess:
         path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
@@ -164,13 +164,13 @@ def python_command(server: dict[str, str]) -> Callable[..., subprocess.Completed
 
 @pytest.fixture(scope="session")
 def meso_command(python_command) -> Callable[..., subprocess.CompletedProcess]:
-    """Run ``meso ...`` the same way."""
+    """Return a function that runs ``meso ...`` in the same way."""
     return functools.partial(python_command, "-m", "populate_scripts.cli")
 
 
 @pytest.fixture(scope="module")
 def lab_tables(database, server, tmp_path_factory):
-    """A lab's own tables next to ours; the variables stay set: other processes see the tables too."""
+    """Yield a lab with its own tables next to ours; MESO_MODULES stays set, so that other processes see them too."""
     from support import work_tables
     from support.lab import Lab
 
@@ -188,7 +188,7 @@ def lab_tables(database, server, tmp_path_factory):
 
 @pytest.fixture
 def lab(lab_tables):
-    """The lab, empty."""
+    """Yield the lab with empty tables; empty them again afterwards."""
     lab_tables.clear()
     yield lab_tables
     lab_tables.clear()

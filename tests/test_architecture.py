@@ -1,4 +1,4 @@
-"""Who may import whom, and what importing costs."""
+"""Which module may import which, and what importing costs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import networkx as nx
 import pytest
 
 ROOT = Path(__file__).parents[1]
-#: Floors of the house, the lowest first: a module imports from its own room and from those of the floors below.
+#: Layers, the lowest first: a module imports from its own package and from packages of lower layers.
 FLOORS = (("pipeline",), ("schemas",), ("drawing",), ("meso", "page"), ("populate_scripts",))
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = [path for room in FLOOR_OF for path in sorted([*ROOT.glob(f"{room}.py"), *(ROOT / room).rglob("*.py")])]
@@ -20,7 +20,7 @@ UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "
 
 
 def imported(source: str) -> set[str]:
-    """Every name that a module imports, at its top or inside a function, each with its parents."""
+    """Return every name that a module imports, at its top or inside a function, each with its parents."""
     names = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -36,7 +36,7 @@ def imported(source: str) -> set[str]:
 
 
 def unpickles(source: str) -> set[str]:
-    """What in a module could execute code from a file."""
+    """Return what in a module could execute code from a file."""
     found = imported(source) & UNPICKLERS
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Attribute) and (name := ast.unparse(node)).endswith(("joblib.load", ".read_pickle")):
@@ -46,7 +46,7 @@ def unpickles(source: str) -> set[str]:
     return found
 
 
-def test_the_checks_see_what_they_look_for():
+def test_the_checks_find_imports_and_unpicklers():
     assert imported("def f():\n    from schemas.decoding.run import run_ndc") == {
         "schemas",
         "schemas.decoding",
@@ -61,7 +61,7 @@ def test_the_checks_see_what_they_look_for():
 
 
 def module_of(path: Path) -> str:
-    """Return the name of a module; a package is named like its folder."""
+    """Return the dotted name of a module; that of a package is its folder."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -69,7 +69,7 @@ MODULES = {module_of(path): path for path in FILES}
 
 
 def imported_modules(source: str) -> set[str]:
-    """Return our modules that a module imports: ``from a.b import c`` is ``a.b.c`` if that is one, else ``a.b``."""
+    """Return which of our modules a module imports: ``from a.b import c`` is ``a.b.c`` if that is one, else ``a.b``."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -81,7 +81,7 @@ def imported_modules(source: str) -> set[str]:
 
 
 def import_graph() -> nx.DiGraph:
-    """Return which module imports which, imports inside functions included."""
+    """Return the graph of which module imports which, including imports inside functions."""
     return nx.DiGraph(
         (module, other)
         for module, path in MODULES.items()
@@ -90,7 +90,7 @@ def import_graph() -> nx.DiGraph:
 
 
 def room_of(module: str) -> str:
-    """Return the folder, two levels deep, that a module is in."""
+    """Return the package of a module, two levels deep at most."""
     return ".".join(module.split(".")[:2])
 
 
@@ -98,23 +98,23 @@ def circles(graph: nx.DiGraph) -> list[list[str]]:
     return [sorted(found) for found in nx.strongly_connected_components(graph) if len(found) > 1]
 
 
-def test_circles_are_seen():
+def test_the_check_finds_cycles():
     assert imported_modules("def f():\n    from schemas.decoding import run\n    from schemas import ROI") == {
         "schemas.decoding.run", "schemas",
     }  # fmt: skip
     assert circles(nx.DiGraph([("a", "b"), ("b", "c"), ("c", "a"), ("c", "d")])) == [["a", "b", "c"]]
 
 
-def test_no_imports_form_a_circle_those_inside_functions_counted():
+def test_modules_import_each_other_in_no_cycle_even_inside_functions():
     assert circles(import_graph()) == []
 
 
-def test_no_rooms_form_a_circle():
+def test_packages_import_each_other_in_no_cycle():
     rooms = nx.DiGraph((room_of(a), room_of(b)) for a, b in import_graph().edges if room_of(a) != room_of(b))
     assert circles(rooms) == []
 
 
-def test_no_import_goes_up_or_across_a_floor():
+def test_no_import_is_from_a_higher_layer_or_across_a_layer():
     def top(module: str) -> str:
         return module.partition(".")[0]
 
@@ -124,7 +124,7 @@ def test_no_import_goes_up_or_across_a_floor():
     assert wrong == []
 
 
-def test_the_science_knows_no_database():
+def test_pipeline_never_imports_datajoint():
     assert [name for name, path in MODULES.items() if name.startswith("pipeline") and "datajoint" in imported(
         path.read_text(encoding="utf-8"))] == []  # fmt: skip
 
@@ -135,12 +135,12 @@ def test_nothing_unpickles(path):
 
 
 @pytest.mark.parametrize("path", [path for path in FILES if path.name == "__init__.py"], ids=module_of)
-def test_every_folder_says_what_lives_there(path):
+def test_every_package_has_a_docstring(path):
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert docstring and len(docstring.splitlines()[0]) > 20
 
 
-def test_every_module_is_looked_at():
+def test_every_module_is_checked():
     assert {module.partition(".")[0] for module in MODULES} == set(FLOOR_OF)
     ignored = {"benchmarks", "docs", "tests"}
     there = {path.relative_to(ROOT).parts[0].removesuffix(".py") for path in ROOT.glob("*/**/*.py")}
@@ -164,7 +164,7 @@ socket.create_connection = socket.getaddrinfo = refuse
 
 
 def alone(code: str, home: Path) -> subprocess.CompletedProcess:
-    """Run code in a process without settings, in an empty home, where sockets cannot connect."""
+    """Run code in a process without settings, with an empty home folder, in which sockets cannot connect."""
     kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
     env = kept | {"HOME": str(home), "PYTHONPATH": str(ROOT), "MPLCONFIGDIR": str(home)}
     return subprocess.run(

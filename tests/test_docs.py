@@ -1,4 +1,4 @@
-"""Every snippet of README.md and docs/ is executed; what the docs list is what there is."""
+"""Every snippet of README.md and docs/ runs, and what the docs list exists in the code."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from populate_scripts.cli import main
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ROOT / "docs" / "reference" / "commands.md"  # written when the site is built
-PARTS = ("start", "science", "operation", "reference")  # in the order of reading: tracked cells are registered first
+COMMANDS = ROOT / "docs" / "reference" / "commands.md"  # generated when the site is built
+PARTS = ("start", "science", "operation", "reference")  # snippets run in this order: the first registers tracked cells
 PAGES = [
     ROOT / "README.md",
     ROOT / "docs" / "index.md",
@@ -49,7 +49,7 @@ def test_sql_snippets_give_rows(code, database, demo_sessions):
 
 
 def script(name: str) -> ModuleType:
-    """Return a script of docs/ as a module."""
+    """Import a script of docs/ as a module."""
     spec = importlib.util.spec_from_file_location(name, ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -90,7 +90,7 @@ def test_page_of_settings_is_up_to_date():
     assert (ROOT / "docs" / "reference" / "settings.md").read_text() == generate.settings_page(), "run: make pages"
 
 
-def test_links_lead_somewhere():
+def test_targets_of_links_exist():
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if not target.startswith("http") and page.parent.joinpath(target).resolve() != COMMANDS:
@@ -113,7 +113,7 @@ def test_settings_table_names_every_variable():
     assert {name for name in used if name not in text} == set()
 
 
-def test_one_version_everywhere():
+def test_version_and_date_are_the_same_in_all_files():
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
     heads = re.findall(r"^## (.*)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""The gallery: every function that draws has an example that runs, and the page shows it."""
+"""The gallery shows every function that draws, with an example that runs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from PIL import Image
 from pipeline import figures
 
 DOCS = Path(__file__).parents[1] / "docs"
-#: What is exported and draws nothing.
+#: Exported names that are not drawing functions.
 OTHERS = {"Average", "Curve", "StyledFigure", "distinct_region_colors", "file_stem", "save", "session_colors", "style"}
 
 
 @pytest.fixture(scope="module")
 def gallery():
-    """The script that makes the page."""
+    """Return the script that generates the page, as a module."""
     spec = importlib.util.spec_from_file_location("draw_gallery", DOCS / "draw_gallery.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -44,11 +44,11 @@ def test_page_is_up_to_date_and_shows_every_picture(gallery):
 
 @pytest.fixture(scope="module")
 def drawn(gallery, tmp_path_factory) -> dict[str, Path]:
-    """The pictures of the page, drawn again."""
+    """Draw the pictures of the page again; return their paths by file name."""
     return {path.name: path for path in gallery.draw(tmp_path_factory.mktemp("gallery"))}
 
 
-def test_examples_run_and_say_where_they_come_from(drawn):
+def test_examples_run_and_pictures_name_their_script(drawn):
     for name, path in drawn.items():
         with Image.open(path) as image:
             assert Path(name).stem.removeprefix("gallery_") in image.info["Description"]
@@ -56,13 +56,13 @@ def test_examples_run_and_say_where_they_come_from(drawn):
 
 
 def pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
-    """An image in grey, so small that the edges of letters do not count."""
+    """Return an image in grey (height, width), so small that antialiased edges of letters do not matter."""
     with Image.open(path) as image:
         return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), dtype=float)
 
 
 @pytest.mark.parametrize("name", ["cell_map", "ndc_overlay", "presence_map", "raster"])
-def test_pictures_of_the_page_are_what_is_drawn_now(drawn, name):
+def test_stored_pictures_equal_newly_drawn_ones(drawn, name):
     file = f"gallery_{name}.png"
     with Image.open(DOCS / "images" / file) as image:
         size = image.width // 8, image.height // 8
@@ -72,8 +72,8 @@ def test_pictures_of_the_page_are_what_is_drawn_now(drawn, name):
 
 
 @pytest.mark.parametrize("path", sorted((DOCS / "examples").glob("*.py")), ids=lambda path: path.stem)
-def test_examples_need_nothing_but_arrays(path):
-    """They can be pasted anywhere: no file, no database, no module of their own."""
+def test_examples_import_only_numpy_and_pipeline(path):
+    """So they can be pasted anywhere: they need no file, no database and no other module."""
     roots = {
         line.split()[1].split(".")[0] for line in path.read_text().splitlines() if line.startswith(("import", "from"))
     }

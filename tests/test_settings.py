@@ -1,4 +1,4 @@
-"""A setting is one record: its words mean the same everywhere, and a made-up one is everywhere at once."""
+"""A setting is one record: a value gives the same row everywhere, and a new record appears everywhere at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from schemas.decoding.tables import NDCParams
 from schemas.rows import content_key
 
 RECORDS = {one.name: one for one in settings_in(NDCSettings)}
-#: Words of the command line for a value of each setting that is not its default, and the value in Python.
+#: For each setting a value that is not its default: as options of the command line, and in Python.
 WORDS = {
     "target": ("--target block", "block"),
     "event": ("--event goCue_times", "goCue_times"),
@@ -61,7 +61,7 @@ WORDS = {
     "n_cells": ("--n-cells 64", 64),
     "null_subsets": ("--null-subsets 2", 2),
 }
-#: Settings without which another would have no effect.
+#: Settings that have an effect only together with another.
 NEEDED = {"fold_gap": "fold_mode", "cells_seed": "cells"}
 
 
@@ -70,19 +70,19 @@ def key_of(made: list[NDCSettings]) -> list[str]:
 
 
 def from_command_line(text: str) -> list[NDCSettings]:
-    """Return what ``meso ndc`` asks for with these words, before it reaches the database."""
+    """Return the settings that ``meso ndc`` makes of these options, before it reaches the database."""
     own = inspect.signature(ndc.callback).parameters
     params = ndc.make_context("ndc", ["an-eid", *text.split()]).params
     return settings_asked_for({name: value for name, value in params.items() if name not in own})
 
 
 class Asked(Exception):
-    """Ends a call of the notebook face once it knows its settings: before it reaches the database."""
+    """Raised to end a call of ``meso`` once its settings are known, before it reaches the database."""
 
 
 @pytest.fixture
 def from_notebook(monkeypatch):
-    """Return what ``meso.neuron_dropping_curves_cached`` asks for with these words."""
+    """Return a function that gives the settings ``meso.neuron_dropping_curves_cached`` makes of its arguments."""
     asked = []
 
     def stop(*args, **words):
@@ -98,12 +98,12 @@ def from_notebook(monkeypatch):
     return ask
 
 
-def test_every_setting_is_tried():
+def test_every_setting_is_tested_here():
     assert list(WORDS) == list(RECORDS)
 
 
 @pytest.mark.parametrize("name", WORDS)
-def test_the_same_word_means_the_same_everywhere(name, from_notebook):
+def test_option_and_argument_give_the_same_row(name, from_notebook):
     names = [name, NEEDED[name]] if name in NEEDED else [name]
     text = " ".join(WORDS[one][0] for one in names)
     words = {one: WORDS[one][1] for one in names}
@@ -118,13 +118,13 @@ def test_the_same_word_means_the_same_everywhere(name, from_notebook):
 
 
 @pytest.mark.parametrize("name", [one.name for one in RECORDS.values() if one.letter])
-def test_a_letter_is_another_word_for_a_setting(name, from_notebook):
+def test_a_letter_is_an_alias_of_a_setting(name, from_notebook):
     letter, (text, value) = RECORDS[name].letter, WORDS[name]
     expected = key_of(from_command_line(text))
     assert key_of(from_command_line(f"-{letter} {value}")) == expected == key_of(from_notebook(**{letter: value}))
 
 
-def test_without_words_all_ask_for_the_defaults(from_notebook):
+def test_without_arguments_both_use_the_defaults(from_notebook):
     assert from_command_line("") == from_notebook() == [NDCSettings(one) for one in ("choice", "feedback", "stimulus")]
     given = inspect.signature(meso.neuron_dropping_curves_cached).parameters
     for name, parameter in given.items():
@@ -132,7 +132,7 @@ def test_without_words_all_ask_for_the_defaults(from_notebook):
             assert parameter.default in (record.default, None), name
 
 
-def test_win_is_both_ends_and_a_target_twice_is_one(from_notebook):
+def test_win_sets_both_ends_and_a_repeated_target_counts_once(from_notebook):
     words = {"targets": ["choice", "block", "choice"], "win": (-1, 0.5)}
     made = from_command_line("--target choice --target block --target choice --win -1 0.5")
     assert made == from_notebook(**words) == [
@@ -140,12 +140,12 @@ def test_win_is_both_ends_and_a_target_twice_is_one(from_notebook):
     ]  # fmt: skip
 
 
-def test_no_shuffle_seed_is_the_seed_as_in_the_scripts(from_notebook):
+def test_shuffle_seed_none_is_the_seed_as_in_the_scripts(from_notebook):
     assert from_notebook(seed=5, shuffle_seed=None)[0].shuffle_seed == 5
     assert from_notebook(seed=5)[0].shuffle_seed == 0
 
 
-def test_refused_words_end_the_command_before_the_database():
+def test_invalid_options_end_the_command_before_the_database():
     for text, message in (("--seed x", "seed is a whole number from 0, not 'x'"), ("--fold-gap 3", "use fold_mode")):
         done = CliRunner().invoke(ndc, ["an-eid", *text.split()])
         assert done.exit_code == 2 and message in done.output
@@ -195,7 +195,7 @@ null_subsets=0 : int32              # subsets averaged in each null score; 0: on
 """
 
 
-def test_the_table_is_that_of_version_7():
+def test_the_definition_of_ndc_params_is_that_of_version_7():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 
@@ -205,7 +205,7 @@ def test_the_table_is_that_of_version_7():
 @documented
 @dataclass(frozen=True)
 class More(NDCSettings):
-    """Settings of a curve, and two that do not exist.
+    """Settings of a curve, and two that exist only in this test.
 
     Attributes
     ----------
@@ -248,7 +248,7 @@ def test_a_made_up_setting_has_an_option():
     @click.command(cls=SettingsCommand)
     @options_of(More)
     def command(**asked):
-        """Say what was asked for."""
+        """Print the settings that were given."""
         click.echo(json.dumps({name: value for name, value in asked.items() if value is not None}))
 
     run = CliRunner().invoke

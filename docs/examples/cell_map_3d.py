@@ -1,4 +1,4 @@
-"""The same in space, by a number of each cell: its place in the Rastermap order."""
+"""The same cells in space, coloured by a value: each cell's place in the Rastermap order."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The same for several targets; or for several regions, all up to the same number of cells."""
+"""A panel for each target; or, as here, for each region, all up to the same number of cells."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A row for each cell, sorted by its peak in every other trial; the trials between are shown."""
+"""A row for each cell, sorted by its peak in every other trial; the remaining trials are shown."""
 
 import numpy as np
 

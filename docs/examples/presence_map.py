@@ -1,4 +1,4 @@
-"""Which cell was found on which day."""
+"""Which cells were found on which day."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""One minute of 800 cells, in the order of a sequence that movements start, with regions, wheel, trials and blocks."""
+"""One minute of 800 cells, sorted by a sequence that follows movements, with regions, wheel, trials and blocks."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The share of cells that are found again after some days."""
+"""The share of cells that are found again, against the days between."""
 
 import numpy as np
 

@@ -1,1 +1,1 @@
-"""What several tests need: servers, browsers, sessions to break, databases of former versions."""
+"""Helpers that several tests share: servers, browsers, sessions to break, databases of earlier versions."""

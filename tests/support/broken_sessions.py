@@ -1,4 +1,4 @@
-"""A repository of many copies of one session, to be broken, and its removal from the database."""
+"""A ONE repository with many copies of one session, to be broken by tests, and its removal from the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from schemas.work.reports import errors
 
 @dataclass
 class Repository:
-    """Where the sessions lie, copies of one template."""
+    """The folder of the sessions, which are copies of one template."""
 
     root: Path
     template: Path
@@ -44,7 +44,7 @@ class Repository:
 
 
 def remove(repository: Repository) -> None:
-    """Remove all sessions with all that there is of them."""
+    """Delete all sessions with everything that depends on them, and their jobs."""
     eids, subjects = [{"eid": eid} for eid in repository.eids.values()], repository.subjects
     sets = (schemas.SessionSet & subjects).proj().to_dicts()
     (schemas.Subject & subjects).delete()

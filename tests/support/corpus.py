@@ -1,7 +1,8 @@
-"""The corpus of bad input: datasets of a session, ways of breaking each, and what becomes of it.
+"""The corpus of bad input: datasets of a session, ways of breaking each, and the expected outcome.
 
-``FOV_TABLE``, ``BEHAVIOR_TABLE`` and ``UID_TABLE`` say for each dataset and way of breaking it what must happen: the
-error that names it, or that it is accepted, and why. Ways that do the same to every dataset are in ``EVERYWHERE``.
+``FOV_TABLE``, ``BEHAVIOR_TABLE`` and ``UID_TABLE`` give the outcome for each dataset and way of breaking it: the error
+that names the dataset, or that it is accepted, and why. Ways that have the same outcome for every dataset are in
+``EVERYWHERE``.
 """
 
 from __future__ import annotations
@@ -22,20 +23,20 @@ CLASSIFIER, UUIDS = "mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv"
 UIDS, SILHOUETTE = "mpciROIs.clusterUIDs.csv", "mpciROIs.clusterSilhouette.npy"
 TRIALS, QUIESCENCE = "_ibl_trials.table.pqt", "_ibl_trials.quiescencePeriod.npy"
 STIM_OFF, WHEEL_TIMES, WHEEL = "_ibl_trials.stimOff_times.npy", "_ibl_wheel.timestamps.npy", "_ibl_wheel.position.npy"
-#: The element that is spoiled where one is.
+#: The index of the element that is overwritten, in ways of breaking that spoil a single element.
 AT = 3
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The error says this of the dataset.
+    """The dataset is refused with an error.
 
     Attributes
     ----------
     says : str
         Regular expression, with what was expected and what was found.
     of : str
-        The dataset that the error names, where that is not the broken one: of two that disagree it names one.
+        The dataset that the error names if it is not the broken one: of two that disagree it names one.
     """
 
     says: str
@@ -44,7 +45,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Accepted:
-    """The rows are the planted ones, with nothing in these columns of one or all ROIs or trials.
+    """The dataset is accepted: the rows are the planted ones, with NULL in some columns.
 
     Attributes
     ----------
@@ -65,7 +66,7 @@ Outcome = Refused | Accepted
 
 @dataclass(frozen=True)
 class Case:
-    """One cell of the tables."""
+    """One cell of the tables: a dataset, a way of breaking it, and the outcome."""
 
     dataset: str
     way: str
@@ -76,7 +77,7 @@ class Case:
 
 
 class Evil:
-    """Leaves a folder behind if it is ever unpickled."""
+    """An object that creates a folder if it is ever unpickled."""
 
     def __init__(self, path: Path):
         self.path = str(path)
@@ -132,7 +133,7 @@ def _huge_header(path: Path) -> None:
 
 
 def _spoil(path: Path, value: float) -> None:
-    """Put NaN or infinity where a number was."""
+    """Overwrite a number with NaN or infinity."""
     if path.suffix == ".pqt":
         table = pd.read_parquet(path)
         table.loc[AT, "choice"] = value
@@ -173,7 +174,7 @@ def _denied(path: Path) -> None:
     path.chmod(0)
 
 
-#: Before the tables of ONE are written, which list what is there then.
+#: Ways that are applied before ONE's tables are written, which list the files that exist then.
 WAYS: dict[str, Callable[[Path], None]] = {
     "missing": Path.unlink,
     "no bytes": lambda path: path.write_bytes(b"") and None,
@@ -188,7 +189,8 @@ WAYS: dict[str, Callable[[Path], None]] = {
     "NaN": lambda path: _spoil(path, np.nan),
     "infinity": lambda path: _spoil(path, np.inf),
 }
-#: After the tables of ONE were written: it lists a file that cannot be read. No rights keep root from reading.
+#: Ways that are applied after ONE's tables were written: they list a file that cannot be read. (File permissions do not
+#: stop root from reading.)
 LATER: dict[str, Callable[[Path], None]] = {"a folder": _folder, "dangling": _dangling} | (
     {"denied": _denied} if os.geteuid() else {}
 )
@@ -198,7 +200,7 @@ ALL_WAYS = WAYS | LATER
 
 _NO_ARRAY = Refused(r"cannot be read as a plain array.*expected a complete .npy file of numbers, found \d+ bytes")
 _NOT_READ = r"file cannot be read .expected a file that can be read, found "
-#: What happens with every ``.npy`` file.
+#: The outcomes that are the same for every ``.npy`` file.
 EVERYWHERE: dict[str, Outcome] = {
     "missing": Refused("dataset is missing"),
     "no bytes": _NO_ARRAY,
@@ -235,7 +237,7 @@ _TEXT = {
 _XYZ = ("ml", "ap", "dv")
 _NOT_FINITE = "activity is not finite .expected finite numbers, found {value} at frame " + f"{AT} of ROI 0"
 
-#: By dataset of a FOV: what becomes of it in each way; then by name, what has a way of its own.
+#: For each dataset of a FOV the outcome of each way of breaking it; then, by name, special ways for one dataset.
 FOV_TABLE: dict[str, dict[str, Outcome]] = {
     TIMES: {
         **EVERYWHERE,
@@ -369,7 +371,7 @@ UID_TABLE: dict[str, dict[str, Outcome]] = {
 }
 
 
-# ------------------------------------------------------------------------------------------- what a table has no way of
+# ---------------------------------------------------------------------------------------- folders and whole sessions
 
 
 def _set(name: str, index: object, value: float) -> Callable[[Path], None]:
@@ -407,7 +409,7 @@ def _trials(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], 
     return lambda alf: change(pd.read_parquet(alf / TRIALS)).to_parquet(alf / TRIALS)
 
 
-#: Of a FOV: what is done to its folder, and the outcome.
+#: Ways of breaking the folder of a FOV, with the outcome.
 FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     (TIMES, "go back"): (
         lambda fov: rewrite(fov / TIMES, lambda t: np.r_[t[:10], t[8], t[11:]]),
@@ -458,7 +460,7 @@ FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
         Refused("uuids repeat .expected {n} different ones, found {n_less}"),
     ),
 }
-#: Of a session: what is done to its alf folder.
+#: Ways of breaking the alf folder of a session.
 BEHAVIOR_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     (TRIALS, "no trial in any file"): (
         lambda alf: [rewrite(alf / name, lambda a: a[:0]) for name in (TRIALS, QUIESCENCE, STIM_OFF)] and None,
@@ -495,7 +497,7 @@ def cases(
     table: dict[str, dict[str, Outcome]],
     extras: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] | None = None,
 ) -> list[Case]:
-    """Return all cells of a table that this user can break, and what it has no column for."""
+    """Return the cells of a table that this user can break, and the special ways for single datasets."""
     found = [
         Case(dataset, way, outcome) for dataset, row in table.items() for way, outcome in row.items() if way in ALL_WAYS
     ]

@@ -1,4 +1,4 @@
-"""Databases of a test's own: their variables, their tables, and taking them away."""
+"""Databases for one test each: their environment variables, their tables, and their removal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CANARY = "c4nary-pa55word"
 
 
 def one_line(done: subprocess.CompletedProcess) -> str:
-    """Return the message of a command that failed as it should."""
+    """Return the message of a command that is expected to fail, and check that it is one line."""
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     assert CANARY not in done.stdout + done.stderr
@@ -27,7 +27,7 @@ def closed_port() -> int:
 
 
 def own_server(backend: str) -> dict[str, str]:
-    """Variables that name the tests' server as a server of one's own; that of PostgreSQL by its socket."""
+    """Return DJ_* variables for the tests' server, as for a lab's own server; PostgreSQL is reached by its socket."""
     if backend == "mysql":
         return {}
     return {

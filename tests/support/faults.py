@@ -1,4 +1,4 @@
-"""What goes wrong between a worker and its database: a proxy that cuts and stalls connections, servers of our own."""
+"""Faults between a worker and its database: a proxy that cuts and stalls connections, and servers that tests kill."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from support.lab import wait_for
 
 #: MySQL's flag for "this server can do TLS" in the second byte of the capabilities.
 CAN_TLS = 0x08
-#: Linux: a filter of a socket, and its instruction to keep so many bytes of a packet.
+#: Linux (socket.h, bpf_common.h): attach a packet filter to a socket; the instruction that keeps N bytes of a packet.
 SO_ATTACH_FILTER, BPF_RETURN = 26, 0x06
 
 
 @dataclass
 class Order:
-    """What to do at a statement.
+    """What the proxy does when a statement passes.
 
     Attributes
     ----------
     statement : bytes
-        A part of it.
+        A part of the statement.
     what : {'before', 'after', 'stall'}
-        Cut its connection before the server gets it, or once the server has answered, but before the client hears it;
-        or stall everything.
+        Cut the connection before the server gets the statement, or after the server has answered but before the client
+        gets the answer; or stall all connections.
     """
 
     statement: bytes
@@ -52,14 +52,14 @@ class Order:
 
 @dataclass
 class Link:
-    """A client's connection and its continuation to the server."""
+    """A client's connection to the proxy, and the proxy's connection to the server."""
 
     client: socket.socket
     server: socket.socket
     cut_at_answer: bool = False
 
     def close(self) -> None:
-        """End both sides at once; the client sees a reset."""
+        """Close both sides at once; the client sees a reset."""
         for end in (self.client, self.server):
             with suppress(OSError):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -76,11 +76,11 @@ class Proxy:
     Attributes
     ----------
     server : dict
-        Environment variables that lead to the server.
+        Environment variables with which clients connect to the server.
     orders : list of Order
-        Each is carried out once, at the first statement that fits.
+        Each is carried out once, at the first statement that contains its text.
     n_cut : int
-        How many connections were cut.
+        Number of connections that were cut.
     """
 
     server: dict[str, str]
@@ -99,17 +99,17 @@ class Proxy:
 
     @property
     def variables(self) -> dict[str, str]:
-        """Environment variables that lead to the server through the proxy."""
+        """Environment variables with which clients connect to the server through the proxy."""
         account = {"DJ_BACKEND": "postgresql", "DJ_USER": "postgres", "DJ_PASS": "any: the socket is trusted"}
         return {**account, **self.server, "DJ_HOST": "127.0.0.1", "DJ_PORT": str(self.port)}
 
     def at(self, statement: bytes, what: str) -> None:
-        """Carry out an order when the statement goes by next."""
+        """Add an order, for the next time that the statement passes."""
         with self.lock:
             self.orders.append(Order(statement, what))
 
     def cut_any(self) -> bool:
-        """Cut some connection at some point; False if there is none."""
+        """Cut a random connection; return False if there is none."""
         with self.lock:
             links = list(self.links)
         if links:
@@ -125,11 +125,11 @@ class Proxy:
         return not self.flowing.is_set()
 
     def flow(self) -> None:
-        """Forward again; first of all what was sent meanwhile."""
+        """Forward again, beginning with what was sent in the meantime."""
         self.flowing.set()
 
     def vanish(self) -> None:
-        """Be a machine without power: what clients send is not even confirmed (Linux: a filter that drops it all)."""
+        """Behave like a machine without power: packets of clients are not acknowledged (Linux: a filter drops all)."""
         nothing = ctypes.create_string_buffer(struct.pack("HBBI", BPF_RETURN, 0, 0, 0))
         program = struct.pack("HL", 1, ctypes.addressof(nothing))
         with self.lock:
@@ -137,7 +137,7 @@ class Proxy:
                 link.client.setsockopt(socket.SOL_SOCKET, SO_ATTACH_FILTER, program)
 
     def close(self) -> None:
-        """Refuse new connections and cut all there are."""
+        """Refuse new connections and cut all existing ones."""
         self.closed = True
         self.listener.close()
         self.flow()
@@ -145,7 +145,7 @@ class Proxy:
             time.sleep(0.01)
 
     def _reach(self) -> socket.socket:
-        """Connect to the server; PostgreSQL's process file says in which folder its socket is."""
+        """Connect to the server; PostgreSQL's file postmaster.pid names the folder of its socket."""
         if "DJ_HOST" in self.server:
             return socket.create_connection((self.server["DJ_HOST"], int(self.server["DJ_PORT"])))
         lines = (Path(self.server["MESO_DATA_DIR"]) / "postgres" / "postmaster.pid").read_text().splitlines()
@@ -165,7 +165,7 @@ class Proxy:
         while not self.closed:
             try:
                 client, _ = self.listener.accept()
-            except OSError:  # closed
+            except OSError:  # the listener was closed
                 return
             threading.Thread(target=self._connect, args=(client,), daemon=True).start()
 
@@ -173,7 +173,7 @@ class Proxy:
         self.flowing.wait()
         try:
             link = Link(client, self._reach())
-        except OSError:  # the server is away
+        except OSError:  # the server is not running
             client.close()
             return
         with self.lock:
@@ -224,7 +224,9 @@ class Proxy:
 
 
 def _without_tls(greeting: bytes) -> bytes:
-    """Return a MySQL server's first packet without its offer of TLS; any other as it is.
+    """Return a MySQL server's first packet without its offer of TLS, and any other packet unchanged.
+
+    With TLS the proxy could not recognise statements.
 
     The packet: length and number (4 bytes), protocol 10, version and a zero, connection (4), salt (8), a zero,
     capabilities (2).
@@ -237,7 +239,7 @@ def _without_tls(greeting: bytes) -> bytes:
 
 @contextmanager
 def proxied(server: dict[str, str]) -> Iterator[Proxy]:
-    """Yield a proxy before a server."""
+    """Yield a proxy in front of a server."""
     proxy = Proxy(server)
     try:
         yield proxy
@@ -246,15 +248,15 @@ def proxied(server: dict[str, str]) -> Iterator[Proxy]:
 
 
 class OwnServer:
-    """A server for one test, which may be killed or have its disk filled. It keeps what it has committed.
+    """A server for one test, which may kill it or fill its disk. It keeps what it has committed.
 
     Parameters
     ----------
     backend : {'postgresql', 'mysql'}
     folder : Path
-        A short one, closed to nobody: as root PostgreSQL runs as another user.
+        With a short path, readable by all users: if root runs the tests, PostgreSQL runs as another user.
     disk : int
-        Size of a disk of its own below the folder, in MB; none by default. Only root can have one.
+        Size in MB of a separate file system (tmpfs) below the folder, which only root can mount; 0 for none.
     """
 
     def __init__(self, backend: str, folder: Path, disk: int = 0) -> None:
@@ -286,10 +288,11 @@ class OwnServer:
         ]
 
     def _postgresql(self) -> list[str]:
-        """Have the embedded server make the data folder, and an account that another can use on TCP."""
+        """Let the embedded server create the data folder and an account for TCP; return the command that serves it."""
         code = (
-            "from schemas import embedded; import psycopg2; connection = psycopg2.connect(host=str(embedded.start()), "
-            "user='postgres'); connection.cursor().execute('CREATE ROLE meso SUPERUSER LOGIN'); connection.commit(); "
+            "from schemas.server import embedded; import psycopg2; "
+            "connection = psycopg2.connect(host=str(embedded.start()), user='postgres'); "
+            "connection.cursor().execute('CREATE ROLE meso SUPERUSER LOGIN'); connection.commit(); "
             "connection.close(); embedded.stop()"
         )
         subprocess.run(
@@ -305,7 +308,7 @@ class OwnServer:
         return [*as_user, program, "-D", str(self.small / "postgres"), "-h", "127.0.0.1", "-p", port, "-k", ""]
 
     def start(self) -> None:
-        """Start the server on what is in its folder, and wait until it answers."""
+        """Start the server on the data in its folder, and wait until it answers."""
         script = str(Path(mysql_server.__file__).resolve())
         watch = [sys.executable, script, "supervise", str(os.getpid()), str(self.folder), "--"]
         with (self.folder / "log").open("ab") as log:
@@ -325,7 +328,7 @@ class OwnServer:
         return True
 
     def kill(self) -> None:
-        """Have all its processes vanish at once, as a machine without power does."""
+        """Kill all its processes at once, as in a power failure."""
         assert self.process is not None
         for process in psutil.Process(self.process.pid).children(recursive=True):
             with suppress(psutil.NoSuchProcess):
@@ -333,17 +336,17 @@ class OwnServer:
         self.process.wait(30)
 
     def fill_disk(self, left: int) -> None:
-        """Leave so many bytes on its disk."""
+        """Fill its disk except for ``left`` bytes."""
         free = shutil.disk_usage(self.small).free
         with (self.small / "filler").open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, free - left)
 
     def empty_disk(self) -> None:
-        """Make room again."""
+        """Free the disk again."""
         (self.small / "filler").unlink()
 
     def close(self) -> None:
-        """Kill it and forget its data."""
+        """Kill it and unmount its disk."""
         if self.process is not None and self.process.poll() is None:
             self.kill()
         if self.disk:

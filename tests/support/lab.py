@@ -1,4 +1,4 @@
-"""A lab with tables of its own next to ours, and workers in processes of their own."""
+"""A lab with its own tables next to ours, and workers in separate processes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Lab:
         return {**os.environ, **self.variables, "PYTHONPATH": path, "MAKES": str(self.makes), "COLUMNS": "250"}
 
     def clear(self) -> None:
-        """Take away all entries, jobs and workers."""
+        """Delete all rows, jobs and workers."""
         from schemas.work.tables import Attempt, Made, Worker
 
         for table in (self.total, self.product):
@@ -43,17 +43,17 @@ class Lab:
         self.makes.write_text("")
 
     def add(self, items: Iterable[int], act: str = "sleep", seconds: float = 0.0) -> None:
-        """Add items to make."""
+        """Insert items, which are the jobs of Product."""
         self.item.insert({"item": item, "act": act, "act_seconds": seconds} for item in items)
 
     def meso(self, *arguments: object, code: int = 0, **variables: str) -> str:
-        """Run ``meso`` to its end, and return what it printed."""
+        """Run a ``meso`` command, check its exit code, and return what it printed."""
         done = self._run("-m", "populate_scripts.cli", *map(str, arguments), **variables)
         assert done.returncode == code, (arguments, done.returncode, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
     def python(self, code: str, *, expected: int = 0) -> None:
-        """Run Python code in a process of its own."""
+        """Run Python code in a new process, and check its exit code."""
         done = self._run("-c", code)
         assert done.returncode == expected, done.stderr
 
@@ -65,7 +65,7 @@ class Lab:
 
     @contextmanager
     def worker(self, *arguments: object, **variables: str) -> Iterator[subprocess.Popen]:
-        """Run ``meso worker`` on the tables, in a session of its own; at the end it is killed if it still runs."""
+        """Run ``meso worker`` on the tables in a new process session; kill it at the end if it still runs."""
         process = subprocess.Popen(
             self.command("worker", "Product", "Total", *arguments), env=self.environment | variables,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
@@ -78,11 +78,11 @@ class Lab:
             process.communicate()
 
     def notes(self, what: str = "begin") -> list[dict]:
-        """Return what the makes noted."""
+        """Return the rows that makes wrote at this point (see ``work_tables.note``)."""
         return work_tables.notes(self.makes, what)
 
     def n_makes(self) -> Counter:
-        """Return how many times each item was begun."""
+        """Return the number of makes that were started for each item."""
         return Counter(row["item"] for row in self.notes())
 
     def jobs(self) -> dict[int, str]:
@@ -90,7 +90,7 @@ class Lab:
         return {row["item"]: row["status"] for row in self.product.jobs.proj("status").to_dicts()}
 
     def check_products(self, items: Iterable[int]) -> None:
-        """Compare all that is in the tables with what is known beforehand, bit by bit."""
+        """Check that the tables contain exactly the products of these items, bit by bit."""
         items = sorted(items)
         found = {row["item"]: row["product"] for row in self.product.to_dicts()}
         assert sorted(found) == items
@@ -112,7 +112,7 @@ def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> bool:
-    """Send a signal; False if nobody is there."""
+    """Send a signal to a process; return False if it does not exist."""
     try:
         os.kill(pid, number)
     except ProcessLookupError:

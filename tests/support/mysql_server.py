@@ -1,8 +1,8 @@
 """A private, throw-away MySQL server for the tests.
 
 As a module: ``with running_mysql() as server`` yields the address and the account of a real MySQL server.
-As a script: ``python tests/support/mysql_server.py find`` says which server the tests would start, and
-``python tests/support/mysql_server.py fetch`` gets one on Debian-like machines, without root and without
+As a script: ``python tests/support/mysql_server.py find`` prints which server the tests would start, and
+``python tests/support/mysql_server.py fetch`` downloads one on Debian-like machines, without root and without
 installing anything. Variables read:
 
 MESO_TEST_MYSQL   ``user:password@host:port`` of a server to use instead of starting one
@@ -45,8 +45,8 @@ OTHERWISE = (
     " MESO_TEST_MYSQL=root:PASSWORD@127.0.0.1:3306."
 )
 
-# The data is thrown away after the tests, so nothing has to survive a crash. ``loose-`` options are skipped
-# by servers which do not know them.
+# The data are deleted after the tests, so nothing has to survive a crash. Servers ignore ``loose-`` options that they
+# do not know.
 SERVER_OPTIONS = (
     "--bind-address=127.0.0.1",
     "--skip-name-resolve",
@@ -62,7 +62,7 @@ SERVER_OPTIONS = (
     "--innodb-doublewrite=OFF",
     "--innodb-fast-shutdown=2",
     "--innodb-buffer-pool-size=128M",
-    # Kernel asynchronous I/O is short on busy machines and missing in some containers.
+    # Kernel asynchronous I/O is limited on busy machines and missing in some containers.
     "--innodb-use-native-aio=OFF",
     "--loose-innodb-redo-log-capacity=256M",
 )
@@ -81,7 +81,7 @@ class Command:
     """The unpacked packages, for a server which is not installed."""
 
     def line(self, *options: str) -> list[str]:
-        """The complete command; no option file of the machine is read."""
+        """Return the complete command; no option file of the machine is read."""
         places: list[str] = []
         if self.root is not None:
             share = self.root / "usr/share/mysql"
@@ -91,20 +91,20 @@ class Command:
                 f"--character-sets-dir={share / 'charsets'}",
                 f"--plugin-dir={self.root / 'usr/lib/mysql/plugin'}",
             ]
-        # mysqld refuses to run as root unless told to.
+        # Without this option mysqld refuses to run as root.
         user = ["--user=root"] if os.geteuid() == 0 else []
         return [*self.argv, "--no-defaults", *places, *user, *options]
 
 
 def cache_folder() -> Path:
-    """Where a fetched server and initialised data folders are kept."""
+    """Return the folder in which a fetched server and initialised data folders are kept."""
     given = os.environ.get("MESO_TEST_CACHE")
     folder = Path(given).expanduser() if given else Path.home() / ".cache/meso-tests/mysql"
     return folder.absolute()
 
 
 def mysql_version(text: str) -> tuple[int, int, int] | None:
-    """The version in the output of ``mysqld --version``; None for MariaDB or anything else."""
+    """Return the version in the output of ``mysqld --version``; None for MariaDB or anything else."""
     found = re.search(r"\bVer (\d+)\.(\d+)\.(\d+)", text)
     if found is None or "mariadb" in text.lower():
         return None
@@ -112,7 +112,7 @@ def mysql_version(text: str) -> tuple[int, int, int] | None:
 
 
 def probe(argv: Sequence[str], root: Path | None = None) -> Command | None:
-    """The command, if it runs and is a MySQL server that is new enough."""
+    """Return the command if it runs and is a MySQL server that is new enough, else None."""
     try:
         done = subprocess.run(
             [*argv, "--no-defaults", "--version"],
@@ -128,7 +128,7 @@ def probe(argv: Sequence[str], root: Path | None = None) -> Command | None:
 
 
 def unpacked(root: Path) -> Command | None:
-    """The server in a folder of unpacked packages, run with the libraries and the loader beside it.
+    """Return the server in a folder of unpacked packages, run with the libraries and the loader of that folder.
 
     The packages' C library is usually newer than the machine's, hence their own loader.
     """
@@ -141,7 +141,7 @@ def unpacked(root: Path) -> Command | None:
 
 
 def find_mysqld() -> Command | None:
-    """A MySQL server on this machine: MESO_MYSQLD, then PATH, then the one fetched earlier."""
+    """Find a MySQL server on this machine: MESO_MYSQLD, then PATH, then the one fetched earlier."""
     given = os.environ.get("MESO_MYSQLD")
     if given:
         command = probe([given])
@@ -160,7 +160,7 @@ def find_mysqld() -> Command | None:
 
 @dataclass(frozen=True)
 class Distribution:
-    """Which of a distribution's suites has a MySQL server, and the package with its signing keys."""
+    """The suite of a distribution that has a MySQL server, and the package with its signing keys."""
 
     suite: str | None
     """None: the suite the machine itself runs."""
@@ -176,14 +176,14 @@ DISTRIBUTIONS = {
 
 @dataclass(frozen=True)
 class Archive:
-    """A package archive, as a line of apt's sources names it."""
+    """A package archive, as named by a line of apt's sources."""
 
     uri: str
     suite: str
 
 
 def archives_in(printed: str) -> list[Archive]:
-    """The archives in the output of ``apt-get update --print-uris``, in order.
+    """Return the archives in the output of ``apt-get update --print-uris``, in order.
 
     Suites with additions only (updates, security, backports) and archives without suites are left out.
     """
@@ -192,7 +192,7 @@ def archives_in(printed: str) -> list[Archive]:
 
 
 def machine_archives(*options: str) -> list[Archive]:
-    """The archives which this machine's apt uses.
+    """Return the archives that this machine's apt uses.
 
     apt itself reads its sources (one-line and deb822, mirror lists, disabled entries), so that no address has
     to be known here; with --print-uris it neither asks the network nor needs downloaded lists.
@@ -201,7 +201,7 @@ def machine_archives(*options: str) -> list[Archive]:
 
 
 def run_apt(command: Sequence[str], config: Path | None = None) -> str:
-    """The output of an apt program; RuntimeError with what it said if it fails."""
+    """Return the output of an apt program; RuntimeError with its error output if it fails."""
     environment = {**os.environ, "LC_ALL": "C", "DEBIAN_FRONTEND": "noninteractive"}
     if config is not None:
         environment["APT_CONFIG"] = str(config)
@@ -221,8 +221,8 @@ def run_apt(command: Sequence[str], config: Path | None = None) -> str:
     return done.stdout
 
 
-# Read last, after the machine's own settings (its proxy is wanted, its hooks and pins are not). The insecure
-# ways are closed whatever the machine allows: everything fetched must be signed by the keyring.
+# Read last, after the machine's own settings (its proxy is needed, its hooks and pins are not). Insecure options are
+# turned off, whatever the machine allows: everything fetched must be signed by a key of the keyring.
 PRIVATE_APT = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -261,7 +261,7 @@ Dir::Log "{work}/log";
 
 
 class PrivateApt:
-    """apt with one archive, trusted through one keyring, and with all its state in a folder of its own.
+    """apt with one archive, trusted through one keyring, and with all its state in a private folder.
 
     Its list of installed packages is empty, so that a package comes with its complete library closure.
     """
@@ -294,7 +294,7 @@ class PrivateApt:
         self.config.write_text(f'Dir::Etc::parts "{parts}";\nDir::Etc::main "/dev/null";\n')
 
     def mysql_package(self) -> str:
-        """The archive's package with the server program: without a version in its name, else the newest."""
+        """Return the archive's package of the server program: without a version in its name, else the newest."""
         names = run_apt(["apt-cache", "pkgnames", "mysql-server-core"], self.config).split()
         found = [name for name in names if re.fullmatch(r"mysql-server-core(-[\d.]+)?", name)]
         if not found:
@@ -302,13 +302,13 @@ class PrivateApt:
         return max(found, key=lambda name: (name == "mysql-server-core", [int(n) for n in re.findall(r"\d+", name)]))
 
     def download(self, package: str) -> list[Path]:
-        """The package files of a package and of all it depends on, checked against the signed index."""
+        """Download a package and all its dependencies, checked against the signed index; return the package files."""
         run_apt(["apt-get", "install", "--yes", "--download-only", package], self.config)
         return sorted((self.work / "archives").glob("*.deb"))
 
 
 def machine_keyring(name: str, root: Path = Path("/")) -> Path:
-    """A keyring of the machine's (or of an unpacked package's) distribution."""
+    """Return the keyring of the machine's (or of an unpacked package's) distribution."""
     for ending in (".gpg", ".pgp"):
         path = root / "usr/share/keyrings" / f"{name}{ending}"
         if path.is_file():
@@ -317,7 +317,7 @@ def machine_keyring(name: str, root: Path = Path("/")) -> Path:
 
 
 def newer_keyring(work: Path, archive: Archive, name: str, keyring: Path) -> Path:
-    """The keyring from the suite which the machine runs, fetched and checked with the machine's own keyring.
+    """Return the keyring from the suite that the machine runs, fetched and checked with the machine's own keyring.
 
     A machine that was not updated for long does not know the keys that sign unstable today, but releases keep
     getting the new keyring, signed by keys the machine does know. So trust never starts at the network.
@@ -329,7 +329,7 @@ def newer_keyring(work: Path, archive: Archive, name: str, keyring: Path) -> Pat
 
 
 def open_archive(work: Path, archive: Archive, distribution: Distribution) -> PrivateApt:
-    """An apt for the archive's suite that has MySQL; a second try is made with a newer keyring."""
+    """Return an apt for the archive's suite that has MySQL; if this fails, try again with a newer keyring."""
     wanted = Archive(archive.uri, distribution.suite or archive.suite)
     keyring = machine_keyring(distribution.keyring)
     try:
@@ -343,7 +343,7 @@ def open_archive(work: Path, archive: Archive, distribution: Distribution) -> Pr
 
 
 def download_server(work: Path) -> list[Path]:
-    """The packages of a MySQL server, from the first of the machine's archives that has it."""
+    """Download the packages of a MySQL server from the first of the machine's archives that has it."""
     system = platform.freedesktop_os_release()
     names = [system.get("ID", ""), *system.get("ID_LIKE", "").split()]
     distribution = next((DISTRIBUTIONS[name] for name in names if name in DISTRIBUTIONS), None)
@@ -360,7 +360,7 @@ def download_server(work: Path) -> list[Path]:
 
 
 def unpack(packages: Sequence[Path], root: Path) -> None:
-    """Unpack the packages, without the parts a server does not run (perl, documentation)."""
+    """Unpack the packages, without what a server does not need at run time (perl, documentation)."""
     for package in packages:
         if not package.name.startswith(("perl", "libperl")):
             run_apt(["dpkg", "-x", str(package), str(root)])
@@ -370,7 +370,7 @@ def unpack(packages: Sequence[Path], root: Path) -> None:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Let one process at a time change the folder, and drop what a killed one left half-made."""
+    """Let one process at a time change the folder, and delete what a killed process left unfinished."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -380,7 +380,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def fetch_mysqld() -> Command:
-    """The server in the cache folder, fetched if it is not there. The system is left as it is."""
+    """Return the server in the cache folder, fetched if it is not there. The system is not changed."""
     cache = cache_folder()
     with locked(cache):
         final, partial = cache / "server", cache / "server.partial"
@@ -409,7 +409,7 @@ def fetch_mysqld() -> Command:
 
 @dataclass(frozen=True)
 class Server:
-    """Where a MySQL server answers, and an account that may do anything there."""
+    """The address of a MySQL server, and an account that has all rights there."""
 
     host: str
     port: int
@@ -418,16 +418,16 @@ class Server:
 
 
 def parse_server(text: str) -> Server:
-    """The server in ``user:password@host:port``; the port may be missing, the password may have any sign."""
+    """Return the server in ``user:password@host:port``; the port is optional, the password may have any character."""
     found = re.fullmatch(r"([^:@]+):(.*)@(\[[^\]]+\]|[^:@\[\]]+)(?::(\d{1,5}))?", text, re.DOTALL)
     if found is None or int(found[4] or 3306) > 65535:
-        # The text is not repeated, it has a password in it.
+        # The error does not repeat the text, because it contains a password.
         raise RuntimeError("MESO_TEST_MYSQL must be user:password@host:port")
     return Server(host=found[3].strip("[]"), port=int(found[4] or 3306), user=found[1], password=found[2])
 
 
 def datadir_template(command: Command) -> Path:
-    """An initialised data folder of this very server, to be copied; made once, which takes seconds."""
+    """Return an initialised data folder for exactly this server, to be copied; made once, because it takes seconds."""
     program = Path(command.argv[-1])
     key = repr((command.argv, command.version, program.stat().st_mtime_ns))
     name = "datadir-" + hashlib.sha256(key.encode()).hexdigest()[:16]
@@ -451,14 +451,14 @@ def datadir_template(command: Command) -> Path:
 
 
 def free_port() -> int:
-    """A loopback port nobody listens on at this moment."""
+    """Return a loopback port on which no process listens at this moment."""
     with socket.socket() as probe_socket:
         probe_socket.bind(("127.0.0.1", 0))
         return int(probe_socket.getsockname()[1])
 
 
 def connect(server: Server, tls: ssl.SSLContext | None = None) -> None:
-    """Log in and run a query; pymysql's error if that does not work."""
+    """Log in and run a query; raises pymysql's error if that fails."""
     import pymysql  # here: the script's other commands do without it
 
     connection = pymysql.connect(
@@ -476,7 +476,7 @@ def connect(server: Server, tls: ssl.SSLContext | None = None) -> None:
 def wait_until_answers(
     server: Server, process: subprocess.Popen[bytes] | None = None, tls: ssl.SSLContext | None = None
 ) -> None:
-    """Return as soon as the server answers; RuntimeError if its process ends or the time is up."""
+    """Return as soon as the server answers; RuntimeError if its process ends or after a time limit."""
     import pymysql
 
     deadline = time.monotonic() + START_TIMEOUT
@@ -492,13 +492,13 @@ def wait_until_answers(
 
 
 def server_line(command: Command, folder: Path, server: Server) -> list[str]:
-    """The command that serves the data in the folder, with the account of ``server``."""
+    """Return the command that serves the data in the folder, with the account of ``server``."""
     root_password = secrets.token_hex(16)
     statements = [f"ALTER USER 'root'@'localhost' IDENTIFIED BY '{root_password}';"]
     for host in ("localhost", "127.0.0.1"):
         statements.append(f"CREATE USER IF NOT EXISTS '{server.user}'@'{host}' IDENTIFIED BY '{server.password}';")
         statements.append(f"GRANT ALL ON *.* TO '{server.user}'@'{host}' WITH GRANT OPTION;")
-    # mysqld runs the file before it lets anybody in, so root is never open without a password.
+    # mysqld runs the file before it accepts connections, so root is never reachable without a password.
     (folder / "init.sql").touch(mode=0o600)
     (folder / "init.sql").write_text("\n".join(statements) + "\n")
     (folder / "tmp").mkdir(exist_ok=True)
@@ -516,7 +516,7 @@ def server_line(command: Command, folder: Path, server: Server) -> list[str]:
 def start(command: Command, top: Path) -> tuple[Server, subprocess.Popen[bytes]]:
     """Start a server below the folder and wait until it answers.
 
-    Somebody else can take the port between its choice and the server's start, hence the further tries.
+    Another process can take the port between its choice and the server's start, hence several tries.
     """
     for attempt in range(START_TRIES):
         try:
@@ -565,14 +565,14 @@ def any_certificate() -> ssl.SSLContext:
 
 
 def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server that ``start`` started, and wait for it."""
+    """Stop a server that ``start`` started, and wait until it has ended."""
     if process.poll() is None:
         process.terminate()
         process.wait(STOP_TIMEOUT + 10)
 
 
 def supervise(parent: int, folder: Path, line: Sequence[str]) -> int:
-    """Run a server until it ends, SIGTERM comes or the parent is gone; this is a process of its own.
+    """Run a server until it ends, SIGTERM arrives or the parent process is gone; this runs in a separate process.
 
     A killed test run cannot stop its server; this process, which only waits, sees the parent change. (Linux
     can send a signal on a parent's death, but does so as soon as the starting thread ends.)
@@ -606,7 +606,7 @@ def supervise(parent: int, folder: Path, line: Sequence[str]) -> int:
 
 @contextmanager
 def running_mysql() -> Iterator[Server]:
-    """A MySQL server: that of MESO_TEST_MYSQL, else a private one which ends with the context."""
+    """Yield a MySQL server: that of MESO_TEST_MYSQL, else a private one that is stopped when the context ends."""
     given = os.environ.get("MESO_TEST_MYSQL")
     if given:
         server = parse_server(given)
@@ -637,7 +637,7 @@ def main(arguments: Sequence[str]) -> int:
     if list(arguments) not in (["fetch"], ["find"]):
         print("usage: mysql_server.py fetch|find", file=sys.stderr)
         return 2
-    # Python ends at once on SIGTERM; as an exit, the temporary folders get removed.
+    # By default SIGTERM ends Python at once; as SystemExit it lets the temporary folders be removed.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         command = fetch_mysqld() if arguments[0] == "fetch" else find_mysqld()

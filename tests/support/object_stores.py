@@ -1,4 +1,4 @@
-"""Stores for the tests: a folder, and a bucket of a real S3 server (moto's) in a process of its own on this machine."""
+"""Stores for the tests: a folder, and a bucket of an S3 server (moto's) that runs as a process on this machine."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pathlib import Path
 import datajoint as dj
 import requests
 
-#: Where traces can be.
+#: The places in which traces can be stored.
 KINDS = ("database", "folder", "bucket")
 BUCKET = "lab"
 
 
 @contextmanager
 def running_s3() -> Iterator[str]:
-    """Run the server; its address."""
+    """Run the server; yield its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -49,7 +49,7 @@ def running_s3() -> Iterator[str]:
 
 @contextmanager
 def stores_of(*kinds: str, folder: Path) -> Iterator[None]:
-    """Have stores of these kinds, by these names, in DataJoint's settings, here and in processes that are started."""
+    """Set stores of these kinds and names in DataJoint's settings, in this process and in those that it starts."""
     running, address = running_s3() if "bucket" in kinds else None, ""
     if running:
         address = running.__enter__()

@@ -1,4 +1,4 @@
-"""``meso serve`` in a process of its own, and a real browser to look at it."""
+"""``meso serve`` in a separate process, and a real browser for its pages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-#: Chromium as root and without the network: it would wait for its maker's servers.
+#: Options of Chromium for running as root and without network; otherwise it waits for its vendor's servers.
 FLAGS = [
     "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-component-update",
     "--disable-sync",
@@ -22,9 +22,9 @@ FLAGS = [
 
 @contextmanager
 def served(env: Mapping[str, str | None], *options: str, log: list[str] | None = None) -> Iterator[str]:
-    """Serve the pages of the database that variables lead to, and give their address.
+    """Serve the pages of the database that the variables name, and yield their address.
 
-    What the terminal shows goes to ``log`` at the end; without one it may show no error.
+    At the end the server's output is appended to ``log``; without one, the output must contain no error.
     """
     variables = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
     process = subprocess.Popen(
@@ -45,14 +45,14 @@ def served(env: Mapping[str, str | None], *options: str, log: list[str] | None =
 
 
 def browser_path() -> str | None:
-    """Return the browser of the system, or of MESO_TEST_BROWSER."""
+    """Return the path of the system's browser, or of that in MESO_TEST_BROWSER."""
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     return os.environ.get("MESO_TEST_BROWSER") or next(filter(None, map(shutil.which, names)), None)
 
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """Give a browser; without one that is a failure in CI, and a loud skip elsewhere."""
+    """Yield a browser; if there is none, fail in CI and skip with a message elsewhere."""
     path = browser_path()
     if path is None:
         problem = (
@@ -70,7 +70,7 @@ def browser() -> Iterator[Any]:
 
 
 class Tab:
-    """A page of a browser that notes whatever goes wrong in it.
+    """A page in a browser that records every error in it.
 
     Parameters
     ----------
@@ -95,12 +95,12 @@ class Tab:
             self.problems.append(f"asked for {request.url}")
 
     def open(self, path: str) -> Any:
-        """Go to a page of the server, and wait until nothing is fetched any more."""
+        """Open a page of the server, and wait until nothing more is fetched."""
         self.page.goto(self.address + path, wait_until="networkidle")
         return self.page
 
     def violations(self) -> list[str]:
-        """Return what axe-core finds on the page that is open, by all its rules."""
+        """Return the accessibility violations that axe-core finds on the open page, by all its rules."""
         from axe_playwright_python.sync_playwright import Axe
 
         found = Axe().run(self.page).response["violations"]

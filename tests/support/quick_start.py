@@ -1,8 +1,8 @@
-"""Python commands in processes of their own, without the seconds that each spends on importing libraries.
+"""Python commands in new processes, without the seconds that each would spend on importing libraries.
 
-A server process imports the libraries once and forks for each command; the tests run hundreds of them. Nothing of
-this project is imported before the fork, nor DataJoint, which reads its settings at import. What depends on how
-Python itself is started (its flags and variables, standard input) is not for this.
+A server process imports the libraries once and forks for each command; the tests run hundreds of them. Neither this
+project nor DataJoint, which reads its settings at import, is imported before the fork. Not suitable for commands that
+depend on how Python itself is started (its flags and variables, standard input).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-#: What DataJoint and the commands import.
+#: The libraries that DataJoint and the commands import.
 LIBRARIES = (
     "click", "fsspec", "matplotlib.pyplot", "networkx", "numba", "numcodecs", "numpy", "pandas", "psutil",
     "psycopg2.extras", "pyarrow.parquet", "pydantic_settings", "pymysql", "requests", "rich.progress", "rich.table",
@@ -35,7 +35,7 @@ LIBRARIES = (
 
 @functools.cache
 def server() -> socket.socket:
-    """Start the server; it ends with this process. What is sent to the socket are orders."""
+    """Start the server, which ends with this process; return the socket to which orders are sent."""
     ours, theirs = socket.socketpair()
     with theirs:
         line = [sys.executable, __file__, str(theirs.fileno())]
@@ -60,7 +60,7 @@ def run(
     ours, theirs = socket.socketpair()
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, ours:
         with theirs:
-            # a byte is never read together with the next one, as it has files of its own
+            # a byte is never read together with the next one, because it carries file descriptors
             socket.send_fds(server(), [b"."], [theirs.fileno(), out.fileno(), err.fileno()])
         ours.settimeout(timeout)
         ours.sendall(json.dumps(order).encode() + b"\n")
@@ -75,8 +75,9 @@ def run(
 
 
 def import_path(env: Mapping[str, str], cwd: str) -> list[str]:
-    """Return what ``sys.path`` is in a process that is started with these variables in this folder."""
-    first = next(i for i, path in enumerate(sys.path) if path.endswith(".zip"))  # what Python itself brings begins so
+    """Return ``sys.path`` as in a process that is started with these variables in this folder."""
+    # Python's own folders begin with its zip archive of the standard library
+    first = next(i for i, path in enumerate(sys.path) if path.endswith(".zip"))
     further = [path for path in env.get("PYTHONPATH", "").split(os.pathsep) if path]
     return [cwd, *further, *(path for path in sys.path[first:] if path not in further)]
 
@@ -87,7 +88,7 @@ def whole(file: IO[str]) -> str:
 
 
 def serve(orders: socket.socket) -> dict[str, Any]:
-    """Fork for each order; return one in the process that is to carry it out."""
+    """Fork for each order; return the order in the child process, which is to carry it out."""
     while True:
         message, fds, _, _ = socket.recv_fds(orders, 1, 3)
         with suppress(ChildProcessError):
@@ -103,7 +104,7 @@ def serve(orders: socket.socket) -> dict[str, Any]:
     with socket.socket(fileno=fds[0]) as client, client.makefile("r") as lines:
         order = json.loads(lines.readline())
         pid = os.fork()
-        if pid:  # waits for the other, and says how it ended, if somebody still wants to know
+        if pid:  # wait for the child and send its exit status, unless the client is gone
             with suppress(BrokenPipeError):
                 client.sendall(f"{pid}\n".encode())
                 status = os.waitpid(pid, 0)[1]
@@ -116,7 +117,7 @@ def serve(orders: socket.socket) -> dict[str, Any]:
 
 
 def carry_out(arguments: list[str], env: dict[str, str], cwd: str) -> None:
-    """Become ``python ARGUMENTS``."""
+    """Run as ``python ARGUMENTS`` would."""
     path = import_path(env, cwd)
     os.environ.clear()
     os.environ.update(env)

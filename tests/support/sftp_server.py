@@ -1,4 +1,4 @@
-"""A real SFTP server in a thread: asyncssh's, which shares no code with paramiko, the client."""
+"""A real SFTP server in a thread: asyncssh's, which shares no code with the client, paramiko."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import asyncssh
 
 
 class _Server(asyncssh.SSHServer):
-    """Takes one user, by password or key, and notes what it is shown."""
+    """Accepts one user, by password or key, and records the credentials that it receives."""
 
     def __init__(self, state: SimpleNamespace) -> None:
         self.state = state
@@ -39,7 +39,7 @@ class _Server(asyncssh.SSHServer):
 
 
 class _Files(asyncssh.SFTPServer):
-    """Notes which files are opened; breaks off once for each path in `breaking`, and lists none in `locked`."""
+    """Records opened files; disconnects once for each path in `breaking`; refuses to list folders in `locked`."""
 
     def __init__(self, chan: asyncssh.SSHServerChannel, state: SimpleNamespace, root: Path) -> None:
         super().__init__(chan, chroot=str(root).encode())
@@ -62,7 +62,7 @@ class _Files(asyncssh.SFTPServer):
 
 @contextmanager
 def running_sftp(root: Path, user: str, password: str) -> Iterator[SimpleNamespace]:
-    """Serve a folder as ``sftp://127.0.0.1:<port>/``; `known` is its line of a known_hosts file."""
+    """Serve a folder as ``sftp://127.0.0.1:<port>/``; `known` is the server's line for a known_hosts file."""
     key = asyncssh.generate_private_key("ssh-ed25519")
     state = SimpleNamespace(
         wanted=(user, password), keys=[], passwords=[], opened=[], breaking=[], locked=[], connections=[]

@@ -1,7 +1,7 @@
-"""Sessions of biasedChoiceWorld without a mouse: blocks, stimuli, and the ALF attributes of the trials.
+"""Simulated sessions of biasedChoiceWorld: blocks, stimuli, and the ALF attributes of the trials.
 
-The mice are those of who asks: ``test_nulls`` plants the parameters of one, ``benchmarks/null_calibration.py`` has
-many.
+The caller simulates the mouse: ``test_nulls`` plants the parameters of one mouse, ``benchmarks/null_calibration.py``
+simulates many.
 """
 
 from __future__ import annotations

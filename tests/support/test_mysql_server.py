@@ -1,4 +1,4 @@
-"""The test-server helper itself: which server it picks, that one starts as wanted, and that none stays."""
+"""The helper for MySQL servers: which server it picks, that it starts as required, and that none is left running."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Components: main
 
 @pytest.fixture(scope="module")
 def command() -> mysql_server.Command:
-    """The server program; without one the tests are skipped on a desk and fail in CI."""
+    """Return the server program; without one the tests fail in CI and are skipped elsewhere."""
     found = mysql_server.find_mysqld()
     if found is None:
         reason = f"NO MYSQL SERVER, nothing about MySQL is tested here. {mysql_server.OTHERWISE}"
@@ -60,7 +60,7 @@ def command() -> mysql_server.Command:
 
 @pytest.fixture(scope="module")
 def private(command: mysql_server.Command) -> Iterator[mysql_server.Server]:
-    """A private server, also where the other tests use a given one."""
+    """Yield a private server, even if the other tests use the server of MESO_TEST_MYSQL."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("MESO_TEST_MYSQL", raising=False)
         with mysql_server.running_mysql() as server:
@@ -68,7 +68,7 @@ def private(command: mysql_server.Command) -> Iterator[mysql_server.Server]:
 
 
 def row(server: mysql_server.Server, query: str) -> tuple[Any, ...]:
-    """The first row of a query's result."""
+    """Return the first row of a query's result."""
     connection = pymysql.connect(host=server.host, port=server.port, user=server.user, password=server.password)
     with connection, connection.cursor() as cursor:
         cursor.execute(query)
@@ -76,7 +76,7 @@ def row(server: mysql_server.Server, query: str) -> tuple[Any, ...]:
 
 
 def listens(port: int) -> bool:
-    """Whether anything accepts connections on the loopback port."""
+    """Return whether a process accepts connections on the loopback port."""
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
@@ -87,7 +87,7 @@ def test_server_is_set_up_as_the_pipeline_needs_it(private: mysql_server.Server)
     assert settings == ["utf8mb4_bin", 1 << 30, 0]
 
 
-def test_account_may_do_anything(private: mysql_server.Server) -> None:
+def test_account_has_all_rights(private: mysql_server.Server) -> None:
     row(private, "CREATE DATABASE meso_probe")
     row(private, "DROP DATABASE meso_probe")
     row(private, "CREATE USER meso_probe IDENTIFIED BY 'x'")
@@ -95,7 +95,7 @@ def test_account_may_do_anything(private: mysql_server.Server) -> None:
 
 
 def test_root_needs_a_password(private: mysql_server.Server) -> None:
-    # root exists for the unix socket only; the same way is open to an account with its password.
+    # root exists for the unix socket only; an account with its password can connect in the same way.
     (path,) = row(private, "SELECT @@socket")
     with pytest.raises(pymysql.err.OperationalError, match="Access denied"):
         pymysql.connect(unix_socket=path, user="root", password="")
@@ -108,7 +108,7 @@ def test_password_is_not_shown(private: mysql_server.Server) -> None:
     assert private.password not in repr(private)
 
 
-def test_nothing_stays_after_exit(command: mysql_server.Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_process_or_file_is_left_after_exit(command: mysql_server.Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MESO_TEST_MYSQL", raising=False)
     with mysql_server.running_mysql() as server:
         assert listens(server.port)
@@ -174,7 +174,7 @@ def test_given_server_is_parsed(text: str, expected: tuple[str, int, str, str]) 
 
 
 @pytest.mark.parametrize("text", ["secret", "root@db:3306", ":secret@db", "root:secret@db:99999", "root:secret@"])
-def test_malformed_server_is_refused_without_telling_the_password(text: str) -> None:
+def test_malformed_server_is_refused_without_showing_the_password(text: str) -> None:
     with pytest.raises(RuntimeError) as caught:
         mysql_server.parse_server(text)
     assert "secret" not in str(caught.value)
@@ -189,11 +189,11 @@ def test_malformed_server_is_refused_without_telling_the_password(text: str) -> 
         ("no server", None),
     ],
 )
-def test_version_is_read_and_mariadb_is_not_mysql(text: str, expected: tuple[int, int, int] | None) -> None:
+def test_version_is_parsed_and_mariadb_is_not_mysql(text: str, expected: tuple[int, int, int] | None) -> None:
     assert mysql_server.mysql_version(text) == expected
 
 
-def test_unusable_named_program_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_unusable_program_in_meso_mysqld_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MESO_MYSQLD", str(tmp_path / "mysqld"))
     with pytest.raises(RuntimeError, match="MESO_MYSQLD"):
         mysql_server.find_mysqld()

@@ -1,4 +1,4 @@
-"""Commands that are forked from a process with the libraries are what commands that Python starts are."""
+"""Commands that are forked from a process with the libraries behave like commands that Python starts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ENDS = {
 
 
 def both(*arguments: str, cwd: Path = ROOT, **variables: str) -> list[tuple[int, str, str]]:
-    """Return status and output of a command when Python starts it, and when it is forked."""
+    """Return exit status and output of a command when Python starts it, and when it is forked."""
     place = {"env": {**os.environ, **variables}, "cwd": cwd, "timeout": 60}
     line = [sys.executable, *arguments]
     plain = subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, **place)
@@ -46,12 +46,12 @@ def test_a_forked_command_finds_what_a_started_one_finds(tmp_path, how):
 
 
 @pytest.mark.parametrize("how", ENDS)
-def test_a_forked_command_ends_as_a_started_one(how):
+def test_a_forked_command_ends_like_a_started_one(how):
     plain, forked = both("-c", ENDS[how])
     assert plain == forked
 
 
-def test_an_error_is_told(tmp_path):
+def test_an_error_is_reported(tmp_path):
     plain, forked = both("-c", "1 / 0")
     assert plain[0] == forked[0] == 1
     assert plain[2].splitlines()[-1] == forked[2].splitlines()[-1] == "ZeroDivisionError: division by zero"
@@ -62,7 +62,7 @@ def test_a_command_that_takes_too_long_is_killed(tmp_path):
     with pytest.raises(subprocess.TimeoutExpired):
         quick_start.run(["-c", code], env=os.environ, cwd=tmp_path, timeout=3)
     pid = int((tmp_path / "pid").read_text())
-    for _ in range(100):  # it may take a moment
+    for _ in range(100):  # the killed process may take a moment to end
         if quick_start.run(["-c", f"import os; os.kill({pid}, 0)"], env=os.environ, cwd=ROOT, timeout=60).returncode:
             return
     raise AssertionError("it still runs")

@@ -1,4 +1,4 @@
-"""Trees of UID files, what a mirror of one must hold, and errors in which no password may be."""
+"""Trees of UID files, the expected contents of a mirror, and a check that errors contain no password."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ OLD = time.time() - 86400
 
 
 def put(path: Path, content: bytes, when: float = OLD) -> None:
-    """Write a file of the source, as old as a finished tracking run."""
+    """Write a file of the source, with the age of a finished tracking run."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
     os.utime(path, (when, when))
 
 
 def uids(tag: str) -> bytes:
-    """UIDs of three ROIs, the second of them untracked."""
+    """Return the UIDs of three ROIs, of which the second is untracked."""
     return f"{tag}-one\n\n{tag}-two\n".encode()
 
 
 def make_tree(root: Path, run: str = "run1", days: int = 3, subject: str = SUBJECT) -> Path:
-    """Two FOVs per session with UIDs, one silhouette, and files that are none of the mirror's business."""
+    """Make two FOVs per session with UIDs, one silhouette, and files that must not be mirrored."""
     for day in range(1, days + 1):
         alf = root / subject / f"2024-01-0{day}" / "001" / "alf"
         for fov in range(2):
@@ -57,7 +57,7 @@ def tree_of(folder: Path) -> dict[str, bytes]:
 
 
 def assert_mirrored(dest: Path, source: Path, n: int = N_FILES) -> None:
-    """The mirror holds the source's files, byte by byte, the manifest, and nothing else."""
+    """Check that the mirror contains the source's files, byte by byte, the manifest, and nothing else."""
     here, there = tree_of(subject_folder(dest, SUBJECT)), tree_of(source / SUBJECT)
     entries = json.loads(here.pop(MANIFEST))["files"]
     assert len(here) == n
@@ -69,7 +69,7 @@ def assert_mirrored(dest: Path, source: Path, n: int = N_FILES) -> None:
 
 
 def assert_silent(error: BaseException, *secrets: str) -> None:
-    """No secret in an exception, its causes, its contexts, or the traceback with locals."""
+    """Check that no secret is in an exception, its causes, its contexts, or the traceback with locals."""
     seen, queue = [], [error]
     while queue:
         one = queue.pop()

@@ -1,6 +1,6 @@
-"""Make a database as version 1 of the tables made it, with a few rows: a script, run by test_database.
+"""Create a database as version 1 of the tables did, with a few rows: a script, run by test_database.
 
-The definitions are those of version 1, word for word; all other tables have not changed since.
+The definitions are those of version 1, word for word; the other tables have not changed since.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ CURVE = """
     scores : <blob>                 # (R,) float64, every subset
     null_scores : <blob>            # (S,) float64, every shuffle
     """
-#: Rows of NDCParams as version 1 wrote them: two choices of settings, keys included.
+#: Rows of NDCParams as version 1 wrote them, with their keys: two sets of settings.
 COMMON = {
     "short_window": "nearest", "scan_line_column": 0, "class_balance": "downsample", "balance_seed": 0,
     "metric": "auc", "cv_splits": 5, "scaling": True, "ceiling_mode": "maxk", "delta": 0.02, "null_mode": "permute",

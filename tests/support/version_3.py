@@ -1,6 +1,7 @@
-"""Make a database as version 3 made it, with activity in blocks, or bring it to this version and die on the way.
+"""Create a database as version 3 did, with activity in blocks, or migrate it and kill the migration part-way.
 
-A script, run by test_store: ``make``, or where ``meso db init`` is killed: ``renamed``, ``second FOV``, ``drop``.
+A script, run by test_store. Its argument is ``make``, or the point at which ``meso db init`` is killed: ``renamed``,
+``second FOV``, ``drop``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from schemas import session
 from schemas.imaging.tables import FOV, ROI, Activity, schema
 from schemas.setup import migrations
 
-#: Word for word.
+#: The definition in version 3, word for word.
 BLOCKS = """
     # traces of the ROIs of a FOV, in blocks of at most 32 ROIs
     -> FOV
@@ -26,13 +27,13 @@ BLOCKS = """
     traces : <blob>                     # (ROIs, n_frames), as in the ALF file
     """
 EID = "00000000-0000-3000-8000-0000000000b3"
-#: ROIs of each FOV; the last has activity and no rows of ROI.
+#: Number of ROIs of each FOV; the last FOV has activity but no rows of ROI.
 N_ROIS = (70, 33, 32)
 N_FRAMES = 50
 
 
 def matrix(fov: int) -> np.ndarray:
-    """Return the traces of a FOV: any bits, NaN with payloads among them."""
+    """Return the traces of a FOV (ROIs, frames): random bits, among them NaN with payloads."""
     bits = np.random.default_rng(fov).integers(0, 1 << 32, (N_ROIS[fov], N_FRAMES), dtype=np.uint32)
     bits[::7, ::5] = 0x7FC00123
     return bits.view(np.float32)
@@ -43,7 +44,7 @@ def make() -> None:
     Activity.definition = BLOCKS
     del Activity.Trace
     schema.declare_list = [one for one in schema.declare_list if one[0].__name__ != "Trace"]
-    migrations._store_as_it_is = lambda connection: None  # of the new table
+    migrations._store_as_it_is = lambda connection: None  # the rows of the new table
     migrations.init(migrations=migrations.MIGRATIONS[:3])
     session.Subject.insert1({"subject": "OLD"})
     row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}
@@ -59,7 +60,7 @@ def make() -> None:
 
 
 def insert_fov(eid: str, fov: int, n_rows: int, n_rois: int, n_frames: int) -> None:
-    """Insert a FOV that no file stands behind, with some of its ROIs."""
+    """Insert a FOV that was read from no file, with some of its ROIs."""
     key = {"eid": eid, "fov": fov}
     session.FOVFolder.insert1({**key, "collection": f"alf/FOV_{fov:02d}"})
     row = {"n_rois": n_rois, "n_neurons": n_rois, "n_frames": n_frames, "n_bouts": 1, "signal": "deconvolved"}
@@ -76,7 +77,7 @@ def die(*_, **__) -> None:
 
 
 def killed_at(where: str) -> None:
-    """Begin to migrate, and be killed there."""
+    """Start the migration, and be killed at this point."""
     insert = migrations.insert_traces
 
     def insert_and_die(key: dict, traces: np.ndarray) -> None:

@@ -1,4 +1,4 @@
-"""Make a database as version 4 made it, with traces in rows and nothing about stores: a script, run by test_objects."""
+"""Create a database as version 4 did, with traces in rows and no columns for stores: a script, run by test_objects."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from schemas.setup import migrations
 from support import version_3
 from support.version_3 import EID, N_ROIS
 
-#: Word for word.
+#: The definition in version 4, word for word.
 ACTIVITY = """
     # traces of all ROIs of a FOV
     -> FOV

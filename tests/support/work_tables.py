@@ -1,4 +1,4 @@
-"""Tables of a lab of its own (MESO_MODULES) whose entries do what a test asks for; what is made is known beforehand."""
+"""A lab's own tables (MESO_MODULES) whose jobs do what a test asks for, and whose rows are known in advance."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import datajoint as dj
 import numpy as np
 
 schema = dj.Schema()
-#: What is made of items from here on has 4 MB.
+#: Products of items from this number on have 4 MB.
 LARGE = 1000
 
 
@@ -75,31 +75,31 @@ class Total(dj.Computed):
 
 
 def expected(item: int) -> np.ndarray:
-    """Return what is made of an item."""
+    """Return the product of an item, (50,) or (500_000,) float64."""
     return np.random.default_rng(item).normal(size=50 if item < LARGE else 500_000)
 
 
 def note(what: str, **values) -> None:
-    """Add a line to the file that MAKES names; a line of this length is written as a whole."""
+    """Append a line to the file that MAKES names; a line of this length is written atomically."""
     if "MAKES" in os.environ:
         with open(os.environ["MAKES"], "a") as file:
             file.write(json.dumps({"what": what, "pid": os.getpid(), "time": time.time(), **values}) + "\n")
 
 
 def notes(file: Path, what: str = "begin") -> list[dict]:
-    """Return what the makes noted."""
+    """Return the rows that makes wrote at this point."""
     return [row for line in file.read_text().splitlines() if (row := json.loads(line))["what"] == what]
 
 
 def in_python(seconds: float) -> None:
-    """Hold Python's lock."""
+    """Keep Python busy, holding its GIL."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         sum(range(1000))
 
 
 def in_blas(seconds: float) -> None:
-    """Stay in compiled code: one product of matrices as long as that, by this machine's speed."""
+    """Stay in compiled code for about this long: one matrix product, sized by this machine's speed."""
     begin, n = time.monotonic(), 1000
     np.ones((n, n)) @ np.ones((n, n))
     once = time.monotonic() - begin

@@ -230,7 +230,7 @@ def test_a_process_that_declares_nothing_can_populate(database, meso_command):
 
 MIGRATE = """
 import sys
-from schemas import migrations
+from schemas.setup import migrations
 from schemas.setup.migrations import LATEST, MIGRATIONS, Migration, add_column
 
 def apply(connection, prefix):
