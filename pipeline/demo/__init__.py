@@ -1,1 +1,1 @@
-"""A small ONE repository with a planted truth."""
+"""Generate a small ONE repository with known effects planted in its data, for the demo and the tests."""

@@ -1,4 +1,4 @@
-"""Activity with a planted code, on the clock of the recording."""
+"""Simulate calcium activity with planted codes, on the clock of the recording."""
 
 from __future__ import annotations
 
@@ -7,42 +7,45 @@ import numpy as np
 from pipeline.demo.behavior import Behaviour, Day
 from pipeline.demo.truth import ACTIVE, N_LAGS, Cells, Layout, Params
 
-_FRAME_PERIOD = 0.1969  # s, 5.08 Hz
+_FRAME_PERIOD = 0.1969  # s, 5.08 Hz, as in IBL mesoscope sessions
 
 
-LINE_PERIOD = 4.16e-5  # s
+LINE_PERIOD = 4.16e-5  # s from one scan line to the next
 
 
 _TAU = 0.7  # s, decay of the indicator (GCaMP6f)
 
 
-_BOUT_GAP = 20.0  # s
+_BOUT_GAP = 20.0  # s between the two imaging bouts of the last day
 
 
-_PASSIVE = 60.0  # s, length of the second bout
+_SECOND_BOUT = 60.0  # s, length of the second bout
 
 
-_AMPLITUDE = {"choice": 2.5, "feedback": 2.5, "stimulus": 2.5, "block": 0.4}  # in single events per frame
+_AMPLITUDE = {"choice": 2.5, "feedback": 2.5, "stimulus": 2.5, "block": 0.4}  # response, in single events per frame
 
 
-_N_DRIVES = N_LAGS + 4  # + stillness and three slow states
+_N_DRIVES = N_LAGS + 4  # running at each lag, stillness, and three slow states
 
 
 def frame_clock(params: Params, day: int, last_event: float) -> np.ndarray:
-    """Start times of the frames of the first FOV (T,) s; a second bout follows on the last day."""
+    """Return the start of each frame of the first FOV, (T,) s; on the last day with a second imaging bout."""
     rng = params.rng(4, day)
     period = _FRAME_PERIOD + 1e-5 * day
     start = 12.0 + rng.uniform(0, 3)
     stops = [(start, last_event + 6.0)]
     if day == params.n_days - 1:
         again = stops[0][1] + _BOUT_GAP
-        stops.append((again, again + _PASSIVE))
+        stops.append((again, again + _SECOND_BOUT))
     times = np.concatenate([np.arange(first, last, period) for first, last in stops])
     return times + rng.normal(0, 5e-6, len(times))
 
 
 def make_drives(params: Params, day: int, clock: np.ndarray, behaviour: Behaviour) -> np.ndarray:
-    """What multiplies event rates (_N_DRIVES, T) float32: running at growing lags, stillness, slow states."""
+    """Return factors of event rates, (_N_DRIVES, T) float32: running at increasing lags, stillness, slow states.
+
+    Cells that follow running at different lags form the sequences that a sorted raster shows.
+    """
     from scipy.signal import lfilter
 
     rng = params.rng(5, day)
@@ -50,9 +53,10 @@ def make_drives(params: Params, day: int, clock: np.ndarray, behaviour: Behaviou
     speed = np.abs(np.gradient(position, clock))
     running = lfilter([0.25], [1, -0.75], np.minimum(speed, 2.0))
     running = np.minimum(running / running.std(), 3.0)
+    # np.roll wraps around, which does no harm: the first and last seconds are outside the trials
     lagged = [np.roll(running, 3 * lag) for lag in range(N_LAGS)]
     slow = []
-    for tau in (15.0, 45.0, 120.0):  # s
+    for tau in (15.0, 45.0, 120.0):  # s; each state is the exponential of a first-order autoregressive process
         keep = np.exp(-_FRAME_PERIOD / tau)
         state = lfilter([np.sqrt(1 - keep**2)], [1, -keep], rng.standard_normal(len(clock)))
         slow.append(np.exp(1.6 * state) * 0.4)
@@ -63,7 +67,10 @@ def make_drives(params: Params, day: int, clock: np.ndarray, behaviour: Behaviou
 
 
 def _background_events(rng: np.random.Generator, layout: Layout, n_shared: int, drives: np.ndarray) -> np.ndarray:
-    """Event sizes (N, T) float32, mostly 0. Shared cells fire at a low constant rate: their code shows."""
+    """Return background event sizes (N, T) float32, mostly 0.
+
+    Shared cells have a low constant rate, so that their codes are decodable.
+    """
     n_rois, n_frames = len(layout.member), drives.shape[1]
     shared = (layout.member >= 0) & (layout.member < n_shared)
     rate = np.where(layout.is_cell, rng.uniform(0.015, 0.05, n_rois), 0.004).astype(np.float32)
@@ -85,17 +92,25 @@ def _add_code(
     onset: np.ndarray,
     day: Day,
 ) -> None:
-    """Add to `events` (N, T), in place, what informative cells answer on the trials that they prefer.
+    """Add the responses of informative cells to their preferred trials, in place, to `events` (N, T).
 
-    preferred : (N,) class that each ROI prefers, 0 for none ; onset : (N, n_trials) s on the first FOV's
-    frame clock at which each ROI starts to answer, NaN where the event is missing.
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    events : (N, T) float32
+    target : str
+    preferred : (N,) int
+        Class (-1 or +1) that each ROI responds to; 0 for none.
+    onset : (N, n_trials) float64
+        Start of the response in s on the first FOV's frame clock; NaN where the event is missing.
+    day : Day
     """
     cells = np.flatnonzero(preferred)
     _, before, after = ACTIVE[target]
     shown = day.behaviour.represented[target]
     valid = np.isfinite(onset[0])
     onset, answers = onset[cells][:, valid], shown[valid] == preferred[cells, None]
-    first = np.searchsorted(day.clock, onset)
+    first = np.searchsorted(day.clock, onset)  # (cells, trials) frames
     stop = np.searchsorted(day.clock, onset + after - before)
     size = answers * _AMPLITUDE[target] * rng.gamma(16.0, 1 / 16.0, first.shape)
     for step in range(int((stop - first).max(initial=0))):
@@ -105,11 +120,11 @@ def _add_code(
 
 
 def make_events(day: Day, fov: int, cells: Cells, layout: Layout) -> np.ndarray:
-    """Event sizes (N, T) float32 of all ROIs of a FOV: background, and the codes of its shared cells."""
+    """Return event sizes (N, T) float32 of all ROIs of a FOV: background, and the codes of its shared cells."""
     rng = day.params.rng(6, day.number, fov)
     events = _background_events(rng, layout, cells.n_shared, day.drives)
     shared = (layout.member >= 0) & (layout.member < cells.n_shared)
-    # The beam meets an ROI later than the first FOV's frame clock says: by its FOV's turn and by its line.
+    # An ROI is scanned later than the start of the first FOV's frame: by the delay of its FOV and by its line.
     delay = fov_delay(day.params, fov) + layout.positions[:, 0] * LINE_PERIOD
     for target, code in day.codes.items():
         preferred = np.zeros(len(events), dtype=int)
@@ -121,7 +136,7 @@ def make_events(day: Day, fov: int, cells: Cells, layout: Layout) -> np.ndarray:
 
 
 def make_traces(rng: np.random.Generator, events: np.ndarray, is_cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Fluorescence and deconvolved activity, each (N, T) float32 in photodetector units, from event sizes."""
+    """Return fluorescence and deconvolved activity, each (N, T) float32 in detector units, from event sizes (N, T)."""
     from scipy.signal import lfilter
 
     n_rois, n_frames = events.shape
@@ -138,5 +153,5 @@ def make_traces(rng: np.random.Generator, events: np.ndarray, is_cell: np.ndarra
 
 
 def fov_delay(params: Params, fov: int) -> float:
-    """Seconds from the start of a frame to the scan of this FOV: FOVs take turns within the frame."""
+    """Return the delay in s from the start of a frame to the scan of a FOV: FOVs are scanned one after the other."""
     return fov * _FRAME_PERIOD / params.n_fovs

@@ -1,4 +1,4 @@
-"""Trials and wheel of a made-up mouse."""
+"""Simulate trials and wheel of a mouse in the IBL task."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from pipeline.demo.truth import Params, draw_representation
 _NO_GO_WAIT = 10.0  # s; the rig waits 60 s, which would only make the demo larger
 
 
-_THRESHOLD = 0.305  # rad of wheel that carry the stimulus to the threshold
+_THRESHOLD = 0.305  # rad; wheel displacement that moves the stimulus to the response threshold
 
 
-_TICK = 2 * np.pi / 1024  # rad, one step of the rotary encoder
+_TICK = 2 * np.pi / 1024  # rad; one step of the rotary encoder
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """One day's trials, wheel samples, and what the cells represent: target -> (n_trials,) of -1, 0, +1."""
+    """Trials and wheel samples of one day, and what cells represent: target -> (n_trials,) of -1, 0, +1."""
 
     trials: pd.DataFrame
     wheel_times: np.ndarray
@@ -33,7 +33,7 @@ class Behaviour:
 
 
 def make_behaviour(params: Params, day: int) -> Behaviour:
-    """Trials, wheel and representation of one day."""
+    """Draw the trials of one day, and what follows from them: wheel and representation."""
     import pandas as pd
 
     rng = params.rng(3, day)
@@ -49,7 +49,7 @@ def make_behaviour(params: Params, day: int) -> Behaviour:
     moves = _draw_moves(rng, times, choice)
     wheel_times, wheel_position = _make_wheel(moves)
     first_movement = np.where(no_go, np.nan, times["firstMovement_times"])
-    first_movement[undetected] = np.nan  # the wheel turned, the detection of its onset failed
+    first_movement[undetected] = np.nan  # as in real sessions: the wheel moved, but its onset was not detected
     columns = {
         **{key: times[key] for key in ("intervals_0", "intervals_1", "goCue_times", "response_times")},
         "choice": choice,
@@ -69,7 +69,7 @@ def make_behaviour(params: Params, day: int) -> Behaviour:
 
 
 def _draw_blocks(rng: np.random.Generator, n: int) -> np.ndarray:
-    """probabilityLeft (n,): 0.5 at first (90 trials), then blocks of 0.8 and 0.2 of 20 to 100 trials."""
+    """Return probabilityLeft (n,): 90 trials of 0.5, then blocks of 20 to 100 trials that alternate 0.2 and 0.8."""
     first = min(90, n // 3)
     p_left = np.full(n, 0.5)
     start, value = first, rng.choice([0.2, 0.8])
@@ -83,7 +83,10 @@ def _draw_blocks(rng: np.random.Generator, n: int) -> np.ndarray:
 
 
 def _draw_outcomes(rng: np.random.Generator, contrast: np.ndarray, error_share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Correct, no-go (n,) bool. The number of errors is exact: errors limit how well feedback decodes."""
+    """Return which trials are correct and which are no-go, each (n,) bool.
+
+    The number of errors is exact, because it limits how well feedback can be decoded.
+    """
     n = len(contrast)
     weight = np.interp(contrast, [0, 0.0625, 0.125, 0.25, 1], [1.0, 0.6, 0.3, 0.15, 0.1])
     errors = rng.choice(n, round(error_share * n), replace=False, p=weight / weight.sum())
@@ -97,7 +100,7 @@ def _draw_outcomes(rng: np.random.Generator, contrast: np.ndarray, error_share: 
 def _draw_times(
     rng: np.random.Generator, correct: np.ndarray, no_go: np.ndarray
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Event times of all trials (s, session clock, each (n,)) and quiescence periods (n,) s."""
+    """Return event times of all trials, each (n,) in s on the session clock, and quiescence periods (n,) in s."""
     n = len(correct)
     quiescence = rng.uniform(0.4, 0.7, n)
     stim_delay = quiescence + rng.uniform(0.05, 0.2, n)
@@ -123,10 +126,10 @@ def _draw_times(
 
 
 def _draw_moves(rng: np.random.Generator, times: dict[str, np.ndarray], choice: np.ndarray) -> np.ndarray:
-    """Wheel movements (M, 3), in order and apart: start s, stop s, displacement rad (CCW positive).
+    """Return wheel movements (M, 3) in order of time, without overlap: start s, stop s, displacement rad.
 
-    Each choice turns the wheel to the threshold at the response time and slightly past it, against its sign;
-    between trials the mouse sometimes runs, in either direction.
+    Displacement is positive counter-clockwise. Each choice turns the wheel to the threshold at the response time and
+    slightly past it, against the sign of the choice; between trials the mouse sometimes runs, in either direction.
     """
     start, response = times["firstMovement_times"], times["response_times"]
     stop = response + 0.1
@@ -134,7 +137,7 @@ def _draw_moves(rng: np.random.Generator, times: dict[str, np.ndarray], choice: 
     size = _THRESHOLD / (0.5 * (1 - np.cos(np.pi * reached)))
     turns = np.c_[start, stop, -np.sign(choice) * size][choice != 0]
     room = times["intervals_1"] - times["feedback_times"] - 0.8
-    # Runs come in spells of trials, as the state of the mouse changes slowly.
+    # Runs occur in groups of 12 trials, because the state of a mouse changes slowly.
     spell = np.repeat(rng.random(len(choice) // 12 + 1) < 0.45, 12)[: len(choice)]
     runs = np.c_[
         times["feedback_times"] + 0.3,
@@ -147,11 +150,12 @@ def _draw_moves(rng: np.random.Generator, times: dict[str, np.ndarray], choice: 
 
 
 def _make_wheel(moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Samples of the encoder, one per tick, none while still: times (S,) s, cumulative position (S,) rad."""
+    """Return times (S,) s and positions (S,) rad of encoder samples: one per tick, none while the wheel is still."""
     ticks = np.maximum((np.abs(moves[:, 2]) / _TICK).astype(int), 1)
     move = np.repeat(np.arange(len(moves)), ticks)
     tick = np.arange(len(move)) - np.repeat(np.cumsum(ticks) - ticks, ticks) + 1
-    done = np.arccos(1 - 2 * tick / (ticks[move] + 1)) / np.pi  # inverse of a bell-shaped speed
+    # fraction of a movement's time at each tick: the inverse of a displacement with bell-shaped (sine) speed
+    done = np.arccos(1 - 2 * tick / (ticks[move] + 1)) / np.pi
     times = moves[move, 0] + done * (moves[move, 1] - moves[move, 0])
     position = np.cumsum(np.sign(moves[move, 2])) * _TICK
     return np.r_[0.5, times], np.r_[0.0, position]
@@ -159,7 +163,7 @@ def _make_wheel(moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True)
 class Day:
-    """What all FOVs of a day share: clock (T,) s of the first FOV, drives (_N_DRIVES, T), codes."""
+    """What the FOVs of a day have in common: clock (T,) s of the first FOV, drives (n_drives, T), codes."""
 
     params: Params
     number: int

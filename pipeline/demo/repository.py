@@ -1,27 +1,27 @@
-"""A small ONE repository with planted truth, for the demo and the tests.
+"""A small ONE repository with planted effects, for the demo and the tests.
 
-One mouse, a few days, a few fields of view (FOVs), the same file names, dtypes, memory orders and oddities as
-International Brain Laboratory mesoscope sessions, read by the ordinary offline client
-``one.api.ONE(cache_dir=root)``.
+One mouse, a few days, a few fields of view (FOVs), with the file names, dtypes, memory orders and irregularities of
+International Brain Laboratory mesoscope sessions. The ordinary offline client ``one.api.ONE(cache_dir=root)``
+reads it.
 
 What is planted, and why
 ------------------------
-* **Shared cells** are tracked on every day, in another row each day. On every day some of them are
-  *informative* about choice, feedback and stimulus side: active in a short window on the trials of the
-  class that they prefer, all about equally and reliably. The informative set only grows over days (nested
-  sets, 6 to 53 of 120). Few informative cells in a random subset are enough, so the number of cells needed,
-  k*, is set by how rare informative cells are, and falls from day to day: the code gets more efficient.
-* **Lapses**: on a fixed share of the trials of each class all cells represent the other class (for the
-  stimulus: on many of the zero-contrast trials besides). They limit the ceiling to about the same value on all
-  days, so that k* measures the spread of the code over cells and not its quality.
+* **Shared cells** are tracked on every day, in a different row each day. On every day some of them are
+  *informative* about choice, feedback and stimulus side: active in a short window on the trials of their preferred
+  class, all about equally and reliably. The informative set only grows over days (nested sets, 6 to 53 of 120).
+  A few informative cells in a random subset are enough, so the number of cells needed, k*, depends on how rare
+  informative cells are, and falls from day to day: the code gets more efficient.
+* **Lapses**: on a fixed fraction of the trials of each class all cells represent the other class (for the stimulus,
+  also on many of the zero-contrast trials). They limit the ceiling to about the same value on all days, so that k*
+  measures how the code is spread over cells and not its quality.
 * Other regions of interest (ROIs) carry sparse events, assemblies that follow running with a lag
   (sequences), stillness, or slow states, so that a sorted raster has structure.
-* Legal oddities: day 1 has its trials straight in ``alf/``; day 2 has no deconvolved traces; day 3 has
-  final brain locations beside the estimates; the last day has two imaging bouts with a gap of 20 s. Some
-  event times are NaN, some trials have no choice, untracked ROIs are blank lines or a literal ``nan``, two
-  ROIs per FOV lie in root (no region).
+* Irregularities that occur in valid sessions: day 1 has its trials directly in ``alf/``; day 2 has no deconvolved
+  traces; day 3 has final brain locations besides the estimates; the last day has two imaging bouts with a gap of
+  20 s. Some event times are NaN, some trials have no choice, untracked ROIs are blank lines or a literal ``nan``,
+  two ROIs per FOV are in root (no region).
 
-Everything follows from the parameters and the seed: same parameters, same bytes.
+The parameters and the seed determine every byte.
 """
 
 from __future__ import annotations
@@ -74,19 +74,19 @@ def write_demo_repository(
     n_shared: int = 120,
     rois_per_fov: int = 215,
 ) -> DemoTruth:
-    """Write the demo repository under `root`, unless it is there already.
+    """Write the demo repository to `root`, unless it is there already.
 
     Parameters
     ----------
     root : path
-        A folder that is missing, empty, or holds this same demo (then nothing is written; a demo of the same
-        parameters that was interrupted is written again).
+        A folder that is missing, empty, or holds a demo of the same parameters. A complete demo is not written again,
+        an interrupted one is.
     seed : int
-        Same seed and parameters, same bytes.
+        The same seed and parameters give the same bytes.
     n_days, n_fovs, n_trials : int
-        Sessions, fields of view in each, trials in each (about 4.5 s each).
+        Number of sessions, of FOVs per session, and of trials per session (about 4.5 s each).
     n_shared : int
-        Cells tracked on all days, over all FOVs.
+        Number of cells tracked on all days, over all FOVs.
     rois_per_fov : int
         Mean number of ROIs in a FOV; the FOVs differ by up to 20 % and the days by some ROIs.
 
@@ -97,7 +97,7 @@ def write_demo_repository(
     Raises
     ------
     pipeline.errors.ConfigError
-        `root` holds something else, or the parameters cannot be met.
+        `root` holds something else, or the parameters are inconsistent.
     """
     root = Path(root).expanduser().resolve()
     params = Params(seed, n_days, n_fovs, n_trials, n_shared, rois_per_fov)
@@ -106,7 +106,7 @@ def write_demo_repository(
     if truth is not None:
         return truth
     root.mkdir(parents=True, exist_ok=True)
-    write_marker(root, params, None)
+    write_marker(root, params, None)  # before the data: an interrupted demo is recognised and written again
     cohort = make_cohort(params)
     rows = {}
     for day, date in enumerate(dates(n_days)):
@@ -119,15 +119,15 @@ def write_demo_repository(
 
 
 def session_eid(lab: str, subject: str, date: str | datetime.date, number: int | str) -> str:
-    """Session id (version 3 UUID) that `write_one_tables` gives to ``lab/subject/date/number``."""
+    """Return the session id (version 3 UUID) that `write_one_tables` gives to ``lab/subject/date/number``."""
     return str(uuid.uuid3(NAMESPACE, f"{lab}/{subject}/{date}/{int(number):03d}"))
 
 
 def write_one_tables(root: str | Path) -> tuple[str, ...]:
-    """(Re)write ``sessions.pqt`` and ``datasets.pqt`` for the sessions and ALF files that are under `root`.
+    """Write ``sessions.pqt`` and ``datasets.pqt`` for the sessions and ALF files below `root`, replacing old ones.
 
-    Looks for ``lab/Subjects/subject/date/number`` and every file with an ALF name below. Ids depend on the
-    paths alone, so they survive a rewrite. Of several revisions of a dataset the last one is the default.
+    It lists folders ``lab/Subjects/subject/date/number`` and all files with an ALF name in them. Ids depend only on
+    paths, so they stay the same when tables are rewritten. The last revision of a dataset is the default.
 
     Returns
     -------
@@ -143,7 +143,7 @@ def write_one_tables(root: str | Path) -> tuple[str, ...]:
     sessions = pd.DataFrame([_session_record(path) for path in folders], columns=list(SESSIONS_COLUMNS))
     records = [record for path in folders for record in _dataset_records(path)]
     datasets = pd.DataFrame(records, columns=[*DATASETS_COLUMNS, "default_revision"])
-    # The date is that of the data, not of today: a rewrite of the same files must give the same bytes.
+    # The date of the last session and not of today: rewriting the tables of the same files must give the same bytes.
     last = max((str(date) for date in sessions["date"]), default=str(FIRST_DATE))
     metadata = {"date_created": f"{last} 23:59", "origin": "pipeline.demo_data"}
     parquet.save(root / "sessions.pqt", sessions.astype(SESSIONS_COLUMNS).set_index("id"), metadata)
@@ -153,7 +153,7 @@ def write_one_tables(root: str | Path) -> tuple[str, ...]:
 
 
 def _session_parts(folder: Path) -> tuple[str, str, str, str]:
-    """lab, subject, date, number of a session folder."""
+    """Return lab, subject, date and number of a session folder."""
     lab, _, subject, date, number = folder.parts[-5:]
     return lab, subject, date, number
 
@@ -166,7 +166,7 @@ def _session_record(folder: Path) -> tuple[Any, ...]:
 
 
 def _dataset_records(folder: Path) -> list[tuple[Any, ...]]:
-    """One record per ALF file of a session: eid, id, path, size, hash, exists, qc, default revision."""
+    """Return one record per ALF file of a session: eid, id, path, size, hash, exists, qc, default revision."""
     from one.alf.spec import is_valid
 
     eid = session_eid(*_session_parts(folder))
@@ -176,7 +176,7 @@ def _dataset_records(folder: Path) -> list[tuple[Any, ...]]:
     for path in sorted(paths, key=_revision):
         newest[_without_revision(path)] = path
     defaults = set(newest.values())
-    # No hash: the client would compute one at every load to compare.
+    # Without a hash, which the client would otherwise compute and compare at every load.
     return [
         (eid, _dataset_id(eid, path), path, file.stat().st_size, None, True, "NOT_SET", path in defaults)
         for file, path in zip(files, paths, strict=True)
@@ -188,7 +188,7 @@ def _dataset_id(eid: str, path: str) -> str:
 
 
 def _revision(path: str) -> str:
-    """Revision of a dataset path, "" if none: ``alf/FOV_00/#2025-01-01#/x.npy`` -> ``2025-01-01``."""
+    """Return the revision of a dataset path, "" if none: ``alf/FOV_00/#2025-01-01#/x.npy`` -> ``2025-01-01``."""
     return next((part.strip("#") for part in path.split("/")[:-1] if part.startswith("#")), "")
 
 
@@ -197,7 +197,7 @@ def _without_revision(path: str) -> str:
 
 
 def _write_session(folder: Path, params: Params, cohort: Cohort, number: int) -> dict[int, dict[str, int]]:
-    """Write the files of one day; returns FOV -> uid of a shared cell -> row."""
+    """Write the files of one day; return FOV -> uid of a shared cell -> row."""
     behaviour = make_behaviour(params, number)
     alf = folder / "alf"
     _write_behaviour(alf if number == 0 else alf / "task_00", behaviour)
@@ -218,7 +218,7 @@ def _write_session(folder: Path, params: Params, cohort: Cohort, number: int) ->
 
 
 def _shared_rows(layout: Layout, cells: Cells) -> dict[str, int]:
-    """Row of each shared cell, by uid, sorted."""
+    """Return the row of each shared cell by uid, sorted by uid."""
     found = np.flatnonzero((layout.member >= 0) & (layout.member < cells.n_shared))
     return dict(sorted((str(cells.uids[layout.member[row]]), int(row)) for row in found))
 
@@ -235,7 +235,7 @@ def _write_behaviour(folder: Path, behaviour: Behaviour) -> None:
 
 
 def _write_activity(path: Path, day: Day, fov: int, cells: Cells, layout: Layout) -> None:
-    """Clock and traces of a FOV. The traces are (T, N) in Fortran order: each ROI is contiguous on disk."""
+    """Write clock and traces of a FOV. The traces are (T, N) in Fortran order: each ROI is contiguous on disk."""
     events = make_events(day, fov, cells, layout)
     fluorescence, deconvolved = make_traces(day.params.rng(8, day.number, fov), events, layout.is_cell)
     np.save(path / "mpci.times.npy", day.clock + fov_delay(day.params, fov))
@@ -246,7 +246,7 @@ def _write_activity(path: Path, day: Day, fov: int, cells: Cells, layout: Layout
 
 
 def _write_rois(path: Path, day: Day, fov: int, layout: Layout) -> None:
-    """Types, positions, places in the brain and ids of the ROIs."""
+    """Write types, positions in the image and in the brain, and ids of the ROIs."""
     rng = day.params.rng(7, day.number, fov)
     n_rois = len(layout.member)
     score = np.where(layout.is_cell, 0.5 + 0.5 * rng.beta(4, 1.5, n_rois), 0.5 * rng.beta(1.5, 4, n_rois))
@@ -261,7 +261,10 @@ def _write_rois(path: Path, day: Day, fov: int, layout: Layout) -> None:
 
 
 def _write_places(path: Path, fov: int, layout: Layout, *, shift: float, suffix: str) -> None:
-    """ML, AP, DV (N, 3) f8 um re bregma, Allen ids (N,) int64; `shift` um: what histology moved."""
+    """Write ML, AP, DV (N, 3) float64 in µm from bregma, and Allen ids (N,) int64.
+
+    `shift` in µm is the difference between positions from histology and their estimates.
+    """
     line, column = layout.positions.T
     ml, ap, dv = CENTRES[fov % len(CENTRES)]
     ml = ml + shift + (column - N_LINES / 2) * UM_PER_PIXEL
@@ -276,7 +279,7 @@ def _write_places(path: Path, fov: int, layout: Layout, *, shift: float, suffix:
 
 
 def _write_tracking(path: Path, rng: np.random.Generator, cells: Cells, layout: Layout) -> None:
-    """UIDs, one line per ROI and blank if untracked (a literal nan in some files), and quality (N, 1)."""
+    """Write UIDs (one line per ROI, blank if untracked, a literal nan in some files) and silhouettes (N, 1)."""
     tracked = layout.member >= 0
     shared = tracked & (layout.member < cells.n_shared)
     lines = np.where(tracked, cells.uids[layout.member], "")

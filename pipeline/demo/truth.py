@@ -1,4 +1,4 @@
-"""What is planted in the demo: parameters, cells, codes and layout, day by day."""
+"""The planted effects of the demo: parameters, cells, codes and layout, day by day."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-VERSION = 2  # raise it when the same parameters give other bytes
+VERSION = 2  # raise it when the same parameters give different bytes
 
 
 MARKER = "demo_repository.json"
@@ -30,14 +30,14 @@ FIRST_DATE = datetime.date(2025, 3, 3)
 TARGETS = ("choice", "feedback", "stimulus", "block")
 
 
-TREND_TARGETS = TARGETS[:3]  # the ones whose k* falls; block is a weak, constant code
+TREND_TARGETS = TARGETS[:3]  # targets whose k* falls over days; the code of block is weak and constant
 
 
 # ONE accepts eids of versions 3 and 4 only, so ids are name-based with MD5 (uuid3), never uuid5.
 NAMESPACE = uuid.UUID("6f1d5c3e-2b7a-4d8e-9c40-5a1b7e2f9d36")
 
 
-# Allen CCF-2017 ids per FOV, shallow and deep half of each area: (area left of the middle, area right of it).
+# Allen CCF 2017 ids per FOV: (area in the left half, area in the right half), each (shallow, deep layer).
 AREAS = (
     ((593, 821), (593, 821)),  # VISp1, VISp2/3
     ((281, 1066), (671, 965)),  # VISam1, VISam2/3 ; RSPagl1, RSPagl2/3
@@ -45,25 +45,25 @@ AREAS = (
 )
 
 
-ROOT_ID = 997  # the atlas' "root": inside the brain, no region
+ROOT_ID = 997  # "root" of the atlas: inside the brain, but in no region
 
 
 CENTRES = (
     (-2600.0, -3600.0, -700.0),
     (-1250.0, -2600.0, -500.0),
     (2900.0, -1300.0, -800.0),
-)  # um: ML, AP, DV
+)  # ML, AP, DV of each FOV's centre in µm from bregma
 
 
-N_LINES = 512
+N_LINES = 512  # scan lines, and columns, of a FOV
 
 
 UM_PER_PIXEL = 1.38
 
 
-# When informative cells are active, s around their event. Wider than the windows that read them, because at
-# 5 Hz a window of 0.1 s often holds no frame and the nearest one is read; the calcium and its deconvolution
-# smear over about a frame, so that even the stimulus shows in the frame that ends just before it.
+# Event, and window around it in s, in which informative cells are active. It is wider than the decoding window: at
+# 5 Hz a window of 0.1 s often holds no frame, and the nearest frame is read instead. Calcium and its deconvolution
+# spread over about a frame, so that even the stimulus is visible in the frame that ends just before it.
 ACTIVE = {
     "choice": ("firstMovement_times", -0.30, 0.15),
     "feedback": ("feedback_times", -0.02, 0.35),
@@ -72,15 +72,15 @@ ACTIVE = {
 }
 
 
-_INFORMATIVE = (0.05, 0.44)  # share of the shared cells, first and last day
+_INFORMATIVE = (0.05, 0.44)  # fraction of the shared cells that are informative, on the first and last day
 
 
-_BLOCK_SHARE = 0.15
+_BLOCK_SHARE = 0.15  # fraction of the shared cells that code the block, on all days
 
 
 @dataclass(frozen=True)
 class DemoTruth:
-    """What was planted.
+    """The planted effects, for comparison with results.
 
     Attributes
     ----------
@@ -89,15 +89,15 @@ class DemoTruth:
     eids, dates : tuple of str
         Session ids and ISO dates, in day order.
     shared_uids : tuple of str
-        Cells tracked on all days and neurons on all of them, sorted as strings.
+        Cells that are tracked, and are neurons, on all days, sorted as strings.
     informative_uids : dict of str to tuple of tuple of str
         target -> for each day the sorted uids of the shared cells that code it.
     informative_counts : dict of str to tuple of int
-        target -> the number of them on each day. More cells that each know the answer: a smaller k*.
+        target -> the number of these cells on each day. The more informative cells, the smaller k*.
     k_star_trend : dict of str to str
         target -> "falls" (non-increasing over days, last below first) or "not planted".
     k_grid : tuple of int
-        Subset sizes at which the trend was planted to show.
+        Subset sizes at which the trend is visible.
     rows : dict of str to dict of int to dict of str to int
         eid -> FOV number -> uid of a shared cell -> its row in the arrays of that FOV.
     """
@@ -113,13 +113,13 @@ class DemoTruth:
     rows: dict[str, dict[int, dict[str, int]]]
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything as plain dicts, tuples, strings and ints (``root`` as a string)."""
+        """Return all fields as plain dicts, tuples, strings and ints (``root`` as a string)."""
         return asdict(self) | {"root": str(self.root)}
 
 
 @dataclass(frozen=True)
 class Params:
-    """The parameters that, with VERSION, determine every byte."""
+    """The parameters that, together with VERSION, determine every byte."""
 
     seed: int
     n_days: int
@@ -129,15 +129,15 @@ class Params:
     rois_per_fov: int
 
     def rng(self, *stream: int) -> np.random.Generator:
-        """A generator of its own for each thing drawn, so that changing one thing leaves the others alone."""
+        """Return a generator with a stream of its own, so that changing one kind of data leaves the others alone."""
         return np.random.default_rng([self.seed, *stream])
 
 
 @dataclass(frozen=True)
 class Cells:
-    """Tracked cells of one FOV: uids (C,), positions (C, 2) px, days on which they are seen (C, D) bool.
+    """Tracked cells of one FOV: uids (C,), positions (C, 2) in pixels, presence on each day (C, D) bool.
 
-    The first ``n_shared`` are shared; ``shared_index`` are their places in the list of all shared cells.
+    The first ``n_shared`` cells are shared; ``shared_index`` are their indices in the list of all shared cells.
     """
 
     uids: np.ndarray
@@ -152,7 +152,7 @@ class Cells:
 
 @dataclass(frozen=True)
 class Cohort:
-    """All tracked cells, and which shared ones code what: codes[target] is (D, n_shared) of -1, 0, +1."""
+    """All tracked cells, and the codes of the shared ones: codes[target] is (D, n_shared) of -1, 0, +1."""
 
     fovs: tuple[Cells, ...]
     shared_uids: np.ndarray
@@ -161,9 +161,15 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Layout:
-    """ROIs of one FOV on one day: what stands in which row. All arrays have N rows.
+    """ROIs of one FOV on one day, in the order of their rows.
 
-    member : index into the tracked cells of the FOV, -1 for the others; positions : int64 line, column.
+    Attributes
+    ----------
+    member : (N,) int64
+        Index into the tracked cells of the FOV, -1 for an untracked ROI.
+    positions : (N, 2) int64
+        Line and column.
+    is_cell : (N,) bool
     """
 
     member: np.ndarray
@@ -172,7 +178,7 @@ class Layout:
 
 
 def check_params(params: Params) -> None:
-    """Refuse parameters that cannot be met: too few of something, or more tracked cells than ROIs."""
+    """Raise ConfigError for parameters that are too small, or more tracked cells than ROIs."""
     low = {"n_days": 1, "n_fovs": 1, "n_trials": 20, "n_shared": 8}
     for name, least in low.items():
         if getattr(params, name) < least:
@@ -186,26 +192,33 @@ def check_params(params: Params) -> None:
 
 
 def existing_truth(root: Path, params: Params) -> DemoTruth | None:
-    """The truth of a complete demo under `root`, None if it must be written; raises if `root` is not ours."""
+    """Return the truth of a complete demo in `root`, None if the demo must be written.
+
+    Raises
+    ------
+    ConfigError
+        `root` holds other files, or a demo of other parameters.
+    """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
     marker = root / MARKER
     if not marker.is_file():
         raise ConfigError(
-            f"{root} is not empty and holds no demo repository (no {MARKER}). Nothing was written: name another folder."
+            f"{root} is not empty and is not a demo repository (it has no {MARKER}). "
+            "Nothing was written. Give another folder."
         )
     found = json.loads(marker.read_text(encoding="utf-8"))
     wanted = {"version": VERSION, "parameters": asdict(params)}
     if {key: found.get(key) for key in wanted} != wanted:
         raise ConfigError(
             f"{root} holds another demo repository (expected {wanted}, found version {found.get('version')}, "
-            f"parameters {found.get('parameters')}). Name another folder, or delete this one."
+            f"parameters {found.get('parameters')}). Give another folder, or delete this one."
         )
     return _truth_from_json(root, found["truth"]) if found["truth"] else None
 
 
 def write_marker(root: Path, params: Params, truth: DemoTruth | None) -> None:
-    """Write the marker in one step; without truth it says that the data are not complete (run again)."""
+    """Write the marker file atomically; without a truth it marks an incomplete demo, to be written again."""
     content = {"version": VERSION, "parameters": asdict(params), "truth": None}
     if truth is not None:
         content["truth"] = {key: value for key, value in truth.as_dict().items() if key != "root"}
@@ -215,7 +228,7 @@ def write_marker(root: Path, params: Params, truth: DemoTruth | None) -> None:
 
 
 def _truth_from_json(root: Path, saved: dict[str, Any]) -> DemoTruth:
-    """Tuples and integer keys back from JSON; `root` is where the repository is now, maybe a copy."""
+    """Restore the tuples and integer keys that JSON lacks; `root` is the current folder, which may be a copy."""
     plain = {key: tuple(saved[key]) for key in ("eids", "dates", "shared_uids", "k_grid")}
     return DemoTruth(
         root=root,
@@ -228,7 +241,7 @@ def _truth_from_json(root: Path, saved: dict[str, Any]) -> DemoTruth:
 
 
 def make_truth(root: Path, params: Params, cohort: Cohort, rows: dict[str, dict[int, dict[str, int]]]) -> DemoTruth:
-    """Return what is planted, for those who check that it is found again."""
+    """Return the planted effects, with which results can be compared."""
     uids = {
         target: tuple(tuple(sorted(cohort.shared_uids[code != 0].tolist())) for code in codes)
         for target, codes in cohort.codes.items()
@@ -247,13 +260,13 @@ def make_truth(root: Path, params: Params, cohort: Cohort, rows: dict[str, dict[
 
 
 def dates(n_days: int) -> list[str]:
-    """ISO dates with the gaps of a training schedule."""
+    """Return ISO dates, two, two and five days apart in turn."""
     steps = np.resize([2, 2, 5], n_days - 1)
     return [str(FIRST_DATE + datetime.timedelta(int(days))) for days in np.r_[0, np.cumsum(steps)]]
 
 
 def uuids(rng: np.random.Generator, count: int) -> np.ndarray:
-    """`count` random version 4 UUIDs as an object array of str."""
+    """Return `count` random version 4 UUIDs, an object array (count,) of str."""
     texts = [str(uuid.UUID(bytes=rng.bytes(16), version=4)) for _ in range(count)]
     return np.array(texts, dtype=object)
 
@@ -268,20 +281,21 @@ def make_cohort(params: Params) -> Cohort:
 
 
 def _draw_cells(rng: np.random.Generator, shared_uids: np.ndarray, index: np.ndarray, n_days: int) -> Cells:
-    """The shared cells of one FOV, and half as many again that are seen on some days only."""
+    """Return the shared cells of one FOV, and half as many more that are present on some days only."""
     n_partial = len(index) // 2
     present = rng.random((n_partial, n_days)) < 0.6
     absent = rng.integers(n_days, size=n_partial)
-    present[np.arange(n_partial), absent] = False  # else some would be shared by chance
+    present[np.arange(n_partial), absent] = False  # otherwise some would be present on all days by chance
     uids = np.r_[shared_uids[index], uuids(rng, n_partial)]
     positions = rng.integers(20, N_LINES - 20, size=(len(uids), 2))
     return Cells(uids, positions, np.r_[np.ones((len(index), n_days), dtype=bool), present], index)
 
 
 def _draw_codes(rng: np.random.Generator, params: Params) -> dict[str, np.ndarray]:
-    """Which shared cell codes what on which day: target -> (D, n_shared) int of preferred class, 0 for none.
+    """Return the preferred class of each shared cell on each day: target -> (D, n_shared) of -1, +1, or 0 for none.
 
-    The sets grow from spaced starts on a ring of cells: nested over days, few cells that code two targets.
+    The set of each target grows from its own start on a ring of cells, so that sets are nested over days and few
+    cells code two targets.
     """
     n = params.n_shared
     shares = np.geomspace(*_INFORMATIVE, params.n_days)
@@ -299,7 +313,7 @@ def _draw_codes(rng: np.random.Generator, params: Params) -> dict[str, np.ndarra
 
 
 def make_layout(params: Params, cells: Cells, day: int, fov: int) -> Layout:
-    """Tracked cells of the day and untracked ROIs in random order; 17 % are no cells, none of them shared."""
+    """Return the day's tracked cells and untracked ROIs in random order; 17 % are not cells, none of these shared."""
     rng = params.rng(2, day, fov)
     size = 1.2 - 0.4 * fov / max(params.n_fovs - 1, 1)
     n_rois = round(params.rois_per_fov * size) + int(rng.integers(-8, 9))
@@ -307,7 +321,7 @@ def make_layout(params: Params, cells: Cells, day: int, fov: int) -> Layout:
     member = np.full(n_rois, -1)
     member[: len(seen)] = seen
     positions = rng.integers(20, N_LINES - 20, size=(n_rois, 2))
-    jitter = rng.integers(-3, 4, size=(len(seen), 2))  # the field of view is never found again exactly
+    jitter = rng.integers(-3, 4, size=(len(seen), 2))  # pixels; a FOV is never at exactly the same place again
     positions[: len(seen)] = cells.positions[seen] + jitter
     is_cell = np.ones(n_rois, dtype=bool)
     candidates = np.arange(cells.n_shared, n_rois)
@@ -316,16 +330,16 @@ def make_layout(params: Params, cells: Cells, day: int, fov: int) -> Layout:
     return Layout(member[order], positions[order].astype(np.int64), is_cell[order])
 
 
-_LAPSE = {"choice": 0.04, "feedback": 0.04, "stimulus": 0.04, "block": 0.1}
+_LAPSE = {"choice": 0.04, "feedback": 0.04, "stimulus": 0.04, "block": 0.1}  # fraction of trials of each class
 
 
-N_LAGS = 8  # steps of the running sequence
+N_LAGS = 8  # lags at which cells follow running
 
 
 def draw_representation(
     rng: np.random.Generator, trials: pd.DataFrame, side: np.ndarray, contrast: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What the cells say on each trial: target -> (n,) of -1, 0, +1. The truth, but for lapses."""
+    """Return what cells represent on each trial: target -> (n,) of -1, 0, +1. It is the true label, but for lapses."""
     block = np.sign(trials["probabilityLeft"].to_numpy() - 0.5).astype(int)
     labels = {
         "choice": trials["choice"].to_numpy(dtype=int),
@@ -337,13 +351,13 @@ def draw_representation(
         for sign in (-1, 1):
             members = np.flatnonzero(values == sign)
             labels[target] = _flip(rng, labels[target], members, _LAPSE[target])
-    for sign in (-1, 1):  # nothing was on the screen: the cells show a guess
+    for sign in (-1, 1):  # at zero contrast nothing is on the screen, and cells represent a guess
         labels["stimulus"] = _flip(rng, labels["stimulus"], np.flatnonzero((side == sign) & (contrast == 0)), 0.4)
     return labels
 
 
 def _flip(rng: np.random.Generator, values: np.ndarray, members: np.ndarray, share: float) -> np.ndarray:
-    """`values`, the sign of an exact share of `members` turned: exact, so that days have equal ceilings."""
+    """Return `values` with the sign of a fraction of `members` flipped; the number is exact, for equal ceilings."""
     flipped = values.copy()
     flipped[rng.choice(members, round(share * len(members)), replace=False)] *= -1
     return flipped

@@ -1,4 +1,4 @@
-"""Figures of the pipeline: cells, rasters, tracking, curves, averages; matplotlib only, never pyplot."""
+"""Figures of cells, rasters, tracking, curves and averages. matplotlib without pyplot, so no global state changes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the animal did, in strips above a raster: blocks, trial events and the wheel, over the same time."""
+"""Behaviour in strips above a raster, on the same time axis: blocks, trial events and wheel velocity."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from pipeline.errors import ArgumentError
 
 from .style import LINE_COLORS, elided
 
-#: From right to left, through grey: orange and blue are told apart by all eyes.
+#: Colours of P(left) from 0 to 1: orange and blue, which colour-blind readers can distinguish, grey at 0.5.
 BLOCKS = LinearSegmentedColormap.from_list("blocks", [(0, "#d55e00"), (0.5, "#d9d9d9"), (1, "#0072b2")])
-KEYS = 5  # most probabilities in the key
-MAX_TICKS = 160  # in a row; closer ones would run together, and are counted
-COUNT_BINS = 150  # in which they are counted
-MARGIN = 0.16  # of a row, left blank on either side
+MAX_KEY_ENTRIES = 5  # probabilities in the key
+MAX_TICKS = 160  # per row; more ticks would merge, so events are counted in bins instead
+COUNT_BINS = 150  # bins of these counts, over the time range
+ROW_MARGIN = 0.16  # fraction of a row that is blank above and below its ticks
 
 
 def checked_block(block: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return the starts (n,) of trials in s and their probabilities (n,), without trials that lack one.
+    """Return starts (n,) in s and probabilities (n,) of the trials that have both.
 
     Raises
     ------
     ArgumentError
-        Shapes differ, or a trial starts before the one before it.
+        Shapes differ, or starts decrease.
 
     Examples
     --------
@@ -39,25 +39,27 @@ def checked_block(block: Any) -> tuple[np.ndarray, np.ndarray]:
     """
     starts, probability = (np.asarray(values, dtype=float) for values in block)
     if starts.ndim != 1 or starts.shape != probability.shape:
-        raise ArgumentError(f"block has starts {starts.shape} but probabilities {probability.shape}")
+        raise ArgumentError(
+            f"block must have as many starts as probabilities, not shapes {starts.shape} and {probability.shape}"
+        )
     known = np.isfinite(starts) & np.isfinite(probability)
     if np.any(np.diff(starts[known]) < 0):
-        raise ArgumentError("block has trials that start before the trial before them")
+        raise ArgumentError("the starts of trials in block must not decrease")
     return starts[known], probability[known]
 
 
 def draw_block(ax: Axes, block: tuple[np.ndarray, np.ndarray], window: tuple[float, float]) -> None:
-    """Draw the probability that the stimulus is left as a strip, and its key above.
+    """Draw the probability of a stimulus on the left as a strip, with a key above its right end.
 
-    Trials last until the next one starts, the last one as long as most.
+    A trial lasts until the next one starts; the last one has the median length.
 
     Parameters
     ----------
     ax : Axes
     block : ((n,), (n,)) arrays
-        As from `checked_block`.
+        Starts in s and probabilities, from `checked_block`.
     window : (float, float)
-        In s.
+        Limits of the time axis in s.
 
     Examples
     --------
@@ -70,30 +72,31 @@ def draw_block(ax: Axes, block: tuple[np.ndarray, np.ndarray], window: tuple[flo
     starts, probability = block
     if starts.size:
         length = float(np.median(np.diff(starts))) if starts.size > 1 else max(window[1] - starts[0], 0)
-        first = np.flatnonzero(np.diff(probability, prepend=np.nan) != 0)  # trial of each block
+        # first trial of each block; NaN differs from everything, so trial 0 is one
+        first = np.flatnonzero(np.diff(probability, prepend=np.nan) != 0)
         edges = np.append(starts[first], starts[-1] + length)
         ax.bar(edges[:-1], 1, np.diff(edges), align="edge", color=BLOCKS(probability[first]), linewidth=0)
     values = np.unique(probability)
-    values = values[:: -(-len(values) // KEYS) or 1]
+    values = values[:: -(-len(values) // MAX_KEY_ENTRIES) or 1]  # evenly thinned; a step of 1 if there are none
     handles = [Patch(color=BLOCKS(value), label=f"{value:g}") for value in values]
     _label_rows(ax, {0.5: "P(left)"}, 1)
     ax.legend(
-        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=KEYS, handlelength=1, handleheight=1,
-        borderpad=0, borderaxespad=0.3, columnspacing=1,
+        handles=handles, loc="lower right", bbox_to_anchor=(1, 1), ncols=MAX_KEY_ENTRIES, handlelength=1,
+        handleheight=1, borderpad=0, borderaxespad=0.3, columnspacing=1,
     )  # fmt: skip
     ax.set_xlim(*window)
 
 
 def draw_events(ax: Axes, events: Mapping[str, np.ndarray], window: tuple[float, float]) -> None:
-    """Draw a row for each kind of event: a tick for each, or, where these would run together, how many there are.
+    """Draw a row for each kind of event: one tick per event, or shades for their number where ticks would merge.
 
     Parameters
     ----------
     ax : Axes
     events : mapping of str to (n,) array
-        Times in s by name, the first on top; those that are not finite are left out.
+        Times in s by name, the first on top; times that are not finite are left out.
     window : (float, float)
-        In s.
+        Limits of the time axis in s.
 
     Examples
     --------
@@ -106,21 +109,21 @@ def draw_events(ax: Axes, events: Mapping[str, np.ndarray], window: tuple[float,
     inside = {name: _inside(np.asarray(times, dtype=float), window) for name, times in events.items()}
     crowded = [name for name, times in inside.items() if len(times) > MAX_TICKS]
     many = {name: np.histogram(inside[name], COUNT_BINS, window)[0] for name in crowded}
-    most = max((int(counts.max()) for counts in many.values()), default=0)
+    most = max((int(counts.max()) for counts in many.values()), default=0)  # one scale for all rows
     for row, (name, times) in enumerate(inside.items()):
         color = LINE_COLORS[row % len(LINE_COLORS)]
         if name not in many:
-            ax.add_collection(EventCollection(times, lineoffset=row + 0.5, linelength=1 - 2 * MARGIN, color=color,
+            ax.add_collection(EventCollection(times, lineoffset=row + 0.5, linelength=1 - 2 * ROW_MARGIN, color=color,
                                               linewidth=1, label=name))  # fmt: skip
             continue
         cmap = LinearSegmentedColormap.from_list(name, ["white", color])
-        extent = (*window, row + 1 - MARGIN, row + MARGIN)
+        extent = (*window, row + 1 - ROW_MARGIN, row + ROW_MARGIN)
         ax.imshow(many[name][None], cmap=cmap, vmin=0, vmax=most, aspect="auto", interpolation="nearest",
                   extent=extent, label=name)  # fmt: skip
     _label_rows(ax, {row + 0.5: elided(name, 16) for row, name in enumerate(events)}, len(events))
     if many:
-        told = f"shades: from none to {most} in {(window[1] - window[0]) / COUNT_BINS:.2g} s"
-        ax.set_xlabel(told, loc="right", fontsize=6.5, color="0.35", labelpad=1)
+        note = f"shades: from none to {most} in {(window[1] - window[0]) / COUNT_BINS:.2g} s"
+        ax.set_xlabel(note, loc="right", fontsize=6.5, color="0.35", labelpad=1)
     ax.set_xlim(*window)
 
 
@@ -133,7 +136,7 @@ def draw_wheel(ax: Axes, wheel: tuple[np.ndarray, np.ndarray], window: tuple[flo
     wheel : ((M,), (M,)) arrays
         Times in s and velocity in rad/s.
     window : (float, float)
-        In s.
+        Limits of the time axis in s.
 
     Examples
     --------
@@ -157,7 +160,7 @@ def _inside(times: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 
 
 def _label_rows(ax: Axes, names: Mapping[float, str], n_rows: int) -> None:
-    """Names at the left, row 0 on top, no frame."""
+    """Write the names of rows at the left, row 0 on top, without a frame."""
     ax.set_yticks(list(names), list(names.values()), fontsize=6.5)
     ax.set_ylim(n_rows, 0)
     ax.tick_params(left=False, pad=1)
@@ -165,7 +168,7 @@ def _label_rows(ax: Axes, names: Mapping[float, str], n_rows: int) -> None:
 
 
 def _envelope(times: np.ndarray, values: np.ndarray, n_bins: int = 2000) -> tuple[np.ndarray, np.ndarray]:
-    """Long lines as the extremes of short stretches: looks the same and is quick to draw."""
+    """Reduce a long line (n,) to the minimum and maximum of each of `n_bins` bins: it looks the same, and is fast."""
     if len(times) <= 2 * n_bins:
         return times, values
     starts = np.linspace(0, len(times), n_bins, endpoint=False).astype(int)

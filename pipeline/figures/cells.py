@@ -1,4 +1,4 @@
-"""Where the cells are: in the plane of the skull and in space, coloured by region or by any number."""
+"""Maps of cell positions, seen from above and in 3D, coloured by region or by any value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from scipy.spatial import ConvexHull, QhullError
 from pipeline.errors import ArgumentError
 
 from .style import (
-    LEGEND_LINE,
+    LEGEND_LINE_HEIGHT,
     LEGEND_MAX,
     StyledFigure,
     distinct_region_colors,
@@ -28,20 +28,20 @@ from .style import (
     style,
 )
 
-NO_VALUE = "#c8c8c8"  # of a cell without a number: lighter than any cell with one
+NO_VALUE_COLOR = "#c8c8c8"  # of cells without a value; a grey, which is not in viridis
 AXES = ("ML", "AP", "DV")
-INK = 0.12  # share of the axes that the dots cover if they do not overlap
-DOT = (0.8, 14.0)  # smallest and largest dot, points squared
-FLAT = 0.35  # the shortest side of the box in space is drawn at least this long, of the longest
-ROOM = 100.0  # um from the middle of the cells to the edge of the box, at least
-SPREAD = (1, 99)  # percentiles of the numbers that have the ends of the colours
+DOT_COVERAGE = 0.12  # fraction of the axes that the dots cover, apart from overlaps; sets the size of dots
+DOT_AREA_RANGE = (0.8, 14.0)  # smallest and largest dot in points squared
+MIN_SIDE_RATIO = 0.35  # shortest side of the 3D box, relative to the longest
+MIN_HALF_WIDTH = 100.0  # µm from the centre of the cells to the edge of the box, at least
+COLOR_PERCENTILES = (1, 99)  # percentiles of the values at the ends of the colour bar
 
 
 @dataclass(frozen=True)
 class _Coloring:
-    """Colour of each cell: `colors` (N,) hex, or else `values` (N,) with a map and a norm.
+    """Colour of each cell: `colors` (N,) hex, or `values` (N,) with a colour map and a norm.
 
-    `label` stands beside the colour bar, or above the `handles` of the legend.
+    `label` is the text of the colour bar, or the title of the legend made of `handles`.
     """
 
     colors: np.ndarray | None
@@ -69,23 +69,22 @@ def cell_map(
     Parameters
     ----------
     positions : (N, 2) or (N, 3) array
-        ML, AP (and DV, which is not drawn) in um. Cells with a NaN are not drawn; the figure says how many.
+        ML, AP (and DV, which is not drawn) in µm. Cells with NaN are not drawn, but counted in the legend.
     regions : (N,) array of str, optional
-        Colours are those of the regions. The rarest beyond 30 are pooled as "other".
+        Colour cells by region. With more than 30 regions the rarest are pooled as "other".
     region_colors : mapping of acronym to hex, optional
-        Such as those of the Allen atlas; a missing one is grey, and so are unknown places. Default:
-        `distinct_region_colors`.
+        Such as those of the Allen atlas; missing and unknown regions are grey. Default: `distinct_region_colors`.
     values : (N,) array, optional
-        Colours are those of these numbers instead, such as the Rastermap rank. Cells with NaN are light grey, behind
-        the others.
+        Colour cells by these values instead, such as their Rastermap rank. Cells with NaN are light grey and drawn
+        behind the others.
     label : str
-        What the numbers are, with their unit; beside the colour bar.
+        Quantity and unit of `values`, the text of the colour bar.
     cmap : str or Colormap
-        Of the numbers. The default keeps its order for colour-blind eyes and in print.
+        Colour map of `values`. The default, viridis, also works for colour-blind readers and in greyscale.
     limits : (float, float), optional
-        Numbers at the ends of the colours. Default: percentiles 1 and 99 of those that are drawn.
+        Values at the ends of the colour bar. Default: percentiles 1 and 99 of the drawn cells.
     fovs : (N,) int array, optional
-        FOV of each cell: each is outlined by the convex hull of its cells and numbered.
+        FOV of each cell. Each FOV is outlined by the convex hull of its cells and labelled with its number.
     title : str, optional
 
     Returns
@@ -96,7 +95,7 @@ def cell_map(
     Raises
     ------
     ArgumentError
-        Lengths differ, there are regions and values, or the limits do not increase.
+        Lengths differ, both regions and values are given, or the limits do not increase.
 
     Examples
     --------
@@ -111,9 +110,9 @@ def cell_map(
         coloring = _coloring(shown, regions, region_colors, values, label, cmap, limits)
         low, high = _box(xyz[shown, :2])
         span = high - low
-        # the axes are as wide and high as the cells lie, within reason; what stands beside them needs its room as well
+        # The axes have the aspect of the box, at least 2.2 inches a side; the legend must fit beside them.
         width, height = 5.2 * span / span.max()
-        height = max(height, 2.2, LEGEND_LINE * len(coloring.handles))
+        height = max(height, 2.2, LEGEND_LINE_HEIGHT * len(coloring.handles))
         fig = StyledFigure(figsize=(max(width, 2.2) + 2.4, height + 0.8), layout="compressed")
         ax = fig.add_subplot(label="cells")
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=f"{AXES[0]} (µm)", ylabel=f"{AXES[1]} (µm)")
@@ -139,18 +138,18 @@ def cell_map_3d(
     title: str | None = None,
     view: tuple[float, float] = (28, -60),
 ) -> StyledFigure:
-    """Draw cells in space: ML to the right, AP to the back, DV up.
+    """Draw cells in 3D: ML to the right, AP to the back, DV up.
 
-    An axis along which the cells lie flat is drawn longer than it is, and its label says by how much.
+    An axis along which the cells span little is stretched, and its label says by how much.
 
     Parameters
     ----------
     positions : (N, 3) array
-        ML, AP, DV in um.
+        ML, AP, DV in µm.
     regions, region_colors, values, label, cmap, limits, title
         As for `cell_map`.
     view : (float, float)
-        Elevation and azimuth, degrees.
+        Elevation and azimuth in degrees.
 
     Returns
     -------
@@ -173,16 +172,18 @@ def cell_map_3d(
     shown = np.isfinite(xyz).all(axis=1)
     with style():
         coloring = _coloring(shown, regions, region_colors, values, label, cmap, limits)
-        fig = StyledFigure(figsize=(7.4, max(4.6, LEGEND_LINE * len(coloring.handles) + 0.5)), layout="constrained")
+        fig = StyledFigure(
+            figsize=(7.4, max(4.6, LEGEND_LINE_HEIGHT * len(coloring.handles) + 0.5)), layout="constrained"
+        )
         ax: Any = fig.add_subplot(projection="3d", label="cells")
         low, high = _box(xyz[shown])
         span = high - low
-        sides = np.maximum(span, FLAT * span.max())
+        sides = np.maximum(span, MIN_SIDE_RATIO * span.max())
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-        ax.set_box_aspect(sides.tolist(), zoom=0.95)  # a list: an array would be changed in place
+        ax.set_box_aspect(sides.tolist(), zoom=0.95)  # a list, because matplotlib changes an array in place
         for axis, name, stretch in zip("xyz", AXES, sides / span, strict=True):
-            told = f", stretched {stretch:.2g}×" if stretch > 1.05 else ""
-            getattr(ax, f"set_{axis}label")(f"{name} (µm{told})")
+            note = f", stretched {stretch:.2g}×" if stretch > 1.05 else ""
+            getattr(ax, f"set_{axis}label")(f"{name} (µm{note})")
             ax.locator_params(axis=axis, nbins=5)
         ax.view_init(*view)
         _draw_dots(ax, xyz, shown, coloring, 12)
@@ -191,26 +192,28 @@ def cell_map_3d(
 
 
 def _checked(positions: Any, widths: tuple[int, ...], **others: Any) -> np.ndarray:
-    """Positions as an array, once the lengths of all agree."""
+    """Return positions as (N, D) float64 after checking that all arguments have N values."""
     xyz = np.asarray(positions, dtype=float)
     if xyz.ndim != 2 or xyz.shape[1] not in widths or not len(xyz):
         columns = " or ".join(map(str, widths))
-        raise ArgumentError(f"positions are one row of {columns} numbers for each of some cells, not {xyz.shape}")
+        raise ArgumentError(
+            f"positions must have one row of {columns} numbers per cell and at least one cell, not shape {xyz.shape}"
+        )
     for name, other in others.items():
         if other is not None and np.shape(other) != (len(xyz),):
             raise ArgumentError(f"there are {len(xyz)} cells but {name} has shape {np.shape(other)}")
     if others.get("regions") is not None and others.get("values") is not None:
-        raise ArgumentError("colours are those of regions or those of values, not both")
+        raise ArgumentError("cells are coloured by regions or by values: give one of them, not both")
     return xyz
 
 
 def _box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Corners, (D,) each, of a box that holds the points (n, D) with a margin, and no side of which is nothing."""
+    """Return the corners, (D,) each, of a box around points (n, D), with a margin and no side of length 0."""
     if not len(points):
-        return np.full(points.shape[1], -ROOM), np.full(points.shape[1], ROOM)
+        return np.full(points.shape[1], -MIN_HALF_WIDTH), np.full(points.shape[1], MIN_HALF_WIDTH)
     low, high = points.min(axis=0), points.max(axis=0)
     middle, half = (low + high) / 2, (high - low) / 2
-    half = np.maximum(half + 0.08 * half.max(), ROOM)
+    half = np.maximum(half + 0.08 * half.max(), MIN_HALF_WIDTH)
     return middle - half, middle + half
 
 
@@ -223,12 +226,12 @@ def _coloring(
     cmap: str | Colormap,
     limits: tuple[float, float] | None,
 ) -> _Coloring:
-    """Colours of the cells and what explains them."""
+    """Choose colours of the cells, and the legend or colour bar that explains them."""
     if values is not None:
         numbers = np.asarray(values, dtype=float)
         norm = _norm(numbers[shown & np.isfinite(numbers)], limits)
         missing = int((shown & ~np.isfinite(numbers)).sum())
-        handles = [_dot(NO_VALUE, f"without value ({missing})")] if missing else []
+        handles = [_dot(NO_VALUE_COLOR, f"without value ({missing})")] if missing else []
         return _Coloring(None, numbers, cmap, norm, label, handles)
     if regions is None:
         color = next(iter(distinct_region_colors(["cells"]).values()))
@@ -243,11 +246,11 @@ def _coloring(
 def _norm(numbers: np.ndarray, limits: tuple[float, float] | None) -> Normalize:
     if limits is not None:
         if not limits[0] < limits[1]:
-            raise ArgumentError(f"limits are two increasing numbers, not {limits}")
+            raise ArgumentError(f"limits must be two increasing numbers, not {limits}")
         return Normalize(*limits)
     if not len(numbers):
         return Normalize(0, 1)
-    low, high = (float(q) for q in np.percentile(numbers, SPREAD))
+    low, high = (float(q) for q in np.percentile(numbers, COLOR_PERCENTILES))
     return Normalize(low, high if high > low else low + 1)
 
 
@@ -256,12 +259,12 @@ def _dot(color: str, label: str) -> Line2D:
 
 
 def _draw_dots(ax: Any, points: np.ndarray, shown: np.ndarray, coloring: _Coloring, square_inches: float) -> None:
-    """One dot per cell, in an order that has nothing to do with their colours: no region buries another."""
+    """Draw one dot per cell in random order, so that no region covers another; `square_inches` is the drawn area."""
     order = np.random.default_rng(0).permutation(np.flatnonzero(shown))
     known = np.isfinite(coloring.values[order])
-    order = np.concatenate([order[~known], order[known]])
-    size = float(np.clip(INK * square_inches * 72**2 / max(len(order), 1), *DOT))
-    # as an image inside vector files: 25,000 paths would be slow to open, and no text is among them
+    order = np.concatenate([order[~known], order[known]])  # cells without a value at the back
+    size = float(np.clip(DOT_COVERAGE * square_inches * 72**2 / max(len(order), 1), *DOT_AREA_RANGE))
+    # Dots are an image inside vector files: 25,000 paths would be slow to open. Text stays text.
     options: dict[str, Any] = {"s": size, "linewidths": 0, "rasterized": True, "zorder": 2}
     if coloring.colors is not None:
         options |= {"c": coloring.colors[order].tolist()}
@@ -271,11 +274,11 @@ def _draw_dots(ax: Any, points: np.ndarray, shown: np.ndarray, coloring: _Colori
         options |= {"depthshade": False}
     dots = ax.scatter(*points[order].T, **options)
     if coloring.colors is None:
-        dots.set_cmap(dots.get_cmap().with_extremes(bad=NO_VALUE))
+        dots.set_cmap(dots.get_cmap().with_extremes(bad=NO_VALUE_COLOR))
 
 
 def _outlines(points: np.ndarray, shown: np.ndarray, fovs: np.ndarray | None) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield each FOV and its outline (corners + 1, 2), closed; a line where its cells lie on one."""
+    """Yield each FOV and its closed convex outline (corners + 1, 2); a line if its cells are collinear."""
     if fovs is None:
         return
     fovs = np.asarray(fovs)
@@ -283,13 +286,13 @@ def _outlines(points: np.ndarray, shown: np.ndarray, fovs: np.ndarray | None) ->
         own = points[shown & (fovs == fov)]
         try:
             corners = own[ConvexHull(own).vertices]
-        except QhullError:  # fewer than three cells, or all on a line
+        except QhullError:  # fewer than three cells, or all on a line: from its first to its last cell
             corners = own[np.lexsort(own.T[::-1])][[0, -1]]
         yield int(fov), np.concatenate([corners, corners[:1]])
 
 
 def _explain(fig: StyledFigure, ax: Axes, coloring: _Coloring, shown: np.ndarray, title: str | None) -> None:
-    """Colour bar, legend and title; how many cells are not drawn."""
+    """Add colour bar, legend (with the number of cells that are not drawn) and title."""
     hidden = int((~shown).sum())
     handles = [*coloring.handles, *([_dot("none", f"without position ({hidden})")] if hidden else [])]
     if coloring.colors is None:

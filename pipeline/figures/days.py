@@ -1,4 +1,4 @@
-"""k* of each session against the day, with the slope of its logarithm."""
+"""k* of each session over days, with the slope of log k*."""
 
 from __future__ import annotations
 
@@ -30,35 +30,34 @@ def k_star_over_days(
     n_columns: int = 2,
     curve_axis: str = "cells",
 ) -> StyledFigure:
-    """Draw k* against the day, one panel per target, with the slope of log k* and its interval.
+    """Draw k* over days, one panel per target, with the slope of log k* and its interval.
 
     Parameters
     ----------
     curves_by_target : mapping of str to sequence
         Curves of each target as in `ndc_overlay`; a target without curves gets an empty panel.
     slopes : mapping of str to LogKSlope, optional
-        Slope of each target, with days from the first session of all panels; a target that is not named
-        has no line. One without ``mean_day`` is drawn through the mean of its points. Default:
-        `log_k_slope` of what is drawn, without sessions at chance and without bootstrap draws.
+        Slope of each target, with days counted from the first session of all panels; other targets have no line.
+        A slope without ``mean_day`` is drawn through the mean of the target's points. Default: `log_k_slope` of the
+        drawn sessions that are not at chance, without bootstrap draws.
     delta : float
-        Distance from the ceiling that defines k*; only named in the legend.
+        Distance from the ceiling that defines k*; only used in the legend.
     title : str, optional
-        Stands above all panels.
+        Title above all panels.
     n_columns : int
-        Most panels side by side.
+        Maximum number of panels side by side.
     curve_axis : {"cells", "trials"}
         What k* counts.
 
     Returns
     -------
     StyledFigure
-        With one axes per target. Lines with data carry the labels ``"k* <date>"``, ``"interval <date>"``
-        and ``"slope"``.
+        With one axes per target. Lines of data have the labels ``"k* <date>"``, ``"interval <date>"`` and ``"slope"``.
 
     Raises
     ------
     ArgumentError
-        If there is no curve at all, or as in `ndc_overlay`.
+        There is no curve at all, or as in `ndc_overlay`.
 
     Examples
     --------
@@ -70,7 +69,7 @@ def k_star_over_days(
     ('days from 2024-05-01', 'log')
     """
     if curve_axis not in AXES:
-        raise ArgumentError(f"curve_axis is one of {sorted(AXES)}, not {curve_axis!r}")
+        raise ArgumentError(f"curve_axis must be one of {sorted(AXES)}, not {curve_axis!r}")
     panels, everything, colors = sessions_by_target(curves_by_target)
     start = min(_date(curve) for curve in everything)
     width, height = grid_shape(len(panels), n_columns)
@@ -83,7 +82,7 @@ def k_star_over_days(
             slope = _slope(sessions, start) if slopes is None else slopes.get(target)
             _draw_line(ax, sessions, start, slope)
             _draw_points(ax, sessions, [colors[session_key(curve)] for curve in sessions], start)
-            _tell(ax, sessions, slope)
+            _write_slope(ax, sessions, slope)
             ax.set_xlabel(f"days from {start}")
             ax.set_ylabel(f"k* ({AXES[curve_axis]})")
         lines = any(line.get_label() == "slope" for ax in fig.axes for line in ax.lines)
@@ -103,14 +102,14 @@ def _day(curve: Curve, start: np.datetime64) -> float:
 
 
 def _bound(curve: Curve) -> float | None:
-    """k*, or the largest k where k* is known to be above it; None where there is neither."""
+    """Return k*, or its lower bound, the largest k, if k* is above that; None if neither is known."""
     if curve.verdict == "at chance":
         return None
     return float(curve.ks[-1]) if curve.k_star_censored == "right" else curve.star
 
 
 def _slope(sessions: Sequence[Curve], start: np.datetime64) -> LogKSlope:
-    """Slope of the sessions that have a k*."""
+    """Fit the slope of log2 k* per day to the sessions that have a k* or a bound."""
     known = [(curve, k) for curve in sessions if (k := _bound(curve)) is not None]
     return log_k_slope(
         [_day(curve, start) for curve, _ in known], [k for _, k in known],
@@ -119,7 +118,7 @@ def _slope(sessions: Sequence[Curve], start: np.datetime64) -> LogKSlope:
 
 
 def _set_limits(ax: Axes, curves: Sequence[Curve], start: np.datetime64) -> None:
-    """Hold all days, all measured k, and half an octave for the arrows; ticks at the ks."""
+    """Set limits that hold all days and all k, with room for the arrows (0.55 octaves), and ticks at the ks."""
     ks = np.unique(np.concatenate([curve.ks for curve in curves]))
     ax.set_ylim(ks[0] * 2**-0.7, ks[-1] * 2**0.7)
     kept = spaced(ks, 0.6 * max(1, np.log2(ks[-1] / ks[0]) / 8))
@@ -133,7 +132,7 @@ def _set_limits(ax: Axes, curves: Sequence[Curve], start: np.datetime64) -> None
 
 
 def _draw_points(ax: Axes, sessions: Sequence[Curve], colors: Sequence[str], start: np.datetime64) -> None:
-    """Draw k* with its interval; an arrow where only a bound is known; a cross at the foot for a session at chance."""
+    """Draw k* with its interval, an arrow where only a bound is known, and a cross at the bottom without k*."""
     top = ax.get_ylim()[1]
     for curve, color in zip(sessions, colors, strict=True):
         day, k = _day(curve, start), _bound(curve)
@@ -163,12 +162,12 @@ def _draw_points(ax: Axes, sessions: Sequence[Curve], colors: Sequence[str], sta
 
 
 def _draw_line(ax: Axes, sessions: Sequence[Curve], start: np.datetime64, slope: LogKSlope | None) -> None:
-    """Draw the fitted line and the band of its interval, over the days of its sessions."""
+    """Draw the fitted line and its interval as a band, over the days of the sessions."""
     known = [(_day(curve, start), k) for curve in sessions if (k := _bound(curve)) is not None]
     if slope is None or np.isnan(slope.slope) or len(known) < 2:
         return
     days, ks = np.transpose(known)
-    if np.isnan(slope.mean_day):
+    if np.isnan(slope.mean_day):  # the slope was given without its line, which then has no interval
         slope = replace(slope, mean_day=float(days.mean()), mean_log_k=float(np.log2(ks).mean()), half_width=0.0)
     x = np.linspace(days.min(), days.max(), 50)
     middle, low, high = slope.line(x)
@@ -177,8 +176,8 @@ def _draw_line(ax: Axes, sessions: Sequence[Curve], start: np.datetime64, slope:
         ax.fill_between(x, low, high, color="0.88", linewidth=0, zorder=0)
 
 
-def _tell(ax: Axes, sessions: Sequence[Curve], slope: LogKSlope | None) -> None:
-    """Write the slope above the axes, and what it means as a time."""
+def _write_slope(ax: Axes, sessions: Sequence[Curve], slope: LogKSlope | None) -> None:
+    """Write the slope in octaves per day, its interval and p above the axes."""
     if not sessions:
         ax.text(0.5, 0.5, "no session", transform=ax.transAxes, ha="center", color="0.4")
     text = "" if slope is None or not sessions else _slope_text(slope)
@@ -202,7 +201,7 @@ def _signed(value: float) -> str:
 
 
 def _legend(fig: StyledFigure, everything: Sequence[Curve], lines: bool, head: str) -> None:
-    """What each kind of mark means, outside the axes."""
+    """Add a legend of the kinds of marks, outside the axes."""
     grey: dict[str, Any] = {"color": GREY, "linestyle": "none"}
     handles: list[Any] = [Line2D([], [], marker="o", markersize=5, label="session (darker: earlier)", **grey)]
     if any(curve.star_interval is not None for curve in everything):

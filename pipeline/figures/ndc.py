@@ -1,7 +1,7 @@
-"""Neuron-dropping curves: decoding score against the number of neurons, one curve per session.
+"""Neuron-dropping curves: decoding score over the number of neurons, one curve per session.
 
-Where intervals of k* are known they stand in rows under the curves, one per session: on the curves of
-many sessions, which meet at the ceiling, they would hide each other.
+Intervals of k*, if known, are drawn in rows below the curves, one row per session. On the curves, which converge
+at the ceiling, the intervals of many sessions would hide each other.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 from pipeline.errors import ArgumentError
 
 from .style import (
-    LABELS,
     RC,
+    Y_LABEL_WIDTH,
     StyledFigure,
     beside_legend,
     grid_shape,
@@ -35,15 +35,16 @@ from .style import (
     wrapped,
 )  # fmt: skip
 
-CHANCE = 0.5
-TICK_ROOM = 0.3  # inches that the label of a tick takes
+CHANCE = 0.5  # for all METRICS: there are two classes
+TICK_LABEL_WIDTH = 0.3  # inches
 METRICS = {"auc": "AUC", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
-STEP = 0.024  # octaves between the bars of two sessions, which would hide each other on the same k
-BANDS_MAX = 3  # with more sessions overlapping bands turn to mud and bars are drawn instead
-ROW = 0.095  # inches from one row of k* to the next
-ROWS_SHARE = 0.45  # of the height of the axes that the rows may take
+BAR_SHIFT = 0.024  # octaves between the bars of two sessions, which would hide each other at the same k
+MAX_BANDS = 3  # sessions whose spread is drawn as bands; more overlapping bands cannot be read, so bars are drawn
+ROW_HEIGHT = 0.095  # inches from one row of k* to the next
+MAX_ROWS_SHARE = 0.45  # largest fraction of the axes' height for the rows of k*
 AXES = {"cells": "neurons", "trials": "trials"}
-SIDES = {"": "=", "left": "≤", "right": "="}
+#: Sign before k* by ``k_star_censored``; "right" normally comes without a k*.
+K_STAR_SIGNS = {"": "=", "left": "≤", "right": "="}
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,41 +54,42 @@ class Curve:
     Parameters
     ----------
     label : str
-        Name of the session; shown where two sessions share a date.
+        Name of the session; shown if two sessions share a date.
     date : str or date
         Date of the session.
     ks : (K,) array
-        Numbers of neurons, increasing, at least 1.
+        Subset sizes (numbers of neurons), increasing, at least 1.
     mean, sd : (K,) arrays
         Score over random subsets of k neurons: mean and standard deviation.
     null_lo, null_hi : (K,) arrays or None
         Percentiles 2.5 and 97.5 of the scores with shuffled labels.
     ceiling : float or None
-        Best score, from which k* is measured.
+        Score that k* is compared with.
     k_star : int or None
-        Fewest neurons within delta of the ceiling; None if there is no such number.
+        Smallest number of neurons whose score is within delta of the ceiling; None if there is none.
     n_trials : int or None
-        Trials that were decoded.
+        Number of trials that were decoded.
     mean_low, mean_high : (K,) arrays or None
-        95 % interval of the mean; drawn in place of the standard deviation if all sessions have it.
+        95 % interval of the mean; drawn instead of the standard deviation if all sessions have it.
     p_value, q_value : float or None
-        Of the score against shuffled labels, and its false discovery rate.
+        p of the score against shuffled labels, and FDR-adjusted p (Benjamini-Hochberg).
     fit_k, fit_score : (N,) arrays or None
-        Fitted curve (`pipeline.decoding.fits.CurveFit.line`), dashed beyond the largest k. The means are dots then.
+        Fitted curve (`pipeline.decoding.fits.CurveFit.line`), dashed beyond the largest k. With a fit, the means are
+        drawn as dots.
     verdict : str or None
         Such as ``"saturated"`` (`pipeline.decoding.fits.VERDICTS`). At chance no k* is shown.
     k_star_low, k_star_high : float or None
-        95 % interval of k*; open to the right with a low end only, or where the high one is infinite.
+        95 % interval of k*; open to the right if the high end is None or infinite.
     k_star_censored : {"", "left", "right"}
-        "left": k* is that many or fewer; "right": no k is near the ceiling.
+        "left": k* is this number or smaller; "right": k* is larger than the largest k.
     performance : float or None
-        Share of the session's trials that were rewarded.
+        Fraction of the session's trials that were rewarded.
 
     Raises
     ------
     ArgumentError
-        If lengths differ, `ks` does not increase from 1, only one of two that belong together is given,
-        or `k_star_censored` is none of the three words.
+        Lengths differ, `ks` is below 1 or does not increase, only one of a pair is given, or `k_star_censored` is
+        not one of the three values.
 
     Examples
     --------
@@ -130,28 +132,30 @@ class Curve:
             raise ArgumentError(f"{self.date}: ks must start at 1 or more and increase, not {self.ks.tolist()}")
         for one, other in (("null_lo", "null_hi"), ("mean_low", "mean_high"), ("fit_k", "fit_score")):
             if (getattr(self, one) is None) != (getattr(self, other) is None):
-                raise ArgumentError(f"{self.date}: {one} and {other} are given together or not at all")
+                raise ArgumentError(f"{self.date}: {one} and {other} must be given together or not at all")
         if self.fit_k is not None:
             k, score = np.asarray(self.fit_k, dtype=float), np.asarray(self.fit_score, dtype=float)
             if k.ndim != 1 or k.shape != score.shape:
                 raise ArgumentError(
-                    f"{self.date}: fit_k and fit_score are of one length, not {k.shape} and {score.shape}"
+                    f"{self.date}: fit_k and fit_score must be of one length, not {k.shape} and {score.shape}"
                 )
             object.__setattr__(self, "fit_k", k)
             object.__setattr__(self, "fit_score", score)
-        if self.k_star_censored not in SIDES:
-            raise ArgumentError(f"{self.date}: k_star_censored is one of {list(SIDES)}, not {self.k_star_censored!r}")
+        if self.k_star_censored not in K_STAR_SIGNS:
+            raise ArgumentError(
+                f"{self.date}: k_star_censored is one of {list(K_STAR_SIGNS)}, not {self.k_star_censored!r}"
+            )
 
     @property
     def star(self) -> float | None:
-        """k* if there is one that means something: a number, of a session that is not at chance."""
+        """k*, or None if it is missing or the session is at chance."""
         if self.k_star is None or not np.isfinite(self.k_star) or self.k_star < 1 or self.verdict == "at chance":
             return None
         return float(self.k_star)
 
     @property
     def star_interval(self) -> tuple[float, float] | None:
-        """95 % interval of k*, the high end infinite where it is open; None where k* or the low end is not known."""
+        """95 % interval of k*, the high end infinite if open; None if k* or the low end is unknown."""
         low, high = self.k_star_low, self.k_star_high
         if self.star is None or low is None or not np.isfinite(low):
             return None
@@ -179,11 +183,11 @@ def ndc_overlay(
     curves : sequence of Curve or mapping
         One per session; mappings hold the fields of `Curve`. Drawn in order of date.
     target : str
-        What is decoded, such as ``"choice"``.
+        Decoded variable, such as ``"choice"``.
     metric : {"auc", "accuracy", "balanced_accuracy"}
         Score on the y axis; chance is 0.5.
     delta : float
-        Distance from the ceiling that defines k*; only named in the legend.
+        Distance from the ceiling that defines k*; only used in the legend.
     title : str, optional
         Default: target and number of trials.
     curve_axis : {"cells", "trials"}
@@ -192,14 +196,14 @@ def ndc_overlay(
     Returns
     -------
     StyledFigure
-        With one axes. Lines with data carry the labels ``"<date>"`` (means), ``"fit <date>"``, ``"beyond <date>"``
+        With one axes. Lines of data have the labels ``"<date>"`` (means), ``"fit <date>"``, ``"beyond <date>"``
         (the fit beyond the largest k), ``"k* <date>"`` (marker), ``"drop <date>"`` (dotted line down to
         the axis, or to the row of the session) and ``"interval <date>"`` (of k*, in that row).
 
     Raises
     ------
     ArgumentError
-        If there is no curve, the metric is unknown, or a curve does not agree with itself.
+        There is no curve, the metric is unknown, or a curve is inconsistent (see `Curve`).
 
     Examples
     --------
@@ -217,12 +221,12 @@ def ndc_overlay(
     common = {curve.n_trials for curve in sessions}
     with style():
         texts = _entries(names, sessions, len(common) > 1)
-        wider = max(0.0, 0.052 * (max(map(len, texts)) - 28))  # inches that long entries take
-        fig = StyledFigure(figsize=(7.2 + wider, 4.2 + ROW * _n_rows(sessions)), layout="constrained")
+        wider = max(0.0, 0.052 * (max(map(len, texts)) - 28))  # inches that entries of over 28 characters need
+        fig = StyledFigure(figsize=(7.2 + wider, 4.2 + ROW_HEIGHT * _n_rows(sessions)), layout="constrained")
         ax = fig.add_subplot()
         draw_curves(ax, sessions, colors, names, metric=metric, curve_axis=curve_axis)
         _legend(fig, texts, colors, [sessions], delta, "session", curve_axis)
-        room = beside_legend(fig) - LABELS
+        room = beside_legend(fig) - Y_LABEL_WIDTH
         ax.set_title(wrapped(_title(target, common) if title is None else title, room, RC["axes.titlesize"]))
     return fig
 
@@ -244,20 +248,20 @@ def ndc_panels(
         Curves of each target as in `ndc_overlay`; a target without curves gets an empty panel. A
         session has the same colour in all panels.
     metric, delta, title, curve_axis
-        As in `ndc_overlay`; `title` stands above all panels.
+        As in `ndc_overlay`; `title` is written above all panels.
     n_columns : int
-        Most panels side by side.
+        Maximum number of panels side by side.
 
     Returns
     -------
     StyledFigure
-        With one axes per target, in the order given. The legend lists k* of each panel: "≤8" is that many
-        or fewer, "32+" of a curve that is not saturated, "–" none, or a session at chance.
+        With one axes per target, in the order given. The legend lists k* in each panel: "≤8" means 8 or fewer, "32+"
+        that the curve is not saturated, "–" that there is no k* or the session is at chance.
 
     Raises
     ------
     ArgumentError
-        If there is no curve at all, or as in `ndc_overlay`.
+        There is no curve at all, or as in `ndc_overlay`.
 
     Examples
     --------
@@ -270,7 +274,7 @@ def ndc_panels(
     width, height = grid_shape(len(panels), n_columns)
     with style():
         n_rows, most = max(map(_n_rows, panels.values())), max(map(len, panels.values()))
-        size = (2.9 * width + 2, (2.3 + ROW * n_rows) * height + 0.6)
+        size = (2.9 * width + 2, (2.3 + ROW_HEIGHT * n_rows) * height + 0.6)
         fig = StyledFigure(figsize=size, layout="constrained")
         for ax, sessions in zip(shared_axes(fig, len(panels), n_columns), panels.values(), strict=True):
             _draw_panel(ax, sessions, colors, metric, curve_axis, everything, n_rows, most)
@@ -294,7 +298,7 @@ def draw_curves(
     bands: bool | None = None,
     curve_axis: str = "cells",
 ) -> None:
-    """Draw curves, spread, shuffle band, fits, k* and chance into one axes (for figures of one's own).
+    """Draw curves, spread, shuffle band, fits, k* and chance into one axes (for custom figures).
 
     Parameters
     ----------
@@ -305,19 +309,19 @@ def draw_curves(
     metric : str
         Key of `METRICS`.
     frame : sequence of Curve, optional
-        Curves that the limits must hold, for axes that are to look alike. Default: `curves`.
+        Curves that determine the limits, to give several axes the same limits. Default: `curves`.
     n_rows : int, optional
-        Rows for intervals of k* under the curves, for axes that are to look alike. Default: one per
+        Number of rows for intervals of k* below the curves, to give several axes the same layout. Default: one per
         curve if any has an interval.
     bands : bool, optional
-        Spread as bands, not as bars. Default: with few curves.
+        Draw the spread as bands instead of bars. Default: for up to 3 curves.
     curve_axis : {"cells", "trials"}
         What k counts.
 
     Raises
     ------
     ArgumentError
-        If the metric or the axis is unknown.
+        The metric or the axis is unknown.
 
     Examples
     --------
@@ -327,21 +331,21 @@ def draw_curves(
     ('AUC', 'log')
     """
     if metric not in METRICS:
-        raise ArgumentError(f"metric is one of {sorted(METRICS)}, not {metric!r}")
+        raise ArgumentError(f"metric must be one of {sorted(METRICS)}, not {metric!r}")
     if curve_axis not in AXES:
-        raise ArgumentError(f"curve_axis is one of {sorted(AXES)}, not {curve_axis!r}")
+        raise ArgumentError(f"curve_axis must be one of {sorted(AXES)}, not {curve_axis!r}")
     ax.set_xscale("log", base=2)
     ax.axhline(CHANCE, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")
     _draw_null(ax, curves)
-    bands = len(curves) <= BANDS_MAX if bands is None else bands
-    shifts = None if bands else STEP * (np.arange(len(curves)) - (len(curves) - 1) / 2)
+    bands = len(curves) <= MAX_BANDS if bands is None else bands
+    shifts = None if bands else BAR_SHIFT * (np.arange(len(curves)) - (len(curves) - 1) / 2)
     of_mean = _has_intervals(curves if frame is None else frame)
     for i, (curve, color, name) in enumerate(zip(curves, colors, names, strict=True)):
         _draw_spread(ax, curve, color, None if shifts is None else float(shifts[i]), of_mean)
         _draw_means(ax, curve, color, name)
         _draw_ceiling(ax, curve, color)
     rows = _fit_axes(ax, curves if frame is None else frame, _n_rows(curves) if n_rows is None else n_rows, of_mean)
-    # After the limits are known: the drop lines end at the axis, or at the row of the session.
+    # Only now, with known limits: the drop lines end at the axis, or at the row of the session.
     for i, (curve, color, name) in enumerate(zip(curves, colors, names, strict=True)):
         _draw_k_star(ax, curve, color, name, rows[i] if len(rows) else None)
     ax.set_xlabel(f"number of {AXES[curve_axis]} k")
@@ -349,13 +353,13 @@ def draw_curves(
 
 
 def _sessions(curves: Sequence[Curve | Mapping[str, Any]]) -> list[Curve]:
-    """Curves in order of date."""
+    """Return curves in order of date; mappings become `Curve`."""
     known = {field.name for field in fields(Curve)}
     made = []
     for curve in curves:
         if not isinstance(curve, Curve):
             if unknown := set(curve) - known:
-                raise ArgumentError(f"a curve has fields {sorted(known)}, not {sorted(unknown)}")
+                raise ArgumentError(f"unknown fields of a curve: {sorted(unknown)}; it has {sorted(known)}")
             curve = Curve(**curve)
         made.append(curve)
     return sorted(made, key=session_key)
@@ -364,12 +368,12 @@ def _sessions(curves: Sequence[Curve | Mapping[str, Any]]) -> list[Curve]:
 def sessions_by_target(
     curves_by_target: Mapping[str, Sequence[Curve | Mapping[str, Any]]],
 ) -> tuple[dict[str, list[Curve]], list[Curve], dict[tuple[str, str], str]]:
-    """Return the curves of each panel in order of date, those of all panels, and the colour of each session.
+    """Return the curves of each panel in order of date, the curves of all panels, and the colour of each session.
 
     Raises
     ------
     ArgumentError
-        If there is no curve at all.
+        There is no curve at all.
     """
     panels = {target: _sessions(curves) for target, curves in curves_by_target.items()}
     everything = [curve for sessions in panels.values() for curve in sessions]
@@ -380,18 +384,18 @@ def sessions_by_target(
 
 
 def session_key(curve: Curve) -> tuple[str, str]:
-    """Return what makes a session the same in all panels."""
+    """Return the date and label that identify a session across panels."""
     return str(curve.date), curve.label
 
 
 def session_names(curves: Sequence[Curve]) -> list[str]:
-    """Return dates, with the label where two sessions share one."""
+    """Return the date of each session, with the label if two sessions share a date."""
     dates = Counter(str(curve.date) for curve in curves)
     return [str(curve.date) if dates[str(curve.date)] == 1 else f"{curve.date} {curve.label}" for curve in curves]
 
 
 def _title(target: str, trials: set[int | None]) -> str:
-    """Target and, where known of all sessions, the number of trials."""
+    """Return the target and, if known for all sessions, the number of trials."""
     text = f"{target[:1].upper()}{target[1:]}"
     known = [number for number in trials if number is not None]
     if not known or len(known) < len(trials):
@@ -401,7 +405,7 @@ def _title(target: str, trials: set[int | None]) -> str:
 
 
 def _entries(names: Sequence[str], curves: Sequence[Curve], with_trials: bool) -> list[str]:
-    """Legend text of each session, in columns: figure spaces are as wide as digits."""
+    """Return the legend text of each session, aligned in columns with figure spaces, which are as wide as digits."""
     stars = [_star_text(curve) for curve in curves]
     if any(curve.verdict is not None or curve.p_value is not None for curve in curves):
         width = max(map(len, stars))
@@ -418,12 +422,12 @@ def _entries(names: Sequence[str], curves: Sequence[Curve], with_trials: bool) -
 
 
 def _star_text(curve: Curve) -> str:
-    """k* of one session, "k*≤8" where it is that many or fewer."""
-    return f"k*{SIDES[curve.k_star_censored]}{curve.star:g}" if curve.star is not None else "k*=–"
+    """Return k* of one session as text, such as "k*=8", or "k*≤8" if it is left-censored."""
+    return f"k*{K_STAR_SIGNS[curve.k_star_censored]}{curve.star:g}" if curve.star is not None else "k*=–"
 
 
 def _p_text(curve: Curve) -> str:
-    """p, and q where it is known; no more digits than the shuffles can give."""
+    """Return p, and q if known, as text; three decimals, which is about the resolution of a thousand shuffles."""
     texts = [
         f"{letter}<0.001" if value < 0.001 else f"{letter}={value:.3f}"
         for letter, value in (("p", curve.p_value), ("q", curve.q_value))
@@ -433,12 +437,12 @@ def _p_text(curve: Curve) -> str:
 
 
 def _n_rows(curves: Sequence[Curve]) -> int:
-    """Rows under the curves: one per session if any has an interval of k*."""
+    """Return the number of rows below the curves: one per session if any has an interval of k*."""
     return len(curves) if any(curve.star_interval is not None for curve in curves) else 0
 
 
 def _has_intervals(curves: Sequence[Curve]) -> bool:
-    """Whether the interval of the mean is drawn: if all have it, one figure shows one kind of spread."""
+    """Return whether all curves have an interval of the mean: a figure shows one kind of spread only."""
     return bool(curves) and all(curve.mean_low is not None and np.isfinite(curve.mean_low).any() for curve in curves)
 
 
@@ -452,11 +456,11 @@ def _draw_panel(
     n_rows: int,
     most: int,
 ) -> None:
-    """Draw one of the small multiples, with limits that suit all."""
+    """Draw one panel, with limits and layout common to all panels."""
     own = [colors[session_key(curve)] for curve in sessions]
     names = session_names(sessions)
     draw_curves(
-        ax, sessions, own, names, metric=metric, frame=everything, n_rows=n_rows, bands=most <= BANDS_MAX,
+        ax, sessions, own, names, metric=metric, frame=everything, n_rows=n_rows, bands=most <= MAX_BANDS,
         curve_axis=curve_axis,
     )  # fmt: skip
     if not sessions:
@@ -464,7 +468,7 @@ def _draw_panel(
 
 
 def _draw_null(ax: Axes, curves: Sequence[Curve]) -> None:
-    """Shuffle percentiles as one band: the widest over sessions, since many bands hide each other."""
+    """Draw shuffle percentiles as one band, the widest over sessions: many bands would hide each other."""
     bands = [(c.ks, c.null_lo, c.null_hi) for c in curves if c.null_lo is not None and c.null_hi is not None]
     if not bands:
         return
@@ -472,14 +476,14 @@ def _draw_null(ax: Axes, curves: Sequence[Curve]) -> None:
     outside = {"left": np.nan, "right": np.nan}
     low = [np.interp(np.log2(ks), np.log2(own), edge, **outside) for own, edge, _ in bands]
     high = [np.interp(np.log2(ks), np.log2(own), edge, **outside) for own, _, edge in bands]
-    # fmin and fmax: at a k that one session lacks the others decide.
+    # fmin and fmax ignore NaN: sessions whose ks do not reach a k have no say there.
     ax.fill_between(
         ks, np.fmin.reduce(low), np.fmax.reduce(high), color="0.85", linewidth=0, zorder=0, label="shuffled"
     )
 
 
 def _spread(curve: Curve, of_mean: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Interval of the mean, or one standard deviation to either side, cut where scores end: at 0 and 1."""
+    """Return the interval of the mean, or mean ± one standard deviation, clipped to the range of scores, 0 to 1."""
     low, high = curve.mean - curve.sd, curve.mean + curve.sd
     if of_mean and curve.mean_low is not None and curve.mean_high is not None:
         low, high = curve.mean_low, curve.mean_high
@@ -487,7 +491,7 @@ def _spread(curve: Curve, of_mean: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _draw_spread(ax: Axes, curve: Curve, color: str, shift: float | None, of_mean: bool) -> None:
-    """Draw the spread as a band, or as bars `shift` octaves beside k."""
+    """Draw the spread as a band, or as bars shifted by `shift` octaves from k."""
     low, high = _spread(curve, of_mean)
     if shift is None:
         ax.fill_between(curve.ks, low, high, color=color, alpha=0.2, linewidth=0, zorder=2)
@@ -497,11 +501,12 @@ def _draw_spread(ax: Axes, curve: Curve, color: str, shift: float | None, of_mea
 
 
 def _draw_means(ax: Axes, curve: Curve, color: str, name: str) -> None:
-    """Draw the means joined by a line, or as dots on their fit."""
+    """Draw the means as a line, or as dots with their fit."""
     if curve.fit_k is None or curve.fit_score is None or not curve.has_fit:
         ax.plot(curve.ks, curve.mean, color=color, label=name, zorder=3)
         return
     ax.plot(curve.ks, curve.mean, ".", color=color, markersize=4, label=name, zorder=3.5)
+    # the line changes its style exactly at the largest k, where the fit may have no point
     largest = curve.ks[-1]
     at_largest = np.interp(np.log(largest), np.log(curve.fit_k), curve.fit_score)
     inside, beyond = curve.fit_k < largest, curve.fit_k > largest
@@ -517,18 +522,18 @@ def _draw_means(ax: Axes, curve: Curve, color: str, name: str) -> None:
 
 
 def _draw_ceiling(ax: Axes, curve: Curve, color: str) -> None:
-    """Draw a short stroke outside the right edge, so that twelve ceilings do not cross the curves."""
+    """Mark the ceiling with a short line outside the right edge, where many ceilings do not cross the curves."""
     if curve.ceiling is not None and np.isfinite(curve.ceiling):
         ax.plot([1.005, 1.025], [curve.ceiling] * 2, color=color, transform=ax.get_yaxis_transform(), clip_on=False)
 
 
 def _draw_k_star(ax: Axes, curve: Curve, color: str, name: str, row: float | None) -> None:
-    """Marker on the curve, dotted line down to the axis or to the row, and the interval in the row."""
+    """Draw a marker on the curve, a dotted line down to the axis or to `row`, and the interval in the row."""
     if curve.star is None:
         return
     score = float(np.interp(np.log2(curve.star), np.log2(curve.ks), curve.mean))
     bottom = ax.get_ylim()[0] if row is None else row
-    # through the rows of other sessions only faintly
+    # faint if there are rows, because it crosses those of other sessions
     ax.plot(
         [curve.star] * 2, [bottom, score], color=color, linestyle=":", linewidth=0.9 if row is None else 0.7,
         alpha=1 if row is None else 0.7, label=f"drop {name}",
@@ -555,7 +560,7 @@ def _draw_k_star(ax: Axes, curve: Curve, color: str, name: str, row: float | Non
 
 
 def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool) -> np.ndarray:
-    """Set limits around all scores and ticks at the ks; return the heights of the rows of k*."""
+    """Set limits around all scores and ticks at the ks; return the y positions (n_rows,) of the rows of k*."""
     scores = [np.array([CHANCE, CHANCE + 0.05])]
     scores += [side for c in curves for side in (c.mean, *_spread(c, of_mean))]
     scores += [side for c in curves for side in (c.null_lo, c.null_hi) if side is not None]
@@ -570,7 +575,7 @@ def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool) -> 
     left, right = ks[0] * 2**-0.3, max([ks[-1] * 2**0.3, *fits])
     ax.set_xlim(left, right)
     width = box.width * ax.figure.bbox.width / ax.figure.dpi  # inches
-    ticks = spaced(ks, TICK_ROOM * np.log2(right / left) / width)
+    ticks = spaced(ks, TICK_LABEL_WIDTH * np.log2(right / left) / width)
     ax.set_xticks(ticks, [f"{k:g}" for k in ticks])
     ax.xaxis.set_minor_locator(FixedLocator(ks.tolist()))
     ax.xaxis.set_minor_formatter(NullFormatter())
@@ -578,12 +583,15 @@ def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool) -> 
 
 
 def _make_room(ax: Axes, low: float, high: float, n_rows: int, height: float) -> np.ndarray:
-    """Set the limits of the scores, with rows for k* below them that are no part of the scale."""
+    """Set the y limits, with rows for k* below the scores that are not part of the scale; return their y positions.
+
+    `low` and `high` are the limits of the scores, `height` is that of the axes in inches.
+    """
     ticks = [tick for tick in MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]
     if not n_rows:
         ax.set_ylim(low, high)
         return np.empty(0)
-    share = min(ROW * (n_rows + 1) / height, ROWS_SHARE)
+    share = min(ROW_HEIGHT * (n_rows + 1) / height, MAX_ROWS_SHARE)
     bottom = low - (high - low) * share / (1 - share)
     ax.set_ylim(bottom, high)
     ax.set_yticks(ticks)
@@ -598,7 +606,7 @@ def _make_room(ax: Axes, low: float, high: float, n_rows: int, height: float) ->
 
 
 def spaced(ks: np.ndarray, octaves: float) -> list[float]:
-    """Those of `ks` that stand at least so far apart; the largest is always among them."""
+    """Return those of `ks` that are at least `octaves` apart; the largest is always kept."""
     kept = [float(ks[-1])]
     for k in ks[-2::-1]:
         if np.log2(kept[-1] / k) >= octaves:
@@ -615,13 +623,13 @@ def _legend(
     head: str,
     curve_axis: str,
 ) -> None:
-    """Sessions, then what each kind of mark means, outside the axes."""
+    """Add a legend of the sessions and of the kinds of marks, outside the axes."""
     everything = [curve for curves in panels for curve in curves]
     handles: list[Any] = [
         Line2D([], [], color=color, marker="o", markersize=4, label=text)
         for text, color in zip(texts, colors, strict=True)
     ]
-    handles.append(Line2D([], [], color="none", label=" "))  # a gap between sessions and marks
+    handles.append(Line2D([], [], color="none", label=" "))  # an empty line between sessions and marks
     grey: dict[str, Any] = {"color": "0.35", "linewidth": 0.9}
     star = f"k*: fewest {AXES[curve_axis]} within\n{delta:g} of the ceiling"
     handles.append(Line2D([], [], marker="o", markersize=4, linestyle=":", label=star, **grey))
@@ -648,9 +656,9 @@ def _legend(
 
 
 def _spread_handle(color: str, most: int, grey: dict[str, Any], of_mean: bool) -> Any:
-    """Look of the spread: a tinted band, or a bar where the sessions are many."""
+    """Return the legend handle of the spread: a band, or a bar if there are more than `MAX_BANDS` sessions."""
     label = "95 % interval of the mean" if of_mean else "±1 sd over random subsets"
-    if most <= BANDS_MAX:
+    if most <= MAX_BANDS:
         return Patch(color=color, alpha=0.3, linewidth=0, label=label)
     return Line2D([], [], linestyle="none", marker="|", markersize=9, label=f"{label}\n(beside its k)", **grey)
 
@@ -662,7 +670,7 @@ def _legend_of_panels(
     delta: float,
     curve_axis: str,
 ) -> None:
-    """One line per session with its k* in every panel."""
+    """Add a legend with one entry per session that lists its k* in every panel."""
     curves = {}
     stars: dict[tuple[str, str], list[str]] = {key: ["–"] * len(panels) for key in colors}
     for i, sessions in enumerate(panels.values()):
@@ -679,7 +687,7 @@ def _legend_of_panels(
 
 
 def _short_star(curve: Curve) -> str:
-    """k* as in "≤8", "32", or "32+" where the curve is not saturated."""
+    """Return k* as text: "32", "≤8" if it is left-censored, "32+" if the curve is not saturated."""
     if curve.star is None:
         return "–"
     fewer = "≤" if curve.k_star_censored == "left" else ""

@@ -1,4 +1,4 @@
-"""Decoding score of each session against how well the animal did."""
+"""Decoding score of each session over the animal's performance."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from .style import (
 )
 
 GREY = "0.35"
-FEWEST = 3  # sessions that a line is drawn through
+MIN_SESSIONS = 3  # with two sessions a line always fits exactly, and r has no meaning
 
 
 class Relation(NamedTuple):
-    """Least-squares line through points, and Pearson's r with its two-sided p; all NaN where there is no line."""
+    """Least-squares line through n points, and Pearson's r with its two-sided p; all NaN if there is no line."""
 
     n: int
     slope: float
@@ -48,32 +48,32 @@ def score_over_performance(
     n_columns: int = 2,
     curve_axis: str = "cells",
 ) -> StyledFigure:
-    """Draw the score at the largest k against behavioural performance, one panel per target, a point per session.
+    """Draw the score at the largest k over behavioural performance, one panel per target, one point per session.
 
     Parameters
     ----------
     curves_by_target : mapping of str to sequence
-        Curves of each target as in `ndc_overlay`. Those without ``performance`` are not drawn, and
-        counted in the legend.
+        Curves of each target as in `ndc_overlay`. Those without ``performance`` are not drawn, but counted in the
+        legend.
     metric : {"auc", "accuracy", "balanced_accuracy"}
         Score on the y axis.
     title : str, optional
-        Stands above all panels.
+        Title above all panels.
     n_columns : int
-        Most panels side by side.
+        Maximum number of panels side by side.
     curve_axis : {"cells", "trials"}
         What k counts.
 
     Returns
     -------
     StyledFigure
-        With one axes per target. Lines with data carry the labels ``"<date>"`` (a point), ``"interval <date>"`` (95 %,
-        of the mean score) and ``"line"``. There is a line from 3 sessions on.
+        With one axes per target. Lines of data have the labels ``"<date>"`` (a point), ``"interval <date>"`` (95 %
+        interval of the mean score) and ``"line"``. The line needs at least 3 sessions.
 
     Raises
     ------
     ArgumentError
-        If there is no curve at all, or the metric or axis is unknown.
+        There is no curve at all, or the metric or axis is unknown.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def score_over_performance(
     'r = 0.50, p = 0.667, n = 3'
     """
     if metric not in METRICS or curve_axis not in AXES:
-        raise ArgumentError(f"metric is one of {sorted(METRICS)} and curve_axis of {sorted(AXES)}, not "
+        raise ArgumentError(f"metric must be one of {sorted(METRICS)} and curve_axis one of {sorted(AXES)}, not "
                          f"{metric!r} and {curve_axis!r}")  # fmt: skip
     panels, everything, colors = sessions_by_target(curves_by_target)
     width, height = grid_shape(len(panels), n_columns)
@@ -112,7 +112,7 @@ def score_over_performance(
 
 
 def relation(points: Sequence[tuple[float, float]]) -> Relation:
-    """Return the line through points (x, y) and how surely it is one.
+    """Return the least-squares line through points (x, y), with r and p.
 
     Examples
     --------
@@ -123,30 +123,31 @@ def relation(points: Sequence[tuple[float, float]]) -> Relation:
     nan
     """
     x, y = np.reshape(np.asarray(points, dtype=float), (-1, 2)).T
-    if len(x) < FEWEST or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < MIN_SESSIONS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Relation(len(x), *[float("nan")] * 4)
     fit = linregress(x, y)
     return Relation(len(x), *(float(v) for v in (fit.slope, fit.intercept, fit.rvalue, fit.pvalue)))
 
 
 def _common_year(curves: Sequence[Curve]) -> str:
-    """The beginning of all dates, such as "2025-"; "" where years differ."""
+    """Return the common start of all dates, such as "2025-"; "" if years differ."""
     years = {str(curve.date)[:5] for curve in curves}
     return years.pop() if len(years) == 1 else ""
 
 
 def _performance(curve: Curve) -> float | None:
+    """Return the performance of a session, None also for NaN."""
     known = curve.performance is not None and np.isfinite(curve.performance)
     return curve.performance if known else None
 
 
 def _point(curve: Curve) -> tuple[float, float]:
-    """Performance and score of a session that has both."""
+    """Return performance and score at the largest k of a session that has both."""
     return float(curve.performance or 0), float(curve.mean[-1])
 
 
 def _draw_points(ax: Axes, sessions: Sequence[Curve], colors: Sequence[str]) -> None:
-    """Points with their intervals, the line through them, and what it says above."""
+    """Draw points with their intervals, the line through them, and r, p and n above the axes."""
     ax.axhline(CHANCE, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")
     points = []
     for curve, color in zip(sessions, colors, strict=True):
@@ -164,11 +165,17 @@ def _draw_points(ax: Axes, sessions: Sequence[Curve], colors: Sequence[str]) -> 
         ends = np.array([min(x for x, _ in points), max(x for x, _ in points)])
         ax.plot(ends, found.intercept + found.slope * ends, color=GREY, linewidth=1, zorder=2, label="line")
     ax.annotate(
-        _told(found), (0, 1), (0, 4), xycoords="axes fraction", textcoords="offset points", fontsize=7, color=GREY
+        _relation_text(found),
+        (0, 1),
+        (0, 4),
+        xycoords="axes fraction",
+        textcoords="offset points",
+        fontsize=7,
+        color=GREY,
     )
 
 
-def _told(found: Relation) -> str:
+def _relation_text(found: Relation) -> str:
     if np.isnan(found.r):
         return f"no line through {found.n} session{'s' if found.n != 1 else ''}"
     p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
@@ -176,7 +183,7 @@ def _told(found: Relation) -> str:
 
 
 def _legend(fig: StyledFigure, everything: Sequence[Curve], head: str) -> None:
-    """What each kind of mark means, outside the axes."""
+    """Add a legend of the kinds of marks, outside the axes."""
     grey: dict[str, Any] = {"color": GREY, "linestyle": "none"}
     year = _common_year(everything)
     session = f"session of {year[:4]} (darker: earlier)" if year else "session (darker: earlier)"

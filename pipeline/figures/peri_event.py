@@ -1,6 +1,6 @@
-"""Averages around events: lines with their standard error, and one row per cell.
+"""Peri-event averages, as lines with their standard error and as an image with one row per cell.
 
-What is drawn is made by `pipeline.signals.peri_event`; any other averages in bins can be drawn as well.
+`pipeline.signals.peri_event` computes such averages; other averages in time bins can be drawn, too.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.errors import ArgumentError
 
 from .style import (
-    LEGEND_LINE,
+    LEGEND_LINE_HEIGHT,
     LEGEND_MAX,
     LINE_COLORS,
     MAX_ROWS,
@@ -39,24 +39,24 @@ from .style import (
     style,
 )
 
-SHADE = "0.9"
+WINDOW_COLOR = "0.9"  # grey behind the decoding window
 
 
 @dataclass(frozen=True, eq=False)
 class Average:
-    """Average of a cell or population around an event.
+    """Average activity of a cell or population around an event.
 
     Parameters
     ----------
     label : str
-        In the legend: lines of one label have one colour in all panels.
+        Legend entry; lines with the same label have the same colour in all panels.
     edges : (L + 1,) array
-        Of the bins, s from the event.
+        Bin edges in s from the event.
     mean : (L,) array
     sem : (L,) array, optional
         Standard error of the mean.
     n_trials : (L,) array or int, optional
-        Trials behind it; the legend says the most.
+        Number of averaged trials; the legend gives the maximum over bins.
     """
 
     label: str
@@ -70,7 +70,9 @@ class Average:
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, np.asarray(getattr(self, name), dtype=float))
         if len(self.edges) < 2 or not np.all(np.diff(self.edges) > 0):
-            raise ArgumentError(f"average {self.label!r}: edges are two or more increasing times, not {self.edges}")
+            raise ArgumentError(
+                f"average {self.label!r}: edges must be two or more increasing times in s, not {self.edges}"
+            )
         for name in ("mean", "sem"):
             value = getattr(self, name)
             if value is not None and value.shape != (len(self.edges) - 1,):
@@ -87,24 +89,25 @@ def peri_event_lines(
     title: str | None = None,
     n_columns: int = 4,
 ) -> StyledFigure:
-    """Draw averages around an event as lines, with a band of one standard error, in panels with common axes.
+    """Draw peri-event averages as lines with a band of ± one standard error, in panels with common axes.
 
     Parameters
     ----------
     panels : mapping of title to averages
-        Such as one panel for each region, in each one line for each kind of trial.
+        For example one panel per region, each with one line per kind of trial.
     event : str
-        Name of time zero.
+        Name of the event at time 0.
     unit : str
-        Of the activity, at the left.
+        Quantity or unit of the activity, the label of the y axis.
     window : (float, float), optional
-        Seconds from the event, shaded: the window in which activity is decoded, say.
+        Shaded window in s from the event, such as the decoding window.
     colors : mapping of label to colour, optional
-        Default: seven that colour-blind eyes tell apart, then `distinct_region_colors`.
+        Default: up to seven colours that colour-blind readers can distinguish; for more labels,
+        `distinct_region_colors`.
     title : str, optional
-        Above all panels.
+        Title above all panels.
     n_columns : int
-        Most panels side by side.
+        Maximum number of panels side by side.
 
     Returns
     -------
@@ -114,7 +117,7 @@ def peri_event_lines(
     Raises
     ------
     ArgumentError
-        There is no average at all.
+        There are no averages.
 
     Examples
     --------
@@ -130,7 +133,7 @@ def peri_event_lines(
     columns, rows = grid_shape(len(panels), n_columns)
     with style():
         labels = list(dict.fromkeys(average.label for average in averages))
-        height = max(1.6 * rows + 0.8, LEGEND_LINE * (len(labels) + 3) + 0.3)
+        height = max(1.6 * rows + 0.8, LEGEND_LINE_HEIGHT * (len(labels) + 3) + 0.3)
         fig = StyledFigure(figsize=((1.9 if columns > 1 else 3.0) * columns + 2.4, height), layout="constrained")
         grid = shared_axes(fig, len(panels), n_columns)
         for i, (ax, (name, panel)) in enumerate(zip(grid, panels.items(), strict=True)):
@@ -155,23 +158,23 @@ def _line_colors(labels: Sequence[str]) -> dict[str, str]:
 
 
 def _draw_average(ax: Axes, average: Average, color: str) -> None:
-    """A line through the middles of the bins, and a band; a dot where a value has no neighbours to join."""
+    """Draw a line through the bin centres, a band of ± one standard error, and dots for values without neighbours."""
     lags = (average.edges[:-1] + average.edges[1:]) / 2
     if average.sem is not None:
         low, high = average.mean - average.sem, average.mean + average.sem
         ax.fill_between(lags, low, high, color=color, alpha=0.25, linewidth=0, zorder=2)
-    good = np.pad(np.isfinite(average.mean), 1)
+    good = np.pad(np.isfinite(average.mean), 1)  # a line shows nothing of a value between two NaN
     alone = good[1:-1] & ~good[:-2] & ~good[2:]
     ax.plot(lags[alone], average.mean[alone], ".", color=color, zorder=3)
     ax.plot(lags, average.mean, color=color, zorder=3, label=average.label)
 
 
 def _mark_event(ax: Axes, averages: Sequence[Average], window: tuple[float, float] | None) -> None:
-    """A line at the event, the window behind, and the same limits for all panels."""
+    """Mark the event with a line and the window with a shade, and set limits common to all panels."""
     ax.set_xlim(min(average.edges[0] for average in averages), max(average.edges[-1] for average in averages))
     ax.axvline(0, color="0.6", linewidth=0.7, linestyle=(0, (4, 2)), zorder=1)
     if window is not None:
-        ax.axvspan(*window, color=SHADE, linewidth=0, zorder=0)
+        ax.axvspan(*window, color=WINDOW_COLOR, linewidth=0, zorder=0)
     ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(4))
 
@@ -179,23 +182,26 @@ def _mark_event(ax: Axes, averages: Sequence[Average], window: tuple[float, floa
 def _explain_lines(
     fig: StyledFigure, averages: Sequence[Average], palette: Mapping[str, str], window: tuple[float, float] | None
 ) -> None:
-    """What the colours, bands and shades mean; how many trials."""
+    """Add a legend of lines (with their number of trials), bands and shades."""
     trials: dict[str, int] = {}
     for average in averages:
         most = 0 if average.n_trials is None else int(np.max(average.n_trials, initial=0))
         trials[average.label] = max(trials.get(average.label, 0), most)
-    told = any(average.n_trials is not None for average in averages)
+    has_counts = any(average.n_trials is not None for average in averages)
     handles: list[Any] = [
         Line2D(
-            [], [], color=palette.get(label, UNKNOWN_COLOR), label=f"{elided(label)} ({n})" if told else elided(label)
+            [],
+            [],
+            color=palette.get(label, UNKNOWN_COLOR),
+            label=f"{elided(label)} ({n})" if has_counts else elided(label),
         )
         for label, n in trials.items()
     ]
     if any(average.sem is not None for average in averages):
         handles.append(Patch(color="0.8", label="± standard error"))
     if window is not None:
-        handles.append(Patch(color=SHADE, label=f"window {window[0]:g} to {window[1]:g} s".replace("-", "−")))
-    set_legend(fig, handles, title="mean over trials (n)" if told else "mean over trials", labelspacing=0.35)
+        handles.append(Patch(color=WINDOW_COLOR, label=f"window {window[0]:g} to {window[1]:g} s".replace("-", "−")))
+    set_legend(fig, handles, title="mean over trials (n)" if has_counts else "mean over trials", labelspacing=0.35)
 
 
 def peri_event_map(
@@ -211,38 +217,38 @@ def peri_event_map(
     window: tuple[float, float] | None = None,
     title: str | None = None,
 ) -> StyledFigure:
-    """Draw the average of each cell around an event as a row, the first of the order on top.
+    """Draw the peri-event average of each cell as a row of an image, the first of the order on top.
 
-    More than 1200 cells are averaged, after they are normalised, to as many rows.
+    With more than 1200 cells, neighbours in the order are averaged to 1200 rows, after normalisation.
 
     Parameters
     ----------
     mean : (N, L) array
-        Cells without any value come last, blank.
+        Average of each cell; cells without any value come last and are blank.
     edges : (L + 1,) array
-        Of the bins, s from the event, increasing.
+        Bin edges in s from the event, increasing.
     order : (N,) int array, optional
-        Permutation of the cells. Default: by the bin in which they are most active. Cells sorted and shown by the same
-        trials look like a sequence even if all is noise: sort by the averages of other trials.
+        Permutation of the cells. Default: by the bin of their maximum. Cells that are sorted and shown by the same
+        trials look like a sequence even if they are noise: sort by averages over other trials.
     normalize : bool
-        Show each cell in standard deviations from its own mean over the bins, or all in `unit`.
+        Show each cell in standard deviations from its own mean over bins, instead of all in `unit`.
     regions, region_colors : (N,) array of str, mapping; optional
         Strip beside the rows, as in `raster`.
     event, unit : str
-        Names of time zero and of the activity.
+        Names of the event at time 0 and of the activity.
     window : (float, float), optional
-        Seconds from the event, marked by two lines.
+        Window in s from the event, marked by two lines.
     title : str, optional
 
     Returns
     -------
     StyledFigure
-        Its axes have labels: "cells", "region strip", "colorbar".
+        Its axes have the labels "cells", "region strip", "colorbar".
 
     Raises
     ------
     ArgumentError
-        An argument is not as above.
+        A shape does not fit, edges do not increase, or the order is not a permutation.
 
     Examples
     --------
@@ -257,12 +263,12 @@ def peri_event_map(
     names = None if regions is None else pooled_regions(regions, LEGEND_MAX)
     with style():
         n_names = 0 if names is None else len(set(names.tolist()))
-        fig = StyledFigure(figsize=(6.2, max(4.4, LEGEND_LINE * n_names + 0.6)), layout="constrained")
+        fig = StyledFigure(figsize=(6.2, max(4.4, LEGEND_LINE_HEIGHT * n_names + 0.6)), layout="constrained")
         widths = [1] if names is None else [1, 0.03]
         grid = fig.add_gridspec(1, len(widths), width_ratios=widths)
         ax = fig.add_subplot(grid[0, 0], label="cells")
         options: dict[str, Any] = _limits(image, normalize)
-        # bins may differ in width: the image is drawn on their edges
+        # pcolorfast and not imshow, because bins may differ in width
         shown = ax.pcolorfast(edges, np.linspace(-0.5, len(rank) - 0.5, len(image) + 1), image, **options)
         ax.set(ylim=(len(rank) - 0.5, -0.5), xlim=(edges[0], edges[-1]), xlabel=f"s from {event}")
         ax.set_ylabel(f"cell (n = {len(rank)})")
@@ -286,7 +292,7 @@ def peri_event_map(
 
 
 def peak_order(mean: np.ndarray) -> np.ndarray:
-    """Return the order (N,) int64 of cells by the bin of their largest mean (N, L); those without a value come last.
+    """Return the order (N,) int64 of cells by the bin of their maximum in (N, L); cells without a value come last.
 
     Examples
     --------
@@ -300,13 +306,13 @@ def peak_order(mean: np.ndarray) -> np.ndarray:
 
 
 def _checked(mean: Any, edges: Any, order: Any, regions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means, edges and order as arrays, once they fit."""
+    """Return mean (N, L), edges (L + 1,) and order (N,) as arrays, after checking that they fit."""
     mean, edges = np.asarray(mean, dtype=float), np.asarray(edges, dtype=float)
     if mean.ndim != 2 or not mean.size:
-        raise ArgumentError(f"mean is (cells, bins) and not empty, but its shape is {mean.shape}")
+        raise ArgumentError(f"mean must be (cells, bins) and not empty, but its shape is {mean.shape}")
     n_cells, n_bins = mean.shape
     if edges.shape != (n_bins + 1,) or not np.all(np.diff(edges) > 0):
-        raise ArgumentError(f"edges are {n_bins + 1} increasing times in s for {n_bins} bins, not {edges}")
+        raise ArgumentError(f"edges must be {n_bins + 1} increasing times in s for {n_bins} bins, not {edges}")
     rank = peak_order(mean) if order is None else np.asarray(order)
     if rank.shape != (n_cells,) or not np.array_equal(np.sort(rank), np.arange(n_cells)):
         raise ArgumentError(f"order must hold each of 0..{n_cells - 1} once")
@@ -316,7 +322,7 @@ def _checked(mean: Any, edges: Any, order: Any, regions: Any) -> tuple[np.ndarra
 
 
 def _deviations(mean: np.ndarray) -> np.ndarray:
-    """Each row less its mean, over its standard deviation; 0 where it is flat, NaN where it is."""
+    """Return the z-scores of each row of (N, L), ignoring NaN; a constant row becomes 0."""
     good = np.isfinite(mean)
     n = np.maximum(good.sum(axis=1, keepdims=True), 1)
     centred = mean - np.where(good, mean, 0).sum(axis=1, keepdims=True) / n
@@ -326,7 +332,7 @@ def _deviations(mean: np.ndarray) -> np.ndarray:
 
 
 def _row_means(rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Mean of the finite values of the rows from each start to the next."""
+    """Return the mean (R, L) of rows (N, L) from each of R starts to the next, ignoring values that are not finite."""
     good = np.isfinite(rows)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is wanted
         return np.add.reduceat(np.where(good, rows, 0), starts, axis=0) / np.add.reduceat(
@@ -335,7 +341,7 @@ def _row_means(rows: np.ndarray, starts: np.ndarray) -> np.ndarray:
 
 
 def _limits(image: np.ndarray, normalize: bool) -> dict[str, Any]:
-    """Colours that most values use: on both sides of zero, or from little to much."""
+    """Return colour map and limits (percentiles): symmetric around 0 if normalised, else from low to high."""
     values = image[np.isfinite(image)]
     if normalize:
         top = float(np.percentile(np.abs(values), 99)) if values.size else 1.0
@@ -352,7 +358,7 @@ def _draw_strip(
     starts: np.ndarray,
     colors: Mapping[str, str] | None,
 ) -> None:
-    """Region of the first cell of each row, and the legend."""
+    """Draw the region of the first cell of each row, and the legend of regions."""
     palette = region_palette(names, colors)
     rgb = np.array([to_rgb(palette[name]) for name in names[rank][starts].tolist()])
     ax.imshow(rgb[:, None], aspect="auto", extent=(0, 1, len(rank) - 0.5, -0.5), interpolation="nearest")

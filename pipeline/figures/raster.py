@@ -1,14 +1,14 @@
-"""Raster of a population: neurons in a given order against time, with regions, and behaviour above.
+"""Raster of a population: neurons in a given order over time, with regions, and behaviour above.
 
-Signals of any size can be drawn. Within the time range, and in blocks so that no copy of the signal is
-made, (1) frames are averaged to the columns of the image, (2) each neuron is scaled, and (3) neighbours
+Signals of any size can be drawn. The time range is processed in blocks of neurons, so that the signal is never
+copied as a whole: (1) frames are averaged to the columns of the image, (2) each neuron is scaled, and (3) neighbours
 in the order are averaged to the rows of the image.
 
-Scaling is (x - p) / (q - p), cut to 0..1, with percentiles p and q of the neuron over the columns in view.
-A neuron whose p and q are equal is scaled by its maximum instead; a flat neuron is 0; NaN stays blank.
+Scaling is (x - p) / (q - p), clipped to 0..1, where p and q are percentiles of the neuron over the columns in view.
+A neuron whose p and q are equal is scaled by its maximum instead; a silent neuron is 0; NaN stays blank.
 
-A frame is drawn from its own time until the next frame starts. Where that is more than `GAP` seconds
-away, the frame gets the usual length and the rest is left blank.
+A frame is drawn from its start until the next frame starts. If that is more than `MIN_GAP` seconds later, the frame
+gets the median length and the rest is left blank.
 """
 
 from __future__ import annotations
@@ -40,21 +40,22 @@ from .style import (
     style,
 )
 
-GAP = 1.0  # s; two frames further apart than this have a gap between them
-WASH = 0.30  # opacity of the region colours behind the data
-BLOCK = 16_000_000  # values of the signal held in memory at a time
-HEIGHT, WHEEL, ROW = 4.9, 0.6, 0.14  # inches of the raster, of the wheel, and of a row of events or blocks
+MIN_GAP = 1.0  # s; frames further apart have a gap between them
+REGION_ALPHA = 0.30  # opacity of the region colours behind the data
+BLOCK_VALUES = 16_000_000  # values of the signal in memory at a time
+RASTER_HEIGHT, WHEEL_HEIGHT = 4.9, 0.6  # inches
+ROW_HEIGHT = 0.14  # inches of a row of events, and of the blocks
 
-# On white this looks exactly like "gray_r"; unlike it, the region colours show through the silence.
-INK = LinearSegmentedColormap.from_list("gray_r_ink", [(0, 0, 0, 0), (0, 0, 0, 1)])
+# On white this looks exactly like "gray_r", but where there is no activity the region colours show through.
+TRANSPARENT_GREYS = LinearSegmentedColormap.from_list("gray_r_ink", [(0, 0, 0, 0), (0, 0, 0, 1)])
 
 
 @dataclass(frozen=True)
 class _TimeBins:
     """Frames grouped by pixel column.
 
-    Frames ``first:last`` are cut at `starts` (K,) (counted from `first`) into K bins; image column c
-    shows bin ``columns[c]`` (C,), or nothing where that is -1. `window` is (t0, t1) in s.
+    Frames ``first:last`` are divided at `starts` (K,), relative to `first`, into K bins. Image column c of C shows
+    bin ``columns[c]``, or nothing if that is -1. `window` is (t0, t1) in s.
     """
 
     first: int
@@ -66,10 +67,10 @@ class _TimeBins:
 
 @dataclass(frozen=True)
 class _Regions:
-    """Regions of the neurons.
+    """G regions of the neurons.
 
-    `names` (G,) in natural order, `counts` (G,) of neurons, `colors` (G,), and the region `rows` (R,)
-    of each image row as an index into them.
+    `names` (G,) in natural order, numbers of neurons `counts` (G,), hex `colors` (G,), and `rows` (R,), the index of
+    the region of each image row.
     """
 
     names: list[str]
@@ -94,44 +95,44 @@ def raster(
     title: str | None = None,
     max_pixels: tuple[int, int] = (1600, 1200),
 ) -> StyledFigure:
-    """Draw activity of all neurons over a time range, row 0 of the order at the top.
+    """Draw the activity of all neurons over a time range, the first neuron of the order at the top.
 
     Parameters
     ----------
     signal : (N, T) array
-        Activity, any unit; may be a memory map. Values that are not finite are left out of averages.
+        Activity in any unit; may be a memory map. Values that are not finite are excluded from averages.
     frame_times : (T,) array
-        Start of each frame in s, increasing. Where the next is more than 1 s away, a blank is left.
+        Start of each frame in s, increasing. Gaps of more than 1 s are left blank.
     order : (N,) int array, optional
         Permutation: row i shows neuron ``order[i]``. Default: as stored.
     regions, region_colors : (N,) array of str, mapping; optional
-        Acronym of each neuron of `signal` (not of each row); hex colours, where a missing one is grey. Default:
-        `distinct_region_colors`.
+        Acronym of each neuron of `signal` (not of each row); hex colour of each acronym, grey if missing. Default
+        colours: `distinct_region_colors`.
     wheel : ((M,), (M,)) arrays, optional
-        Times in s and velocity in rad/s, drawn on top.
+        Times in s and velocity in rad/s, drawn above the raster.
     events : mapping of str to (n,) array, optional
-        Times in s by kind, such as "reward": a row of ticks each, on top. More than 160 in view are counted instead,
-        in 150 bins, and the darkest shade is the most.
+        Times in s by kind, such as "reward", drawn above the raster as one row of ticks per kind. If more than 160 of
+        a kind are in view, shades show their number in 150 bins instead, the darkest being the maximum.
     block : ((n,), (n,)) arrays, optional
-        Starts of the trials in s, in order, and probability of a stimulus on the left: a strip on top.
+        Starts of trials in s, in order, and probability of a stimulus on the left, drawn as a strip above the raster.
     t_range : (float, float), optional
-        Start and end in s, cut to the recording. Default: 60 s from the frame a third through.
+        Start and end in s, limited to the recording. Default: 60 s, starting a third into the recording.
     bg : {"regions", "firing_rate", None}
         Region colours behind the data, a strip with the mean of each row, or neither.
     scale : (float, float) or None
-        Percentiles that become 0 and 1 in each neuron (see the module); None: no scaling.
+        Percentiles of each neuron that become 0 and 1 (see the module); None for no scaling.
     title, max_pixels : str or None, (int, int)
-        Text above the figure; most columns and rows of the image.
+        Text above the figure; maximum number of columns and rows of the image.
 
     Returns
     -------
     StyledFigure
-        Its axes have labels: "raster", "block", "events", "wheel", "region strip", "mean strip", "mean colorbar".
+        Its axes have the labels "raster", "block", "events", "wheel", "region strip", "mean strip", "mean colorbar".
 
     Raises
     ------
     ArgumentError
-        If an argument is not as above, or no frame lies in `t_range`.
+        A shape does not fit, an option is unknown, or no frame is in `t_range`.
 
     Examples
     --------
@@ -151,7 +152,7 @@ def raster(
 
 @dataclass(frozen=True)
 class _Strip:
-    """What stands above the raster: its `height` in inches, and what draws it into an axes."""
+    """A strip above the raster: its `height` in inches, and the function that draws it into an axes."""
 
     height: float
     draw: Callable[[Axes], None]
@@ -159,7 +160,7 @@ class _Strip:
 
 @dataclass(frozen=True)
 class _Labels:
-    """What the texts of the figure say."""
+    """Values that appear in the texts of the figure."""
 
     title: str | None
     n_neurons: int
@@ -168,17 +169,17 @@ class _Labels:
 
 
 def _check_choices(bg: str | None, scale: tuple[float, float] | None, max_pixels: tuple[int, int]) -> None:
-    """Refuse options that are not understood."""
+    """Refuse options that are unknown or out of range."""
     if bg not in ("regions", "firing_rate", None):
-        raise ArgumentError(f"bg is 'regions', 'firing_rate' or None, not {bg!r}")
+        raise ArgumentError(f"bg must be 'regions', 'firing_rate' or None, not {bg!r}")
     if scale is not None and not 0 <= scale[0] < scale[1] <= 100:
-        raise ArgumentError(f"scale is two increasing percentiles in 0..100 or None, not {scale}")
+        raise ArgumentError(f"scale must be two increasing percentiles from 0 to 100, or None, not {scale}")
     if min(max_pixels) < 1:
-        raise ArgumentError(f"max_pixels (columns, rows) are at least 1 each, not {max_pixels}")
+        raise ArgumentError(f"max_pixels (columns, rows) must be at least 1 each, not {max_pixels}")
 
 
 def _check_arrays(signal: Any, frame_times: Any, order: Any, wheel: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Frame times (T,) and order (N,) as arrays, once all shapes agree."""
+    """Return frame times (T,) and order (N,) as arrays, after checking that all shapes agree."""
     if signal.ndim != 2 or not signal.size:
         raise ArgumentError(f"signal must be (neurons, frames) and not empty, but its shape is {signal.shape}")
     n_neurons, n_frames = signal.shape
@@ -193,55 +194,56 @@ def _check_arrays(signal: Any, frame_times: Any, order: Any, wheel: Any) -> tupl
     if not np.array_equal(np.sort(rank), np.arange(n_neurons)):
         raise ArgumentError(f"order must hold each of 0..{n_neurons - 1} once")
     if wheel is not None and np.shape(wheel[0]) != np.shape(wheel[1]):
-        raise ArgumentError(f"wheel has times {np.shape(wheel[0])} but velocities {np.shape(wheel[1])}")
+        raise ArgumentError(f"wheel has times of shape {np.shape(wheel[0])} but velocity of {np.shape(wheel[1])}")
     return times, rank
 
 
 def _frame_ends(times: np.ndarray) -> np.ndarray:
-    """End (T,) of each frame in s: the next start, or one usual frame later where a gap follows."""
+    """Return the end (T,) of each frame in s: the start of the next, or one median step later before a gap."""
     steps = np.diff(times)
-    usual = steps[steps <= GAP]
-    length = float(np.median(usual)) if usual.size else GAP
-    ends: np.ndarray = times + np.append(np.where(steps > GAP, length, steps), length)
+    usual = steps[steps <= MIN_GAP]
+    length = float(np.median(usual)) if usual.size else MIN_GAP
+    ends: np.ndarray = times + np.append(np.where(steps > MIN_GAP, length, steps), length)
     return ends
 
 
 def _window(times: np.ndarray, t_range: tuple[float, float] | None) -> tuple[float, float]:
-    """Range to draw in s, cut to the recording."""
+    """Return the time range to draw in s, limited to the recording."""
     begin, end = float(times[0]), float(_frame_ends(times)[-1])
     if t_range is None:
         start = float(times[len(times) // 3])
         return start, min(start + 60.0, end)
     if len(t_range) != 2 or not t_range[0] < t_range[1]:
         raise ArgumentError(
-            f"t_range is two times, the smaller one first, not {t_range}; the recording has {begin:.3f} to {end:.3f} s"
+            f"t_range must be two times in s, the smaller one first, not {t_range}; "
+            f"the recording is from {begin:.3f} to {end:.3f} s"
         )
     if t_range[1] <= begin or t_range[0] >= end:
-        raise ArgumentError(f"t_range {t_range} s holds no frame; the recording has {begin:.3f} to {end:.3f} s")
+        raise ArgumentError(f"t_range {t_range} s holds no frame; the recording is from {begin:.3f} to {end:.3f} s")
     return max(float(t_range[0]), begin), min(float(t_range[1]), end)
 
 
 def _bin_time(times: np.ndarray, window: tuple[float, float], n_columns: int) -> _TimeBins:
-    """Give every image column the frames that start in it, or else the frame that lasts into it."""
+    """Assign to every image column the frames that start in it, or else the frame that is still going on."""
     edges = np.linspace(*window, n_columns + 1)
     centers = (edges[:-1] + edges[1:]) / 2
     ends = _frame_ends(times)
-    # A frame that starts at an edge must not fall to its left by a rounding error.
+    # A frame that starts at an edge must not be put into the column before by a rounding error.
     low, high = np.searchsorted(times, np.stack([edges[:-1], edges[1:]]) - 1e-6 * (edges[1] - edges[0]))
-    under_way = np.searchsorted(times, window[0], side="right") - 1
+    under_way = np.searchsorted(times, window[0], side="right") - 1  # frame that began before the window
     if under_way >= 0 and ends[under_way] > window[0]:
         low[0] = under_way
-    own = high > low
+    own = high > low  # (C,) columns in which a frame starts
     if not own.any():
         before, after = max(high[0] - 1, 0), min(high[0], len(times) - 1)
         raise ArgumentError(
             f"t_range {window} s lies in a gap between frames, from {ends[before]:.3f} to "
-            f"{times[after]:.3f} s; the recording has {times[0]:.3f} to {ends[-1]:.3f} s"
+            f"{times[after]:.3f} s; the recording is from {times[0]:.3f} to {ends[-1]:.3f} s"
         )
     starts = low[own]
-    shown = np.searchsorted(times, centers, side="right") - 1
-    lasts = (shown >= starts[0]) & (centers < ends[shown])
-    held = np.searchsorted(starts, shown, side="right") - 1
+    shown = np.searchsorted(times, centers, side="right") - 1  # (C,) frame at the centre of each column
+    lasts = (shown >= starts[0]) & (centers < ends[shown])  # False in gaps
+    held = np.searchsorted(starts, shown, side="right") - 1  # (C,) bin of that frame
     columns = np.where(own, np.cumsum(own) - 1, np.where(lasts, held, -1))
     return _TimeBins(int(starts[0]), int(high[own][-1]), starts - starts[0], columns, window)
 
@@ -253,17 +255,17 @@ def _reduce(
     edges: np.ndarray,
     scale: tuple[float, float] | None,
 ) -> np.ndarray:
-    """Image (R, C): mean of the scaled neurons ``rank[edges[r]:edges[r + 1]]`` in each column."""
+    """Return the image (R, C): row r is the mean of the scaled neurons ``rank[edges[r]:edges[r + 1]]``."""
     n_rows = len(edges) - 1
     means = np.empty((n_rows, len(bins.starts)), dtype=np.result_type(signal.dtype, np.float32))
     per_row = int(np.diff(edges).max()) * (bins.last - bins.first)
-    step = max(1, BLOCK // per_row)
+    step = max(1, BLOCK_VALUES // per_row)
     for top in range(0, n_rows, step):
         cut = edges[top : top + step + 1]
         block = np.asarray(signal[rank[cut[0] : cut[-1]], bins.first : bins.last], dtype=means.dtype)
         values = _mean_bins(block, bins.starts, axis=1)
         if scale is not None:
-            # Before neighbours are averaged: else the brightest neuron would stand for all.
+            # Scale before averaging neighbours: otherwise the brightest neuron would dominate its row.
             values = scale_rows(values, scale)
         means[top : top + step] = _mean_bins(values, cut[:-1] - cut[0], axis=0)
     image = means[:, bins.columns]
@@ -272,8 +274,8 @@ def _reduce(
 
 
 def _mean_bins(values: np.ndarray, starts: np.ndarray, axis: int) -> np.ndarray:
-    """Means of finite values between `starts` along an axis; NaN where a bin has none."""
-    if len(starts) == values.shape[axis]:
+    """Return means of the finite values between `starts` along an axis; NaN for a bin without any."""
+    if len(starts) == values.shape[axis]:  # one value per bin
         return np.where(np.isfinite(values), values, np.nan)
     sums = np.add.reduceat(values, starts, axis=axis)
     counts = np.expand_dims(np.diff(np.append(starts, values.shape[axis])), 1 - axis).astype(values.dtype)
@@ -287,7 +289,7 @@ def _mean_bins(values: np.ndarray, starts: np.ndarray, axis: int) -> np.ndarray:
 
 
 def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: Mapping[str, str] | None) -> _Regions:
-    """Regions, with the rarest pooled as "other" if too many, and the commonest one of each row."""
+    """Return the regions, the rarest pooled as "other" if there are many, and the most frequent one of each row."""
     acronyms = np.asarray(regions).astype(str)
     if acronyms.shape != rank.shape:
         raise ArgumentError(f"signal has {len(rank)} neurons but regions has shape {acronyms.shape}")
@@ -304,14 +306,14 @@ def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: Ma
 
 
 def _above(wheel: Any, events: Any, block: Any, window: tuple[float, float]) -> dict[str, _Strip]:
-    """Strips above the raster, from the top."""
+    """Return the strips above the raster by name, from top to bottom."""
     strips = {}
     if block is not None:
-        strips["block"] = _Strip(ROW, partial(draw_block, block=checked_block(block), window=window))
+        strips["block"] = _Strip(ROW_HEIGHT, partial(draw_block, block=checked_block(block), window=window))
     if events:
-        strips["events"] = _Strip(ROW * len(events), partial(draw_events, events=events, window=window))
+        strips["events"] = _Strip(ROW_HEIGHT * len(events), partial(draw_events, events=events, window=window))
     if wheel is not None:
-        strips["wheel"] = _Strip(WHEEL, partial(draw_wheel, wheel=wheel, window=window))
+        strips["wheel"] = _Strip(WHEEL_HEIGHT, partial(draw_wheel, wheel=wheel, window=window))
     return strips
 
 
@@ -324,8 +326,8 @@ def _draw(
     bg: str | None,
     labels: _Labels,
 ) -> StyledFigure:
-    """Lay out and fill the axes."""
-    heights = [*(strip.height for strip in above.values()), HEIGHT]
+    """Lay out the axes and draw into them."""
+    heights = [*(strip.height for strip in above.values()), RASTER_HEIGHT]
     fig = StyledFigure(figsize=(10, sum(heights) + 0.7))
     fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0.005, hspace=0.01)
     names = ["raster"]
@@ -351,7 +353,7 @@ def _draw(
 
 
 def _limits(image: np.ndarray) -> tuple[float, float]:
-    """Colour limits that most of the displayed values use."""
+    """Return colour limits: percentiles 1 and 99.5 of the displayed values, so that outliers do not set them."""
     values = image[np.isfinite(image)]
     if not values.size:
         return 0.0, 1.0
@@ -362,16 +364,16 @@ def _limits(image: np.ndarray) -> tuple[float, float]:
 
 
 def _draw_image(ax: Axes, image: np.ndarray, bins: _TimeBins, wash: _Regions | None, labels: _Labels) -> None:
-    """Draw the data, over the colours of the regions if these are given."""
+    """Draw the data, over the region colours if `wash` is given."""
     low, high = _limits(image)
     extent = (*bins.window, labels.n_neurons - 0.5, -0.5)
     options: dict[str, Any] = {"extent": extent, "aspect": "auto", "origin": "upper"}
     if wash is not None:
         rgba = np.empty((*image.shape, 4), dtype=np.uint8)
         rgba[..., :3] = _row_colors(wash)[:, None]
-        rgba[..., 3] = np.where(bins.columns < 0, 0, round(255 * WASH))  # gaps stay blank
+        rgba[..., 3] = np.where(bins.columns < 0, 0, round(255 * REGION_ALPHA))  # gaps stay blank
         ax.imshow(rgba, **options)
-    ax.imshow(image, cmap=INK if wash is not None else "gray_r", vmin=low, vmax=high, **options)
+    ax.imshow(image, cmap=TRANSPARENT_GREYS if wash is not None else "gray_r", vmin=low, vmax=high, **options)
     ax.set_xlabel("time (s)")
     ax.set_ylabel(f"cell, {'sorted' if labels.is_sorted else 'as stored'} (n = {labels.n_neurons})")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
@@ -380,27 +382,27 @@ def _draw_image(ax: Axes, image: np.ndarray, bins: _TimeBins, wash: _Regions | N
 
 
 def _row_colors(groups: _Regions) -> np.ndarray:
-    """Colour (R, 3) uint8 of the region of each image row."""
+    """Return the colour (R, 3) uint8 of the region of each image row."""
     table = np.round([np.multiply(to_rgb(color), 255) for color in groups.colors]).astype(np.uint8)
     colors: np.ndarray = table[groups.rows]
     return colors
 
 
 def _bare(ax: Axes) -> None:
-    """No ticks and no frame."""
+    """Remove ticks and frame."""
     ax.set(xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
 
 
 def _draw_region_strip(ax: Axes, groups: _Regions, n_neurons: int) -> None:
-    """One opaque colour per image row, right beside the data and with the same rows."""
+    """Draw one opaque colour per image row, beside the data and aligned with it."""
     extent = (0, 1, n_neurons - 0.5, -0.5)
     ax.imshow(_row_colors(groups)[:, None], extent=extent, aspect="auto", origin="upper")
     _bare(ax)
 
 
 def _draw_mean_strip(ax: Axes, bar: Axes, image: np.ndarray, labels: _Labels) -> None:
-    """Mean of each displayed row over time, and its colour bar."""
+    """Draw the mean of each displayed row over time, and its colour bar."""
     good = np.isfinite(image)
     counts = good.sum(axis=1)
     sums = np.where(good, image, 0).sum(axis=1)
@@ -408,13 +410,13 @@ def _draw_mean_strip(ax: Axes, bar: Axes, image: np.ndarray, labels: _Labels) ->
     extent = (0, 1, labels.n_neurons - 0.5, -0.5)
     mappable = ax.imshow(means, cmap="inferno", extent=extent, aspect="auto", origin="upper")
     _bare(ax)
-    # Scaled activity has no rate: it is not called a firing rate.
+    # Not called a firing rate: scaled activity has no unit.
     text = "mean of row" if labels.scale is None else "mean of row (scaled)"
     ax.figure.colorbar(mappable, cax=bar, label=text)
 
 
 def _draw_legend(fig: StyledFigure, groups: _Regions) -> None:
-    """Region and number of neurons, outside the axes."""
+    """Add a legend of regions with their numbers of neurons, outside the axes."""
     entries = zip(groups.names, groups.counts, groups.colors, strict=True)
     handles = [Patch(color=color, label=f"{name or 'unknown'} ({count})") for name, count, color in entries]
     fig.legend(

@@ -1,4 +1,4 @@
-"""One look for every figure: rc settings, colours, and files that carry their provenance."""
+"""The common style of all figures: rc settings, colours, layout, and files that contain their provenance."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pipeline.errors import ArgumentError, ArgumentTypeError
 RC: Any = {
     "figure.dpi": 110,
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same figure on every machine
+    "font.sans-serif": ["DejaVu Sans"],  # part of matplotlib, so figures are the same on every machine
     "font.size": 8,
     "axes.labelsize": 8,
     "axes.titlesize": 9,
@@ -45,24 +45,25 @@ RC: Any = {
     "legend.title_fontsize": 7,
     "legend.frameon": False,
     "lines.linewidth": 1.2,
-    "svg.fonttype": "none",  # text stays text: it can be searched and edited
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "meso",  # element ids are random without it, and no two files would be equal
+    "svg.fonttype": "none",  # text stays text, so it can be searched and edited
+    "pdf.fonttype": 42,  # TrueType, for the same reason; the default, Type 3, is refused by some journals
+    "svg.hashsalt": "meso",  # without it element ids are random, and the same figure gives different files
 }
-LEGEND_MARKS = 0.55  # inches that a legend takes besides its text
-LEGEND_LINE = 0.15  # inches from one line of a legend to the next
-LEGEND_MAX = 30  # more regions than this do not fit beside the axes
-MAX_ROWS = 1200  # of an image that has a row for each cell; more cells are averaged
-#: The palette of Okabe and Ito without its yellow, which is too pale for lines.
+LEGEND_HANDLE_WIDTH = 0.55  # inches of a legend besides its text: handles and margins
+LEGEND_LINE_HEIGHT = 0.15  # inches from one line of a legend to the next
+LEGEND_MAX = 30  # largest number of regions that fit in a legend beside the axes
+MAX_ROWS = 1200  # rows of an image with one row per cell; more cells are averaged to that many
+#: The palette of Okabe and Ito (2008) without its yellow, which is too pale for lines.
 LINE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
-#: Where the name of a point may stand, the best first: a line through the point may be flat, an interval is upright.
-SIDES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
-GAP = 0.1  # inches between what stands side by side
-LABELS = 0.55  # inches that the labels left of the axes take
+#: Positions (x, y) of a point's label relative to the point, in order of preference. Diagonal positions come first:
+#: they are clear of an error bar, which is vertical, and of a flat line through the point.
+LABEL_SIDES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
+PANEL_GAP = 0.1  # inches between elements side by side
+Y_LABEL_WIDTH = 0.55  # inches of the labels left of the axes
 UNKNOWN_COLOR = "#808080"
 UNKNOWN_REGIONS = frozenset({"", "nan", "None", "unknown", "void", "root", "other"})
 
-# The fields of each format for free text and for what made the file, and those that would hold the time of day.
+# By format: the metadata field for free text, the one for the software, and those that would hold the time of day.
 _METADATA: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "png": ("Description", "Software", ()),
     "svg": ("Description", "Creator", ("Date",)),
@@ -72,9 +73,9 @@ _METADATA: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Context in which matplotlib's settings are its defaults plus those of this package.
+    """Context manager that sets matplotlib's rc settings to its defaults plus those of this package.
 
-    The settings of the caller (a dark theme, say) do not leak in and are back afterwards.
+    The caller's settings (such as a dark theme) have no effect inside, and are restored afterwards.
 
     Examples
     --------
@@ -89,11 +90,11 @@ def style() -> Iterator[None]:
 
 
 class StyledFigure(Figure):
-    """A Figure that keeps the style of this package and shows itself in a notebook.
+    """A Figure that keeps the style of this package and displays itself in a notebook.
 
-    matplotlib makes ticks and reads font settings only when it draws, so a style that is active only
-    while the figure is built is partly lost. A Figure made without pyplot is shown by Jupyter as
-    text unless pyplot happens to be imported; `_repr_png_` shows it in every case.
+    matplotlib creates ticks and reads font settings only when it draws, so a style that is active only while the
+    figure is built would be partly lost. Jupyter displays a Figure made without pyplot as text, unless pyplot happens
+    to be imported; with `_repr_png_` it always displays the image.
 
     Examples
     --------
@@ -124,21 +125,22 @@ def grid_shape(n: int, n_columns: int) -> tuple[int, int]:
 
 
 def shared_axes(fig: Figure, n: int, n_columns: int) -> Iterator[Axes]:
-    """Give the n axes of a grid one after the other.
+    """Yield the n axes of a grid, one after the other.
 
-    They share their limits, and keep labels only at the left and at the foot of each column, also of a ragged grid.
+    They share their limits. Only those at the left and at the bottom of a column keep their axis labels, also if the
+    last row is incomplete.
     """
     width, height = grid_shape(n, n_columns)
     ax: Axes | None = None
     for i in range(n):
         ax = fig.add_subplot(height, width, i + 1, sharex=ax, sharey=ax)
         yield ax
-        is_left, is_foot = i % width == 0, i + width >= n
+        is_left, is_bottom = i % width == 0, i + width >= n
         if not is_left:
             ax.set_ylabel("")
-        if not is_foot:
+        if not is_bottom:
             ax.set_xlabel("")
-        ax.tick_params(labelleft=is_left, labelbottom=is_foot)
+        ax.tick_params(labelleft=is_left, labelbottom=is_bottom)
 
 
 def panel_letter(i: int) -> str:
@@ -147,42 +149,47 @@ def panel_letter(i: int) -> str:
 
 
 def title_panels(fig: Figure, titles: Sequence[str], width: int, **options: Any) -> None:
-    """Put a title above each axes of a grid of so many columns, in lines that fit, with a letter where it has several.
+    """Set the title of each axes of a grid with `width` columns, wrapped to its width, with a letter if there are more.
 
-    The legend must be there.
+    The legend must have been added before, because it takes part of the width.
     """
-    room = (beside_legend(fig) - LABELS) / width - GAP
+    room = (beside_legend(fig) - Y_LABEL_WIDTH) / width - PANEL_GAP
     for i, (ax, title) in enumerate(zip(fig.axes, titles, strict=True)):
         letter = f"{panel_letter(i)}  " if len(titles) > 1 else ""
         ax.set_title(wrapped(f"{letter}{title[:1].upper()}{title[1:]}", room, RC["axes.titlesize"]), **options)
 
 
 def set_legend(fig: Figure, handles: Sequence[Any], **kwargs: Any) -> None:
-    """Put a legend beside the axes, at a distance: close to the axes its handles would look like their data."""
+    """Add a legend beside the axes, at a distance: its handles should not look like data."""
     fig.legend(handles=handles, loc="outside right upper", alignment="left", borderaxespad=1, **kwargs)
     engine = fig.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
-        engine.set(w_pad=GAP)
+        engine.set(w_pad=PANEL_GAP)
 
 
 def beside_legend(fig: Figure) -> float:
-    """Return the inches that the legend leaves, if there is one, less a gap."""
+    """Return the width in inches that a legend leaves for the axes, less a gap."""
     if not fig.legends:
-        return fig.get_figwidth() - GAP
+        return fig.get_figwidth() - PANEL_GAP
     texts = [text.get_text() for legend in fig.legends for text in (legend.get_title(), *legend.get_texts())]
     lines = [line for text in texts for line in text.split("\n")]
-    return fig.get_figwidth() - LEGEND_MARKS - GAP - max(_inches(line, RC["legend.fontsize"]) for line in lines)
+    return (
+        fig.get_figwidth()
+        - LEGEND_HANDLE_WIDTH
+        - PANEL_GAP
+        - max(_inches(line, RC["legend.fontsize"]) for line in lines)
+    )
 
 
 def settle(fig: Figure) -> None:
-    """Lay the figure out once before it is drawn: axes of a fixed shape find their place in the second pass only."""
+    """Run the layout once before drawing: axes with a fixed aspect reach their final place only in the second pass."""
     engine = fig.get_layout_engine()
     if engine is not None:
         engine.execute(fig)
 
 
 def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], *, size: float = 6) -> None:
-    """Write a text beside each point, clear of points and other texts; one that finds no room is left out.
+    """Label points without overlap of points and labels; a label that fits nowhere is left out.
 
     The figure must have been laid out (`settle`).
 
@@ -191,9 +198,9 @@ def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequenc
     ax : Axes
     points : sequence of (x, y)
     texts : sequence of str
-        One for each point.
+        Label of each point.
     size : float
-        Of the font, in points.
+        Font size in points.
 
     Examples
     --------
@@ -202,13 +209,14 @@ def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequenc
     >>> [(text.get_text(), text.get_ha()) for text in ax.texts]
     [('first', 'left'), ('second', 'right')]
     """
-    inch = 72 / ax.figure.dpi
-    places = ax.transData.transform(np.reshape(points, (-1, 2))) * inch  # in points, as is all below
-    frame = ax.bbox.get_points() * inch
+    # All lengths and boxes below are in typographic points; a box is [lower left, upper right].
+    points_per_pixel = 72 / ax.figure.dpi
+    places = ax.transData.transform(np.reshape(points, (-1, 2))) * points_per_pixel
+    frame = ax.bbox.get_points() * points_per_pixel
     taken = [np.array([place - 3, place + 3]) for place in places]
     for (x, y), place, text in zip(points, places, texts, strict=True):
         half = np.array([72 * _inches(text, size), size]) / 2
-        for side in SIDES:
+        for side in LABEL_SIDES:
             shift = np.multiply(side, half + np.array([3, 2]))
             box = np.array([place + shift - half, place + shift + half])
             inside = (box[0] >= frame[0]).all() and (box[1] <= frame[1]).all()
@@ -222,12 +230,12 @@ def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequenc
 
 
 def set_suptitle(fig: Figure, title: str) -> None:
-    """Put a title above all axes, left of the legend."""
+    """Set a title above all axes, left of the legend."""
     fig.suptitle(wrapped(title, beside_legend(fig), RC["figure.titlesize"]), x=0.01, ha="left")
 
 
 def wrapped(text: str, inches: float, size: float) -> str:
-    """Break a text into lines that are no longer than that, between words.
+    """Break a text between words into lines of at most `inches` at a font size in points.
 
     Examples
     --------
@@ -235,7 +243,7 @@ def wrapped(text: str, inches: float, size: float) -> str:
     'Choice, 200 to 205 trials per\\nsession'
     """
     lines: list[str] = []
-    for word in re.split(r"(?<=\S) (?=\S)", text):
+    for word in re.split(r"(?<=\S) (?=\S)", text):  # at single spaces: double ones separate a panel's letter
         longer = f"{lines[-1]} {word}" if lines else word
         if lines and _inches(longer, size) > inches:
             lines.append(word)
@@ -247,7 +255,7 @@ def wrapped(text: str, inches: float, size: float) -> str:
 def _inches(text: str, size: float) -> float:
     font = FontProperties(family=RC["font.sans-serif"], size=size)
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
-    return 1.03 * width / 72  # on the screen glyphs are moved to whole pixels, which makes lines a little longer
+    return 1.03 * width / 72  # hinting moves glyphs to whole pixels, which makes rendered lines slightly longer
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:
@@ -263,20 +271,20 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
 
 
 def distinct_region_colors(acronyms: Iterable[str]) -> dict[str, str]:
-    """Colours that tell regions apart, for any mixture of areas and layers.
+    """Return distinguishable colours for any mixture of areas and layers.
 
     The colours of the Allen atlas are not used because all layers of an area share one.
 
     Parameters
     ----------
     acronyms : iterable of str
-        Acronyms, in any order and with repeats; a per-neuron array can be passed as it is.
+        Acronyms, in any order and with repeats, such as one per neuron.
 
     Returns
     -------
     dict of str to str
         Hex colour of each acronym, in natural order of the acronyms. It depends only on the set
-        of acronyms. Unknown places (``void``, ``root``, empty) are grey and nothing else is.
+        of acronyms. Unknown regions (``void``, ``root``, empty) are grey; no other region is.
 
     Examples
     --------
@@ -292,26 +300,30 @@ def distinct_region_colors(acronyms: Iterable[str]) -> dict[str, str]:
 
 @lru_cache
 def _palette(n: int) -> tuple[str, ...]:
-    """`n` colours, each the farthest from grey and all before it, for normal and for colour-blind eyes."""
+    """Return `n` hex colours, chosen greedily: each is farthest from grey and all before it.
+
+    Distance is measured in OKLab, for normal vision and for the two common kinds of colour blindness.
+    """
+    # candidates: (14**3, 3) colours on a regular grid of sRGB
     grid = np.linspace(0, 1, 14)
     rgb = np.stack(np.meshgrid(grid, grid, grid, indexing="ij"), axis=-1).reshape(-1, 3)
     lab = _oklab(_linear(rgb))
     chroma = np.hypot(lab[:, 1], lab[:, 2])
-    # Very light and very dark colours vanish against paper and data; grey means unknown; the most
-    # saturated greens and magentas drown out the rest.
+    # Very light and very dark colours are hard to see on paper and behind data; greys mean unknown; the most
+    # saturated greens and magentas dominate all others.
     rgb = rgb[(lab[:, 0] > 0.4) & (lab[:, 0] < 0.88) & (chroma > 0.07) & (chroma < 0.2)]
     chosen = [int(np.argmin(np.sum((rgb - to_rgb(LINE_COLORS[0])) ** 2, axis=1)))]
     rgb = np.vstack([rgb, to_rgb(UNKNOWN_COLOR)])
     views = [_oklab(np.clip(_linear(rgb) @ matrix.T, 0, 1)) for matrix in (np.eye(3), *_DICHROMATS)]
 
     def apart(i: int) -> np.ndarray:
-        # Thirty colours cannot all differ in the plane that a dichromat sees, so normal vision has a say; with
-        # four fifths for the worst view the first eight differ for everybody.
+        # Dichromats see a two-dimensional space, in which thirty colours cannot all differ, so normal vision counts,
+        # too. With a weight of 0.8 for the worst view the first eight colours differ for all readers.
         seen = [np.linalg.norm(view - view[i], axis=1) for view in views]
         distance: np.ndarray = 0.2 * seen[0] + 0.8 * np.min(seen, axis=0)
         return distance
 
-    nearest = apart(-1)  # grey is kept free for unknown places
+    nearest = apart(-1)  # the last colour is grey, which is reserved for unknown regions
     while len(chosen) < n:
         nearest = np.minimum(nearest, apart(chosen[-1]))
         chosen.append(int(np.argmax(nearest)))
@@ -326,12 +338,12 @@ _DICHROMATS = (
 
 
 def _linear(rgb: np.ndarray) -> np.ndarray:
-    """Convert sRGB in 0..1 to light, which adds up."""
+    """Convert sRGB (..., 3) in 0..1 to linear RGB, in which light adds up."""
     return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 
 def _oklab(linear: np.ndarray) -> np.ndarray:
-    """Convert linear RGB (n, 3) in 0..1 to OKLab (n, 3), where distance is close to perceived difference."""
+    """Convert linear RGB (n, 3) in 0..1 to OKLab (n, 3) (Ottosson 2020), where distance is perceived difference."""
     to_lms = [[0.41222, 0.53633, 0.05145], [0.21190, 0.68070, 0.10740], [0.08830, 0.28172, 0.62998]]
     to_lab = [[0.21045, 0.79362, -0.00407], [1.97800, -2.42859, 0.45059], [0.02590, 0.78277, -0.80868]]
     lab: np.ndarray = np.cbrt(linear @ np.array(to_lms).T) @ np.array(to_lab).T
@@ -339,9 +351,9 @@ def _oklab(linear: np.ndarray) -> np.ndarray:
 
 
 def region_palette(acronyms: Iterable[str], colors: Mapping[str, str] | None) -> dict[str, str]:
-    """Colour of each acronym: of `colors`, or `distinct_region_colors`; grey for unknown places and missing ones.
+    """Return the colour of each acronym from `colors`, or `distinct_region_colors`; grey if unknown or missing.
 
-    The Allen atlas has white for unknown places, which cannot be seen on paper.
+    Unknown regions are grey in any case: their colour in the Allen atlas is white, which cannot be seen on paper.
 
     Examples
     --------
@@ -355,7 +367,7 @@ def region_palette(acronyms: Iterable[str], colors: Mapping[str, str] | None) ->
 
 
 def pooled_regions(acronyms: Iterable[str], most: int) -> np.ndarray:
-    """Acronyms, (N,) of str, of which the rarest are called ``other`` where there are more than `most`.
+    """Return acronyms (N,) of str with at most `most` different values; the rarest become ``other``.
 
     Examples
     --------
@@ -371,7 +383,7 @@ def pooled_regions(acronyms: Iterable[str], most: int) -> np.ndarray:
 
 
 def region_entries(acronyms: np.ndarray, colors: Mapping[str, str]) -> list[tuple[str, str]]:
-    """Text and colour of each region in a legend, with the number of its cells; unknown places come last.
+    """Return the text, with the number of cells, and colour of each region in a legend; unknown regions come last.
 
     Examples
     --------
@@ -385,7 +397,7 @@ def region_entries(acronyms: np.ndarray, colors: Mapping[str, str]) -> list[tupl
 
 
 def elided(text: str, most: int = 32) -> str:
-    """A text of at most so many characters, with its middle left out: both ends tell names apart.
+    """Shorten a text to at most `most` characters by leaving out its middle: names often differ at either end.
 
     Examples
     --------
@@ -399,17 +411,17 @@ def elided(text: str, most: int = 32) -> str:
 
 
 def session_colors(dates: Sequence[Any]) -> list[str]:
-    """Colours that run from dark to light with the date (viridis without its pale end).
+    """Return colours from dark (early) to light (late), from viridis without its pale end.
 
     Parameters
     ----------
     dates : sequence
-        One per session: ISO strings, dates, or anything else that sorts. Any order.
+        One sortable value per session, such as ISO strings or dates, in any order.
 
     Returns
     -------
     list of str
-        Hex colours, one per session in the order given; equal steps by rank of the date.
+        Hex colours, one per session in the order given, in equal steps by rank of the date.
 
     Examples
     --------
@@ -427,7 +439,7 @@ def session_colors(dates: Sequence[Any]) -> list[str]:
 
 
 def file_stem(*parts: Any, max_length: int = 100) -> str:
-    """File name without suffix from parts that may hold slashes (``VISp2/3``) or be many.
+    """Return a valid file name without suffix; parts may contain slashes (``VISp2/3``), and long names are cut.
 
     Examples
     --------
@@ -450,9 +462,9 @@ def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *
     fig : Figure
         Any matplotlib figure.
     path : str or Path
-        Ends in ``.png``, ``.svg`` or ``.pdf``. Missing folders are made.
+        Ends in ``.png``, ``.svg`` or ``.pdf``. Missing folders are created.
     provenance : mapping
-        Names to numbers, strings, arrays, dates, UUIDs, paths, or lists and mappings of them.
+        Values by name: numbers, strings, arrays, dates, UUIDs, paths, or lists and mappings of them.
     dpi : int
         Dots per inch of PNG files and of images inside SVG and PDF files.
 
@@ -464,9 +476,9 @@ def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *
     Raises
     ------
     ArgumentError
-        If the suffix is none of the three.
+        The suffix is not one of the three.
     ArgumentTypeError
-        If the provenance holds an object that has no faithful text.
+        The provenance holds an object that cannot be written as JSON.
 
     Examples
     --------
@@ -482,12 +494,12 @@ def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *
     path = pathlib.Path(path)
     kind = path.suffix.lower().lstrip(".")
     if kind not in _METADATA:
-        raise ArgumentError(f"a figure is saved as .png, .svg or .pdf, not as {path.suffix!r}: {path}")
+        raise ArgumentError(f"figures are saved as .png, .svg or .pdf, not as {path.suffix!r}: {path}")
     text, software, clocks = _METADATA[kind]
     metadata: dict[str, Any] = {text: json.dumps(dict(provenance), sort_keys=True, default=_plain)}
     metadata[software] = f"meso {version('meso')}, matplotlib {mpl.__version__}"
-    metadata.update(dict.fromkeys(clocks))
-    buffer = io.BytesIO()  # a failure while drawing leaves no half file behind
+    metadata.update(dict.fromkeys(clocks))  # None removes matplotlib's default, the current time
+    buffer = io.BytesIO()  # so that a failure while drawing leaves no incomplete file
     with style():
         fig.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -496,7 +508,7 @@ def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *
 
 
 def _plain(value: Any) -> Any:
-    """Objects that json does not know, as ones that it does; refuse what has no stable text."""
+    """Convert objects that json does not support to ones that it does; refuse those without a stable text."""
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
     if isinstance(value, (set, frozenset)):

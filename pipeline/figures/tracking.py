@@ -1,6 +1,6 @@
-"""Tracked cells over days: which are there when, how many sessions share, and how many are found again.
+"""Tracked cells over days: in which sessions they were found, how many sessions share, how many are found again.
 
-All figures take `presence` (cells, sessions): True where a cell was found in a session.
+All figures take `presence`, a bool array (cells, sessions) that is True where a cell was found in a session.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from pipeline.errors import ArgumentError
 
 from .style import MAX_ROWS, StyledFigure, session_colors, set_legend, set_suptitle, settle, style
 
-GAP = 0.6  # between bars of subsets of different size; bars stand 1 apart
-MAX_SESSIONS = 20  # 2^20 subsets are counted in well under a second, and each further session doubles that
-INK, PALE = "0.2", "0.88"
+SIZE_GAP = 0.6  # extra space between bars of subsets of different size; bars are 1 apart
+MAX_SESSIONS = 20  # 2^20 subsets are counted in well under a second; each further session doubles time and memory
+INK, PALE = "0.2", "0.88"  # greys of bars and filled dots, and of empty dots
 
 
 def subset_counts(presence: np.ndarray, kind: str = "all") -> tuple[np.ndarray, np.ndarray]:
@@ -30,20 +30,20 @@ def subset_counts(presence: np.ndarray, kind: str = "all") -> tuple[np.ndarray, 
     ----------
     presence : (cells, sessions) bool array
     kind : {"all", "only"}
-        Cells found in all sessions of the subset, of at most 20 sessions; or in these and no others, so that each cell
-        counts once.
+        "all" counts cells found in all sessions of the subset, for at most 20 sessions; "only" counts cells found in
+        these sessions and no others, so that each cell counts once.
 
     Returns
     -------
     subsets : (M, sessions) bool
-        Without the empty one. The largest count comes first; of equal ones the subset of fewer sessions.
+        Non-empty subsets that share a cell, in falling order of count, then in rising order of size.
     counts : (M,) int64
-        Those of no cell are left out.
+        Number of cells of each.
 
     Raises
     ------
     ArgumentError
-        `presence` is not such a matrix, or `kind` is neither.
+        `presence` is not such a matrix, `kind` is unknown, or there are too many sessions for "all".
 
     Examples
     --------
@@ -56,7 +56,7 @@ def subset_counts(presence: np.ndarray, kind: str = "all") -> tuple[np.ndarray, 
     presence = _checked(presence)
     n = presence.shape[1]
     if kind not in ("all", "only"):
-        raise ArgumentError(f"kind is 'all' or 'only', not {kind!r}")
+        raise ArgumentError(f"kind must be 'all' or 'only', not {kind!r}")
     if kind == "only":
         subsets, counts = np.unique(presence[presence.any(axis=1)], axis=0, return_counts=True)
     elif n > MAX_SESSIONS:
@@ -64,9 +64,10 @@ def subset_counts(presence: np.ndarray, kind: str = "all") -> tuple[np.ndarray, 
             f"{n} sessions have too many subsets; choose at most {MAX_SESSIONS} sessions, or kind='only'"
         )
     else:
-        # bit s of a number says whether session s is in the subset
+        # Subsets are numbers whose bit s is set if session s is in the subset. This is a sum over supersets (zeta
+        # transform): n passes over 2^n counts, instead of a comparison of each cell with each subset.
         counts = np.bincount(presence @ (1 << np.arange(n)), minlength=1 << n)
-        for session in range(n):  # a cell of a subset is one of the subset without this session as well
+        for session in range(n):  # cells that all sessions of a subset share are shared without this session, too
             pairs = counts.reshape(-1, 2, 1 << session)
             pairs[:, 0] += pairs[:, 1]
         found = np.flatnonzero(counts[1:]) + 1
@@ -76,22 +77,22 @@ def subset_counts(presence: np.ndarray, kind: str = "all") -> tuple[np.ndarray, 
 
 
 def found_again(presence: np.ndarray, days: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return, for each pair of sessions, the share of the earlier one's cells that are found in the later one.
+    """Return, for each pair of sessions, the fraction of the earlier one's cells that are found in the later one.
 
     Parameters
     ----------
     presence : (cells, sessions) bool array
     days : (sessions,) floats
-        In order of time.
+        Day of each session, not decreasing.
 
     Returns
     -------
     earlier, later : (P,) int64
-        Numbers of the sessions of each pair.
+        Indices of the sessions of each pair.
     gap : (P,) float64
         Days between them.
     share : (P,) float64
-        NaN where the earlier session has no cell.
+        Fraction found again; NaN if the earlier session has no cells.
 
     Examples
     --------
@@ -101,11 +102,9 @@ def found_again(presence: np.ndarray, days: Sequence[float]) -> tuple[np.ndarray
     """
     presence, day = _checked(presence), np.asarray(days, dtype=float)
     if day.shape != presence.shape[1:] or not np.all(np.diff(day) >= 0):
-        raise ArgumentError(
-            f"days are one for each of {presence.shape[1]} sessions in order of time, not {day.tolist()}"
-        )
+        raise ArgumentError(f"days must be one per session ({presence.shape[1]}) in order of time, not {day.tolist()}")
     earlier, later = np.triu_indices(presence.shape[1], k=1)
-    shared = presence.T.astype(float) @ presence
+    shared = presence.T.astype(float) @ presence  # (sessions, sessions) numbers of cells
     n_cells = np.diag(shared)
     with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is wanted
         share = shared[earlier, later] / n_cells[earlier]
@@ -113,7 +112,7 @@ def found_again(presence: np.ndarray, days: Sequence[float]) -> tuple[np.ndarray
 
 
 def presence_order(presence: np.ndarray) -> np.ndarray:
-    """Return the order (cells,) int64 that puts cells of most sessions first, and those of the same sessions together.
+    """Return the order (cells,) int64 by falling number of sessions, then by sessions, so that equal rows are adjacent.
 
     Examples
     --------
@@ -125,10 +124,10 @@ def presence_order(presence: np.ndarray) -> np.ndarray:
 
 
 def presence_map(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = None) -> StyledFigure:
-    """Draw which cell was found in which session, the cells of most sessions on top.
+    """Draw which cell was found in which session, cells found in most sessions on top.
 
-    Above stand the numbers of cells of each session, at the right how many cells were found in so many sessions.
-    More than 1200 cells are averaged to as many rows; a shade of grey is then a share of cells.
+    Bars above give the number of cells per session, steps at the right the number of sessions per cell.
+    More than 1200 cells are averaged to 1200 rows; greys are then fractions of cells.
 
     Parameters
     ----------
@@ -140,12 +139,12 @@ def presence_map(presence: np.ndarray, dates: Sequence[Any], *, title: str | Non
     Returns
     -------
     StyledFigure
-        Its axes have labels: "presence", "cells per session", "sessions per cell".
+        Its axes have the labels "presence", "cells per session", "sessions per cell".
 
     Raises
     ------
     ArgumentError
-        `presence` is not a matrix of bool with a cell and a session, or `dates` are not one per session.
+        `presence` is not a bool matrix with at least one True, or `dates` does not have one value per session.
 
     Examples
     --------
@@ -186,7 +185,7 @@ def shared_counts(
     n_bars: int = 40,
     title: str | None = None,
 ) -> StyledFigure:
-    """Draw how many cells subsets of the sessions share: a bar for each subset, above the dots of its sessions.
+    """Draw how many cells subsets of the sessions share (an UpSet plot): a bar per subset, above dots of its sessions.
 
     Parameters
     ----------
@@ -195,22 +194,22 @@ def shared_counts(
     dates : (sessions,) sequence
         Date or name of each session, in order of time.
     kind : {"all", "only"}
-        "all" counts the cells found in all sessions of a subset, whatever the others. Small subsets share most, so
-        those with most cells are drawn *of each size*, single sessions to all. "only" counts cells of these sessions
-        and no others; those with most cells are drawn.
+        "all" counts the cells found in all sessions of a subset, and perhaps in others. Small subsets share most
+        cells, so the subsets with most cells are drawn *for each size*. "only" counts cells found in these sessions
+        and no others, and draws the subsets with most cells.
     n_bars : int
-        Bars at most; with "all" at least one for each size.
+        Maximum number of bars; with "all" there is at least one per size.
     title : str, optional
 
     Returns
     -------
     StyledFigure
-        Its axes have labels: "counts", "sessions".
+        Its axes have the labels "counts", "sessions".
 
     Raises
     ------
     ArgumentError
-        As for `subset_counts` and `presence_map`; `n_bars` is below 1.
+        As for `subset_counts` and `presence_map`, or `n_bars` is below 1.
 
     Examples
     --------
@@ -221,7 +220,7 @@ def shared_counts(
     """
     presence = _checked(presence, dates)
     if n_bars < 1:
-        raise ArgumentError(f"n_bars is at least 1, not {n_bars}")
+        raise ArgumentError(f"n_bars must be at least 1, not {n_bars}")
     subsets, counts = subset_counts(presence, kind)
     chosen = _largest_of_each_size(subsets, n_bars) if kind == "all" else np.arange(min(n_bars, len(counts)))
     subsets, counts = subsets[chosen], counts[chosen]
@@ -233,7 +232,7 @@ def shared_counts(
         top = fig.add_subplot(grid[0], label="counts")
         places = np.arange(len(counts), dtype=float)
         if kind == "all":
-            places += GAP * np.unique(subsets.sum(axis=1), return_inverse=True)[1]
+            places += SIZE_GAP * np.unique(subsets.sum(axis=1), return_inverse=True)[1]
         _draw_counts(top, places, counts)
         top.set_ylabel("cells in all of\nthese sessions" if kind == "all" else "cells in these\nsessions only")
         _draw_sets(fig.add_subplot(grid[1], sharex=top, label="sessions"), places, subsets, dates)
@@ -244,10 +243,10 @@ def shared_counts(
 
 
 def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = None) -> StyledFigure:
-    """Draw the share of a session's cells that are found in later ones, against the days between.
+    """Draw the fraction of a session's cells that are found in later sessions, over the days between.
 
-    Each dot is a pair of sessions, in the colour of the earlier one. The line is the share of all cells that could be
-    found again after so many days.
+    Each dot is a pair of sessions, in the colour of the earlier one. The line is the fraction over all pairs with the
+    same number of days between, weighted by the cells of the earlier session.
 
     Parameters
     ----------
@@ -264,7 +263,7 @@ def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = 
     Raises
     ------
     ArgumentError
-        There are not two sessions, dates are none or not in order of time, or as for `presence_map`.
+        There are fewer than two sessions, dates are not in order of time, or as for `presence_map`.
 
     Examples
     --------
@@ -275,7 +274,7 @@ def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = 
     """
     presence = _checked(presence, dates)
     if len(dates) < 2:
-        raise ArgumentError("survival is of two sessions or more, not of one")
+        raise ArgumentError("survival needs two sessions or more, found one")
     days = [datetime.date.fromisoformat(str(date)[:10]).toordinal() for date in dates]
     earlier, _, gap, share = found_again(presence, days)
     weight = presence.sum(axis=0)[earlier]
@@ -307,25 +306,28 @@ def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = 
 
 
 def _checked(presence: Any, dates: Sequence[Any] | None = None) -> np.ndarray:
-    """Presence as an array of bool, once it fits the dates."""
+    """Return presence as a bool array after checking it and the number of dates."""
     found = np.asarray(presence)
     if found.ndim != 2 or not found.size or found.dtype != bool:
-        raise ArgumentError(f"presence is bool, (cells, sessions) and not empty; not {found.dtype} {found.shape}")
+        raise ArgumentError(
+            f"presence must be bool of shape (cells, sessions) and not empty, not {found.dtype} {found.shape}"
+        )
     if not found.any():
-        raise ArgumentError("no cell is in any session")
+        raise ArgumentError("presence is False everywhere: no cell is in any session")
     if dates is not None and len(dates) != found.shape[1]:
         raise ArgumentError(f"there are {found.shape[1]} sessions but {len(dates)} dates")
     return found
 
 
 def _largest_of_each_size(subsets: np.ndarray, n_bars: int) -> np.ndarray:
-    """Numbers of the largest subsets of each size, by size; the subsets are in falling order of their counts."""
+    """Return indices of the largest subsets of each size, in order of size; `subsets` are in falling order of count."""
     sizes = subsets.sum(axis=1)
     present = np.unique(sizes)
     of_size = {int(size): np.flatnonzero(sizes == size) for size in present}
     kept = dict.fromkeys(of_size, 1)
     left = n_bars - len(kept)
-    while left > 0 and any(kept[size] < len(of_size[size]) for size in kept):  # one more of each size in turn
+    # the remaining bars go to each size in turn, until bars or subsets run out
+    while left > 0 and any(kept[size] < len(of_size[size]) for size in kept):
         for size in kept:
             if left > 0 and kept[size] < len(of_size[size]):
                 kept[size] += 1
@@ -334,7 +336,7 @@ def _largest_of_each_size(subsets: np.ndarray, n_bars: int) -> np.ndarray:
 
 
 def _draw_bars(ax: Axes, presence: np.ndarray, dates: Sequence[Any]) -> None:
-    """Cells of each session, in the colours of the sessions."""
+    """Draw the number of cells of each session, in the colours of the sessions."""
     counts = presence.sum(axis=0)
     bars = ax.bar(range(len(counts)), counts, width=0.8, color=session_colors(list(range(len(dates)))))
     ax.bar_label(bars, fontsize=6, rotation=90 if counts.max() > 99 else 0, padding=2)
@@ -345,7 +347,7 @@ def _draw_bars(ax: Axes, presence: np.ndarray, dates: Sequence[Any]) -> None:
 
 
 def _draw_steps(ax: Axes, rows: np.ndarray) -> None:
-    """Sessions of each row, as a filled step beside the image."""
+    """Draw the number of sessions of each row as filled steps beside the image, with the number of rows of each."""
     sessions = rows.sum(axis=1)
     edges = np.arange(len(rows) + 1) - 0.5
     ax.stairs(sessions, edges, orientation="horizontal", fill=True, color=PALE)
@@ -354,12 +356,12 @@ def _draw_steps(ax: Axes, rows: np.ndarray) -> None:
     ax.tick_params(labelleft=False, left=False)
     for n in np.unique(sessions):
         own = np.flatnonzero(sessions == n)
-        if len(own) > 0.03 * len(rows):
+        if len(own) > 0.03 * len(rows):  # a step that is high enough for its number
             ax.annotate(f"{len(own)}", (0, own.mean()), (3, 0), textcoords="offset points", va="center", fontsize=6)
 
 
 def _draw_counts(ax: Axes, places: np.ndarray, counts: np.ndarray) -> None:
-    """Bars with their numbers."""
+    """Draw bars with their counts."""
     bars = ax.bar(places, counts, width=0.7, color=INK)
     ax.bar_label(bars, fontsize=6, rotation=90 if counts.max() > 9 else 0, padding=2)
     ax.set_xlim(-0.7, places[-1] + 0.7)
@@ -369,7 +371,7 @@ def _draw_counts(ax: Axes, places: np.ndarray, counts: np.ndarray) -> None:
 
 
 def _draw_sets(ax: Axes, places: np.ndarray, subsets: np.ndarray, dates: Sequence[Any]) -> None:
-    """A column of dots for each subset, filled and joined where it has the session; the first session on top."""
+    """Draw a column of dots per subset, dark and joined for the sessions in it; the first session on top."""
     for row in range(0, subsets.shape[1], 2):
         ax.axhspan(row - 0.5, row + 0.5, color="0.96", linewidth=0, zorder=0)
     for chosen, color, order in ((~subsets, PALE, 1), (subsets, INK, 3)):

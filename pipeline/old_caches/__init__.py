@@ -1,1 +1,1 @@
-"""Caches of the scripts that this project replaces, read without unpickling."""
+"""Read the pickled caches of the scripts that this project replaces, without unpickling them."""

@@ -1,8 +1,8 @@
-"""Caches of IBL's mesoscope scripts: pickled dicts, whose plain data is read and whose code never runs.
+"""Read caches of IBL's mesoscope scripts. They are pickled dicts: plain data are read, code is never executed.
 
 ``<eid>.npy`` or ``<eid>_filter_<True|False>.npy`` holds the activity of a session's ROIs, FOV after FOV, and their
-Rastermap order; not which ROI a row is, with which parameters it was made, or from which files. A ``.pkl`` holds
-neuron-dropping curves.
+Rastermap order. It does not record which ROI a row is, nor the parameters and files that it was made from. A ``.pkl``
+holds neuron-dropping curves.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from pipeline.reading.datasets import sha256_file
 
 EID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 CACHE_NAME = re.compile(rf"({EID})(?:_filter_(?:True|False))?\.npy")
-#: Traces that are in memory at a time; the cache may be stored frame by frame, and is then read in stretches of rows.
+#: Bytes of traces in memory at a time. Rows are read in blocks because the cache may be stored frame by frame.
 BLOCK_BYTES = 64_000_000
-#: Of a curve file: more is none, and one list can stand in many places of a pickle.
-MOST_VALUES, DEEPEST = 1_000_000, 20
+#: Limits for a file of curves. A small pickle can expand to any size, because one list can occur in it many times.
+MAX_VALUES, MAX_DEPTH = 1_000_000, 20
 AS_WRITTEN = "a dict in an array of no dimensions, as the scripts wrote it with numpy.save"
 
 
@@ -41,17 +41,17 @@ class OldCache:
     ----------
     eid : str
     name : str
-        Of the file.
+        File name.
     sha256 : str
-        Of the whole file.
+        Hash of the file, hex.
     roi_signal : (N, T) float32
-        On disk.
+        Memory map.
     isort : (N,) int64 or None
-        Row ``isort[0]`` comes first; None where the cache has no order, or that of its rows.
+        Row ``isort[0]`` comes first; None if the cache has no order, or the order of its rows.
     region_labels : (N,) str or None
-        None too where there are fewer: the scripts dropped ids that the atlas did not know.
+        None also if there are fewer than N: the scripts dropped ids that were not in the atlas.
     xyz : (N, 3) float or None
-        Micrometres.
+        Positions in µm.
     """
 
     eid: str
@@ -63,7 +63,7 @@ class OldCache:
     xyz: np.ndarray | None
 
     def digests(self) -> Iterator[bytes]:
-        """Yield the digest of each row's trace."""
+        """Yield the `trace_digest` of each row."""
         n_rows, n_frames = self.roi_signal.shape
         step = max(1, BLOCK_BYTES // (4 * n_frames or 1))
         for start in range(0, n_rows, step):
@@ -71,7 +71,7 @@ class OldCache:
 
 
 def trace_digest(trace: np.ndarray) -> bytes:
-    """Return the digest of a trace (T,) as float32: those of two are the same if their bits are."""
+    """Return the digest of a trace (T,) as little-endian float32; equal digests mean equal bits."""
     return hashlib.sha256(np.asarray(trace, "<f4").tobytes()).digest()
 
 
@@ -82,47 +82,49 @@ def read_old_cache(path: Path | str, eid: str | None = None) -> OldCache:
     ----------
     path : path
     eid : str, optional
-        Session; by default that of the file's name.
+        Session id. Default: from the file name.
 
     Raises
     ------
     DataError
-        The file is not such a cache, is damaged, or holds anything but plain data; its name says no session.
+        The file is not such a cache, is damaged, or holds anything but plain data; or its name has no session id.
     """
     path = Path(path)
     named = CACHE_NAME.fullmatch(path.name)
     if eid is None and named is None:
         raise DataError(
-            "its name says no session", dataset=path.name, expected="<eid>.npy or <eid>_filter_<True|False>.npy",
-            do="Say which with --eid",
+            "its name has no session id", dataset=path.name, expected="<eid>.npy or <eid>_filter_<True|False>.npy",
+            do="Give the session with --eid",
         )  # fmt: skip
     return _checked(str(eid or named[1]), path, _read_dict(path))  # type: ignore[index]
 
 
 def _read_dict(path: Path) -> dict[Any, Any]:
-    """Return the dict of a ``.npy`` file, its large arrays on disk."""
+    """Return the dict of a ``.npy`` file; its large arrays stay on disk."""
     formats = np.lib.format
     try:
         with path.open("rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of headers that Python 2 wrote
+            warnings.simplefilter("ignore")  # numpy warns of headers written by Python 2
             is_first = formats.read_magic(file) == (1, 0)
             shape, _, dtype = (formats.read_array_header_1_0 if is_first else formats.read_array_header_2_0)(file)
             data = _mapped(file)[file.tell() :]
     except (OSError, ValueError) as error:
-        raise DataError(f"is no .npy file ({error})", dataset=path.name, do=NOTHING_RAN) from error
+        raise DataError(f"is not a .npy file ({error})", dataset=path.name, do=NOTHING_RAN) from error
     if shape != () or not dtype.hasobject:
-        raise DataError("is no cache of the scripts", dataset=path.name, expected=AS_WRITTEN, found=f"{shape} {dtype}")
+        raise DataError(
+            "is not a cache of the scripts", dataset=path.name, expected=AS_WRITTEN, found=f"{shape} {dtype}"
+        )
     value = plain_values(data, name=path.name)
     content = value[()] if isinstance(value, np.ndarray) and value.shape == () else value
     if type(content) is not dict:
         raise DataError(
-            "is no cache of the scripts", dataset=path.name, expected=AS_WRITTEN, found=type(content).__name__
+            "is not a cache of the scripts", dataset=path.name, expected=AS_WRITTEN, found=type(content).__name__
         )
     return content
 
 
 def _checked(eid: str, path: Path, content: dict[str, Any]) -> OldCache:
-    """Return the arrays of a cache once they fit each other."""
+    """Return the arrays of a cache after checking that they fit each other."""
     signal = _array(path, content, "roi_signal", "f", (None, None))
     if signal is None or signal.dtype.itemsize != 4:
         found = ascii(sorted(key for key in content if isinstance(key, str)))[:200] if signal is None else signal.dtype
@@ -130,7 +132,7 @@ def _checked(eid: str, path: Path, content: dict[str, Any]) -> OldCache:
     n_rows = len(signal)
     order, rows = _array(path, content, "isort", "iu", (n_rows,)), np.arange(n_rows)
     if order is not None and not np.array_equal(np.sort(order), rows):
-        raise DataError("isort is no order", dataset=path.name, expected=f"each of 0 to {n_rows - 1} once")
+        raise DataError("isort is not a permutation", dataset=path.name, expected=f"each of 0 to {n_rows - 1} once")
     labels = _array(path, content, "region_labels", "UO", (None,))
     return OldCache(
         eid=eid,
@@ -146,7 +148,7 @@ def _checked(eid: str, path: Path, content: dict[str, Any]) -> OldCache:
 def _array(
     path: Path, content: dict[str, Any], name: str, kinds: str, shape: tuple[int | None, ...]
 ) -> np.ndarray | None:
-    """Return an array of the dict if it is there and fits; None in a shape is any number."""
+    """Return an array of the dict, or None if it is missing; None in `shape` matches any size."""
     value: np.ndarray | None = content.get(name)
     if value is None:
         return None
@@ -163,9 +165,9 @@ def _mapped(file: BinaryIO) -> memoryview:
 
 
 def read_old_curves(path: Path | str) -> Any:
-    """Return what a ``.pkl`` of neuron-dropping curves holds, as JSON can say it.
+    """Return the content of a ``.pkl`` of neuron-dropping curves as values that JSON can represent.
 
-    The results of the scripts, instances of a class of theirs, are dicts of their attributes.
+    Results, which the scripts pickled as instances of a class of their own, become dicts of their attributes.
 
     Parameters
     ----------
@@ -189,7 +191,7 @@ def read_old_curves(path: Path | str) -> Any:
 
 
 def curves_in(content: Any) -> Iterator[tuple[str, dict[Any, Any]]]:
-    """Yield the results in what ``read_old_curves`` returned, with the keys that lead to each."""
+    """Yield each result in the output of ``read_old_curves``, preceded by the keys that lead to it."""
     if isinstance(content, dict) and {"ks", "scores"} <= set(content):
         yield "", content
     elif isinstance(content, dict | list):
@@ -198,19 +200,20 @@ def curves_in(content: Any) -> Iterator[tuple[str, dict[Any, Any]]]:
 
 
 def _as_json(value: Any, counted: Iterator[int], depth: int) -> Any:
-    """Return plain values as JSON has them; NaN is None."""
-    if next(counted) > MOST_VALUES or depth > DEEPEST:
-        raise DataError("is no file of curves: it holds too much", expected=f"{MOST_VALUES} values, {DEEPEST} deep")
+    """Return plain values as JSON values; numbers that are not finite become None."""
+    if next(counted) > MAX_VALUES or depth > MAX_DEPTH:
+        expected = f"at most {MAX_VALUES} values, nested at most {MAX_DEPTH} deep"
+        raise DataError("is not a file of curves: it holds too many values", expected=expected)
     if isinstance(value, np.ndarray):
         value = value.tolist()
     elif isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, dict):
-        return {str(_as_json(key, counted, depth)): _as_json(one, counted, depth + 1) for key, one in value.items()}
+        return {str(_as_json(key, counted, depth)): _as_json(item, counted, depth + 1) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_as_json(one, counted, depth + 1) for one in value]
+        return [_as_json(item, counted, depth + 1) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if value is None or isinstance(value, str) or (isinstance(value, int) and value.bit_length() < 64):
         return value
-    raise DataError("is no file of curves", found=f"a value of type {type(value).__name__}")
+    raise DataError("is not a file of curves", found=f"a value of type {type(value).__name__}")

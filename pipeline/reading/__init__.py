@@ -1,4 +1,4 @@
-"""Reading IBL mesoscope sessions through ONE, with every check that keeps bad input out of the database."""
+"""Read IBL mesoscope sessions through ONE and check every dataset, so that no bad input reaches the database."""
 
 from pipeline.reading.behavior import Trials, Wheel, read_trials, read_wheel
 from pipeline.reading.client import SessionInfo, find_sessions, fov_folders, open_one, session_info

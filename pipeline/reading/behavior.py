@@ -1,4 +1,4 @@
-"""Trials and wheel of a session; the velocity of the wheel is that of IBL's brainbox."""
+"""Read the trials and the wheel of a session; wheel velocity is computed by IBL's brainbox."""
 
 from __future__ import annotations
 
@@ -15,21 +15,24 @@ from pipeline.reading.datasets import NUMBERS, SessionReader, Source, first_line
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Attributes of the ALF trials object that are kept, one column each: a number, or NaN where there is none.
+#: Attributes of the ALF trials object that are kept, one float column each; NaN where a trial has no value.
 TRIAL_ATTRIBUTES = (
     "intervals_0", "intervals_1", "goCue_times", "stimOn_times", "stimOff_times", "firstMovement_times",
     "response_times", "feedback_times", "choice", "feedbackType", "contrastLeft", "contrastRight",
     "probabilityLeft", "rewardVolume", "quiescencePeriod",
 )  # fmt: skip
 TRIALS = "_ibl_trials.table.pqt"
-NEEDED_ATTRIBUTES = ("choice", "feedbackType", "stimOn_times", "contrastLeft", "contrastRight", "probabilityLeft")
-#: The values that an attribute can have, besides NaN.
-CODES = {"choice": (-1, 0, 1), "feedbackType": (-1, 0, 1)}
-SHARES = ("contrastLeft", "contrastRight", "probabilityLeft")  # 0 to 1
-#: Seconds that a session can last: a wheel that is longer would not fit in memory.
-DAY = 86_400
-#: Rate in Hz at which brainbox interpolates the wheel, and at which its velocity is kept: the
-#: velocity is low-passed at 20 Hz, so 100 Hz loses nothing.
+#: The decoding targets are made of these; all other attributes may be missing.
+REQUIRED_ATTRIBUTES = ("choice", "feedbackType", "stimOn_times", "contrastLeft", "contrastRight", "probabilityLeft")
+#: Allowed values of the coded attributes, besides NaN.
+ALLOWED_CODES = {"choice": (-1, 0, 1), "feedbackType": (-1, 0, 1)}
+#: Attributes that are fractions, from 0 to 1.
+FRACTIONS = ("contrastLeft", "contrastRight", "probabilityLeft")
+#: Longest wheel recording in s (one day). One wrong timestamp would otherwise make brainbox interpolate to
+#: more samples than fit in memory.
+MAX_WHEEL_DURATION = 86_400
+#: Rates in Hz: brainbox interpolates the wheel at the first; velocity is stored at the second. The velocity is
+#: low-pass filtered at 20 Hz, so 100 Hz loses nothing.
 WHEEL_RATE, VELOCITY_RATE = 1000, 100
 
 
@@ -56,9 +59,10 @@ class Wheel:
     Attributes
     ----------
     timestamps, position : (M,) float64
-        As recorded: s, rad (counter-clockwise positive, no sample while still).
+        As recorded, in s and rad (counter-clockwise positive). The encoder writes a sample per step, so there are
+        none while the wheel is still.
     velocity_start : float
-        Time of the first velocity sample, s.
+        Time of the first velocity sample in s.
     velocity : (L,) float32
         rad/s every ``1 / VELOCITY_RATE`` s, by ``brainbox.behavior.wheel.velocity_filtered``.
     sources : tuple of Source
@@ -72,24 +76,25 @@ class Wheel:
 
 
 def column_name(attribute: str) -> str:
-    """Return the column of an ALF attribute: firstMovement_times -> first_movement_times."""
+    """Return the database column of an ALF attribute: firstMovement_times -> first_movement_times."""
     return re.sub(r"(?<=[a-z])([A-Z])", r"_\1", attribute).lower()
 
 
 def task_collections(reader: SessionReader, name: str) -> list[str]:
-    """Return the collections (``alf`` or ``alf/task_XX``) that hold a dataset."""
+    """Return the collections (``alf`` or ``alf/task_XX``) that hold a dataset, in order."""
+    # older sessions keep behaviour in alf/ itself, newer ones in one folder per task protocol
     collections = ["alf", *sorted(c for c in map(str, reader.one.list_collections(reader.eid)) if "/task_" in c)]
     return [collection for collection in collections if reader.has(name, collection)]
 
 
 def read_trials(one: Any, eid: str) -> Trials:
-    """Read the trials of all task protocols of a session, one after the other.
+    """Read the trials of all task protocols of a session and concatenate them.
 
     Raises
     ------
     DataError
-        No trials table, an unreadable one, one without a needed column, or one without trials; attributes of another
-        number of trials, with values that they cannot have, or with times that go back.
+        The trials table is missing, unreadable, empty, or lacks a required column; or an attribute differs from the
+        table in length, has impossible values, or has times that decrease.
     """
     import pandas as pd
 
@@ -105,9 +110,9 @@ def read_trials(one: Any, eid: str) -> Trials:
 
 
 def _load_trials(reader: SessionReader, collection: str) -> pd.DataFrame:
-    """Read the table of a collection, and attributes that have a file of their own beside it.
+    """Read the trials table of a collection, and the attributes stored in separate files beside it.
 
-    Not with ``brainbox``' SessionLoader: ONE's loader of objects unpickles what it finds in ``.npy`` files.
+    brainbox's SessionLoader is not used: it loads with ONE's object loader, which unpickles ``.npy`` files.
     """
     import pandas as pd
 
@@ -125,7 +130,8 @@ def _load_trials(reader: SessionReader, collection: str) -> pd.DataFrame:
         place = reader.place(name, collection)
         if len(values) != len(table):
             expected = f"{len(table)} trials as in the table"
-            raise DataError("trials differ in number", expected=expected, found=f"{len(values)}", **place)
+            raise DataError(f"{attribute} differs from the trials table in length", expected=expected,
+                            found=f"{len(values)}", **place)  # fmt: skip
         _check_values(attribute, values, place)
         trials[attribute] = values
     _check_order(trials, reader.place(TRIALS, collection))
@@ -136,7 +142,7 @@ def _load_table(reader: SessionReader, collection: str) -> pd.DataFrame:
     import pandas as pd
 
     path, place = reader.path(TRIALS, collection), reader.place(TRIALS, collection)
-    content = read_bytes(path, **place)  # pandas takes a folder for an empty table
+    content = read_bytes(path, **place)  # pandas would read a folder as an empty table
     try:
         table = pd.read_parquet(io.BytesIO(content))
     except Exception as error:  # pyarrow and pandas each raise their own
@@ -147,8 +153,8 @@ def _load_table(reader: SessionReader, collection: str) -> pd.DataFrame:
             do="Fetch the file again",
             **place,
         ) from error
-    beside = [name for name in NEEDED_ATTRIBUTES if reader.has(f"_ibl_trials.{name}.npy", collection)]
-    missing = [name for name in NEEDED_ATTRIBUTES if name not in table and name not in beside]
+    beside = [name for name in REQUIRED_ATTRIBUTES if reader.has(f"_ibl_trials.{name}.npy", collection)]
+    missing = [name for name in REQUIRED_ATTRIBUTES if name not in table and name not in beside]
     if missing:
         expected, found = ", ".join(missing), ", ".join(map(str, table))
         raise DataError("the trials table lacks columns", expected=expected, found=found, **place)
@@ -156,7 +162,9 @@ def _load_table(reader: SessionReader, collection: str) -> pd.DataFrame:
 
 
 def _column(reader: SessionReader, collection: str, table: pd.DataFrame, attribute: str) -> np.ndarray:
+    """Return a column of the trials table as (n_trials,) float64; refuse text and objects."""
     column = table[attribute]
+    # pandas' nullable dtypes (Int64, boolean) report the kind of their numbers; text and categories are "O"
     if getattr(column.dtype, "kind", "O") not in NUMBERS:
         raise DataError(
             f"{attribute} does not hold numbers",
@@ -169,19 +177,21 @@ def _column(reader: SessionReader, collection: str, table: pd.DataFrame, attribu
 
 
 def _check_values(attribute: str, values: np.ndarray, place: dict[str, Any]) -> None:
-    """Refuse infinity, and values that the attribute cannot have; NaN is a trial without it."""
+    """Refuse infinity and values that the attribute cannot have; NaN marks a trial without a value."""
     bad, expected = np.isinf(values), "finite numbers"
-    if attribute in CODES:
-        bad, expected = ~np.isin(values, CODES[attribute]) & ~np.isnan(values), " or ".join(map(str, CODES[attribute]))
-    elif attribute in SHARES:
+    if attribute in ALLOWED_CODES:
+        codes = ALLOWED_CODES[attribute]
+        bad, expected = ~np.isin(values, codes) & ~np.isnan(values), " or ".join(map(str, codes))
+    elif attribute in FRACTIONS:
         bad, expected = (values < 0) | (values > 1), "0 to 1"
     if bad.any():
         trial = np.flatnonzero(bad)[0]
         found = f"{values[trial]} in trial {trial}"
-        raise DataError(f"{attribute} cannot be that", expected=f"{expected}, NaN for none", found=found, **place)
+        raise DataError(f"{attribute} has an impossible value", expected=f"{expected}, or NaN", found=found, **place)
 
 
 def _check_order(trials: pd.DataFrame, place: dict[str, Any]) -> None:
+    """Refuse trials whose start or stimulus times decrease; trials without a time are ignored."""
     for attribute in ("intervals_0", "stimOn_times"):
         known = np.flatnonzero(trials[attribute].notna())
         times = trials[attribute].to_numpy()[known]
@@ -189,17 +199,17 @@ def _check_order(trials: pd.DataFrame, place: dict[str, Any]) -> None:
         if back.size:
             trial = known[back[0] + 1]
             found = f"{attribute} {times[back[0]]} s, then {times[back[0] + 1]} s in trial {trial}"
-            raise DataError("trials go back in time", expected="each after the one before", found=found, **place)
+            raise DataError("trial times decrease", expected="trials in order of time", found=found, **place)
 
 
 def read_wheel(one: Any, eid: str) -> Wheel:
-    """Read the wheel of all task protocols of a session.
+    """Read the wheel of all task protocols of a session and compute its velocity.
 
     Raises
     ------
     DataError
-        No wheel, times and positions of different length, values that are not finite, times that go back, or a wheel
-        that is longer than a day.
+        The wheel is missing, its times and positions differ in length, values are not finite, times decrease, or the
+        recording is longer than a day.
     ConfigError
         brainbox is not installed.
     """
@@ -216,6 +226,7 @@ def read_wheel(one: Any, eid: str) -> Wheel:
     for collection, (times, position) in zip(collections, parts, strict=True):
         _check_wheel(reader, collection, times, position)
     times, position = (np.concatenate(part) for part in zip(*parts, strict=True))
+    # once more for the whole: each protocol may be in order while they overlap
     _check_wheel(reader, collections[-1], times, position)
     even, even_times = wheel.interpolate_position(times, position, freq=WHEEL_RATE)
     velocity, _ = wheel.velocity_filtered(even, WHEEL_RATE)
@@ -224,35 +235,37 @@ def read_wheel(one: Any, eid: str) -> Wheel:
 
 
 def _check_wheel(reader: SessionReader, collection: str, times: np.ndarray, position: np.ndarray) -> None:
+    """Check wheel times (M,) in s and positions (M,) in rad; errors name `collection`."""
     in_times, in_position = (reader.place(f"_ibl_wheel.{of}.npy", collection) for of in ("timestamps", "position"))
     if times.shape != position.shape:
         expected, found = f"{len(position)} positions", f"{len(times)} times"
         raise DataError("wheel times and positions differ in length", expected=expected, found=found, **in_times)
     if len(times) < 2:
         found = f"{len(times)} samples"
-        raise DataError("too little of the wheel", expected="2 samples or more", found=found, **in_times)
+        raise DataError("too few wheel samples", expected="2 samples or more", found=found, **in_times)
     for values, place in ((times, in_times), (position, in_position)):
         bad = np.flatnonzero(~np.isfinite(values))
         if bad.size:
             found = f"{values[bad[0]]} at sample {bad[0]}"
-            raise DataError("the wheel is not finite", expected="finite numbers", found=found, **place)
+            raise DataError("wheel values are not finite", expected="finite numbers", found=found, **place)
     back = np.flatnonzero(np.diff(times) < 0)
     if back.size:
         found = f"{times[back[0]]} s, then {times[back[0] + 1]} s at sample {back[0] + 1}"
-        raise DataError("the wheel goes back in time", expected="times that do not go back", found=found, **in_times)
-    if times[-1] - times[0] > DAY:
+        raise DataError("wheel times decrease", expected="times in increasing order", found=found, **in_times)
+    if times[-1] - times[0] > MAX_WHEEL_DURATION:
         found = f"{times[0]} to {times[-1]} s"
-        raise DataError("the wheel is too long", expected="a session of less than a day", found=found, **in_times)
+        raise DataError("the wheel recording is too long", expected="at most one day", found=found, **in_times)
 
 
 def _brainbox(module: str) -> Any:
-    """Import a module of IBL's brainbox, which ships in ibllib and is large."""
+    """Import a module of IBL's brainbox, which is part of the optional package ibllib and slow to import."""
     import importlib
 
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"{module} is needed to read behaviour and is not here ({error}). Install it with: pip install '.[ingest]' "
-            f"(the package called 'brainbox' on the package index is another project)"
+            f"{module} is needed to read behaviour but is not installed ({error}). "
+            f"Install it with: pip install '.[ingest]' "
+            f"(the package called 'brainbox' on the package index is an unrelated project)"
         ) from error

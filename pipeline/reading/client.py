@@ -1,4 +1,4 @@
-"""The ONE client and what it says of sessions."""
+"""Open a ONE client, find sessions, and look up their subject, date and FOVs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FOV_FOLDER = re.compile(r"^alf/FOV_(\d\d)$")
 
 @dataclass(frozen=True)
 class SessionInfo:
-    """Who, when and where a session is, as ONE knows it."""
+    """Subject, lab, date and protocol of a session, as registered in ONE."""
 
     eid: str
     subject: str
@@ -30,25 +30,26 @@ class SessionInfo:
 
 
 def open_one(cache_dir: str | os.PathLike[str] | None = None) -> Any:
-    """Return a ONE client; the same folder gives the same client within a process.
+    """Return a ONE client; within a process, the same folder gives the same client.
 
     Parameters
     ----------
     cache_dir : path, optional
-        Root of a ONE cache with its tables (``sessions.pqt``, ``datasets.pqt``). Without it, the
-        client that ``ONE.setup()`` configured on this machine, which may download.
+        Root of a ONE cache with its tables (``sessions.pqt``, ``datasets.pqt``). By default the client that
+        ``ONE.setup()`` configured on this machine, which may download.
 
     Raises
     ------
     ConfigError
-        The folder is missing or holds no tables, or ONE was never set up here. (ONE itself would
-        answer with empty searches, or wait for an answer on standard input.)
+        The folder is missing or holds no tables, or ONE is not set up on this machine. (ONE itself would return
+        empty searches, or prompt on standard input.)
     """
     if cache_dir is None:
         return _open_one(None, ())
     folder = Path(cache_dir).expanduser().resolve()
     tables = [path.stat() for path in sorted(folder.glob("*.pqt"))]
-    # a client keeps the tables that it read: tables written anew need a new client
+    # A client keeps the tables that it loaded. Their time and size are part of the key, so that rewritten tables
+    # get a new client.
     return _open_one(str(folder), tuple((table.st_mtime_ns, table.st_size) for table in tables))
 
 
@@ -68,40 +69,41 @@ def _open_one(cache_dir: str | None, tables: tuple[Any, ...]) -> Any:
         raise ConfigError(f"The ONE cache {cache_dir} is not a folder on this machine")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No cache tables found")
-        ONE.cache_clear()  # ONE remembers the last client too
+        ONE.cache_clear()  # ONE caches its own clients by folder, with the old tables
         client = ONE(cache_dir=cache_dir)
     if not len(client._cache.get("sessions", ())):
         raise ConfigError(
             f"The ONE cache {cache_dir} has no session tables. Build them once with "
-            f"one.alf.cache.make_parquet_db, or point at the folder that holds sessions.pqt"
+            f"one.alf.cache.make_parquet_db, or give the folder that holds sessions.pqt"
         )
     return client
 
 
 def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
-    """Return the ids of all sessions with FOV folders, oldest first.
+    """Return the ids of all sessions with FOV folders, by subject, date and number.
 
     Parameters
     ----------
     one : ONE client
     subject : str, optional
-        Exact subject name (ONE itself would take it as a pattern).
+        Exact subject name (ONE itself would match it as a regular expression).
     """
     query = {"subject": f"^{re.escape(subject)}$"} if subject else {}
     if not getattr(one, "offline", True):
-        query["datasets"] = "mpci.times.npy"  # a remote database holds mostly sessions without imaging
+        # most sessions of a remote database have no imaging; without this each would be asked for its collections
+        query["datasets"] = "mpci.times.npy"
     found = [str(eid) for eid in one.search(**query)]
     infos = [session_info(one, eid) for eid in found if fov_folders(one, eid)]
     return [info.eid for info in sorted(infos, key=lambda i: (i.subject, i.session_date, i.session_number))]
 
 
 def session_info(one: Any, eid: str) -> SessionInfo:
-    """Return what ONE knows of a session.
+    """Return subject, lab, date and protocol of a session.
 
     Raises
     ------
     DataError
-        The id is malformed, or no session of ONE has it.
+        The id is malformed, or ONE has no session with it.
     """
     from one.alf.exceptions import ALFError
 
@@ -130,18 +132,18 @@ def session_info(one: Any, eid: str) -> SessionInfo:
 
 
 def _details(one: Any, eid: str) -> dict[str, Any]:
-    details = one.get_details(eid)
+    details = one.get_details(eid)  # a dict from a remote ONE, a pandas Series from cache tables
     return details if isinstance(details, dict) else details.to_dict()
 
 
 def fov_number(collection: str) -> int | None:
-    """Return the number of a FOV from its ONE collection; None for a collection that is no FOV."""
+    """Return the number of a FOV from its ONE collection; None for a collection that is not a FOV."""
     match = FOV_FOLDER.match(collection)
     return int(match[1]) if match else None
 
 
 def fov_folders(one: Any, eid: str) -> dict[int, str]:
-    """Return {number of the FOV: ONE collection}, by number; empty when the session has no imaging."""
+    """Return {FOV number: ONE collection} in order of number; empty if the session has no imaging."""
     collections = map(str, one.list_collections(eid))
     found = {number: collection for collection in collections if (number := fov_number(collection)) is not None}
     return dict(sorted(found.items()))

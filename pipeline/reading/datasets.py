@@ -1,4 +1,4 @@
-"""Single datasets of a session: found through ONE, loaded without unpickling, and remembered with their hash."""
+"""Load single datasets of a session through ONE without unpickling, and record which files were read."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.errors import DataError
 from pipeline.reading.client import fov_number
 
 REVISION = re.compile(r"#([^#/]+)#")
-#: Kinds of numpy dtypes that are numbers: booleans, integers, floats.
+#: numpy dtype kinds that are accepted as numbers: booleans, integers, floats.
 NUMBERS = "biuf"
 
 
@@ -45,13 +45,12 @@ class Source:
 
 
 class SessionReader:
-    """Loads single datasets of one session and keeps a record of each.
+    """Loads single datasets of one session and records each file that it reads.
 
     Parameters
     ----------
     one : ONE client
     eid : str
-
     """
 
     def __init__(self, one: Any, eid: str):
@@ -63,23 +62,23 @@ class SessionReader:
 
     @property
     def sources(self) -> list[Source]:
-        """What has been read, in order; the files are hashed now."""
+        """The files read so far, in order. Each access hashes them."""
         return [self._source(dataset, path) for dataset, path in self._read.items()]
 
     def check_unchanged(self, sha256: Mapping[str, str], fov: int) -> None:
-        """Compare what has been read with hashes recorded before.
+        """Compare the files read so far with hashes recorded earlier.
 
         Parameters
         ----------
-        sha256 : mapping of str
-            By dataset; datasets that are not in it are not compared.
+        sha256 : mapping of str to str
+            Recorded hash of each dataset; other datasets are not compared.
         fov : int
-            For the error.
+            FOV named in the error.
 
         Raises
         ------
         DataError
-            A file is not the one that was recorded.
+            A file differs from the recorded one.
         """
         for dataset, path in self._read.items():
             if dataset in sha256 and (found := sha256_file(path)) != sha256[dataset]:
@@ -94,21 +93,21 @@ class SessionReader:
                 )
 
     def place(self, name: str, collection: str) -> dict[str, Any]:
-        """Return where a dataset is, for errors."""
+        """Return session, FOV and dataset as keyword arguments of a ``DataError``."""
         return {"eid": self.eid, "fov": fov_number(collection), "dataset": f"{collection}/{name}"}
 
     def has(self, name: str, collection: str) -> bool:
-        """Say whether ONE lists the dataset, in any revision."""
+        """Return whether ONE lists the dataset, in any revision."""
         return any(self._listed(name, collection))
 
     def sizes(self, name: str, collection: str) -> set[int]:
-        """Return the bytes of the dataset's revisions, as ONE lists them."""
+        """Return the sizes in bytes of all revisions of the dataset, as listed by ONE."""
         return {self._sizes[path] for path in self._listed(name, collection)}
 
     def _listed(self, name: str, collection: str) -> Iterator[str]:
-        """Give the paths of all revisions of a dataset."""
+        """Yield the paths of all revisions of a dataset."""
         for path in self._ids:
-            # the start first, as it is much faster
+            # the prefix is compared first: the regular expression is much slower, and sessions list many datasets
             if path.startswith(f"{collection}/") and _without_revision(path) == f"{collection}/{name}":
                 yield path
 
@@ -118,7 +117,7 @@ class SessionReader:
         Raises
         ------
         DataError
-            ONE does not list it, or lists it and has no file.
+            ONE does not list it, or lists it but cannot provide the file.
         """
         from one.alf.exceptions import ALFError
 
@@ -126,34 +125,35 @@ class SessionReader:
         if not self.has(name, collection):
             raise DataError("dataset is missing", do="ONE lists no such file", **place)
         try:
-            # ONE's own hash check costs an md5 of each file at each load and then loads it anyway
+            # ONE's own hash check computes an md5 at each load, and loads the file even if it differs
             found = self.one.load_dataset(self.eid, name, collection=collection, download_only=True, check_hash=False)
         except (ALFError, OSError) as error:
-            problem = f"ONE lists the dataset and cannot give the file ({first_line(error)})"  # then come examples
+            # only the first line: ONE's message goes on with examples of usage
+            problem = f"ONE lists the dataset but cannot provide the file ({first_line(error)})"
             raise DataError(problem, **place) from error
         self._record(Path(found))
         return Path(found)
 
     def array(self, name: str, collection: str, *, mmap: bool = False) -> np.ndarray:
-        """Return a ``.npy`` dataset of numbers; ``mmap=True`` leaves it on disk.
+        """Return a ``.npy`` dataset of numbers; with ``mmap=True`` as a memory map.
 
         Raises
         ------
         DataError
-            Missing, unreadable, truncated, not a plain array (pickled objects are refused, never executed), or not of
-            booleans, integers or floats.
+            Missing, unreadable, truncated, not a plain array (pickled objects are refused, never executed), or of
+            another dtype than boolean, integer or float.
         """
         path = self.path(name, collection)
         array = read_array(path, **self.place(name, collection))
         return array if mmap else np.array(array)
 
     def vector(self, name: str, collection: str) -> np.ndarray:
-        """Return a ``.npy`` dataset of one dimension, or of one column as MATLAB writes it, as (n,) float64.
+        """Return a ``.npy`` dataset of shape (n,), or (n, 1) as MATLAB writes it, as (n,) float64.
 
         Raises
         ------
         DataError
-            As ``array``, or another shape.
+            As ``array``, or the dataset has another shape.
         """
         array = self.array(name, collection)
         if array.ndim != 1 and array.shape[1:] != (1,):
@@ -188,16 +188,22 @@ class SessionReader:
 
 
 def read_array(path: Path, **place: Any) -> np.ndarray:
-    """Return a ``.npy`` file of numbers, left on disk; ``place`` is where errors say it is.
+    """Return a ``.npy`` file of numbers as a read-only memory map.
+
+    Parameters
+    ----------
+    path : Path
+    **place
+        eid, fov and dataset, for errors.
 
     Raises
     ------
     DataError
-        Unreadable, truncated, not a plain array (pickled objects are refused, never executed), or not of booleans,
-        integers or floats.
+        Unreadable, truncated, not a plain array (pickled objects are refused, never executed), or of another dtype
+        than boolean, integer or float.
     """
     try:
-        # a map cannot unpickle, and compares what the header promises with the size of the file
+        # a memory map cannot unpickle, and it fails if the file is shorter than its header says
         array = np.lib.format.open_memmap(path, mode="r")
     except OSError as error:
         raise _not_readable(error, place) from error
@@ -215,12 +221,12 @@ def read_array(path: Path, **place: Any) -> np.ndarray:
 
 
 def read_bytes(path: Path, **place: Any) -> bytes:
-    """Return a whole file.
+    """Return the content of a file.
 
     Raises
     ------
     DataError
-        It cannot be read.
+        The file cannot be read.
     """
     try:
         return path.read_bytes()
@@ -229,12 +235,12 @@ def read_bytes(path: Path, **place: Any) -> bytes:
 
 
 def read_text(content: bytes, **place: Any) -> str:
-    """Return bytes as text, without the byte-order mark that would become part of its first word.
+    """Decode UTF-8, dropping a byte-order mark, which would become part of the first word.
 
     Raises
     ------
     DataError
-        They are not UTF-8.
+        The bytes are not UTF-8.
     """
     try:
         return content.decode("utf-8-sig")
@@ -243,13 +249,13 @@ def read_text(content: bytes, **place: Any) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """Return the first line of what an error says, or its name if it says nothing."""
+    """Return the first line of an error's message, or the name of its class if the message is empty."""
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def _not_readable(error: OSError, place: dict[str, Any]) -> DataError:
-    found, do = error.strerror or str(error), "Check that it is a file, and that this user may read it"
-    return DataError("the file cannot be read", expected="a file that can be read", found=found, do=do, **place)
+    found, do = error.strerror or str(error), "Check that it is a file and that this user has permission to read it"
+    return DataError("the file cannot be read", expected="a readable file", found=found, do=do, **place)
 
 
 def _without_revision(path: str) -> str:
@@ -257,6 +263,6 @@ def _without_revision(path: str) -> str:
 
 
 def sha256_file(path: Path) -> str:
-    """Return the hex sha256 of a file, read in pieces."""
+    """Return the hex sha256 of a file, which is read in chunks: activity files do not fit in memory."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""One field of view: all its arrays, checked against each other."""
+"""Read all arrays of one field of view (FOV) and check them against each other."""
 
 from __future__ import annotations
 
@@ -15,44 +15,45 @@ from pipeline.reading.client import fov_folders
 from pipeline.reading.datasets import SessionReader, Source
 from pipeline.signals.clock import frame_period
 
+#: Datasets of activity by signal; the first that exists is read.
 SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mpci.ROIActivityF.npy"}
 REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"
 MLAPDV = "mpciROIs.mlapdv{}.npy"
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-#: Bytes of activity that are checked at a time.
-BLOCK = 1 << 24
+#: Bytes of activity checked at a time; bounds the memory that the temporary masks take.
+BLOCK_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
 class FOVData:
-    """The arrays of one FOV with T frames and N ROIs, every one checked.
+    """The checked arrays of one FOV with T frames and N ROIs.
 
     Attributes
     ----------
     frame_times : (T,) float64
         Start of each frame in s on the session clock.
     timeshift : (n_lines,) or (n_lines, n_columns) float64
-        Time of each scan line (or pixel) after the start of the frame, s.
+        Delay of each scan line (or pixel) from the start of the frame, in s.
     frame_period : float
-        Median time between frames, s.
-    stack_pos : (N, 3) int64
-        Row y (the scan line), column x, plane.
+        Median time between frames in s.
+    stack_pos : (N, 2) or (N, 3) int64
+        Row y (the scan line) and column x in pixels; plane, if the file has it.
     is_neuron : (N,) bool
     roi_type : (N,) int64
-        Value of mpciROITypes.
+        Value of mpciROITypes; 1 is a neuron.
     cell_probability : (N,) float64 or None
     region_ids : (N,) int64 or None
         Allen CCF 2017 ids.
     mlapdv : (N, 3) float64 or None
-        Micrometres from bregma: right, anterior, dorsal are positive.
+        Position in µm from bregma; right, anterior and dorsal are positive.
     roi_uuids : list of str or None
     region_source, mlapdv_source : str
         'final', 'estimate' or 'none'.
     signal : str
         'deconvolved' or 'fluorescence'.
-    traces : (T, N) array on disk
+    traces : (T, N) memory map
     reader : SessionReader
-        What it was read with.
+        Knows which files were read.
     """
 
     frame_times: np.ndarray
@@ -73,7 +74,7 @@ class FOVData:
 
     @property
     def sources(self) -> list[Source]:
-        """The files that were read; they are hashed now."""
+        """The files that were read. Each access hashes them."""
         return self.reader.sources
 
     @property
@@ -94,26 +95,27 @@ def read_fov(one: Any, eid: str, fov: int, collection: str, *, check_traces: boo
     collection : str
         Such as ``alf/FOV_00``.
     check_traces : bool
-        Go through all values of the one large file. Without it only its header is read, which is enough for those who
-        know from its hash that it has been checked.
+        Check all values of the activity, the one large file. If False only its header is read, which is enough when
+        its hash shows that it was checked before.
 
     Raises
     ------
     DataError
-        A needed dataset is missing or unreadable; arrays disagree in ROIs or frames, or hold other than numbers;
-        times do not increase; a value is not finite or out of its range; a region id is unknown to the atlas;
-        there is no ROI or no frame; the activity is that of an earlier FOV.
+        A required dataset is missing or unreadable; arrays disagree in their number of ROIs or frames, or do not hold
+        numbers; times do not increase; a value is not finite or out of range; a region id is not in the atlas;
+        there are fewer than two ROIs or frames; the activity is a copy of an earlier FOV's.
     """
     return _FOVReader(SessionReader(one, eid), fov, collection).read(check_traces)
 
 
 class _FOVReader:
-    """Reads one FOV; a class only so that every error can name the place."""
+    """Reads one FOV. It is a class so that every error can name session, FOV and dataset."""
 
     def __init__(self, reader: SessionReader, fov: int, collection: str):
         self.reader, self.fov, self.collection = reader, fov, collection
 
     def read(self, check_traces: bool) -> FOVData:
+        # the activity first, for its shape is what all other arrays must fit
         signal, traces = self._traces()
         stack_pos = self._stack_pos(traces.shape[1])
         timeshift = self._timeshift(stack_pos)
@@ -151,6 +153,7 @@ class _FOVReader:
         return self.reader.has(name, self.collection)
 
     def _traces(self) -> tuple[str, np.ndarray]:
+        """Return the name of the signal and the activity (T, N) as a memory map."""
         signal = next((s for s, name in SIGNALS.items() if self._has(name)), None)
         if signal is None:
             raise self._fail("mpci.ROIActivity*", "no activity", expected="one of " + ", ".join(SIGNALS.values()))
@@ -160,19 +163,20 @@ class _FOVReader:
             raise self._fail(name, "activity is not a matrix", expected="(frames, ROIs)", found=f"{traces.shape}")
         n_frames, n_rois = traces.shape
         if n_frames < 2 or n_rois < 2:
-            # a lone ROI is a failed extraction, and ALF readers flatten it to a vector
+            # a single ROI is a failed extraction, and ALF loaders squeeze it to a vector
             raise self._fail(
                 name,
-                "the FOV is empty" if 0 in traces.shape else "too little for a FOV",
+                "the FOV is empty" if 0 in traces.shape else "the FOV has too few frames or ROIs",
                 expected="2 frames and 2 ROIs or more",
                 found=f"{n_frames} frames, {n_rois} ROIs",
             )
         return signal, traces
 
     def _check_traces(self, name: str, traces: np.ndarray) -> None:
-        """Refuse values that are not finite, and the activity of an earlier FOV."""
-        rows = traces if traces.flags.c_contiguous else traces.T  # as they lie on disk
-        step = max(1, BLOCK // rows[0].nbytes)
+        """Refuse values that are not finite, and a copy of an earlier FOV's activity."""
+        # Rows as they lie in the file: IBL writes Fortran order, in which one frame of all ROIs is on every page.
+        rows = traces if traces.flags.c_contiguous else traces.T
+        step = max(1, BLOCK_BYTES // rows[0].nbytes)
         for start in range(0, len(rows), step):
             bad = np.argwhere(~np.isfinite(rows[start : start + step]))
             if len(bad):
@@ -183,27 +187,29 @@ class _FOVReader:
         self._check_no_copy(name)
 
     def _check_no_copy(self, name: str) -> None:
-        """Refuse the activity of an earlier FOV: extractions have left one FOV in two folders."""
+        """Refuse a copy of an earlier FOV's activity: extractions have written one FOV into two folders."""
         for fov, collection in fov_folders(self.reader.one, self.reader.eid).items():
             if fov < self.fov and self._is_same_file(name, collection):
                 raise self._fail(
                     name,
-                    "the activity is a copy",
-                    expected="each FOV once",
+                    "the activity is a copy of another FOV's",
+                    expected="a different file in each FOV",
                     found=f"the same file in FOV_{fov:02d}",
-                    do="Remove the one that is not of this FOV",
+                    do="Remove the file from the FOV that it does not belong to",
                 )
 
     def _is_same_file(self, name: str, collection: str) -> bool:
         if self.reader.sizes(name, collection).isdisjoint(self.reader.sizes(name, self.collection)):
-            return False  # so that a remote ONE need not fetch it
-        reader = SessionReader(self.reader.one, self.reader.eid)  # what it reads is no source of this FOV
+            return False  # decided by size alone, so that a remote ONE does not download the other FOV
+        # a reader of its own: the other FOV's file must not be recorded as a source of this FOV
+        reader = SessionReader(self.reader.one, self.reader.eid)
         try:
             return filecmp.cmp(reader.path(name, collection), reader.path(name, self.collection), shallow=False)
         except (DataError, OSError):
-            return False  # the other FOV says so itself
+            return False  # reading the other FOV raises this error itself
 
     def _frame_times(self, n_frames: int) -> np.ndarray:
+        """Return the start of each frame, (T,) float64 in s."""
         name = "mpci.times.npy"
         times = np.asarray(self._array(name), dtype=np.float64)
         if times.shape != (n_frames,):
@@ -212,7 +218,7 @@ class _FOVReader:
                 "frame times and activity differ in length",
                 expected=f"{n_frames} frames as in the activity",
                 found=f"{times.shape[0] if times.ndim == 1 else times.shape} times",
-                do="Nothing was cut or padded; the FOV needs a new extraction",
+                do="Extract the FOV again; frames are never cut or padded to fit",
             )
         bad = np.flatnonzero(~np.isfinite(times))
         if bad.size:
@@ -227,14 +233,14 @@ class _FOVReader:
             raise self._fail(
                 name,
                 "frame times do not increase strictly",
-                expected="each frame after the one before",
-                found=f"{back.size} steps back, the first after frame {back[0]}: "
+                expected="increasing times",
+                found=f"{back.size} steps that do not increase, the first after frame {back[0]}: "
                 f"{times[back[0]]} s, {times[back[0] + 1]} s",
             )
         return times
 
     def _per_roi(self, name: str, n_rois: int, widths: tuple[int, ...] = ()) -> np.ndarray:
-        """Return an array of one row per ROI: a matrix as wide as one of ``widths``, or a vector if there are none."""
+        """Return an array with one row per ROI: (N, w) with w in ``widths``, or (N,) without ``widths``."""
         array = self._array(name)
         if array.ndim == 0 or array.shape[0] != n_rois:
             raise self._fail(
@@ -245,10 +251,11 @@ class _FOVReader:
             )
         if array.ndim != 1 + bool(widths) or (widths and array.shape[1] not in widths):
             expected = f"({n_rois}, {widths[-1]})" if widths else f"({n_rois},)"
-            raise self._fail(name, "not of the shape it should be", expected=expected, found=f"{array.shape}")
+            raise self._fail(name, "unexpected shape", expected=expected, found=f"{array.shape}")
         return array
 
     def _whole_per_roi(self, name: str, n_rois: int, widths: tuple[int, ...] = ()) -> np.ndarray:
+        """Return `_per_roi` as int64; files of whole numbers are often stored as floats."""
         array = self._per_roi(name, n_rois, widths)
         with np.errstate(invalid="ignore"):
             whole = array.astype(np.int64)
@@ -259,28 +266,30 @@ class _FOVReader:
         return whole
 
     def _cell_probability(self, n_rois: int) -> np.ndarray | None:
+        """Return Suite2p's probability that each ROI is a cell, (N,) float64, or None without the dataset."""
         name = "mpciROIs.cellClassifier.npy"
         if not self._has(name):
             return None
         array = self._array(name)
-        # a classifier of several classes would be (N, classes): the class 'cell' has index 1
+        # (N, classes) from a classifier with several classes: index 1 is the class 'cell'
         widths = array.shape[1:2] if array.ndim == 2 else ()
         array = self._per_roi(name, n_rois, widths).astype(np.float64)
         probability = array[:, min(1, array.shape[1] - 1)] if array.ndim == 2 else array
         bad = np.flatnonzero((probability < 0) | (probability > 1))
         if bad.size:
             found = f"{probability[bad[0]]} for ROI {bad[0]}"
-            raise self._fail(name, "not probabilities", expected="0 to 1, NaN for none", found=found)
+            raise self._fail(name, "not probabilities", expected="0 to 1, or NaN", found=found)
         return probability
 
     def _final_or_estimate(self, template: str) -> tuple[str, str]:
-        """Return the dataset and its kind; '' and 'none' where there is neither."""
+        """Return the dataset to use and its kind: final (from histology) before estimate; ('', 'none') without both."""
         for suffix, source in (("", "final"), ("_estimate", "estimate")):
             if self._has(name := template.format(suffix)):
                 return name, source
         return "", "none"
 
     def _mlapdv(self, n_rois: int) -> tuple[np.ndarray | None, str]:
+        """Return positions (N, 3) float64 in µm from bregma, and whether they are final or estimated."""
         name, source = self._final_or_estimate(MLAPDV)
         if not name:
             return None, source
@@ -288,22 +297,24 @@ class _FOVReader:
         bad = np.flatnonzero(np.isinf(mlapdv).any(axis=1))
         if bad.size:
             found = f"{mlapdv[bad[0]]} for ROI {bad[0]}"
-            raise self._fail(name, "not places in the brain", expected="micrometres, NaN for none", found=found)
+            raise self._fail(name, "positions are not finite", expected="micrometres, or NaN", found=found)
         return mlapdv, source
 
     def _stack_pos(self, n_rois: int) -> np.ndarray:
         return self._whole_per_roi("mpciROIs.stackPos.npy", n_rois, (2, 3))
 
     def _timeshift(self, stack_pos: np.ndarray) -> np.ndarray:
+        """Return the delays of scan lines or pixels in s, which must cover the positions of all ROIs."""
         name = "mpciStack.timeshift.npy"
         shift = np.asarray(self._array(name), dtype=np.float64)
         if shift.ndim not in (1, 2) or not np.isfinite(shift).all():
             raise self._fail(
                 name,
-                "not times by scan line",
-                expected="finite times in s by line (or by line and column)",
+                "not one delay per scan line",
+                expected="finite times in s, one per line (or per line and column)",
                 found=f"{np.count_nonzero(~np.isfinite(shift))} not finite, shape {shift.shape}",
             )
+        # not strict: shift has no columns when it is by line, and stack_pos may have a plane
         for what, positions, size in zip(("rows", "columns"), stack_pos.T, shift.shape, strict=False):
             if positions.min() < 0 or positions.max() >= size:
                 raise self._fail(
@@ -315,26 +326,29 @@ class _FOVReader:
         return shift
 
     def _region_ids(self, n_rois: int) -> tuple[np.ndarray | None, str]:
+        """Return Allen CCF ids (N,) int64, and whether they are final or estimated."""
         name, source = self._final_or_estimate(REGION_IDS)
         if not name:
             return None, source
         ids = self._whole_per_roi(name, n_rois)
         unknown = sorted(set(np.unique(ids).tolist()) - known_region_ids())
         if unknown:
+            # iblatlas would drop unknown ids silently, and shift all later ROIs
             raise self._fail(
                 name,
-                f"{int(np.isin(ids, unknown).sum())} ROIs have a region id that the atlas does not know",
+                f"{int(np.isin(ids, unknown).sum())} ROIs have a region id that is not in the atlas",
                 expected="ids of the Allen CCF 2017",
                 found=f"{', '.join(map(str, unknown[:5]))}",
             )
         return ids, source
 
     def _uuids(self, n_rois: int) -> list[str] | None:
+        """Return the UUID of each ROI, or None without the dataset."""
         name = "mpciROIs.uuids.csv"
         if not self._has(name):
             return None
         lines = self.reader.lines(name, self.collection)
-        uuids = [line.strip() for line in lines[1:]]  # the first is a header
+        uuids = [line.strip() for line in lines[1:]]  # the first line is a header
         if len(uuids) != n_rois:
             raise self._fail(
                 name,
@@ -344,7 +358,8 @@ class _FOVReader:
             )
         wrong = [roi for roi, text in enumerate(uuids) if not UUID.fullmatch(text)]
         if wrong:
-            raise self._fail(name, "not uuids", expected="one per ROI", found=f"{uuids[wrong[0]]!r} for ROI {wrong[0]}")
+            found = f"{uuids[wrong[0]]!r} for ROI {wrong[0]}"
+            raise self._fail(name, "invalid uuids", expected="one uuid per ROI", found=found)
         if len(set(uuids)) != n_rois:
-            raise self._fail(name, "uuids repeat", expected=f"{n_rois} different ones", found=f"{len(set(uuids))}")
+            raise self._fail(name, "uuids repeat", expected=f"{n_rois} unique uuids", found=f"{len(set(uuids))}")
         return uuids

@@ -1,1 +1,1 @@
-"""Cell UIDs that tracking writes: mirrored from a server, and read from files."""
+"""Cell UIDs written by cross-day tracking (ROICaT): mirror them from a server, read and check the files."""

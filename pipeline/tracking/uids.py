@@ -1,4 +1,4 @@
-"""Cross-day identity: files of cell UIDs, one line per ROI, and the cells that sessions share."""
+"""Cross-day identity: read files of cell UIDs (one line per ROI) and find the cells that sessions share."""
 
 from __future__ import annotations
 
@@ -17,25 +17,26 @@ from pipeline.reading.datasets import SessionReader, read_array, read_bytes, rea
 
 UIDS = "mpciROIs.clusterUIDs.csv"
 SILHOUETTE = "mpciROIs.clusterSilhouette.npy"
-#: Characters that a UID can have.
-LONGEST = 64
-#: What stands for "not tracked" in a line.
-BLANK = frozenset({"", "nan"})
+#: Most characters of a UID; the length of its column in the database.
+MAX_UID_LENGTH = 64
+#: Lines of ROIs that are not tracked.
+UNTRACKED = frozenset({"", "nan"})
 
 
 @dataclass(frozen=True)
 class UIDFile:
-    """The cell UIDs of one FOV as a file holds them.
+    """The UID file of one FOV, not yet checked against its ROIs.
 
     Attributes
     ----------
     origin : str
         Path of the file.
     text : str
-        All of it.
+        Its whole text.
     sha256 : str
+        Hash of its bytes, hex.
     silhouette : (N,) float64 or None
-        ROICaT's quality of each ROI's cluster, where the file is there.
+        Silhouette score of each ROI's cluster, from ROICaT; None without the file.
     """
 
     origin: str
@@ -45,31 +46,31 @@ class UIDFile:
 
 
 def uid_lines(text: str) -> list[str]:
-    """Return the UID of each ROI, '' where it is not tracked (a blank line or the word nan)."""
+    """Return the UID of each ROI, one per line; '' if it is not tracked (a blank line, or nan)."""
     lines = [line.strip() for line in text.splitlines()]
-    return ["" if line.lower() in BLANK else line for line in lines]
+    return ["" if line.lower() in UNTRACKED else line for line in lines]
 
 
 def mirror_folder(root: str | Path, subject: str, date: Any, number: int) -> Path:
-    """Return where a mirrored tree keeps a session: ``<root>/ROICaT/<subject>/<date>/<NNN>/alf``."""
+    """Return the folder of a session in a mirror: ``<root>/ROICaT/<subject>/<date>/<NNN>/alf``."""
     return Path(root) / "ROICaT" / subject / str(date) / f"{number:03d}" / "alf"
 
 
 def read_mirrored(alf: Path, fov: int) -> UIDFile | None:
-    """Return the UIDs of a FOV in a mirrored tree, or None where there is no file."""
+    """Return the UIDs of a FOV in a mirror, or None if there is no file."""
     path = alf / f"FOV_{fov:02d}" / UIDS
     return _uid_file(path, path.with_name(SILHOUETTE)) if path.is_file() else None
 
 
 def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
-    """Return the UIDs of a FOV from the session folder through ONE, or None where there is no file."""
+    """Return the UIDs of a FOV from the session folder through ONE, or None if there is no file."""
     reader = SessionReader(one, eid)
     if reader.has(UIDS, collection):
         path = reader.path(UIDS, collection)
         if reader.has(SILHOUETTE, collection):
-            reader.path(SILHOUETTE, collection)  # a remote ONE puts it beside the UIDs
+            reader.path(SILHOUETTE, collection)  # a remote ONE downloads it into the same folder
     else:
-        # UIDs are not a registered dataset type: they may lie in the folder unknown to ONE's tables
+        # UIDs are not a registered dataset type: the file may be in the folder and not in ONE's tables
         path = Path(str(one.eid2path(eid))) / collection / UIDS
         if not path.exists():
             return None
@@ -77,56 +78,60 @@ def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
 
 
 def _uid_file(path: Path, silhouette: Path, **place: Any) -> UIDFile:
+    """Read a UID file, and the silhouettes beside it if they exist."""
     content = read_bytes(path, dataset=str(path), **place)
     text = read_text(content, dataset=str(path), **place)
-    long = [line for line in uid_lines(text) if len(line) > LONGEST]
+    long = [line for line in uid_lines(text) if len(line) > MAX_UID_LENGTH]
     if long:
-        expected, found = f"up to {LONGEST} characters", f"{len(long[0])}"
+        expected, found = f"up to {MAX_UID_LENGTH} characters", f"{len(long[0])}"
         raise DataError("a UID is too long", dataset=str(path), expected=expected, found=found, **place)
     quality = _silhouette(silhouette, **place) if silhouette.exists() else None
     return UIDFile(str(path), text, hashlib.sha256(content).hexdigest(), quality)
 
 
 def _silhouette(path: Path, **place: Any) -> np.ndarray:
+    """Return silhouettes as (N,) float64; files hold (N,) or (N, 1)."""
     values = read_array(path, dataset=str(path), **place)
     if values.ndim != 1 and values.shape[1:] != (1,):
         found = f"{values.shape}"
         raise DataError("silhouettes are not a vector", dataset=str(path), expected="(n_rois,)", found=found, **place)
     if np.isinf(values).any():
-        expected, found = "numbers, NaN for none", "infinity"
+        expected, found = "finite numbers, or NaN", "infinity"
         raise DataError("silhouettes are not finite", dataset=str(path), expected=expected, found=found, **place)
     return values.astype(float).reshape(-1)
 
 
 def tracked_rows(uids: list[str], n_rois: int, taken: Iterable[str], duplicates: str, **place: Any) -> dict[str, int]:
-    """Return {UID: ROI} of a FOV after checking the file against the FOV.
+    """Check a UID file against its FOV and return {UID: ROI} of the tracked ROIs.
 
     Parameters
     ----------
     uids : list of str
-        One per line, '' for none.
+        One per line, '' for an untracked ROI.
     n_rois : int
-        ROIs of the FOV.
+        Number of ROIs of the FOV.
     taken : iterable of str
-        UIDs of the FOVs of the same session that come before.
+        UIDs found in earlier FOVs of the session.
     duplicates : {'error', 'first'}
-        What a UID that comes twice in a session is: an error, or its first ROI's.
+        How to treat a UID that occurs more than once in a session: raise an error, or keep the first ROI.
     **place
         eid, fov, dataset for errors.
 
     Raises
     ------
     DataError
-        The number of lines is not the number of ROIs, or a UID comes twice.
+        The number of lines is not the number of ROIs, or (``duplicates='error'``) a UID occurs more than once.
+    ConfigError
+        `duplicates` is neither of the two.
     """
     if duplicates not in ("error", "first"):
-        raise ConfigError(f"duplicates is 'error' or 'first', not {duplicates!r}")
+        raise ConfigError(f"duplicates must be 'error' or 'first', not {duplicates!r}")
     if len(uids) != n_rois:
         raise DataError(
             "the UID file does not fit the FOV",
             expected=f"{n_rois} UIDs for {n_rois} ROIs",
             found=f"{len(uids)} UIDs",
-            do="Nothing was cut or padded: was the FOV extracted again after tracking?",
+            do="UIDs are never cut or padded to fit. If the FOV was extracted again after tracking, track it again",
             **place,
         )
     taken = set(taken)
@@ -135,11 +140,11 @@ def tracked_rows(uids: list[str], n_rois: int, taken: Iterable[str], duplicates:
     if repeated and duplicates == "error":
         rois = [roi for roi, uid in enumerate(uids) if uid == repeated[0]]
         raise DataError(
-            "a cell UID comes more than once in the session",
+            "a cell UID occurs more than once in the session",
             expected="each UID once",
             found=f"{len(repeated)} repeated, {repeated[0]} at ROIs {rois}"
             + (" and in an earlier FOV" if repeated[0] in taken else ""),
-            do="Register the run with --duplicates first to keep the first ROI of each",
+            do="Register the run with '--duplicates first' to keep the first ROI of each UID",
             **place,
         )
     rows: dict[str, int] = {}

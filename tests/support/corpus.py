@@ -199,7 +199,7 @@ ALL_WAYS = WAYS | LATER
 # ------------------------------------------------------------------------------------------------------------ outcomes
 
 _NO_ARRAY = Refused(r"cannot be read as a plain array.*expected a complete .npy file of numbers, found \d+ bytes")
-_NOT_READ = r"file cannot be read .expected a file that can be read, found "
+_NOT_READ = r"file cannot be read .expected a readable file, found "
 #: The outcomes that are the same for every ``.npy`` file.
 EVERYWHERE: dict[str, Outcome] = {
     "missing": Refused("dataset is missing"),
@@ -210,7 +210,7 @@ EVERYWHERE: dict[str, Outcome] = {
     "text": Refused("does not hold numbers .expected integers or floats, found <U8"),
     "complex": Refused("does not hold numbers .expected integers or floats, found complex"),
     "a folder": Refused(_NOT_READ + "Is a directory"),
-    "dangling": Refused("ONE lists the dataset and cannot give the file"),
+    "dangling": Refused("ONE lists the dataset but cannot provide the file"),
     "denied": Refused(_NOT_READ + "Permission denied"),
 }
 
@@ -229,7 +229,7 @@ def _one_per_roi(**others: Outcome) -> dict[str, Outcome]:
 
 _OPTIONAL = "an optional dataset"
 _FRAMES = "frame times and activity differ in length .expected {t} frames as in the activity, found "
-_NOT_UUIDS = "not uuids .expected one per ROI, found '{value}' for ROI " + str(AT)
+_NOT_UUIDS = "invalid uuids .expected one uuid per ROI, found '{value}' for ROI " + str(AT)
 _TEXT = {
     "pickled": Refused(r"is not text .*expected UTF-8, found \d+ bytes"),
     **{way: EVERYWHERE[way] for way in LATER},
@@ -252,8 +252,8 @@ FOV_TABLE: dict[str, dict[str, Outcome]] = {
         "empty": Refused(r"outside the scan lines .expected rows 0 to -1, found rows \d+ to \d+"),
         "shorter": Refused(r"outside the scan lines .expected rows 0 to 255, found rows \d+ to \d+"),
         "longer": Accepted("lines without a ROI do no harm"),
-        "NaN": Refused("expected finite times in s by line .*found 1 not finite"),
-        "infinity": Refused("expected finite times in s by line .*found 1 not finite"),
+        "NaN": Refused("expected finite times in s, one per line .*found 1 not finite"),
+        "infinity": Refused("expected finite times in s, one per line .*found 1 not finite"),
     },
     ACTIVITY: {
         **EVERYWHERE,
@@ -271,9 +271,7 @@ FOV_TABLE: dict[str, dict[str, Outcome]] = {
         **EVERYWHERE,
         **_one_per_roi(
             NaN=Accepted("a ROI of which the place is not known", _XYZ, AT),
-            infinity=Refused(
-                f"not places in the brain .expected micrometres, NaN for none, found .*inf.* for ROI {AT}"
-            ),
+            infinity=Refused(f"positions are not finite .expected micrometres, or NaN, found .*inf.* for ROI {AT}"),
         ),
         "missing": Accepted(_OPTIONAL, _XYZ),
     },
@@ -281,7 +279,7 @@ FOV_TABLE: dict[str, dict[str, Outcome]] = {
         **EVERYWHERE,
         **_one_per_roi(
             NaN=Accepted("a ROI that was not classified", ("cell_probability",), AT),
-            infinity=Refused(f"not probabilities .expected 0 to 1, NaN for none, found inf for ROI {AT}"),
+            infinity=Refused(f"not probabilities .expected 0 to 1, or NaN, found inf for ROI {AT}"),
         ),
         "missing": Accepted(_OPTIONAL, ("cell_probability",)),
     },
@@ -307,12 +305,14 @@ def _lengths(positions: str, times: str) -> Refused:
 def _wheel(**others: Outcome) -> dict[str, Outcome]:
     return {
         **EVERYWHERE,
-        "NaN": Refused(f"the wheel is not finite .expected finite numbers, found nan at sample {AT}"),
-        "infinity": Refused(f"the wheel is not finite .expected finite numbers, found inf at sample {AT}"),
+        "NaN": Refused(f"wheel values are not finite .expected finite numbers, found nan at sample {AT}"),
+        "infinity": Refused(f"wheel values are not finite .expected finite numbers, found inf at sample {AT}"),
         **others,
     }
 
 
+_STIM_OFF_DIFFERS = "stimOff_times differs from the trials table in length"
+_QUIESCENCE_DIFFERS = "quiescencePeriod differs from the trials table in length"
 BEHAVIOR_TABLE: dict[str, dict[str, Outcome]] = {
     TRIALS: {
         "missing": Refused("the session has no trials table", of=f"task_XX/{TRIALS}"),
@@ -320,21 +320,23 @@ BEHAVIOR_TABLE: dict[str, dict[str, Outcome]] = {
         "truncated": _NO_TABLE,
         "pickled": _NO_TABLE,
         "text": Refused("choice does not hold numbers .expected integers or floats, found (object|str)"),
-        "empty": Refused("trials differ in number .expected 0 trials as in the table, found 20", of=STIM_OFF),
-        "shorter": Refused("trials differ in number .expected 10 trials as in the table, found 20", of=STIM_OFF),
-        "longer": Refused("trials differ in number .expected 40 trials as in the table, found 20", of=STIM_OFF),
+        "empty": Refused(f"{_STIM_OFF_DIFFERS} .expected 0 trials as in the table, found 20", of=STIM_OFF),
+        "shorter": Refused(f"{_STIM_OFF_DIFFERS} .expected 10 trials as in the table, found 20", of=STIM_OFF),
+        "longer": Refused(f"{_STIM_OFF_DIFFERS} .expected 40 trials as in the table, found 20", of=STIM_OFF),
         "NaN": Accepted("a trial without a choice", ("choice",), AT),
-        "infinity": Refused(f"choice cannot be that .expected -1 or 0 or 1, NaN for none, found inf in trial {AT}"),
+        "infinity": Refused(f"choice has an impossible value .expected -1 or 0 or 1, or NaN, found inf in trial {AT}"),
         **{way: EVERYWHERE[way] for way in LATER},
     },
     QUIESCENCE: {
         **EVERYWHERE,
         "missing": Accepted(_OPTIONAL, ("quiescence_period",)),
-        "empty": Refused("trials differ in number .expected 20 trials as in the table, found 0"),
-        "shorter": Refused("trials differ in number .expected 20 trials as in the table, found 10"),
-        "longer": Refused("trials differ in number .expected 20 trials as in the table, found 40"),
+        "empty": Refused(f"{_QUIESCENCE_DIFFERS} .expected 20 trials as in the table, found 0"),
+        "shorter": Refused(f"{_QUIESCENCE_DIFFERS} .expected 20 trials as in the table, found 10"),
+        "longer": Refused(f"{_QUIESCENCE_DIFFERS} .expected 20 trials as in the table, found 40"),
         "NaN": Accepted("a trial without a period", ("quiescence_period",), AT),
-        "infinity": Refused(f"quiescencePeriod cannot be that .expected finite numbers.*found inf in trial {AT}"),
+        "infinity": Refused(
+            f"quiescencePeriod has an impossible value .expected finite numbers.*found inf in trial {AT}"
+        ),
     },
     WHEEL_TIMES: _wheel(
         missing=Refused("the session has no wheel", of=f"task_XX/{WHEEL_TIMES}"),
@@ -366,7 +368,7 @@ UID_TABLE: dict[str, dict[str, Outcome]] = {
         "shorter": Refused(_NOT_FITTING + "{n_half}", of=UIDS),
         "longer": Refused(_NOT_FITTING + "{n_twice}", of=UIDS),
         "NaN": Accepted("a ROI without a silhouette", ("silhouette",), AT),
-        "infinity": Refused("silhouettes are not finite .expected numbers, NaN for none, found infinity"),
+        "infinity": Refused("silhouettes are not finite .expected finite numbers, or NaN, found infinity"),
     },
 }
 
@@ -413,7 +415,7 @@ def _trials(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], 
 FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     (TIMES, "go back"): (
         lambda fov: rewrite(fov / TIMES, lambda t: np.r_[t[:10], t[8], t[11:]]),
-        Refused(r"expected each frame after the one before, found 1 steps back, the first after frame 9: [\d.]+ s, "),
+        Refused(r"expected increasing times, found 1 steps that do not increase, the first after frame 9: [\d.]+ s, "),
     ),
     (TIMES, "of a column"): (
         lambda fov: rewrite(fov / TIMES, lambda t: t[:, None]),
@@ -424,13 +426,16 @@ FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     (ACTIVITY, "no ROI"): (lambda fov: _keep_rois(fov, 0), Refused(r"the FOV is empty .*found {t} frames, 0 ROIs")),
     (ACTIVITY, "one ROI"): (
         lambda fov: _keep_rois(fov, 1),
-        Refused(r"too little for a FOV .expected 2 frames and 2 ROIs or more, found {t} frames, 1 ROIs"),
+        Refused(r"the FOV has too few frames or ROIs .expected 2 frames and 2 ROIs or more, found {t} frames, 1 ROIs"),
     ),
     (ACTIVITY, "of one dimension"): (
         lambda fov: rewrite(fov / ACTIVITY, lambda a: a[:, 0]),
         Refused(r"not a matrix .expected \(frames, ROIs\), found \({t},\)"),
     ),
-    (ACTIVITY, "the FOV twice"): (_copy_fov, Refused("copy .expected each FOV once, found the same file in FOV_00")),
+    (ACTIVITY, "the FOV twice"): (
+        _copy_fov,
+        Refused("copy of another FOV's .expected a different file in each FOV, found the same file in FOV_00"),
+    ),
     (REGIONS, "unknown ids"): (
         _set(REGIONS, [2, 5], 123_456_789),
         Refused("2 ROIs have a region id.*expected ids of the Allen CCF 2017, found 123456789"),
@@ -453,11 +458,11 @@ FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     ),
     (CLASSIFIER, "per cent"): (
         lambda fov: rewrite(fov / CLASSIFIER, lambda a: 100 * a),
-        Refused(r"not probabilities .expected 0 to 1, NaN for none, found [\d.]+ for ROI \d+"),
+        Refused(r"not probabilities .expected 0 to 1, or NaN, found [\d.]+ for ROI \d+"),
     ),
     (UUIDS, "one twice"): (
         lambda fov: rewrite(fov / UUIDS, lambda a: np.r_[a[:-1], a[:1]]),
-        Refused("uuids repeat .expected {n} different ones, found {n_less}"),
+        Refused("uuids repeat .expected {n} unique uuids, found {n_less}"),
     ),
 }
 #: Ways of breaking the alf folder of a session.
@@ -472,23 +477,28 @@ BEHAVIOR_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] =
     ),
     (TRIALS, "half a choice"): (
         _trials(lambda table: table.assign(choice=0.5)),
-        Refused("choice cannot be that .expected -1 or 0 or 1, NaN for none, found 0.5 in trial 0"),
+        Refused("choice has an impossible value .expected -1 or 0 or 1, or NaN, found 0.5 in trial 0"),
     ),
     (TRIALS, "go back"): (
         _trials(lambda table: table.iloc[::-1]),
-        Refused(r"go back in time .expected each after the one before, found intervals_0 [\d.]+ s, then .* in trial 1"),
+        Refused(
+            r"trial times decrease .expected trials in order of time, "
+            r"found intervals_0 [\d.]+ s, then .* in trial 1"
+        ),
     ),
     (WHEEL_TIMES, "go back"): (
         lambda alf: rewrite(alf / WHEEL_TIMES, lambda t: np.r_[t[:10], t[8], t[11:]]),
-        Refused(r"goes back in time .expected times that do not go back, found [\d.]+ s, then [\d.]+ s at sample 10"),
+        Refused(
+            r"wheel times decrease .expected times in increasing order, found [\d.]+ s, then [\d.]+ s at sample 10"
+        ),
     ),
     (WHEEL_TIMES, "of a year"): (
         _set(WHEEL_TIMES, -1, 3e7),
-        Refused(r"too long .expected a session of less than a day, found [\d.]+ to 30000000.0 s"),
+        Refused(r"too long .expected at most one day, found [\d.]+ to 30000000.0 s"),
     ),
     (WHEEL, "one sample"): (
         lambda alf: [rewrite(alf / name, lambda a: a[:1]) for name in (WHEEL, WHEEL_TIMES)] and None,
-        Refused("too little of the wheel .expected 2 samples or more, found 1 samples", of=WHEEL_TIMES),
+        Refused("too few wheel samples .expected 2 samples or more, found 1 samples", of=WHEEL_TIMES),
     ),
 }  # fmt: skip
 

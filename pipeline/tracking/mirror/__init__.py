@@ -1,13 +1,13 @@
-"""The cross-day cell UID files of a subject, mirrored into a local tree from a folder, http(s), SFTP or S3.
+"""Mirror the cell UID files of a subject into a local folder, from a folder, http(s), SFTP or S3.
 
 The mirror is ``<dest>/ROICaT/<subject>/<YYYY-MM-DD>/<NNN>/alf/FOV_XX/mpciROIs.clusterUIDs.csv``.
 
-UIDs are drawn anew at every tracking run, so files of two runs must never stand side by side. A manifest
-with checksums tells which run a local file came from; a file that differs from it at the source is
-reported and left alone until the caller asks for ``refresh=True``.
+Each tracking run assigns new random UIDs, so a mirror must never mix files of two runs. A manifest with checksums
+records where each local file came from; a file that has changed at the source is reported and not replaced unless
+the caller asks for ``refresh=True``.
 
-`sources` says what a source can do; `web`, `files`, `sftp` and `s3` are the sources, `addresses` chooses one;
-`search` finds a subject in it; `manifest` and `run` keep the mirror.
+`sources` defines the interface of a source; `web`, `files`, `sftp` and `s3` implement it, and `addresses` chooses one.
+`search` finds the files of a subject; `manifest` and `run` update the mirror.
 """
 
 from pipeline.tracking.mirror.credentials import Credentials

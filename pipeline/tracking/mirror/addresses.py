@@ -1,4 +1,4 @@
-"""From what the user wrote to a source; addresses that may hold a secret or be read in two ways are refused."""
+"""Open the source that an address names; addresses that are ambiguous or may hold a secret are refused."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _HOST = re.compile(r"[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\]")
 
 
 def open_source(source: str, credentials: Credentials | None) -> Source:
-    """Return the source at a folder or address, with `credentials` or those of the environment.
+    """Return the source at a folder or address, with `credentials` or those in the environment.
 
     Raises
     ------
     ConfigError
-        There is no such folder; the address or the credentials are not acceptable; a package is missing.
+        The folder does not exist, the address or the credentials are refused, or an optional package is missing.
     """
     text = os.fspath(source)
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
@@ -41,7 +41,7 @@ def open_source(source: str, credentials: Credentials | None) -> Source:
             return S3(address, credentials)
     except ImportError as error:
         raise ConfigError(
-            f"A package is needed to read {scheme}:// and is not here ({error}). "
+            f"Reading {scheme}:// needs a package that is not installed ({error}). "
             f"Install it with: pip install '.[{scheme}]'"
         ) from error
     return Web(address, credentials)
@@ -50,23 +50,21 @@ def open_source(source: str, credentials: Credentials | None) -> Source:
 def _folder(text: str) -> Folder:
     path = Path(text).expanduser().absolute()
     if not path.is_dir():
-        # An address without its scheme ends here, and may hold a password.
-        shown = "The source" if "@" in text else f"The source {path}"
-        raise ConfigError(
-            f"{shown} is not a folder. Give the folder of the UIDs, or their http(s)://, sftp:// or s3:// address."
-        )
+        # An address that lacks its scheme ends up here, and may hold a password: it is not shown.
+        shown = "The UID source" if "@" in text else f"The UID source {path}"
+        raise ConfigError(f"{shown} is not a folder. Give a folder, or an http(s)://, sftp:// or s3:// address.")
     return Folder(path)
 
 
 def _checked(text: str) -> str:
-    """Normalise an address, with ``/`` at its end.
+    """Return an address in normal form, ending in ``/``.
 
-    A refused address is never shown: where the password starts and ends in it is anyone's guess.
+    A refused address is never shown: it may hold a password that cannot be located reliably.
     """
     if "@" in text:
         raise ConfigError(
             "The address of the UID source must not hold credentials (no '@'). "
-            "Set MESO_UID_USER and MESO_UID_PASSWORD, or MESO_UID_CREDENTIALS, and leave them out of it."
+            "Set MESO_UID_USER and MESO_UID_PASSWORD, or MESO_UID_CREDENTIALS, instead."
         )
     try:
         parts = urlsplit(text)
@@ -76,9 +74,9 @@ def _checked(text: str) -> str:
     good = parts.scheme in ("http", "https", "sftp", "s3") and _HOST.fullmatch(host)
     if not good or parts.query or parts.fragment or re.search(r"[\\\s\x00-\x1f?#]", text):
         raise ConfigError(
-            "The address of the UID source is not understood. Give it as http(s)://host[:port]/folder/, "
+            "The address of the UID source is invalid. Give it as http(s)://host[:port]/folder/, "
             "sftp://host[:port]/folder/ or s3://bucket/folder/, without query or fragment."
         )
-    # urljoin takes '..' out, but does not know s3.
+    # urljoin resolves '..', but only for schemes that it knows, which s3 is not: so it is given http
     plain = urljoin(f"http://{parts.netloc.lower()}{parts.path.rstrip('/')}/", ".")
     return parts.scheme + plain.removeprefix("http")

@@ -1,4 +1,4 @@
-"""User and password of the source, from the environment or a private file; neither is ever shown."""
+"""User and password of the UID source, from the environment or a private file; neither is ever shown."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from pathlib import Path
 
 from pipeline.errors import ConfigError
 
-# No local variable here ever holds the password: some tracebacks show those.
+# No local variable in this module may hold the password: rich tracebacks and debuggers show local variables.
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """User and password of the source (for S3: key and secret); neither shows in a repr."""
+    """User and password of the source (for S3: access key and secret); the repr hides both."""
 
     user: str = field(repr=False)
     password: str = field(repr=False)
 
     def __post_init__(self) -> None:
         if not (isinstance(self.user, str) and isinstance(self.password, str)):
-            raise ConfigError("Credentials of the UID source must be two strings: user and password.")
+            raise ConfigError("Credentials of the UID source must be two strings, user and password.")
         if ":" in self.user:
-            raise ConfigError("Credentials of the UID source: basic auth allows no ':' in the user name.")
+            raise ConfigError("Credentials of the UID source: the user name must not contain ':' (HTTP basic auth).")
 
 
 def credentials_from_environment() -> Credentials | None:
@@ -32,12 +32,12 @@ def credentials_from_environment() -> Credentials | None:
     -------
     Credentials or None
         From MESO_UID_USER and MESO_UID_PASSWORD, else from the file named by MESO_UID_CREDENTIALS
-        (two lines, or user:password on one), else None.
+        (two lines, or one line user:password), else None.
 
     Raises
     ------
     ConfigError
-        Half a pair, a file that others can read, or one that cannot be understood.
+        Only one of user and password is set; or the file is accessible to other users, or is not in that format.
     """
     pair = ("MESO_UID_USER", "MESO_UID_PASSWORD")
     missing = [name for name in pair if not os.environ.get(name)]
@@ -50,19 +50,19 @@ def credentials_from_environment() -> Credentials | None:
 
 
 def _read(path: Path) -> Credentials:
-    # The variable's value is never shown: the password itself may have been put into it.
+    # The path is never shown: a user may have put the password itself into this variable.
     named = "The file named by MESO_UID_CREDENTIALS"
-    found, problem = None, f"{named} is not understood. Write two lines, user and password, or user:password."
+    found, problem = None, f"{named} is not valid. Write two lines, user and password, or one line user:password."
     try:
         with path.open("rb") as stream:
             if os.name == "posix" and os.fstat(stream.fileno()).st_mode & 0o077:
-                problem = f"{named} can be used by group or others. Run chmod 600 on it."
+                problem = f"{named} is accessible to group or others. Run chmod 600 on it."
             else:
                 found = _parse(stream.read(4096))
     except (OSError, ValueError) as error:
         problem = f"{named} cannot be read ({type(error).__name__}). Check the path and that it is text."
     if found is None:
-        raise ConfigError(problem)  # outside the handler: a decode error carries the file's bytes
+        raise ConfigError(problem)  # outside the handler: a chained decode error would carry the bytes of the file
     return found
 
 

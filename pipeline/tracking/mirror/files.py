@@ -1,4 +1,4 @@
-"""UID files in trees that fsspec reads: a folder or mounted share here; `sftp` and `s3` build on it."""
+"""UID files in a folder or mounted share, read with fsspec; `sftp` and `s3` build on the same base class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipeline.tracking.mirror.sources import CHUNK, MAX_FILE, Source, SourceErro
 
 
 class Tree(Source):
-    """The files below `root` of a file system of fsspec, which is connected to when it is first needed."""
+    """The files below `root` of an fsspec file system, which is connected at the first access."""
 
     def __init__(self, address: str, root: str) -> None:
         self.address = address
@@ -37,6 +37,7 @@ class Tree(Source):
 
     def _stamp(self, path: str) -> Stamp:
         info = self._files.info(self._root + path)
+        # a float for local files, a datetime from SFTP ("mtime") and S3 ("LastModified")
         when = info["mtime"] if "mtime" in info else info["LastModified"]
         if isinstance(when, float):
             when = datetime.fromtimestamp(when, UTC)
@@ -47,7 +48,7 @@ class Tree(Source):
         with self._files.open(self._root + path, "rb") as stream:
             content = gathered(iter(partial(stream.read, CHUNK), b""), MAX_FILE)
         if self._stamp(path) != before or len(content) != before.size:
-            raise SourceError("was written to while it was being read; mirror again when the run is over")
+            raise SourceError("changed while it was being read; mirror again when the tracking run has finished")
         return content, before
 
     def _explain(self, error: Exception) -> SourceError:
@@ -55,7 +56,7 @@ class Tree(Source):
             case FileNotFoundError() | NotADirectoryError():
                 return SourceError("does not exist", "missing")
             case PermissionError():
-                return SourceError("may not be read", "forbidden")
+                return SourceError("cannot be read (permission denied)", "forbidden")
             case OSError(errno=int(number)):
                 return SourceError(f"cannot be read ({os.strerror(number)})")
         return SourceError(f"cannot be read ({type(error).__name__})")

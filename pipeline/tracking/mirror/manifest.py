@@ -1,4 +1,4 @@
-"""Where every mirrored file came from, and files that appear whole or not at all."""
+"""The manifest of a mirror (where each file came from), and atomic file writes."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipeline.tracking.mirror.sources import Stamp
 
 MANIFEST = "manifest.json"
 
-_STALE_PART = 3600.0  # s after which a temporary file belongs to a run that is dead
+_STALE_PART_AGE = 3600.0  # s; a temporary file that is older was left by a killed run
 
 
 class Manifest:
     """Source and checksum of every mirrored file of a subject.
 
-    `complete` is False from before the first write of a run until the mirror equals the source:
-    after a kill it tells that files of two tracking runs may stand side by side.
+    `complete` is set to False before a run writes its first file, and to True when the mirror equals the source.
+    False after a killed run thus means that the mirror may mix files of two tracking runs.
     """
 
     def __init__(self, path: Path, subject: str) -> None:
@@ -51,12 +51,12 @@ class Manifest:
                 f"The manifest {self.path} cannot be used",
                 expected=f"version 1 for subject {self.subject}",
                 found="something else",
-                do="Remove it and mirror again: files that are there are then compared with the source",
+                do="Remove it and mirror again: existing files are then compared with the source",
             )
         self._saved = text
 
     def record(self, rel: str, source: str, stamp: Stamp, size: int, sha256: str) -> None:
-        """Note a file that is now here; of an unchanged file the time of its first fetch stays."""
+        """Record a mirrored file; an unchanged file keeps the time of its first fetch."""
         old = self.files.get(rel, {})
         same = old.get("sha256") == sha256
         fetched = old["fetched"] if same else datetime.now(UTC).isoformat(timespec="seconds")
@@ -64,7 +64,7 @@ class Manifest:
         self.files[rel] = entry | {"etag": stamp.etag, "last_modified": stamp.last_modified}
 
     def save_now_and_then(self) -> None:
-        """Save unless that would take more than a twentieth of the time: it grows with the mirror."""
+        """Save, but spend at most a twentieth of the time on it: the manifest grows with the mirror."""
         start = time.monotonic()
         if start >= self._next_save:
             self.save()
@@ -81,17 +81,17 @@ class Manifest:
             write_whole(self.path, text.encode())
         except OSError as error:
             problem = f"The manifest {self.path} cannot be written ({error.strerror})"
-            raise ConfigError(f"{problem}. Check the destination: its path, rights and free space.") from error
+            raise ConfigError(f"{problem}. Check the path, permissions and free space of the destination.") from error
         self._saved = text
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that appears whole or not at all, even if power is cut on the way."""
+    """Write a file atomically: it appears complete or not at all, even if power fails."""
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in path.parent.glob(f".{path.name}.*.part"):
-        # Left by a killed run; a young one may belong to a process that still writes it.
+        # Left by a killed run; a recent one may belong to a process that is still writing.
         with suppress(FileNotFoundError):
-            if time.time() - left.stat().st_mtime > _STALE_PART:
+            if time.time() - left.stat().st_mtime > _STALE_PART_AGE:
                 left.unlink()
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -105,5 +105,5 @@ def write_whole(path: Path, content: bytes) -> None:
 
 
 def sha256_of(path: Path) -> str | None:
-    """Checksum of a file, None when there is none."""
+    """Return the hex sha256 of a file, or None if there is no file."""
     return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None

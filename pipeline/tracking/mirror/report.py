@@ -1,4 +1,4 @@
-"""What one run of the mirror did."""
+"""The report of one run of the mirror."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class MirrorReport:
-    """What one run of `mirror_uids` did. Paths are relative to ``<dest>/ROICaT/<subject>``.
+    """Result of one run of `mirror_uids`. Paths are relative to ``<dest>/ROICaT/<subject>``.
 
     Parameters
     ----------
     fetched : tuple of str
         Files written: new, repaired, or (``refresh=True``) replaced.
     unchanged : tuple of str
-        Files that are the same here and at the source.
+        Files that are equal in the mirror and at the source.
     changed : tuple of str
-        Files whose content at the source is not the one mirrored before: another tracking run.
-        Those which were replaced are in `fetched` too.
+        Files whose content at the source differs from what was mirrored before: they are of another tracking run.
+        Those that were replaced are also in `fetched`.
     failed : tuple of (str, str)
         Path and reason.
     n_sessions : int
@@ -32,7 +32,7 @@ class MirrorReport:
 
     @property
     def stale(self) -> tuple[str, ...]:
-        """Changed files that were not replaced: the mirror is behind the source."""
+        """Changed files that were not replaced, so the mirror is out of date."""
         return tuple(sorted(set(self.changed) - set(self.fetched)))
 
     @property
@@ -42,11 +42,11 @@ class MirrorReport:
 
     @property
     def warning(self) -> str | None:
-        """What the user must know about tracking runs, or None."""
+        """Message for the user if files of another tracking run were found and not replaced, else None."""
         if not self.stale:
             return None
         return (
-            f"{len(self.stale)} mirrored files were regenerated at the source (first: {self.stale[0]}). "
-            "UIDs of two tracking runs cannot be compared: nothing new was added. "
+            f"{len(self.stale)} mirrored files have changed at the source (first: {self.stale[0]}): "
+            "they are of another tracking run. UIDs of two runs cannot be compared, so no files were added. "
             "Mirror again with refresh to replace them all"
         )

@@ -1,4 +1,4 @@
-"""One run of the mirror: what is there is compared with the source, what is missing is fetched."""
+"""One run of the mirror: compare existing files with the source, fetch missing ones."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ from pipeline.tracking.mirror.sources import Source, SourceError
 
 Progress = Callable[[int, int, str], object]
 
+# a subject becomes part of paths and addresses: no slash, no leading dot
 _SUBJECT = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 
 
 def subject_folder(dest: Path, subject: str) -> Path:
-    """Folder of a subject's mirrored files and their manifest."""
+    """Return the folder of a subject's mirrored files and their manifest."""
     return Path(dest) / "ROICaT" / subject
 
 
@@ -35,57 +36,60 @@ def mirror_uids(
     progress: Progress | None = None,
     refresh: bool = False,
 ) -> MirrorReport:
-    """Mirror the cross-day cell UIDs of a subject, with their silhouettes where there are any.
+    """Mirror the cell UID files of a subject, and the silhouette files beside them.
 
-    May be broken off and run again at any time: what is there already is not fetched again.
+    It can be interrupted and run again at any time; files that were mirrored before are not fetched again.
 
     Parameters
     ----------
     source : str
-        Folder, or address (``http(s)://`` of a folder listing, ``sftp://``, ``s3://``), with
-        ``<subject>/<date>/<number>/alf/FOV_XX/`` below it, or below its ``ROICaT/`` or ``Subjects/``
-        (the first of the three that has UIDs).
+        Folder, or address (``http(s)://`` of a folder listing, ``sftp://``, ``s3://``), that contains
+        ``<subject>/<date>/<number>/alf/FOV_XX/``, directly or in ``ROICaT/`` or ``Subjects/`` (the first of the
+        three that has UIDs is used).
     dest : Path
-        Files go to ``<dest>/ROICaT/<subject>/``, beside ``manifest.json``.
+        Files are written to ``<dest>/ROICaT/<subject>/``, with a ``manifest.json``.
     subject : str
         Name of the subject.
     auth : Credentials or (user, password), optional
-        None takes them from MESO_UID_USER and MESO_UID_PASSWORD, or the file named by MESO_UID_CREDENTIALS.
+        Default: MESO_UID_USER and MESO_UID_PASSWORD, or the file named by MESO_UID_CREDENTIALS.
     progress : callable, optional
-        Called with (files done, files in all, path) after each file.
+        Called as ``progress(files done, files in total, path)`` after each file.
     refresh : bool
-        Replace files that were regenerated at the source. Without it they are only reported, and new
-        files are held back, as they would come from another tracking run than those already here.
+        Replace files that have changed at the source. Otherwise they are only reported, and new files are not
+        fetched, because they would be of another tracking run than the existing ones.
 
     Returns
     -------
     MirrorReport
-        Failures of single files are in it and do not stop the others.
+        It lists failures of single files, which do not stop the run.
 
     Raises
     ------
     ConfigError
-        The source cannot be reached or refuses; the address or the credentials are not acceptable;
+        The source cannot be reached or refuses access; the address or the credentials are refused;
         an optional package is missing; the manifest cannot be written.
     DataError
-        The source has no such subject or no UIDs of it, or the manifest is damaged.
+        The source does not have the subject or has no UIDs of it, or the manifest is damaged.
     """
     if auth is not None and not isinstance(auth, Credentials):
         if not (isinstance(auth, tuple) and len(auth) == 2):
-            raise ConfigError("auth must be None, Credentials or a pair (user, password).")
+            raise ConfigError("auth must be None, Credentials or a tuple (user, password).")
         auth = Credentials(*auth)
     if not isinstance(subject, str) or not _SUBJECT.fullmatch(subject):
-        raise ConfigError(f"{subject!r} is no name of a subject: letters, digits, '_', '-' and '.' only.")
+        raise ConfigError(
+            f"{subject!r} is not a valid subject name: up to 64 letters, digits, '_', '-' and '.', "
+            "of which the first is a letter or digit."
+        )
     folder = subject_folder(dest, subject)
     with closing(open_source(source, auth)) as opened:
         found = find(opened, subject)
         if Path(opened.address + found.root).resolve() == folder.resolve():
-            raise ConfigError(f"The source of the UIDs is the mirror itself, {folder}. Give another one.")
+            raise ConfigError(f"The UID source is the mirror itself, {folder}. Give another source.")
         return _Run(opened, found, folder, Manifest(folder / MANIFEST, subject), refresh).all(progress)
 
 
 class _Run:
-    """The source, the mirror, and what happened so far."""
+    """One run of the mirror: the source, the mirror, and the outcome of each file so far."""
 
     def __init__(self, source: Source, found: Found, folder: Path, manifest: Manifest, refresh: bool) -> None:
         self.source, self.found, self.folder = source, found, folder
@@ -96,7 +100,7 @@ class _Run:
         self.failed: list[tuple[str, str]] = list(found.failed)
 
     def all(self, progress: Progress | None) -> MirrorReport:
-        """Do every file: first those known, to learn whether the source was regenerated."""
+        """Mirror all files. Known files come first: if one has changed at the source, new ones must not be added."""
         known = [rel for rel in self.found.files if self._is_known(rel)]
         new = [rel for rel in self.found.files if not self._is_known(rel)]
         try:
@@ -125,12 +129,12 @@ class _Run:
         )
 
     def _one(self, rel: str, known: bool) -> None:
-        """Mirror one file; what goes wrong is noted."""
+        """Mirror one file; a failure is recorded and not raised."""
         try:
             if known:
                 self._check(rel)
             elif self.changed and not self.refresh:
-                reason = "not fetched: other files were regenerated at the source; mirror again with refresh"
+                reason = "not fetched: other files have changed at the source; mirror again with refresh"
                 self.failed.append((rel, reason))
             else:
                 self._transfer(rel, None)
@@ -140,26 +144,27 @@ class _Run:
             self.failed.append((rel, f"cannot be written to {self.folder} ({error.strerror})"))
 
     def _check(self, rel: str) -> None:
-        """Compare a file that was mirrored before with the source, and transfer it if need be."""
+        """Compare a file that was mirrored before with the source, and transfer it if necessary."""
         entry, local = self.manifest.files.get(rel), sha256_of(self.folder / rel)
         stamp = self.source.stamp(self.found.root + rel)
         mirrored = entry and local == entry["sha256"] and entry["source"] == self._address(rel)
         if entry and mirrored and stamp.proves_same(entry):
             self.unchanged.append(rel)
         elif not self.refresh and stamp.size is not None and stamp.size not in self._sizes(rel):
-            self.changed.append(rel)  # another size is another content, there is no need to read it
+            self.changed.append(rel)  # a different size proves different content, so the file need not be read
         else:
             self._transfer(rel, local)
 
     def _sizes(self, rel: str) -> set[int]:
+        """Return the sizes in bytes at which the content may be equal: of the local file, and in the manifest."""
         path, entry = self.folder / rel, self.manifest.files.get(rel)
         here = {path.stat().st_size} if path.is_file() else set()
         return here | ({entry["size"]} if entry else set())
 
     def _transfer(self, rel: str, local: str | None) -> None:
-        """Read a file from the source and put it in place, unless it is here or another run's.
+        """Read a file from the source, and write it unless it is unchanged or of another tracking run.
 
-        Dates and tags change when a server moves or a file is touched: only the content decides.
+        Content decides: modification times and ETags also change when a server moves or a file is touched.
         """
         path, entry = self.folder / rel, self.manifest.files.get(rel)
         content, stamp = self.source.read(self.found.root + rel)
@@ -179,7 +184,7 @@ class _Run:
         self.manifest.record(rel, self._address(rel), stamp, len(content), sha256)
 
     def _announce_write(self) -> None:
-        """Mark the mirror as incomplete, on disk, before its first file changes."""
+        """Mark the mirror as incomplete in the saved manifest, before its first file changes."""
         if self.manifest.complete:
             self.manifest.complete = False
             self.manifest.save()
@@ -188,23 +193,23 @@ class _Run:
         return self.source.address + self.found.root + rel
 
     def _note_vanished(self) -> None:
-        """Report mirrored files that this source no longer has: they belong to an earlier run."""
+        """Report mirrored files that this source no longer has: they may be of an earlier tracking run."""
         root, present = self.source.address + self.found.root, set(self.found.files)
-        unlisted = tuple(folder for folder, _ in self.found.failed)
+        unlisted = tuple(folder for folder, _ in self.found.failed)  # their files may still exist
         for rel, entry in list(self.manifest.files.items()):
             if rel in present or not entry["source"].startswith(root) or rel.startswith(unlisted):
                 continue
             if (self.folder / rel).exists():
-                reason = f"no longer at the source; remove {self.folder / rel} if it is of an earlier run"
+                reason = f"no longer at the source; remove {self.folder / rel} if it is of an earlier tracking run"
                 self.failed.append((rel, reason))
             else:
                 del self.manifest.files[rel]
 
 
 def _check_content(content: bytes, name: str) -> None:
-    """Refuse a web page (log-in, 'not found') that a server sent in place of the file."""
+    """Refuse a web page (log-in, "not found") that a server sends with status 200 instead of the file."""
     start = content[:64].lstrip()
     if name.endswith(".npy") and not start.startswith(b"\x93NUMPY"):
-        raise SourceError("is no npy file")
+        raise SourceError("is not an npy file")
     if name.endswith(".csv") and (start.startswith(b"<") or b"\x00" in start):
         raise SourceError("is a web page or binary data instead of UIDs")

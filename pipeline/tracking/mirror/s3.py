@@ -1,4 +1,4 @@
-"""UID files in a bucket of S3; needs s3fs."""
+"""UID files in an S3 bucket; needs s3fs."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from pipeline.tracking.mirror.credentials import Credentials
 from pipeline.tracking.mirror.files import Tree
 from pipeline.tracking.mirror.sources import SourceError
 
-#: Codes with which S3 refuses the key itself.
+#: Error codes of S3 that mean a wrong key or secret, not a missing permission.
 _BAD_KEY = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken")
 
 
 class S3(Tree):
-    """A tree in a bucket; the server is AWS's, or the one that AWS_ENDPOINT_URL names.
+    """A tree in a bucket of AWS, or of the server named by AWS_ENDPOINT_URL.
 
-    The credentials are key and secret. Without any, they are looked for where AWS's tools look, and the bucket is
-    read as a public one if there are none. The secret is never sent: it signs. Failures that may pass are tried again
-    by botocore.
+    The credentials are access key and secret; by default those that the AWS tools would find, and without any the
+    bucket is read anonymously. The secret is never sent: requests are signed with it. botocore retries transient
+    failures.
     """
 
     def __init__(self, address: str, credentials: Credentials | None) -> None:
@@ -32,7 +32,7 @@ class S3(Tree):
             key=given.user if given else None,
             secret=given.password if given else None,
             anon=given is None and botocore.session.get_session().get_credentials() is None,
-            skip_instance_cache=True,  # which would keep the secret, and an old listing
+            skip_instance_cache=True,  # fsspec's cache of instances would keep the secret and outdated listings
         )
 
     def _explain(self, error: Exception) -> SourceError:

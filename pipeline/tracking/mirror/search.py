@@ -1,4 +1,4 @@
-"""Where a subject's UID files are at a source: only folders and files of known names are looked into."""
+"""Find a subject's UID files at a source; only folders and files with expected names are visited."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _FILE = re.compile("|".join(re.escape(name) for name in (UID_FILE, *OPTIONAL_FIL
 #: Path of a file below its subject.
 PATH = re.compile(rf"{_DATE.pattern}/{_NUMBER.pattern}/alf/{_FOV.pattern}/(?:{_FILE.pattern})")
 
+#: What the user can do, by kind of `SourceError`.
 _WHAT_TO_DO = {
     "login": "Set MESO_UID_USER and MESO_UID_PASSWORD, or MESO_UID_CREDENTIALS, and check them",
-    "forbidden": "Ask for the right to read it, and that its folders may be listed",
-    "redirect": "Give the address it leads to; if that is a log-in page, it cannot be mirrored from",
-    "host": "Connect to it with ssh once, compare the fingerprint with the one its administrator gives, and accept it",
+    "forbidden": "Ask its administrator for permission to read it and to list its folders",
+    "redirect": "Give the address that it redirects to; if that is a log-in page, this source cannot be mirrored",
+    "host": "Connect to it once with ssh, and accept its key if the fingerprint is the one given by its administrator",
 }
 
 
@@ -37,25 +38,25 @@ class Found:
     failed: list[tuple[str, str]] = field(default_factory=list)
 
     def names(self, source: Source, folder: str, pattern: re.Pattern[str]) -> list[str]:
-        """List a folder; a failure is noted and leaves the others alone."""
+        """List a folder; a failure is recorded, so that the other folders are still searched."""
         try:
             return source.names(self.root + folder, pattern)
         except SourceError as error:
-            # Below a session without imaging there is no alf: nothing to fetch, and no failure.
+            # A session without imaging may have no alf folder, which is not a failure.
             if error.kind != "missing":
                 self.failed.append((folder, str(error)))
             return []
 
 
 def find(source: Source, subject: str) -> Found:
-    """Find the subject directly below the source, else below ROICaT/, else below Subjects/.
+    """Find the UID files of a subject directly below the source, else below ROICaT/, else below Subjects/.
 
     Raises
     ------
     ConfigError
-        The source cannot be reached, or refuses.
+        The source cannot be reached, or refuses access.
     DataError
-        It has no such subject, or no UID file of it.
+        It does not have the subject, or no UID file of it.
     """
     refusal, seen = None, None
     for parent in ("", "ROICaT/", "Subjects/"):
@@ -67,8 +68,8 @@ def find(source: Source, subject: str) -> Found:
                 continue
             refusal = refusal or error
             if error.kind in ("forbidden", "redirect"):
-                continue  # some servers answer so for folders that do not exist
-            break
+                continue  # some servers answer this way for folders that do not exist
+            break  # a failed connection or log-in would fail for the other folders, too
         seen = root
         found = _walk(source, root, dates)
         if found.files or found.failed:
@@ -82,7 +83,8 @@ def find(source: Source, subject: str) -> Found:
 def _nothing_there(address: str, subject: str, seen: str | None) -> DataError:
     if seen is None:
         problem = f"The UID source {address} has no subject {subject}"
-        return DataError(problem, do=f"Give the folder above {subject}/, ROICaT/{subject}/ or Subjects/{subject}/")
+        do = f"Give the folder that contains {subject}/, ROICaT/{subject}/ or Subjects/{subject}/"
+        return DataError(problem, do=do)
     return DataError(
         f"The UID source {address} has no {UID_FILE} of subject {subject}",
         expected=f"{seen}<YYYY-MM-DD>/<NNN>/alf/FOV_XX/{UID_FILE}",
@@ -92,19 +94,20 @@ def _nothing_there(address: str, subject: str, seen: str | None) -> DataError:
 
 
 def _walk(source: Source, root: str, dates: list[str]) -> Found:
+    """Collect the UID files of all sessions on `dates` below `root`."""
     found = Found(root)
     for day in dates:
         for number in found.names(source, f"{day}/", _NUMBER):
             for fov in found.names(source, f"{day}/{number}/alf/", _FOV):
                 folder = f"{day}/{number}/alf/{fov}/"
                 names = found.names(source, folder, _FILE)
-                if UID_FILE in names:  # silhouettes mean nothing without the UIDs
+                if UID_FILE in names:  # silhouettes are useless without UIDs
                     found.files += [folder + name for name in names]
     return found
 
 
 def _is_date(name: str) -> bool:
-    try:
+    try:  # the pattern lets 2024-13-45 pass
         date.fromisoformat(name)
     except ValueError:
         return False

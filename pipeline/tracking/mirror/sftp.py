@@ -1,4 +1,4 @@
-"""UID files on a host that is reached with SFTP; needs paramiko."""
+"""UID files on an SFTP server; needs paramiko."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from pipeline.tracking.mirror.sources import CONNECT_TIMEOUT, READ_TIMEOUT, Sour
 
 
 class Sftp(Tree):
-    """A tree on a host of ``~/.ssh/known_hosts``.
+    """A tree on a host that is listed in ``~/.ssh/known_hosts``.
 
-    Logs in with the credentials if there are any, else with keys (the agent's, or in ``~/.ssh``) as the user
-    that ``~/.ssh/config`` names for the host, else as the user of this process.
+    Logs in with the credentials if given, else with SSH keys (from the agent, or in ``~/.ssh``), as the user that
+    ``~/.ssh/config`` gives for the host, else as the current user.
     """
 
     def __init__(self, address: str, credentials: Credentials | None) -> None:
@@ -33,12 +33,13 @@ class Sftp(Tree):
             port=self._host.port or paramiko.config.SSH_PORT,
             username=given.user if given else _user_of(self._host.hostname or ""),
             password=given.password if given else None,
-            allow_agent=given is None,  # whose keys would count as tries of the password
+            # with a password no keys are tried: each counts as a failed attempt, and servers allow few
+            allow_agent=given is None,
             look_for_keys=given is None,
             timeout=CONNECT_TIMEOUT,
             banner_timeout=CONNECT_TIMEOUT,
             auth_timeout=READ_TIMEOUT,
-            skip_instance_cache=True,  # which would keep the password
+            skip_instance_cache=True,  # fsspec's cache of instances would keep the password
         )
 
     def close(self) -> None:
@@ -50,12 +51,12 @@ class Sftp(Tree):
     def _explain(self, error: Exception) -> SourceError:
         match error:
             case paramiko.BadHostKeyException():
-                return SourceError("shows another key than the one in ~/.ssh/known_hosts", "host")
+                return SourceError("presents a key that differs from the one in ~/.ssh/known_hosts", "host")
             case paramiko.AuthenticationException() | paramiko.PasswordRequiredException():
                 return SourceError("refuses the log-in", "login")
             case (
                 paramiko.SSHException() | EOFError() | socket.gaierror() | ConnectionError() | TimeoutError()
-                | OSError(errno=None)  # paramiko's: all addresses of the host were tried, or the socket is closed
+                | OSError(errno=None)  # paramiko raises it when no address of the host answers or the socket is closed
             ):  # fmt: skip
                 self.close()  # the next try needs a new connection
                 return SourceError("cannot be reached (connection refused or lost)", transient=True)
@@ -63,7 +64,7 @@ class Sftp(Tree):
 
 
 class _KnownHosts(SFTPFileSystem):
-    """fsspec's SFTP, which takes any key that a host shows, with the keys in ``~/.ssh/known_hosts`` only."""
+    """fsspec's SFTP file system, restricted to hosts in ``~/.ssh/known_hosts``; it would accept any host key."""
 
     def _connect(self) -> None:
         self.client = paramiko.SSHClient()
@@ -80,9 +81,10 @@ class _KnownHosts(SFTPFileSystem):
 
 class _Refuse(paramiko.MissingHostKeyPolicy):
     def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
-        raise SourceError("is no host of ~/.ssh/known_hosts", "host")
+        raise SourceError("is not in ~/.ssh/known_hosts", "host")
 
 
 def _user_of(host: str) -> str | None:
+    """Return the user that ``~/.ssh/config`` gives for a host."""
     settings = Path("~/.ssh/config").expanduser()
     return paramiko.SSHConfig.from_path(str(settings)).lookup(host).get("user") if settings.is_file() else None

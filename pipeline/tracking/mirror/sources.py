@@ -1,4 +1,4 @@
-"""What every source of UID files can do: list a folder, describe a file, read it."""
+"""The interface of all sources of UID files: list a folder, describe a file, read a file."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from typing import Any, Literal, TypeVar
 
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
-CHUNK = 1 << 16  # bytes asked for at a time
-MAX_FILE = 256 << 20  # bytes; UIDs of 25 000 ROIs are 1 MB
-CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0  # s to connect, s between two pieces of an answer
-WAIT = wait_exponential(multiplier=0.5, exp_base=4)  # 0.5 s and 2 s between the three tries
+CHUNK = 1 << 16  # bytes requested at a time
+MAX_FILE = 256 << 20  # bytes; far above the UIDs of 25 000 ROIs (1 MB), so that an endless answer is cut off
+CONNECT_TIMEOUT, READ_TIMEOUT = 10.0, 60.0  # s to connect, s between two chunks of an answer
+WAIT = wait_exponential(multiplier=0.5, exp_base=4)  # 0.5 s and 2 s between the three attempts
 
 _T = TypeVar("_T")
 
 
 class SourceError(Exception):
-    """Something at the source cannot be had.
+    """A file or folder of the source cannot be accessed.
 
     Parameters
     ----------
     reason : str
-        What is wrong, in words that follow the name of the source or file. Holds nothing secret.
+        Predicate of a sentence whose subject is the source or file, without secrets.
     kind : str
-        What can be done about it: see `search.find`.
+        Class of the problem; `search.find` tells the user what to do about it.
     transient : bool
-        Whether it may be otherwise a second later.
+        Whether a retry may succeed.
     """
 
     def __init__(
@@ -43,14 +43,14 @@ class SourceError(Exception):
 
 @dataclass(frozen=True)
 class Stamp:
-    """What the source says of a file without sending it: bytes, and what changes with the content."""
+    """Metadata of a file, obtained without reading it: size in bytes, and tags that change with the content."""
 
     size: int | None = None
     etag: str | None = None
     last_modified: str | None = None
 
     def proves_same(self, entry: Mapping[str, Any]) -> bool:
-        """Whether the file must be the one of the manifest's `entry`; needs more than an equal size."""
+        """Return whether the file is certainly the one in the manifest's `entry`; an equal size is not enough."""
         if self.etag is None and self.last_modified is None:
             return False
         if self.size not in (None, entry["size"]):
@@ -61,26 +61,26 @@ class Stamp:
 class Source(ABC):
     """A tree of files. Paths are relative to `address`, which ends with a separator; folders end with ``/``.
 
-    A kind of source says how it lists, describes and reads, and explains the errors of its library.
-    All else is here, once: three tries when a failure may pass, and no error but `SourceError`.
+    Subclasses list, describe and read, and translate the errors of their library. This class retries transient
+    failures (three attempts in total), and raises nothing but `SourceError`.
     """
 
     address: str
 
     def names(self, folder: str, pattern: re.Pattern[str]) -> list[str]:
-        """Return the sorted names in `folder` that match `pattern`; whatever else it lists is left out."""
-        return sorted({name for name in self._tried(self._list, folder) if pattern.fullmatch(name)})
+        """Return the sorted names in `folder` that match `pattern`."""
+        return sorted({name for name in self._retried(self._list, folder) if pattern.fullmatch(name)})
 
     def stamp(self, path: str) -> Stamp:
-        """Describe a file; an empty stamp when the source cannot."""
-        return self._tried(self._stamp, path)
+        """Return the metadata of a file; empty if the source has none."""
+        return self._retried(self._stamp, path)
 
     def read(self, path: str) -> tuple[bytes, Stamp]:
-        """Return a whole file, of `MAX_FILE` at most, and its stamp."""
-        return self._tried(self._read, path)
+        """Return the content of a file, of at most `MAX_FILE` bytes, and its metadata."""
+        return self._retried(self._read, path)
 
     def close(self) -> None:  # noqa: B027
-        """Let go of connections."""
+        """Close connections, if there are any."""
 
     @abstractmethod
     def _list(self, folder: str) -> Iterable[str]: ...
@@ -93,11 +93,13 @@ class Source(ABC):
 
     @abstractmethod
     def _explain(self, error: Exception) -> SourceError:
-        """Put an error of the library into words, none of which are its own: those may hold anything."""
+        """Describe an error of the library without quoting its message, which may contain secrets."""
 
-    def _tried(self, action: Callable[[str], _T], path: str) -> _T:
-        tries = Retrying(stop=stop_after_attempt(3), wait=WAIT, retry=retry_if_exception(_may_pass), reraise=True)
-        result: _T = tries(self._once, action, path)
+    def _retried(self, action: Callable[[str], _T], path: str) -> _T:
+        attempts = Retrying(
+            stop=stop_after_attempt(3), wait=WAIT, retry=retry_if_exception(_is_transient), reraise=True
+        )
+        result: _T = attempts(self._once, action, path)
         return result
 
     def _once(self, action: Callable[[str], _T], path: str) -> _T:
@@ -107,16 +109,17 @@ class Source(ABC):
             problem = error.with_traceback(None)
         except Exception as error:
             problem = self._explain(error)
-        # Outside the handlers, and without what came before: requests and frames of the libraries hold the password.
+        # Raised outside the handlers, and without the original traceback: request objects and frames of the libraries
+        # hold the password.
         raise problem
 
 
-def _may_pass(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     return isinstance(error, SourceError) and error.transient
 
 
 def gathered(chunks: Iterable[bytes], limit: int, what: str = "UIDs") -> bytes:
-    """Join the pieces of an answer; SourceError as soon as they are more than `limit` bytes."""
+    """Join the chunks of an answer; raise SourceError as soon as they exceed `limit` bytes."""
     content = bytearray()
     for chunk in chunks:
         content += chunk

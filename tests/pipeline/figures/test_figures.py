@@ -171,7 +171,7 @@ def test_blocks_do_not_change_the_image(monkeypatch):
     signal[5, 3] = np.nan
     options = {"t_range": (0, 18), "max_pixels": (31, 23)}
     whole = shown(raster(signal, np.arange(90) * 0.2, **options))
-    monkeypatch.setattr(importlib.import_module("pipeline.figures.raster"), "BLOCK", 100)
+    monkeypatch.setattr(importlib.import_module("pipeline.figures.raster"), "BLOCK_VALUES", 100)
     np.testing.assert_allclose(shown(raster(signal, np.arange(90) * 0.2, **options)), whole)
 
 
@@ -329,7 +329,7 @@ def test_row_mean_strip():
         ({"regions": ["A"] * 7}, ["6 neurons", "(7,)"]),
         ({"wheel": (np.arange(3), np.arange(4))}, ["(3,)", "(4,)"]),
         ({"block": (np.arange(3), np.arange(4))}, ["(3,)", "(4,)"]),
-        ({"block": ([3, 1], [0.2, 0.8])}, ["start before"]),
+        ({"block": ([3, 1], [0.2, 0.8])}, ["must not decrease"]),
         ({"t_range": (100, 200)}, ["(100, 200)", "0.000 to 4.000 s"]),
         ({"t_range": (3, 1)}, ["(3, 1)", "0.000 to 4.000 s"]),
         (
@@ -470,8 +470,8 @@ def test_panels_keep_every_target_and_the_colours():
         (lambda: Curve(**curve(mean=[0.5])), r"2024-05-01: ks has 8 values but mean has shape \(1,\)"),
         (lambda: Curve(**curve(ks=[1, 2, 4, 4, 5, 6, 7, 8])), "increase"),
         (lambda: Curve(**curve(null_lo=None)), "together"),
-        (lambda: Curve(**curve(mean_low=np.zeros(8))), "mean_low and mean_high are given together"),
-        (lambda: Curve(**curve(fit_k=[1, 2])), "fit_k and fit_score are given together"),
+        (lambda: Curve(**curve(mean_low=np.zeros(8))), "mean_low and mean_high must be given together"),
+        (lambda: Curve(**curve(fit_k=[1, 2])), "fit_k and fit_score must be given together"),
         (lambda: Curve(**curve(fit_k=[1, 2], fit_score=[1])), r"one length, not \(2,\) and \(1,\)"),
         (lambda: Curve(**curve(k_star_censored="up")), "'up'"),
         (lambda: ndc_overlay([curve()], target="choice", curve_axis="days"), "cells.*'days'"),

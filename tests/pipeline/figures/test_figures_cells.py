@@ -338,7 +338,7 @@ def test_survival_from_a_session_without_cells_is_left_out():
 
 
 def test_figures_of_tracking_refuse_what_does_not_fit():
-    with pytest.raises(ValueError, match="presence is bool"):
+    with pytest.raises(ValueError, match="presence must be bool"):
         presence_map(np.ones((3, 2)), days(2))
     with pytest.raises(ValueError, match="2 sessions but 3 dates"):
         shared_counts(np.ones((3, 2), dtype=bool), days(3))

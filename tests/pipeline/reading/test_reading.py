@@ -224,8 +224,8 @@ ARRAY_DAMAGE = [
     (TIMES, lambda t: np.r_[t, t[-1] + 0.2], "expected {t} frames", "found {t_more} times"),
     (TIMES, drop_last, "expected {t} frames", "found {t_less} times"),
     (TIMES, lambda t: t[:, None], "expected {t} frames", "({t}, 1)"),
-    (TIMES, lambda t: np.r_[t[:5], t[4], t[6:]], "1 steps back", "after frame 4"),
-    (TIMES, lambda t: t[::-1], "{t_less} steps back", "after frame 0"),
+    (TIMES, lambda t: np.r_[t[:5], t[4], t[6:]], "1 steps that do not increase", "after frame 4"),
+    (TIMES, lambda t: t[::-1], "{t_less} steps that do not increase", "after frame 0"),
     (TIMES, set_at([7, 9], np.nan), "not finite", "2, the first at frame 7"),
     (TYPES, drop_last, "expected {n} ROIs", "found {n_less}"),
     (TYPES, lambda x: x[0], "expected {n} ROIs", "a scalar"),
@@ -237,7 +237,7 @@ ARRAY_DAMAGE = [
     (CLASSIFIER, set_at(4, 1.5), "0 to 1", "1.5 for ROI 4"),
     (CLASSIFIER, lambda p: p[:, None, None], "expected ({n},)", "({n}, 1, 1)"),
     (f"{MLAPDV}_estimate", lambda x: x[:, 0], "expected ({n}, 3)", "({n},)"),
-    (f"{MLAPDV}_estimate", set_at((4, 1), np.inf), "NaN for none", "for ROI 4"),
+    (f"{MLAPDV}_estimate", set_at((4, 1), np.inf), "or NaN", "for ROI 4"),
     (f"{REGIONS}_estimate", set_at(4, np.nan), "not whole numbers", "nan for ROI 4"),
     (POS, drop_last, "expected {n} ROIs", "found {n_less}"),
     (POS, lambda p: p[:, 0], "expected ({n}, 3)", "found ({n},)"),
@@ -268,7 +268,7 @@ FILE_DAMAGE = [
     (f"{TIMES}.npy", truncate, "truncated"),
     (f"{MLAPDV}_estimate.npy", lambda path: path.write_bytes(b""), "0 bytes"),
     (UUIDS, lambda path: path.write_text(path.read_text().rsplit("\n", 1)[0]), "expected {n} ROIs", "found {n_less}"),
-    (UUIDS, repeat_uuid, "expected {n} different", "found {n_less}"),
+    (UUIDS, repeat_uuid, "expected {n} unique", "found {n_less}"),
     (UUIDS, lambda path: path.write_bytes(b"uuids\n\xff\xff"), "is not text"),
     (UUIDS, lambda path: path.write_text("uuids" + "\n" * len(path.read_text().splitlines())), "'' for ROI 0"),
 ]
@@ -309,7 +309,7 @@ def test_a_fov_without_activity_is_refused(session):
 def test_a_file_that_is_gone_since_the_tables_were_written_is_refused(session, name):
     one = session.one()
     (session.fov / name).unlink()
-    with pytest.raises(DataError, match=rf"{session.eid}, FOV_01, alf/FOV_01/{name}.*cannot give the file"):
+    with pytest.raises(DataError, match=rf"{session.eid}, FOV_01, alf/FOV_01/{name}.*cannot provide the file"):
         read_fov(one, session.eid, 1, "alf/FOV_01")
 
 
@@ -363,7 +363,7 @@ def test_a_copied_fov_is_refused_and_the_first_kept(session):
     shutil.copy(session.alf / "FOV_00" / f"{DECONVOLVED}.npy", session.fov)
     for name in (TIMES, POS, TYPES, CLASSIFIER, f"{REGIONS}_estimate", f"{MLAPDV}_estimate"):
         shutil.copy(session.alf / "FOV_00" / f"{name}.npy", session.fov)
-    check_refusal(session, f"{DECONVOLVED}.npy", ("the activity is a copy", "FOV_00"))
+    check_refusal(session, f"{DECONVOLVED}.npy", ("the activity is a copy of another FOV's", "FOV_00"))
     assert read_fov(session.one(), session.eid, 0, "alf/FOV_00").n_rois
     # as many ROIs, and other activity
     session.change(DECONVOLVED, lambda x: x + 1)
@@ -550,10 +550,13 @@ def only_table(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path
         (only_table(lambda table: table.iloc[:0]), "the trials table is empty"),
         (only_table(lambda t: t.drop(columns=["choice", "stimOn_times"])), "expected choice, stimOn_times, found"),
         (only_table(lambda t: t.assign(choice=t["choice"].astype(str))), "choice does not hold numbers"),
-        (only_table(lambda t: t.assign(choice=0.5)), "choice cannot be that .expected -1 or 0 or 1.*0.5 in trial 0"),
+        (
+            only_table(lambda t: t.assign(choice=0.5)),
+            "choice has an impossible value .expected -1 or 0 or 1.*0.5 in trial 0",
+        ),
         (only_table(lambda t: t.assign(probabilityLeft=80.0)), "probabilityLeft .*expected 0 to 1.*80.0 in trial 0"),
         (only_table(lambda t: t.assign(feedback_times=np.inf)), "feedback_times .*expected finite.*inf in trial 0"),
-        (only_table(lambda t: t.iloc[::-1]), "go back in time .*in trial 1"),
+        (only_table(lambda t: t.iloc[::-1]), "trial times decrease .*in trial 1"),
         (lambda f: np.save(f / "_ibl_trials.stimOff_times.npy", np.zeros(21)), "expected 20 trials .*, found 21"),
         (lambda f: np.save(f / "_ibl_trials.stimOff_times.npy", np.zeros((20, 2))), r"not a vector .*\(20, 2\)"),
         (lambda folder: truncate(folder / TABLE), "cannot be read"),
@@ -634,10 +637,10 @@ def spoil(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Pa
         (lambda alf: save_wheel(alf / "task_00", 20, 21), "expected 21 positions, found 20 times"),
         (protocols_that_make_up_for_each_other, "expected 21 positions, found 20 times"),
         (lambda alf: save_wheel(alf / "task_00", 1, 1), "found 1 samples"),
-        (spoil("timestamps", lambda t: t[::-1]), "do not go back"),
+        (spoil("timestamps", lambda t: t[::-1]), "times in increasing order"),
         (spoil("timestamps", set_at(3, np.nan)), "timestamps.npy: .*finite numbers, found nan at sample 3"),
         (spoil("timestamps", set_at(-1, np.inf)), "timestamps.npy: .*finite numbers, found inf"),
-        (spoil("timestamps", set_at(-1, 1e12)), "less than a day"),
+        (spoil("timestamps", set_at(-1, 1e12)), "at most one day"),
         (spoil("position", set_at(3, np.inf)), "position.npy: .*finite numbers, found inf at sample 3"),
         (spoil("position", lambda p: np.c_[p, p]), "not a vector"),
         (lambda alf: (alf / "task_00/_ibl_wheel.timestamps.npy").unlink(), "the session has no wheel"),

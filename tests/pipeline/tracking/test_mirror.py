@@ -201,7 +201,7 @@ def test_subject_or_uids_that_are_not_there(tmp_path):
 
 @pytest.mark.parametrize("subject", ["..", "a/b", "", "../x", "SP\n", ".hidden"])
 def test_names_that_are_no_subject(tmp_path, subject):
-    with pytest.raises(ConfigError, match="no name of a subject"):
+    with pytest.raises(ConfigError, match="not a valid subject name"):
         mirror_uids(str(tmp_path), tmp_path / "dst", subject)
 
 
@@ -231,7 +231,7 @@ def test_regenerated_files_are_reported_and_not_mixed(tmp_path, web):
         assert len(report.changed) == 6 == len(report.stale) and report.fetched == ()
         assert report.unchanged == (f"2024-01-01/001/alf/FOV_00/{SILHOUETTE}",)
         assert [path for path, _ in report.failed] == [f"2024-01-04/001/alf/FOV_0{fov}/{UID_FILE}" for fov in (0, 1)]
-        assert "regenerated" in report.failed[0][1] and "refresh" in report.warning and not report.ok
+        assert "have changed at the source" in report.failed[0][1] and "refresh" in report.warning and not report.ok
         after = tree_of(subject_folder(dst, SUBJECT))
         assert json.loads(after.pop(MANIFEST))["complete"] is False
         assert after == before
@@ -334,7 +334,7 @@ def test_broken_transfer_is_reported_and_resumed(tmp_path):
     with serving(source) as server:
         server.pages[rel] = breaking((source / SUBJECT / rel).read_bytes())
         report = mirror_uids(server.url, dst, SUBJECT)
-        assert [path for path, _ in report.failed] == [rel] and "broke off" in report.failed[0][1]
+        assert [path for path, _ in report.failed] == [rel] and "was cut off" in report.failed[0][1]
         assert len(report.fetched) == N_FILES - 1
         assert len([path for path in file_gets(server) if path.endswith(rel)]) == 3
         assert not (subject_folder(dst, SUBJECT) / rel).exists()

@@ -217,7 +217,7 @@ def test_server_that_is_not_there(tmp_path, sftp, monkeypatch):
 @pytest.mark.parametrize("scheme", ["sftp", "s3"])
 def test_package_that_is_missing(tmp_path, monkeypatch, scheme):
     monkeypatch.setitem(sys.modules, f"pipeline.tracking.mirror.{scheme}", None)
-    with pytest.raises(ConfigError, match=rf"to read {scheme}://.*pip install '\.\[{scheme}\]'"):
+    with pytest.raises(ConfigError, match=rf"Reading {scheme}:// needs .*pip install '\.\[{scheme}\]'"):
         mirror_uids(f"{scheme}://host/x", tmp_path / "dst", SUBJECT)
 
 
@@ -271,7 +271,7 @@ def test_folder_that_may_not_be_read(tmp_path, sftp):
     source = make_tree(tmp_path / "src")
     sftp.locked.append(f"/{SUBJECT}/2024-01-02/001/alf")
     report = mirror_uids(sftp.url, tmp_path / "dst", SUBJECT, auth=(USER, CANARY))
-    assert report.failed == (("2024-01-02/001/alf/", "may not be read"),)
+    assert report.failed == (("2024-01-02/001/alf/", "cannot be read (permission denied)"),)
     assert_mirrored(tmp_path / "dst", source, N_FILES - 2)
 
 

@@ -175,7 +175,7 @@ def test_what_would_be_executed_is_refused_and_named(name, tmp_path):
     with pytest.raises(DataError, match=r"x\.npy: .*Nothing in the file was executed") as error:
         plain_values(data, {"NDCResult"}, "x.npy")
     assert not canary.exists()
-    assert "is no whole pickle" not in str(error.value)
+    assert "is not a complete pickle" not in str(error.value)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_what_would_be_executed_is_refused_and_named(name, tmp_path):
         (np.array(["a"], np.dtypes.StringDType()), "names numpy._core._internal._convert_to_stringdtype_kwargs,"),
         ({1, 2}, "instruction EMPTY_SET,"),
         (in_array(3j), "names builtins.complex,"),
-        ({(1, 2): 3}, "has a key that is neither text nor number"),
+        ({(1, 2): 3}, "has a dict key that is neither text nor number"),
     ],
 )  # fmt: skip
 def test_what_is_not_plain_data_is_named(reduced, named):
@@ -216,29 +216,29 @@ CLAIMS: dict[str, tuple[bytes, str]] = {
     "text": (b"\x80\x04\x8d" + struct.pack("<Q", 1 << 40) + b"abc.", "is cut off"),
     "a number": (b"\x80\x04\x8b" + struct.pack("<I", 1 << 31) + b"abc.", "is cut off"),
     "places in the memo": (b"\x80\x04Nr" + struct.pack("<I", 0xFFFFFFFF) + b"N", "is cut off"),
-    "elements": (array_state((1 << 40,), "u1", b"abc"), "another size than it claims"),
+    "elements": (array_state((1 << 40,), "u1", b"abc"), "whose size does not match its shape"),
     "elements without size": (array_state((1 << 40,), "U0", b""), "without a dtype"),
-    "objects": (array_state((1 << 40,), "O", [None]), "another size than it claims"),
+    "objects": (array_state((1 << 40,), "O", [None]), "whose size does not match its shape"),
     "huge dimensions": (array_state((1 << 9000,) * 30, "u1", b"abc"), "without a shape"),
     "negative dimensions": (array_state((-1, -3), "u1", b"abc"), "without a shape"),
     "no dimensions": (array_state(None, "u1", b"abc"), "without a shape"),
     "pointers as bytes": (array_state((1,), "O", b"\x01" * 8), "without values"),
-    "text that is none": (array_state((1,), "U1", b"abcd"), "text that is none"),
+    "text that is none": (array_state((1,), "U1", b"abcd"), "text with invalid characters"),
     "numbers as a list": (array_state((1,), "f8", [1.0]), "without values"),
     "a frame": (b"\x80\x04\x95" + struct.pack("<Q", 1 << 60) + b"K\x01.", ""),
     "an extension": (b"\x80\x02\x82\x01.", "EXT1"),
     "a persistent id": (b"\x80\x02K\x01Q.", "BINPERSID"),
     "an old instance": (b"(S'touch x'\nios\nsystem\n.", "STRING"),
     "nothing": (b"", "is cut off"),
-    "no value": (b"\x80\x04.", "is no whole pickle"),
-    "no mark": (b"\x80\x04t.", "is no whole pickle"),
-    "nothing remembered": (b"\x80\x04h\x05.", "is no whole pickle"),
-    "a state of a list": (b"\x80\x04]}b.", "does to a value what its kind does not allow"),
-    "an attribute of a function": (b"\x80\x02cnumpy\ndtype\n}" + TEXT_A + b"K\x01sb.", "its kind does not allow"),
-    "a call of text": (b"\x80\x02X\x01\x00\x00\x00a)R.", "calls what is no function"),
+    "no value": (b"\x80\x04.", "is not a complete pickle"),
+    "no mark": (b"\x80\x04t.", "is not a complete pickle"),
+    "nothing remembered": (b"\x80\x04h\x05.", "is not a complete pickle"),
+    "a state of a list": (b"\x80\x04]}b.", "applies an instruction to a value of the wrong type"),
+    "an attribute of a function": (b"\x80\x02cnumpy\ndtype\n}" + TEXT_A + b"K\x01sb.", "to a value of the wrong type"),
+    "a call of text": (b"\x80\x02X\x01\x00\x00\x00a)R.", "calls a value that is not a function"),
     "a dtype that is never filled": (b"\x80\x02" + UNFILLED + b"\x85.", "that is never filled"),
-    "a dtype of records": (b"\x80\x02" + UNFILLED + b"K\x03X\x03\x00\x00\x00f4,\x86b.", "no known byte order"),
-    "a dtype within itself": (b"\x80\x02" + UNFILLED + b"q\x00]h\x00ab.", "within itself"),
+    "a dtype of records": (b"\x80\x02" + UNFILLED + b"K\x03X\x03\x00\x00\x00f4,\x86b.", "unknown byte order"),
+    "a dtype within itself": (b"\x80\x02" + UNFILLED + b"q\x00]h\x00ab.", "that contains itself"),
 }  # fmt: skip
 
 
@@ -276,7 +276,7 @@ def test_a_tree_of_one_list_in_many_places_is_refused(tmp_path):
     path = tmp_path / "x.pkl"
     for value in (laughs, deep, endless, {"ks": 1 << 100}):
         path.write_bytes(pickle.dumps(value))
-        with pytest.raises(DataError, match=r"x\.pkl: is no file of curves"):
+        with pytest.raises(DataError, match=r"x\.pkl: is not a file of curves"):
             read_old_curves(path)
 
 
@@ -413,8 +413,8 @@ def test_labels_and_positions_that_do_not_fit_are_not_compared(eid, scripts, tmp
     ("change", "message"),
     [
         ({"isort": None}, "has no order to import"),
-        ({"isort": "rows"}, "has no order to import: isort is missing, or is 0, 1, 2"),
-        ({"isort": "twice"}, r"isort is no order \(expected each of 0 to 648 once\)"),
+        ({"isort": "rows"}, "has no order to import: isort is missing, or 0, 1, 2"),
+        ({"isort": "twice"}, r"isort is not a permutation \(expected each of 0 to 648 once\)"),
         ({"isort": np.arange(5)[::-1]}, r"isort does not fit .*found int64 \(5,\)"),
         ({"roi_signal": None}, r"has no activity .*found \['isort', 'region_colors', "),
         ({"roi_signal": "float64"}, "has no activity .*found float64"),
@@ -442,18 +442,18 @@ def test_files_that_are_no_caches(database, tmp_path, scripts):
     cache = cache_of(scripts, np.arange(4)[::-1])
     unknown = f"{BY_HAND}.npy"
     for content, name, message in (
-        (np.arange(3), unknown, "is no cache of the scripts"),
-        (np.array([{}], dtype=object), unknown, "is no cache of the scripts"),
-        (np.array([1, 2], dtype=object), unknown, "is no cache of the scripts"),
-        (np.array(3, dtype=object), unknown, "is no cache of the scripts .*found int"),
-        (cache, "mine.npy", "its name says no session .*--eid"),
+        (np.arange(3), unknown, "is not a cache of the scripts"),
+        (np.array([{}], dtype=object), unknown, "is not a cache of the scripts"),
+        (np.array([1, 2], dtype=object), unknown, "is not a cache of the scripts"),
+        (np.array(3, dtype=object), unknown, "is not a cache of the scripts .*found int"),
+        (cache, "mine.npy", "its name has no session id .*--eid"),
         (cache, unknown, "the session is not registered.*meso ingest"),
     ):
         np.save(tmp_path / name, content, allow_pickle=True)
         with pytest.raises(DataError, match=message):
             import_file(tmp_path / name)
     (tmp_path / unknown).write_bytes(b"")
-    with pytest.raises(DataError, match=r"is no \.npy file"):
+    with pytest.raises(DataError, match=r"is not a \.npy file"):
         import_file(tmp_path / unknown)
 
 
@@ -580,7 +580,7 @@ def test_curves_are_read_and_not_inserted(tmp_path):
 def test_a_result_with_a_payload_is_refused(tmp_path):
     path = tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps(NDCResult(ks=opens(tmp_path / "executed"), scores={})))
-    with pytest.raises(DataError, match=r"x\.pkl: names io.open, which is no plain data"):
+    with pytest.raises(DataError, match=r"x\.pkl: names io.open, which is not plain data"):
         import_file(path)
     assert not (tmp_path / "executed").exists()
 
@@ -597,7 +597,7 @@ def test_command(eid, scripts, tmp_path, meso_command):
     done = meso_command("import-cache", good, bad)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"{good}\n    taken: the order of 649 of 649 cells" in done.stdout
-    assert f"{bad}\n    not taken: {bad.name}: names io.open, which is no plain data" in done.stdout
+    assert f"{bad}\n    not taken: {bad.name}: names io.open, which is not plain data" in done.stdout
     rows = json.loads(meso_command("import-cache", good, bad, "--json").stdout)
     assert [(row["taken"], "problem" in row) for row in rows] == [("order", False), (None, True)]
     assert rows[0]["n_matched"] == 649 and rows[0]["n_new"] == 0
