@@ -222,7 +222,7 @@ class More(NDCSettings):
 
 
 def test_a_made_up_setting_is_checked_and_has_a_key():
-    with pytest.raises(ValueError, match="lick_rule is one of ignore, drop, not 'keep'"):
+    with pytest.raises(ValueError, match="lick_rule must be one of ignore, drop, not 'keep'"):
         More("choice", lick_rule="keep")
     before = More("choice", lick_rule="ignore")
     assert before.content() == NDCSettings("choice").content()  # what was done before has the key that it had

@@ -162,7 +162,7 @@ def test_cv_score_refuses_what_it_cannot_score(change, message):
 
 def test_cv_score_refuses_an_unknown_metric_and_a_single_fold():
     X, y = trial_data(40, 5)
-    with pytest.raises(ValueError, match=r"metric is one of .*'f1'"):
+    with pytest.raises(ValueError, match=r"metric must be one of .*'f1'"):
         cv_score(X, y, metric="f1")
     with pytest.raises(ValueError, match="2 or more, not 1"):
         cv_score(X, y, n_splits=1)

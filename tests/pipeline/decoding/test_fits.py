@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from pipeline.decoding import NDCCurve
-from pipeline.decoding.fits.curve import REACH, VERDICTS, fit_curve
+from pipeline.decoding.fits.curve import MAX_EXTRAPOLATION, VERDICTS, fit_curve
 from pipeline.decoding.fits.families import FAMILIES, family_curve
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
@@ -356,12 +356,12 @@ def test_without_subsets_or_draws_there_is_no_interval():
 
 
 def test_beyond_has_no_number():
-    """A fit is not believed farther than REACH times the largest k."""
+    """A fit is not trusted beyond MAX_EXTRAPOLATION times the largest k."""
     rng = np.random.default_rng(15)
     slow = 0.9 - 0.4 / np.sqrt(KS[:6] / 2)
     fit = fit_curve(KS[:6], slow[:, None] + 0.002 * rng.normal(size=(6, 30)))
     assert fit.k95 == np.inf and fit.k95_high == np.inf
-    assert fit.k50 < REACH * 64
+    assert fit.k50 < MAX_EXTRAPOLATION * 64
     assert "at no k up to 640" in fit.explain()
     assert fit.verdict == "not saturated"
 
@@ -400,7 +400,7 @@ def test_any_scores_give_ordered_answers(data):
     ("call", "words"),
     [
         (lambda: fit_curve([1, 2], np.ones((3, 2))), r"\(K, subsets\).*\(2,\).*\(3, 2\)"),
-        (lambda: fit_curve([2, 2], np.ones((2, 2))), r"increases.*\[2, 2\]"),
+        (lambda: fit_curve([2, 2], np.ones((2, 2))), r"must increase.*\[2, 2\]"),
         (lambda: fit_curve([0, 2], np.ones((2, 2))), "from 1"),
         (lambda: fit_curve([1, 2], np.full((2, 2), np.nan)), "no score is finite"),
         (lambda: fit_curve([1, 2], np.ones((2, 2)), "r2"), "auc.*'r2'"),
@@ -408,7 +408,7 @@ def test_any_scores_give_ordered_answers(data):
         (lambda: family_curve("line", {}, 1), "'line'"),
         (lambda: family_curve("exponential", {"a": 1}, 1), "'tau'.*'a'"),
         (lambda: benjamini_hochberg([0.1, 1.2]), "1.2"),
-        (lambda: log_k_slope([1, 2], [3]), "one entry per session"),
+        (lambda: log_k_slope([1, 2], [3]), "one value per session"),
         (lambda: log_k_slope([1, 2], [3, 4], censored=["", "up"]), "'up'"),
     ],
 )

@@ -365,7 +365,7 @@ def test_probability_that_is_no_class_leaves_the_trial_out():
 def test_wrong_entries_are_refused():
     trials = block_session()
     usable = labelled("choice", trials)
-    with pytest.raises(ValueError, match=r"null is 'auto' or one of permute, .*not 'shuffle'"):
+    with pytest.raises(ValueError, match=r"null must be 'auto' or one of permute, .*not 'shuffle'"):
         null_labels("shuffle", "choice", trials, usable, 1, 0)
     with pytest.raises(ValueError, match="target"):
         null_labels("auto", "reward", trials, usable, 1, 0)

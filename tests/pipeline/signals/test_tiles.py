@@ -125,7 +125,7 @@ def test_mean_of_many_neighbours_reads_a_coarser_resolution(matrix, fetch):
     found = mean(fetch, matrix.shape, rows, (0, 400), 400)
     assert {place[0] for place in fetch.asked} == {1}
     np.testing.assert_allclose(found.values[0], matrix[:, :400].mean(axis=0), atol=1 / WHITE)
-    with pytest.raises(ValueError, match="one cell at least"):
+    with pytest.raises(ValueError, match="at least one cell"):
         mean(fetch, matrix.shape, rows[:0], (0, 400), 400)
 
 
