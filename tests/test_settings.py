@@ -146,7 +146,10 @@ def test_no_shuffle_seed_is_the_seed_as_in_the_scripts(from_notebook):
 
 
 def test_refused_words_end_the_command_before_the_database():
-    for text, message in (("--seed x", "seed is a whole number from 0, not 'x'"), ("--fold-gap 3", "use fold_mode")):
+    for text, message in (
+        ("--seed x", "seed must be a whole number from 0, not 'x'"),
+        ("--fold-gap 3", "use fold_mode"),
+    ):
         done = CliRunner().invoke(ndc, ["an-eid", *text.split()])
         assert done.exit_code == 2 and message in done.output
 
@@ -255,7 +258,7 @@ def test_a_made_up_setting_has_an_option():
     assert json.loads(run(command, ["--lick-rule", "drop", "-L", "3,-1"]).output) == {
         "lick_rule": "drop", "lag_frames": [-1, 3],
     }  # fmt: skip
-    assert "lick_rule is one of ignore, drop, not 'x'" in run(command, ["--lick-rule", "x"]).output
+    assert "lick_rule must be one of ignore, drop, not 'x'" in run(command, ["--lick-rule", "x"]).output
     text = run(command, ["--help"]).output
     assert "\nLags:\n  -L, --lag-frames INTEGER,..." in text
     rule = "--lick-rule [ignore|drop] What happens to trials with licks. [default: drop]"

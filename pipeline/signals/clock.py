@@ -63,7 +63,7 @@ def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: 
     for positions, size in zip(index, timeshift.shape, strict=True):
         if len(positions) and not (positions.min() >= 0 and positions.max() < size):
             raise DataError(
-                "a ROI lies outside the scan lines",
+                "an ROI is outside the scan lines",
                 dataset="mpciStack.timeshift",
                 expected=f"0 to {size - 1}",
                 found=f"{positions.min()} to {positions.max()}",

@@ -243,6 +243,6 @@ def _output(out: np.ndarray | None, shape: tuple[int, int], dtype: np.dtype, fov
     if out is None:
         out = np.empty(shape, dtype)
     if out.shape != shape or out.dtype.kind != "f":
-        expected, found = f"{shape}, float (for NaN)", f"{out.shape} {out.dtype}"
+        expected, found = f"{shape}, floats for NaN", f"{out.shape} {out.dtype}"
         raise DataError("the output array does not fit", fov=fov, expected=expected, found=found)
     return out

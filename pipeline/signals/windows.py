@@ -20,7 +20,7 @@ def window_means(
 ) -> np.ndarray:
     """Return each ROI's mean activity in each window.
 
-    A frame is in a ROI's window if ``start <= frame time + offset <= end``. Only frames within windows are read: the
+    A frame is in an ROI's window if ``start <= frame time + offset <= end``. Only frames within windows are read: the
     loop is over the frames of the longest window.
 
     Parameters

@@ -1,4 +1,4 @@
-"""Settings of a curve: what they take, what they refuse, and the keys that name them."""
+"""Settings of a curve: the values that they allow and refuse, and their keys."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_keys_are_those_of_former_versions(key, asked):
     assert key_of(NDCSettings(**asked)) == key
 
 
-# ---------------------------------------------------------------------------------------------------- what is taken
+# ---------------------------------------------------------------------------------------------------- allowed values
 
 
 def test_defaults_are_the_targets_own_event_and_window():
@@ -151,7 +151,7 @@ def test_one_number_is_a_sequence_of_one(value):
 
 @pytest.mark.parametrize("one", RECORDS, ids=lambda one: one.name)
 def test_defaults_and_former_values_are_allowed(one):
-    """What a record says of itself is true: the default and the type of the field are of its kind."""
+    """A record is consistent: its default, and the type of its field, are of its kind."""
     made = NDCSettings("choice")
     value = getattr(made, one.name)
     kind = typing.get_type_hints(NDCSettings)[one.name]

@@ -1,4 +1,4 @@
-"""Rows that are chosen, against numpy's own indexing."""
+"""Row indices, against numpy's own indexing."""
 
 from __future__ import annotations
 
