@@ -19,11 +19,7 @@ from pipeline.decoding.solver import GRADIENT_TOLERANCE, TOLERANCE, Problem, min
 
 try:
     from pipeline.decoding.kernels import WIDTH, minimise, pack, product
-except (
-    ImportError,
-    RuntimeError,
-    OSError,
-) as failure:  # no writable folder for numba's cache, or no compiler for the CPU
+except (ImportError, RuntimeError, OSError) as failure:  # numba cannot write its cache, or has no compiler for the CPU
     warnings.warn(f"decoding is several times slower: numba could not compile its kernels ({failure})", stacklevel=2)
     WIDTH, minimise = 24, minimise_numpy
 
