@@ -1,1 +1,1 @@
-"""The science: arrays in, arrays out. Knows ONE, the atlas, decoding and figures, and no database."""
+"""The science: arrays in, arrays out. It uses ONE, the atlas, decoding and figures, but no database."""

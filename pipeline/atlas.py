@@ -1,4 +1,4 @@
-"""The Allen CCF 2017 through iblatlas: ids, acronyms, colours, coarser regions."""
+"""Brain regions of the Allen CCF 2017, from iblatlas: ids, acronyms, colours, coarser regions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 @lru_cache(maxsize=1)
 def brain_regions() -> Any:
-    """Return iblatlas' table of regions, which ships with the package: nothing is downloaded."""
+    """Return iblatlas' table of regions. It is part of the package: nothing is downloaded."""
     from iblatlas.regions import BrainRegions
 
     return BrainRegions()
@@ -16,14 +16,14 @@ def brain_regions() -> Any:
 
 @lru_cache(maxsize=1)
 def known_region_ids() -> frozenset[int]:
-    """Return every id of the atlas, left-hemisphere (negative) ones included."""
+    """Return all region ids of the atlas, including the negative ones of the left hemisphere."""
     return frozenset(brain_regions().id.tolist())
 
 
 def region_rows() -> list[dict[str, Any]]:
     """Return one row per region: id, acronym, name, rgb (hex), Beryl and Cosmos acronym, parent.
 
-    Ids are mapped one by one: iblatlas' vector functions drop ids that they do not know.
+    Ids are mapped one at a time: iblatlas' vector functions drop ids that they do not know without an error.
     """
     regions = brain_regions()
     known = known_region_ids()

@@ -1,4 +1,4 @@
-"""Rastermap: an order of the cells in which neighbours are active together."""
+"""Embedding by Rastermap: an order of the cells in which neighbours have similar activity."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ class EmbeddingSettings:
     Attributes
     ----------
     n_pcs, n_clusters : int
+        Principal components, and clusters that are ordered, as in Rastermap.
     locality : float
+        Weight of local against global similarity, from 0 to 1, as in Rastermap.
     time_lag_window : int
-        Frames.
+        Frames over which activity is also compared with a lag, as in Rastermap.
     time_bin_size : int
-        Neurons averaged in Rastermap's own picture (``bin_size``).
+        Neurons averaged in Rastermap's own image (its ``bin_size``).
     neurons_only : bool
-        Embed neurons, or all ROIs.
+        Whether only neurons are embedded, or all ROIs.
     fovs : tuple of int
-        Numbers of the FOVs, empty for all.
+        Numbers of the FOVs that are embedded, empty for all.
     """
 
     n_pcs: int = 100
@@ -39,14 +41,14 @@ class EmbeddingSettings:
 
 
 def rastermap_order(traces: np.ndarray, settings: EmbeddingSettings | None = None) -> np.ndarray:
-    """Return the order of the rows that Rastermap finds (Stringer et al. 2025, rastermap 1.0).
+    """Return the order of the rows by Rastermap (Stringer et al. 2025; rastermap 1.0).
 
-    Rows that are constant or not finite have no place in it; they come last, by row.
+    Rows that are constant or not finite cannot be embedded: they come last, by row number.
 
     Parameters
     ----------
     traces : (N, T) float32
-    settings : EmbeddingSettings
+    settings : EmbeddingSettings, optional
 
     Returns
     -------
@@ -62,15 +64,16 @@ def rastermap_order(traces: np.ndarray, settings: EmbeddingSettings | None = Non
     """
     settings = settings or EmbeddingSettings()
     with np.errstate(invalid="ignore"):
-        spread = np.ptp(traces, axis=1)  # not finite where a value is not
+        spread = np.ptp(traces, axis=1)  # not finite if any value is not
     usable = np.isfinite(spread) & (spread > 0)
     rows, rest = np.flatnonzero(usable), np.flatnonzero(~usable)
-    if len(rows) > 2:  # there is nothing to order in two
+    if len(rows) > 2:  # two rows have no order to find
         rows = rows[_fit(traces[rows] if len(rest) else traces, settings)]
     return np.concatenate([rows, rest]).astype(np.int64)
 
 
 def _fit(traces: np.ndarray, settings: EmbeddingSettings) -> np.ndarray:
+    """Return Rastermap's order of the rows of traces (N, T), (N,) int."""
     try:
         from rastermap import Rastermap
     except ModuleNotFoundError as error:
@@ -81,7 +84,7 @@ def _fit(traces: np.ndarray, settings: EmbeddingSettings) -> np.ndarray:
 
     handlers = logging.root.handlers[:]
     model = Rastermap(
-        # fewer cells or frames than components: as many as there are
+        # with fewer cells or frames than components: as many as are possible
         n_PCs=min(settings.n_pcs, min(traces.shape) - 1),
         n_clusters=settings.n_clusters,
         locality=settings.locality,
@@ -89,13 +92,13 @@ def _fit(traces: np.ndarray, settings: EmbeddingSettings) -> np.ndarray:
         bin_size=settings.time_bin_size,
         verbose=False,
     )
-    logging.root.handlers[:] = handlers  # Rastermap sends everybody's log to standard output
+    logging.root.handlers[:] = handlers  # Rastermap makes the root logger write to standard output
     try:
-        # one BLAS thread: sums in another order could give another order of the cells
+        # one BLAS thread: with more, sums in another order could change the order of the cells
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="data has <= 50 samples")
             return np.asarray(model.fit(np.asarray(traces, np.float32), compute_X_embedding=False).isort)
     except (ValueError, IndexError, np.linalg.LinAlgError) as error:
         raise DataError(
-            f"Rastermap fails ({error})", found=f"{traces.shape[0]} cells, {traces.shape[1]} frames"
+            f"Rastermap failed ({error})", found=f"{traces.shape[0]} cells, {traces.shape[1]} frames"
         ) from error

@@ -1,16 +1,16 @@
-"""The errors that users see, one tree; all of them are in ``meso`` and ``schemas``, too.
+"""The errors that this project raises on purpose, in one tree; ``meso`` and ``schemas`` export them too.
 
     MesoError
-      ConfigError                     the set-up
-      ArgumentError (ValueError)      what a function was called with
+      ConfigError                     the set-up is wrong
+      ArgumentError (ValueError)      a function was called with a wrong value
         ArgumentTypeError (TypeError)
-      DataError                       the data
-        NotFoundError                 the database does not have it
+      DataError                       data cannot be used
+        NotFoundError                 data are not in the database
           OutOfRangeError (IndexError)
-        DamagedError                  the database has it no more
+        DamagedError                  stored data are damaged or lost
 
-Every message says where (session, FOV, dataset), what was expected, what was found and what to do. What else is raised
-is a fault of ours, or of a library.
+Every message says where (session, FOV, dataset), what was expected, what was found and what to do. Any other exception
+is a bug in this project, or comes from a library.
 """
 
 from __future__ import annotations
@@ -34,28 +34,28 @@ class MesoError(Exception):
 
 
 class ConfigError(MesoError):
-    """The set-up is wrong: database, ONE, an account, an environment variable, an optional package that is missing."""
+    """The set-up is wrong: database, ONE, an account, an environment variable, a missing optional package."""
 
 
 class ArgumentError(MesoError, ValueError):
-    """An argument of a call, or a setting, has a value that it cannot have."""
+    """An argument of a call, or a setting, has a value that is not allowed."""
 
 
 class ArgumentTypeError(ArgumentError, TypeError):
-    """An argument is of a type that it cannot be, such as one session id where a list of them is meant."""
+    """An argument has a type that is not allowed, such as a single session id instead of a list of them."""
 
 
 class DataError(MesoError):
-    """Data of one session, FOV or dataset cannot be used; its subclasses say why where callers tell them apart.
+    """Data of a session, FOV or dataset cannot be used. Subclasses are for cases that callers handle differently.
 
     Parameters
     ----------
     problem : str
         What is wrong, in one clause.
     eid, fov, dataset : optional
-        Where: session id, number of the FOV, name or path of the dataset.
+        Session id, number of the FOV, name or path of the dataset.
     expected, found : optional
-        The two values that disagree.
+        What was expected, and what was found instead.
     do : str, optional
         What the user can do about it.
     """
@@ -82,7 +82,7 @@ class DataError(MesoError):
         return f"{text}. {self.do}" if self.do else f"{text}."
 
     def located(self, *, eid: str | None = None, fov: int | None = None, dataset: str | None = None) -> DataError:
-        """Return the same error, of a session, FOV and dataset."""
+        """Return the same error with its session, FOV and dataset."""
         return type(self)(
             self.problem, eid=eid, fov=fov, dataset=dataset, expected=self.expected, found=self.found, do=self.do
         )
@@ -92,17 +92,17 @@ class DataError(MesoError):
 
 
 class NotFoundError(DataError):
-    """What is asked for is not in the database: a session, a ROI, a tracking run, activity not populated yet."""
+    """Something is not in the database: a session, an ROI, a tracking run, activity that is not populated yet."""
 
 
 class OutOfRangeError(NotFoundError, IndexError):
-    """Rows are asked for that the data do not have."""
+    """A row number is out of range."""
 
 
 class DamagedError(DataError):
-    """Stored bytes are not those that were written, or are gone: restore a backup, or delete and populate again."""
+    """Stored bytes differ from those written, or are missing: restore a backup, or delete and populate again."""
 
 
 def _rebuild(cls: type[DataError], state: dict[str, Any]) -> DataError:
-    """Rebuild a DataError in another process (keyword-only arguments defeat the default way)."""
+    """Rebuild a DataError in another process: exceptions with keyword-only arguments cannot be unpickled by default."""
     return cls(state.pop("problem"), **state)

@@ -1,6 +1,7 @@
-"""Sessions as files that need neither a database nor this project: NWB, or Parquet tables.
+"""Export of sessions to files that need neither a database nor this project: NWB, or Parquet tables.
 
-Traces come in blocks of ROIs and go straight to the file. A file gets its name when it is complete.
+Traces are read and written in blocks of ROIs, so that memory does not grow with the session. A file or folder gets its
+final name only when it is complete.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from pyarrow import parquet
 from pipeline.errors import ConfigError, DataError
 from pipeline.signals.resampling import Rows
 
-#: ROIs that are read and written at a time: 10 MB of 20,000 frames. A row group of the Parquet files.
+#: ROIs read and written at a time (10 MB with 20,000 frames); also a row group of the Parquet files.
 BLOCK = 128
-#: Frames and ROIs of a chunk of the NWB files, 256 kB: some ROIs, or some frames, are read without the rest.
+#: Frames and ROIs of an NWB chunk, 256 kB: a few ROIs, or a few frames, can be read without the rest.
 CHUNK = (2048, 32)
 
 
@@ -35,12 +36,13 @@ class FOV:
     ----------
     fov : int
     info : dict
-        Row of ``fovs.parquet``; of it, NWB uses ``frame_period`` (s), ``signal``, ``region_source``, ``mlapdv_source``.
+        Row of ``fovs.parquet``, columns ``FOV_COLUMNS``. NWB uses ``collection``, ``frame_period`` (s), ``signal``,
+        ``region_source`` and ``mlapdv_source``.
     rois : pa.Table
         One row per exported ROI, columns ``ROI_COLUMNS``.
     frame_times : (T,) float64, s
     traces : Rows, (N, T)
-        In the order of ``rois``.
+        Rows in the order of ``rois``.
     """
 
     fov: int
@@ -52,7 +54,17 @@ class FOV:
 
 @dataclass(frozen=True)
 class Wheel:
-    """The wheel: as recorded (M,) float64, s and rad; and its velocity (L,) float32, rad/s, from ``start`` s on."""
+    """The wheel.
+
+    Attributes
+    ----------
+    timestamps, position : (M,) float64
+        As recorded, s and rad.
+    start, rate : float
+        First time (s) and sampling rate (Hz) of the velocity.
+    velocity : (L,) float32
+        rad/s.
+    """
 
     timestamps: np.ndarray
     position: np.ndarray
@@ -68,13 +80,13 @@ class Session:
     Attributes
     ----------
     info : dict
-        Row of ``sessions.parquet``, names as ``SESSION_COLUMNS``.
+        Row of ``sessions.parquet``, columns ``SESSION_COLUMNS``.
     fovs : sequence of FOV
     trials : pa.Table or None
         Columns ``TRIAL_COLUMNS``.
     wheel : Wheel or None
     sources : pa.Table
-        Files that were read, columns ``SOURCE_COLUMNS``.
+        Files that the session was read from, columns ``SOURCE_COLUMNS``.
     """
 
     info: dict[str, Any]
@@ -85,11 +97,11 @@ class Session:
 
     @property
     def stem(self) -> str:
-        """Name of its file or folder."""
+        """Name of the session's file or folder, without its ending."""
         return f"sub-{self.info['subject']}_ses-{self.info['eid']}"
 
 
-#: Columns of each table: type and meaning. A ``?`` marks those that may be null.
+# Columns of each table: type and meaning. A ``?`` marks columns that may be null.
 SESSION_COLUMNS = {
     "eid": ("string", "experiment id of ONE"),
     "subject": ("string", "the mouse"),
@@ -188,7 +200,7 @@ Columns = Mapping[str, tuple[str, str]]
 
 
 def table(rows: Sequence[Mapping[str, Any]] | Mapping[str, Any], columns: Columns) -> pa.Table:
-    """Return a table with described columns, from one dict per row or one array per column."""
+    """Return a table whose columns carry their descriptions, from one dict per row or one array per column."""
     fields = [
         pa.field(name, pa.type_for_alias(kind.rstrip("?")), kind.endswith("?"), {"description": meaning})
         for name, (kind, meaning) in columns.items()
@@ -204,13 +216,13 @@ def write_parquet(session: Session, folder: Path, *, overwrite: bool = False) ->
     -------
     Path
         ``folder/sub-<subject>_ses-<eid>`` with ``sessions``, ``fovs``, ``rois``, ``frames`` and ``sources.parquet``,
-        ``activity_fovXX.parquet`` of each FOV (a row per ROI, its ``trace`` a list), and ``trials``, ``wheel`` and
-        ``wheel_velocity.parquet`` where there are some.
+        ``activity_fovXX.parquet`` for each FOV (one row per ROI, whose ``trace`` is a list), and ``trials``, ``wheel``
+        and ``wheel_velocity.parquet`` if the session has them.
 
     Raises
     ------
     DataError
-        The folder exists and is not to be overwritten.
+        The folder exists, and ``overwrite`` is False.
     """
     eid = session.info["eid"]
     with _complete(session, Path(folder) / session.stem, overwrite) as path:
@@ -235,12 +247,14 @@ def write_parquet(session: Session, folder: Path, *, overwrite: bool = False) ->
 
 
 def _frames(eid: str, fov: FOV) -> pa.Table:
+    """Return the table of the frames of a FOV."""
     n = len(fov.frame_times)
     columns = {"fov": np.full(n, fov.fov), "frame": np.arange(n), "time": fov.frame_times}
     return _of_session(eid, columns, FRAME_COLUMNS)
 
 
 def _of_session(eid: str, arrays: dict[str, np.ndarray], columns: Columns) -> pa.Table:
+    """Return a table of arrays with the session id as its first column."""
     n = len(next(iter(arrays.values())))
     return table({"eid": [eid] * n, **arrays}, columns)
 
@@ -250,12 +264,12 @@ def _write_table(folder: Path, name: str, content: pa.Table) -> None:
 
 
 def _write_activity(path: Path, eid: str, fov: FOV) -> None:
-    """Write the traces, a row group for each block of ROIs."""
+    """Write the traces of a FOV, one row group for each block of ROIs."""
     keys = fov.rois.select(["eid", "fov", "roi"])
     values = pa.field("element", pa.from_numpy_dtype(fov.traces.dtype))
     about = {"description": f"{fov.info['signal']}, one value per frame of the FOV in frames.parquet"}
     schema = keys.schema.append(pa.field("trace", pa.list_(values), False, about))
-    # traces hardly repeat a value, so a dictionary of them would only take time
+    # no dictionary encoding for traces: their values hardly repeat
     with parquet.ParquetWriter(path, schema, compression="zstd", use_dictionary=["eid"]) as writer:
         for rows in _blocks(len(keys)):
             traces = _read(fov, rows, eid)
@@ -266,11 +280,12 @@ def _write_activity(path: Path, eid: str, fov: FOV) -> None:
 
 
 def _blocks(n: int) -> Iterator[slice]:
+    """Return slices of ``BLOCK`` rows that cover n rows."""
     return (slice(start, min(start + BLOCK, n)) for start in range(0, n, BLOCK))
 
 
 def _read(fov: FOV, rows: slice, eid: str) -> np.ndarray:
-    """Return the traces of some ROIs, C-ordered, as many as there should be."""
+    """Return the traces of some ROIs, C-ordered; raise DataError unless their shape is as expected."""
     traces = np.ascontiguousarray(fov.traces[rows])
     shape = (rows.stop - rows.start, len(fov.frame_times))
     if traces.shape != shape:
@@ -281,9 +296,9 @@ def _read(fov: FOV, rows: slice, eid: str) -> np.ndarray:
 
 @contextmanager
 def _complete(session: Session, target: Path, overwrite: bool) -> Iterator[Path]:
-    """Give a path to write to, and move what is there to ``target`` at the end; nothing is left if that fails.
+    """Yield a temporary path to write to, and move it to ``target`` at the end; on an error nothing is left.
 
-    A process that is killed leaves a folder ``*.partial``.
+    Only a process that is killed leaves a folder ``*.partial``.
     """
     if target.exists() and not overwrite:
         raise DataError(
@@ -295,15 +310,16 @@ def _complete(session: Session, target: Path, overwrite: bool) -> Iterator[Path]
         path = Path(folder) / target.name
         yield path
         if target.is_dir():
-            target.rename(Path(folder) / "before")  # no folder can take the place of one that holds files
+            target.rename(Path(folder) / "before")  # a folder cannot replace one that is not empty
         path.replace(target)
 
 
 def write_nwb(session: Session, folder: Path, *, overwrite: bool = False) -> Path:
     """Write a session as one NWB file.
 
-    What the database does not know is said to be unknown: the hour of the session (``session_start_time`` is midnight
-    UTC of its day), the age of the mouse, wavelengths (NaN), the indicator, the pixels of a ROI (one stands for it).
+    What the database does not have is marked as unknown: the hour of the session (``session_start_time`` is midnight
+    UTC of its day), the age of the mouse, wavelengths (NaN), the indicator, and the pixels of an ROI (its median pixel
+    stands for all).
 
     Returns
     -------
@@ -315,7 +331,7 @@ def write_nwb(session: Session, folder: Path, *, overwrite: bool = False) -> Pat
     ConfigError
         pynwb is not installed.
     DataError
-        The file exists and is not to be overwritten.
+        The file exists, and ``overwrite`` is False.
     """
     pynwb = _pynwb()
     target = Path(folder) / f"{session.stem}.nwb"
@@ -334,6 +350,7 @@ def write_nwb(session: Session, folder: Path, *, overwrite: bool = False) -> Pat
 
 
 def _pynwb() -> Any:
+    """Return the pynwb module; raise ConfigError if it is not installed."""
     try:
         import pynwb
     except ImportError as error:
@@ -399,7 +416,7 @@ def _nwb_sources(sources: pa.Table) -> Any:
 
 
 def _vector(name: str, values: pa.ChunkedArray, column: tuple[str, str]) -> Any:
-    """Return a column of an NWB table, which has no nulls: NaN for numbers, also whole ones, and '' for text."""
+    """Return a column of an NWB table. NWB has no nulls: they become NaN in numbers (also whole ones), '' in text."""
     from hdmf.common import VectorData
 
     kind, meaning = column
@@ -505,7 +522,7 @@ def _response_series(pynwb: Any, rois: Any, fov: FOV, eid: str) -> Any:
 
 
 def _columns(fov: FOV, eid: str) -> Any:
-    """Return an iterator that pynwb writes from: all frames of a block of ROIs at a time."""
+    """Return an iterator for pynwb over (frames, ROIs): all frames of a block of ROIs at a time."""
     from hdmf.data_utils import GenericDataChunkIterator
 
     shape = (len(fov.frame_times), len(fov.rois))

@@ -146,7 +146,10 @@ def test_shuffle_seed_none_is_the_seed_as_in_the_scripts(from_notebook):
 
 
 def test_invalid_options_end_the_command_before_the_database():
-    for text, message in (("--seed x", "seed is a whole number from 0, not 'x'"), ("--fold-gap 3", "use fold_mode")):
+    for text, message in (
+        ("--seed x", "seed must be a whole number from 0, not 'x'"),
+        ("--fold-gap 3", "use fold_mode"),
+    ):
         done = CliRunner().invoke(ndc, ["an-eid", *text.split()])
         assert done.exit_code == 2 and message in done.output
 
@@ -222,7 +225,7 @@ class More(NDCSettings):
 
 
 def test_a_made_up_setting_is_checked_and_has_a_key():
-    with pytest.raises(ValueError, match="lick_rule is one of ignore, drop, not 'keep'"):
+    with pytest.raises(ValueError, match="lick_rule must be one of ignore, drop, not 'keep'"):
         More("choice", lick_rule="keep")
     before = More("choice", lick_rule="ignore")
     assert before.content() == NDCSettings("choice").content()  # what was done before has the key that it had
@@ -255,7 +258,7 @@ def test_a_made_up_setting_has_an_option():
     assert json.loads(run(command, ["--lick-rule", "drop", "-L", "3,-1"]).output) == {
         "lick_rule": "drop", "lag_frames": [-1, 3],
     }  # fmt: skip
-    assert "lick_rule is one of ignore, drop, not 'x'" in run(command, ["--lick-rule", "x"]).output
+    assert "lick_rule must be one of ignore, drop, not 'x'" in run(command, ["--lick-rule", "x"]).output
     text = run(command, ["--help"]).output
     assert "\nLags:\n  -L, --lag-frames INTEGER,..." in text
     rule = "--lick-rule [ignore|drop] What happens to trials with licks. [default: drop]"

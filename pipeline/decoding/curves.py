@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -21,14 +21,15 @@ from pipeline.settings.curves import NULL_SUBSETS
 if TYPE_CHECKING:
     from pipeline.decoding.engine import Subset
 
-#: With none to average (``null_subsets=0``), shuffle s is decoded from the subset of repeat s modulo this.
-IN_TURN = 50
-#: Mean scores nearer than this are equal but for rounding: smaller than one swap of ranks.
-TIE = 1e-9
-#: Label vectors that are decoded from one packed subset: bounds the memory.
-MOST_VECTORS = 20
-#: Memory that the subsets in work may take together, MB.
+#: With ``null_subsets=0`` shuffle s is decoded from a single subset: that of repeat s modulo this number.
+SUBSETS_IN_TURN = 50
+#: Mean scores that differ by less are equal: rounding is smaller, the swap of a single pair of ranks is larger.
+SCORE_ROUNDING = 1e-9
+#: Label vectors that are decoded together from one packed subset; more would only take more memory.
+MAX_VECTORS_PER_ITEM = 20
+#: Memory that all subsets in progress may take together, MB.
 MEMORY_MB = 4000
+#: What the ks of a curve count.
 AXES = ("cells", "trials")
 
 
@@ -39,17 +40,17 @@ class NDCCurve:
     Attributes
     ----------
     ks : (K,) int64
-        Numbers of neurons; or of trials.
+        Subset sizes: numbers of neurons, or of trials.
     scores : (K, R) float64
-        Column r: nested subsets, the first k neurons of the r-th random order.
+        Column r holds nested subsets: the first k neurons of the r-th random order.
     null_scores : (K, S) float64
-        Mean score of each vector of shuffled labels over the first ``null_subsets`` subsets.
+        Score of each vector of shuffled labels, averaged over the first ``null_subsets`` subsets.
     ceiling : float
         Mean score at the largest k, or of all neurons.
     null_subsets : int
-        0: each shuffle is decoded from one subset, the subsets in turn.
+        Subsets averaged in each null score. With 0 each shuffle is decoded from one subset, the subsets in turn.
     trial_means : (K, B) float64
-        Mean score of each k when the test trials are drawn anew with replacement, the same draw b for all k.
+        Mean score of each k in B bootstrap samples of the test trials; sample b is the same for all k.
     """
 
     ks: np.ndarray
@@ -73,15 +74,15 @@ class NDCCurve:
     def p_values(self) -> np.ndarray:
         """Return (1 + #{null >= real}) / (1 + S) of each k, (K,) float64; NaN without a null.
 
-        Real is the mean over the same subsets as each null score, so that labels without information rank
-        anywhere with the same chance. With ``null_subsets=0`` it is the mean over all subsets: p is then too
-        large, the more so the more the subsets differ, for a mean varies less than single scores.
+        The real score is averaged over the same subsets as each null score: without information in the activity,
+        every rank among the null scores is then equally likely. With ``null_subsets=0`` it is averaged over all
+        subsets, and p is too large (conservative): a mean over many subsets varies less than a single null score.
         """
         n_null = self.null_scores.shape[1]
         if n_null == 0:
             return np.full(len(self.ks), np.nan)
         real = self.scores[:, : self.null_subsets or None].mean(axis=1, keepdims=True)
-        p: np.ndarray = (1 + (self.null_scores >= real - TIE).sum(axis=1)) / (1 + n_null)
+        p: np.ndarray = (1 + (self.null_scores >= real - SCORE_ROUNDING).sum(axis=1)) / (1 + n_null)
         return p
 
 
@@ -111,13 +112,13 @@ def cv_score(
     X : (trials, neurons) float
     y : (trials,) 0 or 1
     n_splits : int
-        At most the number of trials of the smaller class.
+        Number of folds, at most the number of trials of the smaller class.
     seed : int
     metric : {'auc', 'accuracy', 'balanced_accuracy'}
     C : float
     scaling : bool
     penalize_intercept : bool
-        As liblinear does.
+        Penalise the intercept too, as liblinear does.
     class_weight : {None, 'balanced'}
     fold_mode, fold_gap, c_grid
         See ``pipeline.decoding.folds.Validation``.
@@ -129,8 +130,8 @@ def cv_score(
     Raises
     ------
     ArgumentError
-        Shapes that disagree, a value that is not finite (with row and column), labels other than 0
-        and 1, a class with fewer trials than folds, a setting that is not one of those above.
+        Shapes disagree; a value is not finite (the message gives row and column); labels are not 0 and 1; a
+        class has fewer trials than folds; a setting has a value that is not allowed.
     """
     how = Validation(n_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap)
     X, y = _checked(X, y, (0, 1))
@@ -144,16 +145,17 @@ def cv_score(
 
 
 def _checked(X: np.ndarray, y: np.ndarray, allowed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return X (trials, neurons) as float32 or float64 and y (trials,) as int8; raise ArgumentError if unusable."""
     X, y = np.asarray(X), np.asarray(y)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
     if X.ndim != 2 or y.shape != X.shape[:1] or 0 in X.shape:
-        raise ArgumentError(f"X is (trials, neurons) and y (trials,), not {X.shape} and {y.shape}")
+        raise ArgumentError(f"X must be (trials, neurons) and y (trials,), not {X.shape} and {y.shape}")
     if not np.isfinite(X).all():
         bad = np.argwhere(~np.isfinite(X))
         raise ArgumentError(f"X is not finite at row {bad[0][0]}, column {bad[0][1]}, and {len(bad) - 1} places more")
     if not np.isin(y, allowed).all():
-        raise ArgumentError(f"labels are {' and '.join(map(str, allowed))}, not {np.unique(y)[:5]}")
+        raise ArgumentError(f"labels must be {' and '.join(map(str, allowed))}, not {np.unique(y)[:5]}")
     return X, y.astype(np.int8)
 
 
@@ -189,56 +191,61 @@ def neuron_dropping_curve(
     """Return the decoding score of random subsets of k neurons, for each k.
 
     Repeat r draws one random order of the neurons; its first k are the subset of each k. Each vector of shuffled
-    labels is decoded from the subsets of the first ``null_subsets`` repeats, with their folds' seeds. Order, folds
-    and labels of each have seed sequences of their own, so the scores depend neither on ``n_jobs`` nor on which ks,
-    how many repeats or shuffles are asked for together. Each score is what ``cv_score`` gives for that subset, its
-    labels and folds, but for decision values that float32 cannot tell apart (``docs/science/engine.md``).
+    labels is decoded from the subsets of the first ``null_subsets`` repeats, with the folds of these repeats. The
+    order, the folds and each label vector have seed sequences of their own, so the scores depend neither on ``n_jobs``
+    nor on which ks, or how many repeats and shuffles, are computed in one call. Each score is what ``cv_score`` gives
+    for that subset, labels and folds, except where float32 cannot distinguish two decision values
+    (``docs/science/engine.md``).
 
     Parameters
     ----------
     X : (trials, neurons) float
-        Trials in the order of time.
+        Trials in temporal order.
     y : (trials,) 0 or 1, -1 for a trial that is left out
     ks : sequence of int
-        Numbers of neurons; those above the number of columns are left out.
+        Subset sizes; those above the number of columns are left out.
     R : int
         Random subsets per k.
     metric : {'auc', 'accuracy', 'balanced_accuracy'}
     cv_splits : int
+        Number of folds.
     n_label_shuffles : int
         S, 0 for none.
     null : {'permute', 'circular', 'linear_shift'} or (S or more, trials) int
         How labels are shuffled, see ``pipeline.decoding.nulls``; or the shuffled labels: 1, 0, and -1 for
         a trial that is left out.
     null_subsets : int
-        Subsets from which each shuffle is decoded: all R if they are fewer. More of them find weaker
-        information at small k and cost that many fits. 0: one subset each, in turn (see ``NDCCurve.p_values``).
+        Subsets averaged in each null score, at most R. More subsets detect weaker information at small k, and cost as
+        many more fits. 0: one subset per shuffle, the subsets in turn (see ``NDCCurve.p_values``).
     seed, shuffle_seed : int
+        Of the subsets and folds; of the shuffled labels.
     scaling : bool
+        Standardise each neuron on the training trials of each fold.
     C : float
+        Inverse strength of the L2 penalty.
     ceiling_mode : {'maxk', 'all'}
         Mean score at the largest k, or of all neurons over R sets of folds.
     class_weight : {None, 'balanced'}
     penalize_intercept : bool
-        As liblinear does.
+        Penalise the intercept too, as liblinear does.
     fold_mode, fold_gap, c_grid
         See ``pipeline.decoding.folds.Validation``.
     n_bootstrap : int
-        B, draws of the test trials for ``trial_means``.
+        B, bootstrap samples of the test trials for ``trial_means``.
     curve_axis : {'cells', 'trials'}
-        'trials': all neurons, and ks are numbers of trials, the classes in their proportion. Shuffled labels
-        that leave out so many trials that fewer than k are left are scored on those.
+        'trials': all neurons are used and ks are numbers of trials, with the class proportions kept. A vector of
+        shuffled labels with fewer than k labelled trials is scored on those that it has.
     trial_shuffled : bool
-        Permute each neuron's trials within each class, anew for every repeat: what is left when neurons do not vary
-        together (noise correlations). Shuffled labels are decoded after the same within their own classes.
+        In each repeat, permute the trials of each neuron within each class: this removes noise correlations (what
+        neurons share beyond the class). For shuffled labels the classes are those of the shuffled labels.
     known : NDCCurve, optional
-        A curve of the same X, y and settings with fewer ks, repeats or shuffles: its scores are taken.
+        A curve of the same X, y and settings with fewer ks, repeats or shuffles. Its scores are reused.
     memory_mb : float
-        What the subsets in work may take together; fewer threads run if need be.
+        Memory that all subsets in progress may take together, MB; fewer threads run if it would not suffice.
     n_jobs : int
-        Threads, -1 for one per core; each computes with one BLAS thread.
+        Threads, -1 for one per core; each uses one BLAS thread.
     progress : bool or callable
-        True for a bar, or a function of (done, total) subsets.
+        True for a progress bar, or a function of (done, total) units of work.
 
     Returns
     -------
@@ -248,54 +255,53 @@ def neuron_dropping_curve(
     ------
     ArgumentError
         As ``cv_score``; no k is between 1 and the number of neurons; k trials do not fill the folds; shuffled labels
-        of another shape; ``known`` is not of these data.
+        have another shape; ``known`` was not computed from these data.
     """
     how = Validation(cv_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap)
     X, y = _checked(X, y, (-1, 0, 1))
     counts = {"R": R, "n_label_shuffles": n_label_shuffles, "null_subsets": null_subsets, "n_bootstrap": n_bootstrap}
     for name, value in counts.items():
         if value != int(value) or value < (name == "R"):
-            raise ArgumentError(f"{name} is a whole number from {int(name == 'R')}, not {value}")
+            raise ArgumentError(f"{name} must be a whole number from {int(name == 'R')}, not {value}")
     if ceiling_mode not in ("maxk", "all") or curve_axis not in AXES:
         raise ArgumentError(
-            f"ceiling_mode is 'maxk' or 'all', curve_axis one of {AXES}; not {ceiling_mode!r}, {curve_axis!r}"
+            f"ceiling_mode must be 'maxk' or 'all' and curve_axis one of {AXES}, not {ceiling_mode!r} and "
+            f"{curve_axis!r}"
         )
     y, shuffled = _labels(y, null, n_label_shuffles, shuffle_seed)
-    if fold_mode == "stratified":  # what no label vector uses does not take part in anything
+    if fold_mode == "stratified":  # trials that no label vector uses; blocked folds keep them, as they hold time
         used = (y >= 0) | (shuffled >= 0).any(axis=0)
         X, y, shuffled = X[used], y[used], shuffled[:, used]
     most = X.shape[1] if curve_axis == "cells" else int((y >= 0).sum())
     grid = np.array(sorted({int(k) for k in ks if 1 <= k <= most}), dtype=np.int64)
     if not len(grid) or min(ks) < 1:
-        raise ArgumentError(f"ks has numbers from 1 to the {most} {curve_axis}, not {list(ks)}")
+        raise ArgumentError(f"ks must be numbers from 1 to {most}, as there are {most} {curve_axis}, not {list(ks)}")
     work = _Work(X, y, shuffled, how, seed, int(n_bootstrap), curve_axis, trial_shuffled, scaling, penalize_intercept)
     all_ks = np.append(grid, most) if ceiling_mode == "all" and grid[-1] != most else grid
-    m = min(int(null_subsets), R)
-    scores, null_scores, trial_means = _filled(work, grid, all_ks, R, m, known, memory_mb, n_jobs, progress)
-    return NDCCurve(grid, scores[: len(grid)].copy(), null_scores, float(scores[-1].mean()), m, trial_means)
+    tally = _Tally.empty(all_ks, len(grid), R, len(shuffled), int(n_bootstrap), min(int(null_subsets), R))
+    if known is not None:
+        tally.take(known, work)
+    tally.fill(work, memory_mb, n_jobs, progress)
+    return tally.curve()
 
 
 def _labels(y: np.ndarray, null: str | np.ndarray, n: int, shuffle_seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the real labels and (S, trials) shuffled ones."""
+    """Return the real labels (trials,) and n shuffled ones (n, trials), int8."""
     if isinstance(null, str):
         if null not in SHIFTED:
-            raise ArgumentError(f"null is one of {', '.join(SHIFTED)}, or an array of labels; not {null!r}")
+            raise ArgumentError(f"null must be one of {', '.join(SHIFTED)}, or an array of labels, not {null!r}")
         return shuffled_labels(y, null, n, shuffle_seed)
     null = np.asarray(null)
     if null.ndim != 2 or null.shape[1] != len(y) or len(null) < n or not np.isin(null, (-1, 0, 1)).all():
         raise ArgumentError(
-            f"shuffled labels are 1, 0 or -1, (n_label_shuffles={n} or more, {len(y)} trials); "
+            f"shuffled labels must be 1, 0 or -1, (n_label_shuffles={n} or more, {len(y)} trials), "
             f"not {null.dtype} {null.shape}"
         )
     return y, null[:n].astype(np.int8)
 
 
-#: What is computed together: (repeat, with the real labels, shuffles, places of the ks).
-Item = tuple[int, bool, list[int], np.ndarray]
-
-
 class _Work:
-    """What a curve is made of: for each repeat, the scores of some label vectors at some ks."""
+    """The data and settings of a curve: for each repeat, it computes the scores of some label vectors at some ks."""
 
     def __init__(
         self, X: np.ndarray, y: np.ndarray, shuffled: np.ndarray, how: Validation, seed: int, n_bootstrap: int,
@@ -309,20 +315,27 @@ class _Work:
         self.resampled = _resampled(y, n_bootstrap, seed) if n_bootstrap else None
 
     def scores(self, repeat: int, real: bool, shuffles: Sequence[int], ks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores (K, 1 if real + shuffles) and the real labels' bootstrap (K, B or 0)."""
+        """Return the scores of the real labels (if ``real``), then of the shuffles, and the real labels' bootstrap.
+
+        Returns
+        -------
+        scores : (K, 1 if real + number of shuffles) float64
+        bootstrap : (K, B) float64
+            B is 0 without the real labels.
+        """
         labels = np.concatenate([self.y[None][: int(real)], self.shuffled[list(shuffles)]])
         resampled = self.resampled if real else None
         if not self.trial_shuffled:
             return self._solved(repeat, labels, ks, resampled)
-        # each label vector has activity of its own, shuffled within its own classes: else the real ones would be
-        # compared with vectors from which the shuffle has taken what it leaves them
+        # Each label vector has its own activity, permuted within its own classes. Activity permuted within the real
+        # classes would keep the information about them and lose that about the shuffled ones: p would be too small.
         rows = [self._solved(repeat, row[None], ks, None if i else resampled) for i, row in enumerate(labels)]
         return np.concatenate([scores for scores, _ in rows], axis=1), rows[0][1]
 
     def _solved(
         self, repeat: int, labels: np.ndarray, ks: np.ndarray, resampled: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return scores (K, L) of label vectors on the same activity, and the bootstrap of the first."""
+        """Return the scores (K, L) of label vectors (L, n) on the same activity, and the first's bootstrap (K, B)."""
         order_seed, fold_seed = np.random.SeedSequence([self.seed, repeat]).spawn(2)
         folds = int(fold_seed.generate_state(1)[0])
         order = np.random.default_rng(order_seed).permutation(self.population.N)
@@ -341,12 +354,13 @@ class _Work:
         return np.concatenate(scores), np.concatenate(bootstrap)
 
     def _subset(self, order: np.ndarray, repeat: int, y: np.ndarray) -> Subset:
+        """Return the neurons of ``order`` (K,), ready to be decoded."""
         from pipeline.decoding.engine import Subset
 
         return Subset(self.population, order, *(self._replaced(order, repeat, y) if self.trial_shuffled else ()))
 
     def _replaced(self, order: np.ndarray, repeat: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return activity with trials permuted within the classes of y, standardised (K, n) and as it is (n, K)."""
+        """Return activity with trials permuted within the classes of y: standardised (K, n), and raw (n, K)."""
         source = np.tile(np.arange(len(y)), (len(order), 1))
         for label in (0, 1):
             trials = np.flatnonzero(y == label)
@@ -357,7 +371,7 @@ class _Work:
 
 
 def _resampled(y: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
-    """Return how often each trial is drawn in each bootstrap, (B, n) float64."""
+    """Return how often each trial is drawn in each bootstrap sample, (B, n) float64."""
     used = np.flatnonzero(y >= 0)
     times = np.zeros((n_bootstrap, len(y)))
     for b in range(n_bootstrap):
@@ -367,7 +381,10 @@ def _resampled(y: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
 
 
 def _fewer_trials(y: np.ndarray, n: int, seed: np.random.SeedSequence) -> np.ndarray:
-    """Return labels of which n are kept, nested over n, the classes in their proportion; the others -1."""
+    """Return y (trials,) with n labels kept, the others -1.
+
+    Class proportions are kept, and the trials of a smaller n are among those of a larger one.
+    """
     rng = np.random.default_rng(seed)
     ones = rng.permutation(np.flatnonzero(y == 1))
     zeros = rng.permutation(np.flatnonzero(y == 0))
@@ -378,89 +395,167 @@ def _fewer_trials(y: np.ndarray, n: int, seed: np.random.SeedSequence) -> np.nda
     return out
 
 
-def _filled(
-    work: _Work, grid: np.ndarray, all_ks: np.ndarray, R: int, m: int, known: NDCCurve | None, memory_mb: float,
-    n_jobs: int, progress: bool | Callable[[int, int], None],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
-    """Return scores (all ks, R), null scores (K, S) and trial means (K, B); what is known is not computed."""
-    S, B = len(work.shuffled), 0 if work.resampled is None else len(work.resampled)
-    scores, null_scores = np.full((len(all_ks), R), np.nan), np.full((len(grid), S), np.nan)
-    summed, counted = np.zeros((len(grid), B)), np.zeros(len(grid))
-    if known is not None:
-        _take_known(work, known, m, grid, scores, null_scores, summed, counted)
-    items = _items(np.isnan(scores), np.isnan(null_scores), m)
-    computed = np.isnan(null_scores)
-    null_scores[computed] = 0.0
-    for (repeat, real, shuffles, at), (found, bootstrap) in _run(work, items, all_ks, memory_mb, n_jobs, progress):
-        inside = at[at < len(grid)]
-        null_scores[np.ix_(inside, np.array(shuffles, dtype=np.intp))] += found[: len(inside), int(real) :]
-        if real:
-            scores[at, repeat] = found[:, 0]
-        if real and B:
-            summed[inside] += bootstrap[: len(inside)]
-            counted[inside] += 1
-    null_scores[computed] /= max(m, 1)
-    return scores, null_scores, summed / counted[:, None] if B else np.empty((len(grid), 0))
+class _Item(NamedTuple):
+    """A unit of work for one thread: label vectors that are decoded together from one subset.
 
-
-def _items(missing: np.ndarray, null_missing: np.ndarray, m: int) -> list[Item]:
-    """Return what there is to compute.
-
-    Label vectors that lack the same ks of a subset are solved together, as many as memory allows.
+    Attributes
+    ----------
+    repeat : int
+    real : bool
+        Whether the real labels are among them.
+    shuffles : list of int
+    k_indices : (n,) int
+        Positions in the ks of the tally.
     """
-    (n_ks, R), S = missing.shape, null_missing.shape[1]
-    lacking = np.pad(null_missing, ((0, n_ks - len(null_missing)), (0, 0)))
-    items = []
-    for repeat in range(max(R, m or min(S, IN_TURN))):
-        shuffles = range(S) if repeat < m else range(repeat, S, IN_TURN) if m == 0 and repeat < IN_TURN else ()
-        alike: dict[tuple[bool, ...], list[int]] = {}
-        if repeat < R:
-            alike[tuple(missing[:, repeat])] = [-1]
-        for s in shuffles:
-            alike.setdefault(tuple(lacking[:, s]), []).append(s)
-        for pattern, vectors in alike.items():
-            for start in range(0, len(vectors) * any(pattern), MOST_VECTORS):
-                together = vectors[start : start + MOST_VECTORS]
-                items.append((repeat, together[0] < 0, [s for s in together if s >= 0], np.flatnonzero(pattern)))
-    return items
+
+    repeat: int
+    real: bool
+    shuffles: list[int]
+    k_indices: np.ndarray
 
 
-def _take_known(
-    work: _Work, known: NDCCurve, m: int, grid: np.ndarray, scores: np.ndarray, null_scores: np.ndarray,
-    summed: np.ndarray, counted: np.ndarray,
-) -> None:  # fmt: skip
-    """Copy what a former curve has, after its first scores were computed again."""
-    _, mine, theirs = np.intersect1d(grid, known.ks, return_indices=True)
-    if not len(mine):
-        return
-    same_null = bool(null_scores.shape[1] and known.null_scores.shape[1] and m == known.null_subsets)
-    last = grid[mine[-1:]]
-    again, former = [work.scores(0, True, [], last)[0][0, 0]], [known.scores[theirs[-1], 0]]
-    if same_null:
-        again.append(np.mean([work.scores(repeat, False, [0], last)[0][0, 0] for repeat in range(m or 1)]))
-        former.append(known.null_scores[theirs[-1], 0])
+@dataclass
+class _Tally:
+    """The scores of a curve while they are computed; only its methods change its arrays.
+
+    Attributes
+    ----------
+    ks : (K,) int64
+        The G subset sizes of the curve; then, where the ceiling is that of all neurons, their number.
+    null_subsets : int
+    scores : (K, R) float64
+        NaN where not yet known.
+    null_scores : (G, S) float64
+        NaN where not yet known. While `fill` runs, sums over the subsets.
+    trial_sums : (G, B) float64
+        Bootstrap scores summed over repeats.
+    n_summed : (G,) float64
+        Repeats in these sums.
+    """
+
+    ks: np.ndarray
+    null_subsets: int
+    scores: np.ndarray
+    null_scores: np.ndarray
+    trial_sums: np.ndarray
+    n_summed: np.ndarray
+
+    @classmethod
+    def empty(cls, ks: np.ndarray, G: int, R: int, S: int, B: int, null_subsets: int) -> _Tally:
+        """Return a tally without any score."""
+        scores, null_scores = np.full((len(ks), R), np.nan), np.full((G, S), np.nan)
+        return cls(ks, null_subsets, scores, null_scores, np.zeros((G, B)), np.zeros(G))
+
+    @property
+    def grid(self) -> np.ndarray:
+        """Subset sizes of the curve itself, (G,) int64."""
+        return self.ks[: len(self.null_scores)]
+
+    def curve(self) -> NDCCurve:
+        """Return the finished curve."""
+        ceiling, scores = float(self.scores[-1].mean()), self.scores[: len(self.grid)].copy()
+        means = self.trial_sums / self.n_summed[:, None] if self.trial_sums.size else self.trial_sums
+        return NDCCurve(self.grid, scores, self.null_scores, ceiling, self.null_subsets, means)
+
+    def fill(
+        self, work: _Work, memory_mb: float, n_jobs: int, progress: bool | Callable[[int, int], None]
+    ) -> None:  # fmt: skip
+        """Compute every score that is missing."""
+        items, missing = self._items(), np.isnan(self.null_scores)
+        self.null_scores[missing] = 0.0
+        for item, (scores, bootstrap) in _run(work, items, self.ks, memory_mb, n_jobs, progress):
+            self._add(item, scores, bootstrap)
+        self.null_scores[missing] /= max(self.null_subsets, 1)
+
+    def _add(self, item: _Item, scores: np.ndarray, bootstrap: np.ndarray) -> None:
+        """Enter what ``_Work.scores`` returned for an item."""
+        of_curve = item.k_indices[item.k_indices < len(self.grid)]  # the k of the ceiling has no null and no bootstrap
+        n = len(of_curve)
+        self.null_scores[np.ix_(of_curve, np.array(item.shuffles, dtype=np.intp))] += scores[:n, int(item.real) :]
+        if item.real:
+            self.scores[item.k_indices, item.repeat] = scores[:, 0]
+            self.trial_sums[of_curve] += bootstrap[:n]
+            self.n_summed[of_curve] += 1
+
+    def _items(self) -> list[_Item]:
+        """Return what is missing as units of work.
+
+        Packing a subset is expensive, so label vectors that miss the same ks of it are decoded together, as many as
+        memory allows.
+        """
+        (K, R), (G, S) = self.scores.shape, self.null_scores.shape
+        missing, null_missing = np.isnan(self.scores), np.pad(np.isnan(self.null_scores), ((0, K - G), (0, 0)))
+        items = []
+        for repeat in range(max(R, self.null_subsets or min(S, SUBSETS_IN_TURN))):
+            # label vectors (-1: the real one) by which ks they miss
+            by_missing: dict[tuple[bool, ...], list[int]] = {}
+            if repeat < R:
+                by_missing[tuple(missing[:, repeat])] = [-1]
+            for s in self._shuffles_of(repeat):
+                by_missing.setdefault(tuple(null_missing[:, s]), []).append(s)
+            for pattern, vectors in by_missing.items():
+                for start in range(0, len(vectors) * any(pattern), MAX_VECTORS_PER_ITEM):
+                    batch = vectors[start : start + MAX_VECTORS_PER_ITEM]
+                    items.append(_Item(repeat, batch[0] < 0, [s for s in batch if s >= 0], np.flatnonzero(pattern)))
+        return items
+
+    def _shuffles_of(self, repeat: int) -> range:
+        """Return the shuffles that are decoded from the subset of a repeat."""
+        S = self.null_scores.shape[1]
+        if self.null_subsets:
+            return range(S if repeat < self.null_subsets else 0)
+        return range(repeat, S if repeat < SUBSETS_IN_TURN else 0, SUBSETS_IN_TURN)
+
+    def take(self, known: NDCCurve, work: _Work) -> None:
+        """Copy the scores of a former curve, if those that are computed again agree with it.
+
+        Raises
+        ------
+        ArgumentError
+            They do not agree: the curve is of other data or settings.
+        """
+        _, mine, theirs = np.intersect1d(self.grid, known.ks, return_indices=True)
+        if not len(mine):
+            return
+        n_shuffles, n_known = self.null_scores.shape[1], known.null_scores.shape[1]
+        R, R_known, B = self.scores.shape[1], known.scores.shape[1], self.trial_sums.shape[1]
+        same_null = bool(n_shuffles and n_known and self.null_subsets == known.null_subsets)
+        _check_known(work, known, int(theirs[-1]), with_null=same_null)
+        if same_null:
+            s = min(n_shuffles, n_known)
+            self.null_scores[mine, :s] = known.null_scores[theirs, :s]
+        r = min(R, R_known)
+        if B and (known.trial_means.shape != (len(known.ks), B) or r < R_known):
+            return  # its bootstrap has other samples, or more repeats than are wanted: it has to be computed again
+        self.scores[mine, :r] = known.scores[theirs, :r]
+        if B:
+            self.trial_sums[mine] = known.trial_means[theirs] * r
+            self.n_summed[mine] = r
+
+
+def _check_known(work: _Work, known: NDCCurve, index: int, *, with_null: bool) -> None:
+    """Raise ArgumentError unless a curve's first scores at ``known.ks[index]``, computed again, are the same."""
+    k = known.ks[index : index + 1]
+    again, former = [work.scores(0, True, [], k)[0][0, 0]], [known.scores[index, 0]]
+    if with_null:
+        repeats = range(known.null_subsets or 1)
+        again.append(np.mean([work.scores(repeat, False, [0], k)[0][0, 0] for repeat in repeats]))
+        former.append(known.null_scores[index, 0])
     if np.abs(np.subtract(again, former)).max() > 1e-9:
         raise ArgumentError(
-            f"the known curve is not of these data and settings: at k = {last[0]} its first scores (real and "
+            f"the known curve is not of these data and settings: at k = {k[0]} its first scores (real and "
             f"shuffled labels) are {np.round(former, 6)}, computed again they are {np.round(again, 6)}"
         )
-    if same_null:
-        s = min(null_scores.shape[1], known.null_scores.shape[1])
-        null_scores[mine, :s] = known.null_scores[theirs, :s]
-    r, b = min(scores.shape[1], known.scores.shape[1]), summed.shape[1]
-    if b and (known.trial_means.shape != (len(known.ks), b) or r < known.scores.shape[1]):
-        return  # its bootstrap is of other draws or of more repeats: computed anew
-    scores[mine, :r] = known.scores[theirs, :r]
-    if b:
-        summed[mine] = known.trial_means[theirs] * r
-        counted[mine] = r
 
 
 def _run(
-    work: _Work, items: list[Item], ks: np.ndarray, memory_mb: float, n_jobs: int,
+    work: _Work, items: list[_Item], ks: np.ndarray, memory_mb: float, n_jobs: int,
     progress: bool | Callable[[int, int], None],
-) -> Iterator[tuple[Item, tuple[np.ndarray, np.ndarray]]]:  # fmt: skip
-    """Compute the items in threads with one BLAS thread each, and yield them in order."""
+) -> Iterator[tuple[_Item, tuple[np.ndarray, np.ndarray]]]:  # fmt: skip
+    """Compute the items in threads with one BLAS thread each, and yield them with their results, in order.
+
+    The order keeps sums of scores the same to the last bit, whatever the number of threads.
+    """
     import os
     from concurrent.futures import ThreadPoolExecutor
 
@@ -468,12 +563,11 @@ def _run(
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     largest = int(max(ks)) if work.axis == "cells" else work.population.N
-    fit = int(memory_mb * 1e6 // work.population.bytes_of(largest))
-    n_threads = max(1, min(cores if n_jobs < 0 else n_jobs, len(items), fit))
+    n_in_memory = int(memory_mb * 1e6 // work.population.bytes_of(largest))
+    n_threads = max(1, min(cores if n_jobs < 0 else n_jobs, len(items), n_in_memory))
 
-    def one(item: Item) -> tuple[np.ndarray, np.ndarray]:
-        repeat, real, shuffles, at = item
-        return work.scores(repeat, real, shuffles, ks[at])
+    def compute(item: _Item) -> tuple[np.ndarray, np.ndarray]:
+        return work.scores(item.repeat, item.real, item.shuffles, ks[item.k_indices])
 
     bar = None
     if progress is True:
@@ -481,7 +575,7 @@ def _run(
 
         bar = tqdm(total=len(items), desc="subsets", leave=False)
     with threadpool_limits(1), ThreadPoolExecutor(n_threads) as pool:
-        results = pool.map(one, items) if n_threads > 1 else map(one, items)
+        results = pool.map(compute, items) if n_threads > 1 else map(compute, items)
         for done, (item, result) in enumerate(zip(items, results, strict=True), start=1):
             yield item, result
             if bar is not None:

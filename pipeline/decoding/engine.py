@@ -1,8 +1,8 @@
 """The engine of neuron-dropping curves: one matrix of activity, thousands of regressions.
 
 `Population` standardises the activity once. `Subset` packs the first neurons of one random order; its
-prefixes are the subsets of a curve, and its `decide` fits every row that shares them (folds, label
-vectors) together with ``pipeline.decoding.solver``. Rows that miss the tolerance are fitted anew in float64.
+prefixes are the subsets of a curve, and its `decide` fits all rows (one per fold and label vector) together with
+``pipeline.decoding.solver``. Rows that miss the tolerance are fitted again in float64.
 """
 
 from __future__ import annotations
@@ -19,36 +19,39 @@ from pipeline.decoding.solver import GRADIENT_TOLERANCE, TOLERANCE, Problem, min
 
 try:
     from pipeline.decoding.kernels import WIDTH, minimise, pack, product
-except (ImportError, RuntimeError, OSError) as failure:  # numba has no place for its cache, or no compiler for the CPU
-    warnings.warn(f"decoding is several times slower, numba could not compile its kernels: {failure}", stacklevel=2)
+except (ImportError, RuntimeError, OSError) as failure:  # numba cannot write its cache, or has no compiler for the CPU
+    warnings.warn(f"decoding is several times slower: numba could not compile its kernels ({failure})", stacklevel=2)
     WIDTH, minimise = 24, minimise_numpy
 
     def pack(matrix: np.ndarray) -> np.ndarray:
-        """Return (depth, columns) float32 in panels (P, depth, WIDTH), padded with zeros."""
+        """Return a (depth, columns) matrix as panels of columns, (P, depth, WIDTH) float32, padded with zeros."""
         padded = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % WIDTH))).astype(np.float32)
         return np.ascontiguousarray(padded.reshape(len(matrix), -1, WIDTH).transpose(1, 0, 2))
 
     def product(left: np.ndarray, panels: np.ndarray, depth: int, out: np.ndarray) -> None:
-        """Write left[:, :depth] @ matrix to ``out``, the matrix packed by ``pack``."""
+        """Write left[:, :depth] @ matrix to ``out`` (rows, columns); the matrix is packed by ``pack``."""
         matrix = panels[:, :depth].transpose(1, 0, 2).reshape(depth, -1)
         np.matmul(left[:, :depth], matrix[:, : out.shape[1]], out=out)
 
 
-#: Rows that are solved together: bounds the memory, and more would not be faster.
-ROWS = 60
-#: Leading modes of the trials in the dual's preconditioner: one for so many trials, at least and at most.
-TRIALS_PER_MODE, LEAST_MODES, MOST_MODES = 8, 12, 28
-#: Neurons of one trial up to which w is looked for itself (primal), not as a sum of trials (dual).
-PRIMAL = 0.6
-#: Weights from which on the loss becomes flat so unevenly that only the gradient's length tells how far it is.
-STRONG = 16.0
-#: Tolerances within which a row is taken that float32 does not bring nearer: primal. The dual's first test is
-#: not to be trusted alone.
-SLACK = 3.0
-#: Standard deviation on the training trials, of that on all, from which on float32 does not suffice.
-SMALLEST_SD = 1e-2
-#: Standard deviation on all trials, of that on the training trials, that makes the preconditioner a loose bound.
-UNEVEN = 5.0
+#: Rows that are solved together: this bounds the memory, and larger batches were not faster.
+BATCH_ROWS = 60
+#: Leading eigenvectors (modes) of the trials' Gram matrix in the dual's preconditioner: one per so many trials, within
+#: these bounds. Fewer need more iterations, more take longer to factorise.
+TRIALS_PER_MODE, MIN_MODES, MAX_MODES = 8, 12, 28
+#: Up to this many neurons per trial the weights w are the unknowns (primal), above it one number per trial (dual).
+MAX_PRIMAL_K_PER_TRIAL = 0.6
+#: Trial weights (C times class weight) above which the penalty is so weak, and the loss so unevenly flat, that only the
+#: plain length of the gradient bounds the distance to the optimum (``Problem.strict``).
+WEAK_PENALTY_WEIGHT = 16.0
+#: Primal: a row that float32 brings no nearer is accepted within this many tolerances. Not in the dual, where passing
+#: the first of two tests does not prove convergence.
+PRIMAL_SLACK = 3.0
+#: Standard deviation on the training trials over that on all trials, below which float32 does not suffice.
+MIN_SD_RATIO = 1e-2
+#: Standard deviation on all trials over that on the training trials, above which the preconditioner, which is made from
+#: all trials, is too loose a bound to stop by.
+MAX_SD_RATIO = 5.0
 
 
 class Population:
@@ -64,15 +67,18 @@ class Population:
     Attributes
     ----------
     standard : (N, n) float32
+        Activity, one row per neuron; constant neurons are 0.
     modes : (n, m) float32
-        Leading trial modes.
+        Leading eigenvectors of the trials' Gram matrix.
+    unit, shift : (N,) float64
+        Standard deviation (without ``scaling`` one for all neurons), and mean in that unit.
     """
 
     def __init__(self, X: np.ndarray, *, scaling: bool = True, penalize_intercept: bool = False) -> None:
         self.X, self.scaling, self.penalised = X, scaling, penalize_intercept
         self.n, self.N = X.shape
         mean, sd = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
-        # without scaling all neurons share a unit, to keep float32 in its best range
+        # without scaling all neurons share one unit, which keeps values near 1, where float32 is safest
         flat = newton.constant(mean, sd**2, self.n)
         if scaling:
             self.unit = np.where(flat, 1.0, sd)
@@ -85,31 +91,32 @@ class Population:
         self.modes = self._modes()
 
     def _modes(self) -> np.ndarray:
-        m = min(max(self.n // TRIALS_PER_MODE, LEAST_MODES), MOST_MODES, self.n - 1)
+        """Return the leading eigenvectors of the trials' Gram matrix, (n, m) float32."""
+        m = min(max(self.n // TRIALS_PER_MODE, MIN_MODES), MAX_MODES, self.n - 1)
         gram = (self.standard.T @ self.standard).astype(np.float64)
         modes: np.ndarray = eigh(gram, subset_by_index=(self.n - m, self.n - 1))[1].astype(np.float32)
         return modes
 
     def bytes_of(self, k: int) -> int:
-        """Return the bytes that a subset of up to k neurons takes while it is solved."""
+        """Return the memory in bytes that solving a subset of up to k neurons takes."""
         padded, features = _padded(self.n), _padded(k)
-        rows = ROWS * (12 * padded + 8 * features)
+        rows = BATCH_ROWS * (12 * padded + 8 * features)
         n_bytes: int = 4 * (4 * padded * features + rows + 3 * min(k, self.n) ** 2)
         return n_bytes
 
 
 class Subset:
-    """The first neurons of one order, of which every prefix can be decoded.
+    """The first neurons of one random order; each prefix of them can be decoded.
 
     Parameters
     ----------
     population : Population
     order : (K,) int
-        Neurons, as many as the largest prefix has.
+        Neurons of the largest prefix.
     standard : (K, n) float32, optional
-        Their activity if it is not the population's own (trial-shuffled).
+        Their standardised activity, where it is not the population's own (trial-shuffled).
     raw : (n, K) float, optional
-        The same in the units of ``X``.
+        That activity in the units of ``X``.
     """
 
     def __init__(
@@ -128,13 +135,14 @@ class Subset:
         Parameters
         ----------
         weights : (rows, n) float64
-            C times class weight, 0 for trials that a row is not trained on.
+            C times class weight; 0 for trials outside the row's training set.
         labels : (rows, n) 1 or 0
         ks : sequence of int
 
         Returns
         -------
-        list of (rows, n) float32 or float64
+        list of (rows, n) float64
+            One array per k.
         """
         out = [np.empty(weights.shape) for _ in ks]
         for strength, rows in _batches(weights):
@@ -146,6 +154,7 @@ class Subset:
     def _solve(
         self, weights: np.ndarray, labels: np.ndarray, scales: _Scales, k: int, strength: float
     ) -> np.ndarray:  # fmt: skip
+        """Return the decision values (rows, n) of one batch; rows that float32 does not solve are solved in float64."""
         n = self.population.n
         problem = self._problem(weights, labels, scales, k, strength)
         z = np.zeros((len(weights), _padded(n)), dtype=np.float32)
@@ -153,7 +162,7 @@ class Subset:
         with np.errstate(all="ignore"):
             minimise(problem, refresh_at(), z, b, error)
         values = z[:, :n] + b.astype(np.float64)[:, None]
-        missed = ~(error <= (SLACK if problem.primal else 1.0)) | scales.too_small(k)
+        missed = ~(error <= (PRIMAL_SLACK if problem.primal else 1.0)) | scales.too_small(k)
         for row in np.flatnonzero(missed):
             values[row] = newton.decision_values(
                 self._raw(slice(k)), labels[row], weights[row], scaling=self.population.scaling,
@@ -162,15 +171,17 @@ class Subset:
         return values
 
     def _raw(self, columns: slice | np.ndarray) -> np.ndarray:
+        """Return the raw activity (n, columns) of some neurons of the order."""
         return self.population.X[:, self.order[columns]] if self.raw is None else self.raw[:, columns]
 
     def _problem(
         self, weights: np.ndarray, labels: np.ndarray, scales: _Scales, k: int, strength: float
     ) -> Problem:  # fmt: skip
+        """Return the problem of one batch, primal or dual, with its preconditioner."""
         n, population = self.population.n, self.population
         padded = _padded(n)
-        primal = k <= PRIMAL * n
-        strict = scales.uneven(k) | (strength > STRONG) | (population.penalised and not population.scaling)
+        primal = k <= MAX_PRIMAL_K_PER_TRIAL * n
+        strict = scales.uneven(k) | (strength > WEAK_PENALTY_WEIGHT) | (population.penalised and not population.scaling)
         if primal:
             preconditioner = self._inverse_bound(k, strength)
             modes, power, rest = np.zeros((n, 1), np.float32), np.ones(1), np.zeros(n)
@@ -189,14 +200,17 @@ class Subset:
         )  # fmt: skip
 
     def _inverse_bound(self, k: int, weight: float) -> np.ndarray:
-        """Return the packed inverse of (I + weight/4 X'X), in the units in which X is stored."""
+        """Return the packed inverse of (I + weight/4 X'X), (k, k), in the units in which X is stored.
+
+        The matrix bounds the Hessian from above, as 1/4 is the largest second derivative of the logistic loss.
+        """
         first = self.standard[:k]
         bound = (0.25 * weight) * (first @ first.T)
         ridge = 1.0 if self.population.scaling else float(self.population.unit[0]) ** -2
         bound[np.diag_indices(k)] += ridge
         factor, failed = spotrf(bound.T, lower=True)
         inverse, failed = spotri(factor, lower=True) if not failed else (factor, failed)
-        if failed:  # nearly singular: large C and neurons that repeat each other
+        if failed:  # nearly singular: a large C and neurons with the same activity; a preconditioner may be inexact
             bound[np.diag_indices(k)] += 1e-6 * np.trace(bound) / k
             inverse = dpotri(dpotrf(bound.T.astype(np.float64), lower=True)[0], lower=True)[0]
         lower = np.tril(inverse)
@@ -204,9 +218,10 @@ class Subset:
         return packed
 
     def _spectrum(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return trial modes of the first k neurons (n, m), their power above the rest, and the rest's diagonal (n,).
+        """Return trial modes of the first k neurons (n, m), their eigenvalues above the rest, and its diagonal (n,).
 
-        The population's modes, turned once towards those of the subset (subspace iteration), and the intercept.
+        These are the population's modes after one step of subspace iteration on the subset (much cheaper than an
+        eigendecomposition of each subset), and one more for the intercept.
         """
         n, first = self.population.n, self.standard[:k]
         turned = first.T @ (first @ self.population.modes)
@@ -218,14 +233,19 @@ class Subset:
         rest = max(float(diagonal.sum() - power.sum()) / max(n - len(power), 1), 1e-3 * diagonal.mean(), 1e-30)
         power = np.maximum(power - rest, 1e-3 * rest)
         diagonal = np.maximum(diagonal - modes.astype(np.float64) ** 2 @ power, 0.1 * rest)
-        # a free intercept is a constant neuron without penalty
+        # a free intercept acts like a constant neuron without penalty: an eigenvalue far above all others
         intercept = n if self.population.penalised else 1e3 * power.max()
         modes = np.column_stack([modes, np.full(n, n**-0.5, np.float32)])
         return modes, np.append(power, intercept), diagonal
 
 
 class _Scales:
-    """Means and inverse standard deviations of each neuron on each row's training trials, in stored units."""
+    """Mean and inverse standard deviation of each neuron on each row's training trials, in stored units.
+
+    Attributes
+    ----------
+    means, inverse_sd : (rows, K padded) float32
+    """
 
     def __init__(self, subset: Subset, weights: np.ndarray, k: int) -> None:
         population, n = subset.population, subset.population.n
@@ -241,13 +261,13 @@ class _Scales:
             self.inverse_sd = self._inverse(subset, squares / count - self.means**2, train, k)
         else:
             self.inverse_sd = np.full((len(weights), width), population.unit[0], dtype=np.float32)
-            if population.penalised:  # nothing is centred: the shift of all neurons is undone
+            if population.penalised:  # nothing is centred then, so the shift of the stored activity is undone
                 self.means[:, :k] = -population.shift[subset.order[:k]]
         self.inverse_sd[:, k:] = 0
         self.means[:, k:] = 0
 
     def _inverse(self, subset: Subset, variance: np.ndarray, train: np.ndarray, k: int) -> np.ndarray:
-        """Return 1 / sd; small variances, which lose their digits in a difference, are computed again."""
+        """Return 1 / sd, (rows, K padded); small variances are recomputed, as their digits cancel in a difference."""
         inverse: np.ndarray = 1 / np.sqrt(np.maximum(variance, 1e-12))
         rows, columns = np.nonzero(variance[:, :k] < 0.05)
         for row in np.unique(rows):
@@ -260,44 +280,48 @@ class _Scales:
         return inverse.astype(np.float32)
 
     def uneven(self, k: int) -> np.ndarray:
-        """Say for each row whether the preconditioner, of all trials, is far from its training trials."""
-        uneven: np.ndarray = self.scaling & (self.inverse_sd[:, :k].max(axis=1) > UNEVEN)
+        """Return (rows,) bool: whether the preconditioner, made from all trials, is far from the training trials."""
+        uneven: np.ndarray = self.scaling & (self.inverse_sd[:, :k].max(axis=1) > MAX_SD_RATIO)
         return uneven
 
     def too_small(self, k: int) -> np.ndarray:
-        """Say for each row whether a neuron varies too little on its training trials for float32."""
-        small: np.ndarray = self.scaling & (self.inverse_sd[:, :k].max(axis=1) > 1 / SMALLEST_SD)
+        """Return (rows,) bool: whether a neuron varies too little on the training trials for float32."""
+        small: np.ndarray = self.scaling & (self.inverse_sd[:, :k].max(axis=1) > 1 / MIN_SD_RATIO)
         return small
 
 
 def _batches(weights: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield rows that are solved together, by the strength of their weights to the next power of two.
+    """Yield batches of rows: the trial weight that their preconditioner assumes, and the row numbers.
 
-    A row is preconditioned by its strength: what it is solved together with must not change its result.
+    Rows of a batch share a preconditioner, so only rows whose mean weight rounds to the same power of two are solved
+    together: the result of a row must not depend on the other rows of its batch.
     """
     strength = 2.0 ** np.round(np.log2(weights.sum(axis=1) / (weights > 0).sum(axis=1)))
     for value in np.unique(strength):
         rows = np.flatnonzero(strength == value)
-        for start in range(0, len(rows), ROWS):
-            yield 0.8 * float(value), rows[start : start + ROWS]
+        for start in range(0, len(rows), BATCH_ROWS):
+            yield 0.8 * float(value), rows[start : start + BATCH_ROWS]
 
 
 def _squares(panels: np.ndarray, width: int) -> np.ndarray:
+    """Return the squared values of the first ``width`` packed columns."""
     return panels[: width // WIDTH] ** 2
 
 
 def _padded(n: int) -> int:
+    """Return n rounded up to whole panels."""
     return n + -n % WIDTH
 
 
 def _pad(values: np.ndarray, width: int) -> np.ndarray:
+    """Return (rows, columns) values as (rows, width) float32, padded with zeros."""
     out = np.zeros((len(values), width), dtype=np.float32)
     out[:, : values.shape[1]] = values
     return out
 
 
 def _prefix(values: np.ndarray, k: int) -> np.ndarray:
-    """Return the columns of the first k neurons, those of the panel's padding zero."""
+    """Return the columns of the first k neurons, rounded up to whole panels; the columns beyond k are 0."""
     out = values[:, : _padded(k)].copy()
     out[:, k:] = 0
     return out

@@ -1,4 +1,4 @@
-"""Trial features: mean activity in a window about an event, on each ROI's own clock."""
+"""Trial features: mean activity in a window around an event, on each ROI's own clock."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pipeline.signals.windows import window_means
 
 @dataclass(frozen=True)
 class FOVCells:
-    """Cells of one FOV.
+    """The cells of one FOV.
 
     Attributes
     ----------
     columns : (N,) int
-        Their columns in the matrix of features.
+        Columns of the feature matrix that these cells fill.
     traces : (N, T) float
     frame_times : (T,) float64, s
     offsets : (N,) float64
-        Offset of each cell within the frame, s.
+        Time from the start of a frame to the scan of each cell, s.
     """
 
     columns: np.ndarray
@@ -34,7 +34,7 @@ class FOVCells:
 def trial_features(
     fovs: Sequence[FOVCells], labels: np.ndarray, starts: np.ndarray, ends: np.ndarray, short_window: str = "nearest"
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the features of the usable trials, and what became of every trial.
+    """Return the features of the usable trials, and the outcome of every trial.
 
     Parameters
     ----------
@@ -42,7 +42,7 @@ def trial_features(
     labels : (n,) float64
         Class of each trial, NaN for neither.
     starts, ends : (n,) float64, s
-        Windows on the session clock, NaN for none.
+        Windows on the session clock, NaN for a trial without one.
     short_window : str
         See ``pipeline.signals.windows.window_means``.
 
@@ -50,8 +50,8 @@ def trial_features(
     -------
     features : (usable trials, cells) float64, finite
     outcome : (n,) str
-        'usable', or the first reason against it: 'label', what ``trial_coverage`` says of any FOV,
-        'no frame' (with 'drop') or 'not finite'.
+        'usable', or the first reason why it is not: 'label', what ``trial_coverage`` returns for any FOV,
+        'no frame' (with ``short_window='drop'``) or 'not finite'.
     """
     outcome = np.where(np.isnan(labels), "label", "").astype("U16")
     for fov in fovs:
@@ -63,13 +63,14 @@ def trial_features(
     outcome[covered] = np.where(usable, "usable", "not finite")
     if short_window == "drop" and not usable.all():
         lost = covered[~usable]
-        # what the nearest frame would have saved had no frame in its window
+        # trials that are finite with the nearest frame have no frame in their window; the others hold a NaN
         saved = np.isfinite(_means_of_all(fovs, starts[lost], ends[lost], "nearest")).all(axis=1)
         outcome[lost[saved]] = "no frame"
     return features[usable], outcome
 
 
 def _means_of_all(fovs: Sequence[FOVCells], starts: np.ndarray, ends: np.ndarray, short_window: str) -> np.ndarray:
+    """Return the window means of the cells of all FOVs, (n, cells) float64."""
     out = np.empty((len(starts), sum(len(fov.columns) for fov in fovs)))
     for fov in fovs:
         out[:, fov.columns] = window_means(fov.traces, fov.frame_times, fov.offsets, starts, ends, short_window)
@@ -77,7 +78,7 @@ def _means_of_all(fovs: Sequence[FOVCells], starts: np.ndarray, ends: np.ndarray
 
 
 def trial_coverage(frame_times: np.ndarray, offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Say for each trial whether all ROIs of a FOV were imaged throughout its window.
+    """Return, for each trial, why some ROI of a FOV was not imaged throughout its window; '' if all were.
 
     Parameters
     ----------
@@ -85,20 +86,22 @@ def trial_coverage(frame_times: np.ndarray, offsets: np.ndarray, starts: np.ndar
     offsets : (N,) float64, s
         Offset of each ROI within the frame.
     starts, ends : (n,) float64, s
-        Windows on the session clock, NaN for none.
+        Windows on the session clock, NaN for a trial without one.
 
     Returns
     -------
     (n,) str
-        '' if they were, 'event' without a finite window, 'outside' before or after imaging, 'gap'
-        in a gap between frames.
+        '', 'event' (no finite window), 'outside' (before the first or after the last frame) or 'gap' (in a gap between
+        imaging bouts).
     """
     reason = np.full(len(starts), "", dtype="U8")
     finite = np.isfinite(starts) & np.isfinite(ends)
     first, last = frame_times[bouts(frame_times)].T
+    # the stretch in which every ROI was scanned: from the latest first scan to the earliest last one
     first, last = first + offsets.max(), last + offsets.min()
     bout = np.clip(np.searchsorted(first, starts, side="right") - 1, 0, len(first) - 1)
     inside = (starts >= first[bout]) & (ends <= last[bout])
+    # later reasons overwrite earlier ones
     reason[~inside] = "gap"
     reason[(starts < first[0]) | (ends > last[-1])] = "outside"
     reason[~finite] = "event"

@@ -12,7 +12,7 @@ from pipeline.errors import ArgumentError
 METRICS = ("auc", "accuracy", "balanced_accuracy")
 FOLD_MODES = ("stratified", "blocked")
 
-#: (weights (rows, n), labels (rows, n), ks) -> one (rows, n) of decision values for each k
+#: A function of weights (rows, n), labels (rows, n) and ks that returns decision values, (rows, n) for each k.
 Decide = Callable[[np.ndarray, np.ndarray, Sequence[int]], list[np.ndarray]]
 
 
@@ -23,15 +23,18 @@ class Validation:
     Attributes
     ----------
     n_splits : int
+        Number of folds.
     metric : {'auc', 'accuracy', 'balanced_accuracy'}
     C : float
+        Inverse strength of the L2 penalty.
     c_grid : tuple of float
-        To choose C from inside each training fold, for each k; () takes ``C``.
+        Values of C to choose from, inside each training fold and for each k; () uses ``C``.
     class_weight : {None, 'balanced'}
+        'balanced' weights trials inversely to the size of their class in the training fold.
     fold_mode : {'stratified', 'blocked'}
-        Shuffled and stratified, or contiguous in time.
+        Random folds with the class proportions kept, or folds contiguous in time.
     fold_gap : int
-        Trials between training and test trials of blocked folds that are in neither.
+        With blocked folds: trials on either side of the test trials that are left out of the training trials.
     """
 
     n_splits: int = 5
@@ -46,25 +49,28 @@ class Validation:
         allowed = {"metric": METRICS, "class_weight": (None, "balanced"), "fold_mode": FOLD_MODES}
         for name, values in allowed.items():
             if getattr(self, name) not in values:
-                raise ArgumentError(f"{name} is one of {values}, not {getattr(self, name)!r}")
+                raise ArgumentError(f"{name} must be one of {values}, not {getattr(self, name)!r}")
         if self.n_splits != int(self.n_splits) or self.n_splits < 2:
-            raise ArgumentError(f"folds are 2 or more, not {self.n_splits}")
+            raise ArgumentError(f"the number of folds must be 2 or more, not {self.n_splits}")
         if self.fold_gap != int(self.fold_gap) or self.fold_gap < 0 or (
             self.fold_gap and self.fold_mode != "blocked"
         ):  # fmt: skip
-            raise ArgumentError(f"fold_gap is a number of trials from 0, for blocked folds, not {self.fold_gap}")
+            raise ArgumentError(
+                f"fold_gap must be a number of trials from 0, and 0 unless folds are blocked, not {self.fold_gap}"
+            )
         for c in (self.C, *self.c_grid):
             if not (np.isfinite(c) and c > 0):
-                raise ArgumentError(f"C is positive and finite, not {c}")
+                raise ArgumentError(f"C must be positive and finite, not {c}")
 
 
 def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, np.ndarray]:
-    """Return training and test trials of each fold.
+    """Return the training and the test trials of each fold.
 
     Parameters
     ----------
     y : (n,) 1, 0, or -1 for trials that are left out
     seed : int
+        Of stratified folds.
     how : Validation
 
     Returns
@@ -74,15 +80,15 @@ def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, n
     Raises
     ------
     ArgumentError
-        A class has fewer trials than folds; blocked folds leave a training fold without a class, or
-        no test fold with both.
+        A class has fewer trials than there are folds; a blocked training fold lacks a class; no blocked test fold has
+        both classes.
     """
     used = np.flatnonzero(y >= 0)
     counts = np.bincount(y[used], minlength=2)
     if counts.min() < how.n_splits:
         raise ArgumentError(
-            f"{how.n_splits} folds need as many trials of each class, there are {counts[0]} of class 0 and {counts[1]} "
-            f"of class 1"
+            f"{how.n_splits} folds need as many trials of each class, there are {counts[0]} of class 0 and "
+            f"{counts[1]} of class 1"
         )
     test = np.zeros((how.n_splits, len(y)), dtype=bool)
     if how.fold_mode == "blocked":
@@ -98,18 +104,18 @@ def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, n
     both = (train & (y == 1)).any(axis=1) & (train & (y == 0)).any(axis=1)
     if not both.all():
         raise ArgumentError(
-            f"training fold {np.flatnonzero(~both)[0]} has trials of one class only: fewer or stratified folds"
+            f"training fold {np.flatnonzero(~both)[0]} has trials of only one class: use fewer or stratified folds"
         )
     scored = (test & (y == 1)).any(axis=1) & (test & (y == 0)).any(axis=1)
     if not scored.any():
-        raise ArgumentError("no test fold has trials of both classes: fewer or stratified folds")
+        raise ArgumentError("no test fold has trials of both classes: use fewer or stratified folds")
     return train, test
 
 
 def stratified_folds(y: np.ndarray, n_splits: int, seed: int) -> np.ndarray:
-    """Return the fold in which each trial is tested: those of ``StratifiedKFold(shuffle=True, random_state=seed)``.
+    """Return the test fold of each trial, as ``StratifiedKFold(n_splits, shuffle=True, random_state=seed)`` has them.
 
-    The same folds as scikit-learn's (a test compares them), without its checks, which would take a fifth of the
+    The folds are scikit-learn's (a test compares them), without its input checks, which would take a fifth of the
     time of a curve.
 
     Parameters
@@ -122,7 +128,7 @@ def stratified_folds(y: np.ndarray, n_splits: int, seed: int) -> np.ndarray:
     (n,) int
     """
     random = np.random.RandomState(seed)
-    y = (y != y[0]).astype(np.intp)  # classes in the order in which they come
+    y = (y != y[0]).astype(np.intp)  # as scikit-learn numbers classes: by first occurrence
     ordered = np.sort(y)
     sizes = np.array([np.bincount(ordered[i::n_splits], minlength=2) for i in range(n_splits)])
     folds = np.empty(len(y), dtype=np.intp)
@@ -134,7 +140,15 @@ def stratified_folds(y: np.ndarray, n_splits: int, seed: int) -> np.ndarray:
 
 
 def training_weights(y: np.ndarray, train: np.ndarray, C: float, class_weight: str | None) -> np.ndarray:
-    """Return the weight of each trial in the loss, (folds, n) float64: C, times the class weight of the fold."""
+    """Return the weight of each trial in the loss, (folds, n) float64: C times the class weight, 0 outside training.
+
+    Parameters
+    ----------
+    y : (n,) 1, 0 or -1
+    train : (folds, n) bool
+    C : float
+    class_weight : {None, 'balanced'}
+    """
     weights = C * train.astype(np.float64)
     if class_weight == "balanced":
         for label in (0, 1):
@@ -145,11 +159,12 @@ def training_weights(y: np.ndarray, train: np.ndarray, C: float, class_weight: s
 
 @dataclass(frozen=True)
 class Groups:
-    """Test trials of each fold by class, (rows, most) int, -1 where a fold has fewer.
+    """Test trials of each fold, by class.
 
     Attributes
     ----------
-    ones, zeros : (rows, most) int
+    ones, zeros : (rows, largest number) int
+        Trial numbers, padded with -1.
     """
 
     ones: np.ndarray
@@ -170,11 +185,12 @@ def _listed(mask: np.ndarray) -> np.ndarray:
 
 
 def scores_of(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
-    """Score decision values of test trials.
+    """Return the score of the test trials of each fold.
 
     Parameters
     ----------
     z : (rows, n) float
+        Decision values, one row per fold and label vector.
     groups : Groups
     metric : str
 
@@ -188,7 +204,7 @@ def scores_of(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
     high = np.where(ones, np.take_along_axis(z, groups.ones, axis=1), np.nan)
     low = np.where(zeros, np.take_along_axis(z, groups.zeros, axis=1), np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
-        if metric == "auc":  # how often class 1 is above class 0, ties counted half
+        if metric == "auc":  # share of pairs (one trial of each class) with class 1 above class 0; ties count half
             above = np.count_nonzero(high[:, :, None] > low[:, None, :], axis=(1, 2))
             level = np.count_nonzero(high[:, :, None] == low[:, None, :], axis=(1, 2))
             auc: np.ndarray = (above + 0.5 * level) / (n_ones * n_zeros)
@@ -201,20 +217,21 @@ def scores_of(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
 
 
 def bootstrap_means(z: np.ndarray, groups: Groups, metric: str, times: np.ndarray) -> np.ndarray:
-    """Return the mean score over folds with test trials drawn with replacement.
+    """Return the mean score over folds for each bootstrap sample of the test trials.
 
     Parameters
     ----------
     z, groups, metric
         As for `scores_of`, the folds of one label vector.
     times : (B, n) float
-        How often each trial was drawn.
+        How often each trial is in each sample.
 
     Returns
     -------
     (B,) float64
         NaN where no fold has both classes.
     """
+    # a fold without both classes in a sample has no score: the mean is over the others
     total, known = np.zeros(len(times)), np.zeros(len(times))
     for values, one, zero in zip(z, groups.ones, groups.zeros, strict=True):
         one, zero = one[one >= 0], zero[zero >= 0]
@@ -248,14 +265,14 @@ def cross_validate(
     Parameters
     ----------
     decide : callable
-        Fits all rows and returns their decision values, see ``Decide``.
+        Fits all rows and returns their decision values: see ``Decide``.
     labels : (L, n) 1, 0, or -1 for trials that are left out
     ks : sequence of int
     seed : int
         Of the folds.
     how : Validation
     resampled : (B, n) float, optional
-        For a bootstrap over the trials of the first label vector.
+        How often each trial is in each bootstrap sample, for the first label vector.
 
     Returns
     -------
@@ -263,6 +280,7 @@ def cross_validate(
     bootstrap : (K, B) float64
         Of the first label vector; NaN where no fold has both classes.
     """
+    # one row for each label vector and fold, folds varying fastest; all rows are fitted in one call
     masks = [fold_masks(y, seed, how) for y in labels]
     repeated = np.repeat(labels, how.n_splits, axis=0)
     if how.c_grid:
@@ -298,8 +316,13 @@ def cross_validate(
 def _chosen(
     decide: Decide, y: np.ndarray, train: np.ndarray, ks: Sequence[int], seed: int, how: Validation
 ) -> np.ndarray:
-    """Return the C of the grid that scores best inside each training fold, the smallest of equals."""
-    labels = np.where(train, y, -1)
+    """Return, for each training fold, the C of the grid with the best inner cross-validation; the smallest on a tie.
+
+    Returns
+    -------
+    (folds,) float64
+    """
+    labels = np.where(train, y, -1)  # each outer training fold is a label vector of its own
     by_c = []
     for c in sorted(how.c_grid):
         fixed = replace(how, C=c, c_grid=())
@@ -307,5 +330,6 @@ def _chosen(
             by_c.append(cross_validate(decide, labels, ks, seed, fixed)[0][0])
         except ValueError as error:
             raise ArgumentError(f"inside a training fold, where C is chosen from c_grid: {error}") from error
+    # rounded, so that the last bits of a processor do not decide a tie
     chosen: np.ndarray = np.array(sorted(how.c_grid))[np.argmax(np.round(by_c, 12), axis=0)]
     return chosen

@@ -1,15 +1,15 @@
 """The inner loops of the decoding engine, compiled: thin matrix products and the solver's iteration.
 
-``pipeline.decoding.solver`` says what is solved and how, and holds the plain numpy twin of `minimise`,
-which the tests compare with this one and which takes over where numba cannot compile.
+``pipeline.decoding.solver`` describes the method, and has the plain numpy twin of `minimise`: tests compare
+the two, and the twin is used where numba cannot compile.
 
 Two things make it fast. BLAS packs its operands at every call, and runs the products of this solver
-(tens of long rows) at half of its peak or less: here the activity is packed once per subset, in panels
-of `WIDTH` columns, and a micro-kernel keeps a block of results in registers. And everything else of an
-iteration is fused into loops over a row, without temporaries and without the interpreter's lock.
+(tens of long rows) at half of its peak speed or less. Here the activity is packed once per subset, in panels
+of `WIDTH` columns, and a micro-kernel keeps a block of results in registers. The rest of an iteration
+is fused into loops over a row, without temporary arrays and without Python's lock (the GIL).
 
-Each row of a problem is computed by itself, in an order that other rows do not change: the same
-bits come out whichever rows are solved together.
+Each row of a problem is computed on its own, in an order that does not depend on the other rows: the
+result has the same bits whichever rows are solved together.
 """
 
 from __future__ import annotations
@@ -24,30 +24,34 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pipeline.decoding.solver import DRIFT, Problem
+from pipeline.decoding.solver import MAX_DRIFT, Problem
 
 _FEATURES = llvm.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)
 #: float32 values in a vector register.
 LANES = 16 if _WIDE else 8 if _FEATURES.get("avx2", False) else 4
-#: Columns of a panel: three registers of the matrix that is streamed.
+#: Columns of a panel: three registers of the streamed matrix.
 WIDTH = 3 * LANES
-#: Rows of a block of results: with 16 registers 4 x 3 hold sums, with 32 registers 8 x 3.
+#: Rows of a block of results: 4 x 3 registers hold sums where the CPU has 16, 8 x 3 where it has 32.
 BLOCK = 4 if LANES == 8 else 8
 
 OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": True,
-    "error_model": "numpy",  # a division does not ask whether it is by zero: loops become vectors
+    "error_model": "numpy",  # no check for division by zero, which would keep loops from being vectorised
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},
     "no_cfunc_wrapper": True,
 }
-#: Of functions that Python does not call: half of the time to compile would go into wrappers for it.
+#: For functions that only compiled code calls: wrappers for Python would take half of the time to compile.
 INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True}
 
 
 def _micro_kernel(rows: int) -> Any:
-    """Return C[:rows, :WIDTH] = A[:rows, :depth] @ B[:depth, :WIDTH] on addresses, float32."""
+    """Return a function for C[:rows, :WIDTH] = A[:rows, :depth] @ B[:depth, :WIDTH], float32.
+
+    Its arguments are memory addresses, and strides in values: (a, lda, b, depth, c, ldc). It is built from LLVM
+    instructions, so that the block of sums stays in registers.
+    """
 
     @intrinsic
     def kernel(_context: Any, a: Any, lda: Any, b: Any, depth: Any, c: Any, ldc: Any) -> Any:
@@ -110,7 +114,7 @@ _one, _two, _three, _block = _micro_kernel(1), _micro_kernel(2), _micro_kernel(3
 
 @njit(**OPTIONS)
 def product(left: np.ndarray, panels: np.ndarray, depth: int, out: np.ndarray) -> None:
-    """Write left[:, :depth] @ matrix to ``out``, the matrix packed by `pack`; all float32.
+    """Write left[:, :depth] @ matrix to ``out``; the matrix is packed by `pack`, all are float32.
 
     left (rows, >= depth), panels (P, >= depth, WIDTH), out (rows, multiple of WIDTH).
     """
@@ -135,7 +139,7 @@ def product(left: np.ndarray, panels: np.ndarray, depth: int, out: np.ndarray) -
 
 @njit(**OPTIONS)
 def pack(matrix: np.ndarray) -> np.ndarray:
-    """Return (depth, columns) float32 in panels (P, depth, WIDTH), padded with zeros."""
+    """Return a (depth, columns) matrix as panels of columns, (P, depth, WIDTH) float32, padded with zeros."""
     depth, columns = matrix.shape
     panels = np.zeros(((columns + WIDTH - 1) // WIDTH, depth, WIDTH), np.float32)
     for p in range(panels.shape[0]):
@@ -148,6 +152,8 @@ def pack(matrix: np.ndarray) -> np.ndarray:
 
 @intrinsic
 def _as_float(_context: Any, value: Any) -> Any:
+    """Return the float32 that has the bits of an int32."""
+
     def generate(_c: Any, builder: Any, _signature: Any, args: Any) -> Any:
         return builder.bitcast(args[0], ir.FloatType())
 
@@ -159,9 +165,10 @@ f4 = np.float32
 
 @njit(**INNER)
 def _sigmoid(z: np.ndarray, labels: np.ndarray, weights: np.ndarray, e: np.ndarray, d: np.ndarray) -> None:
-    """Write the loss's first and second derivative in z: e = -c y s, d = c s (1 - s), s = 1/(1 + exp(y z)).
+    """Write the loss's first and second derivatives in z: e = -c y s, d = c s (1 - s), s = 1/(1 + exp(y z)).
 
-    exp as in Cephes (Moshier): powers of two and a polynomial, which become vectors; relative error 2e-7.
+    exp is that of Cephes (S. Moshier), a power of two times a polynomial, which the compiler turns into vector
+    instructions; its relative error is 2e-7. All arrays are (n padded,) float32.
     """
     for i in range(z.size):
         x = min(max(labels[i] * z[i], f4(-87)), f4(87))
@@ -206,6 +213,7 @@ def _sum(a: np.ndarray) -> np.float32:
 
 @njit(**INNER)
 def _cholesky(a: np.ndarray) -> None:
+    """Replace the lower triangle of a (m, m) by its Cholesky factor."""
     for j in range(a.shape[0]):
         for i in range(j, a.shape[0]):
             total = a[i, j]
@@ -216,6 +224,7 @@ def _cholesky(a: np.ndarray) -> None:
 
 @njit(**INNER)
 def _cholesky_solve(a: np.ndarray, y: np.ndarray) -> None:
+    """Replace y (m,) by the solution of A x = y, where a holds the Cholesky factor of A."""
     for i in range(y.size):
         for t in range(i):
             y[i] -= a[i, t] * y[t]
@@ -228,7 +237,7 @@ def _cholesky_solve(a: np.ndarray, y: np.ndarray) -> None:
 
 @njit(**INNER)
 def _newton(h: np.ndarray, g: np.ndarray, size: int, out: np.ndarray) -> None:
-    """Write the solution of h out = -g, (3, 3) and (3,) float64, of which the first ``size`` are in use."""
+    """Write the solution of h out = -g, (3, 3) and (3,) float64, in the first ``size`` of three unknowns."""
     a = np.zeros((3, 4))
     for i in range(size):
         for j in range(size):
@@ -252,7 +261,7 @@ def _newton(h: np.ndarray, g: np.ndarray, size: int, out: np.ndarray) -> None:
 
 @njit(**INNER)
 def _centre(values: np.ndarray, weights: np.ndarray) -> None:
-    """Take the mean over training trials off: a free intercept leaves no other sum of the dual than 0."""
+    """Subtract the mean over training trials: with a free intercept the dual's variables sum to 0."""
     count, total = f4(0), f4(0)
     for i in range(values.size):
         if weights[i] > 0:
@@ -264,7 +273,7 @@ def _centre(values: np.ndarray, weights: np.ndarray) -> None:
 
 @njit(**INNER)
 def _image(p: Problem, v: np.ndarray, out: np.ndarray) -> None:
-    """Write v X' to ``out``, centred on each row's training trials where the intercept is penalised."""
+    """Write v X' to ``out`` (rows, n padded); if the intercept is penalised, X is centred on the training trials."""
     product(v, p.over_neurons, p.k, out)
     if p.penalised:
         for i in range(v.shape[0]):
@@ -273,7 +282,7 @@ def _image(p: Problem, v: np.ndarray, out: np.ndarray) -> None:
 
 @njit(**INNER)
 def _back(p: Problem, e: np.ndarray, out: np.ndarray) -> None:
-    """Write e X to ``out``, centred likewise."""
+    """Write e X to ``out`` (rows, k padded), with X centred as in `_image`."""
     product(e, p.over_trials, p.n, out)
     if p.penalised:
         for i in range(e.shape[0]):
@@ -283,7 +292,27 @@ def _back(p: Problem, e: np.ndarray, out: np.ndarray) -> None:
 
 
 class State(NamedTuple):
-    """Vectors of every row, float32: x is w or a, d the direction, q the last step; z.. their images under X."""
+    """Vectors of every row, float32.
+
+    Attributes
+    ----------
+    x, d, q, r : (rows, k padded) primal, (rows, n padded) dual
+        Unknowns (w or a), direction, last step, gradient (dual: a + e).
+    v : (rows, k padded)
+        Neuron weights that d stands for.
+    zd, zq : (rows, n padded)
+        Images of d and q under X.
+    e, h : (rows, n padded)
+        First and second derivative of the loss in z.
+    qb : (rows,)
+        Intercept's part of the last step.
+    shrink, shrunk : (rows, n padded)
+        Dual's preconditioner: 1 / (1 + rest h), and that times h.
+    small, factor : (rows, m * m padded), (rows, m, m)
+        Dual's preconditioner among the modes, and its Cholesky factor.
+    y : (rows, m padded)
+        Work space.
+    """
 
     x: np.ndarray
     d: np.ndarray
@@ -304,6 +333,7 @@ class State(NamedTuple):
 
 @njit(**INNER)
 def _state(p: Problem) -> State:
+    """Return zeros of the right shapes; the arrays that only the dual needs have no rows in the primal."""
     rows, padded = p.weights.shape
     features, modes = p.inverse_sd.shape[1], p.eigenvalues.size
     width = features if p.primal else padded
@@ -329,7 +359,7 @@ def _state(p: Problem) -> State:
 
 @njit(**INNER)
 def _direction_primal(p: Problem, s: State) -> None:
-    """Set r to the gradient in w, d to the preconditioned one, v to the neurons' weights that it means."""
+    """Set r to the gradient in w, d to minus the preconditioned gradient, v to the neuron weights d stands for."""
     _back(p, s.e, s.v)
     for i in range(s.x.shape[0]):
         for j in range(s.x.shape[1]):
@@ -346,7 +376,7 @@ def _direction_primal(p: Problem, s: State) -> None:
 
 @njit(**INNER)
 def _factorise_dual(p: Problem, s: State) -> None:
-    """Set the dual's preconditioner from the present second derivatives."""
+    """Set the dual's preconditioner from the current second derivatives, by the Woodbury identity."""
     modes = p.eigenvalues.size
     for i in range(s.x.shape[0]):
         for j in range(s.x.shape[1]):
@@ -363,7 +393,7 @@ def _factorise_dual(p: Problem, s: State) -> None:
 
 @njit(**INNER)
 def _direction_dual(p: Problem, s: State) -> None:
-    """Set r to a + e, d to the preconditioned -r, v to the neurons' weights that d means."""
+    """Set r to a + e, d to the preconditioned -r, v to the neuron weights d stands for."""
     modes = p.eigenvalues.size
     for i in range(s.x.shape[0]):
         for j in range(s.x.shape[1]):
@@ -383,7 +413,7 @@ def _direction_dual(p: Problem, s: State) -> None:
 
 @njit(**INNER)
 def _weights_of(p: Problem, a: np.ndarray, v: np.ndarray) -> None:
-    """Set v to the neurons' weights that the dual's a mean: S^-2 X'a."""
+    """Set v to the neuron weights that the dual's a stands for: S^-2 X'a."""
     _back(p, a, v)
     for i in range(v.shape[0]):
         for j in range(v.shape[1]):
@@ -402,7 +432,10 @@ def _advance(
     hessian: np.ndarray,
     step: np.ndarray,
 ) -> Any:
-    """Take the Newton step of row i in the space of d, the intercept and q; return what is left of the gradient."""
+    """Take the Newton step of row i in the space of d, the intercept and q.
+
+    Returns the square of the remaining gradient, in the norm of the stopping rule (``pipeline.decoding.solver``).
+    """
     ridge = f4(1) if p.penalised else f4(0)
     x, d, q, r, e, h, zd, zq = s.x[i], s.d[i], s.q[i], s.r[i], s.e[i], s.h[i], s.zd[i], s.zq[i]
     md, mq = (d, q) if p.primal else (zd, zq)
@@ -441,7 +474,7 @@ def _advance(
 
 @njit(**INNER)
 def _shorten(p: Problem, s: State, z: np.ndarray, b: np.ndarray, i: int, slope: Any) -> None:
-    """Go back along the last step of row i by the secant, where the loss has come to rise."""
+    """Shorten the last step of row i by the secant method while the loss rises at its end."""
     ridge = f4(1) if p.penalised else f4(0)
     x, q, e, zq = s.x[i], s.q[i], s.e[i], s.zq[i]
     for _ in range(20):
@@ -464,7 +497,7 @@ def _shorten(p: Problem, s: State, z: np.ndarray, b: np.ndarray, i: int, slope: 
 
 @njit(**INNER)
 def _gradients_dual(p: Problem, s: State, gradients: np.ndarray) -> None:
-    """Write the squared length of each row's gradient in w; d and v are overwritten."""
+    """Write the squared length of each row's gradient in w, (rows,); d and v are overwritten."""
     for i in range(s.x.shape[0]):
         for j in range(s.x.shape[1]):
             s.d[i, j] = s.x[i, j] + s.e[i, j]
@@ -479,12 +512,12 @@ def _gradients_dual(p: Problem, s: State, gradients: np.ndarray) -> None:
 
 @njit(**INNER)
 def _drift(old: np.ndarray, new: np.ndarray, intercept: Any) -> Any:
-    """Return how far z has come from what the solution gives, see ``solver.DRIFT``."""
+    """Return how far the summed z is from that of the solution, in units of ``solver.MAX_DRIFT``."""
     far, low, high = f4(0), new[0], new[0]
     for j in range(new.size):
         far = max(far, abs(new[j] + intercept - old[j]))
         low, high = min(low, new[j]), max(high, new[j])
-    return far / (DRIFT * max(high - low, f4(1)))
+    return far / (MAX_DRIFT * max(high - low, f4(1)))
 
 
 @njit(**OPTIONS)
@@ -511,7 +544,7 @@ def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, erro
                 left = _advance(p, s, z, b, i, iteration == 0, gradient, hessian, step)
                 norm[i] = _dot(s.x[i], s.x[i]) if p.primal else _dot(s.x[i], z[i]) - b[i] * _sum(s.x[i])
                 size = norm[i]
-                if not (p.strict[i] and p.primal):  # the intercept is not part of what must be told apart
+                if not (p.strict[i] and p.primal):  # the intercept shifts all trials alike
                     size += _dot3(s.h[i], z[i], z[i]) - b[i] * (f4(2) * _dot(s.h[i], z[i]) - b[i] * _sum(s.h[i]))
                 error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
                 near[i] = error[i] <= 1
@@ -524,7 +557,7 @@ def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, erro
                     error[i] = max(error[i], math.sqrt(gradients[i] / max(norm[i], 1e-30)) / p.gradient_tolerance)
                     active[i] = not error[i] <= 1
         iteration += 1
-    # once more from the solution: without the intercept, and without the rounding of many steps
+    # z once more from the solution: without the intercept, and without the rounding errors of many steps
     if p.primal:
         for i in range(rows):
             for j in range(s.x.shape[1]):

@@ -1,12 +1,13 @@
-"""One L2 logistic regression in float64: the exact answer that everything faster is measured by."""
+"""One L2 logistic regression in float64: the exact reference for the fast engine."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
-#: Newton decrement, of the size of the loss, at which the optimum is reached.
-DECREMENT = 1e-20
+#: Newton decrement, relative to the loss, at which the optimum is reached. It is below the rounding of the loss: the
+#: last steps only reduce the gradient.
+DECREMENT_TOLERANCE = 1e-20
 
 
 def decision_values(
@@ -17,9 +18,9 @@ def decision_values(
     scaling: bool = True,
     penalize_intercept: bool = False,
 ) -> np.ndarray:
-    """Fit on the trials that have a weight, and return the decision values of all.
+    """Fit on the trials with a weight above 0, and return the decision values of all trials.
 
-    Damped Newton steps on ``1/2 |w|^2 + sum_i c_i log(1 + exp(-y_i f_i))`` to the last digits, the optimum
+    Damped Newton steps on ``1/2 |w|^2 + sum_i c_i log(1 + exp(-y_i f_i))`` to the last digits: the optimum
     that scikit-learn's ``StandardScaler`` and ``LogisticRegression`` approach as their tolerance goes to zero.
     With more neurons than trials the problem is rotated into the span of the trials, where the solution lies.
 
@@ -28,16 +29,16 @@ def decision_values(
     X : (n, k) float
     y : (n,) 0 or 1
     weights : (n,) float64
-        C times the class weight, 0 for trials that are not trained on.
+        C times the class weight; 0 for trials outside the training set.
     scaling : bool
         Standardise each neuron on the training trials.
     penalize_intercept : bool
-        As liblinear does.
+        Penalise the intercept too, as liblinear does.
 
     Returns
     -------
     (n,) float64
-        Values that agree to 1e-9 of their range are made equal: mathematically equal trials stay so.
+        Rounded to 1e-9 of their range, so that trials with mathematically equal values are ties in an AUC.
     """
     train = weights > 0
     features = _features(np.asarray(X, dtype=np.float64), train, scaling, centre=scaling or not penalize_intercept)
@@ -51,7 +52,10 @@ def decision_values(
 
 
 def _features(X: np.ndarray, train: np.ndarray, scaling: bool, centre: bool) -> np.ndarray:
-    """Return the neurons standardised as StandardScaler does, rotated into the span of the training trials."""
+    """Return (n, features): the neurons, standardised as by StandardScaler.
+
+    If they outnumber the training trials, they are rotated into the span of these: the features are then as many.
+    """
     mean, var = X[train].mean(axis=0), X[train].var(axis=0)
     features = X - mean if centre else X
     if scaling:
@@ -62,12 +66,13 @@ def _features(X: np.ndarray, train: np.ndarray, scaling: bool, centre: bool) -> 
 
 
 def constant(mean: np.ndarray, var: np.ndarray, n: int) -> np.ndarray:
-    """Say which neurons are constant up to rounding: scikit-learn gives those the scale 1."""
+    """Return (k,) bool: which neurons are constant up to rounding. scikit-learn's StandardScaler scales those by 1."""
     eps = np.finfo(np.float64).eps
     return var <= n * eps * var + (n * mean * eps) ** 2
 
 
 def _minimise(A: np.ndarray, y: np.ndarray, c: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+    """Return the weights (P,) of the features A (n, P) that minimise the loss; y is +-1, c (n,), ridge (P,)."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve
     from scipy.special import expit
 
@@ -83,16 +88,16 @@ def _minimise(A: np.ndarray, y: np.ndarray, c: np.ndarray, ridge: np.ndarray) ->
         hessian[np.diag_indices_from(hessian)] += ridge
         try:
             step: npt.NDArray[np.float64] = -cho_solve(cho_factor(hessian), gradient)
-        except LinAlgError:  # a free intercept whose trials are all decided
+        except LinAlgError:  # all trials are saturated: nothing curves along a free intercept
             hessian[-1, -1] += 1e-12 * np.trace(hessian) / len(hessian)
             step = -np.linalg.lstsq(hessian, gradient, rcond=None)[0]
         decrement = -float(gradient @ step)
-        if decrement <= DECREMENT * max(value, 1e-300):
+        if decrement <= DECREMENT_TOLERANCE * max(value, 1e-300):
             return w + step
         size = 1.0
         while loss(w + size * step) > value - 1e-4 * size * decrement and size > 1e-4:
             size /= 2
-        if size <= 1e-4:  # the loss cannot tell any more: full steps end where the gradient does
+        if size <= 1e-4:  # the loss has no digits left to compare: take full steps, which the gradient ends
             size = 1.0
             if decrement < 1e-14 * value:
                 return w + step

@@ -1,7 +1,8 @@
-"""Labels that have nothing to do with the activity: what a decoding score is compared with.
+"""Null labels: label vectors without any relation to the activity, with whose scores a decoding score is compared.
 
-Activity drifts, and labels such as the block change slowly. Two slow things resemble each other by chance, so labels
-in random order are too easy to beat. The nulls of this module differ in what they leave as it is: see ``NULLS``.
+Activity drifts slowly, and so do labels such as the block. Two slow signals correlate by chance ("nonsense
+correlations", Harris 2020), so labels in random order are too easy to beat. The nulls of this module differ in which
+structure of the real labels they keep: see ``NULLS``.
 """
 
 from __future__ import annotations
@@ -18,28 +19,29 @@ from pipeline.errors import ArgumentError, DataError
 
 Array = np.ndarray
 
-#: What each null does.
+#: The nulls, and what each does.
 NULLS = {
-    "permute": "labels in random order: right only if the trials are independent of each other",
-    "circular": "labels moved along by a random number of trials, the end joined to the beginning",
-    "linear_shift": "labels moved along by up to a quarter of the session, edges left out",
-    "pseudosession": "labels of a session simulated from the task and a model of the mouse's choices",
+    "permute": "labels in random order; valid only if trials are independent of each other",
+    "circular": "labels shifted by a random number of trials, with wrap-around",
+    "linear_shift": "labels shifted by up to a quarter of the session, with the edges left out",
+    "pseudosession": "labels of sessions simulated from the task and a model of the mouse's choices",
     "imposter": "labels of other sessions",
 }
-#: Nulls that need a label vector and nothing else.
+#: Nulls that are made from the label vector alone.
 SHIFTED = ("permute", "circular", "linear_shift")
 TARGETS = ("choice", "feedback", "stimulus", "block")
-#: Lengths in trials of the blocks of IBL's biasedChoiceWorld: an exponential of this scale within these limits.
+#: Block lengths of IBL's biasedChoiceWorld, in trials: exponential with this scale, truncated to these limits.
 BLOCK_SCALE, BLOCK_LIMITS = 60.0, (20, 100)
-#: Largest margin of the linear shift, in trials.
-LARGEST_MARGIN = 100
-#: Draws before a session is given up whose simulated labels are of one class.
-DRAWS = 200
-#: Contrasts between which what they weigh is interpolated.
+#: Largest linear shift, in trials.
+MAX_SHIFT = 100
+#: Simulated sessions that are tried for one null vector before it is given up for too few trials of a class.
+MAX_DRAWS = 200
+#: Contrasts at which the model of choice has a weight; between them it is interpolated linearly.
 CONTRAST_KNOTS = (0.0625, 0.125, 0.25, 0.5, 1.0)
-#: Trials over which the model of choice remembers choices (one running mean each), and errors.
+#: Time constants, in trials, of the running means of past choices (one each) and of past errors in the model of choice.
 CHOICE_MEMORY, ERROR_MEMORY = (1.0, 5.0, 20.0), 10.0
-#: Prior of the model's parameters: mean, standard deviation, lowest and highest value.
+#: Normal prior of each parameter of the model: mean, standard deviation, and bounds. Lapse, lapse_errors and guess are
+#: on the logistic scale: a lapse of -2.5 is a rate of 8 %.
 PRIOR = {
     "bias": (0.0, 1.0, -6.0, 6.0),
     "block": (0.0, 1.0, -6.0, 6.0),
@@ -52,19 +54,19 @@ PRIOR = {
 
 
 def auto_null(target: str) -> str:
-    """Return the null that 'auto' stands for: 'pseudosession', the one that was found calibrated for every target.
+    """Return the null that 'auto' stands for: 'pseudosession', which was found to be calibrated for every target.
 
     Raises
     ------
     ArgumentError
-        An unknown target.
+        The target is unknown.
     """
     if target not in TARGETS:
-        raise ArgumentError(f"target is one of {', '.join(TARGETS)}, not {target!r}")
+        raise ArgumentError(f"target must be one of {', '.join(TARGETS)}, not {target!r}")
     return "pseudosession"
 
 
-# ------------------------------------------------------------------------------------------------ one entry for all
+# -------------------------------------------------------------------------------------------- null labels of a session
 
 
 def null_labels(
@@ -79,29 +81,29 @@ def null_labels(
     donors: Sequence[Mapping[str, Array]] = (),
     min_per_class: int = 5,
 ) -> tuple[Array, Array]:
-    """Return the labels of a session's usable trials and S label vectors to compare them with.
+    """Return the labels of a session's usable trials, and S null label vectors.
 
-    Shuffle s does not depend on how many shuffles are asked for. Classes are not balanced here: treat every null
-    vector as the real one, with ``pick_trials``.
+    Shuffle s does not depend on S. Classes are not balanced here: balance every null vector like the real one, with
+    ``pick_trials``.
 
     Parameters
     ----------
     null : {'auto', 'permute', 'circular', 'linear_shift', 'pseudosession', 'imposter'}
     target : {'choice', 'feedback', 'stimulus', 'block'}
     trials : mapping of ALF attribute to (n,) float64
-        All trials of the session, in order.
+        All trials of the session, in temporal order.
     usable : (m,) int
-        Trials to label, increasing; each has a real label.
+        Numbers of the trials to label, increasing; each must have a real label.
     n_label_shuffles : int
         S.
     shuffle_seed : int
     names : sequence of str
-        What the labels are for (session, target): pseudosessions of other names are independent. The other nulls do
-        not read them.
+        What the labels are for (session, target): pseudosessions of different names are independent draws. The other
+        nulls ignore them.
     donors : sequence of mappings like ``trials``
         Other sessions, for 'imposter'.
     min_per_class : int
-        A null vector has as many trials of each class (the number of folds).
+        Every null vector has at least so many trials of each class: as many as there are folds.
 
     Returns
     -------
@@ -113,10 +115,10 @@ def null_labels(
     Raises
     ------
     ArgumentError
-        An unknown null or target, trials that are not increasing or have no real label, S below 0, or more shuffles
-        than a linear shift can give.
+        The null or target is unknown; trials are not increasing, or have no real label; S is below 0, or larger than
+        the number of linear shifts.
     DataError
-        No null vector with enough trials of each class can be made, or too few donors.
+        No null vector with enough trials of each class was found, or there are too few donors.
 
     Examples
     --------
@@ -129,10 +131,11 @@ def null_labels(
     """
     null = auto_null(target) if null == "auto" else null
     if null not in NULLS:
-        raise ArgumentError(f"null is 'auto' or one of {', '.join(NULLS)}, not {null!r}")
+        raise ArgumentError(f"null must be 'auto' or one of {', '.join(NULLS)}, not {null!r}")
     if n_label_shuffles < 0 or min_per_class < 1:
         raise ArgumentError(
-            f"n_label_shuffles is 0 or more and min_per_class 1 or more, not {n_label_shuffles} and {min_per_class}"
+            f"n_label_shuffles must be 0 or more and min_per_class 1 or more, not {n_label_shuffles} and "
+            f"{min_per_class}"
         )
     trials = _columns(trials)
     usable, labels = np.asarray(usable), target_labels(target, trials)
@@ -146,7 +149,7 @@ def null_labels(
 
 
 def _columns(trials: Mapping[str, Array]) -> dict[str, Array]:
-    """Return what is read of a session as float64 arrays of one length."""
+    """Return the trial attributes that are used, as float64 arrays of one length; raise DataError otherwise."""
     needed = ("probabilityLeft", "contrastLeft", "contrastRight", "choice", "feedbackType")
     missing = [name for name in needed if name not in trials]
     if missing:
@@ -159,19 +162,22 @@ def _columns(trials: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _labels_of(labels: Array, usable: Array) -> Array:
-    """Return the labels of the usable trials as int8, checked."""
+    """Return the labels of the usable trials, (m,) int8; raise ArgumentError if ``usable`` is not as documented."""
     if usable.ndim != 1 or not np.issubdtype(usable.dtype, np.integer):
-        raise ArgumentError(f"usable is a list of trial numbers, not {usable.dtype} of shape {usable.shape}")
+        raise ArgumentError(f"usable must be a list of trial numbers, not {usable.dtype} of shape {usable.shape}")
     if len(usable) and (usable[0] < 0 or usable[-1] >= len(labels) or (np.diff(usable) <= 0).any()):
-        raise ArgumentError(f"usable has increasing numbers of the {len(labels)} trials, not {usable}")
+        raise ArgumentError(f"usable must be increasing numbers of the {len(labels)} trials, not {usable}")
     without = usable[np.isnan(labels[usable])]
     if len(without):
-        raise ArgumentError(f"usable trials have a label, {len(without)} have none, the first is trial {without[0]}")
+        raise ArgumentError(
+            f"usable trials must have a label; {len(without)} have none, the first is trial {without[0]}"
+        )
     chosen: Array = labels[usable].astype(np.int8)
     return chosen
 
 
 def _enough(row: Array, min_per_class: int) -> bool:
+    """Return whether a label vector has enough trials of each class."""
     enough: bool = min(np.sum(row == 0), np.sum(row == 1)) >= min_per_class
     return enough
 
@@ -180,34 +186,35 @@ def _enough(row: Array, min_per_class: int) -> bool:
 
 
 def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: int) -> tuple[Array, Array]:
-    """Return labels and S shuffled ones, made of the label vector alone.
+    """Return the labels and S shuffled label vectors, made from the labels alone.
+
+    With m labels in use:
 
     - 'permute': random order.
-    - 'circular': moved along by a random number of trials from 1 to m - 1, of the m labels in use; the end is joined
-      to the beginning.
-    - 'linear_shift' (Harris 2020): moved by -M to M trials, not 0, M = ``linear_shift_margin(m)``. The first and last
-      M trials in use are left out of every vector, of the real one too, so that all have the same trials. There are
-      2 M shifts, each used once, in random order.
+    - 'circular': shifted by a random number of trials from 1 to m - 1, with wrap-around.
+    - 'linear_shift' (Harris 2020): shifted by -M to M trials, but not by 0; M is ``linear_shift_margin(m)``. The first
+      and the last M trials in use are left out of every vector, also of the real one, so that all have the same trials.
+      There are 2 M shifts; each is used once, in random order.
 
     Parameters
     ----------
     y : (n,) int
-        1, 0, or -1 for a trial that is left out: it stays out, and shifts skip it.
+        1, 0, or -1 for a trial that is left out. It stays left out, and shifts skip it.
     null : {'permute', 'circular', 'linear_shift'}
     n_label_shuffles : int
-        S. Shuffle s is the same for every S.
+        S. Shuffle s does not depend on S.
     shuffle_seed : int
 
     Returns
     -------
     real : (n,) int8
-        y; for 'linear_shift' with its edges left out.
+        y; with its edges left out (-1) for 'linear_shift'.
     null : (S, n) int8
 
     Raises
     ------
     ArgumentError
-        Labels other than 1, 0 and -1, an unknown null, S below 0 or more than there are shifts.
+        Labels are not 1, 0 and -1; the null is unknown; S is below 0, or larger than the number of shifts.
 
     Examples
     --------
@@ -217,10 +224,11 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
     """
     y = np.asarray(y)
     if y.ndim != 1 or not np.isin(y, (-1, 0, 1)).all():
-        raise ArgumentError(f"labels are a vector of 1, 0 and -1, not {np.unique(y)[:5]} of shape {y.shape}")
+        raise ArgumentError(f"labels must be a vector of 1, 0 and -1, not {np.unique(y)[:5]} of shape {y.shape}")
     if null not in SHIFTED or n_label_shuffles < 0:
         raise ArgumentError(
-            f"null is one of {', '.join(SHIFTED)} and n_label_shuffles 0 or more, not {null!r} and {n_label_shuffles}"
+            f"null must be one of {', '.join(SHIFTED)} and n_label_shuffles 0 or more, not {null!r} and "
+            f"{n_label_shuffles}"
         )
     real = y.astype(np.int8)
     used = np.flatnonzero(real >= 0)
@@ -236,7 +244,7 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
         real[used[middle]] = kept[used[middle]]
         return real, out
     if null == "circular" and len(used) < 2 and n_label_shuffles:
-        raise ArgumentError(f"a circular shift needs two labels or more, there are {len(used)}")
+        raise ArgumentError(f"a circular shift needs two labels or more; there are {len(used)}")
     for s in range(n_label_shuffles):
         rng = np.random.default_rng(np.random.SeedSequence([shuffle_seed, s, 1]))
         out[s, used] = (
@@ -246,24 +254,24 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
 
 
 def linear_shift_margin(n_labels: int) -> int:
-    """Return by how many trials a linear shift moves at most: a quarter of the labels in use, 100 at most.
+    """Return the largest linear shift in trials: a quarter of the number of labels in use, at most 100.
 
-    A function of the number of labels only, so that more shuffles can be added later.
+    It depends on the number of labels only, and not on the number of shuffles, so that shuffles can be added later.
 
     Examples
     --------
     >>> [linear_shift_margin(n) for n in (40, 400, 1000)]
     [10, 100, 100]
     """
-    return min(n_labels // 4, LARGEST_MARGIN)
+    return min(n_labels // 4, MAX_SHIFT)
 
 
 def _linear_shifts(n_labels: int, n_label_shuffles: int, shuffle_seed: int) -> Array:
-    """Return the first S of the 2 M shifts in a random order of their own, (S,) int."""
+    """Return S of the 2 M shifts, the first in a random order that does not depend on S, (S,) int."""
     margin = linear_shift_margin(n_labels)
     if n_label_shuffles > 2 * margin:
         raise ArgumentError(
-            f"linear_shift of {n_labels} labels has {2 * margin} shifts (up to {margin} trials both ways): "
+            f"linear_shift of {n_labels} labels has {2 * margin} shifts (up to {margin} trials in each direction): "
             f"n_label_shuffles is {2 * margin} at most, not {n_label_shuffles}"
         )
     shifts = np.concatenate([np.arange(-margin, 0), np.arange(1, margin + 1)])
@@ -282,11 +290,12 @@ def _imposter_labels(
     donors: Sequence[Mapping[str, Array]],
     min_per_class: int,
 ) -> Array:
-    """Return labels of other sessions for the usable trials.
+    """Return labels of other sessions for the usable trials, (S, m) int8.
 
-    The r-th labelled trial of this session gets the r-th label of a donor: time within the session is kept, with what
-    all sessions have in common (errors towards the end). A donor twice as long gives a second vector from its next
-    trials, after the first of every other donor; stretches that overlap would be one vector counted many times.
+    The r-th labelled trial of this session gets the r-th label of a donor. That keeps the time within the session, and
+    with it what sessions have in common (such as more errors towards the end). A donor twice as long gives a second
+    vector, from its next trials; it is used after the first vectors of all donors. Overlapping stretches are not used:
+    they would be nearly the same vector, counted several times.
     """
     rank = np.cumsum(~np.isnan(labels))[usable] - 1
     length = int(rank[-1]) + 1 if len(rank) else 0
@@ -305,7 +314,7 @@ def _imposter_labels(
             f"{min_per_class} or more of each class",
             expected=f"{n_label_shuffles}",
             found=f"{len(stretches)} distinct ones from {len(donors)} sessions",
-            do=f"Ask for {len(stretches)} shuffles at most, add sessions as long as this one, or use another null.",
+            do=f"Use {len(stretches)} shuffles at most, add sessions as long as this one, or use another null.",
         )
     rows = [row for _, _, row in stretches[:n_label_shuffles]]
     return np.array(rows, dtype=np.int8).reshape(n_label_shuffles, len(usable))
@@ -316,12 +325,12 @@ def _imposter_labels(
 
 @dataclass(frozen=True)
 class BehaviorModel:
-    """Probability of a choice to the left, as a logistic function with lapses.
+    """Probability of a choice to the left: a logistic function with lapses.
 
     ``p = lapse * guess + (1 - lapse) * logistic(z)`` with ``z = bias + block * b + side * w(contrast) + sum of
     choices * running means of past choices``, where b is (probabilityLeft - 0.5) / 0.3, side is 1 for left and -1 for
-    right, w goes from 0 straight from knot to knot, and the lapse rate is ``logistic(lapse + lapse_errors * running
-    mean of past errors)``.
+    right, w is 0 at contrast 0 and piecewise linear between the knots, and the lapse rate is ``logistic(lapse +
+    lapse_errors * running mean of past errors)``.
 
     Attributes
     ----------
@@ -344,22 +353,26 @@ class BehaviorModel:
     guess: float
 
     def p_left(self, signed_contrast: Array, probability_left: Array) -> Array:
-        """Return the probability of a choice to the left of a mouse without a past, (n,) float64."""
+        """Return the probability of a choice to the left without past choices and errors, (n,) float64."""
         z = self.bias + self.block * _block_side(probability_left) + _knots(signed_contrast) @ self.contrasts
         lapse = _logistic(self.lapse)
         p: Array = lapse * self.guess + (1 - lapse) * _logistic(z)
         return p
 
     def simulate(self, side: Array, contrast: Array, probability_left: Array, responds: Array, draws: Array) -> Array:
-        """Return choices (left 1, right -1, none 0) of S sessions, trial after trial.
+        """Return simulated choices (left 1, right -1, none 0) of S sessions.
+
+        Trials are simulated one after another, as each depends on the choices and errors before it; the S sessions
+        together.
 
         Parameters
         ----------
         side : (S, n) 1 left, -1 right
         contrast, probability_left : (S, n) float
         responds : (n,) bool
+            Trials with a choice, the same in all sessions.
         draws : (S, n) float64
-            Uniform random numbers from 0 to 1.
+            Uniform random numbers from 0 to 1 that decide the choices.
 
         Returns
         -------
@@ -384,7 +397,7 @@ def _logistic(z: Any) -> Any:
 
 
 def _knots(signed_contrast: Array) -> Array:
-    """Return what each knot's weight is multiplied by, (..., knots) float64: linear interpolation, odd in contrast."""
+    """Return the factor of each knot's weight, (..., knots) float64: linear interpolation, odd in the contrast."""
     places = (0.0, *CONTRAST_KNOTS)
     columns = [np.interp(np.abs(signed_contrast), places, unit) for unit in np.eye(len(places))[1:]]
     knots: Array = np.sign(signed_contrast)[..., None] * np.stack(columns, axis=-1)
@@ -392,6 +405,7 @@ def _knots(signed_contrast: Array) -> Array:
 
 
 def _block_side(probability_left: Array) -> Array:
+    """Return 1 in blocks of probability 0.8, -1 in those of 0.2, 0 in unbiased trials; linear between."""
     return np.nan_to_num((probability_left - 0.5) / 0.3)
 
 
@@ -400,20 +414,21 @@ def _stimulus(trials: Mapping[str, Array]) -> tuple[Array, Array]:
     left, right = trials["contrastLeft"], trials["contrastRight"]
     both = np.isfinite(left) & np.isfinite(right)
     side = np.where(np.nan_to_num(left) > np.nan_to_num(right), 1.0, -1.0)
-    # where nothing was shown, the file says where it would have been, or else the outcome does
+    # At zero contrast the side is that of the 0 in contrastLeft or contrastRight. Where both or neither is given, the
+    # outcome tells: a rewarded choice was to the side, an error away from it.
     nothing = np.nan_to_num(left) == np.nan_to_num(right)
     side[nothing] = (np.isfinite(left).astype(float) - np.isfinite(right))[nothing]
-    told = nothing & (both | (np.isnan(left) & np.isnan(right)))
-    side[told] = np.nan_to_num(trials["choice"] * trials["feedbackType"])[told]
+    by_outcome = nothing & (both | (np.isnan(left) & np.isnan(right)))
+    side[by_outcome] = np.nan_to_num(trials["choice"] * trials["feedbackType"])[by_outcome]
     contrast = np.fmax(left, right)
     return side, contrast
 
 
 def fit_psychometric(trials: Mapping[str, Array]) -> BehaviorModel:
-    """Fit the model of choice to a session: the most probable parameters under the weak prior ``PRIOR``.
+    """Fit the model of choice to a session: the maximum of the posterior under the weak prior ``PRIOR``.
 
-    Trials without a choice are left out. A session that says nothing of a parameter leaves it at the prior's mean:
-    there is always an answer.
+    Trials without a choice are left out. A parameter that the session does not constrain stays at the mean of its
+    prior, so that every session can be fitted.
 
     Parameters
     ----------
@@ -446,7 +461,7 @@ def fit_psychometric(trials: Mapping[str, Array]) -> BehaviorModel:
         _loss, mean, (inputs, _running_mean(wrong, ERROR_MEMORY), choice > 0, mean, sd), jac=True, method="L-BFGS-B",
         bounds=list(zip(low, high, strict=True)), options={"ftol": 1e-13, "gtol": 1e-7, "maxiter": 500},
     )  # fmt: skip
-    # the minimum to so many digits is the same on every machine, and so are the choices drawn from it
+    # rounded to the digits that are the same on every machine, so that the simulated choices are too
     found = [round(float(value), 5) for value in fit.x]
     split = 2 + len(CONTRAST_KNOTS)
     return BehaviorModel(
@@ -461,7 +476,7 @@ def fit_psychometric(trials: Mapping[str, Array]) -> BehaviorModel:
 
 
 def _running_mean(values: Array, memory: float) -> Array:
-    """Return the exponentially weighted mean of the values before each one, 0 at first, (n,) float64."""
+    """Return the exponentially weighted mean of the values before each value, starting from 0, (n,) float64."""
     from scipy.signal import lfilter
 
     return lfilter([0.0, 1 / memory], [1.0, -(1 - 1 / memory)], values) if len(values) else values
@@ -470,7 +485,21 @@ def _running_mean(values: Array, memory: float) -> Array:
 def _loss(
     parameters: Array, inputs: Array, errors: Array, is_left: Array, mean: Array, sd: Array
 ) -> tuple[float, Array]:
-    """Return minus the log posterior and its gradient."""
+    """Return minus the log posterior and its gradient (parameters,).
+
+    Parameters
+    ----------
+    parameters : (P,) float64
+        In the order of ``PRIOR``; the last three are lapse, lapse_errors and guess.
+    inputs : (n, P - 3) float64
+        What the other parameters are multiplied by.
+    errors : (n,) float64
+        Running mean of past errors.
+    is_left : (n,) bool
+        Choices.
+    mean, sd : (P,) float64
+        Of the prior.
+    """
     weights, (lapse, lapse_errors, guess) = parameters[:-3], parameters[-3:]
     seen, lapse, guess = _logistic(inputs @ weights), _logistic(lapse + lapse_errors * errors), _logistic(guess)
     p = np.clip(lapse * guess + (1 - lapse) * seen, 1e-9, 1 - 1e-9)
@@ -492,13 +521,13 @@ def pseudosession(
     *,
     shows: Array | None = None,
 ) -> dict[str, Array]:
-    """Return a session that could have happened instead: IBL's biasedChoiceWorld with this mouse.
+    """Return a simulated session of IBL's biasedChoiceWorld with this mouse.
 
-    - Unbiased trials stay where they are, as does a probability that never changes. Every stretch of biased trials
-      gets new blocks: the first side is random, then sides alternate (with more than two, another one at random).
-      Block lengths are exponential within 20 to 100 trials; where a whole block of the session is outside, they are
-      drawn from the lengths of the session's whole blocks.
-    - Sides follow the blocks. Contrasts are drawn from the session's.
+    - Unbiased trials stay where they are; so does a probability that never changes. Every stretch of biased trials
+      gets new blocks: the first side is random, then sides alternate (if there are more than two, each next one is a
+      random other one). Block lengths are exponential, from 20 to 100 trials; if the session has a complete block
+      outside these limits, they are drawn from the lengths of its complete blocks.
+    - Stimulus sides are drawn from the block's probability, contrasts from those of the session.
     - Choices come from the model. Trials without a choice stay where they are.
 
     Parameters
@@ -508,7 +537,7 @@ def pseudosession(
     model : BehaviorModel, optional
         Fitted to the session if not given.
     shows : (n,) bool, optional
-        Trials whose contrast is above zero.
+        Trials whose contrast must be above zero.
 
     Returns
     -------
@@ -528,7 +557,7 @@ def pseudosession(
 
 @dataclass(frozen=True)
 class _PseudoTask:
-    """What simulated sessions take from the real one; all arrays are (n,)."""
+    """What simulated sessions have in common with the real one; all arrays are (n,)."""
 
     trials: Mapping[str, Array]
     contrasts: Array
@@ -540,13 +569,13 @@ class _PseudoTask:
         return cls(trials, _stimulus(trials)[1], shows, np.isin(trials["choice"], (-1, 1)))
 
     def draw(self, rng: np.random.Generator) -> Array:
-        """Return what is random of one session: probability of left, side, contrast, draws of choices, (4, n)."""
+        """Return the random part of one session: probability of left, side, contrast, draws for choices, (4, n)."""
         p_left = _pseudo_blocks(self.trials["probabilityLeft"], rng)
         side = np.where(rng.random(len(p_left)) < np.where(np.isnan(p_left), 0.5, p_left), 1.0, -1.0)
         return np.array([p_left, side, _pseudo_contrasts(self.contrasts, rng, self.shows), rng.random(len(p_left))])
 
     def sessions(self, drawn: Sequence[Array], model: BehaviorModel) -> dict[str, Array]:
-        """Return the attributes of as many sessions as were drawn, (S, n) each."""
+        """Return the trial attributes of the S sessions that were drawn, (S, n) each."""
         p_left, side, contrast, draws = np.stack(drawn, axis=1)
         choice = model.simulate(side, contrast, p_left, self.responds, draws)
         return {
@@ -559,6 +588,7 @@ class _PseudoTask:
 
 
 def _pseudo_contrasts(contrasts: Array, rng: np.random.Generator, shows: Array | None) -> Array:
+    """Return contrasts drawn from those of the session, above zero where ``shows``, (n,) float64."""
     known = contrasts[np.isfinite(contrasts)]
     known = known if len(known) else np.ones(1)
     drawn = rng.choice(known, len(contrasts))
@@ -569,13 +599,13 @@ def _pseudo_contrasts(contrasts: Array, rng: np.random.Generator, shows: Array |
 
 
 def _pseudo_blocks(p_left: Array, rng: np.random.Generator) -> Array:
-    """Return new probabilities with the unbiased trials where they were, (n,) float64."""
+    """Return probabilities of left in new blocks, with the unbiased trials where they were, (n,) float64."""
     biased = np.isfinite(p_left) & ~np.isclose(p_left, 0.5)
     sides = np.unique(np.round(p_left[biased], 6))
     out = p_left.copy()
     if len(np.unique(np.round(p_left, 6))) < 2:
         return out
-    if len(sides) == 1:  # a session so short that the second block never came
+    if len(sides) == 1:  # the session ended before its second block
         sides = np.unique([*sides, np.round(1 - sides[0], 6)])
     whole = _whole_blocks(p_left, biased)
     for start, stop in _runs(biased.astype(float)):
@@ -591,16 +621,16 @@ def _runs(values: Array) -> list[tuple[int, int]]:
 
 
 def _whole_blocks(p_left: Array, biased: Array) -> Array:
-    """Return the lengths of the biased blocks that were followed by another one."""
+    """Return the lengths of the complete biased blocks: those followed by another biased block, (n,) int."""
     runs = _runs(np.where(biased, p_left, -1.0))
     followed = [start < stop < len(biased) and biased[start] and biased[stop] for start, stop in runs]
     return np.array([stop - start for (start, stop), whole in zip(runs, followed, strict=True) if whole], dtype=int)
 
 
 def _blocks(n: int, sides: Array, whole: Array, rng: np.random.Generator) -> Array:
-    """Return n probabilities in blocks."""
+    """Return n probabilities of left, in blocks of random lengths."""
     low, high = BLOCK_LIMITS
-    usual = bool(((whole >= low) & (whole <= high)).all())
+    usual = bool(((whole >= low) & (whole <= high)).all())  # else another task version: use its own lengths
     out, start, now = np.empty(n), 0, int(rng.integers(len(sides)))
     while start < n:
         length = _block_length(rng) if usual else int(rng.choice(whole))
@@ -610,6 +640,7 @@ def _blocks(n: int, sides: Array, whole: Array, rng: np.random.Generator) -> Arr
 
 
 def _block_length(rng: np.random.Generator) -> int:
+    """Return a block length drawn as the task draws it: again until it is within the limits."""
     while True:
         length = rng.exponential(BLOCK_SCALE)
         if BLOCK_LIMITS[0] <= length <= BLOCK_LIMITS[1]:
@@ -619,14 +650,17 @@ def _block_length(rng: np.random.Generator) -> int:
 def _pseudo_labels(
     target: str, trials: Mapping[str, Array], usable: Array, seeds: Sequence[np.random.SeedSequence], min_per_class: int
 ) -> Array:
-    """Return labels of the usable trials in as many pseudosessions as there are seed sequences."""
+    """Return the labels of the usable trials in one pseudosession per seed sequence, (S, m) int8.
+
+    A pseudosession with too few trials of a class is drawn again, from the same sequence: the others are not affected.
+    """
     shows = np.zeros(len(trials["choice"]), dtype=bool)
     shows[usable] = target == "stimulus"
     model, task = fit_psychometric(trials), _PseudoTask.of(trials, shows)
     rngs = [np.random.default_rng(seed) for seed in seeds]
     out = np.full((len(seeds), len(usable)), -1, dtype=np.int8)
     waiting = np.arange(len(seeds))
-    for _ in range(DRAWS):
+    for _ in range(MAX_DRAWS):
         if not len(waiting):
             return out
         labels = target_labels(target, task.sessions([task.draw(rngs[s]) for s in waiting], model))[:, usable]
@@ -636,7 +670,7 @@ def _pseudo_labels(
         row = out[waiting[0]]
         raise DataError(
             f"no simulated session has enough trials of both classes of {target}",
-            expected=f"{min_per_class} or more of each class in one of {DRAWS} draws",
+            expected=f"{min_per_class} or more of each class in one of {MAX_DRAWS} draws",
             found=f"{np.sum(row == 0)} of class 0 and {np.sum(row == 1)} of class 1 in the last of them",
             do="Use fewer folds or another null for this session.",
         )

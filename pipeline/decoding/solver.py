@@ -1,39 +1,37 @@
 """Many L2 logistic regressions on one matrix of activity, solved together.
 
-A *row* is one regression: trial weights c (C times class weight, 0 for trials that it is not trained on),
+A *row* is one regression: trial weights c (C times class weight, 0 for trials outside its training set),
 labels y of +-1, and scales 1/s of the neurons on its training trials. It minimises, over w and b,
 
     1/2 |w|^2 + sum_i c_i log(1 + exp(-y_i z_i)),      z = X S^-1 w + b.
 
 Trials outside the training set have c = 0 and drop out, so all folds and label vectors of a subset of
-neurons live in the same n trials and share X; what differs are vectors of a row. Every product with X is
-one of all rows at once.
+neurons use the same n trials and share X; only vectors (c, y, s) differ between rows. Each product with X
+is computed for all rows at once.
 
-*Iteration*: a preconditioned gradient gives the direction d of a row. Its image under X gives, with the
-image of the last step q, the exact Hessian in the space spanned by d, q and the intercept; a Newton step
-is made there. That is a nonlinear conjugate gradient method without line search; two products with X a
-step. The loss is convex along a step: where its slope has turned upwards, the step is shortened by the
-secant.
+*Iteration*: the preconditioned gradient gives the direction d of a row. The images of d and of the last step q
+under X give the exact Hessian in the space spanned by d, q and the intercept, and a Newton step is taken in that
+space. This is a nonlinear conjugate gradient method without line search, with two products with X per step. The
+loss is convex along a step: where its slope has become positive, the step is shortened by the secant method.
 
-*Primal*, few neurons for the trials: x = w. Preconditioner: the inverse of I + dbar X'X, dbar = C/4 the largest
-weight that the loss's second derivative h = c s (1 - s) can take.
+*Primal*, few neurons per trial: x = w. Preconditioner: the inverse of I + dbar X'X, where dbar = C/4 is the
+largest value of the loss's second derivative h = c s (1 - s).
 
-*Dual*, many neurons: the solution is in the span of the trials, w = S^-1 X'a, and k drops out of
-everything but the products. x = a, whose gradient is X S^-1 applied to r = a + e, with e the loss's
-derivative in z. Preconditioner: the inverse of 1 + K h where K = XX' is taken to be diagonal but for its
-leading modes, which takes h as it is, so that the trials that matter are weighted right.
+*Dual*, many neurons: the solution is in the span of the trials, w = S^-1 X'a, and k matters only in the
+products. x = a, with the gradient X S^-1 applied to r = a + e, where e is the loss's derivative in z.
+Preconditioner: the inverse of 1 + K h, where K = XX' is approximated by its leading modes and a diagonal. It uses
+the current h of each trial, so that the trials that still matter have the right weight.
 
 The sum of a is 0 where the intercept is free, as at the solution, so that X need not be centred for each row.
 
-*Stop*: when the gradient that is left, in the norm of the Hessian, is below ``tolerance`` of the solution. The
-preconditioner bounds the Hessian from above only; what it says is scaled by how much flatter the loss has
-become. Where that may not suffice (dual; large C) the gradient's plain length is looked at: the penalty makes
-the loss strongly convex, so that w is no farther from the optimum than the gradient is long. Steps that become
-small would stop too early where the problem is nearly singular.
+*Stop*: when the remaining gradient, in the norm of the Hessian, is below ``tolerance`` times the size of the
+solution. The preconditioner is only an upper bound of the Hessian, so this norm is scaled by how much flatter the loss
+has become. Where that may not suffice (dual; large C) the plain length of the gradient decides: the penalty makes the
+loss strongly convex, so the distance of w from the optimum is at most the length of the gradient. To stop at small
+steps would be too early where the problem is nearly singular.
 
-The idea to solve everything that shares a subset in one batch, and both preconditioners, come from
-measurements for this project; the method is a textbook one (Nocedal & Wright, Numerical Optimization,
-chapters 5 and 7).
+The method is a textbook one (Nocedal & Wright, Numerical Optimization, chapters 5 and 7). Solving all rows of a subset
+in one batch, and both preconditioners, were chosen by measurements for this project.
 """
 
 from __future__ import annotations
@@ -42,15 +40,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-#: Preconditioned gradient that is left, of the size of the solution.
+#: Largest remaining gradient, in the norm of the preconditioner, relative to the size of the solution.
 TOLERANCE = 1e-5
-#: Dual: length of the gradient that is left, of that of w.
+#: Dual: largest remaining length of the gradient in w, relative to the length of w.
 GRADIENT_TOLERANCE = 1e-4
-#: Iterations at which the dual's preconditioner is made anew.
+#: Iterations at which the dual's preconditioner is recomputed: h changes most in the first steps.
 REFRESH = (0, 1, 2, 4, 6, 9, 13, 18, 25, 35, 50, 70, 100, 140)
-#: Rounding that the sum of many steps of z may gather, of its spread or of 1, the scale of the loss. A row whose z
-#: has come farther from what its solution gives has stopped by a gradient that was not its own.
-DRIFT = 1e-4
+#: Largest rounding error of z, which is a sum of many steps, relative to its spread or to 1, the scale of the loss. A
+#: row whose z is farther from the z of its solution was stopped by the gradient at another point, and has failed.
+MAX_DRIFT = 1e-4
 MAX_ITERATIONS = 200
 
 
@@ -64,23 +62,25 @@ class Problem(NamedTuple):
     over_neurons : (Q, K, width)
         Activity packed for products over neurons, of which the first ``k`` are taken.
     n, k : int
+        Trials, neurons.
     weights, labels : (rows, n padded)
     inverse_sd : (rows, k padded)
         0 for neurons that are constant on the training trials.
     means : (rows, k padded)
-        Of the training trials; used where the intercept is penalised.
+        Of the neurons on the training trials; used where the intercept is penalised.
     penalised : bool
+        Whether the intercept is.
     primal : bool
     strict : (rows,) bool
         Primal: stop by the plain length of the gradient.
     tolerance, gradient_tolerance : float
-        What may be left of the gradient, of the size of the solution.
+        ``TOLERANCE`` and ``GRADIENT_TOLERANCE``.
     preconditioner : (P, k, width)
         Primal: inverse of the Hessian's bound.
     modes, modes_back, pairs : packed (n, m), (m, n), (n, m * m)
-        Dual: leading modes of the trials, and their products.
+        Dual: leading modes of the trials, their transpose, and the products of each two modes.
     eigenvalues : (m,)
-        Of those modes, above the rest.
+        Of the modes, less the mean of the others.
     rest : (n padded,)
         Diagonal of the Gram matrix without the modes.
     """
@@ -107,7 +107,7 @@ class Problem(NamedTuple):
 
 
 def refresh_at(iterations: int = MAX_ITERATIONS) -> np.ndarray:
-    """Return (iterations,) bool, True where the dual's preconditioner is made anew."""
+    """Return (iterations,) bool, True where the dual's preconditioner is recomputed."""
     at = np.zeros(iterations, dtype=bool)
     at[[i for i in REFRESH if i < iterations]] = True
     return at
@@ -120,24 +120,24 @@ def minimise_numpy(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray
     ----------
     p : Problem
     refresh : (iterations,) bool
-        Where the dual's preconditioner is made anew; its length bounds the iterations.
+        Where the dual's preconditioner is recomputed; its length bounds the number of iterations.
     z : (rows, n padded) float32
         Zeros; receives the decision values of all trials without the intercept.
     b : (rows,) float32
         Zeros; receives the intercepts.
     error : (rows,) float64
-        Receives what is left, in tolerances: above 1 if the iterations did not suffice.
+        Receives the remaining error of each row, in tolerances: above 1 if the row did not converge.
 
     Returns
     -------
     int
-        Iterations until the last row was done.
+        Iterations until the last row had converged.
     """
     return Rows(p, z, b, error).solve(refresh)
 
 
 class Rows:
-    """All rows of a problem while they are solved; vectors as in ``kernels.State``."""
+    """All rows of a problem while they are solved; vectors have the names of ``kernels.State``."""
 
     def __init__(self, p: Problem, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> None:
         self.p, self.z, self.b, self.error = p, z, b, error
@@ -155,17 +155,18 @@ class Rows:
         self.active = np.ones(len(b), dtype=bool)
 
     def solve(self, refresh: np.ndarray) -> int:
-        """Iterate until every row is within tolerance, or ``refresh`` ends."""
+        """Iterate until every row is within tolerance, or ``refresh`` ends; return the number of iterations."""
         p = self.p
         self.derive()
-        for iteration, anew in enumerate(refresh):
-            if anew and not p.primal:
+        for iteration, recompute in enumerate(refresh):
+            if recompute and not p.primal:
                 self.factorise()
             d, v, r = self.direction()
             left = self.advance(d, self.image(v), r, first=iteration == 0)
             norm = _dot(self.x, self.x) if p.primal else _dot(self.x, self.z) - self.b * self.x.sum(axis=1)
-            told = self.z - self.b[:, None]  # the intercept is not part of what must be told apart
-            size = norm + np.where(p.strict & p.primal, 0, _dot(self.h * told, told))
+            without_intercept = self.z - self.b[:, None]  # it shifts all trials alike: no trials are separated by it
+            loss_part = _dot(self.h * without_intercept, without_intercept)
+            size = norm + np.where(p.strict & p.primal, 0, loss_part)
             error = np.sqrt(left / np.maximum(size, 1e-30)) / p.tolerance
             if not p.primal and (error <= 1).any():
                 gradient = self.back(self.centred(self.x + self.e)) * p.inverse_sd
@@ -175,33 +176,37 @@ class Rows:
             self.active &= ~(error <= 1)
             if not self.active.any():
                 break
+        # z once more from the solution: without the intercept, and without the rounding errors of many steps
         weights = self.x * p.inverse_sd if p.primal else self.back(self.x) * p.inverse_sd**2
         old, self.z[:] = self.z.copy(), self.image(weights)
         z = self.z[:, : p.n]
         far = np.abs(z + self.b[:, None] - old[:, : p.n]).max(axis=1)
-        self.error[:] = np.maximum(self.error, far / (DRIFT * np.maximum(np.ptp(z, axis=1), 1)))
+        self.error[:] = np.maximum(self.error, far / (MAX_DRIFT * np.maximum(np.ptp(z, axis=1), 1)))
         return iteration + 1
 
     def image(self, v: np.ndarray) -> np.ndarray:
-        """Return v X', centred on each row's training trials where the intercept is penalised."""
+        """Return v X' (rows, n padded) of neuron weights v (rows, k padded), float32.
+
+        Where the intercept is penalised, X is centred on each row's training trials.
+        """
         out = np.zeros_like(self.z)
         out[:, : self.p.n] = v @ self.X.T
         centred: np.ndarray = out - (v * self.p.means).sum(axis=1, keepdims=True) * np.float32(self.ridge)
         return centred
 
     def back(self, e: np.ndarray) -> np.ndarray:
-        """Return e X, centred likewise."""
+        """Return e X (rows, k padded) of trial values e (rows, n padded), with X centred as in `image`."""
         shift = e.sum(axis=1, keepdims=True) * self.p.means * np.float32(self.ridge)
         centred: np.ndarray = e[:, : self.p.n] @ self.X - shift
         return centred
 
     def derive(self) -> None:
-        """Set the loss's first and second derivatives in z."""
+        """Set e and h, the loss's first and second derivatives in z, (rows, n padded)."""
         s = 1 / (1 + np.exp(np.clip(self.p.labels * self.z, -87, 87)))
         self.e, self.h = -self.p.weights * self.p.labels * s, self.p.weights * s * (1 - s)
 
     def centred(self, a: np.ndarray) -> np.ndarray:
-        """Take the mean over training trials off where the intercept is free."""
+        """Return a (rows, n padded) less its mean over training trials if the intercept is free: its sum is then 0."""
         if self.p.penalised:
             return a
         train = self.p.weights > 0
@@ -209,14 +214,14 @@ class Rows:
         return np.where(train, a - mean, 0).astype(np.float32)
 
     def factorise(self) -> None:
-        """Set the dual's preconditioner from the present second derivatives."""
+        """Set the dual's preconditioner from the current second derivatives, by the Woodbury identity."""
         self.shrink = 1 / (1 + self.p.rest * self.h)
         self.shrunk = self.h * self.shrink
         small = np.einsum("ri,is,it->rst", self.shrunk[:, : self.p.n], self.modes, self.modes, optimize=True)
         self.small = np.linalg.inv(small + np.diag(1 / self.p.eigenvalues))
 
     def direction(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the direction, the neurons' weights that it means, and the gradient (of a, the part in front of X)."""
+        """Return the direction in x, the neuron weights that it stands for, and the gradient (dual: r = a + e)."""
         if self.p.primal:
             r = self.x + self.back(self.e) * self.p.inverse_sd
             v = -((r * self.sd) @ self.inverse) * (self.sd > 0)
@@ -229,7 +234,10 @@ class Rows:
         return d, self.back(d) * self.p.inverse_sd**2, r
 
     def advance(self, d: np.ndarray, zd: np.ndarray, r: np.ndarray, *, first: bool) -> np.ndarray:
-        """Take each row's Newton step in the space of d, the intercept and q; return what is left of the gradient."""
+        """Take each row's Newton step in the space of d, the intercept and q.
+
+        Returns the square of the remaining gradient, in the norm of the stopping rule, (rows,) float64.
+        """
         p, e, h = self.p, self.e, self.h
         md, mq = (d, self.q) if p.primal else (zd, self.zq)
         images = [zd, np.ones_like(zd), self.zq + self.qb[:, None]]
@@ -261,14 +269,14 @@ class Rows:
         return left
 
     def move(self, by: np.ndarray) -> None:
-        """Go along the last step, for each row ``by`` so much of it."""
+        """Move each row along its last step by ``by`` (rows,) times its length."""
         self.x += by[:, None] * self.q
         self.b += by * self.qb
         self.z += by[:, None] * (self.zq + self.qb[:, None])
         self.derive()
 
     def shorten(self, slope: np.ndarray) -> None:
-        """Go back along the last step by the secant, where the loss has come to rise."""
+        """Shorten the last step by the secant method in the rows whose loss rises at its end."""
         for _ in range(20):
             slope_b = self.e.sum(axis=1) + self.ridge * self.b
             here = _dot(self.x, self.q if self.p.primal else self.zq) + _dot(self.e, self.zq) + self.qb * slope_b
@@ -282,6 +290,7 @@ class Rows:
 
 
 def _unpacked(panels: np.ndarray, depth: int, columns: int) -> np.ndarray:
+    """Return packed panels as a matrix (depth, columns)."""
     out = np.zeros((depth, columns), np.float32)
     matrix = panels[:, :depth].transpose(1, 0, 2).reshape(depth, -1)[:, :columns]
     out[:, : matrix.shape[1]] = matrix
@@ -289,12 +298,13 @@ def _unpacked(panels: np.ndarray, depth: int, columns: int) -> np.ndarray:
 
 
 def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the dot product of each row of a with that of b, (rows,) float64."""
     products: np.ndarray = np.einsum("ij,ij->i", a, b, dtype=np.float64)
     return products
 
 
 def _newton(hessian: np.ndarray, gradient: np.ndarray, size: int) -> np.ndarray:
-    """Return the step that solves hessian step = -gradient in the first ``size`` of three unknowns, (rows, 3)."""
+    """Return the step (rows, 3) that solves hessian step = -gradient in the first ``size`` of three unknowns."""
     scale = 1 / np.sqrt(np.maximum(np.einsum("rii->ri", hessian)[:, :size], 1e-30))
     scaled = hessian[:, :size, :size] * scale[:, :, None] * scale[:, None, :]
     scaled += 1e-9 * np.eye(size)  # the last step may lie along the new direction

@@ -11,7 +11,7 @@ from pipeline.errors import ArgumentError, DataError
 
 
 def target_labels(target: str, trials: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the class of every trial.
+    """Return the class of every trial for a target.
 
     ==========  ==========================  ==========================  ======================
     target      1                           0                           neither
@@ -42,46 +42,47 @@ def target_labels(target: str, trials: Mapping[str, np.ndarray]) -> np.ndarray:
         return _two_classes(right & ~left, left & ~right)
     if target == "block":
         return _two_classes(np.isclose(trials["probabilityLeft"], 0.8), np.isclose(trials["probabilityLeft"], 0.2))
-    raise ArgumentError(f"target is choice, feedback, stimulus or block, not {target!r}")
+    raise ArgumentError(f"target must be choice, feedback, stimulus or block, not {target!r}")
 
 
 def _two_classes(one: np.ndarray, zero: np.ndarray) -> np.ndarray:
+    """Return 1, 0 or NaN from two (n,) bool, (n,) float64."""
     return np.where(one, 1.0, np.where(zero, 0.0, np.nan))
 
 
 def balanced_counts(y: np.ndarray, class_balance: str) -> tuple[int, int]:
-    """Return how many trials of class 0 and 1 a session can give.
+    """Return how many trials of class 0 and of class 1 a session has after balancing.
 
     Parameters
     ----------
     y : (n,) 0 or 1
     class_balance : {'downsample', 'weights', 'none'}
-        'downsample' gives both classes the number of the smaller one.
+        'downsample' reduces the larger class to the size of the smaller one; the others keep all trials.
     """
     counts = int(np.sum(y == 0)), int(np.sum(y == 1))
     return (min(counts), min(counts)) if class_balance == "downsample" else counts
 
 
 def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: int, *names: str) -> np.ndarray:
-    """Pick the trials to decode, in trial order.
+    """Return which trials are decoded, and why the others are not.
 
     Parameters
     ----------
     y : (n,) 0 or 1
-        Trials with another label, such as -1, are dropped as if to balance.
+        Trials with another label, such as -1, are dropped and counted as 'balance'.
     class_balance : {'downsample', 'weights', 'none'}
     n_total : int, optional
-        Trials to pick (the poorest session's number), the classes in their proportion after
-        balancing; None for all.
+        Trials to keep (the number of the session with the fewest), class proportions after balancing kept; None for
+        all.
     seed : int
     *names : str
-        What the draw is for (session, target): each has a sequence of its own.
+        What the draw is for (session, target): different names have independent draws.
 
     Returns
     -------
     (m,) str
-        'kept', 'balance' (dropped to balance the classes) or 'equalize' (dropped to equalise
-        trial counts) for each trial.
+        For each trial 'kept', 'balance' (dropped to balance the classes) or 'equalize' (dropped to have as many
+        trials in every session).
 
     Raises
     ------
@@ -97,6 +98,7 @@ def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: in
         )
     rng = np.random.default_rng(seed_sequence(seed, *names))
     fate = np.full(len(y), "balance", dtype="U8")
+    # one order per class: a smaller n_total keeps a subset of the trials that a larger one keeps
     for label, count, target in zip((0, 1), counts, _shares(counts, n_total), strict=True):
         order = rng.permutation(np.flatnonzero(y == label))
         fate[order[:count]] = "equalize"
@@ -105,24 +107,24 @@ def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: in
 
 
 def balanced_labels(labels: np.ndarray, class_balance: str, n_total: int | None, seed: int, *names: str) -> np.ndarray:
-    """Drop trials of each of many label vectors, as ``pick_trials`` does for one.
+    """Balance each of many label vectors, as ``pick_trials`` does for one.
 
     Parameters
     ----------
     labels : (S, n) int8
         1, 0, or -1 for a trial that is left out.
     class_balance, n_total, seed, *names
-        As for ``pick_trials``; each vector has a draw of its own, that does not depend on how many there are.
+        As for ``pick_trials``. Each vector has a draw of its own, which does not depend on how many there are.
 
     Returns
     -------
     (S, n) int8
-        With -1 for the trials that are dropped as well.
+        The labels, with -1 also for the dropped trials.
 
     Raises
     ------
     DataError
-        A class is empty in one of them.
+        A class is empty in one of the vectors.
     """
     kept = [
         pick_trials(y, class_balance, n_total, seed, *names, f"shuffle {s}") == "kept" for s, y in enumerate(labels)
@@ -131,7 +133,7 @@ def balanced_labels(labels: np.ndarray, class_balance: str, n_total: int | None,
 
 
 def _shares(counts: tuple[int, int], n_total: int | None) -> tuple[int, int]:
-    """Split n_total in the proportion of counts, at least one each."""
+    """Split n_total in the proportion of counts (of class 0 and 1), with at least one trial of each class."""
     if n_total is None or n_total >= sum(counts):
         return counts
     ones = min(max(round(n_total * counts[1] / sum(counts)), 1), counts[1], n_total - 1)
@@ -139,6 +141,6 @@ def _shares(counts: tuple[int, int], n_total: int | None) -> tuple[int, int]:
 
 
 def seed_sequence(seed: int, *names: str) -> np.random.SeedSequence:
-    """Return the seed sequence of (seed, names): the same on every machine, independent between names."""
+    """Return the seed sequence of (seed, names): the same on every machine, and independent for different names."""
     words = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") for name in names]
     return np.random.SeedSequence([seed, *words])

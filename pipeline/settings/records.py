@@ -1,7 +1,7 @@
-"""What is known of a setting, in one record: checks, column, option and documentation are made from it.
+"""One record per setting, from which its checks, column, command-line option and documentation are made.
 
 A class of settings is a frozen dataclass whose fields are made by ``setting``. Everything else reads
-``settings_in(cls)``, so that a setting is added, or changed, in one place.
+``settings_in(cls)``, so that a setting is added or changed in one place.
 """
 
 from __future__ import annotations
@@ -20,60 +20,60 @@ T = TypeVar("T")
 
 
 class Kind(ABC):
-    """What values a setting may have."""
+    """The values that a setting may have."""
 
     @property
     @abstractmethod
     def expected(self) -> str:
-        """What they are in words that follow "is", such as 'a whole number from 1'."""
+        """Description of the values, to follow "must be": for example 'a whole number from 1'."""
 
     @property
     @abstractmethod
     def metavar(self) -> str:
-        """What the help of the command line calls a value."""
+        """Placeholder for a value in the help of the command line."""
 
     @abstractmethod
     def take(self, value: Any) -> Any:
-        """Return the one normal form of a value (5 for ``np.int64(5)`` and 5.0).
+        """Return the normal form of a value (5 for ``np.int64(5)`` and 5.0).
 
         Raises
         ------
         ValueError, TypeError, OverflowError
-            It is none of these; ``Setting.take`` says what was expected and what was found.
+            The value is not allowed; ``Setting.take`` turns this into a message.
         """
 
     def read(self, text: str) -> Any:
-        """Return what a word of the command line means, for ``take``; ValueError if it means nothing."""
+        """Return the value of a command-line argument, for ``take``; raise ValueError if it has none."""
         return text
 
     def plain(self, value: Any) -> Any:
-        """Return a value that has been taken as JSON has it."""
+        """Return a normal form as a JSON value."""
         return value
 
     def stored(self, value: Any) -> Any:
-        """Return a value that has been taken as its column has it."""
+        """Return a normal form as its column stores it."""
         return value
 
     def restored(self, value: Any) -> Any:
-        """Return the value of a column, to be taken by ``take``."""
+        """Return the value of a column, for ``take``."""
         return value
 
 
-def _one(value: Any) -> Any:
-    """Return a value that can be one number: ``int`` and ``float`` would take text, and arrays of one, too."""
+def _scalar(value: Any) -> Any:
+    """Return a value unless it is text or an array: ``int`` and ``float`` would convert text and arrays of length 1."""
     if isinstance(value, str | bytes) or _dimensions(value):
         raise TypeError
     return value
 
 
 def _dimensions(value: Any) -> int:
-    """Return those of an array; 0 of anything else, and of a number in an array without."""
+    """Return the number of dimensions of an array; 0 for other values and 0-dimensional arrays."""
     return int(getattr(value, "ndim", 0))
 
 
 @dataclass(frozen=True)
 class Whole(Kind):
-    """A whole number, from ``least`` on."""
+    """A whole number, ``least`` or larger."""
 
     least: int
 
@@ -84,7 +84,7 @@ class Whole(Kind):
         return f"a whole number from {self.least}"
 
     def take(self, value: Any) -> int:
-        number = int(_one(value))
+        number = int(_scalar(value))
         if number != value or number < self.least:
             raise ValueError
         return number
@@ -93,12 +93,12 @@ class Whole(Kind):
         try:
             return int(text)
         except ValueError:
-            return float(text)  # 5.0 and 1e3 are whole, too
+            return float(text)  # 5.0 and 1e3 are whole numbers too; ``take`` refuses 5.5
 
 
 @dataclass(frozen=True)
 class Number(Kind):
-    """A finite number, from ``least`` on or above ``above``, and below ``below``; or None, if it is ``optional``."""
+    """A finite number from ``least``, above ``above`` and below ``below``; or None if ``optional``."""
 
     least: float = -math.inf
     above: float = -math.inf
@@ -110,13 +110,13 @@ class Number(Kind):
     @property
     def expected(self) -> str:
         bounds = {"from": self.least, "above": self.above, "below": self.below}
-        told = [f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound)]
-        return f"a number {' and '.join(told)}" if told else "a finite number"
+        limits = [f"{word} {bound:g}" for word, bound in bounds.items() if math.isfinite(bound)]
+        return f"a number {' and '.join(limits)}" if limits else "a finite number"
 
     def take(self, value: Any) -> float | None:
         if value is None and self.optional:
             return None
-        number = float(_one(value))
+        number = float(_scalar(value))
         if not (math.isfinite(number) and self.least <= number and self.above < number < self.below):
             raise ValueError
         return number
@@ -127,26 +127,26 @@ class Number(Kind):
 
 @dataclass(frozen=True)
 class Flag(Kind):
-    """Yes or no."""
+    """True or False."""
 
     expected = "True or False"
     metavar = ""
 
     def take(self, value: Any) -> bool:
-        if _one(value) not in (True, False):  # 1, 0 and NumPy's are equal to these
+        if _scalar(value) not in (True, False):  # 1, 0 and NumPy's are equal to these
             raise ValueError
         return bool(value)
 
 
 @dataclass(frozen=True)
 class Choice(Kind):
-    """One of a few; '' among them stands for a default that depends on other settings."""
+    """One of a few values; '' among them stands for a default that depends on other settings."""
 
     choices: tuple[Any, ...]
 
     @property
     def named(self) -> list[str]:
-        """The choices as words."""
+        """The choices as text, without ''."""
         return [str(choice) for choice in self.choices if choice != ""]
 
     @property
@@ -168,7 +168,7 @@ class Choice(Kind):
 
 @dataclass(frozen=True)
 class Name(Kind):
-    """Text that is not blank, such as ``example``."""
+    """Text that is not blank."""
 
     noun: str
     example: str
@@ -187,15 +187,16 @@ class Name(Kind):
 
 @dataclass(frozen=True)
 class Several(Kind):
-    """A sequence of values of one kind, whose order says nothing; NULL in the database for none.
+    """A set of values of one kind, given as a sequence and kept sorted; NULL in the database if empty.
 
     Parameters
     ----------
     item : Kind
+        Of the values.
     empty : bool
-        There may be none.
+        Whether it may be empty.
     repeats : bool
-        A value may come twice, which says nothing.
+        Whether a value may be repeated; repeats are dropped.
     """
 
     item: Kind
@@ -214,8 +215,8 @@ class Several(Kind):
     def take(self, value: Any) -> tuple[Any, ...]:
         if isinstance(value, str | bytes | Mapping):
             raise TypeError
-        is_one = not isinstance(value, Iterable) or getattr(value, "ndim", None) == 0  # 8 is [8]
-        found = [self.item.take(one) for one in ([value] if is_one else value)]
+        is_scalar = not isinstance(value, Iterable) or getattr(value, "ndim", None) == 0  # 8 means [8]
+        found = [self.item.take(item) for item in ([value] if is_scalar else value)]
         normal = tuple(sorted(set(found)))
         if not (found or self.empty) or (len(normal) < len(found) and not self.repeats):
             raise ValueError
@@ -234,7 +235,7 @@ class Several(Kind):
         return () if value is None else value
 
 
-#: Value of ``before`` for a setting that the first version of the tables had.
+#: Value of ``before`` for settings that the first version of the tables already had.
 ALWAYS: Any = object()
 
 
@@ -246,22 +247,22 @@ class Setting:
     ----------
     kind : Kind
     default : object
-        MISSING where it must be given.
+        MISSING for a setting that must be given.
     help : str
-        Sentences for the command line, the docstring and the page of documentation.
+        Sentences for the help of the command line, the docstring and docs/reference/settings.md.
     group : str
-        Heading that it stands under there.
+        Its heading there.
     sql : str
         DataJoint type of its column.
     comment : str
-        Of the column.
+        Comment of the column.
     column : str
-        Name of the column where it is not that of the setting.
+        Name of the column, if it is not that of the setting.
     letter : str
-        Another word for it: ``R`` in Python, ``-R`` on the command line.
+        A second name: ``R`` in Python, ``-R`` on the command line.
     before : object
-        What was done before the setting existed. Never change it: keys are hashes that leave out settings with this
-        value, so that rows keep the keys that they had. It is also the column's default.
+        Value that stands for what was done before the setting existed; also the column's default. Never change it:
+        keys are hashes without the settings that have this value, so that older rows keep their keys.
     name, annotation : str
         Of the field.
     """
@@ -280,12 +281,12 @@ class Setting:
 
     @property
     def option(self) -> str:
-        """Its name on the command line."""
+        """Name on the command line."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
     def default_text(self) -> str:
-        """The default as the command line would have it; '' if there is none to speak of."""
+        """The default as typed on the command line; '' if there is none to show."""
         if self.default in (MISSING, None, "", ()):
             return ""
         if isinstance(self.default, tuple):
@@ -294,7 +295,7 @@ class Setting:
 
     @property
     def type_text(self) -> str:
-        """The type as a docstring has it."""
+        """The type as in a docstring."""
         if isinstance(self.kind, Choice) and "" not in self.kind.choices:
             return f"{{{', '.join(map(repr, self.kind.choices))}}}"
         return re.sub(r"tuple\[(\w+), \.\.\.]", r"tuple of \1", self.annotation).replace(" | None", ", optional")
@@ -307,81 +308,82 @@ class Setting:
         return f"{start:<34}  # {self.comment}" if self.comment else start
 
     def take(self, value: Any) -> Any:
-        """Return the one normal form of a value.
+        """Return the normal form of a value.
 
         Raises
         ------
         ArgumentError
-            It is not of the kind; the message names the setting, what was expected and what was found.
+            The value is not allowed; the message names the setting, what was expected and what was found.
         """
         try:
             return self.kind.take(value)
         except (ValueError, TypeError, OverflowError):
-            raise ArgumentError(f"{self.name} is {self.kind.expected}, not {value!r}") from None
+            raise ArgumentError(f"{self.name} must be {self.kind.expected}, not {value!r}") from None
 
     def read(self, text: str) -> Any:
-        """Return the normal form of what the command line says; errors as of ``take``."""
+        """Return the normal form of a command-line argument; errors as in ``take``."""
         try:
             value = self.kind.read(text)
         except ValueError:
-            raise ArgumentError(f"{self.name} is {self.kind.expected}, not {text!r}") from None
+            raise ArgumentError(f"{self.name} must be {self.kind.expected}, not {text!r}") from None
         return self.take(value)
 
     @property
     def came_later(self) -> bool:
-        """Whether the first version of the tables lacked it."""
+        """Whether it was added after the first version of the tables."""
         return self.before is not ALWAYS
 
     def says_before(self, value: Any) -> bool:
-        """Return whether a value asks for what was done before the setting existed."""
+        """Return whether a value stands for what was done before the setting existed."""
         return self.came_later and bool(value == self.before)
 
 
 def _sql_literal(value: Any) -> str:
-    """Return a default as DataJoint's definitions have it."""
+    """Return a default as written in a DataJoint table definition."""
     if value in (None, ()):
         return "null"
     return repr(value) if isinstance(value, str) else str(int(value) if isinstance(value, bool) else value)
 
 
 def setting(kind: Kind, default: Any = MISSING, **words: Any) -> Any:
-    """Return the field of a dataclass that is a setting; the arguments are those of ``Setting``."""
+    """Return a dataclass field for a setting; the arguments are those of ``Setting``."""
     return field(default=default, metadata={"setting": Setting(kind, default, **words)})
 
 
 def settings_in(cls: type) -> tuple[Setting, ...]:
     """Return the records of a class of settings, in the order of its fields."""
-    return tuple(_record(one) for one in fields(cls) if "setting" in one.metadata)
+    return tuple(_record(fld) for fld in fields(cls) if "setting" in fld.metadata)
 
 
-def _record(one: Field[Any]) -> Setting:
-    """Return the record of a field, which knows its name only now."""
-    record: Setting = one.metadata["setting"]
-    return replace(record, name=one.name, column=record.column or one.name, annotation=str(one.type))
+def _record(fld: Field[Any]) -> Setting:
+    """Return the record of a field, completed with the field's name, which ``setting`` cannot know."""
+    record: Setting = fld.metadata["setting"]
+    return replace(record, name=fld.name, column=record.column or fld.name, annotation=str(fld.type))
 
 
 def by_group(cls: type) -> dict[str, list[Setting]]:
-    """Return the records of a class of settings under the heading that each stands under."""
+    """Return the records of a class of settings by their headings."""
     groups: dict[str, list[Setting]] = {}
-    for one in settings_in(cls):
-        groups.setdefault(one.group, []).append(one)
+    for record in settings_in(cls):
+        groups.setdefault(record.group, []).append(record)
     return groups
 
 
 def columns_of(cls: type) -> str:
-    """Return the lines of a table's definition that hold a class of settings."""
-    return "\n".join(one.line for one in settings_in(cls))
+    """Return the lines of a table definition for a class of settings."""
+    return "\n".join(record.line for record in settings_in(cls))
 
 
 def documented(cls: type[T]) -> type[T]:
-    """List the settings of a class in its docstring, where that says ``{settings}``."""
-    if cls.__doc__:  # not with python -OO
+    """Replace ``{settings}`` in the docstring of a class by the list of its settings."""
+    if cls.__doc__:  # python -OO removes docstrings
         cls.__doc__ = cls.__doc__.replace("{settings}", _docstring_list(settings_in(cls)))
     return cls
 
 
 def _docstring_list(records: Sequence[Setting]) -> str:
     entries = [
-        f"{one.name} : {one.type_text}\n{textwrap.indent(textwrap.fill(one.help, 108), ' ' * 4)}" for one in records
+        f"{record.name} : {record.type_text}\n{textwrap.indent(textwrap.fill(record.help, 108), ' ' * 4)}"
+        for record in records
     ]
     return textwrap.indent("\n".join(entries), "    ").lstrip()

@@ -1,1 +1,1 @@
-"""Signals over time: clocks, resampling, scaling, averages around events, tiles."""
+"""Signals over time: clocks, resampling, scaling, averages around events, image tiles."""

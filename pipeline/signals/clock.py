@@ -1,4 +1,4 @@
-"""Clocks: every FOV has its own frame times, every ROI its own offset within the frame."""
+"""Clocks: every FOV has its own frame times, and every ROI its own time offset within a frame."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 
 from pipeline.errors import ArgumentError, DataError
 
-#: Seconds without a frame that part two imaging bouts (the threshold of IBL's own extractor).
+#: Frames further apart than this, in s, belong to different imaging bouts (the threshold of IBL's extractor).
 GAP = 1.0
 
 
 def frame_period(frame_times: np.ndarray) -> float:
-    """Return the median time between frames in s; 0 for a single frame."""
+    """Return the median time between frames (T,), in s; 0 for a single frame."""
     return float(np.median(np.diff(frame_times))) if len(frame_times) > 1 else 0.0
 
 
@@ -35,11 +35,11 @@ def bouts(frame_times: np.ndarray, gap: float = GAP) -> np.ndarray:
 
 
 def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: int = 0) -> np.ndarray:
-    """Return the time of each ROI after the start of the frame.
+    """Return the time from the start of a frame to the scan of each ROI.
 
-    The scan line of a ROI is its row y, column 0 of ``stackPos``. Published IBL code indexes a
-    one-dimensional ``timeshift`` with column 1, which holds x (off by up to 21 ms);
-    ``scan_line_column=1`` reproduces those numbers.
+    The scan line of an ROI is its row y, column 0 of ``stackPos``. Published IBL code indexes a
+    one-dimensional ``timeshift`` with column 1, which holds x: times are then off by up to 21 ms.
+    ``scan_line_column=1`` reproduces them.
 
     Parameters
     ----------
@@ -55,15 +55,15 @@ def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: 
     Raises
     ------
     DataError
-        A position lies outside ``timeshift``.
+        A position is outside ``timeshift``.
     """
     if scan_line_column not in (0, 1):
-        raise ArgumentError(f"scan_line_column is 0 (row y) or 1 (as published), not {scan_line_column!r}")
+        raise ArgumentError(f"scan_line_column must be 0 (row y) or 1 (as published), not {scan_line_column!r}")
     index = (stack_pos[:, scan_line_column],) if timeshift.ndim == 1 else (stack_pos[:, 0], stack_pos[:, 1])
     for positions, size in zip(index, timeshift.shape, strict=True):
         if len(positions) and not (positions.min() >= 0 and positions.max() < size):
             raise DataError(
-                "a ROI lies outside the scan lines",
+                "an ROI is outside the scan lines",
                 dataset="mpciStack.timeshift",
                 expected=f"0 to {size - 1}",
                 found=f"{positions.min()} to {positions.max()}",
@@ -73,7 +73,7 @@ def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: 
 
 
 class ROITimes:
-    """Times of every frame of every ROI, (N, T), made only where they are asked for.
+    """Times of every frame of every ROI, (N, T), computed when indexed: as a matrix they would be twice the traces.
 
     Parameters
     ----------
@@ -101,11 +101,12 @@ class ROITimes:
         return self.shape[0]
 
     def __getitem__(self, index: Any) -> Any:
-        """Return the times that the whole matrix would give for the same index."""
+        """Return what the whole matrix (N, T) would give for the same index."""
         rows, *frames = index if isinstance(index, tuple) else (index,)
         if len(frames) > 1:
-            raise IndexError(f"two indices at most: rows and frames, not {index!r}")
+            raise IndexError(f"at most two indices, rows and frames, not {index!r}")
         fovs, offsets = self.fovs[rows], self.offsets[rows]
+        # numpy pairs two index arrays element by element: one value each, not a block
         if frames and np.ndim(fovs) == 1 and np.ndim(frames[0]) == 1 and not isinstance(rows, slice):
             pairs = np.broadcast_arrays(fovs, offsets, np.arange(self.shape[1])[frames[0]])
             return np.array([self.frame_times[int(f)][j] + o for f, o, j in zip(*pairs, strict=True)], dtype=float)
@@ -117,5 +118,5 @@ class ROITimes:
         return times[..., frames[0]] if frames else times
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        """Return the whole matrix: 8 bytes for each ROI and frame."""
+        """Return the whole matrix, 8 bytes for each ROI and frame."""
         return np.asarray(self[:], dtype=dtype)

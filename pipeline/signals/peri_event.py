@@ -1,20 +1,20 @@
 """Averages over trials around events, on each ROI's own clock, and the trial windows to average in.
 
-The 26 windows of `WINDOWS` have the names, events, bounds and conditions of the IBL scripts that cut mesoscope
-sessions. What differs, because it was wrong there:
+The 26 windows of `WINDOWS` have the names, events, bounds and conditions of the IBL scripts for mesoscope sessions.
+These errors of the scripts are corrected:
 
 - Trials deep in a block have 10 trials *of the same block* before them. The scripts looked at the trial 10 places
   earlier, which for the first ten trials is one at the end of the session.
-- A trial has a stimulus on a side if its contrast there is above zero, as in decoding. The scripts took zero contrast
-  as a stimulus.
-- A trial without a finite event, or whose predecessor has no finite end where that matters, is in no window.
-- Where there was no imaging the average is of fewer trials, or NaN. The scripts moved such a window to the first or
-  the last frame of the session.
+- A trial has a stimulus on a side if the contrast there is above zero, as in decoding. The scripts counted zero
+  contrast as a stimulus.
+- A trial without a finite event is in no window; nor is one whose previous trial has no finite end, where that matters.
+- Trials that were not imaged are left out of the average, which is NaN if none is left. The scripts moved such a window
+  to the first or last frame of the session.
 - Every FOV has its own clock and every ROI its own offset. The scripts used those of the first ROI for all, which is
-  up to a frame early.
-- Trials can be left out (`included` of `event_times`): the scripts' mask let every trial pass.
+  up to one frame early.
+- Trials can be left out (`included` of `event_times`). The mask of the scripts had no effect.
 - Bounds are seconds from the event, negative before it, and choice is that of ALF: 1 is left. One of the scripts had
-  left and right, and two signs, the wrong way round.
+  left and right, and two signs, reversed.
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ from pipeline.errors import ArgumentError
 from pipeline.signals.clock import ROITimes, frame_period
 from pipeline.signals.windows import CHUNK, window_means
 
-DEEP = 10  # trials of a block before a trial is deep in it
+#: A trial is deep in a block if so many trials of the same block precede it.
+DEEP = 10
+#: ALF attribute of the end of a trial.
 TRIAL_END = "intervals_1"
-#: What figures call the events of trials.
+#: Names of the events in figures.
 EVENT_NAMES = {"stimOn_times": "stimulus on", "firstMovement_times": "first movement", "feedback_times": "feedback"}
 
 
 @dataclass(frozen=True)
 class TrialWindow:
-    """A stretch of time about an event, on trials of one kind.
+    """A time window around an event, on trials of one kind. Conditions that are None, '' or False hold for all trials.
 
     Attributes
     ----------
@@ -46,15 +48,15 @@ class TrialWindow:
     start, end : float
         Seconds from the event.
     probability_left : float or None
-        Of the block.
+        That of the block, that the stimulus is on the left.
     side : {'', 'Left', 'Right'}
-        Where the stimulus is, with a contrast above zero.
+        Side of the stimulus; its contrast must be above zero.
     choice, feedback : int or None
         As in ALF: choice 1 is left, -1 right; feedback 1 is a reward, -1 an error.
     deep : bool
-        Only trials with `DEEP` trials of the same block before them.
+        Only trials with at least `DEEP` trials of the same block before them.
     apart : float
-        Only trials whose event is more than so many seconds after the end of the trial before; 0 for all.
+        Only trials whose event is more than so many seconds after the end of the previous trial; 0 for all.
     """
 
     event: str
@@ -103,26 +105,26 @@ WINDOWS: dict[str, TrialWindow] = {
 def event_times(
     window: str | TrialWindow, trials: Mapping[str, np.ndarray], included: np.ndarray | None = None
 ) -> np.ndarray:
-    """Return the event of every trial that a window takes.
+    """Return the event time of every trial that meets the conditions of a window.
 
     Parameters
     ----------
     window : str or TrialWindow
-        One of `WINDOWS`, by name, or one of your own.
+        Key of `WINDOWS`, or a window of your own.
     trials : mapping of ALF attribute to (n,) float64
-        s and codes as in ALF, NaN for none, in trial order.
+        Times in s and codes as in ALF, NaN for none, in trial order.
     included : (n,) bool, optional
-        Trials that may be taken, such as those with a usual reaction time; by default all.
+        Trials that may be used, for example those with a normal reaction time. Default: all.
 
     Returns
     -------
     (n,) float64, s
-        NaN for a trial that is not taken, or has no such event.
+        NaN for a trial that does not meet the conditions or has no such event.
 
     Raises
     ------
     ArgumentError
-        There is no window of this name; `included` is not one bool per trial.
+        No window has this name; `included` is not one bool per trial.
 
     Examples
     --------
@@ -132,12 +134,14 @@ def event_times(
     """
     if isinstance(window, str):
         if window not in WINDOWS:
-            raise ArgumentError(f"there is no window {window!r}; there are {', '.join(WINDOWS)}")
+            raise ArgumentError(f"there is no window {window!r}; the windows are {', '.join(WINDOWS)}")
         window = WINDOWS[window]
     events = np.array(trials[window.event], dtype=float)
     taken = np.ones(len(events), dtype=bool) if included is None else np.asarray(included)
     if taken.shape != events.shape or taken.dtype != bool:
-        raise ArgumentError(f"included is one bool for each of {len(events)} trials, not {taken.dtype} {taken.shape}")
+        raise ArgumentError(
+            f"included must be one bool for each of {len(events)} trials, not {taken.dtype} {taken.shape}"
+        )
     for condition in _conditions(window, trials, events):
         taken = taken & condition
     events[~taken] = np.nan
@@ -145,7 +149,7 @@ def event_times(
 
 
 def _conditions(window: TrialWindow, trials: Mapping[str, np.ndarray], events: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield one (n,) bool for each condition; NaN fulfils none."""
+    """Yield one (n,) bool for each condition of a window; NaN meets none."""
     if window.probability_left is not None:
         yield np.isclose(trials["probabilityLeft"], window.probability_left)
     if window.side:
@@ -192,11 +196,11 @@ class PeriEvent:
     names : (G,) array
         Number of each cell, or name of each population.
     edges : (L + 1,) float64
-        Of the bins, s from the event.
+        Edges of the bins, s from the event.
     mean, sem : (G, L) float64
-        Over trials; the standard error is NaN with fewer than two.
+        Mean and standard error over trials; the error is NaN with fewer than two.
     n_trials : (G, L) int64
-        Behind each value.
+        Number of trials in each mean.
     """
 
     names: np.ndarray
@@ -213,9 +217,9 @@ class PeriEvent:
 
 
 def bin_edges(start: float, end: float, step: float) -> np.ndarray:
-    """Return edges of bins of one width from at most `start` to at least `end`; one edge is the event itself.
+    """Return the edges of equal bins that cover `start` to `end`; the event, at 0, is one of the edges.
 
-    A bin that holds time before and after an event would show a response before it.
+    A bin that contained times both before and after the event would show a response before it.
 
     Examples
     --------
@@ -223,8 +227,10 @@ def bin_edges(start: float, end: float, step: float) -> np.ndarray:
     array([-0.4, -0.2,  0. ,  0.2,  0.4,  0.6])
     """
     if not (start < end and step > 0):
-        raise ArgumentError(f"bins go from a start to a later end in steps above 0, not {start} to {end} in {step}")
-    slack = 1e-6  # 0.6 / 0.2 is a little less than 3
+        raise ArgumentError(
+            f"bins must go from a start to a later end in steps above 0, not from {start} to {end} in {step}"
+        )
+    slack = 1e-6  # in floating point 0.6 / 0.2 is slightly less than 3
     return step * np.arange(np.floor(start / step + slack), np.ceil(end / step - slack) + 1)
 
 
@@ -238,33 +244,34 @@ def peri_event(
 ) -> PeriEvent:
     """Average activity around events, in bins, over trials.
 
-    A frame of a ROI is in a bin if it begins, with the ROI's offset, at or after its start and before its end. A trial
-    counts in the bins that hold a frame: its value there is the mean of these frames. So nothing is interpolated, what
-    comes after an event is in no bin before it, and a trial that was not imaged does not count.
+    A frame is in a bin if its time, with the ROI's offset, is at or after the start of the bin and before its end. The
+    value of a trial in a bin is the mean of its frames there; a bin without a frame has no value of that trial. So
+    nothing is interpolated, activity after an event is never in a bin before it, and trials that were not imaged do
+    not count.
 
     Parameters
     ----------
     traces : (N, T) float
-        Any unit. Of bins with a value that is not finite, this trial does not count.
+        Any unit. A trial does not count in bins where a value is not finite.
     times : ROITimes
-        Of the same shape: clock of each FOV, offset of each ROI.
+        Times of the traces, of the same shape.
     events : (n,) float64, s
-        On the session's clock; NaN for trials that are not averaged.
+        On the session clock; NaN for trials that are left out.
     edges : (L + 1,) float64, optional
-        Of the bins, s from the event, increasing. Default: -0.5 to 1.5 s in bins of a frame.
+        Edges of the bins, s from the event, increasing. Default: -0.5 to 1.5 s in bins of one frame period.
     groups : (N,) array, optional
-        Population of each cell, such as its region. Then each trial is first averaged over the cells of a population
-        that have a value, and the standard error is that of these means. Default: each cell by itself.
+        Population of each cell, such as its region. Each trial is then first averaged over the cells of a population
+        that have a value, and the standard error is over these means. Default: each cell on its own.
 
     Returns
     -------
     PeriEvent
-        Rows are the cells, or the populations in sorted order.
+        Its rows are the cells, or the populations in sorted order.
 
     Raises
     ------
     ArgumentError
-        Shapes do not fit, or edges do not increase.
+        Shapes disagree, or edges do not increase.
 
     Examples
     --------
@@ -281,7 +288,7 @@ def peri_event(
         edges = bin_edges(-0.5, 1.5, max(map(frame_period, times.frame_times.values()), default=0) or 0.2)
     edges = np.asarray(edges, dtype=float)
     if edges.ndim != 1 or len(edges) < 2 or not np.all(np.diff(edges) > 0):
-        raise ArgumentError(f"edges are two or more increasing times in s, not {edges}")
+        raise ArgumentError(f"edges must be two or more increasing times in s, not {edges}")
     if groups is None:
         mean, sem, n_trials = _over_cells(traces, times, events, edges)
         return PeriEvent(np.arange(len(traces)), edges, mean, sem, n_trials)
@@ -306,7 +313,7 @@ def _over_cells(
 def _over_populations(
     traces: np.ndarray, times: ROITimes, events: np.ndarray, edges: np.ndarray, codes: np.ndarray, n_groups: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, sem and trials, each (groups, L), of what the cells of a group have on average."""
+    """Return mean, sem and trials, each (groups, L), over trials of the average over the cells of a group."""
     shape = n_groups, int(np.isfinite(events).sum()), len(edges) - 1
     sums, counts = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     for rows, values in _binned(traces, times, events, edges):
@@ -316,17 +323,17 @@ def _over_populations(
             members = codes[rows] == code
             sums[code] += values[members].sum(axis=0)
             counts[code] += good[members].sum(axis=0)
-    with np.errstate(invalid="ignore"):  # 0 / 0 is the NaN that is wanted
+    with np.errstate(invalid="ignore"):  # a trial without any value: 0 / 0 is NaN, as it should be
         return _over_trials(sums / counts)
 
 
 def _binned(
     traces: np.ndarray, times: ROITimes, events: np.ndarray, edges: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield some rows at a time and their values (rows, trials, L) in each bin, NaN where a bin has no frame."""
+    """Yield the rows of some ROIs at a time, and their values (rows, trials, L), NaN where a bin has no frame."""
     events = events[np.isfinite(events)]
     starts = (events[:, None] + edges[:-1]).ravel()
-    ends = np.nextafter((events[:, None] + edges[1:]).ravel(), -np.inf)  # a frame at an edge is in the later bin
+    ends = np.nextafter((events[:, None] + edges[1:]).ravel(), -np.inf)  # window_means includes its ends, bins do not
     for fov in np.unique(times.fovs):
         members = np.flatnonzero(times.fovs == fov)
         for i in range(0, len(members), CHUNK):
@@ -337,7 +344,7 @@ def _binned(
 
 
 def _over_trials(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean, standard error and number of trials (rows, L) of values (rows, trials, L) without NaN."""
+    """Return mean, standard error and number of trials, (rows, L) each, of values (rows, trials, L); NaN is ignored."""
     good = np.isfinite(values)
     n = good.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):

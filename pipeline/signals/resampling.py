@@ -1,9 +1,9 @@
-"""Traces of several FOVs on one clock, for those who want one matrix.
+"""Traces of several FOVs on one clock, for analyses that need one matrix.
 
 Every FOV has its own frame times and every ROI its own offset within the frame. Values between two frames are
-interpolated linearly; where a FOV was not imaged there is NaN: nothing is extrapolated or held over a gap. Embeddings
-and pictures need a value everywhere: they take the frames that all FOVs share (``common_frames``), and values that hold
-at the ends.
+interpolated linearly; where a FOV was not imaged they are NaN, as nothing is extrapolated or held over a gap.
+Embeddings and images need a value everywhere: they use the frames that all FOVs share (``common_frames``), with the
+first and last values held (``hold_ends``).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 from pipeline.errors import ArgumentError, DataError
 from pipeline.signals.clock import bouts, frame_period
 
-#: Frames further apart than this many frame periods have a gap between them: one lost frame is one.
+#: Frames further apart than this many frame periods have a gap between them; a single lost frame is a gap.
 GAP_PERIODS = 1.5
-#: ROIs that are read at a time.
+#: ROIs read at a time.
 BLOCK = 128
 
 
 class Rows(Protocol):
-    """What gives the traces of a FOV some rows at a time: an array, a memory map, an HDF5 dataset, a database."""
+    """Traces of a FOV that can be read some rows at a time: an array, a memory map, an HDF5 dataset, a database."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -31,7 +31,7 @@ class Rows(Protocol):
 
     @property
     def dtype(self) -> np.dtype:
-        """Of the traces."""
+        """dtype of the traces."""
 
     def __getitem__(self, rows: slice, /) -> np.ndarray:
         """Return the traces of some ROIs, (n, T)."""
@@ -47,9 +47,9 @@ def common_clock(
     times_by_fov : dict of int to (T_i,) float64
         Frame times of each FOV, s.
     period : float, optional
-        Between two times, s; by default the median of the FOVs' frame periods.
+        Time between two samples, s. Default: the median of the FOVs' frame periods.
     latest_offset : float
-        Largest offset of a ROI within its frame, s: the clock starts that much later, when every ROI has been scanned.
+        Largest offset of an ROI within its frame, s. The clock starts that much later, when every ROI has been scanned.
 
     Returns
     -------
@@ -60,10 +60,10 @@ def common_clock(
     DataError
         There is no time at which every FOV was being imaged.
     ArgumentError
-        There is no FOV; the period is not positive.
+        There is no FOV, or one without frames; the period is not positive.
     """
     if not times_by_fov or not all(map(len, times_by_fov.values())):
-        raise ArgumentError("a clock needs at least one FOV, and every FOV a frame")
+        raise ArgumentError("a common clock needs at least one FOV, and a frame in every FOV")
     start = max(times[0] for times in times_by_fov.values()) + latest_offset
     end = min(times[-1] for times in times_by_fov.values())
     if end < start:
@@ -76,14 +76,14 @@ def common_clock(
     if period is None:
         period = float(np.median([frame_period(times) for times in times_by_fov.values()]))
     if not period > 0:
-        raise ArgumentError(f"the period is a time in s above 0, not {period}")
+        raise ArgumentError(f"the period must be a time in s above 0, not {period}")
     clock = start + period * np.arange(int((end - start) / period) + 2)
     common: np.ndarray = clock[clock <= end]
     return common
 
 
 def common_frames(times_by_fov: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Return the frame times of the first FOV that lie within a bout of every FOV, to a frame beyond its ends.
+    """Return the frame times of the first FOV at which every FOV was imaged, to within one frame period.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def common_frames(times_by_fov: Mapping[int, np.ndarray]) -> np.ndarray:
     inside = np.ones(len(reference), dtype=bool)
     for times in others:
         first, last = times[bouts(times)].T
-        # FOVs are scanned one after another: a frame time just before a bout's first is still of that frame
+        # FOVs are scanned in turn: a time up to one frame period before a bout's first frame is in the same scan cycle
         bout = np.searchsorted(first - frame_period(times), reference, side="right") - 1
         inside &= (bout >= 0) & (reference <= last[np.maximum(bout, 0)] + frame_period(times))
     return reference[inside]
@@ -115,27 +115,27 @@ def resample(
     hold_ends: bool = False,
     fov: int | None = None,
 ) -> np.ndarray:
-    """Interpolate traces of a FOV linearly from each ROI's own times to other times.
+    """Interpolate traces of a FOV linearly from each ROI's own times to a clock.
 
     Parameters
     ----------
     traces : (N, T)
-        NaN affects only the times between it and the frames beside it.
+        A NaN affects only times between the frames next to it.
     frame_times : (T,) float64, s
         Increasing.
     offsets : (N,) float64, s
-        Of each ROI within the frame.
+        Offset of each ROI within the frame.
     clock : (M,) float64, s
         In any order.
     out : (N, M) float, optional
-        Where to write.
+        Array to write to.
     gap : float, optional
-        Frames further apart than this, in s, have a gap between them; by default ``GAP_PERIODS`` frame periods. With
-        infinity there are no gaps.
+        Frames further apart than this, in s, have a gap between them. Default: ``GAP_PERIODS`` frame periods. Infinity
+        for no gaps.
     hold_ends : bool
-        The first and the last value hold beyond the ends.
+        Whether the first and the last value are held beyond the ends.
     fov : int, optional
-        For error messages.
+        Number of the FOV, for error messages.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def resample(
     Raises
     ------
     DataError
-        Numbers of ROIs or frames disagree; times do not increase; ``out`` has another shape, or is not of floats.
+        Numbers of ROIs or frames disagree; times do not increase; ``out`` has another shape, or is not float.
     """
     _check(traces, frame_times, offsets, fov)
     out = _output(out, (len(traces), len(clock)), np.result_type(traces.dtype, np.float32), fov)
@@ -156,7 +156,7 @@ def resample(
         frames, is_on_frame, is_covered = _places(times, clock, gap, hold_ends)
         for row in np.flatnonzero(line_of == line):
             values = np.interp(clock, times, traces[row])
-            # a time on a frame needs no other: the one after may be NaN
+            # a time exactly on a frame takes that frame's value: interpolation would spread a NaN from the next frame
             out[row] = np.where(is_on_frame, traces[row][frames], np.where(is_covered, values, np.nan))
     return out
 
@@ -171,30 +171,32 @@ def resample_fovs(
     gap: float | None = None,
     block: int = BLOCK,
 ) -> np.ndarray:
-    """Bring the traces of several FOVs to one clock, a few ROIs at a time.
+    """Resample the traces of several FOVs to one clock, a few ROIs at a time.
 
     Parameters
     ----------
     traces_by_fov : dict of int to Rows, (N_i, T_i)
-        Anything that gives rows by slice: arrays, memory maps, ``schemas.exchange.export.Traces``.
+        Anything that returns rows by slice: arrays, memory maps, ``schemas.exchange.export.Traces``.
     times_by_fov : dict of int to (T_i,) float64, s
     offsets_by_fov : dict of int to (N_i,) float64, s
     clock : (M,) float64, s
         For example ``common_clock(times_by_fov)``.
     out : (N, M) float, optional
-        Where to write, for example a memory map: besides it only ``block`` ROIs are in memory.
-    gap, block
-        See ``resample``; ROIs read at a time.
+        Array to write to, for example a memory map: apart from it only ``block`` ROIs are in memory.
+    gap : float, optional
+        See ``resample``.
+    block : int
+        ROIs read at a time.
 
     Returns
     -------
-    (N, M)
-        FOVs in the order of ``traces_by_fov``; float64 if any is, else float32.
+    (N, M) float64 if any of the traces is, else float32
+        FOVs in the order of ``traces_by_fov``.
 
     Raises
     ------
     DataError
-        As ``resample``, naming the FOV.
+        As ``resample``, with the FOV in the message.
     """
     sizes = [traces.shape[0] for traces in traces_by_fov.values()]
     dtype = np.result_type(np.float32, *(traces.dtype for traces in traces_by_fov.values()))
@@ -215,7 +217,10 @@ def resample_fovs(
 def _places(
     times: np.ndarray, clock: np.ndarray, gap: float, hold_ends: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return for each time the frame at or before it, whether it is on that frame, and whether it has a value."""
+    """Return, for each time of the clock, the frame at or before it, whether it is on that frame, and has a value.
+
+    All are (M,): int, bool, bool.
+    """
     last = len(times) - 1
     before = np.clip(np.searchsorted(times, clock, side="right") - 1, 0, last)
     is_inside = (clock >= times[0]) & (clock <= times[-1])
@@ -224,6 +229,7 @@ def _places(
 
 
 def _check(traces: np.ndarray, frame_times: np.ndarray, offsets: np.ndarray, fov: int | None) -> None:
+    """Raise DataError unless numbers of ROIs and frames agree and times increase."""
     expected = f"{len(offsets)} offsets and {len(frame_times)} frame times"
     if traces.shape != (len(offsets), len(frame_times)) or not len(frame_times):
         found = f"traces {traces.shape}"
@@ -233,9 +239,10 @@ def _check(traces: np.ndarray, frame_times: np.ndarray, offsets: np.ndarray, fov
 
 
 def _output(out: np.ndarray | None, shape: tuple[int, int], dtype: np.dtype, fov: int | None) -> np.ndarray:
+    """Return ``out`` if it can hold the result, or a new array; raise DataError otherwise."""
     if out is None:
         out = np.empty(shape, dtype)
     if out.shape != shape or out.dtype.kind != "f":
         expected, found = f"{shape}, floats for NaN", f"{out.shape} {out.dtype}"
-        raise DataError("the output does not fit", fov=fov, expected=expected, found=found)
+        raise DataError("the output array does not fit", fov=fov, expected=expected, found=found)
     return out

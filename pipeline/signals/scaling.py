@@ -1,28 +1,30 @@
-"""Traces of cells on one scale, so that bright cells do not hide the others."""
+"""Scaling of traces to 0..1, so that bright cells do not hide the others."""
 
 from __future__ import annotations
 
 import numpy as np
 
-#: Percentiles of a trace that become 0 and 1.
+#: Percentiles of a trace that are mapped to 0 and 1.
 PERCENTILES = (20.0, 99.0)
 
 
 def scale_rows(values: np.ndarray, percentiles: tuple[float, float] = PERCENTILES) -> np.ndarray:
-    """Scale each row from one percentile of it to another, and cut it to 0..1.
+    """Map two percentiles of each row to 0 and 1, and clip.
 
-    A cell that is active in less than 1 % of the frames has equal percentiles and is not flat: its largest value is 1.
+    A cell that is active in less than 1 % of the frames has two equal percentiles, though it is not flat: its largest
+    value is then mapped to 1.
 
     Parameters
     ----------
     values : (n, K) float
-        NaN is left out of the percentiles, and stays.
+        NaN is ignored in the percentiles, and stays.
     percentiles : (float, float)
+        From 0 to 100.
 
     Returns
     -------
-    (n, K)
-        Flat rows are 0.
+    (n, K) float
+        From 0 to 1; flat rows are 0.
 
     Examples
     --------
@@ -39,7 +41,7 @@ def scale_rows(values: np.ndarray, percentiles: tuple[float, float] = PERCENTILE
 
 
 def _ranked_percentile(ranked: np.ndarray, last: np.ndarray, q: float) -> np.ndarray:
-    """Percentile (n,) of each sorted row (n, K) whose last number is at `last` (n,)."""
+    """Return a percentile, (n,), of each sorted row (n, K) whose last number is at `last` (n,); linear in between."""
     place = last * (q / 100)
     below = np.floor(place).astype(int)
     rows = np.arange(len(ranked))

@@ -1,4 +1,4 @@
-"""Rows that a caller chooses, taken as numpy takes them, and refused by the name of the argument."""
+"""Row indices from a caller: interpreted as numpy does, with error messages that name the argument."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ import numpy as np
 
 from pipeline.errors import ArgumentError, ArgumentTypeError, OutOfRangeError
 
-#: What chooses rows of a matrix; a sequence holds whole numbers, or a bool for each row.
+#: An index of rows; a sequence holds whole numbers, or one bool per row. None is all rows.
 Rows = Sequence[int] | Sequence[bool] | np.ndarray | slice | int | None
 
 
 def chosen_rows(rows: Rows, n_rows: int, name: str, eid: str | None = None) -> np.ndarray:
-    """Return the numbers of the rows that an index chooses, as numpy would.
+    """Return the numbers of the rows that an index selects, as numpy would.
 
     Parameters
     ----------
     rows : sequence of int, sequence of bool, slice, int or None
-        Numbers from 0, or from -1 backwards, in any order and as often as they are wanted; or a bool for each row; or a
-        slice. An int is one row. None is all of them.
+        Numbers from 0, or negative from the end, in any order, with repeats; or one bool per row; or a slice. An int
+        is one row, None is all rows.
     n_rows : int
-        Rows that there are.
+        Number of rows of the matrix.
     name : str
-        Of the argument, for the error.
+        Name of the argument, for error messages.
     eid : str, optional
-        Session whose rows these are, for the error.
+        Session of the rows, for error messages.
 
     Returns
     -------
     (n,) int64
-        From 0.
+        Row numbers from 0.
 
     Raises
     ------
     OutOfRangeError
-        A row is not there, or there are more or fewer bools than rows.
+        A row does not exist, or the number of bools is not the number of rows.
     ArgumentTypeError
-        Something else than whole numbers, bools or a slice is given.
+        The index is not of whole numbers or bools, nor a slice.
     ArgumentError
-        The numbers are no list: a matrix, or a list of lists.
+        The index has more than one dimension.
 
     Examples
     --------
@@ -54,11 +54,11 @@ def chosen_rows(rows: Rows, n_rows: int, name: str, eid: str | None = None) -> n
         try:
             return every[rows]
         except (TypeError, ValueError) as error:
-            raise ArgumentTypeError(f"{name}={rows} is no slice of rows: {error}") from None
+            raise ArgumentTypeError(f"{name}={rows} is not a slice of rows: {error}") from None
     wanted = _list(rows, name)
     if wanted.dtype == bool and len(wanted) != n_rows:
         raise OutOfRangeError(
-            f"{name} has another length than there are rows", eid=eid, expected=f"{n_rows} bools", found=len(wanted)
+            f"{name} has another length than the number of rows", eid=eid, expected=f"{n_rows} bools", found=len(wanted)
         )
     if wanted.dtype != bool and len(wanted) and not (-n_rows <= int(wanted.min()) and int(wanted.max()) < n_rows):
         raise OutOfRangeError(
@@ -71,13 +71,13 @@ def chosen_rows(rows: Rows, n_rows: int, name: str, eid: str | None = None) -> n
 
 def _list(rows: Sequence[Any] | np.ndarray | int, name: str) -> np.ndarray:
     """Return whole numbers or bools as a vector."""
-    do = f"{name} is a list of row numbers, a bool for each row, or a slice"
+    do = f"{name} must be a list of row numbers, one bool per row, or a slice"
     try:
         wanted = np.asarray(rows)
     except ValueError:
         raise ArgumentError(f"{do}, not lists of several lengths") from None
     if not wanted.size and wanted.ndim == 1:
-        return np.empty(0, np.int64)  # numpy makes floats of an empty list
+        return np.empty(0, np.int64)  # numpy makes an empty list a float array
     if wanted.dtype.kind not in "biu" or (wanted.shape == () and wanted.dtype == bool):
         raise ArgumentTypeError(f"{do}, not {_shown(rows)}")
     if wanted.ndim > 1:
@@ -86,6 +86,7 @@ def _list(rows: Sequence[Any] | np.ndarray | int, name: str) -> np.ndarray:
 
 
 def _shown(value: object) -> str:
+    """Return a short text for a value in an error message."""
     if isinstance(value, np.ndarray):
         return f"an array of {value.dtype}"
     text = repr(value)

@@ -1,9 +1,9 @@
-"""A raster of any size as tiles at several resolutions, and the part of it that fills a screen.
+"""A raster of any size as image tiles at several resolutions, and the part of it that fills a screen.
 
-At the resolution (a, b) a row is the mean of ``FACTOR**a`` neighbouring cells and a column the mean of ``FACTOR**b``
-frames: both axes are reduced on their own, since people zoom into seconds of all cells as well as into an hour of few.
-Values are 0 (the cell's 20th percentile) to ``WHITE`` (its 99th). Single cells in single frames are kept in steps of
-``STEP``, which the eye does not tell in so noisy data, and which take half the space.
+At resolution (a, b) a row is the mean of ``FACTOR**a`` neighbouring cells and a column the mean of ``FACTOR**b``
+frames. The two axes are reduced independently, since users look at seconds of all cells as well as at an hour of a few.
+Values go from 0 (the cell's 20th percentile) to ``WHITE`` (its 99th). At full resolution they are rounded to multiples
+of ``STEP``: not visible in data this noisy, and half the space.
 """
 
 from __future__ import annotations
@@ -15,18 +15,20 @@ import numpy as np
 
 from pipeline.errors import ArgumentError
 
-#: Cells, or frames, of one resolution in a row, or column, of the next.
+#: Rows (or columns) of one resolution that are averaged into one of the next coarser resolution.
 FACTOR = 4
-#: Rows and columns of a tile; those at the lower and right edge have fewer.
+#: Rows and columns of a tile; tiles at the lower and right edges have fewer.
 TILE_ROWS, TILE_COLUMNS = 256, 4096
-#: A resolution with fewer rows, or columns, than a screen has would serve nobody.
-FEWEST_ROWS, FEWEST_COLUMNS = 256, 1024
+#: Resolutions with fewer rows or columns than this are not made: no screen is that small.
+MIN_ROWS, MIN_COLUMNS = 256, 1024
+#: Largest value of a pixel.
 WHITE = 254
+#: Values at full resolution are multiples of this.
 STEP = 8
 
 
 class Place(NamedTuple):
-    """Where a tile is: its resolution, and its row and column among the tiles of that."""
+    """The place of a tile: its resolution, and its row and column among the tiles of that resolution."""
 
     row_level: int
     time_level: int
@@ -42,7 +44,7 @@ class View(NamedTuple):
     values : (R, C) uint8
         0 to ``WHITE``.
     rows, frames : (float, float)
-        What its edges are: cells of the order from 0, and frames.
+        First and last edge of the part: in cells, as ordered in the raster, and in frames.
     """
 
     values: np.ndarray
@@ -55,7 +57,7 @@ def n_levels(size: int, fewest: int) -> int:
 
     Examples
     --------
-    >>> n_levels(25_000, FEWEST_ROWS), n_levels(20_000, FEWEST_COLUMNS), n_levels(5, FEWEST_ROWS)
+    >>> n_levels(25_000, MIN_ROWS), n_levels(20_000, MIN_COLUMNS), n_levels(5, MIN_ROWS)
     (4, 3, 1)
     """
     levels = 1
@@ -70,9 +72,9 @@ def tiles(blocks: Iterable[np.ndarray], n_rows: int, n_frames: int) -> Iterator[
     Parameters
     ----------
     blocks : iterable of (TILE_ROWS, n_frames) float32
-        Rows in their order, scaled to 0..1; the last block may have fewer.
+        Rows in order, scaled to 0..1; the last block may have fewer.
     n_rows, n_frames : int
-        Of all of them.
+        Size of the raster.
 
     Yields
     ------
@@ -85,11 +87,12 @@ def tiles(blocks: Iterable[np.ndarray], n_rows: int, n_frames: int) -> Iterator[
     >>> found[Place(0, 0, 0, 0)].tolist()
     [[254, 0], [0, 254]]
     """
-    row_levels, time_levels = n_levels(n_rows, FEWEST_ROWS), n_levels(n_frames, FEWEST_COLUMNS)
+    row_levels, time_levels = n_levels(n_rows, MIN_ROWS), n_levels(n_frames, MIN_COLUMNS)
     waiting: list[list[np.ndarray]] = [[] for _ in range(row_levels)]
     n_done = [0] * row_levels
 
     def take(level: int, block: np.ndarray) -> Iterator[tuple[Place, np.ndarray]]:
+        """Yield the tiles of one tile row; its reduced rows wait until they fill a tile row of the next level."""
         image = block
         for time_level in range(time_levels):
             if time_level:
@@ -117,12 +120,13 @@ def tiles(blocks: Iterable[np.ndarray], n_rows: int, n_frames: int) -> Iterator[
 
 
 def _quantized(image: np.ndarray, step: int) -> np.ndarray:
+    """Return an image of 0..1 as uint8 from 0 to WHITE, in multiples of ``step``."""
     quantized: np.ndarray = np.minimum(np.rint(image * (WHITE / step)) * step, WHITE).astype(np.uint8)
     return quantized
 
 
 def means(values: np.ndarray, axis: int, n: int = FACTOR) -> np.ndarray:
-    """Return the mean of each `n` neighbours along an axis of a matrix; the last may be of fewer.
+    """Return the mean of every `n` neighbours along an axis of a matrix; the last mean may be of fewer.
 
     Examples
     --------
@@ -150,7 +154,7 @@ def means(values: np.ndarray, axis: int, n: int = FACTOR) -> np.ndarray:
 
 
 def level_of(n_shown: float, pixels: int, levels: int) -> int:
-    """Return the coarsest resolution at which a stretch of an axis still has a row, or column, for each pixel.
+    """Return the coarsest resolution at which part of an axis still has a row (or column) for each pixel.
 
     Examples
     --------
@@ -164,7 +168,16 @@ def level_of(n_shown: float, pixels: int, levels: int) -> int:
 
 
 class _Cut(NamedTuple):
-    """Part of an axis at a resolution: its rows, or columns, from `first` to before `last`."""
+    """Part of an axis at one resolution: the rows (or columns) from `first` up to, but without, `last`.
+
+    Attributes
+    ----------
+    level, first, last : int
+    tile : int
+        Rows (or columns) of a tile.
+    size : int
+        Cells (or frames) of the whole axis.
+    """
 
     level: int
     first: int
@@ -174,24 +187,24 @@ class _Cut(NamedTuple):
 
     @property
     def tiles(self) -> range:
-        """Those that have it."""
+        """The tiles that the part lies in."""
         return range(self.first // self.tile, -(-self.last // self.tile))
 
     @property
     def window(self) -> slice:
-        """Its place in those tiles, one after another."""
+        """The part's place in these tiles, put side by side."""
         start = self.tiles.start * self.tile
         return slice(self.first - start, self.last - start)
 
     def part(self, tile: int) -> tuple[slice, slice]:
-        """Return where a tile's share is in the part, and where in the tile."""
+        """Return where the overlap with a tile is: in the part, and in the tile."""
         start = tile * self.tile
         first, last = max(self.first, start), min(self.last, start + self.tile)
         return slice(first - self.first, last - self.first), slice(first - start, last - start)
 
     @property
     def edges(self) -> tuple[float, float]:
-        """Cells, or frames, that it is from and to."""
+        """First and last edge, in cells (or frames)."""
         step = FACTOR**self.level
         return float(self.first * step), float(min(self.last * step, self.size))
 
@@ -201,12 +214,13 @@ def _cut(asked: tuple[float, float], size: int, pixels: int, fewest: int, tile: 
     if not first < last:
         raise ArgumentError(f"{asked[0]:g} to {asked[1]:g} is outside 0 to {size}")
     if pixels < 1:
-        raise ArgumentError(f"a screen has a pixel at least, not {pixels}")
+        raise ArgumentError(f"a screen must have at least one pixel, not {pixels}")
     level = level_of(last - first, pixels, n_levels(size, fewest))
     step = FACTOR**level
     return _Cut(level, int(first // step), int(-(-last // step)), tile, size)
 
 
+#: A function of (row level, time level, tile rows, tile columns) that returns these tiles.
 Fetch = Callable[[int, int, range, range], dict[Place, np.ndarray]]
 
 
@@ -217,23 +231,23 @@ def view(
     frames: tuple[float, float],
     pixels: tuple[int, int],
 ) -> View:
-    """Return part of a raster at about the resolution of a screen, never coarser where there is anything finer.
+    """Return part of a raster at about the resolution of a screen, and not coarser, unless the raster is.
 
     Parameters
     ----------
     fetch : callable
-        Returns the tiles of a resolution (a, b) in a range of tile rows and one of tile columns.
+        See ``Fetch``.
     shape : (int, int)
         Cells and frames of the raster.
     rows, frames : (float, float)
-        From and to; what lies outside is left out.
+        First and last edge of the part; what is outside the raster is left out.
     pixels : (int, int)
         Height and width of the screen.
 
     Raises
     ------
     ArgumentError
-        Nothing of the raster is inside, or the screen has no pixel.
+        The part is outside the raster, or the screen has no pixel.
     """
     down, along = _cuts(shape, rows, frames, pixels)
     image = _joined(fetch(down.level, along.level, down.tiles, along.tiles), down, along)
@@ -247,7 +261,7 @@ def view(
 def needed(
     shape: tuple[int, int], rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]
 ) -> tuple[int, int, range, range]:
-    """Return what ``view`` of the same part fetches: the resolution (a, b), the tile rows and the tile columns.
+    """Return what ``view`` of the same part fetches: resolution (a, b), tile rows and tile columns.
 
     Raises
     ------
@@ -267,13 +281,13 @@ def _cuts(
     shape: tuple[int, int], rows: tuple[float, float], frames: tuple[float, float], pixels: tuple[int, int]
 ) -> tuple[_Cut, _Cut]:
     return (
-        _cut(rows, shape[0], pixels[0], FEWEST_ROWS, TILE_ROWS),
-        _cut(frames, shape[1], pixels[1], FEWEST_COLUMNS, TILE_COLUMNS),
+        _cut(rows, shape[0], pixels[0], MIN_ROWS, TILE_ROWS),
+        _cut(frames, shape[1], pixels[1], MIN_COLUMNS, TILE_COLUMNS),
     )
 
 
 def _joined(found: dict[Place, np.ndarray], down: _Cut, along: _Cut) -> np.ndarray:
-    """Return a part of a raster from the tiles that hold it."""
+    """Return a part of a raster, (rows, columns) uint8, put together from its tiles."""
     image = np.empty((down.last - down.first, along.last - along.first), np.uint8)
     for tile_row in down.tiles:
         for tile_column in along.tiles:
@@ -283,21 +297,22 @@ def _joined(found: dict[Place, np.ndarray], down: _Cut, along: _Cut) -> np.ndarr
     return image
 
 
-#: Neighbouring cells beyond which their mean is that of rows of a coarser resolution.
-MANY = 1024
+#: The mean over more neighbouring cells than this is computed from a coarser resolution, which reads fewer tiles.
+MAX_EXACT_ROWS = 1024
 
 
 def mean(fetch: Fetch, shape: tuple[int, int], rows: np.ndarray, frames: tuple[float, float], width: int) -> View:
-    """Return the mean over some rows of a raster, as one row of numbers.
+    """Return the mean over some rows of a raster.
 
     Parameters
     ----------
     fetch, shape, frames
         As for ``view``.
     rows : (n,) int
-        Increasing. Of more than ``MANY`` neighbours the first and the last are rounded to rows of a coarser resolution.
+        Increasing. With more than ``MAX_EXACT_ROWS`` neighbours the first and the last are rounded to rows of a coarser
+        resolution.
     width : int
-        Pixels that the line has.
+        Pixels along time.
 
     Returns
     -------
@@ -307,17 +322,17 @@ def mean(fetch: Fetch, shape: tuple[int, int], rows: np.ndarray, frames: tuple[f
     Raises
     ------
     ArgumentError
-        There is no row, or none of the frames is inside.
+        There is no row, or the frames are outside the raster.
     """
     if not len(rows):
-        raise ArgumentError("a mean is of one cell at least")
-    along = _cut(frames, shape[1], width, FEWEST_COLUMNS, TILE_COLUMNS)
+        raise ArgumentError("a mean needs at least one cell")
+    along = _cut(frames, shape[1], width, MIN_COLUMNS, TILE_COLUMNS)
     level = 0
-    if len(rows) > MANY and rows[-1] - rows[0] + 1 == len(rows):
-        level = level_of(len(rows), MANY // FACTOR, n_levels(shape[0], FEWEST_ROWS))
+    if len(rows) > MAX_EXACT_ROWS and rows[-1] - rows[0] + 1 == len(rows):
+        level = level_of(len(rows), MAX_EXACT_ROWS // FACTOR, n_levels(shape[0], MIN_ROWS))
     chosen = np.unique(rows // FACTOR**level)
     total = np.zeros(along.last - along.first)
-    for tile_row in np.unique(chosen // TILE_ROWS).tolist():  # one at a time: all could be many
+    for tile_row in np.unique(chosen // TILE_ROWS).tolist():  # one tile row at a time bounds the memory
         found = fetch(level, along.level, range(tile_row, tile_row + 1), along.tiles)
         own = chosen[chosen // TILE_ROWS == tile_row] % TILE_ROWS
         parts = [found[Place(level, along.level, tile_row, c)][own].sum(axis=0, dtype=np.int64) for c in along.tiles]

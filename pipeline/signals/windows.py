@@ -1,4 +1,4 @@
-"""Mean activity in windows of time, on each ROI's own clock."""
+"""Mean activity in time windows, on each ROI's own clock."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.errors import ArgumentError
 
-#: ROIs per piece: bounds the memory (64 x 1,000 trials x a few arrays of 8 bytes).
+#: ROIs computed at a time, to bound the memory (64 ROIs x 1,000 trials x a few arrays of 8 bytes).
 CHUNK = 64
 
 
@@ -20,24 +20,30 @@ def window_means(
 ) -> np.ndarray:
     """Return each ROI's mean activity in each window.
 
-    A frame belongs to a ROI's window when ``start <= frame time + offset <= end``. Nothing but the frames of the
-    windows is touched: the loop is over the frames of the longest one.
+    A frame is in an ROI's window if ``start <= frame time + offset <= end``. Only frames within windows are read: the
+    loop is over the frames of the longest window.
 
     Parameters
     ----------
     traces : (N, T) float
     frame_times : (T,) float64, s
     offsets : (N,) float64, s
+        Offset of each ROI within the frame.
     starts, ends : (n,) float64, s
-        Windows that ``trial_coverage`` found covered.
+        Windows that were imaged throughout, see ``trial_coverage``.
     short_window : {'nearest', 'drop', 'next', 'interpolate'}
-        For a window without a frame: the frame nearest to its centre; NaN; the first frame after
-        its start; or the trace interpolated linearly at its centre.
+        Value for a window without a frame: the frame nearest to its centre; NaN; the first frame after its start; or
+        the trace interpolated linearly at its centre.
 
     Returns
     -------
     (n, N) float64
-        NaN where the window holds a NaN, or no frame with 'drop'.
+        NaN where the window holds a NaN, or with 'drop' no frame.
+
+    Raises
+    ------
+    ArgumentError
+        There is a window without a frame, and `short_window` is none of these.
     """
     out = np.empty((len(starts), len(traces)))
     for i in range(0, len(traces), CHUNK):
@@ -50,7 +56,7 @@ def _means(
     traces: np.ndarray, frame_times: np.ndarray, offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray,
     short_window: str,
 ) -> np.ndarray:  # fmt: skip
-    """Do one chunk of ``window_means``; all index arrays are (n, N)."""
+    """Return the means of some ROIs, (n, N); all index arrays are (n, N)."""
     roi = np.arange(len(traces))
     low = np.searchsorted(frame_times, starts[:, None] - offsets, side="left")
     high = np.searchsorted(frame_times, ends[:, None] - offsets, side="right")
@@ -77,7 +83,7 @@ def _without_frame(
     low: np.ndarray,
     short_window: str,
 ) -> np.ndarray:
-    """Return the values for windows without a frame, all arrays one entry per such window."""
+    """Return the values for windows without a frame; all arrays but the traces have one value per such window."""
     last = len(frame_times) - 1
     after = np.clip(np.searchsorted(frame_times, centre), 0, last)
     before = np.maximum(after - 1, 0)
@@ -94,5 +100,5 @@ def _without_frame(
             share = np.clip(np.nan_to_num(to_before / (to_before + to_after)), 0, 1)
         values = traces[cell, before] * (1 - share) + traces[cell, after] * share
     else:
-        raise ArgumentError(f"short_window is nearest, drop, next or interpolate, not {short_window!r}")
+        raise ArgumentError(f"short_window must be nearest, drop, next or interpolate, not {short_window!r}")
     return values

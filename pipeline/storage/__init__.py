@@ -1,1 +1,1 @@
-"""Arrays as bytes, and where in a store they lie."""
+"""Arrays as bytes, and their places in object stores."""

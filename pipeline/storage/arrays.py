@@ -1,4 +1,4 @@
-"""Numeric arrays as bytes for a database column, and back bit by bit.
+"""Numeric arrays as bytes for a database column, and back with the same bits.
 
 The bytes are a header and a payload. The header, little-endian:
 
@@ -7,15 +7,15 @@ The bytes are a header and a payload. The header, little-endian:
     shape                                                            Q per dimension
     digest of the header up to here                                  Q
 
-Digests are XXH3, 64 bits: they find damage, not forgery. That of the payload is checked before anything is decoded,
-that of the values after. The payload, by codec:
+Digests are 64-bit XXH3: they detect damage, not forgery. The payload's is checked before anything is decoded, the
+values' afterwards. The payload, by codec:
 
     raw      the values in C order
     dense    a Blosc frame (bit-shuffle, LZ4) of the values
-    sparse   a Blosc frame (byte-shuffle, LZ4) of one bit per word that says whether it is zero, then of all other words
+    sparse   a Blosc frame (byte-shuffle, LZ4) of a mask with one bit per word, 0 for a zero word, and the nonzero words
 
-Most bits of the mantissa of a fluorescence trace are noise, which nothing lossless can shrink: better compressors than
-LZ4 gain some per cent and take several times as long (``benchmarks/codecs.py``).
+Most bits of the mantissa of a fluorescence trace are noise, which cannot be compressed without loss: better compressors
+than LZ4 gain a few per cent and take several times as long (``benchmarks/codecs.py``).
 """
 
 from __future__ import annotations
@@ -35,18 +35,19 @@ Bytes = bytes | bytearray | memoryview
 MAGIC = b"mesA"
 VERSION = 1
 RAW, DENSE, SPARSE = CODECS = range(3)
-FIXED = struct.Struct("<4sBBBx8sQQQ")
-SUM = struct.Struct("<Q")
-LEVEL = 5
+FIXED_HEADER = struct.Struct("<4sBBBx8sQQQ")
+CHECKSUM = struct.Struct("<Q")
+BLOSC_LEVEL = 5
+#: What the user can do about damaged bytes.
 DAMAGED = "Populate this row again, or restore it from a backup"
 
-# One call is one thread: callers have threads of their own. Blosc's would keep each other waiting for a lock, and join
-# the parts of a frame in the order in which they get ready: the same array would not always be the same bytes.
+# Blosc uses one thread per call, as callers have threads of their own. Its own threads would wait for each other's
+# lock, and append the parts of a frame in the order in which they finish: the same array could give different bytes.
 blosc.use_threads = False
 
 
 class Header(NamedTuple):
-    """What the header of a packed array says.
+    """The contents of the header of a packed array.
 
     Attributes
     ----------
@@ -83,10 +84,10 @@ def pack(array: np.ndarray) -> bytes:
     Raises
     ------
     DataError
-        The array is masked, or holds something else: objects, records, times, text, long doubles.
+        The array is masked, or holds objects, records, times, text or long doubles.
     """
     if isinstance(array, np.ma.MaskedArray):
-        raise DataError("a masked array cannot be stored", do="Fill its gaps first")
+        raise DataError("a masked array cannot be stored", do="Fill its masked values first")
     array = np.asarray(array, order="C")
     if not _is_storable(array.dtype):
         raise DataError(
@@ -96,24 +97,24 @@ def pack(array: np.ndarray) -> bytes:
         )
     values = _bytes_of(array)
     codec, payload = _encode(_words(values, array.dtype))
-    head = FIXED.pack(
+    head = FIXED_HEADER.pack(
         MAGIC, VERSION, codec, array.ndim, array.dtype.str.encode(), len(payload), _digest(payload), _digest(values)
     )
     head += struct.pack(f"<{array.ndim}Q", *array.shape)
-    return b"".join((head, SUM.pack(_digest(head)), payload))
+    return b"".join((head, CHECKSUM.pack(_digest(head)), payload))
 
 
 def unpack(data: Bytes, out: np.ndarray | None = None) -> np.ndarray:
     """Return the array that was packed: the same dtype, shape and bits, in C order, writable.
 
-    Nearly all of the time is spent without Python's lock (the GIL), so that threads help.
+    Nearly all of the time is spent without Python's lock (the GIL), so that several threads decode faster.
 
     Parameters
     ----------
     data : bytes, bytearray or memoryview
         What ``pack`` returned.
     out : np.ndarray, optional
-        Where to decode to, for example some rows of a larger array: C-ordered, writable, of the same dtype and shape.
+        Array to decode to, for example some rows of a larger one: C-ordered, writable, of the same dtype and shape.
 
     Returns
     -------
@@ -123,7 +124,7 @@ def unpack(data: Bytes, out: np.ndarray | None = None) -> np.ndarray:
     Raises
     ------
     DataError
-        The bytes are damaged, cut off, too many, or of an unknown format; or ``out`` has another dtype or shape.
+        The bytes are damaged, truncated, too many, or of an unknown format; or ``out`` has another dtype or shape.
         The contents of ``out`` are then undefined.
     ArgumentError
         ``out`` is not C-ordered or not writable.
@@ -146,14 +147,14 @@ def unpack(data: Bytes, out: np.ndarray | None = None) -> np.ndarray:
 
 
 def header_of(data: Bytes) -> Header:
-    """Return the header of a packed array; the bytes may end after it.
+    """Return the header of a packed array; the bytes after it may be missing.
 
     Raises
     ------
     DataError
-        The header is damaged or cut off, or is not one, or is of an unknown format.
+        The bytes are not a packed array; the header is damaged, truncated or of an unknown format.
     """
-    head = memoryview(data)[: FIXED.size]
+    head = memoryview(data)[: FIXED_HEADER.size]
     if head[: len(MAGIC)] != MAGIC:
         raise DamagedError("not a stored array", expected=f"{MAGIC!r} first", found=repr(bytes(head[:4])), do=DAMAGED)
     if len(head) > len(MAGIC) and head[len(MAGIC)] != VERSION:
@@ -161,18 +162,18 @@ def header_of(data: Bytes) -> Header:
             "a stored array has an unknown format",
             expected=f"format {VERSION}",
             found=f"format {head[len(MAGIC)]}",
-            do="It was written by a newer version of meso: update this one. If none is newer, the row is damaged",
+            do="It was written by a newer version of meso: update meso. If there is none, the row is damaged",
         )
-    if len(head) < FIXED.size:
-        raise _cut_off(FIXED.size, data)
-    _, _, codec, n_dims, dtype, *sizes = FIXED.unpack(head)
-    end = FIXED.size + 8 * n_dims
-    if len(data) < end + SUM.size:
-        raise _cut_off(end + SUM.size, data)
-    if _digest(memoryview(data)[:end]) != SUM.unpack_from(data, end)[0]:
+    if len(head) < FIXED_HEADER.size:
+        raise _truncated(FIXED_HEADER.size, data)
+    _, _, codec, n_dims, dtype, *sizes = FIXED_HEADER.unpack(head)
+    end = FIXED_HEADER.size + 8 * n_dims
+    if len(data) < end + CHECKSUM.size:
+        raise _truncated(end + CHECKSUM.size, data)
+    if _digest(memoryview(data)[:end]) != CHECKSUM.unpack_from(data, end)[0]:
         raise DamagedError("the header of a stored array is damaged: its checksum is wrong", do=DAMAGED)
-    shape = struct.unpack_from(f"<{n_dims}Q", data, FIXED.size)
-    return Header(codec, np.dtype(dtype.rstrip(b"\0").decode()), shape, end + SUM.size, *sizes)
+    shape = struct.unpack_from(f"<{n_dims}Q", data, FIXED_HEADER.size)
+    return Header(codec, np.dtype(dtype.rstrip(b"\0").decode()), shape, end + CHECKSUM.size, *sizes)
 
 
 def _digest(data: Any) -> int:
@@ -181,17 +182,17 @@ def _digest(data: Any) -> int:
 
 
 def _is_storable(dtype: np.dtype) -> bool:
-    # long doubles differ between machines
+    # long doubles have other sizes on other machines
     return dtype.kind in "biufc" and dtype.itemsize <= (16 if dtype.kind == "c" else 8)
 
 
 def _bytes_of(array: np.ndarray) -> np.ndarray:
-    """Return a C-ordered array's own memory."""
+    """Return a view of a C-ordered array as bytes."""
     return array.reshape(-1).view(np.uint8)
 
 
 def _words(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return bytes as unsigned integers as large as an element: -0.0 and NaN are bits like others."""
+    """Return a view of bytes as unsigned integers of the size of an element, so that -0.0 and NaN keep their bits."""
     return values.view(f"u{min(dtype.itemsize, 8)}")
 
 
@@ -199,17 +200,17 @@ def _encode(words: np.ndarray) -> tuple[int, bytes]:
     """Return codec and payload."""
     if words.nbytes > blosc.MAX_BUFFERSIZE:
         return RAW, words.tobytes()
-    # numpy finds the zeros several times faster than a compressor, and stores where they are in fewer bits
+    # numpy finds the zeros several times faster than a compressor, and the mask takes less space
     is_set = words != 0
     if 2 * np.count_nonzero(is_set) < words.size:
         n_mask = _mask_words(words)
         mask = np.zeros(n_mask * words.itemsize, np.uint8)
         mask[: math.ceil(words.size / 8)] = np.packbits(is_set)
-        # taking by position is four times as fast as taking by mask
+        # indexing by position is four times as fast as by mask
         rest = np.concatenate((mask.view(words.dtype), words[np.flatnonzero(is_set)]))
-        codec, payload = SPARSE, blosc.compress(rest, b"lz4", LEVEL, blosc.SHUFFLE)
+        codec, payload = SPARSE, blosc.compress(rest, b"lz4", BLOSC_LEVEL, blosc.SHUFFLE)
     else:
-        codec, payload = DENSE, blosc.compress(words, b"lz4", LEVEL, blosc.BITSHUFFLE)
+        codec, payload = DENSE, blosc.compress(words, b"lz4", BLOSC_LEVEL, blosc.BITSHUFFLE)
     return (codec, payload) if len(payload) < words.nbytes else (RAW, words.tobytes())
 
 
@@ -228,18 +229,20 @@ def _decode(codec: int, payload: memoryview, words: np.ndarray) -> None:
 
 
 def _mask_words(words: np.ndarray) -> int:
-    """Return how many words hold one bit for each of the words."""
+    """Return the number of words that a mask with one bit per word takes."""
     return math.ceil(words.size / (8 * words.itemsize))
 
 
 def _check_destination(out: np.ndarray, header: Header) -> None:
+    """Raise an error unless the array can be decoded to ``out``."""
     if (out.dtype, out.shape) != (header.dtype, header.shape):
         expected, found = f"{header.dtype.str} {header.shape}", f"{out.dtype.str} {out.shape}"
-        raise DataError("a destination does not fit the stored array", expected=expected, found=found)
+        raise DataError("the array to decode to does not fit the stored array", expected=expected, found=found)
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise ArgumentError("out must be C-ordered and writable")
 
 
-def _cut_off(size: int, data: Bytes) -> DataError:
+def _truncated(size: int, data: Bytes) -> DataError:
+    """Return the error for a header that ends too early."""
     expected, found = f"at least {size} bytes", len(data)
     return DamagedError("the header of a stored array is incomplete", expected=expected, found=found, do=DAMAGED)

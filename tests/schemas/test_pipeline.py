@@ -128,8 +128,8 @@ def test_load_or_embed_of_no_rows_has_all_frames(demo_sessions, neurons_only):
     ("rows", "kind", "message"),
     [
         ([True, False], meso.OutOfRangeError, "expected [0-9]{3} bools, found 2"),
-        ([1.0], meso.ArgumentTypeError, r"restrict is a list of row numbers.* not \[1.0\]"),
-        ("all", meso.ArgumentTypeError, "restrict is a list of row numbers.* not 'all'"),
+        ([1.0], meso.ArgumentTypeError, r"restrict must be a list of row numbers.* not \[1.0\]"),
+        ("all", meso.ArgumentTypeError, "restrict must be a list of row numbers.* not 'all'"),
         ([-5000], meso.OutOfRangeError, "restrict is out of range"),
     ],
 )
@@ -156,7 +156,7 @@ def test_load_and_plot_raster_take_rows_as_numpy_does(demo_sessions):
         np.testing.assert_array_equal(shown(meso.plot_raster(eid, order=rows, **options)), stored[rows])
     backwards = shown(meso.plot_raster(eid, restrict=mask, order=slice(None, None, -1), **options))
     np.testing.assert_array_equal(backwards, stored[mask][::-1])
-    for wrong, message in (([n], "order is out of range"), ([0.5], "order is a list of row numbers")):
+    for wrong, message in (([n], "order is out of range"), ([0.5], "order must be a list of row numbers")):
         with pytest.raises(meso.MesoError, match=message):
             meso.plot_raster(eid, order=wrong, **options)
     for nothing in ({"restrict": []}, {"order": np.zeros(n, bool)}):

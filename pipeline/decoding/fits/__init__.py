@@ -1,1 +1,1 @@
-"""What a curve says: families, one fit, trends over days, curves together."""
+"""Fits of curves: families of functions, the fit of one curve, trends over days, curves judged together."""

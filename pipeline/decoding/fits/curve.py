@@ -1,4 +1,4 @@
-"""A fit of one curve: asymptote, cells for shares of it, k*, verdict."""
+"""The fit of one curve: asymptote, neurons needed for a share of it, k*, verdict."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from scipy.special import ndtr
 
 from pipeline.decoding.fits.families import (
     ALPHA,
-    KS_MIN,
-    MISFIT,
-    REACH,
+    MAX_EXTRAPOLATION,
+    MAX_HELD_OUT_ERROR,
+    MIN_KS,
     check_metric,
     estimates,
     family_curve,
@@ -24,13 +24,14 @@ from pipeline.decoding.fits.k_star import k_stars
 from pipeline.decoding.fits.together import benjamini_hochberg
 from pipeline.errors import ArgumentError
 
+#: The verdicts on a curve, and what each means.
 VERDICTS = {
-    "too few k": "fewer than four numbers of neurons were measured",
-    "at chance": "no score is above the shuffled labels, or above chance where there are none",
-    "decreasing": "the largest k scores clearly less than a smaller one",
+    "too few k": "fewer than four values of k were measured",
+    "at chance": "no score is above that of shuffled labels, or above chance if there are none",
+    "decreasing": "the score of the largest k is clearly below that of a smaller k",
     "saturated": "95 % of the way from chance to the asymptote is reached within the measured k",
     "not saturated": "95 % of that way lies beyond the largest k, or the last doubling of k clearly helps",
-    "uncertain": "the data do not tell saturated from not saturated",
+    "uncertain": "the data cannot distinguish saturated from not saturated",
 }
 
 
@@ -38,43 +39,43 @@ VERDICTS = {
 class CurveFit:
     """Fit of a neuron-dropping curve, with 95 % intervals.
 
-    Every quantity ``x`` has ``x_low`` and ``x_high``, percentiles 2.5 and 97.5 over the bootstrap; NaN
-    where there is no fit or nothing to resample. A number of neurons is ``inf`` where it lies beyond ten times
-    the largest measured k, and is never smaller than the smallest measured k, where it means "that many
-    or fewer".
+    Every quantity ``x`` has ``x_low`` and ``x_high``, percentiles 2.5 and 97.5 over the bootstrap; they are NaN
+    without a fit, or with nothing to resample. A number of neurons is ``inf`` if it is more than ten times the
+    largest measured k. It is never below the smallest measured k; at that value it means "that many or fewer".
 
     Attributes
     ----------
     metric : str
     chance : float
     ks : (K,) int64
-        Those with a finite score.
+        Subset sizes with a finite score.
     mean, mean_low, mean_high : (K,) float64
         Mean score over the subsets.
     family : str
-        Key of `FAMILIES`, or "" where there is no fit.
+        Key of `FAMILIES`, or "" without a fit.
     parameters : dict of str to float
-        Of that family; give them to `family_curve`.
+        Parameters of that family, as `family_curve` takes them.
     held_out : dict of str to float
-        Root of the weighted mean square error of each family at ks left out of the fit, in units of the score.
+        For each family, the root of the weighted mean square error at held-out ks, in units of the score.
     asymptote : float
-        Score of infinitely many neurons.
+        Fitted score of infinitely many neurons.
     k50, k90, k95 : float
-        Neurons with which the fit is 50, 90, 95 % of the way from chance to its asymptote.
+        Number of neurons at which the fit is 50, 90, 95 % of the way from chance to its asymptote.
     k_star : int
         Smallest measured k within ``delta`` of the ceiling, -1 if none is.
     k_star_censored : {"", "left", "right"}
-        "left": k* is the smallest measured k, so that many or fewer. "right": no k is near the ceiling.
+        "left": k* is the smallest measured k, so the true k* is that many or fewer. "right": no measured k is within
+        ``delta`` of the ceiling.
     gain : float
-        What the last doubling of k adds to the score, by the measured scores.
+        Increase of the measured score over the last doubling of k.
     verdict : str
         Key of `VERDICTS`.
     chance_p : float
-        Evidence against chance, all k together (Simes).
+        p of the hypothesis that no score is above chance, over all k together (Simes' test).
     draws : (K, B) float64
-        Mean score in each bootstrap sample; samples with NaN are in no interval.
+        Mean score in each bootstrap sample; samples with a NaN are not used for intervals.
     k_star_draws : (B,) float64
-        k* in each bootstrap sample, inf where none is near the ceiling.
+        k* in each bootstrap sample, inf if no k is within ``delta`` of the ceiling.
     """
 
     metric: str
@@ -117,7 +118,7 @@ class CurveFit:
         return family_curve(self.family, self.parameters, k, metric=self.metric)
 
     def line(self, *, n: int = 100, beyond: float = 2.0) -> tuple[np.ndarray, np.ndarray]:
-        """Return k and fitted score to draw, (n,) float64, up to `beyond` times the largest k; empty without a fit."""
+        """Return k and fitted score, (n,) float64 each, up to `beyond` times the largest k; empty without a fit."""
         if not self.family:
             return np.empty(0), np.empty(0)
         k = np.geomspace(self.ks[0], self.ks[-1] * beyond, n)
@@ -126,7 +127,7 @@ class CurveFit:
     def k_text(self, name: str) -> str:
         """Return ``"k = 41 (95 % interval 35 to 60)"`` of k50, k90, k95 or k_star."""
         value, low, high = (float(getattr(self, name + end)) for end in ("", "_low", "_high"))
-        where = f"k = {_number(value)}" if np.isfinite(value) else f"no k up to {REACH * self.ks[-1]:.0f}"
+        where = f"k = {_number(value)}" if np.isfinite(value) else f"no k up to {MAX_EXTRAPOLATION * self.ks[-1]:.0f}"
         if value <= self.ks[0]:
             where = f"k = {_number(value)} or fewer"
         if np.isnan(low):
@@ -140,14 +141,16 @@ class CurveFit:
 
 
 def _number(k: float) -> str:
+    """Return a number of neurons as text."""
     return f"{k:.0f}" if np.isfinite(k) else "beyond"
 
 
 def _saturation_text(fit: CurveFit) -> str:
+    """Return the reason for "saturated", "not saturated" or "uncertain"."""
     gain = f"the last doubling of k adds {fit.gain:.3f}"
     gain += "" if np.isnan(fit.gain_low) else f" ({fit.gain_low:.3f} to {fit.gain_high:.3f})"
-    if fit.held_out[fit.family] > MISFIT:
-        return f"no family describes the curve (error {fit.held_out[fit.family]:.2f} at k left out of the fit); {gain}"
+    if fit.held_out[fit.family] > MAX_HELD_OUT_ERROR:
+        return f"no family describes the curve (error {fit.held_out[fit.family]:.2f} at held-out k); {gain}"
     but = "but " if fit.k95 <= fit.ks[-1] else ""
     gain = f"; {but}{gain}" if fit.verdict == "not saturated" and fit.gain_low > 0 else ""
     return (
@@ -157,6 +160,7 @@ def _saturation_text(fit: CurveFit) -> str:
 
 
 def _decreasing_text(fit: CurveFit) -> str:
+    """Return the reason for "decreasing"."""
     best = int(np.nanargmax(fit.mean))
     return (
         f"the score is {fit.mean[best]:.3f} at k = {fit.ks[best]} and {fit.mean[-1]:.3f} at the largest k = "
@@ -165,10 +169,10 @@ def _decreasing_text(fit: CurveFit) -> str:
 
 
 _REASONS: dict[str, Any] = {
-    "too few k": lambda fit: f"{len(fit.ks)} numbers of neurons were measured, a fit needs {KS_MIN} or more",
+    "too few k": lambda fit: f"{len(fit.ks)} values of k were measured, a fit needs {MIN_KS} or more",
     "at chance": lambda fit: (
-        f"no score is above what chance gives (p = {fit.chance_p:.2g} over all {len(fit.ks)} k together); "
-        "k* and the fit mean nothing here"
+        f"no score is above chance (p = {fit.chance_p:.2g} over all {len(fit.ks)} k together); "
+        "k* and the fit have no meaning here"
     ),
     "decreasing": _decreasing_text,
     "not saturated": _saturation_text,
@@ -192,34 +196,35 @@ def fit_curve(
 ) -> CurveFit:
     """Fit a neuron-dropping curve, with intervals and a verdict.
 
-    Each family is fitted to the mean scores by least squares, weighted by their variance, under
-    asymptote <= 1 and no decrease with k. The family is picked that predicts best the k left out of
-    the fit: each k in turn, the largest too; only the smallest is always in. Simplest first on a tie.
+    Each family is fitted to the mean scores by least squares, weighted by their inverse variance, with
+    asymptote <= 1 and no decrease with k. The family with the smallest error at held-out ks is used, where each k but
+    the smallest is held out in turn; on a tie, the simplest.
 
-    The bootstrap draws subsets (columns of `scores`) with replacement and adds the change that drawing
-    the test trials makes (`trial_means`); every draw picks its own family, so that the
-    intervals include that choice. Draw b has a seed of its own and does not depend on how many there are.
+    The bootstrap resamples subsets (columns of `scores`), and adds the effect of resampling the test trials
+    (`trial_means`). Every draw picks its own family, so that the intervals include the uncertainty of that choice.
+    Draw b has a seed of its own and does not depend on the number of draws.
 
     Parameters
     ----------
     ks : (K,) array or sequence of int
         Numbers of neurons, increasing, from 1.
     scores : (K, R) float
-        Score of each subset; NaN are left out.
+        Score of each subset; NaN are ignored.
     metric : {'auc', 'accuracy', 'balanced_accuracy'}
     trial_means : (K, B) float, optional
-        Mean over the subsets when test trials are drawn with replacement. Without it (or with B = 0)
-        the intervals speak of these trials only, and are too narrow for others. B replaces `n_bootstrap`.
+        Mean over the subsets in each bootstrap sample of the test trials. Without it (or with B = 0) the intervals
+        hold for these trials only, and are too narrow for new ones. B replaces `n_bootstrap`.
     p_values : (K,) float, optional
-        Of the mean scores against shuffled labels. Without them chance is judged by the bootstrap.
+        p of the mean scores against shuffled labels. Without them the bootstrap decides what is above chance.
     ceiling : float, optional
-        Score that k* is measured from; the mean at the largest k by default. It moves with that
-        mean in the bootstrap.
+        Score that `delta` is measured from; by default the mean at the largest k. In the bootstrap it shifts with
+        that mean.
     delta : float
-        Distance from the ceiling that defines k*.
+        k* is the smallest k within this of the ceiling.
     chance : float
+        Score of a classifier without information.
     n_bootstrap : int
-        0 for no intervals.
+        Bootstrap draws, 0 for no intervals.
     seed : int
 
     Returns
@@ -229,7 +234,7 @@ def fit_curve(
     Raises
     ------
     ArgumentError
-        Shapes that disagree, ks that do not increase from 1, an unknown metric, no finite score.
+        Shapes disagree, ks do not increase from 1 or more, the metric is unknown, or no score is finite.
 
     Examples
     --------
@@ -244,6 +249,7 @@ def fit_curve(
     measured = np.isfinite(mean)
     ks, scores, mean, draws, trials = (part[measured] for part in (ks, scores, mean, draws, trials))
     p_values = None if p_values is None else np.asarray(p_values, dtype=np.float64)[measured]
+    # first column: the data; the others: bootstrap draws
     complete = np.isfinite(draws).all(axis=0)
     columns = np.column_stack([mean, draws[:, complete]])
     low, high = intervals(columns[:, 1:])
@@ -259,37 +265,38 @@ def fit_curve(
         "k_star": int(stars[0]) if np.isfinite(stars[0]) else -1,
         "k_star_censored": "right" if np.isinf(stars[0]) else "left" if stars[0] == ks[0] else "",
     }  # fmt: skip
-    if known["chance_p"] > ALPHA or np.max(mean) <= chance:  # a share of the way from chance to chance means nothing
+    if known["chance_p"] > ALPHA or np.max(mean) <= chance:  # no asymptote above chance
         return CurveFit(**known, verdict="at chance")
-    if len(ks) < KS_MIN:
+    if len(ks) < MIN_KS:
         return CurveFit(**known)
     known |= fit(ks, columns, _variance(scores, trials), metric, chance)
     return CurveFit(**known, verdict=_verdict(known, columns, delta))
 
 
 def _checked(ks: Any, scores: Any, metric: str, trial_means: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return ks (K,), scores (K, R) and trial means (K, B or 0) as arrays; raise ArgumentError if they disagree."""
     check_metric(metric)
     ks, scores = np.asarray(ks), np.asarray(scores, dtype=np.float64)
     if ks.ndim != 1 or scores.ndim != 2 or len(scores) != len(ks) or 0 in scores.shape:
-        raise ArgumentError(f"ks is (K,) and scores (K, subsets), not {ks.shape} and {scores.shape}")
+        raise ArgumentError(f"ks must be (K,) and scores (K, subsets), not {ks.shape} and {scores.shape}")
     if ks[0] < 1 or np.any(np.diff(ks) <= 0):
-        raise ArgumentError(f"ks increases from 1 or more, not {ks.tolist()}")
+        raise ArgumentError(f"ks must increase from 1 or more, not {ks.tolist()}")
     if not np.isfinite(scores).any():
         raise ArgumentError("no score is finite, there is nothing to fit")
     trials = np.empty((len(ks), 0)) if trial_means is None else np.asarray(trial_means, dtype=np.float64)
     if trials.ndim != 2 or len(trials) != len(ks):
-        raise ArgumentError(f"trial_means is (K, draws) with K = {len(ks)}, not {trials.shape}")
+        raise ArgumentError(f"trial_means must be (K, draws) with K = {len(ks)}, not {trials.shape}")
     return ks.astype(np.int64), np.where(np.isfinite(scores), scores, np.nan), trials
 
 
 def _mean(scores: np.ndarray) -> np.ndarray:
-    """Mean over the columns that are finite, NaN where none is."""
+    """Return the mean of the finite values of each row, NaN where there is none, (K,)."""
     n = np.isfinite(scores).sum(axis=1)
     return np.where(n > 0, np.nansum(scores, axis=1) / np.maximum(n, 1), np.nan)
 
 
 def _draws(scores: np.ndarray, trials: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
-    """Bootstrapped mean scores (K, B)."""
+    """Return bootstrap draws of the mean scores, (K, B)."""
     n_subsets = scores.shape[1]
     n_draws = trials.shape[1] or (n_bootstrap if n_subsets > 1 else 0)
     picked = np.empty((n_subsets, n_draws))
@@ -303,10 +310,10 @@ def _draws(scores: np.ndarray, trials: np.ndarray, n_bootstrap: int, seed: int) 
 
 
 def _variance(scores: np.ndarray, trials: np.ndarray) -> np.ndarray:
-    """Variance of the mean score of each k, (K,); none is below a tenth of the median.
+    """Return the variance of the mean score of each k, (K,), at least a tenth of the median.
 
-    With nearly all cells the subsets are nearly the same: their variance vanishes, and such a k alone
-    would decide the fit.
+    Without that bound a k near the number of all cells would dominate the fit: its subsets are nearly the same, so
+    their variance vanishes.
     """
     n = np.isfinite(scores).sum(axis=1)
     squares = np.nansum((scores - _mean(scores)[:, None]) ** 2, axis=1)
@@ -319,7 +326,7 @@ def _variance(scores: np.ndarray, trials: np.ndarray) -> np.ndarray:
 
 
 def _at_half(ks: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Score of half the largest k, between the two ks around it by their logarithm; NaN if none is so small."""
+    """Return the score at half the largest k, (1 + B,), interpolated in log k; NaN if no measured k is that small."""
     half = ks[-1] / 2
     if ks[0] > half:
         return np.full(columns.shape[1], np.nan)
@@ -330,7 +337,11 @@ def _at_half(ks: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _chance_p(columns: np.ndarray, p_values: np.ndarray | None, chance: float) -> float:
-    """Simes' p that no score is above chance: valid for the positively related scores of a curve."""
+    """Return Simes' p of the hypothesis that no score is above chance.
+
+    It is valid for positively dependent scores, as those of a curve are. It is the smallest Benjamini-Hochberg
+    adjusted p.
+    """
     if p_values is None or not np.isfinite(p_values).any():
         if columns.shape[1] < 3:
             return float("nan")
@@ -340,13 +351,13 @@ def _chance_p(columns: np.ndarray, p_values: np.ndarray | None, chance: float) -
 
 
 def _verdict(known: Mapping[str, Any], columns: np.ndarray, delta: float) -> str:
-    """Key of `VERDICTS` of a curve above chance."""
+    """Return the key of `VERDICTS` for a curve above chance."""
     mean, largest = columns[:, 0], known["ks"][-1]
     best = int(np.argmax(mean))
     _, (highest,) = intervals((columns[-1:] - columns[best])[:, 1:])
     if mean[-1] < mean[best] - delta and highest < 0:
         return "decreasing"
-    describes = known["held_out"][known["family"]] <= MISFIT
+    describes = known["held_out"][known["family"]] <= MAX_HELD_OUT_ERROR
     if (known["gain_low"] > 0 and known["gain"] > delta) or (describes and known["k95_low"] > largest):
         return "not saturated"
     flat = known["k95"] <= largest and known["gain_high"] <= delta

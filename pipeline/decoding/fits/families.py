@@ -1,4 +1,9 @@
-"""Families of curves: what they say, and their least squares."""
+"""Families of functions for neuron-dropping curves, and their weighted least squares fits.
+
+- inverse_sqrt: score = a - b / sqrt(k)
+- information: d'^2 = s k / (1 + epsilon k), information that shared noise limits (Moreno-Bote et al. 2014)
+- exponential: score = a - b exp(-k / tau)
+"""
 
 from __future__ import annotations
 
@@ -10,33 +15,29 @@ from scipy.special import ndtr, ndtri
 
 from pipeline.errors import ArgumentError
 
-FAMILIES = {  # in the order in which a tie is decided: simplest first
+#: Parameters of each family, in the order in which a tie is decided: simplest first.
+FAMILIES = {
     "inverse_sqrt": ("a", "b"),
     "information": ("s", "epsilon"),
     "exponential": ("a", "b", "tau"),
 }
-
-
-D_PRIME = {"auc": np.sqrt(2), "accuracy": 2.0, "balanced_accuracy": 2.0}  # d' of Phi^-1(score) = 1
-
-
-KS_MIN = 4  # ks that a fit needs: one more than the parameters of the largest family
-
-
-MISFIT = 0.03  # units of the score: a family that misses ks left out by more does not describe the curve
-
-
-SCORE_MAX = 0.999  # scores are cut here (and at 0.001) before d' is computed, which is infinite at 1
-
-
+#: d' at which Phi^-1(score) is 1: an AUC is Phi(d' / sqrt(2)), an accuracy Phi(d' / 2).
+D_PRIME = {"auc": np.sqrt(2), "accuracy": 2.0, "balanced_accuracy": 2.0}
+#: Values of k that a fit needs: one more than the parameters of the largest family.
+MIN_KS = 4
+#: Error at held-out ks, in units of the score, above which a family does not describe the curve.
+MAX_HELD_OUT_ERROR = 0.03
+#: Held-out errors that differ by less, in units of the score, are a tie.
+HELD_OUT_TIE = 1e-6
+#: Scores are clipped to this and to 1 minus this before d' is computed, which is infinite at 1.
+SCORE_MAX = 0.999
+#: Intervals are of 1 - ALPHA.
 ALPHA = 0.05
-GRID = 48  # values of tau and of epsilon that are tried
-
-
-ZOOM, ROUNDS = 9, 4  # then so many between the neighbours of the best one, so often
-
-
-TIE = 1e-6  # held-out errors (in units of the score) that differ by less are equal
+#: The nonlinear parameter (tau, or 1/epsilon) is searched on a grid of so many values, then in so many rounds, each
+#: with so many values between the neighbours of the best one.
+N_THETAS, REFINE_ROUNDS, REFINE_THETAS = 48, 4, 9
+#: A fit is trusted up to this many times the largest measured k; larger numbers of neurons are reported as infinite.
+MAX_EXTRAPOLATION = 10.0
 
 
 def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric: str = "auc") -> np.ndarray:
@@ -59,7 +60,7 @@ def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric
     Raises
     ------
     ArgumentError
-        Unknown family or metric, or other parameters than those of the family.
+        The family or metric is unknown, or the parameters are not those of the family.
 
     Examples
     --------
@@ -68,7 +69,9 @@ def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric
     """
     check_metric(metric)
     if family not in FAMILIES or set(parameters) != set(FAMILIES[family]):
-        raise ArgumentError(f"families and their parameters are {FAMILIES}, not {family!r} with {sorted(parameters)}")
+        raise ArgumentError(
+            f"family and parameters must be one of {FAMILIES}, not {family!r} with {sorted(parameters)}"
+        )
     k = np.asarray(k, dtype=np.float64)
     first, second, *rest = (np.float64(parameters[name]) for name in FAMILIES[family])
     if family == "information":
@@ -78,13 +81,16 @@ def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric
 
 
 def check_metric(metric: str) -> None:
-    """Raise ArgumentError unless scores of this metric can be turned into d-prime."""
+    """Raise ArgumentError unless scores of this metric can be converted to d-prime."""
     if metric not in D_PRIME:
-        raise ArgumentError(f"metric is one of {sorted(D_PRIME)}, not {metric!r}")
+        raise ArgumentError(f"metric must be one of {sorted(D_PRIME)}, not {metric!r}")
 
 
 def _basis(family: str, k: np.ndarray, theta: Any) -> np.ndarray:
-    """What is linear in the score: 1/sqrt(k), exp(-k/theta); or in d'^2: k / (1 + k/theta)."""
+    """Return the function of k in which the score is linear, or (information) in which d'^2 is proportional to it.
+
+    1/sqrt(k), exp(-k/theta) or k / (1 + k/theta), of the shape that k and theta broadcast to.
+    """
     basis: np.ndarray
     if family == "inverse_sqrt":
         basis = 1 / np.sqrt(k) + 0 * theta
@@ -94,50 +100,52 @@ def _basis(family: str, k: np.ndarray, theta: Any) -> np.ndarray:
 
 
 def _d_squared(score: np.ndarray, metric: str) -> np.ndarray:
-    """d'^2, negative below a score of one half."""
+    """Return d'^2 of scores, float64 of their shape; negative for scores below one half."""
     d = D_PRIME[metric] * ndtri(np.clip(score, 1 - SCORE_MAX, SCORE_MAX))
     signed: np.ndarray = d * np.abs(d)
     return signed
 
 
 def _score(d_squared: np.ndarray, metric: str) -> np.ndarray:
+    """Return the score of (signed) d'^2, the inverse of `_d_squared`."""
     score: np.ndarray = ndtr(np.sign(d_squared) * np.sqrt(np.abs(d_squared)) / D_PRIME[metric])
     return score
 
 
 def _weights(family: str, mean: np.ndarray, variance: np.ndarray, metric: str) -> np.ndarray:
-    """Inverse variance of the mean score, or of d'^2, with sum 1."""
+    """Return the inverse variance of the mean score, or (information) of d'^2, (K,) with sum 1."""
     if family == "information":
         z = ndtri(np.clip(mean, 1 - SCORE_MAX, SCORE_MAX))
         slope = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / D_PRIME[metric]  # d score / d d'
         variance_d = variance / slope**2
-        # of the square of a normal variable: d'^2 near zero is not infinitely well known
+        # variance of the square of a normal variable: the second term keeps that of d'^2 near 0 from vanishing
         variance = 4 * (D_PRIME[metric] * z) ** 2 * variance_d + 2 * variance_d**2
     return 1 / variance / np.sum(1 / variance)
 
 
 def _thetas(family: str, ks: np.ndarray) -> np.ndarray:
-    """Values of the one nonlinear parameter (in neurons) that are tried first."""
+    """Return the grid of the nonlinear parameter, in neurons, (T,) float64."""
     if family == "inverse_sqrt":
         return np.ones(1)
-    # a slower exponential is a straight line, and where that ends no data say; shared noise may be unseen
+    # An exponential with a larger tau is a straight line over the measured k, whose asymptote the data do not
+    # constrain. For the information a large theta is allowed: noise limits it at a k far beyond the measured ones.
     last = 2 if family == "exponential" else 1000
-    return np.geomspace(ks[0] / 8, ks[-1] * last, GRID)
+    return np.geomspace(ks[0] / 8, ks[-1] * last, N_THETAS)
 
 
 def _solve(family: str, x: np.ndarray, weights: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Linear parameters and weighted square error for every theta and column.
+    """Return the linear parameters and the weighted square error for every theta and column.
 
     Parameters
     ----------
     x : (T, K) or (T, K, C) float64
-        Basis, for all columns or for each.
+        Basis, the same for all columns or one for each.
     weights, y : (K, C) float64
 
     Returns
     -------
     first, second, error : (T, C) float64
-        a, b, error; or s, 0, error.
+        a, b, error; or (information) s, 0, error.
     """
 
     def summed(values: np.ndarray, by: np.ndarray) -> np.ndarray:
@@ -160,7 +168,7 @@ def _solve(family: str, x: np.ndarray, weights: np.ndarray, y: np.ndarray) -> tu
     b = np.where(spread > 1e-12 * n * sxx, (sx * sy - n * sxy) / np.where(spread > 0, spread, 1), 0)
     a = (sy + b * sx) / n
     inside = (b >= 0) & (a <= 1)
-    # the least error under a <= 1 and b >= 0 is the free one, or lies on one of the two borders
+    # the least error under a <= 1 and b >= 0 is at the unconstrained optimum, or on one of the two boundaries
     b_top = np.maximum((sx - sxy) / np.maximum(sxx, 1e-300), 0)
     a_flat = np.broadcast_to(np.minimum(sy / n, 1), b.shape)
     top = error(np.ones_like(b), b_top) < error(a_flat, np.zeros_like(b))
@@ -170,7 +178,7 @@ def _solve(family: str, x: np.ndarray, weights: np.ndarray, y: np.ndarray) -> tu
 
 
 def _best(theta: np.ndarray, solved: tuple[np.ndarray, ...]) -> tuple[np.ndarray, ...]:
-    """Theta and linear parameters (C,) of the least error."""
+    """Return theta and the linear parameters of the least error, (C,) each."""
     row = solved[2].argmin(axis=0)[None]
     theta = np.broadcast_to(theta if theta.ndim == 2 else theta[:, None], solved[2].shape)
     return tuple(np.take_along_axis(values, row, axis=0)[0] for values in (theta, *solved[:2]))
@@ -179,12 +187,21 @@ def _best(theta: np.ndarray, solved: tuple[np.ndarray, ...]) -> tuple[np.ndarray
 def _fit_family(
     family: str, ks: np.ndarray, columns: np.ndarray, variance: np.ndarray, metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Parameters (3, C) of each column, and error (C,) at the ks left out."""
+    """Return the parameters (first, second, theta) of each column, (3, C), and its error at held-out ks, (C,).
+
+    Parameters
+    ----------
+    ks : (K,) int
+    columns : (K, C) float64
+        Mean scores: the data, then bootstrap draws.
+    variance : (K,) float64
+        Of the mean scores.
+    """
     n_ks, n_columns = columns.shape
     known = np.isfinite(columns)
     y = np.where(known, _d_squared(columns, metric) if family == "information" else columns, 0)
     weights = np.where(known, _weights(family, columns[:, 0], variance, metric)[:, None], 0)
-    # every column once as it is, and once without each k: (K, 1 + K, C) as (K, columns)
+    # every column is fitted 1 + K times, once with all ks and once without each: (K, 1 + K, C) as (K, columns)
     held = np.broadcast_to(np.column_stack([np.ones(n_ks), 1 - np.eye(n_ks)])[:, :, None], (n_ks, n_ks + 1, n_columns))
     all_weights = (weights[:, None] * held).reshape(n_ks, -1)
     all_y = np.repeat(y[:, None], n_ks + 1, axis=1).reshape(n_ks, -1)
@@ -192,38 +209,41 @@ def _fit_family(
     k = ks.astype(np.float64)
     solved = _solve(family, _basis(family, k, thetas[:, None]), all_weights, all_y)
     theta, first, second = (part.reshape(n_ks + 1, n_columns) for part in _best(thetas, solved))
-    # the smallest k stays in: without it an exponential may go anywhere there, and nobody asks where
+    # The error is over all ks but the smallest: without that one an exponential is not constrained below the second k,
+    # where no prediction is wanted.
     row = np.r_[0, 2 : n_ks + 1]
     held_out = _predict(family, k[:, None], theta[row], first[row], second[row], metric)
     by = np.where(known, 1 / variance[:, None], 0)
     errors = (by * (held_out - np.where(known, columns, 0)) ** 2).sum(axis=0) / by.sum(axis=0)
     theta, first, second = theta[0], first[0], second[0]
     step = np.log(thetas[1] / thetas[0]) if len(thetas) > 1 else 0.0
-    for _ in range(ROUNDS if len(thetas) > 1 else 0):
-        # between the neighbours of the best theta, each column its own
-        finer = theta * np.exp(step * np.linspace(-1, 1, ZOOM))[:, None]
+    for _ in range(REFINE_ROUNDS if len(thetas) > 1 else 0):
+        # a finer grid between the neighbours of the best theta, for each column its own
+        finer = theta * np.exp(step * np.linspace(-1, 1, REFINE_THETAS))[:, None]
         finer = np.clip(finer, thetas[0], thetas[-1])
         solved = _solve(family, _basis(family, k[None, :, None], finer[:, None]), weights, y)
         theta, first, second = _best(finer, solved)
-        step *= 2 / (ZOOM - 1)
+        step *= 2 / (REFINE_THETAS - 1)
     return np.stack([first, second, theta]), np.sqrt(errors)
 
 
 def _predict(
     family: str, k: np.ndarray, theta: np.ndarray, first: np.ndarray, second: np.ndarray, metric: str
 ) -> np.ndarray:
+    """Return the fitted scores at k, of the shape that k and the parameters broadcast to."""
     x = _basis(family, k, theta)
     score: np.ndarray = _score(first * x, metric) if family == "information" else first - second * x
     return score
 
 
 def _asymptote(family: str, parameters: np.ndarray, metric: str) -> np.ndarray:
+    """Return the fitted score of infinitely many neurons, (C,)."""
     first, _, theta = parameters
     return _score(first * theta, metric) if family == "information" else first
 
 
 def _k_at(family: str, parameters: np.ndarray, level: np.ndarray, metric: str) -> np.ndarray:
-    """Neurons with which the fitted score is `level`, (C,); inf where it never is."""
+    """Return the number of neurons at which the fitted score reaches `level`, (C,); inf if it never does."""
     first, second, theta = parameters
     with np.errstate(divide="ignore", invalid="ignore"):
         if family == "information":
@@ -233,15 +253,26 @@ def _k_at(family: str, parameters: np.ndarray, level: np.ndarray, metric: str) -
             k = theta * np.log(np.maximum(second, 1e-300) / (first - level))
         else:
             k = np.square(second / (first - level))
-    return np.where(second + (family == "information") > 0, k, 0)  # a flat fit is there from the start
+    return np.where(second + (family == "information") > 0, k, 0)  # a flat fit is at its level from the start
 
 
 def fit(ks: np.ndarray, columns: np.ndarray, variance: np.ndarray, metric: str, chance: float) -> dict[str, Any]:
-    """Fields of `CurveFit` that the fit gives; the first column is the data, the others are draws."""
+    """Return the fields of `CurveFit` that come from the fit.
+
+    Parameters
+    ----------
+    ks : (K,) int
+    columns : (K, 1 + B) float64
+        Mean scores: the data, then bootstrap draws. Each column picks its own family.
+    variance : (K,) float64
+        Of the mean scores.
+    metric : str
+    chance : float
+    """
     fits = {family: _fit_family(family, ks, columns, variance, metric) for family in FAMILIES}
     errors = np.stack([error for _, error in fits.values()])
-    # the first within TIE of the least: simplest first
-    picked = (errors <= errors.min(axis=0) + TIE).argmax(axis=0)
+    # argmax takes the first family within the tie, and they are ordered from the simplest
+    picked = (errors <= errors.min(axis=0) + HELD_OUT_TIE).argmax(axis=0)
     quantities = {name: np.empty(columns.shape[1]) for name in ("asymptote", "k50", "k90", "k95")}
     for i, (family, (parameters, _)) in enumerate(fits.items()):
         mine = picked == i
@@ -249,7 +280,7 @@ def fit(ks: np.ndarray, columns: np.ndarray, variance: np.ndarray, metric: str, 
         quantities["asymptote"][mine] = asymptote[mine]
         for share in (50, 90, 95):
             k = _k_at(family, parameters, chance + share / 100 * (asymptote - chance), metric)
-            k = np.where(k > REACH * ks[-1], np.inf, np.maximum(k, ks[0]))
+            k = np.where(k > MAX_EXTRAPOLATION * ks[-1], np.inf, np.maximum(k, ks[0]))
             quantities[f"k{share}"][mine] = np.where(asymptote > chance, k, np.nan)[mine]
     family = list(FAMILIES)[picked[0]]
     first, second, theta = fits[family][0][:, 0].tolist()
@@ -264,19 +295,16 @@ def fit(ks: np.ndarray, columns: np.ndarray, variance: np.ndarray, metric: str, 
     return found
 
 
-REACH = 10.0  # a fit is believed up to this many times the largest k: what lies farther is "beyond"
-
-
 def estimates(name: str, values: np.ndarray) -> dict[str, float]:
-    """Estimate (first value) and interval (over the others) as fields of `CurveFit`."""
+    """Return the estimate (first value) and its interval (over the other values) as fields of `CurveFit`."""
     (low,), (high,) = intervals(values[None, 1:])
     return {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
 def intervals(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Percentiles 2.5 and 97.5 of each row; NaN where fewer than two or not even half are numbers.
+    """Return percentiles 2.5 and 97.5 of each row, (rows,) each; NaN if fewer than two, or than half, are numbers.
 
-    They are draws, not numbers between two draws: infinity stays infinity.
+    The percentiles are not interpolated between draws, which infinite ones would not allow.
     """
     low, high = np.full(len(draws), np.nan), np.full(len(draws), np.nan)
     for i, row in enumerate(draws):

@@ -6,6 +6,14 @@ import numpy as np
 
 
 def k_stars(ks: np.ndarray, means: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """Smallest k (first axis of `means`) that reaches the threshold, float64; inf if none does."""
+    """Return the smallest k whose mean reaches the threshold, float64; inf if none does.
+
+    Parameters
+    ----------
+    ks : (K,) int
+        Increasing.
+    means : (K, ...) float
+    thresholds : (...) float
+    """
     reached = means >= thresholds
     return np.where(reached.any(axis=0), ks[reached.argmax(axis=0)], np.inf)

@@ -1,4 +1,4 @@
-"""Curves judged together: k* at the common ceiling, false discovery rate."""
+"""Curves judged together: k* at a common ceiling, and p adjusted for the false discovery rate."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipeline.errors import ArgumentError
 
 
 def common_ceiling_k_star(ks: Sequence[int] | np.ndarray, means: Any, ceilings: Any, delta: float = 0.02) -> np.ndarray:
-    """Return the fewest neurons with which each session is as good as the worst session at its best.
+    """Return k* of each session at the lowest ceiling of all sessions.
 
-    A session with a high ceiling has farther to climb to it; measured from the lowest ceiling of
-    all sessions, k* compares sessions at one score.
+    A session with a higher ceiling needs more neurons to get near it. At the lowest ceiling all sessions are compared
+    at the same score.
 
     Parameters
     ----------
@@ -25,17 +25,17 @@ def common_ceiling_k_star(ks: Sequence[int] | np.ndarray, means: Any, ceilings: 
         Mean scores, or bootstrap draws of them (`CurveFit.draws`).
     ceilings : (sessions,) or (sessions, B) float
     delta : float
-        Distance below the lowest ceiling that is near enough.
+        k* is the smallest k whose score is within this of the lowest ceiling.
 
     Returns
     -------
     (sessions,) or (sessions, B) int64
-        -1 where no k reaches it.
+        -1 where no k reaches that score.
 
     Raises
     ------
     ArgumentError
-        Shapes that disagree.
+        Shapes disagree.
 
     Examples
     --------
@@ -45,7 +45,7 @@ def common_ceiling_k_star(ks: Sequence[int] | np.ndarray, means: Any, ceilings: 
     ks, means, ceilings = np.asarray(ks), np.asarray(means, np.float64), np.asarray(ceilings, np.float64)
     if means.ndim not in (2, 3) or means.shape[1] != len(ks) or ceilings.shape != means.shape[:1] + means.shape[2:]:
         raise ArgumentError(
-            f"means is (sessions, {len(ks)}) and ceilings (sessions,), both with draws last or not; "
+            f"means must be (sessions, {len(ks)}) and ceilings (sessions,), both or neither with a last axis of draws, "
             f"not {means.shape} and {ceilings.shape}"
         )
     if not means.size:
@@ -55,12 +55,12 @@ def common_ceiling_k_star(ks: Sequence[int] | np.ndarray, means: Any, ceilings: 
 
 
 def benjamini_hochberg(p: Any) -> np.ndarray:
-    """Return q: the false discovery rate at which each p of a family is called significant.
+    """Return q: FDR-adjusted p (Benjamini-Hochberg), the smallest false discovery rate at which p is significant.
 
     Parameters
     ----------
     p : array of float
-        In 0..1; NaN are no tests, and stay NaN.
+        From 0 to 1. NaN are not counted as tests, and stay NaN.
 
     Returns
     -------
@@ -69,7 +69,7 @@ def benjamini_hochberg(p: Any) -> np.ndarray:
     Raises
     ------
     ArgumentError
-        A p below 0 or above 1.
+        A p is below 0 or above 1.
 
     Examples
     --------
@@ -79,7 +79,7 @@ def benjamini_hochberg(p: Any) -> np.ndarray:
     p = np.asarray(p, dtype=np.float64)
     known = p[~np.isnan(p)]
     if np.any((known < 0) | (known > 1)):
-        raise ArgumentError(f"p lies between 0 and 1, not {known[(known < 0) | (known > 1)][:3].tolist()}")
+        raise ArgumentError(f"p must lie between 0 and 1, not {known[(known < 0) | (known > 1)][:3].tolist()}")
     order = np.argsort(known)
     raised = known[order] * len(known) / np.arange(1, len(known) + 1)
     q = np.empty(len(known))

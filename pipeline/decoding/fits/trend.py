@@ -1,4 +1,4 @@
-"""The slope of log2 k* over days, with bounds for censored sessions."""
+"""The slope of log2 k* over days, where k* of some sessions may be censored (known as a bound only)."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class LogKSlope:
     Attributes
     ----------
     slope, low, high : float
-        log2 per day: -1 is half the neurons after a day. NaN where they cannot be told.
+        log2 per day: -1 means half the neurons after one day. NaN where they cannot be estimated.
     p : float
-        Of a slope of zero, two-sided.
+        Two-sided p of the hypothesis that the slope is zero.
     n_sessions, n_censored : int
-        Sessions used, and those of them of which only a bound is known.
+        Sessions used, and how many of these are known as a bound only.
     mean_day, mean_log_k : float
-        A point of the line: day, and log2 k* there.
+        A point on the line: the mean day, and log2 k* on it.
     half_width : float
-        Half of the 95 % interval of ``mean_log_k``.
+        Half the width of the 95 % interval of ``mean_log_k``.
     """
 
     slope: float = np.nan
@@ -60,36 +60,36 @@ def log_k_slope(
 ) -> LogKSlope:
     """Return the slope of log2 k* over days, with a 95 % interval over sessions.
 
-    Least squares and Student's t. Where some k* are censored, maximum likelihood of normal scatter
-    with those known as bounds only (Tobit), and the slopes that the likelihood ratio does not reject; it is
-    calibrated so that both agree where nothing is censored.
+    Without censored k*: least squares, and an interval from Student's t. With censored k*: maximum likelihood with
+    normal scatter, where censored k* are bounds (Tobit regression), and the interval of slopes that a likelihood ratio
+    test does not reject. That test is calibrated to agree with Student's t where nothing is censored.
 
-    The scatter of sessions about the line holds the error of each k* already. On a coarse grid, and
-    over few sessions, it can be too small by luck, even zero: with `draws` the interval is also at
-    least as wide, and p at least as large, as the error of measurement makes them.
+    The scatter of sessions around the line already includes the measurement error of each k*. On a coarse grid of ks,
+    and with few sessions, it can be too small by chance, even zero. With `draws` the interval is therefore at least as
+    wide, and p at least as large, as the measurement error alone would make them.
 
     Parameters
     ----------
     days : (sessions,) float
-        Day of each session, from any day on.
+        Day of each session, counted from any day.
     k_stars : (sessions,) float
         k* of each session; sessions with -1, NaN or infinity are left out.
     censored : (sessions,) {"", "left", "right"}, optional
-        "left": k* is that many or fewer; "right": that many or more. As `CurveFit.k_star_censored`, but "right" needs
-        the largest k in `k_stars`.
+        "left": k* is that many or fewer; "right": that many or more. As `CurveFit.k_star_censored`, but for "right"
+        `k_stars` must hold the largest measured k.
     draws : (sessions, B) float, optional
         Bootstrap draws of each k* (`CurveFit.k_star_draws`); -1, NaN and infinity are left out.
 
     Returns
     -------
     LogKSlope
-        With NaN interval and p for two sessions, or where all lie exactly on a line (no scatter to judge by) and there
-        are no draws; all NaN where some are censored and fewer than three, on different days, are not.
+        Interval and p are NaN with two sessions, or if all sessions lie exactly on a line (no scatter) and there are no
+        draws. All is NaN if some sessions are censored and fewer than three, on different days, are not.
 
     Raises
     ------
     ArgumentError
-        Lengths that disagree, or a word in `censored` that is none of the three.
+        Lengths disagree, or `censored` has another word than these three.
 
     Examples
     --------
@@ -106,9 +106,9 @@ def log_k_slope(
     center = x.mean()
     free = n - n_censored - 2
     enough = free >= 1 and np.ptp(x[known]) > 0
-    if n_censored and not enough:  # a slope of bounds would say nothing
+    if n_censored and not enough:  # bounds alone do not determine a slope
         return LogKSlope(n_sessions=n, n_censored=n_censored)
-    weights = (x - center) / np.sum((x - center) ** 2)  # the slope is their sum with y
+    weights = (x - center) / np.sum((x - center) ** 2)  # the least squares slope is weights @ y
     found = {"slope": float(weights @ y), "mean_log_k": float(y.mean())}
     if enough and np.std(y[known] - np.polyval(np.polyfit(x[known], y[known], 1), x[known])) > 1e-9:
         found |= _least_squares(x - center, y) if n_censored == 0 else _tobit_slope(x - center, y, side)
@@ -120,16 +120,16 @@ def log_k_slope(
 def _checked_sessions(
     days: Any, k_stars: Any, censored: Any, draws: Any
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
-    """Days, k*, side (-1, 0, 1) and variance of log2 k* of the sessions that have a k*."""
+    """Return days, k*, side (-1, 0, 1) and variance of log2 k* of the n sessions that have a k*, (n,) each."""
     x, k = np.asarray(days, dtype=np.float64), np.asarray(k_stars, dtype=np.float64)
     words = [""] * len(k) if censored is None else list(censored)
     drawn = None if draws is None else np.asarray(draws, dtype=np.float64)
     lengths = [len(x), len(k), len(words), *([] if drawn is None else [len(drawn)])]
     if x.ndim != 1 or k.ndim != 1 or len(set(lengths)) > 1 or (drawn is not None and drawn.ndim != 2):
-        raise ArgumentError(f"days, k_stars, censored and draws have one entry per session, not {lengths}")
+        raise ArgumentError(f"days, k_stars, censored and draws must have one value per session, not {lengths} values")
     sides = {"": 0, "left": -1, "right": 1}
     if unknown := set(words) - set(sides):
-        raise ArgumentError(f"censored has the words {list(sides)}, not {sorted(map(str, unknown))}")
+        raise ArgumentError(f"censored must hold words of {list(sides)}, not {sorted(map(str, unknown))}")
     side = np.array([sides[word] for word in words], dtype=int)
     used = np.isfinite(x) & np.isfinite(k) & (k > 0)
     spread = None
@@ -144,7 +144,7 @@ def _checked_sessions(
 
 
 def _least_squares(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
-    """Slope with Student's interval; `x` has mean zero."""
+    """Return the fields of `LogKSlope` by least squares and Student's t; `x` (n,) must have mean zero."""
     free = len(x) - 2
     slope = float(x @ y / (x @ x))
     scatter = np.sqrt(np.sum((y - y.mean() - slope * x) ** 2) / free)
@@ -157,7 +157,7 @@ def _least_squares(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
 
 
 def _widen(found: dict[str, float], error: float, error_of_mean: float, free: int) -> dict[str, float]:
-    """Interval and p that are not better than an error of measurement allows."""
+    """Return the fields, with an interval at least as wide and a p at least as large as measurement error implies."""
     width = float(stdtrit(free, 1 - ALPHA / 2))
     slope = found["slope"]
     if error == 0:
@@ -173,20 +173,20 @@ def _widen(found: dict[str, float], error: float, error_of_mean: float, free: in
 
 
 def _tobit(design: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, float]:
-    """Maximum of the likelihood by Newton's method: parameters, and log likelihood.
+    """Return the maximum likelihood parameters (P,), found by Newton's method, and their log likelihood.
 
-    In Olsen's (1978) parameters the log likelihood is concave: z = design @ parameters is the standardised
-    residual, the last parameter the inverse of the scatter.
+    In the parameters of Olsen (1978) the log likelihood is concave: z = design @ parameters is the standardised
+    residual, and the last parameter is the inverse of the scatter (standard deviation).
 
     Parameters
     ----------
     design : (n, P) float64
-        Last column: the measured values; the others: minus the predictors.
+        Last column: the measured values; the others: the predictors with a minus sign.
     side : (n,) int
-        -1 the true value is below, 0 known, 1 above.
+        0 the value is known; -1 the true value is below it; 1 above it.
     """
     exact = side == 0
-    toward = -side[~exact].astype(np.float64)  # a bound from above is met with probability Phi(z)
+    toward = -side[~exact].astype(np.float64)  # the probability of an upper bound is Phi(z)
 
     def likelihood(parameters: np.ndarray) -> float:
         if parameters[-1] <= 0:
@@ -220,7 +220,7 @@ def _tobit(design: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def _tobit_slope(x: np.ndarray, y: np.ndarray, side: np.ndarray) -> dict[str, float]:
-    """Slope by maximum likelihood, its interval by the likelihood ratio; `x` has mean zero."""
+    """Return the fields of `LogKSlope` by maximum likelihood and likelihood ratio; `x` (n,) must have mean zero."""
     from scipy.optimize import brentq
 
     ones = -np.ones(len(x))
@@ -231,11 +231,12 @@ def _tobit_slope(x: np.ndarray, y: np.ndarray, side: np.ndarray) -> dict[str, fl
     width = float(stdtrit(free, 1 - ALPHA / 2))
 
     def statistic(other: float) -> float:
-        """Student's t of the distance between two slopes: exactly that where nothing is censored."""
+        """Return the likelihood ratio of another slope on the scale of Student's t: exactly t without censoring."""
         value = _tobit(np.column_stack([ones, y - other * x]), side)[1]
         return float(np.sqrt(free * max(np.expm1(2 * (best - value) / n), 0)))
 
     def bound(sign: int) -> float:
+        """Return the end of the interval: double the step until it is rejected, then find the root."""
         step = scatter / np.sqrt(x @ x)
         for _ in range(60):
             if statistic(slope + sign * step) > width:

@@ -32,7 +32,7 @@ RULES = ("nearest", "drop", "next", "interpolate")
 
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
-    """More threads only make small matrices slower."""
+    """With small matrices more threads are slower."""
     with threadpool_limits(1):
         yield
 
@@ -146,8 +146,8 @@ def test_cv_score_names_the_row_and_column_that_are_not_finite(value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda X, y: (X, y + 1), "labels are 0 and 1"),
-        (lambda X, y: (X, np.where(y == 1, np.nan, 0)), "labels are 0 and 1"),
+        (lambda X, y: (X, y + 1), "labels must be 0 and 1"),
+        (lambda X, y: (X, np.where(y == 1, np.nan, 0)), "labels must be 0 and 1"),
         (lambda X, y: (X, (np.arange(40) < 4).astype(int)), "5 folds need"),
         (lambda X, y: (X, np.zeros(40, int)), "5 folds need"),
         (lambda X, y: (X, y[:-1]), r"\(40, 5\) and \(39,\)"),
@@ -162,7 +162,7 @@ def test_cv_score_refuses_what_it_cannot_score(change, message):
 
 def test_cv_score_refuses_an_unknown_metric_and_a_single_fold():
     X, y = trial_data(40, 5)
-    with pytest.raises(ValueError, match=r"metric is one of .*'f1'"):
+    with pytest.raises(ValueError, match=r"metric must be one of .*'f1'"):
         cv_score(X, y, metric="f1")
     with pytest.raises(ValueError, match="2 or more, not 1"):
         cv_score(X, y, n_splits=1)
@@ -368,7 +368,7 @@ def test_window_means_are_those_of_a_loop(steps, windows, n_rois, rule, seed):
     starts, lengths = np.array(windows).T / 64
     found = window_means(traces, times, offsets, starts, starts + lengths, rule)
     expected = means_by_loop(traces.astype(float), times, offsets, starts, starts + lengths, rule)
-    if rule == "interpolate":  # there is nothing between which to interpolate beyond the ends
+    if rule == "interpolate":  # beyond the ends there are no two frames to interpolate between
         centre = (starts + lengths / 2)[:, None] - offsets
         found[(centre < times[0]) | (centre > times[-1])] = np.nan
         expected = np.where((centre < times[0]) | (centre > times[-1]), np.nan, expected)

@@ -416,7 +416,7 @@ def test_decision_values_have_the_same_bits_whatever_is_solved_together(monkeypa
     backwards = engine.Subset(population, order).decide(weights[::-1], labels[::-1], ks[::-1])
     for k, found, other in zip(ks, together, backwards[::-1], strict=True):
         np.testing.assert_array_equal(found, other[::-1], err_msg=f"k = {k}, rows in another order")
-    monkeypatch.setattr(engine, "ROWS", 5)
+    monkeypatch.setattr(engine, "BATCH_ROWS", 5)
     for k, found in zip(ks, together, strict=True):
         fewer = engine.Subset(population, order[:k]).decide(weights, labels, [k])[0]
         np.testing.assert_array_equal(found, fewer, err_msg=f"k = {k} alone, 5 rows at a time")
@@ -459,7 +459,7 @@ def test_scores_have_the_same_bits_whatever_is_computed_together(monkeypatch, op
     assert_part(everything, 4, n_shuffles, n_jobs=2)
     assert_part([1, 2], 2, 3)
     assert_part([0], 1, n_shuffles, n_jobs=-1, memory_mb=1e-3)
-    monkeypatch.setattr(engine, "ROWS", 5)
+    monkeypatch.setattr(engine, "BATCH_ROWS", 5)
     assert_part(everything, 3, n_shuffles)
 
 

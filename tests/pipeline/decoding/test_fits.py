@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import optimize, stats
 
 from pipeline.decoding import NDCCurve
-from pipeline.decoding.fits.curve import REACH, VERDICTS, fit_curve
+from pipeline.decoding.fits.curve import MAX_EXTRAPOLATION, VERDICTS, fit_curve
 from pipeline.decoding.fits.families import FAMILIES, family_curve
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
@@ -83,7 +83,7 @@ def test_each_metric_has_its_d_prime(metric, share):
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("trial_sd", [0, 0.01])
 def test_family_and_intervals_hold_in_repeats(family, trial_sd):
-    """The right family in a clear majority; intervals of 95 % cover the truth about so often."""
+    """The right family is picked in a clear majority; 95 % intervals contain the truth about that often."""
     rng = np.random.default_rng(5)
     truth, asymptote = TRUTH[family], ASYMPTOTE[family]
     k95 = np.exp(k_at(truth, 0.5 + 0.95 * (asymptote - 0.5)))
@@ -97,7 +97,7 @@ def test_family_and_intervals_hold_in_repeats(family, trial_sd):
     assert families[family] >= 24
     assert np.median(near) < 0.5
     assert np.all(np.mean(covered, axis=0) >= 0.8)  # 0.95 within four standard errors
-    # and they are of use: a truth that is far away is outside
+    # and they are informative: a value far from the truth is outside
     assert not any(fit.asymptote_low <= value <= fit.asymptote_high for value in (0.5, 0.6, 0.7))
 
 
@@ -141,7 +141,7 @@ def test_draws_are_seeded_one_by_one_and_resample_columns():
     rng = np.random.default_rng(4)
     scores, trial_means = planted(exponential, rng, trial_sd=0.02, n_trial_draws=30)
     few, many = (fit_curve(KS, scores, n_bootstrap=n, seed=3).draws for n in (10, 50))
-    np.testing.assert_allclose(few, many[:, :10], rtol=1e-13)  # products of other sizes are rounded otherwise
+    np.testing.assert_allclose(few, many[:, :10], rtol=1e-13)  # matrix products of other sizes round differently
     assert not np.array_equal(few, fit_curve(KS, scores, n_bootstrap=10, seed=4).draws)
     np.testing.assert_allclose(many.std(axis=1), scores.std(axis=1) / np.sqrt(30), rtol=0.35)
     # rows move together: a draw picks subsets, not single scores
@@ -300,11 +300,11 @@ def test_p_values_decide_about_chance_where_there_are_some():
     assert fit.verdict == "at chance"
     assert fit.family == "" and np.isnan(fit.k95) and np.isnan(fit.asymptote)
     assert fit.chance_p == pytest.approx(0.3)
-    assert fit.k_star == 64  # still there, for who wants it
+    assert fit.k_star == 64  # still returned
     assert fit_curve(KS, scores, p_values=np.full(8, np.nan)).verdict == "saturated"
 
 
-# --- data as bad as they come -----------------------------------------------------------------------
+# --- bad data -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n_ks", [1, 2, 3])
@@ -356,12 +356,12 @@ def test_without_subsets_or_draws_there_is_no_interval():
 
 
 def test_beyond_has_no_number():
-    """A fit is not believed farther than REACH times the largest k."""
+    """A fit is not trusted beyond MAX_EXTRAPOLATION times the largest k."""
     rng = np.random.default_rng(15)
     slow = 0.9 - 0.4 / np.sqrt(KS[:6] / 2)
     fit = fit_curve(KS[:6], slow[:, None] + 0.002 * rng.normal(size=(6, 30)))
     assert fit.k95 == np.inf and fit.k95_high == np.inf
-    assert fit.k50 < REACH * 64
+    assert fit.k50 < MAX_EXTRAPOLATION * 64
     assert "at no k up to 640" in fit.explain()
     assert fit.verdict == "not saturated"
 
@@ -369,7 +369,7 @@ def test_beyond_has_no_number():
 @settings(max_examples=80, deadline=None)
 @given(st.data())
 def test_any_scores_give_ordered_answers(data):
-    """Whatever the scores: no warning, no decrease, asymptote within 0..1, intervals around, words known."""
+    """For any scores: no warning, no decrease, asymptote within 0..1, intervals that contain it, a known verdict."""
     n_ks = data.draw(st.integers(1, 7))
     score = st.floats(0, 1) | st.just(np.nan)
     scores = np.array(data.draw(st.lists(st.lists(score, min_size=3, max_size=3), min_size=n_ks, max_size=n_ks)))
@@ -388,7 +388,7 @@ def test_any_scores_give_ordered_answers(data):
         assert k[-1] == pytest.approx(2 * fit.ks[-1])
         if np.isfinite(fit.k50):
             assert fit.ks[0] <= fit.k50 <= fit.k90 <= fit.k95
-            # the fit is there what it is said to be
+            # at k95 the fit is 95 % of the way to its asymptote
             if fit.ks[0] < fit.k95 < np.inf:
                 assert fit.predict(fit.k95) == pytest.approx(0.5 + 0.95 * (fit.asymptote - 0.5), abs=1e-6)
     again = fit_curve(np.cumsum(np.arange(1, n_ks + 1)), scores, metric, n_bootstrap=20)
@@ -400,7 +400,7 @@ def test_any_scores_give_ordered_answers(data):
     ("call", "words"),
     [
         (lambda: fit_curve([1, 2], np.ones((3, 2))), r"\(K, subsets\).*\(2,\).*\(3, 2\)"),
-        (lambda: fit_curve([2, 2], np.ones((2, 2))), r"increases.*\[2, 2\]"),
+        (lambda: fit_curve([2, 2], np.ones((2, 2))), r"must increase.*\[2, 2\]"),
         (lambda: fit_curve([0, 2], np.ones((2, 2))), "from 1"),
         (lambda: fit_curve([1, 2], np.full((2, 2), np.nan)), "no score is finite"),
         (lambda: fit_curve([1, 2], np.ones((2, 2)), "r2"), "auc.*'r2'"),
@@ -408,7 +408,7 @@ def test_any_scores_give_ordered_answers(data):
         (lambda: family_curve("line", {}, 1), "'line'"),
         (lambda: family_curve("exponential", {"a": 1}, 1), "'tau'.*'a'"),
         (lambda: benjamini_hochberg([0.1, 1.2]), "1.2"),
-        (lambda: log_k_slope([1, 2], [3]), "one entry per session"),
+        (lambda: log_k_slope([1, 2], [3]), "one value per session"),
         (lambda: log_k_slope([1, 2], [3, 4], censored=["", "up"]), "'up'"),
     ],
 )
@@ -431,7 +431,7 @@ def test_slope_is_that_of_scipy():
     assert (found.n_sessions, found.n_censored) == (6, 0)
     line, low, high = found.line([0, 20])
     assert np.log2(line) == pytest.approx(expected.intercept + expected.slope * np.array([0, 20]))
-    # the textbook's interval of a line
+    # the textbook interval of a regression line
     scatter = np.sqrt(np.sum((np.log2(k_stars) - expected.intercept - expected.slope * days) ** 2) / 4)
     half = stats.t.ppf(0.975, 4) * scatter * np.sqrt(1 / 6 + (np.array([0, 20]) - days.mean()) ** 2 / np.var(days) / 6)
     np.testing.assert_allclose(np.log2(high / line), half)
@@ -483,7 +483,7 @@ def test_draws_only_widen():
 
 
 def test_censored_slope_without_censoring_is_least_squares():
-    """Both ends of the calibration: a bound so far away that it says nothing changes nothing but the count."""
+    """A bound so far away that it is uninformative changes only the count: the calibration agrees with Student's t."""
     days, k_stars = np.array([0.0, 1, 2, 5, 9]), 2 ** np.array([6, 5.5, 5.7, 4, 3.1])
     plain = log_k_slope(days, k_stars)
     far = log_k_slope([*days, 3], [*k_stars, 2.0**40], censored=[""] * 5 + ["left"])
@@ -509,7 +509,7 @@ def test_censored_slope_is_the_greatest_likelihood():
     assert found.slope == pytest.approx(best.x[1], abs=1e-4)
     assert np.log2(found.line(0)[0]) == pytest.approx(best.x[0], abs=1e-3)
     assert found.low < found.slope < found.high
-    # days mirrored, and "more" for "fewer": the same with signs turned round
+    # mirrored log k*, and "more" for "fewer", give the same slope with the other sign
     turned = log_k_slope(days, 2.0 ** (10 - logs), censored=["right" if side else "" for side in sides])
     assert (turned.slope, turned.low, turned.high) == pytest.approx((-found.slope, -found.high, -found.low), rel=1e-4)
 

@@ -66,7 +66,7 @@ def test_permutation_is_what_databases_hold():
 def test_circular_shift_is_a_rotation_of_the_labels_in_use_but_not_none():
     rng = np.random.default_rng(0)
     y = rng.integers(-1, 2, 60)
-    labels = np.arange((y >= 0).sum())  # told apart by their places: is each null a rotation?
+    labels = np.arange((y >= 0).sum())  # each label is unique, which shows whether each null is a rotation
     real, null = shuffled_labels(y, "circular", 200, shuffle_seed=0)
     used = real >= 0
     turned = [np.roll(y[used], shift) for shift in labels[1:]]
@@ -144,7 +144,7 @@ def test_blocks_of_pseudosessions_follow_the_task():
 
 def test_stimuli_of_pseudosessions_follow_blocks_and_the_sessions_contrasts():
     trials = block_session(2000)
-    trials["contrastLeft"][trials["contrastLeft"] == 1] = 0.5  # contrasts of its own
+    trials["contrastLeft"][trials["contrastLeft"] == 1] = 0.5  # not the task's usual contrasts
     drawn = [pseudosession(trials, np.random.default_rng(seed)) for seed in range(5)]
     p_left, left, right = (
         np.concatenate([session[name] for session in drawn])
@@ -282,7 +282,7 @@ def test_blocks_of_other_lengths_are_drawn_from_the_sessions_own():
         assert set(lengths[:-1]) == {8, 12}
 
 
-# ------------------------------------------------------------------------------------------------- one entry for all
+# ------------------------------------------------------------------------------------------------- null_labels
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -344,7 +344,7 @@ def test_vectors_of_one_class_are_drawn_again():
     assert np.minimum((null == 0).sum(axis=1), (null == 1).sum(axis=1)).min() >= 10
     raw = [target_labels("block", pseudosession(trials, np.random.default_rng(seed)))[usable] for seed in range(40)]
     assert min(min((row == 0).sum(), (row == 1).sum()) for row in raw) == 0
-    # a redraw of one leaves the others alone, whatever their number
+    # drawing one again does not change the others, whatever their number
     assert (null_labels("pseudosession", "block", trials, usable, 7, 0, min_per_class=10)[1] == null[:7]).all()
 
 
@@ -365,7 +365,7 @@ def test_probability_that_is_no_class_leaves_the_trial_out():
 def test_wrong_entries_are_refused():
     trials = block_session()
     usable = labelled("choice", trials)
-    with pytest.raises(ValueError, match=r"null is 'auto' or one of permute, .*not 'shuffle'"):
+    with pytest.raises(ValueError, match=r"null must be 'auto' or one of permute, .*not 'shuffle'"):
         null_labels("shuffle", "choice", trials, usable, 1, 0)
     with pytest.raises(ValueError, match="target"):
         null_labels("auto", "reward", trials, usable, 1, 0)

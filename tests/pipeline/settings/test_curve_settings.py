@@ -1,4 +1,4 @@
-"""Settings of a curve: what they take, what they refuse, and the keys that name them."""
+"""Settings of a curve: the values that they allow and refuse, and their keys."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_keys_are_those_of_former_versions(key, asked):
     assert key_of(NDCSettings(**asked)) == key
 
 
-# ---------------------------------------------------------------------------------------------------- what is taken
+# ---------------------------------------------------------------------------------------------------- allowed values
 
 
 def test_defaults_are_the_targets_own_event_and_window():
@@ -151,7 +151,7 @@ def test_one_number_is_a_sequence_of_one(value):
 
 @pytest.mark.parametrize("one", RECORDS, ids=lambda one: one.name)
 def test_defaults_and_former_values_are_allowed(one):
-    """What a record says of itself is true: the default and the type of the field are of its kind."""
+    """A record is consistent: its default, and the type of its field, are of its kind."""
     made = NDCSettings("choice")
     value = getattr(made, one.name)
     kind = typing.get_type_hints(NDCSettings)[one.name]
@@ -169,7 +169,7 @@ def test_defaults_and_former_values_are_allowed(one):
 )
 @pytest.mark.parametrize("name", ["r", "cv_splits", "seed", "n_cells"])
 def test_what_is_refused_is_named_with_what_was_expected_and_found(name, value):
-    with pytest.raises(ValueError, match=rf"^{name} is a whole number from \d, not ") as caught:
+    with pytest.raises(ValueError, match=rf"^{name} must be a whole number from \d, not ") as caught:
         NDCSettings("choice", **{name: value})
     assert str(caught.value).endswith(repr(value))
 
@@ -177,29 +177,29 @@ def test_what_is_refused_is_named_with_what_was_expected_and_found(name, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"metric": "f1"}, "metric is one of auc, accuracy, balanced_accuracy, not 'f1'"),
-        ({"metric": np.array(["auc"])}, "metric is one of .*, not array"),
-        ({"scaling": "no"}, "scaling is True or False, not 'no'"),
-        ({"scaling": 2}, "scaling is True or False, not 2"),
-        ({"scaling": None}, "scaling is True or False, not None"),
-        ({"c": "strong"}, "c is a number above 0, not 'strong'"),
-        ({"c": "0.5"}, "c is a number above 0, not '0.5'"),
-        ({"delta": 1}, "delta is a number from 0 and below 1, not 1"),
-        ({"win_start": "now"}, "win_start is a finite number, not 'now'"),
-        ({"ks": "8,16"}, "ks is a list of one or more, each a whole number from 1, not '8,16'"),
-        ({"ks": [[8, 16]]}, "ks is a list"),
-        ({"ks": np.ones((2, 2))}, "ks is a list"),
-        ({"ks": {8: 16}}, "ks is a list"),
-        ({"fovs": (0, 0)}, r"fovs is a list, each a whole number from 0, none twice, not \(0, 0\)"),
-        ({"regions": "VISp"}, "regions is a list, each an acronym of the Allen atlas such as 'VISp'"),
-        ({"regions": [" "]}, "regions is a list"),
-        ({"c_grid": (0.1,)}, "c_grid has two or more values"),
+        ({"metric": "f1"}, "metric must be one of auc, accuracy, balanced_accuracy, not 'f1'"),
+        ({"metric": np.array(["auc"])}, "metric must be one of .*, not array"),
+        ({"scaling": "no"}, "scaling must be True or False, not 'no'"),
+        ({"scaling": 2}, "scaling must be True or False, not 2"),
+        ({"scaling": None}, "scaling must be True or False, not None"),
+        ({"c": "strong"}, "c must be a number above 0, not 'strong'"),
+        ({"c": "0.5"}, "c must be a number above 0, not '0.5'"),
+        ({"delta": 1}, "delta must be a number from 0 and below 1, not 1"),
+        ({"win_start": "now"}, "win_start must be a finite number, not 'now'"),
+        ({"ks": "8,16"}, "ks must be a list of one or more, each a whole number from 1, not '8,16'"),
+        ({"ks": [[8, 16]]}, "ks must be a list"),
+        ({"ks": np.ones((2, 2))}, "ks must be a list"),
+        ({"ks": {8: 16}}, "ks must be a list"),
+        ({"fovs": (0, 0)}, r"fovs must be a list, each a whole number from 0, none twice, not \(0, 0\)"),
+        ({"regions": "VISp"}, "regions must be a list, each an acronym of the Allen atlas such as 'VISp'"),
+        ({"regions": [" "]}, "regions must be a list"),
+        ({"c_grid": (0.1,)}, "c_grid must have two or more values"),
         ({"c_grid": (0.1, 1), "c": 2}, "leave out c=2"),
         ({"cells_seed": 1}, "use cells='random'"),
         ({"fold_gap": 1}, "use fold_mode='blocked'"),
-        ({"n_cells": 9, "curve_axis": "trials"}, "n_cells=9 ends a curve over cells"),
-        ({"win_start": 1, "win_end": 0}, "the window starts before it ends, not win_start=1 and win_end=0"),
-        ({"event": "choice"}, "event is one of goCue_times, "),
+        ({"n_cells": 9, "curve_axis": "trials"}, "n_cells=9 limits a curve over cells"),
+        ({"win_start": 1, "win_end": 0}, "the window must start before it ends, not win_start=1 and win_end=0"),
+        ({"event": "choice"}, "event must be one of goCue_times, "),
     ],
     ids=str,
 )
@@ -251,14 +251,14 @@ def test_event_and_window_are_for_all_targets_or_by_target():
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"R": 3, "r": 4}, "R and r are one setting"),
+        ({"R": 3, "r": 4}, "R and r are the same setting"),
         ({"win": (0, 1), "win_end": 2}, "win is win_start and win_end together"),
-        ({"win": 3}, r"win is start and end in s, such as \(-0.1, 0\), not 3"),
-        ({"win": (0, 1, 2)}, "win is start and end"),
-        ({"win": {"chocie": (0, 1)}}, "win is by target, one of choice, .*, not chocie"),
-        ({"event": {"chocie": "goCue_times"}}, "event is by target"),
-        ({"targets": ["reward"]}, "target is one of choice, feedback, stimulus, block, not 'reward'"),
-        ({"by_region": True, "regions": ["VISp"]}, "regions takes the cells of all of them together"),
+        ({"win": 3}, r"win must be start and end in s, such as \(-0.1, 0\), not 3"),
+        ({"win": (0, 1, 2)}, "win must be start and end"),
+        ({"win": {"chocie": (0, 1)}}, "win must be a dict by target, with keys of choice, .*, not chocie"),
+        ({"event": {"chocie": "goCue_times"}}, "event must be a dict by target"),
+        ({"targets": ["reward"]}, "target must be one of choice, feedback, stimulus, block, not 'reward'"),
+        ({"by_region": True, "regions": ["VISp"]}, "regions decodes the cells of all these regions together"),
         ({"by_region": True, "curve_axis": "trials", "ks": [40]}, "by_region compares regions"),
     ],
     ids=str,

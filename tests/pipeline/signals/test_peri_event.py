@@ -39,7 +39,7 @@ def test_there_are_26_windows_about_three_events():
 
 
 def test_names_of_windows_say_their_conditions():
-    """Stimulus, block and choice of the 16 windows that cross them, read off the name letter by letter."""
+    """Stimulus, block and choice of the 16 windows that combine them, read from their names letter by letter."""
     crossed = [name for name in WINDOWS if name.startswith(("stimL", "stimR", "sL", "sR"))]
     assert len(crossed) == 16
     for name in crossed:
@@ -75,7 +75,7 @@ def test_times_are_those_of_the_event():
 
 
 def test_a_trial_is_deep_in_a_block_after_ten_of_the_same_block():
-    """Also where the session ends in the block it began with, which the scripts took for depth."""
+    """Also if the session ends in the block it began with, whose first trials the scripts counted as deep."""
     block = [0.8] * 15 + [0.2] * 12 + [0.8] * 12
     assert taken("stimLbLcL", probabilityLeft=block) == [10, 11, 12, 13, 14, 37, 38]
     assert trials_into_block(np.array(block)).max() == 14
@@ -88,7 +88,7 @@ def test_zero_contrast_is_no_stimulus_as_in_decoding():
 
 
 def test_inter_trial_needs_time_since_the_last_trial():
-    """The first trial has none before it; a trial after one that has no end is not known to be apart."""
+    """The first trial has none before it; whether a trial is apart from one without an end is unknown."""
     ends = np.array([108.0, 118.9, np.nan, 132.0, 140.0])
     assert taken("inter_trial", intervals_1=ends) == [0, 1, 4]
 
@@ -164,7 +164,7 @@ def test_populations_are_averaged_in_each_trial_first():
 
 
 def test_the_clock_is_that_of_the_fov_and_of_the_line():
-    """A pulse at the same frame of each cell is at the lag that its own clock gives it."""
+    """A pulse in the same frame of each cell is at a lag given by the cell's own clock."""
     clock = np.arange(100) * 0.2
     times = ROITimes({0: clock, 1: clock + 0.1}, np.array([0, 0, 1]), np.array([0.0, 0.03, 0.0]))
     traces = np.zeros((3, 100))

@@ -1,4 +1,4 @@
-"""Rows that are chosen, against numpy's own indexing."""
+"""Row indices, against numpy's own indexing."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_a_single_row_and_all_rows():
         ([N], OutOfRangeError, r"restrict is out of range \(expected rows 0 to 6, or -7 to -1 .*, found 7 to 7\)"),
         ([0, -N - 1], OutOfRangeError, "found -8 to 0"),
         (np.array([2**63], np.uint64), OutOfRangeError, "restrict is out of range"),
-        ([True, False], OutOfRangeError, r"another length than there are rows \(expected 7 bools, found 2\)"),
+        ([True, False], OutOfRangeError, r"another length than the number of rows \(expected 7 bools, found 2\)"),
         (np.ones(N + 1, bool), OutOfRangeError, r"expected 7 bools, found 8"),
-        ([1.0, 2.0], ArgumentTypeError, r"restrict is a list of row numbers, .*, not \[1.0, 2.0\]"),
+        ([1.0, 2.0], ArgumentTypeError, r"restrict must be a list of row numbers, .*, not \[1.0, 2.0\]"),
         (np.array([1.5]), ArgumentTypeError, "not an array of float64"),
         (2.0, ArgumentTypeError, "not 2.0"),
         ("3", ArgumentTypeError, "not '3'"),
@@ -65,8 +65,8 @@ def test_a_single_row_and_all_rows():
         ([None], ArgumentTypeError, r"not \[None\]"),
         ({1, 2}, ArgumentTypeError, r"not {1, 2}"),
         (True, ArgumentTypeError, "not True"),
-        (slice(0.5, 3), ArgumentTypeError, "is no slice of rows"),
-        (slice(None, None, 0), ArgumentTypeError, "is no slice of rows"),
+        (slice(0.5, 3), ArgumentTypeError, "is not a slice of rows"),
+        (slice(None, None, 0), ArgumentTypeError, "is not a slice of rows"),
         ([[1, 2], [3, 4]], ArgumentError, r"not an array of shape \(2, 2\)"),
         ([[1, 2], [3]], ArgumentError, "lists of several lengths"),
     ],

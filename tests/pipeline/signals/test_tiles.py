@@ -1,4 +1,4 @@
-"""Tiles of a raster, and what is put together from them, against plain numpy on the whole matrix."""
+"""Tiles of a raster, and the images made from them, against plain numpy on the whole matrix."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def made(matrix) -> dict[Place, np.ndarray]:
 
 @pytest.fixture
 def fetch(made):
-    """Give tiles, and note which were asked for."""
+    """Return tiles, and record which were requested."""
 
     def give(row_level, time_level, rows, columns):
         found = {Place(row_level, time_level, r, c): made[row_level, time_level, r, c] for r in rows for c in columns}
@@ -68,7 +68,7 @@ def test_every_resolution_is_the_mean_of_its_cells_and_frames(matrix, made):
                 top, left = place.tile_row * TILE_ROWS, place.tile_column * TILE_COLUMNS
                 found[top : top + tile.shape[0], left : left + tile.shape[1]] = tile
         tolerance = (STEP if a == b == 0 else 1) / 2 / WHITE
-        # groups at the edge are smaller: their mean of means weighs them as what they are a mean of
+        # groups at the edge are smaller, and weighted by their size
         inner = (slice(0, N_ROWS // FACTOR**a), slice(0, N_FRAMES // FACTOR**b))
         np.testing.assert_allclose(found[inner] / WHITE, expected[inner], atol=tolerance + 1e-6)
         assert found.min() >= 0
@@ -125,7 +125,7 @@ def test_mean_of_many_neighbours_reads_a_coarser_resolution(matrix, fetch):
     found = mean(fetch, matrix.shape, rows, (0, 400), 400)
     assert {place[0] for place in fetch.asked} == {1}
     np.testing.assert_allclose(found.values[0], matrix[:, :400].mean(axis=0), atol=1 / WHITE)
-    with pytest.raises(ValueError, match="one cell at least"):
+    with pytest.raises(ValueError, match="at least one cell"):
         mean(fetch, matrix.shape, rows[:0], (0, 400), 400)
 
 

@@ -1,4 +1,4 @@
-"""Arrays as bytes: what goes in comes out, bit by bit, and damage never goes unnoticed."""
+"""Arrays as bytes: arrays come back with the same bits, and damage is always detected."""
 
 from __future__ import annotations
 

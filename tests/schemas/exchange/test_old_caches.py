@@ -413,7 +413,7 @@ def test_labels_and_positions_that_do_not_fit_are_not_compared(eid, scripts, tmp
     ("change", "message"),
     [
         ({"isort": None}, "has no order to import"),
-        ({"isort": "rows"}, "has no order to import: isort is missing, or 0, 1, 2"),
+        ({"isort": "rows"}, "has no order to import: isort is missing, or is 0, 1, 2"),
         ({"isort": "twice"}, r"isort is not a permutation \(expected each of 0 to 648 once\)"),
         ({"isort": np.arange(5)[::-1]}, r"isort does not fit .*found int64 \(5,\)"),
         ({"roi_signal": None}, r"has no activity .*found \['isort', 'region_colors', "),
