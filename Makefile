@@ -12,10 +12,10 @@ TESTS := waiting-postgresql waiting-mysql test-postgresql test-mysql test-plain
 demo: install
 	$(BIN)/meso demo
 
-# In parallel. Tests of workers mostly wait, for workers that die or fall silent: they have processes of their own, while the
-# others use the cores. Tests without a database are niced most, because some of the others measure time.
+# In parallel: the tests of workers on both servers mostly wait, for workers that die or fall silent, so they run first, while
+# the tests without a database use the cores. Those are niced, because some of the others measure time.
 test: install
-	$(MAKE) --jobs=$(words $(TESTS)) --output-sync=target $(TESTS)
+	$(MAKE) --jobs=3 --output-sync=target $(TESTS)
 
 waiting-postgresql:
 	$(BIN)/python -m pytest --backend postgresql -m "db and waits"
@@ -23,11 +23,11 @@ waiting-postgresql:
 waiting-mysql:
 	$(OTHER)/bin/python -m pytest --backend mysql -m "db and waits"
 
-test-postgresql:
-	$(COVER) nice -n 2 $(BIN)/python -m pytest --backend postgresql -m "db and not waits"
+test-postgresql: waiting-postgresql
+	$(COVER) $(BIN)/python -m pytest --backend postgresql -m "db and not waits"
 
-test-mysql:
-	nice -n 2 $(OTHER)/bin/python -m pytest --backend mysql -m "db and not waits"
+test-mysql: waiting-mysql
+	$(OTHER)/bin/python -m pytest --backend mysql -m "db and not waits"
 
 test-plain:
 	$(COVER) nice -n 5 $(OTHER)/bin/python -m pytest -m "not db"

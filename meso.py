@@ -40,7 +40,7 @@ from schemas.decoding.run import Failure, match_cells, run_ndc
 from schemas.imaging.activity import activity
 from schemas.queries.errors import errors_of
 from schemas.queries.sessions import trial_events
-from schemas.queries.tracking import fovs_left_out, tracking_run_of_sessions
+from schemas.queries.tracking_runs import fovs_left_out, tracking_run_of_sessions
 from schemas.rows import in_fovs
 from schemas.work.filling import fill, fill_session
 

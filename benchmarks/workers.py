@@ -32,7 +32,7 @@ from schemas.server.connection import connect  # noqa: E402
 from schemas.server.settings import prefix  # noqa: E402
 from schemas.setup import migrations  # noqa: E402
 from schemas.work import reports  # noqa: E402
-from schemas.work.runner import Queue  # noqa: E402
+from schemas.work.jobs import Queue  # noqa: E402
 
 PLAIN = """
 import schemas, sys

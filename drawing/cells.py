@@ -22,7 +22,7 @@ from schemas.imaging.activity import CellActivity, activity
 from schemas.imaging.tables import ROI, Activity, BrainRegion
 from schemas.provenance import environment_row
 from schemas.queries.cells import presence
-from schemas.queries.tracking import tracking_run
+from schemas.queries.tracking_runs import tracking_run
 from schemas.rows import content_key
 from schemas.session import Session, trials_of
 from schemas.storage import bulk

@@ -25,7 +25,7 @@ from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion
 from schemas.queries.cells import presence, tracked_rois, tracked_sessions
 from schemas.queries.errors import tables_by_session
 from schemas.queries.sessions import TrialEvents, sessions, trial_events
-from schemas.queries.tracking import latest_tracking_runs, tracking_run, tracking_runs
+from schemas.queries.tracking_runs import latest_tracking_runs, tracking_run, tracking_runs
 from schemas.server.connection import connect
 from schemas.session import Behavior, Session, wheel_velocity
 from schemas.storage import bulk

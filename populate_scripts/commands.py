@@ -14,7 +14,7 @@ from schemas.decoding.run import by_region, run_ndc
 from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
 from schemas.queries.sessions import session_ids
-from schemas.queries.tracking import tracking_run_of_sessions
+from schemas.queries.tracking_runs import tracking_run_of_sessions
 from schemas.server import embedded
 from schemas.server.binding import auto_populated, table_named
 from schemas.server.connection import connect, has_own_server

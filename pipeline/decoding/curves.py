@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from pipeline.decoding import newton
+from pipeline.decoding.fits.k_star import k_stars
 from pipeline.decoding.folds import METRICS, Validation, cross_validate
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
 from pipeline.errors import ArgumentError
@@ -68,8 +69,8 @@ class NDCCurve:
 
     def k_star(self, delta: float = 0.02) -> int:
         """Return the smallest k whose mean score is within ``delta`` of the ceiling; -1 if none is."""
-        near = np.flatnonzero(self.mean >= self.ceiling - delta)
-        return int(self.ks[near[0]]) if near.size else -1
+        k = k_stars(self.ks, self.mean, self.ceiling - delta)
+        return int(k) if np.isfinite(k) else -1
 
     def p_values(self) -> np.ndarray:
         """Return (1 + #{null >= real}) / (1 + S) of each k, (K,) float64; NaN without a null.

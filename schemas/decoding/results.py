@@ -23,7 +23,7 @@ from schemas.decoding.tables import (
 from schemas.provenance import Environment
 from schemas.queries.cells import n_shared_cells
 from schemas.queries.errors import errors_of
-from schemas.queries.tracking import fovs_left_out
+from schemas.queries.tracking_runs import fovs_left_out
 from schemas.rows import checked
 from schemas.session import Behavior, Session
 from schemas.tracking import SessionSet

@@ -12,7 +12,7 @@ from schemas.decoding.populations import n_cells_inside
 from schemas.decoding.results import Failure, NDCRun, TargetRun, stored_run
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
 from schemas.queries.cells import n_shared_cells
-from schemas.queries.tracking import reasons_untracked
+from schemas.queries.tracking_runs import reasons_untracked
 from schemas.session import Behavior
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile
 from schemas.work.filling import fill

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.errors import DataError
 from schemas.imaging.tables import ROI
 from schemas.queries.errors import errors_of
-from schemas.queries.tracking import fovs_left_out
+from schemas.queries.tracking_runs import fovs_left_out
 from schemas.session import Session
 from schemas.storage import bulk
 from schemas.tracking import SessionSet, SharedCells, TrackedFOV, TrackingFile

@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, NotFoundError
 from pipeline.signals.peri_event import EVENT_NAMES, event_times
 from schemas.imaging.tables import FOV, BrainRegion
 from schemas.queries.errors import errors_by_session
-from schemas.queries.tracking import latest_tracking_runs
+from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.session import Behavior, FOVFolder, Session, trials_of
 from schemas.tracking import TrackedFOV
 

@@ -17,8 +17,8 @@ from support.faults import OwnServer, proxied
 from support.lab import Lab, wait_for
 
 from schemas.server import reconnection
+from schemas.work.jobs import MAX_LOST_CONNECTIONS, release_dead_jobs
 from schemas.work.reports import errors
-from schemas.work.runner import MAX_LOST_CONNECTIONS, release_dead_jobs
 from schemas.work.tables import Attempt, Worker
 
 RESERVE = b"SET status = 'reserved'"
@@ -303,7 +303,7 @@ def own(server, backend, request, tmp_path):
 
 def inside(lab, code: str) -> None:
     """Run code with ``lab`` on a server of its own: the tables of this process are on another."""
-    begin = "import schemas; schemas.activate(); from pathlib import Path; from lab import Lab; lab = Lab(Path(), {})"
+    begin = "import schemas; schemas.activate(); from pathlib import Path; from support.lab import Lab; lab = Lab(Path(), {})"
     lab.python(f"{begin}\n{code}")
 
 

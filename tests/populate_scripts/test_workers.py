@@ -14,8 +14,8 @@ from support.lab import kill, wait_for
 
 from pipeline.errors import ConfigError
 from schemas.work.filling import fill
+from schemas.work.jobs import Queue
 from schemas.work.reports import errors, retry, status
-from schemas.work.runner import Queue
 from schemas.work.tables import Attempt, Made, Worker
 
 
@@ -143,7 +143,7 @@ def test_a_worker_that_died_before_its_first_heartbeat_is_found(lab):
     lab.meso("status")  # declares nothing, reads only
     code = (
         "import os, signal, schemas; schemas.activate()\n"
-        "from schemas.work.runner import Job, JobRunner, Queue\n"
+        "from schemas.work.jobs import Job, JobRunner, Queue\n"
         "from schemas.server.binding import table_named\n"
         "runner = JobRunner('f' * 32, 0, 3.0); runner.begin()\n"
         "product = table_named('Product'); Queue(product).add()\n"
@@ -274,7 +274,7 @@ def test_nothing_is_inserted_after_a_transaction_is_lost(lab, database, backend,
     from datajoint.lineage import lineage_table_exists
 
     from schemas.work.heartbeat import connects_like
-    from schemas.work.runner import JobRunner
+    from schemas.work.jobs import JobRunner
 
     lab.add([1])
     if name == "total":
@@ -329,7 +329,7 @@ def test_the_first_job_of_a_worker_does_not_block_others(lab, database, backend)
 
 def test_a_job_done_by_another_worker_is_not_counted(lab, monkeypatch):
     """The connection is lost during a reservation, and meanwhile another worker does the job."""
-    from schemas.work.runner import Job, JobRunner
+    from schemas.work.jobs import Job, JobRunner
 
     lab.add([1])
     Queue(lab.product).add()
@@ -347,7 +347,7 @@ def test_a_job_done_by_another_worker_is_not_counted(lab, monkeypatch):
 
 def test_a_signal_in_the_middle_of_an_answer_stops(lab, database, backend, monkeypatch):
     """On MySQL the rest of the answer was taken for an error of the job, and the run went on."""
-    from schemas.work.runner import JobRunner
+    from schemas.work.jobs import JobRunner
 
     lab.add([1])
     Queue(lab.product).add()

@@ -19,7 +19,7 @@ from schemas.decoding.rows import ndc_curve
 from schemas.decoding.run import match_cells, run_ndc
 from schemas.decoding.shuffles import shuffles
 from schemas.decoding.tables import finished_curve
-from schemas.queries.tracking import tracking_run_of_sessions
+from schemas.queries.tracking_runs import tracking_run_of_sessions
 from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 from schemas.work.filling import fill

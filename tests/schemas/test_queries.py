@@ -20,7 +20,7 @@ from schemas.decoding.run import match_cells, run_ndc
 from schemas.queries.cells import n_shared_cells, presence
 from schemas.queries.errors import errors_by_session, errors_of, tables_by_session
 from schemas.queries.sessions import session_ids, sessions, trial_events
-from schemas.queries.tracking import (
+from schemas.queries.tracking_runs import (
     fovs_left_out,
     latest_tracking_runs,
     tracking_run,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def k_stars(ks: np.ndarray, means: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+def k_stars(ks: np.ndarray, means: np.ndarray, thresholds: np.ndarray | float) -> np.ndarray:
     """Return the smallest k whose mean reaches the threshold, float64; inf if none does.
 
     Parameters

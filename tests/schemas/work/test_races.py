@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support import work_tables
 
 from schemas.server.dialect import dialect
+from schemas.work.jobs import Job, Queue, ReservationLost, end_worker, new_worker, release_dead_jobs
 from schemas.work.reports import retry
-from schemas.work.runner import Job, Queue, ReservationLost, end_worker, new_worker, release_dead_jobs
 from schemas.work.states import EndReason
 from schemas.work.tables import Attempt, Worker
 
