@@ -25,9 +25,9 @@ RESERVE = b"SET status = 'reserved'"
 FILL = """
 import sys, schemas
 from support import work_tables
-from schemas.work import filling, runner
+from schemas.work import filling, jobs
 schemas.activate()
-runner.FIRST_DELAY = float(sys.argv[1])
+jobs.FIRST_DELAY = float(sys.argv[1])
 filled = filling.fill([work_tables.Product, work_tables.Total])
 print(filled.made, filled.errors)
 """
@@ -301,10 +301,19 @@ def own(server, backend, request, tmp_path):
         own.close()
 
 
+#: Makes ``lab`` in a process whose tables are on the server of its own.
+OTHER_LAB = """
+import schemas
+from pathlib import Path
+from support.lab import Lab
+schemas.activate()
+lab = Lab(Path(), {})
+"""
+
+
 def inside(lab, code: str) -> None:
     """Run code with ``lab`` on a server of its own: the tables of this process are on another."""
-    begin = "import schemas; schemas.activate(); from pathlib import Path; from support.lab import Lab; lab = Lab(Path(), {})"
-    lab.python(f"{begin}\n{code}")
+    lab.python(OTHER_LAB + code)
 
 
 @pytest.mark.slow
