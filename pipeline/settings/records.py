@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, TypeVar
 
-from pipeline.errors import ArgumentError
+from pipeline.errors import ArgumentError, ArgumentTypeError
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Kind(ABC):
         """
 
     def read(self, text: str) -> Any:
-        """Return the value of a command-line argument, for ``take``; raise ValueError if it has none."""
+        """Return the value of a command-line argument, for ``take``; raise ArgumentError if it has none."""
         return text
 
     def plain(self, value: Any) -> Any:
@@ -62,7 +62,7 @@ class Kind(ABC):
 def _scalar(value: Any) -> Any:
     """Return a value unless it is text or an array: ``int`` and ``float`` would convert text and arrays of length 1."""
     if isinstance(value, str | bytes) or _dimensions(value):
-        raise TypeError
+        raise ArgumentTypeError
     return value
 
 
@@ -86,7 +86,7 @@ class Whole(Kind):
     def take(self, value: Any) -> int:
         number = int(_scalar(value))
         if number != value or number < self.least:
-            raise ValueError
+            raise ArgumentError
         return number
 
     def read(self, text: str) -> int | float:
@@ -118,7 +118,7 @@ class Number(Kind):
             return None
         number = float(_scalar(value))
         if not (math.isfinite(number) and self.least <= number and self.above < number < self.below):
-            raise ValueError
+            raise ArgumentError
         return number
 
     def read(self, text: str) -> float:
@@ -134,7 +134,7 @@ class Flag(Kind):
 
     def take(self, value: Any) -> bool:
         if _scalar(value) not in (True, False):  # 1, 0 and NumPy's are equal to these
-            raise ValueError
+            raise ArgumentError
         return bool(value)
 
 
@@ -159,7 +159,7 @@ class Choice(Kind):
 
     def take(self, value: Any) -> Any:
         if _dimensions(value):
-            raise TypeError
+            raise ArgumentTypeError
         return self.choices[self.choices.index(value)]
 
     def read(self, text: str) -> Any:
@@ -181,7 +181,7 @@ class Name(Kind):
 
     def take(self, value: Any) -> str:
         if not isinstance(value, str) or not value.strip():
-            raise ValueError
+            raise ArgumentError
         return str(value).strip()
 
 
@@ -214,12 +214,12 @@ class Several(Kind):
 
     def take(self, value: Any) -> tuple[Any, ...]:
         if isinstance(value, str | bytes | Mapping):
-            raise TypeError
+            raise ArgumentTypeError
         is_scalar = not isinstance(value, Iterable) or getattr(value, "ndim", None) == 0  # 8 means [8]
         found = [self.item.take(item) for item in ([value] if is_scalar else value)]
         normal = tuple(sorted(set(found)))
         if not (found or self.empty) or (len(normal) < len(found) and not self.repeats):
-            raise ValueError
+            raise ArgumentError
         return normal
 
     def read(self, text: str) -> list[Any]:

@@ -226,7 +226,7 @@ def presence(n_cells=200, n_sessions=5, seed=0):
 
 
 def days(n):
-    return [str(np.datetime64("2024-05-01") + i * 3) for i in range(n)]
+    return [str(np.datetime64("2024-05-01") + np.timedelta64(3 * i, "D")) for i in range(n)]
 
 
 @pytest.mark.parametrize("kind", ["all", "only"])

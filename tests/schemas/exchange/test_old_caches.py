@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import json
 import pickle
 import pickletools
@@ -580,7 +581,7 @@ def test_curves_are_read_and_not_inserted(tmp_path):
 def test_a_result_with_a_payload_is_refused(tmp_path):
     path = tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps(NDCResult(ks=opens(tmp_path / "executed"), scores={})))
-    with pytest.raises(DataError, match=r"x\.pkl: names io.open, which is not plain data"):
+    with pytest.raises(DataError, match=rf"x\.pkl: names {io.open.__module__}.open, which is not plain data"):
         import_file(path)
     assert not (tmp_path / "executed").exists()
 
@@ -597,7 +598,7 @@ def test_command(eid, scripts, tmp_path, meso_command):
     done = meso_command("import-cache", good, bad)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert f"{good}\n    taken: the order of 649 of 649 cells" in done.stdout
-    assert f"{bad}\n    not taken: {bad.name}: names io.open, which is not plain data" in done.stdout
+    assert f"{bad}\n    not taken: {bad.name}: names {io.open.__module__}.open, which is not plain data" in done.stdout
     rows = json.loads(meso_command("import-cache", good, bad, "--json").stdout)
     assert [(row["taken"], "problem" in row) for row in rows] == [("order", False), (None, True)]
     assert rows[0]["n_matched"] == 649 and rows[0]["n_new"] == 0

@@ -20,7 +20,7 @@ from schemas.server import embedded, settings
 from schemas.server.binding import table_modules
 from schemas.setup import roles
 
-DOCS = Path(__file__).parents[3] / "docs" / "roles.md"
+DOCS = Path(__file__).parents[3] / "docs" / "operation" / "roles.md"
 REFUSED = {"mysql": (1044, 1142, 1143, 1227), "postgresql": ("42501",)}
 
 
