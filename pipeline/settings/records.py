@@ -6,6 +6,7 @@ A class of settings is a frozen dataclass whose fields are made by ``setting``. 
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
 import textwrap
@@ -377,7 +378,8 @@ def columns_of(cls: type) -> str:
 def documented(cls: type[T]) -> type[T]:
     """Replace ``{settings}`` in the docstring of a class by the list of its settings."""
     if cls.__doc__:  # python -OO removes docstrings
-        cls.__doc__ = cls.__doc__.replace("{settings}", _docstring_list(settings_in(cls)))
+        text = inspect.cleandoc(cls.__doc__)  # as Python 3.13 has them when it compiles
+        cls.__doc__ = text.replace("{settings}", _docstring_list(settings_in(cls)))
     return cls
 
 
@@ -386,4 +388,4 @@ def _docstring_list(records: Sequence[Setting]) -> str:
         f"{record.name} : {record.type_text}\n{textwrap.indent(textwrap.fill(record.help, 108), ' ' * 4)}"
         for record in records
     ]
-    return textwrap.indent("\n".join(entries), "    ").lstrip()
+    return "\n".join(entries)

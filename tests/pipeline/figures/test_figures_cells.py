@@ -315,7 +315,7 @@ def test_many_cells_are_averaged_and_none_is_lost():
 
 def test_survival_is_the_share_found_again():
     found, gaps = presence(n_sessions=4), [0, 1, 2, 7]
-    dates = [str(np.datetime64("2024-05-01") + gap) for gap in gaps]
+    dates = [str(np.datetime64("2024-05-01") + np.timedelta64(gap, "D")) for gap in gaps]
     (ax,) = survival(found, dates).axes
     pairs = {(int(b) - int(a), float((found[:, i] & found[:, j]).sum() / found[:, i].sum()))
              for (i, a), (j, b) in itertools.combinations(enumerate(gaps), 2)}  # fmt: skip
