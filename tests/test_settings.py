@@ -266,7 +266,7 @@ def test_a_made_up_setting_has_an_option():
 
 
 def test_a_made_up_setting_is_documented():
-    assert "    lick_rule : {'ignore', 'drop'}\n        What happens to trials with licks." in More.__doc__
+    assert "\nlick_rule : {'ignore', 'drop'}\n    What happens to trials with licks." in More.__doc__
     spec = importlib.util.spec_from_file_location("generate", Path(__file__).parents[1] / "docs" / "generate.py")
     generate = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(generate)

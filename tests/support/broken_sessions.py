@@ -29,7 +29,7 @@ class Repository:
     def add(self, name: str, subject: str) -> Path:
         """Copy the template; return its alf folder."""
         day = sum(folder.parts[-3] == subject for folder in self.folders.values())
-        date = str(np.datetime64("2024-01-01") + day)
+        date = str(np.datetime64("2024-01-01") + np.timedelta64(day, "D"))
         folder = self.root / LAB / "Subjects" / subject / date / "001"
         shutil.copytree(self.template, folder)
         self.eids[name], self.folders[name] = session_eid(LAB, subject, date, 1), folder
