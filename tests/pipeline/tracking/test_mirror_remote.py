@@ -79,11 +79,12 @@ class Bucket:
         free = b"0" if asks else b"inf"  # requests before the server asks
         requests.post(f"{self.endpoint}/moto-api/reset-auth", data=free, timeout=10).raise_for_status()
 
-    def upload(self, folder: Path, prefix: str) -> None:
+    def upload(self, folder: Path, prefix: str, readers: str = "private") -> None:
         client = self.client()
         for path in folder.rglob("*"):
             if path.is_file():
-                client.put_object(Bucket=BUCKET, Key=f"{prefix}{path.relative_to(folder)}", Body=path.read_bytes())
+                key = f"{prefix}{path.relative_to(folder)}"
+                client.put_object(Bucket=BUCKET, Key=key, Body=path.read_bytes(), ACL=readers)
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +290,7 @@ def test_keys_of_aws_tools(tmp_path, bucket, monkeypatch):
 
 def test_public_bucket_needs_no_keys(tmp_path, bucket):
     source = make_tree(tmp_path / "src")
-    bucket.upload(source, "public/")
+    bucket.upload(source, "public/", "public-read")
     with pytest.raises(ConfigError, match=f"s3://{BUCKET}/public/ "):
         mirror_uids(f"s3://{BUCKET}/public", tmp_path / "dst", SUBJECT)
     bucket.ask_for_keys(False)
