@@ -8,7 +8,7 @@ RUN useradd --create-home --uid 1000 meso
 
 WORKDIR /opt/meso
 COPY . .
-RUN pip install ".[ingest,s3]"
+RUN pip install ".[ingest,s3,sftp]"
 
 # docker build --build-arg MESO_COMMIT=$(git rev-parse HEAD): results name the code that made them.
 ARG MESO_COMMIT=

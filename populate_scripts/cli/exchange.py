@@ -42,7 +42,9 @@ def export(eids, subject, kind, output, neurons_only, overwrite) -> None:
 @main.command()
 @click.argument("subject")
 @uid_root_option
-@click.option("--mirror", help="First copy UID files from this folder or http(s) address into --uid-root.")
+@click.option(
+    "--mirror", help="First copy UID files from this folder, or http(s)://, sftp:// or s3:// address, into --uid-root."
+)
 @click.option("--refresh", is_flag=True, help="Take files that changed at the source since the last mirror.")
 @click.option(
     "--duplicates",

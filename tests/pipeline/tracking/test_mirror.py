@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import functools
-import hashlib
 import http.server
 import json
 import os
@@ -12,22 +11,32 @@ import subprocess
 import sys
 import threading
 import time
-import traceback
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import requests
+from support.uid_trees import (
+    CANARY,
+    N_FILES,
+    NPY,
+    OLD,
+    SILHOUETTE,
+    SUBJECT,
+    USER,
+    VARIABLES,
+    assert_mirrored,
+    assert_silent,
+    make_tree,
+    manifest_of,
+    put,
+    tree_of,
+    uids,
+)
+from tenacity import wait_none
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.tracking import mirror
-from pipeline.tracking.mirror import MANIFEST, UID_FILE, Credentials, mirror_uids, subject_folder
-
-SUBJECT = "SP999"
-USER, CANARY = "someone", "c4naRy-pässword"
-SILHOUETTE = "mpciROIs.clusterSilhouette.npy"
-NPY = b"\x93NUMPY\x01\x00" + bytes(120)
-VARIABLES = ("MESO_UID_USER", "MESO_UID_PASSWORD", "MESO_UID_CREDENTIALS")
-OLD = time.time() - 86400
+from pipeline.tracking.mirror import MANIFEST, UID_FILE, Credentials, mirror_uids, sources, subject_folder, web
 
 
 @pytest.fixture(autouse=True)
@@ -35,35 +44,8 @@ def quiet(monkeypatch):
     """No credentials from outside, and no waiting between tries or for the disk."""
     for name in VARIABLES:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(mirror, "_PAUSES", (0.0, 0.0))
-    monkeypatch.setattr(mirror.os, "fsync", lambda fd: None)  # slow on a busy disk; no power is cut here
-
-
-def put(path: Path, content: bytes, when: float = OLD) -> None:
-    """Write a file of the source, as old as a finished tracking run."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    os.utime(path, (when, when))
-
-
-def uids(tag: str) -> bytes:
-    """UIDs of three ROIs, the second of them untracked."""
-    return f"{tag}-one\n\n{tag}-two\n".encode()
-
-
-def make_tree(root: Path, run: str = "run1", days: int = 3, subject: str = SUBJECT) -> Path:
-    """Two FOVs per session with UIDs, one silhouette, and files that are none of the mirror's business."""
-    for day in range(1, days + 1):
-        alf = root / subject / f"2024-01-0{day}" / "001" / "alf"
-        for fov in range(2):
-            put(alf / f"FOV_0{fov}" / UID_FILE, uids(f"{run}-{day}-{fov}"))
-            put(alf / f"FOV_0{fov}" / "mpci.times.npy", NPY)
-    put(root / subject / "2024-01-01" / "001" / "alf" / "FOV_00" / SILHOUETTE, NPY)
-    put(root / subject / "2024-01-09" / "001" / "raw" / "nothing.bin", b"x")
-    return root
-
-
-N_FILES = 7  # of make_tree with three days
+    monkeypatch.setattr(sources, "WAIT", wait_none())
+    monkeypatch.setattr(os, "fsync", lambda fd: None)  # slow on a busy disk; no power is cut here
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -156,44 +138,6 @@ def serving(root: Path, auth: bool = False):
 def file_gets(server) -> list[str]:
     """Paths of the data files that were asked for with GET."""
     return [path for verb, path in server.log if verb == "GET" and not path.endswith("/")]
-
-
-def manifest_of(dest: Path) -> dict:
-    return json.loads((subject_folder(dest, SUBJECT) / MANIFEST).read_text())
-
-
-def tree_of(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def assert_mirrored(dest: Path, source: Path, n: int = N_FILES) -> None:
-    """The mirror holds the source's files, byte by byte, the manifest, and nothing else."""
-    here, there = tree_of(subject_folder(dest, SUBJECT)), tree_of(source / SUBJECT)
-    entries = json.loads(here.pop(MANIFEST))["files"]
-    assert len(here) == n
-    for rel, content in here.items():
-        assert content == there[rel]
-        assert entries[rel]["sha256"] == hashlib.sha256(content).hexdigest()
-        assert entries[rel]["size"] == len(content)
-    assert set(entries) == set(here)
-
-
-def assert_silent(error: BaseException, *secrets: str) -> None:
-    """No secret in an exception, its causes, its contexts, or the traceback with locals."""
-    seen, queue = [], [error]
-    while queue:
-        one = queue.pop()
-        seen.append(repr(one) + str(one) + repr(vars(one)))
-        queue += [other for other in (one.__cause__, one.__context__) if other is not None]
-        assert not hasattr(one, "request"), "an exception of requests carries the Authorization header"
-    text = "".join(seen) + "".join(traceback.TracebackException.from_exception(error).format())
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    own = [frame for frame in frames if frame.f_code.co_filename == mirror.__file__]
-    text += "".join(repr(frame.f_locals) for frame in own)
-    assert own
-    for secret in secrets:
-        assert secret not in text
-        assert base64.b64encode(f"{USER}:{secret}".encode()).decode() not in text
 
 
 # ------------------------------------------------------------------------------------------- folder
@@ -490,7 +434,7 @@ def test_files_appear_whole_or_not_at_all(tmp_path, monkeypatch):
     def killed(*paths):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mirror.os, "replace", killed)
+    monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
         mirror_uids(str(source), dst, SUBJECT, refresh=True)
     assert tree_of(dst) == before
@@ -551,6 +495,37 @@ def test_redirects_are_not_followed_nor_given_credentials(tmp_path, monkeypatch,
             with pytest.raises(ConfigError, match="redirected"):
                 mirror_uids(server.url, tmp_path / "dst", SUBJECT)
         assert other.log == []
+
+
+def endless(handler):
+    """A page without end, or length; it notes how much of it was taken."""
+    handler.send_response(200)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    try:
+        while True:
+            handler.wfile.write(b"10000\r\n" + b"x" * (1 << 16) + b"\r\n")
+            handler.server.sent += 1 << 16
+    except OSError:
+        handler.close_connection = True
+
+
+@pytest.mark.parametrize("what", [f"/{SUBJECT}/", UID_FILE])
+def test_endless_answers_are_broken_off(tmp_path, monkeypatch, what):
+    source = make_tree(tmp_path / "src", days=1)
+    monkeypatch.setattr(web, "MAX_PAGE", 1 << 20)
+    monkeypatch.setattr(web, "MAX_FILE", 1 << 20)
+    with serving(source) as server:
+        server.pages[what], server.sent = endless, 0
+        if what == UID_FILE:
+            report = mirror_uids(server.url, tmp_path / "dst", SUBJECT)
+            assert [reason for _, reason in report.failed] == ["is larger than 1 MB, too large for UIDs"] * 2
+        else:
+            with pytest.raises(ConfigError, match="too large for a folder listing"):
+                mirror_uids(server.url, tmp_path / "dst", SUBJECT)
+        # beside what was read there is what lay in the sockets' buffers
+        assert server.sent < 2 * 16 << 20
+    assert not list((tmp_path / "dst").rglob(UID_FILE))
 
 
 # ------------------------------------------------------------------------------------------- secrets
@@ -637,7 +612,7 @@ def test_addresses_that_are_refused(tmp_path, url):
 def test_no_credentials_over_plain_http(tmp_path, monkeypatch, host):
     monkeypatch.setenv("MESO_UID_USER", USER)
     monkeypatch.setenv("MESO_UID_PASSWORD", CANARY)
-    monkeypatch.setattr(mirror.requests.Session, "send", lambda *a, **k: pytest.fail("something was sent"))
+    monkeypatch.setattr(requests.Session, "send", lambda *a, **k: pytest.fail("something was sent"))
     with pytest.raises(ConfigError, match="plain http") as caught:
         mirror_uids(f"http://{host}/uids", tmp_path / "dst", SUBJECT)
     assert_silent(caught.value, CANARY)
@@ -660,13 +635,13 @@ def test_netrc_is_not_read_for_any_host(tmp_path, monkeypatch):
     netrc.write_text(f"machine host.org login {USER} password netrc-secret\n")
     netrc.chmod(0o600)
     monkeypatch.setenv("NETRC", str(netrc))
-    session = mirror._Web("https://host.org/", None)._session
-    request = session.prepare_request(mirror.requests.Request("GET", "https://host.org/x"))
+    session = web.Web("https://host.org/", None)._session
+    request = session.prepare_request(requests.Request("GET", "https://host.org/x"))
     assert "Authorization" not in request.headers
 
 
 def test_auth_stays_on_its_own_host():
-    auth = mirror._OwnHostAuth("https://host.org/x/", Credentials(USER, CANARY))
+    auth = web.OwnHostAuth("https://host.org/x/", Credentials(USER, CANARY))
     for url, sent in [("https://host.org/y", True), ("http://host.org/x/", False), ("https://o.org/", False)]:
-        request = mirror.requests.Request("GET", url, auth=auth).prepare()
+        request = requests.Request("GET", url, auth=auth).prepare()
         assert ("Authorization" in request.headers) is sent

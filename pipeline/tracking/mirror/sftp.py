@@ -1,0 +1,88 @@
+"""UID files on a host that is reached with SFTP; needs paramiko."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import paramiko
+from fsspec.implementations.sftp import SFTPFileSystem
+
+from pipeline.tracking.mirror.credentials import Credentials
+from pipeline.tracking.mirror.files import Tree
+from pipeline.tracking.mirror.sources import CONNECT_TIMEOUT, READ_TIMEOUT, SourceError
+
+
+class Sftp(Tree):
+    """A tree on a host of ``~/.ssh/known_hosts``.
+
+    Logs in with the credentials if there are any, else with keys (the agent's, or in ``~/.ssh``) as the user
+    that ``~/.ssh/config`` names for the host, else as the user of this process.
+    """
+
+    def __init__(self, address: str, credentials: Credentials | None) -> None:
+        self._host = urlsplit(address)
+        super().__init__(address, self._host.path)
+        self._credentials = credentials
+
+    def _connect(self) -> SFTPFileSystem:
+        given = self._credentials
+        return _KnownHosts(
+            self._host.hostname,
+            port=self._host.port or paramiko.config.SSH_PORT,
+            username=given.user if given else _user_of(self._host.hostname or ""),
+            password=given.password if given else None,
+            allow_agent=given is None,  # whose keys would count as tries of the password
+            look_for_keys=given is None,
+            timeout=CONNECT_TIMEOUT,
+            banner_timeout=CONNECT_TIMEOUT,
+            auth_timeout=READ_TIMEOUT,
+            skip_instance_cache=True,  # which would keep the password
+        )
+
+    def close(self) -> None:
+        """Close the connection; the next use opens another."""
+        if self._connected is not None:
+            self._connected.client.close()
+            self._connected = None
+
+    def _explain(self, error: Exception) -> SourceError:
+        match error:
+            case paramiko.BadHostKeyException():
+                return SourceError("shows another key than the one in ~/.ssh/known_hosts", "host")
+            case paramiko.AuthenticationException() | paramiko.PasswordRequiredException():
+                return SourceError("refuses the log-in", "login")
+            case (
+                paramiko.SSHException() | EOFError() | socket.gaierror() | ConnectionError() | TimeoutError()
+                | OSError(errno=None)  # paramiko's: all addresses of the host were tried, or the socket is closed
+            ):  # fmt: skip
+                self.close()  # the next try needs a new connection
+                return SourceError("cannot be reached (connection refused or lost)", transient=True)
+        return super()._explain(error)
+
+
+class _KnownHosts(SFTPFileSystem):
+    """fsspec's SFTP, which takes any key that a host shows, with the keys in ``~/.ssh/known_hosts`` only."""
+
+    def _connect(self) -> None:
+        self.client = paramiko.SSHClient()
+        self.client.load_system_host_keys()
+        self.client.set_missing_host_key_policy(_Refuse())
+        try:
+            self.client.connect(self.host, **self.ssh_kwargs)
+            self.ftp = self.client.open_sftp()
+        except BaseException:
+            self.client.close()
+            raise
+        self.ftp.get_channel().settimeout(READ_TIMEOUT)
+
+
+class _Refuse(paramiko.MissingHostKeyPolicy):
+    def missing_host_key(self, client: paramiko.SSHClient, hostname: str, key: paramiko.PKey) -> None:
+        raise SourceError("is no host of ~/.ssh/known_hosts", "host")
+
+
+def _user_of(host: str) -> str | None:
+    settings = Path("~/.ssh/config").expanduser()
+    return paramiko.SSHConfig.from_path(str(settings)).lookup(host).get("user") if settings.is_file() else None
