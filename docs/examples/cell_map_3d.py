@@ -1,4 +1,4 @@
-"""The same in space, by a number of each cell: its place in the Rastermap order."""
+"""Cells of four FOVs in 3D, coloured by a value of each cell, here its rank in the Rastermap order."""
 
 import numpy as np
 

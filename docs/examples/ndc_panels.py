@@ -1,4 +1,4 @@
-"""The same for several targets; or for several regions, all up to the same number of cells."""
+"""Neuron-dropping curves in panels, by target or, as here, by region, up to the same number of cells in each."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""A row for each cell, sorted by its peak in every other trial; the trials between are shown."""
+"""One row per cell. Cells are sorted by their peak in every other trial; averages of the remaining trials are shown."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""The share of cells that are found again after some days."""
+"""The fraction of cells that are found again, over the days between two sessions."""
 
 import numpy as np
 
