@@ -342,7 +342,7 @@ def import_caches(
             found = import_file(path, eid, dry_run=dry_run)
             row, lines = found.as_row(), found.lines()
         except DataError as error:
-            row, lines = {"file": path.name, "taken": None, "problem": str(error)}, [f"not taken: {error}"]
+            row, lines = {"file": path.name, "taken": None, "problem": str(error)}, [f"not imported: {error}"]
         yield path, row, lines
 
 

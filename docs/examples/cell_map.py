@@ -1,4 +1,4 @@
-"""Cells of four FOVs as seen from above, by region."""
+"""Cells of four FOVs seen from above, coloured by region."""
 
 import numpy as np
 

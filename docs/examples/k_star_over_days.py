@@ -1,4 +1,4 @@
-"""k* against the day, and the slope of its logarithm."""
+"""k* over days, with the slope of log k*."""
 
 import numpy as np
 

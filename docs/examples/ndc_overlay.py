@@ -1,4 +1,4 @@
-"""Neuron-dropping curves of four days: fewer cells are needed on later ones."""
+"""Neuron-dropping curves of four days: fewer cells are needed on later days."""
 
 import numpy as np
 

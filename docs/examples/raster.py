@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """One minute of 800 cells, sorted by a sequence that follows movements, with regions, wheel, trials and blocks."""
+=======
+"""One minute of 800 cells, sorted by their latency from movements, with regions, wheel, trials and blocks."""
+>>>>>>> w-reading
 
 import numpy as np
 
@@ -11,7 +15,7 @@ movement = stimulus + rng.gamma(3, 0.12, 36)
 feedback, rewarded = movement + rng.uniform(0.2, 0.6, 36), rng.random(36) < 0.75
 block = np.where(np.arange(36) < 16, 0.5, 0.8)  # probability that the stimulus is left
 
-place = np.arange(800) / 800  # of a cell in the sequence
+place = np.arange(800) / 800  # position of each cell in the sequence
 latency, gain = 4 * place - 1 + rng.normal(0, 0.12, 800), rng.gamma(1, 1, 800)
 signal = rng.exponential(0.5, (800, 1000)) * (rng.random((800, 1000)) < 0.04)
 for start in movement:

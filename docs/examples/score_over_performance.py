@@ -1,4 +1,4 @@
-"""The score of all cells against the share of rewarded trials."""
+"""The score of all cells over the fraction of rewarded trials."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""How many cells the sessions of a subset share: the best subsets of each size."""
+"""How many cells a subset of sessions shares, for the subsets of each size that share most."""
 
 import numpy as np
 

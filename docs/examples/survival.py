@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """The share of cells that are found again, against the days between."""
+=======
+"""The fraction of cells that are found again, over the days between two sessions."""
+>>>>>>> w-reading
 
 import numpy as np
 

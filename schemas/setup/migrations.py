@@ -300,8 +300,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
             _ = table.jobs.heading  # declares the job table: a worker may have no right to
         for migration in applied:
             migration.finish(connection, prefix())
-        for statement in dialect(connection).store_uncompressed(Activity.Trace.full_table_name, "trace"):
-            connection.query(statement)
+        _store_uncompressed(connection)
         insert_defaults()
         views.create(connection)
         new = applied if before is not None else migrations
@@ -310,6 +309,12 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
             skip_duplicates=True,
         )
     return applied
+
+
+def _store_uncompressed(connection: dj.Connection) -> None:
+    """Have the server store traces as they are: they are compressed already."""
+    for statement in dialect(connection).store_uncompressed(Activity.Trace.full_table_name, "trace"):
+        connection.query(statement)
 
 
 def insert_defaults() -> None:

@@ -370,7 +370,7 @@ def test_a_fault_of_ours_is_logged_and_answered_500_under_the_same_guard(page, l
     with damaged(schemas.RasterTiles, raster, "tile_clock", dj.blob.pack(np.zeros((3, 5)))):
         plain = ask(f"/sessions/{eid}/timeline.json", 500)
         html = requests.get(plain.url, headers={"accept": "text/html"}, timeout=30)
-    assert plain.text == "This page failed. ValueError; the terminal of meso serve says more."
+    assert plain.text == "This page failed. ValueError; the terminal of meso serve shows the traceback."
     assert html.status_code == 500 and "<h1>This page failed</h1>" in html.text and "Traceback" not in html.text
     for answer in (plain, html):
         assert "default-src 'none'" in answer.headers["content-security-policy"]

@@ -575,7 +575,10 @@ def test_random_cells_are_as_many_neurons_of_the_same_session(ndc, demo_truth, d
         ({"fovs": (7,)}, "expected FOVs 7, found cells in .*FOV_00 "),
         ({"n_cells": 1000}, "expected 1000 or more, found 120.*Use n_cells=120"),
         ({"null": "imposter", "n_label_shuffles": 50}, "expected 50, found . distinct ones from . sessions"),
-        ({"fold_mode": "blocked", "fold_gap": 200}, "with these settings: training fold . has trials of one class"),
+        (
+            {"fold_mode": "blocked", "fold_gap": 200},
+            "with these settings: training fold . has trials of only one class",
+        ),
         ({"null": "linear_shift", "n_label_shuffles": 500}, "no null linear_shift for this session.*at most, not 500"),
     ],
 )

@@ -44,7 +44,7 @@ def make() -> None:
     Activity.definition = BLOCKS
     del Activity.Trace
     schema.declare_list = [one for one in schema.declare_list if one[0].__name__ != "Trace"]
-    migrations._store_as_it_is = lambda connection: None  # the rows of the new table
+    migrations._store_uncompressed = lambda connection: None  # the rows of the new table
     migrations.init(migrations=migrations.MIGRATIONS[:3])
     session.Subject.insert1({"subject": "OLD"})
     row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}

@@ -660,8 +660,8 @@ def test_days_hold_points_intervals_and_arrows():
     expected = log_k_slope([0, 2, 8, 11, 14], [64, 32, 1, 100, 16], censored=["", "", "left", "right", ""])
     line = line_of(ax, "slope")
     np.testing.assert_allclose(line.get_ydata(), expected.line(line.get_xdata())[0])
-    told = [text.get_text() for text in ax.texts if "octaves" in text.get_text()]
-    assert told == [f"{expected.slope:.2f} octaves per day ({expected.low:.2f} to {expected.high:.2f}), "
+    shown = [text.get_text() for text in ax.texts if "octaves" in text.get_text()]
+    assert shown == [f"{expected.slope:.2f} octaves per day ({expected.low:.2f} to {expected.high:.2f}), "
                     f"p={expected.p:.3f}".replace("-", "−")]  # fmt: skip
 
 
@@ -711,9 +711,9 @@ def test_line_of_score_over_performance_is_that_of_the_points():
     np.testing.assert_allclose(line.get_ydata(), slope * line.get_xdata() + intercept)
     r = np.corrcoef(x, y)[0, 1]
     shuffled = [abs(np.corrcoef(rng.permutation(x), y)[0, 1]) >= r for _ in range(2000)]
-    told = first.texts[0].get_text()
-    assert told.startswith(f"r = {r:.2f}, p") and told.endswith("n = 8")
-    p = 0.001 if "<" in told else float(told.split("p = ")[1].split(",")[0])
+    text = first.texts[0].get_text()
+    assert text.startswith(f"r = {r:.2f}, p") and text.endswith("n = 8")
+    p = 0.001 if "<" in text else float(text.split("p = ")[1].split(",")[0])
     assert abs(p - np.mean(shuffled)) < 0.01
     for ax, n in ((second, 2), (third, 3)):  # too few, and no spread
         assert ax.texts[0].get_text() == f"no line through {n} sessions"

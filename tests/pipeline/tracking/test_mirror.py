@@ -49,7 +49,7 @@ def quiet(monkeypatch):
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
-    """An ordinary listing; counts requests and can be told to misbehave."""
+    """An ordinary listing; counts requests and can be made to misbehave."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else 40 ms per answer on a kept connection

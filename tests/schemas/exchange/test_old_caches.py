@@ -597,8 +597,10 @@ def test_command(eid, scripts, tmp_path, meso_command):
     assert imported(eid) == []
     done = meso_command("import-cache", good, bad)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert f"{good}\n    taken: the order of 649 of 649 cells" in done.stdout
-    assert f"{bad}\n    not taken: {bad.name}: names {io.open.__module__}.open, which is not plain data" in done.stdout
+    assert f"{good}\n    imported: the order of 649 of 649 cells" in done.stdout
+    assert (
+        f"{bad}\n    not imported: {bad.name}: names {io.open.__module__}.open, which is not plain data" in done.stdout
+    )
     rows = json.loads(meso_command("import-cache", good, bad, "--json").stdout)
     assert [(row["taken"], "problem" in row) for row in rows] == [("order", False), (None, True)]
     assert rows[0]["n_matched"] == 649 and rows[0]["n_new"] == 0

@@ -424,8 +424,8 @@ def test_the_command_moves_what_it_can_and_says_what_it_cannot(matrices, meso_co
 KILLED = """
 import os, signal, sys
 import schemas
-from schemas.imaging import objects, packing
-    from schemas.storage import stores
+from schemas.imaging import objects
+from schemas.storage import stores
 schemas.activate()
 where, store = sys.argv[1], sys.argv[2] if sys.argv[2] != "database" else None
 

@@ -199,9 +199,8 @@ def test_every_populated_table_has_its_job_table(database):
     tables = auto_populated()
     assert len(tables) == 14
     for table in tables:
-        schema = settings.prefix() + table.__module__.rpartition(".")[2]
         name = table.jobs.table_name
-        assert {"status", "error_message"} <= set(columns(database, schema, name)), name
+        assert {"status", "error_message"} <= set(columns(database, table.database, name)), name
 
 
 def test_a_process_that_declares_nothing_can_populate(database, meso_command):
@@ -217,10 +216,10 @@ def test_a_process_that_declares_nothing_can_populate(database, meso_command):
     done = meso_command("populate", "TrackedCell")
     try:
         assert done.returncode == 0, done.stderr
-        assert done.stdout.strip() == "Made TrackedCell 2" or "Made TrackedCell 1" in done.stdout
+        assert done.stdout.strip() == "Populated TrackedCell 2" or "Populated TrackedCell 1" in done.stdout
         assert (schemas.TrackedCell & run).to_arrays("cell_uid", order_by="cell_uid").tolist() == ["a", "b"]
         again = meso_command("populate", "trackedcell")
-        assert again.stdout.strip() == "Made nothing: all is there"
+        assert again.stdout.strip() == "Populated nothing: all tables are complete"
     finally:
         (schemas.Subject & {"subject": "DB01"}).delete()
     assert len(schemas.TrackedCell & run) == 0
@@ -516,7 +515,7 @@ def test_retry_of_a_table_without_sessions_is_one_line(database, meso_command):
 
 
 def test_a_server_of_ones_own_is_not_started_or_stopped(meso_command, database, backend):
-    assert "started and stopped elsewhere" in one_line(meso_command("db", "stop", env=own_server(backend)))
+    assert "start and stop it on its own machine" in one_line(meso_command("db", "stop", env=own_server(backend)))
 
 
 # ---------------------------------------------------------------- the embedded server
