@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """The same cells in space, coloured by a value: each cell's place in the Rastermap order."""
-=======
-"""Cells of four FOVs in 3D, coloured by a value of each cell, here its rank in the Rastermap order."""
->>>>>>> w-reading
 
 import numpy as np
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """A panel for each target; or, as here, for each region, all up to the same number of cells."""
-=======
-"""Neuron-dropping curves in panels, by target or, as here, by region, up to the same number of cells in each."""
->>>>>>> w-reading
 
 import numpy as np
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """A row for each cell, sorted by its peak in every other trial; the remaining trials are shown."""
-=======
-"""One row per cell. Cells are sorted by their peak in every other trial; averages of the remaining trials are shown."""
->>>>>>> w-reading
 
 import numpy as np
 

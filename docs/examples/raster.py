@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """One minute of 800 cells, sorted by a sequence that follows movements, with regions, wheel, trials and blocks."""
-=======
-"""One minute of 800 cells, sorted by their latency from movements, with regions, wheel, trials and blocks."""
->>>>>>> w-reading
 
 import numpy as np
 

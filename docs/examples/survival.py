@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """The share of cells that are found again, against the days between."""
-=======
-"""The fraction of cells that are found again, over the days between two sessions."""
->>>>>>> w-reading
 
 import numpy as np
 

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Consequences of broken sessions for embeddings, tracked cells and curves, and their repair."""
-=======
-"""What follows from broken sessions: in the embedding, the tracked cells, the curves, and once they are repaired."""
->>>>>>> w-reading
 
 from __future__ import annotations
 
@@ -294,11 +290,7 @@ def test_tables_of_a_fov_are_of_the_same_files(broken, table, name):
 
 
 @pytest.mark.parametrize("name", ["no times", "truncated traces"])
-<<<<<<< HEAD
 def test_a_fixed_fov_is_read_after_retry(broken, name):
-=======
-def test_a_repaired_fov_is_read_after_retry(broken, name):
->>>>>>> w-reading
     eid = broken.eids[name]
     for file in (TIMES, ACTIVITY):
         shutil.copy(broken.template / "alf/FOV_01" / file, broken.alf(name) / "FOV_01" / file)
@@ -313,13 +305,8 @@ def test_a_repaired_fov_is_read_after_retry(broken, name):
     assert fill([*IMAGING_TABLES], {"eid": eid}).errors == []
     assert failures(eid) == {}
     assert complete_fovs(eid) == [0, 1, 2]
-<<<<<<< HEAD
     fixed = fov_traces(eid, 1, np.arange(5))
     np.testing.assert_array_equal(fixed, np.load(broken.alf(name) / "FOV_01" / ACTIVITY).T[:5])
-=======
-    repaired = fov_traces(eid, 1, np.arange(5))
-    np.testing.assert_array_equal(repaired, np.load(broken.alf(name) / "FOV_01" / ACTIVITY).T[:5])
->>>>>>> w-reading
 
 
 def test_retry_refuses_a_name_that_is_not_a_key_attribute(database):

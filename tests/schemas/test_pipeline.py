@@ -577,7 +577,7 @@ def test_random_cells_are_as_many_neurons_of_the_same_session(ndc, demo_truth, d
         ({"null": "imposter", "n_label_shuffles": 50}, "expected 50, found . distinct ones from . sessions"),
         (
             {"fold_mode": "blocked", "fold_gap": 200},
-            "with these settings: training fold . has trials of only one class",
+            "with these settings: training fold . has trials of only one",
         ),
         ({"null": "linear_shift", "n_label_shuffles": 500}, "no null linear_shift for this session.*at most, not 500"),
     ],
