@@ -605,5 +605,5 @@ def test_command(eid, scripts, tmp_path, meso_command):
     assert [(row["taken"], "problem" in row) for row in rows] == [("order", False), (None, True)]
     assert rows[0]["n_matched"] == 649 and rows[0]["n_new"] == 0
     done = meso_command("import-cache", good, bad, "--eid", eid)
-    assert done.returncode == 2 and "--eid is for one file" in done.stderr
+    assert done.returncode == 2 and "--eid is for a single file" in done.stderr
     assert not (tmp_path / "executed").exists()
