@@ -24,7 +24,7 @@ waiting-mysql:
 	$(OTHER)/bin/python -m pytest --backend mysql -m "db and waits"
 
 test-postgresql: waiting-postgresql
-	$(COVER) $(BIN)/python -m pytest --backend postgresql -m "db and not waits"
+	$(BIN)/python -m pytest --backend postgresql -m "db and not waits"
 
 test-mysql: waiting-mysql
 	$(OTHER)/bin/python -m pytest --backend mysql -m "db and not waits"
@@ -71,14 +71,14 @@ page/node_modules/installed: page/package-lock.json
 	npm --prefix page ci --silent
 	touch $@
 
-# All tests, with coverage of lines and branches by the tests without a database and those on PostgreSQL. The variables are
-# inherited by every process that a test starts. MySQL runs the same lines, and coverage costs a third of the time.
+# All tests, with coverage of the lines and branches of pipeline/ by the tests without a database; it costs them a third of
+# the time. The variables are inherited by every process that a test starts.
 COVERED := COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
 coverage: install
 	rm -f .coverage .coverage.*
 	$(MAKE) test COVER="env $(COVERED)"
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --skip-covered --skip-empty
+	$(BIN)/coverage report --include "pipeline/*" --skip-covered --skip-empty
 
 # A real MySQL server for the tests, in a cache folder of the user.
 mysql: install
