@@ -50,7 +50,9 @@ def test_a_storm_of_kills_loses_and_doubles_nothing(lab):
         supervisors = {process.pid: process for process in (one, two)}
         others = []
         begin = time.monotonic()
-        while (passed := time.monotonic() - begin) < 40:
+        while (passed := time.monotonic() - begin) < 40 or (
+            kills <= 20 and passed < 120
+        ):  # a busy machine kills slowly
             there = len(lab.item())
             if there < 200:
                 lab.add(range(there, min(200, int(passed * 6) + 1)), seconds=0.15)
