@@ -194,7 +194,7 @@ class Job:
         job reserved, by ourselves.
         """
         self.begun = time.monotonic()
-        # one UPDATE with a guard, not a look and then a change: of two workers the second waits, and finds no pending job
+        # one UPDATE with a guard, not a look and then a change: the second of two workers finds no pending job
         self.was_reserved = self._change(
             f"UPDATE {{}} SET status = '{JobStatus.RESERVED}', version = %s, host = %s, pid = %s, connection_id = %s, "
             f"reserved_time = {JOBS_NOW}, error_message = ''", IS_DUE,
