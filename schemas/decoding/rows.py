@@ -53,6 +53,7 @@ def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles)
     """
     if settings.curve_axis == "cells":
         most = settings.n_cells or X.shape[1]
+        # the number of all cells is always a k: the ceiling and p_largest are of it
         return [k for k in settings.ks if k < most] + [most]
     least = settings.cv_splits
     if settings.c_grid:  # a training set, (n - 1) / n of the trials, is split into n folds again
@@ -62,6 +63,7 @@ def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles)
 
     def enough(k: int) -> bool:
         # the decoder takes k trials with the class proportions of all
+        # rint rounds halves to even, as round() in _fewer_trials does: both must agree on what is possible
         kept = np.rint(np.minimum(k, known) * ones / known)
         return bool((np.minimum(kept, np.minimum(k, known) - kept) >= least).all())
 
@@ -75,6 +77,7 @@ def fit_of(curve: decoding.NDCCurve, settings: NDCSettings) -> CurveFit:
     The smallest p of S shuffles is 1 / (1 + S). With fewer than 19 no p reaches ALPHA (0.05), and whether a curve is at
     chance is decided by the bootstrap instead.
     """
+    # 1 / (1 + S) <= ALPHA
     p_is_resolvable = (1 + curve.null_scores.shape[1]) * ALPHA >= 1
     return fit_curve(
         curve.ks, curve.scores, settings.metric, trial_means=curve.trial_means, ceiling=curve.ceiling,
@@ -88,6 +91,7 @@ def result_row(curve: decoding.NDCCurve, fit: CurveFit) -> dict[str, Any]:
     estimates = [name + end for name in ("asymptote", "k50", "k90", "k95") for end in ("", "_low", "_high")]
     return {
         "ceiling": curve.ceiling,
+        # -1 stands for none in the curve, NULL in the table
         "k_star": fit.k_star if fit.k_star > 0 else None,
         "k_star_censored": fit.k_star_censored or None,
         "p_largest": number(curve.p_values()[-1]),
