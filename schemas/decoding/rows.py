@@ -77,7 +77,6 @@ def fit_of(curve: decoding.NDCCurve, settings: NDCSettings) -> CurveFit:
     The smallest p of S shuffles is 1 / (1 + S). With fewer than 19 no p reaches ALPHA (0.05), and whether a curve is at
     chance is decided by the bootstrap instead.
     """
-    # 1 / (1 + S) <= ALPHA
     p_is_resolvable = (1 + curve.null_scores.shape[1]) * ALPHA >= 1
     return fit_curve(
         curve.ks, curve.scores, settings.metric, trial_means=curve.trial_means, ceiling=curve.ceiling,
