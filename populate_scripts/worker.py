@@ -347,8 +347,8 @@ class Scheduler(threading.Thread):
                 return True
             self._say_all(release_dead_jobs())
             names = {table.__name__ for table in self.tables}
-            # before jobs are added: one that ends in between is counted here, and what its rows make possible is added below;
-            # in the other order both could be missed, and `--until-done` would end too early
+            # Before jobs are added: one that ends in between is counted here, and what its rows make possible is added
+            # below. In the other order both could be missed, and `--until-done` would end too early.
             n_left = sum(
                 n for (name, status), n in reports.jobs_by_status().items()
                 if name in names and status in (JobStatus.PENDING, JobStatus.RESERVED)
