@@ -353,7 +353,7 @@ class _Work:
         subset = self._subset(np.arange(self.population.N), repeat, labels[0])
         parts = []
         for k in ks:
-            # no order of neurons is drawn on this axis, so its seed serves for the trials
+            # the order of the neurons is not used on this axis, so its seed serves for the trials
             fewer = np.array([_fewer_trials(row, int(k), order_seed) for row in labels])
             try:
                 parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, resampled))

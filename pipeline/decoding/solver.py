@@ -257,7 +257,6 @@ class Rows:
         hessian[:, 2, 0] += _dot(d, mq)
         step = _newton(hessian, gradient, 2 if first else 3) * self.active[:, None]
         new, intercept, old = step.astype(np.float32).T
-        # rows that are done keep q and zq, as z is summed up from them
         stay = np.where(self.active, old, 1)[:, None]
         self.q, self.zq = new[:, None] * d + stay * self.q, new[:, None] * zd + stay * self.zq
         self.qb = intercept + stay[:, 0] * self.qb

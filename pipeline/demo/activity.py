@@ -149,7 +149,6 @@ def make_traces(rng: np.random.Generator, events: np.ndarray, is_cell: np.ndarra
     keep = np.float32(np.exp(-_FRAME_PERIOD / _TAU))
     # float32 coefficients, or lfilter would compute in float64, with twice the memory
     calcium = lfilter(np.array([1], dtype=np.float32), np.array([1, -keep], dtype=np.float32), events, axis=1)
-    # 3 % over the session
     bleaching = (1 - 0.03 * np.linspace(0, 1, n_frames)).astype(np.float32)
     noise = rng.standard_normal((n_rois, n_frames), dtype=np.float32)
     fluorescence = baseline * bleaching + gain * (calcium + np.float32(0.2) * noise)

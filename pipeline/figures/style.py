@@ -453,7 +453,7 @@ def file_stem(*parts: Any, max_length: int = 100) -> str:
     >>> file_stem("raster", "2024-05-01", "VISp2/3")
     'raster_2024-05-01_VISp2-3'
     """
-    # \w, + and - also keep letters of other alphabets, which file systems allow
+    # \w keeps letters of other alphabets too, which file systems allow
     text = "_".join(re.sub(r"[^\w.+-]+", "-", str(part)) for part in parts)
     return text[:max_length].strip("-_.")
 

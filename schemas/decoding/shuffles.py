@@ -71,7 +71,6 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
     trials = trials_of(eid)
     least = settings.cv_splits  # trials of each class, one for each fold
     if settings.class_balance != "downsample":  # equalising counts later makes the rarer class smaller in proportion
-        # so that cv_splits of the rarer class are left afterwards
         least = math.ceil(least * len(usable) / min(n_total or len(usable), len(usable)))
     try:
         labels = null_labels(

@@ -191,7 +191,6 @@ def _copied(rows: Iterable[dict[str, Any]], forms: list[struct.Struct | None]) -
         for value, form in zip(row.values(), forms, strict=True):
             data = form.pack(value) if form else value.encode() if isinstance(value, str) else value
             yield FIELD_LENGTH.pack(len(data)) + data
-    # the end mark
     yield N_FIELDS.pack(-1)
 
 
