@@ -204,7 +204,6 @@ class Supervisor:
                     self.say(f"{table} {_text(key)}: {outcome.message}{when}")
         except (EOFError, OSError):
             pass  # the process has ended, maybe killed in the middle of a message
-        # after the pipe is empty: the last result may have been sent just before the end
         if slot.process.exitcode is not None:
             self._ended(slot, EndReason.KILLED if slot.process.exitcode else EndReason.FINISHED)
 
