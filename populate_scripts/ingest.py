@@ -58,6 +58,7 @@ def ingest(
     """
     from tqdm import tqdm
 
+    # absolute, because it is stored, and workers have other working folders; links stay, as they may be meant to move
     cache_dir = os.path.abspath(os.path.expanduser(cache_dir)) if cache_dir else one_cache_dir()
     one = open_one(cache_dir)
     wanted = list(dict.fromkeys(map(str, eids)))

@@ -171,6 +171,7 @@ class RasterTiles(dj.Computed):
         cells = bulk.columns(ranked, "fov", "roi", "time_offset", order_by=("embedding_rank",))
         blocks = (scale_rows(block) for block in _ranked_blocks(key["eid"], clocks, clock, *cells))
         made = tiles.tiles(blocks, len(cells[0]), len(clock))
+        # packed in threads while the next tiles are made
         return clock, list(in_threads(lambda tile: (tile[0], pack(tile[1])), made))
 
     def make_insert(self, key, clock, made):
@@ -223,6 +224,7 @@ def tiles_between(
 
 def _fovs_there(key: dict, settings: EmbeddingSettings) -> list[int]:
     """Return the FOVs of a session that are in the database and in the settings; other FOVs have failed."""
+    # all four, as each may fail by itself
     there = FOV & key & Recording.proj() & ROI.proj() & Activity.proj()
     return [int(n) for n in there.to_arrays("fov", order_by="fov") if not settings.fovs or n in settings.fovs]
 
@@ -257,6 +259,7 @@ def _on_clock(
         elif rows.stop > rows.start:
             traces = fov_traces(eid, fov, rois[rows])
             own = offsets[rows].astype(float)
+            # no NaN, which neither Rastermap nor a picture can use: the clock has frames of all FOVs only
             resample(traces, times, own, clock, out=stacked[rows], gap=np.inf, hold_ends=True, fov=fov)
     return stacked
 
@@ -270,6 +273,7 @@ def _ranked_blocks(
     """
     for start in range(0, len(rois), tiles.TILE_ROWS):
         block = slice(start, start + tiles.TILE_ROWS)
+        # sorted by FOV to be read together, then put back into the order of the raster
         by_fov = np.argsort(fovs[block], kind="stable")
         traces = _on_clock(eid, clocks, clock, fovs[block][by_fov], rois[block][by_fov], offsets[block][by_fov])
         yield traces[np.argsort(by_fov)]

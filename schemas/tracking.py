@@ -58,6 +58,7 @@ class TrackingRun(WholeDelete, dj.Manual):
                 do=f"They were looked for in {uid_root or 'the session folders'}. To copy a tree of them first: "
                 f"meso track {subject} --uid-root FOLDER --mirror ADDRESS",
             )
+        # without paths: the same files from a mirror or from the session folders are the same run
         content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
         key = {"subject": subject, "tracking_run": content_key([duplicates, content])}
         with cls.connection.transaction:
@@ -66,6 +67,7 @@ class TrackingRun(WholeDelete, dj.Manual):
                 cls.update1({**key, **row})  # updates registered_at: the run registered last is used by default
             else:
                 cls.insert1({**key, **row})
+            # an interrupted or repeated registration finds its rows there
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
         return key
 
@@ -124,6 +126,7 @@ class TrackedCell(WholeDelete, dj.Computed):
 
     def make(self, key):
         texts = (TrackingFile & key).to_arrays("uid_text")
+        # of all files, whether or not they fit their FOV: a FOV that is read later must find its cells
         cells = {uid for text in texts for uid in tracking.uid_lines(text) if uid}
         if not cells:
             raise DataError(
@@ -252,6 +255,7 @@ class SessionSet(WholeDelete, dj.Manual):
         DataError
             A session is not registered, is of another subject than the tracking run, or has no FOV whose UID file fits.
         """
+        # sorted, since the key is a hash: a set has no order
         eids = sorted(set(map(str, eids)))
         _check_members(eids, checked(run, TrackingRun)["subject"])
         fovs = (TrackedFOV & run & [{"eid": eid} for eid in eids]).keys(order_by="eid, fov")

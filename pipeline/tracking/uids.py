@@ -47,6 +47,7 @@ class UIDFile:
 
 def uid_lines(text: str) -> list[str]:
     """Return the UID of each ROI, one per line; '' if it is not tracked (a blank line, or nan)."""
+    # not ONE's CSV reader, which drops blank lines: every later UID would belong to another ROI
     lines = [line.strip() for line in text.splitlines()]
     return ["" if line.lower() in UNTRACKED else line for line in lines]
 
@@ -136,6 +137,7 @@ def tracked_rows(uids: list[str], n_rois: int, taken: Iterable[str], duplicates:
         )
     taken = set(taken)
     counts = Counter(uid for uid in uids if uid)
+    # an untracked ROI has no UID: '' may occur any number of times
     repeated = [uid for uid, count in counts.items() if count > 1 or uid in taken]
     if repeated and duplicates == "error":
         rois = [roi for roi, uid in enumerate(uids) if uid == repeated[0]]
@@ -157,4 +159,5 @@ def tracked_rows(uids: list[str], n_rois: int, taken: Iterable[str], duplicates:
 def shared_uids(uids_by_session: Mapping[str, Iterable[str]]) -> list[str]:
     """Return the UIDs present in every session, in lexicographic order."""
     sets = [set(uids) for uids in uids_by_session.values()]
+    # lexicographic: the place of a cell must be the same on every machine, and in no session's order of ROIs
     return sorted(set.intersection(*sets)) if sets else []

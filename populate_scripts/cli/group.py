@@ -53,6 +53,7 @@ class Meso(InOrder):
                 ])  # fmt: skip
 
     def invoke(self, ctx: click.Context) -> Any:
+        # without file, line and source: users cannot use them
         warnings.showwarning = lambda message, *_: click.secho(f"! {message}", err=True, fg="yellow")
         # SystemExit unwinds the stack as Ctrl-C does, so that a job that is running goes back to the queue
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -195,6 +195,7 @@ def retry(tables: tuple[str, ...], eid: str | None, pairs: tuple[str, ...]) -> N
     activate()
     key = key_of(pairs) | ({"eid": eid} if eid else {})
     n = reports.retry([table_named(name) for name in tables] or None, **key)
+    # after the fact: a session without failures is no error, an unknown one is
     if eid and not n:
         check_registered(eid)
     click.echo(f"{n} failure{'' if n == 1 else 's'} cleared")

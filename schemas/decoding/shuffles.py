@@ -82,6 +82,7 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
         raise
     except ValueError as error:
         raise DataError(f"no null {null} for this session: {error}", eid=eid) from None
+    # each vector like the real labels: a null with other counts of the classes would have other scores by that alone
     balanced = balanced_labels(labels, settings.class_balance, n_total, settings.balance_seed, eid, settings.target)
     return Shuffles(null, balanced, donors)
 
@@ -95,5 +96,6 @@ def _donors(key: dict, n_trials: int) -> list[str]:
     of_set = sessions & (SessionSet.Member & {"session_set": key["session_set"]}).proj()
     subject = (Session & {"eid": key["eid"]}).fetch1("subject")
     others = sessions - {"subject": subject}
+    # a fixed order: the donors and their order determine the labels, and NDCResult.null_donors records them
     order = "session_date, session_number, eid"
     return [*of_set.to_arrays("eid", order_by=order), *others.to_arrays("eid", order_by=f"subject, {order}")]

@@ -50,6 +50,7 @@ ndc_params : char(32)               # hash of the rest
         """
         regions_within(settings.regions)
         key = {"ndc_params": content_key(settings.content())}
+        # the key is a hash of the settings: a row that is there already has the same ones
         cls.insert1({**key, **settings.as_columns()}, skip_duplicates=True)
         return key
 
@@ -98,6 +99,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
 
     @property
     def key_source(self):
+        # not only what the definition names: labels and windows come from the trials
         return NDCTask.proj() * SharedCells.proj() * SessionSet.Member.proj() & Behavior.proj()
 
     def make_fetch(self, key):
@@ -227,9 +229,11 @@ class NDCResult(WholeDelete, dj.Computed):
         # trial counts are equalised over the set: all its sessions must have features, or have failed
         expected = NDCTask.proj() * SessionSet.Member.proj()
         waiting = without_failed(expected - TrialFeatures.proj(), TrialFeatures, Behavior)
+        # renamed, so that one session that is waiting holds back all of its set
         return TrialFeatures.proj() - waiting.proj(waiting_eid="eid")
 
     def make_fetch(self, key):
+        # counts of all sessions of the set: DataJoint reads them again before it inserts, and refuses if they differ
         return (NDCParams & key).settings().as_row(), *_common_trials(key)
 
     def make_compute(self, key, settings, n_common, n_compared):
@@ -242,6 +246,7 @@ class NDCResult(WholeDelete, dj.Computed):
         use = decoding.pick_trials(
             real, settings.class_balance, n_common, settings.balance_seed, key["eid"], settings.target
         )
+        # balancing sees -1 as a label of neither class, and calls it 'balance'
         use[real < 0] = "edge"
         y = np.where(use == "kept", real, -1).astype(np.int8)
         _check_counts(y, settings, key["eid"])
@@ -263,6 +268,7 @@ class NDCResult(WholeDelete, dj.Computed):
         self.insert1({**key, **row, **Environment.current()})
         self.Curve.insert({**key, **point} for point in points)
         self.Trial.insert({**key, "trial": int(t), "trial_use": str(u)} for t, u in zip(trials, use, strict=True))
+        # in the same transaction: no comparison without this curve is left
         NDCComparison.invalidate(key)
 
 
@@ -374,6 +380,7 @@ class NDCFamily(WholeDelete, dj.Manual):
         """Insert a family of tasks unless it is in the table, and return its key."""
         members, key = cls._members_of(tasks), cls.key_of(tasks)
         if not (cls & key):
+            # master and members together: a family that lacks some would be compared with too few curves
             with cls.connection.transaction:
                 cls.insert1({**key, "n_members": len(members)}, skip_duplicates=True)
                 cls.Member.insert(
@@ -442,12 +449,14 @@ class NDCComparison(WholeDelete, dj.Computed):
         """Delete the comparisons that include a task, which has a new curve; ``populate`` computes them again."""
         place = {"session_set": task["session_set"], "ndc_params": task["ndc_params"]}
         families = [{"ndc_family": name} for name in (NDCFamily.Member & place).to_arrays("ndc_family")]
+        # parts first, as foreign keys demand; not delete(), which would ask, and follow the keys of every table
         for table in (cls.Result, cls.Trend, cls) if families else ():  # most new curves are in none
             (table & families).delete_quick()
 
     def make_fetch(self, key):
         members = (NDCFamily.Member & key).proj()
         n_expected = len(members * SessionSet.Member.proj())
+        # ordered: DataJoint compares this with a second reading, and servers return rows in any order
         return (NDCResult & members).keys(order_by="session_set, ndc_params, eid"), n_expected
 
     def make_compute(self, key, results, n_expected):

@@ -161,6 +161,7 @@ def _decoding_engine(connection: dj.Connection, name_prefix: str) -> None:
         for name in ("__n_d_c_result", "n_d_c_params", "__n_d_c_result__curve")
     )
     connection.query(
+        # WHERE ... IS NULL, here and below: what an interrupted run has filled in stays
         f"UPDATE {result} SET null_used = (SELECT null_mode FROM {params} AS asked "
         f"WHERE asked.ndc_params = {result}.ndc_params) WHERE null_used IS NULL"
     )
@@ -199,10 +200,12 @@ def _blocks_to_traces(connection: dj.Connection, name_prefix: str) -> None:
     blocks = dj.FreeTable(connection, connection.adapter.make_full_table_name(schema, BLOCKS))
     for eid, fov in sorted({(row["eid"], row["fov"]) for row in blocks.proj().to_dicts()}):
         key = {"eid": eid, "fov": fov}
+        # FOVs that were moved before an interruption are skipped
         if (ROI & key) and not (Activity & key):
             parts = (blocks & key).to_arrays("traces", order_by="roi_block")
             with connection.transaction:
                 insert_traces(key, np.concatenate([np.asarray(part) for part in parts]))
+    # last: until then an interrupted run begins again with the blocks that are left
     blocks.drop_quick()
 
 
@@ -216,6 +219,7 @@ STORE_COLUMNS = (
 def _trace_stores(connection: dj.Connection, name_prefix: str) -> None:
     """Add the columns for the place of traces; before version 4 the table of that name was the one in blocks."""
     for line in STORE_COLUMNS:
+        # in a database before version 4 the new table is not declared yet, and will have the columns
         if _has_column(connection, name_prefix + "imaging", "_activity", "trace_dtype"):
             add_column(connection, name_prefix + "imaging", "_activity", line)
 
@@ -283,6 +287,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
         The database is newer than the code.
     """
     connection = connect()
+    # a lock of the server, not a row: MySQL commits at every change of a table, and would give up a row's lock
     with lock(prefix() + "init"):
         before = database_version(connection)
         if before is not None and before > migrations[-1].number:
@@ -295,6 +300,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
             views.release(connection)
         for migration in applied:
             migration.apply(connection, prefix())
+        # between apply and finish: tables that were renamed are declared anew, then filled
         bind(connection, create=True)
         for table in auto_populated():
             _ = table.jobs.heading  # declares the job table: a worker may have no right to
@@ -304,6 +310,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
         insert_defaults()
         views.create(connection)
         new = applied if before is not None else migrations
+        # last, so that an interrupted run is repeated from its first migration
         SchemaVersion.insert(
             ({"schema_version": m.number, "migration": m.title, "applied_at": now()} for m in new),
             skip_duplicates=True,
@@ -323,6 +330,7 @@ def insert_defaults() -> None:
     from pipeline.embedding import EmbeddingSettings
 
     DatabaseId.make_once()
+    # the regions of the atlas never change, so they are not compared
     if len(BrainRegion()) == 0:
         BrainRegion.insert(region_rows())
     EmbeddingParams.add(EmbeddingSettings())

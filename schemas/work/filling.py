@@ -63,8 +63,10 @@ def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, pro
     wanted = set(tables) if tables is not None else set(auto_populated())
     for table in wanted:
         for restriction in restrictions:
+            # DataJoint ignores unknown names: a typo would populate everything
             checked(restriction, jobs_of(table).proj())
     report = Filled()
+    # without it a job that a killed notebook had reserved would wait for a `meso worker`, which may never come
     release_dead_jobs()
     with JobRunner() as runner:
         for table in auto_populated():

@@ -88,12 +88,15 @@ class Queue:
         quote, sql = self.connection.adapter.quote_identifier, dialect(self.connection)
         names = [quote(name) for name in self.jobs.primary_key]
         keys, same = ", ".join(names), " AND ".join(f"missing.{name} = known.{name}" for name in names)
+        # a restriction may be different at every call: only the queries without one are kept
         missing = keys_sql(self.table)[1] if not restrictions else _missing(self.table, restrictions).make_sql()
+        # it holds for the next transaction only, so it must come directly before the INSERT
         for statement in sql.before_insert_new:
             self.connection.query(statement)
         new = (
             f"SELECT {keys}, '{JobStatus.PENDING}', {int(dj.config['jobs.default_priority'])}, {JOBS_NOW} "
             f"FROM ({missing}) AS missing "
+            # INSERT IGNORE alone would do the same, but try, and lock, every job that is there already
             f"WHERE NOT EXISTS (SELECT 1 FROM {self.jobs.full_table_name} AS known WHERE {same})"
         )
         columns = f"{keys}, status, priority, scheduled_time"
@@ -104,6 +107,7 @@ class Queue:
         due = self._pending(restrictions) & f"scheduled_time <= {JOBS_NOW}"
         rows = due.proj("priority").to_dicts(order_by="priority, scheduled_time", limit=MAX_DUE_JOBS)
         random.shuffle(rows)
+        # stable: within a priority the random order stays
         rows.sort(key=lambda row: row["priority"])
         return [{name: row[name] for name in self.jobs.primary_key} for row in rows]
 
@@ -115,6 +119,7 @@ class Queue:
         pending = self.jobs.pending
         if not restrictions:
             return pending
+        # without the check: DataJoint gives the key of a job table another lineage than that of the table's parents
         return pending.restrict(self.table()._jobs_to_do(restrictions), semantic_check=False)
 
 
@@ -127,6 +132,7 @@ def most_urgent(tables: Sequence[type[dj.Table]]) -> list[tuple[type[dj.Table], 
         f"SELECT {i}, MIN(priority) FROM {jobs_of(table).full_table_name} WHERE {IS_DUE}"
         for i, table in enumerate(tables)
     )
+    # the number of the table decides between equal priorities: tables are in the order of their dependencies
     found = [(priority, i) for i, priority in connect().query(query).fetchall() if priority is not None]
     if not found:
         return []
@@ -188,6 +194,7 @@ class Job:
         job reserved, by ourselves.
         """
         self.begun = time.monotonic()
+        # one UPDATE with a guard, not a look and then a change: the second of two workers finds no pending job
         self.was_reserved = self._change(
             f"UPDATE {{}} SET status = '{JobStatus.RESERVED}', version = %s, host = %s, pid = %s, connection_id = %s, "
             f"reserved_time = {JOBS_NOW}, error_message = ''", IS_DUE,
@@ -201,6 +208,7 @@ class Job:
         """Run the job; return False if another worker has reserved or run it. All errors are raised."""
         with log_level(logging.CRITICAL):  # DataJoint would also log the errors
             table = self._with_finish()
+            # suppress_errors would swallow KeyboardInterrupt too, and the caller would go on with the next job
             return bool(table._populate1(self.key, jobs=self, suppress_errors=False, return_exception_objects=False))
 
     def _with_finish(self) -> dj.Table:
@@ -218,6 +226,7 @@ class Job:
             if computed is None:
                 computed = yield next(steps)
             with without_reconnect(self.connection):
+                # runs make_insert; an error in it or in finish rolls back both
                 steps.send(computed)
                 self.finish()
             yield
@@ -241,6 +250,7 @@ class Job:
             The job is not reserved by this worker any more.
         """
         if not self.has_rows():
+            # DataJoint counts such a job as done, and adds it again at the next refresh, for ever
             raise DataError(
                 f"{self.table.__name__}.make() inserted nothing", expected=f"a row for {self.key}", found="none",
                 do="Let make() insert a row that says why there is no result, or raise an error",
@@ -273,6 +283,7 @@ class Job:
         wait : bool
             Wait for that; if False, return False instead.
         """
+        # SKIP LOCKED: ending dead workers must not wait for one that the server still takes for alive
         how = "FOR UPDATE" if wait else "FOR UPDATE SKIP LOCKED"
         query = f"SELECT 1 FROM {self.jobs.full_table_name}{self._where} AND {self._is_mine} {how}"
         return self.connection.query(query).fetchone() is not None
@@ -287,6 +298,7 @@ class Job:
 
     def fail(self, message: str, stack: str) -> bool:
         """In a transaction, give the job the status error; return False if another worker has reserved it."""
+        # locked until the status has changed: between a look and the change another worker could reserve the job
         is_mine = self.hold()
         if is_mine:
             self.jobs.error(self.key, message, stack)
@@ -308,6 +320,7 @@ class Job:
     def _change(self, statement: str, guard: str, *args: Any, reconnect: bool | None = None) -> bool:
         """Change the row of the job if it still meets a condition (the guard); return whether it did."""
         sql = f"{statement.format(self.jobs.full_table_name)}{self._where} AND {guard}"
+        # PyMySQL counts rows that changed, not rows found: every statement here changes the status, or deletes
         return self.connection.query(sql, args=args, reconnect=reconnect).rowcount == 1
 
 
@@ -391,6 +404,7 @@ class JobRunner:
         with _bar(table, queue.n_pending(*restrictions) if progress else 0) as bar:
             while (keys := queue.due(*restrictions)) or (has_postponed and queue.n_pending(*restrictions)):
                 for key in keys:
+                    # one key at a time, even of the keys just fetched: others may have reserved them since
                     outcome = self.run(table, key)
                     has_postponed |= outcome.status == Status.POSTPONED
                     bar.update(outcome.status != Status.POSTPONED)
@@ -419,6 +433,7 @@ class JobRunner:
             return Outcome(Status.SKIPPED, str(lost))
         except Exception as error:
             patience = NOTEBOOK_WAIT if self.has_own_heartbeat else float("inf")
+            # a job that is not given back stays reserved until its worker ends, which for a notebook may be days
             return persist(self.connection, partial(self._give_back, job, error), patience)
         self.n_transient = 0
         return Outcome(Status.DONE if is_done_here else Status.SKIPPED)
@@ -426,6 +441,7 @@ class JobRunner:
     def _give_back(self, job: Job, error: Exception) -> Outcome:
         """Release or fail a job that raised an error; after a lost connection its rows may have been committed."""
         message = self._without_password(f"{type(error).__name__}: {error}")
+        # one transaction: the row stays locked from the look at it to its change
         with self.connection.transaction:
             if job.hold():
                 return self._postpone_or_fail(job, error, message)
@@ -440,6 +456,7 @@ class JobRunner:
         if is_passing(error):
             n_lost = Attempt.record(job.table.__name__, job.key, "n_lost") if is_lost(error) else 0
             if n_lost < MAX_LOST_CONNECTIONS:
+                # random: workers that met a deadlock must not all come back at the same moment
                 job.release(min(LONGEST_DELAY, FIRST_DELAY * 2**self.n_transient) * random.uniform(0.5, 1), message)
                 self.n_transient += 1
                 return Outcome(Status.POSTPONED, message)
