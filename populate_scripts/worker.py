@@ -193,6 +193,8 @@ class Supervisor:
         """Count and report the results that a slot has sent, and note if its process has ended."""
         if not slot.process:
             return
+        # asked before the pipe is emptied: a process that ends in between has its last message read in the next pass
+        code = slot.process.exitcode
         try:
             while slot.pipe.poll():
                 table, key, outcome = slot.pipe.recv()
@@ -204,8 +206,8 @@ class Supervisor:
                     self.say(f"{table} {_text(key)}: {outcome.message}{when}")
         except (EOFError, OSError):
             pass  # the process has ended, maybe killed in the middle of a message
-        if slot.process.exitcode is not None:
-            self._ended(slot, EndReason.KILLED if slot.process.exitcode else EndReason.FINISHED)
+        if code is not None:
+            self._ended(slot, EndReason.KILLED if code else EndReason.FINISHED)
 
     def _ended(self, slot: Slot, reason: EndReason) -> None:
         """Release what an ended process had reserved, and empty its slot."""

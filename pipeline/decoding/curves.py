@@ -357,7 +357,7 @@ class _Work:
             fewer = np.array([_fewer_trials(row, int(k), order_seed) for row in labels])
             try:
                 parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, resampled))
-            except ValueError as error:
+            except ArgumentError as error:
                 raise ArgumentError(f"a curve over trials cannot have k = {k}: {error}") from error
         scores, bootstrap = zip(*parts, strict=True)
         return np.concatenate(scores), np.concatenate(bootstrap)

@@ -335,7 +335,7 @@ def _chosen(
         fixed = replace(how, C=c, c_grid=())
         try:
             by_c.append(cross_validate(decide, labels, ks, seed, fixed)[0][0])
-        except ValueError as error:
+        except ArgumentError as error:
             raise ArgumentError(f"inside a training fold, where C is chosen from c_grid: {error}") from error
     # rounded, so that the last bits of a processor do not decide a tie
     chosen: np.ndarray = np.array(sorted(how.c_grid))[np.argmax(np.round(by_c, 12), axis=0)]

@@ -15,7 +15,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DataError
 from pipeline.settings.records import columns_of
 from schemas.cascade import WholeDelete
 from schemas.decoding.populations import population, regions_within
@@ -254,7 +254,7 @@ class NDCResult(WholeDelete, dj.Computed):
         known = finished_curve(key, settings, features, use, shuffled)
         try:
             curve = ndc_curve(features, y, settings, shuffled, known)
-        except ValueError as error:  # e.g. a blocked fold with one class only
+        except ArgumentError as error:  # e.g. a blocked fold with one class only
             raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
         fit = fit_of(curve, settings)
         row = {

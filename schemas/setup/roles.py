@@ -262,7 +262,9 @@ class MySQL(Server):
         password = secrets.token_urlsafe(24) if is_new or new_password else None
         if password:
             verb = "CREATE" if is_new else "ALTER"
-            self.query(f"{verb} USER %s@%s IDENTIFIED BY %s", args=(*account, password))
+            # in one statement, as each is committed by itself: there is never a new account without TLS
+            tls = " REQUIRE SSL" if is_new and not is_loopback(account[1]) else ""
+            self.query(f"{verb} USER %s@%s IDENTIFIED BY %s{tls}", args=(*account, password))
         if not is_loopback(account[1]):
             self.require_tls(account)
         for other in self.roles_of(account) - {role_name(role)}:

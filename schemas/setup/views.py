@@ -60,7 +60,10 @@ def create(connection: dj.Connection) -> None:
             # replaced in place, as dropping a view drops the rights on it
             connection.query(f"CREATE OR REPLACE VIEW {view} AS {select}")
         except Exception:
-            # PostgreSQL refuses to remove or change columns of a view: drop it, and grant its rights again
+            # PostgreSQL refuses to remove or change columns of a view: drop it, and grant its rights again. On MySQL
+            # the fault is another one, and DROP would be committed at once.
+            if adapter.backend == "mysql":
+                raise
             rights = _rights(connection, schema, name)
             with connection.transaction:
                 connection.query(f"DROP VIEW {view}")
