@@ -32,8 +32,9 @@ from schemas.server.connection import connect
 from schemas.server.reconnection import is_passing, persist, reconnect
 from schemas.server.settings import heartbeat
 from schemas.work import reports
+from schemas.work.dead_workers import end_worker, release_dead_jobs
 from schemas.work.heartbeat import Heartbeat, uptime
-from schemas.work.jobs import JobRunner, Queue, end_worker, most_urgent, new_worker, release_dead_jobs
+from schemas.work.jobs import JobRunner, Queue, most_urgent, new_worker
 from schemas.work.states import EndReason, JobStatus, Status
 from schemas.work.tables import MAX_MISSED_HEARTBEATS, Lease, Worker
 
@@ -297,7 +298,7 @@ class Scheduler(threading.Thread):
         self.woken, self.stopped = threading.Event(), threading.Event()
 
     def end_worker(self, worker: str, reason: EndReason, who: str) -> None:
-        """Make the jobs that a worker had reserved pending again, soon: see ``schemas.work.jobs.end_worker``."""
+        """Make the jobs that a worker had reserved pending again, soon: see ``dead_workers.end_worker``."""
         self.ended.put((worker, reason, who))
         self.woken.set()
 

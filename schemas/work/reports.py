@@ -16,7 +16,8 @@ from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.rows import jobs_of
 from schemas.server.binding import auto_populated
 from schemas.server.connection import connect
-from schemas.work.jobs import keys_sql, reservations
+from schemas.work.dead_workers import reservations
+from schemas.work.jobs import keys_sql
 from schemas.work.states import JobStatus, WorkerState
 from schemas.work.tables import Attempt, Made, Worker
 
