@@ -74,14 +74,14 @@ page/node_modules/installed: page/package-lock.json
 	npm --prefix page ci --silent
 	touch $@
 
-# All tests, with coverage of the lines and branches of pipeline/ by the tests without a database; it costs them a third of
-# the time. The variables are inherited by every process that a test starts.
+# All tests, with coverage of the lines and branches of pipeline/ by the tests without a database: what the gate runs. The
+# variables are inherited by every process that a test starts.
 COVERED := COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
 coverage: install
 	rm -f .coverage .coverage.*
 	$(MAKE) test COVER="env $(COVERED)"
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include "pipeline/*" --skip-covered --skip-empty
+	$(OTHER)/bin/coverage combine --quiet
+	$(OTHER)/bin/coverage report --include "pipeline/*" --skip-covered --skip-empty
 
 # A real MySQL server for the tests, in a cache folder of the user.
 mysql: install

@@ -62,7 +62,7 @@ def create(connection: dj.Connection) -> None:
         except Exception:
             # PostgreSQL refuses to remove or change columns of a view: drop it, and grant its rights again. On MySQL
             # the fault is another one, and DROP would be committed at once.
-            if adapter.backend == "mysql":
+            if not dialect(connection).view_columns:
                 raise
             rights = _rights(connection, schema, name)
             with connection.transaction:

@@ -184,6 +184,7 @@ getattr(export, sys.argv[1])(plain_session(plain_fov(traces=Deadly((300, 50)))),
 
 
 @pytest.mark.parametrize("name", ["write_parquet", "write_nwb"])
+@pytest.mark.slow
 def test_a_killed_export_leaves_nothing_that_looks_whole(tmp_path, name):
     command = [sys.executable, "-c", KILLED, name, str(tmp_path)]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=120)
