@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
 from datajoint.errors import IntegrityError
@@ -86,10 +86,9 @@ class Cascade:
         """Return the reserved jobs whose keys agree with those of rows to delete, each as its row in a job table."""
         found = []
         for table in auto_populated():
-            jobs = jobs_of(table)
-            for key in (jobs & {"status": JobStatus.RESERVED}).keys():
-                if any(_agrees(rows, key) for rows in self.tables.values()):
-                    found.append(jobs & key & {"status": JobStatus.RESERVED})
+            running = jobs_of(table) & {"status": JobStatus.RESERVED}
+            keys = running.keys()
+            found += [running & key for key in keys if any(_agrees(rows, key) for rows in self.tables.values())]
         return found
 
     def delete_after_asking(self) -> dict[str, int]:
@@ -160,34 +159,35 @@ class WholeDelete:
         ask = dj.config["safemode"] if prompt is None else prompt
         return (cascade.delete_after_asking() if ask else cascade.delete(transaction)).get(cascade.title, 0)
 
-    def delete_quick(self, get_count: bool = False) -> int | None:
-        """Delete the rows, on which nothing depends, without asking; recorded like ``delete``."""
-        table: Any = self
-        with _transaction(table.connection):
-            keys = table.keys(order_by="KEY", limit=MAX_RECORDED_KEYS)
-            count = super().delete_quick(get_count=True)  # type: ignore[misc]
-            if count:
-                record(table.__class__.__name__, keys, {table.__class__.__name__: count})
-        return count if get_count else None
+    if not TYPE_CHECKING:  # DataJoint lets these be called on classes too, which mypy does not know
 
-    def update1(self, row: Mapping[str, Any]) -> None:
-        """Replace values of one row, and record which."""
-        table: Any = self
-        key = {name: row[name] for name in table.primary_key if name in row}
-        names = ", ".join(name for name in row if name not in key)
-        with _transaction(table.connection):
-            super().update1(row)  # type: ignore[misc]
-            record(table.__class__.__name__, [key], {table.__class__.__name__: 1}, f"replaced {names}")
+        def delete_quick(self, get_count: bool = False) -> int | None:
+            """Delete the rows, on which nothing depends, without asking; recorded like ``delete``."""
+            with _transaction(self.connection):
+                keys, name = self.keys(order_by="KEY", limit=MAX_RECORDED_KEYS), type(self).__name__
+                count = super().delete_quick(get_count=True)
+                if count:
+                    record(name, keys, {name: count})
+            return count if get_count else None
 
-    def insert(self, rows: Iterable, replace: bool = False, **options: Any) -> None:
-        """Insert rows as DataJoint does; rows that exist are never replaced.
+        def update1(self, row: Mapping[str, Any]) -> None:
+            """Replace values of one row, and record which."""
+            key, name = {column: row[column] for column in self.primary_key}, type(self).__name__
+            with _transaction(self.connection):
+                super().update1(row)
+                record(name, [key], {name: 1}, f"replaced {', '.join(set(row) - set(key))}")
 
-        Raises
-        ------
-        ArgumentError
-            ``replace`` is True.
-        """
-        if replace:
-            name = type(self).__name__
-            raise ArgumentError(f"rows of {name} are not replaced: delete them, which is recorded, and insert new ones")
-        super().insert(rows, **options)  # type: ignore[misc]
+        def insert(self, rows: Iterable, replace: bool = False, **options: Any) -> None:
+            """Insert rows as DataJoint does; rows that exist are never replaced.
+
+            Raises
+            ------
+            ArgumentError
+                ``replace`` is True.
+            """
+            if replace:
+                name = type(self).__name__
+                raise ArgumentError(
+                    f"rows of {name} are not replaced: delete them, which is recorded, and insert new ones"
+                )
+            super().insert(rows, **options)

@@ -170,7 +170,7 @@ class SessionReader:
         if not self.has(name, collection):
             raise DataError("dataset is missing", do="ONE lists no such file", **place)
         if self._recorded is not None:
-            return self._recorded_file(next(self._listed(name, collection)), check_hash)
+            return self._recorded_file(self._recorded[next(self._listed(name, collection))], check_hash)
         try:
             # ONE's own hash check computes an md5 at each load, and loads the file even if it differs
             found = self.one.load_dataset(self.eid, name, collection=collection, download_only=True, check_hash=False)
@@ -181,10 +181,9 @@ class SessionReader:
         self._record(Path(found))
         return Path(found)
 
-    def _recorded_file(self, dataset: str, check_hash: bool) -> Path:
-        """Return the file that was recorded, and record it as read."""
-        assert self._recorded is not None
-        source, path = self._recorded[dataset], self._session_path() / dataset
+    def _recorded_file(self, source: Source, check_hash: bool) -> Path:
+        """Return a recorded file, after comparing it with its record, and record it as read."""
+        dataset, path = source.dataset, self._session_path() / source.dataset
         if not path.is_file():
             path = self._fetch(dataset)
         self._record(path)

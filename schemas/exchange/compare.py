@@ -124,16 +124,17 @@ def _differing(table: type[dj.Table], key: dict, expected: Iterable[dict]) -> It
     name = table.__name__ if not issubclass(table, dj.Part) else table.__qualname__
     place = {"eid": key["eid"], "fov": key.get("fov")}
     if len(stored) != len(wanted):
-        yield Difference("differs", name, DataError(
-            "the number of rows is not that of the files", expected=len(wanted), found=len(stored), **place))  # fmt: skip
+        problem = "the number of rows is not that of the files"
+        yield Difference("differs", name, DataError(problem, expected=len(wanted), found=len(stored), **place))
         return
     for row, should in zip(stored, wanted, strict=True):
         for column in should.keys() - set(COMPUTED):
             if not _same(row[column], should[column]):
                 own = [f"{n} {row[n]}" for n in table.primary_key if n not in key]
                 dataset = ", ".join([*own, column])
-                error = DataError("differs from the file", dataset=dataset, expected=_text(should[column]),
-                                  found=_text(row[column]), do=f"Read it again with: meso update {key['eid']}", **place)  # fmt: skip
+                wants, has = _text(should[column]), _text(row[column])
+                do = "Delete the row and populate it again"
+                error = DataError("differs from the file", dataset=dataset, expected=wants, found=has, do=do, **place)
                 yield Difference("differs", name, error)
                 return
 
@@ -168,8 +169,9 @@ def _changed_uids(row: dict) -> Iterator[Difference]:
         return
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     if sha256 != row["uid_sha256"]:
-        error = DataError(f"the file changed since it was read, {TELLS_NOTHING}", expected=f"sha256 {row['uid_sha256']}",
-                          found=f"sha256 {sha256}", do=do, **place)  # fmt: skip
+        expected, found = f"sha256 {row['uid_sha256']}", f"sha256 {sha256}"
+        problem = f"the file changed since it was read, {TELLS_NOTHING}"
+        error = DataError(problem, expected=expected, found=found, do=do, **place)
         yield Difference("changed", "TrackingFile", error)
         return
     try:
@@ -181,5 +183,5 @@ def _changed_uids(row: dict) -> Iterator[Difference]:
         yield Difference("differs", "TrackingFile", DataError("the text is not that of the file", **place))
     stored = row["cluster_silhouette"]  # no hash of their file is recorded: the values are compared
     if not _same(stored, file.silhouette):
-        yield Difference("changed", "TrackingFile", DataError(
-            "the silhouettes are not those of the file beside it", do=do, **place))  # fmt: skip
+        problem = "the silhouettes are not those of the file beside it"
+        yield Difference("changed", "TrackingFile", DataError(problem, do=do, **place))
