@@ -14,7 +14,6 @@ from datajoint.utils import user_choice
 from pipeline.errors import ArgumentError, DataError
 from schemas.rows import jobs_of, log_level
 from schemas.server.binding import auto_populated, table_modules
-from schemas.work.states import JobStatus
 
 #: Keys that a record lists: enough for sessions, while the record of many deleted ROIs still fits in a row.
 MAX_RECORDED_KEYS = 1000
@@ -86,7 +85,7 @@ class Cascade:
         """Return the reserved jobs whose keys agree with those of rows to delete, each as its row in a job table."""
         found = []
         for table in auto_populated():
-            running = jobs_of(table) & {"status": JobStatus.RESERVED}
+            running = jobs_of(table).reserved
             keys = running.keys()
             found += [running & key for key in keys if any(_agrees(rows, key) for rows in self.tables.values())]
         return found
@@ -172,10 +171,10 @@ class WholeDelete:
 
         def update1(self, row: Mapping[str, Any]) -> None:
             """Replace values of one row, and record which."""
-            key, name = {column: row[column] for column in self.primary_key}, type(self).__name__
             with _transaction(self.connection):
                 super().update1(row)
-                record(name, [key], {name: 1}, f"replaced {', '.join(set(row) - set(key))}")
+                key, name = {column: row[column] for column in self.primary_key}, type(self).__name__
+                record(name, [key], {name: 1}, f"replaced {', '.join(sorted(set(row) - set(key)))}")
 
         def insert(self, rows: Iterable, replace: bool = False, **options: Any) -> None:
             """Insert rows as DataJoint does; rows that exist are never replaced.

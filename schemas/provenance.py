@@ -113,6 +113,40 @@ class Deletion(dj.Manual):
         })  # fmt: skip
 
 
+@schema
+class SourceUpdate(WholeDelete, dj.Manual):
+    definition = """
+    # a run of meso update: what changed, and the questions to ask again
+    update_id : char(32)            # random
+    ---
+    updated_at : datetime(6)        # UTC
+    update_changes : json           # changed datasets: table, eid, fov, dataset, kind, recorded, found
+    update_questions : json         # sets of sessions with their rules and curves, families, embeddings
+    """
+
+    class Done(dj.Part):
+        definition = """
+        # all of it is done: the files are read and the questions asked again
+        -> master
+        ---
+        done_at : datetime(6)       # UTC
+        """
+
+
+@schema
+class FormerResult(WholeDelete, dj.Manual):
+    definition = """
+    # a result that was deleted because files behind it had changed
+    -> SourceUpdate
+    former_table : varchar(64)      # such as NDCResult
+    former_number : int32           # within the table
+    ---
+    former_key : json
+    former_row : json
+    former_parts : json             # rows of its parts by name; arrays are lists, NaN is null
+    """
+
+
 @lru_cache(maxsize=1)
 def environment_row() -> dict:
     """Return the row of ``Environment`` for this process."""

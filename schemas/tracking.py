@@ -50,16 +50,8 @@ class TrackingRun(WholeDelete, dj.Manual):
         DataError
             The subject has no registered session, or none of its sessions has a UID file.
         """
-        files = list(_uid_files(subject, uid_root))
-        if not files:
-            raise DataError(
-                f"no UID file for any session of {subject}",
-                dataset=tracking.UIDS,
-                do=f"They were looked for in {uid_root or 'the session folders'}. To copy a tree of them first: "
-                f"meso track {subject} --uid-root FOLDER --mirror ADDRESS",
-            )
-        content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
-        key = {"subject": subject, "tracking_run": content_key([duplicates, content])}
+        files = _all_uid_files(subject, uid_root)
+        key = _run_key(subject, duplicates, files)
         with cls.connection.transaction:
             row = {"uid_root": uid_root or "", "duplicates": duplicates, "registered_at": now()}
             if cls & key:
@@ -68,6 +60,29 @@ class TrackingRun(WholeDelete, dj.Manual):
                 cls.insert1({**key, **row})
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
         return key
+
+    @classmethod
+    def key_of_files(cls, subject: str, uid_root: str | None = None, duplicates: str = "error") -> dict[str, str]:
+        """Return the key that ``register`` would return, without inserting anything; parameters and errors as there."""
+        return _run_key(subject, duplicates, _all_uid_files(subject, uid_root))
+
+
+def _all_uid_files(subject: str, uid_root: str | None) -> list[dict[str, Any]]:
+    """Return ``_uid_files``, of which there must be some."""
+    files = list(_uid_files(subject, uid_root))
+    if not files:
+        raise DataError(
+            f"no UID file for any session of {subject}",
+            dataset=tracking.UIDS,
+            do=f"They were looked for in {uid_root or 'the session folders'}. To copy a tree of them first: "
+            f"meso track {subject} --uid-root FOLDER --mirror ADDRESS",
+        )
+    return files
+
+
+def _run_key(subject: str, duplicates: str, files: list[dict[str, Any]]) -> dict[str, str]:
+    content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
+    return {"subject": subject, "tracking_run": content_key([duplicates, content])}
 
 
 def _quality_key(file: dict) -> str:

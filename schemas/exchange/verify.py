@@ -255,8 +255,7 @@ def _verify_files(table: type[dj.Table], key: dict, done: Verified) -> set[str]:
     Rows are compared if all their files are the recorded ones.
     """
     changed = compare.changed_files(table, key)
-    small = [found for found in changed if not _is_activity(found.error.dataset)]
-    for found in [*changed, *([] if small else compare.ROWS[table](key))]:
+    for found in changed or compare.ROWS[table](key):
         done.findings.append(Finding(*found))
     done.files += len(table.Source & key) - len(changed)
     return {found.error.dataset or "" for found in changed}
