@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import DataError, NotFoundError
+from pipeline.errors import DataError, MesoError, NotFoundError
+from pipeline.reading import SessionReader
+from pipeline.reading.fov import POSITIONS
 from pipeline.tracking import uids as tracking
 from schemas.cascade import WholeDelete
 from schemas.imaging.tables import FOV, ROI
@@ -108,7 +111,27 @@ def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:
             yield {
                 "eid": folder["eid"], "fov": folder["fov"], "uid_origin": file.origin, "uid_sha256": file.sha256,
                 "uid_text": file.text, "cluster_silhouette": file.silhouette,
+                "uid_rois": _rois_now(folder["eid"], folder["fov"], folder["collection"]),
             }  # fmt: skip
+
+
+def _rois_now(eid: str, fov: int, collection: str) -> str:
+    """Return the hash of the positions of a FOV's ROIs: those that ONE gives now, or else those in the database."""
+    try:
+        return _positions_key(SessionReader(one_for(eid), eid).array(POSITIONS, collection))
+    except MesoError:
+        key = {"eid": eid, "fov": fov}
+        return _stored_positions(key) if ROI & key else ""
+
+
+def _stored_positions(key: dict) -> str:
+    rois = ROI & {"eid": key["eid"], "fov": key["fov"]}
+    return _positions_key(np.column_stack(rois.to_arrays("stack_y", "stack_x", order_by="roi")))
+
+
+def _positions_key(positions: np.ndarray) -> str:
+    """Return a hash of positions in the image, (n_rois, 2 or 3) numbers: y, x."""
+    return hashlib.sha256(np.ascontiguousarray(positions[:, :2], dtype="<i8").tobytes()).hexdigest()
 
 
 @schema
@@ -122,6 +145,7 @@ class TrackingFile(WholeDelete, dj.Manual):
     uid_sha256 : char(64)
     uid_text : <blob>                   # the whole file: one line per ROI, blank for none
     cluster_silhouette=null : <blob>    # (n_rois,) float64, ROICaT's quality of each ROI's cluster
+    uid_rois='' : varchar(64)           # hash of the positions of the ROIs that it was registered with, '' if not known
     """
 
 
@@ -176,6 +200,7 @@ class TrackedFOV(WholeDelete, dj.Computed):
 
     def make(self, key):
         file = (TrackingFile & key).fetch1()
+        _check_rois(file)
         lines = tracking.uid_lines(file["uid_text"])
         n_rois, duplicates = (FOV & key).fetch1("n_rois"), (TrackingRun & key).fetch1("duplicates")
         place = {"eid": key["eid"], "fov": key["fov"], "dataset": file["uid_origin"]}
@@ -186,6 +211,18 @@ class TrackedFOV(WholeDelete, dj.Computed):
         self.Member.insert(
             {**key, "roi": roi, "cell_uid": uid, "silhouette": quality[roi]} for uid, roi in rows.items()
         )
+
+
+def _check_rois(file: dict) -> None:
+    """Refuse UIDs for other ROIs: a new extraction can have as many, and the lines of the file would fit."""
+    expected, found = file["uid_rois"], _stored_positions(file)
+    if expected and found != expected:
+        raise DataError(
+            "the UIDs were registered with other ROIs than the FOV has", eid=file["eid"], fov=file["fov"],
+            dataset=file["uid_origin"], expected=f"positions of ROIs with sha256 {expected}", found=found,
+            do=f"Track the FOV again with ROICaT, then run: meso track {file['subject']}. If the files of the FOV have "
+            f"changed: meso update {file['eid']}",
+        )  # fmt: skip
 
 
 def _earlier_uids(key: dict) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import math
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -196,9 +196,7 @@ def _counts(cascades: list[Cascade]) -> dict[str, tuple[int, int]]:
     found = {}
     for title, parts in tables.items():
         # only small tables are reached from several kinds of files
-        again = (
-            len(parts[0]) if len(parts) == 1 else len({tuple(key.values()) for rows in parts for key in rows.keys()})
-        )
+        again = len(parts[0]) if len(parts) == 1 else len(_keys(parts))
         if again:
             total = len(dj.FreeTable(parts[0].connection, parts[0].full_table_name))
             found[title] = (again, total - again)
@@ -355,6 +353,9 @@ def _register_again(runs: list[dict], done: Updated) -> dict[str, dict]:
 
 def _ask(question: dict, renewed: dict[str, dict], done: Updated, progress: bool) -> dict | None:
     """Insert a set of sessions again, under the new tracking run if there is one; return its key, None if it failed."""
+    if deleted := set(question["eids"]) - set((Session & [{"eid": eid} for eid in question["eids"]]).to_arrays("eid")):
+        done.notes.append(f"the set {question['session_set']} is gone with the sessions {', '.join(sorted(deleted))}")
+        return None
     run = renewed.get(question["run"]["tracking_run"], question["run"])
     _fill((TrackedCell,), [run], done, progress)
     _fill((TrackedFOV,), [run, [{"eid": eid} for eid in question["eids"]]], done, progress)

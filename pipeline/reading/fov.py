@@ -21,7 +21,8 @@ SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mp
 REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"
 MLAPDV = "mpciROIs.mlapdv{}.npy"
 #: The other datasets of a FOV: those without which it is refused, and those without which columns are NULL.
-REQUIRED = ("mpci.times.npy", "mpciStack.timeshift.npy", "mpciROIs.mpciROITypes.npy", "mpciROIs.stackPos.npy")
+POSITIONS = "mpciROIs.stackPos.npy"
+REQUIRED = ("mpci.times.npy", "mpciStack.timeshift.npy", "mpciROIs.mpciROITypes.npy", POSITIONS)
 OPTIONAL = ("mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 #: Bytes of activity checked at a time; bounds the memory that the temporary masks take.
@@ -315,7 +316,7 @@ class _FOVReader:
         return mlapdv, source
 
     def _stack_pos(self, n_rois: int) -> np.ndarray:
-        return self._whole_per_roi("mpciROIs.stackPos.npy", n_rois, (2, 3))
+        return self._whole_per_roi(POSITIONS, n_rois, (2, 3))
 
     def _timeshift(self, stack_pos: np.ndarray) -> np.ndarray:
         """Return the delays of scan lines or pixels in s, which must cover the positions of all ROIs."""

@@ -47,9 +47,9 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
     done = run(eids, subject=subject, everything=everything, cache_dir=cache_dir, progress=True)
     print_failures(list(done.failed.values()))
     if done.changed:
-        eids = " ".join(dict.fromkeys(row.key["eid"] for row in done.changed))
+        changed = " ".join(dict.fromkeys(row.key["eid"] for row in done.changed))
         lines = [f"{row.table} of other files than ONE has now: {row}" for row in done.changed]
-        print_failures([*lines, f"To read them again: meso update {eids}"])
+        print_failures([*lines, f"To read them again: meso update {changed}"])
     click.echo(f"{len(done.new)} new, {len(done.known)} known, {len(done.failed)} failed")
     found = done.new or done.known
     if not found and not done.failed:

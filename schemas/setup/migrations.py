@@ -247,6 +247,9 @@ RECORD_COLUMNS = {
     ("session", "_behavior__source"): SOURCE_COLUMN,
     ("session", "_wheel__source"): SOURCE_COLUMN,
     ("imaging", "_f_o_v__source"): SOURCE_COLUMN,
+    ("tracking", "tracking_file"): (
+        "uid_rois='' : varchar(64)  # hash of the positions of the ROIs that it was registered with, '' if not known"
+    ),
     ("provenance", "deletion"): "deletion_reason='' : varchar(255)  # what was done, '' for rows deleted by a user",
 }
 
