@@ -118,7 +118,9 @@ def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:
 def _rois_now(eid: str, fov: int, collection: str) -> str:
     """Return the hash of the positions of a FOV's ROIs: those that ONE gives now, or else those in the database."""
     try:
-        return _positions_key(SessionReader(one_for(eid), eid).array(POSITIONS, collection))
+        positions = SessionReader(one_for(eid), eid).array(POSITIONS, collection)
+        readable = positions.ndim == 2 and bool(np.isfinite(positions).all())
+        return _positions_key(positions) if readable else ""  # FOV says what is wrong with them
     except MesoError:
         key = {"eid": eid, "fov": fov}
         return _stored_positions(key) if ROI & key else ""
