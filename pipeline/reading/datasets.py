@@ -172,8 +172,11 @@ class SessionReader:
         if self._recorded is not None:
             return self._recorded_file(self._recorded[next(self._listed(name, collection))], check_hash)
         try:
-            # ONE's own hash check computes an md5 at each load, and loads the file even if it differs
-            found = self.one.load_dataset(self.eid, name, collection=collection, download_only=True, check_hash=False)
+            # A remote ONE compares the md5 of an earlier download, and downloads a file that has changed again. A local
+            # one would compute it at each load, and load the file even if it differs.
+            found = self.one.load_dataset(
+                self.eid, name, collection=collection, download_only=True, check_hash=self.is_remote
+            )
         except (ALFError, OSError) as error:
             # only the first line: ONE's message goes on with examples of usage
             problem = f"ONE lists the dataset but cannot provide the file ({first_line(error)})"
