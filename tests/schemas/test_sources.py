@@ -98,7 +98,7 @@ def test_the_recorded_files_are_read_whatever_one_has_now(session):
     for name in (REGIONS, PLACES):  # a final histology
         np.save(session.file(name.replace("_estimate", "")), shuffled(before[name]))
     write_one_tables(session.root)
-    assert fill(SESSION_TABLES, key).errors == []
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
     np.testing.assert_array_equal((schemas.Recording & key).fetch1("frame_times"), before[TIMES])
     rows = (schemas.ROI & key).to_dicts(order_by="roi")
     assert [row["roi_type"] for row in rows] == before[TYPES].tolist()
