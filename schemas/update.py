@@ -297,7 +297,6 @@ def _unfinished() -> list[dict[str, Any]]:
 
 def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     """Read the files of an update again, ask its questions, and compute their results."""
-    n_before = len(done.failures)
     eids = sorted({change["eid"] for change in row["update_changes"]})
     sessions = [{"eid": eid} for eid in eids if Session & {"eid": eid}]
     for session in sessions:
@@ -319,7 +318,8 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     wanted = [family for family in families if family]
     if wanted or behind:
         _fill((NDCComparison,), [wanted] if wanted and not behind else [], done, progress)
-    if len(done.failures) == n_before:
+    # failed jobs are in the job tables, as always; what could not even be asked is tried again by the next update
+    if None not in keys.values() and len(renewed) == len(questions["runs"]):
         SourceUpdate.Done.insert1({"update_id": row["update_id"], "done_at": now()}, skip_duplicates=True)
 
 
@@ -352,10 +352,13 @@ def _register_again(runs: list[dict], done: Updated) -> dict[str, dict]:
 
 
 def _ask(question: dict, renewed: dict[str, dict], done: Updated, progress: bool) -> dict | None:
-    """Insert a set of sessions again, under the new tracking run if there is one; return its key, None if it failed."""
+    """Insert a set of sessions again, under the new tracking run if there is one; return its key.
+
+    Empty if sessions of it were deleted meanwhile; None if it cannot be asked now.
+    """
     if deleted := set(question["eids"]) - set((Session & [{"eid": eid} for eid in question["eids"]]).to_arrays("eid")):
         done.notes.append(f"the set {question['session_set']} is gone with the sessions {', '.join(sorted(deleted))}")
-        return None
+        return {}
     run = renewed.get(question["run"]["tracking_run"], question["run"])
     _fill((TrackedCell,), [run], done, progress)
     _fill((TrackedFOV,), [run, [{"eid": eid} for eid in question["eids"]]], done, progress)
