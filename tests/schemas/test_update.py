@@ -31,7 +31,7 @@ from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import errors
 
 SETTINGS = [
-    NDCSettings(target=target, ks=(4, 8), r=2, n_label_shuffles=2, cv_splits=2) for target in ("choice", "stim")
+    NDCSettings(target=target, ks=(4, 8), r=2, n_label_shuffles=2, cv_splits=2) for target in ("choice", "stimulus")
 ]
 REVISION = "#2026-01-01#"
 
