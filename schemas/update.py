@@ -210,7 +210,10 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
         sets, families = _rows(cascades, "SessionSet"), _rows(cascades, "NDCFamily")
         SourceUpdate.insert1({
             **key, "updated_at": now(), "update_changes": [one for row in changed for one in row.as_rows()],
-            "update_questions": _questions(sets, families, runs, _rows(cascades, "Embedding")),
+            "update_questions": {
+                **_questions(sets, families, runs), "embeddings": _rows(cascades, "Embedding"),
+                "curves": sorted({row["session_set"] for row in _rows(cascades, "NDCResult")}),
+            },
         })  # fmt: skip
         FormerResult.insert({**key, **former} for former in _former(cascades))
         for cascade in cascades:
@@ -229,8 +232,8 @@ def _keys(parts: list[dj.Table]) -> list[dict]:
     return [dict(items) for items in sorted(found)]
 
 
-def _questions(sets: list[dict], families: list[dict], runs: list[dict], embeddings: list[dict]) -> dict[str, Any]:
-    """Return what was asked, as plain values: what ``_ask`` needs to ask it again."""
+def _questions(sets: list[dict], families: list[dict], runs: list[dict]) -> dict[str, Any]:
+    """Return what was asked, as plain values: of sets that are deleted, and of those of tracking runs that change."""
     renewed = [run["former"] for run in runs]
     of_runs = (SessionSet & renewed).keys() if renewed else []
     asked = {one["session_set"]: one for one in [*sets, *of_runs]}
@@ -240,7 +243,6 @@ def _questions(sets: list[dict], families: list[dict], runs: list[dict], embeddi
         "runs": runs,
         "sets": [_set_question(one) for one in asked.values()],
         "families": [_members(name) for name in names],
-        "embeddings": embeddings,
     }
 
 
@@ -307,17 +309,15 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     renewed = _register_again(questions["runs"], done)
     keys = {one["session_set"]: _ask(one, renewed, done, progress) for one in questions["sets"]}
     tasks = _ask_curves(questions, keys)
-    families = [_ask_family(members, tasks) for members in questions["families"]]
+    for members in questions["families"]:
+        _ask_family(members, tasks)
     for embedding in questions["embeddings"]:
         _fill((Embedding, RasterTiles), [embedding], done, progress)
-    behind = [session for session in sessions if NDCTask * SessionSet.Member & session]
-    if tasks or behind:
-        sets = [{"session_set": new} for new in sorted({key for key, _ in tasks.values()})]
-        sets += (SessionSet & (SessionSet.Member & behind).proj()).keys() if behind else []
+    names = {key["session_set"] for key in keys.values() if key} | set(questions["curves"])
+    if sets := [{"session_set": name} for name in sorted(names)]:
         _fill((SharedCells, TrialFeatures, NDCResult), [sets], done, progress)
-    wanted = [family for family in families if family]
-    if wanted or behind:
-        _fill((NDCComparison,), [wanted] if wanted and not behind else [], done, progress)
+        families = sorted(set((NDCFamily.Member & sets).to_arrays("ndc_family")))
+        _fill((NDCComparison,), [[{"ndc_family": name} for name in families]], done, progress)
     # failed jobs are in the job tables, as always; what could not even be asked is tried again by the next update
     if None not in keys.values() and len(renewed) == len(questions["runs"]):
         SourceUpdate.Done.insert1({"update_id": row["update_id"], "done_at": now()}, skip_duplicates=True)
@@ -385,8 +385,9 @@ def _ask_curves(questions: dict, keys: dict[str, dict | None]) -> dict[tuple[str
     return found
 
 
-def _ask_family(members: list[list[str]], tasks: dict[tuple[str, str], tuple[str, str]]) -> dict | None:
+def _ask_family(members: list[list[str]], tasks: dict[tuple[str, str], tuple[str, str]]) -> None:
     """Insert a family again, if all its tasks are there."""
     new = [tasks.get((name, params), (name, params)) for name, params in members]
     rows = [{"session_set": name, "ndc_params": params} for name, params in new]
-    return NDCFamily.add(rows) if all(NDCTask & row for row in rows) else None
+    if all(NDCTask & row for row in rows):
+        NDCFamily.add(rows)
