@@ -322,9 +322,8 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
         _fill((NDCComparison,), [[{"ndc_family": name} for name in families]], done, progress)
     # failed jobs are in the job tables, as always; what could not even be asked is tried again by the next update
     if None not in keys.values() and len(renewed) == len(questions["runs"]):
-        with suppress(
-            DuplicateError
-        ):  # another process completed it too; skip_duplicates needs the right UPDATE on MySQL
+        # another process may have completed it too; on MySQL skip_duplicates would need the right to UPDATE
+        with suppress(DuplicateError):
             SourceUpdate.Done.insert1({"update_id": row["update_id"], "done_at": now()})
 
 
