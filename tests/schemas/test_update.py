@@ -209,6 +209,14 @@ def test_changed_trials_change_the_curves_of_all_sessions_that_share_trial_count
     assert now == fresh_scores(lab)
 
 
+def test_trials_that_are_deleted_and_read_by_hand_change_the_same_curves(lab):
+    lab.drop_trials(12)
+    (schemas.Behavior & {"eid": lab.first}).delete()
+    assert fill([schemas.Behavior], {"eid": lab.first}).errors == []
+    assert fill([schemas.TrialFeatures, schemas.NDCResult], lab.result.session_set).errors == []
+    assert scores(lab) == fresh_scores(lab)
+
+
 def test_a_new_extraction_with_new_uids_is_a_new_tracking_run(lab):
     """The former questions are asked of the new run; the former UIDs are not given to the new ROIs."""
     for name in (TYPES, POSITIONS):
