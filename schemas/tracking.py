@@ -8,7 +8,7 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import DataError, NotFoundError
+from pipeline.errors import ArgumentError, DataError, NotFoundError
 from pipeline.tracking import uids as tracking
 from schemas.cascade import WholeDelete
 from schemas.imaging.tables import FOV, ROI
@@ -17,6 +17,8 @@ from schemas.rows import checked, content_key
 from schemas.session import FOVFolder, Session, Subject, one_for  # noqa: F401  a foreign key names Subject
 
 schema = dj.Schema()
+#: Columns of TrackingRun that say how its files are read.
+READING = ("duplicates", "uid_form")
 
 
 @schema
@@ -29,10 +31,13 @@ class TrackingRun(WholeDelete, dj.Manual):
     uid_root='' : varchar(512)          # root of the mirrored tree, '' for the session folders
     duplicates : varchar(8)             # a UID twice in a session is an 'error', or the 'first' ROI's
     registered_at : datetime(6)         # UTC
+    uid_form=null : varchar(8)          # 'uuid' or 'any' word; NULL: as before version 8, any line but blank and nan
     """
 
     @classmethod
-    def register(cls, subject: str, uid_root: str | None = None, duplicates: str = "error") -> dict:
+    def register(
+        cls, subject: str, uid_root: str | None = None, duplicates: str = "error", uid_form: str = "uuid"
+    ) -> dict:
         """Read all UID files of a subject's registered sessions, and return the key of the run.
 
         The contents are stored, so that later steps need no files. The same contents give the same run.
@@ -44,12 +49,18 @@ class TrackingRun(WholeDelete, dj.Manual):
             Root of a mirrored tree of UID files; by default they are read from the session folders.
         duplicates : {'error', 'first'}
             If a UID occurs twice in a session: the FOV of the second fails, or only its first ROI has the UID.
+        uid_form : {'uuid', 'any'}
+            What a UID is: a UUID, or any word. A FOV whose file has other lines fails.
 
         Raises
         ------
         DataError
             The subject has no registered session, or none of its sessions has a UID file.
+        ArgumentError
+            `uid_form` is neither of the two.
         """
+        if uid_form not in tracking.UID_FORMS:
+            raise ArgumentError(f"uid_form must be one of {', '.join(tracking.UID_FORMS)}, not {uid_form!r}")
         files = list(_uid_files(subject, uid_root))
         if not files:
             raise DataError(
@@ -59,13 +70,15 @@ class TrackingRun(WholeDelete, dj.Manual):
                 f"meso track {subject} --uid-root FOLDER --mirror ADDRESS",
             )
         content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
-        key = {"subject": subject, "tracking_run": content_key([duplicates, content])}
+        # files that any form reads alike have the key that they had before there were forms
+        form = [] if all(tracking.reads_as_before(row["uid_text"], uid_form) for row in files) else [uid_form]
+        key = {"subject": subject, "tracking_run": content_key([duplicates, content, *form])}
         with cls.connection.transaction:
-            row = {"uid_root": uid_root or "", "duplicates": duplicates, "registered_at": now()}
+            row = {"uid_root": uid_root or "", "registered_at": now()}
             if cls & key:
                 cls.update1({**key, **row})  # updates registered_at: the run registered last is used by default
             else:
-                cls.insert1({**key, **row})
+                cls.insert1({**key, **row, "duplicates": duplicates, "uid_form": uid_form})
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
         return key
 
@@ -123,9 +136,11 @@ class TrackedCell(WholeDelete, dj.Computed):
         return TrackingRun.proj()
 
     def make(self, key):
-        texts = (TrackingFile & key).to_arrays("uid_text")
-        cells = {uid for text in texts for uid in tracking.uid_lines(text) if uid}
+        files, uid_form = (TrackingFile & key).to_dicts(), (TrackingRun & key).fetch1("uid_form")
+        cells = {uid for file in files for uid in tracking.cells_in(file["uid_text"], uid_form)}
         if not cells:
+            for file in files:
+                tracking.check_form(tracking.uid_lines(file["uid_text"], uid_form), uid_form, **_place(file))
             raise DataError(
                 f"no cell of {key['subject']} is tracked", dataset=tracking.UIDS, expected="UIDs", found="blank lines"
             )
@@ -161,10 +176,10 @@ class TrackedFOV(WholeDelete, dj.Computed):
 
     def make(self, key):
         file = (TrackingFile & key).fetch1()
-        lines = tracking.uid_lines(file["uid_text"])
-        n_rois, duplicates = (FOV & key).fetch1("n_rois"), (TrackingRun & key).fetch1("duplicates")
-        place = {"eid": key["eid"], "fov": key["fov"], "dataset": file["uid_origin"]}
-        rows = tracking.tracked_rows(lines, n_rois, _earlier_uids(key), duplicates, **place)
+        n_rois, (duplicates, uid_form) = (FOV & key).fetch1("n_rois"), (TrackingRun & key).fetch1(*READING)
+        lines, place = tracking.uid_lines(file["uid_text"], uid_form), _place(file)
+        tracking.check_form(lines, uid_form, **place)
+        rows = tracking.tracked_rows(lines, n_rois, _earlier_uids(key, uid_form), duplicates, **place)
         quality = _silhouette(file["cluster_silhouette"], n_rois, place)
         n_repeated = sum(bool(uid) for uid in lines) - len(rows)
         self.insert1({**key, "n_tracked": len(rows), "n_repeated": n_repeated})
@@ -173,11 +188,16 @@ class TrackedFOV(WholeDelete, dj.Computed):
         )
 
 
-def _earlier_uids(key: dict) -> list[str]:
+def _place(file: dict) -> dict[str, Any]:
+    """Return session, FOV and path of a UID file, for errors."""
+    return {"eid": file["eid"], "fov": file["fov"], "dataset": file["uid_origin"]}
+
+
+def _earlier_uids(key: dict, uid_form: str | None) -> list[str]:
     """Return the UIDs in the files of the FOVs before this one in the session, whether or not these fit their ROIs."""
     same_session = {name: key[name] for name in ("subject", "tracking_run", "eid")}
     texts = (TrackingFile & same_session & f"fov < {key['fov']:d}").to_arrays("uid_text")
-    return [uid for text in texts for uid in tracking.uid_lines(text) if uid]
+    return [uid for text in texts for uid in tracking.cells_in(text, uid_form)]
 
 
 def _silhouette(values: np.ndarray | None, n_rois: int, place: dict) -> list[float | None]:

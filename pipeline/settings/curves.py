@@ -208,6 +208,11 @@ class NDCSettings:
         comment="subsets averaged in each null score; 0: one each, in turn (before version 3)",
         help="Cell subsets averaged for each null score; 0: one per shuffle, in turn.",
     )
+    use_flagged_frames: bool = setting(
+        Flag(), False, before=True, group=TRIALS, sql="bool",
+        comment="also trials whose window holds a frame that is flagged as bad",
+        help="Also use trials whose window holds a frame that Suite2p or the experimenter flagged as bad.",
+    )
     # fmt: on
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,8 @@ class ROITimes:
         FOV of each row.
     offsets : (N,) float64
         Offset of each row within the frame, s.
+    flagged : dict of int to (T,) bool, optional
+        Frames that are flagged as bad, of FOVs that have any. Figures and averages leave them blank.
 
     Examples
     --------
@@ -93,8 +96,15 @@ class ROITimes:
     array([0.01, 0.21])
     """
 
-    def __init__(self, frame_times: dict[int, np.ndarray], fovs: np.ndarray, offsets: np.ndarray):
+    def __init__(
+        self,
+        frame_times: dict[int, np.ndarray],
+        fovs: np.ndarray,
+        offsets: np.ndarray,
+        flagged: Mapping[int, np.ndarray] | None = None,
+    ):
         self.frame_times, self.fovs, self.offsets = frame_times, np.asarray(fovs), np.asarray(offsets, float)
+        self.flagged = dict(flagged or {})
         self.shape = (len(self.fovs), len(next(iter(frame_times.values()), ())))
 
     def __len__(self) -> int:
