@@ -30,6 +30,7 @@ const [cells, line] = await Promise.all([
   raster.ask(), // the whole raster, which stays behind every part
 ]);
 const timeline = new Timeline(canvasOf("events"), canvasOf("axis"), line);
+raster.breaks = timeline.breaks;
 const map = new CellMap(canvasOf("map"), cells);
 const mean = new MeanLine(html("mean"), `${base}/mean?${of}`, raster);
 

@@ -209,8 +209,9 @@ class NDCSettings:
         help="Cell subsets averaged for each null score; 0: one per shuffle, in turn.",
     )
     use_flagged_frames: bool = setting(
-        Flag(), False, before=True, group=TRIALS, sql="bool",
-        comment="also trials whose window holds a frame that is flagged as bad",
+        # before there was this setting no flag was read: leaving out the flagged frames, which were none, is as before
+        Flag(), False, before=False, group=TRIALS, sql="bool",
+        comment="also trials whose window holds a frame flagged as bad in Recording",
         help="Also use trials whose window holds a frame that Suite2p or the experimenter flagged as bad.",
     )
     # fmt: on

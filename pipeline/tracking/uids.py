@@ -117,8 +117,9 @@ def check_form(uids: list[str], uid_form: str | None, **place: Any) -> None:
     if not wrong:
         return
     words = [uids[roi] for roi in wrong]
-    # a word that occurs again stands for "no cell", and no advice may make a cell of it
-    may_be_uids = len(set(words)) == len(words) and all(is_uid(word, "any") for word in words)
+    # a word among UUIDs, or one that occurs again, stands for "no cell", and no advice may make a cell of it
+    is_other_form = len(words) == sum(map(bool, uids)) and len(set(words)) == len(words)
+    may_be_uids = is_other_form and all(is_uid(word, "any") for word in words)
     raise DataError(
         "not cell UIDs",
         expected=f"a {'UUID' if uid_form == 'uuid' else f'word of up to {MAX_UID_LENGTH} characters'} per line, "

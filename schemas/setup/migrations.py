@@ -251,7 +251,7 @@ CHECKED_COLUMNS = {
         "uid_form=null : varchar(8)  # 'uuid' or 'any' word; NULL: as before version 8, any line but blank and nan",
     ),
     ("decoding", "n_d_c_params"): (
-        "use_flagged_frames=1 : bool  # also trials whose window holds a frame that is flagged as bad",
+        "use_flagged_frames=0 : bool  # also trials whose window holds a frame flagged as bad in Recording",
     ),
 }
 
