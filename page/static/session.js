@@ -451,4 +451,4 @@ new ResizeObserver(() => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { color(choice.value); later(); });
 tell("Point at a cell to see its name; click it to open its page.");
 viewer.dataset.ready = "yes";
-window.meso = { raster, timeline, map }; // for tests and benchmarks
+window.meso = { raster, timeline, map, mean }; // for tests and benchmarks

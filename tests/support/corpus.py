@@ -443,27 +443,26 @@ def _trials(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], 
     return lambda alf: change(pd.read_parquet(alf / TRIALS)).to_parquet(alf / TRIALS)
 
 
-def _times_of_behavior(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
-    """Return a way to change all times of trials and wheel."""
+def _times_of_trials(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    """Return a way to change all times of trials."""
 
     def spoil(alf: Path) -> None:
         table = pd.read_parquet(alf / TRIALS)
         names = [name for name in table if "times" in name or "intervals" in name]
         table[names] = change(table[names])
         table.to_parquet(alf / TRIALS)
-        for name in (STIM_OFF, WHEEL_TIMES):
-            rewrite(alf / name, change)
+        rewrite(alf / STIM_OFF, change)
 
     return spoil
 
 
-def _second_task(change: Callable[[Path], None] = lambda folder: None) -> Callable[[Path], None]:
-    """Return a way to put all of a session's behaviour also in a task folder, changed there."""
+def _second_task(files: str, change: Callable[[Path], None] = lambda folder: None) -> Callable[[Path], None]:
+    """Return a way to put files of a session's behaviour also in a task folder, changed there."""
 
     def copy(alf: Path) -> None:
         task = alf / "task_00"
         task.mkdir(exist_ok=True)
-        for path in alf.glob("_ibl_*.*"):
+        for path in alf.glob(files):
             (task / path.name).write_bytes(path.read_bytes())
         change(task)
 
@@ -572,7 +571,7 @@ BEHAVIOR_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] =
     (TRIALS, "go back"): (
         _trials(lambda table: table.iloc[::-1]),
         Refused(
-            r"trial times decrease .expected trials in order of time, "
+            r"trial times decrease .expected trials in order of time, each once, "
             r"found intervals_0 [\d.]+ s, then .* in trial 1"
         ),
     ),
@@ -581,26 +580,26 @@ BEHAVIOR_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] =
         Refused("a trial is there twice .expected trials in order of time, each once, found intervals_0 .* in trial 1"),
     ),
     (TRIALS, "the same in two folders"): (
-        _second_task(),
+        _second_task("_ibl_trials.*"),
         Refused(
             f"is a copy of alf/{TRIALS} .expected tasks one after the other, found .*; 40 of 40 times are the same",
             of=f"task_00/{TRIALS}",
         ),
     ),
     (TRIALS, "of two tasks at once"): (
-        _second_task(_times_of_behavior(lambda t: t + 0.123)),
+        _second_task("_ibl_trials.*", _times_of_trials(lambda t: t + 0.123)),
         Refused(f"overlaps in time with alf/{TRIALS} .expected tasks one after the other", of=f"task_00/{TRIALS}"),
     ),
     (TRIALS, "of another task beside"): (
-        _second_task(_trials(lambda table: table.drop(columns="choice"))),
+        _second_task("_ibl_trials.*", _trials(lambda table: table.drop(columns="choice"))),
         Accepted("the sound task is taken"),
     ),
     (TRIALS, "in ms"): (
-        _times_of_behavior(lambda t: 1000 * t + 1e6),
+        _times_of_trials(lambda t: 1000 * t + 1e6),
         Refused(r"does not overlap imaging at all.*expected times in s between [\d.]+ and [\d.]+ s.*found \d{7}"),
     ),
     (WHEEL_TIMES, "the same in two folders"): (
-        _second_task(),
+        _second_task("_ibl_wheel.*"),
         Refused(f"is a copy of alf/{WHEEL_TIMES} .expected tasks one after the other", of=f"task_00/{WHEEL_TIMES}"),
     ),
     (WHEEL_TIMES, "of another clock"): (

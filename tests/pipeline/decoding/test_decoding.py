@@ -419,7 +419,7 @@ def test_trials_with_a_flagged_frame_in_their_window_are_not_used(rule, width):
     changed, _ = trial_features([FOVCells(traces=traces + 1.0 * flagged, **place)], labels, starts, ends, rule)
     found, outcome = trial_features([FOVCells(traces=traces, flagged=flagged, **place)], labels, starts, ends, rule)
     spoiled = np.flatnonzero(was == "usable")[(plain != changed).any(axis=1)]
-    assert 5 < len(spoiled) < len(plain) - 5
+    assert 2 < len(spoiled) < len(plain) - 2
     assert np.flatnonzero(outcome == "bad frame").tolist() == spoiled.tolist()
     np.testing.assert_array_equal(np.delete(outcome, spoiled), np.delete(was, spoiled))
     np.testing.assert_array_equal(found, plain[(plain == changed).all(axis=1)])
