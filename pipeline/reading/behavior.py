@@ -157,20 +157,21 @@ def _in_order_of_time(reader: SessionReader, name: str, times: Mapping[str, np.n
     if unplaced:
         return unplaced
     order = sorted(times, key=lambda collection: (times[collection][0], times[collection][-1]))
-    for one, other in pairwise(order):
-        if times[other][0] <= times[one][-1]:
-            raise _overlap(reader, name, one, other, times)
+    for before, after in pairwise(order):
+        if times[after][0] <= times[before][-1]:
+            raise _overlap(reader, name, before, after, times)
     _check_imaged(reader, name, order, times)
     return order
 
 
-def _overlap(reader: SessionReader, name: str, one: str, other: str, times: Mapping[str, np.ndarray]) -> DataError:
-    n_same = int(np.isin(times[other], times[one]).sum())
-    spans = " and ".join(f"{times[c][0]} to {times[c][-1]} s in {c}" for c in (one, other))
-    problem = f"is a copy of {one}/{name}" if n_same else f"overlaps in time with {one}/{name}"
-    copied = f"; {n_same} of {len(times[other])} times are the same" if n_same else ""
+def _overlap(reader: SessionReader, name: str, before: str, after: str, times: Mapping[str, np.ndarray]) -> DataError:
+    """Return the error of two collections that overlap in time: copies if they share a time."""
+    n_same = int(np.isin(times[after], times[before]).sum())
+    spans = " and ".join(f"{times[c][0]} to {times[c][-1]} s in {c}" for c in (before, after))
+    problem = f"is a copy of {before}/{name}" if n_same else f"overlaps in time with {before}/{name}"
+    copied = f"; {n_same} of {len(times[after])} times are the same" if n_same else ""
     return DataError(problem, expected="tasks one after the other", found=spans + copied,
-                     do="Remove the one that does not belong to the session", **reader.place(name, other))  # fmt: skip
+                     do="Remove the one that does not belong to the session", **reader.place(name, after))  # fmt: skip
 
 
 def _check_imaged(reader: SessionReader, name: str, order: list[str], times: Mapping[str, np.ndarray]) -> None:

@@ -126,10 +126,10 @@ def read_fov(one: Any, eid: str, fov: int, collection: str, *, check_traces: boo
 
 def imaging_span(one: Any, eid: str) -> tuple[float, float] | None:
     """Return the first and the last frame time of a session in s; None if no FOV has sound times."""
-    spans = []
+    spans, reader = [], SessionReader(one, eid)
     for fov, collection in fov_folders(one, eid).items():
         try:
-            times = _FOVReader(SessionReader(one, eid), fov, collection).frame_times()
+            times = _FOVReader(reader, fov, collection).frame_times()
         except DataError:
             continue  # reading the FOV raises this error itself
         spans.append((times[0], times[-1]))

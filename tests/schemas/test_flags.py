@@ -34,7 +34,7 @@ BY_SUITE2P, BY_EXPERIMENTER = (40, 41, 300), range(500, 520)
 def flagged(database, tmp_path_factory) -> Iterator[Repository]:
     """Two sessions of the same activity; one has flagged frames."""
     made = write_demo_repository(
-        tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=60, n_shared=16, rois_per_fov=24
+        tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=60, n_shared=16, rois_per_fov=40
     )
     repository = Repository(tmp_path_factory.mktemp("flagged"), next(made.root.glob("*/Subjects/*/*/001")))
     for name in ("flagged", "plain"):
