@@ -56,6 +56,10 @@ def bad_frames(n_frames: int) -> np.ndarray:
     return np.isin(np.arange(n_frames), [*BY_SUITE2P, *BY_EXPERIMENTER])
 
 
+def offset_of(eid: str, fov: int, roi: int) -> float:
+    return (schemas.ROI & {"eid": eid, "fov": fov, "roi": roi}).fetch1("time_offset")
+
+
 def test_flags_are_those_of_the_files(flagged):
     eid = flagged.eids["flagged"]
     row = (schemas.Recording & {"eid": eid, "fov": 1}).fetch1()
@@ -126,6 +130,8 @@ def test_pictures_and_averages_leave_bad_frames_blank(flagged):
     assert np.isfinite(shown[~of_fov]).all()
     assert np.isfinite(shown[:, (clock < times[498]) | (clock > times[522])]).all()
     trace = queries.trace(eid, 1, 3)
-    values = np.array(trace["values"], dtype=float)  # None becomes NaN
+    is_frame = np.isin(trace["times"], np.round(cells["roi_times"].frame_times[1] + offset_of(eid, 1, 3), 3))
+    assert len(is_frame) - is_frame.sum() == 1  # the pause between the two bouts
+    values = np.array(trace["values"], dtype=float)[is_frame]  # None becomes NaN
     np.testing.assert_array_equal(np.isnan(values), bad_frames(len(times)))
     json.dumps(trace, allow_nan=False)
