@@ -90,7 +90,8 @@ def load_or_embed(
     Returns
     -------
     dict
-        ``roi_signal`` (N, T), values and dtype of the files; ``roi_times`` (N, T) s, rows computed on demand;
+        ``roi_signal`` (N, T), values and dtype of the files; ``roi_times`` (N, T) s, rows computed on demand,
+        and ``roi_times.flagged``, the frames of each FOV that are flagged as bad (their values stay);
         ``region_labels`` (N,) acronyms; ``region_colors`` (N,) hex; ``isort`` (N,) int64, the Rastermap order
         of these rows; ``xyz`` (N, 3) ML, AP, DV in micrometres, NaN where unknown; ``roi_keys`` N keys
         of the table ROI; ``signal`` (N,) 'deconvolved' or 'fluorescence'.
