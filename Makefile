@@ -5,17 +5,17 @@ BIN := $(VENV)/bin
 # The gate makes a second environment, with the newest Python there is, and gives it half of the tests.
 OTHER ?= $(VENV)
 
-TESTS := waiting-postgresql waiting-mysql test-postgresql test-mysql test-plain
+TESTS := waiting-postgresql waiting-mysql test-postgresql test-plain test-mysql test-one-backend
 
 .PHONY: demo test $(TESTS) quick quick-decoding quick-rest compiled compiled-other check hooks javascript coverage install mysql browser docs pages
 
 demo: install
 	$(BIN)/meso demo
 
-# In parallel: the tests of workers on both servers mostly wait, for workers that die or fall silent, so they run first, while
-# the tests without a database use the cores. Those are niced, because some of the others measure time.
+# In parallel, in this order. The tests of workers mostly wait, for workers that die or fall silent; the others are niced,
+# because some of the former measure time. A failure does not keep the rest from being run.
 test: install
-	$(MAKE) --jobs=3 --output-sync=target $(TESTS)
+	$(MAKE) --jobs=4 --keep-going --output-sync=target $(TESTS)
 
 waiting-postgresql:
 	$(BIN)/python -m pytest --backend postgresql -m "db and waits"
@@ -23,11 +23,14 @@ waiting-postgresql:
 waiting-mysql:
 	$(OTHER)/bin/python -m pytest --backend mysql -m "db and waits"
 
-test-postgresql: waiting-postgresql
-	$(BIN)/python -m pytest --backend postgresql -m "db and not waits"
+test-postgresql:
+	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and not waits and not one_backend"
 
-test-mysql: waiting-mysql
-	$(OTHER)/bin/python -m pytest --backend mysql -m "db and not waits"
+test-mysql:
+	nice -n 5 $(OTHER)/bin/python -m pytest --backend mysql -m "db and not waits"
+
+test-one-backend:
+	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and one_backend and not waits"
 
 test-plain:
 	$(COVER) nice -n 5 $(OTHER)/bin/python -m pytest -m "not db"
@@ -71,14 +74,14 @@ page/node_modules/installed: page/package-lock.json
 	npm --prefix page ci --silent
 	touch $@
 
-# All tests, with coverage of the lines and branches of pipeline/ by the tests without a database; it costs them a third of
-# the time. The variables are inherited by every process that a test starts.
+# All tests, with coverage of the lines and branches of pipeline/ by the tests without a database: what the gate runs. The
+# variables are inherited by every process that a test starts.
 COVERED := COVERAGE_FILE=$(CURDIR)/.coverage COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml
 coverage: install
 	rm -f .coverage .coverage.*
 	$(MAKE) test COVER="env $(COVERED)"
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report --include "pipeline/*" --skip-covered --skip-empty
+	$(OTHER)/bin/coverage combine --quiet
+	$(OTHER)/bin/coverage report --include "pipeline/*" --skip-covered --skip-empty
 
 # A real MySQL server for the tests, in a cache folder of the user.
 mysql: install

@@ -157,6 +157,7 @@ def peri_event(
     NotFoundError
         The session has no such ROIs, no activity or no trials.
     """
+    # ROIs of a FOV whose traces could not be read have none to average
     rois = _rois(eid, neurons_only) & Activity.proj()
     found, trials = activity(rois), trials_to_average(eid)
     (region_ids,) = bulk.columns(rois, "region_id", order_by=("fov", "roi"))
@@ -207,6 +208,7 @@ def trials_to_average(eid: str) -> dict[str, np.ndarray]:
 
 def frame_bins(found: CellActivity, around: tuple[float, float]) -> np.ndarray:
     """Return edges of bins one frame wide, (L + 1,) s from the event; of the FOV with the longest frames."""
+    # the longest: with shorter bins a slower FOV would have bins without a frame
     period = max(float(np.median(np.diff(times))) for times in found.times.frame_times.values())
     return bin_edges(*around, period)
 
@@ -253,6 +255,7 @@ def embedding_of(eid: str) -> dict[str, str]:
     NotFoundError
         The session is not embedded.
     """
+    # a hash of the default settings; `add` inserts them only if they are missing
     key = {"eid": eid, **EmbeddingParams.add(EmbeddingSettings())}
     if not (Embedding & key):
         raise NotFoundError(

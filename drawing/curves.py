@@ -31,6 +31,7 @@ class DrawableRun(NDCRun):
     @classmethod
     def of(cls, run: NDCRun) -> DrawableRun:
         """Return a run with the methods that draw it."""
+        # a copy: the run itself stays plain data, without methods that draw
         return cls(**vars(run))
 
     def __repr__(self) -> str:
@@ -135,6 +136,7 @@ def _curve(row: dict[str, Any], settings: NDCSettings) -> figures.Curve:
         return np.array([point[name] for point in row["curve"]], dtype=float)
 
     def bounds(low: str, high: str) -> dict[str, np.ndarray | None]:
+        # all ks of a curve have these columns, or none has
         there = row["curve"][0][low] is not None
         return {name: column(name) if there else None for name in (low, high)}
 
@@ -153,6 +155,7 @@ def _curve(row: dict[str, Any], settings: NDCSettings) -> figures.Curve:
 def _fitted(row: dict[str, Any], settings: NDCSettings) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return k and score of the fitted curve, (100,) each, up to twice the largest k; None without a fit."""
     parameters = row["fit_parameters"]
+    # a parameter that was not finite is NULL, and there is no curve to draw
     if not parameters or None in parameters.values():
         return None, None
     k = np.geomspace(row["curve"][0]["k"], 2 * row["curve"][-1]["k"], 100)

@@ -25,6 +25,7 @@ def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
     """Return a rich table of rows, all with the same columns; numbers are right-aligned."""
     table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0))
     for name in rows[0] if rows else ():
+        # up to 12 characters of every column stay, however narrow the terminal is
         width = max(len(str(name)), *(len(cell_text(row[name])) for row in rows))
         numbers = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
         table.add_column(str(name), justify="right" if numbers else "left", no_wrap=True, min_width=min(12, width))
@@ -60,6 +61,7 @@ def print_run(run: NDCRun) -> None:
             console.print(table_of(rows, title=escape(target.name)))
         if target.trend is not None:
             console.print(trend_text(target.trend))
+    # each once: targets may share a failure
     for text in dict.fromkeys([*run.notes, *run.failure_lines()]):
         console.print(f"[yellow]![/yellow] {escape(text)}")
     if run.failures:

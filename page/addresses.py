@@ -29,6 +29,7 @@ def numbers(name: str, text: str, form: str, example: str) -> list[float]:
         found = [float(part) for part in text.split(separator)]
     except ValueError:
         found = []
+    # the form says how many numbers there are
     if len(found) != form.count(separator) + 1:
         raise BadRequest(f"{name} are {form}, such as {example}, not {text!r}")
     return found

@@ -40,6 +40,7 @@ def templates() -> jinja2.Environment:
         undefined=jinja2.StrictUndefined,
     )  # fmt: skip
     environment.filters.update(formats.FILTERS)
+    # StrictUndefined: a misspelt name in a template is an error, not an empty text
     environment.globals.update(version=version("meso"), commit=environment_row()["git_commit"][:9], prefix=prefix())
     return environment
 
@@ -69,6 +70,7 @@ async def svg(read: Callable[[], tuple[str, drawing.Draw]]) -> Response:
     key, call = await ask(read)
     if key not in _figures:
         while len(_figures) >= MAX_FIGURES:
+            # a dict keeps the order of insertion: its first key is the oldest
             _figures.pop(next(iter(_figures)))
         _figures[key] = await draw(drawing.svg, call)
     return Response(_figures[key], media_type="image/svg+xml", headers=BRIEFLY)

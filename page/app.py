@@ -46,6 +46,7 @@ HEADERS = {
 
 def _error_page(request: Request, status: int, title: str, text: str) -> Response:
     """Return an error as a page, or as plain text to a script that did not ask for HTML."""
+    # a browser asks for HTML; the page's own scripts and curl do not
     if "text/html" not in request.headers.get("accept", ""):
         return PlainTextResponse(f"{title}. {text}", status)
     return html("error.html", status, title=title, text=text)
@@ -173,8 +174,10 @@ def serve(host: str, port: int, names: Sequence[str], say: Callable[[str], None]
     ConfigError
         The port is in use, or the address is not one of this machine's.
     """
+    # activated first: an embedded database may have to be migrated, which writes
     only_read(schemas.activate())
     try:
+        # bound here and not by uvicorn: a port in use is then an error of ours, and port 0 has a number to show
         listening = socket.create_server((host, port))
     except OSError as error:
         raise ConfigError(

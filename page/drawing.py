@@ -34,6 +34,7 @@ PAIRS = {
 def _key(kind: str, run: NDCRun) -> str:
     """Return a hash of what a figure of curves shows and of the software version: the key of the drawn figure."""
     rows = [
+        # what can change while the key of the result stays: it may be computed again, and q depends on the other curves
         [row["eid"], row["ndc_params"], row["environment"], row["n_compared"], row["q_value"]]
         for results in run.curves.values() for row in results
     ]  # fmt: skip
@@ -92,6 +93,7 @@ def cell_averages(eid: str, fov: int, roi: int, pair: str) -> tuple[str, Draw]:
         raise NotFoundError(f"there are no averages named {pair}", expected=f"one of {', '.join(PAIRS)}")
     found, trials = activity(ROI & {"eid": eid, "fov": fov, "roi": roi}), trials_to_average(eid)
     ((_, lines),) = averages(found, trials, PAIRS[pair], frame_bins(found, AROUND)).items()  # of one cell
+    # repr, as content_key refuses NaN, which JSON does not have
     values = [[line.label, line.n_trials.tolist(), repr(line.mean.tolist())] for line in lines]
     window = WINDOWS[PAIRS[pair][0]]
     return content_key([eid, fov, roi, pair, values]), lambda: figures.peri_event_lines(

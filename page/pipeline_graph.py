@@ -35,6 +35,7 @@ def layout() -> dict[str, Any]:
     kinds = {table.__name__: graph.kind_of(table) for table in graph.tables()}
     shown = [name for name, schema in schema_of.items() if schema not in LEFT_OUT and name != ATLAS]
     made_from = nx.DiGraph([link for link in graph.links() if set(link) <= set(shown)])
+    # also tables without any arrow
     made_from.add_nodes_from(shown)
     # without links that follow from others: an arrow from A to C says nothing if A leads to B and B to C
     chains = _through_columns(nx.transitive_reduction(made_from), shown)
@@ -69,6 +70,7 @@ def _through_columns(direct: nx.DiGraph, shown: list[str]) -> nx.DiGraph:
     for parent, child in sorted(direct.edges):
         between = range(column[parent] + 1, column[child])
         steps = [parent, *((parent, child, number) for number in between), child]
+        # not strict: the last step is the child itself, which has its column already
         for number, step in zip(between, steps[1:], strict=False):
             chains.add_node(step, column=number)
         nx.add_path(chains, steps)

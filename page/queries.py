@@ -45,6 +45,7 @@ MAX_NAMED_AREAS = 6
 def home() -> dict[str, Any]:
     """Return the picture of the tables with the progress of each, active workers and the newest errors."""
     states = {row["table"]: row for row in reports.status()}
+    # tables that are populated have their numbers of jobs; the others are counted
     counts = _row_counts([table for table in graph.tables() if table.__name__ not in states])
     picture = pipeline_graph.layout()
     nothing = {"to_do": 0, "running": 0, "errors": 0}
@@ -291,6 +292,7 @@ def _wheel(eid: str, clock: np.ndarray) -> list[float] | None:
     times, velocity = found
     velocity = np.where(is_in_pause(times, clock), 0, velocity)  # the frame before a pause would have its velocity
     # index of the first wheel sample of each frame; reduceat goes from each start to the next
+    # clipped: reduceat refuses an index past the end; such frames become 0 below
     starts = np.clip(np.searchsorted(times, clock), 0, len(times) - 1)
     high, low = np.maximum.reduceat(velocity, starts), np.minimum.reduceat(velocity, starts)
     fastest = np.where(high > -low, high, low)
@@ -345,6 +347,7 @@ def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
     values = np.insert(values.astype(float), places, np.nan)
     return {
         "times": np.round(np.insert(times, places, starts), 3).tolist(),
+        # four digits: more than a screen shows
         "values": [None if np.isnan(value) else float(f"{value:.4g}") for value in values.tolist()],
         "events": [
             {"name": name, "color": color, "times": np.round(at[(at >= times[0]) & (at <= times[-1])], 3).tolist()}
@@ -402,6 +405,7 @@ def shared_cells(subject: str, named: str | None, eids: Sequence[str]) -> list[d
     members = tracked_rois(run) & [{"eid": eid} for eid in sessions]
     names = ("cell_uid", "eid", "fov", "roi", "silhouette")
     columns = bulk.columns(members, *names, order_by=("cell_uid", "eid"))
+    # a UID occurs once in a session, so its number of ROIs is its number of sessions
     n_found = Counter(columns[0].tolist())
     rows = [
         {**dict(zip(names, row, strict=True)), **{name: sessions[row[1]][name] for name in DATE}}
@@ -470,6 +474,7 @@ def _together(settings: list[dict], members: list[dict]) -> list[str]:
     families: dict[str, set[str]] = defaultdict(set)
     for row in members:
         families[row["ndc_family"]].add(row["ndc_params"])
+    # a family with settings that have no curve here cannot be shown as a whole
     there = [family for family in families.values() if family <= set(known)] or [set(known)]
     first = max(there, key=lambda family: (family <= of_all, len(family)))
     return [params for params in known if params in first]

@@ -57,6 +57,7 @@ class Rasters:
         found = {}
         for place in places:
             if (tile := self.kept.get((version, place))) is not None:
+                # last in the order: used just now
                 self.kept.move_to_end((version, place))
                 found[place] = tile
         return found
@@ -105,6 +106,7 @@ class Raster:
             down, along = (_moved(*of) for of in zip((rows, frames), shifts, factors, strict=True))
             with suppress(ArgumentError):  # the movement leads out of the raster
                 row_level, time_level, tile_rows, columns = tiles.needed(self.shape, down, along, pixels)
+                # one call for each row of tiles, so that a new request waits for one only
                 for row in tile_rows:
                     yield partial(self._fetch, row_level, time_level, range(row, row + 1), columns)
 

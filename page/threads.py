@@ -26,6 +26,7 @@ async def ask(call: Callable[..., T], *arguments: Any) -> T:
         try:
             return call(*arguments)
         except Exception as error:
+            # a second try is safe: these calls only read
             if not is_passing(error):
                 raise
             reconnect(schemas.connect())

@@ -68,6 +68,7 @@ def rastermap_order(traces: np.ndarray, settings: EmbeddingSettings | None = Non
     usable = np.isfinite(spread) & (spread > 0)
     rows, rest = np.flatnonzero(usable), np.flatnonzero(~usable)
     if len(rows) > 2:  # two rows have no order to find
+        # without a copy of the traces where all rows are usable
         rows = rows[_fit(traces[rows] if len(rest) else traces, settings)]
     return np.concatenate([rows, rest]).astype(np.int64)
 

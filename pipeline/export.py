@@ -235,6 +235,7 @@ def write_parquet(session: Session, folder: Path, *, overwrite: bool = False) ->
         path.mkdir()
         _write_table(path, "sessions", table([session.info], SESSION_COLUMNS))
         _write_table(path, "fovs", table([fov.info for fov in session.fovs], FOV_COLUMNS))
+        # tables carry their schema, so that FOVs without ROIs or nulls only have the same columns
         _write_table(path, "rois", pa.concat_tables(fov.rois for fov in session.fovs))
         _write_table(path, "frames", pa.concat_tables(_frames(eid, fov) for fov in session.fovs))
         _write_table(path, "sources", session.sources)
@@ -280,6 +281,7 @@ def _write_activity(path: Path, eid: str, fov: FOV) -> None:
     with parquet.ParquetWriter(path, schema, compression="zstd", use_dictionary=["eid"]) as writer:
         for rows in _blocks(len(keys)):
             traces = _read(fov, rows, eid)
+            # a list array is its values in one run, and where each list ends: no Python object for each trace
             ends = pa.array(np.arange(len(traces) + 1) * traces.shape[1], pa.int32())
             lists = pa.ListArray.from_arrays(ends, pa.array(traces.reshape(-1)), type=schema.field("trace").type)
             part = keys.slice(rows.start, len(traces))
@@ -313,6 +315,7 @@ def _complete(session: Session, target: Path, overwrite: bool) -> Iterator[Path]
             do="--overwrite (overwrite=True) replaces it",
         )  # fmt: skip
     target.parent.mkdir(parents=True, exist_ok=True)
+    # beside the target: moving to another file system would be a copy, which can be cut
     with tempfile.TemporaryDirectory(prefix=f"{target.name}.", suffix=".partial", dir=target.parent) as folder:
         path = Path(folder) / target.name
         yield path
@@ -387,6 +390,7 @@ def _nwb_file(pynwb: Any, session: Session) -> Any:
         f"FOVs that are not in the database: {left_out or 'none'}",
         was_generated_by=_generated_by(info),
         subject=pynwb.file.Subject(
+            # nwbinspector asks for sex and age: marked as unknown rather than left out
             subject_id=info["subject"], species="Mus musculus", sex="U", age="P0D/",
             description="Age and sex are not in the database; P0D/ is any age",
         ),
@@ -429,6 +433,7 @@ def _vector(name: str, values: pa.ChunkedArray, column: tuple[str, str]) -> Any:
     kind, meaning = column
     if kind.startswith("string"):
         return VectorData(name=name, description=meaning, data=values.fill_null("").to_pylist())
+    # only columns that may be null: float64 would blur the type of the others
     if kind.endswith("?"):
         values, meaning = values.cast("float64"), f"{meaning}; NaN for none"
     return VectorData(name=name, description=meaning, data=values.to_numpy())
@@ -460,6 +465,7 @@ def _add_wheel(pynwb: Any, file: Any, wheel: Wheel) -> None:
 def _compressed(data: Any) -> Any:
     from hdmf.backends.hdf5 import H5DataIO
 
+    # gzip is built into every HDF5 library, unlike zstd or Blosc; level 1 is the fastest
     return H5DataIO(data, compression="gzip", compression_opts=1, shuffle=True)
 
 
@@ -480,6 +486,7 @@ def _add_imaging(pynwb: Any, file: Any, session: Session) -> None:
 
 def _imaging_plane(pynwb: Any, file: Any, device: Any, fov: FOV) -> Any:
     acronyms = fov.rois["region_acronym"].drop_null()
+    # the most frequent region stands for the plane: NWB has one location; ties by name, for the same file each time
     regions = sorted(acronyms.value_counts().to_pylist(), key=lambda row: (-row["counts"], row["values"]))
     counts = ", ".join(f"{row['values']} {row['counts']}" for row in regions)
     return file.create_imaging_plane(
@@ -539,6 +546,7 @@ def _columns(fov: FOV, eid: str) -> Any:
 
     class Blocks(GenericDataChunkIterator):  # type: ignore[misc]  # hdmf has no types
         def _get_data(self, selection: tuple[slice, slice]) -> np.ndarray:
+            # stored by ROI, written by frame: NWB has time as its first axis
             return _read(fov, selection[1], eid)[:, selection[0]].T
 
         def _get_maxshape(self) -> tuple[int, int]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pipeline.tracking.mirror import MirrorReport
     from schemas.exchange.verify import Finding, Verified
     from schemas.imaging.objects import Orphan
+    from schemas.update import Updated
 
 
 def ndc(
@@ -120,6 +121,7 @@ def tracked_rasters(
             "no cell is tracked in all of these sessions",
             do="Name fewer sessions; 'meso tracking' shows which of them share cells",
         )
+    # rows of the anchor and of the other sessions are the same cells, so one order serves for all
     order = meso.load_or_embed(anchor, restrict=rows[anchor])["isort"]
     places = ROI & (SharedCells.Cell & session_set)
     colors = distinct_region_colors((BrainRegion & places.proj("region_id")).to_arrays("acronym"))
@@ -170,6 +172,7 @@ def track(
             problems = [report.warning or "", *(f"{path}: {reason}" for path, reason in report.failed)]
             return lines, [text for text in problems if text] + ["Nothing was registered"]
     run = TrackingRun.register(subject, str(uid_root.resolve()) if uid_root else None, duplicates, uid_form)
+    # first, by itself: members refer to the cells
     filled = fill([TrackedCell], run, progress=True)
     filled.errors += fill([TrackedFOV], run, progress=True).errors
     members = TrackedFOV.Member & run
@@ -190,6 +193,7 @@ def _mirror(source: str, uid_root: Path, subject: str, refresh: bool) -> MirrorR
 
         def progress(done: int, total: int, path: str) -> None:
             bar.total = total
+            # the total is known at the first call only, and tqdm counts differences
             bar.update(done - bar.n)
 
         return mirror_uids(source, uid_root, subject, progress=progress, refresh=refresh)
@@ -199,6 +203,7 @@ def populate(tables: Sequence[str], eid: str | None) -> tuple[str, list[str]]:
     """Populate tables, by default all, for one session if ``eid`` is given; return a summary line and the failures."""
     chosen = [table_named(name) for name in tables] or None
     if eid:
+        # the others are of subjects or sets of sessions, not of one session
         chosen = [table for table in chosen or auto_populated() if "eid" in table.primary_key]
     done = fill(chosen, *([{"eid": eid}] if eid else []), progress=True)
     n_failed = sum(n for (_, status), n in reports.jobs_by_status().items() if status == JobStatus.ERROR)
@@ -212,6 +217,17 @@ def populate(tables: Sequence[str], eid: str | None) -> tuple[str, list[str]]:
 def counts_text(made: Mapping[str, int]) -> str:
     """Return how many jobs of each table were done, such as 'FOV 6, ROI 6'; '' if none."""
     return ", ".join(f"{table} {n}" for table, n in made.items() if n)
+
+
+def update_lines(done: Updated, dry_run: bool) -> list[str]:
+    """Return what ``meso update`` found and did, as lines of text."""
+    lines = [f"{row.table}: {row}" for row in done.changes] + done.notes
+    verb = "would be" if dry_run else "were"
+    for table, (again, stay) in done.tables.items():
+        lines.append(f"  {table}: {again} rows {verb} deleted, to be computed again; {stay} stay")
+    if not done.changes and not done.notes:
+        lines.append("No file has changed")
+    return lines + ([f"Update {done.update_id}"] if done.update_id else [])
 
 
 def database_status() -> dict[str, Any]:

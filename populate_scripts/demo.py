@@ -92,6 +92,7 @@ def _eids(cache_dir: Path, subject: str | None) -> list[str]:
         )
     sessions = (Session & [{"eid": eid} for eid in found]).to_dicts(order_by="session_date, session_number")
     subjects = [row["subject"] for row in sessions]
+    # sorted: among equals the first by name, at every run
     chosen = max(sorted(set(subjects)), key=subjects.count)
     return [row["eid"] for row in sessions if row["subject"] == chosen]
 

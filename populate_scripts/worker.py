@@ -32,8 +32,9 @@ from schemas.server.connection import connect
 from schemas.server.reconnection import is_passing, persist, reconnect
 from schemas.server.settings import heartbeat
 from schemas.work import reports
+from schemas.work.dead_workers import end_worker, release_dead_jobs
 from schemas.work.heartbeat import Heartbeat, uptime
-from schemas.work.jobs import JobRunner, Queue, end_worker, most_urgent, new_worker, release_dead_jobs
+from schemas.work.jobs import JobRunner, Queue, most_urgent, new_worker
 from schemas.work.states import EndReason, JobStatus, Status
 from schemas.work.tables import MAX_MISSED_HEARTBEATS, Lease, Worker
 
@@ -127,12 +128,14 @@ class Supervisor:
         """Run jobs until all are done, the time is over or a signal arrives; return the exit code."""
         chosen = [table_named(name) for name in self.tables] or auto_populated()
         for name in THREAD_VARIABLES:
+            # before the fork server starts: libraries read it when they are loaded
             os.environ.setdefault(name, str(max(1, _cores() // self.n_slots)))
         # not fork: this process has threads and a database connection, which a forked child could not use safely
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload(["populate_scripts.forkserver"])
         self.slots = [Slot(number) for number in range(self.n_slots)]
         self.alive: set[str] = set()
+        # a copy of the set: the main thread changes it while this thread reads
         self.heartbeat = Heartbeat(connect(), lambda cursor: Worker.beat(cursor, list(self.alive)), heartbeat())
         self.scheduler = Scheduler(chosen, self.say)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -159,6 +162,7 @@ class Supervisor:
         begin = time.monotonic()
         while True:
             self._start_slots()
+            # at most 0.1 s: signals, heartbeats and the scheduler are looked at as often
             wait([source for slot in self.slots if slot.process for source in (slot.process.sentinel, slot.pipe)], 0.1)
             for slot in self.slots:
                 self._receive(slot)
@@ -190,6 +194,8 @@ class Supervisor:
         """Count and report the results that a slot has sent, and note if its process has ended."""
         if not slot.process:
             return
+        # asked before the pipe is emptied: a process that ends in between has its last message read in the next pass
+        code = slot.process.exitcode
         try:
             while slot.pipe.poll():
                 table, key, outcome = slot.pipe.recv()
@@ -201,8 +207,8 @@ class Supervisor:
                     self.say(f"{table} {_text(key)}: {outcome.message}{when}")
         except (EOFError, OSError):
             pass  # the process has ended, maybe killed in the middle of a message
-        if slot.process.exitcode is not None:
-            self._ended(slot, EndReason.KILLED if slot.process.exitcode else EndReason.FINISHED)
+        if code is not None:
+            self._ended(slot, EndReason.KILLED if code else EndReason.FINISHED)
 
     def _ended(self, slot: Slot, reason: EndReason) -> None:
         """Release what an ended process had reserved, and empty its slot."""
@@ -231,6 +237,7 @@ class Supervisor:
         for slot in self.slots:
             if slot.process and (is_silent or slot.worker in self.heartbeat.lost):
                 self._kill(slot)
+                # a pause, as the reason may still be there
                 slot.not_before = time.monotonic() + 1.0
 
     def _is_silent(self) -> bool:
@@ -239,6 +246,7 @@ class Supervisor:
 
     def _kill(self, slot: Slot) -> None:
         if slot.process:
+            # SIGKILL: a slot in compiled code, or waiting for the server, would not see SIGTERM in time
             slot.process.kill()
             slot.process.join()
             self._ended(slot, EndReason.STOPPED)
@@ -280,6 +288,7 @@ class Scheduler(threading.Thread):
     """
 
     def __init__(self, tables: list[type[dj.Table]], say: Callable[[str], None]) -> None:
+        # the name is the holder of the lease
         super().__init__(daemon=True, name=new_worker())
         self.tables, self.say = tables, say
         self.connection = connect()
@@ -289,7 +298,7 @@ class Scheduler(threading.Thread):
         self.woken, self.stopped = threading.Event(), threading.Event()
 
     def end_worker(self, worker: str, reason: EndReason, who: str) -> None:
-        """Make the jobs that a worker had reserved pending again, soon: see ``schemas.work.jobs.end_worker``."""
+        """Make the jobs that a worker had reserved pending again, soon: see ``dead_workers.end_worker``."""
         self.ended.put((worker, reason, who))
         self.woken.set()
 
@@ -340,6 +349,8 @@ class Scheduler(threading.Thread):
                 return True
             self._say_all(release_dead_jobs())
             names = {table.__name__ for table in self.tables}
+            # Before jobs are added: one that ends in between is counted here, and what its rows make possible is added
+            # below. In the other order both could be missed, and `--until-done` would end too early.
             n_left = sum(
                 n for (name, status), n in reports.jobs_by_status().items()
                 if name in names and status in (JobStatus.PENDING, JobStatus.RESERVED)
@@ -415,6 +426,7 @@ def die_with_parent() -> None:
     The parent of a slot is the fork server, whose parent is the supervisor.
     """
     if sys.platform == "linux":
+        # CDLL(None) is the process itself, which has libc loaded
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 

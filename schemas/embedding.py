@@ -15,10 +15,11 @@ from pipeline.signals.flags import is_flagged_at
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.scaling import scale_rows
 from pipeline.storage.arrays import pack, unpack
+from schemas.cascade import WholeDelete
 from schemas.imaging.reading import flags, fov_traces
 from schemas.imaging.tables import FOV, ROI, Activity, Recording, imaged_sessions
 from schemas.provenance import Environment
-from schemas.rows import content_key
+from schemas.rows import content_key, sources_key
 from schemas.session import Session  # noqa: F401  a foreign key names it
 from schemas.storage import bulk
 from schemas.storage.codec import Packed
@@ -28,7 +29,7 @@ schema = dj.Schema()
 
 
 @schema
-class EmbeddingParams(dj.Manual):
+class EmbeddingParams(WholeDelete, dj.Manual):
     definition = """
     # settings of an embedding
     embedding_params : char(32)         # hash of the rest
@@ -59,7 +60,7 @@ class EmbeddingParams(dj.Manual):
 
 
 @schema
-class Embedding(dj.Computed):
+class Embedding(WholeDelete, dj.Computed):
     definition = """
     # Rastermap order of a session's cells
     -> Session
@@ -94,9 +95,9 @@ class Embedding(dj.Computed):
                 expected=", ".join(f"FOV_{n:02d}" for n in settings.fovs),
                 found=", ".join(f"FOV_{n:02d}" for n in fovs),
             )
-        return asdict(settings), fovs
+        return asdict(settings), fovs, _sources(key, fovs)
 
-    def make_compute(self, key, settings, fovs):
+    def make_compute(self, key, settings, fovs, sources):
         settings = EmbeddingSettings(**settings)
         rois, traces, n_frames = _stack(key["eid"], fovs, settings.neurons_only)
         rank = np.argsort(rastermap_order(traces, settings))  # the inverse of the order is the rank of each ROI
@@ -109,7 +110,7 @@ class Embedding(dj.Computed):
 
 
 @schema
-class ImportedOrder(dj.Manual):
+class ImportedOrder(WholeDelete, dj.Manual):
     definition = """
     # order of cells in a cache of the scripts: the parameters and files that gave it are not known
     -> Session
@@ -132,7 +133,7 @@ class ImportedOrder(dj.Manual):
 
 
 @schema
-class RasterTiles(dj.Computed):
+class RasterTiles(WholeDelete, dj.Computed):
     definition = """
     # the raster of an embedding at several resolutions: see pipeline.signals.tiles
     -> Embedding
@@ -156,9 +157,10 @@ class RasterTiles(dj.Computed):
 
     def make_fetch(self, key):
         settings = (EmbeddingParams & key).settings()
-        return _fovs_there(key, settings), (Embedding & key).fetch1("n_clock_frames")
+        fovs = _fovs_there(key, settings)
+        return fovs, (Embedding & key).fetch1("n_clock_frames"), _sources(key, fovs)
 
-    def make_compute(self, key, fovs, n_clock_frames):
+    def make_compute(self, key, fovs, n_clock_frames, sources):
         clocks = _frame_times(key["eid"], fovs)
         clock = _shared_frames(key["eid"], clocks)
         if len(clock) != n_clock_frames:
@@ -172,6 +174,7 @@ class RasterTiles(dj.Computed):
         cells = bulk.columns(ranked, "fov", "roi", "time_offset", order_by=("embedding_rank",))
         blocks = (scale_rows(block) for block in _ranked_blocks(key["eid"], clocks, clock, *cells))
         made = tiles.tiles(blocks, len(cells[0]), len(clock))
+        # packed in threads while the next tiles are made
         return clock, list(in_threads(lambda tile: (tile[0], pack(tile[1])), made))
 
     def make_insert(self, key, clock, made):
@@ -224,8 +227,14 @@ def tiles_between(
 
 def _fovs_there(key: dict, settings: EmbeddingSettings) -> list[int]:
     """Return the FOVs of a session that are in the database and in the settings; other FOVs have failed."""
+    # all four, as each may fail by itself
     there = FOV & key & Recording.proj() & ROI.proj() & Activity.proj()
     return [int(n) for n in there.to_arrays("fov", order_by="fov") if not settings.fovs or n in settings.fovs]
+
+
+def _sources(key: dict, fovs: list[int]) -> str:
+    """Return a hash of the files of FOVs: if they are read again while a job runs, its result must not be inserted."""
+    return sources_key(FOV.Source & {"eid": key["eid"]} & [{"fov": fov} for fov in fovs])
 
 
 def _frame_times(eid: str, fovs: list[int]) -> dict[int, np.ndarray]:
@@ -271,6 +280,7 @@ def _on_clock(
         elif rows.stop > rows.start:
             traces = fov_traces(eid, fov, rois[rows])
             own = offsets[rows].astype(float)
+            # no NaN, which neither Rastermap nor a picture can use: the clock has frames of all FOVs only
             resample(traces, times, own, clock, out=stacked[rows], gap=np.inf, hold_ends=True, fov=fov)
     return stacked
 
@@ -284,6 +294,7 @@ def _ranked_blocks(
     """
     for start in range(0, len(rois), tiles.TILE_ROWS):
         block = slice(start, start + tiles.TILE_ROWS)
+        # sorted by FOV to be read together, then put back into the order of the raster
         by_fov = np.argsort(fovs[block], kind="stable")
         traces = _on_clock(eid, clocks, clock, fovs[block][by_fov], rois[block][by_fov], offsets[block][by_fov])
         yield traces[np.argsort(by_fov)]

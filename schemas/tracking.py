@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import ArgumentError, DataError, NotFoundError
+from pipeline.errors import ArgumentError, DataError, MesoError, NotFoundError
+from pipeline.reading import SessionReader
+from pipeline.reading.fov import POSITIONS
 from pipeline.tracking import uids as tracking
 from schemas.cascade import WholeDelete
 from schemas.imaging.tables import FOV, ROI
@@ -31,7 +34,7 @@ class TrackingRun(WholeDelete, dj.Manual):
     uid_root='' : varchar(512)          # root of the mirrored tree, '' for the session folders
     duplicates : varchar(8)             # a UID twice in a session is an 'error', or the 'first' ROI's
     registered_at : datetime(6)         # UTC
-    uid_form=null : varchar(8)          # 'uuid' or 'any' word; NULL: as before version 8, any line but blank and nan
+    uid_form=null : varchar(8)          # 'uuid' or 'any' word; NULL: as before version 9, any line but blank and nan
     """
 
     @classmethod
@@ -61,26 +64,48 @@ class TrackingRun(WholeDelete, dj.Manual):
         """
         if uid_form not in tracking.UID_FORMS:
             raise ArgumentError(f"uid_form must be one of {', '.join(tracking.UID_FORMS)}, not {uid_form!r}")
-        files = list(_uid_files(subject, uid_root))
-        if not files:
-            raise DataError(
-                f"no UID file for any session of {subject}",
-                dataset=tracking.UIDS,
-                do=f"They were looked for in {uid_root or 'the session folders'}. To copy a tree of them first: "
-                f"meso track {subject} --uid-root FOLDER --mirror ADDRESS",
-            )
-        content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
-        # files that any form reads alike have the key that they had before there were forms
-        form = [] if all(tracking.reads_as_before(row["uid_text"], uid_form) for row in files) else [uid_form]
-        key = {"subject": subject, "tracking_run": content_key([duplicates, content, *form])}
+        files = _all_uid_files(subject, uid_root)
+        key = _run_key(subject, duplicates, uid_form, files)
         with cls.connection.transaction:
             row = {"uid_root": uid_root or "", "registered_at": now()}
             if cls & key:
                 cls.update1({**key, **row})  # updates registered_at: the run registered last is used by default
             else:
                 cls.insert1({**key, **row, "duplicates": duplicates, "uid_form": uid_form})
+            # an interrupted or repeated registration finds its rows there
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
         return key
+
+    @classmethod
+    def key_of_files(
+        cls, subject: str, uid_root: str | None = None, duplicates: str = "error", uid_form: str | None = "uuid"
+    ) -> dict[str, str]:
+        """Return the key that ``register`` would return, without inserting anything; parameters and errors as there.
+
+        With None as ``uid_form`` it is the key from before there were forms.
+        """
+        return _run_key(subject, duplicates, uid_form, _all_uid_files(subject, uid_root))
+
+
+def _all_uid_files(subject: str, uid_root: str | None) -> list[dict[str, Any]]:
+    """Return ``_uid_files``, of which there must be some."""
+    files = list(_uid_files(subject, uid_root))
+    if not files:
+        raise DataError(
+            f"no UID file for any session of {subject}",
+            dataset=tracking.UIDS,
+            do=f"They were looked for in {uid_root or 'the session folders'}. To copy a tree of them first: "
+            f"meso track {subject} --uid-root FOLDER --mirror ADDRESS",
+        )
+    return files
+
+
+def _run_key(subject: str, duplicates: str, uid_form: str | None, files: list[dict[str, Any]]) -> dict[str, str]:
+    # without paths: the same files from a mirror or from the session folders are the same run
+    content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
+    # files that any form reads alike have the key that they had before there were forms
+    form = [] if all(tracking.reads_as_before(row["uid_text"], uid_form) for row in files) else [uid_form]
+    return {"subject": subject, "tracking_run": content_key([duplicates, content, *form])}
 
 
 def _quality_key(file: dict) -> str:
@@ -106,7 +131,29 @@ def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:
             yield {
                 "eid": folder["eid"], "fov": folder["fov"], "uid_origin": file.origin, "uid_sha256": file.sha256,
                 "uid_text": file.text, "cluster_silhouette": file.silhouette,
+                "uid_rois": _rois_now(folder["eid"], folder["fov"], folder["collection"]),
             }  # fmt: skip
+
+
+def _rois_now(eid: str, fov: int, collection: str) -> str:
+    """Return the hash of the positions of a FOV's ROIs: those that ONE gives now, or else those in the database."""
+    try:
+        positions = SessionReader(one_for(eid), eid).array(POSITIONS, collection)
+        readable = positions.ndim == 2 and bool(np.isfinite(positions).all())
+        return _positions_key(positions) if readable else ""  # FOV says what is wrong with them
+    except MesoError:
+        key = {"eid": eid, "fov": fov}
+        return _stored_positions(key) if ROI & key else ""
+
+
+def _stored_positions(key: dict) -> str:
+    rois = ROI & {"eid": key["eid"], "fov": key["fov"]}
+    return _positions_key(np.column_stack(rois.to_arrays("stack_y", "stack_x", order_by="roi")))
+
+
+def _positions_key(positions: np.ndarray) -> str:
+    """Return a hash of positions in the image, (n_rois, 2 or 3) numbers: y, x."""
+    return hashlib.sha256(np.ascontiguousarray(positions[:, :2], dtype="<i8").tobytes()).hexdigest()
 
 
 @schema
@@ -120,6 +167,7 @@ class TrackingFile(WholeDelete, dj.Manual):
     uid_sha256 : char(64)
     uid_text : <blob>                   # the whole file: one line per ROI, blank for none
     cluster_silhouette=null : <blob>    # (n_rois,) float64, ROICaT's quality of each ROI's cluster
+    uid_rois='' : varchar(64)           # hash of the positions of the ROIs that it was registered with, '' if not known
     """
 
 
@@ -137,6 +185,7 @@ class TrackedCell(WholeDelete, dj.Computed):
 
     def make(self, key):
         files, uid_form = (TrackingFile & key).to_dicts(), (TrackingRun & key).fetch1("uid_form")
+        # of all files, whether or not they fit their FOV: a FOV that is read later must find its cells
         cells = {uid for file in files for uid in tracking.cells_in(file["uid_text"], uid_form)}
         if not cells:
             for file in files:
@@ -176,6 +225,7 @@ class TrackedFOV(WholeDelete, dj.Computed):
 
     def make(self, key):
         file = (TrackingFile & key).fetch1()
+        _check_rois(file)
         n_rois, (duplicates, uid_form) = (FOV & key).fetch1("n_rois"), (TrackingRun & key).fetch1(*READING)
         lines, place = tracking.uid_lines(file["uid_text"], uid_form), _place(file)
         tracking.check_form(lines, uid_form, **place)
@@ -191,6 +241,18 @@ class TrackedFOV(WholeDelete, dj.Computed):
 def _place(file: dict) -> dict[str, Any]:
     """Return session, FOV and path of a UID file, for errors."""
     return {"eid": file["eid"], "fov": file["fov"], "dataset": file["uid_origin"]}
+
+
+def _check_rois(file: dict) -> None:
+    """Refuse UIDs for other ROIs: a new extraction can have as many, and the lines of the file would fit."""
+    expected, found = file["uid_rois"], _stored_positions(file)
+    if expected and found != expected:
+        raise DataError(
+            "the UIDs were registered with other ROIs than the FOV has", eid=file["eid"], fov=file["fov"],
+            dataset=file["uid_origin"], expected=f"positions of ROIs with sha256 {expected}", found=found,
+            do=f"Track the FOV again with ROICaT, then run: meso track {file['subject']}. If the files of the FOV have "
+            f"changed: meso update {file['eid']}",
+        )  # fmt: skip
 
 
 def _earlier_uids(key: dict, uid_form: str | None) -> list[str]:
@@ -272,6 +334,7 @@ class SessionSet(WholeDelete, dj.Manual):
         DataError
             A session is not registered, is of another subject than the tracking run, or has no FOV whose UID file fits.
         """
+        # sorted, since the key is a hash: a set has no order
         eids = sorted(set(map(str, eids)))
         _check_members(eids, checked(run, TrackingRun)["subject"])
         fovs = (TrackedFOV & run & [{"eid": eid} for eid in eids]).keys(order_by="eid, fov")

@@ -34,6 +34,7 @@ def snippets(language: str) -> list:
     return found
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("code", snippets("python"))
 def test_python_snippets_run(code, demo_sessions):
     exec(compile(code, "snippet", "exec"), {})

@@ -157,7 +157,7 @@ def test_invalid_options_end_the_command_before_the_database():
 
 # ------------------------------------------------------------------------------------------------------ the table
 
-#: Definition of NDCParams in version 8 of the tables, word for word.
+#: Definition of NDCParams in version 9 of the tables, word for word.
 DEFINITION = """
 # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
 ndc_params : char(32)               # hash of the rest
@@ -200,7 +200,7 @@ use_flagged_frames=0 : bool         # also trials whose window holds a frame fla
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_8():
+def test_the_definition_of_ndc_params_is_that_of_version_9():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 

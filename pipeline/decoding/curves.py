@@ -83,6 +83,7 @@ class NDCCurve:
         if n_null == 0:
             return np.full(len(self.ks), np.nan)
         real = self.scores[:, : self.null_subsets or None].mean(axis=1, keepdims=True)
+        # the 1 counts the real labels as one of the vectors, so that p is never 0
         p: np.ndarray = (1 + (self.null_scores >= real - SCORE_ROUNDING).sum(axis=1)) / (1 + n_null)
         return p
 
@@ -324,6 +325,7 @@ class _Work:
         bootstrap : (K, B) float64
             B is 0 without the real labels.
         """
+        # the real labels first, if they are asked for: the bootstrap is that of the first vector
         labels = np.concatenate([self.y[None][: int(real)], self.shuffled[list(shuffles)]])
         resampled = self.resampled if real else None
         if not self.trial_shuffled:
@@ -337,19 +339,25 @@ class _Work:
         self, repeat: int, labels: np.ndarray, ks: np.ndarray, resampled: np.ndarray | None
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the scores (K, L) of label vectors (L, n) on the same activity, and the first's bootstrap (K, B)."""
+        # Spawned: another number of neurons leaves the folds as they are. The words of this and the other SeedSequences
+        # ([seed, b, 3], [seed, repeat, 4, label]; in nulls [seed, s, 1], [seed, n, 2]) keep apart what is drawn, and
+        # stored scores depend on them. A last word of 0 would not keep apart: numpy pads with zeros.
         order_seed, fold_seed = np.random.SeedSequence([self.seed, repeat]).spawn(2)
+        # 32 bits, as scikit-learn's folds are seeded (RandomState)
         folds = int(fold_seed.generate_state(1)[0])
         order = np.random.default_rng(order_seed).permutation(self.population.N)
         if self.axis == "cells":
+            # packed once, up to the largest k: the smaller subsets are prefixes of it
             subset = self._subset(order[: max(ks)], repeat, labels[0])
             return cross_validate(subset.decide, labels, [int(k) for k in ks], folds, self.how, resampled)
         subset = self._subset(np.arange(self.population.N), repeat, labels[0])
         parts = []
         for k in ks:
+            # the order of the neurons is not used on this axis, so its seed serves for the trials
             fewer = np.array([_fewer_trials(row, int(k), order_seed) for row in labels])
             try:
                 parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, resampled))
-            except ValueError as error:
+            except ArgumentError as error:
                 raise ArgumentError(f"a curve over trials cannot have k = {k}: {error}") from error
         scores, bootstrap = zip(*parts, strict=True)
         return np.concatenate(scores), np.concatenate(bootstrap)
@@ -362,9 +370,11 @@ class _Work:
 
     def _replaced(self, order: np.ndarray, repeat: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return activity with trials permuted within the classes of y: standardised (K, n), and raw (n, K)."""
+        # the trial that each neuron takes its activity from, (K, n); left-out trials keep their own
         source = np.tile(np.arange(len(y)), (len(order), 1))
         for label in (0, 1):
             trials = np.flatnonzero(y == label)
+            # not seeded by k: the activity of a prefix is the same whichever larger subset it is packed in
             rng = np.random.default_rng(np.random.SeedSequence([self.seed, repeat, 4, label]))
             source[:, trials] = rng.permuted(source[:, trials], axis=1)
         standard = np.take_along_axis(self.population.standard[order], source, axis=1)
@@ -376,6 +386,7 @@ def _resampled(y: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
     used = np.flatnonzero(y >= 0)
     times = np.zeros((n_bootstrap, len(y)))
     for b in range(n_bootstrap):
+        # sample b does not depend on B, so that a curve can be extended; nor on k, so that samples pair over the curve
         rng = np.random.default_rng(np.random.SeedSequence([seed, b, 3]))
         times[b, used] = np.bincount(rng.integers(len(used), size=len(used)), minlength=len(used))
     return times
@@ -390,6 +401,7 @@ def _fewer_trials(y: np.ndarray, n: int, seed: np.random.SeedSequence) -> np.nda
     ones = rng.permutation(np.flatnonzero(y == 1))
     zeros = rng.permutation(np.flatnonzero(y == 0))
     n_ones = round(n * len(ones) / (len(ones) + len(zeros)))
+    # beginnings of one random order of each class: the trials of a smaller n are among them
     kept = np.concatenate([ones[:n_ones], zeros[: n - n_ones]])
     out = np.full(len(y), -1, dtype=np.int8)
     out[kept] = y[kept]
@@ -462,6 +474,7 @@ class _Tally:
         self, work: _Work, memory_mb: float, n_jobs: int, progress: bool | Callable[[int, int], None]
     ) -> None:  # fmt: skip
         """Compute every score that is missing."""
+        # scores taken from a known curve are means already: only the others are summed up and divided
         items, missing = self._items(), np.isnan(self.null_scores)
         self.null_scores[missing] = 0.0
         for item, (scores, bootstrap) in _run(work, items, self.ks, memory_mb, n_jobs, progress):
@@ -472,6 +485,7 @@ class _Tally:
         """Enter what ``_Work.scores`` returned for an item."""
         of_curve = item.k_indices[item.k_indices < len(self.grid)]  # the k of the ceiling has no null and no bootstrap
         n = len(of_curve)
+        # intp, because numpy would make an empty list a float array, which cannot index
         self.null_scores[np.ix_(of_curve, np.array(item.shuffles, dtype=np.intp))] += scores[:n, int(item.real) :]
         if item.real:
             self.scores[item.k_indices, item.repeat] = scores[:, 0]
@@ -495,6 +509,7 @@ class _Tally:
             for s in self._shuffles_of(repeat):
                 by_missing.setdefault(tuple(null_missing[:, s]), []).append(s)
             for pattern, vectors in by_missing.items():
+                # vectors that miss no k are no work; the real one (-1) is the first of its list, as in `_Work.scores`
                 for start in range(0, len(vectors) * any(pattern), MAX_VECTORS_PER_ITEM):
                     batch = vectors[start : start + MAX_VECTORS_PER_ITEM]
                     items.append(_Item(repeat, batch[0] < 0, [s for s in batch if s >= 0], np.flatnonzero(pattern)))
@@ -542,6 +557,7 @@ def _check_known(work: _Work, known: NDCCurve, index: int, *, with_null: bool) -
         repeats = range(known.null_subsets or 1)
         again.append(np.mean([work.scores(repeat, False, [0], k)[0][0, 0] for repeat in repeats]))
         former.append(known.null_scores[index, 0])
+    # as SCORE_ROUNDING: np.mean and the sums of `_add` round differently
     if np.abs(np.subtract(again, former)).max() > 1e-9:
         raise ArgumentError(
             f"the known curve is not of these data and settings: at k = {k[0]} its first scores (real and "
@@ -562,6 +578,7 @@ def _run(
 
     from threadpoolctl import threadpool_limits
 
+    # not cpu_count alone: a scheduler or a container may allow fewer cores than the machine has
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     largest = int(max(ks)) if work.axis == "cells" else work.population.N
     n_in_memory = int(memory_mb * 1e6 // work.population.bytes_of(largest))
@@ -575,6 +592,7 @@ def _run(
         from tqdm import tqdm
 
         bar = tqdm(total=len(items), desc="subsets", leave=False)
+    # threads, because the kernels release the GIL; BLAS threads in each of them would compete for the same cores
     with threadpool_limits(1), ThreadPoolExecutor(n_threads) as pool:
         results = pool.map(compute, items) if n_threads > 1 else map(compute, items)
         for done, (item, result) in enumerate(zip(items, results, strict=True), start=1):

@@ -100,6 +100,8 @@ class Population:
     def bytes_of(self, k: int) -> int:
         """Return the memory in bytes that solving a subset of up to k neurons takes."""
         padded, features = _padded(self.n), _padded(k)
+        # float32: vectors of kernels.State; then four copies of the activity (gathered, packed both ways, its squares),
+        # and the preconditioner with its factor and its inverse
         rows = BATCH_ROWS * (12 * padded + 8 * features)
         n_bytes: int = 4 * (4 * padded * features + rows + 3 * min(k, self.n) ** 2)
         return n_bytes
@@ -159,9 +161,12 @@ class Subset:
         problem = self._problem(weights, labels, scales, k, strength)
         z = np.zeros((len(weights), _padded(n)), dtype=np.float32)
         b, error = np.zeros(len(weights), dtype=np.float32), np.zeros(len(weights))
+        # a row that overflows is not an error: its NaN marks it as missed below
         with np.errstate(all="ignore"):
             minimise(problem, refresh_at(), z, b, error)
+        # in float64: next to a large intercept float32 would round the differences between trials away
         values = z[:, :n] + b.astype(np.float64)[:, None]
+        # not `error > ...`: NaN has to count as missed
         missed = ~(error <= (PRIMAL_SLACK if problem.primal else 1.0)) | scales.too_small(k)
         for row in np.flatnonzero(missed):
             values[row] = newton.decision_values(
@@ -188,6 +193,7 @@ class Subset:
         else:
             preconditioner = np.zeros((1, 1, WIDTH), dtype=np.float32)
             modes, power, rest = self._spectrum(k)
+        # so that sum_i h_i m_is m_it, (m, m) for each row, is one product with packed panels
         pairs = (modes[:, :, None] * modes[:, None, :]).reshape(n, -1)
         return Problem(
             over_trials=self.over_trials, over_neurons=self.over_neurons, n=n, k=k,
@@ -206,13 +212,16 @@ class Subset:
         """
         first = self.standard[:k]
         bound = (0.25 * weight) * (first @ first.T)
+        # the penalty |w|^2 in stored units, where a neuron's weight is `unit` times as large
         ridge = 1.0 if self.population.scaling else float(self.population.unit[0]) ** -2
         bound[np.diag_indices(k)] += ridge
+        # bound.T is the same matrix in Fortran order, which LAPACK takes without a copy
         factor, failed = spotrf(bound.T, lower=True)
         inverse, failed = spotri(factor, lower=True) if not failed else (factor, failed)
         if failed:  # nearly singular: a large C and neurons with the same activity; a preconditioner may be inexact
             bound[np.diag_indices(k)] += 1e-6 * np.trace(bound) / k
             inverse = dpotri(dpotrf(bound.T.astype(np.float64), lower=True)[0], lower=True)[0]
+        # potri writes the lower triangle only
         lower = np.tril(inverse)
         packed: np.ndarray = pack((lower + np.tril(lower, -1).T).astype(np.float32))
         return packed
@@ -230,11 +239,15 @@ class Subset:
         power, rotation = np.linalg.eigh(seen.T @ seen)
         modes = (turned @ rotation).astype(np.float32)
         diagonal = np.einsum("ij,ij->j", first, first).astype(np.float64)
+        # mean of the eigenvalues that have no mode, from the trace; above 0 also for low rank and for silent neurons
         rest = max(float(diagonal.sum() - power.sum()) / max(n - len(power), 1), 1e-3 * diagonal.mean(), 1e-30)
+        # the diagonal stands for `rest` of each mode already; 1/power is needed, so it stays positive
         power = np.maximum(power - rest, 1e-3 * rest)
+        # the diagonal of K, which the approximation has to match; kept positive where modes cancel it
         diagonal = np.maximum(diagonal - modes.astype(np.float64) ** 2 @ power, 0.1 * rest)
         # a free intercept acts like a constant neuron without penalty: an eigenvalue far above all others
         intercept = n if self.population.penalised else 1e3 * power.max()
+        # a penalised one is a neuron that is 1 in all trials: 11' has this vector and the eigenvalue n
         modes = np.column_stack([modes, np.full(n, n**-0.5, np.float32)])
         return modes, np.append(power, intercept), diagonal
 
@@ -268,6 +281,7 @@ class _Scales:
 
     def _inverse(self, subset: Subset, variance: np.ndarray, train: np.ndarray, k: int) -> np.ndarray:
         """Return 1 / sd, (rows, K padded); small variances are recomputed, as their digits cancel in a difference."""
+        # stored neurons have variance 1: the floor only avoids a division by 0, values below 0.05 are replaced
         inverse: np.ndarray = 1 / np.sqrt(np.maximum(variance, 1e-12))
         rows, columns = np.nonzero(variance[:, :k] < 0.05)
         for row in np.unique(rows):

@@ -59,6 +59,7 @@ def trial_features(
     outcome = np.where(np.isnan(labels), "label", "").astype("U16")
     for fov in fovs:
         reason = trial_coverage(fov.frame_times, fov.offsets, starts, ends)
+        # the first reason stays: a trial without a label is not also counted as not imaged
         outcome = np.where(outcome == "", reason, outcome)
     for fov in fovs:
         if fov.flagged is not None:
@@ -115,6 +116,7 @@ def trial_coverage(frame_times: np.ndarray, offsets: np.ndarray, starts: np.ndar
     first, last = frame_times[bouts(frame_times)].T
     # the stretch in which every ROI was scanned: from the latest first scan to the earliest last one
     first, last = first + offsets.max(), last + offsets.min()
+    # the last bout that begins before the window; a window that reaches over a gap ends outside of it
     bout = np.clip(np.searchsorted(first, starts, side="right") - 1, 0, len(first) - 1)
     inside = (starts >= first[bout]) & (ends <= last[bout])
     # later reasons overwrite earlier ones

@@ -97,6 +97,7 @@ def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, n
     else:
         test[stratified_folds(y[used], how.n_splits, seed), used] = True
     near = test.copy()
+    # shifted over all trials, also those that are left out: the gap is one in time
     for shift in range(1, how.fold_gap + 1):
         near[:, shift:] |= test[:, :-shift]
         near[:, :-shift] |= test[:, shift:]
@@ -127,8 +128,10 @@ def stratified_folds(y: np.ndarray, n_splits: int, seed: int) -> np.ndarray:
     -------
     (n,) int
     """
+    # the legacy generator, because scikit-learn draws with it
     random = np.random.RandomState(seed)
     y = (y != y[0]).astype(np.intp)  # as scikit-learn numbers classes: by first occurrence
+    # scikit-learn deals the sorted labels out to the folds in turn, so that each gets its share of both classes
     ordered = np.sort(y)
     sizes = np.array([np.bincount(ordered[i::n_splits], minlength=2) for i in range(n_splits)])
     folds = np.empty(len(y), dtype=np.intp)
@@ -153,6 +156,7 @@ def training_weights(y: np.ndarray, train: np.ndarray, C: float, class_weight: s
     if class_weight == "balanced":
         for label in (0, 1):
             count = (train & (y == label)).sum(axis=1, keepdims=True)
+            # scikit-learn's 'balanced': n / (classes x n of the class)
             weights[:, y == label] *= train.sum(axis=1, keepdims=True) / (2 * count)
     return weights
 
@@ -209,6 +213,7 @@ def scores_of(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
             level = np.count_nonzero(high[:, :, None] == low[:, None, :], axis=(1, 2))
             auc: np.ndarray = (above + 0.5 * level) / (n_ones * n_zeros)
             return auc
+        # a decision value of exactly 0 is class 0, as in scikit-learn's predict
         right = (high > 0).sum(axis=1), (low <= 0).sum(axis=1)
         if metric == "balanced_accuracy":
             balanced: np.ndarray = (right[0] / n_ones + right[1] / n_zeros) / 2
@@ -241,6 +246,7 @@ def bootstrap_means(z: np.ndarray, groups: Groups, metric: str, times: np.ndarra
         ones, zeros = np.maximum(ones, 1), np.maximum(zeros, 1)
         if metric == "auc":
             low, high = values[zero], values[one][:, None]
+            # 1, or 1/2 for a tie
             wins = 0.5 * ((high > low).astype(np.float64) + (high >= low))
             score = ((n_one @ wins) * n_zero).sum(axis=1) / (ones * zeros)
         else:
@@ -291,6 +297,7 @@ def cross_validate(
         values = []
         for i, k in enumerate(ks):
             weights = [
+                # C scales the loss, so that rows with different C can be fitted in one call
                 training_weights(y, train, 1.0, how.class_weight) * chosen[i, j][:, None]
                 for j, (y, (train, _)) in enumerate(zip(labels, masks, strict=True))
             ]
@@ -328,7 +335,7 @@ def _chosen(
         fixed = replace(how, C=c, c_grid=())
         try:
             by_c.append(cross_validate(decide, labels, ks, seed, fixed)[0][0])
-        except ValueError as error:
+        except ArgumentError as error:
             raise ArgumentError(f"inside a training fold, where C is chosen from c_grid: {error}") from error
     # rounded, so that the last bits of a processor do not decide a tie
     chosen: np.ndarray = np.array(sorted(how.c_grid))[np.argmax(np.round(by_c, 12), axis=0)]

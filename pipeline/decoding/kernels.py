@@ -39,7 +39,7 @@ OPTIONS: dict[str, Any] = {
     "nogil": True,
     "cache": True,
     "error_model": "numpy",  # no check for division by zero, which would keep loops from being vectorised
-    "fastmath": {"reassoc", "contract", "nsz", "arcp"},
+    "fastmath": {"reassoc", "contract", "nsz", "arcp"},  # not nnan and ninf: a row that overflows is known by its NaN
     "no_cfunc_wrapper": True,
 }
 #: For functions that only compiled code calls: wrappers for Python would take half of the time to compile.
@@ -59,6 +59,7 @@ def _micro_kernel(rows: int) -> Any:
             a, lda, b, depth, c, ldc = args
             real, word = ir.FloatType(), ir.IntType(64)
             vector = ir.VectorType(real, LANES)
+            # shuffling by these copies lane 0 to all lanes
             lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
             blank = ir.Constant(vector, ir.Undefined)
             fma = cgutils.get_or_insert_function(
@@ -83,6 +84,7 @@ def _micro_kernel(rows: int) -> Any:
             streamed = []
             for j in range(3):
                 streamed.append(builder.load(place(at, ir.Constant(word, j * LANES), vector)))
+                # rows are aligned to their values only; LLVM would assume the alignment of a whole vector, and crash
                 streamed[-1].align = 4
             for i in range(rows):
                 value = builder.load(place(a_rows[i], step, real))
@@ -90,12 +92,14 @@ def _micro_kernel(rows: int) -> Any:
                 value = builder.shuffle_vector(value, blank, lanes)
                 for j in range(3):
                     total = builder.call(fma, [value, streamed[j], sums[i][j]])
+                    # 0 in the first step, the sum so far in the others
                     sums[i][j].add_incoming(ir.Constant(vector, [0.0] * LANES), before)
                     sums[i][j].add_incoming(total, loop)
                     sums[i][j] = total
             following = builder.add(step, ir.Constant(word, 1))
             step.add_incoming(ir.Constant(word, 0), before)
             step.add_incoming(following, loop)
+            # tested at the end of a step: depth must be 1 or more
             builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
             builder.position_at_end(after)
             for i in range(rows):
@@ -171,6 +175,8 @@ def _sigmoid(z: np.ndarray, labels: np.ndarray, weights: np.ndarray, e: np.ndarr
     instructions; its relative error is 2e-7. All arrays are (n padded,) float32.
     """
     for i in range(z.size):
+        # exp(88.7) is the largest float32; then x = power ln 2 + rest, with ln 2 in two parts: the first has few
+        # digits, so that its product with the power is exact (Cody & Waite)
         x = min(max(labels[i] * z[i], f4(-87)), f4(87))
         power = np.floor(x * f4(1.44269504) + f4(0.5))
         x = x - power * f4(0.693359375) + power * f4(2.12194440e-4)
@@ -180,10 +186,12 @@ def _sigmoid(z: np.ndarray, labels: np.ndarray, weights: np.ndarray, e: np.ndarr
         p = p * x + f4(4.1665795894e-2)
         p = p * x + f4(1.6666665459e-1)
         p = p * x + f4(5.0000001201e-1)
+        # 2**power as the bits of a float32: its exponent is biased by 127 and begins at bit 23
         bits = (np.int32(power) + np.int32(127)) << np.int32(23)
         exp = (p * x * x + x + f4(1)) * _as_float(bits)  # type: ignore[call-arg]
         s = f4(1) / (f4(1) + exp)
         e[i] = -weights[i] * labels[i] * s
+        # exp * s is 1 - s without the cancellation
         d[i] = weights[i] * s * (exp * s)
 
 
@@ -245,6 +253,7 @@ def _newton(h: np.ndarray, g: np.ndarray, size: int, out: np.ndarray) -> None:
         a[i, i] += 1e-9  # the last step may lie along the new direction
         a[i, 3] = -g[i] / math.sqrt(max(h[i, i], 1e-30))
     for i in range(size):
+        # without pivoting: the scaled matrix is positive definite
         for r in range(i + 1, size):
             factor = a[r, i] / a[i, i]
             for j in range(i, 4):
@@ -438,16 +447,19 @@ def _advance(
     """
     ridge = f4(1) if p.penalised else f4(0)
     x, d, q, r, e, h, zd, zq = s.x[i], s.d[i], s.q[i], s.r[i], s.e[i], s.h[i], s.zd[i], s.zq[i]
+    # the metric of x is the identity in the primal and K in the dual, where Kd is the image of d
     md, mq = (d, q) if p.primal else (zd, zq)
     qb, along, total = s.qb[i], _dot(h, zq), _sum(h) + ridge
     gradient[0], gradient[1] = _dot(r, md), _sum(e) + ridge * b[i]
     gradient[2] = _dot(r, mq) + qb * gradient[1]
+    # Hessian of the loss between two directions u and v: <u, v> in the metric of x, plus sum_i h_i z_u,i z_v,i
     hessian[0, 0] = _dot(d, md) + _dot3(h, zd, zd)
     hessian[0, 1] = hessian[1, 0] = _dot(h, zd)
     hessian[1, 1] = total
     hessian[0, 2] = hessian[2, 0] = _dot(d, mq) + _dot3(h, zd, zq) + qb * hessian[0, 1]
     hessian[1, 2] = hessian[2, 1] = along + qb * total
     hessian[2, 2] = _dot(q, mq) + _dot3(h, zq, zq) + qb * (f4(2) * along + qb * total)
+    # there is no last step in the first iteration
     _newton(hessian, gradient, 2 if first else 3, step)
     new, old = f4(step[0]), f4(step[2])
     for j in range(x.size):
@@ -460,6 +472,8 @@ def _advance(
         z[i, j] += zq[j] + s.qb[i]
     _sigmoid(z[i], p.labels[i], p.weights[i], e, h)
     slope = step[0] * gradient[0] + step[1] * gradient[1] + step[2] * gradient[2]
+    # the intercept's part of the remaining gradient, in the norm of its own curvature; then that of x ("Stop" in
+    # pipeline.decoding.solver): its length, or its norm by the preconditioner
     left = gradient[1] * gradient[1] / max(hessian[1, 1], 1e-30)
     if p.strict[i]:
         left += _dot(r, r) if p.primal else abs(slope)
@@ -479,8 +493,10 @@ def _shorten(p: Problem, s: State, z: np.ndarray, b: np.ndarray, i: int, slope: 
     x, q, e, zq = s.x[i], s.q[i], s.e[i], s.zq[i]
     for _ in range(20):
         here = _dot(x, q if p.primal else zq) + _dot(e, zq) + s.qb[i] * (_sum(e) + ridge * b[i])
+        # a curvature condition as Wolfe's (Nocedal & Wright, chapter 3): past the minimum only where it is flat
         if here <= 0.25 * abs(slope):
             break
+        # zero of the straight line through the slopes at the start (below 0) and the end (above 0) of the step
         back = f4(-here / (here - slope))
         rest = f4(1) + back
         for j in range(x.size):
@@ -542,6 +558,7 @@ def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, erro
         for i in range(rows):
             if active[i]:
                 left = _advance(p, s, z, b, i, iteration == 0, gradient, hessian, step)
+                # |w|^2; in the dual w'w = a'Ka = a'(z - b)
                 norm[i] = _dot(s.x[i], s.x[i]) if p.primal else _dot(s.x[i], z[i]) - b[i] * _sum(s.x[i])
                 size = norm[i]
                 if not (p.strict[i] and p.primal):  # the intercept shifts all trials alike
@@ -555,6 +572,7 @@ def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, erro
             for i in range(rows):
                 if near[i] and active[i]:
                     error[i] = max(error[i], math.sqrt(gradients[i] / max(norm[i], 1e-30)) / p.gradient_tolerance)
+                    # not `error > 1`: NaN stays active, and is missed
                     active[i] = not error[i] <= 1
         iteration += 1
     # z once more from the solution: without the intercept, and without the rounding errors of many steps

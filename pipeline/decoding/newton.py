@@ -42,10 +42,12 @@ def decision_values(
     """
     train = weights > 0
     features = _features(np.asarray(X, dtype=np.float64), train, scaling, centre=scaling or not penalize_intercept)
+    # the intercept is the weight of a last feature that is 1 in all trials
     ridge = np.ones(features.shape[1] + 1)
     ridge[-1] = float(penalize_intercept)
     A = np.column_stack([features, np.ones(len(features))])
     z = A @ _minimise(A[train], np.where(y[train] == 1, 1.0, -1.0), weights[train], ridge)
+    # far above the rounding of float64, far below any difference that matters; 1e-300: all values may be 0
     unit = 1e-9 * max(float(np.ptp(z)), float(np.abs(z).max()), 1e-300)
     rounded: np.ndarray = np.round(z / unit) * unit
     return rounded
@@ -61,12 +63,14 @@ def _features(X: np.ndarray, train: np.ndarray, scaling: bool, centre: bool) -> 
     if scaling:
         features = features / np.where(constant(mean, var, int(train.sum())), 1.0, np.sqrt(var))
     if features.shape[1] > train.sum():
+        # exact: the penalty does not change under a rotation, and the solution has no part outside of this span
         features = features @ np.linalg.qr(features[train].T)[0]
     return features
 
 
 def constant(mean: np.ndarray, var: np.ndarray, n: int) -> np.ndarray:
     """Return (k,) bool: which neurons are constant up to rounding. scikit-learn's StandardScaler scales those by 1."""
+    # scikit-learn's bound of the rounding error of a variance (sklearn.preprocessing._data._is_constant_feature)
     eps = np.finfo(np.float64).eps
     return var <= n * eps * var + (n * mean * eps) ** 2
 
@@ -77,6 +81,7 @@ def _minimise(A: np.ndarray, y: np.ndarray, c: np.ndarray, ridge: np.ndarray) ->
     from scipy.special import expit
 
     def loss(w: np.ndarray) -> float:
+        # logaddexp, as log(1 + exp(x)) overflows for large x
         return float(0.5 * (ridge * w * w).sum() + (c * np.logaddexp(0, -y * (A @ w))).sum())
 
     w = np.zeros(A.shape[1])
@@ -95,6 +100,7 @@ def _minimise(A: np.ndarray, y: np.ndarray, c: np.ndarray, ridge: np.ndarray) ->
         if decrement <= DECREMENT_TOLERANCE * max(value, 1e-300):
             return w + step
         size = 1.0
+        # Armijo's condition of sufficient decrease, with its usual constant (Nocedal & Wright, chapter 3)
         while loss(w + size * step) > value - 1e-4 * size * decrement and size > 1e-4:
             size /= 2
         if size <= 1e-4:  # the loss has no digits left to compare: take full steps, which the gradient ends

@@ -48,6 +48,8 @@ PRIOR = {
     **{f"contrast_{knot:g}": (4 * math.tanh(5 * knot), 2.0, -2.0, 12.0) for knot in CONTRAST_KNOTS},
     **{f"choices_{memory:g}": (0.0, 1.0, -6.0, 6.0) for memory in CHOICE_MEMORY},
     "lapse": (-2.5, 1.0, -8.0, 2.0),
+    # with a standard deviation of 2, feedback of a mouse that guesses in periods was significant in 14 % of sessions
+    # without information (docs/science/nulls.md)
     "lapse_errors": (0.0, 6.0, 0.0, 15.0),
     "guess": (0.0, 1.0, -4.0, 4.0),
 }
@@ -238,6 +240,7 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
         shifts = _linear_shifts(len(used), n_label_shuffles, shuffle_seed)
         margin = linear_shift_margin(len(used))
         middle = np.arange(margin, len(used) - margin)
+        # positions among the labels in use: trials that are left out do not count in a shift
         out[:, used[middle]] = labels[middle + shifts[:, None]]
         kept = real
         real = np.full_like(kept, -1)
@@ -247,6 +250,7 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
         raise ArgumentError(f"a circular shift needs two labels or more; there are {len(used)}")
     for s in range(n_label_shuffles):
         rng = np.random.default_rng(np.random.SeedSequence([shuffle_seed, s, 1]))
+        # a circular shift of 0 is left out: it would be the real labels
         out[s, used] = (
             rng.permutation(labels) if null == "permute" else np.roll(labels, rng.integers(1, len(labels)))
         )  # fmt: skip
@@ -275,6 +279,7 @@ def _linear_shifts(n_labels: int, n_label_shuffles: int, shuffle_seed: int) -> A
             f"n_label_shuffles is {2 * margin} at most, not {n_label_shuffles}"
         )
     shifts = np.concatenate([np.arange(-margin, 0), np.arange(1, margin + 1)])
+    # all shifts are ordered, and the first S taken: more shuffles can be added later
     order = np.random.default_rng(np.random.SeedSequence([shuffle_seed, n_labels, 2])).permutation(2 * margin)
     return shifts[order[:n_label_shuffles]]
 
@@ -378,16 +383,19 @@ class BehaviorModel:
         -------
         (S, n) float64
         """
+        # the part of z that does not depend on the choices before
         still = self.bias + self.block * _block_side(probability_left) + _knots(side * contrast) @ self.contrasts
         gain, gain_errors = 1 / np.array(CHOICE_MEMORY)[:, None], 1 / ERROR_MEMORY
         past, errors = np.zeros((len(CHOICE_MEMORY), len(side))), np.zeros(len(side))
         weights, choices = np.array(self.choices), np.zeros(side.shape)
+        # trials without a choice leave the running means as they are, as in the fit
         for trial in np.flatnonzero(responds):
             lapse = _logistic(self.lapse + self.lapse_errors * errors)
             p_left = lapse * self.guess + (1 - lapse) * _logistic(still[:, trial] + weights @ past)
             choice = np.where(draws[:, trial] < p_left, 1.0, -1.0)
             choices[:, trial] = choice
             past += gain * (choice - past)
+            # (1 - 1/m) old + new/m: the filter of `_running_mean`
             errors += gain_errors * ((choice != side[:, trial]) - errors)
         return choices
 
@@ -450,6 +458,7 @@ def fit_psychometric(trials: Mapping[str, Array]) -> BehaviorModel:
     responds = np.isin(trials["choice"], (-1, 1))
     choice = trials["choice"][responds]
     wrong = (choice * side[responds] < 0).astype(float)
+    # in the order of PRIOR, whose last three (lapses and guesses) are not linear in z
     inputs = np.column_stack([
         np.ones(len(choice)),
         _block_side(trials["probabilityLeft"][responds]),
@@ -502,13 +511,16 @@ def _loss(
     """
     weights, (lapse, lapse_errors, guess) = parameters[:-3], parameters[-3:]
     seen, lapse, guess = _logistic(inputs @ weights), _logistic(lapse + lapse_errors * errors), _logistic(guess)
+    # keeps the logarithm finite where a choice is certain
     p = np.clip(lapse * guess + (1 - lapse) * seen, 1e-9, 1 - 1e-9)
     slope = -np.where(is_left, 1 / p, -1 / (1 - p))
+    # chain rule: dp/dlapse = guess - seen, and x (1 - x) is the derivative of the logistic function
     by_lapse = slope * (guess - seen) * lapse * (1 - lapse)
     gradient = np.concatenate([
         inputs.T @ (slope * (1 - lapse) * seen * (1 - seen)),
         [by_lapse.sum(), by_lapse @ errors, (slope * lapse).sum() * guess * (1 - guess)],
     ])  # fmt: skip
+    # minus the logarithm of the normal prior is away^2 / 2
     away = (parameters - mean) / sd
     loss = -np.log(np.where(is_left, p, 1 - p)).sum() + (away**2).sum() / 2
     return float(loss), gradient + away / sd
@@ -603,6 +615,7 @@ def _pseudo_blocks(p_left: Array, rng: np.random.Generator) -> Array:
     biased = np.isfinite(p_left) & ~np.isclose(p_left, 0.5)
     sides = np.unique(np.round(p_left[biased], 6))
     out = p_left.copy()
+    # a probability that never changes has no blocks to move
     if len(np.unique(np.round(p_left, 6))) < 2:
         return out
     if len(sides) == 1:  # the session ended before its second block
@@ -623,6 +636,7 @@ def _runs(values: Array) -> list[tuple[int, int]]:
 def _whole_blocks(p_left: Array, biased: Array) -> Array:
     """Return the lengths of the complete biased blocks: those followed by another biased block, (n,) int."""
     runs = _runs(np.where(biased, p_left, -1.0))
+    # the last block is cut by the end of the session, one before unbiased trials by a change of the task
     followed = [start < stop < len(biased) and biased[start] and biased[stop] for start, stop in runs]
     return np.array([stop - start for (start, stop), whole in zip(runs, followed, strict=True) if whole], dtype=int)
 
@@ -635,6 +649,7 @@ def _blocks(n: int, sides: Array, whole: Array, rng: np.random.Generator) -> Arr
     while start < n:
         length = _block_length(rng) if usual else int(rng.choice(whole))
         out[start : start + length] = sides[now]
+        # one to len - 1 places further: any side but the present one; with two sides they alternate
         start, now = start + length, (now + int(rng.integers(1, len(sides)))) % len(sides)
     return out
 
@@ -644,6 +659,7 @@ def _block_length(rng: np.random.Generator) -> int:
     while True:
         length = rng.exponential(BLOCK_SCALE)
         if BLOCK_LIMITS[0] <= length <= BLOCK_LIMITS[1]:
+            # rounded down, as the task rounds
             return int(length)
 
 
@@ -655,8 +671,10 @@ def _pseudo_labels(
     A pseudosession with too few trials of a class is drawn again, from the same sequence: the others are not affected.
     """
     shows = np.zeros(len(trials["choice"]), dtype=bool)
+    # a decoded trial needs a side in every pseudosession, so it must have a contrast above zero
     shows[usable] = target == "stimulus"
     model, task = fit_psychometric(trials), _PseudoTask.of(trials, shows)
+    # a generator for each vector, which keeps its place over several draws
     rngs = [np.random.default_rng(seed) for seed in seeds]
     out = np.full((len(seeds), len(usable)), -1, dtype=np.int8)
     waiting = np.arange(len(seeds))

@@ -143,6 +143,7 @@ class Rows:
         self.p, self.z, self.b, self.error = p, z, b, error
         features = p.inverse_sd.shape[1]
         self.X = _unpacked(p.over_trials, p.n, features)
+        # the packed activity holds the largest subset; this problem is of its first k neurons
         self.X[:, p.k :] = 0
         self.inverse = np.zeros((features, features), np.float32)
         if p.primal:
@@ -163,6 +164,7 @@ class Rows:
                 self.factorise()
             d, v, r = self.direction()
             left = self.advance(d, self.image(v), r, first=iteration == 0)
+            # |w|^2; in the dual w'w = a'Ka = a'(z - b)
             norm = _dot(self.x, self.x) if p.primal else _dot(self.x, self.z) - self.b * self.x.sum(axis=1)
             without_intercept = self.z - self.b[:, None]  # it shifts all trials alike: no trials are separated by it
             loss_part = _dot(self.h * without_intercept, without_intercept)
@@ -202,6 +204,7 @@ class Rows:
 
     def derive(self) -> None:
         """Set e and h, the loss's first and second derivatives in z, (rows, n padded)."""
+        # exp(88.7) is the largest float32
         s = 1 / (1 + np.exp(np.clip(self.p.labels * self.z, -87, 87)))
         self.e, self.h = -self.p.weights * self.p.labels * s, self.p.weights * s * (1 - s)
 
@@ -243,6 +246,7 @@ class Rows:
         images = [zd, np.ones_like(zd), self.zq + self.qb[:, None]]
         shift = [np.zeros(len(d)), np.ones(len(d)), self.qb]
         slope_b = e.sum(axis=1, dtype=np.float64) + self.ridge * self.b
+        # the metric of x is the identity in the primal, K in the dual: products with K come from images, not from K
         gradient = np.array([_dot(r, md), slope_b, _dot(r, mq) + self.qb * slope_b]).T
         hessian = np.array([
             [_dot(h * images[i], images[j]) + self.ridge * shift[i] * shift[j] for i in range(3)] for j in range(3)
@@ -258,6 +262,7 @@ class Rows:
         self.qb = intercept + stay[:, 0] * self.qb
         self.move(self.active.astype(np.float32))
         slope = (step * gradient).sum(axis=1)
+        # the intercept's part of the remaining gradient, in the norm of its own curvature
         left: np.ndarray = slope_b**2 / np.maximum(hessian[:, 1, 1], 1e-30)
         if not p.primal:
             left += np.abs(slope)
@@ -280,9 +285,11 @@ class Rows:
         for _ in range(20):
             slope_b = self.e.sum(axis=1) + self.ridge * self.b
             here = _dot(self.x, self.q if self.p.primal else self.zq) + _dot(self.e, self.zq) + self.qb * slope_b
+            # a curvature condition as Wolfe's (Nocedal & Wright, chapter 3): past the minimum only where it is flat
             turned = self.active & (here > 0.25 * np.abs(slope))
             if not turned.any():
                 return
+            # zero of the straight line through the slopes at the start (below 0) and the end (above 0) of the step
             back = np.where(turned, -here / np.where(turned, here - slope, 1), 0).astype(np.float32)
             self.move(back)
             self.q, self.zq, self.qb = self.q * (1 + back[:, None]), self.zq * (1 + back[:, None]), self.qb * (1 + back)
@@ -305,6 +312,7 @@ def _dot(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def _newton(hessian: np.ndarray, gradient: np.ndarray, size: int) -> np.ndarray:
     """Return the step (rows, 3) that solves hessian step = -gradient in the first ``size`` of three unknowns."""
+    # scaled to a unit diagonal: d, intercept and q differ by orders of magnitude
     scale = 1 / np.sqrt(np.maximum(np.einsum("rii->ri", hessian)[:, :size], 1e-30))
     scaled = hessian[:, :size, :size] * scale[:, :, None] * scale[:, None, :]
     scaled += 1e-9 * np.eye(size)  # the last step may lie along the new direction

@@ -41,6 +41,7 @@ def target_labels(target: str, trials: Mapping[str, np.ndarray]) -> np.ndarray:
         right = np.nan_to_num(trials["contrastRight"]) > 0
         return _two_classes(right & ~left, left & ~right)
     if target == "block":
+        # isclose, because files hold floats
         return _two_classes(np.isclose(trials["probabilityLeft"], 0.8), np.isclose(trials["probabilityLeft"], 0.2))
     raise ArgumentError(f"target must be choice, feedback, stimulus or block, not {target!r}")
 
@@ -136,11 +137,13 @@ def _shares(counts: tuple[int, int], n_total: int | None) -> tuple[int, int]:
     """Split n_total in the proportion of counts (of class 0 and 1), with at least one trial of each class."""
     if n_total is None or n_total >= sum(counts):
         return counts
+    # rounding must not lose the rarer class, nor ask for more trials than it has
     ones = min(max(round(n_total * counts[1] / sum(counts)), 1), counts[1], n_total - 1)
     return min(n_total - ones, counts[0]), ones
 
 
 def seed_sequence(seed: int, *names: str) -> np.random.SeedSequence:
     """Return the seed sequence of (seed, names): the same on every machine, and independent for different names."""
+    # not hash(), which differs from process to process
     words = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "little") for name in names]
     return np.random.SeedSequence([seed, *words])

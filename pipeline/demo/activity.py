@@ -61,6 +61,7 @@ def make_drives(params: Params, day: int, clock: np.ndarray, behaviour: Behaviou
         state = lfilter([np.sqrt(1 - keep**2)], [1, -keep], rng.standard_normal(len(clock)))
         slow.append(np.exp(1.6 * state) * 0.4)
     still = np.exp(-1.5 * lfilter([0.05], [1, -0.95], running)) * 2.0
+    # bounded, because rates times drives are probabilities
     drives = np.minimum(np.stack([*(2.5 * wave for wave in lagged), still, *slow]), 8.0)
     rates: np.ndarray = (0.1 + drives).astype(np.float32)
     return rates
@@ -73,6 +74,7 @@ def _background_events(rng: np.random.Generator, layout: Layout, n_shared: int, 
     """
     n_rois, n_frames = len(layout.member), drives.shape[1]
     shared = (layout.member >= 0) & (layout.member < n_shared)
+    # events per frame
     rate = np.where(layout.is_cell, rng.uniform(0.015, 0.05, n_rois), 0.004).astype(np.float32)
     drive = rng.integers(_N_DRIVES, size=n_rois)
     rate[shared] = 0.008
@@ -110,12 +112,14 @@ def _add_code(
     shown = day.behaviour.represented[target]
     valid = np.isfinite(onset[0])
     onset, answers = onset[cells][:, valid], shown[valid] == preferred[cells, None]
+    # the clock of the first FOV: the delay of a FOV and a line is in the onset already
     first = np.searchsorted(day.clock, onset)  # (cells, trials) frames
     stop = np.searchsorted(day.clock, onset + after - before)
     size = answers * _AMPLITUDE[target] * rng.gamma(16.0, 1 / 16.0, first.shape)
     for step in range(int((stop - first).max(initial=0))):
         frame = np.minimum(first + step, len(day.clock) - 1)
         wobble = rng.uniform(0.8, 1.2, first.shape)
+        # add.at and not +=: where two responses overlap in a frame, both count
         np.add.at(events, (cells[:, None], frame), np.where(first + step < stop, size * wobble, 0))
 
 
@@ -143,6 +147,7 @@ def make_traces(rng: np.random.Generator, events: np.ndarray, is_cell: np.ndarra
     baseline = rng.lognormal(6.0, 0.4, (n_rois, 1)).astype(np.float32)
     gain = np.where(is_cell[:, None], 0.35, 0.15).astype(np.float32) * baseline
     keep = np.float32(np.exp(-_FRAME_PERIOD / _TAU))
+    # float32 coefficients, or lfilter would compute in float64, with twice the memory
     calcium = lfilter(np.array([1], dtype=np.float32), np.array([1, -keep], dtype=np.float32), events, axis=1)
     bleaching = (1 - 0.03 * np.linspace(0, 1, n_frames)).astype(np.float32)
     noise = rng.standard_normal((n_rois, n_frames), dtype=np.float32)

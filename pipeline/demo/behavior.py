@@ -40,6 +40,7 @@ def make_behaviour(params: Params, day: int) -> Behaviour:
     n = params.n_trials
     p_left = _draw_blocks(rng, n)
     side = np.where(rng.random(n) < p_left, 1, -1)  # +1 left
+    # the contrasts of IBL's biasedChoiceWorld, 0 half as often as the others: its two sides are one contrast
     contrast = rng.choice([1.0, 0.25, 0.125, 0.0625, 0.0], size=n, p=[2 / 9] * 4 + [1 / 9])
     error_share = np.linspace(0.20, 0.175, params.n_days)[day]
     correct, no_go = _draw_outcomes(rng, contrast, error_share)
@@ -78,6 +79,7 @@ def _draw_blocks(rng: np.random.Generator, n: int) -> np.ndarray:
         while not 20 <= length <= 100:  # a truncated exponential, by rejection
             length = round(rng.exponential(60))
         p_left[start : start + length] = value
+        # 1 - 0.8 is not exactly 0.2
         start, value = start + length, round(1 - value, 1)
     return p_left
 
@@ -88,6 +90,7 @@ def _draw_outcomes(rng: np.random.Generator, contrast: np.ndarray, error_share: 
     The number of errors is exact, because it limits how well feedback can be decoded.
     """
     n = len(contrast)
+    # errors are most frequent where the stimulus is hard to see
     weight = np.interp(contrast, [0, 0.0625, 0.125, 0.25, 1], [1.0, 0.6, 0.3, 0.15, 0.1])
     errors = rng.choice(n, round(error_share * n), replace=False, p=weight / weight.sum())
     correct = np.ones(n, dtype=bool)
@@ -133,6 +136,7 @@ def _draw_moves(rng: np.random.Generator, times: dict[str, np.ndarray], choice: 
     """
     start, response = times["firstMovement_times"], times["response_times"]
     stop = response + 0.1
+    # a cosine from 0 to size: at the response it is exactly at the threshold
     reached = (response - start) / (stop - start)
     size = _THRESHOLD / (0.5 * (1 - np.cos(np.pi * reached)))
     turns = np.c_[start, stop, -np.sign(choice) * size][choice != 0]

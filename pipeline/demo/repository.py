@@ -173,6 +173,7 @@ def _dataset_records(folder: Path) -> list[tuple[Any, ...]]:
     files = [path for path in sorted(folder.rglob("*")) if path.is_file() and is_valid(path.name)]
     paths = [path.relative_to(folder).as_posix() for path in files]
     newest: dict[str, str] = {}
+    # the last of each name wins: revisions are dates, which sort as text
     for path in sorted(paths, key=_revision):
         newest[_without_revision(path)] = path
     defaults = set(newest.values())
@@ -257,6 +258,7 @@ def _write_rois(path: Path, day: Day, fov: int, layout: Layout) -> None:
     (path / "mpciROIs.uuids.csv").write_text("\n".join(["uuids", *uuids(rng, n_rois)]), encoding="utf-8")
     _write_places(path, fov, layout, shift=0.0, suffix="_estimate")
     if day.number == min(2, day.params.n_days - 1):
+        # histology moves the cells, so that it matters which of the two positions is read
         _write_places(path, fov, layout, shift=60.0, suffix="")
 
 

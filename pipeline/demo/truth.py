@@ -183,6 +183,7 @@ def check_params(params: Params) -> None:
     for name, least in low.items():
         if getattr(params, name) < least:
             raise ConfigError(f"Demo repository: {name} must be at least {least}, not {getattr(params, name)}.")
+    # 1.5 times the shared cells are tracked; the rest leaves room for the smallest FOV (0.8 of the mean) and non-cells
     need = int(2.5 * params.n_shared / params.n_fovs) + 10
     if params.rois_per_fov < need:
         raise ConfigError(
@@ -222,6 +223,7 @@ def write_marker(root: Path, params: Params, truth: DemoTruth | None) -> None:
     content = {"version": VERSION, "parameters": asdict(params), "truth": None}
     if truth is not None:
         content["truth"] = {key: value for key, value in truth.as_dict().items() if key != "root"}
+    # renamed when complete: a cut marker would make the folder look foreign
     part = root / (f"{MARKER}.{os.getpid()}.part")
     part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     part.replace(root / MARKER)
@@ -298,6 +300,7 @@ def _draw_codes(rng: np.random.Generator, params: Params) -> dict[str, np.ndarra
     cells code two targets.
     """
     n = params.n_shared
+    # by equal factors: k* is about inversely proportional to the share, and its trend is that of log2 k*
     shares = np.geomspace(*_INFORMATIVE, params.n_days)
     counts = {target: np.maximum(np.round(shares * n).astype(int), 1) for target in TREND_TARGETS}
     counts["block"] = np.full(params.n_days, max(round(_BLOCK_SHARE * n), 1))
@@ -307,6 +310,7 @@ def _draw_codes(rng: np.random.Generator, params: Params) -> dict[str, np.ndarra
         code = np.zeros((params.n_days, n), dtype=int)
         for day, count in enumerate(counts[target]):
             cells = np.roll(ring, -start)[:count]
+            # alternating, so that both classes have as many cells
             code[day, cells] = np.where(np.arange(count) % 2 == 0, 1, -1)
         codes[target] = code
     return codes
@@ -320,6 +324,7 @@ def make_layout(params: Params, cells: Cells, day: int, fov: int) -> Layout:
     seen = np.flatnonzero(cells.present[:, day])
     member = np.full(n_rois, -1)
     member[: len(seen)] = seen
+    # 20 pixels from the edge: the shift from day to day must not lead out of the image
     positions = rng.integers(20, N_LINES - 20, size=(n_rois, 2))
     jitter = rng.integers(-3, 4, size=(len(seen), 2))  # pixels; a FOV is never at exactly the same place again
     positions[: len(seen)] = cells.positions[seen] + jitter

@@ -154,6 +154,7 @@ def draw_wheel(
     times, velocity = (np.asarray(values, dtype=float) for values in wheel)
     if frame_times is not None:
         velocity = np.where(is_in_pause(times, frame_times), np.nan, velocity)
+    # before the envelope, whose bins are for the part in view
     inside = (times >= window[0]) & (times <= window[1])
     ax.plot(*_envelope(times[inside], velocity[inside]), color="0.15", linewidth=0.6)
     ax.axhline(0, color="0.8", linewidth=0.5, zorder=0)
@@ -169,6 +170,7 @@ def _inside(times: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 def _label_rows(ax: Axes, names: Mapping[float, str], n_rows: int) -> None:
     """Write the names of rows at the left, row 0 on top, without a frame."""
     ax.set_yticks(list(names), list(names.values()), fontsize=6.5)
+    # downwards, so that row 0 is on top
     ax.set_ylim(n_rows, 0)
     ax.tick_params(left=False, pad=1)
     ax.spines[:].set_visible(False)
@@ -178,6 +180,7 @@ def _envelope(times: np.ndarray, values: np.ndarray, n_bins: int = 2000) -> tupl
     """Reduce a long line (n,) to the minimum and maximum of each of `n_bins` bins: it looks the same, and is fast."""
     if len(times) <= 2 * n_bins:
         return times, values
+    # bins of equal numbers of samples; reduceat goes from each start to the next
     starts = np.linspace(0, len(times), n_bins, endpoint=False).astype(int)
     # fmin and fmax leave NaN out, unless a bin has nothing else
     extremes = np.stack([np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)], axis=1)

@@ -213,6 +213,7 @@ def _box(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         return np.full(points.shape[1], -MIN_HALF_WIDTH), np.full(points.shape[1], MIN_HALF_WIDTH)
     low, high = points.min(axis=0), points.max(axis=0)
     middle, half = (low + high) / 2, (high - low) / 2
+    # the margin is the same on all sides, in µm
     half = np.maximum(half + 0.08 * half.max(), MIN_HALF_WIDTH)
     return middle - half, middle + half
 
@@ -251,6 +252,7 @@ def _norm(numbers: np.ndarray, limits: tuple[float, float] | None) -> Normalize:
     if not len(numbers):
         return Normalize(0, 1)
     low, high = (float(q) for q in np.percentile(numbers, COLOR_PERCENTILES))
+    # equal limits would make matplotlib divide by 0
     return Normalize(low, high if high > low else low + 1)
 
 
@@ -260,6 +262,7 @@ def _dot(color: str, label: str) -> Line2D:
 
 def _draw_dots(ax: Any, points: np.ndarray, shown: np.ndarray, coloring: _Coloring, square_inches: float) -> None:
     """Draw one dot per cell in random order, so that no region covers another; `square_inches` is the drawn area."""
+    # seeded: the same cells give the same file
     order = np.random.default_rng(0).permutation(np.flatnonzero(shown))
     known = np.isfinite(coloring.values[order])
     order = np.concatenate([order[~known], order[known]])  # cells without a value at the back
@@ -271,9 +274,11 @@ def _draw_dots(ax: Any, points: np.ndarray, shown: np.ndarray, coloring: _Colori
     else:
         options |= {"c": coloring.values[order], "cmap": coloring.cmap, "norm": coloring.norm, "plotnonfinite": True}
     if ax.name == "3d":
+        # shading would change the colours, which stand for regions or values
         options |= {"depthshade": False}
     dots = ax.scatter(*points[order].T, **options)
     if coloring.colors is None:
+        # on a copy: matplotlib's colour maps are shared by all figures
         dots.set_cmap(dots.get_cmap().with_extremes(bad=NO_VALUE_COLOR))
 
 

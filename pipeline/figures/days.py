@@ -121,6 +121,7 @@ def _set_limits(ax: Axes, curves: Sequence[Curve], start: np.datetime64) -> None
     """Set limits that hold all days and all k, with room for the arrows (0.55 octaves), and ticks at the ks."""
     ks = np.unique(np.concatenate([curve.ks for curve in curves]))
     ax.set_ylim(ks[0] * 2**-0.7, ks[-1] * 2**0.7)
+    # 0.6 octaves between labels, and more where the axis has more than 8 octaves
     kept = spaced(ks, 0.6 * max(1, np.log2(ks[-1] / ks[0]) / 8))
     ax.set_yticks(kept, [f"{k:g}" for k in kept])
     ax.yaxis.set_minor_locator(NullLocator())
@@ -197,6 +198,7 @@ def _slope_text(slope: LogKSlope) -> str:
 
 
 def _signed(value: float) -> str:
+    # a typographic minus, as wide as a plus
     return f"{value:.2f}".replace("-", "−").replace("inf", "∞")
 
 

@@ -221,6 +221,7 @@ def ndc_overlay(
     common = {curve.n_trials for curve in sessions}
     with style():
         texts = _entries(names, sessions, len(common) > 1)
+        # 0.052 inches is about the width of a character of the legend
         wider = max(0.0, 0.052 * (max(map(len, texts)) - 28))  # inches that entries of over 28 characters need
         fig = StyledFigure(figsize=(7.2 + wider, 4.2 + ROW_HEIGHT * _n_rows(sessions)), layout="constrained")
         ax = fig.add_subplot()
@@ -334,6 +335,7 @@ def draw_curves(
         raise ArgumentError(f"metric must be one of {sorted(METRICS)}, not {metric!r}")
     if curve_axis not in AXES:
         raise ArgumentError(f"curve_axis must be one of {sorted(AXES)}, not {curve_axis!r}")
+    # ks usually double
     ax.set_xscale("log", base=2)
     ax.axhline(CHANCE, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")
     _draw_null(ax, curves)
@@ -474,6 +476,7 @@ def _draw_null(ax: Axes, curves: Sequence[Curve]) -> None:
         return
     ks = np.unique(np.concatenate([own for own, _, _ in bands]))
     outside = {"left": np.nan, "right": np.nan}
+    # NaN outside of a session's own ks: np.interp would hold its first and last value
     low = [np.interp(np.log2(ks), np.log2(own), edge, **outside) for own, edge, _ in bands]
     high = [np.interp(np.log2(ks), np.log2(own), edge, **outside) for own, _, edge in bands]
     # fmin and fmax ignore NaN: sessions whose ks do not reach a k have no say there.
@@ -561,6 +564,7 @@ def _draw_k_star(ax: Axes, curve: Curve, color: str, name: str, row: float | Non
 
 def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool) -> np.ndarray:
     """Set limits around all scores and ticks at the ks; return the y positions (n_rows,) of the rows of k*."""
+    # so that the line of chance is always in view, and a flat curve has an axis
     scores = [np.array([CHANCE, CHANCE + 0.05])]
     scores += [side for c in curves for side in (c.mean, *_spread(c, of_mean))]
     scores += [side for c in curves for side in (c.null_lo, c.null_hi) if side is not None]
@@ -568,10 +572,12 @@ def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool) -> 
     drawn = np.concatenate(scores)
     low, high = np.nanmin(drawn), np.nanmax(drawn)
     low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)
+    # from the rough place of the axes: the final layout depends on the labels that are set here
     box = ax.get_position()
     rows = _make_room(ax, low, high, n_rows, box.height * ax.figure.bbox.height / ax.figure.dpi)
     ks = np.unique(np.concatenate([curve.ks for curve in curves]))
     fits = [c.fit_k[-1] for c in curves if c.fit_k is not None and c.has_fit]
+    # margins of 0.3 octaves; to the right as far as the fits are drawn
     left, right = ks[0] * 2**-0.3, max([ks[-1] * 2**0.3, *fits])
     ax.set_xlim(left, right)
     width = box.width * ax.figure.bbox.width / ax.figure.dpi  # inches
@@ -587,11 +593,13 @@ def _make_room(ax: Axes, low: float, high: float, n_rows: int, height: float) ->
 
     `low` and `high` are the limits of the scores, `height` is that of the axes in inches.
     """
+    # chosen before the limits are extended downwards: the rows of k* are not on the scale
     ticks = [tick for tick in MaxNLocator(7, steps=[1, 2, 5, 10]).tick_values(low, high) if low <= tick <= high]
     if not n_rows:
         ax.set_ylim(low, high)
         return np.empty(0)
     share = min(ROW_HEIGHT * (n_rows + 1) / height, MAX_ROWS_SHARE)
+    # solved for: (low - bottom) is the share of (high - bottom)
     bottom = low - (high - low) * share / (1 - share)
     ax.set_ylim(bottom, high)
     ax.set_yticks(ticks)
@@ -607,6 +615,7 @@ def _make_room(ax: Axes, low: float, high: float, n_rows: int, height: float) ->
 
 def spaced(ks: np.ndarray, octaves: float) -> list[float]:
     """Return those of `ks` that are at least `octaves` apart; the largest is always kept."""
+    # from the right, because the largest k is the one to read
     kept = [float(ks[-1])]
     for k in ks[-2::-1]:
         if np.log2(kept[-1] / k) >= octaves:

@@ -102,10 +102,12 @@ def score_over_performance(
         title_panels(fig, list(panels), width, pad=14)
         if title:
             set_suptitle(fig, title)
+        # labels are placed in points, which needs the final place of the axes
         settle(fig)
         year = _common_year(everything)
         for ax, sessions in zip(fig.axes, panels.values(), strict=True):
             shown = [curve for curve in sessions if _performance(curve) is not None]
+            # shorter labels fit beside more points; the legend names the year
             names = [name.removeprefix(year) for name in session_names(shown)]
             label_points(ax, [_point(curve) for curve in shown], names)
     return fig
@@ -123,6 +125,7 @@ def relation(points: Sequence[tuple[float, float]]) -> Relation:
     nan
     """
     x, y = np.reshape(np.asarray(points, dtype=float), (-1, 2)).T
+    # linregress refuses equal x, and r has no meaning for equal y
     if len(x) < MIN_SESSIONS or np.ptp(x) == 0 or np.ptp(y) == 0:
         return Relation(len(x), *[float("nan")] * 4)
     fit = linregress(x, y)

@@ -259,6 +259,7 @@ def peri_event_map(
     mean, edges, rank = _checked(mean, edges, order, regions)
     values = _deviations(mean) if normalize else mean
     starts = np.linspace(0, len(rank), min(len(rank), MAX_ROWS), endpoint=False).astype(int)
+    # normalised before averaging: otherwise the most active cell would dominate its row
     image = _row_means(values[rank], starts)
     names = None if regions is None else pooled_regions(regions, LEGEND_MAX)
     with style():
@@ -302,6 +303,7 @@ def peak_order(mean: np.ndarray) -> np.ndarray:
     mean = np.asarray(mean, dtype=float)
     good = np.isfinite(mean)
     peak = np.where(good, mean, -np.inf).argmax(axis=1)
+    # stable: cells with the same peak keep their order on every machine
     return np.argsort(np.where(good.any(axis=1), peak, mean.shape[1]), kind="stable")
 
 
@@ -345,6 +347,7 @@ def _limits(image: np.ndarray, normalize: bool) -> dict[str, Any]:
     values = image[np.isfinite(image)]
     if normalize:
         top = float(np.percentile(np.abs(values), 99)) if values.size else 1.0
+        # orange and violet, which colour-blind readers can distinguish, with white at 0
         return {"cmap": "PuOr_r", "vmin": -(top or 1.0), "vmax": top or 1.0}
     low, high = (float(q) for q in np.percentile(values, (1, 99))) if values.size else (0.0, 1.0)
     return {"cmap": "viridis", "vmin": low, "vmax": high if high > low else low + 1}

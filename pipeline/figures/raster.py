@@ -201,6 +201,7 @@ def _check_arrays(signal: Any, frame_times: Any, order: Any, wheel: Any) -> tupl
 def _frame_ends(times: np.ndarray) -> np.ndarray:
     """Return the end (T,) of each frame in s: the start of the next, or one median step later before a gap."""
     steps = np.diff(times)
+    # without the gaps, which are no length of a frame
     usual = steps[steps <= MIN_GAP]
     length = float(np.median(usual)) if usual.size else MIN_GAP
     ends: np.ndarray = times + np.append(np.where(steps > MIN_GAP, length, steps), length)
@@ -230,6 +231,7 @@ def _bin_time(times: np.ndarray, window: tuple[float, float], n_columns: int) ->
     ends = _frame_ends(times)
     # A frame that starts at an edge must not be put into the column before by a rounding error.
     low, high = np.searchsorted(times, np.stack([edges[:-1], edges[1:]]) - 1e-6 * (edges[1] - edges[0]))
+    # its activity lasts into the first column
     under_way = np.searchsorted(times, window[0], side="right") - 1  # frame that began before the window
     if under_way >= 0 and ends[under_way] > window[0]:
         low[0] = under_way
@@ -244,6 +246,7 @@ def _bin_time(times: np.ndarray, window: tuple[float, float], n_columns: int) ->
     shown = np.searchsorted(times, centers, side="right") - 1  # (C,) frame at the centre of each column
     lasts = (shown >= starts[0]) & (centers < ends[shown])  # False in gaps
     held = np.searchsorted(starts, shown, side="right") - 1  # (C,) bin of that frame
+    # a column shows the frames that start in it, or the one that lasts over it, or nothing (-1: a gap)
     columns = np.where(own, np.cumsum(own) - 1, np.where(lasts, held, -1))
     return _TimeBins(int(starts[0]), int(high[own][-1]), starts - starts[0], columns, window)
 
@@ -277,6 +280,7 @@ def _mean_bins(values: np.ndarray, starts: np.ndarray, axis: int) -> np.ndarray:
     """Return means of the finite values between `starts` along an axis; NaN for a bin without any."""
     if len(starts) == values.shape[axis]:  # one value per bin
         return np.where(np.isfinite(values), values, np.nan)
+    # first without a mask: most data do not need one
     sums = np.add.reduceat(values, starts, axis=axis)
     counts = np.expand_dims(np.diff(np.append(starts, values.shape[axis])), 1 - axis).astype(values.dtype)
     if not np.all(np.isfinite(sums)):
@@ -335,6 +339,7 @@ def _draw(
     names = ["raster"]
     names += ["region strip"] if groups is not None else []
     names += ["mean strip", "mean colorbar"] if bg == "firing_rate" else []
+    # strips and colour bar, relative to the raster
     widths = [1.0 if name == "raster" else 0.016 for name in names]
     grid = fig.add_gridspec(len(heights), len(names), width_ratios=widths, height_ratios=heights)
     axes = {name: fig.add_subplot(grid[-1, i], label=name) for i, name in enumerate(names)}
@@ -371,6 +376,7 @@ def _draw_image(ax: Axes, image: np.ndarray, bins: _TimeBins, wash: _Regions | N
     extent = (*bins.window, labels.n_neurons - 0.5, -0.5)
     options: dict[str, Any] = {"extent": extent, "aspect": "auto", "origin": "upper"}
     if wash is not None:
+        # bytes: an image of floats would take four times the memory
         rgba = np.empty((*image.shape, 4), dtype=np.uint8)
         rgba[..., :3] = _row_colors(wash)[:, None]
         is_blank = (bins.columns < 0) | np.isnan(image).all(axis=0)  # gaps, and frames without any value

@@ -83,6 +83,7 @@ def style() -> Iterator[None]:
     ...     print(mpl.rcParams["pdf.fonttype"], mpl.rcParams["svg.fonttype"])
     42 none
     """
+    # the defaults first: a setting that RC does not name must not come from the user's own style
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(RC)
@@ -213,8 +214,10 @@ def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequenc
     points_per_pixel = 72 / ax.figure.dpi
     places = ax.transData.transform(np.reshape(points, (-1, 2))) * points_per_pixel
     frame = ax.bbox.get_points() * points_per_pixel
+    # 3 points on each side of a point's centre are its marker
     taken = [np.array([place - 3, place + 3]) for place in places]
     for (x, y), place, text in zip(points, places, texts, strict=True):
+        # 72 points per inch
         half = np.array([72 * _inches(text, size), size]) / 2
         for side in LABEL_SIDES:
             shift = np.multiply(side, half + np.array([3, 2]))
@@ -312,6 +315,7 @@ def _palette(n: int) -> tuple[str, ...]:
     # Very light and very dark colours are hard to see on paper and behind data; greys mean unknown; the most
     # saturated greens and magentas dominate all others.
     rgb = rgb[(lab[:, 0] > 0.4) & (lab[:, 0] < 0.88) & (chroma > 0.07) & (chroma < 0.2)]
+    # a single region is drawn in nearly the blue of single lines
     chosen = [int(np.argmin(np.sum((rgb - to_rgb(LINE_COLORS[0])) ** 2, axis=1)))]
     rgb = np.vstack([rgb, to_rgb(UNKNOWN_COLOR)])
     views = [_oklab(np.clip(_linear(rgb) @ matrix.T, 0, 1)) for matrix in (np.eye(3), *_DICHROMATS)]
@@ -339,6 +343,7 @@ _DICHROMATS = (
 
 def _linear(rgb: np.ndarray) -> np.ndarray:
     """Convert sRGB (..., 3) in 0..1 to linear RGB, in which light adds up."""
+    # the inverse of sRGB's transfer function (IEC 61966-2-1)
     return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
 
 
@@ -378,6 +383,7 @@ def pooled_regions(acronyms: Iterable[str], most: int) -> np.ndarray:
     names, counts = np.unique(regions, return_counts=True)
     if len(names) <= most:
         return regions
+    # "other" is one of the `most` values; stable: among equal counts the first names stay
     rare = names[np.argsort(-counts, kind="stable")[most - 1 :]]
     return np.where(np.isin(regions, rare), "other", regions)
 
@@ -431,6 +437,7 @@ def session_colors(dates: Sequence[Any]) -> list[str]:
     if not len(dates):
         return []
     order = sorted(range(len(dates)), key=lambda i: dates[i])
+    # viridis above 0.8 is too pale on white
     levels = np.linspace(0, 0.8, len(dates))
     colors = [""] * len(dates)
     for level, index in zip(levels, order, strict=True):
@@ -446,6 +453,7 @@ def file_stem(*parts: Any, max_length: int = 100) -> str:
     >>> file_stem("raster", "2024-05-01", "VISp2/3")
     'raster_2024-05-01_VISp2-3'
     """
+    # \w keeps letters of other alphabets too, which file systems allow
     text = "_".join(re.sub(r"[^\w.+-]+", "-", str(part)) for part in parts)
     return text[:max_length].strip("-_.")
 

@@ -66,6 +66,7 @@ def subset_counts(presence: np.ndarray, kind: str = "all") -> tuple[np.ndarray, 
     else:
         # Subsets are numbers whose bit s is set if session s is in the subset. This is a sum over supersets (zeta
         # transform): n passes over 2^n counts, instead of a comparison of each cell with each subset.
+        # the sessions of a cell as a number with one bit for each
         counts = np.bincount(presence @ (1 << np.arange(n)), minlength=1 << n)
         for session in range(n):  # cells that all sessions of a subset share are shared without this session, too
             pairs = counts.reshape(-1, 2, 1 << session)
@@ -120,6 +121,7 @@ def presence_order(presence: np.ndarray) -> np.ndarray:
     [1, 2, 0]
     """
     presence = _checked(presence)
+    # lexsort sorts by its last key first; ~, so that True comes before False
     return np.lexsort((*~presence.T[::-1], -presence.sum(axis=1)))
 
 
@@ -277,6 +279,7 @@ def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = 
         raise ArgumentError("survival needs two sessions or more, found one")
     days = [datetime.date.fromisoformat(str(date)[:10]).toordinal() for date in dates]
     earlier, _, gap, share = found_again(presence, days)
+    # cells of the earlier session: with this weight the mean over pairs is a fraction of all these cells
     weight = presence.sum(axis=0)[earlier]
     with style():
         fig = StyledFigure(figsize=(5.4, 2.9), layout="constrained")
@@ -325,6 +328,7 @@ def _largest_of_each_size(subsets: np.ndarray, n_bars: int) -> np.ndarray:
     present = np.unique(sizes)
     of_size = {int(size): np.flatnonzero(sizes == size) for size in present}
     kept = dict.fromkeys(of_size, 1)
+    # one bar for each size first, even if these are more than n_bars
     left = n_bars - len(kept)
     # the remaining bars go to each size in turn, until bars or subsets run out
     while left > 0 and any(kept[size] < len(of_size[size]) for size in kept):
@@ -378,6 +382,7 @@ def _draw_sets(ax: Axes, places: np.ndarray, subsets: np.ndarray, dates: Sequenc
         bar, session = np.nonzero(chosen)
         ax.scatter(places[bar], session, s=12, color=color, linewidths=0, zorder=order)
     first = subsets.argmax(axis=1)
+    # argmax finds the first True; from the right it finds the last
     last = subsets.shape[1] - 1 - subsets[:, ::-1].argmax(axis=1)
     ax.vlines(places, first, last, color=INK, linewidth=1, zorder=2)
     ax.set_yticks(range(len(dates)), list(map(str, dates)))

@@ -65,6 +65,7 @@ class OldCache:
     def digests(self) -> Iterator[bytes]:
         """Yield the `trace_digest` of each row."""
         n_rows, n_frames = self.roi_signal.shape
+        # or 1: a cache may have no frames
         step = max(1, BLOCK_BYTES // (4 * n_frames or 1))
         for start in range(0, n_rows, step):
             yield from map(trace_digest, np.ascontiguousarray(self.roi_signal[start : start + step]))
@@ -106,6 +107,7 @@ def _read_dict(path: Path) -> dict[Any, Any]:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy warns of headers written by Python 2
             is_first = formats.read_magic(file) == (1, 0)
+            # by hand and not by np.load, which would need allow_pickle=True for an array of objects
             shape, _, dtype = (formats.read_array_header_1_0 if is_first else formats.read_array_header_2_0)(file)
             data = _mapped(file)[file.tell() :]
     except (OSError, ValueError) as error:
@@ -201,6 +203,7 @@ def curves_in(content: Any) -> Iterator[tuple[str, dict[Any, Any]]]:
 
 def _as_json(value: Any, counted: Iterator[int], depth: int) -> Any:
     """Return plain values as JSON values; numbers that are not finite become None."""
+    # counted as they are written out: a list that occurs many times counts each time
     if next(counted) > MAX_VALUES or depth > MAX_DEPTH:
         expected = f"at most {MAX_VALUES} values, nested at most {MAX_DEPTH} deep"
         raise DataError("is not a file of curves: it holds too many values", expected=expected)
@@ -214,6 +217,7 @@ def _as_json(value: Any, counted: Iterator[int], depth: int) -> Any:
         return [_as_json(item, counted, depth + 1) for item in value]
     if isinstance(value, float):
         return value if math.isfinite(value) else None
+    # larger whole numbers are no JSON that every reader takes
     if value is None or isinstance(value, str) or (isinstance(value, int) and value.bit_length() < 64):
         return value
     raise DataError("is not a file of curves", found=f"a value of type {type(value).__name__}")

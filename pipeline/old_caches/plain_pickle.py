@@ -142,6 +142,7 @@ class _Interpreter:
 
     def take(self, size: int) -> memoryview:
         """Return the next `size` bytes of the pickle, without a copy."""
+        # a slice of a memoryview ends at the end of the data, whatever size the file asks for
         taken = self.data[self.at : self.at + size]
         if len(taken) < size:
             raise DataError("is cut off", expected=f"{size} bytes at {self.at}", found=f"{len(taken)}")
@@ -184,6 +185,7 @@ class _Interpreter:
         elif code in LONGS:
             push(int.from_bytes(self.take(self.number(LONGS[code])), "little", signed=True))
         elif code in TUPLES:
+            # the last item of a tuple is on top of the stack
             push(tuple([self.pop() for _ in range(TUPLES[code])][::-1]))
         elif code in REMEMBER:
             self.remember(self.number(REMEMBER[code]))
@@ -219,6 +221,7 @@ class _Interpreter:
         elif code in (CALL, NEW):
             arguments, called = self.pop(), self.pop()
             push(value := self.call(called, arguments))
+            # counted, since one that is never filled may be deep inside of other values, where nothing would look
             self.n_unbuilt += type(value) is _Unbuilt
         elif code == BUILD:
             state = self.pop()
@@ -229,6 +232,7 @@ class _Interpreter:
     def last(self, kind: type) -> Any:
         """Return the last value without removing it; it must be of type `kind`."""
         value = self.stack[-1]
+        # type and not isinstance: a numpy array or a Global must not pass for a list or a tuple
         if type(value) is not kind:
             raise DataError(
                 "applies an instruction to a value of the wrong type",
@@ -239,6 +243,7 @@ class _Interpreter:
 
     def known(self, asked: Global) -> Global:
         """Return a name if plain data may use it, else raise DataError."""
+        # refused here, when it is named, and not when it is called: a name alone has no use in plain data
         if asked in PLAIN or asked.name in self.instances:
             return asked
         raise DataError(
@@ -259,6 +264,7 @@ class _Interpreter:
         """Store the last value in the memo."""
         value = self.memo[number] = self.stack[-1]
         if type(value) is _Unbuilt:
+            # `build` has to replace it in the memo, too
             value.numbers.append(number)
 
     def recalled(self, number: int) -> Any:

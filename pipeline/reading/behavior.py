@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -92,26 +92,33 @@ def column_name(attribute: str) -> str:
 def task_collections(reader: SessionReader, name: str) -> list[str]:
     """Return the collections (``alf`` or ``alf/task_XX``) that hold a dataset, in order."""
     # older sessions keep behaviour in alf/ itself, newer ones in one folder per task protocol
-    collections = ["alf", *sorted(c for c in map(str, reader.one.list_collections(reader.eid)) if "/task_" in c)]
+    collections = ["alf", *sorted(c for c in reader.collections() if "/task_" in c)]
     return [collection for collection in collections if reader.has(name, collection)]
 
 
-def read_trials(one: Any, eid: str) -> Trials:
+def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> Trials:
     """Read the trials of all task protocols of a session and concatenate them in order of time.
 
     A protocol whose table lacks required columns is another task than the one decoded: if the session has a sound
     table too, the protocol is left out with a warning.
+
+    Parameters
+    ----------
+    one : ONE client
+    eid : str
+    recorded : iterable of Source, optional
+        Read these files again, and no others.
 
     Raises
     ------
     DataError
         The trials table is missing, unreadable, empty, or lacks a required column; an attribute differs from the table
         in length, has impossible values, or has times that do not increase; the trials of two protocols overlap in time
-        or are copies; or no trial was imaged.
+        or are copies; no trial was imaged; or a file is not the recorded one.
     """
     import pandas as pd
 
-    reader = SessionReader(one, eid)
+    reader = SessionReader(one, eid, recorded)
     collections = task_collections(reader, TRIALS)
     if not collections:
         raise DataError("the session has no trials table", eid=eid, dataset=f"alf/task_XX/{TRIALS}")
@@ -126,7 +133,9 @@ def read_trials(one: Any, eid: str) -> Trials:
         raise DataError("the trials table is empty", eid=eid, dataset=dataset, expected="1 trial or more", found="0")
     times = {collection: _starts(part) for collection, part in parts.items()}
     order = _in_order_of_time(reader, TRIALS, times)
-    for error in lacking.values():
+    if recorded is None:  # recorded files were checked against imaging when they were read
+        _check_imaged(reader, TRIALS, order, times)
+    for error in lacking.values() if recorded is None else ():
         warnings.warn(f"{error}: this task is left out", stacklevel=2)
     table = pd.concat([parts[collection] for collection in order], ignore_index=True)
     return Trials(table, tuple(reader.sources), {collection: str(error) for collection, error in lacking.items()})
@@ -139,7 +148,7 @@ def _starts(trials: pd.DataFrame) -> np.ndarray:
 
 
 def _in_order_of_time(reader: SessionReader, name: str, times: Mapping[str, np.ndarray]) -> list[str]:
-    """Return collections in order of time; refuse two that overlap, and times when the session was not imaged.
+    """Return collections in order of time; refuse two that overlap.
 
     Parameters
     ----------
@@ -160,7 +169,6 @@ def _in_order_of_time(reader: SessionReader, name: str, times: Mapping[str, np.n
     for before, after in pairwise(order):
         if times[after][0] <= times[before][-1]:
             raise _overlap(reader, name, before, after, times)
-    _check_imaged(reader, name, order, times)
     return order
 
 
@@ -177,14 +185,44 @@ def _overlap(reader: SessionReader, name: str, before: str, after: str, times: M
 def _check_imaged(reader: SessionReader, name: str, order: list[str], times: Mapping[str, np.ndarray]) -> None:
     """Refuse times that are all before or after imaging: they have another unit, or are of another clock."""
     imaged = imaging_span(reader.one, reader.eid)
+    if imaged is None or not len(times[order[0]]):  # a single task may have no time
+        return
     first, last = times[order[0]][0], times[order[-1]][-1]
-    if imaged and (last < imaged[0] or first > imaged[1]):
+    if last < imaged[0] or first > imaged[1]:
         raise DataError(
             "does not overlap imaging at all: another unit, or another clock",
             expected=f"times in s between {imaged[0]} and {imaged[1]} s, when the session was imaged",
             found=f"{first} to {last}",
             **reader.place(name, order[0]),
         )
+
+
+def trial_datasets(reader: SessionReader) -> list[str]:
+    """Return the datasets that ``read_trials`` would read from what ONE lists now, as paths without revision.
+
+    Which attributes are columns of a trials table is read from the file, if it is on this machine; otherwise all
+    attributes that ONE lists beside it are assumed to be read.
+    """
+    found = []
+    for collection in task_collections(reader, TRIALS):
+        columns = _columns(reader, f"{collection}/{TRIALS}")
+        names = [f"_ibl_trials.{attribute}.npy" for attribute in TRIAL_ATTRIBUTES if attribute not in columns]
+        if columns and _missing(reader, collection, columns):
+            names = []  # another task: of its files only the table is read
+        found += [f"{collection}/{name}" for name in (TRIALS, *names) if reader.has(name, collection)]
+    return found
+
+
+def _columns(reader: SessionReader, dataset: str) -> list[str]:
+    """Return the names of the columns of a table without reading it; empty if it is not here or damaged."""
+    import pyarrow.parquet
+
+    path = reader.default(dataset)
+    file = reader.local(path) if path else None
+    try:
+        return list(pyarrow.parquet.read_schema(file).names) if file else []
+    except (OSError, ValueError):  # pyarrow's errors are these
+        return []
 
 
 def _load_trials(reader: SessionReader, collection: str, table: pd.DataFrame) -> pd.DataFrame:
@@ -235,14 +273,19 @@ def _load_table(reader: SessionReader, collection: str) -> pd.DataFrame:
 
 def _lacks_columns(reader: SessionReader, collection: str, table: pd.DataFrame) -> DataError | None:
     """Return the error of a trials table that lacks required columns, which no file beside it has either."""
-    beside = [name for name in REQUIRED_ATTRIBUTES if reader.has(f"_ibl_trials.{name}.npy", collection)]
-    missing = [name for name in REQUIRED_ATTRIBUTES if name not in table and name not in beside]
+    missing = _missing(reader, collection, table)
     if not missing:
         return None
     expected, found = ", ".join(missing), ", ".join(map(str, table))
     return DataError(
         "the trials table lacks columns", expected=expected, found=found, **reader.place(TRIALS, collection)
     )
+
+
+def _missing(reader: SessionReader, collection: str, columns: Container[str]) -> list[str]:
+    """Return the required attributes that are neither columns of the table nor files beside it."""
+    beside = [name for name in REQUIRED_ATTRIBUTES if reader.has(f"_ibl_trials.{name}.npy", collection)]
+    return [name for name in REQUIRED_ATTRIBUTES if name not in columns and name not in beside]
 
 
 def _column(reader: SessionReader, collection: str, table: pd.DataFrame, attribute: str) -> np.ndarray:
@@ -287,19 +330,27 @@ def _check_order(trials: pd.DataFrame, place: dict[str, Any]) -> None:
             raise DataError(problem, expected="trials in order of time, each once", found=found, **place)
 
 
-def read_wheel(one: Any, eid: str) -> Wheel:
+def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> Wheel:
     """Read the wheel of all task protocols of a session and compute its velocity.
+
+    Parameters
+    ----------
+    one : ONE client
+    eid : str
+    recorded : iterable of Source, optional
+        Read these files again, and no others.
 
     Raises
     ------
     DataError
         The wheel is missing, its times and positions differ in length, values are not finite, times decrease, the
-        recording is longer than a day, those of two protocols overlap in time or are copies, or none of it was imaged.
+        recording is longer than a day, those of two protocols overlap in time or are copies, none of it was imaged, or
+        a file is not the recorded one.
     ConfigError
         brainbox is not installed.
     """
     wheel = _brainbox("brainbox.behavior.wheel")
-    reader = SessionReader(one, eid)
+    reader = SessionReader(one, eid, recorded)
     name = "_ibl_wheel.timestamps.npy"
     collections = task_collections(reader, name)
     if not collections:
@@ -310,13 +361,22 @@ def read_wheel(one: Any, eid: str) -> Wheel:
     }
     for collection, (times, position) in parts.items():
         _check_wheel(reader, collection, times, position)
-    order = _in_order_of_time(reader, name, {collection: times for collection, (times, _) in parts.items()})
+    times_of = {collection: times for collection, (times, _) in parts.items()}
+    order = _in_order_of_time(reader, name, times_of)
+    if recorded is None:  # as for trials
+        _check_imaged(reader, name, order, times_of)
     times, position = (np.concatenate(part) for part in zip(*(parts[c] for c in order), strict=True))
     _check_wheel(reader, order[-1], times, position)  # once more for the whole: together they may be too long
     even, even_times = wheel.interpolate_position(times, position, freq=WHEEL_RATE)
     velocity, _ = wheel.velocity_filtered(even, WHEEL_RATE)
     step = WHEEL_RATE // VELOCITY_RATE
     return Wheel(times, position, float(even_times[0]), velocity[::step].astype(np.float32), tuple(reader.sources))
+
+
+def wheel_datasets(reader: SessionReader) -> list[str]:
+    """Return the datasets that ``read_wheel`` would read from what ONE lists now, as paths without revision."""
+    collections = task_collections(reader, "_ibl_wheel.timestamps.npy")
+    return [f"{collection}/_ibl_wheel.{what}.npy" for collection in collections for what in ("timestamps", "position")]
 
 
 def _check_wheel(reader: SessionReader, collection: str, times: np.ndarray, position: np.ndarray) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,11 @@ from pipeline.signals.clock import frame_period
 SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mpci.ROIActivityF.npy"}
 REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"
 MLAPDV = "mpciROIs.mlapdv{}.npy"
+#: The other datasets of a FOV: those without which it is refused, and those without which columns are NULL.
+POSITIONS = "mpciROIs.stackPos.npy"
+BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES = "mpci.badFrames.npy", "mpci.mpciFrameQC.npy", "mpciFrameQC.names.tsv"
+REQUIRED = ("mpci.times.npy", "mpciStack.timeshift.npy", "mpciROIs.mpciROITypes.npy", POSITIONS)
+OPTIONAL = ("mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv", BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES)
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 #: Frame periods in s that a mesoscope can have (it has 0.05 to 0.3 s). Times in ms, minutes or frames give others.
 FRAME_PERIODS = (0.01, 1.0)
@@ -99,7 +105,7 @@ class FOVData:
         return n
 
 
-def read_fov(one: Any, eid: str, fov: int, collection: str, *, check_traces: bool = True) -> FOVData:
+def read_fov(one: Any, eid: str, fov: int, collection: str, *, recorded: Iterable[Source] | None = None) -> FOVData:
     """Read and check one FOV.
 
     Parameters
@@ -109,9 +115,9 @@ def read_fov(one: Any, eid: str, fov: int, collection: str, *, check_traces: boo
     fov : int
     collection : str
         Such as ``alf/FOV_00``.
-    check_traces : bool
-        Check all values of the activity, the one large file. If False only its header is read, which is enough when
-        its hash shows that it was checked before.
+    recorded : iterable of Source, optional
+        Read these files again, and no others. Of the activity, the one large file, only the header is read then: its
+        values were checked the first time.
 
     Raises
     ------
@@ -119,9 +125,18 @@ def read_fov(one: Any, eid: str, fov: int, collection: str, *, check_traces: boo
         A required dataset is missing or unreadable; arrays disagree in their number of ROIs or frames, or do not hold
         numbers; times do not increase; a value is not finite or out of range; times or positions have another unit; a
         region id is not in the atlas; there are fewer than two ROIs or frames; the activity is a copy of an earlier
-        FOV's.
+        FOV's; a file is not the recorded one.
     """
-    return _FOVReader(SessionReader(one, eid), fov, collection).read(check_traces)
+    return _FOVReader(SessionReader(one, eid, recorded), fov, collection).read(check_traces=recorded is None)
+
+
+def fov_datasets(reader: SessionReader, collection: str) -> list[str]:
+    """Return the datasets that ``read_fov`` would read from what ONE lists now, as paths without revision."""
+    signals = [name for name in SIGNALS.values() if reader.has(name, collection)][:1]
+    both = [(template.format(""), template.format("_estimate")) for template in (REGION_IDS, MLAPDV)]
+    places = [name for pair in both for name in [n for n in pair if reader.has(n, collection)][:1]]
+    optional = [name for name in OPTIONAL if reader.has(name, collection)]
+    return [f"{collection}/{name}" for name in (*signals, *REQUIRED, *places, *optional)]
 
 
 def imaging_span(one: Any, eid: str) -> tuple[float, float] | None:
@@ -283,22 +298,21 @@ class _FOVReader:
 
     def _bad_frames(self, n_frames: int) -> np.ndarray | None:
         """Return which frames Suite2p left out, (T,) bool, or None without the dataset."""
-        flags = self._whole_per_frame("mpci.badFrames.npy", n_frames, 1)
+        flags = self._whole_per_frame(BAD_FRAMES, n_frames, 1)
         return None if flags is None else flags.astype(bool)
 
     def _frame_qc(self, n_frames: int) -> tuple[np.ndarray | None, dict[str, str] | None]:
         """Return the class of each frame, (T,) uint32, and the names of the classes; None for a missing dataset."""
-        name, names_name = "mpci.mpciFrameQC.npy", "mpciFrameQC.names.tsv"
-        classes = self._whole_per_frame(name, n_frames, np.iinfo(np.uint32).max)
+        classes = self._whole_per_frame(FRAME_QC, n_frames, np.iinfo(np.uint32).max)
         if classes is None:
             return None, None
-        names = self._class_names(names_name) if self._has(names_name) else None
+        names = self._class_names(FRAME_QC_NAMES) if self._has(FRAME_QC_NAMES) else None
         unnamed = sorted(set(map(str, np.unique(classes))) - set(names)) if names is not None else []
         if unnamed:
             raise self._fail(
-                name,
+                FRAME_QC,
                 "a class of frames has no name",
-                expected=f"classes of {names_name}: {', '.join(names or ())}",
+                expected=f"classes of {FRAME_QC_NAMES}: {', '.join(names or ())}",
                 found=", ".join(unnamed[:5]),
             )
         return classes.astype(np.uint32), names
@@ -401,7 +415,7 @@ class _FOVReader:
         return mlapdv, source
 
     def _stack_pos(self, n_rois: int) -> np.ndarray:
-        return self._whole_per_roi("mpciROIs.stackPos.npy", n_rois, (2, 3))
+        return self._whole_per_roi(POSITIONS, n_rois, (2, 3))
 
     def _timeshift(self, stack_pos: np.ndarray, period: float) -> np.ndarray:
         """Return the delays of scan lines or pixels within a frame in s; they must cover the positions of all ROIs."""

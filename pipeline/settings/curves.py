@@ -219,10 +219,12 @@ class NDCSettings:
     def __post_init__(self) -> None:
         for record in settings_in(type(self)):
             self._set(record.name, record.take(getattr(self, record.name)))
+        # filled in before the hash: asking for the target's own window by name is the same row as leaving it out
         event, (start, end) = EVENTS[self.target]
         self._set("event", self.event or event)
         self._set("win_start", start if self.win_start is None else self.win_start)
         self._set("win_end", end if self.win_end is None else self.win_end)
+        # last: the checks see the filled-in values
         self._check_together()
 
     def _set(self, name: str, value: Any) -> None:
@@ -269,6 +271,7 @@ class NDCSettings:
         return {
             record.name: row[record.name]
             for record in settings_in(type(self))
+            # so a new setting does not change the keys of rows that were inserted before it
             if not record.says_before(getattr(self, record.name))
         }
 

@@ -86,6 +86,7 @@ class Whole(Kind):
 
     def take(self, value: Any) -> int:
         number = int(_scalar(value))
+        # 5.5 is cut by int(), and then differs
         if number != value or number < self.least:
             raise ArgumentError
         return number
@@ -134,6 +135,7 @@ class Flag(Kind):
     metavar = ""
 
     def take(self, value: Any) -> bool:
+        # by value and not by bool(), for which 2 and "no" are True
         if _scalar(value) not in (True, False):  # 1, 0 and NumPy's are equal to these
             raise ArgumentError
         return bool(value)
@@ -161,6 +163,7 @@ class Choice(Kind):
     def take(self, value: Any) -> Any:
         if _dimensions(value):
             raise ArgumentTypeError
+        # ours and not the caller's: 0 for 0.0 or False, so that the normal form is hashed
         return self.choices[self.choices.index(value)]
 
     def read(self, text: str) -> Any:
@@ -218,6 +221,7 @@ class Several(Kind):
             raise ArgumentTypeError
         is_scalar = not isinstance(value, Iterable) or getattr(value, "ndim", None) == 0  # 8 means [8]
         found = [self.item.take(item) for item in ([value] if is_scalar else value)]
+        # sorted, so that the order in which values are given does not change the key
         normal = tuple(sorted(set(found)))
         if not (found or self.empty) or (len(normal) < len(found) and not self.repeats):
             raise ArgumentError
@@ -299,6 +303,7 @@ class Setting:
         """The type as in a docstring."""
         if isinstance(self.kind, Choice) and "" not in self.kind.choices:
             return f"{{{', '.join(map(repr, self.kind.choices))}}}"
+        # annotations are text (from __future__ import annotations)
         return re.sub(r"tuple\[(\w+), \.\.\.]", r"tuple of \1", self.annotation).replace(" | None", ", optional")
 
     @property
@@ -343,6 +348,7 @@ def _sql_literal(value: Any) -> str:
     """Return a default as written in a DataJoint table definition."""
     if value in (None, ()):
         return "null"
+    # 0 and 1 for bools: both servers take them as defaults
     return repr(value) if isinstance(value, str) else str(int(value) if isinstance(value, bool) else value)
 
 

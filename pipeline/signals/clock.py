@@ -152,6 +152,7 @@ class ROITimes:
             raise IndexError(f"at most two indices, rows and frames, not {index!r}")
         fovs, offsets = self.fovs[rows], self.offsets[rows]
         # numpy pairs two index arrays element by element: one value each, not a block
+        # a slice of rows is no index array, and gives a block
         if frames and np.ndim(fovs) == 1 and np.ndim(frames[0]) == 1 and not isinstance(rows, slice):
             pairs = np.broadcast_arrays(fovs, offsets, np.arange(self.shape[1])[frames[0]])
             return np.array([self.frame_times[int(f)][j] + o for f, o, j in zip(*pairs, strict=True)], dtype=float)
@@ -159,6 +160,7 @@ class ROITimes:
             times = self.frame_times[int(fovs)] + offsets
         else:
             times = np.array([self.frame_times[int(f)] + o for f, o in zip(fovs, offsets, strict=True)])
+            # np.array of no rows has one dimension
             times = times.reshape(len(fovs), self.shape[1])
         return times[..., frames[0]] if frames else times
 

@@ -163,6 +163,7 @@ def _conditions(window: TrialWindow, trials: Mapping[str, np.ndarray], events: n
         yield trials_into_block(trials["probabilityLeft"]) >= DEEP
     if window.apart:
         ends = np.asarray(trials[TRIAL_END], dtype=float)
+        # the first trial has none before it; NaN compares as False, so a trial after an unknown end is left out
         yield events - np.append(-np.inf, ends[:-1]) > window.apart
 
 
@@ -184,7 +185,9 @@ def trials_into_block(probability_left: np.ndarray) -> np.ndarray:
     """
     values = np.asarray(probability_left, dtype=float)
     trial = np.arange(len(values))
+    # cut again: append makes one value of no trials
     begins = np.append(True, ~np.isclose(values[1:], values[:-1]))[: len(values)]
+    # the running maximum of the trials at which blocks begin is the first trial of the present block
     return trial - np.maximum.accumulate(np.where(begins, trial, 0))
 
 
@@ -316,6 +319,7 @@ def _over_populations(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return mean, sem and trials, each (groups, L), over trials of the average over the cells of a group."""
     shape = n_groups, int(np.isfinite(events).sum()), len(edges) - 1
+    # summed up block by block: the values of all cells, trials and bins at once could be larger than the traces
     sums, counts = np.zeros(shape), np.zeros(shape, dtype=np.int64)
     for rows, values in _binned(traces, times, events, edges):
         good = np.isfinite(values)

@@ -78,6 +78,7 @@ def common_clock(
         period = float(np.median([frame_period(times) for times in times_by_fov.values()]))
     if not period > 0:
         raise ArgumentError(f"the period must be a time in s above 0, not {period}")
+    # one more than needed, then cut: the division may round either way
     clock = start + period * np.arange(int((end - start) / period) + 2)
     common: np.ndarray = clock[clock <= end]
     return common
@@ -101,6 +102,7 @@ def common_frames(times_by_fov: Mapping[int, np.ndarray]) -> np.ndarray:
         first, last = times[bouts(times)].T
         # FOVs are scanned in turn: a time up to one frame period before a bout's first frame is in the same scan cycle
         bout = np.searchsorted(first - frame_period(times), reference, side="right") - 1
+        # ... and one up to a frame period after its last frame, likewise
         inside &= (bout >= 0) & (reference <= last[np.maximum(bout, 0)] + frame_period(times))
     return reference[inside]
 
@@ -153,6 +155,7 @@ def resample(
     """
     _check(traces, frame_times, offsets, fov)
     traces = blanked(traces, flagged)
+    # integers become float32, as gaps need NaN; float64 stays, so as not to lose digits
     out = _output(out, (len(traces), len(clock)), np.result_type(traces.dtype, np.float32), fov)
     gap = GAP_PERIODS * frame_period(frame_times) if gap is None else gap
     lines, line_of = np.unique(offsets, return_inverse=True)

@@ -31,6 +31,7 @@ def scale_rows(values: np.ndarray, percentiles: tuple[float, float] = PERCENTILE
     >>> scale_rows(np.array([[0, 1, 2], [5, 5, 5]], dtype=float), (0, 100)).tolist()
     [[0.0, 0.5, 1.0], [0.0, 0.0, 0.0]]
     """
+    # sorted once for all percentiles; np.nanpercentile would run Python code for each row
     ranked = np.sort(values, axis=1)  # NaN goes to the end
     last = np.maximum(np.sum(~np.isnan(ranked), axis=1) - 1, 0)
     low, high, top = (_ranked_percentile(ranked, last, q) for q in (*percentiles, 100))

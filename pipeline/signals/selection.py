@@ -77,6 +77,7 @@ def _list(rows: Sequence[Any] | np.ndarray | int, name: str) -> np.ndarray:
     except ValueError:
         raise ArgumentError(f"{do}, not lists of several lengths") from None
     if not wanted.size and wanted.ndim == 1:
+        # an index of floats would be an error
         return np.empty(0, np.int64)  # numpy makes an empty list a float array
     if wanted.dtype.kind not in "biu" or (wanted.shape == () and wanted.dtype == bool):
         raise ArgumentTypeError(f"{do}, not {_shown(rows)}")

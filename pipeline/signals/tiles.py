@@ -61,6 +61,7 @@ def n_levels(size: int, fewest: int) -> int:
     (4, 3, 1)
     """
     levels = 1
+    # -(-a // b) rounds up: an incomplete last group is a row, too
     while -(-size // FACTOR**levels) >= fewest:
         levels += 1
     return levels
@@ -102,6 +103,7 @@ def tiles(blocks: Iterable[np.ndarray], n_rows: int, n_frames: int) -> Iterator[
                 place = Place(level, time_level, n_done[level], column)
                 yield place, np.ascontiguousarray(values[:, start : start + TILE_COLUMNS])
         n_done[level] += 1
+        # a tile row gives TILE_ROWS / FACTOR rows of the next level, so the buffers hold at most one tile row each
         if level + 1 < row_levels:
             waiting[level + 1].append(means(block, axis=0))
             if sum(map(len, waiting[level + 1])) == TILE_ROWS:
@@ -115,6 +117,7 @@ def tiles(blocks: Iterable[np.ndarray], n_rows: int, n_frames: int) -> Iterator[
 
     for block in blocks:
         yield from take(0, block)
+    # finest first: the last rows of a level are also the last rows of the next
     for level in range(1, row_levels):
         yield from flush(level)
 
@@ -137,6 +140,7 @@ def means(values: np.ndarray, axis: int, n: int = FACTOR) -> np.ndarray:
     whole = size - size % n
     kind: Any = values.dtype
     if values.dtype == np.uint8:
+        # 256 * 255 is the largest sum that 16 bits hold
         kind = np.uint16 if n <= 256 else np.uint32
 
     def every(first: int) -> np.ndarray:
@@ -162,6 +166,7 @@ def level_of(n_shown: float, pixels: int, levels: int) -> int:
     (2, 0)
     """
     level = 0
+    # never fewer rows than pixels: what is too fine is averaged for the screen, what is too coarse cannot be undone
     while level + 1 < levels and n_shown / FACTOR ** (level + 1) >= pixels:
         level += 1
     return level
@@ -252,6 +257,7 @@ def view(
     down, along = _cuts(shape, rows, frames, pixels)
     image = _joined(fetch(down.level, along.level, down.tiles, along.tiles), down, along)
     for axis, n in enumerate(pixels):
+        # rounded down, so that there are at least as many means as pixels
         if (group := image.shape[axis] // n) > 1:
             image = means(image, axis, group)
     values = image if image.dtype == np.uint8 else np.rint(image).astype(np.uint8)
@@ -329,6 +335,7 @@ def mean(fetch: Fetch, shape: tuple[int, int], rows: np.ndarray, frames: tuple[f
     along = _cut(frames, shape[1], width, MIN_COLUMNS, TILE_COLUMNS)
     level = 0
     if len(rows) > MAX_EXACT_ROWS and rows[-1] - rows[0] + 1 == len(rows):
+        # at least a quarter of MAX_EXACT_ROWS are left to average, so that rounding the ends matters little
         level = level_of(len(rows), MAX_EXACT_ROWS // FACTOR, n_levels(shape[0], MIN_ROWS))
     chosen = np.unique(rows // FACTOR**level)
     total = np.zeros(along.last - along.first)

@@ -58,14 +58,17 @@ def _means(
 ) -> np.ndarray:  # fmt: skip
     """Return the means of some ROIs, (n, N); all index arrays are (n, N)."""
     roi = np.arange(len(traces))
+    # the offset is taken from the window, not added to the frames: one clock for all ROIs, instead of an (N, T) matrix
     low = np.searchsorted(frame_times, starts[:, None] - offsets, side="left")
     high = np.searchsorted(frame_times, ends[:, None] - offsets, side="right")
     count, last = high - low, len(frame_times) - 1
     means = np.zeros(low.shape)
     with np.errstate(invalid="ignore", divide="ignore"):
         for frame in range(count.max(initial=0)):
+            # clipped, because the index is evaluated where the mask is False, too
             means += np.where(frame < count, traces[roi, np.minimum(low + frame, last)], 0.0)
         means /= count
+    # an infinite activity is as unusable as NaN; 0 / 0 of empty windows is replaced below
     means[~np.isfinite(means)] = np.nan
     empty = count == 0
     if empty.any():
@@ -97,6 +100,7 @@ def _without_frame(
         values = traces[cell, np.where(to_before <= to_after, before, after)]
     elif short_window == "interpolate":
         with np.errstate(invalid="ignore", divide="ignore"):
+            # 0 / 0 where both are the same frame, at an end of the recording
             share = np.clip(np.nan_to_num(to_before / (to_before + to_after)), 0, 1)
         values = traces[cell, before] * (1 - share) + traces[cell, after] * share
     else:

@@ -32,9 +32,11 @@ from pipeline.errors import ArgumentError, DamagedError, DataError
 
 Bytes = bytes | bytearray | memoryview
 
+# distinguishes an array from a place in a store (b"mesP") in the same column
 MAGIC = b"mesA"
 VERSION = 1
 RAW, DENSE, SPARSE = CODECS = range(3)
+# "<": little-endian and without padding, on every machine
 FIXED_HEADER = struct.Struct("<4sBBBx8sQQQ")
 CHECKSUM = struct.Struct("<Q")
 BLOSC_LEVEL = 5
@@ -95,6 +97,7 @@ def pack(array: np.ndarray) -> bytes:
             expected="booleans, integers, floats or complex numbers of at most 8 bytes per component",
             found=f"dtype {array.dtype}",
         )
+    # the digest is of the values, not of the payload alone: a fault of the codec is found when they are read
     values = _bytes_of(array)
     codec, payload = _encode(_words(values, array.dtype))
     head = FIXED_HEADER.pack(
@@ -157,6 +160,7 @@ def header_of(data: Bytes) -> Header:
     head = memoryview(data)[: FIXED_HEADER.size]
     if head[: len(MAGIC)] != MAGIC:
         raise DamagedError("not a stored array", expected=f"{MAGIC!r} first", found=repr(bytes(head[:4])), do=DAMAGED)
+    # before the checksum: a later format may have its checksum elsewhere
     if len(head) > len(MAGIC) and head[len(MAGIC)] != VERSION:
         raise DataError(
             "a stored array has an unknown format",
@@ -207,10 +211,12 @@ def _encode(words: np.ndarray) -> tuple[int, bytes]:
         mask = np.zeros(n_mask * words.itemsize, np.uint8)
         mask[: math.ceil(words.size / 8)] = np.packbits(is_set)
         # indexing by position is four times as fast as by mask
+        # one frame for both, so that the mask is compressed too
         rest = np.concatenate((mask.view(words.dtype), words[np.flatnonzero(is_set)]))
         codec, payload = SPARSE, blosc.compress(rest, b"lz4", BLOSC_LEVEL, blosc.SHUFFLE)
     else:
         codec, payload = DENSE, blosc.compress(words, b"lz4", BLOSC_LEVEL, blosc.BITSHUFFLE)
+    # never larger than the values
     return (codec, payload) if len(payload) < words.nbytes else (RAW, words.tobytes())
 
 

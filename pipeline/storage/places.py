@@ -58,6 +58,7 @@ class Place(NamedTuple):
 
 def is_place(data: Bytes) -> bool:
     """Return whether bytes are a place rather than a packed array."""
+    # bytes(): psycopg2 returns memoryviews
     return bytes(data[: len(MAGIC)]) == MAGIC
 
 

@@ -67,6 +67,7 @@ def uid_lines(text: str, uid_form: str | None = None) -> list[str]:
         Lines with a placeholder (``PLACEHOLDERS``) are of no cell, quotes around a UID do not count, and a UUID is the
         same in capitals. None reads lines as before this parameter existed: only blank ones and nan are of no cell.
     """
+    # not ONE's CSV reader, which drops blank lines: every later UID would belong to another ROI
     lines = [line.strip() for line in text.splitlines()]
     if uid_form is None:
         return ["" if line.lower() in UNTRACKED else line for line in lines]
@@ -91,7 +92,7 @@ def cells_in(text: str, uid_form: str | None) -> list[str]:
     return [uid for uid in uid_lines(text, uid_form) if is_uid(uid, uid_form)]
 
 
-def reads_as_before(text: str, uid_form: str) -> bool:
+def reads_as_before(text: str, uid_form: str | None) -> bool:
     """Return whether a UID file has the same cells for the same ROIs in this form and without any."""
     lines = uid_lines(text, uid_form)
     return lines == uid_lines(text) and all(is_uid(line, uid_form) for line in lines if line)
@@ -139,7 +140,7 @@ def mirror_folder(root: str | Path, subject: str, date: Any, number: int) -> Pat
 def read_mirrored(alf: Path, fov: int) -> UIDFile | None:
     """Return the UIDs of a FOV in a mirror, or None if there is no file."""
     path = alf / f"FOV_{fov:02d}" / UIDS
-    return _uid_file(path, path.with_name(SILHOUETTE)) if path.is_file() else None
+    return read_file(path) if path.is_file() else None
 
 
 def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
@@ -155,6 +156,11 @@ def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
         if not path.exists():
             return None
     return _uid_file(path, path.with_name(SILHOUETTE), eid=eid, fov=fov_number(collection))
+
+
+def read_file(path: Path) -> UIDFile:
+    """Return the UIDs of a file, with the silhouettes beside it if they exist."""
+    return _uid_file(path, path.with_name(SILHOUETTE))
 
 
 def _uid_file(path: Path, silhouette: Path, **place: Any) -> UIDFile:
@@ -212,6 +218,7 @@ def tracked_rows(uids: list[str], n_rois: int, taken: Iterable[str], duplicates:
         )
     taken = set(taken)
     counts = Counter(uid for uid in uids if uid)
+    # an untracked ROI has no UID: '' may occur any number of times
     repeated = [uid for uid, count in counts.items() if count > 1 or uid in taken]
     if repeated and duplicates == "error":
         rois = [roi for roi, uid in enumerate(uids) if uid == repeated[0]]
@@ -240,4 +247,5 @@ def _advice(repeated: list[str], counts: Counter[str]) -> str:
 def shared_uids(uids_by_session: Mapping[str, Iterable[str]]) -> list[str]:
     """Return the UIDs present in every session, in lexicographic order."""
     sets = [set(uids) for uids in uids_by_session.values()]
+    # lexicographic: the place of a cell must be the same on every machine, and in no session's order of ROIs
     return sorted(set.intersection(*sets)) if sets else []

@@ -109,6 +109,7 @@ def ndc(
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     activate()
     result = commands.ndc(eids, subject, settings, cells, output, tracking_run, regions)
+    # the default ks go further than most sessions: that they are cut is no news
     if asked["ks"]:
         result.note_short_curves()
     if as_json:

@@ -64,6 +64,7 @@ def db_init() -> None:
     from schemas.setup import migrations, roles
 
     applied = migrations.init()
+    # new tables have no rights yet
     roles.renew()
     for migration in applied:
         click.echo(f"Applied {migration.number}: {migration.title}")

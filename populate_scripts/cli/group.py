@@ -14,7 +14,7 @@ from pipeline.errors import MesoError
 #: Commands by what they are about, in the order in which ``meso --help`` lists them.
 SECTIONS = {
     "Start": ("demo", "serve"),
-    "Sessions": ("ingest", "sessions", "track"),
+    "Sessions": ("ingest", "update", "sessions", "track"),
     "Work": ("populate", "worker", "workers", "status", "errors", "retry"),
     "Curves": ("ndc",),
     "Figures": ("raster", "map", "tracking", "peri"),
@@ -53,6 +53,7 @@ class Meso(InOrder):
                 ])  # fmt: skip
 
     def invoke(self, ctx: click.Context) -> Any:
+        # without file, line and source: users cannot use them
         warnings.showwarning = lambda message, *_: click.secho(f"! {message}", err=True, fg="yellow")
         # SystemExit unwinds the stack as Ctrl-C does, so that a job that is running goes back to the queue
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))

@@ -64,6 +64,7 @@ class Folder(click.Path):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path, or end the command if nothing can be written there."""
         folder = cast(Path, super().convert(value, param, ctx))
+        # the nearest folder that exists: what is missing below it will be created there
         existing = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
         if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
             reason = "is not writable for you" if existing.is_dir() else "is a file"

@@ -97,6 +97,7 @@ def _random_cells(key: dict, settings: NDCSettings, number: int) -> dict[str, np
     rois = ROI & (SessionSet.FOV & {"session_set": key["session_set"], "eid": key["eid"]}).proj()
     if rule["set_neurons_only"]:
         rois = rois & "is_neuron"
+    # repr gives every digit of a float, so that the limit is the one that was stored
     if rule["min_cell_probability"] is not None:
         rois = rois & f"cell_probability >= {rule['min_cell_probability']!r}"
     values = (rois * FOV.proj("signal")).to_arrays(*CELL_COLUMNS, order_by="fov, roi")

@@ -249,6 +249,7 @@ def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequ
 def _rows_named(table: type[dj.Table], keys: Sequence[dict | str]) -> list[dict[str, Any]]:
     """Return the rows of a table with the given keys or hashes, each once, in the order given."""
     (name,) = table.primary_key
+    # DataJoint's results are in the order of the server, so they are put into the order asked for below
     named = list(dict.fromkeys(key if isinstance(key, str) else checked(key, table)[name] for key in keys))
     rows = {row[name]: row for row in (table & [{name: one} for one in named]).to_dicts()}
     if missing := [one for one in named if one not in rows]:
@@ -321,6 +322,7 @@ class _Stored:
         nothing = {"q_value": None, "k_star_common": None}
         return [
             {
+                # the row of the result last: of columns in several tables its values count
                 **self.of_set, **of_params[row["ndc_params"]], **self.family,
                 **comparison.get((row["ndc_params"], row["eid"]), nothing), **row,
                 "feature_signal": self.signals[row["ndc_params"], row["eid"]],
@@ -370,6 +372,7 @@ class _Stored:
         for key, settings in zip(self.params, self.settings, strict=True):
             now = sum(params == key["ndc_params"] for params, _ in self.signals)
             before = {row["n_compared"] for row in self.results if row["ndc_params"] == key["ndc_params"]}
+            # n_compared is of the moment at which the curve was computed
             if before - {now}:
                 notes.append(
                     f"{settings.target}: trial counts were equalised over {min(before)} sessions, now {now} can be "

@@ -53,6 +53,7 @@ def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles)
     """
     if settings.curve_axis == "cells":
         most = settings.n_cells or X.shape[1]
+        # the number of all cells is always a k: the ceiling and p_largest are of it
         return [k for k in settings.ks if k < most] + [most]
     least = settings.cv_splits
     if settings.c_grid:  # a training set, (n - 1) / n of the trials, is split into n folds again
@@ -62,6 +63,7 @@ def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles)
 
     def enough(k: int) -> bool:
         # the decoder takes k trials with the class proportions of all
+        # rint rounds halves to even, as round() in _fewer_trials does: both must agree on what is possible
         kept = np.rint(np.minimum(k, known) * ones / known)
         return bool((np.minimum(kept, np.minimum(k, known) - kept) >= least).all())
 
@@ -88,6 +90,7 @@ def result_row(curve: decoding.NDCCurve, fit: CurveFit) -> dict[str, Any]:
     estimates = [name + end for name in ("asymptote", "k50", "k90", "k95") for end in ("", "_low", "_high")]
     return {
         "ceiling": curve.ceiling,
+        # -1 stands for none in the curve, NULL in the table
         "k_star": fit.k_star if fit.k_star > 0 else None,
         "k_star_censored": fit.k_star_censored or None,
         "p_largest": number(curve.p_values()[-1]),

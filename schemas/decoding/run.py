@@ -68,6 +68,7 @@ def run_ndc(
     family = NDCFamily.add([{**session_set, **key} for key in params])
     fill([NDCComparison], family, progress=progress)
     found = stored_run(session_set, params)
+    # at the front: these sessions are not in the set, so nothing stored knows of them
     found.unusable[:0] = [Failure(eid, "", "TrackedFOV", message) for eid, message in failed.items()]
     return found
 

@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.nulls import auto_null, null_labels, shuffled_labels
 from pipeline.decoding.trials import balanced_labels
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DataError
 from schemas.session import Behavior, Session, trials_of
 from schemas.tracking import SessionSet
 
@@ -80,8 +80,9 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
     except DataError as error:
         error.eid = eid
         raise
-    except ValueError as error:
+    except ArgumentError as error:
         raise DataError(f"no null {null} for this session: {error}", eid=eid) from None
+    # each vector like the real labels: a null with other counts of the classes would have other scores by that alone
     balanced = balanced_labels(labels, settings.class_balance, n_total, settings.balance_seed, eid, settings.target)
     return Shuffles(null, balanced, donors)
 
@@ -95,5 +96,6 @@ def _donors(key: dict, n_trials: int) -> list[str]:
     of_set = sessions & (SessionSet.Member & {"session_set": key["session_set"]}).proj()
     subject = (Session & {"eid": key["eid"]}).fetch1("subject")
     others = sessions - {"subject": subject}
+    # a fixed order: the donors and their order determine the labels, and NDCResult.null_donors records them
     order = "session_date, session_number, eid"
     return [*of_set.to_arrays("eid", order_by=order), *others.to_arrays("eid", order_by=f"subject, {order}")]

@@ -15,15 +15,16 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DataError
 from pipeline.settings.records import columns_of
 from schemas.cascade import WholeDelete
 from schemas.decoding.populations import population, regions_within
 from schemas.decoding.rows import curve_rows, fit_of, ndc_curve, result_row
 from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles
 from schemas.imaging.reading import clocks, flags, fov_traces
+from schemas.imaging.tables import FOV
 from schemas.provenance import Environment
-from schemas.rows import content_key, number, without_failed
+from schemas.rows import content_key, number, sources_key, without_failed
 from schemas.session import Behavior, Session, trials_of
 from schemas.tracking import SessionSet, SharedCells
 
@@ -50,6 +51,7 @@ ndc_params : char(32)               # hash of the rest
         """
         regions_within(settings.regions)
         key = {"ndc_params": content_key(settings.content())}
+        # the key is a hash of the settings: a row that is there already has the same ones
         cls.insert1({**key, **settings.as_columns()}, skip_duplicates=True)
         return key
 
@@ -98,12 +100,13 @@ class TrialFeatures(WholeDelete, dj.Computed):
 
     @property
     def key_source(self):
+        # not only what the definition names: labels and windows come from the trials
         return NDCTask.proj() * SharedCells.proj() * SessionSet.Member.proj() & Behavior.proj()
 
     def make_fetch(self, key):
-        return ((NDCParams & key).settings().as_row(),)
+        return (NDCParams & key).settings().as_row(), _sources(key)
 
-    def make_compute(self, key, settings):
+    def make_compute(self, key, settings, sources):
         settings = NDCSettings(**settings)
         cells = population(key, settings)
         trials = trials_of(key["eid"])
@@ -124,6 +127,14 @@ class TrialFeatures(WholeDelete, dj.Computed):
             {**key, "trial": i, "trial_label": None if np.isnan(label) else int(label), "trial_outcome": str(why)}
             for i, (label, why) in enumerate(zip(labels, outcome, strict=True))
         )
+
+
+def _sources(key: dict) -> str:
+    """Return a hash of the files of a set: if they are read again while a job runs, its result must not be inserted."""
+    session_set = {"session_set": key["session_set"]}
+    return sources_key(
+        FOV.Source & (SessionSet.FOV & session_set).proj(), Behavior.Source & (SessionSet.Member & session_set).proj()
+    )
 
 
 def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decoding.FOVCells:
@@ -228,12 +239,14 @@ class NDCResult(WholeDelete, dj.Computed):
         # trial counts are equalised over the set: all its sessions must have features, or have failed
         expected = NDCTask.proj() * SessionSet.Member.proj()
         waiting = without_failed(expected - TrialFeatures.proj(), TrialFeatures, Behavior)
+        # renamed, so that one session that is waiting holds back all of its set
         return TrialFeatures.proj() - waiting.proj(waiting_eid="eid")
 
     def make_fetch(self, key):
-        return (NDCParams & key).settings().as_row(), *_common_trials(key)
+        # counts of all sessions of the set: DataJoint reads them again before it inserts, and refuses if they differ
+        return (NDCParams & key).settings().as_row(), *_common_trials(key), _sources(key)
 
-    def make_compute(self, key, settings, n_common, n_compared):
+    def make_compute(self, key, settings, n_common, n_compared, sources):
         settings = NDCSettings(**settings)
         features = np.asarray((TrialFeatures & key).fetch1("trial_features"))
         trials, labels = (TrialFeatures.Trial & key & "trial_outcome = 'usable'").to_arrays(
@@ -243,6 +256,7 @@ class NDCResult(WholeDelete, dj.Computed):
         use = decoding.pick_trials(
             real, settings.class_balance, n_common, settings.balance_seed, key["eid"], settings.target
         )
+        # balancing sees -1 as a label of neither class, and calls it 'balance'
         use[real < 0] = "edge"
         y = np.where(use == "kept", real, -1).astype(np.int8)
         _check_counts(y, settings, key["eid"])
@@ -250,7 +264,7 @@ class NDCResult(WholeDelete, dj.Computed):
         known = finished_curve(key, settings, features, use, shuffled)
         try:
             curve = ndc_curve(features, y, settings, shuffled, known)
-        except ValueError as error:  # e.g. a blocked fold with one class only
+        except ArgumentError as error:  # e.g. a blocked fold with one class only
             raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
         fit = fit_of(curve, settings)
         row = {
@@ -264,6 +278,7 @@ class NDCResult(WholeDelete, dj.Computed):
         self.insert1({**key, **row, **Environment.current()})
         self.Curve.insert({**key, **point} for point in points)
         self.Trial.insert({**key, "trial": int(t), "trial_use": str(u)} for t, u in zip(trials, use, strict=True))
+        # in the same transaction: no comparison without this curve is left
         NDCComparison.invalidate(key)
 
 
@@ -377,6 +392,7 @@ class NDCFamily(WholeDelete, dj.Manual):
         """Insert a family of tasks unless it is in the table, and return its key."""
         members, key = cls._members_of(tasks), cls.key_of(tasks)
         if not (cls & key):
+            # master and members together: a family that lacks some would be compared with too few curves
             with cls.connection.transaction:
                 cls.insert1({**key, "n_members": len(members)}, skip_duplicates=True)
                 cls.Member.insert(
@@ -445,12 +461,17 @@ class NDCComparison(WholeDelete, dj.Computed):
         """Delete the comparisons that include a task, which has a new curve; ``populate`` computes them again."""
         place = {"session_set": task["session_set"], "ndc_params": task["ndc_params"]}
         families = [{"ndc_family": name} for name in (NDCFamily.Member & place).to_arrays("ndc_family")]
-        for table in (cls.Result, cls.Trend, cls) if families else ():  # most new curves are in none
-            (table & families).delete_quick()
+        if not families or not (keys := (cls & families).keys()):  # most new curves are in none
+            return
+        # parts first, as foreign keys demand; not delete(), which would ask, and follow the keys of every table
+        for part in (cls.Result, cls.Trend):
+            (part & keys).delete_quick()
+        (cls & keys).delete_quick()
 
     def make_fetch(self, key):
         members = (NDCFamily.Member & key).proj()
         n_expected = len(members * SessionSet.Member.proj())
+        # ordered: DataJoint compares this with a second reading, and servers return rows in any order
         return (NDCResult & members).keys(order_by="session_set, ndc_params, eid"), n_expected
 
     def make_compute(self, key, results, n_expected):

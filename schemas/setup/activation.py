@@ -31,6 +31,7 @@ def activate() -> dj.Connection:
     if is_bound():
         return connection
     found = database_version(connection)
+    # the embedded database is one person's; on a shared server a client must not change the tables of others
     if (found or 0) < LATEST and not has_own_server():
         init()
         return connection
@@ -42,6 +43,7 @@ def activate() -> dj.Connection:
     if found != LATEST:
         todo = "meso db init" if found < LATEST else "an update of this project"
         raise ConfigError(f"The tables are of version {found}, this code is of version {LATEST}: run {todo}")
+    # nothing is declared: workers and readers have no right to, and two processes at once would collide on PostgreSQL
     bind(connection, create=False)
     _check_keys()
     return connection

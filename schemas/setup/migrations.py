@@ -161,6 +161,7 @@ def _decoding_engine(connection: dj.Connection, name_prefix: str) -> None:
         for name in ("__n_d_c_result", "n_d_c_params", "__n_d_c_result__curve")
     )
     connection.query(
+        # WHERE ... IS NULL, here and below: what an interrupted run has filled in stays
         f"UPDATE {result} SET null_used = (SELECT null_mode FROM {params} AS asked "
         f"WHERE asked.ndc_params = {result}.ndc_params) WHERE null_used IS NULL"
     )
@@ -199,10 +200,12 @@ def _blocks_to_traces(connection: dj.Connection, name_prefix: str) -> None:
     blocks = dj.FreeTable(connection, connection.adapter.make_full_table_name(schema, BLOCKS))
     for eid, fov in sorted({(row["eid"], row["fov"]) for row in blocks.proj().to_dicts()}):
         key = {"eid": eid, "fov": fov}
+        # FOVs that were moved before an interruption are skipped
         if (ROI & key) and not (Activity & key):
             parts = (blocks & key).to_arrays("traces", order_by="roi_block")
             with connection.transaction:
                 insert_traces(key, np.concatenate([np.asarray(part) for part in parts]))
+    # last: until then an interrupted run begins again with the blocks that are left
     blocks.drop_quick()
 
 
@@ -216,6 +219,7 @@ STORE_COLUMNS = (
 def _trace_stores(connection: dj.Connection, name_prefix: str) -> None:
     """Add the columns for the place of traces; before version 4 the table of that name was the one in blocks."""
     for line in STORE_COLUMNS:
+        # in a database before version 4 the new table is not declared yet, and will have the columns
         if _has_column(connection, name_prefix + "imaging", "_activity", "trace_dtype"):
             add_column(connection, name_prefix + "imaging", "_activity", line)
 
@@ -240,15 +244,36 @@ def _count_regions(connection: dj.Connection, name_prefix: str) -> None:
     )
 
 
-#: Columns of version 8 by schema and table. Frozen: the lines of the definitions as they were in that version.
+#: Line of version 8 in the tables of files that were read.
+SOURCE_COLUMN = "one_hash='' : varchar(64)  # of the file in ONE when it was read, '' if ONE had none"
+#: Columns of version 8 by schema and table, as the definitions have them.
+RECORD_COLUMNS = {
+    ("session", "_behavior__source"): SOURCE_COLUMN,
+    ("session", "_wheel__source"): SOURCE_COLUMN,
+    ("imaging", "_f_o_v__source"): SOURCE_COLUMN,
+    ("tracking", "tracking_file"): (
+        "uid_rois='' : varchar(64)  # hash of the positions of the ROIs that it was registered with, '' if not known"
+    ),
+    ("provenance", "deletion"): "deletion_reason='' : varchar(255)  # what was done, '' for rows deleted by a user",
+}
+
+
+def _records_of_changes(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the columns for the hash that ONE has of a file, and for what a deletion was part of."""
+    for (schema, table), line in RECORD_COLUMNS.items():
+        if _has_column(connection, name_prefix + schema, table, "eid" if schema != "provenance" else "deletion"):
+            add_column(connection, name_prefix + schema, table, line)
+
+
+#: Columns of version 9 by schema and table. Frozen: the lines of the definitions as they were in that version.
 CHECKED_COLUMNS = {
     ("imaging", "_recording"): (
-        "bad_frames=null : <blob>  # (n_frames,) bool, left out by Suite2p; NULL: no file, or read before version 8",
+        "bad_frames=null : <blob>  # (n_frames,) bool, left out by Suite2p; NULL: no file, or read before version 9",
         "frame_qc=null : <blob>  # (n_frames,) uint32, class by the experimenter; NULL: as above",
         "frame_qc_names=null : json  # name of each class by its number",
     ),
     ("tracking", "tracking_run"): (
-        "uid_form=null : varchar(8)  # 'uuid' or 'any' word; NULL: as before version 8, any line but blank and nan",
+        "uid_form=null : varchar(8)  # 'uuid' or 'any' word; NULL: as before version 9, any line but blank and nan",
     ),
     ("decoding", "n_d_c_params"): (
         "use_flagged_frames=0 : bool  # also trials whose window holds a frame flagged as bad in Recording",
@@ -271,7 +296,8 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(5, "activity: traces in a store of objects", _trace_stores),
     Migration(6, "workers with heartbeats", lambda connection, name_prefix: None, _free_reserved),
     Migration(7, "rasters as tiles; regions of each FOV", lambda connection, name_prefix: None, _count_regions),
-    Migration(8, "flags of frames, forms of UIDs, tasks left out", _checked_input),
+    Migration(8, "changed files: hashes of ONE, updates, former results", _records_of_changes),
+    Migration(9, "flags of frames, forms of UIDs, tasks left out", _checked_input),
 )
 LATEST = MIGRATIONS[-1].number
 
@@ -307,6 +333,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
         The database is newer than the code.
     """
     connection = connect()
+    # a lock of the server, not a row: MySQL commits at every change of a table, and would give up a row's lock
     with lock(prefix() + "init"):
         before = database_version(connection)
         if before is not None and before > migrations[-1].number:
@@ -319,6 +346,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
             views.release(connection)
         for migration in applied:
             migration.apply(connection, prefix())
+        # between apply and finish: tables that were renamed are declared anew, then filled
         bind(connection, create=True)
         for table in auto_populated():
             _ = table.jobs.heading  # declares the job table: a worker may have no right to
@@ -328,6 +356,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
         insert_defaults()
         views.create(connection)
         new = applied if before is not None else migrations
+        # last, so that an interrupted run is repeated from its first migration
         SchemaVersion.insert(
             ({"schema_version": m.number, "migration": m.title, "applied_at": now()} for m in new),
             skip_duplicates=True,
@@ -347,6 +376,7 @@ def insert_defaults() -> None:
     from pipeline.embedding import EmbeddingSettings
 
     DatabaseId.make_once()
+    # the regions of the atlas never change, so they are not compared
     if len(BrainRegion()) == 0:
         BrainRegion.insert(region_rows())
     EmbeddingParams.add(EmbeddingSettings())

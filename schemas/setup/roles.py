@@ -39,6 +39,8 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "lineage": {"reader": READ, "worker": READ, "curator": READ, "admin": ALL},
     "views": {"reader": READ, "worker": READ, "curator": READ, "admin": ALL},
 }
+#: Tables of the module provenance in which all who compute and delete may add rows, but change none.
+RECORDS = ("environment", "deletion", "source_update", "source_update__done", "former_result")
 ROLES = ("reader", "worker", "curator", "admin")
 #: Roles with rights table by table; an admin has all rights on the schemas.
 BY_TABLE = ROLES[:-1]
@@ -57,7 +59,7 @@ def kind_of(module: str, table: str) -> str:
     if module in ("views", "workers"):
         return module
     if module == "provenance":
-        return "records" if table in ("environment", "deletion") else "database"
+        return "records" if table in RECORDS else "database"
     return "computed" if table.startswith("_") else "registered"
 
 
@@ -258,15 +260,19 @@ class MySQL(Server):
             self.query(f"CREATE ROLE IF NOT EXISTS `{name}`")
         self.renew()
         account, is_new = self.account(user, host)
+        # 24 random bytes, 32 characters without quotes or spaces
         password = secrets.token_urlsafe(24) if is_new or new_password else None
         if password:
             verb = "CREATE" if is_new else "ALTER"
-            self.query(f"{verb} USER %s@%s IDENTIFIED BY %s", args=(*account, password))
+            # in one statement, as each is committed by itself: there is never a new account without TLS
+            tls = " REQUIRE SSL" if is_new and not is_loopback(account[1]) else ""
+            self.query(f"{verb} USER %s@%s IDENTIFIED BY %s{tls}", args=(*account, password))
         if not is_loopback(account[1]):
             self.require_tls(account)
         for other in self.roles_of(account) - {role_name(role)}:
             self.query(f"REVOKE `{other}` FROM %s@%s", args=account)
         self.query(f"GRANT `{role_name(role)}` TO %s@%s", args=account)
+        # without a default role a granted role is inactive until SET ROLE
         self.query(f"SET DEFAULT ROLE `{role_name(role)}` TO %s@%s", args=account)
         return Granted("'{}'@'{}'".format(*account), password, self.notes(account))
 
@@ -313,6 +319,7 @@ class PostgreSQL(Server):
     @staticmethod
     def quoted(name: str) -> str:
         """See ``Server``; also for names of accounts and databases."""
+        # %%: the driver takes a single % for a placeholder
         return '"' + name.replace('"', '""').replace("%", "%%") + '"'
 
     def has_roles(self) -> bool:
@@ -358,6 +365,7 @@ class PostgreSQL(Server):
             if password:
                 self.query(f"ALTER ROLE {account} PASSWORD %s", args=(self.verifier(user, password),))
             for other in set(ROLES) - {role}:
+                # PostgreSQL only warns where there was nothing to revoke
                 self.query(f"REVOKE {self.quoted(role_name(other))} FROM {account}")
             self.query(f"GRANT {self.quoted(role_name(role))} TO {account}")
         return Granted(user, password, notes + self.notes(user))
@@ -425,12 +433,14 @@ def plain_rules(rules: Iterable[tuple], database: str, user: str) -> list[int]:
     """
     lines = []
     for line, kind, databases, users, address, method in rules:
+        # + names a group and / a pattern, which may include the account: counted as if they did
         for_user = {"all", user} & set(users or ()) or any(name.startswith(("+", "/")) for name in users or ())
         for_database = {"all", database, "sameuser"} & set(databases or ())
         if kind not in ("host", "hostnossl") or not for_user or not for_database:
             continue
         if method != "reject" and not is_loopback(address or ""):
             lines.append(line)
+        # no later rule can match
         elif method == "reject" and address == "all" and "all" in users and "all" in databases:
             break
     return lines

@@ -58,9 +58,13 @@ def create(connection: dj.Connection) -> None:
     for name, select in {**selects, "job": _jobs(connection), "worker": _workers(connection)}.items():
         view = adapter.make_full_table_name(schema, name)
         try:
+            # replaced in place, as dropping a view drops the rights on it
             connection.query(f"CREATE OR REPLACE VIEW {view} AS {select}")
         except Exception:
-            # PostgreSQL refuses to remove or change columns of a view: drop it, and grant its rights again
+            # PostgreSQL refuses to remove or change columns of a view: drop it, and grant its rights again. On MySQL
+            # the fault is another one, and DROP would be committed at once.
+            if not dialect(connection).view_columns:
+                raise
             rights = _rights(connection, schema, name)
             with connection.transaction:
                 connection.query(f"DROP VIEW {view}")
@@ -73,6 +77,7 @@ def _rights(connection: dj.Connection, schema: str, view: str) -> list[tuple[str
     """Return the rights of others on a view as (right, grantee), on PostgreSQL."""
     rows = connection.query(
         "SELECT privilege_type, grantee FROM information_schema.role_table_grants "
+        # the owner has all rights without a grant
         "WHERE table_schema = %s AND table_name = %s AND grantee <> current_user",
         args=(schema, view),
     ).fetchall()

@@ -65,6 +65,7 @@ def stream(query: dj.QueryExpression, *names: str, take: Callable[..., None]) ->
     connection.query("SELECT 1")  # lets DataJoint reconnect: below its connection is used directly
     if connection.adapter.backend == "postgresql":
         with connection._conn.cursor() as cursor:
+            # in the transaction of the connection, if one is open
             cursor.copy_expert(f"COPY ({sql}) TO STDOUT (FORMAT binary)", _Rows(take))
     else:
         _stream_mysql(connection._conn, sql, take)
@@ -96,6 +97,7 @@ class _Rows:
         self.take = take
 
     def write(self, message: bytes) -> int:
+        # PostgreSQL sends each row in a message of its own, and psycopg2 passes the messages on one by one
         at = COPY_HEADER_BYTES if message.startswith(COPY_SIGNATURE) else 0
         if len(message) - at > N_FIELDS.size:  # otherwise it is the end mark, -1
             self.take(*_values(message, at))
@@ -155,6 +157,7 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     batch, size = [], 0
     for row in rows:
         batch.append(row)
+        # only bytes count: the other values of a row are small
         size += sum(len(value) for value in row.values() if isinstance(value, bytes))
         if size > STATEMENT_BYTES:
             yield batch
@@ -169,6 +172,7 @@ def _copy_in(table: dj.Table, columns: list[str], rows: Iterable[dict[str, Any]]
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
         args=(table.database, table.table_name),
     ).fetchall()
+    # a binary COPY does not convert: an integer must have the size of its column
     forms = [INTEGER_FORMS.get(dict(types)[name]) for name in columns]
     with table.connection._conn.cursor() as cursor:
         statement = f"COPY {table.full_table_name} ({names}) FROM STDIN (FORMAT binary)"

@@ -31,6 +31,7 @@ class ArrayCodec(dj.Codec):
 
     def encode(self, value: Any, *, key=None, context=None, store_name=None) -> bytes:
         """Return the bytes of an array; a ``Packed`` array is stored as it is."""
+        # bytes() of a subclass of bytes: the drivers do not know Packed
         return bytes(value) if isinstance(value, Packed) else pack(np.asarray(value))
 
     def decode(self, stored: Any, *, key=None, context=None) -> np.ndarray:

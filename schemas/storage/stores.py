@@ -113,6 +113,7 @@ class Store:
                 os.fsync(file.fileno())
             part.replace(target)  # atomic: readers see no partial object
         except BaseException:
+            # the first error is the reason; a .part that stays is found by `objects`
             with suppress(OSError):
                 part.unlink()
             raise
@@ -142,11 +143,13 @@ class Store:
             The store does not answer.
         """
         with self._as_config_error():
+            # fsspec keeps listings: an object written by another process would not be in them
             self.backend.fs.invalidate_cache()
             found = self.backend.fs.find(self.full(folder), detail=True)
             return [
                 Stored(
                     name.removeprefix(f"{self.root}/"), info["size"],
+                    # S3 has it in the listing; for files it is a call each
                     info.get("LastModified") or self.backend.fs.modified(name),
                 )
                 for name, info in found.items()
@@ -165,6 +168,7 @@ class Store:
 
     def read(self, places: Sequence[tuple[Key, Place]]) -> Iterator[tuple[Key, Bytes | DataError]]:
         """Yield the bytes at places of this store; see the function ``read``."""
+        # in the order of the bytes, so that the disk reads ahead and requests to a bucket can be merged
         ordered = sorted(places, key=lambda keyed: keyed[1][:3])  # by store, path and offset
         for key, place, found in self._read_folder(ordered) if self.is_folder else self._read_bucket(ordered):
             yield key, self._checked(place, found)
@@ -194,6 +198,7 @@ class Store:
     def _fetch(self, places: Sequence[tuple[Key, Place]]) -> list[tuple[Key, Place, Bytes | OSError]]:
         """Return the bytes at a batch of places, in their order; places near each other are fetched by one request."""
         wanted = [(self.full(place.path), place.offset, place.offset + place.size) for _, place in places]
+        # sort=False: the places are sorted already, and their order must be known below
         paths, starts, ends = merge_offset_ranges(
             *map(list, zip(*wanted, strict=True)), max_gap=GAP_BYTES, max_block=REQUEST_BYTES, sort=False
         )

@@ -34,6 +34,7 @@ def in_threads(call: Callable[[Any], T], items: Iterable[Any], waiting: int = WA
     with ThreadPoolExecutor(THREADS) as pool:
         running: deque[Future[T]] = deque()
         for item in items:
+            # the oldest result is taken before another call is started, so that results come in order and never pile up
             if len(running) >= waiting:
                 yield running.popleft().result()
             running.append(pool.submit(call, item))

@@ -38,6 +38,7 @@ class Pulse(threading.Thread):
     ) -> None:
         super().__init__(daemon=True, name="heartbeat")
         self.beat, self.connect = beat, connects_like(connection)
+        # now, and not 0: before the first beat the silence is counted from here
         self.last, self.pause, self.delay = uptime(), pause, delay
         self.stopped = threading.Event()
 
@@ -48,6 +49,7 @@ class Pulse(threading.Thread):
         while not self.stopped.is_set():
             sent = uptime()  # not the time of the answer, which may come late
             try:
+                # not the main connection: a beat in its transaction would be seen by others at the commit only
                 connection = connection or self.connect()
                 with connection.cursor() as cursor:
                     self.beat(cursor)
@@ -61,6 +63,7 @@ class Pulse(threading.Thread):
     def stop(self) -> None:
         """End the thread."""
         self.stopped.set()
+        # bounded: the thread may be waiting for a server that does not answer, and is a daemon
         self.join(self.pause)
 
 

@@ -8,8 +8,8 @@ The life of a job in DataJoint's job tables, in the order of this module:
    transaction that inserts its rows: the rows exist if and only if the job is done.
 4. ``Job.release`` or ``Job.fail``: after an error the worker makes the job pending again, or records the error.
 5. ``JobRunner``: the worker, which takes jobs through these steps and decides which errors are transient.
-6. ``end_worker``: another process ends a worker that was stopped or died, and releases its job.
-7. ``release_dead_jobs``: finds all dead workers, and ends them.
+
+What becomes of the jobs of a worker that died is in ``dead_workers``.
 
 Every change of a job is conditional on the status and the worker in its row, so that a job which another worker has
 reserved in the meantime is left alone.
@@ -18,7 +18,6 @@ reserved in the meantime is left alone.
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 import os
 import platform
@@ -36,17 +35,14 @@ import datajoint as dj
 from pipeline.errors import DataError
 from schemas.provenance import environment_row
 from schemas.rows import jobs_of, log_level
-from schemas.server.binding import table_named
 from schemas.server.connection import connect
 from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.reconnection import is_lost, is_passing, persist, reconnect, without_reconnect
-from schemas.server.settings import heartbeat, prefix
+from schemas.server.settings import heartbeat
 from schemas.work.heartbeat import Heartbeat
 from schemas.work.states import EndReason, JobStatus, Status
 from schemas.work.tables import MAX_MISSED_IN_NOTEBOOK, Attempt, Made, Worker
 
-#: A job during which so many workers have died becomes an error ("poison").
-MAX_WORKER_DEATHS = 3
 #: A job during which the connection was lost so often becomes an error: it may be the cause, e.g. a packet too large.
 MAX_LOST_CONNECTIONS = 10
 #: Seconds until a job is tried again after a transient error, doubled after each.
@@ -88,12 +84,15 @@ class Queue:
         quote, sql = self.connection.adapter.quote_identifier, dialect(self.connection)
         names = [quote(name) for name in self.jobs.primary_key]
         keys, same = ", ".join(names), " AND ".join(f"missing.{name} = known.{name}" for name in names)
+        # a restriction may be different at every call: only the queries without one are kept
         missing = keys_sql(self.table)[1] if not restrictions else _missing(self.table, restrictions).make_sql()
+        # it holds for the next transaction only, so it must come directly before the INSERT
         for statement in sql.before_insert_new:
             self.connection.query(statement)
         new = (
             f"SELECT {keys}, '{JobStatus.PENDING}', {int(dj.config['jobs.default_priority'])}, {JOBS_NOW} "
             f"FROM ({missing}) AS missing "
+            # INSERT IGNORE alone would do the same, but try, and lock, every job that is there already
             f"WHERE NOT EXISTS (SELECT 1 FROM {self.jobs.full_table_name} AS known WHERE {same})"
         )
         columns = f"{keys}, status, priority, scheduled_time"
@@ -104,6 +103,7 @@ class Queue:
         due = self._pending(restrictions) & f"scheduled_time <= {JOBS_NOW}"
         rows = due.proj("priority").to_dicts(order_by="priority, scheduled_time", limit=MAX_DUE_JOBS)
         random.shuffle(rows)
+        # stable: within a priority the random order stays
         rows.sort(key=lambda row: row["priority"])
         return [{name: row[name] for name in self.jobs.primary_key} for row in rows]
 
@@ -115,6 +115,7 @@ class Queue:
         pending = self.jobs.pending
         if not restrictions:
             return pending
+        # without the check: DataJoint gives the key of a job table another lineage than that of the table's parents
         return pending.restrict(self.table()._jobs_to_do(restrictions), semantic_check=False)
 
 
@@ -127,6 +128,7 @@ def most_urgent(tables: Sequence[type[dj.Table]]) -> list[tuple[type[dj.Table], 
         f"SELECT {i}, MIN(priority) FROM {jobs_of(table).full_table_name} WHERE {IS_DUE}"
         for i, table in enumerate(tables)
     )
+    # the number of the table decides between equal priorities: tables are in the order of their dependencies
     found = [(priority, i) for i, priority in connect().query(query).fetchall() if priority is not None]
     if not found:
         return []
@@ -188,6 +190,7 @@ class Job:
         job reserved, by ourselves.
         """
         self.begun = time.monotonic()
+        # one UPDATE with a guard, not a look and then a change: the second of two workers finds no pending job
         self.was_reserved = self._change(
             f"UPDATE {{}} SET status = '{JobStatus.RESERVED}', version = %s, host = %s, pid = %s, connection_id = %s, "
             f"reserved_time = {JOBS_NOW}, error_message = ''", IS_DUE,
@@ -201,6 +204,7 @@ class Job:
         """Run the job; return False if another worker has reserved or run it. All errors are raised."""
         with log_level(logging.CRITICAL):  # DataJoint would also log the errors
             table = self._with_finish()
+            # suppress_errors would swallow KeyboardInterrupt too, and the caller would go on with the next job
             return bool(table._populate1(self.key, jobs=self, suppress_errors=False, return_exception_objects=False))
 
     def _with_finish(self) -> dj.Table:
@@ -218,6 +222,7 @@ class Job:
             if computed is None:
                 computed = yield next(steps)
             with without_reconnect(self.connection):
+                # runs make_insert; an error in it or in finish rolls back both
                 steps.send(computed)
                 self.finish()
             yield
@@ -241,6 +246,7 @@ class Job:
             The job is not reserved by this worker any more.
         """
         if not self.has_rows():
+            # DataJoint counts such a job as done, and adds it again at the next refresh, for ever
             raise DataError(
                 f"{self.table.__name__}.make() inserted nothing", expected=f"a row for {self.key}", found="none",
                 do="Let make() insert a row that says why there is no result, or raise an error",
@@ -273,6 +279,7 @@ class Job:
         wait : bool
             Wait for that; if False, return False instead.
         """
+        # SKIP LOCKED: ending dead workers must not wait for one that the server still takes for alive
         how = "FOR UPDATE" if wait else "FOR UPDATE SKIP LOCKED"
         query = f"SELECT 1 FROM {self.jobs.full_table_name}{self._where} AND {self._is_mine} {how}"
         return self.connection.query(query).fetchone() is not None
@@ -287,6 +294,7 @@ class Job:
 
     def fail(self, message: str, stack: str) -> bool:
         """In a transaction, give the job the status error; return False if another worker has reserved it."""
+        # locked until the status has changed: between a look and the change another worker could reserve the job
         is_mine = self.hold()
         if is_mine:
             self.jobs.error(self.key, message, stack)
@@ -308,6 +316,7 @@ class Job:
     def _change(self, statement: str, guard: str, *args: Any, reconnect: bool | None = None) -> bool:
         """Change the row of the job if it still meets a condition (the guard); return whether it did."""
         sql = f"{statement.format(self.jobs.full_table_name)}{self._where} AND {guard}"
+        # PyMySQL counts rows that changed, not rows found: every statement here changes the status, or deletes
         return self.connection.query(sql, args=args, reconnect=reconnect).rowcount == 1
 
 
@@ -391,6 +400,7 @@ class JobRunner:
         with _bar(table, queue.n_pending(*restrictions) if progress else 0) as bar:
             while (keys := queue.due(*restrictions)) or (has_postponed and queue.n_pending(*restrictions)):
                 for key in keys:
+                    # one key at a time, even of the keys just fetched: others may have reserved them since
                     outcome = self.run(table, key)
                     has_postponed |= outcome.status == Status.POSTPONED
                     bar.update(outcome.status != Status.POSTPONED)
@@ -419,6 +429,7 @@ class JobRunner:
             return Outcome(Status.SKIPPED, str(lost))
         except Exception as error:
             patience = NOTEBOOK_WAIT if self.has_own_heartbeat else float("inf")
+            # a job that is not given back stays reserved until its worker ends, which for a notebook may be days
             return persist(self.connection, partial(self._give_back, job, error), patience)
         self.n_transient = 0
         return Outcome(Status.DONE if is_done_here else Status.SKIPPED)
@@ -426,11 +437,14 @@ class JobRunner:
     def _give_back(self, job: Job, error: Exception) -> Outcome:
         """Release or fail a job that raised an error; after a lost connection its rows may have been committed."""
         message = self._without_password(f"{type(error).__name__}: {error}")
+        # one transaction: the row stays locked from the look at it to its change
         with self.connection.transaction:
             if job.hold():
                 return self._postpone_or_fail(job, error, message)
-        if not is_passing(error):  # the error was raised before the job was reserved
-            raise error
+        if not is_passing(error):
+            if not job.was_reserved:
+                raise error
+            return Outcome(Status.SKIPPED, message)  # taken away: what it read was deleted meanwhile
         if job.has_rows():  # committed, only the answer was lost; or another worker was first
             return Outcome(Status.DONE if job.was_reserved else Status.SKIPPED)
         return Outcome(Status.POSTPONED, message)
@@ -440,6 +454,7 @@ class JobRunner:
         if is_passing(error):
             n_lost = Attempt.record(job.table.__name__, job.key, "n_lost") if is_lost(error) else 0
             if n_lost < MAX_LOST_CONNECTIONS:
+                # random: workers that met a deadlock must not all come back at the same moment
                 job.release(min(LONGEST_DELAY, FIRST_DELAY * 2**self.n_transient) * random.uniform(0.5, 1), message)
                 self.n_transient += 1
                 return Outcome(Status.POSTPONED, message)
@@ -470,97 +485,3 @@ def _here() -> str:
     row = environment_row()
     packages = ", ".join(f"{name} {version}" for name, version in row["packages"].items())
     return f"{platform.node()}, process {os.getpid()}; Python {row['python_version']}, {packages} {row['git_commit']}"
-
-
-# ------------------------------------------------------------------------------------------------- 6. ending a worker
-
-
-def end_worker(worker: str, reason: EndReason, who: str) -> list[str]:
-    """End the worker of another process, and release the jobs that it had reserved; return messages for the log.
-
-    Parameters
-    ----------
-    worker : str
-    reason : EndReason
-        KILLED and SILENT count as a death for the jobs: after MAX_WORKER_DEATHS a job becomes an error. STOPPED does
-        not.
-    who : str
-        How messages name the worker.
-    """
-    with connect().transaction:
-        is_death = Worker.end(worker, reason) and reason != EndReason.STOPPED
-        return [message for row in reservations(worker) for message in _release(row, who if is_death else "")]
-
-
-def _release(row: dict[str, Any], dead: str = "") -> list[str]:
-    """In a transaction, release a job of an ended worker, or fail it after too many deaths; return messages.
-
-    Parameters
-    ----------
-    row : dict
-        As returned by ``reservations``.
-    dead : str
-        Name of the worker if its death counts, otherwise ''.
-    """
-    job = Job(table_named(row["table"]), row["key"], row["worker"])
-    if not job.hold(wait=False):  # the server has not ended the worker's transaction yet: release_dead_jobs tries again
-        return []
-    n_deaths = Attempt.record(row["table"], job.key, "n_deaths") if dead else 0
-    if n_deaths < MAX_WORKER_DEATHS:
-        job.release()
-        return [f"{dead} died while running {row['table']} {job.key}"] if dead else []
-    text = f"poison: {n_deaths} workers died while running this job, the last was {dead}"
-    job.fail(text, "No stack: the process was killed, e.g. for using too much memory, or crashed in compiled code")
-    return [text]
-
-
-def reservations(worker: str | None = None) -> list[dict[str, Any]]:
-    """Return the reserved jobs, of one worker or of all; one query.
-
-    Returns
-    -------
-    list of dict
-        table, key, worker ('' for DataJoint's own ``populate``), host, running (s).
-    """
-    connection = connect()
-    running = dialect(connection).seconds_between("reserved_time", JOBS_NOW)
-    view = connection.adapter.make_full_table_name(prefix() + "views", "job")
-    whose, args = (" AND worker = %s", (worker,)) if worker is not None else ("", ())
-    rows = connection.query(
-        f"SELECT table_name, entry_key, worker, host, {running} FROM {view} "
-        f"WHERE status = '{JobStatus.RESERVED}'{whose}",
-        args=args,
-    )
-    return [
-        {"table": table, "key": json.loads(key), "worker": worker, "host": host, "running": float(running)}
-        for table, key, worker, host, running in rows.fetchall()
-    ]
-
-
-# --------------------------------------------------------------------------------------------- 7. workers that are dead
-
-
-def release_dead_jobs() -> list[str]:
-    """End all dead workers, and release the jobs that they had reserved; return messages for the log."""
-    messages = [
-        message
-        for worker in Worker.rows()
-        if worker["is_dead"]
-        for message in end_worker(worker["worker"], EndReason.SILENT, f"process {worker['pid']} on {worker['host']}")
-    ]
-    for row in _reserved_by_ended():
-        with connect().transaction:
-            _release(row)
-    return messages
-
-
-def _reserved_by_ended() -> list[dict[str, Any]]:
-    """Return the jobs that are still reserved by workers that have ended.
-
-    Their rows were locked when the worker was ended, or they were reserved after that: statements of a dead process may
-    reach the server late.
-    """
-    reserved = reservations()
-    workers = [{"worker": row["worker"]} for row in reserved if row["worker"]]
-    ended = set((Worker & workers & "ended IS NOT NULL").to_arrays("worker")) if workers else set()
-    return [row for row in reserved if row["worker"] in ended]

@@ -16,7 +16,8 @@ from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.rows import jobs_of
 from schemas.server.binding import auto_populated
 from schemas.server.connection import connect
-from schemas.work.jobs import keys_sql, reservations
+from schemas.work.dead_workers import reservations
+from schemas.work.jobs import keys_sql
 from schemas.work.states import JobStatus, WorkerState
 from schemas.work.tables import Attempt, Made, Worker
 
@@ -68,6 +69,7 @@ def jobs_by_status() -> Counter[tuple[str, JobStatus]]:
         f"GROUP BY status"
         for table in auto_populated()
     )
+    # CHAR(16) is padded with spaces on PostgreSQL
     return Counter({(name, JobStatus(status.strip())): n for name, status, n in connect().query(counts).fetchall()})
 
 
@@ -138,6 +140,7 @@ def errors(
                 "message": row["error_message"], "host": row["host"], "time": row["completed_time"],
                 **({"stack": row["error_stack"]} if stack else {}),
             })  # fmt: skip
+    # the newest of each table were fetched; of these, the newest of all
     return sorted(rows, key=lambda row: row["time"], reverse=True)[:newest] if newest else rows
 
 
@@ -176,6 +179,7 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
             incomplete = Embedding & [{"eid": row["eid"]} for row in keys]
             if n := len(incomplete):
                 warnings.warn(f"{n} embeddings were made without these FOVs: deleted, to be recomputed", stacklevel=2)
+            # before the failures are cleared: if this is cut, retry finds them again
             incomplete.delete(prompt=False)
         Attempt.clear(table.__name__, keys)
         failed.delete()

@@ -76,6 +76,7 @@ class Worker(dj.Manual):
         # a worker that has been ended gets no heartbeat: ended is final
         these = f"{cls.full_table_name} {{}} WHERE worker IN ({places}) AND ended"
         now = dialect(cls.connection).utc_now
+        # the update first: a worker that is ended between the two is seen by the second
         cursor.execute(f"UPDATE {these.format(f'SET heartbeat = {now}')} IS NULL", workers)
         cursor.execute(f"SELECT worker FROM {these.format('')} IS NOT NULL", workers)
         return {row[0] for row in cursor.fetchall()}
@@ -111,6 +112,7 @@ class Worker(dj.Manual):
 def _is_dead(worker: dict[str, Any]) -> bool:
     if worker["ended"] is not None:
         return False
+    # pids of another boot or container say nothing about this machine's processes
     if worker["pid_space"] == pid_space() and not psutil.pid_exists(worker["pid"]):
         return True
     return float(worker["silent"]) > worker["dead_after"]
@@ -213,6 +215,7 @@ class Lease(dj.Manual):
     def take(cls, lease: str, holder: str, seconds: float) -> bool:
         """Take a lease for some seconds; return False if another process holds it."""
         sql = dialect(cls.connection)
+        # the row is made once, expired already; then the UPDATE decides who holds it
         if not (cls & {"lease": lease}):
             cls.insert1({"lease": lease, "expires": server_time(cls.connection)}, skip_duplicates=True)
         done = cls.connection.query(

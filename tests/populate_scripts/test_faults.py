@@ -17,7 +17,8 @@ from support.faults import OwnServer, proxied
 from support.lab import Lab, wait_for
 
 from schemas.server import reconnection
-from schemas.work.jobs import MAX_LOST_CONNECTIONS, release_dead_jobs
+from schemas.work.dead_workers import release_dead_jobs
+from schemas.work.jobs import MAX_LOST_CONNECTIONS
 from schemas.work.reports import errors
 from schemas.work.tables import Attempt, Worker
 

@@ -13,7 +13,8 @@ from PIL import Image
 from pipeline.errors import DataError
 from pipeline.signals.peri_event import WINDOWS, event_times, peri_event
 
-pytestmark = pytest.mark.usefixtures("demo_sessions")
+# On one backend: the questions that the commands ask are compared on both in tests/schemas.
+pytestmark = [pytest.mark.usefixtures("demo_sessions"), pytest.mark.one_backend]
 
 
 @pytest.fixture(scope="module")

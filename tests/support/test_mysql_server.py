@@ -81,12 +81,14 @@ def listens(port: int) -> bool:
         return client.connect_ex(("127.0.0.1", port)) == 0
 
 
+@pytest.mark.slow  # starts a server
 def test_server_is_set_up_as_the_pipeline_needs_it(private: mysql_server.Server) -> None:
     version, *settings = row(private, "SELECT VERSION(), @@collation_server, @@max_allowed_packet, @@log_bin")
     assert "mariadb" not in version.lower()
     assert settings == ["utf8mb4_bin", 1 << 30, 0]
 
 
+@pytest.mark.slow  # starts a server
 def test_account_has_all_rights(private: mysql_server.Server) -> None:
     row(private, "CREATE DATABASE meso_probe")
     row(private, "DROP DATABASE meso_probe")
@@ -94,6 +96,7 @@ def test_account_has_all_rights(private: mysql_server.Server) -> None:
     row(private, "DROP USER meso_probe")
 
 
+@pytest.mark.slow  # starts a server
 def test_root_needs_a_password(private: mysql_server.Server) -> None:
     # root exists for the unix socket only; an account with its password can connect in the same way.
     (path,) = row(private, "SELECT @@socket")
@@ -103,11 +106,13 @@ def test_root_needs_a_password(private: mysql_server.Server) -> None:
     pymysql.connect(unix_socket=path, **account).close()
 
 
+@pytest.mark.slow  # starts a server
 def test_password_is_not_shown(private: mysql_server.Server) -> None:
     assert private.password
     assert private.password not in repr(private)
 
 
+@pytest.mark.slow  # starts a server
 def test_no_process_or_file_is_left_after_exit(command: mysql_server.Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MESO_TEST_MYSQL", raising=False)
     with mysql_server.running_mysql() as server:
@@ -120,6 +125,7 @@ def test_no_process_or_file_is_left_after_exit(command: mysql_server.Command, mo
     assert not folder.exists()
 
 
+@pytest.mark.slow  # starts a server
 def test_server_ends_with_a_killed_process(command: mysql_server.Command) -> None:
     script = (
         "import time\n"
@@ -142,6 +148,7 @@ def test_server_ends_with_a_killed_process(command: mysql_server.Command) -> Non
     assert not listens(port)
 
 
+@pytest.mark.slow  # starts a server
 def test_another_port_is_tried_if_one_was_taken(
     command: mysql_server.Command, private: mysql_server.Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +160,7 @@ def test_another_port_is_tried_if_one_was_taken(
         assert server.port != private.port
 
 
+@pytest.mark.slow  # starts a server
 def test_failed_start_shows_the_error_log(command: mysql_server.Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MESO_TEST_MYSQL", raising=False)
     monkeypatch.setattr(mysql_server, "SERVER_OPTIONS", (*mysql_server.SERVER_OPTIONS, "--no-such-option"))

@@ -57,6 +57,7 @@ def test_an_error_is_reported(tmp_path):
     assert plain[2].splitlines()[-1] == forked[2].splitlines()[-1] == "ZeroDivisionError: division by zero"
 
 
+@pytest.mark.slow
 def test_a_command_that_takes_too_long_is_killed(tmp_path):
     code = "import os, time; open('pid', 'w').write(str(os.getpid())); time.sleep(60)"
     with pytest.raises(subprocess.TimeoutExpired):

@@ -254,6 +254,7 @@ def fit_curve(
     columns = np.column_stack([mean, draws[:, complete]])
     low, high = intervals(columns[:, 1:])
     top = float(mean[-1]) if ceiling is None else ceiling
+    # where the ceiling is that of all neurons, it is not resampled itself: it moves with the mean at the largest k
     stars = k_stars(ks, columns, np.r_[top, top - mean[-1] + columns[-1, 1:]] - delta)
     star_draws = np.full(len(complete), np.nan)
     star_draws[complete] = stars[1:]
@@ -322,6 +323,7 @@ def _variance(scores: np.ndarray, trials: np.ndarray) -> np.ndarray:
     if trials.shape[1] > 1:
         variance = variance + np.nan_to_num(np.nanvar(trials, axis=1))
     median = np.median(variance)
+    # scores without any spread (one subset): equal weights
     return np.maximum(variance, median / 10) if median > 1e-12 else np.full(len(variance), max(median, 1e-8))
 
 
@@ -345,6 +347,7 @@ def _chance_p(columns: np.ndarray, p_values: np.ndarray | None, chance: float) -
     if p_values is None or not np.isfinite(p_values).any():
         if columns.shape[1] < 3:
             return float("nan")
+        # no null: a one-sided normal test with the error from the bootstrap
         error = np.maximum(columns[:, 1:].std(axis=1, ddof=1), 1e-12)
         p_values = ndtr((chance - columns[:, 0]) / error)
     return float(np.nanmin(benjamini_hochberg(p_values)))
@@ -355,10 +358,12 @@ def _verdict(known: Mapping[str, Any], columns: np.ndarray, delta: float) -> str
     mean, largest = columns[:, 0], known["ks"][-1]
     best = int(np.argmax(mean))
     _, (highest,) = intervals((columns[-1:] - columns[best])[:, 1:])
+    # both: the drop matters (delta), and it is not chance (the whole interval is below 0)
     if mean[-1] < mean[best] - delta and highest < 0:
         return "decreasing"
     describes = known["held_out"][known["family"]] <= MAX_HELD_OUT_ERROR
     if (known["gain_low"] > 0 and known["gain"] > delta) or (describes and known["k95_low"] > largest):
         return "not saturated"
+    # comparisons with NaN (no intervals) are False, and lead to "uncertain"
     flat = known["k95"] <= largest and known["gain_high"] <= delta
     return "saturated" if describes and (flat or known["k95_high"] <= largest) else "uncertain"

@@ -93,6 +93,7 @@ def _basis(family: str, k: np.ndarray, theta: Any) -> np.ndarray:
     """
     basis: np.ndarray
     if family == "inverse_sqrt":
+        # 0 * theta gives it the shape that the other families have
         basis = 1 / np.sqrt(k) + 0 * theta
     else:
         basis = np.exp(-k / theta) if family == "exponential" else k / (1 + k / theta)
@@ -117,6 +118,7 @@ def _weights(family: str, mean: np.ndarray, variance: np.ndarray, metric: str) -
     if family == "information":
         z = ndtri(np.clip(mean, 1 - SCORE_MAX, SCORE_MAX))
         slope = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / D_PRIME[metric]  # d score / d d'
+        # delta method: the variance of d' is that of the score over the squared slope
         variance_d = variance / slope**2
         # variance of the square of a normal variable: the second term keeps that of d'^2 near 0 from vanishing
         variance = 4 * (D_PRIME[metric] * z) ** 2 * variance_d + 2 * variance_d**2
@@ -165,6 +167,7 @@ def _solve(family: str, x: np.ndarray, weights: np.ndarray, y: np.ndarray) -> tu
         return squares
 
     spread = n * sxx - sx * sx
+    # normal equations of a - b x; at 1e-12 the basis is constant to rounding, as exp(-k/theta) is 0 for a tiny theta
     b = np.where(spread > 1e-12 * n * sxx, (sx * sy - n * sxy) / np.where(spread > 0, spread, 1), 0)
     a = (sy + b * sx) / n
     inside = (b >= 0) & (a <= 1)
@@ -223,6 +226,7 @@ def _fit_family(
         finer = np.clip(finer, thetas[0], thetas[-1])
         solved = _solve(family, _basis(family, k[None, :, None], finer[:, None]), weights, y)
         theta, first, second = _best(finer, solved)
+        # the neighbours of the best theta are now this far from it
         step *= 2 / (REFINE_THETAS - 1)
     return np.stack([first, second, theta]), np.sqrt(errors)
 
@@ -247,6 +251,7 @@ def _k_at(family: str, parameters: np.ndarray, level: np.ndarray, metric: str) -
     first, second, theta = parameters
     with np.errstate(divide="ignore", invalid="ignore"):
         if family == "information":
+            # each formula is the family's curve solved for k; d here is d'^2
             d = np.square(D_PRIME[metric] * ndtri(level))
             k = np.where(d < first * theta, d / (first - d / theta), np.inf)
         elif family == "exponential":
@@ -280,6 +285,7 @@ def fit(ks: np.ndarray, columns: np.ndarray, variance: np.ndarray, metric: str, 
         quantities["asymptote"][mine] = asymptote[mine]
         for share in (50, 90, 95):
             k = _k_at(family, parameters, chance + share / 100 * (asymptote - chance), metric)
+            # below the smallest k nothing was measured: that value means "that many or fewer"
             k = np.where(k > MAX_EXTRAPOLATION * ks[-1], np.inf, np.maximum(k, ks[0]))
             quantities[f"k{share}"][mine] = np.where(asymptote > chance, k, np.nan)[mine]
     family = list(FAMILIES)[picked[0]]
@@ -310,6 +316,7 @@ def intervals(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for i, row in enumerate(draws):
         known = np.sort(row[~np.isnan(row)])
         if len(known) > 1 and len(known) >= len(row) / 2:
+            # rounded outwards on both sides
             cut = int(np.floor(ALPHA / 2 * (len(known) - 1)))
             low[i], high[i] = known[cut], known[-1 - cut]
     return low, high

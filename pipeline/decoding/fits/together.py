@@ -83,6 +83,7 @@ def benjamini_hochberg(p: Any) -> np.ndarray:
     order = np.argsort(known)
     raised = known[order] * len(known) / np.arange(1, len(known) + 1)
     q = np.empty(len(known))
+    # the step-up rule: q is the smallest p m / rank of this and all larger p
     q[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1)
     found = np.full(p.shape, np.nan)
     found[~np.isnan(p)] = q

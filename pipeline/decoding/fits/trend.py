@@ -110,6 +110,7 @@ def log_k_slope(
         return LogKSlope(n_sessions=n, n_censored=n_censored)
     weights = (x - center) / np.sum((x - center) ** 2)  # the least squares slope is weights @ y
     found = {"slope": float(weights @ y), "mean_log_k": float(y.mean())}
+    # points on a line have no scatter, and a t of infinity: only the draws can give an interval
     if enough and np.std(y[known] - np.polyval(np.polyfit(x[known], y[known], 1), x[known])) > 1e-9:
         found |= _least_squares(x - center, y) if n_censored == 0 else _tobit_slope(x - center, y, side)
     if enough and spread is not None:
@@ -196,12 +197,14 @@ def _tobit(design: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, float]:
         return float(known + log_ndtr(toward * z[~exact]).sum())
 
     parameters = np.zeros(design.shape[1])
+    # start: no slope, mean and scatter of the values as if none were censored
     parameters[-1] = 1 / max(float(np.std(design[:, -1])), 1e-3)
     parameters[0] = parameters[-1] * design[:, -1].mean()
     value = likelihood(parameters)
     for _ in range(200):
         z = design @ parameters
         push = z[~exact] * toward
+        # phi / Phi from logarithms: far in the tail both underflow
         ratio = np.exp(-(push**2) / 2 - np.log(2 * np.pi) / 2 - log_ndtr(push))
         slope, bend = -z.copy(), -np.ones(len(z))
         slope[~exact], bend[~exact] = toward * ratio, -ratio * (push + ratio)
@@ -233,11 +236,13 @@ def _tobit_slope(x: np.ndarray, y: np.ndarray, side: np.ndarray) -> dict[str, fl
     def statistic(other: float) -> float:
         """Return the likelihood ratio of another slope on the scale of Student's t: exactly t without censoring."""
         value = _tobit(np.column_stack([ones, y - other * x]), side)[1]
+        # RSS_0 / RSS_1 = exp(2 (l_1 - l_0) / n) for normal residuals, and t^2 = free (RSS_0 / RSS_1 - 1)
         return float(np.sqrt(free * max(np.expm1(2 * (best - value) / n), 0)))
 
     def bound(sign: int) -> float:
         """Return the end of the interval: double the step until it is rejected, then find the root."""
         step = scatter / np.sqrt(x @ x)
+        # 60 doublings: beyond that the likelihood does not bound the slope on this side
         for _ in range(60):
             if statistic(slope + sign * step) > width:
                 return float(brentq(lambda other: statistic(other) - width, slope, slope + sign * step))
@@ -246,5 +251,6 @@ def _tobit_slope(x: np.ndarray, y: np.ndarray, side: np.ndarray) -> dict[str, fl
 
     return {
         "slope": slope, "low": bound(-1), "high": bound(1), "p": float(2 * stdtr(free, -statistic(0.0))),
+        # the maximum likelihood scatter divides by n, so / sqrt(free) here is / sqrt(n) of the unbiased one
         "mean_log_k": float(parameters[0] / parameters[-1]), "half_width": float(width * scatter / np.sqrt(free)),
     }  # fmt: skip

@@ -25,6 +25,7 @@ def open_source(source: str, credentials: Credentials | None) -> Source:
         The folder does not exist, the address or the credentials are refused, or an optional package is missing.
     """
     text = os.fspath(source)
+    # two letters or more before the colon: C:/ is a folder on Windows
     if not re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", text):
         return _folder(text)
     address = _checked(text)
@@ -61,6 +62,7 @@ def _checked(text: str) -> str:
 
     A refused address is never shown: it may hold a password that cannot be located reliably.
     """
+    # before the address is parsed: a password may hold characters that move the parts of an address
     if "@" in text:
         raise ConfigError(
             "The address of the UID source must not hold credentials (no '@'). "

@@ -55,9 +55,11 @@ def _read(path: Path) -> Credentials:
     found, problem = None, f"{named} is not valid. Write two lines, user and password, or one line user:password."
     try:
         with path.open("rb") as stream:
+            # of the open file: one that is replaced after the check is not the one that is read
             if os.name == "posix" and os.fstat(stream.fileno()).st_mode & 0o077:
                 problem = f"{named} is accessible to group or others. Run chmod 600 on it."
             else:
+                # bounded: the variable may name a large file, or a device
                 found = _parse(stream.read(4096))
     except (OSError, ValueError) as error:
         problem = f"{named} cannot be read ({type(error).__name__}). Check the path and that it is text."

@@ -44,6 +44,7 @@ class Tree(Source):
         return Stamp(info["size"], info.get("ETag"), when.isoformat())
 
     def _read(self, path: str) -> tuple[bytes, Stamp]:
+        # compared with a second look after reading: a tracking run may be writing the file
         before = self._stamp(path)
         with self._files.open(self._root + path, "rb") as stream:
             content = gathered(iter(partial(stream.read, CHUNK), b""), MAX_FILE)

@@ -58,6 +58,7 @@ class Manifest:
     def record(self, rel: str, source: str, stamp: Stamp, size: int, sha256: str) -> None:
         """Record a mirrored file; an unchanged file keeps the time of its first fetch."""
         old = self.files.get(rel, {})
+        # only a change of the content is a new fetch; other tags are brought up to date
         same = old.get("sha256") == sha256
         fetched = old["fetched"] if same else datetime.now(UTC).isoformat(timespec="seconds")
         entry = {"size": size, "sha256": sha256, "source": source, "fetched": fetched}
@@ -69,6 +70,7 @@ class Manifest:
         if start >= self._next_save:
             self.save()
             end = time.monotonic()
+            # what is not saved is checked again by the next run, and not lost: files are written before their entries
             self._next_save = end + 20 * (end - start)
 
     def save(self) -> None:
@@ -93,6 +95,7 @@ def write_whole(path: Path, content: bytes) -> None:
         with suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > _STALE_PART_AGE:
                 left.unlink()
+    # the process id keeps two runs from writing to one file; in the same folder, as a rename is atomic only there
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as stream:

@@ -83,6 +83,7 @@ def mirror_uids(
     folder = subject_folder(dest, subject)
     with closing(open_source(source, auth)) as opened:
         found = find(opened, subject)
+        # resolve: a mirror of itself, by a link or '..', would find every file unchanged whatever the real source has
         if Path(opened.address + found.root).resolve() == folder.resolve():
             raise ConfigError(f"The UID source is the mirror itself, {folder}. Give another source.")
         return _Run(opened, found, folder, Manifest(folder / MANIFEST, subject), refresh).all(progress)
@@ -112,6 +113,7 @@ class _Run:
             self._note_vanished()
             self.manifest.complete = self._report().ok
         finally:
+            # also after an interruption: files that were fetched need not be fetched again
             if self.manifest.files:
                 self.manifest.save()
         return self._report()
@@ -170,6 +172,7 @@ class _Run:
         content, stamp = self.source.read(self.found.root + rel)
         _check_content(content, path.name)
         sha256 = hashlib.sha256(content).hexdigest()
+        # what was mirrored before, or lies there without an entry (a lost manifest, or a copy by hand)
         expected = {local, entry and entry["sha256"]} - {None}
         if expected and sha256 not in expected:
             self.changed.append(rel)

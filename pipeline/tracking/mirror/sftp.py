@@ -76,6 +76,7 @@ class _KnownHosts(SFTPFileSystem):
         except BaseException:
             self.client.close()
             raise
+        # paramiko's default is to wait for ever
         self.ftp.get_channel().settimeout(READ_TIMEOUT)
 
 

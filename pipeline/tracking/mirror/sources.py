@@ -96,6 +96,7 @@ class Source(ABC):
         """Describe an error of the library without quoting its message, which may contain secrets."""
 
     def _retried(self, action: Callable[[str], _T], path: str) -> _T:
+        # reraise: the last SourceError, and not tenacity's RetryError around it
         attempts = Retrying(
             stop=stop_after_attempt(3), wait=WAIT, retry=retry_if_exception(_is_transient), reraise=True
         )

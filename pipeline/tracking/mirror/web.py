@@ -151,6 +151,7 @@ def _stamp_of(response: requests.Response) -> Stamp:
     if response.headers.get("Content-Encoding", "identity").lower() != "identity":
         raise SourceError("is sent compressed, although uncompressed data were requested")
     length = response.headers.get("Content-Length", "")
+    # bounded: int() raises for a text of thousands of digits
     size = int(length) if re.fullmatch("[0-9]{1,15}", length) else None
     # They are stored in the manifest: bounded and printable, whatever a server sends.
     etag, modified = (response.headers.get(name, "") for name in ("ETag", "Last-Modified"))
@@ -193,5 +194,6 @@ def _name_below(url: str, target: str) -> str | None:
             return None
     except ValueError:
         return None
+    # both decoded: servers differ in which characters of a name they encode in a listing
     base, path = unquote(here.path), unquote(there.path)
     return path[len(base) :].removesuffix("/") if path.startswith(base) else None

@@ -597,6 +597,7 @@ def test_trial_shuffling_keeps_what_each_neuron_does_in_each_class():
     assert (work._replaced(order, 3, y)[1] != raw).any()
 
 
+@pytest.mark.slow
 def test_p_without_noise_correlations_is_calibrated():
     p = []
     for seed in range(20):  # activity that drifts and knows nothing, labels in blocks of 20
@@ -719,6 +720,7 @@ def test_a_known_curve_of_other_data_or_settings_is_refused(change):
 # -------------------------------------------------------------------------------------------------- memory and input
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_repeats_and_shuffles():
     X, y = trial_data(80, 600)
     peaks = []

@@ -389,6 +389,7 @@ def test_every_null_has_a_name():
     assert {auto_null(target) for target in TARGETS} <= set(NULLS)
 
 
+@pytest.mark.slow
 def test_drift_fools_permutations_and_not_pseudosessions():
     found = {"permute": 0, "pseudosession": 0}
     for number in range(50):

@@ -887,6 +887,7 @@ def test_file_stem_has_no_slash_and_an_end():
 # --- pictures of the docs ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_pictures_of_the_docs_can_be_drawn_again(tmp_path):
     """Each picture is drawn, named in the page, and there is no other."""
     docs = Path(__file__).parents[3] / "docs"

@@ -202,6 +202,7 @@ getattr(export, sys.argv[1])(plain_session(plain_fov(traces=Deadly((300, 50)))),
 
 
 @pytest.mark.parametrize("name", ["write_parquet", "write_nwb"])
+@pytest.mark.slow
 def test_a_killed_export_leaves_nothing_that_looks_whole(tmp_path, name):
     command = [sys.executable, "-c", KILLED, name, str(tmp_path)]
     done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=120)
@@ -288,6 +289,7 @@ def test_parquet_has_behaviour_and_where_it_all_comes_from(exported, demo_sessio
     assert json.loads(session["packages"])["meso"] == session["meso_version"]
 
 
+@pytest.mark.one_backend  # what both formats read is compared on both by the tests of Parquet
 def test_nwb_equals_the_database(exported, demo_sessions):
     eid = demo_sessions[-1]
     with pynwb.NWBHDF5IO(exported["nwb"], "r") as io:
@@ -311,6 +313,7 @@ def test_nwb_equals_the_database(exported, demo_sessions):
         assert bits(file.processing["behavior"]["WheelVelocity"].data[:]) == bits(wheel["wheel_velocity"])
 
 
+@pytest.mark.one_backend  # what both formats read is compared on both by the tests of Parquet
 def test_nwb_has_trials_and_where_it_all_comes_from(exported, demo_sessions):
     from schemas.session import trials_of
 
@@ -329,6 +332,7 @@ def test_nwb_has_trials_and_where_it_all_comes_from(exported, demo_sessions):
         assert set(hashes) <= set(sources["sha256"])
 
 
+@pytest.mark.one_backend  # what both formats read is compared on both by the tests of Parquet
 def test_nwbinspector_finds_nothing_but_what_is_noted(exported):
     messages = list(inspect_nwbfile(nwbfile_path=exported["nwb"]))
     assert [m for m in messages if m.check_function_name not in NOTED] == []

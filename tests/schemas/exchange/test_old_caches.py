@@ -265,6 +265,7 @@ def test_there_is_an_end(monkeypatch):
         plain_values(b"\x80\x04" + b"N" * 999 + b".")
 
 
+@pytest.mark.slow
 def test_a_tree_of_one_list_in_many_places_is_refused(tmp_path):
     laughs: list = ["ha"] * 10
     for _ in range(15):
@@ -281,6 +282,7 @@ def test_a_tree_of_one_list_in_many_places_is_refused(tmp_path):
             read_old_curves(path)
 
 
+@pytest.mark.slow
 def test_damaged_files_are_refused_or_plain(tmp_path):
     """Every length, and thousands of changed bytes: no other error, no crash, no time."""
     path, canary = tmp_path / f"{BY_HAND}.npy", tmp_path / "canary"

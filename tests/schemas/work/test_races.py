@@ -9,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from support import work_tables
 
 from schemas.server.dialect import dialect
-from schemas.work.jobs import Job, Queue, ReservationLost, end_worker, new_worker, release_dead_jobs
+from schemas.work.dead_workers import end_worker, release_dead_jobs
+from schemas.work.jobs import Job, Queue, ReservationLost, new_worker
 from schemas.work.reports import retry
 from schemas.work.states import EndReason
 from schemas.work.tables import Attempt, Worker
