@@ -23,12 +23,14 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.reading import (
     SessionReader,
     find_sessions,
+    fov_datasets,
     fov_folders,
     open_one,
     read_fov,
     read_trials,
     read_wheel,
     session_info,
+    trial_datasets,
     unread_folders,
 )
 from pipeline.signals.flags import flagged_frames
@@ -177,8 +179,13 @@ def flag_frames(session: Session) -> tuple[np.ndarray, np.ndarray]:
 def test_flags_of_frames_are_read_with_the_names_of_their_classes(session):
     found = session.read()
     assert (found.bad_frames, found.frame_qc, found.frame_qc_names) == (None,) * 3
+    before = session.read().sources
     bad, classes = flag_frames(session)
     found = session.read()
+    read = {source.dataset for source in found.sources}
+    assert set(fov_datasets(SessionReader(session.one(), session.eid), "alf/FOV_01")) == read
+    again = read_fov(session.one(), session.eid, 1, "alf/FOV_01", recorded=before)
+    assert (again.bad_frames, again.frame_qc, again.frame_qc_names) == (None,) * 3  # they were not recorded
     np.testing.assert_array_equal(found.bad_frames, bad)
     np.testing.assert_array_equal(found.frame_qc, classes)
     assert found.bad_frames.dtype == bool
@@ -643,6 +650,11 @@ def test_another_task_beside_a_sound_one_is_left_out_with_the_reason(session_of,
     assert list(found.left_out) == [f"alf/{other}"]
     assert "lacks columns" in found.left_out[f"alf/{other}"]
     assert f"alf/{other}/{TABLE}" in {source.dataset for source in found.sources}
+    # of the other task only the table: otherwise an update would find its other files new for ever
+    assert sorted(trial_datasets(SessionReader(session.one(), session.eid))) == sorted(s.dataset for s in found.sources)
+    again = read_trials(session.one(), session.eid, found.sources)  # without a warning
+    pd.testing.assert_frame_equal(again.table, found.table)
+    assert again.left_out == found.left_out
 
 
 @pytest.mark.parametrize("times", [lambda t: 1000 * t + 1e6, lambda t: t - 1e6], ids=["ms", "another clock"])
