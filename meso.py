@@ -90,7 +90,8 @@ def load_or_embed(
     Returns
     -------
     dict
-        ``roi_signal`` (N, T), values and dtype of the files; ``roi_times`` (N, T) s, rows computed on demand;
+        ``roi_signal`` (N, T), values and dtype of the files; ``roi_times`` (N, T) s, rows computed on demand,
+        and ``roi_times.flagged``, the frames of each FOV that are flagged as bad (their values stay);
         ``region_labels`` (N,) acronyms; ``region_colors`` (N,) hex; ``isort`` (N,) int64, the Rastermap order
         of these rows; ``xyz`` (N, 3) ML, AP, DV in micrometres, NaN where unknown; ``roi_keys`` N keys
         of the table ROI; ``signal`` (N,) 'deconvolved' or 'fluorescence'.
@@ -177,7 +178,7 @@ def _activity(
     order, traces, times = order[: len(rows)], found.traces, found.times
     if not np.array_equal(order, np.arange(len(places))):  # indexing would copy all traces, often gigabytes
         traces = traces[order]
-    return traces, ROITimes(times.frame_times, times.fovs[order], times.offsets[order])
+    return traces, ROITimes(times.frame_times, times.fovs[order], times.offsets[order], times.flagged)
 
 
 def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:
@@ -296,7 +297,8 @@ def _shown(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the traces (n, L) of the rows to draw, resampled to one clock, and that clock (L,), s.
 
-    FOVs are scanned one after the other, up to a frame apart, and each has its own frame times.
+    FOVs are scanned one after the other, up to a frame apart, and each has its own frame times. Frames that are flagged
+    as bad are NaN.
     """
     times = cells["roi_times"]
     clock = common_frames(times.frame_times)
@@ -315,7 +317,16 @@ def _shown(
     for fov, frame_times in times.frame_times.items():
         at = np.flatnonzero(times.fovs[rows] == fov)
         signal, offsets = cells["roi_signal"][rows[at]], times.offsets[rows[at]]
-        out[at] = resample(signal, frame_times, offsets, shown, gap=np.inf, hold_ends=True, fov=int(fov))
+        out[at] = resample(
+            signal,
+            frame_times,
+            offsets,
+            shown,
+            gap=np.inf,
+            hold_ends=True,
+            flagged=times.flagged.get(fov),
+            fov=int(fov),
+        )
     return out, shown
 
 
@@ -325,6 +336,7 @@ def match_tracked_indices_across_sessions(
     tracking_run: str | None = None,
     roicat_root: str | None = None,
     duplicates: str = "error",
+    uid_form: str = "uuid",
     min_cell_probability: float | None = None,
     min_silhouette: float | None = None,
     server_root: str | None = None,
@@ -345,6 +357,8 @@ def match_tracked_indices_across_sessions(
         Root of a mirrored tree of UID files to register; by default the session folders.
     duplicates : {'error', 'first'}
         What a UID is that occurs twice in a session, if files are registered now: an error, or its first ROI counts.
+    uid_form : {'uuid', 'any'}
+        What a UID is, if files are registered now: a UUID, or any word.
     min_cell_probability, min_silhouette : float, optional
         A cell counts in a session only if its value there is at least this.
     server_root
@@ -378,7 +392,7 @@ def match_tracked_indices_across_sessions(
     schemas.activate()
     for eid in eids:
         fill_session(eid, behavior=False)
-    run = tracking_run_of_sessions(eids, tracking_run, roicat_root, duplicates)
+    run = tracking_run_of_sessions(eids, tracking_run, roicat_root, duplicates, uid_form)
     tracked, missing = match_cells(eids, run)
     if missing:
         raise DataError("a session has no tracked cells", do="; ".join(missing.values()))

@@ -16,6 +16,8 @@ from pipeline.errors import NotFoundError
 from pipeline.figures.behavior import BLOCKS
 from pipeline.figures.style import LINE_COLORS, UNKNOWN_COLOR, UNKNOWN_REGIONS, distinct_region_colors, natural_key
 from pipeline.figures.tracking import presence_order
+from pipeline.signals.clock import is_in_pause, pauses
+from pipeline.signals.flags import blanked
 from schemas import graph
 from schemas.decoding.results import names_of
 from schemas.decoding.tables import NDCFamily, NDCParams, NDCResult, NDCTask, settings_of
@@ -249,8 +251,9 @@ def _colored(shown: TrialEvents) -> Iterator[tuple[str, str, np.ndarray]]:
 
 
 def _frames(times: np.ndarray, clock: np.ndarray) -> np.ndarray:
-    """Return the fractional frames of the times that are within a clock."""
+    """Return the fractional frames of the times that are within a clock, and not in a pause of it."""
     inside = times[(times >= clock[0]) & (times <= clock[-1])]  # NaN, an event that did not happen, is dropped
+    inside = inside[~is_in_pause(inside, clock)]  # it would be put on a frame
     return np.interp(inside, clock, np.arange(len(clock)))
 
 
@@ -287,6 +290,7 @@ def _wheel(eid: str, clock: np.ndarray) -> list[float] | None:
     if found is None or not len(found[0]):
         return None
     times, velocity = found
+    velocity = np.where(is_in_pause(times, clock), 0, velocity)  # the frame before a pause would have its velocity
     # index of the first wheel sample of each frame; reduceat goes from each start to the next
     # clipped: reduceat refuses an index past the end; such frames become 0 below
     starts = np.clip(np.searchsorted(times, clock), 0, len(times) - 1)
@@ -336,11 +340,15 @@ def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
         The activity of the ROI is not in the database.
     """
     found = activity(ROI & {"eid": eid, "fov": fov, "roi": roi})
-    times = found.times[0]
+    times, values = found.times[0], blanked(found.traces, found.times.flagged.get(fov))[0]
+    # a value that is not there, in each pause, so that no line is drawn over it
+    starts = pauses(times)[:, 0]
+    places = np.searchsorted(times, starts)
+    values = np.insert(values.astype(float), places, np.nan)
     return {
-        "times": np.round(times, 3).tolist(),
+        "times": np.round(np.insert(times, places, starts), 3).tolist(),
         # four digits: more than a screen shows
-        "values": [float(f"{value:.4g}") for value in found.traces[0].tolist()],
+        "values": [None if np.isnan(value) else float(f"{value:.4g}") for value in values.tolist()],
         "events": [
             {"name": name, "color": color, "times": np.round(at[(at >= times[0]) & (at <= times[-1])], 3).tolist()}
             for name, color, at in _colored(trial_events(eid))

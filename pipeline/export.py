@@ -43,6 +43,8 @@ class FOV:
     frame_times : (T,) float64, s
     traces : Rows, (N, T)
         Rows in the order of ``rois``.
+    flagged : (T,) bool, optional
+        Frames that are flagged as bad.
     """
 
     fov: int
@@ -50,6 +52,7 @@ class FOV:
     rois: pa.Table
     frame_times: np.ndarray
     traces: Rows
+    flagged: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -180,11 +183,14 @@ SOURCE_COLUMNS = {
     "file_size": ("int64", "bytes"),
     "sha256": ("string", "of the whole file"),
 }
+#: Marks of the frames in NWB files, 0 and 1.
+MARKS = ["not flagged", "flagged as bad by Suite2p or the experimenter"]
 FRAME_COLUMNS = {
     "eid": ("string", "session"),
     "fov": ("int16", "number of the FOV"),
     "frame": ("int32", "number of the frame, from 0"),
     "time": ("float64", "start of the frame, s on the session clock; a ROI is scanned time_offset later"),
+    "is_flagged": ("bool", "flagged as bad by Suite2p or the experimenter; the traces have its values all the same"),
 }
 WHEEL_COLUMNS = {
     "eid": ("string", "session"),
@@ -250,7 +256,8 @@ def write_parquet(session: Session, folder: Path, *, overwrite: bool = False) ->
 def _frames(eid: str, fov: FOV) -> pa.Table:
     """Return the table of the frames of a FOV."""
     n = len(fov.frame_times)
-    columns = {"fov": np.full(n, fov.fov), "frame": np.arange(n), "time": fov.frame_times}
+    flagged = np.zeros(n, dtype=bool) if fov.flagged is None else fov.flagged
+    columns = {"fov": np.full(n, fov.fov), "frame": np.arange(n), "time": fov.frame_times, "is_flagged": flagged}
     return _of_session(eid, columns, FRAME_COLUMNS)
 
 
@@ -517,6 +524,8 @@ def _plane_segmentation(pynwb: Any, plane: Any, fov: FOV) -> Any:
 
 def _response_series(pynwb: Any, rois: Any, fov: FOV, eid: str) -> Any:
     signal = fov.info["signal"]
+    # what NWB has for marks of single samples
+    marks = {"control": fov.flagged.astype(np.uint8), "control_description": MARKS} if fov.flagged is not None else {}
     return pynwb.ophys.RoiResponseSeries(
         name=f"{signal.capitalize()}FOV{fov.fov:02d}",
         description=f"{signal.capitalize()} activity, frames x ROIs, on the clock of this FOV. "
@@ -525,6 +534,7 @@ def _response_series(pynwb: Any, rois: Any, fov: FOV, eid: str) -> Any:
         rois=rois.create_roi_table_region(region=list(range(len(rois))), description="all ROIs of the table"),
         timestamps=_compressed(fov.frame_times),
         unit="a.u.",
+        **marks,
     )
 
 

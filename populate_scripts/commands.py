@@ -133,7 +133,7 @@ def tracked_rasters(
 
 
 def track(
-    subject: str, uid_root: Path | None, mirror: str | None, refresh: bool, duplicates: str
+    subject: str, uid_root: Path | None, mirror: str | None, refresh: bool, duplicates: str, uid_form: str
 ) -> tuple[list[str], list[str]]:
     """Register the UID files of a subject as a tracking run and match them to ROIs, after copying them if asked.
 
@@ -148,6 +148,8 @@ def track(
         Replace copies of files that have changed there.
     duplicates : {'error', 'first'}
         What a UID is that occurs twice in a session.
+    uid_form : {'uuid', 'any'}
+        What a UID is.
 
     Returns
     -------
@@ -169,7 +171,7 @@ def track(
             # from half a mirror, cells of the missing files would count as not tracked, or two runs would be mixed
             problems = [report.warning or "", *(f"{path}: {reason}" for path, reason in report.failed)]
             return lines, [text for text in problems if text] + ["Nothing was registered"]
-    run = TrackingRun.register(subject, str(uid_root.resolve()) if uid_root else None, duplicates)
+    run = TrackingRun.register(subject, str(uid_root.resolve()) if uid_root else None, duplicates, uid_form)
     # first, by itself: members refer to the cells
     filled = fill([TrackedCell], run, progress=True)
     filled.errors += fill([TrackedFOV], run, progress=True).errors

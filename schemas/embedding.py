@@ -11,11 +11,12 @@ import numpy as np
 from pipeline.embedding import EmbeddingSettings, rastermap_order
 from pipeline.errors import DamagedError, DataError
 from pipeline.signals import tiles
+from pipeline.signals.flags import is_flagged_at
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.scaling import scale_rows
 from pipeline.storage.arrays import pack, unpack
 from schemas.cascade import WholeDelete
-from schemas.imaging.reading import fov_traces
+from schemas.imaging.reading import flags, fov_traces
 from schemas.imaging.tables import FOV, ROI, Activity, Recording, imaged_sessions
 from schemas.provenance import Environment
 from schemas.rows import content_key, sources_key
@@ -161,7 +162,7 @@ class RasterTiles(WholeDelete, dj.Computed):
 
     def make_compute(self, key, fovs, n_clock_frames, sources):
         clocks = _frame_times(key["eid"], fovs)
-        clock = common_frames(clocks)
+        clock = _shared_frames(key["eid"], clocks)
         if len(clock) != n_clock_frames:
             raise DataError(
                 "the embedding is of other FOVs than the database has now", eid=key["eid"],
@@ -241,10 +242,21 @@ def _frame_times(eid: str, fovs: list[int]) -> dict[int, np.ndarray]:
     return {fov: np.asarray((Recording & {"eid": eid, "fov": fov}).fetch1("frame_times")) for fov in fovs}
 
 
+def _shared_frames(eid: str, clocks: dict[int, np.ndarray]) -> np.ndarray:
+    """Return the frames that all FOVs share, (M,) s, without those that are flagged as bad in any of them."""
+    clock = common_frames(clocks)
+    for fov, flagged in flags(eid, clocks).items():
+        # a single FOV keeps its frames, the traces of several are interpolated
+        clock = clock[~(flagged if len(clocks) == 1 else is_flagged_at(clock, clocks[fov], flagged))]
+    if len(clock) < 2:
+        raise DataError("frames are flagged as bad throughout", eid=eid, expected="two or more that are not", found="")
+    return clock
+
+
 def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[int, int]], np.ndarray, int]:
     """Return (fov, roi) of each row, the traces (n, M) float32 on a common clock, and M, its number of frames."""
     clocks = _frame_times(eid, fovs)
-    shared = common_frames(clocks)
+    shared = _shared_frames(eid, clocks)
     cells = ROI & {"eid": eid} & [{"fov": fov} for fov in fovs] & ("is_neuron" if neurons_only else True)
     fov_of, numbers, offsets = bulk.columns(cells, "fov", "roi", "time_offset", order_by=("fov", "roi"))
     if not len(numbers):
@@ -261,8 +273,10 @@ def _on_clock(
     for fov, times in clocks.items():
         rows = slice(*np.searchsorted(fovs, [fov, fov + 1]))
         # a single FOV keeps its frames; the traces of several are resampled, each ROI from its own times
-        if len(clocks) == 1:
+        if len(clocks) == 1 and len(clock) == len(times):
             fov_traces(eid, fov, rois[rows], out=stacked[rows])
+        elif len(clocks) == 1:
+            stacked[rows] = fov_traces(eid, fov, rois[rows])[:, np.isin(times, clock)]
         elif rows.stop > rows.start:
             traces = fov_traces(eid, fov, rois[rows])
             own = offsets[rows].astype(float)

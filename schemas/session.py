@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,8 @@ class Session(WholeDelete, dj.Manual):
     def register(cls, one: Any, eid: str, cache_dir: str | None) -> bool:
         """Insert a session, its subject and its FOV folders; return whether a FOV folder was new.
 
+        Warns of folders with imaging whose names are not those of FOVs: they are not read.
+
         Parameters
         ----------
         one : ONE
@@ -65,8 +68,11 @@ class Session(WholeDelete, dj.Manual):
         """
         info = reading.session_info(one, eid)
         folders = reading.fov_folders(one, eid)
+        unread = ", ".join(reading.unread_folders(one, eid))
         if not folders:
-            raise DataError("the session has no imaging", eid=eid, expected="collections alf/FOV_XX", found="none")
+            raise DataError(
+                "the session has no imaging", eid=eid, expected="collections alf/FOV_XX", found=unread or "none"
+            )
         known = (FOVFolder & {"eid": info.eid}).to_arrays("fov")
         new = [{"eid": info.eid, "fov": n, "collection": c} for n, c in folders.items() if n not in known]
         row = {name: getattr(info, name) for name in cls.heading.names if hasattr(info, name)}
@@ -79,6 +85,8 @@ class Session(WholeDelete, dj.Manual):
             elif (cls & {"eid": info.eid}).fetch1("one_cache_dir") != row["one_cache_dir"]:
                 cls.update1({"eid": info.eid, "one_cache_dir": row["one_cache_dir"]})  # the data moved
             FOVFolder.insert(new)
+        if unread:
+            warnings.warn(f"session {eid}: not read, as they are not called alf/FOV_00 ... 99: {unread}", stacklevel=2)
         return bool(new)
 
     @classmethod
@@ -177,6 +185,15 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
         task_collection : varchar(64)   # alf or alf/task_XX
         """
 
+    class LeftOut(dj.Part):
+        definition = """
+        # trials of the session that are not used
+        -> master
+        left_out_collection : varchar(64)  # alf or alf/task_XX
+        ---
+        left_out_reason : varchar(2048)
+        """
+
     class Source(SourceFile):
         pass
 
@@ -199,6 +216,10 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
     def make_insert(self, key, trials, sources):
         self.insert(self.rows(key, trials))
         self.Trial.insert(self.trial_rows(key, trials))
+        self.LeftOut.insert(
+            {**key, "left_out_collection": collection, "left_out_reason": reason[:2048]}
+            for collection, reason in trials.left_out.items()
+        )
         self.Source().insert_sources(key, sources)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import DataError, MesoError, NotFoundError
+from pipeline.errors import ArgumentError, DataError, MesoError, NotFoundError
 from pipeline.reading import SessionReader
 from pipeline.reading.fov import POSITIONS
 from pipeline.tracking import uids as tracking
@@ -20,6 +20,8 @@ from schemas.rows import checked, content_key
 from schemas.session import FOVFolder, Session, Subject, one_for  # noqa: F401  a foreign key names Subject
 
 schema = dj.Schema()
+#: Columns of TrackingRun that say how its files are read.
+READING = ("duplicates", "uid_form")
 
 
 @schema
@@ -32,10 +34,13 @@ class TrackingRun(WholeDelete, dj.Manual):
     uid_root='' : varchar(512)          # root of the mirrored tree, '' for the session folders
     duplicates : varchar(8)             # a UID twice in a session is an 'error', or the 'first' ROI's
     registered_at : datetime(6)         # UTC
+    uid_form=null : varchar(8)          # 'uuid' or 'any' word; NULL: as before version 9, any line but blank and nan
     """
 
     @classmethod
-    def register(cls, subject: str, uid_root: str | None = None, duplicates: str = "error") -> dict:
+    def register(
+        cls, subject: str, uid_root: str | None = None, duplicates: str = "error", uid_form: str = "uuid"
+    ) -> dict:
         """Read all UID files of a subject's registered sessions, and return the key of the run.
 
         The contents are stored, so that later steps need no files. The same contents give the same run.
@@ -47,28 +52,39 @@ class TrackingRun(WholeDelete, dj.Manual):
             Root of a mirrored tree of UID files; by default they are read from the session folders.
         duplicates : {'error', 'first'}
             If a UID occurs twice in a session: the FOV of the second fails, or only its first ROI has the UID.
+        uid_form : {'uuid', 'any'}
+            What a UID is: a UUID, or any word. A FOV whose file has other lines fails.
 
         Raises
         ------
         DataError
             The subject has no registered session, or none of its sessions has a UID file.
+        ArgumentError
+            `uid_form` is neither of the two.
         """
+        if uid_form not in tracking.UID_FORMS:
+            raise ArgumentError(f"uid_form must be one of {', '.join(tracking.UID_FORMS)}, not {uid_form!r}")
         files = _all_uid_files(subject, uid_root)
-        key = _run_key(subject, duplicates, files)
+        key = _run_key(subject, duplicates, uid_form, files)
         with cls.connection.transaction:
-            row = {"uid_root": uid_root or "", "duplicates": duplicates, "registered_at": now()}
+            row = {"uid_root": uid_root or "", "registered_at": now()}
             if cls & key:
                 cls.update1({**key, **row})  # updates registered_at: the run registered last is used by default
             else:
-                cls.insert1({**key, **row})
+                cls.insert1({**key, **row, "duplicates": duplicates, "uid_form": uid_form})
             # an interrupted or repeated registration finds its rows there
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
         return key
 
     @classmethod
-    def key_of_files(cls, subject: str, uid_root: str | None = None, duplicates: str = "error") -> dict[str, str]:
-        """Return the key that ``register`` would return, without inserting anything; parameters and errors as there."""
-        return _run_key(subject, duplicates, _all_uid_files(subject, uid_root))
+    def key_of_files(
+        cls, subject: str, uid_root: str | None = None, duplicates: str = "error", uid_form: str | None = "uuid"
+    ) -> dict[str, str]:
+        """Return the key that ``register`` would return, without inserting anything; parameters and errors as there.
+
+        With None as ``uid_form`` it is the key from before there were forms.
+        """
+        return _run_key(subject, duplicates, uid_form, _all_uid_files(subject, uid_root))
 
 
 def _all_uid_files(subject: str, uid_root: str | None) -> list[dict[str, Any]]:
@@ -84,10 +100,12 @@ def _all_uid_files(subject: str, uid_root: str | None) -> list[dict[str, Any]]:
     return files
 
 
-def _run_key(subject: str, duplicates: str, files: list[dict[str, Any]]) -> dict[str, str]:
+def _run_key(subject: str, duplicates: str, uid_form: str | None, files: list[dict[str, Any]]) -> dict[str, str]:
     # without paths: the same files from a mirror or from the session folders are the same run
     content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
-    return {"subject": subject, "tracking_run": content_key([duplicates, content])}
+    # files that any form reads alike have the key that they had before there were forms
+    form = [] if all(tracking.reads_as_before(row["uid_text"], uid_form) for row in files) else [uid_form]
+    return {"subject": subject, "tracking_run": content_key([duplicates, content, *form])}
 
 
 def _quality_key(file: dict) -> str:
@@ -166,10 +184,12 @@ class TrackedCell(WholeDelete, dj.Computed):
         return TrackingRun.proj()
 
     def make(self, key):
-        texts = (TrackingFile & key).to_arrays("uid_text")
+        files, uid_form = (TrackingFile & key).to_dicts(), (TrackingRun & key).fetch1("uid_form")
         # of all files, whether or not they fit their FOV: a FOV that is read later must find its cells
-        cells = {uid for text in texts for uid in tracking.uid_lines(text) if uid}
+        cells = {uid for file in files for uid in tracking.cells_in(file["uid_text"], uid_form)}
         if not cells:
+            for file in files:
+                tracking.check_form(tracking.uid_lines(file["uid_text"], uid_form), uid_form, **_place(file))
             raise DataError(
                 f"no cell of {key['subject']} is tracked", dataset=tracking.UIDS, expected="UIDs", found="blank lines"
             )
@@ -206,16 +226,21 @@ class TrackedFOV(WholeDelete, dj.Computed):
     def make(self, key):
         file = (TrackingFile & key).fetch1()
         _check_rois(file)
-        lines = tracking.uid_lines(file["uid_text"])
-        n_rois, duplicates = (FOV & key).fetch1("n_rois"), (TrackingRun & key).fetch1("duplicates")
-        place = {"eid": key["eid"], "fov": key["fov"], "dataset": file["uid_origin"]}
-        rows = tracking.tracked_rows(lines, n_rois, _earlier_uids(key), duplicates, **place)
+        n_rois, (duplicates, uid_form) = (FOV & key).fetch1("n_rois"), (TrackingRun & key).fetch1(*READING)
+        lines, place = tracking.uid_lines(file["uid_text"], uid_form), _place(file)
+        tracking.check_form(lines, uid_form, **place)
+        rows = tracking.tracked_rows(lines, n_rois, _earlier_uids(key, uid_form), duplicates, **place)
         quality = _silhouette(file["cluster_silhouette"], n_rois, place)
         n_repeated = sum(bool(uid) for uid in lines) - len(rows)
         self.insert1({**key, "n_tracked": len(rows), "n_repeated": n_repeated})
         self.Member.insert(
             {**key, "roi": roi, "cell_uid": uid, "silhouette": quality[roi]} for uid, roi in rows.items()
         )
+
+
+def _place(file: dict) -> dict[str, Any]:
+    """Return session, FOV and path of a UID file, for errors."""
+    return {"eid": file["eid"], "fov": file["fov"], "dataset": file["uid_origin"]}
 
 
 def _check_rois(file: dict) -> None:
@@ -230,11 +255,11 @@ def _check_rois(file: dict) -> None:
         )  # fmt: skip
 
 
-def _earlier_uids(key: dict) -> list[str]:
+def _earlier_uids(key: dict, uid_form: str | None) -> list[str]:
     """Return the UIDs in the files of the FOVs before this one in the session, whether or not these fit their ROIs."""
     same_session = {name: key[name] for name in ("subject", "tracking_run", "eid")}
     texts = (TrackingFile & same_session & f"fov < {key['fov']:d}").to_arrays("uid_text")
-    return [uid for text in texts for uid in tracking.uid_lines(text) if uid]
+    return [uid for text in texts for uid in tracking.cells_in(text, uid_form)]
 
 
 def _silhouette(values: np.ndarray | None, n_rois: int, place: dict) -> list[float | None]:

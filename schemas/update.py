@@ -152,7 +152,7 @@ def _changed_runs(eids: Sequence[str], done: Updated) -> list[dict[str, Any]]:
         if key["subject"] not in subjects:
             continue
         row = (TrackingRun & key).fetch1()
-        rule = {"subject": row["subject"], "uid_root": row["uid_root"] or None, "duplicates": row["duplicates"]}
+        rule: dict[str, Any] = {name: row[name] or None for name in ("subject", "uid_root", "duplicates", "uid_form")}
         try:
             if TrackingRun.key_of_files(**rule) != key:
                 found.append({"former": key, **rule})
@@ -348,7 +348,7 @@ def _register_again(runs: list[dict], done: Updated) -> dict[str, dict]:
     for run in runs:
         try:
             found[run["former"]["tracking_run"]] = TrackingRun.register(
-                run["subject"], run["uid_root"], run["duplicates"]
+                run["subject"], run["uid_root"], run["duplicates"], run["uid_form"] or "uuid"
             )
         except MesoError as error:
             done.failures.append(str(error))

@@ -60,6 +60,7 @@ WORDS = {
     "fovs": ("--fovs 2,0", (2, 0)),
     "n_cells": ("--n-cells 64", 64),
     "null_subsets": ("--null-subsets 2", 2),
+    "use_flagged_frames": ("--use-flagged-frames", True),
 }
 #: Settings that have an effect only together with another.
 NEEDED = {"fold_gap": "fold_mode", "cells_seed": "cells"}
@@ -156,7 +157,7 @@ def test_invalid_options_end_the_command_before_the_database():
 
 # ------------------------------------------------------------------------------------------------------ the table
 
-#: Definition of NDCParams in version 7 of the tables, word for word.
+#: Definition of NDCParams in version 9 of the tables, word for word.
 DEFINITION = """
 # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
 ndc_params : char(32)               # hash of the rest
@@ -195,10 +196,11 @@ regions=null : json                 # acronyms of the Allen atlas; NULL: all
 fovs=null : json                    # numbers of FOVs; NULL: all
 max_cells=0 : int32                 # largest k of a curve over cells; 0: all cells
 null_subsets=0 : int32              # subsets averaged in each null score; 0: one each, in turn (before version 3)
+use_flagged_frames=0 : bool         # also trials whose window holds a frame flagged as bad in Recording
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_7():
+def test_the_definition_of_ndc_params_is_that_of_version_9():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 

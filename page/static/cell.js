@@ -24,7 +24,7 @@ async function draw(box, state) {
     hooks: { draw: [(drawn) => mark(drawn, events)] },
   }, [times, values], box);
   element("trace-key", HTMLElement).replaceChildren(...keyOf(events.map(({ name, color: paint }) => [name, paint])));
-  state.textContent = `${times.length} frames. Drag to zoom, double-click for all.`;
+  state.textContent = `${values.filter((value) => value !== null).length} frames. Drag to zoom, double-click for all.`;
   new ResizeObserver(() => plot.setSize({ width: box.clientWidth, height: 240 })).observe(box);
 }
 

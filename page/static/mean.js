@@ -4,6 +4,22 @@ import { pairIn } from "./dom.js";
 
 const HEIGHT = 110;
 
+/**
+ * Return the line: frames and values, without a value at each pause of the imaging.
+ * @param {Float32Array} values
+ * @param {Pair} edges First and last edge of the values, in frames.
+ * @param {number[]} breaks
+ * @returns {[number[], (number | null)[]]}
+ */
+export function broken(values, edges, breaks) {
+  const step = (edges[1] - edges[0]) / Math.max(values.length, 1);
+  /** @type {[number, number | null][]} */
+  const points = Array.from(values, (value, i) => [edges[0] + (i + 0.5) * step, value]);
+  for (const frame of breaks) if (frame > edges[0] && frame < edges[1]) points.push([frame, null]);
+  points.sort(([one], [other]) => one - other);
+  return [points.map(([frame]) => frame), points.map(([, value]) => value)];
+}
+
 export class MeanLine {
   /**
    * @param {HTMLElement} box
@@ -35,9 +51,8 @@ export class MeanLine {
       values = new Float32Array(await answer.arrayBuffer());
       edges = pairIn(answer, "x-frames");
     }
-    const step = (edges[1] - edges[0]) / Math.max(values.length, 1);
     this.plot ??= this.made();
-    this.plot.setData([Array.from(values, (_, i) => edges[0] + (i + 0.5) * step), Array.from(values)]);
+    this.plot.setData(broken(values, edges, this.raster.breaks));
   }
 
   made() {

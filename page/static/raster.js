@@ -1,6 +1,7 @@
 // The raster: a picture of the part in view with a margin around it, so that moving shows something at once.
 import { css, page, rgb } from "./colors.js";
 import { contextOf, pairIn } from "./dom.js";
+import { bandsOf } from "./timeline.js";
 
 const MARGIN = 0.15; // fetched on each side of the view, as a fraction of it
 
@@ -22,6 +23,8 @@ export class Raster {
     this.top = 254; // value that is drawn darkest; set to the 99.5th percentile of the whole raster
     /** @type {string[] | null} background colour of each cell's row */
     this.tints = null;
+    /** @type {number[]} first frame after each pause of the imaging */
+    this.breaks = [];
     this.isAsking = false;
     this.isOutdated = false;
     /** @type {number[]} ms from request to drawing, for benchmarks */
@@ -176,6 +179,8 @@ export class Raster {
       context.drawImage(one.canvas, (one.frames[0] - frames[0]) * x, (one.rows[0] - rows[0]) * y,
         (one.frames[1] - one.frames[0]) * x, (one.rows[1] - one.rows[0]) * y);
     }
+    context.fillStyle = css(page().paper);
+    for (const [left, wide] of bandsOf(this.breaks, frames, width)) context.fillRect(left, 0, wide, height);
     this.drawn?.();
   }
 }

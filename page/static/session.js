@@ -30,6 +30,7 @@ const [cells, line] = await Promise.all([
   raster.ask(), // the whole raster, which stays behind every part
 ]);
 const timeline = new Timeline(canvasOf("events"), canvasOf("axis"), line);
+raster.breaks = timeline.breaks;
 const map = new CellMap(canvasOf("map"), cells);
 const mean = new MeanLine(html("mean"), `${base}/mean?${of}`, raster);
 
@@ -450,4 +451,4 @@ new ResizeObserver(() => {
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { color(choice.value); later(); });
 tell("Point at a cell to see its name; click it to open its page.");
 viewer.dataset.ready = "yes";
-window.meso = { raster, timeline, map }; // for tests and benchmarks
+window.meso = { raster, timeline, map, mean }; // for tests and benchmarks

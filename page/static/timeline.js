@@ -2,6 +2,33 @@
 import { css, keyOf, page } from "./colors.js";
 import { contextOf } from "./dom.js";
 
+const PAUSE = 1; // s; frames further apart have a pause of the imaging between them
+const BAND = 5; // CSS px of the blank band that shows a pause, which itself has no place among the frames
+
+/**
+ * Return the first frame after each pause.
+ * @param {number[]} clock Start of each frame, s.
+ * @returns {number[]}
+ */
+export function breaksOf(clock) {
+  const found = [];
+  for (let i = 1; i < clock.length; i++) if (clock[i] - clock[i - 1] > PAUSE) found.push(i);
+  return found;
+}
+
+/**
+ * Return left edge and width of the blank band of each pause in view, in pixels.
+ * @param {number[]} breaks
+ * @param {Pair} frames
+ * @param {number} width
+ * @returns {Pair[]}
+ */
+export function bandsOf(breaks, [first, last], width) {
+  const wide = BAND * devicePixelRatio;
+  return breaks.filter((frame) => frame > first && frame < last)
+    .map((frame) => [((frame - first) / (last - first)) * width - wide / 2, wide]);
+}
+
 export class Timeline {
   /**
    * @param {HTMLCanvasElement} events
@@ -13,6 +40,7 @@ export class Timeline {
     this.axis = axis;
     this.data = data;
     this.last = data.clock.length - 1;
+    this.breaks = breaksOf(data.clock);
     this.fastest = (data.wheel ?? []).reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9);
   }
 
@@ -76,12 +104,18 @@ export class Timeline {
     context.lineWidth = ratio * 0.8;
     context.beginPath();
     const step = Math.max(1, Math.floor((last - first) / width));
+    const breaks = this.breaks.filter((frame) => frame > first);
     for (let frame = Math.floor(first); frame <= Math.min(last, this.last); frame += step) {
       let value = 0;
+      if (frame >= breaks[0]) { // the line begins anew after a pause
+        context.moveTo((frame - first) * scale, middle);
+        while (frame >= breaks[0]) breaks.shift();
+      }
       for (let i = frame; i < Math.min(frame + step, wheel.length); i++) if (Math.abs(wheel[i]) > Math.abs(value)) value = wheel[i];
       context.lineTo((frame - first) * scale, middle - (value / this.fastest) * tall);
     }
     context.stroke();
+    for (const [x, wide] of bandsOf(this.breaks, [first, last], width)) context.clearRect(x, 0, wide, height);
   }
 
   /**

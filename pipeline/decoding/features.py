@@ -23,12 +23,15 @@ class FOVCells:
     frame_times : (T,) float64, s
     offsets : (N,) float64
         Time from the start of a frame to the scan of each cell, s.
+    flagged : (T,) bool, optional
+        Frames that are flagged as bad: trials whose window holds one are not used.
     """
 
     columns: np.ndarray
     traces: np.ndarray
     frame_times: np.ndarray
     offsets: np.ndarray
+    flagged: np.ndarray | None = None
 
 
 def trial_features(
@@ -50,14 +53,18 @@ def trial_features(
     -------
     features : (usable trials, cells) float64, finite
     outcome : (n,) str
-        'usable', or the first reason why it is not: 'label', what ``trial_coverage`` returns for any FOV,
-        'no frame' (with ``short_window='drop'``) or 'not finite'.
+        'usable', or the first reason why it is not: 'label', what ``trial_coverage`` returns for any FOV, 'bad frame'
+        (flagged, in any FOV), 'no frame' (with ``short_window='drop'``) or 'not finite'.
     """
     outcome = np.where(np.isnan(labels), "label", "").astype("U16")
     for fov in fovs:
         reason = trial_coverage(fov.frame_times, fov.offsets, starts, ends)
         # the first reason stays: a trial without a label is not also counted as not imaged
         outcome = np.where(outcome == "", reason, outcome)
+    for fov in fovs:
+        if fov.flagged is not None:
+            covered = np.flatnonzero(outcome == "")
+            outcome[covered[_holds_flagged(fov, starts[covered], ends[covered], short_window)]] = "bad frame"
     covered = np.flatnonzero(outcome == "")
     features = _means_of_all(fovs, starts[covered], ends[covered], short_window)
     usable = np.isfinite(features).all(axis=1)
@@ -68,6 +75,15 @@ def trial_features(
         saved = np.isfinite(_means_of_all(fovs, starts[lost], ends[lost], "nearest")).all(axis=1)
         outcome[lost[saved]] = "no frame"
     return features[usable], outcome
+
+
+def _holds_flagged(fov: FOVCells, starts: np.ndarray, ends: np.ndarray, short_window: str) -> np.ndarray:
+    """Return in which windows a flagged frame enters the feature of some cell, (n,) bool."""
+    lines = np.unique(fov.offsets)  # cells on the same scan line share their frames
+    flags = np.broadcast_to(np.asarray(fov.flagged, dtype=float), (len(lines), len(fov.frame_times)))
+    shares = window_means(flags, fov.frame_times, lines, starts, ends, short_window)
+    holds: np.ndarray = np.any(shares > 0, axis=1)
+    return holds
 
 
 def _means_of_all(fovs: Sequence[FOVCells], starts: np.ndarray, ends: np.ndarray, short_window: str) -> np.ndarray:

@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.errors import ArgumentError
+from pipeline.signals.clock import is_in_pause
 
 from .style import LINE_COLORS, elided
 
@@ -127,7 +128,9 @@ def draw_events(ax: Axes, events: Mapping[str, np.ndarray], window: tuple[float,
     ax.set_xlim(*window)
 
 
-def draw_wheel(ax: Axes, wheel: tuple[np.ndarray, np.ndarray], window: tuple[float, float]) -> None:
+def draw_wheel(
+    ax: Axes, wheel: tuple[np.ndarray, np.ndarray], window: tuple[float, float], frame_times: np.ndarray | None = None
+) -> None:
     """Draw the velocity of the wheel.
 
     Parameters
@@ -137,6 +140,8 @@ def draw_wheel(ax: Axes, wheel: tuple[np.ndarray, np.ndarray], window: tuple[flo
         Times in s and velocity in rad/s.
     window : (float, float)
         Limits of the time axis in s.
+    frame_times : (T,) array, optional
+        Starts of frames in s: nothing is drawn while imaging pauses.
 
     Examples
     --------
@@ -147,6 +152,8 @@ def draw_wheel(ax: Axes, wheel: tuple[np.ndarray, np.ndarray], window: tuple[flo
     [0.0, 3.0]
     """
     times, velocity = (np.asarray(values, dtype=float) for values in wheel)
+    if frame_times is not None:
+        velocity = np.where(is_in_pause(times, frame_times), np.nan, velocity)
     # before the envelope, whose bins are for the part in view
     inside = (times >= window[0]) & (times <= window[1])
     ax.plot(*_envelope(times[inside], velocity[inside]), color="0.15", linewidth=0.6)
@@ -175,5 +182,6 @@ def _envelope(times: np.ndarray, values: np.ndarray, n_bins: int = 2000) -> tupl
         return times, values
     # bins of equal numbers of samples; reduceat goes from each start to the next
     starts = np.linspace(0, len(times), n_bins, endpoint=False).astype(int)
-    extremes = np.stack([np.minimum.reduceat(values, starts), np.maximum.reduceat(values, starts)], axis=1)
+    # fmin and fmax leave NaN out, unless a bin has nothing else
+    extremes = np.stack([np.fmin.reduceat(values, starts), np.fmax.reduceat(values, starts)], axis=1)
     return np.repeat(times[starts], 2), extremes.ravel()

@@ -102,7 +102,7 @@ def raster(
     signal : (N, T) array
         Activity in any unit; may be a memory map. Values that are not finite are excluded from averages.
     frame_times : (T,) array
-        Start of each frame in s, increasing. Gaps of more than 1 s are left blank.
+        Start of each frame in s, increasing. Gaps of more than 1 s are left blank, in the wheel's line too.
     order : (N,) int array, optional
         Permutation: row i shows neuron ``order[i]``. Default: as stored.
     regions, region_colors : (N,) array of str, mapping; optional
@@ -146,7 +146,7 @@ def raster(
     edges = np.linspace(0, len(rank), min(len(rank), max_pixels[1]) + 1).astype(int)
     image = _reduce(signal, rank, bins, edges, scale)
     groups = None if regions is None else _group_regions(regions, rank, edges, region_colors)
-    above = _above(wheel, events, block, bins.window)
+    above = _above(wheel, events, block, bins.window, times)
     return _draw(image, bins, groups, above, bg, _Labels(title, len(rank), order is not None, scale))
 
 
@@ -309,7 +309,9 @@ def _group_regions(regions: Any, rank: np.ndarray, edges: np.ndarray, colors: Ma
     return _Regions(labels, votes.sum(axis=0), chosen, votes.argmax(axis=1))
 
 
-def _above(wheel: Any, events: Any, block: Any, window: tuple[float, float]) -> dict[str, _Strip]:
+def _above(
+    wheel: Any, events: Any, block: Any, window: tuple[float, float], frame_times: np.ndarray
+) -> dict[str, _Strip]:
     """Return the strips above the raster by name, from top to bottom."""
     strips = {}
     if block is not None:
@@ -317,7 +319,7 @@ def _above(wheel: Any, events: Any, block: Any, window: tuple[float, float]) -> 
     if events:
         strips["events"] = _Strip(ROW_HEIGHT * len(events), partial(draw_events, events=events, window=window))
     if wheel is not None:
-        strips["wheel"] = _Strip(WHEEL_HEIGHT, partial(draw_wheel, wheel=wheel, window=window))
+        strips["wheel"] = _Strip(WHEEL_HEIGHT, partial(draw_wheel, wheel=wheel, window=window, frame_times=frame_times))
     return strips
 
 
@@ -377,7 +379,8 @@ def _draw_image(ax: Axes, image: np.ndarray, bins: _TimeBins, wash: _Regions | N
         # bytes: an image of floats would take four times the memory
         rgba = np.empty((*image.shape, 4), dtype=np.uint8)
         rgba[..., :3] = _row_colors(wash)[:, None]
-        rgba[..., 3] = np.where(bins.columns < 0, 0, round(255 * REGION_ALPHA))  # gaps stay blank
+        is_blank = (bins.columns < 0) | np.isnan(image).all(axis=0)  # gaps, and frames without any value
+        rgba[..., 3] = np.where(is_blank, 0, round(255 * REGION_ALPHA))
         ax.imshow(rgba, **options)
     ax.imshow(image, cmap=TRANSPARENT_GREYS if wash is not None else "gray_r", vmin=low, vmax=high, **options)
     ax.set_xlabel("time (s)")

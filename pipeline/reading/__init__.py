@@ -2,7 +2,7 @@
 
 from pipeline.reading.behavior import Trials, Wheel, read_trials, read_wheel
 from pipeline.reading.changes import Change, changes, fov_datasets, trial_datasets, wheel_datasets
-from pipeline.reading.client import SessionInfo, find_sessions, fov_folders, open_one, session_info
+from pipeline.reading.client import SessionInfo, find_sessions, fov_folders, open_one, session_info, unread_folders
 from pipeline.reading.datasets import SessionReader, Source, without_revision
 from pipeline.reading.fov import FOVData, read_fov
 
@@ -24,6 +24,7 @@ __all__ = [
     "read_wheel",
     "session_info",
     "trial_datasets",
+    "unread_folders",
     "wheel_datasets",
     "without_revision",
 ]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass
+import warnings
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.reading.datasets import NUMBERS, SessionReader, Source, first_line, read_bytes
+from pipeline.reading.fov import imaging_span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +32,8 @@ REQUIRED_ATTRIBUTES = ("choice", "feedbackType", "stimOn_times", "contrastLeft",
 ALLOWED_CODES = {"choice": (-1, 0, 1), "feedbackType": (-1, 0, 1)}
 #: Attributes that are fractions, from 0 to 1.
 FRACTIONS = ("contrastLeft", "contrastRight", "probabilityLeft")
+#: Attributes whose times say when a trial was; they increase from trial to trial.
+STARTS = ("intervals_0", "stimOn_times")
 #: Longest wheel recording in s (one day). One wrong timestamp would otherwise make brainbox interpolate to
 #: more samples than fit in memory.
 MAX_WHEEL_DURATION = 86_400
@@ -47,10 +52,13 @@ class Trials:
         One row per trial, columns ``TRIAL_ATTRIBUTES`` (float64, NaN where missing; s on the session
         clock) and ``collection``.
     sources : tuple of Source
+    left_out : dict of str to str
+        Collections whose trials are not used -> why.
     """
 
     table: pd.DataFrame
     sources: tuple[Source, ...]
+    left_out: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,10 @@ def task_collections(reader: SessionReader, name: str) -> list[str]:
 
 
 def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> Trials:
-    """Read the trials of all task protocols of a session and concatenate them.
+    """Read the trials of all task protocols of a session and concatenate them in order of time.
+
+    A protocol whose table lacks required columns is another task than the one decoded: if the session has a sound
+    table too, the protocol is left out with a warning.
 
     Parameters
     ----------
@@ -101,8 +112,9 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
     Raises
     ------
     DataError
-        The trials table is missing, unreadable, empty, or lacks a required column; or an attribute differs from the
-        table in length, has impossible values, or has times that decrease; or a file is not the recorded one.
+        The trials table is missing, unreadable, empty, or lacks a required column; an attribute differs from the table
+        in length, has impossible values, or has times that do not increase; the trials of two protocols overlap in time
+        or are copies; no trial was imaged; or a file is not the recorded one.
     """
     import pandas as pd
 
@@ -110,11 +122,79 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
     collections = task_collections(reader, TRIALS)
     if not collections:
         raise DataError("the session has no trials table", eid=eid, dataset=f"alf/task_XX/{TRIALS}")
-    table = pd.concat([_load_trials(reader, c) for c in collections], ignore_index=True)
-    if not len(table):
+    tables = {collection: _load_table(reader, collection) for collection in collections}
+    lacking = {c: error for c, table in tables.items() if (error := _lacks_columns(reader, c, table))}
+    if len(lacking) == len(tables):
+        raise next(iter(lacking.values()))
+    parts = {c: _load_trials(reader, c, table) for c, table in tables.items() if c not in lacking}
+    parts = {collection: part for collection, part in parts.items() if len(part)}
+    if not parts:
         dataset = f"{collections[0]}/{TRIALS}"
         raise DataError("the trials table is empty", eid=eid, dataset=dataset, expected="1 trial or more", found="0")
-    return Trials(table, tuple(reader.sources))
+    times = {collection: _starts(part) for collection, part in parts.items()}
+    order = _in_order_of_time(reader, TRIALS, times)
+    if recorded is None:  # recorded files were checked against imaging when they were read
+        _check_imaged(reader, TRIALS, order, times)
+    for error in lacking.values() if recorded is None else ():
+        warnings.warn(f"{error}: this task is left out", stacklevel=2)
+    table = pd.concat([parts[collection] for collection in order], ignore_index=True)
+    return Trials(table, tuple(reader.sources), {collection: str(error) for collection, error in lacking.items()})
+
+
+def _starts(trials: pd.DataFrame) -> np.ndarray:
+    """Return all known times in ``STARTS`` once each, (n,) float64 in s, increasing."""
+    times = trials[list(STARTS)].to_numpy()
+    return np.unique(times[np.isfinite(times)])
+
+
+def _in_order_of_time(reader: SessionReader, name: str, times: Mapping[str, np.ndarray]) -> list[str]:
+    """Return collections in order of time; refuse two that overlap.
+
+    Parameters
+    ----------
+    reader : SessionReader
+    name : str
+        Dataset named in errors.
+    times : mapping of str to (n,) float64
+        Times in each collection in s, increasing. A collection without any cannot be placed beside others.
+    """
+    unplaced = [collection for collection in times if not len(times[collection])]
+    if unplaced and len(times) > 1:
+        place = reader.place(name, unplaced[0])
+        raise DataError("no trial has a time", expected="times, to tell the tasks of a session apart", found="none",
+                        **place)  # fmt: skip
+    if unplaced:
+        return unplaced
+    order = sorted(times, key=lambda collection: (times[collection][0], times[collection][-1]))
+    for before, after in pairwise(order):
+        if times[after][0] <= times[before][-1]:
+            raise _overlap(reader, name, before, after, times)
+    return order
+
+
+def _overlap(reader: SessionReader, name: str, before: str, after: str, times: Mapping[str, np.ndarray]) -> DataError:
+    """Return the error of two collections that overlap in time: copies if they share a time."""
+    n_same = int(np.isin(times[after], times[before]).sum())
+    spans = " and ".join(f"{times[c][0]} to {times[c][-1]} s in {c}" for c in (before, after))
+    problem = f"is a copy of {before}/{name}" if n_same else f"overlaps in time with {before}/{name}"
+    copied = f"; {n_same} of {len(times[after])} times are the same" if n_same else ""
+    return DataError(problem, expected="tasks one after the other", found=spans + copied,
+                     do="Remove the one that does not belong to the session", **reader.place(name, after))  # fmt: skip
+
+
+def _check_imaged(reader: SessionReader, name: str, order: list[str], times: Mapping[str, np.ndarray]) -> None:
+    """Refuse times that are all before or after imaging: they have another unit, or are of another clock."""
+    imaged = imaging_span(reader.one, reader.eid)
+    if imaged is None or not len(times[order[0]]):  # a single task may have no time
+        return
+    first, last = times[order[0]][0], times[order[-1]][-1]
+    if last < imaged[0] or first > imaged[1]:
+        raise DataError(
+            "does not overlap imaging at all: another unit, or another clock",
+            expected=f"times in s between {imaged[0]} and {imaged[1]} s, when the session was imaged",
+            found=f"{first} to {last}",
+            **reader.place(name, order[0]),
+        )
 
 
 def trial_datasets(reader: SessionReader) -> list[str]:
@@ -127,6 +207,8 @@ def trial_datasets(reader: SessionReader) -> list[str]:
     for collection in task_collections(reader, TRIALS):
         columns = _columns(reader, f"{collection}/{TRIALS}")
         names = [f"_ibl_trials.{attribute}.npy" for attribute in TRIAL_ATTRIBUTES if attribute not in columns]
+        if columns and _missing(reader, collection, columns):
+            names = []  # another task: of its files only the table is read
         found += [f"{collection}/{name}" for name in (TRIALS, *names) if reader.has(name, collection)]
     return found
 
@@ -143,14 +225,13 @@ def _columns(reader: SessionReader, dataset: str) -> list[str]:
         return []
 
 
-def _load_trials(reader: SessionReader, collection: str) -> pd.DataFrame:
-    """Read the trials table of a collection, and the attributes stored in separate files beside it.
+def _load_trials(reader: SessionReader, collection: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Return the trials in the table of a collection, with the attributes stored in separate files beside it.
 
     brainbox's SessionLoader is not used: it loads with ONE's object loader, which unpickles ``.npy`` files.
     """
     import pandas as pd
 
-    table = _load_table(reader, collection)
     trials = pd.DataFrame(index=pd.RangeIndex(len(table)))
     for attribute in TRIAL_ATTRIBUTES:
         name = f"_ibl_trials.{attribute}.npy"
@@ -187,12 +268,24 @@ def _load_table(reader: SessionReader, collection: str) -> pd.DataFrame:
             do="Fetch the file again",
             **place,
         ) from error
-    beside = [name for name in REQUIRED_ATTRIBUTES if reader.has(f"_ibl_trials.{name}.npy", collection)]
-    missing = [name for name in REQUIRED_ATTRIBUTES if name not in table and name not in beside]
-    if missing:
-        expected, found = ", ".join(missing), ", ".join(map(str, table))
-        raise DataError("the trials table lacks columns", expected=expected, found=found, **place)
     return table
+
+
+def _lacks_columns(reader: SessionReader, collection: str, table: pd.DataFrame) -> DataError | None:
+    """Return the error of a trials table that lacks required columns, which no file beside it has either."""
+    missing = _missing(reader, collection, table)
+    if not missing:
+        return None
+    expected, found = ", ".join(missing), ", ".join(map(str, table))
+    return DataError(
+        "the trials table lacks columns", expected=expected, found=found, **reader.place(TRIALS, collection)
+    )
+
+
+def _missing(reader: SessionReader, collection: str, columns: Container[str]) -> list[str]:
+    """Return the required attributes that are neither columns of the table nor files beside it."""
+    beside = [name for name in REQUIRED_ATTRIBUTES if reader.has(f"_ibl_trials.{name}.npy", collection)]
+    return [name for name in REQUIRED_ATTRIBUTES if name not in columns and name not in beside]
 
 
 def _column(reader: SessionReader, collection: str, table: pd.DataFrame, attribute: str) -> np.ndarray:
@@ -225,15 +318,16 @@ def _check_values(attribute: str, values: np.ndarray, place: dict[str, Any]) -> 
 
 
 def _check_order(trials: pd.DataFrame, place: dict[str, Any]) -> None:
-    """Refuse trials whose start or stimulus times decrease; trials without a time are ignored."""
-    for attribute in ("intervals_0", "stimOn_times"):
+    """Refuse trials whose start or stimulus times do not increase; trials without a time are ignored."""
+    for attribute in STARTS:
         known = np.flatnonzero(trials[attribute].notna())
         times = trials[attribute].to_numpy()[known]
-        back = np.flatnonzero(np.diff(times) < 0)
+        back = np.flatnonzero(np.diff(times) <= 0)
         if back.size:
             trial = known[back[0] + 1]
+            problem = "trial times decrease" if times[back[0] + 1] < times[back[0]] else "a trial is there twice"
             found = f"{attribute} {times[back[0]]} s, then {times[back[0] + 1]} s in trial {trial}"
-            raise DataError("trial times decrease", expected="trials in order of time", found=found, **place)
+            raise DataError(problem, expected="trials in order of time, each once", found=found, **place)
 
 
 def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> Wheel:
@@ -249,8 +343,9 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     Raises
     ------
     DataError
-        The wheel is missing, its times and positions differ in length, values are not finite, times decrease, or the
-        recording is longer than a day; or a file is not the recorded one.
+        The wheel is missing, its times and positions differ in length, values are not finite, times decrease, the
+        recording is longer than a day, those of two protocols overlap in time or are copies, none of it was imaged, or
+        a file is not the recorded one.
     ConfigError
         brainbox is not installed.
     """
@@ -260,15 +355,18 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     collections = task_collections(reader, name)
     if not collections:
         raise DataError("the session has no wheel", eid=eid, dataset=f"alf/task_XX/{name}")
-    parts = [
-        [reader.vector(f"_ibl_wheel.{what}.npy", collection) for what in ("timestamps", "position")]
+    parts = {
+        collection: [reader.vector(f"_ibl_wheel.{what}.npy", collection) for what in ("timestamps", "position")]
         for collection in collections
-    ]
-    for collection, (times, position) in zip(collections, parts, strict=True):
+    }
+    for collection, (times, position) in parts.items():
         _check_wheel(reader, collection, times, position)
-    times, position = (np.concatenate(part) for part in zip(*parts, strict=True))
-    # once more for the whole: each protocol may be in order while they overlap
-    _check_wheel(reader, collections[-1], times, position)
+    times_of = {collection: times for collection, (times, _) in parts.items()}
+    order = _in_order_of_time(reader, name, times_of)
+    if recorded is None:  # as for trials
+        _check_imaged(reader, name, order, times_of)
+    times, position = (np.concatenate(part) for part in zip(*(parts[c] for c in order), strict=True))
+    _check_wheel(reader, order[-1], times, position)  # once more for the whole: together they may be too long
     even, even_times = wheel.interpolate_position(times, position, freq=WHEEL_RATE)
     velocity, _ = wheel.velocity_filtered(even, WHEEL_RATE)
     step = WHEEL_RATE // VELOCITY_RATE

@@ -8,12 +8,14 @@ import re
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pipeline.errors import ConfigError, DataError
 
 FOV_FOLDER = re.compile(r"^alf/FOV_(\d\d)$")
+#: Folders that are meant as FOVs, by whatever name.
+FOV_NAME = re.compile(r"^alf/fov[^/]*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,9 @@ def _open_one(cache_dir: str | None, tables: tuple[Any, ...]) -> Any:
 
 
 def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
-    """Return the ids of all sessions with FOV folders, by subject, date and number.
+    """Return the ids of all sessions with imaging, by subject, date and number.
+
+    Among them are those with imaging in folders of other names only: registering these says so.
 
     Parameters
     ----------
@@ -93,7 +97,7 @@ def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
         # most sessions of a remote database have no imaging; without this each would be asked for its collections
         query["datasets"] = "mpci.times.npy"
     found = [str(eid) for eid in one.search(**query)]
-    infos = [session_info(one, eid) for eid in found if fov_folders(one, eid)]
+    infos = [session_info(one, eid) for eid in found if fov_folders(one, eid) or unread_folders(one, eid)]
     return [info.eid for info in sorted(infos, key=lambda i: (i.subject, i.session_date, i.session_number))]
 
 
@@ -147,3 +151,19 @@ def fov_folders(one: Any, eid: str) -> dict[int, str]:
     collections = map(str, one.list_collections(eid))
     found = {number: collection for collection in collections if (number := fov_number(collection)) is not None}
     return dict(sorted(found.items()))
+
+
+def unread_folders(one: Any, eid: str) -> list[str]:
+    """Return the collections with imaging that are not read, because their names are not ``alf/FOV_`` and two digits.
+
+    These hold datasets of mpci objects, or are called FOV.
+    """
+    datasets = [PurePosixPath(str(path)) for path in one.list_datasets(eid)]
+    with_imaging = {_collection(path) for path in datasets if path.name.startswith("mpci")}
+    called_fov = {name for name in map(str, one.list_collections(eid)) if FOV_NAME.match(name)}
+    return sorted(name for name in with_imaging | called_fov if fov_number(name) is None)
+
+
+def _collection(dataset: PurePosixPath) -> str:
+    """Return the folder of a dataset, without that of its revision."""
+    return str(dataset.parent.parent if dataset.parent.name.startswith("#") else dataset.parent)

@@ -22,9 +22,16 @@ REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"
 MLAPDV = "mpciROIs.mlapdv{}.npy"
 #: The other datasets of a FOV: those without which it is refused, and those without which columns are NULL.
 POSITIONS = "mpciROIs.stackPos.npy"
+BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES = "mpci.badFrames.npy", "mpci.mpciFrameQC.npy", "mpciFrameQC.names.tsv"
 REQUIRED = ("mpci.times.npy", "mpciStack.timeshift.npy", "mpciROIs.mpciROITypes.npy", POSITIONS)
-OPTIONAL = ("mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv")
+OPTIONAL = ("mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv", BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES)
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+#: Frame periods in s that a mesoscope can have (it has 0.05 to 0.3 s). Times in ms, minutes or frames give others.
+FRAME_PERIODS = (0.01, 1.0)
+#: Largest distance of a ROI from bregma in µm: a mouse brain is shorter. Positions in nm are further away.
+MAX_DISTANCE = 20_000
+#: The furthest ROI of a FOV is at least this far from bregma in µm. Positions in mm or m are nearer.
+MIN_DISTANCE = 50
 #: Bytes of activity checked at a time; bounds the memory that the temporary masks take.
 BLOCK_BYTES = 1 << 24
 
@@ -54,6 +61,12 @@ class FOVData:
     roi_uuids : list of str or None
     region_source, mlapdv_source : str
         'final', 'estimate' or 'none'.
+    bad_frames : (T,) bool or None
+        Frames that Suite2p left out.
+    frame_qc : (T,) uint32 or None
+        Class that the experimenter gave each frame.
+    frame_qc_names : dict of str to str, or None
+        Name of each class by its number.
     signal : str
         'deconvolved' or 'fluorescence'.
     traces : (T, N) memory map
@@ -73,6 +86,9 @@ class FOVData:
     mlapdv: np.ndarray | None
     mlapdv_source: str
     roi_uuids: list[str] | None
+    bad_frames: np.ndarray | None
+    frame_qc: np.ndarray | None
+    frame_qc_names: dict[str, str] | None
     signal: str
     traces: np.ndarray
     reader: SessionReader
@@ -107,9 +123,9 @@ def read_fov(one: Any, eid: str, fov: int, collection: str, *, recorded: Iterabl
     ------
     DataError
         A required dataset is missing or unreadable; arrays disagree in their number of ROIs or frames, or do not hold
-        numbers; times do not increase; a value is not finite or out of range; a region id is not in the atlas;
-        there are fewer than two ROIs or frames; the activity is a copy of an earlier FOV's; a file is not the recorded
-        one.
+        numbers; times do not increase; a value is not finite or out of range; times or positions have another unit; a
+        region id is not in the atlas; there are fewer than two ROIs or frames; the activity is a copy of an earlier
+        FOV's; a file is not the recorded one.
     """
     return _FOVReader(SessionReader(one, eid, recorded), fov, collection).read(check_traces=recorded is None)
 
@@ -123,6 +139,18 @@ def fov_datasets(reader: SessionReader, collection: str) -> list[str]:
     return [f"{collection}/{name}" for name in (*signals, *REQUIRED, *places, *optional)]
 
 
+def imaging_span(one: Any, eid: str) -> tuple[float, float] | None:
+    """Return the first and the last frame time of a session in s; None if no FOV has sound times."""
+    spans, reader = [], SessionReader(one, eid)
+    for fov, collection in fov_folders(one, eid).items():
+        try:
+            times = _FOVReader(reader, fov, collection).frame_times()
+        except DataError:
+            continue  # reading the FOV raises this error itself
+        spans.append((times[0], times[-1]))
+    return (float(min(first for first, _ in spans)), float(max(last for _, last in spans))) if spans else None
+
+
 class _FOVReader:
     """Reads one FOV. It is a class so that every error can name session, FOV and dataset."""
 
@@ -133,11 +161,12 @@ class _FOVReader:
         # the activity first, for its shape is what all other arrays must fit
         signal, traces = self._traces()
         stack_pos = self._stack_pos(traces.shape[1])
-        timeshift = self._timeshift(stack_pos)
-        frame_times = self._frame_times(traces.shape[0])
+        frame_times = self.frame_times(traces.shape[0])
+        timeshift = self._timeshift(stack_pos, frame_period(frame_times))
         roi_type = self._whole_per_roi("mpciROIs.mpciROITypes.npy", traces.shape[1])
         region_ids, region_source = self._region_ids(traces.shape[1])
         mlapdv, mlapdv_source = self._mlapdv(traces.shape[1])
+        frame_qc, frame_qc_names = self._frame_qc(traces.shape[0])
         if check_traces:
             self._check_traces(SIGNALS[signal], traces)
         return FOVData(
@@ -153,6 +182,9 @@ class _FOVReader:
             mlapdv=mlapdv,
             mlapdv_source=mlapdv_source,
             roi_uuids=self._uuids(traces.shape[1]),
+            bad_frames=self._bad_frames(traces.shape[0]),
+            frame_qc=frame_qc,
+            frame_qc_names=frame_qc_names,
             signal=signal,
             traces=traces,
             reader=self.reader,
@@ -161,8 +193,10 @@ class _FOVReader:
     def _fail(self, dataset: str, problem: str, **details: Any) -> DataError:
         return DataError(problem, **self.reader.place(dataset, self.collection), **details)
 
-    def _array(self, name: str, *, mmap: bool = False) -> np.ndarray:
-        return self.reader.array(name, self.collection, mmap=mmap)
+    def _array(self, name: str) -> np.ndarray:
+        """Return an array in memory; (n, 1), as MATLAB writes vectors, as (n,)."""
+        array = self.reader.array(name, self.collection)
+        return array[:, 0] if array.shape[1:] == (1,) else array
 
     def _has(self, name: str) -> bool:
         return self.reader.has(name, self.collection)
@@ -173,7 +207,7 @@ class _FOVReader:
         if signal is None:
             raise self._fail("mpci.ROIActivity*", "no activity", expected="one of " + ", ".join(SIGNALS.values()))
         name = SIGNALS[signal]
-        traces = self._array(name, mmap=True)
+        traces = self.reader.array(name, self.collection, mmap=True)
         if traces.ndim != 2:
             raise self._fail(name, "activity is not a matrix", expected="(frames, ROIs)", found=f"{traces.shape}")
         n_frames, n_rois = traces.shape
@@ -223,15 +257,15 @@ class _FOVReader:
         except (DataError, OSError):
             return False  # reading the other FOV raises this error itself
 
-    def _frame_times(self, n_frames: int) -> np.ndarray:
-        """Return the start of each frame, (T,) float64 in s."""
+    def frame_times(self, n_frames: int | None = None) -> np.ndarray:
+        """Return the start of each frame, (T,) float64 in s; `n_frames` are expected, or any number from 2."""
         name = "mpci.times.npy"
         times = np.asarray(self._array(name), dtype=np.float64)
-        if times.shape != (n_frames,):
+        if times.ndim != 1 or (len(times) < 2 if n_frames is None else len(times) != n_frames):
             raise self._fail(
                 name,
                 "frame times and activity differ in length",
-                expected=f"{n_frames} frames as in the activity",
+                expected=f"{n_frames or 'two or more'} frames as in the activity",
                 found=f"{times.shape[0] if times.ndim == 1 else times.shape} times",
                 do="Extract the FOV again; frames are never cut or padded to fit",
             )
@@ -252,7 +286,64 @@ class _FOVReader:
                 found=f"{back.size} steps that do not increase, the first after frame {back[0]}: "
                 f"{times[back[0]]} s, {times[back[0] + 1]} s",
             )
+        period = frame_period(times)
+        if not FRAME_PERIODS[0] <= period < FRAME_PERIODS[1]:
+            raise self._fail(
+                name,
+                "frame times are not in s",
+                expected=f"a frame period of {FRAME_PERIODS[0]} to {FRAME_PERIODS[1]} s",
+                found=f"{period:g} from {times[0]} to {times[-1]}: is the unit ms, minutes or frames?",
+            )
         return times
+
+    def _bad_frames(self, n_frames: int) -> np.ndarray | None:
+        """Return which frames Suite2p left out, (T,) bool, or None without the dataset."""
+        flags = self._whole_per_frame(BAD_FRAMES, n_frames, 1)
+        return None if flags is None else flags.astype(bool)
+
+    def _frame_qc(self, n_frames: int) -> tuple[np.ndarray | None, dict[str, str] | None]:
+        """Return the class of each frame, (T,) uint32, and the names of the classes; None for a missing dataset."""
+        classes = self._whole_per_frame(FRAME_QC, n_frames, np.iinfo(np.uint32).max)
+        if classes is None:
+            return None, None
+        names = self._class_names(FRAME_QC_NAMES) if self._has(FRAME_QC_NAMES) else None
+        unnamed = sorted(set(map(str, np.unique(classes))) - set(names)) if names is not None else []
+        if unnamed:
+            raise self._fail(
+                FRAME_QC,
+                "a class of frames has no name",
+                expected=f"classes of {FRAME_QC_NAMES}: {', '.join(names or ())}",
+                found=", ".join(unnamed[:5]),
+            )
+        return classes.astype(np.uint32), names
+
+    def _whole_per_frame(self, name: str, n_frames: int, largest: int) -> np.ndarray | None:
+        """Return a whole number from 0 to `largest` per frame, (T,), or None without the dataset."""
+        if not self._has(name):
+            return None
+        array = self._array(name)
+        if array.shape != (n_frames,):
+            raise self._fail(
+                name,
+                "flags of frames and activity differ in length",
+                expected=f"{n_frames} frames as in the activity",
+                found=f"{array.shape[0] if array.ndim == 1 else array.shape}",
+                do="Extract the FOV again; frames are never cut or padded to fit",
+            )
+        bad = np.flatnonzero(~((array >= 0) & (array <= largest) & (array == np.floor(array))))  # NaN is none of these
+        if bad.size:
+            found = f"{array[bad[0]]} at frame {bad[0]}"
+            raise self._fail(name, "not flags of frames", expected=f"whole numbers from 0 to {largest}", found=found)
+        return array
+
+    def _class_names(self, name: str) -> dict[str, str]:
+        """Return the rows of a table of two columns, number and name, under a header."""
+        _, *lines = [line.split("\t") for line in self.reader.lines(name, self.collection) if line.strip()] or [[]]
+        wrong = [line for line in lines if len(line) != 2 or not line[0].strip().isdigit()]
+        if wrong or not lines:
+            found = repr("\t".join(wrong[0])) if wrong else "no line below a header"
+            raise self._fail(name, "not names of classes", expected="a number, a tab and a name per line", found=found)
+        return {str(int(number)): label.strip() for number, label in lines}
 
     def _per_roi(self, name: str, n_rois: int, widths: tuple[int, ...] = ()) -> np.ndarray:
         """Return an array with one row per ROI: (N, w) with w in ``widths``, or (N,) without ``widths``."""
@@ -313,13 +404,21 @@ class _FOVReader:
         if bad.size:
             found = f"{mlapdv[bad[0]]} for ROI {bad[0]}"
             raise self._fail(name, "positions are not finite", expected="micrometres, or NaN", found=found)
+        furthest = np.max(np.abs(mlapdv), initial=0, where=~np.isnan(mlapdv))
+        if furthest and not MIN_DISTANCE <= furthest <= MAX_DISTANCE:
+            raise self._fail(
+                name,
+                "positions are not in micrometres from bregma",
+                expected=f"the furthest coordinate at {MIN_DISTANCE} to {MAX_DISTANCE}",
+                found=f"{furthest:g}: is the unit mm, m or nm?",
+            )
         return mlapdv, source
 
     def _stack_pos(self, n_rois: int) -> np.ndarray:
         return self._whole_per_roi(POSITIONS, n_rois, (2, 3))
 
-    def _timeshift(self, stack_pos: np.ndarray) -> np.ndarray:
-        """Return the delays of scan lines or pixels in s, which must cover the positions of all ROIs."""
+    def _timeshift(self, stack_pos: np.ndarray, period: float) -> np.ndarray:
+        """Return the delays of scan lines or pixels within a frame in s; they must cover the positions of all ROIs."""
         name = "mpciStack.timeshift.npy"
         shift = np.asarray(self._array(name), dtype=np.float64)
         if shift.ndim not in (1, 2) or not np.isfinite(shift).all():
@@ -338,6 +437,13 @@ class _FOVReader:
                     expected=f"{what} 0 to {size - 1}",
                     found=f"{what} {positions.min()} to {positions.max()}",
                 )
+        if shift.min() < 0 or shift.max() > period:
+            raise self._fail(
+                name,
+                "delays of scan lines do not fit into a frame",
+                expected=f"0 to {period:g} s, the frame period",
+                found=f"{shift.min():g} to {shift.max():g}: is the unit ms?",
+            )
         return shift
 
     def _region_ids(self, n_rois: int) -> tuple[np.ndarray | None, str]:

@@ -208,6 +208,12 @@ class NDCSettings:
         comment="subsets averaged in each null score; 0: one each, in turn (before version 3)",
         help="Cell subsets averaged for each null score; 0: one per shuffle, in turn.",
     )
+    use_flagged_frames: bool = setting(
+        # before there was this setting no flag was read: leaving out the flagged frames, which were none, is as before
+        Flag(), False, before=False, group=TRIALS, sql="bool",
+        comment="also trials whose window holds a frame flagged as bad in Recording",
+        help="Also use trials whose window holds a frame that Suite2p or the experimenter flagged as bad.",
+    )
     # fmt: on
 
     def __post_init__(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,6 +33,41 @@ def bouts(frame_times: np.ndarray, gap: float = GAP) -> np.ndarray:
     """
     breaks = np.flatnonzero(np.diff(frame_times) > gap)
     return np.column_stack([np.r_[0, breaks + 1], np.r_[breaks, len(frame_times) - 1]])
+
+
+def pauses(frame_times: np.ndarray, gap: float = GAP) -> np.ndarray:
+    """Return start and end of each pause of the imaging, (n, 2) float64 in s.
+
+    A pause begins one frame period after the start of the last frame before it.
+
+    Parameters
+    ----------
+    frame_times : (T,) float64, s
+    gap : float
+        See ``bouts``.
+
+    Examples
+    --------
+    >>> pauses(np.array([0.0, 0.2, 0.4, 5.0, 5.2])).round(3).tolist()
+    [[0.6, 5.0]]
+    """
+    before = np.flatnonzero(np.diff(frame_times) > gap)
+    ends = frame_times[before] + min(frame_period(frame_times), gap)
+    return np.column_stack([ends, frame_times[before + 1]])
+
+
+def is_in_pause(times: np.ndarray, frame_times: np.ndarray, gap: float = GAP) -> np.ndarray:
+    """Return which times (n,) are in a pause of the imaging, (n,) bool; NaN is in none.
+
+    Examples
+    --------
+    >>> is_in_pause(np.array([0.5, 3.0, 5.0, np.nan]), np.array([0.0, 0.2, 0.4, 5.0, 5.2])).tolist()
+    [False, True, False, False]
+    """
+    inside = np.zeros(len(times), dtype=bool)
+    for start, end in pauses(frame_times, gap):
+        inside |= (times >= start) & (times < end)
+    return inside
 
 
 def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: int = 0) -> np.ndarray:
@@ -83,6 +119,8 @@ class ROITimes:
         FOV of each row.
     offsets : (N,) float64
         Offset of each row within the frame, s.
+    flagged : dict of int to (T,) bool, optional
+        Frames that are flagged as bad, of FOVs that have any. Figures and averages leave them blank.
 
     Examples
     --------
@@ -93,8 +131,15 @@ class ROITimes:
     array([0.01, 0.21])
     """
 
-    def __init__(self, frame_times: dict[int, np.ndarray], fovs: np.ndarray, offsets: np.ndarray):
+    def __init__(
+        self,
+        frame_times: dict[int, np.ndarray],
+        fovs: np.ndarray,
+        offsets: np.ndarray,
+        flagged: Mapping[int, np.ndarray] | None = None,
+    ):
         self.frame_times, self.fovs, self.offsets = frame_times, np.asarray(fovs), np.asarray(offsets, float)
+        self.flagged = dict(flagged or {})
         self.shape = (len(self.fovs), len(next(iter(frame_times.values()), ())))
 
     def __len__(self) -> int:

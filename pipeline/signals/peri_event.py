@@ -27,6 +27,7 @@ import numpy as np
 
 from pipeline.errors import ArgumentError
 from pipeline.signals.clock import ROITimes, frame_period
+from pipeline.signals.flags import blanked
 from pipeline.signals.windows import CHUNK, window_means
 
 #: A trial is deep in a block if so many trials of the same block precede it.
@@ -257,7 +258,7 @@ def peri_event(
     traces : (N, T) float
         Any unit. A trial does not count in bins where a value is not finite.
     times : ROITimes
-        Times of the traces, of the same shape.
+        Times of the traces, of the same shape. A trial does not count in bins with a frame that they flag as bad.
     events : (n,) float64, s
         On the session clock; NaN for trials that are left out.
     edges : (L + 1,) float64, optional
@@ -343,7 +344,8 @@ def _binned(
         for i in range(0, len(members), CHUNK):
             rows = members[i : i + CHUNK]
             clock, offsets = times.frame_times[int(fov)], times.offsets[rows]
-            means = window_means(traces[rows], clock, offsets, starts, ends, short_window="drop")
+            values = blanked(traces[rows], times.flagged.get(int(fov)))
+            means = window_means(values, clock, offsets, starts, ends, short_window="drop")
             yield rows, means.T.reshape(len(rows), len(events), len(edges) - 1)
 
 

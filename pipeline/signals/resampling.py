@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.errors import ArgumentError, DataError
 from pipeline.signals.clock import bouts, frame_period
+from pipeline.signals.flags import blanked
 
 #: Frames further apart than this many frame periods have a gap between them; a single lost frame is a gap.
 GAP_PERIODS = 1.5
@@ -115,6 +116,7 @@ def resample(
     out: np.ndarray | None = None,
     gap: float | None = None,
     hold_ends: bool = False,
+    flagged: np.ndarray | None = None,
     fov: int | None = None,
 ) -> np.ndarray:
     """Interpolate traces of a FOV linearly from each ROI's own times to a clock.
@@ -136,6 +138,8 @@ def resample(
         for no gaps.
     hold_ends : bool
         Whether the first and the last value are held beyond the ends.
+    flagged : (T,) bool, optional
+        Frames that are flagged as bad: as if their values were NaN.
     fov : int, optional
         Number of the FOV, for error messages.
 
@@ -150,6 +154,7 @@ def resample(
         Numbers of ROIs or frames disagree; times do not increase; ``out`` has another shape, or is not float.
     """
     _check(traces, frame_times, offsets, fov)
+    traces = blanked(traces, flagged)
     # integers become float32, as gaps need NaN; float64 stays, so as not to lose digits
     out = _output(out, (len(traces), len(clock)), np.result_type(traces.dtype, np.float32), fov)
     gap = GAP_PERIODS * frame_period(frame_times) if gap is None else gap
@@ -172,6 +177,7 @@ def resample_fovs(
     *,
     out: np.ndarray | None = None,
     gap: float | None = None,
+    flagged_by_fov: Mapping[int, np.ndarray] | None = None,
     block: int = BLOCK,
 ) -> np.ndarray:
     """Resample the traces of several FOVs to one clock, a few ROIs at a time.
@@ -188,6 +194,8 @@ def resample_fovs(
         Array to write to, for example a memory map: apart from it only ``block`` ROIs are in memory.
     gap : float, optional
         See ``resample``.
+    flagged_by_fov : dict of int to (T_i,) bool, optional
+        Frames that are flagged as bad, of FOVs that have any.
     block : int
         ROIs read at a time.
 
@@ -204,7 +212,7 @@ def resample_fovs(
     sizes = [traces.shape[0] for traces in traces_by_fov.values()]
     dtype = np.result_type(np.float32, *(traces.dtype for traces in traces_by_fov.values()))
     out = _output(out, (sum(sizes), len(clock)), dtype, None)
-    first = 0
+    first, flags = 0, flagged_by_fov or {}
     for (fov, traces), size in zip(traces_by_fov.items(), sizes, strict=True):
         offsets = offsets_by_fov[fov]
         if len(offsets) != size:
@@ -212,7 +220,16 @@ def resample_fovs(
         for start in range(0, size, block):
             rows = slice(start, min(start + block, size))
             part = out[first + rows.start : first + rows.stop]
-            resample(traces[rows], times_by_fov[fov], offsets[rows], clock, out=part, gap=gap, fov=fov)
+            resample(
+                traces[rows],
+                times_by_fov[fov],
+                offsets[rows],
+                clock,
+                out=part,
+                gap=gap,
+                flagged=flags.get(fov),
+                fov=fov,
+            )
         first += size
     return out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,13 +15,23 @@ import numpy as np
 from pipeline.errors import ConfigError, DataError
 from pipeline.reading.client import fov_number
 from pipeline.reading.datasets import SessionReader, read_array, read_bytes, read_text
+from pipeline.reading.fov import UUID
 
 UIDS = "mpciROIs.clusterUIDs.csv"
 SILHOUETTE = "mpciROIs.clusterSilhouette.npy"
 #: Most characters of a UID; the length of its column in the database.
 MAX_UID_LENGTH = 64
-#: Lines of ROIs that are not tracked.
+#: Forms of a UID: a UUID, or any word up to ``MAX_UID_LENGTH``.
+UID_FORMS = ("uuid", "any")
+#: Lines of ROIs that are not tracked, in lower case, as all runs of before ``uid_form`` were read.
 UNTRACKED = frozenset({"", "nan"})
+#: ... and all that programs write for "no value", and ROICaT for "no cluster".
+PLACEHOLDERS = UNTRACKED | {
+    "-1", "-1.0", "<missing>", "missing", "<na>", "na", "n/a", "nat", "nil", "none", "null", "<null>", "[]",
+    "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff",
+}  # fmt: skip
+#: What separates columns.
+SEPARATORS = re.compile(r"[,;\t]")
 
 
 @dataclass(frozen=True)
@@ -45,11 +56,80 @@ class UIDFile:
     silhouette: np.ndarray | None
 
 
-def uid_lines(text: str) -> list[str]:
-    """Return the UID of each ROI, one per line; '' if it is not tracked (a blank line, or nan)."""
+def uid_lines(text: str, uid_form: str | None = None) -> list[str]:
+    """Return the UID of each ROI, one per line; '' if it is not tracked.
+
+    Parameters
+    ----------
+    text : str
+        Of a UID file.
+    uid_form : {'uuid', 'any'}, optional
+        Lines with a placeholder (``PLACEHOLDERS``) are of no cell, quotes around a UID do not count, and a UUID is the
+        same in capitals. None reads lines as before this parameter existed: only blank ones and nan are of no cell.
+    """
     # not ONE's CSV reader, which drops blank lines: every later UID would belong to another ROI
     lines = [line.strip() for line in text.splitlines()]
-    return ["" if line.lower() in UNTRACKED else line for line in lines]
+    if uid_form is None:
+        return ["" if line.lower() in UNTRACKED else line for line in lines]
+    return [_uid(line.strip("\"'").strip()) for line in lines]
+
+
+def _uid(word: str) -> str:
+    """Return the UID that a word stands for, '' for a placeholder."""
+    lower = word.lower()
+    return "" if lower in PLACEHOLDERS else lower if UUID.fullmatch(word) else word
+
+
+def is_uid(word: str, uid_form: str | None) -> bool:
+    """Return whether a line of ``uid_lines`` is a UID of this form."""
+    if uid_form == "uuid":
+        return bool(UUID.fullmatch(word))
+    return 0 < len(word) <= MAX_UID_LENGTH and (uid_form is None or not SEPARATORS.search(word))
+
+
+def cells_in(text: str, uid_form: str | None) -> list[str]:
+    """Return the UIDs of a UID file, without lines that are none."""
+    return [uid for uid in uid_lines(text, uid_form) if is_uid(uid, uid_form)]
+
+
+def reads_as_before(text: str, uid_form: str | None) -> bool:
+    """Return whether a UID file has the same cells for the same ROIs in this form and without any."""
+    lines = uid_lines(text, uid_form)
+    return lines == uid_lines(text) and all(is_uid(line, uid_form) for line in lines if line)
+
+
+def check_form(uids: list[str], uid_form: str | None, **place: Any) -> None:
+    """Refuse the lines of a UID file of which one is neither a UID of its form nor a placeholder.
+
+    Parameters
+    ----------
+    uids : list of str
+        Of ``uid_lines``.
+    uid_form : {'uuid', 'any'} or None
+    **place
+        eid, fov, dataset for errors.
+
+    Raises
+    ------
+    DataError
+        With the first of them, and the number of the others.
+    """
+    wrong = [roi for roi, uid in enumerate(uids) if uid and not is_uid(uid, uid_form)]
+    if not wrong:
+        return
+    words = [uids[roi] for roi in wrong]
+    # a word among UUIDs, or one that occurs again, stands for "no cell", and no advice may make a cell of it
+    is_other_form = len(words) == sum(map(bool, uids)) and len(set(words)) == len(words)
+    may_be_uids = is_other_form and all(is_uid(word, "any") for word in words)
+    raise DataError(
+        "not cell UIDs",
+        expected=f"a {'UUID' if uid_form == 'uuid' else f'word of up to {MAX_UID_LENGTH} characters'} per line, "
+        f"blank if the ROI is not tracked",
+        found=f"{len(wrong)} other lines, the first {words[0][: 2 * MAX_UID_LENGTH]!r} for ROI {wrong[0]}",
+        do="Leave the lines of ROIs that are not tracked blank, and keep one column"
+        + ("; if these words are names of cells, register them with '--uid-form any'" if may_be_uids else ""),
+        **place,
+    )
 
 
 def mirror_folder(root: str | Path, subject: str, date: Any, number: int) -> Path:
@@ -87,10 +167,6 @@ def _uid_file(path: Path, silhouette: Path, **place: Any) -> UIDFile:
     """Read a UID file, and the silhouettes beside it if they exist."""
     content = read_bytes(path, dataset=str(path), **place)
     text = read_text(content, dataset=str(path), **place)
-    long = [line for line in uid_lines(text) if len(line) > MAX_UID_LENGTH]
-    if long:
-        expected, found = f"up to {MAX_UID_LENGTH} characters", f"{len(long[0])}"
-        raise DataError("a UID is too long", dataset=str(path), expected=expected, found=found, **place)
     quality = _silhouette(silhouette, **place) if silhouette.exists() else None
     return UIDFile(str(path), text, hashlib.sha256(content).hexdigest(), quality)
 
@@ -151,7 +227,7 @@ def tracked_rows(uids: list[str], n_rois: int, taken: Iterable[str], duplicates:
             expected="each UID once",
             found=f"{len(repeated)} repeated, {repeated[0]} at ROIs {rois}"
             + (" and in an earlier FOV" if repeated[0] in taken else ""),
-            do="Register the run with '--duplicates first' to keep the first ROI of each UID",
+            do=_advice(repeated, counts),
             **place,
         )
     rows: dict[str, int] = {}
@@ -159,6 +235,13 @@ def tracked_rows(uids: list[str], n_rois: int, taken: Iterable[str], duplicates:
         if uid and uid not in taken:
             rows.setdefault(uid, roi)
     return rows
+
+
+def _advice(repeated: list[str], counts: Counter[str]) -> str:
+    """Return what to do about repeated UIDs; never to keep what may stand for "no cell" as a cell."""
+    if all(UUID.fullmatch(uid) and counts[uid] <= 2 for uid in repeated):
+        return "Register the run with '--duplicates first' to keep the first ROI of each UID"
+    return "If it stands for ROIs that are not tracked, leave their lines blank; otherwise track the session again"
 
 
 def shared_uids(uids_by_session: Mapping[str, Iterable[str]]) -> list[str]:

@@ -59,7 +59,16 @@ def export(
     show_default=True,
     help="If a UID occurs twice in a session: an error, or only its first ROI counts.",
 )
-def track(subject: str, uid_root: Path | None, mirror: str | None, refresh: bool, duplicates: str) -> None:
+@click.option(
+    "--uid-form",
+    type=click.Choice(["uuid", "any"]),
+    default="uuid",
+    show_default=True,
+    help="What a UID is: a UUID, or any word. Words for 'no value', such as NaN, None or -1, are of no cell.",
+)
+def track(
+    subject: str, uid_root: Path | None, mirror: str | None, refresh: bool, duplicates: str, uid_form: str
+) -> None:
     """Register the cell UIDs of SUBJECT and match them to ROIs.
 
     If the address of --mirror needs credentials: set MESO_UID_USER and MESO_UID_PASSWORD, or MESO_UID_CREDENTIALS
@@ -72,7 +81,7 @@ def track(subject: str, uid_root: Path | None, mirror: str | None, refresh: bool
     from populate_scripts import commands
 
     activate()
-    lines, failures = commands.track(subject, uid_root, mirror, refresh, duplicates)
+    lines, failures = commands.track(subject, uid_root, mirror, refresh, duplicates, uid_form)
     print_failures(failures)
     for line in lines:
         click.echo(line)

@@ -21,7 +21,7 @@ from schemas.cascade import Cascade, WholeDelete
 from schemas.decoding.populations import population, regions_within
 from schemas.decoding.rows import curve_rows, fit_of, ndc_curve, result_row
 from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles
-from schemas.imaging.reading import clocks, fov_traces
+from schemas.imaging.reading import clocks, flags, fov_traces
 from schemas.imaging.tables import FOV
 from schemas.provenance import Environment
 from schemas.rows import content_key, number, sources_key, without_failed
@@ -95,7 +95,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
         -> Behavior.Trial
         ---
         trial_label=null : int8         # class, 1 or 0
-        trial_outcome : varchar(16)     # usable; label, event, outside, gap, no frame or not finite
+        trial_outcome : varchar(16)     # usable; label, event, outside, gap, bad frame, no frame or not finite
         """
 
     @property
@@ -148,6 +148,7 @@ def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decodi
         traces=fov_traces(eid, fov, cells["roi"][columns]),
         frame_times=frame_times[fov],
         offsets=offsets,
+        flagged=None if settings.use_flagged_frames else flags(eid, [fov]).get(fov),
     )
 
 
@@ -359,7 +360,9 @@ def finished_curve(
 
 
 def _same_but_size(other: NDCSettings, settings: NDCSettings) -> bool:
-    size = {name: getattr(settings, name) for name in ("ks", "r", "n_label_shuffles", "delta", "null")}
+    # flagged frames change which trials are used, and these are compared too
+    names = ("ks", "r", "n_label_shuffles", "delta", "null", "use_flagged_frames")
+    size = {name: getattr(settings, name) for name in names}
     return dataclasses.replace(other, **size) == settings
 
 

@@ -14,7 +14,7 @@ from pipeline import export
 from pipeline.errors import ArgumentError, NotFoundError
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES, VELOCITY_RATE, column_name
 from schemas import provenance
-from schemas.imaging.reading import fov_traces
+from schemas.imaging.reading import flags, fov_traces
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
 
@@ -159,6 +159,7 @@ def _fov(info: dict[str, Any], neurons_only: bool) -> export.FOV:
         rois=export.table(rows, export.ROI_COLUMNS),
         frame_times=np.asarray((Recording & key).fetch1("frame_times")),
         traces=Traces(info["eid"], info["fov"], np.array([row["roi"] for row in rows], dtype=np.int64)),
+        flagged=flags(info["eid"], [info["fov"]]).get(info["fov"]),
     )
 
 

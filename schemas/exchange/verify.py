@@ -37,7 +37,7 @@ NOTES = ("pending", "failed")
 #: Columns of small arrays and their shapes, by table. A size is a number, the name of a column of this row or of the
 #: row of a second table, or None for any number; a shape of None allows any.
 BLOB_SHAPES: tuple[tuple[type[dj.Table], type[dj.Table] | None, dict[str, tuple | None]], ...] = (
-    (Recording, FOV, {"frame_times": ("n_frames",), "timeshift": None}),
+    (Recording, FOV, dict.fromkeys(("frame_times", "bad_frames", "frame_qc"), ("n_frames",)) | {"timeshift": None}),
     (RasterTiles, Embedding, {"tile_clock": ("n_clock_frames",)}),
     (Wheel, None, {"wheel_timestamps": (None,), "wheel_position": (None,), "wheel_velocity": (None,)}),
     (TrackingFile, None, {"uid_text": None, "cluster_silhouette": (None,)}),

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline.errors import DataError, NotFoundError
 from pipeline.signals.clock import ROITimes
-from schemas.imaging.reading import clocks, roi_traces
+from schemas.imaging.reading import clocks, flags, roi_traces
 from schemas.imaging.tables import FOV, ROI, Activity
 from schemas.storage import bulk
 
@@ -25,7 +25,7 @@ class CellActivity(NamedTuple):
         eid, fov and roi of each row.
     times : ROITimes
         (N, T), s on the session's clock. Rows are computed on demand: each FOV has a clock of its own, and each ROI an
-        offset within the frame.
+        offset within the frame. ``times.flagged`` has the frames that are flagged as bad; `traces` keeps their values.
     signal : (N,) str
         'deconvolved' or 'fluorescence'.
     """
@@ -84,7 +84,8 @@ def activity(
     frames = _frames(frame_times, start, end)
     traces = roi_traces(eid, fovs, numbers, frames)
     keys = [{"eid": eid, "fov": fov, "roi": roi} for fov, roi in zip(fovs.tolist(), numbers.tolist(), strict=True)]
-    times = ROITimes({fov: times[frames] for fov, times in frame_times.items()}, fovs, offsets)
+    flagged = {fov: of_fov[frames] for fov, of_fov in flags(eid, fovs.tolist()).items()}
+    times = ROITimes({fov: times[frames] for fov, times in frame_times.items()}, fovs, offsets, flagged)
     return CellActivity(traces, keys, times, signal)
 
 

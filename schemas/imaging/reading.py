@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import datajoint as dj
@@ -10,11 +10,15 @@ import numpy as np
 
 from pipeline.errors import ArgumentError, DamagedError, DataError, NotFoundError
 from pipeline.signals import clock
+from pipeline.signals.flags import flagged_frames
 from pipeline.storage.arrays import DAMAGED, Bytes, unpack
 from pipeline.storage.places import Place, is_place, place_of
 from schemas.imaging.tables import FOV, Activity, Recording
 from schemas.rows import in_fovs
 from schemas.storage import bulk, stores
+
+#: Columns of Recording with flags of frames.
+FLAGS = ("bad_frames", "frame_qc", "frame_qc_names")
 
 
 def fov_traces(
@@ -252,3 +256,10 @@ def clocks(
         frame_times[row["fov"]] = np.asarray(row["frame_times"])
         offsets[rows] = clock.roi_offsets(np.asarray(row["timeshift"]), stack_pos[rows], scan_line_column)
     return frame_times, offsets
+
+
+def flags(eid: str, fovs: Iterable[int]) -> dict[int, np.ndarray]:
+    """Return which frames are flagged as bad, (n_frames,) bool, for each of these FOVs that has such a frame."""
+    rows = (Recording & {"eid": eid} & [{"fov": int(fov)} for fov in set(fovs)]).proj(*FLAGS).to_dicts(order_by="fov")
+    found = {row["fov"]: flagged_frames(*(row[name] for name in FLAGS)) for row in rows}
+    return {fov: flagged for fov, flagged in found.items() if flagged is not None}

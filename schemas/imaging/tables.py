@@ -143,12 +143,16 @@ class Recording(ReadsFOV, WholeDelete, dj.Imported):
     ---
     frame_times : <blob>                # (n_frames,) float64, start of each frame, s on the session clock
     timeshift : <blob>                  # float64, s after the start of the frame, by scan line (and column)
+    bad_frames=null : <blob>            # (n_frames,) bool, left out by Suite2p; NULL: no file, or read before version 9
+    frame_qc=null : <blob>              # (n_frames,) uint32, class by the experimenter; NULL: as above
+    frame_qc_names=null : json          # name of each class by its number
     """
 
     @staticmethod
     def rows(key: dict, data: reading.FOVData) -> Iterator[dict]:
         """Yield the row of a FOV, as its files say."""
-        yield {**key, "frame_times": data.frame_times, "timeshift": data.timeshift}
+        names = ("frame_times", "timeshift", "bad_frames", "frame_qc", "frame_qc_names")
+        yield {**key, **{name: getattr(data, name) for name in names}}
 
     def make_insert(self, key, data):
         self.insert(self.rows(key, data))

@@ -44,7 +44,11 @@ def tracking_run(subject: str, named: str | None = None) -> dict[str, str]:
 
 
 def tracking_run_of_sessions(
-    eids: Sequence[str], named: str | None = None, uid_root: str | None = None, duplicates: str = "error"
+    eids: Sequence[str],
+    named: str | None = None,
+    uid_root: str | None = None,
+    duplicates: str = "error",
+    uid_form: str = "uuid",
 ) -> dict[str, str]:
     """Return the key of the tracking run to use for the comparison of sessions.
 
@@ -57,7 +61,7 @@ def tracking_run_of_sessions(
     named : str, optional
         Hash of the run, or the start of it. By default the run registered last; if that lacks one of the sessions, the
         UID files are registered again.
-    uid_root, duplicates
+    uid_root, duplicates, uid_form
         As for ``TrackingRun.register``; by default those of the run registered last. If ``uid_root`` is given, the
         files there are always registered.
 
@@ -75,7 +79,8 @@ def tracking_run_of_sessions(
         if set(eids) <= set((TrackingFile & run).to_arrays("eid")):
             return run
         uid_root, duplicates = last[0]["uid_root"] or None, last[0]["duplicates"]
-    return TrackingRun.register(subject, uid_root, duplicates)
+        uid_form = last[0]["uid_form"] or uid_form
+    return TrackingRun.register(subject, uid_root, duplicates, uid_form)
 
 
 def latest_tracking_runs(subject: str | None = None) -> list[dict[str, str]]:

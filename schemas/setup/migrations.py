@@ -265,6 +265,29 @@ def _records_of_changes(connection: dj.Connection, name_prefix: str) -> None:
             add_column(connection, name_prefix + schema, table, line)
 
 
+#: Columns of version 9 by schema and table. Frozen: the lines of the definitions as they were in that version.
+CHECKED_COLUMNS = {
+    ("imaging", "_recording"): (
+        "bad_frames=null : <blob>  # (n_frames,) bool, left out by Suite2p; NULL: no file, or read before version 9",
+        "frame_qc=null : <blob>  # (n_frames,) uint32, class by the experimenter; NULL: as above",
+        "frame_qc_names=null : json  # name of each class by its number",
+    ),
+    ("tracking", "tracking_run"): (
+        "uid_form=null : varchar(8)  # 'uuid' or 'any' word; NULL: as before version 9, any line but blank and nan",
+    ),
+    ("decoding", "n_d_c_params"): (
+        "use_flagged_frames=0 : bool  # also trials whose window holds a frame flagged as bad in Recording",
+    ),
+}
+
+
+def _checked_input(connection: dj.Connection, name_prefix: str) -> None:
+    """Add columns for flags of frames, what a UID is, and whether curves use flagged frames."""
+    for (schema, table), lines in CHECKED_COLUMNS.items():
+        for line in lines:
+            add_column(connection, name_prefix + schema, table, line)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -274,6 +297,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(6, "workers with heartbeats", lambda connection, name_prefix: None, _free_reserved),
     Migration(7, "rasters as tiles; regions of each FOV", lambda connection, name_prefix: None, _count_regions),
     Migration(8, "changed files: hashes of ONE, updates, former results", _records_of_changes),
+    Migration(9, "flags of frames, forms of UIDs, tasks left out", _checked_input),
 )
 LATEST = MIGRATIONS[-1].number
 

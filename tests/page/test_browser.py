@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 from support import version_3
 from support.pages import Tab, browser, served
@@ -188,6 +189,34 @@ def test_dragging_over_the_raster_marks_cells_on_the_map_and_shows_their_mean(ta
     assert page.inner_text("#selected").startswith(f"{last - first} cells selected")
     chosen = page.evaluate("[...meso.map.chosen.keys()].filter((i) => meso.map.chosen[i])")
     assert chosen == list(range(first, last))
+
+
+def test_a_pause_of_the_imaging_is_drawn_as_a_break(tab, demo_sessions):
+    """Nothing is drawn there, neither activity nor the wheel nor the mean."""
+    page = ready(tab(), demo_sessions[3])  # with two bouts
+    clock = np.array(page.evaluate("meso.timeline.data.clock"))
+    (after,) = np.flatnonzero(np.diff(clock) > 1) + 1
+    assert page.evaluate("meso.timeline.breaks") == [after]
+    page.fill("#from-time", f"{clock[after - 60]:.1f}")
+    page.fill("#to-time", f"{clock[after + 40]:.1f}")
+    page.click("#ranges button[type=submit]")
+    page.wait_for_function("() => !meso.raster.isAsking")
+    page.wait_for_load_state("networkidle")
+    colors = """([id, frame, shift]) => {
+        const c = document.getElementById(id), [first, last] = meso.raster.view.frames;
+        const x = Math.round((frame - first) / (last - first) * c.width + shift * devicePixelRatio);
+        const copy = new OffscreenCanvas(c.width, c.height).getContext("2d");
+        copy.drawImage(c, 0, 0);
+        return new Set(new Uint32Array(copy.getImageData(x, 0, 1, c.height).data.buffer)).size; }"""
+    for canvas in ("raster", "events"):
+        in_band = [page.evaluate(colors, [canvas, int(after), shift]) for shift in (-1.5, 0, 1)]
+        beside = [page.evaluate(colors, [canvas, int(after), shift]) for shift in (-8, 8)]
+        assert in_band == [1, 1, 1]
+        assert min(beside) > 1
+    page.wait_for_function("() => meso.mean.plot?.data[1].includes(null)")
+    frames, values = page.evaluate("[...meso.mean.plot.data]")
+    assert [frame for frame, value in zip(frames, values, strict=True) if value is None] == [after]
+    assert frames == sorted(frames)
 
 
 def test_dragging_over_the_map_marks_rows(tab, demo_sessions):

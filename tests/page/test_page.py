@@ -245,6 +245,28 @@ def test_events_of_a_trace_are_those_of_the_trials(address, demo_sessions):
     assert len(events["reward"]) > 50 and len(events) == 4
 
 
+def test_no_line_of_a_trace_is_drawn_over_a_pause(address, demo_sessions):
+    eid = demo_sessions[3]  # with a gap between two bouts
+    found = get(address, f"/sessions/{eid}/cells/0/3/trace.json").json()
+    times = np.asarray((schemas.Recording & {"eid": eid, "fov": 0}).fetch1("frame_times"))
+    (before,) = np.flatnonzero(np.diff(times) > 1)
+    (hole,) = [i for i, value in enumerate(found["values"]) if value is None]
+    assert hole == before + 1 and len(found["times"]) == len(times) + 1
+    assert times[before] < found["times"][hole] < times[before + 1]
+
+
+def test_the_wheel_during_a_pause_is_of_no_frame(address, demo_sessions):
+    from schemas.session import wheel_velocity
+
+    eid = demo_sessions[3]
+    times, velocity = wheel_velocity(eid)
+    line = get(address, f"/sessions/{eid}/timeline.json").json()
+    clock, wheel = np.array(line["clock"]), np.array(line["wheel"])
+    (before,) = np.flatnonzero(np.diff(clock) > 1)
+    own = velocity[(times >= clock[before]) & (times < clock[before] + np.median(np.diff(clock)))]
+    assert abs(wheel[before]) <= np.abs(own).max(initial=0) + 0.011
+
+
 def curves_run(curves) -> dict:
     return {"subject": curves.subject, "tracking_run": curves.tracking_run}
 

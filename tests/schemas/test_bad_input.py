@@ -56,7 +56,7 @@ def all_left(alf: Path) -> None:
 
 def extra_line(fov: Path) -> None:
     path = fov / UIDS
-    path.write_text(path.read_text() + "one_too_many\n")
+    path.write_text(path.read_text() + f"{uuid.uuid3(uuid.NAMESPACE_DNS, 'one too many')}\n")
 
 
 def tracked_lines(fov: Path) -> list[str]:

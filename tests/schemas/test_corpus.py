@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +17,14 @@ from support import corpus
 from support.broken_sessions import Repository, remove
 from support.corpus import (
     ACTIVITY,
+    BAD,
     BEHAVIOR_CASES,
     CLASSIFIER,
     FOV_CASES,
     PLACES,
     POSITIONS,
+    QC,
+    QC_NAMES,
     REGIONS,
     SHIFT,
     SILHOUETTE,
@@ -64,11 +69,14 @@ class Broken(Repository):
         eid, table, FOV -> error.
     refused_runs : dict of str to DataError
         eid -> why its subject's UIDs were not registered.
+    warned : list of str
+        Warnings.
     """
 
     places: dict[Case, tuple[str, int | None]] = field(default_factory=dict)
     messages: dict[tuple[str, str, int | None], str] = field(default_factory=dict)
     refused_runs: dict[str, DataError] = field(default_factory=dict)
+    warned: list[str] = field(default_factory=list)
 
     def break_fov(self, case: Case, name: str, fov: int) -> Path:
         self.places[case] = (self.eids[name], fov)
@@ -84,6 +92,8 @@ def broken_corpus(database, tmp_path_factory) -> Iterator[Broken]:
     template = next(made.root.glob("*/Subjects/*/*/001"))
     for path in (*template.glob("alf/*/*.mlapdv.npy"), *template.glob("alf/*/*.brainLocationIds_ccf_2017.npy")):
         path.unlink()  # the estimates are read
+    for folder in template.glob("alf/FOV_*"):
+        flag_frames(folder)
     found = Broken(tmp_path_factory.mktemp("corpus"), template)
     folders = {}
     trials, wheel = (
@@ -100,6 +110,9 @@ def broken_corpus(database, tmp_path_factory) -> Iterator[Broken]:
     for i, case in enumerate(UID_CASES):
         found.add(str(case), f"BU{i:02d}")
         folders[case] = found.break_fov(case, str(case), 1)
+    alf = found.add("odd folders", "BC02")
+    for name in corpus.FOLDERS:
+        shutil.copytree(alf / "FOV_01", alf / name)
     for case, folder in folders.items():
         corpus.break_now(case, folder)
     write_one_tables(found.root)
@@ -110,10 +123,20 @@ def broken_corpus(database, tmp_path_factory) -> Iterator[Broken]:
     remove(found)
 
 
+def flag_frames(fov: Path) -> None:
+    n_frames = len(np.load(fov / TIMES))
+    np.save(fov / BAD, np.arange(n_frames) == 5)
+    np.save(fov / QC, 2 * np.isin(np.arange(n_frames), (5, 9)).astype(np.uint32))
+    (fov / QC_NAMES).write_text("qc_values\tqc_labels\n0\tok\n2\tPMT off\n")
+
+
 def read_corpus(found: Broken) -> None:
-    found.done = ingest(list(found.eids.values()), cache_dir=found.root)
-    # one after the other, as `meso populate` does
-    fill(SESSION_TABLES, [{"eid": eid} for name, eid in found.eids.items() if name.startswith("session")])
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", UserWarning)
+        found.done = ingest(list(found.eids.values()), cache_dir=found.root)
+        # one after the other, as `meso populate` does
+        fill(SESSION_TABLES, [{"eid": eid} for name, eid in found.eids.items() if name.startswith("session")])
+    found.warned = [str(warning.message) for warning in warned]
     for i, case in enumerate(UID_CASES):
         eid = found.eids[str(case)]
         try:
@@ -169,6 +192,11 @@ def check_fov(found: Broken, eid: str, fov: int, accepted: Accepted | None = Non
     assert row["n_neurons"] == (np.load(folder / TYPES) == 1).sum()
     times = (schemas.Recording & key).fetch1("frame_times")
     np.testing.assert_array_equal(times, np.load(folder / TIMES))
+    flags = (schemas.Recording & key).fetch1("bad_frames", "frame_qc", "frame_qc_names")
+    missing = dataset if accepted and accepted.why in (corpus.OPTIONAL, corpus.UNNAMED) else ""
+    for value, name in zip(flags[:2], (BAD, QC), strict=True):
+        np.testing.assert_equal(value, None if missing == name else np.load(folder / name))
+    assert flags[2] == (None if missing in (QC, QC_NAMES) else {"0": "ok", "2": "PMT off"})
     assert (row["imaging_start"], row["imaging_end"]) == (times[0], times[-1])
     rois = pd.DataFrame((schemas.ROI & key).to_dicts(order_by="roi")).set_index("roi").drop(columns=["eid", "fov"])
     expected = planted_rois(folder).astype(object)
@@ -276,7 +304,7 @@ def check_uids(members: Any, folder: Path, accepted: Accepted) -> None:
     if not (folder / UIDS).exists():
         assert not members
         return
-    lines = uid_lines((folder / UIDS).read_text())
+    lines = uid_lines((folder / UIDS).read_text(), "uuid")
     found = {row["roi"]: (row["cell_uid"], row["silhouette"]) for row in members.to_dicts()}
     silhouettes = np.load(folder / SILHOUETTE)[:, 0] if (folder / SILHOUETTE).exists() else np.full(len(lines), np.nan)
     expected = {
@@ -285,6 +313,26 @@ def check_uids(members: Any, folder: Path, accepted: Accepted) -> None:
         if uid
     }
     assert found == expected
+
+
+def test_imaging_in_folders_of_other_names_is_reported(broken_corpus):
+    eid = broken_corpus.eids["odd folders"]
+    folders = ", ".join(f"alf/{name}" for name in sorted(corpus.FOLDERS))
+    (message,) = [text for text in broken_corpus.warned if "not called alf/FOV_00" in text]
+    assert f"session {eid}: not read" in message
+    assert message.endswith(folders)
+    assert (schemas.FOVFolder & {"eid": eid}).to_arrays("fov").tolist() == [0, 1, 2, 3]
+
+
+def test_a_task_that_is_left_out_is_told_and_recorded(broken_corpus):
+    (case,) = [case for case in BEHAVIOR_CASES if case.way == "of another task beside"]
+    eid, _ = broken_corpus.places[case]
+    (row,) = schemas.Behavior.LeftOut().to_dicts()
+    assert (row["eid"], row["left_out_collection"]) == (eid, "alf/task_00")
+    assert f"alf/task_00/{TRIALS}: the trials table lacks columns (expected choice, found" in row["left_out_reason"]
+    assert [text for text in broken_corpus.warned if "left out" in text] == [
+        f"{row['left_out_reason']}: this task is left out"
+    ]
 
 
 def test_what_is_sound_in_broken_sessions_is_as_planted(broken_corpus):

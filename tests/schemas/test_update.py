@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.broken_sessions import Repository, remove
-from support.corpus import ACTIVITY, POSITIONS, TIMES, TRIALS, TYPES, UIDS, WHEEL
+from support.corpus import ACTIVITY, BAD, POSITIONS, TIMES, TRIALS, TYPES, UIDS, WHEEL
 
 import schemas
 import schemas.update
@@ -192,6 +192,23 @@ def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, databa
     assert verify_session(lab.first, source=True).ok
     assert update([*lab.eids.values()]).changes == []
     assert now == fresh_scores(lab)
+
+
+def test_flags_of_frames_that_were_not_read_are_read_by_an_update(lab):
+    """A session that was read before there were flags keeps its rows until it is updated."""
+    before = asked(lab)
+    flagged = np.arange(len(np.load(lab.file(TIMES)))) % 9 == 4
+    np.save(lab.file(BAD), flagged)
+    write_one_tables(lab.root)
+    key = {"eid": lab.first, "fov": 0}
+    assert (schemas.Recording & key).fetch1("bad_frames") is None
+    done = update([lab.first])
+    changed = [(row["dataset"], row["kind"]) for row in done.as_row()["changes"]]
+    assert (changed, done.failures) == ([(f"alf/FOV_00/{BAD}", "new")], [])
+    np.testing.assert_array_equal((schemas.Recording & key).fetch1("bad_frames"), flagged)
+    outcomes = (schemas.TrialFeatures.Trial & {"eid": lab.first}).to_arrays("trial_outcome")
+    assert (outcomes == "bad frame").sum() > 5
+    assert asked(lab) == before
 
 
 def test_changed_trials_change_the_curves_of_all_sessions_that_share_trial_counts(lab):

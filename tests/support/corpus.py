@@ -20,6 +20,7 @@ TIMES, SHIFT, ACTIVITY = "mpci.times.npy", "mpciStack.timeshift.npy", "mpci.ROIA
 TYPES, POSITIONS = "mpciROIs.mpciROITypes.npy", "mpciROIs.stackPos.npy"
 REGIONS, PLACES = "mpciROIs.brainLocationIds_ccf_2017_estimate.npy", "mpciROIs.mlapdv_estimate.npy"
 CLASSIFIER, UUIDS = "mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv"
+BAD, QC, QC_NAMES = "mpci.badFrames.npy", "mpci.mpciFrameQC.npy", "mpciFrameQC.names.tsv"
 UIDS, SILHOUETTE = "mpciROIs.clusterUIDs.csv", "mpciROIs.clusterSilhouette.npy"
 TRIALS, QUIESCENCE = "_ibl_trials.table.pqt", "_ibl_trials.quiescencePeriod.npy"
 STIM_OFF, WHEEL_TIMES, WHEEL = "_ibl_trials.stimOff_times.npy", "_ibl_wheel.timestamps.npy", "_ibl_wheel.position.npy"
@@ -227,7 +228,7 @@ def _one_per_roi(**others: Outcome) -> dict[str, Outcome]:
     }
 
 
-_OPTIONAL = "an optional dataset"
+OPTIONAL, UNNAMED = "an optional dataset", "classes without names"
 _FRAMES = "frame times and activity differ in length .expected {t} frames as in the activity, found "
 _NOT_UUIDS = "invalid uuids .expected one uuid per ROI, found '{value}' for ROI " + str(AT)
 _TEXT = {
@@ -266,14 +267,14 @@ FOV_TABLE: dict[str, dict[str, Outcome]] = {
     },
     TYPES: {**EVERYWHERE, **_one_per_roi()},
     POSITIONS: {**EVERYWHERE, **_one_per_roi()},
-    REGIONS: {**EVERYWHERE, **_one_per_roi(), "missing": Accepted(_OPTIONAL, ("region_id",))},
+    REGIONS: {**EVERYWHERE, **_one_per_roi(), "missing": Accepted(OPTIONAL, ("region_id",))},
     PLACES: {
         **EVERYWHERE,
         **_one_per_roi(
             NaN=Accepted("a ROI of which the place is not known", _XYZ, AT),
             infinity=Refused(f"positions are not finite .expected micrometres, or NaN, found .*inf.* for ROI {AT}"),
         ),
-        "missing": Accepted(_OPTIONAL, _XYZ),
+        "missing": Accepted(OPTIONAL, _XYZ),
     },
     CLASSIFIER: {
         **EVERYWHERE,
@@ -281,16 +282,42 @@ FOV_TABLE: dict[str, dict[str, Outcome]] = {
             NaN=Accepted("a ROI that was not classified", ("cell_probability",), AT),
             infinity=Refused(f"not probabilities .expected 0 to 1, or NaN, found inf for ROI {AT}"),
         ),
-        "missing": Accepted(_OPTIONAL, ("cell_probability",)),
+        "missing": Accepted(OPTIONAL, ("cell_probability",)),
     },
     UUIDS: {
         **_TEXT,
         **_one_per_roi(
             NaN=Refused(_NOT_UUIDS.replace("{value}", "nan")), infinity=Refused(_NOT_UUIDS.replace("{value}", "inf"))
         ),
-        "missing": Accepted(_OPTIONAL, ("roi_uuid",)),
+        "missing": Accepted(OPTIONAL, ("roi_uuid",)),
         "no bytes": Refused("expected {n} ROIs as in the activity, found 0 uuids"),
         "truncated": Refused(r"expected {n} ROIs as in the activity, found \d+ uuids"),
+    },
+}
+
+_FLAGS = "flags of frames and activity differ in length .expected {t} frames as in the activity, found "
+
+
+def _flags(largest: int) -> dict[str, Outcome]:
+    not_flags = f"not flags of frames .expected whole numbers from 0 to {largest}, found {{value}} at frame {AT}"
+    return {
+        **EVERYWHERE,
+        "missing": Accepted(OPTIONAL),
+        "empty": Refused(_FLAGS + "0"),
+        "shorter": Refused(_FLAGS + "{t_half}"),
+        "longer": Refused(_FLAGS + "{t_twice}"),
+        "NaN": Refused(not_flags.replace("{value}", "nan")),
+        "infinity": Refused(not_flags.replace("{value}", "inf")),
+    }
+
+
+FOV_TABLE |= {
+    BAD: _flags(1),
+    QC: _flags(2**32 - 1),
+    QC_NAMES: {
+        **_TEXT,
+        "missing": Accepted(UNNAMED),
+        "no bytes": Refused("not names of classes .expected a number, a tab and a name per line, found no line"),
     },
 }
 
@@ -329,7 +356,7 @@ BEHAVIOR_TABLE: dict[str, dict[str, Outcome]] = {
     },
     QUIESCENCE: {
         **EVERYWHERE,
-        "missing": Accepted(_OPTIONAL, ("quiescence_period",)),
+        "missing": Accepted(OPTIONAL, ("quiescence_period",)),
         "empty": Refused(f"{_QUIESCENCE_DIFFERS} .expected 20 trials as in the table, found 0"),
         "shorter": Refused(f"{_QUIESCENCE_DIFFERS} .expected 20 trials as in the table, found 10"),
         "longer": Refused(f"{_QUIESCENCE_DIFFERS} .expected 20 trials as in the table, found 40"),
@@ -347,6 +374,7 @@ BEHAVIOR_TABLE: dict[str, dict[str, Outcome]] = {
     ),
 }  # fmt: skip
 
+_NOT_UIDS = "not cell UIDs .expected a UUID per line, blank if the ROI is not tracked, found "
 _UIDS_DIFFER = "the UID file does not fit the FOV .expected {n} UIDs for {n} ROIs, found "
 _NOT_FITTING = "the number of silhouettes is not that of the ROIs .expected {n} values, found "
 UID_TABLE: dict[str, dict[str, Outcome]] = {
@@ -354,16 +382,16 @@ UID_TABLE: dict[str, dict[str, Outcome]] = {
         **_TEXT,
         "missing": Accepted("a FOV that was not tracked"),
         "no bytes": Refused(_UIDS_DIFFER + "0 UIDs"),
-        "truncated": Refused(_UIDS_DIFFER + r"\d+ UIDs"),
+        "truncated": Refused(f"{_UIDS_DIFFER}\\d+ UIDs|{_NOT_UIDS}1 other"),
         "empty": Refused(_UIDS_DIFFER + "0 UIDs"),
         "shorter": Refused(_UIDS_DIFFER + "{n_half} UIDs"),
         "longer": Refused(_UIDS_DIFFER + "{n_twice} UIDs"),
         "NaN": Accepted("a ROI that was not tracked", only_at=AT),
-        "infinity": Accepted("a UID is any word"),
+        "infinity": Refused(_NOT_UIDS + f"1 other lines, the first 'inf' for ROI {AT}"),
     },
     SILHOUETTE: {
         **EVERYWHERE,
-        "missing": Accepted(_OPTIONAL, ("silhouette",)),
+        "missing": Accepted(OPTIONAL, ("silhouette",)),
         "empty": Refused(_NOT_FITTING + "0", of=UIDS),
         "shorter": Refused(_NOT_FITTING + "{n_half}", of=UIDS),
         "longer": Refused(_NOT_FITTING + "{n_twice}", of=UIDS),
@@ -382,6 +410,10 @@ def _set(name: str, index: object, value: float) -> Callable[[Path], None]:
         return array
 
     return lambda folder: rewrite(folder / name, change)
+
+
+def _column_of(name: str) -> Callable[[Path], None]:
+    return lambda folder: rewrite(folder / name, lambda a: a[:, None])
 
 
 def _keep_rois(fov: Path, n: int) -> None:
@@ -411,15 +443,72 @@ def _trials(change: Callable[[pd.DataFrame], pd.DataFrame]) -> Callable[[Path], 
     return lambda alf: change(pd.read_parquet(alf / TRIALS)).to_parquet(alf / TRIALS)
 
 
+def _times_of_trials(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    """Return a way to change all times of trials."""
+
+    def spoil(alf: Path) -> None:
+        table = pd.read_parquet(alf / TRIALS)
+        names = [name for name in table if "times" in name or "intervals" in name]
+        table[names] = change(table[names])
+        table.to_parquet(alf / TRIALS)
+        rewrite(alf / STIM_OFF, change)
+
+    return spoil
+
+
+def _second_task(files: str, change: Callable[[Path], None] = lambda folder: None) -> Callable[[Path], None]:
+    """Return a way to put files of a session's behaviour also in a task folder, changed there."""
+
+    def copy(alf: Path) -> None:
+        task = alf / "task_00"
+        task.mkdir(exist_ok=True)
+        for path in alf.glob(files):
+            (task / path.name).write_bytes(path.read_bytes())
+        change(task)
+
+    return copy
+
+
+#: Names of folders that are no FOVs, though they hold imaging.
+FOLDERS = ("FOV_1", "FOV_00_deep", "fov_02", "plane0")
+
 #: Ways of breaking the folder of a FOV, with the outcome.
 FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     (TIMES, "go back"): (
         lambda fov: rewrite(fov / TIMES, lambda t: np.r_[t[:10], t[8], t[11:]]),
         Refused(r"expected increasing times, found 1 steps that do not increase, the first after frame 9: [\d.]+ s, "),
     ),
-    (TIMES, "of a column"): (
-        lambda fov: rewrite(fov / TIMES, lambda t: t[:, None]),
-        Refused(r"expected {t} frames as in the activity, found \({t}, 1\) times"),
+    **{
+        (name, "of a column"): (_column_of(name), Accepted("vectors as MATLAB writes them"))
+        for name in (TIMES, SHIFT, TYPES, CLASSIFIER, REGIONS, BAD, QC)
+    },
+    (TIMES, "in ms"): (
+        lambda fov: rewrite(fov / TIMES, lambda t: 1000 * t),
+        Refused(r"frame times are not in s .expected a frame period of 0.01 to 1.0 s, found \d{3}[\d.]* from "),
+    ),
+    (TIMES, "numbers of frames"): (
+        lambda fov: rewrite(fov / TIMES, lambda t: np.arange(len(t))),
+        Refused("frame times are not in s .expected a frame period of 0.01 to 1.0 s, found 1 from 0.0 to "),
+    ),
+    (SHIFT, "in ms"): (
+        lambda fov: rewrite(fov / SHIFT, lambda t: 1000 * t),
+        Refused(r"do not fit into a frame .expected 0 to 0.\d+ s, the frame period, found 0 to \d+"),
+    ),
+    (PLACES, "in mm"): (
+        lambda fov: rewrite(fov / PLACES, lambda a: a / 1000),
+        Refused(r"not in micrometres from bregma .expected the furthest coordinate at 50 to 20000, found \d\.\d+: "),
+    ),
+    (BAD, "of a class"): (
+        lambda fov: rewrite(fov / BAD, lambda a: 2 * a.astype(int)),
+        Refused("expected whole numbers from 0 to 1, found 2 at frame 5"),
+    ),
+    (QC, "of a class without a name"): (
+        _set(QC, AT, 9),
+        Refused("a class of frames has no name .expected classes of mpciFrameQC.names.tsv: 0, 2, found 9"),
+    ),
+    (QC_NAMES, "of one column"): (
+        lambda fov: (fov / QC_NAMES).write_text("qc_labels\nok\n") and None,
+        Refused("not names of classes .expected a number, a tab and a name per line, found 'ok'"),
     ),
     (TIMES, "two revisions, the newer sound"): (_newer_is_sound, Accepted("the newer is read")),
     (TIMES, "two revisions, the newer broken"): (_newer_is_broken, Refused(_FRAMES + r"\d+ times")),
@@ -482,9 +571,40 @@ BEHAVIOR_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] =
     (TRIALS, "go back"): (
         _trials(lambda table: table.iloc[::-1]),
         Refused(
-            r"trial times decrease .expected trials in order of time, "
+            r"trial times decrease .expected trials in order of time, each once, "
             r"found intervals_0 [\d.]+ s, then .* in trial 1"
         ),
+    ),
+    (TRIALS, "each twice"): (
+        lambda alf: [rewrite(alf / name, lambda a: a.repeat(2)) for name in (TRIALS, QUIESCENCE, STIM_OFF)] and None,
+        Refused("a trial is there twice .expected trials in order of time, each once, found intervals_0 .* in trial 1"),
+    ),
+    (TRIALS, "the same in two folders"): (
+        _second_task("_ibl_trials.*"),
+        Refused(
+            f"is a copy of alf/{TRIALS} .expected tasks one after the other, found .*; 40 of 40 times are the same",
+            of=f"task_00/{TRIALS}",
+        ),
+    ),
+    (TRIALS, "of two tasks at once"): (
+        _second_task("_ibl_trials.*", _times_of_trials(lambda t: t + 0.123)),
+        Refused(f"overlaps in time with alf/{TRIALS} .expected tasks one after the other", of=f"task_00/{TRIALS}"),
+    ),
+    (TRIALS, "of another task beside"): (
+        _second_task("_ibl_trials.*", _trials(lambda table: table.drop(columns="choice"))),
+        Accepted("the sound task is taken"),
+    ),
+    (TRIALS, "in ms"): (
+        _times_of_trials(lambda t: 1000 * t + 1e6),
+        Refused(r"does not overlap imaging at all.*expected times in s between [\d.]+ and [\d.]+ s.*found \d{7}"),
+    ),
+    (WHEEL_TIMES, "the same in two folders"): (
+        _second_task("_ibl_wheel.*"),
+        Refused(f"is a copy of alf/{WHEEL_TIMES} .expected tasks one after the other", of=f"task_00/{WHEEL_TIMES}"),
+    ),
+    (WHEEL_TIMES, "of another clock"): (
+        lambda alf: rewrite(alf / WHEEL_TIMES, lambda t: t + 1e6),
+        Refused(r"does not overlap imaging at all.*expected times in s between [\d.]+ and [\d.]+ s.*found 10\d{5}"),
     ),
     (WHEEL_TIMES, "go back"): (
         lambda alf: rewrite(alf / WHEEL_TIMES, lambda t: np.r_[t[:10], t[8], t[11:]]),
@@ -503,6 +623,43 @@ BEHAVIOR_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] =
 }  # fmt: skip
 
 
+def _uid_line(change: Callable[[str], str], *at: int) -> Callable[[Path], None]:
+    """Return a way to change lines of a UID file; those of all ROIs without `at`."""
+
+    def spoil(fov: Path) -> None:
+        lines = (fov / UIDS).read_text().splitlines()
+        for i in at or range(len(lines)):
+            lines[i] = change(lines[i])
+        _write(fov / UIDS, lines)
+
+    return spoil
+
+
+def _constant(word: str) -> Callable[[str], str]:
+    return lambda line: word
+
+
+#: Ways of breaking the UID file of a FOV.
+UID_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
+    **{
+        (UIDS, f"the placeholder {word}"): (
+            _uid_line(_constant(word), AT, AT + 1),
+            Accepted("ROIs that were not tracked"),
+        )
+        for word in ("-1", "<missing>", "None", "NA", "NULL", '""')
+    },
+    (UIDS, "in capitals"): (_uid_line(str.upper), Accepted("letter case does not make another cell")),
+    (UIDS, "of two columns"): (
+        _uid_line(lambda line: f"{line},0.9"),
+        Refused(_NOT_UIDS + r"{n} other lines, the first '[\w-]*,0.9' for ROI 0"),
+    ),
+    (UIDS, "an own placeholder"): (
+        _uid_line(_constant("none found"), AT, AT + 1),
+        Refused(_NOT_UIDS + f"2 other lines, the first 'none found' for ROI {AT}.*blank, and keep one column.?$"),
+    ),
+}
+
+
 def cases(
     table: dict[str, dict[str, Outcome]],
     extras: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] | None = None,
@@ -516,12 +673,12 @@ def cases(
 
 FOV_CASES = cases(FOV_TABLE, FOV_EXTRAS)
 BEHAVIOR_CASES = cases(BEHAVIOR_TABLE, BEHAVIOR_EXTRAS)
-UID_CASES = cases(UID_TABLE)
+UID_CASES = cases(UID_TABLE, UID_EXTRAS)
 
 
 def break_now(case: Case, folder: Path) -> None:
     """Break a dataset before ONE's tables are written."""
-    extra = (FOV_EXTRAS | BEHAVIOR_EXTRAS).get((case.dataset, case.way))
+    extra = (FOV_EXTRAS | BEHAVIOR_EXTRAS | UID_EXTRAS).get((case.dataset, case.way))
     if extra:
         extra[0](folder)
     elif case.way in WAYS:

@@ -1,6 +1,6 @@
 """Create a database as version 1 of the tables did, with a few rows: a script, run by test_database.
 
-The definitions are those of version 1, word for word; the other tables have not changed since.
+The definitions are those of version 1, word for word, without the columns that came later.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import numpy as np
 
 from schemas import provenance, session, tracking
 from schemas.decoding import tables as decoding
+from schemas.imaging.tables import Recording
 from schemas.session import Session
 from schemas.setup import migrations, views
 
@@ -98,6 +99,10 @@ ROWS = [
 EIDS = ("00000000-0000-3000-8000-0000000000a1", "00000000-0000-3000-8000-0000000000a2")
 
 
+#: Columns that later versions added to tables that are otherwise as they were.
+LATER_COLUMNS = {Recording: ("bad_frames", "frame_qc", "frame_qc_names"), tracking.TrackingRun: ("uid_form",)}
+
+
 def queries() -> dict[str, dj.QueryExpression]:
     """Return the two views of version 1 that later ones change."""
     sessions = Session.proj("subject", "session_date", "session_number")
@@ -119,6 +124,11 @@ def make_tables() -> None:
     decoding.NDCResult.Curve.definition = CURVE
     later = ("NDCFamily", "NDCComparison")
     decoding.schema.declare_list = [one for one in decoding.schema.declare_list if one[0].__name__ not in later]
+    for table, columns in LATER_COLUMNS.items():
+        lines = table.definition.splitlines()
+        table.definition = "\n".join(line for line in lines if not line.strip().startswith(columns))
+    del session.Behavior.LeftOut
+    session.schema.declare_list = [one for one in session.schema.declare_list if one[0].__name__ != "LeftOut"]
     views.queries = queries
     migrations.init(migrations=migrations.MIGRATIONS[:1])
 

@@ -24,6 +24,7 @@ from pipeline.decoding import (
     trial_coverage,
     window_means,
 )
+from pipeline.decoding.features import FOVCells, trial_features
 from pipeline.decoding.newton import decision_values
 from pipeline.errors import DataError
 
@@ -401,6 +402,38 @@ def test_a_nan_spoils_only_the_windows_that_hold_it():
 def test_frames_at_both_ends_of_a_window_belong_to_it():
     found = window_means(np.array([[1.0, 2.0, 6.0, 9.0]]), np.arange(4.0), np.zeros(1), np.ones(1), 2 * np.ones(1))
     assert found.item() == 4.0
+
+
+@pytest.mark.parametrize("rule", ["nearest", "drop", "next", "interpolate"])
+@pytest.mark.parametrize("width", [0.05, 0.7])
+def test_trials_with_a_flagged_frame_in_their_window_are_not_used(rule, width):
+    """A trial is left out exactly if its features are others when the values in flagged frames are."""
+    rng = np.random.default_rng(4)
+    times, offsets = np.arange(200) * 0.2, np.array([0.0, 0.013, 0.021])
+    traces, flagged = rng.random((3, 200)), rng.random(200) < 0.15
+    starts = np.arange(1, 38, 0.31)
+    ends, labels = starts + width, np.arange(len(starts)) % 2 * 1.0
+    labels[5] = np.nan
+    place = {"columns": np.arange(3), "frame_times": times, "offsets": offsets}
+    plain, was = trial_features([FOVCells(traces=traces, **place)], labels, starts, ends, rule)
+    changed, _ = trial_features([FOVCells(traces=traces + 1.0 * flagged, **place)], labels, starts, ends, rule)
+    found, outcome = trial_features([FOVCells(traces=traces, flagged=flagged, **place)], labels, starts, ends, rule)
+    spoiled = np.flatnonzero(was == "usable")[(plain != changed).any(axis=1)]
+    assert 2 < len(spoiled) < len(plain) - 2
+    bad = np.flatnonzero(outcome == "bad frame")
+    assert bad[was[bad] == "usable"].tolist() == spoiled.tolist()
+    assert set(was[bad]) <= {"usable", "no frame"}  # another cell may have no frame there
+    np.testing.assert_array_equal(np.delete(outcome, bad), np.delete(was, bad))
+    np.testing.assert_array_equal(found, plain[(plain == changed).all(axis=1)])
+
+
+def test_a_flagged_frame_of_any_fov_counts():
+    times, flagged = np.arange(50) * 0.2, np.arange(50) == 20
+    fovs = [
+        FOVCells(np.array([i]), np.ones((1, 50)), times + 0.02 * i, np.zeros(1), flagged if i else None) for i in (0, 1)
+    ]
+    _, outcome = trial_features(fovs, np.array([0, 1.0]), np.array([2.0, 3.9]), np.array([2.5, 4.4]))
+    assert outcome.tolist() == ["usable", "bad frame"]
 
 
 def test_unknown_short_window_is_refused():

@@ -189,6 +189,33 @@ def test_gap_is_blank_and_times_are_honest():
     np.testing.assert_allclose(axes_of(fig, "raster").get_xlim(), (0, 7))
 
 
+def test_the_wheel_pauses_with_imaging():
+    signal, times = simple(n_frames=20)
+    times[10:] += 3.0
+    wheel_times = np.arange(0, 7, 0.01)
+    for thinned in (False, True):
+        repeats = 10 if thinned else 1
+        own = np.arange(0, 7, 0.01 / repeats)
+        fig = raster(signal, times, wheel=(own, np.sin(own)), t_range=(0, 7))
+        x, y = axes_of(fig, "wheel").lines[0].get_data()
+        assert np.isnan(y[(x > 2.01) & (x < 4.99)]).all()
+        assert np.isfinite(y[(x < 1.99) | (x > 5.01)]).all()
+        assert (y[x > 5.01].size > 100) and (y[x < 1.99].size > 100)
+    plain_wheel = raster(*simple(n_frames=35), wheel=(wheel_times, np.sin(wheel_times)), t_range=(0, 7))
+    assert np.isfinite(axes_of(plain_wheel, "wheel").lines[0].get_ydata()).all()
+
+
+def test_frames_without_a_value_are_blank_and_not_tinted():
+    signal, times = simple(n_frames=20)
+    signal = np.array(signal, dtype=float)
+    signal[:, 5:8] = np.nan
+    fig = plain(signal, times, regions=np.array(list("ABCABC")))
+    image, wash = shown(fig), axes_of(fig, "raster").images[0].get_array()
+    blank = np.isnan(image).all(axis=0)
+    assert np.flatnonzero(blank).tolist() == [5, 6, 7]
+    assert (wash[..., 3] == 0).all(axis=0).tolist() == blank.tolist()
+
+
 def test_uneven_frames_last_until_the_next():
     """A frame missed within a second is no gap: the one before it is held, and nothing shifts."""
     times = np.array([0.0, 0.2, 0.6, 0.8])

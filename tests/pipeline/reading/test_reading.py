@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 import os
+import re
 import shutil
 import sys
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,22 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.reading import (
     SessionReader,
     find_sessions,
+    fov_datasets,
     fov_folders,
     open_one,
     read_fov,
     read_trials,
     read_wheel,
     session_info,
+    trial_datasets,
+    unread_folders,
 )
+from pipeline.signals.flags import flagged_frames
 
 TIMES, TYPES, SHIFT, POS = "mpci.times", "mpciROIs.mpciROITypes", "mpciStack.timeshift", "mpciROIs.stackPos"
 F, DECONVOLVED = "mpci.ROIActivityF", "mpci.ROIActivityDeconvolved"
 REGIONS, MLAPDV = "mpciROIs.brainLocationIds_ccf_2017", "mpciROIs.mlapdv"
+BAD, QC, QC_NAMES = "mpci.badFrames", "mpci.mpciFrameQC", "mpciFrameQC.names.tsv"
 CLASSIFIER, UUIDS = "mpciROIs.cellClassifier", "mpciROIs.uuids.csv"
 TABLE = "_ibl_trials.table.pqt"
 
@@ -159,6 +165,65 @@ def test_final_locations_are_taken_before_estimates_each_by_itself(session_of, f
         np.testing.assert_array_equal(value, np.load(session.fov / f"{name}{suffix}.npy"))
 
 
+def flag_frames(session: Session) -> tuple[np.ndarray, np.ndarray]:
+    """Write flags of frames; return those of Suite2p and the classes."""
+    n_frames = len(np.load(session.fov / f"{TIMES}.npy"))
+    bad, classes = np.zeros(n_frames, dtype=bool), np.zeros(n_frames, dtype=np.uint32)
+    bad[4], classes[6:9] = True, 2
+    np.save(session.fov / f"{BAD}.npy", bad)
+    np.save(session.fov / f"{QC}.npy", classes)
+    (session.fov / QC_NAMES).write_text("qc_values\tqc_labels\n0\tok\n2\tPMT off\n")
+    return bad, classes
+
+
+def test_flags_of_frames_are_read_with_the_names_of_their_classes(session):
+    found = session.read()
+    assert (found.bad_frames, found.frame_qc, found.frame_qc_names) == (None,) * 3
+    before = session.read().sources
+    bad, classes = flag_frames(session)
+    found = session.read()
+    read = {source.dataset for source in found.sources}
+    assert set(fov_datasets(SessionReader(session.one(), session.eid), "alf/FOV_01")) == read
+    again = read_fov(session.one(), session.eid, 1, "alf/FOV_01", recorded=before)
+    assert (again.bad_frames, again.frame_qc, again.frame_qc_names) == (None,) * 3  # they were not recorded
+    np.testing.assert_array_equal(found.bad_frames, bad)
+    np.testing.assert_array_equal(found.frame_qc, classes)
+    assert found.bad_frames.dtype == bool
+    assert found.frame_qc.dtype == np.uint32
+    assert found.frame_qc_names == {"0": "ok", "2": "PMT off"}
+    flagged = flagged_frames(found.bad_frames, found.frame_qc, found.frame_qc_names)
+    assert np.flatnonzero(flagged).tolist() == [4, 6, 7, 8]
+    (session.fov / QC_NAMES).unlink()
+    found = session.read()
+    assert found.frame_qc_names is None
+    np.testing.assert_array_equal(flagged_frames(None, found.frame_qc, None), classes == 2)
+
+
+def test_which_class_of_frames_is_good_is_said_by_its_name():
+    classes = np.array([0, 1, 2, 1], dtype=np.uint32)
+    names = {"0": "PMT off", "1": "OK", "2": "high signal"}
+    assert flagged_frames(None, classes, names).tolist() == [True, False, True, False]
+    assert flagged_frames(np.zeros(4, dtype=bool), np.zeros(4, dtype=np.uint32), None) is None
+
+
+@pytest.mark.parametrize("table", ["", "qc_values\tqc_labels\n", "value,label\n0,ok\n", "a\tb\nx\tok\n"])
+def test_a_damaged_table_of_classes_is_refused(session, table):
+    flag_frames(session)
+    (session.fov / QC_NAMES).write_text(table)
+    check_refusal(session, QC_NAMES, ("expected a number, a tab and a name per line",))
+
+
+@pytest.mark.parametrize("name", [TIMES, SHIFT, TYPES, CLASSIFIER, f"{REGIONS}_estimate", BAD, QC])
+def test_a_column_as_matlab_writes_it_is_a_vector(session, name):
+    flag_frames(session)
+    expected = session.read()
+    session.change(name, lambda vector: vector[:, None])
+    found = session.read()
+    for field in fields(expected):
+        if field.name != "reader":
+            np.testing.assert_equal(getattr(found, field.name), getattr(expected, field.name))
+
+
 def test_what_may_be_missing_is_none(session):
     for name in (f"{CLASSIFIER}.npy", UUIDS, f"{REGIONS}_estimate.npy", f"{MLAPDV}_estimate.npy"):
         (session.fov / name).unlink()
@@ -223,7 +288,10 @@ def drop_last(array: np.ndarray) -> np.ndarray:
 ARRAY_DAMAGE = [
     (TIMES, lambda t: np.r_[t, t[-1] + 0.2], "expected {t} frames", "found {t_more} times"),
     (TIMES, drop_last, "expected {t} frames", "found {t_less} times"),
-    (TIMES, lambda t: t[:, None], "expected {t} frames", "({t}, 1)"),
+    (TIMES, lambda t: np.c_[t, t], "expected {t} frames", "({t}, 2)"),
+    (TIMES, lambda t: 1000 * t, "a frame period of 0.01 to 1.0 s", "is the unit ms"),
+    (TIMES, lambda t: t / 60, "a frame period of 0.01 to 1.0 s", "is the unit ms"),
+    (TIMES, lambda t: np.arange(len(t)), "a frame period of 0.01 to 1.0 s", "found 1 from 0.0 to"),
     (TIMES, lambda t: np.r_[t[:5], t[4], t[6:]], "1 steps that do not increase", "after frame 4"),
     (TIMES, lambda t: t[::-1], "{t_less} steps that do not increase", "after frame 0"),
     (TIMES, set_at([7, 9], np.nan), "not finite", "2, the first at frame 7"),
@@ -233,11 +301,13 @@ ARRAY_DAMAGE = [
     (TYPES, set_at(2, 0.5), "not whole numbers", "0.5 for ROI 2"),
     (POS, set_at((2, 1), 7.3), "not whole numbers", "7.3 for ROI 2"),
     (POS, set_at((2, 1), np.nan), "not whole numbers", "nan for ROI 2"),
-    (POS, lambda p: p[:, [0]], "expected ({n}, 3)", "({n}, 1)"),
+    (POS, lambda p: p[:, [0]], "expected ({n}, 3)", "({n},)"),
     (CLASSIFIER, set_at(4, 1.5), "0 to 1", "1.5 for ROI 4"),
     (CLASSIFIER, lambda p: p[:, None, None], "expected ({n},)", "({n}, 1, 1)"),
     (f"{MLAPDV}_estimate", lambda x: x[:, 0], "expected ({n}, 3)", "({n},)"),
     (f"{MLAPDV}_estimate", set_at((4, 1), np.inf), "or NaN", "for ROI 4"),
+    (f"{MLAPDV}_estimate", lambda x: x / 1000, "at 50 to 20000", "is the unit mm"),
+    (f"{MLAPDV}_estimate", lambda x: x * 1000, "at 50 to 20000", "is the unit mm"),
     (f"{REGIONS}_estimate", set_at(4, np.nan), "not whole numbers", "nan for ROI 4"),
     (POS, drop_last, "expected {n} ROIs", "found {n_less}"),
     (POS, lambda p: p[:, 0], "expected ({n}, 3)", "found ({n},)"),
@@ -257,6 +327,14 @@ ARRAY_DAMAGE = [
     (DECONVOLVED, lambda x: set_at((7, 3), -np.inf)(np.ascontiguousarray(x)), "not finite", "-inf at frame 7 of ROI 3"),
     (SHIFT, lambda s: s[:10], "rows 0 to 9", "found rows"),
     (SHIFT, set_at(5, np.inf), "not finite", "(512,)"),
+    (SHIFT, lambda s: 1000 * s, "expected 0 to 0.19", "is the unit ms"),
+    (SHIFT, lambda s: -s, "expected 0 to 0.19", "found -0.0"),
+    (BAD, drop_last, "expected {t} frames", "found {t_less}"),
+    (BAD, set_at(3, 2), "whole numbers from 0 to 1", "2 at frame 3"),
+    (BAD, set_at(3, np.nan), "whole numbers from 0 to 1", "nan at frame 3"),
+    (QC, drop_last, "expected {t} frames", "found {t_less}"),
+    (QC, set_at(3, -1), "whole numbers from 0", "-1 at frame 3"),
+    (QC, set_at(3, 7), "a class of frames has no name", "mpciFrameQC.names.tsv: 0, 2", "found 7"),
     (SHIFT, lambda s: np.zeros((512, 10)), "columns 0 to 9", "found columns"),
 ]
 FILE_DAMAGE = [
@@ -286,6 +364,7 @@ def check_refusal(session: Session, dataset: str, parts: tuple[str, ...]) -> Non
 @pytest.mark.parametrize("damage", ARRAY_DAMAGE, ids=lambda damage: f"{damage[0]}-{damage[2]}")
 def test_an_array_that_does_not_fit_is_refused_with_place_and_numbers(session, damage):
     name, change, *parts = damage
+    flag_frames(session)
     session.change(name, change)
     # positions are checked against the scan lines: the message names the lines
     check_refusal(session, f"{SHIFT if name == POS and 'rows' in parts[0] else name}.npy", parts)
@@ -450,6 +529,20 @@ def test_fov_folders_are_by_number_whatever_else_there_is(session):
     assert fov_folders(session.one(), str(uuid.uuid3(uuid.NAMESPACE_DNS, "x"))) == {}
 
 
+@pytest.mark.parametrize("name", ["FOV_2", "FOV_100", "FOV_00_deep", "fov_02", "plane0"])
+def test_imaging_in_folders_of_other_names_is_reported(session, name):
+    assert unread_folders(session.one(), session.eid) == []
+    for folder in (session.alf / name, session.alf / name / "#2025-01-01#"):
+        folder.mkdir()
+        shutil.copy(session.fov / f"{TIMES}.npy", folder)
+    assert unread_folders(session.one(), session.eid) == [f"alf/{name}"]
+    for folder in (session.alf / "FOV_00", session.fov):
+        shutil.rmtree(folder)
+    one = session.one()
+    assert fov_folders(one, session.eid) == {}
+    assert find_sessions(one) == [session.eid]  # registering it says what is wrong
+
+
 # --------------------------------------------------------------------------------------------------------- behaviour
 
 
@@ -472,19 +565,118 @@ def test_trials_are_the_files_in_alf_and_in_a_task_folder(session_of, day):
     assert {source.dataset for source in found.sources} == read
 
 
-def test_protocols_follow_each_other(session_of):
+def shift_trials(folder: Path, by: float) -> None:
+    """Move the trials and the wheel of a task in time, s."""
+    table = pd.read_parquet(folder / TABLE)
+    times = [name for name in table if "times" in name or "intervals" in name]
+    table[times] += by
+    table.to_parquet(folder / TABLE)
+    for name in ("_ibl_trials.stimOff_times.npy", "_ibl_wheel.timestamps.npy"):
+        np.save(folder / name, np.load(folder / name) + by)
+
+
+def test_protocols_follow_each_other_in_order_of_time(session_of):
     session = session_of(1)
     first = trials_by_pandas(session.task)
-    for name in ("task_02", "task_01"):
+    for name, by in (("task_01", 10_000), ("task_02", 5_000)):
         shutil.copytree(session.task, session.alf / name)
+        shift_trials(session.alf / name, by)
     (session.alf / "task_01" / "_ibl_trials.quiescencePeriod.npy").unlink()
-    first.iloc[:5].to_parquet(session.alf / "task_01" / TABLE)
+    pd.read_parquet(session.alf / "task_01" / TABLE).iloc[:5].to_parquet(session.alf / "task_01" / TABLE)
     np.save(session.alf / "task_01" / "_ibl_trials.stimOff_times.npy", np.arange(5.0))
     table = read_trials(session.one(), session.eid).table
     n = len(first)
-    assert table["collection"].tolist() == ["alf/task_00"] * n + ["alf/task_01"] * 5 + ["alf/task_02"] * n
-    np.testing.assert_array_equal(table["choice"], np.r_[first["choice"], first["choice"][:5], first["choice"]])
+    assert table["collection"].tolist() == ["alf/task_00"] * n + ["alf/task_02"] * n + ["alf/task_01"] * 5
+    np.testing.assert_array_equal(table["choice"], np.r_[first["choice"], first["choice"], first["choice"][:5]])
     assert table.index.tolist() == list(range(2 * n + 5))
+    assert np.all(np.diff(table["stimOn_times"]) > 0)
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(3, 8), slice(0, 1)])
+def test_the_same_trials_in_two_folders_are_refused_by_name(session, part):
+    """Copies would stand in training and test folds: noise would decode."""
+    (session.alf / "task_00").mkdir()
+    for path in session.alf.glob("_ibl_*.*"):
+        shutil.copy(path, session.alf / "task_00")
+    for path in (session.alf / "task_00").glob("_ibl_trials.*.npy"):
+        path.unlink()
+    pd.read_parquet(session.alf / TABLE).iloc[part].to_parquet(session.alf / "task_00" / TABLE)
+    one = session.one()
+    with pytest.raises(DataError, match="is a copy of") as error:
+        read_trials(one, session.eid)
+    assert {f"alf/{TABLE}", f"alf/task_00/{TABLE}"} <= set(re.findall(r"alf/[\w./]+pqt", str(error.value)))
+    assert f"; {2 * len(range(20)[part])} of " in str(error.value)  # start and stimulus of each trial
+    with pytest.raises(DataError, match=r"alf/task_00/_ibl_wheel.timestamps.npy: is a copy of alf/_ibl_wheel"):
+        read_wheel(one, session.eid)
+
+
+def test_tasks_that_overlap_in_time_are_refused_with_their_times(session_of):
+    session = session_of(1)
+    shutil.copytree(session.task, session.alf / "task_01")
+    shift_trials(session.alf / "task_01", 0.123)
+    starts = pd.read_parquet(session.task / TABLE)["intervals_0"]
+    for read in (read_trials, read_wheel):
+        with pytest.raises(DataError, match=r"alf/task_01/.*overlaps in time with alf/task_00/") as error:
+            read(session.one(), session.eid)
+    with pytest.raises(DataError, match=f"{re.escape(str(starts[0]))} to .* s in alf/task_00 and .* s in alf/task_01"):
+        read_trials(session.one(), session.eid)
+    assert "expected tasks one after the other" in str(error.value)
+
+
+def test_a_trial_that_is_there_twice_is_refused(session):
+    for path in session.task.glob("_ibl_trials.*.npy"):
+        path.unlink()
+    table = pd.read_parquet(session.task / TABLE)
+    table.iloc[np.repeat(np.arange(len(table)), 2)].to_parquet(session.task / TABLE)
+    with pytest.raises(DataError, match=r"a trial is there twice .expected trials in order of time, each once.* 1"):
+        read_trials(session.one(), session.eid)
+
+
+@pytest.mark.parametrize("order", [("task_01", "task_00"), ("task_00", "task_01")], ids=str)
+def test_another_task_beside_a_sound_one_is_left_out_with_the_reason(session_of, order):
+    session = session_of(1)
+    expected = read_trials(session.one(), session.eid).table
+    other, sound = order
+    (session.task).rename(session.alf / "kept")
+    shutil.copytree(session.alf / "kept", session.alf / sound)
+    shutil.copytree(session.alf / "kept", session.alf / other)
+    shutil.rmtree(session.alf / "kept")
+    table = pd.read_parquet(session.alf / other / TABLE)
+    table.drop(columns=["choice", "probabilityLeft"]).to_parquet(session.alf / other / TABLE)
+    with pytest.warns(UserWarning, match=f"{other}/{TABLE}: .*expected choice, probabilityLeft.* is left out"):
+        found = read_trials(session.one(), session.eid)
+    assert set(found.table["collection"]) == {f"alf/{sound}"}
+    pd.testing.assert_frame_equal(found.table.drop(columns="collection"), expected.drop(columns="collection"))
+    assert list(found.left_out) == [f"alf/{other}"]
+    assert "lacks columns" in found.left_out[f"alf/{other}"]
+    assert f"alf/{other}/{TABLE}" in {source.dataset for source in found.sources}
+    # of the other task only the table: otherwise an update would find its other files new for ever
+    assert sorted(trial_datasets(SessionReader(session.one(), session.eid))) == sorted(s.dataset for s in found.sources)
+    again = read_trials(session.one(), session.eid, found.sources)  # without a warning
+    pd.testing.assert_frame_equal(again.table, found.table)
+    assert again.left_out == found.left_out
+
+
+@pytest.mark.parametrize("times", [lambda t: 1000 * t + 1e6, lambda t: t - 1e6], ids=["ms", "another clock"])
+@pytest.mark.parametrize("day", [0, 1])
+def test_behaviour_that_does_not_overlap_imaging_is_refused_with_both_times(session_of, day, times):
+    session = session_of(day)
+    imaged = np.load(session.alf / "FOV_00" / f"{TIMES}.npy")
+    table = pd.read_parquet(session.task / TABLE)
+    names = [name for name in table if "times" in name or "intervals" in name]
+    table[names] = times(table[names])
+    table.to_parquet(session.task / TABLE)
+    path = session.task / "_ibl_wheel.timestamps.npy"
+    np.save(path, times(np.load(path) * 0.01))
+    one = session.one()
+    for read in (read_trials, read_wheel):
+        with pytest.raises(DataError, match="does not overlap imaging at all") as error:
+            read(one, session.eid)
+        assert f"between {imaged[0]} and " in str(error.value)
+    # a FOV without sound times says nothing about the others, and none about behaviour
+    for fov in ("FOV_00", "FOV_01"):
+        np.save(session.alf / fov / f"{TIMES}.npy", 1000 * imaged)
+    assert len(read_trials(session.one(), session.eid).table) == 20
 
 
 @pytest.mark.parametrize("day", [0, 1])

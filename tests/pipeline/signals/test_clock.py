@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.errors import DataError
-from pipeline.signals.clock import ROITimes, bouts, frame_period, roi_offsets
+from pipeline.signals.clock import ROITimes, bouts, frame_period, is_in_pause, pauses, roi_offsets
 
 STEPS = st.lists(st.sampled_from([0.2, 0.25, 0.9, 1.5, 20.0]), max_size=30)
 
@@ -110,3 +112,13 @@ def test_roi_times_do_not_index_beyond_the_matrix():
 def test_roi_times_of_no_rois_are_an_empty_matrix():
     times = ROITimes(FRAMES, np.empty(0, int), np.empty(0))
     assert np.asarray(times).shape == times.shape == (0, 10)
+
+
+@given(steps=st.lists(st.sampled_from([0.2, 0.25, 0.9, 1.5, 20.0]), min_size=1, max_size=30), seed=st.integers(0, 99))
+def test_times_in_a_pause_are_after_the_last_frame_before_it_and_before_the_next(steps, seed):
+    times = 3 + np.r_[0, np.cumsum(steps)]
+    period = min(float(np.median(steps)), 1.0)
+    asked = np.r_[np.random.default_rng(seed).uniform(0, times[-1] + 3, 200), np.nan]
+    expected = [any(b - a > 1 and a + period <= time < b for a, b in pairwise(times)) for time in asked]
+    assert is_in_pause(asked, times).tolist() == expected
+    assert len(pauses(times)) == len(bouts(times)) - 1

@@ -226,3 +226,20 @@ def test_what_does_not_fit_is_refused():
         peri_event(traces, times, events, groups=np.zeros(6))
     with pytest.raises(ValueError, match="steps above 0"):
         bin_edges(0, 1, 0)
+
+
+def test_flagged_frames_are_in_no_average():
+    rng = np.random.default_rng(6)
+    traces, times = rng.random((4, 300)), {0: np.arange(300) * 0.2, 2: np.arange(300) * 0.2 + 0.05}
+    fovs, offsets, events = np.array([0, 0, 2, 2]), np.array([0, 0.01, 0, 0.01]), np.arange(2, 55, 1.7)
+    flagged = {2: rng.random(300) < 0.2}
+    holes = np.where(np.isin(fovs, [2])[:, None] & flagged[2], np.nan, traces)
+    for groups in (None, np.array(list("aabb"))):
+        expected = peri_event(holes, ROITimes(times, fovs, offsets), events, groups=groups)
+        found = peri_event(traces, ROITimes(times, fovs, offsets, flagged), events, groups=groups)
+        for name in ("mean", "sem", "n_trials"):
+            np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        without = peri_event(traces, ROITimes(times, fovs, offsets), events, groups=groups)
+        assert (found.n_trials.sum(axis=1) < without.n_trials.sum(axis=1)).tolist() == (
+            [False, False, True, True] if groups is None else [False, True]
+        )

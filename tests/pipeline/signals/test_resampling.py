@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import DataError
 from pipeline.signals.clock import bouts
+from pipeline.signals.flags import blanked
 from pipeline.signals.resampling import common_clock, common_frames, resample, resample_fovs
 
 STEPS = st.lists(st.sampled_from([0.2, 0.25, 0.9, 1.5, 20.0]), max_size=30)
@@ -54,6 +55,34 @@ def test_a_planted_sinusoid_of_several_fovs_is_found_at_the_common_times():
     # with one clock for all, rows would differ by much more than that
     shifted = np.interp(clock, times[0], planted[7][0])
     assert np.abs(shifted - np.sin(2 * np.pi * 0.1 * clock)).max() > 0.05
+
+
+def test_resampling_does_not_bridge_flagged_frames():
+    rng = np.random.default_rng(3)
+    traces, times, offsets = fov(rng)
+    flagged = np.zeros(200, dtype=bool)
+    flagged[[50, 51, 52, 120]] = True
+    clock = np.linspace(times[1], times[-2], 4000)
+    plain = resample(traces, times, offsets, clock)
+    found = resample(traces, times, offsets, clock, flagged=flagged, gap=np.inf, hold_ends=True)
+    for row, was, offset in zip(found, plain, offsets, strict=True):
+        own = times + offset
+        after = np.searchsorted(own, clock)
+        near = flagged[after] | flagged[after - 1]  # the frames on both sides
+        assert np.isnan(row[near]).all() and near.sum() > 100
+        np.testing.assert_array_equal(row[~near], was[~near])
+    several = resample_fovs({4: traces}, {4: times}, {4: offsets}, clock, flagged_by_fov={4: flagged}, block=2)
+    np.testing.assert_array_equal(several, resample(traces, times, offsets, clock, flagged=flagged))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int16])
+def test_blanked_traces_are_those_without_flagged_frames(dtype):
+    traces = np.arange(12).reshape(2, 6).astype(dtype)
+    flagged = np.array([0, 1, 0, 0, 1, 0], dtype=bool)
+    found = blanked(traces, flagged)
+    np.testing.assert_array_equal(found, np.where(flagged, np.nan, traces))
+    assert traces[0, 1] == 1
+    assert blanked(traces, None) is traces
 
 
 def test_gaps_are_nan_and_their_edges_are_not():

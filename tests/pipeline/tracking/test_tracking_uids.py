@@ -15,7 +15,17 @@ from hypothesis import strategies as st
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import ConfigError, DataError
 from pipeline.reading import open_one
-from pipeline.tracking.uids import mirror_folder, read_mirrored, read_session, shared_uids, tracked_rows, uid_lines
+from pipeline.tracking.uids import (
+    cells_in,
+    check_form,
+    mirror_folder,
+    read_mirrored,
+    read_session,
+    reads_as_before,
+    shared_uids,
+    tracked_rows,
+    uid_lines,
+)
 
 UIDS, SILHOUETTE = "mpciROIs.clusterUIDs.csv", "mpciROIs.clusterSilhouette.npy"
 PLACE = {"eid": "an-eid", "fov": 2, "dataset": "uids.csv"}
@@ -36,6 +46,67 @@ PLACE = {"eid": "an-eid", "fov": 2, "dataset": "uids.csv"}
 )
 def test_a_line_is_a_uid_or_nothing(text, expected):
     assert uid_lines(text) == expected
+
+
+ONE, TWO = "0b1c64c4-7c0e-4c4c-9e53-2a1f3a4d5e6f", "7f9f2f7e-3b07-4a4b-8d5e-0c1d2e3f4a5b"
+NO_CELL = [
+    "", " ", "nan", "NaN", "NAN", "-1", "-1.0", "<missing>", "None", "none", "NA", "N/A", "<NA>", "NaT", "NULL", "null",
+    '""', "''", '" "', "[]", "missing", "00000000-0000-0000-0000-000000000000", "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("uid_form", ["uuid", "any"])
+@pytest.mark.parametrize("placeholder", NO_CELL)
+def test_a_placeholder_is_no_cell(placeholder, uid_form):
+    text = f"{placeholder}\n{ONE}\n{placeholder}\n{TWO}\n{placeholder}\n"
+    lines = uid_lines(text, uid_form)
+    assert lines == ["", ONE, "", TWO, ""]
+    check_form(lines, uid_form, **PLACE)
+    assert tracked_rows(lines, 5, (), "error", **PLACE) == {ONE: 1, TWO: 3}
+    assert cells_in(text, uid_form) == [ONE, TWO]
+
+
+@pytest.mark.parametrize("uid_form", ["uuid", "any"])
+def test_a_uuid_is_the_same_cell_in_capitals_and_in_quotes(uid_form):
+    assert uid_lines(f'{ONE.upper()}\n"{ONE}"\n {ONE} \n', uid_form) == [ONE] * 3
+    assert not reads_as_before(ONE.upper(), uid_form)
+    assert reads_as_before(f"{ONE}\nnan\n\n{TWO}", uid_form)
+
+
+def test_any_word_is_a_uid_only_on_request():
+    lines = uid_lines("a\nB\n\nb\n", "any")
+    assert lines == ["a", "B", "", "b"]
+    check_form(lines, "any", **PLACE)
+    check_form(uid_lines("a\n-1\n-1"), None, **PLACE)  # as before there were forms
+    with pytest.raises(
+        DataError, match=r"FOV_02, uids.csv: not cell UIDs.*expected a UUID.*3 other lines.*'a' for ROI 0"
+    ):
+        check_form(uid_lines("a\nB\n\nb\n", "uuid"), "uuid", **PLACE)
+
+
+@pytest.mark.parametrize("uid_form", ["uuid", "any"])
+@pytest.mark.parametrize("second", [",0.97", ";0.97", "\t0.97", f",{TWO}", ","])
+def test_a_second_column_is_refused(second, uid_form):
+    lines = uid_lines(f"{ONE}\n{TWO}{second}\n", uid_form)
+    with pytest.raises(DataError, match=r"for ROI 1.*keep one column") as error:
+        check_form(lines, uid_form, **PLACE)
+    assert "--uid-form" not in str(error.value)
+    assert cells_in(f"{ONE}\n{TWO}{second}\n", uid_form) == [ONE]
+
+
+@pytest.mark.parametrize("word", ["0", "untracked", "x" * 65, "-2"])
+def test_no_advice_turns_a_placeholder_into_a_cell(word):
+    text = f"{word}\n{ONE}\n{word}\n"
+    with pytest.raises(DataError, match="blank") as error:
+        check_form(uid_lines(text, "uuid"), "uuid", **PLACE)
+    assert "--uid-form any" not in str(error.value)
+    with pytest.raises(DataError, match="leave their lines blank") as error:
+        tracked_rows(uid_lines(text, "any"), 3, (), "error", **PLACE)
+    assert "--duplicates first" not in str(error.value)
+    for n, is_advised in ((2, True), (3, False)):  # a UUID at many ROIs may stand for none as well
+        with pytest.raises(DataError, match="more than once") as error:
+            tracked_rows([ONE] * n, n, (), "error", **PLACE)
+        assert ("--duplicates first" in str(error.value)) == is_advised
 
 
 @given(uids=st.lists(st.sampled_from(["", "a", "b-1", "c"]), max_size=30), end=st.sampled_from(["\n", "\r\n"]))

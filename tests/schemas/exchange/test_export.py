@@ -6,6 +6,7 @@ import datetime
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,23 @@ def test_parquet_holds_the_arrays_bit_by_bit(tmp_path):
     assert parquet.read_table(folder / "rois.parquet").equals(pa.concat_tables(fov.rois for fov in fovs))
     groups = parquet.ParquetFile(folder / "activity_fov00.parquet").metadata.num_row_groups
     assert groups == 3  # 300 ROIs in blocks of 128
+
+
+def test_flagged_frames_are_marked_and_keep_their_values(tmp_path):
+    flagged = np.arange(40) % 7 == 3
+    fovs = replace(plain_fov(0, n=5, n_frames=40), flagged=flagged), plain_fov(1, n=5, n_frames=40)
+    folder = export.write_parquet(plain_session(*fovs), tmp_path)
+    frames = pd.read_parquet(folder / "frames.parquet")
+    for fov, expected in ((0, flagged), (1, np.zeros(40, dtype=bool))):
+        np.testing.assert_array_equal(frames[frames["fov"] == fov]["is_flagged"], expected)
+    assert bits(read_activity(folder / "activity_fov00.parquet")[1]) == bits(fovs[0].traces)
+    with pynwb.NWBHDF5IO(export.write_nwb(plain_session(*fovs), tmp_path), "r") as io:
+        responses = io.read().processing["ophys"]["Fluorescence"]
+        series = responses["DeconvolvedFOV00"]
+        np.testing.assert_array_equal(series.control[:], flagged)
+        assert "flagged as bad" in series.control_description[1]
+        assert bits(series.data[:].T) == bits(fovs[0].traces)
+        assert responses["DeconvolvedFOV01"].control is None
 
 
 def test_parquet_columns_say_what_they_are(tmp_path):

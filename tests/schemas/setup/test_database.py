@@ -35,11 +35,13 @@ VIEWS = {
     "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
     "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
     "k95 k95_low k95_high verdict subject session_date session_number target event win_start win_end class_balance r "
-    "metric delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells null_subsets",
+    "metric delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells null_subsets "
+    "use_flagged_frames",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric delta n_label_shuffles fold_mode curve_axis "
-    "trial_shuffled cells regions fovs max_cells null_subsets",
+    "trial_shuffled cells regions fovs max_cells null_subsets "
+    "use_flagged_frames",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
@@ -342,6 +344,8 @@ print(json.dumps({
     "features": float((schemas.TrialFeatures & keys[0] & {"eid": rows[0]["eid"]}).fetch1("trial_features").sum()),
     "errors": [str(error) for error in filled.errors],
     "q": (schemas.NDCComparison.Result & family).to_arrays("q_value", order_by="eid").tolist(),
+    "uid_form": schemas.TrackingRun().fetch1("uid_form"),
+    "flagged": schemas.NDCParams().to_arrays("use_flagged_frames").tolist(),
     "slope": (schemas.NDCComparison.Trend & family).fetch1("k_star_slope"),
 }))
 """
@@ -379,11 +383,18 @@ def test_an_older_database_is_refused_with_a_pointer_to_init(from_version_1):
 
 
 @pytest.mark.parametrize(
-    "table", ["n_d_c_params", "__trial_features", "__n_d_c_result", "__n_d_c_result__curve", "n_d_c_family"]
+    ("schema", "table"),
+    [
+        *(("decoding", table) for table in ("n_d_c_params", "__trial_features", "__n_d_c_result", "n_d_c_family")),
+        ("decoding", "__n_d_c_result__curve"),
+        ("imaging", "_recording"),
+        ("tracking", "tracking_run"),
+        ("session", "_behavior__left_out"),
+    ],
 )
-def test_version_1_gets_the_columns_of_a_new_database(from_version_1, database, table):
-    old = declared(database, from_version_1["prefix"] + "decoding", table)
-    new = declared(database, settings.prefix() + "decoding", table)
+def test_version_1_gets_the_columns_of_a_new_database(from_version_1, database, schema, table):
+    old = declared(database, from_version_1["prefix"] + schema, table)
+    new = declared(database, settings.prefix() + schema, table)
     assert len(new) > 1
     assert old == new
 
@@ -400,6 +411,8 @@ def test_results_of_version_1_are_found_by_the_settings_that_they_had(from_versi
     assert seen["features"] == 16
     assert seen["errors"] == []
     assert seen["q"] == [0.02, 0.02]
+    assert seen["uid_form"] is None  # its files are read as they were
+    assert set(seen["flagged"]) == {0}
 
 
 def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, database, backend):
