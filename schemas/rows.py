@@ -38,10 +38,10 @@ class SourceFile(dj.Part):
     definition = """
     # a file that was read
     -> master
-    dataset : varchar(255)          # path within the session
+    dataset : varchar(511)          # path within the session
     ---
     dataset_id='' : varchar(36)     # id in ONE
-    revision='' : varchar(64)       # '' for the original
+    revision='' : varchar(255)      # '' for the original
     file_size : int64               # bytes
     sha256 : char(64)               # of the whole file
     """

@@ -25,7 +25,7 @@ class Subject(WholeDelete, dj.Manual):
     # a mouse
     subject : varchar(64)
     ---
-    lab='' : varchar(64)
+    lab='' : varchar(255)
     """
 
 
@@ -37,9 +37,9 @@ class Session(WholeDelete, dj.Manual):
     ---
     -> Subject
     session_date : date
-    session_number : int16
-    task_protocol='' : varchar(255)
-    projects='' : varchar(255)
+    session_number : int32
+    task_protocol='' : varchar(1023)
+    projects='' : varchar(4095)         # names, separated by commas
     one_cache_dir='' : varchar(512)     # ONE cache it was registered from, '' for a remote database
     ingested_at : datetime(6)         # UTC
     unique index (subject, session_date, session_number)
@@ -173,7 +173,7 @@ class Behavior(ReadsSession, dj.Imported):
         probability_left=null : float64
         reward_volume=null : float64    # microlitre
         quiescence_period=null : float64
-        task_collection : varchar(64)   # alf or alf/task_XX
+        task_collection : varchar(255)  # alf or alf/task_XX
         """
 
     class Source(SourceFile):

@@ -83,7 +83,7 @@ def column_name(attribute: str) -> str:
 def task_collections(reader: SessionReader, name: str) -> list[str]:
     """Return the collections (``alf`` or ``alf/task_XX``) that hold a dataset, in order."""
     # older sessions keep behaviour in alf/ itself, newer ones in one folder per task protocol
-    collections = ["alf", *sorted(c for c in map(str, reader.one.list_collections(reader.eid)) if "/task_" in c)]
+    collections = ["alf", *(c for c in reader.collections if "/task_" in c)]
     return [collection for collection in collections if reader.has(name, collection)]
 
 
@@ -116,6 +116,7 @@ def _load_trials(reader: SessionReader, collection: str) -> pd.DataFrame:
     """
     import pandas as pd
 
+    reader.fetch(TRIALS, *(f"_ibl_trials.{name}.npy" for name in TRIAL_ATTRIBUTES), collection=collection)
     table = _load_table(reader, collection)
     trials = pd.DataFrame(index=pd.RangeIndex(len(table)))
     for attribute in TRIAL_ATTRIBUTES:
@@ -219,6 +220,8 @@ def read_wheel(one: Any, eid: str) -> Wheel:
     collections = task_collections(reader, name)
     if not collections:
         raise DataError("the session has no wheel", eid=eid, dataset=f"alf/task_XX/{name}")
+    for collection in collections:
+        reader.fetch(name, "_ibl_wheel.position.npy", collection=collection)
     parts = [
         [reader.vector(f"_ibl_wheel.{what}.npy", collection) for what in ("timestamps", "position")]
         for collection in collections

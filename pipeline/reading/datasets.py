@@ -7,12 +7,16 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import DataError
-from pipeline.reading.client import fov_number
+from pipeline.errors import ConfigError, DataError
+from pipeline.reading.client import collections_in, datasets_of, fov_number, session_folder
+from pipeline.reading.remote import CutOff, ask, is_remote
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REVISION = re.compile(r"#([^#/]+)#")
 #: numpy dtype kinds that are accepted as numbers: booleans, integers, floats.
@@ -56,9 +60,11 @@ class SessionReader:
     def __init__(self, one: Any, eid: str):
         self.one, self.eid = one, eid
         self._read: dict[str, Path] = {}
-        table = one.list_datasets(eid, details=True)
-        self._ids = {str(path): str(dataset_id) for dataset_id, path in table["rel_path"].items()} if len(table) else {}
-        self._sizes = dict(zip(table["rel_path"], table["file_size"], strict=True)) if len(table) else {}
+        self._table = datasets_of(one, eid)
+        self._ids = {str(path): str(key[-1]) for key, path in self._table["rel_path"].items()}
+        sizes = self._table[["rel_path", "file_size"]].dropna()
+        self._sizes = {str(path): int(size) for path, size in sizes.itertuples(index=False)}
+        self._folder = session_folder(one, eid)
 
     @property
     def sources(self) -> list[Source]:
@@ -100,9 +106,14 @@ class SessionReader:
         """Return whether ONE lists the dataset, in any revision."""
         return any(self._listed(name, collection))
 
-    def sizes(self, name: str, collection: str) -> set[int]:
-        """Return the sizes in bytes of all revisions of the dataset, as listed by ONE."""
-        return {self._sizes[path] for path in self._listed(name, collection)}
+    @property
+    def collections(self) -> list[str]:
+        """The folders within the session that have datasets, without revisions, sorted."""
+        return collections_in(self._table)
+
+    def sizes(self, name: str, collection: str) -> set[int | None]:
+        """Return the sizes in bytes of all revisions of the dataset, as listed by ONE; None for one without."""
+        return {self._sizes.get(path) for path in self._listed(name, collection)}
 
     def _listed(self, name: str, collection: str) -> Iterator[str]:
         """Yield the paths of all revisions of a dataset."""
@@ -117,22 +128,99 @@ class SessionReader:
         Raises
         ------
         DataError
-            ONE does not list it, or lists it but cannot provide the file.
+            ONE does not list it, lists two default revisions, or lists it but cannot provide the file.
         """
         from one.alf.exceptions import ALFError
 
         place = self.place(name, collection)
         if not self.has(name, collection):
             raise DataError("dataset is missing", do="ONE lists no such file", **place)
+        row = self._default(name, collection)
+        dataset = str(row["rel_path"].iloc[0])
+        if not self._is_here(dataset):
+            try:
+                self._download(row)
+            except (ALFError, OSError, ConfigError) as error:
+                # only the first line: ONE's message goes on with examples of usage
+                problem = f"ONE lists the dataset but cannot provide the file ({first_line(error)})"
+                raise DataError(problem, **place) from error
+        self._read[dataset] = self._folder / dataset
+        return self._read[dataset]
+
+    def fetch(self, *names: str, collection: str) -> None:
+        """Download those of these datasets that are listed and not here, together: fewer requests, several at a time.
+
+        What cannot be had is left to ``path``, which says why.
+        """
+        import pandas as pd
+
+        if not is_remote(self.one):
+            return
         try:
+            rows = pd.concat([self._default(n, collection) for n in names if self.has(n, collection)])
+            absent = rows[[not self._is_here(dataset) for dataset in rows["rel_path"]]]
+            if len(absent):
+                self._download(absent, once=True)
+        except (ValueError, OSError, DataError, ConfigError):  # ValueError: none of them is listed
+            return
+
+    def _default(self, name: str, collection: str) -> pd.DataFrame:
+        """Return the row of the dataset's default revision (or that of ONE_REVISION_LAST_BEFORE)."""
+        from one.alf.exceptions import ALFMultipleRevisionsFound
+        from one.api import REVISION_LAST_BEFORE
+        from one.util import filter_datasets
+
+        rows = self._table[self._table["rel_path"].isin(list(self._listed(name, collection)))]
+        try:
+            return filter_datasets(rows, re.escape(name), re.escape(collection), REVISION_LAST_BEFORE)
+        except ALFMultipleRevisionsFound as error:
+            defaults = rows[rows["default_revision"]]
+            found = [
+                f"{path} (dataset {key[-1]})" for key, path in defaults["rel_path"].items()
+            ]  # fmt: skip
+            raise DataError(
+                "ONE lists several default revisions of the dataset",
+                expected="one default revision",
+                found=", ".join(sorted(found)),
+                do="Make one of them the default in Alyx, or in the tables of the ONE cache",
+                **self.place(name, collection),
+            ) from error
+
+    def _is_here(self, dataset: str) -> bool:
+        """Return whether the file is there; if it can be downloaded, also whether it is complete."""
+        file = self._folder / dataset
+        expected = self._sizes.get(dataset) if is_remote(self.one) else None
+        return file.exists() and expected in (None, file.stat().st_size)
+
+    def _download(self, rows: pd.DataFrame, *, once: bool = False) -> None:
+        """Have ONE provide the files of these rows; without a database, it says that they are missing."""
+        from one.alf.exceptions import ALFObjectNotFound
+
+        def get() -> None:
+            self._remove_remains(rows)
             # ONE's own hash check computes an md5 at each load, and loads the file even if it differs
-            found = self.one.load_dataset(self.eid, name, collection=collection, download_only=True, check_hash=False)
-        except (ALFError, OSError) as error:
-            # only the first line: ONE's message goes on with examples of usage
-            problem = f"ONE lists the dataset but cannot provide the file ({first_line(error)})"
-            raise DataError(problem, **place) from error
-        self._record(Path(found))
-        return Path(found)
+            if None in self.one._check_filesystem(rows, check_hash=False):
+                raise ALFObjectNotFound("Dataset not found")
+            for dataset in rows["rel_path"]:
+                self._check_complete(dataset)
+
+        ask(self.one, get, once=once)
+
+    def _remove_remains(self, rows: pd.DataFrame) -> None:
+        """Delete what a broken download has left, where no size is listed to tell; ONE would take it for the file."""
+        from one.alf.path import ALFPath
+
+        for key, dataset in rows["rel_path"].items():
+            if is_remote(self.one) and dataset not in self._sizes:
+                ALFPath(self._folder / dataset).with_uuid(key[-1]).unlink(missing_ok=True)
+
+    def _check_complete(self, dataset: str) -> None:
+        """Refuse a download of another size than listed; ONE does not notice that a connection breaks off."""
+        if not self._is_here(dataset):
+            file = self._folder / dataset
+            size = file.stat().st_size
+            file.unlink()
+            raise CutOff(f"{file.name}: {size} bytes, of {self._sizes.get(dataset)} that are listed")
 
     def array(self, name: str, collection: str, *, mmap: bool = False) -> np.ndarray:
         """Return a ``.npy`` dataset of numbers; with ``mmap=True`` as a memory map.
@@ -171,10 +259,6 @@ class SessionReader:
         """
         path, place = self.path(name, collection), self.place(name, collection)
         return read_text(read_bytes(path, **place), **place).splitlines()
-
-    def _record(self, path: Path) -> None:
-        session_path = Path(str(self.one.eid2path(self.eid)))
-        self._read[path.relative_to(session_path).as_posix()] = path
 
     def _source(self, dataset: str, path: Path) -> Source:
         revision = REVISION.search(dataset)

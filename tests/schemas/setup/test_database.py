@@ -379,11 +379,18 @@ def test_an_older_database_is_refused_with_a_pointer_to_init(from_version_1):
 
 
 @pytest.mark.parametrize(
-    "table", ["n_d_c_params", "__trial_features", "__n_d_c_result", "__n_d_c_result__curve", "n_d_c_family"]
+    ("schema", "table"),
+    [
+        *(("decoding", name) for name in ("n_d_c_params", "__trial_features", "__n_d_c_result", "n_d_c_family")),
+        ("decoding", "__n_d_c_result__curve"),
+        *(("session", name) for name in ("subject", "session", "_behavior__trial")),
+        *(("session", name) for name in ("_behavior__source", "_wheel__source")),
+        ("imaging", "_f_o_v__source"),
+    ],
 )
-def test_version_1_gets_the_columns_of_a_new_database(from_version_1, database, table):
-    old = declared(database, from_version_1["prefix"] + "decoding", table)
-    new = declared(database, settings.prefix() + "decoding", table)
+def test_version_1_gets_the_columns_of_a_new_database(from_version_1, database, schema, table):
+    old = declared(database, from_version_1["prefix"] + schema, table)
+    new = declared(database, settings.prefix() + schema, table)
     assert len(new) > 1
     assert old == new
 

@@ -1,0 +1,130 @@
+"""Requests to ONE's servers: what may pass is tried again, and what does not is an error that says what to do."""
+
+from __future__ import annotations
+
+import json
+import random
+import time
+import urllib.error
+import warnings
+from collections.abc import Callable
+from http.client import HTTPException
+from typing import Any, TypeVar
+
+from pipeline.errors import ConfigError
+
+T = TypeVar("T")
+
+#: Seconds before the second, third, ... try; up to twice as long, at random, so that workers do not return together.
+WAITS = (1.0, 5.0, 20.0)
+#: Answers that another try may not get. ONE itself tries again for minutes where Alyx answers 429 or 503.
+PASSING = (408, 429, 500, 502, 503, 504)
+
+
+class CutOff(ConnectionError):
+    """A download is shorter or longer than the file that is listed."""
+
+
+def is_remote(one: Any) -> bool:
+    """Return whether a ONE client asks a database, rather than the tables of a folder."""
+    return not getattr(one, "offline", True)
+
+
+def ask(one: Any, call: Callable[[], T], *, once: bool = False) -> T:
+    """Return what a call to a ONE client returns, after several tries if its servers are away or busy.
+
+    Parameters
+    ----------
+    one : ONE client
+    call : callable
+        Without arguments.
+    once : bool
+        Do not try again.
+
+    Raises
+    ------
+    ConfigError
+        The login is refused, or a server still is away or busy. Other errors of the call, such as 404, are left as
+        they are.
+    """
+    for wait in (*(() if once else WAITS), None):
+        try:
+            with warnings.catch_warnings():
+                # ONE's hint how to log in; the error below has it
+                warnings.filterwarnings("ignore", message="No password, token or cached token")
+                return call()
+        except (OSError, HTTPException, ValueError) as error:
+            refused = _refusal(one, error)
+            if refused is None and not _passes(error):
+                raise
+            if refused or wait is None or _tried_by_one(error):
+                raise ConfigError(refused or _away(one, error)) from error
+        time.sleep(wait * random.uniform(1, 2))
+    raise AssertionError
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status of an error of requests or urllib, None if there was no answer."""
+    if isinstance(error, urllib.error.HTTPError):
+        return error.code
+    response = getattr(error, "response", None)
+    return None if response is None else int(response.status_code)
+
+
+def _refusal(one: Any, error: Exception) -> str | None:
+    """Return what to do about a refused login, None if the error is another."""
+    alyx = getattr(one, "alyx", None)
+    status = status_of(error)
+    login = f"from one.api import ONE; ONE(base_url={getattr(alyx, 'base_url', '...')!r}, username=..., password=...)"
+    if isinstance(error, urllib.error.HTTPError):
+        if status in (401, 403):
+            return (
+                f"The file server refuses {error.url} ({status}). Set HTTP_DATA_SERVER_LOGIN and HTTP_DATA_SERVER_PWD "
+                f"of ONE: run ONE.setup(), or ask the database's administrator for the right to read the file"
+            )
+        return None
+    if status in (400, 401, 403) or "No Alyx username" in str(error):
+        user = getattr(getattr(alyx, "_par", None), "ALYX_LOGIN", "") or "no user"
+        return (
+            f"Alyx at {getattr(alyx, 'base_url', '?')} refuses the login of {user}: the token has expired or the "
+            f"password is wrong. Log in once in Python, then run this again: {login}, or with token=... instead of "
+            f"the password"
+        )
+    return None
+
+
+def _passes(error: Exception) -> bool:
+    """Return whether the same request may succeed later."""
+    import requests
+
+    status = status_of(error)
+    if status is not None:
+        return status in PASSING
+    kinds = (requests.RequestException, urllib.error.URLError, ConnectionError, TimeoutError, HTTPException)
+    # JSON: the page of a proxy or of a network's login. A file that was there: another process downloads it too.
+    return isinstance(error, (*kinds, json.JSONDecodeError, FileNotFoundError))
+
+
+def _tried_by_one(error: Exception) -> bool:
+    return status_of(error) in (429, 503) and not isinstance(error, urllib.error.HTTPError)
+
+
+def _away(one: Any, error: Exception) -> str:
+    """Return what to do about a server that is away or busy."""
+    status, server = status_of(error), f"Alyx at {getattr(getattr(one, 'alyx', None), 'base_url', '?')}"
+    if isinstance(error, (urllib.error.URLError, CutOff)):
+        server = "The file server of ONE"
+    if status == 429:
+        return f"{server} gets too many requests (429). Wait some minutes, then run this again with fewer workers"
+    reason = f"answers {status}" if status else f"does not answer ({_short(error)})"
+    if isinstance(error, CutOff):
+        reason = f"sends an incomplete file ({error})"
+    return (
+        f"{server} {reason}, also when asked again. Run this again later: what is downloaded is kept. If it stays so, "
+        f"check the network, or tell the database's administrator"
+    )
+
+
+def _short(error: Exception) -> str:
+    """Return the kind of a network error: its message is long, and names objects in memory."""
+    return type(getattr(error, "reason", None) or error).__name__
