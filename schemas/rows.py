@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 from pipeline.reading import Source
 
 
@@ -30,6 +31,23 @@ def content_key(content: Any) -> str:
     # canonical JSON; changing any of these options would change the keys of existing rows
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def check_lengths(table: type[dj.Table], row: Mapping[str, Any]) -> None:
+    """Refuse texts that are longer than their columns; the servers would answer with errors of their own.
+
+    Raises
+    ------
+    DataError
+        A text is too long.
+    """
+    for name, value in row.items():
+        length = re.search(r"char\((\d+)\)", table.heading[name].type)
+        if length and isinstance(value, str) and len(value) > int(length[1]):
+            raise DataError(
+                f"{name} of the session is too long", eid=row.get("eid"), expected=f"up to {length[1]} characters",
+                found=f"{len(value)}: {value[:40]}...",
+            )  # fmt: skip
 
 
 class SourceFile(dj.Part):

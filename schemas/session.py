@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES, VELOCITY_RATE, column_name
 from schemas.cascade import WholeDelete
 from schemas.provenance import now
-from schemas.rows import SourceFile, number
+from schemas.rows import SourceFile, check_lengths, number
 from schemas.server.settings import one_cache_dir
 
 schema = dj.Schema()
@@ -60,7 +60,8 @@ class Session(WholeDelete, dj.Manual):
         Raises
         ------
         DataError
-            ONE does not know the session, it has no FOV folder, or it is registered under another id.
+            ONE does not know the session, it has no FOV folder, a value is too long for its column, or it is registered
+            under another id.
         """
         info = reading.session_info(one, eid)
         folders = reading.fov_folders(one, eid)
@@ -70,6 +71,8 @@ class Session(WholeDelete, dj.Manual):
         new = [{"eid": info.eid, "fov": n, "collection": c} for n, c in folders.items() if n not in known]
         row = {name: getattr(info, name) for name in cls.heading.names if hasattr(info, name)}
         row |= {"one_cache_dir": cache_dir or "", "ingested_at": now()}
+        check_lengths(cls, row)
+        check_lengths(Subject, {"subject": info.subject, "lab": info.lab})
         cls._check_identity(info)
         with cls.connection.transaction:
             Subject.insert1({"subject": info.subject, "lab": info.lab}, skip_duplicates=True)

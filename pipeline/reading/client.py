@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, DataError, MesoError
+from pipeline.reading.names import Place, session_name
 from pipeline.reading.remote import ask, is_remote, status_of
 from pipeline.reading.tables import complete, readable
 
@@ -129,21 +130,48 @@ def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
     return [info.eid for info in sorted(found, key=lambda i: (i.subject, i.session_date, i.session_number))] + odd
 
 
-def find_session(one: Any, subject: str, date: datetime.date, number: int) -> str | None:
-    """Return the id of the session of a subject with this date and number, None if ONE has none.
+def identify(one: Any, named: str) -> str:
+    """Return the id of the session of ONE that a user names; a text that names none is returned as it is.
+
+    Parameters
+    ----------
+    one : ONE client
+    named : str
+        The id, ``subject/date/number``, or, where ONE reads the tables of a folder, the first characters of an id.
 
     Raises
     ------
+    DataError
+        ONE has no such session, or the characters are not those of one session.
     ConfigError
         The database does not answer, or refuses the login.
     """
-    exact = subject if is_remote(one) else f"^{re.escape(subject)}$"
-    query = {"subject": exact, "date_range": [str(date), str(date)], "number": number}
-    for eid in ask(one, lambda: list(map(str, one.search(**query)))):
-        info = session_info(one, eid)
-        if (info.subject, info.session_date, info.session_number) == (subject, date, number):
-            return eid
-    return None
+    name = session_name(named)
+    if name.place:
+        found = _at(one, name.place)
+    elif name.start:
+        # Alyx cannot be asked for the start of an id
+        found = (
+            [] if is_remote(one) else [e for e in map(str, one._cache["sessions"].index) if e.startswith(name.start)]
+        )
+    else:
+        return name.eid or named
+    if len(found) != 1:
+        raise DataError(
+            f"{named} is not a session of this ONE client",
+            expected="one session",
+            found=", ".join(found) or "none",
+            do=f"Give the whole id, or subject/date/number; this client reads {_source(one)}",
+        )
+    return found[0]
+
+
+def _at(one: Any, place: Place) -> list[str]:
+    """Return the ids of the sessions with this subject, date and number."""
+    exact = place.subject if is_remote(one) else f"^{re.escape(place.subject)}$"
+    query = {"subject": exact, "date_range": [str(place.date)] * 2, "number": place.number}
+    infos = [session_info(one, eid) for eid in ask(one, lambda: list(map(str, one.search(**query))))]
+    return [i.eid for i in infos if Place(i.subject, i.session_date, i.session_number) == place]
 
 
 def session_info(one: Any, eid: str) -> SessionInfo:
