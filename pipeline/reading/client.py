@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 FOV_FOLDER = re.compile(r"^alf/FOV_(\d\d)$")
 
+#: The largest number of a session that ONE's tables hold; a larger one would be another session's folder.
+MAX_NUMBER = 65535
+
 
 @dataclass(frozen=True)
 class SessionInfo:
@@ -110,15 +113,12 @@ def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
     ConfigError
         The database does not answer, or refuses the login.
     """
-    # Tables take a regular expression; Alyx takes the whole name as it is, and compares without case.
-    exact = subject if is_remote(one) else f"^{re.escape(subject or '')}$"
-    query = {"subject": exact} if subject else {}
+    query: dict[str, Any] = {"subject": subject} if subject else {}
     if is_remote(one):
         # most sessions of a database have no imaging; without this each would be asked for its collections
         query["datasets"] = "mpci.times.npy"
-    eids = ask(one, lambda: list(map(str, one.search(**query))))
     found, odd = [], []
-    for eid in dict.fromkeys(eids):
+    for eid in _search(one, **query):
         try:
             info = session_info(one, eid)
             if fov_folders(one, eid) and subject in (None, info.subject):
@@ -168,10 +168,21 @@ def identify(one: Any, named: str) -> str:
 
 def _at(one: Any, place: Place) -> list[str]:
     """Return the ids of the sessions with this subject, date and number."""
-    exact = place.subject if is_remote(one) else f"^{re.escape(place.subject)}$"
-    query = {"subject": exact, "date_range": [str(place.date)] * 2, "number": place.number}
-    infos = [session_info(one, eid) for eid in ask(one, lambda: list(map(str, one.search(**query))))]
+    found = _search(one, subject=place.subject, date_range=[str(place.date)] * 2, number=place.number)
+    infos = [session_info(one, eid) for eid in found]
     return [i.eid for i in infos if Place(i.subject, i.session_date, i.session_number) == place]
+
+
+def _search(one: Any, **query: Any) -> list[str]:
+    """Return the ids of sessions, each once. The subject is its name; Alyx compares it without case."""
+    if is_remote(one):
+        # not one.search(), which ends with an error if it cannot read one of the records
+        found = ask(one, lambda: [str(record["id"]) for record in one.alyx.rest("sessions", "list", **query)])
+    else:
+        if "subject" in query:
+            query["subject"] = f"^{re.escape(query['subject'])}$"  # tables take a regular expression
+        found = list(map(str, one.search(**query)))
+    return list(dict.fromkeys(found))
 
 
 def session_info(one: Any, eid: str) -> SessionInfo:
@@ -187,12 +198,17 @@ def session_info(one: Any, eid: str) -> SessionInfo:
     details = _details(one, eid)
     projects = details.get("projects") or ""
     date = details.get("date") or details["start_time"]
+    number = int(details.get("number") or 0)  # Alyx may have none
+    if number > MAX_NUMBER:
+        raise DataError(
+            "ONE cannot hold the number of the session", eid=eid, expected=f"up to {MAX_NUMBER}", found=number
+        )
     return SessionInfo(
         eid=str(eid),
         subject=details["subject"],
         lab=str(details.get("lab") or ""),
         session_date=datetime.date.fromisoformat(str(date)[:10]),
-        session_number=int(details.get("number") or 0),  # Alyx may have none
+        session_number=number,
         task_protocol=str(details.get("task_protocol") or ""),
         projects=projects if isinstance(projects, str) else ", ".join(map(str, projects)),
     )

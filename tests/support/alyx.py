@@ -29,7 +29,7 @@ from starlette.routing import Route
 from pipeline.demo.repository import SESSION_GLOB, _dataset_id, _revision, _without_revision, session_eid
 
 RECORDED = json.loads(Path(__file__).with_name("alyx_answers.json").read_text())
-USER, PASSWORD, TOKEN = "tester", "right", "TOKEN"
+USER, PASSWORD, TOKEN, OTHER_TOKEN = "tester", "right", "TOKEN", "OTHER"
 PAGE = 250  # sessions in an answer
 
 
