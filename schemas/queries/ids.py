@@ -59,12 +59,18 @@ def session_ids(named: Iterable[str]) -> list[str]:
     """
     found = find_sessions(named)
     if missing := [text for text, eid in found.items() if eid is None]:
-        unclear = any(session_name(text) == SessionName() for text in missing)
-        raise NotFoundError(
-            f"not registered: {', '.join(sorted(missing))}",
-            do=f"{FORMS}; 'meso sessions' lists them" if unclear else "Register with: meso ingest",
-        )
+        raise not_registered(missing)
     return list(dict.fromkeys(eid for eid in found.values() if eid is not None))
+
+
+def not_registered(named: Iterable[str]) -> NotFoundError:
+    """Return the error for texts that name no registered session."""
+    missing = sorted(named)
+    unclear = any(session_name(text) == SessionName() for text in missing)
+    return NotFoundError(
+        f"not registered: {', '.join(missing)}",
+        do=f"{FORMS}; 'meso sessions' lists them" if unclear else "Register with: meso ingest",
+    )
 
 
 def session_id(named: str) -> str:
@@ -99,7 +105,7 @@ def one_subject(eids: Sequence[str]) -> str:
     rows = (Session & [{"eid": eid} for eid in eids]).proj("subject").to_dicts(order_by="subject, eid")
     subjects = {row["subject"]: row["eid"] for row in reversed(rows)}
     if not subjects:
-        raise NotFoundError(f"not registered: {', '.join(eids)}", do="Register with: meso ingest")
+        raise not_registered(eids)
     if len(subjects) > 1:
         raise DataError(
             "the sessions are of several subjects, which share no cells",

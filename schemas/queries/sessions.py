@@ -95,7 +95,7 @@ def _areas(own: dj.QueryExpression) -> dict[str, tuple[list[tuple[str, int]], li
 def session_ids(eids: Sequence[str] = (), subject: str | None = None) -> list[str]:
     """Return the ids of registered sessions by subject and date: the named ones, those of a subject, or all.
 
-    Two statements for whole ids; see ``schemas.queries.ids`` for other names.
+    One statement, and one for each session that is not named by its whole id: see ``schemas.queries.ids``.
 
     Raises
     ------
@@ -106,11 +106,11 @@ def session_ids(eids: Sequence[str] = (), subject: str | None = None) -> list[st
     """
     if eids and subject:
         raise ConfigError("Name session ids, or --subject")
-    if eids:
-        asked = Session & [{"eid": eid} for eid in ids.session_ids(eids)]
-    else:
-        asked = Session & ({"subject": subject} if subject else {})
+    eids = [ids.known_as(named) for named in eids]
+    asked = Session & [{"eid": eid} for eid in eids] if eids else Session & ({"subject": subject} if subject else {})
     found = [str(eid) for eid in asked.to_arrays("eid", order_by="subject, session_date, session_number")]
+    if missing := set(eids) - set(found):
+        raise ids.not_registered(missing)
     if subject and not found:
         raise NotFoundError(f"not registered: {subject}", do="Register with: meso ingest")
     return found
