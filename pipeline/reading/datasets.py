@@ -13,7 +13,7 @@ import numpy as np
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.reading.client import collections_in, datasets_of, fov_number, session_folder
-from pipeline.reading.remote import CutOff, ask, is_remote
+from pipeline.reading.remote import CutOff, ask, giving_up_stalled, is_remote
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -198,8 +198,10 @@ class SessionReader:
 
         def get() -> None:
             self._remove_remains(rows)
-            # ONE's own hash check computes an md5 at each load, and loads the file even if it differs
-            if None in self.one._check_filesystem(rows, check_hash=False):
+            with giving_up_stalled():
+                # ONE's own hash check computes an md5 at each load, and loads the file even if it differs
+                found = self.one._check_filesystem(rows, check_hash=False)
+            if None in found:
                 raise ALFObjectNotFound("Dataset not found")
             for dataset in rows["rel_path"]:
                 self._check_complete(dataset)
@@ -207,12 +209,13 @@ class SessionReader:
         ask(self.one, get, once=once)
 
     def _remove_remains(self, rows: pd.DataFrame) -> None:
-        """Delete what a broken download has left, where no size is listed to tell; ONE would take it for the file."""
+        """Delete what a broken download has left under the name with the UUID: ONE would take it for the file."""
         from one.alf.path import ALFPath
 
         for key, dataset in rows["rel_path"].items():
-            if is_remote(self.one) and dataset not in self._sizes:
-                ALFPath(self._folder / dataset).with_uuid(key[-1]).unlink(missing_ok=True)
+            remains = ALFPath(self._folder / dataset).with_uuid(key[-1])
+            if is_remote(self.one) and remains.exists() and remains.stat().st_size != self._sizes.get(dataset):
+                remains.unlink()
 
     def _check_complete(self, dataset: str) -> None:
         """Refuse a download of another size than listed; ONE does not notice that a connection breaks off."""

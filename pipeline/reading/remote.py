@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import socket
 import time
 import urllib.error
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from typing import Any, TypeVar
 
@@ -17,6 +19,8 @@ T = TypeVar("T")
 
 #: Seconds before the second, third, ... try; up to twice as long, at random, so that workers do not return together.
 WAITS = (1.0, 5.0, 20.0)
+#: Seconds without a byte after which a download is given up; ONE itself would wait for ever.
+STALLED = 120.0
 #: Answers that another try may not get. ONE itself tries again for minutes where Alyx answers 429 or 503.
 PASSING = (408, 429, 500, 502, 503, 504)
 
@@ -61,6 +65,17 @@ def ask(one: Any, call: Callable[[], T], *, once: bool = False) -> T:
                 raise ConfigError(refused or _away(one, error)) from error
         time.sleep(wait * random.uniform(1, 2))
     raise AssertionError
+
+
+@contextmanager
+def giving_up_stalled() -> Iterator[None]:
+    """Give up downloads that stall while the block runs, with a ``TimeoutError``."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALLED)  # urllib, with which ONE downloads, has no other limit
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 def status_of(error: BaseException) -> int | None:
@@ -112,7 +127,7 @@ def _tried_by_one(error: Exception) -> bool:
 def _away(one: Any, error: Exception) -> str:
     """Return what to do about a server that is away or busy."""
     status, server = status_of(error), f"Alyx at {getattr(getattr(one, 'alyx', None), 'base_url', '?')}"
-    if isinstance(error, (urllib.error.URLError, CutOff)):
+    if isinstance(error, (urllib.error.URLError, CutOff, TimeoutError)):
         server = "The file server of ONE"
     if status == 429:
         return f"{server} gets too many requests (429). Wait some minutes, then run this again with fewer workers"

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TABLES = ("sessions", "datasets")
 
@@ -59,7 +64,13 @@ def complete(cache: Any) -> None:
     }
     datasets = datasets.assign(**{name: value for name, value in absent.items() if name not in datasets})
     datasets = datasets.assign(rel_path=datasets["rel_path"].str.replace("\\", "/", regex=False))
-    cache["sessions"] = sessions[~sessions.reset_index().astype(str).duplicated().to_numpy()]
-    # by id and path: sizes and hashes need not be hashable
-    listed = datasets[["rel_path"]].reset_index().astype(str)
-    cache["datasets"] = datasets[~listed.duplicated().to_numpy()]
+    cache["sessions"], cache["datasets"] = _once(sessions), _once(datasets)
+
+
+def _once(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table without the rows that repeat an earlier one in all columns and the index."""
+    same_id = table.index.duplicated(keep=False)
+    again = np.zeros(len(table), dtype=bool)
+    # as text: ids and dates are objects; only few rows, for a table may have millions
+    again[same_id] = table[same_id].reset_index().astype(str).duplicated()
+    return table[~again]

@@ -6,6 +6,7 @@ Subjects are compared as Alyx does: the whole name, literally, without case. Fil
 
 from __future__ import annotations
 
+import asyncio
 import copy
 import json
 import re
@@ -30,6 +31,7 @@ from pipeline.demo.repository import SESSION_GLOB, _dataset_id, _revision, _with
 
 RECORDED = json.loads(Path(__file__).with_name("alyx_answers.json").read_text())
 USER, PASSWORD, TOKEN, OTHER_TOKEN = "tester", "right", "TOKEN", "OTHER"
+CUT, STALL = 0, 1
 PAGE = 250  # sessions in an answer
 
 
@@ -42,7 +44,7 @@ class Fault:
     path : str
         Start of the paths.
     status : int
-        0 cuts the body of a file in half and closes the connection.
+        For files, CUT ends the body in its middle and closes the connection, STALL leaves it open for a while.
     times : int
         Number of requests.
     headers : dict
@@ -150,7 +152,7 @@ class Alyx:
         path = request.url.path
         self.requests.append(f"{request.method} {path}" + (f"?{request.url.query}" if request.url.query else ""))
         for fault in self.faults:
-            if path.startswith(fault.path) and fault.times and fault.status:
+            if path.startswith(fault.path) and fault.times and fault.status > STALL:
                 fault.times -= 1
                 return JSONResponse({"detail": "not now"}, fault.status, fault.headers)
         return None
@@ -221,18 +223,25 @@ class Alyx:
             return Response("not found", 404)
         content = path.read_bytes()
         for fault in self.faults:
-            if request.url.path.startswith(fault.path) and fault.times and not fault.status:
+            if request.url.path.startswith(fault.path) and fault.times and fault.status <= STALL:
                 fault.times -= 1
-                return Cut(content)
+                return Cut(content, fault.status)
         return Response(content, media_type="application/octet-stream")
 
 
 class Cut(Response):
-    """A body that ends before its announced length, as when the server goes away."""
+    """A body that ends before its announced length, at once or after a while."""
+
+    def __init__(self, content: bytes, kind: int) -> None:
+        super().__init__(content)
+        self.kind = kind
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body[: len(self.body) // 2]})
+        await send({"type": "http.response.body", "body": self.body[: len(self.body) // 2], "more_body": True})
+        if self.kind == STALL:
+            await asyncio.sleep(1)
+        await send({"type": "http.response.body", "body": b""})
 
 
 def _free_port() -> int:
