@@ -33,7 +33,8 @@ ODD = {
     "no record": {"start_time": None},
     "no project": {"projects": [], "task_protocol": ""},
 }
-ACTIVITY = "mpci.ROIActivityDeconvolved.npy"
+REVISION = "r" * 253  # the longest name of a folder, with its two #
+TIMES, ACTIVITY = "mpci.times.npy", "mpci.ROIActivityDeconvolved.npy"
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,9 @@ def lab(database, tmp_path_factory) -> Iterator[tuple[Alyx, Repository, Path]]:
     found = Repository(tmp_path_factory.mktemp("alyx"), next(made.root.glob("*/Subjects/*/*/001")))
     for name in ("embedded", "counted", "interrupted", "left"):
         found.add(name, "RA01")
+    revised = found.alf("counted") / "FOV_00" / f"#{REVISION}#"
+    revised.mkdir()
+    (revised / TIMES).write_bytes((revised.parent / TIMES).read_bytes())
     for name in ODD:
         found.add(name, "RA02")
     found.add("long subject", "R" * 64)
@@ -88,6 +92,8 @@ def test_requests_of_a_session(lab):
     assert n_requests["GET /sessions/<id>"] == 1
     assert n_requests["file"] == n_files == 22
     assert n_requests.total() <= n_files + 6
+    read = (schemas.FOV.Source & key & {"fov": 0, "revision": REVISION}).fetch1("dataset")
+    assert read == f"alf/FOV_00/#{REVISION}#/{TIMES}"
 
 
 def test_a_server_that_is_away_while_a_session_is_read(lab):
