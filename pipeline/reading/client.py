@@ -121,7 +121,7 @@ def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
     for eid in _search(one, **query):
         try:
             info = session_info(one, eid)
-            if fov_folders(one, eid) and subject in (None, info.subject):
+            if fov_folders(one, eid):
                 found.append(info)
         except ConfigError:
             raise
@@ -174,13 +174,16 @@ def _at(one: Any, place: Place) -> list[str]:
 
 
 def _search(one: Any, **query: Any) -> list[str]:
-    """Return the ids of sessions, each once. The subject is its name; Alyx compares it without case."""
+    """Return the ids of sessions, each once; a subject is its exact name."""
+    subject = query.get("subject")
     if is_remote(one):
         # not one.search(), which ends with an error if it cannot read one of the records
-        found = ask(one, lambda: [str(record["id"]) for record in one.alyx.rest("sessions", "list", **query)])
+        records = ask(one, lambda: list(one.alyx.rest("sessions", "list", **query)))
+        # Alyx takes the whole name as it is, but compares without case
+        found = [str(record["id"]) for record in records if subject in (None, record["subject"])]
     else:
-        if "subject" in query:
-            query["subject"] = f"^{re.escape(query['subject'])}$"  # tables take a regular expression
+        if subject:
+            query["subject"] = f"^{re.escape(subject)}$"  # tables take a regular expression
         found = list(map(str, one.search(**query)))
     return list(dict.fromkeys(found))
 

@@ -430,7 +430,7 @@ FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     (TIMES, "two default revisions"): (
         _newer_is_broken,
         Refused(
-            "several default revisions .expected one default revision, "
+            "several default revisions of the dataset .expected one default revision, "
             rf"found alf/FOV_\d\d/#2025-01-01#/{TIMES} .dataset [0-9a-f-]+., alf/FOV_\d\d/{TIMES} .dataset"
         ),
     ),
