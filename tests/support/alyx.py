@@ -202,7 +202,7 @@ class Alyx:
             return False
         if "date_range" in query:
             first, last = query["date_range"].split(",")
-            if not first <= record["start_time"][:10] <= last:
+            if not first <= (record["start_time"] or "")[:10] <= last:
                 return False
         names = {dataset["name"] for dataset in record["data_dataset_session_related"]}
         if "datasets" in query and not set(query["datasets"].split(",")) <= names:
