@@ -37,6 +37,8 @@ def is_remote(one: Any) -> bool:
 def ask(one: Any, call: Callable[[], T], *, once: bool = False) -> T:
     """Return what a call to a ONE client returns, after several tries if its servers are away or busy.
 
+    Without a database it is simply called.
+
     Parameters
     ----------
     one : ONE client
@@ -51,6 +53,8 @@ def ask(one: Any, call: Callable[[], T], *, once: bool = False) -> T:
         The login is refused, or a server still is away or busy. Other errors of the call, such as 404, are left as
         they are.
     """
+    if not is_remote(one):
+        return call()
     for wait in (*(() if once else WAITS), None):
         try:
             with warnings.catch_warnings():
@@ -88,22 +92,21 @@ def status_of(error: BaseException) -> int | None:
 
 def _refusal(one: Any, error: Exception) -> str | None:
     """Return what to do about a refused login, None if the error is another."""
-    alyx = getattr(one, "alyx", None)
-    status = status_of(error)
-    login = f"from one.api import ONE; ONE(base_url={getattr(alyx, 'base_url', '...')!r}, username=..., password=...)"
+    status, alyx = status_of(error), one.alyx.base_url
     if isinstance(error, urllib.error.HTTPError):
-        if status in (401, 403):
-            return (
-                f"The file server refuses {error.url} ({status}). Set HTTP_DATA_SERVER_LOGIN and HTTP_DATA_SERVER_PWD "
-                f"of ONE: run ONE.setup(), or ask the database's administrator for the right to read the file"
-            )
-        return None
-    if status in (400, 401, 403) or "No Alyx username" in str(error):
-        user = getattr(getattr(alyx, "_par", None), "ALYX_LOGIN", "") or "no user"
+        if status not in (401, 403):
+            return None
         return (
-            f"Alyx at {getattr(alyx, 'base_url', '?')} refuses the login of {user}: the token has expired or the "
-            f"password is wrong. Log in once in Python, then run this again: {login}, or with token=... instead of "
-            f"the password"
+            f"The file server refuses {error.url} ({status}). Set HTTP_DATA_SERVER_LOGIN and HTTP_DATA_SERVER_PWD of "
+            f"ONE with ONE.setup(), or ask the database's administrator for the right to read the file"
+        )
+    is_login = str(getattr(getattr(error, "response", None), "url", "")).endswith("/auth-token")
+    if status in (401, 403) or (status == 400 and is_login) or "No Alyx username" in str(error):
+        user = getattr(one.alyx._par, "ALYX_LOGIN", "") or "no user"
+        return (
+            f"Alyx at {alyx} refuses the login of {user}: the token has expired or the password is wrong. Log in once "
+            f"in Python, then run this again: from one.api import ONE; ONE(base_url={alyx!r}, username=..., "
+            f"password=...), or with token=... instead of the password"
         )
     return None
 
@@ -126,7 +129,7 @@ def _tried_by_one(error: Exception) -> bool:
 
 def _away(one: Any, error: Exception) -> str:
     """Return what to do about a server that is away or busy."""
-    status, server = status_of(error), f"Alyx at {getattr(getattr(one, 'alyx', None), 'base_url', '?')}"
+    status, server = status_of(error), f"Alyx at {one.alyx.base_url}"
     if isinstance(error, (urllib.error.URLError, CutOff, TimeoutError)):
         server = "The file server of ONE"
     if status == 429:
