@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import random
 import socket
-import time
 import urllib.error
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
 from typing import Any, TypeVar
+
+import tenacity
 
 from pipeline.errors import ConfigError
 
@@ -23,6 +23,10 @@ WAITS = (1.0, 5.0, 20.0)
 STALLED = 120.0
 #: Answers that another try may not get. ONE itself tries again for minutes where Alyx answers 429 or 503.
 PASSING = (408, 429, 500, 502, 503, 504)
+
+
+class ServerAway(ConfigError):
+    """A server of ONE is away or busy, also after several tries."""
 
 
 class CutOff(ConnectionError):
@@ -50,25 +54,35 @@ def ask(one: Any, call: Callable[[], T], *, once: bool = False) -> T:
     Raises
     ------
     ConfigError
-        The login is refused, or a server still is away or busy. Other errors of the call, such as 404, are left as
-        they are.
+        The login is refused, or a server still is away or busy (``ServerAway``). Other errors of the call, such as
+        404, are left as they are.
     """
     if not is_remote(one):
         return call()
-    for wait in (*(() if once else WAITS), None):
+    tries = tenacity.Retrying(
+        retry=tenacity.retry_if_exception(lambda error: _passes(error) and not _tried_by_one(error)),
+        stop=tenacity.stop_after_attempt(1 if once else 1 + len(WAITS)),
+        wait=tenacity.wait_chain(*(tenacity.wait_random(seconds, 2 * seconds) for seconds in WAITS)),
+        reraise=True,
+    )
+    with warnings.catch_warnings():
+        # ONE's hint how to log in; the error below has it
+        warnings.filterwarnings("ignore", message="No password, token or cached token")
         try:
-            with warnings.catch_warnings():
-                # ONE's hint how to log in; the error below has it
-                warnings.filterwarnings("ignore", message="No password, token or cached token")
-                return call()
+            return tries(call)
         except (OSError, HTTPException, ValueError) as error:
-            refused = _refusal(one, error)
-            if refused is None and not _passes(error):
-                raise
-            if refused or wait is None or _tried_by_one(error):
-                raise ConfigError(refused or _away(one, error)) from error
-        time.sleep(wait * random.uniform(1, 2))
-    raise AssertionError
+            if refused := _refusal(one, error):
+                raise ConfigError(refused) from error
+            if _passes(error):
+                raise ServerAway(_away(one, error)) from error
+            raise
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Return whether an error or its cause is that a server of ONE is away or busy."""
+    while error is not None and not isinstance(error, ServerAway):
+        error = error.__cause__
+    return error is not None
 
 
 @contextmanager
@@ -111,7 +125,7 @@ def _refusal(one: Any, error: Exception) -> str | None:
     return None
 
 
-def _passes(error: Exception) -> bool:
+def _passes(error: BaseException) -> bool:
     """Return whether the same request may succeed later."""
     import requests
 
@@ -123,7 +137,7 @@ def _passes(error: Exception) -> bool:
     return isinstance(error, (*kinds, json.JSONDecodeError, FileNotFoundError))
 
 
-def _tried_by_one(error: Exception) -> bool:
+def _tried_by_one(error: BaseException) -> bool:
     return status_of(error) in (429, 503) and not isinstance(error, urllib.error.HTTPError)
 
 

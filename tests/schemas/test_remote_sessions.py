@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import DataError
 from pipeline.reading import remote
 from populate_scripts.ingest import ingest
+from schemas.work import jobs
 from schemas.work.filling import IMAGING_TABLES, SESSION_TABLES, fill
 from schemas.work.reports import retry
 
@@ -44,7 +46,7 @@ def lab(database, tmp_path_factory) -> Iterator[tuple[Alyx, Repository, Path]]:
         tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=20, n_shared=16, rois_per_fov=40
     )
     found = Repository(tmp_path_factory.mktemp("alyx"), next(made.root.glob("*/Subjects/*/*/001")))
-    for name in ("embedded", "counted", "interrupted", "left"):
+    for name in ("embedded", "counted", "interrupted", "worker", "left"):
         found.add(name, "RA01")
     revised = found.alf("counted") / "FOV_00" / f"#{REVISION}#"
     revised.mkdir()
@@ -113,6 +115,31 @@ def test_a_server_that_is_away_while_a_session_is_read(lab):
     assert len(schemas.Activity & key) == 2
 
 
+def test_a_worker_tries_later_what_a_server_that_is_away_has(lab, monkeypatch):
+    monkeypatch.setattr(jobs, "AWAY_DELAY", 0.1)
+    monkeypatch.setattr(jobs, "MAX_LOST_CONNECTIONS", 3)
+    server, found, _ = lab
+    key = {"eid": found.eids["worker"]}
+    ingest([key["eid"]])
+    jobs.Queue(schemas.FOV).add(key)
+    server.stop()
+
+    def run_once(runner: jobs.JobRunner) -> jobs.Outcome:
+        while not (due := jobs.Queue(schemas.FOV).due(key, {"fov": 0})):
+            time.sleep(0.02)
+        return runner.run(schemas.FOV, due[0])
+
+    with jobs.JobRunner(jobs.new_worker()) as runner:
+        tried = [run_once(runner) for _ in range(3)]
+        assert [outcome.status for outcome in tried] == ["postponed", "postponed", "failed"]
+        assert "a server of ONE was away 3 times while this job was running" in tried[-1].message
+        retry(eid=key["eid"])
+        jobs.Queue(schemas.FOV).add(key)
+        assert run_once(runner).status == "postponed"
+        server.start()
+        assert run_once(runner).status == "done"
+
+
 def test_what_alyx_allows_the_columns_take(lab):
     _, found, _ = lab
     done = ingest(subject="RA02")
@@ -150,4 +177,4 @@ def test_ingest_stops_where_the_login_is_refused_and_goes_on_afterwards(lab, mes
     assert line.startswith(f"! Alyx at {server.url} answers 500, also when asked again. Run this again later")
     server.faults.clear()
     done = meso_command("ingest", "--subject", "RA01", env={**env, "MESO_ONE_CACHE_DIR": None})
-    assert (done.returncode, done.stdout.strip()) == (0, "1 new, 3 known, 0 failed"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "1 new, 4 known, 0 failed"), done.stderr
