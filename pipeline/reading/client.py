@@ -24,6 +24,8 @@ FOV_FOLDER = re.compile(r"^alf/FOV_(\d\d)$")
 
 #: The largest number of a session that ONE's tables hold; a larger one would be another session's folder.
 MAX_NUMBER = 65535
+#: What to do about damaged or inconsistent tables.
+REBUILD = "Write the tables of this ONE cache again"
 
 
 @dataclass(frozen=True)
@@ -113,12 +115,10 @@ def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
     ConfigError
         The database does not answer, or refuses the login.
     """
-    query: dict[str, Any] = {"subject": subject} if subject else {}
-    if is_remote(one):
-        # most sessions of a database have no imaging; without this each would be asked for its collections
-        query["datasets"] = "mpci.times.npy"
+    # most sessions of a database have no imaging; without this each would be asked for its collections
+    imaged = {"datasets": "mpci.times.npy"} if is_remote(one) else {}
     found, odd = [], []
-    for eid in _search(one, **query):
+    for eid in _search(one, subject, **imaged):
         try:
             info = session_info(one, eid)
             if fov_folders(one, eid):
@@ -151,9 +151,7 @@ def identify(one: Any, named: str) -> str:
         found = _at(one, name.place)
     elif name.start:
         # Alyx cannot be asked for the start of an id
-        found = (
-            [] if is_remote(one) else [e for e in map(str, one._cache["sessions"].index) if e.startswith(name.start)]
-        )
+        found = [] if is_remote(one) else [eid for eid in _search(one) if eid.startswith(name.start)]
     else:
         return name.eid or named
     if len(found) != 1:
@@ -168,24 +166,25 @@ def identify(one: Any, named: str) -> str:
 
 def _at(one: Any, place: Place) -> list[str]:
     """Return the ids of the sessions with this subject, date and number."""
-    found = _search(one, subject=place.subject, date_range=[str(place.date)] * 2, number=place.number)
-    infos = [session_info(one, eid) for eid in found]
+    asked = {"date_range": [str(place.date)] * 2, "number": place.number} if is_remote(one) else {}
+    infos = [session_info(one, eid) for eid in _search(one, subject=place.subject, **asked)]
     return [i.eid for i in infos if Place(i.subject, i.session_date, i.session_number) == place]
 
 
-def _search(one: Any, **query: Any) -> list[str]:
-    """Return the ids of sessions, each once; a subject is its exact name."""
-    subject = query.get("subject")
+def _search(one: Any, subject: str | None = None, **asked: Any) -> list[str]:
+    """Return the ids of the sessions of a subject, or of all; ``asked`` are further filters of Alyx.
+
+    Not by ``one.search()``, which ends with an error if it cannot read one of the records.
+    """
     if is_remote(one):
-        # not one.search(), which ends with an error if it cannot read one of the records
+        query = asked | ({"subject": subject} if subject else {})
         records = ask(one, lambda: list(one.alyx.rest("sessions", "list", **query)))
         # Alyx takes the whole name as it is, but compares without case
-        found = [str(record["id"]) for record in records if subject in (None, record["subject"])]
+        found = [record["id"] for record in records if subject in (None, record["subject"])]
     else:
-        if subject:
-            query["subject"] = f"^{re.escape(subject)}$"  # tables take a regular expression
-        found = list(map(str, one.search(**query)))
-    return list(dict.fromkeys(found))
+        sessions = one._cache["sessions"]
+        found = sessions.index[sessions["subject"] == subject] if subject else sessions.index
+    return list(dict.fromkeys(map(str, found)))
 
 
 def session_info(one: Any, eid: str) -> SessionInfo:
@@ -199,19 +198,24 @@ def session_info(one: Any, eid: str) -> SessionInfo:
         The database does not answer, or refuses the login.
     """
     details = _details(one, eid)
-    projects = details.get("projects") or ""
-    date = details.get("date") or details["start_time"]
-    number = int(details.get("number") or 0)  # Alyx may have none
-    if number > MAX_NUMBER:
-        raise DataError(
-            "ONE cannot hold the number of the session", eid=eid, expected=f"up to {MAX_NUMBER}", found=number
-        )
+    try:
+        info = _info(eid, details)
+    except (KeyError, TypeError, ValueError) as error:  # no date, a number that is none
+        raise _odd(eid, error) from error
+    if info.session_number > MAX_NUMBER:
+        expected, found = f"up to {MAX_NUMBER}", info.session_number
+        raise DataError("ONE cannot hold the number of the session", eid=eid, expected=expected, found=found)
+    return info
+
+
+def _info(eid: str, details: Mapping[str, Any]) -> SessionInfo:
+    projects, date = details.get("projects") or "", details.get("date") or details["start_time"]
     return SessionInfo(
         eid=str(eid),
-        subject=details["subject"],
+        subject=str(details["subject"]),
         lab=str(details.get("lab") or ""),
         session_date=datetime.date.fromisoformat(str(date)[:10]),
-        session_number=number,
+        session_number=int(details.get("number") or 0),  # Alyx may have none
         task_protocol=str(details.get("task_protocol") or ""),
         projects=projects if isinstance(projects, str) else ", ".join(map(str, projects)),
     )
@@ -233,7 +237,7 @@ def _details(one: Any, eid: str) -> Mapping[str, Any]:
         else:
             details = one.get_details(eid).to_dict()
     except ALFMultipleObjectsFound as error:
-        raise DataError("ONE lists the session several times, differently", eid=eid, do=_REBUILD) from error
+        raise DataError("ONE lists the session several times, differently", eid=eid, do=REBUILD) from error
     except ALFError as error:
         raise missing from error
     except ConfigError:
@@ -247,13 +251,10 @@ def _details(one: Any, eid: str) -> Mapping[str, Any]:
     return details
 
 
-#: What to do about damaged or inconsistent tables.
-_REBUILD = "Write the tables of this ONE cache again"
-
-
 def _odd(eid: str, error: Exception) -> DataError:
+    reason = str(error).partition("\n")[0]
     return DataError(
-        f"ONE cannot read what is registered of the session ({type(error).__name__}: {error})",
+        f"ONE cannot read what is registered of the session ({type(error).__name__}: {reason})",
         eid=eid,
         do="Correct its record in Alyx, or write the tables of the ONE cache again",
     )

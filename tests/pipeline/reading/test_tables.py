@@ -95,6 +95,23 @@ def test_a_session_listed_twice_differently_stops_no_other(made, cache):
     read(cache, sound)
 
 
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda table: table.assign(date=[None, *table["date"][1:]]),
+        lambda table: table.assign(number=[70000, *table["number"][1:].astype(int)]),
+    ],
+    ids=["no date", "huge number"],
+)
+def test_a_session_without_a_date_or_with_a_huge_number_stops_no_other(made, cache, how):
+    change(cache, "sessions", lambda table: how(table.sort_index()))
+    odd, sound = sorted(made.eids)
+    assert reading.find_sessions(reading.open_one(cache)) == [sound, odd]
+    with pytest.raises(DataError, match=f"^session {odd}: ONE cannot (read what is registered|hold the number)"):
+        reading.session_info(reading.open_one(cache), odd)
+    read(cache, sound)
+
+
 def test_two_default_revisions_are_named_and_the_other_fov_is_read(made, cache):
     eid, old = made.eids[0], f"alf/FOV_00/{TYPES}"
     new = old.replace("FOV_00/", "FOV_00/#2025-06-01#/")
