@@ -33,8 +33,8 @@ def content_key(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def check_lengths(table: type[dj.Table], row: Mapping[str, Any]) -> None:
-    """Refuse texts that are longer than their columns; the servers would answer with errors of their own.
+def check_lengths(table: type[dj.Table], row: Mapping[str, Any], eid: str) -> None:
+    """Refuse texts of a session that are longer than their columns; the servers would answer with their own errors.
 
     Raises
     ------
@@ -45,7 +45,7 @@ def check_lengths(table: type[dj.Table], row: Mapping[str, Any]) -> None:
         length = re.search(r"char\((\d+)\)", table.heading[name].type)
         if length and isinstance(value, str) and len(value) > int(length[1]):
             raise DataError(
-                f"{name} of the session is too long", eid=row.get("eid"), expected=f"up to {length[1]} characters",
+                f"{name} of the session is too long", eid=eid, expected=f"up to {length[1]} characters",
                 found=f"{len(value)}: {value[:40]}...",
             )  # fmt: skip
 

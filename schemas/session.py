@@ -71,8 +71,8 @@ class Session(WholeDelete, dj.Manual):
         new = [{"eid": info.eid, "fov": n, "collection": c} for n, c in folders.items() if n not in known]
         row = {name: getattr(info, name) for name in cls.heading.names if hasattr(info, name)}
         row |= {"one_cache_dir": cache_dir or "", "ingested_at": now()}
-        check_lengths(cls, row)
-        check_lengths(Subject, {"subject": info.subject, "lab": info.lab})
+        check_lengths(cls, row, info.eid)
+        check_lengths(Subject, {"subject": info.subject, "lab": info.lab}, info.eid)
         cls._check_identity(info)
         with cls.connection.transaction:
             Subject.insert1({"subject": info.subject, "lab": info.lab}, skip_duplicates=True)
