@@ -39,10 +39,11 @@ from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import Failure, match_cells, run_ndc
 from schemas.imaging.activity import activity
 from schemas.queries.errors import errors_of
+from schemas.queries.ids import one_subject
 from schemas.queries.sessions import trial_events
 from schemas.queries.tracking_runs import fovs_left_out, tracking_run_of_sessions
 from schemas.rows import in_fovs
-from schemas.work.filling import fill, fill_session
+from schemas.work.filling import fill, fill_session, registered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,6 +80,8 @@ def load_or_embed(
     Parameters
     ----------
     eid : str
+        The session's id, 8 or more of its first characters, or ``subject/date/number``. A session that is not
+        registered is looked up in ONE.
     restrict : sequence of int, sequence of bool, slice or int, optional
         Rows to return, in this order, indexed as in numpy: negative numbers count from the end, and an empty list
         gives arrays of no rows and all frames. A single int is one row.
@@ -112,8 +115,8 @@ def load_or_embed(
     """
     from schemas.embedding import Embedding, EmbeddingParams
 
-    eid = str(eid)
     schemas.activate()
+    eid = registered(eid)
     fill_session(eid, behavior=False)
     params = EmbeddingParams.add(EmbeddingSettings(neurons_only=filter_neurons))
     fill([Embedding], {"eid": eid, **params})
@@ -223,6 +226,7 @@ def plot_raster(
     Parameters
     ----------
     eid : str
+        As for ``load_or_embed``.
     bg : {'regions', 'firing_rate', None}
     restr : bool
         Draw only one minute, from a third into the recording; False for all of it.
@@ -258,7 +262,8 @@ def plot_raster(
     from pipeline.figures import raster
     from schemas.session import Behavior, Wheel, wheel_velocity
 
-    eid = str(eid)
+    schemas.activate()
+    eid = registered(eid)
     cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons)
     by = cells["isort"] if order is None and rsort else chosen_rows(order, len(cells["isort"]), "order", eid)
     if not len(by):
@@ -346,8 +351,8 @@ def match_tracked_indices_across_sessions(
     Parameters
     ----------
     *args
-        ``anchor_eid`` (str) and ``other_eids`` (sequence of str). A ONE client before them is ignored: the scripts
-        took one.
+        ``anchor_eid`` (str) and ``other_eids`` (sequence of str), named as in ``load_or_embed``. A ONE client before
+        them is ignored: the scripts took one.
     filter_neurons : bool
         As for ``load_or_embed``; the returned rows index its result.
     tracking_run : str, optional
@@ -388,8 +393,9 @@ def match_tracked_indices_across_sessions(
     if server_root is not None:
         raise ArgumentError("server_root is not supported: use roicat_root, or mirror the tree with 'meso track'")
     anchor, others = _anchor_and_others(args)
-    eids = list(dict.fromkeys([anchor, *others]))
     schemas.activate()
+    eids = list(dict.fromkeys(map(registered, [anchor, *others])))
+    one_subject(eids)
     for eid in eids:
         fill_session(eid, behavior=False)
     run = tracking_run_of_sessions(eids, tracking_run, roicat_root, duplicates, uid_form)
@@ -464,7 +470,7 @@ def neuron_dropping_curves_cached(
     Parameters
     ----------
     eids : sequence of str
-        Two or more sessions of one subject.
+        Two or more sessions of one subject, named as in ``load_or_embed``.
     targets : sequence of {'choice', 'feedback', 'stimulus', 'block'}
     event, win : optional
         Trials attribute, and window (start, end) in s around it; one for all targets, or a dict by target. By default
@@ -512,7 +518,6 @@ def neuron_dropping_curves_cached(
         shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **settings,
     )  # fmt: skip
     schemas.activate()
-    eids = list(dict.fromkeys(map(str, eids)))
     eids, unusable = _usable(eids, progress)
     run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
@@ -529,14 +534,22 @@ def neuron_dropping_curves_cached(
 
 
 def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, str]]:
-    """Read the sessions; return those that can be used, and an error message for each of the others."""
+    """Register and read the sessions; return the ids of those that can be used, and a message for each other one."""
+    found: dict[str, str] = {}
     unusable: dict[str, str] = {}
-    for eid in eids:
+    for named in dict.fromkeys(map(str, eids)):
+        try:
+            found[registered(named)] = named
+        except DataError as error:
+            unusable[named] = str(error)
+    if found:
+        one_subject(list(found))
+    for eid in found:
         try:
             fill_session(eid, progress=progress)
         except DataError as error:
             unusable[eid] = str(error)
-    usable = [eid for eid in eids if eid not in unusable]
+    usable = [eid for eid in found if eid not in unusable]
     if len(usable) < 2:
         raise DataError(
             "at least two sessions are needed to compare curves", expected="2 or more that can be used",

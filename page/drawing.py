@@ -17,6 +17,7 @@ from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS
 from schemas.decoding.results import NDCRun, stored_run
 from schemas.imaging.activity import activity
 from schemas.imaging.tables import ROI
+from schemas.queries.ids import known_as
 from schemas.rows import content_key
 
 #: Draws a figure from data that have been read; called in the thread that draws.
@@ -57,7 +58,7 @@ def chosen_run(session_set: str, params: Sequence[str], eids: Sequence[str] = ()
     NotFoundError
         No curve is stored for these sessions and settings.
     """
-    run = stored_run(session_set, params, eids)
+    run = stored_run(session_set, params, [known_as(eid) for eid in eids])
     if not any(run.curves.values()):
         raise NotFoundError("no curves are stored for this choice", do="Choose other sessions or settings")
     return run

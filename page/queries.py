@@ -26,6 +26,7 @@ from schemas.imaging.activity import activity
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion
 from schemas.queries.cells import presence, tracked_rois, tracked_sessions
 from schemas.queries.errors import tables_by_session
+from schemas.queries.ids import known_as
 from schemas.queries.sessions import TrialEvents, sessions, trial_events
 from schemas.queries.tracking_runs import latest_tracking_runs, tracking_run, tracking_runs
 from schemas.server.connection import connect
@@ -396,7 +397,7 @@ def shared_cells(subject: str, named: str | None, eids: Sequence[str]) -> list[d
     NotFoundError
         The subject has no such run, or the run does not have all of the sessions.
     """
-    run = tracking_run(subject, named)
+    run, eids = tracking_run(subject, named), [known_as(eid) for eid in eids]
     sessions = {row["eid"]: row for row in tracked_sessions(run) if row["eid"] in eids}
     if not eids or len(sessions) < len(set(eids)):
         raise NotFoundError(f"tracking run {run['tracking_run'][:8]} of {subject} has not all of these sessions",

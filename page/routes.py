@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
 import pandas as pd
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -17,8 +17,10 @@ from page.answers import BRIEFLY, html
 from page.rasters import Raster, Rasters
 from page.threads import Ahead, ask
 from pipeline.errors import NotFoundError
+from pipeline.reading.names import SessionName, session_name
 from pipeline.signals.tiles import View
 from schemas.queries import sessions as listing
+from schemas.queries.ids import known_as, session_id
 
 _rasters, _ahead = Rasters(), Ahead()
 
@@ -38,6 +40,27 @@ async def sessions(request: Request) -> Response:
     subject = request.query_params.get("subject")
     rows, subjects = await ask(lambda: (listing.sessions(subject), queries.subjects()))
     return html("sessions.html", rows=rows, subject=subject, subjects=subjects, named=queries.MAX_NAMED_AREAS)
+
+
+def by_id(show: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Return the response to an address with a session in its path; another name than its id is redirected to it."""
+
+    async def response(request: Request) -> Response:
+        given = request.path_params["eid"]
+        is_id = session_name(given) in (SessionName(eid=given), SessionName())
+        return await (show(request) if is_id else _to_id(request, given))
+
+    return response
+
+
+async def session_by_place(request: Request) -> Response:
+    """Redirect an address with subject, date and number of a session to the one with its id."""
+    return await _to_id(request, "/".join(request.path_params[name] for name in ("subject", "date", "number")))
+
+
+async def _to_id(request: Request, given: str) -> Response:
+    rest = request.scope["path"].removeprefix(f"/sessions/{given}")
+    return RedirectResponse(request.url.replace(path=f"/sessions/{await ask(session_id, given)}{rest}"))
 
 
 async def session(request: Request) -> Response:
@@ -129,7 +152,7 @@ async def ndc(request: Request) -> Response:
 
     def read() -> tuple[list[dict], dict | None, list[str], list[str], Any]:
         choices = queries.ndc_choices(subject)
-        wanted = request.query_params.getlist("eid")
+        wanted = list(map(known_as, request.query_params.getlist("eid")))
         chosen = _chosen_set(choices, request.query_params.get("set"), wanted)
         if chosen is None:
             return choices, None, [], [], None
@@ -188,14 +211,15 @@ ROUTES = [
     Route("/", home),
     Route("/live", live),
     Route("/sessions", sessions),
-    Route("/sessions/{eid}", session),
-    Route("/sessions/{eid}/cells.json", session_cells),
-    Route("/sessions/{eid}/timeline.json", session_timeline),
-    Route("/sessions/{eid}/raster", session_raster),
-    Route("/sessions/{eid}/mean", session_mean),
-    Route("/sessions/{eid}/cells/{fov:int}/{roi:int}", cell),
-    Route("/sessions/{eid}/cells/{fov:int}/{roi:int}/trace.json", cell_trace),
-    Route("/sessions/{eid}/cells/{fov:int}/{roi:int}/{pair}.svg", cell_averages),
+    Route("/sessions/{eid}", by_id(session)),
+    Route("/sessions/{eid}/cells.json", by_id(session_cells)),
+    Route("/sessions/{eid}/timeline.json", by_id(session_timeline)),
+    Route("/sessions/{eid}/raster", by_id(session_raster)),
+    Route("/sessions/{eid}/mean", by_id(session_mean)),
+    Route("/sessions/{eid}/cells/{fov:int}/{roi:int}", by_id(cell)),
+    Route("/sessions/{eid}/cells/{fov:int}/{roi:int}/trace.json", by_id(cell_trace)),
+    Route("/sessions/{eid}/cells/{fov:int}/{roi:int}/{pair}.svg", by_id(cell_averages)),
+    Route("/sessions/{subject}/{date}/{number}", session_by_place),
     Route("/tracking", tracking),
     Route("/tracking.csv", tracking_csv),
     Route("/ndc", ndc),

@@ -13,6 +13,7 @@ from populate_scripts.demo import raster_name, write
 from schemas.decoding.run import by_region, run_ndc
 from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
+from schemas.queries.ids import known_as
 from schemas.queries.sessions import session_ids
 from schemas.queries.tracking_runs import tracking_run_of_sessions
 from schemas.server import embedded
@@ -23,7 +24,7 @@ from schemas.session import Session
 from schemas.setup import migrations
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.work import reports
-from schemas.work.filling import SESSION_TABLES, fill
+from schemas.work.filling import SESSION_TABLES, fill, registered
 from schemas.work.states import JobStatus
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> It
     from drawing.cells import embedding_of
     from pipeline.figures import save
 
-    for eid in eids:
+    for eid in map(registered, eids):
         figure = meso.plot_raster(eid, **drawing)
         yield save(figure, output / f"{raster_name(eid)}.{suffix}", embedding_of(eid))
 
@@ -111,7 +112,7 @@ def tracked_rasters(
     from drawing.cells import embedding_of, session_title
     from pipeline.figures import distinct_region_colors, save
 
-    anchor, *others = dict.fromkeys(eids)
+    anchor, *others = dict.fromkeys(map(registered, eids))
     if not others:
         raise ConfigError("--tracked needs at least two sessions")
     rows = meso.match_tracked_indices_across_sessions(anchor, others, tracking_run=tracking_run)
@@ -325,7 +326,7 @@ def export(
     from schemas.exchange.export import export_session
 
     failures = []
-    for eid in session_ids((), subject) if subject else eids:
+    for eid in session_ids((), subject) if subject else map(known_as, eids):
         try:
             say(str(export_session(eid, kind, output, neurons_only=neurons_only, overwrite=overwrite)))
         except DataError as error:  # the other sessions are still exported
@@ -357,7 +358,7 @@ def import_caches(
 
     for path in files:
         try:
-            found = import_file(path, eid, dry_run=dry_run)
+            found = import_file(path, known_as(eid) if eid else None, dry_run=dry_run)
             row, lines = found.as_row(), found.lines()
         except DataError as error:
             row, lines = {"file": path.name, "taken": None, "problem": str(error)}, [f"not imported: {error}"]

@@ -6,8 +6,8 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from pipeline.errors import MesoError
-from pipeline.reading import find_sessions, open_one
+from pipeline.errors import ConfigError, MesoError
+from pipeline.reading import find_sessions, identify, open_one
 from schemas.server.settings import one_cache_dir
 from schemas.session import Session
 from schemas.sources import ChangedRow, changed_rows
@@ -22,7 +22,8 @@ class Ingested:
     new, known : list of str
         Ids of sessions registered now, and before.
     failed : dict of str to str
-        Error message by session id.
+        Error message by session, as it was named. If the database that ONE asks goes away, all that are left have the
+        same message.
     changed : list of ChangedRow
         What was read of known sessions from files that ONE has otherwise now, by revision, size or hash: no file is
         opened. ``meso update`` reads it again.
@@ -47,6 +48,7 @@ def ingest(
     Parameters
     ----------
     eids : sequence of str
+        Sessions, named as ``pipeline.reading.identify`` takes them.
     subject : str, optional
         Also all sessions of this subject with imaging.
     everything : bool
@@ -59,7 +61,7 @@ def ingest(
     Raises
     ------
     ConfigError
-        ONE cannot be opened.
+        ONE cannot be opened, or its database does not answer a search.
     """
     from tqdm import tqdm
 
@@ -70,10 +72,14 @@ def ingest(
     if subject or everything:
         wanted += [eid for eid in find_sessions(one, subject=subject) if eid not in wanted]
     done = Ingested()
-    for eid in tqdm(wanted, desc="Session", disable=not progress):
+    for i, named in enumerate(tqdm(wanted, desc="Session", disable=not progress)):
         try:
+            eid = identify(one, named)
             (done.new if Session.register(one, eid, cache_dir) else done.known).append(eid)
             done.changed += changed_rows(eid, one, content=False)
+        except ConfigError as error:  # of the database that ONE asks: the other sessions would fail alike
+            done.failed |= dict.fromkeys(wanted[i:], str(error))
+            break
         except MesoError as error:
-            done.failed[eid] = str(error)
+            done.failed[named] = str(error)
     return done

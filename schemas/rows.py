@@ -8,6 +8,7 @@ import json
 import logging
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, DataError
 from pipeline.reading import Source
 
 
@@ -45,16 +46,33 @@ def sources_key(*files: dj.QueryExpression) -> str:
     )
 
 
+def check_lengths(table: type[dj.Table], row: Mapping[str, Any], eid: str) -> None:
+    """Refuse texts of a session that are longer than their columns; the servers would answer with their own errors.
+
+    Raises
+    ------
+    DataError
+        A text is too long.
+    """
+    for name, value in row.items():
+        length = re.search(r"char\((\d+)\)", table.heading[name].type)
+        if length and isinstance(value, str) and len(value) > int(length[1]):
+            raise DataError(
+                f"{name} of the session is too long", eid=eid, expected=f"up to {length[1]} characters",
+                found=f"{len(value)}: {value[:40]}...",
+            )  # fmt: skip
+
+
 class SourceFile(dj.Part):
     """Base of the parts that list the files that a row was read from."""
 
     definition = """
     # a file that was read
     -> master
-    dataset : varchar(255)          # path within the session
+    dataset : varchar(511)          # path within the session
     ---
     dataset_id='' : varchar(36)     # id in ONE
-    revision='' : varchar(64)       # '' for the original
+    revision='' : varchar(255)      # '' for the original
     file_size : int64               # bytes
     sha256 : char(64)               # of the whole file
     one_hash='' : varchar(64)       # of the file in ONE when it was read, '' if ONE had none

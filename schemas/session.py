@@ -15,7 +15,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES, VELOCITY_RATE, column_name
 from schemas.cascade import WholeDelete
 from schemas.provenance import now
-from schemas.rows import SourceFile, number
+from schemas.rows import SourceFile, check_lengths, number
 from schemas.server.settings import one_cache_dir
 
 schema = dj.Schema()
@@ -27,7 +27,7 @@ class Subject(WholeDelete, dj.Manual):
     # a mouse
     subject : varchar(64)
     ---
-    lab='' : varchar(64)
+    lab='' : varchar(255)
     """
 
 
@@ -39,9 +39,9 @@ class Session(WholeDelete, dj.Manual):
     ---
     -> Subject
     session_date : date
-    session_number : int16
-    task_protocol='' : varchar(255)
-    projects='' : varchar(255)
+    session_number : int32
+    task_protocol='' : varchar(1023)
+    projects='' : varchar(4095)         # names, separated by commas
     one_cache_dir='' : varchar(512)     # ONE cache it was registered from, '' for a remote database
     ingested_at : datetime(6)         # UTC
     unique index (subject, session_date, session_number)
@@ -64,7 +64,8 @@ class Session(WholeDelete, dj.Manual):
         Raises
         ------
         DataError
-            ONE does not know the session, it has no FOV folder, or it is registered under another id.
+            ONE does not know the session, it has no FOV folder, a value is too long for its column, or it is registered
+            under another id.
         """
         info = reading.session_info(one, eid)
         folders = reading.fov_folders(one, eid)
@@ -77,6 +78,8 @@ class Session(WholeDelete, dj.Manual):
         new = [{"eid": info.eid, "fov": n, "collection": c} for n, c in folders.items() if n not in known]
         row = {name: getattr(info, name) for name in cls.heading.names if hasattr(info, name)}
         row |= {"one_cache_dir": cache_dir or "", "ingested_at": now()}
+        check_lengths(cls, row, info.eid)
+        check_lengths(Subject, {"subject": info.subject, "lab": info.lab}, info.eid)
         cls._check_identity(info)
         with cls.connection.transaction:
             Subject.insert1({"subject": info.subject, "lab": info.lab}, skip_duplicates=True)
@@ -182,14 +185,14 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
         probability_left=null : float64
         reward_volume=null : float64    # microlitre
         quiescence_period=null : float64
-        task_collection : varchar(64)   # alf or alf/task_XX
+        task_collection : varchar(255)  # alf or alf/task_XX
         """
 
     class LeftOut(dj.Part):
         definition = """
         # trials of the session that are not used
         -> master
-        left_out_collection : varchar(64)  # alf or alf/task_XX
+        left_out_collection : varchar(255)  # alf or alf/task_XX
         ---
         left_out_reason : varchar(2048)
         """

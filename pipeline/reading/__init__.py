@@ -2,7 +2,15 @@
 
 from pipeline.reading.behavior import Trials, Wheel, read_trials, read_wheel
 from pipeline.reading.changes import Change, changes, fov_datasets, trial_datasets, wheel_datasets
-from pipeline.reading.client import SessionInfo, find_sessions, fov_folders, open_one, session_info, unread_folders
+from pipeline.reading.client import (
+    SessionInfo,
+    find_sessions,
+    fov_folders,
+    identify,
+    open_one,
+    session_info,
+    unread_folders,
+)
 from pipeline.reading.datasets import SessionReader, Source, without_revision
 from pipeline.reading.fov import FOVData, read_fov
 
@@ -18,6 +26,7 @@ __all__ = [
     "find_sessions",
     "fov_datasets",
     "fov_folders",
+    "identify",
     "open_one",
     "read_fov",
     "read_trials",

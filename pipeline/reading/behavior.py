@@ -92,7 +92,7 @@ def column_name(attribute: str) -> str:
 def task_collections(reader: SessionReader, name: str) -> list[str]:
     """Return the collections (``alf`` or ``alf/task_XX``) that hold a dataset, in order."""
     # older sessions keep behaviour in alf/ itself, newer ones in one folder per task protocol
-    collections = ["alf", *sorted(c for c in reader.collections() if "/task_" in c)]
+    collections = ["alf", *(c for c in reader.collections if "/task_" in c)]
     return [collection for collection in collections if reader.has(name, collection)]
 
 
@@ -122,6 +122,8 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
     collections = task_collections(reader, TRIALS)
     if not collections:
         raise DataError("the session has no trials table", eid=eid, dataset=f"alf/task_XX/{TRIALS}")
+    for collection in collections:
+        reader.fetch(TRIALS, *(f"_ibl_trials.{name}.npy" for name in TRIAL_ATTRIBUTES), collection=collection)
     tables = {collection: _load_table(reader, collection) for collection in collections}
     lacking = {c: error for c, table in tables.items() if (error := _lacks_columns(reader, c, table))}
     if len(lacking) == len(tables):
@@ -355,6 +357,8 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     collections = task_collections(reader, name)
     if not collections:
         raise DataError("the session has no wheel", eid=eid, dataset=f"alf/task_XX/{name}")
+    for collection in collections:
+        reader.fetch(name, "_ibl_wheel.position.npy", collection=collection)
     parts = {
         collection: [reader.vector(f"_ibl_wheel.{what}.npy", collection) for what in ("timestamps", "position")]
         for collection in collections

@@ -82,7 +82,7 @@ def _change(reader: SessionReader, source: Source, path: str | None, is_wanted: 
         return Change(source.dataset, "gone", source.dataset, "")
     # what ONE lists of a local cache may be older than the file
     size = reader.size(path) if file is None else file.stat().st_size
-    if size != source.size:
+    if size not in (None, source.size):
         return Change(source.dataset, "size", f"{source.size} bytes", f"{size} bytes")
     if content and file is not None and (sha256 := sha256_file(file)) != source.sha256:
         return Change(source.dataset, "content", f"sha256 {source.sha256}", f"sha256 {sha256}")

@@ -6,16 +6,28 @@ import datetime
 import os
 import re
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DataError, MesoError
+from pipeline.reading.names import Place, session_name
+from pipeline.reading.remote import ask, is_remote, status_of
+from pipeline.reading.tables import complete, readable
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 FOV_FOLDER = re.compile(r"^alf/FOV_(\d\d)$")
 #: Folders that are meant as FOVs, by whatever name.
 FOV_NAME = re.compile(r"^alf/fov[^/]*$", re.IGNORECASE)
+
+#: The largest number of a session that ONE's tables hold; a larger one would be another session's folder.
+MAX_NUMBER = 65535
+#: What to do about damaged or inconsistent tables.
+REBUILD = "Write the tables of this ONE cache again"
 
 
 @dataclass(frozen=True)
@@ -43,11 +55,15 @@ def open_one(cache_dir: str | os.PathLike[str] | None = None) -> Any:
     Raises
     ------
     ConfigError
-        The folder is missing or holds no tables, or ONE is not set up on this machine. (ONE itself would return
-        empty searches, or prompt on standard input.)
+        The folder is missing, holds no tables or damaged ones, or ONE is not set up on this machine. (ONE itself would
+        return empty searches, or prompt on standard input.)
     """
     if cache_dir is None:
-        return _open_one(None, ())
+        import one.params
+
+        # a login rewrites these files: a new client takes its token
+        parameters = [path.stat() for path in sorted(one.params.get_params_dir().glob("**/*")) if path.is_file()]
+        return _open_one(None, tuple((file.st_mtime_ns, file.st_size) for file in parameters))
     folder = Path(cache_dir).expanduser().resolve()
     tables = [path.stat() for path in sorted(folder.glob("*.pqt"))]
     # A client keeps the tables that it loaded. Their time and size are part of the key, so that rewritten tables
@@ -66,18 +82,22 @@ def _open_one(cache_dir: str | None, tables: tuple[Any, ...]) -> Any:
                 "ONE is not set up on this machine. Give a ONE cache with --cache-dir (or MESO_ONE_CACHE_DIR), "
                 "or run once: from one.api import ONE; ONE.setup(base_url=..., username=...)"
             )
+        ONE.cache_clear()
         return ONE(silent=True)
     if not Path(cache_dir).is_dir():
         raise ConfigError(f"The ONE cache {cache_dir} is not a folder on this machine")
+    readable(Path(cache_dir))
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No cache tables found")
         ONE.cache_clear()  # ONE caches its own clients by folder, with the old tables
-        client = ONE(cache_dir=cache_dir)
+        # local: the download folder of a database would give a client that asks the database, without its tables
+        client = ONE(cache_dir=cache_dir, mode="local")
     if not len(client._cache.get("sessions", ())):
         raise ConfigError(
             f"The ONE cache {cache_dir} has no session tables. Build them once with "
             f"one.alf.cache.make_parquet_db, or give the folder that holds sessions.pqt"
         )
+    complete(client._cache)
     return client
 
 
@@ -86,19 +106,89 @@ def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
 
     Among them are those with imaging in folders of other names only: registering these says so.
 
+    A session that ONE cannot describe comes last: what is wrong is said where it is registered.
+
     Parameters
     ----------
     one : ONE client
     subject : str, optional
-        Exact subject name (ONE itself would match it as a regular expression).
+        Exact name.
+
+    Raises
+    ------
+    ConfigError
+        The database does not answer, or refuses the login.
     """
-    query = {"subject": f"^{re.escape(subject)}$"} if subject else {}
-    if not getattr(one, "offline", True):
-        # most sessions of a remote database have no imaging; without this each would be asked for its collections
-        query["datasets"] = "mpci.times.npy"
-    found = [str(eid) for eid in one.search(**query)]
-    infos = [session_info(one, eid) for eid in found if fov_folders(one, eid) or unread_folders(one, eid)]
-    return [info.eid for info in sorted(infos, key=lambda i: (i.subject, i.session_date, i.session_number))]
+    # most sessions of a database have no imaging; without this each would be asked for its collections
+    imaged = {"datasets": "mpci.times.npy"} if is_remote(one) else {}
+    found, odd = [], []
+    for eid in _search(one, subject, **imaged):
+        try:
+            info = session_info(one, eid)
+            if fov_folders(one, eid) or unread_folders(one, eid):
+                found.append(info)
+        except ConfigError:
+            raise
+        except MesoError:
+            odd.append(eid)
+    return [info.eid for info in sorted(found, key=lambda i: (i.subject, i.session_date, i.session_number))] + odd
+
+
+def identify(one: Any, named: str) -> str:
+    """Return the id of the session of ONE that a user names; a text that names none is returned as it is.
+
+    Parameters
+    ----------
+    one : ONE client
+    named : str
+        The id, ``subject/date/number``, or, where ONE reads the tables of a folder, the first characters of an id.
+
+    Raises
+    ------
+    DataError
+        ONE has no such session, or the characters are not those of one session.
+    ConfigError
+        The database does not answer, or refuses the login.
+    """
+    name = session_name(named)
+    if name.place:
+        found = _at(one, name.place)
+    elif name.start:
+        # Alyx cannot be asked for the start of an id
+        found = [] if is_remote(one) else [eid for eid in _search(one) if eid.startswith(name.start)]
+    else:
+        return name.eid or named
+    if len(found) != 1:
+        raise DataError(
+            f"{named} is not a session of this ONE client",
+            expected="one session",
+            found=", ".join(found) or "none",
+            do=f"Give the whole id, or subject/date/number; this client reads {_source(one)}",
+        )
+    return found[0]
+
+
+def _at(one: Any, place: Place) -> list[str]:
+    """Return the ids of the sessions with this subject, date and number."""
+    asked = {"date_range": [str(place.date)] * 2, "number": place.number} if is_remote(one) else {}
+    infos = [session_info(one, eid) for eid in _search(one, subject=place.subject, **asked)]
+    return [i.eid for i in infos if Place(i.subject, i.session_date, i.session_number) == place]
+
+
+def _search(one: Any, subject: str | None = None, **asked: Any) -> list[str]:
+    """Return the ids of the sessions of a subject, or of all; ``asked`` are further filters of Alyx.
+
+    Not by ``one.search()``, which ends with an error if it cannot read one of the records.
+    """
+    if is_remote(one):
+        query = asked | ({"subject": subject} if subject else {})
+        records = ask(one, lambda: list(one.alyx.rest("sessions", "list", **query)))
+        # Alyx takes the whole name as it is, but compares without case
+        found = [record["id"] for record in records if subject in (None, record["subject"])]
+    else:
+        sessions = one._cache["sessions"]
+        found = sessions.index[sessions["subject"] == subject] if subject else sessions.index
+    return list(dict.fromkeys(map(str, found)))
 
 
 def session_info(one: Any, eid: str) -> SessionInfo:
@@ -107,37 +197,99 @@ def session_info(one: Any, eid: str) -> SessionInfo:
     Raises
     ------
     DataError
-        The id is malformed, or ONE has no session with it.
+        The id is malformed, ONE has no session with it, or cannot read what is registered of it.
+    ConfigError
+        The database does not answer, or refuses the login.
     """
-    from one.alf.exceptions import ALFError
-
-    missing = DataError(
-        "not a session of this ONE client",
-        eid=eid,
-        do=f"Look it up with one.search(); this client reads {getattr(one, 'cache_dir', 'a remote database')}",
-    )
-    try:
-        ref = one.eid2ref(eid)
-    except (ALFError, ValueError) as error:
-        raise missing from error
-    if not ref or not ref.get("subject"):
-        raise missing
     details = _details(one, eid)
-    projects = details.get("projects") or ""
+    try:
+        info = _info(eid, details)
+    except (KeyError, TypeError, ValueError) as error:  # no date, a number that is none
+        raise _odd(eid, error) from error
+    if info.session_number > MAX_NUMBER:
+        expected, found = f"up to {MAX_NUMBER}", info.session_number
+        raise DataError("ONE cannot hold the number of the session", eid=eid, expected=expected, found=found)
+    return info
+
+
+def _info(eid: str, details: Mapping[str, Any]) -> SessionInfo:
+    projects, date = details.get("projects") or "", details.get("date") or details["start_time"]
     return SessionInfo(
         eid=str(eid),
-        subject=ref["subject"],
+        subject=str(details["subject"]),
         lab=str(details.get("lab") or ""),
-        session_date=ref["date"],
-        session_number=int(ref["sequence"]),
+        session_date=datetime.date.fromisoformat(str(date)[:10]),
+        session_number=int(details.get("number") or 0),  # Alyx may have none
         task_protocol=str(details.get("task_protocol") or ""),
         projects=projects if isinstance(projects, str) else ", ".join(map(str, projects)),
     )
 
 
-def _details(one: Any, eid: str) -> dict[str, Any]:
-    details = one.get_details(eid)  # a dict from a remote ONE, a pandas Series from cache tables
-    return details if isinstance(details, dict) else details.to_dict()
+def _details(one: Any, eid: str) -> Mapping[str, Any]:
+    """Return the record of a session from Alyx or the tables; a remote ONE then also has its datasets in its tables."""
+    from one.alf.exceptions import ALFError, ALFMultipleObjectsFound
+
+    missing = DataError(
+        "not a session of this ONE client",
+        eid=eid,
+        do=f"Look it up with one.search(); this client reads {_source(one)}",
+    )
+    try:
+        if is_remote(one):
+            # full: one request for the session and its datasets, and an error of its own for an unknown session
+            details: Mapping[str, Any] = ask(one, lambda: one.get_details(eid, full=True))
+        else:
+            details = one.get_details(eid).to_dict()
+    except ALFMultipleObjectsFound as error:
+        raise DataError("ONE lists the session several times, differently", eid=eid, do=REBUILD) from error
+    except ALFError as error:
+        raise missing from error
+    except ConfigError:
+        raise
+    except Exception as error:  # ONE fails in many ways on an odd record
+        if status_of(error) == 404 or "Invalid experiment ID" in str(error) or "Cannot parse" in str(error):
+            raise missing from error
+        raise _odd(eid, error) from error
+    if not details.get("subject"):
+        raise missing
+    return details
+
+
+def _odd(eid: str, error: Exception) -> DataError:
+    reason = str(error).partition("\n")[0]
+    return DataError(
+        f"ONE cannot read what is registered of the session ({type(error).__name__}: {reason})",
+        eid=eid,
+        do="Correct its record in Alyx, or write the tables of the ONE cache again",
+    )
+
+
+def _source(one: Any) -> str:
+    return str(one.alyx.base_url if is_remote(one) else getattr(one, "cache_dir", "a folder"))
+
+
+def datasets_of(one: Any, eid: str) -> pd.DataFrame:
+    """Return the datasets that ONE lists for a session: a row each, with index (eid, id); empty if there are none.
+
+    Raises
+    ------
+    DataError
+        ONE cannot read what is registered.
+    ConfigError
+        The database does not answer, or refuses the login.
+    """
+    try:
+        # within five minutes a remote ONE repeats the answer that it has
+        return ask(one, lambda: one.list_datasets(eid, details=True, keep_eid_index=True))
+    except ConfigError:
+        raise
+    except Exception as error:  # as in _details
+        raise _odd(eid, error) from error
+
+
+def session_folder(one: Any, eid: str) -> Path:
+    """Return the local folder of a session that ``session_info`` or ``datasets_of`` has found."""
+    return Path(str(one.eid2path(eid, **({"query_type": "local"} if is_remote(one) else {}))))
 
 
 def fov_number(collection: str) -> int | None:
@@ -146,9 +298,15 @@ def fov_number(collection: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def collections_in(datasets: pd.DataFrame) -> list[str]:
+    """Return the collections of datasets, sorted: the folders within the session, without revisions."""
+    folders = {PurePosixPath(path).parent for path in datasets["rel_path"]}
+    return sorted({str(PurePosixPath(*(part for part in f.parts if not part.startswith("#")))) for f in folders})
+
+
 def fov_folders(one: Any, eid: str) -> dict[int, str]:
     """Return {FOV number: ONE collection} in order of number; empty if the session has no imaging."""
-    collections = map(str, one.list_collections(eid))
+    collections = collections_in(datasets_of(one, eid))
     found = {number: collection for collection in collections if (number := fov_number(collection)) is not None}
     return dict(sorted(found.items()))
 
@@ -158,12 +316,7 @@ def unread_folders(one: Any, eid: str) -> list[str]:
 
     These hold datasets of mpci objects, or are called FOV.
     """
-    datasets = [PurePosixPath(str(path)) for path in one.list_datasets(eid)]
-    with_imaging = {_collection(path) for path in datasets if path.name.startswith("mpci")}
-    called_fov = {name for name in map(str, one.list_collections(eid)) if FOV_NAME.match(name)}
-    return sorted(name for name in with_imaging | called_fov if fov_number(name) is None)
-
-
-def _collection(dataset: PurePosixPath) -> str:
-    """Return the folder of a dataset, without that of its revision."""
-    return str(dataset.parent.parent if dataset.parent.name.startswith("#") else dataset.parent)
+    datasets = datasets_of(one, eid)
+    with_imaging = datasets[[PurePosixPath(path).name.startswith("mpci") for path in datasets["rel_path"]]]
+    called_fov = {name for name in collections_in(datasets) if FOV_NAME.match(name)}
+    return sorted(name for name in {*collections_in(with_imaging), *called_fov} if fov_number(name) is None)

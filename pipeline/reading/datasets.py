@@ -7,12 +7,16 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.errors import DataError
-from pipeline.reading.client import fov_number
+from pipeline.errors import ConfigError, DataError
+from pipeline.reading.client import collections_in, datasets_of, fov_number, session_folder
+from pipeline.reading.remote import CutOff, ask, giving_up_stalled, is_remote
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 REVISION = re.compile(r"#([^#/]+)#")
 #: numpy dtype kinds that are accepted as numbers: booleans, integers, floats.
@@ -66,10 +70,11 @@ class SessionReader:
         self.one, self.eid = one, eid
         self._recorded = None if recorded is None else {source.dataset: source for source in recorded}
         self._read: dict[str, tuple[Path, FileState]] = {}
-        self.table = one.list_datasets(eid, details=True)
-        listed = self.table["rel_path"].items() if len(self.table) else ()
-        self._ids = {str(path): str(dataset_id) for dataset_id, path in listed}
-        self._sizes, self._hashes = self._column("file_size"), self._column("hash")
+        self._table = datasets_of(one, eid)
+        self._ids = {str(path): str(key[-1]) for key, path in self._table["rel_path"].items()}
+        self._sizes = {path: int(size) for path, size in self._column("file_size").items()}
+        self._hashes = self._column("hash")
+        self._folder = session_folder(one, eid)
 
     @property
     def sources(self) -> list[Source]:
@@ -97,42 +102,41 @@ class SessionReader:
         """Return session, FOV and dataset as keyword arguments of a ``DataError``."""
         return {"eid": self.eid, "fov": fov_number(collection), "dataset": f"{collection}/{name}"}
 
-    def collections(self) -> list[str]:
-        """Return the collections that ONE lists, or those of the recorded files."""
-        if self._recorded is None:
-            return [str(collection) for collection in self.one.list_collections(self.eid)]
-        return sorted({without_revision(path).rpartition("/")[0] for path in self._recorded})
-
     def has(self, name: str, collection: str) -> bool:
         """Return whether ONE lists the dataset, in any revision."""
         return any(self._listed(name, collection))
 
-    def sizes(self, name: str, collection: str) -> set[int]:
-        """Return the sizes in bytes of all revisions of the dataset, as listed by ONE."""
-        return {self._sizes[path] for path in self._listed(name, collection)}
+    @property
+    def collections(self) -> list[str]:
+        """The folders within the session that have datasets or recorded files, without revisions, sorted."""
+        if self._recorded is None:
+            return collections_in(self._table)
+        return sorted({without_revision(path).rpartition("/")[0] for path in self._recorded})
+
+    def sizes(self, name: str, collection: str) -> set[int | None]:
+        """Return the sizes in bytes of all revisions of the dataset, as listed by ONE; None for one without."""
+        return {self._sizes.get(path) for path in self._listed(name, collection)}
 
     def default(self, dataset: str) -> str | None:
-        """Return the path that ONE would load for a dataset, a path without revision; None if it lists none."""
-        collection, _, name = dataset.rpartition("/")
-        listed = list(self._listed(name, collection))
-        if len(listed) < 2:
-            return listed[0] if listed else None
-        from one.api import REVISION_LAST_BEFORE
-        from one.util import filter_datasets
+        """Return the path that ONE would load for a dataset, a path without revision; None if it lists none.
 
-        chosen = filter_datasets(
-            self.table, name, collection, REVISION_LAST_BEFORE, wildcards=self.one.wildcards, assert_unique=True
-        )
-        return str(chosen["rel_path"].iloc[0]) if len(chosen) else None
+        Raises
+        ------
+        DataError
+            ONE lists two default revisions.
+        """
+        collection, _, name = dataset.rpartition("/")
+        row = self._default(name, collection)
+        return str(row["rel_path"].iloc[0]) if len(row) else None
 
     def local(self, path: str) -> Path | None:
         """Return the file of a listed path if it is on this machine."""
-        file = self._session_path() / path
+        file = self._folder / path
         return file if file.is_file() else None
 
-    def size(self, path: str) -> int:
-        """Return the size of a listed path in ONE, bytes."""
-        return int(self._sizes[path])
+    def size(self, path: str) -> int | None:
+        """Return the size of a listed path in ONE, bytes; None if it lists none."""
+        return self._sizes.get(path)
 
     def one_hash(self, path: str) -> str:
         """Return the hash of a listed path in ONE, '' if it has none."""
@@ -141,7 +145,7 @@ class SessionReader:
     @property
     def is_remote(self) -> bool:
         """Whether ONE can download files that are not on this machine."""
-        return not getattr(self.one, "offline", True)
+        return is_remote(self.one)
 
     def _listed(self, name: str, collection: str) -> Iterator[str]:
         """Yield the paths of all revisions of a dataset; of recorded files, there is one."""
@@ -162,7 +166,8 @@ class SessionReader:
         Raises
         ------
         DataError
-            ONE does not list it, or lists it but cannot provide the file; or it is not the recorded file.
+            ONE does not list it, lists two default revisions, or lists it but cannot provide the file; or it is not the
+            recorded file.
         """
         from one.alf.exceptions import ALFError
 
@@ -171,25 +176,107 @@ class SessionReader:
             raise DataError("dataset is missing", do="ONE lists no such file", **place)
         if self._recorded is not None:
             return self._recorded_file(self._recorded[next(self._listed(name, collection))], check_hash)
+        row = self._default(name, collection)
+        dataset = str(row["rel_path"].iloc[0])
+        if not self._is_here(dataset) or self._is_outdated(dataset):
+            try:
+                self._download(row)
+            except (ALFError, OSError, ConfigError) as error:
+                # only the first line: ONE's message goes on with examples of usage
+                problem = f"ONE lists the dataset but cannot provide the file ({first_line(error)})"
+                raise DataError(problem, **place) from error
+        return self._record(dataset)
+
+    def fetch(self, *names: str, collection: str) -> None:
+        """Download those of these datasets that are listed and not here, together: fewer requests, several at a time.
+
+        What cannot be had is left to ``path``, which says why.
+        """
+        import pandas as pd
+
+        if not self.is_remote or self._recorded is not None:
+            return
         try:
-            # A remote ONE compares the md5 of an earlier download, and downloads a file that has changed again. A local
-            # one would compute it at each load, and load the file even if it differs.
-            found = self.one.load_dataset(
-                self.eid, name, collection=collection, download_only=True, check_hash=self.is_remote
-            )
-        except (ALFError, OSError) as error:
-            # only the first line: ONE's message goes on with examples of usage
-            problem = f"ONE lists the dataset but cannot provide the file ({first_line(error)})"
-            raise DataError(problem, **place) from error
-        self._record(Path(found))
-        return Path(found)
+            rows = pd.concat([self._default(n, collection) for n in names if self.has(n, collection)])
+            absent = rows[[not self._is_here(dataset) for dataset in rows["rel_path"]]]
+            if len(absent):
+                self._download(absent, once=True)
+        except (ValueError, OSError, DataError, ConfigError):  # ValueError: none of them is listed
+            return
+
+    def _default(self, name: str, collection: str) -> pd.DataFrame:
+        """Return the row of the dataset's default revision (or that of ONE_REVISION_LAST_BEFORE)."""
+        from one.alf.exceptions import ALFMultipleRevisionsFound
+        from one.api import REVISION_LAST_BEFORE
+        from one.util import filter_datasets
+
+        rows = self._table[self._table["rel_path"].isin(list(self._listed(name, collection)))]
+        try:
+            return filter_datasets(rows, re.escape(name), re.escape(collection), REVISION_LAST_BEFORE)
+        except ALFMultipleRevisionsFound as error:
+            defaults = rows[rows["default_revision"]]
+            found = [
+                f"{path} (dataset {key[-1]})" for key, path in defaults["rel_path"].items()
+            ]  # fmt: skip
+            raise DataError(
+                "ONE lists several default revisions of the dataset",
+                expected="one default revision",
+                found=", ".join(sorted(found)),
+                do="Make one of them the default in Alyx, or in the tables of the ONE cache",
+                **self.place(name, collection),
+            ) from error
+
+    def _is_here(self, dataset: str) -> bool:
+        """Return whether the file is there; if it can be downloaded, also whether it is complete."""
+        file = self._folder / dataset
+        expected = self._sizes.get(dataset) if self.is_remote else None
+        return file.exists() and expected in (None, file.stat().st_size)
+
+    def _is_outdated(self, dataset: str) -> bool:
+        """Return whether a file that can be downloaded is another than ONE has now, by the md5 that Alyx lists."""
+        listed = self.one_hash(dataset) if self.is_remote else ""
+        # other hashes than md5 cannot be compared; sizes were
+        return len(listed) == 32 and md5_file(self._folder / dataset) != listed
+
+    def _download(self, rows: pd.DataFrame, *, once: bool = False) -> None:
+        """Have ONE provide the files of these rows; without a database, it says that they are missing."""
+        from one.alf.exceptions import ALFObjectNotFound
+
+        def get() -> None:
+            self._remove_remains(rows)
+            with giving_up_stalled():
+                # with the hash, since a file that has changed can be as large as before
+                found = self.one._check_filesystem(rows, check_hash=True)
+            if None in found or not len(rows):
+                raise ALFObjectNotFound("Dataset not found")
+            for dataset in rows["rel_path"]:
+                self._check_complete(dataset)
+
+        ask(self.one, get, once=once)
+
+    def _remove_remains(self, rows: pd.DataFrame) -> None:
+        """Delete what a broken download has left under the name with the UUID: ONE would take it for the file."""
+        from one.alf.path import ALFPath
+
+        for key, dataset in rows["rel_path"].items():
+            remains = ALFPath(self._folder / dataset).with_uuid(key[-1])
+            if self.is_remote and remains.exists() and remains.stat().st_size != self._sizes.get(dataset):
+                remains.unlink()
+
+    def _check_complete(self, dataset: str) -> None:
+        """Refuse a download of another size than listed; ONE does not notice that a connection breaks off."""
+        if not self._is_here(dataset):
+            file = self._folder / dataset
+            size = file.stat().st_size
+            file.unlink()
+            raise CutOff(f"{file.name}: {size} bytes, of {self._sizes.get(dataset)} that are listed")
 
     def _recorded_file(self, source: Source, check_hash: bool) -> Path:
         """Return a recorded file, after comparing it with its record, and record it as read."""
-        dataset, path = source.dataset, self._session_path() / source.dataset
-        if not path.is_file():
-            path = self._fetch(dataset)
-        self._record(path)
+        dataset = source.dataset
+        if not (self._folder / dataset).is_file():
+            self._fetch_again(dataset)
+        path = self._record(dataset)
         expected, found = f"{source.size} bytes", f"{path.stat().st_size} bytes"
         if expected == found and check_hash:
             expected, found = f"sha256 {source.sha256}", f"sha256 {sha256_file(path)}"
@@ -197,18 +284,17 @@ class SessionReader:
             raise self._changed("the file changed since it was read", dataset, expected=expected, found=found)
         return path
 
-    def _fetch(self, dataset: str) -> Path:
-        """Return a recorded file that is not on this machine from ONE, which may still have it."""
+    def _fetch_again(self, dataset: str) -> None:
+        """Have ONE provide a recorded file that is not on this machine, which it may still have."""
         from one.alf.exceptions import ALFError
 
         try:
-            found = self.one.load_dataset_from_id(self._ids[dataset], download_only=True, check_hash=False)
-        except (KeyError, ALFError, OSError) as error:
+            self._download(self._table[self._table["rel_path"] == dataset])
+        except (ALFError, OSError, ConfigError) as error:
             name = without_revision(dataset)
             now = [path for path in self._ids if path != dataset and without_revision(path) == name]
             found = f"ONE lists {', '.join(sorted(now)) or 'no other revision'}"
             raise self._changed(GONE, dataset, expected=dataset, found=found) from error
-        return Path(found)
 
     def _changed(self, problem: str, dataset: str, **details: Any) -> DataError:
         do = f"Restore it, or read the session again with: meso update {self.eid}"
@@ -252,17 +338,19 @@ class SessionReader:
         path, place = self.path(name, collection), self.place(name, collection)
         return read_text(read_bytes(path, **place), **place).splitlines()
 
-    def _record(self, path: Path) -> None:
-        dataset = path.relative_to(self._session_path()).as_posix()
+    def _record(self, dataset: str) -> Path:
+        """Record a file as read, and return it."""
+        path = self._folder / dataset
         if dataset not in self._read:  # the state before the first read is what counts
             self._read[dataset] = path, file_state(path)
-
-    def _session_path(self) -> Path:
-        return Path(str(self.one.eid2path(self.eid)))
+        return path
 
     def _column(self, name: str) -> dict[str, Any]:
-        """Return a column of ONE's table of datasets by path."""
-        return dict(zip(self.table["rel_path"], self.table[name], strict=True)) if name in self.table else {}
+        """Return the values of a column of ONE's table of datasets by path, without missing ones."""
+        if name not in self._table:
+            return {}
+        rows = self._table[["rel_path", name]].dropna()
+        return {str(path): value for path, value in rows.itertuples(index=False)}
 
     def _source(self, dataset: str, path: Path) -> Source:
         revision = REVISION.search(dataset)
@@ -360,6 +448,12 @@ def _not_readable(error: OSError, place: dict[str, Any]) -> DataError:
 def without_revision(path: str) -> str:
     """Return the path of a dataset without the folder of its revision."""
     return REVISION.sub("", path).replace("//", "/")
+
+
+def md5_file(path: Path) -> str:
+    """Return the hex md5 of a file, with which Alyx tells files apart."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
 
 
 def sha256_file(path: Path) -> str:

@@ -18,6 +18,11 @@ from pipeline.signals.clock import frame_period
 
 #: Datasets of activity by signal; the first that exists is read.
 SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mpci.ROIActivityF.npy"}
+#: Datasets of every FOV, of which some may be missing.
+ALWAYS_READ = (
+    "mpci.times.npy", "mpciStack.timeshift.npy", "mpciROIs.stackPos.npy", "mpciROIs.mpciROITypes.npy",
+    "mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv",
+)  # fmt: skip
 REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"
 MLAPDV = "mpciROIs.mlapdv{}.npy"
 #: The other datasets of a FOV: those without which it is refused, and those without which columns are NULL.
@@ -158,6 +163,7 @@ class _FOVReader:
         self.reader, self.fov, self.collection = reader, fov, collection
 
     def read(self, check_traces: bool) -> FOVData:
+        self.reader.fetch(*self._needed(), collection=self.collection)
         # the activity first, for its shape is what all other arrays must fit
         signal, traces = self._traces()
         stack_pos = self._stack_pos(traces.shape[1])
@@ -189,6 +195,12 @@ class _FOVReader:
             traces=traces,
             reader=self.reader,
         )
+
+    def _needed(self) -> list[str]:
+        """Return the names of the datasets that are read, of those that may be missing too."""
+        signal = next((name for name in SIGNALS.values() if self._has(name)), "")
+        places = [self._final_or_estimate(name)[0] for name in (REGION_IDS, MLAPDV)]
+        return [signal, *filter(None, places), *ALWAYS_READ]
 
     def _fail(self, dataset: str, problem: str, **details: Any) -> DataError:
         return DataError(problem, **self.reader.place(dataset, self.collection), **details)
@@ -248,7 +260,8 @@ class _FOVReader:
                 )
 
     def _is_same_file(self, name: str, collection: str) -> bool:
-        if self.reader.sizes(name, collection).isdisjoint(self.reader.sizes(name, self.collection)):
+        other, own = self.reader.sizes(name, collection), self.reader.sizes(name, self.collection)
+        if other.isdisjoint(own) and None not in other | own:
             return False  # decided by size alone, so that a remote ONE does not download the other FOV
         # a reader of its own: the other FOV's file must not be recorded as a source of this FOV
         reader = SessionReader(self.reader.one, self.reader.eid)

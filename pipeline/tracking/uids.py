@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError
-from pipeline.reading.client import fov_number
+from pipeline.reading.client import fov_number, session_folder
 from pipeline.reading.datasets import SessionReader, read_array, read_bytes, read_text
 from pipeline.reading.fov import UUID
 
@@ -152,7 +152,7 @@ def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
             reader.path(SILHOUETTE, collection)  # a remote ONE downloads it into the same folder
     else:
         # UIDs are not a registered dataset type: the file may be in the folder and not in ONE's tables
-        path = Path(str(one.eid2path(eid))) / collection / UIDS
+        path = session_folder(one, eid) / collection / UIDS
         if not path.exists():
             return None
     return _uid_file(path, path.with_name(SILHOUETTE), eid=eid, fov=fov_number(collection))

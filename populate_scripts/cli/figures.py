@@ -9,10 +9,10 @@ import click
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
     activate,
-    check_registered,
     format_option,
     neurons_option,
     output_option,
+    registered_id,
     tracking_run_option,
 )
 
@@ -80,8 +80,7 @@ def cell_map(eids: tuple[str, ...], color: str, space: bool, neurons_only: bool,
     from drawing import cells as figures
 
     activate()
-    for eid in eids:
-        check_registered(eid)
+    for eid in map(registered_id, eids):
         click.echo(str(figures.cell_map(eid, color, space, neurons_only, output, suffix)))
 
 
@@ -136,7 +135,6 @@ def peri(eids, windows, by, around, cells, neurons_only, output, suffix) -> None
     if not around[0] < around[1]:
         raise click.UsageError(f"--around takes a start and a later end, not {around[0]:g} {around[1]:g}")
     activate()
-    for eid in eids:
-        check_registered(eid)
+    for eid in map(registered_id, eids):
         for path in figures.peri_event(eid, windows, by, around, cells, neurons_only, output, suffix):
             click.echo(str(path))

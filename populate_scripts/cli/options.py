@@ -115,10 +115,15 @@ uid_root_option = click.option(
 
 
 def key_of(pairs: tuple[str, ...]) -> dict[str, str]:
-    """Return NAME=VALUE pairs as a key."""
+    """Return NAME=VALUE pairs as a key; a session may be named in any way."""
     if invalid := [pair for pair in pairs if "=" not in pair]:
         raise click.UsageError(f"--key takes NAME=VALUE, not {invalid[0]!r}")
-    return dict(pair.split("=", 1) for pair in pairs)
+    key = dict(pair.split("=", 1) for pair in pairs)
+    if "eid" in key:
+        from schemas.queries.ids import known_as
+
+        key["eid"] = known_as(key["eid"])
+    return key
 
 
 def key_text(key: dict | None) -> str | None:
@@ -131,11 +136,8 @@ def names_in(text: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (text or "").split(","))))
 
 
-def check_registered(eid: str) -> None:
-    """End the command unless the session is registered."""
-    from schemas import Session
+def registered_id(named: str) -> str:
+    """Return the id of the registered session that a text names, or end the command."""
+    from schemas.queries.ids import session_id
 
-    if not (Session & {"eid": eid}):
-        raise click.ClickException(
-            f"session {eid} is not registered; 'meso sessions' lists those that are, 'meso ingest' registers new ones"
-        )
+    return session_id(named)

@@ -13,12 +13,12 @@ from populate_scripts.cli.options import (
     activate,
     as_json,
     cache_dir_option,
-    check_registered,
     key_of,
     key_text,
     print_error_groups,
     print_failures,
     print_rows,
+    registered_id,
 )
 
 #: Columns of ``meso sessions`` on screen; --json has all of them.
@@ -37,6 +37,7 @@ WORKER_COLUMNS = ("host", "pid", "slot", "state", "table", "key", "running", "si
 def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_dir: Path | None) -> None:
     """Register sessions of ONE: EIDS, a subject's or all.
 
+    EIDS are ids, or subject/date/number; from the tables of a folder also the first 8 or more characters of an id.
     'meso populate' or 'meso worker' then reads their data.
     """
     if not (eids or subject or everything):
@@ -45,7 +46,7 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
 
     activate()
     done = run(eids, subject=subject, everything=everything, cache_dir=cache_dir, progress=True)
-    print_failures(list(done.failed.values()))
+    print_failures(list(dict.fromkeys(done.failed.values())))
     if done.changed:
         changed = " ".join(dict.fromkeys(row.key["eid"] for row in done.changed))
         lines = [f"{row.table} of other files than ONE has now: {row}" for row in done.changed]
@@ -108,7 +109,7 @@ def populate(tables: tuple[str, ...], eid: str | None) -> None:
 
     activate()
     if eid:
-        check_registered(eid)
+        eid = registered_id(eid)
     summary, failures = commands.populate(tables, eid)
     print_failures(failures)
     click.echo(summary)
@@ -222,9 +223,9 @@ def retry(tables: tuple[str, ...], eid: str | None, pairs: tuple[str, ...]) -> N
     from schemas.work import reports
 
     activate()
-    key = key_of(pairs) | ({"eid": eid} if eid else {})
+    key = key_of((*pairs, f"eid={eid}") if eid else pairs)
     n = reports.retry([table_named(name) for name in tables] or None, **key)
     # after the fact: a session without failures is no error, an unknown one is
     if eid and not n:
-        check_registered(eid)
+        registered_id(eid)
     click.echo(f"{n} failure{'' if n == 1 else 's'} cleared")

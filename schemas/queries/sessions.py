@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.errors import ConfigError, NotFoundError
 from pipeline.signals.peri_event import EVENT_NAMES, event_times
 from schemas.imaging.tables import FOV, BrainRegion
+from schemas.queries import ids
 from schemas.queries.errors import errors_by_session
 from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.session import Behavior, FOVFolder, Session, trials_of
@@ -92,9 +93,9 @@ def _areas(own: dj.QueryExpression) -> dict[str, tuple[list[tuple[str, int]], li
 
 
 def session_ids(eids: Sequence[str] = (), subject: str | None = None) -> list[str]:
-    """Return the ids of registered sessions by subject and date: the given ones, those of a subject, or all.
+    """Return the ids of registered sessions by subject and date: the named ones, those of a subject, or all.
 
-    One statement.
+    One statement, and one for each session that is not named by its whole id: see ``schemas.queries.ids``.
 
     Raises
     ------
@@ -105,11 +106,13 @@ def session_ids(eids: Sequence[str] = (), subject: str | None = None) -> list[st
     """
     if eids and subject:
         raise ConfigError("Name session ids, or --subject")
+    eids = [ids.known_as(named) for named in eids]
     asked = Session & [{"eid": eid} for eid in eids] if eids else Session & ({"subject": subject} if subject else {})
     found = [str(eid) for eid in asked.to_arrays("eid", order_by="subject, session_date, session_number")]
-    missing = sorted(set(eids) - set(found)) or ([subject] if subject and not found else [])
-    if missing:
-        raise NotFoundError(f"not registered: {', '.join(missing)}", do="Register with: meso ingest")
+    if missing := set(eids) - set(found):
+        raise ids.not_registered(missing)
+    if subject and not found:
+        raise NotFoundError(f"not registered: {subject}", do="Register with: meso ingest")
     return found
 
 

@@ -8,7 +8,8 @@ from typing import Any
 from pipeline.errors import NotFoundError
 from schemas.imaging.tables import FOV
 from schemas.queries.errors import errors_of
-from schemas.session import FOVFolder, Session
+from schemas.queries.ids import one_subject
+from schemas.session import FOVFolder
 from schemas.tracking import SessionSet, TrackedFOV, TrackingFile, TrackingRun
 
 
@@ -68,9 +69,10 @@ def tracking_run_of_sessions(
     Raises
     ------
     DataError
-        There is no such run, several hashes have this start, or as for ``TrackingRun.register``.
+        The sessions are of several subjects, there is no such run, several hashes have this start, or as for
+        ``TrackingRun.register``.
     """
-    subject = (Session & {"eid": eids[0]}).fetch1("subject")
+    subject = one_subject(eids)
     if named:
         return tracking_run(subject, named)
     last = tracking_runs(subject)[:1]

@@ -74,21 +74,21 @@ def add_column(connection: dj.Connection, schema: str, table: str, line: str) ->
         _comment(connection, full, name, comment)
 
 
-def change_text_length(connection: dj.Connection, schema: str, table: str, line: str) -> None:
-    """Change the length of a varchar column to that of its new definition; call ``views.release`` before.
+def widen(connection: dj.Connection, schema: str, table: str, line: str) -> None:
+    """Change the type of a column to the wider one of its new definition; call ``views.release`` before.
 
     Parameters
     ----------
     connection : dj.Connection
     schema, table : str
     line : str
-        The new line of the definition, ``name : varchar(n)  # comment``.
+        The new line of the definition, such as ``name : varchar(255)  # comment``.
     """
     adapter = connection.adapter
     name, sql, _, comment = compile_attribute(line, False, [], {}, adapter)
     full = adapter.make_full_table_name(schema, table)
-    text_type = line.split(":")[1].split("#", maxsplit=1)[0].strip()
-    connection.query(dialect(connection).change_column_type(full, adapter.quote_identifier(name), text_type, sql))
+    wider = adapter.core_type_to_sql(line.split(":")[1].split("#", maxsplit=1)[0].strip())
+    connection.query(dialect(connection).change_column_type(full, adapter.quote_identifier(name), wider, sql))
     _comment(connection, full, name, comment)
 
 
@@ -152,7 +152,7 @@ DECODING_COLUMNS = {
 def _decoding_engine(connection: dj.Connection, name_prefix: str) -> None:
     """Add columns for settings, nulls, fits and intervals; fill in null and p of the results of version 1."""
     schema, adapter = name_prefix + "decoding", connection.adapter
-    change_text_length(connection, schema, "n_d_c_params", "metric : varchar(32)  # auc, accuracy or balanced_accuracy")
+    widen(connection, schema, "n_d_c_params", "metric : varchar(32)  # auc, accuracy or balanced_accuracy")
     for table, lines in DECODING_COLUMNS.items():
         for line in lines:
             add_column(connection, schema, table, line)
@@ -288,6 +288,34 @@ def _checked_input(connection: dj.Connection, name_prefix: str) -> None:
             add_column(connection, name_prefix + schema, table, line)
 
 
+#: Columns that version 10 widened to what Alyx allows, as the definitions have them, by table of the schema "session".
+WIDER_COLUMNS = {
+    "subject": ("lab='' : varchar(255)",),
+    "session": (
+        "session_number : int32",
+        "task_protocol='' : varchar(1023)",
+        "projects='' : varchar(4095)  # names, separated by commas",
+    ),
+    "_behavior__trial": ("task_collection : varchar(255)  # alf or alf/task_XX",),
+}
+#: The same, of the tables of files that were read.
+WIDER_SOURCE_COLUMNS = (
+    "dataset : varchar(511)  # path within the session",
+    "revision='' : varchar(255)  # '' for the original",
+)
+SOURCE_TABLES = (("session", "_behavior__source"), ("session", "_wheel__source"), ("imaging", "_f_o_v__source"))
+
+
+def _as_alyx_allows(connection: dj.Connection, name_prefix: str) -> None:
+    """Widen the columns that were narrower than those of Alyx."""
+    for table, lines in WIDER_COLUMNS.items():
+        for line in lines:
+            widen(connection, name_prefix + "session", table, line)
+    for schema, table in SOURCE_TABLES:
+        for line in WIDER_SOURCE_COLUMNS:
+            widen(connection, name_prefix + schema, table, line)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -298,6 +326,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(7, "rasters as tiles; regions of each FOV", lambda connection, name_prefix: None, _count_regions),
     Migration(8, "changed files: hashes of ONE, updates, former results", _records_of_changes),
     Migration(9, "flags of frames, forms of UIDs, tasks left out", _checked_input),
+    Migration(10, "sessions: what Alyx allows", _as_alyx_allows),
 )
 LATEST = MIGRATIONS[-1].number
 

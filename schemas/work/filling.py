@@ -9,8 +9,9 @@ from typing import Any
 import datajoint as dj
 
 from pipeline.errors import ConfigError, DataError, NotFoundError
-from pipeline.reading import open_one
+from pipeline.reading import identify, open_one
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
+from schemas.queries.ids import find_sessions
 from schemas.rows import checked, jobs_of
 from schemas.server.binding import auto_populated
 from schemas.server.settings import one_cache_dir
@@ -81,11 +82,12 @@ def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, pro
 
 
 def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> Filled:
-    """Register a session unless it is registered, and populate the tables that are read from its files.
+    """Populate the tables that are read from the files of a session.
 
     Parameters
     ----------
     eid : str
+        Of a registered session: see ``registered``.
     behavior : bool
         Populate Behavior and Wheel too.
     progress : bool
@@ -93,11 +95,8 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     Raises
     ------
     DataError
-        The session is not registered and ONE does not know it, or none of its FOVs can be read.
+        None of its FOVs can be read.
     """
-    eid = str(eid)
-    if not (Session & {"eid": eid}):
-        _register(eid)
     filled = Filled()
     # usually everything is in the database: one query instead of one for each table
     if behavior or (FOVFolder.proj() & {"eid": eid}) - Activity.proj():
@@ -107,15 +106,33 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     return filled
 
 
-def _register(eid: str) -> None:
+def registered(named: str) -> str:
+    """Return the id of the session that a text names, and register it from ONE unless it is registered.
+
+    Parameters
+    ----------
+    named : str
+        Its id, 8 or more of its first characters, or ``subject/date/number``: see ``schemas.queries.ids``.
+
+    Raises
+    ------
+    DataError
+        It is not registered and ONE does not know it.
+    """
+    named = str(named)
+    if (found := find_sessions([named])[named]) is not None:
+        return found
     try:
-        Session.register(open_one(one_cache_dir()), eid, one_cache_dir())
+        one = open_one(one_cache_dir())
+        eid = identify(one, named)
+        Session.register(one, eid, one_cache_dir())
     except ConfigError as error:
         raise NotFoundError(
             "the session is not registered",
-            eid=eid,
+            eid=named,
             do=f"'meso sessions' lists registered sessions. To register it from ONE: {error}",
         ) from error
+    return eid
 
 
 def _first_reason(eid: str) -> str:

@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 import datajoint as dj
 
 from pipeline.errors import DataError
+from pipeline.reading import remote
 from schemas.provenance import environment_row
 from schemas.rows import jobs_of, log_level
 from schemas.server.connection import connect
@@ -47,6 +48,8 @@ from schemas.work.tables import MAX_MISSED_IN_NOTEBOOK, Attempt, Made, Worker
 MAX_LOST_CONNECTIONS = 10
 #: Seconds until a job is tried again after a transient error, doubled after each.
 FIRST_DELAY, LONGEST_DELAY = 0.25, 20.0
+#: Seconds until a worker tries a job again for which a server of ONE was away; at most MAX_LOST_CONNECTIONS times.
+AWAY_DELAY = 60.0
 #: Seconds that a notebook waits for a lost server; a worker waits until its supervisor ends it.
 NOTEBOOK_WAIT = 60.0
 #: Length of the column error_message of DataJoint's job tables.
@@ -451,14 +454,17 @@ class JobRunner:
 
     def _postpone_or_fail(self, job: Job, error: Exception, message: str) -> Outcome:
         """Make a job of this worker pending again after a transient error, or give it the status error."""
-        if is_passing(error):
-            n_lost = Attempt.record(job.table.__name__, job.key, "n_lost") if is_lost(error) else 0
+        is_away = remote.is_away(error) and not self.has_own_heartbeat  # a notebook does not wait for minutes
+        if is_passing(error) or is_away:
+            n_lost = Attempt.record(job.table.__name__, job.key, "n_lost") if is_away or is_lost(error) else 0
             if n_lost < MAX_LOST_CONNECTIONS:
+                delay = AWAY_DELAY if is_away else min(LONGEST_DELAY, FIRST_DELAY * 2**self.n_transient)
                 # random: workers that met a deadlock must not all come back at the same moment
-                job.release(min(LONGEST_DELAY, FIRST_DELAY * 2**self.n_transient) * random.uniform(0.5, 1), message)
+                job.release(delay * random.uniform(0.5, 1), message)
                 self.n_transient += 1
                 return Outcome(Status.POSTPONED, message)
-            message = f"the connection was lost {n_lost} times while this job was running. {message}"
+            lost = "a server of ONE was away" if is_away else "the connection was lost"
+            message = f"{lost} {n_lost} times while this job was running. {message}"
         stack = self._without_password("".join(traceback.format_exception(error)))
         job.fail(message, f"{stack}\n{_here()}")
         return Outcome(Status.FAILED, message)

@@ -21,7 +21,7 @@ class Status(StrEnum):
     DONE = "done"  # its rows are in the database
     SKIPPED = "skipped"  # another worker is running it, or has run it
     FAILED = "failed"  # an error that another try would meet again: the job now has the status `error`
-    POSTPONED = "postponed"  # a lost connection, deadlock or full disk: pending again, to be tried later
+    POSTPONED = "postponed"  # a lost connection, deadlock, full disk or ONE's server: pending again, tried later
 
 
 class EndReason(StrEnum):

@@ -156,7 +156,7 @@ class Attempt(dj.Manual):
 
     @classmethod
     def record(cls, table: str, key: dict, what: Literal["n_deaths", "n_lost"]) -> int:
-        """Count a dead worker or a lost connection of a job, and return the new number."""
+        """Count a dead worker or a lost connection (also one to ONE's servers) of a job, and return the new number."""
         row = {"table_name": table, "entry": content_key(key), "entry_key": json.dumps(key)}
         name = cls.full_table_name
         add = dialect(cls.connection).insert_or_update(

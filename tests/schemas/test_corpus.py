@@ -116,6 +116,7 @@ def broken_corpus(database, tmp_path_factory) -> Iterator[Broken]:
     for case, folder in folders.items():
         corpus.break_now(case, folder)
     write_one_tables(found.root)
+    corpus.break_listings(found.root, folders)
     for case, folder in folders.items():
         corpus.break_later(case, folder)
     read_corpus(found)

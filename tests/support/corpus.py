@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from iblutil.io import parquet
+
+from pipeline.demo.repository import session_eid
 
 TIMES, SHIFT, ACTIVITY = "mpci.times.npy", "mpciStack.timeshift.npy", "mpci.ROIActivityDeconvolved.npy"
 TYPES, POSITIONS = "mpciROIs.mpciROITypes.npy", "mpciROIs.stackPos.npy"
@@ -512,6 +516,16 @@ FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     ),
     (TIMES, "two revisions, the newer sound"): (_newer_is_sound, Accepted("the newer is read")),
     (TIMES, "two revisions, the newer broken"): (_newer_is_broken, Refused(_FRAMES + r"\d+ times")),
+    (TIMES, "two default revisions"): (
+        _newer_is_broken,
+        Refused(
+            "several default revisions of the dataset .expected one default revision, "
+            rf"found alf/FOV_\d\d/#2025-01-01#/{TIMES} .dataset [0-9a-f-]+., alf/FOV_\d\d/{TIMES} .dataset"
+        ),
+    ),
+    (TIMES, "listed without a size"): (lambda fov: None, Accepted("the file is read")),
+    (TIMES, "listed with backslashes"): (lambda fov: None, Accepted("tables may come from Windows")),
+    (TIMES, "listed twice"): (lambda fov: None, Accepted("both rows say the same")),
     (ACTIVITY, "no ROI"): (lambda fov: _keep_rois(fov, 0), Refused(r"the FOV is empty .*found {t} frames, 0 ROIs")),
     (ACTIVITY, "one ROI"): (
         lambda fov: _keep_rois(fov, 1),
@@ -689,3 +703,26 @@ def break_later(case: Case, folder: Path) -> None:
     """Break a dataset after ONE's tables were written."""
     if case.way in LATER:
         LATER[case.way](folder / case.dataset)
+
+
+#: Ways of spoiling ONE's table of datasets: from the table and the rows of a dataset, (n,) bool, to another table.
+LISTED: dict[str, Callable[[pd.DataFrame, np.ndarray], pd.DataFrame]] = {
+    "two default revisions": lambda table, rows: table.assign(default_revision=table["default_revision"] | rows),
+    "listed without a size": lambda table, rows: table.assign(file_size=table["file_size"].mask(rows)),
+    "listed with backslashes": lambda table, rows: table.assign(
+        rel_path=table["rel_path"].where(~rows, table["rel_path"].str.replace("/", "\\"))
+    ),
+    "listed twice": lambda table, rows: pd.concat([table, table[rows]]),
+}
+
+
+def break_listings(root: Path, folders: dict[Case, Path]) -> None:
+    """Spoil the rows of datasets in ONE's table, after it was written."""
+    table, metadata = parquet.load(root / "datasets.pqt")
+    for case, folder in folders.items():
+        if case.way in LISTED:
+            lab, _, subject, date, number, alf, fov = folder.parts[-7:]
+            eids = table.index.get_level_values("eid") == session_eid(lab, subject, date, number)
+            names = table["rel_path"].str.fullmatch(rf"{alf}/{fov}/(#.+#/)?{re.escape(case.dataset)}")
+            table = LISTED[case.way](table, eids & names.to_numpy(dtype=bool))
+    parquet.save(root / "datasets.pqt", table, metadata)

@@ -1,6 +1,7 @@
 """Create a database as version 1 of the tables did, with a few rows: a script, run by test_database.
 
-The definitions are those of version 1, word for word, without the columns that came later.
+The definitions are those of version 1, word for word, without the columns that came later; columns of the sessions were
+narrower.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 
 from schemas import provenance, session, tracking
 from schemas.decoding import tables as decoding
-from schemas.imaging.tables import Recording
+from schemas.imaging.tables import FOV, Recording
 from schemas.session import Session
 from schemas.setup import migrations, views
 
@@ -116,8 +117,29 @@ def queries() -> dict[str, dj.QueryExpression]:
     return {"ndc_summary": result, "ndc_curve": result * decoding.NDCResult.Curve.proj(..., "-scores", "-null_scores")}
 
 
+#: Types of columns before version 8, by the later ones.
+NARROWER = {
+    "lab='' : varchar(255)": "lab='' : varchar(64)",
+    "session_number : int32": "session_number : int16",
+    "varchar(1023)": "varchar(255)",
+    "projects='' : varchar(4095)": "projects='' : varchar(255)",
+    "task_collection : varchar(255)": "task_collection : varchar(64)",
+    "dataset : varchar(511)": "dataset : varchar(255)",
+    "revision='' : varchar(255)": "revision='' : varchar(64)",
+}
+
+
+def narrow_sessions() -> None:
+    """Give the tables of sessions and their sources the columns that they had before version 8."""
+    own = (session.Subject, session.Session, session.Behavior.Trial)
+    for table in (*own, session.Behavior.Source, session.Wheel.Source, FOV.Source):
+        for wide, narrow in NARROWER.items():
+            table.definition = table.definition.replace(wide, narrow)
+
+
 def make_tables() -> None:
     """Declare the tables of version 1."""
+    narrow_sessions()
     decoding.NDCParams.definition = PARAMS
     decoding.TrialFeatures.definition = FEATURES
     decoding.NDCResult.definition = RESULT

@@ -387,9 +387,10 @@ def test_an_older_database_is_refused_with_a_pointer_to_init(from_version_1):
     [
         *(("decoding", table) for table in ("n_d_c_params", "__trial_features", "__n_d_c_result", "n_d_c_family")),
         ("decoding", "__n_d_c_result__curve"),
-        ("imaging", "_recording"),
+        *(("session", table) for table in ("subject", "session", "_behavior__trial", "_behavior__left_out")),
+        *(("session", table) for table in ("_behavior__source", "_wheel__source")),
+        *(("imaging", table) for table in ("_f_o_v__source", "_recording")),
         ("tracking", "tracking_run"),
-        ("session", "_behavior__left_out"),
     ],
 )
 def test_version_1_gets_the_columns_of_a_new_database(from_version_1, database, schema, table):

@@ -1,0 +1,116 @@
+"""Which registered session a user names: see ``pipeline.reading.names``. Commands, page and notebook all ask here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pipeline.errors import DataError, NotFoundError
+from pipeline.reading.names import FORMS, SessionName, session_name
+from schemas.session import Session
+
+
+def find_sessions(named: Iterable[str]) -> dict[str, str | None]:
+    """Return by text the id of the registered session that it names, None if there is none.
+
+    One statement for all whole ids, and one for each other text.
+
+    Parameters
+    ----------
+    named : iterable of str
+        Each an id, 8 or more of its first characters, or ``subject/date/number``, also as the end of a path.
+
+    Raises
+    ------
+    NotFoundError
+        Several ids begin with these characters.
+    """
+    names = {str(text): session_name(str(text)) for text in named}
+    whole = [{"eid": name.eid} for name in names.values() if name.eid]
+    known = set((Session & whole).to_arrays("eid").tolist()) if whole else set()
+    return {
+        text: (name.eid if name.eid in known else None) if name.eid else _find(text, name)
+        for text, name in names.items()
+    }  # fmt: skip
+
+
+def _find(text: str, name: SessionName) -> str | None:
+    if name.start:
+        sessions = Session & f"eid LIKE '{name.start}%'"  # the characters are hexadecimal digits and -
+    elif name.place:
+        subject, date, number = name.place.subject, name.place.date, name.place.number
+        sessions = Session & {"subject": subject, "session_date": date, "session_number": number}
+    else:  # an id that is not IBL's
+        sessions = Session & {"eid": text}
+    found = sessions.to_arrays("eid", order_by="eid").tolist()
+    if len(found) > 1:
+        raise NotFoundError(
+            f"{text!r} stands for several sessions", found=", ".join(found), do="Give more characters of the id"
+        )
+    return str(found[0]) if found else None
+
+
+def session_ids(named: Iterable[str]) -> list[str]:
+    """Return the ids of the registered sessions that texts name, each once, in this order: see ``find_sessions``.
+
+    Raises
+    ------
+    NotFoundError
+        One of them is none, with all that are none in the message, or several ids begin with these characters.
+    """
+    found = find_sessions(named)
+    if missing := [text for text, eid in found.items() if eid is None]:
+        raise not_registered(missing)
+    return list(dict.fromkeys(eid for eid in found.values() if eid is not None))
+
+
+def not_registered(named: Iterable[str]) -> NotFoundError:
+    """Return the error for texts that name no registered session."""
+    missing = sorted(named)
+    unclear = any(session_name(text) == SessionName() for text in missing)
+    return NotFoundError(
+        f"not registered: {', '.join(missing)}",
+        do=f"{FORMS}; 'meso sessions' lists them" if unclear else "Register with: meso ingest",
+    )
+
+
+def session_id(named: str) -> str:
+    """Return the id of the registered session that a text names: see ``session_ids``."""
+    return session_ids([named])[0]
+
+
+def known_as(named: str) -> str:
+    """Return the id of the registered session that a text names, or the text if it names none.
+
+    For callers that say themselves that there is no such session. No statement for a whole id.
+
+    Raises
+    ------
+    NotFoundError
+        Several ids begin with these characters.
+    """
+    whole = session_name(named).eid
+    return whole or find_sessions([named])[named] or named
+
+
+def one_subject(eids: Sequence[str]) -> str:
+    """Return the subject of registered sessions; one statement.
+
+    Raises
+    ------
+    NotFoundError
+        None of them is registered.
+    DataError
+        They are of several subjects.
+    """
+    rows = (Session & [{"eid": eid} for eid in eids]).proj("subject").to_dicts(order_by="subject, eid")
+    subjects = {row["subject"]: row["eid"] for row in reversed(rows)}
+    if not subjects:
+        raise not_registered(eids)
+    if len(subjects) > 1:
+        raise DataError(
+            "the sessions are of several subjects, which share no cells",
+            expected="sessions of one subject",
+            found=", ".join(f"{subject} (session {eid})" for subject, eid in sorted(subjects.items())),
+            do="Name sessions of one subject; 'meso sessions' lists them",
+        )
+    return str(next(iter(subjects)))

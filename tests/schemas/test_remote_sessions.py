@@ -1,0 +1,180 @@
+"""Sessions of Alyx in the database: registered, read on demand, offline, and what Alyx allows in the columns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.alyx import Alyx, alyx_of, set_up_one
+from support.broken_sessions import Repository, remove
+
+import meso
+import schemas
+from pipeline import reading
+from pipeline.demo.repository import write_demo_repository, write_one_tables
+from pipeline.errors import DataError
+from pipeline.reading import remote
+from populate_scripts.ingest import ingest
+from schemas.work import jobs
+from schemas.work.filling import IMAGING_TABLES, SESSION_TABLES, fill
+from schemas.work.reports import retry
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:Failed to connect, returning cached response:RuntimeWarning"),
+]
+ODD = {
+    "long protocol": {"task_protocol": "p" * 1023},
+    "several projects": {"projects": [letter * 255 for letter in "abc"]},
+    "large number": {"number": 32768},
+    "long lab": {"lab": "l" * 255},
+    "no record": {"start_time": None},
+    "no project": {"projects": [], "task_protocol": ""},
+}
+REVISION = "r" * 253  # the longest name of a folder, with its two #
+TIMES, ACTIVITY = "mpci.times.npy", "mpci.ROIActivityDeconvolved.npy"
+
+
+@pytest.fixture(scope="module")
+def lab(database, tmp_path_factory) -> Iterator[tuple[Alyx, Repository, Path]]:
+    """An Alyx with sound sessions of RA01, odd ones of RA02, and one of a subject with a long name."""
+    made = write_demo_repository(
+        tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=20, n_shared=16, rois_per_fov=40
+    )
+    found = Repository(tmp_path_factory.mktemp("alyx"), next(made.root.glob("*/Subjects/*/*/001")))
+    for name in ("embedded", "counted", "interrupted", "worker", "left"):
+        found.add(name, "RA01")
+    revised = found.alf("counted") / "FOV_00" / f"#{REVISION}#"
+    revised.mkdir()
+    (revised / TIMES).write_bytes((revised.parent / TIMES).read_bytes())
+    for name in ODD:
+        found.add(name, "RA02")
+    found.add("long subject", "R" * 64)
+    write_one_tables(found.root)
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch, alyx_of(found.root) as server:
+        patch.setenv("HOME", str(home))
+        patch.delenv("MESO_ONE_CACHE_DIR", raising=False)
+        patch.setattr(remote, "WAITS", (0.01, 0.01))
+        set_up_one(server, home)
+        for name, values in ODD.items():
+            server.session(found.eids[name]).update(values)
+        yield server, found, home
+    remove(found)
+
+
+def test_a_notebook_reads_an_unknown_session_through_alyx(lab):
+    server, found, _ = lab
+    eid = found.eids["embedded"]
+    cells = meso.load_or_embed(f"RA01/{found.folders['embedded'].parts[-2]}/1")
+    folders = [found.template / "alf" / f"FOV_{fov:02d}" for fov in (0, 1)]
+    expected = [np.load(f / ACTIVITY).T[np.load(f / "mpciROIs.mpciROITypes.npy") == 1] for f in folders]
+    np.testing.assert_array_equal(cells["roi_signal"], np.concatenate(expected))
+    assert {key["eid"] for key in cells["roi_keys"]} == {eid}
+    row = (schemas.Session & {"eid": eid}).fetch1()
+    assert (row["subject"], row["one_cache_dir"]) == ("RA01", "")
+    server.stop()
+    again = meso.load_or_embed(eid[:8])  # all of it is in the database
+    np.testing.assert_array_equal(again["roi_signal"], cells["roi_signal"])
+    server.start()
+
+
+def test_requests_of_a_session(lab):
+    server, found, _ = lab
+    key = {"eid": found.eids["counted"]}
+    server.counted()
+    assert ingest([key["eid"]]).new == [key["eid"]]
+    assert fill(SESSION_TABLES, key).errors == []
+    n_files = len(schemas.FOV.Source & key) + len(schemas.Behavior.Source & key) + len(schemas.Wheel.Source & key)
+    n_requests = server.counted()
+    assert n_requests["GET /sessions/<id>"] == 1
+    assert n_requests["file"] == n_files == 23
+    assert n_requests.total() <= n_files + 6
+    read = (schemas.FOV.Source & key & {"fov": 0, "revision": REVISION}).fetch1("dataset")
+    assert read == f"alf/FOV_00/#{REVISION}#/{TIMES}"
+
+
+def test_a_server_that_is_away_while_a_session_is_read(lab):
+    server, found, _ = lab
+    key = {"eid": found.eids["interrupted"]}
+    ingest([key["eid"]])
+    assert fill(IMAGING_TABLES, key, {"fov": 0}).errors == []
+    server.stop()
+    ((table, _, message),) = fill([schemas.FOV], key).errors
+    assert table == "FOV" and f"session {key['eid']}, FOV_01, alf/FOV_01/" in message
+    assert "The file server of ONE does not answer" in message and "Run this again later" in message
+    with pytest.raises(DataError, match=r"the session is not registered.*Alyx at .* does not answer .ConnectionError"):
+        meso.load_or_embed(found.eids["left"])
+    server.start()
+    retry(eid=key["eid"])
+    assert fill(IMAGING_TABLES, key).errors == []
+    assert len(schemas.Activity & key) == 2
+
+
+def test_a_worker_tries_later_what_a_server_that_is_away_has(lab, monkeypatch):
+    monkeypatch.setattr(jobs, "AWAY_DELAY", 0.1)
+    monkeypatch.setattr(jobs, "MAX_LOST_CONNECTIONS", 3)
+    server, found, _ = lab
+    key = {"eid": found.eids["worker"]}
+    ingest([key["eid"]])
+    jobs.Queue(schemas.FOV).add(key)
+    server.stop()
+
+    def run_once(runner: jobs.JobRunner) -> jobs.Outcome:
+        while not (due := jobs.Queue(schemas.FOV).due(key, {"fov": 0})):
+            time.sleep(0.02)
+        return runner.run(schemas.FOV, due[0])
+
+    with jobs.JobRunner(jobs.new_worker()) as runner:
+        tried = [run_once(runner) for _ in range(3)]
+        assert [outcome.status for outcome in tried] == ["postponed", "postponed", "failed"]
+        assert "a server of ONE was away 3 times while this job was running" in tried[-1].message
+        retry(eid=key["eid"])
+        jobs.Queue(schemas.FOV).add(key)
+        assert run_once(runner).status == "postponed"
+        server.start()
+        assert run_once(runner).status == "done"
+
+
+def test_what_alyx_allows_the_columns_take(lab):
+    _, found, _ = lab
+    done = ingest(subject="RA02")
+    assert set(done.failed) == {found.eids["no record"]}
+    assert "ONE cannot read what is registered of the session" in done.failed[found.eids["no record"]]
+    assert set(done.new) == {found.eids[name] for name in ODD} - set(done.failed)
+    rows = {row["eid"]: row for row in (schemas.Session & {"subject": "RA02"}).to_dicts()}
+    assert rows[found.eids["long protocol"]]["task_protocol"] == "p" * 1023
+    assert rows[found.eids["several projects"]]["projects"] == ", ".join(letter * 255 for letter in "abc")
+    assert rows[found.eids["large number"]]["session_number"] == 32768
+    assert (rows[found.eids["no project"]]["projects"], rows[found.eids["no project"]]["task_protocol"]) == ("", "")
+    assert ingest(subject="R" * 64).new == [found.eids["long subject"]]
+    assert ingest(subject="R" * 63) == ingest(subject="ra02")  # nothing
+
+
+def test_a_name_that_no_column_takes_is_one_line(lab, tmp_path):
+    found = Repository(tmp_path, lab[1].template)
+    for subject in ("R" * 65, "RA03"):
+        found.add(subject, subject)
+    write_one_tables(found.root)
+    done = ingest(everything=True, cache_dir=found.root)
+    assert done.new == [found.eids["RA03"]]
+    assert f"session {found.eids['R' * 65]}: subject of the session is too long" in done.failed[found.eids["R" * 65]]
+    remove(found)
+
+
+def test_ingest_stops_where_the_login_is_refused_and_goes_on_afterwards(lab, meso_command):
+    server, found, home = lab
+    eids, env = [found.eids[name] for name in ("embedded", "counted", "left")], {"HOME": str(home)}
+    server.fail("/sessions", 500, times=1000)
+    reading.open_one().alyx.clear_rest_cache()
+    done = meso_command("ingest", *eids, env={**env, "MESO_ONE_CACHE_DIR": None})
+    assert (done.returncode, done.stdout.strip()) == (1, "0 new, 0 known, 3 failed")
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("! ")]
+    assert line.startswith(f"! Alyx at {server.url} answers 500, also when asked again. Run this again later")
+    server.faults.clear()
+    done = meso_command("ingest", "--subject", "RA01", env={**env, "MESO_ONE_CACHE_DIR": None})
+    assert (done.returncode, done.stdout.strip()) == (0, "1 new, 4 known, 0 failed"), done.stderr
