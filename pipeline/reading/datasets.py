@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from pipeline.reading.client import fov_number
 REVISION = re.compile(r"#([^#/]+)#")
 #: numpy dtype kinds that are accepted as numbers: booleans, integers, floats.
 NUMBERS = "biuf"
+#: What may stand in place of a file, by the type in its mode.
+KINDS = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ class SessionReader:
         Raises
         ------
         DataError
-            ONE does not list it, or lists it but cannot provide the file.
+            ONE does not list it, or lists it but cannot provide the file; or it is not a file.
         """
         from one.alf.exceptions import ALFError
 
@@ -131,6 +135,7 @@ class SessionReader:
             # only the first line: ONE's message goes on with examples of usage
             problem = f"ONE lists the dataset but cannot provide the file ({first_line(error)})"
             raise DataError(problem, **place) from error
+        check_regular(Path(found), **place)
         self._record(Path(found))
         return Path(found)
 
@@ -202,6 +207,7 @@ def read_array(path: Path, **place: Any) -> np.ndarray:
         Unreadable, truncated, not a plain array (pickled objects are refused, never executed), or of another dtype
         than boolean, integer or float.
     """
+    check_regular(path, **place)
     try:
         # a memory map cannot unpickle, and it fails if the file is shorter than its header says
         array = np.lib.format.open_memmap(path, mode="r")
@@ -220,6 +226,20 @@ def read_array(path: Path, **place: Any) -> np.ndarray:
     return array
 
 
+def check_regular(path: Path, **place: Any) -> None:
+    """Refuse a FIFO, socket or device in place of a file, without opening it: reading could wait, or last, for ever.
+
+    Raises
+    ------
+    DataError
+    """
+    with suppress(OSError):  # reading it says why
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            found, do = f"a {KINDS.get(stat.S_IFMT(mode), 'special file')}", "Put the dataset's file in its place"
+            raise DataError("is not a file", expected="a regular file", found=found, do=do, **place)
+
+
 def read_bytes(path: Path, **place: Any) -> bytes:
     """Return the content of a file.
 
@@ -228,6 +248,7 @@ def read_bytes(path: Path, **place: Any) -> bytes:
     DataError
         The file cannot be read.
     """
+    check_regular(path, **place)
     try:
         return path.read_bytes()
     except OSError as error:

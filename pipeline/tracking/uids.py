@@ -59,7 +59,7 @@ def mirror_folder(root: str | Path, subject: str, date: Any, number: int) -> Pat
 def read_mirrored(alf: Path, fov: int) -> UIDFile | None:
     """Return the UIDs of a FOV in a mirror, or None if there is no file."""
     path = alf / f"FOV_{fov:02d}" / UIDS
-    return _uid_file(path, path.with_name(SILHOUETTE)) if path.is_file() else None
+    return _uid_file(path, path.with_name(SILHOUETTE)) if path.exists() else None
 
 
 def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:

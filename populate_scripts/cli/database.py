@@ -8,7 +8,7 @@ import sys
 import click
 
 from populate_scripts.cli.group import main
-from populate_scripts.cli.options import activate, as_json, print_failures, print_rows
+from populate_scripts.cli.options import activate, as_json, echo, print_failures, print_rows
 
 
 @main.group()
@@ -22,7 +22,7 @@ def db_start() -> None:
     from schemas.server import embedded
 
     _embedded_only()
-    click.echo(f"Running; socket in {embedded.start()}")
+    echo(f"Running; socket in {embedded.start()}")
 
 
 @db.command("stop")
@@ -31,17 +31,15 @@ def db_stop() -> None:
     from schemas.server import embedded
 
     _embedded_only()
-    click.echo("Stopped" if embedded.stop() else "It was not running")
+    echo("Stopped" if embedded.stop() else "It was not running")
 
 
 def _embedded_only() -> None:
     """End the command if the settings name a server, which is not ours to start or stop."""
-    from schemas.server.connection import has_own_server
+    from schemas.server.connection import who_names_the_server
 
-    if has_own_server():
-        raise click.ClickException(
-            "DJ_* variables or datajoint.json name a database server; start and stop it on its own machine"
-        )
+    if said := who_names_the_server():
+        raise click.ClickException(f"{said} names a database server; start and stop it on its own machine")
 
 
 @db.command("status")
@@ -55,19 +53,22 @@ def db_status(as_json: bool) -> None:
         click.echo(json.dumps([row]))
     else:
         for name, value in row.items():
-            click.echo(f"{name:8}  {value}")
+            echo(f"{name:8}  {value}")
 
 
 @db.command("init")
-def db_init() -> None:
+@click.option(
+    "--separate-names", is_flag=True, help="Rebuild tables of MySQL that take names such as Jose and José for one."
+)
+def db_init(separate_names: bool) -> None:
     """Create all tables, or migrate them to this version. Safe to run again."""
     from schemas.setup import migrations, roles
 
-    applied = migrations.init()
+    applied = migrations.init(separate_names=separate_names)
     roles.renew()
     for migration in applied:
-        click.echo(f"Applied {migration.number}: {migration.title}")
-    click.echo(f"The tables are at version {migrations.LATEST}")
+        echo(f"Applied {migration.number}: {migration.title}")
+    echo(f"The tables are at version {migrations.LATEST}")
 
 
 @db.command("grant")
@@ -84,9 +85,9 @@ def db_grant(user: str, role: str, host: str | None, new_password: bool) -> None
 
     done = roles.grant(user, role, host, new_password=new_password)
     print_failures(done.notes)
-    click.echo(f"{done.account} is {role} of {roles.prefix()}*")
+    echo(f"{done.account} is {role} of {roles.prefix()}*")
     if done.password:
-        click.echo(f"Password, shown only once: {done.password}")
+        echo(f"Password, shown only once: {done.password}")
 
 
 @main.command()
@@ -110,7 +111,7 @@ def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
         ])  # fmt: skip
 
     def say(address: str) -> None:
-        click.echo(f"{address}  (Ctrl-C to stop)")
+        echo(f"{address}  (Ctrl-C to stop)")
         if show:
             click.launch(address)
 
@@ -144,7 +145,7 @@ def store_gc(delete: bool, older_than: float, as_json: bool) -> None:
     print_rows([orphan.as_row() for orphan in done.orphans], as_json, "No object without rows")
     if not as_json:
         for line in done.summary():
-            click.echo(line)
+            echo(line)
     print_failures(done.failures)
     sys.exit(1 if done.failures else 0)
 
@@ -163,5 +164,5 @@ def store_move(eids: tuple[str, ...], subject: str | None, to: str) -> None:
     activate()
     summary, failures = commands.move_traces(eids, subject, to)
     print_failures(failures)
-    click.echo(summary)
+    echo(summary)
     sys.exit(1 if failures else 0)

@@ -10,6 +10,7 @@ from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
     activate,
     check_registered,
+    echo,
     format_option,
     neurons_option,
     output_option,
@@ -54,7 +55,7 @@ def raster(eids, bg, t_range, trials, tracked, tracking_run, output, suffix) -> 
     else:
         paths = commands.rasters(eids, drawing, output, suffix)
     for path in paths:
-        click.echo(str(path))
+        echo(str(path))
 
 
 @main.command("map")
@@ -82,7 +83,7 @@ def cell_map(eids: tuple[str, ...], color: str, space: bool, neurons_only: bool,
     activate()
     for eid in eids:
         check_registered(eid)
-        click.echo(str(figures.cell_map(eid, color, space, neurons_only, output, suffix)))
+        echo(str(figures.cell_map(eid, color, space, neurons_only, output, suffix)))
 
 
 @main.command()
@@ -100,7 +101,7 @@ def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output:
 
     activate()
     for path in figures.tracking(subject, tracking_run, neurons_only, output, suffix):
-        click.echo(str(path))
+        echo(str(path))
 
 
 @main.command()
@@ -139,4 +140,4 @@ def peri(eids, windows, by, around, cells, neurons_only, output, suffix) -> None
     for eid in eids:
         check_registered(eid)
         for path in figures.peri_event(eid, windows, by, around, cells, neurons_only, output, suffix):
-            click.echo(str(path))
+            echo(str(path))

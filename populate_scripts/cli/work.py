@@ -14,6 +14,7 @@ from populate_scripts.cli.options import (
     as_json,
     cache_dir_option,
     check_registered,
+    echo,
     key_of,
     key_text,
     print_error_groups,
@@ -46,7 +47,7 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
     activate()
     done = run(eids, subject=subject, everything=everything, cache_dir=cache_dir, progress=True)
     print_failures(list(done.failed.values()))
-    click.echo(f"{len(done.new)} new, {len(done.known)} known, {len(done.failed)} failed")
+    echo(f"{len(done.new)} new, {len(done.known)} known, {len(done.failed)} failed")
     found = done.new or done.known
     if not found and not done.failed:
         print_failures([f"ONE has no session with imaging{f' of {subject}' if subject else ''}"])
@@ -82,7 +83,7 @@ def populate(tables: tuple[str, ...], eid: str | None) -> None:
         check_registered(eid)
     summary, failures = commands.populate(tables, eid)
     print_failures(failures)
-    click.echo(summary)
+    echo(summary)
     sys.exit(1 if failures else 0)
 
 
@@ -109,9 +110,9 @@ def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str 
     names = tuple(table_named(name).__name__ for name in tables)
     limit = seconds(max_time) if max_time else float("inf")
     supervisor = Supervisor(slots, names, until_done, limit, say=lambda text: print_failures([text]))
-    click.echo(f"{slots} slot{'s' if slots > 1 else ''} started; see 'meso status --watch' and 'meso workers'")
+    echo(f"{slots} slot{'s' if slots > 1 else ''} started; see 'meso status --watch' and 'meso workers'")
     code = supervisor.run()
-    click.echo(f"Populated {counts_text(supervisor.made) or 'nothing'}; {sum(supervisor.failed.values())} failed")
+    echo(f"Populated {counts_text(supervisor.made) or 'nothing'}; {sum(supervisor.failed.values())} failed")
     sys.exit(code)
 
 
@@ -174,7 +175,7 @@ def errors(tables: tuple[str, ...], pairs: tuple[str, ...], stack: bool, as_json
     elif rows:
         print_error_groups(reports.grouped(rows), stack)
     else:
-        click.echo("No errors")
+        echo("No errors")
     sys.exit(1 if rows else 0)
 
 
@@ -197,4 +198,4 @@ def retry(tables: tuple[str, ...], eid: str | None, pairs: tuple[str, ...]) -> N
     n = reports.retry([table_named(name) for name in tables] or None, **key)
     if eid and not n:
         check_registered(eid)
-    click.echo(f"{n} failure{'' if n == 1 else 's'} cleared")
+    echo(f"{n} failure{'' if n == 1 else 's'} cleared")

@@ -6,6 +6,7 @@ driver notices for hours that a server has stopped answering.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from datajoint.errors import LostConnectionError
 from psycopg2 import errorcodes
 from pymysql.constants import CR, ER
 
-from schemas.server import dialect
+from schemas.server import dialect, tls
 
 T = TypeVar("T")
 #: Set once this process must not write: new connections are then read-only too.
@@ -36,6 +37,8 @@ KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USE
 POSTGRESQL_KEEP_ALIVE = {
     "tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3, "tcp_user_timeout": 25_000,
 }  # fmt: skip
+#: Settings of every session. DataJoint's restrictions are written for MySQL, where a backslash is written as two.
+POSTGRESQL_SESSION = {**POSTGRESQL_KEEP_ALIVE, "standard_conforming_strings": "off", "escape_string_warning": "off"}
 #: Limit of the waits between two tries of ``persist``, s.
 LONGEST_WAIT = 5.0
 
@@ -63,10 +66,13 @@ class PostgreSQL(PostgreSQLAdapter):
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         """Connect, with keepalive: a server that stops answering is noticed within half a minute."""
-        connection = super().connect(*args, **kwargs)
+        options = tls.postgresql(kwargs.pop("use_tls", None))
+        if ca := options.pop("sslrootcert", None):
+            os.environ["PGSSLROOTCERT"] = ca  # DataJoint passes no such option on
+        connection = super().connect(*args, **kwargs, **options)
         _keep_alive(connection.fileno())
         with connection.cursor() as cursor:
-            cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_KEEP_ALIVE.items()))
+            cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_SESSION.items()))
             if _only_reads.is_set():
                 cursor.execute(dialect.PostgreSQL.only_read)
         return connection
@@ -101,11 +107,15 @@ class _Closed:
 
 
 class MySQL(MySQLAdapter):
-    """DataJoint's adapter, with keepalive."""
+    """DataJoint's adapter, with keepalive, TLS as asked for, and schemas that tell José from Jose."""
+
+    def create_schema_sql(self, schema_name: str) -> str:
+        """Return the statement; the collation is ours whatever the server's default is."""
+        return f"{super().create_schema_sql(schema_name)} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         """Connect, with keepalive: a server that stops answering is noticed within half a minute."""
-        connection = super().connect(*args, **kwargs)
+        connection = super().connect(*args, **{**kwargs, "use_tls": tls.mysql(kwargs.get("use_tls"))})
         _keep_alive(connection._sock.fileno())
         if _only_reads.is_set():
             with connection.cursor() as cursor:

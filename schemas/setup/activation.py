@@ -13,6 +13,7 @@ from schemas.server.binding import bind, is_bound
 from schemas.server.connection import connect, has_own_server
 from schemas.server.settings import prefix
 from schemas.session import Session
+from schemas.setup import collation
 from schemas.setup.migrations import LATEST, database_version, init
 
 
@@ -43,6 +44,7 @@ def activate() -> dj.Connection:
         todo = "meso db init" if found < LATEST else "an update of this project"
         raise ConfigError(f"The tables are of version {found}, this code is of version {LATEST}: run {todo}")
     bind(connection, create=False)
+    collation.warn(connection)
     _check_keys()
     return connection
 
