@@ -31,8 +31,10 @@ def numbers(name: str, text: str, form: str, example: str) -> list[float]:
         found = [float(part) for part in text.split(separator)]
     except ValueError:
         found = []
-    if len(found) != form.count(separator) + 1 or not all(map(math.isfinite, found)):
+    if len(found) != form.count(separator) + 1:
         raise BadRequest(f"{name} are {form}, such as {example}, not {text!r}")
+    if not all(map(math.isfinite, found)):
+        raise BadRequest(f"{name} are finite numbers, such as {example}, not {text!r}")
     return found
 
 
