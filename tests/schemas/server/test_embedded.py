@@ -4,96 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import shutil
 import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
 import psycopg2
 import pytest
 from support.databases import one_line
+from support.own_folders import ask, meso
 
 from pipeline.errors import ConfigError
 from schemas.server import embedded
-from schemas.server.connection import SERVER_VARIABLES
 
 pytestmark = pytest.mark.slow
 IS_ROOT = os.geteuid() == 0
-ROOT = Path(__file__).parents[3]
-
-
-@pytest.fixture(scope="module")
-def template() -> Iterator[Path]:
-    """An empty database that is not running; making one takes seconds, copying it a moment."""
-    with tempfile.TemporaryDirectory() as folder:
-        embedded.make_cluster(Path(folder) / "postgres")
-        yield Path(folder) / "postgres"
-
-
-@pytest.fixture
-def private() -> Iterator[Path]:
-    """A folder that nobody else can enter: it and its parents must keep their modes."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield Path(folder)
-
-
-@pytest.fixture
-def used(private, use, template) -> Path:
-    """The data folder in use, with an empty database."""
-    subprocess.run(["cp", "-a", template, private / "postgres"], check=True)
-    return use(private)
-
-
-@pytest.fixture
-def use(monkeypatch) -> Iterator[Callable[[Path], Path]]:
-    """Return a function that makes a data folder the one in use; servers that were started there are stopped."""
-    used = []
-
-    def choose(folder: Path) -> Path:
-        monkeypatch.setenv("MESO_DATA_DIR", str(folder))
-        used.append(folder)
-        return folder
-
-    yield choose
-    for folder in used:
-        monkeypatch.setenv("MESO_DATA_DIR", str(folder))
-        embedded.stop("immediate")
-
-
-def meso(*args: str, env: dict[str, str] | None = None, as_user: str | None = None, **kwargs):
-    """Run a command without a server of its own."""
-    variables = {name: value for name, value in os.environ.items() if name not in SERVER_VARIABLES}
-    variables |= {"PYTHONPATH": str(ROOT), "DJ_IGNORE_CONFIG_FILE": "true", "MESO_PREFIX": "meso_", **(env or {})}
-    command = [sys.executable, "-W", "ignore", "-m", "populate_scripts.cli", *args]
-    if as_user:
-        command = [
-            "setpriv",
-            f"--reuid={as_user}",
-            f"--regid={pwd.getpwnam(as_user).pw_gid}",
-            "--clear-groups",
-            *command,
-        ]
-    return subprocess.run(command, env=variables, capture_output=True, text=True, timeout=300, **kwargs)
-
-
-def as_account(name: str) -> list[str]:
-    return ["setpriv", f"--reuid={name}", f"--regid={pwd.getpwnam(name).pw_gid}", "--clear-groups"]
-
-
-def ask(sockets: Path, query: str) -> list[tuple]:
-    connection = psycopg2.connect(host=str(sockets), user="postgres", dbname="postgres")
-    connection.autocommit = True
-    with connection.cursor() as cursor:
-        cursor.execute(query)
-        rows = cursor.fetchall() if cursor.description else []
-    connection.close()
-    return rows
 
 
 def kill(process: psutil.Process) -> None:
