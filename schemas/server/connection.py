@@ -82,8 +82,9 @@ def _own_server() -> dj.Connection:
             f"User and password for the {place} are missing (it is named by {said}): set DJ_USER and DJ_PASS, or "
             f"datajoint.json"
         )
+    dj.config["database.use_tls"] = tls.wanted()  # dj.conn() ignores its own argument unless there is a host
     try:
-        connection = dj.conn(use_tls=tls.wanted())
+        connection = dj.conn()
     except Exception as error:  # PyMySQL, psycopg2 and DataJoint each raise errors of their own
         raise ConfigError(_refusal(place, config.user, error)) from None
     check_server(connection)

@@ -67,7 +67,7 @@ def refusal(text: str) -> str | None:
     """Return why a connection with TLS was refused, as a sentence; None if TLS was not the reason."""
     if "CERTIFICATE_VERIFY_FAILED" in text or "certificate verify failed" in text or "certificate for" in text:
         return f"its certificate is not one that {CA} trusts for this host name ({text.splitlines()[0]})"
-    if "SSL connections not supported" in text or "does not support SSL" in text or "doesn't support SSL" in text:
+    if "SSL is required but" in text or "does not support SSL" in text:  # PyMySQL's words, and libpq's
         return "TLS is required (DJ_USE_TLS=true), and the server, or something between, offers none"
     if "secure transport" in text or "SSL off" in text or "no encryption" in text:
         return "it requires TLS: set DJ_USE_TLS=true, or unset it"
