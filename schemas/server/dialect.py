@@ -74,6 +74,11 @@ class Dialect(ABC):
 
     # ------------------------------------------------------------------------------------------------------ expressions
 
+    @property
+    @abstractmethod
+    def escapes(self) -> str:
+        """What stands before a literal in which a backslash is written as two."""
+
     @abstractmethod
     def text(self, expression: str, length: int) -> str:
         """A value as text of at most ``length`` characters."""
@@ -148,6 +153,7 @@ class MySQL(Dialect):
     # that it reads, and waits for every transaction that inserts among them
     before_insert_new = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED",)
     view_columns = None
+    escapes = ""
     merging_tables = (
         "SELECT DISTINCT t.table_schema, t.table_name FROM information_schema.columns c "
         "JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name "
@@ -207,6 +213,7 @@ class PostgreSQL(Dialect):
         "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %s AND c.relkind = 'v' AND a.attnum > 0 ORDER BY c.relname, a.attnum"
     )
+    escapes = "E"
     merging_tables = None
     take_lock = "SELECT 1 FROM pg_advisory_lock(hashtext(%(name)s))"
     release_lock = "SELECT pg_advisory_unlock(hashtext(%(name)s))"

@@ -37,8 +37,6 @@ KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USE
 POSTGRESQL_KEEP_ALIVE = {
     "tcp_keepalives_idle": 10, "tcp_keepalives_interval": 5, "tcp_keepalives_count": 3, "tcp_user_timeout": 25_000,
 }  # fmt: skip
-#: Settings of every session. DataJoint's restrictions are written for MySQL, where a backslash is written as two.
-POSTGRESQL_SESSION = {**POSTGRESQL_KEEP_ALIVE, "standard_conforming_strings": "off", "escape_string_warning": "off"}
 #: Limit of the waits between two tries of ``persist``, s.
 LONGEST_WAIT = 5.0
 
@@ -72,7 +70,7 @@ class PostgreSQL(PostgreSQLAdapter):
         connection = super().connect(*args, **kwargs, **options)
         _keep_alive(connection.fileno())
         with connection.cursor() as cursor:
-            cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_SESSION.items()))
+            cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_KEEP_ALIVE.items()))
             if _only_reads.is_set():
                 cursor.execute(dialect.PostgreSQL.only_read)
         return connection

@@ -1,18 +1,26 @@
-"""Restrictions with any text in them: DataJoint escapes a % for the client once more each time that it copies one.
+"""Restrictions with any text in them.
 
-A delete copies the restriction of each table to the tables that depend on it; with ``50%`` in a key it would miss their
-rows, and fail.
+DataJoint escapes a % for the client once more each time that it copies a restriction. A delete copies that of each
+table to the tables that depend on it: with ``50%`` in a key it would miss their rows, and fail. And DataJoint writes a
+backslash as two on both servers, which is MySQL's way.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import datajoint.condition
 import datajoint.expression
 import datajoint.jobs
 import datajoint.table
+import numpy as np
 from datajoint.condition import Not, extract_column_names
+
+from schemas.server.dialect import dialect
+
+LITERAL = re.compile(r"'(?:[^']|'')*'")
 
 
 class Made(str):
@@ -37,4 +45,7 @@ def make_condition(query: Any, restriction: Any, columns: set[str], semantic_che
         columns.update(extract_column_names(inner))
         return Made(f"{'NOT ' if is_negated else ''}({inner})")
     made = _datajoint_s(query, restriction, columns, semantic_check)
+    if isinstance(made, str) and isinstance(inner, Mapping | np.void):
+        escapes = dialect(query.connection).escapes
+        made = LITERAL.sub(lambda found: escapes + found[0] if "\\" in found[0] else found[0], made)
     return Made(made) if isinstance(made, str) else made
