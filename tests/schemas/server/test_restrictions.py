@@ -8,22 +8,9 @@ import pytest
 
 import schemas
 
-NAMES = [
-    "50%",
-    "50%%",
-    "a\\b",
-    "a\\\\b",
-    "it's",
-    "it''s",
-    "%",
-    "_",
-    "\\",
-    "\\'",
-    "a\\%s'%%(x)s",
-    '"quoted"',
-    "{0}",
-    "`x`",
-]
+NAMES = (
+    "50%", "50%%", "a\\b", "a\\\\b", "it's", "it''s", "%", "_", "\\", "\\'", "a\\%s'%%(x)s", '"quoted"', "{0}", "`x`",
+)  # fmt: skip
 
 
 @pytest.fixture
