@@ -25,14 +25,18 @@ PLACES = (
     "/usr/lib/postgresql/{version}/bin", "/usr/pgsql-{version}/bin", "/opt/homebrew/opt/postgresql@{version}/bin",
     "/usr/local/opt/postgresql@{version}/bin",
 )  # fmt: skip
-ROWS = (
+TABLES = (
     "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables "
     "WHERE schemaname NOT IN ('pg_catalog', 'information_schema') ORDER BY 1"
 )
+#: Accounts other than the owner's and PostgreSQL's own.
+ACCOUNTS = "SELECT rolname FROM pg_roles WHERE NOT starts_with(rolname, 'pg_') AND rolname <> 'postgres'"
 
 
 def backup(path: Path) -> int:
     """Write the database to a file, and return its size in bytes; the database can be used meanwhile.
+
+    Accounts, which belong to the server and not to a database, are written to ``roles_file(path)`` if there are any.
 
     Raises
     ------
@@ -44,6 +48,10 @@ def backup(path: Path) -> int:
     sockets, part = embedded.start(), path.with_name(f"{path.name}.part")
     try:
         part.touch(mode=0o600)
+        if _ask(sockets, ACCOUNTS):
+            _run("pg_dumpall", sockets, "--roles-only", f"--file={part}")
+            part.rename(roles_file(path))
+            part.touch(mode=0o600)
         # traces are compressed already
         _run("pg_dump", sockets, "--format=custom", "--compress=none", f"--file={part}")
         part.rename(path)
@@ -52,6 +60,11 @@ def backup(path: Path) -> int:
     finally:
         part.unlink(missing_ok=True)
     return path.stat().st_size
+
+
+def roles_file(path: Path) -> Path:
+    """Return the file with the accounts that belong to a backup."""
+    return path.with_name(f"{path.name}.roles")
 
 
 def restore(path: Path, *, replace: bool = False) -> Path | None:
@@ -75,7 +88,15 @@ def restore(path: Path, *, replace: bool = False) -> Path | None:
         raise ConfigError(
             f"{place} has a database: --replace puts it aside, or set MESO_DATA_DIR to another folder for this one"
         )
-    return _remake(place, f"before-restore-{time.strftime('%Y%m%d-%H%M%S')}", lambda new: _fill(new, path))
+
+    def fill(new: Path) -> None:
+        if roles_file(path).exists():
+            _make_roles(new, roles_file(path))
+            _fill(new, path)
+        else:
+            _fill(new, path, "--no-privileges")  # there is nobody to have them
+
+    return _remake(place, f"before-restore-{time.strftime('%Y%m%d-%H%M%S')}", fill)
 
 
 def upgrade(programs: Path | None = None) -> Path:
@@ -112,7 +133,7 @@ def upgrade(programs: Path | None = None) -> Path:
                 old = (embedded.running(place) or embedded.launch(place, found)).socket_dir
                 try:
                     _run("pg_dumpall", old, "--globals-only", f"--file={dump}")
-                    _run("psql", new, "--quiet", f"--file={dump}")  # goes on after "role postgres already exists"
+                    _make_roles(new, dump)
                     dump.unlink()
                     _run("pg_dump", old, "--format=custom", "--compress=none", f"--file={dump}")
                     _fill(new, dump)
@@ -162,21 +183,25 @@ def _remake(place: Path, suffix: str, fill: Callable[[Path], None]) -> Path | No
         return kept if is_there else None
 
 
-def _fill(sockets: Path, dump: Path) -> None:
-    _run("pg_restore", sockets, "--exit-on-error", "--dbname=postgres", str(dump))
+def _make_roles(sockets: Path, dump: Path) -> None:
+    _run("psql", sockets, "--quiet", "--no-psqlrc", f"--file={dump}")  # goes on after "role postgres already exists"
+
+
+def _fill(sockets: Path, dump: Path, *options: str) -> None:
+    _run("pg_restore", sockets, "--exit-on-error", "--dbname=postgres", *options, str(dump))
 
 
 def _n_rows(sockets: Path) -> dict[str, int]:
     """Return the number of rows of each table."""
+    return {table: _ask(sockets, f"SELECT count(*) FROM {table}")[0][0] for (table,) in _ask(sockets, TABLES)}
+
+
+def _ask(sockets: Path, query: str) -> list[tuple]:
     connection = psycopg2.connect(host=str(sockets), user="postgres", dbname="postgres")
     try:
         with connection.cursor() as cursor:
-            cursor.execute(ROWS)
-            counts = {}
-            for (table,) in cursor.fetchall():
-                cursor.execute(f"SELECT count(*) FROM {table}")
-                counts[table] = cursor.fetchone()[0]
-            return counts
+            cursor.execute(query)
+            return cursor.fetchall()
     finally:
         connection.close()
 
@@ -193,7 +218,7 @@ def _run(name: str, sockets: Path, *options: str) -> None:
 def _older_programs(version: int, given: Path | None) -> Iterator[Path]:
     """Yield the folder with the programs of a major version of PostgreSQL."""
     if given is not None:
-        if not os.access(given / "postgres", os.X_OK):
+        if not ((given / "postgres").is_file() and os.access(given / "postgres", os.X_OK)):
             raise ConfigError(f"{given} has no program postgres; name the folder bin of PostgreSQL {version}")
         yield given
         return

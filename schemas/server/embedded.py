@@ -407,20 +407,18 @@ def _give_to_server(place: Path) -> None:
 
 def _account() -> pwd.struct_passwd:
     """Return the account for the server of root, made at its first start."""
+    with contextlib.suppress(KeyError):
+        return pwd.getpwnam(ACCOUNT)
+    with contextlib.suppress(OSError):
+        add = ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT]
+        subprocess.run(add, check=False, capture_output=True)  # fails if another process has just made it
     try:
         return pwd.getpwnam(ACCOUNT)
     except KeyError:
-        try:
-            subprocess.run(
-                ["useradd", "--system", "--no-create-home", "--shell", "/usr/sbin/nologin", ACCOUNT],
-                check=True, capture_output=True,
-            )  # fmt: skip
-        except (OSError, subprocess.CalledProcessError) as error:
-            raise ConfigError(
-                f"PostgreSQL does not run as root, and the account {ACCOUNT} cannot be made ({error}): work as another "
-                f"account, or set DJ_HOST to a server"
-            ) from None
-        return pwd.getpwnam(ACCOUNT)
+        raise ConfigError(
+            f"PostgreSQL does not run as root, and the account {ACCOUNT} cannot be made with useradd: work as another "
+            f"account, or set DJ_HOST to a server"
+        ) from None
 
 
 def _name(uid: int) -> str:

@@ -40,11 +40,13 @@ def test_a_backup_restores_every_row(used, private, use):
     done = meso("db", "restore", str(file), "--replace", env=env)
     assert done.returncode == 0, done.stderr
     assert ask(embedded.start(), CONTENT) == content
+    assert ask(embedded.start(), "SELECT has_schema_privilege('bob', 'odd', 'USAGE')") == [(True,)]
     embedded.stop()
     (kept,) = used.glob("postgres-before-restore-*")
     assert str(kept) in done.stdout
 
-    other = use(private / "other")  # into no database at all
+    file.with_name("a $backup.roles").unlink()
+    other = use(private / "other")  # into no database at all, without the accounts
     done = meso("db", "restore", str(file), env={"MESO_DATA_DIR": str(other)})
     assert done.returncode == 0, done.stderr
     assert ask(embedded.start(), CONTENT) == content
