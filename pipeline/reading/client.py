@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.errors import ConfigError, DataError
+from pipeline.folders import writable_home
 
 FOV_FOLDER = re.compile(r"^alf/FOV_(\d\d)$")
 
@@ -59,7 +60,9 @@ def _open_one(cache_dir: str | None, tables: tuple[Any, ...]) -> Any:
     from one.api import ONE
 
     if cache_dir is None:
-        if not one.params.get_default_client():
+        with writable_home(".one"):
+            is_set_up = bool(one.params.get_default_client())
+        if not is_set_up:
             raise ConfigError(
                 "ONE is not set up on this machine. Give a ONE cache with --cache-dir (or MESO_ONE_CACHE_DIR), "
                 "or run once: from one.api import ONE; ONE.setup(base_url=..., username=...)"
@@ -67,7 +70,7 @@ def _open_one(cache_dir: str | None, tables: tuple[Any, ...]) -> Any:
         return ONE(silent=True)
     if not Path(cache_dir).is_dir():
         raise ConfigError(f"The ONE cache {cache_dir} is not a folder on this machine")
-    with warnings.catch_warnings():
+    with writable_home(".one"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No cache tables found")
         ONE.cache_clear()  # ONE caches its own clients by folder, with the old tables
         client = ONE(cache_dir=cache_dir)
