@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.text import printable
 from schemas.decoding.results import NDCRun
 
 #: Headings of a table of curves, by column of ``shown_result``.
@@ -42,7 +43,7 @@ def cell_text(value: Any) -> str:
         return f"{value:.3f}"
     if isinstance(value, datetime.datetime):
         return value.isoformat(sep=" ", timespec="seconds")
-    return str(value)
+    return printable(value)
 
 
 def print_run(run: NDCRun) -> None:
@@ -51,19 +52,20 @@ def print_run(run: NDCRun) -> None:
     if not console.is_terminal:  # rich assumes 80 columns; a file or notebook has room for full ids
         console.width = max(console.width, FULL_ID_WIDTH)
     tracking_run = run.tracking_run[:8]
-    console.print(f"[bold]{run.subject}[/bold]: {run.n_shared} cells in every session (tracking run {tracking_run})")
+    subject = escape(printable(run.subject))
+    console.print(f"[bold]{subject}[/bold]: {run.n_shared} cells in every session (tracking run {tracking_run})")
     console.print(
         "smaller k* = more efficient; q = FDR-adjusted p (Benjamini-Hochberg) over all sessions and targets below"
     )
     for target in run.targets:
         if target.curves:
             rows = [_on_screen(shown_result(row), console.width) for row in target.curves]
-            console.print(table_of(rows, title=escape(target.name)))
+            console.print(table_of(rows, title=escape(printable(target.name))))
         if target.trend is not None:
             console.print(trend_text(target.trend))
     # each once: targets may share a failure
     for text in dict.fromkeys([*run.notes, *run.failure_lines()]):
-        console.print(f"[yellow]![/yellow] {escape(text)}")
+        console.print(f"[yellow]![/yellow] {escape(printable(text))}")
     if run.failures:
         console.print("After fixing the cause, run 'meso retry' to clear the failures, then run this again")
 

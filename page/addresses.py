@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from starlette.requests import Request
 
 from pipeline.errors import MesoError
@@ -12,12 +14,12 @@ class BadRequest(MesoError):
 
 
 def numbers(name: str, text: str, form: str, example: str) -> list[float]:
-    """Return the numbers in a text of a form such as 'from:to'; they may be infinite or NaN.
+    """Return the numbers in a text of a form such as 'from:to'.
 
     Raises
     ------
     BadRequest
-        The text has another form.
+        The text has another form, or a number is infinite or NaN.
 
     Examples
     --------
@@ -32,14 +34,16 @@ def numbers(name: str, text: str, form: str, example: str) -> list[float]:
     # the form says how many numbers there are
     if len(found) != form.count(separator) + 1:
         raise BadRequest(f"{name} are {form}, such as {example}, not {text!r}")
+    if not all(map(math.isfinite, found)):
+        raise BadRequest(f"{name} are finite numbers, such as {example}, not {text!r}")
     return found
 
 
 def span(request: Request, name: str) -> tuple[float, float]:
-    """Return the bounds of a range from:to, which may be infinite; the first is less than the second."""
+    """Return the bounds of a range from:to; the first is less than the second."""
     text = request.query_params.get(name, "")
     first, last = numbers(name, text, "from:to", "0:500")
-    if not first < last:  # also true for NaN
+    if not first < last:
         raise BadRequest(f"{name} are from a number to a larger one, not {text!r}")
     return first, last
 

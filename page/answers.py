@@ -16,6 +16,7 @@ from starlette.responses import HTMLResponse, Response
 from page import drawing, formats
 from page.threads import ask, draw
 from pipeline.signals.tiles import View
+from pipeline.text import csv_text
 from schemas.provenance import environment_row
 from schemas.server.settings import prefix
 
@@ -54,7 +55,7 @@ def csv(table: pd.DataFrame, name: str) -> Response:
     """Return a table as a CSV file that the browser saves under a name."""
     # filename* with percent-encoding (RFC 6266): a subject's name may have any character
     disposition = f"attachment; filename*=UTF-8''{quote(name, safe='')}"
-    return Response(table.to_csv(index=False), media_type="text/csv", headers={"content-disposition": disposition})
+    return Response(csv_text(table), media_type="text/csv", headers={"content-disposition": disposition})
 
 
 def part(view: View) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -242,7 +243,7 @@ def database_status() -> dict[str, Any]:
     user, host, port = (connection.conn_info[name] for name in ("user", "host", "port"))
     return {
         **row,
-        "connect": f"{user}@{host}:{port}" if own else f"psql -h {host} -U {user}",
+        "connect": f"{user}@{host}:{port}" if own else f"psql -h {shlex.quote(host)} -U {user}",
         "version": str(connection.query("SELECT version()").fetchone()[0]).split(" on ")[0],
         "tables": migrations.database_version(connection), "code": migrations.LATEST, "running": True,
     }  # fmt: skip

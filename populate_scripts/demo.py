@@ -116,11 +116,13 @@ def write(result: DrawableRun, output: Path, *, tagged: bool = False) -> None:
         Put subject and a hash of the settings into the file names, so that other settings overwrite nothing.
     """
     from pipeline.figures import file_stem, save
+    from pipeline.text import csv_text
 
     output.mkdir(parents=True, exist_ok=True)
     table = result.table
     tag = content_key([result.session_set, sorted(set(table["ndc_params"]))])[:8]
-    table.to_csv(output / (f"k_star_{file_stem(result.subject)}_{tag}.csv" if tagged else "k_star.csv"), index=False)
+    name = f"k_star_{file_stem(result.subject)}_{tag}.csv" if tagged else "k_star.csv"
+    (output / name).write_text(csv_text(table), encoding="utf-8")
     named = {"subject": result.subject, **result.session_set, **result.family}
     drawn = {"k_star_days": result.draw_days(), "performance": result.draw_performance()}
     drawn |= {f"ndc_regions_{file_stem(name)}": figure for name, figure in result.draw_regions().items()}

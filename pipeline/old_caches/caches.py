@@ -22,7 +22,7 @@ import numpy as np
 
 from pipeline.errors import DataError
 from pipeline.old_caches.plain_pickle import NOTHING_RAN, plain_values
-from pipeline.reading.datasets import sha256_file
+from pipeline.reading.datasets import check_regular, sha256_file
 
 EID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 CACHE_NAME = re.compile(rf"({EID})(?:_filter_(?:True|False))?\.npy")
@@ -103,6 +103,7 @@ def read_old_cache(path: Path | str, eid: str | None = None) -> OldCache:
 def _read_dict(path: Path) -> dict[Any, Any]:
     """Return the dict of a ``.npy`` file; its large arrays stay on disk."""
     formats = np.lib.format
+    check_regular(path, dataset=path.name)
     try:
         with path.open("rb") as file, warnings.catch_warnings():
             warnings.simplefilter("ignore")  # numpy warns of headers written by Python 2
@@ -181,6 +182,7 @@ def read_old_curves(path: Path | str) -> Any:
         The file holds anything but plain data and results, or is damaged.
     """
     path = Path(path)
+    check_regular(path, dataset=path.name)
     try:
         with path.open("rb") as file:
             content = plain_values(_mapped(file), {"NDCResult"}, path.name)

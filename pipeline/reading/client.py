@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ConfigError, DataError, MesoError
+from pipeline.folders import writable_home
 from pipeline.reading.names import Place, session_name
 from pipeline.reading.remote import ask, is_remote, status_of
 from pipeline.reading.tables import complete, readable
@@ -77,7 +78,9 @@ def _open_one(cache_dir: str | None, tables: tuple[Any, ...]) -> Any:
     from one.api import ONE
 
     if cache_dir is None:
-        if not one.params.get_default_client():
+        with writable_home(".one"):
+            is_set_up = bool(one.params.get_default_client())
+        if not is_set_up:
             raise ConfigError(
                 "ONE is not set up on this machine. Give a ONE cache with --cache-dir (or MESO_ONE_CACHE_DIR), "
                 "or run once: from one.api import ONE; ONE.setup(base_url=..., username=...)"
@@ -87,7 +90,7 @@ def _open_one(cache_dir: str | None, tables: tuple[Any, ...]) -> Any:
     if not Path(cache_dir).is_dir():
         raise ConfigError(f"The ONE cache {cache_dir} is not a folder on this machine")
     readable(Path(cache_dir))
-    with warnings.catch_warnings():
+    with writable_home(".one"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="No cache tables found")
         ONE.cache_clear()  # ONE caches its own clients by folder, with the old tables
         # local: the download folder of a database would give a client that asks the database, without its tables

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import re
+import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,8 @@ NUMBERS = "biuf"
 GONE = "the file that was read is gone"
 #: See ``file_state``.
 FileState = tuple[int, ...]
+#: What may stand in place of a file, by the type in its mode.
+KINDS = {stat.S_IFIFO: "FIFO", stat.S_IFSOCK: "socket", stat.S_IFCHR: "device", stat.S_IFBLK: "device"}
 
 
 @dataclass(frozen=True)
@@ -166,8 +170,8 @@ class SessionReader:
         Raises
         ------
         DataError
-            ONE does not list it, lists two default revisions, or lists it but cannot provide the file; or it is not the
-            recorded file.
+            ONE does not list it, lists two default revisions, or lists it but cannot provide the file; or it is no
+            file, or not the recorded one.
         """
         from one.alf.exceptions import ALFError
 
@@ -178,6 +182,7 @@ class SessionReader:
             return self._recorded_file(self._recorded[next(self._listed(name, collection))], check_hash)
         row = self._default(name, collection)
         dataset = str(row["rel_path"].iloc[0])
+        check_regular(self._folder / dataset, **place)
         if not self._is_here(dataset) or self._is_outdated(dataset):
             try:
                 self._download(row)
@@ -274,6 +279,7 @@ class SessionReader:
     def _recorded_file(self, source: Source, check_hash: bool) -> Path:
         """Return a recorded file, after comparing it with its record, and record it as read."""
         dataset = source.dataset
+        check_regular(self._folder / dataset, eid=self.eid, fov=_fov_of(dataset), dataset=dataset)
         if not (self._folder / dataset).is_file():
             self._fetch_again(dataset)
         path = self._record(dataset)
@@ -389,6 +395,7 @@ def read_array(path: Path, **place: Any) -> np.ndarray:
         Unreadable, truncated, not a plain array (pickled objects are refused, never executed), or of another dtype
         than boolean, integer or float.
     """
+    check_regular(path, **place)
     try:
         # a memory map cannot unpickle, and it fails if the file is shorter than its header says
         array = np.lib.format.open_memmap(path, mode="r")
@@ -407,6 +414,20 @@ def read_array(path: Path, **place: Any) -> np.ndarray:
     return array
 
 
+def check_regular(path: Path, **place: Any) -> None:
+    """Refuse a FIFO, socket or device in place of a file, without opening it: reading could wait, or last, for ever.
+
+    Raises
+    ------
+    DataError
+    """
+    with suppress(OSError):  # reading it says why
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            found, do = f"a {KINDS.get(stat.S_IFMT(mode), 'special file')}", "Put the dataset's file in its place"
+            raise DataError("is not a file", expected="a regular file", found=found, do=do, **place)
+
+
 def read_bytes(path: Path, **place: Any) -> bytes:
     """Return the content of a file.
 
@@ -415,6 +436,7 @@ def read_bytes(path: Path, **place: Any) -> bytes:
     DataError
         The file cannot be read.
     """
+    check_regular(path, **place)
     try:
         return path.read_bytes()
     except OSError as error:

@@ -140,7 +140,7 @@ def mirror_folder(root: str | Path, subject: str, date: Any, number: int) -> Pat
 def read_mirrored(alf: Path, fov: int) -> UIDFile | None:
     """Return the UIDs of a FOV in a mirror, or None if there is no file."""
     path = alf / f"FOV_{fov:02d}" / UIDS
-    return read_file(path) if path.is_file() else None
+    return read_file(path) if path.exists() else None
 
 
 def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:

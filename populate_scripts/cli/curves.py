@@ -14,6 +14,7 @@ from populate_scripts.cli.options import (
     Folder,
     activate,
     as_json,
+    echo,
     names_in,
     tracking_run_option,
     uid_root_option,
@@ -44,10 +45,10 @@ def demo(cache_dir: Path | None, uid_root: Path | None, subject: str | None, out
     from populate_scripts.demo import demo as run_demo
 
     activate()
-    result = run_demo(output, cache_dir, subject, str(uid_root.resolve()) if uid_root else None, click.echo)
+    result = run_demo(output, cache_dir, subject, str(uid_root.resolve()) if uid_root else None, echo)
     result.show()
-    click.echo(f"Figures and k_star.csv are in {output}/")
-    click.echo(f"To see the results in a browser: {_this_program()} serve --open")
+    echo(f"Figures and k_star.csv are in {output}/")
+    echo(f"To see the results in a browser: {_this_program()} serve --open")
     sys.exit(0 if len(result.table) else 1)
 
 
@@ -113,9 +114,9 @@ def ndc(
     if asked["ks"]:
         result.note_short_curves()
     if as_json:
-        click.echo(result.table.to_json(orient="records", date_format="iso"))
+        echo(result.table.to_json(orient="records", date_format="iso"))
     else:
         result.show()
         if output:
-            click.echo(f"Figures and table are in {output}/")
+            echo(f"Figures and table are in {output}/")
     sys.exit(0 if len(result.table) else 1)

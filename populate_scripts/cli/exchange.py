@@ -9,8 +9,17 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pipeline.text import printable
 from populate_scripts.cli.group import main
-from populate_scripts.cli.options import activate, as_json, output_option, print_failures, print_rows, uid_root_option
+from populate_scripts.cli.options import (
+    activate,
+    as_json,
+    echo,
+    output_option,
+    print_failures,
+    print_rows,
+    uid_root_option,
+)
 
 if TYPE_CHECKING:
     from schemas.exchange.verify import Finding
@@ -39,7 +48,7 @@ def export(
     if not (eids or subject):
         raise click.UsageError("Name session ids, or --subject")
     activate()
-    failures = commands.export(eids, subject, kind, output, neurons_only, overwrite, click.echo)
+    failures = commands.export(eids, subject, kind, output, neurons_only, overwrite, echo)
     print_failures(failures)
     sys.exit(1 if failures else 0)
 
@@ -84,7 +93,7 @@ def track(
     lines, failures = commands.track(subject, uid_root, mirror, refresh, duplicates, uid_form)
     print_failures(failures)
     for line in lines:
-        click.echo(line)
+        echo(line)
     sys.exit(1 if failures else 0)
 
 
@@ -105,7 +114,7 @@ def verify(eids: tuple[str, ...], subject: str | None, source: bool, as_json: bo
 
     activate()
     done = commands.verify(eids, subject, source, None if as_json else _print_finding)
-    click.echo(json.dumps(done.as_row()) if as_json else done.summary())
+    echo(json.dumps(done.as_row()) if as_json else done.summary())
     sys.exit(0 if done.ok else 1)
 
 
@@ -113,7 +122,7 @@ def _print_finding(finding: Finding) -> None:
     """Print what is wrong with an array in red; in yellow what is only not computed yet."""
     from schemas.exchange.verify import NOTES
 
-    click.secho(str(finding), fg="yellow" if finding.kind in NOTES else "red")
+    click.secho(printable(finding), fg="yellow" if finding.kind in NOTES else "red")
 
 
 @main.command("import-cache")
@@ -135,7 +144,7 @@ def import_cache(files: tuple[Path, ...], eid: str | None, dry_run: bool, as_jso
     for path, row, lines in commands.import_caches(files, eid, dry_run):
         rows.append(row)
         if not as_json:
-            click.echo("\n    ".join([click.style(str(path), bold=True), *lines]))
+            click.echo("\n    ".join([click.style(printable(path), bold=True), *map(printable, lines)]))
     if as_json:
         click.echo(json.dumps(rows))
     sys.exit(1 if any("problem" in row for row in rows) else 0)
@@ -159,9 +168,9 @@ def delete(eids: tuple[str, ...], subject: str | None, yes: bool) -> None:
     activate()
     chosen = session_ids(eids, subject)
     for line in commands.session_lines(chosen):
-        click.echo(line)
+        echo(line)
     gone = delete_sessions([{"eid": eid} for eid in chosen], lambda counts: _confirm(chosen, counts, yes))
-    click.echo(f"{sum(gone.values())} rows deleted" if gone else "Nothing was deleted")
+    echo(f"{sum(gone.values())} rows deleted" if gone else "Nothing was deleted")
     sys.exit(0 if gone else 1)
 
 

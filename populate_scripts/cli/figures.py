@@ -9,6 +9,7 @@ import click
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
     activate,
+    echo,
     format_option,
     neurons_option,
     output_option,
@@ -54,7 +55,7 @@ def raster(eids, bg, t_range, trials, tracked, tracking_run, output, suffix) -> 
     else:
         paths = commands.rasters(eids, drawing, output, suffix)
     for path in paths:
-        click.echo(str(path))
+        echo(str(path))
 
 
 @main.command("map")
@@ -81,7 +82,7 @@ def cell_map(eids: tuple[str, ...], color: str, space: bool, neurons_only: bool,
 
     activate()
     for eid in map(registered_id, eids):
-        click.echo(str(figures.cell_map(eid, color, space, neurons_only, output, suffix)))
+        echo(str(figures.cell_map(eid, color, space, neurons_only, output, suffix)))
 
 
 @main.command()
@@ -99,7 +100,7 @@ def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output:
 
     activate()
     for path in figures.tracking(subject, tracking_run, neurons_only, output, suffix):
-        click.echo(str(path))
+        echo(str(path))
 
 
 @main.command()
@@ -137,4 +138,4 @@ def peri(eids, windows, by, around, cells, neurons_only, output, suffix) -> None
     activate()
     for eid in map(registered_id, eids):
         for path in figures.peri_event(eid, windows, by, around, cells, neurons_only, output, suffix):
-            click.echo(str(path))
+            echo(str(path))

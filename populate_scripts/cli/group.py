@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pipeline.errors import MesoError
+from pipeline.text import printable
 
 #: Commands by what they are about, in the order in which ``meso --help`` lists them.
 SECTIONS = {
@@ -54,21 +55,27 @@ class Meso(InOrder):
 
     def invoke(self, ctx: click.Context) -> Any:
         # without file, line and source: users cannot use them
-        warnings.showwarning = lambda message, *_: click.secho(f"! {message}", err=True, fg="yellow")
+        warnings.showwarning = lambda message, *_: click.secho(f"! {printable(message)}", err=True, fg="yellow")
         # SystemExit unwinds the stack as Ctrl-C does, so that a job that is running goes back to the queue
         signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
         try:
             return super().invoke(ctx)
         except MesoError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(printable(error)) from None
         except Exception as error:
-            # by name: importing DataJoint's class would slow down every command, --help included
-            if type(error).__name__ != "AccessError":
+            sentence = _refusal(error)
+            if sentence is None:
                 raise
-            reason = str(error.args[1]).splitlines()[0]  # the server's own message
-            raise click.ClickException(
-                f"This account lacks the permission ({reason}); see docs/operation/roles.md"
-            ) from None
+            raise click.ClickException(printable(sentence)) from None
+
+
+def _refusal(error: Exception) -> str | None:
+    """Return what the server refused, as a sentence; None if it is not from the server, or not known."""
+    if "datajoint" not in sys.modules:  # importing it would slow down every command, --help included
+        return None
+    from schemas.server.refusals import sentence
+
+    return sentence(error)
 
 
 @click.group(cls=Meso, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})

@@ -11,6 +11,8 @@ from typing import Any, cast
 
 import click
 
+from pipeline.text import printable
+
 
 def activate() -> None:
     """Connect to the database; DataJoint is imported only now, so that --help is quick."""
@@ -36,13 +38,18 @@ def print_rows(rows: list[dict], as_json: bool, nothing: str) -> None:
     elif rows:
         console().print(table_of(rows))
     else:
-        click.echo(nothing)
+        echo(nothing)
+
+
+def echo(text: object) -> None:
+    """Print text, which may have names of others in it."""
+    click.echo(printable(text))
 
 
 def print_failures(messages: list[str]) -> None:
     """Print a warning on stderr for each message."""
     for message in messages:
-        click.secho(f"! {message}", err=True, fg="yellow")
+        click.secho(f"! {printable(message)}", err=True, fg="yellow")
 
 
 def print_error_groups(groups: Iterable[list[dict]], stack: bool) -> None:
@@ -50,9 +57,9 @@ def print_error_groups(groups: Iterable[list[dict]], stack: bool) -> None:
     for group in groups:
         click.secho(f"{group[0]['table']}, {len(group)} {'job' if len(group) == 1 else 'jobs'}", bold=True)
         for row in group:
-            click.echo(f"  {key_text(row['key'])}\n    {row['message']}")
+            echo(f"  {key_text(row['key'])}\n    {row['message']}")
             if stack:
-                click.echo("\n".join(f"      {line}" for line in str(row["stack"]).splitlines()))
+                echo("\n".join(f"      {line}" for line in str(row["stack"]).splitlines()))
 
 
 class Folder(click.Path):

@@ -13,6 +13,7 @@ from populate_scripts.cli.options import (
     activate,
     as_json,
     cache_dir_option,
+    echo,
     key_of,
     key_text,
     print_error_groups,
@@ -51,7 +52,7 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
         changed = " ".join(dict.fromkeys(row.key["eid"] for row in done.changed))
         lines = [f"{row.table} of other files than ONE has now: {row}" for row in done.changed]
         print_failures([*lines, f"To read them again: meso update {changed}"])
-    click.echo(f"{len(done.new)} new, {len(done.known)} known, {len(done.failed)} failed")
+    echo(f"{len(done.new)} new, {len(done.known)} known, {len(done.failed)} failed")
     found = done.new or done.known
     if not found and not done.failed:
         print_failures([f"ONE has no session with imaging{f' of {subject}' if subject else ''}"])
@@ -112,7 +113,7 @@ def populate(tables: tuple[str, ...], eid: str | None) -> None:
         eid = registered_id(eid)
     summary, failures = commands.populate(tables, eid)
     print_failures(failures)
-    click.echo(summary)
+    echo(summary)
     sys.exit(1 if failures else 0)
 
 
@@ -139,9 +140,9 @@ def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str 
     names = tuple(table_named(name).__name__ for name in tables)
     limit = seconds(max_time) if max_time else float("inf")
     supervisor = Supervisor(slots, names, until_done, limit, say=lambda text: print_failures([text]))
-    click.echo(f"{slots} slot{'s' if slots > 1 else ''} started; see 'meso status --watch' and 'meso workers'")
+    echo(f"{slots} slot{'s' if slots > 1 else ''} started; see 'meso status --watch' and 'meso workers'")
     code = supervisor.run()
-    click.echo(f"Populated {counts_text(supervisor.made) or 'nothing'}; {sum(supervisor.failed.values())} failed")
+    echo(f"Populated {counts_text(supervisor.made) or 'nothing'}; {sum(supervisor.failed.values())} failed")
     sys.exit(code)
 
 
@@ -204,7 +205,7 @@ def errors(tables: tuple[str, ...], pairs: tuple[str, ...], stack: bool, as_json
     elif rows:
         print_error_groups(reports.grouped(rows), stack)
     else:
-        click.echo("No errors")
+        echo("No errors")
     sys.exit(1 if rows else 0)
 
 
@@ -228,4 +229,4 @@ def retry(tables: tuple[str, ...], eid: str | None, pairs: tuple[str, ...]) -> N
     # after the fact: a session without failures is no error, an unknown one is
     if eid and not n:
         registered_id(eid)
-    click.echo(f"{n} failure{'' if n == 1 else 's'} cleared")
+    echo(f"{n} failure{'' if n == 1 else 's'} cleared")

@@ -1,6 +1,6 @@
 """The connection of this process to the database server.
 
-``DJ_*`` variables or a ``datajoint.json`` name the server; without them it is the embedded PostgreSQL.
+``DJ_*`` variables or a ``datajoint.json`` with a host name the server; without them it is the embedded PostgreSQL.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from contextlib import contextmanager
 from typing import Any
 
 import datajoint as dj
-from datajoint.settings import find_config_file
 
 from pipeline.errors import ConfigError
-from schemas.server import embedded, reconnection
+from schemas.server import config_file, embedded, reconnection, restrictions, tls
 from schemas.server.dialect import dialect
+from schemas.server.refusals import in_words, text_of
 
 #: Environment variables that name a server; any of them turns the embedded PostgreSQL off.
 SERVER_VARIABLES = ("DJ_HOST", "DJ_USER", "DJ_PASS", "DJ_PORT", "DJ_BACKEND", "DJ_DATABASE_NAME")
@@ -30,9 +30,16 @@ _active: dict[str, Any] = {}
 
 def has_own_server() -> bool:
     """Return whether a server is configured; without one the embedded PostgreSQL is used."""
-    if any(os.environ.get(name) for name in SERVER_VARIABLES):
-        return True
-    return os.environ.get("DJ_IGNORE_CONFIG_FILE", "").lower() != "true" and find_config_file() is not None
+    return who_names_the_server() is not None
+
+
+def who_names_the_server() -> str | None:
+    """Return what names a server, as text for messages: DJ_* variables, or the path of a file; None if nothing does."""
+    variables = [name for name in SERVER_VARIABLES if os.environ.get(name)]
+    if variables:
+        return ", ".join(variables)
+    path = config_file.used()
+    return str(path) if path and config_file.names_server(path) else None
 
 
 def connect() -> dj.Connection:
@@ -47,8 +54,10 @@ def connect() -> dj.Connection:
         # ROI and Activity.Trace add the attribute roi to the key of the FOV that one make() is called for
         dj.config["jobs.allow_new_pk_fields_in_computed_tables"] = True
         reconnection.register()  # before dj.conn() chooses an adapter
+        restrictions.register()
         if "DJ_LOG_LEVEL" not in os.environ:
             logging.getLogger("datajoint").setLevel(logging.ERROR)
+        config_file.refuse_what_was_read()
         _active["connection"] = _own_server() if has_own_server() else _embedded()
     return _active["connection"]
 
@@ -56,14 +65,24 @@ def connect() -> dj.Connection:
 def _embedded() -> dj.Connection:
     dj.config["database.backend"] = "postgresql"
     dj.config["database.port"] = 5432
-    return dj.conn(host=str(embedded.start()), user="postgres", password="", use_tls=False)
+    dj.config["database.name"] = None  # one database, whatever a datajoint.json says of another server
+    sockets = embedded.start()
+    try:
+        return dj.conn(host=str(sockets), user="postgres", password="", use_tls=False)
+    except Exception as error:  # as below
+        raise ConfigError(embedded.not_usable(embedded.folder(), "does not answer", text_of(error))) from None
 
 
 def _own_server() -> dj.Connection:
     config = dj.config.database
     place = f"{config.backend} server {config.host}:{config.port}"
+    said = who_names_the_server()
     if not config.user or config.password is None:
-        raise ConfigError(f"User and password for the {place} are missing: set DJ_USER and DJ_PASS, or datajoint.json")
+        raise ConfigError(
+            f"User and password for the {place} are missing (it is named by {said}): set DJ_USER and DJ_PASS, or "
+            f"datajoint.json"
+        )
+    dj.config["database.use_tls"] = tls.wanted()  # dj.conn() ignores its own argument unless there is a host
     try:
         connection = dj.conn()
     except Exception as error:  # PyMySQL, psycopg2 and DataJoint each raise errors of their own
@@ -74,14 +93,19 @@ def _own_server() -> dj.Connection:
 
 def _refusal(place: str, user: str, error: Exception) -> str:
     """Return why the server cannot be used, as a message; the wordings tested for are MySQL's and PostgreSQL's."""
-    text = " ".join(map(str, error.args)).strip()
+    text = text_of(error)
     if "Access denied" in text or "password authentication failed" in text:
         return (
             f"The {place} refuses user {user}: wrong user name or password (DJ_USER, DJ_PASS), or no access from here"
         )
+    if reason := tls.refusal(text):
+        return f"The {place} is not used: {reason}"
+    if reason := in_words(text):
+        return f"The {place} refuses the connection: {reason}"
     return (
         f"The {place} does not answer ({text.splitlines()[0] if text else error.__class__.__name__}). Is it running, "
-        f"and are DJ_HOST, DJ_PORT and DJ_BACKEND right? Without any DJ_* variable the embedded database is used"
+        f"and are DJ_HOST, DJ_PORT and DJ_BACKEND right? It is named by {who_names_the_server()}; without that the "
+        f"embedded database is used"
     )
 
 

@@ -74,6 +74,11 @@ class Dialect(ABC):
 
     # ------------------------------------------------------------------------------------------------------ expressions
 
+    @property
+    @abstractmethod
+    def escapes(self) -> str:
+        """What stands before a literal in which a backslash is written as two."""
+
     @abstractmethod
     def text(self, expression: str, length: int) -> str:
         """A value as text of at most ``length`` characters."""
@@ -107,6 +112,18 @@ class Dialect(ABC):
         PostgreSQL refuses to change a column that a view shows, MySQL does not.
         """
 
+    @property
+    @abstractmethod
+    def merging_tables(self) -> str | None:
+        """Query for (schema, table) of the tables in schemas ``LIKE %s`` that take different names for the same one.
+
+        None where all text is compared character by character.
+        """
+
+    @abstractmethod
+    def stop_merging(self, table: str) -> Sequence[str]:
+        """Statements after which a table compares text character by character."""
+
     # ---------------------------------------------------------------------------------------------- locks and sessions
 
     @property
@@ -136,6 +153,12 @@ class MySQL(Dialect):
     # that it reads, and waits for every transaction that inserts among them
     before_insert_new = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED",)
     view_columns = None
+    escapes = ""
+    merging_tables = (
+        "SELECT DISTINCT t.table_schema, t.table_name FROM information_schema.columns c "
+        "JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name "
+        "WHERE t.table_schema LIKE %s AND t.table_type = 'BASE TABLE' AND c.collation_name NOT LIKE '%%\\_bin'"
+    )
     take_lock = "SELECT GET_LOCK(%(name)s, %(timeout)s)"
     release_lock = "SELECT RELEASE_LOCK(%(name)s)"
     only_read = "SET SESSION TRANSACTION READ ONLY"
@@ -171,6 +194,14 @@ class MySQL(Dialect):
     def store_uncompressed(self, table: str, column: str) -> Sequence[str]:
         return ()  # InnoDB compresses nothing by default
 
+    def stop_merging(self, table: str) -> Sequence[str]:
+        # the columns of a foreign key must agree, which they do again when all tables are done
+        return (
+            "SET FOREIGN_KEY_CHECKS = 0",
+            f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4 COLLATE utf8mb4_bin",
+            "SET FOREIGN_KEY_CHECKS = 1",
+        )
+
 
 class PostgreSQL(Dialect):
     """PostgreSQL 15 and later."""
@@ -182,6 +213,8 @@ class PostgreSQL(Dialect):
         "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
         "WHERE n.nspname = %s AND c.relkind = 'v' AND a.attnum > 0 ORDER BY c.relname, a.attnum"
     )
+    escapes = "E"
+    merging_tables = None
     take_lock = "SELECT 1 FROM pg_advisory_lock(hashtext(%(name)s))"
     release_lock = "SELECT pg_advisory_unlock(hashtext(%(name)s))"
     only_read = "SET default_transaction_read_only = on"
@@ -214,6 +247,9 @@ class PostgreSQL(Dialect):
 
     def store_uncompressed(self, table: str, column: str) -> Sequence[str]:
         return (f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL",)
+
+    def stop_merging(self, table: str) -> Sequence[str]:
+        return ()
 
 
 def _insert(table: str, row: Mapping[str, str]) -> str:

@@ -6,6 +6,7 @@ driver notices for hours that a server has stopped answering.
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
@@ -23,7 +24,7 @@ from datajoint.errors import LostConnectionError
 from psycopg2 import errorcodes
 from pymysql.constants import CR, ER
 
-from schemas.server import dialect
+from schemas.server import dialect, tls
 
 T = TypeVar("T")
 #: Set once this process must not write: new connections are then read-only too.
@@ -63,7 +64,10 @@ class PostgreSQL(PostgreSQLAdapter):
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         """Connect, with keepalive: a server that stops answering is noticed within half a minute."""
-        connection = super().connect(*args, **kwargs)
+        options = tls.postgresql(kwargs.pop("use_tls", None))
+        if ca := options.pop("sslrootcert", None):
+            os.environ["PGSSLROOTCERT"] = ca  # DataJoint passes no such option on
+        connection = super().connect(*args, **kwargs, **options)
         _keep_alive(connection.fileno())
         with connection.cursor() as cursor:
             cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_KEEP_ALIVE.items()))
@@ -101,11 +105,15 @@ class _Closed:
 
 
 class MySQL(MySQLAdapter):
-    """DataJoint's adapter, with keepalive."""
+    """DataJoint's adapter, with keepalive, TLS as asked for, and schemas that tell José from Jose."""
+
+    def create_schema_sql(self, schema_name: str) -> str:
+        """Return the statement; the collation is ours whatever the server's default is."""
+        return f"{super().create_schema_sql(schema_name)} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
         """Connect, with keepalive: a server that stops answering is noticed within half a minute."""
-        connection = super().connect(*args, **kwargs)
+        connection = super().connect(*args, **{**kwargs, "use_tls": tls.mysql(kwargs.get("use_tls"))})
         _keep_alive(connection._sock.fileno())
         if _only_reads.is_set():
             with connection.cursor() as cursor:

@@ -21,7 +21,7 @@ from schemas.server.binding import auto_populated, bind
 from schemas.server.connection import connect, lock
 from schemas.server.dialect import dialect
 from schemas.server.settings import prefix
-from schemas.setup import views
+from schemas.setup import collation, views
 
 
 @dataclass(frozen=True)
@@ -342,7 +342,7 @@ def database_version(connection: dj.Connection) -> int | None:
     return connection.query(f"SELECT max(schema_version) FROM {table}").fetchone()[0] if found else None
 
 
-def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
+def init(migrations: Sequence[Migration] = MIGRATIONS, *, separate_names: bool = False) -> list[Migration]:
     """Declare all tables, apply the migrations that the database lacks, and create the views.
 
     It can be run again, by several processes at once, and after an interruption.
@@ -350,6 +350,8 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
     Parameters
     ----------
     migrations : sequence of Migration
+    separate_names : bool
+        Rebuild tables that take names such as Jose and José for one, instead of refusing them.
 
     Returns
     -------
@@ -359,11 +361,14 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
     Raises
     ------
     ConfigError
-        The database is newer than the code.
+        The database is newer than the code, or merges names.
     """
     connection = connect()
     # a lock of the server, not a row: MySQL commits at every change of a table, and would give up a row's lock
     with lock(prefix() + "init"):
+        if separate_names:
+            collation.mend(connection)
+        collation.check(connection)
         before = database_version(connection)
         if before is not None and before > migrations[-1].number:
             raise ConfigError(

@@ -157,3 +157,71 @@ def test_track_mirrors_a_tree_and_registers_it(demo_output, meso, small_demo, tm
     changed.write_text("\n".join(["one more", *changed.read_text().splitlines()]))
     meso("track", "SP999", "--uid-root", copy, "--mirror", tree, code=1)  # another run's file: nothing is replaced
     assert not any("one more" in path.read_text() for path in copy.rglob("*.csv"))
+
+
+# ---------------------------------------------------------------- a subject with a hostile name; these tests come last
+
+#: A wildcard, an escape, a quote, a formula, and a sequence that would colour the terminal.
+ODD = "=50%\\n'x\x1b[31m"
+
+RENAME = """
+import schemas
+schemas.activate()
+schemas.connect().query(f"UPDATE {schemas.Subject.full_table_name} SET subject = %s", args=(%r,))
+"""
+
+
+@pytest.fixture(scope="module")
+def odd(demo_output, meso, python_command):
+    """The sessions of the demo, of a subject with another name; the server renames it in all tables."""
+    code = RENAME.replace("%r", repr(ODD))
+    done = python_command("-c", code, env={"MESO_PREFIX": PREFIX})
+    assert done.returncode == 0, done.stderr
+    return ODD
+
+
+COMMANDS = {
+    "sessions": ("sessions", "--subject", ODD),
+    "ndc": ("ndc", "--subject", ODD, "--target", "choice", "--ks", "4,8", "-R", "2", "--n-label-shuffles", "2"),
+    "track": ("track", ODD),
+    "tracking": ("tracking", ODD),
+    "export": ("export", "--subject", ODD, "--format", "parquet"),
+    "verify": ("verify", "--subject", ODD),
+    "status": ("status",),
+    "errors": ("errors",),
+    "populate": ("populate",),
+    "raster": ("raster", "EID", "EID2", "--tracked"),
+    "map": ("map", "EID"),
+    "peri": ("peri", "EID"),
+}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_hostile_name_of_a_subject(odd, meso_command, small_demo, tmp_path, name):
+    places = dict(zip(("EID", "EID2"), small_demo.eids, strict=False))
+    args = [places.get(part, part) for part in COMMANDS[name]]
+    if name in ("ndc", "tracking", "export", "raster", "map", "peri"):
+        args += ["--output", str(tmp_path)]
+    done = meso_command(*args, env={"MESO_PREFIX": PREFIX})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\x1b[31m" not in done.stdout + done.stderr
+    if name == "sessions":
+        assert done.stdout.count(r"=50%\n'x\x1b[31m") == len(small_demo.eids)
+        rows = json.loads(meso_command(*args, "--json", env={"MESO_PREFIX": PREFIX}).stdout)
+        assert {(row["subject"], row["eid"]) for row in rows} == {(ODD, eid) for eid in small_demo.eids}
+    if name == "ndc":
+        (table,) = tmp_path.glob("k_star_*.csv")
+        cells = pd.read_csv(table).select_dtypes("object")
+        assert not any(str(cell).startswith("=") for column in cells for cell in cells[column])
+
+
+def test_a_wildcard_deletes_only_its_own_subject(odd, meso_command, small_demo):
+    env = {"MESO_PREFIX": PREFIX}
+    for near in ("%", "=50%", ODD.replace("\\", "\\\\"), ODD.replace("%", "_"), ODD.replace("'", "''")):
+        done = meso_command("delete", "--subject", near, "--yes", env=env)
+        assert done.returncode == 1
+        assert "not registered" in done.stderr
+    done = meso_command("delete", "--subject", ODD, "--yes", env=env)
+    assert done.returncode == 0, done.stderr
+    assert "\x1b[31m" not in done.stdout + done.stderr
+    assert json.loads(meso_command("sessions", "--json", env=env).stdout) == []

@@ -170,6 +170,11 @@ def _folder(path: Path) -> None:
     path.mkdir()
 
 
+def _fifo(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def _dangling(path: Path) -> None:
     path.unlink()
     path.symlink_to(path.with_name("gone"))
@@ -196,7 +201,7 @@ WAYS: dict[str, Callable[[Path], None]] = {
 }
 #: Ways that are applied after ONE's tables were written: they list a file that cannot be read. (File permissions do not
 #: stop root from reading.)
-LATER: dict[str, Callable[[Path], None]] = {"a folder": _folder, "dangling": _dangling} | (
+LATER: dict[str, Callable[[Path], None]] = {"a folder": _folder, "a FIFO": _fifo, "dangling": _dangling} | (
     {"denied": _denied} if os.geteuid() else {}
 )
 ALL_WAYS = WAYS | LATER
@@ -215,6 +220,7 @@ EVERYWHERE: dict[str, Outcome] = {
     "text": Refused("does not hold numbers .expected integers or floats, found <U8"),
     "complex": Refused("does not hold numbers .expected integers or floats, found complex"),
     "a folder": Refused(_NOT_READ + "Is a directory"),
+    "a FIFO": Refused("is not a file .expected a regular file, found a FIFO"),
     "dangling": Refused("ONE lists the dataset but cannot provide the file"),
     "denied": Refused(_NOT_READ + "Permission denied"),
 }

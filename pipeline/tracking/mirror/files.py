@@ -37,6 +37,8 @@ class Tree(Source):
 
     def _stamp(self, path: str) -> Stamp:
         info = self._files.info(self._root + path)
+        if info.get("type", "file") not in ("file", "link"):  # opening a FIFO would wait for ever
+            raise SourceError("is not a file")
         # a float for local files, a datetime from SFTP ("mtime") and S3 ("LastModified")
         when = info["mtime"] if "mtime" in info else info["LastModified"]
         if isinstance(when, float):
