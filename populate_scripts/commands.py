@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from pipeline.tracking.mirror import MirrorReport
     from schemas.exchange.verify import Finding, Verified
     from schemas.imaging.objects import Orphan
+    from schemas.update import Updated
 
 
 def ndc(
@@ -214,6 +215,17 @@ def populate(tables: Sequence[str], eid: str | None) -> tuple[str, list[str]]:
 def counts_text(made: Mapping[str, int]) -> str:
     """Return how many jobs of each table were done, such as 'FOV 6, ROI 6'; '' if none."""
     return ", ".join(f"{table} {n}" for table, n in made.items() if n)
+
+
+def update_lines(done: Updated, dry_run: bool) -> list[str]:
+    """Return what ``meso update`` found and did, as lines of text."""
+    lines = [f"{row.table}: {row}" for row in done.changes] + done.notes
+    verb = "would be" if dry_run else "were"
+    for table, (again, stay) in done.tables.items():
+        lines.append(f"  {table}: {again} rows {verb} deleted, to be computed again; {stay} stay")
+    if not done.changes and not done.notes:
+        lines.append("No file has changed")
+    return lines + ([f"Update {done.update_id}"] if done.update_id else [])
 
 
 def database_status() -> dict[str, Any]:

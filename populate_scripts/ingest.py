@@ -10,6 +10,7 @@ from pipeline.errors import MesoError
 from pipeline.reading import find_sessions, open_one
 from schemas.server.settings import one_cache_dir
 from schemas.session import Session
+from schemas.sources import ChangedRow, changed_rows
 
 
 @dataclass
@@ -22,11 +23,15 @@ class Ingested:
         Ids of sessions registered now, and before.
     failed : dict of str to str
         Error message by session id.
+    changed : list of ChangedRow
+        What was read of known sessions from files that ONE has otherwise now, by revision, size or hash: no file is
+        opened. ``meso update`` reads it again.
     """
 
     new: list[str] = field(default_factory=list)
     known: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
+    changed: list[ChangedRow] = field(default_factory=list)
 
 
 def ingest(
@@ -68,6 +73,7 @@ def ingest(
     for eid in tqdm(wanted, desc="Session", disable=not progress):
         try:
             (done.new if Session.register(one, eid, cache_dir) else done.known).append(eid)
+            done.changed += changed_rows(eid, one, content=False)
         except MesoError as error:
             done.failed[eid] = str(error)
     return done

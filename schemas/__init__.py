@@ -29,7 +29,7 @@ from schemas.deletion import delete_sessions
 from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
 from schemas.imaging.activity import CellActivity, activity
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
-from schemas.provenance import Deletion, Environment, SchemaVersion
+from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
 from schemas.server.connection import connect
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
 from schemas.setup.activation import activate
@@ -52,6 +52,7 @@ __all__ = [
     "EmbeddingParams",
     "Environment",
     "FOVFolder",
+    "FormerResult",
     "ImportedOrder",
     "MesoError",
     "NDCComparison",
@@ -67,6 +68,7 @@ __all__ = [
     "Session",
     "SessionSet",
     "SharedCells",
+    "SourceUpdate",
     "Subject",
     "TrackedCell",
     "TrackedFOV",

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import platform
-import secrets
-from contextlib import nullcontext
-from typing import Any
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
 from datajoint.errors import IntegrityError
 from datajoint.utils import user_choice
 
-from pipeline.errors import DataError
-from schemas.provenance import Deletion, now
-from schemas.rows import log_level
-from schemas.server.binding import table_modules
+from pipeline.errors import ArgumentError, DataError
+from schemas.rows import jobs_of, log_level
+from schemas.server.binding import auto_populated, table_modules
 
 #: Keys that a record lists: enough for sessions, while the record of many deleted ROIs still fits in a row.
 MAX_RECORDED_KEYS = 1000
@@ -48,21 +46,25 @@ class Cascade:
         """Return the number of rows by table, without tables that have none."""
         return {title: n for title, table in self.tables.items() if (n := len(table))}
 
-    def delete(self, transaction: bool = True) -> dict[str, int]:
+    def delete(self, transaction: bool = True, reason: str = "") -> dict[str, int]:
         """Delete the rows, record the deletion, and return the numbers of rows by table.
+
+        Running jobs that may have read the rows are taken from their workers, which then insert nothing.
 
         Parameters
         ----------
         transaction : bool
             Delete all or nothing, in a transaction of its own unless one is open.
+        reason : str
+            What is done, for the record, if it is not a user's delete.
 
         Raises
         ------
         DataError
             Another process added a row that depends on these meanwhile.
         """
-        connection = self.rows.connection
-        with connection.transaction if transaction and not connection.in_transaction else nullcontext():
+        with _transaction(self.rows.connection) if transaction else nullcontext():
+            reserved = self._jobs_that_read()
             keys = self.rows.keys(order_by="KEY", limit=MAX_RECORDED_KEYS)
             try:
                 # children first, as foreign keys require
@@ -74,15 +76,19 @@ class Cascade:
                 ) from error
             counts = {title: deleted[title] for title in self.tables if deleted[title]}
             if counts:
-                self._record(keys, counts)
+                for job in reserved:
+                    job.delete_quick()
+                record(self.title, keys, counts, reason)
         return counts
 
-    def _record(self, keys: list[dict], counts: dict[str, int]) -> None:
-        Deletion.insert1({
-            "deletion": secrets.token_hex(16), "deleted_at": now(),
-            "deleted_by": self.rows.connection.get_user(), "deleted_from": platform.node(),
-            "deleted_table": self.title, "deleted_keys": keys, "deleted_rows": counts,
-        })  # fmt: skip
+    def _jobs_that_read(self) -> list[dj.Table]:
+        """Return the reserved jobs whose keys agree with those of rows to delete, each as its row in a job table."""
+        found = []
+        for table in auto_populated():
+            running = jobs_of(table).reserved
+            keys = running.keys()
+            found += [running & key for key in keys if any(_agrees(rows, key) for rows in self.tables.values())]
+        return found
 
     def delete_after_asking(self) -> dict[str, int]:
         """Log the numbers of rows to delete, ask for confirmation, and delete them if the answer is yes."""
@@ -90,6 +96,22 @@ class Cascade:
             for title, count in self.counts().items():
                 log.info(f"{title}: {count} rows")
         return self.delete() if user_choice("Delete these rows?", default="no") == "yes" else {}
+
+
+def _transaction(connection: dj.Connection) -> AbstractContextManager:
+    """Return the context of a transaction: a new one, unless one is open."""
+    return nullcontext() if connection.in_transaction else connection.transaction
+
+
+def _agrees(rows: dj.Table, key: dict) -> bool:
+    """Return whether there are rows that agree with a key in all attributes that both have, if there is any."""
+    shared = {name: key[name] for name in rows.primary_key if name in key}
+    return bool(shared) and bool(rows & shared)
+
+
+def record(table: str, keys: list[dict], rows: dict[str, int], reason: str = "") -> None:
+    """Record a deletion or replacement: see ``Deletion.record``, whose module imports this one."""
+    table_modules()["provenance"].Deletion.record(table, keys, rows, reason)
 
 
 def _titles() -> dict[str, str]:
@@ -108,7 +130,7 @@ def _is_part(member: Any) -> bool:
 
 
 class WholeDelete:
-    """Mixin for tables whose rows are members of sets: deleting a row also deletes the sets that it is a member of.
+    """Mixin for all tables of data: what is deleted or replaced is recorded, and sets go with their members.
 
     A set of sessions, or of FOVs, is a master with parts, and DataJoint would refuse to delete a part without its
     master (``part_integrity="enforce"``). Without one of its members it would be another set, so it is deleted with its
@@ -135,3 +157,36 @@ class WholeDelete:
         cascade = Cascade(self)  # type: ignore[arg-type]
         ask = dj.config["safemode"] if prompt is None else prompt
         return (cascade.delete_after_asking() if ask else cascade.delete(transaction)).get(cascade.title, 0)
+
+    if not TYPE_CHECKING:  # DataJoint lets these be called on classes too, which mypy does not know
+
+        def delete_quick(self, get_count: bool = False) -> int | None:
+            """Delete the rows, on which nothing depends, without asking; recorded like ``delete``."""
+            with _transaction(self.connection):
+                keys, name = self.keys(order_by="KEY", limit=MAX_RECORDED_KEYS), type(self).__name__
+                count = super().delete_quick(get_count=True)
+                if count:
+                    record(name, keys, {name: count})
+            return count if get_count else None
+
+        def update1(self, row: Mapping[str, Any]) -> None:
+            """Replace values of one row, and record which."""
+            with _transaction(self.connection):
+                super().update1(row)
+                key, name = {column: row[column] for column in self.primary_key}, type(self).__name__
+                record(name, [key], {name: 1}, f"replaced {', '.join(sorted(set(row) - set(key)))}")
+
+        def insert(self, rows: Iterable, replace: bool = False, **options: Any) -> None:
+            """Insert rows as DataJoint does; rows that exist are never replaced.
+
+            Raises
+            ------
+            ArgumentError
+                ``replace`` is True.
+            """
+            if replace:
+                name = type(self).__name__
+                raise ArgumentError(
+                    f"rows of {name} are not replaced: delete them, which is recorded, and insert new ones"
+                )
+            super().insert(rows, **options)

@@ -14,10 +14,11 @@ from pipeline.signals import tiles
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.scaling import scale_rows
 from pipeline.storage.arrays import pack, unpack
+from schemas.cascade import WholeDelete
 from schemas.imaging.reading import fov_traces
 from schemas.imaging.tables import FOV, ROI, Activity, Recording, imaged_sessions
 from schemas.provenance import Environment
-from schemas.rows import content_key
+from schemas.rows import content_key, sources_key
 from schemas.session import Session  # noqa: F401  a foreign key names it
 from schemas.storage import bulk
 from schemas.storage.codec import Packed
@@ -27,7 +28,7 @@ schema = dj.Schema()
 
 
 @schema
-class EmbeddingParams(dj.Manual):
+class EmbeddingParams(WholeDelete, dj.Manual):
     definition = """
     # settings of an embedding
     embedding_params : char(32)         # hash of the rest
@@ -58,7 +59,7 @@ class EmbeddingParams(dj.Manual):
 
 
 @schema
-class Embedding(dj.Computed):
+class Embedding(WholeDelete, dj.Computed):
     definition = """
     # Rastermap order of a session's cells
     -> Session
@@ -93,9 +94,9 @@ class Embedding(dj.Computed):
                 expected=", ".join(f"FOV_{n:02d}" for n in settings.fovs),
                 found=", ".join(f"FOV_{n:02d}" for n in fovs),
             )
-        return asdict(settings), fovs
+        return asdict(settings), fovs, _sources(key, fovs)
 
-    def make_compute(self, key, settings, fovs):
+    def make_compute(self, key, settings, fovs, sources):
         settings = EmbeddingSettings(**settings)
         rois, traces, n_frames = _stack(key["eid"], fovs, settings.neurons_only)
         rank = np.argsort(rastermap_order(traces, settings))  # the inverse of the order is the rank of each ROI
@@ -108,7 +109,7 @@ class Embedding(dj.Computed):
 
 
 @schema
-class ImportedOrder(dj.Manual):
+class ImportedOrder(WholeDelete, dj.Manual):
     definition = """
     # order of cells in a cache of the scripts: the parameters and files that gave it are not known
     -> Session
@@ -131,7 +132,7 @@ class ImportedOrder(dj.Manual):
 
 
 @schema
-class RasterTiles(dj.Computed):
+class RasterTiles(WholeDelete, dj.Computed):
     definition = """
     # the raster of an embedding at several resolutions: see pipeline.signals.tiles
     -> Embedding
@@ -155,9 +156,10 @@ class RasterTiles(dj.Computed):
 
     def make_fetch(self, key):
         settings = (EmbeddingParams & key).settings()
-        return _fovs_there(key, settings), (Embedding & key).fetch1("n_clock_frames")
+        fovs = _fovs_there(key, settings)
+        return fovs, (Embedding & key).fetch1("n_clock_frames"), _sources(key, fovs)
 
-    def make_compute(self, key, fovs, n_clock_frames):
+    def make_compute(self, key, fovs, n_clock_frames, sources):
         clocks = _frame_times(key["eid"], fovs)
         clock = common_frames(clocks)
         if len(clock) != n_clock_frames:
@@ -227,6 +229,11 @@ def _fovs_there(key: dict, settings: EmbeddingSettings) -> list[int]:
     # all four, as each may fail by itself
     there = FOV & key & Recording.proj() & ROI.proj() & Activity.proj()
     return [int(n) for n in there.to_arrays("fov", order_by="fov") if not settings.fovs or n in settings.fovs]
+
+
+def _sources(key: dict, fovs: list[int]) -> str:
+    """Return a hash of the files of FOVs: if they are read again while a job runs, its result must not be inserted."""
+    return sources_key(FOV.Source & {"eid": key["eid"]} & [{"fov": fov} for fov in fovs])
 
 
 def _frame_times(eid: str, fovs: list[int]) -> dict[int, np.ndarray]:

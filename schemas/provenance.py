@@ -14,6 +14,7 @@ from pathlib import Path
 
 import datajoint as dj
 
+from schemas.cascade import MAX_RECORDED_KEYS, WholeDelete
 from schemas.rows import content_key
 from schemas.server.dialect import dialect
 
@@ -54,7 +55,7 @@ class DatabaseId(dj.Manual):
 
 
 @schema
-class Environment(dj.Manual):
+class Environment(WholeDelete, dj.Manual):
     definition = """
     # software that computed results
     environment : char(32)          # hash of the rest
@@ -78,7 +79,7 @@ class Environment(dj.Manual):
 @schema
 class Deletion(dj.Manual):
     definition = """
-    # rows that were deleted, with all that depended on them
+    # rows that were deleted, with all that depended on them, or replaced
     deletion : char(32)             # random
     ---
     deleted_at : datetime(6)        # UTC
@@ -87,6 +88,62 @@ class Deletion(dj.Manual):
     deleted_table : varchar(255)    # in which it began, such as Session
     deleted_keys : json             # of the rows there, at most 1000
     deleted_rows : json             # numbers of rows by table
+    deletion_reason='' : varchar(255)  # what was done, '' for rows deleted by a user
+    """
+
+    @classmethod
+    def record(cls, table: str, keys: list[dict], rows: dict[str, int], reason: str = "") -> None:
+        """Insert who deleted or replaced rows, where and when; within the transaction that does it.
+
+        Parameters
+        ----------
+        table : str
+            Class name of the table in which it began.
+        keys : list of dict
+            Of the rows there.
+        rows : dict of str to int
+            Numbers of rows by table.
+        reason : str
+            What was done, if it was not a user's delete.
+        """
+        cls.insert1({
+            "deletion": secrets.token_hex(16), "deleted_at": now(), "deleted_by": cls.connection.get_user(),
+            "deleted_from": platform.node(), "deleted_table": table, "deleted_keys": keys[:MAX_RECORDED_KEYS],
+            "deleted_rows": rows, "deletion_reason": reason[:255],
+        })  # fmt: skip
+
+
+@schema
+class SourceUpdate(WholeDelete, dj.Manual):
+    definition = """
+    # a run of meso update: what changed, and the questions to ask again
+    update_id : char(32)            # random
+    ---
+    updated_at : datetime(6)        # UTC
+    update_changes : json           # changed datasets: table, eid, fov, dataset, kind, recorded, found
+    update_questions : json         # sets of sessions with their rules and curves, families, embeddings
+    """
+
+    class Done(dj.Part):
+        definition = """
+        # all of it is done: the files are read and the questions asked again
+        -> master
+        ---
+        done_at : datetime(6)       # UTC
+        """
+
+
+@schema
+class FormerResult(WholeDelete, dj.Manual):
+    definition = """
+    # a result that was deleted because files behind it had changed
+    -> SourceUpdate
+    former_table : varchar(64)      # such as NDCResult
+    former_number : int32           # within the table
+    ---
+    former_key : json
+    former_row : json
+    former_parts : json             # rows of its parts by name; arrays are lists, NaN is null
     """
 
 

@@ -32,6 +32,19 @@ def content_key(content: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
+def sources_key(*files: dj.QueryExpression) -> str:
+    """Return a hash of what rows were read from: restricted ``Source`` parts, with keys, paths and hashes."""
+    return content_key(
+        [
+            [
+                [row[name] for name in (*part.primary_key, "sha256")]
+                for row in part.proj("sha256").to_dicts(order_by="KEY")
+            ]
+            for part in files
+        ]
+    )
+
+
 class SourceFile(dj.Part):
     """Base of the parts that list the files that a row was read from."""
 
@@ -44,12 +57,20 @@ class SourceFile(dj.Part):
     revision='' : varchar(64)       # '' for the original
     file_size : int64               # bytes
     sha256 : char(64)               # of the whole file
+    one_hash='' : varchar(64)       # of the file in ONE when it was read, '' if ONE had none
     """
 
     def insert_sources(self, key: dict, sources: Iterable[Source]) -> None:
         """Insert one row per file."""
         rows = [dataclasses.asdict(source) for source in sources]
         self.insert({**key, "file_size": row.pop("size"), **row} for row in rows)
+
+    @classmethod
+    def recorded(cls, key: dict) -> list[dict[str, Any]]:
+        """Return the files of a row, each as the arguments of a ``Source``."""
+        names = ("dataset", "dataset_id", "revision", "sha256", "one_hash")
+        rows = (cls & key).proj("file_size", *names[1:]).to_dicts(order_by="dataset")
+        return [{"size": row["file_size"], **{name: row[name] for name in names}} for row in rows]
 
 
 @contextmanager

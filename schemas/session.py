@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +144,7 @@ class ReadsSession:
 
 
 @schema
-class Behavior(ReadsSession, dj.Imported):
+class Behavior(ReadsSession, WholeDelete, dj.Imported):
     definition = """
     # trials of a session
     -> Session
@@ -183,14 +184,21 @@ class Behavior(ReadsSession, dj.Imported):
         trials = reading.read_trials(one_for(key["eid"], registered_from), key["eid"])
         return trials, trials.sources
 
+    @staticmethod
+    def rows(key: dict, trials: reading.Trials) -> Iterator[dict]:
+        """Yield the row of a session, as its files say."""
+        feedback = trials.table["feedbackType"]
+        yield {**key, "n_trials": len(feedback), "performance": number((feedback == 1).mean())}
+
+    @staticmethod
+    def trial_rows(key: dict, trials: reading.Trials) -> Iterator[dict]:
+        """Yield the rows of a session's trials, as its files say."""
+        for i, row in enumerate(trials.table.rename(columns=column_name).to_dict("records")):
+            yield {**key, "trial": i, "task_collection": row.pop("collection"), **_trial_values(row)}
+
     def make_insert(self, key, trials, sources):
-        table = trials.table.rename(columns=column_name)
-        feedback = table["feedback_type"]
-        self.insert1({**key, "n_trials": len(table), "performance": number((feedback == 1).mean())})
-        self.Trial.insert(
-            {**key, "trial": i, "task_collection": row.pop("collection"), **_trial_values(row)}
-            for i, row in enumerate(table.to_dict("records"))
-        )
+        self.insert(self.rows(key, trials))
+        self.Trial.insert(self.trial_rows(key, trials))
         self.Source().insert_sources(key, sources)
 
 
@@ -211,7 +219,7 @@ def trials_of(eid: str) -> dict[str, np.ndarray]:
 
 
 @schema
-class Wheel(ReadsSession, dj.Imported):
+class Wheel(ReadsSession, WholeDelete, dj.Imported):
     definition = f"""
     # wheel of a session
     -> Session
@@ -229,14 +237,19 @@ class Wheel(ReadsSession, dj.Imported):
         wheel = reading.read_wheel(one_for(key["eid"], registered_from), key["eid"])
         return wheel, wheel.sources
 
-    def make_insert(self, key, wheel, sources):
-        self.insert1({
+    @staticmethod
+    def rows(key: dict, wheel: reading.Wheel) -> Iterator[dict]:
+        """Yield the row of a session, as its files say."""
+        yield {
             **key,
             "wheel_timestamps": wheel.timestamps,
             "wheel_position": wheel.position,
             "velocity_start": wheel.velocity_start,
             "wheel_velocity": wheel.velocity,
-        })  # fmt: skip
+        }
+
+    def make_insert(self, key, wheel, sources):
+        self.insert(self.rows(key, wheel))
         self.Source().insert_sources(key, sources)
 
 

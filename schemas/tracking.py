@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import DataError, NotFoundError
+from pipeline.errors import DataError, MesoError, NotFoundError
+from pipeline.reading import SessionReader
+from pipeline.reading.fov import POSITIONS
 from pipeline.tracking import uids as tracking
 from schemas.cascade import WholeDelete
 from schemas.imaging.tables import FOV, ROI
@@ -50,17 +53,8 @@ class TrackingRun(WholeDelete, dj.Manual):
         DataError
             The subject has no registered session, or none of its sessions has a UID file.
         """
-        files = list(_uid_files(subject, uid_root))
-        if not files:
-            raise DataError(
-                f"no UID file for any session of {subject}",
-                dataset=tracking.UIDS,
-                do=f"They were looked for in {uid_root or 'the session folders'}. To copy a tree of them first: "
-                f"meso track {subject} --uid-root FOLDER --mirror ADDRESS",
-            )
-        # without paths: the same files from a mirror or from the session folders are the same run
-        content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
-        key = {"subject": subject, "tracking_run": content_key([duplicates, content])}
+        files = _all_uid_files(subject, uid_root)
+        key = _run_key(subject, duplicates, files)
         with cls.connection.transaction:
             row = {"uid_root": uid_root or "", "duplicates": duplicates, "registered_at": now()}
             if cls & key:
@@ -70,6 +64,29 @@ class TrackingRun(WholeDelete, dj.Manual):
             # an interrupted or repeated registration finds its rows there
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
         return key
+
+    @classmethod
+    def key_of_files(cls, subject: str, uid_root: str | None = None, duplicates: str = "error") -> dict[str, str]:
+        """Return the key that ``register`` would return, without inserting anything; parameters and errors as there."""
+        return _run_key(subject, duplicates, _all_uid_files(subject, uid_root))
+
+
+def _all_uid_files(subject: str, uid_root: str | None) -> list[dict[str, Any]]:
+    """Return ``_uid_files``, of which there must be some."""
+    files = list(_uid_files(subject, uid_root))
+    if not files:
+        raise DataError(
+            f"no UID file for any session of {subject}",
+            dataset=tracking.UIDS,
+            do=f"They were looked for in {uid_root or 'the session folders'}. To copy a tree of them first: "
+            f"meso track {subject} --uid-root FOLDER --mirror ADDRESS",
+        )
+    return files
+
+
+def _run_key(subject: str, duplicates: str, files: list[dict[str, Any]]) -> dict[str, str]:
+    content = [[row["eid"], row["fov"], row["uid_sha256"], _quality_key(row)] for row in files]
+    return {"subject": subject, "tracking_run": content_key([duplicates, content])}
 
 
 def _quality_key(file: dict) -> str:
@@ -95,7 +112,29 @@ def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:
             yield {
                 "eid": folder["eid"], "fov": folder["fov"], "uid_origin": file.origin, "uid_sha256": file.sha256,
                 "uid_text": file.text, "cluster_silhouette": file.silhouette,
+                "uid_rois": _rois_now(folder["eid"], folder["fov"], folder["collection"]),
             }  # fmt: skip
+
+
+def _rois_now(eid: str, fov: int, collection: str) -> str:
+    """Return the hash of the positions of a FOV's ROIs: those that ONE gives now, or else those in the database."""
+    try:
+        positions = SessionReader(one_for(eid), eid).array(POSITIONS, collection)
+        readable = positions.ndim == 2 and bool(np.isfinite(positions).all())
+        return _positions_key(positions) if readable else ""  # FOV says what is wrong with them
+    except MesoError:
+        key = {"eid": eid, "fov": fov}
+        return _stored_positions(key) if ROI & key else ""
+
+
+def _stored_positions(key: dict) -> str:
+    rois = ROI & {"eid": key["eid"], "fov": key["fov"]}
+    return _positions_key(np.column_stack(rois.to_arrays("stack_y", "stack_x", order_by="roi")))
+
+
+def _positions_key(positions: np.ndarray) -> str:
+    """Return a hash of positions in the image, (n_rois, 2 or 3) numbers: y, x."""
+    return hashlib.sha256(np.ascontiguousarray(positions[:, :2], dtype="<i8").tobytes()).hexdigest()
 
 
 @schema
@@ -109,6 +148,7 @@ class TrackingFile(WholeDelete, dj.Manual):
     uid_sha256 : char(64)
     uid_text : <blob>                   # the whole file: one line per ROI, blank for none
     cluster_silhouette=null : <blob>    # (n_rois,) float64, ROICaT's quality of each ROI's cluster
+    uid_rois='' : varchar(64)           # hash of the positions of the ROIs that it was registered with, '' if not known
     """
 
 
@@ -164,6 +204,7 @@ class TrackedFOV(WholeDelete, dj.Computed):
 
     def make(self, key):
         file = (TrackingFile & key).fetch1()
+        _check_rois(file)
         lines = tracking.uid_lines(file["uid_text"])
         n_rois, duplicates = (FOV & key).fetch1("n_rois"), (TrackingRun & key).fetch1("duplicates")
         place = {"eid": key["eid"], "fov": key["fov"], "dataset": file["uid_origin"]}
@@ -174,6 +215,18 @@ class TrackedFOV(WholeDelete, dj.Computed):
         self.Member.insert(
             {**key, "roi": roi, "cell_uid": uid, "silhouette": quality[roi]} for uid, roi in rows.items()
         )
+
+
+def _check_rois(file: dict) -> None:
+    """Refuse UIDs for other ROIs: a new extraction can have as many, and the lines of the file would fit."""
+    expected, found = file["uid_rois"], _stored_positions(file)
+    if expected and found != expected:
+        raise DataError(
+            "the UIDs were registered with other ROIs than the FOV has", eid=file["eid"], fov=file["fov"],
+            dataset=file["uid_origin"], expected=f"positions of ROIs with sha256 {expected}", found=found,
+            do=f"Track the FOV again with ROICaT, then run: meso track {file['subject']}. If the files of the FOV have "
+            f"changed: meso update {file['eid']}",
+        )  # fmt: skip
 
 
 def _earlier_uids(key: dict) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -83,22 +84,29 @@ def column_name(attribute: str) -> str:
 def task_collections(reader: SessionReader, name: str) -> list[str]:
     """Return the collections (``alf`` or ``alf/task_XX``) that hold a dataset, in order."""
     # older sessions keep behaviour in alf/ itself, newer ones in one folder per task protocol
-    collections = ["alf", *sorted(c for c in map(str, reader.one.list_collections(reader.eid)) if "/task_" in c)]
+    collections = ["alf", *sorted(c for c in reader.collections() if "/task_" in c)]
     return [collection for collection in collections if reader.has(name, collection)]
 
 
-def read_trials(one: Any, eid: str) -> Trials:
+def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> Trials:
     """Read the trials of all task protocols of a session and concatenate them.
+
+    Parameters
+    ----------
+    one : ONE client
+    eid : str
+    recorded : iterable of Source, optional
+        Read these files again, and no others.
 
     Raises
     ------
     DataError
         The trials table is missing, unreadable, empty, or lacks a required column; or an attribute differs from the
-        table in length, has impossible values, or has times that decrease.
+        table in length, has impossible values, or has times that decrease; or a file is not the recorded one.
     """
     import pandas as pd
 
-    reader = SessionReader(one, eid)
+    reader = SessionReader(one, eid, recorded)
     collections = task_collections(reader, TRIALS)
     if not collections:
         raise DataError("the session has no trials table", eid=eid, dataset=f"alf/task_XX/{TRIALS}")
@@ -107,6 +115,32 @@ def read_trials(one: Any, eid: str) -> Trials:
         dataset = f"{collections[0]}/{TRIALS}"
         raise DataError("the trials table is empty", eid=eid, dataset=dataset, expected="1 trial or more", found="0")
     return Trials(table, tuple(reader.sources))
+
+
+def trial_datasets(reader: SessionReader) -> list[str]:
+    """Return the datasets that ``read_trials`` would read from what ONE lists now, as paths without revision.
+
+    Which attributes are columns of a trials table is read from the file, if it is on this machine; otherwise all
+    attributes that ONE lists beside it are assumed to be read.
+    """
+    found = []
+    for collection in task_collections(reader, TRIALS):
+        columns = _columns(reader, f"{collection}/{TRIALS}")
+        names = [f"_ibl_trials.{attribute}.npy" for attribute in TRIAL_ATTRIBUTES if attribute not in columns]
+        found += [f"{collection}/{name}" for name in (TRIALS, *names) if reader.has(name, collection)]
+    return found
+
+
+def _columns(reader: SessionReader, dataset: str) -> list[str]:
+    """Return the names of the columns of a table without reading it; empty if it is not here or damaged."""
+    import pyarrow.parquet
+
+    path = reader.default(dataset)
+    file = reader.local(path) if path else None
+    try:
+        return list(pyarrow.parquet.read_schema(file).names) if file else []
+    except (OSError, ValueError):  # pyarrow's errors are these
+        return []
 
 
 def _load_trials(reader: SessionReader, collection: str) -> pd.DataFrame:
@@ -202,19 +236,26 @@ def _check_order(trials: pd.DataFrame, place: dict[str, Any]) -> None:
             raise DataError("trial times decrease", expected="trials in order of time", found=found, **place)
 
 
-def read_wheel(one: Any, eid: str) -> Wheel:
+def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> Wheel:
     """Read the wheel of all task protocols of a session and compute its velocity.
+
+    Parameters
+    ----------
+    one : ONE client
+    eid : str
+    recorded : iterable of Source, optional
+        Read these files again, and no others.
 
     Raises
     ------
     DataError
         The wheel is missing, its times and positions differ in length, values are not finite, times decrease, or the
-        recording is longer than a day.
+        recording is longer than a day; or a file is not the recorded one.
     ConfigError
         brainbox is not installed.
     """
     wheel = _brainbox("brainbox.behavior.wheel")
-    reader = SessionReader(one, eid)
+    reader = SessionReader(one, eid, recorded)
     name = "_ibl_wheel.timestamps.npy"
     collections = task_collections(reader, name)
     if not collections:
@@ -232,6 +273,12 @@ def read_wheel(one: Any, eid: str) -> Wheel:
     velocity, _ = wheel.velocity_filtered(even, WHEEL_RATE)
     step = WHEEL_RATE // VELOCITY_RATE
     return Wheel(times, position, float(even_times[0]), velocity[::step].astype(np.float32), tuple(reader.sources))
+
+
+def wheel_datasets(reader: SessionReader) -> list[str]:
+    """Return the datasets that ``read_wheel`` would read from what ONE lists now, as paths without revision."""
+    collections = task_collections(reader, "_ibl_wheel.timestamps.npy")
+    return [f"{collection}/_ibl_wheel.{what}.npy" for collection in collections for what in ("timestamps", "position")]
 
 
 def _check_wheel(reader: SessionReader, collection: str, times: np.ndarray, position: np.ndarray) -> None:

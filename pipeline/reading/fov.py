@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +20,10 @@ from pipeline.signals.clock import frame_period
 SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mpci.ROIActivityF.npy"}
 REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"
 MLAPDV = "mpciROIs.mlapdv{}.npy"
+#: The other datasets of a FOV: those without which it is refused, and those without which columns are NULL.
+POSITIONS = "mpciROIs.stackPos.npy"
+REQUIRED = ("mpci.times.npy", "mpciStack.timeshift.npy", "mpciROIs.mpciROITypes.npy", POSITIONS)
+OPTIONAL = ("mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv")
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 #: Bytes of activity checked at a time; bounds the memory that the temporary masks take.
 BLOCK_BYTES = 1 << 24
@@ -84,7 +89,7 @@ class FOVData:
         return n
 
 
-def read_fov(one: Any, eid: str, fov: int, collection: str, *, check_traces: bool = True) -> FOVData:
+def read_fov(one: Any, eid: str, fov: int, collection: str, *, recorded: Iterable[Source] | None = None) -> FOVData:
     """Read and check one FOV.
 
     Parameters
@@ -94,18 +99,28 @@ def read_fov(one: Any, eid: str, fov: int, collection: str, *, check_traces: boo
     fov : int
     collection : str
         Such as ``alf/FOV_00``.
-    check_traces : bool
-        Check all values of the activity, the one large file. If False only its header is read, which is enough when
-        its hash shows that it was checked before.
+    recorded : iterable of Source, optional
+        Read these files again, and no others. Of the activity, the one large file, only the header is read then: its
+        values were checked the first time.
 
     Raises
     ------
     DataError
         A required dataset is missing or unreadable; arrays disagree in their number of ROIs or frames, or do not hold
         numbers; times do not increase; a value is not finite or out of range; a region id is not in the atlas;
-        there are fewer than two ROIs or frames; the activity is a copy of an earlier FOV's.
+        there are fewer than two ROIs or frames; the activity is a copy of an earlier FOV's; a file is not the recorded
+        one.
     """
-    return _FOVReader(SessionReader(one, eid), fov, collection).read(check_traces)
+    return _FOVReader(SessionReader(one, eid, recorded), fov, collection).read(check_traces=recorded is None)
+
+
+def fov_datasets(reader: SessionReader, collection: str) -> list[str]:
+    """Return the datasets that ``read_fov`` would read from what ONE lists now, as paths without revision."""
+    signals = [name for name in SIGNALS.values() if reader.has(name, collection)][:1]
+    both = [(template.format(""), template.format("_estimate")) for template in (REGION_IDS, MLAPDV)]
+    places = [name for pair in both for name in [n for n in pair if reader.has(n, collection)][:1]]
+    optional = [name for name in OPTIONAL if reader.has(name, collection)]
+    return [f"{collection}/{name}" for name in (*signals, *REQUIRED, *places, *optional)]
 
 
 class _FOVReader:
@@ -301,7 +316,7 @@ class _FOVReader:
         return mlapdv, source
 
     def _stack_pos(self, n_rois: int) -> np.ndarray:
-        return self._whole_per_roi("mpciROIs.stackPos.npy", n_rois, (2, 3))
+        return self._whole_per_roi(POSITIONS, n_rois, (2, 3))
 
     def _timeshift(self, stack_pos: np.ndarray) -> np.ndarray:
         """Return the delays of scan lines or pixels in s, which must cover the positions of all ROIs."""

@@ -60,7 +60,7 @@ def mirror_folder(root: str | Path, subject: str, date: Any, number: int) -> Pat
 def read_mirrored(alf: Path, fov: int) -> UIDFile | None:
     """Return the UIDs of a FOV in a mirror, or None if there is no file."""
     path = alf / f"FOV_{fov:02d}" / UIDS
-    return _uid_file(path, path.with_name(SILHOUETTE)) if path.is_file() else None
+    return read_file(path) if path.is_file() else None
 
 
 def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
@@ -76,6 +76,11 @@ def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
         if not path.exists():
             return None
     return _uid_file(path, path.with_name(SILHOUETTE), eid=eid, fov=fov_number(collection))
+
+
+def read_file(path: Path) -> UIDFile:
+    """Return the UIDs of a file, with the silhouettes beside it if they exist."""
+    return _uid_file(path, path.with_name(SILHOUETTE))
 
 
 def _uid_file(path: Path, silhouette: Path, **place: Any) -> UIDFile:

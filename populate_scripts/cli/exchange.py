@@ -82,7 +82,9 @@ def track(subject: str, uid_root: Path | None, mirror: str | None, refresh: bool
 @main.command()
 @click.argument("eids", nargs=-1)
 @click.option("--subject", help="All sessions of this subject.")
-@click.option("--source", is_flag=True, help="Also compare the traces with the files that they were read from.")
+@click.option(
+    "--source", is_flag=True, help="Also compare all recorded files with their hashes, and the rows with the files."
+)
 @as_json
 def verify(eids: tuple[str, ...], subject: str | None, source: bool, as_json: bool) -> None:
     """Check all stored arrays of sessions for damage.

@@ -14,7 +14,7 @@ from pipeline.errors import MesoError
 #: Commands by what they are about, in the order in which ``meso --help`` lists them.
 SECTIONS = {
     "Start": ("demo", "serve"),
-    "Sessions": ("ingest", "sessions", "track"),
+    "Sessions": ("ingest", "update", "sessions", "track"),
     "Work": ("populate", "worker", "workers", "status", "errors", "retry"),
     "Curves": ("ndc",),
     "Figures": ("raster", "map", "tracking", "peri"),

@@ -46,11 +46,40 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
     activate()
     done = run(eids, subject=subject, everything=everything, cache_dir=cache_dir, progress=True)
     print_failures(list(done.failed.values()))
+    if done.changed:
+        changed = " ".join(dict.fromkeys(row.key["eid"] for row in done.changed))
+        lines = [f"{row.table} of other files than ONE has now: {row}" for row in done.changed]
+        print_failures([*lines, f"To read them again: meso update {changed}"])
     click.echo(f"{len(done.new)} new, {len(done.known)} known, {len(done.failed)} failed")
     found = done.new or done.known
     if not found and not done.failed:
         print_failures([f"ONE has no session with imaging{f' of {subject}' if subject else ''}"])
     sys.exit(0 if found and not done.failed else 1)
+
+
+@main.command()
+@click.argument("eids", nargs=-1)
+@click.option("--subject", help="All sessions of this subject.")
+@click.option("--all", "everything", is_flag=True, help="All registered sessions.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; print what would be computed again.")
+@as_json
+def update(eids: tuple[str, ...], subject: str | None, everything: bool, dry_run: bool, as_json: bool) -> None:
+    """Read again what has changed in ONE, and compute again what depends on it.
+
+    Of sessions: EIDS, a subject's or all. Sets of sessions, curves and families that were asked for stay, and get new
+    results; the former ones are kept in FormerResult. If it is interrupted, run it again.
+    """
+    if not (eids or subject or everything):
+        raise click.UsageError("Name session ids, --subject or --all")
+    from populate_scripts.commands import update_lines
+    from schemas.queries.sessions import session_ids
+    from schemas.update import update as run
+
+    activate()
+    done = run(session_ids(eids, subject), dry_run=dry_run, progress=not as_json)
+    print_failures(done.failures)
+    click.echo(json.dumps(done.as_row()) if as_json else "\n".join(update_lines(done, dry_run)))
+    sys.exit(1 if done.failures else 0)
 
 
 @main.command()

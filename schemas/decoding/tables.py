@@ -22,8 +22,9 @@ from schemas.decoding.populations import population, regions_within
 from schemas.decoding.rows import curve_rows, fit_of, ndc_curve, result_row
 from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles
 from schemas.imaging.reading import clocks, fov_traces
+from schemas.imaging.tables import FOV
 from schemas.provenance import Environment
-from schemas.rows import content_key, number, without_failed
+from schemas.rows import content_key, number, sources_key, without_failed
 from schemas.session import Behavior, Session, trials_of
 from schemas.tracking import SessionSet, SharedCells
 
@@ -103,9 +104,9 @@ class TrialFeatures(WholeDelete, dj.Computed):
         return NDCTask.proj() * SharedCells.proj() * SessionSet.Member.proj() & Behavior.proj()
 
     def make_fetch(self, key):
-        return ((NDCParams & key).settings().as_row(),)
+        return (NDCParams & key).settings().as_row(), _sources(key)
 
-    def make_compute(self, key, settings):
+    def make_compute(self, key, settings, sources):
         settings = NDCSettings(**settings)
         cells = population(key, settings)
         trials = trials_of(key["eid"])
@@ -126,6 +127,14 @@ class TrialFeatures(WholeDelete, dj.Computed):
             {**key, "trial": i, "trial_label": None if np.isnan(label) else int(label), "trial_outcome": str(why)}
             for i, (label, why) in enumerate(zip(labels, outcome, strict=True))
         )
+
+
+def _sources(key: dict) -> str:
+    """Return a hash of the files of a set: if they are read again while a job runs, its result must not be inserted."""
+    session_set = {"session_set": key["session_set"]}
+    return sources_key(
+        FOV.Source & (SessionSet.FOV & session_set).proj(), Behavior.Source & (SessionSet.Member & session_set).proj()
+    )
 
 
 def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decoding.FOVCells:
@@ -234,9 +243,9 @@ class NDCResult(WholeDelete, dj.Computed):
 
     def make_fetch(self, key):
         # counts of all sessions of the set: DataJoint reads them again before it inserts, and refuses if they differ
-        return (NDCParams & key).settings().as_row(), *_common_trials(key)
+        return (NDCParams & key).settings().as_row(), *_common_trials(key), _sources(key)
 
-    def make_compute(self, key, settings, n_common, n_compared):
+    def make_compute(self, key, settings, n_common, n_compared, sources):
         settings = NDCSettings(**settings)
         features = np.asarray((TrialFeatures & key).fetch1("trial_features"))
         trials, labels = (TrialFeatures.Trial & key & "trial_outcome = 'usable'").to_arrays(
@@ -449,9 +458,12 @@ class NDCComparison(WholeDelete, dj.Computed):
         """Delete the comparisons that include a task, which has a new curve; ``populate`` computes them again."""
         place = {"session_set": task["session_set"], "ndc_params": task["ndc_params"]}
         families = [{"ndc_family": name} for name in (NDCFamily.Member & place).to_arrays("ndc_family")]
+        if not families or not (keys := (cls & families).keys()):  # most new curves are in none
+            return
         # parts first, as foreign keys demand; not delete(), which would ask, and follow the keys of every table
-        for table in (cls.Result, cls.Trend, cls) if families else ():  # most new curves are in none
-            (table & families).delete_quick()
+        for part in (cls.Result, cls.Trend):
+            (part & keys).delete_quick()
+        (cls & keys).delete_quick()
 
     def make_fetch(self, key):
         members = (NDCFamily.Member & key).proj()

@@ -19,16 +19,16 @@ import datajoint as dj
 import numpy as np
 
 from pipeline.errors import DataError, MesoError
-from pipeline.reading import SessionReader
 from pipeline.reading.fov import SIGNALS
 from pipeline.storage.arrays import Bytes, unpack
 from schemas.decoding.tables import NDCParams, NDCResult, TrialFeatures
 from schemas.embedding import Embedding, RasterTiles
+from schemas.exchange import compare
 from schemas.imaging.packing import ROIBlocks
 from schemas.imaging.reading import stream_traces
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.rows import jobs_of
-from schemas.session import FOVFolder, Wheel, one_for
+from schemas.session import Behavior, FOVFolder, Wheel
 from schemas.storage import bulk
 from schemas.tracking import TrackingFile
 
@@ -87,6 +87,8 @@ class Verified:
         Traces, and small arrays, that are intact.
     compared : int
         Traces that are equal to their file.
+    files : int
+        Recorded files that are unchanged.
     size : int
         Bytes of the intact arrays, decoded.
     seconds : float
@@ -98,6 +100,7 @@ class Verified:
     traces: int = 0
     arrays: int = 0
     compared: int = 0
+    files: int = 0
     size: int = 0
     seconds: float = 0.0
     findings: list[Finding] = field(default_factory=list)
@@ -122,7 +125,7 @@ class Verified:
         n_bad = sum(finding.kind not in NOTES for finding in self.findings)
         return (
             f"{self.sessions} sessions, {self.fovs} FOVs: {self.traces} traces and {self.arrays} other arrays are "
-            f"intact, {self.compared} traces compared with files, {n_bad} findings; "
+            f"intact, {self.files} files unchanged, {self.compared} traces compared with files, {n_bad} findings; "
             f"{self.size / 1e6:.1f} MB in {self.seconds:.1f} s, {speed:.0f} MB/s"
         )
 
@@ -134,11 +137,17 @@ def verify_session(eid: str, *, source: bool = False) -> Verified:
     ----------
     eid : str
     source : bool
-        Also compare the traces with the files that they were read from, bit for bit.
+        Also compare every recorded file with its hash, and the rows with the files that they were read from: traces
+        bit for bit, and times, positions, types, regions, trials, wheel and UIDs.
     """
     begin, done = time.perf_counter(), Verified(sessions=1)
     for fov in (FOV & {"eid": eid}).to_dicts(order_by="fov"):
         done += _verify_fov(fov, source)
+    for table in (Behavior, Wheel) if source else ():
+        if table & {"eid": eid}:
+            _verify_files(table, {"eid": eid}, done)
+    for found in compare.changed_uids(eid) if source else ():
+        done.findings.append(Finding(*found))
     for table, other, shapes in BLOB_SHAPES:
         done += _verify_blobs(eid, table, other, shapes)
     for raster in (RasterTiles & {"eid": eid}).to_dicts():
@@ -149,11 +158,12 @@ def verify_session(eid: str, *, source: bool = False) -> Verified:
 
 def _verify_fov(fov: dict, source: bool) -> Verified:
     key, done = {"eid": fov["eid"], "fov": fov["fov"]}, Verified(fovs=1)
+    bad = _verify_files(FOV, key, done) if source else set()
     stored = (Activity & key).to_dicts()
     if not stored:
         done.findings.append(_unfilled(key))
         return done
-    file = _file(fov, np.dtype(stored[0]["trace_dtype"]), done) if source else None
+    file = _file(fov, np.dtype(stored[0]["trace_dtype"]), bad, done) if source else None
     seen = _verify_traces(stored[0], fov["n_frames"], file, done)
     numbers = set(range(fov["n_rois"]))
     for kind, rois, text in (("missing", numbers - seen, "no trace"), ("wrong", seen - numbers, "trace of no ROI")):
@@ -239,26 +249,33 @@ def _bits(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array).view(np.uint8).reshape(len(array), -1)
 
 
-def _file(fov: dict, dtype: np.dtype, done: Verified) -> np.ndarray | None:
-    """Return the traces (n_frames, n_rois) on disk; None, and a finding, if the file was changed since it was read."""
+def _verify_files(table: type[dj.Table], key: dict, done: Verified) -> set[str]:
+    """Compare the recorded files of a row with their hashes, and the rows with their values; return those that differ.
+
+    Rows are compared if all their files are the recorded ones.
+    """
+    changed = compare.changed_files(table, key)
+    for found in changed or compare.ROWS[table](key):
+        done.findings.append(Finding(*found))
+    done.files += len(table.Source & key) - len(changed)
+    return {found.error.dataset or "" for found in changed}
+
+
+def _is_activity(dataset: str | None) -> bool:
+    return (dataset or "").endswith(tuple(SIGNALS.values()))
+
+
+def _file(fov: dict, dtype: np.dtype, bad: set[str], done: Verified) -> np.ndarray | None:
+    """Return the traces (n_frames, n_rois) on disk; None if the file is among the ``bad``, or does not fit."""
     key, name = {"eid": fov["eid"], "fov": fov["fov"]}, SIGNALS[fov["signal"]]
-    hashes = {row["dataset"]: row["sha256"] for row in (FOV.Source & key).to_dicts() if row["dataset"].endswith(name)}
-    collection = (FOVFolder & key).fetch1("collection")
+    if "" in bad or any(map(_is_activity, bad)):
+        return None
     try:
-        reader = SessionReader(one_for(fov["eid"]), fov["eid"])
-        reader.path(name, collection)
-    except MesoError as error:
+        reader = compare.reader_of(fov["eid"], FOV.Source.recorded(key))
+        traces = reader.array(name, (FOVFolder & key).fetch1("collection"), mmap=True)
+    except MesoError as error:  # removed meanwhile
         done.findings.append(_finding("no file", "FOV.Source", key, f"cannot be compared: {error}"))
         return None
-    (now,) = reader.sources
-    if hashes.get(now.dataset) != now.sha256:
-        expected = ", ".join(f"{dataset} sha256 {sha256}" for dataset, sha256 in hashes.items())
-        problem = "the file has changed since it was read, so it cannot tell whether the database is right"
-        do = "Restore the file, or delete the FOV and populate it again"
-        found = f"{now.dataset} sha256 {now.sha256}"
-        done.findings.append(_finding("changed", "FOV.Source", key, problem, expected, found, do))
-        return None
-    traces = reader.array(name, collection, mmap=True)
     file, row = (traces.shape, traces.dtype), ((fov["n_frames"], fov["n_rois"]), dtype)
     if file != row:
         texts = [f"(frames, ROIs) {shape} of {kind.str}" for shape, kind in (file, row)]

@@ -22,7 +22,7 @@ schema = dj.Schema()
 
 
 @schema
-class BrainRegion(dj.Manual):
+class BrainRegion(WholeDelete, dj.Manual):
     definition = """
     # Allen CCF 2017, from iblatlas
     region_id : int32                   # negative is the left hemisphere; ALF files use positive ids for both
@@ -40,23 +40,30 @@ class BrainRegion(dj.Manual):
 class ReadsFOV(ReadsSession):
     """Mixin for tables read from a FOV's files with DataJoint's three-part make.
 
-    The files must be the ones that ``FOV`` checked, which is verified by their hashes.
+    The files are those that ``FOV`` checked and recorded, by path and hash, whatever ONE lists now.
     """
 
     def make_fetch(self, key: dict) -> tuple:
-        """Return the ONE cache of the session, the FOV's collection, and the sha256 of its files by dataset."""
-        collection = (FOVFolder & key).fetch1("collection")
-        hashes = {row["dataset"]: row["sha256"] for row in (FOV.Source & key).to_dicts(order_by="dataset")}
-        return *super().make_fetch(key), collection, hashes
+        """Return the ONE cache of the session, the FOV's collection, and its recorded files."""
+        return *super().make_fetch(key), (FOVFolder & key).fetch1("collection"), FOV.Source.recorded(key)
 
-    def make_compute(self, key: dict, registered_from: str, collection: str, hashes: dict) -> tuple:
-        """Read the FOV, and check that its files are unchanged."""
-        one = one_for(key["eid"], registered_from)
-        data = reading.read_fov(one, key["eid"], key["fov"], collection, check_traces=False)  # FOV did
-        traces = SIGNALS[data.signal]  # the one large file; these tables store nothing of it, so it is not hashed again
-        small = {name: value for name, value in hashes.items() if not name.endswith(traces)}
-        data.reader.check_unchanged(small, key["fov"])
-        return (data,)
+    def make_compute(self, key: dict, registered_from: str, collection: str, recorded: list[dict]) -> tuple:
+        """Read the recorded files of the FOV again."""
+        return (read_recorded(key, registered_from, collection, recorded),)
+
+
+def read_recorded(key: dict, registered_from: str, collection: str, recorded: list[dict]) -> reading.FOVData:
+    """Return the arrays of a FOV from exactly its recorded files; parameters as ``ReadsFOV.make_fetch`` returns them.
+
+    Raises
+    ------
+    DataError
+        A file is gone, or is not the recorded one any more.
+    """
+    one, files = one_for(key["eid"], registered_from), [reading.Source(**row) for row in recorded]
+    data = reading.read_fov(one, key["eid"], key["fov"], collection, recorded=files)
+    data.reader.check_not_touched()
+    return data
 
 
 @schema
@@ -97,8 +104,10 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
         data = reading.read_fov(one_for(key["eid"], registered_from), key["eid"], key["fov"], collection)
         return data, data.sources
 
-    def make_insert(self, key, data, sources):
-        self.insert1({
+    @staticmethod
+    def rows(key: dict, data: reading.FOVData) -> Iterator[dict]:
+        """Yield the row of a FOV, as its files say."""
+        yield {
             **key,
             "n_rois": data.n_rois,
             "n_neurons": int(data.is_neuron.sum()),
@@ -110,7 +119,10 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
             "signal": data.signal,
             "region_source": data.region_source,
             "mlapdv_source": data.mlapdv_source,
-        })  # fmt: skip
+        }
+
+    def make_insert(self, key, data, sources):
+        self.insert(self.rows(key, data))
         self.Source().insert_sources(key, sources)
         if data.region_ids is not None:
             self.Region.insert({**key, **row} for row in _region_counts(data.region_ids, data.is_neuron))
@@ -133,8 +145,13 @@ class Recording(ReadsFOV, WholeDelete, dj.Imported):
     timeshift : <blob>                  # float64, s after the start of the frame, by scan line (and column)
     """
 
+    @staticmethod
+    def rows(key: dict, data: reading.FOVData) -> Iterator[dict]:
+        """Yield the row of a FOV, as its files say."""
+        yield {**key, "frame_times": data.frame_times, "timeshift": data.timeshift}
+
     def make_insert(self, key, data):
-        self.insert1({**key, "frame_times": data.frame_times, "timeshift": data.timeshift})
+        self.insert(self.rows(key, data))
 
 
 @schema
@@ -162,9 +179,14 @@ class ROI(ReadsFOV, WholeDelete, dj.Imported):
     def key_source(self):
         return FOV.proj()
 
-    def make_insert(self, key, data):
+    @staticmethod
+    def rows(key: dict, data: reading.FOVData) -> Iterator[dict]:
+        """Yield the rows of a FOV's ROIs, as its files say."""
         offsets = clock.roi_offsets(data.timeshift, data.stack_pos)
-        self.insert(_roi_row(key, data, offsets, i) for i in range(data.n_rois))
+        return (_roi_row(key, data, offsets, i) for i in range(data.n_rois))
+
+    def make_insert(self, key, data):
+        self.insert(self.rows(key, data))
 
 
 def _roi_row(key: dict, data: reading.FOVData, offsets: np.ndarray, i: int) -> dict:
@@ -212,13 +234,15 @@ class Activity(ReadsFOV, WholeDelete, dj.Imported):
     def key_source(self):
         return FOV.proj() & ROI.proj()
 
-    def make_compute(self, key, registered_from, collection, hashes):
-        reader = reading.SessionReader(one_for(key["eid"], registered_from), key["eid"])
-        name = next(name for name in SIGNALS.values() if any(dataset.endswith(name) for dataset in hashes))
+    def make_compute(self, key, registered_from, collection, recorded):
+        files = [reading.Source(**row) for row in recorded]
+        reader = reading.SessionReader(one_for(key["eid"], registered_from), key["eid"], files)
+        name = next(name for name in SIGNALS.values() if reader.has(name, collection))
+        reader.path(name, collection)  # compares the hash of the whole file
         traces = reader.array(name, collection, mmap=True)
-        reader.check_unchanged(hashes, key["fov"])
         # here, not in make_insert: packing takes long, and no transaction is open yet
-        return (pack_traces(key, traces.T, settings.store()),)
+        packed = pack_traces(key, traces.T, settings.store())
+        return (packed._replace(rows=_checked_at_the_end(packed.rows, reader)),)
 
     def make_insert(self, key, packed):
         self.insert_packed(key, packed)
@@ -229,6 +253,14 @@ class Activity(ReadsFOV, WholeDelete, dj.Imported):
         row = {**key, "trace_dtype": packed.dtype, "trace_store": packed.store, "trace_object": packed.path}
         cls.insert1(row, allow_direct_insert=True)
         insert_trace_rows(key, packed.rows)
+
+
+def _checked_at_the_end(
+    rows: Iterable[tuple[int, bytes]], reader: reading.SessionReader
+) -> Iterator[tuple[int, bytes]]:
+    """Yield the rows, which are packed from the file meanwhile; then raise a DataError if it was changed."""
+    yield from rows
+    reader.check_not_touched()
 
 
 def insert_traces(key: dict, traces: np.ndarray, store: str | None = None) -> None:

@@ -244,6 +244,27 @@ def _count_regions(connection: dj.Connection, name_prefix: str) -> None:
     )
 
 
+#: Line of version 8 in the tables of files that were read.
+SOURCE_COLUMN = "one_hash='' : varchar(64)  # of the file in ONE when it was read, '' if ONE had none"
+#: Columns of version 8 by schema and table, as the definitions have them.
+RECORD_COLUMNS = {
+    ("session", "_behavior__source"): SOURCE_COLUMN,
+    ("session", "_wheel__source"): SOURCE_COLUMN,
+    ("imaging", "_f_o_v__source"): SOURCE_COLUMN,
+    ("tracking", "tracking_file"): (
+        "uid_rois='' : varchar(64)  # hash of the positions of the ROIs that it was registered with, '' if not known"
+    ),
+    ("provenance", "deletion"): "deletion_reason='' : varchar(255)  # what was done, '' for rows deleted by a user",
+}
+
+
+def _records_of_changes(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the columns for the hash that ONE has of a file, and for what a deletion was part of."""
+    for (schema, table), line in RECORD_COLUMNS.items():
+        if _has_column(connection, name_prefix + schema, table, "eid" if schema != "provenance" else "deletion"):
+            add_column(connection, name_prefix + schema, table, line)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -252,6 +273,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(5, "activity: traces in a store of objects", _trace_stores),
     Migration(6, "workers with heartbeats", lambda connection, name_prefix: None, _free_reserved),
     Migration(7, "rasters as tiles; regions of each FOV", lambda connection, name_prefix: None, _count_regions),
+    Migration(8, "changed files: hashes of ONE, updates, former results", _records_of_changes),
 )
 LATEST = MIGRATIONS[-1].number
 

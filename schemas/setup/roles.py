@@ -39,6 +39,8 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "lineage": {"reader": READ, "worker": READ, "curator": READ, "admin": ALL},
     "views": {"reader": READ, "worker": READ, "curator": READ, "admin": ALL},
 }
+#: Tables of the module provenance in which all who compute and delete may add rows, but change none.
+RECORDS = ("environment", "deletion", "source_update", "source_update__done", "former_result")
 ROLES = ("reader", "worker", "curator", "admin")
 #: Roles with rights table by table; an admin has all rights on the schemas.
 BY_TABLE = ROLES[:-1]
@@ -57,7 +59,7 @@ def kind_of(module: str, table: str) -> str:
     if module in ("views", "workers"):
         return module
     if module == "provenance":
-        return "records" if table in ("environment", "deletion") else "database"
+        return "records" if table in RECORDS else "database"
     return "computed" if table.startswith("_") else "registered"
 
 

@@ -441,8 +441,10 @@ class JobRunner:
         with self.connection.transaction:
             if job.hold():
                 return self._postpone_or_fail(job, error, message)
-        if not is_passing(error):  # the error was raised before the job was reserved
-            raise error
+        if not is_passing(error):
+            if not job.was_reserved:
+                raise error
+            return Outcome(Status.SKIPPED, message)  # taken away: what it read was deleted meanwhile
         if job.has_rows():  # committed, only the answer was lost; or another worker was first
             return Outcome(Status.DONE if job.was_reserved else Status.SKIPPED)
         return Outcome(Status.POSTPONED, message)

@@ -264,7 +264,7 @@ def test_a_file_that_changes_between_two_tables_is_refused(broken):
     filled = fill([schemas.Activity, Embedding], {"eid": eid})
     assert [table for table, _, _ in filled.errors] == ["Activity"]
     message = failures(eid)["Activity", 1]
-    assert f"session {eid}, FOV_01, alf/FOV_01/{ACTIVITY}: the file changed since the FOV was read" in message
+    assert f"session {eid}, FOV_01, alf/FOV_01/{ACTIVITY}: the file changed since it was read" in message
     assert len(schemas.Activity & {"eid": eid, "fov": 1}) == 0
     assert embedded_fovs(eid) == [0, 2]
 
@@ -283,7 +283,7 @@ def test_tables_of_a_fov_are_of_the_same_files(broken, table, name):
     try:
         fill([schemas.FOV, getattr(schemas, table)], key)
         assert len(getattr(schemas, table) & key) == 0
-        assert "the file changed since the FOV was read" in failures(eid)[table, 2]
+        assert "the file changed since it was read" in failures(eid)[table, 2]
     finally:
         file.write_bytes(before)
         retry(eid=eid)

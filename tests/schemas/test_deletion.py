@@ -15,11 +15,12 @@ from click.testing import CliRunner
 
 import schemas
 from pipeline.decoding import NDCSettings
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ArgumentError, ConfigError, DataError
 from populate_scripts.cli import main
-from schemas.cascade import preview
+from schemas.cascade import WholeDelete, preview
 from schemas.deletion import delete_sessions
 from schemas.rows import checked
+from schemas.server.binding import MODULES, table_modules
 
 SUBJECT = "DELETED"
 EIDS = [f"00000000-0000-3000-8000-00000000de{n:02d}" for n in range(3)]
@@ -186,6 +187,61 @@ def test_a_delete_that_fails_leaves_everything_and_no_record(planted, request):
         delete_sessions({"eid": EIDS[0]})
     assert lost(before) == {}
     assert planted.new() == []
+
+
+# ---------------------------------------------------------------- the record
+
+
+def test_every_table_of_data_records_what_is_deleted():
+    """Except what workers note about themselves, and the records."""
+    records = {"SchemaVersion", "DatabaseId", "Deletion"}
+    without = {
+        table.__name__
+        for name, module in table_modules().items()
+        for table, _ in module.schema.declare_list
+        if name in MODULES and name != "workers" and not issubclass(table, WholeDelete | dj.Part)
+    }
+    assert without == records
+
+
+def test_what_is_deleted_quickly_or_replaced_is_recorded(planted):
+    schemas.Session.update1({"eid": EIDS[0], "one_cache_dir": "/moved"})
+    (row,) = planted.new()
+    assert (row["deleted_table"], row["deleted_keys"]) == ("Session", [{"eid": EIDS[0]}])
+    assert row["deletion_reason"] == "replaced one_cache_dir"
+    assert (row["deleted_from"], row["deleted_rows"]) == (platform.node(), {"Session": 1})
+    (schemas.TrackingFile & {"eid": EIDS[0], "fov": 1}).delete_quick()
+    (row,) = [row for row in planted.new() if row["deleted_table"] == "TrackingFile"]
+    assert row["deleted_keys"] == [{**planted.run, "eid": EIDS[0], "fov": 1}]
+    assert (schemas.TrackingFile & {"eid": EIDS[0], "fov": 1}).delete_quick(get_count=True) == 0
+    assert len(planted.new()) == 2
+    with pytest.raises(ArgumentError, match="rows of FOVFolder are not replaced"):
+        schemas.FOVFolder.insert1({"eid": EIDS[0], "fov": 0, "collection": "x"}, replace=True)
+    assert (schemas.FOVFolder & {"eid": EIDS[0], "fov": 0}).fetch1("collection") == "alf/FOV_00"
+
+
+@pytest.mark.parametrize("name", ["Behavior", "Embedding"])
+def test_what_is_populated_is_recorded_when_it_is_deleted(planted, name):
+    key = {"eid": EIDS[0]}
+    row = {"n_trials": 1}
+    if name == "Embedding":
+        row = {**schemas.EmbeddingParams.keys(limit=1)[0], "n_embedded": 1, "n_clock_frames": 1}
+        row |= schemas.Environment.current()
+    table = getattr(schemas, name)
+    table.insert1({**key, **row}, allow_direct_insert=True)
+    assert (table & key).delete() == 1
+    (row,) = planted.new()
+    assert (row["deleted_table"], row["deleted_rows"]) == (name, {name: 1})
+
+
+def test_a_comparison_that_a_new_curve_makes_invalid_is_recorded(planted):
+    (family,) = (schemas.NDCFamily.Member & planted.sets[1]).keys()
+    name = {"ndc_family": family["ndc_family"]}
+    counts = {"n_judged": 0, "n_lacking": 0}
+    schemas.NDCComparison.insert1({**name, **counts, **schemas.Environment.current()}, allow_direct_insert=True)
+    schemas.NDCComparison.invalidate(family)
+    (row,) = planted.new()
+    assert (row["deleted_table"], row["deleted_keys"]) == ("NDCComparison", [name])
 
 
 # ---------------------------------------------------------------- names that are not attributes

@@ -431,7 +431,7 @@ def test_a_missing_cache_is_reported(store, monkeypatch):
         done = verify.verify_session(store.eids[0], source=True)
     finally:
         schemas.Session.update1({**key, "one_cache_dir": str(store.root)})
-    assert [finding.kind for finding in done.findings] == ["no file"] * 2
+    assert [finding.kind for finding in done.findings] == ["no file"] * 4  # two FOVs, trials, wheel
     assert "MESO_ONE_CACHE_DIR" in str(done.findings[0])
 
 

@@ -416,6 +416,55 @@ def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, da
         assert {role, "PUBLIC"} <= {row[0] for row in rights}
 
 
+# ---------------------------------------------------------------- a database of version 7
+
+OLD_RECORDS = """
+import json
+import schemas
+from schemas.exchange.verify import verify_session
+from support.version_3 import EID
+
+schemas.activate()
+print(json.dumps({
+    "hash": schemas.FOV.Source().to_arrays("one_hash").tolist(),
+    "reason": schemas.Deletion().to_arrays("deletion_reason").tolist(),
+    "rois": schemas.TrackingFile().to_arrays("uid_rois").tolist(),
+    "kinds": sorted({(f.kind, f.table) for f in verify_session(EID, source=True).findings if f.kind != "pending"}),
+    "updates": len(schemas.SourceUpdate()),
+}))
+"""
+#: Tables of version 7 that version 8 changed, or added.
+RECORD_TABLES = [
+    ("imaging", "_f_o_v__source"), ("session", "_behavior__source"), ("session", "_wheel__source"),
+    ("tracking", "tracking_file"), ("provenance", "deletion"), ("provenance", "source_update"),
+    ("provenance", "source_update__done"), ("provenance", "former_result"),
+]  # fmt: skip
+
+
+def test_version_7_gets_the_columns_of_a_new_database_and_keeps_its_rows(
+    database, backend, python_command, meso_command, request
+):
+    prefix = settings.prefix() + "v7_"
+    request.addfinalizer(lambda: drop(database, prefix))
+    env = {**own_server(backend), "MESO_PREFIX": prefix}
+    done = python_command(Path(__file__).parents[2] / "support" / "version_7.py", env=env)
+    assert done.returncode == 0, done.stderr
+    for schema, table in RECORD_TABLES[:5]:
+        assert declared(database, prefix + schema, table) != declared(database, settings.prefix() + schema, table)
+    # interrupted after the first column
+    migrations.add_column(database, prefix + "session", "_wheel__source", migrations.SOURCE_COLUMN)
+    done = meso_command("db", "init", env=env)
+    assert "Applied 8: changed files" in done.stdout, done.stderr
+    for schema, table in RECORD_TABLES:
+        assert declared(database, prefix + schema, table) == declared(database, settings.prefix() + schema, table)
+    done = python_command("-c", OLD_RECORDS, env=env)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["hash"] == seen["reason"] == seen["rois"] == [""]
+    assert seen["kinds"] == [["no file", "FOV.Source"], ["no file", "TrackingFile"]]
+    assert seen["updates"] == 0
+
+
 # ---------------------------------------------------------------- views
 
 

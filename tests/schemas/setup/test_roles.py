@@ -130,7 +130,7 @@ def objects(site: Site) -> list[tuple[str, str, bool]]:
 
 def kinds() -> dict[tuple[str, str], str]:
     """Return the kind of each table, by module and name in the database, as its class tells."""
-    named = {"Environment": "records", "Deletion": "records"}
+    named = dict.fromkeys(("Environment", "Deletion", "SourceUpdate", "FormerResult"), "records")
     of_module = {"provenance": "database", "workers": "workers"}
     found = {}
     for module, tables in table_modules().items():

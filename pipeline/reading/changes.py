@@ -1,0 +1,89 @@
+"""Compare the files that were read with those that ONE would give now, mostly without opening them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from pipeline.reading.behavior import trial_datasets, wheel_datasets
+from pipeline.reading.datasets import SessionReader, Source, sha256_file, without_revision
+from pipeline.reading.fov import fov_datasets
+
+__all__ = ["Change", "changes", "fov_datasets", "trial_datasets", "wheel_datasets"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """One dataset that would be read differently now.
+
+    Attributes
+    ----------
+    dataset : str
+        Path within the session: the recorded one, or for a 'new' dataset the one in ONE.
+    kind : str
+        'revision' (ONE has another as its default), 'size', 'hash' (in ONE), 'content' (sha256), 'new' (a dataset that
+        would be read now, and was not), 'unused' (ONE has it, and prefers another dataset to it), 'gone'.
+    recorded, found : str
+        What differs.
+    """
+
+    dataset: str
+    kind: str
+    recorded: str
+    found: str
+
+    def __str__(self) -> str:
+        if self.kind in ("new", "gone", "unused"):
+            return f"{self.dataset}: {self.kind}"
+        return f"{self.dataset}: {self.kind} {self.found}, was {self.recorded}"
+
+
+def changes(reader: SessionReader, recorded: Iterable[Source], now: Iterable[str], *, content: bool) -> list[Change]:
+    """Return what differs between recorded files and those that would be read now.
+
+    Parameters
+    ----------
+    reader : SessionReader
+        Of the session, without recorded files.
+    recorded : iterable of Source
+    now : iterable of str
+        Datasets that would be read now, as paths without revision: see ``fov_datasets``, ``trial_datasets`` and
+        ``wheel_datasets``.
+    content : bool
+        Also compare the sha256 of files on this machine, which reads them. Otherwise no file is opened: revisions and
+        sizes are compared, and hashes where ONE had one then and has one now.
+
+    Returns
+    -------
+    list of Change
+        By dataset.
+    """
+    wanted, read = set(now), {without_revision(source.dataset): source for source in recorded}
+    found = [Change(reader.default(name) or name, "new", "", "") for name in wanted - set(read)]
+    for name, source in read.items():
+        change = _change(reader, source, reader.default(name), name in wanted, content)
+        found += [change] if change else []
+    return sorted(found, key=lambda change: change.dataset)
+
+
+def _change(reader: SessionReader, source: Source, path: str | None, is_wanted: bool, content: bool) -> Change | None:
+    """Return what differs between a recorded file and the path that ONE has for it now, or None."""
+    if path is None:
+        return Change(source.dataset, "gone", source.dataset, "")
+    if not is_wanted:
+        return Change(source.dataset, "unused", source.dataset, "")
+    if path != source.dataset:
+        return Change(source.dataset, "revision", source.revision or "original", path)
+    hash_now = reader.one_hash(path)
+    if source.one_hash and hash_now and hash_now != source.one_hash:
+        return Change(source.dataset, "hash", source.one_hash, hash_now)
+    file = reader.local(path)
+    if file is None and not reader.is_remote:
+        return Change(source.dataset, "gone", source.dataset, "")
+    # what ONE lists of a local cache may be older than the file
+    size = reader.size(path) if file is None else file.stat().st_size
+    if size != source.size:
+        return Change(source.dataset, "size", f"{source.size} bytes", f"{size} bytes")
+    if content and file is not None and (sha256 := sha256_file(file)) != source.sha256:
+        return Change(source.dataset, "content", f"sha256 {source.sha256}", f"sha256 {sha256}")
+    return None

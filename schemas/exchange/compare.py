@@ -1,0 +1,187 @@
+"""Comparing the rows of a session with the files that they were read from, by path, hash and value."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import datajoint as dj
+import numpy as np
+
+from pipeline import reading
+from pipeline.errors import DataError, MesoError
+from pipeline.reading.datasets import GONE
+from pipeline.tracking import uids as tracking
+from schemas.imaging.tables import FOV, ROI, Recording
+from schemas.queries.tracking_runs import latest_tracking_runs
+from schemas.session import Behavior, FOVFolder, Wheel, one_for
+from schemas.tracking import TrackingFile, TrackingRun
+
+#: Columns that are computed, by packages whose versions may differ, and not read.
+COMPUTED = ("velocity_start", "wheel_velocity")
+TELLS_NOTHING = "so it cannot tell whether the database is right"
+
+
+class Difference(NamedTuple):
+    """A file or row that is not as recorded.
+
+    Attributes
+    ----------
+    kind : str
+        As in ``schemas.exchange.verify.Finding``: 'changed', 'no file' or 'differs'.
+    table : str
+    error : DataError
+    """
+
+    kind: str
+    table: str
+    error: DataError
+
+
+def reader_of(eid: str, recorded: list[dict]) -> reading.SessionReader:
+    """Return a reader of exactly these files, as ``SourceFile.recorded`` returns them."""
+    return reading.SessionReader(one_for(eid), eid, [reading.Source(**row) for row in recorded])
+
+
+def changed_files(table: type[dj.Table], key: dict) -> list[Difference]:
+    """Compare each recorded file of a row of FOV, Behavior or Wheel with its hash, reading all of it."""
+    name, place = f"{table.__name__}.Source", {"eid": key["eid"], "fov": key.get("fov")}
+    recorded = table.Source.recorded(key)
+    if not recorded:
+        problem = f"no file was recorded for this row, {TELLS_NOTHING}"
+        return [Difference("no file", name, DataError(problem, **place))]
+    try:
+        reader = reader_of(key["eid"], recorded)
+    except MesoError as error:  # e.g. the ONE cache is not on this machine
+        return [Difference("no file", name, DataError(f"cannot be compared: {error}", **place))]
+    return [found for row in recorded for found in _changed_file(reader, row["dataset"], name)]
+
+
+def _changed_file(reader: reading.SessionReader, dataset: str, table: str) -> Iterator[Difference]:
+    collection, _, name = reading.without_revision(dataset).rpartition("/")
+    try:
+        reader.path(name, collection)
+    except DataError as error:
+        kind = "no file" if error.problem == GONE else "changed"
+        error.problem = f"{error.problem}, {TELLS_NOTHING}"
+        yield Difference(kind, table, error.located(eid=error.eid, fov=error.fov, dataset=dataset))
+
+
+def differing_fov(key: dict) -> list[Difference]:
+    """Compare the rows of a FOV in FOV, Recording and ROI with its files, which are the recorded ones."""
+    collection, recorded = (FOVFolder & key).fetch1("collection"), FOV.Source.recorded(key)
+    one, files = one_for(key["eid"]), [reading.Source(**row) for row in recorded]
+    data = _read(lambda: reading.read_fov(one, key["eid"], key["fov"], collection, recorded=files), "FOV")
+    if isinstance(data, Difference):
+        return [data]
+    return [
+        found
+        for table in (FOV, Recording, ROI)
+        if table & key
+        for found in _differing(table, key, table.rows(key, data))
+    ]
+
+
+def differing_behavior(key: dict) -> list[Difference]:
+    """Compare the trials of a session with their files, which are the recorded ones."""
+    files = [reading.Source(**row) for row in Behavior.Source.recorded(key)]
+    trials = _read(lambda: reading.read_trials(one_for(key["eid"]), key["eid"], files), "Behavior")
+    if isinstance(trials, Difference):
+        return [trials]
+    rows = ((Behavior, Behavior.rows), (Behavior.Trial, Behavior.trial_rows))
+    return [found for table, of in rows for found in _differing(table, key, of(key, trials))]
+
+
+def differing_wheel(key: dict) -> list[Difference]:
+    """Compare the wheel of a session with its files, which are the recorded ones."""
+    files = [reading.Source(**row) for row in Wheel.Source.recorded(key)]
+    wheel = _read(lambda: reading.read_wheel(one_for(key["eid"]), key["eid"], files), "Wheel")
+    return [wheel] if isinstance(wheel, Difference) else list(_differing(Wheel, key, Wheel.rows(key, wheel)))
+
+
+#: How the rows of a table, and of those that are read from the same files, are compared.
+ROWS: dict[type[dj.Table], Callable[[dict], list[Difference]]] = {
+    FOV: differing_fov,
+    Behavior: differing_behavior,
+    Wheel: differing_wheel,
+}
+
+
+def _read(read: Callable[[], Any], table: str) -> Any:
+    """Return what was read, or the Difference if files that were accepted then are refused now."""
+    try:
+        return read()
+    except DataError as error:
+        return Difference("differs", table, error)
+
+
+def _differing(table: type[dj.Table], key: dict, expected: Iterable[dict]) -> Iterator[Difference]:
+    """Yield the first difference between the rows of a key and those that its files give."""
+    stored = (table & key).to_dicts(order_by="KEY")
+    wanted = list(expected)
+    name = table.__name__ if not issubclass(table, dj.Part) else table.__qualname__
+    place = {"eid": key["eid"], "fov": key.get("fov")}
+    if len(stored) != len(wanted):
+        problem = "the number of rows is not that of the files"
+        yield Difference("differs", name, DataError(problem, expected=len(wanted), found=len(stored), **place))
+        return
+    for row, should in zip(stored, wanted, strict=True):
+        for column in should.keys() - set(COMPUTED):
+            if not _same(row[column], should[column]):
+                own = [f"{n} {row[n]}" for n in table.primary_key if n not in key]
+                dataset = ", ".join([*own, column])
+                wants, has = _text(should[column]), _text(row[column])
+                do = "Delete the row and populate it again"
+                error = DataError("differs from the file", dataset=dataset, expected=wants, found=has, do=do, **place)
+                yield Difference("differs", name, error)
+                return
+
+
+def _same(stored: Any, expected: Any) -> bool:
+    if stored is None or expected is None:
+        return stored is expected
+    if isinstance(expected, np.ndarray):
+        return np.array_equal(np.asarray(stored), expected, equal_nan=True)
+    return bool(stored == expected)
+
+
+def _text(value: Any) -> str:
+    return f"an array {value.shape}" if isinstance(value, np.ndarray) else f"{value}"
+
+
+def changed_uids(eid: str) -> list[Difference]:
+    """Compare the UID files of a session in the subject's latest tracking run with the files now.
+
+    Earlier runs are records of files that later runs have replaced.
+    """
+    rows = (TrackingFile & {"eid": eid}) & (TrackingRun & latest_tracking_runs()).proj()
+    return [found for row in rows.to_dicts(order_by="fov") for found in _changed_uids(row)]
+
+
+def _changed_uids(row: dict) -> Iterator[Difference]:
+    place = {"eid": row["eid"], "fov": row["fov"], "dataset": row["uid_origin"]}
+    do = f"Register it again with: meso track, or meso update {row['eid']}"
+    path = Path(row["uid_origin"])
+    if not path.is_file():
+        yield Difference("no file", "TrackingFile", DataError(f"{GONE}, {TELLS_NOTHING}", **place))
+        return
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    if sha256 != row["uid_sha256"]:
+        expected, found = f"sha256 {row['uid_sha256']}", f"sha256 {sha256}"
+        problem = f"the file changed since it was read, {TELLS_NOTHING}"
+        error = DataError(problem, expected=expected, found=found, do=do, **place)
+        yield Difference("changed", "TrackingFile", error)
+        return
+    try:
+        file = tracking.read_file(path)
+    except DataError as error:
+        yield Difference("differs", "TrackingFile", error)
+        return
+    if file.text != row["uid_text"]:
+        yield Difference("differs", "TrackingFile", DataError("the text is not that of the file", **place))
+    stored = row["cluster_silhouette"]  # no hash of their file is recorded: the values are compared
+    if not _same(stored, file.silhouette):
+        problem = "the silhouettes are not those of the file beside it"
+        yield Difference("changed", "TrackingFile", DataError(problem, do=do, **place))

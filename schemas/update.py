@@ -1,0 +1,393 @@
+"""Reading again what has changed in ONE, and asking again the questions that were answered with it.
+
+An update has two steps. ``_replace``: in one transaction, write down what changed, the questions and the former
+results, and delete the rows. ``_complete``: populate the tables, ask the questions, and compute their results. All of
+the second step can be repeated, and is repeated by the next update if this one does not reach its end.
+"""
+
+from __future__ import annotations
+
+import datetime
+import math
+import secrets
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+
+from pipeline import reading
+from pipeline.errors import DataError, MesoError
+from schemas.cascade import Cascade
+from schemas.decoding.tables import NDCComparison, NDCFamily, NDCResult, NDCTask, TrialFeatures
+from schemas.embedding import Embedding, ImportedOrder, RasterTiles
+from schemas.imaging.tables import FOV
+from schemas.provenance import FormerResult, SourceUpdate, now
+from schemas.queries.tracking_runs import latest_tracking_runs
+from schemas.rows import jobs_of
+from schemas.server.binding import auto_populated
+from schemas.session import Behavior, FOVFolder, Session, Wheel, one_for
+from schemas.sources import ChangedRow, changed_rows
+from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
+from schemas.work.filling import SESSION_TABLES, fill
+from schemas.work.tables import Attempt
+
+#: Tables whose rows are kept in FormerResult, and the parts that belong to a result.
+RESULTS: dict[type[dj.Table], tuple[str, ...]] = {
+    NDCResult: ("Curve",), NDCComparison: ("Result", "Trend"), Embedding: ("Rank",), ImportedOrder: ("Rank",),
+}  # fmt: skip
+#: Columns of a set of sessions that are arguments of ``SessionSet.add``.
+RULE = {
+    "set_neurons_only": "neurons_only",
+    "min_cell_probability": "min_cell_probability",
+    "min_silhouette": "min_silhouette",
+}
+
+
+@dataclass
+class Updated:
+    """The result of ``update``.
+
+    Attributes
+    ----------
+    changes : list of ChangedRow
+        Rows whose files have changed.
+    tables : dict of str to (int, int)
+        By table, how many rows are computed again and how many stay.
+    notes : list of str
+        What else was done: former updates that were completed, questions that have another key now.
+    failures : list of str
+        What could not be read or computed again.
+    update_id : str
+        Of ``SourceUpdate``; '' if nothing was replaced.
+    """
+
+    changes: list[ChangedRow] = field(default_factory=list)
+    tables: dict[str, tuple[int, int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    update_id: str = ""
+
+    def as_row(self) -> dict[str, Any]:
+        """Return it as plain values, for JSON."""
+        changes = [row for changed in self.changes for row in changed.as_rows()]
+        tables = [{"table": name, "again": again, "stay": stay} for name, (again, stay) in self.tables.items()]
+        return {**vars(self), "changes": changes, "tables": tables}
+
+
+def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False) -> Updated:
+    """Read again the files of sessions that have changed, and compute again what depends on them.
+
+    Parameters
+    ----------
+    eids : sequence of str
+        Registered sessions.
+    dry_run : bool
+        Change nothing: only find what changed, and count the rows.
+    progress : bool
+        Show progress bars.
+    """
+    done = Updated()
+    for row in _unfinished():
+        done.notes.append(f"the update of {row['updated_at']:%Y-%m-%d %H:%M} UTC was not finished")
+        if not dry_run:
+            _complete(row, done, progress)
+    ready = [row for row in _changed(eids, done) if _can_be_read(row, done)]
+    runs = _changed_runs(eids, done)
+    starts = _starts(ready)
+    cascades = [Cascade(rows) for rows in starts if rows]
+    done.tables = _counts(cascades)
+    if dry_run or not (cascades or runs):
+        return done
+    done.update_id = _replace(ready, runs, cascades)
+    _complete((SourceUpdate & {"update_id": done.update_id}).fetch1(), done, progress)
+    return done
+
+
+# ---------------------------------------------------------------------------------------------------- 1. what changed
+
+
+def _changed(eids: Sequence[str], done: Updated) -> list[ChangedRow]:
+    """Return the rows of sessions whose files have changed; a session that cannot be looked at is a failure."""
+    for eid in eids:
+        try:
+            done.changes += changed_rows(eid, content=True)
+        except MesoError as error:
+            done.failures.append(str(error))
+    return done.changes
+
+
+def _can_be_read(row: ChangedRow, done: Updated) -> bool:
+    """Return whether the new files can be read, so that no good row gives way to an error; if not, note the failure."""
+    gone = [change.dataset for change in row.changes if change.kind == "gone"]
+    if gone and not any(change.kind == "new" for change in row.changes):
+        done.failures.append(f"{row.table} stays as it is, its files are gone: {row}")
+        return False
+    try:
+        _read(row)
+    except MesoError as error:
+        done.failures.append(f"{row.table} stays as it is, the new files cannot be used: {error}")
+        return False
+    return True
+
+
+def _read(row: ChangedRow) -> None:
+    eid, one = row.key["eid"], one_for(row.key["eid"])
+    if row.table == "FOV":
+        reading.read_fov(one, eid, row.key["fov"], (FOVFolder & row.key).fetch1("collection"))
+    elif row.table == "Behavior":
+        reading.read_trials(one, eid)
+    else:
+        reading.read_wheel(one, eid)
+
+
+def _changed_runs(eids: Sequence[str], done: Updated) -> list[dict[str, Any]]:
+    """Return the latest tracking runs of the sessions' subjects whose UID files have changed, with their rules."""
+    subjects = set((Session & [{"eid": eid} for eid in eids]).to_arrays("subject")) if eids else set()
+    found = []
+    for key in latest_tracking_runs():
+        if key["subject"] not in subjects:
+            continue
+        row = (TrackingRun & key).fetch1()
+        rule = {"subject": row["subject"], "uid_root": row["uid_root"] or None, "duplicates": row["duplicates"]}
+        try:
+            if TrackingRun.key_of_files(**rule) != key:
+                found.append({"former": key, **rule})
+                done.notes.append(f"the UIDs of {key['subject']} have changed: they become a new tracking run")
+        except MesoError as error:
+            done.failures.append(f"the UIDs of {key['subject']} stay as they are: {error}")
+    return found
+
+
+# --------------------------------------------------------------------------------------- 2. what is deleted, and kept
+
+
+def _starts(changed: list[ChangedRow]) -> list[dj.Table]:
+    """Return the rows to delete, with all that depends on them."""
+    by_table = {table.__name__: table for table in (FOV, Behavior, Wheel)}
+    keys = {name: [row.key for row in changed if row.table == name] for name in by_table}
+    found = [table & keys[name] for name, table in by_table.items() if keys[name]]
+    if trials := [key["eid"] for key in keys["Behavior"]]:
+        found.append(NDCResult & (_results_of_trials(trials) or "FALSE"))
+    return found
+
+
+def _results_of_trials(eids: list[str]) -> list[dict]:
+    """Return the keys of curves that depend on the trials of sessions, whether or not they are of these sessions.
+
+    Numbers of trials are equalised over a set, and shuffled labels can be those of other sessions; no foreign key says
+    so.
+    """
+    sets = SessionSet & (SessionSet.Member & [{"eid": eid} for eid in eids]).proj()
+    found = (NDCResult & sets.proj()).keys()
+    for row in NDCResult.proj("null_donors").to_dicts():
+        if set(row.pop("null_donors") or ()) & set(eids):
+            found.append(row)
+    return found
+
+
+def _counts(cascades: list[Cascade]) -> dict[str, tuple[int, int]]:
+    """Return by table how many rows are deleted, to be computed again, and how many stay."""
+    tables: dict[str, list[dj.Table]] = {}
+    for cascade in cascades:
+        for title, rows in cascade.tables.items():
+            tables.setdefault(title, []).append(rows)
+    found = {}
+    for title, parts in tables.items():
+        # only small tables are reached from several kinds of files
+        again = len(parts[0]) if len(parts) == 1 else len(_keys(parts))
+        if again:
+            total = len(dj.FreeTable(parts[0].connection, parts[0].full_table_name))
+            found[title] = (again, total - again)
+    return found
+
+
+def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade]) -> str:
+    """Write down changes, questions and former results, and delete the rows, all or nothing; return the update's id."""
+    key = {"update_id": secrets.token_hex(16)}
+    with SourceUpdate.connection.transaction:
+        sets, families = _rows(cascades, "SessionSet"), _rows(cascades, "NDCFamily")
+        SourceUpdate.insert1({
+            **key, "updated_at": now(), "update_changes": [one for row in changed for one in row.as_rows()],
+            "update_questions": {
+                **_questions(sets, families, runs), "embeddings": _rows(cascades, "Embedding"),
+                "curves": sorted({row["session_set"] for row in _rows(cascades, "NDCResult")}),
+            },
+        })  # fmt: skip
+        FormerResult.insert({**key, **former} for former in _former(cascades))
+        for cascade in cascades:
+            cascade.delete(reason=f"meso update {key['update_id']}: files changed")
+    return key["update_id"]
+
+
+def _rows(cascades: list[Cascade], title: str) -> list[dict]:
+    """Return the keys of a table that are deleted."""
+    return _keys([cascade.tables[title] for cascade in cascades if title in cascade.tables])
+
+
+def _keys(parts: list[dj.Table]) -> list[dict]:
+    """Return the keys of restricted tables with the same attributes, each once."""
+    found = {tuple(key.items()) for rows in parts for key in rows.proj().to_dicts()}
+    return [dict(items) for items in sorted(found)]
+
+
+def _questions(sets: list[dict], families: list[dict], runs: list[dict]) -> dict[str, Any]:
+    """Return what was asked, as plain values: of sets that are deleted, and of those of tracking runs that change."""
+    renewed = [run["former"] for run in runs]
+    of_runs = (SessionSet & renewed).keys() if renewed else []
+    asked = {one["session_set"]: one for one in [*sets, *of_runs]}
+    with_sets = (NDCFamily.Member & list(asked.values())).to_arrays("ndc_family") if asked else []
+    names = sorted({*(one["ndc_family"] for one in families), *map(str, with_sets)})
+    return {
+        "runs": runs,
+        "sets": [_set_question(one) for one in asked.values()],
+        "families": [_members(name) for name in names],
+    }
+
+
+def _members(family: str) -> list[list[str]]:
+    """Return set and settings of each member of a family."""
+    rows = (NDCFamily.Member & {"ndc_family": family}).to_dicts(order_by="KEY")
+    return [[row["session_set"], row["ndc_params"]] for row in rows]
+
+
+def _set_question(key: dict) -> dict[str, Any]:
+    row = (SessionSet & key).fetch1()
+    return {
+        **key, "eids": (SessionSet.Member & key).to_arrays("eid", order_by="eid").tolist(),
+        "run": {name: row[name] for name in TrackingRun.primary_key},
+        "rule": {argument: row[column] for column, argument in RULE.items()},
+        "tasks": (NDCTask & key).to_arrays("ndc_params", order_by="ndc_params").tolist(),
+    }  # fmt: skip
+
+
+def _former(cascades: list[Cascade]) -> Iterator[dict[str, Any]]:
+    """Yield rows of FormerResult, without the key of the update."""
+    for table, parts in RESULTS.items():
+        for number, key in enumerate(_rows(cascades, table.__name__)):
+            yield {
+                "former_table": table.__name__, "former_number": number, "former_key": key,
+                "former_row": _plain((table & key).fetch1()),
+                "former_parts": {part: _plain((getattr(table, part) & key).to_dicts(order_by="KEY")) for part in parts},
+            }  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """Return values of rows as JSON has them."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(one) for one in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, str | int | bool) else _text(value)
+
+
+def _text(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime.date | datetime.datetime) else str(value)
+
+
+# ------------------------------------------------------------------------------------- 3. reading and computing again
+
+
+def _unfinished() -> list[dict[str, Any]]:
+    return (SourceUpdate - SourceUpdate.Done.proj()).to_dicts(order_by="updated_at")
+
+
+def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
+    """Read the files of an update again, ask its questions, and compute their results."""
+    eids = sorted({change["eid"] for change in row["update_changes"]})
+    sessions = [{"eid": eid} for eid in eids if Session & {"eid": eid}]
+    for session in sessions:
+        _forget_errors(session)
+    if sessions:
+        _fill(SESSION_TABLES, [sessions], done, progress)
+    questions = row["update_questions"]
+    renewed = _register_again(questions["runs"], done)
+    keys = {one["session_set"]: _ask(one, renewed, done, progress) for one in questions["sets"]}
+    tasks = _ask_curves(questions, keys)
+    for members in questions["families"]:
+        _ask_family(members, tasks)
+    for embedding in questions["embeddings"]:
+        _fill((Embedding, RasterTiles), [embedding], done, progress)
+    names = {key["session_set"] for key in keys.values() if key} | set(questions["curves"])
+    if sets := [{"session_set": name} for name in sorted(names)]:
+        _fill((SharedCells, TrialFeatures, NDCResult), [sets], done, progress)
+        families = sorted(set((NDCFamily.Member & sets).to_arrays("ndc_family")))
+        _fill((NDCComparison,), [[{"ndc_family": name} for name in families]], done, progress)
+    # failed jobs are in the job tables, as always; what could not even be asked is tried again by the next update
+    if None not in keys.values() and len(renewed) == len(questions["runs"]):
+        SourceUpdate.Done.insert1({"update_id": row["update_id"], "done_at": now()}, skip_duplicates=True)
+
+
+def _fill(tables: Iterable[type[dj.Table]], restrictions: Sequence[Any], done: Updated, progress: bool) -> None:
+    """Populate tables; failed jobs are failures, and stay in the job tables."""
+    filled = fill(tables, *restrictions, progress=progress)
+    done.failures += [f"{table}: {message}" for table, _, message in filled.errors]
+
+
+def _forget_errors(session: dict) -> None:
+    """Make failed jobs of a session run again: its files are others now."""
+    for table in auto_populated():
+        jobs = jobs_of(table)
+        if set(session) <= set(jobs.primary_key) and (keys := (jobs.errors & session).keys()):
+            Attempt.clear(table.__name__, keys)
+            (jobs.errors & session).delete()
+
+
+def _register_again(runs: list[dict], done: Updated) -> dict[str, dict]:
+    """Register changed UID files; return the key of the new run by the hash of the former one."""
+    found = {}
+    for run in runs:
+        try:
+            found[run["former"]["tracking_run"]] = TrackingRun.register(
+                run["subject"], run["uid_root"], run["duplicates"]
+            )
+        except MesoError as error:
+            done.failures.append(str(error))
+    return found
+
+
+def _ask(question: dict, renewed: dict[str, dict], done: Updated, progress: bool) -> dict | None:
+    """Insert a set of sessions again, under the new tracking run if there is one; return its key.
+
+    Empty if sessions of it were deleted meanwhile; None if it cannot be asked now.
+    """
+    if deleted := set(question["eids"]) - set((Session & [{"eid": eid} for eid in question["eids"]]).to_arrays("eid")):
+        done.notes.append(f"the set {question['session_set']} is gone with the sessions {', '.join(sorted(deleted))}")
+        return {}
+    run = renewed.get(question["run"]["tracking_run"], question["run"])
+    _fill((TrackedCell,), [run], done, progress)
+    _fill((TrackedFOV,), [run, [{"eid": eid} for eid in question["eids"]]], done, progress)
+    try:
+        key = SessionSet.add(question["eids"], run, **question["rule"])
+    except DataError as error:
+        done.failures.append(f"the set {question['session_set']} cannot be compared any more: {error}")
+        return None
+    if key["session_set"] != question["session_set"]:
+        done.notes.append(
+            f"the set {question['session_set']} is now {key['session_set']}: other UIDs, or other FOVs fit"
+        )
+    return key
+
+
+def _ask_curves(questions: dict, keys: dict[str, dict | None]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Insert the tasks of sets again; return the new (set, settings) of each former one."""
+    found = {}
+    for question in questions["sets"]:
+        if key := keys[question["session_set"]]:
+            NDCTask.insert(({**key, "ndc_params": params} for params in question["tasks"]), skip_duplicates=True)
+            for params in question["tasks"]:
+                found[question["session_set"], params] = (key["session_set"], params)
+    return found
+
+
+def _ask_family(members: list[list[str]], tasks: dict[tuple[str, str], tuple[str, str]]) -> None:
+    """Insert a family again, if all its tasks are there."""
+    new = [tasks.get((name, params), (name, params)) for name, params in members]
+    rows = [{"session_set": name, "ndc_params": params} for name, params in new]
+    if all(NDCTask & row for row in rows):
+        NDCFamily.add(rows)

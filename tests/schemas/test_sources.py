@@ -1,0 +1,296 @@
+"""What was read is what is recorded: files that change between the steps, and what ingest and verify say of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.broken_sessions import Repository, remove
+from support.corpus import ACTIVITY, PLACES, POSITIONS, REGIONS, SHIFT, TIMES, TRIALS, TYPES, UIDS, UUIDS, WHEEL
+
+import schemas
+from pipeline import reading
+from pipeline.demo.repository import write_demo_repository, write_one_tables
+from pipeline.errors import DataError
+from populate_scripts.ingest import ingest
+from schemas.exchange.verify import verify_session
+from schemas.imaging.reading import fov_traces
+from schemas.sources import changed_rows
+from schemas.tracking import TrackingRun
+from schemas.work.filling import SESSION_TABLES, fill
+
+pytestmark = pytest.mark.one_backend  # files are compared without the server; test_update.py runs on both
+
+REVISION = "#2026-01-01#"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    made = write_demo_repository(
+        tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=30, n_shared=24, rois_per_fov=40
+    )
+    session = next(made.root.glob("*/Subjects/*/*/001"))
+    for path in (*session.glob("alf/*/*.mlapdv.npy"), *session.glob("alf/*/*.brainLocationIds_ccf_2017.npy")):
+        path.unlink()
+    return session
+
+
+class OneSession(Repository):
+    """A repository with one session of two FOVs, whose files change."""
+
+    @property
+    def eid(self) -> str:
+        return self.eids["it"]
+
+    def file(self, name: str, fov: int = 0) -> Path:
+        return self.alf("it") / f"FOV_{fov:02d}" / name
+
+    def revise(self, name: str, change: Callable[[np.ndarray], np.ndarray], fov: int = 0) -> Path:
+        """Write a new revision of a dataset; ONE knows it."""
+        path = self.file(f"{REVISION}/{name}", fov)
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, change(np.load(self.file(name, fov))))
+        write_one_tables(self.root)
+        return path
+
+
+@pytest.fixture
+def session(database, template, tmp_path) -> Iterator[OneSession]:
+    made = OneSession(tmp_path / "one", template)
+    made.add("it", "SRC1")
+    write_one_tables(made.root)
+    ingest([made.eid], cache_dir=made.root)
+    yield made
+    remove(made)
+
+
+def replace(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Replace values in place: same size, and the times of the file are put back."""
+    before = path.stat()
+    np.save(path, np.asfortranarray(change(np.load(path))) if np.load(path).ndim == 2 else change(np.load(path)))
+    assert path.stat().st_size == before.st_size
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def shuffled(array: np.ndarray) -> np.ndarray:
+    """Give all ROIs of an array (n_rois, ...) another place."""
+    return array[::-1].copy()
+
+
+# ---------------------------------------------------------------- between the steps
+
+
+def test_the_recorded_files_are_read_whatever_one_has_now(session):
+    key = {"eid": session.eid, "fov": 0}
+    before = {name: np.load(session.file(name)) for name in (TIMES, ACTIVITY, TYPES, POSITIONS, REGIONS, PLACES)}
+    uuids = session.file(UUIDS).read_text().splitlines()[1:]
+    assert fill([schemas.FOV], key).errors == []
+    session.revise(TIMES, lambda times: times + 5)
+    for name in (TYPES, POSITIONS):
+        session.revise(name, shuffled)
+    session.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
+    for name in (REGIONS, PLACES):  # a final histology
+        np.save(session.file(name.replace("_estimate", "")), shuffled(before[name]))
+    write_one_tables(session.root)
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    np.testing.assert_array_equal((schemas.Recording & key).fetch1("frame_times"), before[TIMES])
+    rows = (schemas.ROI & key).to_dicts(order_by="roi")
+    assert [row["roi_type"] for row in rows] == before[TYPES].tolist()
+    assert [[row["stack_y"], row["stack_x"]] for row in rows] == before[POSITIONS][:, :2].tolist()
+    assert [row["region_id"] for row in rows] == before[REGIONS].tolist()
+    assert [row["ml"] for row in rows] == before[PLACES][:, 0].tolist()
+    assert [row["roi_uuid"] for row in rows] == uuids
+    np.testing.assert_array_equal(fov_traces(session.eid, 0, np.arange(len(rows))), before[ACTIVITY].T)
+    assert (schemas.FOV & key).fetch1("region_source") == "estimate"
+    assert verify_session(session.eid, source=True).findings == []
+    changed = {
+        change.dataset: change.kind for row in changed_rows(session.eid, content=False) for change in row.changes
+    }
+    revised = dict.fromkeys([f"alf/FOV_00/{name}" for name in (TIMES, TYPES, POSITIONS, ACTIVITY)], "revision")
+    unused = dict.fromkeys([f"alf/FOV_00/{name}" for name in (REGIONS, PLACES)], "unused")
+    new = dict.fromkeys([name.replace("_estimate", "") for name in unused], "new")
+    assert changed == {**revised, **unused, **new}
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [(TIMES, "Recording"), (SHIFT, "Recording"), (TYPES, "ROI"), (POSITIONS, "ROI"), (REGIONS, "ROI"), (PLACES, "ROI"),
+     (ACTIVITY, "Activity")],
+)  # fmt: skip
+def test_bytes_replaced_with_the_size_and_time_of_before_are_refused(session, name, table):
+    key = {"eid": session.eid, "fov": 0}
+    fill([schemas.FOV, *([schemas.ROI] if table == "Activity" else [])], key)
+    replace(session.file(name), lambda a: a[::-1].copy())
+    ((failed, _, message),) = fill([getattr(schemas, table)], key).errors
+    assert failed == table
+    assert f"session {session.eid}, FOV_00, alf/FOV_00/{name}: the file changed since it was read" in message
+    assert f"meso update {session.eid}" in message
+    assert len(getattr(schemas, table) & key) == 0
+
+
+@pytest.mark.parametrize("with_revision", [False, True])
+def test_a_recorded_file_that_is_gone_is_named(session, with_revision):
+    key = {"eid": session.eid, "fov": 0}
+    fill([schemas.FOV], key)
+    if with_revision:
+        session.revise(TIMES, lambda times: times + 5)
+    session.file(TIMES).unlink()
+    if with_revision:
+        write_one_tables(session.root)
+    ((table, _, message),) = fill([schemas.Recording], key).errors
+    assert table == "Recording"
+    assert f"alf/FOV_00/{TIMES}: the file that was read is gone" in message
+    listed = f"ONE lists alf/FOV_00/{REVISION}/{TIMES}" if with_revision else "ONE lists no other revision"
+    assert listed in message
+
+
+def test_a_file_written_while_it_is_read_is_an_error(session):
+    """Its rows would be of the old bytes, and its recorded hash of the new ones."""
+    one = schemas.session.one_for(session.eid)
+    data = reading.read_fov(one, session.eid, 0, "alf/FOV_00")
+    replace(session.file(TIMES), lambda times: times[::-1].copy())
+    with pytest.raises(DataError, match=f"alf/FOV_00/{TIMES}: the file was changed while it was read"):
+        _ = data.sources
+
+
+def test_a_trace_file_written_while_it_is_packed_stores_nothing(session, monkeypatch):
+    key = {"eid": session.eid, "fov": 0}
+    fill([schemas.FOV, schemas.ROI], key)
+    made = schemas.Activity.make_insert
+
+    def written_meanwhile(self, key, packed):
+        replace(session.file(ACTIVITY), lambda traces: traces[::-1].copy())
+        made(self, key, packed)
+
+    monkeypatch.setattr(schemas.Activity, "make_insert", written_meanwhile)
+    ((_, _, message),) = fill([schemas.Activity], key).errors
+    assert "the file was changed while it was read" in message
+    assert len(schemas.Activity & key) == len(schemas.Activity.Trace & key) == 0
+
+
+def test_uids_are_refused_for_other_rois_than_they_were_registered_for(session):
+    """As many ROIs in another order: the numbers of lines agree."""
+    run = TrackingRun.register("SRC1")
+    for name in (TYPES, POSITIONS):
+        session.revise(name, shuffled)
+    session.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
+    fill([schemas.FOV, schemas.ROI], {"eid": session.eid})
+    fill([schemas.TrackedCell], run)
+    errors = fill([schemas.TrackedFOV], run).errors
+    assert [key["fov"] for _, key, _ in errors] == [0]
+    assert "the UIDs were registered with other ROIs than the FOV has" in errors[0][2]
+    assert (schemas.TrackedFOV & run).to_arrays("fov").tolist() == [1]
+    assert TrackingRun.register("SRC1") == run  # the same UIDs are of the same ROIs as before
+    assert fill([schemas.TrackedFOV], run).made["TrackedFOV"] == 0
+
+
+# ---------------------------------------------------------------- what one would give now
+
+
+def test_what_would_be_read_is_what_was_read(session):
+    """The lists of datasets, and what the readers do."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    for content in (False, True):
+        assert changed_rows(session.eid, content=content) == []
+
+
+@pytest.mark.parametrize("kind", ["size", "content", "gone", "hash"])
+def test_kinds_of_changes(session, kind):
+    fill([schemas.FOV], {"eid": session.eid})
+    path = session.file(TIMES)
+    if kind == "size":
+        np.save(path, np.load(path)[:-1])
+    elif kind == "content":
+        replace(path, lambda times: times + 1)
+    elif kind == "gone":
+        path.unlink()
+    else:
+        table = pd.read_parquet(session.root / "datasets.pqt")
+        schemas.FOV.Source.connection.query(
+            f"UPDATE {schemas.FOV.Source.full_table_name} SET one_hash = 'a' WHERE dataset = 'alf/FOV_00/{TIMES}'"
+        )
+        from iblutil.io import parquet
+
+        table.loc[table["rel_path"] == f"alf/FOV_00/{TIMES}", "hash"] = "b"
+        parquet.save(session.root / "datasets.pqt", table, {"date_created": "2026-01-01 00:00"})
+    ((row, *_),) = (changed_rows(session.eid, content=True),)
+    assert (row.table, row.key) == ("FOV", {"eid": session.eid, "fov": 0})
+    assert [(change.dataset, change.kind) for change in row.changes] == [(f"alf/FOV_00/{TIMES}", kind)]
+    cheap = [change.kind for row in changed_rows(session.eid, content=False) for change in row.changes]
+    assert cheap == ([] if kind == "content" else [kind])
+
+
+def test_ingest_of_a_known_session_says_what_changed(session, meso_command):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    session.revise(TIMES, lambda times: times + 5, fov=1)
+    done = meso_command("ingest", session.eid, "--cache-dir", session.root)
+    assert done.returncode == 0, done.stderr
+    assert f"session {session.eid}, FOV_01: alf/FOV_01/{TIMES}: revision" in done.stderr
+    assert f"alf/FOV_01/{REVISION}/{TIMES}, was original" in done.stderr
+    assert f"meso update {session.eid}" in done.stderr
+    assert done.stdout.strip() == "0 new, 1 known, 0 failed"
+
+
+# ---------------------------------------------------------------- verify
+
+
+@pytest.mark.parametrize("name", [TIMES, SHIFT, TYPES, POSITIONS, REGIONS, PLACES, UUIDS, UIDS, TRIALS, WHEEL])
+def test_verify_compares_every_recorded_file(session, name):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    TrackingRun.register("SRC1")
+    done = verify_session(session.eid, source=True)
+    assert done.ok, done.findings
+    assert done.files == len(schemas.FOV.Source & {"eid": session.eid}) + 5
+    (path,) = session.alf("it").rglob(f"{'FOV_00/' if name.startswith('mpci') else ''}{name}")
+    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
+    (finding,) = verify_session(session.eid, source=True).findings
+    assert finding.kind == "changed"
+    assert name in str(finding)
+    path.unlink()
+    (finding,) = verify_session(session.eid, source=True).findings
+    assert finding.kind == "no file"
+    assert name in str(finding)
+
+
+@pytest.mark.parametrize(
+    ("table", "column", "where"),
+    [("ROI", "region_id", "roi = 3 AND fov = 0"), ("ROI", "ml", "roi = 3 AND fov = 0"),
+     ("ROI", "roi_type", "roi = 3 AND fov = 0"), ("FOV", "imaging_end", "fov = 0"),
+     ("Behavior.Trial", "stim_on_times", "trial = 4"), ("Behavior", "n_trials", "n_trials > 0")],
+)  # fmt: skip
+def test_verify_compares_values_with_the_files(session, database, table, column, where):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    owner, _, part = table.partition(".")
+    rows = getattr(schemas, owner)
+    full = (getattr(rows, part) if part else rows).full_table_name
+    change = "NULL" if column == "region_id" else f"{column} + 1"
+    database.query(f"UPDATE {full} SET {column} = {change} WHERE eid = '{session.eid}' AND {where}")
+    assert verify_session(session.eid).ok
+    (finding,) = verify_session(session.eid, source=True).findings
+    assert (finding.kind, finding.table) == ("differs", table)
+    assert column in str(finding)
+
+
+def test_verify_says_what_cannot_be_compared(session, database):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    database.query(f"DELETE FROM {schemas.Wheel.Source.full_table_name} WHERE eid = '{session.eid}'")
+    (finding,) = verify_session(session.eid, source=True).findings
+    assert (finding.kind, finding.table) == ("no file", "Wheel.Source")
+    assert "no file was recorded for this row" in str(finding)
+
+
+def test_the_activity_of_a_repaired_cache_is_compared_by_the_command(session, meso_command, template):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    replace(session.file(ACTIVITY), lambda traces: traces[::-1].copy())
+    done = meso_command("verify", session.eid, "--source", "--json")
+    assert done.returncode == 1
+    (finding,) = json.loads(done.stdout)["findings"]
+    assert (finding["kind"], finding["table"]) == ("changed", "FOV.Source")
+    shutil.copy(template / f"alf/FOV_00/{ACTIVITY}", session.file(ACTIVITY))
+    assert meso_command("verify", session.eid, "--source").returncode == 0

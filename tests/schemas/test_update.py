@@ -1,0 +1,328 @@
+"""``meso update``: what changed is read again, questions stay, results are computed again, a kill loses nothing."""
+
+from __future__ import annotations
+
+import json
+import platform
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from support.broken_sessions import Repository, remove
+from support.corpus import ACTIVITY, POSITIONS, TIMES, TRIALS, TYPES, UIDS, WHEEL
+
+import schemas
+import schemas.update
+from pipeline.decoding import NDCSettings
+from pipeline.demo.repository import write_demo_repository, write_one_tables
+from pipeline.embedding import EmbeddingSettings
+from populate_scripts.ingest import ingest
+from schemas.decoding.run import run_ndc, stored_run
+from schemas.exchange.verify import verify_session
+from schemas.tracking import TrackingRun
+from schemas.update import update
+from schemas.work.filling import SESSION_TABLES, fill
+from schemas.work.reports import errors
+
+SETTINGS = [
+    NDCSettings(target=target, ks=(4, 8), r=2, n_label_shuffles=2, cv_splits=2) for target in ("choice", "stimulus")
+]
+REVISION = "#2026-01-01#"
+
+
+@pytest.fixture(scope="module")
+def template(tmp_path_factory) -> Path:
+    made = write_demo_repository(
+        tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=40, n_shared=24, rois_per_fov=40
+    )
+    return next(made.root.glob("*/Subjects/*/*/001"))
+
+
+class Lab(Repository):
+    """Two sessions of a subject, with curves of their shared cells and an embedding of the first."""
+
+    @property
+    def first(self) -> str:
+        return self.eids["first"]
+
+    def file(self, name: str, fov: int = 0, session: str = "first") -> Path:
+        return self.alf(session) / f"FOV_{fov:02d}" / name
+
+    def trials(self) -> Path:
+        return next(self.alf("first").rglob(TRIALS))
+
+    def revise(self, name: str, change: Callable[[np.ndarray], np.ndarray], fov: int = 0) -> np.ndarray:
+        """Write a new revision of a dataset of the first session; ONE knows it."""
+        path = self.file(f"{REVISION}/{name}", fov)
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, change(np.load(self.file(name, fov))))
+        write_one_tables(self.root)
+        return np.load(path)
+
+    def drop_trials(self, n: int) -> None:
+        """Write the trials table of the first session without its last trials."""
+        table, path = pd.read_parquet(self.trials()), self.trials()
+        table.iloc[:-n].to_parquet(path)
+        for beside in path.parent.glob("_ibl_trials.*.npy"):
+            np.save(beside, np.load(beside)[:-n])
+        write_one_tables(self.root)
+
+    def run(self) -> dict:
+        return {"subject": "UPD1", "tracking_run": self.result.tracking_run}
+
+
+@pytest.fixture
+def lab(database, template, tmp_path) -> Iterator[Lab]:
+    made = Lab(tmp_path / "one", template)
+    for name in ("first", "second"):
+        made.add(name, "UPD1")
+    write_one_tables(made.root)
+    eids = list(made.eids.values())
+    ingest(eids, cache_dir=made.root)
+    assert fill(SESSION_TABLES, [{"eid": eid} for eid in eids]).errors == []
+    made.result = run_ndc(eids, TrackingRun.register("UPD1"), SETTINGS)
+    assert made.result.failures == []
+    params = schemas.EmbeddingParams.add(EmbeddingSettings())
+    assert fill([schemas.Embedding, schemas.RasterTiles], {"eid": made.first, **params}).errors == []
+    yield made
+    remove(made)
+    (schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()).delete()
+    assert errors() == []
+
+
+def asked(lab: Lab) -> dict[str, object]:
+    """Return what was asked of a lab's sessions: sets with their members, curves and families."""
+    sets = (schemas.SessionSet & {"subject": "UPD1"}).proj()
+    return {
+        "sets": sets.to_arrays("session_set", order_by="session_set").tolist(),
+        "members": (schemas.SessionSet.Member & sets).to_dicts(order_by="KEY"),
+        "tasks": (schemas.NDCTask & sets).to_dicts(order_by="KEY"),
+        "families": (schemas.NDCFamily.Member & sets).to_dicts(order_by="KEY"),
+        "embeddings": (schemas.Embedding & {"eid": lab.first}).proj().to_dicts(order_by="KEY"),
+        "tiles": (schemas.RasterTiles & {"eid": lab.first}).proj().to_dicts(order_by="KEY"),
+        "comparisons": (schemas.NDCComparison & (schemas.NDCFamily.Member & sets).proj()).keys(order_by="KEY"),
+        "results": (schemas.NDCResult & sets).keys(order_by="KEY"),
+    }
+
+
+def scores(lab: Lab) -> dict[tuple, list[float]]:
+    """Return all scores by set, settings, session and k."""
+    rows = (schemas.NDCResult.Curve & (schemas.SessionSet & {"subject": "UPD1"}).proj()).to_dicts(order_by="KEY")
+    return {(row["session_set"], row["ndc_params"], row["eid"], row["k"]): row["scores"].tolist() for row in rows}
+
+
+def fresh_scores(lab: Lab) -> dict[tuple, list[float]]:
+    """Return the scores that the files give when everything is deleted and computed from the beginning."""
+    eids = list(lab.eids.values())
+    (schemas.Session & [{"eid": eid} for eid in eids]).delete()
+    ingest(eids, cache_dir=lab.root)
+    fill(SESSION_TABLES, [{"eid": eid} for eid in eids])
+    run_ndc(eids, TrackingRun.register("UPD1"), SETTINGS)
+    return scores(lab)
+
+
+def test_nothing_has_changed(lab, meso_command):
+    before, n_updates = asked(lab), len(schemas.SourceUpdate())
+    done = update([*lab.eids.values()])
+    assert (done.changes, done.tables, done.failures, done.update_id) == ([], {}, [], "")
+    assert len(schemas.SourceUpdate()) == n_updates
+    assert asked(lab) == before
+    shown = meso_command("update", "--subject", "UPD1")
+    assert (shown.returncode, shown.stdout.strip()) == (0, "No file has changed")
+
+
+def test_a_dry_run_says_what_an_update_does_and_does_nothing(lab, meso_command):
+    lab.revise(TIMES, lambda times: times + 0.5)
+    before, kept = asked(lab), scores(lab)
+    done = meso_command("update", lab.first, "--dry-run", "--json")
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout)
+    (change,) = seen["changes"]
+    assert (change["table"], change["eid"], change["fov"]) == ("FOV", lab.first, 0)
+    assert (change["dataset"], change["kind"]) == (f"alf/FOV_00/{TIMES}", "revision")
+    assert change["found"] == f"alf/FOV_00/{REVISION}/{TIMES}"
+    tables = {row["table"]: row["again"] for row in seen["tables"]}
+    n_rois = (schemas.FOV & {"eid": lab.first, "fov": 0}).fetch1("n_rois")
+    expected = {"FOV": 1, "Recording": 1, "ROI": n_rois, "Activity.Trace": n_rois, "Embedding": 1, "NDCResult": 4,
+                "SessionSet": 1, "NDCFamily": 1, "NDCComparison": 1, "TrackedFOV": 1}  # fmt: skip
+    assert {name: tables.get(name) for name in expected} == expected
+    assert not {"Behavior", "Wheel", "Session", "FOVFolder", "TrackingRun"} & set(tables)
+    assert (asked(lab), scores(lab)) == (before, kept)
+    real = update([lab.first])
+    assert {name: again for name, (again, _) in real.tables.items()} == tables
+
+
+def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, database):
+    before, kept = asked(lab), scores(lab)
+    old_row = (schemas.NDCResult & {"eid": lab.first}).to_dicts(order_by="KEY")
+    untouched = (schemas.Deletion).to_arrays("deletion")
+    times = lab.revise(TIMES, lambda times: times + 0.5)
+    done = update([lab.first])
+    assert done.failures == []
+    np.testing.assert_array_equal((schemas.Recording & {"eid": lab.first, "fov": 0}).fetch1("frame_times"), times)
+    assert asked(lab) == before
+    now = scores(lab)
+    assert set(now) == set(kept)
+    assert {key[2] for key in kept if now[key] != kept[key]} >= {lab.first}
+    # the former results, dated
+    former = schemas.FormerResult & {"update_id": done.update_id}
+    curves = (former & {"former_table": "NDCResult"}).to_dicts(order_by="former_number")
+    snapshot = {
+        (*[row["former_key"][name] for name in ("session_set", "ndc_params", "eid")], point["k"]): point["scores"]
+        for row in curves for point in row["former_parts"]["Curve"]
+    }  # fmt: skip
+    assert snapshot == kept
+    mine = [row["former_row"]["ceiling"] for row in curves if row["former_key"]["eid"] == lab.first]
+    assert mine == [row["ceiling"] for row in old_row]
+    tables = set(former.to_arrays("former_table"))
+    assert tables == {"NDCResult", "NDCComparison", "Embedding"}
+    # the record
+    records = [row for row in schemas.Deletion.to_dicts() if row["deletion"] not in untouched]
+    (record,) = [row for row in records if row["deleted_table"] == "FOV"]
+    assert record["deletion_reason"] == f"meso update {done.update_id}: files changed"
+    assert record["deleted_from"] == platform.node()
+    assert record["deleted_rows"]["NDCResult"] == 4
+    assert verify_session(lab.first, source=True).ok
+    assert update([*lab.eids.values()]).changes == []
+    assert now == fresh_scores(lab)
+
+
+def test_changed_trials_change_the_curves_of_all_sessions_that_share_trial_counts(lab):
+    """No foreign key leads from the trials of one session to the curve of another."""
+    before, traces = asked(lab), (schemas.Activity & {"eid": lab.first}).to_dicts()
+    lab.drop_trials(12)
+    done = update([lab.first])
+    assert done.failures == []
+    assert [row.table for row in done.changes] == ["Behavior"]
+    assert not {"FOV", "Activity", "SessionSet", "Embedding"} & set(done.tables)
+    assert done.tables["NDCResult"][0] == 4
+    assert (schemas.Activity & {"eid": lab.first}).to_dicts() == traces
+    assert asked(lab) == before
+    now = scores(lab)
+    assert now == fresh_scores(lab)
+
+
+def test_a_new_extraction_with_new_uids_is_a_new_tracking_run(lab):
+    """The former questions are asked of the new run; the former UIDs are not given to the new ROIs."""
+    for name in (TYPES, POSITIONS):
+        lab.revise(name, lambda a: a[::-1].copy())
+    lab.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
+    for name in lab.alf("first").glob("FOV_00/mpciROIs.*.npy"):
+        if name.name not in (TYPES, POSITIONS):
+            lab.revise(name.name, lambda a: a[::-1].copy())
+    lines = lab.file(UIDS).read_text().splitlines()
+    lab.file(UIDS).write_text("".join(f"{line}\n" for line in lines[::-1]))
+    done = update([lab.first])
+    assert [text for text in done.failures if "registered with other ROIs" not in text] == []
+    runs = (schemas.TrackingRun & {"subject": "UPD1"}).to_arrays("tracking_run", order_by="registered_at").tolist()
+    assert runs[0] == lab.result.tracking_run
+    assert len(runs) == 2
+    assert not schemas.TrackedFOV & lab.run() & {"eid": lab.first, "fov": 0}
+    (new,) = (schemas.SessionSet & {"subject": "UPD1"}).to_dicts()
+    assert new["tracking_run"] == runs[1]
+    params = [target.ndc_params for target in lab.result.targets]
+    again = stored_run({"session_set": new["session_set"]}, params)
+    # the same cells, with the same traces, in another order of the files
+    assert again.n_shared == lab.result.n_shared
+    former = {row["eid"]: row["ceiling"] for row in lab.result.targets[0].curves}
+    assert {row["eid"]: row["ceiling"] for row in again.targets[0].curves} == former
+
+
+def test_what_is_gone_or_damaged_stays_as_it_was(lab):
+    before, kept = asked(lab), scores(lab)
+    lab.file(TIMES, fov=1).unlink()
+    path = lab.file(f"{REVISION}/{TIMES}")
+    path.parent.mkdir()
+    path.write_bytes(lab.file(TIMES).read_bytes()[:-30])
+    next(lab.alf("first").rglob(WHEEL)).write_bytes(b"no array")
+    write_one_tables(lab.root)
+    done = update([lab.first])
+    assert done.update_id == ""
+    gone, damaged, wheel = sorted(done.failures, key=lambda text: ("gone" not in text, "Wheel" in text))
+    assert f"FOV stays as it is, its files are gone: session {lab.first}, FOV_01: alf/FOV_01/{TIMES}: gone" in gone
+    assert "FOV stays as it is, the new files cannot be used" in damaged
+    assert f"alf/FOV_00/{TIMES}: cannot be read as a plain array" in damaged
+    assert "Wheel stays as it is" in wheel
+    assert (asked(lab), scores(lab)) == (before, kept)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("after", range(8))
+def test_an_update_that_is_killed_is_completed_by_the_next(lab, monkeypatch, after):
+    before = asked(lab)
+    lab.revise(TIMES, lambda times: times + 0.5)
+    calls = iter(range(100))
+    names = ("_replace", "_fill", "_ask", "_ask_curves", "_ask_family")
+
+    def counted(function):
+        def call(*args, **options):
+            if next(calls) == after:
+                raise Killed
+            return function(*args, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        for name in names:
+            patch.setattr(schemas.update, name, counted(getattr(schemas.update, name)))
+        with pytest.raises(Killed):
+            update([lab.first])
+    done = update([lab.first])
+    assert done.failures == []
+    assert asked(lab) == before
+    assert not schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()
+    assert verify_session(lab.first, source=True).ok
+    assert update([lab.first]).changes == []
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_at_any_time_leaves_an_update_that_the_next_completes(lab, server, meso_command):
+    before = asked(lab)
+    import os
+
+    environment = {**os.environ, **server}
+    for i, seconds in enumerate((2.5, 3.0, 3.5, 4.0, 4.5)):
+        lab.revise(TIMES, lambda times, i=i: times + 0.1 * (i + 1))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "populate_scripts.cli", "update", lab.first], env=environment,
+            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        time.sleep(seconds)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    done = meso_command("update", lab.first)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert asked(lab) == before
+    assert verify_session(lab.first, source=True).ok
+
+
+def test_a_job_that_read_the_old_rows_inserts_nothing(lab, monkeypatch):
+    """While a curve is computed, the files behind it are replaced and everything is read again."""
+    made = schemas.TrialFeatures.make_compute
+    lab.revise(TIMES, lambda times: times + 0.5)
+    key = (schemas.NDCTask * schemas.SessionSet.Member & {"eid": lab.first}).keys(order_by="KEY")[0]
+    (schemas.TrialFeatures & key).delete()
+    times = []
+
+    def updated_meanwhile(self, key, *fetched):
+        found = made(self, key, *fetched)
+        if not times:
+            times.append(1)
+            assert update([lab.first]).failures == []
+        return found
+
+    monkeypatch.setattr(schemas.TrialFeatures, "make_compute", updated_meanwhile)
+    fill([schemas.TrialFeatures], key)
+    monkeypatch.undo()
+    assert errors() == []
+    assert fill([schemas.TrialFeatures, schemas.NDCResult]).errors == []
+    assert scores(lab) == fresh_scores(lab)
