@@ -62,11 +62,12 @@ class PostgreSQL(PostgreSQLAdapter):
     """DataJoint's adapter, with connections that are recognised as lost, so that DataJoint reconnects."""
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """Connect, with keepalive: a server that stops answering is noticed within half a minute."""
+        """Connect, in UTC and with keepalive: a server that stops answering is noticed within half a minute."""
         connection = super().connect(*args, **kwargs)
         _keep_alive(connection.fileno())
         with connection.cursor() as cursor:
             cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_KEEP_ALIVE.items()))
+            cursor.execute(dialect.PostgreSQL.use_utc)
             if _only_reads.is_set():
                 cursor.execute(dialect.PostgreSQL.only_read)
         return connection
@@ -104,11 +105,12 @@ class MySQL(MySQLAdapter):
     """DataJoint's adapter, with keepalive."""
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """Connect, with keepalive: a server that stops answering is noticed within half a minute."""
+        """Connect, in UTC and with keepalive: a server that stops answering is noticed within half a minute."""
         connection = super().connect(*args, **kwargs)
         _keep_alive(connection._sock.fileno())
-        if _only_reads.is_set():
-            with connection.cursor() as cursor:
+        with connection.cursor() as cursor:
+            cursor.execute(dialect.MySQL.use_utc)
+            if _only_reads.is_set():
                 cursor.execute(dialect.MySQL.only_read)
         return connection
 

@@ -17,11 +17,14 @@ from pipeline.errors import ConfigError
 from schemas.embedding import EmbeddingParams
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, insert_traces
 from schemas.provenance import DatabaseId, SchemaVersion, now
+from schemas.rows import jobs_of
 from schemas.server.binding import auto_populated, bind
 from schemas.server.connection import connect, lock
-from schemas.server.dialect import dialect
+from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.settings import prefix
 from schemas.setup import views
+from schemas.work.states import JobStatus
+from schemas.work.tables import Lease
 
 
 @dataclass(frozen=True)
@@ -265,6 +268,32 @@ def _records_of_changes(connection: dj.Connection, name_prefix: str) -> None:
             add_column(connection, name_prefix + schema, table, line)
 
 
+#: Columns of DataJoint's job tables that are times.
+JOB_TIMES = ("created_time", "scheduled_time", "reserved_time", "completed_time")
+#: The name, in Lease, by which a repeated migration sees that the times are in UTC already.
+JOBS_IN_UTC = "migration: job times in UTC"
+
+
+def _jobs_in_utc(connection: dj.Connection, name_prefix: str) -> None:
+    """Convert the times of jobs to UTC, make pending jobs due, and delete errors of keys that were deleted."""
+    sql = dialect(connection)
+    times = ", ".join(f"{name} = {sql.from_server_zone(name)}" for name in JOB_TIMES)
+    tables = [(table, jobs_of(table)) for table in auto_populated()]
+    # one transaction with its mark: applied twice, it would shift the times twice
+    with connection.transaction:
+        if not (Lease & {"lease": JOBS_IN_UTC}):
+            for _, jobs in tables:
+                connection.query(f"UPDATE {jobs.full_table_name} SET {times}")
+                # clients in zones of their own have queued some for later
+                connection.query(
+                    f"UPDATE {jobs.full_table_name} SET scheduled_time = {JOBS_NOW} "
+                    f"WHERE status = '{JobStatus.PENDING}' AND scheduled_time > {JOBS_NOW}"
+                )
+            Lease.insert1({"lease": JOBS_IN_UTC, "expires": now()})
+    for table, jobs in tables:
+        jobs.errors.restrict(dj.Not(table().key_source.proj()), semantic_check=False).delete_quick()
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -274,6 +303,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(6, "workers with heartbeats", lambda connection, name_prefix: None, _free_reserved),
     Migration(7, "rasters as tiles; regions of each FOV", lambda connection, name_prefix: None, _count_regions),
     Migration(8, "changed files: hashes of ONE, updates, former results", _records_of_changes),
+    Migration(9, "jobs: times in UTC, no errors of deleted keys", lambda connection, name_prefix: None, _jobs_in_utc),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -168,8 +168,8 @@ class Attempt(dj.Manual):
     @classmethod
     def clear(cls, table: str, keys: Iterable[dict]) -> None:
         """Delete the counts of jobs of a table."""
-        for key in keys:
-            (cls & {"table_name": table, "entry": content_key(key)}).delete_quick()
+        if entries := [{"entry": content_key(key)} for key in keys]:
+            (cls & {"table_name": table} & entries).delete_quick()
 
 
 @schema

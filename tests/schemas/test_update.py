@@ -28,7 +28,7 @@ from schemas.exchange.verify import verify_session
 from schemas.tracking import TrackingRun
 from schemas.update import update
 from schemas.work.filling import SESSION_TABLES, fill
-from schemas.work.reports import errors
+from schemas.work.reports import errors, retry
 
 SETTINGS = [
     NDCSettings(target=target, ks=(4, 8), r=2, n_label_shuffles=2, cv_splits=2) for target in ("choice", "stimulus")
@@ -326,3 +326,19 @@ def test_a_job_that_read_the_old_rows_inserts_nothing(lab, monkeypatch):
     assert errors() == []
     assert fill([schemas.TrialFeatures, schemas.NDCResult]).errors == []
     assert scores(lab) == fresh_scores(lab)
+
+
+def test_features_say_which_fov_lacks_what(lab):
+    """It was "KeyError: 0"."""
+    features = schemas.TrialFeatures & {"eid": lab.first}
+    n = len(features)
+    (schemas.Recording & {"eid": lab.first, "fov": 0}).delete_quick()
+    features.delete()
+    filled = fill([schemas.TrialFeatures], {"eid": lab.first})
+    assert len(filled.errors) == n > 0
+    for _, _, message in filled.errors:
+        assert lab.first in message
+        assert "(expected Recording and Activity of each FOV, found FOV_00 lacks Recording)" in message
+    assert fill(SESSION_TABLES, {"eid": lab.first}).made["Recording"] == 1
+    assert retry([schemas.TrialFeatures], eid=lab.first) == n
+    assert fill([schemas.TrialFeatures], {"eid": lab.first}).made == {"TrialFeatures": n}
