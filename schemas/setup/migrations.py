@@ -7,18 +7,20 @@ Applied migrations are recorded in SchemaVersion. A new database is declared at 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import datajoint as dj
 import numpy as np
 from datajoint.declare import compile_attribute
+from datajoint.lineage import delete_table_lineages, get_schema_lineages
 
 from pipeline.errors import ConfigError
 from schemas.embedding import EmbeddingParams
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, insert_traces
 from schemas.provenance import DatabaseId, SchemaVersion, now
 from schemas.rows import jobs_of
-from schemas.server.binding import auto_populated, bind
+from schemas.server.binding import auto_populated, bind, table_modules
 from schemas.server.connection import connect, lock
 from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.settings import prefix
@@ -59,7 +61,7 @@ def _has_column(connection: dj.Connection, schema: str, table: str, column: str)
 
 
 def add_column(connection: dj.Connection, schema: str, table: str, line: str) -> None:
-    """Add a column as DataJoint would declare it, unless the table has it.
+    """Add a column as DataJoint would declare it, unless the table has it, and set its comment.
 
     Parameters
     ----------
@@ -71,10 +73,11 @@ def add_column(connection: dj.Connection, schema: str, table: str, line: str) ->
     """
     adapter = connection.adapter
     name, sql, _, comment = compile_attribute(line, False, [], {}, adapter)
+    full = adapter.make_full_table_name(schema, table)
     if not _has_column(connection, schema, table, name):
-        full = adapter.make_full_table_name(schema, table)
         connection.query(f"ALTER TABLE {full} ADD COLUMN {sql}")
-        _comment(connection, full, name, comment)
+    # always: an interrupted run may have added the column without it, and with it DataJoint's type
+    _comment(connection, full, name, comment)
 
 
 def change_text_length(connection: dj.Connection, schema: str, table: str, line: str) -> None:
@@ -192,6 +195,8 @@ def _set_blocks_aside(connection: dj.Connection, name_prefix: str) -> None:
         return
     old = adapter.make_full_table_name(schema, "_activity")
     new = adapter.make_full_table_name(schema, BLOCKS)
+    # or the new table of this name would seem complete before it is: see _drop_half_declared
+    delete_table_lineages(connection, schema, "_activity")
     connection.query(dialect(connection).rename_table(old, new, adapter.quote_identifier(BLOCKS)))
 
 
@@ -352,6 +357,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
             views.release(connection)
         for migration in applied:
             migration.apply(connection, prefix())
+        _drop_half_declared(connection)
         # between apply and finish: tables that were renamed are declared anew, then filled
         bind(connection, create=True)
         for table in auto_populated():
@@ -368,6 +374,28 @@ def init(migrations: Sequence[Migration] = MIGRATIONS) -> list[Migration]:
             skip_duplicates=True,
         )
     return applied
+
+
+def _drop_half_declared(connection: dj.Connection) -> None:
+    """Drop the tables whose declaration was interrupted, so that they are declared again.
+
+    DataJoint creates a table, on PostgreSQL then its indexes and its comments, which have the types of its columns, and
+    last, in one statement, the rows of its lineage. It takes a table that exists for complete.
+    """
+    adapter = connection.adapter
+    for name in table_modules():
+        schema = prefix() + name
+        tables = connection.query(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_type = 'BASE TABLE'",
+            args=(schema,),
+        ).fetchall()
+        complete = {key.split(".")[1] for key in get_schema_lineages(connection, schema)}
+        for (table,) in tables:
+            full = adapter.make_full_table_name(schema, table)
+            if table in {"~lineage", BLOCKS, *complete} or connection.query(f"SELECT 1 FROM {full} LIMIT 1").fetchone():
+                continue  # rows: it was in use, and has only lost its lineage, which DataJoint adds
+            with suppress(Exception):  # other tables refer to it, so it was in use
+                connection.query(f"DROP TABLE {full}")
 
 
 def _store_uncompressed(connection: dj.Connection) -> None:

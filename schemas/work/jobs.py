@@ -41,6 +41,7 @@ from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.reconnection import is_lost, is_passing, persist, reconnect, without_reconnect
 from schemas.server.settings import heartbeat
 from schemas.work.heartbeat import Heartbeat
+from schemas.work.interruption import not_swallowed
 from schemas.work.states import EndReason, JobStatus, Status
 from schemas.work.tables import MAX_MISSED_IN_NOTEBOOK, Attempt, Made, Worker
 
@@ -490,7 +491,8 @@ class JobRunner:
         self.begin()
         job = Job(table, key, self.worker)
         try:
-            is_done_here = job.populate()
+            with not_swallowed():
+                is_done_here = job.populate()
         except (KeyboardInterrupt, SystemExit):
             with suppress(Exception):  # the server is lost: other workers will find this one dead
                 reconnect(self.connection)  # after a signal in the middle of an answer the connection cannot be used

@@ -382,6 +382,44 @@ def test_a_job_whose_key_is_deleted_while_it_runs_leaves_no_error(lab, monkeypat
     assert fill([lab.product]).made == {"Product": 1}
 
 
+# ----------------------------------------------------------------------------- signals that compiled code does not heed
+
+
+@pytest.mark.parametrize("act", ["compile", "callback"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_in_compiled_code_stops_a_notebook(lab, monkeypatch, act):
+    """It was dropped, or a permanent error of the job ("no compiled object yet"), and the next job began."""
+    monkeypatch.setenv("MAKES", str(lab.makes))
+    monkeypatch.setenv("STOP", "SIGINT")
+    lab.add([1], act)
+    with pytest.raises(KeyboardInterrupt):
+        fill([lab.product])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # what was computed in spite of the signal is inserted
+    assert lab.jobs() == ({1: "pending"} if act == "compile" else {})
+    fill([lab.product])
+    lab.meso("populate", "Product", "Total")
+    lab.check_products([1])
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 1), ("SIGTERM", 128 + signal.SIGTERM)])
+def test_a_signal_in_compiled_code_stops_populate(lab, name, code):
+    lab.add([1], "compile")
+    lab.add([2])
+    lab.meso("populate", "Product", code=code, STOP=name)
+    assert lab.jobs() == {1: "pending", 2: "pending"} or lab.jobs() == {1: "pending"}
+    lab.meso("populate", "Product", "Total", STOP=name)
+    lab.check_products([1, 2])
+
+
+def test_a_signal_in_compiled_code_stops_a_slot(lab):
+    lab.add([1], "compile")
+    output = lab.meso("worker", "Product", "Total", "--until-done", STOP="SIGTERM")
+    assert lab.n_makes() == {1: 2}
+    assert "0 failed" in output
+    lab.check_products([1])
+
+
 # ------------------------------------------------------------------------------------------------ jobs that are not due
 
 
