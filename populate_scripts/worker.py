@@ -127,6 +127,8 @@ class Supervisor:
     def run(self) -> int:
         """Run jobs until all are done, the time is over or a signal arrives; return the exit code."""
         chosen = [table_named(name) for name in self.tables] or auto_populated()
+        # changes no row: a server that accepts no writes is an error here, and not in each slot again and again
+        Lease.give_back("", "")
         for name in THREAD_VARIABLES:
             # before the fork server starts: libraries read it when they are loaded
             os.environ.setdefault(name, str(max(1, _cores() // self.n_slots)))

@@ -135,10 +135,9 @@ class Dialect(ABC):
     def release_lock(self) -> str:
         """Release the lock ``%(name)s``; the server also releases it when the connection ends."""
 
-    @property
     @abstractmethod
-    def only_read(self) -> str:
-        """Make the server refuse every later write of this connection."""
+    def only_read(self, seconds: float) -> Sequence[str]:
+        """Make the server refuse every later write of this connection, and stop every longer query."""
 
 
 class MySQL(Dialect):
@@ -152,7 +151,6 @@ class MySQL(Dialect):
     view_columns = None
     take_lock = "SELECT GET_LOCK(%(name)s, %(timeout)s)"
     release_lock = "SELECT RELEASE_LOCK(%(name)s)"
-    only_read = "SET SESSION TRANSACTION READ ONLY"
 
     def from_server_zone(self, time: str) -> str:
         # NULL for a zone with a name, if the server's tables of time zones are empty
@@ -163,6 +161,9 @@ class MySQL(Dialect):
 
     def plus_seconds(self, time: str, seconds: float) -> str:
         return f"{time} + INTERVAL {seconds:.3f} SECOND"
+
+    def only_read(self, seconds: float) -> Sequence[str]:
+        return ("SET SESSION TRANSACTION READ ONLY", f"SET SESSION max_execution_time = {1000 * seconds:.0f}")
 
     def insert_new(self, table: str, columns: str, source: str) -> str:
         # not ON DUPLICATE KEY UPDATE, which needs the right to UPDATE
@@ -203,7 +204,6 @@ class PostgreSQL(Dialect):
     )
     take_lock = "SELECT 1 FROM pg_advisory_lock(hashtext(%(name)s))"
     release_lock = "SELECT pg_advisory_unlock(hashtext(%(name)s))"
-    only_read = "SET default_transaction_read_only = on"
 
     def from_server_zone(self, time: str) -> str:
         default = "(SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')"
@@ -214,6 +214,9 @@ class PostgreSQL(Dialect):
 
     def plus_seconds(self, time: str, seconds: float) -> str:
         return f"{time} + INTERVAL '{seconds:.3f} seconds'"
+
+    def only_read(self, seconds: float) -> Sequence[str]:
+        return ("SET default_transaction_read_only = on", f"SET statement_timeout = {1000 * seconds:.0f}")
 
     def insert_new(self, table: str, columns: str, source: str) -> str:
         return f"INSERT INTO {table} ({columns}) {source} ON CONFLICT DO NOTHING"

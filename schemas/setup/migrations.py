@@ -26,7 +26,7 @@ from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.settings import prefix
 from schemas.setup import views
 from schemas.work.states import JobStatus
-from schemas.work.tables import Lease
+from schemas.work.tables import Attempt, Lease
 
 
 @dataclass(frozen=True)
@@ -280,7 +280,10 @@ JOBS_IN_UTC = "migration: job times in UTC"
 
 
 def _jobs_in_utc(connection: dj.Connection, name_prefix: str) -> None:
-    """Convert the times of jobs to UTC, make pending jobs due, and delete errors of keys that were deleted."""
+    """Convert the times of jobs to UTC, make pending jobs due, and delete what outlived its job.
+
+    That is: errors whose keys were deleted, and dead workers of jobs that are done.
+    """
     sql = dialect(connection)
     times = ", ".join(f"{name} = {sql.from_server_zone(name)}" for name in JOB_TIMES)
     tables = [(table, jobs_of(table)) for table in auto_populated()]
@@ -297,6 +300,9 @@ def _jobs_in_utc(connection: dj.Connection, name_prefix: str) -> None:
             Lease.insert1({"lease": JOBS_IN_UTC, "expires": now()})
     for table, jobs in tables:
         jobs.errors.restrict(dj.Not(table().key_source.proj()), semantic_check=False).delete_quick()
+        for row in (Attempt & {"table_name": table.__name__}).to_dicts():
+            if table & row["entry_key"]:  # done since: a later run begins anew
+                Attempt.clear(table.__name__, [row["entry_key"]])
 
 
 MIGRATIONS: tuple[Migration, ...] = (

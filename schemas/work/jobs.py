@@ -320,6 +320,7 @@ class Job:
         if not self._delete():
             raise ReservationLost(f"{self.table.__name__} {self.key} is not reserved by this worker any more")
         Made.record(self.worker, self.table.__name__, time.monotonic() - self.begun)
+        Attempt.forget(self.table.__name__, self.key)
 
     def is_possible(self) -> bool:
         """Return whether the table still has the key of the job to populate: rows that it needs may be deleted."""

@@ -476,3 +476,13 @@ def test_jobs_are_due_whatever_the_time_zone_of_a_client(lab, database, backend,
     assert Queue(lab.product).due() == [{"item": 1}]
     (due,) = lab.product.jobs.to_arrays("scheduled_time")
     assert abs(due.timestamp() - time.mktime(time.gmtime())) < 120
+
+
+def test_dead_workers_of_a_job_are_forgotten_when_it_is_done(lab):
+    """Deleted and populated again, it was "poison" after fewer deaths than it should take."""
+    lab.add([1, 2])
+    for _ in range(2):
+        Attempt.record("Product", {"item": 1}, "n_deaths")
+    Attempt.record("Product", {"item": 3}, "n_deaths")
+    assert fill([lab.product]).made == {"Product": 2}
+    assert Attempt.to_arrays("entry_key").tolist() == [{"item": 3}]

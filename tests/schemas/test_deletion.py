@@ -21,6 +21,7 @@ from schemas.cascade import WholeDelete, preview
 from schemas.deletion import delete_sessions
 from schemas.rows import checked, jobs_of
 from schemas.server.binding import MODULES, table_modules
+from schemas.work.heartbeat import connects_like
 from schemas.work.tables import Attempt
 
 SUBJECT = "DELETED"
@@ -188,6 +189,26 @@ def test_a_delete_that_fails_leaves_everything_and_no_record(planted, request):
         delete_sessions({"eid": EIDS[0]})
     assert lost(before) == {}
     assert planted.new() == []
+
+
+@pytest.mark.one_backend  # on MySQL the other connection waits, and is then refused
+def test_rows_that_are_added_meanwhile_stop_a_delete(planted, database, monkeypatch):
+    """It was PostgreSQL's RestrictViolation."""
+    before, delete = numbers(), dj.Table.delete_quick
+    connection = connects_like(database)()
+    connection.autocommit = True
+
+    def added_before(self, get_count=False):
+        if self.full_table_name == schemas.Session.full_table_name:
+            with connection.cursor() as cursor:
+                cursor.execute(f"INSERT INTO {schemas.FOVFolder.full_table_name} VALUES (%s, 5, 'x')", (EIDS[0],))
+        return delete(self, get_count)
+
+    monkeypatch.setattr(dj.Table, "delete_quick", added_before)
+    with pytest.raises(DataError, match="rows that depend on these were added while they were deleted"):
+        delete_sessions({"eid": EIDS[0]})
+    connection.close()
+    assert lost(before) == {"FOVFolder": -1}
 
 
 # ---------------------------------------------------------------- its jobs
