@@ -122,8 +122,9 @@ def die(seconds: float) -> None:
 
 
 def stop_once() -> None:
-    """Send this process SIGTERM or SIGINT, whichever STOP names, from the item's first make; nothing in later ones."""
-    if len(notes(Path(os.environ["MAKES"]))) == 1:
+    """Send this process SIGTERM or SIGINT, whichever STOP names, the first time that this is called in a test."""
+    if not notes(Path(os.environ["MAKES"]), "stop"):
+        note("stop")
         signal.raise_signal(getattr(signal, os.environ["STOP"]))
 
 
@@ -136,8 +137,9 @@ def compile_while_stopped(seconds: float) -> None:
     library = cpu_target.target_context.codegen()._library_class
 
     def compiled(module, buffer) -> None:
-        engine.set_object_cache(library._object_compiled_hook, library._object_getbuffer_hook)
-        stop_once()
+        owner = next((one for name, one in vars(module).items() if name.endswith("__library")), None)
+        if owner is not None and owner._object_caching_enabled:  # what is compiled here is asked for later
+            stop_once()
         library._object_compiled_hook(module, buffer)
 
     engine.set_object_cache(compiled, library._object_getbuffer_hook)
@@ -146,7 +148,10 @@ def compile_while_stopped(seconds: float) -> None:
         source.write_text("def twice(x):\n    return 2 * x\n")
         namespace: dict = {"__name__": "compiled"}
         exec(compile(source.read_text(), source, "exec"), namespace)
-        assert numba.njit(cache=True)(namespace["twice"])(2) == 4
+        try:
+            assert numba.njit(cache=True)(namespace["twice"])(2) == 4
+        finally:
+            engine.set_object_cache(library._object_compiled_hook, library._object_getbuffer_hook)
 
 
 def run_while_stopped(seconds: float) -> None:
@@ -154,7 +159,7 @@ def run_while_stopped(seconds: float) -> None:
     import numba
 
     callback = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda x: stop_once() or x)
-    assert numba.njit(lambda x: callback(x) if x else 0.0)(2.0) in (0.0, 2.0)
+    numba.njit(lambda x: callback(x) + x)(2.0)
 
 
 ACTS = {
