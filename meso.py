@@ -409,8 +409,7 @@ def match_tracked_indices_across_sessions(
         min_cell_probability=min_cell_probability,
         min_silhouette=min_silhouette,
     )
-    failed = [f"{table}: {message}" for table, _, message in fill([SharedCells], session_set).errors]
-    for text in [*failed, *fovs_left_out(session_set)]:
+    for text in [*fill([SharedCells], session_set).lines(), *fovs_left_out(session_set)]:
         warnings.warn(text, stacklevel=2)
     return {eid: _rows_of(session_set, eid, filter_neurons) for eid in eids}
 

@@ -1,6 +1,7 @@
 """The web application: answers only GET requests, and reads through one connection that the database keeps read-only.
 
-Status codes: 400 for an invalid address, 404 for something that does not exist, 503 if the database does not answer.
+Status codes: 400 for an invalid address, 404 for something that does not exist, 503 if the database does not answer,
+or not in time.
 Anything else is a bug or damaged data: it is logged and answered with 500.
 """
 
@@ -11,6 +12,7 @@ import logging
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import asynccontextmanager
+from types import FrameType
 from typing import Any
 
 import uvicorn
@@ -31,9 +33,11 @@ from page.answers import html
 from page.routes import ROUTES
 from page.threads import ask
 from pipeline.errors import ConfigError, DataError, NotFoundError
-from schemas.server.reconnection import is_passing, only_read
+from schemas.server.reconnection import is_passing, is_too_slow, only_read
 
 LOOPBACK = ("127.0.0.1", "localhost")
+#: A longer query is stopped: all requests share one connection, and would wait for it.
+QUERY_SECONDS = 20.0
 #: Browsers load, run and show nothing but what this server sends, and other sites cannot embed the page.
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -80,6 +84,11 @@ async def _failed(request: Request, error: Exception) -> Response:
         do = "Try again in a moment. 'meso db status' shows if it runs; 'meso db start' starts the embedded one."
         return _error_page(request, 503, "The database does not answer", do)
     _log(request, error)
+    if is_too_slow(error):
+        do = (
+            "Another try may be quicker. If not, the server's statistics may be out of date: run ANALYZE on its tables."
+        )
+        return _error_page(request, 503, f"The database took longer than {QUERY_SECONDS:.0f} s", do)
     return _error_page(
         request, 500, "This page failed", f"{type(error).__name__}; the terminal of meso serve shows the traceback."
     )
@@ -155,8 +164,19 @@ def application(hosts: Sequence[str] = LOOPBACK) -> ASGIApp:
     return SecurityHeaders(app)
 
 
-def serve(host: str, port: int, names: Sequence[str], say: Callable[[str], None]) -> None:
-    """Serve the pages until a signal stops the process.
+class _Server(uvicorn.Server):
+    """uvicorn's server, which notes the signal that stops it."""
+
+    signal = 0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop, at a signal."""
+        self.signal = sig
+        super().handle_exit(sig, frame)
+
+
+def serve(host: str, port: int, names: Sequence[str], say: Callable[[str], None]) -> int:
+    """Serve the pages until a signal stops the process, and return its number.
 
     Parameters
     ----------
@@ -175,7 +195,7 @@ def serve(host: str, port: int, names: Sequence[str], say: Callable[[str], None]
         The port is in use, or the address is not one of this machine's.
     """
     # activated first: an embedded database may have to be migrated, which writes
-    only_read(schemas.activate())
+    only_read(schemas.activate(), QUERY_SECONDS)
     try:
         # bound here and not by uvicorn: a port in use is then an error of ours, and port 0 has a number to show
         listening = socket.create_server((host, port))
@@ -188,4 +208,10 @@ def serve(host: str, port: int, names: Sequence[str], say: Callable[[str], None]
     config = uvicorn.Config(
         app, log_level="critical", access_log=False, server_header=False, timeout_graceful_shutdown=2
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    server = _Server(config)
+    try:
+        server.run(sockets=[listening])
+    except (KeyboardInterrupt, SystemExit):
+        if not server.signal:
+            raise  # otherwise uvicorn has sent the signal again, after it closed all connections
+    return server.signal

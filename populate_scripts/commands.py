@@ -25,7 +25,7 @@ from schemas.session import Session
 from schemas.setup import migrations
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.work import reports
-from schemas.work.filling import SESSION_TABLES, fill, registered
+from schemas.work.filling import SESSION_TABLES, Filled, fill, registered
 from schemas.work.states import JobStatus
 
 if TYPE_CHECKING:
@@ -175,14 +175,13 @@ def track(
             return lines, [text for text in problems if text] + ["Nothing was registered"]
     run = TrackingRun.register(subject, str(uid_root.resolve()) if uid_root else None, duplicates, uid_form)
     # first, by itself: members refer to the cells
-    filled = fill([TrackedCell], run, progress=True)
-    filled.errors += fill([TrackedFOV], run, progress=True).errors
+    steps = [fill([table], run, progress=True) for table in (TrackedCell, TrackedFOV)]
     members = TrackedFOV.Member & run
     lines.append(
         f"Run {run['tracking_run']}: {len(TrackedCell & run)} cells, {len(members)} ROIs in "
         f"{len(Session & members.proj())} sessions"
     )
-    return lines, [f"{table}: {message}" for table, _, message in filled.errors]
+    return lines, [line for step in steps for line in step.lines()]
 
 
 def _mirror(source: str, uid_root: Path, subject: str, refresh: bool) -> MirrorReport:
@@ -202,18 +201,26 @@ def _mirror(source: str, uid_root: Path, subject: str, refresh: bool) -> MirrorR
 
 
 def populate(tables: Sequence[str], eid: str | None) -> tuple[str, list[str]]:
-    """Populate tables, by default all, for one session if ``eid`` is given; return a summary line and the failures."""
+    """Populate tables, by default all, for one session if ``eid`` is given; return a summary line and what is lacking.
+
+    What is lacking: the failed jobs, and those that are not due yet.
+    """
     chosen = [table_named(name) for name in tables] or None
     if eid:
         # the others are of subjects or sets of sessions, not of one session
         chosen = [table for table in chosen or auto_populated() if "eid" in table.primary_key]
     done = fill(chosen, *([{"eid": eid}] if eid else []), progress=True)
+    summary = f"Populated {counts_text(done.made) or f'nothing: {_why_nothing(done)}'}"
+    running = [str(jobs) for jobs in done.unfinished if jobs.status == JobStatus.RESERVED]
+    put_off = [str(jobs) for jobs in done.unfinished if jobs.status == JobStatus.PENDING]
+    return "; ".join([summary, *running]), [f"{table}: {message}" for table, _, message in done.errors] + put_off
+
+
+def _why_nothing(done: Filled) -> str:
     n_failed = sum(n for (_, status), n in reports.jobs_by_status().items() if status == JobStatus.ERROR)
-    nothing = f"nothing: {n_failed} jobs have failed" if n_failed else "nothing: all tables are complete"
-    return (
-        f"Populated {counts_text(done.made) or nothing}",
-        [f"{table}: {message}" for table, _, message in done.errors],
-    )
+    if n_failed:
+        return f"{n_failed} jobs have failed"
+    return "no job is due" if done.unfinished else "all tables are complete"
 
 
 def counts_text(made: Mapping[str, int]) -> str:

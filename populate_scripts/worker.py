@@ -34,7 +34,7 @@ from schemas.server.settings import heartbeat
 from schemas.work import reports
 from schemas.work.dead_workers import end_worker, release_dead_jobs
 from schemas.work.heartbeat import Heartbeat, uptime
-from schemas.work.jobs import JobRunner, Queue, most_urgent, new_worker
+from schemas.work.jobs import JobRunner, Queue, most_urgent, new_worker, put_off
 from schemas.work.states import EndReason, JobStatus, Status
 from schemas.work.tables import MAX_MISSED_HEARTBEATS, Lease, Worker
 
@@ -127,6 +127,8 @@ class Supervisor:
     def run(self) -> int:
         """Run jobs until all are done, the time is over or a signal arrives; return the exit code."""
         chosen = [table_named(name) for name in self.tables] or auto_populated()
+        # changes no row: a server that accepts no writes is an error here, and not in each slot again and again
+        Lease.give_back("", "")
         for name in THREAD_VARIABLES:
             # before the fork server starts: libraries read it when they are loaded
             os.environ.setdefault(name, str(max(1, _cores() // self.n_slots)))
@@ -294,6 +296,7 @@ class Scheduler(threading.Thread):
         self.connection = connect()
         self.ended: queue.SimpleQueue[tuple[str, EndReason, str]] = queue.SimpleQueue()
         self.done, self.cleaned = False, time.monotonic()
+        self.put_off: list[str] = []
         self.failure: Exception | None = None
         self.woken, self.stopped = threading.Event(), threading.Event()
 
@@ -356,9 +359,16 @@ class Scheduler(threading.Thread):
                 if name in names and status in (JobStatus.PENDING, JobStatus.RESERVED)
             )  # fmt: skip
             n_added = sum(Queue(table).add() for table in self.tables)
+            self._say_put_off()
             self._clean()
         self.done = not n_left and not n_added
         return not self.done
+
+    def _say_put_off(self) -> None:
+        """Say which jobs are not due, once: nothing else would tell a worker that waits from one that hangs."""
+        found = [str(jobs) for jobs in put_off(self.tables)]
+        self._say_all([text for text in found if text not in self.put_off])
+        self.put_off = found
 
     def _clean(self) -> None:
         """Remove jobs whose inputs were deleted, once in CLEAN_SECONDS."""

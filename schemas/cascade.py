@@ -47,9 +47,11 @@ class Cascade:
         return {title: n for title, table in self.tables.items() if (n := len(table))}
 
     def delete(self, transaction: bool = True, reason: str = "") -> dict[str, int]:
-        """Delete the rows, record the deletion, and return the numbers of rows by table.
+        """Delete the rows with their jobs, record the deletion, and return the numbers of rows by table.
 
-        Running jobs that may have read the rows are taken from their workers, which then insert nothing.
+        Jobs whose keys vanish with the rows are deleted, whatever their status: an error would be taken for one of the
+        session that is registered again later. Running jobs that may have read the rows are taken from their workers,
+        which then insert nothing.
 
         Parameters
         ----------
@@ -64,7 +66,7 @@ class Cascade:
             Another process added a row that depends on these meanwhile.
         """
         with _transaction(self.rows.connection) if transaction else nullcontext():
-            reserved = self._jobs_that_read()
+            reserved, vanishing = self._jobs_that_read(), self._jobs_of_rows()
             keys = self.rows.keys(order_by="KEY", limit=MAX_RECORDED_KEYS)
             try:
                 # children first, as foreign keys require
@@ -78,6 +80,8 @@ class Cascade:
             if counts:
                 for job in reserved:
                     job.delete_quick()
+                for table, keys_of_jobs in vanishing.items():
+                    forget_jobs(table, keys_of_jobs)
                 record(self.title, keys, counts, reason)
         return counts
 
@@ -88,6 +92,19 @@ class Cascade:
             running = jobs_of(table).reserved
             keys = running.keys()
             found += [running & key for key in keys if any(_agrees(rows, key) for rows in self.tables.values())]
+        return found
+
+    def _jobs_of_rows(self) -> dict[type[dj.Table], list[dict]]:
+        """Return the keys of the jobs, by table, whose foreign keys refer to the rows."""
+        by_name = {rows.full_table_name: rows for rows in self.tables.values()}
+        found: dict[type[dj.Table], list[dict]] = {}
+        for table in auto_populated():
+            for parent, foreign_key in table().parents(primary=True, foreign_key_info=True):
+                if parent in by_name:
+                    renamed = {own: name for own, name in foreign_key["attr_map"].items() if own != name}
+                    # DataJoint gives the key of a job table another lineage than that of the table's parents
+                    jobs = jobs_of(table).restrict(by_name[parent].proj(**renamed), semantic_check=False)
+                    found.setdefault(table, []).extend(jobs.keys())
         return found
 
     def delete_after_asking(self) -> dict[str, int]:
@@ -107,6 +124,13 @@ def _agrees(rows: dj.Table, key: dict) -> bool:
     """Return whether there are rows that agree with a key in all attributes that both have, if there is any."""
     shared = {name: key[name] for name in rows.primary_key if name in key}
     return bool(shared) and bool(rows & shared)
+
+
+def forget_jobs(table: type[dj.Table], keys: list[dict]) -> None:
+    """Delete jobs of a table, and the counts of their dead workers and lost connections."""
+    if keys:
+        (jobs_of(table) & keys).delete_quick()
+        table_modules()["workers"].Attempt.clear(table.__name__, keys)
 
 
 def record(table: str, keys: list[dict], rows: dict[str, int], reason: str = "") -> None:

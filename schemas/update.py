@@ -329,8 +329,7 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
 
 def _fill(tables: Iterable[type[dj.Table]], restrictions: Sequence[Any], done: Updated, progress: bool) -> None:
     """Populate tables; failed jobs are failures, and stay in the job tables."""
-    filled = fill(tables, *restrictions, progress=progress)
-    done.failures += [f"{table}: {message}" for table, _, message in filled.errors]
+    done.failures += fill(tables, *restrictions, progress=progress).lines()
 
 
 def _forget_errors(session: dict) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -142,7 +143,7 @@ def db_grant(user: str, role: str, host: str | None, new_password: bool) -> None
 @click.option("--name", "names", multiple=True, help="Host name that browsers may use; repeat for several.")
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
-    """Show the database in a browser, read-only, until Ctrl-C.
+    """Show the database in a browser, read-only, until Ctrl-C (exit code 130).
 
     Pages: state of the pipeline, sessions, rasters, maps of cells, tracked cells and neuron-dropping curves.
     """
@@ -159,7 +160,9 @@ def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
         if show:
             click.launch(address)
 
-    run(host, port, names, say)
+    number = run(host, port, names, say)
+    click.echo(f"Stopped by {'Ctrl-C' if number == signal.SIGINT else f'signal {number}'}")
+    sys.exit(128 + number)
 
 
 @main.group()

@@ -104,7 +104,8 @@ def sessions(subject: str | None, as_json: bool) -> None:
 def populate(tables: tuple[str, ...], eid: str | None) -> None:
     """Populate all tables, or only TABLES, then exit.
 
-    Several may run at the same time, on any number of machines; see also 'meso worker'. Exits 1 if a job failed.
+    Several may run at the same time, on any number of machines; see also 'meso worker'. Exits 1 if a job failed, or is
+    not due yet.
     """
     from populate_scripts import commands
 

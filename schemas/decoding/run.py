@@ -64,10 +64,12 @@ def run_ndc(
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
     params = list({key["ndc_params"]: key for key in map(NDCParams.add, settings)}.values())  # each once, in order
     NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
-    fill([TrialFeatures, NDCResult], session_set, params, progress=progress)
+    steps = [fill([TrialFeatures, NDCResult], session_set, params, progress=progress)]
     family = NDCFamily.add([{**session_set, **key} for key in params])
-    fill([NDCComparison], family, progress=progress)
+    steps.append(fill([NDCComparison], family, progress=progress))
     found = stored_run(session_set, params)
+    # without this note the curves that another worker is computing would seem not to exist
+    found.notes += [str(jobs) for step in steps for jobs in step.unfinished]
     # at the front: these sessions are not in the set, so nothing stored knows of them
     found.unusable[:0] = [Failure(eid, "", "TrackedFOV", message) for eid, message in failed.items()]
     return found

@@ -21,8 +21,8 @@ from schemas.cascade import Cascade, WholeDelete
 from schemas.decoding.populations import population, regions_within
 from schemas.decoding.rows import curve_rows, fit_of, ndc_curve, result_row
 from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles
-from schemas.imaging.reading import clocks, flags, fov_traces
-from schemas.imaging.tables import FOV
+from schemas.imaging.reading import check_populated, clocks, flags, fov_traces
+from schemas.imaging.tables import FOV, Activity, Recording
 from schemas.provenance import Environment
 from schemas.rows import content_key, number, sources_key, without_failed
 from schemas.session import Behavior, Session, trials_of
@@ -109,6 +109,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
     def make_compute(self, key, settings, sources):
         settings = NDCSettings(**settings)
         cells = population(key, settings)
+        check_populated(key["eid"], cells["fov"], Recording, Activity)
         trials = trials_of(key["eid"])
         labels = decoding.target_labels(settings.target, trials)
         starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end

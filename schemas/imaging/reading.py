@@ -227,6 +227,28 @@ def _raise_missing(eid: str, fovs: np.ndarray, rois: np.ndarray, found: np.ndarr
     )  # fmt: skip
 
 
+def check_populated(eid: str, fovs: np.ndarray, *tables: type[dj.Table]) -> None:
+    """Raise a NotFoundError that says which FOVs of a session lack a row in which of some tables.
+
+    Parameters
+    ----------
+    eid : str
+    fovs : (n,) int
+        Numbers of FOVs; may repeat.
+    *tables : table classes
+        With ``eid`` and ``fov`` in their key.
+    """
+    wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
+    there = {table.__name__: set((table & {"eid": eid} & wanted).to_arrays("fov").tolist()) for table in tables}
+    lacking = {key["fov"]: [name for name, found in there.items() if key["fov"] not in found] for key in wanted}
+    texts = [f"FOV_{fov:02d} lacks {' and '.join(names)}" for fov, names in lacking.items() if names]
+    if texts:
+        raise NotFoundError(
+            "FOVs are not populated", eid=eid, expected=f"{' and '.join(there)} of each FOV", found="; ".join(texts),
+            do=f"'meso errors {' '.join(there)}' lists failed ones; populate them, then run meso retry",
+        )  # fmt: skip
+
+
 def clocks(
     eid: str, fovs: np.ndarray, stack_pos: np.ndarray, scan_line_column: int
 ) -> tuple[dict[int, np.ndarray], np.ndarray]:
@@ -248,7 +270,13 @@ def clocks(
         Start of each frame by FOV, s on the session's clock.
     offsets : (n,) float64
         Time of each ROI after the start of its frame, s.
+
+    Raises
+    ------
+    NotFoundError
+        A FOV has no recording in the database.
     """
+    check_populated(eid, fovs, Recording)
     wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
     frame_times, offsets = {}, np.empty(len(fovs))
     for row in (Recording & {"eid": eid} & wanted).to_dicts(order_by="fov"):

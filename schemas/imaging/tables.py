@@ -283,6 +283,8 @@ def imaged_sessions() -> dj.QueryExpression:
     Tables that combine the FOVs of a session are populated only then, so that no FOV is left out merely because no
     worker has populated it yet. A FOV that failed stays an error in the job tables until it is retried.
     """
-    done = FOV.proj() & Recording.proj() & ROI.proj() & Activity.proj()
+    # a FOV with activity has ROIs. With `& ROI.proj()` MySQL compares every FOV with every ROI, for minutes, while its
+    # statistics say that ROI is empty, as they do after the server was restarted during a fill.
+    done = FOV.proj() & Recording.proj() & Activity.proj()
     waiting = FOVFolder.proj() - done
     return (Session.proj() & done) - without_failed(waiting, FOV, Recording, ROI, Activity)

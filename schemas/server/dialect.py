@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 import datajoint as dj
 
 #: The clock of DataJoint's job tables on both servers: the start of the statement (MySQL) or of its transaction
-#: (PostgreSQL), in the session's time zone. The tables of this project use ``Dialect.utc_now`` instead.
+#: (PostgreSQL), in the session's time zone, which ``Dialect.use_utc`` sets. The tables of this project use
+#: ``Dialect.utc_now``.
 JOBS_NOW = "CURRENT_TIMESTAMP(3)"
 
 
@@ -24,6 +25,18 @@ class Dialect(ABC):
     """
 
     # ------------------------------------------------------------------------------------------------------------ time
+
+    @property
+    @abstractmethod
+    def use_utc(self) -> str:
+        """Make UTC the time zone of a session: DataJoint's job tables have times without a zone.
+
+        In the zones of their own, clients would take each other's jobs for due too early or hours later.
+        """
+
+    @abstractmethod
+    def from_server_zone(self, time: str) -> str:
+        """A time, written in the time zone that the server gives a session by default, in UTC."""
 
     @property
     @abstractmethod
@@ -139,15 +152,15 @@ class Dialect(ABC):
     def release_lock(self) -> str:
         """Release the lock ``%(name)s``; the server also releases it when the connection ends."""
 
-    @property
     @abstractmethod
-    def only_read(self) -> str:
-        """Make the server refuse every later write of this connection."""
+    def only_read(self, seconds: float) -> Sequence[str]:
+        """Make the server refuse every later write of this connection, and stop every longer query."""
 
 
 class MySQL(Dialect):
     """MySQL 8.0.13 and later."""
 
+    use_utc = "SET time_zone = '+00:00'"
     utc_now = "UTC_TIMESTAMP(3)"
     # READ COMMITTED for the next statement: with InnoDB's default, REPEATABLE READ, an INSERT ... SELECT locks the rows
     # that it reads, and waits for every transaction that inserts among them
@@ -161,13 +174,19 @@ class MySQL(Dialect):
     )
     take_lock = "SELECT GET_LOCK(%(name)s, %(timeout)s)"
     release_lock = "SELECT RELEASE_LOCK(%(name)s)"
-    only_read = "SET SESSION TRANSACTION READ ONLY"
+
+    def from_server_zone(self, time: str) -> str:
+        # NULL for a zone with a name, if the server's tables of time zones are empty
+        return f"COALESCE(CONVERT_TZ({time}, @@GLOBAL.time_zone, '+00:00'), {time})"
 
     def seconds_between(self, earlier: str, later: str) -> str:
         return f"TIMESTAMPDIFF(MICROSECOND, {earlier}, {later}) / 1e6"
 
     def plus_seconds(self, time: str, seconds: float) -> str:
         return f"{time} + INTERVAL {seconds:.3f} SECOND"
+
+    def only_read(self, seconds: float) -> Sequence[str]:
+        return ("SET SESSION TRANSACTION READ ONLY", f"SET SESSION max_execution_time = {1000 * seconds:.0f}")
 
     def insert_new(self, table: str, columns: str, source: str) -> str:
         # not ON DUPLICATE KEY UPDATE, which needs the right to UPDATE
@@ -206,6 +225,7 @@ class MySQL(Dialect):
 class PostgreSQL(Dialect):
     """PostgreSQL 15 and later."""
 
+    use_utc = "SET TIME ZONE 'UTC'"
     utc_now = "timezone('utc', clock_timestamp())::timestamp(3)"  # NOW() is the start of the transaction
     before_insert_new = ()  # its reads take no locks
     view_columns = (
@@ -217,13 +237,19 @@ class PostgreSQL(Dialect):
     merging_tables = None
     take_lock = "SELECT 1 FROM pg_advisory_lock(hashtext(%(name)s))"
     release_lock = "SELECT pg_advisory_unlock(hashtext(%(name)s))"
-    only_read = "SET default_transaction_read_only = on"
+
+    def from_server_zone(self, time: str) -> str:
+        default = "(SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')"
+        return f"{time} AT TIME ZONE {default} AT TIME ZONE 'UTC'"
 
     def seconds_between(self, earlier: str, later: str) -> str:
         return f"EXTRACT(EPOCH FROM ({later})::timestamp - {earlier})"
 
     def plus_seconds(self, time: str, seconds: float) -> str:
         return f"{time} + INTERVAL '{seconds:.3f} seconds'"
+
+    def only_read(self, seconds: float) -> Sequence[str]:
+        return ("SET default_transaction_read_only = on", f"SET statement_timeout = {1000 * seconds:.0f}")
 
     def insert_new(self, table: str, columns: str, source: str) -> str:
         return f"INSERT INTO {table} ({columns}) {source} ON CONFLICT DO NOTHING"

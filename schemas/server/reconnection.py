@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -20,15 +19,16 @@ import pymysql
 from datajoint.adapters import ADAPTERS
 from datajoint.adapters.mysql import MySQLAdapter
 from datajoint.adapters.postgres import PostgreSQLAdapter
-from datajoint.errors import LostConnectionError
+from datajoint.errors import IntegrityError, LostConnectionError
 from psycopg2 import errorcodes
 from pymysql.constants import CR, ER
 
+from pipeline.errors import ConfigError
 from schemas.server import dialect, tls
 
 T = TypeVar("T")
-#: Set once this process must not write: new connections are then read-only too.
-_only_reads = threading.Event()
+#: Seconds of the longest query, under "seconds", once this process must not write: see ``only_read``.
+_only_reads: dict[str, float] = {}
 #: TCP keepalive of our side: the first probe after KEEPIDLE s of silence, then every KEEPINTVL s; after KEEPCNT probes
 #: without an answer the connection is lost. Probes are not sent while data are unacknowledged: USER_TIMEOUT (ms, Linux
 #: only) limits that time.
@@ -42,6 +42,7 @@ LONGEST_WAIT = 5.0
 
 #: Error numbers without a name in PyMySQL. It uses 0 for a connection that this side has closed.
 CLOSED, EE_WRITE, CONNECTION_KILLED, CLIENT_INTERACTION_TIMEOUT = 0, 3, 1927, 4031
+READ_ONLY_MODE, READ_ONLY_TRANSACTION = 1836, 1792
 MYSQL_LOST = (
     CLOSED, ER.CON_COUNT_ERROR, ER.SERVER_SHUTDOWN, CONNECTION_KILLED, CR.CR_CONNECTION_ERROR, CR.CR_CONN_HOST_ERROR,
     CR.CR_SERVER_GONE_ERROR, CR.CR_SERVER_LOST, CLIENT_INTERACTION_TIMEOUT,
@@ -49,6 +50,14 @@ MYSQL_LOST = (
 MYSQL_LOCKED = (ER.LOCK_WAIT_TIMEOUT, ER.LOCK_DEADLOCK)
 #: The disk is full, or a file on it cannot be written.
 MYSQL_FULL = (EE_WRITE, ER.DISK_FULL, ER.ERROR_ON_WRITE, ER.GET_ERRNO, ER.RECORD_FILE_FULL)
+#: The server refuses all writes: --super-read-only, --read-only, a read-only transaction.
+MYSQL_READ_ONLY = (ER.OPTION_PREVENTS_STATEMENT, READ_ONLY_MODE, READ_ONLY_TRANSACTION)
+READ_ONLY = (
+    "The database server accepts no writes ({}). It may be a replica: connect to its primary server (DJ_HOST), or ask "
+    "who runs it"
+)
+#: A query took longer than ``only_read`` allows.
+MYSQL_TOO_SLOW = (ER.QUERY_TIMEOUT,)
 #: Start of the codes of PostgreSQL's shutdowns, 57P01 to 57P05; a cancelled query (57014) is not among them.
 SHUTDOWN = f"{errorcodes.CLASS_OPERATOR_INTERVENTION}P"
 #: PostgreSQL's transient errors, by the start of their codes. TRANSACTION_ROLLBACK includes deadlocks,
@@ -63,7 +72,7 @@ class PostgreSQL(PostgreSQLAdapter):
     """DataJoint's adapter, with connections that are recognised as lost, so that DataJoint reconnects."""
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """Connect, with keepalive: a server that stops answering is noticed within half a minute."""
+        """Connect, in UTC and with keepalive: a server that stops answering is noticed within half a minute."""
         options = tls.postgresql(kwargs.pop("use_tls", None))
         if ca := options.pop("sslrootcert", None):
             os.environ["PGSSLROOTCERT"] = ca  # DataJoint passes no such option on
@@ -71,8 +80,9 @@ class PostgreSQL(PostgreSQLAdapter):
         _keep_alive(connection.fileno())
         with connection.cursor() as cursor:
             cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_KEEP_ALIVE.items()))
-            if _only_reads.is_set():
-                cursor.execute(dialect.PostgreSQL.only_read)
+            cursor.execute(dialect.PostgreSQL.use_utc)
+            for statement in dialect.PostgreSQL().only_read(_only_reads["seconds"]) if _only_reads else ():
+                cursor.execute(statement)
         return connection
 
     def ping(self, connection: Any) -> bool:
@@ -82,9 +92,19 @@ class PostgreSQL(PostgreSQLAdapter):
         return True
 
     def translate_error(self, error: Exception, query: str = "") -> Exception:
-        """Return DataJoint's error, also for a lost connection: the client's own errors have no PostgreSQL code."""
-        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and error.pgcode is None
-        return LostConnectionError(str(error).strip()) if lost else super().translate_error(error, query)
+        """Return DataJoint's error, or a ConfigError if the server accepts no writes.
+
+        Also for a lost connection: the client's own errors have no PostgreSQL code.
+        """
+        code = getattr(error, "pgcode", None)
+        if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and code is None:
+            return LostConnectionError(str(error).strip())
+        if code == errorcodes.RESTRICT_VIOLATION:
+            # a row refers to one that is deleted: DataJoint knows FOREIGN_KEY_VIOLATION only, PostgreSQL gives either
+            return IntegrityError(str(error).strip())
+        if code == errorcodes.READ_ONLY_SQL_TRANSACTION and not _only_reads:
+            return ConfigError(READ_ONLY.format(str(error).strip()))
+        return super().translate_error(error, query)
 
     def get_cursor(self, connection: Any, as_dict: bool = False) -> Any:
         """Return a cursor; for a closed connection one that raises when it is used, where DataJoint catches it."""
@@ -112,18 +132,26 @@ class MySQL(MySQLAdapter):
         return f"{super().create_schema_sql(schema_name)} CHARACTER SET utf8mb4 COLLATE utf8mb4_bin"
 
     def connect(self, *args: Any, **kwargs: Any) -> Any:
-        """Connect, with keepalive: a server that stops answering is noticed within half a minute."""
+        """Connect, in UTC and with keepalive: a server that stops answering is noticed within half a minute."""
         connection = super().connect(*args, **{**kwargs, "use_tls": tls.mysql(kwargs.get("use_tls"))})
         _keep_alive(connection._sock.fileno())
-        if _only_reads.is_set():
-            with connection.cursor() as cursor:
-                cursor.execute(dialect.MySQL.only_read)
+        with connection.cursor() as cursor:
+            cursor.execute(dialect.MySQL.use_utc)
+            for statement in dialect.MySQL().only_read(_only_reads["seconds"]) if _only_reads else ():
+                cursor.execute(statement)
         return connection
 
     def translate_error(self, error: Exception, query: str = "") -> Exception:
-        """Return DataJoint's error, also for a connection that a shutdown or an idle timeout closed."""
-        lost = _is_lost_mysql(error)
-        return LostConnectionError(*map(str, error.args)) if lost else super().translate_error(error, query)
+        """Return DataJoint's error, or a ConfigError if the server accepts no writes.
+
+        Also for a connection that a shutdown or an idle timeout closed.
+        """
+        if _is_lost_mysql(error):
+            return LostConnectionError(*map(str, error.args))
+        number, text = (*error.args, "", "")[:2]
+        if number in MYSQL_READ_ONLY and "read" in str(text) and not _only_reads:
+            return ConfigError(READ_ONLY.format(text))
+        return super().translate_error(error, query)
 
 
 def register() -> None:
@@ -194,10 +222,24 @@ def without_reconnect(connection: dj.Connection) -> Iterator[None]:
         yield
 
 
-def only_read(connection: dj.Connection) -> None:
-    """Make the server refuse every later write of this process, also after it reconnects."""
-    _only_reads.set()
+def only_read(connection: dj.Connection, seconds: float) -> None:
+    """Make the server refuse every later write and stop every longer query of this process, also after it reconnects.
+
+    Parameters
+    ----------
+    connection : dj.Connection
+    seconds : float
+        Time that a query may take.
+    """
+    _only_reads["seconds"] = seconds
     reconnect(connection)
+
+
+def is_too_slow(error: BaseException) -> bool:
+    """Return whether the server stopped a query that took longer than ``only_read`` allows."""
+    if isinstance(error, psycopg2.Error):
+        return error.pgcode == errorcodes.QUERY_CANCELED
+    return isinstance(error, pymysql.err.Error) and bool(error.args) and error.args[0] in MYSQL_TOO_SLOW
 
 
 def persist(connection: dj.Connection, call: Callable[[], T], seconds: float = float("inf")) -> T:

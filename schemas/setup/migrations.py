@@ -7,21 +7,26 @@ Applied migrations are recorded in SchemaVersion. A new database is declared at 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import datajoint as dj
 import numpy as np
 from datajoint.declare import compile_attribute
+from datajoint.lineage import delete_table_lineages, get_schema_lineages
 
 from pipeline.errors import ConfigError
 from schemas.embedding import EmbeddingParams
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, insert_traces
 from schemas.provenance import DatabaseId, SchemaVersion, now
-from schemas.server.binding import auto_populated, bind
+from schemas.rows import jobs_of
+from schemas.server.binding import auto_populated, bind, table_modules
 from schemas.server.connection import connect, lock
-from schemas.server.dialect import dialect
+from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.settings import prefix
 from schemas.setup import collation, views
+from schemas.work.states import JobStatus
+from schemas.work.tables import Attempt, Lease
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ def _has_column(connection: dj.Connection, schema: str, table: str, column: str)
 
 
 def add_column(connection: dj.Connection, schema: str, table: str, line: str) -> None:
-    """Add a column as DataJoint would declare it, unless the table has it.
+    """Add a column as DataJoint would declare it, unless the table has it, and set its comment.
 
     Parameters
     ----------
@@ -68,10 +73,11 @@ def add_column(connection: dj.Connection, schema: str, table: str, line: str) ->
     """
     adapter = connection.adapter
     name, sql, _, comment = compile_attribute(line, False, [], {}, adapter)
+    full = adapter.make_full_table_name(schema, table)
     if not _has_column(connection, schema, table, name):
-        full = adapter.make_full_table_name(schema, table)
         connection.query(f"ALTER TABLE {full} ADD COLUMN {sql}")
-        _comment(connection, full, name, comment)
+    # always: an interrupted run may have added the column without it, and with it DataJoint's type
+    _comment(connection, full, name, comment)
 
 
 def widen(connection: dj.Connection, schema: str, table: str, line: str) -> None:
@@ -189,6 +195,8 @@ def _set_blocks_aside(connection: dj.Connection, name_prefix: str) -> None:
         return
     old = adapter.make_full_table_name(schema, "_activity")
     new = adapter.make_full_table_name(schema, BLOCKS)
+    # or the new table of this name would seem complete before it is: see _drop_half_declared
+    delete_table_lineages(connection, schema, "_activity")
     connection.query(dialect(connection).rename_table(old, new, adapter.quote_identifier(BLOCKS)))
 
 
@@ -316,6 +324,38 @@ def _as_alyx_allows(connection: dj.Connection, name_prefix: str) -> None:
             widen(connection, name_prefix + schema, table, line)
 
 
+#: Columns of DataJoint's job tables that are times.
+JOB_TIMES = ("created_time", "scheduled_time", "reserved_time", "completed_time")
+#: The name, in Lease, by which a repeated migration sees that the times are in UTC already.
+JOBS_IN_UTC = "migration: job times in UTC"
+
+
+def _jobs_in_utc(connection: dj.Connection, name_prefix: str) -> None:
+    """Convert the times of jobs to UTC, make pending jobs due, and delete what outlived its job.
+
+    That is: errors whose keys were deleted, and dead workers of jobs that are done.
+    """
+    sql = dialect(connection)
+    times = ", ".join(f"{name} = {sql.from_server_zone(name)}" for name in JOB_TIMES)
+    tables = [(table, jobs_of(table)) for table in auto_populated()]
+    # one transaction with its mark: applied twice, it would shift the times twice
+    with connection.transaction:
+        if not (Lease & {"lease": JOBS_IN_UTC}):
+            for _, jobs in tables:
+                connection.query(f"UPDATE {jobs.full_table_name} SET {times}")
+                # clients in zones of their own have queued some for later
+                connection.query(
+                    f"UPDATE {jobs.full_table_name} SET scheduled_time = {JOBS_NOW} "
+                    f"WHERE status = '{JobStatus.PENDING}' AND scheduled_time > {JOBS_NOW}"
+                )
+            Lease.insert1({"lease": JOBS_IN_UTC, "expires": now()})
+    for table, jobs in tables:
+        jobs.errors.restrict(dj.Not(table().key_source.proj()), semantic_check=False).delete_quick()
+        for row in (Attempt & {"table_name": table.__name__}).to_dicts():
+            if table & row["entry_key"]:  # done since: a later run begins anew
+                Attempt.clear(table.__name__, [row["entry_key"]])
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -327,6 +367,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(8, "changed files: hashes of ONE, updates, former results", _records_of_changes),
     Migration(9, "flags of frames, forms of UIDs, tasks left out", _checked_input),
     Migration(10, "sessions: what Alyx allows", _as_alyx_allows),
+    Migration(11, "jobs: times in UTC, no errors of deleted keys", lambda connection, name_prefix: None, _jobs_in_utc),
 )
 LATEST = MIGRATIONS[-1].number
 
@@ -380,6 +421,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS, *, separate_names: bool =
             views.release(connection)
         for migration in applied:
             migration.apply(connection, prefix())
+        _drop_half_declared(connection)
         # between apply and finish: tables that were renamed are declared anew, then filled
         bind(connection, create=True)
         for table in auto_populated():
@@ -396,6 +438,28 @@ def init(migrations: Sequence[Migration] = MIGRATIONS, *, separate_names: bool =
             skip_duplicates=True,
         )
     return applied
+
+
+def _drop_half_declared(connection: dj.Connection) -> None:
+    """Drop the tables whose declaration was interrupted, so that they are declared again.
+
+    DataJoint creates a table, on PostgreSQL then its indexes and its comments, which have the types of its columns, and
+    last, in one statement, the rows of its lineage. It takes a table that exists for complete.
+    """
+    adapter = connection.adapter
+    for name in table_modules():
+        schema = prefix() + name
+        tables = connection.query(
+            "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_type = 'BASE TABLE'",
+            args=(schema,),
+        ).fetchall()
+        complete = {key.split(".")[1] for key in get_schema_lineages(connection, schema)}
+        for (table,) in tables:
+            full = adapter.make_full_table_name(schema, table)
+            if table in {"~lineage", BLOCKS, *complete} or connection.query(f"SELECT 1 FROM {full} LIMIT 1").fetchone():
+                continue  # rows: it was in use, and has only lost its lineage, which DataJoint adds
+            with suppress(Exception):  # other tables refer to it, so it was in use
+                connection.query(f"DROP TABLE {full}")
 
 
 def _store_uncompressed(connection: dj.Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from schemas.server.binding import auto_populated
 from schemas.server.settings import one_cache_dir
 from schemas.session import Behavior, FOVFolder, Session, Wheel
 from schemas.work.dead_workers import release_dead_jobs
-from schemas.work.jobs import JobRunner
+from schemas.work.jobs import JobRunner, Unfinished
 from schemas.work.reports import errors
 from schemas.work.states import Status
 
@@ -36,17 +37,24 @@ class Filled:
         Number of jobs done, by table.
     errors : list of (str, dict, str)
         Table, key and message of each job that failed in this call.
+    unfinished : list of Unfinished
+        Jobs that other workers are running, or that are not due yet.
     """
 
     made: dict[str, int] = field(default_factory=dict)
     errors: list[tuple[str, dict, str]] = field(default_factory=list)
+    unfinished: list[Unfinished] = field(default_factory=list)
+
+    def lines(self) -> list[str]:
+        """Return what is lacking as lines of text: failed jobs, jobs of other workers, and jobs that are not due."""
+        return [f"{table}: {message}" for table, _, message in self.errors] + [str(jobs) for jobs in self.unfinished]
 
 
 def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, progress: bool = False) -> Filled:
     """Populate tables in the order of their dependencies; a failed job does not stop the others.
 
-    Failed jobs stay in the job tables, are listed by ``errors``, and are not tried again until ``retry``. Ctrl-C stops
-    at once; the running job is pending again.
+    Failed jobs stay in the job tables, are listed by ``errors``, and are not tried again until ``retry``. Jobs that
+    were postponed after a transient error are waited for. Ctrl-C stops at once; the running job is pending again.
 
     Parameters
     ----------
@@ -61,6 +69,11 @@ def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, pro
     ------
     ConfigError
         A restriction has a name that is not a key attribute of one of the tables.
+
+    Warns
+    -----
+    UserWarning
+        A job is postponed: the connection was lost, there was a deadlock, or the disk is full.
     """
     wanted = set(tables) if tables is not None else set(auto_populated())
     for table in wanted:
@@ -78,6 +91,9 @@ def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, pro
                     report.made[table.__name__] += status == Status.DONE
                     if status == Status.FAILED:
                         report.errors.append((table.__name__, key, message))
+                    if status == Status.POSTPONED:
+                        warnings.warn(f"{table.__name__} {key}: {message} (tried again later)", stacklevel=2)
+        report.unfinished = runner.unfinished
     return report
 
 
@@ -96,11 +112,18 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     ------
     DataError
         None of its FOVs can be read.
+    NotFoundError
+        A FOV is being read by another worker, or its job is put off.
     """
     filled = Filled()
     # usually everything is in the database: one query instead of one for each table
     if behavior or (FOVFolder.proj() & {"eid": eid}) - Activity.proj():
         filled = fill(SESSION_TABLES if behavior else IMAGING_TABLES, {"eid": eid}, progress=progress)
+    imaging = [str(jobs) for jobs in filled.unfinished if jobs.table in {table.__name__ for table in IMAGING_TABLES}]
+    if imaging:
+        raise NotFoundError(
+            "the session is not completely read yet", eid=eid, found="; ".join(imaging), do="Try again later"
+        )
     if not (Activity & {"eid": eid}):
         raise DataError("no FOV of the session can be used", eid=eid, do=_first_reason(eid))
     return filled

@@ -17,6 +17,7 @@ reserved in the meantime is left alone.
 
 from __future__ import annotations
 
+import datetime
 import inspect
 import logging
 import os
@@ -41,6 +42,7 @@ from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.reconnection import is_lost, is_passing, persist, reconnect, without_reconnect
 from schemas.server.settings import heartbeat
 from schemas.work.heartbeat import Heartbeat
+from schemas.work.interruption import not_swallowed
 from schemas.work.states import EndReason, JobStatus, Status
 from schemas.work.tables import MAX_MISSED_IN_NOTEBOOK, Attempt, Made, Worker
 
@@ -50,6 +52,8 @@ MAX_LOST_CONNECTIONS = 10
 FIRST_DELAY, LONGEST_DELAY = 0.25, 20.0
 #: Seconds until a worker tries a job again for which a server of ONE was away; at most MAX_LOST_CONNECTIONS times.
 AWAY_DELAY = 60.0
+#: Seconds that ``run_all`` waits for a job that is not due: a little longer than for any that was postponed.
+LONGEST_PAUSE = LONGEST_DELAY + 2.0
 #: Seconds that a notebook waits for a lost server; a worker waits until its supervisor ends it.
 NOTEBOOK_WAIT = 60.0
 #: Length of the column error_message of DataJoint's job tables.
@@ -58,6 +62,35 @@ MESSAGE_LENGTH = 2047
 MAX_DUE_JOBS = 32
 #: Condition for jobs that may be run now: not those postponed after a transient error.
 IS_DUE = f"status = '{JobStatus.PENDING}' AND scheduled_time <= {JOBS_NOW}"
+
+
+class Unfinished(NamedTuple):
+    """Jobs of a table that are pending or running.
+
+    Attributes
+    ----------
+    table : str
+    status : JobStatus
+        PENDING or RESERVED.
+    n : int
+    until : datetime
+        When the first of them is due, UTC.
+    message : str
+        Why it was postponed; '' if it was not.
+    """
+
+    table: str
+    status: JobStatus
+    n: int
+    until: datetime.datetime
+    message: str
+
+    def __str__(self) -> str:
+        jobs = "1 job" if self.n == 1 else f"{self.n} jobs"
+        if self.status == JobStatus.RESERVED:
+            return f"{self.table}: {jobs} being run by other workers ('meso workers' lists them)"
+        reason = f" ({self.message})" if self.message else ""
+        return f"{self.table}: {jobs} to do, the first not before {self.until:%Y-%m-%d %H:%M:%S} UTC{reason}"
 
 
 # ------------------------------------------------------------------------------------------------ 1. missing to pending
@@ -114,12 +147,33 @@ class Queue:
         """Return the number of pending jobs, including postponed ones."""
         return len(self._pending(restrictions))
 
+    def seconds_until_due(self, *restrictions: Any) -> float | None:
+        """Return the seconds until the first pending job may be run, negative if it may; None if none is pending."""
+        left = dialect(self.connection).seconds_between(JOBS_NOW, "scheduled_time")
+        pending = self._pending(restrictions).proj("scheduled_time").make_sql()
+        (seconds,) = self.connection.query(f"SELECT MIN({left}) FROM ({pending}) AS pending").fetchone()
+        return None if seconds is None else float(seconds)
+
+    def unfinished(self, *restrictions: Any) -> list[Unfinished]:
+        """Return which jobs are pending, and which are running, if there are any; one query."""
+        names = ("status", "scheduled_time", "error_message")
+        rows = self._of_keys(self.jobs & "status in ('pending', 'reserved')", restrictions).proj(*names).to_dicts()
+        found = []
+        for status in (JobStatus.PENDING, JobStatus.RESERVED):
+            if those := [row for row in rows if row["status"] == status]:
+                first = min(those, key=lambda row: row["scheduled_time"])
+                n, message = len(those), first["error_message"] or ""
+                found.append(Unfinished(self.table.__name__, status, n, first["scheduled_time"], message))
+        return found
+
     def _pending(self, restrictions: tuple) -> dj.QueryExpression:
-        pending = self.jobs.pending
+        return self._of_keys(self.jobs.pending, restrictions)
+
+    def _of_keys(self, jobs: dj.QueryExpression, restrictions: tuple) -> dj.QueryExpression:
         if not restrictions:
-            return pending
+            return jobs
         # without the check: DataJoint gives the key of a job table another lineage than that of the table's parents
-        return pending.restrict(self.table()._jobs_to_do(restrictions), semantic_check=False)
+        return jobs.restrict(self.table()._jobs_to_do(restrictions), semantic_check=False)
 
 
 def most_urgent(tables: Sequence[type[dj.Table]]) -> list[tuple[type[dj.Table], dict]]:
@@ -137,6 +191,18 @@ def most_urgent(tables: Sequence[type[dj.Table]]) -> list[tuple[type[dj.Table], 
         return []
     table = tables[min(found)[1]]
     return [(table, key) for key in Queue(table).due()]
+
+
+def put_off(tables: Sequence[type[dj.Table]]) -> list[Unfinished]:
+    """Return the jobs, by table, that are not due for longer than LONGEST_PAUSE; one query."""
+    later = f"scheduled_time > {dialect(connect()).plus_seconds(JOBS_NOW, LONGEST_PAUSE)}"
+    query = " UNION ALL ".join(
+        f"SELECT {i}, COUNT(*), MIN(scheduled_time) FROM {jobs_of(table).full_table_name} "
+        f"WHERE status = '{JobStatus.PENDING}' AND {later}"
+        for i, table in enumerate(tables)
+    )
+    found = sorted(row for row in connect().query(query).fetchall() if row[1])
+    return [Unfinished(tables[i].__name__, JobStatus.PENDING, n, until, "") for i, n, until in found]
 
 
 #: See ``keys_sql``.
@@ -257,6 +323,11 @@ class Job:
         if not self._delete():
             raise ReservationLost(f"{self.table.__name__} {self.key} is not reserved by this worker any more")
         Made.record(self.worker, self.table.__name__, time.monotonic() - self.begun)
+        Attempt.forget(self.table.__name__, self.key)
+
+    def is_possible(self) -> bool:
+        """Return whether the table still has the key of the job to populate: rows that it needs may be deleted."""
+        return bool(self.table()._jobs_to_do((self.key,)))
 
     def has_rows(self) -> bool:
         """Return whether the table has rows for the key of the job."""
@@ -359,6 +430,7 @@ class JobRunner:
         self.connection = connect()
         self.heartbeat: Heartbeat | None = None
         self.has_begun, self.n_transient = False, 0
+        self.unfinished: list[Unfinished] = []
 
     def __enter__(self) -> JobRunner:
         return self
@@ -383,7 +455,10 @@ class JobRunner:
     def run_all(
         self, table: type[dj.Table], *restrictions: Any, progress: bool = False
     ) -> Iterator[tuple[dict, Outcome]]:
-        """Run the jobs of a table until none is left, including postponed ones; yield the key and outcome of each run.
+        """Run the jobs of a table, and yield the key and outcome of each run.
+
+        Jobs that were postponed, here or by another process, are waited for. Those that are left are noted in
+        ``unfinished``: run by other workers, or not due for longer than LONGEST_PAUSE.
 
         Parameters
         ----------
@@ -399,17 +474,15 @@ class JobRunner:
         queue.add(*restrictions)
         if not restrictions:
             queue.jobs.refresh()  # deletes the jobs of keys that do not exist any more
-        has_postponed = False
         with _bar(table, queue.n_pending(*restrictions) if progress else 0) as bar:
-            while (keys := queue.due(*restrictions)) or (has_postponed and queue.n_pending(*restrictions)):
-                for key in keys:
+            while (wait := queue.seconds_until_due(*restrictions)) is not None and wait < LONGEST_PAUSE:
+                for key in queue.due(*restrictions):
                     # one key at a time, even of the keys just fetched: others may have reserved them since
                     outcome = self.run(table, key)
-                    has_postponed |= outcome.status == Status.POSTPONED
                     bar.update(outcome.status != Status.POSTPONED)
                     yield key, outcome
-                if not keys:  # only postponed jobs are left
-                    time.sleep(0.2)
+                time.sleep(min(max(wait, 0.0), 0.2))
+        self.unfinished += queue.unfinished(*restrictions)
 
     def run(self, table: type[dj.Table], key: dict) -> Outcome:
         """Reserve a job and run it.
@@ -422,7 +495,8 @@ class JobRunner:
         self.begin()
         job = Job(table, key, self.worker)
         try:
-            is_done_here = job.populate()
+            with not_swallowed():
+                is_done_here = job.populate()
         except (KeyboardInterrupt, SystemExit):
             with suppress(Exception):  # the server is lost: other workers will find this one dead
                 reconnect(self.connection)  # after a signal in the middle of an answer the connection cannot be used
@@ -465,6 +539,10 @@ class JobRunner:
                 return Outcome(Status.POSTPONED, message)
             lost = "a server of ONE was away" if is_away else "the connection was lost"
             message = f"{lost} {n_lost} times while this job was running. {message}"
+        if not job.is_possible():
+            # an error would outlive its key, and be taken for one of the same session when it is registered again
+            job.complete()
+            return Outcome(Status.SKIPPED, f"what it needs was deleted meanwhile. {message}")
         stack = self._without_password("".join(traceback.format_exception(error)))
         job.fail(message, f"{stack}\n{_here()}")
         return Outcome(Status.FAILED, message)

@@ -145,7 +145,7 @@ class Made(dj.Manual):
 @schema
 class Attempt(dj.Manual):
     definition = """
-    # what went wrong with the workers of a job, not with the job; `meso retry` clears it
+    # what went wrong with the workers of a job, not with the job; cleared when it is done, and by `meso retry`
     table_name : varchar(64)
     entry : char(32)                # hash of the key of the job
     ---
@@ -166,10 +166,18 @@ class Attempt(dj.Manual):
         return int((cls & {"table_name": table, "entry": row["entry"]}).fetch1(what))
 
     @classmethod
+    def forget(cls, table: str, key: dict) -> None:
+        """Delete the counts of a job that is done: if its rows are deleted later, it begins anew."""
+        row = {"table_name": table, "entry": content_key(key)}
+        # looked for first: on MySQL a DELETE that finds no row locks the gap into which others insert theirs
+        if cls & row:
+            (cls & row).delete_quick()
+
+    @classmethod
     def clear(cls, table: str, keys: Iterable[dict]) -> None:
         """Delete the counts of jobs of a table."""
-        for key in keys:
-            (cls & {"table_name": table, "entry": content_key(key)}).delete_quick()
+        if entries := [{"entry": content_key(key)} for key in keys]:
+            (cls & {"table_name": table} & entries).delete_quick()
 
 
 @schema

@@ -6,6 +6,11 @@ import csv
 import io
 import itertools
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -432,9 +437,9 @@ def test_nothing_can_be_written_and_nothing_from_elsewhere_is_loaded(address, de
 
 READ_ONLY = """
 import datajoint as dj, schemas
-from schemas.server.reconnection import only_read, reconnect
+from schemas.server.reconnection import is_too_slow, only_read, reconnect
 connection = schemas.activate()
-only_read(connection)
+only_read(connection, 2.0)
 for _ in range(2):
     try:
         schemas.Subject.insert1({"subject": "written"})
@@ -442,6 +447,12 @@ for _ in range(2):
         print("refused", type(error).__name__, error)
     reconnect(connection)  # as after a lost connection
 print(len(schemas.Session()))
+try:
+    connection.query({"mysql": "SELECT SLEEP(60) FROM information_schema.tables", "postgresql": "SELECT pg_sleep(60)"}[
+        connection.adapter.backend
+    ])
+except Exception as error:
+    print("stopped", is_too_slow(error))
 """
 
 
@@ -450,6 +461,21 @@ def test_the_server_of_the_database_refuses_whatever_the_page_would_write(demo_s
     assert done.stdout.count("refused") == 2, done.stdout + done.stderr
     assert "read-only" in done.stdout.lower() or "read only" in done.stdout.lower()
     assert not (schemas.Subject & {"subject": "written"})
+    assert "stopped True" in done.stdout
+
+
+@pytest.mark.parametrize(("number", "word"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "signal 15")])
+@pytest.mark.one_backend
+def test_a_stopped_page_says_so(database, server, number, word):
+    """It was exit code 0, and no word."""
+    line = [sys.executable, "-m", "populate_scripts.cli", "serve", "--port", "0"]
+    process = subprocess.Popen(line, env={**os.environ, **server}, stdout=subprocess.PIPE, text=True)
+    assert "Ctrl-C to stop" in process.stdout.readline()
+    time.sleep(1)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 128 + number
+    assert output == f"Stopped by {word}\n"
 
 
 def test_a_port_in_use_is_reported(address, meso_command):

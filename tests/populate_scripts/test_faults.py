@@ -318,6 +318,29 @@ def inside(lab, code: str) -> None:
     lab.python(OTHER_LAB + code)
 
 
+#: Make the server accept no more writes, as a replica does.
+ACCEPT_NO_WRITES = """
+connection = schemas.connect()
+connection.query({
+    "mysql": "SET GLOBAL super_read_only = ON",
+    "postgresql": "ALTER DATABASE postgres SET default_transaction_read_only = on",
+}[connection.adapter.backend])
+"""
+
+
+def test_a_server_that_accepts_no_writes_is_said_in_a_sentence(own):
+    """It was a traceback, and from `meso worker` one after the other."""
+    _, lab = own
+    inside(lab, "lab.add([1])")
+    inside(lab, ACCEPT_NO_WRITES)
+    assert "Product" in lab.meso("status")
+    for command in (("worker", "Product", "--until-done"), ("populate", "Product"), ("retry",), ("db", "init")):
+        output = lab.meso(*command, code=1)
+        assert "Error: The database server accepts no writes (" in output, command
+        assert "connect to its primary server (DJ_HOST)" in output
+        assert "Traceback" not in output
+
+
 @pytest.mark.slow
 def test_a_server_that_dies_and_comes_back_has_lost_nothing(own):
     own, lab = own

@@ -10,11 +10,13 @@ import time
 
 import datajoint as dj
 import pytest
+from support import work_tables
 from support.lab import kill, wait_for
 
 from pipeline.errors import ConfigError
+from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.work.filling import fill
-from schemas.work.jobs import Queue
+from schemas.work.jobs import Job, JobRunner, Queue
 from schemas.work.reports import errors, retry, status
 from schemas.work.tables import Attempt, Made, Worker
 
@@ -276,7 +278,6 @@ def test_nothing_is_inserted_after_a_transaction_is_lost(lab, database, backend,
     from datajoint.lineage import lineage_table_exists
 
     from schemas.work.heartbeat import connects_like
-    from schemas.work.jobs import JobRunner
 
     lab.add([1])
     if name == "total":
@@ -331,8 +332,6 @@ def test_the_first_job_of_a_worker_does_not_block_others(lab, database, backend)
 
 def test_a_job_done_by_another_worker_is_not_counted(lab, monkeypatch):
     """The connection is lost during a reservation, and meanwhile another worker does the job."""
-    from schemas.work.jobs import Job, JobRunner
-
     lab.add([1])
     Queue(lab.product).add()
 
@@ -349,8 +348,6 @@ def test_a_job_done_by_another_worker_is_not_counted(lab, monkeypatch):
 
 def test_a_signal_in_the_middle_of_an_answer_stops(lab, database, backend, monkeypatch):
     """On MySQL the rest of the answer was taken for an error of the job, and the run went on."""
-    from schemas.work.jobs import JobRunner
-
     lab.add([1])
     Queue(lab.product).add()
     insert = dj.Table.insert
@@ -368,3 +365,124 @@ def test_a_signal_in_the_middle_of_an_answer_stops(lab, database, backend, monke
         runner.run(lab.product, {"item": 1})
     assert lab.jobs() == {1: "pending"}
     assert len(lab.product()) == 0
+
+
+def test_a_job_whose_key_is_deleted_while_it_runs_leaves_no_error(lab, monkeypatch):
+    """The error outlived the key: when the same session was registered again, it was not populated."""
+    lab.add([1], "fail")
+
+    def delete_and_fail(seconds: float) -> None:
+        (lab.item & {"item": 1}).delete_quick()
+        raise ValueError("this item is gone")
+
+    monkeypatch.setitem(work_tables.ACTS, "fail", delete_and_fail)
+    assert fill([lab.product]).errors == []
+    assert lab.jobs() == {}
+    lab.add([1])
+    assert fill([lab.product]).made == {"Product": 1}
+
+
+# ----------------------------------------------------------------------------- signals that compiled code does not heed
+
+
+@pytest.mark.parametrize("act", ["compile", "callback"])
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_in_compiled_code_stops_a_notebook(lab, monkeypatch, act):
+    """It was dropped, or a permanent error of the job ("no compiled object yet"), and the next job began."""
+    monkeypatch.setenv("MAKES", str(lab.makes))
+    monkeypatch.setenv("STOP", "SIGINT")
+    lab.add([1], act)
+    with pytest.raises(KeyboardInterrupt):
+        fill([lab.product])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # what was computed in spite of the signal is inserted
+    assert lab.jobs() == ({1: "pending"} if act == "compile" else {})
+    fill([lab.product])
+    lab.meso("populate", "Product", "Total")
+    lab.check_products([1])
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 1), ("SIGTERM", 128 + signal.SIGTERM)])
+def test_a_signal_in_compiled_code_stops_populate(lab, name, code):
+    lab.add([1], "compile")
+    lab.add([2])
+    lab.meso("populate", "Product", code=code, STOP=name)
+    assert lab.jobs() == {1: "pending", 2: "pending"} or lab.jobs() == {1: "pending"}
+    lab.meso("populate", "Product", "Total", STOP=name)
+    lab.check_products([1, 2])
+
+
+def test_a_signal_in_compiled_code_stops_a_slot(lab):
+    lab.add([1], "compile")
+    output = lab.meso("worker", "Product", "Total", "--until-done", STOP="SIGTERM")
+    assert lab.n_makes() == {1: 2}
+    assert "0 failed" in output
+    lab.check_products([1])
+
+
+# ------------------------------------------------------------------------------------------------ jobs that are not due
+
+
+def put_off(lab, seconds: float) -> None:
+    """Make the pending jobs of Product due later, as after a transient error."""
+    due = dialect(lab.product.connection).plus_seconds(JOBS_NOW, seconds)
+    lab.product.connection.query(
+        f"UPDATE {lab.product.jobs.full_table_name} SET scheduled_time = {due}, error_message = 'the disk is full'"
+    )
+
+
+def test_a_job_that_another_process_postponed_is_waited_for(lab):
+    """It was "nothing: all tables are complete", exit code 0."""
+    lab.add([1])
+    Queue(lab.product).add()
+    put_off(lab, 3)
+    assert "Populated Product 1" in lab.meso("populate", "Product")
+    assert len(lab.product()) == 1
+
+
+def test_a_job_that_is_not_due_for_long_is_named(lab):
+    lab.add([1])
+    Queue(lab.product).add()
+    put_off(lab, 3600)
+    output = lab.meso("populate", "Product", code=1)
+    (until,) = lab.product.jobs.to_arrays("scheduled_time")
+    assert f"! Product: 1 job to do, the first not before {until:%Y-%m-%d %H:%M:%S} UTC (the disk is full)" in output
+    assert "Populated nothing: no job is due" in output
+    assert "Product: 1 job to do, the first not before" in lab.meso("worker", "Product", "--max-time", 3)
+
+
+def test_a_job_that_another_worker_is_running_is_named(lab):
+    lab.add([1])
+    Queue(lab.product).add()
+    with JobRunner() as other:
+        other.begin()
+        assert Job(lab.product, {"item": 1}, other.worker).reserve()
+        output = lab.meso("populate", "Product")
+    assert "Populated nothing: no job is due; Product: 1 job being run by other workers" in output
+
+
+def test_jobs_are_due_whatever_the_time_zone_of_a_client(lab, database, backend, request):
+    """A client in Tokyo queued jobs that were due nine hours later for the others."""
+    lab.add([1])
+    if backend == "mysql":
+        (before,) = database.query("SELECT @@GLOBAL.time_zone").fetchone()
+        request.addfinalizer(lambda: database.query(f"SET GLOBAL time_zone = '{before}'"))
+        database.query("SET GLOBAL time_zone = '+09:00'")
+    lab.python(
+        "import os; os.environ['PGTZ'] = 'Asia/Tokyo'; import schemas; schemas.activate()\n"
+        "from schemas.server.binding import table_named; from schemas.work.jobs import Queue\n"
+        "assert Queue(table_named('Product')).add() == 1\n"
+    )
+    assert Queue(lab.product).due() == [{"item": 1}]
+    (due,) = lab.product.jobs.to_arrays("scheduled_time")
+    assert abs(due.timestamp() - time.mktime(time.gmtime())) < 120
+
+
+def test_dead_workers_of_a_job_are_forgotten_when_it_is_done(lab):
+    """Deleted and populated again, it was "poison" after fewer deaths than it should take."""
+    lab.add([1, 2])
+    for _ in range(2):
+        Attempt.record("Product", {"item": 1}, "n_deaths")
+    Attempt.record("Product", {"item": 3}, "n_deaths")
+    assert fill([lab.product]).made == {"Product": 2}
+    assert Attempt.to_arrays("entry_key").tolist() == [{"item": 3}]

@@ -19,8 +19,10 @@ from pipeline.errors import ArgumentError, ConfigError, DataError
 from populate_scripts.cli import main
 from schemas.cascade import WholeDelete, preview
 from schemas.deletion import delete_sessions
-from schemas.rows import checked
+from schemas.rows import checked, jobs_of
 from schemas.server.binding import MODULES, table_modules
+from schemas.work.heartbeat import connects_like
+from schemas.work.tables import Attempt
 
 SUBJECT = "DELETED"
 EIDS = [f"00000000-0000-3000-8000-00000000de{n:02d}" for n in range(3)]
@@ -187,6 +189,61 @@ def test_a_delete_that_fails_leaves_everything_and_no_record(planted, request):
         delete_sessions({"eid": EIDS[0]})
     assert lost(before) == {}
     assert planted.new() == []
+
+
+@pytest.mark.one_backend  # on MySQL the other connection waits, and is then refused
+def test_rows_that_are_added_meanwhile_stop_a_delete(planted, database, monkeypatch):
+    """It was PostgreSQL's RestrictViolation."""
+    before, delete = numbers(), dj.Table.delete_quick
+    connection = connects_like(database)()
+    connection.autocommit = True
+
+    def added_before(self, get_count=False):
+        if self.full_table_name == schemas.Session.full_table_name:
+            with connection.cursor() as cursor:
+                cursor.execute(f"INSERT INTO {schemas.FOVFolder.full_table_name} VALUES (%s, 5, 'x')", (EIDS[0],))
+        return delete(self, get_count)
+
+    monkeypatch.setattr(dj.Table, "delete_quick", added_before)
+    with pytest.raises(DataError, match="rows that depend on these were added while they were deleted"):
+        delete_sessions({"eid": EIDS[0]})
+    connection.close()
+    assert lost(before) == {"FOVFolder": -1}
+
+
+# ---------------------------------------------------------------- its jobs
+
+
+def jobs_of_sessions(planted) -> list[tuple[dj.Table, dict]]:
+    """Return tables and keys of jobs: for each session one of Behavior, of FOV and of TrialFeatures."""
+    params = schemas.NDCParams.add(NDCSettings("choice", r=3, seed=99))
+    found = []
+    for n, eid in enumerate(EIDS):
+        found += [
+            (schemas.Behavior, {"eid": eid}), (schemas.FOV, {"eid": eid, "fov": n % 2}),
+            (schemas.TrialFeatures, {**planted.sets[2 if n else 1], **params, "eid": eid}),
+        ]  # fmt: skip
+    return found
+
+
+@pytest.mark.parametrize("status", ["pending", "error", "ignore"])
+def test_jobs_go_with_the_rows_that_they_are_about(planted, status):
+    """An error of a deleted session was taken for one of the session that was registered again."""
+    jobs = jobs_of_sessions(planted)
+    for table, key in jobs:
+        jobs_of(table).insert1({**key, "status": status, "priority": 5})
+        Attempt.record(table.__name__, key, "n_deaths")
+    (schemas.SessionSet & planted.sets[0]).delete()
+    assert all(jobs_of(table) & key for table, key in jobs)
+    delete_sessions({"eid": EIDS[0]})
+    left = [key for table, key in jobs if jobs_of(table) & key]
+    try:
+        assert left == [key for _, key in jobs if key["eid"] != EIDS[0]]
+        assert len(Attempt & {"table_name": "FOV"}) == 2
+    finally:
+        for table, key in jobs:
+            (jobs_of(table) & key).delete()
+            Attempt.clear(table.__name__, [key])
 
 
 # ---------------------------------------------------------------- the record

@@ -17,18 +17,21 @@ import pytest
 from support.broken_sessions import Repository, remove
 from support.corpus import ACTIVITY, BAD, POSITIONS, TIMES, TRIALS, TYPES, UIDS, WHEEL
 
+import meso
 import schemas
 import schemas.update
 from pipeline.decoding import NDCSettings
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.embedding import EmbeddingSettings
+from pipeline.errors import NotFoundError
 from populate_scripts.ingest import ingest
 from schemas.decoding.run import run_ndc, stored_run
 from schemas.exchange.verify import verify_session
 from schemas.tracking import TrackingRun
 from schemas.update import update
 from schemas.work.filling import SESSION_TABLES, fill
-from schemas.work.reports import errors
+from schemas.work.jobs import Job, JobRunner, Queue
+from schemas.work.reports import errors, retry
 
 SETTINGS = [
     NDCSettings(target=target, ks=(4, 8), r=2, n_label_shuffles=2, cv_splits=2) for target in ("choice", "stimulus")
@@ -352,3 +355,36 @@ def test_a_job_that_read_the_old_rows_inserts_nothing(lab, monkeypatch):
     assert errors() == []
     assert fill([schemas.TrialFeatures, schemas.NDCResult]).errors == []
     assert scores(lab) == fresh_scores(lab)
+
+
+def test_features_say_which_fov_lacks_what(lab):
+    """It was "KeyError: 0"."""
+    features = schemas.TrialFeatures & {"eid": lab.first}
+    n = len(features)
+    (schemas.Recording & {"eid": lab.first, "fov": 0}).delete_quick()
+    features.delete()
+    filled = fill([schemas.TrialFeatures], {"eid": lab.first})
+    assert len(filled.errors) == n > 0
+    for _, _, message in filled.errors:
+        assert lab.first in message
+        assert "(expected Recording and Activity of each FOV, found FOV_00 lacks Recording)" in message
+    assert fill(SESSION_TABLES, {"eid": lab.first}).made["Recording"] == 1
+    assert retry([schemas.TrialFeatures], eid=lab.first) == n
+    assert fill([schemas.TrialFeatures], {"eid": lab.first}).made == {"TrialFeatures": n}
+
+
+def test_a_session_that_another_worker_is_reading_is_not_said_to_be_unusable(lab):
+    """It was "no FOV of the session can be used"."""
+    keys = [{"eid": lab.first, "fov": fov} for fov in range(2)]
+    (schemas.Activity & keys).delete()
+    Queue(schemas.Activity).add(keys)
+    with JobRunner() as other:
+        other.begin()
+        jobs = [Job(schemas.Activity, key, other.worker) for key in keys]
+        assert all(job.reserve() for job in jobs)
+        running = "not completely read yet .found Activity: 2 jobs being run by other workers"
+        with pytest.raises(NotFoundError, match=running):
+            meso.load_or_embed(lab.first)
+        for job in jobs:
+            job.release()
+    assert meso.load_or_embed(lab.first)["roi_signal"].size

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
+import signal
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,7 +24,7 @@ class Item(dj.Manual):
     # something to make, and how
     item : int32
     ---
-    act : varchar(16)           # sleep, python, blas, fail, nothing or die
+    act : varchar(16)           # see ACTS
     act_seconds=0 : float64
     """
 
@@ -118,4 +121,48 @@ def die(seconds: float) -> None:
     os._exit(137)
 
 
-ACTS = {"sleep": time.sleep, "python": in_python, "blas": in_blas, "fail": fail, "nothing": lambda _: None, "die": die}
+def stop_once() -> None:
+    """Send this process SIGTERM or SIGINT, whichever STOP names, the first time that this is called in a test."""
+    if not notes(Path(os.environ["MAKES"]), "stop"):
+        note("stop")
+        signal.raise_signal(getattr(signal, os.environ["STOP"]))
+
+
+def compile_while_stopped(seconds: float) -> None:
+    """Compile with numba, and be asked to stop where it calls Python back: it drops what the handler raises."""
+    import numba
+    from numba.core.registry import cpu_target
+
+    engine = cpu_target.target_context.codegen()._engine
+    library = cpu_target.target_context.codegen()._library_class
+
+    def compiled(module, buffer) -> None:
+        owner = next((one for name, one in vars(module).items() if name.endswith("__library")), None)
+        if owner is not None and owner._object_caching_enabled:  # what is compiled here is asked for later
+            stop_once()
+        library._object_compiled_hook(module, buffer)
+
+    engine.set_object_cache(compiled, library._object_getbuffer_hook)
+    with tempfile.TemporaryDirectory() as folder:  # numba keeps what it compiles next to the source, and needs the file
+        source = Path(folder) / "compiled.py"
+        source.write_text("def twice(x):\n    return 2 * x\n")
+        namespace: dict = {"__name__": "compiled"}
+        exec(compile(source.read_text(), source, "exec"), namespace)
+        try:
+            assert numba.njit(cache=True)(namespace["twice"])(2) == 4
+        finally:
+            engine.set_object_cache(library._object_compiled_hook, library._object_getbuffer_hook)
+
+
+def run_while_stopped(seconds: float) -> None:
+    """Run compiled code, and be asked to stop where it calls Python back, which drops what the handler raises."""
+    import numba
+
+    callback = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda x: stop_once() or x)
+    numba.njit(lambda x: callback(x) + x)(2.0)
+
+
+ACTS = {
+    "sleep": time.sleep, "python": in_python, "blas": in_blas, "fail": fail, "nothing": lambda _: None, "die": die,
+    "compile": compile_while_stopped, "callback": run_while_stopped,
+}  # fmt: skip

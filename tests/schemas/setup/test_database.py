@@ -227,6 +227,26 @@ def test_a_process_that_declares_nothing_can_populate(database, meso_command):
     assert len(schemas.TrackedCell & run) == 0
 
 
+# ---------------------------------------------------------------- an init that is cut off
+
+
+@pytest.mark.parametrize("how", ["coarsely", pytest.param("finely", marks=pytest.mark.slow)])
+def test_an_init_that_was_cut_anywhere_is_completed_by_the_next(database, backend, python_command, request, how):
+    """A table without its lineage, comments or indexes was taken for complete."""
+    prefix = settings.prefix() + "i_"
+    request.addfinalizer(lambda: [drop(database, prefix + end) for end in ("cut_", "new_")])
+    script = Path(__file__).parents[2] / "support" / "cut_inits.py"
+    done = python_command(script, how, env={**own_server(backend), "MESO_PREFIX": prefix})
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    kinds = " ".join(seen["cut"])
+    assert all(kind in kinds for kind in ("CREATE TABLE lineage", "INSERT INTO lineage", "CREATE TABLE job"))
+    assert len(seen["cut"]) >= (10 if how == "coarsely" else 30)
+    assert list(seen["after"]) == list(seen["new"])
+    for name, table in seen["new"].items():
+        assert seen["after"][name] == table, name
+
+
 # ---------------------------------------------------------------- migrations
 
 MIGRATE = """
@@ -477,6 +497,54 @@ def test_version_7_gets_the_columns_of_a_new_database_and_keeps_its_rows(
     assert seen["hash"] == seen["reason"] == seen["rois"] == [""]
     assert seen["kinds"] == [["no file", "FOV.Source"], ["no file", "TrackingFile"]]
     assert seen["updates"] == 0
+
+
+OLD_JOBS = """
+import json, sys, time
+import schemas
+from schemas.server.settings import prefix
+from schemas.setup import migrations
+
+connection = schemas.activate()
+if sys.argv[1] == "again":  # as after an interruption
+    migrations.MIGRATIONS[8].finish(connection, prefix())
+rows = [*schemas.Behavior.jobs.to_dicts(), *schemas.Wheel.jobs.to_dicts()]
+times = [row[name] for row in rows for name in ("created_time", "scheduled_time", "completed_time")]
+print(json.dumps([[row["status"] for row in rows], [time.mktime(time.gmtime()) - one.timestamp() for one in times]]))
+"""
+
+
+@pytest.fixture
+def server_in_tokyo(database, backend) -> Iterator[None]:
+    """A server that gives new sessions the time zone of Tokyo."""
+    if backend == "mysql":
+        (before,) = database.query("SELECT @@GLOBAL.time_zone").fetchone()
+        database.query("SET GLOBAL time_zone = '+09:00'")
+        yield
+        database.query(f"SET GLOBAL time_zone = '{before}'")
+    else:
+        database.query("ALTER ROLE CURRENT_USER SET timezone = 'Asia/Tokyo'")
+        yield
+        database.query("ALTER ROLE CURRENT_USER RESET timezone")
+
+
+def test_jobs_of_version_8_are_due_and_have_their_times_in_utc(
+    database, backend, python_command, meso_command, request, server_in_tokyo
+):
+    prefix = settings.prefix() + "v8_"
+    request.addfinalizer(lambda: drop(database, prefix))
+    env = {**own_server(backend), "MESO_PREFIX": prefix}
+    done = python_command(Path(__file__).parents[2] / "support" / "version_8.py", env=env)
+    assert done.returncode == 0, done.stderr
+    done = meso_command("db", "init", env=env)
+    assert "Applied 9: jobs" in done.stdout, done.stderr
+    for when in ("once", "again"):
+        done = python_command("-c", OLD_JOBS, when, env=env)
+        assert done.returncode == 0, done.stderr
+        status, ages = json.loads(done.stdout.splitlines()[-1])
+        # without the error of the session that was deleted
+        assert status == ["pending", "error"]
+        assert all(-2 < age < 300 for age in ages), ages
 
 
 # ---------------------------------------------------------------- views

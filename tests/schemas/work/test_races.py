@@ -68,7 +68,7 @@ class Race(RuleBasedStateMachine):
     def complete(self, data) -> None:
         item = data.draw(st.sampled_from(sorted(self.makes)))
         self._insert(item, self.makes.pop(item))
-        self.state[item] = "done"
+        self.state[item], self.deaths[item] = "done", 0
 
     def _insert(self, item: int, worker: str) -> None:
         with work_tables.Product.connection.transaction:

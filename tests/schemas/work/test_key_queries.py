@@ -1,0 +1,84 @@
+"""The queries for the keys to populate, and those of the page's first page, with statistics that say: no rows."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Iterator
+
+import pytest
+
+import schemas
+from page import queries
+from schemas.queries.sessions import sessions
+from schemas.server.binding import auto_populated
+from schemas.server.settings import prefix
+from schemas.work import reports
+from schemas.work.jobs import keys_sql
+
+EIDS = [f"00000000-0000-3000-8000-0000000000{n:02d}" for n in range(4)]
+N_FOVS, N_ROIS = 4, 400
+
+
+@pytest.fixture
+def many_rois(database) -> Iterator[None]:
+    """Sessions with some thousand ROIs and their activity, without traces."""
+    when = datetime.datetime(2024, 1, 1)
+    fovs = [{"eid": eid, "fov": fov} for eid in EIDS for fov in range(N_FOVS)]
+    zeros = dict.fromkeys(("stack_y", "stack_x", "stack_z", "roi_type", "time_offset"), 0)
+    schemas.Subject.insert1({"subject": "MANY"})
+    schemas.Session.insert(
+        {"eid": eid, "subject": "MANY", "session_date": when.date(), "session_number": n, "ingested_at": when}
+        for n, eid in enumerate(EIDS)
+    )
+    schemas.FOVFolder.insert({**fov, "collection": f"alf/FOV_{fov['fov']:02d}"} for fov in fovs)
+    columns = {name: column for name, column in schemas.FOV.heading.attributes.items() if not column.in_key}
+    row = {name: "x" if column.string else 1 for name, column in columns.items() if not column.nullable}
+    direct = {"allow_direct_insert": True}
+    schemas.FOV.insert(({**row, **fov} for fov in fovs), **direct)
+    schemas.Recording.insert(({**fov, "frame_times": [0.0], "timeshift": [0.0]} for fov in fovs), **direct)
+    schemas.ROI.insert(
+        ({**fov, "roi": roi, "is_neuron": True, **zeros} for fov in fovs for roi in range(N_ROIS)), **direct
+    )
+    schemas.Activity.insert(({**fov, "trace_dtype": "<f4"} for fov in fovs), **direct)
+    yield
+    for table in (schemas.Activity, schemas.ROI, schemas.Recording, schemas.FOV, schemas.FOVFolder, schemas.Session):
+        (table & [{"eid": eid} for eid in EIDS]).delete_quick()
+    (schemas.Subject & {"subject": "MANY"}).delete_quick()
+
+
+@pytest.fixture
+def no_statistics(many_rois, database, backend) -> Iterator[None]:
+    """A server whose statistics say that the tables are empty, and that stops a query after some seconds."""
+    if backend == "mysql":
+        like = prefix().replace("_", r"\\_") + "%"
+        for table, column in (("innodb_table_stats", "n_rows"), ("innodb_index_stats", "stat_value")):
+            database.query(f"UPDATE mysql.{table} SET {column} = 0 WHERE database_name LIKE '{like}'")
+        database.query("FLUSH TABLES")
+        database.query("SET SESSION max_execution_time = 8000")
+        yield
+        database.query("SET SESSION max_execution_time = 0")
+    else:
+        database.query("SET statement_timeout = 8000")
+        yield
+        database.query("SET statement_timeout = 0")
+
+
+def test_key_queries_do_not_depend_on_statistics(no_statistics, database):
+    """`meso status`, the page and every worker waited for minutes for the keys of Embedding."""
+    slow = []
+    for table in auto_populated():
+        for what, query in zip(("possible", "missing"), keys_sql(table), strict=True):
+            try:
+                database.query(f"SELECT COUNT(*) FROM ({query}) AS keys_")
+            except Exception as error:
+                slow.append((table.__name__, what, str(error)))
+    assert slow == []
+    done = {row["table"]: row["done"] for row in reports.status()}
+    assert done["Activity"] >= len(EIDS) * N_FOVS
+
+
+def test_the_page_does_not_depend_on_statistics(no_statistics):
+    assert queries.home()
+    assert queries.session(EIDS[0])
+    assert {row["eid"] for row in sessions("MANY")} == set(EIDS)
+    assert queries.subjects()

@@ -1,0 +1,36 @@
+"""Create a database as version 8 did, with job times in the server's own time zone: a script, run by test_database."""
+
+from __future__ import annotations
+
+from schemas import session
+from schemas.rows import jobs_of
+from schemas.server.connection import connect
+from schemas.setup import migrations
+from support.version_3 import EID
+
+#: Of a session that was deleted.
+DELETED = "00000000-0000-3000-8000-00000000dead"
+
+
+def make() -> None:
+    """Declare the tables of version 8; insert a session, a job that waits, one that failed, and one of no session."""
+    migrations.init(migrations=migrations.MIGRATIONS[:8])
+    session.Subject.insert1({"subject": "OLD"})
+    row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}
+    session.Session.insert1({"eid": EID, "subject": "OLD", **row})
+    connection = connect()
+    # as a client of version 8, which left the zone as the server gave it
+    default = {"mysql": "SET time_zone = @@GLOBAL.time_zone", "postgresql": "RESET TIME ZONE"}
+    connection.query(default[connection.adapter.backend])
+    now = "CURRENT_TIMESTAMP(3)"
+    for table, eid, status in (
+        (session.Behavior, EID, "pending"), (session.Wheel, EID, "error"), (session.Wheel, DELETED, "error"),
+    ):  # fmt: skip
+        connection.query(
+            f"INSERT INTO {jobs_of(table).full_table_name} (eid, status, priority, created_time, scheduled_time, "
+            f"completed_time) VALUES ('{eid}', '{status}', 5, {now}, {now}, {now})"
+        )
+
+
+if __name__ == "__main__":
+    make()
