@@ -157,14 +157,18 @@ def start() -> Path:
 def _start(place: Path) -> Server:
     """Return the running server; the caller holds the lock of starting."""
     complete = complete_folder(place)
-    if complete.exists() and not place.exists():  # a restore or an upgrade was cut off at its last step
-        complete.rename(place)
+    try:
+        if complete.exists() and not place.exists():  # a restore or an upgrade was cut off at its last step
+            complete.rename(place)
+        is_made = (place / "PG_VERSION").exists()
+    except OSError as error:  # another account's
+        raise ConfigError(not_usable(place, "cannot be used", str(error.strerror))) from None
     server = running(place)
     if server is not None and server.state == "stopping":
         wait_for_end(server)
     elif server is not None:
         return _wait_until_ready(place, server.process.pid, _log_size(place))
-    if not (place / "PG_VERSION").exists():
+    if not is_made:
         make_cluster(place)
     check_folder(place)
     check_version(place)

@@ -151,6 +151,20 @@ def test_a_folder_of_another_account_says_so(used):
         embedded.start()
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="only root can be another account")
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_database_of_another_account_is_not_used(used, is_open):
+    embedded.start()
+    if is_open:
+        used.chmod(0o755)
+    for command in ("status", "start", "stop"):
+        done = meso("db", command, env={"MESO_DATA_DIR": str(used)}, as_user="daemon", cwd="/")
+        assert "Traceback" not in done.stderr
+        if command == "start":
+            assert f"The embedded database in {used / 'postgres'} cannot be used: Permission denied" in one_line(done)
+    assert embedded.running() is not None
+
+
 # ---------------------------------------------------------------- a home that cannot be written
 
 
