@@ -11,11 +11,13 @@ import datetime
 import math
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import datajoint as dj
 import numpy as np
+from datajoint.errors import DuplicateError
 
 from pipeline import reading
 from pipeline.errors import DataError, MesoError
@@ -320,7 +322,9 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
         _fill((NDCComparison,), [[{"ndc_family": name} for name in families]], done, progress)
     # failed jobs are in the job tables, as always; what could not even be asked is tried again by the next update
     if None not in keys.values() and len(renewed) == len(questions["runs"]):
-        SourceUpdate.Done.insert1({"update_id": row["update_id"], "done_at": now()}, skip_duplicates=True)
+        # another process may have completed it too; on MySQL skip_duplicates would need the right to UPDATE
+        with suppress(DuplicateError):
+            SourceUpdate.Done.insert1({"update_id": row["update_id"], "done_at": now()})
 
 
 def _fill(tables: Iterable[type[dj.Table]], restrictions: Sequence[Any], done: Updated, progress: bool) -> None:

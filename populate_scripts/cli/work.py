@@ -64,7 +64,7 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
 @click.option("--dry-run", is_flag=True, help="Change nothing; print what would be computed again.")
 @as_json
 def update(eids: tuple[str, ...], subject: str | None, everything: bool, dry_run: bool, as_json: bool) -> None:
-    """Read again what has changed in ONE, and compute again what depends on it.
+    """Read changed files again, and recompute their results.
 
     Of sessions: EIDS, a subject's or all. Sets of sessions, curves and families that were asked for stay, and get new
     results; the former ones are kept in FormerResult. If it is interrupted, run it again.

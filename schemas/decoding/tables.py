@@ -17,7 +17,7 @@ from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k
 from pipeline.decoding.fits.trend import log_k_slope
 from pipeline.errors import ArgumentError, DataError
 from pipeline.settings.records import columns_of
-from schemas.cascade import WholeDelete
+from schemas.cascade import Cascade, WholeDelete
 from schemas.decoding.populations import population, regions_within
 from schemas.decoding.rows import curve_rows, fit_of, ndc_curve, result_row
 from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles
@@ -128,6 +128,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
             {**key, "trial": i, "trial_label": None if np.isnan(label) else int(label), "trial_outcome": str(why)}
             for i, (label, why) in enumerate(zip(labels, outcome, strict=True))
         )
+        NDCResult.invalidate_others(key)
 
 
 def _sources(key: dict) -> str:
@@ -241,6 +242,18 @@ class NDCResult(WholeDelete, dj.Computed):
         waiting = without_failed(expected - TrialFeatures.proj(), TrialFeatures, Behavior)
         # renamed, so that one session that is waiting holds back all of its set
         return TrialFeatures.proj() - waiting.proj(waiting_eid="eid")
+
+    @classmethod
+    def invalidate_others(cls, features: dict) -> None:
+        """Delete the curves of the other sessions of a task if numbers of trials are equalised over its sessions.
+
+        A session has features now that had none, or had others, when those curves were computed; ``populate`` computes
+        them again.
+        """
+        task = {name: features[name] for name in NDCTask.primary_key}
+        others = cls & task & f"eid <> '{features['eid']}'"
+        if others and (NDCParams & task).settings().equalize_trials:
+            Cascade(others).delete(reason=f"the trials of session {features['eid']} of their set were read")
 
     def make_fetch(self, key):
         # counts of all sessions of the set: DataJoint reads them again before it inserts, and refuses if they differ

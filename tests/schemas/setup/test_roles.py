@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import datajoint as dj
+import numpy as np
 import pytest
 import requests
 from support.databases import closed_port, drop, one_line, own_server
@@ -389,6 +390,22 @@ def test_a_curator_deletes_a_session_and_it_is_recorded(site, filled):
     assert gone["_f_o_v"] == 2
     shown = [line.split() for line in done.stdout.splitlines()]
     assert all([title, str(n)] in shown for title, n in counts.items())
+
+
+def test_a_curator_updates_a_session_whose_files_changed(site, filled, repository):
+    """Its account may add rows to the records, and change none."""
+    path = min(repository.root.rglob("FOV_00/mpci.times.npy"))
+    np.save(path, np.load(path) + 0.5)
+    done = site.run("curator", "update", "--all")
+    assert "FOV: session " in done.stdout, done.stderr
+    assert "Update " in done.stdout
+    assert f"{path.parent.name}: alf/FOV_00/mpci.times.npy: content sha256 " in done.stdout
+    again = site.run("curator", "update", "--all")
+    assert again.stdout == "No file has changed\n", again.stderr
+    denied = site.run("reader", "update", "--all")
+    assert denied.stdout == "No file has changed\n", denied.stderr
+    counts = counted(site)
+    assert counts["source_update"] == counts["source_update__done"] == 1
 
 
 def test_an_admin_declares_and_roles_get_their_rights_on_new_tables(site):
