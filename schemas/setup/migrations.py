@@ -447,8 +447,10 @@ def _drop_half_declared(connection: dj.Connection) -> None:
     last, in one statement, the rows of its lineage. It takes a table that exists for complete.
     """
     adapter = connection.adapter
-    for name in table_modules():
+    for name, module in table_modules().items():
         schema = prefix() + name
+        ours = {cls.table_name for cls, _ in module.schema.declare_list}
+        jobs, parts = {f"~~{one.lstrip('_')}" for one in ours}, tuple(f"{one}__" for one in ours)
         tables = connection.query(
             "SELECT table_name FROM information_schema.tables WHERE table_schema = %s AND table_type = 'BASE TABLE'",
             args=(schema,),
@@ -456,8 +458,10 @@ def _drop_half_declared(connection: dj.Connection) -> None:
         complete = {key.split(".")[1] for key in get_schema_lineages(connection, schema)}
         for (table,) in tables:
             full = adapter.make_full_table_name(schema, table)
-            if table in {"~lineage", BLOCKS, *complete} or connection.query(f"SELECT 1 FROM {full} LIMIT 1").fetchone():
-                continue  # rows: it was in use, and has only lost its lineage, which DataJoint adds
+            if table in complete or not (table in ours | jobs or table.startswith(parts)):
+                continue
+            if connection.query(f"SELECT 1 FROM {full} LIMIT 1").fetchone():
+                continue  # it was in use, and has only lost its lineage, which DataJoint adds
             with suppress(Exception):  # other tables refer to it, so it was in use
                 connection.query(f"DROP TABLE {full}")
 

@@ -50,9 +50,12 @@ def many_rois(database) -> Iterator[None]:
 def no_statistics(many_rois, database, backend) -> Iterator[None]:
     """A server whose statistics say that the tables are empty, and that stops a query after some seconds."""
     if backend == "mysql":
-        like = prefix().replace("_", r"\\_") + "%"
-        for table, column in (("innodb_table_stats", "n_rows"), ("innodb_index_stats", "stat_value")):
-            database.query(f"UPDATE mysql.{table} SET {column} = 0 WHERE database_name LIKE '{like}'")
+        # as InnoDB has them of a table that was just created
+        for change in (
+            "innodb_table_stats SET n_rows = 0, clustered_index_size = 1, sum_of_other_index_sizes = 0",
+            "innodb_index_stats SET stat_value = CASE WHEN stat_name LIKE 'n_diff%%' THEN 0 ELSE 1 END",
+        ):
+            database.query(f"UPDATE mysql.{change} WHERE LEFT(database_name, %s) = %s", args=(len(prefix()), prefix()))
         database.query("FLUSH TABLES")
         database.query("SET SESSION max_execution_time = 8000")
         yield
