@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from pipeline.tracking.mirror import MirrorReport
     from schemas.exchange.verify import Finding, Verified
     from schemas.imaging.objects import Orphan
-    from schemas.update import Updated
+    from schemas.upkeep.update import Updated
 
 
 def ndc(

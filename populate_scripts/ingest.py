@@ -10,7 +10,7 @@ from pipeline.errors import ConfigError, MesoError
 from pipeline.reading import find_sessions, identify, open_one
 from schemas.server.settings import one_cache_dir
 from schemas.session import Session
-from schemas.sources import ChangedRow, changed_rows
+from schemas.upkeep.changed_files import ChangedRow, changed_rows
 
 
 @dataclass

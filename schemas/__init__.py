@@ -28,7 +28,6 @@ from pipeline.errors import (
     OutOfRangeError,
 )
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
-from schemas.deletion import delete_sessions
 from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
 from schemas.imaging.activity import CellActivity, activity
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
@@ -37,6 +36,7 @@ from schemas.server.connection import connect
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
 from schemas.setup.activation import activate
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
+from schemas.upkeep.deletion import delete_sessions
 
 __all__ = [
     "FOV",

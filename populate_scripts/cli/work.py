@@ -75,7 +75,7 @@ def update(eids: tuple[str, ...], subject: str | None, everything: bool, dry_run
         raise click.UsageError("Name session ids, --subject or --all")
     from populate_scripts.commands import update_lines
     from schemas.queries.sessions import session_ids
-    from schemas.update import update as run
+    from schemas.upkeep.update import update as run
 
     activate()
     done = run(session_ids(eids, subject), dry_run=dry_run, progress=not as_json)

@@ -30,8 +30,8 @@ from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.rows import jobs_of
 from schemas.server.binding import auto_populated
 from schemas.session import Behavior, FOVFolder, Session, Wheel, one_for
-from schemas.sources import ChangedRow, changed_rows
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
+from schemas.upkeep.changed_files import ChangedRow, changed_rows
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.tables import Attempt
 

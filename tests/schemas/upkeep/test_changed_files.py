@@ -21,8 +21,8 @@ from pipeline.errors import DataError
 from populate_scripts.ingest import ingest
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
-from schemas.sources import changed_rows
 from schemas.tracking import TrackingRun
+from schemas.upkeep.changed_files import changed_rows
 from schemas.work.filling import SESSION_TABLES, fill
 
 pytestmark = pytest.mark.one_backend  # files are compared without the server; test_update.py runs on both

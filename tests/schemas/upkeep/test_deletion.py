@@ -18,9 +18,9 @@ from pipeline.decoding import NDCSettings
 from pipeline.errors import ArgumentError, ConfigError, DataError
 from populate_scripts.cli import main
 from schemas.cascade import WholeDelete, preview
-from schemas.deletion import delete_sessions
 from schemas.rows import checked, jobs_of
 from schemas.server.binding import MODULES, table_modules
+from schemas.upkeep.deletion import delete_sessions
 from schemas.work.heartbeat import connects_like
 from schemas.work.tables import Attempt
 

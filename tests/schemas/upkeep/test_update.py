@@ -19,7 +19,7 @@ from support.corpus import ACTIVITY, BAD, POSITIONS, TIMES, TRIALS, TYPES, UIDS,
 
 import meso
 import schemas
-import schemas.update
+import schemas.upkeep.update
 from pipeline.decoding import NDCSettings
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.embedding import EmbeddingSettings
@@ -28,7 +28,7 @@ from populate_scripts.ingest import ingest
 from schemas.decoding.run import run_ndc, stored_run
 from schemas.exchange.verify import verify_session
 from schemas.tracking import TrackingRun
-from schemas.update import update
+from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.jobs import Job, JobRunner, Queue
 from schemas.work.reports import errors, retry
@@ -302,7 +302,7 @@ def test_an_update_that_is_killed_is_completed_by_the_next(lab, monkeypatch, aft
 
     with monkeypatch.context() as patch:
         for name in names:
-            patch.setattr(schemas.update, name, counted(getattr(schemas.update, name)))
+            patch.setattr(schemas.upkeep.update, name, counted(getattr(schemas.upkeep.update, name)))
         with pytest.raises(Killed):
             update([lab.first])
     done = update([lab.first])
@@ -323,7 +323,7 @@ def test_a_process_that_is_killed_at_any_time_leaves_an_update_that_the_next_com
         lab.revise(TIMES, lambda times, i=i: times + 0.1 * (i + 1))
         process = subprocess.Popen(
             [sys.executable, "-m", "populate_scripts.cli", "update", lab.first], env=environment,
-            cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
         time.sleep(seconds)
         process.send_signal(signal.SIGKILL)

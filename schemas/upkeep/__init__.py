@@ -1,0 +1,1 @@
+"""What becomes of sessions later: they are deleted, or read again because their files have changed."""
