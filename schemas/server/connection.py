@@ -17,6 +17,7 @@ from datajoint.settings import find_config_file
 
 from pipeline.errors import ConfigError
 from schemas.server import embedded, reconnection
+from schemas.server.catalogue import Catalogue
 from schemas.server.dialect import dialect
 
 #: Environment variables that name a server; any of them turns the embedded PostgreSQL off.
@@ -24,7 +25,7 @@ SERVER_VARIABLES = ("DJ_HOST", "DJ_USER", "DJ_PASS", "DJ_PORT", "DJ_BACKEND", "D
 
 #: Oldest versions that DataJoint 2 supports.
 OLDEST_VERSIONS = {"mysql": (8, 0, 13), "postgresql": (15, 0, 0)}
-#: The connection of this process, under the key "connection" once it is made.
+#: Once they are made: the connection of this process, under the key "connection", and its "catalogue".
 _active: dict[str, Any] = {}
 
 
@@ -50,7 +51,14 @@ def connect() -> dj.Connection:
         if "DJ_LOG_LEVEL" not in os.environ:
             logging.getLogger("datajoint").setLevel(logging.ERROR)
         _active["connection"] = _own_server() if has_own_server() else _embedded()
+        _active["catalogue"] = Catalogue(_active["connection"])
     return _active["connection"]
+
+
+def catalogue() -> Catalogue:
+    """Return the catalogue of this process, which answers what DataJoint asks about tables."""
+    connect()
+    return _active["catalogue"]
 
 
 def _embedded() -> dj.Connection:

@@ -19,7 +19,7 @@ import pymysql
 from datajoint.adapters import ADAPTERS
 from datajoint.adapters.mysql import MySQLAdapter
 from datajoint.adapters.postgres import PostgreSQLAdapter
-from datajoint.errors import LostConnectionError
+from datajoint.errors import IntegrityError, LostConnectionError
 from psycopg2 import errorcodes
 from pymysql.constants import CR, ER
 
@@ -78,7 +78,12 @@ class PostgreSQL(PostgreSQLAdapter):
         return True
 
     def translate_error(self, error: Exception, query: str = "") -> Exception:
-        """Return DataJoint's error, also for a lost connection: the client's own errors have no PostgreSQL code."""
+        """Return DataJoint's error, also for a lost connection: the client's own errors have no PostgreSQL code.
+
+        DataJoint does not know the code of PostgreSQL 18 for rows that others depend on.
+        """
+        if isinstance(error, psycopg2.errors.RestrictViolation):
+            return IntegrityError(str(error).strip())
         lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and error.pgcode is None
         return LostConnectionError(str(error).strip()) if lost else super().translate_error(error, query)
 
