@@ -117,9 +117,7 @@ class Catalogue:
         rows = defaultdict(list)
         if tables:
             full = self.connection.adapter.make_full_table_name
-            every = (
-                f"SELECT '{name[0]}', table_name, attribute_name, lineage FROM {full(*name)}" for name in tables
-            )
+            every = (f"SELECT '{name[0]}', table_name, attribute_name, lineage FROM {full(*name)}" for name in tables)
             for schema, table, attribute, lineage in self.send(" UNION ALL ".join(every)).fetchall():
                 rows[schema, table].append({"attribute_name": attribute, "lineage": lineage})
         return rows

@@ -271,14 +271,13 @@ print("statements", len(sent))
 IDLE_PASS = """
 schemas.activate()
 from populate_scripts.worker import Scheduler
-from schemas.server.binding import auto_populated
+from schemas.work.filling import SESSION_TABLES
 from schemas.work.jobs import most_urgent
-tables = [table for table in auto_populated() if table.__name__ in ("Session", "Behavior", "Wheel", "FOV", "Recording",
-          "ROI", "Activity", "Embedding", "TrackedCell", "TrackedFOV", "SharedCells", "NDCResult")]
-scheduler = Scheduler(tables, print)
-scheduler._schedule(), most_urgent(tables)
-sent.clear()
-scheduler._schedule(), most_urgent(tables)
+scheduler = Scheduler(SESSION_TABLES, print)
+for again in range(2):
+    sent.clear()
+    scheduler._schedule(), most_urgent(SESSION_TABLES)
+assert scheduler.done
 """
 
 
@@ -300,8 +299,8 @@ scheduler._schedule(), most_urgent(tables)
 def test_a_command_asks_few_times_from_its_start_on(run, demo_sessions, python_command, tmp_path, code, most):
     """Also of the definitions of the tables, of which the server would be asked hundreds of times."""
     code = code.format(eid=demo_sessions[0], eids=demo_sessions, targets=list(TARGETS), folder=tmp_path)
-    done = python_command("-c", COMMAND.replace("{code}", code))
-    assert done.returncode == 0, done.stderr
+    for _ in range(2):  # the first time it may have something to compute
+        done = python_command("-c", COMMAND.replace("{code}", code))
+        assert done.returncode == 0, done.stderr
     number = int(done.stdout.split("statements ")[-1].split()[0])
-    print(number)
-    assert number <= most
+    assert number <= most, number

@@ -39,7 +39,9 @@ def tables_in(schemas: list[str]) -> list[tuple[str, str]]:
     """Return schema and name of all tables, those of jobs included, as the server lists them."""
     server = Server()
     return [
-        (schema, row[0]) for schema in schemas for row in server.query(server.adapter.list_tables_sql(schema)).fetchall()
+        (schema, row[0])
+        for schema in schemas
+        for row in server.query(server.adapter.list_tables_sql(schema)).fetchall()
     ]
 
 
