@@ -34,7 +34,7 @@ from schemas.server.settings import heartbeat
 from schemas.work import reports
 from schemas.work.dead_workers import end_worker, release_dead_jobs
 from schemas.work.heartbeat import Heartbeat, uptime
-from schemas.work.jobs import JobRunner, Queue, most_urgent, new_worker, put_off
+from schemas.work.jobs import JobRunner, Queue, most_urgent, new_worker, put_off, with_new_jobs
 from schemas.work.states import EndReason, JobStatus, Status
 from schemas.work.tables import MAX_MISSED_HEARTBEATS, Lease, Worker
 
@@ -358,7 +358,7 @@ class Scheduler(threading.Thread):
                 n for (name, status), n in reports.jobs_by_status().items()
                 if name in names and status in (JobStatus.PENDING, JobStatus.RESERVED)
             )  # fmt: skip
-            n_added = sum(Queue(table).add() for table in self.tables)
+            n_added = sum(Queue(table).add() for table in with_new_jobs(self.tables))
             self._say_put_off()
             self._clean()
         self.done = not n_left and not n_added

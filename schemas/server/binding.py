@@ -11,6 +11,7 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="No datajoint.json found")
     import datajoint as dj
 from pipeline.errors import ConfigError
+from schemas.server.connection import catalogue
 from schemas.server.settings import lab_modules, prefix
 
 #: Modules of tables by the name of their database schema, in the order of their dependencies.
@@ -43,7 +44,9 @@ def bind(connection: dj.Connection, *, create: bool) -> None:
     ConfigError
         ``create`` is False and the schema of a lab's module is not in the database.
     """
-    for name, module in table_modules().items():
+    modules = table_modules()
+    catalogue().read([prefix() + name for name in modules])
+    for name, module in modules.items():
         if not create and name not in MODULES and not _schema_exists(connection, prefix() + name):
             raise ConfigError(f"The tables of {module.__name__} (MESO_MODULES) are not declared yet: run meso db init")
         module.schema.activate(prefix() + name, connection=connection, create_schema=create, create_tables=create)

@@ -16,6 +16,7 @@ import datajoint as dj
 
 from pipeline.errors import ConfigError
 from schemas.server import config_file, embedded, reconnection, restrictions, tls
+from schemas.server.catalogue import Catalogue
 from schemas.server.dialect import dialect
 from schemas.server.refusals import in_words, text_of
 
@@ -24,7 +25,7 @@ SERVER_VARIABLES = ("DJ_HOST", "DJ_USER", "DJ_PASS", "DJ_PORT", "DJ_BACKEND", "D
 
 #: Oldest versions that DataJoint 2 supports.
 OLDEST_VERSIONS = {"mysql": (8, 0, 13), "postgresql": (15, 0, 0)}
-#: The connection of this process, under the key "connection" once it is made.
+#: Once they are made: the connection of this process, under the key "connection", and its "catalogue".
 _active: dict[str, Any] = {}
 
 
@@ -59,7 +60,14 @@ def connect() -> dj.Connection:
             logging.getLogger("datajoint").setLevel(logging.ERROR)
         config_file.refuse_what_was_read()
         _active["connection"] = _own_server() if has_own_server() else _embedded()
+        _active["catalogue"] = Catalogue(_active["connection"])
     return _active["connection"]
+
+
+def catalogue() -> Catalogue:
+    """Return the catalogue of this process, which answers what DataJoint asks about tables."""
+    connect()
+    return _active["catalogue"]
 
 
 def _embedded() -> dj.Connection:

@@ -156,6 +156,26 @@ class Dialect(ABC):
     def only_read(self, seconds: float) -> Sequence[str]:
         """Make the server refuse every later write of this connection, and stop every longer query."""
 
+    # -------------------------------------------------------------------------------------- definitions, see catalogue
+
+    @property
+    @abstractmethod
+    def tables(self) -> str:
+        """All tables of ``{schemas}``: in_schema, in_table, and the columns of the adapter's ``get_table_info_sql``.
+
+        This and the next two statements return for many tables what DataJoint's own return for one.
+        """
+
+    @property
+    @abstractmethod
+    def columns(self) -> str:
+        """All columns: in_schema, in_table, and the columns of ``get_columns_sql``, in their order."""
+
+    @property
+    @abstractmethod
+    def indexes(self) -> str:
+        """All indexes: in_schema, in_table, and the columns of ``get_indexes_sql``."""
+
 
 class MySQL(Dialect):
     """MySQL 8.0.13 and later."""
@@ -174,6 +194,23 @@ class MySQL(Dialect):
     )
     take_lock = "SELECT GET_LOCK(%(name)s, %(timeout)s)"
     release_lock = "SELECT RELEASE_LOCK(%(name)s)"
+    tables = (
+        "SELECT table_schema AS in_schema, table_name AS in_table, t.* FROM information_schema.tables t "
+        "WHERE table_schema IN ({schemas})"
+    )
+    # under the names of SHOW FULL COLUMNS
+    columns = (
+        "SELECT table_schema AS in_schema, table_name AS in_table, column_name AS `Field`, column_type AS `Type`, "
+        "collation_name AS `Collation`, is_nullable AS `Null`, column_key AS `Key`, column_default AS `Default`, "
+        "extra AS `Extra`, privileges AS `Privileges`, column_comment AS `Comment` FROM information_schema.columns "
+        "WHERE table_schema IN ({schemas}) ORDER BY table_schema, table_name, ordinal_position"
+    )
+    indexes = (
+        "SELECT table_schema AS in_schema, table_name AS in_table, index_name AS index_name, "
+        "column_name AS column_name, non_unique AS non_unique, seq_in_index AS seq_in_index "
+        "FROM information_schema.statistics WHERE table_schema IN ({schemas}) AND index_name <> 'PRIMARY' "
+        "ORDER BY table_schema, table_name, index_name, seq_in_index"
+    )
 
     def from_server_zone(self, time: str) -> str:
         # NULL for a zone with a name, if the server's tables of time zones are empty
@@ -237,6 +274,22 @@ class PostgreSQL(Dialect):
     merging_tables = None
     take_lock = "SELECT 1 FROM pg_advisory_lock(hashtext(%(name)s))"
     release_lock = "SELECT pg_advisory_unlock(hashtext(%(name)s))"
+    tables = (
+        "SELECT t.table_schema AS in_schema, t.table_name AS in_table, t.*, obj_description("
+        "(quote_ident(t.table_schema) || '.' || quote_ident(t.table_name))::regclass, 'pg_class') AS table_comment "
+        "FROM information_schema.tables t WHERE t.table_schema IN ({schemas})"
+    )
+    columns = (
+        "SELECT c.table_schema AS in_schema, c.table_name AS in_table, c.column_name, c.data_type, c.udt_name, "
+        "c.is_nullable, c.column_default, c.character_maximum_length, c.numeric_precision, c.numeric_scale, "
+        "col_description((quote_ident(c.table_schema) || '.' || quote_ident(c.table_name))::regclass, "
+        "c.ordinal_position) AS column_comment FROM information_schema.columns c "
+        "WHERE c.table_schema IN ({schemas}) ORDER BY c.table_schema, c.table_name, c.ordinal_position"
+    )
+    indexes = (
+        "SELECT schemaname AS in_schema, tablename AS in_table, indexname, indexdef FROM pg_indexes "
+        "WHERE schemaname IN ({schemas})"
+    )
 
     def from_server_zone(self, time: str) -> str:
         default = "(SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')"

@@ -117,22 +117,30 @@ class Queue:
 
         One statement: DataJoint's own ``refresh`` inserts one row at a time, which takes seconds for 2000.
         """
-        quote, sql = self.connection.adapter.quote_identifier, dialect(self.connection)
-        names = [quote(name) for name in self.jobs.primary_key]
-        keys, same = ", ".join(names), " AND ".join(f"missing.{name} = known.{name}" for name in names)
-        # a restriction may be different at every call: only the queries without one are kept
-        missing = keys_sql(self.table)[1] if not restrictions else _missing(self.table, restrictions).make_sql()
+        sql, keys = dialect(self.connection), ", ".join(self._key_columns())
         # it holds for the next transaction only, so it must come directly before the INSERT
         for statement in sql.before_insert_new:
             self.connection.query(statement)
         new = (
             f"SELECT {keys}, '{JobStatus.PENDING}', {int(dj.config['jobs.default_priority'])}, {JOBS_NOW} "
-            f"FROM ({missing}) AS missing "
-            # INSERT IGNORE alone would do the same, but try, and lock, every job that is there already
-            f"WHERE NOT EXISTS (SELECT 1 FROM {self.jobs.full_table_name} AS known WHERE {same})"
+            f"FROM {self.new_keys(*restrictions)}"
         )
         columns = f"{keys}, status, priority, scheduled_time"
         return self.connection.query(sql.insert_new(self.jobs.full_table_name, columns, new)).rowcount
+
+    def new_keys(self, *restrictions: Any) -> str:
+        """Return, as SQL to follow FROM, the keys that are neither in the table nor in the job table."""
+        # a restriction may be different at every call: only the queries without one are kept
+        missing = keys_sql(self.table)[1] if not restrictions else _missing(self.table, restrictions).make_sql()
+        same = " AND ".join(f"missing.{name} = known.{name}" for name in self._key_columns())
+        return (
+            f"({missing}) AS missing "
+            # INSERT IGNORE alone would do the same, but try, and lock, every job that is there already
+            f"WHERE NOT EXISTS (SELECT 1 FROM {self.jobs.full_table_name} AS known WHERE {same})"
+        )
+
+    def _key_columns(self) -> list[str]:
+        return [self.connection.adapter.quote_identifier(name) for name in self.jobs.primary_key]
 
     def due(self, *restrictions: Any) -> list[dict]:
         """Return the keys of some jobs that may be run now, by priority, in random order among equals; one query."""
@@ -174,6 +182,14 @@ class Queue:
             return jobs
         # without the check: DataJoint gives the key of a job table another lineage than that of the table's parents
         return jobs.restrict(self.table()._jobs_to_do(restrictions), semantic_check=False)
+
+
+def with_new_jobs(tables: Sequence[type[dj.Table]]) -> list[type[dj.Table]]:
+    """Return those of the tables to which ``Queue.add`` would add jobs, usually none; one query."""
+    query = " UNION ALL ".join(
+        f"SELECT {i}, EXISTS(SELECT 1 FROM {Queue(table).new_keys()})" for i, table in enumerate(tables)
+    )
+    return [tables[i] for i, has_new in sorted(connect().query(query).fetchall()) if has_new]
 
 
 def most_urgent(tables: Sequence[type[dj.Table]]) -> list[tuple[type[dj.Table], dict]]:
@@ -470,7 +486,7 @@ class JobRunner:
         """
         queue = Queue(table)
         if not queue.is_incomplete(*restrictions):
-            return  # before the insert below: a read-only account can call this if nothing is missing
+            return  # before any change below: a read-only account can call this if nothing is missing
         queue.add(*restrictions)
         if not restrictions:
             queue.jobs.refresh()  # deletes the jobs of keys that do not exist any more

@@ -8,6 +8,7 @@ from contextlib import contextmanager, redirect_stdout
 
 import numpy as np
 import pytest
+from support.statements import statements
 
 import meso
 import schemas
@@ -42,23 +43,6 @@ def tracking(demo_sessions) -> dict:
 def run(demo_sessions, tracking) -> NDCRun:
     """Twelve curves: three targets of four sessions."""
     return run_ndc(demo_sessions, tracking, [NDCSettings(target=target, **SMALL) for target in TARGETS])
-
-
-@contextmanager
-def statements() -> Iterator[list[str]]:
-    """Yield the list of the statements that the block sends to the server."""
-    connection, sent = schemas.connect(), []
-    query = connection.query
-
-    def listen(statement: str, *args, **kwargs):
-        sent.append(statement)
-        return query(statement, *args, **kwargs)
-
-    connection.query = listen
-    try:
-        yield sent
-    finally:
-        del connection.query
 
 
 def number_of_statements(ask, *arguments, **options) -> int:
@@ -267,3 +251,66 @@ def test_a_session_without_trials_fails_for_all_targets_at_once(run, demo_sessio
         found = stored_run(run.session_set, [target.ndc_params for target in run.targets])
     assert found.failures == [Failure(eid, "", "Behavior", f"session {eid}: no trials table 0")]
     assert found.failure_lines() == [f"session {eid}: no trials table 0"]
+
+
+# ---------------------------------------------------------------- whole commands, of a process that has just started
+
+COMMAND = """
+import sys
+from datajoint.adapters import mysql, postgres
+sent = []
+for adapter in (mysql.MySQLAdapter, postgres.PostgreSQLAdapter):
+    def get_cursor(self, connection, as_dict=False, make=adapter.get_cursor):
+        sent.append(1)  # DataJoint makes a cursor for each statement
+        return make(self, connection, as_dict)
+    adapter.get_cursor = get_cursor
+import schemas
+{code}
+print("statements", len(sent))
+"""
+RASTER = """
+from populate_scripts.cli import main
+sys.argv[1:] = ['raster', '{eid}', '--output', r'{folder}']
+try: main()
+except SystemExit as end: assert not end.code, end
+"""
+STORED_CURVES = """
+import meso
+meso.neuron_dropping_curves_cached(
+    {eids}, {targets}, ks=(4, 8), R=2, n_label_shuffles=2, n_bootstrap=4, progress=False
+)
+"""
+ONE_PASS = """
+schemas.activate()
+from populate_scripts.worker import Scheduler
+from schemas.work.filling import SESSION_TABLES
+from schemas.work.jobs import most_urgent
+scheduler = Scheduler(SESSION_TABLES, print)
+for again in range(2):
+    sent.clear()
+    scheduler._schedule(), most_urgent(SESSION_TABLES)
+assert scheduler.done
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "most"),
+    [
+        ("schemas.activate()", 10),
+        ("schemas.activate()\nfrom schemas.work.reports import status\nassert status()", 29),
+        ("schemas.activate()\nfrom schemas.queries.sessions import sessions\nassert len(sessions()) > 1", 29),
+        ("import meso\nassert meso.load_or_embed('{eid}')", 29),
+        (RASTER, 39),
+        (STORED_CURVES, 59),
+        (ONE_PASS, 19),
+    ],
+    ids=["activation", "status", "sessions", "load_or_embed", "raster", "curves", "idle pass"],
+)  # fmt: skip
+def test_a_command_asks_few_times_from_its_start_on(run, demo_sessions, python_command, tmp_path, code, most):
+    """Also of the definitions of the tables, of which the server would be asked hundreds of times."""
+    code = code.format(eid=demo_sessions[0], eids=demo_sessions, targets=list(TARGETS), folder=tmp_path)
+    for _ in range(2):  # the first time it may have something to compute
+        done = python_command("-c", COMMAND.replace("{code}", code))
+        assert done.returncode == 0, done.stderr
+    number = int(done.stdout.split("statements ")[-1].split()[0])
+    assert number <= most, number

@@ -1,0 +1,151 @@
+"""The definitions of all tables, read at once, for DataJoint, which would read them table by table.
+
+DataJoint asks the server for the definition of each table that a process uses: whether it is declared, its columns,
+keys, indexes and lineage. For ``meso status`` these are 410 statements, each a round trip to the server of a lab.
+``Catalogue.read`` reads the same for all tables with five, and keeps the answers by the statements that DataJoint would
+send. DataJoint still makes its headings itself, from answers that it cannot tell from the server's.
+
+What the catalogue does not know, the server is asked, as without it: a statement that a later version of DataJoint
+words differently costs a round trip, and a table that another process has declared meanwhile is found. Once a table is
+changed here, or a statement fails as if another process had changed one, all answers are forgotten until the next
+``read``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import datajoint as dj
+from datajoint import dependencies
+from datajoint.connection import EmulatedCursor
+from datajoint.errors import IntegrityError, MissingTableError, UnknownAttributeError
+
+from schemas.server.dialect import dialect
+
+#: Starts of the statements that change tables, keys, indexes or comments, or the lineage of attributes.
+CHANGES = re.compile(
+    r"\s*(CREATE|ALTER|DROP|RENAME|COMMENT|(INSERT INTO|DELETE FROM|UPDATE) \S+~lineage)\b", re.IGNORECASE
+)
+#: Errors that may mean that another process has changed a table, or declared one that depends on it.
+OUTDATED = (MissingTableError, UnknownAttributeError, IntegrityError)
+#: DataJoint's table of the origins of a schema's attributes, and its statement for those of one table.
+LINEAGE = "~lineage"
+LINEAGE_OF_TABLE = "\n        SELECT attribute_name, lineage FROM {}\n        WHERE table_name = %s\n        "
+
+#: Names of a schema and a table, and rows about tables by these names.
+Name = tuple[str, str]
+Rows = list[dict[str, Any]]
+
+
+class Catalogue:
+    """Stands between DataJoint and the server, and answers what DataJoint asks about tables.
+
+    Parameters
+    ----------
+    connection : dj.Connection
+        Its ``query`` and ``dependencies`` are replaced.
+
+    Attributes
+    ----------
+    send : callable
+        The connection's own ``query``.
+    answers : dict
+        Rows by statement and arguments.
+    """
+
+    def __init__(self, connection: dj.Connection) -> None:
+        self.connection, self.send = connection, connection.query
+        self.answers: dict[str, dict[tuple, Rows]] = {}
+        connection.query = self.query
+        connection.dependencies = Dependencies(connection)
+
+    def query(self, query: str, args: Any = (), *, as_dict: bool = False, **options: Any) -> Any:
+        """Return a cursor with the answer of the catalogue or, if it has none, of the server."""
+        known = self.answers.get(query)
+        if known is not None and (rows := known.get(tuple(args))) is not None:
+            return EmulatedCursor(rows if as_dict else [tuple(row.values()) for row in rows])
+        if CHANGES.match(query):
+            self.forget()
+        try:
+            return self.send(query, args, as_dict=as_dict, **options)
+        except OUTDATED:
+            self.forget()
+            raise
+
+    def forget(self) -> None:
+        """Forget all answers and the graph of foreign keys."""
+        self.answers = {}
+        self.connection.dependencies.clear()
+
+    def read(self, schemas: Sequence[str]) -> None:
+        """Read the definitions of all tables of these schemas, of which some may not exist."""
+        self.forget()
+        adapter, sql = self.connection.adapter, dialect(self.connection)
+        tables, columns, indexes = (self._ask(part, schemas) for part in (sql.tables, sql.columns, sql.indexes))
+        keys, lineages = self._primary_keys(schemas), self._lineages([name for name in tables if name[1] == LINEAGE])
+        for name, table in tables.items():
+            self._keep(adapter.schema_exists_sql(name[0]), [{"schema_name": name[0]}])
+            self._keep(adapter.get_table_info_sql(*name), table)
+            self._keep(adapter.get_columns_sql(*name), columns[name])
+            self._keep(adapter.get_primary_key_sql(*name), keys[name])
+            self._keep(adapter.get_indexes_sql(*name), indexes[name])
+            if (name[0], LINEAGE) in tables:
+                origins = LINEAGE_OF_TABLE.format(adapter.make_full_table_name(name[0], LINEAGE))
+                self._keep(origins, lineages[name], (name[1],))
+
+    def _keep(self, statement: str, rows: Rows, args: tuple = ()) -> None:
+        self.answers.setdefault(statement, {})[args] = rows
+
+    def _ask(self, statement: str, schemas: Sequence[str]) -> dict[Name, Rows]:
+        """Return the rows of a statement about schemas by table, without the columns that name it."""
+        marks = ", ".join(["%s"] * len(schemas))
+        rows = defaultdict(list)
+        for row in self.send(statement.format(schemas=marks), args=tuple(schemas), as_dict=True).fetchall():
+            rows[row.pop("in_schema"), row.pop("in_table")].append(row)
+        return rows
+
+    def _primary_keys(self, schemas: Sequence[str]) -> dict[Name, Rows]:
+        adapter = self.connection.adapter
+        # DataJoint's own statement, for its graph; no name is like '', so that job tables are not left out
+        statement = adapter.load_primary_keys_sql(", ".join(map(adapter.quote_string, schemas)), "''")
+        rows = defaultdict(list)
+        for table, column in self.send(statement).fetchall():
+            rows[adapter.split_full_table_name(table)].append({"column_name": column})
+        return rows
+
+    def _lineages(self, tables: Sequence[Name]) -> dict[Name, Rows]:
+        rows = defaultdict(list)
+        if tables:
+            full = self.connection.adapter.make_full_table_name
+            every = (f"SELECT '{name[0]}', table_name, attribute_name, lineage FROM {full(*name)}" for name in tables)
+            for schema, table, attribute, lineage in self.send(" UNION ALL ".join(every)).fetchall():
+                rows[schema, table].append({"attribute_name": attribute, "lineage": lineage})
+        return rows
+
+
+class Dependencies(dependencies.Dependencies):
+    """The graph of foreign keys, read once for the same schemas: DataJoint reads it again for each job table."""
+
+    #: Names of the schemas of the graph; None before it is read, and once it is cleared.
+    read_for: set[str] | None = None
+
+    def __init__(self, connection: dj.Connection | None = None) -> None:
+        self.connection: Any = connection  # DataJoint copies a graph without one
+        super().__init__(connection)
+
+    def clear(self) -> None:
+        """Forget the graph, to read it again when it is needed: DataJoint does so when it declares a table."""
+        self.read_for = None
+        super().clear()
+
+    def load(self, force: bool = True, schema_names: set[str] | None = None) -> None:
+        """Read the graph, by default of all schemas in use, unless it is known."""
+        names = set(self.connection.schemas if schema_names is None else schema_names)
+        if force and names == self.read_for:
+            return
+        super().load(force, schema_names)
+        if self.read_for is None:  # cleared, so it has been read now
+            self.read_for = names
