@@ -17,6 +17,7 @@ from schemas.rows import checked, jobs_of
 from schemas.server.binding import auto_populated
 from schemas.server.settings import one_cache_dir
 from schemas.session import Behavior, FOVFolder, Session, Wheel
+from schemas.work.dead_workers import release_dead_jobs
 from schemas.work.jobs import JobRunner, Unfinished
 from schemas.work.reports import errors
 from schemas.work.states import Status

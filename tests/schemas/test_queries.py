@@ -280,7 +280,7 @@ meso.neuron_dropping_curves_cached(
     {eids}, {targets}, ks=(4, 8), R=2, n_label_shuffles=2, n_bootstrap=4, progress=False
 )
 """
-ONE_PASS = """
+IDLE_WORKER = """
 schemas.activate()
 from populate_scripts.worker import Scheduler
 from schemas.work.filling import SESSION_TABLES
@@ -302,7 +302,7 @@ assert scheduler.done
         ("import meso\nassert meso.load_or_embed('{eid}')", 29),
         (RASTER, 39),
         (STORED_CURVES, 59),
-        (ONE_PASS, 19),
+        (IDLE_WORKER, 19),
     ],
     ids=["activation", "status", "sessions", "load_or_embed", "raster", "curves", "idle pass"],
 )  # fmt: skip
