@@ -34,7 +34,8 @@ from schemas.server.settings import heartbeat
 from schemas.work import reports
 from schemas.work.dead_workers import end_worker, release_dead_jobs
 from schemas.work.heartbeat import Heartbeat, uptime
-from schemas.work.jobs import JobRunner, Queue, most_urgent, new_worker, put_off, with_new_jobs
+from schemas.work.jobs import Queue, most_urgent, put_off, with_new_jobs
+from schemas.work.runner import JobRunner, new_worker
 from schemas.work.states import EndReason, JobStatus, Status
 from schemas.work.tables import MAX_MISSED_HEARTBEATS, Lease, Worker
 

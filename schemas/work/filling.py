@@ -17,9 +17,9 @@ from schemas.rows import checked, jobs_of
 from schemas.server.binding import auto_populated
 from schemas.server.settings import one_cache_dir
 from schemas.session import Behavior, FOVFolder, Session, Wheel
-from schemas.work.dead_workers import release_dead_jobs
-from schemas.work.jobs import JobRunner, Unfinished
+from schemas.work.jobs import Unfinished
 from schemas.work.reports import errors
+from schemas.work.runner import JobRunner
 from schemas.work.states import Status
 
 #: Tables that are read from a session's files, and those of them that are needed for activity.
@@ -81,8 +81,6 @@ def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, pro
             # DataJoint ignores unknown names: a typo would populate everything
             checked(restriction, jobs_of(table).proj())
     report = Filled()
-    # without it a job that a killed notebook had reserved would wait for a `meso worker`, which may never come
-    release_dead_jobs()
     with JobRunner() as runner:
         for table in auto_populated():
             if table in wanted:

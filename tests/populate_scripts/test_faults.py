@@ -18,17 +18,17 @@ from support.lab import Lab, wait_for
 
 from schemas.server import reconnection
 from schemas.work.dead_workers import release_dead_jobs
-from schemas.work.jobs import MAX_LOST_CONNECTIONS
 from schemas.work.reports import errors
+from schemas.work.runner import MAX_LOST_CONNECTIONS
 from schemas.work.tables import Attempt, Worker
 
 RESERVE = b"SET status = 'reserved'"
 FILL = """
 import sys, schemas
 from support import work_tables
-from schemas.work import filling, jobs
+from schemas.work import filling, runner
 schemas.activate()
-jobs.FIRST_DELAY = float(sys.argv[1])
+runner.FIRST_DELAY = float(sys.argv[1])
 filled = filling.fill([work_tables.Product, work_tables.Total])
 print(filled.made, filled.errors)
 """

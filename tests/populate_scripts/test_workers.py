@@ -16,8 +16,9 @@ from support.lab import kill, wait_for
 from pipeline.errors import ConfigError
 from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.work.filling import fill
-from schemas.work.jobs import Job, JobRunner, Queue
+from schemas.work.jobs import Job, Queue
 from schemas.work.reports import errors, retry, status
+from schemas.work.runner import JobRunner
 from schemas.work.tables import Attempt, Made, Worker
 
 
@@ -147,7 +148,7 @@ def test_a_worker_that_died_before_its_first_heartbeat_is_found(lab):
     lab.meso("status")  # declares nothing, reads only
     code = (
         "import os, signal, schemas; schemas.activate()\n"
-        "from schemas.work.jobs import Job, JobRunner, Queue\n"
+        "from schemas.work.jobs import Job, Queue\nfrom schemas.work.runner import JobRunner\n"
         "from schemas.server.binding import table_named\n"
         "runner = JobRunner('f' * 32, 0, 3.0); runner.begin()\n"
         "product = table_named('Product'); Queue(product).add()\n"

@@ -18,8 +18,9 @@ from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import DataError
 from pipeline.reading import remote
 from populate_scripts.ingest import ingest
-from schemas.work import jobs
+from schemas.work import runner as running
 from schemas.work.filling import IMAGING_TABLES, SESSION_TABLES, fill
+from schemas.work.jobs import Queue
 from schemas.work.reports import retry
 
 pytestmark = [
@@ -116,25 +117,25 @@ def test_a_server_that_is_away_while_a_session_is_read(lab):
 
 
 def test_a_worker_tries_later_what_a_server_that_is_away_has(lab, monkeypatch):
-    monkeypatch.setattr(jobs, "AWAY_DELAY", 0.1)
-    monkeypatch.setattr(jobs, "MAX_LOST_CONNECTIONS", 3)
+    monkeypatch.setattr(running, "AWAY_DELAY", 0.1)
+    monkeypatch.setattr(running, "MAX_LOST_CONNECTIONS", 3)
     server, found, _ = lab
     key = {"eid": found.eids["worker"]}
     ingest([key["eid"]])
-    jobs.Queue(schemas.FOV).add(key)
+    Queue(schemas.FOV).add(key)
     server.stop()
 
-    def run_once(runner: jobs.JobRunner) -> jobs.Outcome:
-        while not (due := jobs.Queue(schemas.FOV).due(key, {"fov": 0})):
+    def run_once(runner: running.JobRunner) -> running.Outcome:
+        while not (due := Queue(schemas.FOV).due(key, {"fov": 0})):
             time.sleep(0.02)
         return runner.run(schemas.FOV, due[0])
 
-    with jobs.JobRunner(jobs.new_worker()) as runner:
+    with running.JobRunner(running.new_worker()) as runner:
         tried = [run_once(runner) for _ in range(3)]
         assert [outcome.status for outcome in tried] == ["postponed", "postponed", "failed"]
         assert "a server of ONE was away 3 times while this job was running" in tried[-1].message
         retry(eid=key["eid"])
-        jobs.Queue(schemas.FOV).add(key)
+        Queue(schemas.FOV).add(key)
         assert run_once(runner).status == "postponed"
         server.start()
         assert run_once(runner).status == "done"

@@ -30,8 +30,9 @@ from schemas.exchange.verify import verify_session
 from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
-from schemas.work.jobs import Job, JobRunner, Queue
+from schemas.work.jobs import Job, Queue
 from schemas.work.reports import errors, retry
+from schemas.work.runner import JobRunner
 
 SETTINGS = [
     NDCSettings(target=target, ks=(4, 8), r=2, n_label_shuffles=2, cv_splits=2) for target in ("choice", "stimulus")

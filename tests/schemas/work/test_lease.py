@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.work.jobs import new_worker
+from schemas.work.runner import new_worker
 from schemas.work.tables import Lease, server_time
 
 ROOT = Path(__file__).parents[3]

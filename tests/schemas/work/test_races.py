@@ -10,8 +10,9 @@ from support import work_tables
 
 from schemas.server.dialect import dialect
 from schemas.work.dead_workers import end_worker, release_dead_jobs
-from schemas.work.jobs import Job, Queue, ReservationLost, new_worker
+from schemas.work.jobs import Job, Queue, ReservationLost
 from schemas.work.reports import retry
+from schemas.work.runner import new_worker
 from schemas.work.states import EndReason
 from schemas.work.tables import Attempt, Worker
 
