@@ -43,7 +43,7 @@ from schemas.queries.ids import one_subject
 from schemas.queries.sessions import trial_events
 from schemas.queries.tracking_runs import fovs_left_out, tracking_run_of_sessions
 from schemas.rows import in_fovs
-from schemas.work.filling import fill, fill_session, registered
+from schemas.work.filling import fill, fill_session, fill_sessions, registered
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -543,11 +543,7 @@ def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, s
             unusable[named] = str(error)
     if found:
         one_subject(list(found))
-    for eid in found:
-        try:
-            fill_session(eid, progress=progress)
-        except DataError as error:
-            unusable[eid] = str(error)
+    unusable |= fill_sessions(list(found), progress=progress)
     usable = [eid for eid in found if eid not in unusable]
     if len(usable) < 2:
         raise DataError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,6 +125,33 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     if not (Activity & {"eid": eid}):
         raise DataError("no FOV of the session can be used", eid=eid, do=_first_reason(eid))
     return filled
+
+
+def fill_sessions(eids: Sequence[str], *, progress: bool = False) -> dict[str, str]:
+    """Populate the tables that are read from the files of several sessions; return messages about unusable ones by eid.
+
+    The same as ``fill_session`` for each, with as many statements for many sessions that are read as for one.
+
+    Parameters
+    ----------
+    eids : sequence of str
+        Of registered sessions.
+    progress : bool
+    """
+    if not eids:
+        return {}
+    keys = [{"eid": eid} for eid in eids]
+    fill(SESSION_TABLES, keys, progress=progress)
+    read = {str(eid) for eid in (dj.U("eid") & (Activity & keys)).to_arrays("eid")}
+    read -= {str(eid) for eid in (dj.U("eid") & ((FOVFolder.proj() & keys) - Activity.proj())).to_arrays("eid")}
+    unusable = {}
+    for eid in eids:
+        if eid not in read:
+            try:
+                fill_session(eid, behavior=False)
+            except DataError as error:
+                unusable[eid] = str(error)
+    return unusable
 
 
 def registered(named: str) -> str:
