@@ -12,7 +12,6 @@ import schemas
 from page import queries
 from schemas.queries.sessions import sessions
 from schemas.server.binding import auto_populated
-from schemas.server.settings import prefix
 from schemas.work import reports
 from schemas.work.jobs import keys_sql
 
