@@ -101,7 +101,8 @@ def db_grant(user: str, role: str, host: str | None, new_password: bool) -> None
 def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
     """Show the database in a browser, read-only, until Ctrl-C.
 
-    Exits with 130 then. Pages: state of the pipeline, sessions, rasters, maps of cells, tracked cells and neuron-dropping curves.
+    Pages: state of the pipeline, sessions, rasters, maps of cells, tracked cells and neuron-dropping curves. Ctrl-C ends
+    it with exit code 130.
     """
     from page.app import LOOPBACK
     from page.app import serve as run
