@@ -143,9 +143,10 @@ def db_grant(user: str, role: str, host: str | None, new_password: bool) -> None
 @click.option("--name", "names", multiple=True, help="Host name that browsers may use; repeat for several.")
 @click.option("--open", "show", is_flag=True, help="Open the page in a browser.")
 def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
-    """Show the database in a browser, read-only, until Ctrl-C (exit code 130).
+    """Show the database in a browser, read-only, until Ctrl-C.
 
-    Pages: state of the pipeline, sessions, rasters, maps of cells, tracked cells and neuron-dropping curves.
+    Pages: state of the pipeline, sessions, rasters, maps of cells, tracked cells and neuron-dropping curves. Ctrl-C ends
+    it with exit code 130.
     """
     from page.app import LOOPBACK
     from page.app import serve as run

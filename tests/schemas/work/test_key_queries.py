@@ -5,18 +5,19 @@ from __future__ import annotations
 import datetime
 from collections.abc import Iterator
 
+import datajoint as dj
 import pytest
 
 import schemas
 from page import queries
 from schemas.queries.sessions import sessions
 from schemas.server.binding import auto_populated
-from schemas.server.settings import prefix
 from schemas.work import reports
 from schemas.work.jobs import keys_sql
 
 EIDS = [f"00000000-0000-3000-8000-0000000000{n:02d}" for n in range(4)]
 N_FOVS, N_ROIS = 4, 400
+TABLES = (schemas.Activity, schemas.ROI, schemas.Recording, schemas.FOV, schemas.FOVFolder, schemas.Session)
 
 
 @pytest.fixture
@@ -41,29 +42,41 @@ def many_rois(database) -> Iterator[None]:
     )
     schemas.Activity.insert(({**fov, "trace_dtype": "<f4"} for fov in fovs), **direct)
     yield
-    for table in (schemas.Activity, schemas.ROI, schemas.Recording, schemas.FOV, schemas.FOVFolder, schemas.Session):
+    for table in TABLES:
         (table & [{"eid": eid} for eid in EIDS]).delete_quick()
     (schemas.Subject & {"subject": "MANY"}).delete_quick()
 
 
-@pytest.fixture
-def no_statistics(many_rois, database, backend) -> Iterator[None]:
-    """A server whose statistics say that the tables are empty, and that stops a query after some seconds."""
+@pytest.fixture(params=["ROI", "all"])
+def no_statistics(many_rois, database, backend, request) -> Iterator[None]:
+    """A server whose statistics say that a table, or all, are empty, and that stops a query after some seconds."""
     if backend == "mysql":
-        # as InnoDB has them of a table that was just created
-        for change in (
-            "innodb_table_stats SET n_rows = 0, clustered_index_size = 1, sum_of_other_index_sizes = 0",
-            "innodb_index_stats SET stat_value = CASE WHEN stat_name LIKE 'n_diff%%' THEN 0 ELSE 1 END",
-        ):
-            database.query(f"UPDATE mysql.{change} WHERE LEFT(database_name, %s) = %s", args=(len(prefix()), prefix()))
+        database.query("SET GLOBAL innodb_stats_auto_recalc = OFF")
+        for table in TABLES:
+            database.query(f"ANALYZE TABLE {table.full_table_name}")
+        for table in TABLES if request.param == "all" else (schemas.ROI,):
+            _empty_statistics(database, table)
         database.query("FLUSH TABLES")
         database.query("SET SESSION max_execution_time = 8000")
         yield
         database.query("SET SESSION max_execution_time = 0")
+        database.query("SET GLOBAL innodb_stats_auto_recalc = ON")
     else:
         database.query("SET statement_timeout = 8000")
         yield
         database.query("SET statement_timeout = 0")
+
+
+def _empty_statistics(database: dj.Connection, table: type[dj.Table]) -> None:
+    """Write the statistics that InnoDB has of a table that was just created."""
+    for change in (
+        "innodb_table_stats SET n_rows = 0, clustered_index_size = 1, sum_of_other_index_sizes = 0",
+        "innodb_index_stats SET stat_value = CASE WHEN stat_name LIKE 'n_diff%%' THEN 0 ELSE 1 END",
+    ):
+        database.query(
+            f"UPDATE mysql.{change} WHERE database_name = %s AND table_name = %s",
+            args=(table.database, table.table_name),
+        )
 
 
 def test_key_queries_do_not_depend_on_statistics(no_statistics, database):
