@@ -166,16 +166,25 @@ ODD = "=50%\\n'x\x1b[31m"
 
 RENAME = """
 import schemas
+from schemas.server.settings import prefix
 schemas.activate()
-schemas.connect().query(f"UPDATE {schemas.Subject.full_table_name} SET subject = %s", args=(%r,))
+connection, tables = schemas.connect(), [schemas.Subject.full_table_name]
+if connection.adapter.backend == "mysql":  # it cannot cascade to a table along two foreign keys
+    connection.query("SET FOREIGN_KEY_CHECKS = 0")
+    tables = [f"`{schema}`.`{table}`" for schema, table in connection.query(
+        "SELECT c.table_schema, c.table_name FROM information_schema.columns c JOIN information_schema.tables t "
+        "ON t.table_schema = c.table_schema AND t.table_name = c.table_name "
+        "WHERE c.column_name = 'subject' AND t.table_type = 'BASE TABLE' AND c.table_schema LIKE %s",
+        args=(prefix().replace("_", r"\\_") + "%",)).fetchall()]
+for table in tables:
+    connection.query(f"UPDATE {table} SET subject = %s", args=(NAME,))
 """
 
 
 @pytest.fixture(scope="module")
 def odd(demo_output, meso, python_command):
     """The sessions of the demo, of a subject with another name; the server renames it in all tables."""
-    code = RENAME.replace("%r", repr(ODD))
-    done = python_command("-c", code, env={"MESO_PREFIX": PREFIX})
+    done = python_command("-c", f"NAME = {ODD!r}\n{RENAME}", env={"MESO_PREFIX": PREFIX})
     assert done.returncode == 0, done.stderr
     return ODD
 
