@@ -5,9 +5,10 @@ keys, indexes and lineage. For ``meso status`` these are 410 statements, each a 
 ``Catalogue.read`` reads the same for all tables with five, and keeps the answers by the statements that DataJoint would
 send. DataJoint still makes its headings itself, from answers that it cannot tell from the server's.
 
-What the catalogue does not know, the server is asked, as without it: a statement that a later version of DataJoint words
-differently costs a round trip, and a table that another process has declared meanwhile is found. Once a table is changed
-here, or a statement fails as if another process had changed one, all answers are forgotten until the next ``read``.
+What the catalogue does not know, the server is asked, as without it: a statement that a later version of DataJoint
+words differently costs a round trip, and a table that another process has declared meanwhile is found. Once a table is
+changed here, or a statement fails as if another process had changed one, all answers are forgotten until the next
+``read``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from datajoint.errors import IntegrityError, MissingTableError, UnknownAttribute
 from schemas.server.dialect import dialect
 
 #: Starts of the statements that change tables, keys, indexes or comments, or the lineage of attributes.
-CHANGES = re.compile(r"\s*(CREATE|ALTER|DROP|RENAME|COMMENT|(INSERT INTO|DELETE FROM|UPDATE) \S+~lineage)\b", re.I)
+CHANGES = re.compile(
+    r"\s*(CREATE|ALTER|DROP|RENAME|COMMENT|(INSERT INTO|DELETE FROM|UPDATE) \S+~lineage)\b", re.IGNORECASE
+)
 #: Errors that may mean that another process has changed a table, or declared one that depends on it.
 OUTDATED = (MissingTableError, UnknownAttributeError, IntegrityError)
 #: DataJoint's table of the origins of a schema's attributes, and its statement for those of one table.
@@ -129,7 +132,7 @@ class Dependencies(dependencies.Dependencies):
     #: Names of the schemas of the graph; None before it is read, and once it is cleared.
     read_for: set[str] | None = None
 
-    def __init__(self, connection: dj.Connection | None = None) -> None:
+    def __init__(self, connection: Any = None) -> None:  # networkx makes graphs of the same class without one
         self.connection = connection
         super().__init__(connection)
 
