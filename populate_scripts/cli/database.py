@@ -145,8 +145,7 @@ def db_grant(user: str, role: str, host: str | None, new_password: bool) -> None
 def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
     """Show the database in a browser, read-only, until Ctrl-C.
 
-    Pages: state of the pipeline, sessions, rasters, maps of cells, tracked cells and neuron-dropping curves. Ctrl-C ends
-    it with exit code 130.
+    Pages: state of the pipeline, sessions, rasters, maps of cells, tracked cells and neuron-dropping curves.
     """
     from page.app import LOOPBACK
     from page.app import serve as run
@@ -162,8 +161,9 @@ def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
             click.launch(address)
 
     number = run(host, port, names, say)
-    click.echo(f"Stopped by {'Ctrl-C' if number == signal.SIGINT else f'signal {number}'}")
-    sys.exit(128 + number)
+    if number != signal.SIGINT:  # Ctrl-C is how one ends it
+        click.echo(f"Stopped by signal {number}")
+        sys.exit(128 + number)
 
 
 @main.group()

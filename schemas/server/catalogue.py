@@ -132,8 +132,8 @@ class Dependencies(dependencies.Dependencies):
     #: Names of the schemas of the graph; None before it is read, and once it is cleared.
     read_for: set[str] | None = None
 
-    def __init__(self, connection: dj.Connection | None = None) -> None:
-        self.connection: Any = connection  # DataJoint copies a graph without one
+    def __init__(self, connection: Any = None) -> None:  # networkx makes graphs of the same class without one
+        self.connection = connection
         super().__init__(connection)
 
     def clear(self) -> None:

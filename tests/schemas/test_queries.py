@@ -270,17 +270,19 @@ print("statements", len(sent))
 """
 RASTER = """
 from populate_scripts.cli import main
-sys.argv[1:] = ['raster', '{eid}', '--output', r'{folder}']
-try: main()
-except SystemExit as end: assert not end.code, end
+sys.argv[1:] = ["raster", "{eid}", "--output", r"{folder}"]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end
 """
-STORED_CURVES = """
+CURVES = """
 import meso
 meso.neuron_dropping_curves_cached(
     {eids}, {targets}, ks=(4, 8), R=2, n_label_shuffles=2, n_bootstrap=4, progress=False
 )
 """
-IDLE_WORKER = """
+IDLE_SCHEDULER = """
 schemas.activate()
 from populate_scripts.worker import Scheduler
 from schemas.work.filling import SESSION_TABLES
@@ -301,11 +303,11 @@ assert scheduler.done
         ("schemas.activate()\nfrom schemas.queries.sessions import sessions\nassert len(sessions()) > 1", 29),
         ("import meso\nassert meso.load_or_embed('{eid}')", 29),
         (RASTER, 39),
-        (STORED_CURVES, 59),
-        (IDLE_WORKER, 19),
+        (CURVES, 59),
+        (IDLE_SCHEDULER, 19),
     ],
     ids=["activation", "status", "sessions", "load_or_embed", "raster", "curves", "idle pass"],
-)  # fmt: skip
+)
 def test_a_command_asks_few_times_from_its_start_on(run, demo_sessions, python_command, tmp_path, code, most):
     """Also of the definitions of the tables, of which the server would be asked hundreds of times."""
     code = code.format(eid=demo_sessions[0], eids=demo_sessions, targets=list(TARGETS), folder=tmp_path)
