@@ -250,6 +250,8 @@ class Job:
         self.connection = self.jobs.connection
         self.begun = time.monotonic()
         self.was_reserved = False
+        #: The job was still reserved after an error: its rows were not committed, and later ones are not this worker's.
+        self.was_undone = False
 
     # ------------------------------------------------------------------------------------------ 2. pending to reserved
 

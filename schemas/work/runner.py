@@ -162,13 +162,14 @@ class JobRunner:
         # one transaction: the row stays locked from the look at it to its change
         with self.connection.transaction:
             if job.hold():
+                job.was_undone = True
                 return self._postpone_or_fail(job, error, message)
         if not is_passing(error):
             if not job.was_reserved:
                 raise error
             return Outcome(Status.SKIPPED, message)  # taken away: what it read was deleted meanwhile
-        if job.has_rows():  # committed, only the answer was lost; or another worker was first
-            return Outcome(Status.DONE if job.was_reserved else Status.SKIPPED)
+        if job.has_rows():  # committed, only the answer was lost; or they are another worker's
+            return Outcome(Status.DONE if job.was_reserved and not job.was_undone else Status.SKIPPED)
         return Outcome(Status.POSTPONED, message)
 
     def _postpone_or_fail(self, job: Job, error: Exception, message: str) -> Outcome:

@@ -117,7 +117,7 @@ def queries() -> dict[str, dj.QueryExpression]:
     return {"ndc_summary": result, "ndc_curve": result * decoding.NDCResult.Curve.proj(..., "-scores", "-null_scores")}
 
 
-#: Types of columns before version 8, by the later ones.
+#: Types of columns before version 10, by the later ones.
 NARROWER = {
     "lab='' : varchar(255)": "lab='' : varchar(64)",
     "session_number : int32": "session_number : int16",
@@ -130,7 +130,7 @@ NARROWER = {
 
 
 def narrow_sessions() -> None:
-    """Give the tables of sessions and their sources the columns that they had before version 8."""
+    """Give the tables of sessions and their sources the columns that they had before version 10."""
     own = (session.Subject, session.Session, session.Behavior.Trial)
     for table in (*own, session.Behavior.Source, session.Wheel.Source, FOV.Source):
         for wide, narrow in NARROWER.items():

@@ -507,7 +507,7 @@ from schemas.setup import migrations
 
 connection = schemas.activate()
 if sys.argv[1] == "again":  # as after an interruption
-    migrations.MIGRATIONS[8].finish(connection, prefix())
+    migrations.MIGRATIONS[10].finish(connection, prefix())
 rows = [*schemas.Behavior.jobs.to_dicts(), *schemas.Wheel.jobs.to_dicts()]
 times = [row[name] for row in rows for name in ("created_time", "scheduled_time", "completed_time")]
 print(json.dumps([[row["status"] for row in rows], [time.mktime(time.gmtime()) - one.timestamp() for one in times]]))
@@ -528,16 +528,16 @@ def server_in_tokyo(database, backend) -> Iterator[None]:
         database.query("ALTER ROLE CURRENT_USER RESET timezone")
 
 
-def test_jobs_of_version_8_are_due_and_have_their_times_in_utc(
+def test_jobs_of_version_10_are_due_and_have_their_times_in_utc(
     database, backend, python_command, meso_command, request, server_in_tokyo
 ):
-    prefix = settings.prefix() + "v8_"
+    prefix = settings.prefix() + "v10_"
     request.addfinalizer(lambda: drop(database, prefix))
     env = {**own_server(backend), "MESO_PREFIX": prefix}
-    done = python_command(Path(__file__).parents[2] / "support" / "version_8.py", env=env)
+    done = python_command(Path(__file__).parents[2] / "support" / "version_10.py", env=env)
     assert done.returncode == 0, done.stderr
     done = meso_command("db", "init", env=env)
-    assert "Applied 9: jobs" in done.stdout, done.stderr
+    assert "Applied 11: jobs" in done.stdout, done.stderr
     for when in ("once", "again"):
         done = python_command("-c", OLD_JOBS, when, env=env)
         assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Create a database as version 8 did, with job times in the server's own time zone: a script, run by test_database."""
+"""Create a database as version 10 did, with job times in the server's own time zone: a script, run by test_database."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ DELETED = "00000000-0000-3000-8000-00000000dead"
 
 
 def make() -> None:
-    """Declare the tables of version 8; insert a session, a job that waits, one that failed, and one of no session."""
-    migrations.init(migrations=migrations.MIGRATIONS[:8])
+    """Declare the tables of version 10; insert a session, a job that waits, one that failed, and one of no session."""
+    migrations.init(migrations=migrations.MIGRATIONS[:10])
     session.Subject.insert1({"subject": "OLD"})
     row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}
     session.Session.insert1({"eid": EID, "subject": "OLD", **row})
     connection = connect()
-    # as a client of version 8, which left the zone as the server gave it
+    # as a client of version 10, which left the zone as the server gave it
     default = {"mysql": "SET time_zone = @@GLOBAL.time_zone", "postgresql": "RESET TIME ZONE"}
     connection.query(default[connection.adapter.backend])
     now = "CURRENT_TIMESTAMP(3)"
