@@ -101,8 +101,8 @@ def db_grant(user: str, role: str, host: str | None, new_password: bool) -> None
 def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
     """Show the database in a browser, read-only, until Ctrl-C.
 
-    Pages: state of the pipeline, sessions, rasters, maps of cells, tracked cells and neuron-dropping curves. Ctrl-C ends
-    it with exit code 130.
+    Pages: state of the pipeline, sessions, rasters, maps of cells, tracked cells and neuron-dropping curves. The exit
+    code after Ctrl-C is 130.
     """
     from page.app import LOOPBACK
     from page.app import serve as run
