@@ -122,8 +122,8 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
     collections = task_collections(reader, TRIALS)
     if not collections:
         raise DataError("the session has no trials table", eid=eid, dataset=f"alf/task_XX/{TRIALS}")
-    for collection in collections:
-        reader.fetch(TRIALS, *(f"_ibl_trials.{name}.npy" for name in TRIAL_ATTRIBUTES), collection=collection)
+    names = (TRIALS, *(f"_ibl_trials.{name}.npy" for name in TRIAL_ATTRIBUTES))
+    reader.fetch(f"{collection}/{name}" for collection in collections for name in names)
     tables = {collection: _load_table(reader, collection) for collection in collections}
     lacking = {c: error for c, table in tables.items() if (error := _lacks_columns(reader, c, table))}
     if len(lacking) == len(tables):
@@ -357,8 +357,7 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     collections = task_collections(reader, name)
     if not collections:
         raise DataError("the session has no wheel", eid=eid, dataset=f"alf/task_XX/{name}")
-    for collection in collections:
-        reader.fetch(name, "_ibl_wheel.position.npy", collection=collection)
+    reader.fetch(f"{collection}/{part}" for collection in collections for part in (name, "_ibl_wheel.position.npy"))
     parts = {
         collection: [reader.vector(f"_ibl_wheel.{what}.npy", collection) for what in ("timestamps", "position")]
         for collection in collections

@@ -192,17 +192,23 @@ class SessionReader:
                 raise DataError(problem, **place) from error
         return self._record(dataset)
 
-    def fetch(self, *names: str, collection: str) -> None:
+    def fetch(self, datasets: Iterable[str]) -> None:
         """Download those of these datasets that are listed and not here, together: fewer requests, several at a time.
 
         What cannot be had is left to ``path``, which says why.
+
+        Parameters
+        ----------
+        datasets : iterable of str
+            Paths within the session, without revisions.
         """
         import pandas as pd
 
         if not self.is_remote or self._recorded is not None:
             return
         try:
-            rows = pd.concat([self._default(n, collection) for n in names if self.has(n, collection)])
+            places = [(name, collection) for collection, _, name in (path.rpartition("/") for path in datasets)]
+            rows = pd.concat([self._default(*place) for place in places if self.has(*place)])
             absent = rows[[not self._is_here(dataset) for dataset in rows["rel_path"]]]
             if len(absent):
                 self._download(absent, once=True)

@@ -18,11 +18,6 @@ from pipeline.signals.clock import frame_period
 
 #: Datasets of activity by signal; the first that exists is read.
 SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mpci.ROIActivityF.npy"}
-#: Datasets of every FOV, of which some may be missing.
-ALWAYS_READ = (
-    "mpci.times.npy", "mpciStack.timeshift.npy", "mpciROIs.stackPos.npy", "mpciROIs.mpciROITypes.npy",
-    "mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv",
-)  # fmt: skip
 REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"
 MLAPDV = "mpciROIs.mlapdv{}.npy"
 #: The other datasets of a FOV: those without which it is refused, and those without which columns are NULL.
@@ -146,8 +141,9 @@ def fov_datasets(reader: SessionReader, collection: str) -> list[str]:
 
 def imaging_span(one: Any, eid: str) -> tuple[float, float] | None:
     """Return the first and the last frame time of a session in s; None if no FOV has sound times."""
-    spans, reader = [], SessionReader(one, eid)
-    for fov, collection in fov_folders(one, eid).items():
+    spans, reader, folders = [], SessionReader(one, eid), fov_folders(one, eid)
+    reader.fetch(f"{collection}/mpci.times.npy" for collection in folders.values())
+    for fov, collection in folders.items():
         try:
             times = _FOVReader(reader, fov, collection).frame_times()
         except DataError:
@@ -163,7 +159,7 @@ class _FOVReader:
         self.reader, self.fov, self.collection = reader, fov, collection
 
     def read(self, check_traces: bool) -> FOVData:
-        self.reader.fetch(*self._needed(), collection=self.collection)
+        self.reader.fetch(fov_datasets(self.reader, self.collection))
         # the activity first, for its shape is what all other arrays must fit
         signal, traces = self._traces()
         stack_pos = self._stack_pos(traces.shape[1])
@@ -195,12 +191,6 @@ class _FOVReader:
             traces=traces,
             reader=self.reader,
         )
-
-    def _needed(self) -> list[str]:
-        """Return the names of the datasets that are read, of those that may be missing too."""
-        signal = next((name for name in SIGNALS.values() if self._has(name)), "")
-        places = [self._final_or_estimate(name)[0] for name in (REGION_IDS, MLAPDV)]
-        return [signal, *filter(None, places), *ALWAYS_READ]
 
     def _fail(self, dataset: str, problem: str, **details: Any) -> DataError:
         return DataError(problem, **self.reader.place(dataset, self.collection), **details)
