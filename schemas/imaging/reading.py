@@ -276,10 +276,12 @@ def clocks(
     NotFoundError
         A FOV has no recording in the database.
     """
-    check_populated(eid, fovs, Recording)
     wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
+    recordings = (Recording & {"eid": eid} & wanted).to_dicts(order_by="fov")
+    if len(recordings) < len(wanted):
+        check_populated(eid, fovs, Recording)  # says which is missing, and why
     frame_times, offsets = {}, np.empty(len(fovs))
-    for row in (Recording & {"eid": eid} & wanted).to_dicts(order_by="fov"):
+    for row in recordings:
         rows = fovs == row["fov"]
         frame_times[row["fov"]] = np.asarray(row["frame_times"])
         offsets[rows] = clock.roi_offsets(np.asarray(row["timeshift"]), stack_pos[rows], scan_line_column)

@@ -13,7 +13,6 @@ from schemas.server.binding import bind, is_bound
 from schemas.server.connection import connect, has_own_server
 from schemas.server.settings import prefix
 from schemas.session import Session
-from schemas.setup import collation
 from schemas.setup.migrations import LATEST, database_version, init
 
 
@@ -46,7 +45,6 @@ def activate() -> dj.Connection:
         raise ConfigError(f"The tables are of version {found}, this code is of version {LATEST}: run {todo}")
     # nothing is declared: workers and readers have no right to, and two processes at once would collide on PostgreSQL
     bind(connection, create=False)
-    collation.warn(connection)
     _check_keys()
     return connection
 

@@ -5,8 +5,6 @@ New schemas have a collation that tells them apart. Schemas of former versions h
 
 from __future__ import annotations
 
-import warnings
-
 import datajoint as dj
 
 from pipeline.errors import ConfigError
@@ -27,31 +25,19 @@ def merging(connection: dj.Connection) -> list[tuple[str, str]]:
 
 
 def check(connection: dj.Connection) -> None:
-    """Refuse a database that merges names.
+    """Refuse a database that merges names; every database of a former version comes here once.
 
     Raises
     ------
     ConfigError
     """
-    if problem := _problem(connection):
-        raise ConfigError(problem)
-
-
-def warn(connection: dj.Connection) -> None:
-    """Warn of a database that merges names."""
-    if problem := _problem(connection):
-        warnings.warn(problem, stacklevel=3)
-
-
-def _problem(connection: dj.Connection) -> str | None:
     found = merging(connection)
-    if not found:
-        return None
-    schema, table = found[0]
-    return (
-        f"{len(found)} tables ({schema}.{table}, ...) have a collation by which names such as Jose, jose and José are "
-        f"one: {FIX}"
-    )
+    if found:
+        schema, table = found[0]
+        raise ConfigError(
+            f"{len(found)} tables ({schema}.{table}, ...) have a collation by which names such as Jose, jose and José "
+            f"are one: {FIX}"
+        )
 
 
 def mend(connection: dj.Connection) -> int:

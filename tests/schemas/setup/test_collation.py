@@ -70,9 +70,6 @@ def test_an_old_database_is_refused_and_mended(env, database, meso_command):
 
     fix = "are one: meso db init --separate-names rebuilds these tables"
     assert fix in one_line(meso_command("db", "init", env=env))
-    status = meso_command("status", "--json", env=env)
-    assert status.returncode == 0
-    assert fix in status.stderr
     for _ in range(2):
         done = meso_command("db", "init", "--separate-names", env=env)
         assert done.returncode == 0, done.stderr
