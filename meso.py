@@ -262,9 +262,8 @@ def plot_raster(
     from pipeline.figures import raster
     from schemas.session import Behavior, Wheel, wheel_velocity
 
-    schemas.activate()
-    eid = registered(eid)
     cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons)
+    eid = cells["roi_keys"][0]["eid"] if cells["roi_keys"] else str(eid)  # whole, whatever names the session
     by = cells["isort"] if order is None and rsort else chosen_rows(order, len(cells["isort"]), "order", eid)
     if not len(by):
         raise ArgumentError(f"session {eid}: no cell to draw; 'restrict' or 'order' selects none")
