@@ -118,6 +118,24 @@ def test_the_recorded_files_are_read_whatever_one_has_now(session):
     assert changed == {**revised, **unused, **new}
 
 
+@pytest.mark.parametrize("how", ["exchanged", "replaced"])
+def test_a_fov_with_the_files_of_another_is_refused_whichever_was_read_first(session, how):
+    first, second = (0, 1) if how == "exchanged" else (1, 0)
+    assert fill([schemas.FOV], {"eid": session.eid, "fov": first}).errors == []
+    one, other = (session.file(TIMES, fov).parent for fov in (first, second))
+    if how == "exchanged":
+        one.rename(one.with_name("aside"))
+        other.rename(one)
+        one.with_name("aside").rename(other)
+    else:
+        shutil.rmtree(other)
+        shutil.copytree(one, other)
+    write_one_tables(session.root)
+    ((_, _, message),) = fill([schemas.FOV], {"eid": session.eid, "fov": second}).errors
+    assert f"FOV_{second:02d}, alf/FOV_{second:02d}/{ACTIVITY}: the activity is a copy of another FOV's" in message
+    assert f"FOV_{first:02d}" in message
+
+
 @pytest.mark.parametrize(
     ("name", "table"),
     [(TIMES, "Recording"), (SHIFT, "Recording"), (TYPES, "ROI"), (POSITIONS, "ROI"), (REGIONS, "ROI"), (PLACES, "ROI"),
