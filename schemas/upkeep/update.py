@@ -91,20 +91,29 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
         Show progress bars.
     """
     done = Updated()
-    for row in _unfinished():
-        done.notes.append(f"the update of {row['updated_at']:%Y-%m-%d %H:%M} UTC was not finished")
-        if not dry_run:
-            _complete(row, done, progress)
+    eids = _with_unfinished(eids, done)
     ready = [row for row in _changed(eids, done) if _can_be_read(row, done)]
     runs = _changed_runs(eids, done)
     starts = _starts(ready)
     cascades = [Cascade(rows) for rows in starts if rows]
     done.tables = _counts(cascades)
-    if dry_run or not (cascades or runs):
+    if dry_run:
         return done
-    done.update_id = _replace(ready, runs, cascades)
-    _complete((SourceUpdate & {"update_id": done.update_id}).fetch1(), done, progress)
+    if cascades or runs:
+        done.update_id = _replace(ready, runs, cascades)
+    # only now: files may have changed again since an update was killed, and its rows are of those before
+    for row in _unfinished():
+        _complete(row, done, progress)
     return done
+
+
+def _with_unfinished(eids: Sequence[str], done: Updated) -> list[str]:
+    """Return sessions, and those of updates that did not reach their end."""
+    found = dict.fromkeys(eids)
+    for row in _unfinished():
+        done.notes.append(f"the update of {row['updated_at']:%Y-%m-%d %H:%M} UTC was not finished")
+        found |= dict.fromkeys(_eids_of(row))
+    return list(found)
 
 
 # ---------------------------------------------------------------------------------------------------- 1. what changed
@@ -299,10 +308,15 @@ def _unfinished() -> list[dict[str, Any]]:
     return (SourceUpdate - SourceUpdate.Done.proj()).to_dicts(order_by="updated_at")
 
 
+def _eids_of(row: dict[str, Any]) -> list[str]:
+    """Return the sessions of an update that are still registered."""
+    eids = sorted({change["eid"] for change in row["update_changes"]})
+    return [eid for eid in eids if Session & {"eid": eid}]
+
+
 def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     """Read the files of an update again, ask its questions, and compute their results."""
-    eids = sorted({change["eid"] for change in row["update_changes"]})
-    sessions = [{"eid": eid} for eid in eids if Session & {"eid": eid}]
+    sessions = [{"eid": eid} for eid in _eids_of(row)]
     for session in sessions:
         _forget_errors(session)
     if sessions:

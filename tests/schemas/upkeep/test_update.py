@@ -55,6 +55,10 @@ class Lab(Repository):
     def first(self) -> str:
         return self.eids["first"]
 
+    @property
+    def second(self) -> str:
+        return self.eids["second"]
+
     def file(self, name: str, fov: int = 0, session: str = "first") -> Path:
         return self.alf(session) / f"FOV_{fov:02d}" / name
 
@@ -312,6 +316,28 @@ def test_an_update_that_is_killed_is_completed_by_the_next(lab, monkeypatch, aft
     assert not schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()
     assert verify_session(lab.first, source=True).ok
     assert update([lab.first]).changes == []
+
+
+def test_files_that_change_again_after_a_kill_are_read_as_they_are_now(lab, monkeypatch):
+    """Killed between two tables of a FOV: those of the first are of files that are no longer there."""
+    before = asked(lab)
+    lab.revise(TIMES, lambda times: times + 0.5)
+
+    def killed(*args):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.ROI, "make_fetch", killed)
+        with pytest.raises(Killed):
+            update([lab.first])
+    assert len(schemas.Recording & {"eid": lab.first}) == 2
+    times = lab.revise(TIMES, lambda times: times + 0.7)
+    done = update([lab.second])
+    assert done.failures == []
+    np.testing.assert_array_equal((schemas.Recording & {"eid": lab.first, "fov": 0}).fetch1("frame_times"), times)
+    assert asked(lab) == before
+    assert not schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()
+    assert verify_session(lab.first, source=True).ok
 
 
 @pytest.mark.slow
