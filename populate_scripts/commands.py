@@ -135,7 +135,13 @@ def tracked_rasters(
 
 
 def track(
-    subject: str, uid_root: Path | None, mirror: str | None, refresh: bool, duplicates: str, uid_form: str
+    subject: str,
+    uid_root: Path | None,
+    mirror: str | None,
+    refresh: bool,
+    duplicates: str,
+    uid_form: str,
+    same_rois: bool,
 ) -> tuple[list[str], list[str]]:
     """Register the UID files of a subject as a tracking run and match them to ROIs, after copying them if asked.
 
@@ -152,6 +158,8 @@ def track(
         What a UID is that occurs twice in a session.
     uid_form : {'uuid', 'any'}
         What a UID is.
+    same_rois : bool
+        See ``TrackingRun.register``.
 
     Returns
     -------
@@ -173,7 +181,9 @@ def track(
             # from half a mirror, cells of the missing files would count as not tracked, or two runs would be mixed
             problems = [report.warning or "", *(f"{path}: {reason}" for path, reason in report.failed)]
             return lines, [text for text in problems if text] + ["Nothing was registered"]
-    run = TrackingRun.register(subject, str(uid_root.resolve()) if uid_root else None, duplicates, uid_form)
+    root = str(uid_root.resolve()) if uid_root else None
+    run = TrackingRun.register(subject, root, duplicates, uid_form, same_rois=same_rois)
+    reports.retry([TrackedFOV], **run)
     # first, by itself: members refer to the cells
     steps = [fill([table], run, progress=True) for table in (TrackedCell, TrackedFOV)]
     members = TrackedFOV.Member & run

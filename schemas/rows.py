@@ -11,6 +11,8 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 import datajoint as dj
@@ -86,9 +88,21 @@ class SourceFile(dj.Part):
     @classmethod
     def recorded(cls, key: dict) -> list[dict[str, Any]]:
         """Return the files of a row, each as the arguments of a ``Source``."""
-        names = ("dataset", "dataset_id", "revision", "sha256", "one_hash")
-        rows = (cls & key).proj("file_size", *names[1:]).to_dicts(order_by="dataset")
-        return [{"size": row["file_size"], **{name: row[name] for name in names}} for row in rows]
+        return [_arguments(row) for row in (cls & key).to_dicts(order_by="dataset")]
+
+    @classmethod
+    def by_row(cls, key: dict) -> list[tuple[dict[str, Any], list[Source]]]:
+        """Return the keys of several rows, in order, with the files of each; one statement."""
+        names = [name for name in cls.primary_key if name != "dataset"]
+        files = groupby((cls & key).to_dicts(order_by="KEY"), key=itemgetter(*names))
+        rows = [list(group) for _, group in files]
+        return [({name: row[0][name] for name in names}, [Source(**_arguments(f)) for f in row]) for row in rows]
+
+
+def _arguments(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row of a ``Source`` part as the arguments of ``pipeline.reading.Source``."""
+    names = ("dataset", "dataset_id", "revision", "sha256", "one_hash")
+    return {"size": row["file_size"], **{name: row[name] for name in names}}
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import datajoint as dj
 import numpy as np
@@ -19,6 +19,8 @@ from schemas.rows import SourceFile, check_lengths, number
 from schemas.server.settings import one_cache_dir
 
 schema = dj.Schema()
+#: Columns of Session that say where its files are, and which session's they must be.
+REGISTERED = ("one_cache_dir", "subject", "session_date", "session_number")
 
 
 @schema
@@ -94,12 +96,18 @@ class Session(WholeDelete, dj.Manual):
 
     @classmethod
     def _check_identity(cls, info: reading.SessionInfo) -> None:
-        """Refuse a second id for the same session: ONE's make_parquet_db gives sessions new random ids at each run."""
+        """Refuse another session under a known id, and a second id for the same session.
+
+        ONE's make_parquet_db gives sessions new random ids at each run.
+        """
+        place = reading.Place(info.subject, info.session_date, info.session_number)
+        if row := (cls & {"eid": info.eid}).to_dicts():
+            reading.check_place(info.eid, place, _place(row[0]))
         names = ("subject", "session_date", "session_number")
         for eid in (cls & {name: getattr(info, name) for name in names}).to_arrays("eid"):
             if eid != info.eid:
                 raise DataError(
-                    f"{info.subject} {info.session_date} {info.session_number:03d} is registered under another id",
+                    f"{place} is registered under another id",
                     eid=info.eid,
                     found=eid,
                     do="Use ONE tables with the ids of the IBL database, or with ids that stay the same",
@@ -117,22 +125,24 @@ class FOVFolder(WholeDelete, dj.Manual):
     """
 
 
-def one_for(eid: str, registered_from: str | None = None) -> Any:
+def one_for(eid: str, registered: dict[str, Any] | None = None) -> Any:
     """Return the ONE client for a session, on the cache it was registered from or else on MESO_ONE_CACHE_DIR.
 
     Parameters
     ----------
     eid : str
-    registered_from : str, optional
-        The session's ``one_cache_dir``; read from the database if not given.
+    registered : dict, optional
+        The session's row, of which ``REGISTERED`` is used; read from the database if not given.
 
     Raises
     ------
     ConfigError
         The cache is not on this machine, and MESO_ONE_CACHE_DIR is not set.
+    DataError
+        ONE has another session under this id now.
     """
-    if registered_from is None:
-        registered_from = (Session & {"eid": eid}).fetch1("one_cache_dir")
+    registered = registered or (Session & {"eid": eid}).proj(*REGISTERED).fetch1()
+    registered_from = registered["one_cache_dir"]
     here = bool(registered_from) and Path(registered_from).is_dir()
     cache_dir = registered_from if here else one_cache_dir()
     if registered_from and cache_dir is None:
@@ -140,7 +150,13 @@ def one_for(eid: str, registered_from: str | None = None) -> Any:
             f"Session {eid} was registered from the ONE cache {registered_from}, which is not on this machine. "
             f"Set MESO_ONE_CACHE_DIR to where it is mounted here"
         )
-    return reading.open_one(cache_dir)
+    one = reading.open_one(cache_dir)
+    reading.check_place(eid, reading.place_of(one, eid), _place(registered))
+    return one
+
+
+def _place(row: Mapping[str, Any]) -> reading.Place:
+    return reading.Place(row["subject"], row["session_date"], row["session_number"])
 
 
 class ReadsSession:
@@ -149,9 +165,45 @@ class ReadsSession:
     Files are read in ``make_compute``, while no transaction is open.
     """
 
+    #: The tables that choose files from what ONE lists, and record them as ``Source``: see ``datasets``.
+    choosing: ClassVar[list[type[Any]]] = []
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "Source" in vars(cls):
+            ReadsSession.choosing.append(cls)
+
+    @staticmethod
+    def datasets(reader: reading.SessionReader, key: dict) -> Iterable[str]:
+        """Return the datasets that a row would be read from now, as paths without revision."""
+        raise NotImplementedError
+
     def make_fetch(self, key: dict) -> tuple:
-        """Return the ONE cache that the session was registered from."""
-        return ((Session & key).fetch1("one_cache_dir"),)
+        """Return how the session was registered."""
+        return ((Session & key).proj(*REGISTERED).fetch1(),)
+
+    def insert_sources(self, key: dict, sources: Iterable[reading.Source]) -> None:
+        """Insert the files of a row, unless files of the session that others were read from give another clock now.
+
+        Trials, wheel and imaging of a session are aligned together. If they are aligned again between the reading of
+        one table and the next, their times would be mixed.
+
+        Raises
+        ------
+        DataError
+            A file with times has changed.
+        """
+        self.Source().insert_sources(key, sources)  # type: ignore[attr-defined]
+        reader = reading.SessionReader(one_for(key["eid"]), key["eid"])
+        for table in ReadsSession.choosing:
+            for other, recorded in table.Source.by_row({"eid": key["eid"]}):
+                if found := reading.clock_changes(reader, recorded, table.datasets(reader, other)):
+                    raise DataError(
+                        f"the files that {table.__name__} was read from have changed, and with them the times",
+                        eid=key["eid"], fov=other.get("fov"), dataset=found[0].dataset,
+                        expected=found[0].recorded or "no such file", found=found[0].found or found[0].kind,
+                        do=f"Read all of the session again with: meso update {key['eid']}",
+                    )  # fmt: skip
 
 
 @schema
@@ -200,8 +252,12 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
     class Source(SourceFile):
         pass
 
-    def make_compute(self, key, registered_from):
-        trials = reading.read_trials(one_for(key["eid"], registered_from), key["eid"])
+    @staticmethod
+    def datasets(reader, key):
+        return reading.trial_datasets(reader)
+
+    def make_compute(self, key, registered):
+        trials = reading.read_trials(one_for(key["eid"], registered), key["eid"])
         return trials, trials.sources
 
     @staticmethod
@@ -223,7 +279,7 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
             {**key, "left_out_collection": collection, "left_out_reason": reason[:2048]}
             for collection, reason in trials.left_out.items()
         )
-        self.Source().insert_sources(key, sources)
+        self.insert_sources(key, sources)
 
 
 def _trial_values(row: dict[str, float]) -> dict[str, float | int | None]:
@@ -257,8 +313,12 @@ class Wheel(ReadsSession, WholeDelete, dj.Imported):
     class Source(SourceFile):
         pass
 
-    def make_compute(self, key, registered_from):
-        wheel = reading.read_wheel(one_for(key["eid"], registered_from), key["eid"])
+    @staticmethod
+    def datasets(reader, key):
+        return reading.wheel_datasets(reader)
+
+    def make_compute(self, key, registered):
+        wheel = reading.read_wheel(one_for(key["eid"], registered), key["eid"])
         return wheel, wheel.sources
 
     @staticmethod
@@ -274,7 +334,7 @@ class Wheel(ReadsSession, WholeDelete, dj.Imported):
 
     def make_insert(self, key, wheel, sources):
         self.insert(self.rows(key, wheel))
-        self.Source().insert_sources(key, sources)
+        self.insert_sources(key, sources)
 
 
 def wheel_velocity(eid: str) -> tuple[np.ndarray, np.ndarray] | None:

@@ -22,6 +22,8 @@ from schemas.session import FOVFolder, Session, Subject, one_for  # noqa: F401  
 schema = dj.Schema()
 #: Columns of TrackingRun that say how its files are read.
 READING = ("duplicates", "uid_form")
+#: Instead of a hash of positions: they could not be read when the UIDs were registered.
+UNREADABLE = "unreadable"
 
 
 @schema
@@ -39,7 +41,13 @@ class TrackingRun(WholeDelete, dj.Manual):
 
     @classmethod
     def register(
-        cls, subject: str, uid_root: str | None = None, duplicates: str = "error", uid_form: str = "uuid"
+        cls,
+        subject: str,
+        uid_root: str | None = None,
+        duplicates: str = "error",
+        uid_form: str = "uuid",
+        *,
+        same_rois: bool = False,
     ) -> dict:
         """Read all UID files of a subject's registered sessions, and return the key of the run.
 
@@ -54,6 +62,9 @@ class TrackingRun(WholeDelete, dj.Manual):
             If a UID occurs twice in a session: the FOV of the second fails, or only its first ROI has the UID.
         uid_form : {'uuid', 'any'}
             What a UID is: a UUID, or any word. A FOV whose file has other lines fails.
+        same_rois : bool
+            A UID file that was registered before, when the ROIs had other positions, is of the ROIs as they are now.
+            By default it stays the file of those ROIs, and fits no others.
 
         Raises
         ------
@@ -65,6 +76,8 @@ class TrackingRun(WholeDelete, dj.Manual):
         if uid_form not in tracking.UID_FORMS:
             raise ArgumentError(f"uid_form must be one of {', '.join(tracking.UID_FORMS)}, not {uid_form!r}")
         files = _all_uid_files(subject, uid_root)
+        if not same_rois:
+            files = _with_first_rois(subject, files)
         key = _run_key(subject, duplicates, uid_form, files)
         with cls.connection.transaction:
             row = {"uid_root": uid_root or "", "registered_at": now()}
@@ -74,6 +87,7 @@ class TrackingRun(WholeDelete, dj.Manual):
                 cls.insert1({**key, **row, "duplicates": duplicates, "uid_form": uid_form})
             # an interrupted or repeated registration finds its rows there
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
+            TrackingFile.set_rois(key, files, same_rois)
         return key
 
     @classmethod
@@ -135,15 +149,33 @@ def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
+def _with_first_rois(subject: str, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return files with the ROIs that the same UIDs were first registered with.
+
+    A new extraction has other ROIs, whose UIDs are in a new file; an old file would give old cells to them.
+    """
+    known = TrackingFile * TrackingRun.proj("registered_at") & {"subject": subject}
+    rows = (known & ["uid_rois <> ''"] & f"uid_rois <> '{UNREADABLE}'").proj(
+        "uid_sha256", "uid_rois", "registered_at"
+    )
+    first: dict[tuple[Any, ...], str] = {}
+    for row in rows.to_dicts(order_by="registered_at"):
+        first.setdefault((row["eid"], row["fov"], row["uid_sha256"]), row["uid_rois"])
+    return [
+        {**file, "uid_rois": first.get((file["eid"], file["fov"], file["uid_sha256"]), file["uid_rois"])}
+        for file in files
+    ]
+
+
 def _rois_now(eid: str, fov: int, collection: str) -> str:
     """Return the hash of the positions of a FOV's ROIs: those that ONE gives now, or else those in the database."""
     try:
         positions = SessionReader(one_for(eid), eid).array(POSITIONS, collection)
         readable = positions.ndim == 2 and bool(np.isfinite(positions).all())
-        return _positions_key(positions) if readable else ""  # FOV says what is wrong with them
+        return _positions_key(positions) if readable else UNREADABLE  # FOV says what is wrong with them
     except MesoError:
         key = {"eid": eid, "fov": fov}
-        return _stored_positions(key) if ROI & key else ""
+        return _stored_positions(key) if ROI & key else UNREADABLE
 
 
 def _stored_positions(key: dict) -> str:
@@ -169,6 +201,15 @@ class TrackingFile(WholeDelete, dj.Manual):
     cluster_silhouette=null : <blob>    # (n_rois,) float64, ROICaT's quality of each ROI's cluster
     uid_rois='' : varchar(64)           # hash of the positions of the ROIs that it was registered with, '' if not known
     """
+
+    @classmethod
+    def set_rois(cls, run: dict, files: Sequence[dict[str, Any]], same_rois: bool) -> None:
+        """Write the ROIs of files where they could not be read before; with ``same_rois`` of all files."""
+        recorded = {(row["eid"], row["fov"]): row["uid_rois"] for row in (cls & run).proj("uid_rois").to_dicts()}
+        for file in files:
+            before = recorded[file["eid"], file["fov"]]
+            if (same_rois or before == UNREADABLE) and before != file["uid_rois"]:
+                cls.update1({**run, **{name: file[name] for name in ("eid", "fov", "uid_rois")}})
 
 
 @schema
@@ -245,13 +286,18 @@ def _place(file: dict) -> dict[str, Any]:
 
 def _check_rois(file: dict) -> None:
     """Refuse UIDs for other ROIs: a new extraction can have as many, and the lines of the file would fit."""
-    expected, found = file["uid_rois"], _stored_positions(file)
+    expected, found, subject = file["uid_rois"], _stored_positions(file), file["subject"]
+    if expected == UNREADABLE:
+        raise DataError(
+            "when the UIDs were registered, the positions of the ROIs could not be read", **_place(file),
+            do=f"Make sure that ROICaT had these ROIs, then run: meso track {subject}",
+        )  # fmt: skip
     if expected and found != expected:
         raise DataError(
-            "the UIDs were registered with other ROIs than the FOV has", eid=file["eid"], fov=file["fov"],
-            dataset=file["uid_origin"], expected=f"positions of ROIs with sha256 {expected}", found=found,
-            do=f"Track the FOV again with ROICaT, then run: meso track {file['subject']}. If the files of the FOV have "
-            f"changed: meso update {file['eid']}",
+            "the UIDs were registered with other ROIs than the FOV has", **_place(file),
+            expected=f"positions of ROIs with sha256 {expected}", found=found,
+            do=f"Track the FOV again with ROICaT, then run: meso track {subject}. If the files of the FOV have "
+            f"changed: meso update {file['eid']}. If the UIDs are of these ROIs: meso track {subject} --same-rois",
         )  # fmt: skip
 
 

@@ -1,33 +1,40 @@
 """Read IBL mesoscope sessions through ONE and check every dataset, so that no bad input reaches the database."""
 
 from pipeline.reading.behavior import Trials, Wheel, read_trials, read_wheel
-from pipeline.reading.changes import Change, changes, fov_datasets, trial_datasets, wheel_datasets
+from pipeline.reading.changes import Change, changes, clock_changes, fov_datasets, trial_datasets, wheel_datasets
 from pipeline.reading.client import (
     SessionInfo,
+    check_place,
     find_sessions,
     fov_folders,
     identify,
     open_one,
+    place_of,
     session_info,
     unread_folders,
 )
 from pipeline.reading.datasets import SessionReader, Source, without_revision
 from pipeline.reading.fov import FOVData, read_fov
+from pipeline.reading.names import Place
 
 __all__ = [
     "Change",
     "FOVData",
+    "Place",
     "SessionInfo",
     "SessionReader",
     "Source",
     "Trials",
     "Wheel",
     "changes",
+    "check_place",
+    "clock_changes",
     "find_sessions",
     "fov_datasets",
     "fov_folders",
     "identify",
     "open_one",
+    "place_of",
     "read_fov",
     "read_trials",
     "read_wheel",

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from pipeline.reading.behavior import trial_datasets, wheel_datasets
 from pipeline.reading.datasets import SessionReader, Source, sha256_file, without_revision
-from pipeline.reading.fov import fov_datasets
+from pipeline.reading.fov import TIMES, TIMESHIFT, fov_datasets
 
-__all__ = ["Change", "changes", "fov_datasets", "trial_datasets", "wheel_datasets"]
+__all__ = ["Change", "changes", "clock_changes", "fov_datasets", "trial_datasets", "wheel_datasets"]
+
+#: Datasets of a FOV that hold its times; trials and wheel are times altogether.
+FOV_CLOCKS = (TIMES, TIMESHIFT)
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,21 @@ def changes(reader: SessionReader, recorded: Iterable[Source], now: Iterable[str
         change = _change(reader, source, reader.default(name), name in wanted, content)
         found += [change] if change else []
     return sorted(found, key=lambda change: change.dataset)
+
+
+def clock_changes(reader: SessionReader, recorded: Iterable[Source], now: Iterable[str]) -> list[Change]:
+    """Return what differs between recorded files with times and those that would be read now, by content.
+
+    A clock that is aligned again gives all of these files anew. A file that is gone differs in nothing that is known.
+    Parameters as for ``changes``.
+    """
+    clocks = [source for source in recorded if _has_times(source.dataset)]
+    found = changes(reader, clocks, filter(_has_times, now), content=True)
+    return [change for change in found if change.kind not in ("gone", "unused")]
+
+
+def _has_times(dataset: str) -> bool:
+    return not dataset.startswith("alf/FOV_") or dataset.endswith(FOV_CLOCKS)
 
 
 def _change(reader: SessionReader, source: Source, path: str | None, is_wanted: bool, content: bool) -> Change | None:

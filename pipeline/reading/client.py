@@ -295,6 +295,31 @@ def session_folder(one: Any, eid: str) -> Path:
     return Path(str(one.eid2path(eid, **({"query_type": "local"} if is_remote(one) else {}))))
 
 
+def place_of(one: Any, eid: str) -> Place | None:
+    """Return subject, date and number of a session by its folder; None if ONE does not know the session."""
+    if is_remote(one):
+        datasets_of(one, eid)  # so that the folder is known
+    return session_name(str(session_folder(one, eid))).place
+
+
+def check_place(eid: str, found: Place | None, registered: Place) -> None:
+    """Refuse the files of another session: a ONE cache whose tables were written again can give its id to another.
+
+    A session that ONE does not know is left to what reads it.
+
+    Raises
+    ------
+    DataError
+        ONE has another session under the id.
+    """
+    if found not in (None, registered):
+        raise DataError(
+            "ONE has another session under this id", eid=eid, expected=f"{registered}, as registered",
+            found=f"{found}",
+            do="Give the sessions their ids back in ONE. If these ids are right: meso delete, then meso ingest",
+        )  # fmt: skip
+
+
 def fov_number(collection: str) -> int | None:
     """Return the number of a FOV from its ONE collection; None for a collection that is not a FOV."""
     match = FOV_FOLDER.match(collection)

@@ -23,7 +23,8 @@ MLAPDV = "mpciROIs.mlapdv{}.npy"
 #: The other datasets of a FOV: those without which it is refused, and those without which columns are NULL.
 POSITIONS = "mpciROIs.stackPos.npy"
 BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES = "mpci.badFrames.npy", "mpci.mpciFrameQC.npy", "mpciFrameQC.names.tsv"
-REQUIRED = ("mpci.times.npy", "mpciStack.timeshift.npy", "mpciROIs.mpciROITypes.npy", POSITIONS)
+TIMES, TIMESHIFT = "mpci.times.npy", "mpciStack.timeshift.npy"
+REQUIRED = (TIMES, TIMESHIFT, "mpciROIs.mpciROITypes.npy", POSITIONS)
 OPTIONAL = ("mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv", BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES)
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 #: Frame periods in s that a mesoscope can have (it has 0.05 to 0.3 s). Times in ms, minutes or frames give others.
@@ -142,7 +143,7 @@ def fov_datasets(reader: SessionReader, collection: str) -> list[str]:
 def imaging_span(one: Any, eid: str) -> tuple[float, float] | None:
     """Return the first and the last frame time of a session in s; None if no FOV has sound times."""
     spans, reader, folders = [], SessionReader(one, eid), fov_folders(one, eid)
-    reader.fetch(f"{collection}/mpci.times.npy" for collection in folders.values())
+    reader.fetch(f"{collection}/{TIMES}" for collection in folders.values())
     for fov, collection in folders.items():
         try:
             times = _FOVReader(reader, fov, collection).frame_times()
@@ -262,7 +263,7 @@ class _FOVReader:
 
     def frame_times(self, n_frames: int | None = None) -> np.ndarray:
         """Return the start of each frame, (T,) float64 in s; `n_frames` are expected, or any number from 2."""
-        name = "mpci.times.npy"
+        name = TIMES
         times = np.asarray(self._array(name), dtype=np.float64)
         if times.ndim != 1 or (len(times) < 2 if n_frames is None else len(times) != n_frames):
             raise self._fail(
@@ -422,7 +423,7 @@ class _FOVReader:
 
     def _timeshift(self, stack_pos: np.ndarray, period: float) -> np.ndarray:
         """Return the delays of scan lines or pixels within a frame in s; they must cover the positions of all ROIs."""
-        name = "mpciStack.timeshift.npy"
+        name = TIMESHIFT
         shift = np.asarray(self._array(name), dtype=np.float64)
         if shift.ndim not in (1, 2) or not np.isfinite(shift).all():
             raise self._fail(

@@ -25,6 +25,9 @@ class Place:
     date: datetime.date
     number: int
 
+    def __str__(self) -> str:
+        return f"{self.subject}/{self.date}/{self.number:03d}"
+
 
 @dataclass(frozen=True)
 class SessionName:

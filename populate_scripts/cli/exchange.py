@@ -75,8 +75,19 @@ def export(
     show_default=True,
     help="What a UID is: a UUID, or any word. Words for 'no value', such as NaN, None or -1, are of no cell.",
 )
+@click.option(
+    "--same-rois",
+    is_flag=True,
+    help="The ROIs whose positions have changed since a UID file was registered are the same ROIs, in the same order.",
+)
 def track(
-    subject: str, uid_root: Path | None, mirror: str | None, refresh: bool, duplicates: str, uid_form: str
+    subject: str,
+    uid_root: Path | None,
+    mirror: str | None,
+    refresh: bool,
+    duplicates: str,
+    uid_form: str,
+    same_rois: bool,
 ) -> None:
     """Register the cell UIDs of SUBJECT and match them to ROIs.
 
@@ -90,7 +101,7 @@ def track(
     from populate_scripts import commands
 
     activate()
-    lines, failures = commands.track(subject, uid_root, mirror, refresh, duplicates, uid_form)
+    lines, failures = commands.track(subject, uid_root, mirror, refresh, duplicates, uid_form, same_rois)
     print_failures(failures)
     for line in lines:
         echo(line)

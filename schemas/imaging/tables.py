@@ -45,15 +45,15 @@ class ReadsFOV(ReadsSession):
     """
 
     def make_fetch(self, key: dict) -> tuple:
-        """Return the ONE cache of the session, the FOV's collection, and its recorded files."""
+        """Return how the session was registered, the FOV's collection, and its recorded files."""
         return *super().make_fetch(key), (FOVFolder & key).fetch1("collection"), FOV.Source.recorded(key)
 
-    def make_compute(self, key: dict, registered_from: str, collection: str, recorded: list[dict]) -> tuple:
+    def make_compute(self, key: dict, registered: dict, collection: str, recorded: list[dict]) -> tuple:
         """Read the recorded files of the FOV again."""
-        return (read_recorded(key, registered_from, collection, recorded),)
+        return (read_recorded(key, registered, collection, recorded),)
 
 
-def read_recorded(key: dict, registered_from: str, collection: str, recorded: list[dict]) -> reading.FOVData:
+def read_recorded(key: dict, registered: dict, collection: str, recorded: list[dict]) -> reading.FOVData:
     """Return the arrays of a FOV from exactly its recorded files; parameters as ``ReadsFOV.make_fetch`` returns them.
 
     Raises
@@ -61,7 +61,7 @@ def read_recorded(key: dict, registered_from: str, collection: str, recorded: li
     DataError
         A file is gone, or is not the recorded one any more.
     """
-    one, files = one_for(key["eid"], registered_from), [reading.Source(**row) for row in recorded]
+    one, files = one_for(key["eid"], registered), [reading.Source(**row) for row in recorded]
     data = reading.read_fov(one, key["eid"], key["fov"], collection, recorded=files)
     data.reader.check_not_touched()
     return data
@@ -98,11 +98,15 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
         n_region_neurons : int32
         """
 
+    @staticmethod
+    def datasets(reader, key):
+        return reading.fov_datasets(reader, (FOVFolder & key).fetch1("collection"))
+
     def make_fetch(self, key):
         return *super().make_fetch(key), (FOVFolder & key).fetch1("collection")
 
-    def make_compute(self, key, registered_from, collection):
-        data = reading.read_fov(one_for(key["eid"], registered_from), key["eid"], key["fov"], collection)
+    def make_compute(self, key, registered, collection):
+        data = reading.read_fov(one_for(key["eid"], registered), key["eid"], key["fov"], collection)
         return data, data.sources
 
     @staticmethod
@@ -125,7 +129,7 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
     def make_insert(self, key, data, sources):
         self._check_no_copy(key, sources)
         self.insert(self.rows(key, data))
-        self.Source().insert_sources(key, sources)
+        self.insert_sources(key, sources)
         if data.region_ids is not None:
             self.Region.insert({**key, **row} for row in _region_counts(data.region_ids, data.is_neuron))
 
@@ -252,9 +256,9 @@ class Activity(ReadsFOV, WholeDelete, dj.Imported):
     def key_source(self):
         return FOV.proj() & ROI.proj()
 
-    def make_compute(self, key, registered_from, collection, recorded):
+    def make_compute(self, key, registered, collection, recorded):
         files = [reading.Source(**row) for row in recorded]
-        reader = reading.SessionReader(one_for(key["eid"], registered_from), key["eid"], files)
+        reader = reading.SessionReader(one_for(key["eid"], registered), key["eid"], files)
         name = next(name for name in SIGNALS.values() if reader.has(name, collection))
         reader.path(name, collection)  # compares the hash of the whole file
         traces = reader.array(name, collection, mmap=True)

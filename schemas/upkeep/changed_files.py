@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import datajoint as dj
-
 from pipeline import reading
-from schemas.imaging.tables import FOV
-from schemas.session import Behavior, FOVFolder, Wheel, one_for
-
-#: Tables that are read from files, and the datasets that each would read now.
-DATASETS: dict[type[dj.Table], Callable[[reading.SessionReader, dict], Iterable[str]]] = {
-    FOV: lambda reader, key: reading.fov_datasets(reader, (FOVFolder & key).fetch1("collection")),
-    Behavior: lambda reader, key: reading.trial_datasets(reader),
-    Wheel: lambda reader, key: reading.wheel_datasets(reader),
-}
+from schemas.session import ReadsSession, one_for
 
 
 @dataclass(frozen=True)
@@ -63,14 +52,13 @@ def changed_rows(eid: str, one: Any = None, *, content: bool) -> list[ChangedRow
     ConfigError
         The ONE cache of the session is not on this machine.
     """
-    keys = [(table, key) for table in DATASETS for key in (table & {"eid": eid}).keys(order_by="KEY")]
-    if not keys:
+    rows = [(table, *row) for table in ReadsSession.choosing for row in table.Source.by_row({"eid": eid})]
+    if not rows:
         return []
     reader = reading.SessionReader(one or one_for(eid), eid)
     found = []
-    for table, key in keys:
-        recorded = [reading.Source(**row) for row in table.Source.recorded(key)]  # type: ignore[attr-defined]
-        changes = reading.changes(reader, recorded, DATASETS[table](reader, key), content=content)
+    for table, key, recorded in rows:
+        changes = reading.changes(reader, recorded, table.datasets(reader, key), content=content)
         if changes:
             found.append(ChangedRow(table.__name__, key, tuple(changes)))
     return found

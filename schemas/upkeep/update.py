@@ -27,13 +27,11 @@ from schemas.embedding import Embedding, ImportedOrder, RasterTiles
 from schemas.imaging.tables import FOV
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
-from schemas.rows import jobs_of
-from schemas.server.binding import auto_populated
 from schemas.session import Behavior, FOVFolder, Session, Wheel, one_for
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
 from schemas.work.filling import SESSION_TABLES, fill
-from schemas.work.tables import Attempt
+from schemas.work.reports import retry
 
 #: Tables whose rows are kept in FormerResult, and the parts that belong to a result.
 RESULTS: dict[type[dj.Table], tuple[str, ...]] = {
@@ -92,7 +90,7 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
     """
     done = Updated()
     eids = _with_unfinished(eids, done)
-    ready = [row for row in _changed(eids, done) if _can_be_read(row, done)]
+    ready = _ready(_changed(eids, done), done)
     runs = _changed_runs(eids, done)
     starts = _starts(ready)
     cascades = [Cascade(rows) for rows in starts if rows]
@@ -129,12 +127,33 @@ def _changed(eids: Sequence[str], done: Updated) -> list[ChangedRow]:
     return done.changes
 
 
-def _can_be_read(row: ChangedRow, done: Updated) -> bool:
-    """Return whether the new files can be read, so that no good row gives way to an error; if not, note the failure."""
-    gone = [change.dataset for change in row.changes if change.kind == "gone"]
-    if gone and not any(change.kind == "new" for change in row.changes):
+def _ready(changed: list[ChangedRow], done: Updated) -> list[ChangedRow]:
+    """Return the rows whose new files can be read, so that no good row gives way to an error; the rest are failures.
+
+    If some of a session cannot be read, all of it stays: old and new files can have other clocks.
+    """
+    here = [row for row in changed if not _is_gone(row, done)]
+    unusable = [row for row in here if not _can_be_read(row, done)]
+    kept = {row.key["eid"] for row in unusable}
+    done.failures += [
+        f"{row.table} stays as it is, like all of the session: {row}"
+        for row in here
+        if row.key["eid"] in kept and row not in unusable
+    ]
+    return [row for row in here if row.key["eid"] not in kept]
+
+
+def _is_gone(row: ChangedRow, done: Updated) -> bool:
+    """Return whether a row cannot be read again because a file is gone; then note the failure."""
+    kinds = {change.kind for change in row.changes}
+    if "gone" in kinds and "new" not in kinds:
         done.failures.append(f"{row.table} stays as it is, its files are gone: {row}")
-        return False
+        return True
+    return False
+
+
+def _can_be_read(row: ChangedRow, done: Updated) -> bool:
+    """Return whether the new files of a row can be read; if not, note the failure."""
     try:
         _read(row)
     except MesoError as error:
@@ -317,8 +336,9 @@ def _eids_of(row: dict[str, Any]) -> list[str]:
 def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     """Read the files of an update again, ask its questions, and compute their results."""
     sessions = [{"eid": eid} for eid in _eids_of(row)]
+    embeddings = (Embedding & sessions).keys() if sessions else []
     for session in sessions:
-        _forget_errors(session)
+        retry(**session)  # its files are others now
     if sessions:
         _fill(SESSION_TABLES, [sessions], done, progress)
     questions = row["update_questions"]
@@ -327,7 +347,8 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     tasks = _ask_curves(questions, keys)
     for members in questions["families"]:
         _ask_family(members, tasks)
-    for embedding in questions["embeddings"]:
+    # also those that were made without a FOV that had failed
+    for embedding in [*questions["embeddings"], *embeddings]:
         _fill((Embedding, RasterTiles), [embedding], done, progress)
     names = {key["session_set"] for key in keys.values() if key} | set(questions["curves"])
     if sets := [{"session_set": name} for name in sorted(names)]:
@@ -344,15 +365,6 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
 def _fill(tables: Iterable[type[dj.Table]], restrictions: Sequence[Any], done: Updated, progress: bool) -> None:
     """Populate tables; failed jobs are failures, and stay in the job tables."""
     done.failures += fill(tables, *restrictions, progress=progress).lines()
-
-
-def _forget_errors(session: dict) -> None:
-    """Make failed jobs of a session run again: its files are others now."""
-    for table in auto_populated():
-        jobs = jobs_of(table)
-        if set(session) <= set(jobs.primary_key) and (keys := (jobs.errors & session).keys()):
-            Attempt.clear(table.__name__, keys)
-            (jobs.errors & session).delete()
 
 
 def _register_again(runs: list[dict], done: Updated) -> dict[str, dict]:

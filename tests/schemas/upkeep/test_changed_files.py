@@ -12,7 +12,21 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.broken_sessions import Repository, remove
-from support.corpus import ACTIVITY, PLACES, POSITIONS, REGIONS, SHIFT, TIMES, TRIALS, TYPES, UIDS, UUIDS, WHEEL
+from support.corpus import (
+    ACTIVITY,
+    PLACES,
+    POSITIONS,
+    REGIONS,
+    SHIFT,
+    STIM_OFF,
+    TIMES,
+    TRIALS,
+    TYPES,
+    UIDS,
+    UUIDS,
+    WHEEL,
+    WHEEL_TIMES,
+)
 
 import schemas
 from pipeline import reading
@@ -23,7 +37,9 @@ from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
 from schemas.tracking import TrackingRun
 from schemas.upkeep.changed_files import changed_rows
+from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
+from schemas.work.reports import retry
 
 pytestmark = pytest.mark.one_backend  # files are compared without the server; test_update.py runs on both
 
@@ -90,7 +106,7 @@ def test_the_recorded_files_are_read_whatever_one_has_now(session):
     key = {"eid": session.eid, "fov": 0}
     before = {name: np.load(session.file(name)) for name in (TIMES, ACTIVITY, TYPES, POSITIONS, REGIONS, PLACES)}
     uuids = session.file(UUIDS).read_text().splitlines()[1:]
-    assert fill([schemas.FOV], key).errors == []
+    assert fill([schemas.Behavior, schemas.Wheel, schemas.FOV], {"eid": session.eid}).errors == []
     session.revise(TIMES, lambda times: times + 5)
     for name in (TYPES, POSITIONS):
         session.revise(name, shuffled)
@@ -206,6 +222,161 @@ def test_uids_are_refused_for_other_rois_than_they_were_registered_for(session):
     assert (schemas.TrackedFOV & run).to_arrays("fov").tolist() == [1]
     assert TrackingRun.register("SRC1") == run  # the same UIDs are of the same ROIs as before
     assert fill([schemas.TrackedFOV], run).made["TrackedFOV"] == 0
+
+
+def uids_of_a_new_extraction(session: OneSession) -> dict:
+    """Register UIDs, read a new extraction with the same UID file, and register once more, with another session."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    TrackingRun.register("SRC1")
+    for name in (TYPES, POSITIONS):
+        session.revise(name, shuffled)
+    assert update([session.eid]).failures == []
+    session.add("another", "SRC1")
+    write_one_tables(session.root)
+    ingest([session.eids["another"]], cache_dir=session.root)
+    fill(SESSION_TABLES, {"eid": session.eids["another"]})
+    run = TrackingRun.register("SRC1")
+    fill([schemas.TrackedCell], run)
+    return run
+
+
+def test_uids_of_a_former_extraction_do_not_fit_a_later_one_in_any_run(session, meso_command):
+    """The file is the same; a new run once took it for one of the ROIs that are there now."""
+    run = uids_of_a_new_extraction(session)
+    ((_, key, message),) = fill([schemas.TrackedFOV], run).errors
+    assert (key["eid"], key["fov"]) == (session.eid, 0)
+    assert "the UIDs were registered with other ROIs than the FOV has" in message
+    assert "If the UIDs are of these ROIs: meso track SRC1 --same-rois" in message
+    done = meso_command("track", "SRC1", "--same-rois")
+    assert done.returncode == 0, done.stderr
+    assert len(schemas.TrackedFOV & run) == 4
+    again = meso_command("track", "SRC1")
+    assert again.returncode == 0, again.stderr
+
+
+def test_uids_registered_while_positions_are_unreadable_are_registered_again_before_they_are_used(session):
+    whole = session.file(POSITIONS).read_bytes()
+    session.file(POSITIONS).write_bytes(whole[:-8])
+    run = TrackingRun.register("SRC1")
+    session.file(POSITIONS).write_bytes(whole)
+    write_one_tables(session.root)
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    fill([schemas.TrackedCell], run)
+    ((_, key, message),) = fill([schemas.TrackedFOV], run).errors
+    assert key["fov"] == 0
+    assert "when the UIDs were registered, the positions of the ROIs could not be read" in message
+    assert TrackingRun.register("SRC1") == run
+    retry([schemas.TrackedFOV], **run)
+    assert fill([schemas.TrackedFOV], run).made == {"TrackedFOV": 1}
+
+
+# ---------------------------------------------------------------- one clock in a session
+
+
+READ_FIRST = {
+    "trials": ([schemas.Behavior], {}),
+    "wheel": ([schemas.Wheel], {}),
+    "imaging": ([schemas.FOV], {}),
+    "one FOV": ([schemas.FOV], {"fov": 0}),
+}
+
+
+@pytest.mark.parametrize("in_place", [False, True], ids=["a new revision", "in place"])
+@pytest.mark.parametrize("first", READ_FIRST)
+def test_a_clock_that_is_aligned_again_between_two_tables_of_a_session_is_refused(session, first, in_place):
+    """All times move by 0.4 s: trials of before and imaging of after would be that much apart."""
+    tables, some = READ_FIRST[first]
+    assert fill(tables, {"eid": session.eid, **some}).errors == []
+    before = starts_in_files(session)
+    align_again(session, 0.4, in_place)
+    refused = {
+        (table, key.get("fov"))
+        for table, key, message in fill(SESSION_TABLES, {"eid": session.eid}).errors
+        if "have changed, and with them the times" in message and f"meso update {session.eid}" in message
+    }
+    unread = {("Behavior", None), ("Wheel", None), ("FOV", 0), ("FOV", 1)}
+    unread -= {row for row in unread if row[0] == tables[0].__name__ and some.get("fov", row[1]) == row[1]}
+    assert refused == unread
+    assert update([session.eid]).failures == []
+    assert verify_session(session.eid, source=True).ok
+    assert stored_starts(session.eid) == pytest.approx({name: start + 0.4 for name, start in before.items()}, abs=1e-9)
+
+
+def starts_in_files(session: OneSession) -> dict[str, float]:
+    """Return the first time of each table of a session."""
+    alf = session.alf("it")
+    return {
+        "trials": pd.read_parquet(alf / TRIALS)["intervals_0"][0],
+        "wheel": np.load(alf / WHEEL_TIMES)[0],
+        **{f"FOV_{fov:02d}": np.load(session.file(TIMES, fov))[0] for fov in range(2)},
+    }
+
+
+def stored_starts(eid: str) -> dict[str, float]:
+    key = {"eid": eid}
+    return {
+        "trials": (schemas.Behavior.Trial & key & {"trial": 0}).fetch1("intervals_0"),
+        "wheel": (schemas.Wheel & key).fetch1("wheel_timestamps")[0],
+        **{f"FOV_{row['fov']:02d}": row["frame_times"][0] for row in (schemas.Recording & key).to_dicts()},
+    }
+
+
+def align_again(session: OneSession, seconds: float, in_place: bool) -> None:
+    """Move all times of a session."""
+    alf = session.alf("it")
+    for path in [alf / WHEEL_TIMES, alf / STIM_OFF, *(session.file(TIMES, fov) for fov in range(2))]:
+        np.save(revision_of(path, in_place), np.load(path) + seconds)
+    table = pd.read_parquet(alf / TRIALS)
+    times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
+    table.assign(**{name: table[name] + seconds for name in times}).to_parquet(revision_of(alf / TRIALS, in_place))
+    write_one_tables(session.root)
+
+
+def revision_of(path: Path, in_place: bool) -> Path:
+    """Return where to write a dataset again."""
+    if in_place:
+        return path
+    (path.parent / REVISION).mkdir(exist_ok=True)
+    return path.parent / REVISION / path.name
+
+
+@pytest.mark.parametrize("table", ["FOV", "Behavior", "Wheel"])
+def test_other_files_that_change_do_not_keep_the_rest_of_a_session_from_being_read(session, table):
+    """A final histology of one FOV, and positions that are gone, say nothing of time."""
+    fill([schemas.FOV], {"eid": session.eid, "fov": 0})
+    for name in (REGIONS, PLACES):
+        shutil.copy(session.file(name), session.file(name.replace("_estimate", "")))
+    write_one_tables(session.root)
+    session.file(TYPES).unlink()
+    assert fill([getattr(schemas, table)], {"eid": session.eid}).errors == []
+
+
+def test_the_files_of_another_day_are_refused_under_the_id_of_a_session(session):
+    """Tables of a ONE cache that were written again with the ids of two days exchanged."""
+    session.add("other", "SRC1")
+    write_one_tables(session.root)
+    ids = [session.eid, session.eids["other"]]
+    fill([schemas.FOV], {"eid": session.eid, "fov": 0})
+    exchange_ids(session.root, *ids)
+    errors = fill(SESSION_TABLES, {"eid": session.eid}).errors
+    assert {table for table, _, _ in errors} == {"Behavior", "Wheel", "FOV", "Recording", "ROI"}
+    for _, _, message in errors:
+        assert f"session {ids[0]}: ONE has another session under this id" in message
+        assert "(expected SRC1/2024-01-01/001, as registered, found SRC1/2024-01-02/001)" in message
+    assert "ONE has another session under this id" in update([session.eid]).failures[0]
+    assert "ONE has another session under this id" in ingest([session.eid], cache_dir=session.root).failed[session.eid]
+
+
+def exchange_ids(root: Path, one: str, other: str) -> None:
+    """Exchange two sessions in the tables of a ONE cache."""
+    from iblutil.io import parquet
+
+    for name in ("sessions", "datasets"):
+        table = pd.read_parquet(root / f"{name}.pqt")
+        plain, levels = table.reset_index(), list(table.index.names)
+        column = levels[0]
+        plain[column] = plain[column].replace({one: other, other: one})
+        parquet.save(root / f"{name}.pqt", plain.set_index(levels), {"date_created": "2026-01-01 00:00"})
 
 
 # ---------------------------------------------------------------- what one would give now
