@@ -183,17 +183,39 @@ class ReadsSession:
         return ((Session & key).proj(*REGISTERED).fetch1(),)
 
     def insert_sources(self, key: dict, sources: Iterable[reading.Source]) -> None:
-        """Insert the files of a row, unless files of the session that others were read from give another clock now.
-
-        Trials, wheel and imaging of a session are aligned together. If they are aligned again between the reading of
-        one table and the next, their times would be mixed.
+        """Insert the files of a row, unless they are those of another, or the session's files do not go together.
 
         Raises
         ------
         DataError
-            A file with times has changed.
+            Another FOV or session was read from a copy of a file, or a file with times has changed.
         """
-        self.Source().insert_sources(key, sources)  # type: ignore[attr-defined]
+        source = self.Source()  # type: ignore[attr-defined]
+        sources = list(sources)
+        self._check_no_copy(source, key, sources)
+        source.insert_sources(key, sources)
+        self._check_clock(key)
+
+    @staticmethod
+    def _check_no_copy(table: SourceFile, key: dict, sources: Iterable[reading.Source]) -> None:
+        """Refuse the activity, trials or wheel that another row was read from, wherever its file is by now."""
+        for source in sources:
+            if reading.is_measured(source.dataset) and (found := table & {"sha256": source.sha256}):
+                other = found.to_dicts(limit=1)[0]
+                raise DataError(
+                    "is a copy of a file that has been read", eid=key["eid"], fov=key.get("fov"),
+                    dataset=source.dataset, expected="a file of its own for each session and FOV",
+                    found=f"{other['dataset']} of session {other['eid']}",
+                    do=f"If files were exchanged, put them back, or run: meso update {other['eid']}",
+                )  # fmt: skip
+
+    @staticmethod
+    def _check_clock(key: dict) -> None:
+        """Refuse times that have changed since another table of the session was read.
+
+        Trials, wheel and imaging are aligned together. If they are aligned again between the reading of one table and
+        the next, their times would be mixed.
+        """
         reader = reading.SessionReader(one_for(key["eid"]), key["eid"])
         for table in ReadsSession.choosing:
             for other, recorded in table.Source.by_row({"eid": key["eid"]}):

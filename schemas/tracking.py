@@ -155,9 +155,7 @@ def _with_first_rois(subject: str, files: list[dict[str, Any]]) -> list[dict[str
     A new extraction has other ROIs, whose UIDs are in a new file; an old file would give old cells to them.
     """
     known = TrackingFile * TrackingRun.proj("registered_at") & {"subject": subject}
-    rows = (known & ["uid_rois <> ''"] & f"uid_rois <> '{UNREADABLE}'").proj(
-        "uid_sha256", "uid_rois", "registered_at"
-    )
+    rows = (known & ["uid_rois <> ''"] & f"uid_rois <> '{UNREADABLE}'").proj("uid_sha256", "uid_rois", "registered_at")
     first: dict[tuple[Any, ...], str] = {}
     for row in rows.to_dicts(order_by="registered_at"):
         first.setdefault((row["eid"], row["fov"], row["uid_sha256"]), row["uid_rois"])

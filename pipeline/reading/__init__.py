@@ -1,7 +1,15 @@
 """Read IBL mesoscope sessions through ONE and check every dataset, so that no bad input reaches the database."""
 
 from pipeline.reading.behavior import Trials, Wheel, read_trials, read_wheel
-from pipeline.reading.changes import Change, changes, clock_changes, fov_datasets, trial_datasets, wheel_datasets
+from pipeline.reading.changes import (
+    Change,
+    changes,
+    clock_changes,
+    fov_datasets,
+    is_measured,
+    trial_datasets,
+    wheel_datasets,
+)
 from pipeline.reading.client import (
     SessionInfo,
     check_place,
@@ -33,6 +41,7 @@ __all__ = [
     "fov_datasets",
     "fov_folders",
     "identify",
+    "is_measured",
     "open_one",
     "place_of",
     "read_fov",

@@ -25,7 +25,7 @@ TRIAL_ATTRIBUTES = (
     "response_times", "feedback_times", "choice", "feedbackType", "contrastLeft", "contrastRight",
     "probabilityLeft", "rewardVolume", "quiescencePeriod",
 )  # fmt: skip
-TRIALS = "_ibl_trials.table.pqt"
+TRIALS, WHEEL_TIMES = "_ibl_trials.table.pqt", "_ibl_wheel.timestamps.npy"
 #: The decoding targets are made of these; all other attributes may be missing.
 REQUIRED_ATTRIBUTES = ("choice", "feedbackType", "stimOn_times", "contrastLeft", "contrastRight", "probabilityLeft")
 #: Allowed values of the coded attributes, besides NaN.
@@ -378,7 +378,7 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
 
 def wheel_datasets(reader: SessionReader) -> list[str]:
     """Return the datasets that ``read_wheel`` would read from what ONE lists now, as paths without revision."""
-    collections = task_collections(reader, "_ibl_wheel.timestamps.npy")
+    collections = task_collections(reader, WHEEL_TIMES)
     return [f"{collection}/_ibl_wheel.{what}.npy" for collection in collections for what in ("timestamps", "position")]
 
 

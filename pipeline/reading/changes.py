@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.reading.behavior import trial_datasets, wheel_datasets
+from pipeline.reading.behavior import TRIALS, WHEEL_TIMES, trial_datasets, wheel_datasets
 from pipeline.reading.datasets import SessionReader, Source, sha256_file, without_revision
-from pipeline.reading.fov import TIMES, TIMESHIFT, fov_datasets
+from pipeline.reading.fov import SIGNALS, TIMES, TIMESHIFT, fov_datasets
 
-__all__ = ["Change", "changes", "clock_changes", "fov_datasets", "trial_datasets", "wheel_datasets"]
+__all__ = ["Change", "changes", "clock_changes", "fov_datasets", "is_measured", "trial_datasets", "wheel_datasets"]
 
 #: Datasets of a FOV that hold its times; trials and wheel are times altogether.
 FOV_CLOCKS = (TIMES, TIMESHIFT)
+#: Datasets that no two FOVs or sessions can have alike.
+MEASURED = (*SIGNALS.values(), TRIALS, WHEEL_TIMES)
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,11 @@ def clock_changes(reader: SessionReader, recorded: Iterable[Source], now: Iterab
     clocks = [source for source in recorded if _has_times(source.dataset)]
     found = changes(reader, clocks, filter(_has_times, now), content=True)
     return [change for change in found if change.kind not in ("gone", "unused")]
+
+
+def is_measured(dataset: str) -> bool:
+    """Return whether a dataset, a path, is one that no two FOVs or sessions can have alike."""
+    return dataset.rpartition("/")[2] in MEASURED
 
 
 def _has_times(dataset: str) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import datajoint as dj
 import numpy as np
 
 from pipeline import reading
-from pipeline.errors import DataError
 from pipeline.reading.fov import SIGNALS
 from pipeline.signals import clock
 from schemas.cascade import WholeDelete
@@ -127,23 +126,10 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
         }
 
     def make_insert(self, key, data, sources):
-        self._check_no_copy(key, sources)
         self.insert(self.rows(key, data))
         self.insert_sources(key, sources)
         if data.region_ids is not None:
             self.Region.insert({**key, **row} for row in _region_counts(data.region_ids, data.is_neuron))
-
-    def _check_no_copy(self, key: dict, sources: Sequence[reading.Source]) -> None:
-        """Refuse activity that is recorded for another FOV of the session, whose files may be others by now."""
-        (activity,) = [source for source in sources if source.dataset.rpartition("/")[2] in SIGNALS.values()]
-        others = self.Source & {"eid": key["eid"], "sha256": activity.sha256} & f"fov <> {key['fov']:d}"
-        if others:
-            raise DataError(
-                "the activity is a copy of another FOV's", eid=key["eid"], fov=key["fov"], dataset=activity.dataset,
-                expected="a different file in each FOV",
-                found=f"the file that FOV_{min(others.to_arrays('fov')):02d} was read from",
-                do=f"If files were exchanged between FOVs, restore them, or run: meso update {key['eid']}",
-            )  # fmt: skip
 
 
 def _region_counts(region_ids: np.ndarray, is_neuron: np.ndarray) -> Iterator[dict[str, int]]:

@@ -335,10 +335,11 @@ def _eids_of(row: dict[str, Any]) -> list[str]:
 
 def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     """Read the files of an update again, ask its questions, and compute their results."""
-    sessions = [{"eid": eid} for eid in _eids_of(row)]
+    eids = _eids_of(row)
+    sessions = [{"eid": eid} for eid in eids]
     embeddings = (Embedding & sessions).keys() if sessions else []
-    for session in sessions:
-        retry(**session)  # its files are others now
+    for eid in eids:
+        retry(eid=eid)  # its files are others now
     if sessions:
         _fill(SESSION_TABLES, [sessions], done, progress)
     questions = row["update_questions"]

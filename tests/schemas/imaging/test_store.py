@@ -18,6 +18,7 @@ import datajoint as dj
 import numpy as np
 import pytest
 from support import version_3
+from support.broken_sessions import copy_session
 from support.databases import drop, own_server
 from support.object_stores import KINDS, stores_of
 
@@ -85,7 +86,7 @@ def store(database, server, place, tmp_path_factory) -> Iterator[Store]:
     dates = ("2024-02-01", "2024-02-02")
     store = Store(tmp_path_factory.mktemp("store"), [session_eid(LAB, SUBJECT, date, 1) for date in dates])
     for date in dates:
-        shutil.copytree(template, store.root / LAB / "Subjects" / SUBJECT / date / "001")
+        copy_session(template, store.root / LAB / "Subjects" / SUBJECT / date / "001")
     n_frames, n_rois = 100_000, store.matrix(1, 0).shape[0]
     np.save(store.file(1, 0), RNG.normal(size=(n_frames, n_rois)).astype(np.float32))
     np.save(store.file(1, 0, TIMES), np.load(store.file(1, 0, TIMES))[0] + 0.2 * np.arange(n_frames))

@@ -148,8 +148,26 @@ def test_a_fov_with_the_files_of_another_is_refused_whichever_was_read_first(ses
         shutil.copytree(one, other)
     write_one_tables(session.root)
     ((_, _, message),) = fill([schemas.FOV], {"eid": session.eid, "fov": second}).errors
-    assert f"FOV_{second:02d}, alf/FOV_{second:02d}/{ACTIVITY}: the activity is a copy of another FOV's" in message
-    assert f"FOV_{first:02d}" in message
+    assert f"FOV_{second:02d}, alf/FOV_{second:02d}/{ACTIVITY}: is a copy of a file that has been read" in message
+    assert f"found alf/FOV_{first:02d}/{ACTIVITY} of session {session.eid}" in message
+
+
+@pytest.mark.parametrize(("table", "name"), [("Behavior", TRIALS), ("Wheel", WHEEL_TIMES), ("FOV", ACTIVITY)])
+def test_the_files_of_another_day_are_refused(session, table, name):
+    """Linked by a script that took the wrong folder."""
+    session.add("other", "SRC1")
+    for path in session.alf("other").rglob(name):
+        own = session.alf("it") / path.relative_to(session.alf("other"))
+        own.unlink()
+        own.hardlink_to(path)
+    write_one_tables(session.root)
+    ingest([session.eids["other"]], cache_dir=session.root)
+    assert fill([getattr(schemas, table)], {"eid": session.eids["other"]}).errors == []
+    errors = fill([getattr(schemas, table)], {"eid": session.eid}).errors
+    assert len(errors) == (2 if table == "FOV" else 1)
+    for _, _, message in errors:
+        assert f"{name}: is a copy of a file that has been read" in message
+        assert f"of session {session.eids['other']}" in message
 
 
 @pytest.mark.parametrize(
