@@ -181,6 +181,10 @@ class SessionReader:
         if self._recorded is not None:
             return self._recorded_file(self._recorded[next(self._listed(name, collection))], check_hash)
         row = self._default(name, collection)
+        if not len(row):
+            found = ", ".join(sorted(self._listed(name, collection)))
+            raise DataError("no revision of the dataset is old enough", found=found,
+                            do="Change or unset ONE_REVISION_LAST_BEFORE", **place)  # fmt: skip
         dataset = str(row["rel_path"].iloc[0])
         check_regular(self._folder / dataset, **place)
         if not self._is_here(dataset) or self._is_outdated(dataset):

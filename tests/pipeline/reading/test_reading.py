@@ -258,6 +258,18 @@ def test_the_newest_revision_is_used_and_recorded(session, original):
     assert source.dataset_id
 
 
+def test_a_limit_that_excludes_all_revisions_is_named(session, monkeypatch):
+    import one.api
+
+    path = session.fov / f"{TYPES}.npy"
+    (session.fov / "#2025-06-01#").mkdir()
+    path.rename(session.fov / "#2025-06-01#" / path.name)
+    monkeypatch.setattr(one.api, "REVISION_LAST_BEFORE", "2025-03-01")  # ONE reads the variable when it is imported
+    with pytest.raises(DataError, match=r"no revision of the dataset is old enough .found .*#2025-06-01#") as error:
+        session.read()
+    assert "ONE_REVISION_LAST_BEFORE" in str(error.value)
+
+
 def set_at(index: Any, value: Any) -> Callable[[np.ndarray], np.ndarray]:
     def change(array: np.ndarray) -> np.ndarray:
         array = array.astype(np.result_type(array, type(value)))
