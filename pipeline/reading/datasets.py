@@ -76,6 +76,9 @@ class SessionReader:
         self._read: dict[str, tuple[Path, FileState]] = {}
         self._table = datasets_of(one, eid)
         self._ids = {str(path): str(key[-1]) for key, path in self._table["rel_path"].items()}
+        self._rows: dict[str, list[int]] = {}
+        for row, path in enumerate(self._table["rel_path"]):
+            self._rows.setdefault(path, []).append(row)
         self._sizes = {path: int(size) for path, size in self._column("file_size").items()}
         self._hashes = self._column("hash")
         self._folder = session_folder(one, eid)
@@ -225,7 +228,12 @@ class SessionReader:
         from one.api import REVISION_LAST_BEFORE
         from one.util import filter_datasets
 
-        rows = self._table[self._table["rel_path"].isin(list(self._listed(name, collection)))]
+        rows = self._table.iloc[[row for path in self._listed(name, collection) for row in self._rows.get(path, ())]]
+        if len(rows) == 1 and not REVISION_LAST_BEFORE:
+            # the one that ONE would find, which takes much longer to look for others
+            (is_default,), (qc,) = rows["default_revision"], rows["qc"]
+            if is_default and qc != "CRITICAL":
+                return rows
         try:
             return filter_datasets(rows, re.escape(name), re.escape(collection), REVISION_LAST_BEFORE)
         except ALFMultipleRevisionsFound as error:
@@ -365,8 +373,8 @@ class SessionReader:
         """Return the values of a column of ONE's table of datasets by path, without missing ones."""
         if name not in self._table:
             return {}
-        rows = self._table[["rel_path", name]].dropna()
-        return {str(path): value for path, value in rows.itertuples(index=False)}
+        rows = self._table[self._table[name].notna()]
+        return dict(zip(rows["rel_path"], rows[name], strict=True))
 
     def _source(self, dataset: str, path: Path) -> Source:
         revision = REVISION.search(dataset)
