@@ -299,7 +299,11 @@ def place_of(one: Any, eid: str) -> Place | None:
     """Return subject, date and number of a session by its folder; None if ONE does not know the session."""
     if is_remote(one):
         datasets_of(one, eid)  # so that the folder is known
-    return session_name(str(session_folder(one, eid))).place
+    subject, date, number = ("", "", "", *session_folder(one, eid).parts)[-3:]
+    try:
+        return Place(subject, datetime.date.fromisoformat(date), int(number))
+    except ValueError:
+        return None
 
 
 def check_place(eid: str, found: Place | None, registered: Place) -> None:

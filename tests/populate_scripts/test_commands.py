@@ -8,6 +8,7 @@ import shutil
 
 import pandas as pd
 import pytest
+from iblutil.io import parquet
 
 from pipeline.decoding import NDCSettings
 from schemas.rows import content_key
@@ -182,10 +183,14 @@ for table in tables:
 
 
 @pytest.fixture(scope="module")
-def odd(demo_output, meso, python_command):
-    """The sessions of the demo, of a subject with another name; the server renames it in all tables."""
+def odd(demo_output, meso, python_command, small_demo):
+    """The sessions of the demo, of a subject with another name; the server renames it in all tables, and ONE has it."""
     done = python_command("-c", f"NAME = {ODD!r}\n{RENAME}", env={"MESO_PREFIX": PREFIX})
     assert done.returncode == 0, done.stderr
+    sessions = pd.read_parquet(small_demo.root / "sessions.pqt")
+    parquet.save(small_demo.root / "sessions.pqt", sessions.assign(subject=ODD), {"date_created": "2026-01-01 00:00"})
+    (folder,) = small_demo.root.glob("*/Subjects/SP999")
+    folder.rename(folder.with_name(ODD))
     return ODD
 
 
