@@ -141,7 +141,7 @@ def track(
     refresh: bool,
     duplicates: str,
     uid_form: str,
-    same_rois: bool,
+    same_rois: Sequence[str],
 ) -> tuple[list[str], list[str]]:
     """Register the UID files of a subject as a tracking run and match them to ROIs, after copying them if asked.
 
@@ -158,8 +158,8 @@ def track(
         What a UID is that occurs twice in a session.
     uid_form : {'uuid', 'any'}
         What a UID is.
-    same_rois : bool
-        See ``TrackingRun.register``.
+    same_rois : sequence of str
+        Sessions, by any of their names; see ``TrackingRun.register``.
 
     Returns
     -------
@@ -182,7 +182,7 @@ def track(
             problems = [report.warning or "", *(f"{path}: {reason}" for path, reason in report.failed)]
             return lines, [text for text in problems if text] + ["Nothing was registered"]
     root = str(uid_root.resolve()) if uid_root else None
-    run = TrackingRun.register(subject, root, duplicates, uid_form, same_rois=same_rois)
+    run = TrackingRun.register(subject, root, duplicates, uid_form, same_rois=list(map(known_as, same_rois)))
     reports.retry([TrackedFOV], **run)
     # first, by itself: members refer to the cells
     steps = [fill([table], run, progress=True) for table in (TrackedCell, TrackedFOV)]
@@ -244,7 +244,7 @@ def update_lines(done: Updated, dry_run: bool) -> list[str]:
     verb = "would be" if dry_run else "were"
     for table, (again, stay) in done.tables.items():
         lines.append(f"  {table}: {again} rows {verb} deleted, to be computed again; {stay} stay")
-    if not done.changes and not done.notes:
+    if not (done.changes or done.notes or done.failures):
         lines.append("No file has changed")
     return lines + ([f"Update {done.update_id}"] if done.update_id else [])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -190,42 +190,66 @@ class ReadsSession:
         DataError
             Another FOV or session was read from a copy of a file, or a file with times has changed.
         """
-        source = self.Source()  # type: ignore[attr-defined]
         sources = list(sources)
-        self._check_no_copy(source, key, sources)
-        source.insert_sources(key, sources)
+        self.check_no_copy(key, sources)
+        self.Source().insert_sources(key, sources)  # type: ignore[attr-defined]
         self._check_clock(key)
 
-    @staticmethod
-    def _check_no_copy(table: SourceFile, key: dict, sources: Iterable[reading.Source]) -> None:
-        """Refuse the activity, trials or wheel that another row was read from, wherever its file is by now."""
+    @classmethod
+    def check_no_copy(cls, key: dict, sources: Iterable[reading.Source], replaced: Sequence[dict] = ()) -> None:
+        """Refuse the activity, trials or wheel that another row was read from, wherever its file is by now.
+
+        Parameters
+        ----------
+        key : dict
+        sources : iterable of Source
+            What the row of the key would be read from.
+        replaced : sequence of dict
+            Keys of rows that will be read from other files.
+
+        Raises
+        ------
+        DataError
+        """
         for source in sources:
-            if reading.is_measured(source.dataset) and (found := table & {"sha256": source.sha256}):
-                other = found.to_dicts(limit=1)[0]
-                raise DataError(
-                    "is a copy of a file that has been read", eid=key["eid"], fov=key.get("fov"),
-                    dataset=source.dataset, expected="a file of its own for each session and FOV",
-                    found=f"{other['dataset']} of session {other['eid']}",
-                    do=f"If files were exchanged, put them back, or run: meso update {other['eid']}",
-                )  # fmt: skip
+            if not reading.is_measured(source.dataset):
+                continue
+            for other in (cls.Source & {"sha256": source.sha256}).to_dicts():  # type: ignore[attr-defined]
+                if not any(row.items() <= other.items() for row in replaced):
+                    raise DataError(
+                        "is a copy of a file that has been read", eid=key["eid"], fov=key.get("fov"),
+                        dataset=source.dataset, expected="a file of its own for each session and FOV",
+                        found=f"{other['dataset']} of session {other['eid']}",
+                        do=f"If files were exchanged, put them back, or run: meso update {other['eid']}",
+                    )  # fmt: skip
 
     @staticmethod
     def _check_clock(key: dict) -> None:
         """Refuse times that have changed since another table of the session was read.
 
         Trials, wheel and imaging are aligned together. If they are aligned again between the reading of one table and
-        the next, their times would be mixed.
+        the next, their times would be mixed. Of a file that is gone this cannot be told.
         """
         reader = reading.SessionReader(one_for(key["eid"]), key["eid"])
         for table in ReadsSession.choosing:
             for other, recorded in table.Source.by_row({"eid": key["eid"]}):
                 if found := reading.clock_changes(reader, recorded, table.datasets(reader, other)):
-                    raise DataError(
-                        f"the files that {table.__name__} was read from have changed, and with them the times",
-                        eid=key["eid"], fov=other.get("fov"), dataset=found[0].dataset,
-                        expected=found[0].recorded or "no such file", found=found[0].found or found[0].kind,
-                        do=f"Read all of the session again with: meso update {key['eid']}",
-                    )  # fmt: skip
+                    raise _clock_error(table.__name__, other, found[0])
+
+
+def _clock_error(table: str, key: dict, change: reading.Change) -> DataError:
+    """Return the error of a file with times that is not the one that a row was read from any more."""
+    place: dict[str, Any] = {"eid": key["eid"], "fov": key.get("fov"), "dataset": change.dataset}
+    if change.kind == "gone":
+        return DataError(
+            f"the file that {table} was read from is gone: whether the session still has that clock cannot be told",
+            do="Restore it (a download will do) until all of the session has been read", **place,
+        )  # fmt: skip
+    return DataError(
+        f"the files that {table} was read from have changed, and with them the times",
+        expected=change.recorded or "no such file", found=change.found or change.kind,
+        do=f"Read all of the session again with: meso update {key['eid']}", **place,
+    )  # fmt: skip
 
 
 @schema

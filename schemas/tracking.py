@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import datajoint as dj
@@ -47,7 +47,7 @@ class TrackingRun(WholeDelete, dj.Manual):
         duplicates: str = "error",
         uid_form: str = "uuid",
         *,
-        same_rois: bool = False,
+        same_rois: Collection[str] = (),
     ) -> dict:
         """Read all UID files of a subject's registered sessions, and return the key of the run.
 
@@ -62,9 +62,9 @@ class TrackingRun(WholeDelete, dj.Manual):
             If a UID occurs twice in a session: the FOV of the second fails, or only its first ROI has the UID.
         uid_form : {'uuid', 'any'}
             What a UID is: a UUID, or any word. A FOV whose file has other lines fails.
-        same_rois : bool
-            A UID file that was registered before, when the ROIs had other positions, is of the ROIs as they are now.
-            By default it stays the file of those ROIs, and fits no others.
+        same_rois : collection of str
+            Sessions whose UID files, registered before, when the ROIs had other positions, are of the ROIs as they are
+            now. By default a file stays that of the ROIs that it was first registered with, and fits no others.
 
         Raises
         ------
@@ -75,9 +75,7 @@ class TrackingRun(WholeDelete, dj.Manual):
         """
         if uid_form not in tracking.UID_FORMS:
             raise ArgumentError(f"uid_form must be one of {', '.join(tracking.UID_FORMS)}, not {uid_form!r}")
-        files = _all_uid_files(subject, uid_root)
-        if not same_rois:
-            files = _with_first_rois(subject, files)
+        files = _with_first_rois(subject, _all_uid_files(subject, uid_root), same_rois)
         key = _run_key(subject, duplicates, uid_form, files)
         with cls.connection.transaction:
             row = {"uid_root": uid_root or "", "registered_at": now()}
@@ -87,7 +85,7 @@ class TrackingRun(WholeDelete, dj.Manual):
                 cls.insert1({**key, **row, "duplicates": duplicates, "uid_form": uid_form})
             # an interrupted or repeated registration finds its rows there
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
-            TrackingFile.set_rois(key, files, same_rois)
+            TrackingFile.set_rois(subject, files)
         return key
 
     @classmethod
@@ -149,20 +147,36 @@ def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _with_first_rois(subject: str, files: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return files with the ROIs that the same UIDs were first registered with.
+def _with_first_rois(
+    subject: str, files: list[dict[str, Any]], same_rois: Collection[str] = ()
+) -> list[dict[str, Any]]:
+    """Return files with the ROIs that their UIDs were first registered with, but those of the sessions ``same_rois``.
 
-    A new extraction has other ROIs, whose UIDs are in a new file; an old file would give old cells to them.
+    A new extraction has other ROIs, whose UIDs are in a new file; an old file would give old cells to them. A file that
+    was edited, or saved with other line ends, is still the old one.
     """
-    known = TrackingFile * TrackingRun.proj("registered_at") & {"subject": subject}
-    rows = (known & ["uid_rois <> ''"] & f"uid_rois <> '{UNREADABLE}'").proj("uid_sha256", "uid_rois", "registered_at")
-    first: dict[tuple[Any, ...], str] = {}
-    for row in rows.to_dicts(order_by="registered_at"):
-        first.setdefault((row["eid"], row["fov"], row["uid_sha256"]), row["uid_rois"])
-    return [
-        {**file, "uid_rois": first.get((file["eid"], file["fov"], file["uid_sha256"]), file["uid_rois"])}
-        for file in files
-    ]
+    runs = TrackingFile * TrackingRun.proj("registered_at") & {"subject": subject}
+    known: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in runs.proj("uid_sha256", "uid_rois", "registered_at").to_dicts(order_by="registered_at"):
+        if row["uid_rois"] not in ("", UNREADABLE):
+            known.setdefault((row["eid"], row["fov"]), []).append(row)
+    return [file if file["eid"] in same_rois else {**file, "uid_rois": _first_rois(file, known)} for file in files]
+
+
+def _first_rois(file: dict[str, Any], known: dict[tuple[str, int], list[dict[str, Any]]]) -> str:
+    """Return the ROIs of the first registered file of a FOV that is this one, or else the file's own."""
+    earlier = known.get((file["eid"], file["fov"]), [])
+    for row in earlier:
+        if row["uid_sha256"] == file["uid_sha256"]:
+            return row["uid_rois"]
+    compared = set()
+    for row in earlier:
+        if row["uid_sha256"] not in compared:
+            compared.add(row["uid_sha256"])
+            text = (TrackingFile & {name: row[name] for name in TrackingFile.primary_key}).fetch1("uid_text")
+            if tracking.is_of_same_rois(file["uid_text"], text):
+                return row["uid_rois"]
+    return file["uid_rois"]
 
 
 def _rois_now(eid: str, fov: int, collection: str) -> str:
@@ -201,13 +215,13 @@ class TrackingFile(WholeDelete, dj.Manual):
     """
 
     @classmethod
-    def set_rois(cls, run: dict, files: Sequence[dict[str, Any]], same_rois: bool) -> None:
-        """Write the ROIs of files where they could not be read before; with ``same_rois`` of all files."""
-        recorded = {(row["eid"], row["fov"]): row["uid_rois"] for row in (cls & run).proj("uid_rois").to_dicts()}
+    def set_rois(cls, subject: str, files: Sequence[dict[str, Any]]) -> None:
+        """Write the ROIs of files in all runs of a subject: they were unreadable, or are now said to be the same."""
         for file in files:
-            before = recorded[file["eid"], file["fov"]]
-            if (same_rois or before == UNREADABLE) and before != file["uid_rois"]:
-                cls.update1({**run, **{name: file[name] for name in ("eid", "fov", "uid_rois")}})
+            same = {"subject": subject, **{name: file[name] for name in ("eid", "fov", "uid_sha256")}}
+            others = cls & same & ["uid_rois <> ''"] & f"uid_rois <> '{file['uid_rois']}'"
+            for key in others.keys():  # noqa: SIM118
+                cls.update1({**key, "uid_rois": file["uid_rois"]})
 
 
 @schema
@@ -265,6 +279,7 @@ class TrackedFOV(WholeDelete, dj.Computed):
     def make(self, key):
         file = (TrackingFile & key).fetch1()
         _check_rois(file)
+        _check_no_copy(file)
         n_rois, (duplicates, uid_form) = (FOV & key).fetch1("n_rois"), (TrackingRun & key).fetch1(*READING)
         lines, place = tracking.uid_lines(file["uid_text"], uid_form), _place(file)
         tracking.check_form(lines, uid_form, **place)
@@ -295,7 +310,24 @@ def _check_rois(file: dict) -> None:
             "the UIDs were registered with other ROIs than the FOV has", **_place(file),
             expected=f"positions of ROIs with sha256 {expected}", found=found,
             do=f"Track the FOV again with ROICaT, then run: meso track {subject}. If the files of the FOV have "
-            f"changed: meso update {file['eid']}. If the UIDs are of these ROIs: meso track {subject} --same-rois",
+            f"changed: meso update {file['eid']}. If only positions were corrected: meso track {subject} "
+            f"--same-rois {file['eid']}",
+        )  # fmt: skip
+
+
+def _check_no_copy(file: dict) -> None:
+    """Refuse the UIDs of another FOV or session, in this run or in an earlier one in which they fit."""
+    if not tracking.cells_in(file["uid_text"], "any"):
+        return
+    own = f"NOT (eid = '{file['eid']}' AND fov = {file['fov']:d})"
+    copies = TrackingFile & {"subject": file["subject"], "uid_sha256": file["uid_sha256"]} & own
+    same_run = {"tracking_run": file["tracking_run"]}
+    for other in [*(copies & same_run).to_dicts(), *(copies & TrackedFOV.proj()).to_dicts()]:
+        raise DataError(
+            "the UIDs are a copy of those of another FOV", **_place(file),
+            expected="UIDs of its own", found=f"session {other['eid']}, FOV_{other['fov']:02d}",
+            do=f"Put the files in their places, then run: meso track {file['subject']}. If the other was wrong, "
+            f"delete its tracking run: (schemas.TrackingRun & {{'tracking_run': '{other['tracking_run']}'}}).delete()",
         )  # fmt: skip
 
 

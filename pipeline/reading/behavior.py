@@ -137,6 +137,8 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
     order = _in_order_of_time(reader, TRIALS, times)
     if recorded is None:  # recorded files were checked against imaging when they were read
         _check_imaged(reader, TRIALS, order, times)
+        for collection, part in parts.items():
+            _check_one_clock(part, reader.place("_ibl_trials.stimOff_times.npy", collection))
     for error in lacking.values() if recorded is None else ():
         warnings.warn(f"{error}: this task is left out", stacklevel=2)
     table = pd.concat([parts[collection] for collection in order], ignore_index=True)
@@ -330,6 +332,20 @@ def _check_order(trials: pd.DataFrame, place: dict[str, Any]) -> None:
             problem = "trial times decrease" if times[back[0] + 1] < times[back[0]] else "a trial is there twice"
             found = f"{attribute} {times[back[0]]} s, then {times[back[0] + 1]} s in trial {trial}"
             raise DataError(problem, expected="trials in order of time, each once", found=found, **place)
+
+
+def _check_one_clock(trials: pd.DataFrame, place: dict[str, Any]) -> None:
+    """Refuse stimuli that go off before they come on: the two times are of different clocks, or revisions."""
+    on, off = trials["stimOn_times"].to_numpy(), trials["stimOff_times"].to_numpy()
+    known = np.isfinite(on) & np.isfinite(off)
+    early = known & (off < on)
+    if early.sum() > known.sum() / 2:  # single odd trials exist
+        trial = np.flatnonzero(early)[0]
+        raise DataError(
+            "stimuli go off before they come on: the times may be of different clocks",
+            expected=f"after {on[trial]} s in trial {trial}", found=f"{off[trial]} s, and {early.sum()} such trials",
+            do="Give both times of the same extraction", **place,
+        )  # fmt: skip
 
 
 def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> Wheel:

@@ -9,7 +9,16 @@ from pipeline.reading.behavior import TRIALS, WHEEL_TIMES, trial_datasets, wheel
 from pipeline.reading.datasets import SessionReader, Source, sha256_file, without_revision
 from pipeline.reading.fov import SIGNALS, TIMES, TIMESHIFT, fov_datasets
 
-__all__ = ["Change", "changes", "clock_changes", "fov_datasets", "is_measured", "trial_datasets", "wheel_datasets"]
+__all__ = [
+    "Change",
+    "changes",
+    "clock_changes",
+    "fov_datasets",
+    "has_times",
+    "is_measured",
+    "trial_datasets",
+    "wheel_datasets",
+]
 
 #: Datasets of a FOV that hold its times; trials and wheel are times altogether.
 FOV_CLOCKS = (TIMES, TIMESHIFT)
@@ -74,12 +83,10 @@ def changes(reader: SessionReader, recorded: Iterable[Source], now: Iterable[str
 def clock_changes(reader: SessionReader, recorded: Iterable[Source], now: Iterable[str]) -> list[Change]:
     """Return what differs between recorded files with times and those that would be read now, by content.
 
-    A clock that is aligned again gives all of these files anew. A file that is gone differs in nothing that is known.
-    Parameters as for ``changes``.
+    A clock that is aligned again gives all of these files anew. Parameters as for ``changes``.
     """
-    clocks = [source for source in recorded if _has_times(source.dataset)]
-    found = changes(reader, clocks, filter(_has_times, now), content=True)
-    return [change for change in found if change.kind not in ("gone", "unused")]
+    clocks = [source for source in recorded if has_times(source.dataset)]
+    return changes(reader, clocks, filter(has_times, now), content=True)
 
 
 def is_measured(dataset: str) -> bool:
@@ -87,7 +94,8 @@ def is_measured(dataset: str) -> bool:
     return dataset.rpartition("/")[2] in MEASURED
 
 
-def _has_times(dataset: str) -> bool:
+def has_times(dataset: str) -> bool:
+    """Return whether a dataset, a path within the session, holds times on the session's clock."""
     return not dataset.startswith("alf/FOV_") or dataset.endswith(FOV_CLOCKS)
 
 

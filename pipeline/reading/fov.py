@@ -13,7 +13,7 @@ import numpy as np
 from pipeline.atlas import known_region_ids
 from pipeline.errors import DataError
 from pipeline.reading.client import fov_folders
-from pipeline.reading.datasets import SessionReader, Source
+from pipeline.reading.datasets import REVISION, SessionReader, Source
 from pipeline.signals.clock import frame_period
 
 #: Datasets of activity by signal; the first that exists is read.
@@ -25,7 +25,8 @@ POSITIONS = "mpciROIs.stackPos.npy"
 BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES = "mpci.badFrames.npy", "mpci.mpciFrameQC.npy", "mpciFrameQC.names.tsv"
 TIMES, TIMESHIFT = "mpci.times.npy", "mpciStack.timeshift.npy"
 REQUIRED = (TIMES, TIMESHIFT, "mpciROIs.mpciROITypes.npy", POSITIONS)
-OPTIONAL = ("mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv", BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES)
+UUIDS = "mpciROIs.uuids.csv"
+OPTIONAL = ("mpciROIs.cellClassifier.npy", UUIDS, BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES)
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 #: Frame periods in s that a mesoscope can have (it has 0.05 to 0.3 s). Times in ms, minutes or frames give others.
 FRAME_PERIODS = (0.01, 1.0)
@@ -33,6 +34,9 @@ FRAME_PERIODS = (0.01, 1.0)
 MAX_DISTANCE = 20_000
 #: The furthest ROI of a FOV is at least this far from bregma in µm. Positions in mm or m are nearer.
 MIN_DISTANCE = 50
+#: From so many ROIs on, places in the brain are compared with those in the image: a plane over the image must explain
+#: this part of the variance of ml and ap. In a real FOV it explains nearly all, of ROIs in another order very little.
+MIN_PLACES, MIN_EXPLAINED = 10, 0.5
 #: Bytes of activity checked at a time; bounds the memory that the temporary masks take.
 BLOCK_BYTES = 1 << 24
 
@@ -172,6 +176,8 @@ class _FOVReader:
         frame_qc, frame_qc_names = self._frame_qc(traces.shape[0])
         if check_traces:
             self._check_traces(SIGNALS[signal], traces)
+            self._check_one_extraction(SIGNALS[signal])
+            self._check_geometry(stack_pos, mlapdv, MLAPDV.format("" if mlapdv_source == "final" else "_estimate"))
         return FOVData(
             frame_times=frame_times,
             timeshift=timeshift,
@@ -249,6 +255,52 @@ class _FOVReader:
                     found=f"the same file in FOV_{fov:02d}",
                     do="Remove the file from the FOV that it does not belong to",
                 )
+
+    def _check_one_extraction(self, name: str) -> None:
+        """Refuse activity that is older than other arrays of an extraction: its ROIs are those of a former one.
+
+        Other activity and the uuids of ROIs come with every extraction. Positions and regions can be corrected alone.
+        """
+        own = self._revision(name)
+        for other in (*SIGNALS.values(), UUIDS):
+            if self._has(other) and self._revision(other) > own:
+                raise self._fail(
+                    name,
+                    f"the activity is of an older revision than {other}: it may be of other ROIs",
+                    expected=f"revision {self._revision(other)}",
+                    found=own or "the original",
+                    do="Wait until all files of the extraction are there",
+                )
+
+    def _revision(self, name: str) -> str:
+        """Return the revision of a dataset that ONE would load, '' for the original."""
+        match = REVISION.search(self.reader.default(f"{self.collection}/{name}") or "")
+        return match[1] if match else ""
+
+    def _check_geometry(self, stack_pos: np.ndarray, mlapdv: np.ndarray | None, name: str) -> None:
+        """Refuse places in the brain of other ROIs: they follow from the places in the image, which span a plane.
+
+        mlapdv is a smooth map of the image's rows and columns, so that a plane explains nearly all of ml and ap; of
+        other ROIs it explains next to nothing.
+        """
+        if mlapdv is None:
+            return
+        known = np.isfinite(mlapdv).all(axis=1)
+        image = np.column_stack([np.ones(known.sum()), stack_pos[known]])
+        brain = mlapdv[known, :2] - mlapdv[known, :2].mean(axis=0) if known.any() else mlapdv[known, :2]
+        spread = float((brain**2).sum())
+        if known.sum() < MIN_PLACES or np.ptp(stack_pos[known, :2], axis=0).min() == 0 or not spread:
+            return
+        rest = brain - image @ np.linalg.lstsq(image, brain, rcond=None)[0]
+        explained = 1 - float((rest**2).sum()) / spread
+        if explained < MIN_EXPLAINED:
+            raise self._fail(
+                name,
+                f"the places in the brain are not those of the ROIs in {POSITIONS}",
+                expected=f"ml and ap that a plane over the image explains to {MIN_EXPLAINED:.0%} or more",
+                found=f"{max(explained, 0):.0%}: are they of a former extraction?",
+                do="Give both files of the same extraction",
+            )
 
     def _is_same_file(self, name: str, collection: str) -> bool:
         other, own = self.reader.sizes(name, collection), self.reader.sizes(name, self.collection)
@@ -469,7 +521,7 @@ class _FOVReader:
 
     def _uuids(self, n_rois: int) -> list[str] | None:
         """Return the UUID of each ROI, or None without the dataset."""
-        name = "mpciROIs.uuids.csv"
+        name = UUIDS
         if not self._has(name):
             return None
         lines = self.reader.lines(name, self.collection)

@@ -92,6 +92,13 @@ def cells_in(text: str, uid_form: str | None) -> list[str]:
     return [uid for uid in uid_lines(text, uid_form) if is_uid(uid, uid_form)]
 
 
+def is_of_same_rois(text: str, other: str) -> bool:
+    """Return whether most UIDs of two files are those of the same ROIs: ROICaT gives new ones in every run."""
+    lines, others = uid_lines(text, "any"), uid_lines(other, "any")
+    n_same = sum(uid == before != "" for uid, before in zip(lines, others, strict=False))
+    return 2 * n_same > max(sum(map(bool, lines)), sum(map(bool, others)))
+
+
 def reads_as_before(text: str, uid_form: str | None) -> bool:
     """Return whether a UID file has the same cells for the same ROIs in this form and without any."""
     lines = uid_lines(text, uid_form)
@@ -148,14 +155,14 @@ def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
     reader = SessionReader(one, eid)
     if reader.has(UIDS, collection):
         path = reader.path(UIDS, collection)
-        if reader.has(SILHOUETTE, collection):
-            reader.path(SILHOUETTE, collection)  # a remote ONE downloads it into the same folder
     else:
         # UIDs are not a registered dataset type: the file may be in the folder and not in ONE's tables
         path = session_folder(one, eid) / collection / UIDS
         if not path.exists():
             return None
-    return _uid_file(path, path.with_name(SILHOUETTE), eid=eid, fov=fov_number(collection))
+    listed = reader.has(SILHOUETTE, collection)
+    silhouette = reader.path(SILHOUETTE, collection) if listed else path.with_name(SILHOUETTE)
+    return _uid_file(path, silhouette, eid=eid, fov=fov_number(collection))
 
 
 def read_file(path: Path) -> UIDFile:

@@ -77,8 +77,10 @@ def export(
 )
 @click.option(
     "--same-rois",
-    is_flag=True,
-    help="The ROIs whose positions have changed since a UID file was registered are the same ROIs, in the same order.",
+    multiple=True,
+    metavar="EID",
+    help="In this session only the positions of ROIs were corrected since its UIDs were registered: they are the same "
+    "ROIs, in the same order.",
 )
 def track(
     subject: str,
@@ -87,7 +89,7 @@ def track(
     refresh: bool,
     duplicates: str,
     uid_form: str,
-    same_rois: bool,
+    same_rois: tuple[str, ...],
 ) -> None:
     """Register the cell UIDs of SUBJECT and match them to ROIs.
 

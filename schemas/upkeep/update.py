@@ -11,7 +11,7 @@ import datetime
 import math
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,9 @@ from schemas.embedding import Embedding, ImportedOrder, RasterTiles
 from schemas.imaging.tables import FOV
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
-from schemas.session import Behavior, FOVFolder, Session, Wheel, one_for
+from schemas.server.connection import lock
+from schemas.server.settings import prefix
+from schemas.session import Behavior, FOVFolder, ReadsSession, Session, Wheel, one_for
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
 from schemas.work.filling import SESSION_TABLES, fill
@@ -88,21 +90,22 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
     progress : bool
         Show progress bars.
     """
-    done = Updated()
-    eids = _with_unfinished(eids, done)
-    ready = _ready(_changed(eids, done), done)
-    runs = _changed_runs(eids, done)
-    starts = _starts(ready)
-    cascades = [Cascade(rows) for rows in starts if rows]
-    done.tables = _counts(cascades)
-    if dry_run:
+    # one at a time: to another, an update that is running would look like one that was killed
+    with nullcontext() if dry_run else lock(prefix() + "update"):
+        done = Updated()
+        eids = _with_unfinished(eids, done)
+        ready = _ready(_changed(eids, done), done)
+        runs = _changed_runs(eids, done)
+        cascades = [Cascade(rows) for rows in _starts(ready) if rows]
+        done.tables = _counts(cascades)
+        if dry_run:
+            return done
+        if cascades or runs:
+            done.update_id = _replace(ready, runs, cascades)
+        # only now: files may have changed again since an update was killed, and its rows are of those before
+        for row in _unfinished():
+            _complete(row, done, progress)
         return done
-    if cascades or runs:
-        done.update_id = _replace(ready, runs, cascades)
-    # only now: files may have changed again since an update was killed, and its rows are of those before
-    for row in _unfinished():
-        _complete(row, done, progress)
-    return done
 
 
 def _with_unfinished(eids: Sequence[str], done: Updated) -> list[str]:
@@ -132,44 +135,60 @@ def _ready(changed: list[ChangedRow], done: Updated) -> list[ChangedRow]:
 
     If some of a session cannot be read, all of it stays: old and new files can have other clocks.
     """
-    here = [row for row in changed if not _is_gone(row, done)]
-    unusable = [row for row in here if not _can_be_read(row, done)]
-    kept = {row.key["eid"] for row in unusable}
-    done.failures += [
-        f"{row.table} stays as it is, like all of the session: {row}"
-        for row in here
-        if row.key["eid"] in kept and row not in unusable
-    ]
-    return [row for row in here if row.key["eid"] not in kept]
+    problems = [_problem(row, changed) for row in changed]
+    kept = {row.key["eid"] for row, problem in zip(changed, problems, strict=True) if problem}
+    for row, problem in zip(changed, problems, strict=True):
+        if row.key["eid"] in kept:
+            done.failures.append(f"{row.table} stays as it is, {problem or f'like all of the session: {row}'}")
+    ready = [row for row in changed if row.key["eid"] not in kept]
+    for eid in sorted({row.key["eid"] for row in ready}):
+        done.notes += _half_aligned(eid, [row for row in ready if row.key["eid"] == eid])
+    return ready
 
 
-def _is_gone(row: ChangedRow, done: Updated) -> bool:
-    """Return whether a row cannot be read again because a file is gone; then note the failure."""
+def _problem(row: ChangedRow, changed: list[ChangedRow]) -> str:
+    """Return why the new files of a row cannot be used, '' if they can."""
     kinds = {change.kind for change in row.changes}
     if "gone" in kinds and "new" not in kinds:
-        done.failures.append(f"{row.table} stays as it is, its files are gone: {row}")
-        return True
-    return False
-
-
-def _can_be_read(row: ChangedRow, done: Updated) -> bool:
-    """Return whether the new files of a row can be read; if not, note the failure."""
+        return f"its files are gone: {row}"
     try:
-        _read(row)
+        data = _read(row)
+        others = [other.key for other in changed if other.table == row.table]
+        table = next(table for table in ReadsSession.choosing if table.__name__ == row.table)
+        table.check_no_copy(row.key, data.sources, replaced=others)
+        if isinstance(data, reading.FOVData):
+            FOV.check_start(row.key, data, replaced=others)
     except MesoError as error:
-        done.failures.append(f"{row.table} stays as it is, the new files cannot be used: {error}")
-        return False
-    return True
+        return f"the new files cannot be used: {error}"
+    return ""
 
 
-def _read(row: ChangedRow) -> None:
+def _half_aligned(eid: str, rows: list[ChangedRow]) -> list[str]:
+    """Return a note if times of some tables of a session have changed, and those of others have not (yet)."""
+    if not any(reading.has_times(change.dataset) for row in rows for change in row.changes):
+        return []
+    all_rows = [
+        (table.__name__, key) for table in ReadsSession.choosing for key in (table & {"eid": eid}).proj().to_dicts()
+    ]
+    same = [_title(*row) for row in all_rows if row not in [(row.table, row.key) for row in rows]]
+    new = ", ".join(_title(row.table, row.key) for row in rows)
+    note = (
+        f"session {eid}: files with times have changed for {new}, and not for {', '.join(same)}. If the session was "
+        f"aligned again, files are still to come: then run meso update {eid} once more"
+    )
+    return [note] if same else []
+
+
+def _title(table: str, key: dict[str, Any]) -> str:
+    return f"FOV_{key['fov']:02d}" if "fov" in key else table
+
+
+def _read(row: ChangedRow) -> reading.FOVData | reading.Trials | reading.Wheel:
+    """Read the new files of a row."""
     eid, one = row.key["eid"], one_for(row.key["eid"])
     if row.table == "FOV":
-        reading.read_fov(one, eid, row.key["fov"], (FOVFolder & row.key).fetch1("collection"))
-    elif row.table == "Behavior":
-        reading.read_trials(one, eid)
-    else:
-        reading.read_wheel(one, eid)
+        return reading.read_fov(one, eid, row.key["fov"], (FOVFolder & row.key).fetch1("collection"))
+    return reading.read_trials(one, eid) if row.table == "Behavior" else reading.read_wheel(one, eid)
 
 
 def _changed_runs(eids: Sequence[str], done: Updated) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import schemas
 from pipeline.demo.repository import LAB, session_eid
 from pipeline.reading import is_measured
+from pipeline.tracking.uids import UIDS
 from populate_scripts.ingest import Ingested
 from schemas.rows import jobs_of
 from schemas.work.filling import auto_populated
@@ -22,13 +23,16 @@ from schemas.work.reports import errors
 def copy_session(template: Path, folder: Path) -> None:
     """Copy a session; its measurements have the values of the template in other bytes, since copies are refused."""
     shutil.copytree(template, folder)
-    mark = "/".join(folder.parts[-3:])
+    mark = hashlib.sha256("/".join(folder.parts[-3:]).encode()).hexdigest()[:16]
     for path in folder.rglob("*"):
         if is_measured(path.name) and path.suffix == ".npy":
             write_with_header(path, mark)
         elif is_measured(path.name):
             table = pq.read_table(path)
             pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), "session": mark}), path)
+        elif path.name == UIDS:  # blanks at the end of a line do not count
+            lines = path.read_text().splitlines()
+            path.write_text("".join(f"{line}{' ' * (int(mark, 16) >> i & 1)}\n" for i, line in enumerate(lines)))
 
 
 def write_with_header(path: Path, mark: str) -> None:
@@ -36,7 +40,7 @@ def write_with_header(path: Path, mark: str) -> None:
     content = path.read_bytes()
     end = content.index(b"\n")
     header = content[:end].rstrip(b" ")
-    marked = header + b" # " + hashlib.sha256(mark.encode()).hexdigest()[:16].encode()
+    marked = header + b" # " + mark.encode()
     assert len(marked) <= end
     path.write_bytes(marked + b" " * (end - len(marked)) + content[end:])
 

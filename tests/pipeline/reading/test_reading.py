@@ -270,6 +270,33 @@ def test_a_limit_that_excludes_all_revisions_is_named(session, monkeypatch):
     assert "ONE_REVISION_LAST_BEFORE" in str(error.value)
 
 
+def test_places_in_the_brain_of_other_rois_are_refused(session):
+    """A late histology of a former extraction, which had as many ROIs."""
+    order = np.random.default_rng(5).permutation(len(np.load(session.fov / f"{TYPES}.npy")))
+    session.change(f"{MLAPDV}_estimate", lambda places: places[order])
+    with pytest.raises(DataError, match=r"the places in the brain are not those of the ROIs .*expected ml and ap"):
+        session.read()
+
+
+@pytest.mark.parametrize("newer", [F, "mpciROIs.uuids"])
+def test_activity_that_is_older_than_the_rest_of_an_extraction_is_refused(session, newer):
+    """The deconvolved activity of a new extraction was not there yet, and that of the former one is preferred."""
+    (path,) = session.fov.glob(f"{newer}.*")
+    (session.fov / "#2025-06-01#").mkdir()
+    shutil.copy(path, session.fov / "#2025-06-01#" / path.name)
+    match = rf"{DECONVOLVED}.npy: the activity is of an older revision than {newer}.*found the original"
+    with pytest.raises(DataError, match=match):
+        session.read()
+
+
+def test_stimuli_that_go_off_before_they_come_on_are_refused(session):
+    """The trials table was aligned again, and the file beside it was not."""
+    path = session.task / "_ibl_trials.stimOff_times.npy"
+    np.save(path, np.load(path) - 5)
+    with pytest.raises(DataError, match="stimuli go off before they come on"):
+        read_trials(session.one(), session.eid)
+
+
 def set_at(index: Any, value: Any) -> Callable[[np.ndarray], np.ndarray]:
     def change(array: np.ndarray) -> np.ndarray:
         array = array.astype(np.result_type(array, type(value)))
@@ -595,7 +622,7 @@ def test_protocols_follow_each_other_in_order_of_time(session_of):
         shift_trials(session.alf / name, by)
     (session.alf / "task_01" / "_ibl_trials.quiescencePeriod.npy").unlink()
     pd.read_parquet(session.alf / "task_01" / TABLE).iloc[:5].to_parquet(session.alf / "task_01" / TABLE)
-    np.save(session.alf / "task_01" / "_ibl_trials.stimOff_times.npy", np.arange(5.0))
+    np.save(session.alf / "task_01" / "_ibl_trials.stimOff_times.npy", 1e4 + 60 * np.arange(1.0, 6.0))
     table = read_trials(session.one(), session.eid).table
     n = len(first)
     assert table["collection"].tolist() == ["alf/task_00"] * n + ["alf/task_02"] * n + ["alf/task_01"] * 5
@@ -678,8 +705,9 @@ def test_behaviour_that_does_not_overlap_imaging_is_refused_with_both_times(sess
     names = [name for name in table if "times" in name or "intervals" in name]
     table[names] = times(table[names])
     table.to_parquet(session.task / TABLE)
-    path = session.task / "_ibl_wheel.timestamps.npy"
-    np.save(path, times(np.load(path) * 0.01))
+    for name in ("_ibl_wheel.timestamps.npy", "_ibl_trials.stimOff_times.npy"):
+        path = session.task / name
+        np.save(path, times(np.load(path) * (0.01 if "wheel" in name else 1)))
     one = session.one()
     for read in (read_trials, read_wheel):
         with pytest.raises(DataError, match="does not overlap imaging at all") as error:

@@ -18,6 +18,7 @@ from support.corpus import (
     POSITIONS,
     REGIONS,
     SHIFT,
+    SILHOUETTE,
     STIM_OFF,
     TIMES,
     TRIALS,
@@ -229,9 +230,7 @@ def test_a_trace_file_written_while_it_is_packed_stores_nothing(session, monkeyp
 def test_uids_are_refused_for_other_rois_than_they_were_registered_for(session):
     """As many ROIs in another order: the numbers of lines agree."""
     run = TrackingRun.register("SRC1")
-    for name in (TYPES, POSITIONS):
-        session.revise(name, shuffled)
-    session.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
+    extract_again(session)
     fill([schemas.FOV, schemas.ROI], {"eid": session.eid})
     fill([schemas.TrackedCell], run)
     errors = fill([schemas.TrackedFOV], run).errors
@@ -242,12 +241,21 @@ def test_uids_are_refused_for_other_rois_than_they_were_registered_for(session):
     assert fill([schemas.TrackedFOV], run).made["TrackedFOV"] == 0
 
 
-def uids_of_a_new_extraction(session: OneSession) -> dict:
+def extract_again(session: OneSession) -> None:
+    """Write a revision of FOV_00 with as many ROIs, in another order."""
+    for path in sorted(session.alf("it").glob("FOV_00/mpciROIs.*.npy")):
+        if "cluster" not in path.name:
+            session.revise(path.name, shuffled)
+    session.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
+
+
+def uids_of_a_new_extraction(session: OneSession, resaved: bool) -> dict:
     """Register UIDs, read a new extraction with the same UID file, and register once more, with another session."""
     fill(SESSION_TABLES, {"eid": session.eid})
     TrackingRun.register("SRC1")
-    for name in (TYPES, POSITIONS):
-        session.revise(name, shuffled)
+    extract_again(session)
+    if resaved:  # the same UIDs, in other bytes
+        session.file(UIDS).write_bytes(session.file(UIDS).read_bytes().replace(b"\n", b"\r\n"))
     assert update([session.eid]).failures == []
     session.add("another", "SRC1")
     write_one_tables(session.root)
@@ -258,14 +266,15 @@ def uids_of_a_new_extraction(session: OneSession) -> dict:
     return run
 
 
-def test_uids_of_a_former_extraction_do_not_fit_a_later_one_in_any_run(session, meso_command):
+@pytest.mark.parametrize("resaved", [False, True])
+def test_uids_of_a_former_extraction_do_not_fit_a_later_one_in_any_run(session, meso_command, resaved):
     """The file is the same; a new run once took it for one of the ROIs that are there now."""
-    run = uids_of_a_new_extraction(session)
+    run = uids_of_a_new_extraction(session, resaved)
     ((_, key, message),) = fill([schemas.TrackedFOV], run).errors
     assert (key["eid"], key["fov"]) == (session.eid, 0)
     assert "the UIDs were registered with other ROIs than the FOV has" in message
-    assert "If the UIDs are of these ROIs: meso track SRC1 --same-rois" in message
-    done = meso_command("track", "SRC1", "--same-rois")
+    assert f"If only positions were corrected: meso track SRC1 --same-rois {session.eid}" in message
+    done = meso_command("track", "SRC1", "--same-rois", session.eid)
     assert done.returncode == 0, done.stderr
     assert len(schemas.TrackedFOV & run) == 4
     again = meso_command("track", "SRC1")
@@ -286,6 +295,39 @@ def test_uids_registered_while_positions_are_unreadable_are_registered_again_bef
     assert TrackingRun.register("SRC1") == run
     retry([schemas.TrackedFOV], **run)
     assert fill([schemas.TrackedFOV], run).made == {"TrackedFOV": 1}
+
+
+@pytest.mark.parametrize("how", ["exchanged", "copied"])
+def test_uids_of_another_fov_are_refused(session, how):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    first = TrackingRun.register("SRC1")
+    fill([schemas.TrackedCell, schemas.TrackedFOV], first)
+    assert len(schemas.TrackedFOV & first) == 2
+    one, other = (session.file(UIDS, fov) for fov in range(2))
+    texts = one.read_text(), other.read_text()
+    other.write_text(texts[0])
+    if how == "exchanged":
+        one.write_text(texts[1])
+    run = TrackingRun.register("SRC1")
+    assert run != first
+    fill([schemas.TrackedCell], run)
+    errors = {key["fov"]: message for _, key, message in fill([schemas.TrackedFOV], run).errors}
+    assert set(errors) == {0, 1}  # FOV_00 of a copy is refused too: which of the two is right cannot be told
+    for fov, message in errors.items():
+        assert "the UIDs are a copy of those of another FOV" in message
+        assert f"found session {session.eid}, FOV_{1 - fov:02d}" in message
+
+
+def test_silhouettes_are_those_that_one_gives(session):
+    """The UIDs keep their revision, and the silhouettes get another."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    run = TrackingRun.register("SRC1")
+    values = np.load(session.file(SILHOUETTE)).reshape(-1) / 2
+    session.revise(SILHOUETTE, lambda quality: quality / 2)
+    done = update([session.eid])
+    assert "the UIDs of SRC1 have changed: they become a new tracking run" in done.notes
+    (new,) = (schemas.TrackingRun & {"subject": "SRC1"} & f"tracking_run <> '{run['tracking_run']}'").keys()
+    np.testing.assert_array_equal((schemas.TrackingFile & new & {"fov": 0}).fetch1("cluster_silhouette"), values)
 
 
 # ---------------------------------------------------------------- one clock in a session
@@ -318,6 +360,52 @@ def test_a_clock_that_is_aligned_again_between_two_tables_of_a_session_is_refuse
     assert update([session.eid]).failures == []
     assert verify_session(session.eid, source=True).ok
     assert stored_starts(session.eid) == pytest.approx({name: start + 0.4 for name, start in before.items()}, abs=1e-9)
+
+
+def test_times_that_are_gone_cannot_be_compared(session):
+    """Imaging was read and its folder cleaned up, then the behaviour came, aligned again."""
+    assert fill([schemas.FOV], {"eid": session.eid}).errors == []
+    align_again(session, 5, in_place=True)
+    for fov in range(2):
+        session.file(TIMES, fov).unlink()
+    write_one_tables(session.root)
+    errors = fill([schemas.Behavior, schemas.Wheel], {"eid": session.eid}).errors
+    assert len(errors) == 2
+    for _, _, message in errors:
+        assert f"alf/FOV_00/{TIMES}: the file that FOV was read from is gone" in message
+
+
+def test_a_clock_that_arrives_file_by_file_is_said_to_be_incomplete(session):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    np.save(session.file(TIMES), np.load(session.file(TIMES)) + 0.4)
+    (note,) = update([session.eid]).notes
+    assert (
+        f"session {session.eid}: files with times have changed for FOV_00, and not for Behavior, Wheel, FOV_01" in note
+    )
+    np.save(session.file(TIMES), np.load(session.file(TIMES)) + 5)
+    done = update([session.eid])
+    assert "the FOV starts at another time than the others of its session" in "".join(done.failures)
+    assert len(schemas.FOV & {"eid": session.eid}) == 2
+
+
+def test_a_session_of_which_some_cannot_be_read_again_stays_as_it_is(session):
+    """A wheel that is a copy of another day's, and a FOV that was cleaned up."""
+    session.add("other", "SRC1")
+    write_one_tables(session.root)
+    ingest([session.eids["other"]], cache_dir=session.root)
+    fill(SESSION_TABLES, [{"eid": eid} for eid in session.eids.values()])
+    before = stored_starts(session.eid)
+    align_again(session, 0.4, in_place=True)
+    for name in (WHEEL_TIMES, WHEEL):
+        shutil.copy(session.alf("other") / name, session.alf("it") / name)
+    done = update([session.eid])
+    assert (done.update_id, len(done.failures)) == ("", 4)
+    assert "is a copy of a file that has been read" in "".join(done.failures)
+    assert stored_starts(session.eid) == before
+    session.file(TIMES, 1).unlink()
+    done = update([session.eid])
+    assert (done.update_id, len(done.failures)) == ("", 4)
+    assert stored_starts(session.eid) == before
 
 
 def starts_in_files(session: OneSession) -> dict[str, float]:
