@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.errors import ConfigError, DataError, MesoError
 from pipeline.folders import writable_home
 from pipeline.reading.names import Place, session_name
-from pipeline.reading.remote import ask, is_remote, status_of
+from pipeline.reading.remote import ask, is_remote, limit_waiting, status_of
 from pipeline.reading.tables import complete, readable
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def _open_one(cache_dir: str | None, tables: tuple[Any, ...]) -> Any:
                 "or run once: from one.api import ONE; ONE.setup(base_url=..., username=...)"
             )
         ONE.cache_clear()
+        limit_waiting()
         return ONE(silent=True)
     if not Path(cache_dir).is_dir():
         raise ConfigError(f"The ONE cache {cache_dir} is not a folder on this machine")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import urllib.error
@@ -9,6 +10,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.client import HTTPException
+from types import ModuleType
 from typing import Any, TypeVar
 
 import tenacity
@@ -21,6 +23,10 @@ T = TypeVar("T")
 WAITS = (1.0, 5.0, 20.0)
 #: Seconds without a byte after which a download is given up; ONE itself would wait for ever.
 STALLED = 120.0
+#: Seconds for connecting to Alyx, and without a byte of its answer, after which a request is given up.
+ANSWER = (10.0, 60.0)
+#: The functions of requests that send one.
+VERBS = frozenset(("get", "post", "put", "patch", "delete", "head", "options", "request"))
 #: Answers that another try may not get. ONE itself tries again for minutes where Alyx answers 429 or 503.
 PASSING = (408, 429, 500, 502, 503, 504)
 
@@ -76,6 +82,36 @@ def ask(one: Any, call: Callable[[], T], *, once: bool = False) -> T:
             if _passes(error):
                 raise ServerAway(_away(one, error)) from error
             raise
+
+
+class _Impatient(ModuleType):
+    """The package requests, whose requests are given up after ``ANSWER`` unless they have a limit of their own."""
+
+    def __getattr__(self, name: str) -> Any:
+        import requests
+
+        found = getattr(requests, name)
+        return _limited(found) if name in VERBS else found
+
+
+def _limited(send: Callable[..., T]) -> Callable[..., T]:
+    # wraps: ONE looks at the function's name
+    @functools.wraps(send)
+    def limited(*arguments: Any, **options: Any) -> T:
+        return send(*arguments, **{"timeout": ANSWER, **options})
+
+    return limited
+
+
+def limit_waiting() -> None:
+    """Have ONE's clients give up requests that Alyx does not answer, with a ``requests.Timeout``.
+
+    ONE has no setting for it, and would wait for ever. Only what its own module calls requests is replaced.
+    """
+    import one.webclient
+
+    if not isinstance(one.webclient.requests, _Impatient):
+        one.webclient.requests = _Impatient("requests")
 
 
 def is_away(error: BaseException | None) -> bool:

@@ -32,7 +32,7 @@ from pipeline.demo.repository import SESSION_GLOB, _dataset_id, _revision, _with
 
 RECORDED = json.loads(Path(__file__).with_name("alyx_answers.json").read_text())
 USER, PASSWORD, TOKEN, OTHER_TOKEN = "tester", "right", "TOKEN", "OTHER"
-CUT, STALL = 0, 1
+CUT, STALL, SILENT = 0, 1, 2
 PAGE = 250  # sessions in an answer
 
 
@@ -45,7 +45,8 @@ class Fault:
     path : str
         Start of the paths.
     status : int
-        For files, CUT ends the body in its middle and closes the connection, STALL leaves it open for a while.
+        SILENT answers after a while only. For files, CUT ends the body in its middle and closes the connection, STALL
+        leaves it open for a while.
     times : int
         Number of requests.
     headers : dict
@@ -155,6 +156,8 @@ class Alyx:
         for fault in self.faults:
             if path.startswith(fault.path) and fault.times and fault.status > STALL:
                 fault.times -= 1
+                if fault.status == SILENT:
+                    return Late(status_code=400)  # an error for clients that wait for it
                 return JSONResponse({"detail": "not now"}, fault.status, fault.headers)
         return None
 
@@ -243,6 +246,14 @@ class Cut(Response):
         if self.kind == STALL:
             await asyncio.sleep(1)
         await send({"type": "http.response.body", "body": b""})
+
+
+class Late(Response):
+    """An answer that comes after a while."""
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        await asyncio.sleep(1)
+        await super().__call__(scope, receive, send)
 
 
 def _free_port() -> int:

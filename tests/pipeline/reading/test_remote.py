@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import requests
 from support import alyx
-from support.alyx import CUT, OTHER_TOKEN, PASSWORD, RECORDED, STALL, TOKEN, USER, Alyx, alyx_of, set_up_one
+from support.alyx import CUT, OTHER_TOKEN, PASSWORD, RECORDED, SILENT, STALL, TOKEN, USER, Alyx, alyx_of, set_up_one
 
 from pipeline import reading
 from pipeline.demo.repository import SUBJECT, session_eid, write_demo_repository, write_one_tables
@@ -244,6 +244,20 @@ def test_passing_failures_of_alyx_are_tried_again(lab, status):
     assert reading.find_sessions(lab.one(), subject=SUBJECT) == list(lab.eids)
 
 
+@pytest.mark.parametrize("path", ["/sessions", "/auth-token"])
+def test_a_server_that_does_not_answer_is_given_up_and_asked_again(lab, monkeypatch, path):
+    """ONE waits for ever: it gives its requests no limit."""
+    import one.params
+
+    if path == "/auth-token":
+        parameters = one.params.get(lab.server.url, silent=True).set("TOKEN", {}).set("ALYX_PWD", PASSWORD)
+        one.params.save(parameters, lab.server.url)
+    monkeypatch.setattr(remote, "ANSWER", (1.0, 0.2))
+    lab.server.fail(path, SILENT, times=2)
+    assert reading.find_sessions(lab.one(), subject=SUBJECT) == list(lab.eids)
+    assert sum(f" {path}" in text for text in lab.server.requests) >= 3
+
+
 @pytest.mark.parametrize("status", [429, 502, 503, CUT, STALL])
 def test_passing_failures_of_the_file_server_are_tried_again(lab, monkeypatch, status):
     monkeypatch.setattr(remote, "STALLED", 0.2)
@@ -259,6 +273,12 @@ def test_passing_failures_of_the_file_server_are_tried_again(lab, monkeypatch, s
         ("/sessions", 500, {}, "^Alyx at {url} answers 500, also when asked again. Run this again later"),
         ("/sessions", 429, {"Retry-After": "1000"}, "^Alyx at {url} gets too many requests .*Wait some minutes"),
         ("/sessions", 503, {"Retry-After": "1000"}, "^Alyx at {url} answers 503"),
+        (
+            "/sessions",
+            SILENT,
+            {},
+            "^Alyx at {url} does not answer .ReadTimeout., also when asked again. Run this again",
+        ),
         ("/public/", 502, {}, "^session .*cannot provide the file .The file server of ONE answers 502, also"),
         (
             "/public/",
@@ -270,7 +290,8 @@ def test_passing_failures_of_the_file_server_are_tried_again(lab, monkeypatch, s
         ("/public/", 401, {}, "^session .*The file server refuses http.*HTTP_DATA_SERVER_LOGIN"),
     ],
 )
-def test_lasting_failures_say_what_to_do(lab, path, status, headers, says):
+def test_lasting_failures_say_what_to_do(lab, monkeypatch, path, status, headers, says):
+    monkeypatch.setattr(remote, "ANSWER", (1.0, 0.2))
     lab.server.fail(path, status, times=1000, **headers)
     with pytest.raises((ConfigError, DataError), match=says.format(url=lab.server.url)) as raised:
         reading.read_fov(lab.one(), lab.eids[0], 0, "alf/FOV_00")
