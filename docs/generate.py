@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
-from collections.abc import Iterable, Sequence
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import MISSING
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +17,8 @@ from page import pipeline_graph
 from pipeline.settings.curves import NDCSettings
 from pipeline.settings.records import Choice, Setting, by_group, settings_in
 from schemas import graph
+from schemas.server import config_file, embedded
+from schemas.server.connection import SERVER_VARIABLES
 from schemas.setup.activation import activate
 
 DOCS = Path(__file__).parent
@@ -119,8 +125,28 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
 
 
+def write(folder: Path) -> None:
+    """Write the pages and the picture below a folder, from tables in a database of their own."""
+    (folder / "reference" / "settings.md").write_text(settings_page())
+    with own_database():
+        (folder / "reference" / "tables.md").write_text(tables_page())
+        (folder / "images" / "tables.svg").write_text(tables_picture())
+
+
+@contextmanager
+def own_database() -> Iterator[None]:
+    """Activate the tables in an embedded database that ends with the block, whatever the user's settings name."""
+    for name in (*SERVER_VARIABLES, "MESO_PREFIX", "MESO_MODULES"):
+        os.environ.pop(name, None)
+    # for root the server runs as another user, who must be able to enter the folder
+    with tempfile.TemporaryDirectory(prefix="meso-") as folder:
+        os.environ |= {"MESO_DATA_DIR": folder, config_file.IGNORE: "true"}
+        try:
+            activate()
+            yield
+        finally:
+            embedded.stop()
+
+
 if __name__ == "__main__":
-    (DOCS / "reference" / "settings.md").write_text(settings_page())
-    activate()
-    (DOCS / "reference" / "tables.md").write_text(tables_page())
-    (DOCS / "images" / "tables.svg").write_text(tables_picture())
+    write(Path(sys.argv[1]) if len(sys.argv) > 1 else DOCS)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -63,6 +66,19 @@ def test_page_of_tables_is_up_to_date(database):
     picture = ElementTree.fromstring(generate.tables_picture())
     assert {"Session", "ROI", "NDCResult"} < {text.text for text in picture.iter("{http://www.w3.org/2000/svg}text")}
     assert (ROOT / "docs" / "images" / "tables.svg").read_text() == generate.tables_picture(), "run: make pages"
+
+
+@pytest.mark.slow
+def test_pages_are_written_from_a_database_of_their_own(tmp_path):
+    """It was the user's embedded one, which it declared or upgraded, or the server that the settings name."""
+    for part in ("reference", "images"):
+        (tmp_path / part).mkdir()
+    users = {"MESO_DATA_DIR": str(tmp_path / "users"), "DJ_HOST": "127.0.0.1", "DJ_PORT": "1", "PYTHONPATH": str(ROOT)}
+    script = [sys.executable, "-W", "ignore", str(ROOT / "docs" / "generate.py"), str(tmp_path)]
+    subprocess.run(script, env=os.environ | users, check=True, timeout=120)
+    assert not (tmp_path / "users").exists()
+    for page in ("reference/settings.md", "reference/tables.md", "images/tables.svg"):
+        assert (tmp_path / page).read_text() == (ROOT / "docs" / page).read_text(), "run: make pages"
 
 
 def command_paths(group: click.Group, *before: str) -> list[tuple[str, ...]]:
