@@ -8,7 +8,8 @@ RUN useradd --create-home --uid 1000 meso
 
 WORKDIR /opt/meso
 COPY . .
-RUN pip install ".[ingest,s3,sftp]"
+# PyQt5 (GPL, 200 MB) comes with ibllib; nothing here imports it. What the image contains: docs/operation/docker.md
+RUN pip install ".[ingest,s3,sftp]" && pip uninstall --yes PyQt5 PyQt5-Qt5 PyQt5-sip
 
 # docker build --build-arg MESO_COMMIT=$(git rev-parse HEAD): results record the commit of the code that computed them.
 ARG MESO_COMMIT=

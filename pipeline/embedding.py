@@ -79,7 +79,7 @@ def _fit(traces: np.ndarray, settings: EmbeddingSettings) -> np.ndarray:
         from rastermap import Rastermap
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"rastermap is needed to embed ({error}). Install it with: pip install '.[ingest]'"
+            f"rastermap is needed to embed ({error}). Install it with: pip install '.[embed]', or '.[ingest]'"
         ) from error
     from threadpoolctl import threadpool_limits
 
