@@ -34,6 +34,7 @@ from schemas.server.settings import heartbeat
 from schemas.work import reports
 from schemas.work.dead_workers import end_worker, release_dead_jobs
 from schemas.work.heartbeat import Heartbeat, uptime
+from schemas.work.interruption import SIGNALS
 from schemas.work.jobs import Queue, most_urgent, put_off, with_new_jobs
 from schemas.work.runner import JobRunner, new_worker
 from schemas.work.states import EndReason, JobStatus, Status
@@ -141,8 +142,9 @@ class Supervisor:
         # a copy of the set: the main thread changes it while this thread reads
         self.heartbeat = Heartbeat(connect(), lambda cursor: Worker.beat(cursor, list(self.alive)), heartbeat())
         self.scheduler = Scheduler(chosen, self.say)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._stop)
+        for number in SIGNALS:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as after nohup
+                signal.signal(number, self._stop)
         self.heartbeat.start()
         self.scheduler.start()
         try:
@@ -406,9 +408,9 @@ def work(worker: str, number: int, names: tuple[str, ...], pipe: Connection) -> 
     die_with_parent()
     if pipe.poll():  # closed: the supervisor died before die_with_parent took effect in the fork server
         return
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to all processes of a terminal; the supervisor handles it
+    # a terminal sends these to all of its processes, at Ctrl-C or when it is closed; the supervisor handles them
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _stop_slot)
     schemas.activate()
     tables = [table_named(name) for name in names] or auto_populated()

@@ -56,8 +56,9 @@ class Meso(InOrder):
     def invoke(self, ctx: click.Context) -> Any:
         # without file, line and source: users cannot use them
         warnings.showwarning = lambda message, *_: click.secho(f"! {printable(message)}", err=True, fg="yellow")
-        # SystemExit unwinds the stack as Ctrl-C does, so that a job that is running goes back to the queue
-        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+        for number in (signal.SIGTERM, signal.SIGHUP):  # SIGHUP: the terminal was closed
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as after nohup
+                signal.signal(number, _stop)
         try:
             return super().invoke(ctx)
         except MesoError as error:
@@ -67,6 +68,14 @@ class Meso(InOrder):
             if sentence is None:
                 raise
             raise click.ClickException(printable(sentence)) from None
+
+
+def _stop(number: int, frame: Any) -> None:
+    """Exit: SystemExit unwinds the stack as Ctrl-C does, so that a job that is running goes back to the queue."""
+    if number == signal.SIGHUP:
+        # the kernel and a shell both send it: the second must not interrupt giving back the job
+        signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _refusal(error: Exception) -> str | None:

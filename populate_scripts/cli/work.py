@@ -126,8 +126,8 @@ def populate(tables: tuple[str, ...], eid: str | None) -> None:
 def worker(tables: tuple[str, ...], slots: int, until_done: bool, max_time: str | None) -> None:
     """Run jobs of all tables or of TABLES until stopped.
 
-    Any number of workers, on any number of machines, share the jobs. Stops within 10 s on Ctrl-C or SIGTERM; the jobs
-    that it was running go back to the queue.
+    Any number of workers, on any number of machines, share the jobs. Stops within 10 s on Ctrl-C, SIGTERM, or when its
+    terminal is closed (unless started with nohup); the jobs that it was running go back to the queue.
 
     \b
     meso worker --slots 8

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-#: The signals that ask a process to stop.
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: The signals that ask a process to stop; the last one arrives when its terminal is closed.
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextmanager

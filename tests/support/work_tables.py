@@ -122,7 +122,7 @@ def die(seconds: float) -> None:
 
 
 def stop_once() -> None:
-    """Send this process SIGTERM or SIGINT, whichever STOP names, the first time that this is called in a test."""
+    """Send this process the signal that STOP names, the first time that this is called in a test."""
     if not notes(Path(os.environ["MAKES"]), "stop"):
         note("stop")
         signal.raise_signal(getattr(signal, os.environ["STOP"]))
