@@ -58,6 +58,11 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
+    def unusable_log(self) -> str | None:
+        """Query with a row if the server keeps a log that cannot hold what ``before_insert_new`` leads to; or None."""
+
+    @property
+    @abstractmethod
     def before_insert_new(self) -> Sequence[str]:
         """Statements to run just before an ``insert_new`` whose source is a SELECT from other tables."""
 
@@ -185,6 +190,8 @@ class MySQL(Dialect):
     # READ COMMITTED for the next statement: with InnoDB's default, REPEATABLE READ, an INSERT ... SELECT locks the rows
     # that it reads, and waits for every transaction that inserts among them
     before_insert_new = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED",)
+    # with such a log, READ COMMITTED refuses every change; without a log the format does not matter
+    unusable_log = "SHOW VARIABLES WHERE @@log_bin AND Variable_name = 'binlog_format' AND Value = 'STATEMENT'"
     view_columns = None
     escapes = ""
     merging_tables = (
@@ -265,6 +272,7 @@ class PostgreSQL(Dialect):
     use_utc = "SET TIME ZONE 'UTC'"
     utc_now = "timezone('utc', clock_timestamp())::timestamp(3)"  # NOW() is the start of the transaction
     before_insert_new = ()  # its reads take no locks
+    unusable_log = None
     view_columns = (
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a "
         "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "

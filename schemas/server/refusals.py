@@ -27,6 +27,10 @@ SENTENCES = {
     r"super.read.only|read.only transaction|--read-only|recovery is in progress": (
         "it takes no changes now (read-only): ask who runs it, or wait"
     ),
+    r"BINLOG_FORMAT = STATEMENT": (
+        "its binary log is in the format STATEMENT, which cannot hold what is written here: set binlog_format = ROW, "
+        "MySQL's default"
+    ),
     r"Read-only file system": "its disk is read-only",
     r"Peer authentication failed|no pg_hba.conf entry": "it does not let this account in from here",
     r"the database system is (starting up|shutting down|in recovery)": (

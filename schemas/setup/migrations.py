@@ -23,6 +23,7 @@ from schemas.rows import jobs_of
 from schemas.server.binding import auto_populated, bind, table_modules
 from schemas.server.connection import connect, lock
 from schemas.server.dialect import JOBS_NOW, dialect
+from schemas.server.refusals import in_words
 from schemas.server.settings import prefix
 from schemas.setup import collation, views
 from schemas.work.states import JobStatus
@@ -402,9 +403,10 @@ def init(migrations: Sequence[Migration] = MIGRATIONS, *, separate_names: bool =
     Raises
     ------
     ConfigError
-        The database is newer than the code, or merges names.
+        The database is newer than the code or merges names, or the server's log cannot hold what is written here.
     """
     connection = connect()
+    _check_log(connection)
     # a lock of the server, not a row: MySQL commits at every change of a table, and would give up a row's lock
     with lock(prefix() + "init"):
         if separate_names:
@@ -438,6 +440,13 @@ def init(migrations: Sequence[Migration] = MIGRATIONS, *, separate_names: bool =
             skip_duplicates=True,
         )
     return applied
+
+
+def _check_log(connection: dj.Connection) -> None:
+    """Refuse a server whose log cannot hold what is written: every job would fail, and not the tables."""
+    query = dialect(connection).unusable_log
+    if query and (found := connection.query(query).fetchone()):
+        raise ConfigError(f"The database cannot be used: {in_words(' = '.join(map(str, found)).upper())}")
 
 
 def _drop_half_declared(connection: dj.Connection) -> None:

@@ -341,6 +341,28 @@ def test_a_server_that_accepts_no_writes_is_said_in_a_sentence(own):
         assert "Traceback" not in output
 
 
+def test_a_binary_log_that_cannot_hold_what_is_written_is_said_in_a_sentence(own, backend):
+    """`meso db init` said nothing, and every job was a traceback."""
+    if backend != "mysql":
+        pytest.skip("PostgreSQL has no such log")
+    own, lab = own
+    inside(lab, "lab.add([1])")
+    own.kill()
+    as_it_was = own.line
+    own.line = [*own.line, "--log-bin=log", "--server-id=1", "--binlog-format=STATEMENT"]
+    own.start()
+    for command in (("db", "init"), ("populate", "Product")):
+        output = lab.meso(*command, code=1)
+        assert "Error: The database cannot be used: its binary log is in the format STATEMENT, " in output, command
+        assert "set binlog_format = ROW" in output
+        assert "Traceback" not in output
+    own.kill()
+    own.line = [*as_it_was, "--log-bin=log", "--server-id=1"]
+    own.start()
+    lab.meso("db", "init")
+    lab.meso("populate", "Product")
+
+
 @pytest.mark.slow
 def test_a_server_that_dies_and_comes_back_has_lost_nothing(own):
     own, lab = own

@@ -22,6 +22,7 @@ from schemas.server.refusals import in_words, sentence
         ("(1290, 'The MySQL server is running with the --super-read-only option so it cannot', ...)", "read-only"),
         ("cannot execute INSERT in a read-only transaction", "read-only"),
         ("FATAL:  the database system is starting up", "try again in a moment"),
+        ("(1665, 'Cannot execute statement: ... since BINLOG_FORMAT = STATEMENT and ...')", "set binlog_format = ROW"),
         (
             'FATAL:  no pg_hba.conf entry for host "10.0.0.1", user "me", database "postgres"',
             "does not let this account",
