@@ -6,6 +6,7 @@ Most views are DataJoint queries, so that both servers have the same columns.
 from __future__ import annotations
 
 import datajoint as dj
+from psycopg2.errors import InvalidTableDefinition
 
 from schemas.decoding.tables import NDCComparison, NDCParams, NDCResult
 from schemas.imaging.tables import FOV, ROI, BrainRegion
@@ -60,11 +61,8 @@ def create(connection: dj.Connection) -> None:
         try:
             # replaced in place, as dropping a view drops the rights on it
             connection.query(f"CREATE OR REPLACE VIEW {view} AS {select}")
-        except Exception:
-            # PostgreSQL refuses to remove or change columns of a view: drop it, and grant its rights again. On MySQL
-            # the fault is another one, and DROP would be committed at once.
-            if not dialect(connection).view_columns:
-                raise
+        except InvalidTableDefinition:
+            # PostgreSQL refuses to remove or change columns of a view: drop it, and grant its rights again
             rights = _rights(connection, schema, name)
             with connection.transaction:
                 connection.query(f"DROP VIEW {view}")
