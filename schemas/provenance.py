@@ -14,6 +14,7 @@ from pathlib import Path
 
 import datajoint as dj
 
+from pipeline.processor import blas_kernels, cpu_features, cpu_name
 from schemas.cascade import MAX_RECORDED_KEYS, WholeDelete
 from schemas.rows import content_key
 from schemas.server.dialect import dialect
@@ -21,7 +22,9 @@ from schemas.server.dialect import dialect
 schema = dj.Schema()
 
 #: Packages whose versions can change results.
-PACKAGES = ("meso", "datajoint", "ONE-api", "ibllib", "iblatlas", "rastermap", "numpy", "scipy", "scikit-learn")
+PACKAGES = (
+    "meso", "datajoint", "ONE-api", "ibllib", "iblatlas", "rastermap", "numpy", "scipy", "scikit-learn", "numba",
+)  # fmt: skip
 
 
 @schema
@@ -57,12 +60,15 @@ class DatabaseId(dj.Manual):
 @schema
 class Environment(WholeDelete, dj.Manual):
     definition = """
-    # software that computed results
+    # software that computed results, and the kind of processor
     environment : char(32)          # hash of the rest
     ---
     python_version : varchar(32)
     packages : json                 # versions by name
     git_commit='' : varchar(40)     # of this project, '' where it is not a checkout
+    cpu_name=null : varchar(64)     # kind of processor, as LLVM names it; NULL in these: before version 12
+    cpu_features=null : json        # its instruction sets for numbers
+    blas_kernels=null : json        # libraries for linear algebra with their code for the processor
     """
 
     @classmethod
@@ -71,8 +77,10 @@ class Environment(WholeDelete, dj.Manual):
         row = environment_row()
         if not (cls & {"environment": row["environment"]}):
             # on MySQL, DataJoint's skip_duplicates is an ON DUPLICATE KEY UPDATE, for which workers have no right
-            insert = dialect(cls.connection).insert_new(cls.full_table_name, ", ".join(row), "VALUES (%s, %s, %s, %s)")
-            cls.connection.query(insert, args=[*{**row, "packages": json.dumps(row["packages"])}.values()])
+            values = f"VALUES ({', '.join(['%s'] * len(row))})"
+            insert = dialect(cls.connection).insert_new(cls.full_table_name, ", ".join(row), values)
+            texts = [value if isinstance(value, str) else json.dumps(value) for value in row.values()]
+            cls.connection.query(insert, args=texts)
         return {"environment": row["environment"]}
 
 
@@ -154,6 +162,9 @@ def environment_row() -> dict:
         "python_version": platform.python_version(),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "git_commit": _git_commit(),
+        "cpu_name": cpu_name(),
+        "cpu_features": cpu_features(),
+        "blas_kernels": blas_kernels(),
     }
     return {"environment": content_key(content), **content}
 

@@ -340,7 +340,7 @@ class _Stored:
         """Return remarks on the curves; if ``eids`` is not empty, signals are compared among these sessions only."""
         uncompared = [f"q and trends: {row['message']}" for row in errors_of([NDCComparison], self.family)]
         return [
-            *fovs_left_out(self.session_set), *self._mixed_signals(eids), *self._mixed_code(),
+            *fovs_left_out(self.session_set), *self._mixed_signals(eids), *self._mixed_environments(),
             *(text for one in self.settings for text in _easy_null(one)), *uncompared, *self._changed_counts(),
         ]  # fmt: skip
 
@@ -355,15 +355,19 @@ class _Stored:
         kinds = "; ".join(f"{kind} on {', '.join(sorted(days))}" for kind, days in sorted(dates.items()))
         return [f"the sessions have different signals, compare with care: {kinds}"]
 
-    def _mixed_code(self) -> list[str]:
-        """Return a note if the results were computed by different versions of the code."""
+    def _mixed_environments(self) -> list[str]:
+        """Return a note if the results come from different versions of the code, and one if from different machines."""
         used = [{"environment": one} for one in sorted({row["environment"] for row in self.results})]
-        commits = (Environment & used).to_arrays("git_commit") if len(used) > 1 else ()
-        versions = sorted({commit[:9] or "unknown" for commit in commits})
-        if len(versions) < 2:
-            return []
+        rows = (Environment & used).to_dicts() if len(used) > 1 else []
+        versions = sorted({row["git_commit"][:9] or "unknown" for row in rows})
+        texts = {
+            "versions of the code": versions,
+            "kinds of machines, on which the last digits of scores may differ": machine_kinds(rows),
+        }
         return [
-            f"the curves come from different versions of the code ({', '.join(versions)}); see NDCResult.environment"
+            f"the curves come from different {text} ({'; '.join(found)}); see NDCResult.environment"
+            for text, found in texts.items()
+            if len(found) > 1
         ]
 
     def _changed_counts(self) -> list[str]:
@@ -379,6 +383,25 @@ class _Stored:
                     f"decoded. To recompute: (schemas.NDCResult & {self.session_set} & {key}).delete()"
                 )
         return notes
+
+
+def machine_kinds(environments: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the kinds of machines as text: processor, BLAS and numba, on which the last digits of a result depend.
+
+    Parameters
+    ----------
+    environments : sequence of dict
+        Rows of Environment. Of those of former versions the machine is not known: they are left out.
+    """
+    known = [row for row in environments if row["cpu_name"] is not None]
+    features = [set(row["cpu_features"]) for row in known]
+    kinds = set()
+    for row, own in zip(known, features, strict=True):
+        lacking = sorted(set().union(*features) - own)
+        without = f" without {', '.join(lacking)}" if lacking else ""
+        blas = ", ".join(row["blas_kernels"])
+        kinds.add(f"{row['cpu_name']}{without}, {blas}, numba {row['packages'].get('numba', 'unknown')}")
+    return sorted(kinds)
 
 
 def _easy_null(settings: NDCSettings) -> list[str]:

@@ -334,7 +334,7 @@ def finished_curve(
     """Return the largest stored curve of the same session that differs from this one in size only, or None.
 
     The scores of such a curve are the same where both have them, and are not computed again. It must come from the same
-    code, features, trials and labels; the ks, the numbers of subsets and shuffles, and delta may differ.
+    code, machine, features, trials and labels; the ks, the numbers of subsets and shuffles, and delta may differ.
 
     Parameters
     ----------

@@ -357,6 +357,20 @@ def _jobs_in_utc(connection: dj.Connection, name_prefix: str) -> None:
                 Attempt.clear(table.__name__, [row["entry_key"]])
 
 
+#: Columns of version 12. Frozen: the lines of the definition as they were in that version.
+PROCESSOR_COLUMNS = (
+    "cpu_name=null : varchar(64)  # kind of processor, as LLVM names it; NULL in these: before version 12",
+    "cpu_features=null : json  # its instruction sets for numbers",
+    "blas_kernels=null : json  # libraries for linear algebra with their code for the processor",
+)
+
+
+def _processors(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the columns for the kind of processor; former rows keep their keys, which are hashes without it."""
+    for line in PROCESSOR_COLUMNS:
+        add_column(connection, name_prefix + "provenance", "environment", line)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -369,6 +383,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(9, "flags of frames, forms of UIDs, tasks left out", _checked_input),
     Migration(10, "sessions: what Alyx allows", _as_alyx_allows),
     Migration(11, "jobs: times in UTC, no errors of deleted keys", lambda connection, name_prefix: None, _jobs_in_utc),
+    Migration(12, "environments: processors", _processors),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -6,6 +6,7 @@ import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 
+import numba
 import numpy as np
 import pytest
 from support.statements import statements
@@ -316,3 +317,38 @@ def test_a_command_asks_few_times_from_its_start_on(run, demo_sessions, python_c
         assert done.returncode == 0, done.stderr
     number = int(done.stdout.split("statements ")[-1].split()[0])
     assert number <= most, number
+
+
+@pytest.fixture
+def elsewhere(run) -> Iterator[dict]:
+    """Have a curve come from another kind of processor, and then from a machine of which nothing is known."""
+    here = schemas.Environment.current()
+    row = (schemas.Environment & here).fetch1()
+    other = {"cpu_name": "znver2", "cpu_features": row["cpu_features"][1:], "blas_kernels": ["openblas 0.3.30 Zen"]}
+    schemas.Environment.insert1({**row, "environment": "f" * 32, **other})
+    table = schemas.NDCResult.full_table_name
+    curve = f"WHERE eid = '{run.targets[0].curves[0]['eid']}' AND ndc_params = '{run.targets[0].ndc_params}'"
+    query = schemas.NDCResult.connection.query
+    query(f"UPDATE {table} SET environment = '{'f' * 32}' {curve}")
+    yield row | {"lacking": row["cpu_features"][0]}
+    query(f"UPDATE {table} SET environment = '{here['environment']}' {curve}")
+    (schemas.Environment & {"environment": "f" * 32}).delete_quick()
+
+
+def test_curves_of_different_processors_are_noted(run, elsewhere):
+    def notes() -> list[str]:
+        found = stored_run(run.session_set, [target.ndc_params for target in run.targets])
+        with redirect_stdout(io.StringIO()) as printed:
+            print_run(found)
+        assert all(f"! {note}" in printed.getvalue() for note in found.notes)
+        return [note for note in found.notes if "machines" in note]
+
+    (note,) = notes()
+    here = f"{elsewhere['cpu_name']}, {', '.join(elsewhere['blas_kernels'])}, numba {numba.__version__}"
+    there = f"znver2 without {elsewhere['lacking']}, openblas 0.3.30 Zen, numba {numba.__version__}"
+    assert set(note.partition(" (")[2].partition(")")[0].split("; ")) == {here, there}
+    table = schemas.Environment.full_table_name
+    schemas.Environment.connection.query(
+        f"UPDATE {table} SET cpu_name = NULL, cpu_features = NULL, blas_kernels = NULL WHERE environment = '{'f' * 32}'"
+    )
+    assert notes() == []

@@ -101,7 +101,10 @@ EIDS = ("00000000-0000-3000-8000-0000000000a1", "00000000-0000-3000-8000-0000000
 
 
 #: Columns that later versions added to tables that are otherwise as they were.
-LATER_COLUMNS = {Recording: ("bad_frames", "frame_qc", "frame_qc_names"), tracking.TrackingRun: ("uid_form",)}
+LATER_COLUMNS = {
+    Recording: ("bad_frames", "frame_qc", "frame_qc_names"), tracking.TrackingRun: ("uid_form",),
+    provenance.Environment: ("cpu_name", "cpu_features", "blas_kernels"),
+}  # fmt: skip
 
 
 def queries() -> dict[str, dj.QueryExpression]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from support import version_11
 from support.databases import CANARY, closed_port, columns, declared, drop, full, one_line, own_server, schema_list
 
 import schemas
@@ -410,9 +411,9 @@ def test_an_older_database_is_refused_with_a_pointer_to_init(from_version_1):
         *(("session", table) for table in ("subject", "session", "_behavior__trial", "_behavior__left_out")),
         *(("session", table) for table in ("_behavior__source", "_wheel__source")),
         *(("imaging", table) for table in ("_f_o_v__source", "_recording")),
-        ("tracking", "tracking_run"),
+        ("tracking", "tracking_run"), ("provenance", "environment"),
     ],
-)
+)  # fmt: skip
 def test_version_1_gets_the_columns_of_a_new_database(from_version_1, database, schema, table):
     old = declared(database, from_version_1["prefix"] + schema, table)
     new = declared(database, settings.prefix() + schema, table)
@@ -545,6 +546,44 @@ def test_jobs_of_version_10_are_due_and_have_their_times_in_utc(
         # without the error of the session that was deleted
         assert status == ["pending", "error"]
         assert all(-2 < age < 300 for age in ages), ages
+
+
+OLD_ENVIRONMENT = """
+import json
+import schemas
+from schemas.decoding.results import machine_kinds
+from schemas.provenance import environment_row
+from support.version_11 import CONTENT, KEY
+
+schemas.activate()
+key = schemas.Environment.current()
+again = schemas.Environment.current()
+assert key == again != {"environment": KEY}
+assert (schemas.Environment & key).fetch1() == environment_row()
+assert len(machine_kinds(schemas.Environment.to_dicts())) == 1  # that of the former is not known
+print(json.dumps((schemas.Environment & {"environment": KEY}).fetch1()))
+"""
+
+
+def test_environments_of_version_11_keep_their_keys_and_say_nothing_of_processors(
+    database, backend, python_command, meso_command, request
+):
+    prefix = settings.prefix() + "v11_"
+    request.addfinalizer(lambda: drop(database, prefix))
+    env = {**own_server(backend), "MESO_PREFIX": prefix}
+    done = python_command(Path(__file__).parents[2] / "support" / "version_11.py", env=env)
+    assert done.returncode == 0, done.stderr
+    place, now = (prefix + "provenance", "environment"), (settings.prefix() + "provenance", "environment")
+    assert set(declared(database, *now)) - set(declared(database, *place)) == set(version_11.NEW_COLUMNS)
+    # interrupted after the first column
+    migrations.add_column(database, *place, migrations.PROCESSOR_COLUMNS[0])
+    done = meso_command("db", "init", env=env)
+    assert "Applied 12: environments" in done.stdout, done.stderr
+    assert declared(database, *place) == declared(database, *now)
+    done = python_command("-c", OLD_ENVIRONMENT, env=env)
+    assert done.returncode == 0, done.stderr
+    unknown = dict.fromkeys(version_11.NEW_COLUMNS)
+    assert json.loads(done.stdout) == {"environment": version_11.KEY, **version_11.CONTENT, **unknown}
 
 
 # ---------------------------------------------------------------- views
