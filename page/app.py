@@ -86,7 +86,8 @@ async def _failed(request: Request, error: Exception) -> Response:
     _log(request, error)
     if is_too_slow(error):
         do = (
-            "Another try may be quicker. If not, the server's statistics may be out of date: run ANALYZE on its tables."
+            "Another try may be quicker. If not, the server's statistics may be out of date: 'meso db init' renews "
+            "MySQL's, ANALYZE those of PostgreSQL."
         )
         return _error_page(request, 503, f"The database took longer than {QUERY_SECONDS:.0f} s", do)
     return _error_page(

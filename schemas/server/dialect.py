@@ -138,6 +138,22 @@ class Dialect(ABC):
         None where all text is compared character by character.
         """
 
+    @property
+    @abstractmethod
+    def said_empty(self) -> str | None:
+        """Query for (schema, table) of the tables in schemas ``LIKE %s`` that statistics say are empty, or None.
+
+        ``before_said_empty`` are statements to run before it.
+        """
+
+    @property
+    @abstractmethod
+    def before_said_empty(self) -> Sequence[str]: ...
+
+    @abstractmethod
+    def renew_statistics(self, table: str) -> str:
+        """Statement after which the statistics of a table are right."""
+
     @abstractmethod
     def stop_merging(self, table: str) -> Sequence[str]:
         """Statements after which a table compares text character by character."""
@@ -199,6 +215,11 @@ class MySQL(Dialect):
         "JOIN information_schema.tables t ON t.table_schema = c.table_schema AND t.table_name = c.table_name "
         "WHERE t.table_schema LIKE %s AND t.table_type = 'BASE TABLE' AND c.collation_name NOT LIKE '%%\\_bin'"
     )
+    before_said_empty = ("SET SESSION information_schema_stats_expiry = 0",)  # not numbers that are a day old
+    said_empty = (
+        "SELECT table_schema, table_name FROM information_schema.tables "
+        "WHERE table_schema LIKE %s AND table_type = 'BASE TABLE' AND table_rows = 0"
+    )
     take_lock = "SELECT GET_LOCK(%(name)s, %(timeout)s)"
     release_lock = "SELECT RELEASE_LOCK(%(name)s)"
     tables = (
@@ -257,6 +278,9 @@ class MySQL(Dialect):
     def store_uncompressed(self, table: str, column: str) -> Sequence[str]:
         return ()  # InnoDB compresses nothing by default
 
+    def renew_statistics(self, table: str) -> str:
+        return f"ANALYZE NO_WRITE_TO_BINLOG TABLE {table}"
+
     def stop_merging(self, table: str) -> Sequence[str]:
         # the columns of a foreign key must agree, which they do again when all tables are done
         return (
@@ -280,6 +304,8 @@ class PostgreSQL(Dialect):
     )
     escapes = "E"
     merging_tables = None
+    before_said_empty = ()
+    said_empty = None
     take_lock = "SELECT 1 FROM pg_advisory_lock(hashtext(%(name)s))"
     release_lock = "SELECT pg_advisory_unlock(hashtext(%(name)s))"
     tables = (
@@ -334,6 +360,9 @@ class PostgreSQL(Dialect):
 
     def store_uncompressed(self, table: str, column: str) -> Sequence[str]:
         return (f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL",)
+
+    def renew_statistics(self, table: str) -> str:
+        return f"ANALYZE {table}"
 
     def stop_merging(self, table: str) -> Sequence[str]:
         return ()

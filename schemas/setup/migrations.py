@@ -25,7 +25,7 @@ from schemas.server.connection import connect, lock
 from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.refusals import in_words
 from schemas.server.settings import prefix
-from schemas.setup import collation, views
+from schemas.setup import collation, statistics, views
 from schemas.work.states import JobStatus
 from schemas.work.tables import Attempt, Lease
 
@@ -448,6 +448,7 @@ def init(migrations: Sequence[Migration] = MIGRATIONS, *, separate_names: bool =
         _store_uncompressed(connection)
         insert_defaults()
         views.create(connection)
+        statistics.renew(connection)
         new = applied if before is not None else migrations
         # last, so that an interrupted run is repeated from its first migration
         SchemaVersion.insert(

@@ -12,6 +12,7 @@ import schemas
 from page import queries
 from schemas.queries.sessions import sessions
 from schemas.server.binding import auto_populated
+from schemas.setup import statistics
 from schemas.work import reports
 from schemas.work.jobs import keys_sql
 
@@ -91,6 +92,21 @@ def test_key_queries_do_not_depend_on_statistics(no_statistics, database):
     assert slow == []
     done = {row["table"]: row["done"] for row in reports.status()}
     assert done["Activity"] >= len(EIDS) * N_FOVS
+
+
+def test_init_has_rows_counted_that_are_said_not_to_be_there(no_statistics, database, backend):
+    def counted() -> int:
+        query = "SELECT n_rows FROM mysql.innodb_table_stats WHERE database_name = %s AND table_name = %s"
+        return database.query(query, args=(schemas.ROI.database, schemas.ROI.table_name)).fetchone()[0]
+
+    if backend == "postgresql":
+        assert statistics.renew(database) == []
+        return
+    assert counted() == 0
+    renewed = statistics.renew(database)
+    assert schemas.ROI.full_table_name in renewed
+    assert len(schemas.ROI()) / 2 < counted() < 2 * len(schemas.ROI())
+    assert statistics.renew(database) == []
 
 
 def test_the_page_does_not_depend_on_statistics(no_statistics):
