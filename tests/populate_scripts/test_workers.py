@@ -416,6 +416,24 @@ def test_ctrl_c_in_compiled_code_stops_a_notebook(lab, monkeypatch, act):
     lab.check_products([1])
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_compiled_code_dropped_does_not_wait_for_the_end_of_the_job(lab, monkeypatch):
+    """Ctrl-C while Rastermap was compiled had no effect until the session was embedded."""
+    lab.add([1], "callback", 100)
+    begin = time.monotonic()
+    lab.meso("populate", "Product", code=128 + signal.SIGTERM, STOP="SIGTERM")
+    assert lab.jobs() == {1: "pending"}
+    lab.makes.write_text("")
+    monkeypatch.setenv("MAKES", str(lab.makes))
+    monkeypatch.setenv("STOP", "SIGINT")
+    with pytest.raises(KeyboardInterrupt):
+        fill([lab.product])
+    assert lab.jobs() == {1: "pending"}
+    assert signal.getsignal(signal.SIGALRM) is signal.SIG_DFL
+    assert time.monotonic() - begin < 90
+    assert len(Attempt()) == 0
+
+
 @pytest.mark.parametrize("act", ["compile", "callback"])
 @pytest.mark.parametrize(("name", "code"), [("SIGINT", 1), ("SIGTERM", 128 + signal.SIGTERM), ("SIGHUP", 129)])
 def test_a_signal_in_compiled_code_stops_populate(lab, act, name, code):

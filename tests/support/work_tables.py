@@ -155,11 +155,12 @@ def compile_while_stopped(seconds: float) -> None:
 
 
 def run_while_stopped(seconds: float) -> None:
-    """Run compiled code, and be asked to stop where it calls Python back, which drops what the handler raises."""
+    """Run compiled code, be asked to stop where it calls Python back, which drops what is raised there, and go on."""
     import numba
 
     callback = ctypes.CFUNCTYPE(ctypes.c_double, ctypes.c_double)(lambda x: stop_once() or x)
     numba.njit(lambda x: callback(x) + x)(2.0)
+    in_python(seconds)
 
 
 ACTS = {
