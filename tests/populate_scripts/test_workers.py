@@ -7,8 +7,10 @@ import os
 import random
 import signal
 import time
+from functools import partial
 
 import datajoint as dj
+import psutil
 import pytest
 from support import work_tables
 from support.lab import Lab, kill, wait_for
@@ -88,6 +90,19 @@ def reserved_by_the_dead(lab, since: float) -> bool:
         return True
     dead = {row["worker"] for row in (Worker & "ended IS NOT NULL").to_dicts()}
     return any(row["version"] in dead for row in lab.product.jobs.reserved.to_dicts())
+
+
+@pytest.mark.slow
+def test_a_worker_is_as_large_after_1000_jobs_as_after_100(lab):
+    lab.add(range(1000))
+    sizes = []
+    with lab.worker() as process:
+        for n in (100, 1000):
+            wait_for(partial(lambda n: len(lab.notes("computed")) >= n, n), 300)
+            (slot,) = {row["pid"] for row in lab.notes()}
+            sizes.append([psutil.Process(pid).memory_info().rss / 1e6 for pid in (slot, process.pid)])
+    for after_100, after_1000 in zip(*sizes, strict=True):
+        assert after_1000 < 1.03 * after_100, sizes
 
 
 @pytest.mark.slow
