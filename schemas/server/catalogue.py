@@ -7,8 +7,9 @@ send. DataJoint still makes its headings itself, from answers that it cannot tel
 
 What the catalogue does not know, the server is asked, as without it: a statement that a later version of DataJoint
 words differently costs a round trip, and a table that another process has declared meanwhile is found. Once a table is
-changed here, or a statement fails as if another process had changed one, all answers are forgotten until the next
-``read``.
+changed here, or a statement fails as if another process had changed one, all answers are forgotten. They are read again
+when DataJoint has asked for several tables since: a process that declares tables and then works on them, such as
+``meso demo``, would otherwise ask for a definition 100 times per deleted session.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ CHANGES = re.compile(
 )
 #: Errors that may mean that another process has changed a table, or declared one that depends on it.
 OUTDATED = (MissingTableError, UnknownAttributeError, IntegrityError)
+#: Once the answers are forgotten, DataJoint asks the server for so many tables until all are read again. Fewer than are
+#: asked for between the declarations of two tables, each of which would be forgotten at once.
+ENOUGH_TO_READ = 10
 #: DataJoint's table of the origins of a schema's attributes, and its statement for those of one table.
 LINEAGE = "~lineage"
 LINEAGE_OF_TABLE = "\n        SELECT attribute_name, lineage FROM {}\n        WHERE table_name = %s\n        "
@@ -54,16 +58,26 @@ class Catalogue:
         The connection's own ``query``.
     answers : dict
         Rows by statement and arguments.
+    schemas : sequence of str
+        Those that were read last.
+    n_asked : int
+        Tables that DataJoint has asked for since the answers were forgotten.
     """
 
     def __init__(self, connection: dj.Connection) -> None:
         self.connection, self.send = connection, connection.query
         self.answers: dict[str, dict[tuple, Rows]] = {}
+        self.schemas: Sequence[str] = ()
+        self.n_asked = 0
+        #: How DataJoint's question for a table begins, which it asks first when it needs its definition.
+        self.question = connection.adapter.get_table_info_sql("", "").partition("'")[0]
         connection.query = self.query
         connection.dependencies = Dependencies(connection)
 
     def query(self, query: str, args: Any = (), *, as_dict: bool = False, **options: Any) -> Any:
         """Return a cursor with the answer of the catalogue or, if it has none, of the server."""
+        if not self.answers and query.startswith(self.question):
+            self._read_again()
         known = self.answers.get(query)
         if known is not None and (rows := known.get(tuple(args))) is not None:
             return EmulatedCursor(rows if as_dict else [tuple(row.values()) for row in rows])
@@ -77,12 +91,13 @@ class Catalogue:
 
     def forget(self) -> None:
         """Forget all answers and the graph of foreign keys."""
-        self.answers = {}
+        self.answers, self.n_asked = {}, 0
         self.connection.dependencies.clear()
 
     def read(self, schemas: Sequence[str]) -> None:
         """Read the definitions of all tables of these schemas, of which some may not exist."""
         self.forget()
+        self.schemas = schemas
         adapter, sql = self.connection.adapter, dialect(self.connection)
         tables, columns, indexes = (self._ask(part, schemas) for part in (sql.tables, sql.columns, sql.indexes))
         keys, lineages = self._primary_keys(schemas), self._lineages([name for name in tables if name[1] == LINEAGE])
@@ -95,6 +110,15 @@ class Catalogue:
             if (name[0], LINEAGE) in tables:
                 origins = LINEAGE_OF_TABLE.format(adapter.make_full_table_name(name[0], LINEAGE))
                 self._keep(origins, lineages[name], (name[1],))
+
+    def _read_again(self) -> None:
+        """Count a table that DataJoint asks for; read the definitions of all once they are many.
+
+        Not in a transaction, which may see the tables as they were.
+        """
+        self.n_asked += 1
+        if self.schemas and self.n_asked >= ENOUGH_TO_READ and not self.connection.in_transaction:
+            self.read(self.schemas)
 
     def _keep(self, statement: str, rows: Rows, args: tuple = ()) -> None:
         self.answers.setdefault(statement, {})[args] = rows

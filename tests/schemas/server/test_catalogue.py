@@ -13,6 +13,7 @@ from schemas.embedding import Embedding
 from schemas.imaging.tables import FOV, ROI
 from schemas.rows import jobs_of
 from schemas.server.binding import auto_populated, table_modules
+from schemas.server.catalogue import ENOUGH_TO_READ
 from schemas.server.connection import catalogue
 from schemas.server.settings import prefix
 from schemas.session import Session
@@ -228,6 +229,27 @@ def test_what_a_transaction_took_back_is_not_kept(database, scratch):
     # MySQL cannot take it back; either way what DataJoint sees is what is there
     expected = heading(Server(), scratch.database, "kept").names
     assert heading(database, scratch.database, "kept").names == expected
+
+
+def test_definitions_are_read_again_once_many_are_asked_for(database):
+    tables = tables_in(read_all())
+    catalogue().forget()
+    with statements() as sent:
+        for schema, table in (*tables, *tables):
+            heading(database, schema, table)
+    # up to five statements for each table until then, as without the catalogue, and then seven for all
+    assert len(sent) < 5 * ENOUGH_TO_READ + 7 < len(tables)
+
+
+def test_definitions_are_not_read_again_in_a_transaction_which_may_see_those_of_the_past(database):
+    tables = tables_in(read_all())
+    catalogue().forget()
+    with database.transaction:
+        for schema, table in tables:
+            heading(database, schema, table)
+        assert catalogue().answers == {}
+    heading(database, *tables[0])
+    assert catalogue().answers
 
 
 @pytest.mark.parametrize("table", [FOV, Embedding])
