@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support import quick_start
 from support.faults import OwnServer, proxied
 from support.lab import Lab, wait_for
 
@@ -51,21 +51,18 @@ def other(database):
     connection.close()
 
 
-def start_filling(lab, proxy, first_delay: float = 0.01) -> subprocess.Popen:
+def start_filling(lab, proxy, first_delay: float = 0.01) -> quick_start.Process:
     """Call ``fill`` in another process, as a notebook does, through the proxy."""
-    return subprocess.Popen(
-        [sys.executable, "-c", FILL, str(first_delay)], env=lab.environment | proxy.variables,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
+    return lab.start("-c", FILL, first_delay, **proxy.variables)
 
 
-def wait_for_begin(lab, process: subprocess.Popen) -> None:
+def wait_for_begin(lab, process: quick_start.Process) -> None:
     """Wait until a job is running."""
     wait_for(lambda: lab.notes() or process.poll() is not None)
     assert lab.notes(), process.communicate()[0]
 
 
-def output_of(process: subprocess.Popen) -> str:
+def output_of(process: quick_start.Process) -> str:
     """Return what a process prints until it ends, with exit code 0."""
     output, _ = process.communicate(timeout=120)
     assert process.returncode == 0, output

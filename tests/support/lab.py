@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -60,16 +59,14 @@ class Lab:
     def _run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess:
         return quick_start.run(arguments, env=self.environment | variables, cwd=TESTS.parent, timeout=180)
 
-    def command(self, *arguments: object) -> list[str]:
-        return [sys.executable, "-m", "populate_scripts.cli", *map(str, arguments)]
+    def start(self, *arguments: object, **variables: str) -> quick_start.Process:
+        """Start ``python ARGUMENTS`` in a new process session."""
+        return quick_start.Process([*map(str, arguments)], env=self.environment | variables, cwd=TESTS.parent)
 
     @contextmanager
-    def worker(self, *arguments: object, **variables: str) -> Iterator[subprocess.Popen]:
+    def worker(self, *arguments: object, **variables: str) -> Iterator[quick_start.Process]:
         """Run ``meso worker`` on the tables in a new process session; kill it at the end if it still runs."""
-        process = subprocess.Popen(
-            self.command("worker", "Product", "Total", *arguments), env=self.environment | variables,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
-        )  # fmt: skip
+        process = self.start("-m", "populate_scripts.cli", "worker", "Product", "Total", *arguments, **variables)
         try:
             yield process
         finally:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from support import quick_start
 
 #: Options of Chromium for running as root and without network; otherwise it waits for its vendor's servers.
 FLAGS = [
@@ -27,21 +28,24 @@ def served(env: Mapping[str, str | None], *options: str, log: list[str] | None =
     At the end the server's output is appended to ``log``; without one, the output must contain no error.
     """
     variables = {name: value for name, value in {**os.environ, **env}.items() if value is not None}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "populate_scripts.cli", "serve", "--port", "0", *options],
-        env=variables, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    try:
-        line = process.stdout.readline()
-        assert line.startswith("http://"), line + process.stderr.read()
-        yield line.split()[0]
-    finally:
-        process.terminate()
-        _, said = process.communicate(timeout=20)
-        if log is None:
-            assert "Traceback" not in said, said
-        else:
-            log += said.splitlines()
+    arguments, reads, writes = ["-m", "populate_scripts.cli", "serve", "--port", "0", *options], *os.pipe()
+    with tempfile.TemporaryFile("w+") as errors, open(reads) as printed:
+        with open(writes, "w") as out:
+            process = quick_start.Process(
+                arguments, env=variables, cwd=Path(__file__).parents[2], stdout=out, stderr=errors
+            )
+        try:
+            line = printed.readline()
+            assert line.startswith("http://"), line + quick_start.whole(errors)
+            yield line.split()[0]
+        finally:
+            process.terminate()
+            process.wait(20)
+            said = quick_start.whole(errors)
+            if log is None:
+                assert "Traceback" not in said, said
+            else:
+                log += said.splitlines()
 
 
 def browser_path() -> str | None:

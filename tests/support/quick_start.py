@@ -14,22 +14,26 @@ import importlib
 import json
 import os
 import runpy
+import selectors
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
-#: The libraries that DataJoint and the commands import.
+#: The libraries that DataJoint and the commands import, except those that read settings (ONE) or start threads
+#: (rastermap) when they are imported.
 LIBRARIES = (
-    "click", "fsspec", "matplotlib.pyplot", "networkx", "numba", "numcodecs", "numpy", "pandas", "psutil",
-    "psycopg2.extras", "pyarrow.parquet", "pydantic_settings", "pymysql", "requests", "rich.progress", "rich.table",
-    "scipy.optimize", "scipy.stats", "sklearn.linear_model", "sklearn.model_selection", "tqdm.auto",
+    "click", "fsspec", "jinja2", "matplotlib.pyplot", "networkx", "numba", "numcodecs", "numpy", "pandas",
+    "platformdirs", "psutil", "psycopg2.extras", "psycopg2.sql", "pyarrow.parquet", "pydantic_settings", "pymysql",
+    "requests", "rich.progress", "rich.table", "scipy.optimize", "scipy.stats", "sklearn.linear_model",
+    "sklearn.model_selection", "starlette.applications", "tenacity", "tqdm.auto", "uvicorn", "xxhash",
 )  # fmt: skip
 
 
@@ -52,26 +56,97 @@ def server() -> socket.socket:
     return ours
 
 
+class Process:
+    """A command that runs in a process session of its own, with the methods of ``subprocess.Popen`` that tests need.
+
+    Parameters
+    ----------
+    arguments : sequence of str
+        As of ``python``.
+    env : mapping
+    cwd : Path
+    stdout, stderr : file, optional
+        Open for writing; by default both are one file, which ``communicate`` returns.
+
+    Attributes
+    ----------
+    pid : int
+    returncode : int or None
+        None while it runs, as far as ``poll`` and ``wait`` know.
+    """
+
+    def __init__(
+        self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path,
+        stdout: IO[str] | None = None, stderr: IO[str] | None = None,
+    ) -> None:  # fmt: skip
+        order = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
+        self.arguments, self.returncode = order["arguments"], None
+        self._said = None if stdout else tempfile.TemporaryFile("w+")  # noqa: SIM115 closed by communicate
+        out, err = stdout or self._said, stderr or self._said
+        self._received = b""
+        self._answers, theirs = socket.socketpair()
+        with theirs:
+            # a byte is never read together with the next one, because it carries file descriptors
+            socket.send_fds(server(), [b"."], [theirs.fileno(), out.fileno(), err.fileno()])
+        self._answers.sendall(json.dumps(order).encode() + b"\n")
+        self.pid = int(self._line())
+
+    def _line(self) -> str:
+        """Return the next answer: the process's number, and its exit status once it has ended."""
+        while b"\n" not in self._received:
+            self._received += self._answers.recv(64) or b"\n"
+        line, _, self._received = self._received.partition(b"\n")
+        return line.decode()
+
+    def poll(self) -> int | None:
+        """Return the exit status, or None while the process runs."""
+        with suppress(subprocess.TimeoutExpired):
+            self.wait(0)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the end of the process, and return its exit status as ``Popen.wait`` does."""
+        if self.returncode is None:
+            self._answers.settimeout(timeout)
+            try:
+                self.returncode = int(self._line())
+            except (TimeoutError, BlockingIOError):
+                raise subprocess.TimeoutExpired(self.arguments, timeout or 0) from None
+            self._answers.close()
+        return self.returncode
+
+    def communicate(self, timeout: float | None = None) -> tuple[str, None]:
+        """Wait for the end of the process, and return what it has printed; nothing if it was returned before."""
+        self.wait(timeout)
+        if self._said.closed:
+            return "", None
+        with self._said:
+            return whole(self._said), None
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 def run(
     arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float
 ) -> subprocess.CompletedProcess[str]:
     """Do what ``subprocess.run([sys.executable, *arguments], capture_output=True, text=True, ...)`` does."""
-    order = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
-    ours, theirs = socket.socketpair()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err, ours:
-        with theirs:
-            # a byte is never read together with the next one, because it carries file descriptors
-            socket.send_fds(server(), [b"."], [theirs.fileno(), out.fileno(), err.fileno()])
-        ours.settimeout(timeout)
-        ours.sendall(json.dumps(order).encode() + b"\n")
-        with ours.makefile("r") as answers:
-            pid = int(answers.readline())
-            try:
-                code = int(answers.readline())
-            except TimeoutError:
-                os.kill(pid, signal.SIGKILL)
-                raise subprocess.TimeoutExpired(order["arguments"], timeout) from None
-        return subprocess.CompletedProcess(order["arguments"], code, whole(out), whole(err))
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = Process(arguments, env=env, cwd=cwd, stdout=out, stderr=err)
+        try:
+            code = process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise
+        return subprocess.CompletedProcess(list(arguments), code, whole(out), whole(err))
 
 
 def import_path(env: Mapping[str, str], cwd: str) -> list[str]:
@@ -89,31 +164,55 @@ def whole(file: IO[str]) -> str:
 
 def serve(orders: socket.socket) -> dict[str, Any]:
     """Fork for each order; return the order in the child process, which is to carry it out."""
-    while True:
-        message, fds, _, _ = socket.recv_fds(orders, 1, 3)
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG if message else 0)[0]:
-                pass
-        if not message:
-            os._exit(0)
-        if os.fork() == 0:
-            break
-        for fd in fds:
-            os.close(fd)
-    orders.close()
-    with socket.socket(fileno=fds[0]) as client, client.makefile("r") as lines:
-        order = json.loads(lines.readline())
-        pid = os.fork()
-        if pid:  # wait for the child and send its exit status, unless the client is gone
+    clients: dict[int, socket.socket] = {}
+    woken, wakes = socket.socketpair()
+    for end in (woken, wakes):
+        end.setblocking(False)
+    before = signal.signal(signal.SIGCHLD, lambda *_: None)  # without a handler nothing is written to wakes
+    signal.set_wakeup_fd(wakes.fileno())
+    with woken, wakes, selectors.DefaultSelector() as selector:
+        for source in (orders, woken):
+            selector.register(source, selectors.EVENT_READ)
+        while True:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if woken in ready:
+                woken.recv(4096)
+                answer(clients)
+            if orders not in ready:
+                continue
+            message, fds, _, _ = socket.recv_fds(orders, 1, 3)
+            if not message:
+                os._exit(0)
+            client = socket.socket(fileno=fds[0])
+            pid = os.fork()
+            if pid == 0:
+                break
+            clients[pid] = client
+            for fd in fds[1:]:
+                os.close(fd)
             with suppress(BrokenPipeError):
                 client.sendall(f"{pid}\n".encode())
-                status = os.waitpid(pid, 0)[1]
-                client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-            os._exit(0)
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, before)
+    for other in (orders, *clients.values()):
+        other.close()
+    with client, client.makefile("r") as lines:
+        order = json.loads(lines.readline())
+    os.setsid()
     for standard, fd in zip((1, 2), fds[1:], strict=True):
         os.dup2(fd, standard)
         os.close(fd)
     return order
+
+
+def answer(clients: dict[int, socket.socket]) -> None:
+    """Send the exit statuses of the children that have ended, unless their client is gone."""
+    while clients:
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        with clients.pop(pid) as client, suppress(BrokenPipeError):
+            client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
 def carry_out(arguments: list[str], env: dict[str, str], cwd: str) -> None:
@@ -134,10 +233,34 @@ def carry_out(arguments: list[str], env: dict[str, str], cwd: str) -> None:
         runpy.run_path(kind, run_name="__main__")
 
 
+def run_to_end(command: Callable[[], object]) -> None:
+    """Run a command and end the process as Python does, except that nothing is freed.
+
+    Python's own end visits every object, and with it copies all memory that is shared with the server.
+    """
+    status: object = 0
+    try:
+        command()
+    except SystemExit as error:
+        status = error.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        status = 1
+    if not isinstance(status, int | None):
+        sys.stderr.write(f"{status}\n")
+        status = 1
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit((status or 0) & 0xFF)
+
+
 if __name__ == "__main__":
     control = socket.socket(fileno=int(sys.argv[1]))
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.collect()
     gc.freeze()
-    carry_out(**serve(control))
+    order = serve(control)
+    run_to_end(lambda: carry_out(**order))

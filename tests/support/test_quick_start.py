@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,8 @@ ENDS = {
     "with a message": "import sys; sys.exit('no')",
     "killed": "import os; os.kill(os.getpid(), 9)",
     "with what was to be done at the end": "import atexit; atexit.register(print, 'end')",
+    "after its threads": "import threading, time; threading.Thread(target=lambda: (time.sleep(0.2), print(1))).start()",
+    "with a number that is no status": "import sys; sys.exit(259)",
 }
 
 
@@ -55,6 +59,22 @@ def test_an_error_is_reported(tmp_path):
     plain, forked = both("-c", "1 / 0")
     assert plain[0] == forked[0] == 1
     assert plain[2].splitlines()[-1] == forked[2].splitlines()[-1] == "ZeroDivisionError: division by zero"
+
+
+def test_a_process_is_watched_and_ended_like_a_started_one(tmp_path):
+    code = "import os, time; print(os.getsid(0) == os.getpid(), flush=True); open('began', 'w'); time.sleep(60)"
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        (tmp_path / "began").unlink(missing_ok=True)
+        process = quick_start.Process(["-c", code], env=os.environ, cwd=tmp_path)
+        while not (tmp_path / "began").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.1)
+        process.send_signal(number)
+        assert process.communicate(60)[0] == "True\n"
+        assert process.poll() == process.wait() == process.returncode == -number
+        process.kill()  # it is gone: nothing is killed
 
 
 @pytest.mark.slow

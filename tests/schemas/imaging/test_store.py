@@ -6,8 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -17,7 +15,7 @@ from pathlib import Path
 import datajoint as dj
 import numpy as np
 import pytest
-from support import version_3
+from support import quick_start, version_3
 from support.broken_sessions import copy_session
 from support.databases import drop, own_server
 from support.object_stores import KINDS, stores_of
@@ -551,12 +549,10 @@ def test_memory_holds_what_is_asked_for_and_a_few_traces(by_hand, monkeypatch):
 # ---------------------------------------------------------------- kills
 
 
-def start(eid: str) -> subprocess.Popen:
+def start(eid: str) -> quick_start.Process:
     """Start to store activity in another process, and wait until it has begun."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "populate_scripts.cli", "populate", "Activity", "--eid", eid],
-        cwd=ROOT, env=dict(os.environ), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+    arguments = ["-m", "populate_scripts.cli", "populate", "Activity", "--eid", eid]
+    process = quick_start.Process(arguments, cwd=ROOT, env=os.environ)
     deadline = time.monotonic() + 120
     while not schemas.Activity.jobs.reserved & {"eid": eid}:
         assert process.poll() is None
@@ -576,7 +572,7 @@ def test_killed_at_any_moment_and_run_again_stores_the_same_bits(store, place, s
         process = start(eid)
         time.sleep(wait)
         process.send_signal(signal.SIGKILL)
-        process.wait(60)
+        process.communicate(60)
         there = [bool(schemas.Activity & fov) for fov in fovs]
         assert [len(schemas.Activity.Trace & fov) for fov in fovs] == [
             len(rows) * is_there for rows, is_there in zip(before, there, strict=True)
@@ -612,7 +608,7 @@ sys.path.insert(0, "tests")
 import numpy as np, schemas
 from schemas.exchange import verify
 from schemas.imaging.reading import fov_traces
-from support import version_3
+from support import quick_start, version_3
 schemas.activate()
 n = len(schemas.Activity())
 same = [fov_traces(version_3.EID, fov, np.arange(version_3.N_ROIS[fov])).tobytes()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from support import quick_start
 
 import schemas
 from schemas.work.filling import fill
@@ -17,15 +16,9 @@ from schemas.work.filling import fill
 ROOT = Path(__file__).parents[3]
 
 
-def start() -> subprocess.Popen:
+def start() -> quick_start.Process:
     """Start to embed in another process, and wait until it makes something."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "populate_scripts.cli", "populate", "Embedding"],
-        cwd=ROOT,
-        env={**os.environ},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process = quick_start.Process(["-m", "populate_scripts.cli", "populate", "Embedding"], cwd=ROOT, env=os.environ)
     deadline = time.monotonic() + 120
     while not schemas.Embedding.jobs.reserved:
         assert process.poll() is None
@@ -49,7 +42,8 @@ def test_an_interrupted_run_stops_at_once_and_is_completed_by_the_next(unembedde
     keys = [{"eid": eid} for eid in unembedded]
     process = start()
     process.send_signal(how)
-    assert process.wait(60) != 0
+    process.communicate(60)
+    assert process.returncode != 0
     assert len(schemas.Embedding & keys) == len(schemas.Embedding.Rank & keys) == 0
     assert len(schemas.Embedding.jobs.errors & keys) == 0
     filled = fill([schemas.Embedding], keys)
