@@ -7,7 +7,10 @@ OTHER ?= $(VENV)
 
 TESTS := waiting-postgresql waiting-mysql test-postgresql test-plain test-mysql test-one-backend
 
-.PHONY: demo test $(TESTS) quick quick-decoding quick-rest compiled compiled-other check hooks javascript coverage install mysql browser docs pages
+# Where it is set, as in many images of containers, every process compiles this project's modules again.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo test $(TESTS) quick quick-computing quick-rest compiled compiled-other check hooks javascript coverage install mysql browser docs pages
 
 demo: install
 	$(BIN)/meso demo
@@ -39,13 +42,16 @@ test-plain:
 quick: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(MAKE) --jobs=2 --output-sync=target quick-decoding quick-rest
+	$(MAKE) --jobs=2 --output-sync=target quick-computing quick-rest
 
-quick-decoding:
-	$(BIN)/python -m pytest -q -m "not db and not slow" tests/pipeline/decoding tests/pipeline/settings tests/pipeline/signals
+# Folders with half of the computing that the quick tests do.
+COMPUTING := $(addprefix tests/pipeline/,decoding figures settings signals tracking)
+
+quick-computing:
+	$(BIN)/python -m pytest -q -m "not db and not slow" $(COMPUTING)
 
 quick-rest:
-	$(BIN)/python -m pytest -q -m "not db and not slow" --ignore tests/pipeline/decoding --ignore tests/pipeline/settings --ignore tests/pipeline/signals
+	$(BIN)/python -m pytest -q -m "not db and not slow" $(addprefix --ignore ,$(COMPUTING))
 
 # Fill numba's cache with the decoding engine: otherwise each of the first processes that need it compiles it again.
 COMPILE := -c "from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])"

@@ -179,6 +179,7 @@ def test_the_guard_refuses_a_connection(tmp_path):
     assert "a socket was opened" in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", ["schemas", "meso", "populate_scripts.cli", "populate_scripts.commands"])
 def test_importing_needs_no_database_no_network_and_no_other_process(tmp_path, module):
     done = alone(f"import {module}", tmp_path)
