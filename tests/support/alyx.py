@@ -10,6 +10,7 @@ import asyncio
 import copy
 import gc
 import json
+import os
 import re
 import socket
 import threading
@@ -22,6 +23,7 @@ from hashlib import md5
 from pathlib import Path
 from typing import Any
 
+import pytest
 import uvicorn
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -268,7 +270,11 @@ def alyx_of(root: Path) -> Iterator[Alyx]:
     server = Alyx(root)
     server.start()
     try:
-        yield server
+        with pytest.MonkeyPatch.context() as patch:
+            # ONE would load the certificates of the web for each file, 20 ms; this server speaks HTTP
+            for name in ("SSL_CERT_FILE", "SSL_CERT_DIR"):
+                patch.setenv(name, os.devnull)
+            yield server
     finally:
         server.stop()
         gc.collect()  # ONE does not close what breaks off: its warnings are expected here, and not in later tests
