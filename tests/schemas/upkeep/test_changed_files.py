@@ -580,12 +580,13 @@ def test_verify_says_what_cannot_be_compared(session, database):
     assert "no file was recorded for this row" in str(finding)
 
 
-def test_the_activity_of_a_repaired_cache_is_compared_by_the_command(session, meso_command, template):
+def test_the_activity_of_a_repaired_cache_is_compared_by_the_command(session, meso_command):
     fill(SESSION_TABLES, {"eid": session.eid})
+    whole = session.file(ACTIVITY).read_bytes()
     replace(session.file(ACTIVITY), lambda traces: traces[::-1].copy())
     done = meso_command("verify", session.eid, "--source", "--json")
     assert done.returncode == 1
     (finding,) = json.loads(done.stdout)["findings"]
     assert (finding["kind"], finding["table"]) == ("changed", "FOV.Source")
-    shutil.copy(template / f"alf/FOV_00/{ACTIVITY}", session.file(ACTIVITY))
+    session.file(ACTIVITY).write_bytes(whole)
     assert meso_command("verify", session.eid, "--source").returncode == 0
