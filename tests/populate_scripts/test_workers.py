@@ -6,6 +6,8 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from functools import partial
 
@@ -13,7 +15,7 @@ import datajoint as dj
 import psutil
 import pytest
 from support import work_tables
-from support.lab import Lab, kill, wait_for
+from support.lab import TESTS, kill, wait_for
 
 from pipeline.errors import ConfigError
 from schemas.server.dialect import JOBS_NOW, dialect
@@ -154,13 +156,20 @@ def test_ctrl_c_and_a_closed_terminal_stop(lab, number):
     assert not (Worker & "ended IS NULL")
 
 
-def test_a_worker_started_with_nohup_outlives_its_terminal(lab, monkeypatch):
+def test_a_worker_started_with_nohup_outlives_its_terminal(lab):
     lab.add([1], "sleep", 3)
-    monkeypatch.setattr(lab, "command", lambda *arguments: ["nohup", *Lab.command(lab, *arguments)])
-    with lab.worker("--until-done") as process:
+    command = ["nohup", sys.executable, "-m", "populate_scripts.cli", "worker", "Product", "Total", "--until-done"]
+    process = subprocess.Popen(
+        command, env=lab.environment, cwd=TESTS.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
         wait_for(lab.notes)
         os.killpg(process.pid, signal.SIGHUP)
         assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
     lab.check_products([1])
 
 
