@@ -61,6 +61,7 @@ WORDS = {
     "n_cells": ("--n-cells 64", 64),
     "null_subsets": ("--null-subsets 2", 2),
     "use_flagged_frames": ("--use-flagged-frames", True),
+    "penalty": ("--penalty scaled", "scaled"),
 }
 #: Settings that have an effect only together with another.
 NEEDED = {"fold_gap": "fold_mode", "cells_seed": "cells"}
@@ -157,7 +158,7 @@ def test_invalid_options_end_the_command_before_the_database():
 
 # ------------------------------------------------------------------------------------------------------ the table
 
-#: Definition of NDCParams in version 9 of the tables, word for word.
+#: Definition of NDCParams in version 12 of the tables, word for word.
 DEFINITION = """
 # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
 ndc_params : char(32)               # hash of the rest
@@ -197,10 +198,11 @@ fovs=null : json                    # numbers of FOVs; NULL: all
 max_cells=0 : int32                 # largest k of a curve over cells; 0: all cells
 null_subsets=0 : int32              # subsets averaged in each null score; 0: one each, in turn (before version 3)
 use_flagged_frames=0 : bool         # also trials whose window holds a frame flagged as bad in Recording
+penalty='fixed' : varchar(8)        # unit of c: fixed (C is c), scaled (c / k) or auto (scaled, c chosen)
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_9():
+def test_the_definition_of_ndc_params_is_that_of_version_12():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 

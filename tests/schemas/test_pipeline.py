@@ -12,7 +12,7 @@ import meso
 import schemas
 from drawing.curves import DrawableRun
 from drawing.screen import print_run
-from pipeline.decoding import NDCSettings
+from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penalty_scores
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
 from schemas.decoding.rows import ndc_curve
@@ -456,6 +456,58 @@ def test_a_larger_curve_takes_over_what_is_there(ndc, demo_sessions, tracking):
         np.testing.assert_array_equal(point["null_scores"], scratch.null_scores[i])
         np.testing.assert_allclose(point["trial_means"], scratch.trial_means[i], rtol=1e-9)
     forget(first, larger)
+
+
+def decoded_in(row: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features and the labels of the trials that were decoded, from the rows of a result."""
+    features = np.asarray((schemas.TrialFeatures & result_key(row)).fetch1("trial_features"))
+    use = (schemas.NDCResult.Trial & result_key(row)).to_arrays("trial_use", order_by="trial")
+    usable = schemas.TrialFeatures.Trial & result_key(row) & "trial_outcome = 'usable'"
+    labels = usable.to_arrays("trial_label", order_by="trial")
+    return features[use == "kept"], labels[use == "kept"].astype(int)
+
+
+@pytest.mark.parametrize("gain", [penalty.GAIN, 0.0])
+def test_sessions_of_a_set_share_the_c_of_their_penalty(ndc, demo_sessions, tracking, monkeypatch, gain):
+    monkeypatch.setattr(penalty, "GAIN", gain)
+    asked = small(penalty="auto", r=3, n_label_shuffles=0)
+    result = run_ndc(demo_sessions, tracking, [asked])
+    rows = result.curves["choice"]
+    inner = [penalty_scores(*decoded_in(row), ks=[row["n_cells"]]) for row in rows]
+    best = penalty.CANDIDATES[int(np.argmax(np.mean(inner, axis=0)))]
+    assert gain or len(set(np.argmax(inner, axis=1))) > 1  # else all sessions would choose the same by themselves
+    assert {row["c_used"] for row in rows} == {1.0 if gain else best}
+    for row in rows:
+        for c, found in ((row["c_used"], row["curve"][-1]["score_mean"]), (1.0, row["score_c1"])):
+            curve = neuron_dropping_curve(
+                *decoded_in(row), ks=[row["n_cells"]], R=3, n_label_shuffles=0, penalty="scaled", C=c
+            )
+            assert found == pytest.approx(curve.mean[-1], abs=1e-12)
+    assert result.table["c_used"].tolist() == [row["c_used"] for row in rows]
+    # a session that got features later would change the c of the others, also where numbers of trials are not shared
+    alone = small(penalty="auto", equalize_trials=False)
+    (first, second) = run_ndc(demo_sessions[:2], tracking, [alone]).curves["choice"]
+    (schemas.TrialFeatures & result_key(second)).delete()
+    assert len(schemas.NDCResult & result_key(first)) == 1
+    fill([schemas.TrialFeatures], result_key(second))
+    assert len(schemas.NDCResult & result_key(first)) == 0
+    forget(asked, alone)
+
+
+def test_former_curves_are_marked_beside_new_ones(ndc, demo_sessions, tracking, capsys):
+    asked = [small(penalty="fixed"), small(penalty="scaled")]
+    result = run_ndc(demo_sessions[:2], tracking, asked)
+    assert list(result.curves) == ["choice (penalty=fixed)", "choice (penalty=scaled)"]
+    print_run(result)
+    printed = capsys.readouterr().out
+    assert "1 (fixed)" in printed and "1/k" in printed
+    for title, figure in DrawableRun.of(result).draw().items():
+        assert ("C = 1/k" if "scaled" in title else "C = 1 (fixed)") in figure_text(figure)
+    forget(*asked)
+
+
+def figure_text(figure) -> str:
+    return " ".join(text.get_text().replace("\n", " ") for text in figure.findobj(lambda one: hasattr(one, "get_text")))
 
 
 def test_each_null_says_where_its_labels_came_from(ndc, demo_sessions, tracking):
