@@ -71,10 +71,10 @@ class Validation:
         for c in (self.C, *self.c_grid):
             if not (np.isfinite(c) and c > 0):
                 raise ArgumentError(f"C must be positive and finite, not {c}")
-        if self.penalty == "auto" and (self.c_grid or self.C != 1 or self.n_splits < 3):
+        if self.penalty == "auto" and (self.c_grid or self.C != 1):
             raise ArgumentError(
-                f"penalty='auto' chooses C itself, by leaving out two of three or more folds, not with C={self.C:g}, "
-                f"c_grid={self.c_grid} and {self.n_splits} folds: use penalty='scaled' (C / k) or 'fixed' (C)"
+                f"penalty='auto' chooses C itself, not with C={self.C:g} and c_grid={self.c_grid}: use "
+                f"penalty='scaled' (C / k) or 'fixed' (C)"
             )
 
     def in_units(self, ks: Sequence[int]) -> list[float] | None:

@@ -57,7 +57,10 @@ def sizes(largest: int) -> list[int]:
 
 
 def pairs_of(n_splits: int) -> list[tuple[int, int]]:
-    """Return pairs of folds that are at most two apart, the last next to the first: at most two for each fold."""
+    """Return pairs of folds that are at most two apart, the last next to the first: at most two for each fold.
+
+    The pair of two folds leaves nothing to train on: with two folds there is no choice.
+    """
     near = {tuple(sorted((i, (i + step) % n_splits))) for i in range(n_splits) for step in (1, 2)}
     return sorted((i, j) for i, j in near if i != j)
 

@@ -252,10 +252,10 @@ class NDCSettings:
             raise ArgumentError(
                 f"c_grid must have two or more values to choose from; for a single one use c={self.c_grid[0]:g}"
             )
-        if self.penalty == "auto" and (self.c_grid or self.c != 1.0 or self.cv_splits < 3):
+        if self.penalty == "auto" and (self.c_grid or self.c != 1.0):
             raise ArgumentError(
-                f"penalty='auto' chooses c itself, by leaving out two of three or more folds, not with c={self.c:g}, "
-                f"c_grid={self.c_grid} and cv_splits={self.cv_splits}: use penalty='scaled' (c / k) or 'fixed' (C)"
+                f"penalty='auto' chooses c itself, not with c={self.c:g} and c_grid={self.c_grid}: use "
+                f"penalty='scaled' (c / k) or 'fixed' (C is c)"
             )
         if self.penalize_intercept and self.penalty != "fixed":
             raise ArgumentError(

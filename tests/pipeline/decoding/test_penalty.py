@@ -261,7 +261,6 @@ def test_cells_that_never_vary_count_as_cells_and_change_nothing_else():
         ({"penalty": "ridge"}, "penalty must be one of"),
         ({"penalty": "auto", "C": 2.0}, "use penalty='scaled'"),
         ({"penalty": "auto", "c_grid": (0.1, 1)}, "chooses C itself"),
-        ({"penalty": "auto", "cv_splits": 2}, "three or more folds"),
         ({"penalty": "scaled", "penalize_intercept": True}, "needs a free intercept"),
     ],
 )
@@ -269,6 +268,15 @@ def test_penalties_that_contradict_other_settings_are_refused(options, message):
     X, y = sampled("limited", 10, 40)
     with pytest.raises(ValueError, match=message):
         neuron_dropping_curve(X, y, ks=[10], R=1, n_label_shuffles=0, **options)
+
+
+def test_two_folds_leave_no_inner_fit_and_no_choice():
+    X, y = sampled("lowrank", 60, 80)
+    assert np.isnan(penalty_scores(X, y, ks=[60], cv_splits=2)).all()
+    asked = {"ks": [8, 60], "R": 2, "n_label_shuffles": 2, "cv_splits": 2}
+    auto, scaled = (neuron_dropping_curve(X, y, penalty=penalty, **asked) for penalty in ("auto", "scaled"))
+    assert auto.c == 1
+    np.testing.assert_array_equal(auto.scores, scaled.scores)
 
 
 def test_one_score_has_no_choice():
