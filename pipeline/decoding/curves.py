@@ -207,7 +207,7 @@ def neuron_dropping_curve(
     n_bootstrap: int = 0,
     curve_axis: str = "cells",
     trial_shuffled: bool = False,
-    penalty: str = "fixed",
+    penalty: str = "scaled",
     compared: np.ndarray | None = None,
     known: NDCCurve | None = None,
     memory_mb: float = MEMORY_MB,
