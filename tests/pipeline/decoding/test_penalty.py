@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from support.populations import population
 from threadpoolctl import threadpool_limits
 
-from pipeline.decoding import cv_score, engine, neuron_dropping_curve, penalty_scores, shuffled_labels
+from pipeline.decoding import cv_score, engine, fit_curve, neuron_dropping_curve, penalty_scores, shuffled_labels
 from pipeline.decoding.penalty import CANDIDATES, GAIN, chosen, pairs_of, sizes
 
 METRICS = {
@@ -283,3 +283,54 @@ def test_one_score_has_no_choice():
     X, y = sampled("limited", 10, 40)
     with pytest.raises(ValueError, match="for one score use penalty='scaled'"):
         cv_score(X, y, penalty="auto")
+
+
+# ------------------------------------------------------------------ what it is for: short form of benchmarks/statistics
+
+
+def mean_curves(kind: str, N: int, n: int, sets: int, ks: list[int], *asked: dict) -> list[np.ndarray]:
+    """Return the mean scores (K,) over sessions of a kind, for each choice of a penalty."""
+    means = []
+    for seed in range(sets):
+        X, y = sampled(kind, N, n, seed)
+        means.append([neuron_dropping_curve(X, y, ks=ks, R=4, n_label_shuffles=0, **one).mean for one in asked])
+    return list(np.mean(means, axis=0))
+
+
+FIXED = [{"penalty": "fixed", "C": 10.0**e} for e in (-5, -4, -3, -2, -1, 0)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "N", "n", "bound"),
+    [("limited", 100, 120, 0.01), ("sparse", 100, 400, 0.01), ("spiky", 400, 60, 0.01), ("lowrank", 100, 120, 0.02)],
+)
+def test_auto_is_near_the_best_fixed_c_of_each_k(kind, N, n, bound):
+    *fixed, auto, scaled = mean_curves(
+        kind, N, n, 4, [8, 32, N], *FIXED, {"penalty": "auto"}, {"penalty": "scaled"}
+    )  # fmt: skip
+    best = np.max(fixed, axis=0)
+    assert np.mean(auto - best) >= -bound
+    # no single fixed C is as good at every k, and where modes are shared c = 1 is not
+    assert np.mean(scaled - best) < -0.03 if kind == "lowrank" else np.mean(fixed[-1] - best) < -0.01
+
+
+def test_there_is_no_dip_near_k_of_training_trials():
+    ks = [32, 64, 128, 200, 320, 500]
+    auto, fixed = mean_curves("limited", 500, 400, 2, ks, {"penalty": "auto"}, {"penalty": "fixed"})
+    assert (np.diff(auto) > 0).all()  # 320 trials in training
+    assert fixed[2] < fixed[1] - 0.01
+
+
+def test_a_curve_that_rises_is_not_called_saturated_because_of_many_trials():
+    ks = [8, 16, 32, 64, 100]
+    verdicts, k_stars = {"auto": [], "fixed": []}, {"auto": [], "fixed": []}
+    for seed in range(5):
+        X, y = sampled("limited", 100, 400, seed)
+        for penalty in verdicts:
+            curve = neuron_dropping_curve(X, y, ks=ks, R=20, n_label_shuffles=0, n_bootstrap=100, penalty=penalty)
+            fit = fit_curve(curve.ks, curve.scores, trial_means=curve.trial_means, ceiling=curve.ceiling)
+            verdicts[penalty].append(fit.verdict)
+            k_stars[penalty].append(fit.k_star)
+    # truth: 64 of 100 cells are within 0.02, and the asymptote is 0.03 higher
+    assert "saturated" not in verdicts["auto"] and set(k_stars["auto"]) <= {64, 100}
+    assert {"saturated", "decreasing"} & set(verdicts["fixed"]) and min(k_stars["fixed"]) <= 32
