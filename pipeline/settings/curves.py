@@ -215,7 +215,7 @@ class NDCSettings:
         help="Also use trials whose window holds a frame that Suite2p or the experimenter flagged as bad.",
     )
     penalty: str = setting(
-        Choice(("fixed", "scaled", "auto")), "fixed", before="fixed", group=DECODER, sql="varchar(8)",
+        Choice(("fixed", "scaled", "auto")), "auto", before="fixed", group=DECODER, sql="varchar(8)",
         comment="unit of c: fixed (C is c), scaled (c / k) or auto (scaled, c chosen)",
         help="Unit of c and c_grid: with fixed, C is c at every k; with scaled it is c / k, for all k alike (without "
         "scaling it is also divided by the mean variance of the cells). With auto, c is 1, or 10 or 30 if that gains "

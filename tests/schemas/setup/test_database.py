@@ -346,9 +346,9 @@ from pipeline.decoding import NDCSettings
 from schemas.work.filling import fill
 
 schemas.activate()
-old = [NDCSettings("choice", null="permute", n_bootstrap=0, null_subsets=0)]
-old += [NDCSettings("block", null="permute", n_bootstrap=0, null_subsets=0, ks=(8, 16), r=3, c=0.5, seed=7,
-                    shuffle_seed=7, equalize_trials=False)]
+before = {"null": "permute", "n_bootstrap": 0, "null_subsets": 0, "penalty": "fixed"}
+old = [NDCSettings("choice", **before)]
+old += [NDCSettings("block", **before, ks=(8, 16), r=3, c=0.5, seed=7, shuffle_seed=7, equalize_trials=False)]
 n_before = len(schemas.NDCParams())
 keys = [schemas.NDCParams.add(one) for one in old]
 new = schemas.NDCParams.add(NDCSettings("choice"))
