@@ -354,7 +354,8 @@ def penalty_scores(
     grid, _ = _grid(X, y, ks, curve_axis)
     work = _Work(X, y, none, how, seed, 0, curve_axis, trial_shuffled, scaling, False)
     work.prepare(int(grid[-1]), 1, None)
-    found: np.ndarray = work.inner([-1])[0]
+    ((_, scores),) = _run(work.inner, [[-1]], 1)
+    found: np.ndarray = scores[0]
     return found
 
 
@@ -734,6 +735,8 @@ def _run(
 
     from threadpoolctl import threadpool_limits
 
+    if not items:
+        return
     n_threads, bar = max(1, min(n_threads, len(items))), None
     if progress is True:
         from tqdm import tqdm
