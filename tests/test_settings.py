@@ -163,7 +163,7 @@ def test_invalid_options_end_the_command_before_the_database():
 
 # ------------------------------------------------------------------------------------------------------ the table
 
-#: Definition of NDCParams in version 12 of the tables, word for word.
+#: Definition of NDCParams in version 13 of the tables, word for word.
 DEFINITION = """
 # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
 ndc_params : char(32)               # hash of the rest
@@ -207,7 +207,7 @@ penalty='fixed' : varchar(8)        # unit of c: fixed (C is c), scaled (c / k) 
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_12():
+def test_the_definition_of_ndc_params_is_that_of_version_13():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 
