@@ -3,10 +3,12 @@
     python benchmarks/ndc.py                     # the table: engine, liblinear loop, lbfgs loop, on one core
     python benchmarks/ndc.py --ways              # what each of the engine's ideas gains
     python benchmarks/ndc.py --growth            # how the cost grows with trials, cells, repeats and shuffles
+    python benchmarks/ndc.py --penalties         # what the penalties cost, in a curve with the default null
 
 The engine is timed on whole curves, medians of several. The scikit-learn loops take minutes to hours, so their time is
 extrapolated: for each k a few cross-validated scores are timed, with real and with shuffled labels, and multiplied by
-their number. Engine and loops take turns, so that a busy machine slows both.
+their number. Engine and loops take turns, so that a busy machine slows both. All but --penalties is at C = 1, as the
+loops are.
 """
 
 from __future__ import annotations
@@ -33,6 +35,8 @@ KS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 R, S = 50, 100
 #: Subsets from which the engine decodes each shuffle: one, because the loops decode each shuffle once.
 M = 1
+#: A curve at C = 1.
+fixed_curve = functools.partial(neuron_dropping_curve, penalty="fixed")
 
 
 def made(n: int, n_neurons: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -80,7 +84,7 @@ def table(sizes: list[tuple[int, int]], turns: int) -> None:
     for n, n_neurons in sizes:
         X, y = made(n, n_neurons)
         ks = ks_of(n_neurons, 8192 if n_neurons > 3000 else 2048)
-        curve = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M)
+        curve = functools.partial(fixed_curve, X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M)
         taken = {"liblinear": [], "lbfgs": [], 1: [], 2: []}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -107,7 +111,7 @@ def agreement() -> None:
     """Print how far the engine's scores are from scikit-learn's at its optimum, score by score."""
     X, y = made(300, 600)
     ks = ks_of(600)
-    found = neuron_dropping_curve(X, y, ks=ks, R=4, n_label_shuffles=0)
+    found = fixed_curve(X, y, ks=ks, R=4, n_label_shuffles=0)
     worst = []
     for r in range(4):
         order, folds = np.random.SeedSequence([0, r]).spawn(2)
@@ -140,7 +144,7 @@ def roofline(n: int, n_neurons: int) -> None:
     X, y = made(n, n_neurons)
     ks = ks_of(n_neurons)
     with mock.patch.object(engine, "minimise", counted):
-        total = seconds(lambda: neuron_dropping_curve(X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M))
+        total = seconds(lambda: fixed_curve(X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M))
     floor = 4.0 * n * sum(ks) * 5 * (R + S)
     solver, done = inside[0], done[0] / 1e9
     print(f"\n{n} x {n_neurons}: float32 peak of one core {peak:.0f} GFLOP/s.")
@@ -153,7 +157,7 @@ def ways(n: int, n_neurons: int, turns: int) -> None:
     """Print the seconds of a curve with one idea taken away at a time."""
     X, y = made(n, n_neurons)
     ks = ks_of(n_neurons)
-    curve = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M)
+    curve = functools.partial(fixed_curve, X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M)
 
     def blas(left, panels, depth, out):
         matrix = panels[:, :depth].transpose(1, 0, 2).reshape(depth, -1)
@@ -195,6 +199,23 @@ def ways(n: int, n_neurons: int, turns: int) -> None:
     print(f"\nproduct (15 x {n}) by ({n} x {n_neurons}): {flops / own:.0f} GFLOP/s packed, {flops / usual:.0f} by BLAS")
 
 
+def penalties(sizes: list[tuple[int, int]], turns: int) -> None:
+    """Print the CPU seconds of a curve with each penalty, and their ratios to C = 1; the penalties take turns."""
+    print("| trials x neurons | C = 1 | scaled | auto | scaled / C = 1 | auto / C = 1 |\n|---|---|---|---|---|---|")
+    for n, n_neurons in sizes:
+        X, y = made(n, n_neurons)
+        curve = functools.partial(neuron_dropping_curve, X, y, ks=ks_of(n_neurons), R=R, n_label_shuffles=S)
+        taken = {"fixed": [], "scaled": [], "auto": []}
+        for _ in range(turns):
+            for penalty, values in taken.items():
+                start = time.process_time()
+                curve(penalty=penalty)
+                values.append(time.process_time() - start)
+        one, scaled, auto = (float(np.median(values)) for values in taken.values())
+        cells = f"{one:.2f} | {scaled:.2f} | {auto:.2f} | {scaled / one:.2f} | {auto / one:.2f}"
+        print(f"| {n} x {n_neurons} | {cells} |", flush=True)
+
+
 def growth(turns: int) -> None:
     """Print how the cost of a curve grows."""
     print("\n| | seconds |\n|---|---|")
@@ -211,7 +232,7 @@ def growth(turns: int) -> None:
 
 
 def _growth_row(name, X, y, turns, *, ks, r=R, S=S, m=M) -> None:
-    call = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=r, n_label_shuffles=S, null_subsets=m)
+    call = functools.partial(fixed_curve, X, y, ks=ks, R=r, n_label_shuffles=S, null_subsets=m)
     taken = [seconds(call) for _ in range(turns)]
     print(f"| {name} | {np.median(taken):.2f} |", flush=True)
 
@@ -222,6 +243,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--ways", action="store_true")
     parser.add_argument("--growth", action="store_true")
+    parser.add_argument("--penalties", action="store_true")
     options = parser.parse_args()
     with threadpool_limits(1):
         neuron_dropping_curve(*made(60, 80), ks=[8, 70], R=1, n_label_shuffles=1)  # compiles or loads the kernels
@@ -230,6 +252,8 @@ def main() -> None:
             for n, n_neurons in sizes:
                 ways(n, n_neurons, options.turns)
                 roofline(n, n_neurons)
+        elif options.penalties:
+            penalties(sizes, options.turns)
         elif options.growth:
             growth(options.turns)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from drawing.screen import print_run
+from drawing.screen import penalty_text, print_run
 from pipeline import figures
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.families import family_curve
@@ -66,7 +66,7 @@ def overlay(run: NDCRun, target: TargetRun) -> Figure:
         figure_curves(target), target=asked.target, metric=asked.metric, delta=asked.delta,
         curve_axis=asked.curve_axis,
         title=f"{run.subject}: {target.name} from {_cells_text(target)}, "
-        f"{asked.event} {asked.win_start:g} to {asked.win_end:g}\u00a0s",
+        f"{asked.event} {asked.win_start:g} to {asked.win_end:g}\u00a0s, C = {_penalties(target)}",
     )  # fmt: skip
 
 
@@ -114,6 +114,11 @@ def regions(run: NDCRun) -> dict[str, Figure]:
 
 def _curves_by_target(run: NDCRun) -> dict[str, list[figures.Curve]]:
     return {target.name: figure_curves(target) for target in run.targets}
+
+
+def _penalties(target: TargetRun) -> str:
+    """Return C of the curves of a target as text; they share one, unless they are of different times."""
+    return " or ".join(sorted({penalty_text({**row, "score_c1": None}) for row in target.curves}))
 
 
 def _cells_text(target: TargetRun) -> str:

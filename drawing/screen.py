@@ -16,7 +16,7 @@ from schemas.decoding.results import NDCRun
 #: Headings of a table of curves, by column of ``shown_result``.
 TITLES = {
     "date": "date", "eid": "eid", "k_star": "k*", "interval": "95 %", "ceiling": "ceiling", "n_trials": "trials",
-    "p": "p", "q": "q", "verdict": "verdict",
+    "p": "p", "q": "q", "verdict": "verdict", "penalty": "C",
 }  # fmt: skip
 #: Terminals at least this many characters wide get session ids in full, others their first 8 characters.
 FULL_ID_WIDTH = 120
@@ -83,8 +83,34 @@ def shown_result(row: dict[str, Any]) -> dict[str, Any]:
         "date": row["session_date"], "eid": row["eid"], "k_star": row["k_star"] if has_star else None,
         "interval": interval_text(row) if has_star else None, "ceiling": row["ceiling"], "n_cells": row["n_cells"],
         "n_trials": row["n_decoded"], "p": row["p_largest"], "q": row["q_value"], "verdict": row["verdict"],
-        "performance": row["performance"],
+        "performance": row["performance"], "penalty": penalty_text(row),
     }  # fmt: skip
+
+
+def penalty_text(row: dict[str, Any]) -> str:
+    """Return C of a curve as text, and if the penalty was chosen, the score that c = 1 would have given.
+
+    Parameters
+    ----------
+    row : dict
+        Row of NDCResult joined with NDCParams.
+
+    Examples
+    --------
+    >>> auto = {"penalty": "auto", "c": 1.0, "c_grid": None, "c_used": 10.0, "score_c1": 0.7124}
+    >>> penalty_text(auto), penalty_text({**auto, "c_used": 1.0})
+    ('10/k (1/k: 0.712)', '1/k')
+    >>> [penalty_text({**auto, "penalty": "fixed", "c_used": None, "c_grid": grid}) for grid in (None, [0.1, 1])]
+    ['1 (fixed)', 'of c_grid (fixed)']
+    """
+    scaled = row["penalty"] != "fixed"
+    if row["c_grid"]:
+        return f"of c_grid{'/k' if scaled else ' (fixed)'}"
+    c = row["c"] if row["c_used"] is None else row["c_used"]
+    if not scaled:
+        return f"{c:g} (fixed)"
+    chosen = row["penalty"] == "auto" and c != 1 and row["score_c1"] is not None
+    return f"{c:g}/k" + (f" (1/k: {row['score_c1']:.3f})" if chosen else "")
 
 
 def interval_text(row: dict[str, Any]) -> str | None:

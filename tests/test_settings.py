@@ -61,9 +61,13 @@ WORDS = {
     "n_cells": ("--n-cells 64", 64),
     "null_subsets": ("--null-subsets 2", 2),
     "use_flagged_frames": ("--use-flagged-frames", True),
+    "penalty": ("--penalty fixed", "fixed"),
 }
 #: Settings that have an effect only together with another.
-NEEDED = {"fold_gap": "fold_mode", "cells_seed": "cells"}
+NEEDED = {
+    "fold_gap": "fold_mode", "cells_seed": "cells",
+    "c": "penalty", "c_grid": "penalty", "penalize_intercept": "penalty",
+}  # fmt: skip
 
 
 def key_of(made: list[NDCSettings]) -> list[str]:
@@ -121,8 +125,10 @@ def test_option_and_argument_give_the_same_row(name, from_notebook):
 @pytest.mark.parametrize("name", [one.name for one in RECORDS.values() if one.letter])
 def test_a_letter_is_an_alias_of_a_setting(name, from_notebook):
     letter, (text, value) = RECORDS[name].letter, WORDS[name]
-    expected = key_of(from_command_line(text))
-    assert key_of(from_command_line(f"-{letter} {value}")) == expected == key_of(from_notebook(**{letter: value}))
+    more, words = ("--penalty fixed", {"penalty": "fixed"}) if name in NEEDED else ("", {})
+    expected = key_of(from_command_line(f"{text} {more}"))
+    assert key_of(from_command_line(f"-{letter} {value} {more}")) == expected
+    assert key_of(from_notebook(**{letter: value}, **words)) == expected
 
 
 def test_without_arguments_both_use_the_defaults(from_notebook):
@@ -157,7 +163,7 @@ def test_invalid_options_end_the_command_before_the_database():
 
 # ------------------------------------------------------------------------------------------------------ the table
 
-#: Definition of NDCParams in version 9 of the tables, word for word.
+#: Definition of NDCParams in version 13 of the tables, word for word.
 DEFINITION = """
 # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
 ndc_params : char(32)               # hash of the rest
@@ -197,10 +203,11 @@ fovs=null : json                    # numbers of FOVs; NULL: all
 max_cells=0 : int32                 # largest k of a curve over cells; 0: all cells
 null_subsets=0 : int32              # subsets averaged in each null score; 0: one each, in turn (before version 3)
 use_flagged_frames=0 : bool         # also trials whose window holds a frame flagged as bad in Recording
+penalty='fixed' : varchar(8)        # unit of c: fixed (C is c), scaled (c / k) or auto (scaled, c chosen)
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_9():
+def test_the_definition_of_ndc_params_is_that_of_version_13():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 

@@ -1,6 +1,6 @@
 """Decoding from cells: trial features, cross-validated scores, neuron-dropping curves, nulls and fits."""
 
-from pipeline.decoding.curves import NDCCurve, cv_score, neuron_dropping_curve
+from pipeline.decoding.curves import NDCCurve, cv_score, neuron_dropping_curve, penalty_scores
 from pipeline.decoding.features import FOVCells, trial_coverage, trial_features
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
@@ -29,6 +29,7 @@ __all__ = [
     "log_k_slope",
     "neuron_dropping_curve",
     "null_labels",
+    "penalty_scores",
     "pick_trials",
     "shuffled_labels",
     "target_labels",

@@ -7,8 +7,8 @@ read neuron-dropping curves?").
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from pipeline.decoding import newton
 from pipeline.decoding.fits.k_star import k_stars
 from pipeline.decoding.folds import METRICS, Validation, cross_validate
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
+from pipeline.decoding.penalty import CANDIDATES, check, chosen, inner_scores, sizes
 from pipeline.errors import ArgumentError
 from pipeline.settings.curves import NULL_SUBSETS
 
@@ -32,6 +33,9 @@ MAX_VECTORS_PER_ITEM = 20
 MEMORY_MB = 4000
 #: What the ks of a curve count.
 AXES = ("cells", "trials")
+
+ItemT = TypeVar("ItemT")
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class NDCCurve:
         Subsets averaged in each null score. With 0 each shuffle is decoded from one subset, the subsets in turn.
     trial_means : (K, B) float64
         Mean score of each k in B bootstrap samples of the test trials; sample b is the same for all k.
+    c : float
+        Inverse strength of the penalty for the real labels, in its unit: as given, or with penalty 'auto' the chosen
+        one. NaN: not known.
+    score_c1 : float
+        With penalty 'auto': mean score at the largest k with c = 1. NaN: another penalty.
     """
 
     ks: np.ndarray
@@ -60,6 +69,8 @@ class NDCCurve:
     ceiling: float
     null_subsets: int = 0
     trial_means: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    c: float = float("nan")
+    score_c1: float = float("nan")
 
     @property
     def mean(self) -> np.ndarray:
@@ -102,12 +113,14 @@ def cv_score(
     fold_mode: str = "stratified",
     fold_gap: int = 0,
     c_grid: Sequence[float] = (),
+    penalty: str = "fixed",
 ) -> float:
     """Return the mean test score of L2 logistic regression over stratified folds.
 
     Equals scikit-learn's ``StratifiedKFold(n_splits, shuffle=True, random_state=seed)`` ->
-    ``StandardScaler`` on the training fold -> ``LogisticRegression(C=C)`` at its optimum. Computed in
-    float64 by Newton's method (``pipeline.decoding.newton``).
+    ``StandardScaler`` on the training fold -> ``LogisticRegression(C=C)`` at its optimum; with ``penalty='scaled'``,
+    ``LogisticRegression(C=C / k)``, where k is the number of neurons. Computed in float64 by Newton's method
+    (``pipeline.decoding.newton``).
 
     Parameters
     ----------
@@ -124,6 +137,8 @@ def cv_score(
     class_weight : {None, 'balanced'}
     fold_mode, fold_gap, c_grid
         See ``pipeline.decoding.folds.Validation``.
+    penalty : {'fixed', 'scaled'}
+        Unit of C and ``c_grid``, see there.
 
     Returns
     -------
@@ -135,11 +150,18 @@ def cv_score(
         Shapes disagree; a value is not finite (the message gives row and column); labels are not 0 and 1; a
         class has fewer trials than folds; a setting has a value that is not allowed.
     """
-    how = Validation(n_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap)
+    how = Validation(n_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap, penalty)
+    check(how, penalize_intercept)
+    if penalty == "auto":
+        raise ArgumentError("penalty='auto' is of a curve; for one score use penalty='scaled', with or without c_grid")
     X, y = _checked(X, y, (0, 1))
 
-    def decide(weights: np.ndarray, labels: np.ndarray, ks: Sequence[int]) -> list[np.ndarray]:
+    def decide(
+        weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None
+    ) -> list[np.ndarray]:
         fit = {"scaling": scaling, "penalize_intercept": penalize_intercept}
+        if c is not None:
+            weights = np.array([c[0] * row / newton.total_variance(X, row > 0, scaling) for row in weights])
         rows = zip(labels, weights, strict=True)
         return [np.array([newton.decision_values(X, row, weight, **fit) for row, weight in rows])]
 
@@ -185,6 +207,8 @@ def neuron_dropping_curve(
     n_bootstrap: int = 0,
     curve_axis: str = "cells",
     trial_shuffled: bool = False,
+    penalty: str = "scaled",
+    compared: np.ndarray | None = None,
     known: NDCCurve | None = None,
     memory_mb: float = MEMORY_MB,
     n_jobs: int = 1,
@@ -195,9 +219,9 @@ def neuron_dropping_curve(
     Repeat r draws one random order of the neurons; its first k are the subset of each k. Each vector of shuffled
     labels is decoded from the subsets of the first ``null_subsets`` repeats, with the folds of these repeats. The
     order, the folds and each label vector have seed sequences of their own, so the scores depend neither on ``n_jobs``
-    nor on which ks, or how many repeats and shuffles, are computed in one call. Each score is what ``cv_score`` gives
-    for that subset, labels and folds, except where float32 cannot distinguish two decision values
-    (``docs/science/engine.md``).
+    nor on which ks, or how many repeats and shuffles, are computed in one call; with ``penalty='auto'`` they depend on
+    the largest k, from which C is chosen. Each score is what ``cv_score`` gives for that subset, labels, folds and
+    penalty, except where float32 cannot distinguish two decision values (``docs/science/engine.md``).
 
     Parameters
     ----------
@@ -224,7 +248,7 @@ def neuron_dropping_curve(
     scaling : bool
         Standardise each neuron on the training trials of each fold.
     C : float
-        Inverse strength of the L2 penalty.
+        Inverse strength of the L2 penalty, in the unit of ``penalty``.
     ceiling_mode : {'maxk', 'all'}
         Mean score at the largest k, or of all neurons over R sets of folds.
     class_weight : {None, 'balanced'}
@@ -240,6 +264,11 @@ def neuron_dropping_curve(
     trial_shuffled : bool
         In each repeat, permute the trials of each neuron within each class: this removes noise correlations (what
         neurons share beyond the class). For shuffled labels the classes are those of the shuffled labels.
+    penalty : {'fixed', 'scaled', 'auto'}
+        Unit of C and ``c_grid``: see ``pipeline.decoding.folds.Validation``; how 'auto' chooses C is described in
+        ``pipeline.decoding.penalty``. With a curve over trials k is the number of neurons, which are all used.
+    compared : (D, 3) float, optional
+        With 'auto': ``penalty_scores`` of the other sessions that share the C, of whose gains the mean then decides.
     known : NDCCurve, optional
         A curve of the same X, y and settings with fewer ks, repeats or shuffles. Its scores are reused.
     memory_mb : float
@@ -259,7 +288,8 @@ def neuron_dropping_curve(
         As ``cv_score``; no k is between 1 and the number of neurons; k trials do not fill the folds; shuffled labels
         have another shape; ``known`` was not computed from these data.
     """
-    how = Validation(cv_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap)
+    how = Validation(cv_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap, penalty)
+    check(how, penalize_intercept)
     X, y = _checked(X, y, (-1, 0, 1))
     counts = {"R": R, "n_label_shuffles": n_label_shuffles, "null_subsets": null_subsets, "n_bootstrap": n_bootstrap}
     for name, value in counts.items():
@@ -271,20 +301,81 @@ def neuron_dropping_curve(
             f"{curve_axis!r}"
         )
     y, shuffled = _labels(y, null, n_label_shuffles, shuffle_seed)
-    if fold_mode == "stratified":  # trials that no label vector uses; blocked folds keep them, as they hold time
-        used = (y >= 0) | (shuffled >= 0).any(axis=0)
-        X, y, shuffled = X[used], y[used], shuffled[:, used]
-    most = X.shape[1] if curve_axis == "cells" else int((y >= 0).sum())
-    grid = np.array(sorted({int(k) for k in ks if 1 <= k <= most}), dtype=np.int64)
-    if not len(grid) or min(ks) < 1:
-        raise ArgumentError(f"ks must be numbers from 1 to {most}, as there are {most} {curve_axis}, not {list(ks)}")
-    work = _Work(X, y, shuffled, how, seed, int(n_bootstrap), curve_axis, trial_shuffled, scaling, penalize_intercept)
+    X, y, shuffled = _used(X, y, shuffled, how)
+    grid, most = _grid(X, y, ks, curve_axis)
     all_ks = np.append(grid, most) if ceiling_mode == "all" and grid[-1] != most else grid
+    work = _Work(X, y, shuffled, how, seed, int(n_bootstrap), curve_axis, trial_shuffled, scaling, penalize_intercept)
+    work.prepare(int(grid[-1]), _threads(work, all_ks, memory_mb, n_jobs), compared)
     tally = _Tally.empty(all_ks, len(grid), R, len(shuffled), int(n_bootstrap), min(int(null_subsets), R))
     if known is not None:
         tally.take(known, work)
-    tally.fill(work, memory_mb, n_jobs, progress)
-    return tally.curve()
+    tally.fill(work, progress)
+    curve = tally.curve()
+    return replace(curve, c=work.c_of([-1])[0], score_c1=work.score_c1(curve))
+
+
+def penalty_scores(
+    X: np.ndarray,
+    y: np.ndarray,
+    *,
+    ks: Sequence[int],
+    metric: str = "auc",
+    cv_splits: int = 5,
+    seed: int = 0,
+    scaling: bool = True,
+    class_weight: str | None = None,
+    fold_mode: str = "stratified",
+    fold_gap: int = 0,
+    curve_axis: str = "cells",
+    trial_shuffled: bool = False,
+) -> np.ndarray:
+    """Return the inner scores of the real labels, from which ``neuron_dropping_curve`` with penalty 'auto' chooses C.
+
+    Sessions that are compared share one C: give the curve of each the scores of the others as ``compared``.
+
+    Parameters
+    ----------
+    X, y, ks, metric, cv_splits, seed, scaling, class_weight, fold_mode, fold_gap, curve_axis, trial_shuffled
+        As for ``neuron_dropping_curve``; only the largest possible k matters.
+
+    Returns
+    -------
+    (3,) float64
+        Of C = 1, 10 and 30 (``pipeline.decoding.penalty.CANDIDATES``); NaN if no inner fit is possible.
+
+    Raises
+    ------
+    ArgumentError
+        As ``neuron_dropping_curve``.
+    """
+    how = Validation(cv_splits, metric, 1.0, (), class_weight, fold_mode, fold_gap, "auto")
+    X, y = _checked(X, y, (-1, 0, 1))
+    X, y, none = _used(X, y, np.empty((0, len(y)), dtype=np.int8), how)
+    grid, _ = _grid(X, y, ks, curve_axis)
+    work = _Work(X, y, none, how, seed, 0, curve_axis, trial_shuffled, scaling, False)
+    work.prepare(int(grid[-1]), 1, None)
+    ((_, scores),) = _run(work.inner, [[-1]], 1)
+    found: np.ndarray = scores[0]
+    return found
+
+
+def _used(
+    X: np.ndarray, y: np.ndarray, shuffled: np.ndarray, how: Validation
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Return all without trials that no label vector uses, which blocked folds keep, as they hold time."""
+    if how.fold_mode != "stratified":
+        return X, y, shuffled
+    used = (y >= 0) | (shuffled >= 0).any(axis=0)
+    return X[used], y[used], shuffled[:, used]
+
+
+def _grid(X: np.ndarray, y: np.ndarray, ks: Sequence[int], axis: str) -> tuple[np.ndarray, int]:
+    """Return those ks that are possible, sorted, (K,) int64, and the largest possible one."""
+    most = X.shape[1] if axis == "cells" else int((y >= 0).sum())
+    grid = np.array(sorted({int(k) for k in ks if 1 <= k <= most}), dtype=np.int64)
+    if not len(grid) or min(ks) < 1:
+        raise ArgumentError(f"ks must be numbers from 1 to {most}, as there are {most} {axis}, not {list(ks)}")
+    return grid, most
 
 
 def _labels(y: np.ndarray, null: str | np.ndarray, n: int, shuffle_seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -315,6 +406,50 @@ class _Work:
         self.y, self.shuffled, self.how, self.seed = y, shuffled, how, seed
         self.axis, self.trial_shuffled = axis, trial_shuffled
         self.resampled = _resampled(y, n_bootstrap, seed) if n_bootstrap else None
+        #: C of each label vector (-1: the real one), with penalty 'auto'.
+        self._c: dict[int, float] = {}
+        self.largest, self.n_threads, self.compared = 0, 1, np.empty((0, len(CANDIDATES)))
+
+    def prepare(self, largest: int, n_threads: int, compared: np.ndarray | None) -> None:
+        """Set the largest k of the curve, the number of threads, and the inner scores of the other sessions."""
+        self.largest, self.n_threads = largest, n_threads
+        if compared is not None:
+            self.compared = np.asarray(compared, dtype=np.float64).reshape(-1, len(CANDIDATES))
+
+    def c_of(self, vectors: Sequence[int]) -> list[float]:
+        """Return C of label vectors (-1: the real one), in the unit of the penalty; with 'auto' it is chosen now."""
+        if self.how.penalty != "auto":
+            return [self.how.C] * len(vectors)
+        new = [vector for vector in vectors if vector not in self._c]
+        parts = [new[i : i + MAX_VECTORS_PER_ITEM] for i in range(0, len(new), MAX_VECTORS_PER_ITEM)]
+        for part, scores in _run(self.inner, parts, self.n_threads):
+            # a shuffle takes the place of the real labels of its session, among those of the others
+            self._c.update(zip(part, chosen(scores, self.compared).tolist(), strict=True))
+        return [self._c[vector] for vector in vectors]
+
+    def inner(self, vectors: Sequence[int]) -> np.ndarray:
+        """Return the inner scores of label vectors (-1: the real one) on the first subset, (L, candidates) float64."""
+        labels = np.array([self.y if vector < 0 else self.shuffled[vector] for vector in vectors])
+        order_seed, order, folds = self._draws(0)
+        ks = sizes(self.largest) if self.axis == "cells" else [self.population.N]
+        if self.axis == "trials":
+            labels = np.array([_fewer_trials(row, self.largest, order_seed) for row in labels])
+        found = [
+            inner_scores(self._subset(order[: max(ks)], 0, part[0]).decide, part, ks, folds, self.how)
+            for part in ([row[None] for row in labels] if self.trial_shuffled else [labels])
+        ]
+        return np.concatenate(found)
+
+    def score_c1(self, curve: NDCCurve) -> float:
+        """Return the mean score of the curve at its largest k with C = 1; NaN unless the penalty is 'auto'."""
+        if self.how.penalty != "auto":
+            return float("nan")
+        if self.c_of([-1])[0] == 1:
+            return float(curve.mean[-1])
+        k, y = curve.ks[-1:], self.y[None]
+        repeats = range(curve.scores.shape[1])
+        found = _run(lambda repeat: self._solved(repeat, y, [1.0], k, None)[0], repeats, self.n_threads)
+        return float(np.mean([scores[0, 0] for _, scores in found]))
 
     def scores(self, repeat: int, real: bool, shuffles: Sequence[int], ks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the scores of the real labels (if ``real``), then of the shuffles, and the real labels' bootstrap.
@@ -327,36 +462,45 @@ class _Work:
         """
         # the real labels first, if they are asked for: the bootstrap is that of the first vector
         labels = np.concatenate([self.y[None][: int(real)], self.shuffled[list(shuffles)]])
+        c = self.c_of([-1] * real + list(shuffles))
         resampled = self.resampled if real else None
         if not self.trial_shuffled:
-            return self._solved(repeat, labels, ks, resampled)
+            return self._solved(repeat, labels, c, ks, resampled)
         # Each label vector has its own activity, permuted within its own classes. Activity permuted within the real
         # classes would keep the information about them and lose that about the shuffled ones: p would be too small.
-        rows = [self._solved(repeat, row[None], ks, None if i else resampled) for i, row in enumerate(labels)]
+        rows = [
+            self._solved(repeat, row[None], c[i : i + 1], ks, None if i else resampled) for i, row in enumerate(labels)
+        ]
         return np.concatenate([scores for scores, _ in rows], axis=1), rows[0][1]
 
-    def _solved(
-        self, repeat: int, labels: np.ndarray, ks: np.ndarray, resampled: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the scores (K, L) of label vectors (L, n) on the same activity, and the first's bootstrap (K, B)."""
+    def _draws(self, repeat: int) -> tuple[np.random.SeedSequence, np.ndarray, int]:
+        """Return the seed of a repeat's order, the order of the neurons, (N,) int, and the seed of the folds."""
         # Spawned: another number of neurons leaves the folds as they are. The words of this and the other SeedSequences
         # ([seed, b, 3], [seed, repeat, 4, label]; in nulls [seed, s, 1], [seed, n, 2]) keep apart what is drawn, and
         # stored scores depend on them. A last word of 0 would not keep apart: numpy pads with zeros.
         order_seed, fold_seed = np.random.SeedSequence([self.seed, repeat]).spawn(2)
         # 32 bits, as scikit-learn's folds are seeded (RandomState)
         folds = int(fold_seed.generate_state(1)[0])
-        order = np.random.default_rng(order_seed).permutation(self.population.N)
+        if self.axis == "trials":  # all neurons are used, in their own order
+            return order_seed, np.arange(self.population.N), folds
+        return order_seed, np.random.default_rng(order_seed).permutation(self.population.N), folds
+
+    def _solved(
+        self, repeat: int, labels: np.ndarray, c: Sequence[float], ks: np.ndarray, resampled: np.ndarray | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores (K, L) of label vectors (L, n) on the same activity, and the first's bootstrap (K, B)."""
+        order_seed, order, folds = self._draws(repeat)
         if self.axis == "cells":
             # packed once, up to the largest k: the smaller subsets are prefixes of it
             subset = self._subset(order[: max(ks)], repeat, labels[0])
-            return cross_validate(subset.decide, labels, [int(k) for k in ks], folds, self.how, resampled)
-        subset = self._subset(np.arange(self.population.N), repeat, labels[0])
+            return cross_validate(subset.decide, labels, [int(k) for k in ks], folds, self.how, resampled, c)
+        subset = self._subset(order, repeat, labels[0])
         parts = []
         for k in ks:
             # the order of the neurons is not used on this axis, so its seed serves for the trials
             fewer = np.array([_fewer_trials(row, int(k), order_seed) for row in labels])
             try:
-                parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, resampled))
+                parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, resampled, c))
             except ArgumentError as error:
                 raise ArgumentError(f"a curve over trials cannot have k = {k}: {error}") from error
         scores, bootstrap = zip(*parts, strict=True)
@@ -470,14 +614,18 @@ class _Tally:
         means = self.trial_sums / self.n_summed[:, None] if self.trial_sums.size else self.trial_sums
         return NDCCurve(self.grid, scores, self.null_scores, ceiling, self.null_subsets, means)
 
-    def fill(
-        self, work: _Work, memory_mb: float, n_jobs: int, progress: bool | Callable[[int, int], None]
-    ) -> None:  # fmt: skip
+    def fill(self, work: _Work, progress: bool | Callable[[int, int], None]) -> None:
         """Compute every score that is missing."""
         # scores taken from a known curve are means already: only the others are summed up and divided
         items, missing = self._items(), np.isnan(self.null_scores)
+        # chosen before the threads begin: every subset needs C of the same label vectors
+        work.c_of(sorted({-1 for item in items if item.real} | {s for item in items for s in item.shuffles}))
         self.null_scores[missing] = 0.0
-        for item, (scores, bootstrap) in _run(work, items, self.ks, memory_mb, n_jobs, progress):
+
+        def compute(item: _Item) -> tuple[np.ndarray, np.ndarray]:
+            return work.scores(item.repeat, item.real, item.shuffles, self.ks[item.k_indices])
+
+        for item, (scores, bootstrap) in _run(compute, items, work.n_threads, progress):
             self._add(item, scores, bootstrap)
         self.null_scores[missing] /= max(self.null_subsets, 1)
 
@@ -565,29 +713,31 @@ def _check_known(work: _Work, known: NDCCurve, index: int, *, with_null: bool) -
         )
 
 
-def _run(
-    work: _Work, items: list[_Item], ks: np.ndarray, memory_mb: float, n_jobs: int,
-    progress: bool | Callable[[int, int], None],
-) -> Iterator[tuple[_Item, tuple[np.ndarray, np.ndarray]]]:  # fmt: skip
-    """Compute the items in threads with one BLAS thread each, and yield them with their results, in order.
-
-    The order keeps sums of scores the same to the last bit, whatever the number of threads.
-    """
+def _threads(work: _Work, ks: np.ndarray, memory_mb: float, n_jobs: int) -> int:
+    """Return how many threads may run: at most ``n_jobs``, or the cores, and as many as memory allows."""
     import os
-    from concurrent.futures import ThreadPoolExecutor
-
-    from threadpoolctl import threadpool_limits
 
     # not cpu_count alone: a scheduler or a container may allow fewer cores than the machine has
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     largest = int(max(ks)) if work.axis == "cells" else work.population.N
-    n_in_memory = int(memory_mb * 1e6 // work.population.bytes_of(largest))
-    n_threads = max(1, min(cores if n_jobs < 0 else n_jobs, len(items), n_in_memory))
+    return min(cores if n_jobs < 0 else n_jobs, int(memory_mb * 1e6 // work.population.bytes_of(largest)))
 
-    def compute(item: _Item) -> tuple[np.ndarray, np.ndarray]:
-        return work.scores(item.repeat, item.real, item.shuffles, ks[item.k_indices])
 
-    bar = None
+def _run(
+    compute: Callable[[ItemT], ResultT], items: Sequence[ItemT], n_threads: int,
+    progress: bool | Callable[[int, int], None] = False,
+) -> Iterator[tuple[ItemT, ResultT]]:  # fmt: skip
+    """Compute the items in threads with one BLAS thread each, and yield them with their results, in order.
+
+    The order keeps sums of scores the same to the last bit, whatever the number of threads.
+    """
+    from concurrent.futures import ThreadPoolExecutor
+
+    from threadpoolctl import threadpool_limits
+
+    if not items:
+        return
+    n_threads, bar = max(1, min(n_threads, len(items))), None
     if progress is True:
         from tqdm import tqdm
 
@@ -605,4 +755,4 @@ def _run(
         bar.close()
 
 
-__all__ = ["METRICS", "NDCCurve", "cv_score", "neuron_dropping_curve"]
+__all__ = ["METRICS", "NDCCurve", "cv_score", "neuron_dropping_curve", "penalty_scores"]

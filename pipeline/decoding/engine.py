@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh
@@ -131,8 +132,13 @@ class Subset:
         self.raw = raw
         self.over_neurons = pack(self.standard)
         self.over_trials = pack(self.standard.T)
+        # preconditioners, which depend on k and C only: many batches of rows need the same ones
+        self._spectra: dict[int, _Spectrum] = {}
+        self._bounds: dict[tuple[int, float], np.ndarray] = {}
 
-    def decide(self, weights: np.ndarray, labels: np.ndarray, ks: Sequence[int]) -> list[np.ndarray]:
+    def decide(
+        self, weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None = None
+    ) -> list[np.ndarray]:
         """Fit every row on the first k neurons, for each k, and return the decision values of all trials.
 
         Parameters
@@ -141,6 +147,10 @@ class Subset:
             C times class weight; 0 for trials outside the row's training set.
         labels : (rows, n) 1 or 0
         ks : sequence of int
+            May be repeated, with another c.
+        c : sequence of float, optional
+            For each k: the weights are multiplied by it and divided by the summed variance of the k neurons
+            (``newton.total_variance``). By default they are taken as they are.
 
         Returns
         -------
@@ -150,9 +160,29 @@ class Subset:
         out = [np.empty(weights.shape) for _ in ks]
         for strength, rows in _batches(weights):
             scales = _Scales(self, weights[rows], max(ks))
-            for z, k in zip(out, ks, strict=True):
-                z[rows] = self._solve(weights[rows], labels[rows], scales, k, strength)
+            for z, k, one in zip(out, ks, [None] * len(ks) if c is None else c, strict=True):
+                if one is None:
+                    z[rows] = self._solve(weights[rows], labels[rows], scales, k, strength)
+                else:
+                    scaled = weights[rows] * (one / scales.total_variance(k))
+                    z[rows] = self._solve(scaled, labels[rows], scales, k, strength * one / self.total_variance(k))
         return out
+
+    def total_variance(self, k: int) -> float:
+        """Return the summed variance of the first k neurons on all trials; k if they are standardised, or constant."""
+        total = 0.0 if self.population.scaling else float(self.squared_lengths(k).mean()) * self._unit**2
+        return total or float(k)
+
+    def squared_lengths(self, k: int) -> np.ndarray:
+        """Return the sum over the first k neurons of the squared stored activity of each trial, (n,) float64."""
+        first = self.standard[:k]
+        lengths: np.ndarray = np.einsum("ij,ij->j", first, first, dtype=np.float64)
+        return lengths
+
+    @property
+    def _unit(self) -> float:
+        """The one unit of all neurons, without scaling."""
+        return float(self.population.unit[0])
 
     def _solve(
         self, weights: np.ndarray, labels: np.ndarray, scales: _Scales, k: int, strength: float
@@ -190,20 +220,18 @@ class Subset:
         strict = scales.uneven(k) | (strength > WEAK_PENALTY_WEIGHT) | (population.penalised and not population.scaling)
         if primal:
             preconditioner = self._inverse_bound(k, strength)
-            modes, power, rest = np.zeros((n, 1), np.float32), np.ones(1), np.zeros(n)
+            spectrum = _Spectrum.packed(np.zeros((n, 1), np.float32), np.ones(1), np.zeros(n))
         else:
             preconditioner = np.zeros((1, 1, WIDTH), dtype=np.float32)
-            modes, power, rest = self._spectrum(k)
-        # so that sum_i h_i m_is m_it, (m, m) for each row, is one product with packed panels
-        pairs = (modes[:, :, None] * modes[:, None, :]).reshape(n, -1)
+            if k not in self._spectra:
+                self._spectra[k] = _Spectrum.packed(*self._spectrum(k))
+            spectrum = self._spectra[k]
         return Problem(
             over_trials=self.over_trials, over_neurons=self.over_neurons, n=n, k=k,
             weights=_pad(weights, padded), labels=_pad(np.where(labels == 1, 1.0, -1.0), padded),
             inverse_sd=_prefix(scales.inverse_sd, k), means=_prefix(scales.means, k),
             penalised=population.penalised, primal=primal, strict=strict, tolerance=TOLERANCE,
-            gradient_tolerance=GRADIENT_TOLERANCE, preconditioner=preconditioner, modes=pack(modes),
-            modes_back=pack(np.ascontiguousarray(modes.T)), pairs=pack(pairs),
-            eigenvalues=power.astype(np.float32), rest=_pad(rest[None], padded)[0],
+            gradient_tolerance=GRADIENT_TOLERANCE, preconditioner=preconditioner, **spectrum._asdict(),
         )  # fmt: skip
 
     def _inverse_bound(self, k: int, weight: float) -> np.ndarray:
@@ -211,6 +239,8 @@ class Subset:
 
         The matrix bounds the Hessian from above, as 1/4 is the largest second derivative of the logistic loss.
         """
+        if (k, weight) in self._bounds:
+            return self._bounds[k, weight]
         first = self.standard[:k]
         bound = (0.25 * weight) * (first @ first.T)
         # the penalty |w|^2 in stored units, where a neuron's weight is `unit` times as large
@@ -225,6 +255,7 @@ class Subset:
         # potri writes the lower triangle only
         lower = np.tril(inverse)
         packed: np.ndarray = pack((lower + np.tril(lower, -1).T).astype(np.float32))
+        self._bounds[k, weight] = packed
         return packed
 
     def _spectrum(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -253,6 +284,26 @@ class Subset:
         return modes, np.append(power, intercept), diagonal
 
 
+class _Spectrum(NamedTuple):
+    """The dual's preconditioner of the first k neurons, packed as ``Problem`` has it."""
+
+    modes: np.ndarray
+    modes_back: np.ndarray
+    pairs: np.ndarray
+    eigenvalues: np.ndarray
+    rest: np.ndarray
+
+    @classmethod
+    def packed(cls, modes: np.ndarray, power: np.ndarray, rest: np.ndarray) -> _Spectrum:
+        """Pack modes (n, m), their eigenvalues (m,) and the rest of the diagonal (n,)."""
+        # so that sum_i h_i m_is m_it, (m, m) for each row, is one product with packed panels
+        pairs = (modes[:, :, None] * modes[:, None, :]).reshape(len(modes), -1)
+        return cls(
+            pack(modes), pack(np.ascontiguousarray(modes.T)), pack(pairs), power.astype(np.float32),
+            _pad(rest[None], _padded(len(modes)))[0],
+        )  # fmt: skip
+
+
 class _Scales:
     """Mean and inverse standard deviation of each neuron on each row's training trials, in stored units.
 
@@ -263,7 +314,8 @@ class _Scales:
 
     def __init__(self, subset: Subset, weights: np.ndarray, k: int) -> None:
         population, n = subset.population, subset.population.n
-        self.scaling, train = population.scaling, weights > 0
+        self.subset, self.scaling, train = subset, population.scaling, weights > 0
+        self.train = train
         width = _padded(k)
         mask = _pad(train, _padded(n))
         self.means, squares = np.zeros((2, len(weights), width), dtype=np.float32)
@@ -293,6 +345,19 @@ class _Scales:
             flat = newton.constant(mean, var, len(raw))
             inverse[row, at] = np.where(flat, 0, unit / np.sqrt(np.where(flat, 1, var)))
         return inverse.astype(np.float32)
+
+    def total_variance(self, k: int) -> np.ndarray | float:
+        """Return the summed variance of the first k neurons on the training trials, (rows, 1) float64.
+
+        k if neurons are standardised, as in ``newton.total_variance``. The intercept is free: means are not replaced.
+        """
+        if self.scaling:
+            return float(k)
+        # a sum of its own for each row, with the same bits in any batch
+        lengths = (self.train * self.subset.squared_lengths(k)).sum(axis=1, keepdims=True)
+        means = (self.means[:, :k].astype(np.float64) ** 2).sum(axis=1, keepdims=True)
+        total = (lengths / self.train.sum(axis=1, keepdims=True) - means) * self.subset._unit**2
+        return np.where(total > 0, total, k)
 
     def uneven(self, k: int) -> np.ndarray:
         """Return (rows,) bool: whether the preconditioner, made from all trials, is far from the training trials."""

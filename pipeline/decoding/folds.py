@@ -11,9 +11,11 @@ from pipeline.errors import ArgumentError
 
 METRICS = ("auc", "accuracy", "balanced_accuracy")
 FOLD_MODES = ("stratified", "blocked")
+PENALTIES = ("fixed", "scaled", "auto")
 
-#: A function of weights (rows, n), labels (rows, n) and ks that returns decision values, (rows, n) for each k.
-Decide = Callable[[np.ndarray, np.ndarray, Sequence[int]], list[np.ndarray]]
+#: A function of weights (rows, n), labels (rows, n), ks (K) and c that returns decision values, (rows, n) for each k.
+#: Where c is None the weights are C; else c (K) multiplies them, in units of 1/k: see ``Validation.penalty``.
+Decide = Callable[[np.ndarray, np.ndarray, Sequence[int], Sequence[float] | None], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -26,9 +28,14 @@ class Validation:
         Number of folds.
     metric : {'auc', 'accuracy', 'balanced_accuracy'}
     C : float
-        Inverse strength of the L2 penalty.
+        Inverse strength of the L2 penalty, in the unit of ``penalty``.
     c_grid : tuple of float
         Values of C to choose from, inside each training fold and for each k; () uses ``C``.
+    penalty : {'fixed', 'scaled', 'auto'}
+        Unit of C. 'fixed': C is that of scikit-learn at every k. 'scaled': it is divided by k, so that the prior of the
+        decision value has the same standard deviation at every k; where neurons are not standardised, by the summed
+        variance of the k neurons on the training trials. 'auto': scaled, with C from
+        ``pipeline.decoding.penalty.CANDIDATES``, chosen once for each label vector. The intercept must be free.
     class_weight : {None, 'balanced'}
         'balanced' weights trials inversely to the size of their class in the training fold.
     fold_mode : {'stratified', 'blocked'}
@@ -44,9 +51,12 @@ class Validation:
     class_weight: str | None = None
     fold_mode: str = "stratified"
     fold_gap: int = 0
+    penalty: str = "fixed"
 
     def __post_init__(self) -> None:
-        allowed = {"metric": METRICS, "class_weight": (None, "balanced"), "fold_mode": FOLD_MODES}
+        allowed = {
+            "metric": METRICS, "class_weight": (None, "balanced"), "fold_mode": FOLD_MODES, "penalty": PENALTIES,
+        }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ArgumentError(f"{name} must be one of {values}, not {getattr(self, name)!r}")
@@ -61,6 +71,15 @@ class Validation:
         for c in (self.C, *self.c_grid):
             if not (np.isfinite(c) and c > 0):
                 raise ArgumentError(f"C must be positive and finite, not {c}")
+        if self.penalty == "auto" and (self.c_grid or self.C != 1):
+            raise ArgumentError(
+                f"penalty='auto' chooses C itself, not with C={self.C:g} and c_grid={self.c_grid}: use "
+                f"penalty='scaled' (C / k) or 'fixed' (C)"
+            )
+
+    def in_units(self, ks: Sequence[int]) -> list[float] | None:
+        """Return the argument c of ``Decide`` for weights that are C in the unit of ``penalty``."""
+        return None if self.penalty == "fixed" else [1.0] * len(ks)
 
 
 def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, np.ndarray]:
@@ -265,6 +284,7 @@ def cross_validate(
     seed: int,
     how: Validation,
     resampled: np.ndarray | None = None,
+    c: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean test score of each label vector at each k.
 
@@ -279,6 +299,8 @@ def cross_validate(
     how : Validation
     resampled : (B, n) float, optional
         How often each trial is in each bootstrap sample, for the first label vector.
+    c : (L,) float, optional
+        C of each label vector; by default ``how.C`` of all.
 
     Returns
     -------
@@ -301,12 +323,13 @@ def cross_validate(
                 training_weights(y, train, 1.0, how.class_weight) * chosen[i, j][:, None]
                 for j, (y, (train, _)) in enumerate(zip(labels, masks, strict=True))
             ]
-            values += decide(np.concatenate(weights), repeated, [k])
+            values += decide(np.concatenate(weights), repeated, [k], how.in_units([k]))
     else:
         weights = [
-            training_weights(y, train, how.C, how.class_weight) for y, (train, _) in zip(labels, masks, strict=True)
+            training_weights(y, train, one, how.class_weight)
+            for y, (train, _), one in zip(labels, masks, [how.C] * len(labels) if c is None else c, strict=True)
         ]
-        values = decide(np.concatenate(weights), repeated, ks)
+        values = decide(np.concatenate(weights), repeated, ks, how.in_units(ks))
     groups = Groups.of(repeated, np.concatenate([test for _, test in masks]))
     first = Groups(groups.ones[: how.n_splits], groups.zeros[: how.n_splits])
     scores = np.empty((len(ks), len(labels)))

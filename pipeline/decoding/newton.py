@@ -75,6 +75,29 @@ def constant(mean: np.ndarray, var: np.ndarray, n: int) -> np.ndarray:
     return var <= n * eps * var + (n * mean * eps) ** 2
 
 
+def total_variance(X: np.ndarray, train: np.ndarray, scaling: bool) -> float:
+    """Return what C is divided by where it is in units of 1/k: the summed variance of the neurons as they are fitted.
+
+    Parameters
+    ----------
+    X : (n, k) float
+    train : (n,) bool
+        Training trials, on which the variance is measured.
+    scaling : bool
+        Neurons are standardised: k, also where some are constant.
+
+    Returns
+    -------
+    float
+        k if all neurons are constant: nothing then depends on C.
+    """
+    if scaling:
+        return float(X.shape[1])
+    trained = np.asarray(X[train], dtype=np.float64)
+    mean, var = trained.mean(axis=0), trained.var(axis=0)
+    return float(var[~constant(mean, var, len(trained))].sum()) or float(X.shape[1])
+
+
 def _minimise(A: np.ndarray, y: np.ndarray, c: np.ndarray, ridge: np.ndarray) -> np.ndarray:
     """Return the weights (P,) of the features A (n, P) that minimise the loss; y is +-1, c (n,), ridge (P,)."""
     from scipy.linalg import LinAlgError, cho_factor, cho_solve

@@ -122,7 +122,7 @@ class NDCSettings:
     )
     c: float = setting(
         Number(above=0), 1.0, letter="C", group=DECODER, sql="float64", comment="inverse strength of the L2 penalty",
-        help="Inverse strength of the L2 penalty, as in scikit-learn.",
+        help="Inverse strength of the L2 penalty, as in scikit-learn; its unit is set by penalty.",
     )
     ceiling_mode: str = setting(
         Choice(("maxk", "all")), "maxk", group=CURVE, sql="varchar(8)", comment="maxk or all",
@@ -214,6 +214,13 @@ class NDCSettings:
         comment="also trials whose window holds a frame flagged as bad in Recording",
         help="Also use trials whose window holds a frame that Suite2p or the experimenter flagged as bad.",
     )
+    penalty: str = setting(
+        Choice(("fixed", "scaled", "auto")), "auto", before="fixed", group=DECODER, sql="varchar(8)",
+        comment="unit of c: fixed (C is c), scaled (c / k) or auto (scaled, c chosen)",
+        help="Unit of c and c_grid: with fixed, C is c at every k; with scaled it is c / k, for all k alike (without "
+        "scaling it is also divided by the mean variance of the cells). With auto, c is 1, or 10 or 30 if that gains "
+        "0.02 in inner cross-validations: one c for all sessions of the set.",
+    )
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -244,6 +251,15 @@ class NDCSettings:
         if len(self.c_grid) == 1:
             raise ArgumentError(
                 f"c_grid must have two or more values to choose from; for a single one use c={self.c_grid[0]:g}"
+            )
+        if self.penalty == "auto" and (self.c_grid or self.c != 1.0):
+            raise ArgumentError(
+                f"penalty='auto' chooses c itself, not with c={self.c:g} and c_grid={self.c_grid}: use "
+                f"penalty='scaled' (c / k) or 'fixed' (C is c)"
+            )
+        if self.penalize_intercept and self.penalty != "fixed":
+            raise ArgumentError(
+                f"penalize_intercept would pull the intercept to 0 with penalty={self.penalty!r}: use penalty='fixed'"
             )
         if self.c_grid and self.c != 1.0:
             raise ArgumentError(f"c is chosen from c_grid={self.c_grid}: leave out c={self.c:g}")

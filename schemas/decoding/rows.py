@@ -17,8 +17,9 @@ from schemas.rows import number
 
 
 def ndc_curve(
-    X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles, known: decoding.NDCCurve | None = None
-) -> decoding.NDCCurve:
+    X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles, known: decoding.NDCCurve | None = None,
+    compared: np.ndarray | None = None,
+) -> decoding.NDCCurve:  # fmt: skip
     """Return the curve of a session by some settings.
 
     Parameters
@@ -31,18 +32,37 @@ def ndc_curve(
     shuffled : Shuffles
     known : NDCCurve, optional
         Finished curve of the same session whose scores are reused: see ``finished_curve``.
+    compared : (D, 3) float, optional
+        ``inner_scores`` of the other sessions of the set, with which this one shares c (penalty 'auto').
     """
     return decoding.neuron_dropping_curve(
-        X, y, ks=_ks(X, y, settings, shuffled), R=settings.r, metric=settings.metric,
-        cv_splits=settings.cv_splits, n_label_shuffles=settings.n_label_shuffles,
+        X, y, ks=_ks(X, y, settings, shuffled), R=settings.r, n_label_shuffles=settings.n_label_shuffles,
         null=shuffled.null if shuffled.labels is None else shuffled.labels, null_subsets=settings.null_subsets,
-        seed=settings.seed, shuffle_seed=settings.shuffle_seed, scaling=settings.scaling, C=settings.c,
-        ceiling_mode=settings.ceiling_mode,
-        class_weight="balanced" if settings.class_balance == "weights" else None,
-        penalize_intercept=settings.penalize_intercept, fold_mode=settings.fold_mode, fold_gap=settings.fold_gap,
-        c_grid=settings.c_grid, n_bootstrap=settings.n_bootstrap, curve_axis=settings.curve_axis,
-        trial_shuffled=settings.trial_shuffled, known=known,
+        shuffle_seed=settings.shuffle_seed, C=settings.c, ceiling_mode=settings.ceiling_mode,
+        penalize_intercept=settings.penalize_intercept, c_grid=settings.c_grid, n_bootstrap=settings.n_bootstrap,
+        penalty=settings.penalty, compared=compared, known=known, **_validation(settings),
     )  # fmt: skip
+
+
+def inner_scores(X: np.ndarray, y: np.ndarray, settings: NDCSettings) -> np.ndarray:
+    """Return the inner scores of a session, from which the penalty 'auto' chooses c: (3,) float64.
+
+    Parameters
+    ----------
+    X, y, settings
+        As for ``ndc_curve``.
+    """
+    most = X.shape[1] if settings.curve_axis == "cells" else int((y >= 0).sum())
+    return decoding.penalty_scores(X, y, ks=[settings.n_cells or most], **_validation(settings))
+
+
+def _validation(settings: NDCSettings) -> dict[str, Any]:
+    """Return the arguments that say how a classifier is trained and scored."""
+    return {
+        "metric": settings.metric, "cv_splits": settings.cv_splits, "seed": settings.seed, "scaling": settings.scaling,
+        "class_weight": "balanced" if settings.class_balance == "weights" else None, "fold_mode": settings.fold_mode,
+        "fold_gap": settings.fold_gap, "curve_axis": settings.curve_axis, "trial_shuffled": settings.trial_shuffled,
+    }  # fmt: skip
 
 
 def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles) -> list[int]:
@@ -97,6 +117,8 @@ def result_row(curve: decoding.NDCCurve, fit: CurveFit) -> dict[str, Any]:
         "fit_family": fit.family or None,
         "fit_parameters": {name: number(value) for name, value in fit.parameters.items()} or None,
         "verdict": fit.verdict,
+        "c_used": number(curve.c),
+        "score_c1": number(curve.score_c1),
         **{name: number(getattr(fit, name)) for name in (*estimates, "k_star_low", "k_star_high")},
     }
 

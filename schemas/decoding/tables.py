@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,11 +16,12 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
+from pipeline.decoding.penalty import CANDIDATES
 from pipeline.errors import ArgumentError, DataError
 from pipeline.settings.records import columns_of
 from schemas.cascade import Cascade, WholeDelete
 from schemas.decoding.populations import population, regions_within
-from schemas.decoding.rows import curve_rows, fit_of, ndc_curve, result_row
+from schemas.decoding.rows import curve_rows, fit_of, inner_scores, ndc_curve, result_row
 from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles
 from schemas.imaging.reading import check_populated, clocks, flags, fov_traces
 from schemas.imaging.tables import FOV, Activity, Recording
@@ -204,6 +206,8 @@ class NDCResult(WholeDelete, dj.Computed):
     k95_low=null : float64
     k95_high=null : float64
     verdict=null : varchar(16)          # saturated, not saturated, uncertain, decreasing, at chance or too few k
+    c_used=null : float64               # c of the real labels: chosen (penalty auto) or as set; NULL: c of the settings
+    score_c1=null : float64             # mean score at the largest k with c = 1; NULL: penalty not auto
     """
 
     class Curve(dj.Part):
@@ -246,14 +250,15 @@ class NDCResult(WholeDelete, dj.Computed):
 
     @classmethod
     def invalidate_others(cls, features: dict) -> None:
-        """Delete the curves of the other sessions of a task if numbers of trials are equalised over its sessions.
+        """Delete the curves of the other sessions of a task if its sessions share numbers of trials, or c.
 
         A session has features now that had none, or had others, when those curves were computed; ``populate`` computes
         them again.
         """
         task = {name: features[name] for name in NDCTask.primary_key}
         others = cls & task & f"eid <> '{features['eid']}'"
-        if others and (NDCParams & task).settings().equalize_trials:
+        settings = (NDCParams & task).settings()
+        if others and (settings.equalize_trials or settings.penalty == "auto"):
             Cascade(others).delete(reason=f"the trials of session {features['eid']} of their set were read")
 
     def make_fetch(self, key):
@@ -262,22 +267,12 @@ class NDCResult(WholeDelete, dj.Computed):
 
     def make_compute(self, key, settings, n_common, n_compared, sources):
         settings = NDCSettings(**settings)
-        features = np.asarray((TrialFeatures & key).fetch1("trial_features"))
-        trials, labels = (TrialFeatures.Trial & key & "trial_outcome = 'usable'").to_arrays(
-            "trial", "trial_label", order_by="trial"
-        )
-        real = real_labels(labels.astype(int), settings)
-        use = decoding.pick_trials(
-            real, settings.class_balance, n_common, settings.balance_seed, key["eid"], settings.target
-        )
-        # balancing sees -1 as a label of neither class, and calls it 'balance'
-        use[real < 0] = "edge"
-        y = np.where(use == "kept", real, -1).astype(np.int8)
-        _check_counts(y, settings, key["eid"])
+        features, trials, use, y = _decoded(key, settings, n_common)
         shuffled = shuffles(key, settings, trials, n_common)
         known = finished_curve(key, settings, features, use, shuffled)
+        compared = _of_other_sessions(key, settings, n_common, sources)
         try:
-            curve = ndc_curve(features, y, settings, shuffled, known)
+            curve = ndc_curve(features, y, settings, shuffled, known, compared)
         except ArgumentError as error:  # e.g. a blocked fold with one class only
             raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
         fit = fit_of(curve, settings)
@@ -294,6 +289,69 @@ class NDCResult(WholeDelete, dj.Computed):
         self.Trial.insert({**key, "trial": int(t), "trial_use": str(u)} for t, u in zip(trials, use, strict=True))
         # in the same transaction: no comparison without this curve is left
         NDCComparison.invalidate(key)
+
+
+def _decoded(
+    key: dict, settings: NDCSettings, n_common: int | None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return what is decoded in a session.
+
+    Returns
+    -------
+    features : (n_usable, n_cells) float64
+    trials : (n_usable,) int
+    use : (n_usable,) str
+        ``trial_use``.
+    y : (n_usable,) int8
+        Labels; -1 for a trial that is left out.
+
+    Raises
+    ------
+    DataError
+        A class has fewer trials than there are folds.
+    """
+    features = np.asarray((TrialFeatures & key).fetch1("trial_features"))
+    trials, labels = (TrialFeatures.Trial & key & "trial_outcome = 'usable'").to_arrays(
+        "trial", "trial_label", order_by="trial"
+    )
+    real = real_labels(labels.astype(int), settings)
+    use = decoding.pick_trials(
+        real, settings.class_balance, n_common, settings.balance_seed, key["eid"], settings.target
+    )
+    # balancing sees -1 as a label of neither class, and calls it 'balance'
+    use[real < 0] = "edge"
+    y = np.where(use == "kept", real, -1).astype(np.int8)
+    _check_counts(y, settings, key["eid"])
+    return features, trials, use, y
+
+
+def _of_other_sessions(key: dict, settings: NDCSettings, n_common: int | None, sources: str) -> np.ndarray | None:
+    """Return the inner scores of the other sessions of the set, which share c, (D, 3) float64; None unless 'auto'."""
+    if settings.penalty != "auto":
+        return None
+    task = {name: key[name] for name in NDCTask.primary_key}
+    eids = (TrialFeatures & task).to_arrays("eid", order_by="eid")
+    found = [_inner_scores(key["session_set"], key["ndc_params"], eid, n_common, sources) for eid in eids
+             if eid != key["eid"]]  # fmt: skip
+    return np.array([one for one in found if one is not None], dtype=np.float64).reshape(-1, len(CANDIDATES))
+
+
+@functools.lru_cache(maxsize=4096)
+def _inner_scores(
+    session_set: str, ndc_params: str, eid: str, n_common: int | None, sources: str
+) -> tuple[float, ...] | None:
+    """Return the inner scores of a session; None if it cannot be decoded.
+
+    Every session of a set needs those of all others. They are kept while the process runs: the arguments, with the hash
+    of the files that were read (``_sources``), determine them.
+    """
+    key = {"session_set": session_set, "ndc_params": ndc_params, "eid": eid}
+    settings = (NDCParams & key).settings()
+    try:
+        features, _, _, y = _decoded(key, settings, n_common)
+        return tuple(inner_scores(features, y, settings).tolist())
+    except (DataError, ArgumentError):  # the session's own job reports it
+        return None
 
 
 def _common_trials(key: dict) -> tuple[int | None, int]:

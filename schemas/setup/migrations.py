@@ -371,6 +371,25 @@ def _processors(connection: dj.Connection, name_prefix: str) -> None:
         add_column(connection, name_prefix + "provenance", "environment", line)
 
 
+#: Columns of version 13 by table of the schema "decoding". Frozen: the lines of the definitions as they were then.
+PENALTY_COLUMNS = {
+    "n_d_c_params": (
+        "penalty='fixed' : varchar(8)  # unit of c: fixed (C is c), scaled (c / k) or auto (scaled, c chosen)",
+    ),
+    "__n_d_c_result": (
+        "c_used=null : float64  # c of the real labels: chosen (penalty auto) or as set; NULL: c of the settings",
+        "score_c1=null : float64  # mean score at the largest k with c = 1; NULL: penalty not auto",
+    ),
+}
+
+
+def _penalty(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the columns for the penalty in units of 1/k, and for the c that was used; former curves are of a fixed C."""
+    for table, lines in PENALTY_COLUMNS.items():
+        for line in lines:
+            add_column(connection, name_prefix + "decoding", table, line)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -384,6 +403,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(10, "sessions: what Alyx allows", _as_alyx_allows),
     Migration(11, "jobs: times in UTC, no errors of deleted keys", lambda connection, name_prefix: None, _jobs_in_utc),
     Migration(12, "environments: processors", _processors),
+    Migration(13, "decoding: penalty in units of 1/k", _penalty),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -107,7 +107,9 @@ def test_ndc_takes_populations_nulls_and_folds(demo_output, meso, small_demo):
     args = ("ndc", *small_demo.eids[:2], "--target", "choice", "--ks", "2,4", "-R", "2", "--n-label-shuffles", "4")
     more = ("--null", "circular", "--cells", "random", "--fovs", "0", "--regions", "VISp,SSp-bfd", "--n-bootstrap", "5")
     folds = ("--fold-mode", "blocked", "--fold-gap", "1", "--c-grid", "0.1,1", "--n-cells", "5")
-    rows = json.loads(meso(*args, *more, *folds, "--json"))
+    meso(*args, *more, *folds, code=2)  # of which unit the grid is
+    rows = json.loads(meso(*args, *more, *folds, "--penalty", "scaled", "--json"))
+    assert {(row["penalty"], row["c_grid"]) for row in rows} == {("scaled", "0.1, 1.0")}
     assert {row["null_used"] for row in rows} == {"circular"}
     assert {(row["cells"], row["regions"], row["fovs"]) for row in rows} == {("random", "SSp-bfd, VISp", "0")}
     assert all(5 < row["n_cells"] < shared_of(small_demo, 2) for row in rows)

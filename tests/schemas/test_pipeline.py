@@ -12,7 +12,7 @@ import meso
 import schemas
 from drawing.curves import DrawableRun
 from drawing.screen import print_run
-from pipeline.decoding import NDCSettings
+from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penalty_scores
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
 from schemas.decoding.rows import ndc_curve
@@ -236,9 +236,13 @@ def test_planted_trend_of_k_star_is_found(ndc, demo_truth, demo_sessions):
         assert all(row["curve"][-1]["p_value"] == 1 / (1 + S) for row in rows)
 
 
-def test_curve_rows_are_the_repeats_and_the_repeats_are_reproducible(ndc, demo_sessions):
-    from pipeline.decoding import neuron_dropping_curve
+def inner_scores_of_others(row: dict, rows: list[dict]) -> np.ndarray:
+    """Return the inner scores of the other sessions of a set, with which a session shares the c of its penalty."""
+    others = [other for other in rows if other["eid"] != row["eid"]]
+    return np.array([penalty_scores(*decoded_in(other), ks=[other["n_cells"]]) for other in others])
 
+
+def test_curve_rows_are_the_repeats_and_the_repeats_are_reproducible(ndc, demo_sessions):
     row = ndc.curves["choice"][2]
     key = {name: row[name] for name in schemas.NDCResult.primary_key}
     features = np.asarray((schemas.TrialFeatures & key).fetch1("trial_features"))
@@ -258,7 +262,10 @@ def test_curve_rows_are_the_repeats_and_the_repeats_are_reproducible(ndc, demo_s
         vector[fate != "kept"] = -1
         assert (vector == 1).sum() == (vector == 0).sum() <= len(y) / 2
     real = np.where(kept, labels.astype(int), -1)
-    again = neuron_dropping_curve(features, real, ks=[16, 120], R=R, n_label_shuffles=S, null=null)
+    again = neuron_dropping_curve(
+        features, real, ks=[16, 120], R=R, n_label_shuffles=S, null=null, penalty="auto",
+        compared=inner_scores_of_others(row, ndc.curves["choice"]),
+    )  # fmt: skip
     by_k = {point["k"]: point for point in row["curve"]}
     for i, k in enumerate(again.ks):
         np.testing.assert_array_equal(by_k[k]["scores"], again.scores[i])
@@ -434,14 +441,14 @@ def tracking(demo_sessions) -> dict:
 
 def test_a_larger_curve_takes_over_what_is_there(ndc, demo_sessions, tracking):
     first, larger = small(r=3, n_label_shuffles=3), small(ks=(8, 16), r=4, n_label_shuffles=5, null="pseudosession")
-    (row, *_) = run_ndc(demo_sessions[:2], tracking, [first]).curves["choice"]
+    row, other = run_ndc(demo_sessions[:2], tracking, [first]).curves["choice"]
     features = np.asarray((schemas.TrialFeatures & result_key(row)).fetch1("trial_features"))
     trials, use = (schemas.NDCResult.Trial & result_key(row)).to_arrays("trial", "trial_use", order_by="trial")
     labels = (schemas.TrialFeatures.Trial & result_key(row) & "trial_outcome = 'usable'").to_arrays(
         "trial_label", order_by="trial"
     )
-    other = shuffles(row, small(seed=1), trials, row["n_decoded"])
-    assert finished_curve(row, small(seed=1), features, use, other) is None
+    elsewhere = shuffles(row, small(seed=1), trials, row["n_decoded"])
+    assert finished_curve(row, small(seed=1), features, use, elsewhere) is None
     shuffled = shuffles(row, larger, trials, row["n_decoded"])
     known = finished_curve(row, larger, features, use, shuffled)
     np.testing.assert_array_equal(known.scores, [point["scores"] for point in row["curve"]])
@@ -449,13 +456,66 @@ def test_a_larger_curve_takes_over_what_is_there(ndc, demo_sessions, tracking):
     assert finished_curve(row, larger, features + 1, use, shuffled) is None
     assert finished_curve(row, larger, features, np.roll(use, 1), shuffled) is None
     (found, *_) = run_ndc(demo_sessions[:2], tracking, [larger]).curves["choice"]
-    scratch = ndc_curve(features, np.where(use == "kept", labels.astype(int), -1).astype(np.int8), larger, shuffled)
+    y = np.where(use == "kept", labels.astype(int), -1).astype(np.int8)
+    scratch = ndc_curve(features, y, larger, shuffled, compared=inner_scores_of_others(row, [row, other]))
     for i, point in enumerate(found["curve"]):
         assert point["k"] == scratch.ks[i]
         np.testing.assert_array_equal(point["scores"], scratch.scores[i])
         np.testing.assert_array_equal(point["null_scores"], scratch.null_scores[i])
         np.testing.assert_allclose(point["trial_means"], scratch.trial_means[i], rtol=1e-9)
     forget(first, larger)
+
+
+def decoded_in(row: dict) -> tuple[np.ndarray, np.ndarray]:
+    """Return the features and the labels of the trials that were decoded, from the rows of a result."""
+    features = np.asarray((schemas.TrialFeatures & result_key(row)).fetch1("trial_features"))
+    use = (schemas.NDCResult.Trial & result_key(row)).to_arrays("trial_use", order_by="trial")
+    usable = schemas.TrialFeatures.Trial & result_key(row) & "trial_outcome = 'usable'"
+    labels = usable.to_arrays("trial_label", order_by="trial")
+    return features[use == "kept"], labels[use == "kept"].astype(int)
+
+
+@pytest.mark.parametrize("gain", [penalty.GAIN, 0.0])
+def test_sessions_of_a_set_share_the_c_of_their_penalty(ndc, demo_sessions, tracking, monkeypatch, gain):
+    monkeypatch.setattr(penalty, "GAIN", gain)
+    asked = small(penalty="auto", r=3, n_label_shuffles=0)
+    result = run_ndc(demo_sessions, tracking, [asked])
+    rows = result.curves["choice"]
+    inner = [penalty_scores(*decoded_in(row), ks=[row["n_cells"]]) for row in rows]
+    best = penalty.CANDIDATES[int(np.argmax(np.mean(inner, axis=0)))]
+    assert gain or len(set(np.argmax(inner, axis=1))) > 1  # else all sessions would choose the same by themselves
+    assert {row["c_used"] for row in rows} == {1.0 if gain else best}
+    for row in rows:
+        for c, found in ((row["c_used"], row["curve"][-1]["score_mean"]), (1.0, row["score_c1"])):
+            curve = neuron_dropping_curve(
+                *decoded_in(row), ks=[row["n_cells"]], R=3, n_label_shuffles=0, penalty="scaled", C=c
+            )
+            assert found == pytest.approx(curve.mean[-1], abs=1e-12)
+    assert result.table["c_used"].tolist() == [row["c_used"] for row in rows]
+    # a session that got features later would change the c of the others, also where numbers of trials are not shared
+    alone = small(penalty="auto", equalize_trials=False)
+    (first, second) = run_ndc(demo_sessions[:2], tracking, [alone]).curves["choice"]
+    (schemas.TrialFeatures & result_key(second)).delete()
+    assert len(schemas.NDCResult & result_key(first)) == 1
+    fill([schemas.TrialFeatures], result_key(second))
+    assert len(schemas.NDCResult & result_key(first)) == 0
+    forget(asked, alone)
+
+
+def test_former_curves_are_marked_beside_new_ones(ndc, demo_sessions, tracking, capsys):
+    asked = [small(penalty="fixed"), small(penalty="scaled")]
+    result = run_ndc(demo_sessions[:2], tracking, asked)
+    assert list(result.curves) == ["choice (penalty=fixed)", "choice (penalty=scaled)"]
+    print_run(result)
+    printed = capsys.readouterr().out
+    assert "1 (fixed)" in printed and "1/k" in printed
+    for title, figure in DrawableRun.of(result).draw().items():
+        assert ("C = 1/k" if "scaled" in title else "C = 1 (fixed)") in figure_text(figure)
+    forget(*asked)
+
+
+def figure_text(figure) -> str:
+    return " ".join(text.get_text().replace("\n", " ") for text in figure.findobj(lambda one: hasattr(one, "get_text")))
 
 
 def test_each_null_says_where_its_labels_came_from(ndc, demo_sessions, tracking):
@@ -607,6 +667,7 @@ def test_every_setting_reaches_the_database_and_back(ndc, demo_sessions, trackin
         "stimulus", curve_axis="trials", ks=(5, 40, 60), metric="balanced_accuracy", c_grid=(0.1, 1 / 3, 1e-5),
         fold_mode="blocked", fold_gap=2, penalize_intercept=True, trial_shuffled=True, cells="random", cells_seed=3,
         regions=("VISp", "SSp-bfd"), fovs=(2, 0), class_balance="weights", null="circular", cv_splits=3,
+        penalty="fixed",
     )  # fmt: skip
     key = schemas.NDCParams.add(asked)
     assert (schemas.NDCParams & key).settings() == asked

@@ -184,11 +184,12 @@ def curve() -> NDCCurve:
 def by_hand(r: int, k: int, y=Y_NDC, seed: int = 5) -> float:
     """The documented recipe: one seed sequence per repeat, spawned into an order and folds.
 
+    The curve's penalty is C = 1/k by default, that of a single score C = 1.
     A curve's decision values come from float32: their order is the same, sums of ranks may round differently.
     """
     order, folds = np.random.SeedSequence([seed, r]).spawn(2)
     columns = np.random.default_rng(order).permutation(X_NDC.shape[1])[:k]
-    return cv_score(X_NDC[:, columns], y, seed=int(folds.generate_state(1)[0]))
+    return cv_score(X_NDC[:, columns], y, seed=int(folds.generate_state(1)[0]), penalty="scaled")
 
 
 def test_curve_shapes_and_types(curve):

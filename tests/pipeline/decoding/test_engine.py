@@ -8,6 +8,7 @@ import sys
 import tracemalloc
 import warnings
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,9 @@ from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
 from pipeline.decoding import curves, cv_score, engine, kernels, neuron_dropping_curve, newton, shuffled_labels, solver
+
+#: Curves at a fixed C, which is that of scikit-learn; C in units of 1/k is tested in test_penalty.
+fixed_curve = partial(neuron_dropping_curve, penalty="fixed")
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -197,7 +201,7 @@ def test_blocked_folds_are_contiguous_and_leave_a_gap(gap):
     expected = blocked_by_hand(X, y, 4, gap)
     assert cv_score(X, y, n_splits=4, fold_mode="blocked", fold_gap=gap) == pytest.approx(expected, abs=1e-5)
     options = {"cv_splits": 4, "fold_mode": "blocked", "fold_gap": gap}
-    curve = neuron_dropping_curve(X, y, ks=[12], R=2, n_label_shuffles=0, **options)
+    curve = fixed_curve(X, y, ks=[12], R=2, n_label_shuffles=0, **options)
     np.testing.assert_allclose(curve.scores, expected, atol=1e-5)
 
 
@@ -389,7 +393,8 @@ X, y = np.random.default_rng(0).normal(size=(60, 150)), np.tile([0, 1, 1], 20)
 X[:, :30] += 0.5 * y[:, None]
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
-    curves = [neuron_dropping_curve(X, y, ks=[1, 10, 150], R=3, n_label_shuffles=3, scaling=s) for s in (True, False)]
+    asked = {"ks": [1, 10, 150], "R": 3, "n_label_shuffles": 3, "penalty": "fixed"}
+    curves = [neuron_dropping_curve(X, y, **asked, scaling=s) for s in (True, False)]
 print(json.dumps([[str(w.message) for w in caught], [c.scores.tolist() + c.null_scores.tolist() for c in curves]]))
 """
     root = Path(__file__).parents[3]
@@ -400,7 +405,7 @@ print(json.dumps([[str(w.message) for w in caught], [c.scores.tolist() + c.null_
     X, y = np.random.default_rng(0).normal(size=(60, 150)), np.tile([0, 1, 1], 20)
     X[:, :30] += 0.5 * y[:, None]
     for scaling, scores in zip((True, False), found, strict=True):
-        curve = neuron_dropping_curve(X, y, ks=[1, 10, 150], R=3, n_label_shuffles=3, scaling=scaling)
+        curve = fixed_curve(X, y, ks=[1, 10, 150], R=3, n_label_shuffles=3, scaling=scaling)
         np.testing.assert_allclose(scores, [*curve.scores, *curve.null_scores], atol=1e-3)
 
 
@@ -445,13 +450,13 @@ BITS = {
 )
 def test_scores_have_the_same_bits_whatever_is_computed_together(monkeypatch, options):
     asked = {**BITS, **options}
-    curve = neuron_dropping_curve(X_BITS, Y_BITS, **asked)
+    curve = fixed_curve(X_BITS, Y_BITS, **asked)
     assert np.isfinite(curve.scores).all() and np.isfinite(curve.null_scores).all()
 
     def assert_part(rows, R, S, **change):
         R = max(R, asked["null_subsets"])  # the null is a mean over so many
         change = {"R": R, "n_label_shuffles": S, "ks": [asked["ks"][i] for i in rows], **change}
-        part = neuron_dropping_curve(X_BITS, Y_BITS, **{**asked, **change})
+        part = fixed_curve(X_BITS, Y_BITS, **{**asked, **change})
         np.testing.assert_array_equal(part.scores, curve.scores[rows, :R])
         np.testing.assert_array_equal(part.null_scores, curve.null_scores[rows, :S])
 
@@ -494,7 +499,7 @@ def by_hand(r: int, k: int, y: np.ndarray = Y_NDC, X: np.ndarray = X_NDC, **opti
     ids=str,
 )
 def test_curves_have_the_scores_of_cv_score(options):
-    curve = neuron_dropping_curve(X_NDC, Y_NDC, ks=(3, 30), R=3, n_label_shuffles=2, cv_splits=4, **options)
+    curve = fixed_curve(X_NDC, Y_NDC, ks=(3, 30), R=3, n_label_shuffles=2, cv_splits=4, **options)
     options = {**options, "n_splits": 4}
     np.testing.assert_allclose(curve.scores, [[by_hand(r, k, **options) for r in range(3)] for k in (3, 30)], atol=1e-5)
     shuffled = shuffled_labels(Y_NDC, "permute", 2, 0)[1]
@@ -506,7 +511,7 @@ def test_curves_have_the_scores_of_cv_score(options):
 def test_trial_means_are_those_of_a_slow_bootstrap(metric):
     options = {"R": 3, "n_label_shuffles": 2, "cv_splits": 4, "metric": metric}
     y = np.where(np.arange(60) % 15 == 0, -1, Y_NDC).astype(np.int8)
-    curve = neuron_dropping_curve(X_NDC, y, ks=(4, 30), n_bootstrap=6, **options)
+    curve = fixed_curve(X_NDC, y, ks=(4, 30), n_bootstrap=6, **options)
     assert curve.trial_means.shape == (2, 6)
     used = np.flatnonzero(y >= 0)
     X, labels = X_NDC[used], y[used]
@@ -526,7 +531,7 @@ def test_trial_means_are_those_of_a_slow_bootstrap(metric):
                         by_fold.append(score(labels[again], z[again]))
                 means.append(np.mean(by_fold))
             assert curve.trial_means[i, b] == pytest.approx(np.mean(means), abs=1e-5)
-    without = neuron_dropping_curve(X_NDC, y, ks=(4, 30), **options)
+    without = fixed_curve(X_NDC, y, ks=(4, 30), **options)
     assert without.trial_means.shape == (2, 0)
     np.testing.assert_array_equal(without.scores, curve.scores)
     np.testing.assert_array_equal(without.null_scores, curve.null_scores)
@@ -547,7 +552,7 @@ def test_trial_curves_keep_nested_trials_in_the_proportion_of_the_classes():
 def test_trial_curves_have_the_scores_of_those_trials():
     ks = (20, 41, 60)
     options = {"curve_axis": "trials", "cv_splits": 3, "null_subsets": 0}
-    curve = neuron_dropping_curve(X_NDC, Y_NDC, ks=ks, R=3, n_label_shuffles=2, **options)
+    curve = fixed_curve(X_NDC, Y_NDC, ks=ks, R=3, n_label_shuffles=2, **options)
     assert curve.ks.tolist() == list(ks)
     labels = [[Y_NDC] * 3, shuffled_labels(Y_NDC, "permute", 2, 0)[1]]
     for found, rows in zip((curve.scores, curve.null_scores), labels, strict=True):
@@ -558,16 +563,16 @@ def test_trial_curves_have_the_scores_of_those_trials():
                 expected = cv_score(X_NDC[kept], row[kept], seed=folds, n_splits=3)
                 assert found[i, r] == pytest.approx(expected, abs=1e-5)
     with pytest.raises(ValueError, match="60 trials"):
-        neuron_dropping_curve(X_NDC, Y_NDC, ks=[61], R=1, curve_axis="trials")
+        fixed_curve(X_NDC, Y_NDC, ks=[61], R=1, curve_axis="trials")
     with pytest.raises(ValueError, match="cannot have k = 8: 5 folds need as many trials of each class"):
-        neuron_dropping_curve(X_NDC, Y_NDC, ks=[8, 60], R=1, curve_axis="trials")
+        fixed_curve(X_NDC, Y_NDC, ks=[8, 60], R=1, curve_axis="trials")
     with pytest.raises(ValueError, match=r"k = 13: inside a training fold, where C is chosen from c_grid: 5 folds"):
-        neuron_dropping_curve(X_NDC, Y_NDC, ks=[13], R=1, curve_axis="trials", c_grid=(0.1, 1.0), n_label_shuffles=0)
+        fixed_curve(X_NDC, Y_NDC, ks=[13], R=1, curve_axis="trials", c_grid=(0.1, 1.0), n_label_shuffles=0)
 
 
 def test_more_trials_decode_better():
     X, y = trial_data(300, 40, effect=0.3)
-    curve = neuron_dropping_curve(X, y, ks=(20, 80, 300), R=8, n_label_shuffles=0, curve_axis="trials")
+    curve = fixed_curve(X, y, ks=(20, 80, 300), R=8, n_label_shuffles=0, curve_axis="trials")
     assert (np.diff(curve.mean) > 0.03).all()
 
 
@@ -576,7 +581,7 @@ def test_trials_shuffled_within_classes_lose_shared_noise_and_nothing_else():
     y = np.tile([0, 1], 100).astype(np.int8)
     X = 0.4 * y[:, None] + rng.normal(size=(200, 1)) + 0.5 * rng.normal(size=(200, 40))
     options = {"ks": (40,), "R": 6, "n_label_shuffles": 30}
-    kept, removed = (neuron_dropping_curve(X, y, **options, trial_shuffled=s) for s in (False, True))
+    kept, removed = (fixed_curve(X, y, **options, trial_shuffled=s) for s in (False, True))
     # sum over neurons: d' = 0.4 whatever k is, against 0.4 sqrt(40 / 1.25)
     assert kept.mean[0] < 0.75
     assert removed.mean[0] > 0.95
@@ -604,7 +609,7 @@ def test_p_without_noise_correlations_is_calibrated():
         rng = np.random.default_rng(seed)
         X = np.cumsum(rng.normal(size=(120, 20)), axis=0)
         y, *null = np.repeat(rng.permuted(np.tile([0, 0, 0, 1, 1, 1], (20, 1)), axis=1), 20, axis=1)
-        curve = neuron_dropping_curve(X, y, ks=[20], R=2, n_label_shuffles=19, null=null, trial_shuffled=True)
+        curve = fixed_curve(X, y, ks=[20], R=2, n_label_shuffles=19, null=null, trial_shuffled=True)
         p.append(curve.p_values()[0])
     assert np.mean(np.array(p) <= 0.05) <= 0.2
     assert 0.3 < np.mean(p) < 0.75
@@ -612,16 +617,16 @@ def test_p_without_noise_correlations_is_calibrated():
 
 def test_labels_of_ones_own_are_the_null_and_may_leave_trials_out():
     null = np.random.default_rng(0).integers(-1, 2, (4, 60))
-    curve = neuron_dropping_curve(X_NDC, Y_NDC, ks=(3, 30), R=2, n_label_shuffles=3, null=null, cv_splits=3)
+    curve = fixed_curve(X_NDC, Y_NDC, ks=(3, 30), R=2, n_label_shuffles=3, null=null, cv_splits=3)
     expected = [[np.mean([by_hand(r, k, y, n_splits=3) for r in range(2)]) for y in null[:3]] for k in (3, 30)]
     np.testing.assert_allclose(curve.null_scores, expected, atol=1e-5)
     for wrong in (null[:2], null[:, 1:], null + 1, null * np.nan, null[0]):
         with pytest.raises(ValueError, match="shuffled labels"):
-            neuron_dropping_curve(X_NDC, Y_NDC, ks=[3], R=2, n_label_shuffles=3, null=wrong)
+            fixed_curve(X_NDC, Y_NDC, ks=[3], R=2, n_label_shuffles=3, null=wrong)
 
 
 def test_linear_shift_leaves_the_same_edges_out_of_all_labels():
-    curve = neuron_dropping_curve(X_NDC, Y_NDC, ks=[5], R=2, n_label_shuffles=4, null="linear_shift", cv_splits=3)
+    curve = fixed_curve(X_NDC, Y_NDC, ks=[5], R=2, n_label_shuffles=4, null="linear_shift", cv_splits=3)
     real, null = shuffled_labels(Y_NDC, "linear_shift", 4, 0)
     assert (real == -1).sum() == 30
     np.testing.assert_allclose(curve.scores[0], [by_hand(r, 5, real, n_splits=3) for r in range(2)], atol=1e-5)
@@ -630,7 +635,7 @@ def test_linear_shift_leaves_the_same_edges_out_of_all_labels():
 
 
 def test_in_turn_a_shuffle_shares_its_repeat_with_the_one_fifty_before_it():
-    curve = neuron_dropping_curve(X_NDC, Y_NDC, ks=[4], R=1, n_label_shuffles=52, null_subsets=0)
+    curve = fixed_curve(X_NDC, Y_NDC, ks=[4], R=1, n_label_shuffles=52, null_subsets=0)
     row = shuffled_labels(Y_NDC, "permute", 52, 0)[1][51]
     assert curve.null_scores[0, 51] == pytest.approx(by_hand(1, 4, row), abs=1e-5)
 
@@ -640,7 +645,7 @@ def test_trials_left_out_by_a_label_count_for_nothing(options):
     y = np.where(np.random.default_rng(0).random(60) < 0.2, -1, Y_NDC)
     X = np.where(y[:, None] < 0, 100, 1) * X_NDC  # not in means, not in standard deviations
     given_, dropped = (
-        neuron_dropping_curve(X[keep], y[keep], ks=(3, 30), R=3, n_label_shuffles=0, cv_splits=3, **options)
+        fixed_curve(X[keep], y[keep], ks=(3, 30), R=3, n_label_shuffles=0, cv_splits=3, **options)
         for keep in (y > -2, y >= 0)
     )
     np.testing.assert_allclose(given_.scores, dropped.scores, atol=1e-5)
@@ -670,10 +675,10 @@ def test_a_known_curve_is_extended(computed, n_bootstrap, null_subsets):
     options["null_subsets"] = null_subsets
     small = {"ks": (4, 12), "R": 2, "n_label_shuffles": 3}
     large = {"ks": (2, 4, 12, 20), "R": 4, "n_label_shuffles": 52}
-    whole = neuron_dropping_curve(X_NDC, Y_NDC, **large, **options)
-    known = neuron_dropping_curve(X_NDC, Y_NDC, **small, **options)
+    whole = fixed_curve(X_NDC, Y_NDC, **large, **options)
+    known = fixed_curve(X_NDC, Y_NDC, **small, **options)
     computed.clear()
-    found = neuron_dropping_curve(X_NDC, Y_NDC, **large, **options, known=known)
+    found = fixed_curve(X_NDC, Y_NDC, **large, **options, known=known)
     np.testing.assert_array_equal(found.scores, whole.scores)
     np.testing.assert_array_equal(found.null_scores, whole.null_scores)
     np.testing.assert_allclose(found.trial_means, whole.trial_means, rtol=1e-12)
@@ -686,10 +691,10 @@ def test_a_known_curve_is_extended(computed, n_bootstrap, null_subsets):
 
 
 def test_a_known_curve_with_fewer_subsets_than_the_null_needs_gives_its_real_scores(computed):
-    known = neuron_dropping_curve(X_NDC, Y_NDC, ks=[4], R=2, n_label_shuffles=3)
-    whole = neuron_dropping_curve(X_NDC, Y_NDC, ks=[4], R=4, n_label_shuffles=3)
+    known = fixed_curve(X_NDC, Y_NDC, ks=[4], R=2, n_label_shuffles=3)
+    whole = fixed_curve(X_NDC, Y_NDC, ks=[4], R=4, n_label_shuffles=3)
     computed.clear()
-    found = neuron_dropping_curve(X_NDC, Y_NDC, ks=[4], R=4, n_label_shuffles=3, known=known)
+    found = fixed_curve(X_NDC, Y_NDC, ks=[4], R=4, n_label_shuffles=3, known=known)
     np.testing.assert_array_equal(found.scores, whole.scores)
     np.testing.assert_array_equal(found.null_scores, whole.null_scores)
     assert {seen for seen in computed if seen[0] == "real"} == {("real", r, 4) for r in (0, 2, 3)}  # 0 to compare
@@ -697,9 +702,9 @@ def test_a_known_curve_with_fewer_subsets_than_the_null_needs_gives_its_real_sco
 
 def test_a_known_curve_with_more_than_is_asked_for_needs_nothing_new(computed):
     options = {"cv_splits": 3, "seed": 2, "null_subsets": 2}
-    known = neuron_dropping_curve(X_NDC, Y_NDC, ks=(4, 12), R=4, n_label_shuffles=5, **options)
+    known = fixed_curve(X_NDC, Y_NDC, ks=(4, 12), R=4, n_label_shuffles=5, **options)
     computed.clear()
-    found = neuron_dropping_curve(X_NDC, Y_NDC, ks=(12,), R=2, n_label_shuffles=3, **options, known=known)
+    found = fixed_curve(X_NDC, Y_NDC, ks=(12,), R=2, n_label_shuffles=3, **options, known=known)
     assert len(computed) <= 2
     np.testing.assert_array_equal(found.scores, known.scores[1:, :2])
     np.testing.assert_array_equal(found.null_scores, known.null_scores[1:, :3])
@@ -712,9 +717,9 @@ def test_a_known_curve_with_more_than_is_asked_for_needs_nothing_new(computed):
 )
 def test_a_known_curve_of_other_data_or_settings_is_refused(change):
     asked = {"X": X_NDC, "y": Y_NDC, "ks": (1, 9, 30), "R": 2, "n_label_shuffles": 3, "seed": 2, "cv_splits": 3}
-    known = neuron_dropping_curve(**{**asked, **change})
+    known = fixed_curve(**{**asked, **change})
     with pytest.raises(ValueError, match="known curve is not of these data"):
-        neuron_dropping_curve(**asked, known=known)
+        fixed_curve(**asked, known=known)
 
 
 # -------------------------------------------------------------------------------------------------- memory and input
@@ -726,7 +731,7 @@ def test_memory_does_not_grow_with_repeats_and_shuffles():
     peaks = []
     for times in (1, 6):
         tracemalloc.start()
-        neuron_dropping_curve(X, y, ks=(10, 300, 600), R=5 * times, n_label_shuffles=20 * times)
+        fixed_curve(X, y, ks=(10, 300, 600), R=5 * times, n_label_shuffles=20 * times)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.1 * peaks[0]
@@ -740,8 +745,8 @@ def test_values_that_are_not_finite_are_refused_with_row_and_column(dtype, value
     y = np.where(np.arange(60) == 17, -1, Y_NDC)
     for call in (
         lambda: cv_score(X, Y_NDC),
-        lambda: neuron_dropping_curve(X, Y_NDC, ks=[2], R=1, n_label_shuffles=0),
-        lambda: neuron_dropping_curve(X, y, ks=[2], R=1, n_label_shuffles=0),
+        lambda: fixed_curve(X, Y_NDC, ks=[2], R=1, n_label_shuffles=0),
+        lambda: fixed_curve(X, y, ks=[2], R=1, n_label_shuffles=0),
     ):
         with pytest.raises(ValueError, match="row 17, column 3, and 1 places more"):
             call()
@@ -749,8 +754,8 @@ def test_values_that_are_not_finite_are_refused_with_row_and_column(dtype, value
 
 def test_counts_of_spikes_and_labels_of_any_type_are_fine():
     X = np.random.default_rng(0).poisson(2, (60, 8)) + 2 * Y_NDC[:, None]
-    expected = neuron_dropping_curve(X.astype(float), Y_NDC, ks=[4], R=2, n_label_shuffles=1)
+    expected = fixed_curve(X.astype(float), Y_NDC, ks=[4], R=2, n_label_shuffles=1)
     for kind in (np.int64, np.uint8, np.float32):
-        found = neuron_dropping_curve(X.astype(kind), Y_NDC.astype(bool), ks=[4], R=2, n_label_shuffles=1)
+        found = fixed_curve(X.astype(kind), Y_NDC.astype(bool), ks=[4], R=2, n_label_shuffles=1)
         np.testing.assert_array_equal(found.scores, expected.scores)
         assert cv_score(X.astype(kind), Y_NDC.astype(float)) == cv_score(X.astype(float), Y_NDC)

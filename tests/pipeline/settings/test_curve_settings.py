@@ -68,7 +68,8 @@ def key_of(made: NDCSettings) -> str:
 
 @pytest.mark.parametrize(("key", "asked"), KEYS.items(), ids=lambda value: value if isinstance(value, str) else "")
 def test_keys_are_those_of_former_versions(key, asked):
-    assert key_of(NDCSettings(**asked)) == key
+    # C was fixed in all of them
+    assert key_of(NDCSettings(**asked, penalty="fixed")) == key
 
 
 # ---------------------------------------------------------------------------------------------------- allowed values
@@ -119,7 +120,7 @@ def test_settings_out_of_range_are_refused(change):
 
 def test_settings_survive_a_row_of_a_table():
     for target, balance in product(EVENTS, ("downsample", "weights", "none")):
-        made = NDCSettings(target=target, class_balance=balance, ks=(3, 7), c=0.5, r=7, delta=0.1)
+        made = NDCSettings(target=target, class_balance=balance, ks=(3, 7), c=0.5, r=7, delta=0.1, penalty="scaled")
         row = json.loads(json.dumps(made.as_row()))
         assert NDCSettings.from_row({**row, "a_column_of_the_table": 3}) == made
         assert hash(NDCSettings.from_row(row)) == hash(made)
@@ -130,7 +131,8 @@ def test_settings_survive_a_row_of_a_table():
 def test_a_number_may_be_of_any_type(name, kind):
     value = 0 if name in ("fold_gap", "cells_seed") else True if isinstance(getattr(NDCSettings, name), bool) else 1
     value = 2 if name == "cv_splits" else value
-    made = NDCSettings("choice", **{name: kind(value)})
+    needed = {"penalty": "fixed"} if name == "penalize_intercept" else {}
+    made = NDCSettings("choice", **{name: kind(value)}, **needed)
     assert getattr(made, name) == value
     assert type(getattr(made, name)) is type(getattr(NDCSettings, name))
 
@@ -140,7 +142,7 @@ def test_a_number_may_be_of_any_type(name, kind):
     ("name", "values"), [("ks", [8, 16]), ("fovs", [0, 2]), ("c_grid", [0.1, 1.0]), ("regions", ["MOs", "VISp"])]
 )
 def test_a_sequence_may_be_of_any_type(name, values, kind):
-    found = getattr(NDCSettings("choice", **{name: kind(values)}), name)
+    found = getattr(NDCSettings("choice", penalty="scaled", **{name: kind(values)}), name)
     assert found == tuple(values)
     assert {type(one) for one in found} == {type(values[0])}
 
@@ -194,8 +196,12 @@ def test_what_is_refused_is_named_with_what_was_expected_and_found(name, value):
         ({"fovs": (0, 0)}, r"fovs must be a list, each a whole number from 0, none twice, not \(0, 0\)"),
         ({"regions": "VISp"}, "regions must be a list, each an acronym of the Allen atlas such as 'VISp'"),
         ({"regions": [" "]}, "regions must be a list"),
-        ({"c_grid": (0.1,)}, "c_grid must have two or more values"),
-        ({"c_grid": (0.1, 1), "c": 2}, "leave out c=2"),
+        ({"c_grid": (0.1,), "penalty": "fixed"}, "c_grid must have two or more values"),
+        ({"c_grid": (0.1, 1), "c": 2, "penalty": "scaled"}, "leave out c=2"),
+        ({"c": 2}, "auto' chooses c itself, not with c=2 and .*use penalty='scaled'"),
+        ({"penalty": "auto", "c_grid": (0.1, 1)}, "auto' chooses c itself, not with c=1"),
+        ({"penalty": "scaled", "penalize_intercept": True}, "penalize_intercept would pull the intercept to 0"),
+        ({"penalty": "ridge"}, "penalty must be one of fixed, scaled, auto, not 'ridge'"),
         ({"cells_seed": 1}, "use cells='random'"),
         ({"fold_gap": 1}, "use fold_mode='blocked'"),
         ({"n_cells": 9, "curve_axis": "trials"}, "n_cells=9 limits a curve over cells"),
@@ -222,7 +228,7 @@ def test_the_docstring_lists_every_setting():
 
 def test_settings_survive_the_columns_of_a_table():
     for asked in KEYS.values():
-        made = NDCSettings(**asked)
+        made = NDCSettings(**asked, penalty="fixed")
         row = json.loads(json.dumps(made.as_columns()))
         assert [name for name in ("c_grid", "regions", "fovs") if row[name] is None] == [
             name for name in ("c_grid", "regions", "fovs") if not getattr(made, name)

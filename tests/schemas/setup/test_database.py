@@ -35,14 +35,13 @@ VIEWS = {
     "tracked_cell": "subject tracking_run eid fov roi cell_uid silhouette session_date session_number",
     "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
     "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
-    "k95 k95_low k95_high verdict subject session_date session_number target event win_start win_end class_balance r "
-    "metric delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells null_subsets "
-    "use_flagged_frames",
+    "k95 k95_low k95_high verdict c_used score_c1 subject session_date session_number target event win_start win_end "
+    "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
+    "null_subsets use_flagged_frames penalty",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
-    "session_number target event win_start win_end class_balance r metric delta n_label_shuffles fold_mode curve_axis "
-    "trial_shuffled cells regions fovs max_cells null_subsets "
-    "use_flagged_frames",
+    "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
+    "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
@@ -347,9 +346,9 @@ from pipeline.decoding import NDCSettings
 from schemas.work.filling import fill
 
 schemas.activate()
-old = [NDCSettings("choice", null="permute", n_bootstrap=0, null_subsets=0)]
-old += [NDCSettings("block", null="permute", n_bootstrap=0, null_subsets=0, ks=(8, 16), r=3, c=0.5, seed=7,
-                    shuffle_seed=7, equalize_trials=False)]
+before = {"null": "permute", "n_bootstrap": 0, "null_subsets": 0, "penalty": "fixed"}
+old = [NDCSettings("choice", **before)]
+old += [NDCSettings("block", **before, ks=(8, 16), r=3, c=0.5, seed=7, shuffle_seed=7, equalize_trials=False)]
 n_before = len(schemas.NDCParams())
 keys = [schemas.NDCParams.add(one) for one in old]
 new = schemas.NDCParams.add(NDCSettings("choice"))
@@ -367,6 +366,7 @@ print(json.dumps({
     "q": (schemas.NDCComparison.Result & family).to_arrays("q_value", order_by="eid").tolist(),
     "uid_form": schemas.TrackingRun().fetch1("uid_form"),
     "flagged": schemas.NDCParams().to_arrays("use_flagged_frames").tolist(),
+    "penalty": [[(schemas.NDCParams & key).fetch1("penalty"), row["c_used"]] for key, row in zip(keys, rows)],
     "slope": (schemas.NDCComparison.Trend & family).fetch1("k_star_slope"),
 }))
 """
@@ -435,6 +435,7 @@ def test_results_of_version_1_are_found_by_the_settings_that_they_had(from_versi
     assert seen["q"] == [0.02, 0.02]
     assert seen["uid_form"] is None  # its files are read as they were
     assert set(seen["flagged"]) == {0}
+    assert seen["penalty"] == [["fixed", None], ["fixed", None]]
 
 
 def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, database, backend):
@@ -539,6 +540,9 @@ def test_jobs_of_version_10_are_due_and_have_their_times_in_utc(
     assert done.returncode == 0, done.stderr
     done = meso_command("db", "init", env=env)
     assert "Applied 11: jobs" in done.stdout, done.stderr
+    for table in ("n_d_c_params", "__n_d_c_result"):
+        new = declared(database, settings.prefix() + "decoding", table)
+        assert declared(database, prefix + "decoding", table) == new
     for when in ("once", "again"):
         done = python_command("-c", OLD_JOBS, when, env=env)
         assert done.returncode == 0, done.stderr

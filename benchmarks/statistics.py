@@ -1,0 +1,267 @@
+"""Whether the statistics are right: simulated sessions of known truth, with exact binomial intervals.
+
+    python benchmarks/statistics.py                 # every section
+    python benchmarks/statistics.py penalty         # some of them
+    python benchmarks/statistics.py --quick         # few data sets: the form takes a minute, and decides nothing
+
+Each section prints tables, and a line for each requirement ("must"). The status is 1 if one is missed.
+
+penalty: mean scores with each penalty against the best fixed C of each k, over populations, numbers of cells and of
+trials (`tests/support/populations.py`); the scores of null labels; curves near k = number of training trials; k* and
+verdicts of sessions of 400 trials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import binomtest
+from threadpoolctl import threadpool_limits
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support.populations import EXTREME, ORDINARY, population
+
+from pipeline.decoding import NDCCurve, fit_curve, neuron_dropping_curve
+
+#: Requirements that were missed.
+MISSED: list[str] = []
+
+
+def must(text: str, holds: bool) -> None:
+    """Print a requirement, and remember it if it was missed."""
+    print(f"- {'met' if holds else 'MISSED'}: {text}", flush=True)
+    if not holds:
+        MISSED.append(text)
+
+
+def counted(hits: int, n: int) -> str:
+    """Return a number of hits with the exact 95 % interval of their share."""
+    low, high = binomtest(int(hits), n).proportion_ci(0.95, method="exact")
+    return f"{hits}/{n} ({low:.2f}-{high:.2f})"
+
+
+def in_processes(compute: Callable, items: Iterable, n_jobs: int) -> Iterator:
+    """Yield the results of items in order, computed in processes with one BLAS thread each."""
+    with ProcessPoolExecutor(n_jobs, initializer=threadpool_limits, initargs=(1,)) as pool:
+        yield from pool.map(compute, items)
+
+
+# ---------------------------------------------------------------------------------------------------------- penalty
+
+#: Values of C from which the best fixed one of each k is taken.
+FIXED = tuple(10.0 ** (0.75 * e - 5) for e in range(8))
+PENALTIES = ("C = 1", "1/k", "auto")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Populations of one kind, decoded from sessions of one length.
+
+    Attributes
+    ----------
+    kind : str
+    N, n : int
+        Cells, trials.
+    sets : int
+        Populations, with a session of each.
+    """
+
+    kind: str
+    N: int
+    n: int
+    sets: int
+
+    @property
+    def ks(self) -> list[int]:
+        """Subset sizes: powers of two, and all cells."""
+        return [k for k in (8, 16, 32, 64, 128, 256, 512, 1024) if k < self.N] + [self.N]
+
+
+def conditions(quick: bool) -> list[Condition]:
+    """Return the conditions; those that take longest with fewer populations."""
+    cells = {100: 2} if quick else {100: 16, 800: 8, 2000: 6}
+    trials = {60: 1, 400: 1} if quick else {60: 3, 120: 2, 400: 1}
+    sizes = [(N, n, sets * more) for N, sets in cells.items() for n, more in trials.items()]
+    return [Condition(kind, *size) for kind in (*ORDINARY, *EXTREME) for size in sizes]
+
+
+def scores_of(condition: Condition) -> tuple[Condition, float, dict[str, np.ndarray], list[float]]:
+    """Return the best score at all cells, the loss of each penalty (sets, K), and the c that were chosen.
+
+    The best fixed C of each k is that of the other populations: the best of several noisy means of the same populations
+    would be too good.
+    """
+    fixed, found = [], []
+    chosen = []
+    for number in range(condition.sets):
+        rng = np.random.default_rng([number, condition.N, condition.n, 11])
+        X, y = population(condition.kind, condition.N, rng).sample(condition.n, rng)
+        curve = partial(neuron_dropping_curve, X, y, ks=condition.ks, R=4, n_label_shuffles=0)
+        fixed.append([curve(penalty="fixed", C=C).mean for C in FIXED])
+        auto = curve(penalty="auto")
+        chosen.append(auto.c)
+        found.append([curve(penalty="fixed").mean, curve(penalty="scaled").mean, auto.mean])
+    by_c = np.array(fixed)
+    others = (by_c.sum(axis=0) - by_c).argmax(axis=1)  # (sets, K): the best C in all other sets
+    best = np.take_along_axis(by_c, others[:, None], axis=1)[:, 0]
+    losses = {name: np.array(found)[:, i] - best for i, name in enumerate(PENALTIES)}
+    return condition, float(best[:, -1].mean()), losses, chosen
+
+
+def against_best(quick: bool, n_jobs: int) -> None:
+    """Print the loss of each penalty against the best fixed C of each k."""
+    print(
+        "\nMean score over the ks minus that of the best fixed C of each k (standard error; worst k), and c of auto:\n"
+    )
+    print(f"| kind | cells | trials | best at all cells | {' | '.join(PENALTIES)} | c |")
+    print(f"|{'---|' * (5 + len(PENALTIES))}")
+    groups: dict[str, dict[str, list[float]]] = {"ordinary": {}, "few strong cells or shared modes": {}}
+    for condition, best, losses, chosen in in_processes(scores_of, conditions(quick), n_jobs):
+        cells = [
+            f"{one.mean():+.4f} ({one.mean(axis=1).std(ddof=1) / np.sqrt(len(one)):.4f}; {one.mean(axis=0).min():+.3f})"
+            for one in losses.values()
+        ]
+        times = ", ".join(f"{chosen.count(c)} x {c:g}" for c in sorted(set(chosen)))
+        place = f"{condition.kind} | {condition.N} | {condition.n}"
+        print(f"| {place} | {best:.3f} | {' | '.join(cells)} | {times} |", flush=True)
+        group = groups["ordinary" if condition.kind in ORDINARY else "few strong cells or shared modes"]
+        for name, one in losses.items():
+            group.setdefault(name, []).append(float(one.mean()))
+    print("\n| populations | penalty | mean of the conditions | worst condition |\n|---|---|---|---|")
+    for group, by_name in groups.items():
+        for name, values in by_name.items():
+            print(f"| {group} | {name} | {np.mean(values):+.4f} | {min(values):+.4f} |")
+    print()
+    for (group, by_name), bound in zip(groups.items(), (0.01, 0.02), strict=True):
+        text = f"{group}: auto within {bound} of the best fixed C of each k, in every condition (mean over ks)"
+        must(f"{text}; worst {min(by_name['auto']):+.4f}", min(by_name["auto"]) >= -bound)
+
+
+def null_scores(seed: int) -> tuple[float, float, float]:
+    """Return the mean null score with c = 1 and with auto, and p with auto, of a session without information."""
+    rng = np.random.default_rng([seed, 12])
+    X, _ = population(("limited", "lowrank")[seed % 2], 100, rng).sample(120, rng)
+    y = rng.permutation(np.repeat([0, 1], 60))
+    curve = partial(neuron_dropping_curve, X, y, ks=[8, 16, 32, 64, 100], R=5, n_label_shuffles=39)
+    auto = curve(penalty="auto")
+    return float(curve(penalty="scaled").null_scores.mean()), float(auto.null_scores.mean()), float(auto.p_values()[-1])
+
+
+def nulls(quick: bool, n_jobs: int) -> None:
+    """Print how much the choice raises the scores of labels that mean nothing, and how often p is small."""
+    n = 8 if quick else 200
+    one, auto, p = np.array(list(in_processes(null_scores, range(n), n_jobs))).T
+    hits = int((p <= 0.05).sum())
+    print(f"\nLabels that mean nothing, 120 trials, 100 cells, limited and lowrank: {n} sessions.")
+    print(f"Mean score of null labels with auto minus that with c = 1: {np.mean(auto - one):+.4f}\n")
+    must(f"p <= 0.05 in at most 8 % (not excluded by the interval); {counted(hits, n)}",
+         binomtest(hits, n).proportion_ci(0.95).low <= 0.08)  # fmt: skip
+
+
+def near_training_trials(seed: int) -> dict[str, np.ndarray]:
+    """Return mean scores at k around the number of training trials (320), of 800 cells and 400 trials."""
+    rng = np.random.default_rng([seed, 13])
+    X, y = population("limited", 800, rng).sample(400, rng)
+    curve = partial(neuron_dropping_curve, X, y, ks=DIP_KS, R=10, n_label_shuffles=0)
+    return {"C = 1": curve(penalty="fixed").mean, "auto": curve(penalty="auto").mean}
+
+
+DIP_KS = (32, 64, 128, 200, 260, 320, 380, 450, 600, 800)
+
+
+def dip(quick: bool, n_jobs: int) -> None:
+    """Print the curve around k = number of training trials, where one at a fixed C falls."""
+    found = list(in_processes(near_training_trials, range(2 if quick else 10), n_jobs))
+    print("\n800 cells, 400 trials (320 in training):\n")
+    print(f"| k | {' | '.join(map(str, DIP_KS))} |\n|{'---|' * (len(DIP_KS) + 1)}")
+    means = {name: np.mean([one[name] for one in found], axis=0) for name in found[0]}
+    for name, mean in means.items():
+        print(f"| {name} | {' | '.join(f'{value:.3f}' for value in mean)} |")
+    falls = {name: float((mean - np.maximum.accumulate(mean)).min()) for name, mean in means.items()}
+    print()
+    text = "no dip with auto: no k more than 0.003 below a smaller one"
+    must(f"{text}; {falls['auto']:+.4f} (C = 1: {falls['C = 1']:+.4f})", falls["auto"] >= -0.003)
+
+
+SESSION_KS = (8, 16, 32, 64, 100)
+
+
+def one_session(seed: int) -> dict[str, tuple[float, str]]:
+    """Return k* and the verdict of a session of 400 trials and 100 cells, with each penalty; and the true k*."""
+    rng = np.random.default_rng([seed, 14])
+    cells = population("limited", 100, rng)
+    X, y = cells.sample(400, rng)
+    truth = [cells.mean_auc(k, 20, rng) for k in SESSION_KS]
+    found = {"truth": (_crossing(SESSION_KS, truth), "")}
+    for name, penalty in (("C = 1", "fixed"), ("auto", "auto")):
+        curve: NDCCurve = neuron_dropping_curve(
+            X, y, ks=SESSION_KS, R=20, n_label_shuffles=19, null_subsets=1, n_bootstrap=200, penalty=penalty
+        )
+        fit = fit_curve(curve.ks, curve.scores, "auc", trial_means=curve.trial_means, ceiling=curve.ceiling,
+                        p_values=curve.p_values(), n_bootstrap=200)  # fmt: skip
+        found[name] = _crossing(SESSION_KS, curve.mean), fit.verdict
+    return found
+
+
+def _crossing(ks: tuple[int, ...], mean: Iterable[float], delta: float = 0.02) -> float:
+    """Return k at which the mean is ``delta`` below that of the largest k, interpolated in log k."""
+    rising = np.maximum.accumulate(np.asarray(mean, dtype=float))
+    rising += 1e-9 * np.arange(len(rising))  # strictly, as interpolation needs
+    return float(np.exp(np.interp(rising[-1] - delta, rising, np.log(ks))))
+
+
+def sessions(quick: bool, n_jobs: int) -> None:
+    """Print k* and verdicts of sessions whose curve is not saturated."""
+    n = 4 if quick else 100
+    found = list(in_processes(one_session, range(n), n_jobs))
+    true = np.array([one["truth"][0] for one in found])
+    print(f"\n{n} sessions of 400 trials, 100 cells; true k* (geometric mean) {np.exp(np.log(true).mean()):.0f}:\n")
+    print("| | k* (geometric mean) | within a factor of 2 | verdicts |\n|---|---|---|---|")
+    close, saturated = {}, {}
+    for name in ("C = 1", "auto"):
+        k = np.array([one[name][0] for one in found])
+        verdicts = [one[name][1] for one in found]
+        close[name] = int((np.abs(np.log2(k / true)) <= 1).sum())
+        saturated[name] = verdicts.count("saturated")
+        words = ", ".join(f"{verdicts.count(word)} {word}" for word in sorted(set(verdicts)))
+        print(f"| {name} | {np.exp(np.log(k).mean()):.0f} | {counted(close[name], n)} | {words} |")
+    print()
+    must(f"at most 5 % of unsaturated curves of 400 trials are called saturated; {counted(saturated['auto'], n)}",
+         saturated["auto"] <= 0.05 * n)  # fmt: skip
+    must(f"k* within a factor of 2 in 95 %; {counted(close['auto'], n)}", close["auto"] >= 0.95 * n)
+
+
+def penalty(quick: bool, n_jobs: int) -> None:
+    """Run the section "penalty"."""
+    for part in (against_best, nulls, dip, sessions):
+        part(quick, n_jobs)
+
+
+SECTIONS: dict[str, Callable[[bool, int], None]] = {"penalty": penalty}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", default=list(SECTIONS), help=", ".join(SECTIONS))
+    parser.add_argument("--quick", action="store_true", help="few data sets")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes")
+    options = parser.parse_args()
+    for name in options.sections:
+        start = time.perf_counter()
+        print(f"\n## {name}")
+        SECTIONS[name](options.quick, options.jobs)
+        print(f"\n{time.perf_counter() - start:.0f} s with {options.jobs} processes")
+    sys.exit(bool(MISSED))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""The penalty "auto": its strength c, in units of 1/k, is chosen once for each label vector.
+
+With C = c / k the prior of a decision value has the same standard deviation at every k, and c = 1 suits populations in
+which many cells carry a little of the information. Where few cells or shared modes carry it, a weaker penalty decodes
+better. A strict choice of the best c loses more to its own noise than it gains, and makes the scores of shuffled labels
+too high; so c = 1 is left only for a clear gain (``GAIN``).
+
+Choice: every pair of folds i, j that are at most two apart (with five folds: every pair) is left out of a fit, which is
+scored on i and on j. Without i this is an inner fit of outer fold i, so that these fits are inner cross-validations of
+all outer folds, at half of their cost. The scores of the first random subset are averaged over some of the ks
+(``sizes``). No choice is made for a fold or for a k: the noise of such choices costs more than they gain.
+
+Shuffled labels choose by the same rule as the real ones, so that every label vector is treated alike. Sessions that are
+compared share one c, by the mean of their scores; a shuffled vector then takes the place of its session's real labels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.decoding.folds import Decide, Groups, Validation, fold_masks, scores_of, training_weights
+from pipeline.errors import ArgumentError
+
+#: Values of c; the first is left only for a gain.
+CANDIDATES = (1.0, 10.0, 30.0)
+#: Least gain in the mean inner score. The mean score of shuffled labels is then 0.007 above that with c = 1, without a
+#: threshold still more (``benchmarks/statistics.py``). p holds, because shuffled labels choose as the real ones do.
+GAIN = 0.02
+#: The inner scores are of the largest k, of this fraction of it, of the fraction of that, and so on.
+SPACING = 4
+#: Smaller subsets tell little.
+MIN_K = 8
+
+
+def check(how: Validation, penalize_intercept: bool) -> None:
+    """Refuse a penalised intercept with a penalty in units of 1/k, which would pull the intercept to 0.
+
+    Raises
+    ------
+    ArgumentError
+    """
+    if penalize_intercept and how.penalty != "fixed":
+        raise ArgumentError(
+            f"penalty={how.penalty!r} needs a free intercept, which a small C would pull to 0: use penalty='fixed', or "
+            f"penalize_intercept=False"
+        )
+
+
+def sizes(largest: int) -> list[int]:
+    """Return the ks of the inner scores: the largest, a fourth of it, and so on, down to ``MIN_K``."""
+    found = [largest]
+    while found[-1] // SPACING >= MIN_K:
+        found.append(found[-1] // SPACING)
+    return found
+
+
+def pairs_of(n_splits: int) -> list[tuple[int, int]]:
+    """Return pairs of folds that are at most two apart, the last next to the first: at most two for each fold.
+
+    The pair of two folds leaves nothing to train on: with two folds there is no choice.
+    """
+    near = {tuple(sorted((i, (i + step) % n_splits))) for i in range(n_splits) for step in (1, 2)}
+    return sorted((i, j) for i, j in near if i != j)
+
+
+def inner_scores(
+    decide: Decide, labels: np.ndarray, ks: Sequence[int], seed: int, how: Validation
+) -> np.ndarray:  # fmt: skip
+    """Return the mean inner score of each label vector with each of ``CANDIDATES``.
+
+    Parameters
+    ----------
+    decide : callable
+        See ``pipeline.decoding.folds.Decide``.
+    labels : (L, n) 1, 0, or -1 for trials that are left out
+    ks : sequence of int
+        See ``sizes``.
+    seed : int
+        Of the folds.
+    how : Validation
+
+    Returns
+    -------
+    (L, number of candidates) float64
+        NaN for a label vector for which no inner fit is possible, as with blocked folds of one class.
+    """
+    which, weights, tests = [], [], []
+    for row, y in enumerate(labels):
+        train, test = fold_masks(y, seed, how)
+        for i, j in pairs_of(how.n_splits):
+            # outside the gaps around both folds, too
+            both = train[i] & train[j]
+            if (both & (y == 1)).any() and (both & (y == 0)).any():
+                which.append(row)
+                weights.append(training_weights(y, both[None], 1.0, how.class_weight)[0])
+                tests.append((test[i], test[j]))
+    found = np.full((len(labels), len(CANDIDATES)), np.nan)
+    if not which:
+        return found
+    rows = labels[which]
+    fits = [(k, c) for k in ks for c in CANDIDATES]
+    values = decide(np.array(weights), rows, [k for k, _ in fits], [c for _, c in fits])
+    groups = [Groups.of(rows, np.array(masks)) for masks in zip(*tests, strict=True)]
+    # (K, C, pairs, the two folds of a pair)
+    scores = np.array([np.stack([scores_of(z, one, how.metric) for one in groups], axis=1) for z in values])
+    scores = scores.reshape(len(ks), len(CANDIDATES), len(which), 2)
+    for row in set(which):
+        of_row = scores[:, :, np.array(which) == row]
+        # a fold without both classes has no score, whatever k and c are
+        known = np.isfinite(of_row[0, 0])
+        if known.any():
+            found[row] = of_row[:, :, known].mean(axis=(0, 2))
+    return found
+
+
+def chosen(scores: np.ndarray, compared: np.ndarray | None = None) -> np.ndarray:
+    """Return the c of each label vector.
+
+    Parameters
+    ----------
+    scores : (L, number of candidates) float
+        Inner scores of the label vectors.
+    compared : (D, number of candidates) float, optional
+        Inner scores of the real labels of the other sessions that share the c.
+
+    Returns
+    -------
+    (L,) float64
+        1 where no inner score is known.
+    """
+    others = np.empty((0, len(CANDIDATES))) if compared is None else np.asarray(compared, dtype=np.float64)
+    found = np.full(len(scores), CANDIDATES[0])
+    for row, own in enumerate(scores):
+        together = np.vstack([own, others])
+        together = together[np.isfinite(together).all(axis=1)]
+        if len(together):
+            # rounded, so that the last bits of a processor decide neither a tie nor the threshold
+            gains = np.round(together.mean(axis=0) - together.mean(axis=0)[0], 12)
+            best = int(np.argmax(gains))
+            found[row] = CANDIDATES[best] if gains[best] >= GAIN else CANDIDATES[0]
+    return found
