@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.broken_sessions import Repository, remove
+from support.broken_sessions import Repository, remove, write_with_header
 from support.corpus import ACTIVITY, TIMES, TRIALS, UIDS, rewrite
 
 import meso
@@ -60,7 +60,8 @@ def extra_line(fov: Path) -> None:
 
 
 def tracked_lines(fov: Path) -> list[str]:
-    return ["" if line in ("", "nan") else line for line in (fov / UIDS).read_text().splitlines()]
+    lines = [line.strip() for line in (fov / UIDS).read_text().splitlines()]
+    return ["" if line in ("", "nan") else line for line in lines]
 
 
 def repeat_uid(fov: Path, uid: str | None = None) -> None:
@@ -294,6 +295,7 @@ def test_a_fixed_fov_is_read_after_retry(broken, name):
     eid = broken.eids[name]
     for file in (TIMES, ACTIVITY):
         shutil.copy(broken.template / "alf/FOV_01" / file, broken.alf(name) / "FOV_01" / file)
+    write_with_header(broken.alf(name) / "FOV_01" / ACTIVITY, name)
     write_one_tables(broken.root)
     fill([*SESSION_TABLES], {"eid": eid})
     assert complete_fovs(eid) == [0, 2]  # a failure is not tried again by itself
