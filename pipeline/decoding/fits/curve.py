@@ -20,7 +20,7 @@ from pipeline.decoding.fits.families import (
     fit,
     intervals,
 )
-from pipeline.decoding.fits.k_star import k_stars
+from pipeline.decoding.fits.k_star import k_halves, k_reaching, k_stars, rising
 from pipeline.decoding.fits.together import benjamini_hochberg
 from pipeline.errors import ArgumentError
 
@@ -40,8 +40,8 @@ class CurveFit:
     """Fit of a neuron-dropping curve, with 95 % intervals.
 
     Every quantity ``x`` has ``x_low`` and ``x_high``, percentiles 2.5 and 97.5 over the bootstrap; they are NaN
-    without a fit, or with nothing to resample. A number of neurons is ``inf`` if it is more than ten times the
-    largest measured k. It is never below the smallest measured k; at that value it means "that many or fewer".
+    without a fit, or with nothing to resample. A number of neurons of the fit is ``inf`` if it is more than ten times
+    the largest measured k. It is never below the smallest measured k; at that value it means "that many or fewer".
 
     Attributes
     ----------
@@ -66,6 +66,12 @@ class CurveFit:
     k_star_censored : {"", "left", "right"}
         "left": k* is the smallest measured k, so the true k* is that many or fewer. "right": no measured k is within
         ``delta`` of the ceiling.
+    k_star_continuous : float
+        k* between the ks: where the isotonic mean, interpolated in log2 k, is within ``delta`` of the ceiling. Below
+        the smallest k it is extended with d'^2 in proportion to k. NaN at chance, inf if the ceiling is not reached.
+    k_half : float
+        Number of cells with half of the d'^2 at the largest k, interpolated likewise. Unlike ``k50`` it needs no fit
+        and no asymptote.
     gain : float
         Increase of the measured score over the last doubling of k.
     verdict : str
@@ -92,6 +98,12 @@ class CurveFit:
     gain_low: float
     gain_high: float
     chance_p: float
+    k_star_continuous: float = np.nan
+    k_star_continuous_low: float = np.nan
+    k_star_continuous_high: float = np.nan
+    k_half: float = np.nan
+    k_half_low: float = np.nan
+    k_half_high: float = np.nan
     verdict: str = "too few k"
     family: str = ""
     parameters: dict[str, float] = field(default_factory=dict)
@@ -259,10 +271,14 @@ def fit_curve(
     star_draws = np.full(len(complete), np.nan)
     star_draws[complete] = stars[1:]
     gains = columns[-1] - _at_half(ks, columns)
+    variance = _variance(scores, trials)
+    smooth = rising(columns, 1 / variance)
     known: dict[str, Any] = {
         "metric": metric, "chance": chance, "ks": ks, "mean": mean, "mean_low": low, "mean_high": high,
         "draws": draws, "k_star_draws": star_draws, "chance_p": _chance_p(columns, p_values, chance),
-        **estimates("k_star", stars), **estimates("gain", gains),
+        **estimates("k_star", stars), **estimates("gain", gains), **estimates("k_half", k_halves(ks, smooth)),
+        # a ceiling of all neurons keeps its distance from the mean at the largest k
+        **estimates("k_star_continuous", k_reaching(ks, smooth, smooth[-1] + top - mean[-1] - delta, chance)),
         "k_star": int(stars[0]) if np.isfinite(stars[0]) else -1,
         "k_star_censored": "right" if np.isinf(stars[0]) else "left" if stars[0] == ks[0] else "",
     }  # fmt: skip
@@ -270,7 +286,7 @@ def fit_curve(
         return CurveFit(**known, verdict="at chance")
     if len(ks) < MIN_KS:
         return CurveFit(**known)
-    known |= fit(ks, columns, _variance(scores, trials), metric, chance)
+    known |= fit(ks, columns, variance, metric, chance)
     return CurveFit(**known, verdict=_verdict(known, columns, delta))
 
 
