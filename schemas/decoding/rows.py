@@ -39,8 +39,8 @@ def ndc_curve(
         X, y, ks=_ks(X, y, settings, shuffled), R=settings.r, n_label_shuffles=settings.n_label_shuffles,
         null=shuffled.null if shuffled.labels is None else shuffled.labels, null_subsets=settings.null_subsets,
         shuffle_seed=settings.shuffle_seed, C=settings.c, ceiling_mode=settings.ceiling_mode,
-        penalize_intercept=settings.penalize_intercept, c_grid=settings.c_grid, n_bootstrap=settings.n_bootstrap,
-        penalty=settings.penalty, compared=compared, known=known, **_validation(settings),
+        penalize_intercept=settings.penalize_intercept, c_grid=settings.c_grid, intervals=settings.intervals,
+        n_bootstrap=settings.n_bootstrap, penalty=settings.penalty, compared=compared, known=known, **_validation(settings),
     )  # fmt: skip
 
 
@@ -99,7 +99,8 @@ def fit_of(curve: decoding.NDCCurve, settings: NDCSettings) -> CurveFit:
     """
     p_is_resolvable = (1 + curve.null_scores.shape[1]) * ALPHA >= 1
     return fit_curve(
-        curve.ks, curve.scores, settings.metric, trial_means=curve.trial_means, ceiling=curve.ceiling,
+        curve.ks, curve.scores, settings.metric, influences=curve.influences, trial_means=curve.trial_means,
+        ceiling=curve.ceiling,
         p_values=curve.p_values() if p_is_resolvable else None, delta=settings.delta,
         n_bootstrap=settings.n_bootstrap, seed=settings.seed,
     )  # fmt: skip
@@ -107,7 +108,8 @@ def fit_of(curve: decoding.NDCCurve, settings: NDCSettings) -> CurveFit:
 
 def result_row(curve: decoding.NDCCurve, fit: CurveFit) -> dict[str, Any]:
     """Return the columns of NDCResult for a curve; NaN and infinity become NULL."""
-    estimates = [name + end for name in ("asymptote", "k50", "k90", "k95") for end in ("", "_low", "_high")]
+    names = ("asymptote", "k50", "k90", "k95", "k_star_continuous", "k_half")
+    estimates = [name + end for name in names for end in ("", "_low", "_high")]
     return {
         "ceiling": curve.ceiling,
         # -1 stands for none in the curve, NULL in the table
@@ -143,5 +145,6 @@ def curve_rows(curve: decoding.NDCCurve, fit: CurveFit) -> Iterator[dict[str, An
             "null_scores": null.copy(),
             "mean_low": number(fit.mean_low[i]),
             "mean_high": number(fit.mean_high[i]),
-            "trial_means": curve.trial_means[i].copy(),
+            "trial_means": curve.trial_means[i].copy() if len(curve.trial_means) else None,
+            "influences": curve.influences[i].copy() if len(curve.influences) else None,
         }

@@ -208,6 +208,12 @@ class NDCResult(WholeDelete, dj.Computed):
     verdict=null : varchar(16)          # saturated, not saturated, uncertain, decreasing, at chance or too few k
     c_used=null : float64               # c of the real labels: chosen (penalty auto) or as set; NULL: c of the settings
     score_c1=null : float64             # mean score at the largest k with c = 1; NULL: penalty not auto
+    k_star_continuous=null : float64    # k* between the ks, with its 95 percent interval; NULL: before version 14
+    k_star_continuous_low=null : float64
+    k_star_continuous_high=null : float64
+    k_half=null : float64               # cells with half of the squared d-prime of the largest k
+    k_half_low=null : float64
+    k_half_high=null : float64
     """
 
     class Curve(dj.Part):
@@ -229,6 +235,7 @@ class NDCResult(WholeDelete, dj.Computed):
         mean_low=null : float64         # 95 percent interval of score_mean over subsets and trials
         mean_high=null : float64
         trial_means=null : <blob>       # (n_bootstrap,) float64, score_mean of the test trials drawn with replacement
+        influences=null : <blob>        # (n_decoded,) float64, of each decoded trial on score_mean; or trial_means
         """
 
     class Trial(dj.Part):
@@ -433,14 +440,14 @@ def _same_input(key: dict, features: np.ndarray, use: np.ndarray) -> bool:
 def _stored_curve(key: dict) -> decoding.NDCCurve:
     """Return the curve of a result from its rows in the database."""
     points = (NDCResult.Curve & key).to_dicts(order_by="k")
-    scores, null_scores, trial_means = (
+    scores, null_scores, trial_means, influences = (
         np.array([np.empty(0) if point[name] is None else point[name] for point in points], dtype=np.float64)
-        for name in ("scores", "null_scores", "trial_means")
+        for name in ("scores", "null_scores", "trial_means", "influences")
     )
     ks = np.array([point["k"] for point in points], dtype=np.int64)
     ceiling = (NDCResult & key).fetch1("ceiling")
     m = min((NDCParams & key).fetch1("null_subsets"), scores.shape[1])
-    return decoding.NDCCurve(ks, scores, null_scores, ceiling, m, trial_means)
+    return decoding.NDCCurve(ks, scores, null_scores, ceiling, m, trial_means, influences)
 
 
 @schema

@@ -28,7 +28,7 @@ def queries() -> dict[str, dj.QueryExpression]:
     )  # fmt: skip
     result = NDCResult.proj(..., "-n_compared", "-n_class_1", "-environment", "-fit_parameters", "-null_donors")
     result = result * sessions * asked
-    curve = NDCResult.Curve.proj(..., "-scores", "-null_scores", "-trial_means")
+    curve = NDCResult.Curve.proj(..., "-scores", "-null_scores", "-trial_means", "-influences")
     one_curve = NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star", "null_used", "verdict") * sessions * asked
     return {
         "session": Session.proj(..., "-one_cache_dir") * Subject.proj("lab"),
