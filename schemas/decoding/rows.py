@@ -40,7 +40,8 @@ def ndc_curve(
         null=shuffled.null if shuffled.labels is None else shuffled.labels, null_subsets=settings.null_subsets,
         shuffle_seed=settings.shuffle_seed, C=settings.c, ceiling_mode=settings.ceiling_mode,
         penalize_intercept=settings.penalize_intercept, c_grid=settings.c_grid, intervals=settings.intervals,
-        n_bootstrap=settings.n_bootstrap, penalty=settings.penalty, compared=compared, known=known, **_validation(settings),
+        n_bootstrap=settings.n_bootstrap, penalty=settings.penalty, compared=compared, known=known,
+        **_validation(settings),
     )  # fmt: skip
 
 

@@ -736,7 +736,7 @@ def test_a_known_curve_with_fewer_subsets_than_the_null_needs_gives_its_real_sco
 
 
 def test_a_known_curve_with_more_than_is_asked_for_needs_nothing_new(computed):
-    options = {"cv_splits": 3, "seed": 2, "null_subsets": 2}
+    options = {"cv_splits": 3, "seed": 2, "null_subsets": 2, "intervals": "test_trials"}
     known = fixed_curve(X_NDC, Y_NDC, ks=(4, 12), R=4, n_label_shuffles=5, **options)
     computed.clear()
     found = fixed_curve(X_NDC, Y_NDC, ks=(12,), R=2, n_label_shuffles=3, **options, known=known)
