@@ -666,7 +666,8 @@ class _Tally:
         """Return the finished curve."""
         ceiling, scores = float(self.scores[-1].mean()), self.scores[: len(self.grid)].copy()
         means = self.trial_sums / self.n_summed[:, None] if self.trial_sums.size else self.trial_sums
-        return NDCCurve(self.grid, scores, self.null_scores, ceiling, self.null_subsets, **{self.of_trials: means})
+        curve = NDCCurve(self.grid, scores, self.null_scores, ceiling, self.null_subsets)
+        return replace(curve, influences=means) if self.of_trials == "influences" else replace(curve, trial_means=means)
 
     def fill(self, work: _Work, progress: bool | Callable[[int, int], None]) -> None:
         """Compute every score that is missing."""

@@ -173,13 +173,6 @@ class NDCSettings:
         comment="resamplings of the test trials behind the intervals",
         help="Draws of the curve for the intervals of k* and of the fit; 0 for no intervals.",
     )
-    intervals: str = setting(
-        Choice(INTERVALS), "new_trials", before="test_trials", group=CURVE, sql="varchar(16)",
-        comment="what intervals hold for: new_trials, or test_trials (as before)",
-        help="What the intervals hold for: decoders that are trained and tested on new trials of these cells "
-        "(new_trials), or the trained decoders on new test trials (test_trials), which is too narrow for other "
-        "conclusions.",
-    )
     curve_axis: str = setting(
         Choice(("cells", "trials")), "cells", before="cells", group=CURVE, sql="varchar(16)",
         comment="what the ks are numbers of: cells or trials",
@@ -230,6 +223,13 @@ class NDCSettings:
         help="Unit of c and c_grid: with fixed, C is c at every k; with scaled it is c / k, for all k alike (without "
         "scaling it is also divided by the mean variance of the cells). With auto, c is 1, or 10 or 30 if that gains "
         "0.02 in inner cross-validations: one c for all sessions of the set.",
+    )
+    intervals: str = setting(
+        Choice(INTERVALS), "new_trials", before="test_trials", group=CURVE, sql="varchar(16)",
+        comment="what intervals hold for: new_trials, or test_trials (as before)",
+        help="What the intervals hold for: decoders that are trained and tested on new trials of these cells "
+        "(new_trials), or the trained decoders on new test trials (test_trials), which is too narrow for other "
+        "conclusions.",
     )
     # fmt: on
 

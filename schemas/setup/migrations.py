@@ -197,6 +197,7 @@ INTERVAL_COLUMNS = {
         "k_half=null : float64  # cells with half of the squared d-prime of the largest k",
         "k_half_low=null : float64",
         "k_half_high=null : float64",
+        "p_curve=null : float64  # Simes' p over all k together, behind verdict and q; NULL: before version 14",
     ),
     "__n_d_c_result__curve": (
         "influences=null : <blob>  # (n_decoded,) float64, of each decoded trial on score_mean; or trial_means",

@@ -543,7 +543,7 @@ def test_influences_have_the_variance_of_trials_drawn_again_within_their_class_a
     used = np.flatnonzero(y >= 0)
     X, labels = X_NDC[used], y[used]
     # a single subset: over several, the folds of each make other groups to draw from
-    curve = neuron_dropping_curve(X_NDC, y, ks=(4,), R=1, n_label_shuffles=0, cv_splits=4, metric=metric)
+    curve = fixed_curve(X_NDC, y, ks=(4,), R=1, n_label_shuffles=0, cv_splits=4, metric=metric)
     assert curve.influences.shape == (1, len(used))
     _, order, folds = draw(0)
     rng, again, corrected = np.random.default_rng(1), np.zeros(2000), 0.0

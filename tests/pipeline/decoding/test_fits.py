@@ -362,6 +362,32 @@ def test_p_values_decide_about_chance_where_there_are_some():
 
 # --- bad data -----------------------------------------------------------------------
 
+# --- one p for a curve ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decline", [0.0, 0.5])
+def test_simes_over_k_keeps_its_size_and_finds_what_the_largest_k_misses(decline):
+    """One p per curve: Simes over all k loses some power where the largest k is the best, and gains where it is not."""
+    rng = np.random.default_rng(31)
+    n, n_null, n_ks = 400, 99, 6
+    shared = np.linalg.cholesky(0.7 ** np.abs(np.subtract.outer(np.arange(n_ks), np.arange(n_ks))))
+    scores = rng.normal(size=(n, n_ks, n_null + 1))
+    scores = np.einsum("ij,njs->nis", shared, scores)
+    signal = 2.2 * np.array([0.4, 0.7, 1, 1, 1 - decline / 2, 1 - decline])
+    found = {}
+    for name, effect in (("none", 0 * signal), ("signal", signal)):
+        real = scores[:, :, :1] + effect[:, None]
+        p = (1 + (scores[:, :, 1:] >= real).sum(axis=2)) / (1 + n_null)
+        simes = [
+            fit_curve(KS[:n_ks], 0.6 * np.ones((n_ks, 1)), p_values=one, n_bootstrap=0).chance_p for one in p[:200]
+        ]
+        found[name] = np.mean(np.array(simes) <= 0.05), np.mean(p[:200, -1] <= 0.05)
+    assert found["none"][0] <= 0.08
+    if decline:
+        assert found["signal"][0] > found["signal"][1] + 0.15
+    else:
+        assert found["signal"][0] > found["signal"][1] - 0.2
+
 
 @pytest.mark.parametrize("n_ks", [1, 2, 3])
 def test_too_few_ks_give_k_star_but_no_fit(n_ks):

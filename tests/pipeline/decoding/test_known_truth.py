@@ -23,7 +23,7 @@ def test_intervals_cover_the_expected_score():
     assert sum(one.covered.sum() for one in found) / (24 * 2 * 3) >= 0.92
     # the test trials alone do not; nor is the width one that would cover anything
     assert sum(one.test_trials[1] for one in found) / (24 * 3) < 0.9
-    assert 0.9 < np.median([one.width for one in found]) < 1.5
+    assert 1.1 < np.median([one.width for one in found]) < 1.5
 
 
 def test_twice_the_test_trials_is_about_what_training_again_gives():

@@ -35,17 +35,22 @@ VIEWS = {
     "tracked_cell": "subject tracking_run eid fov roi cell_uid silhouette session_date session_number",
     "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
     "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
-    "k95 k95_low k95_high verdict c_used score_c1 subject session_date session_number target event win_start win_end "
+    "k95 k95_low k95_high verdict c_used score_c1 k_star_continuous k_star_continuous_low k_star_continuous_high "
+    "k_half k_half_low k_half_high p_curve subject session_date session_number target event win_start win_end "
     "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
-    "null_subsets use_flagged_frames penalty",
+    "null_subsets use_flagged_frames penalty intervals",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
-    "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty",
+    "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty intervals",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
     "target subject tracking_run",
+    "ndc_day_trend": "ndc_family session_set ndc_params quantity day_slope day_low day_high day_p fixed_low fixed_high "
+    "fixed_p n_days n_at_chance trend_k target subject tracking_run",
+    "ndc_day_value": "ndc_family session_set ndc_params eid quantity day_value day_value_low day_value_high subject "
+    "session_date session_number target",
     "job": "table_name entry_key status created_time scheduled_time reserved_time completed_time host pid worker "
     "error_message",
     "worker": "worker host pid slot started heartbeat ended end_reason python_version packages git_commit table_name "
@@ -346,7 +351,7 @@ from pipeline.decoding import NDCSettings
 from schemas.work.filling import fill
 
 schemas.activate()
-before = {"null": "permute", "n_bootstrap": 0, "null_subsets": 0, "penalty": "fixed"}
+before = {"null": "permute", "n_bootstrap": 0, "null_subsets": 0, "penalty": "fixed", "intervals": "test_trials"}
 old = [NDCSettings("choice", **before)]
 old += [NDCSettings("block", **before, ks=(8, 16), r=3, c=0.5, seed=7, shuffle_seed=7, equalize_trials=False)]
 n_before = len(schemas.NDCParams())
@@ -368,6 +373,9 @@ print(json.dumps({
     "flagged": schemas.NDCParams().to_arrays("use_flagged_frames").tolist(),
     "penalty": [[(schemas.NDCParams & key).fetch1("penalty"), row["c_used"]] for key, row in zip(keys, rows)],
     "slope": (schemas.NDCComparison.Trend & family).fetch1("k_star_slope"),
+    "new_columns": [[row["p_curve"], row["k_star_continuous"]] for row in rows],
+    "intervals": (schemas.NDCParams & keys).to_arrays("intervals").tolist(),
+    "days": (schemas.NDCComparison.DayTrend & family).to_arrays("quantity", order_by="KEY").tolist(),
 }))
 """
 
@@ -436,6 +444,9 @@ def test_results_of_version_1_are_found_by_the_settings_that_they_had(from_versi
     assert seen["uid_form"] is None  # its files are read as they were
     assert set(seen["flagged"]) == {0}
     assert seen["penalty"] == [["fixed", None], ["fixed", None]]
+    assert seen["intervals"] == ["test_trials"] * 2
+    assert seen["new_columns"] == [[None, None]] * 2  # q is of p_largest, as it was
+    assert seen["days"] == ["code_k", "common_k", "d_prime", "score"]
 
 
 def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, database, backend):
