@@ -230,7 +230,7 @@ def _plain(value: Any) -> str:
 def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequence[str] = ()) -> NDCRun:
     """Return stored curves without computing anything.
 
-    The number of queries does not depend on the number of targets and sessions: at most 18, and a few more if there are
+    The number of queries does not depend on the number of targets and sessions: at most 17, and a few more if there are
     failures to explain (``tests/schemas/test_queries.py``).
 
     Parameters

@@ -601,6 +601,60 @@ def test_environments_of_version_11_keep_their_keys_and_say_nothing_of_processor
     assert json.loads(done.stdout) == {"environment": version_11.KEY, **version_11.CONTENT, **unknown}
 
 
+OLD_COMPARISON = """
+import json
+import schemas
+from schemas.decoding.results import stored_run
+from schemas.work.filling import fill
+from support.version_13 import TASK
+
+schemas.activate()
+seen = {}
+for when in ("before", "again"):
+    run = stored_run(TASK["session_set"], [TASK["ndc_params"]])
+    seen[when] = {
+        "q": run.table["q_value"].tolist(), "p": run.table["p_value"].tolist(),
+        "slopes": [trend["k_star_slope"] for trend in run.trends.values()],
+        "days": sorted(quantity for trends in run.day_trends.values() for quantity in trends),
+        "notes": [note for note in run.notes if "before version 14" in note],
+    }
+    (schemas.NDCComparison & run.family).delete(prompt=False)
+    assert not fill([schemas.NDCComparison], run.family).errors
+print(json.dumps(seen))
+"""
+#: Tables of version 13 that version 14 changed, then those that it added.
+INTERVAL_TABLES = [*migrations.INTERVAL_COLUMNS, "__n_d_c_comparison__day_trend", "__n_d_c_comparison__day_value"]
+
+
+def test_a_comparison_of_version_13_is_read_and_its_note_says_how_to_get_the_trends_over_days(
+    database, backend, python_command, meso_command, request
+):
+    prefix = settings.prefix() + "v13_"
+    request.addfinalizer(lambda: drop(database, prefix))
+    env = {**own_server(backend), "MESO_PREFIX": prefix}
+    done = python_command(Path(__file__).parents[2] / "support" / "version_13.py", env=env)
+    assert done.returncode == 0, done.stderr
+    for table in migrations.INTERVAL_COLUMNS:
+        new = declared(database, settings.prefix() + "decoding", table)
+        assert declared(database, prefix + "decoding", table) != new, table
+    # interrupted after the first column
+    (line,) = migrations.INTERVAL_COLUMNS["n_d_c_params"]
+    migrations.add_column(database, prefix + "decoding", "n_d_c_params", line)
+    done = meso_command("db", "init", env=env)
+    assert "Applied 14: decoding: intervals" in done.stdout, done.stderr
+    for table in INTERVAL_TABLES:
+        new = declared(database, settings.prefix() + "decoding", table)
+        assert declared(database, prefix + "decoding", table) == new, table
+    assert columns(database, prefix + "views", "ndc_day_trend") == VIEWS["ndc_day_trend"].split()
+    done = python_command("-c", OLD_COMPARISON, env=env)
+    assert done.returncode == 0, done.stderr
+    before, again = json.loads(done.stdout.splitlines()[-1]).values()
+    assert (before["q"], before["p"]) == (again["q"], again["p"]) == ([0.02, 0.02], [0.01, 0.02])
+    assert (before["slopes"], before["days"]) == ([-1.0], [])
+    assert len(before["notes"]) == 1 and not again["notes"]
+    assert again["days"] == ["code_k", "common_k", "d_prime", "score"]
+
+
 # ---------------------------------------------------------------- views
 
 
