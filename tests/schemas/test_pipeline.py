@@ -15,6 +15,7 @@ from drawing.screen import print_run
 from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penalty_scores
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
+from populate_scripts import demo
 from schemas.decoding.rows import ndc_curve
 from schemas.decoding.run import match_cells, run_ndc
 from schemas.decoding.shuffles import shuffles
@@ -408,10 +409,14 @@ def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
     assert [text for text in labels if text] == ["Choice", "Feedback", "Stimulus"]
 
 
-def test_the_planted_fall_is_found_in_these_days(ndc):
-    for target, trends in ndc.day_trends.items():
+def test_the_planted_fall_is_found_in_these_days(demo_sessions):
+    # with the settings of the demo: fewer subsets, from 8 cells on, leave p = 0.07 for feedback
+    settings = [NDCSettings(t, ks=demo.KS, r=demo.R, n_label_shuffles=demo.N_LABEL_SHUFFLES) for t in demo.TARGETS]
+    run = run_ndc(demo_sessions, TrackingRun.register("SP999"), settings)
+    assert list(run.day_trends) == list(demo.TARGETS)
+    for target, trends in run.day_trends.items():
         code, score = trends["code_k"], trends["score"]
-        rows = ndc.curves[target]
+        rows = run.curves[target]
         assert (code["n_days"], code["n_at_chance"], code["trend_k"]) == (4, 0, rows[0]["curve"][-1]["k"])
         # 53 of 120 cells inform on the last day, 6 on the first
         assert code["day_slope"] < 0 and code["fixed_p"] < 0.05, target
@@ -424,6 +429,7 @@ def test_the_planted_fall_is_found_in_these_days(ndc):
         assert code["day_slope"] == pytest.approx(slope)
         at_k = [next(p for p in row["curve"] if p["k"] == score["trend_k"])["score_mean"] for row in rows]
         assert [score["values"][row["eid"]][0] for row in rows] == pytest.approx(at_k)
+    forget(*settings)
 
 
 def test_a_comparison_follows_its_curves(ndc):
