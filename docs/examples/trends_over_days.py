@@ -1,7 +1,6 @@
 """The trends of the code and of sensitivity over days, with ceilings and performance."""
 
 import numpy as np
-from scipy.stats import norm
 
 from pipeline.decoding import code_trend, fit_curve, sensitivity_trend
 from pipeline.figures import trends_over_days
@@ -12,7 +11,8 @@ ks, days = np.array([4, 8, 16, 32, 64, 128]), np.array([0, 1, 2, 5, 6, 8])
 
 def day(half, top):
     """A session whose d'^2 has half of its asymptote `top` at `half` neurons."""
-    mean = norm.cdf(np.sqrt(top * ks / (ks + half) / 2)) + 0.01 * rng.normal()
+    d_prime = np.sqrt(top * ks / (ks + half))
+    mean = 1 / (1 + np.exp(-1.2 * d_prime)) + 0.01 * rng.normal()  # the AUC of two normal distributions, nearly
     scores = mean[:, None] + 0.02 * rng.normal(size=(6, 20))
     return fit_curve(ks, scores, influences=np.full((6, 200), 0.015 / 20))
 
