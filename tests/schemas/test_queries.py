@@ -304,7 +304,7 @@ assert scheduler.done
         ("schemas.activate()\nfrom schemas.queries.sessions import sessions\nassert len(sessions()) > 1", 29),
         ("import meso\nassert meso.load_or_embed('{eid}')", 29),
         (RASTER, 39),
-        (CURVES, 59),
+        (CURVES, 61),
         (IDLE_SCHEDULER, 19),
     ],
     ids=["activation", "status", "sessions", "load_or_embed", "raster", "curves", "idle pass"],
