@@ -491,9 +491,9 @@ def neuron_dropping_curves_cached(
     -------
     DrawableRun
         ``table`` (a DataFrame: date, eid, target, k* with its interval, ceiling, p, q, verdict ...), ``curves``,
-        ``trends`` (k* over days) and ``figures`` by target, ``failed`` {eid: messages}, ``failures`` (each by session
-        and target), ``targets`` (all of that by target), ``n_shared``; methods ``draw``, ``draw_days``,
-        ``draw_performance``, ``draw_regions`` and ``show``.
+        ``day_trends`` (of code and sensitivity) and ``figures`` by target, ``failed`` {eid: messages}, ``failures``
+        (each by session and target), ``targets`` (all of that by target), ``n_shared``; methods ``draw``,
+        ``draw_days``, ``draw_performance``, ``draw_regions`` and ``show``.
 
     Raises
     ------

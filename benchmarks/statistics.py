@@ -9,6 +9,12 @@ Each section prints tables, and a line for each requirement ("must"). The status
 penalty: mean scores with each penalty against the best fixed C of each k, over populations, numbers of cells and of
 trials (`tests/support/populations.py`); the scores of null labels; curves near k = number of training trials; k* and
 verdicts of sessions of 400 trials.
+
+intervals: how often the 95 % interval of a score holds the expected score, and its width against the true one; the
+same of the former intervals; the variance by a bootstrap that trains the decoders again.
+
+trends: how often trends over days are found where nothing changes, where signal, performance, trials or cells change,
+and where the code changes; mean slopes of several mice.
 """
 
 from __future__ import annotations
@@ -24,13 +30,21 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chi2
 from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.populations import EXTREME, ORDINARY, population
+from support.simulated_days import TRUTHS, coverage, mice, retrained_variance
 
-from pipeline.decoding import NDCCurve, fit_curve, neuron_dropping_curve
+from pipeline.decoding import (
+    NDCCurve,
+    code_trend,
+    fit_curve,
+    mice_trend,
+    neuron_dropping_curve,
+    sensitivity_trend,
+)
 
 #: Requirements that were missed.
 MISSED: list[str] = []
@@ -246,7 +260,158 @@ def penalty(quick: bool, n_jobs: int) -> None:
         part(quick, n_jobs)
 
 
-SECTIONS: dict[str, Callable[[bool, int], None]] = {"penalty": penalty}
+# -------------------------------------------------------------------------------------------------------- intervals
+
+#: Kind, signal and numbers of trials of the sessions; the last has a score near 1.
+INTERVALS = [(kind, 1.0, n) for kind in ORDINARY for n in (60, 120, 400)] + [("strong", 3.0, n) for n in (60, 120)]
+INTERVAL_KS = (8, 32, 100)
+#: Widths are judged where the score leaves room: near 1 the interval of a session is not that of a normal variable.
+NEAR_ONE = 0.97
+
+
+def _coverage(condition: tuple[str, float, int], n_sets: int):
+    kind, signal, n = condition
+    return coverage(kind, n, n_sets, signal=signal, ks=INTERVAL_KS)
+
+
+def covers(quick: bool, n_jobs: int) -> None:
+    """Print how often intervals cover the expected score, and how wide they are."""
+    n_sets = 10 if quick else 80
+    print(f"\n{n_sets} sessions of each population, 100 cells, R 10, k = {', '.join(map(str, INTERVAL_KS))}:\n")
+    print(
+        "| kind | trials | expected score | covered | width / true | covered by test trials alone |"
+        "\n|---|---|---|---|---|---|"
+    )
+    covered, total, low, wide = 0, 0, [], []
+    for (kind, signal, n), found in zip(
+        INTERVALS, in_processes(partial(_coverage, n_sets=n_sets), INTERVALS, n_jobs), strict=True
+    ):
+        texts = [" ".join(f"{value:.2f}" for value in values) for values in (
+            found.covered / n_sets, found.width, found.test_trials / n_sets)]  # fmt: skip
+        score = " ".join(f"{value:.3f}" for value in found.score)
+        print(f"| {kind}{' x 3' * (signal > 1)} | {n} | {score} | {' | '.join(texts)} |", flush=True)
+        covered, total = covered + int(found.covered.sum()), total + 3 * n_sets
+        low += [hits for hits in found.covered if binomtest(int(hits), n_sets).proportion_ci(0.95).high < 0.92]
+        wide += found.width[found.score < NEAR_ONE].tolist()
+    print()
+    must(f"coverage .92 or more over all conditions; {counted(covered, total)}", covered / total >= 0.92)
+    must(f"in no condition is .92 excluded by the binomial interval; {len(low)} of {3 * len(INTERVALS)}", not low)
+    must(f"width at most 1.4 times the true one (scores below {NEAR_ONE}), median; {np.median(wide):.2f}",
+         np.median(wide) <= 1.4)  # fmt: skip
+    # the true width is known from the sessions only, as a standard deviation
+    least = np.array(wide) * np.sqrt(chi2.ppf(0.025, n_sets - 1) / (n_sets - 1))
+    must(f"in no condition is 1.4 excluded; {(least > 1.4).sum()} of {len(wide)}", bool((least <= 1.4).all()))
+    print(
+        f"\nwidth / true: {min(wide):.2f} to {max(wide):.2f}, above 1.4 in {sum(w > 1.4 for w in wide)} of {len(wide)}"
+    )
+
+
+def _retrained(task: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variance of the scores of a session, and that with the retrained effect of the trials, (K,) each."""
+    kind, number = task
+    rng = np.random.default_rng([number, ORDINARY.index(kind), 25])
+    X, y = population(kind, 100, rng).sample(120, rng)
+    curve = neuron_dropping_curve(X, y, ks=INTERVAL_KS, R=10, n_label_shuffles=0, penalty="scaled")
+    of_subsets = curve.scores.var(axis=1, ddof=1) / 10
+    again = retrained_variance(X, y, INTERVAL_KS, 100, rng)
+    return 2 * (curve.influences**2).sum(axis=1) + of_subsets, again + of_subsets
+
+
+def retrained(quick: bool, n_jobs: int) -> None:
+    """Print the standard deviation of scores against that by a bootstrap that trains the decoders again."""
+    n = 1 if quick else 10
+    print("\nStandard deviation of a score over that by a bootstrap that trains the decoders again, 120 trials:\n")
+    print(f"| kind | {' | '.join(f'k = {k}' for k in INTERVAL_KS)} |\n|{'---|' * (1 + len(INTERVAL_KS))}")
+    ratios = []
+    for kind in ORDINARY:
+        mine, other = np.array(list(in_processes(_retrained, [(kind, i) for i in range(n)], n_jobs))).mean(axis=0)
+        ratios.append(np.sqrt(mine / other))
+        print(f"| {kind} | {' | '.join(f'{value:.2f}' for value in ratios[-1])} |", flush=True)
+    print()
+    mean = np.mean(ratios, axis=0)
+    must(f"ratio between 0.8 and 1.4 at each k (mean of the kinds); {' '.join(f'{one:.2f}' for one in mean)}",
+         bool(np.all((mean > 0.8) & (mean < 1.4))))  # fmt: skip
+
+
+def intervals(quick: bool, n_jobs: int) -> None:
+    """Run the section "intervals"."""
+    for part in (covers, retrained):
+        part(quick, n_jobs)
+
+
+# ----------------------------------------------------------------------------------------------------------- trends
+
+#: The trends of a mouse, by the name of the column.
+TRENDS = {
+    "code k*": code_trend,
+    "common k*": sensitivity_trend,
+    "score at k = 8": partial(sensitivity_trend, quantity="score"),
+}
+
+
+def found_trends(quick: bool, n_jobs: int) -> None:
+    """Print the share of mice in which each trend is found, with both of its intervals."""
+    n_mice, n_bank = (10, 6) if quick else (100, 40)
+    print(
+        f"\n{n_mice} mice for each row, 120 trials, 100 cells. Share with p <= .05 beyond the scatter of days, and of"
+    )
+    print("these days (mean slope per day):\n")
+    print(f"| truth | days | {' | '.join(TRENDS)} |\n|{'---|' * (2 + len(TRENDS))}")
+    hits: dict[tuple[str, int, str], int] = {}
+    for truth in TRUTHS:
+        for n_days in (4, 8):
+            curves = mice(truth, n_days, n_mice, n_bank, partial(in_processes, n_jobs=n_jobs))
+            cells = []
+            for name, trend in TRENDS.items():
+                found = [trend(one, np.arange(n_days)) for one in curves]
+                student, fixed = (
+                    sum(p <= 0.05 for p in ps) for ps in zip(*[(t.p, t.fixed_p) for t in found], strict=True)
+                )
+                hits[truth, n_days, name] = student
+                hits[truth, n_days, name + " fixed"] = fixed
+                cells.append(f"{student / n_mice:.2f}, {fixed / n_mice:.2f} ({np.mean([t.slope for t in found]):+.3f})")
+            print(f"| {truth} | {n_days} | {' | '.join(cells)} |", flush=True)
+    print()
+    for truth in TRUTHS[:-1]:
+        for n_days in (4, 8):
+            for kind in ("", " fixed"):
+                n_hits = hits[truth, n_days, "code k*" + kind]
+                text = f"{truth}, {n_days} days: code_trend{kind} p <= .05 in 8 % at most (not excluded)"
+                must(f"{text}; {counted(n_hits, n_mice)}", binomtest(n_hits, n_mice).proportion_ci(0.95).low <= 0.08)
+    n_hits = hits["code", 8, "code k*"]
+    must(f"a code that changes, 8 days: code_trend finds it in 80 %; {counted(n_hits, n_mice)}", n_hits >= 0.8 * n_mice)
+
+
+def over_mice(quick: bool, n_jobs: int) -> None:
+    """Print size and power of the mean slope over mice."""
+    n = 50 if quick else 1000
+    print(f"\n{n} groups of mice with 4 to 12 days (scatter .55 octaves): p <= .05 without a slope (at -.15 per day)\n")
+    print("| mice | between-mouse sd 0 | .05 | .1 |\n|---|---|---|---|")
+    rng = np.random.default_rng(26)
+    for n_mice in (3, 5, 10):
+        cells = []
+        for tau in (0, 0.05, 0.1):
+            size, power = np.zeros(2)
+            for _ in range(n):
+                days = rng.integers(4, 13, n_mice)
+                sxx = days * (days**2 - 1) / 12
+                pooled = 0.55**2 * rng.chisquare((days - 2).sum()) / (days - 2).sum()
+                slopes = tau * rng.normal(size=n_mice) + 0.55 / np.sqrt(sxx) * rng.normal(size=n_mice)
+                size += mice_trend(slopes, pooled / sxx).p <= 0.05
+                power += mice_trend(slopes - 0.15, pooled / sxx).p <= 0.05
+            cells.append(f"{size / n:.3f} ({power / n:.2f})")
+            must(f"{n_mice} mice, tau {tau}: p <= .05 in 8 % at most (not excluded); {counted(int(size), n)}",
+                 binomtest(int(size), n).proportion_ci(0.95).low <= 0.08)  # fmt: skip
+        print(f"| {n_mice} | {' | '.join(cells)} |", flush=True)
+
+
+def trends(quick: bool, n_jobs: int) -> None:
+    """Run the section "trends"."""
+    for part in (over_mice, found_trends):
+        part(quick, n_jobs)
+
+
+SECTIONS: dict[str, Callable[[bool, int], None]] = {"penalty": penalty, "intervals": intervals, "trends": trends}
 
 
 def main() -> None:

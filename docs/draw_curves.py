@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
 from pipeline.decoding.fits.families import FAMILIES, family_curve
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
-from pipeline.figures import Curve, StyledFigure, k_star_over_days, ndc_overlay, save, session_colors, style
+from pipeline.figures import Curve, StyledFigure, ndc_overlay, save, session_colors, style
 from pipeline.figures.ndc import draw_curves
 
 KS = np.array([8, 16, 32, 64, 128, 200])
@@ -139,11 +139,6 @@ def sessions() -> StyledFigure:
     return ndc_overlay(many_days(), target="choice", title="Twelve sessions: choice from 200 shared cells")
 
 
-def days() -> StyledFigure:
-    """Draw k* of these sessions over days."""
-    return k_star_over_days({"choice": many_days()})
-
-
 def ceiling() -> StyledFigure:
     """Draw two sessions with different ceilings."""
     made = [session(lambda k, top=top, tau=tau: exponential(k, top, tau), seed=40 + i, day=i, trial_sd=0.003)
@@ -175,7 +170,6 @@ PICTURES: dict[str, Callable[[], StyledFigure]] = {
     "curve_verdicts": verdicts,
     "curve_ceiling": ceiling,
     "curve_sessions": sessions,
-    "curve_days": days,
 }
 
 

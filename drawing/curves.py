@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,9 +12,10 @@ from matplotlib.figure import Figure
 from drawing.screen import penalty_text, print_run
 from pipeline import figures
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.fits.days import DayTrend
 from pipeline.decoding.fits.families import family_curve
 from pipeline.decoding.fits.trend import LogKSlope
-from schemas.decoding.results import NDCRun, TargetRun, names_of
+from schemas.decoding.results import NDCRun, TargetRun, names_of, p_of
 
 
 @dataclass(repr=False)
@@ -43,7 +45,7 @@ class DrawableRun(NDCRun):
         return self.figures
 
     def draw_days(self) -> Figure | None:
-        """Draw k* of every target against the day, with its slope; None without a curve."""
+        """Draw the trends of every target over the days, with ceilings and performance; None without a curve."""
         return days(self)
 
     def draw_performance(self) -> Figure | None:
@@ -71,9 +73,14 @@ def overlay(run: NDCRun, target: TargetRun) -> Figure:
 
 
 def days(run: NDCRun) -> Figure | None:
-    """Draw k* of every target against the day, with its slope; None without a curve."""
+    """Draw the trends of every target over the days, with ceilings and performance; None without a curve.
+
+    Of curves that were not compared together, or before version 14, k* of the grid is drawn.
+    """
     if not any(run.curves.values()):
         return None
+    if run.day_trends:
+        return _trends(run)
     dates = [row["session_date"] for rows in run.curves.values() for row in rows]
     # days of the slope count from the first session of the set, those of the figure from the first with a curve
     start = (min(dates) - run.first_date).days
@@ -81,6 +88,41 @@ def days(run: NDCRun) -> Figure | None:
     return figures.k_star_over_days(
         _curves_by_target(run), slopes={name: _slope(trend, start) for name, trend in run.trends.items()},
         delta=asked.delta, title=f"{run.subject}: k* over days", curve_axis=asked.curve_axis,
+    )  # fmt: skip
+
+
+def _trends(run: NDCRun) -> Figure:
+    """Draw the trends of every target that has some."""
+    asked = run.settings[0]
+    of_targets = [target for target in run.targets if target.day_trends]
+    shares = {
+        (row["session_date"] - run.first_date).days: row["performance"]
+        for target in of_targets for row in target.curves if row["performance"] is not None
+    }  # fmt: skip
+    return figures.trends_over_days(
+        {
+            target.name: {name: _day_trend(row, target, run.first_date) for name, row in target.day_trends.items()}
+            for target in of_targets
+        },
+        ceilings={target.name: [row["ceiling"] for row in target.curves] for target in of_targets},
+        performance=sorted(shares.items()), start=run.first_date, metric=asked.metric, curve_axis=asked.curve_axis,
+        title=f"{run.subject}: code and sensitivity over days",
+    )  # fmt: skip
+
+
+def _day_trend(row: dict[str, Any], target: TargetRun, start: datetime.date) -> DayTrend:
+    """Return a row of NDCComparison.DayTrend as the trend that it was made from."""
+    days = np.array([(curve["session_date"] - start).days for curve in target.curves], dtype=float)
+    values = np.array(
+        [[_nan(value) for value in row["values"][curve["eid"]]] for curve in target.curves], dtype=float
+    ).reshape(-1, 3)
+    of_chance = [day for day, curve in zip(days, target.curves, strict=True) if curve["verdict"] == "at chance"]
+    return DayTrend(
+        row["quantity"], row["trend_k"], days, values[:, 0], values[:, 1], values[:, 2],
+        tuple(of_chance) if row["n_at_chance"] else (),
+        slope=_nan(row["day_slope"]), low=_nan(row["day_low"]), high=_nan(row["day_high"]), p=_nan(row["day_p"]),
+        fixed_low=_nan(row["fixed_low"]), fixed_high=_nan(row["fixed_high"]), fixed_p=_nan(row["fixed_p"]),
+        mean_day=_nan(row["line_day"]), mean_value=_nan(row["line_value"]), half_width=_nan(row["line_half_width"]),
     )  # fmt: skip
 
 
@@ -151,7 +193,7 @@ def _curve(row: dict[str, Any], settings: NDCSettings) -> figures.Curve:
         label=f"{row['session_number']:03d} {row['eid'][:8]}", date=row["session_date"], ks=column("k"),
         mean=column("score_mean"), sd=column("score_sd"), null_lo=null["null_low"], null_hi=null["null_high"],
         ceiling=row["ceiling"], k_star=row["k_star"], n_trials=row["n_decoded"], **bounds("mean_low", "mean_high"),
-        p_value=row["p_largest"], q_value=row["q_value"], fit_k=fit_k, fit_score=fit_score, verdict=row["verdict"],
+        p_value=p_of(row), q_value=row["q_value"], fit_k=fit_k, fit_score=fit_score, verdict=row["verdict"],
         k_star_low=row["k_star_low"], k_star_high=row["k_star_high"], k_star_censored=row["k_star_censored"] or "",
         performance=row["performance"],
     )  # fmt: skip

@@ -11,7 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.text import printable
-from schemas.decoding.results import NDCRun
+from schemas.decoding.results import NDCRun, TargetRun, p_of
 
 #: Headings of a table of curves, by column of ``shown_result``.
 TITLES = {
@@ -54,15 +54,13 @@ def print_run(run: NDCRun) -> None:
     tracking_run = run.tracking_run[:8]
     subject = escape(printable(run.subject))
     console.print(f"[bold]{subject}[/bold]: {run.n_shared} cells in every session (tracking run {tracking_run})")
-    console.print(
-        "smaller k* = more efficient; q = FDR-adjusted p (Benjamini-Hochberg) over all sessions and targets below"
-    )
+    console.print("p = of all k together (Simes); q = FDR-adjusted p (Benjamini-Hochberg) over all that is below")
     for target in run.targets:
         if target.curves:
             rows = [_on_screen(shown_result(row), console.width) for row in target.curves]
             console.print(table_of(rows, title=escape(printable(target.name))))
-        if target.trend is not None:
-            console.print(trend_text(target.trend))
+        for text in trend_lines(target):
+            console.print(text)
     # each once: targets may share a failure
     for text in dict.fromkeys([*run.notes, *run.failure_lines()]):
         console.print(f"[yellow]![/yellow] {escape(printable(text))}")
@@ -82,7 +80,7 @@ def shown_result(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "date": row["session_date"], "eid": row["eid"], "k_star": row["k_star"] if has_star else None,
         "interval": interval_text(row) if has_star else None, "ceiling": row["ceiling"], "n_cells": row["n_cells"],
-        "n_trials": row["n_decoded"], "p": row["p_largest"], "q": row["q_value"], "verdict": row["verdict"],
+        "n_trials": row["n_decoded"], "p": p_of(row), "q": row["q_value"], "verdict": row["verdict"],
         "performance": row["performance"], "penalty": penalty_text(row),
     }  # fmt: skip
 
@@ -119,6 +117,38 @@ def interval_text(row: dict[str, Any]) -> str | None:
     if row["k_star_censored"] == "left" and low:
         low = f"<={low}"
     return f"{low} to {high or 'beyond'}" if low else None
+
+
+def trend_lines(target: TargetRun) -> list[str]:
+    """Return the trends of a target over days: of the code, then of sensitivity; or of the k* of former versions."""
+    if not target.day_trends:
+        return [] if target.trend is None else [trend_text(target.trend)]
+    trends = target.day_trends
+    # two questions, which a single slope cannot answer
+    heads = {
+        "code_k": "code (does the curve have another shape?): log2 k* at the own ceiling",
+        "common_k": "sensitivity (are fewer cells enough? signal, performance and trials change it, too): log2 k at "
+        "the common score",
+        "score": f"sensitivity: score of k = {trends['score']['trend_k']}",
+    }
+    return [f"{head} {day_trend_text(trends[quantity])}" for quantity, head in heads.items()]
+
+
+def day_trend_text(trend: dict[str, Any]) -> str:
+    """Return a row of NDCComparison.DayTrend as text: the slope with both of its intervals."""
+    digits = 3 if trend["quantity"] == "score" else 2
+    left_out = f"; {trend['n_at_chance']} more at chance" if trend["n_at_chance"] else ""
+    if trend["day_slope"] is None:
+        return f"has no slope: {trend['n_days']} sessions with a value{left_out}"
+
+    def interval(kind: str) -> str:
+        low, high, p = (trend[f"{kind}_{end}"] for end in ("low", "high", "p"))
+        return f"{low:+.{digits}f} to {high:+.{digits}f}, p {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
+
+    text = f"changes by {trend['day_slope']:+.{digits}f} per day"
+    text += "" if trend["fixed_low"] is None else f"; these days {interval('fixed')}"
+    beyond = "needs four days" if trend["day_low"] is None else interval("day")
+    return f"{text}; beyond the scatter of days {beyond}; {trend['n_days']} sessions{left_out}"
 
 
 def trend_text(trend: dict[str, Any]) -> str:

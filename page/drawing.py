@@ -39,7 +39,7 @@ def _key(kind: str, run: NDCRun) -> str:
         [row["eid"], row["ndc_params"], row["environment"], row["n_compared"], row["q_value"]]
         for results in run.curves.values() for row in results
     ]  # fmt: skip
-    return content_key([kind, run.session_set["session_set"], rows, sorted(run.trends)])
+    return content_key([kind, run.session_set["session_set"], rows, sorted(run.trends), sorted(run.day_trends)])
 
 
 def svg(draw: Draw) -> bytes:

@@ -62,6 +62,7 @@ WORDS = {
     "null_subsets": ("--null-subsets 2", 2),
     "use_flagged_frames": ("--use-flagged-frames", True),
     "penalty": ("--penalty fixed", "fixed"),
+    "intervals": ("--intervals test_trials", "test_trials"),
 }
 #: Settings that have an effect only together with another.
 NEEDED = {
@@ -163,7 +164,7 @@ def test_invalid_options_end_the_command_before_the_database():
 
 # ------------------------------------------------------------------------------------------------------ the table
 
-#: Definition of NDCParams in version 13 of the tables, word for word.
+#: Definition of NDCParams in version 14 of the tables, word for word.
 DEFINITION = """
 # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
 ndc_params : char(32)               # hash of the rest
@@ -204,10 +205,11 @@ max_cells=0 : int32                 # largest k of a curve over cells; 0: all ce
 null_subsets=0 : int32              # subsets averaged in each null score; 0: one each, in turn (before version 3)
 use_flagged_frames=0 : bool         # also trials whose window holds a frame flagged as bad in Recording
 penalty='fixed' : varchar(8)        # unit of c: fixed (C is c), scaled (c / k) or auto (scaled, c chosen)
+intervals='test_trials' : varchar(16)  # what intervals hold for: new_trials, or test_trials (as before)
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_13():
+def test_the_definition_of_ndc_params_is_that_of_version_14():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 

@@ -3,6 +3,8 @@
 from pipeline.decoding.curves import NDCCurve, cv_score, neuron_dropping_curve, penalty_scores
 from pipeline.decoding.features import FOVCells, trial_coverage, trial_features
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
+from pipeline.decoding.fits.days import DayTrend, code_trend, sensitivity_trend
+from pipeline.decoding.fits.mice import MiceTrend, mice_trend
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import LogKSlope, log_k_slope
 from pipeline.decoding.folds import Validation
@@ -15,22 +17,27 @@ __all__ = [
     "EVENTS",
     "NULLS",
     "CurveFit",
+    "DayTrend",
     "FOVCells",
     "LogKSlope",
+    "MiceTrend",
     "NDCCurve",
     "NDCSettings",
     "Validation",
     "auto_null",
     "balanced_counts",
     "benjamini_hochberg",
+    "code_trend",
     "common_ceiling_k_star",
     "cv_score",
     "fit_curve",
     "log_k_slope",
+    "mice_trend",
     "neuron_dropping_curve",
     "null_labels",
     "penalty_scores",
     "pick_trials",
+    "sensitivity_trend",
     "shuffled_labels",
     "target_labels",
     "trial_coverage",

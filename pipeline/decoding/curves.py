@@ -8,17 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
 from pipeline.decoding import newton
 from pipeline.decoding.fits.k_star import k_stars
-from pipeline.decoding.folds import METRICS, Validation, cross_validate
+from pipeline.decoding.folds import (
+    METRICS,
+    Groups,
+    TrialEffects,
+    Validation,
+    bootstrap_means,
+    cross_validate,
+    influences,
+)
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
 from pipeline.decoding.penalty import CANDIDATES, check, chosen, inner_scores, sizes
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import NULL_SUBSETS
+from pipeline.settings.curves import INTERVALS, NULL_SUBSETS
 
 if TYPE_CHECKING:
     from pipeline.decoding.engine import Subset
@@ -55,7 +64,11 @@ class NDCCurve:
     null_subsets : int
         Subsets averaged in each null score. With 0 each shuffle is decoded from one subset, the subsets in turn.
     trial_means : (K, B) float64
-        Mean score of each k in B bootstrap samples of the test trials; sample b is the same for all k.
+        Mean score of each k in B bootstrap samples of the test trials; sample b is the same for all k. B is 0 unless
+        ``intervals="test_trials"``.
+    influences : (K, n) float64
+        Influence of each of the n labelled trials on the mean score of each k, in their order (see
+        ``pipeline.decoding.folds.influences``); n is 0 unless ``intervals="new_trials"``.
     c : float
         Inverse strength of the penalty for the real labels, in its unit: as given, or with penalty 'auto' the chosen
         one. NaN: not known.
@@ -69,6 +82,7 @@ class NDCCurve:
     ceiling: float
     null_subsets: int = 0
     trial_means: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
+    influences: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     c: float = float("nan")
     score_c1: float = float("nan")
 
@@ -204,6 +218,7 @@ def neuron_dropping_curve(
     fold_mode: str = "stratified",
     fold_gap: int = 0,
     c_grid: Sequence[float] = (),
+    intervals: str = "new_trials",
     n_bootstrap: int = 0,
     curve_axis: str = "cells",
     trial_shuffled: bool = False,
@@ -256,8 +271,11 @@ def neuron_dropping_curve(
         Penalise the intercept too, as liblinear does.
     fold_mode, fold_gap, c_grid
         See ``pipeline.decoding.folds.Validation``.
+    intervals : {'new_trials', 'test_trials'}
+        What the intervals of the fit will hold for: decoders that are trained and tested on new trials (from
+        ``influences``), or these decoders on new test trials (from ``trial_means``; too narrow for other conclusions).
     n_bootstrap : int
-        B, bootstrap samples of the test trials for ``trial_means``.
+        B, bootstrap samples of the test trials for ``trial_means``; without effect with 'new_trials'.
     curve_axis : {'cells', 'trials'}
         'trials': all neurons are used and ks are numbers of trials, with the class proportions kept. A vector of
         shuffled labels with fewer than k labelled trials is scored on those that it has.
@@ -295,18 +313,18 @@ def neuron_dropping_curve(
     for name, value in counts.items():
         if value != int(value) or value < (name == "R"):
             raise ArgumentError(f"{name} must be a whole number from {int(name == 'R')}, not {value}")
-    if ceiling_mode not in ("maxk", "all") or curve_axis not in AXES:
-        raise ArgumentError(
-            f"ceiling_mode must be 'maxk' or 'all' and curve_axis one of {AXES}, not {ceiling_mode!r} and "
-            f"{curve_axis!r}"
-        )
+    words = {"ceiling_mode": (ceiling_mode, ("maxk", "all")), "curve_axis": (curve_axis, AXES)}
+    for name, (word, allowed) in {**words, "intervals": (intervals, INTERVALS)}.items():
+        if word not in allowed:
+            raise ArgumentError(f"{name} must be one of {allowed}, not {word!r}")
     y, shuffled = _labels(y, null, n_label_shuffles, shuffle_seed)
     X, y, shuffled = _used(X, y, shuffled, how)
     grid, most = _grid(X, y, ks, curve_axis)
     all_ks = np.append(grid, most) if ceiling_mode == "all" and grid[-1] != most else grid
-    work = _Work(X, y, shuffled, how, seed, int(n_bootstrap), curve_axis, trial_shuffled, scaling, penalize_intercept)
+    of_trials = _TrialEffects.of(y, intervals, int(n_bootstrap), seed)
+    work = _Work(X, y, shuffled, how, seed, of_trials, curve_axis, trial_shuffled, scaling, penalize_intercept)
     work.prepare(int(grid[-1]), _threads(work, all_ks, memory_mb, n_jobs), compared)
-    tally = _Tally.empty(all_ks, len(grid), R, len(shuffled), int(n_bootstrap), min(int(null_subsets), R))
+    tally = _Tally.empty(all_ks, len(grid), R, len(shuffled), of_trials, min(int(null_subsets), R))
     if known is not None:
         tally.take(known, work)
     tally.fill(work, progress)
@@ -352,7 +370,8 @@ def penalty_scores(
     X, y = _checked(X, y, (-1, 0, 1))
     X, y, none = _used(X, y, np.empty((0, len(y)), dtype=np.int8), how)
     grid, _ = _grid(X, y, ks, curve_axis)
-    work = _Work(X, y, none, how, seed, 0, curve_axis, trial_shuffled, scaling, False)
+    of_trials = _TrialEffects.of(y, "test_trials", 0, seed)
+    work = _Work(X, y, none, how, seed, of_trials, curve_axis, trial_shuffled, scaling, False)
     work.prepare(int(grid[-1]), 1, None)
     ((_, scores),) = _run(work.inner, [[-1]], 1)
     found: np.ndarray = scores[0]
@@ -397,7 +416,7 @@ class _Work:
     """The data and settings of a curve: for each repeat, it computes the scores of some label vectors at some ks."""
 
     def __init__(
-        self, X: np.ndarray, y: np.ndarray, shuffled: np.ndarray, how: Validation, seed: int, n_bootstrap: int,
+        self, X: np.ndarray, y: np.ndarray, shuffled: np.ndarray, how: Validation, seed: int, of_trials: _TrialEffects,
         axis: str, trial_shuffled: bool, scaling: bool, penalize_intercept: bool,
     ) -> None:  # fmt: skip
         from pipeline.decoding.engine import Population
@@ -405,7 +424,7 @@ class _Work:
         self.population = Population(X, scaling=scaling, penalize_intercept=penalize_intercept)
         self.y, self.shuffled, self.how, self.seed = y, shuffled, how, seed
         self.axis, self.trial_shuffled = axis, trial_shuffled
-        self.resampled = _resampled(y, n_bootstrap, seed) if n_bootstrap else None
+        self.of_trials = of_trials
         #: C of each label vector (-1: the real one), with penalty 'auto'.
         self._c: dict[int, float] = {}
         self.largest, self.n_threads, self.compared = 0, 1, np.empty((0, len(CANDIDATES)))
@@ -452,24 +471,24 @@ class _Work:
         return float(np.mean([scores[0, 0] for _, scores in found]))
 
     def scores(self, repeat: int, real: bool, shuffles: Sequence[int], ks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the scores of the real labels (if ``real``), then of the shuffles, and the real labels' bootstrap.
+        """Return the scores of the real labels (if ``real``), then of the shuffles, and effects of the real trials.
 
         Returns
         -------
         scores : (K, 1 if real + number of shuffles) float64
-        bootstrap : (K, B) float64
-            B is 0 without the real labels.
+        effects : (K, B) float64
+            As ``_TrialEffects`` has them; B is 0 without the real labels.
         """
-        # the real labels first, if they are asked for: the bootstrap is that of the first vector
+        # the real labels first, if they are asked for: the effects are those of the first vector
         labels = np.concatenate([self.y[None][: int(real)], self.shuffled[list(shuffles)]])
         c = self.c_of([-1] * real + list(shuffles))
-        resampled = self.resampled if real else None
+        effects = self.of_trials.compute if real else None
         if not self.trial_shuffled:
-            return self._solved(repeat, labels, c, ks, resampled)
+            return self._solved(repeat, labels, c, ks, effects)
         # Each label vector has its own activity, permuted within its own classes. Activity permuted within the real
         # classes would keep the information about them and lose that about the shuffled ones: p would be too small.
         rows = [
-            self._solved(repeat, row[None], c[i : i + 1], ks, None if i else resampled) for i, row in enumerate(labels)
+            self._solved(repeat, row[None], c[i : i + 1], ks, None if i else effects) for i, row in enumerate(labels)
         ]
         return np.concatenate([scores for scores, _ in rows], axis=1), rows[0][1]
 
@@ -486,25 +505,25 @@ class _Work:
         return order_seed, np.random.default_rng(order_seed).permutation(self.population.N), folds
 
     def _solved(
-        self, repeat: int, labels: np.ndarray, c: Sequence[float], ks: np.ndarray, resampled: np.ndarray | None
+        self, repeat: int, labels: np.ndarray, c: Sequence[float], ks: np.ndarray, effects: TrialEffects | None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return the scores (K, L) of label vectors (L, n) on the same activity, and the first's bootstrap (K, B)."""
+        """Return the scores (K, L) of label vectors (L, n) on the same activity, and the first's effects (K, B)."""
         order_seed, order, folds = self._draws(repeat)
         if self.axis == "cells":
             # packed once, up to the largest k: the smaller subsets are prefixes of it
             subset = self._subset(order[: max(ks)], repeat, labels[0])
-            return cross_validate(subset.decide, labels, [int(k) for k in ks], folds, self.how, resampled, c)
+            return cross_validate(subset.decide, labels, [int(k) for k in ks], folds, self.how, effects, c)
         subset = self._subset(order, repeat, labels[0])
         parts = []
         for k in ks:
             # the order of the neurons is not used on this axis, so its seed serves for the trials
             fewer = np.array([_fewer_trials(row, int(k), order_seed) for row in labels])
             try:
-                parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, resampled, c))
+                parts.append(cross_validate(subset.decide, fewer, [self.population.N], folds, self.how, effects, c))
             except ArgumentError as error:
                 raise ArgumentError(f"a curve over trials cannot have k = {k}: {error}") from error
-        scores, bootstrap = zip(*parts, strict=True)
-        return np.concatenate(scores), np.concatenate(bootstrap)
+        scores, of_trials = zip(*parts, strict=True)
+        return np.concatenate(scores), np.concatenate(of_trials)
 
     def _subset(self, order: np.ndarray, repeat: int, y: np.ndarray) -> Subset:
         """Return the neurons of ``order`` (K,), ready to be decoded."""
@@ -523,6 +542,37 @@ class _Work:
             source[:, trials] = rng.permuted(source[:, trials], axis=1)
         standard = np.take_along_axis(self.population.standard[order], source, axis=1)
         return standard, np.take_along_axis(self.population.X[:, order], source.T, axis=0)
+
+
+@dataclass(frozen=True)
+class _TrialEffects:
+    """What the trials do to the scores of the real labels, computed for each subset and averaged over the subsets.
+
+    Attributes
+    ----------
+    name : str
+        Field of NDCCurve.
+    number : int
+        B, numbers for each k.
+    compute : callable or None
+    """
+
+    name: str
+    number: int
+    compute: TrialEffects | None
+
+    @classmethod
+    def of(cls, y: np.ndarray, intervals: str, n_bootstrap: int, seed: int) -> _TrialEffects:
+        """Return those that intervals need."""
+        if intervals == "new_trials":
+            labelled = y >= 0
+
+            def compute(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
+                return influences(z, groups, metric)[labelled]
+
+            return cls("influences", int(labelled.sum()), compute)
+        times = _resampled(y, n_bootstrap, seed)
+        return cls("trial_means", n_bootstrap, partial(bootstrap_means, times=times) if n_bootstrap else None)
 
 
 def _resampled(y: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
@@ -584,8 +634,10 @@ class _Tally:
         NaN where not yet known.
     null_scores : (G, S) float64
         NaN where not yet known. While `fill` runs, sums over the subsets.
+    of_trials : str
+        Field of NDCCurve that holds the effects of the trials.
     trial_sums : (G, B) float64
-        Bootstrap scores summed over repeats.
+        These effects, summed over repeats.
     n_summed : (G,) float64
         Repeats in these sums.
     """
@@ -594,14 +646,16 @@ class _Tally:
     null_subsets: int
     scores: np.ndarray
     null_scores: np.ndarray
+    of_trials: str
     trial_sums: np.ndarray
     n_summed: np.ndarray
 
     @classmethod
-    def empty(cls, ks: np.ndarray, G: int, R: int, S: int, B: int, null_subsets: int) -> _Tally:
+    def empty(cls, ks: np.ndarray, G: int, R: int, S: int, of_trials: _TrialEffects, null_subsets: int) -> _Tally:
         """Return a tally without any score."""
         scores, null_scores = np.full((len(ks), R), np.nan), np.full((G, S), np.nan)
-        return cls(ks, null_subsets, scores, null_scores, np.zeros((G, B)), np.zeros(G))
+        sums = np.zeros((G, of_trials.number))
+        return cls(ks, null_subsets, scores, null_scores, of_trials.name, sums, np.zeros(G))
 
     @property
     def grid(self) -> np.ndarray:
@@ -612,7 +666,8 @@ class _Tally:
         """Return the finished curve."""
         ceiling, scores = float(self.scores[-1].mean()), self.scores[: len(self.grid)].copy()
         means = self.trial_sums / self.n_summed[:, None] if self.trial_sums.size else self.trial_sums
-        return NDCCurve(self.grid, scores, self.null_scores, ceiling, self.null_subsets, means)
+        curve = NDCCurve(self.grid, scores, self.null_scores, ceiling, self.null_subsets)
+        return replace(curve, influences=means) if self.of_trials == "influences" else replace(curve, trial_means=means)
 
     def fill(self, work: _Work, progress: bool | Callable[[int, int], None]) -> None:
         """Compute every score that is missing."""
@@ -625,19 +680,19 @@ class _Tally:
         def compute(item: _Item) -> tuple[np.ndarray, np.ndarray]:
             return work.scores(item.repeat, item.real, item.shuffles, self.ks[item.k_indices])
 
-        for item, (scores, bootstrap) in _run(compute, items, work.n_threads, progress):
-            self._add(item, scores, bootstrap)
+        for item, (scores, effects) in _run(compute, items, work.n_threads, progress):
+            self._add(item, scores, effects)
         self.null_scores[missing] /= max(self.null_subsets, 1)
 
-    def _add(self, item: _Item, scores: np.ndarray, bootstrap: np.ndarray) -> None:
+    def _add(self, item: _Item, scores: np.ndarray, effects: np.ndarray) -> None:
         """Enter what ``_Work.scores`` returned for an item."""
-        of_curve = item.k_indices[item.k_indices < len(self.grid)]  # the k of the ceiling has no null and no bootstrap
+        of_curve = item.k_indices[item.k_indices < len(self.grid)]  # the k of the ceiling has no null and no interval
         n = len(of_curve)
         # intp, because numpy would make an empty list a float array, which cannot index
         self.null_scores[np.ix_(of_curve, np.array(item.shuffles, dtype=np.intp))] += scores[:n, int(item.real) :]
         if item.real:
             self.scores[item.k_indices, item.repeat] = scores[:, 0]
-            self.trial_sums[of_curve] += bootstrap[:n]
+            self.trial_sums[of_curve] += effects[:n]
             self.n_summed[of_curve] += 1
 
     def _items(self) -> list[_Item]:
@@ -689,11 +744,12 @@ class _Tally:
             s = min(n_shuffles, n_known)
             self.null_scores[mine, :s] = known.null_scores[theirs, :s]
         r = min(R, R_known)
-        if B and (known.trial_means.shape != (len(known.ks), B) or r < R_known):
-            return  # its bootstrap has other samples, or more repeats than are wanted: it has to be computed again
+        of_trials: np.ndarray = getattr(known, self.of_trials)
+        if B and (of_trials.shape != (len(known.ks), B) or r < R_known):
+            return  # its effects are of other samples, or more repeats than are wanted: they have to be computed again
         self.scores[mine, :r] = known.scores[theirs, :r]
         if B:
-            self.trial_sums[mine] = known.trial_means[theirs] * r
+            self.trial_sums[mine] = of_trials[theirs] * r
             self.n_summed[mine] = r
 
 

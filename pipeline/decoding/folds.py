@@ -16,6 +16,9 @@ PENALTIES = ("fixed", "scaled", "auto")
 #: A function of weights (rows, n), labels (rows, n), ks (K) and c that returns decision values, (rows, n) for each k.
 #: Where c is None the weights are C; else c (K) multiplies them, in units of 1/k: see ``Validation.penalty``.
 Decide = Callable[[np.ndarray, np.ndarray, Sequence[int], Sequence[float] | None], list[np.ndarray]]
+#: A function of the decision values (folds, n) of one label vector, its Groups and the metric, that returns numbers:
+#: `influences`, or `bootstrap_means` with its samples.
+TrialEffects = Callable[[np.ndarray, "Groups", str], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -277,13 +280,54 @@ def bootstrap_means(z: np.ndarray, groups: Groups, metric: str, times: np.ndarra
     return np.where(known > 0, total / np.maximum(known, 1), np.nan)
 
 
+def influences(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
+    """Return the influence of each trial on the mean score over folds: their squares add up to its variance.
+
+    The score of a fold is a mean over trials of placements (for the AUC, the share of the other class that a trial is
+    on the right side of; otherwise whether it is decided rightly). A trial's influence is its deviation from the mean
+    of its class in the fold, over the number of trials behind that mean. The squares then add up to the variance that
+    drawing the test trials of each class with replacement gives (DeLong et al. 1988), without drawing.
+
+    Parameters
+    ----------
+    z, groups, metric
+        As for `scores_of`, the folds of one label vector.
+
+    Returns
+    -------
+    (n,) float64
+        0 for trials that are not tested, or are the only one of their class in a fold. All NaN if no fold has both
+        classes.
+    """
+    out = np.zeros(z.shape[1])
+    scored = [
+        (values, one[one >= 0], zero[zero >= 0])
+        for values, one, zero in zip(z, groups.ones, groups.zeros, strict=True)
+        if one[0] >= 0 and zero[0] >= 0
+    ]
+    if not scored:
+        return np.full(z.shape[1], np.nan)
+    for values, one, zero in scored:
+        right: tuple[np.ndarray, np.ndarray] = (values[one] > 0, values[zero] <= 0)
+        if metric == "auc":
+            high, low = values[one][:, None], values[zero]
+            wins = 0.5 * ((high > low).astype(np.float64) + (high >= low))
+            right = wins.mean(axis=1), wins.mean(axis=0)
+        for trials, placements in zip((one, zero), right, strict=True):
+            n = len(trials)
+            share = {"auc": 1.0, "balanced_accuracy": 0.5, "accuracy": n / (len(one) + len(zero))}[metric]
+            # n - 1: the deviations are from the mean of the same n trials
+            out[trials] = share * (placements - placements.mean()) / (len(scored) * np.sqrt(n * max(n - 1, 1)))
+    return out
+
+
 def cross_validate(
     decide: Decide,
     labels: np.ndarray,
     ks: Sequence[int],
     seed: int,
     how: Validation,
-    resampled: np.ndarray | None = None,
+    trial_effects: TrialEffects | None = None,
     c: Sequence[float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean test score of each label vector at each k.
@@ -297,16 +341,16 @@ def cross_validate(
     seed : int
         Of the folds.
     how : Validation
-    resampled : (B, n) float, optional
-        How often each trial is in each bootstrap sample, for the first label vector.
+    trial_effects : callable, optional
+        What the trials do to the score of the first label vector: see ``TrialEffects``.
     c : (L,) float, optional
         C of each label vector; by default ``how.C`` of all.
 
     Returns
     -------
     scores : (K, L) float64
-    bootstrap : (K, B) float64
-        Of the first label vector; NaN where no fold has both classes.
+    effects : (K, B) float64
+        What ``trial_effects`` returns for the first label vector; B is 0 without it.
     """
     # one row for each label vector and fold, folds varying fastest; all rows are fitted in one call
     masks = [fold_masks(y, seed, how) for y in labels]
@@ -333,14 +377,13 @@ def cross_validate(
     groups = Groups.of(repeated, np.concatenate([test for _, test in masks]))
     first = Groups(groups.ones[: how.n_splits], groups.zeros[: how.n_splits])
     scores = np.empty((len(ks), len(labels)))
-    bootstrap = np.empty((len(ks), 0 if resampled is None else len(resampled)))
+    effects = []
     for i, z in enumerate(values):
         by_fold = scores_of(z, groups, how.metric).reshape(len(labels), how.n_splits)
         known = np.isfinite(by_fold)
         scores[i] = np.where(known, by_fold, 0).sum(axis=1) / known.sum(axis=1)
-        if resampled is not None:
-            bootstrap[i] = bootstrap_means(z[: how.n_splits], first, how.metric, resampled)
-    return scores, bootstrap
+        effects.append(np.empty(0) if trial_effects is None else trial_effects(z[: how.n_splits], first, how.metric))
+    return scores, np.array(effects)
 
 
 def _chosen(

@@ -10,7 +10,7 @@ What is planted, and why
   *informative* about choice, feedback and stimulus side: active in a short window on the trials of their preferred
   class, all about equally and reliably. The informative set only grows over days (nested sets, 6 to 53 of 120).
   A few informative cells in a random subset are enough, so the number of cells needed, k*, depends on how rare
-  informative cells are, and falls from day to day: the code gets more efficient.
+  informative cells are, and falls from day to day: the code spreads over more cells.
 * **Lapses**: on a fixed fraction of the trials of each class all cells represent the other class (for the stimulus,
   also on many of the zero-contrast trials). They limit the ceiling to about the same value on all days, so that k*
   measures how the code is spread over cells and not its quality.

@@ -10,6 +10,7 @@ from .peri_event import Average, peri_event_lines, peri_event_map
 from .raster import raster
 from .style import StyledFigure, distinct_region_colors, file_stem, save, session_colors, style
 from .tracking import presence_map, shared_counts, survival
+from .trends import trends_over_days
 
 __all__ = [
     "Average",
@@ -32,4 +33,5 @@ __all__ = [
     "shared_counts",
     "style",
     "survival",
+    "trends_over_days",
 ]

@@ -33,6 +33,9 @@ KS_OF_REGIONS = (2, 4, *KS)
 #: Subsets averaged in each null score, and in the real score that it is compared with.
 NULL_SUBSETS = 5
 
+#: What the intervals of a curve hold for.
+INTERVALS = ("new_trials", "test_trials")
+
 # headings of the settings in the help of ``meso ndc`` and in docs/reference/settings.md
 TRIALS = "Target and trials"
 CELLS = "Cells"
@@ -168,7 +171,7 @@ class NDCSettings:
     n_bootstrap: int = setting(
         Whole(0), 200, before=0, group=CURVE, sql="int32",
         comment="resamplings of the test trials behind the intervals",
-        help="Bootstrap samples of the test trials for the intervals; 0 for none.",
+        help="Draws of the curve for the intervals of k* and of the fit; 0 for no intervals.",
     )
     curve_axis: str = setting(
         Choice(("cells", "trials")), "cells", before="cells", group=CURVE, sql="varchar(16)",
@@ -220,6 +223,13 @@ class NDCSettings:
         help="Unit of c and c_grid: with fixed, C is c at every k; with scaled it is c / k, for all k alike (without "
         "scaling it is also divided by the mean variance of the cells). With auto, c is 1, or 10 or 30 if that gains "
         "0.02 in inner cross-validations: one c for all sessions of the set.",
+    )
+    intervals: str = setting(
+        Choice(INTERVALS), "new_trials", before="test_trials", group=CURVE, sql="varchar(16)",
+        comment="what intervals hold for: new_trials, or test_trials (as before)",
+        help="What the intervals hold for: decoders that are trained and tested on new trials of these cells "
+        "(new_trials), or the trained decoders on new test trials (test_trials), which is too narrow for other "
+        "conclusions.",
     )
     # fmt: on
 

@@ -34,12 +34,12 @@ if TYPE_CHECKING:
 #: Columns of ``NDCRun.table``: results, then all settings and keys that are needed to reproduce them.
 COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
-    "ceiling", "n_cells", "n_decoded", "p_value", "q_value", "verdict", "asymptote", "k50", "k90", "k95", "performance",
-    "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "null_subsets",
-    "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs", "subject", "tracking_run", "session_set",
-    "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed", "max_cells", "n_bootstrap", "seed",
-    "shuffle_seed", "balance_seed", "use_flagged_frames", "penalty", "c", "c_used", "score_c1", "ndc_params",
-    "ndc_family", "environment",
+    "k_star_continuous", "k_half", "ceiling", "n_cells", "n_decoded", "p_value", "q_value", "verdict", "asymptote",
+    "k50", "k90", "k95", "performance", "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r",
+    "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
+    "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
+    "max_cells", "n_bootstrap", "seed", "shuffle_seed", "balance_seed", "use_flagged_frames", "penalty", "c", "c_used",
+    "score_c1", "ndc_params", "ndc_family", "environment",
 )  # fmt: skip
 
 
@@ -78,9 +78,12 @@ class TargetRun:
         Rows of NDCResult by date, joined with Session, SessionSet, NDCParams and NDCComparison.Result; each has its
         rows of NDCResult.Curve under 'curve'.
     trend : dict or None
-        Row of NDCComparison.Trend: the slope of log2 k* over days.
+        Row of NDCComparison.Trend: the slope of log2 of the grid's k* over days, as before version 14.
     failures : list of Failure
         Sessions that could not be decoded for this target.
+    day_trends : dict of str to dict
+        By quantity (code_k, common_k, score, d_prime) a row of NDCComparison.DayTrend, which has its rows of
+        NDCComparison.DayValue under 'values', by session. Empty for a comparison of before version 14.
     """
 
     name: str
@@ -89,6 +92,7 @@ class TargetRun:
     curves: list[dict[str, Any]]
     trend: dict[str, Any] | None
     failures: list[Failure]
+    day_trends: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(repr=False)
@@ -140,8 +144,13 @@ class NDCRun:
 
     @property
     def trends(self) -> dict[str, dict[str, Any]]:
-        """The trends of k* over days by name of the target, for targets that have one."""
+        """The slopes of the grid's k* over days by name of the target, for targets that have one: see `day_trends`."""
         return {target.name: target.trend for target in self.targets if target.trend is not None}
+
+    @property
+    def day_trends(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """The trends of the code and of sensitivity over days by name of the target, then by quantity."""
+        return {target.name: target.day_trends for target in self.targets if target.day_trends}
 
     @property
     def failures(self) -> list[Failure]:
@@ -194,7 +203,13 @@ class NDCRun:
 
 def _table_row(row: dict) -> dict:
     lists = {name: ", ".join(map(str, row[name] or ())) for name in ("regions", "fovs", "ks", "c_grid")}
-    return {**row, **lists, "p_value": row["p_largest"]}
+    return {**row, **lists, "p_value": p_of(row)}
+
+
+def p_of(row: dict[str, Any]) -> float | None:
+    """Return p of a curve, a row of NDCResult: of all k together, or of the largest k before version 14."""
+    p: float | None = row["p_largest"] if row["p_curve"] is None else row["p_curve"]
+    return p
 
 
 def names_of(settings: Sequence[NDCSettings]) -> list[str]:
@@ -215,7 +230,7 @@ def _plain(value: Any) -> str:
 def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequence[str] = ()) -> NDCRun:
     """Return stored curves without computing anything.
 
-    The number of queries does not depend on the number of targets and sessions: at most 16, and a few more if there are
+    The number of queries does not depend on the number of targets and sessions: at most 17, and a few more if there are
     failures to explain (``tests/schemas/test_queries.py``).
 
     Parameters
@@ -285,6 +300,9 @@ class _Stored:
         #: Signal ("deconvolved", "fluorescence") by settings and session, for sessions with usable trials.
         self.signals = {(row["ndc_params"], row["eid"]): row["feature_signal"] for row in features}
         self.results = self._results()
+        #: Rows of NDCComparison.Trend by settings; and of DayTrend by settings and quantity.
+        self.grid_trends = {row["ndc_params"]: row for row in (NDCComparison.Trend & self.family).to_dicts()}
+        self.day_trends = self._day_trends()
 
     def _results(self) -> list[dict[str, Any]]:
         """Return the rows of NDCResult by date, with their rows of NDCResult.Curve under 'curve'."""
@@ -299,19 +317,29 @@ class _Stored:
 
     def targets(self, eids: Sequence[str]) -> list[TargetRun]:
         """Return the targets with their curves; if ``eids`` is not empty, only the curves of these sessions."""
-        trends = {row["ndc_params"]: row for row in (NDCComparison.Trend & self.family).to_dicts()}
         errors = errors_of([TrialFeatures, NDCResult], self.session_set, self.params)
         rows = self._rows()
         return [
             TargetRun(
                 name, settings, one["ndc_params"],
                 [row for row in rows if row["ndc_params"] == one["ndc_params"] and (not eids or row["eid"] in eids)],
-                None if eids else trends.get(one["ndc_params"]),
+                None if eids else self.grid_trends.get(one["ndc_params"]),
                 [Failure(row["key"]["eid"], name, row["table"], row["message"]) for row in errors
                  if row["key"]["ndc_params"] == one["ndc_params"]],
+                {} if eids else self.day_trends.get(one["ndc_params"], {}),
             )
             for name, settings, one in zip(names_of(self.settings), self.settings, self.of_params, strict=True)
         ]  # fmt: skip
+
+    def _day_trends(self) -> dict[str, dict[str, Any]]:
+        """Return the rows of NDCComparison.DayTrend by settings and quantity, with those of DayValue under 'values'."""
+        found: dict[str, dict[str, Any]] = defaultdict(dict)
+        for row in (NDCComparison.DayTrend & self.family & self.session_set).to_dicts():
+            found[row["ndc_params"]][row["quantity"]] = {**row, "values": {}}
+        for row in (NDCComparison.DayValue & self.family & self.session_set).to_dicts():
+            trend = found[row["ndc_params"]][row["quantity"]]
+            trend["values"][row["eid"]] = tuple(row["day_value" + end] for end in ("", "_low", "_high"))
+        return found
 
     def _rows(self) -> list[dict[str, Any]]:
         """Return the rows of NDCResult joined with the other tables that ``COLUMNS`` needs."""
@@ -343,6 +371,7 @@ class _Stored:
         return [
             *fovs_left_out(self.session_set), *self._mixed_signals(eids), *self._mixed_environments(),
             *(text for one in self.settings for text in _easy_null(one)), *uncompared, *self._changed_counts(),
+            *self._unreachable_q(), *self._as_before(),
         ]  # fmt: skip
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
@@ -355,6 +384,35 @@ class _Stored:
             return []
         kinds = "; ".join(f"{kind} on {', '.join(sorted(days))}" for kind, days in sorted(dates.items()))
         return [f"the sessions have different signals, compare with care: {kinds}"]
+
+    def _as_before(self) -> list[str]:
+        """Return a note for what was computed as before version 14, and holds for less than it seems to."""
+        notes = []
+        if narrow := sorted(
+            {one.target for one in self.settings if one.intervals == "test_trials" and one.n_bootstrap}
+        ):
+            notes.append(
+                f"{', '.join(narrow)}: intervals are those of the trained decoders on new test trials, and too narrow "
+                f"for new sessions; intervals='new_trials' computes others"
+            )
+        if self.grid_trends and not self.day_trends:
+            notes.append(
+                "the comparison has the slope of the grid's k* only (before version 14). For the trends of code and "
+                f"sensitivity: (schemas.NDCComparison & {self.family}).delete(), then run this again"
+            )
+        return notes
+
+    def _unreachable_q(self) -> list[str]:
+        """Return a note if no single curve can have q <= 0.05: p has a smallest value, that of its shuffles."""
+        shuffles = [one.n_label_shuffles for one in self.settings if one.n_label_shuffles]
+        n_curves = len(self.results)
+        if not shuffles or n_curves <= 0.05 * (min(shuffles) + 1):
+            return []
+        text = (
+            f"with {min(shuffles)} shuffles p is {1 / (min(shuffles) + 1):.3f} or more: a single clear curve of "
+            f"{n_curves} cannot reach q = 0.05; with n_label_shuffles={20 * n_curves} it could"
+        )
+        return [text]
 
     def _mixed_environments(self) -> list[str]:
         """Return a note if the results come from different versions of the code, and one if from different machines."""

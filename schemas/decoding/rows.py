@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,9 @@ def ndc_curve(
         X, y, ks=_ks(X, y, settings, shuffled), R=settings.r, n_label_shuffles=settings.n_label_shuffles,
         null=shuffled.null if shuffled.labels is None else shuffled.labels, null_subsets=settings.null_subsets,
         shuffle_seed=settings.shuffle_seed, C=settings.c, ceiling_mode=settings.ceiling_mode,
-        penalize_intercept=settings.penalize_intercept, c_grid=settings.c_grid, n_bootstrap=settings.n_bootstrap,
-        penalty=settings.penalty, compared=compared, known=known, **_validation(settings),
+        penalize_intercept=settings.penalize_intercept, c_grid=settings.c_grid, intervals=settings.intervals,
+        n_bootstrap=settings.n_bootstrap, penalty=settings.penalty, compared=compared, known=known,
+        **_validation(settings),
     )  # fmt: skip
 
 
@@ -97,23 +98,62 @@ def fit_of(curve: decoding.NDCCurve, settings: NDCSettings) -> CurveFit:
     The smallest p of S shuffles is 1 / (1 + S). With fewer than 19 no p reaches ALPHA (0.05), and whether a curve is at
     chance is decided by the bootstrap instead.
     """
-    p_is_resolvable = (1 + curve.null_scores.shape[1]) * ALPHA >= 1
     return fit_curve(
-        curve.ks, curve.scores, settings.metric, trial_means=curve.trial_means, ceiling=curve.ceiling,
-        p_values=curve.p_values() if p_is_resolvable else None, delta=settings.delta,
+        curve.ks, curve.scores, settings.metric, influences=curve.influences, trial_means=curve.trial_means,
+        ceiling=curve.ceiling,
+        p_values=curve.p_values() if p_is_resolvable(curve) else None, delta=settings.delta,
         n_bootstrap=settings.n_bootstrap, seed=settings.seed,
     )  # fmt: skip
 
 
+def p_is_resolvable(curve: decoding.NDCCurve) -> bool:
+    """Return whether a curve has so many shuffles that its p can reach ALPHA."""
+    return (1 + curve.null_scores.shape[1]) * ALPHA >= 1
+
+
+def day_trends(fits: Sequence[CurveFit], days: Sequence[float], delta: float) -> list[decoding.DayTrend]:
+    """Return the trends of the code and of sensitivity over the days; none if the curves have no k in common."""
+    if not fits or not set.intersection(*(set(fit.ks.tolist()) for fit in fits)):
+        return []
+    of_sensitivity = (
+        decoding.sensitivity_trend(fits, days, quantity=quantity, delta=delta)
+        for quantity in ("common_k", "score", "d_prime")
+    )
+    return [decoding.code_trend(fits, days, delta=delta), *of_sensitivity]
+
+
+def trend_row(trend: decoding.DayTrend) -> dict[str, Any]:
+    """Return the columns of NDCComparison.DayTrend."""
+    return {
+        "quantity": trend.quantity, "day_slope": number(trend.slope), "day_low": number(trend.low),
+        "day_high": number(trend.high), "day_p": number(trend.p), "fixed_low": number(trend.fixed_low),
+        "fixed_high": number(trend.fixed_high), "fixed_p": number(trend.fixed_p), "n_days": trend.n_days,
+        "n_at_chance": len(trend.at_chance), "trend_k": trend.k, "line_day": number(trend.mean_day),
+        "line_value": number(trend.mean_value), "line_half_width": number(trend.half_width),
+    }  # fmt: skip
+
+
+def value_rows(trend: decoding.DayTrend) -> Iterator[dict[str, Any]]:
+    """Yield the columns of NDCComparison.DayValue for each day."""
+    for value, low, high in zip(trend.values, trend.value_low, trend.value_high, strict=True):
+        yield {
+            "quantity": trend.quantity, "day_value": number(value), "day_value_low": number(low),
+            "day_value_high": number(high),
+        }  # fmt: skip
+
+
 def result_row(curve: decoding.NDCCurve, fit: CurveFit) -> dict[str, Any]:
     """Return the columns of NDCResult for a curve; NaN and infinity become NULL."""
-    estimates = [name + end for name in ("asymptote", "k50", "k90", "k95") for end in ("", "_low", "_high")]
+    names = ("asymptote", "k50", "k90", "k95", "k_star_continuous", "k_half")
+    estimates = [name + end for name in names for end in ("", "_low", "_high")]
     return {
         "ceiling": curve.ceiling,
         # -1 stands for none in the curve, NULL in the table
         "k_star": fit.k_star if fit.k_star > 0 else None,
         "k_star_censored": fit.k_star_censored or None,
         "p_largest": number(curve.p_values()[-1]),
+        # without shuffled labels the verdict is the bootstrap's, which is no p to be adjusted
+        "p_curve": number(fit.chance_p) if p_is_resolvable(curve) else number(curve.p_values()[-1]),
         "fit_family": fit.family or None,
         "fit_parameters": {name: number(value) for name, value in fit.parameters.items()} or None,
         "verdict": fit.verdict,
@@ -143,5 +183,6 @@ def curve_rows(curve: decoding.NDCCurve, fit: CurveFit) -> Iterator[dict[str, An
             "null_scores": null.copy(),
             "mean_low": number(fit.mean_low[i]),
             "mean_high": number(fit.mean_high[i]),
-            "trial_means": curve.trial_means[i].copy(),
+            "trial_means": curve.trial_means[i].copy() if len(curve.trial_means) else None,
+            "influences": curve.influences[i].copy() if len(curve.influences) else None,
         }

@@ -21,7 +21,16 @@ from pipeline.errors import ArgumentError, DataError
 from pipeline.settings.records import columns_of
 from schemas.cascade import Cascade, WholeDelete
 from schemas.decoding.populations import population, regions_within
-from schemas.decoding.rows import curve_rows, fit_of, inner_scores, ndc_curve, result_row
+from schemas.decoding.rows import (
+    curve_rows,
+    day_trends,
+    fit_of,
+    inner_scores,
+    ndc_curve,
+    result_row,
+    trend_row,
+    value_rows,
+)
 from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles
 from schemas.imaging.reading import check_populated, clocks, flags, fov_traces
 from schemas.imaging.tables import FOV, Activity, Recording
@@ -208,6 +217,13 @@ class NDCResult(WholeDelete, dj.Computed):
     verdict=null : varchar(16)          # saturated, not saturated, uncertain, decreasing, at chance or too few k
     c_used=null : float64               # c of the real labels: chosen (penalty auto) or as set; NULL: c of the settings
     score_c1=null : float64             # mean score at the largest k with c = 1; NULL: penalty not auto
+    k_star_continuous=null : float64    # k* between the ks, with its 95 percent interval; NULL: before version 14
+    k_star_continuous_low=null : float64
+    k_star_continuous_high=null : float64
+    k_half=null : float64               # cells with half of the squared d-prime of the largest k
+    k_half_low=null : float64
+    k_half_high=null : float64
+    p_curve=null : float64              # Simes' p over all k together, behind verdict and q; NULL: before version 14
     """
 
     class Curve(dj.Part):
@@ -229,6 +245,7 @@ class NDCResult(WholeDelete, dj.Computed):
         mean_low=null : float64         # 95 percent interval of score_mean over subsets and trials
         mean_high=null : float64
         trial_means=null : <blob>       # (n_bootstrap,) float64, score_mean of the test trials drawn with replacement
+        influences=null : <blob>        # (n_decoded,) float64, of each decoded trial on score_mean; or trial_means
         """
 
     class Trial(dj.Part):
@@ -433,14 +450,14 @@ def _same_input(key: dict, features: np.ndarray, use: np.ndarray) -> bool:
 def _stored_curve(key: dict) -> decoding.NDCCurve:
     """Return the curve of a result from its rows in the database."""
     points = (NDCResult.Curve & key).to_dicts(order_by="k")
-    scores, null_scores, trial_means = (
+    scores, null_scores, trial_means, influences = (
         np.array([np.empty(0) if point[name] is None else point[name] for point in points], dtype=np.float64)
-        for name in ("scores", "null_scores", "trial_means")
+        for name in ("scores", "null_scores", "trial_means", "influences")
     )
     ks = np.array([point["k"] for point in points], dtype=np.int64)
     ceiling = (NDCResult & key).fetch1("ceiling")
     m = min((NDCParams & key).fetch1("null_subsets"), scores.shape[1])
-    return decoding.NDCCurve(ks, scores, null_scores, ceiling, m, trial_means)
+    return decoding.NDCCurve(ks, scores, null_scores, ceiling, m, trial_means, influences)
 
 
 @schema
@@ -500,13 +517,13 @@ class NDCComparison(WholeDelete, dj.Computed):
         -> master
         -> NDCResult
         ---
-        q_value=null : float64          # Benjamini and Hochberg: of p_largest, over the whole family
+        q_value=null : float64          # Benjamini and Hochberg: of p_curve, or p_largest without it, over the family
         k_star_common=null : int32      # smallest k within delta of the lowest ceiling of the sessions; NULL: none is
         """
 
     class Trend(dj.Part):
         definition = """
-        # k* over days
+        # k* of the grid over days, as before version 14: see DayTrend
         -> master
         -> NDCTask
         ---
@@ -519,6 +536,40 @@ class NDCComparison(WholeDelete, dj.Computed):
         mean_day=null : float64         # a point of the line: days after the first session of the set,
         mean_log_k=null : float64       # log2 k* there,
         half_width=null : float64       # and half of its 95 percent interval
+        """
+
+    class DayTrend(dj.Part):
+        definition = """
+        # a quantity over the days of a set; see pipeline.decoding.DayTrend
+        -> master
+        -> NDCTask
+        quantity : varchar(16)          # code_k, common_k, score or d_prime
+        ---
+        day_slope=null : float64        # per day: of log2 of cells (code_k, common_k), of the score, or of d-prime
+        day_low=null : float64          # 95 percent, beyond the scatter of days (Student); NULL: under four days
+        day_high=null : float64
+        day_p=null : float64            # of no slope, two-sided
+        fixed_low=null : float64        # 95 percent, of these days: error of each curve alone; NULL: no draws
+        fixed_high=null : float64
+        fixed_p=null : float64
+        n_days : int32                  # used
+        n_at_chance : int32             # not used: at chance, without a ceiling
+        trend_k : int32                 # k of the score; or the largest k, at which all days end
+        line_day=null : float64         # a point of the line: days after the first session of the set,
+        line_value=null : float64       # the quantity there, log2 of cells,
+        line_half_width=null : float64  # and half of its 95 percent interval over days
+        """
+
+    class DayValue(dj.Part):
+        definition = """
+        # the quantity of a session
+        -> master
+        -> NDCResult
+        quantity : varchar(16)
+        ---
+        day_value=null : float64        # cells, score or d-prime; NULL: at chance, or beyond what can be extended
+        day_value_low=null : float64    # 95 percent interval
+        day_value_high=null : float64
         """
 
     @property
@@ -536,7 +587,7 @@ class NDCComparison(WholeDelete, dj.Computed):
         if not families or not (keys := (cls & families).keys()):  # most new curves are in none
             return
         # parts first, as foreign keys demand; not delete(), which would ask, and follow the keys of every table
-        for part in (cls.Result, cls.Trend):
+        for part in (cls.Result, cls.Trend, cls.DayTrend, cls.DayValue):
             (part & keys).delete_quick()
         (cls & keys).delete_quick()
 
@@ -547,41 +598,78 @@ class NDCComparison(WholeDelete, dj.Computed):
         return (NDCResult & members).keys(order_by="session_set, ndc_params, eid"), n_expected
 
     def make_compute(self, key, results, n_expected):
-        found = [(NDCResult & row).fetch1("p_largest") for row in results]
+        found = [_p_of(row) for row in results]
         p = np.array([np.nan if value is None else value for value in found], dtype=float)
         tasks = sorted({(row["session_set"], row["ndc_params"]) for row in results})
-        together = {task: _together({"session_set": task[0], "ndc_params": task[1]}) for task in tasks}
+        together = {task: _Together.of({"session_set": task[0], "ndc_params": task[1]}) for task in tasks}
         rows = [
             {
                 **row, "q_value": number(q),
-                "k_star_common": together[row["session_set"], row["ndc_params"]][0].get(row["eid"]),
+                "k_star_common": together[row["session_set"], row["ndc_params"]].common.get(row["eid"]),
             }
             for row, q in zip(results, benjamini_hochberg(p), strict=True)
         ]  # fmt: skip
         counts = {"n_judged": int(np.isfinite(p).sum()), "n_lacking": n_expected - len(results)}
-        return counts, rows, [trend for _, trend in together.values()]
+        return (
+            counts,
+            rows,
+            *(
+                [row for task in together.values() for row in getattr(task, name)]
+                for name in ("grid_trends", "day_trends", "day_values")
+            ),
+        )
 
-    def make_insert(self, key, counts, rows, trends):
+    def make_insert(self, key, counts, rows, grid_trends, day_trends, day_values):
         self.insert1({**key, **counts, **Environment.current()})
         self.Result.insert({**key, **row} for row in rows)
-        self.Trend.insert({**key, **row} for row in trends)
+        self.Trend.insert({**key, **row} for row in grid_trends)
+        self.DayTrend.insert({**key, **row} for row in day_trends)
+        self.DayValue.insert({**key, **row} for row in day_values)
 
 
-def _together(task: dict) -> tuple[dict[str, int], dict[str, Any]]:
-    """Return k* at the common ceiling by session, and the row of the trend of k* over days.
+def _p_of(key: dict) -> float | None:
+    """Return p of a curve: of all k together, or that of the largest k of a curve of before version 14."""
+    of_curve, largest = (NDCResult & key).fetch1("p_curve", "p_largest")
+    return largest if of_curve is None else of_curve
 
-    Sessions at chance are in neither: their ceiling is no measure of a code, and their k* is noise.
+
+@dataclasses.dataclass(frozen=True)
+class _Together:
+    """The sessions of a task compared.
+
+    Attributes
+    ----------
+    common : dict of str to int
+        k* at the common ceiling by session. Sessions at chance are not in it: their ceiling is no measure of a code.
+    grid_trends, day_trends, day_values : list of dict
+        Rows of NDCComparison.Trend, DayTrend and DayValue.
     """
-    settings = (NDCParams & task).settings()
-    start = first_date(task)
-    sessions = (NDCResult & task) * Session.proj("session_date", "session_number")
-    rows = sessions.to_dicts(order_by="session_date, session_number")
-    curves_of = {row["eid"]: _stored_curve({**task, "eid": row["eid"]}) for row in rows}
-    fits = {eid: fit_of(curve, settings) for eid, curve in curves_of.items()}
-    rows = [row for row in rows if fits[row["eid"]].verdict != "at chance"]
-    return _at_common_ceiling([curves_of[row["eid"]] for row in rows], rows, settings.delta), {
-        **task, **_trend([(row["session_date"] - start).days for row in rows], [fits[row["eid"]] for row in rows]),
-    }  # fmt: skip
+
+    common: dict[str, int]
+    grid_trends: list[dict[str, Any]]
+    day_trends: list[dict[str, Any]]
+    day_values: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, task: dict) -> _Together:
+        """Compare the stored curves of a task."""
+        settings, start = (NDCParams & task).settings(), first_date(task)
+        sessions = (NDCResult & task) * Session.proj("session_date", "session_number")
+        rows = sessions.to_dicts(order_by="session_date, session_number")
+        days = [(row["session_date"] - start).days for row in rows]
+        curves = [_stored_curve({**task, "eid": row["eid"]}) for row in rows]
+        fits = [fit_of(curve, settings) for curve in curves]
+        above = [i for i, fit in enumerate(fits) if fit.verdict != "at chance"]
+        trends = day_trends(fits, days, settings.delta)
+        return cls(
+            _at_common_ceiling([curves[i] for i in above], [rows[i] for i in above], settings.delta),
+            [{**task, **_trend([days[i] for i in above], [fits[i] for i in above])}],
+            [{**task, **trend_row(trend)} for trend in trends],
+            [
+                {**task, "eid": row["eid"], **value}
+                for trend in trends for row, value in zip(rows, value_rows(trend), strict=True)
+            ],
+        )  # fmt: skip
 
 
 def _at_common_ceiling(found: list[decoding.NDCCurve], rows: list[dict], delta: float) -> dict[str, int]:

@@ -43,6 +43,7 @@ BLOB_SHAPES: tuple[tuple[type[dj.Table], type[dj.Table] | None, dict[str, tuple 
     (TrackingFile, None, {"uid_text": None, "cluster_silhouette": (None,)}),
     (TrialFeatures, None, {"trial_features": ("n_usable", None), "feature_cells": (None, 2)}),
     (NDCResult.Curve, NDCParams, {"scores": ("r",), "null_scores": (None,), "trial_means": ("n_bootstrap",)}),
+    (NDCResult.Curve, NDCResult, {"influences": ("n_decoded",)}),
 )
 
 

@@ -185,6 +185,33 @@ def _null_subsets(connection: dj.Connection, name_prefix: str) -> None:
     add_column(connection, name_prefix + "decoding", "n_d_c_params", line)
 
 
+#: Columns of version 14 by table. Frozen, as those of version 2.
+INTERVAL_COLUMNS = {
+    "n_d_c_params": (
+        "intervals='test_trials' : varchar(16)  # what intervals hold for: new_trials, or test_trials (as before)",
+    ),
+    "__n_d_c_result": (
+        "k_star_continuous=null : float64  # k* between the ks, with its 95 percent interval; NULL: before version 14",
+        "k_star_continuous_low=null : float64",
+        "k_star_continuous_high=null : float64",
+        "k_half=null : float64  # cells with half of the squared d-prime of the largest k",
+        "k_half_low=null : float64",
+        "k_half_high=null : float64",
+        "p_curve=null : float64  # Simes' p over all k together, behind verdict and q; NULL: before version 14",
+    ),
+    "__n_d_c_result__curve": (
+        "influences=null : <blob>  # (n_decoded,) float64, of each decoded trial on score_mean; or trial_means",
+    ),
+}
+
+
+def _intervals(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the setting and the columns of intervals for new trials, and of k* between the ks."""
+    for table, lines in INTERVAL_COLUMNS.items():
+        for line in lines:
+            add_column(connection, name_prefix + "decoding", table, line)
+
+
 #: Name of the table of activity in blocks of ROIs (versions 1 to 3), while its traces are moved.
 BLOCKS = "_activity_blocks"
 
@@ -404,6 +431,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(11, "jobs: times in UTC, no errors of deleted keys", lambda connection, name_prefix: None, _jobs_in_utc),
     Migration(12, "environments: processors", _processors),
     Migration(13, "decoding: penalty in units of 1/k", _penalty),
+    Migration(14, "decoding: intervals for new trials, trends over days", _intervals),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -24,11 +24,11 @@ def queries() -> dict[str, dj.QueryExpression]:
     asked = NDCParams.proj(
         "target", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "null_subsets",
         "class_balance", "fold_mode", "curve_axis", "trial_shuffled", "cells", "regions", "fovs", "max_cells",
-        "use_flagged_frames", "penalty", "c",
+        "use_flagged_frames", "penalty", "c", "intervals",
     )  # fmt: skip
     result = NDCResult.proj(..., "-n_compared", "-n_class_1", "-environment", "-fit_parameters", "-null_donors")
     result = result * sessions * asked
-    curve = NDCResult.Curve.proj(..., "-scores", "-null_scores", "-trial_means")
+    curve = NDCResult.Curve.proj(..., "-scores", "-null_scores", "-trial_means", "-influences")
     one_curve = NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star", "null_used", "verdict") * sessions * asked
     return {
         "session": Session.proj(..., "-one_cache_dir") * Subject.proj("lab"),
@@ -42,6 +42,10 @@ def queries() -> dict[str, dj.QueryExpression]:
         "ndc_trend": NDCComparison.Trend.proj(..., "-mean_day", "-mean_log_k", "-half_width")
         * asked.proj("target")
         * SessionSet.proj("subject", "tracking_run"),
+        "ndc_day_trend": NDCComparison.DayTrend.proj(..., "-line_day", "-line_value", "-line_half_width")
+        * asked.proj("target")
+        * SessionSet.proj("subject", "tracking_run"),
+        "ndc_day_value": NDCComparison.DayValue * sessions * asked.proj("target"),
     }
 
 

@@ -37,7 +37,8 @@ from schemas.work.reports import retry
 
 #: Tables whose rows are kept in FormerResult, and the parts that belong to a result.
 RESULTS: dict[type[dj.Table], tuple[str, ...]] = {
-    NDCResult: ("Curve",), NDCComparison: ("Result", "Trend"), Embedding: ("Rank",), ImportedOrder: ("Rank",),
+    NDCResult: ("Curve",), NDCComparison: ("Result", "Trend", "DayTrend", "DayValue"), Embedding: ("Rank",),
+    ImportedOrder: ("Rank",),
 }  # fmt: skip
 #: Columns of a set of sessions that are arguments of ``SessionSet.add``.
 RULE = {

@@ -174,7 +174,7 @@ def test_curves_as_csv_and_svg_and_the_four_lines_that_give_the_same(address, cu
     np.testing.assert_allclose([float(row["ceiling"]) for row in found], curves.table["ceiling"].astype(float))
     svg = get(address, "/ndc.svg", **{"set": key, "params": params[0]})
     assert svg.headers["content-type"].startswith("image/svg") and ">SP999: choice" in svg.text
-    assert "k* over days" in get(address, "/k_star.svg", **query).text
+    assert "code and sensitivity over days" in get(address, "/k_star.svg", **query).text
     page = get(address, "/ndc", subject="SP999", **query).text
     code = page.split('aria-label="Four lines of Python">')[1].split("</pre>")[0].replace("&#34;", '"')
     assert len(code.splitlines()) == 4

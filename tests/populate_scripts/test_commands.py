@@ -125,7 +125,9 @@ def test_ndc_takes_populations_nulls_and_folds(demo_output, meso, small_demo):
         "--metric",
         "balanced_accuracy",
     )
-    assert "k* over days" in text
+    for question in ("code (does the curve have another shape?)", "sensitivity (are fewer cells enough?"):
+        assert text.count(question) == 1, question
+    assert "beyond the scatter of days" in text
     meso(*args, "--fold-gap", "3", code=2)
     meso(*args, "--fovs", "one", code=2)
     meso(*args, "--null", "nothing", code=2)

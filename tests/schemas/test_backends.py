@@ -32,7 +32,8 @@ result = run_ndc(done.new, TrackingRun.register("SP999"), settings)
 tables = [schemas.Behavior.Trial, schemas.Wheel, schemas.FOV, schemas.FOV.Source, schemas.Recording, schemas.ROI,
           schemas.Activity.Trace, schemas.Embedding.Rank, schemas.TrackedFOV.Member, schemas.SharedCells.Cell,
           schemas.NDCParams, schemas.TrialFeatures, schemas.NDCResult, schemas.NDCResult.Curve, schemas.NDCResult.Trial,
-          schemas.NDCFamily.Member, schemas.NDCComparison.Result, schemas.NDCComparison.Trend]
+          schemas.NDCFamily.Member, schemas.NDCComparison.Result, schemas.NDCComparison.Trend,
+          schemas.NDCComparison.DayTrend, schemas.NDCComparison.DayValue]
 dump = {}
 for table in tables:
     rows = [{name: digest(value) for name, value in row.items()} for row in table().to_dicts()]

@@ -15,6 +15,7 @@ from drawing.screen import print_run
 from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penalty_scores
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
+from populate_scripts import demo
 from schemas.decoding.rows import ndc_curve
 from schemas.decoding.run import match_cells, run_ndc
 from schemas.decoding.shuffles import shuffles
@@ -355,11 +356,11 @@ def test_results_carry_the_fit_of_their_curve(ndc):
 
     for row in ndc.curves["feedback"]:
         curve = row["curve"]
-        scores, means = (np.array([point[name] for point in curve]) for name in ("scores", "trial_means"))
-        assert means.shape == (len(curve), 200)
+        scores, influences = (np.array([point[name] for point in curve]) for name in ("scores", "influences"))
+        assert influences.shape == (len(curve), row["n_decoded"])
         fit = fit_curve(
-            [point["k"] for point in curve], scores, trial_means=means, p_values=[point["p_value"] for point in curve],
-            ceiling=row["ceiling"],
+            [point["k"] for point in curve], scores, influences=influences, ceiling=row["ceiling"],
+            p_values=[point["p_value"] for point in curve],
         )  # fmt: skip
         assert (row["fit_family"], row["verdict"], row["k_star"]) == (fit.family, fit.verdict, fit.k_star)
         assert (row["k_star_censored"] or "") == fit.k_star_censored
@@ -379,7 +380,13 @@ def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
 
     table = ndc.table
     assert len(table) == 12
-    expected = false_discovery_control(table["p_value"].to_numpy(float), method="bh")
+    # one p: that of the verdict, over all k together
+    simes = [
+        min(len(row["curve"]) * p / (i + 1) for i, p in enumerate(sorted(point["p_value"] for point in row["curve"])))
+        for rows in ndc.curves.values() for row in rows
+    ]  # fmt: skip
+    np.testing.assert_allclose(table["p_value"].to_numpy(float), simes)
+    expected = false_discovery_control(simes, method="bh")
     np.testing.assert_allclose(table["q_value"].to_numpy(float), expected, rtol=1e-12)
     for target, rows in ndc.curves.items():
         lowest = min(row["ceiling"] for row in rows)
@@ -399,7 +406,30 @@ def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
             slope, _ = np.polyfit(days, np.log2([row["k_star"] for row in rows]), 1)
             assert trend["k_star_slope"] == pytest.approx(slope)
     labels = [ax.get_title(loc="left") + ax.get_title() for ax in DrawableRun.of(ndc).draw_days().axes]
-    assert [text.split()[-1] for text in labels] == ["Choice", "Feedback", "Stimulus"]
+    assert [text for text in labels if text] == ["Choice", "Feedback", "Stimulus"]
+
+
+def test_the_planted_fall_is_found_in_these_days(demo_sessions):
+    # with the settings of the demo: fewer subsets, from 8 cells on, leave p = 0.07 for feedback
+    settings = [NDCSettings(t, ks=demo.KS, r=demo.R, n_label_shuffles=demo.N_LABEL_SHUFFLES) for t in demo.TARGETS]
+    run = run_ndc(demo_sessions, TrackingRun.register("SP999"), settings)
+    assert list(run.day_trends) == list(demo.TARGETS)
+    for target, trends in run.day_trends.items():
+        code, score = trends["code_k"], trends["score"]
+        rows = run.curves[target]
+        assert (code["n_days"], code["n_at_chance"], code["trend_k"]) == (4, 0, rows[0]["curve"][-1]["k"])
+        # 53 of 120 cells inform on the last day, 6 on the first
+        assert code["day_slope"] < 0 and code["fixed_p"] < 0.05, target
+        assert code["fixed_low"] < code["day_slope"] < code["fixed_high"] < 0
+        assert code["day_low"] < code["day_slope"] < code["day_high"]
+        days = [(row["session_date"] - rows[0]["session_date"]).days for row in rows]
+        values = np.array([code["values"][row["eid"]][0] for row in rows])
+        assert values == pytest.approx([row["k_star_continuous"] for row in rows])
+        slope, _ = np.polyfit(days, np.log2(values), 1)
+        assert code["day_slope"] == pytest.approx(slope)
+        at_k = [next(p for p in row["curve"] if p["k"] == score["trend_k"])["score_mean"] for row in rows]
+        assert [score["values"][row["eid"]][0] for row in rows] == pytest.approx(at_k)
+    forget(*settings)
 
 
 def test_a_comparison_follows_its_curves(ndc):
@@ -462,7 +492,7 @@ def test_a_larger_curve_takes_over_what_is_there(ndc, demo_sessions, tracking):
         assert point["k"] == scratch.ks[i]
         np.testing.assert_array_equal(point["scores"], scratch.scores[i])
         np.testing.assert_array_equal(point["null_scores"], scratch.null_scores[i])
-        np.testing.assert_allclose(point["trial_means"], scratch.trial_means[i], rtol=1e-9)
+        np.testing.assert_allclose(point["influences"], scratch.influences[i], rtol=1e-9, atol=1e-12)
     forget(first, larger)
 
 
@@ -677,7 +707,7 @@ def test_every_setting_reaches_the_database_and_back(ndc, demo_sessions, trackin
     for row in result.curves["stimulus"]:
         assert [point["k"] for point in row["curve"]][:2] == [40, 60]
         assert 60 < row["curve"][-1]["k"] <= row["n_decoded"]
-        assert len(row["curve"][0]["trial_means"]) == 4
+        assert len(row["curve"][0]["influences"]) == row["n_decoded"]
     assert DrawableRun.of(result).draw()["stimulus"].axes[0].get_xlabel() != ""
     forget(asked)
 

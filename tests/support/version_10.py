@@ -10,7 +10,11 @@ from schemas.setup import migrations, views
 from support.version_3 import EID
 
 #: Columns that later versions added.
-LATER_COLUMNS = {decoding.NDCParams: ("penalty=",), decoding.NDCResult: ("c_used", "score_c1")}
+LATER_COLUMNS = {
+    decoding.NDCParams: ("penalty=", "intervals="),
+    decoding.NDCResult: ("c_used", "score_c1", "k_star_continuous", "k_half", "p_curve"),
+    decoding.NDCResult.Curve: ("influences=",),
+}
 #: Of a session that was deleted.
 DELETED = "00000000-0000-3000-8000-00000000dead"
 

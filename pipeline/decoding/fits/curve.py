@@ -20,8 +20,9 @@ from pipeline.decoding.fits.families import (
     fit,
     intervals,
 )
-from pipeline.decoding.fits.k_star import k_stars
+from pipeline.decoding.fits.k_star import k_halves, k_reaching, k_stars, rising
 from pipeline.decoding.fits.together import benjamini_hochberg
+from pipeline.decoding.fits.uncertainty import mean_score, score_draws, score_interval, score_variance
 from pipeline.errors import ArgumentError
 
 #: The verdicts on a curve, and what each means.
@@ -39,9 +40,9 @@ VERDICTS = {
 class CurveFit:
     """Fit of a neuron-dropping curve, with 95 % intervals.
 
-    Every quantity ``x`` has ``x_low`` and ``x_high``, percentiles 2.5 and 97.5 over the bootstrap; they are NaN
-    without a fit, or with nothing to resample. A number of neurons is ``inf`` if it is more than ten times the
-    largest measured k. It is never below the smallest measured k; at that value it means "that many or fewer".
+    Every quantity ``x`` has ``x_low`` and ``x_high``, percentiles 2.5 and 97.5 over the draws; they are NaN without a
+    fit, or with nothing to draw from. A number of neurons of the fit is ``inf`` if it is more than ten times
+    the largest measured k. It is never below the smallest measured k; at that value it means "that many or fewer".
 
     Attributes
     ----------
@@ -50,7 +51,9 @@ class CurveFit:
     ks : (K,) int64
         Subset sizes with a finite score.
     mean, mean_low, mean_high : (K,) float64
-        Mean score over the subsets.
+        Mean score over the subsets. With ``influences`` the interval is that of the expected score, without drawing.
+    variance : (K,) float64
+        Of the mean.
     family : str
         Key of `FAMILIES`, or "" without a fit.
     parameters : dict of str to float
@@ -66,6 +69,12 @@ class CurveFit:
     k_star_censored : {"", "left", "right"}
         "left": k* is the smallest measured k, so the true k* is that many or fewer. "right": no measured k is within
         ``delta`` of the ceiling.
+    k_star_continuous : float
+        k* between the ks: where the isotonic mean, interpolated in log2 k, is within ``delta`` of the ceiling. Below
+        the smallest k it is extended with d'^2 in proportion to k. NaN at chance, inf if the ceiling is not reached.
+    k_half : float
+        Number of cells with half of the d'^2 at the largest k, interpolated likewise. Unlike ``k50`` it needs no fit
+        and no asymptote.
     gain : float
         Increase of the measured score over the last doubling of k.
     verdict : str
@@ -73,9 +82,9 @@ class CurveFit:
     chance_p : float
         p of the hypothesis that no score is above chance, over all k together (Simes' test).
     draws : (K, B) float64
-        Mean score in each bootstrap sample; samples with a NaN are not used for intervals.
+        Draws of the mean scores; those with a NaN are not used for intervals.
     k_star_draws : (B,) float64
-        k* in each bootstrap sample, inf if no k is within ``delta`` of the ceiling.
+        k* in each draw, inf if no k is within ``delta`` of the ceiling.
     """
 
     metric: str
@@ -92,6 +101,12 @@ class CurveFit:
     gain_low: float
     gain_high: float
     chance_p: float
+    k_star_continuous: float = np.nan
+    k_star_continuous_low: float = np.nan
+    k_star_continuous_high: float = np.nan
+    k_half: float = np.nan
+    k_half_low: float = np.nan
+    k_half_high: float = np.nan
     verdict: str = "too few k"
     family: str = ""
     parameters: dict[str, float] = field(default_factory=dict)
@@ -108,6 +123,7 @@ class CurveFit:
     k95: float = np.nan
     k95_low: float = np.nan
     k95_high: float = np.nan
+    variance: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
     draws: np.ndarray = field(default_factory=lambda: np.empty((0, 0)), repr=False)
     k_star_draws: np.ndarray = field(default_factory=lambda: np.empty(0), repr=False)
 
@@ -186,6 +202,7 @@ def fit_curve(
     scores: np.ndarray,
     metric: str = "auc",
     *,
+    influences: np.ndarray | None = None,
     trial_means: np.ndarray | None = None,
     p_values: np.ndarray | None = None,
     ceiling: float | None = None,
@@ -200,9 +217,11 @@ def fit_curve(
     asymptote <= 1 and no decrease with k. The family with the smallest error at held-out ks is used, where each k but
     the smallest is held out in turn; on a tie, the simplest.
 
-    The bootstrap resamples subsets (columns of `scores`), and adds the effect of resampling the test trials
-    (`trial_means`). Every draw picks its own family, so that the intervals include the uncertainty of that choice.
-    Draw b has a seed of its own and does not depend on the number of draws.
+    With `influences` the intervals hold for new trials, in training and test, and for new subsets of these cells: see
+    `pipeline.decoding.fits.uncertainty`. Without them a bootstrap resamples subsets (columns of `scores`), and adds the
+    effect of resampling the test trials (`trial_means`); the decoders stay as they are, which makes the intervals too
+    narrow. Every draw picks its own family, so that the intervals include the uncertainty of that choice. Draw b has a
+    seed of its own and does not depend on the number of draws.
 
     Parameters
     ----------
@@ -211,9 +230,11 @@ def fit_curve(
     scores : (K, R) float
         Score of each subset; NaN are ignored.
     metric : {'auc', 'accuracy', 'balanced_accuracy'}
+    influences : (K, n) float, optional
+        Influence of each labelled trial on the mean score: ``NDCCurve.influences``. n = 0 is as None.
     trial_means : (K, B) float, optional
-        Mean over the subsets in each bootstrap sample of the test trials. Without it (or with B = 0) the intervals
-        hold for these trials only, and are too narrow for new ones. B replaces `n_bootstrap`.
+        Mean over the subsets in each bootstrap sample of the test trials, if there are no `influences`. Without both
+        (or with B = 0) the intervals hold for these trials only. B replaces `n_bootstrap`.
     p_values : (K,) float, optional
         p of the mean scores against shuffled labels. Without them the bootstrap decides what is above chance.
     ceiling : float, optional
@@ -224,7 +245,7 @@ def fit_curve(
     chance : float
         Score of a classifier without information.
     n_bootstrap : int
-        Bootstrap draws, 0 for no intervals.
+        Draws of the curve, 0 for no intervals.
     seed : int
 
     Returns
@@ -244,25 +265,33 @@ def fit_curve(
     >>> fit.family, fit.verdict, round(fit.asymptote, 2), round(fit.k95)
     ('exponential', 'saturated', 0.9, 30)
     """
-    ks, scores, trials = _checked(ks, scores, metric, trial_means)
-    mean, draws = _mean(scores), _draws(scores, trials, n_bootstrap, seed)
-    measured = np.isfinite(mean)
-    ks, scores, mean, draws, trials = (part[measured] for part in (ks, scores, mean, draws, trials))
+    ks, scores, trials, by_trial = _checked(ks, scores, metric, trial_means, influences)
+    measured = np.isfinite(mean_score(scores))
+    ks, scores, trials, by_trial = (part[measured] for part in (ks, scores, trials, by_trial))
+    mean = mean_score(scores)
+    if of_new_trials := by_trial.shape[1] > 0:
+        draws, variance = score_draws(scores, by_trial, n_bootstrap, seed), score_variance(scores, by_trial)
+    else:
+        draws, variance = _draws(scores, trials, n_bootstrap, seed), _variance(scores, trials)
     p_values = None if p_values is None else np.asarray(p_values, dtype=np.float64)[measured]
     # first column: the data; the others: bootstrap draws
     complete = np.isfinite(draws).all(axis=0)
     columns = np.column_stack([mean, draws[:, complete]])
-    low, high = intervals(columns[:, 1:])
+    low, high = score_interval(scores, by_trial) if of_new_trials and n_bootstrap else intervals(columns[:, 1:])
     top = float(mean[-1]) if ceiling is None else ceiling
     # where the ceiling is that of all neurons, it is not resampled itself: it moves with the mean at the largest k
     stars = k_stars(ks, columns, np.r_[top, top - mean[-1] + columns[-1, 1:]] - delta)
     star_draws = np.full(len(complete), np.nan)
     star_draws[complete] = stars[1:]
     gains = columns[-1] - _at_half(ks, columns)
+    smooth = rising(columns, 1 / variance)
     known: dict[str, Any] = {
         "metric": metric, "chance": chance, "ks": ks, "mean": mean, "mean_low": low, "mean_high": high,
-        "draws": draws, "k_star_draws": star_draws, "chance_p": _chance_p(columns, p_values, chance),
-        **estimates("k_star", stars), **estimates("gain", gains),
+        "variance": variance, "draws": draws, "k_star_draws": star_draws,
+        "chance_p": _chance_p(columns, p_values, chance),
+        **estimates("k_star", stars), **estimates("gain", gains), **estimates("k_half", k_halves(ks, smooth)),
+        # a ceiling of all neurons keeps its distance from the mean at the largest k
+        **estimates("k_star_continuous", k_reaching(ks, smooth, smooth[-1] + top - mean[-1] - delta, chance)),
         "k_star": int(stars[0]) if np.isfinite(stars[0]) else -1,
         "k_star_censored": "right" if np.isinf(stars[0]) else "left" if stars[0] == ks[0] else "",
     }  # fmt: skip
@@ -270,12 +299,12 @@ def fit_curve(
         return CurveFit(**known, verdict="at chance")
     if len(ks) < MIN_KS:
         return CurveFit(**known)
-    known |= fit(ks, columns, _variance(scores, trials), metric, chance)
+    known |= fit(ks, columns, variance, metric, chance)
     return CurveFit(**known, verdict=_verdict(known, columns, delta))
 
 
-def _checked(ks: Any, scores: Any, metric: str, trial_means: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return ks (K,), scores (K, R) and trial means (K, B or 0) as arrays; raise ArgumentError if they disagree."""
+def _checked(ks: Any, scores: Any, metric: str, trial_means: Any, influences: Any) -> tuple[np.ndarray, ...]:
+    """Return ks (K,), scores (K, R), trial means (K, B) and influences (K, n); raise ArgumentError if they disagree."""
     check_metric(metric)
     ks, scores = np.asarray(ks), np.asarray(scores, dtype=np.float64)
     if ks.ndim != 1 or scores.ndim != 2 or len(scores) != len(ks) or 0 in scores.shape:
@@ -284,16 +313,14 @@ def _checked(ks: Any, scores: Any, metric: str, trial_means: Any) -> tuple[np.nd
         raise ArgumentError(f"ks must increase from 1 or more, not {ks.tolist()}")
     if not np.isfinite(scores).any():
         raise ArgumentError("no score is finite, there is nothing to fit")
-    trials = np.empty((len(ks), 0)) if trial_means is None else np.asarray(trial_means, dtype=np.float64)
-    if trials.ndim != 2 or len(trials) != len(ks):
-        raise ArgumentError(f"trial_means must be (K, draws) with K = {len(ks)}, not {trials.shape}")
-    return ks.astype(np.int64), np.where(np.isfinite(scores), scores, np.nan), trials
-
-
-def _mean(scores: np.ndarray) -> np.ndarray:
-    """Return the mean of the finite values of each row, NaN where there is none, (K,)."""
-    n = np.isfinite(scores).sum(axis=1)
-    return np.where(n > 0, np.nansum(scores, axis=1) / np.maximum(n, 1), np.nan)
+    of_trials = []
+    for name, columns, values in (("trial_means", "draws", trial_means), ("influences", "trials", influences)):
+        # an empty array, of whatever shape, is none
+        given = np.empty((len(ks), 0)) if values is None or np.size(values) == 0 else np.asarray(values, np.float64)
+        if given.ndim != 2 or len(given) != len(ks):
+            raise ArgumentError(f"{name} must be (K, {columns}) with K = {len(ks)}, not {given.shape}")
+        of_trials.append(given)
+    return ks.astype(np.int64), np.where(np.isfinite(scores), scores, np.nan), *of_trials
 
 
 def _draws(scores: np.ndarray, trials: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
@@ -307,7 +334,7 @@ def _draws(scores: np.ndarray, trials: np.ndarray, n_bootstrap: int, seed: int) 
     finite = np.isfinite(scores)
     numbers = finite.astype(np.float64) @ picked
     means = np.where(numbers > 0, np.where(finite, scores, 0) @ picked / np.maximum(numbers, 1), np.nan)
-    return means + (trials - _mean(scores)[:, None] if trials.shape[1] else 0)
+    return means + (trials - mean_score(scores)[:, None] if trials.shape[1] else 0)
 
 
 def _variance(scores: np.ndarray, trials: np.ndarray) -> np.ndarray:
@@ -317,7 +344,7 @@ def _variance(scores: np.ndarray, trials: np.ndarray) -> np.ndarray:
     their variance vanishes.
     """
     n = np.isfinite(scores).sum(axis=1)
-    squares = np.nansum((scores - _mean(scores)[:, None]) ** 2, axis=1)
+    squares = np.nansum((scores - mean_score(scores)[:, None]) ** 2, axis=1)
     variance = squares / np.maximum(n - 1, 1) / np.maximum(n, 1)
     variance[n < 2] = np.median(variance)
     if trials.shape[1] > 1:

@@ -100,15 +100,15 @@ def _basis(family: str, k: np.ndarray, theta: Any) -> np.ndarray:
     return basis
 
 
-def _d_squared(score: np.ndarray, metric: str) -> np.ndarray:
-    """Return d'^2 of scores, float64 of their shape; negative for scores below one half."""
+def d_squared(score: np.ndarray, metric: str) -> np.ndarray:
+    """Return d'^2 of scores, float64 of their shape; negative for scores below one half, finite for scores of 1."""
     d = D_PRIME[metric] * ndtri(np.clip(score, 1 - SCORE_MAX, SCORE_MAX))
     signed: np.ndarray = d * np.abs(d)
     return signed
 
 
 def _score(d_squared: np.ndarray, metric: str) -> np.ndarray:
-    """Return the score of (signed) d'^2, the inverse of `_d_squared`."""
+    """Return the score of (signed) d'^2, the inverse of `d_squared`."""
     score: np.ndarray = ndtr(np.sign(d_squared) * np.sqrt(np.abs(d_squared)) / D_PRIME[metric])
     return score
 
@@ -202,7 +202,7 @@ def _fit_family(
     """
     n_ks, n_columns = columns.shape
     known = np.isfinite(columns)
-    y = np.where(known, _d_squared(columns, metric) if family == "information" else columns, 0)
+    y = np.where(known, d_squared(columns, metric) if family == "information" else columns, 0)
     weights = np.where(known, _weights(family, columns[:, 0], variance, metric)[:, None], 0)
     # every column is fitted 1 + K times, once with all ks and once without each: (K, 1 + K, C) as (K, columns)
     held = np.broadcast_to(np.column_stack([np.ones(n_ks), 1 - np.eye(n_ks)])[:, :, None], (n_ks, n_ks + 1, n_columns))

@@ -509,7 +509,7 @@ def test_curves_have_the_scores_of_cv_score(options):
 
 @pytest.mark.parametrize("metric", ["auc", "balanced_accuracy"])
 def test_trial_means_are_those_of_a_slow_bootstrap(metric):
-    options = {"R": 3, "n_label_shuffles": 2, "cv_splits": 4, "metric": metric}
+    options = {"R": 3, "n_label_shuffles": 2, "cv_splits": 4, "metric": metric, "intervals": "test_trials"}
     y = np.where(np.arange(60) % 15 == 0, -1, Y_NDC).astype(np.int8)
     curve = fixed_curve(X_NDC, y, ks=(4, 30), n_bootstrap=6, **options)
     assert curve.trial_means.shape == (2, 6)
@@ -535,6 +535,34 @@ def test_trial_means_are_those_of_a_slow_bootstrap(metric):
     assert without.trial_means.shape == (2, 0)
     np.testing.assert_array_equal(without.scores, curve.scores)
     np.testing.assert_array_equal(without.null_scores, curve.null_scores)
+
+
+@pytest.mark.parametrize("metric", ["auc", "accuracy", "balanced_accuracy"])
+def test_influences_have_the_variance_of_trials_drawn_again_within_their_class_and_fold(metric):
+    y = np.where(np.arange(60) % 15 == 0, -1, Y_NDC).astype(np.int8)
+    used = np.flatnonzero(y >= 0)
+    X, labels = X_NDC[used], y[used]
+    # a single subset: over several, the folds of each make other groups to draw from
+    curve = fixed_curve(X_NDC, y, ks=(4,), R=1, n_label_shuffles=0, cv_splits=4, metric=metric)
+    assert curve.influences.shape == (1, len(used))
+    _, order, folds = draw(0)
+    rng, again, corrected = np.random.default_rng(1), np.zeros(2000), 0.0
+    for train, test in StratifiedKFold(4, shuffle=True, random_state=folds).split(X, labels):
+        weights = np.isin(np.arange(len(used)), train).astype(float)
+        z = newton.decision_values(X[:, order[:4]], labels, weights)
+        low, high = (
+            rng.choice(z[test[labels[test] == label]], (2000, (labels[test] == label).sum())) for label in (0, 1)
+        )
+        right = (low <= 0).sum(axis=1), (high > 0).sum(axis=1)
+        sizes = low.shape[1], high.shape[1]
+        again += {
+            "auc": (high[:, :, None] > low[:, None]).mean(axis=(1, 2)), "accuracy": sum(right) / sum(sizes),
+            "balanced_accuracy": (right[0] / sizes[0] + right[1] / sizes[1]) / 2,
+        }[metric] / 4  # fmt: skip
+        corrected += np.mean([n / (n - 1) for n in sizes]) / 4
+    # 2,000 draws: their standard deviation is known to 1.6 %; an AUC also has a small variance of both classes together
+    assert np.sqrt(np.sum(curve.influences**2)) == pytest.approx(again.std() * np.sqrt(corrected), rel=0.08)
+    assert curve.influences.sum() == pytest.approx(0, abs=1e-12)  # deviations from means
 
 
 def test_trial_curves_keep_nested_trials_in_the_proportion_of_the_classes():
@@ -669,9 +697,12 @@ def computed(monkeypatch: pytest.MonkeyPatch) -> set[tuple]:
     return seen
 
 
-@pytest.mark.parametrize(("n_bootstrap", "null_subsets"), [(0, 0), (4, 2)])
-def test_a_known_curve_is_extended(computed, n_bootstrap, null_subsets):
-    options = {"cv_splits": 3, "n_bootstrap": n_bootstrap, "seed": 2, "ceiling_mode": "all"}
+@pytest.mark.parametrize(
+    ("intervals", "n_bootstrap", "null_subsets"),
+    [("new_trials", 0, 0), ("test_trials", 0, 0), ("test_trials", 4, 2), ("new_trials", 4, 2)],
+)
+def test_a_known_curve_is_extended(computed, intervals, n_bootstrap, null_subsets):
+    options = {"cv_splits": 3, "n_bootstrap": n_bootstrap, "intervals": intervals, "seed": 2, "ceiling_mode": "all"}
     options["null_subsets"] = null_subsets
     small = {"ks": (4, 12), "R": 2, "n_label_shuffles": 3}
     large = {"ks": (2, 4, 12, 20), "R": 4, "n_label_shuffles": 52}
@@ -682,6 +713,10 @@ def test_a_known_curve_is_extended(computed, n_bootstrap, null_subsets):
     np.testing.assert_array_equal(found.scores, whole.scores)
     np.testing.assert_array_equal(found.null_scores, whole.null_scores)
     np.testing.assert_allclose(found.trial_means, whole.trial_means, rtol=1e-12)
+    np.testing.assert_allclose(found.influences, whole.influences, rtol=1e-9, atol=1e-12)
+    assert (found.influences.size > 0, found.trial_means.size > 0) == (
+        intervals == "new_trials", intervals == "test_trials" and n_bootstrap > 0,
+    )  # fmt: skip
     assert found.ceiling == whole.ceiling
     new = {("real", r, k) for r in range(4) for k in (2, 4, 12, 20, 30) if k in (2, 20, 30) or r >= 2}
     new |= {("null", s, k) for s in range(52) for k in (2, 4, 12, 20) if k in (2, 20) or s >= 3}
@@ -701,7 +736,7 @@ def test_a_known_curve_with_fewer_subsets_than_the_null_needs_gives_its_real_sco
 
 
 def test_a_known_curve_with_more_than_is_asked_for_needs_nothing_new(computed):
-    options = {"cv_splits": 3, "seed": 2, "null_subsets": 2}
+    options = {"cv_splits": 3, "seed": 2, "null_subsets": 2, "intervals": "test_trials"}
     known = fixed_curve(X_NDC, Y_NDC, ks=(4, 12), R=4, n_label_shuffles=5, **options)
     computed.clear()
     found = fixed_curve(X_NDC, Y_NDC, ks=(12,), R=2, n_label_shuffles=3, **options, known=known)

@@ -10,10 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import optimize, stats
+from sklearn.isotonic import isotonic_regression
 
 from pipeline.decoding import NDCCurve
 from pipeline.decoding.fits.curve import MAX_EXTRAPOLATION, VERDICTS, fit_curve
 from pipeline.decoding.fits.families import FAMILIES, family_curve
+from pipeline.decoding.fits.k_star import k_halves, k_reaching, rising
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
 
@@ -241,6 +243,60 @@ def test_common_ceiling_asks_for_no_more_than_the_own_ceiling(data):
     assert common[np.argmin(means[:, -1])] == own[np.argmin(means[:, -1])]
 
 
+# --- k* between the ks ------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data(), n_ks=st.integers(1, 8), n_columns=st.integers(1, 4))
+def test_rising_is_scikit_learns_isotonic_regression(data, n_ks, n_columns):
+    values = st.lists(st.floats(0.3, 1), min_size=n_ks, max_size=n_ks)
+    means = np.array([data.draw(values) for _ in range(n_columns)]).T
+    weights = np.array(data.draw(st.lists(st.floats(0.1, 10), min_size=n_ks, max_size=n_ks)))
+    expected = np.column_stack([isotonic_regression(column, sample_weight=weights) for column in means.T])
+    np.testing.assert_allclose(rising(means, weights), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("k_true", [3.0, 8.0, 11.5, 77.0, 200.0])
+def test_k_between_the_ks_is_that_of_a_straight_line_in_log_k(k_true):
+    score = 0.55 + 0.04 * np.log2(KS)
+    threshold = 0.55 + 0.04 * np.log2(k_true)
+    assert k_reaching(KS, score[:, None], np.array([threshold])) == pytest.approx(k_true)
+    fit = fit_curve(KS, score[:, None], delta=score[-1] - threshold)
+    assert fit.k_star_continuous == pytest.approx(k_true)
+    assert fit.k_star == KS[np.searchsorted(KS, k_true - 1e-9)]
+
+
+@pytest.mark.parametrize("metric", ["auc", "accuracy"])
+def test_half_of_the_information_of_independent_cells_needs_half_of_the_cells(metric):
+    # d'^2 = k / 50; an AUC is Phi(d' / sqrt 2), an accuracy Phi(d' / 2)
+    score = stats.norm.cdf(np.sqrt(KS / 50) / (np.sqrt(2) if metric == "auc" else 2))
+    assert fit_curve(KS, score[:, None], metric).k_half == pytest.approx(128)
+    # the first k is 64 and has a quarter of the information at 256: half is at 128; of 192 cells it is at 96
+    assert fit_curve(KS[5:], score[5:, None], metric).k_half == pytest.approx(128)
+
+
+def test_below_the_first_k_information_is_in_proportion_to_the_cells():
+    scores = stats.norm.cdf(np.sqrt(KS / 50))
+    # a threshold that 5 cells reach, on a curve that begins at 16
+    assert k_reaching(KS[3:], scores[3:, None], stats.norm.cdf(np.sqrt([5 / 50]))) == pytest.approx(5)
+    flat = np.full((3, 1), 0.9)
+    assert k_halves(KS[3:6], flat) == pytest.approx(8)
+    # the extension ends at a thirty-second of the first k, and a threshold at chance needs no cells at all
+    assert k_reaching(KS[5:], scores[5:, None], np.array([0.5001])) == pytest.approx(2)
+    assert np.isnan(k_reaching(KS, scores[:, None], np.array([0.5])))
+    assert np.isinf(k_reaching(KS, scores[:, None], scores[-1:] + 0.001))
+
+
+def test_k_star_between_the_ks_covers_that_of_the_planted_curve():
+    rng = np.random.default_rng(21)
+    # of the curve at these ks: between them its true course is not known
+    true = float(np.exp2(np.interp(exponential(256) - 0.02, exponential(KS), np.log2(KS))))
+    assert abs(np.log2(true) - k_at(exponential, exponential(256) - 0.02) / np.log(2)) < 0.25
+    fits = [fit_curve(KS, planted(exponential, rng)[0]) for _ in range(60)]
+    assert sum(fit.k_star_continuous_low <= true <= fit.k_star_continuous_high for fit in fits) >= 50
+    assert abs(np.mean([np.log2(fit.k_star_continuous / true) for fit in fits])) < 0.1
+
+
 # --- verdicts ---------------------------------------------------------------------------------------
 
 
@@ -305,6 +361,32 @@ def test_p_values_decide_about_chance_where_there_are_some():
 
 
 # --- bad data -----------------------------------------------------------------------
+
+# --- one p for a curve ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("decline", [0.0, 0.5])
+def test_simes_over_k_keeps_its_size_and_finds_what_the_largest_k_misses(decline):
+    """One p per curve: Simes over all k loses some power where the largest k is the best, and gains where it is not."""
+    rng = np.random.default_rng(31)
+    n, n_null, n_ks = 400, 99, 6
+    shared = np.linalg.cholesky(0.7 ** np.abs(np.subtract.outer(np.arange(n_ks), np.arange(n_ks))))
+    scores = rng.normal(size=(n, n_ks, n_null + 1))
+    scores = np.einsum("ij,njs->nis", shared, scores)
+    signal = 2.2 * np.array([0.4, 0.7, 1, 1, 1 - decline / 2, 1 - decline])
+    found = {}
+    for name, effect in (("none", 0 * signal), ("signal", signal)):
+        real = scores[:, :, :1] + effect[:, None]
+        p = (1 + (scores[:, :, 1:] >= real).sum(axis=2)) / (1 + n_null)
+        simes = [
+            fit_curve(KS[:n_ks], 0.6 * np.ones((n_ks, 1)), p_values=one, n_bootstrap=0).chance_p for one in p[:200]
+        ]
+        found[name] = np.mean(np.array(simes) <= 0.05), np.mean(p[:200, -1] <= 0.05)
+    assert found["none"][0] <= 0.08
+    if decline:
+        assert found["signal"][0] > found["signal"][1] + 0.15
+    else:
+        assert found["signal"][0] > found["signal"][1] - 0.2
 
 
 @pytest.mark.parametrize("n_ks", [1, 2, 3])

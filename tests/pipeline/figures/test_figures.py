@@ -18,6 +18,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.text import Text
 from PIL import Image
 
+from pipeline.decoding import DayTrend
 from pipeline.decoding.fits.trend import LogKSlope, log_k_slope
 from pipeline.figures import (
     Curve,
@@ -30,6 +31,7 @@ from pipeline.figures import (
     save,
     score_over_performance,
     session_colors,
+    trends_over_days,
 )
 
 COLORS = {"A": "#ff0000", "B": "#00ff00", "C": "#0000ff"}
@@ -63,7 +65,7 @@ def plain(signal, times, **options):
     return raster(signal, times, **(settings | options))
 
 
-@pytest.mark.parametrize("module", ["style", "raster", "behavior", "ndc", "days", "performance"])
+@pytest.mark.parametrize("module", ["style", "raster", "behavior", "ndc", "days", "performance", "trends"])
 def test_examples_in_docstrings(module):
     """Every example does what it shows, and there are some."""
     result = doctest.testmod(importlib.import_module(f"pipeline.figures.{module}"))  # not the function
@@ -897,3 +899,56 @@ def test_pictures_of_the_docs_can_be_drawn_again(tmp_path):
     drawn = {path.name for path in pictures.draw(tmp_path, dpi=30)}
     assert drawn == {path.name for path in (docs / "images").glob("curve_*.png")}
     assert all(f"images/{name}" in (docs / "science" / "curves.md").read_text() for name in drawn)
+
+
+# --- trends over days -------------------------------------------------------------------------------
+
+
+def day_trend(quantity, values, **found):
+    days, values = np.array([0.0, 2, 5, 9]), np.array(values, dtype=float)
+    line = {"slope": -0.1, "mean_day": 4.0, "mean_value": 4.5, "half_width": 0.2} | found
+    return DayTrend(quantity, 8, days, values, values * 0.9, values * 1.1, **line)
+
+
+def test_trends_are_drawn_above_ceilings_and_performance():
+    code = day_trend("code_k", [40, np.nan, 20, 10], at_chance=(2.0,), fixed_low=-0.2, fixed_high=-0.01, fixed_p=0.03)
+    score = day_trend("score", [0.6, 0.65, 0.7, 0.7], slope=0.01, low=-0.01, high=0.03, p=0.2, mean_value=0.66)
+    fig = trends_over_days(
+        {"choice": {"code_k": code, "common_k": day_trend("common_k", [40, 30, 20, 10]), "score": score}, "block": {}},
+        ceilings={"choice": [0.8, 0.5, 0.9, 0.9]}, performance=[(0, 0.6), (5, 0.9)], start="2025-03-01",
+    )  # fmt: skip
+    assert len(fig.axes) == 8
+    top, _, third, last = fig.axes[::2]
+    assert top.get_title() == "Choice" or top.get_title(loc="left") == "Choice"
+    np.testing.assert_array_equal(drawn(top, "values")[1], code.values)
+    assert drawn(top, "at chance")[0].tolist() == [2]
+    days, ks = drawn(top, "trend")
+    np.testing.assert_allclose(np.log2(ks), 4.5 - 0.1 * (days - 4))
+    assert (days.min(), days.max(), top.get_yscale()) == (0, 9, "log")
+    assert drawn(third, "ceiling")[1].tolist() == [0.8, 0.5, 0.9, 0.9]
+    assert third.get_yscale() == "linear" and len(third.collections) == 1  # the band of the scatter of days
+    assert len(top.collections) == 0
+    assert drawn(last, "performance")[1].tolist() == [60, 90]
+    (text,) = [text.get_text() for text in top.texts]
+    assert text.split("\n") == [
+        "−0.10 octaves per day", "these days: −0.20 to −0.01, p=0.030", "beyond scatter of days: needs 4 days, has 3",
+    ]  # fmt: skip
+    assert [text.get_text() for text in fig.axes[1].texts] == ["no trend"]
+    (legend,) = fig.legends
+    assert "did the shape" in legend.get_title().get_text()
+    assert "at chance" in [entry.get_text() for entry in legend.get_texts()]
+
+
+def drawn(ax, label):
+    """x and y of the line with this label."""
+    (line,) = [line for line in ax.lines if line.get_label() == label]
+    return np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+
+
+@pytest.mark.parametrize(
+    ("trends", "options", "words"),
+    [({"choice": {}}, {}, "no target"), ({"choice": {}}, {"metric": "f1"}, "'f1'")],
+)
+def test_trends_that_cannot_be_drawn(trends, options, words):
+    with pytest.raises(ValueError, match=words):
+        trends_over_days(trends, ceilings={}, **options)

@@ -35,17 +35,22 @@ VIEWS = {
     "tracked_cell": "subject tracking_run eid fov roi cell_uid silhouette session_date session_number",
     "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
     "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
-    "k95 k95_low k95_high verdict c_used score_c1 subject session_date session_number target event win_start win_end "
+    "k95 k95_low k95_high verdict c_used score_c1 k_star_continuous k_star_continuous_low k_star_continuous_high "
+    "k_half k_half_low k_half_high p_curve subject session_date session_number target event win_start win_end "
     "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
-    "null_subsets use_flagged_frames penalty",
+    "null_subsets use_flagged_frames penalty intervals",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
-    "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty",
+    "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty intervals",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
     "target subject tracking_run",
+    "ndc_day_trend": "ndc_family session_set ndc_params quantity day_slope day_low day_high day_p fixed_low fixed_high "
+    "fixed_p n_days n_at_chance trend_k target subject tracking_run",
+    "ndc_day_value": "ndc_family session_set ndc_params eid quantity day_value day_value_low day_value_high subject "
+    "session_date session_number target",
     "job": "table_name entry_key status created_time scheduled_time reserved_time completed_time host pid worker "
     "error_message",
     "worker": "worker host pid slot started heartbeat ended end_reason python_version packages git_commit table_name "
@@ -346,7 +351,7 @@ from pipeline.decoding import NDCSettings
 from schemas.work.filling import fill
 
 schemas.activate()
-before = {"null": "permute", "n_bootstrap": 0, "null_subsets": 0, "penalty": "fixed"}
+before = {"null": "permute", "n_bootstrap": 0, "null_subsets": 0, "penalty": "fixed", "intervals": "test_trials"}
 old = [NDCSettings("choice", **before)]
 old += [NDCSettings("block", **before, ks=(8, 16), r=3, c=0.5, seed=7, shuffle_seed=7, equalize_trials=False)]
 n_before = len(schemas.NDCParams())
@@ -368,6 +373,9 @@ print(json.dumps({
     "flagged": schemas.NDCParams().to_arrays("use_flagged_frames").tolist(),
     "penalty": [[(schemas.NDCParams & key).fetch1("penalty"), row["c_used"]] for key, row in zip(keys, rows)],
     "slope": (schemas.NDCComparison.Trend & family).fetch1("k_star_slope"),
+    "new_columns": [[row["p_curve"], row["k_star_continuous"]] for row in rows],
+    "intervals": (schemas.NDCParams & keys).to_arrays("intervals").tolist(),
+    "days": (schemas.NDCComparison.DayTrend & family).to_arrays("quantity", order_by="KEY").tolist(),
 }))
 """
 
@@ -436,6 +444,9 @@ def test_results_of_version_1_are_found_by_the_settings_that_they_had(from_versi
     assert seen["uid_form"] is None  # its files are read as they were
     assert set(seen["flagged"]) == {0}
     assert seen["penalty"] == [["fixed", None], ["fixed", None]]
+    assert seen["intervals"] == ["test_trials"] * 2
+    assert seen["new_columns"] == [[None, None]] * 2  # q is of p_largest, as it was
+    assert seen["days"] == ["code_k", "common_k", "d_prime", "score"]
 
 
 def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, database, backend):
@@ -588,6 +599,60 @@ def test_environments_of_version_11_keep_their_keys_and_say_nothing_of_processor
     assert done.returncode == 0, done.stderr
     unknown = dict.fromkeys(version_11.NEW_COLUMNS)
     assert json.loads(done.stdout) == {"environment": version_11.KEY, **version_11.CONTENT, **unknown}
+
+
+OLD_COMPARISON = """
+import json
+import schemas
+from schemas.decoding.results import stored_run
+from schemas.work.filling import fill
+from support.version_13 import TASK
+
+schemas.activate()
+seen = {}
+for when in ("before", "again"):
+    run = stored_run(TASK["session_set"], [TASK["ndc_params"]])
+    seen[when] = {
+        "q": run.table["q_value"].tolist(), "p": run.table["p_value"].tolist(),
+        "slopes": [trend["k_star_slope"] for trend in run.trends.values()],
+        "days": sorted(quantity for trends in run.day_trends.values() for quantity in trends),
+        "notes": [note for note in run.notes if "before version 14" in note],
+    }
+    (schemas.NDCComparison & run.family).delete(prompt=False)
+    assert not fill([schemas.NDCComparison], run.family).errors
+print(json.dumps(seen))
+"""
+#: Tables of version 13 that version 14 changed, then those that it added.
+INTERVAL_TABLES = [*migrations.INTERVAL_COLUMNS, "__n_d_c_comparison__day_trend", "__n_d_c_comparison__day_value"]
+
+
+def test_a_comparison_of_version_13_is_read_and_its_note_says_how_to_get_the_trends_over_days(
+    database, backend, python_command, meso_command, request
+):
+    prefix = settings.prefix() + "v13_"
+    request.addfinalizer(lambda: drop(database, prefix))
+    env = {**own_server(backend), "MESO_PREFIX": prefix}
+    done = python_command(Path(__file__).parents[2] / "support" / "version_13.py", env=env)
+    assert done.returncode == 0, done.stderr
+    for table in migrations.INTERVAL_COLUMNS:
+        new = declared(database, settings.prefix() + "decoding", table)
+        assert declared(database, prefix + "decoding", table) != new, table
+    # interrupted after the first column
+    (line,) = migrations.INTERVAL_COLUMNS["n_d_c_params"]
+    migrations.add_column(database, prefix + "decoding", "n_d_c_params", line)
+    done = meso_command("db", "init", env=env)
+    assert "Applied 14: decoding: intervals" in done.stdout, done.stderr
+    for table in INTERVAL_TABLES:
+        new = declared(database, settings.prefix() + "decoding", table)
+        assert declared(database, prefix + "decoding", table) == new, table
+    assert columns(database, prefix + "views", "ndc_day_trend") == VIEWS["ndc_day_trend"].split()
+    done = python_command("-c", OLD_COMPARISON, env=env)
+    assert done.returncode == 0, done.stderr
+    before, again = json.loads(done.stdout.splitlines()[-1]).values()
+    assert (before["q"], before["p"]) == (again["q"], again["p"]) == ([0.02, 0.02], [0.01, 0.02])
+    assert (before["slopes"], before["days"]) == ([-1.0], [])
+    assert len(before["notes"]) == 1 and not again["notes"]
+    assert again["days"] == ["code_k", "common_k", "d_prime", "score"]
 
 
 # ---------------------------------------------------------------- views

@@ -1,0 +1,143 @@
+"""The slope over days of several mice: a random-effects mean, for statements about mice that were not recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.optimize import minimize_scalar
+from scipy.special import stdtr, stdtrit
+
+from pipeline.decoding.fits.days import DayTrend
+from pipeline.decoding.fits.families import ALPHA
+from pipeline.errors import ArgumentError
+
+#: Mice that an interval needs: with two, Student's t has one degree of freedom, and the interval no use.
+MIN_MICE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class MiceTrend:
+    """Mean slope of mice, with a 95 % interval for mice like these.
+
+    Attributes
+    ----------
+    slope : float
+        Mean, weighted by the inverse variance within and between mice.
+    low, high, p : float
+        Hartung-Knapp interval and two-sided p (Student's t with M - 1 degrees of freedom); NaN with fewer than three.
+    tau : float
+        Standard deviation of the slope between mice, beyond the error of each slope (REML).
+    slopes, variances, weights : (M,) float64
+        Slope of each mouse, its error variance, and its share in the mean.
+    """
+
+    slope: float
+    low: float
+    high: float
+    p: float
+    tau: float
+    slopes: np.ndarray
+    variances: np.ndarray
+    weights: np.ndarray
+
+
+def mice_trend(
+    slopes: Sequence[DayTrend] | Sequence[float] | np.ndarray, variances: Sequence[float] | np.ndarray | None = None
+) -> MiceTrend:
+    """Return the mean slope of several mice by random-effects meta-analysis.
+
+    The variance between mice is estimated by restricted maximum likelihood (REML), the interval is that of Hartung and
+    Knapp (2001). Their q is not raised to 1: that is too strict for few mice.
+
+    Parameters
+    ----------
+    slopes : (M,) sequence of DayTrend, or of float
+        One for each mouse, all of the same quantity. From trends, the error variances are the residual variance about
+        the lines, pooled over the mice, over the spread of each mouse's days.
+    variances : (M,) float, optional
+        Error variance of each slope, if slopes are numbers. Without them every slope weighs the same, and the interval
+        is that of a t-test over mice.
+
+    Returns
+    -------
+    MiceTrend
+
+    Raises
+    ------
+    ArgumentError
+        There is no mouse, a slope is not finite, a variance is negative, or lengths or quantities disagree.
+
+    Examples
+    --------
+    >>> found = mice_trend([-0.2, -0.1, -0.3, -0.2], [0.01, 0.02, 0.01, 0.04])
+    >>> f"{found.slope:.3f} ({found.low:.3f} to {found.high:.3f}), tau {found.tau:.2f}"
+    '-0.218 (-0.350 to -0.087), tau 0.00'
+    """
+    b, v = _checked(slopes, variances)
+    n = len(b)
+    tau2 = _reml(b, v) if n > 1 else 0.0
+    weights = np.ones(n) / n if np.any(v + tau2 == 0) else 1 / (v + tau2) / np.sum(1 / (v + tau2))
+    mean = float(weights @ b)
+    low = high = p = float("nan")
+    if n >= MIN_MICE:
+        error, width = float(np.sqrt(weights @ (b - mean) ** 2 / (n - 1))), float(stdtrit(n - 1, 1 - ALPHA / 2))
+        low, high = mean - width * error, mean + width * error
+        p = float(2 * stdtr(n - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)
+    return MiceTrend(mean, low, high, p, float(np.sqrt(tau2)), b, v, weights)
+
+
+def _checked(slopes: Any, variances: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return slopes and error variances, (M,) float64 each."""
+    if len(slopes) and all(isinstance(one, DayTrend) for one in slopes):
+        if variances is not None:
+            raise ArgumentError("trends have their own variances: leave out variances")
+        return _of_trends(slopes)
+    b = np.asarray(slopes, dtype=np.float64)
+    v = np.zeros(len(b)) if variances is None else np.asarray(variances, dtype=np.float64)
+    if b.ndim != 1 or not len(b) or v.shape != b.shape:
+        raise ArgumentError(f"slopes and variances must be (mice,), not {b.shape} and {v.shape}")
+    if not np.isfinite(b).all() or not np.isfinite(v).all() or np.any(v < 0):
+        raise ArgumentError("slopes must be finite, and variances finite and not negative: leave out such mice")
+    return b, v
+
+
+def _of_trends(trends: Sequence[DayTrend]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the slope of each mouse, and its variance from the residuals of all mice."""
+    if len({trend.quantity for trend in trends}) > 1:
+        raise ArgumentError(f"trends must be of one quantity, not {', '.join(sorted({t.quantity for t in trends}))}")
+    squares, free, spreads = 0.0, 0, []
+    for trend in trends:
+        days, values = trend.scaled()
+        if len(days) < 2 or np.ptp(days) == 0:
+            raise ArgumentError("every mouse needs two or more days above chance: leave out the others")
+        away = days - days.mean()
+        squares += float(np.sum((values - values.mean() - trend.slope * away) ** 2))
+        free += len(days) - 2
+        spreads.append(away @ away)
+    b = np.array([trend.slope for trend in trends])
+    # without a third day in any mouse nothing is known of the error, and slopes weigh the same
+    return b, squares / free / np.array(spreads) if free else np.zeros(len(b))
+
+
+def _reml(b: np.ndarray, v: np.ndarray) -> float:
+    """Return the variance between mice with the greatest restricted likelihood."""
+    spread = float(np.var(b, ddof=1))
+    if np.ptp(v) == 0:  # closed form
+        return max(0.0, spread - float(v[0]))
+
+    def minus_likelihood(tau2: float) -> float:
+        weights = 1 / (v + tau2)
+        mean = weights @ b / weights.sum()
+        return float(np.log(v + tau2).sum() + np.log(weights.sum()) + weights @ (b - mean) ** 2) / 2
+
+    # the squared deviation of the farthest mouse bounds it; a grid first, as it need not have one optimum
+    top = float(np.sum((b - b.mean()) ** 2)) + 1e-300
+    least = 1e-12 * top if np.any(v == 0) else 0.0
+    grid = np.r_[least, np.geomspace(top * 1e-6, top, 60)]
+    at = int(np.argmin([minus_likelihood(tau2) for tau2 in grid]))
+    bounds = (grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)])
+    found = minimize_scalar(minus_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-10 * top})
+    return float(found.x) if found.fun < minus_likelihood(grid[at]) else float(grid[at])

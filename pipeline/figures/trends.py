@@ -1,0 +1,214 @@
+"""The trends of the code and of sensitivity over days, with what else changed: ceilings and performance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
+
+from pipeline.decoding.fits.days import MIN_DAYS, NUMBERS, DayTrend
+from pipeline.errors import ArgumentError
+
+from .ndc import AXES, METRICS
+from .style import StyledFigure, set_legend, set_suptitle, style, wrapped
+
+GREY = "0.35"
+#: Quantities that are drawn, from the top, and the label of their axis.
+ROWS = {
+    "code_k": "code:\nk* of own ceiling",
+    "common_k": "sensitivity:\nk of common score",
+    "score": "sensitivity:\nscore of {k} {cells}",
+}
+#: Colour of the ceilings beside the scores.
+CEILING = "#b35900"
+
+
+def trends_over_days(
+    trends: Mapping[str, Mapping[str, DayTrend]],
+    *,
+    ceilings: Mapping[str, Sequence[float]],
+    performance: Sequence[tuple[float, float]] = (),
+    start: Any = None,
+    metric: str = "auc",
+    curve_axis: str = "cells",
+    title: str | None = None,
+) -> StyledFigure:
+    """Draw the trends of each target, one column per target, above what else changed over the days.
+
+    Rows from the top: k* at the own ceiling (did the code change), k at the common score and the score of k cells (are
+    fewer cells enough), with the ceiling of each day; performance.
+
+    Parameters
+    ----------
+    trends : mapping of str to mapping of str to DayTrend
+        By target, then by quantity: "code_k", "common_k" and "score". A target without trends gets empty panels.
+    ceilings : mapping of str to (D,) sequence of float
+        By target, the ceiling on each of the days of its trends.
+    performance : sequence of (float, float), optional
+        Day, and fraction of the session's trials that were rewarded.
+    start : str or date, optional
+        Date of day 0.
+    metric : str
+        Key of `METRICS`.
+    curve_axis : {"cells", "trials"}
+        What k counts.
+    title : str, optional
+
+    Returns
+    -------
+    StyledFigure
+        With four axes per target, row by row. Lines of data have the labels ``"values"``, ``"trend"``, ``"ceiling"``,
+        ``"performance"`` and ``"at chance"``.
+
+    Raises
+    ------
+    ArgumentError
+        No target has a trend; the metric or the axis is unknown.
+    """
+    if metric not in METRICS or curve_axis not in AXES:
+        raise ArgumentError(
+            f"metric must be one of {sorted(METRICS)} and curve_axis one of {sorted(AXES)}, not {metric!r} and "
+            f"{curve_axis!r}"
+        )
+    if not any(trends.values()):
+        raise ArgumentError("no target has a trend: there is nothing to draw")
+    with style():
+        fig = StyledFigure(figsize=(3.0 * len(trends) + 2.1, 8.4), layout="constrained")
+        grid = fig.subplots(len(ROWS) + 1, len(trends), sharex=True, squeeze=False)
+        for column, (target, of_target) in zip(grid.T, trends.items(), strict=True):
+            column[0].set_title(target.capitalize(), pad=30)
+            for ax, quantity in zip(column, ROWS, strict=False):
+                _panel(ax, of_target.get(quantity))
+            if "score" in of_target:
+                _ceilings(column[2], of_target["score"].days, ceilings[target])
+            _performance(column[-1], performance)
+            column[-1].set_xlabel(f"days from {start}" if start is not None else "day")
+        engine = fig.get_layout_engine()
+        if isinstance(engine, ConstrainedLayoutEngine):
+            engine.set(hspace=0.22)  # room for the texts above the panels
+        _label_rows(grid, trends, metric, curve_axis)
+        _legend(fig, trends)
+        if title:
+            set_suptitle(fig, title)
+    return fig
+
+
+def _panel(ax: Axes, trend: DayTrend | None) -> None:
+    """Draw the values of each day with their intervals, the line with its band, and what the slope is."""
+    ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    if trend is None:
+        ax.text(0.5, 0.5, "no trend", transform=ax.transAxes, ha="center", color="0.4")
+        return
+    if trend.quantity in NUMBERS:
+        ax.set_yscale("log", base=2)
+        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    for day, low, high in zip(trend.days, trend.value_low, trend.value_high, strict=True):
+        if np.isfinite([low, high]).all():
+            ax.plot([day] * 2, [low, high], color=GREY, linewidth=1, zorder=3, label="interval")
+    ax.plot(
+        trend.days, trend.values, "o", color=GREY, markersize=4.5, markeredgecolor="white", zorder=5, label="values"
+    )
+    if trend.at_chance:
+        height = [0.04] * len(trend.at_chance)
+        ax.plot(trend.at_chance, height, "x", color="0.6", markersize=4, transform=ax.get_xaxis_transform(),
+                label="at chance")  # fmt: skip
+    _line(ax, trend)
+    text = ax.annotate(
+        trend_text(trend), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=6, color=GREY
+    )
+    text.set_in_layout(False)  # panels would be made narrow by it
+
+
+def _line(ax: Axes, trend: DayTrend) -> None:
+    """Draw the fitted line, and as a band its interval over the scatter of days."""
+    if np.isnan(trend.slope):
+        return
+    used = trend.days[np.isfinite(trend.values)]
+    x = np.linspace(used.min(), used.max(), 50)
+    away = x - trend.mean_day
+    middle = trend.mean_value + trend.slope * away
+    scale = np.exp2 if trend.quantity in NUMBERS else np.asarray
+    ax.plot(x, scale(middle), color=GREY, linewidth=1, zorder=2, label="trend")
+    if np.isfinite(trend.low):
+        half = np.hypot(trend.half_width, (trend.high - trend.slope) * away)
+        ax.fill_between(x, scale(middle - half), scale(middle + half), color="0.9", linewidth=0, zorder=0)
+
+
+def trend_text(trend: DayTrend) -> str:
+    """Return the slope, its interval of these days, and that beyond the scatter of days, in three lines.
+
+    Examples
+    --------
+    >>> nothing = np.empty(0)
+    >>> print(trend_text(DayTrend("score", 8, nothing, nothing, nothing, nothing, slope=0.02, fixed_low=0.01,
+    ...                           fixed_high=0.03, fixed_p=0.0004)))
+    +0.020 per day
+    these days: +0.010 to +0.030, p<0.001
+    beyond scatter of days: needs 4 days, has 0
+    """
+    if np.isnan(trend.slope):
+        return f"no slope: {trend.n_days} day{'s' * (trend.n_days != 1)} with a value"
+    digits, unit = (2, "octaves per day") if trend.quantity in NUMBERS else (3, "per day")
+    fixed = "no interval"
+    if not np.isnan(trend.fixed_low):
+        fixed = _interval(trend.fixed_low, trend.fixed_high, trend.fixed_p, digits)
+    beyond = f"needs {MIN_DAYS} days, has {trend.n_days}"
+    if not np.isnan(trend.low):
+        beyond = _interval(trend.low, trend.high, trend.p, digits)
+    return f"{_signed(trend.slope, digits)} {unit}\nthese days: {fixed}\nbeyond scatter of days: {beyond}"
+
+
+def _interval(low: float, high: float, p: float, digits: int) -> str:
+    p_text = "p<0.001" if p < 0.001 else f"p={p:.3f}"
+    return f"{_signed(low, digits)} to {_signed(high, digits)}, {p_text}"
+
+
+def _signed(value: float, digits: int) -> str:
+    # a typographic minus, as wide as a plus
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _ceilings(ax: Axes, days: np.ndarray, ceilings: Sequence[float]) -> None:
+    """Draw the score of all cells of each day beside the score of k."""
+    ax.plot(days, ceilings, "_", color=CEILING, markersize=8, zorder=4, label="ceiling")
+
+
+def _performance(ax: Axes, performance: Sequence[tuple[float, float]]) -> None:
+    if len(performance):
+        days, shares = np.transpose(performance)
+        ax.plot(days, 100 * shares, "s", color="0.6", markersize=3.5, label="performance")
+
+
+def _label_rows(
+    grid: np.ndarray, trends: Mapping[str, Mapping[str, DayTrend]], metric: str, curve_axis: str
+) -> None:  # fmt: skip
+    """Label the rows at the left."""
+    k = next((of["score"].k for of in trends.values() if "score" in of), "k")
+    for row, label in zip(grid, [*ROWS.values(), "performance\n(% rewarded)"], strict=True):
+        of_score = f"\n({METRICS[metric]})" if "{k}" in label else ""
+        row[0].set_ylabel(label.format(k=k, cells=AXES[curve_axis]) + of_score)
+
+
+def _legend(fig: StyledFigure, trends: Mapping[str, Mapping[str, DayTrend]]) -> None:
+    """Add a legend that says which question each row answers."""
+    grey: dict[str, Any] = {"color": GREY, "linestyle": "none"}
+    handles: list[Any] = [
+        Line2D([], [], marker="o", markersize=4.5, label="day", **grey),
+        Line2D([], [], marker="|", markersize=9, label="95 % interval of the day", **grey),
+        Line2D([], [], color=GREY, linewidth=1, label="trend"),
+        Patch(color="0.9", label="95 %, scatter of days"),
+        Line2D([], [], marker="_", markersize=8, color=CEILING, linestyle="none", label="ceiling (largest k)"),
+    ]
+    if any(trend.at_chance for of in trends.values() for trend in of.values()):
+        handles.append(Line2D([], [], marker="x", markersize=4, color="0.6", linestyle="none", label="at chance"))
+    text = wrapped(
+        "Code: did the shape of the curve change? Sensitivity: are fewer cells enough for the same score? Signal to "
+        "noise, performance and trials change it, too.", 1.6, 7,
+    )  # fmt: skip
+    set_legend(fig, handles, title=text, labelspacing=0.6)
