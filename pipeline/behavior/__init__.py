@@ -1,0 +1,1 @@
+"""Models of a mouse's choices, and simulated sessions of the task."""

@@ -1,0 +1,123 @@
+"""Simulated mice that change within a session or follow their past, and cells that have nothing to do with the choice.
+
+Tests and ``benchmarks/changing_mice.py`` share them. None of the mice is the model that the nulls fit.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.signal import lfilter
+
+from support.simulated_task import alf_trials, blocks, stimuli
+
+#: What a mouse does beyond the psychometric function of each session.
+MICE = {
+    "stationary": "no change",
+    "ramp": "its bias drifts steadily from one side to the other",
+    "jumps": "its bias jumps every 40 trials on average",
+    "drift": "its bias drifts (AR .98, standard deviation 1)",
+    "tires": "in the last third it guesses more and more",
+    "learns": "it guesses at first, and less and less",
+    "engages": "it guesses in periods of 40 trials on average",
+    "quits": "in the last fifth most trials have no choice",
+    "win-stay": "it repeats rewarded choices",
+    "win-stay, lose-shift": "and leaves those that were not rewarded",
+    "repeats": "after an error the stimulus is shown again",
+    "repeats sides": "after an error the side is shown again",
+}
+#: Cells that know nothing of the task, and cells that know something else than the present choice.
+SLOW = ("tile", "ar", "walk")
+NOT_THE_CHOICE = ("last choice", "stimulus")
+N_CELLS = 20
+
+
+def block_length(rng: np.random.Generator) -> int:
+    """Return the length of a block of biasedChoiceWorld, in trials."""
+    length = 0
+    while not 20 <= length <= 100:
+        length = int(rng.exponential(60))
+    return length
+
+
+def mouse_session(mouse: str, n_trials: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return the ALF trial attributes of a session; every session has another psychometric function."""
+    p_left = blocks(n_trials, rng, block_length)
+    side, contrast = stimuli(p_left, rng)
+    bias, asleep = _bias(mouse, n_trials, rng), _asleep(mouse, n_trials, rng)
+    sharpness, use = rng.uniform(6, 14), rng.uniform(0.3, 1.2)
+    win, lose = {"win-stay": (1.5, 0.0), "win-stay, lose-shift": (1.5, -1.5)}.get(mouse, (0.0, 0.0))
+    late = np.arange(n_trials) > 0.8 * n_trials
+    silent = rng.random(n_trials) < 0.6 * (late & (mouse == "quits"))
+    choice, last, won = np.zeros(n_trials), 0.0, False
+    for trial in range(n_trials):
+        if trial and mouse.startswith("repeats") and choice[trial - 1] != side[trial - 1] and rng.random() < 0.7:
+            side[trial] = side[trial - 1]
+            contrast[trial] = contrast[trial - 1] if mouse == "repeats" else contrast[trial]
+        z = sharpness * side[trial] * contrast[trial] + bias[trial] + use * (p_left[trial] - 0.5) / 0.3
+        z += last * (win if won else lose)
+        lapse = 0.06 + 0.94 * asleep[trial]
+        left = rng.random() < lapse / 2 + (1 - lapse) / (1 + np.exp(-z))
+        if not silent[trial]:
+            choice[trial] = 1 if left else -1
+            last, won = choice[trial], choice[trial] == side[trial]
+    return alf_trials(p_left, side, contrast, choice)
+
+
+def _bias(mouse: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the bias on every trial, (n,)."""
+    if mouse == "ramp":
+        return rng.choice([-1, 1]) * np.linspace(-1.5, 1.5, n)
+    if mouse == "jumps":
+        return rng.normal(size=n)[np.cumsum(rng.random(n) < 1 / 40)]
+    if mouse == "drift":
+        return autoregressive(n, 1, 0.98, rng)[:, 0]
+    return np.full(n, rng.normal(0, 0.3))
+
+
+def _asleep(mouse: str, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Return the share of guesses on every trial, (n,)."""
+    t = np.linspace(0, 1, n)
+    if mouse == "tires":
+        return 0.8 * np.clip(3 * t - 2, 0, 1)
+    if mouse == "learns":
+        return 0.7 * (1 - t)
+    if mouse == "engages":
+        return 0.8 * (np.cumsum(rng.random(n) < 1 / 40) % 2)
+    return np.zeros(n)
+
+
+def autoregressive(n_trials: int, n: int, phi: float, rng: np.random.Generator) -> np.ndarray:
+    """Return n stationary AR(1) processes of variance 1, (n_trials, n)."""
+    noise = rng.standard_normal((n_trials, n))
+    noise[1:] *= np.sqrt(1 - phi**2)
+    return lfilter([1.0], [1.0, -phi], noise, axis=0)
+
+
+def cells(kind: str, trials: dict[str, np.ndarray], rng: np.random.Generator) -> np.ndarray:
+    """Return the activity of 20 cells on every trial, (n_trials, 20), half of its variance noise.
+
+    'tile': each is active about a time of its own within the session. 'ar': AR(1) of .99. 'walk': random walks.
+    'last choice', 'stimulus': half of the cells follow the choice before, or the signed contrast.
+    """
+    n = len(trials["choice"])
+    noise = rng.standard_normal((n, N_CELLS))
+    if kind == "tile":
+        centres = np.linspace(0, n, N_CELLS)
+        signal = np.exp(-(((np.arange(n)[:, None] - centres) / (n / N_CELLS)) ** 2) / 2)
+        return signal / signal.std(axis=0) + noise
+    if kind == "ar":
+        return autoregressive(n, N_CELLS, 0.99, rng) + noise
+    if kind == "walk":
+        signal = np.cumsum(rng.standard_normal((n, N_CELLS)), axis=0)
+        return signal / signal.std(axis=0) + noise
+    known = np.append(0.0, trials["choice"])[:-1]
+    if kind == "stimulus":
+        known = np.tanh(5 * (np.nan_to_num(trials["contrastLeft"]) - np.nan_to_num(trials["contrastRight"])))
+    return planted(known, 0.5, rng)
+
+
+def planted(signal: np.ndarray, effect: float, rng: np.random.Generator) -> np.ndarray:
+    """Return white noise in which half of 20 cells follow a signal (n,) by ``effect`` standard deviations, (n, 20)."""
+    activity = rng.standard_normal((len(signal), N_CELLS))
+    activity[:, ::2] += effect * signal[:, None]
+    return activity
