@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.colors import ListedColormap
 
+from pipeline.behavior.pseudosessions import pseudosession
+from pipeline.behavior.static import BehaviorModel
 from pipeline.decoding import neuron_dropping_curve, target_labels
-from pipeline.decoding.nulls import NULLS, BehaviorModel, null_labels, pseudosession
+from pipeline.decoding.nulls import NULLS, null_labels
 from pipeline.figures import StyledFigure, save, style
+from pipeline.settings.curves import CHOSEN
 
 #: Colours of trials that are left out, of class 0 and of class 1.
 CLASSES = ListedColormap(["#ffffff", "#e69f00", "#0072b2"])
@@ -83,6 +86,9 @@ def kinds(seed: int = 3, n_examples: int = 4) -> StyledFigure:
         for column, target in zip(axes.T, ("block", "feedback"), strict=True):
             usable = np.flatnonzero(~np.isnan(target_labels(target, trials)))
             for row, null in zip(column[1:], NULLS, strict=True):
+                if null == "conditional" and target not in CHOSEN:
+                    row.axis("off")
+                    continue
                 shuffled = null_labels(null, target, trials, usable, n_examples, 0, donors=donors)[1]
                 _strips(row, usable, shuffled)
             _strips(column[0], usable, target_labels(target, trials)[usable][None])

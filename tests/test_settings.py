@@ -43,7 +43,7 @@ WORDS = {
     "c": ("--c 0.5", 0.5),
     "ceiling_mode": ("--ceiling-mode all", "all"),
     "delta": ("--delta 0.05", 0.05),
-    "null": ("--null permute", "permute"),
+    "null": ("--null imposter", "imposter"),
     "n_label_shuffles": ("--n-label-shuffles 19", 19),
     "seed": ("--seed 5", 5),
     "shuffle_seed": ("--shuffle-seed 5", 5),
@@ -63,10 +63,12 @@ WORDS = {
     "use_flagged_frames": ("--use-flagged-frames", True),
     "penalty": ("--penalty fixed", "fixed"),
     "intervals": ("--intervals test_trials", "test_trials"),
+    "choice_model": ("--choice-model static", "static"),
+    "imposter_align": ("--imposter-align end", "end"),
 }
 #: Settings that have an effect only together with another.
 NEEDED = {
-    "fold_gap": "fold_mode", "cells_seed": "cells",
+    "fold_gap": "fold_mode", "cells_seed": "cells", "imposter_align": "null",
     "c": "penalty", "c_grid": "penalty", "penalize_intercept": "penalty",
 }  # fmt: skip
 
@@ -206,10 +208,12 @@ null_subsets=0 : int32              # subsets averaged in each null score; 0: on
 use_flagged_frames=0 : bool         # also trials whose window holds a frame flagged as bad in Recording
 penalty='fixed' : varchar(8)        # unit of c: fixed (C is c), scaled (c / k) or auto (scaled, c chosen)
 intervals='test_trials' : varchar(16)  # what intervals hold for: new_trials, or test_trials (as before)
+choice_model='static' : varchar(8)  # mouse of a pseudosession: dynamic, or static as in former versions
+imposter_align='start' : varchar(8)  # trials of an imposter session: start, end or fraction
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_14():
+def test_the_definition_of_ndc_params_is_that_of_version_15():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 

@@ -30,6 +30,8 @@ TARGETS = ("choice", "feedback", "stimulus")
 KS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 #: Default subset sizes of curves by region: a region may have few cells, and the fit of a curve needs four values of k.
 KS_OF_REGIONS = (2, 4, *KS)
+#: Nulls that simulate the mouse, and the targets that follow from its choices.
+SIMULATED, CHOSEN = ("auto", "pseudosession", "conditional"), ("choice", "feedback")
 #: Subsets averaged in each null score, and in the real score that it is compared with.
 NULL_SUBSETS = 5
 
@@ -136,9 +138,11 @@ class NDCSettings:
         help="k* is the smallest k whose mean score is within delta of the ceiling.",
     )
     null: str = setting(
-        Choice(("auto", "permute", "circular", "linear_shift", "pseudosession", "imposter")), "auto", group=CHANCE,
-        column="null_mode", sql="varchar(16)", comment="how labels are shuffled; auto: as suits the target",
-        help="How null labels are made; auto is pseudosession.",
+        Choice(("auto", "permute", "circular", "linear_shift", "pseudosession", "conditional", "imposter")), "auto",
+        group=CHANCE, column="null_mode", sql="varchar(16)",
+        comment="how labels are shuffled; auto: as suits the target",
+        help="How null labels are made; auto is pseudosession. With conditional, choices are drawn at the real stimuli "
+        "and past, and p says whether cells tell more about the choice, or the feedback, than these do.",
     )
     n_label_shuffles: int = setting(
         Whole(0), 100, group=CHANCE, sql="int32",
@@ -231,6 +235,18 @@ class NDCSettings:
         "(new_trials), or the trained decoders on new test trials (test_trials), which is too narrow for other "
         "conclusions.",
     )
+    choice_model: str = setting(
+        Choice(("dynamic", "static")), "dynamic", before="static", group=CHANCE, sql="varchar(8)",
+        comment="mouse of a pseudosession: dynamic, or static as in former versions",
+        help="Mouse of a pseudosession: dynamic, whose bias and use of the stimulus change within the session, or "
+        "static, as in former versions. A null that simulates no mouse has static.",
+    )
+    imposter_align: str = setting(
+        Choice(("start", "end", "fraction")), "start", before="start", group=CHANCE, sql="varchar(8)",
+        comment="trials of an imposter session: start, end or fraction",
+        help="With null imposter: which trials of another session the labels are from: as many from its start, the "
+        "last ones, or those at the same fraction of the session.",
+    )
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -241,6 +257,8 @@ class NDCSettings:
         self._set("event", self.event or event)
         self._set("win_start", start if self.win_start is None else self.win_start)
         self._set("win_end", end if self.win_end is None else self.win_end)
+        # the same row as before there was this setting, where it has no effect
+        self._set("choice_model", self.choice_model if self.null in SIMULATED else "static")
         # last: the checks see the filled-in values
         self._check_together()
 
@@ -275,6 +293,15 @@ class NDCSettings:
             raise ArgumentError(f"c is chosen from c_grid={self.c_grid}: leave out c={self.c:g}")
         if self.cells_seed and self.cells != "random":
             raise ArgumentError(f"cells_seed={self.cells_seed} has an effect on random cells only: use cells='random'")
+        if self.null == "conditional" and (self.target not in CHOSEN or self.choice_model != "dynamic"):
+            raise ArgumentError(
+                f"null='conditional' draws {' or '.join(CHOSEN)} with choice_model='dynamic', not "
+                f"{self.target} with {self.choice_model!r}"
+            )
+        if self.imposter_align != "start" and self.null != "imposter":
+            raise ArgumentError(
+                f"imposter_align={self.imposter_align!r} has an effect on imposter sessions only: use null='imposter'"
+            )
         if self.n_cells and self.curve_axis == "trials":
             raise ArgumentError(
                 f"n_cells={self.n_cells} limits a curve over cells; curve_axis='trials' uses all cells at each k"

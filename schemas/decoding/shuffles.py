@@ -76,6 +76,7 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
         labels = null_labels(
             null, settings.target, trials, usable.astype(np.int64), settings.n_label_shuffles, settings.shuffle_seed,
             names=(eid, settings.target), donors=[trials_of(donor) for donor in donors], min_per_class=least,
+            choice_model=settings.choice_model, imposter_align=settings.imposter_align,
         )[1]  # fmt: skip
     except DataError as error:
         error.eid = eid

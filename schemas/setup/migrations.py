@@ -417,6 +417,19 @@ def _penalty(connection: dj.Connection, name_prefix: str) -> None:
             add_column(connection, name_prefix + "decoding", table, line)
 
 
+#: Columns of version 15 of NDCParams. Frozen: the lines of the definition as they were in that version.
+CHOICE_MODEL_COLUMNS = (
+    "choice_model='static' : varchar(8)  # mouse of a pseudosession: dynamic, or static as in former versions",
+    "imposter_align='start' : varchar(8)  # trials of an imposter session: start, end or fraction",
+)
+
+
+def _choice_models(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the columns of the mouse in a pseudosession and of imposter sessions; former curves have those of then."""
+    for line in CHOICE_MODEL_COLUMNS:
+        add_column(connection, name_prefix + "decoding", "n_d_c_params", line)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -432,6 +445,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(12, "environments: processors", _processors),
     Migration(13, "decoding: penalty in units of 1/k", _penalty),
     Migration(14, "decoding: intervals for new trials, trends over days", _intervals),
+    Migration(15, "nulls: mice that change, stored models of choice", _choice_models),
 )
 LATEST = MIGRATIONS[-1].number
 

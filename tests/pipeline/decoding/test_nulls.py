@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from scipy.optimize import approx_fprime
+from support.mice import mouse_session
 from support.simulated_task import alf_trials, blocks, stimuli
 
-from pipeline.decoding import nulls, target_labels
+from pipeline.behavior import static
+from pipeline.behavior.pseudosessions import pseudosession
+from pipeline.behavior.static import fit_psychometric
+from pipeline.decoding import target_labels
 from pipeline.decoding.nulls import (
     NULLS,
     SHIFTED,
     TARGETS,
     auto_null,
-    fit_psychometric,
     linear_shift_margin,
     null_labels,
-    pseudosession,
     shuffled_labels,
 )
 from pipeline.errors import DataError
@@ -206,12 +210,12 @@ def test_model_learns_that_choices_repeat_and_errors_cluster():
 
 def test_gradient_of_the_fit():
     rng = np.random.default_rng(0)
-    mean, sd = np.array(list(nulls.PRIOR.values())).T[:2]
+    mean, sd = np.array(list(static.PRIOR.values())).T[:2]
     n = len(mean) - 3
     arguments = (rng.normal(size=(50, n)), rng.random(50), rng.random(50) < 0.5, mean, sd)
     at = mean + rng.normal(size=len(mean)) / 2
-    numeric = approx_fprime(at, lambda x: nulls._loss(x, *arguments)[0], 1e-7)
-    assert np.allclose(nulls._loss(at, *arguments)[1], numeric, rtol=1e-4, atol=1e-4)
+    numeric = approx_fprime(at, lambda x: static._loss(x, *arguments)[0], 1e-7)
+    assert np.allclose(static._loss(at, *arguments)[1], numeric, rtol=1e-4, atol=1e-4)
 
 
 def degenerate_sessions() -> dict[str, dict]:
@@ -385,8 +389,86 @@ def test_wrong_entries_are_refused():
 
 
 def test_every_null_has_a_name():
-    assert set(SHIFTED) | {"pseudosession", "imposter"} == set(NULLS)
+    assert set(SHIFTED) | {"pseudosession", "conditional", "imposter"} == set(NULLS)
     assert {auto_null(target) for target in TARGETS} <= set(NULLS)
+
+
+#: First 12 digits of the SHA-256 of the labels that the version with the static model alone gave.
+FORMER = {
+    ("ramp", "choice"): "182b8d2e72b9", ("ramp", "feedback"): "0cb2b2dd92b6", ("ramp", "stimulus"): "fe480c01d3fb",
+    ("ramp", "block"): "37d0cacc74a5", ("repeats", "stimulus"): "a9d645b3be55", ("quits", "feedback"): "0b78e572da65",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("mouse", "target"), FORMER)
+def test_static_model_gives_the_labels_of_former_versions(mouse, target):
+    trials = mouse_session(mouse, 300, np.random.default_rng(3))
+    usable = labelled(target, trials)
+    both = null_labels("pseudosession", target, trials, usable, 5, 0, names=("e", target), choice_model="static")
+    assert hashlib.sha256(b"".join(part.tobytes() for part in both)).hexdigest()[:12] == FORMER[mouse, target]
+
+
+def test_conditional_choices_follow_stimuli_and_the_slow_bias():
+    trials = mouse_session("ramp", 600, np.random.default_rng(1))
+    usable = labelled("choice", trials)
+    real, null = null_labels("conditional", "choice", trials, usable, 60, 0, names=("a", "choice"))
+    assert (real == target_labels("choice", trials)[usable]).all()
+    contrast = np.nan_to_num(trials["contrastLeft"]) - np.nan_to_num(trials["contrastRight"])
+    assert null[:, contrast > 0.5].mean() > 0.85 and null[:, contrast < -0.5].mean() < 0.15
+    weak = np.abs(contrast) < 0.1
+    early, late = weak & (usable < 200), weak & (usable >= 400)
+    drift = real[late].mean() - real[early].mean()
+    assert abs(drift) > 0.3
+    assert null[:, late].mean() - null[:, early].mean() == pytest.approx(drift, abs=0.15)
+    # and are drawn anew where these leave them open
+    assert 0.1 < np.mean(null[:, weak] != real[weak]) < 0.6
+    assert len(np.unique(null, axis=0)) == 60
+
+
+def test_conditional_feedback_is_whether_the_choice_was_to_the_side():
+    trials = mouse_session("quits", 400, np.random.default_rng(2))
+    usable = labelled("feedback", trials)
+    feedback = null_labels("conditional", "feedback", trials, usable, 8, 0, names=("a",))[1]
+    silent = trials["choice"] == 0
+    assert silent.any() and (feedback[:, silent] == 0).all()
+    chosen = labelled("choice", trials)
+    choice = null_labels("conditional", "choice", trials, chosen, 8, 0, names=("a",))[1]
+    left = np.isfinite(trials["contrastLeft"])[chosen]
+    assert (feedback[:, ~silent] == (choice == left)).all()
+
+
+def test_conditional_keeps_what_the_last_choice_tells_and_pseudosessions_do_not():
+    trials = mouse_session("win-stay", 400, np.random.default_rng(3))
+    usable = labelled("choice", trials)[1:]
+    last = target_labels("choice", trials)[usable - 1]
+    agree = {
+        null: np.mean(null_labels(null, "choice", trials, usable, 40, 0)[1] == last)
+        for null in ("conditional", "pseudosession")
+    }
+    real = np.mean(target_labels("choice", trials)[usable] == last)
+    assert agree["conditional"] == pytest.approx(real, abs=0.05) and agree["pseudosession"] < real - 0.04
+
+
+def test_conditional_is_for_targets_that_follow_from_choices():
+    trials = block_session()
+    for target in ("block", "stimulus"):
+        with pytest.raises(ValueError, match="draws choices: its targets are choice and feedback"):
+            null_labels("conditional", target, trials, labelled(target, trials), 1, 0)
+    with pytest.raises(ValueError, match="choice_model must be one of dynamic, static"):
+        null_labels("auto", "choice", trials, labelled("choice", trials), 1, 0, choice_model="glm")
+
+
+def test_pseudosessions_of_a_mouse_that_tires_tire():
+    trials = mouse_session("tires", 600, np.random.default_rng(0))
+    usable = labelled("feedback", trials)
+
+    def fall(rows):
+        return np.mean(rows[..., 200:400]) - np.mean(rows[..., 500:])
+
+    real, dynamic = null_labels("pseudosession", "feedback", trials, usable, 40, 0)
+    static = null_labels("pseudosession", "feedback", trials, usable, 40, 0, choice_model="static")[1]
+    assert fall(real) > 0.15
+    assert fall(dynamic) == pytest.approx(fall(real), abs=0.07) and fall(static) < fall(real) - 0.1
 
 
 @pytest.mark.slow
@@ -434,6 +516,24 @@ def test_long_donor_serves_again_after_all_others_without_overlap():
     assert (null[2] == given[200:400]).all() and (null[3] == given[400:600]).all()
     with pytest.raises(DataError, match=r"expected 5, found 4 distinct ones from 2 sessions.*4 shuffles at most"):
         null_labels("imposter", "choice", trials, usable, 5, 0, donors=[long, short])
+
+
+@pytest.mark.parametrize("align", ["end", "fraction"])
+def test_imposter_labels_by_the_end_or_the_fraction_of_the_session(align):
+    trials = block_session(300, seed=1)
+    usable = np.delete(labelled("choice", trials), [3, 40, 299])
+    donors = [block_session(n, seed=n) for n in (299, 300, 420, 700)]
+    null = null_labels("imposter", "choice", trials, usable, 2, 0, donors=donors, imposter_align=align)[1]
+    first, second = (target_labels("choice", donor) for donor in donors[1:3])
+    assert (null[0] == first[usable]).all()
+    by_hand = [second[120 + t] if align == "end" else second[int(420 * (t + 0.5) / 300)] for t in usable]
+    assert (null[1] == by_hand).all()
+    # of the longest session, every other trial would be skipped
+    most = {"end": 3, "fraction": 2}[align]
+    with pytest.raises(DataError, match=f"found {most} distinct ones from 4 sessions"):
+        null_labels("imposter", "choice", trials, usable, most + 1, 0, donors=donors, imposter_align=align)
+    with pytest.raises(ValueError, match="imposter_align must be one of start, end, fraction"):
+        null_labels("imposter", "choice", trials, usable, 1, 0, donors=donors, imposter_align="middle")
 
 
 def test_too_short_donors_and_donors_of_one_class_do_not_count():

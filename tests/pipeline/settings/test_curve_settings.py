@@ -68,8 +68,9 @@ def key_of(made: NDCSettings) -> str:
 
 @pytest.mark.parametrize(("key", "asked"), KEYS.items(), ids=lambda value: value if isinstance(value, str) else "")
 def test_keys_are_those_of_former_versions(key, asked):
-    # in all of them C was fixed, and decoders were not trained again
-    assert key_of(NDCSettings(**asked, penalty="fixed", intervals="test_trials")) == key
+    # in all of them C was fixed, decoders were not trained again, and no mouse changed
+    same = {"penalty": "fixed", "intervals": "test_trials", "choice_model": "static"}
+    assert key_of(NDCSettings(**asked, **same)) == key
 
 
 # ---------------------------------------------------------------------------------------------------- allowed values
@@ -279,3 +280,29 @@ def test_curves_by_region_begin_with_two_cells():
     assert curve_settings("choice", by_region=True)[0].ks == (2, 4, *KS)
     assert curve_settings("choice", by_region=True, ks=[8])[0].ks == (8,)
     assert curve_settings("choice", R=7)[0].r == 7
+
+
+# ---------------------------------------------------------------------------------------------- models of the mouse
+
+
+def test_a_null_without_a_mouse_has_the_key_that_it_had():
+    for null in ("permute", "circular", "linear_shift", "imposter"):
+        made = NDCSettings("choice", null=null)
+        assert made.choice_model == "static" and "choice_model" not in made.content()
+    for null in ("auto", "pseudosession"):
+        made = NDCSettings("choice", null=null)
+        assert made.content()["choice_model"] == "dynamic"
+        assert "choice_model" not in NDCSettings("choice", null=null, choice_model="static").content()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"target": "block", "null": "conditional"}, "draws choice or feedback with .* not block"),
+        ({"null": "conditional", "choice_model": "static"}, "not choice with 'static'"),
+        ({"imposter_align": "end"}, "use null='imposter'"),
+    ],
+)
+def test_models_that_a_null_does_not_have_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        NDCSettings(**{"target": "choice", **change})
