@@ -82,7 +82,7 @@ def cell_map(eid: str, color: str, space: bool, neurons_only: bool, output: Path
     else:
         figure = figures.cell_map(xyz, fovs=cells["fov"], title=session_title(eid), **coloring)
     kind = "map_3d" if space else "map"
-    return figures.save(figure, output / f"{_session_stem(kind, eid, color)}.{suffix}", provenance)
+    return figures.save(figure, output / f"{session_stem(kind, eid, color)}.{suffix}", provenance)
 
 
 def tracking(subject: str, named: str | None, neurons_only: bool, output: Path, suffix: str) -> Iterator[Path]:
@@ -177,7 +177,7 @@ def peri_event(
     }  # fmt: skip
     provenance = {"eid": eid, "parameters": content_key(settings), **settings, **_code()}
     figure = figures.peri_event_lines(named, event=event, unit=unit, window=window, title=session_title(eid))
-    yield figures.save(figure, output / f"{_session_stem('peri', eid, by, *windows)}.{suffix}", provenance)
+    yield figures.save(figure, output / f"{session_stem('peri', eid, by, *windows)}.{suffix}", provenance)
     for name in dict.fromkeys(windows) if cells else ():
         times = event_times(name, trials)
         taken = np.flatnonzero(np.isfinite(times))
@@ -187,7 +187,7 @@ def peri_event(
             mean, edges, order=order, regions=regions if by != "all" else None, event=_event([name]), unit=unit,
             window=_bounds([name]), title=f"{session_title(eid)}, {name}: every other trial of {len(taken)}",
         )  # fmt: skip
-        yield figures.save(figure, output / f"{_session_stem('peri_cells', eid, name)}.{suffix}", provenance)
+        yield figures.save(figure, output / f"{session_stem('peri_cells', eid, name)}.{suffix}", provenance)
 
 
 def trials_to_average(eid: str) -> dict[str, np.ndarray]:
@@ -270,7 +270,8 @@ def session_title(eid: str) -> str:
     return f"{info['subject']} {info['session_date']} ({info['session_number']:03d})"
 
 
-def _session_stem(kind: str, eid: str, *parts: str) -> str:
+def session_stem(kind: str, eid: str, *parts: str) -> str:
+    """Return the name of a figure of a session, without suffix."""
     info = (Session & {"eid": eid}).fetch1()
     return figures.file_stem(kind, info["subject"], info["session_date"], f"{info['session_number']:03d}", *parts)
 

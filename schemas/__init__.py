@@ -27,6 +27,7 @@ from pipeline.errors import (
     NotFoundError,
     OutOfRangeError,
 )
+from schemas.behavior import ChoiceModel
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
 from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
 from schemas.imaging.activity import CellActivity, activity
@@ -47,6 +48,7 @@ __all__ = [
     "Behavior",
     "BrainRegion",
     "CellActivity",
+    "ChoiceModel",
     "ConfigError",
     "DamagedError",
     "DataError",

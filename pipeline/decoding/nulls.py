@@ -8,6 +8,7 @@ structure of the real labels they keep: see ``NULLS``.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -364,10 +365,21 @@ def _pseudosession_draws(target: str, trials: Mapping[str, Array], usable: Array
     # a decoded trial needs a side in every pseudosession, so it must have a contrast above zero
     shows[usable] = target == "stimulus"
     model: DynamicPsychometric | BehaviorModel = (
-        fit_psychometric(trials) if choice_model == "static" else fit_dynamic_psychometric(trials)
+        fit_psychometric(trials) if choice_model == "static" else _fitted(trials)
     )
     task = PseudoTask.of(trials, model, shows)
     return lambda rngs: target_labels(target, task.sessions(rngs))[:, usable]
+
+
+def _fitted(trials: Mapping[str, Array]) -> DynamicPsychometric:
+    """Return the model of a session, fitted once for all its targets."""
+    return _fit_of(tuple(trials), tuple(column.tobytes() for column in trials.values()))
+
+
+@lru_cache(maxsize=8)
+def _fit_of(names: tuple[str, ...], columns: tuple[bytes, ...]) -> DynamicPsychometric:
+    columns_of = {name: np.frombuffer(column) for name, column in zip(names, columns, strict=True)}
+    return fit_dynamic_psychometric(columns_of)
 
 
 def _conditional_draws(target: str, trials: Mapping[str, Array], usable: Array) -> Draw:
@@ -376,7 +388,7 @@ def _conditional_draws(target: str, trials: Mapping[str, Array], usable: Array) 
     So everything that the stimulus, the past and the slow changes of the mouse say about a choice is the same in the
     null labels, and only what they leave open is drawn anew.
     """
-    model = fit_dynamic_psychometric(trials)
+    model = _fitted(trials)
     side, contrast = stimulus(trials)
     responds = np.flatnonzero(np.isin(trials["choice"], (-1, 1)))
     past = past_choices(trials["choice"][responds], trials["feedbackType"][responds] > 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .cells import cell_map, cell_map_3d
+from .choices import ChoiceModelPanels, choice_model
 from .days import k_star_over_days
 from .ndc import Curve, ndc_overlay, ndc_panels
 from .performance import score_over_performance
@@ -14,10 +15,12 @@ from .trends import trends_over_days
 
 __all__ = [
     "Average",
+    "ChoiceModelPanels",
     "Curve",
     "StyledFigure",
     "cell_map",
     "cell_map_3d",
+    "choice_model",
     "distinct_region_colors",
     "file_stem",
     "k_star_over_days",

@@ -9,10 +9,12 @@ import click
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
     activate,
+    as_json,
     echo,
     format_option,
     neurons_option,
     output_option,
+    print_rows,
     registered_id,
     tracking_run_option,
 )
@@ -101,6 +103,38 @@ def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output:
     activate()
     for path in figures.tracking(subject, tracking_run, neurons_only, output, suffix):
         echo(str(path))
+
+
+@main.command()
+@click.argument("eids", nargs=-1, required=True)
+@as_json
+@click.option("--figure/--no-figure", default=True, help="A figure of each session; by default drawn.")
+@output_option
+@format_option
+def behavior(eids, as_json, figure, output, suffix) -> None:
+    """Show a model of the mouse of each session: side bias, habits.
+
+    A line for each weight with its 95 % interval, and for each feature of the session with that of simulated sessions.
+    Missing models are fitted on demand. A session whose mouse the model cannot imitate is named: its p with the nulls
+    pseudosession and conditional may be too small.
+
+    \b
+    meso behavior EID
+    meso behavior EID --json --no-figure
+    """
+    from drawing import choices
+
+    activate()
+    shown = [choices.choice_model(registered_id(eid)) for eid in eids]
+    print_rows([row for model in shown for row in model.rows()], as_json, "")
+    for model in shown:
+        if not model.is_imitated:
+            beyond = ", ".join(model.beyond())
+            click.echo(
+                f"{model.eid}: the model does not imitate this mouse ({beyond}): see docs/science/nulls.md", err=True
+            )
+        if figure:
+            click.echo(str(model.draw(output, suffix)), err=as_json)
 
 
 @main.command()

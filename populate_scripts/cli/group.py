@@ -18,7 +18,7 @@ SECTIONS = {
     "Sessions": ("ingest", "update", "sessions", "track"),
     "Work": ("populate", "worker", "workers", "status", "errors", "retry"),
     "Curves": ("ndc",),
-    "Figures": ("raster", "map", "tracking", "peri"),
+    "Figures": ("raster", "map", "tracking", "peri", "behavior"),
     "Exchange": ("export", "import-cache"),
     "Administration": ("db", "store", "verify", "delete"),
 }

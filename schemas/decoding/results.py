@@ -38,8 +38,8 @@ COLUMNS = (
     "k50", "k90", "k95", "performance", "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r",
     "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
-    "max_cells", "n_bootstrap", "seed", "shuffle_seed", "balance_seed", "use_flagged_frames", "choice_model", "imposter_align", "penalty", "c", "c_used",
-    "score_c1", "ndc_params", "ndc_family", "environment",
+    "max_cells", "n_bootstrap", "seed", "shuffle_seed", "balance_seed", "use_flagged_frames", "choice_model",
+    "imposter_align", "penalty", "c", "c_used", "score_c1", "ndc_params", "ndc_family", "environment",
 )  # fmt: skip
 
 

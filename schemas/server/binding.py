@@ -19,6 +19,7 @@ MODULES = {
     "provenance": "schemas.provenance",
     "workers": "schemas.work.tables",
     "session": "schemas.session",
+    "behavior": "schemas.behavior",
     "imaging": "schemas.imaging.tables",
     "embedding": "schemas.embedding",
     "tracking": "schemas.tracking",

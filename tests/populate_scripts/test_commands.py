@@ -211,6 +211,7 @@ COMMANDS = {
     "raster": ("raster", "EID", "EID2", "--tracked"),
     "map": ("map", "EID"),
     "peri": ("peri", "EID"),
+    "behavior": ("behavior", "EID"),
 }
 
 
@@ -218,7 +219,7 @@ COMMANDS = {
 def test_a_hostile_name_of_a_subject(odd, meso_command, small_demo, tmp_path, name):
     places = dict(zip(("EID", "EID2"), small_demo.eids, strict=False))
     args = [places.get(part, part) for part in COMMANDS[name]]
-    if name in ("ndc", "tracking", "export", "raster", "map", "peri"):
+    if name in ("ndc", "tracking", "export", "raster", "map", "peri", "behavior"):
         args += ["--output", str(tmp_path)]
     done = meso_command(*args, env={"MESO_PREFIX": PREFIX})
     assert done.returncode == 0, done.stdout + done.stderr

@@ -14,6 +14,7 @@ from support.simulated_task import alf_trials, blocks, stimuli
 MICE = {
     "stationary": "no change",
     "ramp": "its bias drifts steadily from one side to the other",
+    "turns": "its bias drifts steadily, so far that it ends going to one side only",
     "jumps": "its bias jumps every 40 trials on average",
     "drift": "its bias drifts (AR .98, standard deviation 1)",
     "tires": "in the last third it guesses more and more",
@@ -65,8 +66,8 @@ def mouse_session(mouse: str, n_trials: int, rng: np.random.Generator) -> dict[s
 
 def _bias(mouse: str, n: int, rng: np.random.Generator) -> np.ndarray:
     """Return the bias on every trial, (n,)."""
-    if mouse == "ramp":
-        return rng.choice([-1, 1]) * np.linspace(-1.5, 1.5, n)
+    if mouse in ("ramp", "turns"):
+        return rng.choice([-1, 1]) * np.linspace(-1, 1, n) * (1.5 if mouse == "ramp" else 4)
     if mouse == "jumps":
         return rng.normal(size=n)[np.cumsum(rng.random(n) < 1 / 40)]
     if mouse == "drift":

@@ -205,7 +205,7 @@ def test_a_process_cannot_change_its_prefix(database, monkeypatch):
 
 def test_every_populated_table_has_its_job_table(database):
     tables = auto_populated()
-    assert len(tables) == 14
+    assert len(tables) == 15
     for table in tables:
         name = table.jobs.table_name
         assert {"status", "error_message"} <= set(columns(database, table.database, name)), name
@@ -373,6 +373,7 @@ print(json.dumps({
     "uid_form": schemas.TrackingRun().fetch1("uid_form"),
     "flagged": schemas.NDCParams().to_arrays("use_flagged_frames").tolist(),
     "penalty": [[(schemas.NDCParams & key).fetch1("penalty"), row["c_used"]] for key, row in zip(keys, rows)],
+    "models": [(schemas.NDCParams & key).fetch1("choice_model", "imposter_align") for key in [*keys, new]],
     "slope": (schemas.NDCComparison.Trend & family).fetch1("k_star_slope"),
     "new_columns": [[row["p_curve"], row["k_star_continuous"]] for row in rows],
     "intervals": (schemas.NDCParams & keys).to_arrays("intervals").tolist(),
@@ -448,6 +449,7 @@ def test_results_of_version_1_are_found_by_the_settings_that_they_had(from_versi
     assert seen["intervals"] == ["test_trials"] * 2
     assert seen["new_columns"] == [[None, None]] * 2  # q is of p_largest, as it was
     assert seen["days"] == ["code_k", "common_k", "d_prime", "score"]
+    assert seen["models"] == [["static", "start"], ["static", "start"], ["dynamic", "start"]]
 
 
 def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, database, backend):
