@@ -87,7 +87,12 @@ def kinds(seed: int = 3, n_examples: int = 4) -> StyledFigure:
             usable = np.flatnonzero(~np.isnan(target_labels(target, trials)))
             for row, null in zip(column[1:], NULLS, strict=True):
                 if null == "conditional" and target not in CHOSEN:
-                    row.axis("off")
+                    row.set(yticks=[])
+                    row.spines[["left", "bottom"]].set_visible(False)
+                    row.tick_params(bottom=False, labelbottom=False)
+                    row.text(
+                        0.5, 0.5, "for choice and feedback only", ha="center", va="center", transform=row.transAxes
+                    )
                     continue
                 shuffled = null_labels(null, target, trials, usable, n_examples, 0, donors=donors)[1]
                 _strips(row, usable, shuffled)

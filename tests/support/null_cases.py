@@ -1,0 +1,68 @@
+"""A simulated session decoded with each null: p of a case of ``benchmarks/changing_mice.py`` and of the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.decoding import neuron_dropping_curve, target_labels
+from pipeline.decoding.nulls import null_labels
+from pipeline.decoding.trials import balanced_labels
+from pipeline.settings.curves import CHOSEN
+from support.mice import cells, mouse_session, planted
+
+#: Null and model of the mouse, by the name in the tables.
+NULLS = {
+    "static": ("pseudosession", "static"),
+    "pseudosession": ("pseudosession", "dynamic"),
+    "conditional": ("conditional", "dynamic"),
+}
+N_SHUFFLES, ALPHA = 39, 0.05
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sessions that differ in their seed only.
+
+    Attributes
+    ----------
+    target, mouse, cells : str
+        cells 'planted' follow the target by ``effect``.
+    n_trials : int
+    judged : tuple of str
+        The nulls that must be right.
+    effect : float
+    """
+
+    target: str
+    mouse: str
+    cells: str
+    n_trials: int = 400
+    judged: tuple[str, ...] = ("pseudosession", "conditional")
+    effect: float = 0.0
+
+
+def one_session(case: Case, number: int, nulls: Iterable[str] = tuple(NULLS)) -> dict[str, float]:
+    """Return p with each of the nulls that the target has, and the score."""
+    rng = np.random.default_rng([number, case.n_trials, 29])
+    trials = mouse_session(case.mouse, case.n_trials, rng)
+    labels = target_labels(case.target, trials)
+    if case.cells == "planted":
+        X = planted(np.nan_to_num(2 * labels - 1), case.effect, rng)
+    else:
+        X = cells(case.cells, trials, rng)
+    usable = np.flatnonzero(~np.isnan(labels))
+    found, names = {}, (f"{number}", case.target)
+    for name in nulls:
+        null, model = NULLS[name]
+        if null == "conditional" and case.target not in CHOSEN:
+            continue
+        real, shuffled = null_labels(null, case.target, trials, usable, N_SHUFFLES, 0, names=names, choice_model=model)
+        real, shuffled = (balanced_labels(y, "downsample", None, 0, *names) for y in (real[None], shuffled))
+        curve = neuron_dropping_curve(X[usable], real[0], ks=[X.shape[1]], R=1, n_label_shuffles=N_SHUFFLES,
+                                      null=shuffled, null_subsets=1)  # fmt: skip
+        found[name] = float(curve.p_values()[0])
+        found["score"] = float(curve.mean[0])
+    return found
