@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
 from populate_scripts.ingest import ingest
+from schemas.behavior import ChoiceModel
 from schemas.decoding.run import run_ndc
 from schemas.embedding import Embedding, RasterTiles
 from schemas.queries.errors import errors_of, tables_by_session
@@ -70,7 +71,7 @@ def demo(
         write_demo_repository(cache_dir)
     eids = _eids(cache_dir, subject)
     say(f"{len(eids)} sessions: reading, checking, embedding")
-    filled = fill([*SESSION_TABLES, Embedding, RasterTiles], [{"eid": eid} for eid in eids], progress=True)
+    filled = fill([*SESSION_TABLES, ChoiceModel, Embedding, RasterTiles], [{"eid": eid} for eid in eids], progress=True)
     for table, _, message in filled.errors:
         say(f"! {table}: {message}")
     known = errors_of(tables_by_session(), [{"eid": eid} for eid in eids])

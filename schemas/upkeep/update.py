@@ -21,6 +21,7 @@ from datajoint.errors import DuplicateError
 
 from pipeline import reading
 from pipeline.errors import DataError, MesoError
+from schemas.behavior import ChoiceModel
 from schemas.cascade import Cascade
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCResult, NDCTask, TrialFeatures
 from schemas.embedding import Embedding, ImportedOrder, RasterTiles
@@ -361,7 +362,7 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     for eid in eids:
         retry(eid=eid)  # its files are others now
     if sessions:
-        _fill(SESSION_TABLES, [sessions], done, progress)
+        _fill((*SESSION_TABLES, ChoiceModel), [sessions], done, progress)
     questions = row["update_questions"]
     renewed = _register_again(questions["runs"], done)
     keys = {one["session_set"]: _ask(one, renewed, done, progress) for one in questions["sets"]}

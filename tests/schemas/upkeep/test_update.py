@@ -228,6 +228,7 @@ def test_changed_trials_change_the_curves_of_all_sessions_that_share_trial_count
     assert [row.table for row in done.changes] == ["Behavior"]
     assert not {"FOV", "Activity", "SessionSet", "Embedding"} & set(done.tables)
     assert done.tables["NDCResult"][0] == 4
+    assert (schemas.ChoiceModel & {"eid": lab.first}).fetch1("n_choices") <= len(pd.read_parquet(lab.trials()))
     assert (schemas.Activity & {"eid": lab.first}).to_dicts() == traces
     assert asked(lab) == before
     now = scores(lab)
