@@ -14,7 +14,17 @@ from pipeline import figures
 
 DOCS = Path(__file__).parents[1] / "docs"
 #: Exported names that are not drawing functions.
-OTHERS = {"Average", "Curve", "StyledFigure", "distinct_region_colors", "file_stem", "save", "session_colors", "style"}
+OTHERS = {
+    "Average",
+    "ChoiceModelPanels",
+    "Curve",
+    "StyledFigure",
+    "distinct_region_colors",
+    "file_stem",
+    "save",
+    "session_colors",
+    "style",
+}
 
 
 @pytest.fixture(scope="module")

@@ -286,6 +286,7 @@ class NDCResult(WholeDelete, dj.Computed):
         settings = NDCSettings(**settings)
         features, trials, use, y = _decoded(key, settings, n_common)
         shuffled = shuffles(key, settings, trials, n_common)
+        files_of_donors = _files_of_donors(shuffled.donors)
         known = finished_curve(key, settings, features, use, shuffled)
         compared = _of_other_sessions(key, settings, n_common, sources)
         try:
@@ -298,14 +299,22 @@ class NDCResult(WholeDelete, dj.Computed):
             "n_class_1": int((y == 1).sum()), "null_used": shuffled.null, "null_donors": shuffled.donors or None,
             **result_row(curve, fit),
         }  # fmt: skip
-        return trials, use, row, list(curve_rows(curve, fit))
+        return trials, use, row, list(curve_rows(curve, fit)), files_of_donors
 
-    def make_insert(self, key, trials, use, row, points):
+    def make_insert(self, key, trials, use, row, points, files_of_donors):
+        if _files_of_donors(row["null_donors"]) != files_of_donors:
+            raise DataError("the trials of a session whose labels the null takes were read again meanwhile",
+                            eid=key["eid"], do=f"Run: meso retry NDCResult --key eid={key['eid']}")  # fmt: skip
         self.insert1({**key, **row, **Environment.current()})
         self.Curve.insert({**key, **point} for point in points)
         self.Trial.insert({**key, "trial": int(t), "trial_use": str(u)} for t, u in zip(trials, use, strict=True))
         # in the same transaction: no comparison without this curve is left
         NDCComparison.invalidate(key)
+
+
+def _files_of_donors(donors: Sequence[str] | None) -> str:
+    """Return a hash of the files with the trials of other sessions, which no foreign key connects with a curve."""
+    return sources_key(Behavior.Source & [{"eid": eid} for eid in donors]) if donors else ""
 
 
 def _decoded(

@@ -380,7 +380,7 @@ def test_curves_are_chosen_and_downloaded(tab, curves):  # noqa: F811
     text = download.value.path().read_text()
     assert text.startswith("date,eid,target,k_star")
     with page.expect_download() as download:
-        page.locator("text=SVG of k").click()
+        page.locator("text=SVG of the trends over days").click()
     assert "<svg" in download.value.path().read_text()
     page.click("#copy")
     page.wait_for_function("() => document.getElementById('copied').textContent")

@@ -549,6 +549,29 @@ def figure_text(figure) -> str:
     return " ".join(text.get_text().replace("\n", " ") for text in figure.findobj(lambda one: hasattr(one, "get_text")))
 
 
+def test_a_curve_is_not_stored_if_the_trials_of_a_donor_were_read_again_meanwhile(
+    ndc, demo_sessions, tracking, monkeypatch
+):
+    """No foreign key leads from another session, whose labels the null takes, to the curve."""
+    asked, made = small(null="imposter", n_label_shuffles=1), schemas.NDCResult.make_compute
+
+    def of_other_files(self, key, *fetched):
+        *found, files_of_donors = made(self, key, *fetched)
+        assert len(files_of_donors) == 32
+        return *found, files_of_donors[::-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.NDCResult, "make_compute", of_other_files)
+        result = run_ndc(demo_sessions[:2], tracking, [asked])
+    messages = [str(failure) for failure in result.failures]
+    assert any("whose labels the null takes were read again meanwhile" in message for message in messages)
+    assert not any(result.curves.values())
+    retry([schemas.NDCResult])
+    again = run_ndc(demo_sessions[:2], tracking, [asked])
+    assert any(again.curves.values())
+    forget(asked)
+
+
 def test_each_null_says_where_its_labels_came_from(ndc, demo_sessions, tracking):
     asked = [small(null=null) for null in ("permute", "circular", "linear_shift")]
     asked += [small("block", null="permute"), small("block"), small(null="imposter", n_label_shuffles=1)]
