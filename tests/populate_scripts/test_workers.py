@@ -136,8 +136,9 @@ def test_a_worker_asked_to_stop_gives_back_its_job(lab, act, target):
             process.terminate()
         assert process.wait(15) == 128 + signal.SIGTERM
         assert time.monotonic() - begin < 10
+        output = process.communicate()
     assert lab.jobs() == {1: "pending"}
-    assert len(Attempt()) == 0
+    assert len(Attempt()) == 0, (output, Attempt().to_dicts())
     assert not (Worker & "ended IS NULL")
     lab.item.update1({"item": 1, "act": "sleep", "act_seconds": 0.0})
     lab.meso("worker", "Product", "Total", "--until-done")

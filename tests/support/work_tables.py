@@ -108,8 +108,9 @@ def in_blas(seconds: float) -> None:
     begin = time.process_time()
     np.ones((n, n)) @ np.ones((n, n))
     once = time.process_time() - begin
-    tall = np.ones((max(n, int(n * seconds / once)), n), np.float64)
-    tall @ np.ones((n, n))
+    # square: its memory grows with the square of the size, its time with the cube. A tall matrix would take gigabytes
+    size = max(n, int(n * (seconds / once) ** (1 / 3)))
+    np.ones((size, size)) @ np.ones((size, size))
 
 
 def fail(seconds: float) -> None:
