@@ -182,28 +182,27 @@ class ReadsSession:
         """Return how the session was registered."""
         return ((Session & key).proj(*REGISTERED).fetch1(),)
 
-    def insert_sources(self, key: dict, sources: Iterable[reading.Source]) -> None:
-        """Insert the files of a row, unless they are those of another, or the session's files do not go together.
+    def insert_sources(self, key: dict, data: Any, sources: Sequence[reading.Source]) -> None:
+        """Insert the files of a row, unless it does not go together with others; parameters as for ``check``.
 
         Raises
         ------
         DataError
-            Another FOV or session was read from a copy of a file, or a file with times has changed.
+            As ``check``, or a file with times that another row of the session was read from has changed.
         """
-        sources = list(sources)
-        self.check_no_copy(key, sources)
+        self.check(key, data, sources)
         self.Source().insert_sources(key, sources)  # type: ignore[attr-defined]
         self._check_clock(key)
 
     @classmethod
-    def check_no_copy(cls, key: dict, sources: Iterable[reading.Source], replaced: Sequence[dict] = ()) -> None:
+    def check(cls, key: dict, data: Any, sources: Sequence[reading.Source], replaced: Sequence[dict] = ()) -> None:
         """Refuse the activity, trials or wheel that another row was read from, wherever its file is by now.
 
         Parameters
         ----------
         key : dict
-        sources : iterable of Source
-            What the row of the key would be read from.
+        data, sources
+            What a row of this key is made from, as ``make_compute`` returns them.
         replaced : sequence of dict
             Keys of rows that will be read from other files.
 
@@ -211,24 +210,22 @@ class ReadsSession:
         ------
         DataError
         """
-        for source in sources:
-            if not reading.is_measured(source.dataset):
-                continue
-            for other in (cls.Source & {"sha256": source.sha256}).to_dicts():  # type: ignore[attr-defined]
-                if not any(row.items() <= other.items() for row in replaced):
-                    raise DataError(
-                        "is a copy of a file that has been read", eid=key["eid"], fov=key.get("fov"),
-                        dataset=source.dataset, expected="a file of its own for each session and FOV",
-                        found=f"{other['dataset']} of session {other['eid']}",
-                        do=f"If files were exchanged, put them back, or run: meso update {other['eid']}",
-                    )  # fmt: skip
+        for source in filter(lambda source: reading.is_measured(source.dataset), sources):
+            others = (cls.Source & {"sha256": source.sha256}) - list(replaced)  # type: ignore[attr-defined]
+            for other in others.to_dicts(limit=1):
+                raise DataError(
+                    "is a copy of a file that has been read", eid=key["eid"], fov=key.get("fov"),
+                    dataset=source.dataset, expected="a file of its own for each session and FOV",
+                    found=f"{other['dataset']} of session {other['eid']}",
+                    do=f"If files were exchanged, put them back, or run: meso update {other['eid']}",
+                )  # fmt: skip
 
     @staticmethod
     def _check_clock(key: dict) -> None:
         """Refuse times that have changed since another table of the session was read.
 
         Trials, wheel and imaging are aligned together. If they are aligned again between the reading of one table and
-        the next, their times would be mixed. Of a file that is gone this cannot be told.
+        the next, their times would be mixed. Of a file that is gone this cannot be told: it is refused, too.
         """
         reader = reading.SessionReader(one_for(key["eid"]), key["eid"])
         for table in ReadsSession.choosing:
@@ -325,7 +322,7 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
             {**key, "left_out_collection": collection, "left_out_reason": reason[:2048]}
             for collection, reason in trials.left_out.items()
         )
-        self.insert_sources(key, sources)
+        self.insert_sources(key, trials, sources)
 
 
 def _trial_values(row: dict[str, float]) -> dict[str, float | int | None]:
@@ -380,7 +377,7 @@ class Wheel(ReadsSession, WholeDelete, dj.Imported):
 
     def make_insert(self, key, wheel, sources):
         self.insert(self.rows(key, wheel))
-        self.insert_sources(key, sources)
+        self.insert_sources(key, wheel, sources)
 
 
 def wheel_velocity(eid: str) -> tuple[np.ndarray, np.ndarray] | None:

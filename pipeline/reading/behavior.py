@@ -369,11 +369,12 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     """
     wheel = _brainbox("brainbox.behavior.wheel")
     reader = SessionReader(one, eid, recorded)
-    name = "_ibl_wheel.timestamps.npy"
-    collections = task_collections(reader, name)
+    collections = task_collections(reader, WHEEL_TIMES)
     if not collections:
-        raise DataError("the session has no wheel", eid=eid, dataset=f"alf/task_XX/{name}")
-    reader.fetch(f"{collection}/{part}" for collection in collections for part in (name, "_ibl_wheel.position.npy"))
+        raise DataError("the session has no wheel", eid=eid, dataset=f"alf/task_XX/{WHEEL_TIMES}")
+    reader.fetch(
+        f"{collection}/{part}" for collection in collections for part in (WHEEL_TIMES, "_ibl_wheel.position.npy")
+    )
     parts = {
         collection: [reader.vector(f"_ibl_wheel.{what}.npy", collection) for what in ("timestamps", "position")]
         for collection in collections
@@ -381,9 +382,9 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     for collection, (times, position) in parts.items():
         _check_wheel(reader, collection, times, position)
     times_of = {collection: times for collection, (times, _) in parts.items()}
-    order = _in_order_of_time(reader, name, times_of)
+    order = _in_order_of_time(reader, WHEEL_TIMES, times_of)
     if recorded is None:  # as for trials
-        _check_imaged(reader, name, order, times_of)
+        _check_imaged(reader, WHEEL_TIMES, order, times_of)
     times, position = (np.concatenate(part) for part in zip(*(parts[c] for c in order), strict=True))
     _check_wheel(reader, order[-1], times, position)  # once more for the whole: together they may be too long
     even, even_times = wheel.interpolate_position(times, position, freq=WHEEL_RATE)

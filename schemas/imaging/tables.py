@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import datajoint as dj
 import numpy as np
@@ -127,35 +127,27 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
         }
 
     def make_insert(self, key, data, sources):
-        self.check_start(key, data)
         self.insert(self.rows(key, data))
-        self.insert_sources(key, sources)
+        self.insert_sources(key, data, sources)
         if data.region_ids is not None:
             self.Region.insert({**key, **row} for row in _region_counts(data.region_ids, data.is_neuron))
 
     @classmethod
-    def check_start(cls, key: dict, data: reading.FOVData, replaced: Sequence[dict] = ()) -> None:
-        """Refuse a FOV that starts at another time than one of its session that has been read.
+    def check(cls, key, data, sources, replaced=()):
+        """Refuse also a FOV that starts at another time than one of its session that has been read.
 
         The FOVs of a session are scanned in turn, so that they start within a frame, which is at most a second long.
-        Parameters as for ``check_no_copy``.
-
-        Raises
-        ------
-        DataError
         """
-        start = float(data.frame_times[0])
-        for row in (cls & {"eid": key["eid"]}).proj("imaging_start").to_dicts(order_by="fov"):
-            if abs(row["imaging_start"] - start) > FRAME_PERIODS[1] and not any(
-                other.items() <= row.items() for other in replaced
-            ):
-                raise DataError(
-                    "the FOV starts at another time than the others of its session: its clock is another",
-                    eid=key["eid"], fov=key["fov"],
-                    dataset=f"alf/FOV_{key['fov']:02d}/{TIMES}",
-                    expected=f"within {FRAME_PERIODS[1]:g} s of {row['imaging_start']:g} s, as FOV_{row['fov']:02d}",
-                    found=f"{start:g} s", do=f"If files were still to come: meso update {key['eid']}",
-                )  # fmt: skip
+        super().check(key, data, sources, replaced)
+        start, apart = float(data.frame_times[0]), FRAME_PERIODS[1]
+        others = (cls & {"eid": key["eid"]} & f"abs(imaging_start - {start!r}) > {apart!r}") - list(replaced)
+        for row in others.proj("imaging_start").to_dicts(order_by="fov", limit=1):
+            raise DataError(
+                "the FOV starts at another time than the others of its session: its clock is another",
+                eid=key["eid"], fov=key["fov"], dataset=f"alf/FOV_{key['fov']:02d}/{TIMES}",
+                expected=f"within {apart:g} s of {row['imaging_start']:g} s, as FOV_{row['fov']:02d}",
+                found=f"{start:g} s", do=f"If files were still to come: meso update {key['eid']}",
+            )  # fmt: skip
 
 
 def _region_counts(region_ids: np.ndarray, is_neuron: np.ndarray) -> Iterator[dict[str, int]]:

@@ -25,12 +25,12 @@ from schemas.behavior import ChoiceModel
 from schemas.cascade import Cascade
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCResult, NDCTask, TrialFeatures
 from schemas.embedding import Embedding, ImportedOrder, RasterTiles
-from schemas.imaging.tables import FOV
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
+from schemas.server.binding import table_named
 from schemas.server.connection import lock
 from schemas.server.settings import prefix
-from schemas.session import Behavior, FOVFolder, ReadsSession, Session, Wheel, one_for
+from schemas.session import ReadsSession, Session
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
 from schemas.work.filling import SESSION_TABLES, fill
@@ -154,12 +154,9 @@ def _problem(row: ChangedRow, changed: list[ChangedRow]) -> str:
     if "gone" in kinds and "new" not in kinds:
         return f"its files are gone: {row}"
     try:
-        data = _read(row)
-        others = [other.key for other in changed if other.table == row.table]
-        table = next(table for table in ReadsSession.choosing if table.__name__ == row.table)
-        table.check_no_copy(row.key, data.sources, replaced=others)
-        if isinstance(data, reading.FOVData):
-            FOV.check_start(row.key, data, replaced=others)
+        table = table_named(row.table)()
+        data, sources = table.make_compute(row.key, *table.make_fetch(row.key))
+        table.check(row.key, data, sources, replaced=[other.key for other in changed if other.table == row.table])
     except MesoError as error:
         return f"the new files cannot be used: {error}"
     return ""
@@ -185,14 +182,6 @@ def _title(table: str, key: dict[str, Any]) -> str:
     return f"FOV_{key['fov']:02d}" if "fov" in key else table
 
 
-def _read(row: ChangedRow) -> reading.FOVData | reading.Trials | reading.Wheel:
-    """Read the new files of a row."""
-    eid, one = row.key["eid"], one_for(row.key["eid"])
-    if row.table == "FOV":
-        return reading.read_fov(one, eid, row.key["fov"], (FOVFolder & row.key).fetch1("collection"))
-    return reading.read_trials(one, eid) if row.table == "Behavior" else reading.read_wheel(one, eid)
-
-
 def _changed_runs(eids: Sequence[str], done: Updated) -> list[dict[str, Any]]:
     """Return the latest tracking runs of the sessions' subjects whose UID files have changed, with their rules."""
     subjects = set((Session & [{"eid": eid} for eid in eids]).to_arrays("subject")) if eids else set()
@@ -216,7 +205,7 @@ def _changed_runs(eids: Sequence[str], done: Updated) -> list[dict[str, Any]]:
 
 def _starts(changed: list[ChangedRow]) -> list[dj.Table]:
     """Return the rows to delete, with all that depends on them."""
-    by_table = {table.__name__: table for table in (FOV, Behavior, Wheel)}
+    by_table = {table.__name__: table for table in ReadsSession.choosing}
     keys = {name: [row.key for row in changed if row.table == name] for name in by_table}
     found = [table & keys[name] for name, table in by_table.items() if keys[name]]
     if trials := [key["eid"] for key in keys["Behavior"]]:
