@@ -217,11 +217,12 @@ class TrackingFile(WholeDelete, dj.Manual):
     @classmethod
     def set_rois(cls, subject: str, files: Sequence[dict[str, Any]]) -> None:
         """Write the ROIs of files in all runs of a subject: they were unreadable, or are now said to be the same."""
-        for file in files:
-            same = {"subject": subject, **{name: file[name] for name in ("eid", "fov", "uid_sha256")}}
-            others = cls & same & ["uid_rois <> ''"] & f"uid_rois <> '{file['uid_rois']}'"
-            for key in others.keys():  # noqa: SIM118
-                cls.update1({**key, "uid_rois": file["uid_rois"]})
+        names = ("eid", "fov", "uid_sha256")
+        rois = {tuple(file[name] for name in names): file["uid_rois"] for file in files}
+        for row in (cls & {"subject": subject} & ["uid_rois <> ''"]).proj("uid_sha256", "uid_rois").to_dicts():
+            now_rois = rois.get(tuple(row[name] for name in names), row["uid_rois"])
+            if now_rois != row["uid_rois"]:
+                cls.update1({**{name: row[name] for name in cls.primary_key}, "uid_rois": now_rois})
 
 
 @schema
@@ -321,8 +322,7 @@ def _check_no_copy(file: dict) -> None:
         return
     own = f"NOT (eid = '{file['eid']}' AND fov = {file['fov']:d})"
     copies = TrackingFile & {"subject": file["subject"], "uid_sha256": file["uid_sha256"]} & own
-    same_run = {"tracking_run": file["tracking_run"]}
-    for other in [*(copies & same_run).to_dicts(), *(copies & TrackedFOV.proj()).to_dicts()]:
+    for other in (copies & [{"tracking_run": file["tracking_run"]}, TrackedFOV.proj()]).proj().to_dicts(limit=1):
         raise DataError(
             "the UIDs are a copy of those of another FOV", **_place(file),
             expected="UIDs of its own", found=f"session {other['eid']}, FOV_{other['fov']:02d}",
