@@ -6,7 +6,7 @@ Applied migrations are recorded in SchemaVersion. A new database is declared at 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -99,6 +99,13 @@ def widen(connection: dj.Connection, schema: str, table: str, line: str) -> None
     _comment(connection, full, name, comment)
 
 
+def add_columns(connection: dj.Connection, schema: str, columns: Mapping[str, Sequence[str]]) -> None:
+    """Add columns to tables of a schema: by table, the lines of the definitions; see ``add_column``."""
+    for table, lines in columns.items():
+        for line in lines:
+            add_column(connection, schema, table, line)
+
+
 def _comment(connection: dj.Connection, full: str, column: str, comment: str | None) -> None:
     """Set the comment of a column, in which DataJoint keeps its type; MySQL has it in the column's declaration."""
     sql = connection.adapter.column_comment_ddl(full, column, comment or "")
@@ -160,9 +167,7 @@ def _decoding_engine(connection: dj.Connection, name_prefix: str) -> None:
     """Add columns for settings, nulls, fits and intervals; fill in null and p of the results of version 1."""
     schema, adapter = name_prefix + "decoding", connection.adapter
     widen(connection, schema, "n_d_c_params", "metric : varchar(32)  # auc, accuracy or balanced_accuracy")
-    for table, lines in DECODING_COLUMNS.items():
-        for line in lines:
-            add_column(connection, schema, table, line)
+    add_columns(connection, schema, DECODING_COLUMNS)
     result, params, curve = (
         adapter.make_full_table_name(schema, name)
         for name in ("__n_d_c_result", "n_d_c_params", "__n_d_c_result__curve")
@@ -183,33 +188,6 @@ def _null_subsets(connection: dj.Connection, name_prefix: str) -> None:
     """Add the column for the number of subsets averaged in a null score."""
     line = "null_subsets=0 : int32  # subsets averaged in each null score; 0: one each, in turn (before version 3)"
     add_column(connection, name_prefix + "decoding", "n_d_c_params", line)
-
-
-#: Columns of version 14 by table. Frozen, as those of version 2.
-INTERVAL_COLUMNS = {
-    "n_d_c_params": (
-        "intervals='test_trials' : varchar(16)  # what intervals hold for: new_trials, or test_trials (as before)",
-    ),
-    "__n_d_c_result": (
-        "k_star_continuous=null : float64  # k* between the ks, with its 95 percent interval; NULL: before version 14",
-        "k_star_continuous_low=null : float64",
-        "k_star_continuous_high=null : float64",
-        "k_half=null : float64  # cells with half of the squared d-prime of the largest k",
-        "k_half_low=null : float64",
-        "k_half_high=null : float64",
-        "p_curve=null : float64  # Simes' p over all k together, behind verdict and q; NULL: before version 14",
-    ),
-    "__n_d_c_result__curve": (
-        "influences=null : <blob>  # (n_decoded,) float64, of each decoded trial on score_mean; or trial_means",
-    ),
-}
-
-
-def _intervals(connection: dj.Connection, name_prefix: str) -> None:
-    """Add the setting and the columns of intervals for new trials, and of k* between the ks."""
-    for table, lines in INTERVAL_COLUMNS.items():
-        for line in lines:
-            add_column(connection, name_prefix + "decoding", table, line)
 
 
 #: Name of the table of activity in blocks of ROIs (versions 1 to 3), while its traces are moved.
@@ -394,8 +372,7 @@ PROCESSOR_COLUMNS = (
 
 def _processors(connection: dj.Connection, name_prefix: str) -> None:
     """Add the columns for the kind of processor; former rows keep their keys, which are hashes without it."""
-    for line in PROCESSOR_COLUMNS:
-        add_column(connection, name_prefix + "provenance", "environment", line)
+    add_columns(connection, name_prefix + "provenance", {"environment": PROCESSOR_COLUMNS})
 
 
 #: Columns of version 13 by table of the schema "decoding". Frozen: the lines of the definitions as they were then.
@@ -412,9 +389,32 @@ PENALTY_COLUMNS = {
 
 def _penalty(connection: dj.Connection, name_prefix: str) -> None:
     """Add the columns for the penalty in units of 1/k, and for the c that was used; former curves are of a fixed C."""
-    for table, lines in PENALTY_COLUMNS.items():
-        for line in lines:
-            add_column(connection, name_prefix + "decoding", table, line)
+    add_columns(connection, name_prefix + "decoding", PENALTY_COLUMNS)
+
+
+#: Columns of version 14, in the same way.
+INTERVAL_COLUMNS = {
+    "n_d_c_params": (
+        "intervals='test_trials' : varchar(16)  # what intervals hold for: new_trials, or test_trials (as before)",
+    ),
+    "__n_d_c_result": (
+        "k_star_continuous=null : float64  # k* between the ks, with its 95 percent interval; NULL: before version 14",
+        "k_star_continuous_low=null : float64",
+        "k_star_continuous_high=null : float64",
+        "k_half=null : float64  # cells with half of the squared d-prime of the largest k",
+        "k_half_low=null : float64",
+        "k_half_high=null : float64",
+        "p_curve=null : float64  # Simes' p over all k together, behind verdict and q; NULL: before version 14",
+    ),
+    "__n_d_c_result__curve": (
+        "influences=null : <blob>  # (n_decoded,) float64, of each decoded trial on score_mean; or trial_means",
+    ),
+}
+
+
+def _intervals(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the setting and the columns of intervals for new trials, and of k* between the ks."""
+    add_columns(connection, name_prefix + "decoding", INTERVAL_COLUMNS)
 
 
 #: Columns of version 15 of NDCParams. Frozen: the lines of the definition as they were in that version.
@@ -426,8 +426,7 @@ CHOICE_MODEL_COLUMNS = (
 
 def _choice_models(connection: dj.Connection, name_prefix: str) -> None:
     """Add the columns of the mouse in a pseudosession and of imposter sessions; former curves have those of then."""
-    for line in CHOICE_MODEL_COLUMNS:
-        add_column(connection, name_prefix + "decoding", "n_d_c_params", line)
+    add_columns(connection, name_prefix + "decoding", {"n_d_c_params": CHOICE_MODEL_COLUMNS})
 
 
 MIGRATIONS: tuple[Migration, ...] = (
