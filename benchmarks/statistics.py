@@ -15,6 +15,8 @@ same of the former intervals; the variance by a bootstrap that trains the decode
 
 trends: how often trends over days are found where nothing changes, where signal, performance, trials or cells change,
 and where the code changes; mean slopes of several mice.
+
+nulls: false positives and power of the nulls for mice that change within a session (``changing_mice.py``).
 """
 
 from __future__ import annotations
@@ -23,15 +25,15 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from changing_mice import nulls
+from musts import MISSED, counted, in_processes, must
 from scipy.stats import binomtest, chi2
-from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.populations import EXTREME, ORDINARY, population
@@ -45,29 +47,6 @@ from pipeline.decoding import (
     neuron_dropping_curve,
     sensitivity_trend,
 )
-
-#: Requirements that were missed.
-MISSED: list[str] = []
-
-
-def must(text: str, holds: bool) -> None:
-    """Print a requirement, and remember it if it was missed."""
-    print(f"- {'met' if holds else 'MISSED'}: {text}", flush=True)
-    if not holds:
-        MISSED.append(text)
-
-
-def counted(hits: int, n: int) -> str:
-    """Return a number of hits with the exact 95 % interval of their share."""
-    low, high = binomtest(int(hits), n).proportion_ci(0.95, method="exact")
-    return f"{hits}/{n} ({low:.2f}-{high:.2f})"
-
-
-def in_processes(compute: Callable, items: Iterable, n_jobs: int) -> Iterator:
-    """Yield the results of items in order, computed in processes with one BLAS thread each."""
-    with ProcessPoolExecutor(n_jobs, initializer=threadpool_limits, initargs=(1,)) as pool:
-        yield from pool.map(compute, items)
-
 
 # ---------------------------------------------------------------------------------------------------------- penalty
 
@@ -170,7 +149,7 @@ def null_scores(seed: int) -> tuple[float, float, float]:
     return float(curve(penalty="scaled").null_scores.mean()), float(auto.null_scores.mean()), float(auto.p_values()[-1])
 
 
-def nulls(quick: bool, n_jobs: int) -> None:
+def null_vectors(quick: bool, n_jobs: int) -> None:
     """Print how much the choice raises the scores of labels that mean nothing, and how often p is small."""
     n = 8 if quick else 200
     one, auto, p = np.array(list(in_processes(null_scores, range(n), n_jobs))).T
@@ -256,7 +235,7 @@ def sessions(quick: bool, n_jobs: int) -> None:
 
 def penalty(quick: bool, n_jobs: int) -> None:
     """Run the section "penalty"."""
-    for part in (against_best, nulls, dip, sessions):
+    for part in (against_best, null_vectors, dip, sessions):
         part(quick, n_jobs)
 
 
@@ -411,7 +390,12 @@ def trends(quick: bool, n_jobs: int) -> None:
         part(quick, n_jobs)
 
 
-SECTIONS: dict[str, Callable[[bool, int], None]] = {"penalty": penalty, "intervals": intervals, "trends": trends}
+SECTIONS: dict[str, Callable[[bool, int], None]] = {
+    "penalty": penalty,
+    "intervals": intervals,
+    "trends": trends,
+    "nulls": nulls,
+}
 
 
 def main() -> None:
