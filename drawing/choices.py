@@ -9,7 +9,7 @@ import numpy as np
 
 from drawing.cells import session_stem, session_title
 from pipeline import figures
-from pipeline.behavior.check import ALPHA, FEATURES
+from pipeline.behavior.check import FEATURES, beyond_chance
 from pipeline.behavior.dynamic import WEIGHTS
 from pipeline.errors import NotFoundError
 from pipeline.figures.choices import INTERVAL
@@ -44,8 +44,8 @@ class ShownModel:
 
     def beyond(self) -> list[str]:
         """Return the features that simulated sessions do not have."""
-        p = {name: row["feature_p"] for name, row in self.checks.items()}
-        return [name for name, value in p.items() if value is not None and value * len(p) <= ALPHA]
+        p = np.array([row["feature_p"] for row in self.checks.values()], dtype=float)  # NaN for NULL
+        return [name for name, beyond in zip(self.checks, beyond_chance(p), strict=True) if beyond]
 
     def rows(self) -> list[dict]:
         """Return what is printed: a row for each weight, then one for each feature."""

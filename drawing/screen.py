@@ -11,7 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from pipeline.text import printable
-from schemas.decoding.results import NDCRun, TargetRun, p_of
+from schemas.decoding.results import NDCRun, TargetRun
+from schemas.decoding.rows import p_of
 
 #: Headings of a table of curves, by column of ``shown_result``.
 TITLES = {

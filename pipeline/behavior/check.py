@@ -51,8 +51,14 @@ class PredictiveCheck:
 
     @property
     def imitated(self) -> bool:
-        """Whether no feature is beyond chance at ``ALPHA``, corrected for their number (Bonferroni)."""
-        return not (self.p * len(self.p) <= ALPHA).any()
+        """Whether no feature is beyond chance."""
+        return not beyond_chance(self.p).any()
+
+
+def beyond_chance(p: Array) -> Array:
+    """Return which of p (n,) are at most ``ALPHA``, corrected for their number (Bonferroni); NaN are not."""
+    beyond: Array = p * len(p) <= ALPHA
+    return beyond
 
 
 def predictive_check(

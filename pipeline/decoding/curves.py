@@ -16,7 +16,6 @@ import numpy as np
 from pipeline.decoding import newton
 from pipeline.decoding.fits.k_star import k_stars
 from pipeline.decoding.folds import (
-    METRICS,
     Groups,
     TrialEffects,
     Validation,
@@ -27,7 +26,7 @@ from pipeline.decoding.folds import (
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
 from pipeline.decoding.penalty import CANDIDATES, check, chosen, inner_scores, sizes
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import INTERVALS, NULL_SUBSETS
+from pipeline.settings.curves import AXES, INTERVALS, METRICS, NULL_SUBSETS
 
 if TYPE_CHECKING:
     from pipeline.decoding.engine import Subset
@@ -40,8 +39,6 @@ SCORE_ROUNDING = 1e-9
 MAX_VECTORS_PER_ITEM = 20
 #: Memory that all subsets in progress may take together, MB.
 MEMORY_MB = 4000
-#: What the ks of a curve count.
-AXES = ("cells", "trials")
 
 ItemT = TypeVar("ItemT")
 ResultT = TypeVar("ResultT")

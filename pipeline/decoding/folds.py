@@ -8,10 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from pipeline.errors import ArgumentError
-
-METRICS = ("auc", "accuracy", "balanced_accuracy")
-FOLD_MODES = ("stratified", "blocked")
-PENALTIES = ("fixed", "scaled", "auto")
+from pipeline.settings.curves import FOLD_MODES, METRICS, PENALTIES
 
 #: A function of weights (rows, n), labels (rows, n), ks (K) and c that returns decision values, (rows, n) for each k.
 #: Where c is None the weights are C; else c (K) multiplies them, in units of 1/k: see ``Validation.penalty``.

@@ -18,7 +18,7 @@ from pipeline.behavior.static import BehaviorModel, fit_psychometric
 from pipeline.behavior.task import stimulus, trial_columns
 from pipeline.decoding.trials import seed_sequence, target_labels
 from pipeline.errors import ArgumentError, DataError
-from pipeline.settings.curves import CHOSEN
+from pipeline.settings.curves import ALIGNMENTS, CHOICE_MODELS, CHOSEN
 
 Array = np.ndarray
 
@@ -34,10 +34,6 @@ NULLS = {
 #: Nulls that are made from the label vector alone.
 SHIFTED = ("permute", "circular", "linear_shift")
 TARGETS = ("choice", "feedback", "stimulus", "block")
-#: Models of the mouse in a pseudosession.
-CHOICE_MODELS = ("dynamic", "static")
-#: Which trials of a donor the labels of 'imposter' are those of.
-ALIGNMENTS = ("start", "end", "fraction")
 #: Largest linear shift, in trials.
 MAX_SHIFT = 100
 #: Simulated sessions that are tried for one null vector before it is given up for too few trials of a class.

@@ -35,8 +35,18 @@ SIMULATED, CHOSEN = ("auto", "pseudosession", "conditional"), ("choice", "feedba
 #: Subsets averaged in each null score, and in the real score that it is compared with.
 NULL_SUBSETS = 5
 
+# values that the functions check, too
+METRICS = ("auc", "accuracy", "balanced_accuracy")
+FOLD_MODES = ("stratified", "blocked")
+PENALTIES = ("fixed", "scaled", "auto")
+#: What the ks of a curve count.
+AXES = ("cells", "trials")
 #: What the intervals of a curve hold for.
 INTERVALS = ("new_trials", "test_trials")
+#: Models of the mouse in a pseudosession.
+CHOICE_MODELS = ("dynamic", "static")
+#: Which trials of a donor the labels of the null 'imposter' are those of.
+ALIGNMENTS = ("start", "end", "fraction")
 
 # headings of the settings in the help of ``meso ndc`` and in docs/reference/settings.md
 TRIALS = "Target and trials"
@@ -117,7 +127,7 @@ class NDCSettings:
         help="Random subsets per k.",
     )
     metric: str = setting(
-        Choice(("auc", "accuracy", "balanced_accuracy")), "auc", group=DECODER, sql="varchar(32)",
+        Choice(METRICS), "auc", group=DECODER, sql="varchar(32)",
         comment="auc, accuracy or balanced_accuracy", help="Score of the decoder on the test trials.",
     )
     cv_splits: int = setting(Whole(2), 5, group=DECODER, sql="int32", help="Number of cross-validation folds.")
@@ -157,7 +167,7 @@ class NDCSettings:
         Flag(), False, before=False, group=DECODER, sql="bool", help="Penalise the intercept too, as liblinear does.",
     )
     fold_mode: str = setting(
-        Choice(("stratified", "blocked")), "stratified", before="stratified", group=DECODER, sql="varchar(16)",
+        Choice(FOLD_MODES), "stratified", before="stratified", group=DECODER, sql="varchar(16)",
         comment="stratified or blocked (test trials next to each other in time)",
         help="Folds of random trials in the class proportions (stratified), or of trials contiguous in time (blocked).",
     )
@@ -178,7 +188,7 @@ class NDCSettings:
         help="Draws of the curve for the intervals of k* and of the fit; 0 for no intervals.",
     )
     curve_axis: str = setting(
-        Choice(("cells", "trials")), "cells", before="cells", group=CURVE, sql="varchar(16)",
+        Choice(AXES), "cells", before="cells", group=CURVE, sql="varchar(16)",
         comment="what the ks are numbers of: cells or trials",
         help="Whether ks are numbers of cells or of trials. With trials, all cells are used at each k.",
     )
@@ -222,7 +232,7 @@ class NDCSettings:
         help="Also use trials whose window holds a frame that Suite2p or the experimenter flagged as bad.",
     )
     penalty: str = setting(
-        Choice(("fixed", "scaled", "auto")), "auto", before="fixed", group=DECODER, sql="varchar(8)",
+        Choice(PENALTIES), "auto", before="fixed", group=DECODER, sql="varchar(8)",
         comment="unit of c: fixed (C is c), scaled (c / k) or auto (scaled, c chosen)",
         help="Unit of c and c_grid: with fixed, C is c at every k; with scaled it is c / k, for all k alike (without "
         "scaling it is also divided by the mean variance of the cells). With auto, c is 1, or 10 or 30 if that gains "
@@ -236,13 +246,13 @@ class NDCSettings:
         "conclusions.",
     )
     choice_model: str = setting(
-        Choice(("dynamic", "static")), "dynamic", before="static", group=CHANCE, sql="varchar(8)",
+        Choice(CHOICE_MODELS), "dynamic", before="static", group=CHANCE, sql="varchar(8)",
         comment="mouse of a pseudosession: dynamic, or static as in former versions",
         help="Mouse of a pseudosession: dynamic, whose bias and use of the stimulus change within the session, or "
         "static, as in former versions. A null that simulates no mouse has static.",
     )
     imposter_align: str = setting(
-        Choice(("start", "end", "fraction")), "start", before="start", group=CHANCE, sql="varchar(8)",
+        Choice(ALIGNMENTS), "start", before="start", group=CHANCE, sql="varchar(8)",
         comment="trials of an imposter session: start, end or fraction",
         help="With null imposter: which trials of another session the labels are from: as many from its start, the "
         "last ones, or those at the same fraction of the session.",

@@ -12,6 +12,7 @@ import datajoint as dj
 
 from pipeline.decoding import NDCSettings
 from pipeline.errors import NotFoundError
+from schemas.decoding.rows import p_of
 from schemas.decoding.tables import (
     NDCComparison,
     NDCFamily,
@@ -204,12 +205,6 @@ class NDCRun:
 def _table_row(row: dict) -> dict:
     lists = {name: ", ".join(map(str, row[name] or ())) for name in ("regions", "fovs", "ks", "c_grid")}
     return {**row, **lists, "p_value": p_of(row)}
-
-
-def p_of(row: dict[str, Any]) -> float | None:
-    """Return p of a curve, a row of NDCResult: of all k together, or of the largest k before version 14."""
-    p: float | None = row["p_largest"] if row["p_curve"] is None else row["p_curve"]
-    return p
 
 
 def names_of(settings: Sequence[NDCSettings]) -> list[str]:

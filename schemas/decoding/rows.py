@@ -186,3 +186,9 @@ def curve_rows(curve: decoding.NDCCurve, fit: CurveFit) -> Iterator[dict[str, An
             "trial_means": curve.trial_means[i].copy() if len(curve.trial_means) else None,
             "influences": curve.influences[i].copy() if len(curve.influences) else None,
         }
+
+
+def p_of(row: dict[str, Any]) -> float | None:
+    """Return p of a curve, a row of NDCResult: of all k together, or of the largest k before version 14."""
+    p: float | None = row["p_largest"] if row["p_curve"] is None else row["p_curve"]
+    return p

@@ -27,6 +27,7 @@ from schemas.decoding.rows import (
     fit_of,
     inner_scores,
     ndc_curve,
+    p_of,
     result_row,
     trend_row,
     value_rows,
@@ -607,7 +608,7 @@ class NDCComparison(WholeDelete, dj.Computed):
         return (NDCResult & members).keys(order_by="session_set, ndc_params, eid"), n_expected
 
     def make_compute(self, key, results, n_expected):
-        found = [_p_of(row) for row in results]
+        found = [p_of((NDCResult & row).proj("p_curve", "p_largest").fetch1()) for row in results]
         p = np.array([np.nan if value is None else value for value in found], dtype=float)
         tasks = sorted({(row["session_set"], row["ndc_params"]) for row in results})
         together = {task: _Together.of({"session_set": task[0], "ndc_params": task[1]}) for task in tasks}
@@ -634,12 +635,6 @@ class NDCComparison(WholeDelete, dj.Computed):
         self.Trend.insert({**key, **row} for row in grid_trends)
         self.DayTrend.insert({**key, **row} for row in day_trends)
         self.DayValue.insert({**key, **row} for row in day_values)
-
-
-def _p_of(key: dict) -> float | None:
-    """Return p of a curve: of all k together, or that of the largest k of a curve of before version 14."""
-    of_curve, largest = (NDCResult & key).fetch1("p_curve", "p_largest")
-    return largest if of_curve is None else of_curve
 
 
 @dataclasses.dataclass(frozen=True)

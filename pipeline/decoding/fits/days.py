@@ -16,7 +16,7 @@ import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from pipeline.decoding.fits.curve import CurveFit
-from pipeline.decoding.fits.families import ALPHA, D_PRIME, SCORE_MAX
+from pipeline.decoding.fits.families import ALPHA, d_prime
 from pipeline.decoding.fits.k_star import k_reaching, rising
 from pipeline.errors import ArgumentError
 
@@ -129,10 +129,8 @@ def code_trend(
     aligned = _Aligned.of(curves, days, seed)
 
     def of(means: np.ndarray) -> np.ndarray:
-        return np.stack([
-            k_reaching(aligned.ks, smooth, smooth[-1] - delta, chance)
-            for smooth, chance in zip(aligned.smoothed(means), aligned.chances, strict=True)
-        ])  # fmt: skip
+        smooth = aligned.smoothed(means)
+        return aligned.reaching(smooth, smooth[:, -1] - delta)
 
     return aligned.trend("code_k", int(aligned.ks[-1]), of, ~aligned.at_chance)
 
@@ -176,21 +174,16 @@ def sensitivity_trend(
 
         def reaching(means: np.ndarray) -> np.ndarray:
             smooth = aligned.smoothed(means)
-            threshold = smooth[~aligned.at_chance, -1].min(axis=0) - delta
-            return np.stack([
-                k_reaching(aligned.ks, one, threshold, chance)
-                for one, chance in zip(smooth, aligned.chances, strict=True)
-            ])  # fmt: skip
+            common = smooth[~aligned.at_chance, -1].min(axis=0) - delta
+            return aligned.reaching(smooth, np.broadcast_to(common, smooth[:, -1].shape))
 
         return aligned.trend(quantity, int(aligned.ks[-1]), reaching, ~aligned.at_chance)
     if quantity not in QUANTITIES or quantity in NUMBERS:
         raise ArgumentError(f"quantity must be common_k, score or d_prime, not {quantity!r}")
     row = _row_of(aligned.ks, k)
-    scale = D_PRIME[aligned.metric]
 
     def at_k(means: np.ndarray) -> np.ndarray:
-        score = means[:, row]
-        return scale * ndtri(np.clip(score, 1 - SCORE_MAX, SCORE_MAX)) if quantity == "d_prime" else score
+        return d_prime(means[:, row], aligned.metric) if quantity == "d_prime" else means[:, row]
 
     return aligned.trend(quantity, int(aligned.ks[row]), at_k, np.ones(len(aligned.days), dtype=bool))
 
@@ -255,6 +248,11 @@ class _Aligned:
     def smoothed(self, means: np.ndarray) -> np.ndarray:
         """Return the isotonic means, (D, K, C)."""
         return np.stack([rising(day, weight) for day, weight in zip(means, self.weights, strict=True)])
+
+    def reaching(self, smooth: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+        """Return k where the isotonic means (D, K, C) reach their thresholds (D, C), (D, C)."""
+        days = zip(smooth, thresholds, self.chances, strict=True)
+        return np.stack([k_reaching(self.ks, *day) for day in days])
 
     def trend(self, quantity: str, k: int, of: Callable[[np.ndarray], np.ndarray], used: np.ndarray) -> DayTrend:
         """Return the trend of what `of` makes of the means, (D, C), over the days that are used."""

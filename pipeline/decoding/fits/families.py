@@ -100,9 +100,15 @@ def _basis(family: str, k: np.ndarray, theta: Any) -> np.ndarray:
     return basis
 
 
+def d_prime(score: np.ndarray, metric: str) -> np.ndarray:
+    """Return d' of scores, float64 of their shape; negative for scores below one half, finite for scores of 1."""
+    d: np.ndarray = D_PRIME[metric] * ndtri(np.clip(score, 1 - SCORE_MAX, SCORE_MAX))
+    return d
+
+
 def d_squared(score: np.ndarray, metric: str) -> np.ndarray:
     """Return d'^2 of scores, float64 of their shape; negative for scores below one half, finite for scores of 1."""
-    d = D_PRIME[metric] * ndtri(np.clip(score, 1 - SCORE_MAX, SCORE_MAX))
+    d = d_prime(score, metric)
     signed: np.ndarray = d * np.abs(d)
     return signed
 
