@@ -29,6 +29,8 @@ from pipeline.errors import ArgumentError
 from pipeline.settings.curves import AXES, INTERVALS, METRICS, NULL_SUBSETS
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from pipeline.decoding.engine import Subset
 
 #: With ``null_subsets=0`` shuffle s is decoded from a single subset: that of repeat s modulo this number.
@@ -797,7 +799,7 @@ def _run(
         bar = tqdm(total=len(items), desc="subsets", leave=False)
     # threads, because the kernels release the GIL; BLAS threads in each of them would compete for the same cores
     with threadpool_limits(1), ThreadPoolExecutor(n_threads) as pool:
-        results = pool.map(compute, items) if n_threads > 1 else map(compute, items)
+        results = _results(compute, items, pool) if n_threads > 1 else map(compute, items)
         for done, (item, result) in enumerate(zip(items, results, strict=True), start=1):
             yield item, result
             if bar is not None:
@@ -806,6 +808,16 @@ def _run(
                 progress(done, len(items))
     if bar is not None:
         bar.close()
+
+
+def _results(compute: Callable[[ItemT], ResultT], items: Sequence[ItemT], pool: Executor) -> Iterator[ResultT]:
+    """Yield the results of the items, computed in the threads of a pool, in order."""
+    from pipeline.decoding.engine import is_compiled
+
+    # compiling in the calling thread: Ctrl-C reaches no other, and Python does not end before its threads have compiled
+    alone = 0 if is_compiled() else 1
+    yield from map(compute, items[:alone])
+    yield from pool.map(compute, items[alone:])
 
 
 __all__ = ["METRICS", "NDCCurve", "cv_score", "neuron_dropping_curve", "penalty_scores"]

@@ -36,6 +36,11 @@ except (ImportError, RuntimeError, OSError) as failure:  # numba cannot write it
         np.matmul(left[:, :depth], matrix[:, : out.shape[1]], out=out)
 
 
+def is_compiled() -> bool:
+    """Return whether this process has compiled the kernels, or loaded them from numba's cache, or cannot compile."""
+    return bool(getattr(minimise, "signatures", True))
+
+
 #: Rows that are solved together: this bounds the memory, and larger batches were not faster.
 BATCH_ROWS = 60
 #: Leading eigenvectors (modes) of the trials' Gram matrix in the dual's preconditioner: one per so many trials, within

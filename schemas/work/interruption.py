@@ -6,12 +6,15 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any
 
 #: The signals that ask a process to stop; the last one arrives when its terminal is closed.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds after which what compiled code has dropped is raised again: a job may go on for minutes.
 AGAIN = 1.0
+#: Seconds after which it is tried again where nothing may be raised: LLVM's calls are short while numba compiles.
+SOON = 0.02
 
 
 @contextmanager
@@ -19,8 +22,9 @@ def not_swallowed() -> Iterator[None]:
     """Raise what the handler of a signal raises within a block until it leaves the block, at the latest at its end.
 
     A handler raises ``KeyboardInterrupt`` or ``SystemExit`` wherever Python happens to be. In a callback of compiled
-    code, as while numba compiles, it is printed and dropped, or becomes a ``SystemError`` or ``RuntimeError``, which
-    would be taken for an error of the job. Outside the main thread, which alone handles signals, this does nothing.
+    code it is printed and dropped, or becomes a ``SystemError`` or ``RuntimeError``, which would be taken for an error
+    of the job. LLVM, with which numba compiles, may be left with half of an object then, and crash: within its calls
+    nothing is raised, but right after them. Outside the main thread, which alone handles signals, this does nothing.
     """
     raised: list[BaseException] = []
     before = _watch(raised) if threading.current_thread() is threading.main_thread() else {}
@@ -51,7 +55,7 @@ def _watch(raised: list[BaseException]) -> dict[int, tuple[Any, Callable]]:
     for number in SIGNALS:
         handler = signal.getsignal(number)
         if callable(handler):  # not SIG_DFL, SIG_IGN, or a handler that is not Python's
-            before[number] = (handler, _watching(handler, raised, AGAIN if is_free else 0))
+            before[number] = (handler, _watching(handler, raised, is_free))
     if is_free:
         before[signal.SIGALRM] = (signal.SIG_DFL, _raising(raised))
     for watched, (_, handler) in before.items():
@@ -59,17 +63,17 @@ def _watch(raised: list[BaseException]) -> dict[int, tuple[Any, Callable]]:
     return before
 
 
-def _watching(handler: Callable, raised: list[BaseException], again: float) -> Callable:
-    """Return a handler that calls another, adds to ``raised`` what that raises, and has SIGALRM sent then (0: not)."""
+def _watching(handler: Callable, raised: list[BaseException], has_alarm: bool) -> Callable:
+    """Return a handler that calls another, keeps in ``raised`` what that raises, and raises it, later if need be."""
 
-    def watching(number: int, frame: Any) -> None:
+    def watching(number: int, frame: FrameType | None) -> None:
         try:
             handler(number, frame)
         except BaseException as error:
             raised.append(error)
-            if again:  # not by a thread: starting one may need a lock that the interrupted code holds
-                signal.setitimer(signal.ITIMER_REAL, again, again)
-            raise
+            if not has_alarm:
+                raise
+            _raise_or_wait(error, frame)
 
     return watching
 
@@ -77,8 +81,26 @@ def _watching(handler: Callable, raised: list[BaseException], again: float) -> C
 def _raising(raised: list[BaseException]) -> Callable:
     """Return a handler that raises the first of these."""
 
-    def raising(number: int, frame: Any) -> None:
+    def raising(number: int, frame: FrameType | None) -> None:
         if raised:
-            raise raised[0]
+            _raise_or_wait(raised[0], frame)
 
     return raising
+
+
+def _raise_or_wait(error: BaseException, frame: FrameType | None) -> None:
+    """Raise an interrupt, unless within a call of LLVM, and have SIGALRM sent for the next try."""
+    waits = _is_in_llvm(frame)
+    # not by a thread: starting one may need a lock that the interrupted code holds
+    signal.setitimer(signal.ITIMER_REAL, SOON if waits else AGAIN)
+    if not waits:
+        raise error
+
+
+def _is_in_llvm(frame: FrameType | None) -> bool:
+    """Return whether the code that was interrupted at a frame was called by llvmlite, or is llvmlite's own."""
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).startswith("llvmlite.binding"):
+            return True
+        frame = frame.f_back
+    return False

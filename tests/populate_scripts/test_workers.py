@@ -465,7 +465,9 @@ def test_a_signal_that_compiled_code_dropped_does_not_wait_for_the_end_of_the_jo
 def test_a_signal_in_compiled_code_stops_populate(lab, act, name, code):
     lab.add([1], act)
     lab.add([2])
-    lab.meso("populate", "Product", code=code, STOP=name)
+    output = lab.meso("populate", "Product", code=code, STOP=name)
+    # LLVM may crash if an exception ends one of its callbacks, which ctypes then drops
+    assert act == "callback" or "Exception ignored" not in output
     # jobs are run in random order; what was computed in spite of the signal is inserted
     first = {1: "pending"} if act == "compile" else {}
     assert lab.jobs() in (first, first | {2: "pending"})

@@ -130,7 +130,7 @@ def stop_once() -> None:
 
 
 def compile_while_stopped(seconds: float) -> None:
-    """Compile with numba, and be asked to stop where it calls Python back: it drops what the handler raises."""
+    """Compile with numba, and be asked to stop where LLVM calls Python back: what is raised there would be dropped."""
     import numba
     from numba.core.registry import cpu_target
 
@@ -153,6 +153,7 @@ def compile_while_stopped(seconds: float) -> None:
             assert numba.njit(cache=True)(namespace["twice"])(2) == 4
         finally:
             engine.set_object_cache(library._object_compiled_hook, library._object_getbuffer_hook)
+    in_python(0.5)  # the interrupt is raised soon after LLVM's call, while the job is still running
 
 
 def run_while_stopped(seconds: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import numpy as np
@@ -208,6 +209,23 @@ def test_null_scores_are_the_same_subsets_with_labels_permuted_by_hand(curve):
     labels = [np.random.default_rng(np.random.SeedSequence([8, s, 1])).permutation(Y_NDC) for s in range(3)]
     by_labels = [[np.mean([by_hand(r, k, y) for r in range(2)]) for y in labels] for k in (2, 5, 9)]
     np.testing.assert_allclose(curve.null_scores, by_labels, atol=1e-12)
+
+
+def test_what_is_not_compiled_yet_is_compiled_in_the_calling_thread(monkeypatch):
+    """Ctrl-C had to wait for threads that compiled: 29 s in one run."""
+    from pipeline.decoding import curves, engine
+
+    def name(item: int) -> str:
+        monkeypatch.setattr(engine, "is_compiled", lambda: True)
+        return threading.current_thread().name
+
+    def names() -> list[str]:
+        return [result for _, result in curves._run(name, range(6), 3)]
+
+    monkeypatch.setattr(engine, "is_compiled", lambda: False)
+    here = threading.current_thread().name
+    assert [one == here for one in names()] == [True] + [False] * 5
+    assert here not in names()
 
 
 def test_scores_do_not_depend_on_the_number_of_threads(curve):
