@@ -306,8 +306,9 @@ def collect_garbage(delete: bool, older_than: float) -> Garbage:
     done = Garbage(older_than, delete)
     for name in objects.stores_to_look_in():
         try:
-            orphans = objects.orphans(name, older_than)
-            done.n_young += len(objects.orphans(name, 0.0)) - len(orphans)
+            of_any_age = objects.orphans(name, 0.0)
+            orphans = [orphan for orphan in of_any_age if orphan.is_older(older_than)]
+            done.n_young += len(of_any_age) - len(orphans)
             for orphan in orphans if delete else ():
                 objects.remove(orphan)
             done.orphans += orphans

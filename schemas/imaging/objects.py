@@ -32,6 +32,10 @@ class Orphan:
     store: str
     object: stores.Stored
 
+    def is_older(self, days: float) -> bool:
+        """Return whether it was written at least so many days ago."""
+        return self.object.modified <= datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)
+
     def as_row(self) -> dict[str, Any]:
         """Return it as plain values."""
         found = self.object
@@ -58,13 +62,11 @@ def orphans(store: str, older_than: float = MIN_ORPHAN_DAYS) -> list[Orphan]:
     ConfigError
         The store is not configured, or cannot be read.
     """
-    latest = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=older_than)
     # objects before rows: an object whose row is inserted between the two queries is then not taken for an orphan
-    objects = stores.named(store).objects(stores.folder())
-    found = [Orphan(store, stored) for stored in objects if stored.modified <= latest]
+    found = [Orphan(store, stored) for stored in stores.named(store).objects(stores.folder())]
     # paths of all stores: two stores can be the same folder, and rows then name either of them
     named = set((Activity & "trace_object is not null").to_arrays("trace_object"))
-    return [orphan for orphan in found if orphan.object.path not in named]
+    return [orphan for orphan in found if orphan.is_older(older_than) and orphan.object.path not in named]
 
 
 def remove(orphan: Orphan) -> None:
