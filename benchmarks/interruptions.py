@@ -281,15 +281,15 @@ def interrupt(n: int, seed: int) -> int:
         was_sent, was_running = interrupted(process, number) if most_deaths() < 2 else (False, False)
         sent = time.monotonic()
         said = ended(process) if was_sent else ended_well(process)
-        slowest = max(slowest, (time.monotonic() - sent) * was_sent)
+        took = (time.monotonic() - sent) * was_sent
+        slowest = max(slowest, took)
         counts["interruptions"] += was_sent
         counts["while a job was running"] += was_running
         counts.update({number.name: was_sent, way: was_sent, cache: was_sent})
         said += [f"{jobs()['error']} errors"] if jobs()["error"] else []
         problems += [f"{way}, {number.name}, {cache} cache: {text}" for text in said]
-        print(
-            f"{counts['interruptions']:3} {way:9} {number.name:8} {cache} {was_sent=} {was_running=}", *said, flush=True
-        )
+        case = f"{counts['interruptions']:3} {way:9} {number.name:8} {cache} {was_sent=} {was_running=} {took:.1f} s"
+        print(case, *said, flush=True)
         if said:
             print((Path(os.environ["MESO_DATA_DIR"]) / "log").read_text()[-3000:], flush=True)
         if not missing() and not ask():
