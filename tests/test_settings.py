@@ -18,6 +18,7 @@ import meso
 from pipeline.decoding import NDCSettings
 from pipeline.settings.curves import CHANCE, curve_settings
 from pipeline.settings.records import Choice, Several, Whole, columns_of, documented, setting, settings_in
+from populate_scripts.cli import main
 from populate_scripts.cli.curves import ndc
 from populate_scripts.cli.settings import SettingsCommand, options_of, settings_asked_for
 from schemas.decoding.tables import NDCParams
@@ -80,7 +81,9 @@ def key_of(made: list[NDCSettings]) -> list[str]:
 def from_command_line(text: str) -> list[NDCSettings]:
     """Return the settings that ``meso ndc`` makes of these options, before it reaches the database."""
     own = inspect.signature(ndc.callback).parameters
-    params = ndc.make_context("ndc", ["an-eid", *text.split()]).params
+    # with its parent, as in a terminal: a command keeps the help option of its first context
+    meso_context = click.Context(main, info_name="meso", **main.context_settings)
+    params = ndc.make_context("ndc", ["an-eid", *text.split()], parent=meso_context).params
     return settings_asked_for({name: value for name, value in params.items() if name not in own})
 
 
@@ -160,7 +163,7 @@ def test_invalid_options_end_the_command_before_the_database():
         ("--seed x", "seed must be a whole number from 0, not 'x'"),
         ("--fold-gap 3", "use fold_mode"),
     ):
-        done = CliRunner().invoke(ndc, ["an-eid", *text.split()])
+        done = CliRunner().invoke(main, ["ndc", "an-eid", *text.split()])
         assert done.exit_code == 2 and message in done.output
 
 
