@@ -20,20 +20,24 @@ demo: install
 test: install
 	$(MAKE) --jobs=4 --keep-going --output-sync=target $(TESTS)
 
+# Where there are such tests (tests/conftest.py checks it): importing all of them takes 5 s.
+WITH_SERVER := $(addprefix tests/,page populate_scripts schemas test_docs.py)
+WITH_WAITING := $(addprefix tests/,populate_scripts schemas/work)
+
 waiting-postgresql:
-	$(BIN)/python -m pytest --backend postgresql -m "db and waits"
+	$(BIN)/python -m pytest --backend postgresql -m "db and waits" $(WITH_WAITING)
 
 waiting-mysql:
-	$(OTHER)/bin/python -m pytest --backend mysql -m "db and waits"
+	$(OTHER)/bin/python -m pytest --backend mysql -m "db and waits" $(WITH_WAITING)
 
 test-postgresql:
-	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and not waits and not one_backend"
+	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and not waits and not one_backend" $(WITH_SERVER)
 
 test-mysql:
-	nice -n 5 $(OTHER)/bin/python -m pytest --backend mysql -m "db and not waits"
+	nice -n 5 $(OTHER)/bin/python -m pytest --backend mysql -m "db and not waits" $(WITH_SERVER)
 
 test-one-backend:
-	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and one_backend and not waits"
+	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and one_backend and not waits" $(WITH_SERVER)
 
 test-plain:
 	$(COVER) nice -n 5 $(OTHER)/bin/python -m pytest -m "not db"

@@ -23,8 +23,12 @@ from support import quick_start
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+HERE = Path(__file__).parent
 #: Modules whose tests mostly wait, for workers that die or fall silent: ``make test`` runs them beside the others.
 WAITING = ("test_faults", "test_interruption", "test_lease", "test_races", "test_workers")
+#: Where ``make test`` collects the tests with a server, and those that mostly wait: importing all tests takes 5 s.
+WITH_SERVER = ("page", "populate_scripts", "schemas", "test_docs.py")
+WITH_WAITING = ("populate_scripts", "schemas/work")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -46,6 +50,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker("db")
         if item.path.stem in WAITING:
             item.add_marker("waits")
+        folders = WITH_WAITING if item.get_closest_marker("waits") else WITH_SERVER
+        if item.get_closest_marker("db") and not any(item.path.is_relative_to(HERE / folder) for folder in folders):
+            raise pytest.UsageError(f"{item.nodeid} needs a server, and `make test` collects such only in {folders}")
     if config.getoption("--backend") == "mysql":
         elsewhere = [item for item in items if item.get_closest_marker("one_backend")]
         config.hook.pytest_deselected(items=elsewhere)

@@ -88,8 +88,8 @@ class Bucket:
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[Bucket]:
-    """The S3 server, once it asks for keys."""
+def object_server() -> Iterator[Bucket]:
+    """The S3 server, once it asks for keys; "server" is the one of the databases."""
     with running_s3() as address:
         endpoint = f"http://{address}"
         iam = boto3.client(
@@ -110,9 +110,9 @@ def server() -> Iterator[Bucket]:
 
 
 @pytest.fixture
-def bucket(server, monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server.endpoint)
-    return server
+def bucket(object_server, monkeypatch):
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", object_server.endpoint)
+    return object_server
 
 
 @dataclass
