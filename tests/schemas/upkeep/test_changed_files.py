@@ -535,41 +535,46 @@ def test_ingest_of_a_known_session_says_what_changed(session, meso_command):
 # ---------------------------------------------------------------- verify
 
 
-@pytest.mark.parametrize("name", [TIMES, SHIFT, TYPES, POSITIONS, REGIONS, PLACES, UUIDS, UIDS, TRIALS, WHEEL])
-def test_verify_compares_every_recorded_file(session, name):
+def test_verify_compares_every_recorded_file(session):
     fill(SESSION_TABLES, {"eid": session.eid})
     TrackingRun.register("SRC1")
     done = verify_session(session.eid, source=True)
     assert done.ok, done.findings
     assert done.files == len(schemas.FOV.Source & {"eid": session.eid}) + 5
-    (path,) = session.alf("it").rglob(f"{'FOV_00/' if name.startswith('mpci') else ''}{name}")
-    path.write_bytes(path.read_bytes()[:-1] + b"\x01")
-    (finding,) = verify_session(session.eid, source=True).findings
-    assert finding.kind == "changed"
-    assert name in str(finding)
-    path.unlink()
-    (finding,) = verify_session(session.eid, source=True).findings
-    assert finding.kind == "no file"
-    assert name in str(finding)
+    for name in (TIMES, SHIFT, TYPES, POSITIONS, REGIONS, PLACES, UUIDS, UIDS, TRIALS, WHEEL):
+        (path,) = session.alf("it").rglob(f"{'FOV_00/' if name.startswith('mpci') else ''}{name}")
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-1] + b"\x01")
+        (finding,) = verify_session(session.eid, source=True).findings
+        assert finding.kind == "changed", name
+        assert name in str(finding)
+        path.unlink()
+        (finding,) = verify_session(session.eid, source=True).findings
+        assert finding.kind == "no file", name
+        assert name in str(finding)
+        path.write_bytes(whole)
+    assert verify_session(session.eid, source=True).ok
 
 
-@pytest.mark.parametrize(
-    ("table", "column", "where"),
-    [("ROI", "region_id", "roi = 3 AND fov = 0"), ("ROI", "ml", "roi = 3 AND fov = 0"),
-     ("ROI", "roi_type", "roi = 3 AND fov = 0"), ("FOV", "imaging_end", "fov = 0"),
-     ("Behavior.Trial", "stim_on_times", "trial = 4"), ("Behavior", "n_trials", "n_trials > 0")],
-)  # fmt: skip
-def test_verify_compares_values_with_the_files(session, database, table, column, where):
+def test_verify_compares_values_with_the_files(session, database):
     fill(SESSION_TABLES, {"eid": session.eid})
-    owner, _, part = table.partition(".")
-    rows = getattr(schemas, owner)
-    full = (getattr(rows, part) if part else rows).full_table_name
-    change = "NULL" if column == "region_id" else f"{column} + 1"
-    database.query(f"UPDATE {full} SET {column} = {change} WHERE eid = '{session.eid}' AND {where}")
-    assert verify_session(session.eid).ok
-    (finding,) = verify_session(session.eid, source=True).findings
-    assert (finding.kind, finding.table) == ("differs", table)
-    assert column in str(finding)
+    for table, column, where in (
+        ("ROI", "region_id", "roi = 3 AND fov = 0"), ("ROI", "ml", "roi = 3 AND fov = 0"),
+        ("ROI", "roi_type", "roi = 3 AND fov = 0"), ("FOV", "imaging_end", "fov = 0"),
+        ("Behavior.Trial", "stim_on_times", "trial = 4"), ("Behavior", "n_trials", "n_trials > 0"),
+    ):  # fmt: skip
+        owner, _, part = table.partition(".")
+        rows = getattr(schemas, owner)
+        query = (getattr(rows, part) if part else rows) & {"eid": session.eid} & where
+        before = query.fetch1(column)
+        change = f"UPDATE {query.full_table_name} SET {column} = %s WHERE eid = %s AND {where}"
+        database.query(change, args=(None if column == "region_id" else float(before) + 1, session.eid))
+        assert verify_session(session.eid).ok, column
+        (finding,) = verify_session(session.eid, source=True).findings
+        assert (finding.kind, finding.table) == ("differs", table)
+        assert column in str(finding)
+        database.query(change, args=(before, session.eid))
+    assert verify_session(session.eid, source=True).ok
 
 
 def test_verify_says_what_cannot_be_compared(session, database):
