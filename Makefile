@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # The gate makes a second environment, with the newest Python there is, and gives it half of the tests.
 OTHER ?= $(VENV)
 
-TESTS := waiting-postgresql waiting-mysql test-postgresql test-plain test-mysql test-one-backend
+TESTS := waiting-postgresql waiting-mysql test-postgresql test-plain test-mysql test-demo
 
 # Where it is set, as in many images of containers, every process compiles this project's modules again.
 unexport PYTHONDONTWRITEBYTECODE
@@ -31,13 +31,14 @@ waiting-mysql:
 	$(OTHER)/bin/python -m pytest --backend mysql -m "db and waits" $(WITH_WAITING)
 
 test-postgresql:
-	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and not waits and not one_backend" $(WITH_SERVER)
+	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and not waits and not demo" $(WITH_SERVER)
 
 test-mysql:
 	nice -n 5 $(OTHER)/bin/python -m pytest --backend mysql -m "db and not waits" $(WITH_SERVER)
 
-test-one-backend:
-	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and one_backend and not waits" $(WITH_SERVER)
+# Half of the tests on PostgreSQL, and all of those that fill its database with the demo.
+test-demo:
+	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and not waits and demo" $(WITH_SERVER)
 
 test-plain:
 	$(COVER) nice -n 5 $(OTHER)/bin/python -m pytest -m "not db"

@@ -48,6 +48,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "server" in getattr(item, "fixturenames", ()):
             item.add_marker("db")
+        if "demo_sessions" in getattr(item, "fixturenames", ()):
+            item.add_marker("demo")
         if item.path.stem in WAITING:
             item.add_marker("waits")
         folders = WITH_WAITING if item.get_closest_marker("waits") else WITH_SERVER

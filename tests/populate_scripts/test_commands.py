@@ -140,6 +140,7 @@ def shared_of(truth, n_days: int) -> int:
     return len(set.intersection(*days))
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("suffix", ["png", "svg", "pdf"])
 def test_raster_in_each_format(demo_output, meso, small_demo, tmp_path, suffix):
     path = meso("raster", small_demo.eids[0], "--t-range", "100", "130", "--format", suffix, "--output", tmp_path)
@@ -215,7 +216,13 @@ COMMANDS = {
 }
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+#: Commands that find their rows by the id of a session, and write the name into a figure.
+BY_EID = {"map", "peri", "behavior"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.one_backend] if name in BY_EID else []) for name in COMMANDS]
+)
 def test_a_hostile_name_of_a_subject(odd, meso_command, small_demo, tmp_path, name):
     places = dict(zip(("EID", "EID2"), small_demo.eids, strict=False))
     args = [places.get(part, part) for part in COMMANDS[name]]
