@@ -49,8 +49,8 @@ quick: install
 	$(BIN)/ruff format --check .
 	$(MAKE) --jobs=2 --output-sync=target quick-computing quick-rest
 
-# Folders with half of the computing that the quick tests do.
-COMPUTING := $(addprefix tests/pipeline/,decoding figures settings signals tracking)
+# Folders with half of the processor time of the quick tests.
+COMPUTING := $(addprefix tests/pipeline/,behavior decoding demo signals tracking)
 
 quick-computing:
 	$(BIN)/python -m pytest -q -m "not db and not slow" $(COMPUTING)
