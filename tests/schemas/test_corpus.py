@@ -53,8 +53,8 @@ from schemas.work.reports import errors
 
 pytestmark = pytest.mark.one_backend  # files are read without the server; test_bad_input.py runs on both
 
-#: Broken FOVs of each session; its FOV_00 is sound.
-N_BROKEN = 3
+#: Broken FOVs of each session; its FOV_00 is sound. With so many there are as many sessions as broken trials.
+N_BROKEN = 5
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Broken(Repository):
 
 @pytest.fixture(scope="module")
 def broken_corpus(database, tmp_path_factory) -> Iterator[Broken]:
-    """All cases in sessions of three broken FOVs, or of broken trials and wheel; a subject for each UID case."""
+    """All cases in sessions of broken FOVs, trials and wheel; a subject for each UID case."""
     made = write_demo_repository(
         tmp_path_factory.mktemp("small"), n_days=1, n_fovs=1 + N_BROKEN, n_trials=20, n_shared=8, rois_per_fov=24
     )
@@ -322,7 +322,7 @@ def test_imaging_in_folders_of_other_names_is_reported(broken_corpus):
     (message,) = [text for text in broken_corpus.warned if "not called alf/FOV_00" in text]
     assert f"session {eid}: not read" in message
     assert message.endswith(folders)
-    assert (schemas.FOVFolder & {"eid": eid}).to_arrays("fov").tolist() == [0, 1, 2, 3]
+    assert (schemas.FOVFolder & {"eid": eid}).to_arrays("fov").tolist() == list(range(1 + N_BROKEN))
 
 
 def test_a_task_that_is_left_out_is_told_and_recorded(broken_corpus):
@@ -357,7 +357,10 @@ def test_nothing_else_failed_and_nothing_else_was_written(broken_corpus):
     assert {(eid, fov) for eid, table, fov in broken_corpus.messages if table == "FOV"} == refused
     assert {table for _, table, _ in broken_corpus.messages} == {"FOV", "Behavior", "Wheel", "TrackedFOV"}
     everything = {
-        (eid, fov) for name, eid in broken_corpus.eids.items() if name.startswith("session") for fov in range(4)
+        (eid, fov)
+        for name, eid in broken_corpus.eids.items()
+        if name.startswith("session")
+        for fov in range(1 + N_BROKEN)
     }
     keys = [{"eid": eid} for name, eid in broken_corpus.eids.items() if name.startswith("session")]
     for table in IN_FOVS:

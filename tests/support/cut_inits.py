@@ -1,4 +1,4 @@
-"""Cut ``init`` before a statement of each kind, again and again on the same tables: a script, run by test_database.
+"""Cut ``init`` before a statement of each kind in each schema, again and again: a script, run by test_database.
 
 It prints as JSON the statements before which it was cut, and what the tables are in the end, beside those of a database
 that was declared at once. Each init is a process of its own, forked where all modules are imported.
@@ -28,14 +28,14 @@ READS = re.compile(r"\s*(SELECT|SHOW|SET)\b")
 CUT = 9
 
 
-def kind_of(statement: str, finely: bool) -> str:
-    """Return the kind of a statement: its verb and what it is about; finely, also the schema."""
+def kind_of(statement: str) -> str:
+    """Return the kind of a statement: its verb, what it is about, and the schema."""
     words = statement.split()
     verb = " ".join(words[:2])
     about = "lineage" if "~lineage" in statement[:200] else "job" if "~~" in statement[:200] else ""
     name = next((word for word in words if prefix() in word), "")
     schema = re.search(prefix() + r"(\w+)", name)
-    return f"{verb} {about} {schema[1] if schema and finely else ''}"
+    return f"{verb} {about} {schema[1] if schema else ''}"
 
 
 def in_fork(do: Callable[[], Any]) -> tuple[int, Any]:
@@ -55,12 +55,12 @@ def in_fork(do: Callable[[], Any]) -> tuple[int, Any]:
     return code, json.loads(data) if data else None
 
 
-def init(done: list[str], finely: bool, told: int) -> None:
+def init(done: list[str], told: int) -> None:
     """Declare the tables; end this process before the first statement of a kind that is not in ``done``."""
     query = dj.Connection.query
 
     def cutting(self: dj.Connection, statement: str, *args: Any, **options: Any) -> Any:
-        if not READS.match(statement) and (kind := kind_of(statement, finely)) not in done:
+        if not READS.match(statement) and (kind := kind_of(statement)) not in done:
             os.write(told, kind.encode())
             os._exit(CUT)
         return query(self, statement, *args, **options)
@@ -92,13 +92,12 @@ def tables() -> dict[str, list]:
 
 def main() -> None:
     """Cut until nothing is left to cut."""
-    finely = sys.argv[1] == "finely"
     whole = os.environ["MESO_PREFIX"]
     done: list[str] = []
     os.environ["MESO_PREFIX"] = whole + "cut_"
     while True:
         reads, writes = os.pipe()
-        code, _ = in_fork(lambda told=writes: init(done, finely, told))
+        code, _ = in_fork(lambda told=writes: init(done, told))
         os.close(writes)
         with os.fdopen(reads, "rb") as pipe:
             kind = pipe.read().decode()

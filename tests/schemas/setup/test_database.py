@@ -236,18 +236,18 @@ def test_a_process_that_declares_nothing_can_populate(database, meso_command):
 # ---------------------------------------------------------------- an init that is cut off
 
 
-@pytest.mark.parametrize("how", ["coarsely", pytest.param("finely", marks=pytest.mark.slow)])
-def test_an_init_that_was_cut_anywhere_is_completed_by_the_next(database, backend, python_command, request, how):
+@pytest.mark.slow
+def test_an_init_that_was_cut_anywhere_is_completed_by_the_next(database, backend, python_command, request):
     """A table without its lineage, comments or indexes was taken for complete."""
     prefix = settings.prefix() + "i_"
     request.addfinalizer(lambda: [drop(database, prefix + end) for end in ("cut_", "new_")])
     script = Path(__file__).parents[2] / "support" / "cut_inits.py"
-    done = python_command(script, how, env={**own_server(backend), "MESO_PREFIX": prefix})
+    done = python_command(script, env={**own_server(backend), "MESO_PREFIX": prefix})
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout.splitlines()[-1])
     kinds = " ".join(seen["cut"])
     assert all(kind in kinds for kind in ("CREATE TABLE lineage", "INSERT INTO lineage", "CREATE TABLE job"))
-    assert len(seen["cut"]) >= (10 if how == "coarsely" else 30)
+    assert len(seen["cut"]) >= 30
     assert list(seen["after"]) == list(seen["new"])
     for name, table in seen["new"].items():
         assert seen["after"][name] == table, name
