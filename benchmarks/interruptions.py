@@ -61,8 +61,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, help="measure the size of a worker that runs so many jobs")
     asked = parser.parse_args()
-    # a handler of our own, with which the commands get the default: nohup has them ignore the signal
+    # handlers of our own, with which the commands get the default: after nohup, or in the background of a script, they
+    # would ignore these signals
     signal.signal(signal.SIGHUP, lambda *_: None)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     # not below a folder of one user: if root runs this, the embedded server runs as another user
     with tempfile.TemporaryDirectory(prefix="meso-") as folder:
         set_up(Path(folder))

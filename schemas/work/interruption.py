@@ -13,8 +13,9 @@ from typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 #: Seconds after which what compiled code has dropped is raised again: a job may go on for minutes.
 AGAIN = 1.0
-#: Seconds after which it is tried again where nothing may be raised: LLVM's calls are short while numba compiles.
-SOON = 0.02
+#: Seconds after which it is tried again where nothing may be raised, which is within a call of LLVM. It must hit the
+#: short time between two of them, each of which may take seconds.
+SOON = 0.0002
 
 
 @contextmanager
