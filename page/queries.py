@@ -314,6 +314,23 @@ def _plain(values: np.ndarray) -> list[float | None]:
     return [None if value != value else value for value in values.tolist()]
 
 
+def _to_digits(values: np.ndarray, n: int) -> np.ndarray:
+    """Return values (N,) rounded to n significant digits, which JSON writes as short as that.
+
+    Examples
+    --------
+    >>> _to_digits(np.array([0.0123456, -1234567.0, 0.0, np.nan]), 4).tolist()
+    [0.01235, -1235000.0, 0.0, nan]
+    """
+    with np.errstate(divide="ignore"):
+        size = np.log10(np.abs(values))
+    places = n - 1 - np.floor(np.where(np.isfinite(size), size, 0))
+    # only powers of ten from 1 up are exact
+    up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    rounded: np.ndarray = np.round(values * up / down) / up * down
+    return rounded
+
+
 def _wheel(eid: str, clock: np.ndarray) -> list[float] | None:
     """Return for each frame the wheel velocity with the largest absolute value, rad/s; 0 outside of the recording."""
     found = wheel_velocity(eid)
@@ -378,7 +395,7 @@ def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
     return {
         "times": np.round(np.insert(times, places, starts), 3).tolist(),
         # four digits: more than a screen shows
-        "values": [None if np.isnan(value) else float(f"{value:.4g}") for value in values.tolist()],
+        "values": _plain(_to_digits(values, 4)),
         "events": [
             {"name": name, "color": color, "times": np.round(at[(at >= times[0]) & (at <= times[-1])], 3).tolist()}
             for name, color, at in _colored(trial_events(eid))
