@@ -2,12 +2,15 @@
 
     python benchmarks/page.py                              # 25,000 ROIs x 20,000 frames in 8 FOVs
     python benchmarks/page.py --rois 2000 --frames 4000    # a quick look
+    python benchmarks/page.py --only users                 # 20 users at once, without the rest
     DJ_HOST=127.0.0.1 DJ_USER=root DJ_PASS=... python benchmarks/page.py   # MySQL; else an embedded PostgreSQL
 
 The session is generated (``benchmarks/store.py``: sparse, 10 % of the frames, or dense) and goes through ingest. Its
 order of cells is random instead of Rastermap's: no other time here depends on it, and it is the worst case for reading.
 Views are random parts of the raster, from all of it to 50 cells in 10 s. "Cold" is a server that has just started;
-"moving" is measured in Chromium, from the key press to the sharper picture.
+"moving" is measured in Chromium, from the key press to the sharper picture. "Users" are twenty at once for half a
+minute: each has the first page open, which asks every 3 s, and looks at parts of the raster, means, lists of sessions
+and traces of cells, with pauses of 0.5 s on average. Requirements are printed at the end.
 """
 
 from __future__ import annotations
@@ -19,15 +22,23 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from store import write_session
+from musts import MISSED, must
+from store import N_FOVS, write_session
 
 PIXELS = (600, 1200)
+#: Users at once, how long they look, and the mean time between two requests of one of them, s.
+USERS, USING, THINKING = 20, 30.0, 0.5
+#: What must hold: ms that 99 % of the movements may take until the sharper picture, the first paint, and 95 % of the
+#: rasters among many users; MB of the server's memory.
+MOVING, PAINT, RASTERS, MEMORY = 100, 500, 500, 1500
 
 
 def make(root: Path, n_rois: int, n_frames: int, kind: str) -> dict:
@@ -79,12 +90,15 @@ def _size(connection, table) -> float:
 
 
 @contextmanager
-def served() -> Iterator[str]:
-    """Yield the address of a server that has just started."""
+def served(memory: list[float] | None = None) -> Iterator[str]:
+    """Yield the address of a server that has just started; note the most memory that it had, MB."""
     command = [sys.executable, "-m", "populate_scripts.cli", "serve", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         yield process.stdout.readline().split()[0]
+        if memory is not None:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            memory.append(int(status.split("VmHWM:")[1].split()[0]) / 1e3)
     finally:
         process.terminate()
         process.wait()
@@ -137,6 +151,46 @@ def answers(made: dict, n: int) -> dict[str, list[float]]:
             for _ in range(3):
                 get(page.replace(made["eid"], "EID"), page)
     return times
+
+
+def users(made: dict) -> tuple[dict[str, list[float]], float]:
+    """Return the times of the server's answers to many users at once, ms, and the most memory that it had, MB."""
+    import requests
+
+    base, times, memory = f"/sessions/{made['eid']}", defaultdict(list), []
+    whole = {"rows": f"0:{made['shape'][0]}", "frames": f"0:{made['shape'][1]}"}
+    views = random_views(made["shape"], 400)
+
+    def one(number: int, address: str) -> None:
+        rng, end = np.random.default_rng(number), time.monotonic() + USING
+        refreshed = time.monotonic() + rng.uniform(0, 3)
+        with requests.Session() as session:
+            while time.monotonic() < end:
+                time.sleep(rng.exponential(THINKING))
+                what, path, query = "raster", f"{base}/raster", views[rng.integers(len(views))]
+                if time.monotonic() > refreshed:
+                    what, path, query, refreshed = "first page", "/live", {}, time.monotonic() + 3
+                elif (drawn := rng.random()) < 0.1:
+                    what, path, query = "mean", f"{base}/mean", {**whole, "width": PIXELS[1]}
+                elif drawn < 0.15:
+                    what, path, query = "list of sessions", "/sessions", {}
+                elif drawn < 0.2:
+                    what, path, query = "cells", f"{base}/cells.json", {}
+                elif drawn < 0.25:
+                    what, path, query = "trace", f"{base}/cells/0/{rng.integers(made['rois_of_0'])}/trace.json", {}
+                begin = time.perf_counter()
+                answer = session.get(address + path, params=query, timeout=60)
+                times[what].append(1000 * (time.perf_counter() - begin))
+                answer.raise_for_status()
+
+    with served(memory) as address:
+        requests.get(address + "/", timeout=60)
+        threads = [threading.Thread(target=one, args=(number, address)) for number in range(USERS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    return {f"{USERS} users, {name}": found for name, found in sorted(times.items())}, memory[0]
 
 
 def browser(made: dict, n: int) -> dict[str, list[float]]:
@@ -204,6 +258,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--kind", choices=["sparse", "dense"], default="sparse")
     parser.add_argument("-n", type=int, default=60, help="views and movements")
+    parser.add_argument("--only", choices=["users"], help="this part alone")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave it; what is there is not made again")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="meso-page-") as folder:
@@ -214,23 +269,39 @@ def main() -> None:
             (root / "one").mkdir(parents=True, exist_ok=True)
             note.write_text(json.dumps(make(root / "one", arguments.rois, arguments.frames, arguments.kind)))
         made = json.loads(note.read_text())
+        made.setdefault("rois_of_0", made["shape"][0] // N_FOVS - 100)
         print(
             f"{made['shape'][0]} cells x {made['shape'][1]} frames: tiles made in {made['seconds']:.1f} s, peak "
             f"+{made['peak_mb']:.0f} MB, {made['tiles']:.0f} MB beside {made['traces']:.0f} MB of traces"
         )
-        rows = {
-            **answers(made, arguments.n),
-            **browser(made, arguments.n),
-            "from traces, without tiles": without_tiles(made),
-        }
+        many, memory = users(made)
+        rows = many
+        if not arguments.only:
+            rows = {
+                **answers(made, arguments.n), **browser(made, arguments.n), **many,
+                "from traces, without tiles": without_tiles(made),
+            }  # fmt: skip
         print(f"{'ms':40} {'n':>4} {'median':>8} {'95 %':>8} {'most':>8}")
         for name, values in rows.items():
             middle, high = np.percentile(values, (50, 95))
             print(f"{name:40} {len(values):4} {middle:8.0f} {high:8.0f} {max(values):8.0f}")
+        backend = "MySQL" if os.environ.get("DJ_HOST") else "PostgreSQL"
+        print(f"\nOn {backend}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}:")
+        if not arguments.only:
+            moving, paint = np.percentile(rows["moving, sharper picture"], 99), max(rows["first paint"])
+            must(
+                f"the sharper picture follows within {MOVING} ms at the 99th percentile: {moving:.0f}", moving < MOVING
+            )
+            must(f"first paint within {PAINT} ms: {paint:.0f}", paint < PAINT)
+        rasters = np.percentile(rows[f"{USERS} users, raster"], 95)
+        must(f"95 % of the rasters of {USERS} users within {RASTERS} ms: {rasters:.0f}", rasters < RASTERS)
+        must(f"the server's memory stays below {MEMORY} MB: {memory:.0f}", memory < MEMORY)
         if "DJ_HOST" not in os.environ and not arguments.keep:
             from schemas.server import embedded
 
             embedded.stop("immediate")
+    if MISSED:
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The web application: answers only GET requests, and reads through one connection that the database keeps read-only.
+"""The web application: answers GET and HEAD, and reads through connections that the database keeps read-only.
 
 Status codes: 400 for an invalid address, 404 for something that does not exist, 503 if the database does not answer,
 or not in time.
@@ -7,11 +7,10 @@ Anything else is a bug or damaged data: it is logged and answered with 500.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from types import FrameType
 from typing import Any
 
@@ -33,10 +32,11 @@ from page.answers import html
 from page.routes import ROUTES
 from page.threads import ask
 from pipeline.errors import ConfigError, DataError, NotFoundError
+from schemas.server.by_thread import by_thread
 from schemas.server.reconnection import is_passing, is_too_slow, only_read
 
 LOOPBACK = ("127.0.0.1", "localhost")
-#: A longer query is stopped: all requests share one connection, and would wait for it.
+#: A longer query is stopped: all requests share a few connections, and would wait for it.
 QUERY_SECONDS = 20.0
 #: Browsers load, run and show nothing but what this server sends, and other sites cannot embed the page.
 HEADERS = {
@@ -66,7 +66,7 @@ async def _missing(request: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    texts = {404: "There is no such page.", 405: "This page is read-only: only GET is allowed."}
+    texts = {404: "There is no such page.", 405: "This page is read-only: only GET and HEAD are allowed."}
     return _error_page(request, error.status_code, error.detail, texts.get(error.status_code, ""))
 
 
@@ -143,10 +143,10 @@ def application(hosts: Sequence[str] = LOOPBACK) -> ASGIApp:
 
     @asynccontextmanager
     async def begin(app: Starlette) -> Any:
-        # the first query of a table is slow, because DataJoint reads its definition: do that before a browser asks
-        warm = asyncio.create_task(ask(queries.home))
+        # DataJoint reads the definition of a table at its first query: before several threads may ask at once
+        with suppress(Exception):  # reported when a page is requested
+            await ask(queries.home)
         yield
-        warm.cancel()
 
     app = Starlette(
         routes=ROUTES,
@@ -196,7 +196,9 @@ def serve(host: str, port: int, names: Sequence[str], say: Callable[[str], None]
         The port is in use, or the address is not one of this machine's.
     """
     # activated first: an embedded database may have to be migrated, which writes
-    only_read(schemas.activate(), QUERY_SECONDS)
+    connection = schemas.activate()
+    only_read(connection, QUERY_SECONDS)
+    by_thread(connection)
     try:
         # bound here and not by uvicorn: a port in use is then an error of ours, and port 0 has a number to show
         listening = socket.create_server((host, port))

@@ -64,9 +64,15 @@ def when(value: datetime.datetime | None) -> str:
     return "" if value is None else value.isoformat(sep=" ", timespec="seconds")
 
 
-def key_text(key: dict | None) -> str:
-    """Return a key as NAME=VALUE pairs, as the command line takes them."""
-    return " ".join(f"{name}={value}" for name, value in (key or {}).items())
+def key_text(key: dict | None, leave_out: str = "") -> str:
+    """Return a key as NAME=VALUE pairs, as the command line takes them, without the name ``leave_out``.
+
+    Examples
+    --------
+    >>> key_text({"eid": "a1", "fov": 0}), key_text({"eid": "a1", "fov": 0}, "eid")
+    ('eid=a1 fov=0', 'fov=0')
+    """
+    return " ".join(f"{name}={value}" for name, value in (key or {}).items() if name != leave_out)
 
 
 def ndc_rows(run: NDCRun) -> list[dict[str, Any]]:

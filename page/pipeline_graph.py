@@ -13,8 +13,10 @@ from schemas import graph
 LEFT_OUT = ("workers", "provenance")
 #: Left out too: many tables refer to it, and its arrows would cross all others.
 ATLAS = "BrainRegion"
-#: Size of a table's box, and distances of columns and rows, px. live.html draws boxes of the same height.
-WIDTH, HEIGHT, COLUMN, ROW = 130, 46, 158, 60
+#: Least width and height of a table's box, and distances of columns and rows, px. live.html draws boxes of this height.
+WIDTH, HEIGHT, GAP, ROW = 90, 46, 26, 60
+#: Width of a character of a name, px, in the widest of the fonts that page.css asks for.
+CHARACTER = 9.0
 #: Around the picture, px.
 MARGIN = 8
 
@@ -26,8 +28,8 @@ def layout() -> dict[str, Any]:
     Returns
     -------
     dict
-        width, height: of the picture; node_width: of a box; nodes: list of dict with name, schema, kind, and x, y of
-        the upper left corner; edges: list of SVG paths.
+        width, height: of the picture; nodes: list of dict with name, schema, kind, width, and x, y of the upper left
+        corner; edges: list of SVG paths.
     """
     schema_of = {
         cls.__name__: name for name, module in graph.modules().items() for cls, _ in module.schema.declare_list
@@ -40,17 +42,26 @@ def layout() -> dict[str, Any]:
     # without links that follow from others: an arrow from A to C says nothing if A leads to B and B to C
     chains = _through_columns(nx.transitive_reduction(made_from), shown)
     row = _rows(chains, shown)
-    places = {name: (MARGIN + COLUMN * chains.nodes[name]["column"], MARGIN + ROW * row[name]) for name in chains}
+    column = nx.get_node_attributes(chains, "column")
+    widths = [max(_width(name) for name in shown if column[name] == one) for one in range(max(column.values()) + 1)]
+    left = [MARGIN + sum(widths[:one]) + GAP * one for one in range(len(widths))]
+    places = {name: (left[column[name]], MARGIN + ROW * row[name]) for name in chains}
     return {
-        "width": max(x for x, _ in places.values()) + WIDTH + MARGIN,
+        "width": left[-1] + widths[-1] + MARGIN,
         "height": max(y for _, y in places.values()) + HEIGHT + MARGIN,
-        "node_width": WIDTH,
         "nodes": [
-            {"name": name, "schema": schema_of[name], "kind": kinds[name], "x": places[name][0], "y": places[name][1]}
+            {"name": name, "schema": schema_of[name], "kind": kinds[name], "width": widths[column[name]],
+             "x": places[name][0], "y": places[name][1]}
             for name in shown
         ],
-        "edges": [_curve(places[a], places[b], a in kinds, b in kinds) for a, b in sorted(chains.edges, key=str)],
+        "edges": [_curve(places[a], places[b], widths[column[a]], a in kinds, b in kinds)
+                  for a, b in sorted(chains.edges, key=str)],
     }  # fmt: skip
+
+
+def _width(name: str) -> int:
+    """Return the width of a table's box, px: its name fits in."""
+    return max(WIDTH, round(CHARACTER * len(name)) + 16)
 
 
 def _through_columns(direct: nx.DiGraph, shown: list[str]) -> nx.DiGraph:
@@ -96,9 +107,9 @@ def _mean(values: list[int]) -> float:
     return sum(values) / len(values) if values else float("inf")
 
 
-def _curve(start: tuple[int, int], end: tuple[int, int], is_first: bool, is_last: bool) -> str:
+def _curve(start: tuple[int, int], end: tuple[int, int], width: int, is_first: bool, is_last: bool) -> str:
     """Return one step of an arrow as an SVG path: from a table's right edge, or across a column, to the next column."""
-    x, y = start[0] + WIDTH, start[1] + HEIGHT // 2
+    x, y = start[0] + width, start[1] + HEIGHT // 2
     # 5 px of space before a table
     end_x, end_y = end[0] - (5 if is_last else 0), end[1] + HEIGHT // 2
     bend = (end_x - x) // 2

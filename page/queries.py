@@ -37,8 +37,12 @@ from schemas.work import reports
 
 #: Number of errors on the first page.
 MAX_NEWEST_ERRORS = 20
+#: Most cells that the page of tracked cells lists; its CSV has all.
+MAX_LISTED_CELLS = 200
 #: Columns that sort the sessions of a subject in time.
 DATE = ("session_date", "session_number")
+#: Luminance of colours whose contrast is 3 or more against the page's papers, #ffffff and #14181c (WCAG 2).
+ON_SCREEN = (0.128, 0.3)
 #: Areas of a session that the list of sessions names; further ones are only counted.
 MAX_NAMED_AREAS = 6
 
@@ -48,6 +52,7 @@ def home() -> dict[str, Any]:
     states = {row["table"]: row for row in reports.status()}
     # tables that are populated have their numbers of jobs; the others are counted
     counts = _row_counts([table for table in graph.tables() if table.__name__ not in states])
+    failing = [table for table in graph.tables() if states.get(table.__name__, {}).get("errors")]
     picture = pipeline_graph.layout()
     nothing = {"to_do": 0, "running": 0, "errors": 0}
     nodes = [
@@ -59,12 +64,19 @@ def home() -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "picture": {**picture, "nodes": nodes},
-        "workers": reports.workers(),
-        "errors": [{**row, "id": f"{row['table']}-{i}"} for i, row in
-                   enumerate(reports.errors(stack=True, newest=MAX_NEWEST_ERRORS))],
+        "workers": _of_sessions(reports.workers()),
+        "errors": _of_sessions(reports.errors(failing, stack=True, newest=MAX_NEWEST_ERRORS)) if failing else [],
         "n_errors": sum(state["errors"] for state in states.values()),
         "n_sessions": counts["Session"], "n_subjects": counts["Subject"],
     }  # fmt: skip
+
+
+def _of_sessions(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows with a key, each with ``session``: subject, date and number of the session in its key, or ""."""
+    eids = {row["key"]["eid"] for row in rows if "eid" in (row["key"] or {})}
+    known = (Session & [{"eid": eid} for eid in eids]).to_dicts() if eids else []
+    names = {row["eid"]: f"{row['subject']} {row['session_date']} {row['session_number']:03d}" for row in known}
+    return [{**row, "session": names.get((row["key"] or {}).get("eid"), "")} for row in rows]
 
 
 def _row_counts(tables: Sequence[type[dj.Table]]) -> dict[str, int]:
@@ -91,7 +103,7 @@ def session(eid: str) -> dict[str, Any]:
         "fovs": (FOV & {"eid": eid}).to_dicts(order_by="fov"),
         "embeddings": [{**found, "title": _embedding_title(found)}
                        for found in embeddings.to_dicts(order_by="embedding_params")],
-        "errors": reports.errors(tables_by_session(), {"eid": eid}, stack=True),
+        "errors": _of_sessions(reports.errors(tables_by_session(), {"eid": eid}, stack=True)),
         "neighbours": _neighbours(eid, info[0]["subject"]),
     }  # fmt: skip
 
@@ -138,7 +150,7 @@ def cells(key: dict) -> dict[str, Any]:
     dict
         fov, roi; ml, ap, dv (um, None where unknown); region (index into ``regions``); probability; days: number of
         sessions in which the cell was found, 0 if it is not tracked; regions: list of dict with acronym, name, area,
-        and the colours allen, distinct, of_area.
+        and the colours allen, distinct, of_area; fovs: color and depth (mean DV, um, None if unknown) of each FOV.
     """
     names = ("fov", "roi", "region_id", "ml", "ap", "dv", "cell_probability")
     fov, roi, region_id, ml, ap, dv, probability = _in_order(key, *names)
@@ -150,8 +162,19 @@ def cells(key: dict) -> dict[str, Any]:
         "region": [number_of[number] for number in region_id.tolist()],
         "probability": _rounded(probability, 3),
         "days": [days.get(place, 0) for place in zip(fov.tolist(), roi.tolist(), strict=True)],
-        "regions": regions,
+        "regions": regions, "fovs": _fovs(key["eid"], fov, dv.astype(float)),
     }  # fmt: skip
+
+
+def _fovs(eid: str, fov: np.ndarray, dv: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Return colour and mean depth of each FOV of a session; planes at one place differ in both."""
+    names = (FOV & {"eid": eid}).to_arrays("fov", order_by="fov").tolist()
+    colors = distinct_region_colors(map(str, names), luminance=ON_SCREEN)
+    depth = {one: dv[(fov == one) & np.isfinite(dv)] for one in names}
+    return {
+        str(one): {"color": colors[str(one)], "depth": round(float(depth[one].mean())) if len(depth[one]) else None}
+        for one in names
+    }
 
 
 def _rounded(values: np.ndarray, digits: int) -> list[float | None]:
@@ -178,8 +201,8 @@ def _regions(eid: str, region_ids: np.ndarray) -> tuple[list[dict[str, str]], di
         by_acronym.setdefault("unknown", {"name": "no region", "area": "unknown", "allen": UNKNOWN_COLOR})
     order = sorted(by_acronym, key=lambda name: (name in UNKNOWN_REGIONS, natural_key(name)))
     names, areas = (BrainRegion & (FOV.Region & _same_subject(eid))).to_arrays("acronym", "beryl")
-    distinct = distinct_region_colors([*order, *names])
-    of_area = distinct_region_colors([*(region["area"] for region in by_acronym.values()), *areas])
+    distinct = distinct_region_colors([*order, *names], luminance=ON_SCREEN)
+    of_area = distinct_region_colors([*(region["area"] for region in by_acronym.values()), *areas], luminance=ON_SCREEN)
     numbers: dict[int | None, int] = {row["region_id"]: order.index(row["acronym"]) for row in rows}
     numbers[None] = order.index("unknown") if "unknown" in order else -1
     regions = [
@@ -220,6 +243,12 @@ def rows_in_region(key: dict, name: str) -> np.ndarray:
     return np.flatnonzero(
         np.isin(region_ids.astype(float), inside.astype(float))
     )  # None becomes NaN, which is in no region
+
+
+def rows_in_fov(key: dict, fov: float) -> np.ndarray:
+    """Return the rows of a raster, (n,) int64, whose cells are in a FOV."""
+    (fovs,) = _in_order(key, "fov")
+    return np.flatnonzero(fovs == fov)
 
 
 def timeline(key: dict) -> dict[str, Any]:
@@ -283,6 +312,23 @@ def _blocks(starts: np.ndarray, probability_left: np.ndarray, clock: np.ndarray)
 def _plain(values: np.ndarray) -> list[float | None]:
     """Return values with None for NaN, which JSON does not have."""
     return [None if value != value else value for value in values.tolist()]
+
+
+def _to_digits(values: np.ndarray, n: int) -> np.ndarray:
+    """Return values (N,) rounded to n significant digits, which JSON writes as short as that.
+
+    Examples
+    --------
+    >>> _to_digits(np.array([0.0123456, -1234567.0, 0.0, np.nan]), 4).tolist()
+    [0.01235, -1235000.0, 0.0, nan]
+    """
+    with np.errstate(divide="ignore"):
+        size = np.log10(np.abs(values))
+    places = n - 1 - np.floor(np.where(np.isfinite(size), size, 0))
+    # only powers of ten from 1 up are exact
+    up, down = 10.0 ** np.maximum(places, 0), 10.0 ** np.maximum(-places, 0)
+    rounded: np.ndarray = np.round(values * up / down) / up * down
+    return rounded
 
 
 def _wheel(eid: str, clock: np.ndarray) -> list[float] | None:
@@ -349,7 +395,7 @@ def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
     return {
         "times": np.round(np.insert(times, places, starts), 3).tolist(),
         # four digits: more than a screen shows
-        "values": [None if np.isnan(value) else float(f"{value:.4g}") for value in values.tolist()],
+        "values": _plain(_to_digits(values, 4)),
         "events": [
             {"name": name, "color": color, "times": np.round(at[(at >= times[0]) & (at <= times[-1])], 3).tolist()}
             for name, color, at in _colored(trial_events(eid))
@@ -413,6 +459,21 @@ def shared_cells(subject: str, named: str | None, eids: Sequence[str]) -> list[d
         for row in zip(*(column.tolist() for column in columns), strict=True) if n_found[row[0]] == len(sessions)
     ]  # fmt: skip
     return sorted(rows, key=lambda row: (row["cell_uid"], *(row[name] for name in DATE)))
+
+
+def cells_by_session(subject: str, named: str | None, eids: Sequence[str]) -> dict[str, Any]:
+    """Return the first ``MAX_LISTED_CELLS`` of ``shared_cells``, a row for each cell.
+
+    Returns
+    -------
+    dict
+        n: number of cells; cells: list of dict with uid, and rois: [eid, fov, roi] in each session, by date.
+    """
+    of_cell: dict[str, list[list[Any]]] = defaultdict(list)
+    for row in shared_cells(subject, named, eids):
+        of_cell[row["cell_uid"]].append([row["eid"], row["fov"], row["roi"]])
+    listed = list(of_cell.items())[:MAX_LISTED_CELLS]
+    return {"n": len(of_cell), "cells": [{"uid": uid, "rois": rois} for uid, rois in listed]}
 
 
 def _patterns(found: np.ndarray) -> list[dict[str, Any]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -17,6 +19,8 @@ from pipeline.signals.tiles import Place, View
 from schemas.embedding import tiles_between
 from schemas.rows import content_key
 
+#: Seconds for which a raster that was looked up is taken as it was: each picture would look it up again.
+OPEN_SECONDS = 1.0
 #: Most bytes of tiles in memory: enough for a few screens of the largest sessions.
 KEPT_BYTES = 384_000_000
 #: Likely next movements, the likeliest first, as ((row shift, frame shift), (row factor, frame factor)): shifts are
@@ -39,15 +43,29 @@ class Rasters:
     def __init__(self, kept_bytes: int = KEPT_BYTES) -> None:
         self.kept_bytes, self.size = kept_bytes, 0
         self.kept: OrderedDict[tuple[str, Place], np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
+        #: Rasters that were looked up, with the time.
+        self._opened: dict[tuple[str, str | None], tuple[float, Raster]] = {}
 
     def open(self, eid: str, embedding_params: str | None = None) -> Raster:
-        """Return a raster as it is in the database now; a recomputed embedding has another version.
+        """Return a raster as it was in the database at most ``OPEN_SECONDS`` ago; if recomputed, of another version.
 
         Raises
         ------
         NotFoundError
             The session has no such raster.
         """
+        now, named = time.monotonic(), (eid, embedding_params)
+        with self._lock:
+            self._opened = {name: row for name, row in self._opened.items() if now - row[0] < OPEN_SECONDS}
+            if named in self._opened:
+                return self._opened[named][1]
+        raster = self._look_up(eid, embedding_params)
+        with self._lock:
+            self._opened[named] = now, raster
+        return raster
+
+    def _look_up(self, eid: str, embedding_params: str | None) -> Raster:
         key, row = queries.raster_key(eid, embedding_params)
         names = ("eid", "embedding_params", "n_embedded", "n_clock_frames", "environment")
         return Raster(self, key, content_key([row[name] for name in names]), (row["n_embedded"], row["n_clock_frames"]))
@@ -55,20 +73,23 @@ class Rasters:
     def get(self, version: str, places: list[Place]) -> dict[Place, np.ndarray]:
         """Return the tiles at these places that are in memory."""
         found = {}
-        for place in places:
-            if (tile := self.kept.get((version, place))) is not None:
-                # last in the order: used just now
-                self.kept.move_to_end((version, place))
-                found[place] = tile
+        with self._lock:
+            for place in places:
+                if (tile := self.kept.get((version, place))) is not None:
+                    # last in the order: used just now
+                    self.kept.move_to_end((version, place))
+                    found[place] = tile
         return found
 
     def put(self, version: str, found: dict[Place, np.ndarray]) -> None:
         """Keep tiles in memory, and drop those used longest ago while there are too many bytes."""
-        for place, tile in found.items():
-            self.kept[version, place] = tile
-            self.size += tile.nbytes
-        while self.size > self.kept_bytes:
-            self.size -= self.kept.popitem(last=False)[1].nbytes
+        with self._lock:
+            for place, tile in found.items():
+                if (version, place) not in self.kept:  # another thread may have read it, too
+                    self.kept[version, place] = tile
+                    self.size += tile.nbytes
+            while self.size > self.kept_bytes:
+                self.size -= self.kept.popitem(last=False)[1].nbytes
 
 
 class Raster:
@@ -137,7 +158,7 @@ class Raster:
         ----------
         query : mapping
             ``rows``, first:last (exclusive) of the Rastermap order; ``box``, limits of ML and of AP in um; or
-            ``region``, the acronym of a region or area.
+            ``region``, the acronym of a region or area; or ``fov``, the number of a FOV.
 
         Raises
         ------
@@ -150,6 +171,9 @@ class Raster:
             return np.flatnonzero((ml >= left) & (ml <= right) & (ap >= back) & (ap <= front))
         if "region" in query:
             return queries.rows_in_region(self.key, query["region"])
+        if "fov" in query:
+            (fov,) = numbers("fov", query["fov"], "a number", "0")
+            return queries.rows_in_fov(self.key, fov)
         first, last = np.rint(numbers("rows", query.get("rows", ""), "from:to", "0:500"))
         rows = np.arange(self.shape[0])
         return rows[(rows >= first) & (rows < last)]

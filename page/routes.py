@@ -2,44 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
 
 import pandas as pd
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from page import addresses, answers, drawing, formats, queries
-from page.answers import BRIEFLY, html
+from page.answers import as_json, encoding_of, html
 from page.rasters import Raster, Rasters
-from page.threads import Ahead, ask
+from page.threads import Ahead, Shared, ask
 from pipeline.errors import NotFoundError
 from pipeline.reading.names import SessionName, session_name
-from pipeline.signals.tiles import View
 from schemas.queries import sessions as listing
 from schemas.queries.ids import known_as, session_id
 
 _rasters, _ahead = Rasters(), Ahead()
+#: The first page is the same for all who look at it, whose tabs ask for it every few seconds.
+_home = Shared(seconds=1.0, most=2)
+#: Cells and time line of a raster, up to 1 MB each; a browser keeps them, too: see answers.BRIEFLY.
+_of_rasters = Shared(seconds=30.0, most=32)
 
 
 async def home(request: Request) -> Response:
     """Show the pipeline with its progress, active workers and the newest errors."""
-    return html("home.html", **await ask(queries.home))
+    return await _shared(_home, "home.html", lambda: html("home.html", **queries.home()))
 
 
 async def live(request: Request) -> Response:
     """Return the part of the first page that home.js refreshes."""
-    return html("live.html", **await ask(queries.home))
+    return await _shared(_home, "live.html", lambda: html("live.html", **queries.home()))
+
+
+async def _shared(answers: Shared, key: Hashable, make: Callable[[], Response]) -> Response:
+    found = await answers.get(key, make)
+    # a copy: middleware changes the headers of what it sends
+    return Response(found.body, found.status_code, dict(found.headers))
 
 
 async def sessions(request: Request) -> Response:
     """List all sessions, or those of a subject."""
     subject = request.query_params.get("subject")
-    rows, subjects = await ask(lambda: (listing.sessions(subject), queries.subjects()))
-    return html("sessions.html", rows=rows, subject=subject, subjects=subjects, named=queries.MAX_NAMED_AREAS)
+
+    def read() -> Response:
+        rows, subjects = listing.sessions(subject), queries.subjects()
+        return html("sessions.html", rows=rows, subject=subject, subjects=subjects, named=queries.MAX_NAMED_AREAS)
+
+    return await ask(read)
 
 
 def by_id(show: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
@@ -68,22 +81,28 @@ async def session(request: Request) -> Response:
     eid = request.path_params["eid"]
     embedding = request.query_params.get("embedding")
 
-    def read() -> tuple[dict, Raster | None]:
+    def read() -> Response:
         found = queries.session(eid)
-        return found, _rasters.open(eid, embedding) if found["embeddings"] or embedding else None
+        raster = _rasters.open(eid, embedding) if found["embeddings"] or embedding else None
+        return html("session.html", session=found, raster=raster)
 
-    found, raster = await ask(read)
-    return html("session.html", session=found, raster=raster)
+    return await ask(read)
 
 
 async def session_cells(request: Request) -> Response:
     """Return the cells of a raster as JSON."""
-    return JSONResponse(await ask(lambda: queries.cells(_raster(request).key)), headers=BRIEFLY)
+    return await _of_raster(request, queries.cells)
 
 
 async def session_timeline(request: Request) -> Response:
     """Return the clock, wheel and trials of a raster as JSON."""
-    return JSONResponse(await ask(lambda: queries.timeline(_raster(request).key)), headers=BRIEFLY)
+    return await _of_raster(request, queries.timeline)
+
+
+async def _of_raster(request: Request, read: Callable[[dict], dict[str, Any]]) -> Response:
+    raster = await ask(_raster, request)
+    key = read.__name__, raster.version, encoding_of(request)
+    return await _shared(_of_rasters, key, lambda: as_json(read(raster.key), request))
 
 
 async def session_raster(request: Request) -> Response:
@@ -91,25 +110,25 @@ async def session_raster(request: Request) -> Response:
     rows, frames = addresses.span(request, "rows"), addresses.span(request, "frames")
     pixels = addresses.whole(request, "height", 4000), addresses.whole(request, "width", 8000)
 
-    def read() -> tuple[Raster, View]:
+    def read() -> tuple[Raster, Response]:
         raster = _raster(request)
-        return raster, raster.view(rows, frames, pixels)
+        return raster, answers.part(raster.view(rows, frames, pixels), request)
 
     _ahead.cancel()
-    raster, view = await ask(read)
+    raster, answer = await ask(read)
     _ahead.begin(raster.ahead(rows, frames, pixels))
-    return answers.part(view)
+    return answer
 
 
 async def session_mean(request: Request) -> Response:
     """Return the mean activity of the selected cells as float32."""
     frames, width = addresses.span(request, "frames"), addresses.whole(request, "width", 8000)
 
-    def read() -> View:
+    def read() -> Response:
         raster = _raster(request)
-        return raster.mean(raster.chosen(request.query_params), frames, width)
+        return answers.part(raster.mean(raster.chosen(request.query_params), frames, width), request)
 
-    return answers.part(await ask(read))
+    return await ask(read)
 
 
 def _raster(request: Request) -> Raster:
@@ -118,13 +137,12 @@ def _raster(request: Request) -> Raster:
 
 async def cell(request: Request) -> Response:
     """Show a ROI and its cell on other days."""
-    found = await ask(queries.cell, *addresses.roi(request))
-    return html("cell.html", cell=found, pairs=drawing.PAIRS)
+    return await ask(lambda: html("cell.html", cell=queries.cell(*addresses.roi(request)), pairs=drawing.PAIRS))
 
 
 async def cell_trace(request: Request) -> Response:
     """Return times and activity of a ROI as JSON."""
-    return JSONResponse(await ask(queries.trace, *addresses.roi(request)))
+    return await ask(lambda: as_json(queries.trace(*addresses.roi(request)), request))
 
 
 async def cell_averages(request: Request) -> Response:
@@ -134,8 +152,8 @@ async def cell_averages(request: Request) -> Response:
 
 async def tracking(request: Request) -> Response:
     """Show the tracked cells of a subject."""
-    found = await ask(queries.tracking, addresses.named(request, "subject"), request.query_params.get("run"))
-    return html("tracking.html", tracking=found)
+    subject, run = addresses.named(request, "subject"), request.query_params.get("run")
+    return await ask(lambda: html("tracking.html", tracking=queries.tracking(subject, run)))
 
 
 async def tracking_csv(request: Request) -> Response:
@@ -146,28 +164,39 @@ async def tracking_csv(request: Request) -> Response:
     return answers.csv(pd.DataFrame(rows, columns=columns), f"shared_cells_{subject}.csv")
 
 
+async def tracking_cells(request: Request) -> Response:
+    """Return the first cells that were found in all chosen sessions as JSON, with the ROI of each session."""
+    subject, query = addresses.named(request, "subject"), request.query_params
+    chosen = subject, query.get("run"), query.getlist("session")
+    return await ask(lambda: as_json(queries.cells_by_session(*chosen), request))
+
+
 async def ndc(request: Request) -> Response:
     """Show the curves of a subject for a set of sessions and one or more choices of settings."""
     subject = addresses.named(request, "subject")
 
-    def read() -> tuple[list[dict], dict | None, list[str], list[str], Any]:
+    def read() -> Response:
+        query = request.query_params
         choices = queries.ndc_choices(subject)
-        wanted = list(map(known_as, request.query_params.getlist("eid")))
-        chosen = _chosen_set(choices, request.query_params.get("set"), wanted)
+        wanted = list(map(known_as, query.getlist("eid")))
+        chosen = _chosen_set(choices, query.get("set"), wanted)
         if chosen is None:
-            return choices, None, [], [], None
+            do = f"Compute them with: meso ndc --subject {subject}"
+            raise NotFoundError(f"there are no curves of {subject}", do=do)
         known = [row["ndc_params"] for row in chosen["settings"]]
-        params = _known("settings", request.query_params.getlist("params"), known) or chosen["together"]
-        eids = _known("session", wanted, chosen["eids"]) or chosen["eids"]
+        params = _known("settings", query.getlist("params"), known)
+        eids = _known("session", wanted, chosen["eids"])
+        if "ticked" not in query:  # the form was not sent: at first its default is shown
+            params, eids = params or chosen["together"], eids or chosen["eids"]
         # all sessions are asked for without ids: only then have the curves their trend, which is of the whole set
         some = eids if len(eids) < len(chosen["eids"]) else ()
-        return choices, chosen, params, eids, drawing.chosen_run(chosen["session_set"], params, some)
+        run = drawing.chosen_run(chosen["session_set"], params, some) if params and eids else None
+        rows = formats.ndc_rows(run) if run else []
+        return html(
+            "ndc.html", subject=subject, choices=choices, chosen=chosen, params=params, eids=eids, run=run, rows=rows
+        )
 
-    choices, chosen, params, eids, run = await ask(read)
-    if chosen is None:
-        raise NotFoundError(f"there are no curves of {subject}", do=f"Compute them with: meso ndc --subject {subject}")
-    return html("ndc.html", subject=subject, choices=choices, chosen=chosen, params=params, eids=eids, run=run,
-                rows=formats.ndc_rows(run))  # fmt: skip
+    return await ask(read)
 
 
 def _chosen_set(choices: list[dict], session_set: str | None, eids: list[str]) -> dict | None:
@@ -222,6 +251,7 @@ ROUTES = [
     Route("/sessions/{subject}/{date}/{number}", session_by_place),
     Route("/tracking", tracking),
     Route("/tracking.csv", tracking_csv),
+    Route("/tracking/cells.json", tracking_cells),
     Route("/ndc", ndc),
     Route("/ndc.csv", ndc_csv),
     Route("/ndc.svg", ndc_svg),

@@ -15,11 +15,19 @@ declare global {
     frames: Pair;
   }
 
-  /** A selection of cells, by exactly one of: rows, a box on the map in micrometres, acronym of a region or area. */
+  /** A selection of cells, by exactly one of: rows, a box on the map in micrometres, acronym of a region or area, FOV. */
   interface Chosen {
     rows?: Pair;
     box?: Limits;
     region?: string;
+    fov?: number;
+  }
+
+  /** static/brain.json: outlines of regions in the right hemisphere, ML from the midline and AP from bregma in turn, µm. */
+  interface Brain {
+    source: string;
+    midline: number;
+    regions: [acronym: string, corners: number[]][];
   }
 
   interface Region {
@@ -42,6 +50,7 @@ declare global {
     probability: (number | null)[];
     days: number[];
     regions: Region[];
+    fovs: Record<string, { color: string; depth: number | null }>;
   }
 
   interface Group {
@@ -92,6 +101,12 @@ declare global {
     run: string;
   }
 
+  /** /tracking/cells.json: the first cells found in all chosen sessions, with their ROI in each session, by date. */
+  interface TrackedCells {
+    n: number;
+    cells: { uid: string; rois: [eid: string, fov: number, roi: number][] }[];
+  }
+
   /** A part of the raster as received, one byte per value, and as drawn. */
   interface Picture {
     bytes: Uint8Array;
@@ -101,16 +116,22 @@ declare global {
     canvas?: OffscreenCanvas;
   }
 
-  /** Actions of gestures on the raster; points are fractions of the canvas. */
-  interface RasterActs {
-    view(): View;
-    show(view: View): void;
-    zoom(axis: Axis, factor: number, at: number): void;
-    move(axis: Axis, share: number): void;
-    mark(from: number, to: number): void;
-    choose(isMeant: boolean): void;
+  /** Actions of pointers on a canvas; points are fractions of it, those of drag, mark and pinch of before and now. */
+  interface PointerActs {
+    begin(): void;
+    drag(from: Point, to: Point): void;
+    pinch(before: Point[], now: Point[]): void;
+    mark(from: Point, to: Point): void;
+    marked(isMeant: boolean): void;
     hover(at: Point): void;
     click(at: Point): void;
+  }
+
+  /** Actions of the wheel; plain: without a key, when the page scrolls; aside: a wheel turned sideways. */
+  interface WheelActs {
+    plain(): void;
+    zoom(factor: number, at: Point, isShift: boolean): void;
+    aside?(share: number): void;
   }
 
   interface RasterKeys {
@@ -120,13 +141,6 @@ declare global {
     all(): void;
     none(): void;
     name(): void;
-  }
-
-  interface MapActs {
-    box(from: Point, to: Point): void;
-    choose(corner: Point): void;
-    click(at: Point): void;
-    zoom(factor: number, at: Point): void;
   }
 
   interface MapKeys {

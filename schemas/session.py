@@ -17,6 +17,7 @@ from schemas.cascade import WholeDelete
 from schemas.provenance import now
 from schemas.rows import SourceFile, check_lengths, number
 from schemas.server.settings import one_cache_dir
+from schemas.storage import bulk
 
 schema = dj.Schema()
 #: Columns of Session that say where its files are, and which session's they must be.
@@ -334,7 +335,8 @@ def _trial_values(row: dict[str, float]) -> dict[str, float | int | None]:
 def trials_of(eid: str) -> dict[str, np.ndarray]:
     """Return the trials of a session by ALF attribute: each (n_trials,) float64, NaN for NULL, in trial order."""
     names = {column_name(attribute): attribute for attribute in TRIAL_ATTRIBUTES}
-    columns = (Behavior.Trial & {"eid": eid}).to_arrays(*names, order_by="trial")
+    # not to_arrays, which makes a dict of each row first: 20 times slower
+    columns = bulk.columns(Behavior.Trial & {"eid": eid}, *names, order_by=("trial",))
     return {
         attribute: np.array([np.nan if v is None else v for v in column], dtype=float)
         for attribute, column in zip(names.values(), columns, strict=True)

@@ -1,5 +1,7 @@
 // Translate pointer, wheel and key events on the raster and the map into actions, which the page's script defines.
 
+const FAR = 0.01; // fraction of the canvas that a pointer moves before a click is a drag
+
 /**
  * Return the position of an event as fractions of its canvas.
  * @param {MouseEvent} event
@@ -11,69 +13,89 @@ const place = (event) => {
 };
 
 /**
- * @typedef {object} Begun State when the last pointer was pressed.
- * @property {View} view
- * @property {Point} at
- * @property {Point[]} fingers
- */
-
-/**
+ * Follow the pointers on a canvas. One pointer moves what is shown or selects, as `drags` says, Shift and the middle
+ * button move; two fingers always zoom and move, and select nothing, also while one of them is still there.
  * @param {HTMLCanvasElement} canvas
- * @param {RasterActs} acts
+ * @param {PointerActs} acts
  * @param {() => Drag} drags Returns what dragging with one pointer does.
  */
-export function onRaster(canvas, acts, drags) {
+export function onPointers(canvas, acts, drags) {
   /** @type {Map<number, Point>} */
   const fingers = new Map();
-  /** @type {Begun} */
-  let begun = { view: acts.view(), at: [0, 0], fingers: [] };
-  let marked = false; // the pointer has moved far enough to select rows
+  /** @type {Point} */
+  let from = [0, 0];
+  /** @type {Point[]} */
+  let pair = [];
+  /** @type {"" | "move" | "mark" | "pinch"} */
+  let doing = "";
 
-  canvas.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    const [x, y] = place(event);
-    if (Math.abs(event.deltaX) > Math.abs(event.deltaY) && !event.shiftKey) return acts.move("frames", event.deltaX / 800);
-    const turned = event.deltaY || event.deltaX; // with Shift some browsers report a horizontal wheel
-    // limited: one step is about 100 on a mouse wheel and a few on a touchpad
-    const factor = Math.exp(Math.min(Math.max(turned, -60), 60) / 150);
-    return event.shiftKey ? acts.zoom("rows", factor, y) : acts.zoom("frames", factor, x);
-  }, { passive: false });
+  const far = (/** @type {Point} */ at) => Math.max(Math.abs(at[0] - from[0]), Math.abs(at[1] - from[1])) > FAR;
 
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
     fingers.set(event.pointerId, place(event));
-    begun = { view: acts.view(), at: place(event), fingers: [...fingers.values()] };
-    marked = false;
+    if (fingers.size === 1) {
+      from = place(event);
+      doing = "";
+    } else if (fingers.size === 2) {
+      if (doing === "mark") acts.marked(false);
+      doing = "pinch";
+      pair = [...fingers.values()];
+    }
+    acts.begin();
   });
 
   canvas.addEventListener("pointermove", (event) => {
     const at = place(event);
     if (!fingers.has(event.pointerId)) return acts.hover(at);
     fingers.set(event.pointerId, at);
-    if (fingers.size === 2) return acts.show(pinched(begun, [...fingers.values()]));
-    if (drags() === "move" || event.shiftKey || event.buttons === 4) return acts.show(dragged(begun, at));
-    if (drags() === "scroll") return undefined;
-    if (!marked && Math.abs(at[1] - begun.at[1]) < 0.005) return undefined;
-    marked = true;
-    return acts.mark(begun.at[1], at[1]);
+    if (doing === "pinch") return fingers.size === 2 ? acts.pinch(pair, [...fingers.values()]) : undefined;
+    if (!doing && far(at)) {
+      if (drags() === "move" || event.shiftKey || event.buttons === 4) doing = "move";
+      else if (drags() === "select") doing = "mark";
+    }
+    if (doing === "move") return acts.drag(from, at);
+    return doing === "mark" ? acts.mark(from, at) : undefined;
   });
 
   const lift = (/** @type {PointerEvent} */ event) => {
     if (!fingers.delete(event.pointerId) || fingers.size) return;
-    if (marked) acts.choose(event.type === "pointerup");
-    else if (event.type === "pointerup" && Math.hypot(...begun.at.map((value, k) => value - place(event)[k])) < 0.01) acts.click(begun.at);
-    marked = false;
+    const isMeant = event.type === "pointerup";
+    if (doing === "mark") acts.marked(isMeant);
+    else if (!doing && isMeant && !far(place(event))) acts.click(from);
+    doing = "";
   };
   canvas.addEventListener("pointerup", lift);
   canvas.addEventListener("pointercancel", lift);
 }
 
 /**
- * @param {Begun} begun
+ * Zoom with the wheel while Ctrl, ⌘ or Shift is held (a pinch on a touchpad is reported as Ctrl and wheel). Without
+ * these the wheel scrolls the page, which would otherwise be trapped above a large canvas.
+ * @param {HTMLCanvasElement} canvas
+ * @param {WheelActs} acts
+ */
+export function onWheel(canvas, acts) {
+  canvas.addEventListener("wheel", (event) => {
+    const isZoom = event.ctrlKey || event.metaKey || event.shiftKey;
+    const isSideways = Math.abs(event.deltaX) > Math.abs(event.deltaY) && !event.shiftKey;
+    if (!isZoom && !(isSideways && acts.aside)) return acts.plain();
+    event.preventDefault();
+    if (!isZoom) return acts.aside?.(event.deltaX / 800);
+    const turned = event.deltaY || event.deltaX; // with Shift some browsers report a horizontal wheel
+    // limited: one step is about 100 on a mouse wheel and a few on a touchpad
+    return acts.zoom(Math.exp(Math.min(Math.max(turned, -60), 60) / 150), place(event), event.shiftKey);
+  }, { passive: false });
+}
+
+/**
+ * Return the view of the raster after a drag: what was below the pointer stays there.
+ * @param {View} view
+ * @param {Point} at
  * @param {Point} now
  * @returns {View}
  */
-function dragged({ view, at }, now) {
+export function dragged(view, at, now) {
   /** @returns {Pair} */
   const by = (/** @type {Axis} */ axis, /** @type {0 | 1} */ k) => {
     const [first, last] = view[axis], far = (now[k] - at[k]) * (last - first);
@@ -83,54 +105,22 @@ function dragged({ view, at }, now) {
 }
 
 /**
- * Return the view after moving two fingers: the point below each finger stays there.
- * @param {Begun} begun
- * @param {Point[]} fingers
+ * Return the view of the raster after moving two fingers: the point below each finger stays there.
+ * @param {View} view
+ * @param {Point[]} before
+ * @param {Point[]} now
  * @returns {View}
  */
-function pinched(begun, [a, b]) {
-  if (begun.fingers.length < 2) begun.fingers = [a, b];
-  const [c, d] = begun.fingers;
+export function pinched(view, [c, d], [a, b]) {
   const along = (/** @type {Axis} */ axis, /** @type {0 | 1} */ k) => {
-    const [first, last] = begun.view[axis], span = last - first;
-    const before = Math.abs(c[k] - d[k]), now = Math.abs(a[k] - b[k]);
+    const [first, last] = view[axis], span = last - first;
+    const apart = Math.abs(c[k] - d[k]), now = Math.abs(a[k] - b[k]);
     // fingers almost on a line across this axis say nothing about its zoom
-    const factor = before > 0.08 && now > 0.08 ? before / now : 1;
+    const factor = apart > 0.08 && now > 0.08 ? apart / now : 1;
     const held = first + ((c[k] + d[k]) / 2) * span, middle = (a[k] + b[k]) / 2;
     return /** @type {Pair} */ ([held - middle * span * factor, held + (1 - middle) * span * factor]);
   };
   return { rows: along("rows", 1), frames: along("frames", 0) };
-}
-
-/**
- * @param {HTMLCanvasElement} canvas
- * @param {MapActs} acts
- * @param {() => Drag} drags Returns what dragging with one pointer does.
- */
-export function onMap(canvas, acts, drags) {
-  /** @type {Point | null} */
-  let corner = null;
-  let isBox = false;
-  canvas.addEventListener("wheel", (event) => {
-    event.preventDefault();
-    acts.zoom(Math.exp(Math.min(Math.max(event.deltaY, -60), 60) / 150), place(event));
-  }, { passive: false });
-  canvas.addEventListener("pointerdown", (event) => {
-    canvas.setPointerCapture(event.pointerId);
-    corner = place(event);
-    isBox = false;
-  });
-  canvas.addEventListener("pointermove", (event) => {
-    if (!corner || drags() === "scroll") return;
-    const at = place(event);
-    isBox ||= Math.hypot(at[0] - corner[0], at[1] - corner[1]) > 0.012;
-    if (isBox) acts.box(corner, at);
-  });
-  canvas.addEventListener("pointerup", () => {
-    if (corner) (isBox ? acts.choose : acts.click)(corner);
-    corner = null;
-  });
-  canvas.addEventListener("pointercancel", () => { corner = null; });
 }
 
 /**

@@ -1,13 +1,19 @@
 // The map of the cells, seen from above: anterior at the top, the right hemisphere on the right.
-import { css, page } from "./colors.js";
+import { css, page, readable } from "./colors.js";
 import { contextOf } from "./dom.js";
+
+const CLOSEST = 60; // micrometres that are in view at the largest zoom
+const MARGIN = 12; // CSS px around what is fitted
+const TOGETHER = 0.5; // FOVs whose centres are nearer than this fraction of their size are planes at one place
+const DASHES = [[], [5, 3], [2, 2], [8, 2, 2, 2]]; // outlines of the planes at one place
 
 export class CellMap {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {Cells} cells
+   * @param {Brain} brain
    */
-  constructor(canvas, cells) {
+  constructor(canvas, cells, brain) {
     this.canvas = canvas;
     this.cells = cells;
     /** @type {string[]} */
@@ -16,15 +22,19 @@ export class CellMap {
     this.chosen = null;
     /** @type {Limits | null} the box being dragged, canvas px */
     this.box = null;
+    /** @type {number | null} the FOV that is shown alone */
+    this.only = null;
     this.known = cells.ml.map((ml, i) => (ml === null || cells.ap[i] === null ? -1 : i)).filter((i) => i >= 0);
-    const ml = this.known.map((i) => this.at(i)[0]), ap = this.known.map((i) => this.at(i)[1]);
-    /** @type {Limits} */
-    this.all = this.known.length ? [least(ml), most(ml), least(ap), most(ap)] : [-100, 100, -100, 100];
+    this.regions = outlinesOf(brain);
+    /** @type {Limits} all of the brain, and all cells */
+    this.whole = around([...this.regions.flatMap(({ corners }) => corners), ...this.known.map((i) => this.at(i))]);
+    /** @type {Limits} all cells */
+    this.fitted = this.known.length ? around(this.known.map((i) => this.at(i))) : this.whole;
     /** @type {Limits} what is in view */
-    this.limits = this.all;
-    this.outlines = [...new Set(cells.fov)].sort((a, b) => a - b).map((fov) => ({
+    this.limits = this.fitted;
+    this.outlines = planesOf([...new Set(cells.fov)].sort((a, b) => a - b).map((fov) => ({
       fov, corners: hull(this.known.filter((i) => cells.fov[i] === fov).map((i) => this.at(i))),
-    })).filter((one) => one.corners.length);
+    })).filter((one) => one.corners.length));
     this.area = this.outlines.reduce((sum, { corners }) => sum + areaOf(corners), 0) || 1e4;
   }
 
@@ -41,8 +51,8 @@ export class CellMap {
   place() {
     const [left, right, back, front] = this.limits;
     const { width, height } = this.canvas;
-    const margin = 22 * devicePixelRatio;
-    const scale = Math.min((width - 2 * margin) / Math.max(right - left, 100), (height - 2 * margin) / Math.max(front - back, 100));
+    const margin = MARGIN * devicePixelRatio;
+    const scale = Math.min((width - 2 * margin) / Math.max(right - left, CLOSEST), (height - 2 * margin) / Math.max(front - back, CLOSEST));
     return {
       x: (/** @type {number} */ ml) => width / 2 + (ml - (left + right) / 2) * scale,
       y: (/** @type {number} */ ap) => height / 2 - (ap - (back + front) / 2) * scale,
@@ -52,22 +62,66 @@ export class CellMap {
     };
   }
 
-  showAll() {
-    this.limits = this.all;
+  /**
+   * Show a part of the brain that has a cell in it, and is not larger than the whole.
+   * @param {Limits} limits
+   */
+  show(limits) {
+    const [left, right, back, front] = this.whole;
+    const [wide, tall] = [Math.min(limits[1] - limits[0], right - left), Math.min(limits[3] - limits[2], front - back)];
+    const middle = (/** @type {number} */ a, /** @type {number} */ b, /** @type {number} */ least, /** @type {number} */ most) => Math.min(Math.max((a + b) / 2, least), most);
+    const ml = middle(limits[0], limits[1], left, right), ap = middle(limits[2], limits[3], back, front);
+    this.limits = [ml - wide / 2, ml + wide / 2, ap - tall / 2, ap + tall / 2];
+    this.keepACell();
     this.draw();
   }
 
+  // Move the view so far that the nearest cell is in it: an empty map shows no way back.
+  keepACell() {
+    const place = this.place(), { width, height } = this.canvas, edge = MARGIN * devicePixelRatio;
+    let nearest = null, least = Infinity;
+    for (const i of this.known) {
+      const [ml, ap] = this.at(i), x = place.x(ml), y = place.y(ap);
+      /** @type {Point} how far the cell is outside of the canvas */
+      const out = [x - Math.min(Math.max(x, edge), width - edge), y - Math.min(Math.max(y, edge), height - edge)];
+      const far = Math.hypot(...out);
+      if (far < least) [nearest, least] = [out, far];
+    }
+    if (!nearest || !least) return;
+    const [right, down] = nearest.map((px) => px / place.scale);
+    const [a, b, c, d] = this.limits;
+    this.limits = [a + right, b + right, c - down, d - down];
+  }
+
+  /** @param {number | null} [fov] Show this FOV alone. */
+  showCells(fov = null) {
+    this.only = fov;
+    const own = this.outlines.find((one) => one.fov === fov);
+    this.show(own ? around(own.corners) : this.fitted);
+  }
+
+  showBrain() {
+    this.only = null;
+    this.show(this.whole);
+  }
+
+  /** @param {Limits} limits */
+  isShown(limits) {
+    return this.limits.every((value, k) => Math.abs(value - limits[k]) < 1);
+  }
+
   /**
-   * Zoom around a point, given in fractions of the canvas; not further out than all cells.
+   * Zoom around a point, given in fractions of the canvas.
    * @param {number} factor
    * @param {Point} at
    */
   zoom(factor, [x, y]) {
     const place = this.place(), ml = place.ml(x * this.canvas.width), ap = place.ap(y * this.canvas.height);
     const [left, right, back, front] = this.limits;
-    if (factor > 1 && right - left >= this.all[1] - this.all[0] && front - back >= this.all[3] - this.all[2]) return this.showAll();
-    this.limits = [ml - (ml - left) * factor, ml + (right - ml) * factor, ap - (ap - back) * factor, ap + (front - ap) * factor];
-    return this.draw();
+    // not closer than CLOSEST along the longer side
+    const least = Math.min(CLOSEST / Math.max(right - left, front - back, 1), 1);
+    const by = factor < 1 ? Math.max(factor, least) : factor;
+    this.show([ml - (ml - left) * by, ml + (right - ml) * by, ap - (ap - back) * by, ap + (front - ap) * by]);
   }
 
   /**
@@ -76,8 +130,28 @@ export class CellMap {
    */
   move(right, up) {
     const [a, b, c, d] = this.limits;
-    this.limits = [a + right * (b - a), b + right * (b - a), c + up * (d - c), d + up * (d - c)];
-    this.draw();
+    this.show([a + right * (b - a), b + right * (b - a), c + up * (d - c), d + up * (d - c)]);
+  }
+
+  /**
+   * Show the part that the map showed when a movement began, moved and zoomed as the fingers on it have moved.
+   * @param {Limits} limits
+   * @param {Point[]} before Fractions of the canvas; of one finger, or of two.
+   * @param {Point[]} now
+   */
+  follow(limits, before, now) {
+    this.limits = limits;
+    const { ml, ap } = this.place(), { width, height } = this.canvas;
+    const px = (/** @type {Point[]} */ points) => points.map(([x, y]) => /** @type {Point} */ ([x * width, y * height]));
+    const apart = (/** @type {Point[]} */ [a, b]) => (b ? Math.max(Math.hypot(a[0] - b[0], a[1] - b[1]), 1) : 1);
+    const middle = (/** @type {Point[]} */ points, /** @type {0 | 1} */ k) => points.reduce((sum, point) => sum + point[k], 0) / points.length;
+    const [first, last] = [px(before), px(now)], factor = apart(first) / apart(last);
+    // what was between the fingers stays there
+    const held = [ml(middle(first, 0)), ap(middle(first, 1))], under = [ml(middle(last, 0)), ap(middle(last, 1))];
+    const [a, b, c, d] = limits;
+    const x = (/** @type {number} */ value) => held[0] + (value - under[0]) * factor;
+    const y = (/** @type {number} */ value) => held[1] + (value - under[1]) * factor;
+    this.show([x(a), x(b), y(c), y(d)]);
   }
 
   draw() {
@@ -87,12 +161,15 @@ export class CellMap {
     const color = page();
     context.fillStyle = css(color.paper);
     context.fillRect(0, 0, width, height);
+    this.drawBrain(context, color);
     // squares cover about a fifth of the FOVs' area at any zoom, and stay between 2 and 6 CSS px
     const size = Math.min(Math.max(0.45 * scale * Math.sqrt(this.area / Math.max(this.known.length, 1)), 2 * devicePixelRatio), 6 * devicePixelRatio);
     /** @type {Map<string, number[]>} */
     const groups = new Map();
     for (const i of this.known) {
-      const key = this.chosen && !this.chosen[i] ? "" : this.colors[i];
+      const isShown = this.only === null || this.cells.fov[i] === this.only;
+      if (!isShown && !this.chosen) continue; // cells of another plane would cover those that are shown
+      const key = (this.chosen && !this.chosen[i]) || !isShown ? "" : this.colors[i];
       const group = groups.get(key) ?? [];
       groups.set(key, group);
       group.push(i);
@@ -106,17 +183,7 @@ export class CellMap {
         context.fillRect(x(ml) - side / 2, y(ap) - side / 2, side, side);
       }
     }
-    context.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
-    context.strokeStyle = css(color.faint);
-    context.fillStyle = css(color.faint);
-    context.lineWidth = devicePixelRatio * 0.7;
-    for (const { fov, corners } of this.outlines) {
-      context.beginPath();
-      for (const [ml, ap] of corners) context.lineTo(x(ml), y(ap));
-      context.closePath();
-      context.stroke();
-      context.fillText(`FOV ${fov}`, Math.min(...corners.map(([ml]) => x(ml))), Math.min(...corners.map(([, ap]) => y(ap))) - 4 * devicePixelRatio);
-    }
+    this.drawFOVs(context, color);
     if (!this.known.length) context.fillText("no cell has a position", width / 3, height / 2);
     this.drawScale(context, color, scale);
     if (this.box) {
@@ -125,6 +192,59 @@ export class CellMap {
       const [a, b, c, d] = this.box;
       context.strokeRect(Math.min(a, b), Math.min(c, d), Math.abs(b - a), Math.abs(d - c));
     }
+  }
+
+  /**
+   * Draw the outlines of the regions of the atlas, with their acronyms where there is room.
+   * @param {CanvasRenderingContext2D} context
+   * @param {PageColors} color
+   */
+  drawBrain(context, color) {
+    const { x, y, scale } = this.place(), ratio = devicePixelRatio;
+    context.font = `${11 * ratio}px system-ui, sans-serif`;
+    context.strokeStyle = css(color.faint, 0.6);
+    context.lineWidth = ratio * 0.7;
+    for (const { corners } of this.regions) {
+      context.beginPath();
+      for (const [ml, ap] of corners) context.lineTo(x(ml), y(ap));
+      context.closePath();
+      context.fillStyle = css(color.line, 0.25);
+      context.fill();
+      context.stroke();
+    }
+    context.fillStyle = css(color.faint);
+    context.textAlign = "center";
+    for (const { name, middle, size } of this.regions) {
+      if (context.measureText(name).width < 0.8 * size * scale) context.fillText(name, x(middle[0]), y(middle[1]) + 4 * ratio);
+    }
+    context.textAlign = "left";
+  }
+
+  /**
+   * Draw outline and name of each FOV. Planes at one place have dashed outlines, each a little outside of the former,
+   * and their names, with the depth, are above each other.
+   * @param {CanvasRenderingContext2D} context
+   * @param {PageColors} color
+   */
+  drawFOVs(context, color) {
+    const { x, y } = this.place(), ratio = devicePixelRatio;
+    context.lineWidth = ratio;
+    for (const { fov, corners, plane, planes } of this.outlines) {
+      if (this.only !== null && this.only !== fov) continue;
+      const { color: own, depth } = this.cells.fovs[String(fov)];
+      const points = corners.map(([ml, ap]) => /** @type {Point} */ ([x(ml), y(ap)]));
+      const middle = [0, 1].map((k) => points.reduce((sum, point) => sum + point[k], 0) / points.length);
+      const out = (/** @type {number} */ value, /** @type {0 | 1} */ k) => value + Math.sign(value - middle[k]) * 3 * plane * ratio;
+      context.strokeStyle = context.fillStyle = planes > 1 ? readable(own, color) : css(color.ink);
+      context.setLineDash(DASHES[plane % DASHES.length].map((px) => px * ratio));
+      context.beginPath();
+      for (const [px, py] of points) context.lineTo(out(px, 0), out(py, 1));
+      context.closePath();
+      context.stroke();
+      const text = planes > 1 && depth !== null ? `FOV ${fov}, ${depth} µm` : `FOV ${fov}`;
+      write(context, color, text, Math.min(...points.map(([px]) => px)), Math.min(...points.map(([, py]) => py)) - (4 + 3 * (planes - 1) + 13 * plane) * ratio);
+    }
+    context.setLineDash([]);
   }
 
   /**
@@ -143,13 +263,10 @@ export class CellMap {
     context.stroke();
     context.fillStyle = css(color.ink);
     context.fillText(`${length} µm`, x, y - 5 * devicePixelRatio);
-    context.textAlign = "center";
     const { width, height } = this.canvas, edge = 12 * devicePixelRatio;
-    context.fillText("anterior", width / 2, edge);
-    context.textAlign = "right";
-    context.fillText("right", width - edge / 2, height / 2);
-    context.textAlign = "left";
-    context.fillText("left", edge / 2, height / 2);
+    write(context, color, "anterior", width / 2 - context.measureText("anterior").width / 2, edge);
+    write(context, color, "right", width - edge / 2 - context.measureText("right").width, height / 2);
+    write(context, color, "left", edge / 2, height / 2);
   }
 
   /**
@@ -171,6 +288,7 @@ export class CellMap {
     const { x, y } = this.place();
     let best = -1, least = (12 * devicePixelRatio) ** 2;
     for (const i of this.known) {
+      if (this.only !== null && this.cells.fov[i] !== this.only) continue;
       const [ml, ap] = this.at(i);
       const far = (x(ml) - px) ** 2 + (y(ap) - py) ** 2;
       if (far < least) [best, least] = [i, far];
@@ -179,8 +297,66 @@ export class CellMap {
   }
 }
 
+/**
+ * Write a word on paper of its own: outlines, and names of regions, are below it.
+ * @param {CanvasRenderingContext2D} context
+ * @param {PageColors} color
+ * @param {string} text
+ * @param {number} x
+ * @param {number} y
+ */
+function write(context, color, text, x, y) {
+  const ink = context.fillStyle, size = 11 * devicePixelRatio;
+  context.fillStyle = css(color.paper);
+  context.fillRect(x - 1, y - 0.85 * size, context.measureText(text).width + 2, 1.1 * size);
+  context.fillStyle = ink;
+  context.fillText(text, x, y);
+}
+
 const least = (/** @type {number[]} */ values) => values.reduce((a, b) => Math.min(a, b), Infinity);
 const most = (/** @type {number[]} */ values) => values.reduce((a, b) => Math.max(a, b), -Infinity);
+
+/**
+ * Return the limits of points: least and most ML, then AP.
+ * @param {Point[]} points
+ * @returns {Limits}
+ */
+function around(points) {
+  if (!points.length) return [-100, 100, -100, 100];
+  const ml = points.map(([x]) => x), ap = points.map(([, y]) => y);
+  return [least(ml), most(ml), least(ap), most(ap)];
+}
+
+/**
+ * Return the outlines of the regions of both hemispheres, with the middle and the width of each.
+ * @param {Brain} brain
+ */
+function outlinesOf({ midline, regions }) {
+  return regions.flatMap(([name, flat]) => [1, -1].map((side) => {
+    /** @type {Point[]} */
+    const corners = [];
+    for (let i = 0; i < flat.length; i += 2) corners.push([midline + side * flat[i], flat[i + 1]]);
+    const [left, right, back, front] = around(corners);
+    return { name, corners, middle: [(left + right) / 2, (back + front) / 2], size: right - left };
+  }));
+}
+
+/**
+ * Return the outlines of FOVs with the number of each among the planes at its place, and how many these are.
+ * @param {{ fov: number, corners: Point[] }[]} outlines
+ */
+function planesOf(outlines) {
+  const centre = (/** @type {Point[]} */ corners) => {
+    const [left, right, back, front] = around(corners);
+    return [(left + right) / 2, (back + front) / 2, Math.max(right - left, front - back)];
+  };
+  const centres = outlines.map(({ corners }) => centre(corners));
+  const isNear = (/** @type {number} */ i, /** @type {number} */ j) => Math.hypot(centres[i][0] - centres[j][0], centres[i][1] - centres[j][1]) < TOGETHER * Math.min(centres[i][2], centres[j][2]);
+  return outlines.map((one, i) => {
+    const near = outlines.map((_, j) => j).filter((j) => j === i || isNear(i, j));
+    return { ...one, plane: near.indexOf(i), planes: near.length };
+  });
+}
 
 /**
  * Return the corners of the convex hull of points (Andrew's monotone chain).

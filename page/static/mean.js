@@ -2,7 +2,7 @@
 import { css, page } from "./colors.js";
 import { pairIn } from "./dom.js";
 
-const HEIGHT = 110;
+const HEIGHT = 92;
 
 /**
  * Return the line: frames and values, without a value at each pause of the imaging.
@@ -70,8 +70,8 @@ export class MeanLine {
     ctx.fillStyle = css(page().faint);
     ctx.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
     ctx.textAlign = "left";
-    const text = `mean of ${this.n} cell${this.n === 1 ? "" : "s"}, 0 to ${(scales.y.max ?? 0).toFixed(2)} (each cell p20 to p99 = 0 to 1)`;
-    ctx.fillText(text, 4 * devicePixelRatio, 11 * devicePixelRatio);
+    const short = `mean of ${this.n} cell${this.n === 1 ? "" : "s"}, 0 to ${(scales.y.max ?? 0).toFixed(2)}`, text = `${short} (each cell p20 to p99 = 0 to 1)`;
+    ctx.fillText(ctx.measureText(text).width < ctx.canvas.width - 8 * devicePixelRatio ? text : short, 4 * devicePixelRatio, 11 * devicePixelRatio);
   }
 
   width() {

@@ -2,18 +2,20 @@
 import { element } from "./dom.js";
 
 const form = element("choice", HTMLFormElement);
-const code = element("code", HTMLElement);
 
 form.addEventListener("change", (event) => {
   if (!(event.target instanceof HTMLInputElement) || event.target.name !== "set") return;
   /** @type {NodeListOf<HTMLInputElement>} */
   const boxes = form.querySelectorAll("input[name=params], input[name=eid]");
   for (const box of boxes) box.checked = false;
+  // nothing was ticked in the new set: it shows its default
+  for (const one of form.querySelectorAll(/** @type {"input"} */ ("input[name=ticked]"))) one.disabled = true;
   form.requestSubmit();
 });
 
-element("copy", HTMLElement).addEventListener("click", async () => {
-  const said = element("copied", HTMLElement);
+// the template leaves it out while nothing is ticked
+document.getElementById("copy")?.addEventListener("click", async () => {
+  const code = element("code", HTMLElement), said = element("copied", HTMLElement);
   try {
     await navigator.clipboard.writeText(code.textContent ?? "");
     said.textContent = "Copied.";

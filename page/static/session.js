@@ -1,7 +1,7 @@
 // The page of a session: raster, map, and mean activity of the selection. The address keeps view and selection.
 import { coloring, css, page, ramp } from "./colors.js";
 import { contextOf, element } from "./dom.js";
-import { onKeys, onMap, onMapKeys, onRaster } from "./gestures.js";
+import { dragged, onKeys, onMapKeys, onPointers, onWheel, pinched } from "./gestures.js";
 import { CellMap } from "./map.js";
 import { MeanLine } from "./mean.js";
 import { Raster, commonest } from "./raster.js";
@@ -24,14 +24,15 @@ const whole = { rows: [0, shape[0]], frames: [0, shape[1]] };
 const raster = new Raster(canvasOf("raster"), `${base}/raster?${of}`, shape);
 raster.failed = (error) => tell(`The raster could not be loaded: ${error.message}`);
 fit();
-const [cells, line] = await Promise.all([
+const [cells, line, brain] = await Promise.all([
   get(`${base}/cells.json?${of}`),
   get(`${base}/timeline.json?${of}`),
+  get("/static/brain.json"),
   raster.ask(), // the whole raster, which stays behind every part
 ]);
 const timeline = new Timeline(canvasOf("events"), canvasOf("axis"), line);
 raster.breaks = timeline.breaks;
-const map = new CellMap(canvasOf("map"), cells);
+const map = new CellMap(canvasOf("map"), cells, brain);
 const mean = new MeanLine(html("mean"), `${base}/mean?${of}`, raster);
 
 /** @type {Chosen | null} */
@@ -41,6 +42,7 @@ let colors = null;
 /** @type {Pair | null} rows that are being selected */
 let band = null;
 let waiting = 0; // timer: address and mean are updated once, when a movement ends
+let isRestored = false; // the view comes from the address, which is then no step that Back undoes
 /** @type {Drag} */
 let drags = "select";
 
@@ -144,11 +146,24 @@ function color(by) {
   map.draw();
   drawLegend();
   html("key").replaceChildren(...timeline.key());
+  drawShades();
+}
+
+// Draw the scale of the raster: what its shades stand for at the present contrast.
+function drawShades() {
+  const bar = canvasOf("shades"), context = contextOf(bar), table = raster.tableOf(null, page());
+  const most = Math.min(raster.top / raster.contrast, 254); // value that is drawn darkest
+  for (let x = 0; x < bar.width; x++) {
+    const abgr = table[Math.round((x / (bar.width - 1)) * most)];
+    context.fillStyle = css([abgr & 255, (abgr >> 8) & 255, (abgr >> 16) & 255]);
+    context.fillRect(x, 0, 1, bar.height);
+  }
+  html("shades-most").textContent = `${(most / 254).toFixed(2)}${most < 254 ? " and more" : ""}`;
 }
 
 function drawLegend() {
   if (!colors) return;
-  html("legend").replaceChildren(...(colors.groups ? colors.groups.map(legendOf) : [round(colors.low), rampOf(), round(colors.high), ` ${colors.unit}`]));
+  html("legend").replaceChildren(...(colors.groups ? colors.groups.map(legendOf) : [round(colors.low), rampOf(page()), round(colors.high), ` ${colors.unit}`]));
 }
 
 /** @param {Group} group */
@@ -158,16 +173,19 @@ function legendOf(group) {
   dot.style.background = group.color;
   button.append(dot, `${group.name} (${group.n})`);
   button.title = group.title;
-  button.setAttribute("aria-pressed", String(selection?.region === group.name));
-  button.addEventListener("click", () => select(selection?.region === group.name ? null : { region: group.name }));
+  const fov = choice.value === "fov" ? Number(group.name.split(" ")[1]) : undefined;
+  const isChosen = fov === undefined ? selection?.region === group.name : selection?.fov === fov;
+  button.setAttribute("aria-pressed", String(isChosen));
+  button.addEventListener("click", () => select(isChosen ? null : fov === undefined ? { region: group.name } : { fov }));
   return button;
 }
 
-function rampOf() {
+/** @param {PageColors} shades */
+function rampOf(shades) {
   const bar = Object.assign(document.createElement("canvas"), { className: "ramp", width: 160, height: 11 });
   const context = contextOf(bar);
   for (let x = 0; x < 160; x++) {
-    context.fillStyle = ramp(x / 159);
+    context.fillStyle = ramp(x / 159, shades);
     context.fillRect(x, 0, 1, 11);
   }
   return bar;
@@ -192,8 +210,9 @@ function select(chosen) {
  * @param {Chosen} selection
  * @param {number} i
  */
-function isChosen({ rows, box, region }, i) {
+function isChosen({ rows, box, region, fov }, i) {
   if (rows) return i >= rows[0] && i < rows[1];
+  if (fov !== undefined) return cells.fov[i] === fov;
   if (region) {
     const { acronym, area } = cells.regions[cells.region[i]];
     return acronym === region || area === region;
@@ -208,8 +227,8 @@ function nChosen() {
 }
 
 function tellSelection() {
-  const { rows, region } = selection ?? {};
-  const which = rows ? ` (${rows[0]} to ${rows[1] - 1} of the order)` : region ? ` in ${region}` : "";
+  const { rows, region, fov } = selection ?? {};
+  const which = rows ? ` (${rows[0]} to ${rows[1] - 1} of the order)` : region ? ` in ${region}` : fov !== undefined ? ` in FOV ${fov}` : "";
   html("selected").textContent = selection
     ? `${counted(nChosen())} selected${which}.`
     : `${counted(shape[0])}, ${shape[1]} frames. Drag over the raster or the map to select cells.`;
@@ -243,6 +262,7 @@ function later() {
   clearTimeout(waiting);
   waiting = setTimeout(() => {
     save();
+    isRestored = false;
     mean.draw(asText(selection ?? { rows: [0, shape[0]] }), nChosen()).catch((error) => tell(`The mean could not be loaded: ${error.message}`));
   }, 120);
 }
@@ -251,9 +271,18 @@ function later() {
  * Return a selection as a query for the server.
  * @param {Chosen} selection
  */
-function asText({ rows, box, region }) {
+function asText({ rows, box, region, fov }) {
+  if (fov !== undefined) return `fov=${fov}`;
   return rows ? `rows=${rows.join(":")}` : box ? `box=${box.join(",")}` : `region=${encodeURIComponent(region ?? "")}`;
 }
+
+// Return the part of the brain that the map shows, as text; "" for the cells, which it shows at first.
+function mapText() {
+  if (map.isShown(map.whole)) return "brain";
+  return map.isShown(map.fitted) ? "" : map.limits.map(Math.round).join(",");
+}
+
+const STEPS = ["t", "cells", "map", "plane", "rows", "box", "region", "fov"];
 
 function save() {
   const address = new URL(location.href);
@@ -267,11 +296,19 @@ function save() {
   set("cells", isWhole(rows, shape[0]) ? "" : rows.map(Math.round).join(":"));
   set("color", choice.value === "region" ? "" : choice.value);
   set("contrast", raster.contrast === 1 ? "" : String(raster.contrast));
-  set("tint", input("wash").checked ? "" : "no");
+  set("tint", input("wash").checked ? "yes" : "");
   set("rows", selection?.rows?.join(":"));
   set("box", selection?.box?.join(","));
   set("region", selection?.region);
-  if (address.href !== location.href) history.replaceState(null, "", address);
+  set("fov", selection?.fov?.toString());
+  set("map", mapText());
+  set("plane", map.only?.toString());
+  if (address.href === location.href) return;
+  // Back undoes a zoom, a movement or a selection; colours and contrast are no steps
+  const steps = (/** @type {URLSearchParams} */ asked) => STEPS.map((name) => asked.get(name)).join("&");
+  const isStep = !isRestored && steps(address.searchParams) !== steps(new URLSearchParams(location.search));
+  if (isStep) history.pushState(null, "", address);
+  else history.replaceState(null, "", address);
 }
 
 function restore() {
@@ -284,12 +321,17 @@ function restore() {
   const contrast = Number(asked.get("contrast") || 1);
   if (contrast > 0) input("contrast").value = String(contrast); // the input limits it to its range
   raster.contrast = Number(input("contrast").value);
-  input("wash").checked = asked.get("tint") !== "no";
+  input("wash").checked = asked.get("tint") === "yes";
   color([...choice.options].find(({ value }) => value === asked.get("color"))?.value ?? "region");
   const rows = pair("rows"), box = /** @type {Limits | null} */ (numbers("box", ",", 4)), region = asked.get("region");
-  const times = pair("t");
+  const times = pair("t"), [fov] = numbers("fov", ",", 1) ?? [];
   show({ rows: pair("cells") ?? whole.rows, frames: times ? framesAt(times) : whole.frames });
-  select(rows ? { rows } : box ? { box } : region ? { region } : null);
+  const [plane] = numbers("plane", ",", 1) ?? [], limits = /** @type {Limits | null} */ (numbers("map", ",", 4));
+  map.only = map.outlines.some((one) => one.fov === plane) ? plane ?? null : null;
+  map.show(asked.get("map") === "brain" ? map.whole : limits ?? map.fitted);
+  tellMap();
+  select(rows ? { rows } : box ? { box } : region ? { region } : fov !== undefined ? { fov } : null);
+  isRestored = true; // until the address is saved again, which writes what it had
 }
 
 /**
@@ -336,13 +378,22 @@ function extend(direction) {
   select({ rows: [first, Math.min(Math.max(last + direction * step, first + 1), shape[0])] });
 }
 
-onRaster(raster.canvas, {
-  view: () => raster.view, show, zoom, move,
-  mark: (from, to) => { band = [rowAt(Math.min(from, to)), rowAt(Math.max(from, to))]; raster.draw(); },
-  choose: (isMeant) => {
-    const [first, last] = band ?? [0, 0];
+/** @type {View} */
+let begun = raster.view;
+onPointers(raster.canvas, {
+  begin: () => { begun = raster.view; },
+  drag: (from, to) => show(dragged(begun, from, to)),
+  pinch: (before, now) => show(pinched(begun, before, now)),
+  mark: ([, from], [, to]) => {
+    if (!band && Math.abs(to - from) < 0.005) return; // along the rows
+    band = [rowAt(Math.min(from, to)), rowAt(Math.max(from, to))];
+    raster.draw();
+  },
+  marked: (isMeant) => {
+    const rows = band;
     band = null;
-    select(isMeant ? { rows: [Math.floor(first), Math.ceil(last)] } : selection);
+    if (rows && isMeant) select({ rows: [Math.floor(rows[0]), Math.ceil(rows[1])] });
+    else raster.draw();
   },
   hover: ([x, y]) => {
     const { frames } = raster.view, i = Math.min(Math.floor(rowAt(y)), shape[0] - 1);
@@ -350,32 +401,82 @@ onRaster(raster.canvas, {
   },
   click: ([, y]) => pick(Math.min(Math.floor(rowAt(y)), shape[0] - 1)),
 }, () => drags);
+onWheel(raster.canvas, {
+  plain: () => tell("Ctrl (⌘) and wheel zoom time, Shift and wheel zoom cells."),
+  zoom: (factor, [x, y], isShift) => (isShift ? zoom("rows", factor, y) : zoom("frames", factor, x)),
+  aside: (share) => move("frames", share),
+});
 onKeys(raster.canvas, {
   zoom, move, extend, all: () => show(whole), none: () => select(null),
   name: () => { if (map.chosen?.includes(1)) pick(map.chosen.indexOf(1)).focus(); },
 });
 
-onMap(map.canvas, {
-  box: (from, to) => {
+/**
+ * Change what the map shows, and keep it in the address.
+ * @param {() => void} act
+ */
+function onTheMap(act) {
+  act();
+  tellMap();
+  later();
+}
+
+// Draw which part of the brain is shown: the buttons below the map.
+function tellMap() {
+  const isCells = map.only === null && map.isShown(map.fitted);
+  const entries = /** @type {[text: string, isShown: boolean, act: () => void][]} */ ([
+    ["cells", isCells, () => map.showCells()],
+    ["brain", map.isShown(map.whole), () => map.showBrain()],
+    ...(map.outlines.length > 1 ? map.outlines.map(({ fov }) => [`FOV ${fov}`, map.only === fov, () => map.showCells(map.only === fov ? null : fov)]) : []),
+  ]);
+  const focus = [...html("places").children].indexOf(/** @type {Element} */ (document.activeElement));
+  html("places").replaceChildren("Map: ", ...entries.map(([text, isShown, act]) => {
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: text });
+    button.setAttribute("aria-pressed", String(isShown));
+    button.addEventListener("click", () => onTheMap(act));
+    return button;
+  }));
+  if (focus >= 0) /** @type {HTMLElement | undefined} */ (html("places").children[focus])?.focus();
+}
+
+let begunMap = map.limits;
+onPointers(map.canvas, {
+  begin: () => { begunMap = map.limits; },
+  drag: (from, to) => onTheMap(() => map.follow(begunMap, [from], [to])),
+  pinch: (before, now) => onTheMap(() => map.follow(begunMap, before, now)),
+  mark: (from, to) => {
     const { width, height } = map.canvas;
     map.box = [from[0] * width, to[0] * width, from[1] * height, to[1] * height];
     map.draw();
   },
-  choose: () => {
+  marked: (isMeant) => {
     const [left, right, back, front] = map.boxInMicrometres().map(Math.round);
     map.box = null;
-    select({ box: [left, right, back, front] });
+    if (isMeant) select({ box: [left, right, back, front] });
+    else map.draw();
   },
-  click: ([x, y]) => {
-    const found = map.nearest(x * map.canvas.width, y * map.canvas.height);
+  hover: (at) => {
+    const found = nearest(at);
+    tell(found === null ? "" : nameOf(found));
+  },
+  click: (at) => {
+    const found = nearest(at);
     if (found !== null) pick(found);
   },
-  zoom: (factor, at) => map.zoom(factor, at),
 }, () => drags);
-onMapKeys(map.canvas, {
-  zoom: (factor) => map.zoom(factor, [0.5, 0.5]), move: (right, up) => map.move(right, up), all: () => map.showAll(),
-  none: () => select(null),
+onWheel(map.canvas, {
+  plain: () => tell("Ctrl (⌘) and wheel zoom the map."),
+  zoom: (factor, at) => onTheMap(() => map.zoom(factor, at)),
 });
+onMapKeys(map.canvas, {
+  zoom: (factor) => onTheMap(() => map.zoom(factor, [0.5, 0.5])), move: (right, up) => onTheMap(() => map.move(right, up)),
+  all: () => onTheMap(() => map.showCells()), none: () => select(null),
+});
+
+/** @param {Point} at Fractions of the map. */
+function nearest([x, y]) {
+  return map.nearest(x * map.canvas.width, y * map.canvas.height);
+}
 
 // ---- the tools
 
@@ -402,11 +503,11 @@ on("time-in", "click", () => zoom("frames", 0.5));
 on("time-out", "click", () => zoom("frames", 2));
 on("cells-in", "click", () => zoom("rows", 0.5));
 on("cells-out", "click", () => zoom("rows", 2));
-on("whole", "click", () => show(whole));
+on("whole", "click", () => { show(whole); onTheMap(() => map.showCells()); });
 on("clear", "click", () => select(null));
 on("color", "change", () => { color(choice.value); later(); });
 on("wash", "change", () => { color(choice.value); later(); });
-on("contrast", "input", () => { raster.contrast = Number(input("contrast").value); raster.repaint(); later(); });
+on("contrast", "input", () => { raster.contrast = Number(input("contrast").value); raster.repaint(); drawShades(); later(); });
 on("embedding", "change", () => { location.search = `?embedding=${element("embedding", HTMLSelectElement).value}`; });
 on("select-shown", "click", () => {
   const [first, last] = raster.view.rows.map(Math.round);
@@ -442,6 +543,7 @@ if (matchMedia("(pointer: coarse)").matches) { // on a touch screen, dragging sc
   dragTo("scroll");
 }
 restore();
+addEventListener("popstate", restore);
 new ResizeObserver(() => {
   fit();
   mean.resize();

@@ -130,18 +130,47 @@ export class Timeline {
     context.font = `${11 * ratio}px system-ui, sans-serif`;
     context.fillStyle = css(color.faint);
     context.strokeStyle = css(color.faint);
-    context.textAlign = "center";
     const [from, to] = [this.time(first), this.time(last)];
+    // at each pause the axis is interrupted, and the length of the pause written instead of ticks
+    context.textAlign = "center";
+    const texts = this.drawPauses(context, first, last);
     const step = [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600].find((s) => (to - from) / s <= width / (80 * ratio)) ?? 7200;
     for (let time = Math.ceil(from / step) * step; time <= to; time += step) {
       const frame = this.frame(time), x = ((frame - first) / (last - first)) * width;
       if (Math.abs(this.time(frame) - time) > 0.5) continue; // the time is in a gap of the imaging
       context.fillRect(x, 0, ratio, 4 * ratio);
       const text = step < 1 ? time.toFixed(1) : String(Math.round(time));
+      const half = context.measureText(text).width / 2 + 3 * ratio;
+      if (texts.some(([left, right]) => x + half > left && x - half < right)) continue;
       if (x > 14 * ratio && x < width - 24 * ratio) context.fillText(text, x, 15 * ratio);
     }
     context.textAlign = "left";
     context.fillText("s", width - 8 * ratio, 15 * ratio);
+  }
+
+  /**
+   * Mark the pauses in view on the axis; return left and right edge of each text, in pixels.
+   * @param {CanvasRenderingContext2D} context
+   * @param {number} first
+   * @param {number} last
+   * @returns {Pair[]}
+   */
+  drawPauses(context, first, last) {
+    const { width } = this.axis, ratio = devicePixelRatio, { clock } = this.data;
+    return this.breaks.filter((frame) => frame > first && frame < last).map((frame) => {
+      const x = ((frame - first) / (last - first)) * width;
+      const text = `pause of ${Math.round(clock[frame] - clock[frame - 1])} s`, half = context.measureText(text).width / 2;
+      for (const side of [-1, 1]) {
+        const at = x + side * (BAND / 2) * ratio;
+        context.beginPath();
+        context.moveTo(at - 1.5 * ratio, 5 * ratio);
+        context.lineTo(at + 1.5 * ratio, 0);
+        context.stroke();
+      }
+      const middle = Math.min(Math.max(x, half), width - half);
+      context.fillText(text, middle, 15 * ratio);
+      return [middle - half, middle + half];
+    });
   }
 
   // Return elements for the legend of the colours above the raster.

@@ -35,6 +35,7 @@ function start({ patterns, dates, eids, subject, run }) {
     }
     drawPresence(now);
     drawPairs(now);
+    later(now);
     const address = new URL(location.href);
     address.searchParams.delete("session");
     if (now.length < boxes.length) for (const i of now) address.searchParams.append("session", eids[i]);
@@ -55,13 +56,23 @@ function start({ patterns, dates, eids, subject, run }) {
   /** @param {number[]} now Numbers of the chosen sessions. */
   function drawPresence(now) {
     const ratio = devicePixelRatio, color = page();
-    const across = Math.min(34, 560 / dates.length), tall = 320;
+    // at least as wide as a line of text, which stands upright above each column
+    const across = Math.max(Math.min(34, 560 / dates.length), 14), tall = 320, top = 84;
     canvas.width = (across * dates.length + 70) * ratio;
-    canvas.height = tall * ratio;
+    canvas.height = (top + tall) * ratio;
     canvas.style.width = `${across * dates.length + 70}px`;
-    canvas.style.height = `${tall}px`;
+    canvas.style.height = `${top + tall}px`;
     const context = contextOf(canvas);
-    let y = 0;
+    context.font = `${12 * ratio}px system-ui, sans-serif`;
+    context.fillStyle = css(color.ink);
+    dates.forEach((date, s) => {
+      context.save();
+      context.translate((s * across + across / 2 + 3) * ratio, (top - 5) * ratio);
+      context.rotate(-Math.PI / 2);
+      context.fillText(date, 0, 0);
+      context.restore();
+    });
+    let y = top;
     patterns.forEach((pattern, i) => {
       const height = (pattern.n / total) * (tall - 2);
       const isShared = now.length > 0 && now.every((s) => sets[i].has(s));
@@ -72,8 +83,48 @@ function start({ patterns, dates, eids, subject, run }) {
       y += height;
     });
     context.fillStyle = css(color.faint);
-    context.font = `${11 * ratio}px system-ui, sans-serif`;
-    context.fillText(`${total} cells`, (across * dates.length + 4) * ratio, 12 * ratio);
+    context.fillText(`${total} cells`, (across * dates.length + 4) * ratio, (top + 12) * ratio);
+  }
+
+  let waiting = 0, asked_for = 0; // timer, and number of the newest request
+
+  /** @param {number[]} now */
+  function later(now) {
+    clearTimeout(waiting);
+    waiting = setTimeout(() => listCells(now).catch((error) => {
+      element("listed", HTMLElement).textContent = `The cells could not be listed: ${error.message}`;
+    }), 200);
+  }
+
+  /**
+   * List the cells found in all chosen sessions; each leads to its page in each of them.
+   * @param {number[]} now
+   */
+  async function listCells(now) {
+    const table = element("cells", HTMLTableElement), told = element("listed", HTMLElement), own = ++asked_for;
+    if (!now.length) {
+      table.replaceChildren();
+      told.textContent = "";
+      return;
+    }
+    const answer = await fetch(`/tracking/cells.json?subject=${encodeURIComponent(subject)}&run=${run}${now.map((i) => `&session=${eids[i]}`).join("")}`);
+    if (!answer.ok) throw new Error(await answer.text());
+    /** @type {TrackedCells} */
+    const { n, cells } = await answer.json();
+    if (own !== asked_for) return;
+    told.textContent = n > cells.length ? `The first ${cells.length} of ${n} cells; the CSV has all.` : "";
+    table.replaceChildren();
+    const head = table.createTHead().insertRow();
+    for (const text of ["cell", ...now.map((s) => dates[s])]) head.append(Object.assign(document.createElement("th"), { scope: "col", textContent: text }));
+    const body = table.createTBody();
+    for (const { uid, rois } of cells) {
+      const row = body.insertRow();
+      row.append(Object.assign(document.createElement("th"), { scope: "row", textContent: uid.slice(0, 8), title: uid }));
+      for (const [eid, fov, roi] of rois) {
+        const link = Object.assign(document.createElement("a"), { href: `/sessions/${eid}/cells/${fov}/${roi}`, textContent: `FOV ${fov}, ROI ${roi}` });
+        row.insertCell().append(link);
+      }
+    }
   }
 
   /** @param {number[]} now */

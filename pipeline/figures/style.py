@@ -60,6 +60,8 @@ LINE_COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00",
 LABEL_SIDES = ((1, 1), (-1, 1), (1, -1), (-1, -1), (1, 0), (-1, 0), (0, 1), (0, -1))
 PANEL_GAP = 0.1  # inches between elements side by side
 Y_LABEL_WIDTH = 0.55  # inches of the labels left of the axes
+#: Relative luminance of linear red, green and blue (WCAG 2).
+LUMINANCE = np.array([0.2126, 0.7152, 0.0722])
 UNKNOWN_COLOR = "#808080"
 UNKNOWN_REGIONS = frozenset({"", "nan", "None", "unknown", "void", "root", "other"})
 
@@ -273,7 +275,7 @@ def natural_key(text: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def distinct_region_colors(acronyms: Iterable[str]) -> dict[str, str]:
+def distinct_region_colors(acronyms: Iterable[str], *, luminance: tuple[float, float] | None = None) -> dict[str, str]:
     """Return distinguishable colours for any mixture of areas and layers.
 
     The colours of the Allen atlas are not used because all layers of an area share one.
@@ -282,6 +284,8 @@ def distinct_region_colors(acronyms: Iterable[str]) -> dict[str, str]:
     ----------
     acronyms : iterable of str
         Acronyms, in any order and with repeats, such as one per neuron.
+    luminance : (float, float), optional
+        Least and largest relative luminance (WCAG 2) of the colours, 0 to 1, for papers that are not white.
 
     Returns
     -------
@@ -297,12 +301,12 @@ def distinct_region_colors(acronyms: Iterable[str]) -> dict[str, str]:
     """
     names = sorted({str(acronym) for acronym in acronyms}, key=natural_key)
     known = [name for name in names if name not in UNKNOWN_REGIONS]
-    colors = dict(zip(known, _palette(len(known)), strict=True))
+    colors = dict(zip(known, _palette(len(known), luminance), strict=True))
     return {name: colors.get(name, UNKNOWN_COLOR) for name in names}
 
 
 @lru_cache
-def _palette(n: int) -> tuple[str, ...]:
+def _palette(n: int, luminance: tuple[float, float] | None) -> tuple[str, ...]:
     """Return `n` hex colours, chosen greedily: each is farthest from grey and all before it.
 
     Distance is measured in OKLab, for normal vision and for the two common kinds of colour blindness.
@@ -314,7 +318,11 @@ def _palette(n: int) -> tuple[str, ...]:
     chroma = np.hypot(lab[:, 1], lab[:, 2])
     # Very light and very dark colours are hard to see on paper and behind data; greys mean unknown; the most
     # saturated greens and magentas dominate all others.
-    rgb = rgb[(lab[:, 0] > 0.4) & (lab[:, 0] < 0.88) & (chroma > 0.07) & (chroma < 0.2)]
+    shown = (lab[:, 0] > 0.4) & (lab[:, 0] < 0.88) & (chroma > 0.07) & (chroma < 0.2)
+    if luminance is not None:
+        bright = _linear(rgb) @ LUMINANCE
+        shown = (bright >= luminance[0]) & (bright <= luminance[1]) & (chroma > 0.07)
+    rgb = rgb[shown]
     # a single region is drawn in nearly the blue of single lines
     chosen = [int(np.argmin(np.sum((rgb - to_rgb(LINE_COLORS[0])) ** 2, axis=1)))]
     rgb = np.vstack([rgb, to_rgb(UNKNOWN_COLOR)])

@@ -134,14 +134,21 @@ def errors(
     rows = []
     for table in _with_key(tables, key or {}):
         failed = (jobs_of(table).errors & (key or {})).proj(*columns)
-        for row in failed.to_dicts(order_by="completed_time DESC" if newest else None, limit=newest):
+        found = failed.to_dicts(order_by="completed_time DESC" if newest else None, limit=newest)
+        # a time may be missing, in a row that was not written here: PostgreSQL puts these first, so that others are cut
+        if newest and any(row["completed_time"] is None for row in found):
+            found += (failed & "completed_time IS NOT NULL").to_dicts(order_by="completed_time DESC", limit=newest)
+            found = list({tuple(row[name] for name in jobs_of(table).primary_key): row for row in found}.values())
+        for row in found:
             rows.append({
                 "table": table.__name__, "key": {name: row[name] for name in jobs_of(table).primary_key},
                 "message": row["error_message"], "host": row["host"], "time": row["completed_time"],
                 **({"stack": row["error_stack"]} if stack else {}),
             })  # fmt: skip
     # the newest of each table were fetched; of these, the newest of all
-    return sorted(rows, key=lambda row: row["time"], reverse=True)[:newest] if newest else rows
+    return (
+        sorted(rows, key=lambda row: (row["time"] is not None, row["time"]), reverse=True)[:newest] if newest else rows
+    )
 
 
 def grouped(failures: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
 
@@ -21,31 +22,8 @@ import requests
 from support.pages import served
 
 import schemas
-from pipeline.decoding import NDCSettings
 from pipeline.embedding import EmbeddingSettings
 from pipeline.signals.scaling import scale_rows
-
-SMALL = {"ks": (4, 16), "r": 3, "n_label_shuffles": 19, "n_bootstrap": 20}
-
-
-@pytest.fixture(scope="module")
-def curves(demo_sessions):
-    """Tiles, tracked cells and curves of the demo."""
-    from schemas.decoding.run import run_ndc
-    from schemas.embedding import Embedding, RasterTiles
-    from schemas.tracking import TrackingRun
-    from schemas.work.filling import fill
-
-    # other tests may have had them recomputed
-    assert not fill([Embedding, RasterTiles], [{"eid": eid} for eid in demo_sessions]).errors
-    run = TrackingRun.register("SP999")
-    return run_ndc(demo_sessions, run, [NDCSettings(target=target, **SMALL) for target in ("choice", "feedback")])
-
-
-@pytest.fixture(scope="module")
-def address(curves, server):
-    with served(server) as found:
-        yield found
 
 
 def get(address: str, path: str, status: int = 200, **query) -> requests.Response:
@@ -433,6 +411,113 @@ def test_nothing_can_be_written_and_nothing_from_elsewhere_is_loaded(address, de
     assert answer.headers["x-content-type-options"] == "nosniff"
     # a name elsewhere on the web that leads to this machine: its pages could read ours
     assert requests.get(address, headers={"host": "evil.example"}, timeout=30).status_code == 400
+
+
+def test_head_is_answered_as_get_without_the_content(address, demo_sessions):
+    for path in (
+        "/",
+        "/sessions",
+        f"/sessions/{demo_sessions[0]}",
+        f"/sessions/{demo_sessions[0]}/cells.json",
+        "/static/page.css",
+    ):
+        answer = requests.head(address + path, timeout=30)
+        assert (answer.status_code, answer.content) == (200, b""), path
+        assert answer.headers["content-type"] == get(address, path).headers["content-type"]
+
+
+def test_pictures_are_compressed_as_the_browser_accepts_it(address, demo_sessions):
+    """The same picture: not compressed, with gzip, and with zstd, as numcodecs reads them."""
+    from numcodecs import GZip, Zstd
+
+    part = {"rows": "0:500", "frames": "0:4000", "width": 1500, "height": 500}
+    bodies = {}
+    for encoding in ("identity", "gzip", "gzip, deflate, br, zstd"):
+        answer = requests.get(
+            f"{address}/sessions/{demo_sessions[0]}/raster", part, headers={"accept-encoding": encoding}, stream=True,
+            timeout=30,
+        )  # fmt: skip
+        assert answer.headers["content-encoding"] == encoding.split(" ")[-1]
+        bodies[encoding] = answer.raw.read(decode_content=False)
+    plain, gzip, zstd = bodies.values()
+    assert bytes(GZip().decode(gzip)) == bytes(Zstd().decode(zstd)) == plain
+    assert max(len(gzip), len(zstd)) < 0.66 * len(plain)
+
+
+def test_what_all_tabs_ask_for_is_computed_once_and_errors_are_not_kept():
+    import asyncio
+    import threading
+
+    from page.threads import Shared
+
+    calls, release = [], threading.Event()
+
+    def compute() -> int:
+        calls.append(1)
+        release.wait(10)
+        return len(calls)
+
+    def fail() -> int:
+        calls.append(1)
+        raise ValueError("not this time")
+
+    async def ask_all() -> None:
+        shared = Shared(seconds=0.2, most=2)
+        waiting = [asyncio.ensure_future(shared.get("home", compute)) for _ in range(20)]
+        await asyncio.sleep(0.05)
+        waiting.pop().cancel()  # a tab that was closed takes nothing from the others
+        release.set()
+        assert await asyncio.gather(*waiting) == [1] * 19
+        assert await shared.get("home", compute) == 1  # kept for a while
+        await asyncio.sleep(0.3)
+        assert await shared.get("home", compute) == 2
+        calls.clear()
+        for n in (1, 2):
+            with pytest.raises(ValueError, match="not this time"):
+                await shared.get("broken", fail)
+            assert len(calls) == n
+        for name in "abc":
+            await shared.get(name, compute)
+        assert len(shared._tasks) == 2
+
+    # in a thread: Playwright's loop runs in this one
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(asyncio.run, ask_all()).result()
+
+
+BY_THREAD = """
+import threading, schemas
+from schemas.server.by_thread import by_thread
+from schemas.server.reconnection import only_read, reconnect
+connection = schemas.activate()
+only_read(connection, 2.0)
+by_thread(connection)
+slow = {"mysql": "SELECT SLEEP(1)", "postgresql": "SELECT pg_sleep(1)"}[connection.adapter.backend]
+own = {"mysql": "SELECT CONNECTION_ID()", "postgresql": "SELECT pg_backend_pid()"}[connection.adapter.backend]
+found, after = set(), []
+def read():
+    found.add(connection.query(own).fetchone()[0])
+    connection.query(slow)
+    try:
+        schemas.Subject.insert1({"subject": "written"})
+    except Exception as error:
+        after.append("read" in str(error).lower())
+    connection._conn.close()  # lost: this thread alone connects again
+    reconnect(connection)
+    after.append(str(len(schemas.Subject())))
+import time
+begin = time.monotonic()
+threads = [threading.Thread(target=read) for _ in range(4)]
+[one.start() for one in threads]; [one.join() for one in threads]
+print(len(found), after.count(True), len(after), time.monotonic() - begin < 3)
+"""
+
+
+def test_each_thread_has_a_connection_that_cannot_write_and_does_not_wait_for_the_others(demo_sessions, python_command):
+    done = python_command("-c", BY_THREAD)
+    # four connections, four refusals and four counts, in less time than one after the other
+    assert done.stdout.split() == ["4", "4", "8", "True"], done.stdout + done.stderr
+    assert not (schemas.Subject & {"subject": "written"})
 
 
 READ_ONLY = """

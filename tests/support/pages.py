@@ -112,3 +112,40 @@ class Tab:
 
     def close(self) -> None:
         self.page.close()
+
+
+def ready(tab: Tab, eid: str, query: str = "") -> Any:
+    """Open a session's page, and return it once raster, map and mean are drawn."""
+    page = tab.open(f"/sessions/{eid}{query}")
+    page.wait_for_selector("#viewer[data-ready]")
+    page.wait_for_load_state("networkidle")
+    return page
+
+
+def inked(page: Any, canvas: str) -> float:
+    """Return the share of a canvas that differs from its most common colour."""
+    found: float = page.evaluate(
+        """(id) => { const c = document.getElementById(id), n = new Map();
+        const copy = new OffscreenCanvas(c.width, c.height).getContext("2d");
+        copy.drawImage(c, 0, 0);
+        const p = new Uint32Array(copy.getImageData(0, 0, c.width, c.height).data.buffer);
+        for (const v of p) n.set(v, (n.get(v) ?? 0) + 1);
+        return 1 - Math.max(...n.values()) / p.length; }""",
+        canvas,
+    )
+    return found
+
+
+def words_on(page: Any, canvas: str, act: str) -> list[tuple[str, float, float]]:
+    """Return the words that an act in JavaScript draws on a canvas, with their places as fractions of it."""
+    found: list[tuple[str, float, float]] = page.evaluate(
+        f"""(() => {{ const said = [], real = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {{
+          if (this.canvas.id === "{canvas}") said.push([text, x / this.canvas.width, y / this.canvas.height]);
+          real.call(this, text, x, y);
+        }};
+        {act};
+        CanvasRenderingContext2D.prototype.fillText = real;
+        return said; }})()"""
+    )
+    return found
