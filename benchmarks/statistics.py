@@ -17,6 +17,8 @@ trends: how often trends over days are found where nothing changes, where signal
 and where the code changes; mean slopes of several mice.
 
 nulls: false positives and power of the nulls for mice that change within a session (``changing_mice.py``).
+
+beyond: false positives and power of the choice beyond the stimulus (``beyond_stimulus.py``).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from beyond_stimulus import beyond
 from changing_mice import nulls
 from musts import MISSED, counted, in_processes, must
 from scipy.stats import binomtest, chi2
@@ -395,6 +398,7 @@ SECTIONS: dict[str, Callable[[bool, int], None]] = {
     "intervals": intervals,
     "trends": trends,
     "nulls": nulls,
+    "beyond": beyond,
 }
 
 

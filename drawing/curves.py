@@ -15,7 +15,8 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.days import DayTrend
 from pipeline.decoding.fits.families import family_curve
 from pipeline.decoding.fits.trend import LogKSlope
-from schemas.decoding.results import NDCRun, TargetRun, names_of
+from schemas.decoding.naming import names_of
+from schemas.decoding.results import NDCRun, TargetRun
 from schemas.decoding.rows import p_of
 
 

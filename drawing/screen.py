@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pipeline.decoding.fits.mice import MIN_MICE
+from pipeline.decoding.fits.power import MOST_MICE
 from pipeline.text import printable
+from schemas.decoding.cohorts import MiceRun, Power
 from schemas.decoding.results import NDCRun, TargetRun
 from schemas.decoding.rows import p_of
 
@@ -58,7 +62,7 @@ def print_run(run: NDCRun) -> None:
     console.print("p = of all k together (Simes); q = FDR-adjusted p (Benjamini-Hochberg) over all that is below")
     for target in run.targets:
         if target.curves:
-            rows = [_on_screen(shown_result(row), console.width) for row in target.curves]
+            rows = [_on_screen(shown_result(row), console.width, row["n_minority"]) for row in target.curves]
             console.print(table_of(rows, title=escape(printable(target.name))))
         for text in trend_lines(target):
             console.print(text)
@@ -69,9 +73,11 @@ def print_run(run: NDCRun) -> None:
         console.print("After fixing the cause, run 'meso retry' to clear the failures, then run this again")
 
 
-def _on_screen(row: dict[str, Any], width: int) -> dict[str, Any]:
+def _on_screen(row: dict[str, Any], width: int, n_minority: int | None) -> dict[str, Any]:
+    """Return a row of ``shown_result`` by headings; beyond the stimulus with the number of minority trials."""
     text = {**row, "interval": row["interval"] or cell_text(None)}  # text is left-aligned even if no row has any
     shown = {title: text[name] for name, title in TITLES.items()}
+    shown |= {} if n_minority is None else {"minority": n_minority}
     return shown if width >= FULL_ID_WIDTH else {**shown, "eid": row["eid"][:8]}
 
 
@@ -150,6 +156,65 @@ def day_trend_text(trend: dict[str, Any]) -> str:
     text += "" if trend["fixed_low"] is None else f"; these days {interval('fixed')}"
     beyond = "needs four days" if trend["day_low"] is None else interval("day")
     return f"{text}; beyond the scatter of days {beyond}; {trend['n_days']} sessions{left_out}"
+
+
+def print_mice(run: MiceRun) -> None:
+    """Print the slopes of mice, their means, and the differences within mice."""
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+    units = {"code_k": "log2 k* at the own ceiling", "common_k": "log2 k at the common score"}
+    console.print(f"{len(run.subjects)} mice: {escape(printable(', '.join(run.subjects)))}; slopes per day")
+    rows = [
+        {
+            "question": row["question_name"], "slope of": units.get(row["quantity"], row["quantity"]),
+            "mice": row["n_mice"], "without": row["n_without"], "mean": row["mean_slope"],
+            "95 %": _range(row["mean_low"], row["mean_high"]), "p": row["mean_p"], "between mice": row["between_sd"],
+            "of each": ", ".join(
+                f"{one['subject']} {one['mouse_slope']:+.2f}" for one in run.slopes
+                if (one["question_name"], one["quantity"]) == (row["question_name"], row["quantity"])
+            ),
+        }
+        for row in run.means
+    ]  # fmt: skip
+    console.print(table_of(rows))
+    if run.differences:
+        pairs = [
+            {
+                "difference": row["pair_name"], "slope of": units.get(row["quantity"], row["quantity"]),
+                "mice": row["n_pairs"], "mean": row["slope_difference"],
+                "95 %": _range(row["difference_low"], row["difference_high"]), "p": row["difference_p"],
+            }
+            for row in run.differences
+        ]  # fmt: skip
+        console.print(table_of(pairs, title="Within mice"))
+    if any(row["n_mice"] < MIN_MICE for row in run.means):
+        console.print(f"Fewer than {MIN_MICE} mice have no interval")
+    for text in run.notes:
+        console.print(f"[yellow]![/yellow] {escape(printable(text))}")
+
+
+def print_power(found: Power) -> None:
+    """Print what a trend over days needs."""
+    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+    of_curves = "" if found.curve_sd != found.curve_sd else f", the error of the curves alone {found.curve_sd:.3f}"
+    console.print(
+        f"{escape(printable(found.question))}, {found.quantity}: a slope of {found.slope:+.3f} per day, a session "
+        f"every {found.spacing:g} days"
+    )
+    console.print(f"{found.n_mice} mice: scatter of days {found.day_sd:.3f}{of_curves}; between mice "
+                  f"{found.between_sd:.3f}")  # fmt: skip
+    console.print(table_of([
+        {**{name: value for name, value in row.items() if name != "mice_needed"},
+         f"mice for {found.power:.0%}": row["mice_needed"] or f"> {MOST_MICE}"}
+        for row in found.rows
+    ]))  # fmt: skip
+    if found.n_mice < MIN_MICE:
+        console.print(f"[yellow]![/yellow] from fewer than {MIN_MICE} mice the variance between mice is hardly known: "
+                      f"more may be needed")  # fmt: skip
+
+
+def _range(low: float | None, high: float | None) -> str:
+    """Return an interval as text."""
+    return "-" if low is None or high is None else f"{low:+.3f} to {high:+.3f}"
 
 
 def trend_text(trend: dict[str, Any]) -> str:

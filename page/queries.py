@@ -19,7 +19,7 @@ from pipeline.figures.tracking import presence_order
 from pipeline.signals.clock import is_in_pause, pauses
 from pipeline.signals.flags import blanked
 from schemas import graph
-from schemas.decoding.results import names_of
+from schemas.decoding.naming import names_of
 from schemas.decoding.tables import NDCFamily, NDCParams, NDCResult, NDCTask, settings_of
 from schemas.embedding import Embedding, EmbeddingParams, RasterTiles
 from schemas.imaging.activity import activity

@@ -28,7 +28,16 @@ from pipeline.errors import (
     OutOfRangeError,
 )
 from schemas.behavior import ChoiceModel
-from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
+from schemas.decoding.tables import (
+    NDCCohort,
+    NDCComparison,
+    NDCFamily,
+    NDCParams,
+    NDCPopulation,
+    NDCResult,
+    NDCTask,
+    TrialFeatures,
+)
 from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
 from schemas.imaging.activity import CellActivity, activity
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
@@ -60,9 +69,11 @@ __all__ = [
     "FormerResult",
     "ImportedOrder",
     "MesoError",
+    "NDCCohort",
     "NDCComparison",
     "NDCFamily",
     "NDCParams",
+    "NDCPopulation",
     "NDCResult",
     "NDCTask",
     "NotFoundError",

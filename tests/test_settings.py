@@ -16,7 +16,7 @@ from datajoint.declare import compile_attribute
 
 import meso
 from pipeline.decoding import NDCSettings
-from pipeline.settings.curves import CHANCE, curve_settings
+from pipeline.settings.curves import CHANCE, curve_settings, with_beyond
 from pipeline.settings.records import Choice, Several, Whole, columns_of, documented, setting, settings_in
 from populate_scripts.cli import main
 from populate_scripts.cli.curves import ndc
@@ -66,6 +66,7 @@ WORDS = {
     "intervals": ("--intervals test_trials", "test_trials"),
     "choice_model": ("--choice-model static", "static"),
     "imposter_align": ("--imposter-align end", "end"),
+    "beyond": ("--beyond stimulus", "stimulus"),
 }
 #: Settings that have an effect only together with another.
 NEEDED = {
@@ -107,6 +108,15 @@ def from_notebook(monkeypatch):
 
     monkeypatch.setattr(meso, "curve_settings", stop)
     return ask
+
+
+def test_the_command_asks_for_the_choice_beyond_the_stimulus_too_where_it_can_be_told():
+    both = with_beyond(from_command_line("--target choice --target feedback"))
+    assert [one.title for one in both] == ["choice", "choice beyond stimulus", "feedback"]
+    assert both[1] == NDCSettings("choice", beyond="stimulus") and both[1].class_balance == "none"
+    for text in ("--metric accuracy", "--curve-axis trials", "--null permute", "--beyond stimulus"):
+        alone = from_command_line(f"--target choice {text}")
+        assert with_beyond(alone) == alone
 
 
 def test_every_setting_is_tested_here():
@@ -213,10 +223,11 @@ penalty='fixed' : varchar(8)        # unit of c: fixed (C is c), scaled (c / k) 
 intervals='test_trials' : varchar(16)  # what intervals hold for: new_trials, or test_trials (as before)
 choice_model='static' : varchar(8)  # mouse of a pseudosession: dynamic, or static as in former versions
 imposter_align='start' : varchar(8)  # trials of an imposter session: start, end or fraction
+beyond='none' : varchar(16)         # what the score must tell more than: none, stimulus or stimulus+history
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_15():
+def test_the_definition_of_ndc_params_is_that_of_version_16():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 

@@ -4,11 +4,12 @@ from pipeline.decoding.curves import NDCCurve, cv_score, neuron_dropping_curve, 
 from pipeline.decoding.features import FOVCells, trial_coverage, trial_features
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
 from pipeline.decoding.fits.days import DayTrend, code_trend, sensitivity_trend
-from pipeline.decoding.fits.mice import MiceTrend, mice_trend
+from pipeline.decoding.fits.mice import MiceTrend, mice_trend, paired_trend
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import LogKSlope, log_k_slope
 from pipeline.decoding.folds import Validation
 from pipeline.decoding.nulls import NULLS, auto_null, null_labels, shuffled_labels
+from pipeline.decoding.strata import n_minority, trial_strata
 from pipeline.decoding.trials import balanced_counts, pick_trials, target_labels
 from pipeline.settings.curves import EVENTS, NDCSettings
 from pipeline.signals.windows import window_means
@@ -33,8 +34,10 @@ __all__ = [
     "fit_curve",
     "log_k_slope",
     "mice_trend",
+    "n_minority",
     "neuron_dropping_curve",
     "null_labels",
+    "paired_trend",
     "penalty_scores",
     "pick_trials",
     "sensitivity_trend",
@@ -42,5 +45,6 @@ __all__ = [
     "target_labels",
     "trial_coverage",
     "trial_features",
+    "trial_strata",
     "window_means",
 ]

@@ -127,6 +127,7 @@ def cv_score(
     fold_gap: int = 0,
     c_grid: Sequence[float] = (),
     penalty: str = "fixed",
+    strata: np.ndarray | None = None,
 ) -> float:
     """Return the mean test score of L2 logistic regression over stratified folds.
 
@@ -152,6 +153,8 @@ def cv_score(
         See ``pipeline.decoding.folds.Validation``.
     penalty : {'fixed', 'scaled'}
         Unit of C and ``c_grid``, see there.
+    strata : (trials,) int, optional
+        See ``neuron_dropping_curve``.
 
     Returns
     -------
@@ -168,6 +171,7 @@ def cv_score(
     if penalty == "auto":
         raise ArgumentError("penalty='auto' is of a curve; for one score use penalty='scaled', with or without c_grid")
     X, y = _checked(X, y, (0, 1))
+    strata = _checked_strata(strata, how, len(y))
 
     def decide(
         weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None
@@ -178,7 +182,7 @@ def cv_score(
         rows = zip(labels, weights, strict=True)
         return [np.array([newton.decision_values(X, row, weight, **fit) for row, weight in rows])]
 
-    return float(cross_validate(decide, y[None], [X.shape[1]], seed, how)[0][0, 0])
+    return float(cross_validate(decide, y[None], [X.shape[1]], seed, how, strata=strata)[0][0, 0])
 
 
 def _checked(X: np.ndarray, y: np.ndarray, allowed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -194,6 +198,21 @@ def _checked(X: np.ndarray, y: np.ndarray, allowed: tuple[int, ...]) -> tuple[np
     if not np.isin(y, allowed).all():
         raise ArgumentError(f"labels must be {' and '.join(map(str, allowed))}, not {np.unique(y)[:5]}")
     return X, y.astype(np.int8)
+
+
+def _checked_strata(strata: np.ndarray | None, how: Validation, n: int) -> np.ndarray | None:
+    """Return strata numbered from 0, (n,) int; raise ArgumentError if they cannot be used."""
+    if strata is None:
+        return None
+    strata = np.asarray(strata)
+    if strata.shape != (n,) or not np.issubdtype(strata.dtype, np.integer):
+        raise ArgumentError(f"strata must be a whole number for each of {n} trials, not {strata.dtype} {strata.shape}")
+    if how.metric != "auc" or how.class_weight is not None:
+        raise ArgumentError(
+            f"within strata classes have equal weights and the score is an AUC, not with metric={how.metric!r} and "
+            f"class_weight={how.class_weight!r}"
+        )
+    return np.unique(strata, return_inverse=True)[1].reshape(-1)
 
 
 def neuron_dropping_curve(
@@ -222,6 +241,7 @@ def neuron_dropping_curve(
     curve_axis: str = "cells",
     trial_shuffled: bool = False,
     penalty: str = "scaled",
+    strata: np.ndarray | None = None,
     compared: np.ndarray | None = None,
     known: NDCCurve | None = None,
     memory_mb: float = MEMORY_MB,
@@ -284,6 +304,11 @@ def neuron_dropping_curve(
     penalty : {'fixed', 'scaled', 'auto'}
         Unit of C and ``c_grid``: see ``pipeline.decoding.folds.Validation``; how 'auto' chooses C is described in
         ``pipeline.decoding.penalty``. With a curve over trials k is the number of neurons, which are all used.
+    strata : (trials,) int, optional
+        What the decoder must tell more than, such as the stimulus: trials with equal numbers are of one stratum. The
+        decoders are trained with the same strata in both classes, and scored by pairs of one stratum, so that the
+        expected score is 0.5 for neurons that know the stratum only (``pipeline.decoding.strata``). Needs metric
+        'auc', intervals 'new_trials', a curve over cells and no other class weights.
     compared : (D, 3) float, optional
         With 'auto': ``penalty_scores`` of the other sessions that share the C, of whose gains the mean then decides.
     known : NDCCurve, optional
@@ -316,12 +341,18 @@ def neuron_dropping_curve(
     for name, (word, allowed) in {**words, "intervals": (intervals, INTERVALS)}.items():
         if word not in allowed:
             raise ArgumentError(f"{name} must be one of {allowed}, not {word!r}")
+    strata = _checked_strata(strata, how, len(y))
+    if strata is not None and (curve_axis != "cells" or trial_shuffled or intervals != "new_trials"):
+        raise ArgumentError(
+            f"strata need curve_axis='cells', trial_shuffled=False and intervals='new_trials', not {curve_axis!r}, "
+            f"{trial_shuffled} and {intervals!r}"
+        )
     y, shuffled = _labels(y, null, n_label_shuffles, shuffle_seed)
-    X, y, shuffled = _used(X, y, shuffled, how)
+    X, y, shuffled, strata = _used(X, y, shuffled, strata, how)
     grid, most = _grid(X, y, ks, curve_axis)
     all_ks = np.append(grid, most) if ceiling_mode == "all" and grid[-1] != most else grid
     of_trials = _TrialEffects.of(y, intervals, int(n_bootstrap), seed)
-    work = _Work(X, y, shuffled, how, seed, of_trials, curve_axis, trial_shuffled, scaling, penalize_intercept)
+    work = _Work(X, y, shuffled, how, seed, of_trials, curve_axis, trial_shuffled, scaling, penalize_intercept, strata)
     work.prepare(int(grid[-1]), _threads(work, all_ks, memory_mb, n_jobs), compared)
     tally = _Tally.empty(all_ks, len(grid), R, len(shuffled), of_trials, min(int(null_subsets), R))
     if known is not None:
@@ -345,6 +376,7 @@ def penalty_scores(
     fold_gap: int = 0,
     curve_axis: str = "cells",
     trial_shuffled: bool = False,
+    strata: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the inner scores of the real labels, from which ``neuron_dropping_curve`` with penalty 'auto' chooses C.
 
@@ -352,7 +384,7 @@ def penalty_scores(
 
     Parameters
     ----------
-    X, y, ks, metric, cv_splits, seed, scaling, class_weight, fold_mode, fold_gap, curve_axis, trial_shuffled
+    X, y, ks, metric, cv_splits, seed, scaling, class_weight, fold_mode, fold_gap, curve_axis, trial_shuffled, strata
         As for ``neuron_dropping_curve``; only the largest possible k matters.
 
     Returns
@@ -367,10 +399,11 @@ def penalty_scores(
     """
     how = Validation(cv_splits, metric, 1.0, (), class_weight, fold_mode, fold_gap, "auto")
     X, y = _checked(X, y, (-1, 0, 1))
-    X, y, none = _used(X, y, np.empty((0, len(y)), dtype=np.int8), how)
+    strata = _checked_strata(strata, how, len(y))
+    X, y, none, strata = _used(X, y, np.empty((0, len(y)), dtype=np.int8), strata, how)
     grid, _ = _grid(X, y, ks, curve_axis)
     of_trials = _TrialEffects.of(y, "test_trials", 0, seed)
-    work = _Work(X, y, none, how, seed, of_trials, curve_axis, trial_shuffled, scaling, False)
+    work = _Work(X, y, none, how, seed, of_trials, curve_axis, trial_shuffled, scaling, False, strata)
     work.prepare(int(grid[-1]), 1, None)
     ((_, scores),) = _run(work.inner, [[-1]], 1)
     found: np.ndarray = scores[0]
@@ -378,13 +411,13 @@ def penalty_scores(
 
 
 def _used(
-    X: np.ndarray, y: np.ndarray, shuffled: np.ndarray, how: Validation
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    X: np.ndarray, y: np.ndarray, shuffled: np.ndarray, strata: np.ndarray | None, how: Validation
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:  # fmt: skip
     """Return all without trials that no label vector uses, which blocked folds keep, as they hold time."""
     if how.fold_mode != "stratified":
-        return X, y, shuffled
+        return X, y, shuffled, strata
     used = (y >= 0) | (shuffled >= 0).any(axis=0)
-    return X[used], y[used], shuffled[:, used]
+    return X[used], y[used], shuffled[:, used], None if strata is None else strata[used]
 
 
 def _grid(X: np.ndarray, y: np.ndarray, ks: Sequence[int], axis: str) -> tuple[np.ndarray, int]:
@@ -417,12 +450,13 @@ class _Work:
     def __init__(
         self, X: np.ndarray, y: np.ndarray, shuffled: np.ndarray, how: Validation, seed: int, of_trials: _TrialEffects,
         axis: str, trial_shuffled: bool, scaling: bool, penalize_intercept: bool,
+        strata: np.ndarray | None = None,
     ) -> None:  # fmt: skip
         from pipeline.decoding.engine import Population
 
         self.population = Population(X, scaling=scaling, penalize_intercept=penalize_intercept)
         self.y, self.shuffled, self.how, self.seed = y, shuffled, how, seed
-        self.axis, self.trial_shuffled = axis, trial_shuffled
+        self.axis, self.trial_shuffled, self.strata = axis, trial_shuffled, strata
         self.of_trials = of_trials
         #: C of each label vector (-1: the real one), with penalty 'auto'.
         self._c: dict[int, float] = {}
@@ -453,7 +487,7 @@ class _Work:
         if self.axis == "trials":
             labels = np.array([_fewer_trials(row, self.largest, order_seed) for row in labels])
         found = [
-            inner_scores(self._subset(order[: max(ks)], 0, part[0]).decide, part, ks, folds, self.how)
+            inner_scores(self._subset(order[: max(ks)], 0, part[0]).decide, part, ks, folds, self.how, self.strata)
             for part in ([row[None] for row in labels] if self.trial_shuffled else [labels])
         ]
         return np.concatenate(found)
@@ -511,7 +545,8 @@ class _Work:
         if self.axis == "cells":
             # packed once, up to the largest k: the smaller subsets are prefixes of it
             subset = self._subset(order[: max(ks)], repeat, labels[0])
-            return cross_validate(subset.decide, labels, [int(k) for k in ks], folds, self.how, effects, c)
+            numbers = [int(k) for k in ks]
+            return cross_validate(subset.decide, labels, numbers, folds, self.how, effects, c, self.strata)
         subset = self._subset(order, repeat, labels[0])
         parts = []
         for k in ks:

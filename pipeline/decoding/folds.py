@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.decoding.strata import matched, numbers_of
 from pipeline.errors import ArgumentError
 from pipeline.settings.curves import FOLD_MODES, METRICS, PENALTIES
 
@@ -82,7 +83,9 @@ class Validation:
         return None if self.penalty == "fixed" else [1.0] * len(ks)
 
 
-def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, np.ndarray]:
+def fold_masks(
+    y: np.ndarray, seed: int, how: Validation, strata: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return the training and the test trials of each fold.
 
     Parameters
@@ -91,6 +94,8 @@ def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, n
     seed : int
         Of stratified folds.
     how : Validation
+    strata : (n,) int from 0, optional
+        With them, stratified folds keep the proportions of class and stratum.
 
     Returns
     -------
@@ -99,8 +104,8 @@ def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, n
     Raises
     ------
     ArgumentError
-        A class has fewer trials than there are folds; a blocked training fold lacks a class; no blocked test fold has
-        both classes.
+        A class has fewer trials than there are folds; a training fold lacks a class, or no test fold has both, in
+        every stratum if there are strata.
     """
     used = np.flatnonzero(y >= 0)
     counts = np.bincount(y[used], minlength=2)
@@ -114,22 +119,32 @@ def fold_masks(y: np.ndarray, seed: int, how: Validation) -> tuple[np.ndarray, n
         for fold, trials in enumerate(np.array_split(used, how.n_splits)):
             test[fold, trials] = True
     else:
-        test[stratified_folds(y[used], how.n_splits, seed), used] = True
+        kinds = y[used] if strata is None else 2 * strata[used] + y[used]
+        test[stratified_folds(kinds, how.n_splits, seed), used] = True
     near = test.copy()
     # shifted over all trials, also those that are left out: the gap is one in time
     for shift in range(1, how.fold_gap + 1):
         near[:, shift:] |= test[:, :-shift]
         near[:, :-shift] |= test[:, shift:]
     train = ~near & (y >= 0)
-    both = (train & (y == 1)).any(axis=1) & (train & (y == 0)).any(axis=1)
+    within = "" if strata is None else " in any stratum (side, contrast)"
+    both = has_both(y, train, strata)
     if not both.all():
         raise ArgumentError(
-            f"training fold {np.flatnonzero(~both)[0]} has trials of only one class: use fewer or stratified folds"
+            f"training fold {np.flatnonzero(~both)[0]} has trials of only one class{within}: use fewer or stratified "
+            f"folds"
         )
-    scored = (test & (y == 1)).any(axis=1) & (test & (y == 0)).any(axis=1)
-    if not scored.any():
-        raise ArgumentError("no test fold has trials of both classes: use fewer or stratified folds")
+    if not has_both(y, test, strata).any():
+        raise ArgumentError(f"no test fold has trials of both classes{within}: use fewer or stratified folds")
     return train, test
+
+
+def has_both(y: np.ndarray, masks: np.ndarray, strata: np.ndarray | None) -> np.ndarray:
+    """Return whether each row of masks (rows, n) has trials of both classes, in one stratum at least, (rows,) bool."""
+    if strata is None:
+        both: np.ndarray = (masks & (y == 1)).any(axis=1) & (masks & (y == 0)).any(axis=1)
+        return both
+    return np.array([numbers_of(np.where(mask, y, -1), strata).min(axis=0).any() for mask in masks], dtype=bool)
 
 
 def stratified_folds(y: np.ndarray, n_splits: int, seed: int) -> np.ndarray:
@@ -140,7 +155,8 @@ def stratified_folds(y: np.ndarray, n_splits: int, seed: int) -> np.ndarray:
 
     Parameters
     ----------
-    y : (n,) 0 or 1
+    y : (n,) int
+        Classes; one may have fewer trials than there are folds.
     n_splits, seed : int
 
     Returns
@@ -149,19 +165,22 @@ def stratified_folds(y: np.ndarray, n_splits: int, seed: int) -> np.ndarray:
     """
     # the legacy generator, because scikit-learn draws with it
     random = np.random.RandomState(seed)
-    y = (y != y[0]).astype(np.intp)  # as scikit-learn numbers classes: by first occurrence
-    # scikit-learn deals the sorted labels out to the folds in turn, so that each gets its share of both classes
-    ordered = np.sort(y)
-    sizes = np.array([np.bincount(ordered[i::n_splits], minlength=2) for i in range(n_splits)])
+    _, first, kind = np.unique(y, return_index=True, return_inverse=True)
+    y = np.argsort(np.argsort(first))[kind]  # as scikit-learn numbers classes: by first occurrence
+    # scikit-learn deals the sorted labels out to the folds in turn, so that each gets its share of every class
+    ordered, n_classes = np.sort(y), len(first)
+    sizes = np.array([np.bincount(ordered[i::n_splits], minlength=n_classes) for i in range(n_splits)])
     folds = np.empty(len(y), dtype=np.intp)
-    for label in (0, 1):
+    for label in range(n_classes):
         of_class = np.arange(n_splits).repeat(sizes[:, label])
         random.shuffle(of_class)
         folds[y == label] = of_class
     return folds
 
 
-def training_weights(y: np.ndarray, train: np.ndarray, C: float, class_weight: str | None) -> np.ndarray:
+def training_weights(
+    y: np.ndarray, train: np.ndarray, C: float, class_weight: str | None, strata: np.ndarray | None = None
+) -> np.ndarray:  # fmt: skip
     """Return the weight of each trial in the loss, (folds, n) float64: C times the class weight, 0 outside training.
 
     Parameters
@@ -170,7 +189,11 @@ def training_weights(y: np.ndarray, train: np.ndarray, C: float, class_weight: s
     train : (folds, n) bool
     C : float
     class_weight : {None, 'balanced'}
+    strata : (n,) int from 0, optional
+        With them, the weights of ``pipeline.decoding.strata.matched`` instead.
     """
+    if strata is not None:
+        return C * matched(y, train, strata)
     weights = C * train.astype(np.float64)
     if class_weight == "balanced":
         for label in (0, 1):
@@ -182,21 +205,53 @@ def training_weights(y: np.ndarray, train: np.ndarray, C: float, class_weight: s
 
 @dataclass(frozen=True)
 class Groups:
-    """Test trials of each fold, by class.
+    """Test trials that are compared with each other, by class: those of a fold, or of a stratum in a fold.
 
     Attributes
     ----------
-    ones, zeros : (rows, largest number) int
-        Trial numbers, padded with -1.
+    ones, zeros : (groups, largest number) int
+        Trial numbers, padded with -1. The groups of a row, one for each stratum, follow each other.
+    n_strata : int
+        Groups of each row.
     """
 
     ones: np.ndarray
     zeros: np.ndarray
+    n_strata: int = 1
 
     @classmethod
-    def of(cls, labels: np.ndarray, test: np.ndarray) -> Groups:
-        """Return the groups of (rows, n) labels and test masks."""
-        return cls(_listed(test & (labels == 1)), _listed(test & (labels == 0)))
+    def of(cls, labels: np.ndarray, test: np.ndarray, strata: np.ndarray | None = None) -> Groups:
+        """Return the groups of (rows, n) labels and test masks; with strata (n,), one for each of them in each row."""
+        n = 1 if strata is None else int(strata.max()) + 1
+        if strata is not None:
+            inside = strata == np.arange(n)[:, None]
+            test = (test[:, None] & inside).reshape(-1, test.shape[1])
+            labels = np.repeat(labels, n, axis=0)
+        return cls(_listed(test & (labels == 1)), _listed(test & (labels == 0)), n)
+
+    def first(self, n_rows: int) -> Groups:
+        """Return the groups of the first rows."""
+        n = n_rows * self.n_strata
+        return Groups(self.ones[:n], self.zeros[:n], self.n_strata)
+
+    def weights(self, labels: np.ndarray, strata: np.ndarray | None) -> np.ndarray:
+        """Return the weight of each group in the score of a label vector, (groups,) float64.
+
+        Without strata every group has the same weight. With strata, the pairs of a stratum are pooled over all rows,
+        and a stratum has the weight of its rarer class.
+
+        Parameters
+        ----------
+        labels : (n,) 1, 0 or -1
+            The one label vector that all the groups are of.
+        strata : (n,) int, optional
+        """
+        if strata is None:
+            return np.ones(len(self.ones))
+        pairs = ((self.ones >= 0).sum(axis=1) * (self.zeros >= 0).sum(axis=1)).reshape(-1, self.n_strata)
+        rarer = numbers_of(labels, strata).min(axis=0)
+        weights: np.ndarray = pairs * (rarer / np.maximum(pairs.sum(axis=0), 1))
+        return weights.reshape(-1)
 
 
 def _listed(mask: np.ndarray) -> np.ndarray:
@@ -208,7 +263,7 @@ def _listed(mask: np.ndarray) -> np.ndarray:
 
 
 def scores_of(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
-    """Return the score of the test trials of each fold.
+    """Return the score of the test trials of each group.
 
     Parameters
     ----------
@@ -219,13 +274,14 @@ def scores_of(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
 
     Returns
     -------
-    (rows,) float64
-        NaN for a fold without test trials of both classes.
+    (groups,) float64
+        NaN for a group without test trials of both classes.
     """
     ones, zeros = groups.ones >= 0, groups.zeros >= 0
     n_ones, n_zeros = ones.sum(axis=1), zeros.sum(axis=1)
-    high = np.where(ones, np.take_along_axis(z, groups.ones, axis=1), np.nan)
-    low = np.where(zeros, np.take_along_axis(z, groups.zeros, axis=1), np.nan)
+    rows = np.repeat(np.arange(len(z)), groups.n_strata)[:, None]
+    high = np.where(ones, z[rows, groups.ones], np.nan)
+    low = np.where(zeros, z[rows, groups.zeros], np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         if metric == "auc":  # share of pairs (one trial of each class) with class 1 above class 0; ties count half
             above = np.count_nonzero(high[:, :, None] > low[:, None, :], axis=(1, 2))
@@ -296,6 +352,8 @@ def influences(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
         0 for trials that are not tested, or are the only one of their class in a fold. All NaN if no fold has both
         classes.
     """
+    if groups.n_strata > 1:
+        return _influences_in_strata(z, groups)
     out = np.zeros(z.shape[1])
     scored = [
         (values, one[one >= 0], zero[zero >= 0])
@@ -318,6 +376,39 @@ def influences(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
     return out
 
 
+def _influences_in_strata(z: np.ndarray, groups: Groups) -> np.ndarray:
+    """Return the influences on an AUC within strata, (n,) float64; arguments as for `influences`.
+
+    The pairs of a stratum are pooled over the folds: its AUC is a mean of the placements of either class, weighted by
+    the number of trials in the fold that they are compared with. Deviations are from that AUC; those of a trial that is
+    the only one of its class in the stratum are from the AUC of all strata, as it has no other to differ from.
+    """
+    out, n_folds, n_strata = np.zeros(z.shape[1]), len(z), groups.n_strata
+    ones, zeros = ([row[row >= 0] for row in side] for side in (groups.ones, groups.zeros))
+    auc, known = scores_of(z, groups, "auc").reshape(n_folds, n_strata), np.zeros((2, n_strata), dtype=int)
+    known += [np.array([len(row) for row in side]).reshape(n_folds, n_strata).sum(axis=0) for side in (ones, zeros)]
+    pairs = np.array([len(one) * len(zero) for one, zero in zip(ones, zeros, strict=True)]).reshape(n_folds, n_strata)
+    rarer = np.where(pairs.sum(axis=0) > 0, known.min(axis=0), 0)
+    if not rarer.any():
+        return np.full(z.shape[1], np.nan)
+    own = np.where(pairs, auc, 0)  # a fold without a pair has no AUC
+    own = (own * pairs).sum(axis=0) / np.maximum(pairs.sum(axis=0), 1)
+    everywhere = float(rarer @ own / rarer.sum())
+    for group, (one, zero) in enumerate(zip(ones, zeros, strict=True)):
+        fold, stratum = divmod(group, n_strata)
+        if not (len(one) and len(zero)):
+            continue
+        high, low = z[fold, one][:, None], z[fold, zero]
+        wins = 0.5 * ((high > low).astype(np.float64) + (high >= low))
+        scale = rarer[stratum] / rarer.sum() / pairs[:, stratum].sum()
+        for trials, others, placements, n in (
+            (one, zero, wins.mean(axis=1), known[0, stratum]), (zero, one, wins.mean(axis=0), known[1, stratum]),
+        ):  # fmt: skip
+            centre = own[stratum] if n > 1 else everywhere
+            out[trials] = scale * len(others) * (placements - centre) * np.sqrt(n / max(n - 1, 1))
+    return out
+
+
 def cross_validate(
     decide: Decide,
     labels: np.ndarray,
@@ -326,6 +417,7 @@ def cross_validate(
     how: Validation,
     trial_effects: TrialEffects | None = None,
     c: Sequence[float] | None = None,
+    strata: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean test score of each label vector at each k.
 
@@ -342,6 +434,8 @@ def cross_validate(
         What the trials do to the score of the first label vector: see ``TrialEffects``.
     c : (L,) float, optional
         C of each label vector; by default ``how.C`` of all.
+    strata : (n,) int from 0, optional
+        Train with the same strata in both classes, and score within them: see ``pipeline.decoding.strata``.
 
     Returns
     -------
@@ -350,42 +444,50 @@ def cross_validate(
         What ``trial_effects`` returns for the first label vector; B is 0 without it.
     """
     # one row for each label vector and fold, folds varying fastest; all rows are fitted in one call
-    masks = [fold_masks(y, seed, how) for y in labels]
+    masks = [fold_masks(y, seed, how, strata) for y in labels]
     repeated = np.repeat(labels, how.n_splits, axis=0)
     if how.c_grid:
         grid = [
-            _chosen(decide, y, train, [k], seed, how) for k in ks for y, (train, _) in zip(labels, masks, strict=True)
-        ]
+            _chosen(decide, y, train, [k], seed, how, strata)
+            for k in ks for y, (train, _) in zip(labels, masks, strict=True)
+        ]  # fmt: skip
         chosen = np.array(grid).reshape(len(ks), len(labels), how.n_splits)
         values = []
         for i, k in enumerate(ks):
             weights = [
                 # C scales the loss, so that rows with different C can be fitted in one call
-                training_weights(y, train, 1.0, how.class_weight) * chosen[i, j][:, None]
+                training_weights(y, train, 1.0, how.class_weight, strata) * chosen[i, j][:, None]
                 for j, (y, (train, _)) in enumerate(zip(labels, masks, strict=True))
             ]
             values += decide(np.concatenate(weights), repeated, [k], how.in_units([k]))
     else:
         weights = [
-            training_weights(y, train, one, how.class_weight)
+            training_weights(y, train, one, how.class_weight, strata)
             for y, (train, _), one in zip(labels, masks, [how.C] * len(labels) if c is None else c, strict=True)
         ]
         values = decide(np.concatenate(weights), repeated, ks, how.in_units(ks))
-    groups = Groups.of(repeated, np.concatenate([test for _, test in masks]))
-    first = Groups(groups.ones[: how.n_splits], groups.zeros[: how.n_splits])
+    groups = Groups.of(repeated, np.concatenate([test for _, test in masks]), strata)
+    first = groups.first(how.n_splits)
+    of_vector = (len(labels), how.n_splits * groups.n_strata)
+    weight = np.array([
+        Groups(ones, zeros, groups.n_strata).weights(y, strata)
+        for y, ones, zeros in zip(labels, *(side.reshape(*of_vector, -1) for side in (groups.ones, groups.zeros)),
+                                  strict=True)
+    ])  # fmt: skip
     scores = np.empty((len(ks), len(labels)))
     effects = []
     for i, z in enumerate(values):
-        by_fold = scores_of(z, groups, how.metric).reshape(len(labels), how.n_splits)
-        known = np.isfinite(by_fold)
-        scores[i] = np.where(known, by_fold, 0).sum(axis=1) / known.sum(axis=1)
+        by_group = scores_of(z, groups, how.metric).reshape(of_vector)
+        known = np.isfinite(by_group)
+        scores[i] = np.where(known, by_group * weight, 0).sum(axis=1) / np.where(known, weight, 0).sum(axis=1)
         effects.append(np.empty(0) if trial_effects is None else trial_effects(z[: how.n_splits], first, how.metric))
     return scores, np.array(effects)
 
 
 def _chosen(
-    decide: Decide, y: np.ndarray, train: np.ndarray, ks: Sequence[int], seed: int, how: Validation
-) -> np.ndarray:
+    decide: Decide, y: np.ndarray, train: np.ndarray, ks: Sequence[int], seed: int, how: Validation,
+    strata: np.ndarray | None,
+) -> np.ndarray:  # fmt: skip
     """Return, for each training fold, the C of the grid with the best inner cross-validation; the smallest on a tie.
 
     Returns
@@ -397,7 +499,7 @@ def _chosen(
     for c in sorted(how.c_grid):
         fixed = replace(how, C=c, c_grid=())
         try:
-            by_c.append(cross_validate(decide, labels, ks, seed, fixed)[0][0])
+            by_c.append(cross_validate(decide, labels, ks, seed, fixed, strata=strata)[0][0])
         except ArgumentError as error:
             raise ArgumentError(f"inside a training fold, where C is chosen from c_grid: {error}") from error
     # rounded, so that the last bits of a processor do not decide a tie

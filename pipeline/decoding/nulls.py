@@ -16,6 +16,7 @@ from pipeline.behavior.dynamic import DynamicPsychometric, fit_dynamic_psychomet
 from pipeline.behavior.pseudosessions import PseudoTask
 from pipeline.behavior.static import BehaviorModel, fit_psychometric
 from pipeline.behavior.task import stimulus, trial_columns
+from pipeline.decoding.strata import n_minority
 from pipeline.decoding.trials import seed_sequence, target_labels
 from pipeline.errors import ArgumentError, DataError
 from pipeline.settings.curves import ALIGNMENTS, CHOICE_MODELS, CHOSEN
@@ -69,6 +70,7 @@ def null_labels(
     min_per_class: int = 5,
     choice_model: str = "dynamic",
     imposter_align: str = "start",
+    strata: Array | None = None,
 ) -> tuple[Array, Array]:
     """Return the labels of a session's usable trials, and S null label vectors.
 
@@ -98,6 +100,9 @@ def null_labels(
         ``pipeline.behavior.static``, the only one before there was the other.
     imposter_align : {'start', 'end', 'fraction'}
         Which trials of a donor a session gets labels from: see ``docs/science/nulls.md``.
+    strata : (m,) int from 0, optional
+        Of the usable trials. With 'conditional', every null vector has at least ``min_per_class`` trials of the rarer
+        class, summed over the strata.
 
     Returns
     -------
@@ -149,7 +154,7 @@ def null_labels(
         draw = _conditional_draws(target, trials, usable)
     else:
         draw = _pseudosession_draws(target, trials, usable, choice_model)
-    return real, _drawn_labels(draw, seeds, len(usable), min_per_class, target)
+    return real, _drawn_labels(draw, seeds, len(usable), min_per_class, target, strata)
 
 
 def _labels_of(labels: Array, usable: Array) -> Array:
@@ -167,10 +172,10 @@ def _labels_of(labels: Array, usable: Array) -> Array:
     return chosen
 
 
-def _enough(row: Array, min_per_class: int) -> bool:
-    """Return whether a label vector has enough trials of each class."""
-    enough: bool = min(np.sum(row == 0), np.sum(row == 1)) >= min_per_class
-    return enough
+def _enough(row: Array, min_per_class: int, strata: Array | None = None) -> bool:
+    """Return whether a label vector has enough trials of each class; with strata, of the rarer one in them."""
+    least: int = min(np.sum(row == 0), np.sum(row == 1)) if strata is None else n_minority(row, strata)
+    return bool(least >= min_per_class)
 
 
 # ------------------------------------------------------------------------------------------ from a label vector alone
@@ -403,8 +408,9 @@ def _conditional_draws(target: str, trials: Mapping[str, Array], usable: Array) 
 
 
 def _drawn_labels(
-    draw: Draw, seeds: Sequence[np.random.SeedSequence], n_usable: int, min_per_class: int, target: str
-) -> Array:
+    draw: Draw, seeds: Sequence[np.random.SeedSequence], n_usable: int, min_per_class: int, target: str,
+    strata: Array | None = None,
+) -> Array:  # fmt: skip
     """Return the labels of the usable trials, one vector for each seed sequence, (S, m) int8.
 
     A vector with too few trials of a class is drawn again, from the same sequence: the others are not affected.
@@ -418,12 +424,13 @@ def _drawn_labels(
             return out
         labels = draw([rngs[s] for s in waiting])
         out[waiting] = np.where(np.isnan(labels), -1, labels)
-        waiting = np.array([s for s in waiting if not _enough(out[s], min_per_class)], dtype=int)
+        waiting = np.array([s for s in waiting if not _enough(out[s], min_per_class, strata)], dtype=int)
     if len(waiting):
         row = out[waiting[0]]
         raise DataError(
             f"no simulated session has enough trials of both classes of {target}",
-            expected=f"{min_per_class} or more of each class in one of {MAX_DRAWS} draws",
+            expected=f"{min_per_class} or more of each class{'' if strata is None else ' within strata'} in one of "
+            f"{MAX_DRAWS} draws",
             found=f"{np.sum(row == 0)} of class 0 and {np.sum(row == 1)} of class 1 in the last of them",
             do="Use fewer folds or another null for this session.",
         )

@@ -20,7 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.decoding.folds import Decide, Groups, Validation, fold_masks, scores_of, training_weights
+from pipeline.decoding.folds import Decide, Groups, Validation, fold_masks, has_both, scores_of, training_weights
 from pipeline.errors import ArgumentError
 
 #: Values of c; the first is left only for a gain.
@@ -66,7 +66,8 @@ def pairs_of(n_splits: int) -> list[tuple[int, int]]:
 
 
 def inner_scores(
-    decide: Decide, labels: np.ndarray, ks: Sequence[int], seed: int, how: Validation
+    decide: Decide, labels: np.ndarray, ks: Sequence[int], seed: int, how: Validation,
+    strata: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Return the mean inner score of each label vector with each of ``CANDIDATES``.
 
@@ -80,6 +81,8 @@ def inner_scores(
     seed : int
         Of the folds.
     how : Validation
+    strata : (n,) int from 0, optional
+        See ``pipeline.decoding.folds.cross_validate``.
 
     Returns
     -------
@@ -88,13 +91,13 @@ def inner_scores(
     """
     which, weights, tests = [], [], []
     for row, y in enumerate(labels):
-        train, test = fold_masks(y, seed, how)
+        train, test = fold_masks(y, seed, how, strata)
         for i, j in pairs_of(how.n_splits):
             # outside the gaps around both folds, too
             both = train[i] & train[j]
-            if (both & (y == 1)).any() and (both & (y == 0)).any():
+            if has_both(y, both[None], strata)[0]:
                 which.append(row)
-                weights.append(training_weights(y, both[None], 1.0, how.class_weight)[0])
+                weights.append(training_weights(y, both[None], 1.0, how.class_weight, strata)[0])
                 tests.append((test[i], test[j]))
     found = np.full((len(labels), len(CANDIDATES)), np.nan)
     if not which:
@@ -102,16 +105,20 @@ def inner_scores(
     rows = labels[which]
     fits = [(k, c) for k in ks for c in CANDIDATES]
     values = decide(np.array(weights), rows, [k for k, _ in fits], [c for _, c in fits])
-    groups = [Groups.of(rows, np.array(masks)) for masks in zip(*tests, strict=True)]
-    # (K, C, pairs, the two folds of a pair)
-    scores = np.array([np.stack([scores_of(z, one, how.metric) for one in groups], axis=1) for z in values])
-    scores = scores.reshape(len(ks), len(CANDIDATES), len(which), 2)
+    # the rows twice: scored on the first fold of each pair, then on the second
+    groups = Groups.of(np.tile(rows, (2, 1)), np.concatenate([np.array(masks) for masks in zip(*tests, strict=True)]),
+                       strata)  # fmt: skip
+    scores = np.array([scores_of(np.tile(z, (2, 1)), groups, how.metric) for z in values])
+    scores = scores.reshape(len(ks), len(CANDIDATES), -1)
+    of_group = np.repeat(np.tile(which, 2), groups.n_strata)
     for row in set(which):
-        of_row = scores[:, :, np.array(which) == row]
-        # a fold without both classes has no score, whatever k and c are
+        mine = of_group == row
+        weights_of = Groups(groups.ones[mine], groups.zeros[mine], groups.n_strata).weights(labels[row], strata)
+        of_row = scores[:, :, mine]
+        # a group without both classes has no score, whatever k and c are
         known = np.isfinite(of_row[0, 0])
         if known.any():
-            found[row] = of_row[:, :, known].mean(axis=(0, 2))
+            found[row] = np.average(of_row[:, :, known], axis=2, weights=weights_of[known]).mean(axis=0)
     return found
 
 

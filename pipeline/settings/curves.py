@@ -7,7 +7,8 @@ entries in the docstring and in ``docs/reference/settings.md`` (``make pages``) 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import ArgumentError
@@ -45,6 +46,8 @@ AXES = ("cells", "trials")
 INTERVALS = ("new_trials", "test_trials")
 #: Models of the mouse in a pseudosession.
 CHOICE_MODELS = ("dynamic", "static")
+#: What a curve must tell more than: nothing, the stimulus, or the stimulus and the last choice.
+BEYOND = ("none", "stimulus", "stimulus+history")
 #: Which trials of a donor the labels of the null 'imposter' are those of.
 ALIGNMENTS = ("start", "end", "fraction")
 
@@ -257,6 +260,14 @@ class NDCSettings:
         help="With null imposter: which trials of another session the labels are from: as many from its start, the "
         "last ones, or those at the same fraction of the session.",
     )
+    beyond: str = setting(
+        Choice(BEYOND), "none", before="none", group=TRIALS, sql="varchar(16)",
+        comment="what the score must tell more than: none, stimulus or stimulus+history",
+        help="With stimulus: what cells tell about the choice, or the feedback, beyond the stimulus. Decoders are "
+        "trained with the same stimuli for both classes and scored within side and contrast, so that cells of the "
+        "stimulus alone score 0.5; the null is conditional, and class_balance is none. With stimulus+history: also "
+        "within the last choice.",
+    )
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -269,6 +280,9 @@ class NDCSettings:
         self._set("win_end", end if self.win_end is None else self.win_end)
         # the same row as before there was this setting, where it has no effect
         self._set("choice_model", self.choice_model if self.null in SIMULATED else "static")
+        # classes are balanced within the strata: dropping trials, the default, would only lose some
+        if self.beyond != "none" and self.class_balance == "downsample":
+            self._set("class_balance", "none")
         # last: the checks see the filled-in values
         self._check_together()
 
@@ -312,10 +326,30 @@ class NDCSettings:
             raise ArgumentError(
                 f"imposter_align={self.imposter_align!r} has an effect on imposter sessions only: use null='imposter'"
             )
+        if self.beyond != "none":
+            self._check_beyond()
         if self.n_cells and self.curve_axis == "trials":
             raise ArgumentError(
                 f"n_cells={self.n_cells} limits a curve over cells; curve_axis='trials' uses all cells at each k"
             )
+
+    def _check_beyond(self) -> None:
+        """Refuse what has no meaning within strata of trials of the same stimulus."""
+        needed: dict[str, tuple[Any, ...]] = {
+            "target": CHOSEN, "null": ("auto", "conditional"), "metric": ("auc",), "curve_axis": ("cells",),
+            "class_balance": ("none",), "trial_shuffled": (False,), "choice_model": ("dynamic",),
+            "intervals": ("new_trials",),
+        }  # fmt: skip
+        for name, allowed in needed.items():
+            if getattr(self, name) not in allowed:
+                raise ArgumentError(
+                    f"beyond={self.beyond!r} needs {name} {' or '.join(map(str, allowed))}, not {getattr(self, name)!r}"
+                )
+
+    @property
+    def title(self) -> str:
+        """The question in words: the target, and what the cells must tell more than."""
+        return self.target if self.beyond == "none" else f"{self.target} beyond {self.beyond.replace('+', ' and ')}"
 
     def as_row(self) -> dict[str, Any]:
         """Return the settings as plain values by name, tuples as lists."""
@@ -387,6 +421,23 @@ def curve_settings(
     if by_region and settings:
         _check_by_region(settings[0])
     return settings
+
+
+def with_beyond(settings: Sequence[NDCSettings]) -> list[NDCSettings]:
+    """Return settings, those of the choice followed by the same beyond the stimulus, where they allow it.
+
+    Parameters
+    ----------
+    settings : sequence of NDCSettings
+    """
+    found: list[NDCSettings] = []
+    for one in settings:
+        found.append(one)
+        if one.target == "choice" and one.beyond == "none":
+            # a null of one's own, accuracies, or curves over trials have no counterpart within strata
+            with suppress(ArgumentError):
+                found.append(replace(one, beyond="stimulus"))
+    return found
 
 
 def _by_name(words: Mapping[str, Any]) -> dict[str, Any]:

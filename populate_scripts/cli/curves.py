@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.settings.curves import CELLS, TRIALS, NDCSettings
+from pipeline.settings.curves import CELLS, TRIALS, NDCSettings, with_beyond
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
     Folder,
@@ -97,7 +99,8 @@ def ndc(
     """Compute neuron-dropping curves of cells shared by sessions.
 
     The sessions are EIDS, or those of --subject. Prints k* of each session. Missing data are read and computed on
-    demand. Exits 1 if there is no curve.
+    demand. The choice is decoded twice, also beyond the stimulus, unless --beyond says what is wanted. Exits 1 if there
+    is no curve.
 
     \b
     meso ndc --subject SP072 --target choice --target block --output figures/
@@ -107,6 +110,8 @@ def ndc(
 
     regions = names_in(by_region)
     settings = settings_asked_for(asked, by_region=bool(regions))
+    if asked["beyond"] is None:
+        settings = with_beyond(settings)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     activate()
     result = commands.ndc(eids, subject, settings, cells, output, tracking_run, regions)
@@ -120,3 +125,82 @@ def ndc(
         if output:
             echo(f"Figures and table are in {output}/")
     sys.exit(0 if len(result.table) else 1)
+
+
+@main.command()
+@click.argument("subjects", nargs=-1)
+@click.option(
+    "--session-set", "sets", multiple=True, help="A set of sessions of a mouse, by its hash; may be repeated."
+)
+@as_json
+def mice(subjects: tuple[str, ...], sets: tuple[str, ...], as_json: bool) -> None:
+    """Compare the slopes over days of several mice.
+
+    Takes the curves that 'meso ndc' has computed for each of the SUBJECTS, in the set with most sessions. Prints the
+    slope of each mouse, their mean with a 95 % interval for mice like these (three mice or more), and the differences
+    between targets and regions within mice.
+
+    \b
+    meso mice SP072 SP076 SP080
+    """
+    from drawing.screen import print_mice
+    from schemas.decoding.cohorts import compare_mice
+
+    if not (subjects or sets):
+        raise click.UsageError("Name subjects, or --session-set")
+    activate()
+    run = compare_mice(subjects, session_sets=sets)
+    if as_json:
+        echo(
+            json.dumps({name: getattr(run, name) for name in ("means", "slopes", "differences", "notes")}, default=str)
+        )
+    else:
+        print_mice(run)
+    sys.exit(0 if run.means else 1)
+
+
+@main.command()
+@click.argument("subjects", nargs=-1)
+@click.option("--question", default="choice", show_default=True, help="As 'meso mice' names it.")
+@click.option(
+    "--quantity",
+    type=click.Choice(["code_k", "common_k", "score", "d_prime"]),
+    default="code_k",
+    show_default=True,
+    help="k* at the own ceiling, k at the common score (slopes of log2), score or d'.",
+)
+@click.option(
+    "--slope", type=float, default=-1 / 7, show_default="half the cells after 7 days", help="True slope per day."
+)
+@click.option("--days", default="4,6,8,12,16", show_default=True, help="Numbers of days of each mouse.")
+@click.option("--spacing", type=float, default=1.0, show_default=True, help="Days from one session to the next.")
+@click.option("--power", type=float, default=0.8, show_default=True, help="Wanted probability of p <= 0.05.")
+@as_json
+def power(
+    subjects: tuple[str, ...], question: str, quantity: str, slope: float, days: str, spacing: float, power: float,
+    as_json: bool,
+) -> None:  # fmt: skip
+    """Print how many days and mice a trend needs.
+
+    Takes the scatter of the days and the variance between mice from the curves of the SUBJECTS, by default of all mice
+    that have some.
+
+    \b
+    meso power --slope -0.2 --days 5,10
+    meso power SP072 SP076 --quantity score --slope 0.01
+    """
+    from drawing.screen import print_power
+    from schemas.decoding.cohorts import power_of_trends
+
+    try:
+        numbers = [int(word) for word in names_in(days)]
+    except ValueError:
+        raise click.UsageError(f"--days takes whole numbers such as 4,8, not {days!r}") from None
+    activate()
+    found = power_of_trends(
+        subjects, question=question, quantity=quantity, slope=slope, days=numbers, spacing=spacing, power=power
+    )
+    if as_json:
+        echo(json.dumps(dataclasses.asdict(found)))
+    else:
+        print_power(found)

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 import datajoint as dj
 
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
+from schemas.decoding.naming import names_of
 from schemas.decoding.rows import p_of
 from schemas.decoding.tables import (
     NDCComparison,
@@ -40,7 +42,8 @@ COLUMNS = (
     "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
     "max_cells", "n_bootstrap", "seed", "shuffle_seed", "balance_seed", "use_flagged_frames", "choice_model",
-    "imposter_align", "penalty", "c", "c_used", "score_c1", "ndc_params", "ndc_family", "environment",
+    "imposter_align", "beyond", "n_minority", "penalty", "c", "c_used", "score_c1", "ndc_params", "ndc_family",
+    "environment",
 )  # fmt: skip
 
 
@@ -207,21 +210,6 @@ def _table_row(row: dict) -> dict:
     return {**row, **lists, "p_value": p_of(row)}
 
 
-def names_of(settings: Sequence[NDCSettings]) -> list[str]:
-    """Return a name for each of the settings: its target, and the settings that differ within the same target."""
-    names = []
-    for one in settings:
-        same = [other.as_row() for other in settings if other.target == one.target]
-        row = one.as_row()
-        differing = [f"{name}={_plain(row[name])}" for name in row if any(other[name] != row[name] for other in same)]
-        names.append(f"{one.target} ({', '.join(differing)})" if differing else one.target)
-    return names
-
-
-def _plain(value: Any) -> str:
-    return "+".join(map(str, value)) or "all" if isinstance(value, list) else str(value)
-
-
 def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequence[str] = ()) -> NDCRun:
     """Return stored curves without computing anything.
 
@@ -366,7 +354,7 @@ class _Stored:
         return [
             *fovs_left_out(self.session_set), *self._mixed_signals(eids), *self._mixed_environments(),
             *(text for one in self.settings for text in _easy_null(one)), *uncompared, *self._changed_counts(),
-            *self._unreachable_q(), *self._as_before(),
+            *self._unreachable_q(), *self._few_minority(), *self._as_before(),
         ]  # fmt: skip
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
@@ -395,6 +383,19 @@ class _Stored:
                 "the comparison has the slope of the grid's k* only (before version 14). For the trends of code and "
                 f"sensitivity: (schemas.NDCComparison & {self.family}).delete(), then run this again"
             )
+        return notes
+
+    def _few_minority(self) -> list[str]:
+        """Return a note for each target beyond the stimulus with sessions that can show a strong code only."""
+        notes = []
+        for name, one in zip(names_of(self.settings), self.of_params, strict=True):
+            few = [f"{row['n_minority']} on {self.dates[row['eid']]}" for row in self.results
+                   if row["ndc_params"] == one["ndc_params"] and (row["n_minority"] or ENOUGH) < ENOUGH]  # fmt: skip
+            if few:
+                notes.append(
+                    f"{name}: few trials of the rarer {one['target']} within stimuli ({', '.join(few)}); below "
+                    f"{ENOUGH} only a strong code can be found, and 'at chance' says little"
+                )
         return notes
 
     def _unreachable_q(self) -> list[str]:

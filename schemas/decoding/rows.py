@@ -18,7 +18,7 @@ from schemas.rows import number
 
 def ndc_curve(
     X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles, known: decoding.NDCCurve | None = None,
-    compared: np.ndarray | None = None,
+    compared: np.ndarray | None = None, strata: np.ndarray | None = None,
 ) -> decoding.NDCCurve:  # fmt: skip
     """Return the curve of a session by some settings.
 
@@ -34,27 +34,31 @@ def ndc_curve(
         Finished curve of the same session whose scores are reused: see ``finished_curve``.
     compared : (D, 3) float, optional
         ``inner_scores`` of the other sessions of the set, with which this one shares c (penalty 'auto').
+    strata : (n_trials,) int, optional
+        See ``strata_of``.
     """
     return decoding.neuron_dropping_curve(
         X, y, ks=_ks(X, y, settings, shuffled), R=settings.r, n_label_shuffles=settings.n_label_shuffles,
         null=shuffled.null if shuffled.labels is None else shuffled.labels, null_subsets=settings.null_subsets,
         shuffle_seed=settings.shuffle_seed, C=settings.c, ceiling_mode=settings.ceiling_mode,
         penalize_intercept=settings.penalize_intercept, c_grid=settings.c_grid, intervals=settings.intervals,
-        n_bootstrap=settings.n_bootstrap, penalty=settings.penalty, compared=compared, known=known,
+        n_bootstrap=settings.n_bootstrap, penalty=settings.penalty, compared=compared, known=known, strata=strata,
         **_validation(settings),
     )  # fmt: skip
 
 
-def inner_scores(X: np.ndarray, y: np.ndarray, settings: NDCSettings) -> np.ndarray:
+def inner_scores(
+    X: np.ndarray, y: np.ndarray, settings: NDCSettings, strata: np.ndarray | None = None
+) -> np.ndarray:  # fmt: skip
     """Return the inner scores of a session, from which the penalty 'auto' chooses c: (3,) float64.
 
     Parameters
     ----------
-    X, y, settings
+    X, y, settings, strata
         As for ``ndc_curve``.
     """
     most = X.shape[1] if settings.curve_axis == "cells" else int((y >= 0).sum())
-    return decoding.penalty_scores(X, y, ks=[settings.n_cells or most], **_validation(settings))
+    return decoding.penalty_scores(X, y, ks=[settings.n_cells or most], strata=strata, **_validation(settings))
 
 
 def _validation(settings: NDCSettings) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.nulls import auto_null, null_labels, shuffled_labels
+from pipeline.decoding.strata import trial_strata
 from pipeline.decoding.trials import balanced_labels
 from pipeline.errors import ArgumentError, DataError
 from schemas.session import Behavior, Session, trials_of
@@ -35,8 +36,26 @@ class Shuffles:
 
 
 def null_of(settings: NDCSettings) -> str:
-    """Return the null of the settings; 'auto' is resolved by the target."""
-    return auto_null(settings.target) if settings.null == "auto" else settings.null
+    """Return the null of the settings; 'auto' is resolved by the target, and by what the curve must tell more than."""
+    if settings.null != "auto":
+        return settings.null
+    return auto_null(settings.target) if settings.beyond == "none" else "conditional"
+
+
+def strata_of(settings: NDCSettings, eid: str, trials: np.ndarray) -> np.ndarray | None:
+    """Return the strata of some trials of a session, (n,) int; None if the curve has none.
+
+    Parameters
+    ----------
+    settings : NDCSettings
+    eid : str
+    trials : (n,) int
+        Numbers of the trials.
+    """
+    if settings.beyond == "none":
+        return None
+    strata = trial_strata(settings.beyond, trials_of(eid))[trials.astype(np.int64)]
+    return np.unique(strata, return_inverse=True)[1].reshape(-1)
 
 
 def real_labels(labels: np.ndarray, settings: NDCSettings) -> np.ndarray:
@@ -77,6 +96,7 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
             null, settings.target, trials, usable.astype(np.int64), settings.n_label_shuffles, settings.shuffle_seed,
             names=(eid, settings.target), donors=[trials_of(donor) for donor in donors], min_per_class=least,
             choice_model=settings.choice_model, imposter_align=settings.imposter_align,
+            strata=strata_of(settings, eid, usable),
         )[1]  # fmt: skip
     except DataError as error:
         error.eid = eid

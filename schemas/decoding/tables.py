@@ -6,7 +6,7 @@ import dataclasses
 import datetime
 import functools
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
 import numpy as np
@@ -20,6 +20,7 @@ from pipeline.decoding.penalty import CANDIDATES
 from pipeline.errors import ArgumentError, DataError
 from pipeline.settings.records import columns_of
 from schemas.cascade import Cascade, WholeDelete
+from schemas.decoding.over_mice import MouseTrends, population_rows
 from schemas.decoding.populations import population, regions_within
 from schemas.decoding.rows import (
     curve_rows,
@@ -32,7 +33,7 @@ from schemas.decoding.rows import (
     trend_row,
     value_rows,
 )
-from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles
+from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles, strata_of
 from schemas.imaging.reading import check_populated, clocks, flags, fov_traces
 from schemas.imaging.tables import FOV, Activity, Recording
 from schemas.provenance import Environment
@@ -225,6 +226,7 @@ class NDCResult(WholeDelete, dj.Computed):
     k_half_low=null : float64
     k_half_high=null : float64
     p_curve=null : float64              # Simes' p over all k together, behind verdict and q; NULL: before version 14
+    n_minority=null : int32             # trials of the rarer class, summed over strata; NULL: not beyond the stimulus
     """
 
     class Curve(dj.Part):
@@ -290,15 +292,16 @@ class NDCResult(WholeDelete, dj.Computed):
         files_of_donors = _files_of_donors(shuffled.donors)
         known = finished_curve(key, settings, features, use, shuffled)
         compared = _of_other_sessions(key, settings, n_common, sources)
+        strata = strata_of(settings, key["eid"], trials)
         try:
-            curve = ndc_curve(features, y, settings, shuffled, known, compared)
+            curve = ndc_curve(features, y, settings, shuffled, known, compared, strata)
         except ArgumentError as error:  # e.g. a blocked fold with one class only
             raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
         fit = fit_of(curve, settings)
         row = {
             "n_cells": features.shape[1], "n_compared": n_compared, "n_decoded": int((y >= 0).sum()),
             "n_class_1": int((y == 1).sum()), "null_used": shuffled.null, "null_donors": shuffled.donors or None,
-            **result_row(curve, fit),
+            "n_minority": None if strata is None else decoding.n_minority(y, strata), **result_row(curve, fit),
         }  # fmt: skip
         return trials, use, row, list(curve_rows(curve, fit)), files_of_donors
 
@@ -311,6 +314,7 @@ class NDCResult(WholeDelete, dj.Computed):
         self.Trial.insert({**key, "trial": int(t), "trial_use": str(u)} for t, u in zip(trials, use, strict=True))
         # in the same transaction: no comparison without this curve is left
         NDCComparison.invalidate(key)
+        NDCPopulation.invalidate(key)
 
 
 def _files_of_donors(donors: Sequence[str] | None) -> str:
@@ -348,7 +352,7 @@ def _decoded(
     # balancing sees -1 as a label of neither class, and calls it 'balance'
     use[real < 0] = "edge"
     y = np.where(use == "kept", real, -1).astype(np.int8)
-    _check_counts(y, settings, key["eid"])
+    _check_counts(y, settings, key["eid"], strata_of(settings, key["eid"], trials))
     return features, trials, use, y
 
 
@@ -375,8 +379,8 @@ def _inner_scores(
     key = {"session_set": session_set, "ndc_params": ndc_params, "eid": eid}
     settings = (NDCParams & key).settings()
     try:
-        features, _, _, y = _decoded(key, settings, n_common)
-        return tuple(inner_scores(features, y, settings).tolist())
+        features, trials, _, y = _decoded(key, settings, n_common)
+        return tuple(inner_scores(features, y, settings, strata_of(settings, eid, trials)).tolist())
     except (DataError, ArgumentError):  # the session's own job reports it
         return None
 
@@ -401,7 +405,13 @@ def _common_trials(key: dict) -> tuple[int | None, int]:
     return (min(counts) if settings.equalize_trials else None), len(sessions)
 
 
-def _check_counts(y: np.ndarray, settings: NDCSettings, eid: str) -> None:
+def _check_counts(y: np.ndarray, settings: NDCSettings, eid: str, strata: np.ndarray | None) -> None:
+    if strata is not None and (n := decoding.n_minority(y, strata)) < settings.cv_splits:
+        raise DataError(
+            f"too few trials in which the same stimulus led to the other {settings.target}", eid=eid,
+            expected=f"{settings.cv_splits} or more trials of the rarer class, summed over side and contrast",
+            found=f"{n}", do="Leave this session out of the set, or use beyond='none'",
+        )  # fmt: skip
     smaller = min(int((y == 0).sum()), int((y == 1).sum()))
     if smaller < settings.cv_splits:
         raise DataError(
@@ -470,8 +480,48 @@ def _stored_curve(key: dict) -> decoding.NDCCurve:
     return decoding.NDCCurve(ks, scores, null_scores, ceiling, m, trial_means, influences)
 
 
+class _SetOfTasks(WholeDelete):
+    """A set of tasks with a part ``Member``, whose key is a hash of its members; mixin of tables."""
+
+    if TYPE_CHECKING:  # what the tables have
+        Member: type[dj.Part]
+        primary_key: list[str]
+        connection: dj.Connection
+        insert1: Any
+
+    @classmethod
+    def add(cls, tasks: Sequence[dict]) -> dict:
+        """Insert a set of tasks unless it is in the table, and return its key."""
+        members, key = cls._members_of(tasks), cls.key_of(tasks)
+        if not (cls & key):
+            # master and members together: a set that lacks some would be compared with too few curves
+            with cls.connection.transaction:
+                cls.insert1({**key, "n_members": len(members)}, skip_duplicates=True)
+                cls.Member.insert(
+                    ({**key, "session_set": sessions, "ndc_params": params} for sessions, params in members),
+                    skip_duplicates=True,
+                )
+        return key
+
+    @classmethod
+    def key_of(cls, tasks: Sequence[dict]) -> dict:
+        """Return the key of a set of tasks, whether or not it is in the table."""
+        return {cls.primary_key[0]: content_key(cls._members_of(tasks))}
+
+    @classmethod
+    def with_task(cls, task: dict) -> list[dict]:
+        """Return the keys of the sets that a task is in."""
+        place = {"session_set": task["session_set"], "ndc_params": task["ndc_params"]}
+        (name,) = cls.primary_key
+        return [{name: one} for one in (cls.Member & place).to_arrays(name)]
+
+    @staticmethod
+    def _members_of(tasks: Sequence[dict]) -> list[tuple[str, str]]:
+        return sorted({(task["session_set"], task["ndc_params"]) for task in tasks})
+
+
 @schema
-class NDCFamily(WholeDelete, dj.Manual):
+class NDCFamily(_SetOfTasks, dj.Manual):
     definition = """
     # curves that are compared: p is FDR-adjusted (Benjamini-Hochberg) over all their sessions and targets
     ndc_family : char(32)               # hash of its members
@@ -486,28 +536,22 @@ class NDCFamily(WholeDelete, dj.Manual):
         -> NDCTask
         """
 
-    @classmethod
-    def add(cls, tasks: Sequence[dict]) -> dict:
-        """Insert a family of tasks unless it is in the table, and return its key."""
-        members, key = cls._members_of(tasks), cls.key_of(tasks)
-        if not (cls & key):
-            # master and members together: a family that lacks some would be compared with too few curves
-            with cls.connection.transaction:
-                cls.insert1({**key, "n_members": len(members)}, skip_duplicates=True)
-                cls.Member.insert(
-                    ({**key, "session_set": sessions, "ndc_params": params} for sessions, params in members),
-                    skip_duplicates=True,
-                )
-        return key
 
-    @classmethod
-    def key_of(cls, tasks: Sequence[dict]) -> dict:
-        """Return the key of a family of tasks, whether or not it is in the table."""
-        return {"ndc_family": content_key(cls._members_of(tasks))}
+def _complete(sets: dj.Table, members: dj.Table) -> dj.QueryExpression:
+    """Return the keys of sets of tasks of which all sessions have a curve, or have failed."""
+    expected = members.proj() * SessionSet.Member.proj()
+    waiting = without_failed(expected - NDCResult.proj(), NDCResult, TrialFeatures, Behavior)
+    return sets.proj() - waiting
 
-    @staticmethod
-    def _members_of(tasks: Sequence[dict]) -> list[tuple[str, str]]:
-        return sorted({(task["session_set"], task["ndc_params"]) for task in tasks})
+
+def _invalidate(table: type[dj.Table], keys: list[dict], parts: Sequence[type[dj.Part]]) -> None:
+    """Delete results that include a curve that is new; ``populate`` computes them again."""
+    if not keys or not (found := (table & keys).keys()):  # most new curves are in none
+        return
+    # parts first, as foreign keys demand; not delete(), which would ask, and follow the keys of every table
+    for part in parts:
+        (part & found).delete_quick()
+    (table & found).delete_quick()
 
 
 @schema
@@ -584,22 +628,12 @@ class NDCComparison(WholeDelete, dj.Computed):
 
     @property
     def key_source(self):
-        # all sessions of all members must have a curve, or have failed
-        expected = NDCFamily.Member.proj() * SessionSet.Member.proj()
-        waiting = without_failed(expected - NDCResult.proj(), NDCResult, TrialFeatures, Behavior)
-        return NDCFamily.proj() - waiting
+        return _complete(NDCFamily, NDCFamily.Member)
 
     @classmethod
     def invalidate(cls, task: dict) -> None:
         """Delete the comparisons that include a task, which has a new curve; ``populate`` computes them again."""
-        place = {"session_set": task["session_set"], "ndc_params": task["ndc_params"]}
-        families = [{"ndc_family": name} for name in (NDCFamily.Member & place).to_arrays("ndc_family")]
-        if not families or not (keys := (cls & families).keys()):  # most new curves are in none
-            return
-        # parts first, as foreign keys demand; not delete(), which would ask, and follow the keys of every table
-        for part in (cls.Result, cls.Trend, cls.DayTrend, cls.DayValue):
-            (part & keys).delete_quick()
-        (cls & keys).delete_quick()
+        _invalidate(cls, NDCFamily.with_task(task), (cls.Result, cls.Trend, cls.DayTrend, cls.DayValue))
 
     def make_fetch(self, key):
         members = (NDCFamily.Member & key).proj()
@@ -657,11 +691,8 @@ class _Together:
     @classmethod
     def of(cls, task: dict) -> _Together:
         """Compare the stored curves of a task."""
-        settings, start = (NDCParams & task).settings(), first_date(task)
-        sessions = (NDCResult & task) * Session.proj("session_date", "session_number")
-        rows = sessions.to_dicts(order_by="session_date, session_number")
-        days = [(row["session_date"] - start).days for row in rows]
-        curves = [_stored_curve({**task, "eid": row["eid"]}) for row in rows]
+        settings = (NDCParams & task).settings()
+        rows, days, curves = _curves_by_date(task)
         fits = [fit_of(curve, settings) for curve in curves]
         above = [i for i, fit in enumerate(fits) if fit.verdict != "at chance"]
         trends = day_trends(fits, days, settings.delta)
@@ -674,6 +705,15 @@ class _Together:
                 for trend in trends for row, value in zip(rows, value_rows(trend), strict=True)
             ],
         )  # fmt: skip
+
+
+def _curves_by_date(task: dict) -> tuple[list[dict[str, Any]], list[int], list[decoding.NDCCurve]]:
+    """Return the rows of NDCResult of a task by date, with dates; the days since the set's first; and the curves."""
+    place, start = {name: task[name] for name in NDCTask.primary_key}, first_date(task)
+    sessions = (NDCResult & place) * Session.proj("session_date", "session_number")
+    rows = sessions.to_dicts(order_by="session_date, session_number")
+    curves = [_stored_curve({**place, "eid": row["eid"]}) for row in rows]
+    return rows, [(row["session_date"] - start).days for row in rows], curves
 
 
 def _at_common_ceiling(found: list[decoding.NDCCurve], rows: list[dict], delta: float) -> dict[str, int]:
@@ -705,3 +745,125 @@ def _trend(days: list[int], fits: list[CurveFit]) -> dict[str, Any]:
         "mean_day": number(slope.mean_day), "mean_log_k": number(slope.mean_log_k),
         "half_width": number(slope.half_width),
     }  # fmt: skip
+
+
+@schema
+class NDCCohort(_SetOfTasks, dj.Manual):
+    definition = """
+    # curves of several mice, whose slopes over the days are compared
+    ndc_cohort : char(32)               # hash of its members
+    ---
+    n_members : int32
+    """
+
+    class Member(dj.Part):
+        definition = """
+        # curves of one mouse with one choice of settings
+        -> master
+        -> NDCTask
+        """
+
+
+@schema
+class NDCPopulation(WholeDelete, dj.Computed):
+    definition = """
+    # mean slopes over the days of several mice; deleted when one of their curves is computed or deleted
+    -> NDCCohort
+    ---
+    n_subjects : int32
+    -> Environment
+    """
+
+    class Curve(dj.Part):
+        definition = """
+        # a curve behind the slopes
+        -> master
+        -> NDCResult
+        """
+
+    class Slope(dj.Part):
+        definition = """
+        # slope of one mouse; see pipeline.decoding.mice_trend
+        -> master
+        -> NDCTask
+        quantity : varchar(16)          # code_k, common_k, score or d_prime
+        ---
+        mouse_slope : float64           # per day: of log2 of cells (code_k, common_k), of the score, or of d-prime
+        mouse_error : float64           # standard error, from the scatter of days about the lines of all mice
+        mouse_weight : float64          # share in the mean
+        n_mouse_days : int32
+        """
+
+    class Mean(dj.Part):
+        definition = """
+        # mean slope of the mice
+        -> master
+        question : char(32)             # hash of the settings, apart from n_cells, in which mice may differ
+        quantity : varchar(16)
+        ---
+        question_name : varchar(255)
+        n_mice : int32                  # with a slope
+        n_without : int32               # mice with fewer than two days above chance: not used
+        mean_slope=null : float64       # NULL: no mouse has a slope
+        mean_low=null : float64         # 95 percent (Hartung and Knapp); NULL: fewer than three mice
+        mean_high=null : float64
+        mean_p=null : float64           # of no slope, two-sided
+        between_sd=null : float64       # standard deviation of slopes between mice, beyond their errors (REML)
+        day_sd=null : float64           # of days about the line of their mouse; NULL: no mouse has a third day
+        curve_sd=null : float64         # part of it that is the error of the curves, root mean square over days
+        """
+
+    class Difference(dj.Part):
+        definition = """
+        # mean difference of two slopes within mice: the other question minus the question
+        -> master
+        question : char(32)
+        other_question : char(32)
+        quantity : varchar(16)
+        ---
+        pair_name : varchar(511)
+        n_pairs : int32                 # mice with both
+        slope_difference : float64
+        difference_low=null : float64   # 95 percent; NULL: fewer than three mice
+        difference_high=null : float64
+        difference_p=null : float64
+        difference_sd : float64         # standard deviation between mice
+        """
+
+    @property
+    def key_source(self):
+        return _complete(NDCCohort, NDCCohort.Member)
+
+    @classmethod
+    def invalidate(cls, task: dict) -> None:
+        """Delete the populations that include a task, which has a new curve; ``populate`` computes them again."""
+        _invalidate(cls, NDCCohort.with_task(task), (cls.Curve, cls.Slope, cls.Mean, cls.Difference))
+
+    def make_fetch(self, key):
+        members = (NDCCohort.Member & key).proj()
+        tasks = (members * SessionSet.proj("subject")).to_dicts(order_by="session_set, ndc_params")
+        return tasks, (NDCResult & members).keys(order_by="session_set, ndc_params, eid")
+
+    def make_compute(self, key, tasks, results):
+        mice = [
+            MouseTrends(
+                {name: task[name] for name in NDCTask.primary_key}, task["subject"], (NDCParams & task).settings(),
+                _trends_of_task(task),
+            )
+            for task in tasks
+        ]  # fmt: skip
+        return len({task["subject"] for task in tasks}), results, *population_rows(mice)
+
+    def make_insert(self, key, n_subjects, results, slopes, means, differences):
+        self.insert1({**key, "n_subjects": n_subjects, **Environment.current()})
+        self.Curve.insert({**key, **row} for row in results)
+        self.Slope.insert({**key, **row} for row in slopes)
+        self.Mean.insert({**key, **row} for row in means)
+        self.Difference.insert({**key, **row} for row in differences)
+
+
+def _trends_of_task(task: dict) -> list[decoding.DayTrend]:
+    """Return the trends of the stored curves of a task over its days; none if it has no curve."""
+    settings = (NDCParams & task).settings()
+    _, days, curves = _curves_by_date(task)
+    return day_trends([fit_of(curve, settings) for curve in curves], days, settings.delta)

@@ -429,6 +429,22 @@ def _choice_models(connection: dj.Connection, name_prefix: str) -> None:
     add_columns(connection, name_prefix + "decoding", {"n_d_c_params": CHOICE_MODEL_COLUMNS})
 
 
+#: Columns of version 16 by table of the schema "decoding". Frozen: the lines of the definitions as they were then.
+BEYOND_COLUMNS = {
+    "n_d_c_params": (
+        "beyond='none' : varchar(16)  # what the score must tell more than: none, stimulus or stimulus+history",
+    ),
+    "__n_d_c_result": (
+        "n_minority=null : int32  # trials of the rarer class, summed over strata; NULL: not beyond the stimulus",
+    ),
+}
+
+
+def _beyond(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the setting and the number of trials of curves beyond the stimulus; former curves are of no strata."""
+    add_columns(connection, name_prefix + "decoding", BEYOND_COLUMNS)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -445,6 +461,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(13, "decoding: penalty in units of 1/k", _penalty),
     Migration(14, "decoding: intervals for new trials, trends over days", _intervals),
     Migration(15, "nulls: mice that change, stored models of choice", _choice_models),
+    Migration(16, "decoding: choice beyond the stimulus, slopes over mice", _beyond),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -210,7 +210,8 @@ def test_curves_of_regions_end_at_the_cells_of_the_poorest(tracked, demo_session
     areas = regions.acronym2acronym(regions.id2acronym(np.abs(np.concatenate(ids))), mapping="Beryl").tolist()
     quick = ("--target", "choice", "--ks", "2,4", "-R", 2, "--n-label-shuffles", 2, "--n-bootstrap", 0)
     meso("ndc", *demo_sessions, *quick, "--by-region", "VISp,VISam", "--output", tmp_path)
-    (((panels,), options),) = drawn["ndc_panels"]
+    ((panels,), options), (_, beyond) = drawn["ndc_panels"]
+    assert "choice beyond stimulus by region" in beyond["title"]
     assert list(panels) == ["VISp", "VISam"]
     fewest = min(areas.count("VISp"), areas.count("VISam"))
     assert {tuple(curve.ks) for curves in panels.values() for curve in curves} == {(2, 4, fewest)}

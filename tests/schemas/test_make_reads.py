@@ -10,6 +10,7 @@ import pytest
 
 import schemas
 from pipeline.decoding import NDCSettings
+from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc
 from schemas.server.binding import auto_populated, table_modules
 from schemas.storage import bulk
@@ -55,6 +56,10 @@ def filled(demo_sessions):
     larger = NDCSettings(target="choice", ks=(8,), r=3, n_label_shuffles=2, n_bootstrap=4)
     asked = [plain, larger, much]
     result = run_ndc(demo_sessions, run, asked)
+    population = compare_mice(
+        tasks=[{**result.session_set, "ndc_params": one.ndc_params} for one in result.targets[:1]]
+    )
+    assert population.notes == []
     yield result
     for one in asked:
         (schemas.NDCParams & schemas.NDCParams.add(one)).delete()

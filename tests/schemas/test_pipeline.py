@@ -15,6 +15,7 @@ from drawing.screen import print_run
 from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penalty_scores
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
+from pipeline.settings.curves import with_beyond
 from populate_scripts import demo
 from schemas.decoding.rows import ndc_curve
 from schemas.decoding.run import match_cells, run_ndc
@@ -504,6 +505,38 @@ def decoded_in(row: dict) -> tuple[np.ndarray, np.ndarray]:
     usable = schemas.TrialFeatures.Trial & result_key(row) & "trial_outcome = 'usable'"
     labels = usable.to_arrays("trial_label", order_by="trial")
     return features[use == "kept"], labels[use == "kept"].astype(int)
+
+
+def test_the_choice_beyond_the_stimulus_is_within_side_and_contrast(ndc, demo_sessions, tracking, demo_truth, capsys):
+    plain, beyond = with_beyond([small(r=3, n_label_shuffles=3)])
+    result = run_ndc(demo_sessions[:2], tracking, [plain, beyond])
+    assert list(result.curves) == ["choice", "choice beyond stimulus"]
+    for row in result.curves["choice beyond stimulus"]:
+        table = pd.read_parquet(next(alf(demo_truth, row["eid"]).glob("**/_ibl_trials.table.pqt")))
+        labels = (schemas.TrialFeatures.Trial & result_key(row)).to_arrays("trial_label", order_by="trial")
+        use = (schemas.NDCResult.Trial & result_key(row)).to_arrays("trial", "trial_use", order_by="trial")
+        kept = use[0][use[1] == "kept"].astype(int)
+        # no contrast on the other side: NaN, as in the files
+        columns = [table[name].fillna(-1).to_numpy()[kept] for name in ("contrastLeft", "contrastRight")]
+        of_stimulus = pd.DataFrame({"left": columns[0], "right": columns[1], "y": labels[kept].astype(int)})
+        counts = of_stimulus.groupby(["left", "right"])["y"].agg(["sum", "size"])
+        assert row["n_minority"] == np.minimum(counts["sum"], counts["size"] - counts["sum"]).sum()
+        assert (row["null_used"], row["class_balance"]) == ("conditional", "none")
+        features = np.asarray((schemas.TrialFeatures & result_key(row)).fetch1("trial_features"))
+        strata = of_stimulus.groupby(["left", "right"]).ngroup().to_numpy()
+        again = neuron_dropping_curve(
+            features[use[0].searchsorted(kept)], of_stimulus["y"].to_numpy(), ks=[8], R=3, n_label_shuffles=0,
+            penalty="scaled", C=row["c_used"], strata=strata,
+        )  # fmt: skip
+        assert row["curve"][0]["score_mean"] == pytest.approx(again.mean[0], abs=1e-9)
+    assert {row["n_minority"] for row in result.curves["choice"]} == {None}
+    result.note_short_curves()
+    print_run(result)
+    printed = capsys.readouterr().out
+    for row in result.curves["choice beyond stimulus"]:
+        assert f"{row['n_minority']} on {row['session_date']}" in printed or row["n_minority"] >= 30
+    assert "minority" in printed
+    forget(plain, beyond)
 
 
 @pytest.mark.parametrize("gain", [penalty.GAIN, 0.0])

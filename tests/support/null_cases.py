@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.decoding import neuron_dropping_curve, target_labels
+from pipeline.decoding import n_minority, neuron_dropping_curve, target_labels, trial_strata
 from pipeline.decoding.nulls import null_labels
 from pipeline.decoding.trials import balanced_labels
 from pipeline.settings.curves import CHOSEN
@@ -34,6 +34,8 @@ class Case:
     judged : tuple of str
         The nulls that must be right.
     effect : float
+    beyond : str
+        As the setting: what the score must tell more than.
     """
 
     target: str
@@ -42,6 +44,7 @@ class Case:
     n_trials: int = 400
     judged: tuple[str, ...] = ("pseudosession", "conditional")
     effect: float = 0.0
+    beyond: str = "none"
 
 
 def one_session(case: Case, number: int, nulls: Iterable[str] = tuple(NULLS)) -> dict[str, float]:
@@ -65,4 +68,28 @@ def one_session(case: Case, number: int, nulls: Iterable[str] = tuple(NULLS)) ->
                                       null=shuffled, null_subsets=1)  # fmt: skip
         found[name] = float(curve.p_values()[0])
         found["score"] = float(curve.mean[0])
+    return found
+
+
+def one_session_beyond(case: Case, number: int, plain: bool = True) -> dict[str, float]:
+    """Return p and score of the choice beyond the stimulus, the number of minority trials, and if wanted the plain p.
+
+    Cells follow what ``case.cells`` says; with an effect, the other half of them follows the choice.
+    """
+    rng = np.random.default_rng([number, case.n_trials, 31])
+    trials = mouse_session(case.mouse, case.n_trials, rng)
+    labels = target_labels(case.target, trials)
+    X = cells(case.cells, trials, rng)
+    X[:, 1::2] += case.effect * np.nan_to_num(2 * labels - 1)[:, None]
+    usable = np.flatnonzero(~np.isnan(labels))
+    strata = trial_strata(case.beyond, trials)[usable]
+    found = {}
+    for name, null, within in (("p", "conditional", strata), ("plain", "pseudosession", None))[: 1 + plain]:
+        real, shuffled = null_labels(null, case.target, trials, usable, N_SHUFFLES, 0, names=(str(number), case.target),
+                                     strata=within)  # fmt: skip
+        curve = neuron_dropping_curve(X[usable], real, ks=[X.shape[1]], R=1, n_label_shuffles=N_SHUFFLES, null=shuffled,
+                                      null_subsets=1, strata=within)  # fmt: skip
+        found[name] = float(curve.p_values()[0])
+        if within is not None:
+            found |= {"score": float(curve.mean[0]), "minority": float(n_minority(real, strata))}
     return found

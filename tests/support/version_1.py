@@ -147,7 +147,7 @@ def make_tables() -> None:
     decoding.TrialFeatures.definition = FEATURES
     decoding.NDCResult.definition = RESULT
     decoding.NDCResult.Curve.definition = CURVE
-    later = ("NDCFamily", "NDCComparison")
+    later = ("NDCFamily", "NDCComparison", "NDCCohort", "NDCPopulation")
     decoding.schema.declare_list = [one for one in decoding.schema.declare_list if one[0].__name__ not in later]
     for table, columns in LATER_COLUMNS.items():
         lines = table.definition.splitlines()

@@ -108,18 +108,84 @@ def _of_trends(trends: Sequence[DayTrend]) -> tuple[np.ndarray, np.ndarray]:
     """Return the slope of each mouse, and its variance from the residuals of all mice."""
     if len({trend.quantity for trend in trends}) > 1:
         raise ArgumentError(f"trends must be of one quantity, not {', '.join(sorted({t.quantity for t in trends}))}")
-    squares, free, spreads = 0.0, 0, []
-    for trend in trends:
-        days, values = trend.scaled()
+    return _of_days([trend.scaled() for trend in trends])
+
+
+def _of_days(mice: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the slope of each mouse's values over its days, and its variance from the residuals of all mice."""
+    scatter, spreads = day_scatter(mice), []
+    slopes = []
+    for days, values in mice:
+        away = days - days.mean()
+        spreads.append(float(away @ away))
+        slopes.append(float(away @ values) / spreads[-1])
+    # without a third day in any mouse nothing is known of the error, and slopes weigh the same
+    return np.array(slopes), (0.0 if np.isnan(scatter) else scatter**2) / np.array(spreads)
+
+
+def day_scatter(mice: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """Return the standard deviation of days about the line of their mouse, pooled over mice.
+
+    Parameters
+    ----------
+    mice : sequence of (days, values)
+        (D,) float each, on the scale of the slope: ``DayTrend.scaled()``.
+
+    Returns
+    -------
+    float
+        NaN if no mouse has a third day.
+
+    Raises
+    ------
+    ArgumentError
+        A mouse has fewer than two days.
+    """
+    squares, free = 0.0, 0
+    for days, values in mice:
         if len(days) < 2 or np.ptp(days) == 0:
             raise ArgumentError("every mouse needs two or more days above chance: leave out the others")
         away = days - days.mean()
-        squares += float(np.sum((values - values.mean() - trend.slope * away) ** 2))
+        slope = away @ values / (away @ away)
+        squares += float(np.sum((values - values.mean() - slope * away) ** 2))
         free += len(days) - 2
-        spreads.append(away @ away)
-    b = np.array([trend.slope for trend in trends])
-    # without a third day in any mouse nothing is known of the error, and slopes weigh the same
-    return b, squares / free / np.array(spreads) if free else np.zeros(len(b))
+    return float(np.sqrt(squares / free)) if free else float("nan")
+
+
+def paired_trend(first: Sequence[DayTrend], second: Sequence[DayTrend]) -> MiceTrend:
+    """Return the mean difference of two slopes within mice: of two regions, or two targets, of the same sessions.
+
+    The difference is taken on each day that both have, so that what moves both on a day (the mouse's mood, the
+    microscope) cancels; then its slope over the days is averaged over mice as in `mice_trend`.
+
+    Parameters
+    ----------
+    first, second : (M,) sequence of DayTrend
+        The same mice in the same order, all of one quantity. Several sessions of one day are averaged.
+
+    Returns
+    -------
+    MiceTrend
+        Of the second minus the first.
+
+    Raises
+    ------
+    ArgumentError
+        There is no mouse; the numbers of mice differ, or quantities; a mouse has fewer than two days in common.
+    """
+    if len(first) != len(second) or not len(first):
+        raise ArgumentError(f"paired trends must be of the same mice, not {len(first)} and {len(second)}")
+    if len({trend.quantity for trend in (*first, *second)}) > 1:
+        raise ArgumentError("paired trends must be of one quantity")
+    return mice_trend(*_of_days([_difference(a, b) for a, b in zip(first, second, strict=True)]))
+
+
+def _difference(first: DayTrend, second: DayTrend) -> tuple[np.ndarray, np.ndarray]:
+    """Return the days that both trends have, and the values of the second minus those of the first."""
+    (days_a, a), (days_b, b) = first.scaled(), second.scaled()
+    days = np.intersect1d(days_a, days_b)
+    means = [np.array([values[own == day].mean() for day in days]) for own, values in ((days_a, a), (days_b, b))]
+    return days, means[1] - means[0]
 
 
 def _reml(b: np.ndarray, v: np.ndarray) -> float:

@@ -306,3 +306,29 @@ def test_a_null_without_a_mouse_has_the_key_that_it_had():
 def test_models_that_a_null_does_not_have_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         NDCSettings(**{"target": "choice", **change})
+
+
+# ---------------------------------------------------------------------------------------------- beyond the stimulus
+
+
+def test_a_curve_beyond_nothing_has_the_key_that_it_had():
+    assert "beyond" not in NDCSettings("choice").content()
+    made = NDCSettings("feedback", beyond="stimulus+history")
+    assert made.content()["beyond"] == "stimulus+history" and made.class_balance == "none"
+    assert made.title == "feedback beyond stimulus and history"
+    assert made == NDCSettings("feedback", beyond="stimulus+history", class_balance="none")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"target": "block"}, {"target": "stimulus"}, {"null": "pseudosession"}, {"null": "imposter"},
+        {"metric": "accuracy"}, {"curve_axis": "trials"}, {"class_balance": "weights"}, {"trial_shuffled": True},
+        {"choice_model": "static"}, {"intervals": "test_trials"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_has_no_meaning_within_strata_is_refused(change):
+    (name,) = change
+    with pytest.raises(ValueError, match=f"beyond='stimulus' needs {name} "):
+        NDCSettings(**{"target": "choice", "beyond": "stimulus", **change})

@@ -36,14 +36,15 @@ VIEWS = {
     "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
     "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
     "k95 k95_low k95_high verdict c_used score_c1 k_star_continuous k_star_continuous_low k_star_continuous_high "
-    "k_half k_half_low k_half_high p_curve subject session_date session_number target event win_start win_end "
+    "k_half k_half_low k_half_high p_curve n_minority "
+    "subject session_date session_number target event win_start win_end "
     "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
-    "null_subsets use_flagged_frames penalty intervals choice_model imposter_align",
+    "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
     "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty intervals "
-    "choice_model imposter_align",
+    "choice_model imposter_align beyond",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
@@ -377,6 +378,7 @@ print(json.dumps({
     "slope": (schemas.NDCComparison.Trend & family).fetch1("k_star_slope"),
     "new_columns": [[row["p_curve"], row["k_star_continuous"]] for row in rows],
     "intervals": (schemas.NDCParams & keys).to_arrays("intervals").tolist(),
+    "beyond": [[(schemas.NDCParams & key).fetch1("beyond"), row["n_minority"]] for key, row in zip(keys, rows)],
     "days": (schemas.NDCComparison.DayTrend & family).to_arrays("quantity", order_by="KEY").tolist(),
 }))
 """
@@ -447,6 +449,7 @@ def test_results_of_version_1_are_found_by_the_settings_that_they_had(from_versi
     assert set(seen["flagged"]) == {0}
     assert seen["penalty"] == [["fixed", None], ["fixed", None]]
     assert seen["intervals"] == ["test_trials"] * 2
+    assert seen["beyond"] == [["none", None]] * 2
     assert seen["new_columns"] == [[None, None]] * 2  # q is of p_largest, as it was
     assert seen["days"] == ["code_k", "common_k", "d_prime", "score"]
     assert seen["models"] == [["static", "start"], ["static", "start"], ["dynamic", "start"]]
@@ -656,6 +659,54 @@ def test_a_comparison_of_version_13_is_read_and_its_note_says_how_to_get_the_tre
     assert (before["slopes"], before["days"]) == ([-1.0], [])
     assert len(before["notes"]) == 1 and not again["notes"]
     assert again["days"] == ["code_k", "common_k", "d_prime", "score"]
+
+
+OLD_CURVES = """
+import json
+import schemas
+from schemas.decoding.cohorts import compare_mice
+from support.version_13 import TASK
+
+schemas.activate()
+rows = (schemas.NDCResult & TASK).to_dicts(order_by="eid")
+settings = (schemas.NDCParams & TASK).settings()
+found = compare_mice(["OLD"])
+print(json.dumps({
+    "k_star": [row["k_star"] for row in rows], "minority": [row["n_minority"] for row in rows],
+    "beyond": settings.beyond, "key": schemas.NDCParams.add(settings)["ndc_params"] == TASK["ndc_params"],
+    "notes": found.notes, "mice": [(row["quantity"], row["n_mice"]) for row in found.means],
+}))
+"""
+#: Tables of version 15 that version 16 changed, then those that it added.
+BEYOND_TABLES = [*migrations.BEYOND_COLUMNS, "n_d_c_cohort", "n_d_c_cohort__member", "__n_d_c_population",
+                 "__n_d_c_population__mean", "__n_d_c_population__slope"]  # fmt: skip
+
+
+def test_curves_of_version_15_are_beyond_nothing_and_are_compared_over_mice(
+    database, backend, python_command, meso_command, request
+):
+    prefix = settings.prefix() + "v15_"
+    request.addfinalizer(lambda: drop(database, prefix))
+    env = {**own_server(backend), "MESO_PREFIX": prefix}
+    done = python_command(Path(__file__).parents[2] / "support" / "version_15.py", env=env)
+    assert done.returncode == 0, done.stderr
+    for table in migrations.BEYOND_COLUMNS:
+        new = declared(database, settings.prefix() + "decoding", table)
+        assert declared(database, prefix + "decoding", table) != new, table
+    # interrupted after the first column
+    (line,) = migrations.BEYOND_COLUMNS["n_d_c_params"]
+    migrations.add_column(database, prefix + "decoding", "n_d_c_params", line)
+    done = meso_command("db", "init", env=env)
+    assert "Applied 16: decoding: choice beyond the stimulus" in done.stdout, done.stderr
+    for table in BEYOND_TABLES:
+        new = declared(database, settings.prefix() + "decoding", table)
+        assert declared(database, prefix + "decoding", table) == new, table
+    done = python_command("-c", OLD_CURVES, env=env)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    assert seen["k_star"] == [16, 8] and seen["minority"] == [None, None]
+    assert seen["beyond"] == "none" and seen["key"] and seen["notes"] == []
+    assert {quantity for quantity, _ in seen["mice"]} == {"code_k", "common_k", "d_prime", "score"}
 
 
 # ---------------------------------------------------------------- views

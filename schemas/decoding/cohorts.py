@@ -1,0 +1,224 @@
+"""Stored curves of several mice compared: NDCCohort, filled, and its rows as plain data."""
+
+from __future__ import annotations
+
+import datetime
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from pipeline.decoding.fits.power import mice_needed, trend_power
+from pipeline.errors import DataError, NotFoundError
+from schemas.decoding.over_mice import question_of
+from schemas.decoding.tables import NDCCohort, NDCParams, NDCPopulation, NDCResult, NDCTask, settings_of
+from schemas.queries.errors import errors_of
+from schemas.rows import checked
+from schemas.session import Session
+from schemas.tracking import SessionSet
+from schemas.work.filling import fill
+
+
+@dataclass
+class MiceRun:
+    """Slopes over the days of several mice.
+
+    Attributes
+    ----------
+    cohort : dict
+        Key of NDCCohort.
+    subjects : list of str
+    slopes, means, differences : list of dict
+        Rows of NDCPopulation.Slope (with ``subject`` and ``question_name``), Mean and Difference. Empty as long as
+        sessions of the mice have no curve yet.
+    notes : list of str
+    """
+
+    cohort: dict
+    subjects: list[str]
+    slopes: list[dict[str, Any]] = field(default_factory=list)
+    means: list[dict[str, Any]] = field(default_factory=list)
+    differences: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def compare_mice(
+    subjects: Sequence[str] = (), *, session_sets: Sequence[dict | str] = (), tasks: Sequence[dict] = ()
+) -> MiceRun:
+    """Compare the slopes over days of several mice, from curves that are in the database.
+
+    Parameters
+    ----------
+    subjects : sequence of str
+        Each with its set of sessions that has curves on most days.
+    session_sets : sequence of dict or str
+        Keys of SessionSet, or hashes alone, one for each mouse: instead of, or with, ``subjects``. All questions
+        (settings) that at least one mouse answers are compared.
+    tasks : sequence of dict
+        Keys of NDCTask: exactly these curves.
+
+    Returns
+    -------
+    MiceRun
+
+    Raises
+    ------
+    DataError
+        A mouse has no curve, or would be in the comparison with two sets of sessions for one question.
+
+    Examples
+    --------
+    >>> compare_mice(["SP072", "SP076", "SP080"]).means  # doctest: +SKIP
+    """
+    chosen = [_largest_set(subject) for subject in dict.fromkeys(subjects)]
+    chosen += [{"session_set": one} if isinstance(one, str) else checked(one, SessionSet) for one in session_sets]
+    found = [{name: task[name] for name in NDCTask.primary_key} for task in tasks]
+    for key in chosen:
+        of_set = (NDCTask & key & NDCResult.proj()).keys(order_by="KEY")
+        if not of_set:
+            raise NotFoundError(f"no curve of the session set {key['session_set']}", do="Compute them with: meso ndc")
+        found += of_set
+    if not found:
+        raise DataError("no mouse to compare", expected="subjects, session sets or tasks", found="none")
+    _check_one_set_each(found)
+    cohort = NDCCohort.add(found)
+    done = fill([NDCPopulation], cohort)
+    return stored_mice(cohort, notes=[*done.lines(), *map(str, done.unfinished)])
+
+
+def stored_mice(cohort: dict, notes: Sequence[str] = ()) -> MiceRun:
+    """Return the stored comparison of a cohort without computing anything."""
+    tasks = ((NDCCohort.Member & cohort) * SessionSet.proj("subject") * NDCParams).to_dicts()
+    subject_of = {row["session_set"]: row["subject"] for row in tasks}
+    means = (NDCPopulation.Mean & cohort).to_dicts(order_by="question_name, quantity")
+    name_of = {row["question"]: row["question_name"] for row in means}
+    question = {row["ndc_params"]: question_of(settings_of(row)) for row in tasks}
+    slopes = [
+        {**row, "subject": subject_of[row["session_set"]], "question_name": name_of[question[row["ndc_params"]]]}
+        for row in (NDCPopulation.Slope & cohort).to_dicts(order_by="KEY")
+    ]
+    slopes.sort(key=lambda row: (row["question_name"], row["quantity"], row["subject"]))
+    differences = (NDCPopulation.Difference & cohort).to_dicts(order_by="pair_name, quantity")
+    errors = [row["message"] for row in errors_of([NDCPopulation], cohort)]
+    missing = [] if NDCPopulation & cohort or errors else ["sessions of these mice have no curve yet: meso populate"]
+    return MiceRun(cohort, sorted(set(subject_of.values())), slopes, means, differences,
+                   list(dict.fromkeys([*notes, *errors, *missing])))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Power:
+    """What a trend over days needs, by the scatter of the mice in the database.
+
+    Attributes
+    ----------
+    question, quantity : str
+    slope : float
+        True slope per day that is to be found.
+    spacing : float
+        Days from one session to the next.
+    power : float
+    day_sd, curve_sd, between_sd : float
+        Scatter of days about the lines, the part of it that is the error of the curves (NaN: not known), and standard
+        deviation of slopes between mice; see NDCPopulation.Mean.
+    n_mice : int
+        Mice that these are from.
+    rows : list of dict
+        For each number of days the power with one mouse and with several, and ``mice_needed`` (None: more than 200).
+    """
+
+    question: str
+    quantity: str
+    slope: float
+    spacing: float
+    power: float
+    day_sd: float
+    curve_sd: float
+    between_sd: float
+    n_mice: int
+    rows: list[dict[str, Any]]
+
+
+def power_of_trends(
+    subjects: Sequence[str] = (), *, question: str = "choice", quantity: str = "code_k", slope: float = -1 / 7,
+    days: Sequence[int] = (4, 6, 8, 12, 16), spacing: float = 1.0, power: float = 0.8,
+) -> Power:  # fmt: skip
+    """Return how many days and mice a trend needs, by the scatter of the stored curves.
+
+    Parameters
+    ----------
+    subjects : sequence of str
+        Mice whose scatter counts; by default all that have curves.
+    question : str
+        As ``compare_mice`` names it: a target, or such as 'choice beyond stimulus'.
+    quantity : {'code_k', 'common_k', 'score', 'd_prime'}
+    slope : float
+        True slope per day; the default is half the cells after a week, for numbers of cells.
+    days : sequence of int
+        Numbers of days of each mouse.
+    spacing : float
+        Days from one session to the next.
+    power : float
+
+    Returns
+    -------
+    Power
+
+    Raises
+    ------
+    DataError
+        No mouse has a slope for the question, or none has a third day, so that the scatter is not known.
+    """
+    names = subjects or sorted(set((SessionSet & NDCResult.proj()).to_arrays("subject")))
+    run = compare_mice(names)
+    of_quantity = {row["question_name"]: row for row in run.means if row["quantity"] == quantity}
+    row = of_quantity.get(question)
+    if row is None or row["day_sd"] is None:
+        raise DataError(
+            f"the scatter of {quantity} over days is not known for {question!r}", expected="a mouse with three days",
+            found=", ".join(f"{name} ({one['n_mice']} mice)" for name, one in of_quantity.items()) or "no question",
+        )  # fmt: skip
+    scatter = {"day_sd": row["day_sd"], "spacing": spacing}
+    rows = [
+        {
+            "days": n_days, "one mouse": trend_power(slope, n_days=n_days, **scatter),
+            **{
+                f"{n_mice} mice": trend_power(slope, n_days=n_days, n_mice=n_mice, between_sd=row["between_sd"],
+                                              **scatter)
+                for n_mice in (3, 5, 10)
+            },
+            "mice_needed": mice_needed(slope, n_days=n_days, between_sd=row["between_sd"], power=power, **scatter),
+        }
+        for n_days in days
+    ]  # fmt: skip
+    curve_sd = float("nan") if row["curve_sd"] is None else row["curve_sd"]
+    return Power(question, quantity, slope, spacing, power, row["day_sd"], curve_sd, row["between_sd"], row["n_mice"],
+                 rows)  # fmt: skip
+
+
+def _largest_set(subject: str) -> dict:
+    """Return the key of the session set of a subject with curves of most sessions; of several the latest."""
+    rows = (NDCResult.proj() * Session.proj("session_date") & (SessionSet & {"subject": subject}).proj()).to_dicts()
+    eids: dict[str, set[str]] = defaultdict(set)
+    last: dict[str, datetime.date] = {}
+    for row in rows:
+        name = row["session_set"]
+        eids[name].add(row["eid"])
+        last[name] = max(row["session_date"], last.get(name, row["session_date"]))
+    if not eids:
+        raise NotFoundError(f"no curve of subject {subject!r}", do=f"Compute them with: meso ndc --subject {subject}")
+    return {"session_set": max(eids, key=lambda name: (len(eids[name]), last[name], name))}
+
+
+def _check_one_set_each(tasks: Sequence[dict]) -> None:
+    """Raise a DataError if a mouse would count twice for one question."""
+    rows = (NDCTask * SessionSet.proj("subject") * NDCParams & list(tasks)).to_dicts()
+    sets: dict[tuple[str, str], set[tuple[str, str]]] = defaultdict(set)
+    for row in rows:
+        sets[row["subject"], question_of(settings_of(row))].add((row["session_set"], row["ndc_params"]))
+    for (subject, _), found in sets.items():
+        if len(found) > 1:
+            raise DataError(
+                f"subject {subject} would count several times for one question", expected="one set of sessions",
+                found=", ".join(f"{one} with {params}" for one, params in sorted(found)),
+                do="Name one session set for each mouse",
+            )  # fmt: skip

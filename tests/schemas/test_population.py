@@ -1,0 +1,169 @@
+"""Slopes over the days of several mice in the database, against curves fitted one by one and textbook formulas."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from scipy.stats import t as student
+from support.more_mice import another_mouse, forget_mouse
+
+import schemas
+from drawing.screen import print_mice, print_power
+from pipeline.decoding import NDCSettings
+from pipeline.errors import DataError
+from schemas.decoding.cohorts import compare_mice, power_of_trends
+from schemas.decoding.run import NDCRun, run_ndc
+from schemas.rows import content_key
+from schemas.tracking import TrackingRun
+from schemas.work.filling import fill
+
+TARGETS = ("stimulus", "feedback")
+SMALL = {"ks": (2, 4, 8, 16, 32), "r": 6, "n_label_shuffles": 19, "n_bootstrap": 40, "penalty": "scaled"}
+NAMES = ("mouse A", "mouse B")
+
+
+@pytest.fixture(scope="module")
+def run(demo_sessions) -> Iterator[NDCRun]:
+    """The curves of the demo's mouse, and two more mice: one whose score falls, one with nothing but noise added."""
+    result = run_ndc(demo_sessions, TrackingRun.register("SP999"), [NDCSettings(one, **SMALL) for one in TARGETS])
+    rng = np.random.default_rng(3)
+    for name, fall in zip(NAMES, (0.02, 0.0), strict=True):
+        another_mouse(name, result.session_set, lambda scores, day, fall=fall: np.clip(
+            scores - fall * day + 0.01 * rng.normal(size=scores.shape), 0, 1))  # fmt: skip
+    yield result
+    for name in NAMES:
+        forget_mouse(name)
+    for target in result.targets:
+        (schemas.NDCParams & {"ndc_params": target.ndc_params}).delete()
+
+
+@pytest.fixture(scope="module")
+def mice(run):
+    return compare_mice(["SP999", *NAMES])
+
+
+def sessions_of(subject: str, ndc_params: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return days and mean scores at k = 8 of a mouse, from the rows of its curves."""
+    rows = (schemas.NDCResult.Curve * schemas.Session.proj("subject", "session_date")).to_dicts(order_by="session_date")
+    rows = [row for row in rows if (row["subject"], row["ndc_params"], row["k"]) == (subject, ndc_params, 8)]
+    days = np.array([(row["session_date"] - rows[0]["session_date"]).days for row in rows])
+    return days, np.array([row["score_mean"] for row in rows])
+
+
+def fitted(days: np.ndarray, values: np.ndarray) -> tuple[float, float]:
+    """Return slope and squared residuals of a line."""
+    (slope, _), residuals, *_ = np.polyfit(days, values, 1, full=True)
+    return slope, residuals[0]
+
+
+def test_slopes_and_their_mean_are_those_of_lines_through_the_days(mice, run):
+    assert mice.subjects == sorted(["SP999", *NAMES]) and mice.notes == []
+    assert {row["question_name"] for row in mice.means} == set(TARGETS)
+    for target in run.targets:
+        days, found = zip(*[sessions_of(name, target.ndc_params) for name in mice.subjects], strict=True)
+        slopes, squares = zip(*map(fitted, days, found), strict=True)
+        row = next(r for r in mice.means if (r["question_name"], r["quantity"]) == (target.name, "score"))
+        assert (row["n_mice"], row["n_without"]) == (3, 0)
+        stored = [r for r in mice.slopes if (r["question_name"], r["quantity"]) == (target.name, "score")]
+        assert [r["subject"] for r in stored] == mice.subjects
+        assert [r["mouse_slope"] for r in stored] == pytest.approx(slopes)
+        # four days of each of three mice: two degrees of freedom each, and the same days
+        scatter = np.sqrt(np.sum(squares) / 6)
+        assert row["day_sd"] == pytest.approx(scatter)
+        assert [r["mouse_error"] for r in stored] == pytest.approx(
+            [scatter / np.sqrt(((one - one.mean()) ** 2).sum()) for one in days]
+        )
+        # with equal errors Hartung and Knapp's interval is that of a t-test over mice
+        assert row["mean_slope"] == pytest.approx(np.mean(slopes))
+        half = student.ppf(0.975, 2) * np.std(slopes, ddof=1) / np.sqrt(3)
+        assert (row["mean_low"], row["mean_high"]) == pytest.approx((np.mean(slopes) - half, np.mean(slopes) + half))
+        between = max(0, np.var(slopes, ddof=1) - stored[0]["mouse_error"] ** 2)
+        assert row["between_sd"] == pytest.approx(np.sqrt(between), abs=1e-9)
+
+
+def test_differences_within_mice_are_those_of_the_days(mice, run):
+    first, second = run.targets
+    (row,) = (r for r in mice.differences if r["quantity"] == "score")
+    sign = 1 if row["pair_name"] == f"{second.name} minus {first.name}" else -1
+    slopes = []
+    for name in mice.subjects:
+        (days, a), (_, b) = (sessions_of(name, target.ndc_params) for target in (first, second))
+        slopes.append(sign * np.polyfit(days, b - a, 1)[0])
+    assert row["n_pairs"] == 3
+    assert row["slope_difference"] == pytest.approx(np.mean(slopes))
+    half = student.ppf(0.975, 2) * np.std(slopes, ddof=1) / np.sqrt(3)
+    assert row["difference_high"] - row["difference_low"] == pytest.approx(2 * half)
+
+
+def test_two_mice_have_a_mean_without_an_interval(run, capsys):
+    found = compare_mice(NAMES)
+    with_slope = [row for row in found.means if row["n_mice"]]
+    assert {row["n_mice"] + row["n_without"] for row in found.means} == {2} and len(with_slope) > 3
+    for row in with_slope:
+        assert (row["mean_low"], row["mean_high"], row["mean_p"]) == (None, None, None)
+        assert row["mean_slope"] is not None
+    print_mice(found)
+    assert "Fewer than 3 mice have no interval" in capsys.readouterr().out
+    (schemas.NDCCohort & found.cohort).delete()
+
+
+def test_a_population_follows_its_curves(mice, run):
+    """A new curve deletes the population; populate computes it again, with the same numbers."""
+    before = (schemas.NDCPopulation.Mean & mice.cohort).to_dicts(order_by="KEY")
+    row = run.curves["stimulus"][1]
+    key = {name: row[name] for name in schemas.NDCResult.primary_key}
+    (schemas.NDCResult & key).delete()
+    assert len(schemas.NDCPopulation & mice.cohort) == 0 and len(schemas.NDCCohort & mice.cohort) == 1
+    fill([schemas.NDCPopulation], mice.cohort)
+    assert len(schemas.NDCPopulation & mice.cohort) == 0  # a session has neither a curve nor failed
+    schemas.NDCPopulation.insert1({**mice.cohort, "n_subjects": 1, **schemas.Environment.current()},
+                                  allow_direct_insert=True)  # fmt: skip
+    fill([schemas.NDCResult], key)
+    assert len(schemas.NDCPopulation & mice.cohort) == 0
+    assert not fill([schemas.NDCPopulation], mice.cohort).errors
+    again = (schemas.NDCPopulation.Mean & mice.cohort).to_dicts(order_by="KEY")
+    assert [(r["question"], r["quantity"]) for r in again] == [(r["question"], r["quantity"]) for r in before]
+    assert [r["mean_slope"] for r in again] == pytest.approx([r["mean_slope"] for r in before])
+
+
+def test_a_mouse_counts_once_for_a_question(run, demo_sessions):
+    other = schemas.SessionSet.add(demo_sessions[:3], TrackingRun.register("SP999"))
+    params = {"ndc_params": run.targets[0].ndc_params}
+    schemas.NDCTask.insert1({**other, **params})
+    tasks = [{**run.session_set, **params}, {**other, **params}]
+    with pytest.raises(DataError, match="SP999 would count several times for one question"):
+        compare_mice(tasks=tasks)
+    with pytest.raises(DataError, match="no curve of the session set"):
+        compare_mice(session_sets=[other])
+    with pytest.raises(DataError, match="no curve of subject 'nobody'"):
+        compare_mice(["nobody"])
+    (schemas.NDCTask & other).delete()
+
+
+def test_power_is_that_of_the_stored_scatter(mice, run, capsys):
+    found = power_of_trends(mice.subjects, question="stimulus", quantity="score", slope=-0.01, days=[4, 8], spacing=2)
+    row = next(r for r in mice.means if (r["question_name"], r["quantity"]) == ("stimulus", "score"))
+    assert (found.day_sd, found.between_sd, found.n_mice) == (row["day_sd"], row["between_sd"], 3)
+    # Student's t of 8 days, two apart
+    error = row["day_sd"] / np.sqrt(4 * 8 * 63 / 12)
+    limit = student.ppf(0.975, 6)
+    drawn = np.random.default_rng(0)
+    z, scatter = drawn.normal(size=20_000), np.sqrt(drawn.chisquare(6, 20_000) / 6)
+    assert found.rows[1]["one mouse"] == pytest.approx(np.mean(np.abs((z - 0.01 / error) / scatter) > limit), abs=0.02)
+    target = next(one for one in run.targets if one.name == "stimulus")
+    ends = [(p["mean_high"] - p["mean_low"]) / 3.92 for r in target.curves for p in r["curve"] if p["k"] == 8]
+    assert row["curve_sd"] == pytest.approx(np.sqrt(np.mean(np.square(ends))), rel=0.4)  # draws, and a logit
+    print_power(found)
+    assert "mice for 80%" in capsys.readouterr().out
+    with pytest.raises(DataError, match="is not known for 'block'"):
+        power_of_trends(mice.subjects, question="block")
+
+
+def test_the_key_of_a_cohort_is_that_of_its_members(mice, run):
+    members = (schemas.NDCCohort.Member & mice.cohort).to_dicts()
+    assert len(members) == 6
+    pairs = sorted([row["session_set"], row["ndc_params"]] for row in members)
+    assert mice.cohort == {"ndc_cohort": content_key(pairs)}
+    assert compare_mice(tasks=members).means == compare_mice(["SP999", *NAMES]).means
