@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, DataError, NotFoundError
 from pipeline.reading import identify, open_one
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.queries.ids import find_sessions
-from schemas.rows import checked, jobs_of
+from schemas.rows import checked, jobs_of, not_empty
 from schemas.server.binding import auto_populated
 from schemas.server.settings import one_cache_dir
 from schemas.session import Behavior, FOVFolder, Session, Wheel
@@ -113,9 +113,12 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     NotFoundError
         A FOV is being read by another worker, or its job is put off.
     """
-    filled = Filled()
-    # usually everything is in the database: one query instead of one for each table
-    if behavior or (FOVFolder.proj() & {"eid": eid}) - Activity.proj():
+    filled, key = Filled(), {"eid": eid}
+    # usually everything is in the database: one query instead of several for each table
+    missing, there = (FOVFolder.proj() & key) - Activity.proj(), Activity.proj() & key
+    if not behavior and not_empty([missing, there]) == [1]:
+        return filled
+    if behavior or missing:
         filled = fill(SESSION_TABLES if behavior else IMAGING_TABLES, {"eid": eid}, progress=progress)
     imaging = [str(jobs) for jobs in filled.unfinished if jobs.table in {table.__name__ for table in IMAGING_TABLES}]
     if imaging:
