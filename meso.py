@@ -43,7 +43,7 @@ from schemas.queries.sessions import trial_events
 from schemas.queries.tracking_runs import fovs_left_out, tracking_run_of_sessions
 from schemas.rows import in_fovs, place_numbers
 from schemas.storage.bulk import columns
-from schemas.work.filling import fill, fill_session, fill_sessions, registered
+from schemas.work.filling import fill, fill_session, fill_sessions, not_read, registered, registered_all
 
 if TYPE_CHECKING:
     import datajoint as dj
@@ -434,9 +434,9 @@ def match_tracked_indices_across_sessions(
         raise ArgumentError("server_root is not supported: use roicat_root, or mirror the tree with 'meso track'")
     anchor, others = _anchor_and_others(args)
     schemas.activate()
-    eids = list(dict.fromkeys(map(registered, [anchor, *others])))
+    eids = list(dict.fromkeys(registered_all([anchor, *others])))
     one_subject(eids)
-    for eid in eids:
+    for eid in not_read(eids):
         fill_session(eid, behavior=False)
     run = tracking_run_of_sessions(eids, tracking_run, roicat_root, duplicates, uid_form)
     tracked, missing = match_cells(eids, run)

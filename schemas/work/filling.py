@@ -145,16 +145,27 @@ def fill_sessions(eids: Sequence[str], *, progress: bool = False) -> dict[str, s
         return {}
     keys = [{"eid": eid} for eid in eids]
     fill(SESSION_TABLES, keys, progress=progress)
+    unusable = {}
+    for eid in not_read(eids):
+        try:
+            fill_session(eid, behavior=False)
+        except DataError as error:
+            unusable[eid] = str(error)
+    return unusable
+
+
+def not_read(eids: Sequence[str]) -> list[str]:
+    """Return those of the sessions of which no FOV has been read, or not every FOV that ONE lists; two statements."""
+    keys = [{"eid": eid} for eid in eids]
     read = {str(eid) for eid in (dj.U("eid") & (Activity & keys)).to_arrays("eid")}
     read -= {str(eid) for eid in (dj.U("eid") & ((FOVFolder.proj() & keys) - Activity.proj())).to_arrays("eid")}
-    unusable = {}
-    for eid in eids:
-        if eid not in read:
-            try:
-                fill_session(eid, behavior=False)
-            except DataError as error:
-                unusable[eid] = str(error)
-    return unusable
+    return [eid for eid in eids if eid not in read]
+
+
+def registered_all(named: Sequence[str]) -> list[str]:
+    """Return the same as ``registered`` for each of several texts, with one statement for all whole ids that are."""
+    found = find_sessions(named)
+    return [found[str(text)] or registered(text) for text in named]
 
 
 def registered(named: str) -> str:
