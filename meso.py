@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,19 +33,20 @@ from pipeline.errors import (
     OutOfRangeError,
 )
 from pipeline.settings.curves import TARGETS, curve_settings
-from pipeline.signals.clock import ROITimes
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import Failure, match_cells, run_ndc
-from schemas.imaging.activity import activity
+from schemas.imaging.activity import activity_of
 from schemas.queries.errors import errors_of
 from schemas.queries.ids import one_subject
 from schemas.queries.sessions import trial_events
 from schemas.queries.tracking_runs import fovs_left_out, tracking_run_of_sessions
-from schemas.rows import in_fovs
-from schemas.work.filling import fill, fill_session, fill_sessions, registered
+from schemas.rows import in_fovs, place_numbers
+from schemas.storage.bulk import columns
+from schemas.work.filling import fill, fill_session, fill_sessions, not_read, registered, registered_all
 
 if TYPE_CHECKING:
+    import datajoint as dj
     from matplotlib.figure import Figure
 
     from drawing.curves import DrawableRun
@@ -64,6 +65,13 @@ __all__ = [
     "neuron_dropping_curves_cached",
     "plot_raster",
 ]
+
+#: Stands for the region of a ROI that has none; no region of the atlas has this id.
+NO_REGION = np.iinfo(np.int32).min
+#: Columns of ROI that ``load_or_embed`` returns, or needs for the times.
+ROI_COLUMNS = ("region_id", "ml", "ap", "dv", "stack_y", "stack_x")
+#: Cells that a statement lists; of more, all rows of the session are read.
+MAX_LISTED = 5000
 
 
 def load_or_embed(
@@ -118,37 +126,41 @@ def load_or_embed(
     schemas.activate()
     eid = registered(eid)
     fill_session(eid, behavior=False)
-    params = EmbeddingParams.add(EmbeddingSettings(neurons_only=filter_neurons))
-    fill([Embedding], {"eid": eid, **params})
+    params = EmbeddingParams.key_of(EmbeddingSettings(neurons_only=filter_neurons))
+    if not (Embedding & {"eid": eid, **params}):
+        EmbeddingParams.add(EmbeddingSettings(neurons_only=filter_neurons))
+        fill([Embedding], {"eid": eid, **params})
     _warn_of_failures(eid)
-    cells = _cells(eid, filter_neurons)
-    rows = chosen_rows(restrict, len(cells["roi"]), "restrict", eid)
-    traces, times = _activity(eid, cells, rows, scan_line_column)
-    cells = {name: column[rows] for name, column in cells.items()}
-    rank = _ranks(eid, params, cells)
+    fovs, rois = _cells(eid, filter_neurons)
+    rows = chosen_rows(restrict, len(rois), "restrict", eid)
+    # without rows, read one cell of each FOV for the number of frames and the frame times
+    read = rows if len(rows) else np.unique(fovs, return_index=True)[1]
+    # each cell is read once, in the order of the database
+    cell, order = np.unique(read, return_inverse=True)
+    order, fovs, rois, n_cells = order[: len(rows)], fovs[cell], rois[cell], len(rois)
+    position = _of_rois(schemas.ROI & {"eid": eid}, fovs, rois, n_cells, *ROI_COLUMNS)
+    found = activity_of(
+        eid, fovs, rois, np.column_stack([position["stack_y"], position["stack_x"]]), scan_line_column=scan_line_column
+    )
+    rank = _ranks(eid, params, fovs, rois, n_cells, order)
+    _warn_of_kinds(eid, found.signal[order])
     return {
-        "roi_signal": traces,
-        "roi_times": times,
-        "region_labels": cells["acronym"],
-        "region_colors": cells["rgb"],
+        # indexing would copy all traces, often gigabytes
+        "roi_signal": found.traces if np.array_equal(order, np.arange(len(cell))) else found.traces[order],
+        "roi_times": found.times.rows(order),
+        **_regions(position["region_id"][order]),
         "isort": np.argsort(rank, kind="stable"),
-        "xyz": np.column_stack([cells[axis] for axis in ("ml", "ap", "dv")]),
-        "roi_keys": [
-            {"eid": eid, "fov": int(fov), "roi": int(roi)} for fov, roi in zip(cells["fov"], cells["roi"], strict=True)
-        ],
-        "signal": cells["signal"],
-    }  # fmt: skip
+        "xyz": np.column_stack([position[axis][order].astype(float) for axis in ("ml", "ap", "dv")]),
+        "roi_keys": [{"eid": eid, "fov": fov, "roi": roi} for fov, roi in _pairs(fovs[order], rois[order])],
+        "signal": found.signal[order],
+    }
 
 
-def _cells(eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
-    """Return columns, each (N,), of the cells whose activity is in the database, in row order."""
-    rois = schemas.ROI & {"eid": eid} & schemas.Activity.proj()
-    if neurons_only:
-        rois = rois & "is_neuron"
-    columns = ("fov", "roi", "region_id", "ml", "ap", "dv", "stack_y", "stack_x", "signal")
-    values = (rois * schemas.FOV.proj("signal")).to_arrays(*columns, order_by="fov, roi")
-    cells = dict(zip(columns, values, strict=True))
-    if not len(cells["roi"]):
+def _cells(eid: str, neurons_only: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Return FOV and number, each (N,), of the cells whose activity is in the database, in row order."""
+    cells = schemas.ROI & {"eid": eid} & schemas.Activity.proj() & ("is_neuron" if neurons_only else True)
+    fovs, rois = columns(cells, "fov", "roi", order_by=("fov", "roi"))
+    if not len(rois):
         raise DataError(
             "the session has no neurons",
             eid=eid,
@@ -156,47 +168,76 @@ def _cells(eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
             found="none",
             do="pass filter_neurons=False for all ROIs",
         )
-    regions = {row["region_id"]: row for row in (schemas.BrainRegion & rois.proj("region_id")).to_dicts()}
+    return fovs, rois
+
+
+def _of_rois(
+    query: dj.QueryExpression, fovs: np.ndarray, rois: np.ndarray, n_cells: int, *names: str
+) -> dict[str, np.ndarray]:
+    """Return columns of a query with one row per ROI of a session, for some of its cells.
+
+    Parameters
+    ----------
+    query : dj.QueryExpression
+        Of rows of one session.
+    fovs, rois : (n,) int
+        FOV and number of each cell.
+    n_cells : int
+        Of the session: if many of them are wanted, all rows are read, as a long list in a statement takes longer.
+    *names : str
+
+    Returns
+    -------
+    dict of str to (n,)
+        By name, and 'is_there' bool: the query has a row for the cell. Others have the values of any other cell.
+    """
+    if len(rois) < min(n_cells / 2, MAX_LISTED):
+        query = query & in_fovs(fovs, rois)
+    *places, key = (*columns(query, "fov", "roi", *names, order_by=("fov", "roi")), place_numbers(fovs, rois))
+    known = place_numbers(*places[:2])
+    if not len(known):
+        return {"is_there": np.zeros(len(key), bool), **{name: np.zeros(len(key), int) for name in names}}
+    at = np.minimum(np.searchsorted(known, key), len(known) - 1)
+    return {"is_there": known[at] == key, **{name: column[at] for name, column in zip(names, places[2:], strict=True)}}
+
+
+def _pairs(fovs: np.ndarray, rois: np.ndarray) -> Iterable[tuple[int, int]]:
+    return zip(fovs.tolist(), rois.tolist(), strict=True)
+
+
+def _regions(region_ids: np.ndarray) -> dict[str, np.ndarray]:
+    """Return acronyms and colours of regions, each (n,), from their ids; an id may be None."""
     unknown = {"acronym": "unknown", "rgb": "#808080"}
-    for name in ("acronym", "rgb"):
-        cells[name] = np.array([regions.get(i, unknown)[name] for i in cells["region_id"]])
-    for axis in ("ml", "ap", "dv"):
-        cells[axis] = np.array([np.nan if v is None else v for v in cells[axis]], dtype=float)
-    return cells
+    ids, which = np.unique([NO_REGION if i is None else i for i in region_ids.tolist()], return_inverse=True)
+    asked = ", ".join(map(str, ids.astype(int).tolist()))
+    found = (schemas.BrainRegion & f"region_id in ({asked})").proj("acronym", "rgb").to_dicts() if asked else []
+    regions = {row["region_id"]: row for row in found}
+    return {
+        column: np.array([regions.get(i, unknown)[name] for i in ids.tolist()], dtype)[which]
+        # of the lengths of the columns in the database, whichever regions are there
+        for column, name, dtype in (("region_labels", "acronym", "U32"), ("region_colors", "rgb", "U7"))
+    }
 
 
-def _activity(
-    eid: str, cells: dict[str, np.ndarray], rows: np.ndarray, scan_line_column: int
-) -> tuple[np.ndarray, ROITimes]:
-    """Return traces (n, T) and times of some rows of the cells, in the order of ``rows``, which may repeat a row."""
-    kinds = sorted(set(cells["signal"][rows]))
-    if len(kinds) > 1:
-        warnings.warn(f"session {eid}: FOVs hold different signals ({', '.join(kinds)}); see 'signal'", stacklevel=3)
-    keys = np.column_stack([cells["fov"], cells["roi"]]).astype(int)
-    # without rows, read one cell of each FOV for the number of frames and the frame times
-    read = rows if len(rows) else np.unique(keys[:, 0], return_index=True)[1]
-    # each cell is read once, in the order of the database
-    places, order = np.unique(keys[read], axis=0, return_inverse=True)
-    found = activity(schemas.ROI & {"eid": eid} & in_fovs(*places.T), scan_line_column=scan_line_column)
-    order, traces, times = order[: len(rows)], found.traces, found.times
-    if not np.array_equal(order, np.arange(len(places))):  # indexing would copy all traces, often gigabytes
-        traces = traces[order]
-    return traces, ROITimes(times.frame_times, times.fovs[order], times.offsets[order], times.flagged)
-
-
-def _ranks(eid: str, params: dict, cells: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the Rastermap rank of each cell, (N,) int64; cells that are not embedded come last."""
-    ranks = (schemas.Embedding.Rank & params & {"eid": eid}).to_arrays("fov", "roi", "embedding_rank")
-    by_roi = {(int(f), int(r)): int(rank) for f, r, rank in zip(*ranks, strict=True)}
-    rank = [by_roi.get((int(f), int(r)), sys.maxsize) for f, r in zip(cells["fov"], cells["roi"], strict=True)]
-    missing = rank.count(sys.maxsize)
-    if missing:
+def _ranks(eid: str, params: dict, fovs: np.ndarray, rois: np.ndarray, n_cells: int, order: np.ndarray) -> np.ndarray:
+    """Return the Rastermap rank of each of the rows ``order``, (n,) int64; cells that are not embedded come last."""
+    ranked = schemas.Embedding.Rank & params & {"eid": eid}
+    found = _of_rois(ranked, fovs, rois, n_cells, "embedding_rank")
+    is_there = found["is_there"][order]
+    if missing := int((~is_there).sum()):
         warnings.warn(
-            f"session {eid}: {missing} of {len(rank)} cells have no place in the Rastermap order and come last; "
+            f"session {eid}: {missing} of {len(order)} cells have no place in the Rastermap order and come last; "
             f"to embed the session again, first delete the old order: "
             f"(schemas.Embedding & {{'eid': '{eid}'}}).delete()", stacklevel=3,
         )  # fmt: skip
-    return np.array(rank, dtype=np.int64)
+    return np.where(is_there, found["embedding_rank"][order], sys.maxsize).astype(np.int64)
+
+
+def _warn_of_kinds(eid: str, signal: np.ndarray) -> None:
+    """Warn if some of the rows are deconvolved and others are not."""
+    kinds = sorted(set(signal))
+    if len(kinds) > 1:
+        warnings.warn(f"session {eid}: FOVs hold different signals ({', '.join(kinds)}); see 'signal'", stacklevel=3)
 
 
 def _warn_of_failures(eid: str) -> None:
@@ -393,9 +434,9 @@ def match_tracked_indices_across_sessions(
         raise ArgumentError("server_root is not supported: use roicat_root, or mirror the tree with 'meso track'")
     anchor, others = _anchor_and_others(args)
     schemas.activate()
-    eids = list(dict.fromkeys(map(registered, [anchor, *others])))
+    eids = list(dict.fromkeys(registered_all([anchor, *others])))
     one_subject(eids)
-    for eid in eids:
+    for eid in not_read(eids):
         fill_session(eid, behavior=False)
     run = tracking_run_of_sessions(eids, tracking_run, roicat_root, duplicates, uid_form)
     tracked, missing = match_cells(eids, run)
@@ -426,10 +467,9 @@ def _anchor_and_others(args: tuple) -> tuple[str, list[str]]:
 
 def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
     """Return the rows of ``load_or_embed`` that are the shared cells of a set, (n,) int64, in the set's order."""
-    cells = _cells(eid, neurons_only)
-    row_of = {(int(f), int(r)): i for i, (f, r) in enumerate(zip(cells["fov"], cells["roi"], strict=True))}
-    shared = (schemas.SharedCells.Cell & session_set & {"eid": eid}).to_arrays("fov", "roi", order_by="shared_cell")
-    return np.array([row_of[int(f), int(r)] for f, r in zip(*shared, strict=True)], dtype=np.int64)
+    cells = place_numbers(*_cells(eid, neurons_only))
+    shared = schemas.SharedCells.Cell & session_set & {"eid": eid}
+    return np.searchsorted(cells, place_numbers(*columns(shared, "fov", "roi", order_by=("shared_cell",))))
 
 
 def neuron_dropping_curves_cached(

@@ -1,14 +1,20 @@
 """Speed of storing and reading activity, compared with the scripts' pickled file, in one run.
 
-    python benchmarks/store.py                          # 8 FOVs, 6,000 ROIs x 20,000 frames, dense and sparse
-    python benchmarks/store.py --rois 750 --frames 2000 # a quick look
-    DJ_HOST=127.0.0.1 DJ_USER=root DJ_PASS=... python benchmarks/store.py   # MySQL; else the embedded PostgreSQL
-    python benchmarks/store.py --objects                # traces in a folder instead of the database
+    python benchmarks/store.py                    # reading back: 2,000, 6,000 and 25,000 ROIs, beside what is required
+    python benchmarks/store.py --backend mysql    # the same on a MySQL server of its own, with a pool of 2 GB
+    python benchmarks/store.py --sizes 2000x12000 --turns 5
+    python benchmarks/store.py --parts --sizes 6000x20000 --store ""   # filling, one FOV, one minute; traces in rows
+    DJ_HOST=127.0.0.1 DJ_USER=root DJ_PASS=... python benchmarks/store.py   # a server of yours
 
 The session is generated: dense fluorescence (baseline, slow drift, transients, noise) or sparse deconvolved activity
-(10 % of the frames). The scripts load the ALF files, put signal and times of the first FOV into a dict, and np.save
-it; later they np.load all of it and index. Each step runs in a new process, which prints its time and its peak memory
-beyond that of the imports. Steps take turns, and medians are shown. Files are in the page cache for both.
+(10 % of the frames); its Rastermap order is random numbers. The scripts load the ALF files, put signal and times of the
+first FOV into a dict, and np.save it; later they np.load all of it and index. Traces are in a folder, or in rows of the
+database (``--store ""``). Each step runs in a new process, which calls it once before it is timed (reading; filling is
+timed at once), and prints time, processor time and peak memory beyond that of the imports. Steps take turns; the
+fastest turn of each counts, as other work on the machine only slows turns down. Files are in the page cache for both.
+
+Beside each reading is its limit, measured in the same process: reading the stored bytes from the folder into a buffer,
+and writing an array of the result's size into memory that the process does not have yet.
 """
 
 from __future__ import annotations
@@ -20,12 +26,22 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 N_FOVS, TARGETS = 8, ("choice", "feedback", "stimulus", "block")
+#: Required speed relative to np.load of the dict, by kind, number of ROIs and what is read.
+MUST = {
+    ("sparse", 2000): {"whole": 0.9, "10 %": 3},
+    ("sparse", 6000): {"whole": 0.9, "10 %": 5, "features": 6},
+    ("dense", 6000): {"whole": 0.6, "10 %": 5, "features": 6},
+    ("sparse", 25000): {"whole": 0.6, "10 %": 5},
+}
+MOST_STATEMENTS = 10
 SIGNAL = "mpci.ROIActivityDeconvolved.npy"
 
 
@@ -125,6 +141,81 @@ def ours_prepare(root: Path) -> None:
     fill([schemas.Behavior, schemas.FOV, schemas.Recording, schemas.ROI])
 
 
+def ours_order(root: Path) -> None:
+    """Insert a Rastermap order: Rastermap itself would take a minute and 8 GB."""
+    import schemas
+    from pipeline.embedding import EmbeddingSettings
+    from schemas.provenance import Environment
+    from schemas.storage.bulk import columns
+
+    key = {"eid": eid(), **schemas.EmbeddingParams.add(EmbeddingSettings(neurons_only=False))}
+    cells = columns(schemas.ROI(), "fov", "roi", order_by=("fov", "roi"))
+    rank = np.random.default_rng(0).permutation(len(cells[0]))
+    row = {**key, "n_embedded": len(rank), "n_clock_frames": 1, **Environment.current()}
+    with schemas.connect().transaction:
+        schemas.Embedding.insert1(row, allow_direct_insert=True)
+        rows = zip(*(column.tolist() for column in (*cells, rank)), strict=True)
+        schemas.Embedding.Rank.insert({**key, "fov": fov, "roi": roi, "embedding_rank": n} for fov, roi, n in rows)
+
+
+def eid() -> str:
+    import schemas
+
+    return str(schemas.Session.to_arrays("eid")[0])
+
+
+def ours_load(root: Path) -> np.ndarray:
+    import meso
+
+    return meso.load_or_embed(eid(), filter_neurons=False)["roi_signal"]
+
+
+def ours_load_some(root: Path, n: int) -> np.ndarray:
+    import meso
+    import schemas
+
+    n_rois = int(schemas.FOV.to_arrays("n_rois").sum())
+    rows = np.sort(np.random.default_rng(0).permutation(n_rois)[:n])
+    return meso.load_or_embed(eid(), restrict=rows, filter_neurons=False)["roi_signal"]
+
+
+def ours_statements(root: Path) -> int:
+    """Return the number of statements of ``load_or_embed`` of the stored session."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from support.statements import statements
+
+    ours_load_some(root, 5)
+    import meso
+
+    session = eid()
+    with statements() as sent:
+        meso.load_or_embed(session, filter_neurons=False)
+    return len(sent)
+
+
+def limit(root: Path, result: np.ndarray) -> float:
+    """Return the seconds for reading what a result is made from, and for writing it into new memory."""
+    import schemas
+
+    rows = schemas.Activity.to_dicts()
+    share = len(result) / int(schemas.FOV.to_arrays("n_rois").sum())
+    size = sum((folder() / row["trace_object"]).stat().st_size for row in rows if row["trace_object"])
+    block = bytearray(1 << 20)
+    begin = time.perf_counter()
+    left = size * share
+    for row in rows:
+        with (folder() / row["trace_object"]).open("rb", buffering=0) if row["trace_object"] else nullcontext() as file:
+            while file and left > 0 and (n := file.readinto(block)):
+                left -= n
+    new = np.empty(result.shape, result.dtype)
+    new.fill(1)
+    return time.perf_counter() - begin
+
+
+def folder() -> Path:
+    return Path(json.loads(os.environ["DJ_STORES"])["folder"]["location"])
+
+
 def ours_fill(root: Path) -> int:
     import schemas
     from schemas.work.filling import fill
@@ -206,8 +297,7 @@ def ours_features(root: Path, n: int) -> None:
     from pipeline.decoding import FOVCells, trial_features
     from schemas.session import trials_of
 
-    eid = str(schemas.Session.to_arrays("eid")[0])
-    trials = trials_of(eid)
+    trials = trials_of(eid())
     for event, window in windows():
         found = schemas.activity(chosen(n))
         fovs = []
@@ -236,6 +326,7 @@ def memory(name: str) -> float:
 def run_step(name: str, root: Path, n: int | None) -> None:
     """Run a step and print its seconds, its peak memory, and the size and a checksum of its result."""
     if name.startswith("ours_"):
+        import meso  # noqa: F401
         import schemas
         from pipeline import decoding  # noqa: F401
         from populate_scripts import ingest  # noqa: F401
@@ -243,15 +334,22 @@ def run_step(name: str, root: Path, n: int | None) -> None:
 
         if name != "ours_prepare":
             schemas.activate()
+    is_reading = not name.endswith(("_fill", "_prepare", "_order", "_end"))
+    call = partial(STEPS[name], *([root, n] if n else [root]))
+    if is_reading:
+        call()
     before = memory("VmRSS")
     Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak of the resident memory
-    start = time.perf_counter()
-    result = STEPS[name](root, n) if n else STEPS[name](root)
-    taken = TAKEN[0] if TAKEN else time.perf_counter() - start
+    start, cpu = time.perf_counter(), time.process_time()
+    result = call()
+    taken, cpu = TAKEN[0] if TAKEN else time.perf_counter() - start, time.process_time() - cpu
     peak = memory("VmHWM") - before
-    size = result.nbytes if isinstance(result, np.ndarray) else result
-    check = float(result[:: max(len(result) // 50, 1)].sum()) if isinstance(result, np.ndarray) else None
-    print(json.dumps({"seconds": taken, "peak_mb": peak, "size": size, "check": check}))
+    done = {"seconds": taken, "cpu": cpu, "peak_mb": peak, "size": result}
+    if isinstance(result, np.ndarray):
+        done |= {"size": result.nbytes, "check": float(result[:: max(len(result) // 50, 1)].sum())}
+        if name.startswith("ours_load"):
+            done["limit"] = limit(root, result)
+    print(json.dumps(done))
 
 
 # ------------------------------------------------------------------------------------------------------- the table
@@ -265,58 +363,110 @@ def step(name: str, root: Path, n: int | None = None) -> dict:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def table(options: argparse.Namespace) -> None:
-    """Print a table for each kind of activity."""
-    for kind in options.kinds:
-        with tempfile.TemporaryDirectory(prefix="meso-", dir=options.tmp) as folder:
-            root = Path(folder) / "one"
-            os.environ["MESO_DATA_DIR"] = folder
-            os.environ["MESO_PREFIX"] = f"bench_{kind}_"
-            if options.objects:
-                place = Path(folder) / "objects"
-                place.mkdir()
-                os.environ["DJ_STORES"] = json.dumps({"folder": {"protocol": "file", "location": str(place)}})
-                os.environ["MESO_STORE"] = "folder"
-            write_session(root, options.rois, options.frames, kind)
+def table(options: argparse.Namespace, kind: str, n_rois: int, n_frames: int) -> None:
+    """Make a session, print its table, and remove it."""
+    with tempfile.TemporaryDirectory(prefix="meso-", dir=options.tmp) as place:
+        root = Path(place) / "one"
+        os.environ["MESO_DATA_DIR"] = place
+        os.environ["MESO_PREFIX"] = f"bench_{kind}_{n_rois}_"
+        (Path(place) / "objects").mkdir()
+        os.environ["DJ_STORES"] = json.dumps({"folder": {"protocol": "file", "location": f"{place}/objects"}})
+        os.environ["MESO_STORE"] = options.store
+        write_session(root, n_rois, n_frames, kind)
+        try:
             step("ours_prepare", root)
-            measure(kind, root, options)
+            where = "a folder" if options.store else "rows"
+            print(f"\n{kind}: {n_rois} ROIs x {n_frames} frames, {N_FOVS} FOVs; {backend()}, traces in {where}\n")
+            if options.parts:
+                parts(root, options)
+            else:
+                reading_back(root, options, MUST.get((kind, n_rois), {}), n_rois)
+        finally:
             step("ours_end", root)
 
 
-def measure(kind: str, root: Path, options: argparse.Namespace) -> None:
+def backend() -> str:
+    return os.environ.get("DJ_BACKEND", "mysql" if "DJ_HOST" in os.environ else "postgresql")
+
+
+def turns(name: str, root: Path, n: int | None, options: argparse.Namespace, theirs: str) -> tuple[dict, dict]:
+    """Return the fastest turns of a step of the scripts and of ours, which take turns."""
+    found = [(step(theirs, root, n), step(name, root, n)) for _ in range(options.turns)]
+    a, b = (min(side, key=lambda done: done["seconds"]) for side in zip(*found, strict=True))
+    if {theirs, name} & {"scripts_all", "scripts_some"} and name not in ("ours_fov", "ours_range"):
+        assert a["check"] == b["check"], name
+    return a, b
+
+
+def reading_back(root: Path, options: argparse.Namespace, must: dict[str, float], n_rois: int) -> None:
+    """Print how fast ``load_or_embed`` is, relative to np.load of the scripts' dict, beside what is required."""
+    step("ours_fill", root)
+    step("ours_order", root)
+    step("scripts_fill", root)
+    rows = {
+        "whole": ("scripts_all", "ours_load", None),
+        "10 %": ("scripts_some", "ours_load_some", n_rois // 10),
+        "features": ("scripts_features", "ours_features", min(600, n_rois // 10)),
+    }
+    print("| load_or_embed | np.load, s | meso, s | times | must | processor s | limit, s | peak MB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, (theirs, ours, n) in rows.items():
+        a, b = turns(ours, root, n, options, theirs)
+        least, times = must.get(name), a["seconds"] / b["seconds"]
+        verdict = "" if least is None else f"{least:g} ({'met' if times >= least else 'MISSED'})"
+        bound = f"{b['limit']:.3f}" if "limit" in b else ""
+        print(
+            f"| {name} | {a['seconds']:.3f} | {b['seconds']:.3f} | {times:.2f} | {verdict} "
+            f"| {a['cpu']:.3f}, {b['cpu']:.3f} | {bound} | {a['peak_mb']:.0f}, {b['peak_mb']:.0f} |", flush=True,
+        )  # fmt: skip
+    n = step("ours_statements", root)["size"]
+    verdict = "met" if n <= MOST_STATEMENTS else "MISSED"
+    print(f"\nstatements of load_or_embed: {n}; must {MOST_STATEMENTS} ({verdict})", flush=True)
+
+
+def parts(root: Path, options: argparse.Namespace) -> None:
+    """Print how fast ``schemas.activity`` and filling are."""
     pairs = {
         "fill": ("scripts_fill", "ours_fill", None),
         "whole session": ("scripts_all", "ours_all", None),
-        f"{options.cells} scattered cells": ("scripts_some", "ours_some", options.cells),
+        "600 scattered cells": ("scripts_some", "ours_some", 600),
         "50 scattered cells": ("scripts_some", "ours_some", 50),
         "one FOV": ("scripts_all", "ours_fov", None),
         "one minute of all": ("scripts_all", "ours_range", None),
-        f"features of {options.cells} cells, 4 targets": ("scripts_features", "ours_features", options.cells),
     }
-    where = "a folder" if options.objects else "the database"
-    print(f"\n{kind}: {options.rois} ROIs x {options.frames} frames, {N_FOVS} FOVs; medians of {options.turns}")
-    print(f"traces in {where}\n")
     print("| | scripts, s | meso, s | times | scripts, MB | meso, MB |\n|---|---|---|---|---|---|")
     for name, (theirs, ours, n) in pairs.items():
-        found = [(step(theirs, root, n), step(ours, root, n)) for _ in range(options.turns)]
-        a, b = (float(np.median([pair[i]["seconds"] for pair in found])) for i in (0, 1))
-        peaks = [float(np.median([pair[i]["peak_mb"] for pair in found])) for i in (0, 1)]
-        if theirs.removeprefix("scripts_") == ours.removeprefix("ours_") and found[0][0]["check"] is not None:
-            assert found[0][0]["check"] == found[0][1]["check"], name
-        print(f"| {name} | {a:.2f} | {b:.2f} | {a / b:.1f} | {peaks[0]:.0f} | {peaks[1]:.0f} |", flush=True)
+        a, b = turns(ours, root, n, options, theirs)
+        print(
+            f"| {name} | {a['seconds']:.2f} | {b['seconds']:.2f} | {a['seconds'] / b['seconds']:.1f} "
+            f"| {a['peak_mb']:.0f} | {b['peak_mb']:.0f} |", flush=True,
+        )  # fmt: skip
         if name == "fill":
-            sizes = [found[0][i]["size"] / 1e6 for i in (0, 1)]
-    print(f"\nsize: {sizes[0]:.0f} MB as .npy, {sizes[1]:.0f} MB in {where}: {sizes[1] / sizes[0]:.2f}")
+            sizes = [done["size"] / 1e6 for done in (a, b)]
+    print(f"\nsize: {sizes[0]:.0f} MB as .npy, {sizes[1]:.0f} MB stored: {sizes[1] / sizes[0]:.2f}")
+
+
+@contextmanager
+def own_mysql() -> Iterator[None]:
+    """Run a MySQL server with a pool of 2 GB, and name it in the environment."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+    from support import mysql_server
+
+    mysql_server.SERVER_OPTIONS += ("--innodb-buffer-pool-size=2G",)
+    with mysql_server.running_mysql() as server:
+        names = {"HOST": server.host, "PORT": str(server.port), "USER": server.user, "PASS": server.password}
+        os.environ |= {"DJ_BACKEND": "mysql", **{f"DJ_{name}": value for name, value in names.items()}}
+        yield
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rois", type=int, default=6000)
-    parser.add_argument("--frames", type=int, default=20_000)
-    parser.add_argument("--cells", type=int, default=600)
+    parser.add_argument("--sizes", nargs="+", default=["2000x12000", "6000x20000", "25000x20000"])
     parser.add_argument("--turns", type=int, default=3)
-    parser.add_argument("--kinds", nargs="+", default=["dense", "sparse"], choices=["dense", "sparse"])
-    parser.add_argument("--objects", action="store_true", help="traces in objects in a folder, not in rows")
+    parser.add_argument("--kinds", nargs="+", default=["sparse", "dense"], choices=["dense", "sparse"])
+    parser.add_argument("--backend", choices=["postgresql", "mysql"], default="postgresql")
+    parser.add_argument("--store", default="folder", choices=["folder", ""], help="'': traces in rows")
+    parser.add_argument("--parts", action="store_true", help="filling, and parts of a session by schemas.activity")
     parser.add_argument("--tmp", help="folder for the session and the embedded database")
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
@@ -324,8 +474,13 @@ def main() -> None:
     options = parser.parse_args()
     if options.step:
         run_step(options.step, options.root, options.n)
-    else:
-        table(options)
+        return
+    with own_mysql() if options.backend == "mysql" and "DJ_HOST" not in os.environ else nullcontext():
+        for size in options.sizes:
+            n_rois, n_frames = map(int, size.split("x"))
+            for kind in options.kinds:
+                if options.parts or (kind, n_rois) in MUST or (n_rois not in {n for _, n in MUST}):
+                    table(options, kind, n_rois, n_frames)
 
 
 if __name__ == "__main__":

@@ -46,17 +46,25 @@ class EmbeddingParams(WholeDelete, dj.Manual):
     @classmethod
     def add(cls, settings: EmbeddingSettings) -> dict:
         """Insert settings unless they are in the table, and return their key."""
-        row = asdict(settings) | {"fovs": list(settings.fovs)}
-        key = {"embedding_params": content_key(row)}
+        key = cls.key_of(settings)
         if not (cls & key):  # a read-only account can use settings that are in the table
-            cls.insert1({**key, **row}, skip_duplicates=True)
+            cls.insert1({**key, **_row_of(settings)}, skip_duplicates=True)
         return key
+
+    @staticmethod
+    def key_of(settings: EmbeddingSettings) -> dict:
+        """Return the key of settings, whether they are in the table or not; no statement."""
+        return {"embedding_params": content_key(_row_of(settings))}
 
     def settings(self) -> EmbeddingSettings:
         """Return the settings of the single row that this is restricted to."""
         row = self.fetch1()
         row.pop("embedding_params")
         return EmbeddingSettings(**row | {"fovs": tuple(row["fovs"]), "neurons_only": bool(row["neurons_only"])})
+
+
+def _row_of(settings: EmbeddingSettings) -> dict:
+    return asdict(settings) | {"fovs": list(settings.fovs)}
 
 
 @schema

@@ -9,7 +9,7 @@ import logging
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from operator import itemgetter
@@ -116,6 +116,19 @@ def log_level(level: int) -> Iterator[None]:
         yield
     finally:
         log.setLevel(before)
+
+
+def not_empty(queries: Sequence[dj.QueryExpression]) -> list[int]:
+    """Return the numbers of the queries that have rows, ascending; one statement."""
+    if not queries:
+        return []
+    every = " UNION ALL ".join(f"SELECT {i} WHERE EXISTS({query.proj().make_sql()})" for i, query in enumerate(queries))
+    return sorted(int(i) for (i,) in queries[0].connection.query(every).fetchall())
+
+
+def place_numbers(fovs: np.ndarray, rois: np.ndarray) -> np.ndarray:
+    """Return a number for each ROI of a session, (n,) int64, that sorts as FOV, then number."""
+    return np.asarray(fovs, np.int64) << 32 | np.asarray(rois, np.int64)
 
 
 def in_fovs(fovs: np.ndarray, rois: np.ndarray) -> list[str]:

@@ -15,11 +15,12 @@ import numpy as np
 from scipy.linalg import eigh
 from scipy.linalg.lapack import dpotrf, dpotri, spotrf, spotri
 
-from pipeline.decoding import cache, newton
+from pipeline import numba_cache
+from pipeline.decoding import newton
 from pipeline.decoding.solver import GRADIENT_TOLERANCE, TOLERANCE, Problem, minimise_numpy, refresh_at
 
 try:
-    cache.choose_folder()
+    numba_cache.choose_folder()
     from pipeline.decoding.kernels import WIDTH, minimise, pack, product
 except (ImportError, RuntimeError, OSError) as failure:  # numba cannot write its cache, or has no compiler for the CPU
     warnings.warn(f"decoding is several times slower: numba could not compile its kernels ({failure})", stacklevel=2)

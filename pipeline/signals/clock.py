@@ -145,6 +145,10 @@ class ROITimes:
     def __len__(self) -> int:
         return self.shape[0]
 
+    def rows(self, rows: np.ndarray) -> ROITimes:
+        """Return the times of some rows (n,), computed on demand as well."""
+        return ROITimes(self.frame_times, self.fovs[rows], self.offsets[rows], self.flagged)
+
     def __getitem__(self, index: Any) -> Any:
         """Return what the whole matrix (N, T) would give for the same index."""
         rows, *frames = index if isinstance(index, tuple) else (index,)

@@ -22,6 +22,8 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,17 +37,26 @@ Bytes = bytes | bytearray | memoryview
 # distinguishes an array from a place in a store (b"mesP") in the same column
 MAGIC = b"mesA"
 VERSION = 1
+START = MAGIC + bytes([VERSION])
 RAW, DENSE, SPARSE = CODECS = range(3)
 # "<": little-endian and without padding, on every machine
 FIXED_HEADER = struct.Struct("<4sBBBx8sQQQ")
+N_DIMS_AT = 6
 CHECKSUM = struct.Struct("<Q")
 BLOSC_LEVEL = 5
+#: Unsigned integers by their size in bytes.
+WORDS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
+#: Bytes of arrays after which a process imports numba for the compiled decoder of sparse ones: numpy has then lost
+#: about the time that the import takes, 0.2 s.
+LARGE_READ = 250_000_000
 #: What the user can do about damaged bytes.
 DAMAGED = "Populate this row again, or restore it from a backup"
 
 # Blosc uses one thread per call, as callers have threads of their own. Its own threads would wait for each other's
 # lock, and append the parts of a frame in the order in which they finish: the same array could give different bytes.
 blosc.use_threads = False
+#: The compiled decoder, under "expand" once ``get_ready`` has imported it, and the "size" of what it was called for.
+_compiled: dict[str, Any] = {}
 
 
 class Header(NamedTuple):
@@ -157,27 +168,75 @@ def header_of(data: Bytes) -> Header:
     DataError
         The bytes are not a packed array; the header is damaged, truncated or of an unknown format.
     """
-    head = memoryview(data)[: FIXED_HEADER.size]
-    if head[: len(MAGIC)] != MAGIC:
-        raise DamagedError("not a stored array", expected=f"{MAGIC!r} first", found=repr(bytes(head[:4])), do=DAMAGED)
-    # before the checksum: a later format may have its checksum elsewhere
-    if len(head) > len(MAGIC) and head[len(MAGIC)] != VERSION:
-        raise DataError(
-            "a stored array has an unknown format",
-            expected=f"format {VERSION}",
-            found=f"format {head[len(MAGIC)]}",
-            do="It was written by a newer version of meso: update meso. If there is none, the row is damaged",
-        )
-    if len(head) < FIXED_HEADER.size:
+    data = memoryview(data)
+    if data[: len(START)] != START:
+        raise _unknown_format(data)
+    if len(data) < FIXED_HEADER.size:
         raise _truncated(FIXED_HEADER.size, data)
-    _, _, codec, n_dims, dtype, *sizes = FIXED_HEADER.unpack(head)
+    _, _, codec, n_dims, dtype, *sizes = FIXED_HEADER.unpack_from(data)
     end = FIXED_HEADER.size + 8 * n_dims
     if len(data) < end + CHECKSUM.size:
         raise _truncated(end + CHECKSUM.size, data)
-    if _digest(memoryview(data)[:end]) != CHECKSUM.unpack_from(data, end)[0]:
+    if _digest(data[:end]) != CHECKSUM.unpack_from(data, end)[0]:
         raise DamagedError("the header of a stored array is damaged: its checksum is wrong", do=DAMAGED)
-    shape = struct.unpack_from(f"<{n_dims}Q", data, FIXED_HEADER.size)
-    return Header(codec, np.dtype(dtype.rstrip(b"\0").decode()), shape, end + CHECKSUM.size, *sizes)
+    shape = _shape(n_dims).unpack_from(data, FIXED_HEADER.size)
+    return Header(codec, _dtype(dtype), shape, end + CHECKSUM.size, *sizes)
+
+
+def _unknown_format(data: memoryview) -> DataError:
+    """Return the error for bytes that do not begin as a packed array of this version."""
+    head = bytes(data[: len(START)])
+    if head[: len(MAGIC)] != MAGIC:
+        return DamagedError("not a stored array", expected=f"{MAGIC!r} first", found=repr(head[:4]), do=DAMAGED)
+    if len(head) < len(START):
+        return _truncated(FIXED_HEADER.size, data)
+    # before the checksum: a later format may have its checksum elsewhere
+    return DataError(
+        "a stored array has an unknown format",
+        expected=f"format {VERSION}",
+        found=f"format {head[len(MAGIC)]}",
+        do="It was written by a newer version of meso: update meso. If there is none, the row is damaged",
+    )
+
+
+@lru_cache
+def _shape(n_dims: int) -> struct.Struct:
+    return struct.Struct(f"<{n_dims}Q")
+
+
+@lru_cache
+def _dtype(stored: bytes) -> np.dtype:
+    return np.dtype(stored.rstrip(b"\0").decode())
+
+
+def has_header(data: Bytes, digest: int) -> bool:
+    """Return whether bytes begin with a header that has this digest (``pipeline.storage.places.digest_of``)."""
+    head = memoryview(data)[: FIXED_HEADER.size + 8 * data[N_DIMS_AT] + CHECKSUM.size] if len(data) > N_DIMS_AT else b""
+    return _digest(head) == digest
+
+
+def get_ready(size: int) -> None:
+    """Have sparse arrays decoded by compiled code, once this process reads enough bytes of arrays to be worth it.
+
+    The values are the same. Where numba cannot compile, numpy decodes, several times slower.
+
+    Parameters
+    ----------
+    size : int
+        Bytes of the arrays that are read next.
+    """
+    _compiled["size"] = size + _compiled.get("size", 0)
+    if "expand" in _compiled or (_compiled["size"] < LARGE_READ and "numba" not in sys.modules):
+        return
+    try:
+        from pipeline.numba_cache import choose_folder
+
+        choose_folder()
+        from pipeline.storage.expand import expand
+
+        _compiled["expand"] = expand
+    except (ImportError, RuntimeError, OSError):  # numba cannot write its cache, or has no compiler for the CPU
+        _compiled["expand"] = None
 
 
 def _digest(data: Any) -> int:
@@ -197,7 +256,7 @@ def _bytes_of(array: np.ndarray) -> np.ndarray:
 
 def _words(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return a view of bytes as unsigned integers of the size of an element, so that -0.0 and NaN keep their bits."""
-    return values.view(f"u{min(dtype.itemsize, 8)}")
+    return values.view(WORDS[min(dtype.itemsize, 8)])
 
 
 def _encode(words: np.ndarray) -> tuple[int, bytes]:
@@ -229,9 +288,18 @@ def _decode(codec: int, payload: memoryview, words: np.ndarray) -> None:
     else:
         rest = np.frombuffer(blosc.decompress(payload), words.dtype)
         n_mask = _mask_words(words)
-        is_set = np.unpackbits(rest[:n_mask].view(np.uint8), count=words.size).view(bool)
-        words[:] = 0
-        words[np.flatnonzero(is_set)] = rest[n_mask:]
+        if not (_compiled.get("expand") or _expand)(rest[:n_mask].view(np.uint8), rest[n_mask:], words):
+            raise DamagedError("a stored array is damaged: its mask is of another number of values", do=DAMAGED)
+
+
+def _expand(mask: np.ndarray, values: np.ndarray, words: np.ndarray) -> bool:
+    """Twin in numpy of ``pipeline.storage.expand.expand``."""
+    places = np.flatnonzero(np.unpackbits(mask, count=words.size).view(bool))
+    if len(places) != len(values):
+        return False
+    words[:] = 0
+    words[places] = values
+    return True
 
 
 def _mask_words(words: np.ndarray) -> int:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+import numpy as np
 from xxhash import xxh3_64_intdigest
 
 from pipeline.errors import DamagedError, DataError
@@ -89,6 +90,37 @@ def place_of(data: Bytes) -> Place:
         raise DamagedError("the place of a stored array is damaged: its checksum is wrong", do=DAMAGED)
     names = bytes(data[FIXED_HEADER.size : end])
     return Place(names[:n_store].decode(), names[n_store:].decode(), offset, size, digest)
+
+
+def places_of(data: bytes, n: int) -> list[Place] | None:
+    """Return the places that bytes encode one after the other, many times as fast as one by one.
+
+    Parameters
+    ----------
+    data : bytes
+    n : int
+        Number of places.
+
+    Returns
+    -------
+    list of Place, or None
+        None unless all are undamaged places in the same object; ``place_of`` says what is wrong with one.
+    """
+    size, rest = divmod(len(data), n)
+    if rest or size < FIXED_HEADER.size + CHECKSUM.size or not is_place(data):
+        return None
+    rows = np.frombuffer(data, np.uint8).reshape(n, size)
+    sums = [xxh3_64_intdigest(data[at : at + size - CHECKSUM.size]) for at in range(0, len(data), size)]
+    ranges = np.ascontiguousarray(rows[:, 8 : FIXED_HEADER.size]).view("<u8")
+    rest_of_row = np.delete(rows, np.r_[8 : FIXED_HEADER.size, size - CHECKSUM.size : size], axis=1)
+    stored_sums = np.ascontiguousarray(rows[:, -CHECKSUM.size :]).view("<u8")[:, 0]
+    if (rest_of_row != rest_of_row[0]).any() or (stored_sums != np.array(sums, np.uint64)).any():
+        return None
+    try:
+        first = place_of(data[:size])
+    except DataError:
+        return None
+    return [Place(first.store, first.path, *numbers) for numbers in ranges.tolist()]
 
 
 def digest_of(packed: Bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import datajoint as dj
@@ -9,8 +10,8 @@ import numpy as np
 
 from pipeline.errors import DataError, NotFoundError
 from pipeline.signals.clock import ROITimes
-from schemas.imaging.reading import clocks, flags, roi_traces
-from schemas.imaging.tables import FOV, ROI, Activity
+from schemas.imaging.reading import clocks, flags_in, recorded, roi_traces
+from schemas.imaging.tables import ROI, Activity
 from schemas.storage import bulk
 
 
@@ -70,23 +71,55 @@ def activity(
             "the query does not select ROIs", expected="a query with eid, and with fov and roi unless it means all",
             found=f"a query with {', '.join(rois.heading.names)}", do='For example: activity(ROI & {"eid": eid})',
         )  # fmt: skip
-    cells = (ROI & rois.proj()) * FOV.proj("signal") & Activity.proj()
-    names = ("eid", "fov", "roi", "stack_y", "stack_x", "signal")
-    eids, fovs, numbers, stack_y, stack_x, signal = bulk.columns(cells, *names, order_by=names[:3])
+    cells = ROI & rois.proj() & Activity.proj()
+    names = ("eid", "fov", "roi", "stack_y", "stack_x")
+    eids, fovs, numbers, stack_y, stack_x = bulk.columns(cells, *names, order_by=names[:3])
     if len(set(eids)) != 1:
         raise (DataError if len(eids) else NotFoundError)(
             "activity() returns one matrix, of one session", expected="ROIs of 1 session with activity in the database",
             found=f"{len(eids)} ROIs of {len(set(eids))} sessions",
             do='Call it for each session: activity(rois & {"eid": eid})',
         )  # fmt: skip
-    eid = str(eids[0])
-    frame_times, offsets = clocks(eid, fovs, np.column_stack([stack_y, stack_x]), scan_line_column)
+    stack_pos = np.column_stack([stack_y, stack_x])
+    return activity_of(str(eids[0]), fovs, numbers, stack_pos, start, end, scan_line_column=scan_line_column)
+
+
+def activity_of(
+    eid: str,
+    fovs: np.ndarray,
+    rois: np.ndarray,
+    stack_pos: np.ndarray,
+    start: float | None = None,
+    end: float | None = None,
+    *,
+    scan_line_column: int = 0,
+) -> CellActivity:
+    """Return the activity of ROIs of a session whose columns have been read already.
+
+    Parameters
+    ----------
+    eid : str
+    fovs, rois : (n,) int
+        FOV and number of each ROI, in any order, without repeats.
+    stack_pos : (n, 2) int
+        stack_y and stack_x of each.
+    start, end, scan_line_column
+        As for ``activity``, as are the errors.
+    """
+    rows = recorded(eid, fovs)
+    frame_times, offsets = clocks(eid, fovs, stack_pos, scan_line_column, rows)
     frames = _frames(frame_times, start, end)
-    traces = roi_traces(eid, fovs, numbers, frames)
-    keys = [{"eid": eid, "fov": fov, "roi": roi} for fov, roi in zip(fovs.tolist(), numbers.tolist(), strict=True)]
-    flagged = {fov: of_fov[frames] for fov, of_fov in flags(eid, fovs.tolist()).items()}
+    traces = roi_traces(eid, fovs, rois, frames, stored=rows)
+    keys = [{"eid": eid, "fov": fov, "roi": roi} for fov, roi in zip(fovs.tolist(), rois.tolist(), strict=True)]
+    flagged = {fov: of_fov[frames] for fov, of_fov in flags_in(rows.values()).items()}
     times = ROITimes({fov: times[frames] for fov, times in frame_times.items()}, fovs, offsets, flagged)
-    return CellActivity(traces, keys, times, signal)
+    return CellActivity(traces, keys, times, _by_fov(fovs, {fov: row["signal"] for fov, row in rows.items()}))
+
+
+def _by_fov(fovs: np.ndarray, values: Mapping[int, str]) -> np.ndarray:
+    """Return the value of the FOV of each ROI, (n,) str."""
+    there, which = np.unique(fovs, return_inverse=True)
+    return np.array([values[fov] for fov in there.tolist()])[which]
 
 
 def _frames(frame_times: dict[int, np.ndarray], start: float | None, end: float | None) -> slice:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import datajoint as dj
@@ -11,8 +11,8 @@ import numpy as np
 from pipeline.errors import ArgumentError, DamagedError, DataError, NotFoundError
 from pipeline.signals import clock
 from pipeline.signals.flags import flagged_frames
-from pipeline.storage.arrays import DAMAGED, Bytes, unpack
-from pipeline.storage.places import Place, is_place, place_of
+from pipeline.storage.arrays import DAMAGED, Bytes, get_ready, unpack
+from pipeline.storage.places import Place, is_place, place_of, places_of
 from schemas.imaging.tables import FOV, Activity, Recording
 from schemas.rows import in_fovs
 from schemas.storage import bulk, stores
@@ -29,7 +29,12 @@ def fov_traces(
 
 
 def roi_traces(
-    eid: str, fovs: np.ndarray, rois: np.ndarray, frames: slice = slice(None), out: np.ndarray | None = None
+    eid: str,
+    fovs: np.ndarray,
+    rois: np.ndarray,
+    frames: slice = slice(None),
+    out: np.ndarray | None = None,
+    stored: Mapping[int, dict] | None = None,
 ) -> np.ndarray:
     """Return the traces of some ROIs of a session, bit for bit as in the ALF files.
 
@@ -42,6 +47,8 @@ def roi_traces(
         Frames to return, without a step.
     out : (n, frames), optional
         Array to fill.
+    stored : dict of int to dict, optional
+        What ``recorded`` returned for these FOVs, to spare a query.
 
     Returns
     -------
@@ -61,7 +68,7 @@ def roi_traces(
     fovs, rois = np.asarray(fovs, dtype=np.int64), np.asarray(rois, dtype=np.int64)
     if not len(rois):
         raise DataError("no ROIs are requested", eid=eid, expected="1 or more", found="0")
-    stored = _stored(eid, fovs)
+    stored = stored or _stored(eid, fovs)
     n_frames, dtype = _common_length(eid, stored), _common_dtype(stored)
     n_wanted = len(range(n_frames)[frames])
     if out is None:
@@ -84,8 +91,9 @@ def roi_traces(
             out[row] = unpack(data, np.empty(n_frames, own))[frames]
         found[row] = True
 
+    get_ready(len(rois) * n_frames * out.itemsize)
     # no threads: one core decodes several times faster than any server sends
-    stream_traces(eid, _of_rois(eid, fovs, rois, stored), take)
+    _stream_wanted(eid, fovs, rois, stored, take)
     if not found.all():
         _raise_missing(eid, fovs, rois, found)
     return out
@@ -131,9 +139,39 @@ def stream_traces(
                 take(fov, roi, data)
 
     bulk.stream(rows, "fov", "roi", "trace", take=take_row)
+    _take_from_stores(eid, places, take, failed)
+
+
+def _take_from_stores(
+    eid: str,
+    places: Iterable[tuple[tuple[int, int], Place]],
+    take: Callable[[int, int, Bytes], None],
+    failed: Callable[[int, int, DataError], None] | None = None,
+) -> None:
+    """Call ``take`` with FOV, ROI and packed trace of each place; see ``stream_traces``."""
     for (fov, roi), data in stores.read(places):
-        with locate_errors(eid, fov, roi, failed):
+        try:  # locate_errors would take a tenth of the time of decoding
             take(fov, roi, stores.value_or_raise(data))
+        except DataError as error:
+            _report(error, eid, fov, roi, failed)
+
+
+def _stream_wanted(
+    eid: str, fovs: np.ndarray, rois: np.ndarray, stored: Mapping[int, dict], take: Callable[[int, int, Bytes], None]
+) -> None:
+    """Call ``take`` with the packed traces of some ROIs, and perhaps of others of their FOVs."""
+    in_objects = {fov for fov, row in stored.items() if row["trace_store"]}
+    places: list[tuple[tuple[int, int], Place]] = []
+    if in_objects:
+        # a row for each FOV with the places of all its traces
+        for fov, numbers, data in bulk.joined(_of_rois(eid, fovs, rois, stored, in_objects), "fov", "roi", "trace"):
+            if found := places_of(data, len(numbers)):
+                places += [((fov, roi), place) for roi, place in zip(numbers.tolist(), found, strict=True)]
+            else:
+                in_objects.remove(fov)  # read below, place by place, which says what is wrong with one
+    if in_rows := set(stored) - in_objects:
+        stream_traces(eid, _of_rois(eid, fovs, rois, stored, in_rows), take)
+    _take_from_stores(eid, places, take)
 
 
 @contextmanager
@@ -144,10 +182,16 @@ def locate_errors(
     try:
         yield
     except DataError as error:
-        located = error.located(eid=eid, fov=fov, dataset=f"ROI {roi}")
-        if failed is None:
-            raise located from error
-        failed(fov, roi, located)
+        _report(error, eid, fov, roi, failed)
+
+
+def _report(
+    error: DataError, eid: str, fov: int, roi: int, failed: Callable[[int, int, DataError], None] | None
+) -> None:
+    located = error.located(eid=eid, fov=fov, dataset=f"ROI {roi}")
+    if failed is None:
+        raise located from error
+    failed(fov, roi, located)
 
 
 def _place_of(data: bytes, activity: dict | None) -> Place:
@@ -169,25 +213,45 @@ def _place_of(data: bytes, activity: dict | None) -> Place:
 
 
 def _stored(eid: str, fovs: np.ndarray) -> dict[int, dict]:
-    """Return the row of each FOV, with n_rois, n_frames and trace_dtype, by FOV.
+    """Return the row of ``Activity`` of each FOV, with n_rois, n_frames and signal of ``FOV``, by FOV.
 
     Raises
     ------
     NotFoundError
         A FOV has no activity in the database.
     """
+    return _rows_of_fovs(eid, fovs, FOV.proj("n_rois", "n_frames", "signal") * Activity)
+
+
+def recorded(eid: str, fovs: np.ndarray) -> dict[int, dict]:
+    """Return the row of ``Activity`` and ``Recording`` of each FOV, with n_rois, n_frames and signal, by FOV.
+
+    One query for what ``roi_traces``, ``clocks`` and ``flags`` need.
+
+    Raises
+    ------
+    NotFoundError
+        A FOV has no activity or no recording in the database.
+    """
+    try:
+        return _rows_of_fovs(eid, fovs, FOV.proj("n_rois", "n_frames", "signal") * Activity * Recording)
+    except NotFoundError:
+        check_populated(eid, fovs, Recording, Activity)  # says which is missing of which FOV
+        raise
+
+
+def _rows_of_fovs(eid: str, fovs: np.ndarray, table: dj.QueryExpression) -> dict[int, dict]:
     wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
-    rows = (FOV.proj("n_rois", "n_frames") * Activity & {"eid": eid} & wanted).to_dicts()
-    stored = {row["fov"]: row for row in rows}
+    rows = {row["fov"]: row for row in (table & {"eid": eid} & wanted).to_dicts(order_by="fov")}
     for key in wanted:
-        if key["fov"] not in stored:
+        if key["fov"] not in rows:
             raise NotFoundError(
                 "the FOV has no activity in the database", eid=eid, fov=key["fov"], do="Populate it with: meso populate"
             )
-    return stored
+    return rows
 
 
-def _common_length(eid: str, stored: dict[int, dict]) -> int:
+def _common_length(eid: str, stored: Mapping[int, dict]) -> int:
     numbers = {fov: row["n_frames"] for fov, row in stored.items()}
     if len(set(numbers.values())) > 1:
         raise DataError(
@@ -199,7 +263,7 @@ def _common_length(eid: str, stored: dict[int, dict]) -> int:
     return next(iter(numbers.values()), 0)
 
 
-def _common_dtype(stored: dict[int, dict]) -> np.dtype:
+def _common_dtype(stored: Mapping[int, dict]) -> np.dtype:
     """Return the dtype of the files, or a dtype that holds all of several.
 
     np.result_type of a single dtype would change its byte order to that of the machine.
@@ -208,15 +272,17 @@ def _common_dtype(stored: dict[int, dict]) -> np.dtype:
     return np.dtype(names.pop()) if len(names) == 1 else np.result_type(*names)
 
 
-def _of_rois(eid: str, fovs: np.ndarray, rois: np.ndarray, stored: dict[int, dict]) -> dj.QueryExpression:
-    """Return a query for the traces of some ROIs, which may have more ROIs of their FOVs.
+def _of_rois(
+    eid: str, fovs: np.ndarray, rois: np.ndarray, stored: Mapping[int, dict], of: Collection[int]
+) -> dj.QueryExpression:
+    """Return a query for the traces of those of the ROIs that are in the FOVs ``of``; it may give others of these FOVs.
 
     If most ROIs are wanted, whole FOVs are read: a condition that lists them takes the server longer than the rows.
     """
-    traces = Activity.Trace & {"eid": eid}
-    if 2 * len(rois) > sum(row["n_rois"] for row in stored.values()):
-        return traces & [{"fov": fov} for fov in stored]
-    return traces & in_fovs(fovs, rois)
+    traces, inside = Activity.Trace & {"eid": eid}, np.isin(fovs, list(of))
+    if 2 * inside.sum() > sum(stored[fov]["n_rois"] for fov in of):
+        return traces & [{"fov": fov} for fov in of]
+    return traces & in_fovs(fovs[inside], rois[inside])
 
 
 def _raise_missing(eid: str, fovs: np.ndarray, rois: np.ndarray, found: np.ndarray) -> None:
@@ -250,7 +316,11 @@ def check_populated(eid: str, fovs: np.ndarray, *tables: type[dj.Table]) -> None
 
 
 def clocks(
-    eid: str, fovs: np.ndarray, stack_pos: np.ndarray, scan_line_column: int
+    eid: str,
+    fovs: np.ndarray,
+    stack_pos: np.ndarray,
+    scan_line_column: int,
+    recordings: Mapping[int, dict] | None = None,
 ) -> tuple[dict[int, np.ndarray], np.ndarray]:
     """Return the frame times of each FOV, and the offset of each ROI within its frame.
 
@@ -263,6 +333,8 @@ def clocks(
         y (scan line) and x (column) of each ROI in the image, pixels.
     scan_line_column : int
         See ``pipeline.signals.clock.roi_offsets``.
+    recordings : dict of int to dict, optional
+        What ``recorded`` returned for these FOVs, to spare a query.
 
     Returns
     -------
@@ -276,12 +348,13 @@ def clocks(
     NotFoundError
         A FOV has no recording in the database.
     """
-    wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
-    recordings = (Recording & {"eid": eid} & wanted).to_dicts(order_by="fov")
-    if len(recordings) < len(wanted):
-        check_populated(eid, fovs, Recording)  # says which is missing, and why
+    if recordings is None:
+        wanted = [{"fov": int(fov)} for fov in np.unique(fovs)]
+        recordings = {row["fov"]: row for row in (Recording & {"eid": eid} & wanted).to_dicts(order_by="fov")}
+        if len(recordings) < len(wanted):
+            check_populated(eid, fovs, Recording)  # says which is missing, and why
     frame_times, offsets = {}, np.empty(len(fovs))
-    for row in recordings:
+    for row in recordings.values():
         rows = fovs == row["fov"]
         frame_times[row["fov"]] = np.asarray(row["frame_times"])
         offsets[rows] = clock.roi_offsets(np.asarray(row["timeshift"]), stack_pos[rows], scan_line_column)
@@ -291,5 +364,10 @@ def clocks(
 def flags(eid: str, fovs: Iterable[int]) -> dict[int, np.ndarray]:
     """Return which frames are flagged as bad, (n_frames,) bool, for each of these FOVs that has such a frame."""
     rows = (Recording & {"eid": eid} & [{"fov": int(fov)} for fov in set(fovs)]).proj(*FLAGS).to_dicts(order_by="fov")
+    return flags_in(rows)
+
+
+def flags_in(rows: Iterable[Mapping]) -> dict[int, np.ndarray]:
+    """Return the same as ``flags`` from rows of ``Recording``."""
     found = {row["fov"]: flagged_frames(*(row[name] for name in FLAGS)) for row in rows}
     return {fov: flagged for fov, flagged in found.items() if flagged is not None}

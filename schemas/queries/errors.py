@@ -9,7 +9,7 @@ from typing import Any
 import datajoint as dj
 
 from schemas import graph
-from schemas.rows import checked, jobs_of
+from schemas.rows import checked, jobs_of, not_empty
 from schemas.server.connection import connect
 
 #: Column of DataJoint's job tables.
@@ -17,7 +17,9 @@ MESSAGE_COLUMN = "error_message"
 
 
 def errors_of(tables: Sequence[type[dj.Table]], *keys: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> list[dict]:
-    """Return the errors in the job tables of some tables, restricted to keys; one statement for each table.
+    """Return the errors in the job tables of some tables, restricted to keys.
+
+    One statement, and one for each table with such errors.
 
     Parameters
     ----------
@@ -35,21 +37,26 @@ def errors_of(tables: Sequence[type[dj.Table]], *keys: Mapping[str, Any] | Seque
     ConfigError
         A name is not a key attribute of one of the tables: DataJoint would ignore it, and return errors of other keys.
     """
+    failed = [_errors_in(table, keys) for table in tables]
     found = []
-    for table in tables:
-        jobs = jobs_of(table)
-        failed = jobs.errors
-        for key in keys:
-            failed = failed & checked(key, jobs.proj())
+    for i in not_empty(failed):
         found += [
             {
-                "table": table.__name__,
-                "key": {name: row[name] for name in jobs.primary_key},
+                "table": tables[i].__name__,
+                "key": {name: row[name] for name in failed[i].primary_key},
                 "message": row[MESSAGE_COLUMN],
             }
-            for row in failed.proj(MESSAGE_COLUMN).to_dicts(order_by="KEY")
+            for row in failed[i].proj(MESSAGE_COLUMN).to_dicts(order_by="KEY")
         ]
     return found
+
+
+def _errors_in(table: type[dj.Table], keys: Sequence[Any]) -> dj.QueryExpression:
+    jobs = jobs_of(table)
+    failed = jobs.errors
+    for key in keys:
+        failed = failed & checked(key, jobs.proj())
+    return failed
 
 
 def tables_by_session() -> list[type[dj.Table]]:

@@ -26,7 +26,7 @@ from datajoint.storage import StorageBackend
 from fsspec.utils import merge_offset_ranges
 
 from pipeline.errors import ConfigError, DamagedError, DataError, MesoError
-from pipeline.storage.arrays import Bytes
+from pipeline.storage.arrays import Bytes, has_header
 from pipeline.storage.places import Place, digest_of
 from schemas.provenance import DatabaseId
 from schemas.storage.threads import in_threads
@@ -37,6 +37,8 @@ Key = TypeVar("Key", bound=Hashable)
 #: it must be neither of these.
 FOLDER = "meso"
 SUFFIX = ".traces"
+#: Bytes read from a file at a time: few, so that they are still in the processor's cache when they are decoded.
+RUN_BYTES = 1_000_000
 #: Bytes fetched from a bucket as one batch, and the number of batches in memory.
 BATCH_BYTES, BATCHES = 32_000_000, 2
 #: Largest request to a bucket, and the largest gap between two traces that are fetched by one request.
@@ -182,13 +184,26 @@ class Store:
                 yield from ((key, place, error) for key, place in group)
                 continue
             try:
-                for key, place in group:
-                    try:
-                        yield key, place, os.pread(file, place.size, place.offset)
-                    except OSError as error:
-                        yield key, place, error
+                for run in _runs(group):
+                    yield from self._read_run(file, run)
             finally:
                 os.close(file)
+
+    def _read_run(self, file: int, run: Sequence[tuple[Key, Place]]) -> Iterator[tuple[Key, Place, Bytes | OSError]]:
+        """Yield the bytes at places of a file that follow each other, read at once; one by one if that fails."""
+        start, end = run[0][1].offset, run[-1][1].offset + run[-1][1].size
+        try:
+            block = memoryview(os.pread(file, end - start, start))
+        except OSError as error:
+            if len(run) == 1:
+                yield *run[0], error
+                return
+            for one in run:
+                yield from self._read_run(file, [one])
+            return
+        for key, place in run:
+            at = place.offset - start
+            yield key, place, block[at : at + place.size]
 
     def _read_bucket(self, places: Sequence[tuple[Key, Place]]) -> Iterator[tuple[Key, Place, Bytes | OSError]]:
         # the next batch is fetched while this one is decoded
@@ -231,7 +246,7 @@ class Store:
             problem = f"cannot be read there ({found})"
         elif len(found) < place.size:
             problem = f"is truncated: {len(found)} of {place.size} bytes are there"
-        elif not _is_of(place, found):
+        elif not has_header(found, place.digest):
             problem = "is damaged there, or another array is stored there"
         else:
             return found
@@ -276,13 +291,6 @@ class NewObject:
         return place
 
 
-def _is_of(place: Place, packed: Bytes) -> bool:
-    try:
-        return digest_of(packed) == place.digest
-    except DataError:
-        return False
-
-
 def named(name: str) -> Store:
     """Return a store of DataJoint's configuration.
 
@@ -322,8 +330,8 @@ def new_path(eid: str, fov: int) -> str:
 def read(places: Iterable[tuple[Key, Place]]) -> Iterator[tuple[Key, Bytes | DataError]]:
     """Yield each key with the packed array at its place, ordered by store, object and offset.
 
-    Memory holds one array of a folder, or two batches of ``BATCH_BYTES`` of a bucket. For an object that is missing,
-    truncated or damaged an error is yielded in place of the bytes, and the other arrays follow.
+    Memory holds ``RUN_BYTES`` of a folder, or one larger array, or two batches of ``BATCH_BYTES`` of a bucket. For an
+    object that is missing, truncated or damaged an error is yielded in place of the bytes, and the other arrays follow.
 
     Raises
     ------
@@ -356,6 +364,22 @@ def value_or_raise(found: Bytes | DataError) -> Bytes:
     if isinstance(found, DataError):
         raise found
     return found
+
+
+def _runs(places: Iterable[tuple[Key, Place]]) -> Iterator[list[tuple[Key, Place]]]:
+    """Yield places of a file, in the order of their bytes, in runs without gaps of up to ``RUN_BYTES``, or of one."""
+    run: list[tuple[Key, Place]] = []
+    start = end = 0
+    for key, place in places:
+        if run and (place.offset != end or place.offset + place.size - start > RUN_BYTES):
+            yield run
+            run = []
+        if not run:
+            start = place.offset
+        run.append((key, place))
+        end = place.offset + place.size
+    if run:
+        yield run
 
 
 def _sync(folder: Path) -> None:

@@ -13,7 +13,7 @@ from pipeline.errors import ConfigError, DataError, NotFoundError
 from pipeline.reading import identify, open_one
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.queries.ids import find_sessions
-from schemas.rows import checked, jobs_of
+from schemas.rows import checked, jobs_of, not_empty
 from schemas.server.binding import auto_populated
 from schemas.server.settings import one_cache_dir
 from schemas.session import Behavior, FOVFolder, Session, Wheel
@@ -113,9 +113,12 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     NotFoundError
         A FOV is being read by another worker, or its job is put off.
     """
-    filled = Filled()
-    # usually everything is in the database: one query instead of one for each table
-    if behavior or (FOVFolder.proj() & {"eid": eid}) - Activity.proj():
+    filled, key = Filled(), {"eid": eid}
+    # usually everything is in the database: one query instead of several for each table
+    missing, there = (FOVFolder.proj() & key) - Activity.proj(), Activity.proj() & key
+    if not behavior and not_empty([missing, there]) == [1]:
+        return filled
+    if behavior or missing:
         filled = fill(SESSION_TABLES if behavior else IMAGING_TABLES, {"eid": eid}, progress=progress)
     imaging = [str(jobs) for jobs in filled.unfinished if jobs.table in {table.__name__ for table in IMAGING_TABLES}]
     if imaging:
@@ -142,16 +145,27 @@ def fill_sessions(eids: Sequence[str], *, progress: bool = False) -> dict[str, s
         return {}
     keys = [{"eid": eid} for eid in eids]
     fill(SESSION_TABLES, keys, progress=progress)
+    unusable = {}
+    for eid in not_read(eids):
+        try:
+            fill_session(eid, behavior=False)
+        except DataError as error:
+            unusable[eid] = str(error)
+    return unusable
+
+
+def not_read(eids: Sequence[str]) -> list[str]:
+    """Return those of the sessions of which no FOV has been read, or not every FOV that ONE lists; two statements."""
+    keys = [{"eid": eid} for eid in eids]
     read = {str(eid) for eid in (dj.U("eid") & (Activity & keys)).to_arrays("eid")}
     read -= {str(eid) for eid in (dj.U("eid") & ((FOVFolder.proj() & keys) - Activity.proj())).to_arrays("eid")}
-    unusable = {}
-    for eid in eids:
-        if eid not in read:
-            try:
-                fill_session(eid, behavior=False)
-            except DataError as error:
-                unusable[eid] = str(error)
-    return unusable
+    return [eid for eid in eids if eid not in read]
+
+
+def registered_all(named: Sequence[str]) -> list[str]:
+    """Return the same as ``registered`` for each of several texts, with one statement for all whole ids that are."""
+    found = find_sessions(named)
+    return [found[str(text)] or registered(text) for text in named]
 
 
 def registered(named: str) -> str:

@@ -11,7 +11,7 @@ import pytest
 from numba import config
 
 from pipeline import folders
-from pipeline.decoding import cache
+from pipeline import numba_cache as cache
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ from schemas.queries.tracking_runs import (
     tracking_run_of_sessions,
     tracking_runs,
 )
+from schemas.storage.bulk import columns
 from schemas.tracking import TrackingRun
 
 SMALL = {"ks": (4, 8), "r": 2, "n_label_shuffles": 2, "n_bootstrap": 4}
@@ -94,7 +95,7 @@ def test_what_is_worth_knowing_of_stored_curves_takes_a_few_more(run, demo_sessi
     [
         (lambda eids: sessions("SP999") if len(eids) > 1 else sessions(eid=eids[0]), 8),
         (lambda eids: session_ids(eids), 1),
-        (lambda eids: errors_of([schemas.FOV, schemas.TrackedFOV], [{"eid": eid} for eid in eids]), 2),
+        (lambda eids: errors_of([schemas.FOV, schemas.TrackedFOV], [{"eid": eid} for eid in eids]), 1),
         (lambda eids: tracking_run_of_sessions(eids), 3),
         (lambda eids: [trial_events(eid) for eid in eids[:1]], 1),
         (lambda eids: page.tracking("SP999"), 4),
@@ -116,6 +117,25 @@ def test_questions_of_a_subject_a_run_and_a_set_have_their_numbers_too(run, trac
     assert number_of_statements(n_shared_cells, run.session_set) == 1
     assert number_of_statements(fovs_left_out, run.session_set) == 1
     assert number_of_statements(errors_by_session) == 1
+
+
+def test_a_stored_session_is_loaded_with_ten_statements(demo_sessions):
+    eid = demo_sessions[0]
+    whole = meso.load_or_embed(eid)
+    n = len(whole["isort"])
+    for restrict in (None, [3, 1, 1], [], range(n - 1)):
+        assert number_of_statements(meso.load_or_embed, eid, restrict=restrict) <= 10
+
+
+def test_columns_are_those_of_datajoint(demo_sessions):
+    """On MySQL they come as JSON: numbers keep all their digits, and rows their order."""
+    rois = (schemas.ROI & {"eid": demo_sessions[0]}) * schemas.FOV.proj("signal")
+    names = ("roi", "ml", "time_offset", "cell_probability", "region_id", "signal", "roi_uuid")
+    for order in (("fov", "roi"), ("signal", "stack_x", "fov", "roi")):
+        found, own = columns(rois, *names, order_by=order), rois.to_arrays(*names, order_by=", ".join(order))
+        for one, other in zip(found, own, strict=True):
+            assert one.tolist() == other.tolist() and len(one)
+    assert [len(one) for one in columns(rois & "roi < 0", "roi", "ml", order_by=("roi",))] == [0, 0]
 
 
 # ---------------------------------------------------------------- errors

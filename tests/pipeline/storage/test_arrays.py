@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -62,6 +64,47 @@ def test_every_bit_comes_back(array):
     back = unpack(pack(array))
     assert same(back, array)
     assert back.flags.c_contiguous and back.flags.writeable and back.flags.owndata
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8"])
+def test_the_compiled_decoder_writes_what_numpy_writes_and_nothing_beyond(dtype):
+    arrays.get_ready(arrays.LARGE_READ)
+    expand = arrays._compiled["expand"]
+    rng = np.random.default_rng(0)
+    for size in (*range(35), 2003):
+        for share in (0, 0.1, 0.5, 1):
+            values = (rng.integers(1, 200, size) * (rng.random(size) < share)).astype(dtype)
+            mask = np.append(np.packbits(values != 0), np.zeros(7, np.uint8))  # as padded to whole words
+            around = np.full(size + 40, 7, dtype)
+            assert expand(mask, values[values != 0], around[20 : 20 + size])
+            assert (
+                (around[20 : 20 + size] == values).all()
+                and (around[:20] == 7).all()
+                and (around[20 + size :] == 7).all()
+            )
+            twin = np.full(size, 7, dtype)
+            assert arrays._expand(mask, values[values != 0], twin) and (twin == values).all()
+
+
+def test_a_mask_of_another_number_of_values_is_damage():
+    arrays.get_ready(arrays.LARGE_READ)
+    mask, out = np.packbits([1, 0, 1] * 30), np.empty(90, np.uint32)
+    for expand in (arrays._compiled["expand"], arrays._expand):
+        for n in (0, 59, 61):
+            assert not expand(mask, np.ones(n, np.uint32), out)
+
+
+def test_a_process_imports_numba_once_it_has_read_enough():
+    code = """
+import sys
+from pipeline.storage import arrays
+for share in (3, 3, 2):
+    assert "numba" not in sys.modules
+    arrays.get_ready(arrays.LARGE_READ // share)
+assert "numba" in sys.modules and arrays._compiled["expand"]
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)  # forked ones have numba
+    assert done.returncode == 0, done.stderr
 
 
 @settings(max_examples=100, deadline=None)

@@ -118,6 +118,23 @@ def test_a_place_comes_back_and_no_byte_of_it_can_change():
         places.place_of(data + b"\0")
 
 
+def test_many_places_in_an_object_are_decoded_at_once_and_any_irregular_one_is_noticed():
+    rng = np.random.default_rng(0)
+    numbers = rng.integers(0, 1 << 60, (50, 3)).tolist()
+    several = [places.Place("lab", "meso/x.traces", *row) for row in numbers]
+    data = b"".join(place.to_bytes() for place in several)
+    assert places.places_of(data, 50) == several == [
+        places.place_of(data[at : at + len(data) // 50]) for at in range(0, len(data), len(data) // 50)
+    ]  # fmt: skip
+    assert places.places_of(several[0].to_bytes(), 1) == several[:1]
+    assert places.places_of(data, 49) is None and places.places_of(pack(np.arange(3)), 1) is None
+    assert places.places_of(data.replace(b"x.traces", b"y.traces", 1), 50) is None
+    elsewhere = several[1]._replace(path="meso/y.traces").to_bytes()
+    assert places.places_of(several[0].to_bytes() + elsewhere, 2) is None
+    for at in rng.integers(0, len(data), 200).tolist():
+        assert places.places_of(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], 50) is None
+
+
 def test_the_digest_is_of_values_dtype_and_shape():
     arrays = [np.arange(6, dtype="<f4"), np.arange(6, dtype="<i4"), np.arange(6, dtype="<f4").reshape(2, 3)]
     arrays.append(arrays[0] + 1)

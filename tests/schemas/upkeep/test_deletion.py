@@ -12,12 +12,13 @@ from types import SimpleNamespace
 import datajoint as dj
 import pytest
 from click.testing import CliRunner
+from support.statements import statements
 
 import schemas
 from pipeline.decoding import NDCSettings
 from pipeline.errors import ArgumentError, ConfigError, DataError
 from populate_scripts.cli import main
-from schemas.cascade import WholeDelete, preview
+from schemas.cascade import Cascade, WholeDelete, preview
 from schemas.rows import checked, jobs_of
 from schemas.server.binding import MODULES, table_modules
 from schemas.upkeep.deletion import delete_sessions
@@ -97,6 +98,20 @@ def test_a_preview_says_what_goes_and_deletes_nothing(planted):
     assert next(iter(preview(schemas.Session & {"eid": EIDS[0]}))) == "Session"
     assert lost(before) == {}
     assert planted.new() == []
+
+
+@pytest.mark.parametrize("of", [EIDS[:1], EIDS[1:], EIDS, ["none"]])
+def test_what_goes_is_what_datajoint_finds(planted, demo_sessions, of):
+    """Of sessions in sets, and of those of the demo, which are read, tracked, embedded and decoded."""
+    for eids in (of, demo_sessions[:2] if of == EIDS else []):
+        rows = schemas.Session & [{"eid": eid} for eid in eids]
+        with statements() as sent:
+            found = preview(rows)
+        assert len(sent) < 10
+        own = {table.full_table_name: len(table) for table in dj.Diagram.cascade(rows, part_integrity="cascade")}
+        titles = {table.full_table_name: title for title, table in Cascade(rows).tables.items()}
+        assert titles.keys() == own.keys()
+        assert found == {titles[name]: n for name, n in own.items() if n}
 
 
 def test_a_session_goes_with_what_depends_on_it_and_nothing_else_and_is_recorded(planted, database):
