@@ -10,7 +10,6 @@ import functools
 import gc
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,16 +163,19 @@ def demo_sessions(database: object, demo_truth) -> list[str]:
 
 @pytest.fixture(scope="session")
 def python_command(server: dict[str, str]) -> Callable[..., subprocess.CompletedProcess]:
-    """Return a function that runs ``python ...`` in a process on the same server; ``env`` overrides, None unsets."""
+    """Return a function that runs ``python ...`` in a process on the same server.
 
-    def run(*args: str | Path, env: dict[str, str | None] | None = None, **kwargs) -> subprocess.CompletedProcess:
+    ``env`` overrides variables, None unsets one; ``given`` is read from standard input.
+    """
+
+    def run(
+        *args: str | Path, env: dict[str, str | None] | None = None, given: str = ""
+    ) -> subprocess.CompletedProcess:
         path = os.pathsep.join(filter(None, [str(Path(__file__).parent), os.environ.get("PYTHONPATH")]))
-        given = {**os.environ, **server, "COLUMNS": "200", "PYTHONPATH": path, **(env or {})}
-        variables = {name: value for name, value in given.items() if value is not None}
-        arguments, place = [*map(str, args)], {"cwd": Path(__file__).parents[1], "env": variables, "timeout": 300}
-        if not kwargs:
-            return quick_start.run(arguments, **place)
-        return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **{**place, **kwargs})
+        variables = {**os.environ, **server, "COLUMNS": "200", "PYTHONPATH": path, **(env or {})}
+        variables = {name: value for name, value in variables.items() if value is not None}
+        place = {"cwd": Path(__file__).parents[1], "env": variables, "timeout": 300}
+        return quick_start.run([*map(str, args)], **place, given=given)
 
     return run
 

@@ -121,9 +121,11 @@ def test_a_slow_worker_keeps_its_reservation(lab):
     lab.check_products([1, 2])
 
 
-@pytest.mark.parametrize(
-    ("act", "target"), [("sleep", "supervisor"), ("python", "supervisor"), ("blas", "supervisor"), ("sleep", "all")]
-)
+#: Jobs that keep the processor busy are interrupted where no server is asked.
+BUSY = [pytest.param(act, "supervisor", marks=pytest.mark.one_backend) for act in ("python", "blas")]
+
+
+@pytest.mark.parametrize(("act", "target"), [("sleep", "supervisor"), *BUSY, ("sleep", "all")])
 def test_a_worker_asked_to_stop_gives_back_its_job(lab, act, target):
     lab.add([1], act, 40)
     with lab.worker() as process:

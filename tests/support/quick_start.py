@@ -2,7 +2,7 @@
 
 A server process imports the libraries once and forks for each command; the tests run hundreds of them. Neither this
 project nor DataJoint, which reads its settings at import, is imported before the fork. Not suitable for commands that
-depend on how Python itself is started (its flags and variables, standard input).
+depend on how Python itself is started (its flags and variables).
 """
 
 from __future__ import annotations
@@ -67,6 +67,8 @@ class Process:
     cwd : Path
     stdout, stderr : file, optional
         Open for writing; by default both are one file, which ``communicate`` returns.
+    given : str
+        What it reads from its standard input.
 
     Attributes
     ----------
@@ -77,9 +79,9 @@ class Process:
 
     def __init__(
         self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path,
-        stdout: IO[str] | None = None, stderr: IO[str] | None = None,
+        stdout: IO[str] | None = None, stderr: IO[str] | None = None, given: str = "",
     ) -> None:  # fmt: skip
-        order = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd)}
+        order = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd), "given": given}
         self.arguments, self.returncode = order["arguments"], None
         self._said = None if stdout else tempfile.TemporaryFile("w+")  # noqa: SIM115 closed by communicate
         out, err = stdout or self._said, stderr or self._said
@@ -135,11 +137,11 @@ class Process:
 
 
 def run(
-    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float
+    arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path, timeout: float, given: str = ""
 ) -> subprocess.CompletedProcess[str]:
-    """Do what ``subprocess.run([sys.executable, *arguments], capture_output=True, text=True, ...)`` does."""
+    """Do what ``subprocess.run([sys.executable, *arguments], input=given, capture_output=True, ...)`` does."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = Process(arguments, env=env, cwd=cwd, stdout=out, stderr=err)
+        process = Process(arguments, env=env, cwd=cwd, stdout=out, stderr=err, given=given)
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -215,8 +217,12 @@ def answer(clients: dict[int, socket.socket]) -> None:
             client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
-def carry_out(arguments: list[str], env: dict[str, str], cwd: str) -> None:
+def carry_out(arguments: list[str], env: dict[str, str], cwd: str, given: str) -> None:
     """Run as ``python ARGUMENTS`` would."""
+    with tempfile.TemporaryFile() as file:
+        file.write(given.encode())
+        file.seek(0)
+        os.dup2(file.fileno(), 0)
     path = import_path(env, cwd)
     os.environ.clear()
     os.environ.update(env)

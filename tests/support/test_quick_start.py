@@ -20,6 +20,8 @@ print(json.dumps([sys.argv, sys.path, dict(os.environ), os.getcwd(), sys.stdin.r
                   __name__, threading.active_count(), str(signal.getsignal(signal.SIGTERM)), sys.stdout.isatty()]))
 print(sorted({"datajoint", "pipeline", "populate_scripts", "schemas"} & set(sys.modules)), file=sys.stderr)
 """
+#: What each command can read.
+GIVEN = "one\ntwö\n"
 ENDS = {
     "well": "print('ü')",
     "with a status": "import sys; sys.exit(7)",
@@ -27,6 +29,7 @@ ENDS = {
     "killed": "import os; os.kill(os.getpid(), 9)",
     "with what was to be done at the end": "import atexit; atexit.register(print, 'end')",
     "after its threads": "import threading, time; threading.Thread(target=lambda: (time.sleep(0.2), print(1))).start()",
+    "after a question": "import sys; print(input('? ')); print([sys.stdin.read()])",
     "with a number that is no status": "import sys; sys.exit(259)",
 }
 
@@ -35,8 +38,8 @@ def both(*arguments: str, cwd: Path = ROOT, **variables: str) -> list[tuple[int,
     """Return exit status and output of a command when Python starts it, and when it is forked."""
     place = {"env": {**os.environ, **variables}, "cwd": cwd, "timeout": 60}
     line = [sys.executable, *arguments]
-    plain = subprocess.run(line, capture_output=True, text=True, stdin=subprocess.DEVNULL, **place)
-    forked = quick_start.run(arguments, **place)
+    plain = subprocess.run(line, capture_output=True, text=True, input=GIVEN, **place)
+    forked = quick_start.run(arguments, **place, given=GIVEN)
     return [(done.returncode, done.stdout, done.stderr) for done in (plain, forked)]
 
 

@@ -361,12 +361,12 @@ def test_checked_returns_what_datajoint_would_heed(planted):
 def test_the_command_asks_for_the_session(planted, meso_command):
     before = numbers()
     for answer in ("y\n", ""):
-        done = meso_command("delete", EIDS[0], input=answer)
+        done = meso_command("delete", EIDS[0], given=answer)
         assert done.returncode == 1, done.stdout + done.stderr
         assert "Traceback" not in done.stderr
         assert "rows deleted" not in done.stdout
     assert lost(before) == {}
-    done = meso_command("delete", EIDS[0], input=f"{EIDS[0]}\n")
+    done = meso_command("delete", EIDS[0], given=f"{EIDS[0]}\n")
     assert done.returncode == 0, done.stderr
     shown = [line.split() for line in done.stdout.splitlines()]
     assert {name: [name, str(n)] in shown for name, n in FIRST.items()} == dict.fromkeys(FIRST, True)
@@ -376,7 +376,7 @@ def test_the_command_asks_for_the_session(planted, meso_command):
 
 
 def test_the_command_asks_for_the_number_of_several(planted, meso_command):
-    done = meso_command("delete", "--subject", SUBJECT, input="2\n")
+    done = meso_command("delete", "--subject", SUBJECT, given="2\n")
     assert "Type 3, the number of sessions, to delete all of this" in done.stdout
     assert done.stdout.endswith("Nothing was deleted\n")
     assert done.returncode == 1
