@@ -76,7 +76,7 @@ def tables_picture() -> str:
     """Return the tables and their foreign keys as SVG, laid out as in ``meso serve``; the tables must be activated."""
     picture = pipeline_graph.layout()
     arrows = [f'<path d="{edge}" fill="none" stroke="#7d8a93"/>' for edge in picture["edges"]]
-    boxes = [NODE.format(**node, width=picture["node_width"], fill=COLORS[node["kind"]]) for node in picture["nodes"]]
+    boxes = [NODE.format(**node, fill=COLORS[node["kind"]]) for node in picture["nodes"]]
     return PICTURE.format(**picture, shapes="\n".join([*arrows, *boxes]))
 
 
