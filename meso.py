@@ -1,4 +1,4 @@
-"""The notebook interface: four functions with the names of the scripts they replace, backed by the database.
+"""The notebook interface: functions with the names of the scripts they replace, backed by the database.
 
     import meso
     cells = meso.load_or_embed(eid)
@@ -15,7 +15,9 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import numpy as np
 
@@ -60,10 +62,13 @@ __all__ = [
     "MesoError",
     "NotFoundError",
     "OutOfRangeError",
+    "embed_meso",
+    "get_win_times",
     "load_or_embed",
     "match_tracked_indices_across_sessions",
     "neuron_dropping_curves_cached",
     "plot_raster",
+    "plot_xyz",
 ]
 
 #: Stands for the region of a ROI that has none; no region of the atlas has this id.
@@ -77,8 +82,9 @@ MAX_LISTED = 5000
 def load_or_embed(
     eid: str,
     restrict: Rows = None,
-    filter_neurons: bool = True,
+    rerun: bool = False,
     *,
+    filter_neurons: bool = True,
     scan_line_column: int = 0,
 ) -> dict[str, Any]:
     """Return the activity of a session with regions, positions and Rastermap order.
@@ -93,6 +99,9 @@ def load_or_embed(
     restrict : sequence of int, sequence of bool, slice or int, optional
         Rows to return, in this order, indexed as in numpy: negative numbers count from the end, and an empty list
         gives arrays of no rows and all frames. A single int is one row.
+    rerun : bool
+        First read again the files that have changed in ONE since they were read, and compute again what depends on
+        them, as ``meso update`` does. What has not changed is not computed again.
     filter_neurons : bool
         Neurons only; False for all ROIs.
     scan_line_column : {0, 1}
@@ -119,12 +128,15 @@ def load_or_embed(
     Warns
     -----
     UserWarning
-        A FOV is left out because it failed, or some FOVs are deconvolved and others are not.
+        A FOV is left out because it failed, some FOVs are deconvolved and others are not, or ``rerun`` could not read
+        a file.
     """
     from schemas.embedding import Embedding, EmbeddingParams
 
     schemas.activate()
     eid = registered(eid)
+    if rerun:
+        _read_again(eid)
     fill_session(eid, behavior=False)
     params = EmbeddingParams.key_of(EmbeddingSettings(neurons_only=filter_neurons))
     if not (Embedding & {"eid": eid, **params}):
@@ -154,6 +166,14 @@ def load_or_embed(
         "roi_keys": [{"eid": eid, "fov": fov, "roi": roi} for fov, roi in _pairs(fovs[order], rois[order])],
         "signal": found.signal[order],
     }
+
+
+def _read_again(eid: str) -> None:
+    """Update a session from its files, and warn of what failed."""
+    from schemas.upkeep.update import update
+
+    for failure in update([eid]).failures:
+        warnings.warn(failure, stacklevel=4)
 
 
 def _cells(eid: str, neurons_only: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -245,6 +265,10 @@ def _warn_of_failures(eid: str) -> None:
     tables = (schemas.FOV, schemas.Recording, schemas.ROI, schemas.Activity, schemas.Embedding)
     for failure in errors_of(tables, {"eid": eid}):
         warnings.warn(f"{failure['table']}: {failure['message']}", stacklevel=3)
+
+
+#: The name that loading had in the scripts where nothing was cached; here the database is the cache.
+embed_meso = load_or_embed
 
 
 def plot_raster(
@@ -375,24 +399,96 @@ def _shown(
     return out, shown
 
 
+def plot_xyz(
+    eid: str, mapping: str = "isort", *, restrict: Rows = None, filter_neurons: bool = True, axes: Any = None
+) -> Figure:
+    """Draw the cells of a session in three dimensions, coloured by Rastermap order or by region.
+
+    Parameters
+    ----------
+    eid, restrict, filter_neurons
+        As for ``load_or_embed``.
+    mapping : {'isort', 'regions'}
+        Colour of a cell: its rank in the Rastermap order, or its region.
+    axes
+        Accepted because the scripts took it, and ignored.
+
+    Raises
+    ------
+    ArgumentError
+        ``mapping`` is something else, or as for ``load_or_embed``.
+    """
+    from drawing.cells import session_title
+    from pipeline.figures import cell_map_3d
+
+    if mapping not in ("isort", "regions"):
+        raise ArgumentError(f"mapping must be one of isort, regions, not {mapping!r}")
+    cells = load_or_embed(eid, restrict, filter_neurons=filter_neurons)
+    title = session_title(cells["roi_keys"][0]["eid"]) if cells["roi_keys"] else None
+    if mapping == "regions":
+        return cell_map_3d(cells["xyz"], regions=cells["region_labels"], title=title)
+    # the rank of each row, which is the inverse of the order
+    return cell_map_3d(cells["xyz"], values=np.argsort(cells["isort"]), label="Rastermap rank", title=title)
+
+
+def get_win_times(eid: str) -> dict[str, np.ndarray]:
+    """Return the 26 trial windows of a session.
+
+    Parameters
+    ----------
+    eid : str
+        As for ``load_or_embed``.
+
+    Returns
+    -------
+    dict of str to (n, 2) float64
+        By name of the window, start and end in s on the session clock of each trial that meets its conditions
+        (``pipeline.signals.peri_event.WINDOWS``).
+
+    Raises
+    ------
+    DataError
+        The session is not known, or has no trials.
+    """
+    from drawing.cells import trials_to_average
+    from pipeline.signals.peri_event import WINDOWS, event_times
+    from schemas.session import Behavior
+
+    schemas.activate()
+    eid = registered(eid)
+    fill([Behavior], {"eid": eid})
+    trials, found = trials_to_average(eid), {}
+    for name, window in WINDOWS.items():
+        events = event_times(name, trials)
+        found[name] = events[np.isfinite(events), None] + np.array([window.start, window.end])
+    return found
+
+
 def match_tracked_indices_across_sessions(
     *args: Any,
+    anchor_eid: str | None = None,
+    other_eids: Sequence[str] | None = None,
     filter_neurons: bool = True,
     tracking_run: str | None = None,
-    roicat_root: str | None = None,
+    roicat_root: str | Path | None = None,
     duplicates: str = "error",
     uid_form: str = "uuid",
     min_cell_probability: float | None = None,
     min_silhouette: float | None = None,
+    one: Any = None,
     server_root: str | None = None,
+    sanity_check: bool = True,
 ) -> dict[str, np.ndarray]:
     """Return the rows of the same cells, tracked across several sessions.
 
     Parameters
     ----------
     *args
-        ``anchor_eid`` (str) and ``other_eids`` (sequence of str), named as in ``load_or_embed``. A ONE client before
-        them is ignored: the scripts took one.
+        ``anchor_eid`` and ``other_eids``, if they are not given by name.
+    anchor_eid : str
+        A session, named as in ``load_or_embed``.
+    other_eids : sequence of str
+        Further sessions of the same subject.
     filter_neurons : bool
         As for ``load_or_embed``; the returned rows index its result.
     tracking_run : str, optional
@@ -406,6 +502,9 @@ def match_tracked_indices_across_sessions(
         What a UID is, if files are registered now: a UUID, or any word.
     min_cell_probability, min_silhouette : float, optional
         A cell counts in a session only if its value there is at least this.
+    one, sanity_check
+        Accepted because the scripts took them, and ignored: the database has the source of each session, and rows are
+        always checked against the cells. ``one`` may also stand before the ids.
     server_root
         An argument of the scripts that is not supported: mirror the tree, or use ``roicat_root``.
 
@@ -421,7 +520,7 @@ def match_tracked_indices_across_sessions(
     ArgumentError
         ``server_root`` is given.
     ArgumentTypeError
-        ``*args`` is something else than an id and a list of ids.
+        ``anchor_eid`` and ``other_eids`` are something else than an id and a list of ids.
 
     Warns
     -----
@@ -432,7 +531,7 @@ def match_tracked_indices_across_sessions(
 
     if server_root is not None:
         raise ArgumentError("server_root is not supported: use roicat_root, or mirror the tree with 'meso track'")
-    anchor, others = _anchor_and_others(args)
+    anchor, others = _anchor_and_others(args, anchor_eid, other_eids)
     schemas.activate()
     eids = list(dict.fromkeys(registered_all([anchor, *others])))
     one_subject(eids)
@@ -454,15 +553,16 @@ def match_tracked_indices_across_sessions(
     return {eid: _rows_of(session_set, eid, filter_neurons) for eid in eids}
 
 
-def _anchor_and_others(args: tuple) -> tuple[str, list[str]]:
-    """Return the arguments ``anchor_eid`` and ``other_eids``, without a ONE client before them."""
+def _anchor_and_others(args: tuple, anchor: str | None, others: Sequence[str] | None) -> tuple[str, list[str]]:
+    """Return ``anchor_eid`` and ``other_eids``, given by name or in order, without a ONE client before them."""
     if args and hasattr(args[0], "load_dataset"):  # a ONE client, recognised without importing ONE
         args = args[1:]
-    if len(args) != 2 or isinstance(args[1], str):
+    given = [*args, *(value for value in (anchor, others) if value is not None)]
+    if len(given) != 2 or not isinstance(given[0], str | UUID) or isinstance(given[1], str):
         raise ArgumentTypeError(
             "match_tracked_indices_across_sessions(anchor_eid, other_eids) takes one id and a list of ids"
         )
-    return str(args[0]), [str(eid) for eid in args[1]]
+    return str(given[0]), [str(eid) for eid in given[1]]
 
 
 def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
@@ -492,7 +592,7 @@ def neuron_dropping_curves_cached(
     delta: float = NDCSettings.delta,
     filter_neurons: bool = True,
     tracking_run: str | None = None,
-    roicat_root: str | None = None,
+    roicat_root: str | Path | None = None,
     min_cell_probability: float | None = None,
     min_silhouette: float | None = None,
     cache_dir: Any = None,

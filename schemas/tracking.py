@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import datajoint as dj
@@ -43,7 +44,7 @@ class TrackingRun(WholeDelete, dj.Manual):
     def register(
         cls,
         subject: str,
-        uid_root: str | None = None,
+        uid_root: str | Path | None = None,
         duplicates: str = "error",
         uid_form: str = "uuid",
         *,
@@ -75,6 +76,7 @@ class TrackingRun(WholeDelete, dj.Manual):
         """
         if uid_form not in tracking.UID_FORMS:
             raise ArgumentError(f"uid_form must be one of {', '.join(tracking.UID_FORMS)}, not {uid_form!r}")
+        uid_root = None if uid_root is None else str(uid_root)
         files = _with_first_rois(subject, _all_uid_files(subject, uid_root), same_rois)
         key = _run_key(subject, duplicates, uid_form, files)
         with cls.connection.transaction:

@@ -130,7 +130,7 @@ class NDCSettings:
         help="Random subsets per k.",
     )
     metric: str = setting(
-        Choice(METRICS), "auc", group=DECODER, sql="varchar(32)",
+        Choice(METRICS, {"acc": "accuracy"}), "auc", group=DECODER, sql="varchar(32)",
         comment="auc, accuracy or balanced_accuracy", help="Score of the decoder on the test trials.",
     )
     cv_splits: int = setting(Whole(2), 5, group=DECODER, sql="int32", help="Number of cross-validation folds.")

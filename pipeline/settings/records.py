@@ -146,6 +146,8 @@ class Choice(Kind):
     """One of a few values; '' among them stands for a default that depends on other settings."""
 
     choices: tuple[Any, ...]
+    #: Words that the scripts used for a choice.
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def named(self) -> list[str]:
@@ -164,10 +166,13 @@ class Choice(Kind):
         if _dimensions(value):
             raise ArgumentTypeError
         # ours and not the caller's: 0 for 0.0 or False, so that the normal form is hashed
-        return self.choices[self.choices.index(value)]
+        return self.choices[self.choices.index(self._named(value))]
 
     def read(self, text: str) -> Any:
-        return self.choices[list(map(str, self.choices)).index(text)]
+        return self.choices[list(map(str, self.choices)).index(self._named(text))]
+
+    def _named(self, value: Any) -> Any:
+        return self.aliases.get(value, value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)

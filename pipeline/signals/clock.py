@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from pipeline.errors import ArgumentError, DataError
 
@@ -108,8 +109,10 @@ def roi_offsets(timeshift: np.ndarray, stack_pos: np.ndarray, scan_line_column: 
     return offsets
 
 
-class ROITimes:
+class ROITimes(NDArrayOperatorsMixin):
     """Times of every frame of every ROI, (N, T), computed when indexed: as a matrix they would be twice the traces.
+
+    Arithmetic, numpy's functions and the methods of an array below compute the whole matrix.
 
     Parameters
     ----------
@@ -130,6 +133,9 @@ class ROITimes:
     >>> times[1]
     array([0.01, 0.21])
     """
+
+    dtype = np.dtype(float)
+    ndim = 2
 
     def __init__(
         self,
@@ -171,3 +177,24 @@ class ROITimes:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         """Return the whole matrix, 8 bytes for each ROI and frame."""
         return np.asarray(self[:], dtype=dtype)
+
+    def __array_ufunc__(self, function: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """Let a function of numpy, arithmetic included, have the whole matrix."""
+        return getattr(function, method)(*(np.asarray(x) if x is self else x for x in inputs), **options)
+
+    @property
+    def T(self) -> np.ndarray:  # noqa: N802  numpy's name
+        """The transposed matrix, (T, N)."""
+        return np.asarray(self).T
+
+    def min(self, axis: int | None = None) -> Any:
+        """Return the first time, or that along an axis."""
+        return np.asarray(self).min(axis)
+
+    def max(self, axis: int | None = None) -> Any:
+        """Return the last time, or that along an axis."""
+        return np.asarray(self).max(axis)
+
+    def mean(self, axis: int | None = None) -> Any:
+        """Return the mean time, or that along an axis."""
+        return np.asarray(self).mean(axis)

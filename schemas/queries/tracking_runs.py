@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import NotFoundError
@@ -47,7 +48,7 @@ def tracking_run(subject: str, named: str | None = None) -> dict[str, str]:
 def tracking_run_of_sessions(
     eids: Sequence[str],
     named: str | None = None,
-    uid_root: str | None = None,
+    uid_root: str | Path | None = None,
     duplicates: str = "error",
     uid_form: str = "uuid",
 ) -> dict[str, str]:

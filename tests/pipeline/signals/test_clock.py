@@ -94,6 +94,20 @@ def test_roi_times_are_indexed_like_the_whole_matrix(index):
     np.testing.assert_array_equal(found, DENSE[index], strict=True)
 
 
+def test_times_of_rois_behave_like_an_array():
+    """Notebooks of the scripts call its methods, and calculate with it."""
+    times = ROITimes(FRAMES, FOVS, OFFSETS)
+    whole = times[:]
+    assert (times.dtype, times.ndim, times.T.shape) == (whole.dtype, whole.ndim, whole.T.shape)
+    for method in ("min", "max", "mean"):
+        np.testing.assert_array_equal(getattr(times, method)(), getattr(whole, method)())
+        np.testing.assert_array_equal(getattr(times, method)(axis=1), getattr(whole, method)(axis=1))
+    np.testing.assert_array_equal(times - 1.5, whole - 1.5)
+    np.testing.assert_array_equal(2 * times, 2 * whole)
+    np.testing.assert_array_equal(times > 1, whole > 1)
+    np.testing.assert_array_equal(np.floor(times), np.floor(whole))
+
+
 def test_roi_times_have_the_shape_and_values_of_the_matrix():
     times = ROITimes(FRAMES, FOVS, OFFSETS)
     assert (times.shape, len(times)) == (DENSE.shape, len(DENSE))
