@@ -146,6 +146,7 @@ def shown(figure) -> np.ndarray:
     return np.asarray(axes.images[-1].get_array())
 
 
+@pytest.mark.one_backend  # what is drawn is what load_or_embed returns, which is compared on both
 def test_load_and_plot_raster_take_rows_as_numpy_does(demo_sessions):
     eid, options = demo_sessions[1], {"bg": None, "trials": False}
     n = len(meso.load_or_embed(eid)["isort"])
@@ -411,6 +412,7 @@ def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
     assert [text for text in labels if text] == ["Choice", "Feedback", "Stimulus"]
 
 
+@pytest.mark.one_backend  # a property of the numbers, which test_backends.py compares
 def test_the_planted_fall_is_found_in_these_days(demo_sessions):
     # with the settings of the demo: fewer subsets, from 8 cells on, leave p = 0.07 for feedback
     settings = [NDCSettings(t, ks=demo.KS, r=demo.R, n_label_shuffles=demo.N_LABEL_SHUFFLES) for t in demo.TARGETS]
@@ -539,7 +541,7 @@ def test_the_choice_beyond_the_stimulus_is_within_side_and_contrast(ndc, demo_se
     forget(plain, beyond)
 
 
-@pytest.mark.parametrize("gain", [penalty.GAIN, 0.0])
+@pytest.mark.parametrize("gain", [pytest.param(penalty.GAIN, marks=pytest.mark.one_backend), 0.0])
 def test_sessions_of_a_set_share_the_c_of_their_penalty(ndc, demo_sessions, tracking, monkeypatch, gain):
     monkeypatch.setattr(penalty, "GAIN", gain)
     asked = small(penalty="auto", r=3, n_label_shuffles=0)
@@ -566,6 +568,7 @@ def test_sessions_of_a_set_share_the_c_of_their_penalty(ndc, demo_sessions, trac
     forget(asked, alone)
 
 
+@pytest.mark.one_backend  # words and figures of rows
 def test_former_curves_are_marked_beside_new_ones(ndc, demo_sessions, tracking, capsys):
     asked = [small(penalty="fixed"), small(penalty="scaled")]
     result = run_ndc(demo_sessions[:2], tracking, asked)
@@ -729,6 +732,7 @@ def test_random_cells_are_as_many_neurons_of_the_same_session(ndc, demo_truth, d
         ({"null": "linear_shift", "n_label_shuffles": 500}, "no null linear_shift for this session.*at most, not 500"),
     ],
 )
+@pytest.mark.one_backend  # reasons are found in Python, from rows that other tests read on both
 def test_what_cannot_be_decoded_gives_the_reason(ndc, demo_sessions, tracking, settings, message):
     asked = small(**settings)
     result = run_ndc(demo_sessions, tracking, [asked])

@@ -24,7 +24,7 @@ import psycopg2
 import pymysql
 
 from schemas.server import embedded
-from support import mysql_server
+from support import mysql_server, quick_start
 from support.lab import wait_for
 
 #: MySQL's flag for "this server can do TLS" in the second byte of the capabilities.
@@ -297,11 +297,9 @@ class OwnServer:
             "rules = embedded.folder() / 'pg_hba.conf'; "
             "rules.write_text('host all meso 127.0.0.1/32 trust\\n' + rules.read_text())"
         )
-        subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", code],
-            env={**os.environ, "MESO_DATA_DIR": str(self.small)},
-            check=True,
-        )
+        variables = {**os.environ, "MESO_DATA_DIR": str(self.small)}
+        done = quick_start.run(["-c", code], env=variables, cwd=Path(__file__).parents[2], timeout=120)
+        assert done.returncode == 0, done.stderr
         user = embedded.ACCOUNT
         as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *embedded.PASS_FOLDERS]
         program, options = embedded.program("postgres"), ["-h", "127.0.0.1", "-p", str(self.account.port), "-k", ""]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 from scipy.special import stdtr, stdtrit
 
 from pipeline.decoding.fits.days import DayTrend
@@ -205,5 +205,7 @@ def _reml(b: np.ndarray, v: np.ndarray) -> float:
     grid = np.r_[least, np.geomspace(top * 1e-6, top, 60)]
     at = int(np.argmin([minus_likelihood(tau2) for tau2 in grid]))
     bounds = (grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)])
-    found = minimize_scalar(minus_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-10 * top})
+    found = scipy.optimize.minimize_scalar(
+        minus_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-10 * top}
+    )
     return float(found.x) if found.fun < minus_likelihood(grid[at]) else float(grid[at])

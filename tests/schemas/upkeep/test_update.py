@@ -212,6 +212,7 @@ def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, databa
     assert now == fresh_scores(lab)
 
 
+@pytest.mark.one_backend  # what is new is found in the files; what an update then does is tested on both above
 def test_flags_of_frames_that_were_not_read_are_read_by_an_update(lab):
     """A session that was read before there were flags keeps its rows until it is updated."""
     before = asked(lab)
@@ -333,6 +334,7 @@ def test_an_update_that_is_killed_is_completed_by_the_next(lab, monkeypatch, aft
     assert update([lab.first]).changes == []
 
 
+@pytest.mark.one_backend  # as the kills above
 def test_files_that_change_again_after_a_kill_are_read_as_they_are_now(lab, monkeypatch):
     """Killed between two tables of a FOV: those of the first are of files that are no longer there."""
     before = asked(lab)

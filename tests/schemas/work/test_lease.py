@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
+import os
 import time
 from pathlib import Path
 
 import pytest
+from support import quick_start
+from support.lab import wait_for
 
 from schemas.work.runner import new_worker
 from schemas.work.tables import Lease, server_time
@@ -70,17 +70,18 @@ def test_a_renewal_that_arrives_late_takes_nothing(database):
     assert (Lease & {"lease": "test"}).fetch1("holder") == other
 
 
-def test_the_lease_of_a_holder_that_vanished_expires(database, server, monkeypatch):
-    for name, value in server.items():
-        monkeypatch.setenv(name, value)
-    process = subprocess.Popen([sys.executable, "-c", HOLD], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+def test_the_lease_of_a_holder_that_vanished_expires(database, server, tmp_path):
+    with (tmp_path / "said").open("w") as said:
+        place = {"env": {**os.environ, **server}, "cwd": ROOT, "stdout": said, "stderr": said}
+        process = quick_start.Process(["-c", HOLD], **place)
     try:
-        assert process.stdout.readline() == "held\n"
+        wait_for(lambda: (tmp_path / "said").read_text())
+        assert (tmp_path / "said").read_text() == "held\n"
         time.sleep(3)
         assert not Lease.take("test", new_worker(), 60.0)  # it lives, and has renewed it
     finally:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
+        process.wait()
     begin = time.monotonic()
     while not Lease.take("test", new_worker(), 60.0):
         assert time.monotonic() - begin < 30
