@@ -15,6 +15,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.days import DayTrend
 from pipeline.decoding.fits.families import family_curve
 from pipeline.decoding.fits.trend import LogKSlope
+from pipeline.signals.peri_event import window_in_words
 from schemas.decoding.naming import names_of
 from schemas.decoding.results import NDCRun, TargetRun
 from schemas.decoding.rows import p_of
@@ -41,40 +42,40 @@ class DrawableRun(NDCRun):
     def __repr__(self) -> str:
         return super().__repr__().replace("see .table", "see .table and .draw()")
 
-    def draw(self) -> dict[str, Figure]:
+    def draw(self, width: str | None = None) -> dict[str, Figure]:
         """Draw, for each target with a curve, the curves of all sessions over each other."""
-        self.figures = {target.name: overlay(self, target) for target in self.targets if target.curves}
+        self.figures = {target.name: overlay(self, target, width) for target in self.targets if target.curves}
         return self.figures
 
-    def draw_days(self) -> Figure | None:
+    def draw_days(self, width: str | None = None) -> Figure | None:
         """Draw the trends of every target over the days, with ceilings and performance; None without a curve."""
-        return days(self)
+        return days(self, width)
 
-    def draw_performance(self) -> Figure | None:
+    def draw_performance(self, width: str | None = None) -> Figure | None:
         """Draw the score at the largest k of every target against performance; None without a curve."""
-        return performance(self)
+        return performance(self, width)
 
-    def draw_regions(self) -> dict[str, Figure]:
+    def draw_regions(self, width: str | None = None) -> dict[str, Figure]:
         """Draw the curves of each target that has several regions, in a panel for each region."""
-        return regions(self)
+        return regions(self, width)
 
     def show(self) -> None:
         """Print the table, the trends and the failures."""
         print_run(self)
 
 
-def overlay(run: NDCRun, target: TargetRun) -> Figure:
-    """Draw the curves of all sessions for a target over each other."""
+def overlay(run: NDCRun, target: TargetRun, width: str | None = None) -> Figure:
+    """Draw the curves of all sessions for a target over each other; ``width``: see ``pipeline.figures.ndc_overlay``."""
     asked = target.settings
     return figures.ndc_overlay(
         figure_curves(target), target=asked.target, metric=asked.metric, delta=asked.delta,
-        curve_axis=asked.curve_axis,
+        curve_axis=asked.curve_axis, width=width,
         title=f"{run.subject}: {target.name} from {_cells_text(target)}, "
-        f"{asked.event} {asked.win_start:g} to {asked.win_end:g}\u00a0s, C = {_penalties(target)}",
+        f"{window_in_words(asked.event, asked.win_start or 0, asked.win_end or 0)}, C\u00a0=\u00a0{_penalties(target)}",
     )  # fmt: skip
 
 
-def days(run: NDCRun) -> Figure | None:
+def days(run: NDCRun, width: str | None = None) -> Figure | None:
     """Draw the trends of every target over the days, with ceilings and performance; None without a curve.
 
     Of curves that were not compared together, or before version 14, k* of the grid is drawn.
@@ -82,18 +83,18 @@ def days(run: NDCRun) -> Figure | None:
     if not any(run.curves.values()):
         return None
     if run.day_trends:
-        return _trends(run)
+        return _trends(run, width)
     dates = [row["session_date"] for rows in run.curves.values() for row in rows]
     # days of the slope count from the first session of the set, those of the figure from the first with a curve
     start = (min(dates) - run.first_date).days
     asked = run.settings[0]
     return figures.k_star_over_days(
         _curves_by_target(run), slopes={name: _slope(trend, start) for name, trend in run.trends.items()},
-        delta=asked.delta, title=f"{run.subject}: k* over days", curve_axis=asked.curve_axis,
+        delta=asked.delta, title=f"{run.subject}: k* over days", curve_axis=asked.curve_axis, width=width,
     )  # fmt: skip
 
 
-def _trends(run: NDCRun) -> Figure:
+def _trends(run: NDCRun, width: str | None) -> Figure:
     """Draw the trends of every target that has some."""
     asked = run.settings[0]
     of_targets = [target for target in run.targets if target.day_trends]
@@ -108,7 +109,7 @@ def _trends(run: NDCRun) -> Figure:
         },
         ceilings={target.name: [row["ceiling"] for row in target.curves] for target in of_targets},
         performance=sorted(shares.items()), start=run.first_date, metric=asked.metric, curve_axis=asked.curve_axis,
-        title=f"{run.subject}: code and sensitivity over days",
+        title=f"{run.subject}: code and sensitivity over days", width=width,
     )  # fmt: skip
 
 
@@ -128,18 +129,18 @@ def _day_trend(row: dict[str, Any], target: TargetRun, start: datetime.date) -> 
     )  # fmt: skip
 
 
-def performance(run: NDCRun) -> Figure | None:
+def performance(run: NDCRun, width: str | None = None) -> Figure | None:
     """Draw the score at the largest k of every target against performance; None without a curve."""
     if not any(run.curves.values()):
         return None
     asked = run.settings[0]
     title = f"{run.subject}: score over performance"
     return figures.score_over_performance(
-        _curves_by_target(run), metric=asked.metric, title=title, curve_axis=asked.curve_axis
+        _curves_by_target(run), metric=asked.metric, title=title, curve_axis=asked.curve_axis, width=width
     )
 
 
-def regions(run: NDCRun) -> dict[str, Figure]:
+def regions(run: NDCRun, width: str | None = None) -> dict[str, Figure]:
     """Draw the curves of each target that has several regions, in a panel for each region."""
     # settings that differ in nothing but the regions are one figure
     panels_of: dict[NDCSettings, dict[str, list[figures.Curve]]] = {}
@@ -148,7 +149,7 @@ def regions(run: NDCRun) -> dict[str, Figure]:
         panels["+".join(target.settings.regions) or "all regions"] = figure_curves(target)
     return {
         name: figures.ndc_panels(
-            panels, metric=asked.metric, delta=asked.delta, curve_axis=asked.curve_axis,
+            panels, metric=asked.metric, delta=asked.delta, curve_axis=asked.curve_axis, width=width,
             title=f"{run.subject}: {name} by region, up to {asked.n_cells or 'all'} {asked.cells} cells of each",
         )
         for name, (asked, panels) in zip(names_of(list(panels_of)), panels_of.items(), strict=True)
@@ -197,7 +198,7 @@ def _curve(row: dict[str, Any], settings: NDCSettings) -> figures.Curve:
         ceiling=row["ceiling"], k_star=row["k_star"], n_trials=row["n_decoded"], **bounds("mean_low", "mean_high"),
         p_value=p_of(row), q_value=row["q_value"], fit_k=fit_k, fit_score=fit_score, verdict=row["verdict"],
         k_star_low=row["k_star_low"], k_star_high=row["k_star_high"], k_star_censored=row["k_star_censored"] or "",
-        performance=row["performance"],
+        performance=row["performance"], n_shuffles=settings.n_label_shuffles,
     )  # fmt: skip
 
 

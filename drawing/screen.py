@@ -13,7 +13,7 @@ from rich.table import Table
 
 from pipeline.decoding.fits.mice import MIN_MICE
 from pipeline.decoding.fits.power import MOST_MICE
-from pipeline.text import printable
+from pipeline.text import p_text, printable
 from schemas.decoding.cohorts import MiceRun, Power
 from schemas.decoding.results import NDCRun, TargetRun
 from schemas.decoding.rows import p_of
@@ -59,7 +59,10 @@ def print_run(run: NDCRun) -> None:
     tracking_run = run.tracking_run[:8]
     subject = escape(printable(run.subject))
     console.print(f"[bold]{subject}[/bold]: {run.n_shared} cells in every session (tracking run {tracking_run})")
-    console.print("p = of all k together (Simes); q = FDR-adjusted p (Benjamini-Hochberg) over all that is below")
+    console.print(
+        "p = of all k together (Simes), <= where no shuffle was as good; q = FDR-adjusted p (Benjamini-Hochberg) over "
+        "all that is below"
+    )
     for target in run.targets:
         if target.curves:
             rows = [_on_screen(shown_result(row), console.width, row["n_minority"]) for row in target.curves]
@@ -75,7 +78,8 @@ def print_run(run: NDCRun) -> None:
 
 def _on_screen(row: dict[str, Any], width: int, n_minority: int | None) -> dict[str, Any]:
     """Return a row of ``shown_result`` by headings; beyond the stimulus with the number of minority trials."""
-    text = {**row, "interval": row["interval"] or cell_text(None)}  # text is left-aligned even if no row has any
+    # text is left-aligned even if no row has any
+    text = {**row, "interval": row["interval"] or cell_text(None), "p": row["p_text"].partition(" (")[0]}
     shown = {title: text[name] for name, title in TITLES.items()}
     shown |= {} if n_minority is None else {"minority": n_minority}
     return shown if width >= FULL_ID_WIDTH else {**shown, "eid": row["eid"][:8]}
@@ -88,6 +92,7 @@ def shown_result(row: dict[str, Any]) -> dict[str, Any]:
         "date": row["session_date"], "eid": row["eid"], "k_star": row["k_star"] if has_star else None,
         "interval": interval_text(row) if has_star else None, "ceiling": row["ceiling"], "n_cells": row["n_cells"],
         "n_trials": row["n_decoded"], "p": p_of(row), "q": row["q_value"], "verdict": row["verdict"],
+        "p_text": p_text(p_of(row), row["n_label_shuffles"], name=""),
         "performance": row["performance"], "penalty": penalty_text(row),
     }  # fmt: skip
 
@@ -150,7 +155,7 @@ def day_trend_text(trend: dict[str, Any]) -> str:
 
     def interval(kind: str) -> str:
         low, high, p = (trend[f"{kind}_{end}"] for end in ("low", "high", "p"))
-        return f"{low:+.{digits}f} to {high:+.{digits}f}, p {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
+        return f"{low:+.{digits}f} to {high:+.{digits}f}, {p_text(p)}"
 
     text = f"changes by {trend['day_slope']:+.{digits}f} per day"
     text += "" if trend["fixed_low"] is None else f"; these days {interval('fixed')}"
@@ -228,6 +233,6 @@ def trend_text(trend: dict[str, Any]) -> str:
         return f"k* over days: no slope, {trend['n_dated']} sessions are above chance; 2 on different days are needed"
     text = f"k* over days: log2 changes by {trend['k_star_slope']:+.2f} per day"
     if trend["slope_low"] is not None and trend["slope_high"] is not None:
-        text += f" (95 % {trend['slope_low']:+.2f} to {trend['slope_high']:+.2f}, p {trend['slope_p']:.3f})"
+        text += f" (95 % {trend['slope_low']:+.2f} to {trend['slope_high']:+.2f}, {p_text(trend['slope_p'])})"
     bounds = f", {trend['n_censored']} of them known by a bound" if trend["n_censored"] else ""
     return f"{text}; {trend['n_dated']} sessions{bounds}"

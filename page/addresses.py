@@ -7,6 +7,7 @@ import math
 from starlette.requests import Request
 
 from pipeline.errors import MesoError
+from pipeline.figures.style import WIDTHS
 
 
 class BadRequest(MesoError):
@@ -73,3 +74,11 @@ def curves(request: Request) -> tuple[str, list[str], list[str]]:
     """Return session set, keys of settings, and the ids of the sessions to show; no ids stand for all sessions."""
     query = request.query_params
     return named(request, "set"), query.getlist("params"), query.getlist("eid")
+
+
+def width(request: Request) -> str | None:
+    """Return the width of a figure: single, double, or None for its own."""
+    asked = request.query_params.get("width")
+    if asked not in (None, *WIDTHS):
+        raise BadRequest(f"width is {' or '.join(WIDTHS)}, not {asked!r}")
+    return asked

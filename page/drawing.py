@@ -32,14 +32,14 @@ PAIRS = {
 }
 
 
-def _key(kind: str, run: NDCRun) -> str:
+def _key(kind: str, run: NDCRun, width: str | None) -> str:
     """Return a hash of what a figure of curves shows and of the software version: the key of the drawn figure."""
     rows = [
         # what can change while the key of the result stays: it may be computed again, and q depends on the other curves
         [row["eid"], row["ndc_params"], row["environment"], row["n_compared"], row["q_value"]]
         for results in run.curves.values() for row in results
     ]  # fmt: skip
-    return content_key([kind, run.session_set["session_set"], rows, sorted(run.trends), sorted(run.day_trends)])
+    return content_key([kind, width, run.session_set["session_set"], rows, sorted(run.trends), sorted(run.day_trends)])
 
 
 def svg(draw: Draw) -> bytes:
@@ -64,25 +64,31 @@ def chosen_run(session_set: str, params: Sequence[str], eids: Sequence[str] = ()
     return run
 
 
-def ndc_overlay(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
+def ndc_overlay(
+    session_set: str, params: Sequence[str], eids: Sequence[str], width: str | None = None
+) -> tuple[str, Draw]:
     """Return the key of the figure of curves for the first settings, and the call that draws it."""
     run = chosen_run(session_set, params[:1], eids)
-    return _key("curves", run), partial(curves.overlay, run, run.targets[0])
+    return _key("curves", run, width), partial(curves.overlay, run, run.targets[0], width)
 
 
-def k_star_days(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
+def k_star_days(
+    session_set: str, params: Sequence[str], eids: Sequence[str], width: str | None = None
+) -> tuple[str, Draw]:
     """Return the key of the figure of k* over days, and the call that draws it."""
     run = chosen_run(session_set, params, eids)
-    return _key("days", run), lambda: cast(Figure, curves.days(run))  # never None: chosen_run has curves
+    return _key("days", run, width), lambda: cast(Figure, curves.days(run, width))  # never None: chosen_run has curves
 
 
-def performance(session_set: str, params: Sequence[str], eids: Sequence[str]) -> tuple[str, Draw]:
+def performance(
+    session_set: str, params: Sequence[str], eids: Sequence[str], width: str | None = None
+) -> tuple[str, Draw]:
     """Return the key of the figure of scores against behavioural performance, and the call that draws it."""
     run = chosen_run(session_set, params, eids)
-    return _key("performance", run), lambda: cast(Figure, curves.performance(run))
+    return _key("performance", run, width), lambda: cast(Figure, curves.performance(run, width))
 
 
-def cell_averages(eid: str, fov: int, roi: int, pair: str) -> tuple[str, Draw]:
+def cell_averages(eid: str, fov: int, roi: int, pair: str, width: str | None = None) -> tuple[str, Draw]:
     """Return the key of the figure of a ROI's averages around an event, and the call that draws it.
 
     Raises
@@ -97,6 +103,10 @@ def cell_averages(eid: str, fov: int, roi: int, pair: str) -> tuple[str, Draw]:
     # repr, as content_key refuses NaN, which JSON does not have
     values = [[line.label, line.n_trials.tolist(), repr(line.mean.tolist())] for line in lines]
     window = WINDOWS[PAIRS[pair][0]]
-    return content_key([eid, fov, roi, pair, values]), lambda: figures.peri_event_lines(
-        {pair: lines}, event=EVENT_NAMES[window.event], unit=str(found.signal[0]), window=(window.start, window.end)
+    return content_key([eid, fov, roi, pair, width, values]), lambda: figures.peri_event_lines(
+        {pair: lines},
+        event=EVENT_NAMES[window.event],
+        unit=str(found.signal[0]),
+        window=(window.start, window.end),
+        width=width,
     )

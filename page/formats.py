@@ -83,7 +83,8 @@ def ndc_rows(run: NDCRun) -> list[dict[str, Any]]:
 def _as_text(row: dict[str, Any]) -> dict[str, Any]:
     return {
         **row, "k_star": number(row["k_star"]), "interval": row["interval"] or "–", "verdict": row["verdict"] or "–",
-        **{name: cell_text(row[name]) for name in ("ceiling", "p", "q")}, "performance": percent(row["performance"]),
+        **{name: cell_text(row[name]) for name in ("ceiling", "q")}, "p": row["p_text"],
+        "performance": percent(row["performance"]),
     }  # fmt: skip
 
 

@@ -147,7 +147,9 @@ async def cell_trace(request: Request) -> Response:
 
 async def cell_averages(request: Request) -> Response:
     """Draw averages of a ROI around an event."""
-    return await answers.svg(partial(drawing.cell_averages, *addresses.roi(request), request.path_params["pair"]))
+    return await answers.svg(
+        partial(drawing.cell_averages, *addresses.roi(request), request.path_params["pair"], addresses.width(request))
+    )
 
 
 async def tracking(request: Request) -> Response:
@@ -223,17 +225,17 @@ async def ndc_csv(request: Request) -> Response:
 
 async def ndc_svg(request: Request) -> Response:
     """Draw the curves of one choice of settings."""
-    return await answers.svg(partial(drawing.ndc_overlay, *addresses.curves(request)))
+    return await answers.svg(partial(drawing.ndc_overlay, *addresses.curves(request), addresses.width(request)))
 
 
 async def k_star_svg(request: Request) -> Response:
     """Draw k* over days."""
-    return await answers.svg(partial(drawing.k_star_days, *addresses.curves(request)))
+    return await answers.svg(partial(drawing.k_star_days, *addresses.curves(request), addresses.width(request)))
 
 
 async def performance_svg(request: Request) -> Response:
     """Draw scores against behavioural performance."""
-    return await answers.svg(partial(drawing.performance, *addresses.curves(request)))
+    return await answers.svg(partial(drawing.performance, *addresses.curves(request), addresses.width(request)))
 
 
 ROUTES = [

@@ -1,7 +1,8 @@
-"""Text of others, such as names of subjects and files, made harmless for a terminal or a spreadsheet."""
+"""Text of others, such as names of subjects and files, made harmless for a terminal or a spreadsheet; text of p."""
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,39 @@ def printable(text: object) -> str:
     SP\x1b[2J072
     """
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def p_text(p: float | None, n_shuffles: int | None = None, name: str = "p") -> str:
+    """Return p, or q, as text: with three decimals, about the resolution of a thousand shuffles.
+
+    Parameters
+    ----------
+    p : float or None
+        NaN and None stand for no p.
+    n_shuffles : int, optional
+        Number S of shuffles that p was counted in, if it was. The smallest p that they can give is 1 / (S + 1): it says
+        that p is that or less.
+    name : str
+        Of the quantity; "" for the value alone, as in the cells of a table.
+
+    Examples
+    --------
+    >>> p_text(0.0341), p_text(0.0002), p_text(None), p_text(0.0341, name="")
+    ('p = 0.034', 'p < 0.001', 'p = –', '0.034')
+    >>> p_text(1 / 41, 40), p_text(2 / 41, 40), p_text(1 / 41, 40, name="")
+    ('p <= 0.024 (40 shuffles)', 'p = 0.049', '<= 0.024 (40 shuffles)')
+    """
+    if p is None or math.isnan(p):
+        sign, value = "=", "–"
+    elif n_shuffles and p <= 1.0001 / (n_shuffles + 1):
+        floor = 1 / (n_shuffles + 1)
+        sign, value = "<=", f"{floor:.3f}" if floor >= 0.0005 else f"{floor:.1g}"
+        value += f" ({n_shuffles} shuffles)"
+    else:
+        sign, value = ("<", "0.001") if p < 0.001 else ("=", f"{p:.3f}")
+    if name:
+        return f"{name} {sign} {value}"
+    return value if sign == "=" else f"{sign} {value}"
 
 
 def csv_text(table: pd.DataFrame) -> str:

@@ -10,13 +10,24 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from pipeline.decoding.fits.trend import LogKSlope, log_k_slope
 from pipeline.errors import ArgumentError
+from pipeline.text import p_text
 
 from .ndc import AXES, Curve, session_key, sessions_by_target, spaced
-from .style import StyledFigure, grid_shape, set_legend, set_suptitle, shared_axes, style, title_panels
+from .style import (
+    StyledFigure,
+    columns_in,
+    grid_shape,
+    new_figure,
+    set_legend,
+    set_suptitle,
+    shared_axes,
+    style,
+    title_panels,
+)
 
 GREY = "0.35"
 
@@ -29,6 +40,7 @@ def k_star_over_days(
     title: str | None = None,
     n_columns: int = 2,
     curve_axis: str = "cells",
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw k* over days, one panel per target, with the slope of log k* and its interval.
 
@@ -48,6 +60,8 @@ def k_star_over_days(
         Maximum number of panels side by side.
     curve_axis : {"cells", "trials"}
         What k* counts.
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -72,9 +86,10 @@ def k_star_over_days(
         raise ArgumentError(f"curve_axis must be one of {sorted(AXES)}, not {curve_axis!r}")
     panels, everything, colors = sessions_by_target(curves_by_target)
     start = min(_date(curve) for curve in everything)
-    width, height = grid_shape(len(panels), n_columns)
+    n_columns = columns_in(width, n_columns)
+    across, down = grid_shape(len(panels), n_columns)
     with style():
-        fig = StyledFigure(figsize=(3.2 * width + 1.9, 2.4 * height + 0.5), layout="constrained")
+        fig = new_figure((3.2 * across + 1.9, 2.4 * down + 0.5), width)
         grid = shared_axes(fig, len(panels), n_columns)
         for ax, (target, sessions) in zip(grid, panels.items(), strict=True):
             ax.set_yscale("log", base=2)
@@ -87,7 +102,7 @@ def k_star_over_days(
             ax.set_ylabel(f"k* ({AXES[curve_axis]})")
         lines = any(line.get_label() == "slope" for ax in fig.axes for line in ax.lines)
         _legend(fig, everything, lines, f"k*: fewest {AXES[curve_axis]} within\n{delta:g} of the ceiling")
-        title_panels(fig, list(panels), width, pad=14)
+        title_panels(fig, list(panels), across, pad=14)
         if title:
             set_suptitle(fig, title)
     return fig
@@ -124,7 +139,7 @@ def _set_limits(ax: Axes, curves: Sequence[Curve], start: np.datetime64) -> None
     # 0.6 octaves between labels, and more where the axis has more than 8 octaves
     kept = spaced(ks, 0.6 * max(1, np.log2(ks[-1] / ks[0]) / 8))
     ax.set_yticks(kept, [f"{k:g}" for k in kept])
-    ax.yaxis.set_minor_locator(NullLocator())
+    ax.yaxis.set_minor_locator(FixedLocator(ks.tolist()))
     ax.yaxis.set_minor_formatter(NullFormatter())
     last = max(_day(curve, start) for curve in curves)
     room = max(0.06 * last, 0.5)
@@ -193,8 +208,7 @@ def _slope_text(slope: LogKSlope) -> str:
     text = f"{_signed(slope.slope)} octaves per day"
     if np.isnan(slope.low):
         return f"{text}, no interval ({slope.n_sessions} sessions)"
-    p = "p<0.001" if slope.p < 0.001 else f"p={slope.p:.3f}"
-    return f"{text} ({_signed(slope.low)} to {_signed(slope.high)}), {p}"
+    return f"{text} ({_signed(slope.low)} to {_signed(slope.high)}), {p_text(slope.p)}"
 
 
 def _signed(value: float) -> str:

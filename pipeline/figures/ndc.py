@@ -18,13 +18,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from pipeline.errors import ArgumentError
+from pipeline.text import p_text
 
 from .style import (
     RC,
     Y_LABEL_WIDTH,
     StyledFigure,
     beside_legend,
+    columns_in,
     grid_shape,
+    new_figure,
     panel_letter,
     session_colors,
     set_legend,
@@ -73,9 +76,11 @@ class Curve:
         95 % interval of the mean; drawn instead of the standard deviation if all sessions have it.
     p_value, q_value : float or None
         p of the score against shuffled labels, and FDR-adjusted p (Benjamini-Hochberg).
+    n_shuffles : int or None
+        Number of shuffles that `p_value` was counted in: it cannot be below 1 / (n_shuffles + 1).
     fit_k, fit_score : (N,) arrays or None
         Fitted curve (`pipeline.decoding.fits.CurveFit.line`), dashed beyond the largest k. With a fit, the means are
-        drawn as dots.
+        drawn as dots. It is not drawn with the verdict "decreasing": a curve that can only rise fits as a flat line.
     verdict : str or None
         Such as ``"saturated"`` (`pipeline.decoding.fits.VERDICTS`). At chance no k* is shown.
     k_star_low, k_star_high : float or None
@@ -118,6 +123,7 @@ class Curve:
     k_star_high: float | None = None
     k_star_censored: str = ""
     performance: float | None = None
+    n_shuffles: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("ks", "mean", "sd", "null_lo", "null_hi", "mean_low", "mean_high"):
@@ -164,7 +170,7 @@ class Curve:
     @property
     def has_fit(self) -> bool:
         """Whether there is a fitted curve to draw."""
-        return self.fit_k is not None and self.fit_k.size > 0
+        return self.fit_k is not None and self.fit_k.size > 0 and self.verdict != "decreasing"
 
 
 def ndc_overlay(
@@ -175,6 +181,7 @@ def ndc_overlay(
     delta: float = 0.02,
     title: str | None = None,
     curve_axis: str = "cells",
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw the curves of all sessions for one target.
 
@@ -192,6 +199,8 @@ def ndc_overlay(
         Default: target and number of trials.
     curve_axis : {"cells", "trials"}
         What k counts.
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -223,7 +232,8 @@ def ndc_overlay(
         texts = _entries(names, sessions, len(common) > 1)
         # 0.052 inches is about the width of a character of the legend
         wider = max(0.0, 0.052 * (max(map(len, texts)) - 28))  # inches that entries of over 28 characters need
-        fig = StyledFigure(figsize=(7.2 + wider, 4.2 + ROW_HEIGHT * _n_rows(sessions)), layout="constrained")
+        height = (2.8 if width == "single" else 4.2) + ROW_HEIGHT * _n_rows(sessions)
+        fig = new_figure((7.2 + wider, height), width)
         ax = fig.add_subplot()
         draw_curves(ax, sessions, colors, names, metric=metric, curve_axis=curve_axis)
         _legend(fig, texts, colors, [sessions], delta, "session", curve_axis)
@@ -240,6 +250,7 @@ def ndc_panels(
     title: str | None = None,
     n_columns: int = 2,
     curve_axis: str = "cells",
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw one panel per target, all with the same axes, and one legend.
 
@@ -252,6 +263,8 @@ def ndc_panels(
         As in `ndc_overlay`; `title` is written above all panels.
     n_columns : int
         Maximum number of panels side by side.
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -272,16 +285,16 @@ def ndc_panels(
     '2024-05-01  k*=2, –'
     """
     panels, everything, colors = sessions_by_target(curves_by_target)
-    width, height = grid_shape(len(panels), n_columns)
+    n_columns = columns_in(width, n_columns)
+    across, down = grid_shape(len(panels), n_columns)
     with style():
         n_rows, most = max(map(_n_rows, panels.values())), max(map(len, panels.values()))
-        size = (2.9 * width + 2, (2.3 + ROW_HEIGHT * n_rows) * height + 0.6)
-        fig = StyledFigure(figsize=size, layout="constrained")
+        fig = new_figure((2.9 * across + 2, (2.3 + ROW_HEIGHT * n_rows) * down + 0.6), width)
         for ax, sessions in zip(shared_axes(fig, len(panels), n_columns), panels.values(), strict=True):
             _draw_panel(ax, sessions, colors, metric, curve_axis, everything, n_rows, most)
         _legend_of_panels(fig, panels, colors, delta, curve_axis)
         titles = [_title(target, {curve.n_trials for curve in sessions}) for target, sessions in panels.items()]
-        title_panels(fig, titles, width)
+        title_panels(fig, titles, across)
         if title:
             set_suptitle(fig, title)
     return fig
@@ -429,13 +442,9 @@ def _star_text(curve: Curve) -> str:
 
 
 def _p_text(curve: Curve) -> str:
-    """Return p, and q if known, as text; three decimals, which is about the resolution of a thousand shuffles."""
-    texts = [
-        f"{letter}<0.001" if value < 0.001 else f"{letter}={value:.3f}"
-        for letter, value in (("p", curve.p_value), ("q", curve.q_value))
-        if value is not None and np.isfinite(value)
-    ]
-    return f"{texts[0]} ({texts[1]})" if len(texts) == 2 else "".join(texts) or "p=–"
+    """Return p, and q if known, as text."""
+    q = [] if curve.q_value is None or np.isnan(curve.q_value) else [p_text(curve.q_value, name="q")]
+    return ", ".join([p_text(curve.p_value, curve.n_shuffles), *q])
 
 
 def _n_rows(curves: Sequence[Curve]) -> int:
@@ -558,7 +567,7 @@ def _draw_k_star(ax: Axes, curve: Curve, color: str, name: str, row: float | Non
     if curve.k_star_censored == "left":
         ax.annotate(
             "≤", (curve.star, row), (-3, 0), textcoords="offset points", ha="right", va="center_baseline",
-            fontsize=6.5, color=color,
+            fontsize=7, color=color,
         )  # fmt: skip
 
 
@@ -568,7 +577,7 @@ def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool) -> 
     scores = [np.array([CHANCE, CHANCE + 0.05])]
     scores += [side for c in curves for side in (c.mean, *_spread(c, of_mean))]
     scores += [side for c in curves for side in (c.null_lo, c.null_hi) if side is not None]
-    scores += [c.fit_score for c in curves if c.fit_score is not None]
+    scores += [c.fit_score for c in curves if c.fit_score is not None and c.has_fit]
     drawn = np.concatenate(scores)
     low, high = np.nanmin(drawn), np.nanmax(drawn)
     low, high = low - 0.04 * (high - low), high + 0.04 * (high - low)

@@ -12,12 +12,15 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.stats import linregress
 
 from pipeline.errors import ArgumentError
+from pipeline.text import p_text
 
 from .ndc import AXES, CHANCE, METRICS, Curve, session_key, session_names, sessions_by_target
 from .style import (
     StyledFigure,
+    columns_in,
     grid_shape,
     label_points,
+    new_figure,
     set_legend,
     set_suptitle,
     settle,
@@ -47,6 +50,7 @@ def score_over_performance(
     title: str | None = None,
     n_columns: int = 2,
     curve_axis: str = "cells",
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw the score at the largest k over behavioural performance, one panel per target, one point per session.
 
@@ -63,6 +67,8 @@ def score_over_performance(
         Maximum number of panels side by side.
     curve_axis : {"cells", "trials"}
         What k counts.
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -88,18 +94,20 @@ def score_over_performance(
         raise ArgumentError(f"metric must be one of {sorted(METRICS)} and curve_axis one of {sorted(AXES)}, not "
                          f"{metric!r} and {curve_axis!r}")  # fmt: skip
     panels, everything, colors = sessions_by_target(curves_by_target)
-    width, height = grid_shape(len(panels), n_columns)
+    n_columns = columns_in(width, n_columns)
+    across, down = grid_shape(len(panels), n_columns)
     with style():
-        fig = StyledFigure(figsize=(3.2 * width + 1.9, 2.6 * height + 0.5), layout="constrained")
+        fig = new_figure((3.2 * across + 1.9, 2.6 * down + 0.5), width)
         grid = shared_axes(fig, len(panels), n_columns)
         for ax, sessions in zip(grid, panels.values(), strict=True):
             _draw_points(ax, sessions, [colors[session_key(curve)] for curve in sessions])
             ax.set(xlabel="rewarded trials", ylabel=f"{METRICS[metric]} at the largest k")
             ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
-            ax.margins(x=0.12, y=0.12)
+            ax.margins(x=0.15)
+        _fit_limits(fig, everything)
         _legend(fig, everything, f"score of all {AXES[curve_axis]},\nor of the largest k")
-        title_panels(fig, list(panels), width, pad=14)
+        title_panels(fig, list(panels), across, pad=14)
         if title:
             set_suptitle(fig, title)
         # labels are placed in points, which needs the final place of the axes
@@ -151,7 +159,6 @@ def _point(curve: Curve) -> tuple[float, float]:
 
 def _draw_points(ax: Axes, sessions: Sequence[Curve], colors: Sequence[str]) -> None:
     """Draw points with their intervals, the line through them, and r, p and n above the axes."""
-    ax.axhline(CHANCE, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")
     points = []
     for curve, color in zip(sessions, colors, strict=True):
         if _performance(curve) is None:
@@ -178,11 +185,28 @@ def _draw_points(ax: Axes, sessions: Sequence[Curve], colors: Sequence[str]) -> 
     )
 
 
+def _fit_limits(fig: StyledFigure, sessions: Sequence[Curve]) -> None:
+    """Fit the scores in view, which all panels share, to those of the sessions with their intervals.
+
+    Chance is drawn if it is in view: on an axis that begins there, scores far above it would be a line at the top.
+    """
+    known = [curve for curve in sessions if _performance(curve) is not None]
+    sides = [side[-1] for c in known for side in (c.mean, c.mean_low, c.mean_high) if side is not None]
+    drawn = [value for value in sides if np.isfinite(value)]
+    if not drawn:
+        return
+    room = max(0.12 * (max(drawn) - min(drawn)), 0.01)
+    low, high = min(drawn) - room, max(drawn) + room
+    fig.axes[0].set_ylim(low, high)
+    if low <= CHANCE <= high:
+        for ax in fig.axes:
+            ax.axhline(CHANCE, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")
+
+
 def _relation_text(found: Relation) -> str:
     if np.isnan(found.r):
         return f"no line through {found.n} session{'s' if found.n != 1 else ''}"
-    p = "p < 0.001" if found.p < 0.001 else f"p = {found.p:.3f}"
-    return f"r = {found.r:.2f}, {p}, n = {found.n}".replace("-", "−")
+    return f"r = {found.r:.2f}, {p_text(found.p)}, n = {found.n}".replace("-", "−")
 
 
 def _legend(fig: StyledFigure, everything: Sequence[Curve], head: str) -> None:
@@ -195,7 +219,8 @@ def _legend(fig: StyledFigure, everything: Sequence[Curve], head: str) -> None:
         handles.append(Line2D([], [], marker="|", markersize=9, label="95 % interval of the mean", **grey))
     if any(line.get_label() == "line" for ax in fig.axes for line in ax.lines):
         handles.append(Line2D([], [], color=GREY, linewidth=1, label="least squares"))
-    handles.append(Line2D([], [], color="0.55", linestyle=(0, (4, 3)), linewidth=0.8, label="chance"))
+    if any(line.get_label() == "chance" for ax in fig.axes for line in ax.lines):
+        handles.append(Line2D([], [], color="0.55", linestyle=(0, (4, 3)), linewidth=0.8, label="chance"))
     missing = {session_key(curve) for curve in everything if _performance(curve) is None}
     if missing:
         handles.append(Line2D([], [], color="none", label=f"{len(missing)} without performance"))

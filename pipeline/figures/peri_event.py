@@ -25,9 +25,11 @@ from .style import (
     MAX_ROWS,
     UNKNOWN_COLOR,
     StyledFigure,
+    columns_in,
     distinct_region_colors,
     elided,
     grid_shape,
+    new_figure,
     panel_letter,
     pooled_regions,
     region_entries,
@@ -88,6 +90,7 @@ def peri_event_lines(
     colors: Mapping[str, str] | None = None,
     title: str | None = None,
     n_columns: int = 4,
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw peri-event averages as lines with a band of ± one standard error, in panels with common axes.
 
@@ -108,6 +111,8 @@ def peri_event_lines(
         Title above all panels.
     n_columns : int
         Maximum number of panels side by side.
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -130,11 +135,14 @@ def peri_event_lines(
     if not averages:
         raise ArgumentError("there is no average to draw")
     palette = _line_colors([average.label for average in averages]) if colors is None else dict(colors)
+    n_columns = columns_in(width, n_columns)
     columns, rows = grid_shape(len(panels), n_columns)
     with style():
         labels = list(dict.fromkeys(average.label for average in averages))
         height = max(1.6 * rows + 0.8, LEGEND_LINE_HEIGHT * (len(labels) + 3) + 0.3)
-        fig = StyledFigure(figsize=((1.9 if columns > 1 else 3.0) * columns + 2.4, height), layout="constrained")
+        if width == "single":
+            height = 2.0 * rows + 0.8
+        fig = new_figure(((1.9 if columns > 1 else 3.0) * columns + 2.4, height), width)
         grid = shared_axes(fig, len(panels), n_columns)
         for i, (ax, (name, panel)) in enumerate(zip(grid, panels.items(), strict=True)):
             _mark_event(ax, averages, window)

@@ -21,7 +21,9 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.path import Path
 from matplotlib.textpath import text_to_path
+from matplotlib.transforms import Bbox
 
 from pipeline.errors import ArgumentError, ArgumentTypeError
 
@@ -49,6 +51,10 @@ RC: Any = {
     "pdf.fonttype": 42,  # TrueType, for the same reason; the default, Type 3, is refused by some journals
     "svg.hashsalt": "meso",  # without it element ids are random, and the same figure gives different files
 }
+#: Widths of figures in journals, mm: of one column, and of a page.
+WIDTHS = {"single": 89.0, "double": 183.0}
+#: Largest part of a figure with such a width that a legend beside the axes may take; a wider one is put below them.
+LEGEND_SHARE = 0.34
 LEGEND_HANDLE_WIDTH = 0.55  # inches of a legend besides its text: handles and margins
 LEGEND_LINE_HEIGHT = 0.15  # inches from one line of a legend to the next
 LEGEND_MAX = 30  # largest number of regions that fit in a legend beside the axes
@@ -105,6 +111,11 @@ class StyledFigure(Figure):
     b'PNG'
     """
 
+    #: Whether the width is a journal's, which a legend must not exceed.
+    is_narrow = False
+    #: Whether the legend is below the axes.
+    has_legend_below = False
+
     def draw(self, renderer: Any) -> None:
         """Draw within `style`."""
         with style():
@@ -119,6 +130,39 @@ class StyledFigure(Figure):
         buffer = io.BytesIO()
         self.savefig(buffer, format="png")
         return buffer.getvalue()
+
+
+def new_figure(size: tuple[float, float], width: str | None) -> StyledFigure:
+    """Return an empty figure: of a size in inches, or of a journal's width and this height.
+
+    Parameters
+    ----------
+    size : (float, float)
+    width : {"single", "double"} or None
+        89 mm or 183 mm, its legend included.
+
+    Raises
+    ------
+    ArgumentError
+        The width is not one of these.
+
+    Examples
+    --------
+    >>> [float(new_figure((7, 4), width).get_figwidth().round(2)) for width in ("single", "double", None)]
+    [3.5, 7.2, 7.0]
+    """
+    if width not in (None, *WIDTHS):
+        raise ArgumentError(f"width must be one of {', '.join(WIDTHS)}, or None, not {width!r}")
+    if width is None:
+        return StyledFigure(figsize=size, layout="constrained")
+    fig = StyledFigure(figsize=(WIDTHS[width] / 25.4, size[1]), layout="constrained")
+    fig.is_narrow = True
+    return fig
+
+
+def columns_in(width: str | None, n_columns: int) -> int:
+    """Return the number of panels side by side: one in a single column."""
+    return 1 if width == "single" else n_columns
 
 
 def grid_shape(n: int, n_columns: int) -> tuple[int, int]:
@@ -162,17 +206,54 @@ def title_panels(fig: Figure, titles: Sequence[str], width: int, **options: Any)
         ax.set_title(wrapped(f"{letter}{title[:1].upper()}{title[1:]}", room, RC["axes.titlesize"]), **options)
 
 
-def set_legend(fig: Figure, handles: Sequence[Any], **kwargs: Any) -> None:
-    """Add a legend beside the axes, at a distance: its handles should not look like data."""
+def set_legend(fig: Figure, handles: Sequence[Any], *, below: bool = False, **kwargs: Any) -> None:
+    """Add a legend beside the axes, at a distance: its handles should not look like data.
+
+    In a figure of a journal's width it is below them if it would take much of the width, or if ``below``; the figure is
+    then taller.
+    """
+    if isinstance(fig, StyledFigure) and fig.is_narrow:
+        widest = max(map(_legend_width, handles))
+        if below or widest > LEGEND_SHARE * fig.get_figwidth():
+            _set_legend_below(fig, handles, **kwargs)
+            return
     fig.legend(handles=handles, loc="outside right upper", alignment="left", borderaxespad=1, **kwargs)
     engine = fig.get_layout_engine()
     if isinstance(engine, ConstrainedLayoutEngine):
         engine.set(w_pad=PANEL_GAP)
 
 
+def _legend_width(handle: Any) -> float:
+    """Return the width of an entry of a legend, inches."""
+    return LEGEND_HANDLE_WIDTH + max(
+        _inches(text, RC["legend.fontsize"]) for text in str(handle.get_label()).split("\n")
+    )
+
+
+def _set_legend_below(fig: StyledFigure, handles: Sequence[Any], title: str = "", **kwargs: Any) -> None:
+    """Add a legend below the axes, in as many columns as fit, and the height that it needs."""
+    room, size = fig.get_figwidth() - 2 * PANEL_GAP, RC["legend.fontsize"]
+    shown = [handle for handle in handles if str(handle.get_label()).strip()]  # without empty lines
+    for handle in shown:
+        handle.set_label(wrapped(str(handle.get_label()).replace("\n", " "), room - LEGEND_HANDLE_WIDTH, size))
+
+    def split(n_columns: int) -> list[Sequence[Any]]:
+        length = -(-len(shown) // n_columns)
+        return [shown[first : first + length] for first in range(0, len(shown), length)]
+
+    fitting = [n for n in (3, 2) if sum(max(map(_legend_width, column)) for column in split(n)) <= room]
+    columns = split(fitting[0] if fitting else 1)
+    heading = wrapped(title.replace("\n", " "), room, size)
+    kwargs["labelspacing"] = 0.3
+    fig.legend(handles=shown, loc="outside lower left", alignment="left", ncols=len(columns), title=heading, **kwargs)
+    n_lines = max(sum(str(handle.get_label()).count("\n") + 1 for handle in column) for column in columns)
+    fig.set_figheight(fig.get_figheight() + LEGEND_LINE_HEIGHT * (n_lines + heading.count("\n") + 1.5))
+    fig.has_legend_below = True
+
+
 def beside_legend(fig: Figure) -> float:
     """Return the width in inches that a legend leaves for the axes, less a gap."""
-    if not fig.legends:
+    if not fig.legends or (isinstance(fig, StyledFigure) and fig.has_legend_below):
         return fig.get_figwidth() - PANEL_GAP
     texts = [text.get_text() for legend in fig.legends for text in (legend.get_title(), *legend.get_texts())]
     lines = [line for text in texts for line in text.split("\n")]
@@ -191,8 +272,8 @@ def settle(fig: Figure) -> None:
         engine.execute(fig)
 
 
-def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], *, size: float = 6) -> None:
-    """Label points without overlap of points and labels; a label that fits nowhere is left out.
+def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequence[str], *, size: float = 7) -> None:
+    """Label points without overlap of points, labels and lines of the axes; a label that fits nowhere is left out.
 
     The figure must have been laid out (`settle`).
 
@@ -218,16 +299,22 @@ def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequenc
     frame = ax.bbox.get_points() * points_per_pixel
     # 3 points on each side of a point's centre are its marker
     taken = [np.array([place - 3, place + 3]) for place in places]
+    lines = [
+        Path(line.get_transform().transform(line.get_xydata()) * points_per_pixel)
+        for line in ax.lines if line.get_linestyle() not in ("None", "none", "")
+    ]  # fmt: skip
     for (x, y), place, text in zip(points, places, texts, strict=True):
         # 72 points per inch
         half = np.array([72 * _inches(text, size), size]) / 2
-        for side in LABEL_SIDES:
-            shift = np.multiply(side, half + np.array([3, 2]))
+        # beside the point or, where that is taken, a little farther away
+        for side, away in ((side, away) for away in (0, 7) for side in LABEL_SIDES):
+            shift = np.multiply(side, half + np.array([3, 2]) + away)
             box = np.array([place + shift - half, place + shift + half])
             inside = (box[0] >= frame[0]).all() and (box[1] <= frame[1]).all()
-            if inside and not any((box[0] < other[1]).all() and (other[0] < box[1]).all() for other in taken):
+            is_free = not any((box[0] < other[1]).all() and (other[0] < box[1]).all() for other in taken)
+            if inside and is_free and not any(line.intersects_bbox(Bbox(box), filled=False) for line in lines):
                 across = {1: "left", 0: "center", -1: "right"}[side[0]]
-                offset = (3 * side[0], shift[1])
+                offset = ((3 + away) * side[0], shift[1])
                 ax.annotate(text, (x, y), offset, textcoords="offset points", fontsize=size, color="0.25", ha=across,
                             va="center_baseline", zorder=6)  # fmt: skip
                 taken.append(box)
@@ -236,17 +323,35 @@ def label_points(ax: Axes, points: Sequence[tuple[float, float]], texts: Sequenc
 
 def set_suptitle(fig: Figure, title: str) -> None:
     """Set a title above all axes, left of the legend."""
-    fig.suptitle(wrapped(title, beside_legend(fig), RC["figure.titlesize"]), x=0.01, ha="left")
+    is_narrow = isinstance(fig, StyledFigure) and fig.is_narrow
+    size = RC["axes.titlesize"] if is_narrow else RC["figure.titlesize"]
+    fig.suptitle(wrapped(title, beside_legend(fig), size), x=0.01, ha="left", fontsize=size)
 
 
 def wrapped(text: str, inches: float, size: float) -> str:
-    """Break a text between words into lines of at most `inches` at a font size in points.
+    """Break a text into lines of at most `inches` at a font size in points: after a comma, or else between words.
 
     Examples
     --------
-    >>> wrapped("Choice, 200 to 205 trials per session", 2, 9)
-    'Choice, 200 to 205 trials per\\nsession'
+    >>> print(wrapped("Choice from 120 shared cells, 100 ms before the first movement", 3, 9))
+    Choice from 120 shared cells,
+    100 ms before the first movement
+    >>> print(wrapped("Choice, 200 to 205 trials per session", 1.5, 9))
+    Choice,
+    200 to 205 trials per
+    session
     """
+    lines: list[str] = []
+    for part in re.split(r"(?<=,) (?=\S)", text):
+        longer = f"{lines[-1]} {part}" if lines else part
+        if lines and _inches(longer, size) <= inches:
+            lines[-1] = longer
+        else:
+            lines += _by_words(part, inches, size)
+    return "\n".join(lines)
+
+
+def _by_words(text: str, inches: float, size: float) -> list[str]:
     lines: list[str] = []
     for word in re.split(r"(?<=\S) (?=\S)", text):  # at single spaces: double ones separate a panel's letter
         longer = f"{lines[-1]} {word}" if lines else word
@@ -254,7 +359,7 @@ def wrapped(text: str, inches: float, size: float) -> str:
             lines.append(word)
         else:
             lines[-1:] = [longer]
-    return "\n".join(lines)
+    return lines
 
 
 def _inches(text: str, size: float) -> float:

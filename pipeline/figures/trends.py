@@ -10,13 +10,23 @@ from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from pipeline.decoding.fits.days import MIN_DAYS, NUMBERS, DayTrend
 from pipeline.errors import ArgumentError
+from pipeline.text import p_text
 
 from .ndc import AXES, METRICS
-from .style import StyledFigure, set_legend, set_suptitle, style, wrapped
+from .style import (
+    Y_LABEL_WIDTH,
+    StyledFigure,
+    columns_in,
+    new_figure,
+    set_legend,
+    set_suptitle,
+    style,
+    wrapped,
+)
 
 GREY = "0.35"
 #: Quantities that are drawn, from the top, and the label of their axis.
@@ -25,6 +35,8 @@ ROWS = {
     "common_k": "sensitivity:\nk of common score",
     "score": "sensitivity:\nscore of {k} {cells}",
 }
+#: Height of the panels of the targets side by side, inches, by width of the figure.
+HEIGHTS: dict[str | None, float] = {None: 8.4, "double": 9.6, "single": 7.2}
 #: Colour of the ceilings beside the scores.
 CEILING = "#b35900"
 
@@ -38,6 +50,7 @@ def trends_over_days(
     metric: str = "auc",
     curve_axis: str = "cells",
     title: str | None = None,
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw the trends of each target, one column per target, above what else changed over the days.
 
@@ -59,11 +72,14 @@ def trends_over_days(
     curve_axis : {"cells", "trials"}
         What k counts.
     title : str, optional
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
 
     Returns
     -------
     StyledFigure
-        With four axes per target, row by row. Lines of data have the labels ``"values"``, ``"trend"``, ``"ceiling"``,
+        With four axes per target, row by row (in a single column, target by target). Lines of data have the labels
+        ``"values"``, ``"trend"``, ``"ceiling"``,
         ``"performance"`` and ``"at chance"``.
 
     Raises
@@ -79,19 +95,25 @@ def trends_over_days(
     if not any(trends.values()):
         raise ArgumentError("no target has a trend: there is nothing to draw")
     with style():
-        fig = StyledFigure(figsize=(3.0 * len(trends) + 2.1, 8.4), layout="constrained")
-        grid = fig.subplots(len(ROWS) + 1, len(trends), sharex=True, squeeze=False)
+        across, n_rows = columns_in(width, len(trends)), len(ROWS) + 1
+        # in a single column the targets are below each other
+        n_blocks = len(trends) // across
+        fig = new_figure((3.0 * across + 2.1, HEIGHTS[width] * n_blocks), width)
+        panels = fig.subplots(n_rows * n_blocks, across, sharex=True, squeeze=False)
+        blocks = [panels[n_rows * block : n_rows * (block + 1)] for block in range(n_blocks)]
+        grid = np.concatenate(blocks, axis=1)
+        room = None if width is None else (fig.get_figwidth() - Y_LABEL_WIDTH) / across - 0.35
         for column, (target, of_target) in zip(grid.T, trends.items(), strict=True):
-            column[0].set_title(target.capitalize(), pad=30)
-            for ax, quantity in zip(column, ROWS, strict=False):
-                _panel(ax, of_target.get(quantity))
+            texts = [_panel(ax, of_target.get(quantity), room) for ax, quantity in zip(column, ROWS, strict=False)]
+            # above the text of the first panel, whose lines are 9 points apart
+            column[0].set_title(target.capitalize(), pad=30 if room is None else 9 * (texts[0].count("\n") + 1) + 4)
             if "score" in of_target:
                 _ceilings(column[2], of_target["score"].days, ceilings[target])
             _performance(column[-1], performance)
             column[-1].set_xlabel(f"days from {start}" if start is not None else "day")
         engine = fig.get_layout_engine()
         if isinstance(engine, ConstrainedLayoutEngine):
-            engine.set(hspace=0.22)  # room for the texts above the panels
+            engine.set(hspace=0.22 if width is None else 0.4)  # room for the texts above the panels
         _label_rows(grid, trends, metric, curve_axis)
         _legend(fig, trends)
         if title:
@@ -99,15 +121,17 @@ def trends_over_days(
     return fig
 
 
-def _panel(ax: Axes, trend: DayTrend | None) -> None:
-    """Draw the values of each day with their intervals, the line with its band, and what the slope is."""
+def _panel(ax: Axes, trend: DayTrend | None, room: float | None) -> str:
+    """Draw the values of each day with their intervals, and the line with its band; write what the slope is.
+
+    The text, which is returned, is broken to ``room`` inches.
+    """
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if trend is None:
         ax.text(0.5, 0.5, "no trend", transform=ax.transAxes, ha="center", color="0.4")
-        return
+        return ""
     if trend.quantity in NUMBERS:
-        ax.set_yscale("log", base=2)
-        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        _ticks_at_marks(ax, trend.values)
     for day, low, high in zip(trend.days, trend.value_low, trend.value_high, strict=True):
         if np.isfinite([low, high]).all():
             ax.plot([day] * 2, [low, high], color=GREY, linewidth=1, zorder=3, label="interval")
@@ -119,10 +143,25 @@ def _panel(ax: Axes, trend: DayTrend | None) -> None:
         ax.plot(trend.at_chance, height, "x", color="0.6", markersize=4, transform=ax.get_xaxis_transform(),
                 label="at chance")  # fmt: skip
     _line(ax, trend)
+    said, size = trend_text(trend), 6 if room is None else 7
+    if room is not None:
+        said = "\n".join(wrapped(line, room, size) for line in said.split("\n"))
     text = ax.annotate(
-        trend_text(trend), (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=6, color=GREY
+        said, (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=size, color=GREY
     )
     text.set_in_layout(False)  # panels would be made narrow by it
+    return said
+
+
+def _ticks_at_marks(ax: Axes, values: np.ndarray) -> None:
+    """Label the powers of two on an axis of k, and put a tick at every value (D,) with a mark."""
+    ax.set_yscale("log", base=2)
+    ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    known = np.unique(values[np.isfinite(values)])
+    ax.yaxis.set_minor_locator(FixedLocator(known.tolist()))
+    # between two powers of two there would be no number at all
+    is_between = len(known) and np.floor(np.log2(known[0])) == np.floor(np.log2(known[-1]))
+    ax.yaxis.set_minor_formatter((lambda value, _: f"{value:.3g}") if is_between else NullFormatter())
 
 
 def _line(ax: Axes, trend: DayTrend) -> None:
@@ -149,7 +188,7 @@ def trend_text(trend: DayTrend) -> str:
     >>> print(trend_text(DayTrend("score", 8, nothing, nothing, nothing, nothing, slope=0.02, fixed_low=0.01,
     ...                           fixed_high=0.03, fixed_p=0.0004)))
     +0.020 per day
-    these days: +0.010 to +0.030, p<0.001
+    these days: +0.010 to +0.030, p < 0.001
     beyond scatter of days: needs 4 days, has 0
     """
     if np.isnan(trend.slope):
@@ -165,8 +204,7 @@ def trend_text(trend: DayTrend) -> str:
 
 
 def _interval(low: float, high: float, p: float, digits: int) -> str:
-    p_text = "p<0.001" if p < 0.001 else f"p={p:.3f}"
-    return f"{_signed(low, digits)} to {_signed(high, digits)}, {p_text}"
+    return f"{_signed(low, digits)} to {_signed(high, digits)}, {p_text(p)}"
 
 
 def _signed(value: float, digits: int) -> str:
@@ -211,4 +249,4 @@ def _legend(fig: StyledFigure, trends: Mapping[str, Mapping[str, DayTrend]]) -> 
         "Code: did the shape of the curve change? Sensitivity: are fewer cells enough for the same score? Signal to "
         "noise, performance and trials change it, too.", 1.6, 7,
     )  # fmt: skip
-    set_legend(fig, handles, title=text, labelspacing=0.6)
+    set_legend(fig, handles, below=True, title=text, labelspacing=0.6)

@@ -36,6 +36,38 @@ DEEP = 10
 TRIAL_END = "intervals_1"
 #: Names of the events in figures.
 EVENT_NAMES = {"stimOn_times": "stimulus on", "firstMovement_times": "first movement", "feedback_times": "feedback"}
+#: The same in the middle of a sentence.
+IN_SENTENCE = {
+    "stimOn_times": "the stimulus",
+    "firstMovement_times": "the first movement",
+    "feedback_times": "the feedback",
+}
+
+
+def window_in_words(event: str, start: float, end: float) -> str:
+    """Return a window around an event, s, as a reader would say it.
+
+    Numbers and their units are joined by spaces that do not break.
+
+    Examples
+    --------
+    >>> print(window_in_words("firstMovement_times", -0.1, 0).replace("\u00a0", " "))
+    100 ms before the first movement
+    >>> print(window_in_words("feedback_times", 0, 0.2).replace("\u00a0", " "))
+    200 ms after the feedback
+    >>> print(window_in_words("stimOn_times", -0.4, -0.1).replace("\u00a0", " "))
+    400 to 100 ms before the stimulus
+    >>> print(window_in_words("goCue_times", -1, 0.25).replace("\u00a0", " "))
+    1000 ms before to 250 ms after goCue_times
+    """
+    named = IN_SENTENCE.get(event, event)
+    first, last = (f"{abs(1000 * edge):.4g}" for edge in (start, end))
+    if start < 0 < end:
+        return f"{first}\u00a0ms before to {last}\u00a0ms after {named}"
+    side = "before" if start < 0 else "after"
+    # the edge at the event itself is not named
+    edges = [edge for edge, at in ((first, start), (last, end)) if at]
+    return f"{' to '.join(edges) or '0'}\u00a0ms {side} {named}"
 
 
 @dataclass(frozen=True)

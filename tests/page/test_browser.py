@@ -376,6 +376,25 @@ def test_with_nothing_ticked_no_curves_are_shown(tab, curves):
     assert page.locator("figure").count() > 2
 
 
+def test_text_of_figures_can_be_read_on_a_phone(tab, curves, demo_sessions):
+    """11 px or more: figures of a single column are sent, which scroll where the window is narrower."""
+    page = tab(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True).open("/ndc?subject=SP999")
+    for path in ("/ndc?subject=SP999", f"/sessions/{demo_sessions[0]}/cells/0/3"):
+        page.goto(page.url.split("/", 3)[0] + "//" + page.url.split("/", 3)[2] + path)
+        page.evaluate("document.querySelectorAll('img').forEach((one) => { one.loading = 'eager'; })")
+        page.wait_for_function("() => [...document.images].every((one) => one.complete && one.naturalWidth)")
+        figures = page.evaluate(
+            """() => Promise.all([...document.images].map(async (one) => [one.clientWidth, await (await
+            fetch(one.currentSrc)).text()]))"""
+        )
+        assert len(figures) >= 3
+        for shown, svg in figures:
+            wide = float(re.search(r'viewBox="0 0 ([\d.]+)', svg).group(1))
+            sizes = [float(size) for size in re.findall(r"font(?:-size)?: ?(?:\d+ )?([\d.]+)px", svg)]
+            assert sizes and min(sizes) * shown / wide >= 11
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_curves_are_chosen_and_downloaded(tab, curves):
     page = tab().open("/ndc?subject=SP999")
     n = page.locator("input[name=params]").count()

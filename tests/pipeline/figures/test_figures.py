@@ -537,11 +537,109 @@ def test_entries_say_p_q_and_verdict_in_columns():
     ]
     narrow = "\u2007"
     assert entries(ndc_overlay(days, target="choice"))[:4] == [
-        f"2024-05-01  k*≤1{narrow * 2}  p=0.010 (q=0.020)  saturated",
-        f"2024-05-02  k*=32{narrow}  p=0.010  not saturated",
-        f"2024-05-03  k*=–{narrow * 2}  p=0.400 (q=0.500)  at chance",
-        "2024-05-04  k*=100  p<0.001 (q<0.001)  saturated",
+        f"2024-05-01  k*≤1{narrow * 2}  p = 0.010, q = 0.020  saturated",
+        f"2024-05-02  k*=32{narrow}  p = 0.010  not saturated",
+        f"2024-05-03  k*=–{narrow * 2}  p = 0.400, q = 0.500  at chance",
+        "2024-05-04  k*=100  p < 0.001, q < 0.001  saturated",
     ]
+
+
+def test_p_at_the_floor_of_the_shuffles_says_how_many_there_were():
+    days = [
+        fitted(1, p_value=1 / 41, q_value=None, n_shuffles=40),
+        fitted(2, p_value=2 / 41, q_value=None, n_shuffles=40),
+    ]
+    first, second = entries(ndc_overlay(days, target="choice"))[:2]
+    assert first.endswith("p <= 0.024 (40 shuffles)  saturated") and second.endswith("p = 0.049  saturated")
+
+
+def test_a_decreasing_curve_has_no_fit():
+    """Fits can only rise: that of a falling curve would be a flat line."""
+    (ax,) = ndc_overlay([fitted(verdict="decreasing")], target="choice").axes
+    assert not [line for line in ax.lines if str(line.get_label()).startswith(("fit", "beyond"))]
+    assert "fit" not in entries(ndc_overlay([fitted(verdict="decreasing")], target="choice"))
+
+
+def texts_of(fig) -> list[Text]:
+    """All texts of a figure that are shown and not empty."""
+    fig.draw_without_rendering()
+    return [text for text in fig.findobj(Text) if text.get_visible() and text.get_text().strip()]
+
+
+def figures_of_width(width):
+    """Each figure that has a width, of sessions with long entries in the legend."""
+    curves = [
+        {**fitted(day, p_value=1 / 41, n_shuffles=40, verdict="not saturated"), "performance": 0.6 + day / 50}
+        for day in (1, 2, 3, 4)
+    ]  # fmt: skip
+    long = "choice from 120 shared cells, 100 ms before the first movement, C = 1/k"
+    interval = {"fixed_low": -0.2, "fixed_high": -0.01, "fixed_p": 0.03, "low": -1.0, "high": 0.1, "p": 0.1}
+    trend = day_trend("code_k", [40, 30, 20, 10], **interval, mean_value=4.0, mean_day=3.0, half_width=1.0)
+    yield ndc_overlay(curves, target="choice", title=long, width=width)
+    yield ndc_panels({"choice": curves, "feedback": curves}, title=long, width=width)
+    yield k_star_over_days({"choice": curves, "feedback": curves}, title=long, width=width)
+    yield score_over_performance({"choice": curves, "feedback": curves}, title=long, width=width)
+    targets = ("choice", "feedback")
+    trends, ceilings = {name: {"code_k": trend} for name in targets}, {name: [0.9] * 4 for name in targets}
+    yield trends_over_days(trends, ceilings=ceilings, width=width)
+
+
+@pytest.mark.parametrize(("width", "mm"), [("single", 89), ("double", 183)])
+def test_a_figure_of_a_journals_width_holds_its_legend_and_its_text_can_be_read(width, mm):
+    for fig in figures_of_width(width):
+        assert fig.get_figwidth() * 25.4 == pytest.approx(mm)
+        texts = texts_of(fig)
+        assert {text.get_fontsize() for text in texts} <= {7, 8, 9}
+        page = fig.bbox
+        ticks = {label for ax in fig.axes for axis in (ax.xaxis, ax.yaxis) for label in axis.get_ticklabels()}
+        for text in set(texts) - ticks:  # labels of ticks outside of the axes are not drawn
+            box = text.get_window_extent()
+            assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1 + 1, text
+        (legend,) = fig.legends
+        around = legend.get_window_extent()
+        for ax in fig.axes:
+            assert not ax.bbox.overlaps(around)
+            assert ax.bbox.width > 0.35 * page.width / (1 if width == "single" else 2)
+    with pytest.raises(ValueError, match="single, double"):
+        next(figures_of_width("wide"))
+
+
+def test_every_k_with_a_mark_has_a_tick():
+    curves = [fitted(day, k_star=k) for day, k in ((1, 100), (2, 80), (3, 64))]
+    curves = [{**one, "ks": np.array([8, 64, 80, 100, 128]), **dict.fromkeys(("null_lo", "null_hi"))} for one in curves]
+    scores = dict.fromkeys(("mean", "sd", "mean_low", "mean_high"), np.linspace(0.6, 0.8, 5))
+    curves = [{**one, **scores} for one in curves]
+    (ax,) = k_star_over_days({"choice": curves}).axes
+    assert {64, 80, 100} <= {*ax.get_yticks().tolist(), *ax.yaxis.get_ticklocs(minor=True).tolist()}
+    trend = day_trend("code_k", [100, 80, 64, 20])
+    top = trends_over_days({"choice": {"code_k": trend}}, ceilings={"choice": [0.9] * 4}).axes[0]
+    assert {20, 64, 80, 100} <= {*top.get_yticks().tolist(), *top.yaxis.get_ticklocs(minor=True).tolist()}
+
+
+def test_performance_starts_where_its_points_are_and_strikes_no_date():
+    days = [
+        {**fitted(day), "performance": 0.79 + day / 200, "mean": np.full(8, 0.95 + day / 100)[: len(fitted()["mean"])],
+         "mean_low": np.full(len(fitted()["mean"]), 0.9), "mean_high": np.full(len(fitted()["mean"]), 0.99)}
+        for day in (1, 2, 3)
+    ]  # fmt: skip
+    fig = score_over_performance({"choice": days})
+    (ax,) = fig.axes
+    assert ax.get_ylim()[0] > 0.88 and not [line for line in ax.lines if line.get_label() == "chance"]
+    assert "chance" not in entries(fig)
+    low = score_over_performance({"choice": [{**one, "mean_low": one["mean_low"] - 0.45} for one in days]})
+    assert [line for line in low.axes[0].lines if line.get_label() == "chance"] and low.axes[0].get_ylim()[0] < 0.5
+    fig.draw_without_rendering()
+    dates = [text for text in ax.texts if text.get_text().startswith("05-")]
+    assert len(dates) == 3
+    for text in dates:
+        box = text.get_window_extent()
+        for line in ax.lines:
+            if line.get_linestyle() == "None":
+                continue
+            ends = line.get_transform().transform(line.get_xydata())
+            along = ends[0] + np.linspace(0, 1, 500)[:, None] * (ends[-1] - ends[0])
+            struck = (along > [box.x0, box.y0]) & (along < [box.x1, box.y1])
+            assert not struck.all(axis=1).any(), (text.get_text(), line.get_label())
 
 
 def test_fit_is_a_line_and_the_means_are_dots():
@@ -691,14 +789,14 @@ def test_days_hold_points_intervals_and_arrows():
     np.testing.assert_allclose(line.get_ydata(), expected.line(line.get_xdata())[0])
     shown = [text.get_text() for text in ax.texts if "octaves" in text.get_text()]
     assert shown == [f"{expected.slope:.2f} octaves per day ({expected.low:.2f} to {expected.high:.2f}), "
-                    f"p={expected.p:.3f}".replace("-", "−")]  # fmt: skip
+                    f"p = {expected.p:.3f}".replace("-", "−")]  # fmt: skip
 
 
 def test_days_take_slopes_that_are_given():
     days = {"choice": [fitted(day, k_star=k) for day, k in ((1, 64), (2, 32), (5, 16))], "block": [fitted(2)], "c": []}
     fig = k_star_over_days(days, slopes={"choice": LogKSlope(slope=-1, low=-2, high=0.5, p=0.0002, n_sessions=3)})
     first, second, third = fig.axes
-    assert [text.get_text() for text in first.texts] == ["−1.00 octaves per day (−2.00 to 0.50), p<0.001"]
+    assert [text.get_text() for text in first.texts] == ["−1.00 octaves per day (−2.00 to 0.50), p < 0.001"]
     line = line_of(first, "slope")
     center = 2 ** np.mean([6, 5, 4])
     np.testing.assert_allclose(line.get_ydata(), center * 2.0 ** -(line.get_xdata() - 5 / 3))
@@ -931,7 +1029,7 @@ def test_trends_are_drawn_above_ceilings_and_performance():
     assert drawn(last, "performance")[1].tolist() == [60, 90]
     (text,) = [text.get_text() for text in top.texts]
     assert text.split("\n") == [
-        "−0.10 octaves per day", "these days: −0.20 to −0.01, p=0.030", "beyond scatter of days: needs 4 days, has 3",
+        "−0.10 octaves per day", "these days: −0.20 to −0.01, p = 0.030", "beyond scatter of days: needs 4 days, has 3",
     ]  # fmt: skip
     assert [text.get_text() for text in fig.axes[1].texts] == ["no trend"]
     (legend,) = fig.legends
