@@ -401,8 +401,8 @@ class _Stored:
     def _unreachable_q(self) -> list[str]:
         """Return a note if no single curve can have q <= 0.05: p has a smallest value, that of its shuffles."""
         shuffles = [one.n_label_shuffles for one in self.settings if one.n_label_shuffles]
-        n_curves = len(self.results)
-        if not shuffles or n_curves <= 0.05 * (min(shuffles) + 1):
+        n_curves = sum(p_of(row) is not None for row in self.results)
+        if not shuffles or 20 * n_curves <= min(shuffles) + 1:  # n times the smallest p is q, at most 1 / 20
             return []
         text = (
             f"with {min(shuffles)} shuffles p is {1 / (min(shuffles) + 1):.3f} or more: a single clear curve of "

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import false_discovery_control
 
 import meso
 import schemas
@@ -434,6 +435,25 @@ def test_the_planted_fall_is_found_in_these_days(demo_sessions):
         at_k = [next(p for p in row["curve"] if p["k"] == score["trend_k"])["score_mean"] for row in rows]
         assert [score["values"][row["eid"]][0] for row in rows] == pytest.approx(at_k)
     forget(*settings)
+
+
+def test_a_family_says_if_a_single_clear_curve_cannot_reach_q(ndc, demo_sessions, tracking, capsys):
+    """The smallest p of S shuffles is 1 / (S + 1); scipy adjusts it among curves that are at chance."""
+    note = (
+        "with 40 shuffles p is 0.024 or more: a single clear curve of 12 cannot reach q = 0.05; with "
+        "n_label_shuffles=240 it could"
+    )
+    assert note in ndc.notes
+    print_run(ndc)
+    assert note in " ".join(capsys.readouterr().out.split())
+    q = {n: false_discovery_control([1 / (n + 1)] + [1.0] * 11)[0] for n in (40, 240)}
+    assert q[240] <= 0.05 < q[40]
+    for n, reachable in ((38, False), (39, True)):
+        assert (false_discovery_control([1 / (n + 1), 1.0])[0] <= 0.05) == reachable
+        asked = small(r=1, n_label_shuffles=n, null_subsets=1)
+        notes = run_ndc(demo_sessions[:2], tracking, [asked]).notes
+        assert any("cannot reach q" in text for text in notes) == (not reachable)
+        forget(asked)
 
 
 def test_a_comparison_follows_its_curves(ndc):
