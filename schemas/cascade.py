@@ -95,12 +95,18 @@ class Cascade:
         return counts
 
     def _jobs_that_read(self) -> list[dj.Table]:
-        """Return the reserved jobs whose keys agree with those of rows to delete, each as its row in a job table."""
+        """Return the reserved jobs whose keys agree with those of rows to delete, each as its row in a job table.
+
+        So do the jobs of a table that says, in ``also_read``, which keys it reads that are not in its own.
+        """
         found = []
         for table in auto_populated():
             running = jobs_of(table).reserved
             keys = running.keys()
-            found += [running & key for key in keys if any(_agrees(rows, key) for rows in self.tables.values())]
+            for key in keys:
+                read = [key, *(table.also_read(key) if hasattr(table, "also_read") else ())]
+                if any(_agrees(rows, one) for rows in self.tables.values() for one in read):
+                    found.append(running & key)
         return found
 
     def _jobs_of_rows(self) -> dict[type[dj.Table], list[dict]]:

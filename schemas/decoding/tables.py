@@ -37,11 +37,13 @@ from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles, 
 from schemas.imaging.reading import check_populated, clocks, flags, fov_traces
 from schemas.imaging.tables import FOV, Activity, Recording
 from schemas.provenance import Environment
-from schemas.rows import content_key, number, sources_key, without_failed
+from schemas.rows import content_key, jobs_of, number, sources_key, without_failed
 from schemas.session import Behavior, Session, trials_of
 from schemas.tracking import SessionSet, SharedCells
 
 schema = dj.Schema()
+#: Columns of NDCResult.Curve with an array of all repeats.
+ARRAYS = ("scores", "null_scores", "trial_means", "influences")
 
 
 @schema
@@ -472,7 +474,7 @@ def _stored_curve(key: dict) -> decoding.NDCCurve:
     points = (NDCResult.Curve & key).to_dicts(order_by="k")
     scores, null_scores, trial_means, influences = (
         np.array([np.empty(0) if point[name] is None else point[name] for point in points], dtype=np.float64)
-        for name in ("scores", "null_scores", "trial_means", "influences")
+        for name in ARRAYS
     )
     ks = np.array([point["k"] for point in points], dtype=np.int64)
     ceiling = (NDCResult & key).fetch1("ceiling")
@@ -546,7 +548,11 @@ def _complete(sets: dj.Table, members: dj.Table) -> dj.QueryExpression:
 
 def _invalidate(table: type[dj.Table], keys: list[dict], parts: Sequence[type[dj.Part]]) -> None:
     """Delete results that include a curve that is new; ``populate`` computes them again."""
-    if not keys or not (found := (table & keys).keys()):  # most new curves are in none
+    if not keys:  # most new curves are in none
+        return
+    # a worker that is comparing the former curves loses its job
+    (jobs_of(table).reserved & keys).delete_quick()
+    if not (found := (table & keys).keys()):
         return
     # parts first, as foreign keys demand; not delete(), which would ask, and follow the keys of every table
     for part in parts:
@@ -639,9 +645,15 @@ class NDCComparison(WholeDelete, dj.Computed):
         members = (NDCFamily.Member & key).proj()
         n_expected = len(members * SessionSet.Member.proj())
         # ordered: DataJoint compares this with a second reading, and servers return rows in any order
-        return (NDCResult & members).keys(order_by="session_set, ndc_params, eid"), n_expected
+        results = (NDCResult & members).keys(order_by="session_set, ndc_params, eid")
+        return results, n_expected, _curves_key(members)
 
-    def make_compute(self, key, results, n_expected):
+    @staticmethod
+    def also_read(key: dict) -> list[dict]:
+        """Return the keys of the tasks whose curves a job reads: its own key does not name them."""
+        return (NDCFamily.Member & key).keys()
+
+    def make_compute(self, key, results, n_expected, curves):
         found = [p_of((NDCResult & row).proj("p_curve", "p_largest").fetch1()) for row in results]
         p = np.array([np.nan if value is None else value for value in found], dtype=float)
         tasks = sorted({(row["session_set"], row["ndc_params"]) for row in results})
@@ -669,6 +681,19 @@ class NDCComparison(WholeDelete, dj.Computed):
         self.Trend.insert({**key, **row} for row in grid_trends)
         self.DayTrend.insert({**key, **row} for row in day_trends)
         self.DayValue.insert({**key, **row} for row in day_values)
+
+
+def _curves_key(members: dj.QueryExpression) -> str:
+    """Return a hash of the curves of tasks: computed again, from other files, they have the same keys.
+
+    Of the files behind them and of all numbers but the arrays, which these follow: arrays would be read three times.
+    """
+    sets = sorted(set(members.to_arrays("session_set")))
+    numbers = [name for name in NDCResult.Curve.heading.secondary_attributes if name not in ARRAYS]
+    return content_key([
+        [_sources({"session_set": one}) for one in sets],
+        *((table & members).to_dicts(order_by="KEY") for table in (NDCResult, NDCResult.Curve.proj(*numbers))),
+    ])  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -842,9 +867,15 @@ class NDCPopulation(WholeDelete, dj.Computed):
     def make_fetch(self, key):
         members = (NDCCohort.Member & key).proj()
         tasks = (members * SessionSet.proj("subject")).to_dicts(order_by="session_set, ndc_params")
-        return tasks, (NDCResult & members).keys(order_by="session_set, ndc_params, eid")
+        results = (NDCResult & members).keys(order_by="session_set, ndc_params, eid")
+        return tasks, results, _curves_key(members)
 
-    def make_compute(self, key, tasks, results):
+    @staticmethod
+    def also_read(key: dict) -> list[dict]:
+        """Return the keys of the tasks whose curves a job reads: its own key does not name them."""
+        return (NDCCohort.Member & key).keys()
+
+    def make_compute(self, key, tasks, results, curves):
         mice = [
             MouseTrends(
                 {name: task[name] for name in NDCTask.primary_key}, task["subject"], (NDCParams & task).settings(),

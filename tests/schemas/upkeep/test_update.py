@@ -394,6 +394,34 @@ def test_a_job_that_read_the_old_rows_inserts_nothing(lab, monkeypatch):
     assert scores(lab) == fresh_scores(lab)
 
 
+@pytest.mark.one_backend
+def test_a_comparison_of_the_former_curves_is_not_stored_over_the_new_ones(lab, monkeypatch):
+    """Curves that are computed again have the same keys, and the job's own key names none of them."""
+    made, (key,) = schemas.NDCComparison.make_compute, schemas.NDCFamily.keys()
+    (schemas.NDCComparison & key).delete()
+    seen = []
+
+    def updated_meanwhile(self, key, *fetched):
+        found = made(self, key, *fetched)
+        if not seen:
+            seen.append(fetched)
+            lab.drop_trials(12)
+            assert update([lab.first]).failures == []  # the job was found, and taken from its worker
+        return found
+
+    monkeypatch.setattr(schemas.NDCComparison, "make_compute", updated_meanwhile)
+    fill([schemas.NDCComparison], key)
+    monkeypatch.undo()
+    (former,), new = seen, schemas.NDCComparison().make_fetch(key)
+    assert (former[0], former != new) == (new[0], True)  # so that DataJoint alone would refuse it, too
+    assert errors() == []
+    parts = (schemas.NDCComparison.Result, schemas.NDCComparison.DayValue)
+    stored = [(part & key).to_dicts(order_by="KEY") for part in parts]
+    (schemas.NDCComparison & key).delete()
+    fill([schemas.NDCComparison], key)
+    assert stored == [(part & key).to_dicts(order_by="KEY") for part in parts] != [[], []]
+
+
 def test_features_say_which_fov_lacks_what(lab):
     """It was "KeyError: 0"."""
     features = schemas.TrialFeatures & {"eid": lab.first}
