@@ -20,6 +20,8 @@ from support.filled import Filled
 import meso
 import schemas
 import schemas.upkeep.update
+from page import drawing
+from page.rasters import Rasters
 from pipeline.decoding import NDCSettings
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.embedding import EmbeddingSettings
@@ -420,6 +422,29 @@ def test_a_comparison_of_the_former_curves_is_not_stored_over_the_new_ones(lab, 
     (schemas.NDCComparison & key).delete()
     fill([schemas.NDCComparison], key)
     assert stored == [(part & key).to_dicts(order_by="KEY") for part in parts] != [[], []]
+
+
+@pytest.mark.one_backend
+def test_the_page_keeps_no_picture_of_what_was_read_before_an_update(lab):
+    """Raster and curves have the keys, numbers of cells and frames, and software of those before."""
+    key, kept = [lab.result.session_set["session_set"], [one.ndc_params for one in lab.result.targets]], Rasters()
+
+    def named() -> list[str]:
+        drawn = (drawing.ndc_overlay, drawing.k_star_days, drawing.performance)
+        return [kept.open(lab.first).version, *(draw(*key, [])[0] for draw in drawn)]
+
+    before, row = named(), (schemas.Embedding & {"eid": lab.first}).fetch1()
+    assert named() == before
+    lab.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[::-1]))
+    assert update([lab.first]).failures == []
+    assert (schemas.Embedding & {"eid": lab.first}).fetch1() == row
+    after = named()
+    assert not set(before) & set(after)
+    rank = schemas.Embedding.Rank & {"eid": lab.first}
+    first, second = rank.keys(order_by="embedding_rank", limit=2)
+    for one, place in ((first, -1), (second, 0), (first, 1)):
+        schemas.Embedding.Rank.update1({**one, "embedding_rank": place})
+    assert kept.open(lab.first).version != after[0]
 
 
 def test_features_say_which_fov_lacks_what(lab):
