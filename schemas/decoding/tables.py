@@ -253,6 +253,15 @@ class NDCResult(WholeDelete, dj.Computed):
         influences=null : <blob>        # (n_decoded,) float64, of each decoded trial on score_mean; or trial_means
         """
 
+    class Donor(dj.Part):
+        definition = """
+        # a session whose labels the null takes; the curve goes with its trials
+        -> master
+        -> Behavior.proj(donor="eid")
+        ---
+        donor_files=null : char(32)     # hash of the files of its trials; NULL: before version 17
+        """
+
     class Trial(dj.Part):
         definition = """
         # a usable trial: decoded, or why not
@@ -292,7 +301,7 @@ class NDCResult(WholeDelete, dj.Computed):
         features, trials, use, y = _decoded(key, settings, n_common)
         shuffled = shuffles(key, settings, trials, n_common)
         files_of_donors = _files_of_donors(shuffled.donors)
-        known = finished_curve(key, settings, features, use, shuffled)
+        known = finished_curve(key, settings, features, use, shuffled, files_of_donors)
         compared = _of_other_sessions(key, settings, n_common, sources)
         strata = strata_of(settings, key["eid"], trials)
         try:
@@ -313,15 +322,17 @@ class NDCResult(WholeDelete, dj.Computed):
                             eid=key["eid"], do=f"Run: meso retry NDCResult --key eid={key['eid']}")  # fmt: skip
         self.insert1({**key, **row, **Environment.current()})
         self.Curve.insert({**key, **point} for point in points)
+        self.Donor.insert({**key, "donor": eid, "donor_files": files} for eid, files in files_of_donors.items())
         self.Trial.insert({**key, "trial": int(t), "trial_use": str(u)} for t, u in zip(trials, use, strict=True))
         # in the same transaction: no comparison without this curve is left
         NDCComparison.invalidate(key)
         NDCPopulation.invalidate(key)
 
 
-def _files_of_donors(donors: Sequence[str] | None) -> str:
-    """Return a hash of the files with the trials of other sessions, which no foreign key connects with a curve."""
-    return sources_key(Behavior.Source & [{"eid": eid} for eid in donors]) if donors else ""
+def _files_of_donors(donors: Sequence[str] | None) -> dict[str, str]:
+    """Return a hash of the files with the trials of each of some sessions; without those that have no trials."""
+    files = Behavior.Source.by_row([{"eid": eid} for eid in donors]) if donors else []
+    return {key["eid"]: content_key([[file.dataset, file.sha256] for file in sources]) for key, sources in files}
 
 
 def _decoded(
@@ -426,12 +437,18 @@ def _check_counts(y: np.ndarray, settings: NDCSettings, eid: str, strata: np.nda
 
 
 def finished_curve(
-    key: dict, settings: NDCSettings, features: np.ndarray, use: np.ndarray, shuffled: Shuffles
+    key: dict,
+    settings: NDCSettings,
+    features: np.ndarray,
+    use: np.ndarray,
+    shuffled: Shuffles,
+    files_of_donors: dict[str, str],
 ) -> decoding.NDCCurve | None:
     """Return the largest stored curve of the same session that differs from this one in size only, or None.
 
     The scores of such a curve are the same where both have them, and are not computed again. It must come from the same
-    code, machine, features, trials and labels; the ks, the numbers of subsets and shuffles, and delta may differ.
+    code, machine, features, trials and labels; the ks, the numbers of subsets and shuffles, and delta may differ. A
+    curve of before version 17 whose null takes labels of other sessions does not say of which files these were.
 
     Parameters
     ----------
@@ -442,6 +459,8 @@ def finished_curve(
     use : (n_usable,) str
         ``trial_use`` of each usable trial.
     shuffled : Shuffles
+    files_of_donors : dict of str to str
+        Hash of the files of each session whose labels are used.
     """
     place = {"session_set": key["session_set"], "eid": key["eid"]}
     done = NDCResult & place & Environment.current() & {"null_used": shuffled.null}
@@ -452,7 +471,9 @@ def finished_curve(
     ]
     for _, row in sorted(found, key=lambda sized: (-sized[0], sized[1]["ndc_params"])):
         same = {**place, "ndc_params": row["ndc_params"]}
-        if _same_input(same, features, use):
+        donors = (NDCResult.Donor & same).to_dicts() if files_of_donors else []
+        same_donors = {row["donor"]: row["donor_files"] for row in donors} == files_of_donors
+        if same_donors and _same_input(same, features, use):
             return _stored_curve(same)
     return None
 
