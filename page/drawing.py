@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
+import numpy as np
 from matplotlib.figure import Figure
 
 from drawing import curves
@@ -33,13 +36,17 @@ PAIRS = {
 
 
 def _key(kind: str, run: NDCRun, width: str | None) -> str:
-    """Return a hash of what a figure of curves shows and of the software version: the key of the drawn figure."""
-    rows = [
-        # what can change while the key of the result stays: it may be computed again, and q depends on the other curves
-        [row["eid"], row["ndc_params"], row["environment"], row["n_compared"], row["q_value"]]
-        for results in run.curves.values() for row in results
-    ]  # fmt: skip
-    return content_key([kind, width, run.session_set["session_set"], rows, sorted(run.trends), sorted(run.day_trends)])
+    """Return a hash of all numbers that a figure of curves may show: the key of the drawn figure.
+
+    Keys of the results are not enough: computed again, from other files, a result has the same key.
+    """
+    shown = [kind, width, run.session_set, run.curves, run.trends, run.day_trends]
+    return hashlib.sha256(json.dumps(shown, sort_keys=True, default=_digest).encode()).hexdigest()[:32]
+
+
+def _digest(value: Any) -> str:
+    """Return a text for what JSON does not have: the hash of an array, a date as it is written."""
+    return hashlib.sha256(value.tobytes()).hexdigest() if isinstance(value, np.ndarray) else str(value)
 
 
 def svg(draw: Draw) -> bytes:

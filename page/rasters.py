@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 
+import datajoint as dj
 import numpy as np
 
 from page import queries
@@ -16,8 +17,9 @@ from page.addresses import BadRequest, numbers
 from pipeline.errors import ArgumentError
 from pipeline.signals import tiles
 from pipeline.signals.tiles import Place, View
-from schemas.embedding import tiles_between
-from schemas.rows import content_key
+from schemas.embedding import Embedding, tiles_between
+from schemas.imaging.tables import FOV
+from schemas.rows import content_key, sources_key
 
 #: Seconds for which a raster that was looked up is taken as it was: each picture would look it up again.
 OPEN_SECONDS = 1.0
@@ -68,7 +70,10 @@ class Rasters:
     def _look_up(self, eid: str, embedding_params: str | None) -> Raster:
         key, row = queries.raster_key(eid, embedding_params)
         names = ("eid", "embedding_params", "n_embedded", "n_clock_frames", "environment")
-        return Raster(self, key, content_key([row[name] for name in names]), (row["n_embedded"], row["n_clock_frames"]))
+        # read again from other files, an embedding has the same key, and as many cells and frames
+        made_of = sources_key(FOV.Source & {"eid": eid}), _order_key(key)
+        version = content_key([*(row[name] for name in names), *made_of])
+        return Raster(self, key, version, (row["n_embedded"], row["n_clock_frames"]))
 
     def get(self, version: str, places: list[Place]) -> dict[Place, np.ndarray]:
         """Return the tiles at these places that are in memory."""
@@ -191,6 +196,12 @@ class Raster:
             self._kept.put(self.version, {place: tile for place, tile in read.items() if place not in found})
             found |= read
         return found
+
+
+def _order_key(key: dict) -> str:
+    """Return a sum that another order of the cells changes; the server adds it up."""
+    place = "embedding_rank * (roi + 7919.0 * fov + 1)"  # with a decimal point, so that no product is an integer's
+    return str(dj.U().aggr(Embedding.Rank & key, order_sum=f"sum({place})").fetch1("order_sum"))
 
 
 def _moved(part: tuple[float, float], shift: float, factor: float) -> tuple[float, float]:

@@ -45,7 +45,15 @@ from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersio
 from schemas.server.connection import connect
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
 from schemas.setup.activation import activate
-from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
+from schemas.tracking import (
+    RegisteredUIDs,
+    SessionSet,
+    SharedCells,
+    TrackedCell,
+    TrackedFOV,
+    TrackingFile,
+    TrackingRun,
+)
 from schemas.upkeep.deletion import delete_sessions
 
 __all__ = [
@@ -80,6 +88,7 @@ __all__ = [
     "OutOfRangeError",
     "RasterTiles",
     "Recording",
+    "RegisteredUIDs",
     "SchemaVersion",
     "Session",
     "SessionSet",

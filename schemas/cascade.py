@@ -95,12 +95,18 @@ class Cascade:
         return counts
 
     def _jobs_that_read(self) -> list[dj.Table]:
-        """Return the reserved jobs whose keys agree with those of rows to delete, each as its row in a job table."""
+        """Return the reserved jobs whose keys agree with those of rows to delete, each as its row in a job table.
+
+        So do the jobs of a table that says, in ``also_read``, which keys it reads that are not in its own.
+        """
         found = []
         for table in auto_populated():
             running = jobs_of(table).reserved
             keys = running.keys()
-            found += [running & key for key in keys if any(_agrees(rows, key) for rows in self.tables.values())]
+            for key in keys:
+                read = [key, *(table.also_read(key) if hasattr(table, "also_read") else ())]
+                if any(_agrees(rows, one) for rows in self.tables.values() for one in read):
+                    found.append(running & key)
         return found
 
     def _jobs_of_rows(self) -> dict[type[dj.Table], list[dict]]:
@@ -142,14 +148,18 @@ def _of_sessions(rows: dj.Table) -> list[dj.Table] | None:
         return None
     connection = rows.connection
     connection.dependencies.load_all_downstream()
+    donor = modules["decoding"].NDCResult.Donor
     names = _with_masters(connection.dependencies, session.full_table_name)
-    graph = connection.dependencies.subgraph(names)
-    if any(own != name for *_, edge in graph.edges(data=True) for own, name in edge["attr_map"].items()):
+    # a foreign key that renames a column leads through a node of DataJoint's, a number
+    aliases = {name for name in names if name.isdigit()}
+    if {child for name in aliases for child in connection.dependencies.successors(name)} - {donor.full_table_name}:
         return None
+    graph = connection.dependencies.subgraph(names - aliases)
     tables = {name: dj.FreeTable(connection, name) for name in topo_sort(graph)}
     ours = {module.schema.database for name, module in modules.items() if name in MODULES}
     #: The columns that tell which rows go, with their conditions; the last one that a table has decides.
-    known = {"eid": (session.heading["eid"].lineage, _listed("eid", rows.to_arrays("eid")))}
+    eids = rows.to_arrays("eid")
+    known = {"eid": (session.heading["eid"].lineage, _listed("eid", eids))}
     restricted = []
     for name, table in tables.items():
         if not _told_by(table, known):
@@ -160,7 +170,20 @@ def _of_sessions(rows: dj.Table) -> list[dj.Table] | None:
             found = {value for part in parts for value in (dj.U(key) & _restricted(part, known, ours)).to_arrays(key)}
             known[key] = (table.heading[key].lineage, _listed(key, sorted(found)))
         restricted.append(_restricted(table, known, ours))
-    return restricted
+    curves = (dj.U(*modules["decoding"].NDCResult.primary_key) & (donor & _listed("donor", eids))).to_dicts()
+    return _or_of(restricted, modules["decoding"].NDCResult & curves) if curves else restricted
+
+
+def _or_of(restricted: list[dj.Table], rows: dj.Table) -> list[dj.Table]:
+    """Return restricted tables with the rows that go with other rows too; these depend on the same tables."""
+    more = {table.full_table_name: table for table in dj.Diagram.cascade(rows, part_integrity="cascade")}
+    found = []
+    for table in restricted:
+        if (other := more.get(table.full_table_name)) is not None:
+            conditions = (one.where_clause().replace(" WHERE ", "", 1) for one in (table, other))
+            table = dj.FreeTable(table.connection, table.full_table_name) & " OR ".join(f"({c})" for c in conditions)
+        found.append(table)
+    return found
 
 
 def _told_by(table: dj.Table, known: dict[str, tuple[str, str]]) -> list[str]:

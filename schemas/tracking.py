@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -88,6 +89,7 @@ class TrackingRun(WholeDelete, dj.Manual):
             # an interrupted or repeated registration finds its rows there
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
             TrackingFile.set_rois(subject, files)
+            RegisteredUIDs.keep(subject, files)
         return key
 
     @classmethod
@@ -157,10 +159,10 @@ def _with_first_rois(
     A new extraction has other ROIs, whose UIDs are in a new file; an old file would give old cells to them. A file that
     was edited, or saved with other line ends, is still the old one.
     """
-    runs = TrackingFile * TrackingRun.proj("registered_at") & {"subject": subject}
     known: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    for row in runs.proj("uid_sha256", "uid_rois", "registered_at").to_dicts(order_by="registered_at"):
-        if row["uid_rois"] not in ("", UNREADABLE):
+    rows = (RegisteredUIDs & {"subject": subject}).proj("first_rois")
+    for row in rows.to_dicts(order_by="first_registered_at, uid_sha256"):
+        if row["first_rois"] != UNREADABLE:
             known.setdefault((row["eid"], row["fov"]), []).append(row)
     return [file if file["eid"] in same_rois else {**file, "uid_rois": _first_rois(file, known)} for file in files]
 
@@ -170,15 +172,12 @@ def _first_rois(file: dict[str, Any], known: dict[tuple[str, int], list[dict[str
     earlier = known.get((file["eid"], file["fov"]), [])
     for row in earlier:
         if row["uid_sha256"] == file["uid_sha256"]:
-            return row["uid_rois"]
-    compared = set()
+            return str(row["first_rois"])
     for row in earlier:
-        if row["uid_sha256"] not in compared:
-            compared.add(row["uid_sha256"])
-            text = (TrackingFile & {name: row[name] for name in TrackingFile.primary_key}).fetch1("uid_text")
-            if tracking.is_of_same_rois(file["uid_text"], text):
-                return row["uid_rois"]
-    return file["uid_rois"]
+        text = (RegisteredUIDs & {name: row[name] for name in RegisteredUIDs.primary_key}).fetch1("first_text")
+        if tracking.is_of_same_rois(file["uid_text"], text):
+            return str(row["first_rois"])
+    return str(file["uid_rois"])
 
 
 def _rois_now(eid: str, fov: int, collection: str) -> str:
@@ -225,6 +224,63 @@ class TrackingFile(WholeDelete, dj.Manual):
             now_rois = rois.get(tuple(row[name] for name in names), row["uid_rois"])
             if now_rois != row["uid_rois"]:
                 cls.update1({**{name: row[name] for name in cls.primary_key}, "uid_rois": now_rois})
+
+
+@schema
+class RegisteredUIDs(WholeDelete, dj.Manual):
+    definition = """
+    # a UID file as it was first registered: kept when its session is deleted, which may be registered again
+    -> Subject
+    eid : char(36)                      # no foreign key
+    fov : int16
+    uid_sha256 : char(64)
+    ---
+    first_text : <blob>                 # the whole file
+    first_rois : varchar(64)            # hash of the positions of its ROIs, as TrackingFile.uid_rois
+    uid_values='' : char(32)            # hash of the UIDs line by line, '' of fewer than three
+    first_registered_at : datetime(6)   # UTC
+    """
+
+    @classmethod
+    def keep(cls, subject: str, files: Sequence[dict[str, Any]], when: datetime.datetime | None = None) -> None:
+        """Insert files that are not there, and write the ROIs of those that are there with others.
+
+        Parameters
+        ----------
+        subject : str
+        files : sequence of dict
+            Rows of TrackingFile.
+        when : datetime, optional
+            Of the registration; by default now.
+        """
+        known = {tuple(row[name] for name in cls.primary_key): row["first_rois"]
+                 for row in (cls & {"subject": subject}).proj("first_rois").to_dicts()}  # fmt: skip
+        for file in files:
+            key = {"subject": subject, **{name: file[name] for name in cls.primary_key[1:]}}
+            before = known.get(tuple(key.values()))
+            if before is None:
+                cls.insert1({
+                    **key, "first_text": file["uid_text"], "first_rois": file["uid_rois"],
+                    "uid_values": _values_key(file["uid_text"]), "first_registered_at": when or now(),
+                }, skip_duplicates=True)  # fmt: skip
+            elif before != file["uid_rois"]:
+                cls.update1({**key, "first_rois": file["uid_rois"]})
+
+    @classmethod
+    def same_values(cls, file: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the keys, without subject, of files with the UIDs of this one in the same lines, but other ROIs."""
+        values = _values_key(file["uid_text"])
+        if not values or file["uid_rois"] in ("", UNREADABLE):
+            return []
+        rows = (cls & {"subject": file["subject"], "uid_values": values}).proj("first_rois").to_dicts()
+        others = [row for row in rows if row["first_rois"] not in (file["uid_rois"], UNREADABLE)]
+        return [{name: row[name] for name in cls.primary_key[1:]} for row in others]
+
+
+def _values_key(text: str) -> str:
+    """Return a hash of the UIDs of a file line by line; '' of fewer than three, which may be alike by chance."""
+    lines = tracking.uid_lines(text, "any")
+    return content_key(lines) if sum(map(bool, lines)) > 2 else ""
 
 
 @schema
@@ -288,6 +344,7 @@ class TrackedFOV(WholeDelete, dj.Computed):
         tracking.check_form(lines, uid_form, **place)
         rows = tracking.tracked_rows(lines, n_rois, _earlier_uids(key, uid_form), duplicates, **place)
         quality = _silhouette(file["cluster_silhouette"], n_rois, place)
+        _check_silhouettes(quality, lines, place)
         n_repeated = sum(bool(uid) for uid in lines) - len(rows)
         self.insert1({**key, "n_tracked": len(rows), "n_repeated": n_repeated})
         self.Member.insert(
@@ -319,11 +376,15 @@ def _check_rois(file: dict) -> None:
 
 
 def _check_no_copy(file: dict) -> None:
-    """Refuse the UIDs of another FOV or session, in this run or in an earlier one in which they fit."""
+    """Refuse the UIDs of another FOV or session, in this run or in an earlier one in which they fit.
+
+    The same file, or the same UIDs in the same lines for other ROIs: a file that was saved again.
+    """
     if not tracking.cells_in(file["uid_text"], "any"):
         return
     own = f"NOT (eid = '{file['eid']}' AND fov = {file['fov']:d})"
-    copies = TrackingFile & {"subject": file["subject"], "uid_sha256": file["uid_sha256"]} & own
+    alike = [{"uid_sha256": file["uid_sha256"]}, *RegisteredUIDs.same_values(file)]
+    copies = TrackingFile & {"subject": file["subject"]} & alike & own
     for other in (copies & [{"tracking_run": file["tracking_run"]}, TrackedFOV.proj()]).proj().to_dicts(limit=1):
         raise DataError(
             "the UIDs are a copy of those of another FOV", **_place(file),
@@ -352,6 +413,24 @@ def _silhouette(values: np.ndarray | None, n_rois: int, place: dict) -> list[flo
             **place,
         )
     return [float(v) if np.isfinite(v) else None for v in values]
+
+
+def _check_silhouettes(quality: list[float | None], lines: list[str], place: dict) -> None:
+    """Refuse silhouettes of other UIDs: those of a run of ROICaT are of the ROIs that have a UID, and of no others.
+
+    Some may be lacking, or be known of all ROIs; that most are of other ROIs is no such case.
+    """
+    without = sum(bool(uid) and value is None for uid, value in zip(lines, quality, strict=True))
+    elsewhere = sum(not uid and value is not None for uid, value in zip(lines, quality, strict=True))
+    either = sum(bool(uid) or value is not None for uid, value in zip(lines, quality, strict=True))
+    if without and elsewhere and 2 * (without + elsewhere) > either:
+        raise DataError(
+            "the silhouettes are not those of these UIDs", **place,
+            expected="silhouettes of the ROIs with a UID, and of no others",
+            found=f"{without} ROIs with a UID and no silhouette, {elsewhere} with a silhouette and no UID",
+            do=f"Copy {tracking.SILHOUETTE} of the same run of ROICaT, or remove it; then run: meso track "
+            f"{(Session & {'eid': place['eid']}).fetch1('subject')}",
+        )  # fmt: skip
 
 
 @schema

@@ -37,11 +37,13 @@ from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles, 
 from schemas.imaging.reading import check_populated, clocks, flags, fov_traces
 from schemas.imaging.tables import FOV, Activity, Recording
 from schemas.provenance import Environment
-from schemas.rows import content_key, number, sources_key, without_failed
+from schemas.rows import content_key, jobs_of, number, sources_key, without_failed
 from schemas.session import Behavior, Session, trials_of
 from schemas.tracking import SessionSet, SharedCells
 
 schema = dj.Schema()
+#: Columns of NDCResult.Curve with an array of all repeats.
+ARRAYS = ("scores", "null_scores", "trial_means", "influences")
 
 
 @schema
@@ -251,6 +253,15 @@ class NDCResult(WholeDelete, dj.Computed):
         influences=null : <blob>        # (n_decoded,) float64, of each decoded trial on score_mean; or trial_means
         """
 
+    class Donor(dj.Part):
+        definition = """
+        # a session whose labels the null takes; the curve goes with its trials
+        -> master
+        -> Behavior.proj(donor="eid")
+        ---
+        donor_files=null : char(32)     # hash of the files of its trials; NULL: before version 17
+        """
+
     class Trial(dj.Part):
         definition = """
         # a usable trial: decoded, or why not
@@ -290,7 +301,7 @@ class NDCResult(WholeDelete, dj.Computed):
         features, trials, use, y = _decoded(key, settings, n_common)
         shuffled = shuffles(key, settings, trials, n_common)
         files_of_donors = _files_of_donors(shuffled.donors)
-        known = finished_curve(key, settings, features, use, shuffled)
+        known = finished_curve(key, settings, features, use, shuffled, files_of_donors)
         compared = _of_other_sessions(key, settings, n_common, sources)
         strata = strata_of(settings, key["eid"], trials)
         try:
@@ -311,15 +322,17 @@ class NDCResult(WholeDelete, dj.Computed):
                             eid=key["eid"], do=f"Run: meso retry NDCResult --key eid={key['eid']}")  # fmt: skip
         self.insert1({**key, **row, **Environment.current()})
         self.Curve.insert({**key, **point} for point in points)
+        self.Donor.insert({**key, "donor": eid, "donor_files": files} for eid, files in files_of_donors.items())
         self.Trial.insert({**key, "trial": int(t), "trial_use": str(u)} for t, u in zip(trials, use, strict=True))
         # in the same transaction: no comparison without this curve is left
         NDCComparison.invalidate(key)
         NDCPopulation.invalidate(key)
 
 
-def _files_of_donors(donors: Sequence[str] | None) -> str:
-    """Return a hash of the files with the trials of other sessions, which no foreign key connects with a curve."""
-    return sources_key(Behavior.Source & [{"eid": eid} for eid in donors]) if donors else ""
+def _files_of_donors(donors: Sequence[str] | None) -> dict[str, str]:
+    """Return a hash of the files with the trials of each of some sessions; without those that have no trials."""
+    files = Behavior.Source.by_row([{"eid": eid} for eid in donors]) if donors else []
+    return {key["eid"]: content_key([[file.dataset, file.sha256] for file in sources]) for key, sources in files}
 
 
 def _decoded(
@@ -424,12 +437,18 @@ def _check_counts(y: np.ndarray, settings: NDCSettings, eid: str, strata: np.nda
 
 
 def finished_curve(
-    key: dict, settings: NDCSettings, features: np.ndarray, use: np.ndarray, shuffled: Shuffles
+    key: dict,
+    settings: NDCSettings,
+    features: np.ndarray,
+    use: np.ndarray,
+    shuffled: Shuffles,
+    files_of_donors: dict[str, str],
 ) -> decoding.NDCCurve | None:
     """Return the largest stored curve of the same session that differs from this one in size only, or None.
 
     The scores of such a curve are the same where both have them, and are not computed again. It must come from the same
-    code, machine, features, trials and labels; the ks, the numbers of subsets and shuffles, and delta may differ.
+    code, machine, features, trials and labels; the ks, the numbers of subsets and shuffles, and delta may differ. A
+    curve of before version 17 whose null takes labels of other sessions does not say of which files these were.
 
     Parameters
     ----------
@@ -440,6 +459,8 @@ def finished_curve(
     use : (n_usable,) str
         ``trial_use`` of each usable trial.
     shuffled : Shuffles
+    files_of_donors : dict of str to str
+        Hash of the files of each session whose labels are used.
     """
     place = {"session_set": key["session_set"], "eid": key["eid"]}
     done = NDCResult & place & Environment.current() & {"null_used": shuffled.null}
@@ -450,7 +471,9 @@ def finished_curve(
     ]
     for _, row in sorted(found, key=lambda sized: (-sized[0], sized[1]["ndc_params"])):
         same = {**place, "ndc_params": row["ndc_params"]}
-        if _same_input(same, features, use):
+        donors = (NDCResult.Donor & same).to_dicts() if files_of_donors else []
+        same_donors = {row["donor"]: row["donor_files"] for row in donors} == files_of_donors
+        if same_donors and _same_input(same, features, use):
             return _stored_curve(same)
     return None
 
@@ -472,7 +495,7 @@ def _stored_curve(key: dict) -> decoding.NDCCurve:
     points = (NDCResult.Curve & key).to_dicts(order_by="k")
     scores, null_scores, trial_means, influences = (
         np.array([np.empty(0) if point[name] is None else point[name] for point in points], dtype=np.float64)
-        for name in ("scores", "null_scores", "trial_means", "influences")
+        for name in ARRAYS
     )
     ks = np.array([point["k"] for point in points], dtype=np.int64)
     ceiling = (NDCResult & key).fetch1("ceiling")
@@ -546,7 +569,11 @@ def _complete(sets: dj.Table, members: dj.Table) -> dj.QueryExpression:
 
 def _invalidate(table: type[dj.Table], keys: list[dict], parts: Sequence[type[dj.Part]]) -> None:
     """Delete results that include a curve that is new; ``populate`` computes them again."""
-    if not keys or not (found := (table & keys).keys()):  # most new curves are in none
+    if not keys:  # most new curves are in none
+        return
+    # a worker that is comparing the former curves loses its job
+    (jobs_of(table).reserved & keys).delete_quick()
+    if not (found := (table & keys).keys()):
         return
     # parts first, as foreign keys demand; not delete(), which would ask, and follow the keys of every table
     for part in parts:
@@ -639,9 +666,15 @@ class NDCComparison(WholeDelete, dj.Computed):
         members = (NDCFamily.Member & key).proj()
         n_expected = len(members * SessionSet.Member.proj())
         # ordered: DataJoint compares this with a second reading, and servers return rows in any order
-        return (NDCResult & members).keys(order_by="session_set, ndc_params, eid"), n_expected
+        results = (NDCResult & members).keys(order_by="session_set, ndc_params, eid")
+        return results, n_expected, _curves_key(members)
 
-    def make_compute(self, key, results, n_expected):
+    @staticmethod
+    def also_read(key: dict) -> list[dict]:
+        """Return the keys of the tasks whose curves a job reads: its own key does not name them."""
+        return (NDCFamily.Member & key).keys()
+
+    def make_compute(self, key, results, n_expected, curves):
         found = [p_of((NDCResult & row).proj("p_curve", "p_largest").fetch1()) for row in results]
         p = np.array([np.nan if value is None else value for value in found], dtype=float)
         tasks = sorted({(row["session_set"], row["ndc_params"]) for row in results})
@@ -669,6 +702,19 @@ class NDCComparison(WholeDelete, dj.Computed):
         self.Trend.insert({**key, **row} for row in grid_trends)
         self.DayTrend.insert({**key, **row} for row in day_trends)
         self.DayValue.insert({**key, **row} for row in day_values)
+
+
+def _curves_key(members: dj.QueryExpression) -> str:
+    """Return a hash of the curves of tasks: computed again, from other files, they have the same keys.
+
+    Of the files behind them and of all numbers but the arrays, which these follow: arrays would be read three times.
+    """
+    sets = sorted(set(members.to_arrays("session_set")))
+    numbers = [name for name in NDCResult.Curve.heading.secondary_attributes if name not in ARRAYS]
+    return content_key([
+        [_sources({"session_set": one}) for one in sets],
+        *((table & members).to_dicts(order_by="KEY") for table in (NDCResult, NDCResult.Curve.proj(*numbers))),
+    ])  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -842,9 +888,15 @@ class NDCPopulation(WholeDelete, dj.Computed):
     def make_fetch(self, key):
         members = (NDCCohort.Member & key).proj()
         tasks = (members * SessionSet.proj("subject")).to_dicts(order_by="session_set, ndc_params")
-        return tasks, (NDCResult & members).keys(order_by="session_set, ndc_params, eid")
+        results = (NDCResult & members).keys(order_by="session_set, ndc_params, eid")
+        return tasks, results, _curves_key(members)
 
-    def make_compute(self, key, tasks, results):
+    @staticmethod
+    def also_read(key: dict) -> list[dict]:
+        """Return the keys of the tasks whose curves a job reads: its own key does not name them."""
+        return (NDCCohort.Member & key).keys()
+
+    def make_compute(self, key, tasks, results, curves):
         mice = [
             MouseTrends(
                 {name: task[name] for name in NDCTask.primary_key}, task["subject"], (NDCParams & task).settings(),

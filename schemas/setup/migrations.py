@@ -16,6 +16,7 @@ from datajoint.declare import compile_attribute
 from datajoint.lineage import delete_table_lineages, get_schema_lineages
 
 from pipeline.errors import ConfigError
+from schemas.decoding.tables import NDCResult
 from schemas.embedding import EmbeddingParams
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, insert_traces
 from schemas.provenance import DatabaseId, SchemaVersion, now
@@ -25,7 +26,9 @@ from schemas.server.connection import connect, lock
 from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.refusals import in_words
 from schemas.server.settings import prefix
+from schemas.session import Behavior
 from schemas.setup import collation, statistics, views
+from schemas.tracking import RegisteredUIDs, TrackingFile, TrackingRun
 from schemas.work.states import JobStatus
 from schemas.work.tables import Attempt, Lease
 
@@ -445,6 +448,28 @@ def _beyond(connection: dj.Connection, name_prefix: str) -> None:
     add_columns(connection, name_prefix + "decoding", BEYOND_COLUMNS)
 
 
+def _made_of(connection: dj.Connection, name_prefix: str) -> None:
+    """Fill NDCResult.Donor for the existing curves, and RegisteredUIDs from the existing tracking runs.
+
+    Of which files the labels of a donor were is not known, and that the trials of a donor are gone neither.
+    """
+    with_trials = set(Behavior.to_arrays("eid"))
+    for row in (NDCResult.proj("null_donors") & "null_donors is not null").to_dicts():
+        donors = with_trials & set(row.pop("null_donors") or ())
+        NDCResult.Donor.insert(
+            ({**row, "donor": eid} for eid in sorted(donors)), skip_duplicates=True, allow_direct_insert=True
+        )
+    for run in TrackingRun.proj("registered_at").to_dicts(order_by="registered_at"):
+        key = {name: run[name] for name in TrackingRun.primary_key}
+        known = (RegisteredUIDs & {"subject": run["subject"]}).proj().to_dicts()
+        # those of before version 8 do not say of which ROIs they are; of those in several runs, the first counts
+        files = [
+            file for file in (TrackingFile & key & "uid_rois <> ''").to_dicts()
+            if {name: file[name] for name in RegisteredUIDs.primary_key} not in known
+        ]  # fmt: skip
+        RegisteredUIDs.keep(run["subject"], files, run["registered_at"])
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -462,6 +487,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(14, "decoding: intervals for new trials, trends over days", _intervals),
     Migration(15, "nulls: mice that change, stored models of choice", _choice_models),
     Migration(16, "decoding: choice beyond the stimulus, slopes over mice", _beyond),
+    Migration(17, "files of donors, ROIs of UIDs that stay", lambda connection, name_prefix: None, _made_of),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -214,17 +214,12 @@ def _starts(changed: list[ChangedRow]) -> list[dj.Table]:
 
 
 def _results_of_trials(eids: list[str]) -> list[dict]:
-    """Return the keys of curves that depend on the trials of sessions, whether or not they are of these sessions.
+    """Return the keys of the curves of sets with sessions whose trials change: numbers of trials are equalised.
 
-    Numbers of trials are equalised over a set, and shuffled labels can be those of other sessions; no foreign key says
-    so.
+    Those whose null takes labels of these sessions refer to them (NDCResult.Donor).
     """
     sets = SessionSet & (SessionSet.Member & [{"eid": eid} for eid in eids]).proj()
-    found = (NDCResult & sets.proj()).keys()
-    for row in NDCResult.proj("null_donors").to_dicts():
-        if set(row.pop("null_donors") or ()) & set(eids):
-            found.append(row)
-    return found
+    return (NDCResult & sets.proj()).keys()
 
 
 def _counts(cascades: list[Cascade]) -> dict[str, tuple[int, int]]:

@@ -502,13 +502,13 @@ def test_a_larger_curve_takes_over_what_is_there(ndc, demo_sessions, tracking):
         "trial_label", order_by="trial"
     )
     elsewhere = shuffles(row, small(seed=1), trials, row["n_decoded"])
-    assert finished_curve(row, small(seed=1), features, use, elsewhere) is None
+    assert finished_curve(row, small(seed=1), features, use, elsewhere, {}) is None
     shuffled = shuffles(row, larger, trials, row["n_decoded"])
-    known = finished_curve(row, larger, features, use, shuffled)
+    known = finished_curve(row, larger, features, use, shuffled, {})
     np.testing.assert_array_equal(known.scores, [point["scores"] for point in row["curve"]])
     np.testing.assert_array_equal(known.null_scores, [point["null_scores"] for point in row["curve"]])
-    assert finished_curve(row, larger, features + 1, use, shuffled) is None
-    assert finished_curve(row, larger, features, np.roll(use, 1), shuffled) is None
+    assert finished_curve(row, larger, features + 1, use, shuffled, {}) is None
+    assert finished_curve(row, larger, features, np.roll(use, 1), shuffled, {}) is None
     (found, *_) = run_ndc(demo_sessions[:2], tracking, [larger]).curves["choice"]
     y = np.where(use == "kept", labels.astype(int), -1).astype(np.int8)
     scratch = ndc_curve(features, y, larger, shuffled, compared=inner_scores_of_others(row, [row, other]))

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support import version_11
+from support import version_1, version_11
 from support.databases import CANARY, closed_port, columns, declared, drop, full, one_line, own_server, schema_list
 
 import schemas
@@ -707,6 +707,47 @@ def test_curves_of_version_15_are_beyond_nothing_and_are_compared_over_mice(
     assert seen["k_star"] == [16, 8] and seen["minority"] == [None, None]
     assert seen["beyond"] == "none" and seen["key"] and seen["notes"] == []
     assert {quantity for quantity, _ in seen["mice"]} == {"code_k", "common_k", "d_prime", "score"}
+
+
+OLD_DONORS = """
+import json
+import schemas
+from schemas.cascade import preview
+from support.version_16 import RESULT
+
+schemas.activate()
+files = schemas.RegisteredUIDs.to_dicts(order_by="KEY")
+print(json.dumps({
+    "donors": [[{name: row[name] for name in RESULT} == RESULT, row["donor"], row["donor_files"]]
+               for row in schemas.NDCResult.Donor.to_dicts()],
+    "files": [[row["subject"], row["eid"], row["fov"], row["uid_sha256"], row["first_text"], row["first_rois"],
+               str(row["first_registered_at"])] for row in files],
+    "goes": preview(schemas.Behavior())["NDCResult"],
+}))
+"""
+
+
+def test_curves_of_version_16_go_with_the_trials_of_their_donors_and_uids_keep_their_rois(
+    database, backend, python_command, meso_command, request
+):
+    prefix = settings.prefix() + "v16_"
+    request.addfinalizer(lambda: drop(database, prefix))
+    env = {**own_server(backend), "MESO_PREFIX": prefix}
+    done = python_command(Path(__file__).parents[2] / "support" / "version_16.py", env=env)
+    assert done.returncode == 0, done.stderr
+    done = meso_command("db", "init", env=env)
+    assert "Applied 17: files of donors" in done.stdout, done.stderr
+    for schema, table in (("decoding", "__n_d_c_result__donor"), ("tracking", "registered_u_i_ds")):
+        new = declared(database, settings.prefix() + schema, table)
+        assert declared(database, prefix + schema, table) == new != {}
+    done = python_command("-c", OLD_DONORS, env=env)
+    assert done.returncode == 0, done.stderr
+    seen = json.loads(done.stdout.splitlines()[-1])
+    # of which files the labels were is not known; of the donor that is gone nothing is
+    assert seen["donors"] == [[True, version_1.EIDS[1], None]]
+    place = ["OLD", version_1.EIDS[0], 0]
+    assert seen["files"] == [[*place, "c" * 64, "a\nb\nc\n", "d" * 64, "2024-02-01 00:00:00"]]
+    assert seen["goes"] == 1
 
 
 # ---------------------------------------------------------------- views

@@ -258,6 +258,9 @@ def uids_of_a_new_extraction(session: OneSession, resaved: bool) -> dict:
         session.file(UIDS).write_bytes(session.file(UIDS).read_bytes().replace(b"\n", b"\r\n"))
     assert update([session.eid]).failures == []
     session.add("another", "SRC1")
+    folder = session.alf("another") / "FOV_00"  # a file of its own: the cells are other ROIs
+    (folder / UIDS).write_text("".join(f"{line}\n" for line in (folder / UIDS).read_text().splitlines()[::-1]))
+    np.save(folder / SILHOUETTE, shuffled(np.load(folder / SILHOUETTE)))
     write_one_tables(session.root)
     ingest([session.eids["another"]], cache_dir=session.root)
     fill(SESSION_TABLES, {"eid": session.eids["another"]})
@@ -297,6 +300,37 @@ def test_uids_registered_while_positions_are_unreadable_are_registered_again_bef
     assert fill([schemas.TrackedFOV], run).made == {"TrackedFOV": 1}
 
 
+def test_uids_of_a_session_that_was_deleted_do_not_fit_its_later_extraction(session):
+    """Deleted and registered again, where an update would have refused them; its files of UIDs were saved again."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    run = TrackingRun.register("SRC1")
+    fill([schemas.TrackedCell, schemas.TrackedFOV], run)
+    assert len(schemas.TrackedFOV & run) == 2
+    np.save(session.file(POSITIONS), exchanged(np.load(session.file(POSITIONS))))
+    path = session.file(UIDS)
+    path.write_text(path.read_text().replace("\n", "\r\n"))
+    (schemas.Session & {"eid": session.eid}).delete()
+    write_one_tables(session.root)
+    ingest([session.eid], cache_dir=session.root)
+    fill(SESSION_TABLES, {"eid": session.eid})
+    ((_, key, message),) = tracked_errors(TrackingRun.register("SRC1"))
+    assert key["fov"] == 0
+    assert "the UIDs were registered with other ROIs than the FOV has" in message
+    assert tracked_errors(TrackingRun.register("SRC1", same_rois=[session.eid])) == []
+
+
+def exchanged(array: np.ndarray) -> np.ndarray:
+    """Exchange the first two ROIs of an array."""
+    return np.concatenate([array[1::-1], array[2:]])
+
+
+def tracked_errors(run: dict) -> list[tuple[str, dict, str]]:
+    """Populate a tracking run again; return the errors of TrackedFOV."""
+    retry([schemas.TrackedFOV])
+    fill([schemas.TrackedCell], run)
+    return fill([schemas.TrackedFOV], run).errors
+
+
 @pytest.mark.parametrize("how", ["exchanged", "copied"])
 def test_uids_of_another_fov_are_refused(session, how):
     fill(SESSION_TABLES, {"eid": session.eid})
@@ -316,6 +350,50 @@ def test_uids_of_another_fov_are_refused(session, how):
     for fov, message in errors.items():
         assert "the UIDs are a copy of those of another FOV" in message
         assert f"found session {session.eid}, FOV_{1 - fov:02d}" in message
+
+
+def test_uids_of_another_day_are_refused_although_the_file_was_saved_again(session):
+    """The line ends are others, the ROIs of that day are as many, and most of the UIDs fit into the session."""
+    session.add("other", "SRC1")
+    eids = [session.eid, session.eids["other"]]
+    path = session.alf("other") / "FOV_00" / POSITIONS
+    np.save(path, exchanged(np.load(path)))
+    path = session.alf("other") / "FOV_00" / UIDS
+    path.write_text("".join(f"{line}\r\n" for line in session.file(UIDS).read_text().splitlines()))
+    write_one_tables(session.root)
+    ingest(eids, cache_dir=session.root)
+    fill(SESSION_TABLES, [{"eid": eid} for eid in eids])
+    found = {(key["eid"], key["fov"]): message for _, key, message in tracked_errors(TrackingRun.register("SRC1"))}
+    assert set(found) == {(eid, 0) for eid in eids}
+    for eid, other in zip(eids, eids[::-1], strict=True):
+        assert (
+            f"the UIDs are a copy of those of another FOV (expected UIDs of its own, found session {other}, FOV_00)"
+            in (found[eid, 0])
+        )
+
+
+def test_silhouettes_of_a_former_run_are_refused_beside_new_uids(session):
+    """New UIDs are of other ROIs; silhouettes of all ROIs, or of fewer, are none of a former run."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    lines = session.file(UIDS).read_text().splitlines()
+    has = np.array([line.strip() not in ("", "nan") for line in lines])
+    quality = np.load(session.file(SILHOUETTE)).reshape(-1)
+    assert (np.isfinite(quality) == has).all()
+    (names,) = np.nonzero(has)
+    for values in (
+        np.full(len(has), 0.5),
+        np.where(np.arange(len(has)) == names[0], np.nan, quality),
+        quality * np.nan,
+    ):
+        np.save(session.file(SILHOUETTE), values)
+        assert tracked_errors(TrackingRun.register("SRC1")) == []
+    np.save(session.file(SILHOUETTE), np.where(~has | (np.arange(len(has)) == names[0]), 0.5, np.nan))
+    ((_, key, message),) = tracked_errors(TrackingRun.register("SRC1"))
+    assert key["fov"] == 0
+    assert (
+        f"found {has.sum() - 1} ROIs with a UID and no silhouette, {(~has).sum()} with a silhouette and no UID"
+        in message
+    )
 
 
 def test_silhouettes_are_those_that_one_gives(session):

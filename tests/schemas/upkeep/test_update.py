@@ -7,6 +7,8 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +22,16 @@ from support.filled import Filled
 import meso
 import schemas
 import schemas.upkeep.update
+from page import drawing
+from page.rasters import Rasters
 from pipeline.decoding import NDCSettings
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import NotFoundError
 from populate_scripts.ingest import ingest
 from schemas.decoding.run import run_ndc, stored_run
+from schemas.decoding.shuffles import shuffles
+from schemas.decoding.tables import _common_trials, _decoded, _files_of_donors, finished_curve
 from schemas.exchange.verify import verify_session
 from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
@@ -394,6 +400,81 @@ def test_a_job_that_read_the_old_rows_inserts_nothing(lab, monkeypatch):
     assert errors() == []
     assert fill([schemas.TrialFeatures, schemas.NDCResult]).errors == []
     assert scores(lab) == fresh_scores(lab)
+
+
+@pytest.mark.one_backend
+def test_a_comparison_of_the_former_curves_is_not_stored_over_the_new_ones(lab, monkeypatch):
+    """Curves that are computed again have the same keys, and the job's own key names none of them."""
+    made, (key,) = schemas.NDCComparison.make_compute, schemas.NDCFamily.keys()
+    (schemas.NDCComparison & key).delete()
+    seen = []
+
+    def updated_meanwhile(self, key, *fetched):
+        found = made(self, key, *fetched)
+        if not seen:
+            seen.append(fetched)
+            lab.drop_trials(12)
+            assert update([lab.first]).failures == []  # the job was found, and taken from its worker
+        return found
+
+    monkeypatch.setattr(schemas.NDCComparison, "make_compute", updated_meanwhile)
+    fill([schemas.NDCComparison], key)
+    monkeypatch.undo()
+    (former,), new = seen, schemas.NDCComparison().make_fetch(key)
+    assert (former[0], former != new) == (new[0], True)  # so that DataJoint alone would refuse it, too
+    assert errors() == []
+    parts = (schemas.NDCComparison.Result, schemas.NDCComparison.DayValue)
+    stored = [(part & key).to_dicts(order_by="KEY") for part in parts]
+    (schemas.NDCComparison & key).delete()
+    fill([schemas.NDCComparison], key)
+    assert stored == [(part & key).to_dicts(order_by="KEY") for part in parts] != [[], []]
+
+
+def test_a_curve_goes_with_the_labels_of_other_sessions_that_its_null_took(lab):
+    """Also if their trials are deleted by hand; and no later curve takes over scores of labels of other files."""
+    eids, settings = [lab.first, lab.second], replace(SETTINGS[0], null="imposter", n_label_shuffles=1)
+    run_ndc(eids, lab.run(), [settings])
+    key = {**lab.result.session_set, **schemas.NDCParams.add(settings), "eid": lab.first}
+    n_common, _ = _common_trials(key)
+    features, trials, use, _ = _decoded(key, settings, n_common)
+    shuffled = shuffles(key, settings, trials, n_common)
+    files = _files_of_donors(shuffled.donors)
+    assert lab.second in files
+    known = partial(finished_curve, key, replace(settings, r=3), features, use, shuffled)
+    assert known(files).scores.shape == (3, 2)
+    assert known({**files, lab.second: "0" * 32}) is None
+    donor = {**key, "donor": lab.second}
+    schemas.NDCResult.Donor.update1({**donor, "donor_files": None})  # as before version 17
+    assert known(files) is None
+    comparisons = schemas.NDCComparison & (schemas.NDCFamily.Member & {"ndc_params": key["ndc_params"]}).proj()
+    assert schemas.NDCResult & key and comparisons
+    (schemas.Behavior & {"eid": lab.second}).delete()
+    assert not schemas.NDCResult & key and not comparisons
+    (schemas.NDCParams & {"ndc_params": key["ndc_params"]}).delete()
+    assert fill([schemas.Behavior], {"eid": lab.second}).errors == []
+
+
+@pytest.mark.one_backend
+def test_the_page_keeps_no_picture_of_what_was_read_before_an_update(lab):
+    """Raster and curves have the keys, numbers of cells and frames, and software of those before."""
+    key = lab.result.session_set["session_set"], [one.ndc_params for one in lab.result.targets]
+
+    def named() -> list[str]:
+        drawn = (drawing.ndc_overlay, drawing.k_star_days, drawing.performance)
+        return [Rasters().open(lab.first).version, *(draw(*key, [])[0] for draw in drawn)]
+
+    before, row = named(), (schemas.Embedding & {"eid": lab.first}).fetch1()
+    assert named() == before
+    lab.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[::-1]))
+    assert update([lab.first]).failures == []
+    assert (schemas.Embedding & {"eid": lab.first}).fetch1() == row
+    after = named()
+    assert not set(before) & set(after)
+    rank = schemas.Embedding.Rank & {"eid": lab.first}
+    first, second = rank.keys(order_by="embedding_rank", limit=2)
+    for one, place in ((first, -1), (second, 0), (first, 1)):
+        schemas.Embedding.Rank.update1({**one, "embedding_rank": place})
+    assert named()[0] != after[0]
 
 
 def test_features_say_which_fov_lacks_what(lab):
