@@ -32,9 +32,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cholesky, solve_triangular
-from scipy.sparse import csr_array
-from scipy.special import expit
+import scipy
 
 from pipeline.behavior.task import CONTRAST_KNOTS, block_side, contrast_knots, running_mean, stimulus, trial_columns
 
@@ -118,7 +116,9 @@ class Mice:
             Last choice if rewarded, if not, and running means, as `past_choices` returns.
         """
         still, strength = self.drive(np.sign(signed_contrast), np.abs(signed_contrast), probability_left)
-        p: Array = expit(still + np.sign(signed_contrast) * strength + self.weights[:, -past.shape[1] :] @ past.T)
+        p: Array = scipy.special.expit(
+            still + np.sign(signed_contrast) * strength + self.weights[:, -past.shape[1] :] @ past.T
+        )
         return p
 
     def simulate(
@@ -164,7 +164,7 @@ class Mice:
             z = still[:, trial] + side[:, trial] * strength[:, trial] + win * last[0] + lose * last[1]
             for weight, mean in zip(memories, means, strict=True):
                 z += weight * mean
-            now = np.where(draws[:, trial] < expit(z), 1.0, -1.0)
+            now = np.where(draws[:, trial] < scipy.special.expit(z), 1.0, -1.0)
             choice[:, trial], wrong = now, now != side[:, trial]
             last = np.where([~wrong, wrong], now, 0.0)
             for memory, mean in zip(CHOICE_MEMORY, means, strict=True):
@@ -199,7 +199,7 @@ class DynamicPsychometric:
     probabilities: Array
     modes: list[Array]
     factors: list[Array]
-    basis: csr_array
+    basis: scipy.sparse.csr_array
 
     def mice(self, rngs: Sequence[np.random.Generator]) -> Mice:
         """Return one mouse for each generator, drawn from the posterior.
@@ -212,7 +212,7 @@ class DynamicPsychometric:
             # scaled by the sum, which rounding makes slightly less than 1
             which = int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
             z = rng.standard_normal(len(self.modes[which]))
-            drawn[row] = self._full(self.modes[which] + solve_triangular(self.factors[which], z), which)
+            drawn[row] = self._full(self.modes[which] + scipy.linalg.solve_triangular(self.factors[which], z), which)
         return self._mice(drawn)
 
     @cached_property
@@ -226,7 +226,7 @@ class DynamicPsychometric:
         total = [np.zeros(len(WEIGHTS)), np.zeros(self.basis.shape[0]), np.zeros(self.basis.shape[0])]
         for number, (mode, factor) in enumerate(zip(self.modes, self.factors, strict=True)):
             spread = np.zeros((len(PRIOR) + 2 * self._n_knots, len(mode)))
-            spread[self._places(number)] = solve_triangular(factor, np.eye(len(mode)))
+            spread[self._places(number)] = scipy.linalg.solve_triangular(factor, np.eye(len(mode)))
             away = self._mice(self._full(mode, number)[None])
             each, middle = self._parts(spread.T), self.mean
             for part, columns, mean, mixed in zip(
@@ -345,7 +345,7 @@ def _knot_spacing(n: int) -> int:
     return max(KNOT_SPACING, math.ceil((n - 1) / MAX_KNOTS))
 
 
-def _time_basis(n: int) -> csr_array:
+def _time_basis(n: int) -> scipy.sparse.csr_array:
     """Return what multiplies the knots of a walk, t and t^2 - 1/3 on every trial, (n, K + 2) sparse float64.
 
     A walk starts at 0, on the first trial, which has no knot.
@@ -355,7 +355,7 @@ def _time_basis(n: int) -> csr_array:
     time = np.arange(n)
     knots = np.maximum(1 - np.abs(time[:, None] - spacing * np.arange(1, n_knots + 1)) / spacing, 0)
     t = np.linspace(-1, 1, n) if n > 1 else np.zeros(n)
-    return csr_array(np.column_stack([knots, t, t**2 - 1 / 3]))
+    return scipy.sparse.csr_array(np.column_stack([knots, t, t**2 - 1 / 3]))
 
 
 def _places(steps: Array, n_knots: int) -> Array:
@@ -375,12 +375,12 @@ class _Design:
 
     is_left: Array
     dense: Array
-    walks: csr_array
+    walks: scipy.sparse.csr_array
     prior_mean: Array
     spacing: int
 
     @classmethod
-    def of(cls, trials: Mapping[str, Array], responds: Array, basis: csr_array) -> _Design:
+    def of(cls, trials: Mapping[str, Array], responds: Array, basis: scipy.sparse.csr_array) -> _Design:
         side, contrast = stimulus(trials)
         side, contrast = side[responds], np.nan_to_num(contrast)[responds]
         choice = trials["choice"][responds]
@@ -396,7 +396,7 @@ class _Design:
         knots = basis[:, np.arange(n_knots)].toarray()
         mean = np.zeros(len(PRIOR) + 2 * n_knots)
         mean[: len(PRIOR)] = [middle for middle, _ in PRIOR.values()]
-        walks = csr_array(np.hstack([knots, seen[:, None] * knots]))
+        walks = scipy.sparse.csr_array(np.hstack([knots, seen[:, None] * knots]))
         return cls(choice > 0, dense, walks, mean, _knot_spacing(len(responds)))
 
     def fitted(self, steps: Array, places: Array, start: Array) -> tuple[float, Array, Array]:
@@ -410,10 +410,10 @@ class _Design:
         z, mean = self._logits(walks, start), self.prior_mean[places]
         loss = self._loss(z) + away @ prior @ away / 2
         for _ in range(MAX_NEWTON):
-            p = expit(z)
+            p = scipy.special.expit(z)
             slope = self._transposed(walks, self.is_left - p) - prior @ away
-            factor = cholesky(prior + self._weighted(walks, p * (1 - p)))
-            step = solve_triangular(factor, solve_triangular(factor, slope, trans="T"))
+            factor = scipy.linalg.cholesky(prior + self._weighted(walks, p * (1 - p)))
+            step = scipy.linalg.solve_triangular(factor, scipy.linalg.solve_triangular(factor, slope, trans="T"))
             if np.abs(step).max() < TOLERANCE:
                 break
             move = self._logits(walks, step)
@@ -427,14 +427,14 @@ class _Design:
         evidence = -loss + log_det / 2 - np.log(np.diag(factor)).sum()
         return float(evidence), mean + away, factor
 
-    def _logits(self, walks: csr_array, parameters: Array) -> Array:
+    def _logits(self, walks: scipy.sparse.csr_array, parameters: Array) -> Array:
         logits: Array = self.dense @ parameters[: len(PRIOR)] + walks @ parameters[len(PRIOR) :]
         return logits
 
-    def _transposed(self, walks: csr_array, values: Array) -> Array:
+    def _transposed(self, walks: scipy.sparse.csr_array, values: Array) -> Array:
         return np.concatenate([values @ self.dense, walks.T @ values])
 
-    def _weighted(self, walks: csr_array, weights: Array) -> Array:
+    def _weighted(self, walks: scipy.sparse.csr_array, weights: Array) -> Array:
         """Return the Gram matrix of the weighted inputs, (P, P)."""
         dense, n = self.dense * weights[:, None], len(PRIOR)
         out = np.empty((n + walks.shape[1],) * 2)

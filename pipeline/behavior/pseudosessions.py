@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import minimize_scalar
+import scipy
 
 from pipeline.behavior.dynamic import DynamicPsychometric, fit_dynamic_psychometric
 from pipeline.behavior.static import BehaviorModel
@@ -94,7 +94,7 @@ class Repeats:
             repeated = np.clip(r + (1 - r) * q, 1e-9, 1 - 1e-9)
             return float(np.log(np.where(same, repeated, 1 - repeated)).sum())
 
-        r = float(minimize_scalar(lambda r: -log_likelihood(r), bounds=(0, 1), method="bounded").x)
+        r = float(scipy.optimize.minimize_scalar(lambda r: -log_likelihood(r), bounds=(0, 1), method="bounded").x)
         if log_likelihood(r) - log_likelihood(0) < REPEATS_BEYOND_DOUBT:
             return cls(0.0, 0.0)
         again = after[same]

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import stdtr, stdtrit
+import scipy
 
 from pipeline.decoding.fits.days import DayTrend
 from pipeline.decoding.fits.families import ALPHA
@@ -83,9 +82,12 @@ def mice_trend(
     mean = float(weights @ b)
     low = high = p = float("nan")
     if n >= MIN_MICE:
-        error, width = float(np.sqrt(weights @ (b - mean) ** 2 / (n - 1))), float(stdtrit(n - 1, 1 - ALPHA / 2))
+        error, width = (
+            float(np.sqrt(weights @ (b - mean) ** 2 / (n - 1))),
+            float(scipy.special.stdtrit(n - 1, 1 - ALPHA / 2)),
+        )
         low, high = mean - width * error, mean + width * error
-        p = float(2 * stdtr(n - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)
+        p = float(2 * scipy.special.stdtr(n - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)
     return MiceTrend(mean, low, high, p, float(np.sqrt(tau2)), b, v, weights)
 
 
@@ -205,5 +207,7 @@ def _reml(b: np.ndarray, v: np.ndarray) -> float:
     grid = np.r_[least, np.geomspace(top * 1e-6, top, 60)]
     at = int(np.argmin([minus_likelihood(tau2) for tau2 in grid]))
     bounds = (grid[max(at - 1, 0)], grid[min(at + 1, len(grid) - 1)])
-    found = minimize_scalar(minus_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-10 * top})
+    found = scipy.optimize.minimize_scalar(
+        minus_likelihood, bounds=bounds, method="bounded", options={"xatol": 1e-10 * top}
+    )
     return float(found.x) if found.fun < minus_likelihood(grid[at]) else float(grid[at])
