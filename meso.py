@@ -45,7 +45,7 @@ from schemas.queries.sessions import trial_events
 from schemas.queries.tracking_runs import fovs_left_out, tracking_run_of_sessions
 from schemas.rows import in_fovs, place_numbers
 from schemas.storage.bulk import columns
-from schemas.work.filling import fill, fill_session, fill_sessions, not_read, registered, registered_all
+from schemas.work.filling import fill, fill_session, fill_sessions, not_read, registered, registered_of
 
 if TYPE_CHECKING:
     import datajoint as dj
@@ -533,7 +533,8 @@ def match_tracked_indices_across_sessions(
         raise ArgumentError("server_root is not supported: use roicat_root, or mirror the tree with 'meso track'")
     anchor, others = _anchor_and_others(args, anchor_eid, other_eids)
     schemas.activate()
-    eids = list(dict.fromkeys(registered_all([anchor, *others])))
+    known = registered_of([anchor, *others])
+    eids = list(dict.fromkeys(known.get(eid) or registered(eid) for eid in [anchor, *others]))
     one_subject(eids)
     for eid in not_read(eids):
         fill_session(eid, behavior=False)
@@ -675,9 +676,10 @@ def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, s
     """Register and read the sessions; return the ids of those that can be used, and a message for each other one."""
     found: dict[str, str] = {}
     unusable: dict[str, str] = {}
+    known = registered_of(eids)
     for named in dict.fromkeys(map(str, eids)):
         try:
-            found[registered(named)] = named
+            found[known.get(named) or registered(named)] = named
         except DataError as error:
             unusable[named] = str(error)
     if found:

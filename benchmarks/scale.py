@@ -28,7 +28,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from store import own_mysql
 
 N_FOVS, SESSIONS_OF_A_MOUSE = 8, 20
-WHEN = datetime.datetime(2024, 1, 1, tzinfo=datetime.UTC).replace(tzinfo=None)
+WHEN = datetime.datetime(2024, 1, 1)  # noqa: DTZ001  the database has UTC without a zone
 #: Seconds, or statements, at most.
 MUST = {"delete preview": 1.0, "TrackedFOV, statements": 200, "match_tracked_indices": 0.7}
 

@@ -10,12 +10,12 @@
 import warnings
 
 with warnings.catch_warnings():
-    from schemas.server import config_file
+    from schemas.server import config_file, quick_import
 
     config_file.guard()  # before DataJoint is imported
     # DataJoint warns at its first import when there is no datajoint.json: then the embedded database is used
     warnings.filterwarnings("ignore", message="No datajoint.json found")
-    import datajoint  # noqa: F401
+    quick_import.import_datajoint()
 
 from pipeline.errors import (
     ArgumentError,

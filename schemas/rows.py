@@ -91,7 +91,7 @@ class SourceFile(dj.Part):
         return [_arguments(row) for row in (cls & key).to_dicts(order_by="dataset")]
 
     @classmethod
-    def by_row(cls, key: dict) -> list[tuple[dict[str, Any], list[Source]]]:
+    def by_row(cls, key: dict | list[dict]) -> list[tuple[dict[str, Any], list[Source]]]:
         """Return the keys of several rows, in order, with the files of each; one statement."""
         names = [name for name in cls.primary_key if name != "dataset"]
         files = groupby((cls & key).to_dicts(order_by="KEY"), key=itemgetter(*names))

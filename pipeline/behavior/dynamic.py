@@ -32,8 +32,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import scipy  # its parts are imported when they are first used: every command imports this module
-from scipy.special import expit
+import scipy
 
 from pipeline.behavior.task import CONTRAST_KNOTS, block_side, contrast_knots, running_mean, stimulus, trial_columns
 
@@ -117,7 +116,9 @@ class Mice:
             Last choice if rewarded, if not, and running means, as `past_choices` returns.
         """
         still, strength = self.drive(np.sign(signed_contrast), np.abs(signed_contrast), probability_left)
-        p: Array = expit(still + np.sign(signed_contrast) * strength + self.weights[:, -past.shape[1] :] @ past.T)
+        p: Array = scipy.special.expit(
+            still + np.sign(signed_contrast) * strength + self.weights[:, -past.shape[1] :] @ past.T
+        )
         return p
 
     def simulate(
@@ -163,7 +164,7 @@ class Mice:
             z = still[:, trial] + side[:, trial] * strength[:, trial] + win * last[0] + lose * last[1]
             for weight, mean in zip(memories, means, strict=True):
                 z += weight * mean
-            now = np.where(draws[:, trial] < expit(z), 1.0, -1.0)
+            now = np.where(draws[:, trial] < scipy.special.expit(z), 1.0, -1.0)
             choice[:, trial], wrong = now, now != side[:, trial]
             last = np.where([~wrong, wrong], now, 0.0)
             for memory, mean in zip(CHOICE_MEMORY, means, strict=True):
@@ -409,7 +410,7 @@ class _Design:
         z, mean = self._logits(walks, start), self.prior_mean[places]
         loss = self._loss(z) + away @ prior @ away / 2
         for _ in range(MAX_NEWTON):
-            p = expit(z)
+            p = scipy.special.expit(z)
             slope = self._transposed(walks, self.is_left - p) - prior @ away
             factor = scipy.linalg.cholesky(prior + self._weighted(walks, p * (1 - p)))
             step = scipy.linalg.solve_triangular(factor, scipy.linalg.solve_triangular(factor, slope, trans="T"))

@@ -11,6 +11,7 @@ import datajoint as dj
 
 from pipeline.errors import ConfigError, DataError, NotFoundError
 from pipeline.reading import identify, open_one
+from pipeline.reading.names import session_name
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.queries.ids import find_sessions
 from schemas.rows import checked, jobs_of, not_empty
@@ -162,10 +163,13 @@ def not_read(eids: Sequence[str]) -> list[str]:
     return [eid for eid in eids if eid not in read]
 
 
-def registered_all(named: Sequence[str]) -> list[str]:
-    """Return the same as ``registered`` for each of several texts, with one statement for all whole ids that are."""
-    found = find_sessions(named)
-    return [found[str(text)] or registered(text) for text in named]
+def registered_of(named: Sequence[str]) -> dict[str, str]:
+    """Return by text the ids of those of several texts that are whole ids of registered sessions; one statement.
+
+    ``registered`` finds or registers the others, one by one.
+    """
+    whole = [str(text) for text in named if session_name(str(text)).eid]
+    return {text: eid for text, eid in find_sessions(whole).items() if eid} if whole else {}
 
 
 def registered(named: str) -> str:

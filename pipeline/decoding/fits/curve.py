@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr
+import scipy
 
 from pipeline.decoding.fits.families import (
     ALPHA,
@@ -376,7 +376,7 @@ def _chance_p(columns: np.ndarray, p_values: np.ndarray | None, chance: float) -
             return float("nan")
         # no null: a one-sided normal test with the error from the bootstrap
         error = np.maximum(columns[:, 1:].std(axis=1, ddof=1), 1e-12)
-        p_values = ndtr((chance - columns[:, 0]) / error)
+        p_values = scipy.special.ndtr((chance - columns[:, 0]) / error)
     return float(np.nanmin(benjamini_hochberg(p_values)))
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+import scipy
 
 from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.families import ALPHA, d_prime
@@ -290,12 +290,12 @@ def _slopes(days: np.ndarray, values: np.ndarray) -> dict[str, float]:
     found = {"slope": slope, "mean_day": float(days.mean()), "mean_value": mean}
     drawn = slopes[1:][np.isfinite(slopes[1:])]
     if len(drawn) > 1 and len(drawn) >= (len(slopes) - 1) / 2 and drawn.std() > 0:
-        error, width = float(drawn.std(ddof=1)), float(ndtri(1 - ALPHA / 2))
+        error, width = float(drawn.std(ddof=1)), float(scipy.special.ndtri(1 - ALPHA / 2))
         found |= {"fixed_low": slope - width * error, "fixed_high": slope + width * error}
-        found["fixed_p"] = float(2 * ndtr(-abs(slope) / error))
+        found["fixed_p"] = float(2 * scipy.special.ndtr(-abs(slope) / error))
     if n >= MIN_DAYS:
         scatter = float(np.sqrt(np.sum((values[:, 0] - mean - slope * away) ** 2) / (n - 2)))
-        error, width = scatter / np.sqrt(sxx), float(stdtrit(n - 2, 1 - ALPHA / 2))
+        error, width = scatter / np.sqrt(sxx), float(scipy.special.stdtrit(n - 2, 1 - ALPHA / 2))
         found |= {"low": slope - width * error, "high": slope + width * error, "half_width": width * scatter / n**0.5}
-        found["p"] = float(2 * stdtr(n - 2, -abs(slope) / error)) if error > 0 else float(slope == 0)
+        found["p"] = float(2 * scipy.special.stdtr(n - 2, -abs(slope) / error)) if error > 0 else float(slope == 0)
     return found

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtr, ndtri
+import scipy
 
 from pipeline.errors import ArgumentError
 
@@ -102,7 +102,7 @@ def _basis(family: str, k: np.ndarray, theta: Any) -> np.ndarray:
 
 def d_prime(score: np.ndarray, metric: str) -> np.ndarray:
     """Return d' of scores, float64 of their shape; negative for scores below one half, finite for scores of 1."""
-    d: np.ndarray = D_PRIME[metric] * ndtri(np.clip(score, 1 - SCORE_MAX, SCORE_MAX))
+    d: np.ndarray = D_PRIME[metric] * scipy.special.ndtri(np.clip(score, 1 - SCORE_MAX, SCORE_MAX))
     return d
 
 
@@ -115,14 +115,14 @@ def d_squared(score: np.ndarray, metric: str) -> np.ndarray:
 
 def _score(d_squared: np.ndarray, metric: str) -> np.ndarray:
     """Return the score of (signed) d'^2, the inverse of `d_squared`."""
-    score: np.ndarray = ndtr(np.sign(d_squared) * np.sqrt(np.abs(d_squared)) / D_PRIME[metric])
+    score: np.ndarray = scipy.special.ndtr(np.sign(d_squared) * np.sqrt(np.abs(d_squared)) / D_PRIME[metric])
     return score
 
 
 def _weights(family: str, mean: np.ndarray, variance: np.ndarray, metric: str) -> np.ndarray:
     """Return the inverse variance of the mean score, or (information) of d'^2, (K,) with sum 1."""
     if family == "information":
-        z = ndtri(np.clip(mean, 1 - SCORE_MAX, SCORE_MAX))
+        z = scipy.special.ndtri(np.clip(mean, 1 - SCORE_MAX, SCORE_MAX))
         slope = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / D_PRIME[metric]  # d score / d d'
         # delta method: the variance of d' is that of the score over the squared slope
         variance_d = variance / slope**2
@@ -258,7 +258,7 @@ def _k_at(family: str, parameters: np.ndarray, level: np.ndarray, metric: str) -
     with np.errstate(divide="ignore", invalid="ignore"):
         if family == "information":
             # each formula is the family's curve solved for k; d here is d'^2
-            d = np.square(D_PRIME[metric] * ndtri(level))
+            d = np.square(D_PRIME[metric] * scipy.special.ndtri(level))
             k = np.where(d < first * theta, d / (first - d / theta), np.inf)
         elif family == "exponential":
             k = theta * np.log(np.maximum(second, 1e-300) / (first - level))

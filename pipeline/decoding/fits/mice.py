@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import scipy
-from scipy.special import stdtr, stdtrit
 
 from pipeline.decoding.fits.days import DayTrend
 from pipeline.decoding.fits.families import ALPHA
@@ -83,9 +82,12 @@ def mice_trend(
     mean = float(weights @ b)
     low = high = p = float("nan")
     if n >= MIN_MICE:
-        error, width = float(np.sqrt(weights @ (b - mean) ** 2 / (n - 1))), float(stdtrit(n - 1, 1 - ALPHA / 2))
+        error, width = (
+            float(np.sqrt(weights @ (b - mean) ** 2 / (n - 1))),
+            float(scipy.special.stdtrit(n - 1, 1 - ALPHA / 2)),
+        )
         low, high = mean - width * error, mean + width * error
-        p = float(2 * stdtr(n - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)
+        p = float(2 * scipy.special.stdtr(n - 1, -abs(mean) / error)) if error > 0 else float(mean == 0)
     return MiceTrend(mean, low, high, p, float(np.sqrt(tau2)), b, v, weights)
 
 

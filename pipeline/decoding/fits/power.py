@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import stdtrit
-from scipy.stats import nct
+import scipy
 
 from pipeline.decoding.fits.days import MIN_DAYS
 from pipeline.decoding.fits.families import ALPHA
@@ -79,9 +78,9 @@ def trend_power(
         free, error = n_mice - 1, float(np.sqrt((error**2 + between_sd**2) / n_mice))
     if error == 0:
         return float(slope != 0)
-    away, limit = abs(slope) / error, float(stdtrit(free, 1 - ALPHA / 2))
+    away, limit = abs(slope) / error, float(scipy.special.stdtrit(free, 1 - ALPHA / 2))
     # scipy's nct gives NaN far from the centre, where the power is 1
-    found = float(nct.sf(limit, free, away) + nct.cdf(-limit, free, away))
+    found = float(scipy.stats.nct.sf(limit, free, away) + scipy.stats.nct.cdf(-limit, free, away))
     return found if np.isfinite(found) else 1.0
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import log_ndtr, stdtr, stdtrit
+import scipy
 
 from pipeline.decoding.fits.families import ALPHA
 from pipeline.errors import ArgumentError
@@ -149,22 +149,22 @@ def _least_squares(x: np.ndarray, y: np.ndarray) -> dict[str, float]:
     free = len(x) - 2
     slope = float(x @ y / (x @ x))
     scatter = np.sqrt(np.sum((y - y.mean() - slope * x) ** 2) / free)
-    error, width = scatter / np.sqrt(x @ x), float(stdtrit(free, 1 - ALPHA / 2))
+    error, width = scatter / np.sqrt(x @ x), float(scipy.special.stdtrit(free, 1 - ALPHA / 2))
     return {
         "slope": slope, "low": float(slope - width * error), "high": float(slope + width * error),
-        "p": float(2 * stdtr(free, -abs(slope) / error)), "mean_log_k": float(y.mean()),
+        "p": float(2 * scipy.special.stdtr(free, -abs(slope) / error)), "mean_log_k": float(y.mean()),
         "half_width": float(width * scatter / np.sqrt(len(x))),
     }  # fmt: skip
 
 
 def _widen(found: dict[str, float], error: float, error_of_mean: float, free: int) -> dict[str, float]:
     """Return the fields, with an interval at least as wide and a p at least as large as measurement error implies."""
-    width = float(stdtrit(free, 1 - ALPHA / 2))
+    width = float(scipy.special.stdtrit(free, 1 - ALPHA / 2))
     slope = found["slope"]
     if error == 0:
         return found
     by_draws = {"low": slope - width * error, "high": slope + width * error}
-    p = float(2 * stdtr(free, -abs(slope) / error))
+    p = float(2 * scipy.special.stdtr(free, -abs(slope) / error))
     return found | {
         "low": min(found.get("low", np.inf), by_draws["low"]),
         "high": max(found.get("high", -np.inf), by_draws["high"]),
@@ -194,7 +194,7 @@ def _tobit(design: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, float]:
             return -np.inf
         z = design @ parameters
         known = exact.sum() * (np.log(parameters[-1]) - np.log(2 * np.pi) / 2) - np.sum(z[exact] ** 2) / 2
-        return float(known + log_ndtr(toward * z[~exact]).sum())
+        return float(known + scipy.special.log_ndtr(toward * z[~exact]).sum())
 
     parameters = np.zeros(design.shape[1])
     # start: no slope, mean and scatter of the values as if none were censored
@@ -205,7 +205,7 @@ def _tobit(design: np.ndarray, side: np.ndarray) -> tuple[np.ndarray, float]:
         z = design @ parameters
         push = z[~exact] * toward
         # phi / Phi from logarithms: far in the tail both underflow
-        ratio = np.exp(-(push**2) / 2 - np.log(2 * np.pi) / 2 - log_ndtr(push))
+        ratio = np.exp(-(push**2) / 2 - np.log(2 * np.pi) / 2 - scipy.special.log_ndtr(push))
         slope, bend = -z.copy(), -np.ones(len(z))
         slope[~exact], bend[~exact] = toward * ratio, -ratio * (push + ratio)
         gradient, hessian = design.T @ slope, (design.T * bend) @ design
@@ -231,7 +231,7 @@ def _tobit_slope(x: np.ndarray, y: np.ndarray, side: np.ndarray) -> dict[str, fl
     scatter, slope = 1 / parameters[-1], float(parameters[1] / parameters[-1])
     n = int((side == 0).sum())
     free = n - 2
-    width = float(stdtrit(free, 1 - ALPHA / 2))
+    width = float(scipy.special.stdtrit(free, 1 - ALPHA / 2))
 
     def statistic(other: float) -> float:
         """Return the likelihood ratio of another slope on the scale of Student's t: exactly t without censoring."""
@@ -250,7 +250,7 @@ def _tobit_slope(x: np.ndarray, y: np.ndarray, side: np.ndarray) -> dict[str, fl
         return sign * np.inf
 
     return {
-        "slope": slope, "low": bound(-1), "high": bound(1), "p": float(2 * stdtr(free, -statistic(0.0))),
+        "slope": slope, "low": bound(-1), "high": bound(1), "p": float(2 * scipy.special.stdtr(free, -statistic(0.0))),
         # the maximum likelihood scatter divides by n, so / sqrt(free) here is / sqrt(n) of the unbiased one
         "mean_log_k": float(parameters[0] / parameters[-1]), "half_width": float(width * scatter / np.sqrt(free)),
     }  # fmt: skip

@@ -9,7 +9,7 @@ made on the logit scale, because a symmetric one fails near a score of 1.
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import expit, logit, ndtri
+import scipy
 
 from pipeline.decoding.fits.families import ALPHA
 
@@ -46,9 +46,9 @@ def score_interval(scores: np.ndarray, influences: np.ndarray) -> tuple[np.ndarr
         As for `score_variance`.
     """
     mean, center, scale = _on_logit_scale(scores, influences)
-    width = ndtri(1 - ALPHA / 2) * np.sqrt(score_variance(scores, influences)) * scale
+    width = scipy.special.ndtri(1 - ALPHA / 2) * np.sqrt(score_variance(scores, influences)) * scale
     # a mean of 1, whose center is clipped, belongs to its own interval
-    return np.minimum(expit(center - width), mean), np.maximum(expit(center + width), mean)
+    return np.minimum(scipy.special.expit(center - width), mean), np.maximum(scipy.special.expit(center + width), mean)
 
 
 def score_draws(scores: np.ndarray, influences: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
@@ -71,7 +71,7 @@ def score_draws(scores: np.ndarray, influences: np.ndarray, n_draws: int, seed: 
     for b in range(n_draws):
         normal[:, b] = np.random.default_rng(np.random.SeedSequence([seed, b])).normal(size=len(normal))
     _, center, scale = _on_logit_scale(scores, influences)
-    draws: np.ndarray = expit(center[:, None] + scale[:, None] * (effects @ normal))
+    draws: np.ndarray = scipy.special.expit(center[:, None] + scale[:, None] * (effects @ normal))
     return draws
 
 
@@ -91,7 +91,7 @@ def _subset_effects(scores: np.ndarray) -> np.ndarray:
 
 def _least_variance(scores: np.ndarray, influences: np.ndarray) -> np.ndarray:
     _, center, _ = _on_logit_scale(scores, influences)
-    clipped = expit(center)
+    clipped = scipy.special.expit(center)
     least: np.ndarray = 0.5 * clipped * (1 - clipped) / influences.shape[1]
     return least
 
@@ -100,4 +100,4 @@ def _on_logit_scale(scores: np.ndarray, influences: np.ndarray) -> tuple[np.ndar
     """Return the mean score, its logit, and the derivative of the logit there, (K,) each."""
     mean = mean_score(scores)
     clipped = np.clip(mean, SCORE_MIN, 1 - 0.5 / influences.shape[1])
-    return mean, logit(clipped), 1 / (clipped * (1 - clipped))
+    return mean, scipy.special.logit(clipped), 1 / (clipped * (1 - clipped))

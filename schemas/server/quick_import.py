@@ -1,0 +1,49 @@
+"""Importing DataJoint in half of its time: pandas is imported once it is used, and garbage is not looked for meanwhile.
+
+DataJoint uses pandas for ``to_pandas``, and to ask whether something is a DataFrame, which nothing is before pandas has
+been imported.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import sys
+from types import ModuleType
+from typing import Any
+
+
+class _DataFrameType(type):
+    def __instancecheck__(cls, value: Any) -> bool:
+        return "pandas" in sys.modules and isinstance(value, importlib.import_module("pandas").DataFrame)
+
+    def __call__(cls, *args: Any, **options: Any) -> Any:
+        return importlib.import_module("pandas").DataFrame(*args, **options)
+
+
+class _DataFrame(metaclass=_DataFrameType):
+    """Stands for ``pandas.DataFrame``: calls and ``isinstance`` are those of the real one."""
+
+
+class _Pandas(ModuleType):
+    DataFrame = _DataFrame
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what the import system asks a module
+            raise AttributeError(name)
+        return getattr(importlib.import_module("pandas"), name)
+
+
+def import_datajoint() -> None:
+    """Import DataJoint with a stand-in for pandas, unless either has been imported."""
+    if {"datajoint", "pandas"} & sys.modules.keys():
+        return
+    collects = gc.isenabled()
+    gc.disable()
+    sys.modules["pandas"] = _Pandas("pandas")
+    try:
+        importlib.import_module("datajoint")
+    finally:
+        del sys.modules["pandas"]
+        if collects:
+            gc.enable()
