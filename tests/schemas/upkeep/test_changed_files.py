@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.broken_sessions import Repository, remove
+from support.broken_sessions import Repository, new_uuids, remove
 from support.corpus import (
     ACTIVITY,
     PLACES,
@@ -246,6 +246,7 @@ def extract_again(session: OneSession) -> None:
     for path in sorted(session.alf("it").glob("FOV_00/mpciROIs.*.npy")):
         if "cluster" not in path.name:
             session.revise(path.name, shuffled)
+    new_uuids(session.file(UUIDS), REVISION)
     session.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.broken_sessions import Repository, remove
-from support.corpus import ACTIVITY, BAD, POSITIONS, TIMES, TRIALS, TYPES, UIDS, WHEEL
+from support.broken_sessions import Repository, new_uuids, remove
+from support.corpus import ACTIVITY, BAD, POSITIONS, TIMES, TRIALS, TYPES, UIDS, UUIDS, WHEEL
 
 import meso
 import schemas
@@ -248,6 +248,7 @@ def test_a_new_extraction_with_new_uids_is_a_new_tracking_run(lab):
     for name in (TYPES, POSITIONS):
         lab.revise(name, lambda a: a[::-1].copy())
     lab.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
+    new_uuids(lab.file(UUIDS), REVISION)
     for name in lab.alf("first").glob("FOV_00/mpciROIs.*.npy"):
         if name.name not in (TYPES, POSITIONS):
             lab.revise(name.name, lambda a: a[::-1].copy())
