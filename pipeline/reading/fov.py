@@ -27,6 +27,11 @@ TIMES, TIMESHIFT = "mpci.times.npy", "mpciStack.timeshift.npy"
 REQUIRED = (TIMES, TIMESHIFT, TYPES, POSITIONS)
 UUIDS, CLASSIFIER = "mpciROIs.uuids.csv", "mpciROIs.cellClassifier.npy"
 OPTIONAL = (CLASSIFIER, UUIDS, BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES)
+#: Datasets with a row (activity: a column) per ROI, all of one extraction.
+OF_ROIS = (
+    *SIGNALS.values(), TYPES, CLASSIFIER, POSITIONS, UUIDS,
+    *(template.format(suffix) for template in (REGION_IDS, MLAPDV) for suffix in ("", "_estimate")),
+)  # fmt: skip
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 #: Frame periods in s that a mesoscope can have (it has 0.05 to 0.3 s). Times in ms, minutes or frames give others.
 FRAME_PERIODS = (0.01, 1.0)

@@ -147,7 +147,7 @@ def test_nothing_has_changed(lab, meso_command):
 
 
 def test_a_dry_run_says_what_an_update_does_and_does_nothing(lab, meso_command):
-    lab.revise(TIMES, lambda times: times + 0.5)
+    lab.revise(TIMES, lambda times: times + 0.15)
     before, kept = asked(lab), scores(lab)
     done = meso_command("update", lab.first, "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
@@ -171,7 +171,7 @@ def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, databa
     before, kept = asked(lab), scores(lab)
     old_row = (schemas.NDCResult & {"eid": lab.first}).to_dicts(order_by="KEY")
     untouched = (schemas.Deletion).to_arrays("deletion")
-    times = lab.revise(TIMES, lambda times: times + 0.5)
+    times = lab.revise(TIMES, lambda times: times + 0.15)
     done = update([lab.first])
     assert done.failures == []
     np.testing.assert_array_equal((schemas.Recording & {"eid": lab.first, "fov": 0}).fetch1("frame_times"), times)
@@ -295,7 +295,7 @@ class Killed(BaseException):
 @pytest.mark.parametrize("after", range(8))
 def test_an_update_that_is_killed_is_completed_by_the_next(lab, monkeypatch, after):
     before = asked(lab)
-    lab.revise(TIMES, lambda times: times + 0.5)
+    lab.revise(TIMES, lambda times: times + 0.15)
     calls = iter(range(100))
     names = ("_replace", "_fill", "_ask", "_ask_curves", "_ask_family")
 
@@ -323,7 +323,7 @@ def test_an_update_that_is_killed_is_completed_by_the_next(lab, monkeypatch, aft
 def test_files_that_change_again_after_a_kill_are_read_as_they_are_now(lab, monkeypatch):
     """Killed between two tables of a FOV: those of the first are of files that are no longer there."""
     before = asked(lab)
-    lab.revise(TIMES, lambda times: times + 0.5)
+    lab.revise(TIMES, lambda times: times + 0.15)
 
     def killed(*args):
         raise Killed
@@ -333,7 +333,7 @@ def test_files_that_change_again_after_a_kill_are_read_as_they_are_now(lab, monk
         with pytest.raises(Killed):
             update([lab.first])
     assert len(schemas.Recording & {"eid": lab.first}) == 2
-    times = lab.revise(TIMES, lambda times: times + 0.7)
+    times = lab.revise(TIMES, lambda times: times + 0.18)
     done = update([lab.second])
     assert done.failures == []
     np.testing.assert_array_equal((schemas.Recording & {"eid": lab.first, "fov": 0}).fetch1("frame_times"), times)
@@ -349,7 +349,7 @@ def test_a_process_that_is_killed_at_any_time_leaves_an_update_that_the_next_com
 
     environment = {**os.environ, **server}
     for i, seconds in enumerate((2.5, 3.0, 3.5, 4.0, 4.5)):
-        lab.revise(TIMES, lambda times, i=i: times + 0.1 * (i + 1))
+        lab.revise(TIMES, lambda times, i=i: times + 0.03 * (i + 1))
         process = subprocess.Popen(
             [sys.executable, "-m", "populate_scripts.cli", "update", lab.first], env=environment,
             cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -366,7 +366,7 @@ def test_a_process_that_is_killed_at_any_time_leaves_an_update_that_the_next_com
 def test_a_job_that_read_the_old_rows_inserts_nothing(lab, monkeypatch):
     """While a curve is computed, the files behind it are replaced and everything is read again."""
     made = schemas.TrialFeatures.make_compute
-    lab.revise(TIMES, lambda times: times + 0.5)
+    lab.revise(TIMES, lambda times: times + 0.15)
     key = (schemas.NDCTask * schemas.SessionSet.Member & {"eid": lab.first}).keys(order_by="KEY")[0]
     (schemas.TrialFeatures & key).delete()
     times = []
