@@ -21,12 +21,17 @@ SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mp
 REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"
 MLAPDV = "mpciROIs.mlapdv{}.npy"
 #: The other datasets of a FOV: those without which it is refused, and those without which columns are NULL.
-POSITIONS = "mpciROIs.stackPos.npy"
+POSITIONS, TYPES = "mpciROIs.stackPos.npy", "mpciROIs.mpciROITypes.npy"
 BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES = "mpci.badFrames.npy", "mpci.mpciFrameQC.npy", "mpciFrameQC.names.tsv"
 TIMES, TIMESHIFT = "mpci.times.npy", "mpciStack.timeshift.npy"
-REQUIRED = (TIMES, TIMESHIFT, "mpciROIs.mpciROITypes.npy", POSITIONS)
-UUIDS = "mpciROIs.uuids.csv"
-OPTIONAL = ("mpciROIs.cellClassifier.npy", UUIDS, BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES)
+REQUIRED = (TIMES, TIMESHIFT, TYPES, POSITIONS)
+UUIDS, CLASSIFIER = "mpciROIs.uuids.csv", "mpciROIs.cellClassifier.npy"
+OPTIONAL = (CLASSIFIER, UUIDS, BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES)
+#: Datasets with a row (activity: a column) per ROI, all of one extraction.
+OF_ROIS = (
+    *SIGNALS.values(), TYPES, CLASSIFIER, POSITIONS, UUIDS,
+    *(template.format(suffix) for template in (REGION_IDS, MLAPDV) for suffix in ("", "_estimate")),
+)  # fmt: skip
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 #: Frame periods in s that a mesoscope can have (it has 0.05 to 0.3 s). Times in ms, minutes or frames give others.
 FRAME_PERIODS = (0.01, 1.0)
@@ -37,6 +42,8 @@ MIN_DISTANCE = 50
 #: From so many ROIs on, places in the brain are compared with those in the image: a plane over the image must explain
 #: this part of the variance of ml and ap. In a real FOV it explains nearly all, of ROIs in another order very little.
 MIN_PLACES, MIN_EXPLAINED = 10, 0.5
+#: Regions fit positions if ROIs beside each other share them more often than in 99 % of this many random orders.
+N_ORDERS, MIN_BEATEN = 499, 0.99
 #: Bytes of activity checked at a time; bounds the memory that the temporary masks take.
 BLOCK_BYTES = 1 << 24
 
@@ -170,14 +177,15 @@ class _FOVReader:
         stack_pos = self._stack_pos(traces.shape[1])
         frame_times = self.frame_times(traces.shape[0])
         timeshift = self._timeshift(stack_pos, frame_period(frame_times))
-        roi_type = self._whole_per_roi("mpciROIs.mpciROITypes.npy", traces.shape[1])
+        roi_type = self._whole_per_roi(TYPES, traces.shape[1])
         region_ids, region_source = self._region_ids(traces.shape[1])
         mlapdv, mlapdv_source = self._mlapdv(traces.shape[1])
         frame_qc, frame_qc_names = self._frame_qc(traces.shape[0])
         if check_traces:
             self._check_traces(SIGNALS[signal], traces)
             self._check_one_extraction(SIGNALS[signal])
-            self._check_geometry(stack_pos, mlapdv, MLAPDV.format("" if mlapdv_source == "final" else "_estimate"))
+            self._check_places(stack_pos, mlapdv)
+            self._check_regions(stack_pos, region_ids)
         return FOVData(
             frame_times=frame_times,
             timeshift=timeshift,
@@ -256,50 +264,69 @@ class _FOVReader:
                     do="Remove the file from the FOV that it does not belong to",
                 )
 
-    def _check_one_extraction(self, name: str) -> None:
-        """Refuse activity that is older than other arrays of an extraction: its ROIs are those of a former one.
+    def _check_one_extraction(self, activity: str) -> None:
+        """Refuse datasets of two extractions, as far as their revisions tell: see docs/operation/reading.md.
 
-        Other activity and the uuids of ROIs come with every extraction. Positions and regions can be corrected alone.
+        Other activity and the uuids of ROIs come with every extraction: none of the datasets that it writes is older.
+        What is corrected or deconvolved again alone is newer.
         """
-        own = self._revision(name)
         for other in (*SIGNALS.values(), UUIDS):
-            if self._has(other) and self._revision(other) > own:
-                raise self._fail(
-                    name,
-                    f"the activity is of an older revision than {other}: it may be of other ROIs",
-                    expected=f"revision {self._revision(other)}",
-                    found=own or "the original",
-                    do="Wait until all files of the extraction are there",
-                )
+            self._check_not_older(activity, other)
+        for name in (TYPES, CLASSIFIER, POSITIONS):
+            self._check_not_older(name, UUIDS)
+        if self._has(UUIDS) and self._revision(UUIDS) < min(self._revision(activity), self._revision(POSITIONS)):
+            self._check_not_older(UUIDS, POSITIONS)
+
+    def _check_not_older(self, name: str, other: str) -> None:
+        if self._has(name) and self._is_older(name, other):
+            raise self._fail(
+                name,
+                f"is of an older revision than {other}: it may be of other ROIs",
+                expected=f"revision {self._revision(other)}",
+                found=self._revision(name) or "the original",
+                do="Wait until all files of the extraction are there",
+            )
+
+    def _is_older(self, name: str, other: str) -> bool:
+        return self._has(other) and self._revision(name) < self._revision(other)
 
     def _revision(self, name: str) -> str:
         """Return the revision of a dataset that ONE would load, '' for the original."""
         match = REVISION.search(self.reader.default(f"{self.collection}/{name}") or "")
         return match[1] if match else ""
 
-    def _check_geometry(self, stack_pos: np.ndarray, mlapdv: np.ndarray | None, name: str) -> None:
-        """Refuse places in the brain of other ROIs: they follow from the places in the image, which span a plane.
+    def _check_places(self, stack_pos: np.ndarray, mlapdv: np.ndarray | None) -> None:
+        """Refuse places in the brain of other ROIs: they follow from the places in the image.
 
-        mlapdv is a smooth map of the image's rows and columns, so that a plane explains nearly all of ml and ap; of
-        other ROIs it explains next to nothing.
+        Those that are of an older revision than the uuids, such as a histology from before the extraction, must be seen
+        to fit.
         """
         if mlapdv is None:
             return
-        known = np.isfinite(mlapdv).all(axis=1)
-        image = np.column_stack([np.ones(known.sum()), stack_pos[known]])
-        brain = mlapdv[known, :2] - mlapdv[known, :2].mean(axis=0) if known.any() else mlapdv[known, :2]
-        spread = float((brain**2).sum())
-        if known.sum() < MIN_PLACES or np.ptp(stack_pos[known, :2], axis=0).min() == 0 or not spread:
-            return
-        rest = brain - image @ np.linalg.lstsq(image, brain, rcond=None)[0]
-        explained = 1 - float((rest**2).sum()) / spread
-        if explained < MIN_EXPLAINED:
+        name, _ = self._final_or_estimate(MLAPDV)
+        explained = _explained_by_plane(stack_pos[:, :2], mlapdv)
+        if explained is None:
+            self._check_not_older(name, UUIDS)
+        elif explained < MIN_EXPLAINED:
             raise self._fail(
                 name,
                 f"the places in the brain are not those of the ROIs in {POSITIONS}",
                 expected=f"ml and ap that a plane over the image explains to {MIN_EXPLAINED:.0%} or more",
                 found=f"{max(explained, 0):.0%}: are they of a former extraction?",
                 do="Give both files of the same extraction",
+            )
+
+    def _check_regions(self, stack_pos: np.ndarray, region_ids: np.ndarray | None) -> None:
+        """Refuse regions of an older revision than the uuids, unless they fit the places in the image."""
+        name, _ = self._final_or_estimate(REGION_IDS)
+        if region_ids is not None and self._is_older(name, UUIDS) and not _is_of_neighbours(stack_pos, region_ids):
+            raise self._fail(
+                name,
+                f"the regions are of an older revision than {UUIDS}, and do not follow from {POSITIONS}",
+                expected=f"revision {self._revision(UUIDS)}, or the same region for ROIs that are beside each other",
+                found=self._revision(name) or "the original",
+                do="Wait until all files of the extraction are there. If the regions are final and of a former "
+                "extraction, remove them: the estimate is read then",
             )
 
     def _is_same_file(self, name: str, collection: str) -> bool:
@@ -429,7 +456,7 @@ class _FOVReader:
 
     def _cell_probability(self, n_rois: int) -> np.ndarray | None:
         """Return Suite2p's probability that each ROI is a cell, (N,) float64, or None without the dataset."""
-        name = "mpciROIs.cellClassifier.npy"
+        name = CLASSIFIER
         if not self._has(name):
             return None
         array = self._array(name)
@@ -540,3 +567,39 @@ class _FOVReader:
         if len(set(uuids)) != n_rois:
             raise self._fail(name, "uuids repeat", expected=f"{n_rois} unique uuids", found=f"{len(set(uuids))}")
         return uuids
+
+
+def _explained_by_plane(positions: np.ndarray, mlapdv: np.ndarray) -> float | None:
+    """Return the share of the variance of ml and ap that a plane over the image explains; None if it cannot be told.
+
+    mlapdv (N, 3) is a smooth map of the image's rows and columns (N, 2), so that a plane explains nearly all; of other
+    ROIs it explains next to nothing.
+    """
+    known = np.isfinite(mlapdv).all(axis=1)
+    if known.sum() < MIN_PLACES or np.ptp(positions[known], axis=0).min() == 0:
+        return None
+    brain = mlapdv[known, :2] - mlapdv[known, :2].mean(axis=0)
+    spread = float((brain**2).sum())
+    if not spread:
+        return None
+    image = np.column_stack([np.ones(known.sum()), positions[known]])
+    rest = brain - image @ np.linalg.lstsq(image, brain, rcond=None)[0]
+    return 1 - float((rest**2).sum()) / spread
+
+
+def _is_of_neighbours(positions: np.ndarray, region_ids: np.ndarray) -> bool:
+    """Return whether ROIs beside each other in the image (N, 2 or 3) share their region (N,), beyond chance.
+
+    Regions are coherent in the image; of other ROIs they are in random order. A single region fits all.
+    """
+    from scipy.spatial import cKDTree
+
+    if len(np.unique(region_ids)) == 1:
+        return True
+    _, near = cKDTree(positions[:, :2]).query(positions[:, :2], k=2)
+    nearest = np.where(near[:, 0] == np.arange(len(near)), near[:, 1], near[:, 0])
+    rng = np.random.default_rng(0)
+    orders = (rng.permutation(region_ids) for _ in range(N_ORDERS))
+    n_shared = int((region_ids == region_ids[nearest]).sum())
+    beaten = sum(n_shared > int((order == order[nearest]).sum()) for order in orders)
+    return beaten >= MIN_BEATEN * N_ORDERS

@@ -181,7 +181,23 @@ def _changed_uids(row: dict) -> Iterator[Difference]:
         return
     if file.text != row["uid_text"]:
         yield Difference("differs", "TrackingFile", DataError("the text is not that of the file", **place))
-    stored = row["cluster_silhouette"]  # no hash of their file is recorded: the values are compared
-    if not _same(stored, file.silhouette):
-        problem = "the silhouettes are not those of the file beside it"
+    try:
+        silhouette = _silhouette_now(row, file)
+    except MesoError as error:
+        problem = f"its silhouettes cannot be compared: {error}"
+        yield Difference("no file", "TrackingFile", DataError(problem, **place))
+        return
+    if not _same(row["cluster_silhouette"], silhouette):  # no hash of their file is recorded: the values are compared
+        problem = "the silhouettes are not those that belong to it now"
         yield Difference("changed", "TrackingFile", DataError(problem, do=do, **place))
+
+
+def _silhouette_now(row: dict, file: tracking.UIDFile) -> np.ndarray | None:
+    """Return the silhouettes that registering a UID file again would read.
+
+    Of a session folder ONE gives them, perhaps in a revision of their own; elsewhere they are beside the UIDs.
+    """
+    if (TrackingRun & row).fetch1("uid_root"):
+        return file.silhouette
+    now = tracking.read_session(one_for(row["eid"]), row["eid"], (FOVFolder & row).fetch1("collection"))
+    return now.silhouette if now and now.origin == file.origin else file.silhouette

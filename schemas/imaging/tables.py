@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline import reading
 from pipeline.errors import DataError
-from pipeline.reading.fov import FRAME_PERIODS, SIGNALS, TIMES
+from pipeline.reading.fov import SIGNALS, TIMES
 from pipeline.signals import clock
 from schemas.cascade import WholeDelete
 from schemas.imaging.packing import PackedTraces, pack_traces
@@ -136,17 +136,17 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
     def check(cls, key, data, sources, replaced=()):
         """Refuse also a FOV that starts at another time than one of its session that has been read.
 
-        The FOVs of a session are scanned in turn, so that they start within a frame, which is at most a second long.
+        The FOVs of a session are scanned in turn, so that they start within a frame.
         """
         super().check(key, data, sources, replaced)
-        start, apart = float(data.frame_times[0]), FRAME_PERIODS[1]
+        start, apart = float(data.frame_times[0]), float(data.frame_period)
         others = (cls & {"eid": key["eid"]} & f"abs(imaging_start - {start!r}) > {apart!r}") - list(replaced)
         for row in others.proj("imaging_start").to_dicts(order_by="fov", limit=1):
             raise DataError(
                 "the FOV starts at another time than the others of its session: its clock is another",
                 eid=key["eid"], fov=key["fov"], dataset=f"alf/FOV_{key['fov']:02d}/{TIMES}",
-                expected=f"within {apart:g} s of {row['imaging_start']:g} s, as FOV_{row['fov']:02d}",
-                found=f"{start:g} s", do=f"If files were still to come: meso update {key['eid']}",
+                expected=f"within a frame ({apart:.3f} s) of {row['imaging_start']:.3f} s, as FOV_{row['fov']:02d}",
+                found=f"{start:.3f} s", do=f"If files were still to come: meso update {key['eid']}",
             )  # fmt: skip
 
 

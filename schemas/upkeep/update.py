@@ -144,7 +144,7 @@ def _ready(changed: list[ChangedRow], done: Updated) -> list[ChangedRow]:
             done.failures.append(f"{row.table} stays as it is, {problem or f'like all of the session: {row}'}")
     ready = [row for row in changed if row.key["eid"] not in kept]
     for eid in sorted({row.key["eid"] for row in ready}):
-        done.notes += _half_aligned(eid, [row for row in ready if row.key["eid"] == eid])
+        done.notes += _half_done(eid, [row for row in ready if row.key["eid"] == eid])
     return ready
 
 
@@ -162,24 +162,26 @@ def _problem(row: ChangedRow, changed: list[ChangedRow]) -> str:
     return ""
 
 
-def _half_aligned(eid: str, rows: list[ChangedRow]) -> list[str]:
-    """Return a note if times of some tables of a session have changed, and those of others have not (yet)."""
-    if not any(reading.has_times(change.dataset) for row in rows for change in row.changes):
-        return []
-    all_rows = [
-        (table.__name__, key) for table in ReadsSession.choosing for key in (table & {"eid": eid}).proj().to_dicts()
-    ]
-    same = [_title(*row) for row in all_rows if row not in [(row.table, row.key) for row in rows]]
-    new = ", ".join(_title(row.table, row.key) for row in rows)
-    note = (
-        f"session {eid}: files with times have changed for {new}, and not for {', '.join(same)}. If the session was "
-        f"aligned again, files are still to come: then run meso update {eid} once more"
+def _half_done(eid: str, rows: list[ChangedRow]) -> Iterator[str]:
+    """Yield a note where some files of a new alignment, or of a new extraction of a FOV, are not there (yet)."""
+    files = [(key, row) for table in ReadsSession.choosing for key, row in table.Source.by_row({"eid": eid})]
+    halves = reading.half_aligned(
+        (change for row in rows for change in row.changes), (source for _, row in files for source in row)
     )
-    return [note] if same else []
+    yield from _half_note(eid, "files with times", "the session was aligned again", halves)
+    for changed in (row for row in rows if row.table == "FOV"):
+        recorded = [source for key, row in files if key == changed.key for source in row]
+        halves = reading.half_extracted(changed.changes, recorded)
+        yield from _half_note(eid, "files of ROIs", "the FOV was extracted again", halves)
 
 
-def _title(table: str, key: dict[str, Any]) -> str:
-    return f"FOV_{key['fov']:02d}" if "fov" in key else table
+def _half_note(eid: str, what: str, reason: str, halves: tuple[list[str], list[str]]) -> Iterator[str]:
+    changed, same = (", ".join(half) for half in halves)
+    if changed:
+        yield (
+            f"session {eid}: {what} have changed ({changed}), and others have not ({same}). If {reason}, files are "
+            f"still to come: then run meso update {eid} once more"
+        )
 
 
 def _changed_runs(eids: Sequence[str], done: Updated) -> list[dict[str, Any]]:

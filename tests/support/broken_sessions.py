@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def write_with_header(path: Path, mark: str) -> None:
     marked = header + b" # " + mark.encode()
     assert len(marked) <= end
     path.write_bytes(marked + b" " * (end - len(marked)) + content[end:])
+
+
+def new_uuids(path: Path, folder: str = "") -> None:
+    """Give the ROIs of a FOV other uuids, in place or in the folder of a revision beside the file."""
+    header, *lines = path.read_text().splitlines()
+    (path.parent / folder).mkdir(exist_ok=True)
+    (path.parent / folder / path.name).write_text("\n".join([header, *(str(uuid.uuid4()) for _ in lines)]))
 
 
 @dataclass

@@ -284,9 +284,74 @@ def test_activity_that_is_older_than_the_rest_of_an_extraction_is_refused(sessio
     (path,) = session.fov.glob(f"{newer}.*")
     (session.fov / "#2025-06-01#").mkdir()
     shutil.copy(path, session.fov / "#2025-06-01#" / path.name)
-    match = rf"{DECONVOLVED}.npy: the activity is of an older revision than {newer}.*found the original"
+    match = rf"{DECONVOLVED}.npy: is of an older revision than {newer}.*found the original"
     with pytest.raises(DataError, match=match):
         session.read()
+
+
+def revise(session: Session, *names: str, reverse: bool = True) -> None:
+    """Write a revision of datasets of the FOV, by default with its ROIs in the opposite order."""
+    folder = session.fov / "#2025-06-01#"
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        if name == UUIDS:
+            n_rois = len((session.fov / UUIDS).read_text().splitlines()) - 1
+            (folder / UUIDS).write_text("\n".join(["uuids", *(str(uuid.uuid4()) for _ in range(n_rois))]))
+        else:
+            array = np.load(session.fov / f"{name}.npy")
+            turned = array[:, ::-1] if name in (F, DECONVOLVED) else array[::-1]
+            np.save(folder / f"{name}.npy", turned if reverse else array)
+
+
+#: The datasets of the FOV of day 0 with a row per ROI, and with a column per ROI.
+OF_ROIS = (F, DECONVOLVED, TYPES, CLASSIFIER, POS, f"{REGIONS}_estimate", f"{MLAPDV}_estimate", UUIDS)
+
+
+@pytest.mark.parametrize("absent", [TYPES, CLASSIFIER, POS])
+def test_what_is_of_a_former_extraction_is_refused_beside_the_uuids_of_a_new_one(session, absent):
+    revise(session, *(name for name in OF_ROIS if name != absent))
+    check_refusal(session, f"{absent}.npy", ("is of an older revision than mpciROIs.uuids.csv", "found the original"))
+
+
+def test_uuids_of_a_former_extraction_are_refused(session):
+    revise(session, *(name for name in OF_ROIS if name != UUIDS))
+    check_refusal(session, UUIDS, ("is of an older revision than mpciROIs.stackPos.npy", "found the original"))
+
+
+@pytest.mark.parametrize(
+    "alone", [(F, DECONVOLVED), (DECONVOLVED,), (POS,), (TYPES,), (CLASSIFIER, f"{MLAPDV}_estimate"), OF_ROIS], ids=str
+)
+def test_what_is_corrected_or_deconvolved_again_alone_is_read(session, alone):
+    revise(session, *alone, reverse=alone == OF_ROIS)
+    revised = {source.dataset.split("/")[-1] for source in session.read().sources if source.revision}
+    read = {name if name == UUIDS else f"{name}.npy" for name in alone} - {f"{F}.npy"}
+    assert revised == read
+
+
+def histology_before_extraction(session: Session, name: str, of_these_rois: bool) -> None:
+    """All is extracted anew, and the final regions or places have no revision."""
+    revise(session, *OF_ROIS)
+    final = np.load(session.fov / f"{name}_estimate.npy")
+    np.save(session.fov / f"{name}.npy", final[::-1] if of_these_rois else final)
+
+
+@pytest.mark.parametrize("name", [REGIONS, MLAPDV])
+def test_a_histology_that_is_older_than_the_extraction_is_read_if_it_fits_the_positions(session, name):
+    """Histology of real sessions may have no revision; with that of a former extraction ROIs had others' regions."""
+    histology_before_extraction(session, name, of_these_rois=True)
+    found = session.read()
+    assert (found.region_source if name == REGIONS else found.mlapdv_source) == "final"
+    histology_before_extraction(session, name, of_these_rois=False)
+    says = "do not follow from mpciROIs.stackPos.npy" if name == REGIONS else "are not those of the ROIs in"
+    check_refusal(session, f"{name}.npy", (says,))
+
+
+def test_an_older_histology_whose_fit_cannot_be_told_is_refused_and_one_region_fits_all(session):
+    histology_before_extraction(session, MLAPDV, of_these_rois=True)
+    np.save(session.fov / f"{REGIONS}.npy", np.full(len(np.load(session.fov / f"{TYPES}.npy")), 593))
+    assert session.read().region_source == "final"
+    session.change(MLAPDV, lambda places: np.where(np.arange(len(places))[:, None] < 9, places, np.nan))
+    check_refusal(session, f"{MLAPDV}.npy", ("is of an older revision than mpciROIs.uuids.csv",))
 
 
 def test_stimuli_that_go_off_before_they_come_on_are_refused(session):

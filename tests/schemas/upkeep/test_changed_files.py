@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.broken_sessions import Repository, remove
+from support.broken_sessions import Repository, new_uuids, remove
 from support.corpus import (
     ACTIVITY,
     PLACES,
@@ -246,6 +246,7 @@ def extract_again(session: OneSession) -> None:
     for path in sorted(session.alf("it").glob("FOV_00/mpciROIs.*.npy")):
         if "cluster" not in path.name:
             session.revise(path.name, shuffled)
+    new_uuids(session.file(UUIDS), REVISION)
     session.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
 
 
@@ -406,6 +407,10 @@ def test_silhouettes_are_those_that_one_gives(session):
     assert "the UIDs of SRC1 have changed: they become a new tracking run" in done.notes
     (new,) = (schemas.TrackingRun & {"subject": "SRC1"} & f"tracking_run <> '{run['tracking_run']}'").keys()
     np.testing.assert_array_equal((schemas.TrackingFile & new & {"fov": 0}).fetch1("cluster_silhouette"), values)
+    assert verify_session(session.eid, source=True).findings == []  # it once compared with the file beside the UIDs
+    session.revise(SILHOUETTE, lambda quality: quality / 3)
+    (finding,) = verify_session(session.eid, source=True).findings
+    assert "the silhouettes are not those that belong to it now" in str(finding)
 
 
 # ---------------------------------------------------------------- one clock in a session
@@ -422,11 +427,11 @@ READ_FIRST = {
 @pytest.mark.parametrize("in_place", [False, True], ids=["a new revision", "in place"])
 @pytest.mark.parametrize("first", READ_FIRST)
 def test_a_clock_that_is_aligned_again_between_two_tables_of_a_session_is_refused(session, first, in_place):
-    """All times move by 0.4 s: trials of before and imaging of after would be that much apart."""
+    """All times move, by less than a frame: trials of before and imaging of after would be that much apart."""
     tables, some = READ_FIRST[first]
     assert fill(tables, {"eid": session.eid, **some}).errors == []
     before = starts_in_files(session)
-    align_again(session, 0.4, in_place)
+    align_again(session, 0.05, in_place)
     refused = {
         (table, key.get("fov"))
         for table, key, message in fill(SESSION_TABLES, {"eid": session.eid}).errors
@@ -437,7 +442,7 @@ def test_a_clock_that_is_aligned_again_between_two_tables_of_a_session_is_refuse
     assert refused == unread
     assert update([session.eid]).failures == []
     assert verify_session(session.eid, source=True).ok
-    assert stored_starts(session.eid) == pytest.approx({name: start + 0.4 for name, start in before.items()}, abs=1e-9)
+    assert stored_starts(session.eid) == pytest.approx({name: start + 0.05 for name, start in before.items()}, abs=1e-9)
 
 
 def test_times_that_are_gone_cannot_be_compared(session):
@@ -455,11 +460,11 @@ def test_times_that_are_gone_cannot_be_compared(session):
 
 def test_a_clock_that_arrives_file_by_file_is_said_to_be_incomplete(session):
     fill(SESSION_TABLES, {"eid": session.eid})
-    np.save(session.file(TIMES), np.load(session.file(TIMES)) + 0.4)
+    np.save(session.file(TIMES), np.load(session.file(TIMES)) + 0.05)
     (note,) = update([session.eid]).notes
-    assert (
-        f"session {session.eid}: files with times have changed for FOV_00, and not for Behavior, Wheel, FOV_01" in note
-    )
+    others = ", ".join(f"alf/{name}" for name in (f"FOV_01/{TIMES}", STIM_OFF, TRIALS, WHEEL_TIMES))
+    assert f"session {session.eid}: files with times have changed (alf/FOV_00/{TIMES})" in note
+    assert f"and others have not ({others})" in note
     np.save(session.file(TIMES), np.load(session.file(TIMES)) + 5)
     done = update([session.eid])
     assert "the FOV starts at another time than the others of its session" in "".join(done.failures)
@@ -484,6 +489,28 @@ def test_a_session_of_which_some_cannot_be_read_again_stays_as_it_is(session):
     done = update([session.eid])
     assert (done.update_id, len(done.failures)) == ("", 4)
     assert stored_starts(session.eid) == before
+
+
+def test_a_fov_on_another_clock_than_the_others_of_its_session_is_refused(session):
+    """Its frame times were aligned again while it was read; FOVs are scanned within a frame."""
+    assert fill([schemas.FOV], {"eid": session.eid, "fov": 0}).errors == []
+    np.save(session.file(TIMES, 1), np.load(session.file(TIMES, 1)) + 0.4)
+    ((_, key, message),) = fill([schemas.FOV], {"eid": session.eid}).errors
+    start = np.load(session.file(TIMES))[0]
+    assert key["fov"] == 1
+    assert "the FOV starts at another time than the others of its session" in message
+    assert f"expected within a frame (0.197 s) of {start:.3f} s, as FOV_00" in message
+
+
+def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(session):
+    """In place, without a revision: types and positions stay those of the former ROIs."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    replace(session.file(ACTIVITY), lambda traces: traces[:, ::-1].copy())
+    new_uuids(session.file(UUIDS))
+    (note,) = update([session.eid]).notes
+    new = ", ".join(f"alf/FOV_00/{name}" for name in (ACTIVITY, UUIDS))
+    assert f"session {session.eid}: files of ROIs have changed ({new}), and others have not (" in note
+    assert all(f"alf/FOV_00/{name}" in note for name in (TYPES, POSITIONS, REGIONS, PLACES))
 
 
 def starts_in_files(session: OneSession) -> dict[str, float]:

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from support import quick_start
-from support.broken_sessions import Repository, remove
-from support.corpus import ACTIVITY, BAD, POSITIONS, TIMES, TRIALS, TYPES, UIDS, WHEEL
+from support.broken_sessions import Repository, new_uuids, remove
+from support.corpus import ACTIVITY, BAD, POSITIONS, TIMES, TRIALS, TYPES, UIDS, UUIDS, WHEEL
 from support.filled import Filled
 
 import meso
@@ -163,7 +163,7 @@ def test_nothing_has_changed(lab, meso_command):
 
 
 def test_a_dry_run_says_what_an_update_does_and_does_nothing(lab, meso_command):
-    lab.revise(TIMES, lambda times: times + 0.5)
+    lab.revise(TIMES, lambda times: times + 0.15)
     before, kept = asked(lab), scores(lab)
     done = meso_command("update", lab.first, "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
@@ -187,7 +187,7 @@ def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, databa
     before, kept = asked(lab), scores(lab)
     old_row = (schemas.NDCResult & {"eid": lab.first}).to_dicts(order_by="KEY")
     untouched = (schemas.Deletion).to_arrays("deletion")
-    times = lab.revise(TIMES, lambda times: times + 0.5)
+    times = lab.revise(TIMES, lambda times: times + 0.15)
     done = update([lab.first])
     assert done.failures == []
     np.testing.assert_array_equal((schemas.Recording & {"eid": lab.first, "fov": 0}).fetch1("frame_times"), times)
@@ -265,6 +265,7 @@ def test_a_new_extraction_with_new_uids_is_a_new_tracking_run(lab):
     for name in (TYPES, POSITIONS):
         lab.revise(name, lambda a: a[::-1].copy())
     lab.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
+    new_uuids(lab.file(UUIDS), REVISION)
     for name in lab.alf("first").glob("FOV_00/mpciROIs.*.npy"):
         if name.name not in (TYPES, POSITIONS):
             lab.revise(name.name, lambda a: a[::-1].copy())
@@ -315,7 +316,7 @@ KILLED_BEFORE = [pytest.param(n, marks=[] if n in (1, 4) else pytest.mark.one_ba
 @pytest.mark.parametrize("after", KILLED_BEFORE)
 def test_an_update_that_is_killed_is_completed_by_the_next(lab, monkeypatch, after):
     before = asked(lab)
-    lab.revise(TIMES, lambda times: times + 0.5)
+    lab.revise(TIMES, lambda times: times + 0.15)
     calls = iter(range(100))
     names = ("_replace", "_fill", "_ask", "_ask_curves", "_ask_family")
 
@@ -344,7 +345,7 @@ def test_an_update_that_is_killed_is_completed_by_the_next(lab, monkeypatch, aft
 def test_files_that_change_again_after_a_kill_are_read_as_they_are_now(lab, monkeypatch):
     """Killed between two tables of a FOV: those of the first are of files that are no longer there."""
     before = asked(lab)
-    lab.revise(TIMES, lambda times: times + 0.5)
+    lab.revise(TIMES, lambda times: times + 0.15)
 
     def killed(*args):
         raise Killed
@@ -354,7 +355,7 @@ def test_files_that_change_again_after_a_kill_are_read_as_they_are_now(lab, monk
         with pytest.raises(Killed):
             update([lab.first])
     assert len(schemas.Recording & {"eid": lab.first}) == 2
-    times = lab.revise(TIMES, lambda times: times + 0.7)
+    times = lab.revise(TIMES, lambda times: times + 0.18)
     done = update([lab.second])
     assert done.failures == []
     np.testing.assert_array_equal((schemas.Recording & {"eid": lab.first, "fov": 0}).fetch1("frame_times"), times)
@@ -366,10 +367,22 @@ def test_files_that_change_again_after_a_kill_are_read_as_they_are_now(lab, monk
 @pytest.mark.slow
 def test_a_process_that_is_killed_at_any_time_leaves_an_update_that_the_next_completes(lab, server, meso_command):
     before = asked(lab)
+<<<<<<< HEAD
     place = {"env": {**os.environ, **server}, "cwd": Path(__file__).parents[3]}
     for i, seconds in enumerate((0.7, 1.2, 1.7, 2.2, 2.7)):
         lab.revise(TIMES, lambda times, i=i: times + 0.1 * (i + 1))
         process = quick_start.Process(["-m", "populate_scripts.cli", "update", lab.first], **place)
+=======
+    import os
+
+    environment = {**os.environ, **server}
+    for i, seconds in enumerate((2.5, 3.0, 3.5, 4.0, 4.5)):
+        lab.revise(TIMES, lambda times, i=i: times + 0.03 * (i + 1))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "populate_scripts.cli", "update", lab.first], env=environment,
+            cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+>>>>>>> mend2
         time.sleep(seconds)
         process.kill()
         process.communicate()
@@ -382,7 +395,7 @@ def test_a_process_that_is_killed_at_any_time_leaves_an_update_that_the_next_com
 def test_a_job_that_read_the_old_rows_inserts_nothing(lab, monkeypatch):
     """While a curve is computed, the files behind it are replaced and everything is read again."""
     made = schemas.TrialFeatures.make_compute
-    lab.revise(TIMES, lambda times: times + 0.5)
+    lab.revise(TIMES, lambda times: times + 0.15)
     key = (schemas.NDCTask * schemas.SessionSet.Member & {"eid": lab.first}).keys(order_by="KEY")[0]
     (schemas.TrialFeatures & key).delete()
     times = []
