@@ -367,22 +367,10 @@ def test_files_that_change_again_after_a_kill_are_read_as_they_are_now(lab, monk
 @pytest.mark.slow
 def test_a_process_that_is_killed_at_any_time_leaves_an_update_that_the_next_completes(lab, server, meso_command):
     before = asked(lab)
-<<<<<<< HEAD
     place = {"env": {**os.environ, **server}, "cwd": Path(__file__).parents[3]}
     for i, seconds in enumerate((0.7, 1.2, 1.7, 2.2, 2.7)):
-        lab.revise(TIMES, lambda times, i=i: times + 0.1 * (i + 1))
-        process = quick_start.Process(["-m", "populate_scripts.cli", "update", lab.first], **place)
-=======
-    import os
-
-    environment = {**os.environ, **server}
-    for i, seconds in enumerate((2.5, 3.0, 3.5, 4.0, 4.5)):
         lab.revise(TIMES, lambda times, i=i: times + 0.03 * (i + 1))
-        process = subprocess.Popen(
-            [sys.executable, "-m", "populate_scripts.cli", "update", lab.first], env=environment,
-            cwd=Path(__file__).parents[3], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
->>>>>>> mend2
+        process = quick_start.Process(["-m", "populate_scripts.cli", "update", lab.first], **place)
         time.sleep(seconds)
         process.kill()
         process.communicate()
