@@ -8,6 +8,7 @@ depend on how Python itself is started (its flags and variables).
 from __future__ import annotations
 
 import atexit
+import fcntl
 import functools
 import gc
 import importlib
@@ -24,6 +25,7 @@ import threading
 import types
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from multiprocessing import util
 from pathlib import Path
 from typing import IO, Any
 
@@ -217,8 +219,54 @@ def answer(clients: dict[int, socket.socket]) -> None:
             client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
-def carry_out(arguments: list[str], env: dict[str, str], cwd: str, given: str) -> None:
+def prepare_fork_server() -> None:
+    """Fork the process that is to be the fork server of a worker, for which multiprocessing would start Python again.
+
+    As that one it is a child of the worker's process, and nothing of this project has been imported in it.
+    """
+    ours, theirs = socket.socketpair()
+    pid = os.fork()
+    if not pid:
+        ours.close()
+        run_to_end(lambda: become_fork_server(theirs))
+    theirs.close()
+    start = util.spawnv_passfds
+
+    def spawn(path: bytes, arguments: Sequence[str], fds: Sequence[int]) -> int:
+        if "multiprocessing.forkserver" not in arguments[-1]:
+            return start(path, arguments, fds)
+        util.spawnv_passfds = start
+        order = {"arguments": arguments[-2:], "env": dict(os.environ), "cwd": str(Path.cwd()), "fds": list(fds)}
+        with ours:
+            socket.send_fds(ours, [b"."], fds)
+            ours.sendall(json.dumps(order).encode() + b"\n")
+        return pid
+
+    util.spawnv_passfds = spawn
+
+
+def become_fork_server(orders: socket.socket) -> None:
+    """Wait for the order of ``prepare_fork_server``; run as the process that multiprocessing starts, with its files."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the worker's: this process is not there yet
+    message, received, _, _ = socket.recv_fds(orders, 1, 8)
+    if not message:
+        os._exit(0)
+    with orders, orders.makefile("r") as lines:
+        order = json.loads(lines.readline())
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    aside = [fcntl.fcntl(fd, fcntl.F_DUPFD, 1000) for fd in received]
+    for fd in received:
+        os.close(fd)
+    for fd, number in zip(aside, order.pop("fds"), strict=True):
+        os.dup2(fd, number)
+        os.close(fd)
+    carry_out(**order)
+
+
+def carry_out(arguments: list[str], env: dict[str, str], cwd: str, given: str = "") -> None:
     """Run as ``python ARGUMENTS`` would."""
+    if arguments[2:3] == ["worker"]:
+        prepare_fork_server()
     with tempfile.TemporaryFile() as file:
         file.write(given.encode())
         file.seek(0)

@@ -33,6 +33,28 @@ ENDS = {
     "with a number that is no status": "import sys; sys.exit(259)",
 }
 
+WORKER = """
+import multiprocessing, os, sys
+import psutil
+
+def slot(pipe):
+    imported = sorted({"datajoint", "made_before", "pipeline", "schemas"} & set(sys.modules))
+    pipe.send([os.environ["MADE_UP"], os.getcwd(), sys.argv, imported, psutil.Process(os.getppid()).ppid()])
+
+if __name__ == "__main__":
+    import pipeline.errors
+    os.environ["MADE_UP"] = "2"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["made_before"])
+    ours, theirs = context.Pipe()
+    for _ in range(2):
+        process = context.Process(target=slot, args=(theirs,))
+        process.start()
+        *found, parent = ours.recv()
+        process.join()
+        print(found, parent == os.getpid(), process.exitcode)
+"""
+
 
 def both(*arguments: str, cwd: Path = ROOT, **variables: str) -> list[tuple[int, str, str]]:
     """Return exit status and output of a command when Python starts it, and when it is forked."""
@@ -56,6 +78,15 @@ def test_a_forked_command_finds_what_a_started_one_finds(tmp_path, how):
 def test_a_forked_command_ends_like_a_started_one(how):
     plain, forked = both("-c", ENDS[how])
     assert plain == forked
+
+
+def test_slots_of_a_forked_worker_are_those_of_a_started_one(tmp_path):
+    """Their fork server is a child of the worker; it has imported what it was asked to import, and nothing of ours."""
+    (tmp_path / "slots.py").write_text(WORKER)
+    (tmp_path / "made_before.py").write_text("")
+    plain, forked = both("-m", "slots", "worker", cwd=tmp_path, PYTHONPATH=str(ROOT), MADE_UP="1")
+    line = f"{['2', str(tmp_path), [str(tmp_path / 'slots.py'), 'worker'], ['made_before']]} True 0\n"
+    assert plain == forked == (0, 2 * line, "")
 
 
 def test_an_error_is_reported(tmp_path):
