@@ -24,7 +24,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMB
 
 HERE = Path(__file__).parent
 #: Modules whose tests mostly wait, for workers that die or fall silent: ``make test`` runs them beside the others.
-WAITING = ("test_faults", "test_interruption", "test_lease", "test_races", "test_workers")
+WAITING = ("test_faults", "test_lease", "test_races", "test_workers")
 #: Where ``make test`` collects the tests with a server, and those that mostly wait: importing all tests takes 5 s.
 WITH_SERVER = ("page", "populate_scripts", "schemas", "test_docs.py")
 WITH_WAITING = ("populate_scripts", "schemas/work")

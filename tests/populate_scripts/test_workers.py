@@ -110,14 +110,14 @@ def test_a_worker_is_as_large_after_1000_jobs_as_after_100(lab):
 @pytest.mark.slow
 @pytest.mark.one_backend  # it is about the processor; every other worker here sends heartbeats to either backend
 def test_a_slow_worker_keeps_its_reservation(lab):
-    lab.add([1], "python", 10)  # three times the silence after which a worker is declared dead
-    lab.add([2], "blas", 10)
+    lab.add([1], "python", 7)  # twice the silence after which a worker is declared dead
+    lab.add([2], "blas", 7)
     with lab.worker("--slots", 2, "--until-done") as one, lab.worker("--slots", 2, "--until-done") as two:
         assert one.wait(120) == two.wait(120) == 0
     assert lab.n_makes() == {1: 1, 2: 1}
     times = {row["item"]: row["time"] for row in lab.notes("computed")}
     begins = {row["item"]: row["time"] for row in lab.notes()}
-    assert all(times[item] - begins[item] > 9 for item in (1, 2))
+    assert all(times[item] - begins[item] > 6 for item in (1, 2))
     lab.check_products([1, 2])
 
 
