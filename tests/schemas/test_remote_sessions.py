@@ -36,6 +36,8 @@ ODD = {
     "no record": {"start_time": None},
     "no project": {"projects": [], "task_protocol": ""},
 }
+#: About Alyx, of which the server of the database knows nothing.
+elsewhere = pytest.mark.one_backend
 REVISION = "r" * 253  # the longest name of a folder, with its two #
 TIMES, ACTIVITY = "mpci.times.npy", "mpci.ROIActivityDeconvolved.npy"
 
@@ -99,6 +101,7 @@ def test_requests_of_a_session(lab):
     assert read == f"alf/FOV_00/#{REVISION}#/{TIMES}"
 
 
+@elsewhere
 def test_a_server_that_is_away_while_a_session_is_read(lab):
     server, found, _ = lab
     key = {"eid": found.eids["interrupted"]}
@@ -167,6 +170,7 @@ def test_a_name_that_no_column_takes_is_one_line(lab, tmp_path):
     remove(found)
 
 
+@elsewhere
 def test_ingest_stops_where_the_login_is_refused_and_goes_on_afterwards(lab, meso_command):
     server, found, home = lab
     eids, env = [found.eids[name] for name in ("embedded", "counted", "left")], {"HOME": str(home)}

@@ -367,6 +367,7 @@ def test_traces_of_the_database_are_rows_for_the_resampler(demo_sessions):
     np.testing.assert_array_equal(matrix[: len(whole)], resample(whole, times[0], offsets[0], clock))
 
 
+@pytest.mark.one_backend  # what it reads is compared on both above
 def test_the_command_exports_and_goes_on_after_a_failure(meso_command, demo_sessions, tmp_path):
     args = ("export", "no-such-id", *demo_sessions[:2], "--format", "parquet", "--output", tmp_path, "--neurons")
     done = meso_command(*args)
