@@ -9,8 +9,8 @@ The session is generated (``benchmarks/store.py``: sparse, 10 % of the frames, o
 order of cells is random instead of Rastermap's: no other time here depends on it, and it is the worst case for reading.
 Views are random parts of the raster, from all of it to 50 cells in 10 s. "Cold" is a server that has just started;
 "moving" is measured in Chromium, from the key press to the sharper picture. "Users" are twenty at once for half a
-minute: each has the first page open, which asks every 3 s, and looks at parts of the raster, means, lists of sessions
-and traces of cells, with pauses of 0.5 s on average. Requirements are printed at the end.
+minute: each has the first page open, which asks every 3 s, and looks at parts of the raster, means, lists of sessions,
+traces and averages of cells, with pauses of 0.5 s on average. Requirements are printed at the end.
 """
 
 from __future__ import annotations
@@ -178,6 +178,8 @@ def users(made: dict) -> tuple[dict[str, list[float]], float]:
                     what, path, query = "cells", f"{base}/cells.json", {}
                 elif drawn < 0.25:
                     what, path, query = "trace", f"{base}/cells/0/{rng.integers(made['rois_of_0'])}/trace.json", {}
+                elif drawn < 0.27:
+                    what, path, query = "figure", f"{base}/cells/0/{rng.integers(made['rois_of_0'])}/choice.svg", {}
                 begin = time.perf_counter()
                 answer = session.get(address + path, params=query, timeout=60)
                 times[what].append(1000 * (time.perf_counter() - begin))

@@ -1,6 +1,7 @@
 // The mean activity of the selected cells, below the raster and with the same time axis.
 import { css, page } from "./colors.js";
 import { pairIn } from "./dom.js";
+import { bandsOf } from "./timeline.js";
 
 const HEIGHT = 92;
 
@@ -61,8 +62,16 @@ export class MeanLine {
       legend: { show: false }, cursor: { show: false }, axes: [{ show: false }, { show: false }],
       scales: { x: { time: false, range: () => this.raster.view.frames }, y: { range: (_, __, high) => [0, (high || 1) * 1.05] } },
       series: [{}, { stroke: () => css(page().ink), width: 1, points: { show: false } }],
-      hooks: { draw: [(plot) => this.label(plot)] },
+      hooks: { draw: [(plot) => this.clearPauses(plot), (plot) => this.label(plot)] },
     }, [[], []], this.box);
+  }
+
+  /**
+   * Leave the same blank band as the raster at each pause of the imaging.
+   * @param {import("uplot")} plot
+   */
+  clearPauses({ ctx, bbox }) {
+    for (const [x, wide] of bandsOf(this.raster.breaks, this.raster.view.frames, bbox.width)) ctx.clearRect(bbox.left + x, bbox.top, wide, bbox.height);
   }
 
   /** @param {import("uplot")} plot */

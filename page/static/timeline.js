@@ -145,7 +145,7 @@ export class Timeline {
       if (x > 14 * ratio && x < width - 24 * ratio) context.fillText(text, x, 15 * ratio);
     }
     context.textAlign = "left";
-    context.fillText("s", width - 8 * ratio, 15 * ratio);
+    if (!texts.some(([, right]) => right > width - 12 * ratio)) context.fillText("s", width - 8 * ratio, 15 * ratio);
   }
 
   /**

@@ -19,6 +19,7 @@ from .style import (
     LEGEND_MAX,
     StyledFigure,
     distinct_region_colors,
+    new_figure,
     pooled_regions,
     region_entries,
     region_palette,
@@ -63,6 +64,7 @@ def cell_map(
     limits: tuple[float, float] | None = None,
     fovs: np.ndarray | None = None,
     title: str | None = None,
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw cells in the ML-AP plane as seen from above, anterior up and right on the right.
 
@@ -86,6 +88,8 @@ def cell_map(
     fovs : (N,) int array, optional
         FOV of each cell. Each FOV is outlined by the convex hull of its cells and labelled with its number.
     title : str, optional
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -111,9 +115,11 @@ def cell_map(
         low, high = _box(xyz[shown, :2])
         span = high - low
         # The axes have the aspect of the box, at least 2.2 inches a side; the legend must fit beside them.
-        width, height = 5.2 * span / span.max()
-        height = max(height, 2.2, LEGEND_LINE_HEIGHT * len(coloring.handles))
-        fig = StyledFigure(figsize=(max(width, 2.2) + 2.4, height + 0.8), layout="compressed")
+        across, tall = 5.2 * span / span.max()
+        tall = max(tall, 2.2, LEGEND_LINE_HEIGHT * len(coloring.handles))
+        if width == "single":  # the legend is below them
+            tall = 2.6 * span[1] / span[0]
+        fig = new_figure((max(across, 2.2) + 2.4, tall + 0.8), width, "compressed")
         ax = fig.add_subplot(label="cells")
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=f"{AXES[0]} (µm)", ylabel=f"{AXES[1]} (µm)")
         ax.set_aspect("equal", adjustable="box")

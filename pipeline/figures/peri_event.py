@@ -224,6 +224,7 @@ def peri_event_map(
     unit: str = "activity",
     window: tuple[float, float] | None = None,
     title: str | None = None,
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw the peri-event average of each cell as a row of an image, the first of the order on top.
 
@@ -247,6 +248,8 @@ def peri_event_map(
     window : (float, float), optional
         Window in s from the event, marked by two lines.
     title : str, optional
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -272,7 +275,8 @@ def peri_event_map(
     names = None if regions is None else pooled_regions(regions, LEGEND_MAX)
     with style():
         n_names = 0 if names is None else len(set(names.tolist()))
-        fig = StyledFigure(figsize=(6.2, max(4.4, LEGEND_LINE_HEIGHT * n_names + 0.6)), layout="constrained")
+        height = 3.6 if width == "single" else max(4.4, LEGEND_LINE_HEIGHT * n_names + 0.6)
+        fig = new_figure((6.2, height), width)
         widths = [1] if names is None else [1, 0.03]
         grid = fig.add_gridspec(1, len(widths), width_ratios=widths)
         ax = fig.add_subplot(grid[0, 0], label="cells")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Literal
 
 import matplotlib as mpl
 import numpy as np
@@ -132,7 +132,9 @@ class StyledFigure(Figure):
         return buffer.getvalue()
 
 
-def new_figure(size: tuple[float, float], width: str | None) -> StyledFigure:
+def new_figure(
+    size: tuple[float, float], width: str | None, layout: Literal["constrained", "compressed"] = "constrained"
+) -> StyledFigure:
     """Return an empty figure: of a size in inches, or of a journal's width and this height.
 
     Parameters
@@ -140,6 +142,8 @@ def new_figure(size: tuple[float, float], width: str | None) -> StyledFigure:
     size : (float, float)
     width : {"single", "double"} or None
         89 mm or 183 mm, its legend included.
+    layout : {"constrained", "compressed"}
+        Compressed for axes of a fixed aspect.
 
     Raises
     ------
@@ -154,15 +158,15 @@ def new_figure(size: tuple[float, float], width: str | None) -> StyledFigure:
     if width not in (None, *WIDTHS):
         raise ArgumentError(f"width must be one of {', '.join(WIDTHS)}, or None, not {width!r}")
     if width is None:
-        return StyledFigure(figsize=size, layout="constrained")
-    fig = StyledFigure(figsize=(WIDTHS[width] / 25.4, size[1]), layout="constrained")
+        return StyledFigure(figsize=size, layout=layout)
+    fig = StyledFigure(figsize=(WIDTHS[width] / 25.4, size[1]), layout=layout)
     fig.is_narrow = True
     return fig
 
 
 def columns_in(width: str | None, n_columns: int) -> int:
-    """Return the number of panels side by side: one in a single column."""
-    return 1 if width == "single" else n_columns
+    """Return the number of panels side by side: one in a single column, three in two, as far as their labels fit."""
+    return 1 if width == "single" else min(n_columns, 3) if width == "double" else n_columns
 
 
 def grid_shape(n: int, n_columns: int) -> tuple[int, int]:

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.errors import ArgumentError
 
-from .style import MAX_ROWS, StyledFigure, session_colors, set_legend, set_suptitle, settle, style
+from .style import MAX_ROWS, StyledFigure, new_figure, session_colors, set_legend, set_suptitle, settle, style
 
 SIZE_GAP = 0.6  # extra space between bars of subsets of different size; bars are 1 apart
 MAX_SESSIONS = 20  # 2^20 subsets are counted in well under a second; each further session doubles time and memory
@@ -244,7 +244,13 @@ def shared_counts(
     return fig
 
 
-def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = None) -> StyledFigure:
+def survival(
+    presence: np.ndarray,
+    dates: Sequence[Any],
+    *,
+    title: str | None = None,
+    width: str | None = None,
+) -> StyledFigure:
     """Draw the fraction of a session's cells that are found in later sessions, over the days between.
 
     Each dot is a pair of sessions, in the colour of the earlier one. The line is the fraction over all pairs with the
@@ -256,6 +262,8 @@ def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = 
     dates : (sessions,) sequence
         Dates, or ISO strings, in order of time.
     title : str, optional
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -282,7 +290,7 @@ def survival(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = 
     # cells of the earlier session: with this weight the mean over pairs is a fraction of all these cells
     weight = presence.sum(axis=0)[earlier]
     with style():
-        fig = StyledFigure(figsize=(5.4, 2.9), layout="constrained")
+        fig = new_figure((5.4, 2.9), width)
         ax = fig.add_subplot()
         colors = session_colors(list(dates))
         for session in range(len(dates) - 1):
@@ -343,7 +351,7 @@ def _draw_bars(ax: Axes, presence: np.ndarray, dates: Sequence[Any]) -> None:
     """Draw the number of cells of each session, in the colours of the sessions."""
     counts = presence.sum(axis=0)
     bars = ax.bar(range(len(counts)), counts, width=0.8, color=session_colors(list(range(len(dates)))))
-    ax.bar_label(bars, fontsize=6, rotation=90 if counts.max() > 99 else 0, padding=2)
+    ax.bar_label(bars, fontsize=7, rotation=90 if counts.max() > 99 else 0, padding=2)
     ax.set_ylabel("cells")
     ax.margins(y=0.35)
     ax.tick_params(labelbottom=False, bottom=False)
@@ -361,13 +369,13 @@ def _draw_steps(ax: Axes, rows: np.ndarray) -> None:
     for n in np.unique(sessions):
         own = np.flatnonzero(sessions == n)
         if len(own) > 0.03 * len(rows):  # a step that is high enough for its number
-            ax.annotate(f"{len(own)}", (0, own.mean()), (3, 0), textcoords="offset points", va="center", fontsize=6)
+            ax.annotate(f"{len(own)}", (0, own.mean()), (3, 0), textcoords="offset points", va="center", fontsize=7)
 
 
 def _draw_counts(ax: Axes, places: np.ndarray, counts: np.ndarray) -> None:
     """Draw bars with their counts."""
     bars = ax.bar(places, counts, width=0.7, color=INK)
-    ax.bar_label(bars, fontsize=6, rotation=90 if counts.max() > 9 else 0, padding=2)
+    ax.bar_label(bars, fontsize=7, rotation=90 if counts.max() > 9 else 0, padding=2)
     ax.set_xlim(-0.7, places[-1] + 0.7)
     ax.margins(y=0.18)
     ax.tick_params(labelbottom=False, bottom=False)

@@ -20,7 +20,6 @@ from .ndc import AXES, METRICS
 from .style import (
     Y_LABEL_WIDTH,
     StyledFigure,
-    columns_in,
     new_figure,
     set_legend,
     set_suptitle,
@@ -95,8 +94,8 @@ def trends_over_days(
     if not any(trends.values()):
         raise ArgumentError("no target has a trend: there is nothing to draw")
     with style():
-        across, n_rows = columns_in(width, len(trends)), len(ROWS) + 1
         # in a single column the targets are below each other
+        across, n_rows = 1 if width == "single" else len(trends), len(ROWS) + 1
         n_blocks = len(trends) // across
         fig = new_figure((3.0 * across + 2.1, HEIGHTS[width] * n_blocks), width)
         panels = fig.subplots(n_rows * n_blocks, across, sharex=True, squeeze=False)

@@ -183,6 +183,15 @@ def test_a_pause_of_the_imaging_is_drawn_as_a_break(tab, demo_sessions):
     clock = np.array(page.evaluate("meso.timeline.data.clock"))
     (after,) = np.flatnonzero(np.diff(clock) > 1) + 1
     assert page.evaluate("meso.timeline.breaks") == [after]
+    band = """(after) => { const { ctx, bbox } = meso.mean.plot, [first, last] = meso.raster.view.frames;
+        const x = bbox.left + (after - first) / (last - first) * bbox.width;
+        return [-8, -1.5, 0, 1, 8].map((shift) => { const copy = new OffscreenCanvas(1, bbox.height).getContext("2d");
+          copy.drawImage(ctx.canvas, -Math.round(x + shift * devicePixelRatio), -bbox.top);
+          return new Set(new Uint32Array(copy.getImageData(0, 0, 1, bbox.height).data.buffer)).size; }); }"""
+    # also where the pause is a fraction of a pixel
+    page.wait_for_function("() => meso.mean.plot?.data[1].includes(null)")
+    before, *in_band, later = page.evaluate(band, int(after))
+    assert in_band == [1, 1, 1] and min(before, later) > 1
     page.fill("#from-time", f"{clock[after - 60]:.1f}")
     page.fill("#to-time", f"{clock[after + 40]:.1f}")
     page.click("#ranges button[type=submit]")
@@ -199,7 +208,9 @@ def test_a_pause_of_the_imaging_is_drawn_as_a_break(tab, demo_sessions):
         beside = [page.evaluate(colors, [canvas, int(after), shift]) for shift in (-8, 8)]
         assert in_band == [1, 1, 1]
         assert min(beside) > 1
-    page.wait_for_function("() => meso.mean.plot?.data[1].includes(null)")
+    page.wait_for_function("() => meso.mean.plot.scales.x.min === meso.raster.view.frames[0]")
+    before, *in_band, later = page.evaluate(band, int(after))
+    assert in_band == [1, 1, 1] and min(before, later) > 1
     frames, values = page.evaluate("[...meso.mean.plot.data]")
     assert [frame for frame, value in zip(frames, values, strict=True) if value is None] == [after]
     assert frames == sorted(frames)

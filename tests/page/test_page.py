@@ -74,7 +74,7 @@ def test_the_order_of_the_cells_is_that_of_the_embedding(address, demo_sessions)
     assert max(cells["days"]) == len(demo_sessions)
 
 
-def test_means_of_rows_of_a_box_and_of_a_region(address, demo_sessions):
+def test_means_of_rows_of_a_box_of_a_region_and_of_a_fov(address, demo_sessions):
     eid = demo_sessions[0]
     expected, _ = raster_rows(eid)
     cells = get(address, f"/sessions/{eid}/cells.json").json()
@@ -90,6 +90,8 @@ def test_means_of_rows_of_a_box_and_of_a_region(address, demo_sessions):
     acronyms = np.array([cells["regions"][i]["acronym"] for i in cells["region"]])
     values, *_ = part_of(get(address, f"/sessions/{eid}/mean", region="VISp2/3", **frames))
     np.testing.assert_allclose(values[0], expected[acronyms == "VISp2/3"][:, :900].mean(axis=0), atol=2 / 254)
+    values, *_ = part_of(get(address, f"/sessions/{eid}/mean", fov=2, **frames))
+    np.testing.assert_allclose(values[0], expected[np.array(cells["fov"]) == 2][:, :900].mean(axis=0), atol=2 / 254)
 
 
 def test_trials_and_wheel_are_on_the_frames_of_the_raster(address, demo_sessions):
@@ -158,6 +160,22 @@ def test_curves_as_csv_and_svg_and_the_four_lines_that_give_the_same(address, cu
     assert len(code.splitlines()) == 4
     done = python_command("-c", code.replace("stored_run(", "print(stored_run(") + ".to_csv(index=False))")
     assert list(csv.DictReader(io.StringIO(done.stdout))) == found
+
+
+def test_jobs_are_named_by_mouse_and_date(demo_sessions):
+    """Those of errors and of workers, also of workers that have no job, and of jobs that are of no session."""
+    from page.queries import _of_sessions
+
+    keys = [
+        {"eid": demo_sessions[1], "fov": 0},
+        None,
+        {"subject": "SP999", "tracking_run": "x"},
+        {"eid": demo_sessions[2]},
+    ]
+    named = _of_sessions([{"key": key, "state": "working"} for key in keys])
+    dates = [str((schemas.Session & {"eid": eid}).fetch1("session_date")) for eid in demo_sessions]
+    assert [row["session"] for row in named] == [f"SP999 {dates[1]} 001", "", "", f"SP999 {dates[2]} 001"]
+    assert [row["key"] for row in named] == keys
 
 
 def test_a_part_of_the_sessions_is_chosen(address, curves, demo_sessions):
@@ -286,6 +304,10 @@ def curves_run(curves) -> dict:
         ("/sessions/EID/mean?region=nowhere&frames=0:9&width=9", 400, "one cell"),
         ("/sessions/EID/mean?rows=0:5&frames=1e6:1e7&width=9", 400, "outside"),
         ("/sessions/EID/mean?frames=0:9&width=9", 400, "rows are from:to"),
+        ("/sessions/EID/mean?fov=9&frames=0:9&width=9", 400, "one cell"),
+        ("/sessions/EID/mean?fov=a&frames=0:9&width=9", 400, "fov are a number, such as 0"),
+        ("/sessions/EID/cells/0/3/choice.svg?width=wide", 400, "width is single or double"),
+        ("/tracking/cells.json?subject=SP999", 404, "none named"),
         ("/sessions/EID?embedding=none", 404, "no raster"),
         ("/sessions/EID/cells/0/3/nothing.svg", 404, "choice, feedback, block"),
         ("/tracking", 400, "has no subject"),
