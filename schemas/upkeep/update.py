@@ -23,7 +23,15 @@ from pipeline import reading
 from pipeline.errors import DataError, MesoError
 from schemas.behavior import ChoiceModel
 from schemas.cascade import Cascade
-from schemas.decoding.tables import NDCComparison, NDCFamily, NDCResult, NDCTask, TrialFeatures
+from schemas.decoding.tables import (
+    NDCCohort,
+    NDCComparison,
+    NDCFamily,
+    NDCPopulation,
+    NDCResult,
+    NDCTask,
+    TrialFeatures,
+)
 from schemas.embedding import Embedding, ImportedOrder, RasterTiles
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
@@ -38,9 +46,12 @@ from schemas.work.reports import retry
 
 #: Tables whose rows are kept in FormerResult, and the parts that belong to a result.
 RESULTS: dict[type[dj.Table], tuple[str, ...]] = {
-    NDCResult: ("Curve",), NDCComparison: ("Result", "Trend", "DayTrend", "DayValue"), Embedding: ("Rank",),
+    NDCResult: ("Curve",), NDCComparison: ("Result", "Trend", "DayTrend", "DayValue"),
+    NDCPopulation: ("Slope", "Mean", "Difference"), Embedding: ("Rank",),
     ImportedOrder: ("Rank",),
 }  # fmt: skip
+#: Tables of curves that are compared, and the name of their questions in ``SourceUpdate.update_questions``.
+COMPARED: dict[type[NDCFamily | NDCCohort], str] = {NDCFamily: "families", NDCCohort: "cohorts"}
 #: Columns of a set of sessions that are arguments of ``SessionSet.add``.
 RULE = {
     "set_neurons_only": "neurons_only",
@@ -244,11 +255,11 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
     """Write down changes, questions and former results, and delete the rows, all or nothing; return the update's id."""
     key = {"update_id": secrets.token_hex(16)}
     with SourceUpdate.connection.transaction:
-        sets, families = _rows(cascades, "SessionSet"), _rows(cascades, "NDCFamily")
+        sets, compared = _rows(cascades, "SessionSet"), {table: _rows(cascades, table.__name__) for table in COMPARED}
         SourceUpdate.insert1({
             **key, "updated_at": now(), "update_changes": [one for row in changed for one in row.as_rows()],
             "update_questions": {
-                **_questions(sets, families, runs), "embeddings": _rows(cascades, "Embedding"),
+                **_questions(sets, compared, runs), "embeddings": _rows(cascades, "Embedding"),
                 "curves": sorted({row["session_set"] for row in _rows(cascades, "NDCResult")}),
             },
         })  # fmt: skip
@@ -269,23 +280,25 @@ def _keys(parts: list[dj.Table]) -> list[dict]:
     return [dict(items) for items in sorted(found)]
 
 
-def _questions(sets: list[dict], families: list[dict], runs: list[dict]) -> dict[str, Any]:
+def _questions(
+    sets: list[dict], compared: dict[type[NDCFamily | NDCCohort], list[dict]], runs: list[dict]
+) -> dict[str, Any]:  # fmt: skip
     """Return what was asked, as plain values: of sets that are deleted, and of those of tracking runs that change."""
     renewed = [run["former"] for run in runs]
     of_runs = (SessionSet & renewed).keys() if renewed else []
     asked = {one["session_set"]: one for one in [*sets, *of_runs]}
-    with_sets = (NDCFamily.Member & list(asked.values())).to_arrays("ndc_family") if asked else []
-    names = sorted({*(one["ndc_family"] for one in families), *map(str, with_sets)})
-    return {
-        "runs": runs,
-        "sets": [_set_question(one) for one in asked.values()],
-        "families": [_members(name) for name in names],
-    }
+    found: dict[str, Any] = {"runs": runs, "sets": [_set_question(one) for one in asked.values()]}
+    for table, kind in COMPARED.items():
+        (name,) = table.primary_key
+        with_sets = (table.Member & list(asked.values())).to_arrays(name) if asked else []
+        names = sorted({*(one[name] for one in compared[table]), *map(str, with_sets)})
+        found[kind] = [_members(table, {name: one}) for one in names]
+    return found
 
 
-def _members(family: str) -> list[list[str]]:
-    """Return set and settings of each member of a family."""
-    rows = (NDCFamily.Member & {"ndc_family": family}).to_dicts(order_by="KEY")
+def _members(table: type[NDCFamily | NDCCohort], key: dict) -> list[list[str]]:
+    """Return set and settings of each member of a family or a cohort."""
+    rows = (table.Member & key).to_dicts(order_by="KEY")
     return [[row["session_set"], row["ndc_params"]] for row in rows]
 
 
@@ -353,16 +366,19 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     renewed = _register_again(questions["runs"], done)
     keys = {one["session_set"]: _ask(one, renewed, done, progress) for one in questions["sets"]}
     tasks = _ask_curves(questions, keys)
-    for members in questions["families"]:
-        _ask_family(members, tasks)
+    for table, kind in COMPARED.items():
+        for members in questions.get(kind, ()):  # an update of before version 16 knows no cohorts
+            _ask_compared(table, members, tasks)
     # also those that were made without a FOV that had failed
     for embedding in [*questions["embeddings"], *embeddings]:
         _fill((Embedding, RasterTiles), [embedding], done, progress)
     names = {key["session_set"] for key in keys.values() if key} | set(questions["curves"])
     if sets := [{"session_set": name} for name in sorted(names)]:
         _fill((SharedCells, TrialFeatures, NDCResult), [sets], done, progress)
-        families = sorted(set((NDCFamily.Member & sets).to_arrays("ndc_family")))
-        _fill((NDCComparison,), [[{"ndc_family": name} for name in families]], done, progress)
+        for table, result in ((NDCFamily, NDCComparison), (NDCCohort, NDCPopulation)):
+            (name,) = table.primary_key
+            keys_of = sorted(set((table.Member & sets).to_arrays(name)))
+            _fill((result,), [[{name: one} for one in keys_of]], done, progress)
     # failed jobs are in the job tables, as always; what could not even be asked is tried again by the next update
     if None not in keys.values() and len(renewed) == len(questions["runs"]):
         # another process may have completed it too; on MySQL skip_duplicates would need the right to UPDATE
@@ -422,9 +438,11 @@ def _ask_curves(questions: dict, keys: dict[str, dict | None]) -> dict[tuple[str
     return found
 
 
-def _ask_family(members: list[list[str]], tasks: dict[tuple[str, str], tuple[str, str]]) -> None:
-    """Insert a family again, if all its tasks are there."""
+def _ask_compared(
+    table: type[NDCFamily | NDCCohort], members: list[list[str]], tasks: dict[tuple[str, str], tuple[str, str]]
+) -> None:
+    """Insert a family or a cohort again, if all its tasks are there."""
     new = [tasks.get((name, params), (name, params)) for name, params in members]
     rows = [{"session_set": name, "ndc_params": params} for name, params in new]
     if all(NDCTask & row for row in rows):
-        NDCFamily.add(rows)
+        table.add(rows)

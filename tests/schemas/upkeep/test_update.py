@@ -29,6 +29,7 @@ from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import NotFoundError
 from populate_scripts.ingest import ingest
+from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc, stored_run
 from schemas.decoding.shuffles import shuffles
 from schemas.decoding.tables import _common_trials, _decoded, _files_of_donors, finished_curve
@@ -102,6 +103,7 @@ def filled(database, template, tmp_path_factory) -> Iterator[Filled]:
     assert fill(SESSION_TABLES, [{"eid": eid} for eid in eids]).errors == []
     made.result = run_ndc(eids, TrackingRun.register("UPD1"), SETTINGS)
     assert made.result.failures == []
+    assert compare_mice(["UPD1"]).notes == []
     params = schemas.EmbeddingParams.add(EmbeddingSettings())
     assert fill([schemas.Embedding, schemas.RasterTiles], {"eid": made.first, **params}).errors == []
     found = Filled(made)
@@ -129,6 +131,8 @@ def asked(lab: Lab) -> dict[str, object]:
         "members": (schemas.SessionSet.Member & sets).to_dicts(order_by="KEY"),
         "tasks": (schemas.NDCTask & sets).to_dicts(order_by="KEY"),
         "families": (schemas.NDCFamily.Member & sets).to_dicts(order_by="KEY"),
+        "cohorts": (schemas.NDCCohort.Member & sets).to_dicts(order_by="KEY"),
+        "populations": (schemas.NDCPopulation & (schemas.NDCCohort.Member & sets).proj()).keys(order_by="KEY"),
         "embeddings": (schemas.Embedding & {"eid": lab.first}).proj().to_dicts(order_by="KEY"),
         "tiles": (schemas.RasterTiles & {"eid": lab.first}).proj().to_dicts(order_by="KEY"),
         "comparisons": (schemas.NDCComparison & (schemas.NDCFamily.Member & sets).proj()).keys(order_by="KEY"),
@@ -175,7 +179,8 @@ def test_a_dry_run_says_what_an_update_does_and_does_nothing(lab, meso_command):
     tables = {row["table"]: row["again"] for row in seen["tables"]}
     n_rois = (schemas.FOV & {"eid": lab.first, "fov": 0}).fetch1("n_rois")
     expected = {"FOV": 1, "Recording": 1, "ROI": n_rois, "Activity.Trace": n_rois, "Embedding": 1, "NDCResult": 4,
-                "SessionSet": 1, "NDCFamily": 1, "NDCComparison": 1, "TrackedFOV": 1}  # fmt: skip
+                "SessionSet": 1, "NDCFamily": 1, "NDCComparison": 1, "NDCCohort": 1, "NDCPopulation": 1,
+                "TrackedFOV": 1}  # fmt: skip
     assert {name: tables.get(name) for name in expected} == expected
     assert not {"Behavior", "Wheel", "Session", "FOVFolder", "TrackingRun"} & set(tables)
     assert (asked(lab), scores(lab)) == (before, kept)
@@ -206,7 +211,7 @@ def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, databa
     mine = [row["former_row"]["ceiling"] for row in curves if row["former_key"]["eid"] == lab.first]
     assert mine == [row["ceiling"] for row in old_row]
     tables = set(former.to_arrays("former_table"))
-    assert tables == {"NDCResult", "NDCComparison", "Embedding"}
+    assert tables == {"NDCResult", "NDCComparison", "NDCPopulation", "Embedding"}
     # the record
     records = [row for row in schemas.Deletion.to_dicts() if row["deletion"] not in untouched]
     (record,) = [row for row in records if row["deleted_table"] == "FOV"]
@@ -310,7 +315,7 @@ class Killed(BaseException):
 
 
 #: Calls before which an update is killed; each has committed what the former ones did, on either server alike.
-KILLED_BEFORE = [pytest.param(n, marks=[] if n in (1, 4) else pytest.mark.one_backend) for n in range(8)]
+KILLED_BEFORE = [pytest.param(n, marks=[] if n in (1, 4) else pytest.mark.one_backend) for n in (*range(7), 9)]
 
 
 @pytest.mark.parametrize("after", KILLED_BEFORE)
@@ -318,7 +323,7 @@ def test_an_update_that_is_killed_is_completed_by_the_next(lab, monkeypatch, aft
     before = asked(lab)
     lab.revise(TIMES, lambda times: times + 0.15)
     calls = iter(range(100))
-    names = ("_replace", "_fill", "_ask", "_ask_curves", "_ask_family")
+    names = ("_replace", "_fill", "_ask", "_ask_curves", "_ask_compared")
 
     def counted(function):
         def call(*args, **options):
