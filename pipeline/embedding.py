@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline import numba_cache
 from pipeline.errors import ConfigError, DataError
 
 
@@ -76,6 +77,7 @@ def rastermap_order(traces: np.ndarray, settings: EmbeddingSettings | None = Non
 def _fit(traces: np.ndarray, settings: EmbeddingSettings) -> np.ndarray:
     """Return Rastermap's order of the rows of traces (N, T), (N,) int."""
     try:
+        numba_cache.say_what_compiles()
         from rastermap import Rastermap
     except ModuleNotFoundError as error:
         raise ConfigError(

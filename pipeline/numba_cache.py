@@ -1,12 +1,44 @@
-"""A folder for numba's cache where neither the code nor the home can be written, as in containers."""
+"""Numba's compiler: where it keeps what it has compiled, and a line of text when it compiles anew.
+
+The folder is one of the account's own where neither the code nor the home can be written, as in containers.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 from pipeline.folders import can_be_written, own_temporary_folder
+
+#: What takes seconds to compile, by the package of its functions.
+SLOW = {"pipeline.decoding": "the decoder of neuron-dropping curves (10 to 30 s)", "rastermap": "Rastermap (10 s)"}
+#: Packages of which it has been said that they are compiled.
+_said: set[str] = set()
+
+
+def say_what_compiles() -> None:
+    """Have a line written to stderr as soon as numba begins to compile what takes seconds; nobody waits in silence."""
+    from numba.core import event
+
+    register: Any = event.register
+
+    class Says(event.Listener):
+        def on_start(self, started: Any) -> None:
+            name = started.data["dispatcher"].py_func.__module__
+            for package, what in SLOW.items():
+                if f"{name}.".startswith(f"{package}.") and package not in _said:
+                    _said.add(package)
+                    sys.stderr.write(f"Compiling {what}, once for this processor and version\n")
+                    sys.stderr.flush()
+
+        def on_end(self, ended: Any) -> None:
+            """Say nothing: what comes next says enough."""
+
+    if "listens" not in _said:
+        _said.add("listens")
+        register("numba:compile", Says())
 
 
 def choose_folder() -> None:

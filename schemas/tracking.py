@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 from collections.abc import Collection, Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from schemas.imaging.tables import FOV, ROI
 from schemas.provenance import now
 from schemas.rows import checked, content_key
 from schemas.session import FOVFolder, Session, Subject, one_for  # noqa: F401  a foreign key names Subject
+from schemas.storage.bulk import columns
 
 schema = dj.Schema()
 #: Columns of TrackingRun that say how its files are read.
@@ -267,14 +269,23 @@ class RegisteredUIDs(WholeDelete, dj.Manual):
                 cls.update1({**key, "first_rois": file["uid_rois"]})
 
     @classmethod
-    def same_values(cls, file: dict[str, Any]) -> list[dict[str, Any]]:
-        """Return the keys, without subject, of files with the UIDs of this one in the same lines, but other ROIs."""
-        values = _values_key(file["uid_text"])
-        if not values or file["uid_rois"] in ("", UNREADABLE):
-            return []
-        rows = (cls & {"subject": file["subject"], "uid_values": values}).proj("first_rois").to_dicts()
-        others = [row for row in rows if row["first_rois"] not in (file["uid_rois"], UNREADABLE)]
-        return [{name: row[name] for name in cls.primary_key[1:]} for row in others]
+    def same_values(cls, files: Sequence[dict[str, Any]]) -> list[set[tuple[str, int, str]]]:
+        """Return for each file of a subject the eid, fov and hash of those with its UIDs in its lines, but other ROIs.
+
+        One statement.
+        """
+        values = [_values_key(file["uid_text"]) for file in files]
+        asked = [{"subject": files[0]["subject"], "uid_values": value} for value in set(values) - {""}]
+        rows = (cls & asked).proj("uid_values", "first_rois").to_dicts() if asked else []
+        known = [row for row in rows if row["first_rois"] != UNREADABLE]
+        return [
+            {
+                (row["eid"], row["fov"], row["uid_sha256"])
+                for row in (known if file["uid_rois"] not in ("", UNREADABLE) else [])
+                if row["uid_values"] == value and row["first_rois"] != file["uid_rois"]
+            }
+            for file, value in zip(files, values, strict=True)
+        ]
 
 
 def _values_key(text: str) -> str:
@@ -335,21 +346,108 @@ class TrackedFOV(WholeDelete, dj.Computed):
         # needs the ROIs of the FOV, and the TrackedCells that its members refer to
         return TrackingFile.proj() * (FOV.proj() & ROI.proj()) & TrackedCell.proj()
 
+    #: Jobs that agree in these are run together (``make_together``): 17 statements for up to 32 FOVs, not for one.
+    together = ("subject", "tracking_run")
+
     def make(self, key):
-        file = (TrackingFile & key).fetch1()
-        _check_rois(file)
-        _check_no_copy(file)
-        n_rois, (duplicates, uid_form) = (FOV & key).fetch1("n_rois"), (TrackingRun & key).fetch1(*READING)
-        lines, place = tracking.uid_lines(file["uid_text"], uid_form), _place(file)
-        tracking.check_form(lines, uid_form, **place)
-        rows = tracking.tracked_rows(lines, n_rois, _earlier_uids(key, uid_form), duplicates, **place)
-        quality = _silhouette(file["cluster_silhouette"], n_rois, place)
-        _check_silhouettes(quality, lines, place)
-        n_repeated = sum(bool(uid) for uid in lines) - len(rows)
-        self.insert1({**key, "n_tracked": len(rows), "n_repeated": n_repeated})
-        self.Member.insert(
-            {**key, "roi": roi, "cell_uid": uid, "silhouette": quality[roi]} for uid, roi in rows.items()
-        )
+        for error in self.make_together([key]).values():
+            raise error
+
+    @classmethod
+    def make_together(cls, keys: Sequence[dict]) -> dict[int, DataError]:
+        """Insert the rows of several keys of one tracking run; return by number the errors of those that have none."""
+        files = _files_of(keys)
+        rows: list[dict] = []
+        members: list[dict] = []
+        errors: dict[int, DataError] = {}
+        for i, key in enumerate(keys):
+            try:
+                found, n_repeated = _tracked(files[key["eid"], key["fov"]])
+            except DataError as error:
+                errors[i] = error
+                continue
+            rows.append({**key, "n_tracked": len(found), "n_repeated": n_repeated})
+            members += [{**key, **row} for row in found]
+        cls.insert(rows, allow_direct_insert=True)
+        cls.Member.insert(members)
+        return errors
+
+
+def _files_of(keys: Sequence[dict]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return by eid and fov the rows of TrackingFile of FOVs of one run, with all that decides whether their UIDs fit.
+
+    These are ``n_rois``, ``positions`` (hash of those in the database), ``duplicates`` and ``uid_form`` of the run,
+    ``earlier`` (files of the FOVs before in the session) and ``copy`` (see ``_copies_of``).
+    """
+    run, fovs = {name: keys[0][name] for name in TrackingRun.primary_key}, [_fov_of(key) for key in keys]
+    files = (TrackingFile & run & [{"eid": eid} for eid in {key["eid"] for key in keys}]).to_dicts(order_by="eid, fov")
+    reading = (TrackingRun & run).proj(*READING).fetch1()
+    n_rois = {(row["eid"], row["fov"]): row["n_rois"] for row in (FOV & fovs).proj("n_rois").to_dicts()}
+    positions, copies = _positions_of(fovs), _copies_of(run, files)
+    found = {}
+    for file, copy in zip(files, copies, strict=True):
+        place = (file["eid"], file["fov"])
+        if place in n_rois:
+            found[place] = {
+                **file, **reading, "n_rois": n_rois[place], "positions": positions[place], "copy": copy,
+                "earlier": [f["uid_text"] for f in files if f["eid"] == place[0] and f["fov"] < place[1]],
+            }  # fmt: skip
+    return found
+
+
+def _fov_of(key: dict) -> dict[str, Any]:
+    return {"eid": key["eid"], "fov": key["fov"]}
+
+
+def _positions_of(fovs: Sequence[dict]) -> dict[tuple[str, int], str]:
+    """Return the hash of the positions of the ROIs of FOVs in the database, by eid and fov; one statement."""
+    names = ("eid", "fov", "roi", "stack_y", "stack_x")
+    eids, numbers, _, *positions = columns(ROI & fovs, *names, order_by=names[:3])
+    places, stacked, found, first = zip(eids.tolist(), numbers.tolist(), strict=True), np.column_stack(positions), {}, 0
+    for place, rows in groupby(places):
+        n = len(list(rows))
+        found[place] = _positions_key(stacked[first : first + n])
+        first += n
+    return found
+
+
+def _copies_of(run: dict, files: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
+    """Return for each file of a run the key of one that it is a copy of, in this run or in another in which that fits.
+
+    Two statements.
+    """
+    alike = RegisteredUIDs.same_values(files)
+    hashes = {file["uid_sha256"] for file in files} | {text for places in alike for *_, text in places}
+    same = TrackingFile & {"subject": run["subject"]} & [{"uid_sha256": text} for text in sorted(hashes)]
+    found = same & [{"tracking_run": run["tracking_run"]}, TrackedFOV.proj()]
+    rows = found.proj("uid_sha256").to_dicts(order_by="KEY")
+    return [
+        next((
+            row for row in rows if (row["eid"], row["fov"]) != (file["eid"], file["fov"])
+            and (row["uid_sha256"] == file["uid_sha256"] or (row["eid"], row["fov"], row["uid_sha256"]) in places)
+        ), None) for file, places in zip(files, alike, strict=True)
+    ]  # fmt: skip
+
+
+def _tracked(file: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
+    """Return the tracked ROIs of a file of ``_files_of``, and the number of its lines that repeat a UID.
+
+    Raises
+    ------
+    DataError
+        The UIDs do not fit the ROIs.
+    """
+    _check_rois(file)
+    _check_no_copy(file)
+    uid_form = file["uid_form"]
+    lines, place = tracking.uid_lines(file["uid_text"], uid_form), _place(file)
+    tracking.check_form(lines, uid_form, **place)
+    earlier = [uid for text in file["earlier"] for uid in tracking.cells_in(text, uid_form)]
+    rows = tracking.tracked_rows(lines, file["n_rois"], earlier, file["duplicates"], **place)
+    quality = _silhouette(file["cluster_silhouette"], file["n_rois"], place)
+    _check_silhouettes(quality, lines, place)
+    found = [{"roi": roi, "cell_uid": uid, "silhouette": quality[roi]} for uid, roi in rows.items()]
+    return found, sum(bool(uid) for uid in lines) - len(rows)
 
 
 def _place(file: dict) -> dict[str, Any]:
@@ -359,7 +457,7 @@ def _place(file: dict) -> dict[str, Any]:
 
 def _check_rois(file: dict) -> None:
     """Refuse UIDs for other ROIs: a new extraction can have as many, and the lines of the file would fit."""
-    expected, found, subject = file["uid_rois"], _stored_positions(file), file["subject"]
+    expected, found, subject = file["uid_rois"], file["positions"], file["subject"]
     if expected == UNREADABLE:
         raise DataError(
             "when the UIDs were registered, the positions of the ROIs could not be read", **_place(file),
@@ -382,23 +480,13 @@ def _check_no_copy(file: dict) -> None:
     """
     if not tracking.cells_in(file["uid_text"], "any"):
         return
-    own = f"NOT (eid = '{file['eid']}' AND fov = {file['fov']:d})"
-    alike = [{"uid_sha256": file["uid_sha256"]}, *RegisteredUIDs.same_values(file)]
-    copies = TrackingFile & {"subject": file["subject"]} & alike & own
-    for other in (copies & [{"tracking_run": file["tracking_run"]}, TrackedFOV.proj()]).proj().to_dicts(limit=1):
+    if other := file["copy"]:
         raise DataError(
             "the UIDs are a copy of those of another FOV", **_place(file),
             expected="UIDs of its own", found=f"session {other['eid']}, FOV_{other['fov']:02d}",
             do=f"Put the files in their places, then run: meso track {file['subject']}. If the other was wrong, "
             f"delete its tracking run: (schemas.TrackingRun & {{'tracking_run': '{other['tracking_run']}'}}).delete()",
         )  # fmt: skip
-
-
-def _earlier_uids(key: dict, uid_form: str | None) -> list[str]:
-    """Return the UIDs in the files of the FOVs before this one in the session, whether or not these fit their ROIs."""
-    same_session = {name: key[name] for name in ("subject", "tracking_run", "eid")}
-    texts = (TrackingFile & same_session & f"fov < {key['fov']:d}").to_arrays("uid_text")
-    return [uid for text in texts for uid in tracking.cells_in(text, uid_form)]
 
 
 def _silhouette(values: np.ndarray | None, n_rois: int, place: dict) -> list[float | None]:

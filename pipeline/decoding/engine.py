@@ -21,6 +21,7 @@ from pipeline.decoding.solver import GRADIENT_TOLERANCE, TOLERANCE, Problem, min
 
 try:
     numba_cache.choose_folder()
+    numba_cache.say_what_compiles()
     from pipeline.decoding.kernels import WIDTH, minimise, pack, product
 except (ImportError, RuntimeError, OSError) as failure:  # numba cannot write its cache, or has no compiler for the CPU
     warnings.warn(f"decoding is several times slower: numba could not compile its kernels ({failure})", stacklevel=2)

@@ -153,9 +153,9 @@ def unpack(data: Bytes, out: np.ndarray | None = None) -> np.ndarray:
     if out is None:
         out = np.empty(header.shape, header.dtype)
     _check_destination(out, header)
-    values = _bytes_of(out)
-    _decode(header.codec, payload, _words(values, header.dtype))
-    if _digest(values) != header.values_digest:
+    words = _words(out if out.ndim == 1 else out.reshape(-1), header.dtype)
+    _decode(header.codec, payload, words)
+    if _digest(words) != header.values_digest:
         raise DamagedError("a stored array did not decode to the values that were packed", do=DAMAGED)
     return out
 
@@ -255,7 +255,7 @@ def _bytes_of(array: np.ndarray) -> np.ndarray:
 
 
 def _words(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return a view of bytes as unsigned integers of the size of an element, so that -0.0 and NaN keep their bits."""
+    """Return a view of a vector as unsigned integers of the size of an element: -0.0 and NaN keep their bits."""
     return values.view(WORDS[min(dtype.itemsize, 8)])
 
 

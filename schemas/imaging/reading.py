@@ -79,16 +79,17 @@ def roi_traces(
             "a ROI is requested twice", eid=eid, expected=f"{len(rois)} different ROIs", found=f"{len(row_of)}"
         )
     found = np.zeros(len(rois), dtype=bool)
+    dtypes = {fov: np.dtype(of_fov["trace_dtype"]) for fov, of_fov in stored.items()}
+    is_direct = {fov: n_wanted == n_frames and out.dtype == own for fov, own in dtypes.items()}
 
     def take(fov: int, roi: int, data: Bytes) -> None:
         row = row_of.get((fov, roi))
         if row is None:  # the query may select whole FOVs: see _of_rois
             return
-        own = np.dtype(stored[fov]["trace_dtype"])
-        if n_wanted == n_frames and out.dtype == own:
+        if is_direct[fov]:
             unpack(data, out[row])  # without a copy
         else:
-            out[row] = unpack(data, np.empty(n_frames, own))[frames]
+            out[row] = unpack(data, np.empty(n_frames, dtypes[fov]))[frames]
         found[row] = True
 
     get_ready(len(rois) * n_frames * out.itemsize)

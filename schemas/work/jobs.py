@@ -227,6 +227,23 @@ def _missing(table: type[dj.Table], restrictions: tuple) -> dj.QueryExpression:
 # ---------------------------------------------------------------------------------------------------- 2. to 4.: one job
 
 
+#: What a reservation changes in the row of a job; its arguments are those of ``reservation``.
+RESERVED = (
+    f"status = '{JobStatus.RESERVED}', version = %s, host = %s, pid = %s, connection_id = %s, "
+    f"reserved_time = {JOBS_NOW}, error_message = ''"
+)
+
+
+def reservation(worker: str, connection: dj.Connection) -> tuple:
+    """Return who reserves a job."""
+    return worker, platform.node(), os.getpid(), connection.connection_id
+
+
+def _is_of(worker: str) -> str:
+    """Return the condition that a job is reserved by a worker."""
+    return f"status = '{JobStatus.RESERVED}' AND version = '{worker}'"
+
+
 class ReservationLost(Exception):
     """The job is not reserved by this worker any more: its rows are not inserted, as another worker may run it."""
 
@@ -264,10 +281,8 @@ class Job:
         self.begun = time.monotonic()
         # one UPDATE with a guard, not a look and then a change: the second of two workers finds no pending job
         self.was_reserved = self._change(
-            f"UPDATE {{}} SET status = '{JobStatus.RESERVED}', version = %s, host = %s, pid = %s, connection_id = %s, "
-            f"reserved_time = {JOBS_NOW}, error_message = ''", IS_DUE,
-            self.worker, platform.node(), os.getpid(), self.connection.connection_id, reconnect=False,
-        )  # fmt: skip
+            f"UPDATE {{}} SET {RESERVED}", IS_DUE, *reservation(self.worker, self.connection), reconnect=False
+        )
         return self.was_reserved
 
     # --------------------------------------------------------------------------------------------- 3. reserved to done
@@ -385,7 +400,7 @@ class Job:
 
     @property
     def _is_mine(self) -> str:
-        return f"status = '{JobStatus.RESERVED}' AND version = '{self.worker}'"
+        return _is_of(self.worker)
 
     def _delete(self) -> bool:
         return self._change("DELETE FROM {}", self._is_mine)
@@ -395,3 +410,92 @@ class Job:
         sql = f"{statement.format(self.jobs.full_table_name)}{self._where} AND {guard}"
         # PyMySQL counts rows that changed, not rows found: every statement here changes the status, or deletes
         return self.connection.query(sql, args=args, reconnect=reconnect).rowcount == 1
+
+
+# ------------------------------------------------------------------------------------------------- several jobs at once
+
+
+class Batch:
+    """Jobs of a table that are quick and read much the same, run in one transaction by ``table.make_together``.
+
+    The same steps as for a ``Job``, each for all of them: a job is done if and only if its rows are committed.
+
+    Parameters
+    ----------
+    table : table class
+        With a class method ``make_together(keys)``, which inserts rows and returns the errors of keys by number.
+    keys : sequence of dict
+    worker : str
+        Id of the worker.
+
+    Attributes
+    ----------
+    reserved : list of dict
+        Keys of the jobs that this worker has reserved.
+    """
+
+    def __init__(self, table: type[dj.Table], keys: Sequence[dict], worker: str) -> None:
+        self.table, self.keys, self.worker, self.jobs = table, list(keys), worker, jobs_of(table)
+        self.connection = self.jobs.connection
+        self.reserved: list[dict] = []
+
+    def populate(self) -> dict[int, DataError]:
+        """Reserve the jobs that are due, and run them; return the errors by their numbers in ``reserved``.
+
+        Raises
+        ------
+        ReservationLost
+            A job is not reserved by this worker any more; no row is inserted.
+        """
+        begun = time.monotonic()
+        self._reserve()
+        if not self.reserved:
+            return {}
+        with self.connection.transaction, without_reconnect(self.connection):
+            there = (self.table & self.reserved).keys()
+            missing = [i for i, key in enumerate(self.reserved) if key not in there]
+            failed = self.table.make_together([self.reserved[i] for i in missing]) if missing else {}
+            errors = {missing[i]: error for i, error in failed.items()}
+            done = [key for i, key in enumerate(self.reserved) if i not in errors]
+            if done:
+                self._finish(done, time.monotonic() - begun)
+        return errors
+
+    def _reserve(self) -> None:
+        self.connection.query(
+            f"UPDATE {self.jobs.full_table_name} SET {RESERVED}{self._where(self.keys)} AND {IS_DUE}",
+            args=reservation(self.worker, self.connection), reconnect=False,
+        )  # fmt: skip
+        self.reserved = (self.jobs & self.keys & _is_of(self.worker)).keys()
+
+    def _finish(self, done: list[dict], seconds: float) -> None:
+        """Delete the jobs, and count them."""
+        n_there = len(self.table & done)
+        if n_there < len(done):
+            raise DataError(f"{self.table.__name__}.make_together() left out rows", expected=len(done), found=n_there)
+        statement = f"DELETE FROM {self.jobs.full_table_name}{self._where(done)} AND {_is_of(self.worker)}"
+        if self.connection.query(statement).rowcount < len(done):
+            raise ReservationLost(f"jobs of {self.table.__name__} are not reserved by this worker any more")
+        Made.record(self.worker, self.table.__name__, seconds, len(done))
+        Attempt.forget(self.table.__name__, *done)
+
+    def release(self) -> None:
+        """Make those of the jobs pending again that are still reserved by this worker."""
+        self.connection.query(
+            f"UPDATE {self.jobs.full_table_name} SET status = '{JobStatus.PENDING}', scheduled_time = {JOBS_NOW}"
+            f"{self._where(self.keys)} AND {_is_of(self.worker)}"
+        )
+
+    def _where(self, keys: list[dict]) -> str:
+        return (self.jobs & keys).where_clause()
+
+
+def alike(table: type[dj.Table], keys: Sequence[dict]) -> list[list[dict]]:
+    """Return keys in groups of those that can be run together, in order; each alone unless the table says by what."""
+    names = getattr(table, "together", None)
+    if names is None:
+        return [[key] for key in keys]
+    groups: dict[tuple, list[dict]] = {}
+    for key in keys:
+        groups.setdefault(tuple(key[name] for name in names), []).append(key)
+    return list(groups.values())

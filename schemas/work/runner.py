@@ -11,7 +11,7 @@ import random
 import time
 import traceback
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,7 +26,16 @@ from schemas.server.settings import heartbeat
 from schemas.work.dead_workers import release_dead_jobs
 from schemas.work.heartbeat import Heartbeat
 from schemas.work.interruption import not_swallowed
-from schemas.work.jobs import LONGEST_DELAY, LONGEST_PAUSE, Job, Queue, ReservationLost, Unfinished
+from schemas.work.jobs import (
+    LONGEST_DELAY,
+    LONGEST_PAUSE,
+    Batch,
+    Job,
+    Queue,
+    ReservationLost,
+    Unfinished,
+    alike,
+)
 from schemas.work.states import EndReason, Status
 from schemas.work.tables import MAX_MISSED_IN_NOTEBOOK, Attempt, Worker
 
@@ -121,13 +130,53 @@ class JobRunner:
             queue.jobs.refresh()  # deletes the jobs of keys that do not exist any more
         with _bar(table, queue.n_pending(*restrictions) if progress else 0) as bar:
             while (wait := queue.seconds_until_due(*restrictions)) is not None and wait < LONGEST_PAUSE:
-                for key in queue.due(*restrictions):
-                    # one key at a time, even of the keys just fetched: others may have reserved them since
-                    outcome = self.run(table, key)
-                    bar.update(outcome.status != Status.POSTPONED)
-                    yield key, outcome
+                for keys in alike(table, queue.due(*restrictions)):
+                    for key, outcome in self.run_together(table, keys):
+                        bar.update(outcome.status != Status.POSTPONED)
+                        yield key, outcome
                 time.sleep(min(max(wait, 0.0), 0.2))
         self.unfinished += queue.unfinished(*restrictions)
+
+    def run_together(self, table: type[dj.Table], keys: Sequence[dict]) -> Iterator[tuple[dict, Outcome]]:
+        """Reserve jobs and run them in one transaction (see ``Batch``); a single one, or if that fails, one by one.
+
+        Raises
+        ------
+        KeyboardInterrupt, SystemExit
+            As ``run``.
+        """
+        batch = Batch(table, keys, self.worker)
+        try:
+            if len(keys) > 1:
+                self.begin()
+                with not_swallowed():
+                    errors = batch.populate()
+        except (KeyboardInterrupt, SystemExit):
+            with suppress(Exception):
+                reconnect(self.connection)
+                batch.release()
+            raise
+        except (
+            Exception
+        ):  # of one of the jobs, or of the server: run one by one, each fails or is tried again by itself
+            persist(self.connection, batch.release, self._patience)
+            batch.reserved = []
+        if not batch.reserved:
+            # one key at a time, even of the keys just fetched: others may have reserved them since
+            yield from ((key, self.run(table, key)) for key in keys)
+            return
+        for i, key in enumerate(batch.reserved):
+            yield key, self._failed(table, key, errors[i]) if i in errors else Outcome(Status.DONE)
+
+    def _failed(self, table: type[dj.Table], key: dict, error: Exception) -> Outcome:
+        job = Job(table, key, self.worker)
+        job.was_reserved = True
+        return persist(self.connection, partial(self._give_back, job, error), self._patience)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds for which a lost server is waited for."""
+        return NOTEBOOK_WAIT if self.has_own_heartbeat else float("inf")
 
     def run(self, table: type[dj.Table], key: dict) -> Outcome:
         """Reserve a job and run it.
@@ -150,9 +199,8 @@ class JobRunner:
         except ReservationLost as lost:
             return Outcome(Status.SKIPPED, str(lost))
         except Exception as error:
-            patience = NOTEBOOK_WAIT if self.has_own_heartbeat else float("inf")
             # a job that is not given back stays reserved until its worker ends, which for a notebook may be days
-            return persist(self.connection, partial(self._give_back, job, error), patience)
+            return persist(self.connection, partial(self._give_back, job, error), self._patience)
         self.n_transient = 0
         return Outcome(Status.DONE if is_done_here else Status.SKIPPED)
 

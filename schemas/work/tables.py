@@ -131,11 +131,11 @@ class Made(dj.Manual):
     """
 
     @classmethod
-    def record(cls, worker: str, table: str, seconds: float) -> None:
-        """Count a job that a worker has done, in the transaction that inserts its rows."""
-        row = {"worker": "%s", "table_name": "%s", "n_made": "1", "seconds": "%s"}
+    def record(cls, worker: str, table: str, seconds: float, n: int = 1) -> None:
+        """Count a job that a worker has done, or several, in the transaction that inserts their rows."""
+        row = {"worker": "%s", "table_name": "%s", "n_made": f"{n:d}", "seconds": "%s"}
         name = cls.full_table_name
-        more = {"n_made": f"{name}.n_made + 1", "seconds": f"{name}.seconds + %s"}
+        more = {"n_made": f"{name}.n_made + {n:d}", "seconds": f"{name}.seconds + %s"}
         cls.connection.query(
             dialect(cls.connection).insert_or_update(name, row, cls.primary_key, more),
             args=(worker, table, seconds, seconds),
@@ -166,12 +166,12 @@ class Attempt(dj.Manual):
         return int((cls & {"table_name": table, "entry": row["entry"]}).fetch1(what))
 
     @classmethod
-    def forget(cls, table: str, key: dict) -> None:
-        """Delete the counts of a job that is done: if its rows are deleted later, it begins anew."""
-        row = {"table_name": table, "entry": content_key(key)}
+    def forget(cls, table: str, *keys: dict) -> None:
+        """Delete the counts of jobs that are done: if their rows are deleted later, they begin anew."""
+        rows = cls & [{"table_name": table, "entry": content_key(key)} for key in keys]
         # looked for first: on MySQL a DELETE that finds no row locks the gap into which others insert theirs
-        if cls & row:
-            (cls & row).delete_quick()
+        if rows:
+            rows.delete_quick()
 
     @classmethod
     def clear(cls, table: str, keys: Iterable[dict]) -> None:

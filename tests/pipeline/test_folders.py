@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -30,6 +32,26 @@ def test_numba_caches_in_the_temporary_folder_where_nothing_else_can_be_written(
     assert folder == temporary / f"meso-numba-{os.getuid()}"
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert folders.own_temporary_folder("numba") == folder  # the same for the next process
+
+
+COMPILES = """
+from numba import njit
+from pipeline import numba_cache
+numba_cache.say_what_compiles()
+numba_cache.say_what_compiles()
+def made(module):
+    def add(x): return x + 1
+    add.__module__ = module
+    return njit(add)
+print(*(made(name)(1) for name in ("elsewhere", "pipeline.decoding.kernels", "pipeline.decoding.kernels", "rastermap")))
+"""
+
+
+def test_what_takes_seconds_to_compile_is_said_once():
+    done = subprocess.run([sys.executable, "-c", COMPILES], capture_output=True, text=True)
+    assert done.stdout == "2 2 2 2\n", done.stderr
+    decoder, rastermap = done.stderr.splitlines()
+    assert decoder.startswith("Compiling the decoder") and rastermap.startswith("Compiling Rastermap")
 
 
 def test_a_folder_that_somebody_else_may_write_is_not_used(temporary):

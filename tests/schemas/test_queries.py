@@ -127,6 +127,16 @@ def test_a_stored_session_is_loaded_with_ten_statements(demo_sessions):
         assert number_of_statements(meso.load_or_embed, eid, restrict=restrict) <= 10
 
 
+def test_matching_takes_two_statements_for_each_session(run, demo_sessions):
+    numbers = []
+    for n in (2, 4):
+        meso.match_tracked_indices_across_sessions(demo_sessions[0], demo_sessions[1:n])
+        numbers.append(
+            number_of_statements(meso.match_tracked_indices_across_sessions, demo_sessions[0], demo_sessions[1:n])
+        )
+    assert numbers[1] - numbers[0] == 4 and numbers[1] <= 25
+
+
 def test_columns_are_those_of_datajoint(demo_sessions):
     """On MySQL they come as JSON: numbers keep all their digits, and rows their order."""
     rois = (schemas.ROI & {"eid": demo_sessions[0]}) * schemas.FOV.proj("signal")
