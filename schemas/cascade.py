@@ -42,6 +42,8 @@ class Cascade:
         found = _of_sessions(rows)
         if found is None:
             found = list(dj.Diagram.cascade(rows, part_integrity="cascade"))
+        if curves := _curves_of_trials(rows):
+            found = _or_of(found, curves)
         #: Restricted tables by name, parents first.
         self.tables = {titles.get(table.full_table_name, table.full_table_name): table for table in found}
         self.title = titles[rows.full_table_name]
@@ -174,14 +176,30 @@ def _of_sessions(rows: dj.Table) -> list[dj.Table] | None:
     return _or_of(restricted, modules["decoding"].NDCResult & curves) if curves else restricted
 
 
+def _curves_of_trials(rows: dj.Table) -> dj.Table | None:
+    """Return the curves of the sets of the sessions whose trials are deleted; None if there are none.
+
+    Numbers of trials are equalised over a set, which no foreign key says.
+    """
+    modules = table_modules()
+    if rows.full_table_name != modules["session"].Behavior.full_table_name:
+        return None
+    eids = [{"eid": eid} for eid in rows.to_arrays("eid")]
+    sets = (modules["tracking"].SessionSet.Member & eids).to_arrays("session_set") if eids else []
+    results = modules["decoding"].NDCResult
+    return results & [{"session_set": one} for one in sorted(set(sets))] if len(sets) else None
+
+
 def _or_of(restricted: list[dj.Table], rows: dj.Table) -> list[dj.Table]:
     """Return restricted tables with the rows that go with other rows too; these depend on the same tables."""
     more = {table.full_table_name: table for table in dj.Diagram.cascade(rows, part_integrity="cascade")}
     found = []
     for table in restricted:
         if (other := more.get(table.full_table_name)) is not None:
-            conditions = (one.where_clause().replace(" WHERE ", "", 1) for one in (table, other))
-            table = dj.FreeTable(table.connection, table.full_table_name) & " OR ".join(f"({c})" for c in conditions)
+            conditions = (one.where_clause().replace(" WHERE ", "", 1) or "TRUE" for one in (table, other))
+            table = dj.FreeTable(table.connection, table.full_table_name)
+            # not with &, which would look for names of columns in the words of subqueries
+            table.restriction.append(" OR ".join(f"({condition})" for condition in conditions))
         found.append(table)
     return found
 
