@@ -42,6 +42,8 @@ class Cascade:
         found = _of_sessions(rows)
         if found is None:
             found = list(dj.Diagram.cascade(rows, part_integrity="cascade"))
+        if curves := _curves_of_trials(rows):
+            found = _or_of(found, curves)
         #: Restricted tables by name, parents first.
         self.tables = {titles.get(table.full_table_name, table.full_table_name): table for table in found}
         self.title = titles[rows.full_table_name]
@@ -150,15 +152,13 @@ def _of_sessions(rows: dj.Table) -> list[dj.Table] | None:
     connection.dependencies.load_all_downstream()
     donor = modules["decoding"].NDCResult.Donor
     names = _with_masters(connection.dependencies, session.full_table_name)
-    # a foreign key that renames a column leads through a node of DataJoint's, a number
-    aliases = {name for name in names if name.isdigit()}
+    aliases = {name for name in names if name.isdigit()}  # as in _parents_first
     if {child for name in aliases for child in connection.dependencies.successors(name)} - {donor.full_table_name}:
         return None
-    graph = connection.dependencies.subgraph(names - aliases)
-    tables = {name: dj.FreeTable(connection, name) for name in topo_sort(graph)}
+    tables = {name: dj.FreeTable(connection, name) for name in _parents_first(connection, names - aliases)}
     ours = {module.schema.database for name, module in modules.items() if name in MODULES}
-    #: The columns that tell which rows go, with their conditions; the last one that a table has decides.
     eids = rows.to_arrays("eid")
+    #: The columns that tell which rows go, with their conditions; the last one that a table has decides.
     known = {"eid": (session.heading["eid"].lineage, _listed("eid", eids))}
     restricted = []
     for name, table in tables.items():
@@ -174,16 +174,40 @@ def _of_sessions(rows: dj.Table) -> list[dj.Table] | None:
     return _or_of(restricted, modules["decoding"].NDCResult & curves) if curves else restricted
 
 
+def _curves_of_trials(rows: dj.Table) -> dj.Table | None:
+    """Return the curves of the sets of the sessions whose trials are deleted; None if there are none.
+
+    Numbers of trials are equalised over a set, which no foreign key says.
+    """
+    modules = table_modules()
+    if rows.full_table_name != modules["session"].Behavior.full_table_name:
+        return None
+    eids = [{"eid": eid} for eid in rows.to_arrays("eid")]
+    sets = (modules["tracking"].SessionSet.Member & eids).to_arrays("session_set") if eids else []
+    results = modules["decoding"].NDCResult
+    return results & [{"session_set": one} for one in sorted(set(sets))] if len(sets) else None
+
+
 def _or_of(restricted: list[dj.Table], rows: dj.Table) -> list[dj.Table]:
-    """Return restricted tables with the rows that go with other rows too; these depend on the same tables."""
-    more = {table.full_table_name: table for table in dj.Diagram.cascade(rows, part_integrity="cascade")}
-    found = []
-    for table in restricted:
-        if (other := more.get(table.full_table_name)) is not None:
-            conditions = (one.where_clause().replace(" WHERE ", "", 1) for one in (table, other))
-            table = dj.FreeTable(table.connection, table.full_table_name) & " OR ".join(f"({c})" for c in conditions)
-        found.append(table)
-    return found
+    """Return restricted tables, parents first, with what goes with some more rows."""
+    found = {table.full_table_name: table for table in restricted}
+    for other in dj.Diagram.cascade(rows, part_integrity="cascade"):
+        name = other.full_table_name
+        if name in found:
+            conditions = (one.where_clause().replace(" WHERE ", "", 1) or "TRUE" for one in (found[name], other))
+            found[name] = dj.FreeTable(rows.connection, name)
+            # not with &, which would look for names of columns in the words of subqueries
+            found[name].restriction.append(" OR ".join(f"({condition})" for condition in conditions))
+        else:
+            found[name] = other
+    return [found[name] for name in _parents_first(rows.connection, set(found))]
+
+
+def _parents_first(connection: dj.Connection, names: set[str]) -> list[str]:
+    """Return names of tables in the order of their foreign keys."""
+    # a foreign key that renames a column leads through a node of DataJoint's, a number
+    aliases = {name for name in connection.dependencies if name.isdigit()}
+    return [name for name in topo_sort(connection.dependencies.subgraph(names | aliases)) if name in names]
 
 
 def _told_by(table: dj.Table, known: dict[str, tuple[str, str]]) -> list[str]:

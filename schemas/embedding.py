@@ -190,6 +190,13 @@ class RasterTiles(WholeDelete, dj.Computed):
         bulk.insert(self.Tile(), ({**key, **place._asdict(), "tile": Packed(data)} for place, data in made))
 
 
+def embeddings_of_all_fovs(eid: str) -> dj.Table:
+    """Return the embeddings of a session that are of all its FOVs: a new FOV belongs to them."""
+    found = (Embedding.proj() * EmbeddingParams.proj("fovs") & {"eid": eid}).to_dicts()
+    keys = [{name: row[name] for name in Embedding.primary_key} for row in found if not row["fovs"]]
+    return Embedding & (keys or "FALSE")
+
+
 def tiles_between(
     key: dict, row_level: int, time_level: int, rows: range, columns: range
 ) -> dict[tiles.Place, np.ndarray]:

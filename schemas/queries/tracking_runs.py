@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import datajoint as dj
+
 from pipeline.errors import NotFoundError
 from schemas.imaging.tables import FOV
 from schemas.queries.errors import errors_of
 from schemas.queries.ids import one_subject
 from schemas.session import FOVFolder
-from schemas.tracking import SessionSet, TrackedFOV, TrackingFile, TrackingRun
+from schemas.tracking import SessionSet, SharedCells, TrackedFOV, TrackingFile, TrackingRun
 
 
 def tracking_runs(subject: str) -> list[dict[str, Any]]:
@@ -100,19 +102,51 @@ def _key_of(run: dict[str, Any]) -> dict[str, str]:
 def fovs_left_out(session_set: dict) -> list[str]:
     """Return a line of text for each FOV of a set's sessions that the set does not compare, with the reason.
 
-    One statement if there is no such FOV, otherwise four.
+    One statement if there is no such FOV, otherwise five.
     """
     compared = (SessionSet.FOV & session_set).proj()
     listed = FOVFolder.proj() & (SessionSet.Member & session_set).proj()
     fovs = (listed - compared).keys(order_by="eid, fov")
     if not fovs:
         return []
-    run = (SessionSet & session_set).proj("subject", "tracking_run").fetch1()
-    reasons = reasons_untracked(_key_of(run), fovs)
+    run = _key_of((SessionSet & session_set).proj("subject", "tracking_run").fetch1())
+    reasons = reasons_untracked(run, fovs)
+    with_file = {(row["eid"], row["fov"]) for row in (TrackingFile & run & fovs).proj().to_dicts()}
     return [
         f"session {key['eid']}, FOV_{key['fov']:02d}: its cells are in no comparison. "
-        + reasons.get((key["eid"], key["fov"]), "It has no UID file")
+        + (reasons.get(place) or _untracked(run["subject"], place in with_file))
         for key in fovs
+        for place in [(key["eid"], key["fov"])]
+    ]
+
+
+def _untracked(subject: str, has_file: bool) -> str:
+    """Return why a FOV without an error is in no comparison."""
+    if has_file:
+        return "It could not be compared when the set was made: ask again, with meso ndc"
+    return f"The tracking run has no UID file for it. If it has one by now: meso track {subject}"
+
+
+def fovs_of_other_runs(session_set: dict) -> list[str]:
+    """Return a line of text for each FOV of a set that shares no cell, and none of whose UIDs another session has.
+
+    So it is if a FOV was tracked again, with new UIDs, on some of the days only. One statement if each FOV shares
+    cells, otherwise two.
+    """
+    of_set = (SessionSet.FOV & session_set).proj()
+    tracked = TrackedFOV & of_set & "n_tracked > 0"
+    without = (tracked - (SharedCells.Cell & session_set).proj("fov")).to_dicts(order_by="eid, fov")
+    if not without:
+        return []
+    members = TrackedFOV.Member & of_set
+    elsewhere = dj.U("cell_uid").aggr(members, n_sessions="count(DISTINCT eid)") & "n_sessions > 1"
+    places = [{name: row[name] for name in ("eid", "fov")} for row in without]
+    found = {(row["eid"], row["fov"]) for row in (dj.U("eid", "fov") & (members & places & elsewhere)).to_dicts()}
+    return [
+        f"session {row['eid']}, FOV_{row['fov']:02d}: none of its {row['n_tracked']} UIDs is in another session of the "
+        f"set, so that it shares no cell. If it was tracked again with other sessions, its UID file is still to come"
+        for row in without
+        if (row["eid"], row["fov"]) not in found
     ]
 
 

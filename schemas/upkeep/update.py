@@ -108,7 +108,7 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
         done = Updated()
         eids = _with_unfinished(eids, done)
         ready = _ready(_changed(eids, done), done)
-        runs = _changed_runs(eids, done)
+        runs = _changed_runs(eids, ready, done)
         cascades = [Cascade(rows) for rows in _starts(ready) if rows]
         done.tables = _counts(cascades)
         if dry_run:
@@ -195,9 +195,14 @@ def _half_note(eid: str, what: str, reason: str, halves: tuple[list[str], list[s
         )
 
 
-def _changed_runs(eids: Sequence[str], done: Updated) -> list[dict[str, Any]]:
-    """Return the latest tracking runs of the sessions' subjects whose UID files have changed, with their rules."""
+def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -> list[dict[str, Any]]:
+    """Return the latest tracking runs of the sessions' subjects whose UID files have changed, with their rules.
+
+    A run is of all sessions of a subject: if one of them stays as it is, its UIDs do, too, and so does the run.
+    """
     subjects = set((Session & [{"eid": eid} for eid in eids]).to_arrays("subject")) if eids else set()
+    stay = {row.key["eid"] for row in done.changes} - {row.key["eid"] for row in ready}
+    of_those = set((Session & [{"eid": eid} for eid in sorted(stay)]).to_arrays("subject")) if stay else set()
     found = []
     for key in latest_tracking_runs():
         if key["subject"] not in subjects:
@@ -205,7 +210,14 @@ def _changed_runs(eids: Sequence[str], done: Updated) -> list[dict[str, Any]]:
         row = (TrackingRun & key).fetch1()
         rule: dict[str, Any] = {name: row[name] or None for name in ("subject", "uid_root", "duplicates", "uid_form")}
         try:
-            if TrackingRun.key_of_files(**rule) != key:
+            if TrackingRun.key_of_files(**rule) == key:
+                continue
+            if key["subject"] in of_those:
+                done.failures.append(
+                    f"the UIDs of {key['subject']} have changed and stay as they are, like all of the sessions above; "
+                    f"to register them all the same: meso track {key['subject']}"
+                )
+            else:
                 found.append({"former": key, **rule})
                 done.notes.append(f"the UIDs of {key['subject']} have changed: they become a new tracking run")
         except MesoError as error:
@@ -220,19 +232,7 @@ def _starts(changed: list[ChangedRow]) -> list[dj.Table]:
     """Return the rows to delete, with all that depends on them."""
     by_table = {table.__name__: table for table in ReadsSession.choosing}
     keys = {name: [row.key for row in changed if row.table == name] for name in by_table}
-    found = [table & keys[name] for name, table in by_table.items() if keys[name]]
-    if trials := [key["eid"] for key in keys["Behavior"]]:
-        found.append(NDCResult & (_results_of_trials(trials) or "FALSE"))
-    return found
-
-
-def _results_of_trials(eids: list[str]) -> list[dict]:
-    """Return the keys of the curves of sets with sessions whose trials change: numbers of trials are equalised.
-
-    Those whose null takes labels of these sessions refer to them (NDCResult.Donor).
-    """
-    sets = SessionSet & (SessionSet.Member & [{"eid": eid} for eid in eids]).proj()
-    return (NDCResult & sets.proj()).keys()
+    return [table & keys[name] for name, table in by_table.items() if keys[name]]
 
 
 def _counts(cascades: list[Cascade]) -> dict[str, tuple[int, int]]:

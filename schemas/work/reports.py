@@ -182,15 +182,21 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
         keys = failed.keys()
         count += len(keys)
         if table in (FOV, Recording, ROI, Activity) and keys:
-            # Embedding takes the FOVs that there are: see imaged_sessions
-            incomplete = Embedding & [{"eid": row["eid"]} for row in keys]
-            if n := len(incomplete):
-                warnings.warn(f"{n} embeddings were made without these FOVs: deleted, to be recomputed", stacklevel=2)
             # before the failures are cleared: if this is cut, retry finds them again
-            incomplete.delete(prompt=False)
+            delete_incomplete(Embedding & [{"eid": row["eid"]} for row in keys])
         Attempt.clear(table.__name__, keys)
         failed.delete()
     return count
+
+
+def delete_incomplete(embeddings: dj.Table) -> None:
+    """Delete embeddings that were made without FOVs that are now to be read, and warn of it; populate makes others.
+
+    Embedding takes the FOVs that there are: see ``imaged_sessions``.
+    """
+    if n := len(embeddings):
+        warnings.warn(f"{n} embeddings were made without these FOVs: deleted, to be recomputed", stacklevel=3)
+        embeddings.delete(prompt=False)
 
 
 def _with_key(tables: Sequence[type[dj.Table]] | None, key: dict[str, Any]) -> list[type[dj.Table]]:

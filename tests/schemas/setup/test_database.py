@@ -712,7 +712,6 @@ def test_curves_of_version_15_are_beyond_nothing_and_are_compared_over_mice(
 OLD_DONORS = """
 import json
 import schemas
-from schemas.cascade import preview
 from support.version_16 import RESULT
 
 schemas.activate()
@@ -722,7 +721,6 @@ print(json.dumps({
                for row in schemas.NDCResult.Donor.to_dicts()],
     "files": [[row["subject"], row["eid"], row["fov"], row["uid_sha256"], row["first_text"], row["first_rois"],
                str(row["first_registered_at"])] for row in files],
-    "goes": preview(schemas.Behavior())["NDCResult"],
 }))
 """
 
@@ -747,7 +745,6 @@ def test_curves_of_version_16_go_with_the_trials_of_their_donors_and_uids_keep_t
     assert seen["donors"] == [[True, version_1.EIDS[1], None]]
     place = ["OLD", version_1.EIDS[0], 0]
     assert seen["files"] == [[*place, "c" * 64, "a\nb\nc\n", "d" * 64, "2024-02-01 00:00:00"]]
-    assert seen["goes"] == 1
 
 
 # ---------------------------------------------------------------- views

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -30,10 +32,11 @@ from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import NotFoundError
 from populate_scripts.ingest import ingest
 from schemas.decoding.cohorts import compare_mice
-from schemas.decoding.run import run_ndc, stored_run
+from schemas.decoding.run import run_ndc, shared_set, stored_run
 from schemas.decoding.shuffles import shuffles
 from schemas.decoding.tables import _common_trials, _decoded, _files_of_donors, finished_curve
 from schemas.exchange.verify import verify_session
+from schemas.queries.tracking_runs import fovs_left_out, fovs_of_other_runs
 from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
@@ -259,7 +262,11 @@ def test_changed_trials_change_the_curves_of_all_sessions_that_share_trial_count
 
 def test_trials_that_are_deleted_and_read_by_hand_change_the_same_curves(lab):
     lab.drop_trials(12)
+    (schemas.TrialFeatures & {"eid": lab.first}).delete()  # as of a session that could not be decoded
+    assert schemas.NDCResult & lab.result.session_set
     (schemas.Behavior & {"eid": lab.first}).delete()
+    # also those of the other session, whose number of trials was that of both: the trials may never be read again
+    assert not schemas.NDCResult & lab.result.session_set
     assert fill([schemas.Behavior], {"eid": lab.first}).errors == []
     assert fill([schemas.TrialFeatures, schemas.NDCResult], lab.result.session_set).errors == []
     assert scores(lab) == fresh_scores(lab)
@@ -308,6 +315,57 @@ def test_what_is_gone_or_damaged_stays_as_it_was(lab):
     assert f"alf/FOV_00/{TIMES}: cannot be read as a plain array" in damaged
     assert "Wheel stays as it is" in wheel
     assert (asked(lab), scores(lab)) == (before, kept)
+
+
+@pytest.mark.one_backend
+def test_uids_stay_with_a_session_that_stays(lab):
+    """All of a session stayed as it was, but its UIDs became a new tracking run in the same call."""
+    before = asked(lab)
+    lab.file(TIMES, fov=1).unlink()
+    lab.file(UIDS).write_text("\n" * len(lab.file(UIDS).read_text().splitlines()))
+    write_one_tables(lab.root)
+    done = update([lab.first])
+    assert (done.update_id, len(schemas.TrackingRun & {"subject": "UPD1"})) == ("", 1)
+    assert f"FOV stays as it is, its files are gone: session {lab.first}, FOV_01" in done.failures[0]
+    (stays,) = done.failures[1:]
+    assert stays == (
+        "the UIDs of UPD1 have changed and stay as they are, like all of the sessions above; to register them all the "
+        "same: meso track UPD1"
+    )
+    assert asked(lab) == before
+
+
+@pytest.mark.one_backend
+def test_a_fov_that_was_tracked_again_on_some_days_only_is_noted(lab):
+    place, eids = {"eid": lab.first, "fov": 0}, [lab.first, lab.second]
+    assert fovs_of_other_runs(lab.result.session_set) == []
+    lines = lab.file(UIDS).read_text().splitlines()
+    names = ["" if line.strip() in ("", "nan") else str(uuid.uuid4()) for line in lines]
+    lab.file(UIDS).write_text("".join(f"{name}\n" for name in names))
+    session_set, _ = shared_set(eids, TrackingRun.register("UPD1"))
+    n_tracked = sum(map(bool, names))
+    assert fovs_of_other_runs(session_set) == [
+        f"session {eid}, FOV_00: none of its {n_tracked} UIDs is in another session of the set, so that it shares no "
+        f"cell. If it was tracked again with other sessions, its UID file is still to come"
+        for eid in sorted(eids)
+    ]
+    assert (schemas.SharedCells & session_set).fetch1("n_shared") < lab.result.n_shared
+    schemas.FOVFolder.insert1({**place, "fov": 7, "collection": "alf/FOV_07"})
+    (left_out,) = fovs_left_out(session_set)
+    assert left_out == (
+        f"session {lab.first}, FOV_07: its cells are in no comparison. The tracking run has no UID file for it. If it "
+        f"has one by now: meso track UPD1"
+    )
+
+
+@pytest.mark.one_backend
+def test_a_fov_that_arrives_after_an_embedding_of_all_fovs_becomes_part_of_it(lab):
+    shutil.copytree(lab.alf("first") / "FOV_01", lab.alf("first") / "FOV_02")
+    write_one_tables(lab.root)
+    assert schemas.Embedding & {"eid": lab.first}
+    with pytest.warns(UserWarning, match="1 embeddings were made without these FOVs: deleted, to be recomputed"):
+        assert ingest([lab.first], cache_dir=lab.root).new == [lab.first]
+    assert not schemas.Embedding & {"eid": lab.first}
 
 
 class Killed(BaseException):
