@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,7 +13,7 @@ import numpy as np
 
 from pipeline import reading
 from pipeline.errors import ConfigError, DataError
-from pipeline.reading.behavior import TRIAL_ATTRIBUTES, VELOCITY_RATE, column_name
+from pipeline.reading.behavior import TRIAL_ATTRIBUTES, TRIALS, VELOCITY_RATE, WHEEL_TIMES, column_name
 from schemas.cascade import WholeDelete
 from schemas.provenance import now
 from schemas.rows import SourceFile, check_lengths, number
@@ -22,6 +23,10 @@ from schemas.storage import bulk
 schema = dj.Schema()
 #: Columns of Session that say where its files are, and which session's they must be.
 REGISTERED = ("one_cache_dir", "subject", "session_date", "session_number")
+#: Times in s that are nearer than this are the same.
+SAME = 1e-9
+#: Of so many values of a file, half must be those of another file to make it a copy.
+N_COMPARED = 20
 
 
 @schema
@@ -197,7 +202,7 @@ class ReadsSession:
 
     @classmethod
     def check(cls, key: dict, data: Any, sources: Sequence[reading.Source], replaced: Sequence[dict] = ()) -> None:
-        """Refuse the activity, trials or wheel that another row was read from, wherever its file is by now.
+        """Refuse the activity, uuids, trials or wheel that another row was read from, wherever its file is by now.
 
         Parameters
         ----------
@@ -214,12 +219,7 @@ class ReadsSession:
         for source in filter(lambda source: reading.is_measured(source.dataset), sources):
             others = (cls.Source & {"sha256": source.sha256}) - list(replaced)  # type: ignore[attr-defined]
             for other in others.to_dicts(limit=1):
-                raise DataError(
-                    "is a copy of a file that has been read", eid=key["eid"], fov=key.get("fov"),
-                    dataset=source.dataset, expected="a file of its own for each session and FOV",
-                    found=f"{other['dataset']} of session {other['eid']}",
-                    do=f"If files were exchanged, put them back, or run: meso update {other['eid']}",
-                )  # fmt: skip
+                raise copy_error(key, source.dataset, other["eid"], other["dataset"])
 
     @staticmethod
     def _check_clock(key: dict) -> None:
@@ -233,6 +233,25 @@ class ReadsSession:
             for other, recorded in table.Source.by_row({"eid": key["eid"]}):
                 if found := reading.clock_changes(reader, recorded, table.datasets(reader, other)):
                     raise _clock_error(table.__name__, other, found[0])
+
+
+def copy_error(key: dict, dataset: str, other_eid: str, other: str) -> DataError:
+    """Return the error of a dataset of a row with this key that is a copy of ``other``, of another row."""
+    return DataError(
+        "is a copy of a file that has been read", eid=key["eid"], fov=key.get("fov"), dataset=dataset,
+        expected="a file of its own for each session and FOV", found=f"{other} of session {other_eid}",
+        do=f"If files were exchanged, put them back, or run: meso update {other_eid}",
+    )  # fmt: skip
+
+
+def near(column: str, value: float, tolerance: float = SAME) -> str:
+    """Return the condition that a column of float64 has a value, up to ``tolerance``."""
+    return f"abs({column} - ({float(value)!r})) < {tolerance!r}"
+
+
+def compared(values: Sequence[Any]) -> list[Any]:
+    """Return up to ``N_COMPARED`` of some values, evenly."""
+    return [values[i] for i in sorted({i * len(values) // N_COMPARED for i in range(N_COMPARED)})] if values else []
 
 
 def _clock_error(table: str, key: dict, change: reading.Change) -> DataError:
@@ -304,6 +323,19 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
         trials = reading.read_trials(one_for(key["eid"], registered), key["eid"])
         return trials, trials.sources
 
+    @classmethod
+    def check(cls, key, data, sources, replaced=()):
+        """Refuse also trials with the stimulus times of another session, whose file was saved again."""
+        super().check(key, data, sources, replaced)
+        for collection, trials in data.table.groupby("collection"):
+            some = compared(trials["stimOn_times"].dropna().to_list())
+            near_any = [near("stim_on_times", time) for time in some]
+            others = (cls.Trial & near_any & f"eid <> '{key['eid']}'") - list(replaced)
+            counts = Counter(others.to_arrays("eid").tolist()) if some else Counter()
+            for other, n_same in counts.most_common(1):
+                if n_same >= max(2, len(some) / 2):  # a single time may be the same by chance
+                    raise copy_error(key, f"{collection}/{TRIALS}", other, "the trials")
+
     @staticmethod
     def rows(key: dict, trials: reading.Trials) -> Iterator[dict]:
         """Yield the row of a session, as its files say."""
@@ -365,6 +397,17 @@ class Wheel(ReadsSession, WholeDelete, dj.Imported):
     def make_compute(self, key, registered):
         wheel = reading.read_wheel(one_for(key["eid"], registered), key["eid"])
         return wheel, wheel.sources
+
+    @classmethod
+    def check(cls, key, data, sources, replaced=()):
+        """Refuse also a wheel with the times of another session's, whose file was saved again."""
+        super().check(key, data, sources, replaced)
+        begin = cls & near("velocity_start", data.timestamps[0]) & f"eid <> '{key['eid']}'"
+        for other in (begin - list(replaced)).proj().to_dicts():
+            timestamps = (cls & other).fetch1("wheel_timestamps")
+            if len(timestamps) == len(data.timestamps) and np.allclose(timestamps, data.timestamps, rtol=0, atol=SAME):
+                dataset = next(source.dataset for source in sources if source.dataset.endswith(WHEEL_TIMES))
+                raise copy_error(key, dataset, other["eid"], "the wheel")
 
     @staticmethod
     def rows(key: dict, wheel: reading.Wheel) -> Iterator[dict]:

@@ -7,14 +7,14 @@ import re
 import warnings
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError
 from pipeline.reading.datasets import NUMBERS, SessionReader, Source, first_line, read_bytes
-from pipeline.reading.fov import imaging_span
+from pipeline.reading.fov import Imaging, imaging_span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,9 +34,17 @@ ALLOWED_CODES = {"choice": (-1, 0, 1), "feedbackType": (-1, 0, 1)}
 FRACTIONS = ("contrastLeft", "contrastRight", "probabilityLeft")
 #: Attributes whose times say when a trial was; they increase from trial to trial.
 STARTS = ("intervals_0", "stimOn_times")
-#: Longest wheel recording in s (one day). One wrong timestamp would otherwise make brainbox interpolate to
-#: more samples than fit in memory.
-MAX_WHEEL_DURATION = 86_400
+#: Longest wheel recording, and longest task, in s (one day). One wrong timestamp of a wheel would otherwise make
+#: brainbox interpolate to more samples than fit in memory.
+MAX_DURATION = 86_400
+#: Median times in s from one stimulus to the next that a task can have: a trial takes 2 to 65 s. Stimuli in minutes are
+#: nearer, those in ms further apart. So many times are needed to tell.
+TRIAL_PERIODS, MIN_TIMES = (0.5, 600.0), 5
+#: If less than the first part of a task's times is within imaging, a unit is looked for in which the second part is,
+#: over the third part of the imaging.
+MIN_IMAGED, MIN_EXPLAINED, MIN_COVERED = 0.5, 0.9, 0.8
+#: Two tasks with the same stimuli, choices and feedback on so many trials or more are one task.
+MIN_REPEATED = 10
 #: Rates in Hz: brainbox interpolates the wheel at the first; velocity is stored at the second. The velocity is
 #: low-pass filtered at 20 Hz, so 100 Hz loses nothing.
 WHEEL_RATE, VELOCITY_RATE = 1000, 100
@@ -114,7 +122,7 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
     DataError
         The trials table is missing, unreadable, empty, or lacks a required column; an attribute differs from the table
         in length, has impossible values, or has times that do not increase; the trials of two protocols overlap in time
-        or are copies; no trial was imaged; or a file is not the recorded one.
+        or are copies; no trial was imaged; times have another unit; or a file is not the recorded one.
     """
     import pandas as pd
 
@@ -136,8 +144,10 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
     times = {collection: _starts(part) for collection, part in parts.items()}
     order = _in_order_of_time(reader, TRIALS, times)
     if recorded is None:  # recorded files were checked against imaging when they were read
+        _check_no_repeats(reader, parts, order)
         _check_imaged(reader, TRIALS, order, times)
         for collection, part in parts.items():
+            _check_period(part, reader.place(TRIALS, collection))
             _check_one_clock(part, reader.place("_ibl_trials.stimOff_times.npy", collection))
     for error in lacking.values() if recorded is None else ():
         warnings.warn(f"{error}: this task is left out", stacklevel=2)
@@ -187,18 +197,66 @@ def _overlap(reader: SessionReader, name: str, before: str, after: str, times: M
 
 
 def _check_imaged(reader: SessionReader, name: str, order: list[str], times: Mapping[str, np.ndarray]) -> None:
-    """Refuse times that are all before or after imaging: they have another unit, or are of another clock."""
+    """Refuse times of another unit or clock: all are before or after imaging, or they fit it in another unit.
+
+    Warn of a task of which most was not imaged: imaging may have ended before it, or begun after it.
+    """
     imaged = imaging_span(reader.one, reader.eid)
     if imaged is None or not len(times[order[0]]):  # a single task may have no time
         return
     first, last = times[order[0]][0], times[order[-1]][-1]
-    if last < imaged[0] or first > imaged[1]:
-        raise DataError(
-            "does not overlap imaging at all: another unit, or another clock",
-            expected=f"times in s between {imaged[0]} and {imaged[1]} s, when the session was imaged",
-            found=f"{first} to {last}",
-            **reader.place(name, order[0]),
-        )
+    expected = f"times in s between {imaged.first} and {imaged.last} s, when the session was imaged"
+    if last < imaged.first or first > imaged.last:
+        raise DataError("does not overlap imaging at all: another unit, or another clock", expected=expected,
+                        found=f"{first} to {last}", **reader.place(name, order[0]))  # fmt: skip
+    for collection in order:
+        own, place = times[collection], reader.place(name, collection)
+        found = f"{imaged.share(own):.0%} of them within it: {own[0]} to {own[-1]}"
+        if imaged.share(own) >= MIN_IMAGED:
+            continue
+        if unit := _other_unit(own, imaged):
+            raise DataError(f"does not fit imaging, unless the unit is {unit}", expected=expected, found=found, **place)
+        if name == TRIALS:  # once is enough
+            problem = DataError("most trials were not imaged", expected=expected, found=found, **place)
+            warnings.warn(str(problem), stacklevel=3)
+
+
+def _other_unit(times: np.ndarray, imaged: Imaging) -> str:
+    """Return the unit in which most times (n,), increasing, are within imaging and cover it; '' if there is none."""
+    units = {"ms": 1e-3, "microseconds": 1e-6, "minutes": 60.0, "numbers of frames": imaged.period}
+    for unit, seconds in units.items():
+        converted = times * seconds
+        # frames are counted from the first; a clock in another unit goes on as in s
+        for start in (0.0, imaged.first):
+            long = converted[-1] - converted[0] >= MIN_COVERED * (imaged.last - imaged.first)
+            if long and imaged.share(converted + start) >= MIN_EXPLAINED:
+                return unit
+    return ""
+
+
+def _check_period(trials: pd.DataFrame, place: dict[str, Any]) -> None:
+    """Refuse trials that are too near or too far from each other, or last longer than a day: they have another unit."""
+    times = trials["stimOn_times"].dropna().to_numpy()
+    if len(times) and times[-1] - times[0] > MAX_DURATION:
+        raise DataError("the task is too long: another unit than s", expected="at most one day",
+                        found=f"{times[0]} to {times[-1]} s", **place)  # fmt: skip
+    low, high = TRIAL_PERIODS
+    if len(times) >= MIN_TIMES and not low <= (period := float(np.median(np.diff(times)))) <= high:
+        expected, found = f"stimuli {low:g} to {high:g} s apart", f"{period:g}, from {times[0]} to {times[-1]}"
+        raise DataError("the times of trials are in another unit than s", expected=expected, found=found, **place)
+
+
+def _check_no_repeats(reader: SessionReader, parts: Mapping[str, pd.DataFrame], order: list[str]) -> None:
+    """Refuse two tasks with the same trials at other times: one is a copy in another unit, or on another clock."""
+    names = ["contrastLeft", "contrastRight", "choice", "feedbackType"]
+    for before, after in combinations(order, 2):
+        one, other = (parts[collection][names].to_numpy() for collection in (before, after))
+        if len(one) >= MIN_REPEATED and np.array_equal(one, other, equal_nan=True):
+            raise DataError(
+                f"is a copy of {before}/{TRIALS}", expected="other trials in each task",
+                found=f"the same stimuli, choices and feedback in all {len(one)} trials",
+                do="Remove the one that does not belong to the session", **reader.place(TRIALS, after),
+            )  # fmt: skip
 
 
 def trial_datasets(reader: SessionReader) -> list[str]:
@@ -417,7 +475,7 @@ def _check_wheel(reader: SessionReader, collection: str, times: np.ndarray, posi
     if back.size:
         found = f"{times[back[0]]} s, then {times[back[0] + 1]} s at sample {back[0] + 1}"
         raise DataError("wheel times decrease", expected="times in increasing order", found=found, **in_times)
-    if times[-1] - times[0] > MAX_WHEEL_DURATION:
+    if times[-1] - times[0] > MAX_DURATION:
         found = f"{times[0]} to {times[-1]} s"
         raise DataError("the wheel recording is too long", expected="at most one day", found=found, **in_times)
 

@@ -25,7 +25,7 @@ __all__ = [
 #: Datasets of a FOV that hold its times; trials and wheel are times altogether.
 FOV_CLOCKS = (TIMES, TIMESHIFT)
 #: Datasets that no two FOVs or sessions can have alike.
-MEASURED = (*SIGNALS.values(), TRIALS, WHEEL_TIMES)
+MEASURED = (*SIGNALS.values(), UUIDS, TRIALS, WHEEL_TIMES)
 
 
 @dataclass(frozen=True)

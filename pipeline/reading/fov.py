@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import filecmp
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.atlas import known_region_ids
 from pipeline.errors import DataError
 from pipeline.reading.client import fov_folders
-from pipeline.reading.datasets import REVISION, SessionReader, Source
+from pipeline.reading.datasets import REVISION, SessionReader, Source, read_array
 from pipeline.signals.clock import frame_period
 
 #: Datasets of activity by signal; the first that exists is read.
@@ -44,6 +43,10 @@ MIN_DISTANCE = 50
 MIN_PLACES, MIN_EXPLAINED = 10, 0.5
 #: Regions fit positions if ROIs beside each other share them more often than in 99 % of this many random orders.
 N_ORDERS, MIN_BEATEN = 499, 0.99
+#: FOVs of a session that start within this time, in s, are not scanned one after the other.
+AT_ONCE = 1e-3
+#: Bytes of the header of a ``.npy`` file of a matrix, at most; it has 128.
+MAX_HEADER = 512
 #: Bytes of activity checked at a time; bounds the memory that the temporary masks take.
 BLOCK_BYTES = 1 << 24
 
@@ -151,8 +154,20 @@ def fov_datasets(reader: SessionReader, collection: str) -> list[str]:
     return [f"{collection}/{name}" for name in (*signals, *REQUIRED, *places, *optional)]
 
 
-def imaging_span(one: Any, eid: str) -> tuple[float, float] | None:
-    """Return the first and the last frame time of a session in s; None if no FOV has sound times."""
+class Imaging(NamedTuple):
+    """When a session was imaged: its first and last frame, and the time between two, in s."""
+
+    first: float
+    last: float
+    period: float
+
+    def share(self, times: np.ndarray) -> float:
+        """Return which part of these times (n,) are within imaging, pauses included."""
+        return float(((times >= self.first) & (times <= self.last)).mean())
+
+
+def imaging_span(one: Any, eid: str) -> Imaging | None:
+    """Return when a session was imaged; None if no FOV has sound times."""
     spans, reader, folders = [], SessionReader(one, eid), fov_folders(one, eid)
     reader.fetch(f"{collection}/{TIMES}" for collection in folders.values())
     for fov, collection in folders.items():
@@ -160,8 +175,19 @@ def imaging_span(one: Any, eid: str) -> tuple[float, float] | None:
             times = _FOVReader(reader, fov, collection).frame_times()
         except DataError:
             continue  # reading the FOV raises this error itself
-        spans.append((times[0], times[-1]))
-    return (float(min(first for first, _ in spans)), float(max(last for _, last in spans))) if spans else None
+        spans.append(Imaging(float(times[0]), float(times[-1]), frame_period(times)))
+    return Imaging(min(s.first for s in spans), max(s.last for s in spans), spans[0].period) if spans else None
+
+
+def _first_time(reader: SessionReader, collection: str) -> float:
+    """Return the first frame time in a folder in s; NaN if it is not on this machine, or cannot be read."""
+    try:
+        path = reader.default(f"{collection}/{TIMES}")
+        file = reader.local(path) if path else None
+        times = read_array(file) if file else np.empty(0)
+    except DataError:  # reading that FOV raises this error itself
+        return np.nan
+    return float(times.flat[0]) if times.size else np.nan
 
 
 class _FOVReader:
@@ -184,6 +210,7 @@ class _FOVReader:
         if check_traces:
             self._check_traces(SIGNALS[signal], traces)
             self._check_one_extraction(SIGNALS[signal])
+            self._check_own_times(frame_times, SIGNALS[signal], traces)
             self._check_places(stack_pos, mlapdv)
             self._check_regions(stack_pos, region_ids)
         return FOVData(
@@ -240,27 +267,24 @@ class _FOVReader:
 
     def _check_traces(self, name: str, traces: np.ndarray) -> None:
         """Refuse values that are not finite, and a copy of an earlier FOV's activity."""
-        # Rows as they lie in the file: IBL writes Fortran order, in which one frame of all ROIs is on every page.
-        rows = traces if traces.flags.c_contiguous else traces.T
-        step = max(1, BLOCK_BYTES // rows[0].nbytes)
-        for start in range(0, len(rows), step):
-            bad = np.argwhere(~np.isfinite(rows[start : start + step]))
+        for rows, start in _blocks(traces):
+            bad = np.argwhere(~np.isfinite(rows))
             if len(bad):
                 place = bad[0] + [start, 0]
-                frame, roi = place if rows is traces else place[::-1]
+                frame, roi = place if traces.flags.c_contiguous else place[::-1]
                 found = f"{traces[frame, roi]} at frame {frame} of ROI {roi}"
                 raise self._fail(name, "activity is not finite", expected="finite numbers", found=found)
-        self._check_no_copy(name)
+        self._check_no_copy(name, traces)
 
-    def _check_no_copy(self, name: str) -> None:
+    def _check_no_copy(self, name: str, traces: np.ndarray) -> None:
         """Refuse a copy of an earlier FOV's activity: extractions have written one FOV into two folders."""
         for fov, collection in fov_folders(self.reader.one, self.reader.eid).items():
-            if fov < self.fov and self._is_same_file(name, collection):
+            if fov < self.fov and self._is_same_activity(name, collection, traces):
                 raise self._fail(
                     name,
                     "the activity is a copy of another FOV's",
-                    expected="a different file in each FOV",
-                    found=f"the same file in FOV_{fov:02d}",
+                    expected="other values in each FOV",
+                    found=f"the same values in FOV_{fov:02d}",
                     do="Remove the file from the FOV that it does not belong to",
                 )
 
@@ -329,15 +353,17 @@ class _FOVReader:
                 "extraction, remove them: the estimate is read then",
             )
 
-    def _is_same_file(self, name: str, collection: str) -> bool:
-        other, own = self.reader.sizes(name, collection), self.reader.sizes(name, self.collection)
-        if other.isdisjoint(own) and None not in other | own:
+    def _is_same_activity(self, name: str, collection: str, traces: np.ndarray) -> bool:
+        """Return whether the activity in another folder has the same values, in the same file or saved again."""
+        sizes = self.reader.sizes(name, collection)
+        headers = [size - traces.size * n_bytes for size in sizes if size is not None for n_bytes in (4, 8)]
+        if None not in sizes and not any(0 < header <= MAX_HEADER for header in headers):
             return False  # decided by size alone, so that a remote ONE does not download the other FOV
         # a reader of its own: the other FOV's file must not be recorded as a source of this FOV
         reader = SessionReader(self.reader.one, self.reader.eid)
         try:
-            return filecmp.cmp(reader.path(name, collection), reader.path(name, self.collection), shallow=False)
-        except (DataError, OSError):
+            return _are_equal(traces, reader.array(name, collection, mmap=True))
+        except DataError:
             return False  # reading the other FOV raises this error itself
 
     def frame_times(self, n_frames: int | None = None) -> np.ndarray:
@@ -378,6 +404,23 @@ class _FOVReader:
                 found=f"{period:g} from {times[0]} to {times[-1]}: is the unit ms, minutes or frames?",
             )
         return times
+
+    def _check_own_times(self, times: np.ndarray, name: str, traces: np.ndarray) -> None:
+        """Refuse the times of another FOV of the session: FOVs are scanned one after the other.
+
+        Both FOVs are refused, since whose times they are cannot be told, unless the other is a copy altogether.
+        """
+        reader = SessionReader(self.reader.one, self.reader.eid)
+        for fov, collection in fov_folders(self.reader.one, self.reader.eid).items():
+            at_once = fov != self.fov and abs(_first_time(reader, collection) - times[0]) < AT_ONCE
+            if at_once and not self._is_same_activity(name, collection, traces):
+                raise self._fail(
+                    TIMES,
+                    "the frame times are those of another FOV",
+                    expected="FOVs that are scanned one after the other",
+                    found=f"FOV_{fov:02d} starts at the same time, {times[0]} s",
+                    do="Give each FOV its own times",
+                )
 
     def _bad_frames(self, n_frames: int) -> np.ndarray | None:
         """Return which frames Suite2p left out, (T,) bool, or None without the dataset."""
@@ -567,6 +610,25 @@ class _FOVReader:
         if len(set(uuids)) != n_rois:
             raise self._fail(name, "uuids repeat", expected=f"{n_rois} unique uuids", found=f"{len(set(uuids))}")
         return uuids
+
+
+def _blocks(traces: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield some rows of an array (T, N) at a time, as they lie in the file, and the number of the first.
+
+    IBL writes Fortran order, in which one frame of all ROIs is on every page.
+    """
+    rows = traces if traces.flags.c_contiguous else traces.T
+    step = max(1, BLOCK_BYTES // rows[0].nbytes)
+    for start in range(0, len(rows), step):
+        yield rows[start : start + step], start
+
+
+def _are_equal(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two arrays (T, N) have the same values; only the beginning is read of those that have not."""
+    if one.shape != other.shape:
+        return False
+    turned = other if one.flags.c_contiguous else other.T
+    return all(np.array_equal(rows, turned[start : start + len(rows)]) for rows, start in _blocks(one))
 
 
 def _explained_by_plane(positions: np.ndarray, mlapdv: np.ndarray) -> float | None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import datajoint as dj
 import numpy as np
 
 from pipeline import reading
 from pipeline.errors import DataError
-from pipeline.reading.fov import SIGNALS, TIMES
+from pipeline.reading.fov import AT_ONCE, SIGNALS, TIMES, UUIDS
 from pipeline.signals import clock
 from schemas.cascade import WholeDelete
 from schemas.imaging.packing import PackedTraces, pack_traces
 from schemas.rows import SourceFile, number, without_failed
 from schemas.server import settings
-from schemas.session import FOVFolder, ReadsSession, Session, one_for
+from schemas.session import FOVFolder, ReadsSession, Session, compared, copy_error, near, one_for
 from schemas.storage import bulk
 from schemas.storage.codec import Packed
 
@@ -134,20 +134,43 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
 
     @classmethod
     def check(cls, key, data, sources, replaced=()):
-        """Refuse also a FOV that starts at another time than one of its session that has been read.
+        """Refuse also a FOV whose times, or uuids, do not go together with those that have been read.
 
-        The FOVs of a session are scanned in turn, so that they start within a frame.
+        The FOVs of a session are scanned in turn, so that they start within a frame, but not at the same time. No two
+        ROIs have the same uuid.
         """
         super().check(key, data, sources, replaced)
-        start, apart = float(data.frame_times[0]), float(data.frame_period)
-        others = (cls & {"eid": key["eid"]} & f"abs(imaging_start - {start!r}) > {apart!r}") - list(replaced)
-        for row in others.proj("imaging_start").to_dicts(order_by="fov", limit=1):
+        _check_start(key, data, replaced)
+        _check_uuids(key, data, replaced)
+
+
+def _check_start(key: dict, data: reading.FOVData, replaced: Sequence[dict]) -> None:
+    """Refuse a FOV that starts at another time than the others of its session, or whose times are a copy."""
+    start, apart, place = data.frame_times[0], float(data.frame_period), f"alf/FOV_{key['fov']:02d}/{TIMES}"
+    others = (FOV & f"eid = '{key['eid']}' AND fov <> {key['fov']:d}") - list(replaced)
+    copied = near("imaging_start", start) + " AND " + near("imaging_end", data.frame_times[-1])
+    elsewhere = (FOV & copied & f"eid <> '{key['eid']}'") - list(replaced)
+    at_once = others & near("imaging_start", start, AT_ONCE)
+    for row in [*elsewhere.keys(order_by="KEY", limit=1), *at_once.keys(order_by="fov", limit=1)]:
+        raise copy_error(key, place, row["eid"], f"alf/FOV_{row['fov']:02d}/{TIMES}")
+    for row in others.proj("imaging_start").to_dicts(order_by="fov"):
+        if abs(row["imaging_start"] - start) > apart:
             raise DataError(
                 "the FOV starts at another time than the others of its session: its clock is another",
-                eid=key["eid"], fov=key["fov"], dataset=f"alf/FOV_{key['fov']:02d}/{TIMES}",
+                eid=key["eid"], fov=key["fov"], dataset=place,
                 expected=f"within a frame ({apart:.3f} s) of {row['imaging_start']:.3f} s, as FOV_{row['fov']:02d}",
                 found=f"{start:.3f} s", do=f"If files were still to come: meso update {key['eid']}",
             )  # fmt: skip
+
+
+def _check_uuids(key: dict, data: reading.FOVData, replaced: Sequence[dict] = ()) -> None:
+    """Refuse uuids that ROIs of another FOV have: of the same session, or with as many ROIs, which a copy has."""
+    own = f"eid = '{key['eid']}' AND fov = {key['fov']:d}"
+    fovs = ((FOV & [{"n_rois": data.n_rois}, {"eid": key["eid"]}]) - own) - list(replaced)
+    some = compared(data.roi_uuids or [])
+    others = ROI & fovs.keys() & [{"roi_uuid": one} for one in some]
+    for row in others.keys(order_by="KEY", limit=1):
+        raise copy_error(key, f"alf/FOV_{key['fov']:02d}/{UUIDS}", row["eid"], f"alf/FOV_{row['fov']:02d}/{UUIDS}")
 
 
 def _region_counts(region_ids: np.ndarray, is_neuron: np.ndarray) -> Iterator[dict[str, int]]:
@@ -212,6 +235,7 @@ class ROI(ReadsFOV, WholeDelete, dj.Imported):
         return (_roi_row(key, data, offsets, i) for i in range(data.n_rois))
 
     def make_insert(self, key, data):
+        _check_uuids(key, data)  # FOVs may be checked before the ROIs of any are there
         self.insert(self.rows(key, data))
 
 

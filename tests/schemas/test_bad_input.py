@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from support.broken_sessions import Repository, remove, write_with_header
+from support.broken_sessions import Repository, remove
 from support.corpus import ACTIVITY, TIMES, TRIALS, UIDS, rewrite
 
 import meso
@@ -294,8 +294,7 @@ def test_tables_of_a_fov_are_of_the_same_files(broken, table, name):
 def test_a_fixed_fov_is_read_after_retry(broken, name):
     eid = broken.eids[name]
     for file in (TIMES, ACTIVITY):
-        shutil.copy(broken.template / "alf/FOV_01" / file, broken.alf(name) / "FOV_01" / file)
-    write_with_header(broken.alf(name) / "FOV_01" / ACTIVITY, name)
+        shutil.copy(broken.sound(eid) / "alf/FOV_01" / file, broken.alf(name) / "FOV_01" / file)
     write_one_tables(broken.root)
     fill([*SESSION_TABLES], {"eid": eid})
     assert complete_fovs(eid) == [0, 2]  # a failure is not tried again by itself

@@ -180,7 +180,7 @@ IN_FOVS = (schemas.FOV, schemas.FOV.Source, schemas.Recording, schemas.ROI, sche
 
 def check_fov(found: Broken, eid: str, fov: int, accepted: Accepted | None = None, dataset: str = "") -> None:
     """Check that a FOV is complete, as planted, except for what an accepted case leaves out."""
-    key, folder = {"eid": eid, "fov": fov}, found.template / f"alf/FOV_{fov:02d}"
+    key, folder = {"eid": eid, "fov": fov}, found.sound(eid) / f"alf/FOV_{fov:02d}"
     activity = "mpci.ROIActivityF.npy" if (dataset, accepted and accepted.null) == (ACTIVITY, ()) else ACTIVITY
     if accepted and "newer" in accepted.why:
         activity = ACTIVITY
@@ -226,7 +226,7 @@ def planted_rois(folder: Path) -> pd.DataFrame:
 
 
 def check_trials(found: Broken, eid: str, accepted: Accepted | None = None) -> None:
-    alf = found.template / "alf"
+    alf = found.sound(eid) / "alf"
     expected = pd.read_parquet(alf / TRIALS)
     for name in ("quiescencePeriod", "stimOff_times"):
         expected[name] = np.load(alf / f"_ibl_trials.{name}.npy")
@@ -239,9 +239,9 @@ def check_trials(found: Broken, eid: str, accepted: Accepted | None = None) -> N
 
 
 def check_wheel(found: Broken, eid: str) -> None:
-    row = (schemas.Wheel & {"eid": eid}).fetch1()
-    np.testing.assert_array_equal(row["wheel_timestamps"], np.load(found.template / "alf" / WHEEL_TIMES))
-    np.testing.assert_array_equal(row["wheel_position"], np.load(found.template / "alf" / WHEEL))
+    row, alf = (schemas.Wheel & {"eid": eid}).fetch1(), found.sound(eid) / "alf"
+    np.testing.assert_array_equal(row["wheel_timestamps"], np.load(alf / WHEEL_TIMES))
+    np.testing.assert_array_equal(row["wheel_position"], np.load(alf / WHEEL))
 
 
 def test_the_corpus_is_of_many_sessions_and_every_dataset_in_every_way(broken_corpus):

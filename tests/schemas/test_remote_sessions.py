@@ -74,7 +74,7 @@ def test_a_notebook_reads_an_unknown_session_through_alyx(lab):
     server, found, _ = lab
     eid = found.eids["embedded"]
     cells = meso.load_or_embed(f"RA01/{found.folders['embedded'].parts[-2]}/1")
-    folders = [found.template / "alf" / f"FOV_{fov:02d}" for fov in (0, 1)]
+    folders = [found.sound(eid) / "alf" / f"FOV_{fov:02d}" for fov in (0, 1)]
     expected = [np.load(f / ACTIVITY).T[np.load(f / "mpciROIs.mpciROITypes.npy") == 1] for f in folders]
     np.testing.assert_array_equal(cells["roi_signal"], np.concatenate(expected))
     assert {key["eid"] for key in cells["roi_keys"]} == {eid}

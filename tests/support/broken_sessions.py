@@ -9,48 +9,50 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
+import pandas as pd
 
 import schemas
 from pipeline.demo.repository import LAB, session_eid
-from pipeline.reading import is_measured
+from pipeline.reading.behavior import TRIALS, WHEEL_TIMES
+from pipeline.reading.fov import SIGNALS, TIMES, UUIDS
 from pipeline.tracking.uids import UIDS
 from populate_scripts.ingest import Ingested
 from schemas.rows import jobs_of
 from schemas.work.filling import auto_populated
 from schemas.work.reports import errors
 
+#: Datasets of nothing but times.
+CLOCKS = (TIMES, WHEEL_TIMES, "_ibl_trials.stimOff_times.npy")
+
 
 def copy_session(template: Path, folder: Path) -> None:
-    """Copy a session; its measurements have the values of the template in other bytes, since copies are refused."""
+    """Copy a session with other values, since copies are refused: all times are later by less than a millisecond."""
     shutil.copytree(template, folder)
-    mark = hashlib.sha256("/".join(folder.parts[-3:]).encode()).hexdigest()[:16]
+    mark = int.from_bytes(hashlib.sha256("/".join(folder.parts[-3:]).encode()).digest()[:4], "big")
+    later = mark / 2**32 * 1e-3
     for path in folder.rglob("*"):
-        if is_measured(path.name) and path.suffix == ".npy":
-            write_with_header(path, mark)
-        elif is_measured(path.name):
-            table = pq.read_table(path)
-            pq.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), "session": mark}), path)
+        if path.name in CLOCKS:
+            np.save(path, np.load(path) + later)
+        elif path.name == TRIALS:
+            table = pd.read_parquet(path)
+            times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
+            table.assign(**{name: table[name] + later for name in times}).to_parquet(path)
+        elif path.name in SIGNALS.values():
+            traces = np.load(path, mmap_mode="r+")
+            traces[0, 0] += mark / 2**32
+        elif path.name == UUIDS:
+            new_uuids(path, mark)
         elif path.name == UIDS:  # blanks at the end of a line do not count
             lines = path.read_text().splitlines()
-            path.write_text("".join(f"{line}{' ' * (int(mark, 16) >> i & 1)}\n" for i, line in enumerate(lines)))
+            path.write_text("".join(f"{line}{' ' * (mark >> i & 1)}\n" for i, line in enumerate(lines)))
 
 
-def write_with_header(path: Path, mark: str) -> None:
-    """Write a ``.npy`` file with a comment in its header, in place of padding; it stays as large."""
-    content = path.read_bytes()
-    end = content.index(b"\n")
-    header = content[:end].rstrip(b" ")
-    marked = header + b" # " + mark.encode()
-    assert len(marked) <= end
-    path.write_bytes(marked + b" " * (end - len(marked)) + content[end:])
-
-
-def new_uuids(path: Path, folder: str = "") -> None:
+def new_uuids(path: Path, mark: int = 0, folder: str = "") -> None:
     """Give the ROIs of a FOV other uuids, in place or in the folder of a revision beside the file."""
     header, *lines = path.read_text().splitlines()
+    others = [str(uuid.uuid5(uuid.NAMESPACE_OID, f"{mark} {line}")) for line in lines]
     (path.parent / folder).mkdir(exist_ok=True)
-    (path.parent / folder / path.name).write_text("\n".join([header, *(str(uuid.uuid4()) for _ in lines)]))
+    (path.parent / folder / path.name).write_text("\n".join([header, *others]))
 
 
 @dataclass
@@ -74,6 +76,14 @@ class Repository:
 
     def alf(self, name: str) -> Path:
         return self.folders[name] / "alf"
+
+    def sound(self, eid: str) -> Path:
+        """Return a copy of a session as it was before it was broken."""
+        (folder,) = [self.folders[name] for name, one in self.eids.items() if one == eid]
+        copy = (self.root.parent / f"sound {self.root.name}").joinpath(*folder.parts[-3:])
+        if not copy.exists():
+            copy_session(self.template, copy)
+        return copy
 
     @property
     def subjects(self) -> list[dict]:

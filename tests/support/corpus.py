@@ -543,7 +543,7 @@ FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     ),
     (ACTIVITY, "the FOV twice"): (
         _copy_fov,
-        Refused("copy of another FOV's .expected a different file in each FOV, found the same file in FOV_00"),
+        Refused("copy of another FOV's .expected other values in each FOV, found the same values in FOV_00"),
     ),
     (REGIONS, "unknown ids"): (
         _set(REGIONS, [2, 5], 123_456_789),

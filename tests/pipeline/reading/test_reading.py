@@ -137,7 +137,8 @@ def test_only_the_files_that_are_needed_are_opened_and_all_are_recorded(session)
         opened, OPENED = {path for path in OPENED if path.startswith(str(session.alf))}, None
     names = [f"{n}.npy" for n in (TIMES, SHIFT, POS, TYPES, DECONVOLVED, CLASSIFIER)]
     names += [UUIDS, f"{REGIONS}_estimate.npy", f"{MLAPDV}_estimate.npy"]
-    assert opened == {str(session.fov / name) for name in names}
+    others = {str(session.alf / "FOV_00" / f"{TIMES}.npy")}  # its start is compared
+    assert opened - others == {str(session.fov / name) for name in names}
     assert sorted(source.dataset for source in found.sources) == sorted(f"alf/FOV_01/{name}" for name in names)
 
 
@@ -547,10 +548,16 @@ def test_a_copied_fov_is_refused_and_the_first_kept(session):
     for name in (TIMES, POS, TYPES, CLASSIFIER, f"{REGIONS}_estimate", f"{MLAPDV}_estimate"):
         shutil.copy(session.alf / "FOV_00" / f"{name}.npy", session.fov)
     check_refusal(session, f"{DECONVOLVED}.npy", ("the activity is a copy of another FOV's", "FOV_00"))
-    assert read_fov(session.one(), session.eid, 0, "alf/FOV_00").n_rois
+    for saved_again in (np.ascontiguousarray, lambda x: np.ascontiguousarray(x, dtype=float)):  # other bytes
+        session.change(DECONVOLVED, saved_again)
+        check_refusal(session, f"{DECONVOLVED}.npy", ("found the same values in FOV_00",))
     # as many ROIs, and other activity
     session.change(DECONVOLVED, lambda x: x + 1)
     (session.fov / UUIDS).unlink()
+    for fov, reader in ((0, "FOV_01"), (1, "FOV_00")):  # which of the two has the times of the other cannot be told
+        with pytest.raises(DataError, match=f"frame times are those of another FOV .*{reader} starts at the same"):
+            read_fov(session.one(), session.eid, fov, f"alf/FOV_{fov:02d}")
+    session.change(TIMES, lambda times: times + 0.05)
     assert [source.dataset for source in session.read().sources if "FOV_00" in source.dataset] == []
 
 
@@ -688,7 +695,10 @@ def test_protocols_follow_each_other_in_order_of_time(session_of):
     (session.alf / "task_01" / "_ibl_trials.quiescencePeriod.npy").unlink()
     pd.read_parquet(session.alf / "task_01" / TABLE).iloc[:5].to_parquet(session.alf / "task_01" / TABLE)
     np.save(session.alf / "task_01" / "_ibl_trials.stimOff_times.npy", 1e4 + 60 * np.arange(1.0, 6.0))
-    table = read_trials(session.one(), session.eid).table
+    other = pd.read_parquet(session.alf / "task_02" / TABLE)  # other trials: the same are refused at any time
+    other.assign(contrastRight=other["contrastRight"] / 2).to_parquet(session.alf / "task_02" / TABLE)
+    with pytest.warns(UserWarning, match=r"alf/task_0[12]/.*most trials were not imaged .expected .* found 0% of them"):
+        table = read_trials(session.one(), session.eid).table
     n = len(first)
     assert table["collection"].tolist() == ["alf/task_00"] * n + ["alf/task_02"] * n + ["alf/task_01"] * 5
     np.testing.assert_array_equal(table["choice"], np.r_[first["choice"], first["choice"], first["choice"][:5]])
@@ -781,7 +791,63 @@ def test_behaviour_that_does_not_overlap_imaging_is_refused_with_both_times(sess
     # a FOV without sound times says nothing about the others, and none about behaviour
     for fov in ("FOV_00", "FOV_01"):
         np.save(session.alf / fov / f"{TIMES}.npy", 1000 * imaged)
-    assert len(read_trials(session.one(), session.eid).table) == 20
+    if table["intervals_0"][0] > 0:  # in ms, which is seen without imaging
+        with pytest.raises(DataError, match="the task is too long: another unit than s"):
+            read_trials(session.one(), session.eid)
+    else:
+        assert len(read_trials(session.one(), session.eid).table) == 20
+
+
+#: Times of trials and wheel in other units, all of which overlap imaging, and what is said of trials and wheel.
+UNITS = {
+    "ms": (lambda t: 1000 * (t - 24.98), "unless the unit is ms", "the wheel recording is too long"),
+    "minutes": (lambda t: t / 60 + 20, "trials are in another unit than s .expected stimuli 0.5 to 600 s apart", None),
+    "frames": (lambda t: t / 0.1969, *["unless the unit is numbers of frames"] * 2),
+    "frames from the first on": (lambda t: (t - 12) / 0.1969, *["unless the unit is numbers of frames"] * 2),
+}
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_times_in_other_units_that_overlap_imaging_are_refused(session, unit):
+    convert, of_trials, of_wheel = UNITS[unit]
+    table = pd.read_parquet(session.task / TABLE)
+    names = [name for name in table if "times" in name or "intervals" in name]
+    table[names] = convert(table[names])
+    table.to_parquet(session.task / TABLE)
+    for name in ("_ibl_wheel.timestamps.npy", "_ibl_trials.stimOff_times.npy"):
+        np.save(session.task / name, convert(np.load(session.task / name)))
+    one = session.one()
+    with pytest.raises(DataError, match=f"{of_trials}.*found .* to "):
+        read_trials(one, session.eid)
+    if of_wheel:  # a wheel can be as slow as one in minutes
+        with pytest.raises(DataError, match=f"{of_wheel}.*found .* to "):
+            read_wheel(one, session.eid)
+
+
+def test_imaging_that_ended_early_is_a_warning_with_both_figures(session):
+    """No other unit fits."""
+    for fov in ("FOV_00", "FOV_01"):
+        times = np.load(session.alf / fov / f"{TIMES}.npy")
+        np.save(session.alf / fov / f"{TIMES}.npy", times[: int(0.3 * len(times))])
+    with pytest.warns(UserWarning, match=r"most trials were not imaged .expected times in s between .*found \d+% of"):
+        assert len(read_trials(session.one(), session.eid).table) == 20
+    assert len(read_wheel(session.one(), session.eid).timestamps)
+
+
+@pytest.mark.parametrize("times", [lambda t: 1000 * t, lambda t: t + 2000], ids=["ms", "another clock"])
+def test_the_same_trials_at_other_times_are_refused_by_name(session_of, times):
+    """They do not overlap in time, and were taken for a second task: there were twice as many trials."""
+    session = session_of(1)
+    shutil.copytree(session.task, session.alf / "task_01")
+    table, path = pd.read_parquet(session.task / TABLE), session.alf / "task_01" / "_ibl_trials.stimOff_times.npy"
+    names = [name for name in table if "times" in name or "intervals" in name]
+    table[names] = times(table[names])
+    table.to_parquet(session.alf / "task_01" / TABLE)
+    np.save(path, times(np.load(path)))
+    with pytest.raises(DataError) as error:
+        read_trials(session.one(), session.eid)
+    assert f"alf/task_01/{TABLE}: is a copy of alf/task_00/{TABLE}" in str(error.value)
+    assert "found the same stimuli, choices and feedback in all 20 trials" in str(error.value)
 
 
 @pytest.mark.parametrize("day", [0, 1])

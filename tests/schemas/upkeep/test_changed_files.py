@@ -171,6 +171,66 @@ def test_the_files_of_another_day_are_refused(session, table, name):
         assert f"of session {session.eids['other']}" in message
 
 
+def saved_again(path: Path, place: Path) -> None:
+    """Save a dataset in another place with the same values in other bytes."""
+    if path.suffix == ".pqt":
+        pd.read_parquet(path).to_parquet(place, compression="gzip")
+    elif path.suffix == ".csv":
+        place.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    else:
+        np.save(place, np.load(path)[:, None])
+    assert path.read_bytes() != place.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("table", "name"), [("Behavior", TRIALS), ("Wheel", WHEEL_TIMES), ("FOV", TIMES), ("ROI", UUIDS), ("FOV", UUIDS)]
+)
+def test_the_values_of_another_day_are_refused_in_other_bytes(session, table, name):
+    """Loaded and saved by a script."""
+    session.add("other", "SRC1")
+    for path in session.alf("other").rglob(name):
+        saved_again(path, session.alf("it") / path.relative_to(session.alf("other")))
+    if name == TRIALS:
+        shutil.copy(session.alf("other") / STIM_OFF, session.alf("it") / STIM_OFF)
+    write_one_tables(session.root)
+    other, read = session.eids["other"], getattr(schemas, table)
+    ingest([other], cache_dir=session.root)
+    before = [schemas.FOV] if table == "ROI" else []  # all FOVs are checked before there is a ROI
+    fill(before, [{"eid": eid} for eid in session.eids.values()])
+    assert fill([read, *([schemas.ROI] if name == UUIDS else [])], {"eid": other}).errors == []
+    errors = fill([read], {"eid": session.eid}).errors
+    assert len(errors) == (1 if table in ("Behavior", "Wheel") else 2)
+    for _, _, message in errors:
+        assert f"{name}: is a copy of a file that has been read" in message
+        assert f"of session {other}" in message
+    assert not read & {"eid": session.eid}
+
+
+def test_uuids_of_another_fov_of_the_session_are_refused(session):
+    """FOV_01 has fewer ROIs, and other bytes."""
+    n_lines = len(session.file(UUIDS, 1).read_text().splitlines())
+    session.file(UUIDS, 1).write_text("\n".join(session.file(UUIDS).read_text().splitlines()[:n_lines]))
+    assert fill([schemas.FOV, schemas.ROI], {"eid": session.eid, "fov": 0}).errors == []
+    ((_, _, message),) = fill([schemas.FOV], {"eid": session.eid}).errors
+    assert f"alf/FOV_01/{UUIDS}: is a copy of a file that has been read" in message
+    assert f"found alf/FOV_00/{UUIDS} of session {session.eid}" in message
+
+
+def test_the_frame_times_of_another_fov_of_the_session_are_refused(session):
+    """FOVs are scanned one after the other, so that the times of one are not those of another."""
+    own = session.file(TIMES, 1).read_bytes()
+    saved_again(session.file(TIMES), session.file(TIMES, 1))
+    errors = fill([schemas.FOV], {"eid": session.eid}).errors
+    assert {key["fov"] for _, key, _ in errors} == {0, 1}  # whose times they are cannot be told
+    assert all("the frame times are those of another FOV" in message for _, _, message in errors)
+    session.file(TIMES, 1).write_bytes(own)
+    retry([schemas.FOV], eid=session.eid)
+    assert fill([schemas.FOV], {"eid": session.eid, "fov": 0}).errors == []
+    session.file(TIMES).rename(session.file(TIMES, 1))  # that of FOV_00 is gone
+    ((_, _, message),) = fill([schemas.FOV], {"eid": session.eid}).errors
+    assert f"alf/FOV_01/{TIMES}: is a copy of a file that has been read" in message
+
+
 @pytest.mark.parametrize(
     ("name", "table"),
     [(TIMES, "Recording"), (SHIFT, "Recording"), (TYPES, "ROI"), (POSITIONS, "ROI"), (REGIONS, "ROI"), (PLACES, "ROI"),
@@ -246,7 +306,7 @@ def extract_again(session: OneSession) -> None:
     for path in sorted(session.alf("it").glob("FOV_00/mpciROIs.*.npy")):
         if "cluster" not in path.name:
             session.revise(path.name, shuffled)
-    new_uuids(session.file(UUIDS), REVISION)
+    new_uuids(session.file(UUIDS), folder=REVISION)
     session.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
 
 

@@ -277,7 +277,7 @@ def test_a_new_extraction_with_new_uids_is_a_new_tracking_run(lab):
     for name in (TYPES, POSITIONS):
         lab.revise(name, lambda a: a[::-1].copy())
     lab.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
-    new_uuids(lab.file(UUIDS), REVISION)
+    new_uuids(lab.file(UUIDS), folder=REVISION)
     for name in lab.alf("first").glob("FOV_00/mpciROIs.*.npy"):
         if name.name not in (TYPES, POSITIONS):
             lab.revise(name.name, lambda a: a[::-1].copy())
