@@ -167,7 +167,7 @@ def print_mice(run: MiceRun) -> None:
     """Print the slopes of mice, their means, and the differences within mice."""
     console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
     units = {"code_k": "log2 k* at the own ceiling", "common_k": "log2 k at the common score"}
-    console.print(f"{len(run.subjects)} mice: {escape(printable(', '.join(run.subjects)))}; slopes per day")
+    console.print(f"{_mice(len(run.subjects))}: {escape(printable(', '.join(run.subjects)))}; slopes per day")
     rows = [
         {
             "question": row["question_name"], "slope of": units.get(row["quantity"], row["quantity"]),
@@ -192,7 +192,7 @@ def print_mice(run: MiceRun) -> None:
         ]  # fmt: skip
         console.print(table_of(pairs, title="Within mice"))
     if any(row["n_mice"] < MIN_MICE for row in run.means):
-        console.print(f"Fewer than {MIN_MICE} mice have no interval")
+        console.print(f"A mean of fewer than {MIN_MICE} mice has no interval")
     for text in run.notes:
         console.print(f"[yellow]![/yellow] {escape(printable(text))}")
 
@@ -205,7 +205,7 @@ def print_power(found: Power) -> None:
         f"{escape(printable(found.question))}, {found.quantity}: a slope of {found.slope:+.3f} per day, a session "
         f"every {found.spacing:g} days"
     )
-    console.print(f"{found.n_mice} mice: scatter of days {found.day_sd:.3f}{of_curves}; between mice "
+    console.print(f"{_mice(found.n_mice)}: scatter of days {found.day_sd:.3f}{of_curves}; between mice "
                   f"{found.between_sd:.3f}")  # fmt: skip
     console.print(table_of([
         {**{name: value for name, value in row.items() if name != "mice_needed"},
@@ -215,6 +215,10 @@ def print_power(found: Power) -> None:
     if found.n_mice < MIN_MICE:
         console.print(f"[yellow]![/yellow] from fewer than {MIN_MICE} mice the variance between mice is hardly known: "
                       f"more may be needed")  # fmt: skip
+
+
+def _mice(n: int) -> str:
+    return "1 mouse" if n == 1 else f"{n} mice"
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -119,7 +119,7 @@ class Power:
     power : float
     day_sd, curve_sd, between_sd : float
         Scatter of days about the lines, the part of it that is the error of the curves (NaN: not known), and standard
-        deviation of slopes between mice; see NDCPopulation.Mean.
+        deviation of slopes between mice (0 where it is not known); see NDCPopulation.Mean.
     n_mice : int
         Mice that these are from.
     rows : list of dict
@@ -178,20 +178,20 @@ def power_of_trends(
             found=", ".join(f"{name} ({one['n_mice']} mice)" for name, one in of_quantity.items()) or "no question",
         )  # fmt: skip
     scatter = {"day_sd": row["day_sd"], "spacing": spacing}
+    between = row["between_sd"] or 0.0  # of one mouse it is not known
     rows = [
         {
             "days": n_days, "one mouse": trend_power(slope, n_days=n_days, **scatter),
             **{
-                f"{n_mice} mice": trend_power(slope, n_days=n_days, n_mice=n_mice, between_sd=row["between_sd"],
-                                              **scatter)
+                f"{n_mice} mice": trend_power(slope, n_days=n_days, n_mice=n_mice, between_sd=between, **scatter)
                 for n_mice in (3, 5, 10)
             },
-            "mice_needed": mice_needed(slope, n_days=n_days, between_sd=row["between_sd"], power=power, **scatter),
+            "mice_needed": mice_needed(slope, n_days=n_days, between_sd=between, power=power, **scatter),
         }
         for n_days in days
     ]  # fmt: skip
     curve_sd = float("nan") if row["curve_sd"] is None else row["curve_sd"]
-    return Power(question, quantity, slope, spacing, power, row["day_sd"], curve_sd, row["between_sd"], row["n_mice"],
+    return Power(question, quantity, slope, spacing, power, row["day_sd"], curve_sd, between, row["n_mice"],
                  rows)  # fmt: skip
 
 

@@ -62,6 +62,8 @@ def population_rows(
     """Return the rows of NDCPopulation.Slope, Mean and Difference."""
     asked = {one.question: replace(one.settings, n_cells=0) for one in mice}
     names = dict(zip(asked, names_of(list(asked.values())), strict=True))
+    # by name, so that "choice beyond stimulus" minus "choice" is stored, and not one or the other by their hashes
+    asked = dict(sorted(asked.items(), key=lambda item: names[item[0]]))
     slopes: list[dict[str, Any]] = []
     means: list[dict[str, Any]] = []
     differences: list[dict[str, Any]] = []
@@ -97,7 +99,9 @@ def _mean_of(group: Sequence[MouseTrends], quantity: str) -> tuple[list[dict[str
     ]  # fmt: skip
     scatter = day_scatter([trend.scaled() for _, trend in used])
     return slopes, {
-        **row, **_columns(found, "mean_slope", "mean"), "between_sd": number(found.tau), "day_sd": number(scatter),
+        **row, **_columns(found, "mean_slope", "mean"), "day_sd": number(scatter),
+        # a single mouse says nothing of others
+        "between_sd": number(found.tau) if len(used) > 1 else None,
         "curve_sd": number(_curve_error([trend for _, trend in used])),
     }  # fmt: skip
 

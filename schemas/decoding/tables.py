@@ -854,7 +854,7 @@ class NDCPopulation(WholeDelete, dj.Computed):
         mean_low=null : float64         # 95 percent (Hartung and Knapp); NULL: fewer than three mice
         mean_high=null : float64
         mean_p=null : float64           # of no slope, two-sided
-        between_sd=null : float64       # standard deviation of slopes between mice, beyond their errors (REML)
+        between_sd=null : float64       # sd of slopes between mice, beyond their errors (REML); NULL: fewer than two
         day_sd=null : float64           # of days about the line of their mouse; NULL: no mouse has a third day
         curve_sd=null : float64         # part of it that is the error of the curves, root mean square over days
         """

@@ -63,6 +63,7 @@ class Filled:
             "eid": list(self.repository.eids.values()),
             "session_set": sets.to_arrays("session_set").tolist(),
             "ndc_family": (schemas.NDCFamily.Member & sets.proj()).to_arrays("ndc_family").tolist(),
+            "ndc_cohort": (schemas.NDCCohort.Member & sets.proj()).to_arrays("ndc_cohort").tolist(),
             "subject": [row["subject"] for row in self.repository.subjects],
         }
         rows = self.connection.query(
