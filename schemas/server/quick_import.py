@@ -13,12 +13,23 @@ from types import ModuleType
 from typing import Any
 
 
+def _pandas() -> ModuleType:
+    """Return pandas itself, also to another thread that asks while DataJoint is imported."""
+    _remove_stand_in()
+    return importlib.import_module("pandas")
+
+
+def _remove_stand_in() -> None:
+    if isinstance(sys.modules.get("pandas"), _Pandas):
+        del sys.modules["pandas"]
+
+
 class _DataFrameType(type):
     def __instancecheck__(cls, value: Any) -> bool:
-        return "pandas" in sys.modules and isinstance(value, importlib.import_module("pandas").DataFrame)
+        return "pandas" in sys.modules and isinstance(value, _pandas().DataFrame)
 
     def __call__(cls, *args: Any, **options: Any) -> Any:
-        return importlib.import_module("pandas").DataFrame(*args, **options)
+        return _pandas().DataFrame(*args, **options)
 
 
 class _DataFrame(metaclass=_DataFrameType):
@@ -31,7 +42,7 @@ class _Pandas(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what the import system asks a module
             raise AttributeError(name)
-        return getattr(importlib.import_module("pandas"), name)
+        return getattr(_pandas(), name)
 
 
 def import_datajoint() -> None:
@@ -44,6 +55,6 @@ def import_datajoint() -> None:
     try:
         importlib.import_module("datajoint")
     finally:
-        del sys.modules["pandas"]
+        _remove_stand_in()
         if collects:
             gc.enable()
