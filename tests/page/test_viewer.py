@@ -50,7 +50,7 @@ def wheel(page, canvas: str, turned: float, key: str = "", at: tuple[float, floa
     if key:
         page.keyboard.down(key)
     page.mouse.wheel(0, turned)
-    page.wait_for_timeout(60)
+    page.wait_for_timeout(20)
     if key:
         page.keyboard.up(key)
 
@@ -127,12 +127,12 @@ def test_the_mouse_moves_the_map_and_all_resets_it(tab, demo_sessions):
     settled(page)
     assert limits(page) == pytest.approx(fitted) and "map=" not in page.url
     page.click("#drag-select")
-    for _ in range(30):  # into a place without a cell
+    for _ in range(10):  # into a place without a cell
         wheel(page, "#map", -200, "Control", (0.5, 0.05))
     assert width(limits(page)[:2]) < 400 and cells_in_view(page) > 0
     drag(page, "#map", (0.5, 0.5), (0.5, 0.9), button="middle")
     assert cells_in_view(page) > 0
-    for _ in range(40):
+    for _ in range(16):
         wheel(page, "#map", 200, "Control")
     assert width(limits(page)[:2]) <= page.evaluate("meso.map.whole[1] - meso.map.whole[0]") + 1
 
