@@ -23,13 +23,6 @@ declare global {
     fov?: number;
   }
 
-  /** static/brain.json: outlines of regions in the right hemisphere, ML from the midline and AP from bregma in turn, µm. */
-  interface Brain {
-    source: string;
-    midline: number;
-    regions: [acronym: string, corners: number[]][];
-  }
-
   interface Region {
     acronym: string;
     name: string;

@@ -5,15 +5,16 @@ import { contextOf } from "./dom.js";
 const CLOSEST = 60; // micrometres that are in view at the largest zoom
 const MARGIN = 12; // CSS px around what is fitted
 const TOGETHER = 0.5; // FOVs whose centres are nearer than this fraction of their size are planes at one place
+/** @type {Point[]} corners of a box around the brain of a mouse, with the bulbs and without the cerebellum, micrometres from bregma */
+const BRAIN = [[-5000, -5500], [5000, 5000]];
 const DASHES = [[], [5, 3], [2, 2], [8, 2, 2, 2]]; // outlines of the planes at one place
 
 export class CellMap {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {Cells} cells
-   * @param {Brain} brain
    */
-  constructor(canvas, cells, brain) {
+  constructor(canvas, cells) {
     this.canvas = canvas;
     this.cells = cells;
     /** @type {string[]} */
@@ -25,9 +26,8 @@ export class CellMap {
     /** @type {number | null} the FOV that is shown alone */
     this.only = null;
     this.known = cells.ml.map((ml, i) => (ml === null || cells.ap[i] === null ? -1 : i)).filter((i) => i >= 0);
-    this.regions = outlinesOf(brain);
-    /** @type {Limits} all of the brain, and all cells */
-    this.whole = around([...this.regions.flatMap(({ corners }) => corners), ...this.known.map((i) => this.at(i))]);
+    /** @type {Limits} the brain of a mouse, and all cells */
+    this.whole = around([...BRAIN, ...this.known.map((i) => this.at(i))]);
     /** @type {Limits} all cells */
     this.fitted = this.known.length ? around(this.known.map((i) => this.at(i))) : this.whole;
     /** @type {Limits} what is in view */
@@ -161,7 +161,7 @@ export class CellMap {
     const color = page();
     context.fillStyle = css(color.paper);
     context.fillRect(0, 0, width, height);
-    this.drawBrain(context, color);
+    this.drawBregma(context, color);
     // squares cover about a fifth of the FOVs' area at any zoom, and stay between 2 and 6 CSS px
     const size = Math.min(Math.max(0.45 * scale * Math.sqrt(this.area / Math.max(this.known.length, 1)), 2 * devicePixelRatio), 6 * devicePixelRatio);
     /** @type {Map<string, number[]>} */
@@ -195,29 +195,21 @@ export class CellMap {
   }
 
   /**
-   * Draw the outlines of the regions of the atlas, with their acronyms where there is room.
+   * Draw the midline, and a cross at bregma with its name.
    * @param {CanvasRenderingContext2D} context
    * @param {PageColors} color
    */
-  drawBrain(context, color) {
-    const { x, y, scale } = this.place(), ratio = devicePixelRatio;
-    context.font = `${11 * ratio}px system-ui, sans-serif`;
+  drawBregma(context, color) {
+    const { x, y } = this.place(), ratio = devicePixelRatio;
     context.strokeStyle = css(color.faint, 0.6);
     context.lineWidth = ratio * 0.7;
-    for (const { corners } of this.regions) {
-      context.beginPath();
-      for (const [ml, ap] of corners) context.lineTo(x(ml), y(ap));
-      context.closePath();
-      context.fillStyle = css(color.line, 0.25);
-      context.fill();
-      context.stroke();
-    }
+    context.setLineDash([4 * ratio, 4 * ratio]);
+    context.strokeRect(x(0), -ratio, 0, this.canvas.height + 2 * ratio);
+    context.setLineDash([]);
+    context.strokeRect(x(0) - 5 * ratio, y(0), 10 * ratio, 0);
     context.fillStyle = css(color.faint);
-    context.textAlign = "center";
-    for (const { name, middle, size } of this.regions) {
-      if (context.measureText(name).width < 0.8 * size * scale) context.fillText(name, x(middle[0]), y(middle[1]) + 4 * ratio);
-    }
-    context.textAlign = "left";
+    context.font = `${11 * ratio}px system-ui, sans-serif`;
+    context.fillText("bregma", x(0) + 8 * ratio, y(0) + 4 * ratio);
   }
 
   /**
@@ -298,7 +290,7 @@ export class CellMap {
 }
 
 /**
- * Write a word on paper of its own: outlines, and names of regions, are below it.
+ * Write a word on paper of its own: lines and cells are below it.
  * @param {CanvasRenderingContext2D} context
  * @param {PageColors} color
  * @param {string} text
@@ -325,20 +317,6 @@ function around(points) {
   if (!points.length) return [-100, 100, -100, 100];
   const ml = points.map(([x]) => x), ap = points.map(([, y]) => y);
   return [least(ml), most(ml), least(ap), most(ap)];
-}
-
-/**
- * Return the outlines of the regions of both hemispheres, with the middle and the width of each.
- * @param {Brain} brain
- */
-function outlinesOf({ midline, regions }) {
-  return regions.flatMap(([name, flat]) => [1, -1].map((side) => {
-    /** @type {Point[]} */
-    const corners = [];
-    for (let i = 0; i < flat.length; i += 2) corners.push([midline + side * flat[i], flat[i + 1]]);
-    const [left, right, back, front] = around(corners);
-    return { name, corners, middle: [(left + right) / 2, (back + front) / 2], size: right - left };
-  }));
 }
 
 /**

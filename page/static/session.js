@@ -24,15 +24,14 @@ const whole = { rows: [0, shape[0]], frames: [0, shape[1]] };
 const raster = new Raster(canvasOf("raster"), `${base}/raster?${of}`, shape);
 raster.failed = (error) => tell(`The raster could not be loaded: ${error.message}`);
 fit();
-const [cells, line, brain] = await Promise.all([
+const [cells, line] = await Promise.all([
   get(`${base}/cells.json?${of}`),
   get(`${base}/timeline.json?${of}`),
-  get("/static/brain.json"),
   raster.ask(), // the whole raster, which stays behind every part
 ]);
 const timeline = new Timeline(canvasOf("events"), canvasOf("axis"), line);
 raster.breaks = timeline.breaks;
-const map = new CellMap(canvasOf("map"), cells, brain);
+const map = new CellMap(canvasOf("map"), cells);
 const mean = new MeanLine(html("mean"), `${base}/mean?${of}`, raster);
 
 /** @type {Chosen | null} */

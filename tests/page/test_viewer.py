@@ -228,25 +228,6 @@ def test_colours_can_be_seen_and_the_raster_has_a_scale_and_no_tint(tab, demo_se
     assert page.evaluate("meso.raster.tints.length") == int(page.get_attribute("#viewer", "data-cells"))
 
 
-def test_outlines_of_the_atlas_lie_where_stereotaxic_atlases_have_the_regions(tab, demo_sessions):
-    """Both hemispheres, in IBL's coordinates: micrometres from bregma, right and anterior positive."""
-    page = ready(tab(), demo_sessions[0])
-    inside = """([name, ml, ap]) => meso.map.regions.some((one) => { if (one.name !== name) return false;
-        const path = new Path2D(); for (const [x, y] of one.corners) path.lineTo(x, y); path.closePath();
-        return new OffscreenCanvas(1, 1).getContext("2d").isPointInPath(path, ml, ap); })"""
-    # where experimenters aim: Paxinos and Franklin, mm from bregma
-    for name, ml, ap in (
-        ("VISp", 2.5, -3.5),
-        ("SSp-bfd", 3.3, -1.5),
-        ("MOs", 1.0, 2.0),
-        ("RSPd", 0.6, -2.5),
-        ("MOB", 0.8, 4.3),
-    ):
-        for side in (-1, 1):
-            assert page.evaluate(inside, [name, side * 1000 * ml, 1000 * ap]), (name, side)
-    assert not page.evaluate(inside, ["VISp", 1000, 2000])
-
-
 def test_planes_of_one_place_are_told_apart(tab, demo_sessions):
     """The FOVs of a session are moved to one place, as those of a multi-plane recording."""
     one = tab()
