@@ -301,9 +301,9 @@ def ours_features(root: Path, n: int) -> None:
     from pipeline.decoding import FOVCells, trial_features
     from schemas.session import trials_of
 
-    trials = trials_of(eid())
+    trials, cells = trials_of(eid()), chosen(n)
     for event, window in windows():
-        found = schemas.activity(chosen(n))
+        found = schemas.activity(cells)
         fovs = []
         for fov, times in found.times.frame_times.items():
             rows = np.flatnonzero(found.times.fovs == fov)
