@@ -41,7 +41,7 @@ class _Pandas(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what the import system asks a module
-            raise AttributeError(name)
+            return super().__getattribute__(name)
         return getattr(_pandas(), name)
 
 
