@@ -42,7 +42,7 @@ from schemas.imaging.activity import activity_of
 from schemas.queries.errors import errors_of
 from schemas.queries.ids import one_subject
 from schemas.queries.sessions import trial_events
-from schemas.queries.tracking_runs import fovs_left_out, tracking_run_of_sessions
+from schemas.queries.tracking_runs import fovs_left_out, fovs_of_other_runs, tracking_run_of_sessions
 from schemas.rows import in_fovs, place_numbers
 from schemas.storage.bulk import columns
 from schemas.work.filling import fill, fill_session, fill_sessions, not_read, registered, registered_of
@@ -169,11 +169,12 @@ def load_or_embed(
 
 
 def _read_again(eid: str) -> None:
-    """Update a session from its files, and warn of what failed."""
+    """Update a session from its files, and warn of what failed or what is odd about them."""
     from schemas.upkeep.update import update
 
-    for failure in update([eid]).failures:
-        warnings.warn(failure, stacklevel=4)
+    done = update([eid])
+    for text in [*done.failures, *done.notes]:
+        warnings.warn(text, stacklevel=4)
 
 
 def _cells(eid: str, neurons_only: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -549,7 +550,8 @@ def match_tracked_indices_across_sessions(
         min_cell_probability=min_cell_probability,
         min_silhouette=min_silhouette,
     )
-    for text in [*fill([SharedCells], session_set).lines(), *fovs_left_out(session_set)]:
+    filled = fill([SharedCells], session_set).lines()
+    for text in [*filled, *fovs_left_out(session_set), *fovs_of_other_runs(session_set)]:
         warnings.warn(text, stacklevel=2)
     return {eid: _rows_of(session_set, eid, filter_neurons) for eid in eids}
 

@@ -80,7 +80,7 @@ class TrackingRun(WholeDelete, dj.Manual):
         if uid_form not in tracking.UID_FORMS:
             raise ArgumentError(f"uid_form must be one of {', '.join(tracking.UID_FORMS)}, not {uid_form!r}")
         uid_root = None if uid_root is None else str(uid_root)
-        files = _with_first_rois(subject, _all_uid_files(subject, uid_root), same_rois)
+        files = _with_first_rois(_all_uid_files(subject, uid_root), same_rois)
         key = _run_key(subject, duplicates, uid_form, files)
         with cls.connection.transaction:
             row = {"uid_root": uid_root or "", "registered_at": now()}
@@ -153,16 +153,15 @@ def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _with_first_rois(
-    subject: str, files: list[dict[str, Any]], same_rois: Collection[str] = ()
-) -> list[dict[str, Any]]:
+def _with_first_rois(files: list[dict[str, Any]], same_rois: Collection[str] = ()) -> list[dict[str, Any]]:
     """Return files with the ROIs that their UIDs were first registered with, but those of the sessions ``same_rois``.
 
     A new extraction has other ROIs, whose UIDs are in a new file; an old file would give old cells to them. A file that
     was edited, or saved with other line ends, is still the old one.
     """
     known: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    rows = (RegisteredUIDs & {"subject": subject}).proj("first_rois")
+    # by session and not by subject, whose name may have been corrected since
+    rows = (RegisteredUIDs & [{"eid": eid} for eid in sorted({file["eid"] for file in files})]).proj("first_rois")
     for row in rows.to_dicts(order_by="first_registered_at, uid_sha256"):
         if row["first_rois"] != UNREADABLE:
             known.setdefault((row["eid"], row["fov"]), []).append(row)

@@ -93,10 +93,14 @@ def cells_in(text: str, uid_form: str | None) -> list[str]:
 
 
 def is_of_same_rois(text: str, other: str) -> bool:
-    """Return whether most UIDs of two files are those of the same ROIs: ROICaT gives new ones in every run."""
+    """Return whether most UIDs of one of two files are in the same lines of the other.
+
+    ROICaT gives new ones in every run. Of one: a file whose UIDs were filtered, to a few perhaps, is still of the ROIs
+    of the whole file.
+    """
     lines, others = uid_lines(text, "any"), uid_lines(other, "any")
     n_same = sum(uid == before != "" for uid, before in zip(lines, others, strict=False))
-    return 2 * n_same > max(sum(map(bool, lines)), sum(map(bool, others)))
+    return 2 * n_same > min(sum(map(bool, lines)), sum(map(bool, others)))
 
 
 def reads_as_before(text: str, uid_form: str | None) -> bool:

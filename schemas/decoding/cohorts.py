@@ -15,7 +15,7 @@ from schemas.decoding.tables import NDCCohort, NDCParams, NDCPopulation, NDCResu
 from schemas.queries.errors import errors_of
 from schemas.rows import checked
 from schemas.session import Session
-from schemas.tracking import SessionSet
+from schemas.tracking import SessionSet, TrackingRun
 from schemas.work.filling import fill
 
 
@@ -197,13 +197,15 @@ def power_of_trends(
 
 def _largest_set(subject: str) -> dict:
     """Return the key of the session set of a subject with curves of most sessions; of several the latest."""
-    rows = (NDCResult.proj() * Session.proj("session_date") & (SessionSet & {"subject": subject}).proj()).to_dicts()
+    sets = (SessionSet & {"subject": subject}).proj("subject", "tracking_run") * TrackingRun.proj("registered_at")
+    rows = (NDCResult.proj() * Session.proj("session_date") * sets).to_dicts()
     eids: dict[str, set[str]] = defaultdict(set)
-    last: dict[str, datetime.date] = {}
+    # its latest session, and when its cells were tracked: of two runs of ROICaT for the same sessions the later counts
+    last: dict[str, tuple[datetime.date, datetime.datetime]] = {}
     for row in rows:
-        name = row["session_set"]
+        name, when = row["session_set"], (row["session_date"], row["registered_at"])
         eids[name].add(row["eid"])
-        last[name] = max(row["session_date"], last.get(name, row["session_date"]))
+        last[name] = max(when, last.get(name, when))
     if not eids:
         raise NotFoundError(f"no curve of subject {subject!r}", do=f"Compute them with: meso ndc --subject {subject}")
     return {"session_set": max(eids, key=lambda name: (len(eids[name]), last[name], name))}

@@ -128,10 +128,11 @@ def _untracked(subject: str, has_file: bool) -> str:
 
 
 def fovs_of_other_runs(session_set: dict) -> list[str]:
-    """Return a line of text for each FOV of a set that shares no cell, and none of whose UIDs another session has.
+    """Return lines of text about the FOVs of a set that have tracked cells, none of which is in all sessions.
 
-    So it is if a FOV was tracked again, with new UIDs, on some of the days only. One statement if each FOV shares
-    cells, otherwise two.
+    So it is if a FOV was tracked again, with new UIDs, on some of the days only: a line for each whose UIDs no other
+    session has, and one for each FOV some of whose UIDs others have. One statement if each FOV shares cells, otherwise
+    two.
     """
     of_set = (SessionSet.FOV & session_set).proj()
     tracked = TrackedFOV & of_set & "n_tracked > 0"
@@ -142,7 +143,12 @@ def fovs_of_other_runs(session_set: dict) -> list[str]:
     elsewhere = dj.U("cell_uid").aggr(members, n_sessions="count(DISTINCT eid)") & "n_sessions > 1"
     places = [{name: row[name] for name in ("eid", "fov")} for row in without]
     found = {(row["eid"], row["fov"]) for row in (dj.U("eid", "fov") & (members & places & elsewhere)).to_dicts()}
-    return [
+    in_some = [
+        f"FOV_{fov:02d}: no cell is in all sessions of the set, although some are in several. If it was tracked again "
+        "on some of the days only, the other UID files are still to come"
+        for fov in sorted({fov for _, fov in found})
+    ]
+    return in_some + [
         f"session {row['eid']}, FOV_{row['fov']:02d}: none of its {row['n_tracked']} UIDs is in another session of the "
         f"set, so that it shares no cell. If it was tracked again with other sessions, its UID file is still to come"
         for row in without

@@ -121,6 +121,19 @@ def test_questions_of_a_subject_a_run_and_a_set_have_their_numbers_too(run, trac
     assert number_of_statements(errors_by_session) == 1
 
 
+@pytest.mark.one_backend  # words
+def test_a_fov_of_which_no_cell_is_in_all_sessions_is_noted_once(run):
+    """ROICaT ran again for half of the days: each half shares its cells, and the FOV dropped out without a word."""
+    connection = schemas.connect()
+    connection.start_transaction()
+    try:
+        (schemas.SharedCells.Cell & run.session_set & "fov = 0").delete_quick()
+        (line,) = fovs_of_other_runs(run.session_set)
+    finally:
+        connection.cancel_transaction()
+    assert line.startswith("FOV_00: no cell is in all sessions of the set, although some are in several")
+
+
 def test_a_stored_session_is_loaded_with_ten_statements(demo_sessions):
     eid = demo_sessions[0]
     whole = meso.load_or_embed(eid)

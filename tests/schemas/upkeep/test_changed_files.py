@@ -29,6 +29,7 @@ from support.corpus import (
     WHEEL_TIMES,
 )
 
+import meso
 import schemas
 from pipeline import reading
 from pipeline.demo.repository import write_demo_repository, write_one_tables
@@ -36,7 +37,7 @@ from pipeline.errors import DataError
 from populate_scripts.ingest import ingest
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
-from schemas.tracking import TrackingRun
+from schemas.tracking import RegisteredUIDs, TrackingRun
 from schemas.upkeep.changed_files import changed_rows
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
@@ -361,16 +362,25 @@ def test_uids_registered_while_positions_are_unreadable_are_registered_again_bef
     assert fill([schemas.TrackedFOV], run).made == {"TrackedFOV": 1}
 
 
-def test_uids_of_a_session_that_was_deleted_do_not_fit_its_later_extraction(session):
-    """Deleted and registered again, where an update would have refused them; its files of UIDs were saved again."""
+def test_uids_of_a_session_that_was_deleted_do_not_fit_its_later_extraction(session, request):
+    """Deleted and registered again, where an update would have refused them; the name of the mouse was corrected, and
+    the file of UIDs saved again with a few of them."""
     fill(SESSION_TABLES, {"eid": session.eid})
     run = TrackingRun.register("SRC1")
     fill([schemas.TrackedCell, schemas.TrackedFOV], run)
     assert len(schemas.TrackedFOV & run) == 2
     np.save(session.file(POSITIONS), exchanged(np.load(session.file(POSITIONS))))
     path = session.file(UIDS)
-    path.write_text(path.read_text().replace("\n", "\r\n"))
+    names = iter(filter(None, map(str.strip, path.read_text().splitlines())))
+    few = {next(names) for _ in range(3)}
+    path.write_text("".join(f"{line if line in few else ''}\r\n" for line in path.read_text().splitlines()))
     (schemas.Session & {"eid": session.eid}).delete()
+    schemas.Subject.insert1({"subject": "SRC0"})
+    request.addfinalizer((schemas.Subject & {"subject": "SRC0"}).delete)
+    former = RegisteredUIDs & {"eid": session.eid}
+    rows = former.to_dicts()
+    former.delete_quick()
+    RegisteredUIDs.insert({**row, "subject": "SRC0"} for row in rows)
     write_one_tables(session.root)
     ingest([session.eid], cache_dir=session.root)
     fill(SESSION_TABLES, {"eid": session.eid})
@@ -567,7 +577,9 @@ def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(sessio
     fill(SESSION_TABLES, {"eid": session.eid})
     replace(session.file(ACTIVITY), lambda traces: traces[:, ::-1].copy())
     new_uuids(session.file(UUIDS))
-    (note,) = update([session.eid]).notes
+    with pytest.warns(UserWarning, match="others have not") as warned:
+        meso._read_again(session.eid)  # what load_or_embed(eid, rerun=True) does
+    (note,) = [str(warning.message) for warning in warned]
     new = ", ".join(f"alf/FOV_00/{name}" for name in (ACTIVITY, UUIDS))
     assert f"session {session.eid}: files of ROIs have changed ({new}), and others have not (" in note
     assert all(f"alf/FOV_00/{name}" in note for name in (TYPES, POSITIONS, REGIONS, PLACES))
