@@ -18,7 +18,7 @@ demo: install
 # In parallel, in this order. The tests of workers mostly wait, for workers that die or fall silent; the others are niced,
 # because some of the former measure time. A failure does not keep the rest from being run.
 test: install
-	$(MAKE) --jobs=4 --keep-going --output-sync=target $(TESTS)
+	$(MAKE) --jobs=5 --keep-going --output-sync=target $(TESTS)
 
 # Where there are such tests (tests/conftest.py checks it): importing all of them takes 5 s.
 WITH_SERVER := $(addprefix tests/,page populate_scripts schemas test_docs.py)
