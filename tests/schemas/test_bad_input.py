@@ -189,7 +189,10 @@ def test_load_or_embed_of_a_session_that_is_not_in_one(broken, monkeypatch):
 
 def test_a_file_of_too_many_uids_leaves_the_other_fovs_shared(broken):
     eid, other = broken.eids["41 UIDs"], broken.eids["UIDs fit"]
-    with pytest.warns(UserWarning, match=f"session {eid}, FOV_01: its cells are in no comparison.*found"):
+    with (
+        pytest.warns(UserWarning, match=f"session {other}, FOV_01: none of its 8 UIDs is in another session"),
+        pytest.warns(UserWarning, match=f"session {eid}, FOV_01: its cells are in no comparison.*found"),
+    ):
         rows = meso.match_tracked_indices_across_sessions(eid, [other])
     n = (schemas.FOV & {"eid": eid, "fov": 1}).fetch1("n_rois")
     assert list(failures(eid)) == [("TrackedFOV", 1)]
