@@ -20,6 +20,14 @@ class _Own(threading.local):
     in_transaction = False
 
 
+def _of_thread(name: str) -> Any:
+    """Return a property that is an attribute of the calling thread's ``_Own``."""
+    return property(
+        lambda connection: getattr(connection._own, name),
+        lambda connection, value: setattr(connection._own, name, value),
+    )
+
+
 class ByThread(dj.Connection):
     """DataJoint's connection with a connection to the server for each thread: see ``by_thread``."""
 
@@ -35,21 +43,7 @@ class ByThread(dj.Connection):
     def _conn(self, conn: Any) -> None:
         self._own.conn = conn
 
-    @property
-    def _is_closed(self) -> bool:
-        return self._own.is_closed
-
-    @_is_closed.setter
-    def _is_closed(self, is_closed: bool) -> None:
-        self._own.is_closed = is_closed
-
-    @property
-    def _in_transaction(self) -> bool:
-        return self._own.in_transaction
-
-    @_in_transaction.setter
-    def _in_transaction(self, in_transaction: bool) -> None:
-        self._own.in_transaction = in_transaction
+    _is_closed, _in_transaction = _of_thread("is_closed"), _of_thread("in_transaction")
 
 
 def by_thread(connection: dj.Connection) -> None:

@@ -6,10 +6,11 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from support import version_1, version_11
@@ -471,6 +472,47 @@ def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, da
 
 # ---------------------------------------------------------------- a database of version 7
 
+
+class OldTables:
+    """Tables of a former version with rows, behind a prefix of their own: written by ``support/version_*.py``."""
+
+    def __init__(self, database, number: int, env: dict, python_command, meso_command) -> None:
+        self.database, self.prefix = database, f"{settings.prefix()}v{number}_"
+        self.env = {**env, "MESO_PREFIX": self.prefix}
+        self.python, self.meso = python_command, meso_command
+        done = python_command(Path(__file__).parents[2] / "support" / f"version_{number}.py", env=self.env)
+        assert done.returncode == 0, done.stderr
+
+    def declared(self, schema: str, table: str) -> tuple[dict, dict]:
+        """Return the columns of a table here, and those of a new database."""
+        return tuple(declared(self.database, prefix + schema, table) for prefix in (self.prefix, settings.prefix()))
+
+    def interrupted_after(self, schema: str, table: str, column: str) -> None:
+        """Add a column, as a migration that was then interrupted did."""
+        migrations.add_column(self.database, self.prefix + schema, table, column)
+
+    def upgrade(self, applied: str) -> None:
+        done = self.meso("db", "init", env=self.env)
+        assert applied in done.stdout, done.stderr
+
+    def run(self, code: str, *arguments: str) -> Any:
+        """Return what a program prints as JSON on its last line."""
+        done = self.python("-c", code, *arguments, env=self.env)
+        assert done.returncode == 0, done.stderr
+        return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.fixture
+def old_tables(database, backend, python_command, meso_command, request) -> Callable[[int], OldTables]:
+    """Return a function that makes the tables of a version; they are dropped after the test."""
+
+    def make(number: int) -> OldTables:
+        request.addfinalizer(lambda: drop(database, f"{settings.prefix()}v{number}_"))
+        return OldTables(database, number, own_server(backend), python_command, meso_command)
+
+    return make
+
+
 OLD_RECORDS = """
 import json
 import schemas
@@ -494,25 +536,17 @@ RECORD_TABLES = [
 ]  # fmt: skip
 
 
-def test_version_7_gets_the_columns_of_a_new_database_and_keeps_its_rows(
-    database, backend, python_command, meso_command, request
-):
-    prefix = settings.prefix() + "v7_"
-    request.addfinalizer(lambda: drop(database, prefix))
-    env = {**own_server(backend), "MESO_PREFIX": prefix}
-    done = python_command(Path(__file__).parents[2] / "support" / "version_7.py", env=env)
-    assert done.returncode == 0, done.stderr
-    for schema, table in RECORD_TABLES[:5]:
-        assert declared(database, prefix + schema, table) != declared(database, settings.prefix() + schema, table)
-    # interrupted after the first column
-    migrations.add_column(database, prefix + "session", "_wheel__source", migrations.SOURCE_COLUMN)
-    done = meso_command("db", "init", env=env)
-    assert "Applied 8: changed files" in done.stdout, done.stderr
-    for schema, table in RECORD_TABLES:
-        assert declared(database, prefix + schema, table) == declared(database, settings.prefix() + schema, table)
-    done = python_command("-c", OLD_RECORDS, env=env)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
+def test_version_7_gets_the_columns_of_a_new_database_and_keeps_its_rows(old_tables):
+    old = old_tables(7)
+    for place in RECORD_TABLES[:5]:
+        here, new = old.declared(*place)
+        assert here != new, place
+    old.interrupted_after("session", "_wheel__source", migrations.SOURCE_COLUMN)
+    old.upgrade("Applied 8: changed files")
+    for place in RECORD_TABLES:
+        here, new = old.declared(*place)
+        assert here == new, place
+    seen = old.run(OLD_RECORDS)
     assert seen["hash"] == seen["reason"] == seen["rois"] == [""]
     assert seen["kinds"] == [["no file", "FOV.Source"], ["no file", "TrackingFile"]]
     assert seen["updates"] == 0
@@ -547,23 +581,14 @@ def server_in_tokyo(database, backend) -> Iterator[None]:
         database.query("ALTER ROLE CURRENT_USER RESET timezone")
 
 
-def test_jobs_of_version_10_are_due_and_have_their_times_in_utc(
-    database, backend, python_command, meso_command, request, server_in_tokyo
-):
-    prefix = settings.prefix() + "v10_"
-    request.addfinalizer(lambda: drop(database, prefix))
-    env = {**own_server(backend), "MESO_PREFIX": prefix}
-    done = python_command(Path(__file__).parents[2] / "support" / "version_10.py", env=env)
-    assert done.returncode == 0, done.stderr
-    done = meso_command("db", "init", env=env)
-    assert "Applied 11: jobs" in done.stdout, done.stderr
+def test_jobs_of_version_10_are_due_and_have_their_times_in_utc(old_tables, server_in_tokyo):
+    old = old_tables(10)
+    old.upgrade("Applied 11: jobs")
     for table in ("n_d_c_params", "__n_d_c_result"):
-        new = declared(database, settings.prefix() + "decoding", table)
-        assert declared(database, prefix + "decoding", table) == new
+        here, new = old.declared("decoding", table)
+        assert here == new, table
     for when in ("once", "again"):
-        done = python_command("-c", OLD_JOBS, when, env=env)
-        assert done.returncode == 0, done.stderr
-        status, ages = json.loads(done.stdout.splitlines()[-1])
+        status, ages = old.run(OLD_JOBS, when)
         # without the error of the session that was deleted
         assert status == ["pending", "error"]
         assert all(-2 < age < 300 for age in ages), ages
@@ -586,25 +611,17 @@ print(json.dumps((schemas.Environment & {"environment": KEY}).fetch1()))
 """
 
 
-def test_environments_of_version_11_keep_their_keys_and_say_nothing_of_processors(
-    database, backend, python_command, meso_command, request
-):
-    prefix = settings.prefix() + "v11_"
-    request.addfinalizer(lambda: drop(database, prefix))
-    env = {**own_server(backend), "MESO_PREFIX": prefix}
-    done = python_command(Path(__file__).parents[2] / "support" / "version_11.py", env=env)
-    assert done.returncode == 0, done.stderr
-    place, now = (prefix + "provenance", "environment"), (settings.prefix() + "provenance", "environment")
-    assert set(declared(database, *now)) - set(declared(database, *place)) == set(version_11.NEW_COLUMNS)
-    # interrupted after the first column
-    migrations.add_column(database, *place, migrations.PROCESSOR_COLUMNS[0])
-    done = meso_command("db", "init", env=env)
-    assert "Applied 12: environments" in done.stdout, done.stderr
-    assert declared(database, *place) == declared(database, *now)
-    done = python_command("-c", OLD_ENVIRONMENT, env=env)
-    assert done.returncode == 0, done.stderr
+def test_environments_of_version_11_keep_their_keys_and_say_nothing_of_processors(old_tables):
+    old = old_tables(11)
+    place = ("provenance", "environment")
+    here, new = old.declared(*place)
+    assert set(new) - set(here) == set(version_11.NEW_COLUMNS)
+    old.interrupted_after(*place, migrations.PROCESSOR_COLUMNS[0])
+    old.upgrade("Applied 12: environments")
+    here, new = old.declared(*place)
+    assert here == new
     unknown = dict.fromkeys(version_11.NEW_COLUMNS)
-    assert json.loads(done.stdout) == {"environment": version_11.KEY, **version_11.CONTENT, **unknown}
+    assert old.run(OLD_ENVIRONMENT) == {"environment": version_11.KEY, **version_11.CONTENT, **unknown}
 
 
 OLD_COMPARISON = """
@@ -632,29 +649,19 @@ print(json.dumps(seen))
 INTERVAL_TABLES = [*migrations.INTERVAL_COLUMNS, "__n_d_c_comparison__day_trend", "__n_d_c_comparison__day_value"]
 
 
-def test_a_comparison_of_version_13_is_read_and_its_note_says_how_to_get_the_trends_over_days(
-    database, backend, python_command, meso_command, request
-):
-    prefix = settings.prefix() + "v13_"
-    request.addfinalizer(lambda: drop(database, prefix))
-    env = {**own_server(backend), "MESO_PREFIX": prefix}
-    done = python_command(Path(__file__).parents[2] / "support" / "version_13.py", env=env)
-    assert done.returncode == 0, done.stderr
+def test_a_comparison_of_version_13_is_read_and_its_note_says_how_to_get_the_trends_over_days(old_tables, database):
+    old = old_tables(13)
     for table in migrations.INTERVAL_COLUMNS:
-        new = declared(database, settings.prefix() + "decoding", table)
-        assert declared(database, prefix + "decoding", table) != new, table
-    # interrupted after the first column
-    (line,) = migrations.INTERVAL_COLUMNS["n_d_c_params"]
-    migrations.add_column(database, prefix + "decoding", "n_d_c_params", line)
-    done = meso_command("db", "init", env=env)
-    assert "Applied 14: decoding: intervals" in done.stdout, done.stderr
+        here, new = old.declared("decoding", table)
+        assert here != new, table
+    (column,) = migrations.INTERVAL_COLUMNS["n_d_c_params"]
+    old.interrupted_after("decoding", "n_d_c_params", column)
+    old.upgrade("Applied 14: decoding: intervals")
     for table in INTERVAL_TABLES:
-        new = declared(database, settings.prefix() + "decoding", table)
-        assert declared(database, prefix + "decoding", table) == new, table
-    assert columns(database, prefix + "views", "ndc_day_trend") == VIEWS["ndc_day_trend"].split()
-    done = python_command("-c", OLD_COMPARISON, env=env)
-    assert done.returncode == 0, done.stderr
-    before, again = json.loads(done.stdout.splitlines()[-1]).values()
+        here, new = old.declared("decoding", table)
+        assert here == new, table
+    assert columns(database, old.prefix + "views", "ndc_day_trend") == VIEWS["ndc_day_trend"].split()
+    before, again = old.run(OLD_COMPARISON).values()
     assert (before["q"], before["p"]) == (again["q"], again["p"]) == ([0.02, 0.02], [0.01, 0.02])
     assert (before["slopes"], before["days"]) == ([-1.0], [])
     assert len(before["notes"]) == 1 and not again["notes"]
@@ -682,28 +689,18 @@ BEYOND_TABLES = [*migrations.BEYOND_COLUMNS, "n_d_c_cohort", "n_d_c_cohort__memb
                  "__n_d_c_population__mean", "__n_d_c_population__slope"]  # fmt: skip
 
 
-def test_curves_of_version_15_are_beyond_nothing_and_are_compared_over_mice(
-    database, backend, python_command, meso_command, request
-):
-    prefix = settings.prefix() + "v15_"
-    request.addfinalizer(lambda: drop(database, prefix))
-    env = {**own_server(backend), "MESO_PREFIX": prefix}
-    done = python_command(Path(__file__).parents[2] / "support" / "version_15.py", env=env)
-    assert done.returncode == 0, done.stderr
+def test_curves_of_version_15_are_beyond_nothing_and_are_compared_over_mice(old_tables):
+    old = old_tables(15)
     for table in migrations.BEYOND_COLUMNS:
-        new = declared(database, settings.prefix() + "decoding", table)
-        assert declared(database, prefix + "decoding", table) != new, table
-    # interrupted after the first column
-    (line,) = migrations.BEYOND_COLUMNS["n_d_c_params"]
-    migrations.add_column(database, prefix + "decoding", "n_d_c_params", line)
-    done = meso_command("db", "init", env=env)
-    assert "Applied 16: decoding: choice beyond the stimulus" in done.stdout, done.stderr
+        here, new = old.declared("decoding", table)
+        assert here != new, table
+    (column,) = migrations.BEYOND_COLUMNS["n_d_c_params"]
+    old.interrupted_after("decoding", "n_d_c_params", column)
+    old.upgrade("Applied 16: decoding: choice beyond the stimulus")
     for table in BEYOND_TABLES:
-        new = declared(database, settings.prefix() + "decoding", table)
-        assert declared(database, prefix + "decoding", table) == new, table
-    done = python_command("-c", OLD_CURVES, env=env)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
+        here, new = old.declared("decoding", table)
+        assert here == new, table
+    seen = old.run(OLD_CURVES)
     assert seen["k_star"] == [16, 8] and seen["minority"] == [None, None]
     assert seen["beyond"] == "none" and seen["key"] and seen["notes"] == []
     assert {quantity for quantity, _ in seen["mice"]} == {"code_k", "common_k", "d_prime", "score"}
@@ -725,22 +722,13 @@ print(json.dumps({
 """
 
 
-def test_curves_of_version_16_go_with_the_trials_of_their_donors_and_uids_keep_their_rois(
-    database, backend, python_command, meso_command, request
-):
-    prefix = settings.prefix() + "v16_"
-    request.addfinalizer(lambda: drop(database, prefix))
-    env = {**own_server(backend), "MESO_PREFIX": prefix}
-    done = python_command(Path(__file__).parents[2] / "support" / "version_16.py", env=env)
-    assert done.returncode == 0, done.stderr
-    done = meso_command("db", "init", env=env)
-    assert "Applied 17: files of donors" in done.stdout, done.stderr
-    for schema, table in (("decoding", "__n_d_c_result__donor"), ("tracking", "registered_u_i_ds")):
-        new = declared(database, settings.prefix() + schema, table)
-        assert declared(database, prefix + schema, table) == new != {}
-    done = python_command("-c", OLD_DONORS, env=env)
-    assert done.returncode == 0, done.stderr
-    seen = json.loads(done.stdout.splitlines()[-1])
+def test_curves_of_version_16_go_with_the_trials_of_their_donors_and_uids_keep_their_rois(old_tables):
+    old = old_tables(16)
+    old.upgrade("Applied 17: files of donors")
+    for place in (("decoding", "__n_d_c_result__donor"), ("tracking", "registered_u_i_ds")):
+        here, new = old.declared(*place)
+        assert here == new != {}, place
+    seen = old.run(OLD_DONORS)
     # of which files the labels were is not known; of the donor that is gone nothing is
     assert seen["donors"] == [[True, version_1.EIDS[1], None]]
     place = ["OLD", version_1.EIDS[0], 0]
