@@ -195,7 +195,9 @@ def power(
     try:
         numbers = [int(word) for word in names_in(days)]
     except ValueError:
-        raise click.UsageError(f"--days takes whole numbers such as 4,8, not {days!r}") from None
+        numbers = []
+    if min(numbers, default=0) < 2:
+        raise click.UsageError(f"--days takes whole numbers from 2, such as 4,8, not {days!r}")
     activate()
     found = power_of_trends(
         subjects, question=question, quantity=quantity, slope=slope, days=numbers, spacing=spacing, power=power

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from pipeline.settings.curves import NDCSettings
 from pipeline.settings.records import settings_in
@@ -123,3 +124,11 @@ def test_help_pages_of_all_commands_are_printed():
     assert {"meso demo", "meso ndc", "meso db init", "meso store gc"} < {name_of(context) for context in COMMANDS}
     for context in COMMANDS:
         assert context.command.help and context.command.help.splitlines()[0].endswith("."), name_of(context)
+
+
+@pytest.mark.parametrize("days", ["0", "4,1", "four", ""])
+def test_numbers_of_days_without_a_slope_are_refused(days):
+    """`--days 0` printed a table of nothing."""
+    done = CliRunner().invoke(main, ["power", "--days", days])
+    assert done.exit_code == 2
+    assert f"--days takes whole numbers from 2, such as 4,8, not {days!r}" in done.output
