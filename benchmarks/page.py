@@ -3,7 +3,8 @@
     python benchmarks/page.py                              # 25,000 ROIs x 20,000 frames in 8 FOVs
     python benchmarks/page.py --rois 2000 --frames 4000    # a quick look
     python benchmarks/page.py --only users                 # 20 users at once, without the rest
-    DJ_HOST=127.0.0.1 DJ_USER=root DJ_PASS=... python benchmarks/page.py   # MySQL; else an embedded PostgreSQL
+    python benchmarks/page.py --backend mysql              # on a MySQL server of its own; else an embedded PostgreSQL
+    DJ_HOST=127.0.0.1 DJ_USER=root DJ_PASS=... python benchmarks/page.py   # a server of yours
 
 The session is generated (``benchmarks/store.py``: sparse, 10 % of the frames, or dense) and goes through ingest. Its
 order of cells is random instead of Rastermap's: no other time here depends on it, and it is the worst case for reading.
@@ -26,12 +27,12 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
 from musts import MISSED, must
-from store import N_FOVS, write_session
+from store import N_FOVS, own_mysql, write_session
 
 PIXELS = (600, 1200)
 #: Users at once, how long they look, and the mean time between two requests of one of them, s.
@@ -260,10 +261,12 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--kind", choices=["sparse", "dense"], default="sparse")
     parser.add_argument("-n", type=int, default=60, help="views and movements")
+    parser.add_argument("--backend", choices=["postgresql", "mysql"], default="postgresql")
     parser.add_argument("--only", choices=["users"], help="this part alone")
     parser.add_argument("--keep", type=Path, help="work in this folder, and leave it; what is there is not made again")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="meso-page-") as folder:
+    own = own_mysql() if arguments.backend == "mysql" and "DJ_HOST" not in os.environ else nullcontext()
+    with own, tempfile.TemporaryDirectory(prefix="meso-page-") as folder:
         root = arguments.keep or Path(folder)
         os.environ.setdefault("MESO_DATA_DIR", str(root / "database"))
         note = root / "made.json"

@@ -21,8 +21,8 @@ from schemas.embedding import Embedding, tiles_between
 from schemas.imaging.tables import FOV
 from schemas.rows import content_key, sources_key
 
-#: Seconds for which a raster that was looked up is taken as it was: each picture would look it up again.
-OPEN_SECONDS = 1.0
+#: Seconds for which a raster that was looked up is taken as it was: looking up takes 11 ms, and each picture needs it.
+OPEN_SECONDS = 5.0
 #: Most bytes of tiles in memory: enough for a few screens of the largest sessions.
 KEPT_BYTES = 384_000_000
 #: Likely next movements, the likeliest first, as ((row shift, frame shift), (row factor, frame factor)): shifts are
