@@ -220,6 +220,17 @@ def test_uuids_of_another_fov_of_the_session_are_refused(session):
     assert f"found alf/FOV_00/{UUIDS} of session {session.eid}" in message
 
 
+def test_positions_of_another_fov_of_the_session_are_refused(session):
+    """Where the places in the brain, of which they would be seen not to be, are not there, or were copied too."""
+    reorder(session.file(POSITIONS).parent, np.arange(len(np.load(session.file(POSITIONS, 1)))))  # as many ROIs
+    for name in (POSITIONS, PLACES, REGIONS):
+        shutil.copy(session.file(name, 1), session.file(name))
+    write_one_tables(session.root)
+    ((_, key, message),) = fill([schemas.FOV], {"eid": session.eid}).errors
+    assert key["fov"] == 1 and f"alf/FOV_01/{POSITIONS}: is a copy of a file that has been read" in message
+    assert f"found alf/FOV_00/{POSITIONS} of session {session.eid}" in message
+
+
 def test_the_frame_times_of_another_fov_of_the_session_are_refused(session):
     """FOVs are scanned one after the other, so that the times of one are not those of another."""
     own = session.file(TIMES, 1).read_bytes()
