@@ -352,7 +352,7 @@ class _Stored:
         """Return remarks on the curves; if ``eids`` is not empty, signals are compared among these sessions only."""
         uncompared = [f"q and trends: {row['message']}" for row in errors_of([NDCComparison], self.family)]
         return [
-            *notes_on_fovs(self.session_set),
+            *notes_on_fovs(self.of_set),
             *self._mixed_signals(eids), *self._mixed_environments(),
             *(text for one in self.settings for text in _easy_null(one)), *uncompared, *self._changed_counts(),
             *self._unreachable_q(), *self._few_minority(), *self._as_before(),

@@ -102,17 +102,25 @@ def _key_of(run: dict[str, Any]) -> dict[str, str]:
 
 
 def notes_on_fovs(session_set: dict) -> list[str]:
-    """Return lines of text about FOVs whose cells a set does not compare, or finds in no other session."""
-    return [*fovs_left_out(session_set), *fovs_without_quality(session_set), *fovs_of_other_runs(session_set)]
+    """Return lines of text about FOVs whose cells a set does not compare, or finds in no other session.
+
+    Parameters
+    ----------
+    session_set : dict
+        Key of a SessionSet, or its row, which spares a statement.
+    """
+    key = {name: session_set[name] for name in SessionSet.primary_key}
+    return [*fovs_left_out(key), *fovs_without_quality(session_set), *fovs_of_other_runs(key)]
 
 
 def fovs_without_quality(session_set: dict) -> list[str]:
     """Return a line of text for each FOV of a set that lacks what the criteria of the set ask of its cells.
 
-    One statement if there are no criteria, otherwise one more for each.
+    One statement if there are no criteria, otherwise one more for each; parameter as for ``notes_on_fovs``.
     """
-    rule = (SessionSet & session_set).proj("min_silhouette", "min_cell_probability").fetch1()
-    tracked = (TrackedFOV & (SessionSet.FOV & session_set).proj() & "n_tracked > 0").proj()
+    key = {name: session_set[name] for name in SessionSet.primary_key}
+    rule = session_set if "min_silhouette" in session_set else (SessionSet & key).fetch1()
+    tracked = (TrackedFOV & (SessionSet.FOV & key).proj() & "n_tracked > 0").proj()
     known = {
         "min_silhouette": (SILHOUETTE, TrackedFOV.Member & "silhouette IS NOT NULL"),
         "min_cell_probability": (CLASSIFIER, ROI & "cell_probability IS NOT NULL"),
