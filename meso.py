@@ -42,7 +42,7 @@ from schemas.imaging.activity import activity_of
 from schemas.queries.errors import errors_of
 from schemas.queries.ids import one_subject
 from schemas.queries.sessions import trial_events
-from schemas.queries.tracking_runs import fovs_left_out, fovs_of_other_runs, tracking_run_of_sessions
+from schemas.queries.tracking_runs import notes_on_fovs, tracking_run_of_sessions
 from schemas.rows import in_fovs, place_numbers
 from schemas.storage.bulk import columns
 from schemas.work.filling import fill, fill_session, fill_sessions, not_read, registered, registered_of
@@ -551,7 +551,7 @@ def match_tracked_indices_across_sessions(
         min_silhouette=min_silhouette,
     )
     filled = fill([SharedCells], session_set).lines()
-    for text in [*filled, *fovs_left_out(session_set), *fovs_of_other_runs(session_set)]:
+    for text in [*filled, *notes_on_fovs(session_set)]:
         warnings.warn(text, stacklevel=2)
     return {eid: _rows_of(session_set, eid, filter_neurons) for eid in eids}
 

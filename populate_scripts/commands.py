@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.decoding import NDCSettings
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ArgumentError, ConfigError, DataError
 from populate_scripts.demo import raster_name, write
 from schemas.decoding.run import by_region, run_ndc
 from schemas.imaging import objects
@@ -23,7 +23,7 @@ from schemas.server.connection import connect, has_own_server
 from schemas.server.settings import prefix
 from schemas.session import Session
 from schemas.setup import migrations
-from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
+from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
 from schemas.work import reports
 from schemas.work.filling import SESSION_TABLES, Filled, fill, registered
 from schemas.work.states import JobStatus
@@ -159,7 +159,7 @@ def track(
     uid_form : {'uuid', 'any'}
         What a UID is.
     same_rois : sequence of str
-        Sessions, by any of their names; see ``TrackingRun.register``.
+        Sessions, by any of their names, or FOVs of them such as ``EID:FOV_02``; see ``TrackingRun.register``.
 
     Returns
     -------
@@ -182,7 +182,13 @@ def track(
             problems = [report.warning or "", *(f"{path}: {reason}" for path, reason in report.failed)]
             return lines, [text for text in problems if text] + ["Nothing was registered"]
     root = str(uid_root.resolve()) if uid_root else None
-    run = TrackingRun.register(subject, root, duplicates, uid_form, same_rois=list(map(known_as, same_rois)))
+    same = [_session_or_fov(text) for text in same_rois]
+    run = TrackingRun.register(subject, root, duplicates, uid_form, same_rois=same)
+    for key in (TrackingFile & run).keys(order_by="eid, fov") if same else ():
+        if {key["eid"], (key["eid"], key["fov"])} & set(same):
+            lines.append(
+                f"Session {key['eid']}, FOV_{key['fov']:02d}: the UIDs are taken to be of the ROIs as they are now"
+            )
     reports.retry([TrackedFOV], **run)
     # first, by itself: members refer to the cells
     steps = [fill([table], run, progress=True) for table in (TrackedCell, TrackedFOV)]
@@ -192,6 +198,14 @@ def track(
         f"{len(Session & members.proj())} sessions"
     )
     return lines, [line for step in steps for line in step.lines()]
+
+
+def _session_or_fov(text: str) -> str | tuple[str, int]:
+    """Return the session, or session and FOV, that an option names: any name of it, and ``:FOV_02`` after it."""
+    name, _, fov = text.partition(":FOV_")
+    if fov and not fov.isdecimal():
+        raise ArgumentError(f"--same-rois takes a session, or a FOV such as {name}:FOV_02, not {text!r}")
+    return (known_as(name), int(fov)) if fov else known_as(name)
 
 
 def _mirror(source: str, uid_root: Path, subject: str, refresh: bool) -> MirrorReport:

@@ -23,8 +23,11 @@ from schemas.storage import bulk
 schema = dj.Schema()
 #: Columns of Session that say where its files are, and which session's they must be.
 REGISTERED = ("one_cache_dir", "subject", "session_date", "session_number")
-#: Times in s that are nearer than this are the same.
-SAME = 1e-9
+#: Times in s that are nearer than this are the same: a file may have been rounded, to ms in a CSV.
+SAME = 1e-3
+#: Stimuli, choices and feedback of so many trials in their order are a fingerprint: those of two sessions with the same
+#: stimuli, in which a mouse is right on nine of ten trials, are alike with a chance of 1 in 20,000.
+FINGERPRINT, MIN_TRIALS = ("choice", "feedbackType", "contrastLeft", "contrastRight"), 50
 #: Of so many values of a file, half must be those of another file to make it a copy.
 N_COMPARED = 20
 
@@ -72,10 +75,11 @@ class Session(WholeDelete, dj.Manual):
         Raises
         ------
         DataError
-            ONE does not know the session, it has no FOV folder, a value is too long for its column, or it is registered
-            under another id.
+            ONE does not know the session or its folder, it has no FOV, a value is too long for its column, or it is
+            registered under another id.
         """
         info = reading.session_info(one, eid)
+        reading.session_folder(one, info.eid)  # an id that ONE does not take cannot be read
         folders = reading.fov_folders(one, eid)
         unread = ", ".join(reading.unread_folders(one, eid))
         if not folders:
@@ -325,8 +329,12 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
 
     @classmethod
     def check(cls, key, data, sources, replaced=()):
-        """Refuse also trials with the stimulus times of another session, whose file was saved again."""
+        """Refuse also trials with the stimulus times of another session, whose file was saved again.
+
+        Also those with the stimuli, choices and feedback of another of the subject, at whatever times.
+        """
         super().check(key, data, sources, replaced)
+        cls._check_fingerprint(key, data, replaced)
         for collection, trials in data.table.groupby("collection"):
             some = compared(trials["stimOn_times"].dropna().to_list())
             near_any = [near("stim_on_times", time) for time in some]
@@ -335,6 +343,24 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
             for other, n_same in counts.most_common(1):
                 if n_same >= max(2, len(some) / 2):  # a single time may be the same by chance
                     raise copy_error(key, f"{collection}/{TRIALS}", other, "the trials")
+
+    @classmethod
+    def _check_fingerprint(cls, key: dict, data: reading.Trials, replaced: Sequence[dict]) -> None:
+        """Refuse the trials of another session of the subject; two statements, and one for each that may be it."""
+        own = data.table[list(FINGERPRINT)].to_numpy(float)
+        some = [i for i in compared(range(MIN_TRIALS)) if i < len(own) and np.isfinite(own[i, :2]).all()]
+        if len(own) < MIN_TRIALS or not some:
+            return
+        alike = [f"trial = {i} AND choice = {own[i, 0]:.0f} AND feedback_type = {own[i, 1]:.0f}" for i in some]
+        sessions = Session & {"subject": (Session & key).fetch1("subject")} & f"eid <> '{key['eid']}'"
+        counts = Counter(((cls.Trial & sessions.proj() & alike) - list(replaced)).to_arrays("eid").tolist())
+        for other in sorted(eid for eid, n_same in counts.items() if n_same == len(some)):
+            trials = trials_of(other)
+            theirs = np.column_stack([trials[attribute] for attribute in FINGERPRINT])
+            n_both = min(len(own), len(theirs))
+            if n_both >= MIN_TRIALS and np.array_equal(own[:n_both], theirs[:n_both], equal_nan=True):
+                dataset = f"{data.table['collection'].iloc[0]}/{TRIALS}"
+                raise copy_error(key, dataset, other, f"the stimuli, choices and feedback of {n_both} trials")
 
     @staticmethod
     def rows(key: dict, trials: reading.Trials) -> Iterator[dict]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.errors import ArgumentError, DataError, MesoError, NotFoundError
 from pipeline.reading import SessionReader
-from pipeline.reading.fov import POSITIONS
+from pipeline.reading.fov import MIN_EXPLAINED, POSITIONS, explained_by_plane
 from pipeline.tracking import uids as tracking
 from schemas.cascade import WholeDelete
 from schemas.imaging.tables import FOV, ROI
@@ -26,6 +26,10 @@ from schemas.storage.bulk import columns
 schema = dj.Schema()
 #: Columns of TrackingRun that say how its files are read.
 READING = ("duplicates", "uid_form")
+#: So many UIDs in the same lines of two files are not there by chance.
+N_BY_CHANCE = 3
+#: Columns of RegisteredUIDs that say when its session was.
+DAY = ("first_date", "first_number")
 #: Instead of a hash of positions: they could not be read when the UIDs were registered.
 UNREADABLE = "unreadable"
 
@@ -51,7 +55,7 @@ class TrackingRun(WholeDelete, dj.Manual):
         duplicates: str = "error",
         uid_form: str = "uuid",
         *,
-        same_rois: Collection[str] = (),
+        same_rois: Collection[str | tuple[str, int]] = (),
     ) -> dict:
         """Read all UID files of a subject's registered sessions, and return the key of the run.
 
@@ -66,21 +70,22 @@ class TrackingRun(WholeDelete, dj.Manual):
             If a UID occurs twice in a session: the FOV of the second fails, or only its first ROI has the UID.
         uid_form : {'uuid', 'any'}
             What a UID is: a UUID, or any word. A FOV whose file has other lines fails.
-        same_rois : collection of str
-            Sessions whose UID files, registered before, when the ROIs had other positions, are of the ROIs as they are
-            now. By default a file stays that of the ROIs that it was first registered with, and fits no others.
+        same_rois : collection of str or (str, int)
+            Sessions, or FOVs as (eid, fov), whose UID files, registered before, when the ROIs had other positions, are
+            of the ROIs as they are now. By default a file stays that of the ROIs that it was first registered with, and
+            fits no others.
 
         Raises
         ------
         DataError
-            The subject has no registered session, or none of its sessions has a UID file.
+            The subject has no registered session, or none of its sessions, or of ``same_rois``, has a UID file.
         ArgumentError
             `uid_form` is neither of the two.
         """
         if uid_form not in tracking.UID_FORMS:
             raise ArgumentError(f"uid_form must be one of {', '.join(tracking.UID_FORMS)}, not {uid_form!r}")
         uid_root = None if uid_root is None else str(uid_root)
-        files = _with_first_rois(_all_uid_files(subject, uid_root), same_rois)
+        files = _with_first_rois(subject, _all_uid_files(subject, uid_root), same_rois)
         key = _run_key(subject, duplicates, uid_form, files)
         with cls.connection.transaction:
             row = {"uid_root": uid_root or "", "registered_at": now()}
@@ -153,30 +158,78 @@ def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:
             }  # fmt: skip
 
 
-def _with_first_rois(files: list[dict[str, Any]], same_rois: Collection[str] = ()) -> list[dict[str, Any]]:
-    """Return files with the ROIs that their UIDs were first registered with, but those of the sessions ``same_rois``.
+def _with_first_rois(
+    subject: str, files: list[dict[str, Any]], same_rois: Collection[str | tuple[str, int]] = ()
+) -> list[dict[str, Any]]:
+    """Return files with the ROIs that their UIDs were first registered with, but those of ``same_rois``.
 
     A new extraction has other ROIs, whose UIDs are in a new file; an old file would give old cells to them. A file that
     was edited, or saved with other line ends, is still the old one.
     """
-    known: dict[tuple[str, int], list[dict[str, Any]]] = {}
-    # by session and not by subject, whose name may have been corrected since
-    rows = (RegisteredUIDs & [{"eid": eid} for eid in sorted({file["eid"] for file in files})]).proj("first_rois")
-    for row in rows.to_dicts(order_by="first_registered_at, uid_sha256"):
-        if row["first_rois"] != UNREADABLE:
-            known.setdefault((row["eid"], row["fov"]), []).append(row)
-    return [file if file["eid"] in same_rois else {**file, "uid_rois": _first_rois(file, known)} for file in files]
+    earlier, said = _earlier_files(subject, files), [{file["eid"], _place_of(file)} & set(same_rois) for file in files]
+    if unknown := set(same_rois) - set().union(*said):
+        raise DataError(
+            "no UID file of a session or FOV that is said to have the same ROIs", dataset=tracking.UIDS,
+            found=", ".join(sorted(map(str, unknown))), do=f"Name sessions of {subject}, or FOVs such as EID:FOV_02",
+        )  # fmt: skip
+    return [
+        file if same else {**file, "uid_rois": _first_rois(file, earlier)}
+        for file, same in zip(files, said, strict=True)
+    ]
+
+
+def _place_of(file: dict[str, Any]) -> tuple[str, int]:
+    return file["eid"], file["fov"]
+
+
+def _earlier_files(subject: str, files: list[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+    """Return the rows of RegisteredUIDs, without texts, of the sessions of some files, by eid and fov of these.
+
+    A session is known by its id, since the subject's name may have been corrected, and also by subject, date and
+    number, since it may have had another id, under which it was deleted.
+    """
+    eids = sorted({file["eid"] for file in files})
+    rows = RegisteredUIDs & [{"subject": subject}, *({"eid": eid} for eid in eids)]
+    days = _days_of(eids)
+    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    for row in _with_is_gone(
+        rows.proj("first_rois", *DAY, "first_registered_at").to_dicts(order_by="first_registered_at")
+    ):
+        own = [eid for eid in eids if row["eid"] == eid or (row["is_gone"] and _may_be_of(row, days[eid]))]
+        for eid in own if row["first_rois"] != UNREADABLE else ():
+            found.setdefault((eid, row["fov"]), []).append(row)
+    return found
+
+
+def _days_of(eids: Sequence[str]) -> dict[str, tuple[datetime.date, int]]:
+    """Return date and number of registered sessions."""
+    rows = (Session & [{"eid": eid} for eid in eids]).proj("session_date", "session_number").to_dicts()
+    return {row["eid"]: (row["session_date"], row["session_number"]) for row in rows}
+
+
+def _with_is_gone(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of RegisteredUIDs with whether their session ``is_gone``: it was deleted."""
+    there = _days_of(sorted({row["eid"] for row in rows})) if rows else {}
+    return [{**row, "is_gone": row["eid"] not in there} for row in rows]
+
+
+def _may_be_of(row: dict[str, Any], day: tuple[datetime.date, int]) -> bool:
+    """Return whether a row of RegisteredUIDs may be of a session of its subject with this date and number."""
+    # of sessions that were deleted before version 18 the date is not known
+    return row["first_date"] is None or (row["first_date"], row["first_number"]) == day
 
 
 def _first_rois(file: dict[str, Any], known: dict[tuple[str, int], list[dict[str, Any]]]) -> str:
     """Return the ROIs of the first registered file of a FOV that is this one, or else the file's own."""
-    earlier = known.get((file["eid"], file["fov"]), [])
+    earlier = known.get(_place_of(file), [])
     for row in earlier:
         if row["uid_sha256"] == file["uid_sha256"]:
             return str(row["first_rois"])
+    own = tracking.UIDText(file["uid_text"])
     for row in earlier:
-        text = (RegisteredUIDs & {name: row[name] for name in RegisteredUIDs.primary_key}).fetch1("first_text")
-        if tracking.is_of_same_rois(file["uid_text"], text):
+        key = {name: row[name] for name in RegisteredUIDs.primary_key}
+        other = tracking.UIDText((RegisteredUIDs & key).fetch1("first_text"))
+        if tracking.is_of_same_rois(own, other) or tracking.is_in_same_order(own, other):
             return str(row["first_rois"])
     return str(file["uid_rois"])
 
@@ -189,12 +242,12 @@ def _rois_now(eid: str, fov: int, collection: str) -> str:
         return _positions_key(positions) if readable else UNREADABLE  # FOV says what is wrong with them
     except MesoError:
         key = {"eid": eid, "fov": fov}
-        return _stored_positions(key) if ROI & key else UNREADABLE
+        return _positions_key(_stored_positions(key)) if ROI & key else UNREADABLE
 
 
-def _stored_positions(key: dict) -> str:
-    rois = ROI & {"eid": key["eid"], "fov": key["fov"]}
-    return _positions_key(np.column_stack(rois.to_arrays("stack_y", "stack_x", order_by="roi")))
+def _stored_positions(key: dict) -> np.ndarray:
+    """Return the positions of the ROIs of a FOV in the database, (n_rois, 2): y, x; none if they are not read."""
+    return np.column_stack((ROI & _fov_of(key)).to_arrays("stack_y", "stack_x", order_by="roi"))
 
 
 def _positions_key(positions: np.ndarray) -> str:
@@ -238,8 +291,9 @@ class RegisteredUIDs(WholeDelete, dj.Manual):
     ---
     first_text : <blob>                 # the whole file
     first_rois : varchar(64)            # hash of the positions of its ROIs, as TrackingFile.uid_rois
-    uid_values='' : char(32)            # hash of the UIDs line by line, '' of fewer than three
     first_registered_at : datetime(6)   # UTC
+    first_date=null : date              # of its session, which may come back under another id; NULL: not known
+    first_number=null : int32
     """
 
     @classmethod
@@ -256,41 +310,17 @@ class RegisteredUIDs(WholeDelete, dj.Manual):
         """
         known = {tuple(row[name] for name in cls.primary_key): row["first_rois"]
                  for row in (cls & {"subject": subject}).proj("first_rois").to_dicts()}  # fmt: skip
+        days = _days_of(sorted({file["eid"] for file in files}))
         for file in files:
             key = {"subject": subject, **{name: file[name] for name in cls.primary_key[1:]}}
             before = known.get(tuple(key.values()))
             if before is None:
                 cls.insert1({
                     **key, "first_text": file["uid_text"], "first_rois": file["uid_rois"],
-                    "uid_values": _values_key(file["uid_text"]), "first_registered_at": when or now(),
+                    **dict(zip(DAY, days[file["eid"]], strict=True)), "first_registered_at": when or now(),
                 }, skip_duplicates=True)  # fmt: skip
             elif before != file["uid_rois"]:
                 cls.update1({**key, "first_rois": file["uid_rois"]})
-
-    @classmethod
-    def same_values(cls, files: Sequence[dict[str, Any]]) -> list[set[tuple[str, int, str]]]:
-        """Return for each file of a subject the eid, fov and hash of those with its UIDs in its lines, but other ROIs.
-
-        One statement.
-        """
-        values = [_values_key(file["uid_text"]) for file in files]
-        asked = [{"subject": files[0]["subject"], "uid_values": value} for value in set(values) - {""}]
-        rows = (cls & asked).proj("uid_values", "first_rois").to_dicts() if asked else []
-        known = [row for row in rows if row["first_rois"] != UNREADABLE]
-        return [
-            {
-                (row["eid"], row["fov"], row["uid_sha256"])
-                for row in (known if file["uid_rois"] not in ("", UNREADABLE) else [])
-                if row["uid_values"] == value and row["first_rois"] != file["uid_rois"]
-            }
-            for file, value in zip(files, values, strict=True)
-        ]
-
-
-def _values_key(text: str) -> str:
-    """Return a hash of the UIDs of a file line by line; '' of fewer than three, which may be alike by chance."""
-    lines = tracking.uid_lines(text, "any")
-    return content_key(lines) if sum(map(bool, lines)) > 2 else ""
 
 
 @schema
@@ -411,21 +441,75 @@ def _positions_of(fovs: Sequence[dict]) -> dict[tuple[str, int], str]:
 
 
 def _copies_of(run: dict, files: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
-    """Return for each file of a run the key of one that it is a copy of, in this run or in another in which that fits.
+    """Return for each file of a run the row of the file of another FOV that it is a copy of, if it is one.
 
-    Two statements.
+    A file of a registered session counts in this run, or if it fits in another: one that was in the wrong place once
+    must not refuse the right one. Of a session that was deleted, with its runs, each file counts. Four statements.
     """
-    alike = RegisteredUIDs.same_values(files)
-    hashes = {file["uid_sha256"] for file in files} | {text for places in alike for *_, text in places}
-    same = TrackingFile & {"subject": run["subject"]} & [{"uid_sha256": text} for text in sorted(hashes)]
-    found = same & [{"tracking_run": run["tracking_run"]}, TrackedFOV.proj()]
-    rows = found.proj("uid_sha256").to_dicts(order_by="KEY")
-    return [
-        next((
-            row for row in rows if (row["eid"], row["fov"]) != (file["eid"], file["fov"])
-            and (row["uid_sha256"] == file["uid_sha256"] or (row["eid"], row["fov"], row["uid_sha256"]) in places)
-        ), None) for file, places in zip(files, alike, strict=True)
-    ]  # fmt: skip
+    subject = {"subject": run["subject"]}
+    counts = TrackingFile & subject & [{"tracking_run": run["tracking_run"]}, TrackedFOV.proj()]
+    valid = {_content_of(row): row for row in counts.proj("uid_sha256").to_dicts(order_by="KEY")}
+    rows = (RegisteredUIDs & subject).proj("first_text", "first_rois", *DAY).to_dicts(order_by="KEY")
+    days = _days_of(sorted({file["eid"] for file in files}))
+    texts = [tracking.UIDText(file["uid_text"]) for file in files]
+    copies = [next((row for row in valid.values() if _is_same_file(file, row)), None) for file in files]
+    for row in _with_is_gone(rows):
+        if not row["is_gone"] and _content_of(row) not in valid:
+            continue
+        other, text = row | valid.get(_content_of(row), {}), tracking.UIDText(row["first_text"])
+        for number, file in enumerate(files):
+            if (
+                copies[number] is None
+                and _has_other_rois(file, other, days)
+                and _is_copy(file, other, texts[number], text)
+            ):
+                copies[number] = other
+    return copies
+
+
+def _content_of(file: dict[str, Any]) -> tuple[str, int, str]:
+    return file["eid"], file["fov"], file["uid_sha256"]
+
+
+def _is_same_file(file: dict[str, Any], other: dict[str, Any]) -> bool:
+    return _place_of(file) != _place_of(other) and file["uid_sha256"] == other["uid_sha256"]
+
+
+def _has_other_rois(file: dict[str, Any], other: dict[str, Any], days: dict[str, tuple[datetime.date, int]]) -> bool:
+    """Return whether a row of RegisteredUIDs is of another FOV than a file, and of ROIs that are known to be others."""
+    is_own = file["eid"] == other["eid"] or (other["is_gone"] and _may_be_of(other, days[file["eid"]]))
+    rois = {file["uid_rois"], other["first_rois"]}
+    return not (is_own and file["fov"] == other["fov"]) and len(rois) == 2 and not rois & {"", UNREADABLE}
+
+
+def _is_copy(
+    file: dict[str, Any], other: dict[str, Any], text: tracking.UIDText, other_text: tracking.UIDText
+) -> bool:  # fmt: skip
+    """Return whether a file has the UIDs that another FOV has for other ROIs, in the same lines or order.
+
+    Two or less in the same lines may be there by chance. UIDs in the same order may be of the same ROIs, some of which
+    were left out, or of ROIs in order of place: then they are at the same places in both images.
+    """
+    if len(text.words & other_text.words) < N_BY_CHANCE:
+        return False
+    if tracking.is_of_same_rois(text, other_text, N_BY_CHANCE):
+        return True
+    is_in_order = tracking.is_in_same_order(text, other_text)
+    return is_in_order and not _are_at_same_places(file, other, text.lines, other_text.lines)
+
+
+def _are_at_same_places(file: dict[str, Any], other: dict[str, Any], *uids: list[str]) -> bool:
+    """Return whether the cells that two files share are at the same places of their FOVs, but for how these lie."""
+    lines, others = ({uid: line for line, uid in enumerate(one) if uid} for one in uids)
+    places = [_stored_positions(one) for one in (file, other)]
+    if [_positions_key(one) for one in places] != [file["uid_rois"], other["first_rois"]]:
+        return False  # a session that was deleted, or is not read
+    shared = sorted(lines.keys() & others.keys())
+    within = [[of[uid] for uid in shared] for of in (lines, others)]
+    if any(max(index) >= len(one) for index, one in zip(within, places, strict=True)):
+        return False
+    explained = explained_by_plane(places[0][within[0]], places[1][within[1]].astype(float))
+    return explained is not None and explained > MIN_EXPLAINED
 
 
 def _tracked(file: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
@@ -468,7 +552,7 @@ def _check_rois(file: dict) -> None:
             expected=f"positions of ROIs with sha256 {expected}", found=found,
             do=f"Track the FOV again with ROICaT, then run: meso track {subject}. If the files of the FOV have "
             f"changed: meso update {file['eid']}. If only positions were corrected: meso track {subject} "
-            f"--same-rois {file['eid']}",
+            f"--same-rois {file['eid']}:FOV_{file['fov']:02d}",
         )  # fmt: skip
 
 
@@ -480,11 +564,13 @@ def _check_no_copy(file: dict) -> None:
     if not tracking.cells_in(file["uid_text"], "any"):
         return
     if other := file["copy"]:
+        known = {name: other[name] for name in RegisteredUIDs.primary_key if name in other}
         raise DataError(
-            "the UIDs are a copy of those of another FOV", **_place(file),
-            expected="UIDs of its own", found=f"session {other['eid']}, FOV_{other['fov']:02d}",
+            "the UIDs are a copy of those of another FOV", **_place(file), expected="UIDs of its own",
+            found=f"session {other['eid']}, FOV_{other['fov']:02d}" + (", deleted" if other.get("is_gone") else ""),
             do=f"Put the files in their places, then run: meso track {file['subject']}. If the other was wrong, "
-            f"delete its tracking run: (schemas.TrackingRun & {{'tracking_run': '{other['tracking_run']}'}}).delete()",
+            + (f"forget it: (schemas.RegisteredUIDs & {known}).delete()" if other.get("is_gone") else
+            f"delete its tracking run: (schemas.TrackingRun & {{'tracking_run': '{other['tracking_run']}'}}).delete()"),
         )  # fmt: skip
 
 

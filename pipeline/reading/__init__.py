@@ -21,6 +21,7 @@ from pipeline.reading.client import (
     identify,
     open_one,
     place_of,
+    session_folder,
     session_info,
     unread_folders,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "read_fov",
     "read_trials",
     "read_wheel",
+    "session_folder",
     "session_info",
     "trial_datasets",
     "unread_folders",

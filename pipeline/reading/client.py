@@ -27,6 +27,11 @@ FOV_NAME = re.compile(r"^alf/fov[^/]*$", re.IGNORECASE)
 
 #: The largest number of a session that ONE's tables hold; a larger one would be another session's folder.
 MAX_NUMBER = 65535
+#: What to do about an id of which ONE knows nothing.
+OWN_IDS = (
+    "Register the session from the ONE cache whose tables have this id (--cache-dir, MESO_ONE_CACHE_DIR), and give "
+    "sessions the ids that Alyx has, or UUIDs of version 3 or 4 that stay the same"
+)
 #: What to do about damaged or inconsistent tables.
 REBUILD = "Write the tables of this ONE cache again"
 
@@ -233,11 +238,7 @@ def _details(one: Any, eid: str) -> Mapping[str, Any]:
     """Return the record of a session from Alyx or the tables; a remote ONE then also has its datasets in its tables."""
     from one.alf.exceptions import ALFError, ALFMultipleObjectsFound
 
-    missing = DataError(
-        "not a session of this ONE client",
-        eid=eid,
-        do=f"Look it up with one.search(); this client reads {_source(one)}",
-    )
+    missing = _missing(one, eid)
     try:
         if is_remote(one):
             # full: one request for the session and its datasets, and an error of its own for an unknown session
@@ -259,6 +260,14 @@ def _details(one: Any, eid: str) -> Mapping[str, Any]:
     return details
 
 
+def _missing(one: Any, eid: str) -> DataError:
+    return DataError(
+        "not a session of this ONE client",
+        eid=eid,
+        do=f"Look it up with one.search(); this client reads {_source(one)}",
+    )
+
+
 def _odd(eid: str, error: Exception) -> DataError:
     reason = str(error).partition("\n")[0]
     return DataError(
@@ -278,7 +287,7 @@ def datasets_of(one: Any, eid: str) -> pd.DataFrame:
     Raises
     ------
     DataError
-        ONE cannot read what is registered.
+        ONE cannot read what is registered, or its database has no session with this id.
     ConfigError
         The database does not answer, or refuses the login.
     """
@@ -288,19 +297,36 @@ def datasets_of(one: Any, eid: str) -> pd.DataFrame:
     except ConfigError:
         raise
     except Exception as error:  # as in _details
-        raise _odd(eid, error) from error
+        raise (_missing(one, eid) if status_of(error) == 404 else _odd(eid, error)) from error
 
 
 def session_folder(one: Any, eid: str) -> Path:
-    """Return the local folder of a session that ``session_info`` or ``datasets_of`` has found."""
-    return Path(str(one.eid2path(eid, **({"query_type": "local"} if is_remote(one) else {}))))
+    """Return the local folder of a session that ``session_info`` or ``datasets_of`` has found.
+
+    Raises
+    ------
+    DataError
+        ONE finds no folder: it does not know the session, or the id is none that it gives or takes.
+    """
+    folder = _folder(one, eid)
+    if folder is None:
+        raise DataError("ONE finds no folder of a session with this id", eid=eid, found=_source(one), do=OWN_IDS)
+    return folder
+
+
+def _folder(one: Any, eid: str) -> Path | None:
+    try:
+        found = one.eid2path(eid, **({"query_type": "local"} if is_remote(one) else {}))
+    except ValueError:  # ONE takes ids as Alyx and make_parquet_db give them: UUIDs of versions 3 and 4
+        found = None
+    return None if found is None else Path(str(found))
 
 
 def place_of(one: Any, eid: str) -> Place | None:
     """Return subject, date and number of a session by its folder; None if ONE does not know the session."""
     if is_remote(one):
         datasets_of(one, eid)  # so that the folder is known
-    subject, date, number = ("", "", "", *session_folder(one, eid).parts)[-3:]
+    subject, date, number = ("", "", "", *(_folder(one, eid) or Path()).parts)[-3:]
     try:
         return Place(subject, datetime.date.fromisoformat(date), int(number))
     except ValueError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 REVISION = re.compile(r"#([^#/]+)#")
 #: numpy dtype kinds that are accepted as numbers: booleans, integers, floats.
 NUMBERS = "biuf"
+#: Hashes that ONE may list, by their number of hex digits.
+HASHES = {32: "md5", 40: "sha1", 64: "sha256"}
+#: Bytes that are hashed at a time.
+CHUNK = 1 << 20
 #: The problem of an error about a recorded file that is neither on this machine nor in ONE.
 GONE = "the file that was read is gone"
 #: See ``file_state``.
@@ -48,7 +53,7 @@ class Source:
     sha256 : str
         Of the whole file, hex.
     one_hash : str
-        The hash that ONE listed for it when it was read, '' if none; only compared with what ONE lists later.
+        The hash that ONE listed for it when it was read, which was that of the file; '' if none, or another file's.
     """
 
     dataset: str
@@ -377,15 +382,29 @@ class SessionReader:
         return dict(zip(rows["rel_path"], rows[name], strict=True))
 
     def _source(self, dataset: str, path: Path) -> Source:
-        revision = REVISION.search(dataset)
+        revision, listed = REVISION.search(dataset), self.one_hash(dataset)
+        kind = HASHES.get(len(listed))
+        found = hashes_of(path, {"sha256", kind or "sha256"})
+        if kind and found[kind] != listed.lower():
+            warnings.warn(str(self._not_as_listed(dataset, kind, listed, found[kind])), stacklevel=4)
+            listed = ""
         return Source(
             dataset=dataset,
             dataset_id=self._ids.get(dataset, ""),
             revision=revision[1] if revision else "",
             size=path.stat().st_size,
-            sha256=sha256_file(path),
-            one_hash=self.one_hash(dataset),
+            sha256=found["sha256"],
+            # one that cannot be compared tells nothing of the file
+            one_hash=listed if kind else "",
         )
+
+    def _not_as_listed(self, dataset: str, kind: str, listed: str, found: str) -> DataError:
+        """Return the error, to be warned of, of a file that is not the one whose hash ONE lists."""
+        return DataError(
+            "is not the file that ONE lists: it is read, and its own hash is recorded", eid=self.eid,
+            fov=_fov_of(dataset), dataset=dataset, expected=f"{kind} {listed}", found=f"{kind} {found}",
+            do="If the file is right, write the tables of the ONE cache again",
+        )  # fmt: skip
 
 
 def file_state(path: Path) -> FileState:
@@ -492,11 +511,19 @@ def without_revision(path: str) -> str:
 
 def md5_file(path: Path) -> str:
     """Return the hex md5 of a file, with which Alyx tells files apart."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "md5").hexdigest()
+    return hashes_of(path, {"md5"})["md5"]
 
 
 def sha256_file(path: Path) -> str:
-    """Return the hex sha256 of a file, which is read in chunks: activity files do not fit in memory."""
+    """Return the hex sha256 of a file."""
+    return hashes_of(path, {"sha256"})["sha256"]
+
+
+def hashes_of(path: Path, kinds: Iterable[str]) -> dict[str, str]:
+    """Return hex hashes of a file by kind, such as md5; in chunks, since activity files do not fit in memory."""
+    digests = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while chunk := file.read(CHUNK):
+            for digest in digests.values():
+                digest.update(chunk)
+    return {kind: digest.hexdigest() for kind, digest in digests.items()}

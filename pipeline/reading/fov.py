@@ -43,6 +43,10 @@ MIN_DISTANCE = 50
 MIN_PLACES, MIN_EXPLAINED = 10, 0.5
 #: Regions fit positions if ROIs beside each other share them more often than in 99 % of this many random orders.
 N_ORDERS, MIN_BEATEN = 499, 0.99
+#: Of fewer ROIs it cannot be told that regions are of others: too many have their neighbours beyond a boundary.
+MIN_NEIGHBOURS = 40
+#: Distance of two planes in pixels, so that the ROI beside another is one of the same plane.
+BETWEEN_PLANES = 100_000
 #: FOVs of a session that start within this time, in s, are not scanned one after the other.
 AT_ONCE = 1e-3
 #: Bytes of the header of a ``.npy`` file of a matrix, at most; it has 128.
@@ -328,7 +332,7 @@ class _FOVReader:
         if mlapdv is None:
             return
         name, _ = self._final_or_estimate(MLAPDV)
-        explained = _explained_by_plane(stack_pos[:, :2], mlapdv)
+        explained = explained_by_plane(stack_pos[:, :2], mlapdv)
         if explained is None:
             self._check_not_older(name, UUIDS)
         elif explained < MIN_EXPLAINED:
@@ -341,17 +345,27 @@ class _FOVReader:
             )
 
     def _check_regions(self, stack_pos: np.ndarray, region_ids: np.ndarray | None) -> None:
-        """Refuse regions of an older revision than the uuids, unless they fit the places in the image."""
+        """Refuse regions of other ROIs: beside each other in the image, ROIs share their region.
+
+        Those that are of an older revision than the uuids must be seen to fit.
+        """
+        if region_ids is None:
+            return
         name, _ = self._final_or_estimate(REGION_IDS)
-        if region_ids is not None and self._is_older(name, UUIDS) and not _is_of_neighbours(stack_pos, region_ids):
+        n_shared, by_chance = _shared_by_neighbours(stack_pos, region_ids)
+        fits = _is_beyond_chance(n_shared, by_chance, len(region_ids))
+        if fits is False:
             raise self._fail(
                 name,
-                f"the regions are of an older revision than {UUIDS}, and do not follow from {POSITIONS}",
-                expected=f"revision {self._revision(UUIDS)}, or the same region for ROIs that are beside each other",
-                found=self._revision(name) or "the original",
-                do="Wait until all files of the extraction are there. If the regions are final and of a former "
-                "extraction, remove them: the estimate is read then",
+                f"the regions are not those of the ROIs in {POSITIONS}",
+                expected="the same region for most ROIs that are beside each other",
+                found=f"for {n_shared} of {len(region_ids)} ROIs that of the nearest, and in a random order for "
+                f"{np.mean(by_chance):.0f}: are they of a former extraction?",
+                do="Give both files of the same extraction. If the regions are final and of a former one, remove them: "
+                "the estimate is read then",
             )
+        if fits is None:
+            self._check_not_older(name, UUIDS)
 
     def _is_same_activity(self, name: str, collection: str, traces: np.ndarray) -> bool:
         """Return whether the activity in another folder has the same values, in the same file or saved again."""
@@ -631,7 +645,7 @@ def _are_equal(one: np.ndarray, other: np.ndarray) -> bool:
     return all(np.array_equal(rows, turned[start : start + len(rows)]) for rows, start in _blocks(one))
 
 
-def _explained_by_plane(positions: np.ndarray, mlapdv: np.ndarray) -> float | None:
+def explained_by_plane(positions: np.ndarray, mlapdv: np.ndarray) -> float | None:
     """Return the share of the variance of ml and ap that a plane over the image explains; None if it cannot be told.
 
     mlapdv (N, 3) is a smooth map of the image's rows and columns (N, 2), so that a plane explains nearly all; of other
@@ -649,19 +663,30 @@ def _explained_by_plane(positions: np.ndarray, mlapdv: np.ndarray) -> float | No
     return 1 - float((rest**2).sum()) / spread
 
 
-def _is_of_neighbours(positions: np.ndarray, region_ids: np.ndarray) -> bool:
-    """Return whether ROIs beside each other in the image (N, 2 or 3) share their region (N,), beyond chance.
+def _shared_by_neighbours(positions: np.ndarray, region_ids: np.ndarray) -> tuple[int, np.ndarray]:
+    """Return how many ROIs have the region (N,) of the nearest ROI of their plane in the image (N, 2 or 3).
 
-    Regions are coherent in the image; of other ROIs they are in random order. A single region fits all.
+    Also how many would have in ``N_ORDERS`` random orders of the regions, (N_ORDERS,).
     """
     from scipy.spatial import cKDTree
 
-    if len(np.unique(region_ids)) == 1:
-        return True
-    _, near = cKDTree(positions[:, :2]).query(positions[:, :2], k=2)
+    image = positions * np.array([1, 1, BETWEEN_PLANES])[: positions.shape[1]]
+    _, near = cKDTree(image).query(image, k=2)
     nearest = np.where(near[:, 0] == np.arange(len(near)), near[:, 1], near[:, 0])
     rng = np.random.default_rng(0)
     orders = (rng.permutation(region_ids) for _ in range(N_ORDERS))
     n_shared = int((region_ids == region_ids[nearest]).sum())
-    beaten = sum(n_shared > int((order == order[nearest]).sum()) for order in orders)
-    return beaten >= MIN_BEATEN * N_ORDERS
+    return n_shared, np.array([(order == order[nearest]).sum() for order in orders])
+
+
+def _is_beyond_chance(n_shared: int, by_chance: np.ndarray, n_rois: int) -> bool | None:
+    """Return whether neighbours share their regions more often than in random orders; None if it cannot be told.
+
+    Regions are coherent in the image, and their boundaries are lines: nearly all neighbours share them. That they are
+    of other ROIs can be told only if random orders hardly ever come half-way from their mean to that: not of few ROIs,
+    and not if nearly all have one region. A single region fits all.
+    """
+    mean, high = by_chance.mean(), np.quantile(by_chance, MIN_BEATEN)
+    if mean == n_rois or (n_shared > by_chance).mean() >= MIN_BEATEN:
+        return True
+    return False if n_rois >= MIN_NEIGHBOURS and high < (mean + n_rois) / 2 else None

@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ PLACEHOLDERS = UNTRACKED | {
     "-1", "-1.0", "<missing>", "missing", "<na>", "na", "n/a", "nat", "nil", "none", "null", "<null>", "[]",
     "00000000-0000-0000-0000-000000000000", "ffffffff-ffff-ffff-ffff-ffffffffffff",
 }  # fmt: skip
+#: UIDs of two files are in the same order if more than the second part of them follow each other in both. The chance
+#: that so many in orders of their own do is 1.3 in a million (Eulerian numbers), and less for more.
+MIN_COMMON, MIN_IN_ORDER = 13, 0.9
 #: What separates columns.
 SEPARATORS = re.compile(r"[,;\t]")
 
@@ -92,15 +96,47 @@ def cells_in(text: str, uid_form: str | None) -> list[str]:
     return [uid for uid in uid_lines(text, uid_form) if is_uid(uid, uid_form)]
 
 
-def is_of_same_rois(text: str, other: str) -> bool:
-    """Return whether most UIDs of one of two files are in the same lines of the other.
+@dataclass(frozen=True)
+class UIDText:
+    """The text of a UID file that is compared with many others.
+
+    Attributes
+    ----------
+    text : str
+    """
+
+    text: str
+
+    @cached_property
+    def lines(self) -> list[str]:
+        """The UID of each ROI, any word, '' if it is not tracked."""
+        return uid_lines(self.text, "any")
+
+    @cached_property
+    def words(self) -> set[str]:
+        """All words in lower case, placeholders too, from which is quickly seen what files share."""
+        return set(self.text.lower().replace('"', " ").replace("'", " ").split())
+
+
+def is_of_same_rois(one: UIDText, other: UIDText, least: int = 1) -> bool:
+    """Return whether most UIDs of one of two files, and `least` or more, are in the same lines of the other.
 
     ROICaT gives new ones in every run. Of one: a file whose UIDs were filtered, to a few perhaps, is still of the ROIs
     of the whole file.
     """
-    lines, others = uid_lines(text, "any"), uid_lines(other, "any")
-    n_same = sum(uid == before != "" for uid, before in zip(lines, others, strict=False))
-    return 2 * n_same > min(sum(map(bool, lines)), sum(map(bool, others)))
+    n_same = sum(uid == before != "" for uid, before in zip(one.lines, other.lines, strict=False))
+    return n_same >= least and 2 * n_same > min(sum(map(bool, one.lines)), sum(map(bool, other.lines)))
+
+
+def is_in_same_order(one: UIDText, other: UIDText) -> bool:
+    """Return whether the UIDs that two files have in common, ``MIN_COMMON`` or more, are in the same order in both.
+
+    So it is of a file from which lines were removed, in whatever lines its UIDs are by then. Each extraction finds the
+    cells in an order of its own: of those that two days share, half follow each other in both.
+    """
+    line_of = {uid: line for line, uid in enumerate(other.lines) if uid}
+    found = [line_of[uid] for uid in one.lines if uid in line_of]
+    return len(found) >= MIN_COMMON and float(np.mean(np.diff(found) > 0)) > MIN_IN_ORDER
 
 
 def reads_as_before(text: str, uid_form: str | None) -> bool:
@@ -155,7 +191,13 @@ def read_mirrored(alf: Path, fov: int) -> UIDFile | None:
 
 
 def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
-    """Return the UIDs of a FOV from the session folder through ONE, or None if there is no file."""
+    """Return the UIDs of a FOV from the session folder through ONE, or None if there is no file.
+
+    Raises
+    ------
+    DataError
+        A file cannot be read; or the silhouettes are of another revision than the UIDs, and are not seen to be theirs.
+    """
     reader = SessionReader(one, eid)
     if reader.has(UIDS, collection):
         path = reader.path(UIDS, collection)
@@ -166,7 +208,25 @@ def read_session(one: Any, eid: str, collection: str) -> UIDFile | None:
             return None
     listed = reader.has(SILHOUETTE, collection)
     silhouette = reader.path(SILHOUETTE, collection) if listed else path.with_name(SILHOUETTE)
-    return _uid_file(path, silhouette, eid=eid, fov=fov_number(collection))
+    file = _uid_file(path, silhouette, eid=eid, fov=fov_number(collection))
+    if file.silhouette is not None and silhouette.parent != path.parent:
+        _check_one_run(file, file.silhouette, str(silhouette), eid=eid, fov=fov_number(collection))
+    return file
+
+
+def _check_one_run(file: UIDFile, silhouette: np.ndarray, dataset: str, **place: Any) -> None:
+    """Refuse silhouettes that have another revision than the UIDs, unless they are of exactly the ROIs with a UID.
+
+    Those of another run of ROICaT are of other ROIs. If all ROIs have a UID, this cannot be told.
+    """
+    has, known = np.array(list(map(bool, uid_lines(file.text, "any")))), np.isfinite(silhouette)
+    if not np.array_equal(has, known) or (len(has) and has.all()):
+        raise DataError(
+            "the silhouettes are of another revision than the UIDs, and may be of another run of ROICaT",
+            dataset=dataset, expected=f"the revision of {file.origin}, or those of its {has.sum()} tracked ROIs alone",
+            found=f"silhouettes of {known.sum()} of {len(known)} ROIs",
+            do=f"Give {UIDS} and {SILHOUETTE} of the same run, or remove the silhouettes", **place,
+        )  # fmt: skip
 
 
 def read_file(path: Path) -> UIDFile:

@@ -78,9 +78,9 @@ def export(
 @click.option(
     "--same-rois",
     multiple=True,
-    metavar="EID",
-    help="In this session only the positions of ROIs were corrected since its UIDs were registered: they are the same "
-    "ROIs, in the same order.",
+    metavar="EID[:FOV_XX]",
+    help="In this session, or FOV of it, only the positions of ROIs were corrected since its UIDs were registered: "
+    "they are the same ROIs, in the same order.",
 )
 def track(
     subject: str,

@@ -26,7 +26,7 @@ from schemas.decoding.tables import (
 from schemas.provenance import Environment
 from schemas.queries.cells import n_shared_cells
 from schemas.queries.errors import errors_of
-from schemas.queries.tracking_runs import fovs_left_out, fovs_of_other_runs
+from schemas.queries.tracking_runs import notes_on_fovs
 from schemas.rows import checked
 from schemas.session import Behavior, Session
 from schemas.tracking import SessionSet
@@ -352,7 +352,7 @@ class _Stored:
         """Return remarks on the curves; if ``eids`` is not empty, signals are compared among these sessions only."""
         uncompared = [f"q and trends: {row['message']}" for row in errors_of([NDCComparison], self.family)]
         return [
-            *fovs_left_out(self.session_set), *fovs_of_other_runs(self.session_set),
+            *notes_on_fovs(self.of_set),
             *self._mixed_signals(eids), *self._mixed_environments(),
             *(text for one in self.settings for text in _easy_null(one)), *uncompared, *self._changed_counts(),
             *self._unreachable_q(), *self._few_minority(), *self._as_before(),

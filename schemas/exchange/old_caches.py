@@ -1,7 +1,8 @@
 """Importing caches of IBL's mesoscope scripts: their rows are matched to ROIs by their traces.
 
 A row of a cache belongs to the ROI whose trace is identical, bit for bit. So the match holds for filtered caches and
-after a new curation of the ROIs. A row whose file was revised since matches no ROI, and is left out.
+after a new curation of the ROIs. A row whose file was revised since matches no ROI, and is left out, and so are rows
+whose traces are alike (cells that were never active).
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class ImportedCache:
         Matched rows with the same region and the same position as in the database, which has the final (histology) ones
         where they exist; None if the cache has no regions, or no positions, of the right length.
     not_found, ambiguous : list of int
-        Rows whose trace no ROI has; rows whose trace more ROIs have than rows.
+        Rows whose trace no ROI has; rows whose trace several rows or ROIs have.
     dry_run : bool
     """
 
@@ -77,7 +78,7 @@ class ImportedCache:
                 "has another signal, or the FOV is not in the database"
             )
         if self.ambiguous:
-            lines.append(f"left out: {_rows(self.ambiguous)}: several ROIs have this trace")
+            lines.append(f"left out: {_rows(self.ambiguous)}: several rows or ROIs have this trace, as silent cells do")
         same = [
             f"{name} of {n} rows are the same in the database"
             for name, n in (("regions", self.n_same_regions), ("positions", self.n_same_xyz))
@@ -151,7 +152,7 @@ def import_file(path: Path | str, eid: str | None = None, *, dry_run: bool = Fal
             do="The files were revised since, the cache has another signal, or it is of another session",
         )  # fmt: skip
     key = {"eid": cache.eid, "cache_sha256": cache.sha256}
-    n_new = len(cells) - len(ImportedOrder.Rank & key)
+    n_new = len(set(cells) - set((ImportedOrder.Rank & key).to_arrays("cache_row").tolist()))
     if n_new and not dry_run:
         _insert(cache, key, cells)
     n_same_regions, n_same_xyz = _same(cache, cells)
@@ -185,32 +186,23 @@ def _stored(eid: str) -> str:
 def match_rows(cache: OldCache) -> tuple[dict[int, Cell], list[int]]:
     """Return the ROI with the same trace, bit for bit, for each row of a cache.
 
-    Traces are compared by digests, so that neither the cache nor the session is in memory as a whole. If several ROIs
-    have the same trace (cells that were never active) and as many rows do, they are matched in their order.
+    Traces are compared by digests, so that neither the cache nor the session is in memory as a whole. Which of several
+    ROIs with the same trace a row is of (cells that were never active) cannot be told.
 
     Returns
     -------
     cells : dict of int to (int, int)
         FOV and ROI by row.
     ambiguous : list of int
-        Rows whose trace another number of ROIs has than of rows.
+        Rows whose trace several rows or ROIs have.
     """
     rows_of: dict[bytes, list[int]] = defaultdict(list)
     for row, digest in enumerate(cache.digests()):
         rows_of[digest].append(row)
     cells_of = _cells_of(cache.eid, rows_of)
-    neurons = {cell for cell, (is_neuron,) in _rois(cache.eid, "is_neuron").items() if is_neuron}
-    cells: dict[int, Cell] = {}
-    ambiguous: list[int] = []
-    for digest, rows in rows_of.items():
-        found = cells_of.get(digest, [])
-        if len(found) != len(rows):  # the cache may be filtered to neurons
-            found = [cell for cell in found if cell in neurons] or found
-        if len(found) == len(rows):
-            cells.update(zip(rows, found, strict=True))
-        elif found:
-            ambiguous += rows
-    return cells, sorted(ambiguous)
+    alone = {rows[0]: cells_of[d][0] for d, rows in rows_of.items() if len(rows) == len(cells_of.get(d, ())) == 1}
+    found = [row for digest, rows in rows_of.items() if digest in cells_of for row in rows]
+    return alone, sorted(set(found) - set(alone))
 
 
 def _rois(eid: str, *names: str) -> dict[Cell, tuple]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from pipeline import reading
 from pipeline.errors import DataError
-from pipeline.reading.fov import AT_ONCE, SIGNALS, TIMES, UUIDS
+from pipeline.reading.fov import AT_ONCE, POSITIONS, SIGNALS, TIMES, UUIDS
 from pipeline.signals import clock
 from schemas.cascade import WholeDelete
 from schemas.imaging.packing import PackedTraces, pack_traces
@@ -134,14 +134,23 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
 
     @classmethod
     def check(cls, key, data, sources, replaced=()):
-        """Refuse also a FOV whose times, or uuids, do not go together with those that have been read.
+        """Refuse also a FOV whose times, positions or uuids do not go together with those that have been read.
 
         The FOVs of a session are scanned in turn, so that they start within a frame, but not at the same time. No two
-        ROIs have the same uuid.
+        have their ROIs at the same positions. No two ROIs have the same uuid.
         """
         super().check(key, data, sources, replaced)
+        _check_places(key, sources, replaced)
         _check_start(key, data, replaced)
         _check_uuids(key, data, replaced)
+
+
+def _check_places(key: dict, sources: Sequence[reading.Source], replaced: Sequence[dict]) -> None:
+    """Refuse positions in the image that are those of another FOV of the session, in the same bytes."""
+    others = (FOV.Source & {"eid": key["eid"]} & f"fov <> {key['fov']:d}") - list(replaced)
+    for source in (source for source in sources if source.dataset.endswith(POSITIONS)):
+        for row in (others & {"sha256": source.sha256}).keys(order_by="KEY", limit=1):
+            raise copy_error(key, source.dataset, row["eid"], row["dataset"])
 
 
 def _check_start(key: dict, data: reading.FOVData, replaced: Sequence[dict]) -> None:

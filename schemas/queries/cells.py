@@ -10,7 +10,7 @@ import numpy as np
 from pipeline.errors import DataError
 from schemas.imaging.tables import ROI
 from schemas.queries.errors import errors_of
-from schemas.queries.tracking_runs import fovs_left_out, fovs_of_other_runs
+from schemas.queries.tracking_runs import notes_on_fovs
 from schemas.session import Session
 from schemas.storage import bulk
 from schemas.tracking import SessionSet, SharedCells, TrackedFOV, TrackingFile
@@ -83,6 +83,6 @@ def n_shared_cells(session_set: dict) -> int:
             "no cell is tracked in all sessions of the set", expected="1 or more", found="0",
             do="Tracked cells by session: " + ", ".join(f"{row['eid']} {row['cells']}" for row in counts)
             + ". Leave out sessions with few cells, or lower the quality criteria. "
-            + " ".join([*fovs_left_out(session_set), *fovs_of_other_runs(session_set)]),
+            + " ".join(notes_on_fovs(session_set)),
         )  # fmt: skip
     return int(found[0])

@@ -9,7 +9,9 @@ from typing import Any
 import datajoint as dj
 
 from pipeline.errors import NotFoundError
-from schemas.imaging.tables import FOV
+from pipeline.reading.fov import CLASSIFIER
+from pipeline.tracking.uids import SILHOUETTE
+from schemas.imaging.tables import FOV, ROI
 from schemas.queries.errors import errors_of
 from schemas.queries.ids import one_subject
 from schemas.session import FOVFolder
@@ -97,6 +99,38 @@ def latest_tracking_runs(subject: str | None = None) -> list[dict[str, str]]:
 
 def _key_of(run: dict[str, Any]) -> dict[str, str]:
     return {name: run[name] for name in TrackingRun.primary_key}
+
+
+def notes_on_fovs(session_set: dict) -> list[str]:
+    """Return lines of text about FOVs whose cells a set does not compare, or finds in no other session.
+
+    Parameters
+    ----------
+    session_set : dict
+        Key of a SessionSet, or its row, which spares a statement.
+    """
+    key = {name: session_set[name] for name in SessionSet.primary_key}
+    return [*fovs_left_out(key), *fovs_without_quality(session_set), *fovs_of_other_runs(key)]
+
+
+def fovs_without_quality(session_set: dict) -> list[str]:
+    """Return a line of text for each FOV of a set that lacks what the criteria of the set ask of its cells.
+
+    One statement if there are no criteria, otherwise one more for each; parameter as for ``notes_on_fovs``.
+    """
+    key = {name: session_set[name] for name in SessionSet.primary_key}
+    rule = session_set if "min_silhouette" in session_set else (SessionSet & key).fetch1()
+    tracked = (TrackedFOV & (SessionSet.FOV & key).proj() & "n_tracked > 0").proj()
+    known = {
+        "min_silhouette": (SILHOUETTE, TrackedFOV.Member & "silhouette IS NOT NULL"),
+        "min_cell_probability": (CLASSIFIER, ROI & "cell_probability IS NOT NULL"),
+    }
+    return [
+        f"session {key['eid']}, FOV_{key['fov']:02d}: none of its cells is compared, since {criterion} of the set asks "
+        f"for {dataset}, which it lacks"
+        for criterion, (dataset, values) in known.items() if rule[criterion] is not None
+        for key in (tracked - (values & tracked).proj()).keys(order_by="eid, fov")
+    ]  # fmt: skip
 
 
 def fovs_left_out(session_set: dict) -> list[str]:

@@ -26,7 +26,7 @@ from schemas.server.connection import connect, lock
 from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.refusals import in_words
 from schemas.server.settings import prefix
-from schemas.session import Behavior
+from schemas.session import Behavior, Session
 from schemas.setup import collation, statistics, views
 from schemas.tracking import RegisteredUIDs, TrackingFile, TrackingRun
 from schemas.work.states import JobStatus
@@ -470,6 +470,35 @@ def _made_of(connection: dj.Connection, name_prefix: str) -> None:
         RegisteredUIDs.keep(run["subject"], files, run["registered_at"])
 
 
+#: Columns of version 18 of the UID files that stay. Frozen: the lines of the definition as they were then.
+DAY_COLUMNS = (
+    "first_date=null : date  # of its session, which may come back under another id; NULL: not known",
+    "first_number=null : int32",
+)
+
+
+def _days_of_uids(connection: dj.Connection, name_prefix: str) -> None:
+    """Add date and number of the session to RegisteredUIDs, whose hash of UIDs is not used any more."""
+    schema, table = name_prefix + "tracking", "registered_u_i_ds"
+    if not _has_column(connection, schema, table, "eid"):
+        return  # of before version 17: it is declared anew
+    for line in DAY_COLUMNS:
+        add_column(connection, schema, table, line)
+    if _has_column(connection, schema, table, "uid_values"):
+        full = connection.adapter.make_full_table_name(schema, table)
+        connection.query(f"ALTER TABLE {full} DROP COLUMN {connection.adapter.quote_identifier('uid_values')}")
+
+
+def _fill_days(connection: dj.Connection, name_prefix: str) -> None:
+    """Fill them for the sessions that are registered; of those that were deleted they are not known."""
+    files, sessions = RegisteredUIDs.full_table_name, Session.full_table_name
+    values = ", ".join(
+        f"{column} = (SELECT one.{of_session} FROM {sessions} AS one WHERE one.eid = {files}.eid)"
+        for column, of_session in (("first_date", "session_date"), ("first_number", "session_number"))
+    )
+    connection.query(f"UPDATE {files} SET {values} WHERE first_date IS NULL")
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -488,6 +517,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(15, "nulls: mice that change, stored models of choice", _choice_models),
     Migration(16, "decoding: choice beyond the stimulus, slopes over mice", _beyond),
     Migration(17, "files of donors, ROIs of UIDs that stay", lambda connection, name_prefix: None, _made_of),
+    Migration(18, "days of UID files that stay", _days_of_uids, _fill_days),
 )
 LATEST = MIGRATIONS[-1].number
 

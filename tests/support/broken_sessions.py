@@ -18,6 +18,7 @@ from pipeline.reading.fov import SIGNALS, TIMES, UUIDS
 from pipeline.tracking.uids import UIDS
 from populate_scripts.ingest import Ingested
 from schemas.rows import jobs_of
+from schemas.session import MIN_TRIALS
 from schemas.work.filling import auto_populated
 from schemas.work.reports import errors
 
@@ -26,17 +27,23 @@ CLOCKS = (TIMES, WHEEL_TIMES, "_ibl_trials.stimOff_times.npy")
 
 
 def copy_session(template: Path, folder: Path) -> None:
-    """Copy a session with other values, since copies are refused: all times are later by less than a millisecond."""
+    """Copy a session with other values, since copies are refused: the times of each day and subject are others.
+
+    They are 5 ms apart from day to day, so that no rounding to ms makes them alike, and up to 240 s from subject to
+    subject.
+    """
     shutil.copytree(template, folder)
-    mark = int.from_bytes(hashlib.sha256("/".join(folder.parts[-3:]).encode()).digest()[:4], "big")
-    later = mark / 2**32 * 1e-3
+    subject, date, _ = folder.parts[-3:]
+    mark = _mark("/".join(folder.parts[-3:]))
+    day = (np.datetime64(date) - np.datetime64("2024-01-01")).astype(int)
+    later = 240 * _mark(subject) / 2**32 + 5e-3 * (day % 300)
     for path in folder.rglob("*"):
         if path.name in CLOCKS:
             np.save(path, np.load(path) + later)
         elif path.name == TRIALS:
             table = pd.read_parquet(path)
             times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
-            table.assign(**{name: table[name] + later for name in times}).to_parquet(path)
+            _other_choices(table.assign(**{name: table[name] + later for name in times}), day).to_parquet(path)
         elif path.name in SIGNALS.values():
             traces = np.load(path, mmap_mode="r+")
             traces[0, 0] += mark / 2**32
@@ -45,6 +52,20 @@ def copy_session(template: Path, folder: Path) -> None:
         elif path.name == UIDS:  # blanks at the end of a line do not count
             lines = path.read_text().splitlines()
             path.write_text("".join(f"{line}{' ' * (mark >> i & 1)}\n" for i, line in enumerate(lines)))
+
+
+def _other_choices(table: pd.DataFrame, day: int) -> pd.DataFrame:
+    """Turn the choice of one or two of the first trials, which tell a day from each other in long sessions."""
+    if len(table) >= MIN_TRIALS:
+        turned = [1 + day % 7, 10 + day // 7 % 7] if day else []
+        for name in ("choice", "feedbackType"):
+            table.loc[turned, name] *= -1
+    return table
+
+
+def _mark(text: str) -> int:
+    """Return a number of 32 bits that a text has."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
 
 
 def new_uuids(path: Path, mark: int = 0, folder: str = "") -> None:

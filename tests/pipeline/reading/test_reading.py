@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import uuid
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -33,6 +34,7 @@ from pipeline.reading import (
     trial_datasets,
     unread_folders,
 )
+from pipeline.reading.fov import _is_beyond_chance, _shared_by_neighbours
 from pipeline.signals.flags import flagged_frames
 
 TIMES, TYPES, SHIFT, POS = "mpci.times", "mpciROIs.mpciROITypes", "mpciStack.timeshift", "mpciROIs.stackPos"
@@ -100,6 +102,15 @@ def session_of(demo, tmp_path) -> Callable[[int], Session]:
 @pytest.fixture
 def session(session_of) -> Session:
     return session_of(0)
+
+
+@pytest.fixture
+def large(tmp_path) -> Session:
+    """A session with enough ROIs to tell whether regions are of them."""
+    made = write_demo_repository(tmp_path / "large", n_days=1, n_fovs=2, n_trials=20, n_shared=10, rois_per_fov=100)
+    found = Session(made.root, made.eids[0], next(made.root.glob("*/Subjects/*/*/001/alf")))
+    (found.fov / f"{REGIONS}.npy").unlink()
+    return found
 
 
 # -------------------------------------------------------------------------------------------------------------- FOVs
@@ -343,7 +354,7 @@ def test_a_histology_that_is_older_than_the_extraction_is_read_if_it_fits_the_po
     found = session.read()
     assert (found.region_source if name == REGIONS else found.mlapdv_source) == "final"
     histology_before_extraction(session, name, of_these_rois=False)
-    says = "do not follow from mpciROIs.stackPos.npy" if name == REGIONS else "are not those of the ROIs in"
+    says = "is of an older revision than mpciROIs.uuids.csv" if name == REGIONS else "are not those of the ROIs in"
     check_refusal(session, f"{name}.npy", (says,))
 
 
@@ -353,6 +364,84 @@ def test_an_older_histology_whose_fit_cannot_be_told_is_refused_and_one_region_f
     assert session.read().region_source == "final"
     session.change(MLAPDV, lambda places: np.where(np.arange(len(places))[:, None] < 9, places, np.nan))
     check_refusal(session, f"{MLAPDV}.npy", ("is of an older revision than mpciROIs.uuids.csv",))
+
+
+def regions_of(positions: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """Return regions as a map gives them: one, two or four that meet in lines, or a corner with few ROIs."""
+    y, x = positions[:, :2].T
+    if kind == "one":
+        return np.full(len(x), 593)
+    if kind == "a corner":
+        return np.where(y + x < np.sort(y + x)[max(len(x) // 20, 1)], 593, 821)
+    angle = rng.uniform(0, np.pi)
+    side = (x - 256) * np.cos(angle) + (y - 256) * np.sin(angle) > rng.uniform(-80, 80)
+    other = (x - 256) * np.sin(angle) - (y - 256) * np.cos(angle) > 0 if kind == "four" else 0
+    found = np.array([593, 821, 329, 985])[side + 2 * other]
+    found[rng.integers(len(x), size=2)] = 997  # two without a region
+    return found
+
+
+@pytest.mark.parametrize("kind", ["one", "two", "four", "a corner"])
+def test_regions_of_sound_fovs_are_hardly_ever_refused_and_those_in_another_order_are(kind):
+    """No false alarm in 240 FOVs of 2 to 900 ROIs, within a region or with boundaries anywhere."""
+    rng, told = np.random.default_rng(1), dict.fromkeys((40, 150, 900), 0)
+    for n, times in ((2, 10), (5, 10), (10, 10), (20, 10), (40, 10), (150, 6), (900, 4)):
+        for _ in range(times):
+            positions = np.c_[rng.integers(0, 512, (n, 2)), np.zeros(n, int)]
+            regions = regions_of(positions, kind, rng)
+            assert _is_beyond_chance(*_shared_by_neighbours(positions, regions), n) is not False
+            if n in told:
+                other = rng.permutation(regions)
+                told[n] += _is_beyond_chance(*_shared_by_neighbours(positions, other), n) is False
+    if kind in ("two", "four"):
+        assert told[40] >= 7 and (told[150], told[900]) == (6, 4)
+    if kind == "a corner":
+        assert told[900] == 4
+
+
+def test_the_neighbour_of_a_roi_is_one_of_its_plane():
+    """Regions of one plane say nothing of those below it."""
+    rng = np.random.default_rng(2)
+    image = rng.integers(0, 512, (300, 2))
+    positions = np.r_[np.c_[image, np.zeros(300, int)], np.c_[image + 1, np.ones(300, int)]]
+    regions = np.where(positions[:, 2] == 1, 593, 821)
+    assert _shared_by_neighbours(positions, regions)[0] == 600
+    assert _shared_by_neighbours(positions[:, :2], regions)[0] < 200
+
+
+@pytest.mark.parametrize("suffix", ["", "_estimate"])
+def test_regions_in_another_order_are_refused_without_a_revision(large, suffix):
+    """A final histology of a former extraction that was copied into the folder has no revision."""
+    estimate, rng = np.load(large.fov / f"{REGIONS}_estimate.npy"), np.random.default_rng(3)
+    np.save(large.fov / f"{REGIONS}{suffix}.npy", rng.permutation(estimate))
+    check_refusal(large, f"{REGIONS}{suffix}.npy", (f"not those of the ROIs in {POS}.npy", f"of {len(estimate)} ROIs"))
+    np.save(large.fov / f"{REGIONS}{suffix}.npy", estimate)
+    assert large.read().region_source == ("estimate" if suffix else "final")
+
+
+@pytest.mark.parametrize("kind", ["md5", "sha1", "sha256"])
+def test_a_hash_of_one_is_recorded_only_if_it_is_that_of_the_file(session, kind):
+    """A table that lists the hash of another file would say later that nothing has changed."""
+    from iblutil.io import parquet
+
+    session.one()
+    path = session.root / "datasets.pqt"
+    table, dataset = pd.read_parquet(path), f"alf/FOV_01/{TIMES}.npy"
+    own = hashlib.new(kind, (session.alf.parent / dataset).read_bytes()).hexdigest()
+    for listed in (own, own.upper(), hashlib.new(kind, b"another").hexdigest(), "no hash"):
+        table["hash"] = table["hash"].astype(object)
+        table.loc[table["rel_path"] == dataset, "hash"] = listed
+        parquet.save(path, table, {"date_created": "2026-01-01 00:00"})
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            sources = read_fov(open_one(session.root), session.eid, 1, "alf/FOV_01").sources
+        (source,) = [one for one in sources if one.dataset == dataset]
+        said = [str(one.message) for one in caught if "not the file that ONE lists" in str(one.message)]
+        assert source.one_hash == (listed if listed.lower() == own else "")
+        assert len(said) == (listed.lower() not in (own, "no hash"))
+        assert all(
+            f"FOV_01, {dataset}" in text and f"expected {kind} {listed}, found {kind} {own}" in text for text in said
+        )
 
 
 def test_stimuli_that_go_off_before_they_come_on_are_refused(session):

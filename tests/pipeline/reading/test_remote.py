@@ -88,6 +88,18 @@ def read_all(one, eid: str) -> list:
 # ---------------------------------------------------------------- the stand-in
 
 
+@pytest.mark.parametrize("eid", [UNKNOWN, "05b16a01-46c6-56dd-bd6e-c6dfb4a1427a", "no id"], ids=["v4", "v5", "none"])
+def test_ids_that_alyx_does_not_have_are_one_clear_error(lab, eid):
+    """Of tables that were made on this machine: random ids, or uuid5."""
+    one = lab.one()
+    for look in (
+        lambda: reading.SessionReader(one, eid), lambda: reading.session_info(one, eid),
+        lambda: reading.place_of(one, eid), lambda: reading.fov_folders(one, eid), lambda: read_all(one, eid),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=f"session {eid}: (not a session of this ONE client|ONE cannot read)"):
+            look()
+
+
 def test_the_stand_in_answers_as_a_real_alyx_did(lab):
     url, headers = lab.server.url, {"Authorization": f"Token {TOKEN}"}
 

@@ -16,8 +16,10 @@ from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import ConfigError, DataError
 from pipeline.reading import open_one
 from pipeline.tracking.uids import (
+    UIDText,
     cells_in,
     check_form,
+    is_in_same_order,
     mirror_folder,
     read_mirrored,
     read_session,
@@ -107,6 +109,29 @@ def test_no_advice_turns_a_placeholder_into_a_cell(word):
         with pytest.raises(DataError, match="more than once") as error:
             tracked_rows([ONE] * n, n, (), "error", **PLACE)
         assert ("--duplicates first" in str(error.value)) == is_advised
+
+
+def in_same_order(lines: list[str], others: list[str]) -> bool:
+    return is_in_same_order(UIDText("\n".join(lines)), UIDText("\n".join(others)))
+
+
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(13, 60))
+def test_uids_in_the_same_order_are_known_whatever_lines_were_removed(seed, n):
+    rng = np.random.default_rng(seed)
+    lines = np.array([*(f"c{i}" for i in range(n)), *[""] * n], dtype=object)[rng.permutation(2 * n)]
+    kept = lines[np.sort(rng.permutation(2 * n)[: 2 * n - rng.integers(n)])]
+    assert in_same_order(["", *kept, ""], lines) == (sum(map(bool, kept)) >= 13)
+
+
+def test_cells_of_another_extraction_are_in_an_order_of_their_own():
+    """By chance 1.3 in a million pairs of 13 cells are in the same order, and fewer of more."""
+    rng, lines = np.random.default_rng(0), [f"c{i}" for i in range(100)]
+    for n in (13, 14, 100):
+        assert not any(in_same_order(rng.permutation(lines[:n]), lines) for _ in range(1000))
+        assert in_same_order(lines[:n], lines)
+    assert not in_same_order(lines[:12], lines)  # which may be so by chance
+    moved = [lines[i] for i in np.argsort(np.arange(100) + rng.normal(0, 2, 100))]  # sorted by places that moved a bit
+    assert not in_same_order(moved, lines)
 
 
 @given(uids=st.lists(st.sampled_from(["", "a", "b-1", "c"]), max_size=30), end=st.sampled_from(["\n", "\r\n"]))
@@ -229,6 +254,29 @@ def test_file_that_is_not_in_ones_tables_is_found_in_the_folder(demo, alf):
 def test_silhouette_may_be_missing(demo, alf):
     (alf / "FOV_01" / SILHOUETTE).unlink()
     assert read(alf, demo.eids[0]).silhouette is None
+
+
+@pytest.mark.parametrize("newer", [UIDS, SILHOUETTE])
+def test_silhouettes_of_another_revision_must_be_of_the_rois_with_a_uid(demo, alf, newer):
+    """Each has the revision that ONE gives by default: those of two runs of ROICaT went together."""
+    fov = alf / "FOV_01"
+    (fov / "#2026-01-01#").mkdir()
+    shutil.copy(fov / newer, fov / "#2026-01-01#" / newer)
+    values, lines = np.load(fov / SILHOUETTE), uid_lines((fov / UIDS).read_text())
+    np.testing.assert_array_equal(read(alf, demo.eids[0]).silhouette, values[:, 0])  # of the same ROIs
+    quality = fov / ("#2026-01-01#" if newer == SILHOUETTE else "") / SILHOUETTE
+    one_less = np.where(
+        np.arange(len(values))[:, None] == next(i for i, uid in enumerate(lines) if uid), np.nan, values
+    )
+    for other in (one_less, np.full_like(values, 0.5), values[:-1]):
+        np.save(quality, other)
+        with pytest.raises(DataError, match="are of another revision than the UIDs") as error:
+            read(alf, demo.eids[0])
+        assert f"{quality}: " in str(error.value) and "FOV_01" in str(error.value)
+        assert f"silhouettes of {np.isfinite(other).sum()} of {len(other)} ROIs" in str(error.value)
+    shutil.copy(quality, (fov / "#2026-01-01#" / SILHOUETTE) if newer == UIDS else fov / SILHOUETTE)
+    if newer == UIDS:
+        assert len(read(alf, demo.eids[0]).silhouette) == len(values) - 1  # of the same revision: TrackedFOV compares
 
 
 def test_a_byte_order_mark_is_not_part_of_the_first_uid(alf):

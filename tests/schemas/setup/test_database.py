@@ -735,6 +735,29 @@ def test_curves_of_version_16_go_with_the_trials_of_their_donors_and_uids_keep_t
     assert seen["files"] == [[*place, "c" * 64, "a\nb\nc\n", "d" * 64, "2024-02-01 00:00:00"]]
 
 
+OLD_UIDS = """
+import json
+import schemas
+
+schemas.activate()
+rows = schemas.RegisteredUIDs.to_dicts(order_by="eid")
+print(json.dumps([[row["eid"], str(row["first_date"]), row["first_number"], row["first_text"]] for row in rows]))
+"""
+
+
+def test_uids_of_version_17_get_the_day_of_their_session(old_tables):
+    old = old_tables(17)
+    here, new = old.declared("tracking", "registered_u_i_ds")
+    assert "uid_values" in here and "uid_values" not in new
+    old.interrupted_after("tracking", "registered_u_i_ds", migrations.DAY_COLUMNS[0])
+    old.upgrade("Applied 18: days of UID files")
+    here, new = old.declared("tracking", "registered_u_i_ds")
+    assert here == new
+    # of the session that was deleted nothing is known
+    days = [[version_1.EIDS[0], "2024-01-01", 1], ["f" * 36, "None", None]]
+    assert old.run(OLD_UIDS) == [[*day, "a\nb\nc\n"] for day in days]
+
+
 # ---------------------------------------------------------------- views
 
 

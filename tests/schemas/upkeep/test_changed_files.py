@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from support.broken_sessions import Repository, new_uuids, remove
 from support.corpus import (
     ACTIVITY,
+    CLASSIFIER,
     PLACES,
     POSITIONS,
     REGIONS,
@@ -37,6 +39,7 @@ from pipeline.errors import DataError
 from populate_scripts.ingest import ingest
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
+from schemas.queries.tracking_runs import notes_on_fovs
 from schemas.tracking import RegisteredUIDs, TrackingRun
 from schemas.upkeep.changed_files import changed_rows
 from schemas.upkeep.update import update
@@ -51,7 +54,7 @@ REVISION = "#2026-01-01#"
 @pytest.fixture(scope="module")
 def template(tmp_path_factory) -> Path:
     made = write_demo_repository(
-        tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=30, n_shared=24, rois_per_fov=40
+        tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=60, n_shared=40, rois_per_fov=60
     )
     session = next(made.root.glob("*/Subjects/*/*/001"))
     for path in (*session.glob("alf/*/*.mlapdv.npy"), *session.glob("alf/*/*.brainLocationIds_ccf_2017.npy")):
@@ -217,6 +220,17 @@ def test_uuids_of_another_fov_of_the_session_are_refused(session):
     assert f"found alf/FOV_00/{UUIDS} of session {session.eid}" in message
 
 
+def test_positions_of_another_fov_of_the_session_are_refused(session):
+    """Where the places in the brain, of which they would be seen not to be, are not there, or were copied too."""
+    reorder(session.file(POSITIONS).parent, np.arange(len(np.load(session.file(POSITIONS, 1)))))  # as many ROIs
+    for name in (POSITIONS, PLACES, REGIONS):
+        shutil.copy(session.file(name, 1), session.file(name))
+    write_one_tables(session.root)
+    ((_, key, message),) = fill([schemas.FOV], {"eid": session.eid}).errors
+    assert key["fov"] == 1 and f"alf/FOV_01/{POSITIONS}: is a copy of a file that has been read" in message
+    assert f"found alf/FOV_00/{POSITIONS} of session {session.eid}" in message
+
+
 def test_the_frame_times_of_another_fov_of_the_session_are_refused(session):
     """FOVs are scanned one after the other, so that the times of one are not those of another."""
     own = session.file(TIMES, 1).read_bytes()
@@ -338,9 +352,15 @@ def test_uids_of_a_former_extraction_do_not_fit_a_later_one_in_any_run(session, 
     ((_, key, message),) = fill([schemas.TrackedFOV], run).errors
     assert (key["eid"], key["fov"]) == (session.eid, 0)
     assert "the UIDs were registered with other ROIs than the FOV has" in message
-    assert f"If only positions were corrected: meso track SRC1 --same-rois {session.eid}" in message
-    done = meso_command("track", "SRC1", "--same-rois", session.eid)
+    assert f"If only positions were corrected: meso track SRC1 --same-rois {session.eid}:FOV_00" in message
+    other = meso_command("track", "SRC1", "--same-rois", f"{session.eid}:FOV_01")
+    assert "the UIDs were registered with other ROIs than the FOV has" in other.stderr
+    wrong = meso_command("track", "SRC1", "--same-rois", f"{session.eid}:FOV_07")
+    assert wrong.returncode == 1 and f"found ('{session.eid}', 7)" in wrong.stderr
+    done = meso_command("track", "SRC1", "--same-rois", f"{session.eid[:8]}:FOV_00")
     assert done.returncode == 0, done.stderr
+    assert f"Session {session.eid}, FOV_00: the UIDs are taken to be of the ROIs as they are now" in done.stdout
+    assert "FOV_01" not in done.stdout
     assert len(schemas.TrackedFOV & run) == 4
     again = meso_command("track", "SRC1")
     assert again.returncode == 0, again.stderr
@@ -441,6 +461,116 @@ def test_uids_of_another_day_are_refused_although_the_file_was_saved_again(sessi
             f"the UIDs are a copy of those of another FOV (expected UIDs of its own, found session {other}, FOV_00)"
             in (found[eid, 0])
         )
+
+
+def reorder(fov: Path, order: np.ndarray) -> None:
+    """Give a FOV these of its ROIs, in this order, as another extraction may; its UIDs and uuids go along."""
+    for path in fov.glob("mpciROIs.*.npy"):
+        np.save(path, np.load(path)[order])
+    for path in fov.glob("mpci.ROIActivity*.npy"):
+        np.save(path, np.asfortranarray(np.load(path)[:, order]))
+    header, *lines = (fov / UUIDS).read_text().splitlines()
+    (fov / UUIDS).write_text("\n".join([header, *(lines[i] for i in order)]))
+    lines = (fov / UIDS).read_text().splitlines()
+    (fov / UIDS).write_text("".join(f"{lines[i].strip()}\n" for i in order))
+
+
+def tracked_with(session: OneSession, name: str) -> dict[tuple[str, int], str]:
+    """Read the session and another, track both, and return the errors by eid and FOV."""
+    write_one_tables(session.root)
+    eids = [session.eid, session.eids[name]]
+    ingest(eids, cache_dir=session.root)
+    assert fill(SESSION_TABLES, [{"eid": eid} for eid in eids]).errors == []
+    return {(key["eid"], key["fov"]): text for _, key, text in tracked_errors(TrackingRun.register("SRC1"))}
+
+
+@pytest.mark.parametrize("of_whom", ["the other", "its own", "the same ROIs"])
+def test_uids_of_another_day_are_refused_although_lines_were_removed(session, of_whom):
+    """Of three ROIs, so that there are as many as lines: no line has the UID that it had."""
+    session.add("other", "SRC1")
+    fov = session.alf("other") / "FOV_00"
+    n_rois = len(np.load(fov / POSITIONS))
+    order = np.random.default_rng(0).permutation(n_rois) if of_whom != "the same ROIs" else np.arange(n_rois)
+    reorder(fov, order[~np.isin(order, (2, 11, 20))])
+    if of_whom == "the other":
+        lines = session.file(UIDS).read_text().splitlines()
+        (fov / UIDS).write_text("".join(f"{line}\n" for i, line in enumerate(lines) if i not in (2, 11, 20)))
+        for name in ("it", "other"):
+            (session.alf(name) / "FOV_00" / SILHOUETTE).unlink()
+    errors = tracked_with(session, "other")
+    eids = (session.eid, session.eids["other"]) if of_whom == "the other" else ()
+    assert set(errors) == {(eid, 0) for eid in eids}  # a FOV has its own, or that of the same ROIs
+    assert all("the UIDs are a copy of those of another FOV" in message for message in errors.values())
+
+
+def test_uids_of_the_former_extraction_are_refused_although_lines_were_removed(session):
+    """The FOV was extracted again, with fewer ROIs, and the file was cut to as many."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    assert tracked_errors(TrackingRun.register("SRC1")) == []
+    lines, n_rois = session.file(UIDS).read_text().splitlines(), len(np.load(session.file(POSITIONS)))
+    reorder(session.file(POSITIONS).parent, np.random.default_rng(0).permutation(n_rois)[:-3])
+    new_uuids(session.file(UUIDS))
+    session.file(UIDS).write_text("".join(f"{line}\n" for i, line in enumerate(lines) if i not in (2, 11, 20)))
+    session.file(SILHOUETTE).unlink()
+    write_one_tables(session.root)
+    done = update([session.eid])
+    assert done.update_id
+    ((_, key, message),) = tracked_errors(TrackingRun.register("SRC1"))
+    assert key["fov"] == 0 and "the UIDs were registered with other ROIs than the FOV has" in message
+
+
+@pytest.mark.parametrize("fate", ["another id", "another day"])
+def test_uids_of_a_session_that_was_deleted_are_known_without_its_id(session, request, fate):
+    """The tables of the ONE cache were made anew, with other ids; or the UIDs went to another day."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    assert tracked_errors(TrackingRun.register("SRC1")) == []
+    former = session.eid
+    if fate == "another id":
+        np.save(session.file(POSITIONS), exchanged(np.load(session.file(POSITIONS))))
+        lines, names = session.file(UIDS).read_text().splitlines(), iter(range(2))
+        few = [line if line.strip() not in ("", "nan") and next(names, None) is not None else "" for line in lines]
+        session.file(UIDS).write_text("".join(f"{line}\n" for line in few))  # two UIDs
+    else:
+        session.add("later", "SRC1")
+        fov = session.alf("later") / "FOV_00"
+        np.save(fov / POSITIONS, exchanged(np.load(fov / POSITIONS)))
+    (schemas.Session & {"eid": former}).delete()
+    write_one_tables(session.root)
+    if fate == "another id":
+        session.eids["it"] = str(uuid.uuid4())
+        exchange_ids(session.root, former, session.eid)
+    else:
+        session.eids["it"] = session.eids["later"]
+    ingest([session.eid], cache_dir=session.root)
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    ((_, key, message),) = tracked_errors(TrackingRun.register("SRC1"))
+    assert key["fov"] == 0
+    if fate == "another id":
+        assert "the UIDs were registered with other ROIs than the FOV has" in message
+    else:
+        assert (
+            f"a copy of those of another FOV (expected UIDs of its own, found session {former}, FOV_00, deleted)"
+            in message
+        )
+    assert tracked_errors(TrackingRun.register("SRC1", same_rois=[(session.eid, 0)])) == [] or fate == "another day"
+
+
+@pytest.mark.parametrize("name", [SILHOUETTE, CLASSIFIER])
+def test_a_fov_that_lacks_what_a_set_asks_for_is_named(session, name):
+    """None of its cells counts, which looked as if none were shared."""
+    session.file(name, 1).unlink()
+    write_one_tables(session.root)
+    fill(SESSION_TABLES, {"eid": session.eid})
+    run = TrackingRun.register("SRC1")
+    assert tracked_errors(run) == []
+    criterion = "min_silhouette" if name == SILHOUETTE else "min_cell_probability"
+    for rule, expected in (({}, []), ({criterion: 0.01}, [criterion])):
+        session_set = schemas.SessionSet.add([session.eid], run, **rule)
+        fill([schemas.SharedCells], session_set)
+        notes = [text for text in notes_on_fovs(session_set) if name in text]
+        assert len(notes) == len(expected)
+        assert all(text.startswith(f"session {session.eid}, FOV_01: none of its cells") for text in notes)
+        assert all(f"{criterion} of the set asks for {name}" in text for text in notes)
 
 
 def test_silhouettes_of_a_former_run_are_refused_beside_new_uids(session):
@@ -650,6 +780,14 @@ def test_the_files_of_another_day_are_refused_under_the_id_of_a_session(session)
     assert "ONE has another session under this id" in ingest([session.eid], cache_dir=session.root).failed[session.eid]
 
 
+def test_an_id_that_one_does_not_take_is_refused_when_a_session_is_registered(session):
+    """ONE lists a session with a UUID of version 5, and finds no file of it."""
+    eid = str(uuid.uuid5(uuid.NAMESPACE_DNS, session.eid))
+    exchange_ids(session.root, session.eid, eid)
+    message = ingest([eid], cache_dir=session.root).failed[eid]
+    assert f"session {eid}: ONE finds no folder of a session with this id" in message and "version 3 or 4" in message
+
+
 def exchange_ids(root: Path, one: str, other: str) -> None:
     """Exchange two sessions in the tables of a ONE cache."""
     from iblutil.io import parquet
@@ -670,6 +808,59 @@ def test_what_would_be_read_is_what_was_read(session):
     fill(SESSION_TABLES, {"eid": session.eid})
     for content in (False, True):
         assert changed_rows(session.eid, content=content) == []
+
+
+def of_another_day(session: OneSession, change: Callable[[pd.DataFrame], pd.DataFrame]) -> tuple[str, str]:
+    """Give the session the trials of another day, read the other day, and return the ids of both."""
+    session.add("other", "SRC1")
+    path = next(session.alf("other").rglob(TRIALS))
+    place = session.alf("it") / path.relative_to(session.alf("other"))
+    change(pd.read_parquet(path)).to_parquet(place)
+    for beside in path.parent.glob("_ibl_trials.*.npy"):
+        place.with_name(beside.name).unlink()
+    write_one_tables(session.root)
+    ingest([session.eids["other"]], cache_dir=session.root)
+    assert fill([schemas.Behavior], {"eid": session.eids["other"]}).errors == []
+    return session.eid, session.eids["other"]
+
+
+def shifted(table: pd.DataFrame) -> pd.DataFrame:
+    times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
+    return table.assign(**{name: table[name] + 1.7 for name in times}).iloc[:-3]
+
+
+@pytest.mark.parametrize("change", [lambda table: table.round(3), shifted], ids=["rounded to ms", "at other times"])
+def test_the_trials_of_another_day_are_refused_whatever_their_times(session, change):
+    """Through a CSV; or on the clock of this day, without the last trials."""
+    eid, other = of_another_day(session, change)
+    ((_, _, message),) = fill([schemas.Behavior], {"eid": eid}).errors
+    assert f"{TRIALS}: is a copy of a file that has been read" in message
+    assert f"of session {other}" in message
+
+
+def test_days_with_the_same_stimuli_are_read(session):
+    """Sequences that were drawn in advance: the mouse chose otherwise on one trial."""
+
+    def other_choice(table: pd.DataFrame) -> pd.DataFrame:
+        table = shifted(table).copy()
+        table.loc[table.index[30], ["choice", "feedbackType"]] *= -1
+        return table
+
+    eid, _ = of_another_day(session, other_choice)
+    assert fill([schemas.Behavior], {"eid": eid}).errors == []
+
+
+def test_the_clocks_of_another_day_are_refused_although_they_were_rounded(session):
+    session.add("other", "SRC1")
+    for name in (TIMES, WHEEL_TIMES):
+        for path in session.alf("other").rglob(name):
+            np.save(session.alf("it") / path.relative_to(session.alf("other")), np.load(path).round(3))
+    write_one_tables(session.root)
+    ingest([session.eids["other"]], cache_dir=session.root)
+    fill([schemas.Wheel, schemas.FOV], {"eid": session.eids["other"]})
+    errors = fill([schemas.Wheel, schemas.FOV], {"eid": session.eid}).errors
+    assert sorted(table for table, _, _ in errors) == ["FOV", "FOV", "Wheel"]
+    assert all("is a copy of a file that has been read" in message for _, _, message in errors)
 
 
 @pytest.mark.parametrize("kind", ["size", "content", "gone", "hash"])
