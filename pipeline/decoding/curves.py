@@ -15,6 +15,7 @@ import numpy as np
 
 from pipeline.decoding import newton
 from pipeline.decoding.fits.k_star import k_stars
+from pipeline.decoding.fits.uncertainty import TRAINING_FACTOR
 from pipeline.decoding.folds import (
     Groups,
     TrialEffects,
@@ -25,8 +26,9 @@ from pipeline.decoding.folds import (
 )
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
 from pipeline.decoding.penalty import CANDIDATES, check, chosen, inner_scores, sizes
+from pipeline.decoding.retrained import N_SUBSETS, retrained_variance
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import AXES, INTERVALS, METRICS, NULL_SUBSETS
+from pipeline.settings.curves import AXES, INTERVALS, METRICS, NULL_SUBSETS, check_retrained
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -67,7 +69,8 @@ class NDCCurve:
         ``intervals="test_trials"``.
     influences : (K, n) float64
         Influence of each of the n labelled trials on the mean score of each k, in their order (see
-        ``pipeline.decoding.folds.influences``); n is 0 unless ``intervals="new_trials"``.
+        ``pipeline.decoding.folds.influences``); n is 0 with ``intervals="test_trials"``. With ``"retrained"`` they are
+        multiplied so that twice their sum of squares is the variance of retrained decoders.
     c : float
         Inverse strength of the penalty for the real labels, in its unit: as given, or with penalty 'auto' the chosen
         one. NaN: not known.
@@ -290,11 +293,14 @@ def neuron_dropping_curve(
         Penalise the intercept too, as liblinear does.
     fold_mode, fold_gap, c_grid
         See ``pipeline.decoding.folds.Validation``.
-    intervals : {'new_trials', 'test_trials'}
+    intervals : {'new_trials', 'retrained', 'test_trials'}
         What the intervals of the fit will hold for: decoders that are trained and tested on new trials (from
         ``influences``), or these decoders on new test trials (from ``trial_means``; too narrow for other conclusions).
+        With 'retrained' the influences have the variance of decoders that are trained again in each of the draws
+        (``pipeline.decoding.retrained``).
     n_bootstrap : int
-        B, bootstrap samples of the test trials for ``trial_means``; without effect with 'new_trials'.
+        B, bootstrap samples of the test trials for ``trial_means``, or draws of 'retrained'; without effect with
+        'new_trials'.
     curve_axis : {'cells', 'trials'}
         'trials': all neurons are used and ks are numbers of trials, with the class proportions kept. A vector of
         shuffled labels with fewer than k labelled trials is scored on those that it has.
@@ -341,6 +347,8 @@ def neuron_dropping_curve(
     for name, (word, allowed) in {**words, "intervals": (intervals, INTERVALS)}.items():
         if word not in allowed:
             raise ArgumentError(f"{name} must be one of {allowed}, not {word!r}")
+    if intervals == "retrained":
+        check_retrained(int(n_bootstrap), curve_axis, trial_shuffled, c_grid)
     strata = _checked_strata(strata, how, len(y))
     if strata is not None and (curve_axis != "cells" or trial_shuffled or intervals != "new_trials"):
         raise ArgumentError(
@@ -359,6 +367,8 @@ def neuron_dropping_curve(
         tally.take(known, work)
     tally.fill(work, progress)
     curve = tally.curve()
+    if intervals == "retrained":
+        curve = replace(curve, influences=work.retrained(curve, int(n_bootstrap)))
     return replace(curve, c=work.c_of([-1])[0], score_c1=work.score_c1(curve))
 
 
@@ -503,6 +513,18 @@ class _Work:
         found = _run(lambda repeat: self._solved(repeat, y, [1.0], k, None)[0], repeats, self.n_threads)
         return float(np.mean([scores[0, 0] for _, scores in found]))
 
+    def retrained(self, curve: NDCCurve, n_draws: int) -> np.ndarray:
+        """Return the influences of a curve, (K, n), with the variance of decoders that are trained again."""
+        draws = [self._draws(repeat) for repeat in range(N_SUBSETS)]
+        subsets = [(self._subset(order[: max(curve.ks)], 0, self.y).decide, folds) for _, order, folds in draws]
+        ks = [int(k) for k in curve.ks]
+        variance = retrained_variance(subsets, self.y, ks, self.how, self.c_of([-1])[0], n_draws, self.seed)
+        known = TRAINING_FACTOR * (curve.influences**2).sum(axis=1)
+        # a score of 1 has no influences, and keeps none
+        factor = np.sqrt(np.divide(variance, known, out=np.zeros_like(known), where=known > 0))
+        influences: np.ndarray = curve.influences * factor[:, None]
+        return influences
+
     def scores(self, repeat: int, real: bool, shuffles: Sequence[int], ks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the scores of the real labels (if ``real``), then of the shuffles, and effects of the real trials.
 
@@ -528,8 +550,9 @@ class _Work:
     def _draws(self, repeat: int) -> tuple[np.random.SeedSequence, np.ndarray, int]:
         """Return the seed of a repeat's order, the order of the neurons, (N,) int, and the seed of the folds."""
         # Spawned: another number of neurons leaves the folds as they are. The words of this and the other SeedSequences
-        # ([seed, b, 3], [seed, repeat, 4, label]; in nulls [seed, s, 1], [seed, n, 2]) keep apart what is drawn, and
-        # stored scores depend on them. A last word of 0 would not keep apart: numpy pads with zeros.
+        # ([seed, b, 3], [seed, repeat, 4, label]; in retrained [seed, b, 5]; in nulls [seed, s, 1], [seed, n, 2]) keep
+        # apart what is drawn, and stored scores depend on them. A last word of 0 would not keep apart: numpy pads with
+        # zeros.
         order_seed, fold_seed = np.random.SeedSequence([self.seed, repeat]).spawn(2)
         # 32 bits, as scikit-learn's folds are seeded (RandomState)
         folds = int(fold_seed.generate_state(1)[0])
@@ -598,7 +621,7 @@ class _TrialEffects:
     @classmethod
     def of(cls, y: np.ndarray, intervals: str, n_bootstrap: int, seed: int) -> _TrialEffects:
         """Return those that intervals need."""
-        if intervals == "new_trials":
+        if intervals != "test_trials":
             labelled = y >= 0
 
             def compute(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:

@@ -43,7 +43,9 @@ PENALTIES = ("fixed", "scaled", "auto")
 #: What the ks of a curve count.
 AXES = ("cells", "trials")
 #: What the intervals of a curve hold for.
-INTERVALS = ("new_trials", "test_trials")
+INTERVALS = ("new_trials", "retrained", "test_trials")
+#: Draws that a variance of retrained decoders needs.
+MIN_RETRAINED = 20
 #: Models of the mouse in a pseudosession.
 CHOICE_MODELS = ("dynamic", "static")
 #: What a curve must tell more than: nothing, the stimulus, or the stimulus and the last choice.
@@ -159,7 +161,8 @@ class NDCSettings:
     )
     n_label_shuffles: int = setting(
         Whole(0), 100, group=CHANCE, sql="int32",
-        help="Number S of null label vectors; 0 for no p. The smallest possible p is 1 / (S + 1).",
+        help="Number S of null label vectors; 0 for no p. The smallest possible p is 1 / (S + 1), the smallest q of a "
+        "single clear curve among m is m / (S + 1). Asking for more keeps those that are done.",
     )
     seed: int = setting(
         Whole(0), 0, group=CURVE, sql="int64",
@@ -246,7 +249,8 @@ class NDCSettings:
         comment="what intervals hold for: new_trials, or test_trials (as before)",
         help="What the intervals hold for: decoders that are trained and tested on new trials of these cells "
         "(new_trials), or the trained decoders on new test trials (test_trials), which is too narrow for other "
-        "conclusions.",
+        "conclusions. With retrained the variance of new trials is that of n_bootstrap draws in which decoders are "
+        "trained again, instead of twice that of the test trials: a check, which may double the time.",
     )
     choice_model: str = setting(
         Choice(CHOICE_MODELS), "dynamic", before="static", group=CHANCE, sql="varchar(8)",
@@ -328,6 +332,8 @@ class NDCSettings:
             )
         if self.beyond != "none":
             self._check_beyond()
+        if self.intervals == "retrained":
+            check_retrained(self.n_bootstrap, self.curve_axis, self.trial_shuffled, self.c_grid)
         if self.n_cells and self.curve_axis == "trials":
             raise ArgumentError(
                 f"n_cells={self.n_cells} limits a curve over cells; curve_axis='trials' uses all cells at each k"
@@ -381,6 +387,15 @@ class NDCSettings:
     def from_columns(cls, row: Mapping[str, Any]) -> NDCSettings:
         """Return the settings of a row of the table; other columns are ignored."""
         return cls(**{record.name: record.kind.restored(row[record.column]) for record in settings_in(cls)})
+
+
+def check_retrained(n_bootstrap: int, curve_axis: str, trial_shuffled: bool, c_grid: Sequence[float]) -> None:
+    """Refuse what decoders that are trained again in each draw cannot be combined with."""
+    if n_bootstrap < MIN_RETRAINED or curve_axis != "cells" or trial_shuffled or len(c_grid):
+        raise ArgumentError(
+            f"intervals='retrained' needs n_bootstrap={MIN_RETRAINED} or more, curve_axis='cells', no trial_shuffled "
+            f"and no c_grid, not {n_bootstrap}, {curve_axis!r}, {trial_shuffled} and {tuple(c_grid)}"
+        )
 
 
 def curve_settings(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import datajoint as dj
 
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.fits.families import ALPHA
+from pipeline.decoding.fits.together import least_q, shuffles_needed
 from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
 from schemas.decoding.naming import names_of
@@ -37,7 +40,8 @@ if TYPE_CHECKING:
 #: Columns of ``NDCRun.table``: results, then all settings and keys that are needed to reproduce them.
 COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
-    "k_star_continuous", "k_half", "ceiling", "n_cells", "n_decoded", "p_value", "q_value", "verdict", "asymptote",
+    "k_star_continuous", "k_half", "ceiling", "n_cells", "n_decoded", "p_value", "q_value", "q_least", "verdict",
+    "asymptote",
     "k50", "k90", "k95", "performance", "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r",
     "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
@@ -332,6 +336,7 @@ class _Stored:
         compared = NDCComparison.Result & self.family & self.session_set & self.params
         comparison = {(row["ndc_params"], row["eid"]): row for row in compared.to_dicts()}
         nothing = {"q_value": None, "k_star_common": None}
+        n_judged = self._n_judged()
         return [
             {
                 # the row of the result last: of columns in several tables its values count
@@ -339,6 +344,8 @@ class _Stored:
                 **comparison.get((row["ndc_params"], row["eid"]), nothing), **row,
                 "feature_signal": self.signals[row["ndc_params"], row["eid"]],
                 "performance": performance.get(row["eid"]),
+                "q_least": None if p_of(row) is None
+                else least_q(n_judged, of_params[row["ndc_params"]]["n_label_shuffles"]),
             }
             for row in self.results
         ]  # fmt: skip
@@ -402,14 +409,20 @@ class _Stored:
     def _unreachable_q(self) -> list[str]:
         """Return a note if no single curve can have q <= 0.05: p has a smallest value, that of its shuffles."""
         shuffles = [one.n_label_shuffles for one in self.settings if one.n_label_shuffles]
-        n_curves = sum(p_of(row) is not None for row in self.results)
-        if not shuffles or 20 * n_curves <= min(shuffles) + 1:  # n times the smallest p is q, at most 1 / 20
+        n_curves = self._n_judged()
+        if not shuffles or least_q(n_curves, min(shuffles)) <= ALPHA:
             return []
+        needed = math.ceil(n_curves / ALPHA / (min(shuffles) + 1))
         text = (
             f"with {min(shuffles)} shuffles p is {1 / (min(shuffles) + 1):.3f} or more: a single clear curve of "
-            f"{n_curves} cannot reach q = 0.05; with n_label_shuffles={20 * n_curves} it could"
+            f"{n_curves} cannot reach q = {ALPHA}, {needed} together can; with n_label_shuffles="
+            f"{shuffles_needed(n_curves)} one could (shuffles that are done are kept)"
         )
         return [text]
+
+    def _n_judged(self) -> int:
+        """Return the number of curves with a p, over which q is adjusted."""
+        return sum(p_of(row) is not None for row in self.results)
 
     def _mixed_environments(self) -> list[str]:
         """Return a note if the results come from different versions of the code, and one if from different machines."""

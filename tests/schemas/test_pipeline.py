@@ -440,14 +440,17 @@ def test_the_planted_fall_is_found_in_these_days(demo_sessions):
 def test_a_family_says_if_a_single_clear_curve_cannot_reach_q(ndc, demo_sessions, tracking, capsys):
     """The smallest p of S shuffles is 1 / (S + 1); scipy adjusts it among curves that are at chance."""
     note = (
-        "with 40 shuffles p is 0.024 or more: a single clear curve of 12 cannot reach q = 0.05; with "
-        "n_label_shuffles=240 it could"
+        "with 40 shuffles p is 0.024 or more: a single clear curve of 12 cannot reach q = 0.05, 6 together can; with "
+        "n_label_shuffles=240 one could (shuffles that are done are kept)"
     )
     assert note in ndc.notes
     print_run(ndc)
     assert note in " ".join(capsys.readouterr().out.split())
     q = {n: false_discovery_control([1 / (n + 1)] + [1.0] * 11)[0] for n in (40, 240)}
     assert q[240] <= 0.05 < q[40]
+    q_of_6, q_of_5 = (false_discovery_control([1 / 41] * n + [1.0] * (12 - n))[0] for n in (6, 5))
+    assert q_of_6 <= 0.05 < q_of_5
+    assert ndc.table["q_least"].tolist() == pytest.approx([q[40]] * 12)
     for n, reachable in ((38, False), (39, True)):
         assert (false_discovery_control([1 / (n + 1), 1.0])[0] <= 0.05) == reachable
         asked = small(r=1, n_label_shuffles=n, null_subsets=1)

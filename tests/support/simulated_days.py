@@ -9,10 +9,7 @@ from functools import cache, partial
 import numpy as np
 
 from pipeline.decoding import CurveFit, fit_curve, neuron_dropping_curve
-from pipeline.decoding.engine import Population as Packed
-from pipeline.decoding.engine import Subset
 from pipeline.decoding.fits.uncertainty import score_interval, score_variance
-from pipeline.decoding.folds import Groups, Validation, bootstrap_means, fold_masks
 from support.populations import EPS, KINDS, Population, population
 
 #: Subset sizes of a population of 100 cells.
@@ -70,37 +67,10 @@ def coverage(
     return Coverage(covered, n_sets, m.mean(axis=0), width, (np.abs(m - others) <= np.array(former)).sum(axis=0))
 
 
-def retrained_variance(
-    X: np.ndarray, y: np.ndarray, ks: Sequence[int], n_draws: int, rng: np.random.Generator, n_subsets: int = 4
-) -> np.ndarray:
-    """Return the variance of the score from the trials, (K,), by a bootstrap that trains the decoders again.
-
-    Counts of the drawn trials are weights in training and test; copies of a trial stay in its fold. The covariance over
-    the draws of the scores of two subsets, with folds of their own, is the effect of the trials without that of the
-    subsets; its mean over all pairs of subsets is returned.
-    """
-    counts = np.array([np.bincount(rng.integers(len(y), size=len(y)), minlength=len(y)) for _ in range(n_draws)])
-    packed = Packed(X, scaling=True, penalize_intercept=False)
-    away = np.empty((n_subsets, n_draws, len(ks)))
-    for s in range(n_subsets):
-        train, test = fold_masks(y, int(rng.integers(2**31)), Validation())
-        groups = Groups.of(np.repeat(y[None], len(test), axis=0), test)
-        weights = (counts[:, None].astype(float) * train).reshape(-1, len(y))
-        subset = Subset(packed, rng.permutation(X.shape[1])[: max(ks)])
-        values = subset.decide(weights, np.repeat(y[None], len(weights), axis=0), ks, [1.0] * len(ks))
-        for k, z in enumerate(values):
-            by_draw = zip(z.reshape(n_draws, *test.shape), counts[:, None], strict=True)
-            away[s, :, k] = [bootstrap_means(one, groups, "auc", drawn)[0] for one, drawn in by_draw]
-    away -= away.mean(axis=1, keepdims=True)
-    pairs = away.sum(axis=0) ** 2 - (away**2).sum(axis=0)  # of all ordered pairs of different subsets
-    variance: np.ndarray = pairs.sum(axis=0) / (n_draws - 1) / (n_subsets * (n_subsets - 1))
-    return variance
-
-
 # ----------------------------------------------------------------------------------------------------- trends over days
 
 #: What changes over the days of a simulated mouse, from 0 (first day) to 1 (last).
-TRUTHS = ("same", "signal", "performance", "trials", "cells", "code")
+TRUTHS = ("same", "signal", "performance", "trials", "cells", "code", "more trials", "drift", "outlier", "learning")
 
 
 def session(truth: str, share: float, rng: np.random.Generator, n_trials: int = 120) -> tuple[np.ndarray, np.ndarray]:
@@ -112,16 +82,31 @@ def session(truth: str, share: float, rng: np.random.Generator, n_trials: int = 
     - trials: from 400 to 80.
     - cells: from 100 to 40, drawn at random.
     - code: the share of cells that inform rises from .06 to .44, so that fewer random cells suffice.
+    - more trials: from 80 to 400.
+    - drift: the activity of every cell drifts within the session, more and more: slow waves of up to three times the
+      variance of its noise.
+    - outlier: the last day has a tenth of the signal.
+    - learning: performance, trials (80 to 400) and drift together.
     """
     cells = population("limited", 100, rng)
-    if truth == "signal":
-        cells = population("limited", 100, rng, signal=1 - share / 2)
+    if truth in ("signal", "outlier"):
+        cells = population("limited", 100, rng, signal=1 - share / 2 if truth == "signal" else 0.1 ** (share == 1))
     if truth == "code":
         cells = _sparse(0.06 * (0.44 / 0.06) ** share, rng)
-    X, y = cells.sample(round(400 * 0.2**share) if truth == "trials" else n_trials, rng)
-    if truth == "performance":
+    numbers = {"trials": 400 * 0.2**share, "more trials": 80 * 5**share, "learning": 80 * 5**share}
+    X, y = cells.sample(round(numbers.get(truth, n_trials)), rng)
+    if truth in ("performance", "learning"):
         y = np.where(rng.random(len(y)) < 0.75 + 0.17 * share, y, 1 - y)
+    if truth in ("drift", "learning"):
+        X = X + np.sqrt(6 * share) * _waves(*X.shape, rng)
     return X[:, : 100 - round(60 * share)] if truth == "cells" else X, y
+
+
+def _waves(n: int, N: int, rng: np.random.Generator) -> np.ndarray:
+    """Return a slow wave of each cell, (n, N), of variance 0.5: up to three periods a session, with any phase."""
+    turns = rng.uniform(0.3, 3, N) * np.arange(n)[:, None] / n + rng.random(N)
+    waves: np.ndarray = np.sin(2 * np.pi * turns)
+    return waves
 
 
 def _sparse(share: float, rng: np.random.Generator) -> Population:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from pipeline.decoding.fits.families import ALPHA
 from pipeline.decoding.fits.k_star import k_stars
 from pipeline.errors import ArgumentError
 
@@ -88,3 +90,35 @@ def benjamini_hochberg(p: Any) -> np.ndarray:
     found = np.full(p.shape, np.nan)
     found[~np.isnan(p)] = q
     return found
+
+
+def least_q(n_curves: int, n_shuffles: int) -> float:
+    """Return the smallest q that a single clear curve of a family can have, where all others are at chance.
+
+    Its p is at least 1 / (S + 1) with S shuffled label vectors, which `benjamini_hochberg` multiplies by the number of
+    curves.
+
+    Parameters
+    ----------
+    n_curves : int
+        Curves of the family that have a p.
+    n_shuffles : int
+        S.
+
+    Examples
+    --------
+    >>> round(least_q(12, 100), 3), least_q(12, 239), least_q(200, 100)
+    (0.119, 0.05, 1.0)
+    """
+    return min(n_curves / (n_shuffles + 1), 1.0)
+
+
+def shuffles_needed(n_curves: int) -> int:
+    """Return the number of shuffled label vectors with which a single clear curve of a family can have q <= 0.05.
+
+    Examples
+    --------
+    >>> shuffles_needed(12)
+    240
+    """
+    return math.ceil(n_curves / ALPHA)

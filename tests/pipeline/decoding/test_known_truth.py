@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.populations import population
-from support.simulated_days import coverage, mice, retrained_variance
+from support.simulated_days import coverage, mice
 
 from pipeline.decoding import code_trend, neuron_dropping_curve, sensitivity_trend
+from pipeline.decoding.fits.uncertainty import score_variance
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,11 +30,11 @@ def test_intervals_cover_the_expected_score():
 def test_twice_the_test_trials_is_about_what_training_again_gives():
     rng = np.random.default_rng(5)
     X, y = population("limited", 60, rng).sample(100, rng)
-    curve = neuron_dropping_curve(X, y, ks=[8, 60], R=10, n_label_shuffles=0, penalty="scaled")
-    of_subsets = curve.scores.var(axis=1, ddof=1) / 10
-    mine = 2 * (curve.influences**2).sum(axis=1) + of_subsets
-    ratio = mine / (retrained_variance(X, y, [8, 60], 100, rng) + of_subsets)
-    assert np.all((ratio > 0.6) & (ratio < 1.8)), ratio  # 100 draws: the variance is known to 15 %
+    asked = {"ks": [8, 60], "R": 10, "n_label_shuffles": 0, "n_bootstrap": 100}
+    curves = [neuron_dropping_curve(X, y, **asked, intervals=one) for one in ("new_trials", "retrained")]
+    mine, again = (score_variance(curve.scores, curve.influences) for curve in curves)
+    assert np.all((mine / again > 0.6) & (mine / again < 1.8)), mine / again  # the variance is known to 15 %
+    np.testing.assert_array_equal(curves[0].scores, curves[1].scores)
 
 
 def test_a_code_that_changes_is_found_and_more_signal_is_none():
