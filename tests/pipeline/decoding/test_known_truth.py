@@ -36,6 +36,7 @@ def test_twice_the_test_trials_is_about_what_training_again_gives():
     assert np.all((ratio > 0.6) & (ratio < 1.8)), ratio  # 100 draws: the variance is known to 15 %
 
 
+@pytest.mark.slow
 def test_a_code_that_changes_is_found_and_more_signal_is_none():
     days = np.arange(5)
     found = {
