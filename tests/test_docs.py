@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
@@ -16,6 +14,7 @@ import click
 import pytest
 import yaml
 from click.testing import CliRunner
+from support import quick_start
 
 from populate_scripts.cli import main
 
@@ -74,8 +73,9 @@ def test_pages_are_written_from_a_database_of_their_own(tmp_path):
     for part in ("reference", "images"):
         (tmp_path / part).mkdir()
     users = {"MESO_DATA_DIR": str(tmp_path / "users"), "DJ_HOST": "127.0.0.1", "DJ_PORT": "1", "PYTHONPATH": str(ROOT)}
-    script = [sys.executable, "-W", "ignore", str(ROOT / "docs" / "generate.py"), str(tmp_path)]
-    subprocess.run(script, env=os.environ | users, check=True, timeout=120)
+    script = [str(ROOT / "docs" / "generate.py"), str(tmp_path)]
+    done = quick_start.run(script, env=os.environ | users, cwd=ROOT, timeout=120)
+    assert done.returncode == 0, done.stderr
     assert not (tmp_path / "users").exists()
     for page in ("reference/settings.md", "reference/tables.md", "images/tables.svg"):
         assert (tmp_path / page).read_text() == (ROOT / "docs" / page).read_text(), "run: make pages"

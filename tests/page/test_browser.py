@@ -10,7 +10,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 from support import version_3
-from support.pages import inked, ready, served, words_on
+from support.pages import WINDOW, Tab, inked, ready, served, words_on
 
 import schemas
 
@@ -62,25 +62,37 @@ def pages_of(eid: str) -> list[str]:
             "/tracking?subject=SP999", "/ndc?subject=SP999", "/nowhere"]  # fmt: skip
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.fixture(scope="module")
+def reader(chromium, address) -> Iterator[Tab]:
+    """One tab for all pages, each of which is loaded anew: what its process has compiled is compiled."""
+    one = Tab(chromium, address)
+    yield one
+    one.close()
+
+
 @pytest.mark.parametrize("number", range(8))
-def test_every_page_is_accessible(tab, demo_sessions, number, scheme):
+def test_every_page_is_accessible(reader, demo_sessions, number):
     """axe-core finds nothing, in light and dark mode; all images load; the page fits a phone's window."""
-    one = tab(color_scheme=scheme)
     path = pages_of(demo_sessions[2])[number]
-    page = one.open(path)
-    if path == "/nowhere":
-        one.problems.clear()  # the browser notes the 404
-    page.evaluate("document.querySelectorAll('img').forEach((one) => { one.loading = 'eager'; })")
-    page.wait_for_load_state("networkidle")
-    assert one.violations() == []
-    assert (
-        page.evaluate("[...document.images].filter((one) => !one.complete || !one.naturalWidth).map((one) => one.src)")
-        == []
-    )
-    page.set_viewport_size({"width": 360, "height": 740})
-    page.wait_for_load_state("networkidle")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    for scheme in ("light", "dark"):
+        reader.page.set_viewport_size(WINDOW)
+        reader.page.emulate_media(color_scheme=scheme)
+        page = reader.open(path)
+        if path == "/nowhere":
+            reader.problems.clear()  # the browser notes the 404
+        page.evaluate("document.querySelectorAll('img').forEach((one) => { one.loading = 'eager'; })")
+        page.wait_for_load_state("networkidle")
+        assert reader.violations() == [], scheme
+        assert (
+            page.evaluate(
+                "[...document.images].filter((one) => !one.complete || !one.naturalWidth).map((one) => one.src)"
+            )
+            == []
+        )
+        page.set_viewport_size({"width": 360, "height": 740})
+        page.wait_for_load_state("networkidle")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        assert reader.problems == []
 
 
 def test_first_paint_and_weight(tab, demo_sessions):

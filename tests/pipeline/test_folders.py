@@ -47,6 +47,7 @@ print(*(made(name)(1) for name in ("elsewhere", "pipeline.decoding.kernels", "pi
 """
 
 
+@pytest.mark.slow
 def test_what_takes_seconds_to_compile_is_said_once():
     done = subprocess.run([sys.executable, "-c", COMPILES], capture_output=True, text=True)
     assert done.stdout == "2 2 2 2\n", done.stderr

@@ -34,6 +34,7 @@ def test_instruction_sets_are_those_of_the_kernel():
     assert not {"aes", "rdrnd"} & set(cpu_features())
 
 
+@pytest.mark.slow
 def test_kernels_are_the_same_whatever_was_imported_before():
     assert kernels() == kernels("import sklearn.cluster, numba, scipy.sparse.linalg") == blas_kernels()
 

@@ -37,6 +37,7 @@ def test_twice_the_test_trials_is_about_what_training_again_gives():
     np.testing.assert_array_equal(curves[0].scores, curves[1].scores)
 
 
+@pytest.mark.slow
 def test_a_code_that_changes_is_found_and_more_signal_is_none():
     days = np.arange(5)
     found = {

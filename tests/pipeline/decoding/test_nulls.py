@@ -181,6 +181,7 @@ def test_mouse_of_pseudosessions_is_that_of_the_session():
     assert ((together["choice"] == side) == (together["feedbackType"] == 1)).all()
 
 
+@pytest.mark.slow
 def test_model_learns_that_choices_repeat_and_errors_cluster():
     rng = np.random.default_rng(0)
     trials = block_session(3000)
@@ -340,6 +341,7 @@ def test_shifts_through_the_one_entry(null):
         assert (ours == theirs).all()
 
 
+@pytest.mark.slow
 def test_vectors_of_one_class_are_drawn_again():
     # two short blocks: about half of the pseudosessions would have one block only, all of one class
     trials = task_trials(np.repeat([0.5, 0.8, 0.2], [90, 25, 15]))

@@ -144,6 +144,7 @@ def inner_by_hand(X: np.ndarray, y: np.ndarray, metric: str = "auc", **options) 
     return np.array([np.mean(found[c]) for c in CANDIDATES])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["auc", "balanced_accuracy"])
 @pytest.mark.parametrize("options", [{}, {"scaling": False}, {"class_weight": "balanced"}], ids=str)
 def test_inner_scores_are_scikit_learns(options, metric):
@@ -300,6 +301,7 @@ def mean_curves(kind: str, N: int, n: int, sets: int, ks: list[int], *asked: dic
 FIXED = [{"penalty": "fixed", "C": 10.0**e} for e in (-5, -4, -3, -2, -1, 0)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "N", "n", "bound"),
     [("limited", 100, 120, 0.01), ("sparse", 100, 400, 0.01), ("spiky", 400, 60, 0.01), ("lowrank", 100, 120, 0.02)],

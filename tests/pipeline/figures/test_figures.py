@@ -596,6 +596,7 @@ def examples_of_width(width):
             yield runpy.run_path(str(EXAMPLES / f"{name}.py"))["figure"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("width", "mm"), [("single", 89), ("double", 183)])
 def test_a_figure_of_a_journals_width_holds_its_legend_and_its_text_can_be_read(width, mm):
     for fig in (*figures_of_width(width), *examples_of_width(width)):

@@ -350,6 +350,7 @@ def test_figures_of_tracking_refuse_what_does_not_fit():
         survival(np.ones((3, 2), dtype=bool), days(2)[::-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", [(1, 2), (25_000, 12), (100, 1), (500, 20)])
 def test_ugly_tracking_is_whole(shape):
     found = presence(*shape)
@@ -465,6 +466,7 @@ def test_rows_of_many_cells_are_means_of_neighbours():
     np.testing.assert_allclose(image, np.nanmean(mean.reshape(1200, 2, 7), axis=1))
 
 
+@pytest.mark.slow
 def test_ugly_averages_are_whole():
     rng = np.random.default_rng(0)
     mean = rng.random((25_000, 7))
@@ -480,6 +482,7 @@ def test_ugly_averages_are_whole():
 # --- files ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["png", "svg", "pdf"])
 def test_files_carry_provenance_and_versions_and_text(kind, tmp_path):
     """With the readers of other projects: Pillow, an XML parser, and the bytes of the PDF."""

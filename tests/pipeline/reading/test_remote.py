@@ -270,6 +270,7 @@ def test_a_server_that_does_not_answer_is_given_up_and_asked_again(lab, monkeypa
     assert sum(f" {path}" in text for text in lab.server.requests) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [429, 502, 503, CUT, STALL])
 def test_passing_failures_of_the_file_server_are_tried_again(lab, monkeypatch, status):
     monkeypatch.setattr(remote, "STALLED", 0.2)

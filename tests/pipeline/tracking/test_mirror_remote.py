@@ -161,6 +161,7 @@ def test_what_is_known_is_not_read_again(tmp_path, sftp):
     assert len(sftp.opened) == N_FILES
 
 
+@pytest.mark.slow
 def test_regenerated_files_are_not_mixed(tmp_path, place):
     source, dst = make_tree(tmp_path / "src"), tmp_path / "dst"
     place.fill(source)

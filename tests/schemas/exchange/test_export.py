@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
-import subprocess
-import sys
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import pynwb
 import pytest
 from nwbinspector import inspect_nwbfile
 from pyarrow import parquet
+from support import quick_start
 
 import schemas
 from pipeline import export
@@ -204,8 +204,8 @@ getattr(export, sys.argv[1])(plain_session(plain_fov(traces=Deadly((300, 50)))),
 @pytest.mark.parametrize("name", ["write_parquet", "write_nwb"])
 @pytest.mark.slow
 def test_a_killed_export_leaves_nothing_that_looks_whole(tmp_path, name):
-    command = [sys.executable, "-c", KILLED, name, str(tmp_path)]
-    done = subprocess.run(command, cwd=Path(__file__).parents[3], capture_output=True, text=True, timeout=120)
+    command = ["-c", KILLED, name, str(tmp_path)]
+    done = quick_start.run(command, env=os.environ, cwd=Path(__file__).parents[3], timeout=120)
     assert done.returncode == -9, done.stderr
     assert [path.suffix for path in tmp_path.iterdir()] == [".partial"]
     getattr(export, name)(plain_session(plain_fov(n=3)), tmp_path)
