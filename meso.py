@@ -49,6 +49,7 @@ from schemas.work.filling import fill, fill_session, fill_sessions, not_read, re
 
 if TYPE_CHECKING:
     import datajoint as dj
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from drawing.curves import DrawableRun
@@ -69,6 +70,7 @@ __all__ = [
     "neuron_dropping_curves_cached",
     "plot_raster",
     "plot_xyz",
+    "trial_columns",
 ]
 
 #: Stands for the region of a ROI that has none; no region of the atlas has this id.
@@ -573,6 +575,36 @@ def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
     cells = place_numbers(*_cells(eid, neurons_only))
     shared = schemas.SharedCells.Cell & session_set & {"eid": eid}
     return np.searchsorted(cells, place_numbers(*columns(shared, "fov", "roi", order_by=("shared_cell",))))
+
+
+def trial_columns(eid: str) -> pd.DataFrame:
+    """Return the named columns of a session's trials, by which the setting ``trials`` selects.
+
+    Parameters
+    ----------
+    eid : str
+        As for ``load_or_embed``.
+
+    Returns
+    -------
+    DataFrame
+        A row for each trial; the columns are those of ``pipeline.settings.conditions.COLUMNS``, float64, NaN where a
+        trial has no value.
+
+    Raises
+    ------
+    DataError
+        The trials cannot be read.
+    """
+    from pipeline.behavior.trial_columns import columns_table
+    from schemas.session import Behavior, trials_of
+
+    schemas.activate()
+    eid = registered(eid)
+    filled = fill([Behavior], {"eid": eid})
+    if not (Behavior & {"eid": eid}):
+        raise DataError("its trials cannot be read", eid=eid, do="; ".join(filled.lines()) or None)
+    return columns_table(trials_of(eid))
 
 
 def neuron_dropping_curves_cached(

@@ -67,6 +67,7 @@ WORDS = {
     "choice_model": ("--choice-model static", "static"),
     "imposter_align": ("--imposter-align end", "end"),
     "beyond": ("--beyond stimulus", "stimulus"),
+    "trials": ("--trials correct", "correct"),
 }
 #: Settings that have an effect only together with another.
 NEEDED = {
@@ -179,7 +180,7 @@ def test_invalid_options_end_the_command_before_the_database():
 
 # ------------------------------------------------------------------------------------------------------ the table
 
-#: Definition of NDCParams in version 14 of the tables, word for word.
+#: Definition of NDCParams, word for word.
 DEFINITION = """
 # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
 ndc_params : char(32)               # hash of the rest
@@ -224,10 +225,11 @@ intervals='test_trials' : varchar(16)  # what intervals hold for: new_trials, or
 choice_model='static' : varchar(8)  # mouse of a pseudosession: dynamic, or static as in former versions
 imposter_align='start' : varchar(8)  # trials of an imposter session: start, end or fraction
 beyond='none' : varchar(16)         # what the score must tell more than: none, stimulus or stimulus+history
+trials='' : varchar(512)            # condition; '': all trials
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_16():
+def test_the_definition_of_ndc_params_is_that_of_version_18():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import ArgumentError
+from pipeline.settings.conditions import OF_THE_CHOICE, ConditionText, columns_in
 from pipeline.settings.records import Choice, Flag, Name, Number, Several, Whole, documented, setting, settings_in
 
 #: Event and window (s around the event) of each target, as in IBL's brain-wide map.
@@ -33,6 +34,10 @@ KS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 KS_OF_REGIONS = (2, 4, *KS)
 #: Nulls that simulate the mouse, and the targets that follow from its choices.
 SIMULATED, CHOSEN = ("auto", "pseudosession", "conditional"), ("choice", "feedback")
+#: Columns of the trials, by target, that are its label.
+LABEL_COLUMNS = {
+    "choice": ("choice",), "feedback": ("correct",), "stimulus": ("side", "signed_contrast"), "block": ("block",),
+}  # fmt: skip
 #: Subsets averaged in each null score, and in the real score that it is compared with.
 NULL_SUBSETS = 5
 
@@ -268,6 +273,11 @@ class NDCSettings:
         "stimulus alone score 0.5; the null is conditional, and class_balance is none. With stimulus+history: also "
         "within the last choice.",
     )
+    trials: str = setting(
+        ConditionText(), "", before="", group=TRIALS, sql="varchar(512)", comment="condition; '': all trials",
+        help="Only trials for which a condition is true, e.g. 'contrast > 0.1 and correct and block == 0.5'; see "
+        "docs/science/own_questions.md. Default: all trials.",
+    )
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -322,6 +332,7 @@ class NDCSettings:
                 f"null='conditional' draws {' or '.join(CHOSEN)} with choice_model='dynamic', not "
                 f"{self.target} with {self.choice_model!r}"
             )
+        self._check_trials()
         if self.imposter_align != "start" and self.null != "imposter":
             raise ArgumentError(
                 f"imposter_align={self.imposter_align!r} has an effect on imposter sessions only: use null='imposter'"
@@ -331,6 +342,20 @@ class NDCSettings:
         if self.n_cells and self.curve_axis == "trials":
             raise ArgumentError(
                 f"n_cells={self.n_cells} limits a curve over cells; curve_axis='trials' uses all cells at each k"
+            )
+
+    def _check_trials(self) -> None:
+        """Refuse trials that are selected by their label, or that a null cannot select."""
+        columns = columns_in(self.trials)
+        if by_label := sorted(columns & set(LABEL_COLUMNS.get(self.target, ()))):
+            raise ArgumentError(
+                f"trials={self.trials!r} would select by the label: {by_label[0]} says what target {self.target} is"
+            )
+        by_choice = sorted(columns & set(OF_THE_CHOICE))
+        if by_choice and (self.null == "conditional" or self.beyond != "none"):
+            raise ArgumentError(
+                f"trials={self.trials!r} selects by {by_choice[0]} of the trial, which the null conditional draws "
+                f"anew: use null='pseudosession' and beyond='none'"
             )
 
     def _check_beyond(self) -> None:

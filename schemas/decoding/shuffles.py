@@ -59,13 +59,16 @@ def strata_of(settings: NDCSettings, eid: str, trials: np.ndarray) -> np.ndarray
 
 
 def real_labels(labels: np.ndarray, settings: NDCSettings) -> np.ndarray:
-    """Return the labels of the usable trials, (n_usable,) int8; -1 at the edges that a linear shift leaves out."""
+    """Return the labels of the usable trials, (n_usable,) int8; -1 at the edges that a linear shift leaves out.
+
+    ``labels`` are -1 for trials that the setting ``trials`` drops: shifts skip them.
+    """
     if null_of(settings) != "linear_shift":
         return labels.astype(np.int8)
     return shuffled_labels(labels, "linear_shift", 0, settings.shuffle_seed)[0]
 
 
-def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int | None) -> Shuffles:
+def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int | None, n_chosen: int) -> Shuffles:
     """Return the shuffled labels of a session, balanced and equalised in number like the real labels.
 
     Parameters
@@ -77,6 +80,8 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
         Trial numbers of the trials with features.
     n_total : int, optional
         Number of trials to keep, which every session of the set has; by default all.
+    n_chosen : int
+        Trials among them that the setting ``trials`` does not drop.
 
     Raises
     ------
@@ -90,13 +95,13 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
     trials = trials_of(eid)
     least = settings.cv_splits  # trials of each class, one for each fold
     if settings.class_balance != "downsample":  # equalising counts later makes the rarer class smaller in proportion
-        least = math.ceil(least * len(usable) / min(n_total or len(usable), len(usable)))
+        least = math.ceil(least * n_chosen / min(n_total or n_chosen, n_chosen))
     try:
         labels = null_labels(
             null, settings.target, trials, usable.astype(np.int64), settings.n_label_shuffles, settings.shuffle_seed,
             names=(eid, settings.target), donors=[trials_of(donor) for donor in donors], min_per_class=least,
             choice_model=settings.choice_model, imposter_align=settings.imposter_align,
-            strata=strata_of(settings, eid, usable),
+            strata=strata_of(settings, eid, usable), condition=settings.trials,
         )[1]  # fmt: skip
     except DataError as error:
         error.eid = eid

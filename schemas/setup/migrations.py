@@ -470,6 +470,15 @@ def _made_of(connection: dj.Connection, name_prefix: str) -> None:
         RegisteredUIDs.keep(run["subject"], files, run["registered_at"])
 
 
+#: Columns of NDCParams for labels and trials of one's own. Frozen: the lines of the definition as they were then.
+OWN_COLUMNS = ("trials='' : varchar(512)  # condition; '': all trials",)
+
+
+def _own_questions(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the settings of trials and labels of one's own; former curves are of all trials."""
+    add_columns(connection, name_prefix + "decoding", {"n_d_c_params": OWN_COLUMNS})
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -488,6 +497,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(15, "nulls: mice that change, stored models of choice", _choice_models),
     Migration(16, "decoding: choice beyond the stimulus, slopes over mice", _beyond),
     Migration(17, "files of donors, ROIs of UIDs that stay", lambda connection, name_prefix: None, _made_of),
+    Migration(18, "decoding: trials of one's own", _own_questions),
 )
 LATEST = MIGRATIONS[-1].number
 

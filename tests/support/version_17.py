@@ -1,0 +1,24 @@
+"""Create a database as version 17 did, with two curves: a script, run by test_database."""
+
+from __future__ import annotations
+
+from schemas.decoding import tables as decoding
+from schemas.setup import migrations, views
+from support import version_1
+
+#: Beginnings of the lines that version 18 added.
+NEW_LINES = {decoding.NDCParams: ("trials=",)}
+
+
+def make() -> None:
+    """Declare the tables of version 17; insert two sessions with a curve each."""
+    for table, beginnings in NEW_LINES.items():
+        lines = table.definition.splitlines()
+        table.definition = "\n".join(line for line in lines if not line.strip().startswith(beginnings))
+    views.queries = dict  # those of this version show the new columns
+    migrations.init(migrations=migrations.MIGRATIONS[:17])
+    version_1.insert_rows()
+
+
+if __name__ == "__main__":
+    make()
