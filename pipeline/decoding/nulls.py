@@ -153,8 +153,9 @@ def null_labels(
         raise ArgumentError(f"null 'conditional' draws the choices, by which {condition!r} selects")
     attributes, trials = trials, trial_columns(trials)
     usable, labels = np.asarray(usable), target_labels(target, trials)
+    real = _labels_of(labels, usable)
     chosen = first_failed(condition, attributes)[usable] == 0
-    real = np.where(chosen, _labels_of(labels, usable), -1).astype(np.int8)
+    real = np.where(chosen, real, -1).astype(np.int8)
     if null in SHIFTED:
         return shuffled_labels(real, null, n_label_shuffles, shuffle_seed)
     if null == "imposter":

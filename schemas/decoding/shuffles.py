@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.nulls import auto_null, null_labels, shuffled_labels
 from pipeline.decoding.strata import trial_strata
-from pipeline.decoding.trials import balanced_labels
+from pipeline.decoding.trials import balanced_labels, target_labels
 from pipeline.errors import ArgumentError, DataError
+from pipeline.settings.curves import FROM_LABELS
+from schemas.labels import LabelSet
 from schemas.session import Behavior, Session, trials_of
 from schemas.tracking import SessionSet
 
@@ -39,6 +42,8 @@ def null_of(settings: NDCSettings) -> str:
     """Return the null of the settings; 'auto' is resolved by the target, and by what the curve must tell more than."""
     if settings.null != "auto":
         return settings.null
+    if settings.labels:
+        return FROM_LABELS[0]
     return auto_null(settings.target) if settings.beyond == "none" else "conditional"
 
 
@@ -68,7 +73,7 @@ def real_labels(labels: np.ndarray, settings: NDCSettings) -> np.ndarray:
     return shuffled_labels(labels, "linear_shift", 0, settings.shuffle_seed)[0]
 
 
-def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int | None, n_chosen: int) -> Shuffles:
+def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int | None) -> Shuffles:
     """Return the shuffled labels of a session, balanced and equalised in number like the real labels.
 
     Parameters
@@ -80,8 +85,6 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
         Trial numbers of the trials with features.
     n_total : int, optional
         Number of trials to keep, which every session of the set has; by default all.
-    n_chosen : int
-        Trials among them that the setting ``trials`` does not drop.
 
     Raises
     ------
@@ -95,9 +98,10 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
     trials = trials_of(eid)
     least = settings.cv_splits  # trials of each class, one for each fold
     if settings.class_balance != "downsample":  # equalising counts later makes the rarer class smaller in proportion
+        n_chosen = int((first_failed(settings.trials, trials)[usable.astype(np.int64)] == 0).sum())
         least = math.ceil(least * n_chosen / min(n_total or n_chosen, n_chosen))
     try:
-        labels = null_labels(
+        labels = _of_own_labels(null, settings, eid, trials, usable) if settings.labels else null_labels(
             null, settings.target, trials, usable.astype(np.int64), settings.n_label_shuffles, settings.shuffle_seed,
             names=(eid, settings.target), donors=[trials_of(donor) for donor in donors], min_per_class=least,
             choice_model=settings.choice_model, imposter_align=settings.imposter_align,
@@ -111,6 +115,34 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
     # each vector like the real labels: a null with other counts of the classes would have other scores by that alone
     balanced = balanced_labels(labels, settings.class_balance, n_total, settings.balance_seed, eid, settings.target)
     return Shuffles(null, balanced, donors)
+
+
+def labels_of(settings: NDCSettings, eid: str, trials: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the class of every trial of a session, (n,) float64: 1, 0, or NaN for neither.
+
+    Parameters
+    ----------
+    settings : NDCSettings
+    eid : str
+    trials : dict of ALF attribute to (n,) float64
+
+    Raises
+    ------
+    DataError
+        Labels of one's own lack the session, or have another number of trials.
+    """
+    if settings.labels:
+        return LabelSet.of_session(settings.labels, eid, len(trials["choice"]))
+    return target_labels(settings.target, trials)
+
+
+def _of_own_labels(
+    null: str, settings: NDCSettings, eid: str, trials: dict[str, np.ndarray], usable: np.ndarray
+) -> np.ndarray:
+    """Return the shuffled labels of the usable trials, made from labels of one's own: (S, n_usable) int8."""
+    chosen = first_failed(settings.trials, trials) == 0
+    labels = np.where(chosen, labels_of(settings, eid, trials), -1)[usable.astype(np.int64)]
+    return shuffled_labels(labels.astype(np.int8), null, settings.n_label_shuffles, settings.shuffle_seed)[1]
 
 
 def _donors(key: dict, n_trials: int) -> list[str]:

@@ -35,9 +35,10 @@ from schemas.decoding.rows import (
     trend_row,
     value_rows,
 )
-from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles, strata_of
+from schemas.decoding.shuffles import Shuffles, labels_of, null_of, real_labels, shuffles, strata_of
 from schemas.imaging.reading import check_populated, clocks, flags, fov_traces
 from schemas.imaging.tables import FOV, Activity, Recording
+from schemas.labels import LabelSet  # noqa: F401  # a definition names it
 from schemas.provenance import Environment
 from schemas.rows import content_key, jobs_of, number, sources_key, without_failed
 from schemas.session import Behavior, Session, trials_of
@@ -115,6 +116,13 @@ class TrialFeatures(WholeDelete, dj.Computed):
         trial_outcome : varchar(16)     # usable; label, event, outside, gap, bad frame, no frame, not finite; trials 1
         """
 
+    class OwnLabels(dj.Part):
+        definition = """
+        # labels of one's own, with which the features go
+        -> master
+        -> LabelSet
+        """
+
     @property
     def key_source(self):
         # not only what the definition names: labels and windows come from the trials
@@ -128,7 +136,8 @@ class TrialFeatures(WholeDelete, dj.Computed):
         cells = population(key, settings)
         check_populated(key["eid"], cells["fov"], Recording, Activity)
         trials = trials_of(key["eid"])
-        labels = decoding.target_labels(settings.target, trials)
+        _check_window(key["eid"], settings, trials[settings.event])
+        labels = labels_of(settings, key["eid"], trials)
         starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
         fovs = [_fov_cells(key["eid"], int(fov), cells, settings) for fov in np.unique(cells["fov"])]
         features, outcome = decoding.trial_features(fovs, labels, starts, ends, settings.short_window)
@@ -146,6 +155,8 @@ class TrialFeatures(WholeDelete, dj.Computed):
             {**key, "trial": i, "trial_label": None if np.isnan(label) else int(label), "trial_outcome": str(why)}
             for i, (label, why) in enumerate(zip(labels, outcome, strict=True))
         )
+        if label_set := (NDCParams & key).fetch1("labels"):
+            self.OwnLabels.insert1({**key, "label_set": label_set})
         NDCResult.invalidate_others(key)
 
 
@@ -169,6 +180,18 @@ def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decodi
         offsets=offsets,
         flagged=None if settings.use_flagged_frames else flags(eid, [fov]).get(fov),
     )
+
+
+def _check_window(eid: str, settings: NDCSettings, events: np.ndarray) -> None:
+    """Refuse windows that are longer than the time from event to event (n,), before activity is read."""
+    known = events[np.isfinite(events)]
+    length = (settings.win_end or 0) - (settings.win_start or 0)
+    if len(known) > 1 and length > (interval := np.median(np.diff(known))):
+        raise DataError(
+            f"the window of {settings.target} is longer than the time from trial to trial", eid=eid,
+            expected=f"up to {interval:.3g} s, the median from one {settings.event} to the next", found=f"{length:g} s",
+            do="Use a shorter window, in s: those of neighbouring trials overlap",
+        )  # fmt: skip
 
 
 def _chosen(outcome: np.ndarray, settings: NDCSettings, trials: dict[str, np.ndarray]) -> np.ndarray:
@@ -317,8 +340,7 @@ class NDCResult(WholeDelete, dj.Computed):
     def make_compute(self, key, settings, n_common, n_compared, sources):
         settings = NDCSettings(**settings)
         features, trials, use, y = _decoded(key, settings, n_common)
-        n_chosen = sum(not str(one).startswith("trials") for one in use)
-        shuffled = shuffles(key, settings, trials, n_common, n_chosen)
+        shuffled = shuffles(key, settings, trials, n_common)
         files_of_donors = _files_of_donors(shuffled.donors)
         known = finished_curve(key, settings, features, use, shuffled, files_of_donors)
         compared = _of_other_sessions(key, settings, n_common, sources)

@@ -471,11 +471,14 @@ def _made_of(connection: dj.Connection, name_prefix: str) -> None:
 
 
 #: Columns of NDCParams for labels and trials of one's own. Frozen: the lines of the definition as they were then.
-OWN_COLUMNS = ("trials='' : varchar(512)  # condition; '': all trials",)
+OWN_COLUMNS = (
+    "trials='' : varchar(512)  # condition; '': all trials",
+    "labels='' : varchar(32)  # LabelSet of an own target; '': a built-in one",
+)
 
 
 def _own_questions(connection: dj.Connection, name_prefix: str) -> None:
-    """Add the settings of trials and labels of one's own; former curves are of all trials."""
+    """Add the settings of trials and labels of one's own; former curves have neither."""
     add_columns(connection, name_prefix + "decoding", {"n_d_c_params": OWN_COLUMNS})
 
 
@@ -497,7 +500,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(15, "nulls: mice that change, stored models of choice", _choice_models),
     Migration(16, "decoding: choice beyond the stimulus, slopes over mice", _beyond),
     Migration(17, "files of donors, ROIs of UIDs that stay", lambda connection, name_prefix: None, _made_of),
-    Migration(18, "decoding: trials of one's own", _own_questions),
+    Migration(18, "decoding: trials and labels of one's own", _own_questions),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from schemas.decoding import tables as decoding
+from schemas.server import binding
 from schemas.setup import migrations, views
 from support import version_1
 
 #: Beginnings of the lines that version 18 added.
-NEW_LINES = {decoding.NDCParams: ("trials=",)}
+NEW_LINES = {decoding.NDCParams: ("trials=", "labels=")}
 
 
 def make() -> None:
@@ -15,6 +16,8 @@ def make() -> None:
     for table, beginnings in NEW_LINES.items():
         lines = table.definition.splitlines()
         table.definition = "\n".join(line for line in lines if not line.strip().startswith(beginnings))
+    del decoding.TrialFeatures.OwnLabels
+    binding.MODULES.pop("labels")
     views.queries = dict  # those of this version show the new columns
     migrations.init(migrations=migrations.MIGRATIONS[:17])
     version_1.insert_rows()

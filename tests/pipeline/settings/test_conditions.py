@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.random_conditions import conditions
 
@@ -42,6 +42,7 @@ def test_what_means_the_same_has_one_form(text, canonical):
     assert NDCSettings(target, trials=text).trials == canonical
 
 
+@settings(deadline=None)
 @given(conditions())
 def test_the_canonical_form_is_its_own(condition):
     found = Condition.parse(condition.text)
@@ -102,6 +103,7 @@ def test_everything_else_is_refused_with_the_reason(text, message):
     assert str(caught.value).startswith("trials must be a condition on the trials such as 'contrast > 0.1 and correct'")
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="()<>=!+-*/.,0123456789 abcdefinorst_'\"[]{}:\\\n", max_size=40))
 def test_any_text_is_a_condition_or_refused(text):
     try:
