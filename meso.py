@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -34,13 +35,13 @@ from pipeline.errors import (
     NotFoundError,
     OutOfRangeError,
 )
-from pipeline.settings.curves import TARGETS, curve_settings
+from pipeline.settings.curves import TARGETS, curve_settings, own_targets
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import Failure, match_cells, run_ndc
 from schemas.imaging.activity import activity_of
 from schemas.queries.errors import errors_of
-from schemas.queries.ids import one_subject
+from schemas.queries.ids import one_subject, session_id
 from schemas.queries.sessions import trial_events
 from schemas.queries.tracking_runs import notes_on_fovs, tracking_run_of_sessions
 from schemas.rows import in_fovs, place_numbers
@@ -49,6 +50,7 @@ from schemas.work.filling import fill, fill_session, fill_sessions, not_read, re
 
 if TYPE_CHECKING:
     import datajoint as dj
+    import pandas as pd
     from matplotlib.figure import Figure
 
     from drawing.curves import DrawableRun
@@ -69,6 +71,7 @@ __all__ = [
     "neuron_dropping_curves_cached",
     "plot_raster",
     "plot_xyz",
+    "trial_columns",
 ]
 
 #: Stands for the region of a ROI that has none; no region of the atlas has this id.
@@ -575,6 +578,36 @@ def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
     return np.searchsorted(cells, place_numbers(*columns(shared, "fov", "roi", order_by=("shared_cell",))))
 
 
+def trial_columns(eid: str) -> pd.DataFrame:
+    """Return the named columns of a session's trials, by which the setting ``trials`` selects.
+
+    Parameters
+    ----------
+    eid : str
+        As for ``load_or_embed``.
+
+    Returns
+    -------
+    DataFrame
+        A row for each trial; the columns are those of ``pipeline.settings.conditions.COLUMNS``, float64, NaN where a
+        trial has no value.
+
+    Raises
+    ------
+    DataError
+        The trials cannot be read.
+    """
+    from pipeline.behavior.trial_columns import columns_table
+    from schemas.session import Behavior, trials_of
+
+    schemas.activate()
+    eid = registered(eid)
+    filled = fill([Behavior], {"eid": eid})
+    if not (Behavior & {"eid": eid}):
+        raise DataError("its trials cannot be read", eid=eid, do="; ".join(filled.lines()) or None)
+    return columns_table(trials_of(eid))
+
+
 def neuron_dropping_curves_cached(
     eids: Sequence[str],
     targets: Sequence[str] = TARGETS,
@@ -602,6 +635,7 @@ def neuron_dropping_curves_cached(
     one: Any = None,
     plot: bool = True,
     progress: bool = True,
+    labels: str | Mapping[str, Mapping[str, Any] | Callable[[pd.DataFrame], Any]] | None = None,
     **settings: Any,
 ) -> DrawableRun:
     """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
@@ -612,7 +646,8 @@ def neuron_dropping_curves_cached(
     ----------
     eids : sequence of str
         Two or more sessions of one subject, named as in ``load_or_embed``.
-    targets : sequence of {'choice', 'feedback', 'stimulus', 'block'}
+    targets : sequence of str
+        choice, feedback, stimulus, block, or names of labels of your own.
     event, win : optional
         Trials attribute, and window (start, end) in s around it; one for all targets, or a dict by target. By default
         the target's own (``pipeline.decoding.EVENTS``).
@@ -629,6 +664,10 @@ def neuron_dropping_curves_cached(
         Draw the curves of all sessions over each other, in a figure for each target.
     progress : bool
         Show progress bars, and print the table at the end.
+    labels : dict, optional
+        Labels of your own by name: a dict of session to values, 1, 0 or NaN for each trial, or a function of the table
+        of ``trial_columns`` that returns them. They are stored, and then are targets without being given again. Or a
+        key of ``LabelSet``, for labels that were replaced since.
 
     Returns
     -------
@@ -653,13 +692,20 @@ def neuron_dropping_curves_cached(
         raise ArgumentTypeError("eids takes a list of session ids, not a single id")
     if "r" not in settings or NDCSettings.r != R:  # R at its default must not override or contradict r
         settings["R"] = R
+    own = own_targets(targets)
+    # wrong settings cost no time: until labels are in the database, any key stands for them
+    stand_in = labels if isinstance(labels, str) else dict.fromkeys(own, "0" * 32)
     wanted = curve_settings(
-        targets, event=event, win=win, ks=ks, metric=metric, cv_splits=cv_splits, class_balance=class_balance,
+        targets, labels=stand_in, event=event, win=win, ks=ks, metric=metric, cv_splits=cv_splits,
+        class_balance=class_balance,
         scaling=scaling, equalize_trials=equalize_trials, ceiling_mode=ceiling_mode, n_label_shuffles=n_label_shuffles,
         shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **settings,
     )  # fmt: skip
     schemas.activate()
     eids, unusable = _usable(eids, progress)
+    if not isinstance(labels, str):
+        keys = _own_labels(own, labels or {}, eids)
+        wanted = [replace(one, labels=keys.get(one.target, "")) for one in wanted]
     run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     result = DrawableRun.of(run_ndc(eids, run, wanted, neurons_only=filter_neurons, **cells, progress=progress))
@@ -672,6 +718,23 @@ def neuron_dropping_curves_cached(
     elif result.failed:
         warnings.warn(f"left out: {'; '.join(result.failure_lines())}", stacklevel=2)
     return result
+
+
+def _own_labels(targets: Sequence[str], labels: Mapping[str, Any], eids: Sequence[str]) -> dict[str, str]:
+    """Store labels, and return by target the key of its labels: of those given, or of the last that were stored."""
+    from pipeline.behavior.trial_columns import columns_table
+    from schemas.labels import LabelSet
+    from schemas.session import trials_of
+
+    if unused := sorted(set(labels) - set(targets)):
+        raise ArgumentError(f"labels are given for {', '.join(unused)}, which is not among the targets")
+    for name, values in labels.items():
+        if callable(values):
+            given = {eid: values(columns_table(trials_of(eid))) for eid in eids}
+        else:
+            given = {session_id(named): of_session for named, of_session in values.items()}
+        LabelSet.add(name, given)
+    return LabelSet.named(targets) if targets else {}
 
 
 def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, str]]:

@@ -19,6 +19,8 @@ and where the code changes; mean slopes of several mice.
 nulls: false positives and power of the nulls for mice that change within a session (``changing_mice.py``).
 
 beyond: false positives and power of the choice beyond the stimulus (``beyond_stimulus.py``).
+
+trials: false positives where only some trials are decoded (``own_trials.py``).
 """
 
 from __future__ import annotations
@@ -36,6 +38,7 @@ import numpy as np
 from beyond_stimulus import beyond
 from changing_mice import nulls
 from musts import MISSED, counted, end_processes, in_processes, must
+from own_trials import own_trials
 from scipy.stats import binomtest, chi2
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
@@ -402,6 +405,7 @@ SECTIONS: dict[str, Callable[[bool, int], None]] = {
     "trends": trends,
     "nulls": nulls,
     "beyond": beyond,
+    "trials": own_trials,
 }
 
 

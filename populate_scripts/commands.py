@@ -8,20 +8,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.own_labels import read_labels
 from pipeline.errors import ArgumentError, ConfigError, DataError
+from pipeline.settings.curves import check_own_name
 from populate_scripts.demo import raster_name, write
+from schemas.cascade import Cascade
 from schemas.decoding.run import by_region, run_ndc
+from schemas.decoding.tables import NDCParams
 from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
-from schemas.queries.ids import known_as
+from schemas.labels import LabelSet
+from schemas.queries.ids import known_as, session_id
 from schemas.queries.sessions import session_ids
 from schemas.queries.tracking_runs import tracking_run_of_sessions
 from schemas.server import embedded
 from schemas.server.binding import auto_populated, table_named
 from schemas.server.connection import connect, has_own_server
 from schemas.server.settings import prefix
-from schemas.session import Session
+from schemas.session import Behavior, Session
 from schemas.setup import migrations
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
 from schemas.work import reports
@@ -81,6 +88,62 @@ def ndc(
     if output:
         write(result, output, tagged=True)
     return result
+
+
+def add_labels(file: Path, name: str) -> int:
+    """Add the labels of a CSV file, and return the number of their sessions.
+
+    Parameters
+    ----------
+    file : Path
+        See ``pipeline.decoding.own_labels.read_labels``.
+    name : str
+
+    Raises
+    ------
+    ArgumentError
+        The name is not allowed.
+    DataError
+        The file is wrong, a session is not registered or named in two ways, or as ``LabelSet.add``.
+    """
+    check_own_name(name)
+    values = read_labels(file)
+    eids = {named: session_id(named) for named in values}
+    keys = [{"eid": eid} for eid in eids.values()]
+    fill([Behavior], keys)
+    n_trials = {row["eid"]: row["n_trials"] for row in (Behavior & keys).to_dicts()}
+    labels: dict[str, np.ndarray] = {}
+    for named, eid in eids.items():
+        last = max(values[named])
+        n = n_trials.get(eid, last + 1)  # without trials: LabelSet says so
+        if last >= n:
+            raise DataError(f"there is no trial {last}", eid=eid, dataset=file.name, expected=f"0 to {n - 1}")
+        if eid in labels:
+            raise DataError("is named in two ways", eid=eid, dataset=file.name)
+        labels[eid] = np.full(n, np.nan)
+        labels[eid][list(values[named])] = list(values[named].values())
+    LabelSet.add(name, labels)
+    return len(labels)
+
+
+def rows_of_labels(name: str) -> dict[str, int]:
+    """Return the numbers of rows by table that go with the labels of a name: theirs, and those of their curves."""
+    labels, params = _of_labels(name)
+    return {**Cascade(labels).counts(), **Cascade(params).counts()}
+
+
+def drop_labels(name: str) -> None:
+    """Delete all labels of a name, with the curves that were computed from them."""
+    labels, params = _of_labels(name)
+    params.delete(prompt=False)
+    labels.delete(prompt=False)
+
+
+def _of_labels(name: str) -> tuple[LabelSet, NDCParams]:
+    """Return the labels of a name, former ones too, and the settings of their curves."""
+    LabelSet.named([name])  # raises if there are none
+    labels = LabelSet & {"label_name": name}
+    return labels, NDCParams & [{"labels": one} for one in labels.to_arrays("label_set")]
 
 
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:

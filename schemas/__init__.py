@@ -41,6 +41,7 @@ from schemas.decoding.tables import (
 from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
 from schemas.imaging.activity import CellActivity, activity
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
+from schemas.labels import LabelSet
 from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
 from schemas.server.connection import connect
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
@@ -76,6 +77,7 @@ __all__ = [
     "FOVFolder",
     "FormerResult",
     "ImportedOrder",
+    "LabelSet",
     "MesoError",
     "NDCCohort",
     "NDCComparison",

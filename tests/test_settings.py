@@ -67,6 +67,8 @@ WORDS = {
     "choice_model": ("--choice-model static", "static"),
     "imposter_align": ("--imposter-align end", "end"),
     "beyond": ("--beyond stimulus", "stimulus"),
+    "trials": ("--trials correct", "correct"),
+    "labels": (f"--target fast --labels {'a1' * 16}", "a1" * 16),
 }
 #: Settings that have an effect only together with another.
 NEEDED = {
@@ -128,7 +130,9 @@ def test_option_and_argument_give_the_same_row(name, from_notebook):
     names = [name, NEEDED[name]] if name in NEEDED else [name]
     text = " ".join(WORDS[one][0] for one in names)
     words = {one: WORDS[one][1] for one in names}
-    if name != "target":
+    if name == "labels":
+        words = {"target": "fast", **words}
+    elif name != "target":
         text, words = f"{text} --target choice", {"target": "choice", **words}
     expected = content_key(NDCSettings(**words).content())
     assert key_of(from_command_line(text)) == [expected]
@@ -179,12 +183,12 @@ def test_invalid_options_end_the_command_before_the_database():
 
 # ------------------------------------------------------------------------------------------------------ the table
 
-#: Definition of NDCParams in version 14 of the tables, word for word.
+#: Definition of NDCParams, word for word.
 DEFINITION = """
 # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
 ndc_params : char(32)               # hash of the rest
 ---
-target : varchar(16)                # choice, feedback, stimulus or block
+target : varchar(16)                # choice, feedback, stimulus, block or own
 event : varchar(64)                 # ALF trials attribute
 win_start : float64                 # s after the event
 win_end : float64
@@ -224,10 +228,12 @@ intervals='test_trials' : varchar(16)  # what intervals hold for: new_trials, or
 choice_model='static' : varchar(8)  # mouse of a pseudosession: dynamic, or static as in former versions
 imposter_align='start' : varchar(8)  # trials of an imposter session: start, end or fraction
 beyond='none' : varchar(16)         # what the score must tell more than: none, stimulus or stimulus+history
+trials='' : varchar(512)            # condition; '': all trials
+labels='' : varchar(32)             # LabelSet of an own target; '': a built-in one
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_16():
+def test_the_definition_of_ndc_params_is_that_of_version_18():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 

@@ -123,16 +123,25 @@ class PseudoTask:
     shows: Array | None
     responds: Array
     repeats: Repeats
+    same_contrasts: bool = False
 
     @classmethod
     def of(
-        cls, trials: Mapping[str, Array], model: DynamicPsychometric | BehaviorModel, shows: Array | None = None
+        cls,
+        trials: Mapping[str, Array],
+        model: DynamicPsychometric | BehaviorModel,
+        shows: Array | None = None,
+        same_contrasts: bool = False,
     ) -> PseudoTask:
-        """Return the task of a session, as ``trial_columns`` returns it, done by a mouse."""
+        """Return the task of a session, as ``trial_columns`` returns it, done by a mouse.
+
+        With ``same_contrasts`` every trial has the contrast of the session: contrasts are drawn independently of all
+        else.
+        """
         return cls(
             trials, model, stimulus(trials)[1], shows, np.isin(trials["choice"], (-1, 1)),
             # the static model is for results as they were before the other was there
-            Repeats(0.0, 0.0) if isinstance(model, BehaviorModel) else Repeats.of(trials),
+            Repeats(0.0, 0.0) if isinstance(model, BehaviorModel) else Repeats.of(trials), same_contrasts,
         )  # fmt: skip
 
     def sessions(self, rngs: Sequence[np.random.Generator]) -> dict[str, Array]:
@@ -147,6 +156,8 @@ class PseudoTask:
             repeats = np.array([self.repeats.draw(len(self.responds), rng) for rng in rngs])
             if self.shows is not None:  # a contrast of zero is not repeated where one above zero must be shown
                 repeats = np.where(self.shows, np.minimum(repeats, 1), repeats)
+            if self.same_contrasts:
+                repeats = np.minimum(repeats, 1)
             choice, side, contrast = self.model.mice(rngs).simulate(
                 side, contrast, p_left, self.responds, draws, repeats if repeats.any() else None
             )
@@ -162,4 +173,7 @@ class PseudoTask:
         """Return the random part of one session: probability of left, side, contrast, draws for choices, (4, n)."""
         p_left = new_blocks(self.trials["probabilityLeft"], rng)
         side = np.where(rng.random(len(p_left)) < np.where(np.isnan(p_left), 0.5, p_left), 1.0, -1.0)
-        return np.array([p_left, side, new_contrasts(self.contrasts, rng, self.shows), rng.random(len(p_left))])
+        contrasts = new_contrasts(self.contrasts, rng, self.shows)
+        if self.same_contrasts:
+            contrasts = np.where(np.isnan(self.contrasts), contrasts, self.contrasts)
+        return np.array([p_left, side, contrasts, rng.random(len(p_left))])

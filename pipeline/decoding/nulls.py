@@ -16,9 +16,11 @@ from pipeline.behavior.dynamic import DynamicPsychometric, fit_dynamic_psychomet
 from pipeline.behavior.pseudosessions import PseudoTask
 from pipeline.behavior.static import BehaviorModel, fit_psychometric
 from pipeline.behavior.task import stimulus, trial_columns
+from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding.strata import n_minority
 from pipeline.decoding.trials import seed_sequence, target_labels
 from pipeline.errors import ArgumentError, DataError
+from pipeline.settings.conditions import MEASURED, OF_THE_CHOICE, columns_in
 from pipeline.settings.curves import ALIGNMENTS, CHOICE_MODELS, CHOSEN
 
 Array = np.ndarray
@@ -71,6 +73,7 @@ def null_labels(
     choice_model: str = "dynamic",
     imposter_align: str = "start",
     strata: Array | None = None,
+    condition: str = "",
 ) -> tuple[Array, Array]:
     """Return the labels of a session's usable trials, and S null label vectors.
 
@@ -103,11 +106,16 @@ def null_labels(
     strata : (m,) int from 0, optional
         Of the usable trials. With 'conditional', every null vector has at least ``min_per_class`` trials of the rarer
         class, summed over the strata.
+    condition : str
+        Label only trials for which this is true, a condition in its canonical form (``Condition.parse``); '' for all. A
+        simulated session, and a donor, has the trials for which it is true in that session: so its labels have the same
+        relation to the choice of the trials. What a simulated session does not have (``MEASURED``) is that of this
+        session; the simulated ones then have its contrasts.
 
     Returns
     -------
     real : (m,) int8
-        1 or 0; -1 at the edges for 'linear_shift'.
+        1 or 0; -1 at the edges for 'linear_shift', and where the condition is not true.
     null : (S, m) int8
         1, 0, or -1 for a trial left out of that vector.
 
@@ -115,8 +123,8 @@ def null_labels(
     ------
     ArgumentError
         The null, target, choice_model or imposter_align is unknown; the null is 'conditional', and the target not
-        choice or feedback; trials are not increasing, or have no real label; S is below 0, or larger than the number
-        of linear shifts.
+        choice or feedback, or the condition is on the choice; trials are not increasing, or have no real label; S is
+        below 0, or larger than the number of linear shifts.
     DataError
         No null vector with enough trials of each class was found, or there are too few donors.
 
@@ -141,19 +149,23 @@ def null_labels(
             f"n_label_shuffles must be 0 or more and min_per_class 1 or more, not {n_label_shuffles} and "
             f"{min_per_class}"
         )
-    trials = trial_columns(trials)
+    if null == "conditional" and columns_in(condition) & set(OF_THE_CHOICE):
+        raise ArgumentError(f"null 'conditional' draws the choices, by which {condition!r} selects")
+    attributes, trials = trials, trial_columns(trials)
     usable, labels = np.asarray(usable), target_labels(target, trials)
     real = _labels_of(labels, usable)
+    chosen = first_failed(condition, attributes)[usable] == 0
+    real = np.where(chosen, real, -1).astype(np.int8)
     if null in SHIFTED:
         return shuffled_labels(real, null, n_label_shuffles, shuffle_seed)
     if null == "imposter":
-        given = [_given_labels(target, donor) for donor in donors]
+        given = [_given_labels(target, donor, condition) for donor in donors]
         return real, _imposter_labels(target, labels, usable, n_label_shuffles, given, min_per_class, imposter_align)
     seeds = [seed_sequence(shuffle_seed, null, *names, str(s)) for s in range(n_label_shuffles)]
     if null == "conditional":
-        draw = _conditional_draws(target, trials, usable)
+        draw = _conditional_draws(target, trials, usable, chosen)
     else:
-        draw = _pseudosession_draws(target, trials, usable, choice_model)
+        draw = _pseudosession_draws(target, trials, usable, choice_model, attributes, condition)
     return real, _drawn_labels(draw, seeds, len(usable), min_per_class, target, strata)
 
 
@@ -281,10 +293,11 @@ def _linear_shifts(n_labels: int, n_label_shuffles: int, shuffle_seed: int) -> A
 # ---------------------------------------------------------------------------------------------- imposter sessions
 
 
-def _given_labels(target: str, donor: Mapping[str, Array]) -> Array:
-    """Return the labels of a donor's trials that have one, (n,) int8."""
+def _given_labels(target: str, donor: Mapping[str, Array], condition: str) -> Array:
+    """Return the labels of a donor's trials that have one, (n,) int8; -1 where the condition is not true."""
     labels = target_labels(target, trial_columns(donor))
-    given: Array = labels[~np.isnan(labels)].astype(np.int8)
+    chosen = first_failed(condition, donor) == 0
+    given: Array = np.where(chosen, labels, -1)[~np.isnan(labels)].astype(np.int8)
     return given
 
 
@@ -360,16 +373,26 @@ def _donor_places(rank: Array, length: int, n_given: int, align: str) -> list[Ar
 Draw = Callable[[Sequence[np.random.Generator]], Array]
 
 
-def _pseudosession_draws(target: str, trials: Mapping[str, Array], usable: Array, choice_model: str) -> Draw:
-    """Return what draws the labels of pseudosessions."""
+def _pseudosession_draws(
+    target: str, trials: Mapping[str, Array], usable: Array, choice_model: str, attributes: Mapping[str, Array],
+    condition: str,
+) -> Draw:  # fmt: skip
+    """Return what draws the labels of pseudosessions, of the trials for which a condition is true in each."""
     shows = np.zeros(len(trials["choice"]), dtype=bool)
     # a decoded trial needs a side in every pseudosession, so it must have a contrast above zero
     shows[usable] = target == "stimulus"
     model: DynamicPsychometric | BehaviorModel = (
         fit_psychometric(trials) if choice_model == "static" else _fitted(trials)
     )
-    task = PseudoTask.of(trials, model, shows)
-    return lambda rngs: target_labels(target, task.sessions(rngs))[:, usable]
+    # reaction times depend on the contrast, so they keep it
+    task = PseudoTask.of(trials, model, shows, same_contrasts=bool(columns_in(condition) & set(MEASURED)))
+
+    def draw(rngs: Sequence[np.random.Generator]) -> Array:
+        sessions = task.sessions(rngs)
+        chosen = first_failed(condition, {**attributes, **sessions}) == 0
+        return np.where(chosen, target_labels(target, sessions), np.nan)[:, usable]
+
+    return draw
 
 
 def _fitted(trials: Mapping[str, Array]) -> DynamicPsychometric:
@@ -383,7 +406,7 @@ def _fit_of(names: tuple[str, ...], columns: tuple[bytes, ...]) -> DynamicPsycho
     return fit_dynamic_psychometric(columns_of)
 
 
-def _conditional_draws(target: str, trials: Mapping[str, Array], usable: Array) -> Draw:
+def _conditional_draws(target: str, trials: Mapping[str, Array], usable: Array, chosen: Array) -> Draw:
     """Return what draws choices at the real stimuli, from the real past choices and a mouse drawn from the posterior.
 
     So everything that the stimulus, the past and the slow changes of the mouse say about a choice is the same in the
@@ -402,7 +425,8 @@ def _conditional_draws(target: str, trials: Mapping[str, Array], usable: Array) 
         feedback = np.tile(trials["feedbackType"], (len(rngs), 1))
         choice[:, responds] = np.where(left, 1.0, -1.0)
         feedback[:, responds] = np.where(choice[:, responds] == side[responds], 1.0, -1.0)
-        return target_labels(target, {"choice": choice, "feedbackType": feedback})[:, usable]
+        labels = target_labels(target, {"choice": choice, "feedbackType": feedback})
+        return np.where(chosen, labels[:, usable], np.nan)
 
     return draw
 

@@ -6,13 +6,15 @@ entries in the docstring and in ``docs/reference/settings.md`` (``make pages``) 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pipeline.errors import ArgumentError
-from pipeline.settings.records import Choice, Flag, Name, Number, Several, Whole, documented, setting, settings_in
+from pipeline.settings.conditions import OF_THE_CHOICE, ConditionText, columns_in
+from pipeline.settings.records import Choice, Flag, Kind, Name, Number, Several, Whole, documented, setting, settings_in
 
 #: Event and window (s around the event) of each target, as in IBL's brain-wide map.
 EVENTS = {
@@ -25,6 +27,11 @@ EVENTS = {
 EVENT_TIMES = (
     "goCue_times", "stimOn_times", "stimOff_times", "firstMovement_times", "response_times", "feedback_times",
 )  # fmt: skip
+#: Names of labels of one's own, which are targets too; and their event and window.
+OWN_NAME = re.compile(r"[a-z_][a-z0-9_]{0,15}")
+OWN_EVENT = EVENTS["stimulus"]
+#: Nulls that are made from the labels alone; the first is that of labels of one's own.
+FROM_LABELS = ("linear_shift", "circular", "permute")
 #: Default targets.
 TARGETS = ("choice", "feedback", "stimulus")
 #: Default subset sizes.
@@ -33,6 +40,12 @@ KS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 KS_OF_REGIONS = (2, 4, *KS)
 #: Nulls that simulate the mouse, and the targets that follow from its choices.
 SIMULATED, CHOSEN = ("auto", "pseudosession", "conditional"), ("choice", "feedback")
+#: Columns of the trials, by target, that are its label.
+LABEL_COLUMNS = {
+    "choice": ("choice",), "feedback": ("correct",), "stimulus": ("side", "signed_contrast"), "block": ("block",),
+}  # fmt: skip
+#: Windows that reach further from the event, in s, are in ms.
+LONGEST_WINDOW = 50.0
 #: Subsets averaged in each null score, and in the real score that it is compared with.
 NULL_SUBSETS = 5
 
@@ -52,6 +65,48 @@ CHOICE_MODELS = ("dynamic", "static")
 BEYOND = ("none", "stimulus", "stimulus+history")
 #: Which trials of a donor the labels of the null 'imposter' are those of.
 ALIGNMENTS = ("start", "end", "fraction")
+
+
+class Target(Choice):
+    """One of the targets, or the name of labels of one's own."""
+
+    @property
+    def expected(self) -> str:
+        return f"{super().expected}, or the name of labels of your own"
+
+    def take(self, value: Any) -> Any:
+        return str(value) if isinstance(value, str) and OWN_NAME.fullmatch(value) else super().take(value)
+
+    def read(self, text: str) -> Any:
+        return text
+
+
+class Key(Kind):
+    """The key of a row, 32 hexadecimal digits, or ''."""
+
+    expected = "a key of 32 hexadecimal digits"
+    metavar = "KEY"
+
+    def take(self, value: Any) -> str:
+        if not isinstance(value, str) or not re.fullmatch(r"([0-9a-f]{32})?", value):
+            raise ArgumentError
+        return str(value)
+
+
+def check_own_name(name: str) -> None:
+    """Refuse a name that labels of one's own cannot have.
+
+    Raises
+    ------
+    ArgumentError
+        It is that of a target, or not a name.
+    """
+    if not isinstance(name, str) or not OWN_NAME.fullmatch(name) or name in EVENTS:
+        raise ArgumentError(
+            f"labels are named by up to 16 of a to z, 0 to 9 and _, not beginning with a digit, and not "
+            f"{', '.join(EVENTS)}; not {name!r}"
+        )
+
 
 # headings of the settings in the help of ``meso ndc`` and in docs/reference/settings.md
 TRIALS = "Target and trials"
@@ -80,8 +135,9 @@ class NDCSettings:
 
     # fmt: off
     target: str = setting(
-        Choice(tuple(EVENTS)), group=TRIALS, sql="varchar(16)", comment="choice, feedback, stimulus or block",
-        help="What is decoded: choice (left or right), feedback (reward or error), side of the stimulus, or block.",
+        Target(tuple(EVENTS)), group=TRIALS, sql="varchar(16)", comment="choice, feedback, stimulus, block or own",
+        help="What is decoded: choice (left or right), feedback (reward or error), side of the stimulus, block, or the "
+        "name of labels of your own.",
     )
     event: str = setting(
         Choice(("", *EVENT_TIMES)), "", group=TRIALS, sql="varchar(64)", comment="ALF trials attribute",
@@ -272,18 +328,29 @@ class NDCSettings:
         "stimulus alone score 0.5; the null is conditional, and class_balance is none. With stimulus+history: also "
         "within the last choice.",
     )
+    trials: str = setting(
+        ConditionText(), "", before="", group=TRIALS, sql="varchar(512)", comment="condition; '': all trials",
+        help="Only trials for which a condition is true, e.g. 'contrast > 0.1 and correct and block == 0.5'; see "
+        "docs/science/own_questions.md. Default: all trials.",
+    )
+    labels: str = setting(
+        Key(), "", before="", group=TRIALS, sql="varchar(32)", comment="LabelSet of an own target; '': a built-in one",
+        help="Labels of a target of your own, by their key in LabelSet. Default: the latest of that name.",
+    )
     # fmt: on
 
     def __post_init__(self) -> None:
         for record in settings_in(type(self)):
             self._set(record.name, record.take(getattr(self, record.name)))
         # filled in before the hash: asking for the target's own window by name is the same row as leaving it out
-        event, (start, end) = EVENTS[self.target]
+        self._check_target()
+        event, (start, end) = EVENTS.get(self.target, OWN_EVENT)
         self._set("event", self.event or event)
         self._set("win_start", start if self.win_start is None else self.win_start)
         self._set("win_end", end if self.win_end is None else self.win_end)
         # the same row as before there was this setting, where it has no effect
-        self._set("choice_model", self.choice_model if self.null in SIMULATED else "static")
+        simulated = self.null in SIMULATED and not self.labels
+        self._set("choice_model", self.choice_model if simulated else "static")
         # classes are balanced within the strata: dropping trials, the default, would only lose some
         if self.beyond != "none" and self.class_balance == "downsample":
             self._set("class_balance", "none")
@@ -293,6 +360,21 @@ class NDCSettings:
     def _set(self, name: str, value: Any) -> None:
         """Set a field of this frozen object; only ``__post_init__`` may."""
         object.__setattr__(self, name, value)
+
+    def _check_target(self) -> None:
+        """Refuse a target without labels, labels without a target, and nulls that they cannot have."""
+        if self.target not in EVENTS and not self.labels:
+            raise ArgumentError(
+                f"target must be one of {', '.join(EVENTS)}, not {self.target!r}, unless labels has the key of labels "
+                f"of your own"
+            )
+        if self.target in EVENTS and self.labels:
+            raise ArgumentError(f"labels={self.labels!r} are for a target of your own, not for {self.target}")
+        if self.labels and self.null not in ("auto", *FROM_LABELS):
+            raise ArgumentError(
+                f"null={self.null!r} simulates mice or takes other sessions, which have no labels {self.target!r}: use "
+                f"linear_shift (what auto is here), or permute if trials are independent of each other"
+            )
 
     def _check_together(self) -> None:
         """Refuse settings that would have no effect, or that contradict each other."""
@@ -326,6 +408,7 @@ class NDCSettings:
                 f"null='conditional' draws {' or '.join(CHOSEN)} with choice_model='dynamic', not "
                 f"{self.target} with {self.choice_model!r}"
             )
+        self._check_trials()
         if self.imposter_align != "start" and self.null != "imposter":
             raise ArgumentError(
                 f"imposter_align={self.imposter_align!r} has an effect on imposter sessions only: use null='imposter'"
@@ -337,6 +420,20 @@ class NDCSettings:
         if self.n_cells and self.curve_axis == "trials":
             raise ArgumentError(
                 f"n_cells={self.n_cells} limits a curve over cells; curve_axis='trials' uses all cells at each k"
+            )
+
+    def _check_trials(self) -> None:
+        """Refuse trials that are selected by their label, or that a null cannot select."""
+        columns = columns_in(self.trials)
+        if by_label := sorted(columns & set(LABEL_COLUMNS.get(self.target, ()))):
+            raise ArgumentError(
+                f"trials={self.trials!r} would select by the label: {by_label[0]} says what target {self.target} is"
+            )
+        by_choice = sorted(columns & set(OF_THE_CHOICE))
+        if by_choice and (self.null == "conditional" or self.beyond != "none"):
+            raise ArgumentError(
+                f"trials={self.trials!r} selects by {by_choice[0]} of the trial, which the null conditional draws "
+                f"anew: use null='pseudosession' and beyond='none'"
             )
 
     def _check_beyond(self) -> None:
@@ -404,35 +501,48 @@ def curve_settings(
     event: str | Mapping[str, str] | None = None,
     win: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
     by_region: bool = False,
+    labels: str | Mapping[str, str] | None = None,
     **words: Any,
 ) -> list[NDCSettings]:
     """Return the settings of each target, from the arguments of the notebook call or the command line.
 
     Parameters
     ----------
-    targets : str or sequence of {'choice', 'feedback', 'stimulus', 'block'}
-        Repeated targets are ignored.
+    targets : str or sequence of str
+        choice, feedback, stimulus, block, or names of labels of one's own. Repeated targets are ignored.
     event : str or dict of target to str, optional
     win : (float, float) or dict of target to (float, float), optional
         ``win_start`` and ``win_end`` together.
     by_region : bool
         Whether each region gets curves of its own: the default ks then start at 2.
+    labels : str or dict of target to str, optional
+        Keys of the labels of targets of one's own.
     **words
         Other settings of ``NDCSettings``; ``R`` and ``C`` are ``r`` and ``c``.
 
     Raises
     ------
     ArgumentError
-        As ``NDCSettings``; a setting is given under two names; a setting is not possible with ``by_region``.
+        As ``NDCSettings``; a setting is given under two names; a setting is not possible with ``by_region``; a window
+        is in ms.
     TypeError
         An argument is not a setting.
     """
     targets = list(dict.fromkeys([targets] if isinstance(targets, str) else targets))
     values = ({"ks": KS_OF_REGIONS} if by_region else {}) | _by_name(words)
+    if labels and not own_targets(targets):
+        raise ArgumentError(f"labels are given, but no target of your own: the targets are {', '.join(targets)}")
+    for name, value in (("event", event), ("win", win), ("labels", labels)):
+        _check_targets(name, value, targets)
     settings = [
-        NDCSettings(target, **values, **_window(win, target, values), event=_of_target("event", event, target) or "")
+        NDCSettings(
+            target, **values, **_window(win, target, values), event=_of_target(event, target) or "",
+            labels="" if target in EVENTS else _of_target(labels, target) or "",
+        )
         for target in targets
-    ]
+    ]  # fmt: skip
+    for one in settings:
+        _check_seconds(one)
     if by_region and settings:
         _check_by_region(settings[0])
     return settings
@@ -475,7 +585,7 @@ def _check_by_region(settings: NDCSettings) -> None:
 
 def _window(win: Any, target: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return win_start and win_end of a target from ``win``; nothing if the target's own window is used."""
-    found = _of_target("win", win, target)
+    found = _of_target(win, target)
     if found is None:
         return {}
     if "win_start" in values or "win_end" in values:
@@ -487,12 +597,31 @@ def _window(win: Any, target: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {"win_start": start, "win_end": end}
 
 
-def _of_target(name: str, value: Any, target: str) -> Any:
-    """Return the value of an argument for a target; the argument is one value for all targets, or a dict by target."""
-    if not isinstance(value, Mapping):
-        return value
-    if unknown := [str(key) for key in value if key not in EVENTS]:
+def _check_seconds(settings: NDCSettings) -> None:
+    """Refuse windows in ms; in NDCSettings itself, rows of former versions could not be read any more."""
+    start, end = settings.win_start or 0.0, settings.win_end or 0.0
+    if max(abs(start), abs(end)) > LONGEST_WINDOW:
         raise ArgumentError(
-            f"{name} must be a dict by target, with keys of {', '.join(EVENTS)}, not {', '.join(unknown)}"
+            f"the window {start:g} to {end:g} s reaches further than {LONGEST_WINDOW:g} s from {settings.event}; "
+            f"windows are in s: if this is in ms, use {start / 1000:g} to {end / 1000:g}"
         )
-    return value.get(target)
+
+
+def own_targets(targets: str | Sequence[str]) -> list[str]:
+    """Return those of the targets that are names of labels of one's own."""
+    return [target for target in ([targets] if isinstance(targets, str) else targets) if target not in EVENTS]
+
+
+def _of_target(value: Any, target: str) -> Any:
+    """Return the value of an argument for a target; the argument is one value for all targets, or a dict by target."""
+    return value.get(target) if isinstance(value, Mapping) else value
+
+
+def _check_targets(name: str, value: Any, targets: Sequence[str]) -> None:
+    """Refuse a dict by target with keys that are no targets."""
+    known = list(dict.fromkeys([*EVENTS, *targets]))
+    unknown = [str(key) for key in value if key not in known] if isinstance(value, Mapping) else []
+    if unknown:
+        raise ArgumentError(
+            f"{name} must be a dict by target, with keys of {', '.join(known)}, not {', '.join(unknown)}"
+        )

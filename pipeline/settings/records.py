@@ -328,8 +328,10 @@ class Setting:
         """
         try:
             return self.kind.take(value)
-        except (ValueError, TypeError, OverflowError):
-            raise ArgumentError(f"{self.name} must be {self.kind.expected}, not {value!r}") from None
+        except (ValueError, TypeError, OverflowError) as error:
+            # most kinds raise without words: what they expect says it all
+            why = f": {error}" if isinstance(error, ArgumentError) and error.args else ""
+            raise ArgumentError(f"{self.name} must be {self.kind.expected}, not {value!r}{why}") from None
 
     def read(self, text: str) -> Any:
         """Return the normal form of a command-line argument; errors as in ``take``."""

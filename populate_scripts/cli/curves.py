@@ -21,7 +21,14 @@ from populate_scripts.cli.options import (
     tracking_run_option,
     uid_root_option,
 )
-from populate_scripts.cli.settings import SettingsCommand, in_group, options_of, settings_asked_for, target_option
+from populate_scripts.cli.settings import (
+    SettingsCommand,
+    in_group,
+    options_of,
+    settings_asked_for,
+    target_option,
+    with_own_labels,
+)
 
 
 @main.command()
@@ -109,7 +116,7 @@ def ndc(
     from populate_scripts import commands
 
     regions = names_in(by_region)
-    settings = settings_asked_for(asked, by_region=bool(regions))
+    settings = settings_asked_for(with_own_labels(asked), by_region=bool(regions))
     if asked["beyond"] is None:
         settings = with_beyond(settings)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}

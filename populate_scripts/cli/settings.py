@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pipeline.settings.curves import EVENTS, TARGETS, TRIALS, NDCSettings, curve_settings
+from pipeline.settings.curves import TARGETS, TRIALS, NDCSettings, curve_settings, own_targets
 from pipeline.settings.records import Flag, Setting, settings_in
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
@@ -88,11 +88,24 @@ target_option = in_group(
     "--target",
     "targets",
     multiple=True,
-    type=click.Choice(list(EVENTS)),
+    type=SettingType(next(one for one in settings_in(NDCSettings) if one.name == "target")),
+    metavar="[choice|feedback|stimulus|block|NAME]",
     default=TARGETS,
     show_default=True,
-    help="What is decoded; may be given several times.",
+    help="What is decoded; may be given several times. NAME is that of labels of your own.",
 )
+
+
+def with_own_labels(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options of ``meso ndc`` with the keys of the labels that targets of one's own name; needs the database."""
+    own = own_targets(given["targets"])
+    if not own or given["labels"] is not None:
+        return dict(given)
+    from populate_scripts.cli.options import activate
+    from schemas.labels import LabelSet
+
+    activate()
+    return {**given, "labels": LabelSet.named(own)}
 
 
 def settings_asked_for(given: Mapping[str, Any], *, by_region: bool = False) -> list[NDCSettings]:

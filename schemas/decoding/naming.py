@@ -20,4 +20,4 @@ def names_of(settings: Sequence[NDCSettings]) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    return "+".join(map(str, value)) or "all" if isinstance(value, list) else str(value)
+    return ("+".join(map(str, value)) if isinstance(value, list) else str(value)) or "all"

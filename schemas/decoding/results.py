@@ -46,8 +46,8 @@ COLUMNS = (
     "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
     "max_cells", "n_bootstrap", "seed", "shuffle_seed", "balance_seed", "use_flagged_frames", "choice_model",
-    "imposter_align", "beyond", "n_minority", "penalty", "c", "c_used", "score_c1", "ndc_params", "ndc_family",
-    "environment",
+    "imposter_align", "beyond", "trials", "labels", "n_minority", "penalty", "c", "c_used", "score_c1", "ndc_params",
+    "ndc_family", "environment",
 )  # fmt: skip
 
 
@@ -361,8 +361,8 @@ class _Stored:
         return [
             *notes_on_fovs(self.of_set),
             *self._mixed_signals(eids), *self._mixed_environments(),
-            *(text for one in self.settings for text in _easy_null(one)), *uncompared, *self._changed_counts(),
-            *self._unreachable_q(), *self._few_minority(), *self._as_before(),
+            *self._only_trials(), *(text for one in self.settings for text in _easy_null(one)),
+            *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
         ]  # fmt: skip
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
@@ -392,6 +392,12 @@ class _Stored:
                 f"sensitivity: (schemas.NDCComparison & {self.family}).delete(), then run this again"
             )
         return notes
+
+    def _only_trials(self) -> list[str]:
+        """Return a note for each target of which only some trials are decoded."""
+        names = names_of(self.settings)
+        return [f"{name}: only trials with {one.trials}" for name, one in zip(names, self.settings, strict=True)
+                if one.trials]  # fmt: skip
 
     def _few_minority(self) -> list[str]:
         """Return a note for each target beyond the stimulus with sessions that can show a strong code only."""

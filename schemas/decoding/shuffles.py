@@ -7,11 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.nulls import auto_null, null_labels, shuffled_labels
 from pipeline.decoding.strata import trial_strata
-from pipeline.decoding.trials import balanced_labels
+from pipeline.decoding.trials import balanced_labels, target_labels
 from pipeline.errors import ArgumentError, DataError
+from pipeline.settings.curves import FROM_LABELS
+from schemas.labels import LabelSet
 from schemas.session import Behavior, Session, trials_of
 from schemas.tracking import SessionSet
 
@@ -39,6 +42,8 @@ def null_of(settings: NDCSettings) -> str:
     """Return the null of the settings; 'auto' is resolved by the target, and by what the curve must tell more than."""
     if settings.null != "auto":
         return settings.null
+    if settings.labels:
+        return FROM_LABELS[0]
     return auto_null(settings.target) if settings.beyond == "none" else "conditional"
 
 
@@ -59,7 +64,10 @@ def strata_of(settings: NDCSettings, eid: str, trials: np.ndarray) -> np.ndarray
 
 
 def real_labels(labels: np.ndarray, settings: NDCSettings) -> np.ndarray:
-    """Return the labels of the usable trials, (n_usable,) int8; -1 at the edges that a linear shift leaves out."""
+    """Return the labels of the usable trials, (n_usable,) int8; -1 at the edges that a linear shift leaves out.
+
+    ``labels`` are -1 for trials that the setting ``trials`` drops: shifts skip them.
+    """
     if null_of(settings) != "linear_shift":
         return labels.astype(np.int8)
     return shuffled_labels(labels, "linear_shift", 0, settings.shuffle_seed)[0]
@@ -90,13 +98,14 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
     trials = trials_of(eid)
     least = settings.cv_splits  # trials of each class, one for each fold
     if settings.class_balance != "downsample":  # equalising counts later makes the rarer class smaller in proportion
-        least = math.ceil(least * len(usable) / min(n_total or len(usable), len(usable)))
+        n_chosen = int((first_failed(settings.trials, trials)[usable.astype(np.int64)] == 0).sum())
+        least = math.ceil(least * n_chosen / min(n_total or n_chosen, n_chosen))
     try:
-        labels = null_labels(
+        labels = _of_own_labels(null, settings, eid, trials, usable) if settings.labels else null_labels(
             null, settings.target, trials, usable.astype(np.int64), settings.n_label_shuffles, settings.shuffle_seed,
             names=(eid, settings.target), donors=[trials_of(donor) for donor in donors], min_per_class=least,
             choice_model=settings.choice_model, imposter_align=settings.imposter_align,
-            strata=strata_of(settings, eid, usable),
+            strata=strata_of(settings, eid, usable), condition=settings.trials,
         )[1]  # fmt: skip
     except DataError as error:
         error.eid = eid
@@ -106,6 +115,34 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
     # each vector like the real labels: a null with other counts of the classes would have other scores by that alone
     balanced = balanced_labels(labels, settings.class_balance, n_total, settings.balance_seed, eid, settings.target)
     return Shuffles(null, balanced, donors)
+
+
+def labels_of(settings: NDCSettings, eid: str, trials: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the class of every trial of a session, (n,) float64: 1, 0, or NaN for neither.
+
+    Parameters
+    ----------
+    settings : NDCSettings
+    eid : str
+    trials : dict of ALF attribute to (n,) float64
+
+    Raises
+    ------
+    DataError
+        Labels of one's own lack the session, or have another number of trials.
+    """
+    if settings.labels:
+        return LabelSet.of_session(settings.labels, eid, len(trials["choice"]))
+    return target_labels(settings.target, trials)
+
+
+def _of_own_labels(
+    null: str, settings: NDCSettings, eid: str, trials: dict[str, np.ndarray], usable: np.ndarray
+) -> np.ndarray:
+    """Return the shuffled labels of the usable trials, made from labels of one's own: (S, n_usable) int8."""
+    chosen = first_failed(settings.trials, trials) == 0
+    labels = np.where(chosen, labels_of(settings, eid, trials), -1)[usable.astype(np.int64)]
+    return shuffled_labels(labels.astype(np.int8), null, settings.n_label_shuffles, settings.shuffle_seed)[1]
 
 
 def _donors(key: dict, n_trials: int) -> list[str]:

@@ -12,12 +12,14 @@ import datajoint as dj
 import numpy as np
 
 from pipeline import decoding
+from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
 from pipeline.decoding.penalty import CANDIDATES
 from pipeline.errors import ArgumentError, DataError
+from pipeline.settings.conditions import n_clauses
 from pipeline.settings.records import columns_of
 from schemas.cascade import Cascade, WholeDelete
 from schemas.decoding.over_mice import MouseTrends, population_rows
@@ -33,9 +35,10 @@ from schemas.decoding.rows import (
     trend_row,
     value_rows,
 )
-from schemas.decoding.shuffles import Shuffles, null_of, real_labels, shuffles, strata_of
+from schemas.decoding.shuffles import Shuffles, labels_of, null_of, real_labels, shuffles, strata_of
 from schemas.imaging.reading import check_populated, clocks, flags, fov_traces
 from schemas.imaging.tables import FOV, Activity, Recording
+from schemas.labels import LabelSet  # noqa: F401  # a definition names it
 from schemas.provenance import Environment
 from schemas.rows import content_key, jobs_of, number, sources_key, without_failed
 from schemas.session import Behavior, Session, trials_of
@@ -97,7 +100,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
     -> SharedCells
     -> SessionSet.Member
     ---
-    n_usable : int32                    # trials
+    n_usable : int32                    # trials with features: usable ones, and those that the setting trials drops
     trial_features : <blob>             # (n_usable, cells) float64, trials in order
     feature_signal : varchar(64)        # what the activity is: deconvolved, fluorescence
     feature_cells=null : <blob>         # (cells, 2) int32, FOV and ROI of each; NULL (version 1): as SharedCells
@@ -110,7 +113,14 @@ class TrialFeatures(WholeDelete, dj.Computed):
         -> Behavior.Trial
         ---
         trial_label=null : int8         # class, 1 or 0
-        trial_outcome : varchar(16)     # usable; label, event, outside, gap, bad frame, no frame or not finite
+        trial_outcome : varchar(16)     # usable; label, event, outside, gap, bad frame, no frame, not finite; trials 1
+        """
+
+    class OwnLabels(dj.Part):
+        definition = """
+        # labels of one's own, with which the features go
+        -> master
+        -> LabelSet
         """
 
     @property
@@ -126,10 +136,12 @@ class TrialFeatures(WholeDelete, dj.Computed):
         cells = population(key, settings)
         check_populated(key["eid"], cells["fov"], Recording, Activity)
         trials = trials_of(key["eid"])
-        labels = decoding.target_labels(settings.target, trials)
+        _check_window(key["eid"], settings, trials[settings.event])
+        labels = labels_of(settings, key["eid"], trials)
         starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
         fovs = [_fov_cells(key["eid"], int(fov), cells, settings) for fov in np.unique(cells["fov"])]
         features, outcome = decoding.trial_features(fovs, labels, starts, ends, settings.short_window)
+        outcome = _chosen(outcome, settings, trials)
         _check_usable(key["eid"], settings, labels, outcome)
         places = np.column_stack([cells["fov"], cells["roi"]]).astype(np.int32)
         return labels, outcome, features, places, ", ".join(sorted(set(cells["signal"])))
@@ -143,6 +155,8 @@ class TrialFeatures(WholeDelete, dj.Computed):
             {**key, "trial": i, "trial_label": None if np.isnan(label) else int(label), "trial_outcome": str(why)}
             for i, (label, why) in enumerate(zip(labels, outcome, strict=True))
         )
+        if label_set := (NDCParams & key).fetch1("labels"):
+            self.OwnLabels.insert1({**key, "label_set": label_set})
         NDCResult.invalidate_others(key)
 
 
@@ -166,6 +180,33 @@ def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decodi
         offsets=offsets,
         flagged=None if settings.use_flagged_frames else flags(eid, [fov]).get(fov),
     )
+
+
+def _check_window(eid: str, settings: NDCSettings, events: np.ndarray) -> None:
+    """Refuse windows that are longer than the time from event to event (n,), before activity is read."""
+    known = events[np.isfinite(events)]
+    length = (settings.win_end or 0) - (settings.win_start or 0)
+    if len(known) > 1 and length > (interval := np.median(np.diff(known))):
+        raise DataError(
+            f"the window of {settings.target} is longer than the time from trial to trial", eid=eid,
+            expected=f"up to {interval:.3g} s, the median from one {settings.event} to the next", found=f"{length:g} s",
+            do="Use a shorter window, in s: those of neighbouring trials overlap",
+        )  # fmt: skip
+
+
+def _chosen(outcome: np.ndarray, settings: NDCSettings, trials: dict[str, np.ndarray]) -> np.ndarray:
+    """Return outcomes (n,) with 'trials 1' where the first clause of the setting ``trials`` is not true, and so on.
+
+    The features of these trials are kept: simulated sessions, whose choices differ, select other trials.
+    """
+    failed = first_failed(settings.trials, trials)
+    return np.where((outcome == "usable") & (failed > 0), [f"trials {number}" for number in failed], outcome)
+
+
+def _with_features(settings: NDCSettings) -> list[dict[str, str]]:
+    """Return the restriction of TrialFeatures.Trial to the trials that have features."""
+    clauses = range(1, n_clauses(settings.trials) + 1)
+    return [{"trial_outcome": outcome} for outcome in ("usable", *(f"trials {number}" for number in clauses))]
 
 
 def _check_usable(eid: str, settings: NDCSettings, labels: np.ndarray, outcome: np.ndarray) -> None:
@@ -268,7 +309,7 @@ class NDCResult(WholeDelete, dj.Computed):
         -> master
         -> TrialFeatures.Trial
         ---
-        trial_use : varchar(16)         # kept; balance, equalize or edge (of a linear shift)
+        trial_use : varchar(16)         # kept; balance, equalize, edge (of a linear shift); trials 1 ..
         """
 
     @property
@@ -355,15 +396,16 @@ def _decoded(
         A class has fewer trials than there are folds.
     """
     features = np.asarray((TrialFeatures & key).fetch1("trial_features"))
-    trials, labels = (TrialFeatures.Trial & key & "trial_outcome = 'usable'").to_arrays(
-        "trial", "trial_label", order_by="trial"
+    trials, labels, outcome = (TrialFeatures.Trial & key & _with_features(settings)).to_arrays(
+        "trial", "trial_label", "trial_outcome", order_by="trial"
     )
-    real = real_labels(labels.astype(int), settings)
+    real = real_labels(np.where(outcome == "usable", labels, -1).astype(int), settings)
     use = decoding.pick_trials(
         real, settings.class_balance, n_common, settings.balance_seed, key["eid"], settings.target
     )
     # balancing sees -1 as a label of neither class, and calls it 'balance'
     use[real < 0] = "edge"
+    use = np.where(outcome == "usable", use, outcome.astype(str))
     y = np.where(use == "kept", real, -1).astype(np.int8)
     _check_counts(y, settings, key["eid"], strata_of(settings, key["eid"], trials))
     return features, trials, use, y

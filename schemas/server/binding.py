@@ -20,6 +20,7 @@ MODULES = {
     "workers": "schemas.work.tables",
     "session": "schemas.session",
     "behavior": "schemas.behavior",
+    "labels": "schemas.labels",
     "imaging": "schemas.imaging.tables",
     "embedding": "schemas.embedding",
     "tracking": "schemas.tracking",

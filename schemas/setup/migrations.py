@@ -497,6 +497,16 @@ def _fill_days(connection: dj.Connection, name_prefix: str) -> None:
         for column, of_session in (("first_date", "session_date"), ("first_number", "session_number"))
     )
     connection.query(f"UPDATE {files} SET {values} WHERE first_date IS NULL")
+#: Columns of NDCParams for labels and trials of one's own. Frozen: the lines of the definition as they were then.
+OWN_COLUMNS = (
+    "trials='' : varchar(512)  # condition; '': all trials",
+    "labels='' : varchar(32)  # LabelSet of an own target; '': a built-in one",
+)
+
+
+def _own_questions(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the settings of trials and labels of one's own; former curves have neither."""
+    add_columns(connection, name_prefix + "decoding", {"n_d_c_params": OWN_COLUMNS})
 
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -518,6 +528,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(16, "decoding: choice beyond the stimulus, slopes over mice", _beyond),
     Migration(17, "files of donors, ROIs of UIDs that stay", lambda connection, name_prefix: None, _made_of),
     Migration(18, "days of UID files that stay", _days_of_uids, _fill_days),
+    Migration(19, "decoding: trials and labels of one's own", _own_questions),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -12,7 +12,9 @@ import schemas
 from pipeline.decoding import NDCSettings
 from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc
+from schemas.labels import LabelSet
 from schemas.server.binding import auto_populated, table_modules
+from schemas.session import trials_of
 from schemas.storage import bulk
 from schemas.tracking import TrackingRun
 
@@ -54,7 +56,9 @@ def filled(demo_sessions):
         regions=("VISp", "VISa"),
     )  # fmt: skip
     larger = NDCSettings(target="choice", ks=(8,), r=3, n_label_shuffles=2, n_bootstrap=4)
-    asked = [plain, larger, much]
+    own = LabelSet.add("own", {eid: trials_of(eid)["choice"] > 0 for eid in demo_sessions})["label_set"]
+    of_own = NDCSettings(target="own", labels=own, ks=(8,), r=2, n_label_shuffles=2, n_bootstrap=4)
+    asked = [plain, larger, much, of_own]
     result = run_ndc(demo_sessions, run, asked)
     population = compare_mice(
         tasks=[{**result.session_set, "ndc_params": one.ndc_params} for one in result.targets[:1]]
@@ -63,6 +67,7 @@ def filled(demo_sessions):
     yield result
     for one in asked:
         (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
+    (LabelSet & {"label_set": own}).delete()
 
 
 def test_every_three_part_make_is_written_down():

@@ -87,6 +87,21 @@ def _asleep(mouse: str, n: int, rng: np.random.Generator) -> np.ndarray:
     return np.zeros(n)
 
 
+def with_reaction_times(trials: dict[str, np.ndarray], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Return trials with the times of stimulus and movement.
+
+    Reaction times are shorter with contrast, longer in errors and to one side, and drift in the session: median 0.25 s.
+    """
+    n = len(trials["choice"])
+    contrast = np.fmax(trials["contrastLeft"], trials["contrastRight"])
+    drift = autoregressive(n, 1, 0.99, rng)[:, 0]
+    log = -0.8 * np.tanh(5 * contrast) + 0.3 * (trials["feedbackType"] < 0) + 0.15 * trials["choice"] + 0.3 * drift
+    log += 0.3 * rng.standard_normal(n)
+    starts = 5.0 * np.arange(n)
+    reaction = 0.25 * np.exp(log - np.median(log))
+    return {**trials, "stimOn_times": starts, "firstMovement_times": starts + reaction}
+
+
 def autoregressive(n_trials: int, n: int, phi: float, rng: np.random.Generator) -> np.ndarray:
     """Return n stationary AR(1) processes of variance 1, (n_trials, n)."""
     noise = rng.standard_normal((n_trials, n))

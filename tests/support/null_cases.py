@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding import n_minority, neuron_dropping_curve, target_labels, trial_strata
 from pipeline.decoding.nulls import null_labels
 from pipeline.decoding.trials import balanced_labels
+from pipeline.settings.conditions import OF_THE_CHOICE, columns_in
 from pipeline.settings.curves import CHOSEN
-from support.mice import cells, mouse_session, planted
+from support.mice import cells, mouse_session, planted, with_reaction_times
 
 #: Null and model of the mouse, by the name in the tables.
 NULLS = {
@@ -19,6 +21,8 @@ NULLS = {
     "pseudosession": ("pseudosession", "dynamic"),
     "conditional": ("conditional", "dynamic"),
 }
+#: With conditions on the trials: "same trials" takes those of the real session from each simulated one, which is wrong.
+NULLS_OF_TRIALS = {**NULLS, "same trials": ("pseudosession", "dynamic")}
 N_SHUFFLES, ALPHA = 39, 0.05
 
 
@@ -34,8 +38,8 @@ class Case:
     judged : tuple of str
         The nulls that must be right.
     effect : float
-    beyond : str
-        As the setting: what the score must tell more than.
+    beyond, condition : str
+        As the settings ``beyond`` and ``trials``.
     """
 
     target: str
@@ -45,12 +49,15 @@ class Case:
     judged: tuple[str, ...] = ("pseudosession", "conditional")
     effect: float = 0.0
     beyond: str = "none"
+    condition: str = ""
 
 
 def one_session(case: Case, number: int, nulls: Iterable[str] = tuple(NULLS)) -> dict[str, float]:
     """Return p with each of the nulls that the target has, and the score."""
     rng = np.random.default_rng([number, case.n_trials, 29])
     trials = mouse_session(case.mouse, case.n_trials, rng)
+    if case.condition:
+        trials = with_reaction_times(trials, rng)
     labels = target_labels(case.target, trials)
     if case.cells == "planted":
         X = planted(np.nan_to_num(2 * labels - 1), case.effect, rng)
@@ -59,12 +66,18 @@ def one_session(case: Case, number: int, nulls: Iterable[str] = tuple(NULLS)) ->
     usable = np.flatnonzero(~np.isnan(labels))
     found, names = {}, (f"{number}", case.target)
     for name in nulls:
-        null, model = NULLS[name]
+        null, model = NULLS_OF_TRIALS[name]
         if null == "conditional" and case.target not in CHOSEN:
             continue
-        real, shuffled = null_labels(null, case.target, trials, usable, N_SHUFFLES, 0, names=names, choice_model=model)
+        if null == "conditional" and columns_in(case.condition) & set(OF_THE_CHOICE):
+            continue
+        chosen, condition = usable, case.condition
+        if name == "same trials":  # which is wrong: labels of simulated sessions in the trials of the real one
+            chosen, condition = usable[first_failed(condition, trials)[usable] == 0], ""
+        real, shuffled = null_labels(null, case.target, trials, chosen, N_SHUFFLES, 0, names=names, choice_model=model,
+                                     condition=condition)  # fmt: skip
         real, shuffled = (balanced_labels(y, "downsample", None, 0, *names) for y in (real[None], shuffled))
-        curve = neuron_dropping_curve(X[usable], real[0], ks=[X.shape[1]], R=1, n_label_shuffles=N_SHUFFLES,
+        curve = neuron_dropping_curve(X[chosen], real[0], ks=[X.shape[1]], R=1, n_label_shuffles=N_SHUFFLES,
                                       null=shuffled, null_subsets=1)  # fmt: skip
         found[name] = float(curve.p_values()[0])
         found["score"] = float(curve.mean[0])

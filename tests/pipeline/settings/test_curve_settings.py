@@ -265,6 +265,8 @@ def test_event_and_window_are_for_all_targets_or_by_target():
         ({"win": (0, 1, 2)}, "win must be start and end"),
         ({"win": {"chocie": (0, 1)}}, "win must be a dict by target, with keys of choice, .*, not chocie"),
         ({"event": {"chocie": "goCue_times"}}, "event must be a dict by target"),
+        ({"win": (-100, 0)}, r"-100 to 0 s reaches further than 50 s from .*if this is in ms, use -0.1 to 0"),
+        ({"win_start": 0, "win_end": 200.0}, "if this is in ms, use 0 to 0.2"),
         ({"targets": ["reward"]}, "target must be one of choice, feedback, stimulus, block, not 'reward'"),
         ({"by_region": True, "regions": ["VISp"]}, "regions decodes the cells of all these regions together"),
         ({"by_region": True, "curve_axis": "trials", "ks": [40]}, "by_region compares regions"),

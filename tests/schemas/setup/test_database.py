@@ -40,12 +40,12 @@ VIEWS = {
     "k_half k_half_low k_half_high p_curve n_minority "
     "subject session_date session_number target event win_start win_end "
     "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
-    "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond",
+    "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond trials labels",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
     "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty intervals "
-    "choice_model imposter_align beyond",
+    "choice_model imposter_align beyond trials labels",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
@@ -760,6 +760,31 @@ def test_uids_of_version_17_get_the_day_of_their_session(old_tables):
     # of the session that was deleted nothing is known
     days = [[version_1.EIDS[0], "2024-01-01", 1], ["f" * 36, "None", None]]
     assert old.run(OLD_UIDS) == [[*day, "a\nb\nc\n"] for day in days]
+OLD_TRIALS = """
+import json
+import schemas
+from support import version_1
+
+schemas.activate()
+settings = (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).settings()
+print(json.dumps({
+    "own": [settings.trials, settings.labels],
+    "key": schemas.NDCParams.add(settings)["ndc_params"] == version_1.ROWS[0]["ndc_params"],
+    "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
+}))
+"""
+
+
+def test_curves_of_version_18_are_of_all_trials_and_of_no_own_labels(old_tables):
+    old = old_tables(18)
+    here, new = old.declared("decoding", "n_d_c_params")
+    assert here != new
+    old.interrupted_after("decoding", "n_d_c_params", migrations.OWN_COLUMNS[0])
+    old.upgrade("Applied 19: decoding: trials and labels")
+    for place in (("decoding", "n_d_c_params"), ("decoding", "__trial_features__own_labels"), ("labels", "label_set")):
+        here, new = old.declared(*place)
+        assert here == new != {}, place
+    assert old.run(OLD_TRIALS) == {"own": ["", ""], "key": True, "k_star": [16, 8]}
 
 
 # ---------------------------------------------------------------- views

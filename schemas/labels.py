@@ -1,0 +1,129 @@
+"""Labels of one's own, which are decoded like choice and stimulus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import datajoint as dj
+import numpy as np
+
+from pipeline.decoding.own_labels import checked_labels
+from pipeline.errors import DataError, NotFoundError
+from pipeline.settings.curves import EVENTS, check_own_name
+from schemas.cascade import WholeDelete
+from schemas.provenance import now
+from schemas.rows import content_key
+from schemas.session import Behavior
+
+schema = dj.Schema()
+
+
+@schema
+class LabelSet(WholeDelete, dj.Manual):
+    definition = """
+    # labels of one's own: a target of curves
+    label_set : char(32)                # hash of the name and of all labels
+    ---
+    label_name : varchar(16)            # name of the target
+    labelled_by : varchar(255)          # account of the database
+    labelled_at : datetime(6)           # UTC
+    """
+
+    class Labels(dj.Part):
+        definition = """
+        # labels of the trials of a session; they stay if the session is deleted, and fit when it is read again
+        -> master
+        labelled_eid : char(36)
+        ---
+        own_labels : <blob>             # (n_trials,) float64, 1, 0 or NaN
+        """
+
+    @classmethod
+    def add(cls, name: str, labels: Mapping[str, Any]) -> dict:
+        """Insert labels unless they are in the table, and return their key; the name now stands for them.
+
+        Parameters
+        ----------
+        name : str
+            Up to 16 of a to z, 0 to 9 and _, not beginning with a digit, and not that of another target.
+        labels : mapping of eid to sequence of n_trials numbers
+            1, 0 or NaN for each trial of sessions whose trials have been read.
+
+        Raises
+        ------
+        ArgumentError
+            The name is not allowed.
+        DataError
+            There are no sessions, one has no trials in the database, or as ``checked_labels``.
+        """
+        check_own_name(name)
+        if not labels:
+            raise DataError(f"labels {name!r} are of no session")
+        rows = (Behavior & [{"eid": eid} for eid in labels]).to_dicts()
+        n_trials = {row["eid"]: row["n_trials"] for row in rows}
+        if missing := sorted(set(labels) - set(n_trials)):
+            raise DataError("has no trials in the database", eid=missing[0], dataset=f"labels {name!r}",
+                            do=f"Read it with: meso ingest {missing[0]}")  # fmt: skip
+        checked = {eid: checked_labels(labels[eid], n_trials[eid], name, eid) for eid in sorted(labels)}
+        plain = {eid: [None if np.isnan(one) else int(one) for one in row] for eid, row in checked.items()}
+        key = {"label_set": content_key([name, plain])}
+        if not (cls & key):
+            with cls.connection.transaction:
+                row = {"label_name": name, "labelled_by": cls.connection.get_user(), "labelled_at": now()}
+                cls.insert1({**key, **row})
+                cls.Labels.insert({**key, "labelled_eid": eid, "own_labels": row} for eid, row in checked.items())
+        elif cls.named([name])[name] != key["label_set"]:  # former labels, added again
+            cls.update1({**key, "labelled_at": now()})
+        return key
+
+    @classmethod
+    def named(cls, names: Iterable[str]) -> dict[str, str]:
+        """Return by name the key of the labels that were added last.
+
+        Raises
+        ------
+        NotFoundError
+            There are no labels of that name.
+        """
+        rows = cls.proj("label_name", "labelled_at").to_dicts(order_by="labelled_at")
+        latest = {row["label_name"]: row["label_set"] for row in rows}
+        if missing := sorted(set(names) - set(latest)):
+            raise NotFoundError(
+                f"{missing[0]!r} is no target", expected=f"{', '.join(EVENTS)}, or the name of labels of your own",
+                found=f"labels {', '.join(sorted(latest)) or 'of no name'} in the database",
+                do="Add some with: meso labels add FILE, or in Python with labels={...}",
+            )  # fmt: skip
+        return {name: latest[name] for name in names}
+
+    @classmethod
+    def of_session(cls, label_set: str, eid: str, n_trials: int) -> np.ndarray:
+        """Return the labels of a session, (n_trials,) float64: 1, 0 or NaN.
+
+        Raises
+        ------
+        DataError
+            The set has no labels of the session, or labels of another number of trials.
+        """
+        name = (cls & {"label_set": label_set}).to_arrays("label_name").tolist()
+        rows = (cls.Labels & {"label_set": label_set, "labelled_eid": eid}).to_dicts()
+        if not rows:
+            problem = f"has no labels {name[0]!r}" if name else "its labels are not in the database any more"
+            raise DataError(problem, eid=eid, do="Add labels of all sessions with: meso labels add FILE")
+        return checked_labels(rows[0]["own_labels"], n_trials, name[0], eid)
+
+
+def listed() -> list[dict[str, Any]]:
+    """Return a row for each set of labels, the latest last: name, key, sessions, labels by class, account, time."""
+    parts: dict[str, list[np.ndarray]] = {}
+    for row in LabelSet.Labels.to_dicts(order_by="KEY"):
+        parts.setdefault(row["label_set"], []).append(row["own_labels"])
+    rows = []
+    for row in LabelSet.to_dicts(order_by="labelled_at"):
+        labels = np.concatenate(parts[row["label_set"]])
+        rows.append({
+            "name": row["label_name"], "labels": row["label_set"], "sessions": len(parts[row["label_set"]]),
+            "class_1": int((labels == 1).sum()), "class_0": int((labels == 0).sum()),
+            "without": int(np.isnan(labels).sum()), "added_by": row["labelled_by"], "added_at": row["labelled_at"],
+        })  # fmt: skip
+    return rows
