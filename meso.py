@@ -38,11 +38,13 @@ from pipeline.errors import (
 from pipeline.settings.curves import TARGETS, curve_settings, own_targets
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
-from schemas.decoding.run import Failure, match_cells, run_ndc
+from schemas.decoding.run import Failure, NDCRun, match_cells, run_ndc
 from schemas.imaging.activity import activity_of
 from schemas.queries.errors import errors_of
-from schemas.queries.ids import one_subject, session_id
+from schemas.queries.ids import one_subject, session_id, session_ids, subjects_of
+from schemas.queries.sessions import session_ids as sessions_of
 from schemas.queries.sessions import trial_events
+from schemas.queries.tags import add_tag, remove_tag
 from schemas.queries.tracking_runs import notes_on_fovs, tracking_run_of_sessions
 from schemas.rows import in_fovs, place_numbers
 from schemas.storage.bulk import columns
@@ -54,6 +56,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from drawing.curves import DrawableRun
+    from drawing.many import DrawableMany
+    from schemas.decoding.sets import BestSet
 
 __all__ = [
     "ArgumentError",
@@ -64,6 +68,8 @@ __all__ = [
     "MesoError",
     "NotFoundError",
     "OutOfRangeError",
+    "best_sets",
+    "curves_of_mice",
     "embed_meso",
     "get_win_times",
     "load_or_embed",
@@ -71,7 +77,10 @@ __all__ = [
     "neuron_dropping_curves_cached",
     "plot_raster",
     "plot_xyz",
+    "tag",
+    "tagged",
     "trial_columns",
+    "untag",
 ]
 
 #: Stands for the region of a ROI that has none; no region of the atlas has this id.
@@ -609,7 +618,7 @@ def trial_columns(eid: str) -> pd.DataFrame:
 
 
 def neuron_dropping_curves_cached(
-    eids: Sequence[str],
+    eids: Sequence[str] | BestSet,
     targets: Sequence[str] = TARGETS,
     event: str | Mapping[str, str] | None = None,
     win: tuple[float, float] | Mapping[str, tuple[float, float]] | None = None,
@@ -636,16 +645,18 @@ def neuron_dropping_curves_cached(
     plot: bool = True,
     progress: bool = True,
     labels: str | Mapping[str, Mapping[str, Any] | Callable[[pd.DataFrame], Any]] | None = None,
+    pairs: str | None = None,
     **settings: Any,
-) -> DrawableRun:
+) -> DrawableRun | DrawableMany:
     """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
 
     Results that are in the database already are not computed again.
 
     Parameters
     ----------
-    eids : sequence of str
-        Two or more sessions of one subject, named as in ``load_or_embed``.
+    eids : sequence of str, or BestSet
+        Two or more sessions of one subject, named as in ``load_or_embed``; or one of ``best_sets``, with its tracking
+        run and the cells that it counts.
     targets : sequence of str
         choice, feedback, stimulus, block, or names of labels of your own.
     event, win : optional
@@ -668,9 +679,14 @@ def neuron_dropping_curves_cached(
         Labels of your own by name: a dict of session to values, 1, 0 or NaN for each trial, or a function of the table
         of ``trial_columns`` that returns them. They are stored, and then are targets without being given again. Or a
         key of ``LabelSet``, for labels that were replaced since.
+    pairs : {'consecutive', 'all'}, optional
+        Separate curves for each pair of sessions, with all cells that the two share: more than all sessions share.
 
     Returns
     -------
+    DrawableMany
+        With ``pairs``: ``runs``, a DrawableRun for each pair by its dates, ``failed``, messages by pair, and ``table``
+        of all. Curves are not plotted: ``runs[dates].draw()``.
     DrawableRun
         ``table`` (a DataFrame: date, eid, target, k* with its interval, ceiling, p, q, verdict ...), ``curves``,
         ``day_trends`` (of code and sensitivity) and ``figures`` by target, ``failed`` {eid: messages}, ``failures``
@@ -685,7 +701,13 @@ def neuron_dropping_curves_cached(
         A setting or ``eids`` is not what it should be; the message names it.
     """
     from drawing.curves import DrawableRun
+    from drawing.many import DrawableMany
+    from schemas.decoding.many import pairs_of, run_many
+    from schemas.decoding.sets import BestSet
 
+    if isinstance(eids, BestSet):
+        filter_neurons, min_cell_probability, min_silhouette = eids.rule.values()
+        tracking_run, eids = eids.tracking_run, list(eids.eids)
     if cache_dir is not None:
         warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)
     if isinstance(eids, str):
@@ -708,7 +730,15 @@ def neuron_dropping_curves_cached(
         wanted = [replace(one, labels=keys.get(one.target, "")) for one in wanted]
     run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
-    result = DrawableRun.of(run_ndc(eids, run, wanted, neurons_only=filter_neurons, **cells, progress=progress))
+
+    def ask(of: Sequence[str], progress: bool = False) -> DrawableRun:
+        return DrawableRun.of(run_ndc(of, run, wanted, neurons_only=filter_neurons, **cells, progress=progress))
+
+    if pairs is not None:
+        found = DrawableMany.of(run_many("pair", pairs_of(eids, pairs), ask, progress=progress))
+        found.remarks += unusable.values()
+        return _shown_many(found, progress)
+    result = ask(eids, progress)
     result.unusable += [Failure(eid, "", "", message) for eid, message in unusable.items()]
     if plot:
         for figure in result.draw().values():
@@ -737,6 +767,132 @@ def _own_labels(targets: Sequence[str], labels: Mapping[str, Any], eids: Sequenc
     return LabelSet.named(targets) if targets else {}
 
 
+def curves_of_mice(
+    subjects: Sequence[str] = (),
+    *,
+    tag: str | None = None,
+    best: int | None = None,
+    min_trials: int | None = None,
+    protocol: str | None = None,
+    plot: bool = True,
+    progress: bool = True,
+    **options: Any,
+) -> DrawableMany:
+    """Compute the neuron-dropping curves of several mice, and compare the slopes over their days.
+
+    Parameters
+    ----------
+    subjects : sequence of str
+        Registered mice; by default those that have sessions with the tag. One that fails does not stop the others.
+    tag : str, optional
+        Only sessions with this tag.
+    best : int, optional
+        Of each mouse, the so many sessions that share most cells: see ``best_sets``.
+    min_trials, protocol
+        As for ``best_sets``.
+    plot : bool
+        Draw the trends of the mice, with the mean of their slopes.
+    progress : bool
+        Show progress bars, and print the tables at the end.
+    **options
+        Of ``neuron_dropping_curves_cached``.
+
+    Returns
+    -------
+    DrawableMany
+        ``runs``, a DrawableRun for each mouse; ``table`` of all curves; ``mice``, the slopes (``slopes``), their means
+        (``means``) and the differences between targets and regions within mice (``differences``); ``failed``, messages
+        by mouse; methods ``draw_mice`` and ``show``.
+
+    Raises
+    ------
+    DataError
+        A subject has no registered session, or none with the tag.
+    ArgumentError
+        Neither ``subjects`` nor ``tag`` is given, or as for ``neuron_dropping_curves_cached``.
+    """
+    from drawing.many import DrawableMany
+    from schemas.decoding.many import run_many
+    from schemas.decoding.sets import chosen_sessions
+
+    if isinstance(subjects, str) or not (len(subjects) or tag):
+        raise ArgumentError("curves_of_mice takes a list of subjects, or tag=")
+    if options.get("pairs"):
+        raise ArgumentError("curves_of_mice compares mice by all their sessions: pairs are for one mouse")
+    schemas.activate()
+    names = list(dict.fromkeys(subjects)) or subjects_of(sessions_of(tag=tag))
+    mice = {name: sessions_of(subject=name, tag=tag) for name in names}
+    rule = {
+        "tracking_run": options.get("tracking_run"), "neurons_only": options.get("filter_neurons", True),
+        **{name: options.get(name) for name in ("min_cell_probability", "min_silhouette")},
+    }  # fmt: skip
+
+    def ask(eids: Sequence[str]) -> NDCRun:
+        chosen, notes = chosen_sessions(eids, best, min_trials=min_trials, protocol=protocol, **rule)
+        # with pairs it would be something else
+        run: Any = neuron_dropping_curves_cached(chosen, plot=False, progress=False, **options)
+        return replace(run, notes=[*notes, *run.notes])
+
+    found = DrawableMany.of(run_many("subject", mice, ask, progress=progress))
+    if plot and (figure := found.draw_mice()) is not None:
+        _display(figure)
+    return _shown_many(found, progress)
+
+
+def _shown_many(found: DrawableMany, progress: bool) -> DrawableMany:
+    """Print the tables of several runs, or warn of what is lacking."""
+    if progress:
+        found.show()
+    elif lines := found.failure_lines():
+        warnings.warn(f"left out: {'; '.join(lines)}", stacklevel=3)
+    return found
+
+
+def tag(name: str, eids: Sequence[str]) -> list[str]:
+    """Give a tag to sessions; return the ids of those that did not have it.
+
+    Parameters
+    ----------
+    name : str
+        Letters, digits and ``_.+:-``, up to 64.
+    eids : sequence of str
+        Registered sessions, named as in ``load_or_embed``.
+
+    Raises
+    ------
+    NotFoundError
+        One of them is not registered; none gets the tag.
+    ArgumentError
+        The name cannot be a tag.
+    """
+    schemas.activate()
+    return add_tag(name, session_ids(eids))
+
+
+def untag(name: str, eids: Sequence[str] = ()) -> int:
+    """Take a tag from sessions, by default from all, and return how many had it.
+
+    Raises
+    ------
+    DataError
+        No session has the tag, or one of ``eids`` does not have it; nothing is changed.
+    """
+    schemas.activate()
+    return remove_tag(name, session_ids(eids))
+
+
+def tagged(name: str, subject: str | None = None) -> list[str]:
+    """Return the ids of the sessions with a tag, of all mice or of one, by subject and date.
+
+    Raises
+    ------
+    NotFoundError
+        There is none.
+    """
+    schemas.activate()
+    return sessions_of(subject=subject, tag=name)
+
+
 def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, str]]:
     """Register and read the sessions; return the ids of those that can be used, and a message for each other one."""
     found: dict[str, str] = {}
@@ -758,6 +914,70 @@ def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, s
             do="; ".join(unusable.values()) or None,
         )  # fmt: skip
     return usable, unusable
+
+
+def best_sets(
+    subject: str,
+    sizes: Iterable[int] = range(2, 11),
+    *,
+    min_trials: int | None = None,
+    protocol: str | None = None,
+    tag: str | None = None,
+    filter_neurons: bool = True,
+    min_cell_probability: float | None = None,
+    min_silhouette: float | None = None,
+    tracking_run: str | None = None,
+    n_each: int = 1,
+) -> list[BestSet]:
+    """Return the sets of sessions of a mouse that share most cells, of each size, exactly.
+
+    Positions of ROIs and UIDs are read on demand, not the activity.
+
+    Parameters
+    ----------
+    subject : str
+        Its registered sessions are considered.
+    sizes : iterable of int
+        Numbers of sessions of a set.
+    min_trials : int, optional
+        Only sessions with at least as many trials.
+    protocol : str, optional
+        Only sessions whose task protocol has this word, such as 'biased'.
+    tag : str, optional
+        Only sessions with this tag.
+    filter_neurons, min_cell_probability, min_silhouette, tracking_run
+        Which cells count: as for ``match_tracked_indices_across_sessions``.
+    n_each : int
+        How many sets of each size.
+
+    Returns
+    -------
+    list of BestSet
+        With ``size``, ``n_shared``, ``eids`` and ``dates``, by size; ``as_row()`` is a dict of plain values.
+        ``neuron_dropping_curves_cached`` takes each in the place of ids. A size of which no set shares a cell is not
+        there.
+
+    Raises
+    ------
+    DataError
+        The subject has no such session, or no tracked cells.
+
+    Warns
+    -----
+    UserWarning
+        A session is left out; the message gives the reason.
+    """
+    from schemas.decoding import sets
+
+    schemas.activate()
+    found, reasons = sets.best_sets(
+        sessions_of(subject=subject, tag=tag), sizes, min_trials=min_trials, protocol=protocol, n_each=n_each,
+        tracking_run=tracking_run, neurons_only=filter_neurons, min_cell_probability=min_cell_probability,
+        min_silhouette=min_silhouette,
+    )  # fmt: skip
+    for eid, reason in reasons.items():
+        warnings.warn(f"session {eid} is left out: {reason}", stacklevel=2)
+    return found
 
 
 def _display(figure: Figure) -> None:

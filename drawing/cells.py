@@ -14,7 +14,6 @@ from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import NotFoundError
 from pipeline.figures.peri_event import peak_order
 from pipeline.figures.style import natural_key, pooled_regions
-from pipeline.figures.tracking import MAX_SESSIONS
 from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_times
 from pipeline.signals.peri_event import peri_event as average
 from schemas.embedding import Embedding, EmbeddingParams
@@ -85,7 +84,9 @@ def cell_map(eid: str, color: str, space: bool, neurons_only: bool, output: Path
     return figures.save(figure, output / f"{session_stem(kind, eid, color)}.{suffix}", provenance)
 
 
-def tracking(subject: str, named: str | None, neurons_only: bool, output: Path, suffix: str) -> Iterator[Path]:
+def tracking(
+    subject: str, named: str | None, neurons_only: bool, output: Path, suffix: str, eids: Sequence[str] | None = None
+) -> Iterator[Path]:  # fmt: skip
     """Draw presence, shared cells and survival of a subject's tracked cells; save the figures and yield the files.
 
     Parameters
@@ -97,6 +98,8 @@ def tracking(subject: str, named: str | None, neurons_only: bool, output: Path, 
         Count a cell only in sessions where it is a neuron.
     output, suffix
         As for ``cell_map``.
+    eids : sequence of str, optional
+        Draw only these sessions.
 
     Raises
     ------
@@ -104,18 +107,16 @@ def tracking(subject: str, named: str | None, neurons_only: bool, output: Path, 
         The subject has no such run, or the run has no cells.
     """
     run = tracking_run(subject, named)
-    cells, sessions, found = presence(run, neurons_only=neurons_only)
+    cells, sessions, found = presence(run, neurons_only=neurons_only, eids=eids)
     if not len(cells):
         raise NotFoundError(f"no ROI of {subject} is a tracked cell", do="'meso errors TrackedFOV' lists the reasons")
     shown = np.flatnonzero(found.any(axis=0))  # found: (cells, sessions) bool; sessions without a cell are left out
     sessions, found = [sessions[i] for i in shown], found[:, shown]
     dates = _dates(sessions)
     title = f"{subject}: {len(cells)} tracked {'neurons' if neurons_only else 'ROIs'}, run {run['tracking_run'][:8]}"
-    # 'all' counts the cells of every subset of the sessions, and there are 2**n of them
-    kind = "all" if len(sessions) <= MAX_SESSIONS else "only"
     drawn = {
         "presence": figures.presence_map(found, dates, title=title),
-        "shared": figures.shared_counts(found, dates, kind=kind, title=title),
+        "shared": figures.shared_counts(found, dates, title=title),
     }
     if len(sessions) > 1:
         drawn["survival"] = figures.survival(found, dates, title=title)

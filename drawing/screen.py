@@ -163,9 +163,14 @@ def day_trend_text(trend: dict[str, Any]) -> str:
     return f"{text}; beyond the scatter of days {beyond}; {trend['n_days']} sessions{left_out}"
 
 
+def wide_console() -> Console:
+    """Return a console that truncates nothing where the output is a pipe or a file."""
+    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+
+
 def print_mice(run: MiceRun) -> None:
     """Print the slopes of mice, their means, and the differences within mice."""
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+    console = wide_console()
     units = {"code_k": "log2 k* at the own ceiling", "common_k": "log2 k at the common score"}
     console.print(f"{_mice(len(run.subjects))}: {escape(printable(', '.join(run.subjects)))}; slopes per day")
     rows = [
@@ -199,7 +204,7 @@ def print_mice(run: MiceRun) -> None:
 
 def print_power(found: Power) -> None:
     """Print what a trend over days needs."""
-    console = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
+    console = wide_console()
     of_curves = "" if found.curve_sd != found.curve_sd else f", the error of the curves alone {found.curve_sd:.3f}"
     console.print(
         f"{escape(printable(found.question))}, {found.quantity}: a slope of {found.slope:+.3f} per day, a session "

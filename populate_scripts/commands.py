@@ -17,13 +17,14 @@ from pipeline.settings.curves import check_own_name
 from populate_scripts.demo import raster_name, write
 from schemas.cascade import Cascade
 from schemas.decoding.run import by_region, run_ndc
+from schemas.decoding.sets import chosen_sessions
 from schemas.decoding.tables import NDCParams
 from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
 from schemas.labels import LabelSet
 from schemas.queries.ids import known_as, session_id
-from schemas.queries.sessions import session_ids
 from schemas.queries.tracking_runs import tracking_run_of_sessions
+from schemas.rows import content_key
 from schemas.server import embedded
 from schemas.server.binding import auto_populated, table_named
 from schemas.server.connection import connect, has_own_server
@@ -32,59 +33,67 @@ from schemas.session import Behavior, Session
 from schemas.setup import migrations
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
 from schemas.work import reports
-from schemas.work.filling import SESSION_TABLES, Filled, fill, registered
+from schemas.work.filling import SESSION_TABLES, Filled, fill
 from schemas.work.states import JobStatus
 
 if TYPE_CHECKING:
     from drawing.curves import DrawableRun
+    from drawing.many import DrawableMany
     from pipeline.tracking.mirror import MirrorReport
     from schemas.exchange.verify import Finding, Verified
     from schemas.imaging.objects import Orphan
     from schemas.upkeep.update import Updated
 
 
-def ndc(
-    eids: Sequence[str],
-    subject: str | None,
-    settings: Sequence[NDCSettings],
-    cells: dict,
-    output: Path | None,
-    tracking_run: str | None = None,
-    regions: Sequence[str] = (),
-) -> DrawableRun:
-    """Compute the curves of sessions, or of all registered sessions of a subject.
+@dataclass(frozen=True)
+class Question:
+    """What ``meso ndc`` is asked about the sessions of a mouse.
 
-    Parameters
+    Attributes
     ----------
-    eids : sequence of str
-    subject : str, optional
-        Instead of ``eids``.
     settings : sequence of NDCSettings
         One for each target.
     cells : dict
         ``min_cell_probability`` and ``min_silhouette``, each a number or None.
-    output : Path, optional
-        Folder for figures and table.
-    tracking_run : str, optional
-        Start of the hash of a tracking run; by default the latest.
+    tracking_run : str or None
+        Start of the hash of a tracking run; None for the latest.
     regions : sequence of str
         Acronyms: separate curves for each, all up to the same k.
-
-    Raises
-    ------
-    ConfigError
-        Both or neither of ``eids`` and ``subject`` are given.
+    chosen : dict
+        ``best``, ``min_trials`` and ``protocol``: see ``schemas.decoding.sets.chosen_sessions``.
     """
-    from drawing.curves import DrawableRun
 
-    if bool(eids) == bool(subject):
-        raise ConfigError("Name session ids, or --subject")
-    chosen = session_ids(eids, subject)
-    fill(SESSION_TABLES, [{"eid": eid} for eid in chosen], progress=True)
-    run = tracking_run_of_sessions(chosen, tracking_run)
-    if regions:
-        settings = by_region(chosen, run, settings, regions, **cells)
-    result = DrawableRun.of(run_ndc(chosen, run, settings, **cells, progress=True))
+    settings: Sequence[NDCSettings]
+    cells: dict[str, Any]
+    tracking_run: str | None = None
+    regions: Sequence[str] = ()
+    chosen: dict[str, Any] = field(default_factory=dict)
+
+    def choose(self, eids: Sequence[str]) -> tuple[list[str], list[str]]:
+        """Return those of the sessions that are decoded, and notes about the choice."""
+        return chosen_sessions(eids, **self.chosen, tracking_run=self.tracking_run, **self.cells)
+
+    def curves(self, eids: Sequence[str], *, progress: bool = True) -> DrawableRun:
+        """Return the curves of sessions of a mouse, after reading what has not been read of them."""
+        from drawing.curves import DrawableRun
+
+        fill(SESSION_TABLES, [{"eid": eid} for eid in eids], progress=progress)
+        run, settings = tracking_run_of_sessions(eids, self.tracking_run), self.settings
+        if self.regions:
+            settings = by_region(eids, run, settings, self.regions, **self.cells)
+        return DrawableRun.of(run_ndc(eids, run, settings, **self.cells, progress=progress))
+
+    def of_mouse(self, eids: Sequence[str]) -> DrawableRun:
+        """Return the curves of those of the sessions that are decoded, with notes about the choice."""
+        eids, notes = self.choose(eids)
+        result = self.curves(eids)
+        result.notes[:0] = notes
+        return result
+
+
+def ndc(eids: Sequence[str], question: Question, output: Path | None = None) -> DrawableRun:
+    """Compute the curves of sessions of a mouse, and write figures and table to a folder if asked."""
+    result = question.of_mouse(eids)
     if output:
         write(result, output, tagged=True)
     return result
@@ -146,13 +155,89 @@ def _of_labels(name: str) -> tuple[LabelSet, NDCParams]:
     return labels, NDCParams & [{"labels": one} for one in labels.to_arrays("label_set")]
 
 
+def ndc_of_pairs(eids: Sequence[str], kind: str, question: Question, output: Path | None = None) -> DrawableMany:
+    """Compute the curves of pairs of the sessions of a mouse, each with all cells that the two share.
+
+    Parameters
+    ----------
+    eids : sequence of str
+    kind : {'consecutive', 'all'}
+    question : Question
+    output : Path, optional
+        Folder for the table, and a folder of each pair with its figures.
+    """
+    from drawing.many import DrawableMany
+    from schemas.decoding.many import pairs_of, run_many
+
+    chosen, notes = question.choose(eids)
+    fill(SESSION_TABLES, [{"eid": eid} for eid in chosen], progress=True)
+    pairs = pairs_of(chosen, kind)
+    found = run_many("pair", pairs, lambda pair: question.curves(pair, progress=False), progress=True)
+    result = DrawableMany.of(found)
+    result.remarks += notes
+    if output:
+        write_many(result, output)
+    return result
+
+
+def ndc_of_mice(eids: Sequence[str], question: Question, output: Path | None = None) -> DrawableMany:
+    """Compute the curves of several mice, and compare the slopes over their days.
+
+    Parameters
+    ----------
+    eids : sequence of str
+        Of registered sessions; those of a mouse are decoded together.
+    question : Question
+    output : Path, optional
+        Folder for the figure of all mice and the table, and a folder of each mouse with its figures.
+    """
+    from drawing.many import DrawableMany
+    from schemas.decoding.many import run_many
+
+    rows = (Session & [{"eid": eid} for eid in eids]).to_dicts(order_by="subject, session_date, session_number")
+    mice: dict[str, list[str]] = {}
+    for row in rows:
+        mice.setdefault(row["subject"], []).append(row["eid"])
+    result = DrawableMany.of(run_many("subject", mice, question.of_mouse))
+    if output:
+        write_many(result, output)
+    return result
+
+
+def write_many(result: DrawableMany, output: Path) -> None:
+    """Write the table of several sets of sessions, the figure of mice, and the figures of each set to a folder."""
+    from drawing.curves import DrawableRun
+    from drawing.many import write_mice
+    from pipeline.figures import file_stem
+    from pipeline.text import csv_text
+
+    output.mkdir(parents=True, exist_ok=True)
+    tag = content_key([result.family, list(result.runs)])[:8]
+    (output / f"k_star_{result.kind}s_{tag}.csv").write_text(csv_text(result.table), encoding="utf-8")
+    if result.mice is not None:
+        write_mice(result.mice, output)
+    for name, run in result.runs.items():
+        if len(run.table):
+            write(DrawableRun.of(run), output / file_stem(name), tagged=True)
+
+
+def write_sets(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Write rows of ``BestSet`` to a CSV file, with lists separated by spaces."""
+    import pandas as pd
+
+    from pipeline.text import csv_text
+
+    table = pd.DataFrame([{**row, "eids": " ".join(row["eids"]), "dates": " ".join(row["dates"])} for row in rows])
+    path.write_text(csv_text(table), encoding="utf-8")
+
+
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:
     """Draw the raster of each session with these arguments of ``meso.plot_raster``; yield the files."""
     import meso
     from drawing.cells import embedding_of
     from pipeline.figures import save
 
-    for eid in map(registered, eids):
+    for eid in eids:
         figure = meso.plot_raster(eid, **drawing)
         yield save(figure, output / f"{raster_name(eid)}.{suffix}", embedding_of(eid))
 
@@ -176,7 +261,7 @@ def tracked_rasters(
     from drawing.cells import embedding_of, session_title
     from pipeline.figures import distinct_region_colors, save
 
-    anchor, *others = dict.fromkeys(map(registered, eids))
+    anchor, *others = eids
     if not others:
         raise ConfigError("--tracked needs at least two sessions")
     rows = meso.match_tracked_indices_across_sessions(anchor, others, tracking_run=tracking_run)
@@ -287,16 +372,16 @@ def _mirror(source: str, uid_root: Path, subject: str, refresh: bool) -> MirrorR
         return mirror_uids(source, uid_root, subject, progress=progress, refresh=refresh)
 
 
-def populate(tables: Sequence[str], eid: str | None) -> tuple[str, list[str]]:
-    """Populate tables, by default all, for one session if ``eid`` is given; return a summary line and what is lacking.
+def populate(tables: Sequence[str], eids: Sequence[str] | None = None) -> tuple[str, list[str]]:
+    """Populate tables, by default all, for some sessions or for all; return a summary line and what is lacking.
 
     What is lacking: the failed jobs, and those that are not due yet.
     """
     chosen = [table_named(name) for name in tables] or None
-    if eid:
+    if eids is not None:
         # the others are of subjects or sets of sessions, not of one session
         chosen = [table for table in chosen or auto_populated() if "eid" in table.primary_key]
-    done = fill(chosen, *([{"eid": eid}] if eid else []), progress=True)
+    done = fill(chosen, *([] if eids is None else [[{"eid": eid} for eid in eids]]), progress=True)
     summary = f"Populated {counts_text(done.made) or f'nothing: {_why_nothing(done)}'}"
     running = [str(jobs) for jobs in done.unfinished if jobs.status == JobStatus.RESERVED]
     put_off = [str(jobs) for jobs in done.unfinished if jobs.status == JobStatus.PENDING]
@@ -394,12 +479,12 @@ def collect_garbage(delete: bool, older_than: float) -> Garbage:
     return done
 
 
-def move_traces(eids: Sequence[str], subject: str | None, to: str) -> tuple[str, list[str]]:
+def move_traces(eids: Sequence[str], to: str) -> tuple[str, list[str]]:
     """Move the traces of sessions to a store or into the database; return a summary line and the failures."""
     from tqdm import tqdm
 
     target, failures, n_traces = None if to == objects.DATABASE else to, [], 0
-    fovs = objects.to_move(session_ids(eids, subject), target)
+    fovs = objects.to_move(eids, target)
     for key in tqdm(fovs, desc="FOVs", disable=None):
         try:
             n_traces += objects.move(key, target)
@@ -411,7 +496,6 @@ def move_traces(eids: Sequence[str], subject: str | None, to: str) -> tuple[str,
 
 def export(
     eids: Sequence[str],
-    subject: str | None,
     kind: str,
     output: Path,
     neurons_only: bool,
@@ -422,7 +506,7 @@ def export(
     from schemas.exchange.export import export_session
 
     failures = []
-    for eid in session_ids((), subject) if subject else map(known_as, eids):
+    for eid in eids:
         try:
             say(str(export_session(eid, kind, output, neurons_only=neurons_only, overwrite=overwrite)))
         except DataError as error:  # the other sessions are still exported
@@ -430,14 +514,12 @@ def export(
     return failures
 
 
-def verify(
-    eids: Sequence[str], subject: str | None, source: bool, say: Callable[[Finding], None] | None = None
-) -> Verified:
+def verify(eids: Sequence[str], source: bool, say: Callable[[Finding], None] | None = None) -> Verified:
     """Verify sessions, calling ``say`` with each finding at once; return the findings and counts of all sessions."""
     from schemas.exchange.verify import Verified, verify_session
 
     done = Verified()
-    for eid in session_ids(eids, subject):
+    for eid in eids:
         found = verify_session(eid, source=source)
         if say:
             for finding in found.findings:

@@ -44,7 +44,7 @@ from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.labels import LabelSet
 from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
 from schemas.server.connection import connect
-from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
+from schemas.session import Behavior, FOVFolder, Session, SessionTag, Subject, Wheel
 from schemas.setup.activation import activate
 from schemas.tracking import (
     RegisteredUIDs,
@@ -94,6 +94,7 @@ __all__ = [
     "SchemaVersion",
     "Session",
     "SessionSet",
+    "SessionTag",
     "SharedCells",
     "SourceUpdate",
     "Subject",

@@ -19,6 +19,8 @@ from schemas.server.binding import MODULES, auto_populated, table_modules
 
 #: Keys that a record lists: enough for sessions, while the record of many deleted ROIs still fits in a row.
 MAX_RECORDED_KEYS = 1000
+#: What people wrote by hand, and no file has: a record of its own says which tags sessions had.
+TAGS = "SessionTag"
 
 log = logging.getLogger("datajoint")
 
@@ -79,6 +81,7 @@ class Cascade:
         with _transaction(self.rows.connection) if transaction else nullcontext():
             reserved, vanishing = self._jobs_that_read(), self._jobs_of_rows()
             keys = self.rows.keys(order_by="KEY", limit=MAX_RECORDED_KEYS)
+            tags = self.tables[TAGS].keys(order_by="KEY", limit=MAX_RECORDED_KEYS) if TAGS in self.tables else []
             try:
                 # children first, as foreign keys require
                 deleted = {title: table.delete_quick(get_count=True) for title, table in reversed(self.tables.items())}
@@ -94,6 +97,8 @@ class Cascade:
                 for table, keys_of_jobs in vanishing.items():
                     forget_jobs(table, keys_of_jobs)
                 record(self.title, keys, counts, reason)
+                if tags and self.title != TAGS:
+                    record(TAGS, tags, {TAGS: counts[TAGS]}, f"tags of deleted rows of {self.title}")
         return counts
 
     def _jobs_that_read(self) -> list[dj.Table]:

@@ -135,6 +135,18 @@ class FOVFolder(WholeDelete, dj.Manual):
     """
 
 
+@schema
+class SessionTag(WholeDelete, dj.Manual):
+    definition = """
+    # a name that a person gave to some sessions; see schemas.queries.tags
+    -> Session
+    tag : varchar(64)
+    ---
+    tagged_by : varchar(255)            # account of the database
+    tagged_at : datetime(6)             # UTC
+    """
+
+
 def one_for(eid: str, registered: dict[str, Any] | None = None) -> Any:
     """Return the ONE client for a session, on the cache it was registered from or else on MESO_ONE_CACHE_DIR.
 

@@ -739,10 +739,27 @@ class SharedCells(WholeDelete, dj.Computed):
 def _qualified_members(key: dict) -> list[dict[str, Any]]:
     """Return the tracked ROIs in the FOVs of a set that meet the set's quality criteria."""
     rule = (SessionSet & key).fetch1()
-    rois = ROI & "is_neuron" if rule["set_neurons_only"] else ROI()
-    if rule["min_cell_probability"] is not None:
-        rois = rois & f"cell_probability >= {rule['min_cell_probability']!r}"
-    members = TrackedFOV.Member & (SessionSet.FOV & key).proj() & rois.proj()
-    if rule["min_silhouette"] is not None:
-        members = members & f"silhouette >= {rule['min_silhouette']!r}"
+    members = qualified(
+        TrackedFOV.Member & (SessionSet.FOV & key).proj(),
+        rule["set_neurons_only"], rule["min_cell_probability"], rule["min_silhouette"],
+    )  # fmt: skip
     return members.to_dicts(order_by="eid, fov, roi")
+
+
+def qualified(
+    members: dj.QueryExpression, neurons_only: bool, min_cell_probability: float | None, min_silhouette: float | None
+) -> dj.QueryExpression:
+    """Return the tracked ROIs that count by the rule of a set of sessions; it runs no statement itself.
+
+    Parameters
+    ----------
+    members : dj.QueryExpression
+        Of TrackedFOV.Member.
+    neurons_only, min_cell_probability, min_silhouette
+        See SessionSet.
+    """
+    rois = ROI & "is_neuron" if neurons_only else ROI()
+    if min_cell_probability is not None:
+        rois = rois & f"cell_probability >= {min_cell_probability!r}"
+    members = members & rois.proj()
+    return members if min_silhouette is None else members & f"silhouette >= {min_silhouette!r}"

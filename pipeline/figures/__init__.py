@@ -5,6 +5,7 @@ from __future__ import annotations
 from .cells import cell_map, cell_map_3d
 from .choices import ChoiceModelPanels, choice_model
 from .days import k_star_over_days
+from .mice import mice_over_days
 from .ndc import Curve, ndc_overlay, ndc_panels
 from .performance import score_over_performance
 from .peri_event import Average, peri_event_lines, peri_event_map
@@ -24,6 +25,7 @@ __all__ = [
     "distinct_region_colors",
     "file_stem",
     "k_star_over_days",
+    "mice_over_days",
     "ndc_overlay",
     "ndc_panels",
     "peri_event_lines",

@@ -15,66 +15,12 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from pipeline.errors import ArgumentError
+from pipeline.tracking.subsets import best_subsets, checked_presence, subset_counts
 
 from .style import MAX_ROWS, StyledFigure, new_figure, session_colors, set_legend, set_suptitle, settle, style
 
 SIZE_GAP = 0.6  # extra space between bars of subsets of different size; bars are 1 apart
-MAX_SESSIONS = 20  # 2^20 subsets are counted in well under a second; each further session doubles time and memory
 INK, PALE = "0.2", "0.88"  # greys of bars and filled dots, and of empty dots
-
-
-def subset_counts(presence: np.ndarray, kind: str = "all") -> tuple[np.ndarray, np.ndarray]:
-    """Count the cells of every subset of the sessions.
-
-    Parameters
-    ----------
-    presence : (cells, sessions) bool array
-    kind : {"all", "only"}
-        "all" counts cells found in all sessions of the subset, for at most 20 sessions; "only" counts cells found in
-        these sessions and no others, so that each cell counts once.
-
-    Returns
-    -------
-    subsets : (M, sessions) bool
-        Non-empty subsets that share a cell, in falling order of count, then in rising order of size.
-    counts : (M,) int64
-        Number of cells of each.
-
-    Raises
-    ------
-    ArgumentError
-        `presence` is not such a matrix, `kind` is unknown, or there are too many sessions for "all".
-
-    Examples
-    --------
-    >>> subsets, counts = subset_counts(np.array([[1, 1], [1, 1], [1, 0]], dtype=bool))
-    >>> subsets.astype(int).tolist(), counts.tolist()
-    ([[1, 0], [0, 1], [1, 1]], [3, 2, 2])
-    >>> subset_counts(np.array([[1, 1], [1, 1], [1, 0]], dtype=bool), "only")[1].tolist()
-    [2, 1]
-    """
-    presence = _checked(presence)
-    n = presence.shape[1]
-    if kind not in ("all", "only"):
-        raise ArgumentError(f"kind must be 'all' or 'only', not {kind!r}")
-    if kind == "only":
-        subsets, counts = np.unique(presence[presence.any(axis=1)], axis=0, return_counts=True)
-    elif n > MAX_SESSIONS:
-        raise ArgumentError(
-            f"{n} sessions have too many subsets; choose at most {MAX_SESSIONS} sessions, or kind='only'"
-        )
-    else:
-        # Subsets are numbers whose bit s is set if session s is in the subset. This is a sum over supersets (zeta
-        # transform): n passes over 2^n counts, instead of a comparison of each cell with each subset.
-        # the sessions of a cell as a number with one bit for each
-        counts = np.bincount(presence @ (1 << np.arange(n)), minlength=1 << n)
-        for session in range(n):  # cells that all sessions of a subset share are shared without this session, too
-            pairs = counts.reshape(-1, 2, 1 << session)
-            pairs[:, 0] += pairs[:, 1]
-        found = np.flatnonzero(counts[1:]) + 1
-        subsets, counts = (found[:, None] >> np.arange(n)) & 1 == 1, counts[found]
-    order = np.lexsort((subsets.sum(axis=1), -counts))
-    return subsets[order], counts[order]
 
 
 def found_again(presence: np.ndarray, days: Sequence[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -192,7 +138,6 @@ def shared_counts(
     Parameters
     ----------
     presence : (cells, sessions) bool array
-        Of at most 20 sessions, for "all".
     dates : (sessions,) sequence
         Date or name of each session, in order of time.
     kind : {"all", "only"}
@@ -211,7 +156,7 @@ def shared_counts(
     Raises
     ------
     ArgumentError
-        As for `subset_counts` and `presence_map`, or `n_bars` is below 1.
+        As for `presence_map`, `n_bars` is below 1, or `kind` is unknown.
 
     Examples
     --------
@@ -223,8 +168,12 @@ def shared_counts(
     presence = _checked(presence, dates)
     if n_bars < 1:
         raise ArgumentError(f"n_bars must be at least 1, not {n_bars}")
-    subsets, counts = subset_counts(presence, kind)
-    chosen = _largest_of_each_size(subsets, n_bars) if kind == "all" else np.arange(min(n_bars, len(counts)))
+    if kind == "all":
+        subsets, counts = best_subsets(presence, n_each=n_bars)
+        chosen = _largest_of_each_size(subsets, n_bars)
+    else:
+        subsets, counts = subset_counts(presence, kind)
+        chosen = np.arange(min(n_bars, len(counts)))
     subsets, counts = subsets[chosen], counts[chosen]
     n_sessions = presence.shape[1]
     with style():
@@ -318,20 +267,14 @@ def survival(
 
 def _checked(presence: Any, dates: Sequence[Any] | None = None) -> np.ndarray:
     """Return presence as a bool array after checking it and the number of dates."""
-    found = np.asarray(presence)
-    if found.ndim != 2 or not found.size or found.dtype != bool:
-        raise ArgumentError(
-            f"presence must be bool of shape (cells, sessions) and not empty, not {found.dtype} {found.shape}"
-        )
-    if not found.any():
-        raise ArgumentError("presence is False everywhere: no cell is in any session")
+    found = checked_presence(presence)
     if dates is not None and len(dates) != found.shape[1]:
         raise ArgumentError(f"there are {found.shape[1]} sessions but {len(dates)} dates")
     return found
 
 
 def _largest_of_each_size(subsets: np.ndarray, n_bars: int) -> np.ndarray:
-    """Return indices of the largest subsets of each size, in order of size; `subsets` are in falling order of count."""
+    """Return indices of the largest subsets of each size, in order of size; those of a size are in falling order."""
     sizes = subsets.sum(axis=1)
     present = np.unique(sizes)
     of_size = {int(size): np.flatnonzero(sizes == size) for size in present}

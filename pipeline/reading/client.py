@@ -128,10 +128,8 @@ def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
     ConfigError
         The database does not answer, or refuses the login.
     """
-    # most sessions of a database have no imaging; without this each would be asked for its collections
-    imaged = {"datasets": "mpci.times.npy"} if is_remote(one) else {}
     found, odd = [], []
-    for eid in _search(one, subject, **imaged):
+    for eid in imaged_ids(one, subject):
         try:
             info = session_info(one, eid)
             if fov_folders(one, eid) or unread_folders(one, eid):
@@ -141,6 +139,24 @@ def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
         except MesoError:
             odd.append(eid)
     return [info.eid for info in sorted(found, key=lambda i: (i.subject, i.session_date, i.session_number))] + odd
+
+
+def imaged_ids(one: Any, subject: str | None = None, project: str | None = None) -> list[str]:
+    """Return the ids of sessions that may have imaging; a request for each 250, if ONE asks a database.
+
+    Parameters
+    ----------
+    one : ONE client
+    subject : str, optional
+        Exact name.
+    project : str, optional
+        The database gives sessions of projects whose names contain this one; the tables of a folder give all.
+    """
+    # most sessions of a database have no imaging; without this each would be asked for its collections
+    asked = {"datasets": "mpci.times.npy"} if is_remote(one) else {}
+    if project is not None and is_remote(one):
+        asked["projects"] = project
+    return _search(one, subject, **asked)
 
 
 def identify(one: Any, named: str) -> str:

@@ -10,14 +10,20 @@ from typing import Any
 
 import click
 
+from pipeline.reading.names import SHORTEST
 from pipeline.settings.curves import CELLS, TRIALS, NDCSettings, with_beyond
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
+    Asked,
     Folder,
     activate,
     as_json,
     echo,
+    for_sessions,
     names_in,
+    print_failures,
+    print_rows,
+    sizes_in,
     tracking_run_option,
     uid_root_option,
 )
@@ -29,6 +35,9 @@ from populate_scripts.cli.settings import (
     target_option,
     with_own_labels,
 )
+
+#: Heading of the options of ``meso ndc`` that choose sessions.
+SESSIONS = "Which sessions"
 
 
 @main.command()
@@ -69,9 +78,77 @@ def _this_program() -> str:
     return str(program.relative_to(Path.cwd())) if program.is_relative_to(Path.cwd()) else str(program)
 
 
+#: Options that choose among the sessions of a mouse; those of ``meso ndc`` have the same names.
+MIN_TRIALS: dict[str, Any] = {"type": click.IntRange(1), "help": "Only sessions with at least as many trials."}
+PROTOCOL: dict[str, Any] = {"help": "Only sessions whose task protocol has this word, such as biased."}
+
+
+@main.command()
+@click.argument("subject")
+@click.option(
+    "--size", "sizes", default="2-10", show_default=True, help="Numbers of sessions of a set: 8, 4-10, or 4,8."
+)
+@click.option("--min-trials", **MIN_TRIALS)
+@click.option("--protocol", **PROTOCOL)
+@click.option("--tag", help="Only sessions with this tag: see 'meso tag'.")
+@click.option("--min-cell-probability", type=float, help="A cell counts only where its probability is as high.")
+@click.option("--min-silhouette", type=float, help="A cell counts only where its cluster silhouette is as high.")
+@tracking_run_option
+@click.option("--each", "n_each", type=click.IntRange(1), default=1, show_default=True, help="Sets of each size.")
+@click.option("--csv", "csv", type=click.Path(path_type=Path, dir_okay=False), help="Write the table to this file.")
+@as_json
+def sets(
+    subject: str, sizes: str, min_trials: int | None, protocol: str | None, tag: str | None, csv: Path | None,
+    as_json: bool, **given: Any,
+) -> None:  # fmt: skip
+    """Find the sets of sessions of SUBJECT that share most cells.
+
+    For each size the best set of all there are, exactly, with the number of cells that all its sessions share, dates
+    and ids, which 'meso ndc' takes. Positions of ROIs and UIDs are read on demand, not the activity.
+
+    \b
+    meso sets SP072 --size 4-10 --min-trials 400 --protocol biased
+    meso sets SP072 --size 8 --tag canonical --min-silhouette 0.2 --json
+    """
+    from populate_scripts.commands import write_sets
+    from schemas.decoding.sets import best_sets
+
+    numbers = sizes_in(sizes)
+    activate()
+    found, reasons = best_sets(
+        Asked((), subject, tag).ids(), numbers, min_trials=min_trials, protocol=protocol, progress=not as_json, **given
+    )
+    print_failures([f"session {eid} is left out: {reason}" for eid, reason in reasons.items()])
+    rows = [one.as_row() for one in found]
+    if csv:
+        write_sets(rows, csv)
+    if as_json:
+        print_rows(rows, as_json, "")
+    rule = "".join(
+        f" --{name.replace('_', '-')} {given[name]:g}" for name in ("min_cell_probability", "min_silhouette")
+        if given[name] is not None
+    )  # fmt: skip
+    for one in [] if as_json else found:
+        echo(f"{one.size} sessions share {one.n_shared} cells: {', '.join(map(str, one.dates))}")
+        # a line to copy; on a screen a table would be cut
+        echo(f"    meso ndc {' '.join(eid[:SHORTEST] for eid in one.eids)}{rule}")
+    if not found:
+        print_failures(["no set of this size shares a cell"])
+    sys.exit(0 if found else 1)
+
+
 @main.command(cls=SettingsCommand)
-@click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of this subject that have tracked cells and trials.")
+@for_sessions(required=False)
+@in_group(SESSIONS, "--subjects", metavar="A,B,C", help="Sessions of several mice, which are then compared.")
+@in_group(SESSIONS, "--best", type=click.IntRange(2), metavar="N", help="Of each mouse, the N that share most cells.")
+@in_group(SESSIONS, "--min-trials", **MIN_TRIALS)
+@in_group(SESSIONS, "--protocol", **PROTOCOL)
+@in_group(
+    SESSIONS,
+    "--pairs",
+    type=click.Choice(["consecutive", "all"]),
+    help="Separate curves for each pair of sessions, with all cells that the two share.",
+)
 @tracking_run_option
 @click.option("--output", type=Folder(), help="Folder for figures and table; by default none are written.")
 @as_json
@@ -93,38 +170,65 @@ def _this_program() -> str:
     help="Leave out cells with a lower cluster silhouette (tracking) in any session.",
 )
 def ndc(
-    eids: tuple[str, ...],
-    subject: str | None,
+    asked: Asked,
+    subjects: str | None,
+    best: int | None,
+    min_trials: int | None,
+    protocol: str | None,
+    pairs: str | None,
     by_region: str | None,
     min_cell_probability: float | None,
     min_silhouette: float | None,
     tracking_run: str | None,
     output: Path | None,
     as_json: bool,
-    **asked: Any,
+    **given: Any,
 ) -> None:
     """Compute neuron-dropping curves of cells shared by sessions.
 
-    The sessions are EIDS, or those of --subject. Prints k* of each session. Missing data are read and computed on
-    demand. The choice is decoded twice, also beyond the stimulus, unless --beyond says what is wanted. Exits 1 if there
-    is no curve.
+    The sessions are EIDS, or those of --subject or --tag. Prints k* of each session. Missing data are read and computed
+    on demand. The choice is decoded twice, also beyond the stimulus, unless --beyond says what is wanted. Exits 1 if
+    there is no curve.
+
+    EIDS may be the name of one subject. With --subjects, or a --tag of several mice, the curves of each mouse are
+    followed by the slopes over days of all, as 'meso mice' prints them.
 
     \b
     meso ndc --subject SP072 --target choice --target block --output figures/
     meso ndc --subject SP072 --by-region VISp,VISam --ks 2,4,8,16
+    meso ndc SP072 --best 8 --min-trials 400 --protocol biased
+    meso ndc SP072 --pairs consecutive --target stimulus
+    meso ndc --subjects SP072,SP076,SP080 --tag canonical --output figures/
     """
     from populate_scripts import commands
+    from schemas.queries.ids import subjects_of
 
-    regions = names_in(by_region)
-    settings = settings_asked_for(with_own_labels(asked), by_region=bool(regions))
-    if asked["beyond"] is None:
+    names, regions = names_in(subjects), names_in(by_region)
+    if bool(names) and bool(asked.eids or asked.subject):
+        raise click.UsageError("Name session ids, or --subject, or --subjects")
+    if not (asked or names):
+        raise click.UsageError("Name session ids, or --subject or --tag or --subjects")
+    settings = settings_asked_for(with_own_labels(given), by_region=bool(regions))
+    if given["beyond"] is None:
         settings = with_beyond(settings)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    chosen = {"best": best, "min_trials": min_trials, "protocol": protocol}
+    question = commands.Question(settings, cells, tracking_run, regions, chosen)
     activate()
-    result = commands.ndc(eids, subject, settings, cells, output, tracking_run, regions)
-    # the default ks go further than most sessions: that they are cut is no news
-    if asked["ks"]:
-        result.note_short_curves()
+    eids = [eid for name in names for eid in Asked((), name, asked.tag).ids()] or asked.of_subject().ids()
+    of_several = bool(names or asked.tag) and len(subjects_of(eids)) > 1
+    if pairs and of_several:
+        raise click.UsageError("--pairs is for the sessions of one mouse")
+    result: Any
+    if pairs:
+        result = commands.ndc_of_pairs(eids, pairs, question, output)
+    elif of_several:
+        result = commands.ndc_of_mice(eids, question, output)
+    else:
+        result = commands.ndc(eids, question, output)
+        # the default ks go further than most sessions: that they are cut is no news
+        if given["ks"]:
+            result.note_short_curves()
     if as_json:
         echo(result.table.to_json(orient="records", date_format="iso"))
     else:
@@ -139,30 +243,39 @@ def ndc(
 @click.option(
     "--session-set", "sets", multiple=True, help="A set of sessions of a mouse, by its hash; may be repeated."
 )
+@click.option("--tag", help="Only sets whose sessions all have this tag; of its mice, if none is named.")
+@click.option("--output", type=Folder(), help="Folder for the figure; by default none is drawn.")
 @as_json
-def mice(subjects: tuple[str, ...], sets: tuple[str, ...], as_json: bool) -> None:
+def mice(
+    subjects: tuple[str, ...], sets: tuple[str, ...], tag: str | None, output: Path | None, as_json: bool
+) -> None:  # fmt: skip
     """Compare the slopes over days of several mice.
 
-    Takes the curves that 'meso ndc' has computed for each of the SUBJECTS, in the set with most sessions. Prints the
-    slope of each mouse, their mean with a 95 % interval for mice like these (three mice or more), and the differences
-    between targets and regions within mice.
+    Takes the curves that 'meso ndc' has computed for each of the SUBJECTS, in the set with most sessions; 'meso ndc
+    --subjects' computes them first. Prints the slope of each mouse, their mean with a 95 % interval for mice like these
+    (three mice or more), and the differences between targets and regions within mice.
 
     \b
     meso mice SP072 SP076 SP080
+    meso mice --tag canonical --output figures/
     """
+    from drawing.many import write_mice
     from drawing.screen import print_mice
     from schemas.decoding.cohorts import compare_mice
 
-    if not (subjects or sets):
-        raise click.UsageError("Name subjects, or --session-set")
+    if not (subjects or sets or tag):
+        raise click.UsageError("Name subjects, --tag or --session-set")
     activate()
-    run = compare_mice(subjects, session_sets=sets)
+    run = compare_mice(subjects, session_sets=sets, tag=tag)
+    path = write_mice(run, output) if output else None
     if as_json:
         echo(
             json.dumps({name: getattr(run, name) for name in ("means", "slopes", "differences", "notes")}, default=str)
         )
     else:
         print_mice(run)
+        if path:
+            echo(str(path))
     sys.exit(0 if run.means else 1)
 
 
@@ -182,10 +295,11 @@ def mice(subjects: tuple[str, ...], sets: tuple[str, ...], as_json: bool) -> Non
 @click.option("--days", default="4,6,8,12,16", show_default=True, help="Numbers of days of each mouse.")
 @click.option("--spacing", type=float, default=1.0, show_default=True, help="Days from one session to the next.")
 @click.option("--power", type=float, default=0.8, show_default=True, help="Wanted probability of p <= 0.05.")
+@click.option("--tag", help="Only sets whose sessions all have this tag; of its mice, if none is named.")
 @as_json
 def power(
     subjects: tuple[str, ...], question: str, quantity: str, slope: float, days: str, spacing: float, power: float,
-    as_json: bool,
+    tag: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Print how many days and mice a trend needs.
 
@@ -207,8 +321,9 @@ def power(
         raise click.UsageError(f"--days takes whole numbers from 2, such as 4,8, not {days!r}")
     activate()
     found = power_of_trends(
-        subjects, question=question, quantity=quantity, slope=slope, days=numbers, spacing=spacing, power=power
-    )
+        subjects, question=question, quantity=quantity, slope=slope, days=numbers, spacing=spacing, power=power,
+        tag=tag,
+    )  # fmt: skip
     if as_json:
         echo(json.dumps(dataclasses.asdict(found)))
     else:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from populate_scripts.cli.group import main
-from populate_scripts.cli.options import activate, as_json, echo, print_failures, print_rows
+from populate_scripts.cli.options import Asked, activate, as_json, echo, for_sessions, print_failures, print_rows
 
 
 @main.group()
@@ -199,10 +199,9 @@ def store_gc(delete: bool, older_than: float, as_json: bool) -> None:
 
 
 @store.command("move")
-@click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of this subject.")
+@for_sessions(required=False)
 @click.option("--to", required=True, metavar="NAME", help="A store in DataJoint's settings, or 'database'.")
-def store_move(eids: tuple[str, ...], subject: str | None, to: str) -> None:
+def store_move(asked: Asked, to: str) -> None:
     """Move the traces of EIDS, a subject's or all sessions.
 
     One transaction for each FOV: if the command is killed, run it again.
@@ -210,7 +209,7 @@ def store_move(eids: tuple[str, ...], subject: str | None, to: str) -> None:
     from populate_scripts import commands
 
     activate()
-    summary, failures = commands.move_traces(eids, subject, to)
+    summary, failures = commands.move_traces(asked.ids(), to)
     print_failures(failures)
     echo(summary)
     sys.exit(1 if failures else 0)

@@ -12,9 +12,11 @@ import click
 from pipeline.text import printable
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
+    Asked,
     activate,
     as_json,
     echo,
+    for_sessions,
     output_option,
     print_failures,
     print_rows,
@@ -26,29 +28,25 @@ if TYPE_CHECKING:
 
 
 @main.command()
-@click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of this subject.")
+@for_sessions()
 @click.option("--format", "kind", type=click.Choice(["nwb", "parquet"]), required=True, help="File format.")
 @output_option
 @click.option("--neurons/--all-rois", "neurons_only", default=False, help="Neurons only, or all ROIs (the default).")
 @click.option("--overwrite", is_flag=True, help="Replace files of an earlier export.")
-def export(
-    eids: tuple[str, ...], subject: str | None, kind: str, output: Path, neurons_only: bool, overwrite: bool
-) -> None:
+def export(asked: Asked, kind: str, output: Path, neurons_only: bool, overwrite: bool) -> None:
     """Export sessions to NWB files or Parquet tables.
 
-    The sessions are EIDS, or those of --subject. The files can be read without the database.
+    The sessions are EIDS, or those of --subject or --tag. The files can be read without the database.
 
     \b
     meso export --subject SP072 --format nwb --output nwb/
     meso export EID1 EID2 --format parquet --neurons --overwrite
     """
     from populate_scripts import commands
+    from schemas.queries.ids import known_as
 
-    if not (eids or subject):
-        raise click.UsageError("Name session ids, or --subject")
     activate()
-    failures = commands.export(eids, subject, kind, output, neurons_only, overwrite, echo)
+    failures = commands.export(asked.each(known_as), kind, output, neurons_only, overwrite, echo)
     print_failures(failures)
     sys.exit(1 if failures else 0)
 
@@ -111,22 +109,25 @@ def track(
 
 
 @main.command()
-@click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of this subject.")
+@for_sessions(required=False)
 @click.option(
     "--source", is_flag=True, help="Also compare all recorded files with their hashes, and the rows with the files."
 )
 @as_json
-def verify(eids: tuple[str, ...], subject: str | None, source: bool, as_json: bool) -> None:
+def verify(asked: Asked, source: bool, as_json: bool) -> None:
     """Check all stored arrays of sessions for damage.
 
-    The sessions are EIDS, those of --subject, or all. Reads every array again and compares it with its checksums and
-    its row. Exits 1 if any is damaged or missing.
+    The sessions are EIDS, those of --subject or --tag, or all. Reads every array again and compares it with its
+    checksums and its row. Exits 1 if any is damaged or missing.
+
+    \b
+    meso verify --tag canonical
+    meso verify --subject SP072 --source --json
     """
     from populate_scripts import commands
 
     activate()
-    done = commands.verify(eids, subject, source, None if as_json else _print_finding)
+    done = commands.verify(asked.ids(), source, None if as_json else _print_finding)
     echo(json.dumps(done.as_row()) if as_json else done.summary())
     sys.exit(0 if done.ok else 1)
 
@@ -164,22 +165,18 @@ def import_cache(files: tuple[Path, ...], eid: str | None, dry_run: bool, as_jso
 
 
 @main.command()
-@click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of this subject.")
+@for_sessions()
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
-def delete(eids: tuple[str, ...], subject: str | None, yes: bool) -> None:
+def delete(asked: Asked, yes: bool) -> None:
     """Delete sessions with everything that depends on them.
 
-    The sessions are EIDS, or those of --subject. Lists what will be deleted and asks for confirmation.
+    The sessions are EIDS, or those of --subject or --tag. Lists what will be deleted and asks for confirmation.
     """
     from populate_scripts import commands
     from schemas import delete_sessions
-    from schemas.queries.sessions import session_ids
 
-    if not (eids or subject):
-        raise click.UsageError("Name session ids, or --subject")
     activate()
-    chosen = session_ids(eids, subject)
+    chosen = asked.ids()
     for line in commands.session_lines(chosen):
         echo(line)
     gone = delete_sessions([{"eid": eid} for eid in chosen], lambda counts: _confirm(chosen, counts, yes))

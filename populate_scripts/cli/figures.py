@@ -8,20 +8,22 @@ import click
 
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
+    Asked,
     activate,
     as_json,
     echo,
+    for_sessions,
     format_option,
     neurons_option,
     output_option,
     print_rows,
-    registered_id,
+    tag_option,
     tracking_run_option,
 )
 
 
 @main.command()
-@click.argument("eids", nargs=-1, required=True)
+@for_sessions()
 @click.option(
     "--bg", type=click.Choice(["regions", "firing_rate", "none"]), default="regions", show_default=True,
     help="Colour of the background of each row.",
@@ -37,7 +39,7 @@ from populate_scripts.cli.options import (
 @tracking_run_option
 @output_option
 @format_option
-def raster(eids, bg, t_range, trials, tracked, tracking_run, output, suffix) -> None:
+def raster(asked, bg, t_range, trials, tracked, tracking_run, output, suffix) -> None:
     """Draw a raster of each session of EIDS.
 
     With --tracked, a row is the same cell in all of them. Missing data are read and computed on demand.
@@ -45,13 +47,16 @@ def raster(eids, bg, t_range, trials, tracked, tracking_run, output, suffix) -> 
     \b
     meso raster EID --t-range 600 660 --format pdf
     meso raster EID1 EID2 EID3 --tracked --output figures/
+    meso raster --subject SP072 --tag canonical --tracked
     """
     from populate_scripts import commands
+    from schemas.work.filling import registered
 
     if tracking_run and not tracked:
         raise click.UsageError("--tracking-run needs --tracked")
     activate()
     drawing = {"bg": None if bg == "none" else bg, "t_range": t_range or None, "trials": trials}
+    eids = asked.each(registered)  # what is not registered is looked up in ONE
     if tracked:
         paths = commands.tracked_rasters(eids, tracking_run, drawing, output, suffix)
     else:
@@ -61,7 +66,7 @@ def raster(eids, bg, t_range, trials, tracked, tracking_run, output, suffix) -> 
 
 
 @main.command("map")
-@click.argument("eids", nargs=-1, required=True)
+@for_sessions()
 @click.option(
     "--color",
     type=click.Choice(["region", "allen", "rank", "cell_probability", "dv", "time_offset"]),
@@ -73,7 +78,7 @@ def raster(eids, bg, t_range, trials, tracked, tracking_run, output, suffix) -> 
 @neurons_option
 @output_option
 @format_option
-def cell_map(eids: tuple[str, ...], color: str, space: bool, neurons_only: bool, output: Path, suffix: str) -> None:
+def cell_map(asked: Asked, color: str, space: bool, neurons_only: bool, output: Path, suffix: str) -> None:
     """Draw a map of the cells of each session of EIDS.
 
     \b
@@ -83,35 +88,43 @@ def cell_map(eids: tuple[str, ...], color: str, space: bool, neurons_only: bool,
     from drawing import cells as figures
 
     activate()
-    for eid in map(registered_id, eids):
+    for eid in asked.each():
         echo(str(figures.cell_map(eid, color, space, neurons_only, output, suffix)))
 
 
 @main.command()
 @click.argument("subject")
+@tag_option
 @tracking_run_option
 @neurons_option
 @output_option
 @format_option
-def tracking(subject: str, tracking_run: str | None, neurons_only: bool, output: Path, suffix: str) -> None:
+def tracking(
+    subject: str, tag: str | None, tracking_run: str | None, neurons_only: bool, output: Path, suffix: str
+) -> None:  # fmt: skip
     """Draw in which sessions the tracked cells of SUBJECT occur.
 
-    Three figures: presence of each cell, cells that pairs of sessions share, and cells found again over days.
+    Three figures: presence of each cell, cells that sets of sessions share, and cells found again over days.
+
+    \b
+    meso tracking SP072 --format pdf --output figures/
+    meso tracking SP072 --tag canonical
     """
     from drawing import cells as figures
 
     activate()
-    for path in figures.tracking(subject, tracking_run, neurons_only, output, suffix):
+    eids = Asked((), subject, tag).ids() if tag else None
+    for path in figures.tracking(subject, tracking_run, neurons_only, output, suffix, eids):
         echo(str(path))
 
 
 @main.command()
-@click.argument("eids", nargs=-1, required=True)
+@for_sessions()
 @as_json
 @click.option("--figure/--no-figure", default=True, help="A figure of each session; by default drawn.")
 @output_option
 @format_option
-def behavior(eids, as_json, figure, output, suffix) -> None:
+def behavior(asked, as_json, figure, output, suffix) -> None:
     """Show a model of the mouse of each session: side bias, habits.
 
     A line for each weight with its 95 % interval, and for each feature of the session with that of simulated sessions.
@@ -125,7 +138,7 @@ def behavior(eids, as_json, figure, output, suffix) -> None:
     from drawing import choices
 
     activate()
-    shown = [choices.choice_model(registered_id(eid)) for eid in eids]
+    shown = [choices.choice_model(eid) for eid in asked.each()]
     print_rows([row for model in shown for row in model.rows()], as_json, "")
     for model in shown:
         if not model.is_imitated:
@@ -138,7 +151,7 @@ def behavior(eids, as_json, figure, output, suffix) -> None:
 
 
 @main.command()
-@click.argument("eids", nargs=-1, required=True)
+@for_sessions()
 @click.option(
     "--window", "windows", multiple=True, default=("choiceL", "choiceR"), show_default=True,
     help="Trials and event to average, see docs/science/figures.md; repeat for several.",
@@ -155,7 +168,7 @@ def behavior(eids, as_json, figure, output, suffix) -> None:
 @neurons_option
 @output_option
 @format_option
-def peri(eids, windows, by, around, cells, neurons_only, output, suffix) -> None:
+def peri(asked, windows, by, around, cells, neurons_only, output, suffix) -> None:
     """Draw the mean activity of each session around trial events.
 
     \b
@@ -170,6 +183,6 @@ def peri(eids, windows, by, around, cells, neurons_only, output, suffix) -> None
     if not around[0] < around[1]:
         raise click.UsageError(f"--around takes a start and a later end, not {around[0]:g} {around[1]:g}")
     activate()
-    for eid in map(registered_id, eids):
+    for eid in asked.each():
         for path in figures.peri_event(eid, windows, by, around, cells, neurons_only, output, suffix):
             echo(str(path))

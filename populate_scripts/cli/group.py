@@ -15,9 +15,9 @@ from pipeline.text import printable
 #: Commands by what they are about, in the order in which ``meso --help`` lists them.
 SECTIONS = {
     "Start": ("demo", "serve"),
-    "Sessions": ("ingest", "update", "sessions", "track"),
+    "Sessions": ("scan", "ingest", "update", "sessions", "tag", "track"),
     "Work": ("populate", "worker", "workers", "status", "errors", "retry"),
-    "Curves": ("ndc", "labels", "mice", "power"),
+    "Curves": ("sets", "ndc", "labels", "mice", "power"),
     "Figures": ("raster", "map", "tracking", "peri", "behavior"),
     "Exchange": ("export", "import-cache"),
     "Administration": ("db", "store", "verify", "delete"),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -79,6 +81,82 @@ class Folder(click.Path):
         return folder
 
 
+@dataclass(frozen=True)
+class Asked:
+    """The sessions that a command is asked for: some by their names, those of a subject and a tag, or all.
+
+    Attributes
+    ----------
+    eids : tuple of str
+        In any of the forms of ``pipeline.reading.names``.
+    subject, tag : str or None
+        With both, the sessions of the subject that have the tag.
+    everything : bool
+    """
+
+    eids: tuple[str, ...] = ()
+    subject: str | None = None
+    tag: str | None = None
+    everything: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.eids or self.subject or self.tag or self.everything)
+
+    def of_subject(self) -> Asked:
+        """Return the sessions of a subject if there is one name only, and it can be that of no session."""
+        from pipeline.reading.names import SessionName, session_name
+
+        if len(self.eids) == 1 and not self.subject and session_name(self.eids[0]) == SessionName():
+            return Asked((), self.eids[0], self.tag)
+        return self
+
+    def ids(self) -> list[str]:
+        """Return the ids of the registered sessions by subject and date; if nothing is asked for, of all."""
+        from schemas.queries.sessions import session_ids
+
+        return session_ids(self.eids, self.subject, self.tag)
+
+    def each(self, resolve: Callable[[str], str] | None = None) -> list[str]:
+        """Return the ids in the order in which the sessions are named, each found by ``resolve``; others by date."""
+        if self.eids and not (self.subject or self.tag):
+            return list(dict.fromkeys(map(resolve or registered_id, self.eids)))
+        return self.ids()
+
+
+tag_option = click.option("--tag", help="Sessions with this tag: see 'meso tag'.")
+
+
+def for_sessions(*, required: bool = True, everything: str | None = None) -> Callable[[Any], Any]:
+    """Return the decorator for a command that takes sessions: EIDS, ``--subject`` and ``--tag``, as one ``Asked``.
+
+    Parameters
+    ----------
+    required : bool
+        End the command if no session is named.
+    everything : str, optional
+        Help of an option ``--all``.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def run(
+            *args: Any, eids: tuple[str, ...], subject: str | None, tag: str | None, all_sessions: bool = False,
+            **options: Any,
+        ) -> Any:  # fmt: skip
+            asked = Asked(eids, subject, tag, all_sessions)
+            if required and not asked:
+                raise click.UsageError(f"Name session ids, or --subject or --tag{' or --all' if everything else ''}")
+            return command(*args, asked=asked, **options)
+
+        if everything:
+            run = click.option("--all", "all_sessions", is_flag=True, help=everything)(run)
+        run = click.option("--tag", help="Sessions with this tag, of --subject if given: see 'meso tag'.")(run)
+        run = click.option("--subject", help="All sessions of this subject.")(run)
+        return click.argument("eids", nargs=-1)(run)
+
+    return decorate
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 
@@ -114,6 +192,14 @@ cache_dir_option = click.option(
 )
 
 
+def list_option(name: str) -> Callable[[Any], Any]:
+    """Return the option for a file that lists sessions, as ``file``."""
+    return click.option(
+        name, "file", type=click.Path(path_type=Path, dir_okay=False),
+        help="Sessions of a text file, one a line: id, start of it, or subject/date/number; # begins a comment.",
+    )  # fmt: skip
+
+
 uid_root_option = click.option(
     "--uid-root",
     type=click.Path(path_type=Path, file_okay=False),
@@ -141,6 +227,19 @@ def key_text(key: dict | None) -> str | None:
 def names_in(text: str | None) -> tuple[str, ...]:
     """Return the names in a comma-separated list, without repeats."""
     return tuple(dict.fromkeys(filter(None, (text or "").split(","))))
+
+
+def sizes_in(text: str) -> list[int]:
+    """Return the numbers of a list such as '8', '4-10' or '2,4-6', or end the command."""
+    numbers: set[int] = set()
+    for part in names_in(text):
+        first, _, last = part.partition("-")
+        if not (first.isdigit() and (last or first).isdigit() and 0 < int(first) <= int(last or first) < 1000):
+            raise click.UsageError(f"--size takes numbers from 1, such as 8, 4-10 or 4,8, not {text!r}")
+        numbers.update(range(int(first), int(last or first) + 1))
+    if not numbers:
+        raise click.UsageError("--size takes numbers from 1, such as 8, 4-10 or 4,8, not an empty text")
+    return sorted(numbers)
 
 
 def registered_id(named: str) -> str:

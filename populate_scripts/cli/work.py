@@ -5,22 +5,32 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
+    Asked,
     activate,
     as_json,
     cache_dir_option,
     echo,
+    for_sessions,
     key_of,
     key_text,
+    list_option,
     print_error_groups,
     print_failures,
     print_rows,
     registered_id,
+    tag_option,
 )
+
+if TYPE_CHECKING:
+    from pipeline.scan import Scanned
+
+YES = {True: "yes", False: "no"}
 
 #: Columns of ``meso sessions`` on screen; --json has all of them.
 SESSION_COLUMNS = (
@@ -31,22 +41,73 @@ WORKER_COLUMNS = ("host", "pid", "slot", "state", "table", "key", "running", "si
 
 
 @main.command()
+@click.argument("subjects", nargs=-1)
+@click.option("--project", help="Only sessions of this project.")
+@cache_dir_option
+@as_json
+def scan(subjects: tuple[str, ...], project: str | None, cache_dir: Path | None, as_json: bool) -> None:
+    """List the sessions that ONE has, and what they can be used for.
+
+    Of the SUBJECTS, or of all. Reads lists of datasets and headers of files that are here, downloads nothing, and needs
+    no database. '-' is not known here. 'decode' needs imaging, UIDs of tracked cells and trials; 'track' the first two.
+
+    \b
+    meso scan SP072 SP076
+    meso scan --project ibl_mesoscope_active --json
+    """
+    from pipeline.reading import open_one
+    from pipeline.scan import scan as run
+    from schemas.server.settings import one_cache_dir
+
+    found, odd = run(open_one(cache_dir or one_cache_dir()), subjects, project)
+    rows = [one.as_row() for one in found]
+    print_failures([f"session {eid}: {error}" for eid, error in odd.items()])
+    if not as_json:
+        rows = [_scan_row(one) for one in found]
+    print_rows(rows, as_json, "ONE has no such session with imaging")
+    sys.exit(0 if found else 1)
+
+
+def _scan_row(one: Scanned) -> dict[str, Any]:
+    """Return what ``meso scan`` shows of a session."""
+    reasons = {why: None for why in (one.raster, one.track, one.decode) if why}
+    return {
+        "subject": one.subject, "date": one.session_date, "number": one.session_number, "eid": one.eid[:8],
+        "FOVs": one.n_fovs, "ROIs": one.n_rois, "trials": one.n_trials, "protocol": one.task_protocol[-40:],
+        "with UIDs": one.n_tracked_fovs, "passive": YES[one.passive], "wheel": YES[one.wheel],
+        "video": " ".join(one.video) or "no", "use for": ", ".join(one.uses) or "nothing", "lacks": "; ".join(reasons),
+    }  # fmt: skip
+
+
+@main.command()
 @click.argument("eids", nargs=-1)
 @click.option("--subject", help="All sessions of this subject with imaging.")
 @click.option("--all", "everything", is_flag=True, help="All sessions with imaging in the ONE cache.")
+@list_option("--list")
+@click.option("--tag", help="Registered sessions with this tag: looks for changes in ONE.")
 @cache_dir_option
-def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_dir: Path | None) -> None:
-    """Register sessions of ONE: EIDS, a subject's or all.
+def ingest(
+    eids: tuple[str, ...], subject: str | None, everything: bool, file: Path | None, tag: str | None,
+    cache_dir: Path | None,
+) -> None:  # fmt: skip
+    """Register sessions of ONE: EIDS, of a list, a subject's or all.
 
     EIDS are ids, or subject/date/number; from the tables of a folder also the first 8 or more characters of an id.
     'meso populate' or 'meso worker' then reads their data.
+
+    \b
+    meso ingest --subject SP072
+    meso ingest --list canonical.txt --cache-dir ~/Downloads/ONE
     """
-    if not (eids or subject or everything):
-        raise click.UsageError("Name session ids, --subject or --all")
+    if not (eids or subject or everything or file or tag):
+        raise click.UsageError("Name session ids, --list, --subject, --tag or --all")
+    from pipeline.reading.lists import read_session_list
     from populate_scripts.ingest import ingest as run
 
+    named = [*eids, *(read_session_list(file) if file else ())]
     activate()
-    done = run(eids, subject=subject, everything=everything, cache_dir=cache_dir, progress=True)
+    named += Asked(tag=tag).ids() if tag else []
+    done = run(named, subject=subject, everything=everything, cache_dir=cache_dir, progress=True)
     print_failures(list(dict.fromkeys(done.failed.values())))
     if done.changed:
         changed = " ".join(dict.fromkeys(row.key["eid"] for row in done.changed))
@@ -59,26 +120,84 @@ def ingest(eids: tuple[str, ...], subject: str | None, everything: bool, cache_d
     sys.exit(0 if found and not done.failed else 1)
 
 
+@main.group(invoke_without_command=True)
+@as_json
+@click.pass_context
+def tag(context: click.Context, as_json: bool) -> None:
+    """List tags, the names of lists of sessions.
+
+    With the numbers of their sessions and mice. Every command that takes sessions takes --tag.
+    """
+    if context.invoked_subcommand is None:
+        from schemas.queries.tags import tags
+
+        activate()
+        rows = tags()
+        if not as_json:
+            rows = [
+                {"tag": row["tag"], "sessions": row["n_sessions"], "mice": row["n_subjects"],
+                 "by": ", ".join(row["tagged_by"]), "latest": row["tagged_at"]}
+                for row in rows
+            ]  # fmt: skip
+        print_rows(rows, as_json, "No session has a tag; to give one: meso tag add NAME EIDS")
+
+
+@tag.command("add")
+@click.argument("name")
+@for_sessions(required=False)
+@list_option("--file")
+def tag_add(name: str, asked: Asked, file: Path | None) -> None:
+    """Give the tag NAME to sessions.
+
+    EIDS, those of --subject or of another tag, or those of a list: nothing is tagged if one of them is not registered.
+
+    \b
+    meso tag add canonical --file canonical.txt
+    meso tag add pilot 5ce2e17e SP072/2024-06-18/001
+    """
+    from schemas.queries.tags import add_tag, sessions_of_list
+
+    if not (asked or file):
+        raise click.UsageError("Name session ids, --file, --subject or --tag")
+    activate()
+    eids = [*(asked.each() if asked else ()), *(sessions_of_list(file) if file else ())]
+    new = add_tag(name, eids)
+    echo(f"{len(new)} sessions are {name} now, {len(set(eids)) - len(new)} were before")
+
+
+@tag.command("remove")
+@click.argument("name")
+@for_sessions(required=False)
+def tag_remove(name: str, asked: Asked) -> None:
+    """Take the tag NAME from sessions, by default from all.
+
+    The sessions and their data stay.
+    """
+    from schemas.queries.tags import remove_tag
+
+    activate()
+    echo(f"{remove_tag(name, asked.each() if asked else ())} sessions are not {name} any more")
+
+
 @main.command()
-@click.argument("eids", nargs=-1)
-@click.option("--subject", help="All sessions of this subject.")
-@click.option("--all", "everything", is_flag=True, help="All registered sessions.")
+@for_sessions(everything="All registered sessions.")
 @click.option("--dry-run", is_flag=True, help="Change nothing; print what would be computed again.")
 @as_json
-def update(eids: tuple[str, ...], subject: str | None, everything: bool, dry_run: bool, as_json: bool) -> None:
+def update(asked: Asked, dry_run: bool, as_json: bool) -> None:
     """Read changed files again, and recompute their results.
 
     Of sessions: EIDS, a subject's or all. Sets of sessions, curves and families that were asked for stay, and get new
     results; the former ones are kept in FormerResult. If it is interrupted, run it again.
+
+    \b
+    meso update --subject SP072 --dry-run
+    meso update --tag canonical
     """
-    if not (eids or subject or everything):
-        raise click.UsageError("Name session ids, --subject or --all")
     from populate_scripts.commands import update_lines
-    from schemas.queries.sessions import session_ids
     from schemas.upkeep.update import update as run
 
     activate()
-    done = run(session_ids(eids, subject), dry_run=dry_run, progress=not as_json)
+    done = run(asked.ids(), dry_run=dry_run, progress=not as_json)
     print_failures(done.failures)
     click.echo(json.dumps(done.as_row()) if as_json else "\n".join(update_lines(done, dry_run)))
     sys.exit(1 if done.failures else 0)
@@ -86,13 +205,14 @@ def update(eids: tuple[str, ...], subject: str | None, everything: bool, dry_run
 
 @main.command()
 @click.option("--subject", help="Only sessions of this subject.")
+@tag_option
 @as_json
-def sessions(subject: str | None, as_json: bool) -> None:
+def sessions(subject: str | None, tag: str | None, as_json: bool) -> None:
     """List sessions: ids, and numbers of FOVs, cells and trials."""
     from schemas.queries.sessions import sessions as listed
 
     activate()
-    rows = listed(subject)
+    rows = listed(subject, tag=tag)
     if not as_json:
         rows = [{name.removeprefix("session_"): row[name] for name in SESSION_COLUMNS} for row in rows]
     print_rows(rows, as_json, "No sessions are registered yet; register some with: meso ingest")
@@ -101,18 +221,19 @@ def sessions(subject: str | None, as_json: bool) -> None:
 @main.command()
 @click.argument("tables", nargs=-1)
 @click.option("--eid", help="Only this session.")
-def populate(tables: tuple[str, ...], eid: str | None) -> None:
+@click.option("--subject", help="Only sessions of this subject.")
+@tag_option
+def populate(tables: tuple[str, ...], eid: str | None, subject: str | None, tag: str | None) -> None:
     """Populate all tables, or only TABLES, then exit.
 
-    Several may run at the same time, on any number of machines; see also 'meso worker'. Exits 1 if a job failed, or is
-    not due yet.
+    Several may run at the same time, on any number of machines; see also 'meso worker'. Of some sessions only, their
+    sets and mice are left out. Exits 1 if a job failed, or is not due yet.
     """
     from populate_scripts import commands
 
     activate()
-    if eid:
-        eid = registered_id(eid)
-    summary, failures = commands.populate(tables, eid)
+    asked = Asked((eid,) if eid else (), subject, tag)
+    summary, failures = commands.populate(tables, asked.each() if asked else None)
     print_failures(failures)
     echo(summary)
     sys.exit(1 if failures else 0)
@@ -213,10 +334,11 @@ def errors(tables: tuple[str, ...], pairs: tuple[str, ...], stack: bool, as_json
 @main.command()
 @click.argument("tables", nargs=-1)
 @click.option("--eid", help="Only this session.")
+@tag_option
 @click.option(
     "--key", "pairs", multiple=True, metavar="NAME=VALUE", help="Only jobs with this key, e.g. fov=2; repeatable."
 )
-def retry(tables: tuple[str, ...], eid: str | None, pairs: tuple[str, ...]) -> None:
+def retry(tables: tuple[str, ...], eid: str | None, tag: str | None, pairs: tuple[str, ...]) -> None:
     """Clear failures, so that the jobs run again.
 
     Of all tables, or only of TABLES. Fix the cause first: 'meso errors' lists it.
@@ -224,9 +346,14 @@ def retry(tables: tuple[str, ...], eid: str | None, pairs: tuple[str, ...]) -> N
     from schemas.server.binding import table_named
     from schemas.work import reports
 
+    if eid and tag:
+        raise click.UsageError("Name --eid or --tag")
     activate()
     key = key_of((*pairs, f"eid={eid}") if eid else pairs)
-    n = reports.retry([table_named(name) for name in tables] or None, **key)
+    chosen = [table_named(name) for name in tables] or None
+    # a tag without sessions is an error; of jobs that are not of one session --tag can say nothing
+    keys = [{**key, "eid": one} for one in Asked(tag=tag).ids()] if tag else [key]
+    n = sum(reports.retry(chosen, **one) for one in keys)
     # after the fact: a session without failures is no error, an unknown one is
     if eid and not n:
         registered_id(eid)

@@ -13,6 +13,8 @@ from pipeline.errors import DataError, NotFoundError
 from schemas.decoding.over_mice import question_of
 from schemas.decoding.tables import NDCCohort, NDCParams, NDCPopulation, NDCResult, NDCTask, settings_of
 from schemas.queries.errors import errors_of
+from schemas.queries.ids import subjects_of
+from schemas.queries.sessions import session_ids
 from schemas.rows import checked
 from schemas.session import Session
 from schemas.tracking import SessionSet, TrackingRun
@@ -43,8 +45,9 @@ class MiceRun:
 
 
 def compare_mice(
-    subjects: Sequence[str] = (), *, session_sets: Sequence[dict | str] = (), tasks: Sequence[dict] = ()
-) -> MiceRun:
+    subjects: Sequence[str] = (), *, session_sets: Sequence[dict | str] = (), tasks: Sequence[dict] = (),
+    tag: str | None = None,
+) -> MiceRun:  # fmt: skip
     """Compare the slopes over days of several mice, from curves that are in the database.
 
     Parameters
@@ -56,6 +59,8 @@ def compare_mice(
         (settings) that at least one mouse answers are compared.
     tasks : sequence of dict
         Keys of NDCTask: exactly these curves.
+    tag : str, optional
+        Of ``subjects``, by default those of its sessions, the sets whose sessions all have this tag.
 
     Returns
     -------
@@ -70,7 +75,10 @@ def compare_mice(
     --------
     >>> compare_mice(["SP072", "SP076", "SP080"]).means  # doctest: +SKIP
     """
-    chosen = [_largest_set(subject) for subject in dict.fromkeys(subjects)]
+    within = session_ids(tag=tag) if tag else None
+    if within is not None and not (subjects or session_sets or tasks):
+        subjects = subjects_of(within)
+    chosen = [_largest_set(subject, within) for subject in dict.fromkeys(subjects)]
     chosen += [{"session_set": one} if isinstance(one, str) else checked(one, SessionSet) for one in session_sets]
     found = [{name: task[name] for name in NDCTask.primary_key} for task in tasks]
     for key in chosen:
@@ -140,7 +148,7 @@ class Power:
 
 def power_of_trends(
     subjects: Sequence[str] = (), *, question: str = "choice", quantity: str = "code_k", slope: float = -1 / 7,
-    days: Sequence[int] = (4, 6, 8, 12, 16), spacing: float = 1.0, power: float = 0.8,
+    days: Sequence[int] = (4, 6, 8, 12, 16), spacing: float = 1.0, power: float = 0.8, tag: str | None = None,
 ) -> Power:  # fmt: skip
     """Return how many days and mice a trend needs, by the scatter of the stored curves.
 
@@ -158,6 +166,8 @@ def power_of_trends(
     spacing : float
         Days from one session to the next.
     power : float
+    tag : str, optional
+        As for ``compare_mice``.
 
     Returns
     -------
@@ -168,8 +178,8 @@ def power_of_trends(
     DataError
         No mouse has a slope for the question, or none has a third day, so that the scatter is not known.
     """
-    names = subjects or sorted(set((SessionSet & NDCResult.proj()).to_arrays("subject")))
-    run = compare_mice(names)
+    names = subjects or ([] if tag else sorted(set((SessionSet & NDCResult.proj()).to_arrays("subject"))))
+    run = compare_mice(names, tag=tag)
     of_quantity = {row["question_name"]: row for row in run.means if row["quantity"] == quantity}
     row = of_quantity.get(question)
     if row is None or row["day_sd"] is None:
@@ -195,9 +205,20 @@ def power_of_trends(
                  rows)  # fmt: skip
 
 
-def _largest_set(subject: str) -> dict:
-    """Return the key of the session set of a subject with curves of most sessions; of several the latest."""
+def _largest_set(subject: str, within: Sequence[str] | None = None) -> dict:
+    """Return the key of the session set of a subject with curves of most sessions; of several the latest.
+
+    Parameters
+    ----------
+    subject : str
+    within : sequence of str, optional
+        Ids: only sets of these sessions.
+    """
     sets = (SessionSet & {"subject": subject}).proj("subject", "tracking_run") * TrackingRun.proj("registered_at")
+    if within is not None:
+        members = SessionSet.Member & (SessionSet & {"subject": subject}).proj()
+        others = {row["session_set"] for row in members.to_dicts() if row["eid"] not in set(within)}
+        sets = sets - [{"session_set": one} for one in sorted(others)]
     rows = (NDCResult.proj() * Session.proj("session_date") * sets).to_dicts()
     eids: dict[str, set[str]] = defaultdict(set)
     # its latest session, and when its cells were tracked: of two runs of ROICaT for the same sessions the later counts
@@ -207,7 +228,10 @@ def _largest_set(subject: str) -> dict:
         eids[name].add(row["eid"])
         last[name] = max(when, last.get(name, when))
     if not eids:
-        raise NotFoundError(f"no curve of subject {subject!r}", do=f"Compute them with: meso ndc --subject {subject}")
+        of = "" if within is None else " of a set whose sessions all have the tag"
+        raise NotFoundError(
+            f"no curve of subject {subject!r}{of}", do=f"Compute them with: meso ndc --subject {subject}"
+        )
     return {"session_set": max(eids, key=lambda name: (len(eids[name]), last[name], name))}
 
 

@@ -942,7 +942,7 @@ class NDCPopulation(WholeDelete, dj.Computed):
         mice = [
             MouseTrends(
                 {name: task[name] for name in NDCTask.primary_key}, task["subject"], (NDCParams & task).settings(),
-                _trends_of_task(task),
+                trends_of_task(task),
             )
             for task in tasks
         ]  # fmt: skip
@@ -956,7 +956,7 @@ class NDCPopulation(WholeDelete, dj.Computed):
         self.Difference.insert({**key, **row} for row in differences)
 
 
-def _trends_of_task(task: dict) -> list[decoding.DayTrend]:
+def trends_of_task(task: dict) -> list[decoding.DayTrend]:
     """Return the trends of the stored curves of a task over its days; none if it has no curve."""
     settings = (NDCParams & task).settings()
     _, days, curves = _curves_by_date(task)

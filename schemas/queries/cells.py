@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import datajoint as dj
 import numpy as np
 
 from pipeline.errors import DataError
-from schemas.imaging.tables import ROI
 from schemas.queries.errors import errors_of
 from schemas.queries.tracking_runs import notes_on_fovs
 from schemas.session import Session
 from schemas.storage import bulk
-from schemas.tracking import SessionSet, SharedCells, TrackedFOV, TrackingFile
+from schemas.tracking import SessionSet, SharedCells, TrackedFOV, TrackingFile, qualified
 
 
 class Presence(NamedTuple):
@@ -34,9 +34,20 @@ class Presence(NamedTuple):
     found: np.ndarray
 
 
-def tracked_rois(run: dict, *, neurons_only: bool = True) -> dj.QueryExpression:
-    """Return a query for the tracked ROIs of a tracking run, only neurons or all; it runs no statement itself."""
-    return TrackedFOV.Member & run & (ROI & "is_neuron" if neurons_only else ROI()).proj()
+def tracked_rois(
+    run: dict, *, neurons_only: bool = True, min_cell_probability: float | None = None,
+    min_silhouette: float | None = None,
+) -> dj.QueryExpression:  # fmt: skip
+    """Return a query for the tracked ROIs of a tracking run that count by a rule; it runs no statement itself.
+
+    Parameters
+    ----------
+    run : dict
+        Key of a TrackingRun.
+    neurons_only, min_cell_probability, min_silhouette
+        See SessionSet.
+    """
+    return qualified(TrackedFOV.Member & run, neurons_only, min_cell_probability, min_silhouette)
 
 
 def tracked_sessions(run: dict) -> list[dict[str, Any]]:
@@ -44,23 +55,27 @@ def tracked_sessions(run: dict) -> list[dict[str, Any]]:
     return (Session & (TrackingFile & run).proj()).to_dicts(order_by="session_date, session_number")
 
 
-def presence(run: dict, *, neurons_only: bool = True) -> Presence:
+def presence(run: dict, *, eids: Sequence[str] | None = None, **rule: Any) -> Presence:
     """Return which cells of a tracking run were found in which sessions; two statements.
 
     Parameters
     ----------
     run : dict
         Key of a TrackingRun.
-    neurons_only : bool
-        A cell counts only in sessions where its ROI is a neuron.
+    eids : sequence of str, optional
+        Only these sessions, and the cells found in them.
+    **rule
+        Where a cell counts in a session: see ``tracked_rois``.
     """
-    sessions = tracked_sessions(run)
+    sessions = [row for row in tracked_sessions(run) if eids is None or row["eid"] in set(eids)]
     column = {row["eid"]: number for number, row in enumerate(sessions)}
-    rois = tracked_rois(run, neurons_only=neurons_only)
-    uids, eids = bulk.columns(rois, "cell_uid", "eid", order_by=("cell_uid", "eid"))
+    rois = tracked_rois(run, **rule)
+    if eids is not None:
+        rois = rois & [{"eid": eid} for eid in column]
+    uids, of_session = bulk.columns(rois, "cell_uid", "eid", order_by=("cell_uid", "eid"))
     cells, row_of = np.unique(uids, return_inverse=True)
     found = np.zeros((len(cells), len(sessions)), dtype=bool)
-    found[row_of, [column[eid] for eid in eids.tolist()]] = True
+    found[row_of, [column[eid] for eid in of_session.tolist()]] = True
     return Presence(cells, sessions, found)
 
 

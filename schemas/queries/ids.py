@@ -49,6 +49,29 @@ def _find(text: str, name: SessionName) -> str | None:
     return str(found[0]) if found else None
 
 
+def found_or_reasons(named: Iterable[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return by text the ids of the registered sessions, and for the other texts the reason why they are none.
+
+    Statements as ``find_sessions``.
+    """
+    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
+    names = list(named)
+    whole = [text for text in names if session_name(text).eid]
+    known = find_sessions(whole)
+    for text in names:
+        try:
+            eid = known[text] if text in known else find_sessions([text])[text]
+        except NotFoundError as error:  # several ids begin like that
+            reasons[text] = str(error)
+            continue
+        if eid is None:
+            reasons[text] = "not registered"
+        else:
+            found[text] = eid
+    return found, reasons
+
+
 def session_ids(named: Iterable[str]) -> list[str]:
     """Return the ids of the registered sessions that texts name, each once, in this order: see ``find_sessions``.
 
@@ -90,6 +113,11 @@ def known_as(named: str) -> str:
     """
     whole = session_name(named).eid
     return whole or find_sessions([named])[named] or named
+
+
+def subjects_of(eids: Sequence[str]) -> list[str]:
+    """Return the subjects of registered sessions, sorted; one statement."""
+    return sorted(set((Session & [{"eid": eid} for eid in eids]).to_arrays("subject"))) if eids else []
 
 
 def one_subject(eids: Sequence[str]) -> str:

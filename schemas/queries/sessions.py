@@ -15,14 +15,16 @@ from schemas.imaging.tables import FOV, BrainRegion
 from schemas.queries import ids
 from schemas.queries.errors import errors_by_session
 from schemas.queries.tracking_runs import latest_tracking_runs
-from schemas.session import Behavior, FOVFolder, Session, trials_of
+from schemas.session import Behavior, FOVFolder, Session, SessionTag, trials_of
 from schemas.tracking import TrackedFOV
 
 
-def sessions(subject: str | None = None, *, eid: str | None = None) -> list[dict[str, Any]]:
-    """Return a summary of each session, of all, of one subject or of one eid, ordered by subject and date.
+def sessions(
+    subject: str | None = None, *, eid: str | None = None, tag: str | None = None
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Return a summary of each session, of all, of one subject, eid or tag, ordered by subject and date.
 
-    At most eight statements.
+    At most eight statements, and one more for a tag.
 
     Returns
     -------
@@ -35,10 +37,12 @@ def sessions(subject: str | None = None, *, eid: str | None = None) -> list[dict
     Raises
     ------
     NotFoundError
-        The subject has no registered session.
+        The subject has no registered session, or none has the tag.
     """
     named = {"subject": subject, "eid": eid}
-    restriction = {name: value for name, value in named.items() if value is not None}
+    restriction: Any = {name: value for name, value in named.items() if value is not None}
+    if tag is not None:
+        restriction = [{"eid": one} for one in session_ids(subject=subject, tag=tag)]
     rows = (Session & restriction).proj("subject", "session_date", "session_number", "task_protocol").to_dicts(
         order_by="subject, session_date, session_number"
     )  # fmt: skip
@@ -92,28 +96,48 @@ def _areas(own: dj.QueryExpression) -> dict[str, tuple[list[tuple[str, int]], li
     return {eid: (counts.most_common(), sorted(acronyms[eid])) for eid, counts in areas.items()}
 
 
-def session_ids(eids: Sequence[str] = (), subject: str | None = None) -> list[str]:
-    """Return the ids of registered sessions by subject and date: the named ones, those of a subject, or all.
+def session_ids(eids: Sequence[str] = (), subject: str | None = None, tag: str | None = None) -> list[str]:
+    """Return the ids of registered sessions by subject and date: the named ones, those of a subject or a tag, or all.
 
     One statement, and one for each session that is not named by its whole id: see ``schemas.queries.ids``.
+
+    Parameters
+    ----------
+    eids : sequence of str
+    subject, tag : str, optional
+        With both, the sessions of the subject that have the tag.
 
     Raises
     ------
     ConfigError
-        Both ``eids`` and ``subject`` are given.
+        ``eids`` and one of the others are given.
     NotFoundError
-        A session is not registered, or the subject has no session.
+        A session is not registered, or there is no session of the subject, or with the tag.
     """
-    if eids and subject:
-        raise ConfigError("Name session ids, or --subject")
+    if eids and (subject or tag):
+        raise ConfigError("Name session ids, or --subject or --tag")
     eids = [ids.known_as(named) for named in eids]
     asked = Session & [{"eid": eid} for eid in eids] if eids else Session & ({"subject": subject} if subject else {})
+    if tag:
+        asked = asked & (SessionTag & {"tag": tag}).proj()
     found = [str(eid) for eid in asked.to_arrays("eid", order_by="subject, session_date, session_number")]
     if missing := set(eids) - set(found):
         raise ids.not_registered(missing)
+    if tag and not found:
+        raise no_tagged(tag, subject)
     if subject and not found:
         raise NotFoundError(f"not registered: {subject}", do="Register with: meso ingest")
     return found
+
+
+def no_tagged(tag: str, subject: str | None = None) -> NotFoundError:
+    """Return the error for a tag that no session has, or none of a subject; one statement."""
+    known = sorted(set(SessionTag.to_arrays("tag")))
+    of = f" of {subject}" if subject else ""
+    return NotFoundError(
+        f"no session{of} has the tag {tag!r}", expected=f"one of {', '.join(known)}" if known else None,
+        do=f"'meso tag' lists the tags; to give it to sessions: meso tag add {tag} EIDS",
+    )  # fmt: skip
 
 
 class TrialEvents(NamedTuple):

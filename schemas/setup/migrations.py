@@ -497,6 +497,8 @@ def _fill_days(connection: dj.Connection, name_prefix: str) -> None:
         for column, of_session in (("first_date", "session_date"), ("first_number", "session_number"))
     )
     connection.query(f"UPDATE {files} SET {values} WHERE first_date IS NULL")
+
+
 #: Columns of NDCParams for labels and trials of one's own. Frozen: the lines of the definition as they were then.
 OWN_COLUMNS = (
     "trials='' : varchar(512)  # condition; '': all trials",
@@ -529,6 +531,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(17, "files of donors, ROIs of UIDs that stay", lambda connection, name_prefix: None, _made_of),
     Migration(18, "days of UID files that stay", _days_of_uids, _fill_days),
     Migration(19, "decoding: trials and labels of one's own", _own_questions),
+    Migration(20, "tags of sessions", lambda connection, name_prefix: None),
 )
 LATEST = MIGRATIONS[-1].number
 

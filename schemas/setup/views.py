@@ -13,7 +13,7 @@ from schemas.imaging.tables import FOV, ROI, BrainRegion
 from schemas.provenance import Environment
 from schemas.server.dialect import dialect
 from schemas.server.settings import prefix
-from schemas.session import Behavior, Session, Subject
+from schemas.session import Behavior, Session, SessionTag, Subject
 from schemas.tracking import SessionSet, TrackedFOV
 from schemas.work.tables import Worker
 
@@ -33,6 +33,7 @@ def queries() -> dict[str, dj.QueryExpression]:
     one_curve = NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star", "null_used", "verdict") * sessions * asked
     return {
         "session": Session.proj(..., "-one_cache_dir") * Subject.proj("lab"),
+        "session_tag": sessions * SessionTag,
         "behavior": sessions * Behavior,
         "fov": sessions * FOV,
         "roi": sessions * ROI.extend(BrainRegion.proj("acronym", "region_name", "rgb", "beryl", "cosmos")),

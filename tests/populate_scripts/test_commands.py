@@ -72,8 +72,11 @@ def test_demo_again_computes_nothing(demo_output, meso, small_demo, tmp_path):
     assert "Populated nothing: all tables are complete" in meso("populate")
 
 
-def test_ingest_populate_status_errors(demo_output, meso, small_demo):
+def test_ingest_populate_status_errors(demo_output, meso, small_demo, tmp_path):
     assert meso("ingest", "--all", "--cache-dir", small_demo.root).startswith("0 new, 3 known, 0 failed")
+    listed = tmp_path / "list.txt"
+    listed.write_text(f"# of the demo\n{small_demo.eids[0]}\nSP999\\{small_demo.dates[1]}\\001\n")
+    assert meso("ingest", "--list", listed, "--cache-dir", small_demo.root).startswith("0 new, 2 known, 0 failed")
     status = {row["table"]: row for row in json.loads(meso("status", "--json"))}
     counts = {"table": "FOV", "done": 6, "to_do": 0, "running": 0, "errors": 0}
     assert status["FOV"].items() >= (counts | {"eta": None, "longest": None, "host": None}).items()

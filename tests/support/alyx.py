@@ -209,6 +209,9 @@ class Alyx:
             first, last = query["date_range"].split(",")
             if not first <= (record["start_time"] or "")[:10] <= last:
                 return False
+        # Alyx looks for a part of the name, without case
+        if "projects" in query and not any(query["projects"].lower() in name.lower() for name in record["projects"]):
+            return False
         names = {dataset["name"] for dataset in record["data_dataset_session_related"]}
         if "datasets" in query and not set(query["datasets"].split(",")) <= names:
             return False

@@ -6,7 +6,7 @@ import datetime
 
 from schemas import session, tracking
 from schemas.decoding import tables as decoding
-from schemas.setup import migrations
+from schemas.setup import migrations, views
 from support import version_1
 
 RESULT = {"session_set": "5" * 32, "ndc_params": version_1.ROWS[0]["ndc_params"], "eid": version_1.EIDS[0]}
@@ -15,9 +15,11 @@ RUNS = [{"subject": "OLD", "tracking_run": name * 32} for name in "ab"]
 
 def make() -> None:
     """Declare the tables of version 16; insert two sessions with a curve each, and UID files in two tracking runs."""
-    tables = tracking.schema.declare_list
-    tracking.schema.declare_list = [one for one in tables if one[0].__name__ != "RegisteredUIDs"]
+    for module in (tracking, session):
+        tables = module.schema.declare_list
+        module.schema.declare_list = [one for one in tables if one[0].__name__ not in ("RegisteredUIDs", "SessionTag")]
     del decoding.NDCResult.Donor
+    views.queries = dict  # those of this version show the later tables
     migrations.init(migrations=migrations.MIGRATIONS[:16])
     version_1.insert_rows()
     # the trials of the second donor were deleted since

@@ -590,7 +590,7 @@ def figures_of_width(width):
 
 def examples_of_width(width):
     """The figures of the gallery that have a width and are not among those above, drawn with it."""
-    for name in ("cell_map", "peri_event_lines", "peri_event_map", "survival"):
+    for name in ("cell_map", "mice_over_days", "peri_event_lines", "peri_event_map", "survival"):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(figures, name, functools.partial(getattr(figures, name), width=width))
             yield runpy.run_path(str(EXAMPLES / f"{name}.py"))["figure"]

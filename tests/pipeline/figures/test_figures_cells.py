@@ -24,7 +24,8 @@ from pipeline.figures import (
     survival,
 )
 from pipeline.figures.peri_event import peak_order
-from pipeline.figures.tracking import found_again, presence_order, subset_counts
+from pipeline.figures.tracking import found_again, presence_order
+from pipeline.tracking.subsets import subset_counts
 
 COLORS = {"A": "#ff0000", "B": "#00ff00", "C": "#0000ff"}
 LONG = "Primary somatosensory area, barrel field, layer 2/3 " * 6

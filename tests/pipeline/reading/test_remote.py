@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import requests
+from click.testing import CliRunner
 from support import alyx
 from support.alyx import CUT, OTHER_TOKEN, PASSWORD, RECORDED, SILENT, STALL, TOKEN, USER, Alyx, alyx_of, set_up_one
 
@@ -17,6 +19,8 @@ from pipeline import reading
 from pipeline.demo.repository import SUBJECT, session_eid, write_demo_repository, write_one_tables
 from pipeline.errors import ConfigError, DataError
 from pipeline.reading import remote
+from pipeline.scan import scan
+from populate_scripts.cli import main
 
 #: ONE and urllib leave answers unread that broke off.
 pytestmark = [
@@ -418,3 +422,78 @@ def test_a_record_that_one_cannot_read_stops_no_other(lab, kind):
 def test_a_session_listed_twice_counts_once(lab):
     lab.server.sessions.append(lab.server.session(lab.eids[0]))
     assert reading.find_sessions(lab.one(), subject=SUBJECT) == list(lab.eids)
+
+
+# ---------------------------------------------------------------- scans
+
+
+def test_a_scan_asks_once_for_the_list_and_once_for_each_session(lab):
+    one = lab.one()
+    lab.server.counted()
+    found, odd = scan(one, [SUBJECT])
+    asked = lab.server.counted()
+    asked.pop("GET /api/schema", 0)  # once for each client
+    assert asked == {"GET /sessions": 1, "GET /sessions/<id>": len(lab.eids)}  # and no file
+    assert [row.eid for row in found] == list(lab.eids) and odd == {}
+    assert {(row.n_fovs, row.n_tracked_fovs, row.wheel, row.passive, row.video) for row in found} == {
+        (2, 2, True, False, ())
+    }
+    assert {(row.n_rois, row.n_trials, row.uses) for row in found} == {(None, None, ("raster", "track", "decode"))}
+
+
+def test_a_scan_of_files_that_are_here_counts_rois_and_trials(folder):
+    found, _ = scan(reading.open_one(folder), [SUBJECT])
+    for row in found:
+        alf = folder / "demolab/Subjects" / SUBJECT / str(row.session_date) / "001/alf"
+        assert row.n_rois == sum(len(np.load(alf / f"FOV_0{fov}/mpciROIs.stackPos.npy")) for fov in (0, 1))
+        assert row.n_trials == 20
+    assert {row.subject for row in scan(reading.open_one(folder))[0]} == {SUBJECT, f"{SUBJECT}1", SUBJECT.lower()}
+    assert scan(reading.open_one(folder), ["nobody"]) == ([], {})
+
+
+def without(server: Alyx, eid: str, *names: str) -> None:
+    """Leave datasets with these words in their names out of what Alyx lists of a session."""
+    record = server.session(eid)
+    kept = [d for d in record["data_dataset_session_related"] if not any(name in d["name"] for name in names)]
+    record["data_dataset_session_related"] = kept
+
+
+@pytest.mark.parametrize(
+    ("names", "uses", "lacks"),
+    [
+        (["clusterUIDs"], ("raster",), "no UIDs of cells"),
+        (["_ibl_trials"], ("raster", "track"), "no trials"),
+        (["ROIActivity"], (), "alf/FOV_00 has no activity"),
+        (["stackPos"], (), "alf/FOV_00 has no mpciROIs.stackPos.npy"),
+    ],
+)
+def test_a_scan_says_what_a_session_lacks(lab, names, uses, lacks):
+    without(lab.server, lab.eids[1], *names)
+    first, second = scan(lab.one(), [SUBJECT])[0]
+    assert first.uses == ("raster", "track", "decode")
+    assert second.uses == uses and lacks in (second.raster, second.track, second.decode)
+
+
+def test_a_scan_of_a_project_has_its_sessions_only(lab):
+    lab.server.session(lab.eids[0])["projects"] = ["made_up", "other"]
+    lab.server.session(lab.eids[1])["projects"] = ["made_up_passive"]
+    lab.server.session(lab.eids[1])["data_dataset_session_related"][0]["name"] = (
+        "_ibl_passivePeriods.intervalsTable.csv"
+    )
+    one = lab.one()
+    lab.server.counted()
+    (row,) = scan(one, project="made_up")[0]
+    assert row.eid == lab.eids[0]
+    assert lab.server.counted()["GET /sessions/<id>"] == 2  # Alyx finds a part of the name; others are not asked for
+
+
+def test_the_command_scans_without_a_database(folder, monkeypatch):
+    monkeypatch.setenv("DJ_HOST", "nowhere.invalid")
+    done = CliRunner().invoke(main, ["scan", SUBJECT, "--cache-dir", str(folder)])
+    assert done.exit_code == 0, done.output
+    _, *lines = done.stdout.splitlines()
+    assert len(lines) == 2 and all("raster, track, decode" in line and DAY[:7] in line for line in lines)
+    rows = json.loads(CliRunner().invoke(main, ["scan", SUBJECT, "--cache-dir", str(folder), "--json"]).stdout)
+    assert [row["uses"] for row in rows] == [["raster", "track", "decode"]] * 2
+    nothing = CliRunner().invoke(main, ["scan", "nobody", "--cache-dir", str(folder)])
+    assert nothing.exit_code == 1 and "ONE has no such session with imaging" in nothing.output

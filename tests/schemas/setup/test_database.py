@@ -28,6 +28,7 @@ OWN: dict[str, None] = dict.fromkeys(SERVER_VARIABLES)
 #: Columns of each view, in order.
 VIEWS = {
     "session": "eid subject session_date session_number task_protocol projects ingested_at lab",
+    "session_tag": "eid tag tagged_by tagged_at subject session_date session_number",
     "behavior": "eid subject session_date session_number n_trials performance",
     "fov": "eid fov n_rois n_neurons n_frames frame_period imaging_start imaging_end n_bouts signal region_source "
     "mlapdv_source subject session_date session_number",
@@ -729,7 +730,9 @@ print(json.dumps({
 def test_curves_of_version_16_go_with_the_trials_of_their_donors_and_uids_keep_their_rois(old_tables):
     old = old_tables(16)
     old.upgrade("Applied 17: files of donors")
-    for place in (("decoding", "__n_d_c_result__donor"), ("tracking", "registered_u_i_ds")):
+    for place in (
+        ("decoding", "__n_d_c_result__donor"), ("tracking", "registered_u_i_ds"), ("session", "session_tag")
+    ):  # fmt: skip
         here, new = old.declared(*place)
         assert here == new != {}, place
     seen = old.run(OLD_DONORS)
@@ -760,6 +763,8 @@ def test_uids_of_version_17_get_the_day_of_their_session(old_tables):
     # of the session that was deleted nothing is known
     days = [[version_1.EIDS[0], "2024-01-01", 1], ["f" * 36, "None", None]]
     assert old.run(OLD_UIDS) == [[*day, "a\nb\nc\n"] for day in days]
+
+
 OLD_TRIALS = """
 import json
 import schemas

@@ -193,6 +193,7 @@ def test_a_dry_run_says_what_an_update_does_and_does_nothing(lab, meso_command):
 
 def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, database):
     before, kept = asked(lab), scores(lab)
+    meso.tag("canonical", [lab.first])
     old_row = (schemas.NDCResult & {"eid": lab.first}).to_dicts(order_by="KEY")
     untouched = (schemas.Deletion).to_arrays("deletion")
     times = lab.revise(TIMES, lambda times: times + 0.15)
@@ -200,6 +201,7 @@ def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, databa
     assert done.failures == []
     np.testing.assert_array_equal((schemas.Recording & {"eid": lab.first, "fov": 0}).fetch1("frame_times"), times)
     assert asked(lab) == before
+    assert meso.tagged("canonical") == [lab.first]
     now = scores(lab)
     assert set(now) == set(kept)
     assert {key[2] for key in kept if now[key] != kept[key]} >= {lab.first}
