@@ -22,7 +22,7 @@ import numpy as np
 import scipy
 
 from pipeline.decoding import newton
-from pipeline.decoding.curves import neuron_dropping_curve, penalty_scores, validation_words
+from pipeline.decoding.curves import SCORE_ROUNDING, neuron_dropping_curve, penalty_scores, validation_words
 from pipeline.decoding.fits.families import ALPHA, d_prime
 from pipeline.decoding.fits.uncertainty import score_interval
 from pipeline.decoding.folds import Groups, Validation, fold_masks, influences, scores_of, training_weights
@@ -384,8 +384,6 @@ def _interval(score: float, of_trials: np.ndarray, factor: float) -> tuple[float
 
 
 def _p(score: float, null: np.ndarray) -> float:
-    from pipeline.decoding.curves import SCORE_ROUNDING
-
     return float((1 + (null >= score - SCORE_ROUNDING).sum()) / (1 + len(null))) if len(null) else np.nan
 
 

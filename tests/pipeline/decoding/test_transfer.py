@@ -114,6 +114,14 @@ def test_the_diagonal_is_cross_validated():
     assert found.half_score < found.score  # fewer training trials
 
 
+def test_blocked_halves_are_the_earlier_and_the_later_trials():
+    """Activity that swaps its sign half-way is decoded within each half, and never in the other."""
+    (day,) = days("fixed", [0], np.random.default_rng(10))
+    X = np.where(np.arange(120)[:, None] < 60, 1, -1) * (day.X - day.X.mean(axis=0))
+    found = transfer_scores([Day(X, day.y)], replace(SMALL, fold_mode="blocked")).cells[0][0]
+    assert found.half_score < 0.3
+
+
 def test_all_days_share_the_chosen_penalty():
     found = transfer_scores(days("fixed", [0, 1], np.random.default_rng(5)), replace(SMALL, penalty="auto"), "own")
     assert found.c in (1, 10, 30)
