@@ -36,6 +36,9 @@ from schemas.decoding.tables import (
     NDCPopulation,
     NDCResult,
     NDCTask,
+    TransferMatrix,
+    TransferResult,
+    TransferTask,
     TrialFeatures,
 )
 from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
@@ -102,6 +105,9 @@ __all__ = [
     "TrackedFOV",
     "TrackingFile",
     "TrackingRun",
+    "TransferMatrix",
+    "TransferResult",
+    "TransferTask",
     "TrialFeatures",
     "Wheel",
     "activate",

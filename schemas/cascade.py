@@ -156,9 +156,11 @@ def _of_sessions(rows: dj.Table) -> list[dj.Table] | None:
     connection = rows.connection
     connection.dependencies.load_all_downstream()
     donor = modules["decoding"].NDCResult.Donor
+    # in a set of the session, like all that is in its row
+    renaming = {donor.full_table_name, modules["decoding"].TransferResult.Train.full_table_name}
     names = _with_masters(connection.dependencies, session.full_table_name)
     aliases = {name for name in names if name.isdigit()}  # as in _parents_first
-    if {child for name in aliases for child in connection.dependencies.successors(name)} - {donor.full_table_name}:
+    if {child for name in aliases for child in connection.dependencies.successors(name)} - renaming:
         return None
     tables = {name: dj.FreeTable(connection, name) for name in _parents_first(connection, names - aliases)}
     ours = {module.schema.database for name, module in modules.items() if name in MODULES}

@@ -10,6 +10,14 @@ from pipeline.decoding.fits.trend import LogKSlope, log_k_slope
 from pipeline.decoding.folds import Validation
 from pipeline.decoding.nulls import NULLS, auto_null, null_labels, shuffled_labels
 from pipeline.decoding.strata import n_minority, trial_strata
+from pipeline.decoding.transfer import (
+    Day,
+    TransferDecay,
+    TransferScores,
+    relative_transfer,
+    transfer_decay,
+    transfer_scores,
+)
 from pipeline.decoding.trials import balanced_counts, pick_trials, target_labels
 from pipeline.settings.curves import EVENTS, NDCSettings
 from pipeline.signals.windows import window_means
@@ -18,12 +26,15 @@ __all__ = [
     "EVENTS",
     "NULLS",
     "CurveFit",
+    "Day",
     "DayTrend",
     "FOVCells",
     "LogKSlope",
     "MiceTrend",
     "NDCCurve",
     "NDCSettings",
+    "TransferDecay",
+    "TransferScores",
     "Validation",
     "auto_null",
     "balanced_counts",
@@ -40,9 +51,12 @@ __all__ = [
     "paired_trend",
     "penalty_scores",
     "pick_trials",
+    "relative_transfer",
     "sensitivity_trend",
     "shuffled_labels",
     "target_labels",
+    "transfer_decay",
+    "transfer_scores",
     "trial_coverage",
     "trial_features",
     "trial_strata",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,7 +28,7 @@ from pipeline.decoding.nulls import SHIFTED, shuffled_labels
 from pipeline.decoding.penalty import CANDIDATES, check, chosen, inner_scores, sizes
 from pipeline.decoding.retrained import N_SUBSETS, retrained_variance
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import AXES, INTERVALS, METRICS, NULL_SUBSETS, check_retrained
+from pipeline.settings.curves import AXES, INTERVALS, METRICS, NULL_SUBSETS, NDCSettings, check_retrained
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -216,6 +216,15 @@ def _checked_strata(strata: np.ndarray | None, how: Validation, n: int) -> np.nd
             f"class_weight={how.class_weight!r}"
         )
     return np.unique(strata, return_inverse=True)[1].reshape(-1)
+
+
+def validation_words(settings: NDCSettings) -> dict[str, Any]:
+    """Return the arguments of ``neuron_dropping_curve`` and ``penalty_scores`` that say how decoders are validated."""
+    return {
+        "metric": settings.metric, "cv_splits": settings.cv_splits, "seed": settings.seed, "scaling": settings.scaling,
+        "class_weight": "balanced" if settings.class_balance == "weights" else None, "fold_mode": settings.fold_mode,
+        "fold_gap": settings.fold_gap, "curve_axis": settings.curve_axis, "trial_shuffled": settings.trial_shuffled,
+    }  # fmt: skip
 
 
 def neuron_dropping_curve(

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline import decoding
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.curves import validation_words
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
 from pipeline.decoding.fits.families import ALPHA
 from schemas.decoding.shuffles import Shuffles
@@ -43,7 +44,7 @@ def ndc_curve(
         shuffle_seed=settings.shuffle_seed, C=settings.c, ceiling_mode=settings.ceiling_mode,
         penalize_intercept=settings.penalize_intercept, c_grid=settings.c_grid, intervals=settings.intervals,
         n_bootstrap=settings.n_bootstrap, penalty=settings.penalty, compared=compared, known=known, strata=strata,
-        **_validation(settings),
+        **validation_words(settings),
     )  # fmt: skip
 
 
@@ -58,16 +59,7 @@ def inner_scores(
         As for ``ndc_curve``.
     """
     most = X.shape[1] if settings.curve_axis == "cells" else int((y >= 0).sum())
-    return decoding.penalty_scores(X, y, ks=[settings.n_cells or most], strata=strata, **_validation(settings))
-
-
-def _validation(settings: NDCSettings) -> dict[str, Any]:
-    """Return the arguments that say how a classifier is trained and scored."""
-    return {
-        "metric": settings.metric, "cv_splits": settings.cv_splits, "seed": settings.seed, "scaling": settings.scaling,
-        "class_weight": "balanced" if settings.class_balance == "weights" else None, "fold_mode": settings.fold_mode,
-        "fold_gap": settings.fold_gap, "curve_axis": settings.curve_axis, "trial_shuffled": settings.trial_shuffled,
-    }  # fmt: skip
+    return decoding.penalty_scores(X, y, ks=[settings.n_cells or most], strata=strata, **validation_words(settings))
 
 
 def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles) -> list[int]:

@@ -145,6 +145,21 @@ def _of_own_labels(
     return shuffled_labels(labels.astype(np.int8), null, settings.n_label_shuffles, settings.shuffle_seed)[1]
 
 
+def null_vectors(shuffled: Shuffles, y: np.ndarray, settings: NDCSettings) -> np.ndarray:
+    """Return the shuffled labels of a session, (S, n_usable) int8; if the decoder permutes, as it would do.
+
+    Parameters
+    ----------
+    shuffled : Shuffles
+    y : (n_usable,) int8
+        Decoded labels.
+    settings : NDCSettings
+    """
+    if shuffled.labels is not None:
+        return shuffled.labels
+    return shuffled_labels(y, "permute", settings.n_label_shuffles, settings.shuffle_seed)[1]
+
+
 def _donors(key: dict, n_trials: int) -> list[str]:
     """Return the sessions with at least so many trials: the others of the set by date, then those of other subjects.
 

@@ -18,6 +18,17 @@ from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
 from pipeline.decoding.penalty import CANDIDATES
+from pipeline.decoding.transfer import (
+    Day,
+    DayReadouts,
+    check_transfer,
+    day_readouts,
+    inner_of,
+    on_other_day,
+    on_own_day,
+    one_c,
+    scaled_day,
+)
 from pipeline.errors import ArgumentError, DataError
 from pipeline.settings.conditions import n_clauses
 from pipeline.settings.records import columns_of
@@ -35,7 +46,8 @@ from schemas.decoding.rows import (
     trend_row,
     value_rows,
 )
-from schemas.decoding.shuffles import Shuffles, labels_of, null_of, real_labels, shuffles, strata_of
+from schemas.decoding.shuffles import Shuffles, labels_of, null_of, null_vectors, real_labels, shuffles, strata_of
+from schemas.decoding.transfer_rows import matrix_rows, score_row
 from schemas.imaging.reading import check_populated, clocks, flags, fov_traces
 from schemas.imaging.tables import FOV, Activity, Recording
 from schemas.labels import LabelSet  # noqa: F401  # a definition names it
@@ -158,6 +170,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
         if label_set := (NDCParams & key).fetch1("labels"):
             self.OwnLabels.insert1({**key, "label_set": label_set})
         NDCResult.invalidate_others(key)
+        TransferResult.invalidate_task(key)
 
 
 def _sources(key: dict) -> str:
@@ -961,3 +974,218 @@ def trends_of_task(task: dict) -> list[decoding.DayTrend]:
     settings = (NDCParams & task).settings()
     _, days, curves = _curves_by_date(task)
     return day_trends([fit_of(curve, settings) for curve in curves], days, settings.delta)
+
+
+@schema
+class TransferTask(WholeDelete, dj.Manual):
+    definition = """
+    # sessions of a set whose readouts are to be tested on each other
+    -> NDCTask
+    scaler : varchar(8)                 # activity standardised by own: each session's; trained: the training trials'
+    """
+
+    @classmethod
+    def add(cls, session_set: dict, settings: Sequence[NDCSettings], scaler: str) -> list[dict]:
+        """Insert the tasks of a set unless they are in the table, and return the keys of their settings, each once.
+
+        Raises
+        ------
+        ArgumentError
+            Settings have no meaning for transfer.
+        """
+        for one in settings:
+            check_transfer(one, scaler)
+        params = list({key["ndc_params"]: key for key in map(NDCParams.add, settings)}.values())
+        NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
+        cls.insert(({**session_set, **key, "scaler": scaler} for key in params), skip_duplicates=True)
+        return params
+
+
+@schema
+class TransferResult(WholeDelete, dj.Computed):
+    definition = """
+    # a session decoded by the readouts of every session of its set; see pipeline.decoding.transfer
+    -> TransferTask
+    -> TrialFeatures
+    ---
+    n_test : int32                      # decoded trials
+    transfer_c : float64                # c of all readouts, in the unit of the penalty
+    transfer_null : varchar(16)         # how labels of this session were shuffled
+    -> Environment
+    """
+
+    class Train(dj.Part):
+        definition = """
+        # the session of the readouts; itself: cross-validated
+        -> master
+        -> TrialFeatures.proj(train_eid="eid")
+        ---
+        n_train : int32                 # training trials of each readout behind transfer_score
+        transfer_score : float64        # mean over the readouts of the folds
+        transfer_low : float64          # 95 percent: these readouts on new test trials; itself: new trials in both
+        transfer_high : float64
+        transfer_p=null : float64       # (1 + #(null >= score)) / (1 + shuffles); NULL: no shuffles
+        refit_score=null : float64      # of the readout of all trials; NULL: itself
+        half_score : float64            # mean over readouts of random halves; itself: tested on the other half
+        transfer_nulls : <blob>         # (S,) float64, score of each shuffle
+        """
+
+    @property
+    def key_source(self):
+        # as NDCResult: trial counts are equalised over the set
+        expected = TransferTask.proj() * SessionSet.Member.proj()
+        waiting = without_failed(expected - TrialFeatures.proj(), TrialFeatures, Behavior)
+        return TransferTask.proj() * TrialFeatures.proj() - waiting.proj(waiting_eid="eid")
+
+    @classmethod
+    def invalidate_task(cls, features: dict) -> None:
+        """Delete the results of a task of which a session has features now that had none, or had others."""
+        task = {name: features[name] for name in NDCTask.primary_key}
+        if found := cls & task:
+            Cascade(found).delete(reason=f"the trials of session {features['eid']} of their set were read")
+
+    def make_fetch(self, key):
+        task = {name: key[name] for name in NDCTask.primary_key}
+        eids = (TrialFeatures & task).to_arrays("eid", order_by="eid").tolist()
+        return (NDCParams & key).settings().as_row(), eids, _common_trials(key)[0], _sources(key)
+
+    @staticmethod
+    def also_read(key: dict) -> list[dict]:
+        """Return the key of the task: a job reads the features of all its sessions."""
+        return [{name: key[name] for name in NDCTask.primary_key}]
+
+    def make_compute(self, key, settings, eids, n_common, sources):
+        settings = NDCSettings(**settings)
+        null, test = _test_day(key, settings, n_common)
+        place = _Place(key["session_set"], key["ndc_params"], settings, key["scaler"], n_common, sources)
+        found = {eid: _inner_of(place, eid) for eid in eids if settings.penalty == "auto"}
+        inner = {eid: scores for eid, scores in found.items() if scores is not None}
+        c = one_c([*inner.values()], settings)
+        others = [scores for eid, scores in inner.items() if eid != key["eid"]]
+        trained = {eid: one for eid in eids if (one := _readouts_of(place, eid, c)) is not None}
+        day, scaled = scaled_day(test, settings, key["scaler"])
+        try:
+            rows = [
+                score_row(train_eid, on_own_day(readouts, day, scaled, np.array(others)) if train_eid == key["eid"]
+                          else on_other_day(readouts, day, scaled))
+                for train_eid, readouts in trained.items()
+            ]  # fmt: skip
+        except ArgumentError as error:  # e.g. a blocked fold with one class only
+            raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
+        if key["eid"] not in trained:
+            raise DataError("readouts cannot be trained with these settings: folds or halves lack a class",
+                            eid=key["eid"])  # fmt: skip
+        return {"n_test": int((test.y >= 0).sum()), "transfer_c": c, "transfer_null": null}, rows
+
+    def make_insert(self, key, row, rows):
+        self.insert1({**key, **row, **Environment.current()})
+        self.Train.insert({**key, **one} for one in rows)
+        # in the same transaction: no matrix without this session is left
+        TransferMatrix.invalidate(key)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Place:
+    """What the readouts of a session are trained by: a task with the number of trials and the hash of its files.
+
+    With the hash these determine the results of the cached functions below.
+    """
+
+    session_set: str
+    ndc_params: str
+    settings: NDCSettings
+    scaler: str
+    n_common: int | None
+    sources: str
+
+    def day(self, eid: str) -> tuple[Day, NDCSettings] | None:
+        """Return a session of the set, scaled, with its settings; None if it cannot be decoded."""
+        key = {"session_set": self.session_set, "ndc_params": self.ndc_params, "eid": eid}
+        try:
+            features, trials, _, y = _decoded(key, self.settings, self.n_common)
+        except DataError:  # the session's own job reports it
+            return None
+        return scaled_day(Day(features, y, strata_of(self.settings, eid, trials)), self.settings, self.scaler)
+
+
+def _test_day(key: dict, settings: NDCSettings, n_common: int | None) -> tuple[str, Day]:
+    """Return the null of a session, and the session with its null labels."""
+    features, trials, _, y = _decoded(key, settings, n_common)
+    shuffled = shuffles(key, settings, trials, n_common)
+    return shuffled.null, Day(
+        features, y, strata_of(settings, key["eid"], trials), null_vectors(shuffled, y, settings)
+    )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=4096)
+def _inner_of(place: _Place, eid: str) -> np.ndarray | None:
+    """Return the inner scores of a session, which every session of a set needs; None if it cannot be decoded."""
+    found = place.day(eid)
+    try:
+        return None if found is None else inner_of(*found)
+    except ArgumentError:
+        return None
+
+
+# a readout has a number for each cell: 64 sessions of 1,000 cells are 55 MB
+@functools.lru_cache(maxsize=64)
+def _readouts_of(place: _Place, eid: str, c: float) -> DayReadouts | None:
+    """Return the readouts of a session, which every session of a set needs; None if they cannot be trained."""
+    found = place.day(eid)
+    try:
+        return None if found is None else day_readouts(*found, c)
+    except ArgumentError:
+        return None
+
+
+@schema
+class TransferMatrix(WholeDelete, dj.Computed):
+    definition = """
+    # all pairs of sessions of a set; deleted when one of them is computed or deleted
+    -> TransferTask
+    ---
+    n_tested : int32                    # sessions
+    n_untested : int32                  # sessions without a result, because they failed
+    n_above_chance : int32              # sessions in the decay: decoded above chance within the session
+    mean_transfer=null : float64        # over pairs, relative to the split halves: 1 for a fixed code; NULL: no pair
+    mean_transfer_low=null : float64    # 95 percent, over sessions; NULL: fewer than three
+    mean_transfer_high=null : float64
+    decay_slope=null : float64          # change per day between; NULL: no three sessions above chance
+    decay_low=null : float64            # 95 percent, over sessions; NULL: fewer than four
+    decay_high=null : float64
+    decay_p=null : float64              # of no slope, two-sided: permutation of the sessions
+    decay_intercept=null : float64      # of the line, at no day between
+    -> Environment
+    """
+
+    class Pair(dj.Part):
+        definition = """
+        # a session decoded by the readouts of another, or its own, among the others
+        -> master
+        -> TransferResult.Train
+        ---
+        transfer_q=null : float64       # Benjamini and Hochberg: of transfer_p, over the pairs
+        relative=null : float64         # d-prime over that of the test session's split half; NULL: that is at chance
+        """
+
+    @property
+    def key_source(self):
+        expected = TransferTask.proj() * SessionSet.Member.proj()
+        waiting = without_failed(expected - TransferResult.proj(), TransferResult, TrialFeatures, Behavior)
+        return TransferTask.proj() - waiting
+
+    @classmethod
+    def invalidate(cls, task: dict) -> None:
+        """Delete the matrix of a task with a new result; ``populate`` computes it again."""
+        _invalidate(cls, [{name: task[name] for name in cls.primary_key}], (cls.Pair,))
+
+    def make(self, key):
+        settings = (NDCParams & key).settings()
+        dates = dict(zip(*(Session & (SessionSet.Member & key).proj()).to_arrays("eid", "session_date"), strict=True))
+        rows = (TransferResult.Train.proj(..., "-transfer_nulls") & key).to_dicts(order_by="KEY")
+        row, pairs = matrix_rows(rows, dates, settings)
+        n_tested = len(TransferResult & key)
+        self.insert1({
+            **key, "n_tested": n_tested, "n_untested": len(dates) - n_tested, **row, **Environment.current(),
+        })  # fmt: skip
+        self.Pair.insert({**key, **pair} for pair in pairs)

@@ -532,6 +532,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(18, "days of UID files that stay", _days_of_uids, _fill_days),
     Migration(19, "decoding: trials and labels of one's own", _own_questions),
     Migration(20, "tags of sessions", lambda connection, name_prefix: None),
+    Migration(21, "transfer: readouts of one session tested on the others", lambda connection, name_prefix: None),
 )
 LATEST = MIGRATIONS[-1].number
 

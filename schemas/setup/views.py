@@ -8,7 +8,7 @@ from __future__ import annotations
 import datajoint as dj
 from psycopg2.errors import InvalidTableDefinition
 
-from schemas.decoding.tables import NDCComparison, NDCParams, NDCResult
+from schemas.decoding.tables import NDCComparison, NDCParams, NDCResult, TransferMatrix, TransferResult
 from schemas.imaging.tables import FOV, ROI, BrainRegion
 from schemas.provenance import Environment
 from schemas.server.dialect import dialect
@@ -45,6 +45,14 @@ def queries() -> dict[str, dj.QueryExpression]:
         * asked.proj("target")
         * SessionSet.proj("subject", "tracking_run"),
         "ndc_day_trend": NDCComparison.DayTrend.proj(..., "-line_day", "-line_value", "-line_half_width")
+        * asked.proj("target")
+        * SessionSet.proj("subject", "tracking_run"),
+        "transfer": TransferMatrix.Pair
+        * TransferResult.Train.proj(..., "-transfer_nulls")
+        * sessions
+        * Session.proj(train_eid="eid", train_date="session_date")
+        * asked.proj("target"),
+        "transfer_decay": TransferMatrix.proj(..., "-environment")
         * asked.proj("target")
         * SessionSet.proj("subject", "tracking_run"),
         "ndc_day_value": NDCComparison.DayValue * sessions * asked.proj("target"),

@@ -30,6 +30,9 @@ from schemas.decoding.tables import (
     NDCPopulation,
     NDCResult,
     NDCTask,
+    TransferMatrix,
+    TransferResult,
+    TransferTask,
     TrialFeatures,
 )
 from schemas.embedding import Embedding, ImportedOrder, RasterTiles
@@ -47,8 +50,8 @@ from schemas.work.reports import retry
 #: Tables whose rows are kept in FormerResult, and the parts that belong to a result.
 RESULTS: dict[type[dj.Table], tuple[str, ...]] = {
     NDCResult: ("Curve",), NDCComparison: ("Result", "Trend", "DayTrend", "DayValue"),
-    NDCPopulation: ("Slope", "Mean", "Difference"), Embedding: ("Rank",),
-    ImportedOrder: ("Rank",),
+    NDCPopulation: ("Slope", "Mean", "Difference"), TransferResult: ("Train",), TransferMatrix: ("Pair",),
+    Embedding: ("Rank",), ImportedOrder: ("Rank",),
 }  # fmt: skip
 #: Tables of curves that are compared, and the name of their questions in ``SourceUpdate.update_questions``.
 COMPARED: dict[type[NDCFamily | NDCCohort], str] = {NDCFamily: "families", NDCCohort: "cohorts"}
@@ -260,7 +263,9 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
             **key, "updated_at": now(), "update_changes": [one for row in changed for one in row.as_rows()],
             "update_questions": {
                 **_questions(sets, compared, runs), "embeddings": _rows(cascades, "Embedding"),
-                "curves": sorted({row["session_set"] for row in _rows(cascades, "NDCResult")}),
+                "curves": sorted({
+                    row["session_set"] for name in ("NDCResult", "TransferResult") for row in _rows(cascades, name)
+                }),
             },
         })  # fmt: skip
         FormerResult.insert({**key, **former} for former in _former(cascades))
@@ -309,6 +314,7 @@ def _set_question(key: dict) -> dict[str, Any]:
         "run": {name: row[name] for name in TrackingRun.primary_key},
         "rule": {argument: row[column] for column, argument in RULE.items()},
         "tasks": (NDCTask & key).to_arrays("ndc_params", order_by="ndc_params").tolist(),
+        "transfers": [[row["ndc_params"], row["scaler"]] for row in (TransferTask & key).to_dicts(order_by="KEY")],
     }  # fmt: skip
 
 
@@ -374,7 +380,7 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
         _fill((Embedding, RasterTiles), [embedding], done, progress)
     names = {key["session_set"] for key in keys.values() if key} | set(questions["curves"])
     if sets := [{"session_set": name} for name in sorted(names)]:
-        _fill((SharedCells, TrialFeatures, NDCResult), [sets], done, progress)
+        _fill((SharedCells, TrialFeatures, NDCResult, TransferResult, TransferMatrix), [sets], done, progress)
         for table, result in ((NDCFamily, NDCComparison), (NDCCohort, NDCPopulation)):
             (name,) = table.primary_key
             keys_of = sorted(set((table.Member & sets).to_arrays(name)))
@@ -433,6 +439,11 @@ def _ask_curves(questions: dict, keys: dict[str, dict | None]) -> dict[tuple[str
     for question in questions["sets"]:
         if key := keys[question["session_set"]]:
             NDCTask.insert(({**key, "ndc_params": params} for params in question["tasks"]), skip_duplicates=True)
+            TransferTask.insert(
+                # an update of before version 21 knows no transfers
+                ({**key, "ndc_params": params, "scaler": scaler} for params, scaler in question.get("transfers", ())),
+                skip_duplicates=True,
+            )
             for params in question["tasks"]:
                 found[question["session_set"], params] = (key["session_set"], params)
     return found

@@ -16,6 +16,7 @@ from populate_scripts.ingest import ingest
 from schemas.embedding import Embedding
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.decoding.run import run_ndc
+from schemas.decoding.transfers import run_transfer
 from schemas.tracking import TrackingRun
 
 def digest(value):
@@ -29,16 +30,19 @@ done = ingest(everything=True, cache_dir=sys.argv[1])
 filled = fill([*SESSION_TABLES, Embedding])
 settings = [NDCSettings(target="choice", ks=(4, 8), r=3, n_label_shuffles=3, cv_splits=3)]
 result = run_ndc(done.new, TrackingRun.register("SP999"), settings)
+transferred = run_transfer(done.new, TrackingRun.register("SP999"), settings)
+failed = {**result.failed, **dict.fromkeys(transferred.failure_lines())}
 tables = [schemas.Behavior.Trial, schemas.Wheel, schemas.FOV, schemas.FOV.Source, schemas.Recording, schemas.ROI,
           schemas.Activity.Trace, schemas.Embedding.Rank, schemas.TrackedFOV.Member, schemas.SharedCells.Cell,
           schemas.NDCParams, schemas.TrialFeatures, schemas.NDCResult, schemas.NDCResult.Curve, schemas.NDCResult.Trial,
           schemas.NDCFamily.Member, schemas.NDCComparison.Result, schemas.NDCComparison.Trend,
-          schemas.NDCComparison.DayTrend, schemas.NDCComparison.DayValue]
+          schemas.NDCComparison.DayTrend, schemas.NDCComparison.DayValue, schemas.TransferTask,
+          schemas.TransferResult, schemas.TransferResult.Train, schemas.TransferMatrix, schemas.TransferMatrix.Pair]
 dump = {}
 for table in tables:
     rows = [{name: digest(value) for name, value in row.items()} for row in table().to_dicts()]
     dump[table.full_table_name.split(".")[-1].strip('"`')] = sorted(json.dumps(row, sort_keys=True) for row in rows)
-print(json.dumps({"errors": filled.errors, "failed": result.failed, "dump": dump}, default=str))
+print(json.dumps({"errors": filled.errors, "failed": failed, "dump": dump}, default=str))
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import datajoint as dj
@@ -12,6 +13,7 @@ import schemas
 from pipeline.decoding import NDCSettings
 from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc
+from schemas.decoding.transfers import run_transfer
 from schemas.labels import LabelSet
 from schemas.server.binding import auto_populated, table_modules
 from schemas.session import trials_of
@@ -64,8 +66,10 @@ def filled(demo_sessions):
         tasks=[{**result.session_set, "ndc_params": one.ndc_params} for one in result.targets[:1]]
     )
     assert population.notes == []
+    beyond = replace(plain, beyond="stimulus", class_balance="none")  # the readouts need the trials, too
+    assert run_transfer(demo_sessions, run, [plain, beyond]).failures == []
     yield result
-    for one in asked:
+    for one in [*asked, beyond]:
         (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
     (LabelSet & {"label_set": own}).delete()
 

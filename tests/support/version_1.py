@@ -148,6 +148,7 @@ def make_tables() -> None:
     decoding.NDCResult.definition = RESULT
     decoding.NDCResult.Curve.definition = CURVE
     later = ("NDCFamily", "NDCComparison", "NDCCohort", "NDCPopulation")
+    later += ("TransferTask", "TransferResult", "TransferMatrix")
     decoding.schema.declare_list = [one for one in decoding.schema.declare_list if one[0].__name__ not in later]
     for table, columns in LATER_COLUMNS.items():
         lines = table.definition.splitlines()

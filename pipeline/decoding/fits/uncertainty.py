@@ -19,7 +19,7 @@ TRAINING_FACTOR = 2.0
 SCORE_MIN = 0.01
 
 
-def score_variance(scores: np.ndarray, influences: np.ndarray) -> np.ndarray:
+def score_variance(scores: np.ndarray, influences: np.ndarray, factor: float = TRAINING_FACTOR) -> np.ndarray:
     """Return the variance of the mean score of each k about the expected score, (K,) float64.
 
     At least 0.5 m (1 - m) / trials for a mean score m: near a score of 1, where hardly any trial has an influence, it
@@ -31,22 +31,26 @@ def score_variance(scores: np.ndarray, influences: np.ndarray) -> np.ndarray:
         Score of each subset; NaN are ignored.
     influences : (K, n) float
         Of each labelled trial on the mean score: see ``NDCCurve.influences``.
+    factor : float
+        Variance from the trials over that of the test trials; 1 for decoders that stay as they are.
     """
-    squares = TRAINING_FACTOR * np.sum(influences**2, axis=1) + np.sum(_subset_effects(scores) ** 2, axis=1)
+    squares = factor * np.sum(influences**2, axis=1) + np.sum(_subset_effects(scores) ** 2, axis=1)
     variance: np.ndarray = np.maximum(squares, _least_variance(scores, influences))
     return variance
 
 
-def score_interval(scores: np.ndarray, influences: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def score_interval(
+    scores: np.ndarray, influences: np.ndarray, factor: float = TRAINING_FACTOR
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return the bounds of the 95 % interval of the expected score of each k, (K,) float64 each.
 
     Parameters
     ----------
-    scores, influences
+    scores, influences, factor
         As for `score_variance`.
     """
     mean, center, scale = _on_logit_scale(scores, influences)
-    width = scipy.special.ndtri(1 - ALPHA / 2) * np.sqrt(score_variance(scores, influences)) * scale
+    width = scipy.special.ndtri(1 - ALPHA / 2) * np.sqrt(score_variance(scores, influences, factor)) * scale
     # a mean of 1, whose center is clipped, belongs to its own interval
     return np.minimum(scipy.special.expit(center - width), mean), np.maximum(scipy.special.expit(center + width), mean)
 

@@ -53,6 +53,11 @@ VIEWS = {
     "target subject tracking_run",
     "ndc_day_trend": "ndc_family session_set ndc_params quantity day_slope day_low day_high day_p fixed_low fixed_high "
     "fixed_p n_days n_at_chance trend_k target subject tracking_run",
+    "transfer": "session_set ndc_params scaler eid train_eid transfer_q relative n_train transfer_score transfer_low "
+    "transfer_high transfer_p refit_score half_score subject session_date session_number train_date target",
+    "transfer_decay": "session_set ndc_params scaler n_tested n_untested n_above_chance mean_transfer "
+    "mean_transfer_low mean_transfer_high decay_slope decay_low decay_high decay_p decay_intercept target subject "
+    "tracking_run",
     "ndc_day_value": "ndc_family session_set ndc_params eid quantity day_value day_value_low day_value_high subject "
     "session_date session_number target",
     "job": "table_name entry_key status created_time scheduled_time reserved_time completed_time host pid worker "
@@ -790,6 +795,36 @@ def test_curves_of_version_18_are_of_all_trials_and_of_no_own_labels(old_tables)
         here, new = old.declared(*place)
         assert here == new != {}, place
     assert old.run(OLD_TRIALS) == {"own": ["", ""], "key": True, "k_star": [16, 8]}
+
+
+OLD_TASKS = """
+import json
+import schemas
+from pipeline.decoding import NDCSettings
+from schemas.decoding.transfers import stored_transfer
+from support import version_1
+
+schemas.activate()
+task = {"session_set": "5" * 32, "ndc_params": version_1.ROWS[0]["ndc_params"]}
+(params,) = schemas.TransferTask.add({"session_set": "5" * 32}, [(schemas.NDCParams & task).settings()], "own")
+assert params == {"ndc_params": task["ndc_params"]}
+found = stored_transfer({"session_set": "5" * 32}, [params], "own")
+print(json.dumps([len(schemas.NDCResult()), len(schemas.TransferTask()), found.n_shared, len(found.table)]))
+"""
+
+
+def test_version_20_gets_the_tables_of_transfer_and_keeps_its_curves(old_tables):
+    old = old_tables(20)
+    places = [("decoding", name) for name in (
+        "transfer_task", "__transfer_result", "__transfer_result__train", "__transfer_matrix",
+        "__transfer_matrix__pair")]  # fmt: skip
+    query = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name LIKE %s"
+    assert old.database.query(query, args=(f"{old.prefix}decoding", "%transfer%")).fetchone()[0] == 0
+    old.upgrade(": transfer: readouts of one session")
+    for place in places:
+        here, new = old.declared(*place)
+        assert here == new != {}, place
+    assert old.run(OLD_TASKS) == [2, 1, 16, 0]
 
 
 # ---------------------------------------------------------------- views

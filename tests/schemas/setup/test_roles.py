@@ -267,6 +267,7 @@ schemas.activate()
 session_set = schemas.SessionSet.add(sys.argv[1:], run)
 params = schemas.NDCParams.add(NDCSettings("choice", ks=(2, 4), r=3, n_label_shuffles=4, n_bootstrap=10))
 schemas.NDCTask.insert1({**session_set, **params})
+schemas.TransferTask.insert1({**session_set, **params, "scaler": "own"})
 schemas.NDCFamily.add([{**session_set, **params}])
 schemas.NDCCohort.add([{**session_set, **params}])
 """

@@ -35,6 +35,7 @@ from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc, shared_set, stored_run
 from schemas.decoding.shuffles import shuffles
 from schemas.decoding.tables import _common_trials, _decoded, _files_of_donors, finished_curve
+from schemas.decoding.transfers import run_transfer
 from schemas.exchange.verify import verify_session
 from schemas.queries.tracking_runs import fovs_left_out, fovs_of_other_runs
 from schemas.tracking import TrackingRun
@@ -107,6 +108,7 @@ def filled(database, template, tmp_path_factory) -> Iterator[Filled]:
     made.result = run_ndc(eids, TrackingRun.register("UPD1"), SETTINGS)
     assert made.result.failures == []
     assert compare_mice(["UPD1"]).notes == []
+    assert run_transfer(eids, TrackingRun.register("UPD1"), SETTINGS[:1]).failures == []
     params = schemas.EmbeddingParams.add(EmbeddingSettings())
     assert fill([schemas.Embedding, schemas.RasterTiles], {"eid": made.first, **params}).errors == []
     found = Filled(made)
@@ -136,6 +138,9 @@ def asked(lab: Lab) -> dict[str, object]:
         "families": (schemas.NDCFamily.Member & sets).to_dicts(order_by="KEY"),
         "cohorts": (schemas.NDCCohort.Member & sets).to_dicts(order_by="KEY"),
         "populations": (schemas.NDCPopulation & (schemas.NDCCohort.Member & sets).proj()).keys(order_by="KEY"),
+        "transfers": (schemas.TransferTask & sets).to_dicts(order_by="KEY"),
+        "transferred": (schemas.TransferResult & sets).keys(order_by="KEY"),
+        "matrices": (schemas.TransferMatrix & sets).keys(order_by="KEY"),
         "embeddings": (schemas.Embedding & {"eid": lab.first}).proj().to_dicts(order_by="KEY"),
         "tiles": (schemas.RasterTiles & {"eid": lab.first}).proj().to_dicts(order_by="KEY"),
         "comparisons": (schemas.NDCComparison & (schemas.NDCFamily.Member & sets).proj()).keys(order_by="KEY"),
@@ -183,6 +188,7 @@ def test_a_dry_run_says_what_an_update_does_and_does_nothing(lab, meso_command):
     n_rois = (schemas.FOV & {"eid": lab.first, "fov": 0}).fetch1("n_rois")
     expected = {"FOV": 1, "Recording": 1, "ROI": n_rois, "Activity.Trace": n_rois, "Embedding": 1, "NDCResult": 4,
                 "SessionSet": 1, "NDCFamily": 1, "NDCComparison": 1, "NDCCohort": 1, "NDCPopulation": 1,
+                "TransferTask": 1, "TransferResult": 2, "TransferResult.Train": 4, "TransferMatrix": 1,
                 "TrackedFOV": 1}  # fmt: skip
     assert {name: tables.get(name) for name in expected} == expected
     assert not {"Behavior", "Wheel", "Session", "FOVFolder", "TrackingRun"} & set(tables)
@@ -216,7 +222,11 @@ def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, databa
     mine = [row["former_row"]["ceiling"] for row in curves if row["former_key"]["eid"] == lab.first]
     assert mine == [row["ceiling"] for row in old_row]
     tables = set(former.to_arrays("former_table"))
-    assert tables == {"NDCResult", "NDCComparison", "NDCPopulation", "Embedding"}
+    assert tables == {
+        "NDCResult", "NDCComparison", "NDCPopulation", "TransferResult", "TransferMatrix", "Embedding",
+    }  # fmt: skip
+    transferred = (former & {"former_table": "TransferResult"}).to_dicts()
+    assert [len(row["former_parts"]["Train"]) for row in transferred] == [2, 2]
     # the record
     records = [row for row in schemas.Deletion.to_dicts() if row["deletion"] not in untouched]
     (record,) = [row for row in records if row["deleted_table"] == "FOV"]
@@ -293,6 +303,7 @@ def test_a_new_extraction_with_new_uids_is_a_new_tracking_run(lab):
     assert not schemas.TrackedFOV & lab.run() & {"eid": lab.first, "fov": 0}
     (new,) = (schemas.SessionSet & {"subject": "UPD1"}).to_dicts()
     assert new["tracking_run"] == runs[1]
+    assert len(schemas.TransferMatrix & {"session_set": new["session_set"]}) == 1
     params = [target.ndc_params for target in lab.result.targets]
     again = stored_run({"session_set": new["session_set"]}, params)
     # the same cells, with the same traces, in another order of the files
