@@ -260,10 +260,10 @@ def stability(
             by_gap += found[0]
             slopes.append(found[1])
     controls, control_p = _controls(halves["spearman"], within["spearman"], regions[cells], pairs, gaps, settings)
-    by_cell = [_cell_by_cell(days, windows, cells, pairs, ranks) for ranks in (True, False)]
+    spearman, pearson = (_cell_by_cell(days, windows, cells, pairs, ranks) for ranks in (True, False))
     return StabilityResult(
         windows, cells, pairs, gaps, {m: within[m].value for m in MEASURES}, {m: within[m].low for m in MEASURES},
-        {m: within[m].reliable for m in MEASURES}, observed, corrected, *by_cell,
+        {m: within[m].reliable for m in MEASURES}, observed, corrected, spearman, pearson,
         _spread(halves["spearman"].within, cells), control_p, by_gap, slopes, controls,
     )  # fmt: skip
 
