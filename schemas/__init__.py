@@ -42,6 +42,15 @@ from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterT
 from schemas.imaging.activity import CellActivity, activity
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
+from schemas.responses.tables import (
+    CellResponse,
+    SelectivityParams,
+    Stability,
+    StabilityParams,
+    StabilityTask,
+    TrialTypeMean,
+    WindowSet,
+)
 from schemas.server.connection import connect
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
 from schemas.setup.activation import activate
@@ -65,6 +74,7 @@ __all__ = [
     "Behavior",
     "BrainRegion",
     "CellActivity",
+    "CellResponse",
     "ChoiceModel",
     "ConfigError",
     "DamagedError",
@@ -90,17 +100,23 @@ __all__ = [
     "Recording",
     "RegisteredUIDs",
     "SchemaVersion",
+    "SelectivityParams",
     "Session",
     "SessionSet",
     "SharedCells",
     "SourceUpdate",
+    "Stability",
+    "StabilityParams",
+    "StabilityTask",
     "Subject",
     "TrackedCell",
     "TrackedFOV",
     "TrackingFile",
     "TrackingRun",
     "TrialFeatures",
+    "TrialTypeMean",
     "Wheel",
+    "WindowSet",
     "activate",
     "activity",
     "connect",

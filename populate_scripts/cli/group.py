@@ -18,6 +18,7 @@ SECTIONS = {
     "Sessions": ("ingest", "update", "sessions", "track"),
     "Work": ("populate", "worker", "workers", "status", "errors", "retry"),
     "Curves": ("ndc", "mice", "power"),
+    "Responses": ("responses", "stability"),
     "Figures": ("raster", "map", "tracking", "peri", "behavior"),
     "Exchange": ("export", "import-cache"),
     "Administration": ("db", "store", "verify", "delete"),

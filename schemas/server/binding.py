@@ -24,6 +24,7 @@ MODULES = {
     "embedding": "schemas.embedding",
     "tracking": "schemas.tracking",
     "decoding": "schemas.decoding.tables",
+    "responses": "schemas.responses.tables",
 }
 
 

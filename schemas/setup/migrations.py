@@ -488,6 +488,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(15, "nulls: mice that change, stored models of choice", _choice_models),
     Migration(16, "decoding: choice beyond the stimulus, slopes over mice", _beyond),
     Migration(17, "files of donors, ROIs of UIDs that stay", lambda connection, name_prefix: None, _made_of),
+    Migration(22, "responses to kinds of trials, stability over days", lambda connection, name_prefix: None),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -10,8 +10,10 @@ import pytest
 
 import schemas
 from pipeline.decoding import NDCSettings
+from pipeline.responses import SelectivitySettings
 from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc
+from schemas.responses.run import run_cells, run_stability
 from schemas.server.binding import auto_populated, table_modules
 from schemas.storage import bulk
 from schemas.tracking import TrackingRun
@@ -60,7 +62,11 @@ def filled(demo_sessions):
         tasks=[{**result.session_set, "ndc_params": one.ndc_params} for one in result.targets[:1]]
     )
     assert population.notes == []
+    assert run_stability(demo_sessions, run).gaps
+    run_cells(demo_sessions[0], settings=SelectivitySettings(n_label_shuffles=2))
     yield result
+    for table in (schemas.WindowSet, schemas.SelectivityParams, schemas.StabilityParams):
+        (table & table.keys()).delete()
     for one in asked:
         (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
 
