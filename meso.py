@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
     from drawing.curves import DrawableRun
     from drawing.many import DrawableMany
+    from drawing.responses import DrawableStability
+    from pipeline.responses import WindowSet
     from schemas.decoding.sets import BestSet
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "NotFoundError",
     "OutOfRangeError",
     "best_sets",
+    "cell_responses",
     "curves_of_mice",
     "embed_meso",
     "get_win_times",
@@ -77,9 +80,11 @@ __all__ = [
     "neuron_dropping_curves_cached",
     "plot_raster",
     "plot_xyz",
+    "stability",
     "tag",
     "tagged",
     "trial_columns",
+    "trial_type_means",
     "untag",
 ]
 
@@ -891,6 +896,152 @@ def tagged(name: str, subject: str | None = None) -> list[str]:
     """
     schemas.activate()
     return sessions_of(subject=subject, tag=name)
+
+
+def trial_type_means(
+    eid: str, windows: str | WindowSet | None = None, *, filter_neurons: bool = True, progress: bool = False
+) -> pd.DataFrame:
+    """Return the mean activity of each cell of a session in each window around trial events.
+
+    Parameters
+    ----------
+    eid : str
+        As for ``load_or_embed``.
+    windows : str or pipeline.responses.WindowSet, optional
+        Name of a stored set, or a set of your own, which is stored; by default the 26 trial windows.
+    filter_neurons : bool
+        Neurons only; False for all ROIs.
+    progress : bool
+
+    Returns
+    -------
+    DataFrame
+        A row for each cell and window: eid, fov, roi, window, n (trials), mean, sem, and the means of the trials with
+        even and with odd numbers.
+
+    Raises
+    ------
+    NotFoundError
+        The session has no trials or activity, or no set has this name.
+    """
+    from schemas.responses.run import fill_means, trial_type_frame
+
+    schemas.activate()
+    eid = registered(eid)
+    fill_session(eid, progress=progress)
+    key = fill_means([eid], windows, progress=progress)
+    return trial_type_frame({"eid": eid, **key}, neurons_only=filter_neurons)
+
+
+def cell_responses(
+    eid: str,
+    windows: str | WindowSet | None = None,
+    *,
+    filter_neurons: bool = True,
+    progress: bool = False,
+    **settings: Any,
+) -> pd.DataFrame:
+    """Return what the single cells of a session tell: signal to noise, reliability, sparseness, selectivity.
+
+    Parameters
+    ----------
+    eid, windows, filter_neurons, progress
+        As for ``trial_type_means``.
+    **settings
+        See ``pipeline.responses.SelectivitySettings``: ``null``, ``n_label_shuffles`` ...
+
+    Returns
+    -------
+    DataFrame
+        A row for each cell: eid, fov, roi, is_neuron, region, signal_to_noise, split_half, sparseness, and for each
+        target the AUROC, its p, and q over these cells.
+
+    Raises
+    ------
+    NotFoundError
+        As for ``trial_type_means``.
+    ArgumentError
+        A setting is not what it should be.
+    """
+    from pipeline.responses import SelectivitySettings
+    from schemas.responses.run import run_cells
+
+    asked = SelectivitySettings(**settings)
+    schemas.activate()
+    eid = registered(eid)
+    fill_session(eid, progress=progress)
+    return run_cells(eid, windows=windows, settings=asked, neurons_only=filter_neurons, progress=progress).table
+
+
+def stability(
+    eids: Sequence[str],
+    windows: str | WindowSet | None = None,
+    *,
+    filter_neurons: bool = True,
+    tracking_run: str | None = None,
+    roicat_root: str | Path | None = None,
+    min_cell_probability: float | None = None,
+    min_silhouette: float | None = None,
+    plot: bool = True,
+    progress: bool = True,
+    **settings: Any,
+) -> DrawableStability:
+    """Compute how stable the responses of the cells that sessions share are over days, corrected for noise.
+
+    Parameters
+    ----------
+    eids : sequence of str
+        Two or more sessions of one subject, named as in ``load_or_embed``.
+    windows : str or pipeline.responses.WindowSet, optional
+        As for ``trial_type_means``.
+    filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
+        As for ``match_tracked_indices_across_sessions``.
+    plot : bool
+        Draw the stability over the days between sessions.
+    progress : bool
+        Show progress bars.
+    **settings
+        See ``pipeline.responses.StabilitySettings``: ``min_trials``, ``n_shuffles``, ``n_bootstrap`` ...
+
+    Returns
+    -------
+    DrawableStability
+        ``table`` (a DataFrame with a row for each pair of sessions), ``by_gap`` (by region and days between sessions,
+        with intervals), ``controls``, ``slopes``, ``figures`` and ``notes``.
+
+    Raises
+    ------
+    DataError
+        Fewer than two sessions can be used, or they are of several subjects.
+    ArgumentError
+        A setting is not what it should be.
+
+    Warns
+    -----
+    UserWarning
+        Something was left out.
+    """
+    from drawing.responses import DrawableStability
+    from pipeline.responses import StabilitySettings
+    from schemas.responses.run import run_stability
+
+    asked = StabilitySettings(**settings)
+    schemas.activate()
+    eids, unusable = _usable(eids, progress)
+    run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
+    cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    found = DrawableStability.of(
+        run_stability(
+            eids, run, windows=windows, settings=asked, neurons_only=filter_neurons, progress=progress, **cells
+        )
+    )
+    found.notes += unusable.values()
+    for note in dict.fromkeys(found.notes):
+        warnings.warn(note, stacklevel=2)
+    if plot:
+        for figure in found.draw().values():
+            _display(figure)
+    return found
 
 
 def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, str]]:

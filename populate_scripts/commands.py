@@ -22,7 +22,8 @@ from schemas.decoding.tables import NDCParams
 from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
 from schemas.labels import LabelSet
-from schemas.queries.ids import known_as, session_id
+from schemas.queries.ids import known_as, one_subject, session_id
+from schemas.queries.sessions import session_ids
 from schemas.queries.tracking_runs import tracking_run_of_sessions
 from schemas.rows import content_key
 from schemas.server import embedded
@@ -39,6 +40,7 @@ from schemas.work.states import JobStatus
 if TYPE_CHECKING:
     from drawing.curves import DrawableRun
     from drawing.many import DrawableMany
+    from drawing.responses import DrawableStability
     from pipeline.tracking.mirror import MirrorReport
     from schemas.exchange.verify import Finding, Verified
     from schemas.imaging.objects import Orphan
@@ -229,6 +231,40 @@ def write_sets(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     table = pd.DataFrame([{**row, "eids": " ".join(row["eids"]), "dates": " ".join(row["dates"])} for row in rows])
     path.write_text(csv_text(table), encoding="utf-8")
+
+
+def stability(
+    subject: str, eids: Sequence[str], windows: str | None, settings: dict, cells: dict, tracking_run: str | None,
+    *, progress: bool = True,
+) -> DrawableStability:  # fmt: skip
+    """Compute the stability over days of the cells that sessions of a subject share.
+
+    Parameters
+    ----------
+    subject : str
+    eids : sequence of str
+        Some of its sessions, by any of their names; empty for all.
+    windows : str, optional
+        Name of a set of windows; by default the 26 trial windows.
+    settings : dict
+        Settings of ``pipeline.responses.StabilitySettings``.
+    cells : dict
+        ``min_cell_probability`` and ``min_silhouette``, each a number or None.
+    tracking_run : str, optional
+        Start of the hash of a tracking run; by default the latest.
+    progress : bool
+    """
+    from drawing.responses import DrawableStability
+    from pipeline.responses import StabilitySettings
+    from schemas.responses.run import run_stability
+
+    chosen = session_ids(eids) if eids else session_ids((), subject)
+    if (whose := one_subject(chosen)) != subject:
+        raise ConfigError(f"The sessions are of {whose}, not of {subject}")
+    fill(SESSION_TABLES, [{"eid": eid} for eid in chosen], progress=progress)
+    run = tracking_run_of_sessions(chosen, tracking_run)
+    asked = StabilitySettings(**settings)
+    return DrawableStability.of(run_stability(chosen, run, windows=windows, settings=asked, progress=progress, **cells))
 
 
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:

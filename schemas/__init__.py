@@ -46,6 +46,15 @@ from schemas.imaging.activity import CellActivity, activity
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.labels import LabelSet
 from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
+from schemas.responses.tables import (
+    CellResponse,
+    SelectivityParams,
+    Stability,
+    StabilityParams,
+    StabilityTask,
+    TrialTypeMean,
+    WindowSet,
+)
 from schemas.server.connection import connect
 from schemas.session import Behavior, FOVFolder, Session, SessionTag, Subject, Wheel
 from schemas.setup.activation import activate
@@ -69,6 +78,7 @@ __all__ = [
     "Behavior",
     "BrainRegion",
     "CellActivity",
+    "CellResponse",
     "ChoiceModel",
     "ConfigError",
     "DamagedError",
@@ -95,11 +105,15 @@ __all__ = [
     "Recording",
     "RegisteredUIDs",
     "SchemaVersion",
+    "SelectivityParams",
     "Session",
     "SessionSet",
     "SessionTag",
     "SharedCells",
     "SourceUpdate",
+    "Stability",
+    "StabilityParams",
+    "StabilityTask",
     "Subject",
     "TrackedCell",
     "TrackedFOV",
@@ -109,7 +123,9 @@ __all__ = [
     "TransferResult",
     "TransferTask",
     "TrialFeatures",
+    "TrialTypeMean",
     "Wheel",
+    "WindowSet",
     "activate",
     "activity",
     "connect",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -32,6 +32,10 @@ class FOVCells:
     frame_times: np.ndarray
     offsets: np.ndarray
     flagged: np.ndarray | None = None
+
+    def without_flags(self) -> FOVCells:
+        """Return the same cells with no frame flagged as bad."""
+        return replace(self, flagged=None)
 
 
 def trial_features(
@@ -75,6 +79,28 @@ def trial_features(
         saved = np.isfinite(_means_of_all(fovs, starts[lost], ends[lost], "nearest")).all(axis=1)
         outcome[lost[saved]] = "no frame"
     return features[usable], outcome
+
+
+def usable_windows(fov: FOVCells, starts: np.ndarray, ends: np.ndarray, short_window: str = "nearest") -> np.ndarray:
+    """Return which windows were imaged throughout and hold no flagged frame, for all cells of a FOV.
+
+    Parameters
+    ----------
+    fov : FOVCells
+    starts, ends : (n,) float64, s
+        Windows on the session clock, NaN for a trial without one.
+    short_window : str
+        See ``pipeline.signals.windows.window_means``.
+
+    Returns
+    -------
+    (n,) bool
+    """
+    usable: np.ndarray = trial_coverage(fov.frame_times, fov.offsets, starts, ends) == ""
+    if fov.flagged is not None:
+        covered = np.flatnonzero(usable)
+        usable[covered] = ~_holds_flagged(fov, starts[covered], ends[covered], short_window)
+    return usable
 
 
 def _holds_flagged(fov: FOVCells, starts: np.ndarray, ends: np.ndarray, short_window: str) -> np.ndarray:

@@ -10,6 +10,7 @@ from .ndc import Curve, ndc_overlay, ndc_panels
 from .performance import score_over_performance
 from .peri_event import Average, peri_event_lines, peri_event_map
 from .raster import raster
+from .stability import cell_responses, stability_over_days
 from .style import StyledFigure, distinct_region_colors, file_stem, save, session_colors, style
 from .tracking import presence_map, shared_counts, survival
 from .trends import trends_over_days
@@ -21,6 +22,7 @@ __all__ = [
     "StyledFigure",
     "cell_map",
     "cell_map_3d",
+    "cell_responses",
     "choice_model",
     "distinct_region_colors",
     "file_stem",
@@ -36,6 +38,7 @@ __all__ = [
     "score_over_performance",
     "session_colors",
     "shared_counts",
+    "stability_over_days",
     "style",
     "survival",
     "trends_over_days",

@@ -18,6 +18,7 @@ SECTIONS = {
     "Sessions": ("scan", "ingest", "update", "sessions", "tag", "track"),
     "Work": ("populate", "worker", "workers", "status", "errors", "retry"),
     "Curves": ("sets", "ndc", "labels", "mice", "power"),
+    "Responses": ("responses", "stability"),
     "Figures": ("raster", "map", "tracking", "peri", "behavior"),
     "Exchange": ("export", "import-cache"),
     "Administration": ("db", "store", "verify", "delete"),

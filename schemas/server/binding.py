@@ -25,6 +25,7 @@ MODULES = {
     "embedding": "schemas.embedding",
     "tracking": "schemas.tracking",
     "decoding": "schemas.decoding.tables",
+    "responses": "schemas.responses.tables",
 }
 
 

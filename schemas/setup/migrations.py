@@ -533,6 +533,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(19, "decoding: trials and labels of one's own", _own_questions),
     Migration(20, "tags of sessions", lambda connection, name_prefix: None),
     Migration(21, "transfer: readouts of one session tested on the others", lambda connection, name_prefix: None),
+    Migration(22, "responses to kinds of trials, stability over days", lambda connection, name_prefix: None),
 )
 LATEST = MIGRATIONS[-1].number
 

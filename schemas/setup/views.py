@@ -11,6 +11,7 @@ from psycopg2.errors import InvalidTableDefinition
 from schemas.decoding.tables import NDCComparison, NDCParams, NDCResult, TransferMatrix, TransferResult
 from schemas.imaging.tables import FOV, ROI, BrainRegion
 from schemas.provenance import Environment
+from schemas.responses.tables import CellResponse, Stability, WindowSet
 from schemas.server.dialect import dialect
 from schemas.server.settings import prefix
 from schemas.session import Behavior, Session, SessionTag, Subject
@@ -30,6 +31,7 @@ def queries() -> dict[str, dj.QueryExpression]:
     result = NDCResult.proj(..., "-n_compared", "-n_class_1", "-environment", "-fit_parameters", "-null_donors")
     result = result * sessions * asked
     curve = NDCResult.Curve.proj(..., "-scores", "-null_scores", "-trial_means", "-influences")
+    windows = WindowSet.proj("window_set_name")
     one_curve = NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star", "null_used", "verdict") * sessions * asked
     return {
         "session": Session.proj(..., "-one_cache_dir") * Subject.proj("lab"),
@@ -56,6 +58,9 @@ def queries() -> dict[str, dj.QueryExpression]:
         * asked.proj("target")
         * SessionSet.proj("subject", "tracking_run"),
         "ndc_day_value": NDCComparison.DayValue * sessions * asked.proj("target"),
+        "cell_response": CellResponse.Cell * windows * sessions,
+        "cell_selectivity": CellResponse.Selectivity * windows * sessions,
+        "stability": Stability.Gap * windows * SessionSet.proj("subject", "tracking_run"),
     }
 
 

@@ -29,8 +29,13 @@ N_FIELDS = struct.Struct("!h")
 #: Binary forms of PostgreSQL's integer types; text and bytes are sent as they are.
 INTEGER_FORMS = {"smallint": struct.Struct("!h"), "integer": struct.Struct("!i"), "bigint": struct.Struct("!q")}
 INTEGER_FORM_OF_SIZE = {form.size: form for form in INTEGER_FORMS.values()}
-#: Bytes of arrays after which an INSERT of MySQL is sent; the server refuses packets above 64 MB by default.
+#: Those of all its types of numbers.
+NUMBER_FORMS = {**INTEGER_FORMS, "double precision": struct.Struct("!d")}
+#: Length of a field that is NULL.
+NULL_FIELD = FIELD_LENGTH.pack(-1)
+#: Bytes of arrays, and rows, after which an INSERT of MySQL is sent; it refuses packets above 64 MB by default.
 STATEMENT_BYTES = 2_000_000
+STATEMENT_ROWS = 5_000
 #: Bytes that psycopg2 asks for at a time in a COPY to the server.
 COPY_BUFFER_BYTES = 1 << 20
 
@@ -167,13 +172,13 @@ def _values(message: bytes, at: int) -> list[int | bytes]:
 
 
 def insert(table: dj.Table, rows: Iterable[dict[str, Any]]) -> None:
-    """Insert rows of text, integers and bytes in the open transaction; memory holds few rows at a time.
+    """Insert rows of text, numbers and bytes in the open transaction; memory holds few rows at a time.
 
     Parameters
     ----------
     table : dj.Table
     rows : iterable of dict
-        All with the same columns in the same order; arrays as ``schemas.storage.codec.Packed``.
+        All with the same columns in the same order; arrays as ``schemas.storage.codec.Packed``, numbers also None.
     """
     rows = iter(rows)
     first = next(rows, None)
@@ -205,9 +210,9 @@ def _batches(rows: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
     batch, size = [], 0
     for row in rows:
         batch.append(row)
-        # only bytes count: the other values of a row are small
+        # of a row only bytes count: its other values are small
         size += sum(len(value) for value in row.values() if isinstance(value, bytes))
-        if size > STATEMENT_BYTES:
+        if size > STATEMENT_BYTES or len(batch) == STATEMENT_ROWS:
             yield batch
             batch, size = [], 0
     if batch:
@@ -220,8 +225,8 @@ def _copy_in(table: dj.Table, columns: list[str], rows: Iterable[dict[str, Any]]
         "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = %s AND table_name = %s",
         args=(table.database, table.table_name),
     ).fetchall()
-    # a binary COPY does not convert: an integer must have the size of its column
-    forms = [INTEGER_FORMS.get(dict(types)[name]) for name in columns]
+    # a binary COPY does not convert: a number must have the form of its column
+    forms = [NUMBER_FORMS.get(dict(types)[name]) for name in columns]
     with table.connection._conn.cursor() as cursor:
         statement = f"COPY {table.full_table_name} ({names}) FROM STDIN (FORMAT binary)"
         source = _PartsFile(_copied(rows, forms))
@@ -237,6 +242,9 @@ def _copied(rows: Iterable[dict[str, Any]], forms: list[struct.Struct | None]) -
     for row in rows:
         yield N_FIELDS.pack(len(forms))
         for value, form in zip(row.values(), forms, strict=True):
+            if value is None:
+                yield NULL_FIELD
+                continue
             data = form.pack(value) if form else value.encode() if isinstance(value, str) else value
             yield FIELD_LENGTH.pack(len(data)) + data
     yield N_FIELDS.pack(-1)

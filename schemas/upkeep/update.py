@@ -38,6 +38,7 @@ from schemas.decoding.tables import (
 from schemas.embedding import Embedding, ImportedOrder, RasterTiles
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
+from schemas.responses.tables import CellResponse, Stability, StabilityTask, TrialTypeMean
 from schemas.server.binding import table_named
 from schemas.server.connection import lock
 from schemas.server.settings import prefix
@@ -51,7 +52,7 @@ from schemas.work.reports import retry
 RESULTS: dict[type[dj.Table], tuple[str, ...]] = {
     NDCResult: ("Curve",), NDCComparison: ("Result", "Trend", "DayTrend", "DayValue"),
     NDCPopulation: ("Slope", "Mean", "Difference"), TransferResult: ("Train",), TransferMatrix: ("Pair",),
-    Embedding: ("Rank",), ImportedOrder: ("Rank",),
+    Embedding: ("Rank",), ImportedOrder: ("Rank",), Stability: ("Day", "Pair", "Gap", "Slope", "Control"),
 }  # fmt: skip
 #: Tables of curves that are compared, and the name of their questions in ``SourceUpdate.update_questions``.
 COMPARED: dict[type[NDCFamily | NDCCohort], str] = {NDCFamily: "families", NDCCohort: "cohorts"}
@@ -266,6 +267,7 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
                 "curves": sorted({
                     row["session_set"] for name in ("NDCResult", "TransferResult") for row in _rows(cascades, name)
                 }),
+                "stability": sorted({row["session_set"] for row in _rows(cascades, "Stability")}),
             },
         })  # fmt: skip
         FormerResult.insert({**key, **former} for former in _former(cascades))
@@ -315,6 +317,7 @@ def _set_question(key: dict) -> dict[str, Any]:
         "rule": {argument: row[column] for column, argument in RULE.items()},
         "tasks": (NDCTask & key).to_arrays("ndc_params", order_by="ndc_params").tolist(),
         "transfers": [[row["ndc_params"], row["scaler"]] for row in (TransferTask & key).to_dicts(order_by="KEY")],
+        "stability": (StabilityTask & key).proj().to_dicts(order_by="KEY"),
     }  # fmt: skip
 
 
@@ -367,11 +370,12 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     for eid in eids:
         retry(eid=eid)  # its files are others now
     if sessions:
-        _fill((*SESSION_TABLES, ChoiceModel), [sessions], done, progress)
+        _fill((*SESSION_TABLES, ChoiceModel, TrialTypeMean, CellResponse), [sessions], done, progress)
     questions = row["update_questions"]
     renewed = _register_again(questions["runs"], done)
     keys = {one["session_set"]: _ask(one, renewed, done, progress) for one in questions["sets"]}
     tasks = _ask_curves(questions, keys)
+    _ask_stability(questions, keys)
     for table, kind in COMPARED.items():
         for members in questions.get(kind, ()):  # an update of before version 16 knows no cohorts
             _ask_compared(table, members, tasks)
@@ -379,8 +383,10 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     for embedding in [*questions["embeddings"], *embeddings]:
         _fill((Embedding, RasterTiles), [embedding], done, progress)
     names = {key["session_set"] for key in keys.values() if key} | set(questions["curves"])
+    names |= set(questions.get("stability", ()))
     if sets := [{"session_set": name} for name in sorted(names)]:
-        _fill((SharedCells, TrialFeatures, NDCResult, TransferResult, TransferMatrix), [sets], done, progress)
+        filled = (SharedCells, TrialFeatures, NDCResult, TransferResult, TransferMatrix, Stability)
+        _fill(filled, [sets], done, progress)
         for table, result in ((NDCFamily, NDCComparison), (NDCCohort, NDCPopulation)):
             (name,) = table.primary_key
             keys_of = sorted(set((table.Member & sets).to_arrays(name)))
@@ -447,6 +453,14 @@ def _ask_curves(questions: dict, keys: dict[str, dict | None]) -> dict[tuple[str
             for params in question["tasks"]:
                 found[question["session_set"], params] = (key["session_set"], params)
     return found
+
+
+def _ask_stability(questions: dict, keys: dict[str, dict | None]) -> None:
+    """Insert the tasks of stability of sets again."""
+    for question in questions["sets"]:
+        if key := keys[question["session_set"]]:
+            tasks = question.get("stability", ())  # an update of before version 22 knows none
+            StabilityTask.insert(({**task, **key} for task in tasks), skip_duplicates=True)
 
 
 def _ask_compared(

@@ -11,10 +11,12 @@ import pytest
 
 import schemas
 from pipeline.decoding import NDCSettings
+from pipeline.responses import SelectivitySettings
 from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc
 from schemas.decoding.transfers import run_transfer
 from schemas.labels import LabelSet
+from schemas.responses.run import run_cells, run_stability
 from schemas.server.binding import auto_populated, table_modules
 from schemas.session import trials_of
 from schemas.storage import bulk
@@ -68,7 +70,11 @@ def filled(demo_sessions):
     assert population.notes == []
     beyond = replace(plain, beyond="stimulus", class_balance="none")  # the readouts need the trials, too
     assert run_transfer(demo_sessions, run, [plain, beyond]).failures == []
+    assert run_stability(demo_sessions, run).gaps
+    run_cells(demo_sessions[0], settings=SelectivitySettings(n_label_shuffles=2))
     yield result
+    for table in (schemas.WindowSet, schemas.SelectivityParams, schemas.StabilityParams):
+        (table & table.keys()).delete()
     for one in [*asked, beyond]:
         (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
     (LabelSet & {"label_set": own}).delete()

@@ -60,6 +60,12 @@ VIEWS = {
     "tracking_run",
     "ndc_day_value": "ndc_family session_set ndc_params eid quantity day_value day_value_low day_value_high subject "
     "session_date session_number target",
+    "cell_response": "eid fov window_set selectivity_params roi signal_to_noise split_half sparseness window_set_name "
+    "subject session_date session_number",
+    "cell_selectivity": "eid fov window_set selectivity_params roi cell_target auroc auroc_p auroc_null_low "
+    "auroc_null_high window_set_name subject session_date session_number",
+    "stability": "session_set window_set stability_params stable_region similarity gap_days gap_stability gap_low "
+    "gap_high n_gap_pairs n_gap_unreliable n_gap_cells window_set_name subject tracking_run",
     "job": "table_name entry_key status created_time scheduled_time reserved_time completed_time host pid worker "
     "error_message",
     "worker": "worker host pid slot started heartbeat ended end_reason python_version packages git_commit table_name "
@@ -825,6 +831,34 @@ def test_version_20_gets_the_tables_of_transfer_and_keeps_its_curves(old_tables)
         here, new = old.declared(*place)
         assert here == new != {}, place
     assert old.run(OLD_TASKS) == [2, 1, 16, 0]
+
+
+#: Tables that the version of responses added.
+RESPONSE_TABLES = ["window_set", "__trial_type_mean", "__cell_response__selectivity", "stability_task", "__stability",
+                   "__stability__gap"]  # fmt: skip
+
+
+OLD_RESPONSES = """
+import json
+import schemas
+
+schemas.activate()
+windows = schemas.WindowSet.add()
+print(json.dumps({
+    "curves": len(schemas.NDCResult()), "k_star": sorted(schemas.NDCResult().to_arrays("k_star").tolist()),
+    "windows": len((schemas.WindowSet & windows).windows().windows), "jobs": len(schemas.TrialTypeMean.key_source),
+}))
+"""
+
+
+def test_a_database_of_before_responses_gets_their_tables_and_keeps_its_curves(old_tables, database):
+    old = old_tables(21)
+    assert f"{old.prefix}responses" not in schema_list(database)
+    old.upgrade("responses to kinds of trials")
+    for table in RESPONSE_TABLES:
+        here, new = old.declared("responses", table)
+        assert here == new, table
+    assert old.run(OLD_RESPONSES) == {"curves": 2, "k_star": [8, 16], "windows": 26, "jobs": 0}
 
 
 # ---------------------------------------------------------------- views

@@ -1,0 +1,120 @@
+"""``meso responses`` and ``meso stability``: what single cells tell, and how stable they are over days."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import click
+
+from populate_scripts.cli.group import main
+from populate_scripts.cli.options import (
+    Folder,
+    activate,
+    as_json,
+    echo,
+    format_option,
+    neurons_option,
+    output_option,
+    print_failures,
+    print_rows,
+    registered_id,
+    tracking_run_option,
+)
+
+windows_option = click.option(
+    "--windows", help="Name of a set of windows (schemas.WindowSet); by default the 26 trial windows."
+)
+
+
+@main.command()
+@click.argument("eids", nargs=-1, required=True)
+@windows_option
+@click.option("--shuffles", type=click.IntRange(1), default=1000, show_default=True, help="Null labels of each target.")
+@neurons_option
+@as_json
+@click.option("--figure/--no-figure", default=True, help="A figure of each session; by default drawn.")
+@output_option
+@format_option
+def responses(eids, windows, shuffles, neurons_only, as_json, figure, output, suffix) -> None:
+    """Show what the single cells of each session tell.
+
+    A line for each region: medians over its cells of the correlation of even and odd trials, signal to noise and
+    sparseness, and the share of cells that are selective for each target (q <= 0.05 over the cells of the session).
+    Missing numbers are computed on demand; SQL has a row for each cell and target.
+
+    \b
+    meso responses EID
+    meso responses EID --windows mine --json --no-figure
+    """
+    from drawing.responses import cell_summary, draw_cells
+    from pipeline.responses import SelectivitySettings
+    from schemas.responses.run import run_cells
+    from schemas.work.filling import fill_session
+
+    activate()
+    settings = SelectivitySettings(n_label_shuffles=shuffles)
+    runs = []
+    for eid in map(registered_id, eids):
+        fill_session(eid, progress=not as_json)
+        runs.append(run_cells(eid, windows=windows, settings=settings, neurons_only=neurons_only))
+    print_rows([row for run in runs for row in cell_summary(run)], as_json, "")
+    for run in runs if figure else ():
+        click.echo(str(draw_cells(run, output, suffix)), err=as_json)
+
+
+@main.command()
+@click.argument("subject")
+@click.option("--eid", "eids", multiple=True, help="Only these sessions; repeat for each. By default all tracked ones.")
+@windows_option
+@tracking_run_option
+@click.option(
+    "--min-trials", type=click.IntRange(1), default=3, show_default=True,
+    help="Trials that a window needs in each half of every day; others are left out on all days.",
+)  # fmt: skip
+@click.option("--shuffles", type=click.IntRange(200), default=500, show_default=True, help="Of each control.")
+@click.option("--min-cell-probability", type=float, help="Leave out cells with a lower probability in any session.")
+@click.option("--min-silhouette", type=float, help="Leave out cells with a lower cluster silhouette in any session.")
+@as_json
+@click.option("--output", type=Folder(), help="Folder for figure and table; by default none are written.")
+@format_option
+def stability(
+    subject, eids, windows, tracking_run, min_trials, shuffles, min_cell_probability, min_silhouette, as_json, output,
+    suffix,
+) -> None:  # fmt: skip
+    """Show how stable the responses of the tracked cells of SUBJECT are.
+
+    Compares the trial-type means of the cells that all sessions share, corrected for the noise of both days, by the
+    days between them and by region, with shuffles. Sessions without trials or tracked cells are left out. Exits 1 if
+    nothing can be compared.
+
+    \b
+    meso stability SP072 --output figures/
+    meso stability SP072 --eid EID1 --eid EID2 --eid EID3 --json
+    """
+    from drawing.responses import slope_lines, stability_rows
+    from pipeline.text import csv_text
+    from populate_scripts.commands import stability as run
+
+    activate()
+    rule = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    found = run(
+        subject, eids, windows, {"min_trials": min_trials, "n_shuffles": shuffles}, rule, tracking_run,
+        progress=not as_json,
+    )  # fmt: skip
+    print_failures(list(dict.fromkeys(found.notes)))
+    if as_json:
+        names = ("sessions", "windows", "pairs", "gaps", "slopes", "controls", "notes")
+        click.echo(json.dumps({name: getattr(found, name) for name in names}, default=str))
+    elif found.gaps:
+        print_rows(stability_rows(found), False, "")
+        for line in slope_lines(found):
+            echo(line)
+    if output and found.gaps:
+        Path(output).mkdir(parents=True, exist_ok=True)
+        table = Path(output) / "stability.csv"
+        table.write_text(csv_text(found.table), encoding="utf-8")
+        for path in [*found.save(Path(output), suffix), table]:
+            click.echo(str(path), err=as_json)
+    sys.exit(0 if found.gaps else 1)

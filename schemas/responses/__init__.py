@@ -1,0 +1,1 @@
+"""Tables of responses to kinds of trials, and of their stability over days."""

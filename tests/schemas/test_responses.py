@@ -1,0 +1,201 @@
+"""Trial-type means, single cells and stability in the database, against the files of the demo and plain numpy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from sklearn.metrics import roc_auc_score
+
+import meso
+import schemas
+from pipeline.decoding import EVENTS, target_labels
+from pipeline.errors import DataError, NotFoundError
+from pipeline.responses import MEASURES, DayResponses, SelectivitySettings, StabilitySettings, WindowSet, stability
+from pipeline.signals.peri_event import WINDOWS, TrialWindow, event_times, peri_event
+from schemas.responses.run import run_cells, window_set
+from schemas.responses.tables import means_of
+from schemas.session import trials_of
+from schemas.work.filling import fill
+
+SMALL = {"n_shuffles": 200, "n_bootstrap": 200}
+
+
+@pytest.fixture(scope="module")
+def run(demo_sessions) -> Iterator[object]:
+    """The stability of the demo's cells over its days."""
+    yield meso.stability(demo_sessions, plot=False, progress=False, **SMALL)
+    for table in (schemas.WindowSet, schemas.SelectivityParams, schemas.StabilityParams):
+        (table & table.keys()).delete()
+
+
+@pytest.fixture(scope="module")
+def cells(run, demo_sessions):
+    return run_cells(demo_sessions[0], settings=SelectivitySettings(n_label_shuffles=200))
+
+
+def test_stored_means_are_those_of_the_activity(run, demo_sessions):
+    eid, trials = demo_sessions[0], trials_of(demo_sessions[0])
+    key = {"eid": eid, "fov": 1, **window_set(None)}
+    means = means_of(key)
+    assert means.windows == tuple(WINDOWS)
+    assert means.mean.shape == (26, (schemas.FOV & key).fetch1("n_rois"))
+    found = schemas.activity(schemas.ROI & {"eid": eid, "fov": 1} & "roi in (0, 5)")
+    for name in ("fback1", "sRbRchoiceR"):
+        window, row = WINDOWS[name], list(WINDOWS).index(name)
+        # bins of another function; windows that hold no frame are not in its average, nor here
+        events = event_times(name, trials)
+        plain = peri_event(found.traces, found.times, events, edges=np.array([window.start, window.end]))
+        assert (means.n[row, [0, 5]] >= plain.n_trials[:, 0]).all()
+        full = plain.n_trials[:, 0] == means.n[row, [0, 5]]
+        np.testing.assert_allclose(means.mean[row, [0, 5]][full], plain.mean[full, 0], rtol=1e-5)
+    assert full.any() or window.end - window.start < 0.2
+
+
+def test_the_table_of_means_is_that_of_the_arrays(run, demo_sessions):
+    eid = demo_sessions[0]
+    table = meso.trial_type_means(eid)
+    neurons = schemas.ROI & {"eid": eid} & "is_neuron"
+    assert len(table) == 26 * len(neurons)
+    means = means_of({"eid": eid, "fov": 2, **window_set(None)})
+    row = table[(table.fov == 2) & (table.window == "choiceR")].iloc[3]
+    at = list(WINDOWS).index("choiceR"), row.roi
+    assert (row["n"], row["mean"], row["odd"]) == (means.n[at], means.mean[at], means.odd[at])
+
+
+def test_own_windows_have_a_name_and_rows_of_their_own(run, demo_sessions):
+    mine = WindowSet("mine", {"reward": TrialWindow("feedback_times", 0, 1, feedback=1)}, use_flagged_frames=True)
+    table = meso.trial_type_means(demo_sessions[1], mine)
+    again = meso.trial_type_means(demo_sessions[1], "mine")
+    assert set(table.window) == {"reward"} and again.equals(table)
+    assert (schemas.WindowSet & window_set("mine")).windows() == mine
+    with pytest.raises(DataError, match="another set of windows called 'mine'"):
+        window_set(WindowSet("mine", {"reward": TrialWindow("feedback_times", 0, 2)}))
+    with pytest.raises(NotFoundError, match="no set of windows 'yours'"):
+        meso.trial_type_means(demo_sessions[1], "yours")
+    (schemas.WindowSet & window_set("mine")).delete()
+    assert set(schemas.TrialTypeMean().to_arrays("window_set")) == set(window_set(None).values())
+
+
+def test_single_cells_have_rows_of_plain_numbers(cells, demo_sessions):
+    eid = demo_sessions[0]
+    n = len(schemas.ROI & {"eid": eid})
+    assert len(schemas.CellResponse.Cell & {"eid": eid}) == n
+    assert len(schemas.CellResponse.Selectivity & {"eid": eid}) == n * len(EVENTS)
+    assert len(cells.cells) == len(schemas.ROI & {"eid": eid} & "is_neuron")
+    means = means_of({"eid": eid, "fov": 0, **window_set(None)})
+    used = (np.minimum(means.n_even, means.n - means.n_even) >= 2).all(axis=1)
+    rows = (schemas.CellResponse.Cell & {"eid": eid, "fov": 0}).to_dicts(order_by="roi", limit=4)
+    for row in rows:
+        roi = row["roi"]
+        expected = spearmanr(means.even[used, roi], means.odd[used, roi])[0]
+        assert row["split_half"] == pytest.approx(expected)
+        rates = means.mean[means.n[:, roi] > 0, roi].astype(float)
+        sparse = (1 - rates.mean() ** 2 / (rates**2).mean()) / (1 - 1 / len(rates))
+        assert row["sparseness"] is None if (rates < 0).any() else row["sparseness"] == pytest.approx(sparse)
+
+
+def test_auroc_is_scikit_learns_of_the_decoded_features(cells, demo_sessions):
+    eid = demo_sessions[0]
+    trials, found = trials_of(eid), schemas.activity(schemas.ROI & {"eid": eid, "fov": 0} & "roi in (1, 2)")
+    event, (start, end) = EVENTS["feedback"]
+    times, labels = found.times[0], target_labels("feedback", trials)
+    centre, values, kept = trials[event] + (start + end) / 2, [], []
+    for trial in np.flatnonzero(~np.isnan(labels)):
+        inside = (times >= trials[event][trial] + start) & (times <= trials[event][trial] + end)
+        frames = np.flatnonzero(inside) if inside.any() else [np.argmin(np.abs(times - centre[trial]))]
+        values.append(found.traces[0, frames].mean())
+        kept.append(labels[trial])
+    row = (schemas.CellResponse.Selectivity & {"eid": eid, "fov": 0, "roi": 1, "cell_target": "feedback"}).fetch1()
+    target = (schemas.CellResponse.Target & {"eid": eid, "fov": 0, "cell_target": "feedback"}).fetch1()
+    if target["n_zeros"] + target["n_ones"] == len(kept):
+        assert row["auroc"] == pytest.approx(roc_auc_score(kept, values), abs=1e-6)
+    assert 1 / 201 <= row["auroc_p"] <= 1 and row["auroc_null_low"] < row["auroc_null_high"]
+
+
+def test_planted_cells_are_more_selective_than_others(cells, demo_truth, demo_sessions):
+    eid = demo_sessions[0]
+    rows = demo_truth.rows[eid]
+    planted = {(fov, rows[fov][uid]) for uid in demo_truth.informative_uids["feedback"][0]
+               for fov in rows if uid in rows[fov]}  # fmt: skip
+    distance = {(c["fov"], c["roi"]): abs(c["auroc_feedback"] - 0.5) for c in cells.cells}
+    others = [value for place, value in distance.items() if place not in planted]
+    assert np.median([distance[place] for place in planted]) > 3 * np.median(others)
+    p = {(c["fov"], c["roi"]): c["p_feedback"] for c in cells.cells}
+    assert np.median([p[place] for place in planted]) < 0.01 < 0.2 < np.median([p[place] for place in set(p) - planted])
+
+
+def test_stability_is_that_of_the_stored_means_of_the_shared_cells(run, demo_sessions):
+    session_set = {"session_set": run.task["session_set"]}
+    days = []
+    for eid in demo_sessions:
+        rows = (schemas.SharedCells.Cell & session_set & {"eid": eid}).to_dicts(order_by="shared_cell")
+        means = {fov: means_of({"eid": eid, "fov": fov, **window_set(None)}) for fov in {row["fov"] for row in rows}}
+        arrays = [
+            np.array([getattr(means[row["fov"]], name)[:, row["roi"]] for row in rows]).T
+            for name in ("mean", "even", "odd", "n_even", "n")
+        ]
+        date = (schemas.Session & {"eid": eid}).fetch1("session_date").toordinal()
+        days.append(DayResponses(date, *arrays[:4], arrays[4] - arrays[3]))
+    expected = stability(days, settings=StabilitySettings(**SMALL))
+    table = run.table
+    for measure in MEASURES:
+        rows = table[table.similarity == measure].set_index(["first_eid", "second_eid"])
+        for pair, (i, j) in enumerate(expected.pairs):
+            row = rows.loc[(demo_sessions[i], demo_sessions[j])]
+            assert row.pair_gap == expected.gaps[pair]
+            assert row.pair_observed == pytest.approx(expected.observed[measure][pair])
+            np.testing.assert_allclose(row.pair_stability, expected.corrected[measure][pair])
+    gaps = run.by_gap
+    found = gaps[(gaps.similarity == "spearman") & (gaps.stable_region == "all")].sort_values("gap_days")
+    of_all = [one for one in expected.by_gap if (one.measure, one.region) == ("spearman", "all")]
+    np.testing.assert_allclose(found.gap_stability.to_numpy(float), [one.value for one in of_all])
+    np.testing.assert_allclose(found.gap_low.to_numpy(float), [one.low for one in of_all])
+    pair = (schemas.Stability.Pair & run.task & {"similarity": "spearman"}).to_dicts(order_by="KEY")[0]
+    at = next(p for p, (i, j) in enumerate(expected.pairs)
+              if (demo_sessions[i], demo_sessions[j]) == (pair["first_eid"], pair["second_eid"]))  # fmt: skip
+    np.testing.assert_allclose(pair["cell_similarity"], expected.cell_spearman[at])
+    assert run.n_shared == days[0].mean.shape[1] and run.windows
+
+
+def test_the_same_question_computes_nothing_and_a_figure_names_what_it_is_of(run, demo_sessions, tmp_path):
+    environment = (schemas.Stability & run.task).fetch1("environment")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.responses.stability", lambda *args: pytest.fail("computed again"))
+        again = meso.stability(demo_sessions, plot=False, progress=False, **SMALL)
+    assert again.pairs == run.pairs and (schemas.Stability & run.task).fetch1("environment") == environment
+    (path,) = again.save(tmp_path)
+    assert path.name.startswith("stability_SP999_") and path.stat().st_size > 10_000
+
+
+def test_commands_print_and_write_the_same(run, cells, meso_command, demo_sessions, tmp_path):
+    asked = [word for eid in demo_sessions for word in ("--eid", eid)]
+    done = meso_command("stability", "SP999", *asked, "--shuffles", "200", "--json", "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert len(found["sessions"]) == len(demo_sessions) and found["windows"] == run.windows
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".csv"}
+    done = meso_command("responses", demo_sessions[0], "--shuffles", "200", "--json", "--output", tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert sum(row["cells"] for row in rows) == len(cells.cells)
+    done = meso_command("responses", demo_sessions[0], "--windows", "none of these")
+    assert done.returncode == 1 and "no set of windows" in done.stderr
+
+
+def test_deleted_trials_take_all_of_it_along_and_populate_makes_it_again(run, demo_sessions):
+    place = {"eid": demo_sessions[1]}
+    before = (schemas.Stability.Gap & run.task).to_dicts(order_by="KEY")
+    rows = schemas.TrialTypeMean & place
+    rows.delete()
+    assert not (schemas.TrialTypeMean & place) and not (schemas.Stability & run.task)
+    assert schemas.StabilityTask & run.task
+    # not from the means that are left
+    fill([schemas.Stability], run.task)
+    assert not (schemas.Stability & run.task)
+    fill([schemas.TrialTypeMean], place)
+    assert fill([schemas.Stability], run.task).errors == []
+    assert (schemas.Stability.Gap & run.task).to_dicts(order_by="KEY") == before
