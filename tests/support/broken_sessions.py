@@ -29,14 +29,14 @@ CLOCKS = (TIMES, WHEEL_TIMES, "_ibl_trials.stimOff_times.npy")
 def copy_session(template: Path, folder: Path) -> None:
     """Copy a session with other values, since copies are refused: the times of each day and subject are others.
 
-    They are 5 ms apart from day to day, so that no rounding to ms makes them alike, and up to 240 s from subject to
+    They are more than a frame apart from day to day, so that no two FOVs are alike, and up to 240 s from subject to
     subject.
     """
     shutil.copytree(template, folder)
     subject, date, _ = folder.parts[-3:]
     mark = _mark("/".join(folder.parts[-3:]))
     day = (np.datetime64(date) - np.datetime64("2024-01-01")).astype(int)
-    later = 240 * _mark(subject) / 2**32 + 5e-3 * (day % 300)
+    later = 240 * _mark(subject) / 2**32 + 0.2 * (day % 300)
     for path in folder.rglob("*"):
         if path.name in CLOCKS:
             np.save(path, np.load(path) + later)
