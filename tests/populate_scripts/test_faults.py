@@ -282,22 +282,50 @@ def test_a_deadlock_is_tried_again(lab, proxy, database, other, monkeypatch):
 # ---------------------------------------------------------------------------------------- servers that die, full disks
 
 
+def own_lab(own: OwnServer, folder: Path) -> Lab:
+    """Return a lab on a server of its own."""
+    lab = Lab(folder, {**own.variables, "MESO_MODULES": "support.work_tables", "MESO_HEARTBEAT": "1"})
+    lab.makes.write_text("")
+    return lab
+
+
+def new_folder() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="meso-", dir="/tmp"))
+    folder.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def declared(server, backend, tmp_path_factory):
+    """A server with the tables of a lab, which was stopped: it takes 3 s to make and declare them."""
+    own = OwnServer(backend, new_folder())
+    try:
+        own.start()
+        own_lab(own, tmp_path_factory.mktemp("declared")).meso("db", "init")
+        own.stop()
+        yield own
+    finally:
+        own.close()
+
+
 @pytest.fixture
-def own(server, backend, request, tmp_path):
+def own(declared, backend, request, tmp_path):
     """A server only for this test, with a lab on it; the parameter is the size of its disk in MB."""
     disk = getattr(request, "param", 0)
     if disk and os.geteuid() != 0:
         pytest.skip("NO FULL DISK IS TESTED: only root can have a small one (mount)")
-    own = OwnServer(backend, Path(tempfile.mkdtemp(prefix="meso-", dir="/tmp")), disk)
-    own.folder.chmod(0o755)
-    lab = Lab(tmp_path, {**own.variables, "MESO_MODULES": "support.work_tables", "MESO_HEARTBEAT": "1"})
-    lab.makes.write_text("")
+    own = OwnServer(backend, new_folder(), disk, like=declared)
     try:
         own.start()
-        lab.meso("db", "init")
-        yield own, lab
+        yield own, own_lab(own, tmp_path)
     finally:
         own.close()
+
+
+@pytest.fixture
+def mysql_alone(backend):
+    if backend != "mysql":
+        pytest.skip("PostgreSQL has no such log")
 
 
 #: Makes ``lab`` in a process whose tables are on the server of its own.
@@ -338,10 +366,9 @@ def test_a_server_that_accepts_no_writes_is_said_in_a_sentence(own):
         assert "Traceback" not in output
 
 
-def test_a_binary_log_that_cannot_hold_what_is_written_is_said_in_a_sentence(own, backend):
+@pytest.mark.usefixtures("mysql_alone")  # before a server is started
+def test_a_binary_log_that_cannot_hold_what_is_written_is_said_in_a_sentence(own):
     """`meso db init` said nothing, and every job was a traceback."""
-    if backend != "mysql":
-        pytest.skip("PostgreSQL has no such log")
     own, lab = own
     inside(lab, "lab.add([1])")
     own.kill()

@@ -257,17 +257,22 @@ class OwnServer:
         With a short path, readable by all users: if root runs the tests, PostgreSQL runs as another user.
     disk : int
         Size in MB of a separate file system (tmpfs) below the folder, which only root can mount; 0 for none.
+    like : OwnServer, optional
+        One that was stopped, whose data and account it begins with.
     """
 
-    def __init__(self, backend: str, folder: Path, disk: int = 0) -> None:
+    def __init__(self, backend: str, folder: Path, disk: int = 0, like: OwnServer | None = None) -> None:
         self.folder, self.disk = folder, disk
         self.small = folder / "small"
         self.small.mkdir()
         self.small.chmod(0o777)
         if disk:
             subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={disk}m,mode=777", "tmpfs", self.small], check=True)
+        if like:
+            subprocess.run(["cp", "-a", f"{like.small}/.", self.small], check=True)
         self.process: subprocess.Popen | None = None
-        self.account = mysql_server.Server("127.0.0.1", mysql_server.free_port(), "meso", secrets.token_hex(8))
+        password = like.account.password if like else secrets.token_hex(8)
+        self.account = mysql_server.Server("127.0.0.1", mysql_server.free_port(), "meso", password)
         self.variables = {
             "DJ_BACKEND": backend, "DJ_HOST": "127.0.0.1", "DJ_PORT": str(self.account.port),
             "DJ_USER": "meso", "DJ_PASS": self.account.password, "MESO_DATA_DIR": str(folder),
@@ -278,7 +283,8 @@ class OwnServer:
         command = mysql_server.find_mysqld()
         if command is None:
             raise RuntimeError(f"No MySQL server found. {mysql_server.OTHERWISE}")
-        shutil.copytree(mysql_server.datadir_template(command), self.small / "data")
+        if not (self.small / "data").exists():
+            shutil.copytree(mysql_server.datadir_template(command), self.small / "data")
         line = mysql_server.server_line(command, self.small, self.account)
         return [
             *line,
@@ -288,7 +294,15 @@ class OwnServer:
         ]
 
     def _postgresql(self) -> list[str]:
-        """Let the embedded server create the data folder and an account for TCP; return the command that serves it."""
+        if not (self.small / "postgres").exists():
+            self._make_cluster()
+        user = embedded.ACCOUNT
+        as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *embedded.PASS_FOLDERS]
+        program, options = embedded.program("postgres"), ["-h", "127.0.0.1", "-p", str(self.account.port), "-k", ""]
+        return [*(as_user if os.geteuid() == 0 else []), program, "-D", str(self.small / "postgres"), *options]
+
+    def _make_cluster(self) -> None:
+        """Let the embedded server create the data folder and an account for TCP."""
         code = (
             "from schemas.server import embedded; import psycopg2; "
             "connection = psycopg2.connect(host=str(embedded.start()), user='postgres'); "
@@ -300,10 +314,6 @@ class OwnServer:
         variables = {**os.environ, "MESO_DATA_DIR": str(self.small)}
         done = quick_start.run(["-c", code], env=variables, cwd=Path(__file__).parents[2], timeout=120)
         assert done.returncode == 0, done.stderr
-        user = embedded.ACCOUNT
-        as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", *embedded.PASS_FOLDERS]
-        program, options = embedded.program("postgres"), ["-h", "127.0.0.1", "-p", str(self.account.port), "-k", ""]
-        return [*(as_user if os.geteuid() == 0 else []), program, "-D", str(self.small / "postgres"), *options]
 
     def start(self) -> None:
         """Start the server on the data in its folder, and wait until it answers."""
@@ -324,6 +334,10 @@ class OwnServer:
         except (OSError, pymysql.Error, psycopg2.Error):
             return False
         return True
+
+    def stop(self) -> None:
+        """Stop it in good order."""
+        mysql_server.stop(self.process)
 
     def kill(self) -> None:
         """Kill all its processes at once, as in a power failure."""
