@@ -16,7 +16,7 @@ from pipeline.decoding import DayTrend
 from pipeline.text import printable
 from schemas.decoding.cohorts import MiceRun
 from schemas.decoding.many import ManyRuns
-from schemas.decoding.tables import NDCCohort, NDCParams, settings_of, trends_of_task
+from schemas.decoding.tables import NDCCohort, NDCParams, NDCTask, settings_of, trends_of_task
 from schemas.tracking import SessionSet
 
 #: Columns of the table on screen, of ``shown_result``, and their headings.
@@ -84,7 +84,8 @@ def mice(run: MiceRun, width: str | None = None) -> Figure | None:
         name = names.get((task["session_set"], task["ndc_params"]))
         if name is not None:  # without a slope there is nothing to draw
             settings = settings or settings_of(task)
-            trends[name][task["subject"]] = {trend.quantity: trend for trend in trends_of_task(task)}
+            key = {one: task[one] for one in NDCTask.primary_key}
+            trends[name][task["subject"]] = {trend.quantity: trend for trend in trends_of_task(key)}
     if settings is None:
         return None
     return figures.mice_over_days(
