@@ -23,6 +23,7 @@ import numpy as np
 
 import schemas
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.transfer import check_transfer
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import (
     ArgumentError,
@@ -38,6 +39,7 @@ from pipeline.settings.curves import TARGETS, curve_settings
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import Failure, match_cells, run_ndc
+from schemas.decoding.transfers import run_transfer
 from schemas.imaging.activity import activity_of
 from schemas.queries.errors import errors_of
 from schemas.queries.ids import one_subject
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from drawing.curves import DrawableRun
+    from drawing.transfer import DrawableTransfer
 
 __all__ = [
     "ArgumentError",
@@ -69,6 +72,7 @@ __all__ = [
     "neuron_dropping_curves_cached",
     "plot_raster",
     "plot_xyz",
+    "transfer",
 ]
 
 #: Stands for the region of a ROI that has none; no region of the atlas has this id.
@@ -670,6 +674,80 @@ def neuron_dropping_curves_cached(
     if progress:
         result.show()
     elif result.failed:
+        warnings.warn(f"left out: {'; '.join(result.failure_lines())}", stacklevel=2)
+    return result
+
+
+def transfer(
+    eids: Sequence[str],
+    targets: Sequence[str] = ("choice",),
+    *,
+    scaler: str = "own",
+    filter_neurons: bool = True,
+    tracking_run: str | None = None,
+    roicat_root: str | Path | None = None,
+    min_cell_probability: float | None = None,
+    min_silhouette: float | None = None,
+    plot: bool = True,
+    progress: bool = True,
+    **settings: Any,
+) -> DrawableTransfer:
+    """Train a readout on each session, and test it on all others, to see whether the code is the same on later days.
+
+    Results that are in the database already are not computed again.
+
+    Parameters
+    ----------
+    eids : sequence of str
+        Two or more sessions of one subject, named as in ``load_or_embed``.
+    targets : sequence of {'choice', 'feedback', 'stimulus', 'block'}
+    scaler : {'own', 'trained'}
+        Standardise the cells by all trials of each session, without labels; or those of other sessions by the training
+        trials.
+    filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
+        As for ``match_tracked_indices_across_sessions``.
+    plot : bool
+        Draw a figure for each target.
+    progress : bool
+        Show progress bars, and print the tables at the end.
+    **settings
+        See ``pipeline.decoding.NDCSettings``, and ``event`` and ``win`` of ``neuron_dropping_curves_cached``. ks,
+        delta and the ceiling do nothing; ``R`` is the number of sets of folds within a session, and of random halves.
+
+    Returns
+    -------
+    DrawableTransfer
+        ``table`` (a DataFrame: dates of training and test, gap in days, score with interval, p, q ...), ``matrix``,
+        ``decay`` and ``figures`` by target; methods ``draw`` and ``show``.
+
+    Raises
+    ------
+    DataError
+        Fewer than two sessions can be used, or they are of several subjects.
+    ArgumentError, ArgumentTypeError
+        A setting or ``eids`` is not what it should be; the message names it.
+    """
+    from drawing.transfer import DrawableTransfer
+
+    if isinstance(eids, str):
+        raise ArgumentTypeError("eids takes a list of session ids, not a single id")
+    wanted = curve_settings(targets, **settings)
+    for one in wanted:
+        check_transfer(one, scaler)
+    schemas.activate()
+    eids, unusable = _usable(eids, progress)
+    run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
+    cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    result = DrawableTransfer.of(
+        run_transfer(eids, run, wanted, scaler, neurons_only=filter_neurons, **cells, progress=progress)
+    )
+    result.unusable += [Failure(eid, "", "", message) for eid, message in unusable.items()]
+    if plot:
+        for figure in result.draw().values():
+            _display(figure)
+    if progress:
+        result.show()
+    elif result.failures:
         warnings.warn(f"left out: {'; '.join(result.failure_lines())}", stacklevel=2)
     return result
 

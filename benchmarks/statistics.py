@@ -19,6 +19,8 @@ and where the code changes; mean slopes of several mice.
 nulls: false positives and power of the nulls for mice that change within a session (``changing_mice.py``).
 
 beyond: false positives and power of the choice beyond the stimulus (``beyond_stimulus.py``).
+
+transfer: intervals and p of the transfer between days, and of its decay (``transferring.py``).
 """
 
 from __future__ import annotations
@@ -37,6 +39,7 @@ from beyond_stimulus import beyond
 from changing_mice import nulls
 from musts import MISSED, counted, in_processes, must
 from scipy.stats import binomtest, chi2
+from transferring import transfer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.populations import EXTREME, ORDINARY, population
@@ -399,6 +402,7 @@ SECTIONS: dict[str, Callable[[bool, int], None]] = {
     "trends": trends,
     "nulls": nulls,
     "beyond": beyond,
+    "transfer": transfer,
 }
 
 

@@ -12,6 +12,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.errors import ConfigError, DataError
 from populate_scripts.demo import raster_name, write
 from schemas.decoding.run import by_region, run_ndc
+from schemas.decoding.transfers import run_transfer
 from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
 from schemas.queries.ids import known_as
@@ -30,6 +31,7 @@ from schemas.work.states import JobStatus
 
 if TYPE_CHECKING:
     from drawing.curves import DrawableRun
+    from drawing.transfer import DrawableTransfer
     from pipeline.tracking.mirror import MirrorReport
     from schemas.exchange.verify import Finding, Verified
     from schemas.imaging.objects import Orphan
@@ -70,10 +72,7 @@ def ndc(
     """
     from drawing.curves import DrawableRun
 
-    if bool(eids) == bool(subject):
-        raise ConfigError("Name session ids, or --subject")
-    chosen = session_ids(eids, subject)
-    fill(SESSION_TABLES, [{"eid": eid} for eid in chosen], progress=True)
+    chosen = _chosen(eids, subject)
     run = tracking_run_of_sessions(chosen, tracking_run)
     if regions:
         settings = by_region(chosen, run, settings, regions, **cells)
@@ -81,6 +80,47 @@ def ndc(
     if output:
         write(result, output, tagged=True)
     return result
+
+
+def transfer(
+    eids: Sequence[str],
+    subject: str | None,
+    settings: Sequence[NDCSettings],
+    scaler: str,
+    cells: dict,
+    output: Path | None,
+    tracking_run: str | None = None,
+) -> DrawableTransfer:
+    """Test the readouts of sessions, or of all registered sessions of a subject, on each other.
+
+    Parameters
+    ----------
+    eids, subject, settings, cells, output, tracking_run
+        As for ``ndc``.
+    scaler : {'own', 'trained'}
+
+    Raises
+    ------
+    ConfigError
+        Both or neither of ``eids`` and ``subject`` are given.
+    """
+    from drawing.transfer import DrawableTransfer
+
+    chosen = _chosen(eids, subject)
+    run = tracking_run_of_sessions(chosen, tracking_run)
+    result = DrawableTransfer.of(run_transfer(chosen, run, settings, scaler, **cells, progress=True))
+    if output:
+        result.write(output)
+    return result
+
+
+def _chosen(eids: Sequence[str], subject: str | None) -> list[str]:
+    """Return the ids of the sessions that a command names, whose files have been read."""
+    if bool(eids) == bool(subject):
+        raise ConfigError("Name session ids, or --subject")
+    chosen = session_ids(eids, subject)
+    fill(SESSION_TABLES, [{"eid": eid} for eid in chosen], progress=True)
+    return chosen
 
 
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:

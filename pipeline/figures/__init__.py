@@ -11,6 +11,7 @@ from .peri_event import Average, peri_event_lines, peri_event_map
 from .raster import raster
 from .style import StyledFigure, distinct_region_colors, file_stem, save, session_colors, style
 from .tracking import presence_map, shared_counts, survival
+from .transfer import transfer_over_days
 from .trends import trends_over_days
 
 __all__ = [
@@ -36,5 +37,6 @@ __all__ = [
     "shared_counts",
     "style",
     "survival",
+    "transfer_over_days",
     "trends_over_days",
 ]

@@ -17,7 +17,7 @@ SECTIONS = {
     "Start": ("demo", "serve"),
     "Sessions": ("ingest", "update", "sessions", "track"),
     "Work": ("populate", "worker", "workers", "status", "errors", "retry"),
-    "Curves": ("ndc", "mice", "power"),
+    "Curves": ("ndc", "transfer", "mice", "power"),
     "Figures": ("raster", "map", "tracking", "peri", "behavior"),
     "Exchange": ("export", "import-cache"),
     "Administration": ("db", "store", "verify", "delete"),
