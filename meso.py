@@ -24,6 +24,7 @@ import numpy as np
 
 import schemas
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.transfer import check_transfer
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import (
     ArgumentError,
@@ -39,6 +40,7 @@ from pipeline.settings.curves import TARGETS, curve_settings, own_targets
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import Failure, NDCRun, match_cells, run_ndc
+from schemas.decoding.transfers import run_transfer
 from schemas.imaging.activity import activity_of
 from schemas.queries.errors import errors_of
 from schemas.queries.ids import one_subject, session_id, session_ids, subjects_of
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from drawing.curves import DrawableRun
     from drawing.many import DrawableMany
     from drawing.responses import DrawableStability
+    from drawing.transfer import DrawableTransfer
     from pipeline.responses import WindowSet
     from schemas.decoding.sets import BestSet
 
@@ -83,6 +86,7 @@ __all__ = [
     "stability",
     "tag",
     "tagged",
+    "transfer",
     "trial_columns",
     "trial_type_means",
     "untag",
@@ -719,20 +723,15 @@ def neuron_dropping_curves_cached(
         raise ArgumentTypeError("eids takes a list of session ids, not a single id")
     if "r" not in settings or NDCSettings.r != R:  # R at its default must not override or contradict r
         settings["R"] = R
-    own = own_targets(targets)
-    # wrong settings cost no time: until labels are in the database, any key stands for them
-    stand_in = labels if isinstance(labels, str) else dict.fromkeys(own, "0" * 32)
     wanted = curve_settings(
-        targets, labels=stand_in, event=event, win=win, ks=ks, metric=metric, cv_splits=cv_splits,
+        targets, labels=_stand_ins(targets, labels), event=event, win=win, ks=ks, metric=metric, cv_splits=cv_splits,
         class_balance=class_balance,
         scaling=scaling, equalize_trials=equalize_trials, ceiling_mode=ceiling_mode, n_label_shuffles=n_label_shuffles,
         shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **settings,
     )  # fmt: skip
     schemas.activate()
     eids, unusable = _usable(eids, progress)
-    if not isinstance(labels, str):
-        keys = _own_labels(own, labels or {}, eids)
-        wanted = [replace(one, labels=keys.get(one.target, "")) for one in wanted]
+    wanted = _with_labels(wanted, labels, eids)
     run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
 
@@ -753,6 +752,22 @@ def neuron_dropping_curves_cached(
     elif result.failed:
         warnings.warn(f"left out: {'; '.join(result.failure_lines())}", stacklevel=2)
     return result
+
+
+def _stand_ins(targets: Sequence[str], labels: Any) -> str | dict[str, str]:
+    """Return the key of labels if one is given, or by own target a key that stands for it.
+
+    Wrong settings cost no time: they are checked before labels are in the database.
+    """
+    return labels if isinstance(labels, str) else dict.fromkeys(own_targets(targets), "0" * 32)
+
+
+def _with_labels(settings: Sequence[NDCSettings], labels: Any, eids: Sequence[str]) -> list[NDCSettings]:
+    """Return settings with the keys of the labels of own targets, which are stored if they are given."""
+    if isinstance(labels, str):
+        return list(settings)
+    keys = _own_labels(own_targets([one.target for one in settings]), labels or {}, eids)
+    return [replace(one, labels=keys.get(one.target, "")) for one in settings]
 
 
 def _own_labels(targets: Sequence[str], labels: Mapping[str, Any], eids: Sequence[str]) -> dict[str, str]:
@@ -1042,6 +1057,83 @@ def stability(
         for figure in found.draw().values():
             _display(figure)
     return found
+
+
+def transfer(
+    eids: Sequence[str],
+    targets: Sequence[str] = ("choice",),
+    *,
+    scaler: str = "own",
+    labels: str | Mapping[str, Mapping[str, Any] | Callable[[pd.DataFrame], Any]] | None = None,
+    filter_neurons: bool = True,
+    tracking_run: str | None = None,
+    roicat_root: str | Path | None = None,
+    min_cell_probability: float | None = None,
+    min_silhouette: float | None = None,
+    plot: bool = True,
+    progress: bool = True,
+    **settings: Any,
+) -> DrawableTransfer:
+    """Train a readout on each session, and test it on all others, to see whether the code is the same on later days.
+
+    Results that are in the database already are not computed again.
+
+    Parameters
+    ----------
+    eids : sequence of str
+        Two or more sessions of one subject, named as in ``load_or_embed``.
+    targets, labels
+        As for ``neuron_dropping_curves_cached``.
+    scaler : {'own', 'trained'}
+        Standardise the cells by all trials of each session, without labels; or those of other sessions by the training
+        trials.
+    filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
+        As for ``match_tracked_indices_across_sessions``.
+    plot : bool
+        Draw a figure for each target.
+    progress : bool
+        Show progress bars, and print the tables at the end.
+    **settings
+        See ``pipeline.decoding.NDCSettings``, and ``event`` and ``win`` of ``neuron_dropping_curves_cached``. ks,
+        delta and the ceiling do nothing; ``R`` is the number of sets of folds within a session, and of random halves.
+
+    Returns
+    -------
+    DrawableTransfer
+        ``table`` (a DataFrame: dates of training and test, gap in days, score with interval, p, q ...), ``matrix``,
+        ``decay`` and ``figures`` by target; methods ``draw`` and ``show``.
+
+    Raises
+    ------
+    DataError
+        Fewer than two sessions can be used, or they are of several subjects.
+    ArgumentError, ArgumentTypeError
+        A setting or ``eids`` is not what it should be; the message names it.
+    """
+    from drawing.transfer import DrawableTransfer
+
+    if isinstance(eids, str):
+        raise ArgumentTypeError("eids takes a list of session ids, not a single id")
+    wanted = curve_settings(targets, labels=_stand_ins(targets, labels), **settings)
+    for one in wanted:
+        check_transfer(one, scaler)
+    schemas.activate()
+    eids, unusable = _usable(eids, progress)
+    wanted = _with_labels(wanted, labels, eids)
+    run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
+    cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    result = DrawableTransfer.of(
+        run_transfer(eids, run, wanted, scaler, neurons_only=filter_neurons, **cells, progress=progress)
+    )
+    result.unusable += [Failure(eid, "", "", message) for eid, message in unusable.items()]
+    if plot:
+        for figure in result.draw().values():
+            _display(figure)
+    if progress:
+        result.show()
+    elif result.failures:
+        warnings.warn(f"left out: {'; '.join(result.failure_lines())}", stacklevel=2)
+    return result
 
 
 def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, str]]:

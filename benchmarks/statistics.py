@@ -21,6 +21,7 @@ nulls: false positives and power of the nulls for mice that change within a sess
 beyond: false positives and power of the choice beyond the stimulus (``beyond_stimulus.py``).
 
 trials: false positives where only some trials are decoded (``own_trials.py``).
+transfer: intervals and p of the transfer between days, and of its decay (``transferring.py``).
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from changing_mice import nulls
 from musts import MISSED, counted, end_processes, in_processes, must
 from own_trials import own_trials
 from scipy.stats import binomtest, chi2
+from transferring import transfer
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from support.populations import EXTREME, ORDINARY, population
@@ -406,6 +408,7 @@ SECTIONS: dict[str, Callable[[bool, int], None]] = {
     "nulls": nulls,
     "beyond": beyond,
     "trials": own_trials,
+    "transfer": transfer,
 }
 
 

@@ -19,6 +19,7 @@ from schemas.cascade import Cascade
 from schemas.decoding.run import by_region, run_ndc
 from schemas.decoding.sets import chosen_sessions
 from schemas.decoding.tables import NDCParams
+from schemas.decoding.transfers import run_transfer
 from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
 from schemas.labels import LabelSet
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from drawing.curves import DrawableRun
     from drawing.many import DrawableMany
     from drawing.responses import DrawableStability
+    from drawing.transfer import DrawableTransfer
     from pipeline.tracking.mirror import MirrorReport
     from schemas.exchange.verify import Finding, Verified
     from schemas.imaging.objects import Orphan
@@ -265,6 +267,32 @@ def stability(
     run = tracking_run_of_sessions(chosen, tracking_run)
     asked = StabilitySettings(**settings)
     return DrawableStability.of(run_stability(chosen, run, windows=windows, settings=asked, progress=progress, **cells))
+
+
+def transfer(
+    eids: Sequence[str],
+    settings: Sequence[NDCSettings],
+    scaler: str,
+    cells: dict,
+    output: Path | None,
+    tracking_run: str | None = None,
+) -> DrawableTransfer:
+    """Test the readouts of sessions on each other, after reading what has not been read of them.
+
+    Parameters
+    ----------
+    eids, settings, cells, output, tracking_run
+        As for ``ndc``.
+    scaler : {'own', 'trained'}
+    """
+    from drawing.transfer import DrawableTransfer
+
+    fill(SESSION_TABLES, [{"eid": eid} for eid in eids], progress=True)
+    run = tracking_run_of_sessions(eids, tracking_run)
+    result = DrawableTransfer.of(run_transfer(eids, run, settings, scaler, **cells, progress=True))
+    if output:
+        result.write(output)
+    return result
 
 
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:

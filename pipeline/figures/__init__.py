@@ -13,6 +13,7 @@ from .raster import raster
 from .stability import cell_responses, stability_over_days
 from .style import StyledFigure, distinct_region_colors, file_stem, save, session_colors, style
 from .tracking import presence_map, shared_counts, survival
+from .transfer import transfer_over_days
 from .trends import trends_over_days
 
 __all__ = [
@@ -41,5 +42,6 @@ __all__ = [
     "stability_over_days",
     "style",
     "survival",
+    "transfer_over_days",
     "trends_over_days",
 ]

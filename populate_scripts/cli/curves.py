@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from pipeline.reading.names import SHORTEST
-from pipeline.settings.curves import CELLS, TRIALS, NDCSettings, with_beyond
+from pipeline.settings.curves import CELLS, DECODER, TRIALS, NDCSettings, with_beyond
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
     Asked,
@@ -229,6 +229,64 @@ def ndc(
         # the default ks go further than most sessions: that they are cut is no news
         if given["ks"]:
             result.note_short_curves()
+    if as_json:
+        echo(result.table.to_json(orient="records", date_format="iso"))
+    else:
+        result.show()
+        if output:
+            echo(f"Figures and table are in {output}/")
+    sys.exit(0 if len(result.table) else 1)
+
+
+#: Settings of a curve that ``meso transfer`` has no use for.
+OF_CURVES = (
+    "ks", "delta", "ceiling_mode", "n_cells", "n_bootstrap", "intervals", "curve_axis", "trial_shuffled", "c_grid",
+    "cells", "cells_seed", "imposter_align",
+)  # fmt: skip
+
+
+@main.command(cls=SettingsCommand)
+@for_sessions()
+@tracking_run_option
+@click.option("--output", type=Folder(), help="Folder for figures and table; by default none are written.")
+@as_json
+@target_option
+@in_group(
+    TRIALS, "--win", nargs=2, type=float, metavar="FROM TO", help="Start and end of the window, s after the event."
+)
+@options_of(NDCSettings, but=("target", *OF_CURVES))
+@in_group(
+    DECODER, "--scaler", type=click.Choice(["own", "trained"]), default="own", show_default=True,
+    help="Standardise cells by all trials of each session, without labels (own), or other sessions as the training "
+    "trials (trained).",
+)  # fmt: skip
+@in_group(CELLS, "--min-cell-probability", type=float, help="Leave out cells with a lower probability in any session.")
+@in_group(
+    CELLS,
+    "--min-silhouette",
+    type=float,
+    help="Leave out cells with a lower cluster silhouette (tracking) in any session.",
+)
+def transfer(
+    asked: Asked, tracking_run: str | None, output: Path | None, as_json: bool,
+    scaler: str, min_cell_probability: float | None, min_silhouette: float | None, **given: Any,
+) -> None:  # fmt: skip
+    """Test the readout of each session on all others.
+
+    The sessions are EIDS, or those of --subject or --tag; the readouts are of the cells that all of them share. Prints the
+    score of every pair, and how transfer changes with the days between, beside split halves within the day. Missing
+    data are read and computed on demand. Exits 1 if there is no result.
+
+    \b
+    meso transfer --subject SP072 --target choice --output figures/
+    meso transfer EID1 EID2 EID3 --target stimulus --scaler trained --json
+    """
+    from populate_scripts import commands
+
+    settings = settings_asked_for(with_own_labels(given))
+    cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    activate()
+    result = commands.transfer(asked.of_subject().ids(), settings, scaler, cells, output, tracking_run)
     if as_json:
         echo(result.table.to_json(orient="records", date_format="iso"))
     else:

@@ -17,7 +17,7 @@ SECTIONS = {
     "Start": ("demo", "serve"),
     "Sessions": ("scan", "ingest", "update", "sessions", "tag", "track"),
     "Work": ("populate", "worker", "workers", "status", "errors", "retry"),
-    "Curves": ("sets", "ndc", "labels", "mice", "power"),
+    "Curves": ("sets", "ndc", "labels", "transfer", "mice", "power"),
     "Responses": ("responses", "stability"),
     "Figures": ("raster", "map", "tracking", "peri", "behavior"),
     "Exchange": ("export", "import-cache"),
