@@ -44,6 +44,8 @@ from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
 from schemas.responses.tables import (
     CellResponse,
+    CellTask,
+    ResponseTask,
     SelectivityParams,
     Stability,
     StabilityParams,
@@ -75,6 +77,7 @@ __all__ = [
     "BrainRegion",
     "CellActivity",
     "CellResponse",
+    "CellTask",
     "ChoiceModel",
     "ConfigError",
     "DamagedError",
@@ -99,6 +102,7 @@ __all__ = [
     "RasterTiles",
     "Recording",
     "RegisteredUIDs",
+    "ResponseTask",
     "SchemaVersion",
     "SelectivityParams",
     "Session",

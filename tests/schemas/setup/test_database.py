@@ -742,8 +742,10 @@ def test_curves_of_version_16_go_with_the_trials_of_their_donors_and_uids_keep_t
 
 
 #: Tables that the version of responses added.
-RESPONSE_TABLES = ["window_set", "__trial_type_mean", "__cell_response__selectivity", "stability_task", "__stability",
-                   "__stability__gap"]  # fmt: skip
+RESPONSE_TABLES = [
+    "window_set", "response_task", "__trial_type_mean", "__cell_response__selectivity", "stability_task", "__stability",
+    "__stability__gap",
+]  # fmt: skip
 
 
 OLD_RESPONSES = """
@@ -754,7 +756,8 @@ schemas.activate()
 windows = schemas.WindowSet.add()
 print(json.dumps({
     "curves": len(schemas.NDCResult()), "k_star": sorted(schemas.NDCResult().to_arrays("k_star").tolist()),
-    "windows": len((schemas.WindowSet & windows).windows().windows), "jobs": len(schemas.TrialTypeMean.key_source),
+    "windows": len((schemas.WindowSet & windows).windows().windows),
+    "jobs": len(schemas.TrialTypeMean().key_source),
 }))
 """
 

@@ -30,6 +30,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import NotFoundError
+from pipeline.responses import StabilitySettings
 from populate_scripts.ingest import ingest
 from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc, shared_set, stored_run
@@ -37,6 +38,7 @@ from schemas.decoding.shuffles import shuffles
 from schemas.decoding.tables import _common_trials, _decoded, _files_of_donors, finished_curve
 from schemas.exchange.verify import verify_session
 from schemas.queries.tracking_runs import fovs_left_out, fovs_of_other_runs
+from schemas.responses.run import run_stability
 from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
@@ -109,6 +111,8 @@ def filled(database, template, tmp_path_factory) -> Iterator[Filled]:
     assert compare_mice(["UPD1"]).notes == []
     params = schemas.EmbeddingParams.add(EmbeddingSettings())
     assert fill([schemas.Embedding, schemas.RasterTiles], {"eid": made.first, **params}).errors == []
+    few = StabilitySettings(min_trials=1, n_shuffles=200, n_bootstrap=200)
+    assert run_stability(eids, TrackingRun.register("UPD1"), settings=few).gaps
     found = Filled(made)
     remove(made)
     yield found
@@ -140,6 +144,8 @@ def asked(lab: Lab) -> dict[str, object]:
         "tiles": (schemas.RasterTiles & {"eid": lab.first}).proj().to_dicts(order_by="KEY"),
         "comparisons": (schemas.NDCComparison & (schemas.NDCFamily.Member & sets).proj()).keys(order_by="KEY"),
         "results": (schemas.NDCResult & sets).keys(order_by="KEY"),
+        "stability": (schemas.Stability & sets).keys(order_by="KEY"),
+        "means": (schemas.TrialTypeMean & [{"eid": eid} for eid in lab.eids.values()]).keys(order_by="KEY"),
     }
 
 
@@ -214,7 +220,7 @@ def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, databa
     mine = [row["former_row"]["ceiling"] for row in curves if row["former_key"]["eid"] == lab.first]
     assert mine == [row["ceiling"] for row in old_row]
     tables = set(former.to_arrays("former_table"))
-    assert tables == {"NDCResult", "NDCComparison", "NDCPopulation", "Embedding"}
+    assert tables == {"NDCResult", "NDCComparison", "NDCPopulation", "Embedding", "Stability"}
     # the record
     records = [row for row in schemas.Deletion.to_dicts() if row["deletion"] not in untouched]
     (record,) = [row for row in records if row["deleted_table"] == "FOV"]
