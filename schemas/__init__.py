@@ -48,6 +48,8 @@ from schemas.labels import LabelSet
 from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
 from schemas.responses.tables import (
     CellResponse,
+    CellTask,
+    ResponseTask,
     SelectivityParams,
     Stability,
     StabilityParams,
@@ -79,6 +81,7 @@ __all__ = [
     "BrainRegion",
     "CellActivity",
     "CellResponse",
+    "CellTask",
     "ChoiceModel",
     "ConfigError",
     "DamagedError",
@@ -104,6 +107,7 @@ __all__ = [
     "RasterTiles",
     "Recording",
     "RegisteredUIDs",
+    "ResponseTask",
     "SchemaVersion",
     "SelectivityParams",
     "Session",

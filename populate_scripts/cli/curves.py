@@ -273,7 +273,7 @@ def transfer(
 ) -> None:  # fmt: skip
     """Test the readout of each session on all others.
 
-    The sessions are EIDS, or those of --subject or --tag; the readouts are of the cells that all of them share. Prints the
+    The sessions are EIDS, or those of --subject or --tag; the readouts are of the cells that all share. Prints the
     score of every pair, and how transfer changes with the days between, beside split halves within the day. Missing
     data are read and computed on demand. Exits 1 if there is no result.
 

@@ -18,6 +18,8 @@ from schemas.queries.cells import n_shared_cells
 from schemas.queries.errors import errors_of
 from schemas.responses.tables import (
     CellResponse,
+    CellTask,
+    ResponseTask,
     SelectivityParams,
     Stability,
     StabilityParams,
@@ -65,6 +67,7 @@ def fill_means(
         A session has none, because it has no trials or activity, or its jobs failed; or as ``window_set``.
     """
     key, sessions = window_set(windows), [{"eid": eid} for eid in eids]
+    ResponseTask.ask(eids, key)
     done = fill([Behavior, TrialTypeMean], sessions, progress=progress)
     there = set((TrialTypeMean & key & sessions).to_arrays("eid"))
     for eid in eids:
@@ -167,6 +170,7 @@ def run_cells(
     """
     settings = settings or SelectivitySettings()
     key = {"eid": eid, **fill_means([eid], windows, progress=progress), **SelectivityParams.add(settings)}
+    CellTask.insert1(key, skip_duplicates=True)
     fill([CellResponse], key, progress=progress)
     if not (CellResponse & key):
         reasons = [row["message"] for row in errors_of([CellResponse], key)]
@@ -281,13 +285,13 @@ def run_stability(
         Fewer than two sessions have tracked cells and trials, or they share no cell.
     """
     key = window_set(windows)
+    ResponseTask.ask(eids, key)
     fill([Behavior, TrialTypeMean], [{"eid": eid} for eid in eids], progress=progress)
     with_means = set((TrialTypeMean & key & [{"eid": eid} for eid in eids]).to_arrays("eid"))
     session_set, failed = shared_set([eid for eid in eids if eid in with_means], run, progress=progress, **rule)
     n_shared_cells(session_set)
     failed |= {eid: f"session {eid} has no trial-type means: {_why_none(eid)}" for eid in eids if eid not in with_means}
-    task = {**session_set, **key, **StabilityParams.add(settings)}
-    StabilityTask.insert1(task, skip_duplicates=True)
+    task = StabilityTask.add(session_set, key, StabilityParams.add(settings))
     done = fill([Stability], task, progress=progress)
     found = stored_stability(task)
     found.notes[:0] = [*failed.values(), *map(str, done.unfinished)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, fields
 from typing import Any
 
@@ -88,12 +88,26 @@ class WindowSet(WholeDelete, dj.Manual):
 
 
 @schema
+class ResponseTask(WholeDelete, dj.Manual):
+    definition = """
+    # requested trial-type means of a session
+    -> Session
+    -> WindowSet
+    """
+
+    @classmethod
+    def ask(cls, eids: Iterable[str], windows: dict) -> None:
+        """Request the means of sessions in a set of windows, by its key."""
+        cls.insert(({"eid": eid, **windows} for eid in eids), skip_duplicates=True)
+
+
+@schema
 class TrialTypeMean(WholeDelete, dj.Computed):
     definition = """
     # mean activity of every ROI of a FOV in each window; arrays (windows, ROIs), ROIs by number
     -> Activity
     -> Behavior
-    -> WindowSet
+    -> ResponseTask
     ---
     type_mean : <blob>                  # float32, mean over trials, NaN with none; see pipeline.responses
     type_sem : <blob>                   # float32, its standard error
@@ -106,7 +120,7 @@ class TrialTypeMean(WholeDelete, dj.Computed):
 
     @property
     def key_source(self):
-        return (Activity.proj() & Recording.proj()) * Behavior.proj() * WindowSet.proj()
+        return (Activity.proj() & Recording.proj()) * Behavior.proj() * ResponseTask.proj()
 
     def make_fetch(self, key):
         return (WindowSet & key).windows().content(), _sources_of_fov(key)
@@ -182,11 +196,20 @@ def _settings_in(table: Any, cls: type) -> Any:
 
 
 @schema
+class CellTask(WholeDelete, dj.Manual):
+    definition = """
+    # requested responses of the single cells of a session
+    -> ResponseTask
+    -> SelectivityParams
+    """
+
+
+@schema
 class CellResponse(WholeDelete, dj.Computed):
     definition = """
     # what the single cells of a FOV tell on a day
     -> TrialTypeMean
-    -> SelectivityParams
+    -> CellTask
     ---
     n_response_windows : int32          # with enough trials in both halves
     -> Environment
@@ -324,6 +347,15 @@ class StabilityTask(WholeDelete, dj.Manual):
     -> WindowSet
     -> StabilityParams
     """
+
+    @classmethod
+    def add(cls, session_set: dict, windows: dict, params: dict) -> dict:
+        """Request the stability of a set, with the means of its sessions; return the key of the task."""
+        task = {**session_set, **windows, **params}
+        with cls.connection.transaction:
+            ResponseTask.ask((SessionSet.Member & session_set).to_arrays("eid"), windows)
+            cls.insert1(task, skip_duplicates=True)
+        return task
 
 
 @schema

@@ -31,7 +31,6 @@ def queries() -> dict[str, dj.QueryExpression]:
     result = NDCResult.proj(..., "-n_compared", "-n_class_1", "-environment", "-fit_parameters", "-null_donors")
     result = result * sessions * asked
     curve = NDCResult.Curve.proj(..., "-scores", "-null_scores", "-trial_means", "-influences")
-    windows = WindowSet.proj("window_set_name")
     one_curve = NDCResult.proj("n_cells", "n_decoded", "ceiling", "k_star", "null_used", "verdict") * sessions * asked
     return {
         "session": Session.proj(..., "-one_cache_dir") * Subject.proj("lab"),
@@ -58,6 +57,15 @@ def queries() -> dict[str, dj.QueryExpression]:
         * asked.proj("target")
         * SessionSet.proj("subject", "tracking_run"),
         "ndc_day_value": NDCComparison.DayValue * sessions * asked.proj("target"),
+        **of_responses(),
+    }
+
+
+def of_responses() -> dict[str, dj.QueryExpression]:
+    """Return the queries of the views of responses by name."""
+    sessions = Session.proj("subject", "session_date", "session_number")
+    windows = WindowSet.proj("window_set_name")
+    return {
         "cell_response": CellResponse.Cell * windows * sessions,
         "cell_selectivity": CellResponse.Selectivity * windows * sessions,
         "stability": Stability.Gap * windows * SessionSet.proj("subject", "tracking_run"),

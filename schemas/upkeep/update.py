@@ -459,8 +459,9 @@ def _ask_stability(questions: dict, keys: dict[str, dict | None]) -> None:
     """Insert the tasks of stability of sets again."""
     for question in questions["sets"]:
         if key := keys[question["session_set"]]:
-            tasks = question.get("stability", ())  # an update of before version 22 knows none
-            StabilityTask.insert(({**task, **key} for task in tasks), skip_duplicates=True)
+            for task in question.get("stability", ()):  # an update of before version 22 knows none
+                windows, params = ({name: task[name]} for name in ("window_set", "stability_params"))
+                StabilityTask.add(key, windows, params)
 
 
 def _ask_compared(

@@ -14,6 +14,7 @@ from schemas.decoding import tables as decoding
 from schemas.imaging.tables import FOV, Recording
 from schemas.session import Session
 from schemas.setup import migrations, views
+from support.before_responses import without_responses
 
 PARAMS = """
     # settings of a neuron-dropping curve; see pipeline.decoding.NDCSettings
@@ -142,6 +143,7 @@ def narrow_sessions() -> None:
 
 def make_tables() -> None:
     """Declare the tables of version 1."""
+    without_responses()
     narrow_sessions()
     decoding.NDCParams.definition = PARAMS
     decoding.TrialFeatures.definition = FEATURES

@@ -7,6 +7,7 @@ from schemas.decoding import tables as decoding
 from schemas.rows import jobs_of
 from schemas.server.connection import connect
 from schemas.setup import migrations, views
+from support.before_responses import without_responses
 from support.version_3 import EID
 
 #: Columns that later versions added.
@@ -21,6 +22,7 @@ DELETED = "00000000-0000-3000-8000-00000000dead"
 
 def make() -> None:
     """Declare the tables of version 10; insert a session, a job that waits, one that failed, and one of no session."""
+    without_responses()
     for table, columns in LATER_COLUMNS.items():
         lines = table.definition.splitlines()
         table.definition = "\n".join(line for line in lines if not line.strip().startswith(columns))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from schemas.provenance import Environment
 from schemas.rows import content_key
 from schemas.setup import migrations
+from support.before_responses import without_responses
 
 #: Columns that version 12 added to Environment.
 NEW_COLUMNS = ("cpu_name", "cpu_features", "blas_kernels")
@@ -15,6 +16,7 @@ KEY = "060cdbd0710bb2f2469e5783f2264f74"
 
 def make() -> None:
     """Declare the tables of version 11, and insert an environment."""
+    without_responses()
     lines = Environment.definition.splitlines()
     Environment.definition = "\n".join(line for line in lines if not line.strip().startswith(NEW_COLUMNS))
     migrations.init(migrations=migrations.MIGRATIONS[:11])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from schemas.decoding import tables as decoding
 from schemas.setup import migrations, views
 from support import version_1
+from support.before_responses import without_responses
 
 #: Beginnings of the lines that version 16 added.
 NEW_LINES = {decoding.NDCParams: ("beyond=",), decoding.NDCResult: ("n_minority=",)}
@@ -13,6 +14,7 @@ NEW_TABLES = ("NDCCohort", "NDCPopulation")
 
 def make() -> None:
     """Declare the tables of version 15; insert two sessions with a curve each."""
+    without_responses()
     decoding.schema.declare_list = [one for one in decoding.schema.declare_list if one[0].__name__ not in NEW_TABLES]
     for table, beginnings in NEW_LINES.items():
         lines = table.definition.splitlines()

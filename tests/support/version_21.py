@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from schemas.server import binding
-from schemas.setup import migrations, views
+from schemas.setup import migrations
 from support import version_1
-
-#: The version that added the schema "responses".
-RESPONSES = next(one for one in migrations.MIGRATIONS if one.title.startswith("responses")).number
+from support.before_responses import RESPONSES, without_responses
 
 
 def make() -> None:
     """Declare the tables without those of responses; insert two sessions with a curve each."""
-    del binding.MODULES["responses"]
-    views.queries = dict  # those of this version show the new tables
+    without_responses()
     migrations.init(migrations=[one for one in migrations.MIGRATIONS if one.number < RESPONSES])
     version_1.insert_rows()
 

@@ -16,6 +16,7 @@ import numpy as np
 from schemas import session
 from schemas.imaging.tables import FOV, ROI, Activity, schema
 from schemas.setup import migrations
+from support.before_responses import without_responses
 
 #: The definition in version 3, word for word.
 BLOCKS = """
@@ -41,6 +42,7 @@ def matrix(fov: int) -> np.ndarray:
 
 def make() -> None:
     """Declare the tables of version 3, and fill the blocks of three FOVs."""
+    without_responses()
     Activity.definition = BLOCKS
     del Activity.Trace
     schema.declare_list = [one for one in schema.declare_list if one[0].__name__ != "Trace"]

@@ -7,6 +7,7 @@ from schemas import provenance, session
 from schemas.imaging.tables import Activity, insert_trace_rows
 from schemas.setup import migrations
 from support import version_3
+from support.before_responses import without_responses
 from support.version_3 import EID, N_ROIS
 
 #: The definition in version 4, word for word.
@@ -20,6 +21,7 @@ ACTIVITY = """
 
 def make() -> None:
     """Declare the tables of version 4, and insert the activity of two FOVs."""
+    without_responses()
     Activity.definition = ACTIVITY
     provenance.schema.declare_list = [one for one in provenance.schema.declare_list if one[0].__name__ != "DatabaseId"]
     provenance.DatabaseId.make_once = lambda: None

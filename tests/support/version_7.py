@@ -7,6 +7,7 @@ import datetime
 from schemas import provenance, rows, session, tracking
 from schemas.imaging.tables import FOV
 from schemas.setup import migrations
+from support.before_responses import without_responses
 from support.version_3 import EID, insert_fov
 
 #: Lines that version 8 added, by the class that has them.
@@ -16,6 +17,7 @@ NEW_TABLES = ("SourceUpdate", "Done", "FormerResult")
 
 def make() -> None:
     """Declare the tables of version 7, and insert rows of those that version 8 changes."""
+    without_responses()
     for table, column in NEW_LINES.items():
         lines = table.definition.splitlines()
         table.definition = "\n".join(line for line in lines if not line.strip().startswith(column))

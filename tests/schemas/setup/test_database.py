@@ -834,8 +834,10 @@ def test_version_20_gets_the_tables_of_transfer_and_keeps_its_curves(old_tables)
 
 
 #: Tables that the version of responses added.
-RESPONSE_TABLES = ["window_set", "__trial_type_mean", "__cell_response__selectivity", "stability_task", "__stability",
-                   "__stability__gap"]  # fmt: skip
+RESPONSE_TABLES = [
+    "window_set", "response_task", "__trial_type_mean", "__cell_response__selectivity", "stability_task", "__stability",
+    "__stability__gap",
+]  # fmt: skip
 
 
 OLD_RESPONSES = """
@@ -846,7 +848,8 @@ schemas.activate()
 windows = schemas.WindowSet.add()
 print(json.dumps({
     "curves": len(schemas.NDCResult()), "k_star": sorted(schemas.NDCResult().to_arrays("k_star").tolist()),
-    "windows": len((schemas.WindowSet & windows).windows().windows), "jobs": len(schemas.TrialTypeMean.key_source),
+    "windows": len((schemas.WindowSet & windows).windows().windows),
+    "jobs": len(schemas.TrialTypeMean().key_source),
 }))
 """
 

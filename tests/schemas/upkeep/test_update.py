@@ -30,6 +30,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import NotFoundError
+from pipeline.responses import StabilitySettings
 from populate_scripts.ingest import ingest
 from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc, shared_set, stored_run
@@ -38,6 +39,7 @@ from schemas.decoding.tables import _common_trials, _decoded, _files_of_donors, 
 from schemas.decoding.transfers import run_transfer
 from schemas.exchange.verify import verify_session
 from schemas.queries.tracking_runs import fovs_left_out, fovs_of_other_runs
+from schemas.responses.run import run_stability
 from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
@@ -111,6 +113,8 @@ def filled(database, template, tmp_path_factory) -> Iterator[Filled]:
     assert run_transfer(eids, TrackingRun.register("UPD1"), SETTINGS[:1]).failures == []
     params = schemas.EmbeddingParams.add(EmbeddingSettings())
     assert fill([schemas.Embedding, schemas.RasterTiles], {"eid": made.first, **params}).errors == []
+    few = StabilitySettings(min_trials=1, n_shuffles=200, n_bootstrap=200)
+    assert run_stability(eids, TrackingRun.register("UPD1"), settings=few).gaps
     found = Filled(made)
     remove(made)
     yield found
@@ -145,6 +149,8 @@ def asked(lab: Lab) -> dict[str, object]:
         "tiles": (schemas.RasterTiles & {"eid": lab.first}).proj().to_dicts(order_by="KEY"),
         "comparisons": (schemas.NDCComparison & (schemas.NDCFamily.Member & sets).proj()).keys(order_by="KEY"),
         "results": (schemas.NDCResult & sets).keys(order_by="KEY"),
+        "stability": (schemas.Stability & sets).keys(order_by="KEY"),
+        "means": (schemas.TrialTypeMean & [{"eid": eid} for eid in lab.eids.values()]).keys(order_by="KEY"),
     }
 
 
@@ -223,7 +229,7 @@ def test_a_new_revision_is_read_and_all_questions_are_answered_again(lab, databa
     assert mine == [row["ceiling"] for row in old_row]
     tables = set(former.to_arrays("former_table"))
     assert tables == {
-        "NDCResult", "NDCComparison", "NDCPopulation", "TransferResult", "TransferMatrix", "Embedding",
+        "NDCResult", "NDCComparison", "NDCPopulation", "TransferResult", "TransferMatrix", "Embedding", "Stability",
     }  # fmt: skip
     transferred = (former & {"former_table": "TransferResult"}).to_dicts()
     assert [len(row["former_parts"]["Train"]) for row in transferred] == [2, 2]
