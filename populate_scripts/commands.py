@@ -24,7 +24,6 @@ from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
 from schemas.labels import LabelSet
 from schemas.queries.ids import known_as, one_subject, session_id
-from schemas.queries.sessions import session_ids
 from schemas.queries.tracking_runs import tracking_run_of_sessions
 from schemas.rows import content_key
 from schemas.server import embedded
@@ -236,16 +235,15 @@ def write_sets(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 
 def stability(
-    subject: str, eids: Sequence[str], windows: str | None, settings: dict, cells: dict, tracking_run: str | None,
+    eids: Sequence[str], windows: str | None, settings: dict, cells: dict, tracking_run: str | None,
     *, progress: bool = True,
 ) -> DrawableStability:  # fmt: skip
     """Compute the stability over days of the cells that sessions of a subject share.
 
     Parameters
     ----------
-    subject : str
     eids : sequence of str
-        Some of its sessions, by any of their names; empty for all.
+        Of registered sessions.
     windows : str, optional
         Name of a set of windows; by default the 26 trial windows.
     settings : dict
@@ -260,13 +258,11 @@ def stability(
     from pipeline.responses import StabilitySettings
     from schemas.responses.run import run_stability
 
-    chosen = session_ids(eids) if eids else session_ids((), subject)
-    if (whose := one_subject(chosen)) != subject:
-        raise ConfigError(f"The sessions are of {whose}, not of {subject}")
-    fill(SESSION_TABLES, [{"eid": eid} for eid in chosen], progress=progress)
-    run = tracking_run_of_sessions(chosen, tracking_run)
+    one_subject(eids)
+    fill(SESSION_TABLES, [{"eid": eid} for eid in eids], progress=progress)
+    run = tracking_run_of_sessions(eids, tracking_run)
     asked = StabilitySettings(**settings)
-    return DrawableStability.of(run_stability(chosen, run, windows=windows, settings=asked, progress=progress, **cells))
+    return DrawableStability.of(run_stability(eids, run, windows=windows, settings=asked, progress=progress, **cells))
 
 
 def transfer(

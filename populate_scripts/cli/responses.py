@@ -10,16 +10,17 @@ import click
 
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
+    Asked,
     Folder,
     activate,
     as_json,
     echo,
+    for_sessions,
     format_option,
     neurons_option,
     output_option,
     print_failures,
     print_rows,
-    registered_id,
     tracking_run_option,
 )
 
@@ -29,7 +30,7 @@ windows_option = click.option(
 
 
 @main.command()
-@click.argument("eids", nargs=-1, required=True)
+@for_sessions()
 @windows_option
 @click.option("--shuffles", type=click.IntRange(1), default=1000, show_default=True, help="Null labels of each target.")
 @neurons_option
@@ -37,7 +38,7 @@ windows_option = click.option(
 @click.option("--figure/--no-figure", default=True, help="A figure of each session; by default drawn.")
 @output_option
 @format_option
-def responses(eids, windows, shuffles, neurons_only, as_json, figure, output, suffix) -> None:
+def responses(asked: Asked, windows, shuffles, neurons_only, as_json, figure, output, suffix) -> None:
     """Show what the single cells of each session tell.
 
     A line for each region: medians over its cells of the correlation of even and odd trials, signal to noise and
@@ -46,7 +47,7 @@ def responses(eids, windows, shuffles, neurons_only, as_json, figure, output, su
 
     \b
     meso responses EID
-    meso responses EID --windows mine --json --no-figure
+    meso responses --tag canonical --windows mine --json --no-figure
     """
     from drawing.responses import cell_summary, draw_cells
     from pipeline.responses import SelectivitySettings
@@ -56,7 +57,7 @@ def responses(eids, windows, shuffles, neurons_only, as_json, figure, output, su
     activate()
     settings = SelectivitySettings(n_label_shuffles=shuffles)
     runs = []
-    for eid in map(registered_id, eids):
+    for eid in asked.each():
         fill_session(eid, progress=not as_json)
         runs.append(run_cells(eid, windows=windows, settings=settings, neurons_only=neurons_only))
     print_rows([row for run in runs for row in cell_summary(run)], as_json, "")
@@ -65,8 +66,7 @@ def responses(eids, windows, shuffles, neurons_only, as_json, figure, output, su
 
 
 @main.command()
-@click.argument("subject")
-@click.option("--eid", "eids", multiple=True, help="Only these sessions; repeat for each. By default all tracked ones.")
+@for_sessions()
 @windows_option
 @tracking_run_option
 @click.option(
@@ -80,18 +80,18 @@ def responses(eids, windows, shuffles, neurons_only, as_json, figure, output, su
 @click.option("--output", type=Folder(), help="Folder for figure and table; by default none are written.")
 @format_option
 def stability(
-    subject, eids, windows, tracking_run, min_trials, shuffles, min_cell_probability, min_silhouette, as_json, output,
+    asked: Asked, windows, tracking_run, min_trials, shuffles, min_cell_probability, min_silhouette, as_json, output,
     suffix,
 ) -> None:  # fmt: skip
-    """Show how stable the responses of the tracked cells of SUBJECT are.
+    """Show how stable the responses of tracked cells are over days.
 
-    Compares the trial-type means of the cells that all sessions share, corrected for the noise of both days, by the
-    days between them and by region, with shuffles. Sessions without trials or tracked cells are left out. Exits 1 if
-    nothing can be compared.
+    The sessions are EIDS, or those of --subject or --tag, of one mouse; EIDS may be its name. Compares the trial-type
+    means of the cells that all sessions share, corrected for the noise of both days, by the days between them and by
+    region, with shuffles. Sessions without trials or tracked cells are left out. Exits 1 if nothing can be compared.
 
     \b
     meso stability SP072 --output figures/
-    meso stability SP072 --eid EID1 --eid EID2 --eid EID3 --json
+    meso stability EID1 EID2 EID3 --json
     """
     from drawing.responses import slope_lines, stability_rows
     from pipeline.text import csv_text
@@ -100,7 +100,7 @@ def stability(
     activate()
     rule = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     found = run(
-        subject, eids, windows, {"min_trials": min_trials, "n_shuffles": shuffles}, rule, tracking_run,
+        asked.of_subject().ids(), windows, {"min_trials": min_trials, "n_shuffles": shuffles}, rule, tracking_run,
         progress=not as_json,
     )  # fmt: skip
     print_failures(list(dict.fromkeys(found.notes)))

@@ -172,8 +172,7 @@ def test_the_same_question_computes_nothing_and_a_figure_names_what_it_is_of(run
 
 
 def test_commands_print_and_write_the_same(run, cells, meso_command, demo_sessions, tmp_path):
-    asked = [word for eid in demo_sessions for word in ("--eid", eid)]
-    done = meso_command("stability", "SP999", *asked, "--shuffles", "200", "--json", "--output", tmp_path)
+    done = meso_command("stability", *demo_sessions, "--shuffles", "200", "--json", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert len(found["sessions"]) == len(demo_sessions) and found["windows"] == run.windows
