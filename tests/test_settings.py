@@ -83,11 +83,10 @@ def key_of(made: list[NDCSettings]) -> list[str]:
 
 def from_command_line(text: str) -> list[NDCSettings]:
     """Return the settings that ``meso ndc`` makes of these options, before it reaches the database."""
-    own = inspect.signature(ndc.callback).parameters
     # with its parent, as in a terminal: a command keeps the help option of its first context
     meso_context = click.Context(main, info_name="meso", **main.context_settings)
     params = ndc.make_context("ndc", ["an-eid", *text.split()], parent=meso_context).params
-    return settings_asked_for({name: value for name, value in params.items() if name not in own})
+    return settings_asked_for({name: params[name] for name in ("targets", "win", *RECORDS) if name in params})
 
 
 class Asked(Exception):
