@@ -17,6 +17,7 @@ from schemas.responses.run import run_cells, run_stability
 from schemas.server.binding import auto_populated, table_modules
 from schemas.storage import bulk
 from schemas.tracking import TrackingRun
+from schemas.work.reports import retry
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
 pytestmark = pytest.mark.one_backend
@@ -56,7 +57,8 @@ def filled(demo_sessions):
         regions=("VISp", "VISa"),
     )  # fmt: skip
     larger = NDCSettings(target="choice", ks=(8,), r=3, n_label_shuffles=2, n_bootstrap=4)
-    asked = [plain, larger, much]
+    lost = NDCSettings(target="choice", ks=(1,), r=2, n_label_shuffles=2, n_bootstrap=4, cells="lost", n_cells=1)
+    asked = [plain, larger, much, lost]
     result = run_ndc(demo_sessions, run, asked)
     population = compare_mice(
         tasks=[{**result.session_set, "ndc_params": one.ndc_params} for one in result.targets[:1]]
@@ -69,6 +71,7 @@ def filled(demo_sessions):
         (table & table.keys()).delete()
     for one in asked:
         (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
+    retry([schemas.TrialFeatures])
 
 
 def test_every_three_part_make_is_written_down():
