@@ -260,9 +260,11 @@ class NDCSettings:
         help="Shuffle trials within each class, independently for each cell: this removes noise correlations.",
     )
     cells: str = setting(
-        Choice(("shared", "random")), "shared", before="shared", group=CELLS, sql="varchar(16)",
+        Choice(("shared", "random", "untracked", "lost")), "shared", before="shared", group=CELLS, sql="varchar(16)",
         comment="shared, or as many random ones",
-        help="Tracked cells found in every session (shared), or as many random cells of each session (random).",
+        help="Tracked cells found in every session (shared), or as many random cells of each session: of all (random), "
+        "of those that are not tracked (untracked), or of the tracked ones that no later session of the set has "
+        "(lost).",
     )
     cells_seed: int = setting(
         Whole(0), 0, before=0, group=CELLS, sql="int64", comment="of the random cells",
@@ -401,7 +403,7 @@ class NDCSettings:
             )
         if self.c_grid and self.c != 1.0:
             raise ArgumentError(f"c is chosen from c_grid={self.c_grid}: leave out c={self.c:g}")
-        if self.cells_seed and self.cells != "random":
+        if self.cells_seed and self.cells == "shared":
             raise ArgumentError(f"cells_seed={self.cells_seed} has an effect on random cells only: use cells='random'")
         if self.null == "conditional" and (self.target not in CHOSEN or self.choice_model != "dynamic"):
             raise ArgumentError(

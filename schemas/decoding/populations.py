@@ -1,18 +1,24 @@
-"""Which cells are decoded: the cells shared by all sessions of a set, or as many random cells of each session."""
+"""Which cells are decoded: the cells shared by all sessions of a set, or as many random ones of each session.
+
+Random ones are of all cells, of those that are not tracked, or of those that are lost later: beside the shared cells
+they show whether the cells that stay are special (survivorship).
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection
 
+import datajoint as dj
 import numpy as np
 
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.trials import seed_sequence
 from pipeline.errors import DataError
 from schemas.imaging.tables import FOV, ROI, BrainRegion
+from schemas.rows import in_fovs
 from schemas.session import Session
-from schemas.tracking import SessionSet, SharedCells
+from schemas.tracking import SessionSet, SharedCells, TrackedFOV
 
 #: Columns of the cells: what decoding needs of them.
 CELL_COLUMNS = ("fov", "roi", "region_id", "stack_y", "stack_x", "signal")
@@ -24,7 +30,8 @@ def population(key: dict, settings: NDCSettings) -> dict[str, np.ndarray]:
     Shared cells are in the order of SharedCells. ``regions`` and ``fovs`` select them by their region and FOV in the
     first session of the set by date, so that the same cells are compared on all days. Random cells are drawn, with a
     seed from ``cells_seed`` and the session, from the FOVs that the set compares and by the set's quality rules; they
-    are ordered by FOV and ROI.
+    are ordered by FOV and ROI. There are as many as shared cells; of untracked and lost ones, ``n_cells`` if it is set,
+    because fewer may be there.
 
     Parameters
     ----------
@@ -49,8 +56,9 @@ def population(key: dict, settings: NDCSettings) -> dict[str, np.ndarray]:
             "too few shared cells for a curve up to n_cells", eid=key["eid"], expected=f"{settings.n_cells} or more",
             found=f"{len(places)}", do=f"Use n_cells={len(places)} or less for all regions that are compared",
         )  # fmt: skip
-    if settings.cells == "random":
-        return _random_cells(key, settings, len(places))
+    if settings.cells != "shared":
+        number = settings.n_cells if settings.n_cells and settings.cells != "random" else len(places)
+        return _random_cells(key, settings, number)
     return {name: column[places] for name, column in _shared_cells(key).items()}
 
 
@@ -100,18 +108,53 @@ def _random_cells(key: dict, settings: NDCSettings, number: int) -> dict[str, np
     # repr gives every digit of a float, so that the limit is the one that was stored
     if rule["min_cell_probability"] is not None:
         rois = rois & f"cell_probability >= {rule['min_cell_probability']!r}"
+    if settings.cells == "untracked":
+        rois = rois - _tracked(key).proj()
+    elif settings.cells == "lost":
+        rois = rois & _lost(key, rule)
     values = (rois * FOV.proj("signal")).to_arrays(*CELL_COLUMNS, order_by="fov, roi")
     cells = dict(zip(CELL_COLUMNS, values, strict=True))
     candidates = np.flatnonzero(_inside(cells, settings))
     if len(candidates) < number:
         raise DataError(
-            "too few cells to draw random cells from", eid=key["eid"],
-            expected=f"{number} or more, the number of shared cells",
+            f"too few {'' if settings.cells == 'random' else settings.cells + ' '}cells to draw random cells from",
+            eid=key["eid"], expected=f"{number} or more, the number of shared cells, or n_cells",
             found=f"{len(candidates)}; {_where(cells)}",
+            do=None if settings.cells == "random" else "Use a smaller n_cells for all cells that are compared",
         )  # fmt: skip
     rng = np.random.default_rng(seed_sequence(settings.cells_seed, key["eid"]))
     drawn = np.sort(rng.choice(candidates, number, replace=False))
     return {name: column[drawn] for name, column in cells.items()}
+
+
+def _tracked(key: dict) -> dj.QueryExpression:
+    """Return the ROIs of a session that are tracked cells, in the FOVs that a set compares."""
+    return TrackedFOV.Member & (SessionSet.FOV & {name: key[name] for name in ("session_set", "eid")}).proj()
+
+
+def _lost(key: dict, rule: dict) -> list[str]:
+    """Return a restriction to the tracked ROIs of a session whose cells are in no later session of a set.
+
+    Raises
+    ------
+    DataError
+        It is the last session of the set.
+    """
+    members = (SessionSet.Member & {"session_set": key["session_set"]}).proj()
+    order = (Session & members).keys(order_by="session_date, session_number, eid")
+    later = order[[one["eid"] for one in order].index(key["eid"]) + 1 :]
+    if not later:
+        raise DataError("no cell of the last session of a set is lost later", eid=key["eid"],
+                        do="Read the curves of the other sessions; this one has none with cells='lost'")  # fmt: skip
+    found_again: set[str] = set()
+    for one in later:
+        found_again |= set(_tracked({**key, **one}).to_arrays("cell_uid"))
+    own = _tracked(key)
+    if rule["min_silhouette"] is not None:
+        own = own & f"silhouette >= {rule['min_silhouette']!r}"
+    fovs, rois, uids = own.to_arrays("fov", "roi", "cell_uid", order_by="fov, roi")
+    lost = np.array([uid not in found_again for uid in uids.tolist()], dtype=bool)
+    return in_fovs(fovs[lost].astype(int), rois[lost].astype(int))
 
 
 def _inside(cells: dict[str, np.ndarray], settings: NDCSettings) -> np.ndarray:

@@ -21,6 +21,7 @@ from schemas.server.binding import auto_populated, table_modules
 from schemas.session import trials_of
 from schemas.storage import bulk
 from schemas.tracking import TrackingRun
+from schemas.work.reports import retry
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
 pytestmark = pytest.mark.one_backend
@@ -62,7 +63,8 @@ def filled(demo_sessions):
     larger = NDCSettings(target="choice", ks=(8,), r=3, n_label_shuffles=2, n_bootstrap=4)
     own = LabelSet.add("own", {eid: trials_of(eid)["choice"] > 0 for eid in demo_sessions})["label_set"]
     of_own = NDCSettings(target="own", labels=own, ks=(8,), r=2, n_label_shuffles=2, n_bootstrap=4)
-    asked = [plain, larger, much, of_own]
+    lost = NDCSettings(target="choice", ks=(1,), r=2, n_label_shuffles=2, n_bootstrap=4, cells="lost", n_cells=1)
+    asked = [plain, larger, much, of_own, lost]
     result = run_ndc(demo_sessions, run, asked)
     population = compare_mice(
         tasks=[{**result.session_set, "ndc_params": one.ndc_params} for one in result.targets[:1]]
@@ -78,6 +80,7 @@ def filled(demo_sessions):
     for one in [*asked, beyond]:
         (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
     (LabelSet & {"label_set": own}).delete()
+    retry([schemas.TrialFeatures])
 
 
 def test_every_three_part_make_is_written_down():

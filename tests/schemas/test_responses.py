@@ -12,14 +12,18 @@ from sklearn.metrics import roc_auc_score
 
 import meso
 import schemas
-from pipeline.decoding import EVENTS, target_labels
+from pipeline.decoding import EVENTS, NDCSettings, target_labels
 from pipeline.errors import DataError, NotFoundError
 from pipeline.responses import MEASURES, DayResponses, SelectivitySettings, StabilitySettings, WindowSet, stability
 from pipeline.signals.peri_event import WINDOWS, TrialWindow, event_times, peri_event
+from pipeline.tracking.uids import UIDS
+from schemas.decoding.run import run_ndc
 from schemas.responses.run import run_cells, window_set
 from schemas.responses.tables import means_of
 from schemas.session import trials_of
+from schemas.tracking import TrackingRun
 from schemas.work.filling import fill
+from schemas.work.reports import retry
 
 SMALL = {"n_shuffles": 200, "n_bootstrap": 200}
 
@@ -161,6 +165,7 @@ def test_stability_is_that_of_the_stored_means_of_the_shared_cells(run, demo_ses
     assert run.n_shared == days[0].mean.shape[1] and run.windows
 
 
+@pytest.mark.one_backend
 def test_the_same_question_computes_nothing_and_a_figure_names_what_it_is_of(run, demo_sessions, tmp_path):
     environment = (schemas.Stability & run.task).fetch1("environment")
     with pytest.MonkeyPatch.context() as patch:
@@ -171,6 +176,7 @@ def test_the_same_question_computes_nothing_and_a_figure_names_what_it_is_of(run
     assert path.name.startswith("stability_SP999_") and path.stat().st_size > 10_000
 
 
+@pytest.mark.one_backend
 def test_commands_print_and_write_the_same(run, cells, meso_command, demo_sessions, tmp_path):
     done = meso_command("stability", *demo_sessions, "--shuffles", "200", "--json", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -198,3 +204,40 @@ def test_deleted_trials_take_all_of_it_along_and_populate_makes_it_again(run, de
     fill([schemas.TrialTypeMean], place)
     assert fill([schemas.Stability], run.task).errors == []
     assert (schemas.Stability.Gap & run.task).to_dicts(order_by="KEY") == before
+
+
+def uids_of(truth, eid: str) -> dict[tuple[int, int], str]:
+    """Return the UID of each ROI of a session, '' for none, from the files."""
+    (folder,) = truth.root.glob(f"*/Subjects/*/{truth.dates[truth.eids.index(eid)]}/001/alf")
+    return {
+        (int(path.parent.name[-2:]), roi): line.strip()
+        for path in folder.glob(f"FOV_*/{UIDS}")
+        for roi, line in enumerate(path.read_text().splitlines())
+    }
+
+
+@pytest.mark.one_backend
+def test_untracked_and_lost_cells_are_what_the_uid_files_say(demo_truth, demo_sessions):
+    """Survivorship: the curves of cells that stay beside as many that are not tracked, or are lost later."""
+    # the first day loses a single cell
+    few = {"ks": (1,), "r": 2, "n_label_shuffles": 2, "n_bootstrap": 0, "n_cells": 1}
+    asked = [NDCSettings("choice", cells=kind, **few) for kind in ("shared", "untracked", "lost")]
+    result = run_ndc(demo_sessions, TrackingRun.register("SP999"), asked)
+    uids = {eid: uids_of(demo_truth, eid) for eid in demo_sessions}
+    for target, kind in zip(result.targets, ("shared", "untracked", "lost"), strict=True):
+        there = demo_sessions if kind != "lost" else demo_sessions[:-1]
+        assert [row["eid"] for row in target.curves] == there
+        for row in target.curves:
+            key = {name: row[name] for name in schemas.NDCResult.primary_key}
+            cells = (schemas.TrialFeatures & key).fetch1("feature_cells")
+            at = demo_sessions.index(row["eid"])
+            names = {uids[row["eid"]][tuple(cell)] for cell in np.asarray(cells).tolist()}
+            later = {uid for eid in demo_sessions[at + 1 :] for uid in uids[eid].values()}
+            if kind == "untracked":
+                assert len(cells) == 1 and names == {""}
+            elif kind == "lost":
+                assert len(cells) == 1 and "" not in names and not names & later
+    assert "no cell of the last session of a set is lost later" in result.failed[demo_sessions[-1]]
+    for one in asked:
+        (schemas.NDCParams & schemas.NDCParams.add(one)).delete()
+    retry([schemas.TrialFeatures, schemas.NDCResult])
