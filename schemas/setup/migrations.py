@@ -470,6 +470,19 @@ def _made_of(connection: dj.Connection, name_prefix: str) -> None:
         RegisteredUIDs.keep(run["subject"], files, run["registered_at"])
 
 
+#: Columns of version 23 by table of the schema "decoding". Frozen: the lines of the definitions as they were then.
+FEATURE_COLUMNS = {
+    "__trial_features": (
+        "feature_key=null : char(32)  # hash of what the features are made of; NULL: before version 23",
+    ),
+}
+
+
+def _what_features_are_made_of(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the column by which the same features are found in another tracking run; of former ones it is not known."""
+    add_columns(connection, name_prefix + "decoding", FEATURE_COLUMNS)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -488,6 +501,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(15, "nulls: mice that change, stored models of choice", _choice_models),
     Migration(16, "decoding: choice beyond the stimulus, slopes over mice", _beyond),
     Migration(17, "files of donors, ROIs of UIDs that stay", lambda connection, name_prefix: None, _made_of),
+    Migration(23, "decoding: what features are made of", _what_features_are_made_of),
 )
 LATEST = MIGRATIONS[-1].number
 

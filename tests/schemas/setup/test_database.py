@@ -176,7 +176,7 @@ def test_two_inits_at_once_and_prefixes_keep_apart(database, backend, meso_comma
     versions = database.query(
         f"SELECT schema_version FROM {full(database, fresh, 'provenance', 'schema_version')}"
     ).fetchall()
-    assert [row[0] for row in versions] == list(range(1, migrations.LATEST + 1))
+    assert [row[0] for row in versions] == [one.number for one in migrations.MIGRATIONS]
     assert {fresh + name for name in (*MODULES, "views")} <= schema_list(database)
 
     there, here = full(database, fresh, "session", "subject"), schemas.Subject & {"subject": "APART"}
@@ -733,6 +733,19 @@ def test_curves_of_version_16_go_with_the_trials_of_their_donors_and_uids_keep_t
     assert seen["donors"] == [[True, version_1.EIDS[1], None]]
     place = ["OLD", version_1.EIDS[0], 0]
     assert seen["files"] == [[*place, "c" * 64, "a\nb\nc\n", "d" * 64, "2024-02-01 00:00:00"]]
+
+
+def test_of_features_of_version_22_it_is_not_known_what_they_are_made_of(old_tables):
+    old = old_tables(22)
+    (table,) = migrations.FEATURE_COLUMNS
+    here, new = old.declared("decoding", table)
+    assert set(new) - set(here) == {"feature_key"}
+    old.upgrade("Applied 23: decoding: what features are made of")
+    here, new = old.declared("decoding", table)
+    assert here == new
+    keys = "import json, schemas; schemas.activate(); print(json.dumps(schemas.TrialFeatures.to_arrays('{}').tolist()))"
+    assert old.run(keys.format("feature_key")) == [None, None]
+    assert old.run(keys.format("n_usable")) == [20, 20]
 
 
 # ---------------------------------------------------------------- views
