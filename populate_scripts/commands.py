@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.decoding import NDCSettings
 from pipeline.errors import ConfigError, DataError
 from populate_scripts.demo import raster_name, write
-from schemas.decoding.run import by_region, run_ndc
+from schemas.decoding.run import NDCRun, by_region, run_ndc
+from schemas.embedding import embedding_of
 from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
 from schemas.queries.ids import known_as
@@ -29,7 +30,6 @@ from schemas.work.filling import SESSION_TABLES, Filled, fill, registered
 from schemas.work.states import JobStatus
 
 if TYPE_CHECKING:
-    from drawing.curves import DrawableRun
     from pipeline.tracking.mirror import MirrorReport
     from schemas.exchange.verify import Finding, Verified
     from schemas.imaging.objects import Orphan
@@ -44,7 +44,7 @@ def ndc(
     output: Path | None,
     tracking_run: str | None = None,
     regions: Sequence[str] = (),
-) -> DrawableRun:
+) -> NDCRun:
     """Compute the curves of sessions, or of all registered sessions of a subject.
 
     Parameters
@@ -68,8 +68,6 @@ def ndc(
     ConfigError
         Both or neither of ``eids`` and ``subject`` are given.
     """
-    from drawing.curves import DrawableRun
-
     if bool(eids) == bool(subject):
         raise ConfigError("Name session ids, or --subject")
     chosen = session_ids(eids, subject)
@@ -77,7 +75,7 @@ def ndc(
     run = tracking_run_of_sessions(chosen, tracking_run)
     if regions:
         settings = by_region(chosen, run, settings, regions, **cells)
-    result = DrawableRun.of(run_ndc(chosen, run, settings, **cells, progress=True))
+    result = run_ndc(chosen, run, settings, **cells, progress=True)
     if output:
         write(result, output, tagged=True)
     return result
@@ -86,7 +84,6 @@ def ndc(
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:
     """Draw the raster of each session with these arguments of ``meso.plot_raster``; yield the files."""
     import meso
-    from drawing.cells import embedding_of
     from pipeline.figures import save
 
     for eid in map(registered, eids):
@@ -110,7 +107,7 @@ def tracked_rasters(
         The sessions share no cell, or as for ``meso.match_tracked_indices_across_sessions``.
     """
     import meso
-    from drawing.cells import embedding_of, session_title
+    from drawing.cells import session_title
     from pipeline.figures import distinct_region_colors, save
 
     anchor, *others = dict.fromkeys(map(registered, eids))

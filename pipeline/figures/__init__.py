@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.text import file_stem
+
 from .cells import cell_map, cell_map_3d
 from .choices import ChoiceModelPanels, choice_model
 from .days import k_star_over_days
@@ -9,7 +11,7 @@ from .ndc import Curve, ndc_overlay, ndc_panels
 from .performance import score_over_performance
 from .peri_event import Average, peri_event_lines, peri_event_map
 from .raster import raster
-from .style import StyledFigure, distinct_region_colors, file_stem, save, session_colors, style
+from .style import StyledFigure, distinct_region_colors, save, session_colors, style
 from .tracking import presence_map, shared_counts, survival
 from .trends import trends_over_days
 

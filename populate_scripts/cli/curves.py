@@ -44,11 +44,12 @@ def demo(cache_dir: Path | None, uid_root: Path | None, subject: str | None, out
     meso demo
     meso demo --cache-dir ~/Downloads/ONE --subject SP072 --output figures/
     """
+    from drawing.screen import print_run
     from populate_scripts.demo import demo as run_demo
 
     activate()
     result = run_demo(output, cache_dir, subject, str(uid_root.resolve()) if uid_root else None, echo)
-    result.show()
+    print_run(result)
     echo(f"Figures and k_star.csv are in {output}/")
     echo(f"To see the results in a browser: {_this_program()} serve --open")
     sys.exit(0 if len(result.table) else 1)
@@ -106,6 +107,7 @@ def ndc(
     meso ndc --subject SP072 --target choice --target block --output figures/
     meso ndc --subject SP072 --by-region VISp,VISam --ks 2,4,8,16
     """
+    from drawing.screen import print_run
     from populate_scripts import commands
 
     regions = names_in(by_region)
@@ -121,7 +123,7 @@ def ndc(
     if as_json:
         echo(result.table.to_json(orient="records", date_format="iso"))
     else:
-        result.show()
+        print_run(result)
         if output:
             echo(f"Figures and table are in {output}/")
     sys.exit(0 if len(result.table) else 1)

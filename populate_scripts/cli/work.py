@@ -89,9 +89,9 @@ def update(eids: tuple[str, ...], subject: str | None, everything: bool, dry_run
 @as_json
 def sessions(subject: str | None, as_json: bool) -> None:
     """List sessions: ids, and numbers of FOVs, cells and trials."""
+    activate()
     from schemas.queries.sessions import sessions as listed
 
-    activate()
     rows = listed(subject)
     if not as_json:
         rows = [{name.removeprefix("session_"): row[name] for name in SESSION_COLUMNS} for row in rows]
@@ -174,9 +174,9 @@ def status(watch: bool, as_json: bool) -> None:
     """
     import time
 
+    activate()
     from schemas.work import reports
 
-    activate()
     while True:
         if watch and not as_json:
             click.clear()

@@ -92,8 +92,8 @@ def test_curves_of_the_same_cells_in_another_tracking_run_are_not_computed_again
         ]
         trials = [(schemas.NDCResult.Trial & key).to_arrays("trial", "trial_use", order_by="trial") for key in keys]
         np.testing.assert_array_equal(*trials)
-        # a larger one takes its scores from the other tracking run too
-        larger = replace(settings, r=LARGER)
+    # a larger one takes its scores from the other tracking run too
+    larger = replace(settings, r=LARGER)
     with monkeypatch.context() as patch:
         patch.setattr(tables, "_features", refuse)
         (known, *_) = asked(eids, first_run, larger)
