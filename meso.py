@@ -307,6 +307,7 @@ def plot_raster(
     t_range: tuple[float, float] | None = None,
     trials: bool = True,
     note: str = "",
+    width: str | None = None,
 ) -> Figure:
     """Draw a raster of the session's cells, with wheel velocity, trial events and blocks above it.
 
@@ -335,6 +336,8 @@ def plot_raster(
         Show events and blocks, if the session has trials.
     note : str
         Appended to the title.
+    width : {'single', 'double'}, optional
+        A journal's: 89 or 183 mm, with the legend, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -372,6 +375,7 @@ def plot_raster(
         bg=bg,
         scale=(20, 99) if scaling else None,
         title=f"{session_title(eid)}, {kinds}{note}",
+        width=width,
     )
 
 
@@ -422,7 +426,13 @@ def _shown(
 
 
 def plot_xyz(
-    eid: str, mapping: str = "isort", *, restrict: Rows = None, filter_neurons: bool = True, axes: Any = None
+    eid: str,
+    mapping: str = "isort",
+    *,
+    restrict: Rows = None,
+    filter_neurons: bool = True,
+    axes: Any = None,
+    width: str | None = None,
 ) -> Figure:
     """Draw the cells of a session in three dimensions, coloured by Rastermap order or by region.
 
@@ -434,6 +444,8 @@ def plot_xyz(
         Colour of a cell: its rank in the Rastermap order, or its region.
     axes
         Accepted because the scripts took it, and ignored.
+    width
+        As for ``plot_raster``.
 
     Raises
     ------
@@ -448,9 +460,10 @@ def plot_xyz(
     cells = load_or_embed(eid, restrict, filter_neurons=filter_neurons)
     title = session_title(cells["roi_keys"][0]["eid"]) if cells["roi_keys"] else None
     if mapping == "regions":
-        return cell_map_3d(cells["xyz"], regions=cells["region_labels"], title=title)
+        return cell_map_3d(cells["xyz"], regions=cells["region_labels"], title=title, width=width)
     # the rank of each row, which is the inverse of the order
-    return cell_map_3d(cells["xyz"], values=np.argsort(cells["isort"]), label="Rastermap rank", title=title)
+    ranks = np.argsort(cells["isort"])
+    return cell_map_3d(cells["xyz"], values=ranks, label="Rastermap rank", title=title, width=width)
 
 
 def get_win_times(eid: str) -> dict[str, np.ndarray]:

@@ -1,12 +1,17 @@
-"""Seconds that commands take when the database server is far away: a proxy delays every packet.
+"""Statements of commands, and their seconds when the server is far away, beside what is required.
 
     python benchmarks/round_trips.py [--ms 0 2 20] [--turns 3] [--keep FOLDER]
-    DJ_HOST=127.0.0.1 DJ_BACKEND=mysql DJ_USER=root DJ_PASS=... python benchmarks/round_trips.py   # else PostgreSQL
+    python benchmarks/round_trips.py --backend mysql      # on a MySQL server of its own
+    DJ_HOST=127.0.0.1 DJ_BACKEND=mysql DJ_USER=root DJ_PASS=... python benchmarks/round_trips.py   # a server of yours
 
 The database is that of ``meso demo``, which is run if there is none; ``--keep`` names the folder of the embedded
-database. A round trip of 20 ms is that of a server in another city, 2 ms that of one in another building. Packets are
-delayed by half a round trip in each direction, one after the other without waiting, as by a cable. Start and imports of
-Python, about a second, are included.
+database. A proxy delays every packet: a round trip of 20 ms is that of a server in another city, 2 ms that of one in
+another building. Packets are delayed by half a round trip in each direction, one after the other without waiting, as by
+a cable.
+
+Commands are timed from their start, with the imports of Python, and their statements counted from there. What a process
+does again and again is timed in one that runs: a pass of a worker without jobs, the preview of a delete, tracking. What
+these take in a lab's database is measured by ``benchmarks/scale.py``.
 """
 
 from __future__ import annotations
@@ -20,18 +25,92 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
-from statistics import median
+
+import numpy as np
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from store import own_mysql  # noqa: E402
 from support.faults import Link, Proxy, _without_tls  # noqa: E402
 
-LOAD = "import sys, meso; meso.load_or_embed(sys.argv[1])"
 CURVES = ("--subject", "SP999", "--target", "choice", "--target", "feedback", "--target", "stimulus")
+#: A process that counts its statements: DataJoint makes a cursor for each.
+COUNTED = """
+import os, sys, time
+from datajoint.adapters import mysql, postgres
+sent = []
+for adapter in (mysql.MySQLAdapter, postgres.PostgreSQLAdapter):
+    def get_cursor(self, connection, as_dict=False, make=adapter.get_cursor):
+        sent.append(1)
+        return make(self, connection, as_dict)
+    adapter.get_cursor = get_cursor
+def measured():
+    print("measured", len(sent), time.perf_counter() - begin, file=sys.stderr)
+begin = float(os.environ["BEGIN"])  # of the process: the clock is that of the machine
+"""
+COMMAND = """
+from populate_scripts.cli import main
+import atexit
+atexit.register(measured)
+main({arguments!r})
+"""
+LOAD = """
+import meso
+meso.load_or_embed({eid!r})
+measured()
+"""
+#: Twice, as the first pass of a process asks for the definitions of the tables.
+IDLE = """
+import schemas
+schemas.activate()
+from populate_scripts.worker import Scheduler
+from schemas.server.binding import auto_populated
+from schemas.work.jobs import most_urgent
+scheduler = Scheduler(auto_populated(), print)
+for again in range(2):
+    sent.clear()
+    begin = time.perf_counter()
+    scheduler._schedule(), most_urgent(auto_populated())
+measured()
+"""
+PREVIEW = """
+import schemas
+from schemas.cascade import preview
+schemas.activate()
+for again in range(2):
+    sent.clear()
+    begin = time.perf_counter()
+    assert preview(schemas.Session & {"subject": "SP999"})
+measured()
+"""
+#: A run of its own, which is dropped again.
+TRACKED = """
+import schemas
+from schemas.upkeep.tracking_runs import drop_run
+from schemas.work.filling import fill
+schemas.activate()
+run = schemas.TrackingRun.register("SP999", duplicates="first")
+fill([schemas.TrackedCell], run)
+sent.clear()
+begin = time.perf_counter()
+assert not fill([schemas.TrackedFOV], run).errors
+measured()
+drop_run("SP999", run["tracking_run"])
+"""
+#: Most statements of each, and most seconds by round trip in ms.
+MUST = {
+    "meso status": (30, {20: 1.5}),
+    "meso sessions": (30, {}),
+    "load_or_embed": (30, {}),
+    "meso raster": (40, {}),
+    "meso ndc, stored": (60, {}),
+    "idle pass": (20, {}),
+    "delete preview": (None, {0: 1.0}),
+    "TrackedFOV": (200, {}),
+}
 
 
 class FarAway(Proxy):
@@ -60,29 +139,38 @@ class FarAway(Proxy):
             target.shutdown(socket.SHUT_WR)
 
 
-def run(arguments: Sequence[str], env: dict[str, str] | None = None) -> str:
-    """Run Python, and return what it prints."""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
-    command = [sys.executable, "-W", "ignore", *arguments]
-    return subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+def run(code: str, env: dict[str, str] | None = None) -> tuple[str, int, float]:
+    """Run Python code, and return what it prints, its statements, and the seconds of what it measured."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "BEGIN": str(time.perf_counter()), **(env or {})}
+    command = [sys.executable, "-W", "ignore", "-c", COUNTED + code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(done.stderr)
+    lines = [line.split()[1:] for line in done.stderr.splitlines() if line.startswith("measured ")]
+    number, seconds = lines[0] if lines else (0, 0.0)
+    return done.stdout, int(number), float(seconds)
 
 
-def meso(*arguments: str) -> list[str]:
-    return ["-m", "populate_scripts.cli", *arguments]
+def meso(*arguments: str) -> str:
+    return COMMAND.format(arguments=list(arguments))
 
 
 def sessions() -> list[str]:
     code = "import schemas; schemas.activate(); print(*(schemas.Session & {'subject': 'SP999'}).to_arrays('eid'))"
-    return run(["-c", code]).split()
+    return run(code)[0].split()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ms", type=float, nargs="+", default=[0, 2, 20])
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--backend", choices=["postgresql", "mysql"], default="postgresql")
     parser.add_argument("--keep", type=Path, help="folder of the embedded database")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="meso-") as folder:
+    with (
+        tempfile.TemporaryDirectory(prefix="meso-") as folder,
+        own_mysql() if asked.backend == "mysql" and "DJ_HOST" not in os.environ else nullcontext(),
+    ):
         os.environ["MESO_DATA_DIR"] = str(asked.keep or folder)
         if "DJ_HOST" in os.environ:
             run(meso("db", "init"))
@@ -90,38 +178,46 @@ def main() -> None:
         if not eids:
             run(meso("demo", "--output", folder))
             eids = sessions()
-        measure(asked, eids, folder)
-        if "DJ_HOST" not in os.environ and not asked.keep:
-            from schemas.server import embedded
+        try:
+            measure(asked, eids, folder)
+        finally:
+            if "DJ_HOST" not in os.environ and not asked.keep:
+                from schemas.server import embedded
 
-            embedded.stop("immediate")
+                embedded.stop("immediate")
 
 
 def measure(asked: argparse.Namespace, eids: list[str], folder: str) -> None:
-    commands = {
+    programs = {
         "meso status": meso("status"),
         "meso sessions": meso("sessions"),
-        "load_or_embed": ["-c", LOAD, eids[0]],
+        "load_or_embed": LOAD.format(eid=eids[0]),
         "meso raster": meso("raster", eids[0], "--output", folder),
         "meso ndc, stored": meso("ndc", *CURVES),
+        "idle pass": IDLE,
+        "delete preview": PREVIEW,
+        "TrackedFOV": TRACKED,
     }
     names = ("DJ_BACKEND", "DJ_HOST", "DJ_PORT", "DJ_USER", "DJ_PASS", "MESO_DATA_DIR")
     proxy = FarAway({name: os.environ[name] for name in names if name in os.environ})
-    run(commands["meso ndc, stored"], proxy.variables)
-    print(f"{'s':20}" + "".join(f"{ms:>8.0f} ms" for ms in asked.ms))
-    for name, command in commands.items():
-        times = []
+    run(programs["meso ndc, stored"], proxy.variables)
+    print("| | statements (must) |" + "".join(f" {ms:g} ms, s (must) |" for ms in asked.ms))
+    print("|---|---|" + "---|" * len(asked.ms))
+    for name, code in programs.items():
+        most, limits = MUST[name]
+        cells = []
         for ms in asked.ms:
             proxy.delay = ms / 2000
-            times.append(median(seconds(command, proxy.variables) for _ in range(asked.turns)))
-        print(f"{name:20}" + "".join(f"{value:11.2f}" for value in times), flush=True)
+            found = [run(code, proxy.variables)[1:] for _ in range(asked.turns)]
+            number = max(number for number, _ in found)
+            cells.append(beside(float(np.median([seconds for _, seconds in found])), limits.get(ms), ".2f"))
+        print(f"| {name} | {beside(number, most, 'd')} | " + " | ".join(cells) + " |", flush=True)
     proxy.close()
 
 
-def seconds(command: Sequence[str], variables: dict[str, str]) -> float:
-    begin = time.perf_counter()
-    run(command, variables)
-    return time.perf_counter() - begin
+def beside(seen: float, most: float | None, form: str) -> str:
+    """Return a figure with what is required in brackets."""
+    return f"{seen:{form}}" + ("" if most is None else f" ({most:g}: {'met' if seen < most else 'MISSED'})")
 
 
 if __name__ == "__main__":

@@ -10,13 +10,12 @@ import datajoint as dj
 import numpy as np
 
 from pipeline import figures
-from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import NotFoundError
 from pipeline.figures.peri_event import peak_order
 from pipeline.figures.style import natural_key, pooled_regions
 from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_times
 from pipeline.signals.peri_event import peri_event as average
-from schemas.embedding import Embedding, EmbeddingParams
+from schemas.embedding import Embedding, embedding_of
 from schemas.imaging.activity import CellActivity, activity
 from schemas.imaging.tables import ROI, Activity, BrainRegion
 from schemas.provenance import environment_row
@@ -246,23 +245,6 @@ def averages(
         for row, name in enumerate(got.names.tolist()):
             lines[str(name)].append(figures.Average(window, edges, got.mean[row], got.sem[row], got.n_trials[row]))
     return lines
-
-
-def embedding_of(eid: str) -> dict[str, str]:
-    """Return the key of the Rastermap order of a session's neurons (default settings), with its environment.
-
-    Raises
-    ------
-    NotFoundError
-        The session is not embedded.
-    """
-    # a hash of the default settings; `add` inserts them only if they are missing
-    key = {"eid": eid, **EmbeddingParams.add(EmbeddingSettings())}
-    if not (Embedding & key):
-        raise NotFoundError(
-            "the session is not embedded", eid=eid, do=f"Embed it with: meso populate Embedding --eid {eid}"
-        )
-    return {**key, "environment": (Embedding & key).fetch1("environment")}
 
 
 def session_title(eid: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from pipeline.decoding.fits.days import DayTrend
 from pipeline.decoding.fits.families import family_curve
 from pipeline.decoding.fits.trend import LogKSlope
 from pipeline.signals.peri_event import window_in_words
-from schemas.decoding.naming import names_of
 from schemas.decoding.results import NDCRun, TargetRun
 from schemas.decoding.rows import p_of
 
@@ -142,19 +141,18 @@ def performance(run: NDCRun, width: str | None = None) -> Figure | None:
 
 def regions(run: NDCRun, width: str | None = None) -> dict[str, Figure]:
     """Draw the curves of each target that has several regions, in a panel for each region."""
-    # settings that differ in nothing but the regions are one figure
-    panels_of: dict[NDCSettings, dict[str, list[figures.Curve]]] = {}
-    for target in run.targets:
-        panels = panels_of.setdefault(replace(target.settings, regions=()), {})
-        panels["+".join(target.settings.regions) or "all regions"] = figure_curves(target)
-    return {
-        name: figures.ndc_panels(
-            panels, metric=asked.metric, delta=asked.delta, curve_axis=asked.curve_axis, width=width,
-            title=f"{run.subject}: {name} by region, up to {asked.n_cells or 'all'} {asked.cells} cells of each",
-        )
-        for name, (asked, panels) in zip(names_of(list(panels_of)), panels_of.items(), strict=True)
-        if len(panels) > 1 and any(panels.values())
-    }  # fmt: skip
+    return {name: panels_of(run, name, width) for name in run.region_panels()}
+
+
+def panels_of(run: NDCRun, name: str, width: str | None = None) -> Figure:
+    """Draw the curves of one target that has several regions, by its name in ``region_panels``."""
+    panels = run.region_panels()[name]
+    asked = next(iter(panels.values())).settings
+    return figures.ndc_panels(
+        {region: figure_curves(target) for region, target in panels.items()},
+        metric=asked.metric, delta=asked.delta, curve_axis=asked.curve_axis, width=width,
+        title=f"{run.subject}: {name} by region, up to {asked.n_cells or 'all'} {asked.cells} cells of each",
+    )  # fmt: skip
 
 
 def _curves_by_target(run: NDCRun) -> dict[str, list[figures.Curve]]:

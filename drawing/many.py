@@ -10,7 +10,8 @@ from typing import Any
 from matplotlib.figure import Figure
 from rich.markup import escape
 
-from drawing.screen import print_mice, shown_result, table_of, trend_lines, wide_console
+from drawing.screen import print_mice, shown_result, trend_lines, wide_console
+from drawing.tables import table_of
 from pipeline import figures
 from pipeline.decoding import DayTrend
 from pipeline.text import printable

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
+from drawing.tables import cell_text, table_of
 from pipeline.decoding.fits.mice import MIN_MICE
 from pipeline.decoding.fits.power import MOST_MICE
 from pipeline.text import p_text, printable
@@ -25,30 +23,6 @@ TITLES = {
 }  # fmt: skip
 #: Terminals at least this many characters wide get session ids in full, others their first 8 characters.
 FULL_ID_WIDTH = 120
-
-
-def table_of(rows: Sequence[dict[str, Any]], title: str | None = None) -> Table:
-    """Return a rich table of rows, all with the same columns; numbers are right-aligned."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=None, padding=(0, 2, 0, 0))
-    for name in rows[0] if rows else ():
-        # up to 12 characters of every column stay, however narrow the terminal is
-        width = max(len(str(name)), *(len(cell_text(row[name])) for row in rows))
-        numbers = all(isinstance(row[name], int | float) or row[name] is None for row in rows)
-        table.add_column(str(name), justify="right" if numbers else "left", no_wrap=True, min_width=min(12, width))
-    for row in rows:
-        table.add_row(*(escape(cell_text(value)) for value in row.values()))
-    return table
-
-
-def cell_text(value: Any) -> str:
-    """Return a value as text: floats with three decimals, '-' for None and NaN."""
-    if value is None or value != value:  # NaN is not equal to itself
-        return "-"
-    if isinstance(value, float):
-        return f"{value:.3f}"
-    if isinstance(value, datetime.datetime):
-        return value.isoformat(sep=" ", timespec="seconds")
-    return printable(value)
 
 
 def print_run(run: NDCRun) -> None:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 
-from drawing.screen import FULL_ID_WIDTH, table_of
+from drawing.screen import FULL_ID_WIDTH
+from drawing.tables import table_of
 from pipeline import figures
 from pipeline.figures.transfer import decay_text
 from pipeline.text import printable

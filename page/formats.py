@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime
 from typing import Any
 
-from drawing.screen import cell_text, shown_result
+from drawing.screen import shown_result
+from drawing.tables import cell_text
 from schemas.decoding.results import NDCRun
 
 

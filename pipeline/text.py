@@ -1,10 +1,10 @@
-"""Text of others, such as names of subjects and files, made harmless for a terminal or a spreadsheet; text of p."""
+"""Text of others made harmless for a terminal, a spreadsheet or a file name; text of p."""
 
 from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,3 +76,16 @@ def csv_text(table: pd.DataFrame) -> str:
 
     text: str = table.map(cell).to_csv(index=False)
     return text
+
+
+def file_stem(*parts: Any, max_length: int = 100) -> str:
+    """Return a valid file name without suffix; parts may contain slashes (``VISp2/3``), and long names are cut.
+
+    Examples
+    --------
+    >>> file_stem("raster", "2024-05-01", "VISp2/3")
+    'raster_2024-05-01_VISp2-3'
+    """
+    # \w keeps letters of other alphabets too, which file systems allow
+    text = "_".join(re.sub(r"[^\w.+-]+", "-", str(part)) for part in parts)
+    return text[:max_length].strip("-_.")

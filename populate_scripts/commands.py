@@ -20,6 +20,7 @@ from schemas.decoding.run import by_region, run_ndc
 from schemas.decoding.sets import chosen_sessions
 from schemas.decoding.tables import NDCParams
 from schemas.decoding.transfers import run_transfer
+from schemas.embedding import embedding_of
 from schemas.imaging import objects
 from schemas.imaging.tables import ROI, BrainRegion
 from schemas.labels import LabelSet
@@ -209,10 +210,8 @@ def ndc_of_mice(eids: Sequence[str], question: Question, output: Path | None = N
 
 def write_many(result: DrawableMany, output: Path) -> None:
     """Write the table of several sets of sessions, the figure of mice, and the figures of each set to a folder."""
-    from drawing.curves import DrawableRun
     from drawing.many import write_mice
-    from pipeline.figures import file_stem
-    from pipeline.text import csv_text
+    from pipeline.text import csv_text, file_stem
 
     output.mkdir(parents=True, exist_ok=True)
     tag = content_key([result.family, list(result.runs)])[:8]
@@ -221,7 +220,7 @@ def write_many(result: DrawableMany, output: Path) -> None:
         write_mice(result.mice, output)
     for name, run in result.runs.items():
         if len(run.table):
-            write(DrawableRun.of(run), output / file_stem(name), tagged=True)
+            write(run, output / file_stem(name), tagged=True)
 
 
 def write_sets(rows: Sequence[dict[str, Any]], path: Path) -> None:
@@ -294,7 +293,6 @@ def transfer(
 def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> Iterator[Path]:
     """Draw the raster of each session with these arguments of ``meso.plot_raster``; yield the files."""
     import meso
-    from drawing.cells import embedding_of
     from pipeline.figures import save
 
     for eid in eids:
@@ -318,7 +316,7 @@ def tracked_rasters(
         The sessions share no cell, or as for ``meso.match_tracked_indices_across_sessions``.
     """
     import meso
-    from drawing.cells import embedding_of, session_title
+    from drawing.cells import session_title
     from pipeline.figures import distinct_region_colors, save
 
     anchor, *others = eids

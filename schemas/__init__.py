@@ -15,61 +15,63 @@ with warnings.catch_warnings():
     config_file.guard()  # before DataJoint is imported
     # DataJoint warns at its first import when there is no datajoint.json: then the embedded database is used
     warnings.filterwarnings("ignore", message="No datajoint.json found")
-    quick_import.import_datajoint()
+    with quick_import.without_garbage_collection():
+        quick_import.import_datajoint()
 
-from pipeline.errors import (
-    ArgumentError,
-    ArgumentTypeError,
-    ConfigError,
-    DamagedError,
-    DataError,
-    MesoError,
-    NotFoundError,
-    OutOfRangeError,
-)
-from schemas.behavior import ChoiceModel
-from schemas.decoding.tables import (
-    NDCCohort,
-    NDCComparison,
-    NDCFamily,
-    NDCParams,
-    NDCPopulation,
-    NDCResult,
-    NDCTask,
-    TransferMatrix,
-    TransferResult,
-    TransferTask,
-    TrialFeatures,
-)
-from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
-from schemas.imaging.activity import CellActivity, activity
-from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
-from schemas.labels import LabelSet
-from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
-from schemas.responses.tables import (
-    CellResponse,
-    CellTask,
-    ResponseTask,
-    SelectivityParams,
-    Stability,
-    StabilityParams,
-    StabilityTask,
-    TrialTypeMean,
-    WindowSet,
-)
-from schemas.server.connection import connect
-from schemas.session import Behavior, FOVFolder, Session, SessionTag, Subject, Wheel
-from schemas.setup.activation import activate
-from schemas.tracking import (
-    RegisteredUIDs,
-    SessionSet,
-    SharedCells,
-    TrackedCell,
-    TrackedFOV,
-    TrackingFile,
-    TrackingRun,
-)
-from schemas.upkeep.deletion import delete_sessions
+with quick_import.without_garbage_collection():
+    from pipeline.errors import (
+        ArgumentError,
+        ArgumentTypeError,
+        ConfigError,
+        DamagedError,
+        DataError,
+        MesoError,
+        NotFoundError,
+        OutOfRangeError,
+    )
+    from schemas.behavior import ChoiceModel
+    from schemas.decoding.tables import (
+        NDCCohort,
+        NDCComparison,
+        NDCFamily,
+        NDCParams,
+        NDCPopulation,
+        NDCResult,
+        NDCTask,
+        TransferMatrix,
+        TransferResult,
+        TransferTask,
+        TrialFeatures,
+    )
+    from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
+    from schemas.imaging.activity import CellActivity, activity
+    from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
+    from schemas.labels import LabelSet
+    from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
+    from schemas.responses.tables import (
+        CellResponse,
+        CellTask,
+        ResponseTask,
+        SelectivityParams,
+        Stability,
+        StabilityParams,
+        StabilityTask,
+        TrialTypeMean,
+        WindowSet,
+    )
+    from schemas.server.connection import connect
+    from schemas.session import Behavior, FOVFolder, Session, SessionTag, Subject, Wheel
+    from schemas.setup.activation import activate
+    from schemas.tracking import (
+        RegisteredUIDs,
+        SessionSet,
+        SharedCells,
+        TrackedCell,
+        TrackedFOV,
+        TrackingFile,
+        TrackingRun,
+    )
+    from schemas.upkeep.deletion import delete_sessions
 
 __all__ = [
     "FOV",

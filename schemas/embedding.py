@@ -9,7 +9,7 @@ import datajoint as dj
 import numpy as np
 
 from pipeline.embedding import EmbeddingSettings, rastermap_order
-from pipeline.errors import DamagedError, DataError
+from pipeline.errors import DamagedError, DataError, NotFoundError
 from pipeline.signals import tiles
 from pipeline.signals.flags import is_flagged_at
 from pipeline.signals.resampling import common_frames, resample
@@ -195,6 +195,23 @@ def embeddings_of_all_fovs(eid: str) -> dj.Table:
     found = (Embedding.proj() * EmbeddingParams.proj("fovs") & {"eid": eid}).to_dicts()
     keys = [{name: row[name] for name in Embedding.primary_key} for row in found if not row["fovs"]]
     return Embedding & (keys or "FALSE")
+
+
+def embedding_of(eid: str) -> dict[str, str]:
+    """Return the key of the Rastermap order of a session's neurons (default settings), with its environment.
+
+    Raises
+    ------
+    NotFoundError
+        The session is not embedded.
+    """
+    # a hash of the default settings; `add` inserts them only if they are missing
+    key = {"eid": eid, **EmbeddingParams.add(EmbeddingSettings())}
+    if not (Embedding & key):
+        raise NotFoundError(
+            "the session is not embedded", eid=eid, do=f"Embed it with: meso populate Embedding --eid {eid}"
+        )
+    return {**key, "environment": (Embedding & key).fetch1("environment")}
 
 
 def tiles_between(

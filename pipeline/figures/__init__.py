@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pipeline.text import file_stem
+
 from .cells import cell_map, cell_map_3d
 from .choices import ChoiceModelPanels, choice_model
 from .days import k_star_over_days
@@ -11,7 +13,7 @@ from .performance import score_over_performance
 from .peri_event import Average, peri_event_lines, peri_event_map
 from .raster import raster
 from .stability import cell_responses, stability_over_days
-from .style import StyledFigure, distinct_region_colors, file_stem, save, session_colors, style
+from .style import StyledFigure, distinct_region_colors, save, session_colors, style
 from .tracking import presence_map, shared_counts, survival
 from .transfer import transfer_over_days
 from .trends import trends_over_days

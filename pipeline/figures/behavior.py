@@ -124,7 +124,7 @@ def draw_events(ax: Axes, events: Mapping[str, np.ndarray], window: tuple[float,
     _label_rows(ax, {row + 0.5: elided(name, 16) for row, name in enumerate(events)}, len(events))
     if many:
         note = f"shades: from none to {most} in {(window[1] - window[0]) / COUNT_BINS:.2g} s"
-        ax.set_xlabel(note, loc="right", fontsize=6.5, color="0.35", labelpad=1)
+        ax.set_xlabel(note, loc="right", fontsize=7, color="0.35", labelpad=1)
     ax.set_xlim(*window)
 
 
@@ -169,7 +169,7 @@ def _inside(times: np.ndarray, window: tuple[float, float]) -> np.ndarray:
 
 def _label_rows(ax: Axes, names: Mapping[float, str], n_rows: int) -> None:
     """Write the names of rows at the left, row 0 on top, without a frame."""
-    ax.set_yticks(list(names), list(names.values()), fontsize=6.5)
+    ax.set_yticks(list(names), list(names.values()), fontsize=7)
     # downwards, so that row 0 is on top
     ax.set_ylim(n_rows, 0)
     ax.tick_params(left=False, pad=1)

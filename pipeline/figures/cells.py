@@ -143,6 +143,7 @@ def cell_map_3d(
     limits: tuple[float, float] | None = None,
     title: str | None = None,
     view: tuple[float, float] = (28, -60),
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw cells in 3D: ML to the right, AP to the back, DV up.
 
@@ -156,6 +157,8 @@ def cell_map_3d(
         As for `cell_map`.
     view : (float, float)
         Elevation and azimuth in degrees.
+    width : {"single", "double"}, optional
+        As for `cell_map`.
 
     Returns
     -------
@@ -178,15 +181,15 @@ def cell_map_3d(
     shown = np.isfinite(xyz).all(axis=1)
     with style():
         coloring = _coloring(shown, regions, region_colors, values, label, cmap, limits)
-        fig = StyledFigure(
-            figsize=(7.4, max(4.6, LEGEND_LINE_HEIGHT * len(coloring.handles) + 0.5)), layout="constrained"
-        )
+        beside = LEGEND_LINE_HEIGHT * len(coloring.handles) + 0.5
+        fig = new_figure((7.4, 3.2 if width == "single" else max(4.6, beside)), width)
         ax: Any = fig.add_subplot(projection="3d", label="cells")
         low, high = _box(xyz[shown])
         span = high - low
         sides = np.maximum(span, MIN_SIDE_RATIO * span.max())
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
-        ax.set_box_aspect(sides.tolist(), zoom=0.95)  # a list, because matplotlib changes an array in place
+        # a list, because matplotlib changes an array in place; the labels do not shrink with the figure
+        ax.set_box_aspect(sides.tolist(), zoom=0.85 if width == "single" else 0.95)
         for axis, name, stretch in zip("xyz", AXES, sides / span, strict=True):
             note = f", stretched {stretch:.2g}×" if stretch > 1.05 else ""
             getattr(ax, f"set_{axis}label")(f"{name} (µm{note})")
@@ -311,6 +314,8 @@ def _explain(fig: StyledFigure, ax: Axes, coloring: _Coloring, shown: np.ndarray
         below, above = bool((numbers < coloring.norm.vmin).any()), bool((numbers > coloring.norm.vmax).any())
         extend = {(True, False): "min", (False, True): "max", (True, True): "both"}.get((below, above), "neither")
         shape: Any = {"extend": extend, "extendfrac": 0.03, "shrink": 0.7, "aspect": 25}
+        if ax.name == "3d" and fig.get_figwidth() < 5:  # beside the axes there is no room
+            shape |= {"location": "bottom"}
         fig.colorbar(ax.collections[0], ax=ax, label=coloring.label, pad=0.1 if ax.name == "3d" else 0.03, **shape)
     if handles:
         heading = coloring.label if coloring.colors is not None else ""

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from pipeline.errors import ArgumentError
 
 from .behavior import BLOCKS
-from .style import LINE_COLORS, StyledFigure, set_suptitle, style, title_panels
+from .style import LINE_COLORS, StyledFigure, new_figure, set_suptitle, style, title_panels
 
 #: Names of the weights in the figure; contrasts are shown in the psychometric panel.
 HABITS = {
@@ -50,13 +50,15 @@ class ChoiceModelPanels:
     checks: Mapping[str, tuple[float, float, float, float]]
 
 
-def choice_model(session: ChoiceModelPanels, *, title: str | None = None) -> StyledFigure:
+def choice_model(session: ChoiceModelPanels, *, title: str | None = None, width: str | None = None) -> StyledFigure:
     """Draw the model of a session's choices: bias and use of the stimulus over trials, habits, and the check.
 
     Parameters
     ----------
     session : ChoiceModelPanels
     title : str, optional
+    width : {"single", "double"}, optional
+        A journal's: 89 mm, with the panels below each other, or 183 mm, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -73,10 +75,10 @@ def choice_model(session: ChoiceModelPanels, *, title: str | None = None) -> Sty
     if missing := [name for name in (*HABITS, "contrast_1") if name not in session.weights]:
         raise ArgumentError(f"the weights lack {', '.join(missing)}")
     with style():
-        fig = StyledFigure(figsize=(7.2, 5.0), layout="constrained")
-        grid = fig.add_gridspec(2, 2, width_ratios=(3, 2))
-        bias, habits = fig.add_subplot(grid[0, 0]), fig.add_subplot(grid[0, 1])
-        stimulus, check = fig.add_subplot(grid[1, 0]), fig.add_subplot(grid[1, 1])
+        n_columns = 1 if width == "single" else 2
+        fig = new_figure((7.2, 5.0 if n_columns == 2 else 8.4), width)
+        grid = fig.add_gridspec(4 // n_columns, n_columns, width_ratios=(3, 2)[:n_columns])
+        bias, habits, stimulus, check = (fig.add_subplot(grid[i]) for i in range(4))
         stimulus.sharex(bias)
         _blocks(bias, session.probability_left)
         _band(bias, session.bias, session.bias_sd, LINE_COLORS[0])
@@ -87,7 +89,7 @@ def choice_model(session: ChoiceModelPanels, *, title: str | None = None) -> Sty
         _habits(habits, session.weights)
         _check(check, session.checks)
         names = ["Side bias; blocks in colour", "Habits", "Use of the stimulus", "Is the mouse imitated?"]
-        title_panels(fig, names, 2)
+        title_panels(fig, names, n_columns)
         if title:
             set_suptitle(fig, title)
     return fig

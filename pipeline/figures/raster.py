@@ -30,20 +30,28 @@ from pipeline.signals.scaling import scale_rows
 from .behavior import checked_block, draw_block, draw_events, draw_wheel
 from .style import (
     LEGEND_MAX,
+    RC,
     UNKNOWN_COLOR,
     UNKNOWN_REGIONS,
+    Y_LABEL_WIDTH,
     StyledFigure,
+    beside_legend,
     distinct_region_colors,
     natural_key,
+    new_figure,
     pooled_regions,
+    set_legend,
     set_suptitle,
     style,
+    wrapped,
 )
 
 MIN_GAP = 1.0  # s; frames further apart have a gap between them
 REGION_ALPHA = 0.30  # opacity of the region colours behind the data
 BLOCK_VALUES = 16_000_000  # values of the signal in memory at a time
-RASTER_HEIGHT, WHEEL_HEIGHT = 4.9, 0.6  # inches
+RASTER_HEIGHTS = {None: 4.9, "single": 3.0, "double": 4.2}  # inches, by width of the figure
+STRIP_WIDTHS = {None: 0.016, "single": 0.04, "double": 0.02}  # of strips at the right, relative to the raster
+WHEEL_HEIGHT = 0.6  # inches
 ROW_HEIGHT = 0.14  # inches of a row of events, and of the blocks
 
 # On white this looks exactly like "gray_r", but where there is no activity the region colours show through.
@@ -94,6 +102,7 @@ def raster(
     scale: tuple[float, float] | None = (20, 99),
     title: str | None = None,
     max_pixels: tuple[int, int] = (1600, 1200),
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw the activity of all neurons over a time range, the first neuron of the order at the top.
 
@@ -123,6 +132,8 @@ def raster(
         Percentiles of each neuron that become 0 and 1 (see the module); None for no scaling.
     title, max_pixels : str or None, (int, int)
         Text above the figure; maximum number of columns and rows of the image.
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -147,7 +158,7 @@ def raster(
     image = _reduce(signal, rank, bins, edges, scale)
     groups = None if regions is None else _group_regions(regions, rank, edges, region_colors)
     above = _above(wheel, events, block, bins.window, times)
-    return _draw(image, bins, groups, above, bg, _Labels(title, len(rank), order is not None, scale))
+    return _draw(image, bins, groups, above, bg, _Labels(title, len(rank), order is not None, scale), width)
 
 
 @dataclass(frozen=True)
@@ -331,16 +342,16 @@ def _draw(
     above: Mapping[str, _Strip],
     bg: str | None,
     labels: _Labels,
+    width: str | None,
 ) -> StyledFigure:
     """Lay out the axes and draw into them."""
-    heights = [*(strip.height for strip in above.values()), RASTER_HEIGHT]
-    fig = StyledFigure(figsize=(10, sum(heights) + 0.7))
-    fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0.005, hspace=0.01)
+    heights = [*(strip.height for strip in above.values()), RASTER_HEIGHTS.get(width, 0.0)]
+    fig = new_figure((10, sum(heights) + 0.7), width)  # refuses other widths
     names = ["raster"]
     names += ["region strip"] if groups is not None else []
     names += ["mean strip", "mean colorbar"] if bg == "firing_rate" else []
     # strips and colour bar, relative to the raster
-    widths = [1.0 if name == "raster" else 0.016 for name in names]
+    widths = [1.0 if name == "raster" else STRIP_WIDTHS[width] for name in names]
     grid = fig.add_gridspec(len(heights), len(names), width_ratios=widths, height_ratios=heights)
     axes = {name: fig.add_subplot(grid[-1, i], label=name) for i, name in enumerate(names)}
     main = axes["raster"]
@@ -348,6 +359,9 @@ def _draw(
     if groups is not None:
         _draw_region_strip(axes["region strip"], groups, labels.n_neurons)
         _draw_legend(fig, groups)
+    # after the legend, which would also part the strips from the raster
+    fig.set_layout_engine("constrained", w_pad=0.02, h_pad=0.03, wspace=0.005, hspace=0.01)
+    _explain_greys(fig, main, labels.scale)
     if bg == "firing_rate":
         _draw_mean_strip(axes["mean strip"], axes["mean colorbar"], image, labels)
     for row, (name, strip) in enumerate(above.items()):
@@ -386,8 +400,15 @@ def _draw_image(ax: Axes, image: np.ndarray, bins: _TimeBins, wash: _Regions | N
     ax.set_xlabel("time (s)")
     ax.set_ylabel(f"cell, {'sorted' if labels.is_sorted else 'as stored'} (n = {labels.n_neurons})")
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
-    unit = "(signal)" if labels.scale is None else "(each cell p{:g} to p{:g} = 0 to 1)".format(*labels.scale)
-    ax.set_title(f"white {low:.3g}, black {high:.3g} {unit}", loc="right", fontsize=6.5, color="0.35")
+
+
+def _explain_greys(fig: StyledFigure, ax: Axes, scale: tuple[float, float] | None) -> None:
+    """Say above the data, left of the legend, what white and black are."""
+    low, high = ax.images[-1].get_clim()
+    unit = "(signal)" if scale is None else "(each cell p{:g} to p{:g} = 0 to 1)".format(*scale)
+    room, size = beside_legend(fig) - Y_LABEL_WIDTH, RC["legend.fontsize"]
+    note = wrapped(f"white {low:.3g}, black {high:.3g} {unit}", room, size)
+    ax.set_title(note, loc="right", fontsize=size, color="0.35")
 
 
 def _row_colors(groups: _Regions) -> np.ndarray:
@@ -428,12 +449,8 @@ def _draw_legend(fig: StyledFigure, groups: _Regions) -> None:
     """Add a legend of regions with their numbers of neurons, outside the axes."""
     entries = zip(groups.names, groups.counts, groups.colors, strict=True)
     handles = [Patch(color=color, label=f"{name or 'unknown'} ({count})") for name, count, color in entries]
-    fig.legend(
-        handles=handles,
-        loc="outside right upper",
-        title="region (cells)",
-        alignment="left",
-        handlelength=1,
-        handleheight=1,
-        labelspacing=0.35,
-    )
+    options: Any = {"title": "region (cells)", "handlelength": 1, "handleheight": 1, "labelspacing": 0.35}
+    if fig.is_narrow:
+        set_legend(fig, handles, **options)
+    else:
+        fig.legend(handles=handles, loc="outside right upper", alignment="left", **options)

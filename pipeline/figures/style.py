@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import datetime
 import io
-import json
 import pathlib
 import re
-import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -25,7 +22,8 @@ from matplotlib.path import Path
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
 
-from pipeline.errors import ArgumentError, ArgumentTypeError
+from pipeline.errors import ArgumentError
+from pipeline.provenance import provenance_text
 
 RC: Any = {
     "figure.dpi": 110,
@@ -155,13 +153,24 @@ def new_figure(
     >>> [float(new_figure((7, 4), width).get_figwidth().round(2)) for width in ("single", "double", None)]
     [3.5, 7.2, 7.0]
     """
-    if width not in (None, *WIDTHS):
-        raise ArgumentError(f"width must be one of {', '.join(WIDTHS)}, or None, not {width!r}")
     if width is None:
         return StyledFigure(figsize=size, layout=layout)
-    fig = StyledFigure(figsize=(WIDTHS[width] / 25.4, size[1]), layout=layout)
+    fig = StyledFigure(figsize=(figure_inches(width), size[1]), layout=layout)
     fig.is_narrow = True
     return fig
+
+
+def figure_inches(width: str) -> float:
+    """Return the width of a journal's figure in inches.
+
+    Raises
+    ------
+    ArgumentError
+        It is none of `WIDTHS`.
+    """
+    if width not in WIDTHS:
+        raise ArgumentError(f"width must be one of {', '.join(WIDTHS)}, or None, not {width!r}")
+    return WIDTHS[width] / 25.4
 
 
 def columns_in(width: str | None, n_columns: int) -> int:
@@ -562,19 +571,6 @@ def session_colors(dates: Sequence[Any]) -> list[str]:
     return colors
 
 
-def file_stem(*parts: Any, max_length: int = 100) -> str:
-    """Return a valid file name without suffix; parts may contain slashes (``VISp2/3``), and long names are cut.
-
-    Examples
-    --------
-    >>> file_stem("raster", "2024-05-01", "VISp2/3")
-    'raster_2024-05-01_VISp2-3'
-    """
-    # \w keeps letters of other alphabets too, which file systems allow
-    text = "_".join(re.sub(r"[^\w.+-]+", "-", str(part)) for part in parts)
-    return text[:max_length].strip("-_.")
-
-
 def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *, dpi: int = 200) -> pathlib.Path:
     """Save a figure with its provenance inside the file.
 
@@ -621,7 +617,7 @@ def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *
     if kind not in _METADATA:
         raise ArgumentError(f"figures are saved as .png, .svg or .pdf, not as {path.suffix!r}: {path}")
     text, software, clocks = _METADATA[kind]
-    metadata: dict[str, Any] = {text: json.dumps(dict(provenance), sort_keys=True, default=_plain)}
+    metadata: dict[str, Any] = {text: provenance_text(provenance)}
     metadata[software] = f"meso {version('meso')}, matplotlib {mpl.__version__}"
     metadata.update(dict.fromkeys(clocks))  # None removes matplotlib's default, the current time
     buffer = io.BytesIO()  # so that a failure while drawing leaves no incomplete file
@@ -630,16 +626,3 @@ def save(fig: Figure, path: str | pathlib.Path, provenance: Mapping[str, Any], *
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(buffer.getvalue())
     return path
-
-
-def _plain(value: Any) -> Any:
-    """Convert objects that json does not support to ones that it does; refuse those without a stable text."""
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    if isinstance(value, (set, frozenset)):
-        return sorted(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, (datetime.date, datetime.time, uuid.UUID, pathlib.PurePath)):
-        return str(value)
-    raise ArgumentTypeError(f"provenance cannot hold a {type(value).__name__}: {value!r}")

@@ -17,9 +17,22 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from pipeline.errors import ArgumentError
 from pipeline.tracking.subsets import best_subsets, checked_presence, subset_counts
 
-from .style import MAX_ROWS, StyledFigure, new_figure, session_colors, set_legend, set_suptitle, settle, style
+from .style import (
+    MAX_ROWS,
+    StyledFigure,
+    figure_inches,
+    new_figure,
+    session_colors,
+    set_legend,
+    set_suptitle,
+    settle,
+    style,
+)
 
 SIZE_GAP = 0.6  # extra space between bars of subsets of different size; bars are 1 apart
+BAR_WIDTH = 0.11  # inches from one bar to the next in a figure of a journal's width: their upright numbers just fit
+DIGIT_WIDTH = 0.075  # inches
+SETS_WIDTH = 1.3  # inches left of the bars, for dates and the label of the axis
 INK, PALE = "0.2", "0.88"  # greys of bars and filled dots, and of empty dots
 
 
@@ -71,7 +84,9 @@ def presence_order(presence: np.ndarray) -> np.ndarray:
     return np.lexsort((*~presence.T[::-1], -presence.sum(axis=1)))
 
 
-def presence_map(presence: np.ndarray, dates: Sequence[Any], *, title: str | None = None) -> StyledFigure:
+def presence_map(
+    presence: np.ndarray, dates: Sequence[Any], *, title: str | None = None, width: str | None = None
+) -> StyledFigure:
     """Draw which cell was found in which session, cells found in most sessions on top.
 
     Bars above give the number of cells per session, steps at the right the number of sessions per cell.
@@ -83,6 +98,8 @@ def presence_map(presence: np.ndarray, dates: Sequence[Any], *, title: str | Non
     dates : (sessions,) sequence
         Date or name of each session, in order of time.
     title : str, optional
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -106,8 +123,9 @@ def presence_map(presence: np.ndarray, dates: Sequence[Any], *, title: str | Non
     starts = np.linspace(0, n_cells, min(n_cells, MAX_ROWS), endpoint=False).astype(int)
     image = np.add.reduceat(rows, starts, axis=0, dtype=float) / np.diff(np.append(starts, n_cells))[:, None]
     with style():
-        fig = StyledFigure(figsize=(max(3.4, 0.34 * n_sessions + 2.4), 5.4), layout="constrained")
-        grid = fig.add_gridspec(2, 2, width_ratios=[0.34 * n_sessions + 1, 1], height_ratios=[0.8, 4])
+        fig = new_figure((max(3.4, 0.34 * n_sessions + 2.4), 5.4), width)
+        across = 0.34 * n_sessions + 1 if width is None else fig.get_figwidth() - 1
+        grid = fig.add_gridspec(2, 2, width_ratios=[across, 1], height_ratios=[0.8, 4])
         main = fig.add_subplot(grid[1, 0], label="presence")
         extent = (-0.5, n_sessions - 0.5, n_cells - 0.5, -0.5)
         main.imshow(image, cmap="gray_r", vmin=0, vmax=1 / 0.85, aspect="auto", origin="upper", extent=extent,
@@ -117,7 +135,9 @@ def presence_map(presence: np.ndarray, dates: Sequence[Any], *, title: str | Non
         main.set_xticks(range(n_sessions), list(map(str, dates)), rotation=90)
         main.set_ylabel(f"tracked cell (n = {n_cells})")
         main.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        _draw_bars(fig.add_subplot(grid[0, 0], sharex=main, label="cells per session"), presence, dates)
+        bars = fig.add_subplot(grid[0, 0], sharex=main, label="cells per session")
+        fitting = int((fig.get_figwidth() - SETS_WIDTH - 1) / n_sessions / DIGIT_WIDTH)  # digits above a bar
+        _draw_bars(bars, presence, dates, 99 if width is None else 10**fitting - 1)
         _draw_steps(fig.add_subplot(grid[1, 1], sharey=main, label="sessions per cell"), rows)
         if title:
             set_suptitle(fig, title)
@@ -132,6 +152,7 @@ def shared_counts(
     kind: str = "all",
     n_bars: int = 40,
     title: str | None = None,
+    width: str | None = None,
 ) -> StyledFigure:
     """Draw how many cells subsets of the sessions share (an UpSet plot): a bar per subset, above dots of its sessions.
 
@@ -147,6 +168,8 @@ def shared_counts(
     n_bars : int
         Maximum number of bars; with "all" there is at least one per size.
     title : str, optional
+    width : {"single", "double"}, optional
+        A journal's: 89 or 183 mm, with as many bars as fit, and text of 7 to 9 pt.
 
     Returns
     -------
@@ -168,6 +191,8 @@ def shared_counts(
     presence = _checked(presence, dates)
     if n_bars < 1:
         raise ArgumentError(f"n_bars must be at least 1, not {n_bars}")
+    room = np.inf if width is None else figure_inches(width) - SETS_WIDTH
+    n_bars = int(min(n_bars, room / BAR_WIDTH))
     if kind == "all":
         subsets, counts = best_subsets(presence, n_each=n_bars)
         chosen = _largest_of_each_size(subsets, n_bars)
@@ -177,13 +202,13 @@ def shared_counts(
     subsets, counts = subsets[chosen], counts[chosen]
     n_sessions = presence.shape[1]
     with style():
-        size = max(3.2, 0.17 * len(counts) + 1.6), 2.4 + 0.16 * n_sessions
-        fig = StyledFigure(figsize=size, layout="constrained")
+        fig = new_figure((max(3.2, 0.17 * len(counts) + 1.6), 2.4 + 0.16 * n_sessions), width)
         grid = fig.add_gridspec(2, 1, height_ratios=[1.9, 0.16 * n_sessions])
         top = fig.add_subplot(grid[0], label="counts")
         places = np.arange(len(counts), dtype=float)
         if kind == "all":
-            places += SIZE_GAP * np.unique(subsets.sum(axis=1), return_inverse=True)[1]
+            size = np.unique(subsets.sum(axis=1), return_inverse=True)[1]
+            places += min(SIZE_GAP, max(room / BAR_WIDTH - len(counts), 0) / max(size.max(), 1)) * size
         _draw_counts(top, places, counts)
         top.set_ylabel("cells in all of\nthese sessions" if kind == "all" else "cells in these\nsessions only")
         _draw_sets(fig.add_subplot(grid[1], sharex=top, label="sessions"), places, subsets, dates)
@@ -290,11 +315,11 @@ def _largest_of_each_size(subsets: np.ndarray, n_bars: int) -> np.ndarray:
     return np.concatenate([of_size[size][: kept[size]] for size in of_size])
 
 
-def _draw_bars(ax: Axes, presence: np.ndarray, dates: Sequence[Any]) -> None:
-    """Draw the number of cells of each session, in the colours of the sessions."""
+def _draw_bars(ax: Axes, presence: np.ndarray, dates: Sequence[Any], most_level: int) -> None:
+    """Draw the number of cells of each session, in the colours of the sessions; upright if one is above a limit."""
     counts = presence.sum(axis=0)
     bars = ax.bar(range(len(counts)), counts, width=0.8, color=session_colors(list(range(len(dates)))))
-    ax.bar_label(bars, fontsize=7, rotation=90 if counts.max() > 99 else 0, padding=2)
+    ax.bar_label(bars, fontsize=7, rotation=90 if counts.max() > most_level else 0, padding=2)
     ax.set_ylabel("cells")
     ax.margins(y=0.35)
     ax.tick_params(labelbottom=False, bottom=False)

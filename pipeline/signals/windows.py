@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 from pipeline.errors import ArgumentError
@@ -56,17 +58,18 @@ def _means(
     traces: np.ndarray, frame_times: np.ndarray, offsets: np.ndarray, starts: np.ndarray, ends: np.ndarray,
     short_window: str,
 ) -> np.ndarray:  # fmt: skip
-    """Return the means of some ROIs, (n, N); all index arrays are (n, N)."""
-    roi = np.arange(len(traces))
+    """Return the means of some ROIs, (n, N), as is every array of places or numbers of frames."""
+    # places in the traces one after the other: numpy takes these four times as fast as from rows and columns
+    values, first = traces.reshape(-1), len(frame_times) * np.arange(len(traces))
     # the offset is taken from the window, not added to the frames: one clock for all ROIs, instead of an (N, T) matrix
-    low = np.searchsorted(frame_times, starts[:, None] - offsets, side="left")
-    high = np.searchsorted(frame_times, ends[:, None] - offsets, side="right")
+    low = _n_before(frame_times, starts, offsets, "left")
+    high = _n_before(frame_times, ends, offsets, "right")
     count, last = high - low, len(frame_times) - 1
     means = np.zeros(low.shape)
     with np.errstate(invalid="ignore", divide="ignore"):
         for frame in range(count.max(initial=0)):
             # clipped, because the index is evaluated where the mask is False, too
-            means += np.where(frame < count, traces[roi, np.minimum(low + frame, last)], 0.0)
+            means += np.where(frame < count, values.take(first + np.minimum(low + frame, last)), 0.0)
         means /= count
     # an infinite activity is as unusable as NaN; 0 / 0 of empty windows is replaced below
     means[~np.isfinite(means)] = np.nan
@@ -76,6 +79,27 @@ def _means(
         centre = (starts + ends)[trial] / 2 - offsets[cell]
         means[empty] = _without_frame(traces, frame_times, cell, centre, low[empty], short_window)
     return means
+
+
+def _n_before(
+    frame_times: np.ndarray, times: np.ndarray, offsets: np.ndarray, side: Literal["left", "right"]
+) -> np.ndarray:
+    """Return ``np.searchsorted(frame_times, times[:, None] - offsets, side)``, (n, N), several times as fast.
+
+    Offsets are shorter than a frame, so that the ROIs differ by one frame, or a few: one search for all of them.
+    """
+    own = times[:, None] - offsets
+    of_first = np.searchsorted(frame_times, own.max(axis=1, initial=-np.inf), side)
+    found = np.repeat(of_first[:, None], len(offsets), axis=1)
+    is_later = np.greater_equal if side == "left" else np.greater
+    for back in range(1, len(frame_times) + 1):
+        # the frame so many before; there is none before the first
+        frame = np.where(of_first >= back, frame_times[np.maximum(of_first - back, 0)], -np.inf)
+        later = is_later(frame[:, None], own)
+        if not later.any():
+            break
+        found -= later
+    return found
 
 
 def _without_frame(
@@ -88,14 +112,15 @@ def _without_frame(
 ) -> np.ndarray:
     """Return the values for windows without a frame; all arrays but the traces have one value per such window."""
     last = len(frame_times) - 1
-    after = np.clip(np.searchsorted(frame_times, centre), 0, last)
+    # no frame is in the window, so that those before its start are those before its centre
+    after = np.minimum(low, last)
     before = np.maximum(after - 1, 0)
     to_before, to_after = centre - frame_times[before], frame_times[after] - centre
     values: np.ndarray
     if short_window == "drop":
         values = np.full(len(cell), np.nan)
     elif short_window == "next":
-        values = traces[cell, np.minimum(low, last)]
+        values = traces[cell, after]
     elif short_window == "nearest":
         values = traces[cell, np.where(to_before <= to_after, before, after)]
     elif short_window == "interpolate":

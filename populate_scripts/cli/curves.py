@@ -60,11 +60,12 @@ def demo(cache_dir: Path | None, uid_root: Path | None, subject: str | None, out
     meso demo
     meso demo --cache-dir ~/Downloads/ONE --subject SP072 --output figures/
     """
+    from drawing.screen import print_run
     from populate_scripts.demo import demo as run_demo
 
     activate()
     result = run_demo(output, cache_dir, subject, str(uid_root.resolve()) if uid_root else None, echo)
-    result.show()
+    print_run(result)
     echo(f"Figures and k_star.csv are in {output}/")
     echo(f"To see the results in a browser: {_this_program()} serve --open")
     sys.exit(0 if len(result.table) else 1)

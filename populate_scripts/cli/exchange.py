@@ -80,6 +80,9 @@ def export(asked: Asked, kind: str, output: Path, neurons_only: bool, overwrite:
     help="In this session, or FOV of it, only the positions of ROIs were corrected since its UIDs were registered: "
     "they are the same ROIs, in the same order.",
 )
+@click.option("--list", "listed", is_flag=True, help="List the tracking runs of SUBJECT, and how many curves use each.")
+@click.option("--drop", metavar="RUN", help="Delete a tracking run that nothing uses, by the start of its hash.")
+@as_json
 def track(
     subject: str,
     uid_root: Path | None,
@@ -88,6 +91,9 @@ def track(
     duplicates: str,
     uid_form: str,
     same_rois: tuple[str, ...],
+    listed: bool,
+    drop: str | None,
+    as_json: bool,
 ) -> None:
     """Register the cell UIDs of SUBJECT and match them to ROIs.
 
@@ -97,10 +103,30 @@ def track(
     \b
     meso track SP072
     meso track SP072 --uid-root ~/uids --mirror https://example.org/uids --refresh
+    meso track SP072 --list
+    meso track SP072 --drop 1a2b3c4d
     """
     from populate_scripts import commands
 
+    registers = uid_root or mirror or refresh or same_rois
+    if bool(registers) + listed + (drop is not None) > 1:
+        raise click.UsageError("--list and --drop register nothing: use one of them alone")
+    if as_json and not listed:
+        raise click.UsageError("--json goes with --list")
     activate()
+    if listed:
+        from schemas.upkeep.tracking_runs import runs_with_uses
+
+        rows = runs_with_uses(subject)
+        if not as_json:
+            rows = [{**row, "tracking_run": row["tracking_run"][:8]} for row in rows]
+        print_rows(rows, as_json, f"No tracking run of {subject}")
+        return
+    if drop is not None:
+        from schemas.upkeep.tracking_runs import drop_run
+
+        echo(f"Deleted {commands.counts_text(drop_run(subject, drop))}")
+        return
     lines, failures = commands.track(subject, uid_root, mirror, refresh, duplicates, uid_form, same_rois)
     print_failures(failures)
     for line in lines:

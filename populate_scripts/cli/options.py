@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 import os
 import sys
@@ -18,9 +19,14 @@ from pipeline.text import printable
 
 def activate() -> None:
     """Connect to the database; DataJoint is imported only now, so that --help is quick."""
-    import schemas
+    gc.disable()  # all that is made here stays: see schemas.server.quick_import
+    try:
+        import schemas
 
-    schemas.activate()
+        schemas.activate()
+        gc.freeze()
+    finally:
+        gc.enable()
 
 
 def console() -> Any:
@@ -33,7 +39,7 @@ def console() -> Any:
 
 def print_rows(rows: list[dict], as_json: bool, nothing: str) -> None:
     """Print rows as a table or as JSON, or ``nothing`` if there are none."""
-    from drawing.screen import table_of
+    from drawing.tables import table_of
 
     if as_json:
         click.echo(json.dumps(rows, default=str))

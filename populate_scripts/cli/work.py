@@ -209,9 +209,9 @@ def update(asked: Asked, dry_run: bool, as_json: bool) -> None:
 @as_json
 def sessions(subject: str | None, tag: str | None, as_json: bool) -> None:
     """List sessions: ids, and numbers of FOVs, cells and trials."""
+    activate()
     from schemas.queries.sessions import sessions as listed
 
-    activate()
     rows = listed(subject, tag=tag)
     if not as_json:
         rows = [{name.removeprefix("session_"): row[name] for name in SESSION_COLUMNS} for row in rows]
@@ -295,9 +295,9 @@ def status(watch: bool, as_json: bool) -> None:
     """
     import time
 
+    activate()
     from schemas.work import reports
 
-    activate()
     while True:
         if watch and not as_json:
             click.clear()

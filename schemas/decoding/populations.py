@@ -18,6 +18,7 @@ from pipeline.errors import DataError
 from schemas.imaging.tables import FOV, ROI, BrainRegion
 from schemas.rows import in_fovs
 from schemas.session import Session
+from schemas.storage.bulk import columns
 from schemas.tracking import SessionSet, SharedCells, TrackedFOV
 
 #: Columns of the cells: what decoding needs of them.
@@ -78,8 +79,8 @@ def _shared_cells(key: dict) -> dict[str, np.ndarray]:
     """Return ``CELL_COLUMNS`` of all shared cells in a session, each (n_shared,), in their order."""
     cells = SharedCells.Cell & {"session_set": key["session_set"], "eid": key["eid"]}
     rows = cells.proj() * SharedCells.Cell.proj("fov", "roi") * ROI.proj("region_id", "stack_y", "stack_x")
-    columns = (rows * FOV.proj("signal")).to_arrays(*CELL_COLUMNS, order_by="shared_cell")
-    return dict(zip(CELL_COLUMNS, columns, strict=True))
+    found = columns(rows * FOV.proj("signal"), *CELL_COLUMNS, order_by=("shared_cell",))
+    return dict(zip(CELL_COLUMNS, found, strict=True))
 
 
 def _shared_places(key: dict, settings: NDCSettings) -> np.ndarray:
@@ -112,7 +113,7 @@ def _random_cells(key: dict, settings: NDCSettings, number: int) -> dict[str, np
         rois = rois - _tracked(key).proj()
     elif settings.cells == "lost":
         rois = rois & _lost(key, rule)
-    values = (rois * FOV.proj("signal")).to_arrays(*CELL_COLUMNS, order_by="fov, roi")
+    values = columns(rois * FOV.proj("signal"), *CELL_COLUMNS, order_by=("fov", "roi"))
     cells = dict(zip(CELL_COLUMNS, values, strict=True))
     candidates = np.flatnonzero(_inside(cells, settings))
     if len(candidates) < number:

@@ -6,7 +6,7 @@ import datetime
 import math
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
@@ -196,6 +196,18 @@ class NDCRun:
 
         table = pd.DataFrame([_table_row(row) for row in self._rows()], columns=list(COLUMNS))
         return table.rename(columns={"session_date": "date", "n_decoded": "n_trials", "feature_signal": "signal"})
+
+    def region_panels(self) -> dict[str, dict[str, TargetRun]]:
+        """Return by name the targets that differ in nothing but their regions, with curves, by these regions."""
+        panels_of: dict[NDCSettings, dict[str, TargetRun]] = {}
+        for target in self.targets:
+            panels = panels_of.setdefault(replace(target.settings, regions=()), {})
+            panels["+".join(target.settings.regions) or "all regions"] = target
+        return {
+            name: panels
+            for name, panels in zip(names_of(list(panels_of)), panels_of.values(), strict=True)
+            if len(panels) > 1 and any(target.curves for target in panels.values())
+        }
 
     def note_short_curves(self) -> None:
         """Add a note if all curves end below the largest k requested: no session has so many cells or trials."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
@@ -48,8 +49,8 @@ from schemas.decoding.rows import (
 )
 from schemas.decoding.shuffles import Shuffles, labels_of, null_of, null_vectors, real_labels, shuffles, strata_of
 from schemas.decoding.transfer_rows import matrix_rows, score_row
-from schemas.imaging.reading import check_populated, clocks, flags, fov_traces
-from schemas.imaging.tables import FOV, Activity, Recording
+from schemas.imaging.reading import clocks, flags, recorded, roi_traces
+from schemas.imaging.tables import FOV
 from schemas.labels import LabelSet  # noqa: F401  # a definition names it
 from schemas.provenance import Environment
 from schemas.rows import content_key, jobs_of, number, sources_key, without_failed
@@ -59,6 +60,10 @@ from schemas.tracking import SessionSet, SharedCells
 schema = dj.Schema()
 #: Columns of NDCResult.Curve with an array of all repeats.
 ARRAYS = ("scores", "null_scores", "trial_means", "influences")
+#: Settings that, with cells and files, determine the features.
+MAKE_FEATURES = (
+    "target", "labels", "trials", "event", "win_start", "win_end", "short_window", "scan_line_column",
+)  # fmt: skip
 
 
 @schema
@@ -116,6 +121,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
     trial_features : <blob>             # (n_usable, cells) float64, trials in order
     feature_signal : varchar(64)        # what the activity is: deconvolved, fluorescence
     feature_cells=null : <blob>         # (cells, 2) int32, FOV and ROI of each; NULL (version 1): as SharedCells
+    feature_key=null : char(32)         # hash of what the features are made of; NULL: before version 23
     """
 
     class Trial(dj.Part):
@@ -144,24 +150,19 @@ class TrialFeatures(WholeDelete, dj.Computed):
         return (NDCParams & key).settings().as_row(), _sources(key)
 
     def make_compute(self, key, settings, sources):
-        settings = NDCSettings(**settings)
+        settings, eid = NDCSettings(**settings), key["eid"]
         cells = population(key, settings)
-        check_populated(key["eid"], cells["fov"], Recording, Activity)
-        trials = trials_of(key["eid"])
-        _check_window(key["eid"], settings, trials[settings.event])
-        labels = labels_of(settings, key["eid"], trials)
-        starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
-        fovs = [_fov_cells(key["eid"], int(fov), cells, settings) for fov in np.unique(cells["fov"])]
-        features, outcome = decoding.trial_features(fovs, labels, starts, ends, settings.short_window)
-        outcome = _chosen(outcome, settings, trials)
-        _check_usable(key["eid"], settings, labels, outcome)
         places = np.column_stack([cells["fov"], cells["roi"]]).astype(np.int32)
-        return labels, outcome, features, places, ", ".join(sorted(set(cells["signal"])))
+        flagged = {} if settings.use_flagged_frames else flags(eid, np.unique(cells["fov"]))
+        made_of = _feature_key(eid, places, settings, flagged)
+        labels, outcome, features = _finished_features(key, made_of) or _features(eid, cells, settings, flagged)
+        _check_usable(eid, settings, labels, outcome)
+        return labels, outcome, features, places, ", ".join(sorted(set(cells["signal"]))), made_of
 
-    def make_insert(self, key, labels, outcome, features, places, signal):
+    def make_insert(self, key, labels, outcome, features, places, signal, made_of):
         self.insert1({
             **key, "n_usable": len(features), "trial_features": features, "feature_signal": signal,
-            "feature_cells": places,
+            "feature_cells": places, "feature_key": made_of,
         })  # fmt: skip
         self.Trial.insert(
             {**key, "trial": i, "trial_label": None if np.isnan(label) else int(label), "trial_outcome": str(why)}
@@ -181,18 +182,85 @@ def _sources(key: dict) -> str:
     )
 
 
-def _fov_cells(eid: str, fov: int, cells: dict, settings: NDCSettings) -> decoding.FOVCells:
-    """Return traces and times of those of the cells that are in a FOV."""
-    columns = np.flatnonzero(cells["fov"] == fov)
-    stack_pos = np.column_stack([cells["stack_y"][columns], cells["stack_x"][columns]]).astype(int)
-    frame_times, offsets = clocks(eid, cells["fov"][columns], stack_pos, settings.scan_line_column)
-    return decoding.FOVCells(
-        columns=columns,
-        traces=fov_traces(eid, fov, cells["roi"][columns]),
-        frame_times=frame_times[fov],
-        offsets=offsets,
-        flagged=None if settings.use_flagged_frames else flags(eid, [fov]).get(fov),
-    )
+def _feature_key(eid: str, places: np.ndarray, settings: NDCSettings, flagged: Mapping[int, np.ndarray]) -> str:
+    """Return a hash of all that determines the features of a session: the same for every set and tracking run.
+
+    Parameters
+    ----------
+    eid : str
+    places : (n, 2) int32
+        FOV and ROI of each cell, in order.
+    settings : NDCSettings
+    flagged : dict of int to (T,) bool
+        By FOV the frames that are not used; their flags are of no file of FOVs that were read before version 9.
+    """
+    fovs = [{"eid": eid, "fov": fov} for fov in np.unique(places[:, 0]).tolist()]
+    return content_key([
+        eid, places.tolist(), [getattr(settings, name) for name in MAKE_FEATURES],
+        {fov: np.flatnonzero(bad).tolist() for fov, bad in flagged.items()},
+        sources_key(FOV.Source & fovs, Behavior.Source & {"eid": eid}), Environment.current(),
+    ])  # fmt: skip
+
+
+def _finished_features(key: dict, made_of: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Return what ``_features`` returns from another task, set or tracking run that made the same, or None."""
+    same = TrialFeatures & {"eid": key["eid"], "feature_key": made_of}
+    # in SQL: DataJoint negates only the first condition of a dict
+    others = same & f"session_set <> '{key['session_set']}' OR ndc_params <> '{key['ndc_params']}'"
+    found = others.to_dicts(order_by="KEY", limit=1)
+    if not found:
+        return None
+    place = {name: found[0][name] for name in TrialFeatures.primary_key}
+    labels, outcome = (TrialFeatures.Trial & place).to_arrays("trial_label", "trial_outcome", order_by="trial")
+    if not len(labels):  # deleted since the first statement
+        return None
+    return labels.astype(float), outcome.astype("U16"), np.asarray(found[0]["trial_features"])
+
+
+def _features(
+    eid: str, cells: dict[str, np.ndarray], settings: NDCSettings, flagged: Mapping[int, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the features of some cells of a session.
+
+    Parameters
+    ----------
+    eid : str
+    cells : dict of str to (n,)
+        What ``population`` returned.
+    settings : NDCSettings
+    flagged : dict of int to (T,) bool
+        By FOV the frames that are not used.
+
+    Returns
+    -------
+    labels : (n_trials,) float64
+        NaN for a trial of neither class.
+    outcome : (n_trials,) str
+        ``trial_outcome``.
+    features : (n_usable, n) float64
+    """
+    trials = trials_of(eid)
+    _check_window(eid, settings, trials[settings.event])
+    labels = labels_of(settings, eid, trials)
+    starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
+    fovs = _fov_cells(eid, cells, settings.scan_line_column, flagged)
+    features, outcome = decoding.trial_features(fovs, labels, starts, ends, settings.short_window)
+    return labels, _chosen(outcome, settings, trials), features
+
+
+def _fov_cells(
+    eid: str, cells: dict[str, np.ndarray], scan_line_column: int, flagged: Mapping[int, np.ndarray]
+) -> list[decoding.FOVCells]:
+    """Return traces and times of some cells, FOV by FOV: each has its own number of frames."""
+    stored, found = recorded(eid, cells["fov"]), []
+    for fov, row in stored.items():
+        columns = np.flatnonzero(cells["fov"] == fov)
+        fovs, rois = cells["fov"][columns], cells["roi"][columns]
+        stack_pos = np.column_stack([cells["stack_y"][columns], cells["stack_x"][columns]]).astype(int)
+        frame_times, offsets = clocks(eid, fovs, stack_pos, scan_line_column, {fov: row})
+        traces = roi_traces(eid, fovs, rois, stored={fov: row})
+        found.append(decoding.FOVCells(columns, traces, frame_times[fov], offsets, flagged.get(fov)))
+    return found
 
 
 def _check_window(eid: str, settings: NDCSettings, events: np.ndarray) -> None:
@@ -340,7 +408,7 @@ class NDCResult(WholeDelete, dj.Computed):
         A session has features now that had none, or had others, when those curves were computed; ``populate`` computes
         them again.
         """
-        task = {name: features[name] for name in NDCTask.primary_key}
+        task = _task_of(features)
         others = cls & task & f"eid <> '{features['eid']}'"
         settings = (NDCParams & task).settings()
         if others and (settings.equalize_trials or settings.penalty == "auto"):
@@ -355,7 +423,10 @@ class NDCResult(WholeDelete, dj.Computed):
         features, trials, use, y = _decoded(key, settings, n_common)
         shuffled = shuffles(key, settings, trials, n_common)
         files_of_donors = _files_of_donors(shuffled.donors)
-        known = finished_curve(key, settings, features, use, shuffled, files_of_donors)
+        done = finished_curve(key, settings, features, use, shuffled, files_of_donors)
+        if done and done.settings == settings:  # of another set or tracking run: nothing is left to compute
+            return trials, use, {**done.columns, "n_compared": n_compared}, done.points, files_of_donors
+        known = done.curve() if done else None
         compared = _of_other_sessions(key, settings, n_common, sources)
         strata = strata_of(settings, key["eid"], trials)
         try:
@@ -428,7 +499,7 @@ def _of_other_sessions(key: dict, settings: NDCSettings, n_common: int | None, s
     """Return the inner scores of the other sessions of the set, which share c, (D, 3) float64; None unless 'auto'."""
     if settings.penalty != "auto":
         return None
-    task = {name: key[name] for name in NDCTask.primary_key}
+    task = _task_of(key)
     eids = (TrialFeatures & task).to_arrays("eid", order_by="eid")
     found = [_inner_scores(key["session_set"], key["ndc_params"], eid, n_common, sources) for eid in eids
              if eid != key["eid"]]  # fmt: skip
@@ -456,8 +527,7 @@ def _inner_scores(
 def _common_trials(key: dict) -> tuple[int | None, int]:
     """Return the number of trials that every session of the set can provide, or None for all, and of sessions."""
     settings = (NDCParams & key).settings()
-    same_set = {"session_set": key["session_set"], "ndc_params": key["ndc_params"]}
-    usable = TrialFeatures.Trial & same_set & "trial_outcome = 'usable'"
+    usable = TrialFeatures.Trial & _task_of(key) & "trial_outcome = 'usable'"
     if null_of(settings) == "linear_shift":
         eids, labels = usable.to_arrays("eid", "trial_label", order_by="eid, trial")
         # the shift leaves out trials at the edges, so that the labels must be in order
@@ -491,6 +561,28 @@ def _check_counts(y: np.ndarray, settings: NDCSettings, eid: str, strata: np.nda
         )
 
 
+@dataclasses.dataclass(frozen=True)
+class FinishedCurve:
+    """A stored curve whose scores another one has as well.
+
+    Attributes
+    ----------
+    settings : NDCSettings
+    columns : dict
+        Of NDCResult, without the key and the environment.
+    points : list of dict
+        Columns of NDCResult.Curve for each k, without the key but for k.
+    """
+
+    settings: NDCSettings
+    columns: dict[str, Any]
+    points: list[dict[str, Any]]
+
+    def curve(self) -> decoding.NDCCurve:
+        """Return it as the decoder takes it."""
+        return _curve_of(self.points, self.columns["ceiling"], self.settings.null_subsets)
+
+
 def finished_curve(
     key: dict,
     settings: NDCSettings,
@@ -498,12 +590,13 @@ def finished_curve(
     use: np.ndarray,
     shuffled: Shuffles,
     files_of_donors: dict[str, str],
-) -> decoding.NDCCurve | None:
-    """Return the largest stored curve of the same session that differs from this one in size only, or None.
+) -> FinishedCurve | None:
+    """Return the stored curve of the same session that has most scores of this one, or None.
 
-    The scores of such a curve are the same where both have them, and are not computed again. It must come from the same
-    code, machine, features, trials and labels; the ks, the numbers of subsets and shuffles, and delta may differ. A
-    curve of before version 17 whose null takes labels of other sessions does not say of which files these were.
+    Scores follow from what a curve is made of: code, machine, features, trials, labels and settings; they are not
+    computed again, whichever set of sessions and tracking run the curve belongs to. The ks, the numbers of subsets and
+    shuffles, and delta may differ. A curve of before version 17 whose null takes labels of other sessions does not say
+    of which files these were.
 
     Parameters
     ----------
@@ -517,19 +610,25 @@ def finished_curve(
     files_of_donors : dict of str to str
         Hash of the files of each session whose labels are used.
     """
-    place = {"session_set": key["session_set"], "eid": key["eid"]}
-    done = NDCResult & place & Environment.current() & {"null_used": shuffled.null}
+    counts = {"n_cells": features.shape[1], "n_decoded": int((use == "kept").sum())}
+    done = NDCResult & {"eid": key["eid"], "null_used": shuffled.null, **counts} & Environment.current()
     found = [
-        (len(other.ks) * (other.r + other.n_label_shuffles), row)  # size: the number of scores
-        for row in (done * NDCParams).to_dicts()
+        # the same settings first, then by size, the number of scores
+        ((other != settings, -len(other.ks) * (other.r + other.n_label_shuffles), row["ndc_params"]), row, other)
+        for row in (done * NDCParams).to_dicts(order_by="KEY")
         if _same_but_size(other := settings_of(row), settings) and (row["null_donors"] or []) == shuffled.donors
     ]
-    for _, row in sorted(found, key=lambda sized: (-sized[0], sized[1]["ndc_params"])):
-        same = {**place, "ndc_params": row["ndc_params"]}
+    for _, row, other in sorted(found, key=itemgetter(0)):
+        same = {name: row[name] for name in NDCResult.primary_key}
         donors = (NDCResult.Donor & same).to_dicts() if files_of_donors else []
-        same_donors = {row["donor"]: row["donor_files"] for row in donors} == files_of_donors
-        if same_donors and _same_input(same, features, use):
-            return _stored_curve(same)
+        if {one["donor"]: one["donor_files"] for one in donors} != files_of_donors:
+            continue
+        if _same_input(same, features, use) and _same_compared(same, key, settings):
+            columns = {name: row[name] for name in NDCResult.heading.secondary_attributes if name != "environment"}
+            points = (NDCResult.Curve & same).to_dicts(order_by="k")
+            points = [{name: value for name, value in point.items() if name not in same} for point in points]
+            if points:  # it has not been deleted meanwhile
+                return FinishedCurve(other, columns, points)
     return None
 
 
@@ -542,19 +641,45 @@ def _same_but_size(other: NDCSettings, settings: NDCSettings) -> bool:
 
 def _same_input(key: dict, features: np.ndarray, use: np.ndarray) -> bool:
     other = (NDCResult.Trial & key).to_arrays("trial_use", order_by="trial")
-    return np.array_equal(other, use) and np.array_equal((TrialFeatures & key).fetch1("trial_features"), features)
+    if not np.array_equal(other, use):
+        return False
+    found = (TrialFeatures & key).to_arrays("trial_features")  # empty if it has been deleted meanwhile
+    return len(found) == 1 and np.array_equal(found[0], features)
+
+
+def _same_compared(other: dict, key: dict, settings: NDCSettings) -> bool:
+    """Return whether the sessions that share c with two curves (penalty 'auto') are the same, with the same features.
+
+    Those of before version 23 do not say what they are made of.
+    """
+    if settings.penalty != "auto":
+        return True
+    theirs, mine = _feature_keys(other), _feature_keys(key)
+    return theirs == mine and (None not in mine.values() or other["session_set"] == key["session_set"])
+
+
+def _feature_keys(key: dict) -> dict[str, str | None]:
+    """Return ``feature_key`` by session of a task."""
+    return dict(zip(*(TrialFeatures & _task_of(key)).to_arrays("eid", "feature_key"), strict=True))
+
+
+def _task_of(key: dict) -> dict[str, Any]:
+    return {name: key[name] for name in NDCTask.primary_key}
 
 
 def _stored_curve(key: dict) -> decoding.NDCCurve:
     """Return the curve of a result from its rows in the database."""
     points = (NDCResult.Curve & key).to_dicts(order_by="k")
+    return _curve_of(points, (NDCResult & key).fetch1("ceiling"), (NDCParams & key).fetch1("null_subsets"))
+
+
+def _curve_of(points: list[dict[str, Any]], ceiling: float, null_subsets: int) -> decoding.NDCCurve:
     scores, null_scores, trial_means, influences = (
         np.array([np.empty(0) if point[name] is None else point[name] for point in points], dtype=np.float64)
         for name in ARRAYS
     )
     ks = np.array([point["k"] for point in points], dtype=np.int64)
-    ceiling = (NDCResult & key).fetch1("ceiling")
-    m = min((NDCParams & key).fetch1("null_subsets"), scores.shape[1])
+    m = min(null_subsets, scores.shape[1])
     return decoding.NDCCurve(ks, scores, null_scores, ceiling, m, trial_means, influences)
 
 

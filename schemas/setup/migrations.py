@@ -511,6 +511,19 @@ def _own_questions(connection: dj.Connection, name_prefix: str) -> None:
     add_columns(connection, name_prefix + "decoding", {"n_d_c_params": OWN_COLUMNS})
 
 
+#: Columns of version 23 by table of the schema "decoding". Frozen: the lines of the definitions as they were then.
+FEATURE_COLUMNS = {
+    "__trial_features": (
+        "feature_key=null : char(32)  # hash of what the features are made of; NULL: before version 23",
+    ),
+}
+
+
+def _what_features_are_made_of(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the column by which the same features are found in another tracking run; of former ones it is not known."""
+    add_columns(connection, name_prefix + "decoding", FEATURE_COLUMNS)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -534,6 +547,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(20, "tags of sessions", lambda connection, name_prefix: None),
     Migration(21, "transfer: readouts of one session tested on the others", lambda connection, name_prefix: None),
     Migration(22, "responses to kinds of trials, stability over days", lambda connection, name_prefix: None),
+    Migration(23, "decoding: what features are made of", _what_features_are_made_of),
 )
 LATEST = MIGRATIONS[-1].number
 

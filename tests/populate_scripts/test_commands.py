@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from iblutil.io import parquet
+from PIL import Image
 
 from pipeline.decoding import NDCSettings
 from schemas.rows import content_key
@@ -70,6 +72,25 @@ def test_demo_again_computes_nothing(demo_output, meso, small_demo, tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "k_star.csv"), before)
     assert (tmp_path / "ndc_choice.png").read_bytes() == (output / "ndc_choice.png").read_bytes()
     assert "Populated nothing: all tables are complete" in meso("populate")
+
+
+def test_demo_again_draws_only_figures_that_are_not_there(demo_output, meso, small_demo):
+    output, _ = demo_output
+    figures = {path: (path.stat().st_mtime_ns, shown(path)) for path in output.glob("*.png")}
+    cut, other = output / "ndc_choice.png", output / "performance.png"
+    cut.write_bytes(cut.read_bytes()[:5000])  # as after a full disk
+    other.write_bytes((output / "k_star_days.png").read_bytes())
+    meso("demo", "--cache-dir", small_demo.root, "--output", output)
+    again = {path for path, (when, _) in figures.items() if path.stat().st_mtime_ns != when}
+    assert again == {cut, other}
+    assert all(shown(path) == before for path, (_, before) in figures.items())
+
+
+def shown(path: Path) -> tuple:
+    """Return the size of a picture and what is written in it."""
+    with Image.open(path) as image:
+        image.load()
+        return image.size, image.info
 
 
 def test_ingest_populate_status_errors(demo_output, meso, small_demo, tmp_path):
@@ -166,6 +187,13 @@ def test_track_mirrors_a_tree_and_registers_it(demo_output, meso, small_demo, tm
     changed.write_text("\n".join(["one more", *changed.read_text().splitlines()]))
     meso("track", "SP999", "--uid-root", copy, "--mirror", tree, code=1)  # another run's file: nothing is replaced
     assert not any("one more" in path.read_text() for path in copy.rglob("*.csv"))
+    mirrored, *_, used = json.loads(meso("track", "SP999", "--list", "--json"))
+    assert (mirrored["sessions"], mirrored["curves"]) == (3, 0) and used["curves"] >= 9
+    assert f"{used['tracking_run'][:8]} " in meso("track", "SP999", "--list")
+    meso("track", "SP999", "--drop", used["tracking_run"], code=1)
+    assert "TrackingRun 1, " in meso("track", "SP999", "--drop", mirrored["tracking_run"][:10])
+    for wrong in (("--list", "--drop", "0"), ("--drop", "0", "--refresh"), ("--json",)):
+        meso("track", "SP999", *wrong, code=2)
 
 
 # ---------------------------------------------------------------- a subject with a hostile name; these tests come last

@@ -291,7 +291,7 @@ def test_all_windows_can_be_drawn(demo_sessions, drawn, tmp_path):
 
 
 def test_missing_data_are_named(demo_sessions, tmp_path):
-    from drawing.cells import embedding_of
+    from schemas.embedding import embedding_of
 
     assert "not registered" in meso("map", "none", code=1)[-1]
     assert "meso track nobody" in meso("tracking", "nobody", code=1)[-1]

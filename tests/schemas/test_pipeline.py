@@ -507,7 +507,7 @@ def test_a_larger_curve_takes_over_what_is_there(ndc, demo_sessions, tracking):
     elsewhere = shuffles(row, small(seed=1), trials, row["n_decoded"])
     assert finished_curve(row, small(seed=1), features, use, elsewhere, {}) is None
     shuffled = shuffles(row, larger, trials, row["n_decoded"])
-    known = finished_curve(row, larger, features, use, shuffled, {})
+    known = finished_curve(row, larger, features, use, shuffled, {}).curve()
     np.testing.assert_array_equal(known.scores, [point["scores"] for point in row["curve"]])
     np.testing.assert_array_equal(known.null_scores, [point["null_scores"] for point in row["curve"]])
     assert finished_curve(row, larger, features + 1, use, shuffled, {}) is None

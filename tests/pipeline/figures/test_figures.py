@@ -590,7 +590,10 @@ def figures_of_width(width):
 
 def examples_of_width(width):
     """The figures of the gallery that have a width and are not among those above, drawn with it."""
-    for name in ("cell_map", "mice_over_days", "peri_event_lines", "peri_event_map", "survival"):
+    for name in (
+        "cell_map", "cell_map_3d", "choice_model", "mice_over_days", "peri_event_lines", "peri_event_map",
+        "presence_map", "raster", "shared_counts", "survival",
+    ):  # fmt: skip
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(figures, name, functools.partial(getattr(figures, name), width=width))
             yield runpy.run_path(str(EXAMPLES / f"{name}.py"))["figure"]
@@ -604,14 +607,14 @@ def test_a_figure_of_a_journals_width_holds_its_legend_and_its_text_can_be_read(
         texts = texts_of(fig)
         assert {text.get_fontsize() for text in texts} <= {7, 8, 9}
         page = fig.bbox
-        ticks = {label for ax in fig.axes for axis in (ax.xaxis, ax.yaxis) for label in axis.get_ticklabels()}
+        ticks = {label for ax in fig.axes for axis in ax._axis_map.values() for label in axis.get_ticklabels()}
         for text in set(texts) - ticks:  # labels of ticks outside of the axes are not drawn
             box = text.get_window_extent()
             assert page.x0 <= box.x0 and box.x1 <= page.x1 and page.y0 <= box.y0 and box.y1 <= page.y1 + 1, text
-        (legend,) = fig.legends
-        around = legend.get_window_extent()
-        for ax in fig.axes:
-            assert not ax.bbox.overlaps(around)
+        for legend in fig.legends:
+            around = legend.get_window_extent()
+            assert page.x0 <= around.x0 and around.x1 <= page.x1 and page.y0 <= around.y0
+            assert not any(ax.bbox.overlaps(around) for ax in fig.axes)
         # up to three panels side by side
         assert max(ax.bbox.width for ax in fig.axes) > 0.4 * page.width / (1 if width == "single" else 3)
     with pytest.raises(ValueError, match="single, double"):

@@ -191,7 +191,7 @@ def test_two_inits_at_once_and_prefixes_keep_apart(database, backend, meso_comma
     versions = database.query(
         f"SELECT schema_version FROM {full(database, fresh, 'provenance', 'schema_version')}"
     ).fetchall()
-    assert [row[0] for row in versions] == list(range(1, migrations.LATEST + 1))
+    assert [row[0] for row in versions] == [one.number for one in migrations.MIGRATIONS]
     assert {fresh + name for name in (*MODULES, "views")} <= schema_list(database)
 
     there, here = full(database, fresh, "session", "subject"), schemas.Subject & {"subject": "APART"}
@@ -862,6 +862,19 @@ def test_a_database_of_before_responses_gets_their_tables_and_keeps_its_curves(o
         here, new = old.declared("responses", table)
         assert here == new, table
     assert old.run(OLD_RESPONSES) == {"curves": 2, "k_star": [8, 16], "windows": 26, "jobs": 0}
+
+
+def test_of_features_of_version_22_it_is_not_known_what_they_are_made_of(old_tables):
+    old = old_tables(22)
+    (table,) = migrations.FEATURE_COLUMNS
+    here, new = old.declared("decoding", table)
+    assert set(new) - set(here) == {"feature_key"}
+    old.upgrade("Applied 23: decoding: what features are made of")
+    here, new = old.declared("decoding", table)
+    assert here == new
+    keys = "import json, schemas; schemas.activate(); print(json.dumps(schemas.TrialFeatures.to_arrays('{}').tolist()))"
+    assert old.run(keys.format("feature_key")) == [None, None]
+    assert old.run(keys.format("n_usable")) == [20, 20]
 
 
 # ---------------------------------------------------------------- views

@@ -524,7 +524,7 @@ def test_a_curve_goes_with_the_labels_of_other_sessions_that_its_null_took(lab):
     files = _files_of_donors(shuffled.donors)
     assert lab.second in files
     known = partial(finished_curve, key, replace(settings, r=3), features, use, shuffled)
-    assert known(files).scores.shape == (3, 2)
+    assert known(files).curve().scores.shape == (3, 2)
     assert known({**files, lab.second: "0" * 32}) is None
     donor = {**key, "donor": lab.second}
     schemas.NDCResult.Donor.update1({**donor, "donor_files": None})  # as before version 17
