@@ -67,6 +67,20 @@ def coverage(
     return Coverage(covered, n_sets, m.mean(axis=0), width, (np.abs(m - others) <= np.array(former)).sum(axis=0))
 
 
+# ------------------------------------------------------------------------------------- fits from few and many trials
+
+
+def same_cells(kind: str, number: int, penalty: str = "scaled") -> tuple[CurveFit, CurveFit]:
+    """Return the fits of two sessions of the same 100 cells, of 200 and of 400 trials."""
+    rng = np.random.default_rng([number, KINDS.index(kind), 77])
+    cells, fits = population(kind, 100, rng), []
+    for n in (200, 400):
+        X, y = cells.sample(n, rng)
+        curve = neuron_dropping_curve(X, y, ks=(4, *KS), R=10, n_label_shuffles=0, penalty=penalty, seed=number)
+        fits.append(fit_curve(curve.ks, curve.scores, influences=curve.influences, n_bootstrap=200))
+    return fits[0], fits[1]
+
+
 # ----------------------------------------------------------------------------------------------------- trends over days
 
 #: What changes over the days of a simulated mouse, from 0 (first day) to 1 (last).

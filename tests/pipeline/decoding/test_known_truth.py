@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.populations import population
-from support.simulated_days import coverage, mice
+from support.simulated_days import coverage, mice, same_cells
 
 from pipeline.decoding import code_trend, neuron_dropping_curve, sensitivity_trend
 from pipeline.decoding.fits.uncertainty import score_variance
@@ -25,6 +25,19 @@ def test_intervals_cover_the_expected_score():
     # the test trials alone do not; nor is the width one that would cover anything
     assert sum(one.test_trials[1] for one in found) / (24 * 3) < 0.9
     assert 1.1 < np.median([one.width for one in found]) < 1.5
+
+
+def test_intervals_near_a_score_of_one_are_not_much_too_wide():
+    found = coverage("strong", 120, 30, signal=3.0, ks=(32, 100), R=5)
+    assert np.all(found.score > 0.98) and found.covered.sum() >= 0.9 * 60
+    assert np.all(found.width < 1.8), found.width  # the standard deviation over 30 sessions is known to 13 %
+
+
+def test_from_half_of_the_trials_a_fit_needs_as_many_cells():
+    fits = [same_cells("strong", number) for number in range(6)]
+    assert sum(few.k95_low <= many.k95_high and many.k95_low <= few.k95_high for few, many in fits) >= 5
+    ratio = np.log2([many.k95 / few.k95 for few, many in fits])
+    assert abs(np.median(ratio)) < 0.5, ratio
 
 
 def test_twice_the_test_trials_is_about_what_training_again_gives():
