@@ -232,7 +232,7 @@ labels='' : varchar(32)             # LabelSet of an own target; '': a built-in 
 """
 
 
-def test_the_definition_of_ndc_params_is_that_of_version_18():
+def test_the_definition_of_ndc_params_is_word_for_word_this():
     assert NDCParams.definition.strip() == DEFINITION.strip()
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.behavior.dynamic import DynamicPsychometric, fit_dynamic_psychometric, past_choices
 from pipeline.behavior.pseudosessions import PseudoTask
+from pipeline.behavior.reaction import ReactionTimes
 from pipeline.behavior.static import BehaviorModel, fit_psychometric
 from pipeline.behavior.task import stimulus, trial_columns
 from pipeline.behavior.trial_columns import first_failed
@@ -109,8 +110,8 @@ def null_labels(
     condition : str
         Label only trials for which this is true, a condition in its canonical form (``Condition.parse``); '' for all. A
         simulated session, and a donor, has the trials for which it is true in that session: so its labels have the same
-        relation to the choice of the trials. What a simulated session does not have (``MEASURED``) is that of this
-        session; the simulated ones then have its contrasts.
+        relation to the choice of the trials. Reaction times (``MEASURED``) are those of this session, as choice and
+        error change them (``ReactionTimes``); simulated sessions then have its contrasts.
 
     Returns
     -------
@@ -163,7 +164,7 @@ def null_labels(
         return real, _imposter_labels(target, labels, usable, n_label_shuffles, given, min_per_class, imposter_align)
     seeds = [seed_sequence(shuffle_seed, null, *names, str(s)) for s in range(n_label_shuffles)]
     if null == "conditional":
-        draw = _conditional_draws(target, trials, usable, chosen)
+        draw = _conditional_draws(target, trials, usable, attributes, condition)
     else:
         draw = _pseudosession_draws(target, trials, usable, choice_model, attributes, condition)
     return real, _drawn_labels(draw, seeds, len(usable), min_per_class, target, strata)
@@ -385,14 +386,21 @@ def _pseudosession_draws(
         fit_psychometric(trials) if choice_model == "static" else _fitted(trials)
     )
     # reaction times depend on the contrast, so they keep it
-    task = PseudoTask.of(trials, model, shows, same_contrasts=bool(columns_in(condition) & set(MEASURED)))
+    times = _times_in(condition, attributes)
+    task = PseudoTask.of(trials, model, shows, same_contrasts=times is not None)
 
     def draw(rngs: Sequence[np.random.Generator]) -> Array:
         sessions = task.sessions(rngs)
-        chosen = first_failed(condition, {**attributes, **sessions}) == 0
+        own_times = times.simulated(sessions) if times else {}
+        chosen = first_failed(condition, {**attributes, **sessions, **own_times}) == 0
         return np.where(chosen, target_labels(target, sessions), np.nan)[:, usable]
 
     return draw
+
+
+def _times_in(condition: str, attributes: Mapping[str, Array]) -> ReactionTimes | None:
+    """Return the reaction times of a session if a condition is on them."""
+    return ReactionTimes.of(attributes) if columns_in(condition) & set(MEASURED) else None
 
 
 def _fitted(trials: Mapping[str, Array]) -> DynamicPsychometric:
@@ -406,7 +414,9 @@ def _fit_of(names: tuple[str, ...], columns: tuple[bytes, ...]) -> DynamicPsycho
     return fit_dynamic_psychometric(columns_of)
 
 
-def _conditional_draws(target: str, trials: Mapping[str, Array], usable: Array, chosen: Array) -> Draw:
+def _conditional_draws(
+    target: str, trials: Mapping[str, Array], usable: Array, attributes: Mapping[str, Array], condition: str
+) -> Draw:
     """Return what draws choices at the real stimuli, from the real past choices and a mouse drawn from the posterior.
 
     So everything that the stimulus, the past and the slow changes of the mouse say about a choice is the same in the
@@ -416,6 +426,7 @@ def _conditional_draws(target: str, trials: Mapping[str, Array], usable: Array, 
     side, contrast = stimulus(trials)
     responds = np.flatnonzero(np.isin(trials["choice"], (-1, 1)))
     past = past_choices(trials["choice"][responds], trials["feedbackType"][responds] > 0)
+    times = _times_in(condition, attributes)
     signed = (side * np.nan_to_num(contrast))[responds]
 
     def draw(rngs: Sequence[np.random.Generator]) -> Array:
@@ -425,8 +436,10 @@ def _conditional_draws(target: str, trials: Mapping[str, Array], usable: Array, 
         feedback = np.tile(trials["feedbackType"], (len(rngs), 1))
         choice[:, responds] = np.where(left, 1.0, -1.0)
         feedback[:, responds] = np.where(choice[:, responds] == side[responds], 1.0, -1.0)
-        labels = target_labels(target, {"choice": choice, "feedbackType": feedback})
-        return np.where(chosen, labels[:, usable], np.nan)
+        drawn = {"choice": choice, "feedbackType": feedback}
+        # the past is that of the session, and so are all columns but reaction times
+        chosen = first_failed(condition, {**attributes, **(times.simulated(drawn) if times else {})}) == 0
+        return np.where(chosen, target_labels(target, drawn), np.nan)[:, usable]
 
     return draw
 

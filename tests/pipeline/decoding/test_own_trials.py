@@ -55,13 +55,16 @@ def test_a_simulated_session_has_the_trials_for_which_the_condition_is_true_in_i
 def test_sessions_with_the_reaction_times_of_the_real_one_have_its_contrasts(trials):
     usable = labelled("choice", trials)
     condition = "reaction_time < 0.25"
+    # errors are slow, so that the fast trials of a simulated session are those that are correct in it
+    slow = np.where(trials["feedbackType"] < 0, 0.3, 0.2) * np.linspace(0.9, 1.1, len(usable))
+    trials = {**trials, "firstMovement_times": trials["stimOn_times"] + slow}
     real, null = null_labels("pseudosession", "choice", trials, usable, S, 0, names=NAMES, condition=condition)
     sessions = simulated(trials, same_contrasts=True)
     expected = np.fmax(trials["contrastLeft"], trials["contrastRight"])
     assert (np.fmax(sessions["contrastLeft"], sessions["contrastRight"]) == expected).all()
-    fast = (trials["firstMovement_times"] - trials["stimOn_times"] < 0.25)[usable]
-    assert ((null >= 0) == fast).all() and ((real >= 0) == fast).all()
-    np.testing.assert_array_equal(null[:, fast], sessions["choice"][:, usable[fast]] == 1)
+    for vector, session in [(real, trials), *((null[s], {n: v[s] for n, v in sessions.items()}) for s in range(S))]:
+        correct = session["feedbackType"][usable] == 1
+        np.testing.assert_array_equal(vector, np.where(correct, session["choice"][usable] == 1, -1))
     # sides are drawn anew
     sides = np.isfinite(sessions["contrastLeft"])
     assert 0.3 < np.mean(sides == np.isfinite(trials["contrastLeft"])) < 0.8
