@@ -10,7 +10,6 @@ from typing import Any
 
 import click
 
-from pipeline.reading.names import SHORTEST
 from pipeline.settings.curves import CELLS, DECODER, TRIALS, NDCSettings, with_beyond
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
@@ -111,6 +110,7 @@ def sets(
     meso sets SP072 --size 4-10 --min-trials 400 --protocol biased
     meso sets SP072 --size 8 --tag canonical --min-silhouette 0.2 --json
     """
+    from pipeline.reading.names import SHORTEST
     from populate_scripts.commands import write_sets
     from schemas.decoding.sets import best_sets
 
