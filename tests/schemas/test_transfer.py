@@ -101,7 +101,16 @@ def test_what_is_stored_goes_with_its_features_and_comes_back(run, demo_sessions
     assert len(schemas.TransferTask & task) == 1
     assert not fill([schemas.TransferResult, schemas.TransferMatrix], task).errors
     assert len(schemas.TransferResult & task) == 0  # a session has neither features nor failed
-    assert not fill([schemas.TrialFeatures, schemas.TransferResult, schemas.TransferMatrix], task).errors
+    # as a session that was computed without the one that has features only now
+    row = {**task, "scaler": "own", "eid": demo_sessions[0], "n_test": 1, "transfer_c": 1.0, "transfer_null": "none"}
+    schemas.TransferResult.insert1({**row, **schemas.Environment.current()}, allow_direct_insert=True)
+    assert not fill([schemas.TrialFeatures], task).errors
+    assert len(schemas.TransferResult & task) == 0
+    row = {**task, "scaler": "own", "n_tested": 0, "n_untested": 4, "n_above_chance": 0}
+    schemas.TransferMatrix.insert1({**row, **schemas.Environment.current()}, allow_direct_insert=True)
+    assert not fill([schemas.TransferResult], task).errors
+    assert len(schemas.TransferMatrix & task) == 0
+    assert not fill([schemas.TransferMatrix], task).errors
     again = meso.transfer(
         demo_sessions, targets=("stimulus",), plot=False, progress=False, ks=(8,), r=4, n_label_shuffles=19,
         penalty="scaled", null="permute",
