@@ -83,9 +83,9 @@ def stability(
     subject, eids, windows, tracking_run, min_trials, shuffles, min_cell_probability, min_silhouette, as_json, output,
     suffix,
 ) -> None:  # fmt: skip
-    """Show how stable the responses of the tracked cells of SUBJECT are.
+    """Show how stable the responses of tracked cells are over days.
 
-    Compares the trial-type means of the cells that all sessions share, corrected for the noise of both days, by the
+    Compares the trial-type means of the cells that all sessions of SUBJECT share, corrected for the noise of both days, by the
     days between them and by region, with shuffles. Sessions without trials or tracked cells are left out. Exits 1 if
     nothing can be compared.
 
