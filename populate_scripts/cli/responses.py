@@ -85,9 +85,9 @@ def stability(
 ) -> None:  # fmt: skip
     """Show how stable the responses of tracked cells are over days.
 
-    Compares the trial-type means of the cells that all sessions of SUBJECT share, corrected for the noise of both days, by the
-    days between them and by region, with shuffles. Sessions without trials or tracked cells are left out. Exits 1 if
-    nothing can be compared.
+    Compares the trial-type means of the cells that all sessions of SUBJECT share, corrected for the noise of both days,
+    by the days between them and by region, with shuffles. Sessions without trials or tracked cells are left out. Exits
+    1 if nothing can be compared.
 
     \b
     meso stability SP072 --output figures/
