@@ -79,7 +79,8 @@ def test_commands_are_listed_by_what_they_are_about():
     shown = sections(MESO.get_help())
     names = {heading: [line.split()[0] for line in lines] for heading, lines in shown.items()}
     del names["Options"]
-    assert list(names) == ["Start", "Sessions", "Work", "Curves", "Figures", "Exchange", "Administration"]
+    headings = ["Start", "Sessions", "Work", "Curves", "Responses", "Figures", "Exchange", "Administration"]
+    assert list(names) == headings
     assert [name for listed in names.values() for name in listed] == list(main.commands)
     assert names["Start"][0] == "demo" and "ingest" in names["Sessions"] and "db" in names["Administration"]
 
