@@ -150,7 +150,7 @@ def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
     drawn |= {f"ndc_regions_{file_stem(panels)}": ("panels_of", result, panels) for panels in result.region_panels()}
     for stem, drawing in drawn.items():
         file = f"{stem}_{file_stem(result.subject)}_{tag}.png" if tagged else f"{stem}.png"
-        _save(output / file, {**named, **content}, partial(_draw_curves, *drawing))
+        _save(output / file, {"figure": stem, **named, **content}, partial(_draw_curves, *drawing))
     for target in [one for one in result.targets if one.curves]:
         rows, of = table[table["ndc_params"] == target.ndc_params], target.settings.target
         own = f"{file_stem(result.subject)}_{of}_{target.ndc_params[:8]}" if tagged else file_stem(target.name)
