@@ -411,7 +411,6 @@ def test_a_full_disk_is_waited_for(own):
     own.fill_disk(left=1_000_000)
     with lab.worker("--slots", 2, "--until-done") as process:
         wait_for(lambda: max(lab.n_makes().values(), default=0) > 3 or process.poll() is not None)
-        inside(lab, "assert 'error' not in lab.jobs().values()")
         own.empty_disk()
         output = output_of(process)
     assert "(tried again later)" in output and "; 0 failed" in output
