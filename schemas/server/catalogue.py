@@ -35,13 +35,27 @@ OUTDATED = (MissingTableError, UnknownAttributeError, IntegrityError)
 #: Once the answers are forgotten, DataJoint asks the server for so many tables until all are read again. Fewer than are
 #: asked for between the declarations of two tables, each of which would be forgotten at once.
 ENOUGH_TO_READ = 10
+#: Methods of DataJoint's adapters that return its statements for the definition of a table, the question for it first.
+DEFINITION = ("get_table_info_sql", "get_columns_sql", "get_primary_key_sql", "get_indexes_sql")
 #: DataJoint's table of the origins of a schema's attributes, and its statement for those of one table.
 LINEAGE = "~lineage"
 LINEAGE_OF_TABLE = "\n        SELECT attribute_name, lineage FROM {}\n        WHERE table_name = %s\n        "
+#: The same of one attribute.
+LINEAGE_OF_ATTRIBUTE = (
+    "\n        SELECT lineage FROM {}\n        WHERE table_name = %s AND attribute_name = %s\n        "
+)
 
 #: Names of a schema and a table, and rows about tables by these names.
 Name = tuple[str, str]
 Rows = list[dict[str, Any]]
+
+
+class Cursor(EmulatedCursor):
+    """DataJoint's cursor of rows that are known, which also says that there is no row."""
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None."""
+        return next(self._iter, None)
 
 
 class Catalogue:
@@ -69,6 +83,8 @@ class Catalogue:
         self.answers: dict[str, dict[tuple, Rows]] = {}
         self.schemas: Sequence[str] = ()
         self.n_asked = 0
+        #: Whether there are answers about all tables of the schemas that existed when they were read.
+        self.is_whole = False
         #: How DataJoint's question for a table begins, which it asks first when it needs its definition.
         self.question = connection.adapter.get_table_info_sql("", "").partition("'")[0]
         connection.query = self.query
@@ -78,9 +94,8 @@ class Catalogue:
         """Return a cursor with the answer of the catalogue or, if it has none, of the server."""
         if not self.answers and query.startswith(self.question):
             self._read_again()
-        known = self.answers.get(query)
-        if known is not None and (rows := known.get(tuple(args))) is not None:
-            return EmulatedCursor(rows if as_dict else [tuple(row.values()) for row in rows])
+        if (rows := self.known(query, args)) is not None:
+            return self.cursor(rows, as_dict)
         if CHANGES.match(query):
             self.forget()
         try:
@@ -89,10 +104,31 @@ class Catalogue:
             self.forget()
             raise
 
+    def known(self, query: str, args: Any = ()) -> Rows | None:
+        """Return the rows of the answer to a statement, None if it is not known."""
+        return self.answers.get(query, {}).get(tuple(args))
+
+    @staticmethod
+    def cursor(rows: Rows, as_dict: bool) -> Cursor:
+        """Return the cursor of an answer."""
+        return Cursor(rows if as_dict else [tuple(row.values()) for row in rows])
+
     def forget(self) -> None:
         """Forget all answers and the graph of foreign keys."""
-        self.answers, self.n_asked = {}, 0
+        self.answers, self.n_asked, self.is_whole = {}, 0, False
         self.connection.dependencies.clear()
+
+    def forget_table(self, schema: str, table: str) -> None:
+        """Forget the definition of one table but its lineage, and the graph unless it is without the table."""
+        adapter = self.connection.adapter
+        for statement in DEFINITION:
+            self.answers.pop(getattr(adapter, statement)(schema, table), None)
+        if not table.startswith("~"):
+            self.connection.dependencies.clear()
+
+    def has_all_of(self, schema: str) -> bool:
+        """Return whether each table that the schema had when it was read is known."""
+        return self.is_whole and schema in self.schemas
 
     def read(self, schemas: Sequence[str]) -> None:
         """Read the definitions of all tables of these schemas, of which some may not exist."""
@@ -102,14 +138,26 @@ class Catalogue:
         tables, columns, indexes = (self._ask(part, schemas) for part in (sql.tables, sql.columns, sql.indexes))
         keys, lineages = self._primary_keys(schemas), self._lineages([name for name in tables if name[1] == LINEAGE])
         for name, table in tables.items():
-            self._keep(adapter.schema_exists_sql(name[0]), [{"schema_name": name[0]}])
-            self._keep(adapter.get_table_info_sql(*name), table)
-            self._keep(adapter.get_columns_sql(*name), columns[name])
-            self._keep(adapter.get_primary_key_sql(*name), keys[name])
-            self._keep(adapter.get_indexes_sql(*name), indexes[name])
+            self.keep(adapter.schema_exists_sql(name[0]), [{"schema_name": name[0]}])
+            for statement, rows in zip(DEFINITION, (table, columns[name], keys[name], indexes[name]), strict=True):
+                self.keep(getattr(adapter, statement)(*name), rows)
             if (name[0], LINEAGE) in tables:
-                origins = LINEAGE_OF_TABLE.format(adapter.make_full_table_name(name[0], LINEAGE))
-                self._keep(origins, lineages[name], (name[1],))
+                self.keep_lineages(*name, lineages[name])
+        self.is_whole = True
+
+    def keep(self, statement: str, rows: Rows, args: tuple = ()) -> None:
+        """Keep the answer to a statement."""
+        self.answers.setdefault(statement, {})[args] = rows
+
+    def keep_lineages(self, schema: str, table: str, rows: Rows) -> None:
+        """Keep the origins of the attributes of a table, in the place of those that were known."""
+        full = self.connection.adapter.make_full_table_name(schema, LINEAGE)
+        self.keep(LINEAGE_OF_TABLE.format(full), rows, (table,))
+        of_attribute = self.answers.setdefault(LINEAGE_OF_ATTRIBUTE.format(full), {})
+        for former in [args for args in of_attribute if args[0] == table]:
+            del of_attribute[former]
+        for row in rows:
+            of_attribute[table, row["attribute_name"]] = [{"lineage": row["lineage"]}]
 
     def _read_again(self) -> None:
         """Count a table that DataJoint asks for; read the definitions of all once they are many.
@@ -119,9 +167,6 @@ class Catalogue:
         self.n_asked += 1
         if self.schemas and self.n_asked >= ENOUGH_TO_READ and not self.connection.in_transaction:
             self.read(self.schemas)
-
-    def _keep(self, statement: str, rows: Rows, args: tuple = ()) -> None:
-        self.answers.setdefault(statement, {})[args] = rows
 
     def _ask(self, statement: str, schemas: Sequence[str]) -> dict[Name, Rows]:
         """Return the rows of a statement about schemas by table, without the columns that name it."""

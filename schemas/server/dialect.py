@@ -182,7 +182,12 @@ class Dialect(ABC):
     def only_read(self, seconds: float) -> Sequence[str]:
         """Make the server refuse every later write of this connection, and stop every longer query."""
 
-    # -------------------------------------------------------------------------------------- definitions, see catalogue
+    # ------------------------------------------------------------------------ definitions, see catalogue, declaration
+
+    @property
+    @abstractmethod
+    def several_are_one_transaction(self) -> bool:
+        """Whether a server takes several statements at once, as one transaction, changes of tables included."""
 
     @property
     @abstractmethod
@@ -215,6 +220,7 @@ class MySQL(Dialect):
     before_insert_new = ("SET TRANSACTION ISOLATION LEVEL READ COMMITTED",)
     # with such a log, READ COMMITTED refuses every change; without a log the format does not matter
     unusable_log = "SHOW VARIABLES WHERE @@log_bin AND Variable_name = 'binlog_format' AND Value = 'STATEMENT'"
+    several_are_one_transaction = False
     view_columns = None
     escapes = ""
     merging_tables = (
@@ -305,6 +311,7 @@ class PostgreSQL(Dialect):
     utc_now = "timezone('utc', clock_timestamp())::timestamp(3)"  # NOW() is the start of the transaction
     before_insert_new = ()  # its reads take no locks
     unusable_log = None
+    several_are_one_transaction = True
     view_columns = (
         "SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod) FROM pg_attribute a "
         "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "

@@ -22,7 +22,8 @@ from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, insert_trace
 from schemas.provenance import DatabaseId, SchemaVersion, now
 from schemas.rows import jobs_of
 from schemas.server.binding import auto_populated, bind, table_modules
-from schemas.server.connection import connect, lock
+from schemas.server.connection import catalogue, connect, lock
+from schemas.server.declaration import declaring
 from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.refusals import in_words
 from schemas.server.settings import prefix
@@ -604,9 +605,10 @@ def init(migrations: Sequence[Migration] = MIGRATIONS, *, separate_names: bool =
             migration.apply(connection, prefix())
         _drop_half_declared(connection)
         # between apply and finish: tables that were renamed are declared anew, then filled
-        bind(connection, create=True)
-        for table in auto_populated():
-            _ = table.jobs.heading  # declares the job table: a worker may have no right to
+        with declaring(catalogue()):
+            bind(connection, create=True)
+            for table in auto_populated():
+                _ = table.jobs.heading  # declares the job table: a worker may have no right to
         for migration in applied:
             migration.finish(connection, prefix())
         _store_uncompressed(connection)

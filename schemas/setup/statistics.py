@@ -18,9 +18,11 @@ def renew(connection: dj.Connection) -> list[str]:
     for statement in sql.before_said_empty:
         connection.query(statement)
     like = prefix().replace("_", r"\_") + "%"
-    for schema, table in connection.query(sql.said_empty, args=(like,)).fetchall() if sql.said_empty else ():
-        full = connection.adapter.make_full_table_name(schema, table)
-        if connection.query(f"SELECT 1 FROM {full} LIMIT 1").fetchone():
-            connection.query(sql.renew_statistics(full)).fetchall()
-            renewed.append(full)
+    found = connection.query(sql.said_empty, args=(like,)).fetchall() if sql.said_empty else ()
+    names = [connection.adapter.make_full_table_name(*name) for name in found]
+    # one statement for all: of a new database every table is said to be empty
+    has_rows = (f"SELECT {i} FROM DUAL WHERE EXISTS (SELECT 1 FROM {name})" for i, name in enumerate(names))
+    for (i,) in connection.query(" UNION ALL ".join(has_rows)).fetchall() if names else ():
+        connection.query(sql.renew_statistics(names[i])).fetchall()
+        renewed.append(names[i])
     return renewed
