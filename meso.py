@@ -36,7 +36,7 @@ from pipeline.errors import (
     NotFoundError,
     OutOfRangeError,
 )
-from pipeline.settings.curves import TARGETS, curve_settings, own_targets
+from pipeline.settings.curves import TARGETS, curve_settings, own_targets, preset
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import Failure, NDCRun, match_cells, run_ndc
@@ -668,7 +668,8 @@ def neuron_dropping_curves_cached(
     progress: bool = True,
     labels: str | Mapping[str, Mapping[str, Any] | Callable[[pd.DataFrame], Any]] | None = None,
     pairs: str | None = None,
-    **settings: Any,
+    settings: str | None = None,
+    **others: Any,
 ) -> DrawableRun | DrawableMany:
     """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
 
@@ -685,7 +686,7 @@ def neuron_dropping_curves_cached(
         Trials attribute, and window (start, end) in s around it; one for all targets, or a dict by target. By default
         the target's own (``pipeline.decoding.EVENTS``).
     ks, R, metric, cv_splits, class_balance, scaling, equalize_trials, ceiling_mode, n_label_shuffles,
-    shuffle_seed, seed, delta, **settings
+    shuffle_seed, seed, delta, **others
         See ``pipeline.decoding.NDCSettings``; any of its settings can be given. ``R`` is its ``r``. With a
         ``shuffle_seed`` of None, ``seed`` is used, as in the scripts.
     filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
@@ -703,6 +704,9 @@ def neuron_dropping_curves_cached(
         key of ``LabelSet``, for labels that were replaced since.
     pairs : {'consecutive', 'all'}, optional
         Separate curves for each pair of sessions, with all cells that the two share: more than all sessions share.
+    settings : {'scripts'}, optional
+        As the lab's scripts decoded (``pipeline.settings.curves.PRESETS``); settings that are given by name override
+        it.
 
     Returns
     -------
@@ -734,14 +738,16 @@ def neuron_dropping_curves_cached(
         warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)
     if isinstance(eids, str):
         raise ArgumentTypeError("eids takes a list of session ids, not a single id")
-    if "r" not in settings or NDCSettings.r != R:  # R at its default must not override or contradict r
-        settings["R"] = R
+    if "r" not in others or NDCSettings.r != R:  # R at its default must not override or contradict r
+        others["R"] = R
     wanted = curve_settings(
-        targets, labels=_stand_ins(targets, labels), event=event, win=win, ks=ks, metric=metric, cv_splits=cv_splits,
+        targets, settings=settings, labels=_stand_ins(targets, labels), event=event, win=win, ks=ks,
+        metric=metric, cv_splits=cv_splits,
         class_balance=class_balance,
         scaling=scaling, equalize_trials=equalize_trials, ceiling_mode=ceiling_mode, n_label_shuffles=n_label_shuffles,
-        shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **settings,
+        shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **others,
     )  # fmt: skip
+    notes = [preset(settings).note] if settings else []
     schemas.activate()
     eids, unusable = _usable(eids, progress)
     wanted = _with_labels(wanted, labels, eids)
@@ -753,9 +759,10 @@ def neuron_dropping_curves_cached(
 
     if pairs is not None:
         found = DrawableMany.of(run_many("pair", pairs_of(eids, pairs), ask, progress=progress))
-        found.remarks += unusable.values()
+        found.remarks += [*notes, *unusable.values()]
         return _shown_many(found, progress)
     result = ask(eids, progress)
+    result.notes[:0] = notes
     result.unusable += [Failure(eid, "", "", message) for eid, message in unusable.items()]
     if plot:
         for figure in result.draw().values():
