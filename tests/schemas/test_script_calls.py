@@ -198,3 +198,41 @@ def test_fovs_of_other_lengths_have_no_common_clock():
     assert one.offsets.tolist() == same.offsets.tolist() == [0.03]
     with pytest.raises(DataError, match=r"differ in their number of frames, .*found 8, 9"):
         on_first_clock(fovs, 0.0)
+
+
+# -------------------------------------------------------------------------------------------------- idx_map_override
+
+QUICK = {"ks": (4,), "R": 2, "n_label_shuffles": 0, "n_bootstrap": 0, "penalty": "scaled", "plot": False,
+         "progress": False}  # fmt: skip
+
+
+def test_rows_that_are_decoded_anyway_are_accepted(demo_sessions):
+    eids = demo_sessions[:2]
+    rows = meso.match_tracked_indices_across_sessions(eids[0], [eids[1]])
+    plain = meso.neuron_dropping_curves_cached(eids, ["choice"], **QUICK)
+    # in another order, by the start of an id, as lists
+    order = np.random.default_rng(0).permutation(len(rows[eids[0]]))
+    given = {eids[1][:8]: rows[eids[1]][order].tolist(), eids[0]: rows[eids[0]][order]}
+    same = meso.neuron_dropping_curves_cached(eids, ["choice"], idx_map_override=given, **QUICK)
+    assert [row["ceiling"] for row in same.curves["choice"]] == [row["ceiling"] for row in plain.curves["choice"]]
+    # those of a region, with the setting that decodes these
+    labels = meso.load_or_embed(eids[0], rows[eids[0]])["region_labels"]
+    of_region = np.char.startswith(labels, "VISp")
+    assert 0 < of_region.sum() < len(labels)
+    within = {eid: of_session[of_region] for eid, of_session in rows.items()}
+    part = meso.neuron_dropping_curves_cached(eids, ["choice"], idx_map_override=within, regions=("VISp",), **QUICK)
+    assert {row["n_cells"] for row in part.table.to_dict("records")} == {of_region.sum()}
+    for one in (plain, part):
+        (schemas.NDCParams & {"ndc_params": one.targets[0].ndc_params}).delete()
+
+
+def test_other_rows_are_refused_with_what_to_do(demo_sessions):
+    first, second = demo_sessions[:2]
+    rows = meso.match_tracked_indices_across_sessions(first, [second])
+    n = len(rows[first])
+    moved = {first: rows[first], second: np.roll(rows[second], 1)}  # the same rows, of other cells
+    for wrong in ({eid: of[:-1] for eid, of in rows.items()}, moved, {first: rows[first]}, {first: [0], second: []}):
+        with pytest.raises(meso.ArgumentError, match=rf"other rows than the {n} cells of 2 sessions .* roicat_root"):
+            meso.neuron_dropping_curves_cached([first, second], ["choice"], idx_map_override=wrong, **QUICK)
+    with pytest.raises(meso.ArgumentError, match="idx_map_override is of all sessions together"):
+        meso.neuron_dropping_curves_cached(demo_sessions, idx_map_override=rows, pairs="all", **QUICK)
