@@ -22,6 +22,7 @@ from pipeline.decoding import NDCSettings, on_first_clock
 from pipeline.decoding.features import FOVCells
 from pipeline.errors import DataError
 from pipeline.settings.curves import PRESETS, curve_settings
+from schemas.imaging.reading import fov_traces
 from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 
@@ -236,3 +237,58 @@ def test_other_rows_are_refused_with_what_to_do(demo_sessions):
             meso.neuron_dropping_curves_cached([first, second], ["choice"], idx_map_override=wrong, **QUICK)
     with pytest.raises(meso.ArgumentError, match="idx_map_override is of all sessions together"):
         meso.neuron_dropping_curves_cached(demo_sessions, idx_map_override=rows, pairs="all", **QUICK)
+
+
+# -------------------------------------------------------------------------------------------------------- pynapple
+
+
+@pytest.fixture(scope="module")
+def some_cells(demo_sessions):
+    return schemas.activity(schemas.ROI & {"eid": demo_sessions[0]} & "is_neuron AND roi % 5 = 2")
+
+
+def test_pynapple_has_the_traces_of_each_fov_on_its_clock(some_cells, demo_sessions):
+    pytest.importorskip("pynapple")
+    eid, frames = demo_sessions[0], some_cells.to_pynapple()
+    assert list(frames) == (schemas.FOV & {"eid": eid}).to_arrays("fov", order_by="fov").tolist() and len(frames) > 1
+    acronyms = {row["region_id"]: row["acronym"] for row in schemas.BrainRegion.to_dicts()}
+    for fov, frame in frames.items():
+        key = {"eid": eid, "fov": fov}
+        rows = (schemas.ROI & key & "is_neuron AND roi % 5 = 2").to_dicts(order_by="roi")
+        clock = np.asarray((schemas.Recording & key).fetch1("frame_times"))
+        np.testing.assert_allclose(frame.t, clock, atol=1e-9)  # pynapple rounds to ns
+        assert frame.columns.tolist() == frame.metadata["roi"].tolist() == [row["roi"] for row in rows]
+        np.testing.assert_array_equal(frame.d.T, fov_traces(eid, fov, [row["roi"] for row in rows]))
+        assert frame.metadata["region"].tolist() == [acronyms[row["region_id"]] for row in rows]
+        for name in ("eid", "fov", "ml", "ap", "dv", "time_offset"):
+            assert frame.metadata[name].tolist() == [row[name] for row in rows], name
+        in_region = frame[:, frame.region == acronyms[rows[0]["region_id"]]]
+        assert in_region.shape[1] == sum(row["region_id"] == rows[0]["region_id"] for row in rows)
+
+
+def test_pynapple_on_one_clock_interpolates_each_cell_from_its_own_times(some_cells):
+    pytest.importorskip("pynapple")
+    frame = some_cells.to_pynapple(common=True)
+    assert frame.shape == (len(frame.t), len(some_cells.keys)) and np.ptp(np.diff(frame.t)) < 1e-8
+    assert [{name: frame.metadata[name][i] for name in ("eid", "fov", "roi")} for i in frame.columns] == some_cells.keys
+    for i in (0, len(some_cells.keys) // 2, len(some_cells.keys) - 1):
+        expected = np.interp(frame.t, some_cells.times[i], some_cells.traces[i])
+        found = frame.d[:, i]
+        assert np.isfinite(found).mean() > 0.9
+        np.testing.assert_allclose(found[np.isfinite(found)], expected[np.isfinite(found)], rtol=1e-4, atol=1e-5)
+
+
+def test_flagged_frames_are_blank_in_pynapple(some_cells):
+    pytest.importorskip("pynapple")
+    flags = np.arange(some_cells.times.shape[1]) == 7
+    times = some_cells.times
+    flagged = some_cells._replace(times=type(times)(times.frame_times, times.fovs, times.offsets, {0: flags}))
+    frames = flagged.to_pynapple()
+    np.testing.assert_array_equal(np.isnan(frames[0].d).all(axis=1), flags)
+    assert np.isfinite(frames[1].d).all()
+
+
+def test_without_pynapple_the_error_names_the_command(python_command):
+    code = "import sys; sys.modules['pynapple'] = None\nfrom schemas.imaging.activity import _pynapple\n_pynapple()"
+    done = python_command("-c", code)
+    assert "ConfigError: pynapple is needed" in done.stderr and "pip install '.[pynapple]'" in done.stderr
