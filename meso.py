@@ -16,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -36,10 +37,10 @@ from pipeline.errors import (
     NotFoundError,
     OutOfRangeError,
 )
-from pipeline.settings.curves import TARGETS, curve_settings, own_targets
+from pipeline.settings.curves import TARGETS, curve_settings, own_targets, preset
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
-from schemas.decoding.run import Failure, NDCRun, match_cells, run_ndc
+from schemas.decoding.run import Failure, NDCRun, match_cells, run_ndc, shared_set
 from schemas.decoding.transfers import run_transfer
 from schemas.imaging.activity import activity_of
 from schemas.queries.errors import errors_of
@@ -604,9 +605,14 @@ def _anchor_and_others(args: tuple, anchor: str | None, others: Sequence[str] | 
 
 def _rows_of(session_set: dict, eid: str, neurons_only: bool) -> np.ndarray:
     """Return the rows of ``load_or_embed`` that are the shared cells of a set, (n,) int64, in the set's order."""
-    cells = place_numbers(*_cells(eid, neurons_only))
     shared = schemas.SharedCells.Cell & session_set & {"eid": eid}
-    return np.searchsorted(cells, place_numbers(*columns(shared, "fov", "roi", order_by=("shared_cell",))))
+    fovs, rois = columns(shared, "fov", "roi", order_by=("shared_cell",))
+    return _rows_at(eid, fovs, rois, neurons_only)
+
+
+def _rows_at(eid: str, fovs: np.ndarray, rois: np.ndarray, neurons_only: bool) -> np.ndarray:
+    """Return the rows of ``load_or_embed`` of cells given by FOV and number, each (n,), (n,) int64."""
+    return np.searchsorted(place_numbers(*_cells(eid, neurons_only)), place_numbers(fovs, rois))
 
 
 def trial_columns(eid: str) -> pd.DataFrame:
@@ -668,7 +674,9 @@ def neuron_dropping_curves_cached(
     progress: bool = True,
     labels: str | Mapping[str, Mapping[str, Any] | Callable[[pd.DataFrame], Any]] | None = None,
     pairs: str | None = None,
-    **settings: Any,
+    settings: str | None = None,
+    idx_map_override: Mapping[str, Sequence[int]] | None = None,
+    **others: Any,
 ) -> DrawableRun | DrawableMany:
     """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
 
@@ -685,7 +693,7 @@ def neuron_dropping_curves_cached(
         Trials attribute, and window (start, end) in s around it; one for all targets, or a dict by target. By default
         the target's own (``pipeline.decoding.EVENTS``).
     ks, R, metric, cv_splits, class_balance, scaling, equalize_trials, ceiling_mode, n_label_shuffles,
-    shuffle_seed, seed, delta, **settings
+    shuffle_seed, seed, delta, **others
         See ``pipeline.decoding.NDCSettings``; any of its settings can be given. ``R`` is its ``r``. With a
         ``shuffle_seed`` of None, ``seed`` is used, as in the scripts.
     filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
@@ -703,6 +711,13 @@ def neuron_dropping_curves_cached(
         key of ``LabelSet``, for labels that were replaced since.
     pairs : {'consecutive', 'all'}, optional
         Separate curves for each pair of sessions, with all cells that the two share: more than all sessions share.
+    settings : {'scripts'}, optional
+        As the lab's scripts decoded (``pipeline.settings.curves.PRESETS``); settings that are given by name override
+        it.
+    idx_map_override : dict of session to sequence of int, optional
+        The rows of ``load_or_embed`` to decode, element i the same cell in each session, as the scripts took them.
+        They are compared with the cells that are decoded anyway, by tracking and settings, and refused unless they are
+        these: a population is kept by its tracked cells.
 
     Returns
     -------
@@ -720,7 +735,7 @@ def neuron_dropping_curves_cached(
     DataError
         Fewer than two sessions can be used, or they are of several subjects.
     ArgumentError, ArgumentTypeError
-        A setting or ``eids`` is not what it should be; the message names it.
+        A setting, ``eids`` or ``idx_map_override`` is not what it should be; the message names it.
     """
     from drawing.curves import DrawableRun
     from drawing.many import DrawableMany
@@ -734,28 +749,36 @@ def neuron_dropping_curves_cached(
         warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)
     if isinstance(eids, str):
         raise ArgumentTypeError("eids takes a list of session ids, not a single id")
-    if "r" not in settings or NDCSettings.r != R:  # R at its default must not override or contradict r
-        settings["R"] = R
+    if "r" not in others or NDCSettings.r != R:  # R at its default must not override or contradict r
+        others["R"] = R
     wanted = curve_settings(
-        targets, labels=_stand_ins(targets, labels), event=event, win=win, ks=ks, metric=metric, cv_splits=cv_splits,
+        targets, settings=settings, labels=_stand_ins(targets, labels), event=event, win=win, ks=ks,
+        metric=metric, cv_splits=cv_splits,
         class_balance=class_balance,
         scaling=scaling, equalize_trials=equalize_trials, ceiling_mode=ceiling_mode, n_label_shuffles=n_label_shuffles,
-        shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **settings,
+        shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **others,
     )  # fmt: skip
+    notes = [preset(settings).note] if settings else []
+    if pairs and idx_map_override is not None:
+        raise ArgumentError("idx_map_override is of all sessions together: call it for each pair instead of pairs=")
     schemas.activate()
     eids, unusable = _usable(eids, progress)
     wanted = _with_labels(wanted, labels, eids)
     run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
 
+    if idx_map_override is not None:
+        _check_rows(idx_map_override, eids, run, wanted, neurons_only=filter_neurons, **cells)
+
     def ask(of: Sequence[str], progress: bool = False) -> DrawableRun:
         return DrawableRun.of(run_ndc(of, run, wanted, neurons_only=filter_neurons, **cells, progress=progress))
 
     if pairs is not None:
         found = DrawableMany.of(run_many("pair", pairs_of(eids, pairs), ask, progress=progress))
-        found.remarks += unusable.values()
+        found.remarks += [*notes, *unusable.values()]
         return _shown_many(found, progress)
     result = ask(eids, progress)
+    result.notes[:0] = notes
     result.unusable += [Failure(eid, "", "", message) for eid, message in unusable.items()]
     if plot:
         for figure in result.draw().values():
@@ -765,6 +788,43 @@ def neuron_dropping_curves_cached(
     elif result.failed:
         warnings.warn(f"left out: {'; '.join(result.failure_lines())}", stacklevel=2)
     return result
+
+
+def _check_rows(
+    given: Mapping[str, Sequence[int]], eids: Sequence[str], run: dict, settings: Sequence[NDCSettings], **rule: Any
+) -> None:
+    """Refuse rows of ``load_or_embed`` that are not those of the cells that will be decoded.
+
+    Parameters
+    ----------
+    given : dict of session to sequence of int
+    eids, run, settings, **rule
+        As for ``run_ndc``.
+    """
+    from schemas.decoding.populations import population
+
+    session_set, _ = shared_set(eids, run, **rule)
+    rows = {session_id(named): np.asarray(of_session).tolist() for named, of_session in given.items()}
+    for one in settings:
+        decoded = {}
+        for eid in sorted(eids):
+            cells = population({**session_set, "eid": eid}, one)
+            decoded[eid] = _rows_at(eid, cells["fov"], cells["roi"], rule["neurons_only"]).tolist()
+        if _same_cells(rows) == _same_cells(decoded):
+            continue
+        raise ArgumentError(
+            f"idx_map_override has other rows than the {len(decoded[min(eids)])} cells of {len(eids)} sessions that "
+            f"are decoded for {one.target}: it has {', '.join(f'{len(r)} of {eid[:8]}' for eid, r in rows.items())}. "
+            f"A population is kept by its tracked cells; to decode fewer, use regions, fovs, min_cell_probability or "
+            f"min_silhouette. For cells that were matched in another way, write UID files, with a line for each ROI "
+            f"that is empty for all others, and pass their folder as roicat_root"
+        )
+
+
+def _same_cells(rows: Mapping[str, Sequence[int]]) -> tuple[list[str], list[tuple[int, ...]]]:
+    """Return sessions, and the rows of each cell in them, whatever the order of either; rows of no use if uneven."""
+    eids = sorted(rows)
+    return eids, sorted(zip_longest(*(rows[eid] for eid in eids), fillvalue=-1))
 
 
 def _stand_ins(targets: Sequence[str], labels: Any) -> str | dict[str, str]:

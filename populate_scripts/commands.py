@@ -65,6 +65,8 @@ class Question:
         Acronyms: separate curves for each, all up to the same k.
     chosen : dict
         ``best``, ``min_trials`` and ``protocol``: see ``schemas.decoding.sets.chosen_sessions``.
+    notes : sequence of str
+        About the settings, shown with the results.
     """
 
     settings: Sequence[NDCSettings]
@@ -72,10 +74,12 @@ class Question:
     tracking_run: str | None = None
     regions: Sequence[str] = ()
     chosen: dict[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def choose(self, eids: Sequence[str]) -> tuple[list[str], list[str]]:
-        """Return those of the sessions that are decoded, and notes about the choice."""
-        return chosen_sessions(eids, **self.chosen, tracking_run=self.tracking_run, **self.cells)
+        """Return those of the sessions that are decoded, and notes about the settings and the choice."""
+        chosen, notes = chosen_sessions(eids, **self.chosen, tracking_run=self.tracking_run, **self.cells)
+        return chosen, [*self.notes, *notes]
 
     def curves(self, eids: Sequence[str], *, progress: bool = True) -> DrawableRun:
         """Return the curves of sessions of a mouse, after reading what has not been read of them."""

@@ -86,7 +86,9 @@ def from_command_line(text: str) -> list[NDCSettings]:
     # with its parent, as in a terminal: a command keeps the help option of its first context
     meso_context = click.Context(main, info_name="meso", **main.context_settings)
     params = ndc.make_context("ndc", ["an-eid", *text.split()], parent=meso_context).params
-    return settings_asked_for({name: params[name] for name in ("targets", "win", *RECORDS) if name in params})
+    return settings_asked_for(
+        {name: params[name] for name in ("targets", "win", "settings", *RECORDS) if name in params}
+    )
 
 
 class Asked(Exception):
@@ -307,3 +309,12 @@ def test_a_made_up_setting_is_documented():
     page = generate.settings_page(More)
     assert "| `lick_rule` | `'drop'` | `ignore`, `drop` | What happens to trials with licks. |" in page
     assert "## Lags\n" in page and "| `lick_rule` | `'ignore'` |" in page
+
+
+def test_a_preset_has_an_option_and_options_override_it(from_notebook):
+    assert from_command_line("--settings scripts") == from_notebook(settings="scripts")
+    text, words = "--settings scripts --null circular --win -0.1 0", {"null": "circular", "win": (-0.1, 0)}
+    assert from_command_line(text) == from_notebook(settings="scripts", **words)
+    assert from_command_line(text)[0] != from_command_line("--settings scripts")[0]
+    with pytest.raises(click.BadParameter, match="'script' is not 'scripts'"):
+        from_command_line("--settings script")

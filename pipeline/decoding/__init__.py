@@ -1,7 +1,7 @@
 """Decoding from cells: trial features, cross-validated scores, neuron-dropping curves, nulls and fits."""
 
 from pipeline.decoding.curves import NDCCurve, cv_score, neuron_dropping_curve, penalty_scores
-from pipeline.decoding.features import FOVCells, trial_coverage, trial_features
+from pipeline.decoding.features import FOVCells, on_first_clock, trial_coverage, trial_features
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
 from pipeline.decoding.fits.days import DayTrend, code_trend, sensitivity_trend
 from pipeline.decoding.fits.mice import MiceTrend, mice_trend, paired_trend
@@ -48,6 +48,7 @@ __all__ = [
     "n_minority",
     "neuron_dropping_curve",
     "null_labels",
+    "on_first_clock",
     "paired_trend",
     "penalty_scores",
     "pick_trials",

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.errors import DataError
 from pipeline.signals.clock import bouts
 from pipeline.signals.windows import window_means
 
@@ -79,6 +80,30 @@ def trial_features(
         saved = np.isfinite(_means_of_all(fovs, starts[lost], ends[lost], "nearest")).all(axis=1)
         outcome[lost[saved]] = "no frame"
     return features[usable], outcome
+
+
+def on_first_clock(fovs: Sequence[FOVCells], offset: float) -> list[FOVCells]:
+    """Return cells as if all were scanned at the times of one ROI of the first FOV, as the scripts took them to be.
+
+    Parameters
+    ----------
+    fovs : sequence of FOVCells
+    offset : float
+        Time from the start of a frame of the first FOV to the scan of that ROI, s.
+
+    Raises
+    ------
+    DataError
+        The FOVs differ in their number of frames.
+    """
+    if len(numbers := {len(fov.frame_times) for fov in fovs}) > 1:
+        raise DataError(
+            "the FOVs differ in their number of frames, so they cannot have the clock of the first",
+            expected="the same number", found=", ".join(map(str, sorted(numbers))),
+            do="Use another short_window than first_clock",
+        )  # fmt: skip
+    times = fovs[0].frame_times
+    return [replace(fov, frame_times=times, offsets=np.full(len(fov.offsets), offset)) for fov in fovs]
 
 
 def usable_windows(fov: FOVCells, starts: np.ndarray, ends: np.ndarray, short_window: str = "nearest") -> np.ndarray:

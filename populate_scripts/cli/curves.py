@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from pipeline.settings.curves import CELLS, DECODER, TRIALS, NDCSettings, with_beyond
+from pipeline.settings.curves import CELLS, DECODER, PRESETS, TRIALS, NDCSettings, preset, with_beyond
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
     Asked,
@@ -151,6 +151,9 @@ def sets(
     help="Separate curves for each pair of sessions, with all cells that the two share.",
 )
 @tracking_run_option
+@click.option(
+    "--settings", type=click.Choice(list(PRESETS)), help="As the lab's scripts decoded, where no option says otherwise."
+)
 @click.option("--output", type=Folder(), help="Folder for figures and table; by default none are written.")
 @as_json
 @target_option
@@ -199,6 +202,7 @@ def ndc(
     meso ndc --subject SP072 --by-region VISp,VISam --ks 2,4,8,16
     meso ndc SP072 --best 8 --min-trials 400 --protocol biased
     meso ndc SP072 --pairs consecutive --target stimulus
+    meso ndc SP072 --settings scripts --ks 8,64,512
     meso ndc --subjects SP072,SP076,SP080 --tag canonical --output figures/
     """
     from populate_scripts import commands
@@ -214,7 +218,8 @@ def ndc(
         settings = with_beyond(settings)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     chosen = {"best": best, "min_trials": min_trials, "protocol": protocol}
-    question = commands.Question(settings, cells, tracking_run, regions, chosen)
+    notes = [preset(given["settings"]).note] if given["settings"] else []
+    question = commands.Question(settings, cells, tracking_run, regions, chosen, notes)
     activate()
     eids = [eid for name in names for eid in Asked((), name, asked.tag).ids()] or asked.of_subject().ids()
     of_several = bool(names or asked.tag) and len(subjects_of(eids)) > 1

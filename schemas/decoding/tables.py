@@ -50,7 +50,7 @@ from schemas.decoding.rows import (
 from schemas.decoding.shuffles import Shuffles, labels_of, null_of, null_vectors, real_labels, shuffles, strata_of
 from schemas.decoding.transfer_rows import matrix_rows, score_row
 from schemas.imaging.reading import clocks, flags, recorded, roi_traces
-from schemas.imaging.tables import FOV
+from schemas.imaging.tables import FOV, ROI
 from schemas.labels import LabelSet  # noqa: F401  # a definition names it
 from schemas.provenance import Environment
 from schemas.rows import content_key, jobs_of, number, sources_key, without_failed
@@ -244,7 +244,11 @@ def _features(
     labels = labels_of(settings, eid, trials)
     starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
     fovs = _fov_cells(eid, cells, settings.scan_line_column, flagged)
-    features, outcome = decoding.trial_features(fovs, labels, starts, ends, settings.short_window)
+    short_window = settings.short_window
+    if short_window == "first_clock":
+        offset = _offset_of_first_roi(eid, int(cells["fov"].min()), settings.scan_line_column)
+        fovs, short_window = decoding.on_first_clock(fovs, offset), "drop"
+    features, outcome = decoding.trial_features(fovs, labels, starts, ends, short_window)
     return labels, _chosen(outcome, settings, trials), features
 
 
@@ -261,6 +265,12 @@ def _fov_cells(
         traces = roi_traces(eid, fovs, rois, stored={fov: row})
         found.append(decoding.FOVCells(columns, traces, frame_times[fov], offsets, flagged.get(fov)))
     return found
+
+
+def _offset_of_first_roi(eid: str, fov: int, scan_line_column: int) -> float:
+    """Return the offset within the frame, s, of the first ROI of a FOV, cell or not."""
+    stack_pos = np.column_stack((ROI & {"eid": eid, "fov": fov, "roi": 0}).to_arrays("stack_y", "stack_x"))
+    return float(clocks(eid, np.array([fov]), stack_pos.astype(int), scan_line_column)[1][0])
 
 
 def _check_window(eid: str, settings: NDCSettings, events: np.ndarray) -> None:

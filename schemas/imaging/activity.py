@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import DataError, NotFoundError
+from pipeline.errors import ConfigError, DataError, NotFoundError
 from pipeline.signals.clock import ROITimes
+from pipeline.signals.flags import blanked
+from pipeline.signals.resampling import common_clock, resample_fovs
 from schemas.imaging.reading import clocks, flags_in, recorded, roi_traces
-from schemas.imaging.tables import ROI, Activity
+from schemas.imaging.tables import ROI, Activity, BrainRegion
+from schemas.rows import place_numbers
 from schemas.storage import bulk
 
 
@@ -35,6 +38,78 @@ class CellActivity(NamedTuple):
     keys: list[dict]
     times: ROITimes
     signal: np.ndarray
+
+    def to_pynapple(self, *, common: bool = False) -> Any:
+        """Return the activity as ``TsdFrame`` of pynapple, whose columns are the cells.
+
+        Each column has the metadata eid, fov, roi, region (acronym), ml, ap, dv (micrometres, NaN where unknown),
+        signal and time_offset. Frames that are flagged as bad are NaN.
+
+        Parameters
+        ----------
+        common : bool
+            One frame on an evenly spaced clock, to which each cell is interpolated from its own times
+            (``pipeline.signals.resampling``; NaN in gaps). By default each FOV keeps its own clock.
+
+        Returns
+        -------
+        dict of int to TsdFrame (T, n)
+            By FOV; columns are numbers of ROIs. Times are the starts of frames: add the time_offset of a cell, s, for
+            the time at which it was scanned.
+        TsdFrame (M, N)
+            With ``common``. Columns are numbered from 0, by FOV and ROI; time_offset is 0.
+
+        Raises
+        ------
+        ConfigError
+            pynapple is not installed.
+        DataError
+            With ``common``: the FOVs were not imaged at the same time.
+        """
+        frame = _pynapple().TsdFrame
+        rows = {int(fov): np.flatnonzero(self.times.fovs == fov) for fov in np.unique(self.times.fovs)}
+        about, flagged, clocks = _about(self), self.times.flagged, self.times.frame_times
+        if not common:
+            return {
+                fov: frame(
+                    t=clocks[fov], d=blanked(self.traces[at], flagged.get(fov)).T, columns=about["roi"][at],
+                    metadata={name: column[at] for name, column in about.items()},
+                )
+                for fov, at in rows.items()
+            }  # fmt: skip
+        of_fov = {fov: clocks[fov] for fov in rows}
+        clock = common_clock(of_fov, latest_offset=float(self.times.offsets.max()))
+        resampled = resample_fovs(
+            {fov: self.traces[at] for fov, at in rows.items()}, of_fov,
+            {fov: self.times.offsets[at] for fov, at in rows.items()}, clock, flagged_by_fov=flagged,
+        )  # fmt: skip
+        order = np.concatenate(list(rows.values()))
+        metadata = {name: column[order] for name, column in about.items()} | {"time_offset": np.zeros(len(order))}
+        return frame(t=clock, d=resampled.T, columns=np.arange(len(order)), metadata=metadata)
+
+
+def _pynapple() -> Any:
+    """Return the pynapple module; raise ConfigError if it is not installed."""
+    try:
+        import pynapple
+    except ImportError as error:
+        raise ConfigError(f"pynapple is needed ({error}). Install it with: pip install '.[pynapple]'") from error
+    return pynapple
+
+
+def _about(cells: CellActivity) -> dict[str, np.ndarray]:
+    """Return what pynapple is told about each cell, (N,) by name; one statement."""
+    eid, fovs, numbers = cells.keys[0]["eid"], cells.times.fovs, np.array([key["roi"] for key in cells.keys])
+    of_fovs = ROI & {"eid": eid} & [{"fov": int(fov)} for fov in np.unique(fovs)]
+    names = ("fov", "roi", "region", "ml", "ap", "dv")
+    found = bulk.columns(of_fovs.extend(BrainRegion.proj(region="acronym")), *names, order_by=names[:2])
+    at = np.searchsorted(place_numbers(*found[:2]), place_numbers(fovs, numbers))
+    return {
+        "eid": np.full(len(at), eid), "fov": np.asarray(fovs, int), "roi": numbers,
+        "region": np.array([acronym or "unknown" for acronym in found[2][at].tolist()]),
+        **{name: column[at].astype(float) for name, column in zip(names[3:], found[3:], strict=True)},
+        "signal": cells.signal, "time_offset": cells.times.offsets,
+    }  # fmt: skip
 
 
 def activity(
