@@ -43,6 +43,10 @@ TRIAL_PERIODS, MIN_TIMES = (0.5, 600.0), 5
 #: If less than the first part of a task's times is within imaging, a unit is looked for in which the second part is,
 #: over the third part of the imaging.
 MIN_IMAGED, MIN_EXPLAINED, MIN_COVERED = 0.5, 0.9, 0.8
+#: Events that are within their own trial, but for single odd ones; and of so many trials it can be told.
+WITHIN_TRIALS, MIN_TOLD = ("goCue_times", "firstMovement_times", "response_times", "feedback_times"), 10
+#: Part of the trials in which feedback follows from choice and stimulus: all in sound files.
+MIN_REWARDED = 0.9
 #: Two tasks with the same stimuli, choices and feedback on so many trials or more are one task.
 MIN_REPEATED = 10
 #: Rates in Hz: brainbox interpolates the wheel at the first; velocity is stored at the second. The velocity is
@@ -149,6 +153,8 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
         for collection, part in parts.items():
             _check_period(part, reader.place(TRIALS, collection))
             _check_one_clock(part, reader.place("_ibl_trials.stimOff_times.npy", collection))
+            _check_within_trials(part, reader.place(TRIALS, collection))
+            _check_rewarded(part, reader.place(TRIALS, collection))
     for error in lacking.values() if recorded is None else ():
         warnings.warn(f"{error}: this task is left out", stacklevel=2)
     table = pd.concat([parts[collection] for collection in order], ignore_index=True)
@@ -403,6 +409,36 @@ def _check_one_clock(trials: pd.DataFrame, place: dict[str, Any]) -> None:
             "stimuli go off before they come on: the times may be of different clocks",
             expected=f"after {on[trial]} s in trial {trial}", found=f"{off[trial]} s, and {early.sum()} such trials",
             do="Give both times of the same extraction", **place,
+        )  # fmt: skip
+
+
+def _check_within_trials(trials: pd.DataFrame, place: dict[str, Any]) -> None:
+    """Refuse events that are not within their own trials: they are of other trials, or of another session."""
+    start, end = trials["intervals_0"].to_numpy(), trials["intervals_1"].to_numpy()
+    for attribute in WITHIN_TRIALS:
+        times = trials[attribute].to_numpy()
+        known = np.isfinite(times) & np.isfinite(start) & np.isfinite(end)
+        inside = int(((times >= start) & (times <= end))[known].sum())
+        if known.sum() >= MIN_TOLD and inside < known.sum() / 2:  # single odd trials exist
+            raise DataError(
+                f"{attribute} are not those of these trials", expected="times between start and end of their trials",
+                found=f"{inside} of {known.sum()} are", do="Give times of the same extraction, trial by trial", **place,
+            )  # fmt: skip
+
+
+def _check_rewarded(trials: pd.DataFrame, place: dict[str, Any]) -> None:
+    """Refuse choices, stimuli and feedback that contradict each other: a choice of the stimulus' side is rewarded."""
+    left, right = trials["contrastLeft"].to_numpy(), trials["contrastRight"].to_numpy()
+    side = np.where(left > 0, 1.0, np.where(right > 0, -1.0, np.nan))  # NaN > 0 is false
+    told, feedback = trials["choice"].to_numpy() * side, trials["feedbackType"].to_numpy()
+    known = (np.abs(told) == 1) & (np.abs(feedback) == 1)
+    agree = int((told == feedback)[known].sum())
+    if known.sum() >= MIN_TOLD and agree < MIN_REWARDED * known.sum():
+        raise DataError(
+            "choices, stimuli and feedback contradict each other",
+            expected="reward for choices of the side of the stimulus (choice 1: left), and for no others",
+            found=f"so in {agree} of {known.sum()} trials",
+            do="Give all three of the same trials, in the same order", **place,
         )  # fmt: skip
 
 

@@ -43,8 +43,9 @@ MIN_DISTANCE = 50
 MIN_PLACES, MIN_EXPLAINED = 10, 0.5
 #: Regions fit positions if ROIs beside each other share them more often than in 99 % of this many random orders.
 N_ORDERS, MIN_BEATEN = 499, 0.99
-#: Of fewer ROIs it cannot be told that regions are of others: too many have their neighbours beyond a boundary.
-MIN_NEIGHBOURS = 40
+#: Of fewer ROIs it cannot be told that regions are of others: too many have their neighbours beyond a boundary. Of 100
+#: simulated FOVs with a boundary and two stray ROIs, 11 of 40 ROIs would be refused, 2 of 100, and none of 150 or more.
+MIN_NEIGHBOURS = 150
 #: Distance of two planes in pixels, so that the ROI beside another is one of the same plane.
 BETWEEN_PLANES = 100_000
 #: FOVs of a session that start within this time, in s, are not scanned one after the other.
