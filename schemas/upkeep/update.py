@@ -152,7 +152,7 @@ def _ready(changed: list[ChangedRow], done: Updated) -> list[ChangedRow]:
 
     If some of a session cannot be read, all of it stays: old and new files can have other clocks.
     """
-    problems = [_problem(row, changed) for row in changed]
+    problems = [_problem(row, changed, done) for row in changed]
     kept = {row.key["eid"] for row, problem in zip(changed, problems, strict=True) if problem}
     for row, problem in zip(changed, problems, strict=True):
         if row.key["eid"] in kept:
@@ -163,18 +163,37 @@ def _ready(changed: list[ChangedRow], done: Updated) -> list[ChangedRow]:
     return ready
 
 
-def _problem(row: ChangedRow, changed: list[ChangedRow]) -> str:
-    """Return why the new files of a row cannot be used, '' if they can."""
+def _problem(row: ChangedRow, changed: list[ChangedRow], done: Updated) -> str:
+    """Return why the new files of a row cannot be used, '' if they can; note those that another row was read from."""
     kinds = {change.kind for change in row.changes}
     if "gone" in kinds and "new" not in kinds:
         return f"its files are gone: {row}"
     try:
         table = table_named(row.table)()
         data, sources = table.make_compute(row.key, *table.make_fetch(row.key))
-        table.check(row.key, data, sources, replaced=[other.key for other in changed if other.table == row.table])
+        replaced = [other.key for other in changed if other.table == row.table]
+        table.check(row.key, data, sources, replaced=replaced)
     except MesoError as error:
         return f"the new files cannot be used: {error}"
+    done.notes += _exchanged(table, row, sources, [key for key in replaced if key != row.key])
     return ""
+
+
+def _exchanged(table: Any, row: ChangedRow, sources: Sequence[reading.Source], replaced: list[dict]) -> Iterator[str]:
+    """Yield a note if new files of a row are those that another row was read from, which gets other files now, too.
+
+    That files were exchanged, and that an exchange is mended, look alike.
+    """
+    new = {change.dataset for change in row.changes}
+    hashes = [{"sha256": source.sha256} for source in sources if source.dataset in new]
+    found = (table.Source & hashes & replaced).to_dicts(order_by="dataset") if hashes and replaced else []
+    for other in found[:1]:
+        mine = next(source.dataset for source in sources if source.sha256 == other["sha256"])
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        yield (
+            f"session {row.key['eid']}: {mine} is the file that {other['dataset']} of session {other['eid']} was{more}"
+            "; if files were exchanged by mistake, put them back, and run meso update again"
+        )
 
 
 def _half_done(eid: str, rows: list[ChangedRow]) -> Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Iterator
@@ -155,6 +156,22 @@ def test_a_fov_with_the_files_of_another_is_refused_whichever_was_read_first(ses
     ((_, _, message),) = fill([schemas.FOV], {"eid": session.eid, "fov": second}).errors
     assert f"FOV_{second:02d}, alf/FOV_{second:02d}/{ACTIVITY}: is a copy of a file that has been read" in message
     assert f"found alf/FOV_{first:02d}/{ACTIVITY} of session {session.eid}" in message
+
+
+def test_an_update_notes_files_that_were_exchanged(session):
+    """Each FOV gets a file that is not new: which order is right cannot be told."""
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    one, other = (session.file(TIMES, fov).parent for fov in range(2))
+    one.rename(one.with_name("aside"))
+    other.rename(one)
+    one.with_name("aside").rename(other)
+    write_one_tables(session.root)
+    done = update([session.eid])
+    assert done.failures == []
+    for fov in range(2):
+        one, other = f"alf/FOV_{fov:02d}", f"alf/FOV_{1 - fov:02d}"
+        was = rf"{one}/(\S+) is the file that {other}/\1 of session {session.eid} was \(and \d+ more"
+        assert any(re.search(was, note) and "exchanged by mistake" in note for note in done.notes)
 
 
 @pytest.mark.parametrize(("table", "name"), [("Behavior", TRIALS), ("Wheel", WHEEL_TIMES), ("FOV", ACTIVITY)])
