@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentTypeError, DataError
 from pipeline.reading.names import Place, session_name
 
 #: Columns of a file: the session by its id or by its place, then the trial and its label.
@@ -62,7 +62,7 @@ def checked_labels(values: Any, n_trials: int, name: str, eid: str) -> np.ndarra
 def _as_floats(values: Any) -> np.ndarray:
     found = np.asarray(values)
     if found.dtype.kind in "USM":
-        raise TypeError(f"found {found.dtype}")
+        raise ArgumentTypeError(f"found {found.dtype}")
     return found.astype(np.float64)
 
 
