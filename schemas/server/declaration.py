@@ -8,7 +8,9 @@ of each column by itself. While ``declaring`` lasts, ``Declaration`` stands befo
   as ``init`` holds a lock of the server. A change of one table leaves what is known of the others.
 - The table of lineages is created once, and lineages that are inserted here are known.
 - On PostgreSQL a table is sent with its indexes, comments and lineage in one statement, which is one transaction: it is
-  declared whole or not at all. MySQL commits each change of a table; ``init`` drops what was cut.
+  declared whole or not at all. Not so the first of a schema, which comes before the table of lineages, nor on MySQL,
+  which commits each change of a table: ``init`` drops what was cut.
+- Whether a table exists that was made here is not asked; its definition is read when it is needed.
 
 A statement that is worded in another way, by a later version of DataJoint, is passed on, and the catalogue forgets all.
 """
