@@ -28,7 +28,8 @@ from schemas.server.dialect import dialect
 
 #: Starts of the statements that change tables, keys, indexes or comments, or the lineage of attributes.
 CHANGES = re.compile(
-    r"\s*(CREATE|ALTER|DROP|RENAME|COMMENT|(INSERT INTO|DELETE FROM|UPDATE) \S+~lineage)\b", re.IGNORECASE
+    r"\s*(CREATE(?! SCHEMA| DATABASE)|ALTER|DROP|RENAME|COMMENT|(INSERT INTO|DELETE FROM|UPDATE) \S+~lineage)\b",
+    re.IGNORECASE,
 )
 #: Errors that may mean that another process has changed a table, or declared one that depends on it.
 OUTDATED = (MissingTableError, UnknownAttributeError, IntegrityError)

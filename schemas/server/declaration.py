@@ -8,7 +8,9 @@ of each column by itself. While ``declaring`` lasts, ``Declaration`` stands befo
   as ``init`` holds a lock of the server. A change of one table leaves what is known of the others.
 - The table of lineages is created once, and lineages that are inserted here are known.
 - On PostgreSQL a table is sent with its indexes, comments and lineage in one statement, which is one transaction: it is
-  declared whole or not at all. MySQL commits each change of a table; ``init`` drops what was cut.
+  declared whole or not at all. Not so the first of a schema, which comes before the table of lineages, nor on MySQL,
+  which commits each change of a table: ``init`` drops what was cut.
+- Whether a table exists that was made here is not asked; its definition is read when it is needed.
 
 A statement that is worded in another way, by a later version of DataJoint, is passed on, and the catalogue forgets all.
 """
@@ -21,7 +23,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any
 
-from schemas.server.catalogue import LINEAGE, Catalogue, Name
+from schemas.server.catalogue import LINEAGE, Catalogue, Name, Rows
 from schemas.server.dialect import dialect
 
 #: Statements that change one table or its lineage, with the names of the schema and the table or of that of lineages.
@@ -54,7 +56,7 @@ def declaring(catalogue: Catalogue) -> Iterator[None]:
         raise
     finally:
         catalogue.connection.query = catalogue.query
-    if declaration.changed:
+    if declaration.changed or not catalogue.is_whole:
         catalogue.read(catalogue.schemas)
 
 
@@ -79,7 +81,7 @@ class Declaration:
         """Return a cursor with what is known, or with the answer of the catalogue or of the server."""
         rows = self.catalogue.known(query, args)
         if rows is None and query.startswith(self.catalogue.question) and (asked := ASKED.search(query)):
-            rows = self._table(query, (asked[1], asked[2]))
+            rows = self._table(query, (asked[1], asked[2]), as_dict)
         if rows is not None:
             return self.catalogue.cursor(rows, as_dict)
         if change := CHANGE.match(query):
@@ -89,10 +91,13 @@ class Declaration:
         ask = self.catalogue.send if NEW.match(query) else self.catalogue.query
         return ask(query, args, as_dict=as_dict, **options)
 
-    def _table(self, question: str, name: Name) -> list[dict[str, Any]]:
+    def _table(self, question: str, name: Name, as_dict: bool) -> Rows:
         """Return the row about a table that is not known, none if it does not exist."""
-        if name not in self.changed and self.catalogue.has_all_of(name[0]):
-            return []
+        if self.catalogue.has_all_of(name[0]):
+            if name not in self.changed:
+                return []
+            if not as_dict:
+                return [{"table_schema": name[0], "table_name": name[1]}]  # DataJoint counts the rows, and reads none
         self.send_held()
         rows = [dict(row) for row in self.catalogue.send(question, as_dict=True).fetchall()]
         if rows:
@@ -120,7 +125,7 @@ class Declaration:
     def _create_lineages(self, statement: str, name: Name) -> None:
         """Create a schema's table of lineages, unless it exists."""
         question = self.catalogue.connection.adapter.get_table_info_sql(*name)
-        if not (self.catalogue.known(question) or self._table(question, name)):
+        if not (self.catalogue.known(question) or self._table(question, name, as_dict=False)):
             self.send_held()
             self.changed.add(name)
             self.catalogue.send(statement)

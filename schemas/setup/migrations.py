@@ -609,9 +609,9 @@ def init(migrations: Sequence[Migration] = MIGRATIONS, *, separate_names: bool =
             bind(connection, create=True)
             for table in auto_populated():
                 _ = table.jobs.heading  # declares the job table: a worker may have no right to
+            _store_uncompressed(connection)
         for migration in applied:
             migration.finish(connection, prefix())
-        _store_uncompressed(connection)
         insert_defaults()
         views.create(connection)
         statistics.renew(connection)
