@@ -114,6 +114,7 @@ SESSION_COLUMNS = {
     "task_protocol": ("string", "protocol of the task"),
     "projects": ("string", "projects in ONE"),
     "exported_rois": ("string", "all, or neurons"),
+    "tracking_run": ("string", "hash of the tracking run that cell_uid is of; empty for none"),
     "fovs_left_out": ("string", "FOVs of the session that are not in the database, with commas; empty for none"),
     "meso_version": ("string", "version of the software that exported"),
     "git_commit": ("string", "its commit, + where files differ; empty where it is not a checkout"),
@@ -152,6 +153,7 @@ ROI_COLUMNS = {
     "stack_z": ("int32", "plane"),
     "time_offset": ("float64", "s from the start of a frame to the scan of this ROI: add it to the frame times"),
     "roi_uuid": ("string?", "unique id, new with every extraction"),
+    "cell_uid": ("string?", "tracked cell: the same in every session of the tracking run; none if it is not tracked"),
 }
 TRIAL_COLUMNS = {
     "eid": ("string", "session"),
@@ -387,6 +389,7 @@ def _nwb_file(pynwb: Any, session: Session) -> Any:
         keywords=["two-photon mesoscope", "decision making", "mouse"],
         notes="Times are s on the session clock. The database has the day of the session and not its hour: "
         f"session_start_time is midnight UTC. Exported: {info['exported_rois']} of the ROIs. "
+        f"Tracking run of cell_uid: {info['tracking_run'] or 'none'}. "
         f"FOVs that are not in the database: {left_out or 'none'}",
         was_generated_by=_generated_by(info),
         subject=pynwb.file.Subject(

@@ -562,6 +562,7 @@ def export(
     output: Path,
     neurons_only: bool,
     overwrite: bool,
+    tracking_run: str | None,
     say: Callable[[str], object],
 ) -> list[str]:
     """Export sessions, calling ``say`` with the path of each as soon as it is written; return the failures."""
@@ -570,7 +571,10 @@ def export(
     failures = []
     for eid in eids:
         try:
-            say(str(export_session(eid, kind, output, neurons_only=neurons_only, overwrite=overwrite)))
+            path = export_session(
+                eid, kind, output, neurons_only=neurons_only, overwrite=overwrite, tracking_run=tracking_run
+            )
+            say(str(path))
         except DataError as error:  # the other sessions are still exported
             failures.append(str(error))
     return failures

@@ -20,6 +20,7 @@ from populate_scripts.cli.options import (
     output_option,
     print_failures,
     print_rows,
+    tracking_run_option,
     uid_root_option,
 )
 
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 @output_option
 @click.option("--neurons/--all-rois", "neurons_only", default=False, help="Neurons only, or all ROIs (the default).")
 @click.option("--overwrite", is_flag=True, help="Replace files of an earlier export.")
-def export(asked: Asked, kind: str, output: Path, neurons_only: bool, overwrite: bool) -> None:
+@tracking_run_option
+def export(
+    asked: Asked, kind: str, output: Path, neurons_only: bool, overwrite: bool, tracking_run: str | None
+) -> None:  # fmt: skip
     """Export sessions to NWB files or Parquet tables.
 
     The sessions are EIDS, or those of --subject or --tag. The files can be read without the database.
@@ -46,7 +50,7 @@ def export(asked: Asked, kind: str, output: Path, neurons_only: bool, overwrite:
     from schemas.queries.ids import known_as
 
     activate()
-    failures = commands.export(asked.each(known_as), kind, output, neurons_only, overwrite, echo)
+    failures = commands.export(asked.each(known_as), kind, output, neurons_only, overwrite, tracking_run, echo)
     print_failures(failures)
     sys.exit(1 if failures else 0)
 

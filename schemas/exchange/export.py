@@ -16,7 +16,10 @@ from pipeline.reading.behavior import TRIAL_ATTRIBUTES, VELOCITY_RATE, column_na
 from schemas import provenance
 from schemas.imaging.reading import flags, fov_traces
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
+from schemas.queries.ids import one_subject
+from schemas.queries.tracking_runs import latest_tracking_runs, tracking_run
 from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
+from schemas.tracking import TrackedFOV, TrackingFile
 
 #: Writer by the value of ``kind``.
 WRITERS = {"nwb": export.write_nwb, "parquet": export.write_parquet}
@@ -54,7 +57,13 @@ class Traces:
 
 
 def export_session(
-    eid: str, kind: str, output: Path | str, *, neurons_only: bool = False, overwrite: bool = False
+    eid: str,
+    kind: str,
+    output: Path | str,
+    *,
+    neurons_only: bool = False,
+    overwrite: bool = False,
+    tracking_run: str | None = None,
 ) -> Path:
     """Write the data of a session that are in the database to a file or folder, which can be read without the database.
 
@@ -69,6 +78,8 @@ def export_session(
         Export only ROIs that are neurons; by default all ROIs.
     overwrite : bool
         Replace an earlier export of the session.
+    tracking_run : str, optional
+        Start of the hash of the tracking run that ``cell_uid`` is of; by default the latest of the subject, if any.
 
     Returns
     -------
@@ -80,30 +91,31 @@ def export_session(
     ConfigError
         ``kind`` is 'nwb' and pynwb is not installed.
     DataError
-        The session or all of its FOVs are not in the database, or it was exported before and ``overwrite`` is False.
+        The session or all of its FOVs are not in the database, there is no such tracking run, or the session was
+        exported before and ``overwrite`` is False.
 
     Warns
     -----
     UserWarning
-        FOVs, trials or the wheel are not in the database and are left out.
+        FOVs, trials, the wheel or tracked cells are not in the database and are left out.
     """
     if kind not in WRITERS:
         raise ArgumentError(f"kind must be one of {', '.join(WRITERS)}, not {kind!r}")
-    return WRITERS[kind](gather(str(eid), neurons_only), Path(output), overwrite=overwrite)
+    return WRITERS[kind](gather(str(eid), neurons_only, tracking_run), Path(output), overwrite=overwrite)
 
 
-def gather(eid: str, neurons_only: bool = False) -> export.Session:
+def gather(eid: str, neurons_only: bool = False, tracking_run: str | None = None) -> export.Session:
     """Return a session for ``pipeline.export``; its traces are read from the database when they are written.
 
     Raises
     ------
     NotFoundError
-        The session or all of its FOVs are not in the database.
+        The session or all of its FOVs are not in the database, or there is no such tracking run.
 
     Warns
     -----
     UserWarning
-        FOVs, trials or the wheel are not in the database and are left out.
+        FOVs, trials, the wheel or tracked cells are not in the database and are left out.
     """
     key = {"eid": eid}
     if not (Session & key):
@@ -115,23 +127,31 @@ def gather(eid: str, neurons_only: bool = False) -> export.Session:
         do = f"Read them with: meso populate --eid {eid}; 'meso errors' lists failures"
         raise NotFoundError("no FOV of the session is in the database", eid=eid, found=f"{len(listed)} listed", do=do)
     left_out = sorted(listed - {info["fov"] for info in infos})
-    trials, wheel = _trials(key), _wheel(key)
-    _warn_of_missing(eid, left_out, trials is None, wheel is None)
+    trials, wheel, run = _trials(key), _wheel(key), _run_of(eid, tracking_run)
+    missing = [f"FOV_{fov:02d}" for fov in left_out] + ["trials"] * (trials is None) + ["the wheel"] * (wheel is None)
+    missing += [f"tracked cells of FOV_{fov:02d}" for fov in _not_matched(key, run) if fov not in left_out]
+    if missing:
+        do = "'meso populate' reads them, 'meso errors' lists failures"
+        warnings.warn(f"session {eid}: not in the database, not exported: {', '.join(missing)}; {do}", stacklevel=3)
     return export.Session(
-        info=_session_info(key, neurons_only, left_out),
-        fovs=[_fov(info, neurons_only) for info in infos],
+        info=_session_info(key, neurons_only, left_out) | {"tracking_run": run.get("tracking_run", "")},
+        fovs=[_fov(info, neurons_only, run) for info in infos],
         trials=trials,
         wheel=wheel,
         sources=_sources(key),
     )
 
 
-def _warn_of_missing(eid: str, left_out: list[int], no_trials: bool, no_wheel: bool) -> None:
-    missing = [f"FOV_{fov:02d}" for fov in left_out]
-    missing += ["trials"] * no_trials + ["the wheel"] * no_wheel
-    if missing:
-        do = "'meso populate' reads them, 'meso errors' lists failures"
-        warnings.warn(f"session {eid}: not in the database, not exported: {', '.join(missing)}; {do}", stacklevel=4)
+def _run_of(eid: str, named: str | None) -> dict[str, str]:
+    """Return the key of a tracking run of a session's subject, by default of the latest; empty if there is none."""
+    subject = one_subject([eid])
+    return tracking_run(subject, named) if named else next(iter(latest_tracking_runs(subject)), {})
+
+
+def _not_matched(key: dict, run: dict) -> list[int]:
+    """Return the FOVs of a session whose UIDs in a tracking run are not matched to their ROIs."""
+    files = TrackingFile & key & run
+    return [int(fov) for fov in (files - TrackedFOV.proj()).to_arrays("fov", order_by="fov")] if run else []
 
 
 def _session_info(key: dict, neurons_only: bool, left_out: Iterable[int]) -> dict[str, Any]:
@@ -145,14 +165,17 @@ def _session_info(key: dict, neurons_only: bool, left_out: Iterable[int]) -> dic
         "git_commit": environment["git_commit"],
         "python_version": environment["python_version"],
     }
-    return {name: info[name] for name in export.SESSION_COLUMNS}
+    return {name: info[name] for name in export.SESSION_COLUMNS if name in info}
 
 
-def _fov(info: dict[str, Any], neurons_only: bool) -> export.FOV:
+def _fov(info: dict[str, Any], neurons_only: bool, run: dict[str, str]) -> export.FOV:
     key = {"eid": info["eid"], "fov": info["fov"]}
     rois = ROI & key & "is_neuron" if neurons_only else ROI & key
     rows = rois.extend(BrainRegion.proj(region_acronym="acronym")).to_dicts(order_by="roi")
-    rows = [{**row, "is_neuron": bool(row["is_neuron"])} for row in rows]  # MySQL returns 0 and 1
+    members = (TrackedFOV.Member & key & run).to_dicts() if run else []
+    uids = {row["roi"]: row["cell_uid"] for row in members}
+    # MySQL returns 0 and 1
+    rows = [{**row, "is_neuron": bool(row["is_neuron"]), "cell_uid": uids.get(row["roi"])} for row in rows]
     return export.FOV(
         fov=info["fov"],
         info={name: info[name] for name in export.FOV_COLUMNS},

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -95,6 +97,8 @@ def test_windows_are_those_of_the_trials_in_the_files(demo_sessions, demo_truth)
 
 def test_words_of_the_scripts_name_the_same_settings():
     assert NDCSettings("choice", metric="acc") == NDCSettings("choice", metric="accuracy")
+    targets = ["choice", "feedback", "stimulus", "block"]
+    assert [one.target for one in curve_settings(targets, metric="acc")] == targets
     assert meso_decode.neuron_dropping_curves_cached is meso.neuron_dropping_curves_cached
 
 
@@ -292,3 +296,84 @@ def test_without_pynapple_the_error_names_the_command(python_command):
     code = "import sys; sys.modules['pynapple'] = None\nfrom schemas.imaging.activity import _pynapple\n_pynapple()"
     done = python_command("-c", code)
     assert "ConfigError: pynapple is needed" in done.stderr and "pip install '.[pynapple]'" in done.stderr
+
+
+# ------------------------------------------------------------------------------- the table of docs/start/scripts.md
+
+TESTS = Path(__file__).parents[1]
+#: By line of the table (its first cell) the tests that hold it: here, or in another file.
+HELD = {
+    "`load_or_embed(eid, restrict, rerun)`": ["test_the_third_argument_of_loading_is_rerun"],
+    "`embed_meso(eid)`": ["test_the_third_argument_of_loading_is_rerun"],
+    "`roi_times`": [
+        "schemas/test_pipeline.py::test_load_or_embed_is_the_files_bit_by_bit",
+        "pipeline/signals/test_clock.py::test_roi_times_are_indexed_like_the_whole_matrix",
+    ],
+    "`region_labels`, `xyz`": [
+        "pipeline/reading/test_reading.py::test_final_locations_are_taken_before_estimates_each_by_itself"
+    ],
+    "`isort`": [
+        "schemas/test_pipeline.py::test_embedding_equals_rastermap_on_one_fov",
+        "pipeline/signals/test_resampling.py::test_every_roi_covers_the_common_clock",
+    ],
+    "`plot_xyz(eid, mapping)`": ["test_cells_in_space_are_coloured_by_rank_or_region"],
+    "`get_win_times(eid)`": ["test_windows_are_those_of_the_trials_in_the_files"],
+    "`match_tracked_indices_across_sessions(one, anchor_eid, other_eids)`": [
+        "test_matching_takes_the_keywords_of_the_scripts"
+    ],
+    "`roicat_root`": ["test_the_root_of_uid_files_may_be_a_path"],
+    "`server_root`": [
+        "test_what_the_database_does_itself_is_refused_or_ignored_with_a_warning",
+        "populate_scripts/test_commands.py::test_track_mirrors_a_tree_and_registers_it",
+    ],
+    "`find_best_subsets_by_greedy_intersection(...)`, `best_eid_subsets_for_animal(...)`": [
+        "schemas/test_many_runs.py::test_best_sets_are_those_of_the_sets_of_cells"
+    ],
+    "`pairwise_shared_indices_for_animal(...)`": [
+        "schemas/test_many_runs.py::test_each_pair_has_all_cells_that_the_two_share",
+        "schemas/test_many_runs.py::test_a_pair_that_fails_is_named_and_stops_no_other",
+    ],
+    "`neuron_dropping_curves_cached(eids, ...)`": ["test_words_of_the_scripts_name_the_same_settings"],
+    "`cache_dir`": ["test_what_the_database_does_itself_is_refused_or_ignored_with_a_warning"],
+    "`idx_map_override`": [
+        "test_rows_that_are_decoded_anyway_are_accepted", "test_other_rows_are_refused_with_what_to_do"
+    ],
+    "the numbers of the scripts": [
+        "test_the_settings_of_the_scripts_are_these", "test_scores_are_those_of_the_classifier_of_the_scripts",
+    ],
+    "window of choice": ["test_windows_of_choice_of_the_newest_and_of_older_scripts"],
+    "trials": [
+        "test_features_are_those_of_the_scripts",
+        "pipeline/decoding/test_decoding.py::test_window_without_a_frame_by_each_rule",
+    ],
+    "scores": ["pipeline/decoding/test_decoding.py::test_cv_score_is_scikit_learns"],
+    "`run_cross_session_train_first_test_rest(...)`": [
+        "schemas/test_transfer.py::test_stored_scores_are_those_of_the_stored_features"
+    ],
+    "frames of pynapple": ["test_pynapple_has_the_traces_of_each_fov_on_its_clock"],
+    "CSV files of UIDs beside the arrays": [
+        "schemas/exchange/test_export.py::test_both_formats_have_the_uids_of_the_files"
+    ],
+}  # fmt: skip
+
+
+def test_each_line_of_the_table_is_held_by_a_test():
+    page = (TESTS.parent / "docs" / "start" / "scripts.md").read_text()
+    table = page.partition("| old call |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| (.*?) \|", table, flags=re.MULTILINE) == list(HELD)
+    for test in chain.from_iterable(HELD.values()):
+        file, _, name = test.rpartition("::")
+        assert f"def {name}(" in (TESTS / file if file else Path(__file__)).read_text(), test
+
+
+def test_what_the_database_does_itself_is_refused_or_ignored_with_a_warning(database):
+    with pytest.raises(meso.ArgumentError, match="server_root is not supported: use roicat_root"):
+        meso.match_tracked_indices_across_sessions("an-eid", ["another"], server_root="/mnt/lab")
+    with pytest.warns(UserWarning, match="cache_dir is ignored"), pytest.raises(meso.ArgumentTypeError):
+        meso.neuron_dropping_curves_cached("an-eid", cache_dir="~/ndc_cache")
+
+
+def test_windows_of_choice_of_the_newest_and_of_older_scripts():
+    (newest,), (older,) = curve_settings(["choice"]), curve_settings(["choice"], win={"choice": (0, 0.15)})
+    assert (newest.event, newest.win_start, newest.win_end) == ("firstMovement_times", -0.1, 0)
+    assert (older.event, older.win_start, older.win_end) == ("firstMovement_times", 0, 0.15)

@@ -8,9 +8,11 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute
 import pynwb
 import pytest
 from nwbinspector import inspect_nwbfile
@@ -57,8 +59,9 @@ def plain_fov(fov: int = 0, n: int = 300, n_frames: int = 50, traces=None) -> ex
 def plain_session(*fovs: export.FOV, **change) -> export.Session:
     info = {
         "eid": EID, "subject": "SP000", "lab": "lab", "session_date": datetime.date(2025, 3, 3), "session_number": 1,
-        "task_protocol": "", "projects": "", "exported_rois": "all", "fovs_left_out": "", "meso_version": "0.1.0",
-        "git_commit": "", "python_version": "3.11", "packages": json.dumps({"meso": "0.1.0", "numpy": "2.4"}),
+        "task_protocol": "", "projects": "", "exported_rois": "all", "tracking_run": "", "fovs_left_out": "",
+        "meso_version": "0.1.0", "git_commit": "", "python_version": "3.11",
+        "packages": json.dumps({"meso": "0.1.0", "numpy": "2.4"}),
     }  # fmt: skip
     sources = export.table([], export.SOURCE_COLUMNS)
     return export.Session(**{"info": info, "fovs": fovs, "trials": None, "wheel": None, "sources": sources} | change)
@@ -239,8 +242,10 @@ def test_without_pynwb_the_error_names_the_command(python_command, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(demo_sessions, tmp_path_factory) -> dict[str, Path]:
+    import meso
     from schemas.exchange.export import export_session
 
+    meso.match_tracked_indices_across_sessions(demo_sessions[0], demo_sessions[1:])
     folder = tmp_path_factory.mktemp("export")
     return {kind: export_session(demo_sessions[-1], kind, folder) for kind in ("parquet", "nwb")}
 
@@ -254,7 +259,7 @@ def test_parquet_equals_the_database(exported, demo_sessions):
     rois = pd.read_parquet(folder / "rois.parquet", dtype_backend="pyarrow")
     rows = (schemas.ROI & {"eid": eid}).to_dicts(order_by="fov, roi")
     assert len(rois) == len(rows)
-    for name in set(rois) - {"region_acronym", "is_neuron"}:
+    for name in set(rois) - {"region_acronym", "is_neuron", "cell_uid"}:
         assert rois[name].tolist() == [pd.NA if row[name] is None else row[name] for row in rows], name
     assert rois["is_neuron"].tolist() == [bool(row["is_neuron"]) for row in rows]
     acronyms = {row["region_id"]: row["acronym"] for row in schemas.BrainRegion.to_dicts()}
@@ -302,7 +307,7 @@ def test_nwb_equals_the_database(exported, demo_sessions):
             assert bits(series.data[:].T) == bits(fov_traces(eid, fov["fov"], rois_of(eid, fov["fov"])))
             assert bits(series.timestamps[:]) == bits((schemas.Recording & key).fetch1("frame_times"))
             table, rows = series.rois.table, (schemas.ROI & key).to_dicts(order_by="roi")
-            for name in set(table.colnames) - {"pixel_mask", "region_acronym", "roi_uuid"}:
+            for name in set(table.colnames) - {"pixel_mask", "region_acronym", "roi_uuid", "cell_uid"}:
                 expected = np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=float)
                 np.testing.assert_array_equal(np.asarray(table[name][:], dtype=float), expected, err_msg=name)
             assert table["roi_uuid"][:].tolist() == [row["roi_uuid"] or "" for row in rows]
@@ -311,6 +316,50 @@ def test_nwb_equals_the_database(exported, demo_sessions):
         assert bits(file.processing["behavior"]["WheelPosition"].data[:]) == bits(wheel["wheel_position"])
         assert bits(file.processing["behavior"]["WheelPosition"].timestamps[:]) == bits(wheel["wheel_timestamps"])
         assert bits(file.processing["behavior"]["WheelVelocity"].data[:]) == bits(wheel["wheel_velocity"])
+
+
+def uids_in_files(demo_truth, eid: str) -> list[list[str]]:
+    """Return by FOV the lines of the UID files of a session: one for each ROI, empty for those that are not tracked."""
+    day = demo_truth.dates[demo_truth.eids.index(eid)]
+    files = sorted(demo_truth.root.glob(f"*/Subjects/*/{day}/001/alf/FOV_*/mpciROIs.clusterUIDs*.csv"))
+    found = [file.read_text().split("\n")[: len(rois_of(eid, fov))] for fov, file in enumerate(files)]
+    assert len(found) > 1 and all("" in of_fov and len(set(of_fov)) > 10 for of_fov in found)
+    return [["" if line == "nan" else line for line in of_fov] for of_fov in found]
+
+
+def test_both_formats_have_the_uids_of_the_files(exported, demo_sessions, demo_truth):
+    expected = uids_in_files(demo_truth, demo_sessions[-1])
+    rois = parquet.read_table(exported["parquet"] / "rois.parquet")
+    by_fov = [rois.filter(pa.compute.equal(rois["fov"], fov))["cell_uid"].to_pylist() for fov in range(len(expected))]
+    assert by_fov == [[uid or None for uid in of_fov] for of_fov in expected]
+    (run,) = parquet.read_table(exported["parquet"] / "sessions.parquet")["tracking_run"].to_pylist()
+    assert schemas.TrackingFile & {"eid": demo_sessions[-1], "tracking_run": run}
+    with h5py.File(exported["nwb"]) as file:
+        planes = file["processing/ophys/ImageSegmentation"]
+        for fov, uids in enumerate(expected):
+            assert planes[f"PlaneSegmentationFOV{fov:02d}/cell_uid"].asstr()[:].tolist() == uids
+        assert run in file["general/notes"].asstr()[()]
+
+
+def test_a_tracking_run_is_chosen_or_refused_and_uids_without_rois_are_reported(exported, demo_sessions, tmp_path):
+    from schemas.exchange.export import export_session
+    from schemas.work.filling import fill
+
+    eid = demo_sessions[0]
+    (run,) = pd.read_parquet(exported["parquet"] / "sessions.parquet")["tracking_run"]
+    folder = export_session(eid, "parquet", tmp_path, tracking_run=run[:8])
+    assert pd.read_parquet(folder / "sessions.parquet")["tracking_run"].tolist() == [run]
+    with pytest.raises(DataError, match="no single tracking run zzz of SP999"):
+        export_session(eid, "parquet", tmp_path, tracking_run="zzz", overwrite=True)
+    key = {"eid": eid, "fov": 1, "tracking_run": run}
+    (schemas.TrackedFOV & key).delete(prompt=False)
+    try:
+        with pytest.warns(UserWarning, match="not exported: tracked cells of FOV_01; 'meso populate'"):
+            export_session(eid, "parquet", tmp_path, tracking_run=run, overwrite=True)
+        rois = pd.read_parquet(folder / "rois.parquet")
+        assert rois[rois["fov"] == 1]["cell_uid"].isna().all() and rois[rois["fov"] == 0]["cell_uid"].notna().any()
+    finally:
+        assert fill([schemas.TrackedFOV], {"eid": eid}).errors == []
 
 
 @pytest.mark.one_backend  # what both formats read is compared on both by the tests of Parquet
@@ -368,14 +417,15 @@ def test_traces_of_the_database_are_rows_for_the_resampler(demo_sessions):
 
 
 @pytest.mark.one_backend  # what it reads is compared on both above
-def test_the_command_exports_and_goes_on_after_a_failure(meso_command, demo_sessions, tmp_path):
+def test_the_command_exports_and_goes_on_after_a_failure(meso_command, exported, demo_sessions, tmp_path):
     args = ("export", "no-such-id", *demo_sessions[:2], "--format", "parquet", "--output", tmp_path, "--neurons")
     done = meso_command(*args)
     assert done.returncode == 1 and "session no-such-id: the session is not registered" in done.stderr
     assert done.stdout.split() == [str(tmp_path / f"sub-SP999_ses-{eid}") for eid in demo_sessions[:2]]
     again = meso_command("export", demo_sessions[0], "--format", "parquet", "--output", tmp_path)
     assert again.returncode == 1 and "it was exported before" in again.stderr
-    nwb = meso_command("export", demo_sessions[1], "--format", "nwb", "--output", tmp_path)
+    (run,) = pd.read_parquet(exported["parquet"] / "sessions.parquet")["tracking_run"]
+    nwb = meso_command("export", demo_sessions[1], "--format", "nwb", "--output", tmp_path, "--tracking-run", run[:8])
     assert nwb.returncode == 0, nwb.stderr
     with pynwb.NWBHDF5IO(nwb.stdout.strip(), "r") as io:  # a day without deconvolved traces
         series = io.read().processing["ophys"]["Fluorescence"].roi_response_series
