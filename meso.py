@@ -36,7 +36,7 @@ from pipeline.errors import (
     NotFoundError,
     OutOfRangeError,
 )
-from pipeline.settings.curves import TARGETS, curve_settings, own_targets
+from pipeline.settings.curves import TARGETS, curve_settings, each_region, own_targets
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import Failure, NDCRun, match_cells, run_ndc
@@ -668,6 +668,7 @@ def neuron_dropping_curves_cached(
     progress: bool = True,
     labels: str | Mapping[str, Mapping[str, Any] | Callable[[pd.DataFrame], Any]] | None = None,
     pairs: str | None = None,
+    by_region: Sequence[str] = (),
     **settings: Any,
 ) -> DrawableRun | DrawableMany:
     """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
@@ -694,7 +695,7 @@ def neuron_dropping_curves_cached(
         Accepted because the scripts took them, and ignored: the database is the cache, and has the source of each
         session.
     plot : bool
-        Draw the curves of all sessions over each other, in a figure for each target.
+        Draw the curves of all sessions over each other, in a figure for each target, with a panel for each region.
     progress : bool
         Show progress bars, and print the table at the end.
     labels : dict, optional
@@ -703,6 +704,9 @@ def neuron_dropping_curves_cached(
         key of ``LabelSet``, for labels that were replaced since.
     pairs : {'consecutive', 'all'}, optional
         Separate curves for each pair of sessions, with all cells that the two share: more than all sessions share.
+    by_region : sequence of str
+        Acronyms of the Allen atlas, such as ``["VISp", "RSP"]``: separate curves of the cells of each region and its
+        subregions, all up to the number of shared cells of the region that has fewest. The default ks then start at 2.
 
     Returns
     -------
@@ -736,9 +740,12 @@ def neuron_dropping_curves_cached(
         raise ArgumentTypeError("eids takes a list of session ids, not a single id")
     if "r" not in settings or NDCSettings.r != R:  # R at its default must not override or contradict r
         settings["R"] = R
+    regions = each_region(by_region)
+    if not regions or ks is not NDCSettings.ks:  # curves by region have default ks of their own
+        settings["ks"] = ks
     wanted = curve_settings(
-        targets, labels=_stand_ins(targets, labels), event=event, win=win, ks=ks, metric=metric, cv_splits=cv_splits,
-        class_balance=class_balance,
+        targets, by_region=regions, labels=_stand_ins(targets, labels), event=event, win=win, metric=metric,
+        cv_splits=cv_splits, class_balance=class_balance,
         scaling=scaling, equalize_trials=equalize_trials, ceiling_mode=ceiling_mode, n_label_shuffles=n_label_shuffles,
         shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **settings,
     )  # fmt: skip
@@ -749,7 +756,10 @@ def neuron_dropping_curves_cached(
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
 
     def ask(of: Sequence[str], progress: bool = False) -> DrawableRun:
-        return DrawableRun.of(run_ndc(of, run, wanted, neurons_only=filter_neurons, **cells, progress=progress))
+        found = run_ndc(
+            of, run, wanted, by_region=regions, neurons_only=filter_neurons, **cells, progress=progress
+        )  # fmt: skip
+        return DrawableRun.of(found)
 
     if pairs is not None:
         found = DrawableMany.of(run_many("pair", pairs_of(eids, pairs), ask, progress=progress))
@@ -758,7 +768,8 @@ def neuron_dropping_curves_cached(
     result = ask(eids, progress)
     result.unusable += [Failure(eid, "", "", message) for eid, message in unusable.items()]
     if plot:
-        for figure in result.draw().values():
+        result.figures = result.draw_regions() or result.draw()
+        for figure in result.figures.values():
             _display(figure)
     if progress:
         result.show()
