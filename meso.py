@@ -37,7 +37,7 @@ from pipeline.errors import (
     NotFoundError,
     OutOfRangeError,
 )
-from pipeline.settings.curves import TARGETS, curve_settings, own_targets, preset
+from pipeline.settings.curves import TARGETS, curve_settings, each_region, own_targets, preset
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import Failure, NDCRun, match_cells, run_ndc, shared_set
@@ -676,6 +676,7 @@ def neuron_dropping_curves_cached(
     pairs: str | None = None,
     settings: str | None = None,
     idx_map_override: Mapping[str, Sequence[int]] | None = None,
+    by_region: Sequence[str] = (),
     **others: Any,
 ) -> DrawableRun | DrawableMany:
     """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
@@ -702,7 +703,7 @@ def neuron_dropping_curves_cached(
         Accepted because the scripts took them, and ignored: the database is the cache, and has the source of each
         session.
     plot : bool
-        Draw the curves of all sessions over each other, in a figure for each target.
+        Draw the curves of all sessions over each other, in a figure for each target, with a panel for each region.
     progress : bool
         Show progress bars, and print the table at the end.
     labels : dict, optional
@@ -718,6 +719,9 @@ def neuron_dropping_curves_cached(
         The rows of ``load_or_embed`` to decode, element i the same cell in each session, as the scripts took them.
         They are compared with the cells that are decoded anyway, by tracking and settings, and refused unless they are
         these: a population is kept by its tracked cells.
+    by_region : sequence of str
+        Acronyms of the Allen atlas, such as ``["VISp", "RSP"]``: separate curves of the cells of each region and its
+        subregions, all up to the number of shared cells of the region that has fewest. The default ks then start at 2.
 
     Returns
     -------
@@ -751,16 +755,21 @@ def neuron_dropping_curves_cached(
         raise ArgumentTypeError("eids takes a list of session ids, not a single id")
     if "r" not in others or NDCSettings.r != R:  # R at its default must not override or contradict r
         others["R"] = R
+    regions = each_region(by_region)
+    if not regions or ks is not NDCSettings.ks:  # curves by region have default ks of their own
+        others["ks"] = ks
     wanted = curve_settings(
-        targets, settings=settings, labels=_stand_ins(targets, labels), event=event, win=win, ks=ks,
-        metric=metric, cv_splits=cv_splits,
-        class_balance=class_balance,
+        targets, settings=settings, by_region=regions, labels=_stand_ins(targets, labels), event=event, win=win,
+        metric=metric, cv_splits=cv_splits, class_balance=class_balance,
         scaling=scaling, equalize_trials=equalize_trials, ceiling_mode=ceiling_mode, n_label_shuffles=n_label_shuffles,
         shuffle_seed=seed if shuffle_seed is None else shuffle_seed, seed=seed, delta=delta, **others,
     )  # fmt: skip
     notes = [preset(settings).note] if settings else []
-    if pairs and idx_map_override is not None:
-        raise ArgumentError("idx_map_override is of all sessions together: call it for each pair instead of pairs=")
+    if (pairs or regions) and idx_map_override is not None:
+        raise ArgumentError(
+            "idx_map_override is of all sessions and cells together: call it for each pair or region, without pairs= "
+            "and by_region="
+        )
     schemas.activate()
     eids, unusable = _usable(eids, progress)
     wanted = _with_labels(wanted, labels, eids)
@@ -771,7 +780,10 @@ def neuron_dropping_curves_cached(
         _check_rows(idx_map_override, eids, run, wanted, neurons_only=filter_neurons, **cells)
 
     def ask(of: Sequence[str], progress: bool = False) -> DrawableRun:
-        return DrawableRun.of(run_ndc(of, run, wanted, neurons_only=filter_neurons, **cells, progress=progress))
+        found = run_ndc(
+            of, run, wanted, by_region=regions, neurons_only=filter_neurons, **cells, progress=progress
+        )  # fmt: skip
+        return DrawableRun.of(found)
 
     if pairs is not None:
         found = DrawableMany.of(run_many("pair", pairs_of(eids, pairs), ask, progress=progress))
@@ -781,7 +793,8 @@ def neuron_dropping_curves_cached(
     result.notes[:0] = notes
     result.unusable += [Failure(eid, "", "", message) for eid, message in unusable.items()]
     if plot:
-        for figure in result.draw().values():
+        result.figures = result.draw_regions() or result.draw()
+        for figure in result.figures.values():
             _display(figure)
     if progress:
         result.show()

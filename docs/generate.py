@@ -1,8 +1,9 @@
-"""Generate pages of docs/reference from the code: the tables with their picture, and the settings of a curve."""
+"""Generate what follows from other files: the pages of tables and settings of a curve, and notebooks of pages."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import sys
@@ -22,6 +23,8 @@ from schemas.server.connection import SERVER_VARIABLES
 from schemas.setup.activation import activate
 
 DOCS = Path(__file__).parent
+#: Pages of docs/ that are also notebooks, of the same name.
+NOTEBOOKS = ("science/two_regions",)
 #: Fill by how a table gets its rows.
 COLORS = {"registered": "#E8F0E9", "read": "#E0F4FC", "computed": "#FFEDE5"}
 
@@ -125,8 +128,24 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines) + "\n"
 
 
+def notebook(page: str) -> str:
+    """Return a page as a Jupyter notebook: its Python is in code cells, what is between them is text."""
+    parts = re.split(r"```python\n(.*?)```\n", page, flags=re.DOTALL)
+    cells = []
+    for number, text in enumerate(parts):
+        of_kind = {"cell_type": "code", "execution_count": None, "outputs": []} if number % 2 else {
+            "cell_type": "markdown"
+        }  # fmt: skip
+        cells.append({**of_kind, "id": f"cell-{number}", "metadata": {}, "source": text.strip().splitlines(True)})
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    content = {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5}
+    return json.dumps(content, indent=1) + "\n"
+
+
 def write(folder: Path) -> None:
-    """Write the pages and the picture below a folder, from tables in a database of their own."""
+    """Write the notebooks, the pages and the picture below a folder, from tables in a database of their own."""
+    for name in NOTEBOOKS:
+        (folder / f"{name}.ipynb").write_text(notebook((DOCS / f"{name}.md").read_text()))
     (folder / "reference" / "settings.md").write_text(settings_page())
     with own_database():
         (folder / "reference" / "tables.md").write_text(tables_page())

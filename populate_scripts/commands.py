@@ -16,7 +16,7 @@ from pipeline.errors import ArgumentError, ConfigError, DataError
 from pipeline.settings.curves import check_own_name
 from populate_scripts.demo import raster_name, write
 from schemas.cascade import Cascade
-from schemas.decoding.run import by_region, run_ndc
+from schemas.decoding.run import run_ndc
 from schemas.decoding.sets import chosen_sessions
 from schemas.decoding.tables import NDCParams
 from schemas.decoding.transfers import run_transfer
@@ -86,10 +86,9 @@ class Question:
         from drawing.curves import DrawableRun
 
         fill(SESSION_TABLES, [{"eid": eid} for eid in eids], progress=progress)
-        run, settings = tracking_run_of_sessions(eids, self.tracking_run), self.settings
-        if self.regions:
-            settings = by_region(eids, run, settings, self.regions, **self.cells)
-        return DrawableRun.of(run_ndc(eids, run, settings, **self.cells, progress=progress))
+        run = tracking_run_of_sessions(eids, self.tracking_run)
+        found = run_ndc(eids, run, self.settings, by_region=self.regions, **self.cells, progress=progress)
+        return DrawableRun.of(found)
 
     def of_mouse(self, eids: Sequence[str]) -> DrawableRun:
         """Return the curves of those of the sessions that are decoded, with notes about the choice."""

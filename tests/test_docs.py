@@ -21,6 +21,8 @@ from populate_scripts.cli import main
 ROOT = Path(__file__).parents[1]
 COMMANDS = ROOT / "docs" / "reference" / "commands.md"  # generated when the site is built
 PARTS = ("start", "science", "operation", "reference")  # snippets run in this order: the first registers tracked cells
+#: Whose Python is run as a notebook, on mice of its own: tests/schemas/test_two_regions.py.
+OF_OTHER_MICE = ("two_regions.md",)
 PAGES = [
     ROOT / "README.md",
     ROOT / "docs" / "index.md",
@@ -31,6 +33,8 @@ PAGES = [
 def snippets(language: str) -> list:
     found = []
     for page in PAGES:
+        if language == "python" and page.name in OF_OTHER_MICE:
+            continue
         for number, text in enumerate(re.findall(rf"```{language}\n(.*?)```", page.read_text(), flags=re.DOTALL)):
             found.append(pytest.param(text, id=f"{page.name}-{number}"))
     return found
@@ -70,14 +74,14 @@ def test_page_of_tables_is_up_to_date(database):
 @pytest.mark.slow
 def test_pages_are_written_from_a_database_of_their_own(tmp_path):
     """It was the user's embedded one, which it declared or upgraded, or the server that the settings name."""
-    for part in ("reference", "images"):
+    for part in ("reference", "images", "science"):
         (tmp_path / part).mkdir()
     users = {"MESO_DATA_DIR": str(tmp_path / "users"), "DJ_HOST": "127.0.0.1", "DJ_PORT": "1", "PYTHONPATH": str(ROOT)}
     script = [str(ROOT / "docs" / "generate.py"), str(tmp_path)]
     done = quick_start.run(script, env=os.environ | users, cwd=ROOT, timeout=120)
     assert done.returncode == 0, done.stderr
     assert not (tmp_path / "users").exists()
-    for page in ("reference/settings.md", "reference/tables.md", "images/tables.svg"):
+    for page in ("reference/settings.md", "reference/tables.md", "images/tables.svg", "science/two_regions.ipynb"):
         assert (tmp_path / page).read_text() == (ROOT / "docs" / page).read_text(), "run: make pages"
 
 
@@ -105,6 +109,13 @@ def test_page_of_commands_has_every_option_that_help_shows():
 def test_page_of_settings_is_up_to_date():
     generate = script("generate")
     assert (ROOT / "docs" / "reference" / "settings.md").read_text() == generate.settings_page(), "run: make pages"
+
+
+def test_notebooks_are_those_of_their_pages():
+    generate = script("generate")
+    for name in generate.NOTEBOOKS:
+        page = (ROOT / "docs" / f"{name}.md").read_text()
+        assert (ROOT / "docs" / f"{name}.ipynb").read_text() == generate.notebook(page), "run: make pages"
 
 
 def test_targets_of_links_exist():

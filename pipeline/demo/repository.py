@@ -111,7 +111,7 @@ def write_demo_repository(
     rows = {}
     for day, date in enumerate(dates(n_days)):
         session = root / LAB / "Subjects" / SUBJECT / date / f"{NUMBER:03d}"
-        rows[session_eid(LAB, SUBJECT, date, NUMBER)] = _write_session(session, params, cohort, day)
+        rows[session_eid(LAB, SUBJECT, date, NUMBER)] = write_session(session, params, cohort, day)
     write_one_tables(root)
     truth = make_truth(root, params, cohort, rows)
     write_marker(root, params, truth)
@@ -197,7 +197,7 @@ def _without_revision(path: str) -> str:
     return "/".join(part for part in path.split("/") if not part.startswith("#"))
 
 
-def _write_session(folder: Path, params: Params, cohort: Cohort, number: int) -> dict[int, dict[str, int]]:
+def write_session(folder: Path, params: Params, cohort: Cohort, number: int) -> dict[int, dict[str, int]]:
     """Write the files of one day; return FOV -> uid of a shared cell -> row."""
     behaviour = make_behaviour(params, number)
     alf = folder / "alf"

@@ -17,7 +17,7 @@ from pipeline.errors import ArgumentError
 from pipeline.text import p_text
 
 from .ndc import AXES, METRICS
-from .style import StyledFigure, elided, new_figure, session_colors, set_legend, set_suptitle, style
+from .style import StyledFigure, elided, heading, new_figure, session_colors, set_legend, set_suptitle, style
 from .trends import ROWS, _signed
 
 #: Colours of the mean.
@@ -79,7 +79,7 @@ def mice_over_days(
         for column, (question, of_mice) in zip(grid.T, trends.items(), strict=True):
             for ax, quantity in zip(column, ROWS, strict=True):
                 _panel(ax, {name: of[quantity] for name, of in of_mice.items() if quantity in of}, colors)
-            column[0].set_title(question.capitalize(), pad=26)  # above the two lines of text
+            column[0].set_title(heading(question), pad=26)  # above the two lines of text
             column[-1].set_xlabel("day of the mouse")
         _label_rows(grid, trends, metric, curve_axis)
         _legend(fig, colors)

@@ -27,6 +27,7 @@ from .style import (
     beside_legend,
     columns_in,
     grid_shape,
+    heading,
     new_figure,
     panel_letter,
     session_colors,
@@ -411,7 +412,7 @@ def session_names(curves: Sequence[Curve]) -> list[str]:
 
 def _title(target: str, trials: set[int | None]) -> str:
     """Return the target and, if known for all sessions, the number of trials."""
-    text = f"{target[:1].upper()}{target[1:]}"
+    text = heading(target)
     known = [number for number in trials if number is not None]
     if not known or len(known) < len(trials):
         return text

@@ -216,7 +216,7 @@ def title_panels(fig: Figure, titles: Sequence[str], width: int, **options: Any)
     room = (beside_legend(fig) - Y_LABEL_WIDTH) / width - PANEL_GAP
     for i, (ax, title) in enumerate(zip(fig.axes, titles, strict=True)):
         letter = f"{panel_letter(i)}  " if len(titles) > 1 else ""
-        ax.set_title(wrapped(f"{letter}{title[:1].upper()}{title[1:]}", room, RC["axes.titlesize"]), **options)
+        ax.set_title(wrapped(f"{letter}{heading(title)}", room, RC["axes.titlesize"]), **options)
 
 
 def set_legend(fig: Figure, handles: Sequence[Any], *, below: bool = False, **kwargs: Any) -> None:
@@ -379,6 +379,17 @@ def _inches(text: str, size: float) -> float:
     font = FontProperties(family=RC["font.sans-serif"], size=size)
     width, _, _ = text_to_path.get_text_width_height_descent(text, font, ismath=False)
     return 1.03 * width / 72  # hinting moves glyphs to whole pixels, which makes rendered lines slightly longer
+
+
+def heading(name: str) -> str:
+    """Return a name with a capital letter at the start; those of regions within it stay as they are.
+
+    Examples
+    --------
+    >>> heading("choice (regions=VISp)")
+    'Choice (regions=VISp)'
+    """
+    return name[:1].upper() + name[1:]
 
 
 def natural_key(text: str) -> list[tuple[int, int, str]]:

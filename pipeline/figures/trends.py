@@ -20,6 +20,7 @@ from .ndc import AXES, METRICS
 from .style import (
     Y_LABEL_WIDTH,
     StyledFigure,
+    heading,
     new_figure,
     set_legend,
     set_suptitle,
@@ -105,7 +106,7 @@ def trends_over_days(
         for column, (target, of_target) in zip(grid.T, trends.items(), strict=True):
             texts = [_panel(ax, of_target.get(quantity), room) for ax, quantity in zip(column, ROWS, strict=False)]
             # above the text of the first panel, whose lines are 9 points apart
-            column[0].set_title(target.capitalize(), pad=30 if room is None else 9 * (texts[0].count("\n") + 1) + 4)
+            column[0].set_title(heading(target), pad=30 if room is None else 9 * (texts[0].count("\n") + 1) + 4)
             if "score" in of_target:
                 _ceilings(column[2], of_target["score"].days, ceilings[target])
             _performance(column[-1], performance)

@@ -548,7 +548,7 @@ def curve_settings(
     settings: str | None = None,
     event: str | Mapping[str, str] | None = None,
     win: Sequence[float] | Mapping[str, Sequence[float]] | None = None,
-    by_region: bool = False,
+    by_region: Sequence[str] = (),
     labels: str | Mapping[str, str] | None = None,
     **words: Any,
 ) -> list[NDCSettings]:
@@ -563,8 +563,9 @@ def curve_settings(
     event : str or dict of target to str, optional
     win : (float, float) or dict of target to (float, float), optional
         ``win_start`` and ``win_end`` together.
-    by_region : bool
-        Whether each region gets curves of its own: the default ks then start at 2.
+    by_region : sequence of str
+        Acronyms of regions that each get curves of their own, which are not among the settings that are returned; but
+        the default ks then start at 2.
     labels : str or dict of target to str, optional
         Keys of the labels of targets of one's own.
     **words
@@ -579,7 +580,7 @@ def curve_settings(
         An argument is not a setting.
     """
     targets = list(dict.fromkeys([targets] if isinstance(targets, str) else targets))
-    values = ({"ks": KS_OF_REGIONS} if by_region else {}) | _by_name(words)
+    values = ({"ks": KS_OF_REGIONS} if each_region(by_region) else {}) | _by_name(words)
     values, win = _with_preset(settings, values, win)
     if labels and not own_targets(targets):
         raise ArgumentError(f"labels are given, but no target of your own: the targets are {', '.join(targets)}")
@@ -594,7 +595,7 @@ def curve_settings(
     ]  # fmt: skip
     for one in found:
         _check_seconds(one)
-    if by_region and found:
+    if each_region(by_region) and found:
         _check_by_region(found[0])
     return found
 
@@ -622,6 +623,19 @@ def _with_preset(name: str | None, values: dict[str, Any], win: Any) -> tuple[di
     elif isinstance(win, Mapping):
         win = {**chosen.win, **win}
     return {**chosen.values, **values}, win
+
+
+def each_region(by_region: Any) -> tuple[str, ...]:
+    """Return the acronyms of the regions that each get curves of their own, sorted.
+
+    Raises
+    ------
+    ArgumentError
+        It is not a list of acronyms.
+    """
+    regions = next(one for one in settings_in(NDCSettings) if one.name == "regions")
+    names: tuple[str, ...] = replace(regions, name="by_region").take(by_region)
+    return names
 
 
 def with_beyond(settings: Sequence[NDCSettings]) -> list[NDCSettings]:

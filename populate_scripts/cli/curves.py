@@ -213,7 +213,7 @@ def ndc(
         raise click.UsageError("Name session ids, or --subject, or --subjects")
     if not (asked or names):
         raise click.UsageError("Name session ids, or --subject or --tag or --subjects")
-    settings = settings_asked_for(with_own_labels(given), by_region=bool(regions))
+    settings = settings_asked_for(with_own_labels(given), by_region=regions)
     if given["beyond"] is None:
         settings = with_beyond(settings)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}

@@ -108,14 +108,14 @@ def with_own_labels(given: Mapping[str, Any]) -> dict[str, Any]:
     return {**given, "labels": LabelSet.named(own)}
 
 
-def settings_asked_for(given: Mapping[str, Any], *, by_region: bool = False) -> list[NDCSettings]:
+def settings_asked_for(given: Mapping[str, Any], *, by_region: Sequence[str] = ()) -> list[NDCSettings]:
     """Return the settings that the options of ``meso ndc`` ask for, or end the command if they cannot be combined.
 
     Parameters
     ----------
     given : dict
         Value of each option, None if it was not given: ``targets``, ``win`` and the settings.
-    by_region : bool
+    by_region : sequence of str
         See ``curve_settings``.
     """
     words = {name: value for name, value in given.items() if value is not None}

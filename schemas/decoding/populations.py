@@ -180,7 +180,8 @@ def regions_within(acronyms: Collection[str]) -> set[int]:
     if not acronyms:
         return set()
     children, named = defaultdict(list), defaultdict(list)
-    for region_id, acronym, parent in zip(*BrainRegion().to_arrays("region_id", "acronym", "parent_id"), strict=True):
+    atlas = columns(BrainRegion(), "region_id", "acronym", "parent_id", order_by=("region_id",))
+    for region_id, acronym, parent in zip(*atlas, strict=True):
         children[parent].append(int(region_id))
         named[acronym].append(int(region_id))
     unknown = [acronym for acronym in acronyms if acronym not in named]

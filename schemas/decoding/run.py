@@ -17,7 +17,7 @@ from schemas.session import Behavior
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile
 from schemas.work.filling import fill
 
-__all__ = ["Failure", "NDCRun", "TargetRun", "by_region", "match_cells", "run_ndc", "shared_set", "stored_run"]
+__all__ = ["Failure", "NDCRun", "TargetRun", "match_cells", "run_ndc", "shared_set", "stored_run"]
 
 
 def run_ndc(
@@ -25,6 +25,7 @@ def run_ndc(
     run: dict,
     settings: Sequence[NDCSettings],
     *,
+    by_region: Sequence[str] = (),
     neurons_only: bool = True,
     min_cell_probability: float | None = None,
     min_silhouette: float | None = None,
@@ -40,6 +41,8 @@ def run_ndc(
         Key of a TrackingRun.
     settings : sequence of NDCSettings
         One for each target; repeated settings count once.
+    by_region : sequence of str
+        Acronyms of the Allen atlas: curves of each region instead, all of a target up to the same largest k.
     neurons_only, min_cell_probability, min_silhouette
         Which cells count: see SessionSet.
     progress : bool
@@ -52,7 +55,8 @@ def run_ndc(
     Raises
     ------
     DataError
-        There are fewer than two sessions, a session is of another subject, or no cell is in all sessions.
+        There are fewer than two sessions, a session is of another subject, or no cell, or none of one of the
+        regions, is in all sessions.
     """
     if len(set(eids)) < 2:
         raise DataError(
@@ -62,6 +66,7 @@ def run_ndc(
     quality = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     session_set, failed = shared_set(eids, run, neurons_only=neurons_only, progress=progress, **quality)
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
+    settings = _of_each_region(session_set, settings, by_region) if len(by_region) else settings
     params = list({key["ndc_params"]: key for key in map(NDCParams.add, settings)}.values())  # each once, in order
     NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
     steps = [fill([TrialFeatures, NDCResult], session_set, params, progress=progress)]
@@ -98,28 +103,10 @@ def shared_set(eids: Sequence[str], run: dict, *, progress: bool = False, **rule
     return session_set, failed
 
 
-def by_region(
-    eids: Sequence[str], run: dict, settings: Sequence[NDCSettings], regions: Sequence[str], **rule: Any
-) -> list[NDCSettings]:
-    """Return each of the settings once for each region, with the same largest k, so that regions can be compared.
-
-    Parameters
-    ----------
-    eids, run
-        As for ``run_ndc``.
-    settings : sequence of NDCSettings
-    regions : sequence of str
-        Acronyms of the Allen atlas.
-    **rule
-        As for ``shared_set``.
-
-    Raises
-    ------
-    DataError
-        A region has no shared cell, or as ``shared_set``.
-    """
-    session_set, _ = shared_set(eids, run, **rule)
-    n_shared_cells(session_set)
+def _of_each_region(
+    session_set: dict, settings: Sequence[NDCSettings], regions: Sequence[str]
+) -> list[NDCSettings]:  # fmt: skip
+    """Return each of the settings once for each region, with the same largest k, so that regions can be compared."""
     found = []
     for one in settings:
         of_regions = [replace(one, regions=(region,)) for region in regions]

@@ -13,6 +13,7 @@ from click.testing import CliRunner
 from pipeline.settings.curves import NDCSettings
 from pipeline.settings.records import settings_in
 from populate_scripts.cli import main
+from populate_scripts.cli.options import names_in
 from populate_scripts.cli.settings import settings_asked_for
 
 #: From how many options on a command shows examples.
@@ -118,7 +119,7 @@ def test_examples_name_windows_and_settings_that_there_are():
         params = commands["meso ndc"].make_context("ndc", shlex.split(line)[2:], parent=MESO).params
         names = ("targets", "win", *(setting.name for setting in settings_in(NDCSettings)))
         asked = {name: value for name, value in params.items() if name in names}
-        assert settings_asked_for(asked, by_region=bool(params["by_region"]))
+        assert settings_asked_for(asked, by_region=names_in(params["by_region"]))
 
 
 def test_help_pages_of_all_commands_are_printed():

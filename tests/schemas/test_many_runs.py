@@ -232,7 +232,7 @@ def test_figure_of_mice_has_a_thin_line_for_each_and_the_mean_of_stored_slopes(s
     figure = draw_mice(run)
     question = run.means[0]["question_name"]
     column = list(figure.axes)[:: len({row["question_name"] for row in run.means})]
-    assert question.capitalize() in column[0].get_title(loc="left")
+    assert question[0].upper() + question[1:] in column[0].get_title(loc="left")
     score = next(ax for ax in figure.axes if ax.get_ylabel().startswith("sensitivity:\nscore"))
     lines = {line.get_label(): line for line in score.lines}
     assert set(three_mice) < set(lines)

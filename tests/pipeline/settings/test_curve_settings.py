@@ -268,8 +268,10 @@ def test_event_and_window_are_for_all_targets_or_by_target():
         ({"win": (-100, 0)}, r"-100 to 0 s reaches further than 50 s from .*if this is in ms, use -0.1 to 0"),
         ({"win_start": 0, "win_end": 200.0}, "if this is in ms, use 0 to 0.2"),
         ({"targets": ["reward"]}, "target must be one of choice, feedback, stimulus, block, not 'reward'"),
-        ({"by_region": True, "regions": ["VISp"]}, "regions decodes the cells of all these regions together"),
-        ({"by_region": True, "curve_axis": "trials", "ks": [40]}, "by_region compares regions"),
+        ({"by_region": ["VISp"], "regions": ["VISp"]}, "regions decodes the cells of all these regions together"),
+        ({"by_region": ["VISp"], "curve_axis": "trials", "ks": [40]}, "by_region compares regions"),
+        ({"by_region": "VISp,RSP"}, "by_region must be a list, each an acronym .* not 'VISp,RSP'"),
+        ({"by_region": True}, "by_region must be a list, each an acronym .* not True"),
     ],
     ids=str,
 )
@@ -279,8 +281,8 @@ def test_words_that_contradict_are_refused(words, message):
 
 
 def test_curves_by_region_begin_with_two_cells():
-    assert curve_settings("choice", by_region=True)[0].ks == (2, 4, *KS)
-    assert curve_settings("choice", by_region=True, ks=[8])[0].ks == (8,)
+    assert curve_settings("choice", by_region=["VISp"])[0].ks == (2, 4, *KS)
+    assert curve_settings("choice", by_region=["VISp"], ks=[8])[0].ks == (8,)
     assert curve_settings("choice", R=7)[0].r == 7
 
 
