@@ -2,83 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
-
 import numpy as np
 
-from pipeline.errors import ArgumentError, DataError
+from pipeline.errors import DataError
+from pipeline.settings.signals import DffSettings
 from pipeline.signals.clock import bouts, frame_period
 
-#: Signals that can be asked for: the first two are files.
-KINDS = ("deconvolved", "fluorescence", "dff")
 #: Grid points of the running percentile in each window.
 GRID_PER_WINDOW = 6
 #: Values of overlapping windows in memory at a time.
 BLOCK_VALUES = 4_000_000
 #: Median of the absolute value of a standard normal variable.
 NORMAL_MEDIAN = 0.6744897501960817
-
-
-@dataclass(frozen=True)
-class DffSettings:
-    """Settings of dF/F; the defaults are those of Suite2p (``neucoeff``, ``win_baseline``, ``prctile_baseline``).
-
-    Attributes
-    ----------
-    neuropil : float
-        Part of the neuropil that is subtracted, from 0; with 0 none is needed.
-    window : float
-        Length of the baseline's window, s.
-    percentile : float
-        Of the values in the window, from 0 to 100.
-
-    Raises
-    ------
-    ArgumentError
-        A value is out of range.
-    """
-
-    neuropil: float = 0.7
-    window: float = 60.0
-    percentile: float = 8.0
-
-    def __post_init__(self) -> None:
-        if not (0 <= self.neuropil < np.inf and 0 < self.window < np.inf and 0 <= self.percentile <= 100):
-            raise ArgumentError(f"dF/F needs neuropil >= 0, window > 0 s and a percentile of 0 to 100, not {self}")
-
-
-@dataclass(frozen=True)
-class SignalSettings:
-    """A signal that is asked for, whatever each FOV was read with.
-
-    Attributes
-    ----------
-    kind : {'deconvolved', 'fluorescence', 'dff'}
-    of_dff : DffSettings
-        Has an effect on dF/F only.
-
-    Raises
-    ------
-    ArgumentError
-        There is no such signal.
-    """
-
-    kind: str
-    of_dff: DffSettings = DffSettings()
-
-    def __post_init__(self) -> None:
-        if self.kind not in KINDS:
-            raise ArgumentError(f"signal must be one of {', '.join(KINDS)}, not {self.kind!r}")
-
-    @property
-    def needs_neuropil(self) -> bool:
-        """Whether the neuropil is read."""
-        return self.kind == "dff" and self.of_dff.neuropil > 0
-
-    def content(self) -> dict[str, Any]:
-        """Return what determines the traces, as plain values."""
-        return {"kind": self.kind, **(asdict(self.of_dff) if self.kind == "dff" else {})}
 
 
 def dff(

@@ -9,6 +9,7 @@ import datajoint as dj
 import numpy as np
 
 from pipeline.errors import DataError, NotFoundError
+from pipeline.settings.signals import SignalSettings
 from pipeline.signals.clock import ROITimes
 from schemas.imaging.reading import clocks, flags_in, recorded, roi_traces
 from schemas.imaging.tables import ROI, Activity
@@ -28,7 +29,7 @@ class CellActivity(NamedTuple):
         (N, T), s on the session's clock. Rows are computed on demand: each FOV has a clock of its own, and each ROI an
         offset within the frame. ``times.flagged`` has the frames that are flagged as bad; `traces` keeps their values.
     signal : (N,) str
-        'deconvolved' or 'fluorescence'.
+        'deconvolved', 'fluorescence' or 'dff'.
     """
 
     traces: np.ndarray
@@ -38,7 +39,12 @@ class CellActivity(NamedTuple):
 
 
 def activity(
-    rois: dj.QueryExpression, start: float | None = None, end: float | None = None, *, scan_line_column: int = 0
+    rois: dj.QueryExpression,
+    start: float | None = None,
+    end: float | None = None,
+    *,
+    scan_line_column: int = 0,
+    signal: str | SignalSettings = "",
 ) -> CellActivity:
     """Return the activity of some cells of one session; only their traces are read.
 
@@ -50,6 +56,9 @@ def activity(
         Time window [start, end), s on the session's clock; a frame is included if it begins in the window in any FOV.
     scan_line_column : {0, 1}
         See ``pipeline.signals.clock.roi_offsets``.
+    signal : {'', 'deconvolved', 'fluorescence', 'dff'} or SignalSettings
+        The activity; '' is as each FOV was read. Fluorescence and dF/F that Activity does not have are in the database
+        once they have been requested: ``schemas.SignalTask.ask``, then ``meso populate Signal``.
 
     Returns
     -------
@@ -59,7 +68,7 @@ def activity(
     Raises
     ------
     NotFoundError
-        The query has no cells, or their activity is not in the database.
+        The query has no cells, or their activity, or the signal, is not in the database.
     DataError
         The query has no attribute ``eid``, its cells are of several sessions, or the FOVs differ in their number of
         frames.
@@ -81,7 +90,10 @@ def activity(
             do='Call it for each session: activity(rois & {"eid": eid})',
         )  # fmt: skip
     stack_pos = np.column_stack([stack_y, stack_x])
-    return activity_of(str(eids[0]), fovs, numbers, stack_pos, start, end, scan_line_column=scan_line_column)
+    return activity_of(
+        str(eids[0]), fovs, numbers, stack_pos, start, end, scan_line_column=scan_line_column,
+        signal=SignalSettings.named(signal),
+    )  # fmt: skip
 
 
 def activity_of(
@@ -93,6 +105,7 @@ def activity_of(
     end: float | None = None,
     *,
     scan_line_column: int = 0,
+    signal: SignalSettings | None = None,
 ) -> CellActivity:
     """Return the activity of ROIs of a session whose columns have been read already.
 
@@ -105,8 +118,10 @@ def activity_of(
         stack_y and stack_x of each.
     start, end, scan_line_column
         As for ``activity``, as are the errors.
+    signal : SignalSettings, optional
+        By default as each FOV was read.
     """
-    rows = recorded(eid, fovs)
+    rows = recorded(eid, fovs, signal)
     frame_times, offsets = clocks(eid, fovs, stack_pos, scan_line_column, rows)
     frames = _frames(frame_times, start, end)
     traces = roi_traces(eid, fovs, rois, frames, stored=rows)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ArgumentError, DataError
-from pipeline.signals.dff import DffSettings, dff, running_percentile
+from pipeline.settings.signals import DffSettings
+from pipeline.signals.dff import dff, running_percentile
 
 PERIOD = 0.2
 

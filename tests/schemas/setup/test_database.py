@@ -222,7 +222,7 @@ def test_a_process_cannot_change_its_prefix(database, monkeypatch):
 
 def test_every_populated_table_has_its_job_table(database):
     tables = auto_populated()
-    assert len(tables) == 16
+    assert len(tables) == 22
     for table in tables:
         name = table.jobs.table_name
         assert {"status", "error_message"} <= set(columns(database, table.database, name)), name
@@ -875,6 +875,39 @@ def test_of_features_of_version_22_it_is_not_known_what_they_are_made_of(old_tab
     keys = "import json, schemas; schemas.activate(); print(json.dumps(schemas.TrialFeatures.to_arrays('{}').tolist()))"
     assert old.run(keys.format("feature_key")) == [None, None]
     assert old.run(keys.format("n_usable")) == [20, 20]
+
+
+OLD_SIGNALS = """
+import json
+import schemas
+from support import version_1
+
+schemas.activate()
+settings = (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).settings()
+print(json.dumps({
+    "signal": settings.signal, "asked": settings.own_signal, "neuropil": settings.neuropil,
+    "key": schemas.NDCParams.add(settings)["ndc_params"] == version_1.ROWS[0]["ndc_params"],
+    "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
+    "waiting": len(schemas.TrialFeatures().key_source - schemas.TrialFeatures.proj()), "signals": len(schemas.Signal()),
+}))
+"""
+
+
+def test_curves_of_version_23_are_of_what_each_fov_was_read_with(old_tables, database):
+    old = old_tables(23)
+    assert f"{old.prefix}signals" not in schema_list(database)
+    here, new = old.declared("decoding", "n_d_c_params")
+    assert set(new) - set(here) == {"decoded_signal", "dff_neuropil", "dff_window", "dff_percentile"}
+    old.interrupted_after("decoding", "n_d_c_params", migrations.SIGNAL_COLUMNS["n_d_c_params"][0])
+    old.upgrade("Applied 24: signals: the same one of all sessions")
+    places = [("decoding", "n_d_c_params"), ("decoding", "__trial_features__own_signal"), ("signals", "signal_task"),
+              ("signals", "_signal"), ("signals", "_signal__trace"), ("signals", "_signal__source")]  # fmt: skip
+    for place in places:
+        here, new = old.declared(*place)
+        assert here == new != {}, place
+    assert old.run(OLD_SIGNALS) == {
+        "signal": "", "asked": None, "neuropil": 0.7, "key": True, "k_star": [16, 8], "waiting": 0, "signals": 0,
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------- views
