@@ -161,6 +161,7 @@ def test_both_sessions_are_decoded_from_dff(lab):
     settings = NDCSettings(**SETTINGS, signal="dff", baseline_window=30)
     run = run_ndc(pair(lab), TrackingRun.register("SIG1"), [settings])
     assert run.failed == {} and run.table["signal"].tolist() == ["dff"] * 2
+    assert set(run.table["decoded_signal"]) == {"dff"} and set(run.table["dff_window"]) == {30.0}
     kept = schemas.NDCParams & schemas.NDCParams.add(settings)
     assert kept.settings() == settings
     assert kept.settings().own_signal == SignalSettings("dff", DffSettings(window=30))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from schemas.decoding import tables as decoding
 from schemas.server import binding
-from schemas.setup import migrations
+from schemas.setup import migrations, views
 from support import version_1
 
 #: Beginnings of the lines that version 24 added to NDCParams.
@@ -17,6 +17,7 @@ def make() -> None:
     decoding.NDCParams.definition = "\n".join(line for line in lines if not line.strip().startswith(NEW_LINES))
     del decoding.TrialFeatures.OwnSignal
     del binding.MODULES["signals"]
+    views.queries = dict  # those of this version show the new column
     migrations._store_uncompressed = lambda connection: None  # there is no table of signals yet
     migrations.init(migrations=[one for one in migrations.MIGRATIONS if one.number < 24])
     version_1.insert_rows()

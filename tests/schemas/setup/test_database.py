@@ -41,12 +41,13 @@ VIEWS = {
     "k_half k_half_low k_half_high p_curve n_minority "
     "subject session_date session_number target event win_start win_end "
     "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
-    "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond trials labels",
+    "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond trials labels "
+    "decoded_signal",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
     "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty intervals "
-    "choice_model imposter_align beyond trials labels",
+    "choice_model imposter_align beyond trials labels decoded_signal",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
