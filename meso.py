@@ -38,6 +38,7 @@ from pipeline.errors import (
     OutOfRangeError,
 )
 from pipeline.settings.curves import TARGETS, curve_settings, each_region, own_targets, preset
+from pipeline.settings.signals import SignalSettings
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import Failure, NDCRun, match_cells, run_ndc, shared_set
@@ -108,6 +109,7 @@ def load_or_embed(
     *,
     filter_neurons: bool = True,
     scan_line_column: int = 0,
+    signal: str | SignalSettings = "",
 ) -> dict[str, Any]:
     """Return the activity of a session with regions, positions and Rastermap order.
 
@@ -128,6 +130,10 @@ def load_or_embed(
         Neurons only; False for all ROIs.
     scan_line_column : {0, 1}
         1 reproduces the times as published: see ``pipeline.signals.clock.roi_offsets``.
+    signal : {'', 'deconvolved', 'fluorescence', 'dff'} or SignalSettings
+        What ``roi_signal`` is, the same one of all FOVs: fluorescence and dF/F are read and computed unless they are in
+        the database. By default deconvolved where it is there, or else fluorescence. The Rastermap order is always of
+        the default.
 
     Returns
     -------
@@ -136,12 +142,14 @@ def load_or_embed(
         and ``roi_times.flagged``, the frames of each FOV that are flagged as bad (their values stay);
         ``region_labels`` (N,) acronyms; ``region_colors`` (N,) hex; ``isort`` (N,) int64, the Rastermap order
         of these rows; ``xyz`` (N, 3) ML, AP, DV in micrometres, NaN where unknown; ``roi_keys`` N keys
-        of the table ROI; ``signal`` (N,) 'deconvolved' or 'fluorescence'.
+        of the table ROI; ``signal`` (N,) 'deconvolved', 'fluorescence' or 'dff'.
 
     Raises
     ------
     DataError
         No FOV can be used, or FOVs differ in their number of frames.
+    NotFoundError
+        A FOV does not have the signal.
     OutOfRangeError
         ``restrict`` has a row that does not exist, or a mask of another length than the rows.
     ArgumentError
@@ -164,6 +172,8 @@ def load_or_embed(
     if not (Embedding & {"eid": eid, **params}):
         EmbeddingParams.add(EmbeddingSettings(neurons_only=filter_neurons))
         fill([Embedding], {"eid": eid, **params})
+    if asked := SignalSettings.named(signal):
+        _fill_signal(eid, asked)
     _warn_of_failures(eid)
     fovs, rois = _cells(eid, filter_neurons)
     rows = chosen_rows(restrict, len(rois), "restrict", eid)
@@ -174,8 +184,9 @@ def load_or_embed(
     order, fovs, rois, n_cells = order[: len(rows)], fovs[cell], rois[cell], len(rois)
     position = _of_rois(schemas.ROI & {"eid": eid}, fovs, rois, n_cells, *ROI_COLUMNS)
     found = activity_of(
-        eid, fovs, rois, np.column_stack([position["stack_y"], position["stack_x"]]), scan_line_column=scan_line_column
-    )
+        eid, fovs, rois, np.column_stack([position["stack_y"], position["stack_x"]]),
+        scan_line_column=scan_line_column, signal=asked,
+    )  # fmt: skip
     rank = _ranks(eid, params, fovs, rois, n_cells, order)
     _warn_of_kinds(eid, found.signal[order])
     return {
@@ -188,6 +199,14 @@ def load_or_embed(
         "roi_keys": [{"eid": eid, "fov": fov, "roi": roi} for fov, roi in _pairs(fovs[order], rois[order])],
         "signal": found.signal[order],
     }
+
+
+def _fill_signal(eid: str, signal: SignalSettings) -> None:
+    """Request a signal of a session, and compute it unless it is there."""
+    from schemas.imaging.signals import Signal, SignalParams, SignalTask
+
+    SignalTask.ask([eid], [signal])
+    fill([Signal], {"eid": eid, **SignalParams.key_of(signal)})
 
 
 def _read_again(eid: str) -> None:

@@ -45,6 +45,7 @@ with quick_import.without_garbage_collection():
     )
     from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
     from schemas.imaging.activity import CellActivity, activity
+    from schemas.imaging.signals import Signal, SignalParams, SignalTask
     from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
     from schemas.labels import LabelSet
     from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
@@ -116,6 +117,9 @@ __all__ = [
     "SessionSet",
     "SessionTag",
     "SharedCells",
+    "Signal",
+    "SignalParams",
+    "SignalTask",
     "SourceUpdate",
     "Stability",
     "StabilityParams",

@@ -69,11 +69,16 @@ WORDS = {
     "beyond": ("--beyond stimulus", "stimulus"),
     "trials": ("--trials correct", "correct"),
     "labels": (f"--target fast --labels {'a1' * 16}", "a1" * 16),
+    "signal": ("--signal dff", "dff"),
+    "neuropil": ("--neuropil 0.5", 0.5),
+    "baseline_window": ("--baseline-window 30", 30.0),
+    "baseline_percentile": ("--baseline-percentile 10", 10.0),
 }
 #: Settings that have an effect only together with another.
 NEEDED = {
     "fold_gap": "fold_mode", "cells_seed": "cells", "imposter_align": "null",
     "c": "penalty", "c_grid": "penalty", "penalize_intercept": "penalty",
+    "neuropil": "signal", "baseline_window": "signal", "baseline_percentile": "signal",
 }  # fmt: skip
 
 
@@ -231,6 +236,10 @@ imposter_align='start' : varchar(8)  # trials of an imposter session: start, end
 beyond='none' : varchar(16)         # what the score must tell more than: none, stimulus or stimulus+history
 trials='' : varchar(512)            # condition; '': all trials
 labels='' : varchar(32)             # LabelSet of an own target; '': a built-in one
+decoded_signal='' : varchar(16)     # deconvolved, fluorescence or dff; '': as each FOV was read
+dff_neuropil=0.7 : float64          # with dff: part of the neuropil that is subtracted
+dff_window=60.0 : float64           # with dff: length of the running baseline's window, s
+dff_percentile=8.0 : float64        # with dff: percentile that is the baseline
 """
 
 

@@ -26,12 +26,13 @@ from pipeline.reading.client import (
     unread_folders,
 )
 from pipeline.reading.datasets import SessionReader, Source, without_revision
-from pipeline.reading.fov import FOVData, read_fov
+from pipeline.reading.fov import Fluorescence, FOVData, fluorescence_datasets, read_fluorescence, read_fov
 from pipeline.reading.names import Place
 
 __all__ = [
     "Change",
     "FOVData",
+    "Fluorescence",
     "Place",
     "SessionInfo",
     "SessionReader",
@@ -42,6 +43,7 @@ __all__ = [
     "check_place",
     "clock_changes",
     "find_sessions",
+    "fluorescence_datasets",
     "fov_datasets",
     "fov_folders",
     "half_aligned",
@@ -51,6 +53,7 @@ __all__ = [
     "is_measured",
     "open_one",
     "place_of",
+    "read_fluorescence",
     "read_fov",
     "read_trials",
     "read_wheel",

@@ -17,6 +17,8 @@ from pipeline.signals.clock import frame_period
 
 #: Datasets of activity by signal; the first that exists is read.
 SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mpci.ROIActivityF.npy"}
+#: What is subtracted from the fluorescence for dF/F.
+NEUROPIL = "mpci.ROINeuropilActivityF.npy"
 REGION_IDS = "mpciROIs.brainLocationIds_ccf_2017{}.npy"
 MLAPDV = "mpciROIs.mlapdv{}.npy"
 #: The other datasets of a FOV: those without which it is refused, and those without which columns are NULL.
@@ -150,6 +152,48 @@ def read_fov(one: Any, eid: str, fov: int, collection: str, *, recorded: Iterabl
     return _FOVReader(SessionReader(one, eid, recorded), fov, collection).read(check_traces=recorded is None)
 
 
+class Fluorescence(NamedTuple):
+    """The fluorescence of a FOV: F and, if it was asked for, the neuropil, each a memory map (T, N)."""
+
+    traces: np.ndarray
+    neuropil: np.ndarray | None
+    reader: SessionReader
+
+
+def fluorescence_datasets(collection: str, neuropil: bool) -> list[str]:
+    """Return the datasets that ``read_fluorescence`` reads, as paths without revision."""
+    return [f"{collection}/{name}" for name in (SIGNALS["fluorescence"], NEUROPIL)[: 1 + neuropil]]
+
+
+def read_fluorescence(
+    one: Any, eid: str, fov: int, collection: str, shape: tuple[int, int], *, neuropil: bool
+) -> Fluorescence:
+    """Read and check the fluorescence of a FOV that has been read with another signal, or the neuropil beside it.
+
+    Parameters
+    ----------
+    one : ONE client
+    eid : str
+    fov : int
+    collection : str
+        Such as ``alf/FOV_00``.
+    shape : (int, int)
+        Frames and ROIs of the FOV.
+    neuropil : bool
+        Read the neuropil, too.
+
+    Raises
+    ------
+    DataError
+        A dataset is missing or unreadable, is of other frames or ROIs or of an earlier extraction, or a value is not
+        finite.
+    """
+    reader = _FOVReader(SessionReader(one, eid), fov, collection)
+    reader.reader.fetch(fluorescence_datasets(collection, neuropil))
+    traces = reader.same_rois(SIGNALS["fluorescence"], shape)
+    return Fluorescence(traces, reader.same_rois(NEUROPIL, shape) if neuropil else None, reader.reader)
+
+
 def fov_datasets(reader: SessionReader, collection: str) -> list[str]:
     """Return the datasets that ``read_fov`` would read from what ONE lists now, as paths without revision."""
     signals = [name for name in SIGNALS.values() if reader.has(name, collection)][:1]
@@ -269,6 +313,24 @@ class _FOVReader:
                 found=f"{n_frames} frames, {n_rois} ROIs",
             )
         return signal, traces
+
+    def same_rois(self, name: str, shape: tuple[int, int]) -> np.ndarray:
+        """Return traces (T, N) of the frames and ROIs of the FOV as a memory map, checked."""
+        if not self._has(name):
+            raise self._fail(
+                name, "the FOV has no such traces", found="ONE lists no such file",
+                do="Use a signal that all sessions have, or leave this one out",
+            )  # fmt: skip
+        self._check_not_older(name, UUIDS)
+        traces = self.reader.array(name, self.collection, mmap=True)
+        if traces.shape != shape:
+            raise self._fail(
+                name, "the traces are of other frames or ROIs than the activity",
+                expected=f"{shape[0]} frames, {shape[1]} ROIs", found=f"{traces.shape}",
+                do="Extract the FOV again; frames are never cut or padded to fit",
+            )  # fmt: skip
+        self._check_traces(name, traces)
+        return traces
 
     def _check_traces(self, name: str, traces: np.ndarray) -> None:
         """Refuse values that are not finite, and a copy of an earlier FOV's activity."""

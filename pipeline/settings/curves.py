@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.errors import ArgumentError
 from pipeline.settings.conditions import OF_THE_CHOICE, ConditionText, columns_in
 from pipeline.settings.records import Choice, Flag, Kind, Name, Number, Several, Whole, documented, setting, settings_in
+from pipeline.settings.signals import KINDS, DffSettings, SignalSettings
 
 #: Event and window (s around the event) of each target, as in IBL's brain-wide map.
 EVENTS = {
@@ -65,6 +66,9 @@ CHOICE_MODELS = ("dynamic", "static")
 BEYOND = ("none", "stimulus", "stimulus+history")
 #: Which trials of a donor the labels of the null 'imposter' are those of.
 ALIGNMENTS = ("start", "end", "fraction")
+
+#: Settings of dF/F, if no others are asked for.
+DFF = DffSettings()
 
 
 @dataclass(frozen=True)
@@ -384,6 +388,27 @@ class NDCSettings:
         Key(), "", before="", group=TRIALS, sql="varchar(32)", comment="LabelSet of an own target; '': a built-in one",
         help="Labels of a target of your own, by their key in LabelSet. Default: the latest of that name.",
     )
+    signal: str = setting(
+        Choice(("", *KINDS)), "", before="", group=CELLS, column="decoded_signal", sql="varchar(16)",
+        comment="deconvolved, fluorescence or dff; '': as each FOV was read",
+        help="Activity that is decoded, the same one of all sessions: deconvolved, fluorescence (F) or dff (dF/F from "
+        "F and neuropil). Default: as each FOV was read, deconvolved if that is there, or else fluorescence.",
+    )
+    neuropil: float = setting(
+        Number(least=0), DFF.neuropil, before=DFF.neuropil, group=CELLS, column="dff_neuropil", sql="float64",
+        comment="with dff: part of the neuropil that is subtracted",
+        help="With signal dff: part of the neuropil that is subtracted from F.",
+    )
+    baseline_window: float = setting(
+        Number(above=0), DFF.window, before=DFF.window, group=CELLS, column="dff_window", sql="float64",
+        comment="with dff: length of the running baseline's window, s",
+        help="With signal dff: length of the running baseline's window, s.",
+    )
+    baseline_percentile: float = setting(
+        Number(least=0), DFF.percentile, before=DFF.percentile, group=CELLS, column="dff_percentile", sql="float64",
+        comment="with dff: percentile that is the baseline",
+        help="With signal dff: percentile of the window that is the baseline, up to 100.",
+    )
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -456,6 +481,7 @@ class NDCSettings:
                 f"{self.target} with {self.choice_model!r}"
             )
         self._check_trials()
+        self._check_signal()
         if self.imposter_align != "start" and self.null != "imposter":
             raise ArgumentError(
                 f"imposter_align={self.imposter_align!r} has an effect on imposter sessions only: use null='imposter'"
@@ -482,6 +508,20 @@ class NDCSettings:
                 f"trials={self.trials!r} selects by {by_choice[0]} of the trial, which the null conditional draws "
                 f"anew: use null='pseudosession' and beyond='none'"
             )
+
+    def _check_signal(self) -> None:
+        """Refuse settings of dF/F that are out of range, or without dF/F."""
+        of_dff = DffSettings(self.neuropil, self.baseline_window, self.baseline_percentile)
+        if self.signal != "dff" and of_dff != DFF:
+            raise ArgumentError(
+                "neuropil, baseline_window and baseline_percentile have an effect on dF/F only: use signal='dff'"
+            )
+
+    @property
+    def own_signal(self) -> SignalSettings | None:
+        """The signal that is asked for; None: as each FOV was read."""
+        of_dff = DffSettings(self.neuropil, self.baseline_window, self.baseline_percentile)
+        return SignalSettings(self.signal, of_dff) if self.signal else None
 
     def _check_beyond(self) -> None:
         """Refuse what has no meaning within strata of trials of the same stimulus."""

@@ -37,6 +37,11 @@ from schemas.tracking import SessionSet
 if TYPE_CHECKING:
     import pandas as pd
 
+#: What solves a comparison of different signals.
+ONE_SIGNAL = (
+    "With signal='fluorescence', or 'dff' if there is neuropil, all sessions are decoded from the same one "
+    "(--signal of meso ndc)"
+)
 #: Columns of ``NDCRun.table``: results, then all settings and keys that are needed to reproduce them.
 COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
@@ -46,7 +51,8 @@ COLUMNS = (
     "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
     "max_cells", "n_bootstrap", "seed", "shuffle_seed", "balance_seed", "use_flagged_frames", "choice_model",
-    "imposter_align", "beyond", "trials", "labels", "n_minority", "penalty", "c", "c_used", "score_c1", "ndc_params",
+    "imposter_align", "beyond", "trials", "labels", "decoded_signal",
+    "dff_neuropil", "dff_window", "dff_percentile", "n_minority", "penalty", "c", "c_used", "score_c1", "ndc_params",
     "ndc_family", "environment",
 )  # fmt: skip
 
@@ -380,13 +386,14 @@ class _Stored:
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
         """Return a note if the compared sessions have different signals."""
         dates: dict[str, set[str]] = defaultdict(set)
-        for (_, eid), kind in self.signals.items():
-            if not eids or eid in eids:
+        as_recorded = {key["ndc_params"] for key, one in zip(self.params, self.settings, strict=True) if not one.signal}
+        for (params, eid), kind in self.signals.items():
+            if params in as_recorded and (not eids or eid in eids):
                 dates[kind].add(str(self.dates[eid]))
         if len(dates) < 2:
             return []
         kinds = "; ".join(f"{kind} on {', '.join(sorted(days))}" for kind, days in sorted(dates.items()))
-        return [f"the sessions have different signals, compare with care: {kinds}"]
+        return [f"the sessions have different signals, compare with care: {kinds}. {ONE_SIGNAL}"]
 
     def _as_before(self) -> list[str]:
         """Return a note for what was computed as before version 14, and holds for less than it seems to."""

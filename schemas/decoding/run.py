@@ -11,6 +11,7 @@ from pipeline.errors import DataError
 from schemas.decoding.populations import n_cells_inside
 from schemas.decoding.results import Failure, NDCRun, TargetRun, stored_run
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
+from schemas.imaging.signals import Signal, SignalParams
 from schemas.queries.cells import n_shared_cells
 from schemas.queries.tracking_runs import reasons_untracked
 from schemas.session import Behavior
@@ -68,7 +69,8 @@ def run_ndc(
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
     settings = _of_each_region(session_set, settings, by_region) if len(by_region) else settings
     params = list({key["ndc_params"]: key for key in map(NDCParams.add, settings)}.values())  # each once, in order
-    NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
+    NDCTask.ask(session_set, params)
+    fill_signals(session_set, settings, progress=progress)
     steps = [fill([TrialFeatures, NDCResult], session_set, params, progress=progress)]
     family = NDCFamily.add([{**session_set, **key} for key in params])
     steps.append(fill([NDCComparison], family, progress=progress))
@@ -78,6 +80,13 @@ def run_ndc(
     # at the front: these sessions are not in the set, so nothing stored knows of them
     found.unusable[:0] = [Failure(eid, "", "TrackedFOV", message) for eid, message in failed.items()]
     return found
+
+
+def fill_signals(session_set: dict, settings: Sequence[NDCSettings], *, progress: bool = False) -> None:
+    """Compute the requested signals of a set of sessions, if there are any; parameters as for ``run_ndc``."""
+    if asked := [SignalParams.key_of(one.own_signal) for one in settings if one.own_signal]:
+        eids = (SessionSet.Member & session_set).to_arrays("eid")
+        fill([Signal], [{"eid": eid} for eid in eids], asked, progress=progress)
 
 
 def shared_set(eids: Sequence[str], run: dict, *, progress: bool = False, **rule: Any) -> tuple[dict, dict[str, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ from schemas.decoding.rows import (
 from schemas.decoding.shuffles import Shuffles, labels_of, null_of, null_vectors, real_labels, shuffles, strata_of
 from schemas.decoding.transfer_rows import matrix_rows, score_row
 from schemas.imaging.reading import clocks, flags, recorded, roi_traces
+from schemas.imaging.signals import Signal, SignalParams, SignalTask, signals_used, waiting_signals
 from schemas.imaging.tables import FOV, ROI
 from schemas.labels import LabelSet  # noqa: F401  # a definition names it
 from schemas.provenance import Environment
@@ -108,6 +109,16 @@ class NDCTask(WholeDelete, dj.Manual):
     -> NDCParams
     """
 
+    @classmethod
+    def ask(cls, session_set: dict, params: Iterable[dict]) -> None:
+        """Request the curves of a set of sessions by keys of NDCParams, and the signals that are decoded."""
+        keys = list(params)
+        cls.insert(({**session_set, **key} for key in keys), skip_duplicates=True)
+        with_signal = (NDCParams & keys & "decoded_signal <> ''").to_dicts() if keys else []
+        if with_signal:
+            eids = (SessionSet.Member & session_set).to_arrays("eid").tolist()
+            SignalTask.ask(eids, [settings_of(row).own_signal for row in with_signal])
+
 
 @schema
 class TrialFeatures(WholeDelete, dj.Computed):
@@ -134,6 +145,13 @@ class TrialFeatures(WholeDelete, dj.Computed):
         trial_outcome : varchar(16)     # usable; label, event, outside, gap, bad frame, no frame, not finite; trials 1
         """
 
+    class OwnSignal(dj.Part):
+        definition = """
+        # a FOV whose requested signal is not that of Activity, with which the features go
+        -> master
+        -> Signal
+        """
+
     class OwnLabels(dj.Part):
         definition = """
         # labels of one's own, with which the features go
@@ -144,22 +162,28 @@ class TrialFeatures(WholeDelete, dj.Computed):
     @property
     def key_source(self):
         # not only what the definition names: labels and windows come from the trials
-        return NDCTask.proj() * SharedCells.proj() * SessionSet.Member.proj() & Behavior.proj()
+        tasks = NDCTask.proj() * SharedCells.proj() * SessionSet.Member.proj() & Behavior.proj()
+        # features of a requested signal, when all that is requested of the session is there
+        return tasks - (NDCParams & "decoded_signal <> ''").proj() * waiting_signals()
 
     def make_fetch(self, key):
-        return (NDCParams & key).settings().as_row(), _sources(key)
+        settings = (NDCParams & key).settings()
+        return settings.as_row(), [_sources(key), _signal_sources(key["eid"], settings)]
 
     def make_compute(self, key, settings, sources):
         settings, eid = NDCSettings(**settings), key["eid"]
         cells = population(key, settings)
         places = np.column_stack([cells["fov"], cells["roi"]]).astype(np.int32)
         flagged = {} if settings.use_flagged_frames else flags(eid, np.unique(cells["fov"]))
+        used = signals_used(eid, cells["fov"], settings.own_signal)
         made_of = _feature_key(eid, places, settings, flagged)
         labels, outcome, features = _finished_features(key, made_of) or _features(eid, cells, settings, flagged)
         _check_usable(eid, settings, labels, outcome)
-        return labels, outcome, features, places, ", ".join(sorted(set(cells["signal"]))), made_of
+        signal = settings.signal or ", ".join(sorted(set(cells["signal"])))
+        own = [{name: row[name] for name in Signal.primary_key} for row in used]
+        return labels, outcome, features, places, signal, own, made_of
 
-    def make_insert(self, key, labels, outcome, features, places, signal, made_of):
+    def make_insert(self, key, labels, outcome, features, places, signal, own, made_of):
         self.insert1({
             **key, "n_usable": len(features), "trial_features": features, "feature_signal": signal,
             "feature_cells": places, "feature_key": made_of,
@@ -170,6 +194,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
         )
         if label_set := (NDCParams & key).fetch1("labels"):
             self.OwnLabels.insert1({**key, "label_set": label_set})
+        self.OwnSignal.insert({**key, **one} for one in own)
         NDCResult.invalidate_others(key)
         TransferResult.invalidate_task(key)
 
@@ -180,6 +205,13 @@ def _sources(key: dict) -> str:
     return sources_key(
         FOV.Source & (SessionSet.FOV & session_set).proj(), Behavior.Source & (SessionSet.Member & session_set).proj()
     )
+
+
+def _signal_sources(eid: str, settings: NDCSettings) -> str:
+    """Return a hash of the files of a requested signal, '' if none is."""
+    if settings.own_signal is None:
+        return ""
+    return sources_key(Signal.Source & {"eid": eid, **SignalParams.key_of(settings.own_signal)})
 
 
 def _feature_key(eid: str, places: np.ndarray, settings: NDCSettings, flagged: Mapping[int, np.ndarray]) -> str:
@@ -199,6 +231,7 @@ def _feature_key(eid: str, places: np.ndarray, settings: NDCSettings, flagged: M
         eid, places.tolist(), [getattr(settings, name) for name in MAKE_FEATURES],
         {fov: np.flatnonzero(bad).tolist() for fov, bad in flagged.items()},
         sources_key(FOV.Source & fovs, Behavior.Source & {"eid": eid}), Environment.current(),
+        *([settings.own_signal.content(), _signal_sources(eid, settings)] if settings.own_signal else ()),
     ])  # fmt: skip
 
 
@@ -243,7 +276,7 @@ def _features(
     _check_window(eid, settings, trials[settings.event])
     labels = labels_of(settings, eid, trials)
     starts, ends = trials[settings.event] + settings.win_start, trials[settings.event] + settings.win_end
-    fovs = _fov_cells(eid, cells, settings.scan_line_column, flagged)
+    fovs = _fov_cells(eid, cells, settings, flagged)
     short_window = settings.short_window
     if short_window == "first_clock":
         offset = _offset_of_first_roi(eid, int(cells["fov"].min()), settings.scan_line_column)
@@ -253,15 +286,15 @@ def _features(
 
 
 def _fov_cells(
-    eid: str, cells: dict[str, np.ndarray], scan_line_column: int, flagged: Mapping[int, np.ndarray]
+    eid: str, cells: dict[str, np.ndarray], settings: NDCSettings, flagged: Mapping[int, np.ndarray]
 ) -> list[decoding.FOVCells]:
     """Return traces and times of some cells, FOV by FOV: each has its own number of frames."""
-    stored, found = recorded(eid, cells["fov"]), []
+    stored, found = recorded(eid, cells["fov"], settings.own_signal), []
     for fov, row in stored.items():
         columns = np.flatnonzero(cells["fov"] == fov)
         fovs, rois = cells["fov"][columns], cells["roi"][columns]
         stack_pos = np.column_stack([cells["stack_y"][columns], cells["stack_x"][columns]]).astype(int)
-        frame_times, offsets = clocks(eid, fovs, stack_pos, scan_line_column, {fov: row})
+        frame_times, offsets = clocks(eid, fovs, stack_pos, settings.scan_line_column, {fov: row})
         traces = roi_traces(eid, fovs, rois, stored={fov: row})
         found.append(decoding.FOVCells(columns, traces, frame_times[fov], offsets, flagged.get(fov)))
     return found
@@ -1131,7 +1164,7 @@ class TransferTask(WholeDelete, dj.Manual):
         for one in settings:
             check_transfer(one, scaler)
         params = list({key["ndc_params"]: key for key in map(NDCParams.add, settings)}.values())
-        NDCTask.insert(({**session_set, **key} for key in params), skip_duplicates=True)
+        NDCTask.ask(session_set, params)
         cls.insert(({**session_set, **key, "scaler": scaler} for key in params), skip_duplicates=True)
         return params
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.transfer import TransferDecay
 from schemas.decoding.naming import names_of
-from schemas.decoding.results import Failure
-from schemas.decoding.run import shared_set
+from schemas.decoding.results import ONE_SIGNAL, Failure
+from schemas.decoding.run import fill_signals, shared_set
 from schemas.decoding.tables import NDCParams, TransferMatrix, TransferResult, TransferTask, TrialFeatures, settings_of
 from schemas.decoding.transfer_rows import decay_of, square, tested
 from schemas.queries.cells import n_shared_cells
@@ -183,6 +183,7 @@ def run_transfer(
     session_set, failed = shared_set(eids, run, progress=progress, neurons_only=neurons_only, **rule)
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
     params = TransferTask.add(session_set, settings, scaler)
+    fill_signals(session_set, settings, progress=progress)
     tasks = [{**session_set, **key, "scaler": scaler} for key in params]
     steps = [
         fill([TrialFeatures], session_set, params, progress=progress),
@@ -262,5 +263,6 @@ def _notes(targets: Sequence[TargetTransfer]) -> list[str]:
             "feature_signal"
         ) if target.dates else []  # fmt: skip
         if len(set(signals)) > 1:
-            notes.append(f"the sessions have different signals, compare with care: {', '.join(sorted(set(signals)))}")
+            kinds = ", ".join(sorted(set(signals)))
+            notes.append(f"the sessions have different signals, compare with care: {kinds}. {ONE_SIGNAL}")
     return notes

@@ -9,6 +9,7 @@ import datajoint as dj
 import numpy as np
 
 from pipeline.errors import ConfigError, DataError, NotFoundError
+from pipeline.settings.signals import SignalSettings
 from pipeline.signals.clock import ROITimes
 from pipeline.signals.flags import blanked
 from pipeline.signals.resampling import common_clock, resample_fovs
@@ -31,7 +32,7 @@ class CellActivity(NamedTuple):
         (N, T), s on the session's clock. Rows are computed on demand: each FOV has a clock of its own, and each ROI an
         offset within the frame. ``times.flagged`` has the frames that are flagged as bad; `traces` keeps their values.
     signal : (N,) str
-        'deconvolved' or 'fluorescence'.
+        'deconvolved', 'fluorescence' or 'dff'.
     """
 
     traces: np.ndarray
@@ -113,7 +114,12 @@ def _about(cells: CellActivity) -> dict[str, np.ndarray]:
 
 
 def activity(
-    rois: dj.QueryExpression, start: float | None = None, end: float | None = None, *, scan_line_column: int = 0
+    rois: dj.QueryExpression,
+    start: float | None = None,
+    end: float | None = None,
+    *,
+    scan_line_column: int = 0,
+    signal: str | SignalSettings = "",
 ) -> CellActivity:
     """Return the activity of some cells of one session; only their traces are read.
 
@@ -125,6 +131,9 @@ def activity(
         Time window [start, end), s on the session's clock; a frame is included if it begins in the window in any FOV.
     scan_line_column : {0, 1}
         See ``pipeline.signals.clock.roi_offsets``.
+    signal : {'', 'deconvolved', 'fluorescence', 'dff'} or SignalSettings
+        The activity; '' is as each FOV was read. Fluorescence and dF/F that Activity does not have are in the database
+        once they have been requested: ``schemas.SignalTask.ask``, then ``meso populate Signal``.
 
     Returns
     -------
@@ -134,7 +143,7 @@ def activity(
     Raises
     ------
     NotFoundError
-        The query has no cells, or their activity is not in the database.
+        The query has no cells, or their activity, or the signal, is not in the database.
     DataError
         The query has no attribute ``eid``, its cells are of several sessions, or the FOVs differ in their number of
         frames.
@@ -156,7 +165,10 @@ def activity(
             do='Call it for each session: activity(rois & {"eid": eid})',
         )  # fmt: skip
     stack_pos = np.column_stack([stack_y, stack_x])
-    return activity_of(str(eids[0]), fovs, numbers, stack_pos, start, end, scan_line_column=scan_line_column)
+    return activity_of(
+        str(eids[0]), fovs, numbers, stack_pos, start, end, scan_line_column=scan_line_column,
+        signal=SignalSettings.named(signal),
+    )  # fmt: skip
 
 
 def activity_of(
@@ -168,6 +180,7 @@ def activity_of(
     end: float | None = None,
     *,
     scan_line_column: int = 0,
+    signal: SignalSettings | None = None,
 ) -> CellActivity:
     """Return the activity of ROIs of a session whose columns have been read already.
 
@@ -180,8 +193,10 @@ def activity_of(
         stack_y and stack_x of each.
     start, end, scan_line_column
         As for ``activity``, as are the errors.
+    signal : SignalSettings, optional
+        By default as each FOV was read.
     """
-    rows = recorded(eid, fovs)
+    rows = recorded(eid, fovs, signal)
     frame_times, offsets = clocks(eid, fovs, stack_pos, scan_line_column, rows)
     frames = _frames(frame_times, start, end)
     traces = roi_traces(eid, fovs, rois, frames, stored=rows)

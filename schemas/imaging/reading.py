@@ -9,10 +9,12 @@ import datajoint as dj
 import numpy as np
 
 from pipeline.errors import ArgumentError, DamagedError, DataError, NotFoundError
+from pipeline.settings.signals import SignalSettings
 from pipeline.signals import clock
 from pipeline.signals.flags import flagged_frames
 from pipeline.storage.arrays import DAMAGED, Bytes, get_ready, unpack
 from pipeline.storage.places import Place, is_place, place_of, places_of
+from schemas.imaging.signals import Signal, signals_used
 from schemas.imaging.tables import FOV, Activity, Recording
 from schemas.rows import in_fovs
 from schemas.storage import bulk, stores
@@ -162,6 +164,9 @@ def _stream_wanted(
 ) -> None:
     """Call ``take`` with the packed traces of some ROIs, and perhaps of others of their FOVs."""
     in_objects = {fov for fov, row in stored.items() if row["trace_store"]}
+    for fov in (fov for fov, row in stored.items() if "signal_params" in row):
+        own = Signal.Trace & {"eid": eid, "fov": fov, "signal_params": stored[fov]["signal_params"]}
+        stream_traces(eid, _of_rois(eid, fovs, rois, stored, [fov], own.proj(trace="signal_trace")), take)
     places: list[tuple[tuple[int, int], Place]] = []
     if in_objects:
         # a row for each FOV with the places of all its traces
@@ -170,7 +175,7 @@ def _stream_wanted(
                 places += [((fov, roi), place) for roi, place in zip(numbers.tolist(), found, strict=True)]
             else:
                 in_objects.remove(fov)  # read below, place by place, which says what is wrong with one
-    if in_rows := set(stored) - in_objects:
+    if in_rows := {fov for fov, row in stored.items() if "signal_params" not in row} - in_objects:
         stream_traces(eid, _of_rois(eid, fovs, rois, stored, in_rows), take)
     _take_from_stores(eid, places, take)
 
@@ -224,21 +229,28 @@ def _stored(eid: str, fovs: np.ndarray) -> dict[int, dict]:
     return _rows_of_fovs(eid, fovs, FOV.proj("n_rois", "n_frames", "signal") * Activity)
 
 
-def recorded(eid: str, fovs: np.ndarray) -> dict[int, dict]:
+def recorded(eid: str, fovs: np.ndarray, signal: SignalSettings | None = None) -> dict[int, dict]:
     """Return the row of ``Activity`` and ``Recording`` of each FOV, with n_rois, n_frames and signal, by FOV.
 
-    One query for what ``roi_traces``, ``clocks`` and ``flags`` need.
+    One query for what ``roi_traces``, ``clocks`` and ``flags`` need. With ``signal`` the rows say where its traces are:
+    see ``schemas.imaging.signals``.
 
     Raises
     ------
     NotFoundError
-        A FOV has no activity or no recording in the database.
+        A FOV has no activity, no recording or not the signal in the database.
     """
     try:
-        return _rows_of_fovs(eid, fovs, FOV.proj("n_rois", "n_frames", "signal") * Activity * Recording)
+        rows = _rows_of_fovs(eid, fovs, FOV.proj("n_rois", "n_frames", "signal") * Activity * Recording)
     except NotFoundError:
         check_populated(eid, fovs, Recording, Activity)  # says which is missing of which FOV
         raise
+    for row in signals_used(eid, rows, signal):
+        rows[row["fov"]] |= {
+            "signal": signal.kind if signal else "", "trace_dtype": row["signal_dtype"], "trace_store": None,
+            "signal_params": row["signal_params"],
+        }  # fmt: skip
+    return rows
 
 
 def _rows_of_fovs(eid: str, fovs: np.ndarray, table: dj.QueryExpression) -> dict[int, dict]:
@@ -274,13 +286,19 @@ def _common_dtype(stored: Mapping[int, dict]) -> np.dtype:
 
 
 def _of_rois(
-    eid: str, fovs: np.ndarray, rois: np.ndarray, stored: Mapping[int, dict], of: Collection[int]
+    eid: str,
+    fovs: np.ndarray,
+    rois: np.ndarray,
+    stored: Mapping[int, dict],
+    of: Collection[int],
+    own: dj.QueryExpression | None = None,
 ) -> dj.QueryExpression:
     """Return a query for the traces of those of the ROIs that are in the FOVs ``of``; it may give others of these FOVs.
 
-    If most ROIs are wanted, whole FOVs are read: a condition that lists them takes the server longer than the rows.
+    The traces are those of ``own``, by default of ``Activity``. If most ROIs are wanted, whole FOVs are read: a
+    condition that lists them takes the server longer than the rows.
     """
-    traces, inside = Activity.Trace & {"eid": eid}, np.isin(fovs, list(of))
+    traces, inside = Activity.Trace & {"eid": eid} if own is None else own, np.isin(fovs, list(of))
     if 2 * inside.sum() > sum(stored[fov]["n_rois"] for fov in of):
         return traces & [{"fov": fov} for fov in of]
     return traces & in_fovs(fovs[inside], rois[inside])

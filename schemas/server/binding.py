@@ -22,6 +22,7 @@ MODULES = {
     "behavior": "schemas.behavior",
     "labels": "schemas.labels",
     "imaging": "schemas.imaging.tables",
+    "signals": "schemas.imaging.signals",
     "embedding": "schemas.embedding",
     "tracking": "schemas.tracking",
     "decoding": "schemas.decoding.tables",

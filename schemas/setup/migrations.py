@@ -18,6 +18,7 @@ from datajoint.lineage import delete_table_lineages, get_schema_lineages
 from pipeline.errors import ConfigError
 from schemas.decoding.tables import NDCResult
 from schemas.embedding import EmbeddingParams
+from schemas.imaging.signals import Signal
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, insert_traces
 from schemas.provenance import DatabaseId, SchemaVersion, now
 from schemas.rows import jobs_of
@@ -525,6 +526,22 @@ def _what_features_are_made_of(connection: dj.Connection, name_prefix: str) -> N
     add_columns(connection, name_prefix + "decoding", FEATURE_COLUMNS)
 
 
+#: Columns of version 24 by table of the schema "decoding". Frozen: the lines of the definitions as they were then.
+SIGNAL_COLUMNS = {
+    "n_d_c_params": (
+        "decoded_signal='' : varchar(16)  # deconvolved, fluorescence or dff; '': as each FOV was read",
+        "dff_neuropil=0.7 : float64  # with dff: part of the neuropil that is subtracted",
+        "dff_window=60.0 : float64  # with dff: length of the running baseline's window, s",
+        "dff_percentile=8.0 : float64  # with dff: percentile that is the baseline",
+    ),
+}
+
+
+def _signals(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the settings of the signal; former curves are of what each FOV was read with."""
+    add_columns(connection, name_prefix + "decoding", SIGNAL_COLUMNS)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -549,6 +566,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(21, "transfer: readouts of one session tested on the others", lambda connection, name_prefix: None),
     Migration(22, "responses to kinds of trials, stability over days", lambda connection, name_prefix: None),
     Migration(23, "decoding: what features are made of", _what_features_are_made_of),
+    Migration(24, "signals: the same one of all sessions, dF/F", _signals),
 )
 LATEST = MIGRATIONS[-1].number
 
@@ -659,8 +677,9 @@ def _drop_half_declared(connection: dj.Connection) -> None:
 
 def _store_uncompressed(connection: dj.Connection) -> None:
     """Have the server store traces as they are: they are compressed already."""
-    for statement in dialect(connection).store_uncompressed(Activity.Trace.full_table_name, "trace"):
-        connection.query(statement)
+    for table, column in ((Activity.Trace, "trace"), (Signal.Trace, "signal_trace")):
+        for statement in dialect(connection).store_uncompressed(table.full_table_name, column):
+            connection.query(statement)
 
 
 def insert_defaults() -> None:

@@ -16,9 +16,9 @@ class ChangedRow:
     Attributes
     ----------
     table : str
-        FOV, Behavior or Wheel.
+        FOV, Signal, Behavior or Wheel.
     key : dict
-        eid, and fov of a FOV.
+        eid, fov of a FOV or a signal, and signal_params of a signal.
     changes : tuple of Change
     """
 
@@ -30,6 +30,10 @@ class ChangedRow:
         where = f", FOV_{self.key['fov']:02d}" if "fov" in self.key else ""
         return f"session {self.key['eid']}{where}: {'; '.join(map(str, self.changes))}"
 
+    def is_of(self, other: ChangedRow) -> bool:
+        """Return whether this row is of the FOV whose row has changed."""
+        return other.table == "FOV" and other.key == {"eid": self.key["eid"], "fov": self.key.get("fov")}
+
     def as_rows(self) -> list[dict[str, Any]]:
         """Return the changes as plain values, for JSON."""
         return [{"table": self.table, "eid": self.key["eid"], "fov": self.key.get("fov"), **vars(change)}
@@ -37,7 +41,7 @@ class ChangedRow:
 
 
 def changed_rows(eid: str, one: Any = None, *, content: bool) -> list[ChangedRow]:
-    """Return the rows of FOV, Behavior and Wheel of a session whose files ONE would not give now.
+    """Return the rows of FOV, Signal, Behavior and Wheel of a session whose files ONE would not give now.
 
     Parameters
     ----------

@@ -36,6 +36,7 @@ from schemas.decoding.tables import (
     TrialFeatures,
 )
 from schemas.embedding import Embedding, ImportedOrder, RasterTiles
+from schemas.imaging.signals import Signal
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.responses.tables import CellResponse, Stability, StabilityTask, TrialTypeMean
@@ -165,6 +166,8 @@ def _ready(changed: list[ChangedRow], done: Updated) -> list[ChangedRow]:
 
 def _problem(row: ChangedRow, changed: list[ChangedRow], done: Updated) -> str:
     """Return why the new files of a row cannot be used, '' if they can; note those that another row was read from."""
+    if row.table == Signal.__name__ and any(row.is_of(other) for other in changed):
+        return ""  # it goes with its FOV, and is then read from the new files
     kinds = {change.kind for change in row.changes}
     if "gone" in kinds and "new" not in kinds:
         return f"its files are gone: {row}"
@@ -389,7 +392,7 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     for eid in eids:
         retry(eid=eid)  # its files are others now
     if sessions:
-        _fill((*SESSION_TABLES, ChoiceModel, TrialTypeMean, CellResponse), [sessions], done, progress)
+        _fill((*SESSION_TABLES, Signal, ChoiceModel, TrialTypeMean, CellResponse), [sessions], done, progress)
     questions = row["update_questions"]
     renewed = _register_again(questions["runs"], done)
     keys = {one["session_set"]: _ask(one, renewed, done, progress) for one in questions["sets"]}
@@ -463,7 +466,7 @@ def _ask_curves(questions: dict, keys: dict[str, dict | None]) -> dict[tuple[str
     found = {}
     for question in questions["sets"]:
         if key := keys[question["session_set"]]:
-            NDCTask.insert(({**key, "ndc_params": params} for params in question["tasks"]), skip_duplicates=True)
+            NDCTask.ask(key, [{"ndc_params": params} for params in question["tasks"]])
             TransferTask.insert(
                 # an update of before version 21 knows no transfers
                 ({**key, "ndc_params": params, "scaler": scaler} for params, scaler in question.get("transfers", ())),

@@ -64,7 +64,8 @@ def filled(demo_sessions):
     own = LabelSet.add("own", {eid: trials_of(eid)["choice"] > 0 for eid in demo_sessions})["label_set"]
     of_own = NDCSettings(target="own", labels=own, ks=(8,), r=2, n_label_shuffles=2, n_bootstrap=4)
     lost = NDCSettings(target="choice", ks=(1,), r=2, n_label_shuffles=2, n_bootstrap=4, cells="lost", n_cells=1)
-    asked = [plain, larger, much, of_own, lost]
+    in_one = replace(plain, signal="fluorescence")
+    asked = [plain, larger, much, of_own, lost, in_one]
     result = run_ndc(demo_sessions, run, asked)
     population = compare_mice(
         tasks=[{**result.session_set, "ndc_params": one.ndc_params} for one in result.targets[:1]]

@@ -239,7 +239,7 @@ def test_other_rows_are_refused_with_what_to_do(demo_sessions):
     for wrong in ({eid: of[:-1] for eid, of in rows.items()}, moved, {first: rows[first]}, {first: [0], second: []}):
         with pytest.raises(meso.ArgumentError, match=rf"other rows than the {n} cells of 2 sessions .* roicat_root"):
             meso.neuron_dropping_curves_cached([first, second], ["choice"], idx_map_override=wrong, **QUICK)
-    with pytest.raises(meso.ArgumentError, match="idx_map_override is of all sessions together"):
+    with pytest.raises(meso.ArgumentError, match="idx_map_override is of all sessions and cells together"):
         meso.neuron_dropping_curves_cached(demo_sessions, idx_map_override=rows, pairs="all", **QUICK)
 
 

@@ -41,12 +41,13 @@ VIEWS = {
     "k_half k_half_low k_half_high p_curve n_minority "
     "subject session_date session_number target event win_start win_end "
     "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
-    "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond trials labels",
+    "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond trials labels "
+    "decoded_signal",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
     "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty intervals "
-    "choice_model imposter_align beyond trials labels",
+    "choice_model imposter_align beyond trials labels decoded_signal",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
@@ -222,7 +223,7 @@ def test_a_process_cannot_change_its_prefix(database, monkeypatch):
 
 def test_every_populated_table_has_its_job_table(database):
     tables = auto_populated()
-    assert len(tables) == 16
+    assert len(tables) == 22
     for table in tables:
         name = table.jobs.table_name
         assert {"status", "error_message"} <= set(columns(database, table.database, name)), name
@@ -875,6 +876,39 @@ def test_of_features_of_version_22_it_is_not_known_what_they_are_made_of(old_tab
     keys = "import json, schemas; schemas.activate(); print(json.dumps(schemas.TrialFeatures.to_arrays('{}').tolist()))"
     assert old.run(keys.format("feature_key")) == [None, None]
     assert old.run(keys.format("n_usable")) == [20, 20]
+
+
+OLD_SIGNALS = """
+import json
+import schemas
+from support import version_1
+
+schemas.activate()
+settings = (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).settings()
+print(json.dumps({
+    "signal": settings.signal, "asked": settings.own_signal, "neuropil": settings.neuropil,
+    "key": schemas.NDCParams.add(settings)["ndc_params"] == version_1.ROWS[0]["ndc_params"],
+    "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
+    "waiting": len(schemas.TrialFeatures().key_source - schemas.TrialFeatures.proj()), "signals": len(schemas.Signal()),
+}))
+"""
+
+
+def test_curves_of_version_23_are_of_what_each_fov_was_read_with(old_tables, database):
+    old = old_tables(23)
+    assert f"{old.prefix}signals" not in schema_list(database)
+    here, new = old.declared("decoding", "n_d_c_params")
+    assert set(new) - set(here) == {"decoded_signal", "dff_neuropil", "dff_window", "dff_percentile"}
+    old.interrupted_after("decoding", "n_d_c_params", migrations.SIGNAL_COLUMNS["n_d_c_params"][0])
+    old.upgrade("Applied 24: signals: the same one of all sessions")
+    places = [("decoding", "n_d_c_params"), ("decoding", "__trial_features__own_signal"), ("signals", "signal_task"),
+              ("signals", "_signal"), ("signals", "_signal__trace"), ("signals", "_signal__source")]  # fmt: skip
+    for place in places:
+        here, new = old.declared(*place)
+        assert here == new != {}, place
+    assert old.run(OLD_SIGNALS) == {
+        "signal": "", "asked": None, "neuropil": 0.7, "key": True, "k_star": [16, 8], "waiting": 0, "signals": 0,
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------- views

@@ -1,0 +1,204 @@
+"""Signals that are asked for: the same one of all sessions, whatever each FOV was read with.
+
+``Activity`` has the deconvolved traces of a FOV, or the fluorescence if there are none. What is asked for and is not
+there, fluorescence or dF/F, is read and computed into ``Signal`` when a ``SignalTask`` is inserted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+import datajoint as dj
+import numpy as np
+
+from pipeline import reading
+from pipeline.errors import NotFoundError
+from pipeline.reading.fov import SIGNALS
+from pipeline.settings.signals import DffSettings, SignalSettings
+from pipeline.signals.dff import dff
+from pipeline.storage.arrays import pack
+from schemas.cascade import WholeDelete
+from schemas.imaging.packing import ROIBlocks
+from schemas.imaging.tables import FOV, ROI, Activity, read_recorded  # noqa: F401  # a definition names ROI
+from schemas.provenance import Environment
+from schemas.rows import SourceFile, content_key, jobs_of, without_failed
+from schemas.session import FOVFolder, ReadsSession, Session, one_for  # noqa: F401  # a definition names Session
+from schemas.storage import bulk
+from schemas.storage.codec import Packed
+
+schema = dj.Schema()
+#: Of ROIs whose dF/F is computed together: bytes of float32.
+BLOCK_BYTES = 64_000_000
+
+
+@schema
+class SignalParams(WholeDelete, dj.Manual):
+    definition = """
+    # signals that can be asked for; see pipeline.settings.signals.SignalSettings
+    signal_params : char(32)            # hash of the rest
+    ---
+    signal_kind : varchar(16)           # fluorescence or dff
+    neuropil_share=null : float64       # of dff: part of the neuropil that is subtracted
+    baseline_seconds=null : float64     # of dff: window of the baseline, s
+    baseline_rank=null : float64        # of dff: its percentile
+    """
+
+    @staticmethod
+    def key_of(settings: SignalSettings) -> dict:
+        """Return the key of settings, whether they are in the table or not."""
+        return {"signal_params": content_key(settings.content())}
+
+    def settings(self) -> SignalSettings:
+        """Return the settings of the single row that this is restricted to."""
+        row = self.fetch1()
+        if row["signal_kind"] != "dff":
+            return SignalSettings(row["signal_kind"])
+        of_dff = DffSettings(row["neuropil_share"], row["baseline_seconds"], row["baseline_rank"])
+        return SignalSettings("dff", of_dff)
+
+
+@schema
+class SignalTask(WholeDelete, dj.Manual):
+    definition = """
+    # requested signals of a session
+    -> Session
+    -> SignalParams
+    """
+
+    @classmethod
+    def ask(cls, eids: Iterable[str], settings: Iterable[SignalSettings | None]) -> None:
+        """Request signals of sessions; deconvolved traces are those of Activity, and None is what was recorded."""
+        for one in {one: None for one in settings if one and one.kind != "deconvolved"}:
+            key, of_dff = SignalParams.key_of(one), asdict(one.of_dff) if one.kind == "dff" else {}
+            SignalParams.insert1({
+                **key, "signal_kind": one.kind, "neuropil_share": of_dff.get("neuropil"),
+                "baseline_seconds": of_dff.get("window"), "baseline_rank": of_dff.get("percentile"),
+            }, skip_duplicates=True)  # fmt: skip
+            cls.insert(({"eid": eid, **key} for eid in eids), skip_duplicates=True)
+
+
+@schema
+class Signal(ReadsSession, WholeDelete, dj.Imported):
+    definition = """
+    # a FOV whose traces in a requested signal are not those of Activity
+    -> Activity
+    -> SignalTask
+    ---
+    signal_dtype : varchar(8)           # such as <f4
+    -> Environment
+    """
+
+    class Source(SourceFile):
+        pass
+
+    class Trace(dj.Part):
+        definition = """
+        # the requested signal of a ROI
+        -> master
+        -> ROI
+        ---
+        signal_trace : <array>          # (n_frames,); fluorescence as in the ALF file, dff as float32
+        """
+
+    @property
+    def key_source(self):
+        asked = Activity.proj() * SignalTask.proj() * SignalParams.proj("signal_kind") * FOV.proj(recorded="signal")
+        return (asked & "signal_kind <> recorded").proj()
+
+    @staticmethod
+    def datasets(reader, key):
+        collection = (FOVFolder & key).fetch1("collection")
+        return reading.fluorescence_datasets(collection, (SignalParams & key).settings().needs_neuropil)
+
+    @classmethod
+    def check(cls, key, data, sources, replaced=()):
+        """Refuse a copy of the fluorescence of another FOV; other signals of this one are made of the same file."""
+        same = cls & {"eid": key["eid"], "fov": key["fov"]}
+        super().check(key, data, sources, [*replaced, *same.keys()])
+
+    def make_fetch(self, key):
+        place = (FOVFolder & key).fetch1("collection"), FOV.Source.recorded(key)
+        return *super().make_fetch(key), *place, asdict((SignalParams & key).settings())
+
+    def make_compute(self, key, registered, collection, recorded, settings):
+        settings = SignalSettings(settings["kind"], DffSettings(**settings["of_dff"]))
+        fov = read_recorded(key, registered, collection, recorded)
+        found = reading.read_fluorescence(
+            one_for(key["eid"], registered), key["eid"], key["fov"], collection, fov.traces.shape,
+            neuropil=settings.needs_neuropil,
+        )  # fmt: skip
+        # here, not in make_insert: computing takes long, and no transaction is open yet
+        return _packed(found, fov.frame_times, settings), found.reader.sources
+
+    def make_insert(self, key, packed, sources):
+        dtype, rows = packed
+        self.insert1({**key, "signal_dtype": dtype, **Environment.current()})
+        self.insert_sources(key, packed, sources)
+        bulk.insert(self.Trace(), ({**key, "roi": roi, "signal_trace": Packed(data)} for roi, data in enumerate(rows)))
+
+
+def _packed(found: reading.Fluorescence, frame_times: np.ndarray, settings: SignalSettings) -> tuple[str, list[bytes]]:
+    """Return the dtype of the signal of a FOV, and the packed trace of each ROI."""
+    if settings.kind == "fluorescence":
+        traces = ROIBlocks(found.traces.T)
+        return found.traces.dtype.str, [pack(traces[roi]) for roi in range(len(traces))]
+    n_frames, n_rois = found.traces.shape
+    step, rows = max(1, BLOCK_BYTES // (4 * n_frames)), []
+    for first in range(0, n_rois, step):
+        rois = slice(first, first + step)
+        neuropil = None if found.neuropil is None else found.neuropil[:, rois].T
+        rows += [pack(trace) for trace in dff(found.traces[:, rois].T, neuropil, frame_times, settings.of_dff)]
+    return np.dtype(np.float32).str, rows
+
+
+def waiting_signals() -> dj.QueryExpression:
+    """Return the sessions with requested signals that are not there yet, except those that failed, by ``eid``."""
+    waiting = without_failed(Signal().key_source - Signal.proj(), Signal)
+    return waiting.proj(waiting_fov="fov", waiting_signal="signal_params")
+
+
+def signals_used(eid: str, fovs: Iterable[int], settings: SignalSettings | None) -> list[dict]:
+    """Return the rows of ``Signal`` that have the traces of FOVs in a signal; of FOVs without one Activity has it.
+
+    Parameters
+    ----------
+    eid : str
+    fovs : iterable of int
+    settings : SignalSettings or None
+        None: as each FOV was read.
+
+    Raises
+    ------
+    NotFoundError
+        A FOV does not have the signal.
+    """
+    wanted = [{"fov": int(fov)} for fov in np.unique(list(fovs))]
+    if settings is None or not wanted:
+        return []
+    rows = (FOV & {"eid": eid} & wanted).proj("signal").to_dicts(order_by="fov")
+    other = [row["fov"] for row in rows if row["signal"] != settings.kind]
+    if not other:
+        return []
+    key = {"eid": eid, **SignalParams.key_of(settings)}
+    found = (Signal & key & [{"fov": fov} for fov in other]).to_dicts(order_by="fov")
+    if missing := sorted(set(other) - {row["fov"] for row in found}):
+        raise _lacking({**key, "fov": missing[0]}, settings)
+    return found
+
+
+def _lacking(key: dict, settings: SignalSettings) -> NotFoundError:
+    """Return the error of a FOV without a signal."""
+    dataset = SIGNALS["deconvolved" if settings.kind == "deconvolved" else "fluorescence"]
+    place = {"eid": key["eid"], "fov": key["fov"], "dataset": dataset}
+    if settings.kind == "deconvolved":
+        return NotFoundError(
+            "the FOV has no deconvolved traces", **place, found="fluorescence only",
+            do="Use signal='fluorescence' or signal='dff', which are those of all sessions",
+        )  # fmt: skip
+    failed = (jobs_of(Signal).errors & key).to_dicts()
+    return NotFoundError(
+        f"the FOV has no {settings.kind} in the database", **place,
+        found=failed[0]["error_message"] if failed else "not computed yet",
+        do="Put the files there, then run: meso retry Signal" if failed else "Compute it with: meso populate Signal",
+    )  # fmt: skip

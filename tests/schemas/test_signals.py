@@ -1,0 +1,239 @@
+"""The same signal of all sessions: read and computed from the files, decoded, refused where it lacks, read again."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from support.broken_sessions import Repository, remove
+
+import meso
+import schemas
+from pipeline.decoding import NDCSettings
+from pipeline.demo.repository import write_demo_repository, write_one_tables
+from pipeline.errors import ArgumentError, NotFoundError
+from pipeline.settings.signals import DffSettings, SignalSettings
+from pipeline.signals.dff import dff
+from populate_scripts.ingest import ingest
+from schemas.decoding.run import run_ndc
+from schemas.imaging.signals import Signal, SignalParams, SignalTask
+from schemas.session import trials_of
+from schemas.tracking import TrackingRun
+from schemas.upkeep.update import update
+from schemas.work.filling import SESSION_TABLES, fill
+from schemas.work.reports import retry
+
+F, NEUROPIL, DECONVOLVED = "mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy", "mpci.ROIActivityDeconvolved.npy"
+SETTINGS = {"target": "choice", "ks": (4, 8), "r": 2, "n_label_shuffles": 2, "cv_splits": 2, "n_bootstrap": 0}
+
+
+@pytest.fixture(scope="module")
+def lab(database, tmp_path_factory) -> Iterator[Repository]:
+    """Three sessions: 'both' has deconvolved traces, 'raw' has none, 'bare' has no neuropil in FOV_01."""
+    made = write_demo_repository(
+        tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=60, n_shared=16, rois_per_fov=40
+    )
+    repository = Repository(tmp_path_factory.mktemp("signals"), next(made.root.glob("*/Subjects/*/*/001")))
+    rng = np.random.default_rng(0)
+    for name in ("both", "raw", "bare"):
+        for fov in sorted(repository.add(name, "SIG1").glob("FOV_*")):
+            raw = np.load(fov / F)
+            neuropil = 0.5 * raw.mean(axis=0) + rng.normal(0, 5, raw.shape)
+            np.save(fov / NEUROPIL, np.asfortranarray(neuropil, np.float32))
+    for fov in repository.alf("raw").glob("FOV_*"):
+        (fov / DECONVOLVED).unlink()
+    (repository.alf("bare") / "FOV_01" / NEUROPIL).unlink()
+    write_one_tables(repository.root)
+    eids = list(repository.eids.values())
+    ingest(eids, cache_dir=repository.root)
+    assert fill(SESSION_TABLES, [{"eid": eid} for eid in eids]).errors == []
+    yield repository
+    remove(repository)
+    (SignalParams & SignalParams.keys()).delete()
+
+
+def pair(lab: Repository) -> list[str]:
+    return [lab.eids[name] for name in ("both", "raw")]
+
+
+def loaded(lab: Repository, name: str, fov: int, dataset: str) -> np.ndarray:
+    return np.load(lab.alf(name) / f"FOV_{fov:02d}" / dataset).T
+
+
+@pytest.fixture(scope="module")
+def filled(lab) -> dict[str, dict]:
+    """The key of each signal of the first two sessions."""
+    asked = [SignalSettings("fluorescence"), SignalSettings("dff"), SignalSettings("dff", DffSettings(0.5, 20, 30))]
+    SignalTask.ask(pair(lab), asked)
+    assert fill([Signal], [{"eid": eid} for eid in pair(lab)]).errors == []
+    return {str(one.content()): SignalParams.key_of(one) for one in asked}
+
+
+def test_traces_are_those_of_the_files(lab, filled):
+    of_dff = DffSettings(0.5, 20, 30)
+    for name, eid in zip(("both", "raw"), pair(lab), strict=True):
+        fovs = [loaded(lab, name, fov, F) for fov in (0, 1)]
+        found = schemas.activity(schemas.ROI & {"eid": eid}, signal="fluorescence")
+        np.testing.assert_array_equal(found.traces, np.vstack(fovs))
+        assert found.traces.dtype == fovs[0].dtype and set(found.signal) == {"fluorescence"}
+        for settings in (DffSettings(), of_dff):
+            expected = [
+                dff(raw, loaded(lab, name, fov, NEUROPIL), loaded(lab, name, fov, "mpci.times.npy"), settings)
+                for fov, raw in enumerate(fovs)
+            ]
+            found = schemas.activity(schemas.ROI & {"eid": eid}, signal=SignalSettings("dff", settings))
+            np.testing.assert_array_equal(found.traces, np.vstack(expected))
+            assert set(found.signal) == {"dff"}
+    some = schemas.activity(schemas.ROI & {"eid": eid, "fov": 1} & "roi in (3, 7)", 30, 40, signal="dff")
+    frames = np.searchsorted(loaded(lab, "raw", 1, "mpci.times.npy"), (30, 40))
+    whole = dff(fovs[1], loaded(lab, "raw", 1, NEUROPIL), loaded(lab, "raw", 1, "mpci.times.npy"))
+    np.testing.assert_array_equal(some.traces, whole[[3, 7], slice(*frames)])
+
+
+def test_what_activity_has_is_not_stored_again_and_files_are_recorded(lab, filled):
+    fluorescence = filled["{'kind': 'fluorescence'}"]
+    assert set((Signal & fluorescence).to_arrays("eid")) == {lab.eids["both"]}
+    key = {"eid": lab.eids["raw"], "fov": 1, **SignalParams.key_of(SignalSettings("dff"))}
+    files = {row["dataset"]: row["sha256"] for row in (Signal.Source & key).to_dicts()}
+    folder = lab.folders["raw"]
+    expected = {f"alf/FOV_01/{name}" for name in (F, NEUROPIL)}
+    assert files == {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in expected}
+    assert (SignalParams & key).settings() == SignalSettings("dff")
+    no_neuropil = SignalSettings("dff", DffSettings(neuropil=0))
+    assert not no_neuropil.needs_neuropil
+    with pytest.raises(ArgumentError, match="signal must be one of deconvolved, fluorescence, dff"):
+        schemas.activity(schemas.ROI & {"eid": lab.eids["raw"]}, signal="spikes")
+
+
+def by_hand(raw: np.ndarray, times: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> list[float]:
+    """Return the mean of the frames of each window, or the frame nearest to its centre."""
+    found = []
+    for start, end in zip(starts, ends, strict=True):
+        inside = (times >= start) & (times < end)
+        found.append(raw[inside].mean() if inside.any() else raw[np.argmin(np.abs(times - (start + end) / 2))])
+    return found
+
+
+def test_sessions_with_different_signals_are_compared_in_the_same_one(lab):
+    run = TrackingRun.register("SIG1")
+    mixed, same = (run_ndc(pair(lab), run, [NDCSettings(**SETTINGS, signal=one)]) for one in ("", "fluorescence"))
+    (note,) = [note for note in mixed.notes if "different signals" in note]
+    assert "deconvolved on 2024-01-01; fluorescence on 2024-01-02. With signal='fluorescence', or 'dff'" in note
+    assert mixed.table["signal"].tolist() == ["deconvolved", "fluorescence"]
+    assert same.failed == {} and not [note for note in same.notes if "different signals" in note]
+    assert same.table["signal"].tolist() == ["fluorescence"] * 2
+    (params,) = [target.ndc_params for target in same.targets]
+    eid = lab.eids["both"]
+    row = (schemas.TrialFeatures & {"ndc_params": params, "eid": eid}).fetch1()
+    usable = (schemas.TrialFeatures.Trial & row & "trial_outcome = 'usable'").to_arrays("trial", order_by="trial")
+    events = trials_of(eid)["firstMovement_times"][usable.astype(int)]
+    for cell in (0, 5):
+        fov, roi = row["feature_cells"][cell].tolist()
+        offset = (schemas.ROI & {"eid": eid, "fov": fov, "roi": roi}).fetch1("time_offset")
+        raw, times = loaded(lab, "both", fov, F)[roi], loaded(lab, "both", fov, "mpci.times.npy") + offset
+        np.testing.assert_allclose(
+            row["trial_features"][:, cell], by_hand(raw.astype(float), times, events - 0.1, events), rtol=1e-6
+        )
+    used = (schemas.TrialFeatures.OwnSignal & {"ndc_params": params}).to_arrays("eid")
+    assert set(used) == {eid}  # that of the other session is in Activity
+
+
+def test_the_notebook_returns_the_signal_that_is_asked_for(lab, filled):
+    eid, fluorescence = lab.eids["both"], [loaded(lab, "both", fov, F) for fov in (0, 1)]
+    some = {"restrict": [5, 0, 60], "filter_neurons": False}
+    found = meso.load_or_embed(eid, **some, signal="fluorescence")
+    np.testing.assert_array_equal(found["roi_signal"], np.vstack(fluorescence)[[5, 0, 60]])
+    assert found["signal"].tolist() == ["fluorescence"] * 3
+    plain = meso.load_or_embed(eid, **some)
+    assert plain["signal"].tolist() == ["deconvolved"] * 3
+    np.testing.assert_array_equal(found["isort"], plain["isort"])
+    new = SignalSettings("dff", DffSettings(window=45))  # asked for the first time, and computed
+    found = meso.load_or_embed(eid, **some, signal=new)
+    of_first = dff(
+        fluorescence[0], loaded(lab, "both", 0, NEUROPIL), loaded(lab, "both", 0, "mpci.times.npy"), new.of_dff
+    )
+    np.testing.assert_array_equal(found["roi_signal"][0], of_first[5])
+
+
+def test_both_sessions_are_decoded_from_dff(lab):
+    settings = NDCSettings(**SETTINGS, signal="dff", baseline_window=30)
+    run = run_ndc(pair(lab), TrackingRun.register("SIG1"), [settings])
+    assert run.failed == {} and run.table["signal"].tolist() == ["dff"] * 2
+    assert set(run.table["decoded_signal"]) == {"dff"} and set(run.table["dff_window"]) == {30.0}
+    kept = schemas.NDCParams & schemas.NDCParams.add(settings)
+    assert kept.settings() == settings
+    assert kept.settings().own_signal == SignalSettings("dff", DffSettings(window=30))
+
+
+def test_a_session_without_the_files_is_named(lab):
+    run = TrackingRun.register("SIG1")
+    failed = run_ndc([lab.eids["both"], lab.eids["bare"]], run, [NDCSettings(**SETTINGS, signal="dff")]).failed
+    text = failed[lab.eids["bare"]]
+    assert lab.eids["both"] not in failed
+    assert f"session {lab.eids['bare']}, FOV_01, {F}: the FOV has no dff in the database" in text
+    assert f"alf/FOV_01/{NEUROPIL}: the FOV has no such traces" in text and "meso retry Signal" in text
+    deconvolved = NDCSettings(**SETTINGS, signal="deconvolved")
+    failed = run_ndc(pair(lab), run, [deconvolved]).failed
+    assert list(failed) == [lab.eids["raw"]]
+    assert f"{DECONVOLVED}: the FOV has no deconvolved traces" in failed[lab.eids["raw"]]
+    (schemas.NDCParams & schemas.NDCParams.add(deconvolved)).delete()
+    with pytest.raises(NotFoundError, match=r"FOV_00.*has no dff in the database.*not computed yet"):
+        schemas.activity(schemas.ROI & {"eid": lab.eids["both"]}, signal=SignalSettings("dff", DffSettings(0.1)))
+    retry([Signal, schemas.TrialFeatures])
+
+
+def test_settings_of_dff_without_dff_are_refused_and_former_settings_keep_their_keys():
+    with pytest.raises(ArgumentError, match="dF/F only: use signal='dff'"):
+        NDCSettings("choice", neuropil=0.5)
+    with pytest.raises(ArgumentError, match="percentile of 0 to 100"):
+        NDCSettings("choice", signal="dff", baseline_percentile=101)
+    assert not {"signal", "neuropil", "baseline_window", "baseline_percentile"} & set(NDCSettings("choice").content())
+
+
+def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
+    run = TrackingRun.register("SIG1")
+    asked = [NDCSettings(**SETTINGS, signal=one) for one in ("", "fluorescence")]
+    run_ndc(pair(lab), run, asked)
+    features = [
+        (schemas.TrialFeatures & schemas.NDCParams.add(one) & {"eid": lab.eids["both"]}).fetch1("trial_features")
+        for one in asked
+    ]
+    place = {"eid": lab.eids["both"], "fov": 0}
+    n_signals = len(Signal & place)
+    path = lab.alf("both") / "FOV_00" / F
+    np.save(path, np.asfortranarray(np.load(path) * np.float32(1.5)))
+    write_one_tables(lab.root)
+    done = update([lab.eids["both"]])
+    assert done.failures == []
+    assert {change.table for change in done.changes} == {"Signal"}
+    assert "FOV" not in done.tables and done.tables["Signal"][0] == len(Signal & place) == n_signals >= 3
+    again = [
+        (schemas.TrialFeatures & schemas.NDCParams.add(one) & {"eid": lab.eids["both"]}).fetch1("trial_features")
+        for one in asked
+    ]
+    np.testing.assert_array_equal(again[0], features[0])  # of the deconvolved traces, whose files stayed
+    fovs = (schemas.TrialFeatures & schemas.NDCParams.add(asked[1]) & {"eid": lab.eids["both"]}).fetch1("feature_cells")
+    np.testing.assert_allclose(again[1], features[1] * np.where(fovs[:, 0] == 0, 1.5, 1), rtol=1e-6)
+    # all of the FOV changes: its signals go with it, and come again
+    for name in (F, DECONVOLVED):
+        np.save(lab.alf("both") / "FOV_01" / name, np.load(lab.alf("both") / "FOV_01" / name) * np.float32(2))
+    write_one_tables(lab.root)
+    done = update([lab.eids["both"]])
+    assert done.failures == [] and {change.table for change in done.changes} == {"FOV", "Signal"}
+    found = schemas.activity(schemas.ROI & {"eid": lab.eids["both"], "fov": 1}, signal="fluorescence")
+    np.testing.assert_array_equal(found.traces, loaded(lab, "both", 1, F))
+
+
+def test_signals_go_with_their_activity_and_take_their_features(lab, filled):
+    run_ndc(pair(lab), TrackingRun.register("SIG1"), [NDCSettings(**SETTINGS, signal="fluorescence")])
+    of_signal = schemas.TrialFeatures.OwnSignal.proj()
+    assert of_signal & {"eid": lab.eids["both"]}
+    (Signal & {"eid": lab.eids["both"], "fov": 0}).delete()
+    assert not of_signal & {"eid": lab.eids["both"]}
+    assert Signal & {"eid": lab.eids["both"], "fov": 1}
+    (schemas.Activity & {"eid": lab.eids["both"], "fov": 1}).delete()
+    assert not Signal & {"eid": lab.eids["both"]} and SignalTask & {"eid": lab.eids["both"]}
+    assert fill([schemas.Activity, Signal], {"eid": lab.eids["both"]}).errors == []
+    assert len(dict.fromkeys((Signal & {"eid": lab.eids["both"]}).to_arrays("fov"))) == 2
