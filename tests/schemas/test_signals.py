@@ -14,6 +14,7 @@ import schemas
 from pipeline.decoding import NDCSettings
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import ArgumentError, NotFoundError
+from pipeline.reading.fov import CLASSIFIER
 from pipeline.settings.signals import DffSettings, SignalSettings
 from pipeline.signals.dff import dff
 from populate_scripts.ingest import ingest
@@ -217,8 +218,8 @@ def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
     fovs = (schemas.TrialFeatures & schemas.NDCParams.add(asked[1]) & {"eid": lab.eids["both"]}).fetch1("feature_cells")
     np.testing.assert_allclose(again[1], features[1] * np.where(fovs[:, 0] == 0, 1.5, 1), rtol=1e-6)
     # all of the FOV changes: its signals go with it, and come again
-    for name in (F, DECONVOLVED):
-        np.save(lab.alf("both") / "FOV_01" / name, np.load(lab.alf("both") / "FOV_01" / name) * np.float32(2))
+    for name in (F, DECONVOLVED, CLASSIFIER):
+        np.save(lab.alf("both") / "FOV_01" / name, np.load(lab.alf("both") / "FOV_01" / name) / 2)
     write_one_tables(lab.root)
     done = update([lab.eids["both"]])
     assert done.failures == [] and {change.table for change in done.changes} == {"FOV", "Signal"}
