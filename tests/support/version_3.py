@@ -14,7 +14,9 @@ import datajoint as dj
 import numpy as np
 
 from schemas import session
+from schemas.decoding.tables import TrialFeatures
 from schemas.imaging.tables import FOV, ROI, Activity, schema
+from schemas.server import binding
 from schemas.setup import migrations
 from support.before_responses import without_responses
 
@@ -43,6 +45,9 @@ def matrix(fov: int) -> np.ndarray:
 def make() -> None:
     """Declare the tables of version 3, and fill the blocks of three FOVs."""
     without_responses()
+    # later tables, which would refer to the blocks
+    del TrialFeatures.OwnSignal
+    del binding.MODULES["signals"]
     Activity.definition = BLOCKS
     del Activity.Trace
     schema.declare_list = [one for one in schema.declare_list if one[0].__name__ != "Trace"]

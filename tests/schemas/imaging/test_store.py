@@ -207,7 +207,8 @@ def test_no_rois_are_refused(by_hand):
 
 @everywhere
 def test_activity_is_the_files(store):
-    eid, start, end = store.eids[0], 20.0, 61.5
+    eid, first = store.eids[0], float(np.load(store.file(0, 0, TIMES))[0])
+    start, end = first + 20.0, first + 61.5
     rois = schemas.ROI & {"eid": eid} & "roi % 3 = 1"
     for window in ((None, None), (start, None), (start, end)):
         found, row = schemas.activity(rois, *window), 0

@@ -243,6 +243,7 @@ def test_positions_of_another_fov_of_the_session_are_refused(session):
     for name in (POSITIONS, PLACES, REGIONS):
         shutil.copy(session.file(name, 1), session.file(name))
     write_one_tables(session.root)
+    assert fill([schemas.FOV], {"eid": session.eid, "fov": 0}).errors == []
     ((_, key, message),) = fill([schemas.FOV], {"eid": session.eid}).errors
     assert key["fov"] == 1 and f"alf/FOV_01/{POSITIONS}: is a copy of a file that has been read" in message
     assert f"found alf/FOV_00/{POSITIONS} of session {session.eid}" in message
