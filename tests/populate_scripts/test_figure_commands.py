@@ -218,7 +218,7 @@ def test_curves_of_regions_end_at_the_cells_of_the_poorest(tracked, demo_session
     assert [str(curve.date) for curve in panels["VISp"]] == list(demo_truth.dates)
     assert f"choice by region, up to {fewest} shared cells" in options["title"]
     (path,) = tmp_path.glob("ndc_regions_choice_SP999_*.png")
-    assert set(provenance(path)) == {"subject", "session_set", "ndc_family", "made_of"}
+    assert set(provenance(path)) == {"subject", "session_set", "ndc_family", "made_of", "figure"}
     meso("ndc", *demo_sessions, *quick, "--by-region", "VISp", "--regions", "VISam", code=2)
     meso("ndc", *demo_sessions, *quick, "--by-region", "VISp", "--curve-axis", "trials", code=2)
     assert "CA1" in meso("ndc", *demo_sessions, *quick, "--by-region", "VISp,CA1", code=1)[-1]
