@@ -138,7 +138,7 @@ def cell_summary(run: CellsRun) -> list[dict[str, Any]]:
         rows.append({
             "eid": run.eid, "region": region, "cells": len(cells),
             **{name: _median(cells, name) for name in ("split_half", "signal_to_noise", "sparseness")},
-            **{name: _share(cells, f"q_{name}") for name in targets},
+            **{f"{name}_selective": _share(cells, f"q_{name}") for name in targets},
         })  # fmt: skip
     return rows
 

@@ -42,7 +42,7 @@ def responses(asked: Asked, windows, shuffles, neurons_only, as_json, figure, ou
     """Show what the single cells of each session tell.
 
     A line for each region: medians over its cells of the correlation of even and odd trials, signal to noise and
-    sparseness, and the share of cells that are selective for each target (q <= 0.05 over the cells of the session).
+    sparseness, and for each target the share of cells that are selective (q <= 0.05 over the cells of the session).
     Missing numbers are computed on demand; SQL has a row for each cell and target.
 
     \b

@@ -108,3 +108,12 @@ def test_a_file_of_somebody_else_is_not_obeyed(folder, whose):
     late = python(LATE, folder, MESO_DATA_DIR=str(folder / "data"))
     assert f"{path.resolve()} {reason}, and DataJoint has read it: import schemas or meso before" in late.stderr
     assert not (folder / "data").exists()
+
+
+@pytest.mark.parametrize("module", ["meso", "drawing.cells", "page.queries"])
+def test_it_is_not_obeyed_either_if_another_module_is_imported_first(folder, module):
+    path = folder.parent / "datajoint.json"
+    path.write_text(json.dumps(SERVER))
+    path.chmod(0o666)
+    done = python(f"import {module}, datajoint as dj; print(dj.config.database.host)", folder)
+    assert done.stdout == "localhost\n" and "can be written by everybody: it is not obeyed" in done.stderr
