@@ -303,6 +303,7 @@ class _FOVReader:
         traces = self.reader.array(name, self.collection, mmap=True)
         if traces.ndim != 2:
             raise self._fail(name, "activity is not a matrix", expected="(frames, ROIs)", found=f"{traces.shape}")
+        self._check_bytes(name, traces)
         n_frames, n_rois = traces.shape
         if n_frames < 2 or n_rois < 2:
             # a single ROI is a failed extraction, and ALF loaders squeeze it to a vector
@@ -618,7 +619,16 @@ class _FOVReader:
         return mlapdv, source
 
     def _stack_pos(self, n_rois: int) -> np.ndarray:
+        self._check_bytes(POSITIONS, self._array(POSITIONS))
         return self._whole_per_roi(POSITIONS, n_rois, (2, 3))
+
+    def _check_bytes(self, name: str, array: np.ndarray) -> None:
+        """Refuse numbers of a single byte: activity and pixels do not fit, and would begin again at 0 from 256 on."""
+        if array.dtype.itemsize < 2:
+            raise self._fail(
+                name, "has numbers of one byte, into which its values do not fit", expected="two bytes or more",
+                found=f"{array.dtype}", do="Save it again from the original",
+            )  # fmt: skip
 
     def _timeshift(self, stack_pos: np.ndarray, period: float) -> np.ndarray:
         """Return the delays of scan lines or pixels within a frame in s; they must cover the positions of all ROIs."""

@@ -548,6 +548,8 @@ ARRAY_DAMAGE = [
     (DECONVOLVED, lambda x: x[:, 0], "(frames, ROIs)", "({t},)"),
     (DECONVOLVED, lambda x: x.astype("U3"), "integers or floats", "<U3"),
     (DECONVOLVED, lambda x: x.astype(complex), "integers or floats", "complex128"),
+    (DECONVOLVED, lambda x: x.astype(np.uint8), "numbers of one byte", "found uint8"),  # 300 would be 44
+    (POS, lambda p: p.astype(np.uint8), "numbers of one byte", "found uint8"),
     (DECONVOLVED, set_at((7, 3), np.nan), "not finite", "nan at frame 7 of ROI 3"),
     (DECONVOLVED, lambda x: set_at((7, 3), -np.inf)(np.ascontiguousarray(x)), "not finite", "-inf at frame 7 of ROI 3"),
     (SHIFT, lambda s: s[:10], "rows 0 to 9", "found rows"),
