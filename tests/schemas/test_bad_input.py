@@ -51,7 +51,9 @@ def no_trials(alf: Path) -> None:
 def all_left(alf: Path) -> None:
     path = next(alf.glob(f"**/{TRIALS}"))
     table = pd.read_parquet(path)
-    table.assign(choice=np.where(table["choice"] == 0, 0, 1)).to_parquet(path)
+    choice = np.where(table["choice"] == 0, 0, 1)
+    reward = np.where((choice == 1) & table["contrastLeft"].notna(), 1, -1)
+    table.assign(choice=choice, feedbackType=reward).to_parquet(path)
 
 
 def extra_line(fov: Path) -> None:
