@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from pipeline.decoding.features import FOVCells, usable_windows
 from pipeline.decoding.nulls import auto_null, null_labels
@@ -58,7 +58,7 @@ def unit_columns(values: np.ndarray, *, ranks: bool = False) -> np.ndarray:
     values = np.asarray(values, dtype=float)
     if ranks:
         # rankdata counts NaN as the largest number
-        values = np.where(np.isfinite(values).all(axis=0), rankdata(values, axis=0), np.nan)
+        values = np.where(np.isfinite(values).all(axis=0), scipy.stats.rankdata(values, axis=0), np.nan)
     # means of equal values differ from them in the last digit, which would become a direction
     constant = np.ptp(values, axis=0) == 0 if len(values) else np.ones(values.shape[1], dtype=bool)
     centred = values - values.mean(axis=0)
@@ -232,7 +232,7 @@ def selectivity(features: np.ndarray, labels: np.ndarray, shuffled: np.ndarray) 
     if len(every) < 2 or not np.isin(every, (0, 1)).all() or not ((counts > 0) & (counts < every.shape[1])).all():
         raise ArgumentError("labels must be 1 and 0, with both in each vector of labels and of null labels")
     finite = np.isfinite(features)
-    ranks = np.nan_to_num(rankdata(np.where(finite, features, np.nan), axis=0, nan_policy="omit"))
+    ranks = np.nan_to_num(scipy.stats.rankdata(np.where(finite, features, np.nan), axis=0, nan_policy="omit"))
     ones, zeros = every @ finite, (1 - every) @ finite
     with np.errstate(invalid="ignore", divide="ignore"):
         # Mann and Whitney's U by the sum of ranks, of all vectors of labels and all cells at once

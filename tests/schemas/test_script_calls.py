@@ -348,7 +348,7 @@ HELD = {
     ],
     "scores": ["pipeline/decoding/test_decoding.py::test_cv_score_is_scikit_learns"],
     "`run_cross_session_train_first_test_rest(...)`": [
-        "schemas/test_transfer.py::test_stored_scores_are_those_of_the_stored_features"
+        "schemas/test_transfers.py::test_stored_scores_are_those_of_the_stored_features"
     ],
     "frames of pynapple": ["test_pynapple_has_the_traces_of_each_fov_on_its_clock"],
     "CSV files of UIDs beside the arrays": [
