@@ -93,7 +93,7 @@ class Catalogue:
 
     def query(self, query: str, args: Any = (), *, as_dict: bool = False, **options: Any) -> Any:
         """Return a cursor with the answer of the catalogue or, if it has none, of the server."""
-        if not self.answers and query.startswith(self.question):
+        if not self.is_whole and query.startswith(self.question):
             self._read_again()
         if (rows := self.known(query, args)) is not None:
             return self.cursor(rows, as_dict)

@@ -10,6 +10,7 @@ import pytest
 from support.databases import drop, own_server
 from support.statements import statements
 
+from schemas.server.binding import table_modules
 from schemas.server.connection import catalogue
 from schemas.server.declaration import declaring
 from schemas.server.settings import prefix
@@ -37,6 +38,7 @@ def scratch(database, backend):
     catalogue().read([schema.database])
     yield schema
     database.query(f"DROP SCHEMA {schema.database}" + (" CASCADE" if backend == "postgresql" else ""))
+    catalogue().read([prefix() + name for name in table_modules()])  # as the other tests of this process expect it
 
 
 def declare(schema: dj.Schema, name: str, definition: str, **context: type) -> type[dj.Manual]:
