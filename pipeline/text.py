@@ -59,6 +59,17 @@ def p_text(p: float | None, n_shuffles: int | None = None, name: str = "p") -> s
     return value if sign == "=" else f"{sign} {value}"
 
 
+def signed(value: float, digits: int) -> str:
+    """Return a number with its sign, and with a typographic minus, which is as wide as a plus.
+
+    Examples
+    --------
+    >>> signed(-0.5, 2)
+    '−0.50'
+    """
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
 def csv_text(table: pd.DataFrame) -> str:
     """Return a table as CSV, with an apostrophe before text that a spreadsheet would take for a formula.
 

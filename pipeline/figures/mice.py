@@ -14,11 +14,11 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.decoding.fits.days import NUMBERS, DayTrend
 from pipeline.decoding.fits.mice import MIN_MICE, MiceTrend, mice_trend
 from pipeline.errors import ArgumentError
-from pipeline.text import p_text
+from pipeline.text import p_text, signed
 
-from .ndc import AXES, METRICS
-from .style import StyledFigure, elided, heading, new_figure, session_colors, set_legend, set_suptitle, style
-from .trends import ROWS, _signed
+from .ndc import AXES, METRICS, check_names
+from .style import StyledFigure, elided, heading, session_colors, set_legend, set_suptitle, style
+from .trends import ROWS, column_grid
 
 #: Colours of the mean.
 INK, BAND = "black", "0.85"
@@ -60,22 +60,13 @@ def mice_over_days(
     ArgumentError
         No mouse has a trend; the metric or the axis is unknown.
     """
-    if metric not in METRICS or curve_axis not in AXES:
-        raise ArgumentError(
-            f"metric must be one of {sorted(METRICS)} and curve_axis one of {sorted(AXES)}, not {metric!r} and "
-            f"{curve_axis!r}"
-        )
+    check_names(metric, curve_axis)
     mice = sorted({name for of_mice in trends.values() for name, of in of_mice.items() if of})
     if not mice:
         raise ArgumentError("no mouse has a trend: there is nothing to draw")
     colors = dict(zip(mice, session_colors(list(range(len(mice)))), strict=True))
-    across = 1 if width == "single" else len(trends)
-    n_blocks = len(trends) // across
     with style():
-        fig = new_figure((2.6 * across + 2.0, 6.2 * n_blocks), width)
-        panels = fig.subplots(len(ROWS) * n_blocks, across, sharex=True, squeeze=False)
-        blocks = [panels[len(ROWS) * block : len(ROWS) * (block + 1)] for block in range(n_blocks)]
-        grid = np.concatenate(blocks, axis=1)
+        fig, grid = column_grid(len(ROWS), len(trends), (2.6, 2.0, 6.2), width)
         for column, (question, of_mice) in zip(grid.T, trends.items(), strict=True):
             for ax, quantity in zip(column, ROWS, strict=True):
                 _panel(ax, {name: of[quantity] for name, of in of_mice.items() if quantity in of}, colors)
@@ -137,10 +128,10 @@ def mean_text(mean: MiceTrend, quantity: str) -> str:
     """
     digits, unit = (2, "octaves per day") if quantity in NUMBERS else (3, "per day")
     n = len(mean.slopes)
-    head = f"{_signed(mean.slope, digits)} {unit}, {n} {'mouse' if n == 1 else 'mice'}"
+    head = f"{signed(mean.slope, digits)} {unit}, {n} {'mouse' if n == 1 else 'mice'}"
     if not np.isfinite(mean.low):
         return f"{head}\n95 %: needs {MIN_MICE} mice"
-    return f"{head}\n95 %: {_signed(mean.low, digits)} to {_signed(mean.high, digits)}, {p_text(mean.p)}"
+    return f"{head}\n95 %: {signed(mean.low, digits)} to {signed(mean.high, digits)}, {p_text(mean.p)}"
 
 
 def _label_rows(

@@ -301,6 +301,14 @@ def ndc_panels(
     return fig
 
 
+def check_names(metric: str, curve_axis: str) -> None:
+    """Refuse a metric that is no key of `METRICS`, and an axis that is none of `AXES`."""
+    if metric not in METRICS:
+        raise ArgumentError(f"metric must be one of {sorted(METRICS)}, not {metric!r}")
+    if curve_axis not in AXES:
+        raise ArgumentError(f"curve_axis must be one of {sorted(AXES)}, not {curve_axis!r}")
+
+
 def draw_curves(
     ax: Axes,
     curves: Sequence[Curve],
@@ -345,10 +353,7 @@ def draw_curves(
     >>> ax.get_ylabel(), ax.get_xscale()
     ('AUC', 'log')
     """
-    if metric not in METRICS:
-        raise ArgumentError(f"metric must be one of {sorted(METRICS)}, not {metric!r}")
-    if curve_axis not in AXES:
-        raise ArgumentError(f"curve_axis must be one of {sorted(AXES)}, not {curve_axis!r}")
+    check_names(metric, curve_axis)
     # ks usually double
     ax.set_xscale("log", base=2)
     ax.axhline(CHANCE, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")

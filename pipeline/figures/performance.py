@@ -11,10 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.stats import linregress
 
-from pipeline.errors import ArgumentError
 from pipeline.text import p_text
 
-from .ndc import AXES, CHANCE, METRICS, Curve, session_key, session_names, sessions_by_target
+from .ndc import AXES, CHANCE, METRICS, Curve, check_names, session_key, session_names, sessions_by_target
 from .style import (
     StyledFigure,
     columns_in,
@@ -90,9 +89,7 @@ def score_over_performance(
     >>> fig.axes[0].texts[0].get_text()
     'r = 0.50, p = 0.667, n = 3'
     """
-    if metric not in METRICS or curve_axis not in AXES:
-        raise ArgumentError(f"metric must be one of {sorted(METRICS)} and curve_axis one of {sorted(AXES)}, not "
-                         f"{metric!r} and {curve_axis!r}")  # fmt: skip
+    check_names(metric, curve_axis)
     panels, everything, colors = sessions_by_target(curves_by_target)
     n_columns = columns_in(width, n_columns)
     across, down = grid_shape(len(panels), n_columns)

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.decoding.fits.families import ALPHA
 from pipeline.decoding.transfer import TransferDecay
 from pipeline.errors import ArgumentError
-from pipeline.text import p_text
+from pipeline.text import p_text, signed
 
 from .ndc import METRICS
 from .style import StyledFigure, new_figure, set_suptitle, style
@@ -147,12 +147,7 @@ def decay_text(decay: TransferDecay) -> str:
     )  # fmt: skip
     if not np.isfinite(decay.slope):
         return f"{mean}; no slope"
-    slope = f"{_signed(decay.slope)} per day"
+    slope = f"{signed(decay.slope, 3)} per day"
     if np.isfinite(decay.low):
-        slope += f" ({_signed(decay.low)} to {_signed(decay.high)})"
+        slope += f" ({signed(decay.low, 3)} to {signed(decay.high, 3)})"
     return f"{mean}; {slope}, {p_text(decay.p)}"
-
-
-def _signed(value: float) -> str:
-    # a typographic minus, as wide as a plus
-    return f"{value:+.3f}".replace("-", "−")

@@ -14,9 +14,9 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from pipeline.decoding.fits.days import MIN_DAYS, NUMBERS, DayTrend
 from pipeline.errors import ArgumentError
-from pipeline.text import p_text
+from pipeline.text import p_text, signed
 
-from .ndc import AXES, METRICS
+from .ndc import AXES, METRICS, check_names
 from .style import (
     Y_LABEL_WIDTH,
     StyledFigure,
@@ -87,21 +87,12 @@ def trends_over_days(
     ArgumentError
         No target has a trend; the metric or the axis is unknown.
     """
-    if metric not in METRICS or curve_axis not in AXES:
-        raise ArgumentError(
-            f"metric must be one of {sorted(METRICS)} and curve_axis one of {sorted(AXES)}, not {metric!r} and "
-            f"{curve_axis!r}"
-        )
+    check_names(metric, curve_axis)
     if not any(trends.values()):
         raise ArgumentError("no target has a trend: there is nothing to draw")
     with style():
-        # in a single column the targets are below each other
-        across, n_rows = 1 if width == "single" else len(trends), len(ROWS) + 1
-        n_blocks = len(trends) // across
-        fig = new_figure((3.0 * across + 2.1, HEIGHTS[width] * n_blocks), width)
-        panels = fig.subplots(n_rows * n_blocks, across, sharex=True, squeeze=False)
-        blocks = [panels[n_rows * block : n_rows * (block + 1)] for block in range(n_blocks)]
-        grid = np.concatenate(blocks, axis=1)
+        fig, grid = column_grid(len(ROWS) + 1, len(trends), (3.0, 2.1, HEIGHTS[width]), width)
+        across = columns_across(len(trends), width)
         room = None if width is None else (fig.get_figwidth() - Y_LABEL_WIDTH) / across - 0.35
         for column, (target, of_target) in zip(grid.T, trends.items(), strict=True):
             texts = [_panel(ax, of_target.get(quantity), room) for ax, quantity in zip(column, ROWS, strict=False)]
@@ -119,6 +110,31 @@ def trends_over_days(
         if title:
             set_suptitle(fig, title)
     return fig
+
+
+def columns_across(n_columns: int, width: str | None) -> int:
+    """Return how many columns of panels are side by side: in a journal's single column they are below each other."""
+    return 1 if width == "single" else n_columns
+
+
+def column_grid(
+    n_rows: int, n_columns: int, inches: tuple[float, float, float], width: str | None
+) -> tuple[StyledFigure, np.ndarray]:
+    """Return a figure with columns of panels, and its axes (n_rows, n_columns), wherever the columns are.
+
+    Parameters
+    ----------
+    n_rows, n_columns : int
+    inches : (float, float, float)
+        Width of a column, width beside the columns, and height of a column.
+    width : {"single", "double"}, optional
+        A journal's.
+    """
+    across = columns_across(n_columns, width)
+    n_blocks = n_columns // across
+    fig = new_figure((inches[0] * across + inches[1], inches[2] * n_blocks), width)
+    panels = fig.subplots(n_rows * n_blocks, across, sharex=True, squeeze=False)
+    return fig, np.concatenate([panels[n_rows * block : n_rows * (block + 1)] for block in range(n_blocks)], axis=1)
 
 
 def _panel(ax: Axes, trend: DayTrend | None, room: float | None) -> str:
@@ -200,16 +216,11 @@ def trend_text(trend: DayTrend) -> str:
     beyond = f"needs {MIN_DAYS} days, has {trend.n_days}"
     if not np.isnan(trend.low):
         beyond = _interval(trend.low, trend.high, trend.p, digits)
-    return f"{_signed(trend.slope, digits)} {unit}\nthese days: {fixed}\nbeyond scatter of days: {beyond}"
+    return f"{signed(trend.slope, digits)} {unit}\nthese days: {fixed}\nbeyond scatter of days: {beyond}"
 
 
 def _interval(low: float, high: float, p: float, digits: int) -> str:
-    return f"{_signed(low, digits)} to {_signed(high, digits)}, {p_text(p)}"
-
-
-def _signed(value: float, digits: int) -> str:
-    # a typographic minus, as wide as a plus
-    return f"{value:+.{digits}f}".replace("-", "−")
+    return f"{signed(low, digits)} to {signed(high, digits)}, {p_text(p)}"
 
 
 def _ceilings(ax: Axes, days: np.ndarray, ceilings: Sequence[float]) -> None:
