@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import UUID
 
 import numpy as np
@@ -94,6 +94,8 @@ __all__ = [
     "untag",
 ]
 
+#: A result that ``_reported`` returns as it is.
+Reported = TypeVar("Reported", "DrawableRun", "DrawableMany", "DrawableTransfer")
 #: Stands for the region of a ROI that has none; no region of the atlas has this id.
 NO_REGION = np.iinfo(np.int32).min
 #: Columns of ROI that ``load_or_embed`` returns, or needs for the times.
@@ -770,8 +772,6 @@ def neuron_dropping_curves_cached(
         tracking_run, eids = eids.tracking_run, list(eids.eids)
     if cache_dir is not None:
         warnings.warn("cache_dir is ignored: the database is the cache", stacklevel=2)
-    if isinstance(eids, str):
-        raise ArgumentTypeError("eids takes a list of session ids, not a single id")
     if "r" not in others or NDCSettings.r != R:  # R at its default must not override or contradict r
         others["R"] = R
     regions = each_region(by_region)
@@ -807,19 +807,14 @@ def neuron_dropping_curves_cached(
     if pairs is not None:
         found = DrawableMany.of(run_many("pair", pairs_of(eids, pairs), ask, progress=progress))
         found.remarks += [*notes, *unusable.values()]
-        return _shown_many(found, progress)
+        return _reported(found, progress)
     result = ask(eids, progress)
     result.notes[:0] = notes
-    result.unusable += [Failure(eid, "", "", message) for eid, message in unusable.items()]
+    result.unusable += _failures(unusable)
     if plot:
         result.figures = result.draw_regions() or result.draw()
-        for figure in result.figures.values():
-            _display(figure)
-    if progress:
-        result.show()
-    elif result.failed:
-        warnings.warn(f"left out: {'; '.join(result.failure_lines())}", stacklevel=2)
-    return result
+        _display_all(result.figures)
+    return _reported(result, progress)
 
 
 def _check_rows(
@@ -961,11 +956,16 @@ def curves_of_mice(
     found = DrawableMany.of(run_many("subject", mice, ask, progress=progress))
     if plot and (figure := found.draw_mice()) is not None:
         _display(figure)
-    return _shown_many(found, progress)
+    return _reported(found, progress)
 
 
-def _shown_many(found: DrawableMany, progress: bool) -> DrawableMany:
-    """Print the tables of several runs, or warn of what is lacking."""
+def _failures(unusable: Mapping[str, str]) -> list[Failure]:
+    """Return the failures of sessions that could not be read, from the message of each."""
+    return [Failure(eid, "", "", message) for eid, message in unusable.items()]
+
+
+def _reported(found: Reported, progress: bool) -> Reported:
+    """Print the tables of a result, or warn of what is lacking."""
     if progress:
         found.show()
     elif lines := found.failure_lines():
@@ -1159,8 +1159,7 @@ def stability(
     for note in dict.fromkeys(found.notes):
         warnings.warn(note, stacklevel=2)
     if plot:
-        for figure in found.draw().values():
-            _display(figure)
+        _display_all(found.draw())
     return found
 
 
@@ -1217,8 +1216,6 @@ def transfer(
     """
     from drawing.transfer import DrawableTransfer
 
-    if isinstance(eids, str):
-        raise ArgumentTypeError("eids takes a list of session ids, not a single id")
     wanted = curve_settings(targets, labels=_stand_ins(targets, labels), **settings)
     for one in wanted:
         check_transfer(one, scaler)
@@ -1230,19 +1227,16 @@ def transfer(
     result = DrawableTransfer.of(
         run_transfer(eids, run, wanted, scaler, neurons_only=filter_neurons, **cells, progress=progress)
     )
-    result.unusable += [Failure(eid, "", "", message) for eid, message in unusable.items()]
+    result.unusable += _failures(unusable)
     if plot:
-        for figure in result.draw().values():
-            _display(figure)
-    if progress:
-        result.show()
-    elif result.failures:
-        warnings.warn(f"left out: {'; '.join(result.failure_lines())}", stacklevel=2)
-    return result
+        _display_all(result.draw())
+    return _reported(result, progress)
 
 
 def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, str]]:
     """Register and read the sessions; return the ids of those that can be used, and a message for each other one."""
+    if isinstance(eids, str):
+        raise ArgumentTypeError("eids takes a list of session ids, not a single id")
     found: dict[str, str] = {}
     unusable: dict[str, str] = {}
     known = registered_of(eids)
@@ -1326,6 +1320,11 @@ def best_sets(
     for eid, reason in reasons.items():
         warnings.warn(f"session {eid} is left out: {reason}", stacklevel=2)
     return found
+
+
+def _display_all(figures: Mapping[str, Figure]) -> None:
+    for figure in figures.values():
+        _display(figure)
 
 
 def _display(figure: Figure) -> None:

@@ -235,6 +235,11 @@ def ndc(
         # the default ks go further than most sessions: that they are cut is no news
         if given["ks"]:
             result.note_short_curves()
+    _print_and_exit(result, output, as_json=as_json)
+
+
+def _print_and_exit(result: Any, output: Path | None, *, as_json: bool) -> None:
+    """Print a result, and end the command: with status 1 if its table is empty."""
     if as_json:
         echo(result.table.to_json(orient="records", date_format="iso"))
     else:
@@ -293,13 +298,7 @@ def transfer(
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     activate()
     result = commands.transfer(asked.of_subject().ids(), settings, scaler, cells, output, tracking_run)
-    if as_json:
-        echo(result.table.to_json(orient="records", date_format="iso"))
-    else:
-        result.show()
-        if output:
-            echo(f"Figures and table are in {output}/")
-    sys.exit(0 if len(result.table) else 1)
+    _print_and_exit(result, output, as_json=as_json)
 
 
 @main.command()
