@@ -252,7 +252,6 @@ def some_cells(demo_sessions):
 
 
 def test_pynapple_has_the_traces_of_each_fov_on_its_clock(some_cells, demo_sessions):
-    pytest.importorskip("pynapple")
     eid, frames = demo_sessions[0], some_cells.to_pynapple()
     assert list(frames) == (schemas.FOV & {"eid": eid}).to_arrays("fov", order_by="fov").tolist() and len(frames) > 1
     acronyms = {row["region_id"]: row["acronym"] for row in schemas.BrainRegion.to_dicts()}
@@ -271,7 +270,6 @@ def test_pynapple_has_the_traces_of_each_fov_on_its_clock(some_cells, demo_sessi
 
 
 def test_pynapple_on_one_clock_interpolates_each_cell_from_its_own_times(some_cells):
-    pytest.importorskip("pynapple")
     frame = some_cells.to_pynapple(common=True)
     assert frame.shape == (len(frame.t), len(some_cells.keys)) and np.ptp(np.diff(frame.t)) < 1e-8
     assert [{name: frame.metadata[name][i] for name in ("eid", "fov", "roi")} for i in frame.columns] == some_cells.keys
@@ -283,7 +281,6 @@ def test_pynapple_on_one_clock_interpolates_each_cell_from_its_own_times(some_ce
 
 
 def test_flagged_frames_are_blank_in_pynapple(some_cells):
-    pytest.importorskip("pynapple")
     flags = np.arange(some_cells.times.shape[1]) == 7
     times = some_cells.times
     flagged = some_cells._replace(times=type(times)(times.frame_times, times.fovs, times.offsets, {0: flags}))
