@@ -177,6 +177,13 @@ def test_the_same_question_computes_nothing_and_a_figure_names_what_it_is_of(run
 
 
 @pytest.mark.one_backend
+def test_a_single_id_is_no_list_of_sessions(demo_sessions):
+    """Its letters would be taken for ids."""
+    for call in (meso.stability, meso.transfer, meso.neuron_dropping_curves_cached):
+        with pytest.raises(meso.ArgumentTypeError, match="eids takes a list of session ids, not a single id"):
+            call(demo_sessions[0], plot=False, progress=False)
+
+
 def test_commands_print_and_write_the_same(run, cells, meso_command, demo_sessions, tmp_path):
     done = meso_command("stability", *demo_sessions, "--shuffles", "200", "--json", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
