@@ -255,8 +255,8 @@ def musts(n: int, n_neurons: int, turns: int) -> None:
                 taken[name].append(cpu_seconds(functools.partial(curve, **options, null_subsets=5)))
     found = {name: float(np.median(values)) for name, values in taken.items()}
     former = FORMER_FIVE * found["loop"] / FORMER_SPEED
-    print(f"\n{n} x {n_neurons}, CPU seconds of one core; the liblinear loop {found['loop']:.0f}, C = 1 with one null ")
-    print(f"subset {found['one']:.2f}; with five, as the engine was when the limits were set, {former:.1f}\n")
+    one = f"C = 1 with one null subset {found['one']:.2f}, with five when the limits were set {former:.1f}"
+    print(f"\n{n} x {n_neurons}, CPU seconds of one core: the liblinear loop {found['loop']:.0f}; {one}\n")
     print("| five null subsets | CPU s | relative to | times | must |\n|---|---|---|---|---|")
     for name, (_, most) in MUSTS.items():
         base, of = (found["one"], "one null subset") if name == "C = 1" else (former, "C = 1, formerly")
