@@ -271,8 +271,8 @@ def covers(quick: bool, n_jobs: int) -> None:
     n_sets = 10 if quick else 80
     print(f"\n{n_sets} sessions of each population, 100 cells, R 10, k = {', '.join(map(str, INTERVAL_KS))}:\n")
     print(
-        "| kind | trials | expected score | covered | width / true | covered by test trials alone |"
-        "\n|---|---|---|---|---|---|"
+        "| kind | trials | expected score | covered | width / true | with new_trials | covered by test trials alone |"
+        "\n|---|---|---|---|---|---|---|"
     )
     covered, total, low = 0, 0, []
     wide: dict[str, list[float]] = {f"below {NEAR_ONE}": [], f"from {NEAR_ONE}": []}
@@ -280,7 +280,7 @@ def covers(quick: bool, n_jobs: int) -> None:
         INTERVALS, in_processes(partial(_coverage, n_sets=n_sets), INTERVALS, n_jobs), strict=True
     ):
         texts = [" ".join(f"{value:.2f}" for value in values) for values in (
-            found.covered / n_sets, found.width, found.test_trials / n_sets)]  # fmt: skip
+            found.covered / n_sets, found.width, found.former_width, found.test_trials / n_sets)]  # fmt: skip
         score = " ".join(f"{value:.3f}" for value in found.score)
         print(f"| {kind}{' x 3' * (signal > 1)} | {n} | {score} | {' | '.join(texts)} |", flush=True)
         covered, total = covered + int(found.covered.sum()), total + 3 * n_sets

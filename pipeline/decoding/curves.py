@@ -28,7 +28,7 @@ from pipeline.decoding.nulls import SHIFTED, shuffled_labels
 from pipeline.decoding.penalty import CANDIDATES, check, chosen, inner_scores, sizes
 from pipeline.decoding.retrained import N_SUBSETS, retrained_variance
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import AXES, INTERVALS, METRICS, NULL_SUBSETS, NDCSettings, check_retrained
+from pipeline.settings.curves import AXES, INTERVALS, METRICS, NULL_SUBSETS, OF_INFLUENCES, NDCSettings, check_retrained
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -248,7 +248,7 @@ def neuron_dropping_curve(
     fold_mode: str = "stratified",
     fold_gap: int = 0,
     c_grid: Sequence[float] = (),
-    intervals: str = "new_trials",
+    intervals: str = "calibrated",
     n_bootstrap: int = 0,
     curve_axis: str = "cells",
     trial_shuffled: bool = False,
@@ -302,14 +302,14 @@ def neuron_dropping_curve(
         Penalise the intercept too, as liblinear does.
     fold_mode, fold_gap, c_grid
         See ``pipeline.decoding.folds.Validation``.
-    intervals : {'new_trials', 'retrained', 'test_trials'}
+    intervals : {'calibrated', 'new_trials', 'retrained', 'test_trials'}
         What the intervals of the fit will hold for: decoders that are trained and tested on new trials (from
-        ``influences``), or these decoders on new test trials (from ``trial_means``; too narrow for other conclusions).
-        With 'retrained' the influences have the variance of decoders that are trained again in each of the draws
-        (``pipeline.decoding.retrained``).
+        ``influences``, which are the same for the first two: their fits differ), or these decoders on new test trials
+        (from ``trial_means``; too narrow for other conclusions). With 'retrained' the influences have the variance of
+        decoders that are trained again in each of the draws (``pipeline.decoding.retrained``).
     n_bootstrap : int
         B, bootstrap samples of the test trials for ``trial_means``, or draws of 'retrained'; without effect with
-        'new_trials'.
+        'calibrated' and 'new_trials'.
     curve_axis : {'cells', 'trials'}
         'trials': all neurons are used and ks are numbers of trials, with the class proportions kept. A vector of
         shuffled labels with fewer than k labelled trials is scored on those that it has.
@@ -323,7 +323,7 @@ def neuron_dropping_curve(
         What the decoder must tell more than, such as the stimulus: trials with equal numbers are of one stratum. The
         decoders are trained with the same strata in both classes, and scored by pairs of one stratum, so that the
         expected score is 0.5 for neurons that know the stratum only (``pipeline.decoding.strata``). Needs metric
-        'auc', intervals 'new_trials', a curve over cells and no other class weights.
+        'auc', intervals 'calibrated' or 'new_trials', a curve over cells and no other class weights.
     compared : (D, 3) float, optional
         With 'auto': ``penalty_scores`` of the other sessions that share the C, of whose gains the mean then decides.
     known : NDCCurve, optional
@@ -359,10 +359,10 @@ def neuron_dropping_curve(
     if intervals == "retrained":
         check_retrained(int(n_bootstrap), curve_axis, trial_shuffled, c_grid)
     strata = _checked_strata(strata, how, len(y))
-    if strata is not None and (curve_axis != "cells" or trial_shuffled or intervals != "new_trials"):
+    if strata is not None and (curve_axis != "cells" or trial_shuffled or intervals not in OF_INFLUENCES):
         raise ArgumentError(
-            f"strata need curve_axis='cells', trial_shuffled=False and intervals='new_trials', not {curve_axis!r}, "
-            f"{trial_shuffled} and {intervals!r}"
+            f"strata need curve_axis='cells', trial_shuffled=False and intervals {' or '.join(OF_INFLUENCES)}, "
+            f"not {curve_axis!r}, {trial_shuffled} and {intervals!r}"
         )
     y, shuffled = _labels(y, null, n_label_shuffles, shuffle_seed)
     X, y, shuffled, strata = _used(X, y, shuffled, strata, how)

@@ -24,7 +24,7 @@ import scipy
 from pipeline.decoding import newton
 from pipeline.decoding.curves import SCORE_ROUNDING, neuron_dropping_curve, penalty_scores, validation_words
 from pipeline.decoding.fits.families import ALPHA, d_prime
-from pipeline.decoding.fits.uncertainty import score_interval
+from pipeline.decoding.fits.uncertainty import RULES, SAME_DECODERS, VarianceRule, score_interval
 from pipeline.decoding.folds import Groups, Validation, fold_masks, influences, scores_of, training_weights
 from pipeline.decoding.penalty import CANDIDATES, chosen
 from pipeline.errors import ArgumentError
@@ -323,7 +323,7 @@ def on_other_day(readouts: DayReadouts, test: Day, settings: NDCSettings) -> Tra
     z = readouts.folds.decide(test.X)
     score = _mean_score(z, test.y, None, strata, metric)
     null = np.array([_mean_score(z, y, None, strata, metric) for y in test.nulls])
-    low, high = _interval(score, _influences(z, test.y, strata, metric), 1.0)
+    low, high = _interval(score, _influences(z, test.y, strata, metric), SAME_DECODERS)
     return TransferScore(
         score, _mean_score(readouts.whole.decide(test.X), test.y, None, strata, metric),
         _mean_score(readouts.halves.decide(test.X), test.y, None, strata, metric),
@@ -351,7 +351,9 @@ def on_own_day(readouts: DayReadouts, day: Day, settings: NDCSettings, inner: np
         null_subsets=settings.null_subsets, C=settings.c, penalty=settings.penalty, compared=inner, strata=day.strata,
         penalize_intercept=settings.penalize_intercept, **validation_words(settings),
     )  # fmt: skip
-    low, high = score_interval(curve.scores, curve.influences)
+    # test trials alone have no interval of new trials: as new_trials
+    rule = RULES.get(settings.intervals, RULES["new_trials"])
+    low, high = score_interval(curve.scores, curve.influences, rule)
     return TransferScore(
         float(curve.mean[0]), np.nan, readouts.half_score, float(low[0]), float(high[0]), float(curve.p_values()[0]),
         curve.null_scores[0], readouts.folds.n_train, int((day.y >= 0).sum()),
@@ -378,8 +380,8 @@ def _influences(z: np.ndarray, y: np.ndarray, strata: np.ndarray | None, metric:
     return found
 
 
-def _interval(score: float, of_trials: np.ndarray, factor: float) -> tuple[float, float]:
-    low, high = score_interval(np.array([[score]]), of_trials[None], factor)
+def _interval(score: float, of_trials: np.ndarray, rule: VarianceRule) -> tuple[float, float]:
+    low, high = score_interval(np.array([[score]]), of_trials[None], rule)
     return float(low[0]), float(high[0])
 
 

@@ -57,7 +57,9 @@ PENALTIES = ("fixed", "scaled", "auto")
 #: What the ks of a curve count.
 AXES = ("cells", "trials")
 #: What the intervals of a curve hold for.
-INTERVALS = ("new_trials", "retrained", "test_trials")
+INTERVALS = ("calibrated", "new_trials", "retrained", "test_trials")
+#: Those that follow from the influences of the trials as they are.
+OF_INFLUENCES = ("calibrated", "new_trials")
 #: Draws that a variance of retrained decoders needs.
 MIN_RETRAINED = 20
 #: Models of the mouse in a pseudosession.
@@ -352,12 +354,14 @@ class NDCSettings:
         "0.02 in inner cross-validations: one c for all sessions of the set.",
     )
     intervals: str = setting(
-        Choice(INTERVALS), "new_trials", before="test_trials", group=CURVE, sql="varchar(16)",
+        Choice(INTERVALS), "calibrated", before="test_trials", group=CURVE, sql="varchar(16)",
         comment="what intervals hold for: new_trials, or test_trials (as before)",
         help="What the intervals hold for: decoders that are trained and tested on new trials of these cells "
-        "(new_trials), or the trained decoders on new test trials (test_trials), which is too narrow for other "
-        "conclusions. With retrained the variance of new trials is that of n_bootstrap draws in which decoders are "
-        "trained again, instead of twice that of the test trials: a check, which may double the time.",
+        "(calibrated), or the trained decoders on new test trials (test_trials), which is too narrow for other "
+        "conclusions. With new_trials, the former default, intervals of scores of 0.98 or more are up to three times "
+        "as wide as they need be. With retrained the variance of new trials is that of n_bootstrap draws in which "
+        "decoders are trained again, instead of up to twice that of the test trials: a check, which may double the "
+        "time.",
     )
     choice_model: str = setting(
         Choice(CHOICE_MODELS), "dynamic", before="static", group=CHANCE, sql="varchar(8)",
@@ -528,7 +532,7 @@ class NDCSettings:
         needed: dict[str, tuple[Any, ...]] = {
             "target": CHOSEN, "null": ("auto", "conditional"), "metric": ("auc",), "curve_axis": ("cells",),
             "class_balance": ("none",), "trial_shuffled": (False,), "choice_model": ("dynamic",),
-            "intervals": ("new_trials",),
+            "intervals": OF_INFLUENCES,
         }  # fmt: skip
         for name, allowed in needed.items():
             if getattr(self, name) not in allowed:

@@ -403,7 +403,7 @@ class _Stored:
         ):
             notes.append(
                 f"{', '.join(narrow)}: intervals are those of the trained decoders on new test trials, and too narrow "
-                f"for new sessions; intervals='new_trials' computes others"
+                f"for new sessions; intervals='calibrated' computes others"
             )
         if self.grid_trends and not self.day_trends:
             notes.append(

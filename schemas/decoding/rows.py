@@ -95,8 +95,8 @@ def fit_of(curve: decoding.NDCCurve, settings: NDCSettings) -> CurveFit:
     chance is decided by the bootstrap instead.
     """
     return fit_curve(
-        curve.ks, curve.scores, settings.metric, influences=curve.influences, trial_means=curve.trial_means,
-        ceiling=curve.ceiling,
+        curve.ks, curve.scores, settings.metric, influences=curve.influences, intervals=settings.intervals,
+        trial_means=curve.trial_means, ceiling=curve.ceiling,
         p_values=curve.p_values() if p_is_resolvable(curve) else None, delta=settings.delta,
         n_bootstrap=settings.n_bootstrap, seed=settings.seed,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from functools import cache, partial
 import numpy as np
 
 from pipeline.decoding import CurveFit, fit_curve, neuron_dropping_curve
-from pipeline.decoding.fits.uncertainty import score_interval, score_variance
+from pipeline.decoding.fits.uncertainty import RULES, score_interval, score_variance
 from support.populations import EPS, KINDS, Population, population
 
 #: Subset sizes of a population of 100 cells.
@@ -32,6 +32,8 @@ class Coverage:
         Mean over the sessions: the expected score.
     width : (K,) float64
         Estimated standard deviation of a session's score over the true one, that over the sessions.
+    former_width : (K,) float64
+        The same with intervals='new_trials'.
     test_trials : (K,) int
         Sessions covered by the interval of version 11: test trials and subsets resampled, decoders not trained again.
     """
@@ -40,6 +42,7 @@ class Coverage:
     n: int
     score: np.ndarray
     width: np.ndarray
+    former_width: np.ndarray
     test_trials: np.ndarray
 
 
@@ -58,13 +61,15 @@ def coverage(
         means.append(curve.mean)
         lows.append(low)
         highs.append(high)
-        variances.append(score_variance(curve.scores, curve.influences))
+        variances.append(
+            [score_variance(curve.scores, curve.influences, RULES[one]) for one in ("calibrated", "new_trials")]
+        )
         former.append(1.96 * np.sqrt((curve.influences**2).sum(axis=1) + curve.scores.var(axis=1) / R))
     m = np.array(means)
     others = (m.sum(axis=0) - m) / (n_sets - 1)
-    width = np.sqrt(np.mean(variances, axis=0) / m.var(axis=0, ddof=1))
+    widths = np.sqrt(np.mean(variances, axis=0) / m.var(axis=0, ddof=1))
     covered = ((np.array(lows) <= others) & (others <= np.array(highs))).sum(axis=0)
-    return Coverage(covered, n_sets, m.mean(axis=0), width, (np.abs(m - others) <= np.array(former)).sum(axis=0))
+    return Coverage(covered, n_sets, m.mean(axis=0), *widths, (np.abs(m - others) <= np.array(former)).sum(axis=0))
 
 
 # ------------------------------------------------------------------------------------- fits from few and many trials

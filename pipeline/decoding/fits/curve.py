@@ -15,15 +15,16 @@ from pipeline.decoding.fits.families import (
     MAX_HELD_OUT_ERROR,
     MIN_KS,
     check_metric,
+    draw_intervals,
     estimates,
     family_curve,
     fit,
-    intervals,
 )
 from pipeline.decoding.fits.k_star import k_halves, k_reaching, k_stars, rising
 from pipeline.decoding.fits.together import benjamini_hochberg
-from pipeline.decoding.fits.uncertainty import mean_score, score_draws, score_interval, score_variance
+from pipeline.decoding.fits.uncertainty import RULES, mean_score, score_draws, score_interval, score_variance
 from pipeline.errors import ArgumentError
+from pipeline.settings.curves import INTERVALS
 
 #: The verdicts on a curve, and what each means.
 VERDICTS = {
@@ -203,6 +204,7 @@ def fit_curve(
     metric: str = "auc",
     *,
     influences: np.ndarray | None = None,
+    intervals: str = "calibrated",
     trial_means: np.ndarray | None = None,
     p_values: np.ndarray | None = None,
     ceiling: float | None = None,
@@ -232,6 +234,8 @@ def fit_curve(
     metric : {'auc', 'accuracy', 'balanced_accuracy'}
     influences : (K, n) float, optional
         Influence of each labelled trial on the mean score: ``NDCCurve.influences``. n = 0 is as None.
+    intervals : {'calibrated', 'new_trials', 'retrained'}
+        With `influences`: which of ``pipeline.decoding.fits.uncertainty.RULES`` gives the variance.
     trial_means : (K, B) float, optional
         Mean over the subsets in each bootstrap sample of the test trials, if there are no `influences`. Without both
         (or with B = 0) the intervals hold for these trials only. B replaces `n_bootstrap`.
@@ -265,19 +269,23 @@ def fit_curve(
     >>> fit.family, fit.verdict, round(fit.asymptote, 2), round(fit.k95)
     ('exponential', 'saturated', 0.9, 30)
     """
+    if intervals not in INTERVALS:
+        raise ArgumentError(f"intervals must be one of {INTERVALS}, not {intervals!r}")
     ks, scores, trials, by_trial = _checked(ks, scores, metric, trial_means, influences)
     measured = np.isfinite(mean_score(scores))
     ks, scores, trials, by_trial = (part[measured] for part in (ks, scores, trials, by_trial))
     mean = mean_score(scores)
-    if of_new_trials := by_trial.shape[1] > 0:
-        draws, variance = score_draws(scores, by_trial, n_bootstrap, seed), score_variance(scores, by_trial)
+    rule = RULES.get(intervals) if by_trial.shape[1] else None
+    if rule:
+        draws = score_draws(scores, by_trial, n_bootstrap, seed, rule)
+        variance = score_variance(scores, by_trial, rule)
     else:
         draws, variance = _draws(scores, trials, n_bootstrap, seed), _variance(scores, trials)
     p_values = None if p_values is None else np.asarray(p_values, dtype=np.float64)[measured]
     # first column: the data; the others: bootstrap draws
     complete = np.isfinite(draws).all(axis=0)
     columns = np.column_stack([mean, draws[:, complete]])
-    low, high = score_interval(scores, by_trial) if of_new_trials and n_bootstrap else intervals(columns[:, 1:])
+    low, high = score_interval(scores, by_trial, rule) if rule and n_bootstrap else draw_intervals(columns[:, 1:])
     top = float(mean[-1]) if ceiling is None else ceiling
     # where the ceiling is that of all neurons, it is not resampled itself: it moves with the mean at the largest k
     stars = k_stars(ks, columns, np.r_[top, top - mean[-1] + columns[-1, 1:]] - delta)
@@ -384,7 +392,7 @@ def _verdict(known: Mapping[str, Any], columns: np.ndarray, delta: float) -> str
     """Return the key of `VERDICTS` for a curve above chance."""
     mean, largest = columns[:, 0], known["ks"][-1]
     best = int(np.argmax(mean))
-    _, (highest,) = intervals((columns[-1:] - columns[best])[:, 1:])
+    _, (highest,) = draw_intervals((columns[-1:] - columns[best])[:, 1:])
     # both: the drop matters (delta), and it is not chance (the whole interval is below 0)
     if mean[-1] < mean[best] - delta and highest < 0:
         return "decreasing"

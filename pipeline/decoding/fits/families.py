@@ -309,11 +309,11 @@ def fit(ks: np.ndarray, columns: np.ndarray, variance: np.ndarray, metric: str, 
 
 def estimates(name: str, values: np.ndarray) -> dict[str, float]:
     """Return the estimate (first value) and its interval (over the other values) as fields of `CurveFit`."""
-    (low,), (high,) = intervals(values[None, 1:])
+    (low,), (high,) = draw_intervals(values[None, 1:])
     return {name: float(values[0]), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
-def intervals(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def draw_intervals(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return percentiles 2.5 and 97.5 of each row, (rows,) each; NaN if fewer than two, or than half, are numbers.
 
     The percentiles are not interpolated between draws, which infinite ones would not allow.

@@ -2,11 +2,15 @@
 
 The test trials alone give a variance V_test (of the trials' influences on the score). New trials would also train other
 decoders, whose scores vary about as much again: the variance is 2 V_test + V_subsets / R. In simulated populations,
-with a penalty in proportion to k, the true factor is between 1.5 and 2 (``benchmarks/statistics.py``). The interval is
-made on the logit scale, because a symmetric one fails near a score of 1.
+with a penalty in proportion to k, the true factor is between 1.5 and 2, and falls to 1 near a score of 1
+(``benchmarks/statistics.py``). The interval is made on the logit scale, because a symmetric one fails near a score of
+1. There its upper bound keeps the factor of 2: scores of 1 are frequent and the others spread downwards, so that one
+somewhat below 1 may well be of decoders whose expected score is nearly 1.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy
@@ -15,15 +19,55 @@ from pipeline.decoding.fits.families import ALPHA
 
 #: Variance from the trials over that of the test trials with the decoders as they are.
 TRAINING_FACTOR = 2.0
+#: From this score on, the calibrated factor falls to 1 at a score of 1.
+NEAR_ONE = 0.9875
+
+
+@dataclass(frozen=True)
+class VarianceRule:
+    """How the variance of a mean score m of n trials follows from the influences of the trials.
+
+    Attributes
+    ----------
+    factor : float
+        Variance from the trials over that of the test trials.
+    factor_at_one : float
+        The same at a score of 1; between ``NEAR_ONE`` and 1 it lies on the line between the two.
+    least : float
+        The variance is at least this times m (1 - m) / n: near 1 hardly any trial has an influence.
+    """
+
+    factor: float = TRAINING_FACTOR
+    factor_at_one: float = TRAINING_FACTOR
+    least: float = 0.5
+
+    def at(self, scores: np.ndarray) -> np.ndarray:
+        """Return the factor at each score."""
+        factors: np.ndarray = np.interp(scores, [NEAR_ONE, 1.0], [self.factor, self.factor_at_one])
+        return factors
+
+    @property
+    def upwards(self) -> VarianceRule:
+        """The rule for the upper bound of an interval."""
+        return replace(self, factor_at_one=self.factor, least=VarianceRule.least)
+
+
+#: By the setting ``intervals``: those of former versions, which near a score of 1 are wider than they need be, and
+#: those that fit there, too. Influences of retrained decoders are made for a factor of 2 at every score.
+RULES = {
+    "calibrated": VarianceRule(factor_at_one=1.0, least=0.15), "new_trials": VarianceRule(),
+    "retrained": VarianceRule(),
+}  # fmt: skip
+#: Of decoders that stay as they are.
+SAME_DECODERS = VarianceRule(factor=1.0, factor_at_one=1.0)
 #: Scores are clipped to this, and to 1 - 0.5 / trials, before they are put on the logit scale.
 SCORE_MIN = 0.01
 
 
-def score_variance(scores: np.ndarray, influences: np.ndarray, factor: float = TRAINING_FACTOR) -> np.ndarray:
+def score_variance(
+    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule = RULES["calibrated"]
+) -> np.ndarray:  # fmt: skip
     """Return the variance of the mean score of each k about the expected score, (K,) float64.
-
-    At least 0.5 m (1 - m) / trials for a mean score m: near a score of 1, where hardly any trial has an influence, it
-    would vanish.
 
     Parameters
     ----------
@@ -31,52 +75,61 @@ def score_variance(scores: np.ndarray, influences: np.ndarray, factor: float = T
         Score of each subset; NaN are ignored.
     influences : (K, n) float
         Of each labelled trial on the mean score: see ``NDCCurve.influences``.
-    factor : float
-        Variance from the trials over that of the test trials; 1 for decoders that stay as they are.
+    rule : VarianceRule
+        One of ``RULES``, or ``SAME_DECODERS``.
     """
-    squares = factor * np.sum(influences**2, axis=1) + np.sum(_subset_effects(scores) ** 2, axis=1)
-    variance: np.ndarray = np.maximum(squares, _least_variance(scores, influences))
+    effects = _effects(scores, influences, rule)
+    variance: np.ndarray = np.sum(effects**2, axis=1)
     return variance
 
 
 def score_interval(
-    scores: np.ndarray, influences: np.ndarray, factor: float = TRAINING_FACTOR
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule = RULES["calibrated"]
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the bounds of the 95 % interval of the expected score of each k, (K,) float64 each.
 
     Parameters
     ----------
-    scores, influences, factor
+    scores, influences, rule
         As for `score_variance`.
     """
     mean, center, scale = _on_logit_scale(scores, influences)
-    width = scipy.special.ndtri(1 - ALPHA / 2) * np.sqrt(score_variance(scores, influences, factor)) * scale
+    variances = (score_variance(scores, influences, one) for one in (rule, rule.upwards))
+    down, up = (scipy.special.ndtri(1 - ALPHA / 2) * np.sqrt(variance) * scale for variance in variances)
     # a mean of 1, whose center is clipped, belongs to its own interval
-    return np.minimum(scipy.special.expit(center - width), mean), np.maximum(scipy.special.expit(center + width), mean)
+    return np.minimum(scipy.special.expit(center - down), mean), np.maximum(scipy.special.expit(center + up), mean)
 
 
-def score_draws(scores: np.ndarray, influences: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
+def score_draws(
+    scores: np.ndarray, influences: np.ndarray, n_draws: int, seed: int, rule: VarianceRule = RULES["calibrated"]
+) -> np.ndarray:
     """Return draws of the whole curve, (K, B) float64: normal on the logit scale, with the covariance over k.
 
     Parameters
     ----------
-    scores, influences
+    scores, influences, rule
         As for `score_variance`.
     n_draws : int
         B. Draw b does not depend on it.
     seed : int
     """
-    by_trial, by_subset = np.sqrt(TRAINING_FACTOR) * influences, _subset_effects(scores)
-    least = _least_variance(scores, influences)
-    # what is missing to the least variance is one effect on all ks
-    lacking = np.sqrt(np.maximum(least - np.sum(by_trial**2, axis=1) - np.sum(by_subset**2, axis=1), 0))
-    effects = np.column_stack([by_trial, by_subset, lacking])
+    effects = _effects(scores, influences, rule)
     normal = np.empty((effects.shape[1], n_draws))
     for b in range(n_draws):
         normal[:, b] = np.random.default_rng(np.random.SeedSequence([seed, b])).normal(size=len(normal))
     _, center, scale = _on_logit_scale(scores, influences)
     draws: np.ndarray = scipy.special.expit(center[:, None] + scale[:, None] * (effects @ normal))
     return draws
+
+
+def _effects(scores: np.ndarray, influences: np.ndarray, rule: VarianceRule) -> np.ndarray:
+    """Return independent effects on the mean scores, (K, n + R + 1): their squares add up to the variance."""
+    clipped = scipy.special.expit(_on_logit_scale(scores, influences)[1])
+    by_trial, by_subset = np.sqrt(rule.at(clipped))[:, None] * influences, _subset_effects(scores)
+    least = rule.least * clipped * (1 - clipped) / influences.shape[1]
+    # what is missing to the least variance is one effect on all ks
+    lacking = np.sqrt(np.maximum(least - np.sum(by_trial**2, axis=1) - np.sum(by_subset**2, axis=1), 0))
+    return np.column_stack([by_trial, by_subset, lacking])
 
 
 def mean_score(scores: np.ndarray) -> np.ndarray:
@@ -91,13 +144,6 @@ def _subset_effects(scores: np.ndarray) -> np.ndarray:
     away = np.where(np.isfinite(scores), scores - mean_score(scores)[:, None], 0.0)
     effects: np.ndarray = away / np.sqrt(np.maximum(n * (n - 1), 1))
     return effects
-
-
-def _least_variance(scores: np.ndarray, influences: np.ndarray) -> np.ndarray:
-    _, center, _ = _on_logit_scale(scores, influences)
-    clipped = scipy.special.expit(center)
-    least: np.ndarray = 0.5 * clipped * (1 - clipped) / influences.shape[1]
-    return least
 
 
 def _on_logit_scale(scores: np.ndarray, influences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

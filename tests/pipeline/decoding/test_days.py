@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from pipeline.decoding import code_trend, fit_curve, mice_trend, sensitivity_trend
-from pipeline.decoding.fits.uncertainty import score_draws, score_interval, score_variance
+from pipeline.decoding.fits.uncertainty import RULES, score_draws, score_interval, score_variance
 
 KS = np.array([4, 8, 16, 32, 64, 128])
 
@@ -36,13 +36,30 @@ def test_interval_is_made_on_the_logit_scale():
     assert (fit.mean_low[0], fit.mean_high[0], fit.variance[0]) == pytest.approx((low[0], high[0], sd**2))
 
 
-def test_a_perfect_score_has_an_interval():
-    low, high = score_interval(np.ones((1, 5)), np.zeros((1, 60)))
-    # least variance 0.5 m (1 - m) / n at m = 1 - 0.5 / n
+@pytest.mark.parametrize(("intervals", "least"), [("calibrated", 0.15), ("new_trials", 0.5)])
+def test_a_perfect_score_has_an_interval(intervals, least):
+    low, high = score_interval(np.ones((1, 5)), np.zeros((1, 60)), RULES[intervals])
+    # least variance: its share of m (1 - m) / n at m = 1 - 0.5 / n
     m = 1 - 0.5 / 60
-    logit = np.log(m / (1 - m)) - 1.959964 * np.sqrt(0.5 * m * (1 - m) / 60) / (m * (1 - m))
+    logit = np.log(m / (1 - m)) - 1.959964 * np.sqrt(least * m * (1 - m) / 60) / (m * (1 - m))
     assert (low[0], high[0]) == (pytest.approx(1 / (1 + np.exp(-logit)), rel=1e-6), 1)
     assert 0.9 < low[0] < 0.98
+
+
+def test_near_a_score_of_1_the_calibrated_variance_is_that_of_the_test_trials():
+    scores, influences = np.array([[0.9], [0.9875], [0.99375], [0.9995]]), np.full((4, 1000), 0.001)
+    of_trials = (influences**2).sum(axis=1)
+    expected = np.array([2, 2, 1.5, 1 + 0.0005 / 0.0125]) * of_trials
+    np.testing.assert_allclose(score_variance(scores, influences), expected)
+    np.testing.assert_allclose(score_variance(scores, influences, RULES["new_trials"]), 2 * of_trials)
+    fit = fit_curve([8, 16, 32, 64], scores, influences=influences)
+    np.testing.assert_allclose(fit.variance, expected)
+    former = fit_curve([8, 16, 32, 64], scores, influences=influences, intervals="new_trials")
+    np.testing.assert_allclose(former.variance, 2 * of_trials)
+    assert (former.mean_low <= fit.mean_low).all() and former.mean_low[2] < fit.mean_low[2]
+    np.testing.assert_allclose(former.mean_high, fit.mean_high)
+    with pytest.raises(ValueError, match=r"intervals must be one of .*not 'new'"):
+        fit_curve([8], scores[:1], intervals="new")
 
 
 def test_draws_have_the_covariance_of_trials_and_subsets():

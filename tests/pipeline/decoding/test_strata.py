@@ -189,7 +189,8 @@ def test_what_has_no_meaning_within_strata_is_refused():
     for words, message in (
         ({"metric": "accuracy"}, "the score is an AUC"), ({"class_weight": "balanced"}, "equal weights"),
         ({"curve_axis": "trials"}, "curve_axis='cells'"), ({"trial_shuffled": True}, "trial_shuffled=False"),
-        ({"intervals": "test_trials"}, "intervals='new_trials'"), ({"strata": strata[1:]}, "for each of 150 trials"),
+        ({"intervals": "test_trials"}, "intervals calibrated or new_trials"),
+        ({"strata": strata[1:]}, "for each of 150 trials"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             neuron_dropping_curve(X, y, **asked, **{"strata": strata, **words})
