@@ -34,8 +34,8 @@ Written by `make pages`; do not edit. Green is registered, blue is read through 
 
 [![The tables; what is made from a table stands to its right](../images/tables.svg)](../images/tables.svg)
 
-Not in the picture: the schemas `provenance` and `workers`, the atlas (`BrainRegion`), to which every ROI refers, and
-foreign keys that follow from others.
+Not in the picture: the schemas `provenance` and `workers`, the atlas (`BrainRegion`, to which every ROI refers, and
+`AtlasOutline`), and foreign keys that follow from others.
 """
 
 PICTURE = """\

@@ -11,8 +11,8 @@ from schemas import graph
 
 #: Schemas about jobs and software versions, which are not part of the picture.
 LEFT_OUT = ("workers", "provenance")
-#: Left out too: many tables refer to it, and its arrows would cross all others.
-ATLAS = "BrainRegion"
+#: Left out too: many tables refer to the regions, whose arrows would cross all others, and nothing to the outlines.
+ATLAS = ("BrainRegion", "AtlasOutline")
 #: Least width and height of a table's box, and distances of columns and rows, px. live.html draws boxes of this height.
 WIDTH, HEIGHT, GAP, ROW = 90, 46, 26, 60
 #: Width of a character of a name, px, in the widest of the fonts that page.css asks for.
@@ -35,7 +35,7 @@ def layout() -> dict[str, Any]:
         cls.__name__: name for name, module in graph.modules().items() for cls, _ in module.schema.declare_list
     }
     kinds = {table.__name__: graph.kind_of(table) for table in graph.tables()}
-    shown = [name for name, schema in schema_of.items() if schema not in LEFT_OUT and name != ATLAS]
+    shown = [name for name, schema in schema_of.items() if schema not in LEFT_OUT and name not in ATLAS]
     made_from = nx.DiGraph([link for link in graph.links() if set(link) <= set(shown)])
     # also tables without any arrow
     made_from.add_nodes_from(shown)

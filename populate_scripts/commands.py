@@ -22,7 +22,7 @@ from schemas.decoding.tables import NDCParams
 from schemas.decoding.transfers import run_transfer
 from schemas.embedding import embedding_of
 from schemas.imaging import objects
-from schemas.imaging.tables import ROI, BrainRegion
+from schemas.imaging.tables import ROI, AtlasOutline, BrainRegion
 from schemas.labels import LabelSet
 from schemas.queries.ids import known_as, one_subject, session_id
 from schemas.queries.tracking_runs import tracking_run_of_sessions
@@ -30,7 +30,7 @@ from schemas.rows import content_key
 from schemas.server import embedded
 from schemas.server.binding import auto_populated, table_named
 from schemas.server.connection import connect, has_own_server
-from schemas.server.settings import prefix
+from schemas.server.settings import one_cache_dir, prefix
 from schemas.session import Behavior, Session
 from schemas.setup import migrations
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
@@ -522,6 +522,13 @@ class Garbage:
         if self.n_young:
             lines.append(f"{self.n_young} more are younger than {self.older_than:g} days: --older-than DAYS")
         return lines
+
+
+def outline_atlas(voxel_size: int, cache_dir: Path | None) -> list[dict[str, Any]]:
+    """Compute the outlines of brain and regions, and return their rows with acronym and name of each region."""
+    AtlasOutline.renew(voxel_size, cache_dir or one_cache_dir())
+    rows: list[dict[str, Any]] = (AtlasOutline * BrainRegion.proj("acronym", "region_name")).to_dicts(order_by="KEY")
+    return rows
 
 
 def collect_garbage(delete: bool, older_than: float) -> Garbage:

@@ -46,7 +46,7 @@ with quick_import.without_garbage_collection():
     from schemas.embedding import Embedding, EmbeddingParams, ImportedOrder, RasterTiles
     from schemas.imaging.activity import CellActivity, activity
     from schemas.imaging.signals import Signal, SignalParams, SignalTask
-    from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
+    from schemas.imaging.tables import FOV, ROI, Activity, AtlasOutline, BrainRegion, Recording
     from schemas.labels import LabelSet
     from schemas.provenance import Deletion, Environment, FormerResult, SchemaVersion, SourceUpdate
     from schemas.responses.tables import (
@@ -80,6 +80,7 @@ __all__ = [
     "Activity",
     "ArgumentError",
     "ArgumentTypeError",
+    "AtlasOutline",
     "Behavior",
     "BrainRegion",
     "CellActivity",

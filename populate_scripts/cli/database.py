@@ -1,4 +1,4 @@
-"""``meso db``, ``meso store`` and ``meso serve``: the server, object stores, and the web page."""
+"""``meso db``, ``meso store``, ``meso atlas``, ``meso serve``: the server, object stores, outlines, the web page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from pathlib import Path
 import click
 
 from populate_scripts.cli.group import main
-from populate_scripts.cli.options import Asked, activate, as_json, echo, for_sessions, print_failures, print_rows
+from populate_scripts.cli.options import (
+    Asked,
+    activate,
+    as_json,
+    cache_dir_option,
+    echo,
+    for_sessions,
+    print_failures,
+    print_rows,
+)
 
 
 @main.group()
@@ -164,6 +173,31 @@ def serve(host: str, port: int, names: tuple[str, ...], show: bool) -> None:
     if number != signal.SIGINT:  # Ctrl-C is how one ends it
         click.echo(f"Stopped by signal {number}")
         sys.exit(128 + number)
+
+
+@main.command()
+@click.option(
+    "--res", type=click.Choice(["25", "50"]), default="25", show_default=True, metavar="UM",
+    help="Size of a voxel of the volume, 25 or 50 um.",
+)  # fmt: skip
+@cache_dir_option
+@as_json
+def atlas(res: str, cache_dir: Path | None, as_json: bool) -> None:
+    """Add the outlines of brain and regions to all maps of cells.
+
+    They are computed once, from the annotated volume of the Allen CCF 2017, and stored in the database, in place of
+    former ones. iblatlas reads the volume in the folder histology/ATLAS/Needles/Allen of the ONE cache, and downloads
+    it there from the Allen Institute if it is not there: tens of megabytes. The Allen Institute's terms of use apply to
+    the volume and to outlines made of it: https://alleninstitute.org/terms-of-use
+    """
+    from populate_scripts import commands
+
+    activate()
+    rows = commands.outline_atlas(int(res), cache_dir)
+    if as_json:
+        click.echo(json.dumps(rows, default=str))
+    else:
+        echo(f"The database has outlines of the brain and of {len(rows) - 1} regions (Allen CCF 2017, {res} um)")
 
 
 @main.group()

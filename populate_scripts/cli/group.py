@@ -21,7 +21,7 @@ SECTIONS = {
     "Responses": ("responses", "stability"),
     "Figures": ("raster", "map", "tracking", "peri", "behavior"),
     "Exchange": ("export", "import-cache"),
-    "Administration": ("db", "store", "verify", "delete"),
+    "Administration": ("db", "store", "atlas", "verify", "delete"),
 }
 
 

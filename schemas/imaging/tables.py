@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
 
 import datajoint as dj
 import numpy as np
 
-from pipeline import reading
+from pipeline import atlas, reading
 from pipeline.errors import DataError
+from pipeline.outlines import Outline
 from pipeline.reading.fov import AT_ONCE, POSITIONS, SIGNALS, TIMES, UUIDS
 from pipeline.signals import clock
 from schemas.cascade import WholeDelete
 from schemas.imaging.packing import PackedTraces, pack_traces
+from schemas.provenance import now
 from schemas.rows import SourceFile, number, without_failed
 from schemas.server import settings
 from schemas.session import FOVFolder, ReadsSession, Session, compared, copy_error, near, one_for
@@ -36,6 +40,52 @@ class BrainRegion(WholeDelete, dj.Manual):
     parent_id=null : int32
     index (acronym)
     """
+
+
+@schema
+class AtlasOutline(WholeDelete, dj.Manual):
+    definition = """
+    # outline of a region as seen from above, and of the brain (root), from the volume of the atlas: see meso atlas
+    -> BrainRegion
+    ---
+    polygons : json                     # corners [ML, AP] of each polygon, um from bregma; one in another is a hole
+    name_ml : float64                   # place for its name, farthest from its border, um from bregma
+    name_ap : float64
+    name_room : float64                 # distance of that place from the border, um
+    voxel_size : int32                  # of the volume, um
+    iblatlas_version : varchar(32)
+    outlined_at : datetime(6)           # UTC
+    """
+
+    @classmethod
+    def renew(cls, voxel_size: int, cache_dir: Path | str | None = None) -> int:
+        """Compute all outlines, replace those that are there, and return their number.
+
+        Parameters
+        ----------
+        voxel_size : {25, 50}
+            Of the volume, um.
+        cache_dir : path, optional
+            ONE cache with the volume, or into which it is downloaded; by default that which ONE is set up with.
+
+        Raises
+        ------
+        DataError
+            The volume can be neither read nor downloaded.
+        """
+        found = atlas.outlines(atlas.open_volume(voxel_size, cache_dir))
+        made = {"voxel_size": voxel_size, "iblatlas_version": version("iblatlas"), "outlined_at": now()}
+        with cls.connection.transaction:
+            cls().delete_quick()
+            cls.insert({**_outline_row(region, one), **made} for region, one in sorted(found.items()))
+        return len(found)
+
+
+def _outline_row(region: int, one: Outline) -> dict:
+    """Return the columns of an outline; corners in whole um, which is less than a voxel by far."""
+    ml, ap = one.place.round(1).tolist()
+    polygons = [corners.round().astype(int).tolist() for corners in one.polygons]
+    return {"region_id": region, "polygons": polygons, "name_ml": ml, "name_ap": ap, "name_room": round(one.room, 1)}
 
 
 class ReadsFOV(ReadsSession):

@@ -9,7 +9,7 @@ import datajoint as dj
 from psycopg2.errors import InvalidTableDefinition
 
 from schemas.decoding.tables import NDCComparison, NDCParams, NDCResult, TransferMatrix, TransferResult
-from schemas.imaging.tables import FOV, ROI, BrainRegion
+from schemas.imaging.tables import FOV, ROI, AtlasOutline, BrainRegion
 from schemas.provenance import Environment
 from schemas.responses.tables import CellResponse, Stability, WindowSet
 from schemas.server.dialect import dialect
@@ -38,6 +38,7 @@ def queries() -> dict[str, dj.QueryExpression]:
         "behavior": sessions * Behavior,
         "fov": sessions * FOV,
         "roi": sessions * ROI.extend(BrainRegion.proj("acronym", "region_name", "rgb", "beryl", "cosmos")),
+        "atlas_outline": AtlasOutline * BrainRegion.proj("acronym", "region_name"),
         "tracked_cell": sessions * TrackedFOV.Member.proj("cell_uid", "silhouette"),
         "ndc_summary": result,
         "ndc_curve": one_curve * curve,

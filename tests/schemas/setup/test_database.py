@@ -34,6 +34,8 @@ VIEWS = {
     "mlapdv_source subject session_date session_number",
     "roi": "eid fov roi is_neuron roi_type cell_probability region_id ml ap dv stack_y stack_x stack_z time_offset "
     "roi_uuid acronym region_name rgb beryl cosmos subject session_date session_number",
+    "atlas_outline": "region_id polygons name_ml name_ap name_room voxel_size iblatlas_version outlined_at acronym "
+    "region_name",
     "tracked_cell": "subject tracking_run eid fov roi cell_uid silhouette session_date session_number",
     "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
     "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
@@ -909,6 +911,28 @@ def test_curves_of_version_23_are_of_what_each_fov_was_read_with(old_tables, dat
     assert old.run(OLD_SIGNALS) == {
         "signal": "", "asked": None, "neuropil": 0.7, "key": True, "k_star": [16, 8], "waiting": 0, "signals": 0,
     }  # fmt: skip
+
+
+OLD_OUTLINES = """
+import json
+import schemas
+
+schemas.activate()
+row = {"polygons": [[[0, 0], [0, 9], [9, 9]]], "name_ml": 3, "name_ap": 6, "name_room": 2, "voxel_size": 50}
+made = {"iblatlas_version": "1", "outlined_at": "2026-01-01"}
+schemas.AtlasOutline.insert1({"region_id": 997, **row, **made})
+print(json.dumps([len(schemas.NDCResult()), schemas.AtlasOutline.fetch1("polygons")]))
+"""
+
+
+def test_version_24_gets_the_table_of_outlines_and_keeps_its_curves(old_tables):
+    old = old_tables(24)
+    query = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = 'atlas_outline'"
+    assert old.database.query(query, args=(f"{old.prefix}imaging",)).fetchone()[0] == 0
+    old.upgrade("Applied 25: outlines of the atlas")
+    here, new = old.declared("imaging", "atlas_outline")
+    assert here == new != {}
+    assert old.run(OLD_OUTLINES) == [2, [[[0, 0], [0, 9], [9, 9]]]]
 
 
 # ---------------------------------------------------------------- views
