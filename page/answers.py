@@ -70,10 +70,10 @@ def part(view: View, request: Request) -> Response:
     return _compressed(view.values.tobytes(), media_type, request, zlib.Z_HUFFMAN_ONLY, headers | FOREVER)
 
 
-def as_json(values: Any, request: Request) -> Response:
-    """Return values as JSON."""
+def as_json(values: Any, request: Request, headers: dict[str, str] = BRIEFLY) -> Response:
+    """Return values as JSON, with headers that say how long a browser keeps them."""
     text = json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return _compressed(text.encode(), "application/json", request, zlib.Z_DEFAULT_STRATEGY, BRIEFLY)
+    return _compressed(text.encode(), "application/json", request, zlib.Z_DEFAULT_STRATEGY, headers)
 
 
 def encoding_of(request: Request) -> str:

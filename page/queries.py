@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.colors import to_hex
 
 from page import pipeline_graph
+from pipeline.atlas import BRAIN
 from pipeline.errors import NotFoundError
 from pipeline.figures.behavior import BLOCKS
 from pipeline.figures.style import LINE_COLORS, UNKNOWN_COLOR, UNKNOWN_REGIONS, distinct_region_colors, natural_key
@@ -23,7 +24,7 @@ from schemas.decoding.naming import names_of
 from schemas.decoding.tables import NDCFamily, NDCParams, NDCResult, NDCTask, settings_of
 from schemas.embedding import Embedding, EmbeddingParams, RasterTiles
 from schemas.imaging.activity import activity
-from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion
+from schemas.imaging.tables import FOV, ROI, Activity, AtlasOutline, BrainRegion
 from schemas.queries.cells import presence, tracked_rois, tracked_sessions
 from schemas.queries.errors import tables_by_session
 from schemas.queries.ids import known_as
@@ -228,6 +229,32 @@ def _days_found(eid: str) -> dict[tuple[int, int], int]:
     days = dict(zip(uids.tolist(), n_days.tolist(), strict=True))
     own = bulk.columns(members & {"eid": eid}, "fov", "roi", "cell_uid", order_by=("fov", "roi"))
     return {(fov, roi): days[uid] for fov, roi, uid in zip(*(column.tolist() for column in own), strict=True)}
+
+
+def outlines_version() -> str:
+    """Return text that changes when the outlines of the atlas are computed again, "" if there are none."""
+    (newest,) = dj.U().aggr(AtlasOutline, newest="max(outlined_at)").to_arrays("newest")
+    return f"{newest:%Y%m%d%H%M%S%f}" if newest else ""
+
+
+def outlines() -> list[dict[str, Any]]:
+    """Return the outlines of the brain and of its regions, as seen from above.
+
+    Returns
+    -------
+    list of dict
+        acronym, name; side: left, right, or "" for the brain; polygons: corners (ML, AP), um from bregma; place: of its
+        name, with room: its distance from the border, um.
+    """
+    side = {-1: "left", 1: "right"}
+    return [
+        {
+            "acronym": row["acronym"], "name": row["region_name"].removesuffix(" (left)"),
+            "side": "" if row["region_id"] == BRAIN else side[np.sign(row["region_id"])],
+            "polygons": row["polygons"], "place": [row["name_ml"], row["name_ap"]], "room": row["name_room"],
+        }
+        for row in (AtlasOutline * BrainRegion).to_dicts(order_by="region_id")
+    ]  # fmt: skip
 
 
 def positions(key: dict) -> tuple[np.ndarray, np.ndarray]:

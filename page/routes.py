@@ -84,9 +84,18 @@ async def session(request: Request) -> Response:
     def read() -> Response:
         found = queries.session(eid)
         raster = _rasters.open(eid, embedding) if found["embeddings"] or embedding else None
-        return html("session.html", session=found, raster=raster)
+        # who runs the server, or has a tunnel to it, may add what is missing
+        is_local = request.client is not None and request.client.host == "127.0.0.1"
+        return html(
+            "session.html", session=found, raster=raster, outlines=queries.outlines_version(), is_local=is_local
+        )
 
     return await ask(read)
+
+
+async def outlines(request: Request) -> Response:
+    """Return the outlines of the brain and its regions as JSON; the address has their version."""
+    return await ask(lambda: as_json(queries.outlines(), request, answers.FOREVER))
 
 
 async def session_cells(request: Request) -> Response:
@@ -251,6 +260,7 @@ ROUTES = [
     Route("/sessions/{eid}/cells/{fov:int}/{roi:int}/trace.json", by_id(cell_trace)),
     Route("/sessions/{eid}/cells/{fov:int}/{roi:int}/{pair}.svg", by_id(cell_averages)),
     Route("/sessions/{subject}/{date}/{number}", session_by_place),
+    Route("/outlines.json", outlines),
     Route("/tracking", tracking),
     Route("/tracking.csv", tracking_csv),
     Route("/tracking/cells.json", tracking_cells),

@@ -46,6 +46,26 @@ declare global {
     fovs: Record<string, { color: string; depth: number | null }>;
   }
 
+  /** An entry of /outlines.json: a region of the atlas, or the brain, whose side is "". In micrometres from bregma. */
+  interface Outline {
+    acronym: string;
+    name: string;
+    side: "left" | "right" | "";
+    polygons: Point[][];
+    /** Of its name: farthest from its border, which is `room` away. */
+    place: Point;
+    room: number;
+  }
+
+  /** Functions between micrometres and px of a canvas, and px of a micrometre. */
+  interface Place {
+    x(ml: number): number;
+    y(ap: number): number;
+    ml(x: number): number;
+    ap(y: number): number;
+    scale: number;
+  }
+
   interface Group {
     name: string;
     color: string;

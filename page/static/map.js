@@ -1,11 +1,12 @@
 // The map of the cells, seen from above: anterior at the top, the right hemisphere on the right.
 import { css, page, readable } from "./colors.js";
 import { contextOf } from "./dom.js";
+import { Outlines } from "./outlines.js";
 
 const CLOSEST = 60; // micrometres that are in view at the largest zoom
 const MARGIN = 12; // CSS px around what is fitted
 const TOGETHER = 0.5; // FOVs whose centres are nearer than this fraction of their size are planes at one place
-/** @type {Point[]} corners of a box around the brain of a mouse, with the bulbs and without the cerebellum, micrometres from bregma */
+/** @type {Point[]} corners of a box around the brain of a mouse, with the bulbs and without the cerebellum, micrometres from bregma; where there are no outlines */
 const BRAIN = [[-5000, -5500], [5000, 5000]];
 const DASHES = [[], [5, 3], [2, 2], [8, 2, 2, 2]]; // outlines of the planes at one place
 
@@ -13,8 +14,9 @@ export class CellMap {
   /**
    * @param {HTMLCanvasElement} canvas
    * @param {Cells} cells
+   * @param {Outline[]} outlines Of the brain and its regions; none if they are not in the database.
    */
-  constructor(canvas, cells) {
+  constructor(canvas, cells, outlines) {
     this.canvas = canvas;
     this.cells = cells;
     /** @type {string[]} */
@@ -26,10 +28,12 @@ export class CellMap {
     /** @type {number | null} the FOV that is shown alone */
     this.only = null;
     this.known = cells.ml.map((ml, i) => (ml === null || cells.ap[i] === null ? -1 : i)).filter((i) => i >= 0);
+    const places = this.known.map((i) => this.at(i));
+    this.atlas = new Outlines(outlines, places);
     /** @type {Limits} the brain of a mouse, and all cells */
-    this.whole = around([...BRAIN, ...this.known.map((i) => this.at(i))]);
+    this.whole = around([...(outlines.length ? this.atlas.corners : BRAIN), ...places]);
     /** @type {Limits} all cells */
-    this.fitted = this.known.length ? around(this.known.map((i) => this.at(i))) : this.whole;
+    this.fitted = places.length ? around(places) : this.whole;
     /** @type {Limits} what is in view */
     this.limits = this.fitted;
     this.outlines = planesOf([...new Set(cells.fov)].sort((a, b) => a - b).map((fov) => ({
@@ -47,17 +51,20 @@ export class CellMap {
     return [Number(this.cells.ml[i]), Number(this.cells.ap[i])];
   }
 
-  // Return functions that convert micrometres to canvas px and back, and the scale in px per micrometre.
+  /**
+   * Return functions that convert micrometres to canvas px and back, and the scale in px per micrometre.
+   * @returns {Place}
+   */
   place() {
     const [left, right, back, front] = this.limits;
     const { width, height } = this.canvas;
     const margin = MARGIN * devicePixelRatio;
     const scale = Math.min((width - 2 * margin) / Math.max(right - left, CLOSEST), (height - 2 * margin) / Math.max(front - back, CLOSEST));
     return {
-      x: (/** @type {number} */ ml) => width / 2 + (ml - (left + right) / 2) * scale,
-      y: (/** @type {number} */ ap) => height / 2 - (ap - (back + front) / 2) * scale,
-      ml: (/** @type {number} */ x) => (x - width / 2) / scale + (left + right) / 2,
-      ap: (/** @type {number} */ y) => (height / 2 - y) / scale + (back + front) / 2,
+      x: (ml) => width / 2 + (ml - (left + right) / 2) * scale,
+      y: (ap) => height / 2 - (ap - (back + front) / 2) * scale,
+      ml: (x) => (x - width / 2) / scale + (left + right) / 2,
+      ap: (y) => (height / 2 - y) / scale + (back + front) / 2,
       scale,
     };
   }
@@ -157,10 +164,11 @@ export class CellMap {
   draw() {
     const context = contextOf(this.canvas);
     const { width, height } = this.canvas;
-    const { x, y, scale } = this.place();
+    const place = this.place(), { x, y, scale } = place;
     const color = page();
     context.fillStyle = css(color.paper);
     context.fillRect(0, 0, width, height);
+    this.atlas.draw(context, color, place);
     this.drawBregma(context, color);
     // squares cover about a fifth of the FOVs' area at any zoom, and stay between 2 and 6 CSS px
     const size = Math.min(Math.max(0.45 * scale * Math.sqrt(this.area / Math.max(this.known.length, 1)), 2 * devicePixelRatio), 6 * devicePixelRatio);
@@ -268,6 +276,16 @@ export class CellMap {
     const { ml, ap } = this.place();
     const [a, b, c, d] = this.box ?? [0, 0, 0, 0];
     return [Math.min(ml(a), ml(b)), Math.max(ml(a), ml(b)), Math.min(ap(c), ap(d)), Math.max(ap(c), ap(d))];
+  }
+
+  /**
+   * Return acronym, side and name of the region at a point on the canvas, "" if it is not known.
+   * @param {number} px
+   * @param {number} py
+   */
+  regionAt(px, py) {
+    const { ml, ap } = this.place();
+    return this.atlas.nameAt(ml(px), ap(py));
   }
 
   /**

@@ -13,7 +13,7 @@ const input = (/** @type {string} */ id) => element(id, HTMLInputElement);
 const tell = (/** @type {string} */ text) => { html("where").textContent = text; };
 const choice = element("color", HTMLSelectElement);
 const viewer = html("viewer");
-const { eid = "", embedding, version } = viewer.dataset;
+const { eid = "", embedding, version, outlines: drawnAt } = viewer.dataset;
 /** @type {Pair} */
 const shape = [Number(viewer.dataset.cells), Number(viewer.dataset.frames)];
 const base = `/sessions/${encodeURIComponent(eid)}`;
@@ -24,14 +24,15 @@ const whole = { rows: [0, shape[0]], frames: [0, shape[1]] };
 const raster = new Raster(canvasOf("raster"), `${base}/raster?${of}`, shape);
 raster.failed = (error) => tell(`The raster could not be loaded: ${error.message}`);
 fit();
-const [cells, line] = await Promise.all([
+const [cells, line, outlines] = await Promise.all([
   get(`${base}/cells.json?${of}`),
   get(`${base}/timeline.json?${of}`),
+  drawnAt ? get(`/outlines.json?v=${drawnAt}`) : [],
   raster.ask(), // the whole raster, which stays behind every part
 ]);
 const timeline = new Timeline(canvasOf("events"), canvasOf("axis"), line);
 raster.breaks = timeline.breaks;
-const map = new CellMap(canvasOf("map"), cells);
+const map = new CellMap(canvasOf("map"), cells, outlines);
 const mean = new MeanLine(html("mean"), `${base}/mean?${of}`, raster);
 
 /** @type {Chosen | null} */
@@ -428,6 +429,8 @@ function tellMap() {
     ["brain", map.isShown(map.whole), () => map.showBrain()],
     ...(map.outlines.length > 1 ? map.outlines.map(({ fov }) => [`FOV ${fov}`, map.only === fov, () => map.showCells(map.only === fov ? null : fov)]) : []),
   ]);
+  const missing = document.getElementById("no-outlines");
+  if (missing) missing.hidden = !map.isShown(map.whole);
   const focus = [...html("places").children].indexOf(/** @type {Element} */ (document.activeElement));
   html("places").replaceChildren("Map: ", ...entries.map(([text, isShown, act]) => {
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: text });
@@ -454,13 +457,11 @@ onPointers(map.canvas, {
     if (isMeant) select({ box: [left, right, back, front] });
     else map.draw();
   },
-  hover: (at) => {
-    const found = nearest(at);
-    tell(found === null ? "" : nameOf(found));
-  },
+  hover: nameAt,
   click: (at) => {
     const found = nearest(at);
     if (found !== null) pick(found);
+    else nameAt(at); // fingers do not hover
   },
 }, () => drags);
 onWheel(map.canvas, {
@@ -475,6 +476,15 @@ onMapKeys(map.canvas, {
 /** @param {Point} at Fractions of the map. */
 function nearest([x, y]) {
   return map.nearest(x * map.canvas.width, y * map.canvas.height);
+}
+
+/**
+ * Tell which cell is at a point, or else which region.
+ * @param {Point} at Fractions of the map.
+ */
+function nameAt(at) {
+  const found = nearest(at);
+  tell(found === null ? map.regionAt(at[0] * map.canvas.width, at[1] * map.canvas.height) : nameOf(found));
 }
 
 // ---- the tools
