@@ -17,7 +17,7 @@ from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS, bin_edges, event_t
 from pipeline.signals.peri_event import peri_event as average
 from schemas.embedding import Embedding, embedding_of
 from schemas.imaging.activity import CellActivity, activity
-from schemas.imaging.tables import ROI, Activity, BrainRegion
+from schemas.imaging.tables import ROI, Activity, AtlasOutline, BrainRegion
 from schemas.provenance import environment_row
 from schemas.queries.cells import presence
 from schemas.queries.tracking_runs import tracking_run
@@ -78,7 +78,8 @@ def cell_map(eid: str, color: str, space: bool, neurons_only: bool, output: Path
     if space:
         figure = figures.cell_map_3d(xyz, title=session_title(eid), **coloring)
     else:
-        figure = figures.cell_map(xyz, fovs=cells["fov"], title=session_title(eid), **coloring)
+        outlines = [np.array(corners) for row in AtlasOutline.to_dicts() for corners in row["polygons"]]
+        figure = figures.cell_map(xyz, fovs=cells["fov"], outlines=outlines, title=session_title(eid), **coloring)
     kind = "map_3d" if space else "map"
     return figures.save(figure, output / f"{session_stem(kind, eid, color)}.{suffix}", provenance)
 

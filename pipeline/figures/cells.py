@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import Colormap, Normalize
 from matplotlib.lines import Line2D
+from matplotlib.patches import Polygon
 from scipy.spatial import ConvexHull, QhullError
 
 from pipeline.errors import ArgumentError
@@ -63,6 +64,7 @@ def cell_map(
     cmap: str | Colormap = "viridis",
     limits: tuple[float, float] | None = None,
     fovs: np.ndarray | None = None,
+    outlines: Sequence[np.ndarray] = (),
     title: str | None = None,
     width: str | None = None,
 ) -> StyledFigure:
@@ -87,6 +89,8 @@ def cell_map(
         Values at the ends of the colour bar. Default: percentiles 1 and 99 of the drawn cells.
     fovs : (N,) int array, optional
         FOV of each cell. Each FOV is outlined by the convex hull of its cells and labelled with its number.
+    outlines : sequence of (n, 2) array
+        Polygons of the atlas in ML and AP, µm, drawn below the cells as far as they are in view.
     title : str, optional
     width : {"single", "double"}, optional
         A journal's: 89 or 183 mm with the legend, which may be below the axes, and text of 7 to 9 pt.
@@ -123,6 +127,8 @@ def cell_map(
         ax = fig.add_subplot(label="cells")
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=f"{AXES[0]} (µm)", ylabel=f"{AXES[1]} (µm)")
         ax.set_aspect("equal", adjustable="box")
+        for corners in outlines:
+            ax.add_patch(Polygon(corners, fill=False, edgecolor="0.6", linewidth=0.5, zorder=0, label="outline"))
         _draw_dots(ax, xyz[:, :2], shown, coloring, 27 * span.min() / span.max())
         for fov, corners in _outlines(xyz[:, :2], shown, fovs):
             ax.plot(*corners.T, color="0.25", linewidth=0.7, zorder=3, label=f"FOV {fov}")

@@ -84,8 +84,23 @@ def test_map_is_of_the_files_of_the_session(demo_sessions, demo_truth, drawn, tm
         expected.append(np.load(*fov.glob("mpciROIs.mlapdv*.npy"))[neurons])
         regions += [names[int(i)] for i in np.load(*fov.glob("mpciROIs.brainLocationIds*.npy"))[neurons]]
     np.testing.assert_allclose(xyz, np.concatenate(expected))
-    assert options["regions"].tolist() == regions
+    assert options["regions"].tolist() == regions and list(options["outlines"]) == []
     assert np.bincount(options["fovs"]).tolist() == [len(one) for one in expected]
+
+
+def test_map_has_the_outlines_of_the_database(demo_sessions, drawn, tmp_path):
+    import schemas
+
+    made = {"name_ml": 0, "name_ap": 0, "name_room": 1, "voxel_size": 50, "iblatlas_version": "1"}
+    polygons = [[[0, 0], [0, 900], [900, 900]], [[0, 5], [5, 5], [5, 0]]]
+    row = {"region_id": 385, "polygons": polygons, **made, "outlined_at": "2026-01-01"}
+    schemas.AtlasOutline.insert1(row)
+    try:
+        meso("map", demo_sessions[0], "--output", tmp_path)
+    finally:
+        schemas.AtlasOutline().delete_quick()
+    ((_, options),) = drawn["cell_map"]
+    assert [corners.tolist() for corners in options["outlines"]] == polygons
 
 
 def test_map_of_ranks_is_that_of_the_embedding(demo_sessions, drawn, tmp_path):

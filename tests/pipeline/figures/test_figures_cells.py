@@ -156,6 +156,19 @@ def test_outlines_hold_the_cells_of_their_fov():
         assert (turns >= -1e-6).all() or (turns <= 1e-6).all(), "all cells are on one side of each side"
 
 
+def test_outlines_of_the_atlas_are_below_the_cells_and_do_not_change_what_is_in_view():
+    xyz, fovs = cells()
+    values = np.arange(len(xyz), dtype=float)
+    plain, drawn = (axes_of(cell_map(xyz, fovs=fovs, values=values, outlines=outlines), "cells")
+                    for outlines in ((), [[[-5000, -7000], [5000, -7000], [0, 5000]], xyz[:3, :2]]))  # fmt: skip
+    assert (plain.get_xlim(), plain.get_ylim()) == (drawn.get_xlim(), drawn.get_ylim())
+    assert not plain.patches
+    brain, other = drawn.patches
+    assert brain.get_xy()[:-1].tolist() == [[-5000, -7000], [5000, -7000], [0, 5000]]
+    np.testing.assert_array_equal(other.get_xy()[:-1], xyz[:3, :2])
+    assert max(one.get_zorder() for one in drawn.patches) < min(one.get_zorder() for one in drawn.collections)
+
+
 @pytest.mark.parametrize("points", [[[0, 0]], [[0, 0], [5, 5]], [[0, 0], [5, 5], [10, 10], [2, 2]]])
 def test_fovs_without_an_area_have_a_line(points):
     (line,) = axes_of(cell_map(points, fovs=np.zeros(len(points), int)), "cells").lines
