@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
-from itertools import groupby
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 from pipeline.errors import ArgumentError, DataError, MesoError, NotFoundError
 from pipeline.reading import SessionReader
 from pipeline.reading.fov import MIN_EXPLAINED, POSITIONS, explained_by_plane
+from pipeline.tracking import places as of_cells
 from pipeline.tracking import uids as tracking
 from schemas.cascade import WholeDelete
 from schemas.imaging.tables import FOV, ROI
@@ -24,10 +26,21 @@ from schemas.session import FOVFolder, Session, Subject, one_for  # noqa: F401  
 from schemas.storage.bulk import columns
 
 schema = dj.Schema()
+#: eid and number of a FOV.
+FOVPlace = tuple[str, int]
 #: Columns of TrackingRun that say how its files are read.
 READING = ("duplicates", "uid_form")
 #: So many UIDs in the same lines of two files are not there by chance.
 N_BY_CHANCE = 3
+#: Columns of TrackedFOV that say of another mouse which of its FOVs has the UIDs of a file.
+OF_OTHER = ("subject", "tracking_run", "eid", "fov")
+#: FOVs that an error lists.
+MOST_NAMED = 3
+#: So many UIDs of a file are looked for among the cells of other mice: of a file half of which is a copy, one is there
+#: but for a chance of 1 in 256.
+N_LOOKED_FOR = 8
+#: A silhouette is 1 at most; it may have been rounded to float32.
+MAX_SILHOUETTE = 1 + 1e-6
 #: Columns of RegisteredUIDs that say when its session was.
 DAY = ("first_date", "first_number")
 #: Instead of a hash of positions: they could not be read when the UIDs were registered.
@@ -55,7 +68,7 @@ class TrackingRun(WholeDelete, dj.Manual):
         duplicates: str = "error",
         uid_form: str = "uuid",
         *,
-        same_rois: Collection[str | tuple[str, int]] = (),
+        same_rois: Collection[str | FOVPlace] = (),
     ) -> dict:
         """Read all UID files of a subject's registered sessions, and return the key of the run.
 
@@ -109,6 +122,35 @@ class TrackingRun(WholeDelete, dj.Manual):
         """
         return _run_key(subject, duplicates, uid_form, _all_uid_files(subject, uid_root))
 
+    @classmethod
+    def problems(
+        cls, former: dict[str, str], uid_root: str | None, duplicates: str, uid_form: str | None,
+        replaced: Collection[FOVPlace] = (),
+    ) -> list[DataError]:  # fmt: skip
+        """Return why UID files that have changed since a run do not fit FOVs that are tracked in it; insert nothing.
+
+        Parameters
+        ----------
+        former : dict
+            Key of the run.
+        uid_root, duplicates, uid_form
+            As for ``register``, errors also.
+        replaced : collection of (str, int)
+            FOVs, as (eid, fov), that will be read again: whether their files fit cannot be told yet.
+        """
+        files = _with_first_rois(former["subject"], _all_uid_files(former["subject"], uid_root))
+        known = {_content_of(file): _quality_key(file) for file in (TrackingFile & former).to_dicts()}
+        tracked = {_place_of(key) for key in (TrackedFOV & former).proj().to_dicts()} - set(replaced)
+        changed = {_place_of(file) for file in files if known.get(_content_of(file)) != _quality_key(file)}
+        run = _run_key(former["subject"], duplicates, uid_form, files)
+        reading, found = {"duplicates": duplicates, "uid_form": uid_form}, []
+        for file in _examined(run, reading, files, changed & tracked).values():
+            try:
+                _tracked(file)
+            except DataError as error:
+                found.append(error)
+        return found
+
 
 def _all_uid_files(subject: str, uid_root: str | None) -> list[dict[str, Any]]:
     """Return ``_uid_files``, of which there must be some."""
@@ -145,21 +187,29 @@ def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:
             f"no session of {subject} is registered", do=f"Register them with: meso ingest --subject {subject}"
         )
     for folder in (FOVFolder * sessions.proj("session_date", "session_number")).to_dicts(order_by="eid, fov"):
+        place = (folder["eid"], folder["fov"], folder["collection"])
+        rois = _rois_now(*place)
         if uid_root:
             alf = tracking.mirror_folder(uid_root, subject, folder["session_date"], folder["session_number"])
             file = tracking.read_mirrored(alf, folder["fov"])
         else:
             file = tracking.read_session(one_for(folder["eid"]), folder["eid"], folder["collection"])
-        if file is not None:
-            yield {
-                "eid": folder["eid"], "fov": folder["fov"], "uid_origin": file.origin, "uid_sha256": file.sha256,
-                "uid_text": file.text, "cluster_silhouette": file.silhouette,
-                "uid_rois": _rois_now(folder["eid"], folder["fov"], folder["collection"]),
-            }  # fmt: skip
+        if file is None:
+            continue
+        if _rois_now(*place) != rois:  # UIDs of one extraction would be taken for those of another
+            raise DataError(
+                "the positions of the ROIs were replaced while the UIDs were read", eid=folder["eid"],
+                fov=folder["fov"], dataset=POSITIONS,
+                do=f"When all files of the FOV are there, try again: meso track {subject}",
+            )  # fmt: skip
+        yield {
+            "eid": folder["eid"], "fov": folder["fov"], "uid_origin": file.origin, "uid_sha256": file.sha256,
+            "uid_text": file.text, "cluster_silhouette": file.silhouette, "uid_rois": rois,
+        }  # fmt: skip
 
 
 def _with_first_rois(
-    subject: str, files: list[dict[str, Any]], same_rois: Collection[str | tuple[str, int]] = ()
+    subject: str, files: list[dict[str, Any]], same_rois: Collection[str | FOVPlace] = ()
 ) -> list[dict[str, Any]]:
     """Return files with the ROIs that their UIDs were first registered with, but those of ``same_rois``.
 
@@ -178,11 +228,11 @@ def _with_first_rois(
     ]
 
 
-def _place_of(file: dict[str, Any]) -> tuple[str, int]:
+def _place_of(file: dict[str, Any]) -> FOVPlace:
     return file["eid"], file["fov"]
 
 
-def _earlier_files(subject: str, files: list[dict[str, Any]]) -> dict[tuple[str, int], list[dict[str, Any]]]:
+def _earlier_files(subject: str, files: list[dict[str, Any]]) -> dict[FOVPlace, list[dict[str, Any]]]:
     """Return the rows of RegisteredUIDs, without texts, of the sessions of some files, by eid and fov of these.
 
     A session is known by its id, since the subject's name may have been corrected, and also by subject, date and
@@ -191,7 +241,7 @@ def _earlier_files(subject: str, files: list[dict[str, Any]]) -> dict[tuple[str,
     eids = sorted({file["eid"] for file in files})
     rows = RegisteredUIDs & [{"subject": subject}, *({"eid": eid} for eid in eids)]
     days = _days_of(eids)
-    found: dict[tuple[str, int], list[dict[str, Any]]] = {}
+    found: dict[FOVPlace, list[dict[str, Any]]] = {}
     for row in _with_is_gone(
         rows.proj("first_rois", *DAY, "first_registered_at").to_dicts(order_by="first_registered_at")
     ):
@@ -219,7 +269,7 @@ def _may_be_of(row: dict[str, Any], day: tuple[datetime.date, int]) -> bool:
     return row["first_date"] is None or (row["first_date"], row["first_number"]) == day
 
 
-def _first_rois(file: dict[str, Any], known: dict[tuple[str, int], list[dict[str, Any]]]) -> str:
+def _first_rois(file: dict[str, Any], known: dict[FOVPlace, list[dict[str, Any]]]) -> str:
     """Return the ROIs of the first registered file of a FOV that is this one, or else the file's own."""
     earlier = known.get(_place_of(file), [])
     for row in earlier:
@@ -375,7 +425,7 @@ class TrackedFOV(WholeDelete, dj.Computed):
         # needs the ROIs of the FOV, and the TrackedCells that its members refer to
         return TrackingFile.proj() * (FOV.proj() & ROI.proj()) & TrackedCell.proj()
 
-    #: Jobs that agree in these are run together (``make_together``): 17 statements for up to 32 FOVs, not for one.
+    #: Jobs that agree in these are run together (``make_together``): as many statements for up to 32 FOVs as for one.
     together = ("subject", "tracking_run")
 
     def make(self, key):
@@ -384,7 +434,14 @@ class TrackedFOV(WholeDelete, dj.Computed):
 
     @classmethod
     def make_together(cls, keys: Sequence[dict]) -> dict[int, DataError]:
-        """Insert the rows of several keys of one tracking run; return by number the errors of those that have none."""
+        """Insert the rows of several keys of one tracking run; return by number the errors of those that have none.
+
+        Raises
+        ------
+        DataError
+            Another process replaced a FOV meanwhile; the rows of no key are to stay.
+        """
+        sources = _sources_of(keys)
         files = _files_of(keys)
         rows: list[dict] = []
         members: list[dict] = []
@@ -399,28 +456,73 @@ class TrackedFOV(WholeDelete, dj.Computed):
             members += [{**key, **row} for row in found]
         cls.insert(rows, allow_direct_insert=True)
         cls.Member.insert(members)
+        # only now: the rows that were inserted keep others from deleting the FOVs until they are committed
+        _check_sources(keys, sources)
         return errors
 
 
-def _files_of(keys: Sequence[dict]) -> dict[tuple[str, int], dict[str, Any]]:
-    """Return by eid and fov the rows of TrackingFile of FOVs of one run, with all that decides whether their UIDs fit.
+def _sources_of(keys: Sequence[dict], suffix: str = "") -> set[tuple]:
+    """Return eid, fov, dataset and sha256 of the files that FOVs were read from; one statement."""
+    query = (FOV.Source & [_fov_of(key) for key in keys]).make_sql(["eid", "fov", "dataset", "sha256"])
+    return set(FOV.connection.query(query + suffix).fetchall())
+
+
+def _check_sources(keys: Sequence[dict], before: set[tuple]) -> None:
+    """Refuse FOVs that are not read from the files any more from which they were: their ROIs may be others.
+
+    It reads what is committed by now, which on MySQL only a locking read does, and not rows that are being deleted.
+    """
+    for eid, fov, dataset, _ in sorted(before ^ _sources_of(keys, " FOR SHARE SKIP LOCKED"))[:1]:
+        raise DataError(
+            "another process read the FOV again, or deleted it, while its cells were matched to its ROIs",
+            eid=eid, fov=fov, dataset=dataset, do=f"Try again: meso track {keys[0]['subject']}",
+        )  # fmt: skip
+
+
+def _files_of(keys: Sequence[dict]) -> dict[FOVPlace, dict[str, Any]]:
+    """Return ``_examined`` for FOVs of one run, whose files are registered."""
+    run = {name: keys[0][name] for name in TrackingRun.primary_key}
+    files = (TrackingFile & run).to_dicts(order_by="eid, fov")
+    return _examined(run, (TrackingRun & run).proj(*READING).fetch1(), files, [_place_of(key) for key in keys])
+
+
+def _examined(
+    run: dict, reading: dict[str, Any], files: Sequence[dict[str, Any]], places: Collection[FOVPlace]
+) -> dict[FOVPlace, dict[str, Any]]:
+    """Return by eid and fov the files of some FOVs, with all that decides whether their UIDs fit.
 
     These are ``n_rois``, ``positions`` (hash of those in the database), ``duplicates`` and ``uid_form`` of the run,
-    ``earlier`` (files of the FOVs before in the session) and ``copy`` (see ``_copies_of``).
+    ``earlier`` (files of the FOVs before in the session), ``copy`` and ``moved`` (see ``_registered_like``),
+    ``other_mouse`` (see ``_of_other_mice``), and ``verdict`` with ``others`` (see ``_verdicts``).
+
+    Parameters
+    ----------
+    run : dict
+        Key of a TrackingRun, which need not be in the database.
+    reading : dict
+        Its ``duplicates`` and ``uid_form``.
+    files : sequence of dict
+        All its rows of TrackingFile, by eid and fov.
+    places : collection of (str, int)
+        The FOVs whose files are wanted; those that are not in the database are left out.
     """
-    run, fovs = {name: keys[0][name] for name in TrackingRun.primary_key}, [_fov_of(key) for key in keys]
-    files = (TrackingFile & run & [{"eid": eid} for eid in {key["eid"] for key in keys}]).to_dicts(order_by="eid, fov")
-    reading = (TrackingRun & run).proj(*READING).fetch1()
-    n_rois = {(row["eid"], row["fov"]): row["n_rois"] for row in (FOV & fovs).proj("n_rois").to_dicts()}
-    positions, copies = _positions_of(fovs), _copies_of(run, files)
-    found = {}
-    for file, copy in zip(files, copies, strict=True):
-        place = (file["eid"], file["fov"])
-        if place in n_rois:
-            found[place] = {
-                **file, **reading, "n_rois": n_rois[place], "positions": positions[place], "copy": copy,
-                "earlier": [f["uid_text"] for f in files if f["eid"] == place[0] and f["fov"] < place[1]],
-            }  # fmt: skip
+    sessions = [{"eid": eid} for eid in sorted({file["eid"] for file in files})]
+    n_rois = {_place_of(row): row["n_rois"] for row in (FOV & sessions).proj("n_rois").to_dicts()}
+    texts = {_place_of(file): tracking.UIDText(file["uid_text"]) for file in files}
+    own = [file for file in files if _place_of(file) in n_rois and _place_of(file) in places]
+    if not own:
+        return {}
+    positions = _positions_of([_fov_of(file) for file in own])
+    likes = _registered_like(run, files, own, texts)
+    mice = _of_other_mice(run["subject"], own, texts) if reading["uid_form"] == "uuid" else {}
+    verdicts, found = _verdicts(run, files, n_rois, positions, texts), {}
+    for file, (copy, moved) in zip(own, likes, strict=True):
+        place = _place_of(file)
+        found[place] = {
+            **file, **reading, "subject": run["subject"], "n_rois": n_rois[place], "positions": positions[place],
+            "copy": copy, "moved": moved, "other_mouse": mice.get(place), **verdicts[place],
+            "earlier": [f["uid_text"] for f in files if f["eid"] == place[0] and f["fov"] < place[1]],
+        }  # fmt: skip
     return found
 
 
@@ -428,7 +530,7 @@ def _fov_of(key: dict) -> dict[str, Any]:
     return {"eid": key["eid"], "fov": key["fov"]}
 
 
-def _positions_of(fovs: Sequence[dict]) -> dict[tuple[str, int], str]:
+def _positions_of(fovs: Sequence[dict]) -> dict[FOVPlace, str]:
     """Return the hash of the positions of the ROIs of FOVs in the database, by eid and fov; one statement."""
     names = ("eid", "fov", "roi", "stack_y", "stack_x")
     eids, numbers, _, *positions = columns(ROI & fovs, *names, order_by=names[:3])
@@ -440,31 +542,137 @@ def _positions_of(fovs: Sequence[dict]) -> dict[tuple[str, int], str]:
     return found
 
 
-def _copies_of(run: dict, files: Sequence[dict[str, Any]]) -> list[dict[str, Any] | None]:
-    """Return for each file of a run the row of the file of another FOV that it is a copy of, if it is one.
+def _registered_like(
+    run: dict, files: Sequence[dict[str, Any]], own: Sequence[dict[str, Any]],
+    texts: dict[FOVPlace, tracking.UIDText],
+) -> list[tuple[dict[str, Any] | None, dict[str, Any] | None]]:  # fmt: skip
+    """Return for each of some files of a run the row of the file of another FOV that it is a copy of, if it is one.
 
-    A file of a registered session counts in this run, or if it fits in another: one that was in the wrong place once
-    must not refuse the right one. Of a session that was deleted, with its runs, each file counts. Four statements.
+    Also that of the former file of its FOV, if it has the same UIDs for other ROIs of the same. A file of a registered
+    session counts in this run, or if it fits in another: one that was in the wrong place once must not refuse the right
+    one. Of a session that was deleted, with its runs, each file counts. Four statements.
     """
     subject = {"subject": run["subject"]}
-    counts = TrackingFile & subject & [{"tracking_run": run["tracking_run"]}, TrackedFOV.proj()]
-    valid = {_content_of(row): row for row in counts.proj("uid_sha256").to_dicts(order_by="KEY")}
+    fitting = (TrackingFile & subject & TrackedFOV.proj()).proj("uid_sha256").to_dicts(order_by="KEY")
+    valid = {_content_of(row): row for row in fitting} | {_content_of(file): {**run, **file} for file in files}
     rows = (RegisteredUIDs & subject).proj("first_text", "first_rois", *DAY).to_dicts(order_by="KEY")
+    known = {_content_of(row) for row in rows}
+    rows += [{"first_text": file["uid_text"], "first_rois": file["uid_rois"], **subject, **dict.fromkeys(DAY), **file}
+             for file in files if _content_of(file) not in known]  # fmt: skip
     days = _days_of(sorted({file["eid"] for file in files}))
-    texts = [tracking.UIDText(file["uid_text"]) for file in files]
-    copies = [next((row for row in valid.values() if _is_same_file(file, row)), None) for file in files]
+    copies = [next((row for row in valid.values() if _is_same_file(file, row)), None) for file in own]
+    moved: list[dict[str, Any] | None] = [None] * len(own)
     for row in _with_is_gone(rows):
         if not row["is_gone"] and _content_of(row) not in valid:
             continue
         other, text = row | valid.get(_content_of(row), {}), tracking.UIDText(row["first_text"])
-        for number, file in enumerate(files):
-            if (
-                copies[number] is None
-                and _has_other_rois(file, other, days)
-                and _is_copy(file, other, texts[number], text)
-            ):
+        for number, file in enumerate(own):
+            mine = texts[_place_of(file)]
+            if copies[number] is None and _has_other_rois(file, other, days) and _is_copy(file, other, mine, text):
                 copies[number] = other
-    return copies
+            elif _is_former(file, other, days) and tracking.is_moved(mine, text, N_BY_CHANCE):
+                moved[number] = other
+    return list(zip(copies, moved, strict=True))
+
+
+def _of_other_mice(
+    subject: str, files: Sequence[dict[str, Any]], texts: dict[FOVPlace, tracking.UIDText]
+) -> dict[FOVPlace, dict[str, Any]]:
+    """Return by eid and fov a row of TrackedFOV of another mouse that has UIDs of a file, where there is one.
+
+    A UUID is made once. A few of each file, always the first in their order, so that days that share cells share these,
+    are looked for in the latest tracking run of each other mouse: two statements, and one more if some are found.
+    """
+    others = (TrackingRun - {"subject": subject}).proj("registered_at").to_dicts(order_by="registered_at")
+    latest = [{name: row[name] for name in TrackingRun.primary_key}
+              for row in {row["subject"]: row for row in others}.values()]  # fmt: skip
+    uids = {_place_of(file): sorted(texts[_place_of(file)].first_lines) for file in files}
+    some = {uid for own in uids.values() for uid in islice(filter(_is_uuid, own), N_LOOKED_FOR)}
+    if not latest or not some:
+        return {}
+    hits = (TrackedFOV.Member & latest & _with_uids(some)).proj("cell_uid").to_dicts()
+    uids = {place: own for place, own in uids.items() if not {row["cell_uid"] for row in hits}.isdisjoint(own)}
+    if not uids:
+        return {}
+    runs = [{name: row[name] for name in TrackingRun.primary_key} for row in hits]
+    rows = (
+        (TrackedFOV.Member & runs & _with_uids(filter(_is_uuid, set().union(*uids.values()))))
+        .proj("cell_uid")
+        .to_dicts()
+    )
+    found = {}
+    for place, own in uids.items():
+        of_file = set(own)
+        (other, n), = Counter(tuple(row[name] for name in OF_OTHER) for row in rows
+                              if row["cell_uid"] in of_file).most_common(1)  # fmt: skip
+        if n >= min(N_BY_CHANCE, len(own)):
+            found[place] = dict(zip(OF_OTHER, other, strict=True)) | {"n": n}
+    return found
+
+
+def _is_uuid(word: str) -> bool:
+    return tracking.is_uid(word, "uuid")
+
+
+def _with_uids(uuids: Iterable[str]) -> str:
+    return f"cell_uid IN ({', '.join(map(repr, sorted(uuids)))})"
+
+
+def _verdicts(
+    run: dict, files: Sequence[dict[str, Any]], n_rois: dict[FOVPlace, int],
+    positions: dict[FOVPlace, str], texts: dict[FOVPlace, tracking.UIDText],
+) -> dict[FOVPlace, dict[str, Any]]:  # fmt: skip
+    """Return by eid and fov what the places of shared cells say of each file of a run: ``verdict`` and ``others``.
+
+    Only the FOVs that are read, and have as many ROIs as their file has lines, are compared: one statement. If one
+    contradicts others, two more: those that have other ROIs than their file was registered with say nothing, and those
+    that are tracked in this run are noted. ``others`` has eid, fov and ``is_tracked`` of each file, by its number.
+
+    Parameters
+    ----------
+    n_rois : dict
+        Of the FOVs that are read, by eid and fov.
+    positions : dict
+        Hashes of positions, by eid and fov, as far as they are known.
+    """
+    places = [_place_of(file) for file in files]
+    fits = [n_rois.get(place) == len(texts[place].lines) and _may_have_rois(file, positions.get(place))
+            for place, file in zip(places, files, strict=True)]  # fmt: skip
+    lines = [texts[place].first_lines if fit else {} for place, fit in zip(places, fits, strict=True)]
+    chosen = of_cells.cells_to_compare(lines)
+    where = _places_of_lines(dict(zip(places, (one.values() for one in chosen), strict=True)))
+    cells = [{uid: where[place][line] for uid, line in one.items()} for place, one in zip(places, chosen, strict=True)]
+    verdicts, tracked = of_cells.compare_places(cells), set()
+    if doubtful := [i for i, verdict in enumerate(verdicts) if verdict.contradicts]:
+        unknown = [_fov_of(files[i]) for i in doubtful if places[i] not in positions]
+        known = positions | (_positions_of(unknown) if unknown else {})
+        verdicts = of_cells.compare_places([
+            one if _may_have_rois(file, known.get(place)) else {}
+            for place, file, one in zip(places, files, cells, strict=True)
+        ])  # fmt: skip
+        tracked = {_place_of(row) for row in (TrackedFOV & run).proj().to_dicts()}
+    others = [{**_fov_of(file), "is_tracked": _place_of(file) in tracked} for file in files]
+    return {place: {"verdict": verdict, "others": others} for place, verdict in zip(places, verdicts, strict=True)}
+
+
+def _may_have_rois(file: dict[str, Any], positions: str | None) -> bool:
+    """Return whether a FOV may have the ROIs that its file was registered with; None: its positions are not known."""
+    return positions is None or file["uid_rois"] in ("", positions)
+
+
+def _places_of_lines(
+    lines: dict[FOVPlace, Collection[int]],
+) -> dict[FOVPlace, dict[int, of_cells.Place]]:
+    """Return the positions (y, x) of some ROIs in the database, by eid and fov, and by ROI; one statement."""
+    wanted = [f"eid = '{eid}' AND fov = {fov:d} AND roi IN ({', '.join(map(str, sorted(rois)))})"
+              for (eid, fov), rois in lines.items() if rois]  # fmt: skip
+    found: dict[FOVPlace, dict[int, of_cells.Place]] = {place: {} for place in lines}
+    if wanted:
+        names = ("eid", "fov", "roi", "stack_y", "stack_x")
+        rows = (one.tolist() for one in columns(ROI & wanted, *names, order_by=names[:3]))
+        for eid, fov, roi, y, x in zip(*rows, strict=True):
+            found[eid, fov][roi] = (y, x)
+    return found
 
 
 def _content_of(file: dict[str, Any]) -> tuple[str, int, str]:
@@ -477,9 +685,19 @@ def _is_same_file(file: dict[str, Any], other: dict[str, Any]) -> bool:
 
 def _has_other_rois(file: dict[str, Any], other: dict[str, Any], days: dict[str, tuple[datetime.date, int]]) -> bool:
     """Return whether a row of RegisteredUIDs is of another FOV than a file, and of ROIs that are known to be others."""
-    is_own = file["eid"] == other["eid"] or (other["is_gone"] and _may_be_of(other, days[file["eid"]]))
     rois = {file["uid_rois"], other["first_rois"]}
-    return not (is_own and file["fov"] == other["fov"]) and len(rois) == 2 and not rois & {"", UNREADABLE}
+    return not _is_own(file, other, days) and len(rois) == 2 and not rois & {"", UNREADABLE}
+
+
+def _is_former(file: dict[str, Any], other: dict[str, Any], days: dict[str, tuple[datetime.date, int]]) -> bool:
+    """Return whether a row of RegisteredUIDs is another file of the FOV of a file, of the same ROIs."""
+    has_same_rois = file["uid_rois"] == other["first_rois"] not in ("", UNREADABLE)
+    return has_same_rois and file["uid_sha256"] != other["uid_sha256"] and _is_own(file, other, days)
+
+
+def _is_own(file: dict[str, Any], other: dict[str, Any], days: dict[str, tuple[datetime.date, int]]) -> bool:
+    is_of_session = file["eid"] == other["eid"] or (other["is_gone"] and _may_be_of(other, days[file["eid"]]))
+    return bool(is_of_session and file["fov"] == other["fov"])
 
 
 def _is_copy(
@@ -522,11 +740,14 @@ def _tracked(file: dict[str, Any]) -> tuple[list[dict[str, Any]], int]:
     """
     _check_rois(file)
     _check_no_copy(file)
+    _check_no_other_mouse(file)
     uid_form = file["uid_form"]
     lines, place = tracking.uid_lines(file["uid_text"], uid_form), _place(file)
     tracking.check_form(lines, uid_form, **place)
     earlier = [uid for text in file["earlier"] for uid in tracking.cells_in(text, uid_form)]
     rows = tracking.tracked_rows(lines, file["n_rois"], earlier, file["duplicates"], **place)
+    _check_places(file)
+    _check_not_moved(file)
     quality = _silhouette(file["cluster_silhouette"], file["n_rois"], place)
     _check_silhouettes(quality, lines, place)
     found = [{"roi": roi, "cell_uid": uid, "silhouette": quality[roi]} for uid, roi in rows.items()]
@@ -574,8 +795,73 @@ def _check_no_copy(file: dict) -> None:
         )  # fmt: skip
 
 
+def _check_no_other_mouse(file: dict) -> None:
+    """Refuse UIDs that cells of another mouse have."""
+    if other := file["other_mouse"]:
+        raise DataError(
+            f"the UIDs are those of another mouse, {other['subject']}", **_place(file), expected="UIDs of its own",
+            found=f"{other['n']} UIDs of session {other['eid']}, FOV_{other['fov']:02d}, of {other['subject']}",
+            do=f"Put the files in their places, then run: meso track {file['subject']}. If those of {other['subject']} "
+            f"are wrong, delete its tracking run: (schemas.TrackingRun & "
+            f"{{'tracking_run': '{other['tracking_run']}'}}).delete()",
+        )  # fmt: skip
+
+
+def _check_places(file: dict) -> None:
+    """Refuse UIDs that put the cells at other places of the image than on other days.
+
+    Also of a file that is not at fault, if the one that is at fault is tracked: it came before those that tell.
+    """
+    verdict: of_cells.Verdict = file["verdict"]
+    wrong = [file["others"][i] for i in verdict.contradicts]
+    tracked = [other for other in wrong if other["is_tracked"]]
+    if not verdict.is_outvoted and not tracked:
+        return
+    least, first = min((share, i) for i, share in verdict.explained.items())
+    if verdict.is_outvoted:
+        do = "Give it the lines in the order of the ROIs"
+        do += "" if len(wrong) > 1 else "; if they are, the other file has them in another order"
+    else:
+        keys = [_fov_of(other) for other in tracked]
+        do = f"The files of these are at fault, and were tracked before: (schemas.TrackedFOV & {keys}).delete()"
+    raise DataError(
+        "the UIDs put cells at other places of the image than those of another day", **_place(file),
+        expected=f"places of which a plane over those of the other day explains {of_cells.MIN_EXPLAINED:.0%} or more",
+        found=f"{max(least, 0):.0%} with {_named(file['others'][first])}; less is explained with {len(wrong)} of the "
+        f"{len(verdict.explained)} FOVs that share cells with it ({', '.join(map(_named, wrong[:MOST_NAMED]))})",
+        do=f"{do}; then run: meso track {file['subject']}",
+    )  # fmt: skip
+
+
+def _named(other: dict) -> str:
+    return f"session {other['eid']}, FOV_{other['fov']:02d}"
+
+
+def _check_not_moved(file: dict) -> None:
+    """Refuse the UIDs that the FOV had before, for others of its ROIs, unless the places of other days confirm them.
+
+    Each run of ROICaT makes new UIDs; that lines were removed or single ones corrected is no such case.
+    """
+    if (other := file["moved"]) and not file["verdict"].is_confirmed:
+        known = {name: other[name] for name in RegisteredUIDs.primary_key}
+        n_shared, n_same = tracking.n_shared(*map(tracking.UIDText, (file["uid_text"], other["first_text"])))
+        raise DataError(
+            "the UIDs are those that were registered before, for other ROIs of the FOV", **_place(file),
+            expected=f"the {n_shared} UIDs that both files have for the ROIs that had them: the ROIs have not changed",
+            found=f"{n_same} of them on the lines that they had",
+            do=f"Put the former file back, then run: meso track {file['subject']}. If that was wrong, forget it: "
+            f"(schemas.RegisteredUIDs & {known}).delete()",
+        )  # fmt: skip
+
+
 def _silhouette(values: np.ndarray | None, n_rois: int, place: dict) -> list[float | None]:
-    """Return the cluster silhouette of each ROI, None where it is not known."""
+    """Return the cluster silhouette of each ROI, None where it is not known.
+
+    Raises
+    ------
+    DataError
+        There are more or fewer than ROIs, or one is not from -1 to 1.
+    """
     if values is None:
         return [None] * n_rois
     if len(values) != n_rois:
@@ -585,6 +871,13 @@ def _silhouette(values: np.ndarray | None, n_rois: int, place: dict) -> list[flo
             found=f"{len(values)}",
             **place,
         )
+    # ROICaT's are (similarity within the cluster - highest with another) / the larger of the two
+    outside = np.flatnonzero(np.abs(values) > MAX_SILHOUETTE)
+    if outside.size:
+        raise DataError(
+            "not silhouettes", **place, expected=f"numbers from -1 to 1, or NaN, in {tracking.SILHOUETTE}",
+            found=f"{outside.size} others, the first {values[outside[0]]:g} for ROI {outside[0]}",
+        )  # fmt: skip
     return [float(v) if np.isfinite(v) else None for v in values]
 
 

@@ -113,6 +113,11 @@ class UIDText:
         return uid_lines(self.text, "any")
 
     @cached_property
+    def first_lines(self) -> dict[str, int]:
+        """The line of each UID, the first if there are several."""
+        return {uid: line for line, uid in reversed(list(enumerate(self.lines))) if uid}
+
+    @cached_property
     def words(self) -> set[str]:
         """All words in lower case, placeholders too, from which is quickly seen what files share."""
         return set(self.text.lower().replace('"', " ").replace("'", " ").split())
@@ -137,6 +142,24 @@ def is_in_same_order(one: UIDText, other: UIDText) -> bool:
     line_of = {uid: line for line, uid in enumerate(other.lines) if uid}
     found = [line_of[uid] for uid in one.lines if uid in line_of]
     return len(found) >= MIN_COMMON and float(np.mean(np.diff(found) > 0)) > MIN_IN_ORDER
+
+
+def n_shared(one: UIDText, other: UIDText) -> tuple[int, int]:
+    """Return how many UIDs two files share, and how many of these are on the same line of both."""
+    lines, others = one.first_lines, other.first_lines
+    shared = lines.keys() & others.keys()
+    return len(shared), sum(lines[uid] == others[uid] for uid in shared)
+
+
+def is_moved(one: UIDText, other: UIDText, least: int) -> bool:
+    """Return whether most of the UIDs that two files share are on other lines, `least` or more, of as many lines.
+
+    In a file from which lines were removed they are on other lines, too; it has fewer.
+    """
+    if len(one.words & other.words) < least or len(one.lines) != len(other.lines):
+        return False
+    shared, same = n_shared(one, other)
+    return shared - same >= max(least, same + 1)
 
 
 def reads_as_before(text: str, uid_form: str | None) -> bool:

@@ -224,8 +224,10 @@ def _half_note(eid: str, what: str, reason: str, halves: tuple[list[str], list[s
 def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -> list[dict[str, Any]]:
     """Return the latest tracking runs of the sessions' subjects whose UID files have changed, with their rules.
 
-    A run is of all sessions of a subject: if one of them stays as it is, its UIDs do, too, and so does the run.
+    A run is of all sessions of a subject: if one of them stays as it is, its UIDs do, too, and so does the run. It also
+    stays if a file that has changed does not fit a FOV whose UIDs fitted, unless the FOV is read again.
     """
+    replaced = [(row.key["eid"], row.key["fov"]) for row in ready if row.table == "FOV"]
     subjects = set((Session & [{"eid": eid} for eid in eids]).to_arrays("subject")) if eids else set()
     stay = {row.key["eid"] for row in done.changes} - {row.key["eid"] for row in ready}
     of_those = set((Session & [{"eid": eid} for eid in sorted(stay)]).to_arrays("subject")) if stay else set()
@@ -243,12 +245,21 @@ def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -
                     f"the UIDs of {key['subject']} have changed and stay as they are, like all of the sessions above; "
                     f"to register them all the same: meso track {key['subject']}"
                 )
+            elif problems := _problems_of_uids(key, rule, replaced):
+                done.failures += [f"the UIDs of {key['subject']} stay as they are: {error}" for error in problems]
             else:
                 found.append({"former": key, **rule})
                 done.notes.append(f"the UIDs of {key['subject']} have changed: they become a new tracking run")
         except MesoError as error:
             done.failures.append(f"the UIDs of {key['subject']} stay as they are: {error}")
     return found
+
+
+def _problems_of_uids(key: dict, rule: dict[str, Any], replaced: list[tuple[str, int]]) -> list[DataError]:
+    """Return why changed UID files cannot take the place of those of a run."""
+    return TrackingRun.problems(
+        key, rule["uid_root"], rule["duplicates"], rule["uid_form"] or "uuid", replaced=replaced
+    )
 
 
 # --------------------------------------------------------------------------------------- 2. what is deleted, and kept

@@ -14,7 +14,7 @@ import pandas as pd
 import schemas
 from pipeline.demo.repository import LAB, session_eid
 from pipeline.reading.behavior import TRIALS, WHEEL_TIMES
-from pipeline.reading.fov import SIGNALS, TIMES, UUIDS
+from pipeline.reading.fov import SIGNALS, TIMES, UUID, UUIDS
 from pipeline.tracking.uids import UIDS
 from populate_scripts.ingest import Ingested
 from schemas.rows import jobs_of
@@ -50,7 +50,7 @@ def copy_session(template: Path, folder: Path) -> None:
         elif path.name == UUIDS:
             new_uuids(path, mark)
         elif path.name == UIDS:  # blanks at the end of a line do not count
-            lines = path.read_text().splitlines()
+            lines = [_of_subject(subject, line) for line in path.read_text().splitlines()]
             path.write_text("".join(f"{line}{' ' * (mark >> i & 1)}\n" for i, line in enumerate(lines)))
 
 
@@ -61,6 +61,11 @@ def _other_choices(table: pd.DataFrame, day: int) -> pd.DataFrame:
         for name in ("choice", "feedbackType"):
             table.loc[turned, name] *= -1
     return table
+
+
+def _of_subject(subject: str, line: str) -> str:
+    """Return the UID that a subject has in place of that of the template: no two mice share a cell."""
+    return str(uuid.uuid5(uuid.NAMESPACE_OID, f"{subject} {line}")) if UUID.fullmatch(line) else line
 
 
 def _mark(text: str) -> int:

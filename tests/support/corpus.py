@@ -668,6 +668,12 @@ UID_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
         )
         for word in ("-1", "<missing>", "None", "NA", "NULL", '""')
     },
+    (SILHOUETTE, "per cent"): (
+        lambda fov: rewrite(fov / SILHOUETTE, lambda a: 100 * a),
+        Refused(
+            r"not silhouettes .expected numbers from -1 to 1, or NaN, .* others, the first [\d.]+ for ROI", of=UIDS
+        ),
+    ),
     (UIDS, "in capitals"): (_uid_line(str.upper), Accepted("letter case does not make another cell")),
     (UIDS, "of two columns"): (
         _uid_line(lambda line: f"{line},0.9"),
