@@ -137,6 +137,11 @@ class TrackingRun(WholeDelete, dj.Manual):
             As for ``register``, errors also.
         replaced : collection of (str, int)
             FOVs, as (eid, fov), that will be read again: whether their files fit cannot be told yet.
+
+        Returns
+        -------
+        list of DataError
+            One for each such FOV, which says what does not fit.
         """
         files = _with_first_rois(former["subject"], _all_uid_files(former["subject"], uid_root))
         known = {_content_of(file): _quality_key(file) for file in (TrackingFile & former).to_dicts()}
