@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ from pipeline.settings.curves import EVENTS, check_own_name
 from schemas.cascade import WholeDelete
 from schemas.provenance import now
 from schemas.rows import content_key
-from schemas.session import Behavior
+from schemas.session import FINGERPRINT, Behavior, trials_of
 
 schema = dj.Schema()
 
@@ -39,6 +40,14 @@ class LabelSet(WholeDelete, dj.Manual):
         own_labels : <blob>             # (n_trials,) float64, 1, 0 or NaN
         """
 
+    class Trials(dj.Part):
+        definition = """
+        # the trials that labels of a session were given for; none: added before version 25
+        -> master
+        labelled_eid : char(36)
+        labelled_trials : char(32)      # hash of the stimuli, choices and feedback of all trials, in their order
+        """
+
     @classmethod
     def add(cls, name: str, labels: Mapping[str, Any]) -> dict:
         """Insert labels unless they are in the table, and return their key; the name now stands for them.
@@ -60,22 +69,37 @@ class LabelSet(WholeDelete, dj.Manual):
         check_own_name(name)
         if not labels:
             raise DataError(f"labels {name!r} are of no session")
-        rows = (Behavior & [{"eid": eid} for eid in labels]).to_dicts()
-        n_trials = {row["eid"]: row["n_trials"] for row in rows}
-        if missing := sorted(set(labels) - set(n_trials)):
+        known = set((Behavior & [{"eid": eid} for eid in labels]).to_arrays("eid"))
+        if missing := sorted(set(labels) - known):
             raise DataError("has no trials in the database", eid=missing[0], dataset=f"labels {name!r}",
                             do=f"Read it with: meso ingest {missing[0]}")  # fmt: skip
-        checked = {eid: checked_labels(labels[eid], n_trials[eid], name, eid) for eid in sorted(labels)}
+        trials = {eid: trials_of(eid) for eid in sorted(labels)}
+        checked = {eid: checked_labels(labels[eid], len(one["choice"]), name, eid) for eid, one in trials.items()}
         plain = {eid: [None if np.isnan(one) else int(one) for one in row] for eid, row in checked.items()}
         key = {"label_set": content_key([name, plain])}
-        if not (cls & key):
-            with cls.connection.transaction:
+        given = [{**key, "labelled_eid": eid, "labelled_trials": trials_key(one)} for eid, one in trials.items()]
+        with cls.connection.transaction:
+            if not (cls & key):
                 row = {"label_name": name, "labelled_by": cls.connection.get_user(), "labelled_at": now()}
                 cls.insert1({**key, **row})
                 cls.Labels.insert({**key, "labelled_eid": eid, "own_labels": row} for eid, row in checked.items())
-        elif cls.named([name])[name] != key["label_set"]:  # former labels, added again
-            cls.update1({**key, "labelled_at": now()})
+            elif cls.named([name])[name] != key["label_set"]:  # former labels, added again
+                cls.update1({**key, "labelled_at": now()})
+            cls.Trials.insert(cls._new_trials(name, given))
         return key
+
+    @classmethod
+    def _new_trials(cls, name: str, given: list[dict]) -> list[dict]:
+        """Return the rows that are not in ``Trials`` yet; warn of values that were given for other trials before."""
+        new = [row for row in given if not (cls.Trials & row)]
+        for row in new:
+            if cls.Trials & {column: row[column] for column in ("label_set", "labelled_eid")}:
+                warnings.warn(
+                    f"session {row['labelled_eid']}, labels {name!r}: the same values were given before for other "
+                    "trials, which were read again since. They are taken to be of the trials as they are now: if not, "
+                    f"make new ones, and run: meso labels drop {name}", stacklevel=4,
+                )  # fmt: skip
+        return new
 
     @classmethod
     def named(cls, names: Iterable[str]) -> dict[str, str]:
@@ -97,33 +121,63 @@ class LabelSet(WholeDelete, dj.Manual):
         return {name: latest[name] for name in names}
 
     @classmethod
-    def of_session(cls, label_set: str, eid: str, n_trials: int) -> np.ndarray:
+    def of_session(cls, label_set: str, eid: str, trials: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the labels of a session, (n_trials,) float64: 1, 0 or NaN.
+
+        Parameters
+        ----------
+        label_set, eid : str
+        trials : mapping of ALF attribute to (n_trials,) float64
+            As they are now.
 
         Raises
         ------
         DataError
-            The set has no labels of the session, or labels of another number of trials.
+            The set has no labels of the session, or labels of other trials.
         """
         name = (cls & {"label_set": label_set}).to_arrays("label_name").tolist()
-        rows = (cls.Labels & {"label_set": label_set, "labelled_eid": eid}).to_dicts()
+        of_session = {"label_set": label_set, "labelled_eid": eid}
+        rows = (cls.Labels & of_session).to_dicts()
         if not rows:
             problem = f"has no labels {name[0]!r}" if name else "its labels are not in the database any more"
             raise DataError(problem, eid=eid, do="Add labels of all sessions with: meso labels add FILE")
-        return checked_labels(rows[0]["own_labels"], n_trials, name[0], eid)
+        labels = checked_labels(rows[0]["own_labels"], len(trials["choice"]), name[0], eid)
+        given_for = (cls.Trials & of_session).to_arrays("labelled_trials")
+        if len(given_for) and trials_key(trials) not in given_for:
+            raise DataError(
+                "the labels were given for other trials", eid=eid, dataset=f"labels {name[0]!r}",
+                expected=f"the stimuli, choices and feedback of {len(labels)} trials as when the labels were added",
+                found="others: the trials were read again since",
+                do="Add labels of the trials as they are now: meso labels add FILE, or in Python labels={...}",
+            )  # fmt: skip
+        return labels
+
+
+def trials_key(trials: Mapping[str, np.ndarray]) -> str:
+    """Return a hash of the stimuli, choices and feedback of trials, in their order.
+
+    Not of their times: a clock that is aligned again moves these, and the trials stay the same.
+    """
+    columns = np.column_stack([trials[attribute] for attribute in FINGERPRINT])
+    return content_key([[None if np.isnan(one) else one for one in row] for row in columns.tolist()])
 
 
 def listed() -> list[dict[str, Any]]:
-    """Return a row for each set of labels, the latest last: name, key, sessions, labels by class, account, time."""
+    """Return a row for each set of labels, the latest last: name, key, sessions, labels by class, account, time.
+
+    ``trials`` is 'compared' if it is known for which trials the labels were given, else 'unknown': before version 25.
+    """
     parts: dict[str, list[np.ndarray]] = {}
     for row in LabelSet.Labels.to_dicts(order_by="KEY"):
         parts.setdefault(row["label_set"], []).append(row["own_labels"])
-    rows = []
+    with_trials, rows = set(LabelSet.Trials.to_arrays("label_set")), []
     for row in LabelSet.to_dicts(order_by="labelled_at"):
         labels = np.concatenate(parts[row["label_set"]])
         rows.append({
             "name": row["label_name"], "labels": row["label_set"], "sessions": len(parts[row["label_set"]]),
             "class_1": int((labels == 1).sum()), "class_0": int((labels == 0).sum()),
-            "without": int(np.isnan(labels).sum()), "added_by": row["labelled_by"], "added_at": row["labelled_at"],
+            "without": int(np.isnan(labels).sum()),
+            "trials": "compared" if row["label_set"] in with_trials else "unknown",
+            "added_by": row["labelled_by"], "added_at": row["labelled_at"],
         })  # fmt: skip
     return rows

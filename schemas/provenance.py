@@ -140,6 +140,16 @@ class SourceUpdate(WholeDelete, dj.Manual):
         done_at : datetime(6)       # UTC
         """
 
+    class OfSubject(dj.Part):
+        definition = """
+        # all of it that is of a subject is done; none in updates of before version 25
+        -> master
+        done_subject : varchar(64)
+        ---
+        done_sets : json            # its sets of sessions: the key of each now, by its former one
+        subject_at : datetime(6)    # UTC
+        """
+
 
 @schema
 class FormerResult(WholeDelete, dj.Manual):

@@ -237,6 +237,25 @@ class ReadsSession:
             for other in others.to_dicts(limit=1):
                 raise copy_error(key, source.dataset, other["eid"], other["dataset"])
 
+    @classmethod
+    def check_together(
+        cls, key: dict, data: Any, sources: Sequence[reading.Source],
+        other_key: dict, other: Any, other_sources: Sequence[reading.Source],
+    ) -> None:  # fmt: skip
+        """Refuse the files of two rows, of which neither has been inserted, if they do not go together.
+
+        Parameters as for ``check``, of either row.
+
+        Raises
+        ------
+        DataError
+            Both have the same activity, uuids, trials or wheel.
+        """
+        theirs = {one.sha256: one for one in other_sources if reading.is_measured(one.dataset)}
+        for source in sources:
+            if source.sha256 in theirs and not _is_same_fov(key, other_key):
+                raise copy_error(key, source.dataset, other_key["eid"], theirs[source.sha256].dataset)
+
     @staticmethod
     def _check_clock(key: dict) -> None:
         """Refuse times that have changed since another table of the session was read.
@@ -249,6 +268,11 @@ class ReadsSession:
             for other, recorded in table.Source.by_row({"eid": key["eid"]}):
                 if found := reading.clock_changes(reader, recorded, table.datasets(reader, other)):
                     raise _clock_error(table.__name__, other, found[0])
+
+
+def _is_same_fov(key: dict, other: dict) -> bool:
+    """Return whether two rows are of the same FOV: signals of it are made of the same files."""
+    return "fov" in key and (key["eid"], key["fov"]) == (other["eid"], other["fov"])
 
 
 def copy_error(key: dict, dataset: str, other_eid: str, other: str) -> DataError:
@@ -425,6 +449,15 @@ class Wheel(ReadsSession, WholeDelete, dj.Imported):
     wheel_velocity : <blob>             # float32, rad/s, {VELOCITY_RATE} per s
     """
 
+    class Doubt(dj.Part):
+        definition = """
+        # what may be wrong with the wheel; none of one that was read before version 25
+        -> master
+        doubt : int16
+        ---
+        doubt_text : varchar(2048)
+        """
+
     class Source(SourceFile):
         pass
 
@@ -460,6 +493,7 @@ class Wheel(ReadsSession, WholeDelete, dj.Imported):
 
     def make_insert(self, key, wheel, sources):
         self.insert(self.rows(key, wheel))
+        self.Doubt.insert({**key, "doubt": i, "doubt_text": text[:2048]} for i, text in enumerate(wheel.doubts))
         self.insert_sources(key, wheel, sources)
 
 

@@ -1,6 +1,6 @@
 """Read IBL mesoscope sessions through ONE and check every dataset, so that no bad input reaches the database."""
 
-from pipeline.reading.behavior import Trials, Wheel, read_trials, read_wheel
+from pipeline.reading.behavior import Trials, Wheel, against_wheel, read_trials, read_wheel
 from pipeline.reading.changes import (
     Change,
     changes,
@@ -39,6 +39,7 @@ __all__ = [
     "Source",
     "Trials",
     "Wheel",
+    "against_wheel",
     "changes",
     "check_place",
     "clock_changes",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
@@ -49,6 +49,17 @@ WITHIN_TRIALS, MIN_TOLD = ("goCue_times", "firstMovement_times", "response_times
 MIN_REWARDED = 0.9
 #: Two tasks with the same stimuli, choices and feedback on so many trials or more are one task.
 MIN_REPEATED = 10
+#: Values of probabilityLeft in the blocks of biased protocols, which draw the side of each stimulus with it.
+BLOCKS = (0.2, 0.8)
+#: Of the stimuli in blocks 80 % are on the block's side, and half with the blocks of another session. Refused are fewer
+#: than the middle of the two that are also 5 standard deviations too few, as in one of 3 million sound sessions.
+MIN_IN_BLOCKS, MIN_ON_SIDE, MAX_DEVIATION = 50, 0.65, 5.0
+#: A response is the wheel's turn to a threshold, against the sign of the choice: so it is in nearly all trials (IBL's
+#: quality control tests the same), and in half of them with another clock, of another day, or of another mouse.
+MIN_RESPONSES, MIN_TURNED = 20, 0.7
+#: Turns to the response in rad: 0.28 at 4 degrees per mm, 0.14 at 8. Below the first the wheel was still; a median
+#: beyond the second is in another unit, degrees being 57 times as many.
+MIN_TURN, MAX_TURN = 0.03, 3.0
 #: Rates in Hz: brainbox interpolates the wheel at the first; velocity is stored at the second. The velocity is
 #: low-pass filtered at 20 Hz, so 100 Hz loses nothing.
 WHEEL_RATE, VELOCITY_RATE = 1000, 100
@@ -87,6 +98,8 @@ class Wheel:
     velocity : (L,) float32
         rad/s every ``1 / VELOCITY_RATE`` s, by ``brainbox.behavior.wheel.velocity_filtered``.
     sources : tuple of Source
+    doubts : tuple of str
+        What may be wrong with it, and cannot be told from sound data.
     """
 
     timestamps: np.ndarray
@@ -94,6 +107,7 @@ class Wheel:
     velocity_start: float
     velocity: np.ndarray
     sources: tuple[Source, ...]
+    doubts: tuple[str, ...] = ()
 
 
 def column_name(attribute: str) -> str:
@@ -155,6 +169,7 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
             _check_one_clock(part, reader.place("_ibl_trials.stimOff_times.npy", collection))
             _check_within_trials(part, reader.place(TRIALS, collection))
             _check_rewarded(part, reader.place(TRIALS, collection))
+            _check_blocks(part, reader.place(TRIALS, collection))
     for error in lacking.values() if recorded is None else ():
         warnings.warn(f"{error}: this task is left out", stacklevel=2)
     table = pd.concat([parts[collection] for collection in order], ignore_index=True)
@@ -442,6 +457,21 @@ def _check_rewarded(trials: pd.DataFrame, place: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
+def _check_blocks(trials: pd.DataFrame, place: dict[str, Any]) -> None:
+    """Refuse blocks of another session: most stimuli are on the side that probabilityLeft says."""
+    left, right = (trials[name].notna().to_numpy() for name in ("contrastLeft", "contrastRight"))
+    p_left = trials["probabilityLeft"].to_numpy()
+    known = (left != right) & np.isclose(p_left[:, None], BLOCKS).any(axis=1)
+    n, on_side = int(known.sum()), int((left == (p_left > 0.5))[known].sum())
+    expected, deviation = max(BLOCKS) * n, (n * BLOCKS[0] * BLOCKS[1]) ** 0.5
+    if n >= MIN_IN_BLOCKS and on_side < min(MIN_ON_SIDE * n, expected - MAX_DEVIATION * deviation):
+        raise DataError(
+            "probabilityLeft is not that of these stimuli", found=f"{on_side} are",
+            expected=f"about {expected:.0f} of {n} stimuli in blocks of 0.2 and 0.8 on the side of the block",
+            do="Give probabilityLeft and contrasts of the same session, trial by trial", **place,
+        )  # fmt: skip
+
+
 def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> Wheel:
     """Read the wheel of all task protocols of a session and compute its velocity.
 
@@ -456,8 +486,8 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     ------
     DataError
         The wheel is missing, its times and positions differ in length, values are not finite, times decrease, the
-        recording is longer than a day, those of two protocols overlap in time or are copies, none of it was imaged, or
-        a file is not the recorded one.
+        recording is longer than a day, those of two protocols overlap in time or are copies, none of it was imaged, the
+        turns contradict the choices, or a file is not the recorded one.
     ConfigError
         brainbox is not installed.
     """
@@ -477,14 +507,39 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
         _check_wheel(reader, collection, times, position)
     times_of = {collection: times for collection, (times, _) in parts.items()}
     order = _in_order_of_time(reader, WHEEL_TIMES, times_of)
+    doubts: list[str] = []
     if recorded is None:  # as for trials
         _check_imaged(reader, WHEEL_TIMES, order, times_of)
+        for collection, trials in _sound_trials(one, eid, collections).items():
+            (times, position), place = parts[collection], reader.place("_ibl_wheel.position.npy", collection)
+            doubts += map(str, _check_turns(trials, times, position, place))
+    for doubt in doubts:
+        warnings.warn(doubt, stacklevel=2)
     times, position = (np.concatenate(part) for part in zip(*(parts[c] for c in order), strict=True))
     _check_wheel(reader, order[-1], times, position)  # once more for the whole: together they may be too long
     even, even_times = wheel.interpolate_position(times, position, freq=WHEEL_RATE)
     velocity, _ = wheel.velocity_filtered(even, WHEEL_RATE)
     step = WHEEL_RATE // VELOCITY_RATE
-    return Wheel(times, position, float(even_times[0]), velocity[::step].astype(np.float32), tuple(reader.sources))
+    slow = velocity[::step].astype(np.float32)
+    return Wheel(times, position, float(even_times[0]), slow, tuple(reader.sources), tuple(doubts))
+
+
+def against_wheel(trials: pd.DataFrame, times: np.ndarray, position: np.ndarray, eid: str) -> str:
+    """Return how trials contradict a wheel that has been read, '' if they do not.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        Columns ``TRIAL_ATTRIBUTES``.
+    times, position : (M,) float64
+        In s and rad.
+    eid : str
+    """
+    try:
+        doubts = _check_turns(trials, times, position, {"eid": eid, "dataset": TRIALS})
+        return "; ".join(map(str, doubts))
+    except DataError as error:
+        return str(error)
 
 
 def wheel_datasets(reader: SessionReader) -> list[str]:
@@ -514,6 +569,85 @@ def _check_wheel(reader: SessionReader, collection: str, times: np.ndarray, posi
     if times[-1] - times[0] > MAX_DURATION:
         found = f"{times[0]} to {times[-1]} s"
         raise DataError("the wheel recording is too long", expected="at most one day", found=found, **in_times)
+
+
+def _sound_trials(one: Any, eid: str, collections: Iterable[str]) -> dict[str, pd.DataFrame]:
+    """Return by collection the trials that can be read; reading trials raises the errors of the others itself."""
+    reader, found = SessionReader(one, eid), {}
+    try:
+        reader.fetch(trial_datasets(reader))
+        for collection in (one for one in collections if reader.has(TRIALS, one)):
+            table = _load_table(reader, collection)
+            if not _missing(reader, collection, table):
+                found[collection] = _load_trials(reader, collection, table)
+    except DataError:
+        pass
+    return found
+
+
+def _check_turns(
+    trials: pd.DataFrame, times: np.ndarray, position: np.ndarray, place: dict[str, Any]
+) -> Iterator[DataError]:
+    """Refuse a wheel whose turns contradict the choices: of another clock, day or unit.
+
+    Yield the errors of what a sound wheel can have as well: it lacks some of the responses, or the rig's encoder was
+    connected the other way round.
+
+    Parameters
+    ----------
+    trials : DataFrame
+        Columns ``TRIAL_ATTRIBUTES``.
+    times, position : (M,) float64
+        In s and rad.
+    place : dict
+        Session and dataset, for errors.
+    """
+    choice, response = trials["choice"].to_numpy(), trials["response_times"].fillna(trials["feedback_times"]).to_numpy()
+    events = trials[["goCue_times", "stimOn_times"]].to_numpy()
+    # the later one begins the closed loop; in cued protocols the mouse may turn between the two
+    starts = np.fmin(*events.T), np.fmax(*events.T)
+    known = (np.abs(choice) == 1) & (response > starts[1])  # NaN is neither
+    covered = known & (starts[0] >= times[0]) & (response <= times[-1])
+    n_known, n = int(known.sum()), int(covered.sum())
+    if n_known < MIN_RESPONSES:
+        return
+    if n_known - n >= MIN_TOLD:
+        first, last = starts[0][known].min(), response[known].max()
+        problem = DataError(
+            "the wheel lacks responses", expected=f"all {n_known}, from {first:.1f} to {last:.1f} s",
+            found=f"{n}, from {times[0]:.1f} to {times[-1]:.1f} s",
+            do="Give all of the wheel, on the clock of the trials", **place,
+        )  # fmt: skip
+        if n < n_known / 2:
+            raise problem
+        yield problem
+    # of the two starts the one that fits
+    turns = [_at(times, position, response[covered]) - _at(times, position, start[covered]) for start in starts]
+    sides = [np.where(np.abs(turn) < MIN_TURN, 0, np.sign(turn) * -choice[covered]) for turn in turns]
+    with_choice, against = (max(int((side == sign).sum()) for side in sides) for sign in (1, -1))
+    if with_choice < MIN_TURNED * n:
+        is_reversed = against >= MIN_TURNED * n
+        problem = DataError(
+            f"the wheel turns {'against' if is_reversed else 'regardless of'} the choices",
+            expected="turns against the sign of the choice (position: counter-clockwise, choice 1: left)",
+            found=f"so in {with_choice} of {n} trials, the opposite in {against}",
+            do="If the encoder was connected the other way round, reverse the sign of the position" if is_reversed
+            else "Give wheel and trials of the same session, on one clock; either of them may be wrong", **place,
+        )  # fmt: skip
+        if not is_reversed:
+            raise problem
+        yield problem
+    if (turn := min(float(np.median(np.abs(turn))) for turn in turns)) > MAX_TURN:
+        raise DataError(
+            "the wheel's position is in another unit than rad", expected="a median turn to the response of about 0.3",
+            found=f"{turn:.3g}, as in degrees", do="Give the position in rad", **place,
+        )  # fmt: skip
+
+
+def _at(times: np.ndarray, position: np.ndarray, when: np.ndarray) -> np.ndarray:
+    """Return positions (n,) at times (n,), those of the last samples: there are none while the wheel is still."""
+    found: np.ndarray = position[np.searchsorted(times, when, side="right") - 1]
+    return found
 
 
 def _brainbox(module: str) -> Any:

@@ -129,10 +129,10 @@ def labels_of(settings: NDCSettings, eid: str, trials: dict[str, np.ndarray]) ->
     Raises
     ------
     DataError
-        Labels of one's own lack the session, or have another number of trials.
+        Labels of one's own lack the session, or are of other trials.
     """
     if settings.labels:
-        return LabelSet.of_session(settings.labels, eid, len(trials["choice"]))
+        return LabelSet.of_session(settings.labels, eid, trials)
     return target_labels(settings.target, trials)
 
 

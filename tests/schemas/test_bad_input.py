@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.broken_sessions import Repository, remove
-from support.corpus import ACTIVITY, TIMES, TRIALS, UIDS, rewrite
+from support.corpus import ACTIVITY, TIMES, TRIALS, UIDS, WHEEL, rewrite
 
 import meso
 import schemas
@@ -54,6 +54,8 @@ def all_left(alf: Path) -> None:
     choice = np.where(table["choice"] == 0, 0, 1)
     reward = np.where((choice == 1) & table["contrastLeft"].notna(), 1, -1)
     table.assign(choice=choice, feedbackType=reward).to_parquet(path)
+    wheel = next(alf.glob(f"**/{WHEEL}"))
+    np.save(wheel, -np.abs(np.diff(np.load(wheel), prepend=0)).cumsum())  # it turns to the same side always
 
 
 def extra_line(fov: Path) -> None:

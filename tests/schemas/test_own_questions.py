@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -262,11 +263,53 @@ def test_labels_from_a_file_are_listed_decoded_and_dropped(planted, meso_command
     assert "'mine' is no target" in meso_command("ndc", *planted, "--target", "mine").stderr
 
 
-def test_trials_that_changed_in_number_do_not_fit(planted, demo_sessions, without_labels):
+def test_labels_fit_the_trials_that_they_were_given_for(planted, demo_sessions, without_labels):
     schemas.LabelSet.add("mine", planted)
-    (key,) = schemas.LabelSet.keys()
-    n = len(planted[demo_sessions[0]])
+    (key,), eid = schemas.LabelSet.keys(), demo_sessions[0]
+    trials = trials_of(eid)
+    n = len(trials["choice"])
+
+    def labels(trials: dict[str, np.ndarray], of: str = eid) -> np.ndarray:
+        return schemas.LabelSet.of_session(key["label_set"], of, trials)
+
+    aligned = {name: row + 0.2 * ("times" in name or "intervals" in name) for name, row in trials.items()}
+    for same in (trials, aligned):  # a clock that is aligned again is of the same trials
+        np.testing.assert_array_equal(labels(same), planted[eid])
     with pytest.raises(DataError, match=f"another number of labels than of trials .expected {n + 1}, found {n}"):
-        schemas.LabelSet.of_session(key["label_set"], demo_sessions[0], n + 1)
+        labels({name: np.append(row, row[-1]) for name, row in trials.items()})
+    other = f"session {eid}, labels 'mine': the labels were given for other trials .expected the stimuli, choices"
+    with pytest.raises(DataError, match=other):  # one more at the start, and one less at the end
+        labels({name: np.append(row[:1], row[:-1]) for name, row in trials.items()})
+    with pytest.raises(DataError, match=other):
+        labels({name: row[:n] for name, row in trials_of(demo_sessions[1]).items()})
     with pytest.raises(DataError, match="has no labels 'mine'"):
-        schemas.LabelSet.of_session(key["label_set"], demo_sessions[3], n)
+        labels(trials, demo_sessions[3])
+
+
+def test_labels_of_before_version_25_are_taken_as_they_are_until_they_are_added_again(
+    planted, demo_sessions, meso_command, without_labels
+):
+    eid = demo_sessions[0]
+    key = schemas.LabelSet.add("mine", planted)
+    (schemas.LabelSet.Trials & key).delete_quick()
+    other = {name: row[::-1] for name, row in trials_of(eid).items()}
+    np.testing.assert_array_equal(schemas.LabelSet.of_session(key["label_set"], eid, other), planted[eid])
+    assert json.loads(meso_command("labels", "list", "--json").stdout)[0]["trials"] == "unknown"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert schemas.LabelSet.add("mine", planted) == key
+    with pytest.raises(DataError, match="the labels were given for other trials"):
+        schemas.LabelSet.of_session(key["label_set"], eid, other)
+
+
+def test_values_that_were_given_for_other_trials_are_taken_with_a_warning(planted, demo_sessions, without_labels):
+    """A notebook that gives a stored array again after the trials were read again."""
+    key = schemas.LabelSet.add("mine", planted)
+    row = (schemas.LabelSet.Trials & key).to_dicts(order_by="KEY")[0]
+    (schemas.LabelSet.Trials & row).delete_quick()
+    schemas.LabelSet.Trials.insert1({**row, "labelled_trials": "0" * 32})
+    eid = row["labelled_eid"]
+    with pytest.warns(UserWarning, match=f"session {eid}, labels 'mine': the same values were given before") as warned:
+        assert schemas.LabelSet.add("mine", planted) == key
+    assert len(warned) == 1
+    np.testing.assert_array_equal(schemas.LabelSet.of_session(key["label_set"], eid, trials_of(eid)), planted[eid])

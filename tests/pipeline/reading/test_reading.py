@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from support.mice import mouse_session
 
 from pipeline.demo.repository import session_eid, write_demo_repository, write_one_tables
 from pipeline.errors import ConfigError, DataError
@@ -34,6 +35,7 @@ from pipeline.reading import (
     trial_datasets,
     unread_folders,
 )
+from pipeline.reading.behavior import _check_blocks
 from pipeline.reading.fov import _is_beyond_chance, _shared_by_neighbours
 from pipeline.signals.flags import flagged_frames
 
@@ -1088,6 +1090,150 @@ def test_wheel_is_brainboxs(session_of, day):
     np.testing.assert_array_equal(found.velocity, velocity_filtered(even, 1000)[0][::10].astype(np.float32))
     assert found.velocity_start == even_times[0] == times[0]
     assert len(found.sources) == 2
+
+
+@pytest.fixture(scope="module")
+def longer(tmp_path_factory) -> Path:
+    """A demo of one day with enough trials to compare wheel and choices, and blocks and stimuli."""
+    root = tmp_path_factory.mktemp("longer")
+    write_demo_repository(root, n_days=1, n_fovs=2, n_trials=200, n_shared=10, rois_per_fov=30)
+    return root
+
+
+@pytest.fixture
+def long_session(longer, tmp_path) -> Session:
+    alf = next(longer.glob("*/Subjects/*/*/001/alf")).relative_to(longer)
+    shutil.copytree(longer / alf, tmp_path / "one" / alf)
+    (eid,) = write_one_tables(tmp_path / "one")
+    return Session(tmp_path / "one", eid, tmp_path / "one" / alf)
+
+
+def wheel(session: Session, part: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    path = session.task / f"_ibl_wheel.{part}.npy"
+    np.save(path, change(np.load(path)))
+
+
+def change_table(session: Session, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    change(pd.read_parquet(session.task / TABLE)).to_parquet(session.task / TABLE)
+
+
+#: A wheel that is not that of these trials: what is changed, and what is said.
+OTHER_WHEELS = {
+    "degrees": ("position", np.degrees, "another unit than rad .expected a median turn .* found 17.*, as in degrees"),
+    "3 s later": (
+        "timestamps",
+        lambda t: t + 3,
+        r"the wheel turns regardless of the choices .*found so in \d+ of 19\d",
+    ),
+    "0.5 s later": ("timestamps", lambda t: t + 0.5, "the wheel turns regardless of the choices"),
+    "40 s earlier": ("timestamps", lambda t: t - 40, "the wheel turns regardless of the choices"),
+    "backwards": ("position", lambda p: p[::-1], "the wheel turns regardless of the choices"),
+    "a part": ("timestamps", lambda t: t[0] + (t - t[0]) / 3, "the wheel lacks responses .*found 6\\d, from"),
+}
+
+
+@pytest.mark.parametrize("how", OTHER_WHEELS)
+def test_a_wheel_that_is_not_that_of_the_trials_is_refused(long_session, how):
+    part, change, message = OTHER_WHEELS[how]
+    wheel(long_session, part, change)
+    with pytest.raises(DataError, match=message) as error:
+        read_wheel(long_session.one(), long_session.eid)
+    assert f"session {long_session.eid}, alf/_ibl_wheel.position.npy" in str(error.value)
+
+
+@pytest.mark.parametrize("how", ["reversed", "an end"])
+def test_what_a_sound_wheel_can_have_as_well_is_a_doubt(long_session, how):
+    if how == "reversed":  # an encoder that is connected the other way round
+        wheel(long_session, "position", np.negative)
+        message = r"the wheel turns against the choices .*the opposite in 19\d.*reverse the sign"
+    else:
+        for part in ("timestamps", "position"):
+            wheel(long_session, part, lambda a: a[: int(0.8 * len(a))])
+        message = r"the wheel lacks responses .expected all 19\d, from .* found 1\d\d, from"
+    with pytest.warns(UserWarning, match=message):
+        found = read_wheel(long_session.one(), long_session.eid)
+    (doubt,) = found.doubts
+    assert re.search(message, doubt)
+    assert read_wheel(long_session.one(), long_session.eid, found.sources).doubts == ()  # as it was read
+
+
+#: Sound sessions in which the wheel looks otherwise: a change of the wheel's position, then one of the trials.
+SOUND_WHEELS = {
+    "as it is": (None, None),
+    "gain of 8": (lambda p: p / 2, None),
+    "gain of 16, radius unknown": (lambda p: p / 4, None),
+    "drift": (lambda p: p + np.linspace(0, 30, len(p)) * 0.1, None),
+    "always left": (lambda p: -np.abs(np.diff(p, prepend=0)).cumsum(), lambda t: t.assign(choice=1.0)),
+    "no response times": (None, lambda t: t.drop(columns="response_times")),
+    "a cue before the stimulus": (None, lambda t: t.assign(goCue_times=t["stimOn_times"] - 1)),
+    "stimuli seen late": (None, lambda t: t.assign(stimOn_times=t["stimOn_times"] + 0.1)),
+    "few choices": (lambda p: -p, lambda t: t.assign(choice=t["choice"].where(t.index < 15, 0.0))),
+    "no choices": (lambda p: 0 * p, lambda t: t.assign(choice=0.0)),
+    "no times": (lambda p: -p, lambda t: t.assign(response_times=np.nan, feedback_times=np.nan)),
+    "one of ten trials odd": (None, lambda t: t.assign(choice=t["choice"].where(t.index % 10 > 0, -t["choice"]))),
+}
+
+
+@pytest.mark.parametrize("how", SOUND_WHEELS)
+def test_sound_wheels_are_read_without_a_doubt(long_session, how):
+    position, trials = SOUND_WHEELS[how]
+    if position:
+        wheel(long_session, "position", position)
+    if trials:
+        change_table(long_session, trials)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_wheel(long_session.one(), long_session.eid).doubts == ()
+
+
+@pytest.mark.parametrize("name", [TABLE, "_ibl_trials.stimOff_times.npy"])
+def test_a_wheel_is_read_beside_trials_that_cannot_be(long_session, name):
+    truncate(long_session.task / name)
+    assert len(read_wheel(long_session.one(), long_session.eid).timestamps)
+
+
+@pytest.mark.parametrize("how", ["of another session", "of the right"])
+def test_blocks_that_are_not_those_of_the_stimuli_are_refused(long_session, how):
+    """The mouse began in the other block, or the column is the probability of the other side."""
+    other = np.r_[np.full(90, 0.5), np.full(30, 0.2), np.full(50, 0.8), np.full(30, 0.2)]
+    values = {"of another session": lambda p: other, "of the right": lambda p: 1 - p}[how]
+    change_table(long_session, lambda t: t.assign(probabilityLeft=values(t["probabilityLeft"].to_numpy())))
+    message = r"probabilityLeft is not that of these stimuli .expected about \d+ of 1\d\d stimuli.*found \d+ are"
+    with pytest.raises(DataError, match=message):
+        read_trials(long_session.one(), long_session.eid)
+
+
+#: Sound sessions of other protocols: a change of the trials.
+SOUND_BLOCKS = {
+    "as it is": lambda t: t,
+    "training": lambda t: t.assign(probabilityLeft=0.5),
+    "a running bias": lambda t: t.assign(probabilityLeft=np.linspace(0.9, 0.1, len(t))),
+    "unknown": lambda t: t.assign(probabilityLeft=np.nan),
+    "zeros on the other side": lambda t: t.fillna({"contrastLeft": 0.0, "contrastRight": 0.0}),
+}
+
+
+@pytest.mark.parametrize("how", SOUND_BLOCKS)
+def test_sound_blocks_are_read(long_session, how):
+    change_table(long_session, SOUND_BLOCKS[how])
+    assert len(read_trials(long_session.one(), long_session.eid).table) == 200
+
+
+def test_blocks_of_simulated_mice_are_never_refused():
+    """Also where errors are followed by the same side, as no protocol with blocks does."""
+    rng, n_refused = np.random.default_rng(3), dict.fromkeys(("sound", "exchanged"), 0)
+    for mouse in ("stationary", "turns", "repeats sides", "quits"):
+        for n in (150, 300, 600, 900):
+            for _ in range(6):
+                one, other = (pd.DataFrame(mouse_session(mouse, n, rng)) for _ in range(2))
+                exchanged = one.assign(probabilityLeft=other["probabilityLeft"])
+                for kind, table in (("sound", one), ("exchanged", exchanged)):
+                    try:
+                        _check_blocks(table, {})
+                    except DataError:
+                        n_refused[kind] += 1
+    assert n_refused["sound"] == 0
+    assert n_refused["exchanged"] > 48  # of 96: blocks of two sessions are the same ones in part
 
 
 def test_wheel_of_two_protocols_is_one_after_the_other(session_of):

@@ -495,7 +495,7 @@ def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, da
 class OldTables:
     """Tables of a former version with rows, behind a prefix of their own: written by ``support/version_*.py``."""
 
-    def __init__(self, database, number: int, env: dict, python_command, meso_command) -> None:
+    def __init__(self, database, number: int | str, env: dict, python_command, meso_command) -> None:
         self.database, self.prefix = database, f"{settings.prefix()}v{number}_"
         self.env = {**env, "MESO_PREFIX": self.prefix}
         self.python, self.meso = python_command, meso_command
@@ -522,10 +522,10 @@ class OldTables:
 
 
 @pytest.fixture
-def old_tables(database, backend, python_command, meso_command, request) -> Callable[[int], OldTables]:
+def old_tables(database, backend, python_command, meso_command, request) -> Callable[[int | str], OldTables]:
     """Return a function that makes the tables of a version; they are dropped after the test."""
 
-    def make(number: int) -> OldTables:
+    def make(number: int | str) -> OldTables:
         request.addfinalizer(lambda: drop(database, f"{settings.prefix()}v{number}_"))
         return OldTables(database, number, own_server(backend), python_command, meso_command)
 
@@ -933,6 +933,34 @@ def test_version_24_gets_the_table_of_outlines_and_keeps_its_curves(old_tables):
     here, new = old.declared("imaging", "atlas_outline")
     assert here == new != {}
     assert old.run(OLD_OUTLINES) == [2, [[[0, 0], [0, 9], [9, 9]]]]
+
+
+OLD_LABELS = """
+import json
+import numpy as np
+import schemas
+from schemas.labels import listed
+from support import version_1, version_24_labels
+
+schemas.activate()
+trials = {name: np.zeros(4) for name in ("choice", "feedbackType", "contrastLeft", "contrastRight")}
+found = schemas.LabelSet.of_session("1" * 32, version_1.EIDS[0], trials)
+(row,) = listed()
+print(json.dumps([np.array_equal(found, version_24_labels.OWN, equal_nan=True), row["trials"], row["class_1"]]))
+"""
+
+
+def test_of_labels_of_version_24_it_is_not_known_for_which_trials_they_were_given(old_tables):
+    old = old_tables("24_labels")
+    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+    parts = {"labels": "label_set__trials", "provenance": "source_update__of_subject", "session": "_wheel__doubt"}
+    for schema, table in parts.items():
+        assert old.database.query(exists, args=(old.prefix + schema, table)).fetchone()[0] == 0
+    old.upgrade("own labels: the trials that they are of")
+    for place in parts.items():
+        here, new = old.declared(*place)
+        assert here == new != {}, place
+    assert old.run(OLD_LABELS) == [True, "unknown", 2]
 
 
 # ---------------------------------------------------------------- views
