@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from pipeline.reading.behavior import TRIALS, WHEEL_TIMES, trial_datasets, wheel_datasets
-from pipeline.reading.datasets import SessionReader, Source, sha256_file, without_revision
+from pipeline.reading.datasets import REVISION, SessionReader, Source, sha256_file, without_revision
 from pipeline.reading.fov import OF_ROIS, POSITIONS, SIGNALS, TIMES, TIMESHIFT, TYPES, UUIDS, fov_datasets
 
 __all__ = [
@@ -47,6 +47,12 @@ class Change:
     kind: str
     recorded: str
     found: str
+
+    @property
+    def is_older(self) -> bool:
+        """Whether ONE gives an older revision now than the one that was read; the original is older than any."""
+        found = REVISION.search(self.found)
+        return self.kind == "revision" and self.recorded != "original" and (found[1] if found else "") < self.recorded
 
     def __str__(self) -> str:
         if self.kind in ("new", "gone", "unused"):

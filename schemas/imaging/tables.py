@@ -194,6 +194,13 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
         _check_start(key, data, replaced)
         _check_uuids(key, data, replaced)
 
+    @classmethod
+    def check_together(cls, key, data, sources, other_key, other, other_sources):
+        """Refuse also two FOVs of a session that do not start within a frame of each other."""
+        super().check_together(key, data, sources, other_key, other, other_sources)
+        if key["eid"] == other_key["eid"]:
+            _check_starts(key, data, other_key["fov"], float(other.frame_times[0]))
+
 
 def _check_places(key: dict, sources: Sequence[reading.Source], replaced: Sequence[dict]) -> None:
     """Refuse positions in the image that are those of another FOV of the session, in the same bytes."""
@@ -205,7 +212,7 @@ def _check_places(key: dict, sources: Sequence[reading.Source], replaced: Sequen
 
 def _check_start(key: dict, data: reading.FOVData, replaced: Sequence[dict]) -> None:
     """Refuse a FOV that starts at another time than the others of its session, or whose times are a copy."""
-    start, apart, place = data.frame_times[0], float(data.frame_period), f"alf/FOV_{key['fov']:02d}/{TIMES}"
+    start, place = data.frame_times[0], f"alf/FOV_{key['fov']:02d}/{TIMES}"
     others = (FOV & f"eid = '{key['eid']}' AND fov <> {key['fov']:d}") - list(replaced)
     copied = near("imaging_start", start) + " AND " + near("imaging_end", data.frame_times[-1])
     elsewhere = (FOV & copied & f"eid <> '{key['eid']}'") - list(replaced)
@@ -213,13 +220,19 @@ def _check_start(key: dict, data: reading.FOVData, replaced: Sequence[dict]) -> 
     for row in [*elsewhere.keys(order_by="KEY", limit=1), *at_once.keys(order_by="fov", limit=1)]:
         raise copy_error(key, place, row["eid"], f"alf/FOV_{row['fov']:02d}/{TIMES}")
     for row in others.proj("imaging_start").to_dicts(order_by="fov"):
-        if abs(row["imaging_start"] - start) > apart:
-            raise DataError(
-                "the FOV starts at another time than the others of its session: its clock is another",
-                eid=key["eid"], fov=key["fov"], dataset=place,
-                expected=f"within a frame ({apart:.3f} s) of {row['imaging_start']:.3f} s, as FOV_{row['fov']:02d}",
-                found=f"{start:.3f} s", do=f"If files were still to come: meso update {key['eid']}",
-            )  # fmt: skip
+        _check_starts(key, data, row["fov"], row["imaging_start"])
+
+
+def _check_starts(key: dict, data: reading.FOVData, fov: int, other_start: float) -> None:
+    """Refuse a FOV that does not start within a frame of another of its session, at ``other_start`` in s."""
+    start, apart = data.frame_times[0], float(data.frame_period)
+    if abs(other_start - start) > apart:
+        raise DataError(
+            "the FOV starts at another time than the others of its session: its clock is another",
+            eid=key["eid"], fov=key["fov"], dataset=f"alf/FOV_{key['fov']:02d}/{TIMES}",
+            expected=f"within a frame ({apart:.3f} s) of {other_start:.3f} s, as FOV_{fov:02d}",
+            found=f"{start:.3f} s", do=f"If files were still to come: meso update {key['eid']}",
+        )  # fmt: skip
 
 
 def _check_uuids(key: dict, data: reading.FOVData, replaced: Sequence[dict] = ()) -> None:

@@ -40,7 +40,9 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
     "views": {"reader": READ, "worker": READ, "curator": READ, "admin": ALL},
 }
 #: Tables of the module provenance in which all who compute and delete may add rows, but change none.
-RECORDS = ("environment", "deletion", "source_update", "source_update__done", "former_result")
+RECORDS = (
+    "environment", "deletion", "source_update", "source_update__done", "source_update__of_subject", "former_result",
+)  # fmt: skip
 ROLES = ("reader", "worker", "curator", "admin")
 #: Roles with rights table by table; an admin has all rights on the schemas.
 BY_TABLE = ROLES[:-1]

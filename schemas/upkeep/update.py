@@ -2,7 +2,7 @@
 
 An update has two steps. ``_replace``: in one transaction, write down what changed, the questions and the former
 results, and delete the rows. ``_complete``: populate the tables, ask the questions, and compute their results. All of
-the second step can be repeated, and is repeated by the next update if this one does not reach its end.
+the second step can be repeated, and is repeated by the next update of the subject if this one does not reach its end.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import datetime
 import math
 import secrets
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any
 
 import datajoint as dj
@@ -36,14 +38,14 @@ from schemas.decoding.tables import (
     TrialFeatures,
 )
 from schemas.embedding import Embedding, ImportedOrder, RasterTiles
-from schemas.imaging.signals import Signal
+from schemas.imaging.signals import Signal, SignalParams
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.responses.tables import CellResponse, Stability, StabilityTask, TrialTypeMean
 from schemas.server.binding import table_named
 from schemas.server.connection import lock
 from schemas.server.settings import prefix
-from schemas.session import ReadsSession, Session
+from schemas.session import Behavior, ReadsSession, Session, Wheel, one_for
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
 from schemas.work.filling import SESSION_TABLES, fill
@@ -110,8 +112,8 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
     """
     # one at a time: to another, an update that is running would look like one that was killed
     with nullcontext() if dry_run else lock(prefix() + "update"):
-        done = Updated()
-        eids = _with_unfinished(eids, done)
+        done, subjects = Updated(), _subjects(eids)
+        eids = _with_unfinished(eids, subjects, done)
         ready = _ready(_changed(eids, done), done)
         runs = _changed_runs(eids, ready, done)
         cascades = [Cascade(rows) for rows in _starts(ready) if rows]
@@ -122,16 +124,22 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
             done.update_id = _replace(ready, runs, cascades)
         # only now: files may have changed again since an update was killed, and its rows are of those before
         for row in _unfinished():
-            _complete(row, done, progress)
+            waiting = _waiting(row)
+            if waiting & subjects or not waiting:
+                _complete(row, waiting & subjects, done, progress)
         return done
 
 
-def _with_unfinished(eids: Sequence[str], done: Updated) -> list[str]:
-    """Return sessions, and those of updates that did not reach their end."""
+def _with_unfinished(eids: Sequence[str], subjects: set[str], done: Updated) -> list[str]:
+    """Return sessions, and those of updates of the same subjects that did not reach their end; note the others."""
     found = dict.fromkeys(eids)
     for row in _unfinished():
-        done.notes.append(f"the update of {row['updated_at']:%Y-%m-%d %H:%M} UTC was not finished")
-        found |= dict.fromkeys(_eids_of(row))
+        when, waiting = f"{row['updated_at']:%Y-%m-%d %H:%M} UTC", _waiting(row)
+        if waiting & subjects or not waiting:
+            done.notes.append(f"the update of {when} was not finished")
+            found |= dict.fromkeys(_eids_of(row, waiting & subjects))
+        for subject in sorted(waiting - subjects):
+            done.notes.append(f"an update of {subject}, of {when}, is not finished: meso update --subject {subject}")
     return list(found)
 
 
@@ -153,21 +161,44 @@ def _ready(changed: list[ChangedRow], done: Updated) -> list[ChangedRow]:
 
     If some of a session cannot be read, all of it stays: old and new files can have other clocks.
     """
-    problems = [_problem(row, changed, done) for row in changed]
-    kept = {row.key["eid"] for row, problem in zip(changed, problems, strict=True) if problem}
-    for row, problem in zip(changed, problems, strict=True):
+    read: list[_Read] = []
+    problems = {id(row): _problem(row, changed, read, done) for row in changed}
+    problems |= _at_odds(read)
+    while more := _copies_of_what_stays(read, _kept(changed, problems)):
+        problems |= more
+    kept = _kept(changed, problems)
+    for row in changed:
         if row.key["eid"] in kept:
-            done.failures.append(f"{row.table} stays as it is, {problem or f'like all of the session: {row}'}")
+            reason = problems[id(row)] or f"like all of the session: {row}"
+            done.failures.append(f"{row.table} stays as it is, {reason}")
+        done.notes += _older(row)
     ready = [row for row in changed if row.key["eid"] not in kept]
     for eid in sorted({row.key["eid"] for row in ready}):
         done.notes += _half_done(eid, [row for row in ready if row.key["eid"] == eid])
     return ready
 
 
-def _problem(row: ChangedRow, changed: list[ChangedRow], done: Updated) -> str:
-    """Return why the new files of a row cannot be used, '' if they can; note those that another row was read from."""
+def _kept(changed: list[ChangedRow], problems: dict[int, str]) -> set[str]:
+    """Return the sessions of which a row has a problem."""
+    return {row.key["eid"] for row in changed if problems[id(row)]}
+
+
+@dataclass(frozen=True)
+class _Read:
+    """The new files of a row, which can be used: what they hold, and which they are."""
+
+    row: ChangedRow
+    data: Any
+    sources: Sequence[reading.Source]
+
+
+def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done: Updated) -> str:
+    """Return why the new files of a row cannot be used, '' if they can; note those that another row was read from.
+
+    What can be used is appended to ``read``.
+    """
     if row.table == Signal.__name__ and any(row.is_of(other) for other in changed):
-        return ""  # it goes with its FOV, and is then read from the new files
+        return _signal_problem(row, read)  # it goes with its FOV, and is then read from the new files
     kinds = {change.kind for change in row.changes}
     if "gone" in kinds and "new" not in kinds:
         return f"its files are gone: {row}"
@@ -179,7 +210,84 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], done: Updated) -> str:
     except MesoError as error:
         return f"the new files cannot be used: {error}"
     done.notes += _exchanged(table, row, sources, [key for key in replaced if key != row.key])
+    if row.table == Behavior.__name__:
+        done.notes += _against_wheel(row.key, data.table, changed)
+    read.append(_Read(row, None if row.table == Signal.__name__ else data, sources))  # traces would fill the memory
     return ""
+
+
+def _signal_problem(row: ChangedRow, read: list[_Read]) -> str:
+    """Return why the new files of a signal cannot be used with those of its FOV, '' if they can."""
+    registered, collection, _, _ = Signal().make_fetch(row.key)
+    neuropil = (SignalParams & row.key).settings().needs_neuropil
+    for fov in (one.data for one in read if row.is_of(one.row)):
+        try:
+            client = one_for(row.key["eid"], registered)
+            reading.read_fluorescence(
+                client, row.key["eid"], row.key["fov"], collection, fov.traces.shape, neuropil=neuropil
+            )
+        except MesoError as error:
+            return f"the new files cannot be used: {error}"
+    return ""
+
+
+def _against_wheel(key: dict, trials: Any, changed: list[ChangedRow]) -> Iterator[str]:
+    """Yield a note if new trials contradict the wheel that stays; a new one is compared when it is read."""
+    if any(other.table == Wheel.__name__ and other.key == key for other in changed):
+        return
+    for row in (Wheel & key).to_dicts():
+        if text := reading.against_wheel(trials, row["wheel_timestamps"], row["wheel_position"], key["eid"]):
+            yield f"the new trials and the wheel, which stays, contradict each other: {text}"
+
+
+def _at_odds(read: list[_Read]) -> dict[int, str]:
+    """Return by id of a row why its new files cannot be used together with those of another.
+
+    Each was compared with the rows that stay. The second of two to be inserted would be refused, when its former row is
+    gone.
+    """
+    found = {}
+    together: dict[tuple, list[_Read]] = defaultdict(list)
+    for one in read:
+        measured = (source.sha256 for source in one.sources if reading.is_measured(source.dataset))
+        for shared in (one.row.key["eid"], *measured):
+            together[one.row.table, shared].append(one)
+    for (table, _), those in together.items():
+        for one, other in permutations(those, 2):
+            try:
+                table_named(table).check_together(
+                    one.row.key, one.data, one.sources, other.row.key, other.data, other.sources
+                )
+            except DataError as error:
+                found[id(one.row)] = f"the new files cannot be used: {error}"
+    return found
+
+
+def _copies_of_what_stays(read: list[_Read], kept: set[str]) -> dict[int, str]:
+    """Return by id of a row why its new files cannot be used while the rows of some sessions stay.
+
+    Each was compared with the rows of all files that have not changed.
+    """
+    found = {}
+    ready = [one for one in read if one.row.key["eid"] not in kept] if kept else []
+    for one in ready:
+        replaced = [other.row.key for other in ready if other.row.table == one.row.table]
+        try:
+            table_named(one.row.table).check(one.row.key, one.data, one.sources, replaced=replaced)
+        except DataError as error:
+            found[id(one.row)] = f"the new files cannot be used: {error}"
+    return found
+
+
+def _older(row: ChangedRow) -> Iterator[str]:
+    """Yield a note for each dataset of which ONE gives an older revision than the one that was read."""
+    for change in row.changes:
+        if change.is_older:
+            yield (
+                f"session {row.key['eid']}: ONE gives {change.found} now, an older revision than {change.recorded}, "
+                f"which was read. If {change.recorded} was withdrawn by mistake, put it back, and run: "
+                f"meso update {row.key['eid']}"
+            )
 
 
 def _exchanged(table: Any, row: ChangedRow, sources: Sequence[reading.Source], replaced: list[dict]) -> Iterator[str]:
@@ -389,15 +497,29 @@ def _unfinished() -> list[dict[str, Any]]:
     return (SourceUpdate - SourceUpdate.Done.proj()).to_dicts(order_by="updated_at")
 
 
-def _eids_of(row: dict[str, Any]) -> list[str]:
-    """Return the sessions of an update that are still registered."""
+def _eids_of(row: dict[str, Any], subjects: set[str]) -> list[str]:
+    """Return the sessions of an update that are still registered, of some subjects."""
     eids = sorted({change["eid"] for change in row["update_changes"]})
-    return [eid for eid in eids if Session & {"eid": eid}]
+    found = Session & [{"eid": eid} for eid in eids] & [{"subject": subject} for subject in sorted(subjects)]
+    return found.to_arrays("eid", order_by="eid").tolist() if eids and subjects else []
 
 
-def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
-    """Read the files of an update again, ask its questions, and compute their results."""
-    eids = _eids_of(row)
+def _subjects(eids: Sequence[str]) -> set[str]:
+    return set((Session & [{"eid": eid} for eid in eids]).to_arrays("subject").tolist()) if eids else set()
+
+
+def _waiting(row: dict[str, Any]) -> set[str]:
+    """Return the subjects, with sessions, of which an update is not finished."""
+    questions = row["update_questions"]
+    asked = {one["run"]["subject"] for one in questions["sets"]} | {one["subject"] for one in questions["runs"]}
+    found = asked | _subjects(sorted({change["eid"] for change in row["update_changes"]}))
+    found &= set((Session & [{"subject": subject} for subject in found]).to_arrays("subject")) if found else set()
+    return found - set((SourceUpdate.OfSubject & {"update_id": row["update_id"]}).to_arrays("done_subject"))
+
+
+def _complete(row: dict[str, Any], subjects: set[str], done: Updated, progress: bool) -> None:
+    """Read the files of an update again, ask its questions, and compute their results: those of some subjects."""
+    eids, update = _eids_of(row, subjects), {"update_id": row["update_id"]}
     sessions = [{"eid": eid} for eid in eids]
     embeddings = (Embedding & sessions).keys() if sessions else []
     for eid in eids:
@@ -405,30 +527,61 @@ def _complete(row: dict[str, Any], done: Updated, progress: bool) -> None:
     if sessions:
         _fill((*SESSION_TABLES, Signal, ChoiceModel, TrialTypeMean, CellResponse), [sessions], done, progress)
     questions = row["update_questions"]
-    renewed = _register_again(questions["runs"], done)
-    keys = {one["session_set"]: _ask(one, renewed, done, progress) for one in questions["sets"]}
-    tasks = _ask_curves(questions, keys)
-    _ask_stability(questions, keys)
+    sets = [one for one in questions["sets"] if one["run"]["subject"] in subjects]
+    others = {one["session_set"] for one in questions["sets"]} - {one["session_set"] for one in sets}
+    runs = [one for one in questions["runs"] if one["subject"] in subjects]
+    renewed = _register_again(runs, done)
+    keys = {one["session_set"]: _ask(one, renewed, done, progress) for one in sets}
+    _ask_curves(sets, keys)
+    _ask_stability(sets, keys)
+    tasks = _new_tasks(questions["sets"], {**_finished_sets(update), **keys})
     for table, kind in COMPARED.items():
         for members in questions.get(kind, ()):  # an update of before version 16 knows no cohorts
             _ask_compared(table, members, tasks)
     # also those that were made without a FOV that had failed
-    for embedding in [*questions["embeddings"], *embeddings]:
+    for embedding in [*(one for one in questions["embeddings"] if one["eid"] in eids), *embeddings]:
         _fill((Embedding, RasterTiles), [embedding], done, progress)
-    names = {key["session_set"] for key in keys.values() if key} | set(questions["curves"])
-    names |= set(questions.get("stability", ()))
-    if sets := [{"session_set": name} for name in sorted(names)]:
+    names = {key["session_set"] for key in keys.values() if key}
+    names |= {*questions["curves"], *questions.get("stability", ())} - others
+    if names:
+        in_sets = [{"session_set": name} for name in sorted(names)]
         filled = (SharedCells, TrialFeatures, NDCResult, TransferResult, TransferMatrix, Stability)
-        _fill(filled, [sets], done, progress)
+        _fill(filled, [in_sets], done, progress)
         for table, result in ((NDCFamily, NDCComparison), (NDCCohort, NDCPopulation)):
             (name,) = table.primary_key
-            keys_of = sorted(set((table.Member & sets).to_arrays(name)))
+            keys_of = sorted(set((table.Member & in_sets).to_arrays(name)))
             _fill((result,), [[{name: one} for one in keys_of]], done, progress)
-    # failed jobs are in the job tables, as always; what could not even be asked is tried again by the next update
-    if None not in keys.values() and len(renewed) == len(questions["runs"]):
-        # another process may have completed it too; on MySQL skip_duplicates would need the right to UPDATE
-        with suppress(DuplicateError):
-            SourceUpdate.Done.insert1({"update_id": row["update_id"], "done_at": now()})
+    _finish(row, subjects, sets, keys, [one["subject"] for one in runs if one["former"]["tracking_run"] not in renewed])
+
+
+def _finish(
+    row: dict[str, Any], subjects: set[str], sets: list[dict], keys: dict[str, dict | None], unregistered: list[str]
+) -> None:
+    """Write down of which subjects an update is finished, and whether all of it is.
+
+    Failed jobs are in the job tables, as always; what could not even be asked is tried again by the next update.
+    """
+    update = {"update_id": row["update_id"]}
+    failed = {one["run"]["subject"] for one in sets if keys[one["session_set"]] is None} | set(unregistered)
+    for subject in sorted(subjects - failed):
+        new = {one["session_set"]: keys[one["session_set"]] for one in sets if one["run"]["subject"] == subject}
+        _insert_once(SourceUpdate.OfSubject, {**update, "done_subject": subject, "done_sets": new, "subject_at": now()})
+    if not _waiting(row):
+        _insert_once(SourceUpdate.Done, {**update, "done_at": now()})
+
+
+def _insert_once(table: type[dj.Table], row: dict[str, Any]) -> None:
+    """Insert a row, unless another process did; on MySQL skip_duplicates would need the right to UPDATE."""
+    with suppress(DuplicateError):
+        table.insert1(row)
+
+
+def _finished_sets(update: dict[str, str]) -> dict[str, dict]:
+    """Return the keys that sets of an update have now, by their former ones, of the subjects that are finished."""
+    found: dict[str, dict] = {}
+    for done_sets in (SourceUpdate.OfSubject & update).to_arrays("done_sets"):
+        found |= done_sets
+    return found
 
 
 def _fill(tables: Iterable[type[dj.Table]], restrictions: Sequence[Any], done: Updated, progress: bool) -> None:
@@ -472,10 +625,9 @@ def _ask(question: dict, renewed: dict[str, dict], done: Updated, progress: bool
     return key
 
 
-def _ask_curves(questions: dict, keys: dict[str, dict | None]) -> dict[tuple[str, str], tuple[str, str]]:
-    """Insert the tasks of sets again; return the new (set, settings) of each former one."""
-    found = {}
-    for question in questions["sets"]:
+def _ask_curves(sets: list[dict], keys: dict[str, dict | None]) -> None:
+    """Insert the tasks of sets again."""
+    for question in sets:
         if key := keys[question["session_set"]]:
             NDCTask.ask(key, [{"ndc_params": params} for params in question["tasks"]])
             TransferTask.insert(
@@ -483,14 +635,19 @@ def _ask_curves(questions: dict, keys: dict[str, dict | None]) -> dict[tuple[str
                 ({**key, "ndc_params": params, "scaler": scaler} for params, scaler in question.get("transfers", ())),
                 skip_duplicates=True,
             )
-            for params in question["tasks"]:
-                found[question["session_set"], params] = (key["session_set"], params)
-    return found
 
 
-def _ask_stability(questions: dict, keys: dict[str, dict | None]) -> None:
+def _new_tasks(sets: list[dict], keys: dict[str, dict | None]) -> dict[tuple[str, str], tuple[str, str]]:
+    """Return the new (set, settings) of each former one."""
+    return {
+        (question["session_set"], params): (key["session_set"], params)
+        for question in sets if (key := keys.get(question["session_set"])) for params in question["tasks"]
+    }  # fmt: skip
+
+
+def _ask_stability(sets: list[dict], keys: dict[str, dict | None]) -> None:
     """Insert the tasks of stability of sets again."""
-    for question in questions["sets"]:
+    for question in sets:
         if key := keys[question["session_set"]]:
             for task in question.get("stability", ()):  # an update of before version 22 knows none
                 windows, params = ({name: task[name]} for name in ("window_set", "stability_params"))

@@ -225,6 +225,22 @@ def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
     assert done.failures == [] and {change.table for change in done.changes} == {"FOV", "Signal"}
     found = schemas.activity(schemas.ROI & {"eid": lab.eids["both"], "fov": 1}, signal="fluorescence")
     np.testing.assert_array_equal(found.traces, loaded(lab, "both", 1, F))
+    # all of it again, but the neuropil is damaged: nothing is deleted
+    n_signals = len(Signal & {"eid": lab.eids["both"]})
+    neuropil = (lab.alf("both") / "FOV_01" / NEUROPIL).read_bytes()
+    (lab.alf("both") / "FOV_01" / NEUROPIL).write_bytes(neuropil[:-100])
+    for name in (F, DECONVOLVED, CLASSIFIER):
+        np.save(lab.alf("both") / "FOV_01" / name, np.load(lab.alf("both") / "FOV_01" / name) / 2)
+    write_one_tables(lab.root)
+    done = update([lab.eids["both"]])
+    assert done.update_id == "" and len(Signal & {"eid": lab.eids["both"]}) == n_signals
+    assert any(
+        f"Signal stays as it is, the new files cannot be used: session {lab.eids['both']}, FOV_01" in text
+        and NEUROPIL in text for text in done.failures
+    )  # fmt: skip
+    (lab.alf("both") / "FOV_01" / NEUROPIL).write_bytes(neuropil)
+    write_one_tables(lab.root)
+    assert update([lab.eids["both"]]).failures == []
 
 
 def test_signals_go_with_their_activity_and_take_their_features(lab, filled):

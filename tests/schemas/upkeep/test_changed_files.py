@@ -9,6 +9,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,7 @@ from support.corpus import (
 
 import meso
 import schemas
+import schemas.upkeep.update
 from pipeline import reading
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import DataError
@@ -41,11 +43,12 @@ from populate_scripts.ingest import ingest
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
 from schemas.queries.tracking_runs import notes_on_fovs
+from schemas.session import FINGERPRINT
 from schemas.tracking import RegisteredUIDs, TrackingRun
 from schemas.upkeep.changed_files import changed_rows
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
-from schemas.work.reports import retry
+from schemas.work.reports import errors, retry
 
 pytestmark = pytest.mark.one_backend  # files are compared without the server; test_update.py runs on both
 
@@ -182,6 +185,8 @@ def test_the_files_of_another_day_are_refused(session, table, name):
         own = session.alf("it") / path.relative_to(session.alf("other"))
         own.unlink()
         own.hardlink_to(path)
+    if table == "Wheel":
+        without_trials(session)
     write_one_tables(session.root)
     ingest([session.eids["other"]], cache_dir=session.root)
     assert fill([getattr(schemas, table)], {"eid": session.eids["other"]}).errors == []
@@ -190,6 +195,11 @@ def test_the_files_of_another_day_are_refused(session, table, name):
     for _, _, message in errors:
         assert f"{name}: is a copy of a file that has been read" in message
         assert f"of session {session.eids['other']}" in message
+
+
+def without_trials(session: OneSession) -> None:
+    """Remove the trials of the session, by which the wheel of another day would be refused whoever's it is."""
+    (session.alf("it") / TRIALS).unlink()
 
 
 def saved_again(path: Path, place: Path) -> None:
@@ -213,6 +223,8 @@ def test_the_values_of_another_day_are_refused_in_other_bytes(session, table, na
         saved_again(path, session.alf("it") / path.relative_to(session.alf("other")))
     if name == TRIALS:
         shutil.copy(session.alf("other") / STIM_OFF, session.alf("it") / STIM_OFF)
+    if table == "Wheel":
+        without_trials(session)
     write_one_tables(session.root)
     other, read = session.eids["other"], getattr(schemas, table)
     ingest([other], cache_dir=session.root)
@@ -709,6 +721,207 @@ def test_a_session_of_which_some_cannot_be_read_again_stays_as_it_is(session):
     assert stored_starts(session.eid) == before
 
 
+@pytest.fixture
+def two_days(session) -> OneSession:
+    """The session and another of the subject, read."""
+    session.add("other", "SRC1")
+    write_one_tables(session.root)
+    ingest([session.eids["other"]], cache_dir=session.root)
+    assert fill(SESSION_TABLES, [{"eid": eid} for eid in session.eids.values()]).errors == []
+    return session
+
+
+#: New files of one table that cannot be used, each seen only when it is read: what is done, and what is said.
+def _wheel_of_another_clock(session: OneSession) -> None:
+    path = session.alf("it") / WHEEL_TIMES
+    np.save(path, np.load(path) + 3)
+
+
+def _choices_of_other_trials(session: OneSession) -> None:
+    path = session.alf("it") / TRIALS
+    table = pd.read_parquet(path)
+    table.assign(choice=np.roll(table["choice"], 1)).to_parquet(path)
+
+
+def _traces_with_nan(session: OneSession) -> None:
+    traces = np.load(session.file(ACTIVITY))
+    traces[-1, -1] = np.nan
+    np.save(session.file(ACTIVITY), np.asfortranarray(traces))
+
+
+BAD_NEWS = {
+    "Wheel": (_wheel_of_another_clock, "the wheel turns regardless of the choices"),
+    "Behavior": (_choices_of_other_trials, "choices, stimuli and feedback contradict each other"),
+    "FOV": (_traces_with_nan, "activity is not finite"),
+}
+
+
+def rows_of(eid: str) -> list[Any]:
+    """Return the rows of a session that its files give, with when and from what each was read."""
+    tables = (schemas.Behavior, schemas.Behavior.Trial, schemas.Behavior.Source, schemas.Wheel, schemas.Wheel.Source,
+              schemas.FOV, schemas.FOV.Source, schemas.Recording, schemas.ROI, schemas.Activity)  # fmt: skip
+    return [str((table & {"eid": eid}).to_dicts(order_by="KEY")) for table in tables]
+
+
+@pytest.mark.parametrize("table", BAD_NEWS)
+def test_new_files_that_cannot_be_used_leave_the_rows_of_before(session, table):
+    spoil, message = BAD_NEWS[table]
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    before = rows_of(session.eid)
+    spoil(session)
+    write_one_tables(session.root)
+    for dry_run in (True, False):
+        done = update([session.eid], dry_run=dry_run)
+        (failure,) = done.failures
+        assert failure.startswith(f"{table} stays as it is, the new files cannot be used: session {session.eid}")
+        assert message in failure
+        assert done.update_id == ""
+    assert rows_of(session.eid) == before
+
+
+def test_new_trials_that_contradict_the_wheel_are_noted(session):
+    """Choices, stimuli and feedback of other trials fit each other: only the wheel tells."""
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    trials_later(session, "it")
+    assert not any("contradict" in note for note in update([session.eid]).notes)
+    path = session.alf("it") / TRIALS
+    table = pd.read_parquet(path)
+    table.assign(**{name: np.roll(table[name], 30) for name in FINGERPRINT}).to_parquet(path)
+    done = update([session.eid])
+    assert done.failures == [] and done.update_id
+    (note,) = [
+        note for note in done.notes if "the new trials and the wheel, which stays, contradict each other" in note
+    ]
+    assert f"session {session.eid}" in note and "the wheel turns regardless of the choices" in note
+
+
+def test_the_same_new_files_of_two_days_leave_the_rows_of_before(two_days):
+    """Each is new to the rows that are there: the second to be inserted would be refused as a copy."""
+    session, ids = two_days, list(two_days.eids.values())
+    before = [rows_of(eid) for eid in ids]
+    new_uuids(session.file(UUIDS), 1)
+    shutil.copy(session.file(UUIDS), session.alf("other") / "FOV_00" / UUIDS)
+    done = update(ids)
+    assert (done.update_id, len(done.failures)) == ("", 2)
+    for text, eid, other in zip(done.failures, ids, ids[::-1], strict=True):
+        assert text.startswith(f"FOV stays as it is, the new files cannot be used: session {eid}, FOV_00")
+        assert "is a copy of a file that has been read" in text and f"of session {other}" in text
+    assert [rows_of(eid) for eid in ids] == before
+
+
+def test_files_of_a_day_that_stays_leave_the_rows_of_before(two_days):
+    """Exchanged with another day, of which another file is gone, so that its rows stay."""
+    session, ids = two_days, list(two_days.eids.values())
+    before = [rows_of(eid) for eid in ids]
+    one, other = (session.alf(name) / "FOV_00" / UUIDS for name in ("it", "other"))
+    texts = one.read_text(), other.read_text()
+    one.write_text(texts[1])
+    other.write_text(texts[0])
+    session.file(TIMES, 1).unlink()
+    done = update(ids)
+    assert done.update_id == "" and len(done.failures) == 3
+    (copied,) = [text for text in done.failures if "is a copy of a file that has been read" in text]
+    assert copied.startswith(
+        f"FOV stays as it is, the new files cannot be used: session {session.eids['other']}, FOV_00"
+    )
+    assert [rows_of(eid) for eid in ids] == before
+
+
+def test_fovs_that_are_aligned_one_by_one_leave_the_rows_of_before(session):
+    """Each starts with the others of the rows that would be there, but not with the other new one."""
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    before = rows_of(session.eid)
+    for fov, seconds in ((0, 0.05), (1, 5.0)):
+        np.save(session.file(TIMES, fov), np.load(session.file(TIMES, fov)) + seconds)
+    done = update([session.eid])
+    assert (done.update_id, len(done.failures)) == ("", 2)
+    assert all("the FOV starts at another time than the others of its session" in text for text in done.failures)
+    assert rows_of(session.eid) == before
+
+
+def test_an_older_revision_that_comes_back_is_noted(session):
+    """The newer one was withdrawn, or the table of the cache was written without it."""
+    newer = session.revise(TIMES, lambda times: times + 0.05)
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    newer.unlink()
+    write_one_tables(session.root)
+    expected = (
+        f"session {session.eid}: ONE gives alf/FOV_00/{TIMES} now, an older revision than 2026-01-01, which was read. "
+        f"If 2026-01-01 was withdrawn by mistake, put it back, and run: meso update {session.eid}"
+    )
+    assert expected in update([session.eid], dry_run=True).notes
+    done = update([session.eid])
+    assert done.failures == [] and expected in done.notes
+    session.revise(TIMES, lambda times: times + 0.05)
+    done = update([session.eid])  # a newer one is no reason to doubt
+    assert done.update_id and not any("older revision" in note for note in done.notes)
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def killed(*args: Any) -> None:
+    raise Killed
+
+
+def trials_later(session: OneSession, name: str) -> None:
+    """Move the trials of a session by a little."""
+    path = session.alf(name) / TRIALS
+    table = pd.read_parquet(path)
+    table.assign(goCue_times=table["goCue_times"] + 1e-4).to_parquet(path)
+
+
+def test_an_unfinished_update_of_another_mouse_waits_until_it_is_asked_for(session, monkeypatch, meso_command):
+    session.add("other", "SRC2")
+    write_one_tables(session.root)
+    it, other = ids = session.eid, session.eids["other"]
+    ingest([other], cache_dir=session.root)
+    assert fill(SESSION_TABLES, [{"eid": eid} for eid in ids]).errors == []
+    for name in session.eids:
+        trials_later(session, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.upkeep.update, "_complete", killed)
+        with pytest.raises(Killed):
+            update(ids)
+    behavior = schemas.Behavior & [{"eid": eid} for eid in ids]
+    assert len(behavior) == 0
+    (session.alf("other") / TRIALS).write_bytes(b"")  # it cannot be finished
+    unfinished = schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()
+    (key,) = unfinished.keys()
+    for _ in range(2):
+        done = update([it])
+        assert done.failures == []
+        assert behavior.to_arrays("eid").tolist() == [it]
+        (waiting,) = [note for note in done.notes if "SRC2" in note]
+        assert re.fullmatch(r"an update of SRC2, of .* UTC, is not finished: meso update --subject SRC2", waiting)
+    assert errors() == [] and len(unfinished) == 1
+    shown = meso_command("update", it)
+    assert shown.returncode == 0 and waiting in shown.stdout
+    (failure,) = update([other]).failures
+    assert f"session {other}" in failure
+    assert not schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()  # the rest is a failed job
+    assert set((schemas.SourceUpdate.OfSubject & key).to_arrays("done_subject")) == {"SRC1", "SRC2"}
+
+
+def test_an_unfinished_update_of_a_mouse_that_was_deleted_waits_for_nobody(session, monkeypatch):
+    session.add("other", "SRC2")
+    write_one_tables(session.root)
+    it, other = session.eid, session.eids["other"]
+    ingest([other], cache_dir=session.root)
+    assert fill([schemas.Behavior], {"eid": other}).errors == []
+    trials_later(session, "other")
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.upkeep.update, "_complete", killed)
+        with pytest.raises(Killed):
+            update([other])
+    assert "meso update --subject SRC2" in "".join(update([it]).notes)
+    (schemas.Session & {"eid": other}).delete()
+    assert update([it]).failures == []
+    assert not schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()
+    assert update([it]).notes == []
+
+
 def test_a_fov_on_another_clock_than_the_others_of_its_session_is_refused(session):
     """Its frame times were aligned again while it was read; FOVs are scanned within a frame."""
     assert fill([schemas.FOV], {"eid": session.eid, "fov": 0}).errors == []
@@ -873,6 +1086,7 @@ def test_the_clocks_of_another_day_are_refused_although_they_were_rounded(sessio
     for name in (TIMES, WHEEL_TIMES):
         for path in session.alf("other").rglob(name):
             np.save(session.alf("it") / path.relative_to(session.alf("other")), np.load(path).round(3))
+    without_trials(session)
     write_one_tables(session.root)
     ingest([session.eids["other"]], cache_dir=session.root)
     fill([schemas.Wheel, schemas.FOV], {"eid": session.eids["other"]})

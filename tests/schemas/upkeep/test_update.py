@@ -31,6 +31,7 @@ from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.embedding import EmbeddingSettings
 from pipeline.errors import NotFoundError
 from pipeline.responses import StabilitySettings
+from populate_scripts.commands import drop_labels
 from populate_scripts.ingest import ingest
 from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc, shared_set, stored_run
@@ -40,6 +41,7 @@ from schemas.decoding.transfers import run_transfer
 from schemas.exchange.verify import verify_session
 from schemas.queries.tracking_runs import fovs_left_out, fovs_of_other_runs
 from schemas.responses.run import run_stability
+from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
@@ -92,6 +94,19 @@ class Lab(Repository):
         table.iloc[:-n].to_parquet(path)
         for beside in path.parent.glob("_ibl_trials.*.npy"):
             np.save(beside, np.load(beside)[:-n])
+        write_one_tables(self.root)
+
+    def shift_trials(self) -> None:
+        """Write the trials of the first session without the first one, and with one more at the end."""
+        path = self.trials()
+        table = pd.read_parquet(path)
+        times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
+        length = table["intervals_1"].iloc[-1] - table["intervals_0"].iloc[-1] + 0.1
+        last = table.iloc[-1:].assign(**{name: table[name].iloc[-1:] + length for name in times})
+        pd.concat([table.iloc[1:], last], ignore_index=True).to_parquet(path)
+        for beside in path.parent.glob("_ibl_trials.*.npy"):
+            values = np.load(beside)
+            np.save(beside, np.append(values[1:], values[-1] + length * ("times" in beside.name)))
         write_one_tables(self.root)
 
     def run(self) -> dict:
@@ -276,6 +291,25 @@ def test_changed_trials_change_the_curves_of_all_sessions_that_share_trial_count
     assert asked(lab) == before
     now = scores(lab)
     assert now == fresh_scores(lab)
+
+
+@pytest.mark.one_backend
+def test_own_labels_of_trials_that_are_others_now_are_an_error(lab):
+    """As many, so that all labels would have been of the next trial."""
+    eids = [lab.first, lab.second]
+    own = schemas.LabelSet.add("own", {eid: trials_of(eid)["choice"] > 0 for eid in eids})["label_set"]
+    settings = replace(SETTINGS[0], target="own", labels=own, null="permute", event="stimOn_times")
+    assert run_ndc(eids, lab.run(), [settings]).failures == []
+    lab.shift_trials()
+    done = update([lab.first])
+    others = [text for text in done.failures if f"session {lab.first}, labels 'own': the labels were given" in text]
+    assert done.failures == others != []
+    curves = schemas.NDCResult & schemas.NDCParams.add(settings)
+    assert curves.to_arrays("eid").tolist() == [lab.second]
+    new = schemas.LabelSet.add("own", {eid: trials_of(eid)["choice"] > 0 for eid in eids})["label_set"]
+    assert new != own
+    assert run_ndc(eids, lab.run(), [replace(settings, labels=new)]).failures == []
+    drop_labels("own")
 
 
 def test_trials_that_are_deleted_and_read_by_hand_change_the_same_curves(lab):
