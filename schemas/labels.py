@@ -42,7 +42,7 @@ class LabelSet(WholeDelete, dj.Manual):
 
     class Trials(dj.Part):
         definition = """
-        # the trials that labels of a session were given for; none: added before version 25
+        # the trials that labels of a session were given for; none: added before version 26
         -> master
         labelled_eid : char(36)
         labelled_trials : char(32)      # hash of the stimuli, choices and feedback of all trials, in their order
@@ -165,7 +165,7 @@ def trials_key(trials: Mapping[str, np.ndarray]) -> str:
 def listed() -> list[dict[str, Any]]:
     """Return a row for each set of labels, the latest last: name, key, sessions, labels by class, account, time.
 
-    ``trials`` is 'compared' if it is known for which trials the labels were given, else 'unknown': before version 25.
+    ``trials`` is 'compared' if it is known for which trials the labels were given, else 'unknown': before version 26.
     """
     parts: dict[str, list[np.ndarray]] = {}
     for row in LabelSet.Labels.to_dicts(order_by="KEY"):

@@ -142,7 +142,7 @@ class SourceUpdate(WholeDelete, dj.Manual):
 
     class OfSubject(dj.Part):
         definition = """
-        # all of it that is of a subject is done; none in updates of before version 25
+        # all of it that is of a subject is done; none in updates of before version 26
         -> master
         done_subject : varchar(64)
         ---

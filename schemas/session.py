@@ -451,7 +451,7 @@ class Wheel(ReadsSession, WholeDelete, dj.Imported):
 
     class Doubt(dj.Part):
         definition = """
-        # what may be wrong with the wheel; none of one that was read before version 25
+        # what may be wrong with the wheel; none of one that was read before version 26
         -> master
         doubt : int16
         ---

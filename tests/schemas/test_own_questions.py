@@ -286,7 +286,7 @@ def test_labels_fit_the_trials_that_they_were_given_for(planted, demo_sessions, 
         labels(trials, demo_sessions[3])
 
 
-def test_labels_of_before_version_25_are_taken_as_they_are_until_they_are_added_again(
+def test_labels_of_before_version_26_are_taken_as_they_are_until_they_are_added_again(
     planted, demo_sessions, meso_command, without_labels
 ):
     eid = demo_sessions[0]

@@ -495,7 +495,7 @@ def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, da
 class OldTables:
     """Tables of a former version with rows, behind a prefix of their own: written by ``support/version_*.py``."""
 
-    def __init__(self, database, number: int | str, env: dict, python_command, meso_command) -> None:
+    def __init__(self, database, number: int, env: dict, python_command, meso_command) -> None:
         self.database, self.prefix = database, f"{settings.prefix()}v{number}_"
         self.env = {**env, "MESO_PREFIX": self.prefix}
         self.python, self.meso = python_command, meso_command
@@ -522,10 +522,10 @@ class OldTables:
 
 
 @pytest.fixture
-def old_tables(database, backend, python_command, meso_command, request) -> Callable[[int | str], OldTables]:
+def old_tables(database, backend, python_command, meso_command, request) -> Callable[[int], OldTables]:
     """Return a function that makes the tables of a version; they are dropped after the test."""
 
-    def make(number: int | str) -> OldTables:
+    def make(number: int) -> OldTables:
         request.addfinalizer(lambda: drop(database, f"{settings.prefix()}v{number}_"))
         return OldTables(database, number, own_server(backend), python_command, meso_command)
 
@@ -940,18 +940,18 @@ import json
 import numpy as np
 import schemas
 from schemas.labels import listed
-from support import version_1, version_24_labels
+from support import version_1, version_25
 
 schemas.activate()
 trials = {name: np.zeros(4) for name in ("choice", "feedbackType", "contrastLeft", "contrastRight")}
 found = schemas.LabelSet.of_session("1" * 32, version_1.EIDS[0], trials)
 (row,) = listed()
-print(json.dumps([np.array_equal(found, version_24_labels.OWN, equal_nan=True), row["trials"], row["class_1"]]))
+print(json.dumps([np.array_equal(found, version_25.OWN, equal_nan=True), row["trials"], row["class_1"]]))
 """
 
 
-def test_of_labels_of_version_24_it_is_not_known_for_which_trials_they_were_given(old_tables):
-    old = old_tables("24_labels")
+def test_of_labels_of_version_25_it_is_not_known_for_which_trials_they_were_given(old_tables):
+    old = old_tables(25)
     exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
     parts = {"labels": "label_set__trials", "provenance": "source_update__of_subject", "session": "_wheel__doubt"}
     for schema, table in parts.items():

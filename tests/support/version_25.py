@@ -1,4 +1,4 @@
-"""Create a database as version 24 did, with labels of one's own: a script, run by test_database."""
+"""Create a database as version 25 did, with labels of one's own: a script, run by test_database."""
 
 from __future__ import annotations
 
