@@ -486,6 +486,8 @@ def _second_task(files: str, change: Callable[[Path], None] = lambda folder: Non
 
 #: Names of folders that are no FOVs, though they hold imaging.
 FOLDERS = ("FOV_1", "FOV_00_deep", "fov_02", "plane0")
+#: The name of a FOV that is a symbolic link to a folder.
+LINKED = "FOV_09"
 
 #: Ways of breaking the folder of a FOV, with the outcome.
 FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {

@@ -33,9 +33,11 @@ from pipeline.reading import (
     read_wheel,
     session_info,
     trial_datasets,
+    unlisted_folders,
     unread_folders,
 )
 from pipeline.reading.fov import _is_beyond_chance, _shared_by_neighbours
+from pipeline.scan import scan
 from pipeline.signals.flags import flagged_frames
 
 TIMES, TYPES, SHIFT, POS = "mpci.times", "mpciROIs.mpciROITypes", "mpciStack.timeshift", "mpciROIs.stackPos"
@@ -577,6 +579,26 @@ def test_names_of_types_that_cannot_be_used_are_refused(session, names, parts):
     check_refusal(session, f"{TYPES}.npy" if "cell" in names[:1] else TYPE_NAMES, parts)
     reader = SessionReader(session.one(), session.eid)
     assert (f"alf/FOV_01/{TYPE_NAMES}" in fov_datasets(reader, "alf/FOV_01")) == bool(names)
+
+
+def test_fov_folders_that_one_does_not_list_are_told(session, tmp_path):
+    """ONE does not follow links to folders: a FOV was missing, and nobody was told."""
+    assert unlisted_folders(session.one(), session.eid) == []
+    (session.alf / "FOV_07").mkdir()  # there is no imaging in it
+    shutil.move(session.fov, tmp_path / "elsewhere")
+    session.fov.symlink_to(tmp_path / "elsewhere")
+    one = session.one()
+    assert list(fov_folders(one, session.eid)) == [0]
+    assert unlisted_folders(one, session.eid) == ["alf/FOV_01"]
+    shutil.move(session.alf / "FOV_00", tmp_path / "zero")
+    (session.alf / "FOV_00").symlink_to(tmp_path / "zero")
+    one = session.one()
+    assert unlisted_folders(one, session.eid) == ["alf/FOV_00", "alf/FOV_01"]
+    assert find_sessions(one) == [session.eid]
+    ((scanned,), _) = scan(one)
+    assert scanned.raster == "imaging in folders that are not read: alf/FOV_00, alf/FOV_01"
+    shutil.copytree(tmp_path / "elsewhere", session.alf / "FOV_02")  # after the tables were written
+    assert unlisted_folders(one, session.eid) == ["alf/FOV_00", "alf/FOV_01", "alf/FOV_02"]
 
 
 CONTRADICT = "choices, stimuli and feedback contradict each other"
