@@ -20,6 +20,7 @@ from pipeline.reading.client import (
     imaged_ids,
     session_folder,
     session_info,
+    unlisted_folders,
     unread_folders,
 )
 from pipeline.reading.datasets import without_revision
@@ -125,7 +126,7 @@ def _scanned(one: Any, info: SessionInfo) -> Scanned | None:
     paths = _default_paths(datasets_of(one, info.eid))
     folder = session_folder(one, info.eid)
     fovs = sorted({parent for path in paths if FOV_FOLDER.match(parent := str(PurePosixPath(path).parent))})
-    unread = unread_folders(one, info.eid)
+    unread = [*unread_folders(one, info.eid), *unlisted_folders(one, info.eid)]
     if not (fovs or unread):
         return None
     names = {PurePosixPath(path).name for path in paths}

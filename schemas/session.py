@@ -23,6 +23,11 @@ from schemas.storage import bulk
 schema = dj.Schema()
 #: Columns of Session that say where its files are, and which session's they must be.
 REGISTERED = ("one_cache_dir", "subject", "session_date", "session_number")
+#: What to do about FOV folders that ONE does not list.
+LIST_AGAIN = (
+    "Put the folders themselves in place of symbolic links, which ONE does not follow, and write the tables of the ONE "
+    "cache again"
+)
 #: Times in s that are nearer than this are the same: a file may have been rounded, to ms in a CSV.
 SAME = 1e-3
 #: Stimuli, choices and feedback of so many trials in their order are a fingerprint: those of two sessions with the same
@@ -62,7 +67,7 @@ class Session(WholeDelete, dj.Manual):
     def register(cls, one: Any, eid: str, cache_dir: str | None) -> bool:
         """Insert a session, its subject and its FOV folders; return whether a FOV folder was new.
 
-        Warns of folders with imaging whose names are not those of FOVs: they are not read.
+        Warns of folders with imaging that are not read: their names are not those of FOVs, or ONE does not list them.
 
         Parameters
         ----------
@@ -82,9 +87,14 @@ class Session(WholeDelete, dj.Manual):
         reading.session_folder(one, info.eid)  # an id that ONE does not take cannot be read
         folders = reading.fov_folders(one, eid)
         unread = ", ".join(reading.unread_folders(one, eid))
+        unlisted = ", ".join(reading.unlisted_folders(one, eid))
         if not folders:
             raise DataError(
-                "the session has no imaging", eid=eid, expected="collections alf/FOV_XX", found=unread or "none"
+                "the session has no imaging",
+                eid=eid,
+                expected="collections alf/FOV_XX",
+                found=unread or (unlisted and f"{unlisted}, which ONE does not list") or "none",
+                do=LIST_AGAIN if unlisted else None,
             )
         known = (FOVFolder & {"eid": info.eid}).to_arrays("fov")
         new = [{"eid": info.eid, "fov": n, "collection": c} for n, c in folders.items() if n not in known]
@@ -102,6 +112,8 @@ class Session(WholeDelete, dj.Manual):
             FOVFolder.insert(new)
         if unread:
             warnings.warn(f"session {eid}: not read, as they are not called alf/FOV_00 ... 99: {unread}", stacklevel=2)
+        if unlisted:
+            warnings.warn(f"session {eid}: not read, as ONE does not list them: {unlisted}. {LIST_AGAIN}", stacklevel=2)
         return bool(new)
 
     @classmethod

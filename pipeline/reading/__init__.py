@@ -23,6 +23,7 @@ from pipeline.reading.client import (
     place_of,
     session_folder,
     session_info,
+    unlisted_folders,
     unread_folders,
 )
 from pipeline.reading.datasets import SessionReader, Source, without_revision
@@ -61,6 +62,7 @@ __all__ = [
     "session_folder",
     "session_info",
     "trial_datasets",
+    "unlisted_folders",
     "unread_folders",
     "wheel_datasets",
     "without_revision",

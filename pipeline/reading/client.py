@@ -132,7 +132,7 @@ def find_sessions(one: Any, *, subject: str | None = None) -> list[str]:
     for eid in imaged_ids(one, subject):
         try:
             info = session_info(one, eid)
-            if fov_folders(one, eid) or unread_folders(one, eid):
+            if fov_folders(one, eid) or unread_folders(one, eid) or unlisted_folders(one, eid):
                 found.append(info)
         except ConfigError:
             raise
@@ -395,3 +395,14 @@ def unread_folders(one: Any, eid: str) -> list[str]:
     with_imaging = datasets[[PurePosixPath(path).name.startswith("mpci") for path in datasets["rel_path"]]]
     called_fov = {name for name in collections_in(datasets) if FOV_NAME.match(name)}
     return sorted(name for name in {*collections_in(with_imaging), *called_fov} if fov_number(name) is None)
+
+
+def unlisted_folders(one: Any, eid: str) -> list[str]:
+    """Return the folders with imaging on this machine that are called FOV, and of which ONE lists nothing.
+
+    ONE's tables have no files behind a symbolic link to a folder, and none that came after they were written.
+    """
+    listed, folder = set(collections_in(datasets_of(one, eid))), _folder(one, eid)
+    folders = {f"alf/{path.name}": path for path in folder.glob("alf/*")} if folder else {}
+    unlisted = {name: path for name, path in folders.items() if FOV_NAME.match(name) and name not in listed}
+    return sorted(name for name, path in unlisted.items() if path.is_symlink() or any(path.rglob("mpci*")))

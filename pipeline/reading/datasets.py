@@ -110,6 +110,11 @@ class SessionReader:
                     do="Let it be written completely, then run: meso retry",
                 )  # fmt: skip
 
+    def forget(self, name: str, collection: str) -> None:
+        """Do not record a dataset as read: nothing that was read depends on it."""
+        for path in self._listed(name, collection):
+            self._read.pop(path, None)
+
     def place(self, name: str, collection: str) -> dict[str, Any]:
         """Return session, FOV and dataset as keyword arguments of a ``DataError``."""
         return {"eid": self.eid, "fov": fov_number(collection), "dataset": f"{collection}/{name}"}

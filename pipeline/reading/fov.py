@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,8 +13,19 @@ import numpy as np
 from pipeline.atlas import known_region_ids
 from pipeline.errors import DataError
 from pipeline.reading.client import fov_folders
-from pipeline.reading.datasets import REVISION, SessionReader, Source, read_array
+from pipeline.reading.datasets import REVISION, SessionReader, Source, read_array, read_bytes, read_text
+from pipeline.reading.plausible import (
+    first_of_zeros,
+    micrometres_per_pixel,
+    neuron_types,
+    not_at_zero,
+    rounding_step,
+    sample_of,
+    share_of_others_beaten,
+    types_by_probability,
+)
 from pipeline.signals.clock import frame_period
+from pipeline.signals.flags import flagged_frames
 
 #: Datasets of activity by signal; the first that exists is read.
 SIGNALS = {"deconvolved": "mpci.ROIActivityDeconvolved.npy", "fluorescence": "mpci.ROIActivityF.npy"}
@@ -28,6 +40,8 @@ TIMES, TIMESHIFT = "mpci.times.npy", "mpciStack.timeshift.npy"
 REQUIRED = (TIMES, TIMESHIFT, TYPES, POSITIONS)
 UUIDS, CLASSIFIER = "mpciROIs.uuids.csv", "mpciROIs.cellClassifier.npy"
 OPTIONAL = (CLASSIFIER, UUIDS, BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES)
+#: What the types of ROIs are called. Read always, and recorded only if it says more than that type 1 is the neurons.
+TYPE_NAMES = "mpciROITypes.names.tsv"
 #: Datasets with a row (activity: a column) per ROI, all of one extraction.
 OF_ROIS = (
     *SIGNALS.values(), TYPES, CLASSIFIER, POSITIONS, UUIDS,
@@ -43,6 +57,20 @@ MIN_DISTANCE = 50
 #: From so many ROIs on, places in the brain are compared with those in the image: a plane over the image must explain
 #: this part of the variance of ml and ap. In a real FOV it explains nearly all, of ROIs in another order very little.
 MIN_PLACES, MIN_EXPLAINED = 10, 0.5
+#: Of two ROIs the distance in the brain in µm, for each pixel between them in the image. A mesoscope has about 1.4, and
+#: zooms from half to twice that; places in voxels of an atlas (10, 25 µm) give a tenth of it or less.
+SCALES = (0.3, 5.0)
+#: Median distance in µm of places by histology from the estimated ones, above which one of them is of another place.
+MAX_CORRECTION = 2_000
+#: Time from one scan line to the next, at least, in s: resonant scanners, the fastest, take 30 to 60 µs.
+MIN_LINE_PERIOD = 5e-6
+#: Steps of frame times in frame periods: above the first they are warned of, from the second on refused. A clock of
+#: 1 ms, as IBL's, makes 0.5 %. FOVs are scanned an eighth of a frame apart, which times rounded to a tenth do not tell.
+COARSE, TOO_COARSE = 0.02, 0.1
+#: Share of comparisons in which a ROI's deconvolved activity must agree better with its own fluorescence than with that
+#: of another ROI. Sound is above .99 (simulated; the demo's small FOVs, whose noise is independent, .86), in another
+#: order .5 with a deviation of .05.
+MIN_BEATEN_BY_OWN = 0.7
 #: Regions fit positions if ROIs beside each other share them more often than in 99 % of this many random orders.
 N_ORDERS, MIN_BEATEN = 499, 0.99
 #: Of fewer ROIs it cannot be told that regions are of others: too many have their neighbours beyond a boundary. Of 100
@@ -74,7 +102,7 @@ class FOVData:
         Row y (the scan line) and column x in pixels; plane, if the file has it.
     is_neuron : (N,) bool
     roi_type : (N,) int64
-        Value of mpciROITypes; 1 is a neuron.
+        Value of mpciROITypes; 1 is a neuron, unless mpciROITypes.names says otherwise.
     cell_probability : (N,) float64 or None
     region_ids : (N,) int64 or None
         Allen CCF 2017 ids.
@@ -147,7 +175,8 @@ def read_fov(one: Any, eid: str, fov: int, collection: str, *, recorded: Iterabl
         A required dataset is missing or unreadable; arrays disagree in their number of ROIs or frames, or do not hold
         numbers; times do not increase; a value is not finite or out of range; times or positions have another unit; a
         region id is not in the atlas; there are fewer than two ROIs or frames; the activity is a copy of an earlier
-        FOV's; a file is not the recorded one.
+        FOV's, ends in zeros, is not deconvolved, or is of other ROIs than the fluorescence; types of ROIs have unknown
+        names or contradict their probabilities; a file is not the recorded one.
     """
     return _FOVReader(SessionReader(one, eid, recorded), fov, collection).read(check_traces=recorded is None)
 
@@ -185,12 +214,13 @@ def read_fluorescence(
     Raises
     ------
     DataError
-        A dataset is missing or unreadable, is of other frames or ROIs or of an earlier extraction, or a value is not
-        finite.
+        A dataset is missing or unreadable, is of other frames or ROIs or of an earlier extraction, ends in zeros, or a
+        value is not finite.
     """
     reader = _FOVReader(SessionReader(one, eid), fov, collection)
     reader.reader.fetch(fluorescence_datasets(collection, neuropil))
     traces = reader.same_rois(SIGNALS["fluorescence"], shape)
+    reader.check_agreement()
     return Fluorescence(traces, reader.same_rois(NEUROPIL, shape) if neuropil else None, reader.reader)
 
 
@@ -200,7 +230,19 @@ def fov_datasets(reader: SessionReader, collection: str) -> list[str]:
     both = [(template.format(""), template.format("_estimate")) for template in (REGION_IDS, MLAPDV)]
     places = [name for pair in both for name in [n for n in pair if reader.has(n, collection)][:1]]
     optional = [name for name in OPTIONAL if reader.has(name, collection)]
-    return [f"{collection}/{name}" for name in (*signals, *REQUIRED, *places, *optional)]
+    names = [TYPE_NAMES] if _has_other_neurons(reader, collection) else []
+    return [f"{collection}/{name}" for name in (*signals, *REQUIRED, *places, *optional, *names)]
+
+
+def _has_other_neurons(reader: SessionReader, collection: str) -> bool:
+    """Return whether a table of names on this machine says that neurons are not the ROIs of type 1."""
+    path = reader.default(f"{collection}/{TYPE_NAMES}")
+    file = reader.local(path) if path else None
+    try:
+        lines = read_text(read_bytes(file)).splitlines() if file else []
+        return bool(lines) and neuron_types(_class_names(lines).items())[0] != [1]
+    except DataError:  # reading the FOV raises this error itself
+        return False
 
 
 class Imaging(NamedTuple):
@@ -246,7 +288,7 @@ class _FOVReader:
         self.reader, self.fov, self.collection = reader, fov, collection
 
     def read(self, check_traces: bool) -> FOVData:
-        self.reader.fetch(fov_datasets(self.reader, self.collection))
+        self.reader.fetch([*fov_datasets(self.reader, self.collection), f"{self.collection}/{TYPE_NAMES}"])
         # the activity first, for its shape is what all other arrays must fit
         signal, traces = self._traces()
         stack_pos = self._stack_pos(traces.shape[1])
@@ -256,9 +298,15 @@ class _FOVReader:
         region_ids, region_source = self._region_ids(traces.shape[1])
         mlapdv, mlapdv_source = self._mlapdv(traces.shape[1])
         frame_qc, frame_qc_names = self._frame_qc(traces.shape[0])
+        is_neuron, probability = self._is_neuron(roi_type), self._cell_probability(traces.shape[1])
         if check_traces:
             self._check_traces(SIGNALS[signal], traces)
             self._check_one_extraction(SIGNALS[signal])
+            if signal == "deconvolved":
+                self._check_deconvolved(traces)
+                self.check_agreement()
+            self._check_types(is_neuron, probability)
+            self._check_rounding(frame_times)
             self._check_own_times(frame_times, SIGNALS[signal], traces)
             self._check_places(stack_pos, mlapdv)
             self._check_regions(stack_pos, region_ids)
@@ -267,9 +315,9 @@ class _FOVReader:
             timeshift=timeshift,
             frame_period=frame_period(frame_times),
             stack_pos=stack_pos,
-            is_neuron=roi_type == 1,
+            is_neuron=is_neuron,
             roi_type=roi_type,
-            cell_probability=self._cell_probability(traces.shape[1]),
+            cell_probability=probability,
             region_ids=region_ids,
             region_source=region_source,
             mlapdv=mlapdv,
@@ -342,7 +390,88 @@ class _FOVReader:
                 frame, roi = place if traces.flags.c_contiguous else place[::-1]
                 found = f"{traces[frame, roi]} at frame {frame} of ROI {roi}"
                 raise self._fail(name, "activity is not finite", expected="finite numbers", found=found)
+        self._check_complete(name, traces)
         self._check_no_copy(name, traces)
+
+    def _check_complete(self, name: str, traces: np.ndarray) -> None:
+        """Refuse traces that end in zeros of all ROIs: a file that was made in its full size, and not filled.
+
+        Frames that are flagged, such as those without light, do not count.
+        """
+        if traces[-1].any():
+            return
+        is_active = np.zeros(len(traces), dtype=bool)
+        for rows, start in _blocks(traces):
+            if traces.flags.c_contiguous:
+                is_active[start : start + len(rows)] = rows.any(axis=1)
+            else:
+                is_active |= rows.any(axis=0)
+        good = np.flatnonzero(~self._flagged(len(traces)))
+        first = first_of_zeros(is_active[good])
+        if first is not None:
+            raise self._fail(
+                name,
+                "the activity ends in zeros of all ROIs: the file may not be complete",
+                expected=f"values up to the last of {len(traces)} frames",
+                found=f"nothing but zeros from frame {good[first]} on, in {len(good) - first} frames",
+                do=f"Write the file again. If there is nothing to see in these frames, flag them in {BAD_FRAMES}",
+            )
+
+    def _flagged(self, n_frames: int) -> np.ndarray:
+        """Return which frames are flagged, (T,) bool; the flags are not recorded as read."""
+        other = _FOVReader(SessionReader(self.reader.one, self.reader.eid), self.fov, self.collection)
+        flagged = flagged_frames(other._bad_frames(n_frames), *other._frame_qc(n_frames))
+        return np.zeros(n_frames, dtype=bool) if flagged is None else flagged
+
+    def _check_deconvolved(self, traces: np.ndarray) -> None:
+        """Refuse what is not deconvolved, by a sample of ROIs and frames."""
+        sample = sample_of(traces)
+        counts = not_at_zero(sample)
+        if counts and 2 * counts[0] > counts[1]:
+            low, median = np.percentile(sample, (5, 50))
+            raise self._fail(
+                SIGNALS["deconvolved"],
+                "the values are not those of deconvolved activity",
+                expected="none below zero, and zero or nearly zero between events",
+                found=f"otherwise in {counts[0]} of {counts[1]} ROIs; the 5th percentile is {low:g}, the median "
+                f"{median:g}: is it fluorescence?",
+                do=f"Save fluorescence as {SIGNALS['fluorescence']}, and remove this file: the other is read then",
+            )
+
+    def check_agreement(self) -> None:
+        """Refuse deconvolved activity of other ROIs than the fluorescence, by a sample of ROIs and frames.
+
+        Nothing is downloaded for this, nor recorded as read: files that are not on this machine are not compared, nor
+        those that are seen to be of two extractions, or unfit, of which an error is raised where they are needed.
+        """
+        names = fluorescence, deconvolved = SIGNALS["fluorescence"], SIGNALS["deconvolved"]
+        if min(map(self._revision, names)) < max(map(self._revision, (UUIDS, POSITIONS))):
+            return
+        traces = [found for name in names if (found := self._local(name)) is not None]
+        if len(traces) < 2 or traces[0].shape != traces[1].shape or traces[0].ndim != 2:
+            return
+        samples = [sample_of(found) for found in traces]
+        if not all(np.isfinite(sample).all() for sample in samples):
+            return
+        beaten = share_of_others_beaten(*samples)
+        if beaten is not None and beaten < MIN_BEATEN_BY_OWN:
+            raise self._fail(
+                deconvolved,
+                f"the deconvolved activity is not of the ROIs in {fluorescence}",
+                expected="events where the fluorescence of the same ROI rises, in better agreement than with another "
+                f"ROI in {MIN_BEATEN_BY_OWN:.0%} of pairs or more",
+                found=f"{beaten:.0%}; in another order it is 50 %. Are the files of two extractions?",
+                do="Give both files of the same extraction. If the deconvolved activity is right, remove the other",
+            )
+
+    def _local(self, name: str) -> np.ndarray | None:
+        """Return a dataset as a memory map, not recorded as read; None if it is not on this machine, or unreadable."""
+        path = self.reader.default(f"{self.collection}/{name}")
+        file = self.reader.local(path) if path else None
+        try:
+            return read_array(file) if file else None
+        except DataError:
+            return None
 
     def _check_no_copy(self, name: str, traces: np.ndarray) -> None:
         """Refuse a copy of an earlier FOV's activity: extractions have written one FOV into two folders."""
@@ -407,6 +536,77 @@ class _FOVReader:
                 found=f"{max(explained, 0):.0%}: are they of a former extraction?",
                 do="Give both files of the same extraction",
             )
+        else:
+            self._check_scale(name, micrometres_per_pixel(stack_pos[:, :2], mlapdv))
+        self._check_correction(name, mlapdv)
+
+    def _check_scale(self, name: str, scale: float) -> None:
+        """Refuse places in another unit than µm, or positions in another than pixels."""
+        if not SCALES[0] <= scale <= SCALES[1]:
+            raise self._fail(
+                name,
+                f"the places in the brain do not have the scale of {POSITIONS}",
+                expected=f"{SCALES[0]} to {SCALES[1]} µm in the brain for each pixel in the image",
+                found=f"{scale:.3g}: are the places in voxels of an atlas, or is another image meant?",
+                do="Save the places in µm from bregma, and positions in pixels of the image",
+            )
+
+    def _check_correction(self, name: str, mlapdv: np.ndarray) -> None:
+        """Warn of places by histology that are far from the estimated ones, if these are on this machine."""
+        estimate = MLAPDV.format("_estimate")
+        guess = None if name == estimate else self._local(estimate)
+        if guess is None or guess.shape != mlapdv.shape:
+            return
+        distances = np.linalg.norm(mlapdv - guess, axis=1)
+        known = distances[np.isfinite(distances)]
+        median = np.median(known) if len(known) else 0.0
+        if median > MAX_CORRECTION:
+            warnings.warn(
+                str(
+                    self._fail(
+                        name,
+                        f"the places are far from those of {estimate}: they are read",
+                        expected=f"a median distance of {MAX_CORRECTION} µm or less",
+                        found=f"{median:.0f} µm",
+                        do="See which of the two is right: sides, signs and the number of the FOV are often exchanged",
+                    )
+                ),
+                stacklevel=2,
+            )
+
+    def _check_types(self, is_neuron: np.ndarray, probability: np.ndarray | None) -> None:
+        """Refuse types of ROIs that contradict the classifier as a whole, as those in another order do.
+
+        Where types were curated, some ROIs differ.
+        """
+        if probability is None or (compared := types_by_probability(is_neuron, probability)) is None:
+            return
+        share, contradict = compared
+        if contradict:
+            raise self._fail(
+                TYPES,
+                f"the types of ROIs contradict {CLASSIFIER}",
+                expected="neurons with higher probabilities than other ROIs, clearly beyond 50 % of pairs",
+                found=f"{share:.0%} of pairs; the median of neurons is {np.nanmedian(probability[is_neuron]):.2f}, of "
+                f"others {np.nanmedian(probability[~is_neuron]):.2f}: is the order of the ROIs another one?",
+                do=f"Give both files of the same extraction, in the same order, and see {TYPE_NAMES}",
+            )
+
+    def _check_rounding(self, times: np.ndarray) -> None:
+        """Refuse, or warn of, frame times that were rounded."""
+        step, period = rounding_step(times), frame_period(times)
+        if step <= COARSE * period:
+            return
+        rounded = self._fail(
+            TIMES,
+            "frame times are rounded" + ("" if step >= TOO_COARSE * period else ": they are read"),
+            expected=f"times in steps below {TOO_COARSE:.0%} of the frame period, {TOO_COARSE * period:.3g} s",
+            found=f"multiples of {step:.3g} s, {step / period:.0%} of the period of {period:.3g} s",
+            do="Save them as float64, as the clock gave them",
+        )
+        if step >= TOO_COARSE * period:
+            raise rounded
+        warnings.warn(str(rounded), stacklevel=2)
 
     def _check_regions(self, stack_pos: np.ndarray, region_ids: np.ndarray | None) -> None:
         """Refuse regions of other ROIs: beside each other in the image, ROIs share their region.
@@ -510,7 +710,7 @@ class _FOVReader:
         classes = self._whole_per_frame(FRAME_QC, n_frames, np.iinfo(np.uint32).max)
         if classes is None:
             return None, None
-        names = self._class_names(FRAME_QC_NAMES) if self._has(FRAME_QC_NAMES) else None
+        names = self._names(FRAME_QC_NAMES) if self._has(FRAME_QC_NAMES) else None
         unnamed = sorted(set(map(str, np.unique(classes))) - set(names)) if names is not None else []
         if unnamed:
             raise self._fail(
@@ -540,14 +740,9 @@ class _FOVReader:
             raise self._fail(name, "not flags of frames", expected=f"whole numbers from 0 to {largest}", found=found)
         return array
 
-    def _class_names(self, name: str) -> dict[str, str]:
-        """Return the rows of a table of two columns, number and name, under a header."""
-        _, *lines = [line.split("\t") for line in self.reader.lines(name, self.collection) if line.strip()] or [[]]
-        wrong = [line for line in lines if len(line) != 2 or not line[0].strip().isdigit()]
-        if wrong or not lines:
-            found = repr("\t".join(wrong[0])) if wrong else "no line below a header"
-            raise self._fail(name, "not names of classes", expected="a number, a tab and a name per line", found=found)
-        return {str(int(number)): label.strip() for number, label in lines}
+    def _names(self, name: str) -> dict[str, str]:
+        """Return the names in a table of classes by number."""
+        return _class_names(self.reader.lines(name, self.collection), **self.reader.place(name, self.collection))
 
     def _per_roi(self, name: str, n_rois: int, widths: tuple[int, ...] = ()) -> np.ndarray:
         """Return an array with one row per ROI: (N, w) with w in ``widths``, or (N,) without ``widths``."""
@@ -574,6 +769,33 @@ class _FOVReader:
             found = f"{array[tuple(bad[0])]} for ROI {bad[0][0]}"
             raise self._fail(name, "not whole numbers", expected="integers", found=found)
         return whole
+
+    def _is_neuron(self, roi_type: np.ndarray) -> np.ndarray:
+        """Return which ROIs are neurons, (N,) bool, by the names of their types; without names those of type 1."""
+        if not self._has(TYPE_NAMES):
+            return np.isin(roi_type, [1])
+        names, used = self._names(TYPE_NAMES), list(map(str, np.unique(roi_type)))
+        unnamed = [number for number in used if number not in names]
+        if unnamed:
+            raise self._fail(
+                TYPES,
+                "a type of ROIs has no name",
+                expected=f"types of {TYPE_NAMES}: {', '.join(names)}",
+                found=", ".join(unnamed[:5]),
+            )
+        neurons, unknown = neuron_types((number, names[number]) for number in used)
+        if unknown:
+            raise self._fail(
+                TYPE_NAMES,
+                "it is not known whether ROIs of these names are neurons",
+                expected="'cell', 'neuron', 'no cell', 'not neuron' or the like",
+                found=", ".join(map(repr, unknown[:5])),
+                do="Name the types so, neurons and others",
+            )
+        if neuron_types(names.items())[0] == [1]:
+            # nothing that is read depends on it, and for FOVs that were read before it need not be a new dataset
+            self.reader.forget(TYPE_NAMES, self.collection)
+        return np.isin(roi_type, neurons)
 
     def _cell_probability(self, n_rois: int) -> np.ndarray | None:
         """Return Suite2p's probability that each ROI is a cell, (N,) float64, or None without the dataset."""
@@ -619,8 +841,20 @@ class _FOVReader:
         return mlapdv, source
 
     def _stack_pos(self, n_rois: int) -> np.ndarray:
+        """Return rows, columns and, if there are three, planes (N, 2 or 3) int64."""
         self._check_bytes(POSITIONS, self._array(POSITIONS))
-        return self._whole_per_roi(POSITIONS, n_rois, (2, 3))
+        found = self._whole_per_roi(POSITIONS, n_rois, (2, 3))
+        row, column, *plane = (len(np.unique(values)) for values in found.T)
+        # of few ROIs each may be in a plane of its own
+        if plane and n_rois >= MIN_PLACES and plane[0] > 2 * min(row, column):
+            raise self._fail(
+                POSITIONS,
+                "the columns are in another order",
+                expected="row y, column x and plane, of which planes have the fewest values",
+                found=f"{row}, {column} and {plane[0]} different values of {n_rois} ROIs",
+                do="Save the columns in this order",
+            )
+        return found
 
     def _check_bytes(self, name: str, array: np.ndarray) -> None:
         """Refuse numbers of a single byte: activity and pixels do not fit, and would begin again at 0 from 256 on."""
@@ -656,6 +890,16 @@ class _FOVReader:
                 "delays of scan lines do not fit into a frame",
                 expected=f"0 to {period:g} s, the frame period",
                 found=f"{shift.min():g} to {shift.max():g}: is the unit ms?",
+            )
+        by_line = shift if shift.ndim == 1 else shift[:, 0]
+        line_period = float(by_line[-1] - by_line[0]) / max(len(by_line) - 1, 1)
+        if len(by_line) > 1 and line_period < MIN_LINE_PERIOD:
+            raise self._fail(
+                name,
+                "scan lines are not one after the other",
+                expected=f"{MIN_LINE_PERIOD:g} s or more from one line to the next",
+                found=f"{line_period:g} s in the mean of {len(by_line)} lines: is the unit another one?",
+                do="Save the delay of each line in s, from the first line scanned to the last",
             )
         return shift
 
@@ -697,6 +941,24 @@ class _FOVReader:
         if len(set(uuids)) != n_rois:
             raise self._fail(name, "uuids repeat", expected=f"{n_rois} unique uuids", found=f"{len(set(uuids))}")
         return uuids
+
+
+def _class_names(lines: list[str], **place: Any) -> dict[str, str]:
+    """Return the rows of a table of two columns, number and name, under a header.
+
+    Raises
+    ------
+    DataError
+        A line is another, or there is none.
+    """
+    _, *rows = [line.split("\t") for line in lines if line.strip()] or [[]]
+    wrong = [row for row in rows if len(row) != 2 or not row[0].strip().isdigit()]
+    if wrong or not rows:
+        found = repr("\t".join(wrong[0])) if wrong else "no line below a header"
+        raise DataError(
+            "not names of classes", expected="a number, a tab and a name per line", found=found, **place
+        )  # fmt: skip
+    return {str(int(number)): label.strip() for number, label in rows}
 
 
 def _blocks(traces: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:

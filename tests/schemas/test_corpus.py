@@ -113,6 +113,8 @@ def broken_corpus(database, tmp_path_factory) -> Iterator[Broken]:
     alf = found.add("odd folders", "BC02")
     for name in corpus.FOLDERS:
         shutil.copytree(alf / "FOV_01", alf / name)
+    shutil.copytree(alf / "FOV_01", found.root.with_name("elsewhere"))
+    (alf / corpus.LINKED).symlink_to(found.root.with_name("elsewhere"))
     for case, folder in folders.items():
         corpus.break_now(case, folder)
     write_one_tables(found.root)
@@ -323,6 +325,16 @@ def test_imaging_in_folders_of_other_names_is_reported(broken_corpus):
     assert f"session {eid}: not read" in message
     assert message.endswith(folders)
     assert (schemas.FOVFolder & {"eid": eid}).to_arrays("fov").tolist() == list(range(1 + N_BROKEN))
+
+
+def test_a_fov_behind_a_link_is_reported(broken_corpus):
+    """ONE does not follow it."""
+    (message,) = [text for text in broken_corpus.warned if "ONE does not list" in text]
+    said = (
+        f"session {broken_corpus.eids['odd folders']}: not read, as ONE does not list them: alf/{corpus.LINKED}. Put "
+    )
+    assert message.startswith(said)
+    assert message.endswith("write the tables of the ONE cache again")
 
 
 def test_a_task_that_is_left_out_is_told_and_recorded(broken_corpus):

@@ -25,6 +25,7 @@ TYPES, POSITIONS = "mpciROIs.mpciROITypes.npy", "mpciROIs.stackPos.npy"
 REGIONS, PLACES = "mpciROIs.brainLocationIds_ccf_2017_estimate.npy", "mpciROIs.mlapdv_estimate.npy"
 CLASSIFIER, UUIDS = "mpciROIs.cellClassifier.npy", "mpciROIs.uuids.csv"
 BAD, QC, QC_NAMES = "mpci.badFrames.npy", "mpci.mpciFrameQC.npy", "mpciFrameQC.names.tsv"
+FLUORESCENCE, TYPE_NAMES = "mpci.ROIActivityF.npy", "mpciROITypes.names.tsv"
 UIDS, SILHOUETTE = "mpciROIs.clusterUIDs.csv", "mpciROIs.clusterSilhouette.npy"
 TRIALS, QUIESCENCE = "_ibl_trials.table.pqt", "_ibl_trials.quiescencePeriod.npy"
 STIM_OFF, WHEEL_TIMES, WHEEL = "_ibl_trials.stimOff_times.npy", "_ibl_wheel.timestamps.npy", "_ibl_wheel.position.npy"
@@ -239,6 +240,7 @@ def _one_per_roi(**others: Outcome) -> dict[str, Outcome]:
 
 
 OPTIONAL, UNNAMED = "an optional dataset", "classes without names"
+_NO_NAMES = Refused("not names of classes .expected a number, a tab and a name per line, found no line")
 _FRAMES = "frame times and activity differ in length .expected {t} frames as in the activity, found "
 _NOT_UUIDS = "invalid uuids .expected one uuid per ROI, found '{value}' for ROI " + str(AT)
 _TEXT = {
@@ -324,11 +326,8 @@ def _flags(largest: int) -> dict[str, Outcome]:
 FOV_TABLE |= {
     BAD: _flags(1),
     QC: _flags(2**32 - 1),
-    QC_NAMES: {
-        **_TEXT,
-        "missing": Accepted(UNNAMED),
-        "no bytes": Refused("not names of classes .expected a number, a tab and a name per line, found no line"),
-    },
+    QC_NAMES: {**_TEXT, "missing": Accepted(UNNAMED), "no bytes": _NO_NAMES},
+    TYPE_NAMES: {**_TEXT, "missing": Accepted("neurons are the ROIs of type 1"), "no bytes": _NO_NAMES},
 }
 
 _NO_TABLE = Refused(r"cannot be read as a table .*expected a complete parquet file, found \d+ bytes")
@@ -444,6 +443,12 @@ def _newer_is_broken(fov: Path) -> None:
     np.save(fov / "#2025-01-01#" / TIMES, np.load(fov / TIMES)[:-5])
 
 
+def _contradicting_types(fov: Path) -> None:
+    is_neuron = np.arange(len(np.load(fov / TYPES))) % 2
+    np.save(fov / TYPES, is_neuron)
+    np.save(fov / CLASSIFIER, np.where(is_neuron, 0.1, 0.9))
+
+
 def _copy_fov(fov: Path) -> None:
     for path in (fov.parent / "FOV_00").iterdir():
         (fov / path.name).write_bytes(path.read_bytes())
@@ -481,6 +486,8 @@ def _second_task(files: str, change: Callable[[Path], None] = lambda folder: Non
 
 #: Names of folders that are no FOVs, though they hold imaging.
 FOLDERS = ("FOV_1", "FOV_00_deep", "fov_02", "plane0")
+#: The name of a FOV that is a symbolic link to a folder.
+LINKED = "FOV_09"
 
 #: Ways of breaking the folder of a FOV, with the outcome.
 FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
@@ -507,6 +514,54 @@ FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     (PLACES, "in mm"): (
         lambda fov: rewrite(fov / PLACES, lambda a: a / 1000),
         Refused(r"not in micrometres from bregma .expected the furthest coordinate at 50 to 20000, found \d\.\d+: "),
+    ),
+    (TIMES, "rounded to a tenth"): (
+        lambda fov: rewrite(fov / TIMES, lambda t: t.round(1)),
+        Refused(r"times are rounded .expected times in steps below 10% .*found multiples of 0.1 s, 5\d% of the period"),
+    ),
+    (SHIFT, "zero"): (
+        lambda fov: rewrite(fov / SHIFT, np.zeros_like),
+        Refused(
+            "scan lines are not one after the other .expected 5e-06 s or more .*found 0 s in the mean of 512 lines"
+        ),
+    ),
+    (SHIFT, "in minutes"): (
+        lambda fov: rewrite(fov / SHIFT, lambda s: s / 60),
+        Refused("scan lines are not one after the other .expected 5e-06 s or more .*found 6.93333e-07 s"),
+    ),
+    (ACTIVITY, "ROIs in another order"): (
+        lambda fov: rewrite(fov / ACTIVITY, lambda a: a[:, ::-1]),
+        Refused(f"not of the ROIs in {FLUORESCENCE} .*or more, found [2-6]\\d%; in another order it is 50 %"),
+    ),
+    (ACTIVITY, "fluorescence under its name"): (
+        lambda fov: (fov / ACTIVITY).write_bytes((fov / FLUORESCENCE).read_bytes()) and None,
+        Refused(r"not those of deconvolved activity .expected none below zero.*found otherwise in {n} of {n} ROIs"),
+    ),
+    (ACTIVITY, "not filled to the end"): (
+        lambda fov: rewrite(fov / ACTIVITY, lambda a: np.where(np.arange(len(a))[:, None] < len(a) // 2, a, 0)),
+        Refused(
+            "ends in zeros of all ROIs.*expected values up to the last of {t} frames, found .* from frame {t_half} on"
+        ),
+    ),
+    (TYPES, "contradict the classifier"): (
+        _contradicting_types,
+        Refused(f"types of ROIs contradict {CLASSIFIER} .*found 0% of pairs; the median of neurons is 0.10, of others"),
+    ),
+    (TYPES, "without a name"): (
+        _set(TYPES, AT, 5),
+        Refused(f"a type of ROIs has no name .expected types of {TYPE_NAMES}: 0, 1, found 5"),
+    ),
+    (TYPE_NAMES, "unknown"): (
+        lambda fov: (fov / TYPE_NAMES).write_text("roi_values\troi_labels\n0\tno cell\n1\tblob\n") and None,
+        Refused("not known whether ROIs of these names are neurons .expected 'cell', .*found 'blob'"),
+    ),
+    (POSITIONS, "planes first"): (
+        lambda fov: rewrite(fov / POSITIONS, lambda p: p[:, [2, 0, 1]]),
+        Refused(r"columns are in another order .expected row y, column x and plane.*found 1, \d+ and \d+ different"),
+    ),
+    (PLACES, "in voxels"): (
+        lambda fov: rewrite(fov / PLACES, lambda a: a / 25),
+        Refused("do not have the scale of .*expected 0.3 to 5.0 µm in the brain for each pixel.*found 0.05"),
     ),
     (BAD, "of a class"): (
         lambda fov: rewrite(fov / BAD, lambda a: 2 * a.astype(int)),

@@ -28,22 +28,25 @@ from pipeline.reading import (
     fov_datasets,
     fov_folders,
     open_one,
+    read_fluorescence,
     read_fov,
     read_trials,
     read_wheel,
     session_info,
     trial_datasets,
+    unlisted_folders,
     unread_folders,
 )
 from pipeline.reading.behavior import _check_blocks
 from pipeline.reading.fov import _is_beyond_chance, _shared_by_neighbours
+from pipeline.scan import scan
 from pipeline.signals.flags import flagged_frames
 
 TIMES, TYPES, SHIFT, POS = "mpci.times", "mpciROIs.mpciROITypes", "mpciStack.timeshift", "mpciROIs.stackPos"
-F, DECONVOLVED = "mpci.ROIActivityF", "mpci.ROIActivityDeconvolved"
+F, DECONVOLVED, NEUROPIL = "mpci.ROIActivityF", "mpci.ROIActivityDeconvolved", "mpci.ROINeuropilActivityF"
 REGIONS, MLAPDV = "mpciROIs.brainLocationIds_ccf_2017", "mpciROIs.mlapdv"
 BAD, QC, QC_NAMES = "mpci.badFrames", "mpci.mpciFrameQC", "mpciFrameQC.names.tsv"
-CLASSIFIER, UUIDS = "mpciROIs.cellClassifier", "mpciROIs.uuids.csv"
+CLASSIFIER, UUIDS, TYPE_NAMES = "mpciROIs.cellClassifier", "mpciROIs.uuids.csv", "mpciROITypes.names.tsv"
 TABLE = "_ibl_trials.table.pqt"
 
 OPENED: list[str] | None = None  # files that Python opens, while it is a list
@@ -150,7 +153,12 @@ def test_only_the_files_that_are_needed_are_opened_and_all_are_recorded(session)
         opened, OPENED = {path for path in OPENED if path.startswith(str(session.alf))}, None
     names = [f"{n}.npy" for n in (TIMES, SHIFT, POS, TYPES, DECONVOLVED, CLASSIFIER)]
     names += [UUIDS, f"{REGIONS}_estimate.npy", f"{MLAPDV}_estimate.npy"]
-    others = {str(session.alf / "FOV_00" / f"{TIMES}.npy")}  # its start is compared
+    # what is compared: the start of the other FOV, the fluorescence, and the names of types, which are the usual ones
+    others = {
+        str(session.alf / "FOV_00" / f"{TIMES}.npy"),
+        str(session.fov / f"{F}.npy"),
+        str(session.fov / TYPE_NAMES),
+    }
     assert opened - others == {str(session.fov / name) for name in names}
     assert sorted(source.dataset for source in found.sources) == sorted(f"alf/FOV_01/{name}" for name in names)
 
@@ -446,6 +454,155 @@ def test_a_hash_of_one_is_recorded_only_if_it_is_that_of_the_file(session, kind)
         )
 
 
+def test_times_in_steps_that_a_fov_can_bear_are_read_with_a_warning(session):
+    """A clock of 100 Hz moves frames by 5 ms at most, less than the time between FOVs; IBL's is of 1 kHz."""
+    session.change(TIMES, lambda times: times.round(3))
+    session.read()
+    session.change(TIMES, lambda times: times.round(2))
+    with pytest.warns(UserWarning, match=r"frame times are rounded: they are read .*found multiples of 0.01 s, 5% of"):
+        assert len(session.read().frame_times)
+
+
+def test_a_histology_far_from_the_estimate_is_read_with_a_warning(session_of):
+    """Which of the two is wrong cannot be told: sides and numbers of FOVs have been exchanged in both."""
+    session = session_of(2)
+    session.change(MLAPDV, lambda places: places + np.array([0, 1500, 0]))
+    session.read()
+    session.change(MLAPDV, lambda places: places + np.array([0, 1000, 0]))
+    with pytest.warns(UserWarning, match=r"the places are far from those of .*found 25\d\d µm"):
+        assert session.read().mlapdv_source == "final"
+    (session.fov / f"{MLAPDV}_estimate.npy").unlink()
+    session.read()
+
+
+def test_frames_without_light_at_the_end_are_read_if_they_are_flagged(session):
+    """Without flags they may be frames that were never written."""
+    session.change(DECONVOLVED, set_at(slice(400, None), 0))
+    flag_frames(session)
+    session.change(BAD, set_at(slice(400, None), True))
+    assert not session.read().traces[400:].any()
+    session.change(DECONVOLVED, np.ascontiguousarray)
+    assert not session.read().traces[400:].any()
+    session.change(BAD, set_at(slice(400, 480), False))
+    check_refusal(session, f"{DECONVOLVED}.npy", ("nothing but zeros from frame 400 on, in 80 frames",))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda session: (session.fov / f"{F}.npy").unlink(),
+        lambda session: session.change(F, lambda traces: traces[:, :-1]),
+        lambda session: session.change(F, lambda traces: set_at((300, 0), np.nan)(traces)),
+        lambda session: truncate(session.fov / f"{F}.npy"),
+        lambda session: session.change(F, np.ascontiguousarray),
+        lambda session: np.save(session.fov / f"{NEUROPIL}.npy", 0.5 * np.load(session.fov / f"{F}.npy")),
+        lambda session: np.save(session.fov / f"{NEUROPIL}.npy", np.zeros((3, 3))),
+        lambda session: session.change(DECONVOLVED, set_at((slice(None), slice(0, 20)), 0)),
+    ],
+    ids=["none", "other ROIs", "NaN", "damaged", "in C order", "neuropil", "other neuropil", "silent cells"],
+)
+def test_fluorescence_that_is_not_read_refuses_no_sound_activity(session, change):
+    """Its own errors are raised where it is read; the files that were read are the same."""
+    expected = {source.dataset for source in session.read().sources}
+    change(session)
+    assert {source.dataset for source in session.read().sources} == expected
+
+
+def test_fluorescence_of_a_former_extraction_is_not_compared(session):
+    """The deconvolved activity of the new one is there already, and is what is read."""
+    revise(session, *(name for name in OF_ROIS if name != F))
+    assert session.read().signal == "deconvolved"
+    (session.fov / "#2025-06-01#" / UUIDS).unlink()
+    (session.fov / UUIDS).unlink()
+    assert session.read().signal == "deconvolved"
+    (session.fov / "#2025-06-01#" / f"{POS}.npy").unlink()
+    session.change(POS, lambda positions: positions[::-1])
+    check_refusal(session, f"{DECONVOLVED}.npy", ("not of the ROIs in mpci.ROIActivityF",))
+
+
+@pytest.mark.parametrize("name", [F, NEUROPIL])
+def test_fluorescence_that_ends_in_zeros_or_is_of_other_rois_is_refused_where_it_is_read(session, name):
+    np.save(session.fov / f"{NEUROPIL}.npy", 0.5 * np.load(session.fov / f"{F}.npy"))
+    shape = np.load(session.fov / f"{F}.npy").shape
+    read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", shape, neuropil=True)
+    traces = np.load(session.fov / f"{name}.npy")
+    session.change(name, set_at(slice(400, None), 0))
+    with pytest.raises(DataError, match=rf"FOV_01, alf/FOV_01/{name}.npy: the activity ends in zeros of all ROIs"):
+        read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", shape, neuropil=True)
+    np.save(session.fov / f"{name}.npy", traces[:, ::-1])
+    if name == F:
+        with pytest.raises(DataError, match=rf"{DECONVOLVED}.npy: the deconvolved activity is not of the ROIs in {F}"):
+            read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", shape, neuropil=False)
+
+
+def name_types(session: Session, *names: str) -> None:
+    lines = [f"{number}\t{name}" for number, name in enumerate(names)]
+    (session.fov / TYPE_NAMES).write_text("\n".join(["roi_values\troi_labels", *lines]))
+
+
+@pytest.mark.parametrize("names", [("cell", "no cell"), ("Neuron", "non-neuron"), ("neuron", "not_a_cell", "cell")])
+def test_which_type_is_a_neuron_is_said_by_its_name(session, names):
+    """The numbers of types were to change with other classifiers; the file is read again with the FOV."""
+    expected = session.read()
+    session.change(TYPES, lambda types: 1 - types)
+    name_types(session, *names)
+    found = session.read()
+    np.testing.assert_array_equal(found.is_neuron, expected.is_neuron)
+    np.testing.assert_array_equal(found.roi_type, 1 - expected.roi_type)
+    read = {source.dataset for source in found.sources}
+    assert set(fov_datasets(SessionReader(session.one(), session.eid), "alf/FOV_01")) == read
+    assert f"alf/FOV_01/{TYPE_NAMES}" in read
+    again = read_fov(session.one(), session.eid, 1, "alf/FOV_01", recorded=found.sources)
+    np.testing.assert_array_equal(again.is_neuron, expected.is_neuron)
+
+
+def test_names_that_say_what_is_taken_without_them_are_no_new_dataset(session):
+    """All FOVs that former versions have read have this file, and no record of it."""
+    dataset = f"alf/FOV_01/{TYPE_NAMES}"
+    for names in (("no cell", "cell"), ("not neuron", "Neuron", "blob")):
+        name_types(session, *names)
+        assert dataset not in fov_datasets(SessionReader(session.one(), session.eid), "alf/FOV_01")
+        assert dataset not in {source.dataset for source in session.read().sources}
+    (session.fov / TYPE_NAMES).unlink()
+    assert session.read().is_neuron.any()
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        (("no cell", "blob"), ("it is not known whether ROIs of these names are neurons", "found 'blob'")),
+        (("cell", "no cell"), ("contradict mpciROIs.cellClassifier.npy", "found 0% of pairs")),
+        ((), ("expected a number, a tab and a name per line", "found no line below a header")),
+    ],
+    ids=["unknown", "exchanged", "empty"],
+)
+def test_names_of_types_that_cannot_be_used_are_refused(session, names, parts):
+    name_types(session, *names)
+    check_refusal(session, f"{TYPES}.npy" if "cell" in names[:1] else TYPE_NAMES, parts)
+    reader = SessionReader(session.one(), session.eid)
+    assert (f"alf/FOV_01/{TYPE_NAMES}" in fov_datasets(reader, "alf/FOV_01")) == bool(names)
+
+
+def test_fov_folders_that_one_does_not_list_are_told(session, tmp_path):
+    """ONE does not follow links to folders: a FOV was missing, and nobody was told."""
+    assert unlisted_folders(session.one(), session.eid) == []
+    (session.alf / "FOV_07").mkdir()  # there is no imaging in it
+    shutil.move(session.fov, tmp_path / "elsewhere")
+    session.fov.symlink_to(tmp_path / "elsewhere")
+    one = session.one()
+    assert list(fov_folders(one, session.eid)) == [0]
+    assert unlisted_folders(one, session.eid) == ["alf/FOV_01"]
+    shutil.move(session.alf / "FOV_00", tmp_path / "zero")
+    (session.alf / "FOV_00").symlink_to(tmp_path / "zero")
+    one = session.one()
+    assert unlisted_folders(one, session.eid) == ["alf/FOV_00", "alf/FOV_01"]
+    assert find_sessions(one) == [session.eid]
+    ((scanned,), _) = scan(one)
+    assert scanned.raster == "imaging in folders that are not read: alf/FOV_00, alf/FOV_01"
+    shutil.copytree(tmp_path / "elsewhere", session.alf / "FOV_02")  # after the tables were written
+    assert unlisted_folders(one, session.eid) == ["alf/FOV_00", "alf/FOV_01", "alf/FOV_02"]
+
+
 CONTRADICT = "choices, stimuli and feedback contradict each other"
 
 
@@ -544,6 +701,27 @@ ARRAY_DAMAGE = [
     (f"{REGIONS}_estimate", drop_last, "expected {n} ROIs", "found {n_less}"),
     (f"{REGIONS}_estimate", set_at([1, 4], 123456789), "2 ROIs have a region id", "123456789"),
     (f"{MLAPDV}_estimate", drop_last, "expected {n} ROIs", "found {n_less}"),
+    (f"{MLAPDV}_estimate", lambda x: x / 25, "0.3 to 5.0 µm in the brain for each pixel", "are the places in voxels"),
+    (DECONVOLVED, lambda x: x[:, ::-1], "not of the ROIs in mpci.ROIActivityF", "in another order it is 50 %"),
+    (DECONVOLVED, lambda x: np.roll(x, 1, axis=1), "not of the ROIs in mpci.ROIActivityF", "in another order"),
+    (DECONVOLVED, lambda x: x + 4 * x.std(), "not those of deconvolved activity", "is it fluorescence?"),
+    (DECONVOLVED, lambda x: x - x.mean(), "not those of deconvolved activity", "ROIs; the 5th percentile is -"),
+    (DECONVOLVED, set_at(slice(400, None), 0), "ends in zeros of all ROIs", "nothing but zeros from frame 400 on, in "),
+    (DECONVOLVED, np.zeros_like, "ends in zeros of all ROIs", "from frame 0 on, in "),
+    (
+        TYPES,
+        lambda x: 1 - x,
+        "contradict mpciROIs.cellClassifier.npy",
+        "found 0% of pairs; the median of neurons is 0.",
+    ),
+    (TYPES, set_at(2, 7), "a type of ROIs has no name", "types of mpciROITypes.names.tsv: 0, 1, found 7"),
+    (POS, lambda p: p[:, [2, 0, 1]], "the columns are in another order", "found 1, "),
+    (POS, lambda p: p[:, [0, 2, 1]], "the columns are in another order", "different values of {n} ROIs"),
+    (SHIFT, np.zeros_like, "scan lines are not one after the other", "found 0 s in the mean of 512 lines"),
+    (SHIFT, lambda s: s / 60, "scan lines are not one after the other", "found 6.9"),
+    (SHIFT, lambda s: s[::-1], "scan lines are not one after the other", "found -4.16e-05 s"),
+    (TIMES, lambda t: t.round(1), "frame times are rounded", "multiples of 0.1 s, 5"),
+    (TIMES, lambda t: np.round(t / 0.025) * 0.025, "frame times are rounded", "multiples of 0.025 s, 1"),
     (DECONVOLVED, lambda x: x[:, :0], "the FOV is empty", "{t} frames, 0 ROIs"),
     (DECONVOLVED, lambda x: x[:0], "the FOV is empty", "0 frames, {n} ROIs"),
     (DECONVOLVED, lambda x: x[:, :1], "2 ROIs or more", "{t} frames, 1 ROIs"),

@@ -64,7 +64,9 @@ def folder(tmp_path_factory) -> Path:
         shutil.copytree(own, own.parents[1] / other / DAY)
     revised = own / "001/alf/FOV_00/#2025-06-01#"
     revised.mkdir()
-    np.save(revised / TYPES, 1 - np.load(revised.parent / TYPES))
+    types = np.load(revised.parent / TYPES)
+    types[:3] = 1 - types[:3]  # curated
+    np.save(revised / TYPES, types)
     write_one_tables(root)
     assert made.eids[0] == session_eid("demolab", SUBJECT, DAY, 1)
     return root
@@ -195,12 +197,13 @@ def test_a_session_is_read_whole_with_about_one_request_per_file(lab):
         assert ours.roi_uuids == theirs.roi_uuids
         assert [s.sha256 for s in ours.sources] == [s.sha256 for s in theirs.sources]
     n_files = sum(path.is_file() for path in lab.path(eid, lab.downloads).rglob("*"))
-    n_read = sum(len(fov.sources) for fov in found) + 3 + 2  # trials, wheel
+    # trials, wheel, and of each FOV the names of types, which are not recorded: they say nothing new
+    n_read = sum(len(fov.sources) + 1 for fov in found) + 3 + 2
     # two FOVs, trials and wheel are each fetched in one go, for which ONE asks once whether the files are on AWS
     assert lab.server.counted() == {
         "GET /sessions/<id>": 1, "GET /data-repository/aws_cortexlab": 4, "GET /api/schema": 1, "file": n_read,
     }  # fmt: skip
-    assert n_files == n_read == 23
+    assert n_files == n_read == 25
     read_all(one, eid)
     assert lab.server.counted() == {} and lab.one() is one
 
@@ -210,7 +213,7 @@ def test_the_default_revision_is_downloaded_alone(lab):
     folder = lab.path(lab.eids[0], lab.downloads) / "alf/FOV_00"
     assert (folder / "#2025-06-01#" / TYPES).exists() and not (folder / TYPES).exists()
     old = np.load(lab.path(lab.eids[0]) / "alf/FOV_00" / TYPES) == 1
-    np.testing.assert_array_equal(fov.is_neuron, ~old)
+    np.testing.assert_array_equal(fov.is_neuron, np.r_[~old[:3], old[3:]])
     assert {s.revision for s in fov.sources if TYPES in s.dataset} == {"2025-06-01"}
 
 

@@ -86,7 +86,7 @@ def store(database, server, place, tmp_path_factory) -> Iterator[Store]:
     for date in dates:
         copy_session(template, store.root / LAB / "Subjects" / SUBJECT / date / "001")
     n_frames, n_rois = 100_000, store.matrix(1, 0).shape[0]
-    np.save(store.file(1, 0), RNG.normal(size=(n_frames, n_rois)).astype(np.float32))
+    np.save(store.file(1, 0), np.maximum(RNG.normal(size=(n_frames, n_rois)), 0).astype(np.float32))
     np.save(store.file(1, 0, TIMES), np.load(store.file(1, 0, TIMES))[0] + 0.2 * np.arange(n_frames))
     write_one_tables(store.root)
     ingest(store.eids, cache_dir=store.root)

@@ -18,6 +18,7 @@ from support.broken_sessions import Repository, new_uuids, remove
 from support.corpus import (
     ACTIVITY,
     CLASSIFIER,
+    FLUORESCENCE,
     PLACES,
     POSITIONS,
     REGIONS,
@@ -936,7 +937,8 @@ def test_a_fov_on_another_clock_than_the_others_of_its_session_is_refused(sessio
 def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(session):
     """In place, without a revision: types and positions stay those of the former ROIs."""
     fill(SESSION_TABLES, {"eid": session.eid})
-    replace(session.file(ACTIVITY), lambda traces: traces[:, ::-1].copy())
+    for name in (ACTIVITY, FLUORESCENCE):
+        replace(session.file(name), lambda traces: traces[:, ::-1].copy())
     new_uuids(session.file(UUIDS))
     with pytest.warns(UserWarning, match="others have not") as warned:
         meso._read_again(session.eid)  # what load_or_embed(eid, rerun=True) does

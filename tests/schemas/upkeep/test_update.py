@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 from support import quick_start
 from support.broken_sessions import Repository, new_uuids, remove
-from support.corpus import ACTIVITY, BAD, POSITIONS, TIMES, TRIALS, TYPES, UIDS, UUIDS, WHEEL
+from support.corpus import ACTIVITY, BAD, FLUORESCENCE, POSITIONS, TIMES, TRIALS, TYPES, UIDS, UUIDS, WHEEL
 from support.filled import Filled
 
 import meso
@@ -582,7 +582,8 @@ def test_the_page_keeps_no_picture_of_what_was_read_before_an_update(lab):
 
     before, row = named(), (schemas.Embedding & {"eid": lab.first}).fetch1()
     assert named() == before
-    lab.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[::-1]))
+    for name in (ACTIVITY, FLUORESCENCE):
+        lab.revise(name, lambda traces: np.asfortranarray(traces[::-1]))
     assert update([lab.first]).failures == []
     assert (schemas.Embedding & {"eid": lab.first}).fetch1() == row
     after = named()

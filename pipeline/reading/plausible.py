@@ -1,0 +1,204 @@
+"""Whether the numbers of a FOV can be what the names of their files say: arrays in, figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+#: What is compared of the traces: the most active of two groups of so many ROIs, in so many frames in the middle. Of
+#: fewer frames it is not told whose activity it is, nor whether it is deconvolved.
+GROUP, MOST_ACTIVE, MOST_FRAMES, FEWEST_FRAMES = 20, 20, 1_500, 200
+#: Of fewer ROIs it is not told whose activity it is.
+FEWEST_ROIS = 10
+#: In a deconvolved trace this percentile is 0, or nearer to it than this share of the standard deviation.
+LOW, NEAR_ZERO = 5, 0.1
+#: Shorter stretches of nothing but zeros at the end are no sign of an unfinished file: 50 frames are 10 s at 5 Hz. Nor
+#: is one that is not this many times as long as the longest before, nor is it told where so few frames have activity.
+FEWEST_ZEROS, TIMES_LONGER, FEWEST_ACTIVE = 50, 10, 20
+#: With this many ROIs of both kinds or more, types contradict probabilities if they are not above chance by two
+#: standard deviations; with fewer, many of which may have been curated, if they are below it by three. Of fewer
+#: than four it is not told.
+MANY_OF_BOTH, SOME_OF_BOTH = 100, 4
+#: Of fewer intervals it is not told whether times were rounded; of rounded ones so many differ from the commonest.
+FEWEST_INTERVALS, MIN_OTHERS = 100, 0.01
+#: Two times closer than this, in s, are one: rounding to a tenth of a millisecond does no harm.
+SAME_TIME = 1e-4
+#: Names of types of ROIs that are neurons, and of those that are none.
+NEURONS = {"cell", "cells", "neuron", "neurons"}
+NO_NEURONS = {f"{no}{noun}" for no in ("no ", "not ", "not a ", "non ", "non") for noun in ("cell", "neuron")}
+
+
+def sample_of(traces: np.ndarray) -> np.ndarray:
+    """Return (n, T') float32 of the frames in the middle of traces (T, N), of two groups of ROIs.
+
+    Groups, since a disk reads what lies together at once: IBL's files are in Fortran order.
+    """
+    n_frames, n_rois = traces.shape
+    start = max(0, (n_frames - MOST_FRAMES) // 2)
+    firsts = (0,) if n_rois <= GROUP else (0, max(GROUP, n_rois - GROUP))
+    groups = [traces.T[first : first + GROUP] for first in firsts]
+    return np.concatenate([np.array(group)[:, start : start + MOST_FRAMES] for group in groups], dtype=np.float32)
+
+
+def share_of_others_beaten(fluorescence: np.ndarray, deconvolved: np.ndarray) -> float | None:
+    """Return how many of the other ROIs' fluorescence agree less with deconvolved activity than each ROI's own.
+
+    Deconvolved activity is a function of the ROI's own fluorescence: its events are where that rises. Agreement is the
+    correlation of the ranks of the frames by rise and by deconvolved activity, to the power of eight: frames with
+    events count most, and none alone, so that a flash that all ROIs have in one frame makes no two of them alike.
+
+    Parameters
+    ----------
+    fluorescence, deconvolved : (n, T) float32
+        Of the same ROIs and frames; finite.
+
+    Returns
+    -------
+    float or None
+        Mean over the most active ROIs: 1 if all agree best with their own, 0.5 if they are in another order. None if
+        there are too few frames or ROIs to tell.
+    """
+    rises, events = np.diff(fluorescence, axis=1), deconvolved[:, 1:]
+    alive = np.flatnonzero((np.ptp(rises, axis=1) > 0) & (np.ptp(events, axis=1) > 0))
+    if rises.shape[1] < FEWEST_FRAMES or len(alive) < FEWEST_ROIS:
+        return None
+    # few events, and large ones, vary most for their mean
+    variation = events[alive].std(axis=1) / np.maximum(np.abs(events[alive].mean(axis=1)), np.finfo(np.float32).tiny)
+    active = alive[np.argsort(-variation, kind="stable")[:MOST_ACTIVE]]
+    # not @, whose threads would cost more than these few products
+    agreement = np.einsum("if,jf->ij", _standard_ranks(events[active]), _standard_ranks(rises[active]))
+    beaten = (agreement < np.diag(agreement)[:, None]).sum(axis=1) / (len(active) - 1)
+    return float(beaten.mean())
+
+
+def _standard_ranks(values: np.ndarray) -> np.ndarray:
+    """Return ranks (n, T) within each row, of equal values the lowest, to the power of eight; mean 0, length 1."""
+    ranks = np.stack([np.searchsorted(np.sort(row), row) for row in values]) / values.shape[1]
+    powers = np.square(np.square(np.square(ranks)))
+    centred = powers - powers.mean(axis=1, keepdims=True)
+    found: np.ndarray = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return found
+
+
+def not_at_zero(deconvolved: np.ndarray) -> tuple[int, int] | None:
+    """Return how many ROIs do not come down to zero, or go below it, and of how many; None if it cannot be told.
+
+    Deconvolved activity is zero between events, and never negative: fluorescence has a baseline, dF/F and z-scores are
+    negative half of the time.
+
+    Parameters
+    ----------
+    deconvolved : (n, T) float32
+    """
+    spread = deconvolved.std(axis=1, dtype=np.float64)
+    if deconvolved.shape[1] < FEWEST_FRAMES or not spread.any():
+        return None
+    low = np.abs(np.percentile(deconvolved, LOW, axis=1))
+    return int((low > NEAR_ZERO * spread)[spread > 0].sum()), int((spread > 0).sum())
+
+
+def first_of_zeros(is_active: np.ndarray) -> int | None:
+    """Return from which frame on there is nothing but zeros at the end; None if that is no sign of an unfinished file.
+
+    Parameters
+    ----------
+    is_active : (T,) bool
+        Whether any ROI has another value than 0 in a frame.
+
+    Examples
+    --------
+    >>> first_of_zeros(np.arange(1000) < 700)
+    700
+    >>> first_of_zeros(np.arange(1000) % 300 == 0) is None  # few ROIs, rarely active
+    True
+    """
+    active = np.flatnonzero(is_active)
+    first = int(active[-1]) + 1 if len(active) else 0
+    longest = int(np.diff(active, prepend=-1).max(initial=1)) - 1
+    zeros = len(is_active) - first
+    is_long = zeros >= FEWEST_ZEROS and zeros > TIMES_LONGER * longest
+    return first if is_long and not 0 < len(active) < FEWEST_ACTIVE else None
+
+
+def types_by_probability(is_neuron: np.ndarray, probability: np.ndarray) -> tuple[float, bool] | None:
+    """Return in which share of pairs a neuron has a higher probability than another ROI, and whether types contradict.
+
+    The share is the area under the ROC curve, with the standard deviation that Mann and Whitney give for chance.
+
+    Parameters
+    ----------
+    is_neuron : (N,) bool
+    probability : (N,) float64
+        That each ROI is a cell; NaN if not known.
+
+    Returns
+    -------
+    (float, bool) or None
+        None with fewer than ``SOME_OF_BOTH`` ROIs of one kind.
+    """
+    known = ~np.isnan(probability)
+    neurons, others = probability[known & is_neuron], np.sort(probability[known & ~is_neuron])
+    fewest = min(len(neurons), len(others))
+    if fewest < SOME_OF_BOTH:
+        return None
+    below = (np.searchsorted(others, neurons, "left") + np.searchsorted(others, neurons, "right")) / 2
+    share = float(below.mean()) / len(others)
+    deviation = np.sqrt((len(neurons) + len(others) + 1) / (12 * len(neurons) * len(others)))
+    return share, bool(share < 0.5 + (2 if fewest >= MANY_OF_BOTH else -3) * deviation)
+
+
+def micrometres_per_pixel(positions: np.ndarray, mlapdv: np.ndarray) -> float:
+    """Return the median distance of two ROIs in the brain (N, 3), µm, to that in the image (N, 2), pixels."""
+    known = np.flatnonzero(np.isfinite(mlapdv).all(axis=1))
+    partners = np.roll(known, len(known) // 2)
+    pixels = np.linalg.norm(positions[known] - positions[partners], axis=1)
+    distances = np.linalg.norm(mlapdv[known] - mlapdv[partners], axis=1)
+    return float(np.median(distances[pixels > 0] / pixels[pixels > 0]))
+
+
+def rounding_step(times: np.ndarray) -> float:
+    """Return to what times of frames were rounded, in s; 0 if they do not look rounded.
+
+    Rounded times have a few different intervals, which alternate, and all are multiples of one step from the first.
+    Jitter does not keep to a step, and a regular clock has one interval, with whatever rare disturbance.
+
+    Parameters
+    ----------
+    times : (T,) float64, s
+
+    Examples
+    --------
+    >>> times = np.arange(1000) * 0.1969
+    >>> rounding_step(times), round(rounding_step(times.round(2)), 6)
+    (0.0, 0.01)
+    """
+    intervals = np.diff(times)
+    # a missing frame, or a pause, says nothing
+    usual = np.sort(intervals[intervals < 1.5 * np.median(intervals)])
+    starts = np.r_[0, np.flatnonzero(np.diff(usual) > SAME_TIME) + 1]
+    commonest = np.diff(np.r_[starts, len(usual)]).max()
+    if len(usual) < FEWEST_INTERVALS or len(starts) < 2 or commonest > (1 - MIN_OTHERS) * len(usual):
+        return 0.0
+    step = float(np.diff(usual[starts]).min())
+    from_first = times - times[0]
+    off = np.abs(from_first - step * np.round(from_first / step))
+    return step if off.max() < SAME_TIME else 0.0
+
+
+def neuron_types(names: Iterable[tuple[str, str]]) -> tuple[list[int], list[str]]:
+    """Return the types of ROIs that are neurons by their names, and the names of which this is not known.
+
+    Parameters
+    ----------
+    names : iterable of (str, str)
+        Number and name of each type.
+
+    Examples
+    --------
+    >>> neuron_types([("0", "no cell"), ("1", "Cell"), ("2", "blob")])
+    ([1], ['blob'])
+    """
+    words = {number: " ".join(name.lower().replace("-", " ").replace("_", " ").split()) for number, name in names}
+    neurons = [int(number) for number, name in words.items() if name in NEURONS]
+    return neurons, [name for name in words.values() if name not in NEURONS | NO_NEURONS]

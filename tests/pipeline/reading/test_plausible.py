@@ -1,0 +1,183 @@
+"""Checks of a FOV's numbers: what is sound in many ways passes, and what is not what its name says is told."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.calcium import Recording, simulate
+
+from pipeline.reading.fov import MIN_BEATEN_BY_OWN, TOO_COARSE
+from pipeline.reading.plausible import (
+    first_of_zeros,
+    micrometres_per_pixel,
+    neuron_types,
+    not_at_zero,
+    rounding_step,
+    share_of_others_beaten,
+    types_by_probability,
+)
+
+#: Sound recordings of many kinds.
+SOUND = {
+    "usual": Recording(),
+    "few ROIs, short": Recording(n_rois=12, n_frames=220),
+    "dim": Recording(size=0.5),
+    "all silent": Recording(silent=1.0),
+    "mostly neuropil": Recording(size=0.5, neuropil=8.0),
+    "flashes": Recording(flashes=4),
+    "slower than it is taken for": Recording(tau=1.5, tau_used=0.5),
+    "faster than it is taken for": Recording(tau=0.3, tau_used=1.5),
+    "slow frames": Recording(rate=3.4),
+}
+
+
+@pytest.mark.parametrize("kind", SOUND)
+@pytest.mark.parametrize("with_neuropil", [True, False], ids=["minus neuropil", "alone"])
+def test_deconvolved_activity_is_of_its_own_fluorescence_and_in_another_order_is_not(kind, with_neuropil):
+    rng = np.random.default_rng(1)
+    fluorescence, neuropil, deconvolved = simulate(SOUND[kind], rng)
+    corrected = fluorescence - 0.7 * neuropil if with_neuropil else fluorescence
+    sound = share_of_others_beaten(corrected, deconvolved)
+    others = [share_of_others_beaten(corrected, rng.permutation(deconvolved)) for _ in "abcd"]
+    assert sound > 0.95
+    assert max(others) < MIN_BEATEN_BY_OWN
+    assert 2 * not_at_zero(deconvolved)[0] <= not_at_zero(deconvolved)[1]
+
+
+def test_events_alone_without_noise_are_told_too():
+    """Deconvolution with a penalty gives few events: most frames are zero, some ROIs have none."""
+    rng = np.random.default_rng(2)
+    events = rng.poisson(0.004, (40, 2000)) * rng.gamma(4, 0.25, (40, 2000))
+    events[:8] = 0
+    fluorescence = 600 + 60 * (2 * events + rng.standard_normal(events.shape))
+    assert share_of_others_beaten(fluorescence, events) > 0.95
+    assert share_of_others_beaten(fluorescence, rng.permutation(events)) < MIN_BEATEN_BY_OWN
+
+
+def test_of_few_frames_or_active_rois_it_is_not_told():
+    fluorescence, _, deconvolved = simulate(Recording(n_frames=250), np.random.default_rng(3))
+    assert share_of_others_beaten(fluorescence[:, :150], deconvolved[:, :150]) is None
+    assert share_of_others_beaten(fluorescence[:9], deconvolved[:9]) is None
+    assert share_of_others_beaten(fluorescence, np.where(np.arange(30)[:, None] < 9, deconvolved, 0)) is None
+    assert not_at_zero(fluorescence[:, :150]) is None
+    assert not_at_zero(np.zeros((5, 300))) is None
+
+
+@pytest.mark.parametrize("kind", ["usual", "dim", "flashes"])
+def test_what_is_not_deconvolved_is_told(kind):
+    """Fluorescence has a baseline; without its neuropil, as dF/F or as z-scores it goes below zero."""
+    fluorescence, neuropil, deconvolved = simulate(SOUND[kind], np.random.default_rng(4))
+    corrected = fluorescence - 0.7 * neuropil
+    change = corrected / np.percentile(corrected, 20, axis=1, keepdims=True) - 1
+    scores = (deconvolved - deconvolved.mean(axis=1, keepdims=True)) / deconvolved.std(axis=1, keepdims=True)
+    for other in (fluorescence, corrected, change, scores):
+        n, of = not_at_zero(other)
+        assert n > 0.9 * of, (kind, n, of)
+
+
+def test_probabilities_of_events_that_are_never_quite_zero_pass():
+    """As other methods than Suite2p's give them."""
+    rng = np.random.default_rng(5)
+    events = (rng.random((20, 2000)) < 0.03) * rng.random((20, 2000))
+    assert not_at_zero(events + 1e-3)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("is_active", "first"),
+    [
+        (np.arange(1000) < 700, 700),
+        (np.arange(1000) < 960, None),  # 40 frames are no long stretch
+        (np.arange(1000) >= 0, None),
+        (np.arange(1000) % 60 == 0, None),  # rarely active throughout
+        (np.zeros(1000, dtype=bool), 0),
+        (np.zeros(40, dtype=bool), None),
+    ],
+)
+def test_zeros_at_the_end(is_active, first):
+    assert first_of_zeros(is_active) == first
+
+
+def test_few_rarely_active_rois_hardly_ever_end_in_zeros():
+    rng = np.random.default_rng(6)
+    for rate, n_frames in ((0.001, 1500), (0.01, 1500), (0.05, 1500), (0.001, 20_000), (0.003, 20_000)):
+        found = [rng.random(n_frames) < rate for _ in range(300)]
+        assert all(first_of_zeros(is_active) is None for is_active in found if is_active.any())
+
+
+@pytest.mark.parametrize("n_rois", [30, 250, 3000])
+def test_types_that_were_curated_pass_and_types_in_another_order_or_reversed_do_not(n_rois):
+    rng = np.random.default_rng(7)
+    for _ in range(40):
+        is_cell = rng.random(n_rois) < rng.uniform(0.2, 0.8)
+        probability = np.where(is_cell, rng.beta(4, 1.5, n_rois), rng.beta(1.5, 4, n_rois))
+        probability[rng.integers(n_rois, size=3)] = np.nan
+        curated = np.where(rng.random(n_rois) < rng.uniform(0, 0.25), ~is_cell, is_cell)
+        of_curated = types_by_probability(curated, probability)
+        assert of_curated is None or not of_curated[1]
+        turned = types_by_probability(~is_cell, probability)
+        assert n_rois == 30 or turned[1]
+    is_cell = np.arange(n_rois) < n_rois // 2
+    probability = np.where(is_cell, rng.beta(4, 1.5, n_rois), rng.beta(1.5, 4, n_rois))
+    told = [types_by_probability(rng.permutation(is_cell), probability)[1] for _ in range(100)]
+    assert sum(told) > 90 if n_rois > 200 else sum(told) < 10  # of few it is hardly ever said
+
+
+def test_the_share_of_pairs_is_the_area_under_the_curve():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(8)
+    is_neuron, probability = rng.random(200) < 0.4, rng.random(200).round(1)  # with ties
+    assert types_by_probability(is_neuron, probability)[0] == pytest.approx(roc_auc_score(is_neuron, probability))
+    assert types_by_probability(np.arange(200) < 3, probability) is None
+
+
+@pytest.mark.parametrize("tilt", [0, 30])
+@pytest.mark.parametrize("scale", [0.7, 1.4, 3.0])
+def test_the_scale_of_places_is_that_of_the_map(scale, tilt):
+    rng = np.random.default_rng(9)
+    for n in (10, 300):
+        rows, columns = rng.integers(0, 512, (n, 2)).T
+        slope = np.deg2rad(tilt)
+        places = np.c_[scale * columns * np.cos(slope), -scale * rows, scale * columns * np.sin(slope)] + [
+            2500,
+            -2000,
+            -300,
+        ]
+        places[0] = np.nan
+        assert micrometres_per_pixel(np.c_[rows, columns], places) == pytest.approx(scale)
+
+
+CLOCK = 12 + 0.19713 * np.arange(3000)
+
+
+@pytest.mark.parametrize("jitter", [0, 5e-6, 1e-4, 1e-3, 1e-2])
+@pytest.mark.parametrize("n_frames", [60, 300, 3000])
+def test_times_with_jitter_gaps_and_missing_frames_are_not_rounded(jitter, n_frames):
+    rng = np.random.default_rng(10)
+    times = CLOCK[:n_frames] + rng.normal(0, jitter, n_frames)
+    late = times + np.where(np.arange(n_frames) == n_frames // 2, 0.05, 0)
+    for sound in (times, late, np.delete(times, [20, 40]), np.r_[times[:50], times[50:] + 20.01]):
+        assert rounding_step(sound) < 0.01 * 0.19713
+
+
+def test_a_regular_clock_is_not_rounded():
+    regular = 0.2 * np.arange(2000)
+    late = regular + np.where(np.arange(2000) == 77, 0.05, 0)
+    assert rounding_step(regular) == rounding_step(late) == rounding_step(np.delete(regular, 9)) == 0
+    assert rounding_step(CLOCK.astype(np.float32).astype(float)) < 1e-3
+
+
+@pytest.mark.parametrize(("step", "is_too_coarse"), [(1e-3, False), (1e-2, False), (0.025, True), (0.1, True)])
+def test_rounded_times_are_told_with_their_step(step, is_too_coarse):
+    """IBL's clock has steps of 1 ms."""
+    rng = np.random.default_rng(11)
+    times = np.round((CLOCK + rng.normal(0, 5e-6, len(CLOCK))) / step) * step
+    assert rounding_step(times) == pytest.approx(step)
+    assert rounding_step(times + 0.0247) == pytest.approx(step)  # the delay of the FOV is added later
+    assert (step >= TOO_COARSE * 0.19713) == is_too_coarse
+
+
+def test_names_of_types():
+    assert neuron_types([("0", "no cell"), ("1", "cell")]) == ([1], [])
+    assert neuron_types([("0", "Neuron"), ("1", "non-neuron"), ("2", "not_a_cell")]) == ([0], [])
+    assert neuron_types([("0", "blob"), ("1", "cell")]) == ([1], ["blob"])
