@@ -282,7 +282,7 @@ def test_a_fov_that_is_replaced_while_it_is_tracked_is_not_tracked_with_its_form
     """Of several together, each is tried again by itself: then the new ROIs are seen to be others."""
     run = TrackingRun.register(MOUSE)
     fill([schemas.TrackedCell], run)
-    place, matched, once = f"eid = '{mouse.eid(1)}' AND fov = 0", schemas.tracking._tracked, []
+    place, matched, once = f"eid = '{mouse.eid(1)}' AND fov = 0", schemas.tracking.tracked_rois, []
     rois, sources = schemas.ROI.full_table_name, schemas.FOV.Source.full_table_name
     positions = f"{place} AND dataset = 'alf/FOV_00/{POSITIONS}'"
     recorded = (schemas.FOV.Source & positions).fetch1("sha256")
@@ -296,7 +296,7 @@ def test_a_fov_that_is_replaced_while_it_is_tracked_is_not_tracked_with_its_form
             once.append(replace(1, "0" * 64))
         return matched(file)
 
-    monkeypatch.setattr(schemas.tracking, "_tracked", replaced_meanwhile)
+    monkeypatch.setattr(schemas.tracking, "tracked_rois", replaced_meanwhile)
     only = {"eid": mouse.eid(1)} if how == "alone" else {}
     try:
         ((_, key, message),) = fill([schemas.TrackedFOV], run, only).errors
