@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 
-from pipeline.decoding import newton
+from pipeline.decoding import newton, ridge
 from pipeline.decoding.fits.k_star import k_stars
 from pipeline.decoding.fits.uncertainty import TRAINING_FACTOR
 from pipeline.decoding.folds import (
@@ -26,14 +26,16 @@ from pipeline.decoding.folds import (
 )
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
 from pipeline.decoding.penalty import CANDIDATES, check, chosen, inner_scores, sizes
+from pipeline.decoding.regression import Tested
 from pipeline.decoding.retrained import N_SUBSETS, retrained_variance
+from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError
 from pipeline.settings.curves import AXES, INTERVALS, METRICS, NULL_SUBSETS, OF_INFLUENCES, NDCSettings, check_retrained
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from pipeline.decoding.engine import Subset
+    from pipeline.decoding.engine import Population, Subset
 
 #: With ``null_subsets=0`` shuffle s is decoded from a single subset: that of repeat s modulo this number.
 SUBSETS_IN_TURN = 50
@@ -41,6 +43,8 @@ SUBSETS_IN_TURN = 50
 SCORE_ROUNDING = 1e-9
 #: Label vectors that are decoded together from one packed subset; more would only take more memory.
 MAX_VECTORS_PER_ITEM = 20
+#: The same of numbers, whose matrices are factorised once for all of them.
+MAX_NUMBERS_PER_ITEM = 200
 #: Memory that all subsets in progress may take together, MB.
 MEMORY_MB = 4000
 
@@ -132,21 +136,22 @@ def cv_score(
     penalty: str = "fixed",
     strata: np.ndarray | None = None,
 ) -> float:
-    """Return the mean test score of L2 logistic regression over stratified folds.
+    """Return the test score of one decoder: of L2 logistic regression over stratified folds, or of ridge regression.
 
-    Equals scikit-learn's ``StratifiedKFold(n_splits, shuffle=True, random_state=seed)`` ->
+    The mean over folds equals scikit-learn's ``StratifiedKFold(n_splits, shuffle=True, random_state=seed)`` ->
     ``StandardScaler`` on the training fold -> ``LogisticRegression(C=C)`` at its optimum; with ``penalty='scaled'``,
     ``LogisticRegression(C=C / k)``, where k is the number of neurons. Computed in float64 by Newton's method
-    (``pipeline.decoding.newton``).
+    (``pipeline.decoding.newton``). With metric 'r2' or 'spearman' y are numbers, predicted by ``Ridge(alpha=1 / C)``
+    over ``KFold(n_splits, shuffle=True, random_state=seed)``; for the scores see ``pipeline.decoding.regression``.
 
     Parameters
     ----------
     X : (trials, neurons) float
-    y : (trials,) 0 or 1
+    y : (trials,) 0 or 1, or numbers
     n_splits : int
-        Number of folds, at most the number of trials of the smaller class.
+        Number of folds, at most the number of trials of the smaller class, or half of the numbers.
     seed : int
-    metric : {'auc', 'accuracy', 'balanced_accuracy'}
+    metric : {'auc', 'accuracy', 'balanced_accuracy', 'r2', 'spearman'}
     C : float
     scaling : bool
     penalize_intercept : bool
@@ -166,14 +171,14 @@ def cv_score(
     Raises
     ------
     ArgumentError
-        Shapes disagree; a value is not finite (the message gives row and column); labels are not 0 and 1; a
-        class has fewer trials than folds; a setting has a value that is not allowed.
+        Shapes disagree; a value is not finite (the message gives row and column); labels are not 0 and 1, or no
+        numbers; a class has fewer trials than folds; a setting has a value that is not allowed.
     """
     how = Validation(n_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap, penalty)
     check(how, penalize_intercept)
     if penalty == "auto":
         raise ArgumentError("penalty='auto' is of a curve; for one score use penalty='scaled', with or without c_grid")
-    X, y = _checked(X, y, (0, 1))
+    X, y = _checked(X, y, how, every=True)
     strata = _checked_strata(strata, how, len(y))
 
     def decide(
@@ -183,13 +188,18 @@ def cv_score(
         if c is not None:
             weights = np.array([c[0] * row / newton.total_variance(X, row > 0, scaling) for row in weights])
         rows = zip(labels, weights, strict=True)
+        if how.of_numbers:
+            return [np.array([ridge.predictions(X, row, weight, scaling=scaling) for row, weight in rows])]
         return [np.array([newton.decision_values(X, row, weight, **fit) for row, weight in rows])]
 
     return float(cross_validate(decide, y[None], [X.shape[1]], seed, how, strata=strata)[0][0, 0])
 
 
-def _checked(X: np.ndarray, y: np.ndarray, allowed: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
-    """Return X (trials, neurons) as float32 or float64 and y (trials,) as int8; raise ArgumentError if unusable."""
+def _checked(X: np.ndarray, y: np.ndarray, how: Validation, *, every: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """Return X (trials, neurons) as float32 or float64 and y (trials,) as int8, or of numbers float64.
+
+    Raises ArgumentError if they are unusable; with ``every``, also if a trial is left out.
+    """
     X, y = np.asarray(X), np.asarray(y)
     if X.dtype not in (np.float32, np.float64):
         X = X.astype(np.float64)
@@ -198,8 +208,17 @@ def _checked(X: np.ndarray, y: np.ndarray, allowed: tuple[int, ...]) -> tuple[np
     if not np.isfinite(X).all():
         bad = np.argwhere(~np.isfinite(X))
         raise ArgumentError(f"X is not finite at row {bad[0][0]}, column {bad[0][1]}, and {len(bad) - 1} places more")
+    if how.of_numbers:
+        numbers = y.astype(np.float64)
+        if np.isinf(numbers).any() or (every and np.isnan(numbers).any()):
+            raise ArgumentError(f"labels must be finite numbers{'' if every else ' or NaN'}, not {np.unique(y)[-5:]}")
+        return X, numbers
+    allowed = (0, 1) if every else (-1, 0, 1)
     if not np.isin(y, allowed).all():
-        raise ArgumentError(f"labels must be {' and '.join(map(str, allowed))}, not {np.unique(y)[:5]}")
+        raise ArgumentError(
+            f"labels must be {' and '.join(map(str, allowed))}, not {np.unique(y)[:5]}; numbers are decoded with "
+            f"metric='r2' or 'spearman'"
+        )
     return X, y.astype(np.int8)
 
 
@@ -269,23 +288,24 @@ def neuron_dropping_curve(
     the largest k, from which C is chosen. Each score is what ``cv_score`` gives for that subset, labels, folds and
     penalty, except where float32 cannot distinguish two decision values (``docs/science/engine.md``).
 
+    With metric 'r2' or 'spearman' the labels are numbers, decoded by ridge regression; everything else is the same.
+
     Parameters
     ----------
     X : (trials, neurons) float
         Trials in temporal order.
-    y : (trials,) 0 or 1, -1 for a trial that is left out
+    y : (trials,) 0 or 1, -1 for a trial that is left out; or numbers, NaN for such a trial
     ks : sequence of int
         Subset sizes; those above the number of columns are left out.
     R : int
         Random subsets per k.
-    metric : {'auc', 'accuracy', 'balanced_accuracy'}
+    metric : {'auc', 'accuracy', 'balanced_accuracy', 'r2', 'spearman'}
     cv_splits : int
         Number of folds.
     n_label_shuffles : int
         S, 0 for none.
-    null : {'permute', 'circular', 'linear_shift'} or (S or more, trials) int
-        How labels are shuffled, see ``pipeline.decoding.nulls``; or the shuffled labels: 1, 0, and -1 for
-        a trial that is left out.
+    null : {'permute', 'circular', 'linear_shift'} or (S or more, trials) int or float
+        How labels are shuffled, see ``pipeline.decoding.nulls``; or the shuffled labels, as y.
     null_subsets : int
         Subsets averaged in each null score, at most R. More subsets detect weaker information at small k, and cost as
         many more fits. 0: one subset per shuffle, the subsets in turn (see ``NDCCurve.p_values``).
@@ -299,7 +319,7 @@ def neuron_dropping_curve(
         Mean score at the largest k, or of all neurons over R sets of folds.
     class_weight : {None, 'balanced'}
     penalize_intercept : bool
-        Penalise the intercept too, as liblinear does.
+        Penalise the intercept too, as liblinear does; not of numbers.
     fold_mode, fold_gap, c_grid
         See ``pipeline.decoding.folds.Validation``.
     intervals : {'calibrated', 'new_trials', 'retrained', 'test_trials'}
@@ -315,7 +335,8 @@ def neuron_dropping_curve(
         shuffled labels with fewer than k labelled trials is scored on those that it has.
     trial_shuffled : bool
         In each repeat, permute the trials of each neuron within each class: this removes noise correlations (what
-        neurons share beyond the class). For shuffled labels the classes are those of the shuffled labels.
+        neurons share beyond the class). For shuffled labels the classes are those of the shuffled labels. Not of
+        numbers.
     penalty : {'fixed', 'scaled', 'auto'}
         Unit of C and ``c_grid``: see ``pipeline.decoding.folds.Validation``; how 'auto' chooses C is described in
         ``pipeline.decoding.penalty``. With a curve over trials k is the number of neurons, which are all used.
@@ -347,7 +368,9 @@ def neuron_dropping_curve(
     """
     how = Validation(cv_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap, penalty)
     check(how, penalize_intercept)
-    X, y = _checked(X, y, (-1, 0, 1))
+    X, y = _checked(X, y, how)
+    if how.of_numbers and trial_shuffled:
+        raise ArgumentError(f"numbers have no classes within which trials are shuffled, with metric={metric!r}")
     counts = {"R": R, "n_label_shuffles": n_label_shuffles, "null_subsets": null_subsets, "n_bootstrap": n_bootstrap}
     for name, value in counts.items():
         if value != int(value) or value < (name == "R"):
@@ -417,9 +440,9 @@ def penalty_scores(
         As ``neuron_dropping_curve``.
     """
     how = Validation(cv_splits, metric, 1.0, (), class_weight, fold_mode, fold_gap, "auto")
-    X, y = _checked(X, y, (-1, 0, 1))
+    X, y = _checked(X, y, how)
     strata = _checked_strata(strata, how, len(y))
-    X, y, none, strata = _used(X, y, np.empty((0, len(y)), dtype=np.int8), strata, how)
+    X, y, none, strata = _used(X, y, np.empty((0, len(y)), dtype=y.dtype), strata, how)
     grid, _ = _grid(X, y, ks, curve_axis)
     of_trials = _TrialEffects.of(y, "test_trials", 0, seed)
     work = _Work(X, y, none, how, seed, of_trials, curve_axis, trial_shuffled, scaling, False, strata)
@@ -435,13 +458,13 @@ def _used(
     """Return all without trials that no label vector uses, which blocked folds keep, as they hold time."""
     if how.fold_mode != "stratified":
         return X, y, shuffled, strata
-    used = (y >= 0) | (shuffled >= 0).any(axis=0)
+    used = labelled(y) | labelled(shuffled).any(axis=0)
     return X[used], y[used], shuffled[:, used], None if strata is None else strata[used]
 
 
 def _grid(X: np.ndarray, y: np.ndarray, ks: Sequence[int], axis: str) -> tuple[np.ndarray, int]:
     """Return those ks that are possible, sorted, (K,) int64, and the largest possible one."""
-    most = X.shape[1] if axis == "cells" else int((y >= 0).sum())
+    most = X.shape[1] if axis == "cells" else int(labelled(y).sum())
     grid = np.array(sorted({int(k) for k in ks if 1 <= k <= most}), dtype=np.int64)
     if not len(grid) or min(ks) < 1:
         raise ArgumentError(f"ks must be numbers from 1 to {most}, as there are {most} {axis}, not {list(ks)}")
@@ -449,18 +472,19 @@ def _grid(X: np.ndarray, y: np.ndarray, ks: Sequence[int], axis: str) -> tuple[n
 
 
 def _labels(y: np.ndarray, null: str | np.ndarray, n: int, shuffle_seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the real labels (trials,) and n shuffled ones (n, trials), int8."""
+    """Return the real labels (trials,) and n shuffled ones (n, trials), of one dtype."""
     if isinstance(null, str):
         if null not in SHIFTED:
             raise ArgumentError(f"null must be one of {', '.join(SHIFTED)}, or an array of labels, not {null!r}")
-        return shuffled_labels(y, null, n, shuffle_seed)
-    null = np.asarray(null)
-    if null.ndim != 2 or null.shape[1] != len(y) or len(null) < n or not np.isin(null, (-1, 0, 1)).all():
+        return shuffled_labels(y, null, n, shuffle_seed, numbers=y.dtype.kind == "f")
+    null, of_numbers = np.asarray(null), y.dtype.kind == "f"
+    sound = not np.isinf(null).any() if of_numbers else np.isin(null, (-1, 0, 1)).all()
+    if null.ndim != 2 or null.shape[1] != len(y) or len(null) < n or not sound:
         raise ArgumentError(
-            f"shuffled labels must be 1, 0 or -1, (n_label_shuffles={n} or more, {len(y)} trials), "
-            f"not {null.dtype} {null.shape}"
+            f"shuffled labels must be {'numbers or NaN' if of_numbers else '1, 0 or -1'}, (n_label_shuffles={n} or "
+            f"more, {len(y)} trials), not {null.dtype} {null.shape}"
         )
-    return y, null[:n].astype(np.int8)
+    return y, null[:n].astype(y.dtype)
 
 
 class _Work:
@@ -471,15 +495,18 @@ class _Work:
         axis: str, trial_shuffled: bool, scaling: bool, penalize_intercept: bool,
         strata: np.ndarray | None = None,
     ) -> None:  # fmt: skip
-        from pipeline.decoding.engine import Population
-
-        self.population = Population(X, scaling=scaling, penalize_intercept=penalize_intercept)
+        self.population = _population(X, how, scaling, penalize_intercept)
         self.y, self.shuffled, self.how, self.seed = y, shuffled, how, seed
         self.axis, self.trial_shuffled, self.strata = axis, trial_shuffled, strata
         self.of_trials = of_trials
         #: C of each label vector (-1: the real one), with penalty 'auto'.
         self._c: dict[int, float] = {}
         self.largest, self.n_threads, self.compared = 0, 1, np.empty((0, len(CANDIDATES)))
+
+    @property
+    def vectors_per_item(self) -> int:
+        """Label vectors that are decoded together."""
+        return MAX_NUMBERS_PER_ITEM if self.how.of_numbers else MAX_VECTORS_PER_ITEM
 
     def prepare(self, largest: int, n_threads: int, compared: np.ndarray | None) -> None:
         """Set the largest k of the curve, the number of threads, and the inner scores of the other sessions."""
@@ -491,8 +518,8 @@ class _Work:
         """Return C of label vectors (-1: the real one), in the unit of the penalty; with 'auto' it is chosen now."""
         if self.how.penalty != "auto":
             return [self.how.C] * len(vectors)
-        new = [vector for vector in vectors if vector not in self._c]
-        parts = [new[i : i + MAX_VECTORS_PER_ITEM] for i in range(0, len(new), MAX_VECTORS_PER_ITEM)]
+        new, size = [vector for vector in vectors if vector not in self._c], self.vectors_per_item
+        parts = [new[i : i + size] for i in range(0, len(new), size)]
         for part, scores in _run(self.inner, parts, self.n_threads):
             # a shuffle takes the place of the real labels of its session, among those of the others
             self._c.update(zip(part, chosen(scores, self.compared).tolist(), strict=True))
@@ -591,14 +618,18 @@ class _Work:
         scores, of_trials = zip(*parts, strict=True)
         return np.concatenate(scores), np.concatenate(of_trials)
 
-    def _subset(self, order: np.ndarray, repeat: int, y: np.ndarray) -> Subset:
+    def _subset(self, order: np.ndarray, repeat: int, y: np.ndarray) -> Subset | ridge.RidgeSubset:
         """Return the neurons of ``order`` (K,), ready to be decoded."""
+        population = self.population
+        if isinstance(population, ridge.RidgePopulation):
+            return ridge.RidgeSubset(population, order)
         from pipeline.decoding.engine import Subset
 
-        return Subset(self.population, order, *(self._replaced(order, repeat, y) if self.trial_shuffled else ()))
+        return Subset(population, order, *(self._replaced(order, repeat, y) if self.trial_shuffled else ()))
 
     def _replaced(self, order: np.ndarray, repeat: int, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return activity with trials permuted within the classes of y: standardised (K, n), and raw (n, K)."""
+        population = cast("Population", self.population)  # numbers have no classes
         # the trial that each neuron takes its activity from, (K, n); left-out trials keep their own
         source = np.tile(np.arange(len(y)), (len(order), 1))
         for label in (0, 1):
@@ -606,8 +637,19 @@ class _Work:
             # not seeded by k: the activity of a prefix is the same whichever larger subset it is packed in
             rng = np.random.default_rng(np.random.SeedSequence([self.seed, repeat, 4, label]))
             source[:, trials] = rng.permuted(source[:, trials], axis=1)
-        standard = np.take_along_axis(self.population.standard[order], source, axis=1)
-        return standard, np.take_along_axis(self.population.X[:, order], source.T, axis=0)
+        standard = np.take_along_axis(population.standard[order], source, axis=1)
+        return standard, np.take_along_axis(population.X[:, order], source.T, axis=0)
+
+
+def _population(
+    X: np.ndarray, how: Validation, scaling: bool, penalize_intercept: bool
+) -> Population | ridge.RidgePopulation:  # fmt: skip
+    """Return the activity, ready for regressions of the labels' kind."""
+    if how.of_numbers:
+        return ridge.RidgePopulation(X, scaling=scaling)
+    from pipeline.decoding.engine import Population
+
+    return Population(X, scaling=scaling, penalize_intercept=penalize_intercept)
 
 
 @dataclass(frozen=True)
@@ -631,19 +673,20 @@ class _TrialEffects:
     def of(cls, y: np.ndarray, intervals: str, n_bootstrap: int, seed: int) -> _TrialEffects:
         """Return those that intervals need."""
         if intervals != "test_trials":
-            labelled = y >= 0
+            used = labelled(y)
 
-            def compute(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
-                return influences(z, groups, metric)[labelled]
+            def compute(z: np.ndarray, groups: Groups | Tested, metric: str) -> np.ndarray:
+                of_used: np.ndarray = influences(z, groups, metric)[used]
+                return of_used
 
-            return cls("influences", int(labelled.sum()), compute)
+            return cls("influences", int(used.sum()), compute)
         times = _resampled(y, n_bootstrap, seed)
         return cls("trial_means", n_bootstrap, partial(bootstrap_means, times=times) if n_bootstrap else None)
 
 
 def _resampled(y: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
     """Return how often each trial is drawn in each bootstrap sample, (B, n) float64."""
-    used = np.flatnonzero(y >= 0)
+    used = np.flatnonzero(labelled(y))
     times = np.zeros((n_bootstrap, len(y)))
     for b in range(n_bootstrap):
         # sample b does not depend on B, so that a curve can be extended; nor on k, so that samples pair over the curve
@@ -655,9 +698,14 @@ def _resampled(y: np.ndarray, n_bootstrap: int, seed: int) -> np.ndarray:
 def _fewer_trials(y: np.ndarray, n: int, seed: np.random.SeedSequence) -> np.ndarray:
     """Return y (trials,) with n labels kept, the others -1.
 
-    Class proportions are kept, and the trials of a smaller n are among those of a larger one.
+    Class proportions are kept, and the trials of a smaller n are among those of a larger one. Of numbers, NaN.
     """
     rng = np.random.default_rng(seed)
+    if y.dtype.kind == "f":
+        numbers: np.ndarray = np.full(len(y), np.nan)
+        kept = rng.permutation(np.flatnonzero(labelled(y)))[:n]
+        numbers[kept] = y[kept]
+        return numbers
     ones = rng.permutation(np.flatnonzero(y == 1))
     zeros = rng.permutation(np.flatnonzero(y == 0))
     n_ones = round(n * len(ones) / (len(ones) + len(zeros)))
@@ -738,7 +786,7 @@ class _Tally:
     def fill(self, work: _Work, progress: bool | Callable[[int, int], None]) -> None:
         """Compute every score that is missing."""
         # scores taken from a known curve are means already: only the others are summed up and divided
-        items, missing = self._items(), np.isnan(self.null_scores)
+        items, missing = self._items(work.vectors_per_item), np.isnan(self.null_scores)
         # chosen before the threads begin: every subset needs C of the same label vectors
         work.c_of(sorted({-1 for item in items if item.real} | {s for item in items for s in item.shuffles}))
         self.null_scores[missing] = 0.0
@@ -761,8 +809,8 @@ class _Tally:
             self.trial_sums[of_curve] += effects[:n]
             self.n_summed[of_curve] += 1
 
-    def _items(self) -> list[_Item]:
-        """Return what is missing as units of work.
+    def _items(self, size: int) -> list[_Item]:
+        """Return what is missing as units of work, of up to ``size`` label vectors each.
 
         Packing a subset is expensive, so label vectors that miss the same ks of it are decoded together, as many as
         memory allows.
@@ -779,8 +827,8 @@ class _Tally:
                 by_missing.setdefault(tuple(null_missing[:, s]), []).append(s)
             for pattern, vectors in by_missing.items():
                 # vectors that miss no k are no work; the real one (-1) is the first of its list, as in `_Work.scores`
-                for start in range(0, len(vectors) * any(pattern), MAX_VECTORS_PER_ITEM):
-                    batch = vectors[start : start + MAX_VECTORS_PER_ITEM]
+                for start in range(0, len(vectors) * any(pattern), size):
+                    batch = vectors[start : start + size]
                     items.append(_Item(repeat, batch[0] < 0, [s for s in batch if s >= 0], np.flatnonzero(pattern)))
         return items
 

@@ -7,27 +7,33 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.decoding import regression
+from pipeline.decoding.regression import Tested
 from pipeline.decoding.strata import matched, numbers_of
+from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import FOLD_MODES, METRICS, PENALTIES
+from pipeline.settings.curves import FOLD_MODES, METRICS, NUMBER_METRICS, PENALTIES
 
 #: A function of weights (rows, n), labels (rows, n), ks (K) and c that returns decision values, (rows, n) for each k.
 #: Where c is None the weights are C; else c (K) multiplies them, in units of 1/k: see ``Validation.penalty``.
 Decide = Callable[[np.ndarray, np.ndarray, Sequence[int], Sequence[float] | None], list[np.ndarray]]
-#: A function of the decision values (folds, n) of one label vector, its Groups and the metric, that returns numbers:
-#: `influences`, or `bootstrap_means` with its samples.
-TrialEffects = Callable[[np.ndarray, "Groups", str], np.ndarray]
+#: A function of the decision values (folds, n) of one label vector, its test trials and the metric, that returns
+#: numbers: `influences`, or `bootstrap_means` with its samples.
+TrialEffects = Callable[[np.ndarray, "Groups | Tested", str], np.ndarray]
+#: Trials that each fold of a regression needs: one alone has no rank.
+NUMBERS_PER_FOLD = 2
 
 
 @dataclass(frozen=True)
 class Validation:
-    """How a classifier is trained and scored.
+    """How a decoder is trained and scored.
 
     Attributes
     ----------
     n_splits : int
         Number of folds.
-    metric : {'auc', 'accuracy', 'balanced_accuracy'}
+    metric : {'auc', 'accuracy', 'balanced_accuracy', 'r2', 'spearman'}
+        Of classes, decoded by logistic regression; the last two of numbers, by ridge regression.
     C : float
         Inverse strength of the L2 penalty, in the unit of ``penalty``.
     c_grid : tuple of float
@@ -40,7 +46,7 @@ class Validation:
     class_weight : {None, 'balanced'}
         'balanced' weights trials inversely to the size of their class in the training fold.
     fold_mode : {'stratified', 'blocked'}
-        Random folds with the class proportions kept, or folds contiguous in time.
+        Random folds, with the class proportions kept, or folds contiguous in time.
     fold_gap : int
         With blocked folds: trials on either side of the test trials that are left out of the training trials.
     """
@@ -77,6 +83,13 @@ class Validation:
                 f"penalty='auto' chooses C itself, not with C={self.C:g} and c_grid={self.c_grid}: use "
                 f"penalty='scaled' (C / k) or 'fixed' (C)"
             )
+        if self.of_numbers and self.class_weight is not None:
+            raise ArgumentError(f"numbers have no classes: metric={self.metric!r} needs class_weight=None")
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether the labels are numbers, and not classes."""
+        return self.metric in NUMBER_METRICS
 
     def in_units(self, ks: Sequence[int]) -> list[float] | None:
         """Return the argument c of ``Decide`` for weights that are C in the unit of ``penalty``."""
@@ -90,9 +103,9 @@ def fold_masks(
 
     Parameters
     ----------
-    y : (n,) 1, 0, or -1 for trials that are left out
+    y : (n,) 1, 0, or -1 for trials that are left out; or numbers, NaN for these
     seed : int
-        Of stratified folds.
+        Of random folds.
     how : Validation
     strata : (n,) int from 0, optional
         With them, stratified folds keep the proportions of class and stratum.
@@ -105,19 +118,17 @@ def fold_masks(
     ------
     ArgumentError
         A class has fewer trials than there are folds; a training fold lacks a class, or no test fold has both, in
-        every stratum if there are strata.
+        every stratum if there are strata. Of numbers: there are fewer than two for each fold; those of a training fold
+        are all equal, or those of every test fold.
     """
-    used = np.flatnonzero(y >= 0)
-    counts = np.bincount(y[used], minlength=2)
-    if counts.min() < how.n_splits:
-        raise ArgumentError(
-            f"{how.n_splits} folds need as many trials of each class, there are {counts[0]} of class 0 and "
-            f"{counts[1]} of class 1"
-        )
+    used = np.flatnonzero(labelled(y))
+    _check_enough(y[used], how)
     test = np.zeros((how.n_splits, len(y)), dtype=bool)
     if how.fold_mode == "blocked":
         for fold, trials in enumerate(np.array_split(used, how.n_splits)):
             test[fold, trials] = True
+    elif how.of_numbers:
+        test[random_folds(len(used), how.n_splits, seed), used] = True
     else:
         kinds = y[used] if strata is None else 2 * strata[used] + y[used]
         test[stratified_folds(kinds, how.n_splits, seed), used] = True
@@ -126,7 +137,13 @@ def fold_masks(
     for shift in range(1, how.fold_gap + 1):
         near[:, shift:] |= test[:, :-shift]
         near[:, :-shift] |= test[:, shift:]
-    train = ~near & (y >= 0)
+    train = ~near & labelled(y)
+    if how.of_numbers:
+        if not varies(y, train).all():
+            raise ArgumentError(f"all numbers of training fold {np.flatnonzero(~varies(y, train))[0]} are equal")
+        if not varies(y, test).any():
+            raise ArgumentError("all numbers of each test fold are equal: use fewer or random folds")
+        return train, test
     within = "" if strata is None else " in any stratum (side, contrast)"
     both = has_both(y, train, strata)
     if not both.all():
@@ -137,6 +154,27 @@ def fold_masks(
     if not has_both(y, test, strata).any():
         raise ArgumentError(f"no test fold has trials of both classes{within}: use fewer or stratified folds")
     return train, test
+
+
+def _check_enough(y: np.ndarray, how: Validation) -> None:
+    """Refuse labels (n,) of all used trials that are too few for the folds."""
+    if how.of_numbers:
+        if len(y) < NUMBERS_PER_FOLD * how.n_splits:
+            raise ArgumentError(
+                f"{how.n_splits} folds need {NUMBERS_PER_FOLD * how.n_splits} trials with a number, there are {len(y)}"
+            )
+        return
+    counts = np.bincount(y, minlength=2)
+    if counts.min() < how.n_splits:
+        raise ArgumentError(
+            f"{how.n_splits} folds need as many trials of each class, there are {counts[0]} of class 0 and "
+            f"{counts[1]} of class 1"
+        )
+
+
+def varies(y: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Return whether the numbers y (n,) in each row of masks (rows, n) differ, (rows,) bool."""
+    return np.array([len(y[mask]) > 1 and bool(np.ptp(y[mask]) > 0) for mask in masks], dtype=bool)
 
 
 def has_both(y: np.ndarray, masks: np.ndarray, strata: np.ndarray | None) -> np.ndarray:
@@ -178,6 +216,15 @@ def stratified_folds(y: np.ndarray, n_splits: int, seed: int) -> np.ndarray:
     return folds
 
 
+def random_folds(n: int, n_splits: int, seed: int) -> np.ndarray:
+    """Return the test fold of each of n trials, (n,) int: ``KFold(n_splits, shuffle=True, random_state=seed)``."""
+    order = np.random.RandomState(seed).permutation(n)  # the legacy generator, as for `stratified_folds`
+    folds = np.empty(n, dtype=np.intp)
+    for fold, trials in enumerate(np.array_split(order, n_splits)):
+        folds[trials] = fold
+    return folds
+
+
 def training_weights(
     y: np.ndarray, train: np.ndarray, C: float, class_weight: str | None, strata: np.ndarray | None = None
 ) -> np.ndarray:  # fmt: skip
@@ -185,7 +232,7 @@ def training_weights(
 
     Parameters
     ----------
-    y : (n,) 1, 0 or -1
+    y : (n,) 1, 0 or -1; or numbers
     train : (folds, n) bool
     C : float
     class_weight : {None, 'balanced'}
@@ -296,13 +343,13 @@ def scores_of(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
         return np.where(n_ones * n_zeros > 0, sum(right) / (n_ones + n_zeros), np.nan)
 
 
-def bootstrap_means(z: np.ndarray, groups: Groups, metric: str, times: np.ndarray) -> np.ndarray:
+def bootstrap_means(z: np.ndarray, groups: Groups | Tested, metric: str, times: np.ndarray) -> np.ndarray:
     """Return the mean score over folds for each bootstrap sample of the test trials.
 
     Parameters
     ----------
     z, groups, metric
-        As for `scores_of`, the folds of one label vector.
+        As for `scores_of`, the folds of one label vector; `Tested` of numbers.
     times : (B, n) float
         How often each trial is in each sample.
 
@@ -311,6 +358,8 @@ def bootstrap_means(z: np.ndarray, groups: Groups, metric: str, times: np.ndarra
     (B,) float64
         NaN where no fold has both classes.
     """
+    if isinstance(groups, Tested):
+        return regression.bootstrap_means(z, groups, metric, times)
     # a fold without both classes in a sample has no score: the mean is over the others
     total, known = np.zeros(len(times)), np.zeros(len(times))
     for values, one, zero in zip(z, groups.ones, groups.zeros, strict=True):
@@ -333,18 +382,19 @@ def bootstrap_means(z: np.ndarray, groups: Groups, metric: str, times: np.ndarra
     return np.where(known > 0, total / np.maximum(known, 1), np.nan)
 
 
-def influences(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
+def influences(z: np.ndarray, groups: Groups | Tested, metric: str) -> np.ndarray:
     """Return the influence of each trial on the mean score over folds: their squares add up to its variance.
 
     The score of a fold is a mean over trials of placements (for the AUC, the share of the other class that a trial is
     on the right side of; otherwise whether it is decided rightly). A trial's influence is its deviation from the mean
     of its class in the fold, over the number of trials behind that mean. The squares then add up to the variance that
-    drawing the test trials of each class with replacement gives (DeLong et al. 1988), without drawing.
+    drawing the test trials of each class with replacement gives (DeLong et al. 1988), without drawing. Of numbers:
+    ``pipeline.decoding.regression.influences``.
 
     Parameters
     ----------
     z, groups, metric
-        As for `scores_of`, the folds of one label vector.
+        As for `scores_of`, the folds of one label vector; `Tested` of numbers.
 
     Returns
     -------
@@ -352,6 +402,8 @@ def influences(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
         0 for trials that are not tested, or are the only one of their class in a fold. All NaN if no fold has both
         classes.
     """
+    if isinstance(groups, Tested):
+        return regression.influences(z, groups, metric)
     if groups.n_strata > 1:
         return _influences_in_strata(z, groups)
     out = np.zeros(z.shape[1])
@@ -425,7 +477,7 @@ def cross_validate(
     ----------
     decide : callable
         Fits all rows and returns their decision values: see ``Decide``.
-    labels : (L, n) 1, 0, or -1 for trials that are left out
+    labels : (L, n) 1, 0, or -1 for trials that are left out; or numbers, NaN for these
     ks : sequence of int
     seed : int
         Of the folds.
@@ -466,6 +518,9 @@ def cross_validate(
             for y, (train, _), one in zip(labels, masks, [how.C] * len(labels) if c is None else c, strict=True)
         ]
         values = decide(np.concatenate(weights), repeated, ks, how.in_units(ks))
+    if how.of_numbers:
+        tested = Tested.of(repeated, *(np.concatenate(side) for side in zip(*masks, strict=True)))
+        return _scores_of_numbers(values, tested, how, trial_effects)
     groups = Groups.of(repeated, np.concatenate([test for _, test in masks]), strata)
     first = groups.first(how.n_splits)
     of_vector = (len(labels), how.n_splits * groups.n_strata)
@@ -484,6 +539,19 @@ def cross_validate(
     return scores, np.array(effects)
 
 
+def _scores_of_numbers(
+    values: Sequence[np.ndarray], tested: Tested, how: Validation, trial_effects: TrialEffects | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `cross_validate` returns, from the predicted numbers of each k, (rows, n) each."""
+    folds = [slice(start, start + how.n_splits) for start in range(0, len(tested.test), how.n_splits)]
+    scores = [[regression.score(z[rows], tested.rows(rows), how.metric) for rows in folds] for z in values]
+    effects = [
+        np.empty(0) if trial_effects is None else trial_effects(z[folds[0]], tested.rows(folds[0]), how.metric)
+        for z in values
+    ]
+    return np.array(scores), np.array(effects)
+
+
 def _chosen(
     decide: Decide, y: np.ndarray, train: np.ndarray, ks: Sequence[int], seed: int, how: Validation,
     strata: np.ndarray | None,
@@ -494,7 +562,9 @@ def _chosen(
     -------
     (folds,) float64
     """
-    labels = np.where(train, y, -1)  # each outer training fold is a label vector of its own
+    labels = np.where(
+        train, y, np.nan if how.of_numbers else -1
+    )  # each outer training fold is a label vector of its own
     by_c = []
     for c in sorted(how.c_grid):
         fixed = replace(how, C=c, c_grid=())

@@ -19,7 +19,7 @@ from pipeline.behavior.static import BehaviorModel, fit_psychometric
 from pipeline.behavior.task import stimulus, trial_columns
 from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding.strata import n_minority
-from pipeline.decoding.trials import seed_sequence, target_labels
+from pipeline.decoding.trials import labelled, seed_sequence, target_labels
 from pipeline.errors import ArgumentError, DataError
 from pipeline.settings.conditions import MEASURED, OF_THE_CHOICE, columns_in
 from pipeline.settings.curves import ALIGNMENTS, CHOICE_MODELS, CHOSEN
@@ -194,7 +194,9 @@ def _enough(row: Array, min_per_class: int, strata: Array | None = None) -> bool
 # ------------------------------------------------------------------------------------------ from a label vector alone
 
 
-def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: int) -> tuple[Array, Array]:
+def shuffled_labels(
+    y: Array, null: str, n_label_shuffles: int, shuffle_seed: int, *, numbers: bool = False
+) -> tuple[Array, Array]:  # fmt: skip
     """Return the labels and S shuffled label vectors, made from the labels alone.
 
     With m labels in use:
@@ -207,18 +209,21 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
 
     Parameters
     ----------
-    y : (n,) int
-        1, 0, or -1 for a trial that is left out. It stays left out, and shifts skip it.
+    y : (n,) int, or with ``numbers`` float
+        1, 0, or -1 for a trial that is left out; or numbers, NaN for such a trial. It stays left out, and shifts skip
+        it.
     null : {'permute', 'circular', 'linear_shift'}
     n_label_shuffles : int
         S. Shuffle s does not depend on S.
     shuffle_seed : int
+    numbers : bool
+        The labels are numbers, and not classes.
 
     Returns
     -------
-    real : (n,) int8
-        y; with its edges left out (-1) for 'linear_shift'.
-    null : (S, n) int8
+    real : (n,) int8, or of numbers float64
+        y; with its edges left out (-1 or NaN) for 'linear_shift'.
+    null : (S, n) of the same type
 
     Raises
     ------
@@ -231,18 +236,18 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
     array([[ 1,  0,  0, -1,  1],
            [ 1,  0,  0, -1,  1]], dtype=int8)
     """
-    y = np.asarray(y)
-    if y.ndim != 1 or not np.isin(y, (-1, 0, 1)).all():
+    y = np.asarray(y, dtype=np.float64 if numbers else None)
+    if y.ndim != 1 or not (numbers or np.isin(y, (-1, 0, 1)).all()):
         raise ArgumentError(f"labels must be a vector of 1, 0 and -1, not {np.unique(y)[:5]} of shape {y.shape}")
     if null not in SHIFTED or n_label_shuffles < 0:
         raise ArgumentError(
             f"null must be one of {', '.join(SHIFTED)} and n_label_shuffles 0 or more, not {null!r} and "
             f"{n_label_shuffles}"
         )
-    real = y.astype(np.int8)
-    used = np.flatnonzero(real >= 0)
+    real, none = (y, np.nan) if numbers else (y.astype(np.int8), -1)
+    used = np.flatnonzero(labelled(real))
     labels = real[used]
-    out = np.full((n_label_shuffles, len(real)), -1, dtype=np.int8)
+    out = np.full((n_label_shuffles, len(real)), none, dtype=real.dtype)
     if null == "linear_shift":
         shifts = _linear_shifts(len(used), n_label_shuffles, shuffle_seed)
         margin = linear_shift_margin(len(used))
@@ -250,7 +255,7 @@ def shuffled_labels(y: Array, null: str, n_label_shuffles: int, shuffle_seed: in
         # positions among the labels in use: trials that are left out do not count in a shift
         out[:, used[middle]] = labels[middle + shifts[:, None]]
         kept = real
-        real = np.full_like(kept, -1)
+        real = np.full_like(kept, none)
         real[used[middle]] = kept[used[middle]]
         return real, out
     if null == "circular" and len(used) < 2 and n_label_shuffles:

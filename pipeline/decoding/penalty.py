@@ -20,7 +20,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.decoding.folds import Decide, Groups, Validation, fold_masks, has_both, scores_of, training_weights
+from pipeline.decoding import regression
+from pipeline.decoding.folds import (
+    Decide,
+    Groups,
+    Validation,
+    fold_masks,
+    has_both,
+    scores_of,
+    training_weights,
+    varies,
+)
+from pipeline.decoding.regression import Tested
 from pipeline.errors import ArgumentError
 
 #: Values of c; the first is left only for a gain.
@@ -35,12 +46,14 @@ MIN_K = 8
 
 
 def check(how: Validation, penalize_intercept: bool) -> None:
-    """Refuse a penalised intercept with a penalty in units of 1/k, which would pull the intercept to 0.
+    """Refuse a penalised intercept of numbers, or with a penalty in units of 1/k, which would pull it to 0.
 
     Raises
     ------
     ArgumentError
     """
+    if penalize_intercept and how.of_numbers:
+        raise ArgumentError(f"metric={how.metric!r} needs a free intercept: use penalize_intercept=False")
     if penalize_intercept and how.penalty != "fixed":
         raise ArgumentError(
             f"penalty={how.penalty!r} needs a free intercept, which a small C would pull to 0: use penalty='fixed', or "
@@ -75,7 +88,7 @@ def inner_scores(
     ----------
     decide : callable
         See ``pipeline.decoding.folds.Decide``.
-    labels : (L, n) 1, 0, or -1 for trials that are left out
+    labels : (L, n) 1, 0, or -1 for trials that are left out; or numbers, NaN for these
     ks : sequence of int
         See ``sizes``.
     seed : int
@@ -89,14 +102,15 @@ def inner_scores(
     (L, number of candidates) float64
         NaN for a label vector for which no inner fit is possible, as with blocked folds of one class.
     """
-    which, weights, tests = [], [], []
+    which, weights, trains, tests = [], [], [], []
     for row, y in enumerate(labels):
         train, test = fold_masks(y, seed, how, strata)
         for i, j in pairs_of(how.n_splits):
             # outside the gaps around both folds, too
             both = train[i] & train[j]
-            if has_both(y, both[None], strata)[0]:
+            if (varies(y, both[None]) if how.of_numbers else has_both(y, both[None], strata))[0]:
                 which.append(row)
+                trains.append(both)
                 weights.append(training_weights(y, both[None], 1.0, how.class_weight, strata)[0])
                 tests.append((test[i], test[j]))
     found = np.full((len(labels), len(CANDIDATES)), np.nan)
@@ -106,9 +120,17 @@ def inner_scores(
     fits = [(k, c) for k in ks for c in CANDIDATES]
     values = decide(np.array(weights), rows, [k for k, _ in fits], [c for _, c in fits])
     # the rows twice: scored on the first fold of each pair, then on the second
-    groups = Groups.of(np.tile(rows, (2, 1)), np.concatenate([np.array(masks) for masks in zip(*tests, strict=True)]),
-                       strata)  # fmt: skip
-    scores = np.array([scores_of(np.tile(z, (2, 1)), groups, how.metric) for z in values])
+    rows, values = np.tile(rows, (2, 1)), [np.tile(z, (2, 1)) for z in values]
+    test = np.concatenate([np.array(masks) for masks in zip(*tests, strict=True)])
+    if how.of_numbers:
+        tested, of_row = Tested.of(rows, np.tile(trains, (2, 1)), test), np.tile(which, 2)
+        for row in set(which):
+            mine = of_row == row
+            of_fits = [regression.score(z[mine], tested.rows(mine), how.metric) for z in values]
+            found[row] = np.mean(np.reshape(of_fits, (len(ks), len(CANDIDATES))), axis=0)
+        return found
+    groups = Groups.of(rows, test, strata)
+    scores = np.array([scores_of(z, groups, how.metric) for z in values])
     scores = scores.reshape(len(ks), len(CANDIDATES), -1)
     of_group = np.repeat(np.tile(which, 2), groups.n_strata)
     for row in set(which):

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from pipeline.decoding.folds import Decide, Groups, Validation, bootstrap_means, fold_masks, training_weights
+from pipeline.decoding.regression import Tested
+from pipeline.decoding.trials import labelled
 
 #: Subsets that are trained in each draw; the variance comes from all their pairs.
 N_SUBSETS = 4
@@ -34,7 +36,7 @@ def retrained_variance(
     subsets : iterable of (callable, int)
         For each subset, two or more, the function that decodes it (``pipeline.decoding.folds.Decide``), and the seed of
         its folds.
-    y : (n,) 1, 0, or -1 for a trial that is left out
+    y : (n,) 1, 0, or -1 for a trial that is left out; or numbers, NaN for such a trial
     ks : sequence of int
     how : Validation
     c : float
@@ -49,7 +51,8 @@ def retrained_variance(
         train, test = fold_masks(y, folds, how)
         # a row for each draw and fold
         weights = (counts[:, None] * training_weights(y, train, c, how.class_weight)).reshape(-1, len(y))
-        groups = Groups.of(np.repeat(y[None], len(test), axis=0), test)
+        folds_of_y = np.repeat(y[None], len(test), axis=0)
+        groups = Tested.of(folds_of_y, train, test) if how.of_numbers else Groups.of(folds_of_y, test)
         values = decide(weights, np.repeat(y[None], len(weights), axis=0), ks, how.in_units(ks))
         found.append([
             [bootstrap_means(one, groups, how.metric, drawn)[0]
@@ -68,9 +71,10 @@ def retrained_variance(
 def _drawn(y: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
     """Return how often each trial is drawn in each draw, (B, n) float64; a class is never lost."""
     times = np.zeros((n_draws, len(y)))
+    kinds = [labelled(y)] if y.dtype.kind == "f" else [y == label for label in (0, 1)]
     for b in range(n_draws):
         rng = np.random.default_rng(np.random.SeedSequence([seed, b, 5]))
-        for label in (0, 1):
-            mine = np.flatnonzero(y == label)
+        for kind in kinds:
+            mine = np.flatnonzero(kind)
             times[b, mine] = np.bincount(rng.integers(len(mine), size=len(mine)), minlength=len(mine))
     return times

@@ -51,6 +51,12 @@ def _two_classes(one: np.ndarray, zero: np.ndarray) -> np.ndarray:
     return np.where(one, 1.0, np.where(zero, 0.0, np.nan))
 
 
+def labelled(y: np.ndarray) -> np.ndarray:
+    """Return which trials have a label, bool of the shape of y: a class (integers: not -1), or a number (not NaN)."""
+    known: np.ndarray = np.isfinite(y) if y.dtype.kind == "f" else y >= 0
+    return known
+
+
 def balanced_counts(y: np.ndarray, class_balance: str) -> tuple[int, int]:
     """Return how many trials of class 0 and of class 1 a session has after balancing.
 

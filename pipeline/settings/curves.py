@@ -50,8 +50,10 @@ LONGEST_WINDOW = 50.0
 #: Subsets averaged in each null score, and in the real score that it is compared with.
 NULL_SUBSETS = 5
 
-# values that the functions check, too
-METRICS = ("auc", "accuracy", "balanced_accuracy")
+# values that the functions check, too; scores of two classes, and of numbers
+CLASS_METRICS = ("auc", "accuracy", "balanced_accuracy")
+NUMBER_METRICS = ("r2", "spearman")
+METRICS = (*CLASS_METRICS, *NUMBER_METRICS)
 FOLD_MODES = ("stratified", "blocked")
 PENALTIES = ("fixed", "scaled", "auto")
 #: What the ks of a curve count.
@@ -217,7 +219,7 @@ class NDCSettings:
         Choice(("downsample", "weights", "none")), "downsample", group=TRIALS, sql="varchar(16)",
         comment="downsample, weights or none",
         help="How the two classes are balanced: downsample drops trials of the larger class, weights gives class "
-        "weights to the decoder, none does neither.",
+        "weights to the decoder, none does neither. Labels that are numbers have none.",
     )
     equalize_trials: bool = setting(
         Flag(), True, group=TRIALS, sql="bool", comment="as many trials in every session",
@@ -240,7 +242,9 @@ class NDCSettings:
     )
     metric: str = setting(
         Choice(METRICS, {"acc": "accuracy"}), "auc", group=DECODER, sql="varchar(32)",
-        comment="auc, accuracy or balanced_accuracy", help="Score of the decoder on the test trials.",
+        comment="auc, accuracy or balanced_accuracy",
+        help="Score of the decoder on the test trials. Labels of your own that are numbers are scored by r2 (for which "
+        "auc, the default, stands) or spearman.",
     )
     cv_splits: int = setting(Whole(2), 5, group=DECODER, sql="int32", help="Number of cross-validation folds.")
     scaling: bool = setting(
@@ -282,7 +286,8 @@ class NDCSettings:
     fold_mode: str = setting(
         Choice(FOLD_MODES), "stratified", before="stratified", group=DECODER, sql="varchar(16)",
         comment="stratified or blocked (test trials next to each other in time)",
-        help="Folds of random trials in the class proportions (stratified), or of trials contiguous in time (blocked).",
+        help="Folds of random trials, in the class proportions if there are classes (stratified), or of trials "
+        "contiguous in time (blocked).",
     )
     fold_gap: int = setting(
         Whole(0), 0, before=0, group=DECODER, sql="int32",
@@ -427,8 +432,8 @@ class NDCSettings:
         # the same row as before there was this setting, where it has no effect
         simulated = self.null in SIMULATED and not self.labels
         self._set("choice_model", self.choice_model if simulated else "static")
-        # classes are balanced within the strata: dropping trials, the default, would only lose some
-        if self.beyond != "none" and self.class_balance == "downsample":
+        # classes are balanced within the strata, and numbers have none: dropping trials, the default, would only lose some
+        if (self.beyond != "none" or self.of_numbers) and self.class_balance == "downsample":
             self._set("class_balance", "none")
         # last: the checks see the filled-in values
         self._check_together()
@@ -446,6 +451,11 @@ class NDCSettings:
             )
         if self.target in EVENTS and self.labels:
             raise ArgumentError(f"labels={self.labels!r} are for a target of your own, not for {self.target}")
+        if self.of_numbers and not self.labels:
+            raise ArgumentError(
+                f"metric={self.metric!r} is of labels that are numbers, and {self.target} has two classes: use "
+                f"{', '.join(CLASS_METRICS)}, in a call of its own"
+            )
         if self.labels and self.null not in ("auto", *FROM_LABELS):
             raise ArgumentError(
                 f"null={self.null!r} simulates mice or takes other sessions, which have no labels {self.target!r}: use "
@@ -484,6 +494,8 @@ class NDCSettings:
                 f"null='conditional' draws {' or '.join(CHOSEN)} with choice_model='dynamic', not "
                 f"{self.target} with {self.choice_model!r}"
             )
+        if self.of_numbers:
+            self._check_numbers()
         self._check_trials()
         self._check_signal()
         if self.imposter_align != "start" and self.null != "imposter":
@@ -520,6 +532,21 @@ class NDCSettings:
             raise ArgumentError(
                 "neuropil, baseline_window and baseline_percentile have an effect on dF/F only: use signal='dff'"
             )
+
+    def _check_numbers(self) -> None:
+        """Refuse what has no meaning for numbers, which have no classes."""
+        needed: dict[str, Any] = {"class_balance": "none", "trial_shuffled": False, "penalize_intercept": False}
+        for name, value in needed.items():
+            if getattr(self, name) != value:
+                raise ArgumentError(
+                    f"labels that are numbers (metric={self.metric!r}) need {name}={value!r}, not "
+                    f"{getattr(self, name)!r}"
+                )
+
+    @property
+    def of_numbers(self) -> bool:
+        """Whether the labels are numbers, decoded by regression, and not two classes."""
+        return self.metric in NUMBER_METRICS
 
     @property
     def own_signal(self) -> SignalSettings | None:

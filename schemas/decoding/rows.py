@@ -13,6 +13,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.curves import validation_words
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
 from pipeline.decoding.fits.families import ALPHA
+from pipeline.settings.curves import NUMBER_METRICS
 from schemas.decoding.shuffles import Shuffles
 from schemas.rows import number
 
@@ -111,10 +112,11 @@ def day_trends(fits: Sequence[CurveFit], days: Sequence[float], delta: float) ->
     """Return the trends of the code and of sensitivity over the days; none if the curves have no k in common."""
     if not fits or not set.intersection(*(set(fit.ks.tolist()) for fit in fits)):
         return []
+    # d' is a distance of classes
+    quantities = ("common_k", "score") if fits[0].metric in NUMBER_METRICS else ("common_k", "score", "d_prime")
     of_sensitivity = (
-        decoding.sensitivity_trend(fits, days, quantity=quantity, delta=delta)
-        for quantity in ("common_k", "score", "d_prime")
-    )
+        decoding.sensitivity_trend(fits, days, quantity=quantity, delta=delta) for quantity in quantities
+    )  # fmt: skip
     return [decoding.code_trend(fits, days, delta=delta), *of_sensitivity]
 
 

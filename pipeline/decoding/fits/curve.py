@@ -14,6 +14,7 @@ from pipeline.decoding.fits.families import (
     MAX_EXTRAPOLATION,
     MAX_HELD_OUT_ERROR,
     MIN_KS,
+    chance_of,
     check_metric,
     draw_intervals,
     estimates,
@@ -209,7 +210,7 @@ def fit_curve(
     p_values: np.ndarray | None = None,
     ceiling: float | None = None,
     delta: float = 0.02,
-    chance: float = 0.5,
+    chance: float | None = None,
     n_bootstrap: int = 200,
     seed: int = 0,
 ) -> CurveFit:
@@ -231,7 +232,7 @@ def fit_curve(
         Numbers of neurons, increasing, from 1.
     scores : (K, R) float
         Score of each subset; NaN are ignored.
-    metric : {'auc', 'accuracy', 'balanced_accuracy'}
+    metric : {'auc', 'accuracy', 'balanced_accuracy', 'r2', 'spearman'}
     influences : (K, n) float, optional
         Influence of each labelled trial on the mean score: ``NDCCurve.influences``. n = 0 is as None.
     intervals : {'calibrated', 'new_trials', 'retrained'}
@@ -246,8 +247,8 @@ def fit_curve(
         that mean.
     delta : float
         k* is the smallest k within this of the ceiling.
-    chance : float
-        Score of a classifier without information.
+    chance : float, optional
+        Score of a decoder without information; by default one half, or 0 of numbers.
     n_bootstrap : int
         Draws of the curve, 0 for no intervals.
     seed : int
@@ -272,20 +273,23 @@ def fit_curve(
     if intervals not in INTERVALS:
         raise ArgumentError(f"intervals must be one of {INTERVALS}, not {intervals!r}")
     ks, scores, trials, by_trial = _checked(ks, scores, metric, trial_means, influences)
+    chance = chance_of(metric) if chance is None else chance
     measured = np.isfinite(mean_score(scores))
     ks, scores, trials, by_trial = (part[measured] for part in (ks, scores, trials, by_trial))
     mean = mean_score(scores)
     rule = RULES.get(intervals) if by_trial.shape[1] else None
     if rule:
-        draws = score_draws(scores, by_trial, n_bootstrap, seed, rule)
-        variance = score_variance(scores, by_trial, rule)
+        draws = score_draws(scores, by_trial, n_bootstrap, seed, rule, metric)
+        variance = score_variance(scores, by_trial, rule, metric)
     else:
         draws, variance = _draws(scores, trials, n_bootstrap, seed), _variance(scores, trials)
     p_values = None if p_values is None else np.asarray(p_values, dtype=np.float64)[measured]
     # first column: the data; the others: bootstrap draws
     complete = np.isfinite(draws).all(axis=0)
     columns = np.column_stack([mean, draws[:, complete]])
-    low, high = score_interval(scores, by_trial, rule) if rule and n_bootstrap else draw_intervals(columns[:, 1:])
+    low, high = (
+        score_interval(scores, by_trial, rule, metric) if rule and n_bootstrap else draw_intervals(columns[:, 1:])
+    )  # fmt: skip
     top = float(mean[-1]) if ceiling is None else ceiling
     # where the ceiling is that of all neurons, it is not resampled itself: it moves with the mean at the largest k
     stars = k_stars(ks, columns, np.r_[top, top - mean[-1] + columns[-1, 1:]] - delta)
@@ -297,9 +301,9 @@ def fit_curve(
         "metric": metric, "chance": chance, "ks": ks, "mean": mean, "mean_low": low, "mean_high": high,
         "variance": variance, "draws": draws, "k_star_draws": star_draws,
         "chance_p": _chance_p(columns, p_values, chance),
-        **estimates("k_star", stars), **estimates("gain", gains), **estimates("k_half", k_halves(ks, smooth)),
+        **estimates("k_star", stars), **estimates("gain", gains), **estimates("k_half", k_halves(ks, smooth, metric)),
         # a ceiling of all neurons keeps its distance from the mean at the largest k
-        **estimates("k_star_continuous", k_reaching(ks, smooth, smooth[-1] + top - mean[-1] - delta, chance)),
+        **estimates("k_star_continuous", k_reaching(ks, smooth, smooth[-1] + top - mean[-1] - delta, chance, metric)),
         "k_star": int(stars[0]) if np.isfinite(stars[0]) else -1,
         "k_star_censored": "right" if np.isinf(stars[0]) else "left" if stars[0] == ks[0] else "",
     }  # fmt: skip

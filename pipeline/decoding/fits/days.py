@@ -19,6 +19,7 @@ from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.families import ALPHA, d_prime
 from pipeline.decoding.fits.k_star import k_reaching, rising
 from pipeline.errors import ArgumentError
+from pipeline.settings.curves import NUMBER_METRICS
 
 #: Quantities that have a trend, and what one unit of their slope is.
 QUANTITIES = {
@@ -155,7 +156,7 @@ def sensitivity_trend(
         As for `code_trend`.
     quantity : {'common_k', 'score', 'd_prime'}
         Number of cells with which a day reaches the common score, `delta` below the lowest ceiling of all days; or the
-        score, or d', of k cells.
+        score, or d' (of classes only), of k cells.
     k : int, optional
         Of the score; by default 8, or the next larger k that all days have.
 
@@ -167,7 +168,7 @@ def sensitivity_trend(
     Raises
     ------
     ArgumentError
-        As `code_trend`; the quantity is unknown, or not all days have `k`.
+        As `code_trend`; the quantity is unknown, or is d' of numbers; or not all days have `k`.
     """
     aligned = _Aligned.of(curves, days, seed)
     if quantity == "common_k":
@@ -180,6 +181,8 @@ def sensitivity_trend(
         return aligned.trend(quantity, int(aligned.ks[-1]), reaching, ~aligned.at_chance)
     if quantity not in QUANTITIES or quantity in NUMBERS:
         raise ArgumentError(f"quantity must be common_k, score or d_prime, not {quantity!r}")
+    if quantity == "d_prime" and aligned.metric in NUMBER_METRICS:
+        raise ArgumentError(f"d' is a distance of two classes: scores of numbers ({aligned.metric}) have none")
     row = _row_of(aligned.ks, k)
 
     def at_k(means: np.ndarray) -> np.ndarray:
@@ -252,7 +255,7 @@ class _Aligned:
     def reaching(self, smooth: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
         """Return k where the isotonic means (D, K, C) reach their thresholds (D, C), (D, C)."""
         days = zip(smooth, thresholds, self.chances, strict=True)
-        return np.stack([k_reaching(self.ks, *day) for day in days])
+        return np.stack([k_reaching(self.ks, *day, self.metric) for day in days])
 
     def trend(self, quantity: str, k: int, of: Callable[[np.ndarray], np.ndarray], used: np.ndarray) -> DayTrend:
         """Return the trend of what `of` makes of the means, (D, C), over the days that are used."""

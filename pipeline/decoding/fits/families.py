@@ -3,6 +3,10 @@
 - inverse_sqrt: score = a - b / sqrt(k)
 - information: d'^2 = s k / (1 + epsilon k), information that shared noise limits (Moreno-Bote et al. 2014)
 - exponential: score = a - b exp(-k / tau)
+
+d'^2 is what independent cells add up. Of numbers, decoded by regression, that is the signal-to-noise ratio
+R^2 / (1 - R^2): for numbers coded linearly in normal noise both are the linear Fisher information, times the squared
+distance of the classes or the variance of the numbers. Where this package says d'^2, it is that ratio for numbers.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import numpy as np
 import scipy
 
 from pipeline.errors import ArgumentError
+from pipeline.settings.curves import METRICS, NUMBER_METRICS
 
 #: Parameters of each family, in the order in which a tie is decided: simplest first.
 FAMILIES = {
@@ -51,7 +56,7 @@ def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric
         Its parameters by name.
     k : array of float
     metric : str
-        Key of `D_PRIME`; only ``information`` depends on it.
+        One of ``pipeline.settings.curves.METRICS``; only ``information`` depends on it.
 
     Returns
     -------
@@ -81,9 +86,14 @@ def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric
 
 
 def check_metric(metric: str) -> None:
-    """Raise ArgumentError unless scores of this metric can be converted to d-prime."""
-    if metric not in D_PRIME:
-        raise ArgumentError(f"metric must be one of {sorted(D_PRIME)}, not {metric!r}")
+    """Raise ArgumentError unless there is a metric of this name."""
+    if metric not in METRICS:
+        raise ArgumentError(f"metric must be one of {sorted(METRICS)}, not {metric!r}")
+
+
+def chance_of(metric: str) -> float:
+    """Return the score of a decoder without information: one half of two classes, 0 of numbers."""
+    return 0.0 if metric in NUMBER_METRICS else 0.5
 
 
 def _basis(family: str, k: np.ndarray, theta: Any) -> np.ndarray:
@@ -101,13 +111,22 @@ def _basis(family: str, k: np.ndarray, theta: Any) -> np.ndarray:
 
 
 def d_prime(score: np.ndarray, metric: str) -> np.ndarray:
-    """Return d' of scores, float64 of their shape; negative for scores below one half, finite for scores of 1."""
+    """Return d' of scores of two classes, float64 of their shape; negative below one half, finite for scores of 1."""
     d: np.ndarray = D_PRIME[metric] * scipy.special.ndtri(np.clip(score, 1 - SCORE_MAX, SCORE_MAX))
     return d
 
 
 def d_squared(score: np.ndarray, metric: str) -> np.ndarray:
-    """Return d'^2 of scores, float64 of their shape; negative for scores below one half, finite for scores of 1."""
+    """Return d'^2 of scores, or of numbers R^2 / (1 - R^2), float64 of their shape.
+
+    Negative for scores below chance, finite for scores of 1. Spearman's correlation is converted to R^2 as of normal
+    variables (Pearson 1907).
+    """
+    if metric in NUMBER_METRICS:
+        r = 2 * np.sin(np.pi / 6 * np.clip(score, -1, 1))
+        r_squared = np.clip(r * np.abs(r) if metric == "spearman" else score, -SCORE_MAX, SCORE_MAX)
+        ratio: np.ndarray = r_squared / (1 - r_squared)
+        return ratio
     d = d_prime(score, metric)
     signed: np.ndarray = d * np.abs(d)
     return signed
@@ -115,13 +134,24 @@ def d_squared(score: np.ndarray, metric: str) -> np.ndarray:
 
 def _score(d_squared: np.ndarray, metric: str) -> np.ndarray:
     """Return the score of (signed) d'^2, the inverse of `d_squared`."""
+    if metric in NUMBER_METRICS:
+        r_squared: np.ndarray = d_squared / (1 + d_squared)
+        if metric == "r2":
+            return r_squared
+        rank: np.ndarray = 6 / np.pi * np.arcsin(np.sign(r_squared) * np.sqrt(np.abs(r_squared)) / 2)
+        return rank
     score: np.ndarray = scipy.special.ndtr(np.sign(d_squared) * np.sqrt(np.abs(d_squared)) / D_PRIME[metric])
     return score
 
 
 def _weights(family: str, mean: np.ndarray, variance: np.ndarray, metric: str) -> np.ndarray:
     """Return the inverse variance of the mean score, or (information) of d'^2, (K,) with sum 1."""
-    if family == "information":
+    if family == "information" and metric in NUMBER_METRICS:
+        step = 1e-5
+        slope = (d_squared(mean + step, metric) - d_squared(mean - step, metric)) / (2 * step)
+        # as below: the second term keeps that of a correlation near 0 from vanishing
+        variance = slope**2 * variance + 2 * variance**2
+    elif family == "information":
         z = scipy.special.ndtri(np.clip(mean, 1 - SCORE_MAX, SCORE_MAX))
         slope = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / D_PRIME[metric]  # d score / d d'
         # delta method: the variance of d' is that of the score over the squared slope
@@ -258,7 +288,10 @@ def _k_at(family: str, parameters: np.ndarray, level: np.ndarray, metric: str) -
     with np.errstate(divide="ignore", invalid="ignore"):
         if family == "information":
             # each formula is the family's curve solved for k; d here is d'^2
-            d = np.square(D_PRIME[metric] * scipy.special.ndtri(level))
+            d = (
+                d_squared(level, metric) if metric in NUMBER_METRICS
+                else np.square(D_PRIME[metric] * scipy.special.ndtri(level))
+            )  # fmt: skip
             k = np.where(d < first * theta, d / (first - d / theta), np.inf)
         elif family == "exponential":
             k = theta * np.log(np.maximum(second, 1e-300) / (first - level))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.decoding.fits.families import d_squared
+from pipeline.decoding.fits.families import chance_of, d_squared
 
 #: Below the smallest k a curve is extended by at most this factor: an extension far from all data has no meaning.
 MAX_EXTENSION = 32.0
@@ -55,7 +55,9 @@ def rising(means: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return fitted
 
 
-def k_reaching(ks: np.ndarray, curves: np.ndarray, thresholds: np.ndarray, chance: float = 0.5) -> np.ndarray:
+def k_reaching(
+    ks: np.ndarray, curves: np.ndarray, thresholds: np.ndarray, chance: float = 0.5, metric: str = "auc"
+) -> np.ndarray:  # fmt: skip
     """Return the number of cells with which each curve reaches its threshold, (C,) float64.
 
     The score is interpolated linearly in log2 k. Below the smallest k it is extended with d'^2 in proportion to k, as
@@ -70,6 +72,7 @@ def k_reaching(ks: np.ndarray, curves: np.ndarray, thresholds: np.ndarray, chanc
     thresholds : (C,) float
         Scores.
     chance : float
+    metric : str
 
     Returns
     -------
@@ -82,17 +85,17 @@ def k_reaching(ks: np.ndarray, curves: np.ndarray, thresholds: np.ndarray, chanc
     [22.63]
     """
     found = _interpolated(np.log2(ks), curves, thresholds)
-    # any metric: the constants of d' cancel in the ratio
-    ratio = d_squared(thresholds, "auc") / np.maximum(d_squared(curves[0], "auc"), LEAST_D_SQUARED)
+    ratio = d_squared(thresholds, metric) / np.maximum(d_squared(curves[0], metric), LEAST_D_SQUARED)
     found = np.where(thresholds <= curves[0], _extended(ks[0], ratio), found)
     return np.where(thresholds > chance, found, np.nan)
 
 
-def k_halves(ks: np.ndarray, curves: np.ndarray) -> np.ndarray:
+def k_halves(ks: np.ndarray, curves: np.ndarray, metric: str = "auc") -> np.ndarray:
     """Return the number of cells with half of the d'^2 that each curve has at its largest k, (C,) float64.
 
     d'^2, which for independent cells is in proportion to k, is interpolated linearly in log2 d'^2 and log2 k, and is
-    in proportion to k below the smallest k. NaN where the score at the largest k is one half or less.
+    in proportion to k below the smallest k. NaN where the score at the largest k is at chance or below. Of numbers d'^2
+    is R^2 / (1 - R^2): see ``pipeline.decoding.fits.families``.
 
     Parameters
     ----------
@@ -100,6 +103,7 @@ def k_halves(ks: np.ndarray, curves: np.ndarray) -> np.ndarray:
         Increasing.
     curves : (K, C) float
         Not decreasing: see `rising`.
+    metric : str
 
     Examples
     --------
@@ -108,11 +112,11 @@ def k_halves(ks: np.ndarray, curves: np.ndarray) -> np.ndarray:
     >>> k_halves(ks, ndtr(np.sqrt(ks / 100))[:, None]).round(2).tolist()
     [32.0]
     """
-    squares = np.maximum(d_squared(curves, "auc"), LEAST_D_SQUARED)
+    squares = np.maximum(d_squared(curves, metric), LEAST_D_SQUARED)
     half = squares[-1] / 2
     found = _interpolated(np.log2(ks), np.log2(squares), np.log2(half))
     found = np.where(half <= squares[0], _extended(ks[0], half / squares[0]), found)
-    return np.where(curves[-1] > 0.5, found, np.nan)
+    return np.where(curves[-1] > chance_of(metric), found, np.nan)
 
 
 def _interpolated(log_ks: np.ndarray, curves: np.ndarray, thresholds: np.ndarray) -> np.ndarray:

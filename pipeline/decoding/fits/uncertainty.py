@@ -6,6 +6,9 @@ with a penalty in proportion to k, the true factor is between 1.5 and 2, and fal
 (``benchmarks/statistics.py``). The interval is made on the logit scale, because a symmetric one fails near a score of
 1. There its upper bound keeps the factor of 2: scores of 1 are frequent and the others spread downwards, so that one
 somewhat below 1 may well be of decoders whose expected score is nearly 1.
+
+Of numbers the factor is 2 at every score (``benchmarks/regression.py``). R^2, which has no lower bound, is on the scale
+of -log(1 - R^2), the logarithm of the error; a rank correlation on Fisher's, atanh.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ import numpy as np
 import scipy
 
 from pipeline.decoding.fits.families import ALPHA
+from pipeline.settings.curves import NUMBER_METRICS
 
 #: Variance from the trials over that of the test trials with the decoders as they are.
 TRAINING_FACTOR = 2.0
@@ -62,11 +66,13 @@ RULES = {
 SAME_DECODERS = VarianceRule(factor=1.0, factor_at_one=1.0)
 #: Scores are clipped to this, and to 1 - 0.5 / trials, before they are put on the logit scale.
 SCORE_MIN = 0.01
+#: R^2 and correlations are clipped so far from 1, and have at least the variance, on whose inverse fits are weighted.
+NUMBERS_MIN, LEAST_OF_NUMBERS = 1e-6, 1e-8
 
 
 def score_variance(
-    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule = RULES["calibrated"]
-) -> np.ndarray:  # fmt: skip
+    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule = RULES["calibrated"], metric: str = "auc"
+) -> np.ndarray:
     """Return the variance of the mean score of each k about the expected score, (K,) float64.
 
     Parameters
@@ -77,56 +83,65 @@ def score_variance(
         Of each labelled trial on the mean score: see ``NDCCurve.influences``.
     rule : VarianceRule
         One of ``RULES``, or ``SAME_DECODERS``.
+    metric : str
     """
-    effects = _effects(scores, influences, rule)
+    effects = _effects(scores, influences, rule, metric)
     variance: np.ndarray = np.sum(effects**2, axis=1)
     return variance
 
 
 def score_interval(
-    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule = RULES["calibrated"]
+    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule = RULES["calibrated"], metric: str = "auc"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the bounds of the 95 % interval of the expected score of each k, (K,) float64 each.
 
     Parameters
     ----------
-    scores, influences, rule
+    scores, influences, rule, metric
         As for `score_variance`.
     """
-    mean, center, scale = _on_logit_scale(scores, influences)
-    variances = (score_variance(scores, influences, one) for one in (rule, rule.upwards))
+    mean, center, scale = _on_scale(scores, influences, metric)
+    variances = (score_variance(scores, influences, one, metric) for one in (rule, rule.upwards))
     down, up = (scipy.special.ndtri(1 - ALPHA / 2) * np.sqrt(variance) * scale for variance in variances)
+    low, high = _from_scale(center - down, metric), _from_scale(center + up, metric)
     # a mean of 1, whose center is clipped, belongs to its own interval
-    return np.minimum(scipy.special.expit(center - down), mean), np.maximum(scipy.special.expit(center + up), mean)
+    return np.minimum(low, mean), np.maximum(high, mean)
 
 
 def score_draws(
-    scores: np.ndarray, influences: np.ndarray, n_draws: int, seed: int, rule: VarianceRule = RULES["calibrated"]
+    scores: np.ndarray,
+    influences: np.ndarray,
+    n_draws: int,
+    seed: int,
+    rule: VarianceRule = RULES["calibrated"],
+    metric: str = "auc",
 ) -> np.ndarray:
-    """Return draws of the whole curve, (K, B) float64: normal on the logit scale, with the covariance over k.
+    """Return draws of the whole curve, (K, B) float64: normal on the scale of intervals, with the covariance over k.
 
     Parameters
     ----------
-    scores, influences, rule
+    scores, influences, rule, metric
         As for `score_variance`.
     n_draws : int
         B. Draw b does not depend on it.
     seed : int
     """
-    effects = _effects(scores, influences, rule)
+    effects = _effects(scores, influences, rule, metric)
     normal = np.empty((effects.shape[1], n_draws))
     for b in range(n_draws):
         normal[:, b] = np.random.default_rng(np.random.SeedSequence([seed, b])).normal(size=len(normal))
-    _, center, scale = _on_logit_scale(scores, influences)
-    draws: np.ndarray = scipy.special.expit(center[:, None] + scale[:, None] * (effects @ normal))
-    return draws
+    _, center, scale = _on_scale(scores, influences, metric)
+    return _from_scale(center[:, None] + scale[:, None] * (effects @ normal), metric)
 
 
-def _effects(scores: np.ndarray, influences: np.ndarray, rule: VarianceRule) -> np.ndarray:
+def _effects(scores: np.ndarray, influences: np.ndarray, rule: VarianceRule, metric: str) -> np.ndarray:
     """Return independent effects on the mean scores, (K, n + R + 1): their squares add up to the variance."""
-    clipped = scipy.special.expit(_on_logit_scale(scores, influences)[1])
-    by_trial, by_subset = np.sqrt(rule.at(clipped))[:, None] * influences, _subset_effects(scores)
-    least = rule.least * clipped * (1 - clipped) / influences.shape[1]
+    if metric in NUMBER_METRICS:
+        factors, least = np.full(len(scores), rule.factor), np.full(len(scores), LEAST_OF_NUMBERS)
+    else:
+        clipped = scipy.special.expit(_on_scale(scores, influences, metric)[1])
+        factors, least = rule.at(clipped), rule.least * clipped * (1 - clipped) / influences.shape[1]
+    by_trial, by_subset = np.sqrt(factors)[:, None] * influences, _subset_effects(scores)
     # what is missing to the least variance is one effect on all ks
     lacking = np.sqrt(np.maximum(least - np.sum(by_trial**2, axis=1) - np.sum(by_subset**2, axis=1), 0))
     return np.column_stack([by_trial, by_subset, lacking])
@@ -146,8 +161,28 @@ def _subset_effects(scores: np.ndarray) -> np.ndarray:
     return effects
 
 
-def _on_logit_scale(scores: np.ndarray, influences: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the mean score, its logit, and the derivative of the logit there, (K,) each."""
+def _on_scale(
+    scores: np.ndarray, influences: np.ndarray, metric: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # fmt: skip
+    """Return the mean score, its value on the scale of intervals, and the derivative of the scale there, (K,) each."""
     mean = mean_score(scores)
+    if metric in NUMBER_METRICS:
+        most = np.minimum(mean, 1 - NUMBERS_MIN)
+        if metric == "r2":
+            return mean, -np.log1p(-most), 1 / (1 - most)
+        most = np.maximum(most, NUMBERS_MIN - 1)
+        return mean, np.arctanh(most), 1 / (1 - most**2)
     clipped = np.clip(mean, SCORE_MIN, 1 - 0.5 / influences.shape[1])
     return mean, scipy.special.logit(clipped), 1 / (clipped * (1 - clipped))
+
+
+def _from_scale(values: np.ndarray, metric: str) -> np.ndarray:
+    """Return the scores of values on the scale of intervals, float64 of their shape."""
+    scores: np.ndarray
+    if metric == "r2":
+        scores = -np.expm1(-values)
+    elif metric == "spearman":
+        scores = np.tanh(values)
+    else:
+        scores = scipy.special.expit(values)
+    return scores

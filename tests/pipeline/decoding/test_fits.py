@@ -485,7 +485,7 @@ def test_any_scores_give_ordered_answers(data):
         (lambda: fit_curve([2, 2], np.ones((2, 2))), r"must increase.*\[2, 2\]"),
         (lambda: fit_curve([0, 2], np.ones((2, 2))), "from 1"),
         (lambda: fit_curve([1, 2], np.full((2, 2), np.nan)), "no score is finite"),
-        (lambda: fit_curve([1, 2], np.ones((2, 2)), "r2"), "auc.*'r2'"),
+        (lambda: fit_curve([1, 2], np.ones((2, 2)), "f1"), "auc.*'f1'"),
         (lambda: fit_curve([1, 2], np.ones((2, 2)), trial_means=np.ones((3, 4))), r"K = 2.*\(3, 4\)"),
         (lambda: family_curve("line", {}, 1), "'line'"),
         (lambda: family_curve("exponential", {"a": 1}, 1), "'tau'.*'a'"),
