@@ -37,7 +37,7 @@ from pipeline.errors import (
     NotFoundError,
     OutOfRangeError,
 )
-from pipeline.settings.curves import TARGETS, curve_settings, each_region, own_targets, preset
+from pipeline.settings.curves import EVENT_TIMES, TARGETS, curve_settings, each_region, own_targets, preset
 from pipeline.settings.signals import SignalSettings
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
@@ -92,6 +92,7 @@ __all__ = [
     "trial_columns",
     "trial_type_means",
     "untag",
+    "wheel_speed",
 ]
 
 #: A result that ``_reported`` returns as it is.
@@ -666,6 +667,48 @@ def trial_columns(eid: str) -> pd.DataFrame:
     return columns_table(trials_of(eid))
 
 
+def wheel_speed(eid: str, event: str, win: tuple[float, float]) -> np.ndarray:
+    """Return the mean speed of the wheel about an event of each trial: numbers that can be decoded, as ``labels``.
+
+    Parameters
+    ----------
+    eid : str
+        As for ``load_or_embed``.
+    event : str
+        ALF trials attribute with times (``pipeline.settings.curves.EVENT_TIMES``).
+    win : (float, float)
+        Start and end of the window around it, s.
+
+    Returns
+    -------
+    (n_trials,) float64
+        Mean of the absolute velocity, rad/s; NaN for a trial without the event, or where the wheel was not recorded.
+
+    Raises
+    ------
+    DataError
+        Trials or wheel cannot be read, or the session has no wheel.
+    ArgumentError
+        The event is unknown, or the window does not start before it ends.
+    """
+    from pipeline.behavior.wheel import mean_speed
+    from schemas.session import Behavior, Wheel, trials_of, wheel_velocity
+
+    if event not in EVENT_TIMES or not win[0] < win[1]:
+        raise ArgumentError(
+            f"event must be one of {', '.join(EVENT_TIMES)}, and the window start before it ends, not {event!r} and "
+            f"{win}"
+        )
+    schemas.activate()
+    eid = registered(eid)
+    filled = fill([Behavior, Wheel], {"eid": eid})
+    wheel = wheel_velocity(eid)
+    if wheel is None or not (Behavior & {"eid": eid}):
+        raise DataError("its trials or its wheel cannot be read", eid=eid, do="; ".join(filled.lines()) or None)
+    times = trials_of(eid)[event]
+    return mean_speed(*wheel, times + win[0], times + win[1])
+
+
 def neuron_dropping_curves_cached(
     eids: Sequence[str] | BestSet,
     targets: Sequence[str] = TARGETS,
@@ -729,8 +772,9 @@ def neuron_dropping_curves_cached(
         Show progress bars, and print the table at the end.
     labels : dict, optional
         Labels of your own by name: a dict of session to values, 1, 0 or NaN for each trial, or a function of the table
-        of ``trial_columns`` that returns them. They are stored, and then are targets without being given again. Or a
-        key of ``LabelSet``, for labels that were replaced since.
+        of ``trial_columns`` that returns them. More than two different values are numbers, decoded by ridge regression.
+        They are stored, and then are targets without being given again. Or a key of ``LabelSet``, for labels that were
+        replaced since.
     pairs : {'consecutive', 'all'}, optional
         Separate curves for each pair of sessions, with all cells that the two share: more than all sessions share.
     settings : {'scripts'}, optional
@@ -864,10 +908,12 @@ def _stand_ins(targets: Sequence[str], labels: Any) -> str | dict[str, str]:
 
 def _with_labels(settings: Sequence[NDCSettings], labels: Any, eids: Sequence[str]) -> list[NDCSettings]:
     """Return settings with the keys of the labels of own targets, which are stored if they are given."""
+    from schemas.labels import of_kind
+
     if isinstance(labels, str):
-        return list(settings)
+        return [of_kind(one) for one in settings]
     keys = _own_labels(own_targets([one.target for one in settings]), labels or {}, eids)
-    return [replace(one, labels=keys.get(one.target, "")) for one in settings]
+    return [of_kind(replace(one, labels=keys.get(one.target, ""))) for one in settings]
 
 
 def _own_labels(targets: Sequence[str], labels: Mapping[str, Any], eids: Sequence[str]) -> dict[str, str]:

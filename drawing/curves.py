@@ -15,6 +15,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.days import DayTrend
 from pipeline.decoding.fits.families import family_curve
 from pipeline.decoding.fits.trend import LogKSlope
+from pipeline.figures.ndc import common_metric
 from pipeline.signals.peri_event import window_in_words
 from schemas.decoding.results import NDCRun, TargetRun
 from schemas.decoding.rows import p_of
@@ -107,7 +108,8 @@ def _trends(run: NDCRun, width: str | None) -> Figure:
             for target in of_targets
         },
         ceilings={target.name: [row["ceiling"] for row in target.curves] for target in of_targets},
-        performance=sorted(shares.items()), start=run.first_date, metric=asked.metric, curve_axis=asked.curve_axis,
+        performance=sorted(shares.items()), start=run.first_date, curve_axis=asked.curve_axis,
+        metric=common_metric(target.settings.metric for target in of_targets),
         title=f"{run.subject}: code and sensitivity over days", width=width,
     )  # fmt: skip
 
@@ -132,10 +134,10 @@ def performance(run: NDCRun, width: str | None = None) -> Figure | None:
     """Draw the score at the largest k of every target against performance; None without a curve."""
     if not any(run.curves.values()):
         return None
-    asked = run.settings[0]
+    metric = common_metric(target.settings.metric for target in run.targets if target.curves)
     title = f"{run.subject}: score over performance"
     return figures.score_over_performance(
-        _curves_by_target(run), metric=asked.metric, title=title, curve_axis=asked.curve_axis, width=width
+        _curves_by_target(run), metric=metric, title=title, curve_axis=run.settings[0].curve_axis, width=width
     )
 
 

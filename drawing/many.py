@@ -13,7 +13,8 @@ from rich.markup import escape
 from drawing.screen import print_mice, shown_result, trend_lines, wide_console
 from drawing.tables import table_of
 from pipeline import figures
-from pipeline.decoding import DayTrend
+from pipeline.decoding import DayTrend, NDCSettings
+from pipeline.figures.ndc import common_metric
 from pipeline.text import printable
 from schemas.decoding.cohorts import MiceRun
 from schemas.decoding.many import ManyRuns
@@ -80,16 +81,17 @@ def mice(run: MiceRun, width: str | None = None) -> Figure | None:
     tasks = ((NDCCohort.Member & run.cohort) * SessionSet.proj("subject") * NDCParams).to_dicts(order_by="subject")
     names = {(row["session_set"], row["ndc_params"]): row["question_name"] for row in run.slopes}
     trends: dict[str, dict[str, dict[str, DayTrend]]] = defaultdict(dict)
-    settings = None
+    asked: list[NDCSettings] = []
     for task in tasks:
         name = names.get((task["session_set"], task["ndc_params"]))
         if name is not None:  # without a slope there is nothing to draw
-            settings = settings or settings_of(task)
+            asked.append(settings_of(task))
             key = {one: task[one] for one in NDCTask.primary_key}
             trends[name][task["subject"]] = {trend.quantity: trend for trend in trends_of_task(key)}
-    if settings is None:
+    if not asked:
         return None
     return figures.mice_over_days(
-        dict(sorted(trends.items())), metric=settings.metric, curve_axis=settings.curve_axis, width=width,
+        dict(sorted(trends.items())), metric=common_metric(one.metric for one in asked),
+        curve_axis=asked[0].curve_axis, width=width,
         title=f"{len(run.subjects)} mice: code and sensitivity over days",
     )  # fmt: skip

@@ -106,7 +106,7 @@ def ndc(eids: Sequence[str], question: Question, output: Path | None = None) -> 
     return result
 
 
-def add_labels(file: Path, name: str) -> int:
+def add_labels(file: Path, name: str, *, numbers: bool | None = None) -> int:
     """Add the labels of a CSV file, and return the number of their sessions.
 
     Parameters
@@ -114,6 +114,8 @@ def add_labels(file: Path, name: str) -> int:
     file : Path
         See ``pipeline.decoding.own_labels.read_labels``.
     name : str
+    numbers : bool, optional
+        As for ``LabelSet.add``.
 
     Raises
     ------
@@ -138,7 +140,7 @@ def add_labels(file: Path, name: str) -> int:
             raise DataError("is named in two ways", eid=eid, dataset=file.name)
         labels[eid] = np.full(n, np.nan)
         labels[eid][list(values[named])] = list(values[named].values())
-    LabelSet.add(name, labels)
+    LabelSet.add(name, labels, numbers=numbers)
     return len(labels)
 
 

@@ -1,23 +1,27 @@
-"""Labels of one's own, which are decoded like choice and stimulus."""
+"""Labels of one's own, classes or numbers, which are decoded like choice and stimulus."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import datajoint as dj
 import numpy as np
 
-from pipeline.decoding.own_labels import checked_labels
-from pipeline.errors import DataError, NotFoundError
-from pipeline.settings.curves import EVENTS, check_own_name
+from pipeline.decoding import NDCSettings
+from pipeline.decoding.own_labels import are_numbers, checked_labels
+from pipeline.errors import ArgumentError, DataError, NotFoundError
+from pipeline.settings.curves import CLASS_METRICS, EVENTS, NUMBER_METRICS, check_own_name
 from schemas.cascade import WholeDelete
 from schemas.provenance import now
 from schemas.rows import content_key
 from schemas.session import FINGERPRINT, Behavior, trials_of
 
 schema = dj.Schema()
+#: What labels are, by which they are decoded: two classes by logistic regression, numbers by ridge regression.
+CLASSES, NUMBERS = "classes", "numbers"
 
 
 @schema
@@ -29,6 +33,7 @@ class LabelSet(WholeDelete, dj.Manual):
     label_name : varchar(16)            # name of the target
     labelled_by : varchar(255)          # account of the database
     labelled_at : datetime(6)           # UTC
+    label_kind='classes' : varchar(8)   # classes (1 and 0), or numbers
     """
 
     class Labels(dj.Part):
@@ -37,7 +42,7 @@ class LabelSet(WholeDelete, dj.Manual):
         -> master
         labelled_eid : char(36)
         ---
-        own_labels : <blob>             # (n_trials,) float64, 1, 0 or NaN
+        own_labels : <blob>             # (n_trials,) float64, 1 and 0, or numbers; NaN: none
         """
 
     class Trials(dj.Part):
@@ -49,7 +54,7 @@ class LabelSet(WholeDelete, dj.Manual):
         """
 
     @classmethod
-    def add(cls, name: str, labels: Mapping[str, Any]) -> dict:
+    def add(cls, name: str, labels: Mapping[str, Any], *, numbers: bool | None = None) -> dict:
         """Insert labels unless they are in the table, and return their key; the name now stands for them.
 
         Parameters
@@ -57,7 +62,9 @@ class LabelSet(WholeDelete, dj.Manual):
         name : str
             Up to 16 of a to z, 0 to 9 and _, not beginning with a digit, and not that of another target.
         labels : mapping of eid to sequence of n_trials numbers
-            1, 0 or NaN for each trial of sessions whose trials have been read.
+            1, 0 or NaN for each trial of sessions whose trials have been read; or numbers.
+        numbers : bool, optional
+            The labels are numbers, and not classes. By default they are if they have more than two different values.
 
         Raises
         ------
@@ -73,15 +80,21 @@ class LabelSet(WholeDelete, dj.Manual):
         if missing := sorted(set(labels) - known):
             raise DataError("has no trials in the database", eid=missing[0], dataset=f"labels {name!r}",
                             do=f"Read it with: meso ingest {missing[0]}")  # fmt: skip
+        if numbers is None:
+            numbers = are_numbers(labels.values())
         trials = {eid: trials_of(eid) for eid in sorted(labels)}
-        checked = {eid: checked_labels(labels[eid], len(one["choice"]), name, eid) for eid, one in trials.items()}
-        plain = {eid: [None if np.isnan(one) else int(one) for one in row] for eid, row in checked.items()}
-        key = {"label_set": content_key([name, plain])}
+        checked = {
+            eid: checked_labels(labels[eid], len(one["choice"]), name, eid, numbers=numbers)
+            for eid, one in trials.items()
+        }
+        kind, of_kind = (NUMBERS, float) if numbers else (CLASSES, int)
+        plain = {eid: [None if np.isnan(one) else of_kind(one) for one in row] for eid, row in checked.items()}
+        key = {"label_set": content_key([name, plain, *([kind] if numbers else ())])}
         given = [{**key, "labelled_eid": eid, "labelled_trials": trials_key(one)} for eid, one in trials.items()]
         with cls.connection.transaction:
             if not (cls & key):
                 row = {"label_name": name, "labelled_by": cls.connection.get_user(), "labelled_at": now()}
-                cls.insert1({**key, **row})
+                cls.insert1({**key, **row, "label_kind": kind})
                 cls.Labels.insert({**key, "labelled_eid": eid, "own_labels": row} for eid, row in checked.items())
             elif cls.named([name])[name] != key["label_set"]:  # former labels, added again
                 cls.update1({**key, "labelled_at": now()})
@@ -122,7 +135,7 @@ class LabelSet(WholeDelete, dj.Manual):
 
     @classmethod
     def of_session(cls, label_set: str, eid: str, trials: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the labels of a session, (n_trials,) float64: 1, 0 or NaN.
+        """Return the labels of a session, (n_trials,) float64: 1, 0 or NaN, or numbers.
 
         Parameters
         ----------
@@ -135,17 +148,19 @@ class LabelSet(WholeDelete, dj.Manual):
         DataError
             The set has no labels of the session, or labels of other trials.
         """
-        name = (cls & {"label_set": label_set}).to_arrays("label_name").tolist()
+        found = (cls & {"label_set": label_set}).to_dicts()
         of_session = {"label_set": label_set, "labelled_eid": eid}
         rows = (cls.Labels & of_session).to_dicts()
         if not rows:
-            problem = f"has no labels {name[0]!r}" if name else "its labels are not in the database any more"
+            missing = f"has no labels {found[0]['label_name']!r}" if found else ""
+            problem = missing or "its labels are not in the database any more"
             raise DataError(problem, eid=eid, do="Add labels of all sessions with: meso labels add FILE")
-        labels = checked_labels(rows[0]["own_labels"], len(trials["choice"]), name[0], eid)
+        name, numbers = found[0]["label_name"], found[0]["label_kind"] == NUMBERS
+        labels = checked_labels(rows[0]["own_labels"], len(trials["choice"]), name, eid, numbers=numbers)
         given_for = (cls.Trials & of_session).to_arrays("labelled_trials")
         if len(given_for) and trials_key(trials) not in given_for:
             raise DataError(
-                "the labels were given for other trials", eid=eid, dataset=f"labels {name[0]!r}",
+                "the labels were given for other trials", eid=eid, dataset=f"labels {name!r}",
                 expected=f"the stimuli, choices and feedback of {len(labels)} trials as when the labels were added",
                 found="others: the trials were read again since",
                 do="Add labels of the trials as they are now: meso labels add FILE, or in Python labels={...}",
@@ -162,10 +177,31 @@ def trials_key(trials: Mapping[str, np.ndarray]) -> str:
     return content_key([[None if np.isnan(one) else one for one in row] for row in columns.tolist()])
 
 
-def listed() -> list[dict[str, Any]]:
-    """Return a row for each set of labels, the latest last: name, key, sessions, labels by class, account, time.
+def of_kind(settings: NDCSettings) -> NDCSettings:
+    """Return settings with a metric of the kind of their labels: of numbers r2, where the metric is auc, the default.
 
-    ``trials`` is 'compared' if it is known for which trials the labels were given, else 'unknown': before version 26.
+    Raises
+    ------
+    ArgumentError
+        The metric is of the other kind.
+    """
+    found = (LabelSet & {"label_set": settings.labels}).to_dicts() if settings.labels else []
+    if not found or (found[0]["label_kind"] == NUMBERS) == settings.of_numbers:
+        return settings
+    if settings.metric == NDCSettings.metric:
+        return replace(settings, metric=NUMBER_METRICS[0])
+    kinds = {CLASSES: CLASS_METRICS, NUMBERS: NUMBER_METRICS}
+    kind = found[0]["label_kind"]
+    raise ArgumentError(
+        f"labels {settings.target!r} are {kind}, which are scored by {', '.join(kinds[kind])}, not {settings.metric!r}"
+    )
+
+
+def listed() -> list[dict[str, Any]]:
+    """Return a row for each set of labels, the latest last: name, key, kind, sessions, trials, account, time.
+
+    Of classes the trials of each are counted, of numbers those that have one. ``trials`` is 'compared' if it is known
+    for which trials the labels were given, else 'unknown': before version 26.
     """
     parts: dict[str, list[np.ndarray]] = {}
     for row in LabelSet.Labels.to_dicts(order_by="KEY"):
@@ -173,9 +209,12 @@ def listed() -> list[dict[str, Any]]:
     with_trials, rows = set(LabelSet.Trials.to_arrays("label_set")), []
     for row in LabelSet.to_dicts(order_by="labelled_at"):
         labels = np.concatenate(parts[row["label_set"]])
+        numbers = row["label_kind"] == NUMBERS
         rows.append({
-            "name": row["label_name"], "labels": row["label_set"], "sessions": len(parts[row["label_set"]]),
-            "class_1": int((labels == 1).sum()), "class_0": int((labels == 0).sum()),
+            "name": row["label_name"], "labels": row["label_set"], "kind": row["label_kind"],
+            "sessions": len(parts[row["label_set"]]), "labelled": int(np.isfinite(labels).sum()),
+            "class_1": None if numbers else int((labels == 1).sum()),
+            "class_0": None if numbers else int((labels == 0).sum()),
             "without": int(np.isnan(labels).sum()),
             "trials": "compared" if row["label_set"] in with_trials else "unknown",
             "added_by": row["labelled_by"], "added_at": row["labelled_at"],

@@ -1,9 +1,9 @@
-"""Labels of one's own: a class for each trial, from values or from a file."""
+"""Labels of one's own: a class or a number for each trial, from values or from a file."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,28 @@ BY_EID, BY_PLACE = ("eid",), ("subject", "date", "number")
 NO_LABEL = ("", "nan", "null", "none")
 
 
-def checked_labels(values: Any, n_trials: int, name: str, eid: str) -> np.ndarray:
-    """Return the labels of a session, (n_trials,) float64: 1, 0, or NaN for a trial of neither class.
+def are_numbers(sessions: Iterable[Any]) -> bool:
+    """Return whether labels, the values of each session, are numbers: more than two different ones.
+
+    Values that cannot be read as numbers are left to ``checked_labels``.
+
+    Examples
+    --------
+    >>> are_numbers([[1, 0, None], [0, 0, 1]]), are_numbers([[0.3, 1.2, None], [0.5]])
+    (False, True)
+    """
+    found: set[float] = set()
+    for values in sessions:
+        try:
+            labels = _as_floats(values)
+        except (TypeError, ValueError):
+            continue
+        found |= set(np.unique(labels[np.isfinite(labels)]).tolist())
+    return len(found) > 2
+
+
+def checked_labels(values: Any, n_trials: int, name: str, eid: str, *, numbers: bool = False) -> np.ndarray:
+    """Return the labels of a session, (n_trials,) float64: 1, 0, or NaN for a trial of neither class; or numbers.
 
     Parameters
     ----------
@@ -29,11 +49,14 @@ def checked_labels(values: Any, n_trials: int, name: str, eid: str) -> np.ndarra
     name : str
         Of the labels, for errors.
     eid : str
+    numbers : bool
+        The labels are numbers, of which NaN are missing.
 
     Raises
     ------
     DataError
-        There are more or fewer values than trials, one is neither 1, 0 nor NaN, or a class is empty.
+        There are more or fewer values than trials; one is neither 1, 0 nor NaN, or a class is empty. Of numbers: one is
+        infinite, or all are equal.
 
     Examples
     --------
@@ -42,15 +65,18 @@ def checked_labels(values: Any, n_trials: int, name: str, eid: str) -> np.ndarra
     """
     place: dict[str, Any] = {"eid": eid, "dataset": f"labels {name!r}"}
     try:
-        # a Series of pandas' own types has NA, which numpy cannot convert
-        labels = values.to_numpy(float, na_value=np.nan) if hasattr(values, "to_numpy") else _as_floats(values)
+        labels = _as_floats(values)
     except (TypeError, ValueError) as error:
-        raise DataError(f"the labels are no numbers: {error}", expected="1, 0 or NaN for each trial", **place) from None
+        raise DataError(f"the labels are no numbers: {error}", expected="a number or NaN for each trial",
+                        **place) from None  # fmt: skip
     if labels.shape != (n_trials,):
         raise DataError("another number of labels than of trials", expected=f"{n_trials}",
                         found=" x ".join(map(str, labels.shape)) or "a single number", **place)  # fmt: skip
+    if numbers:
+        _check_numbers(labels, place)
+        return labels
     if len(wrong := np.flatnonzero(~np.isin(labels, (0, 1)) & ~np.isnan(labels))):
-        raise DataError("a label has another value", expected="1, 0 or NaN (no label)",
+        raise DataError("a label has another value", expected="1, 0 or NaN (no label); or more than two numbers",
                         found=f"{labels[wrong[0]]:g} in trial {wrong[0]}", **place)  # fmt: skip
     counts = int((labels == 0).sum()), int((labels == 1).sum())
     if min(counts) == 0:
@@ -59,7 +85,22 @@ def checked_labels(values: Any, n_trials: int, name: str, eid: str) -> np.ndarra
     return labels
 
 
+def _check_numbers(labels: np.ndarray, place: dict[str, Any]) -> None:
+    """Refuse numbers (n,) that are infinite, or do not differ."""
+    if len(wrong := np.flatnonzero(np.isinf(labels))):
+        raise DataError("a label is infinite", expected="finite numbers or NaN (no label)",
+                        found=f"{labels[wrong[0]]:g} in trial {wrong[0]}", **place)  # fmt: skip
+    known = labels[~np.isnan(labels)]
+    if not len(known) or np.ptp(known) == 0:
+        raise DataError("the numbers do not differ", expected="two or more different numbers",
+                        found=f"{known[0]:g} in {len(known)} trials" if len(known) else "none", **place)  # fmt: skip
+
+
 def _as_floats(values: Any) -> np.ndarray:
+    """Return values as float64; raise TypeError or ValueError if they are no numbers."""
+    if hasattr(values, "to_numpy"):  # a Series of pandas' own types has NA, which numpy cannot convert
+        of_series: np.ndarray = values.to_numpy(float, na_value=np.nan)
+        return of_series
     found = np.asarray(values)
     if found.dtype.kind in "USM":
         raise ArgumentTypeError(f"found {found.dtype}")
@@ -124,6 +165,7 @@ def _line(row: dict[str, str | None], names: tuple[str, ...], place: str) -> tup
         return session, int(trial), np.nan if value.lower() in NO_LABEL else float(value)
     except ValueError:
         raise DataError(
-            f"session {session}, trial {trial}: the value is no label", dataset=place, expected="1, 0 or nothing",
+            f"session {session}, trial {trial}: the value is no label", dataset=place,
+            expected="1, 0 or nothing; or a number",
             found=repr(value),
         ) from None  # fmt: skip

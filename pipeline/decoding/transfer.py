@@ -28,7 +28,7 @@ from pipeline.decoding.fits.uncertainty import RULES, SAME_DECODERS, VarianceRul
 from pipeline.decoding.folds import Groups, Validation, fold_masks, influences, scores_of, training_weights
 from pipeline.decoding.penalty import CANDIDATES, chosen
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import NDCSettings
+from pipeline.settings.curves import CLASS_METRICS, NDCSettings
 
 #: What the activity of a day is standardised by: its own mean and standard deviation, or those of the training trials.
 SCALERS = ("own", "trained")
@@ -40,6 +40,7 @@ MOST_DAYS, N_ORDERS = 7, 9999
 WITHOUT_EFFECT = {
     "cells": ("shared",), "curve_axis": ("cells",), "trial_shuffled": (False,), "c_grid": ((),), "n_cells": (0,),
     "null": ("auto", "permute", "circular", "linear_shift", "pseudosession", "conditional"),
+    "metric": CLASS_METRICS,
 }  # fmt: skip
 
 

@@ -75,8 +75,8 @@ def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: in
 
     Parameters
     ----------
-    y : (n,) 0 or 1
-        Trials with another label, such as -1, are dropped and counted as 'balance'.
+    y : (n,) 0 or 1, or float64 numbers
+        Trials with another label, such as -1, are dropped and counted as 'balance'; so are those without a number.
     class_balance : {'downsample', 'weights', 'none'}
     n_total : int, optional
         Trials to keep (the number of the session with the fewest), class proportions after balancing kept; None for
@@ -96,6 +96,8 @@ def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: in
     DataError
         A class is empty.
     """
+    if y.dtype.kind == "f":
+        return _equalized(y, n_total, seed, *names)
     counts = balanced_counts(y, class_balance)
     if min(counts) == 0:
         raise DataError(
@@ -113,26 +115,40 @@ def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: in
     return fate
 
 
+def _equalized(y: np.ndarray, n_total: int | None, seed: int, *names: str) -> np.ndarray:
+    """Return what ``pick_trials`` returns for numbers, which have no classes to balance."""
+    known = np.flatnonzero(labelled(y))
+    order = np.random.default_rng(seed_sequence(seed, *names)).permutation(known)
+    fate = np.full(len(y), "balance", dtype="U8")
+    fate[order] = "equalize"
+    fate[order[:n_total]] = "kept"
+    return fate
+
+
 def balanced_labels(labels: np.ndarray, class_balance: str, n_total: int | None, seed: int, *names: str) -> np.ndarray:
     """Balance each of many label vectors, as ``pick_trials`` does for one.
 
     Parameters
     ----------
-    labels : (S, n) int8
-        1, 0, or -1 for a trial that is left out.
+    labels : (S, n) int8 or float64
+        1, 0, or -1 for a trial that is left out; or numbers, NaN for such a trial.
     class_balance, n_total, seed, *names
-        As for ``pick_trials``. Each vector has a draw of its own, which does not depend on how many there are.
+        As for ``pick_trials``. Each vector of classes has a draw of its own, which does not depend on how many there
+        are. Vectors of numbers have that of the real labels: nothing is balanced, and all keep the same trials.
 
     Returns
     -------
-    (S, n) int8
-        The labels, with -1 also for the dropped trials.
+    (S, n) int8 or float64
+        The labels, with -1 or NaN also for the dropped trials.
 
     Raises
     ------
     DataError
         A class is empty in one of the vectors.
     """
+    if labels.dtype.kind == "f":
+        of_numbers = [pick_trials(y, class_balance, n_total, seed, *names) == "kept" for y in labels]
+        return np.where(np.reshape(of_numbers, labels.shape), labels, np.nan)
     kept = [
         pick_trials(y, class_balance, n_total, seed, *names, f"shuffle {s}") == "kept" for s, y in enumerate(labels)
     ]

@@ -7,7 +7,7 @@ at the ceiling, the intervals of many sessions would hide each other.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -39,9 +39,14 @@ from .style import (
     wrapped,
 )  # fmt: skip
 
-CHANCE = 0.5  # for all METRICS: there are two classes
 TICK_LABEL_WIDTH = 0.3  # inches
-METRICS = {"auc": "AUC", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy"}
+#: Scores by their names in settings; "mixed" are panels with different ones, of classes and of numbers.
+METRICS = {
+    "auc": "AUC", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "r2": "R²",
+    "spearman": "Spearman's ρ", "mixed": "score",
+}  # fmt: skip
+#: Scores without information: of two classes, and of numbers.
+CHANCE = {"auc": 0.5, "accuracy": 0.5, "balanced_accuracy": 0.5, "r2": 0.0, "spearman": 0.0}
 BAR_SHIFT = 0.024  # octaves between the bars of two sessions, which would hide each other at the same k
 MAX_BANDS = 3  # sessions whose spread is drawn as bands; more overlapping bands cannot be read, so bars are drawn
 ROW_HEIGHT = 0.095  # inches from one row of k* to the next
@@ -192,8 +197,8 @@ def ndc_overlay(
         One per session; mappings hold the fields of `Curve`. Drawn in order of date.
     target : str
         Decoded variable, such as ``"choice"``.
-    metric : {"auc", "accuracy", "balanced_accuracy"}
-        Score on the y axis; chance is 0.5.
+    metric : {"auc", "accuracy", "balanced_accuracy", "r2", "spearman"}
+        Score on the y axis; chance is 0.5, or 0 of numbers.
     delta : float
         Distance from the ceiling that defines k*; only used in the legend.
     title : str, optional
@@ -301,12 +306,18 @@ def ndc_panels(
     return fig
 
 
-def check_names(metric: str, curve_axis: str) -> None:
-    """Refuse a metric that is no key of `METRICS`, and an axis that is none of `AXES`."""
-    if metric not in METRICS:
-        raise ArgumentError(f"metric must be one of {sorted(METRICS)}, not {metric!r}")
+def check_names(metric: str, curve_axis: str, metrics: Iterable[str] = METRICS) -> None:
+    """Refuse a metric that is none of `metrics`, and an axis that is none of `AXES`."""
+    if metric not in metrics:
+        raise ArgumentError(f"metric must be one of {sorted(metrics)}, not {metric!r}")
     if curve_axis not in AXES:
         raise ArgumentError(f"curve_axis must be one of {sorted(AXES)}, not {curve_axis!r}")
+
+
+def common_metric(metrics: Iterable[str]) -> str:
+    """Return the metric that all panels of a figure have, or "mixed"."""
+    found = set(metrics)
+    return found.pop() if len(found) == 1 else "mixed"
 
 
 def draw_curves(
@@ -330,7 +341,7 @@ def draw_curves(
     curves, colors, names : sequences of equal length
         Sessions, their colours, and the names that label their lines.
     metric : str
-        Key of `METRICS`.
+        Key of `CHANCE`.
     frame : sequence of Curve, optional
         Curves that determine the limits, to give several axes the same limits. Default: `curves`.
     n_rows : int, optional
@@ -353,10 +364,10 @@ def draw_curves(
     >>> ax.get_ylabel(), ax.get_xscale()
     ('AUC', 'log')
     """
-    check_names(metric, curve_axis)
+    check_names(metric, curve_axis, CHANCE)
     # ks usually double
     ax.set_xscale("log", base=2)
-    ax.axhline(CHANCE, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")
+    ax.axhline(CHANCE[metric], color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")
     _draw_null(ax, curves)
     bands = len(curves) <= MAX_BANDS if bands is None else bands
     shifts = None if bands else BAR_SHIFT * (np.arange(len(curves)) - (len(curves) - 1) / 2)
@@ -365,7 +376,8 @@ def draw_curves(
         _draw_spread(ax, curve, color, None if shifts is None else float(shifts[i]), of_mean)
         _draw_means(ax, curve, color, name)
         _draw_ceiling(ax, curve, color)
-    rows = _fit_axes(ax, curves if frame is None else frame, _n_rows(curves) if n_rows is None else n_rows, of_mean)
+    n_rows = _n_rows(curves) if n_rows is None else n_rows
+    rows = _fit_axes(ax, curves if frame is None else frame, n_rows, of_mean, CHANCE[metric])
     # Only now, with known limits: the drop lines end at the axis, or at the row of the session.
     for i, (curve, color, name) in enumerate(zip(curves, colors, names, strict=True)):
         _draw_k_star(ax, curve, color, name, rows[i] if len(rows) else None)
@@ -577,10 +589,10 @@ def _draw_k_star(ax: Axes, curve: Curve, color: str, name: str, row: float | Non
         )  # fmt: skip
 
 
-def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool) -> np.ndarray:
+def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool, chance: float) -> np.ndarray:
     """Set limits around all scores and ticks at the ks; return the y positions (n_rows,) of the rows of k*."""
     # so that the line of chance is always in view, and a flat curve has an axis
-    scores = [np.array([CHANCE, CHANCE + 0.05])]
+    scores = [np.array([chance, chance + 0.05])]
     scores += [side for c in curves for side in (c.mean, *_spread(c, of_mean))]
     scores += [side for c in curves for side in (c.null_lo, c.null_hi) if side is not None]
     scores += [c.fit_score for c in curves if c.fit_score is not None and c.has_fit]

@@ -58,7 +58,8 @@ def score_over_performance(
     curves_by_target : mapping of str to sequence
         Curves of each target as in `ndc_overlay`. Those without ``performance`` are not drawn, but counted in the
         legend.
-    metric : {"auc", "accuracy", "balanced_accuracy"}
+    metric : str
+        Key of ``pipeline.figures.ndc.METRICS``.
         Score on the y axis.
     title : str, optional
         Title above all panels.
@@ -102,7 +103,7 @@ def score_over_performance(
             ax.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
             ax.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10]))
             ax.margins(x=0.15)
-        _fit_limits(fig, everything)
+        _fit_limits(fig, everything, CHANCE.get(metric))
         _legend(fig, everything, f"score of all {AXES[curve_axis]},\nor of the largest k")
         title_panels(fig, list(panels), across, pad=14)
         if title:
@@ -182,7 +183,7 @@ def _draw_points(ax: Axes, sessions: Sequence[Curve], colors: Sequence[str]) -> 
     )
 
 
-def _fit_limits(fig: StyledFigure, sessions: Sequence[Curve]) -> None:
+def _fit_limits(fig: StyledFigure, sessions: Sequence[Curve], chance: float | None) -> None:
     """Fit the scores in view, which all panels share, to those of the sessions with their intervals.
 
     Chance is drawn if it is in view: on an axis that begins there, scores far above it would be a line at the top.
@@ -195,9 +196,9 @@ def _fit_limits(fig: StyledFigure, sessions: Sequence[Curve]) -> None:
     room = max(0.12 * (max(drawn) - min(drawn)), 0.01)
     low, high = min(drawn) - room, max(drawn) + room
     fig.axes[0].set_ylim(low, high)
-    if low <= CHANCE <= high:
+    if chance is not None and low <= chance <= high:
         for ax in fig.axes:
-            ax.axhline(CHANCE, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")
+            ax.axhline(chance, color="0.55", linewidth=0.8, linestyle=(0, (4, 3)), zorder=1, label="chance")
 
 
 def _relation_text(found: Relation) -> str:

@@ -432,7 +432,7 @@ class NDCSettings:
         # the same row as before there was this setting, where it has no effect
         simulated = self.null in SIMULATED and not self.labels
         self._set("choice_model", self.choice_model if simulated else "static")
-        # classes are balanced within the strata, and numbers have none: dropping trials, the default, would only lose some
+        # classes are balanced within the strata, numbers have none: dropping trials, the default, would only lose some
         if (self.beyond != "none" or self.of_numbers) and self.class_balance == "downsample":
             self._set("class_balance", "none")
         # last: the checks see the filled-in values

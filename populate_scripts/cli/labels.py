@@ -38,11 +38,14 @@ def _list(as_json: bool) -> None:
 @labels.command("add")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--name", help="Name of the labels; by default that of the file.")
-def labels_add(file: Path, name: str | None) -> None:
+@click.option(
+    "--numbers/--classes", default=None, help="What the values are; by default numbers if there are more than two."
+)
+def labels_add(file: Path, name: str | None, numbers: bool | None) -> None:
     """Add labels from a CSV file: eid, trial, value.
 
-    Instead of eid, the columns may be subject, date and number. Trials count from 0; a value is 1, 0 or nothing, and
-    trials that are not in the file have none.
+    Instead of eid, the columns may be subject, date and number. Trials count from 0; a value is 1, 0 or nothing, or a
+    number, and trials that are not in the file have none. Numbers are decoded by regression.
 
     \b
     meso labels add fast.csv
@@ -51,7 +54,7 @@ def labels_add(file: Path, name: str | None) -> None:
     from populate_scripts import commands
 
     activate()
-    n_sessions = commands.add_labels(file, name or file.stem)
+    n_sessions = commands.add_labels(file, name or file.stem, numbers=numbers)
     echo(f"Added labels of {n_sessions} sessions. Decode them with: meso ndc --target {name or file.stem}")
 
 

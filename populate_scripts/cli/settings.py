@@ -120,6 +120,13 @@ def settings_asked_for(given: Mapping[str, Any], *, by_region: Sequence[str] = (
     """
     words = {name: value for name, value in given.items() if value is not None}
     try:
-        return curve_settings(**words, by_region=by_region)
+        settings = curve_settings(**words, by_region=by_region)
+        if not any(one.labels for one in settings):
+            return settings
+        from populate_scripts.cli.options import activate
+        from schemas.labels import of_kind
+
+        activate()
+        return [of_kind(one) for one in settings]
     except ValueError as error:
         raise click.UsageError(str(error)) from None

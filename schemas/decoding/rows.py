@@ -13,6 +13,8 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.curves import validation_words
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
 from pipeline.decoding.fits.families import ALPHA
+from pipeline.decoding.folds import NUMBERS_PER_FOLD
+from pipeline.decoding.trials import labelled
 from pipeline.settings.curves import NUMBER_METRICS
 from schemas.decoding.shuffles import Shuffles
 from schemas.rows import number
@@ -28,8 +30,8 @@ def ndc_curve(
     ----------
     X : (n_trials, n_cells) float
         Features of the usable trials.
-    y : (n_trials,) int8
-        Labels: 1, 0, or -1 for a trial left out.
+    y : (n_trials,) int8 or float64
+        Labels: 1, 0, or -1 for a trial left out; or numbers, NaN for such a trial.
     settings : NDCSettings
     shuffled : Shuffles
     known : NDCCurve, optional
@@ -59,7 +61,7 @@ def inner_scores(
     X, y, settings, strata
         As for ``ndc_curve``.
     """
-    most = X.shape[1] if settings.curve_axis == "cells" else int((y >= 0).sum())
+    most = X.shape[1] if settings.curve_axis == "cells" else int(labelled(y).sum())
     return decoding.penalty_scores(X, y, ks=[settings.n_cells or most], strata=strata, **validation_words(settings))
 
 
@@ -76,6 +78,9 @@ def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles)
     least = settings.cv_splits
     if settings.c_grid:  # a training set, (n - 1) / n of the trials, is split into n folds again
         least = math.ceil(least**2 / (least - 1))
+    most = int(labelled(y).sum())
+    if settings.of_numbers:
+        return [k for k in settings.ks if NUMBERS_PER_FOLD * least <= k < most] + [most]
     vectors = [y] if shuffled.labels is None else [y, *shuffled.labels]
     ones, known = (np.array([(vector >= low).sum() for vector in vectors]) for low in (1, 0))
 
@@ -85,7 +90,6 @@ def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles)
         kept = np.rint(np.minimum(k, known) * ones / known)
         return bool((np.minimum(kept, np.minimum(k, known) - kept) >= least).all())
 
-    most = int((y >= 0).sum())
     return [k for k in settings.ks if k < most and enough(k)] + [most]
 
 

@@ -27,8 +27,9 @@ class Shuffles:
     ----------
     null : str
         The null that was used, never 'auto'.
-    labels : (S, n_usable) int8 array, or None
-        Class 1 or 0, or -1 for a trial left out, of S shuffles; None if the decoder permutes the labels itself.
+    labels : (S, n_usable) int8 or float64 array, or None
+        Class 1 or 0, or -1 for a trial left out, of S shuffles; or numbers, NaN for such a trial. None if the decoder
+        permutes the labels itself.
     donors : list of str
         Sessions whose labels were used (null 'imposter').
     """
@@ -66,11 +67,12 @@ def strata_of(settings: NDCSettings, eid: str, trials: np.ndarray) -> np.ndarray
 def real_labels(labels: np.ndarray, settings: NDCSettings) -> np.ndarray:
     """Return the labels of the usable trials, (n_usable,) int8; -1 at the edges that a linear shift leaves out.
 
-    ``labels`` are -1 for trials that the setting ``trials`` drops: shifts skip them.
+    ``labels`` are -1 for trials that the setting ``trials`` drops: shifts skip them. Numbers are float64, with NaN.
     """
+    labels = labels.astype(np.float64 if settings.of_numbers else np.int8)
     if null_of(settings) != "linear_shift":
-        return labels.astype(np.int8)
-    return shuffled_labels(labels, "linear_shift", 0, settings.shuffle_seed)[0]
+        return labels
+    return shuffled_labels(labels, "linear_shift", 0, settings.shuffle_seed, numbers=settings.of_numbers)[0]
 
 
 def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int | None) -> Shuffles:
@@ -118,7 +120,7 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
 
 
 def labels_of(settings: NDCSettings, eid: str, trials: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the class of every trial of a session, (n,) float64: 1, 0, or NaN for neither.
+    """Return the label of every trial of a session, (n,) float64: class 1 or 0, or a number; NaN for none.
 
     Parameters
     ----------
@@ -139,10 +141,14 @@ def labels_of(settings: NDCSettings, eid: str, trials: dict[str, np.ndarray]) ->
 def _of_own_labels(
     null: str, settings: NDCSettings, eid: str, trials: dict[str, np.ndarray], usable: np.ndarray
 ) -> np.ndarray:
-    """Return the shuffled labels of the usable trials, made from labels of one's own: (S, n_usable) int8."""
+    """Return the shuffled labels of the usable trials, made from labels of one's own: (S, n_usable)."""
     chosen = first_failed(settings.trials, trials) == 0
-    labels = np.where(chosen, labels_of(settings, eid, trials), -1)[usable.astype(np.int64)]
-    return shuffled_labels(labels.astype(np.int8), null, settings.n_label_shuffles, settings.shuffle_seed)[1]
+    none = np.nan if settings.of_numbers else -1
+    labels = np.where(chosen, labels_of(settings, eid, trials), none)[usable.astype(np.int64)]
+    return shuffled_labels(
+        labels if settings.of_numbers else labels.astype(np.int8), null, settings.n_label_shuffles,
+        settings.shuffle_seed, numbers=settings.of_numbers,
+    )[1]  # fmt: skip
 
 
 def null_vectors(shuffled: Shuffles, y: np.ndarray, settings: NDCSettings) -> np.ndarray:

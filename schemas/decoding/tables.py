@@ -18,6 +18,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
+from pipeline.decoding.folds import NUMBERS_PER_FOLD
 from pipeline.decoding.penalty import CANDIDATES
 from pipeline.decoding.transfer import (
     Day,
@@ -30,6 +31,7 @@ from pipeline.decoding.transfer import (
     one_c,
     scaled_day,
 )
+from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError, DataError
 from pipeline.settings.conditions import n_clauses
 from pipeline.settings.records import columns_of
@@ -143,6 +145,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
         ---
         trial_label=null : int8         # class, 1 or 0
         trial_outcome : varchar(16)     # usable; label, event, outside, gap, bad frame, no frame, not finite; trials 1
+        trial_value=null : float64      # its number, where the labels are numbers, and then no class
         """
 
     class OwnSignal(dj.Part):
@@ -177,26 +180,41 @@ class TrialFeatures(WholeDelete, dj.Computed):
         flagged = {} if settings.use_flagged_frames else flags(eid, np.unique(cells["fov"]))
         used = signals_used(eid, cells["fov"], settings.own_signal)
         made_of = _feature_key(eid, places, settings, flagged)
-        labels, outcome, features = _finished_features(key, made_of) or _features(eid, cells, settings, flagged)
+        labels, outcome, features = _finished_features(key, made_of, settings) or _features(
+            eid, cells, settings, flagged
+        )
         _check_usable(eid, settings, labels, outcome)
         signal = settings.signal or ", ".join(sorted(set(cells["signal"])))
         own = [{name: row[name] for name in Signal.primary_key} for row in used]
         return labels, outcome, features, places, signal, own, made_of
 
     def make_insert(self, key, labels, outcome, features, places, signal, own, made_of):
+        settings = (NDCParams & key).settings()
         self.insert1({
             **key, "n_usable": len(features), "trial_features": features, "feature_signal": signal,
             "feature_cells": places, "feature_key": made_of,
         })  # fmt: skip
         self.Trial.insert(
-            {**key, "trial": i, "trial_label": None if np.isnan(label) else int(label), "trial_outcome": str(why)}
+            {**key, "trial": i, **_label_columns(label, settings), "trial_outcome": str(why)}
             for i, (label, why) in enumerate(zip(labels, outcome, strict=True))
         )
-        if label_set := (NDCParams & key).fetch1("labels"):
+        if label_set := settings.labels:
             self.OwnLabels.insert1({**key, "label_set": label_set})
         self.OwnSignal.insert({**key, **one} for one in own)
         NDCResult.invalidate_others(key)
         TransferResult.invalidate_task(key)
+
+
+def _label_columns(label: float, settings: NDCSettings) -> dict[str, float | int | None]:
+    """Return the columns of TrialFeatures.Trial with the label of a trial, NaN for none."""
+    if np.isnan(label) or settings.of_numbers:
+        return {"trial_label": None, "trial_value": number(label)}
+    return {"trial_label": int(label), "trial_value": None}
+
+
+def _label_column(settings: NDCSettings) -> str:
+    """Return the column of TrialFeatures.Trial that has the labels."""
+    return "trial_value" if settings.of_numbers else "trial_label"
 
 
 def _sources(key: dict) -> str:
@@ -235,7 +253,9 @@ def _feature_key(eid: str, places: np.ndarray, settings: NDCSettings, flagged: M
     ])  # fmt: skip
 
 
-def _finished_features(key: dict, made_of: str) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+def _finished_features(
+    key: dict, made_of: str, settings: NDCSettings
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:  # fmt: skip
     """Return what ``_features`` returns from another task, set or tracking run that made the same, or None."""
     same = TrialFeatures & {"eid": key["eid"], "feature_key": made_of}
     # in SQL: DataJoint negates only the first condition of a dict
@@ -244,7 +264,9 @@ def _finished_features(key: dict, made_of: str) -> tuple[np.ndarray, np.ndarray,
     if not found:
         return None
     place = {name: found[0][name] for name in TrialFeatures.primary_key}
-    labels, outcome = (TrialFeatures.Trial & place).to_arrays("trial_label", "trial_outcome", order_by="trial")
+    labels, outcome = (TrialFeatures.Trial & place).to_arrays(
+        _label_column(settings), "trial_outcome", order_by="trial"
+    )  # fmt: skip
     if not len(labels):  # deleted since the first statement
         return None
     return labels.astype(float), outcome.astype("U16"), np.asarray(found[0]["trial_features"])
@@ -336,18 +358,35 @@ def _with_features(settings: NDCSettings) -> list[dict[str, str]]:
 def _check_usable(eid: str, settings: NDCSettings, labels: np.ndarray, outcome: np.ndarray) -> None:
     """Raise a DataError with the trials by outcome if a class has fewer usable trials than there are folds."""
     usable = labels[outcome == "usable"]
-    counts = int((usable == 0).sum()), int((usable == 1).sum())
-    if min(counts) >= settings.cv_splits:
+    enough, found = _counted(usable, settings)
+    if enough:
         return
     reasons, numbers = np.unique(outcome, return_counts=True)
-    problem = "all usable trials are of one class" if min(counts) == 0 < max(counts) else "too few trials to decode"
+    one_class = not settings.of_numbers and len(usable) and np.ptp(usable) == 0
+    problem = "all usable trials are of one class" if one_class else "too few trials to decode"
     raise DataError(
         f"{problem} of {settings.target}",
         eid=eid,
-        expected=f"{settings.cv_splits} or more of each class",
-        found=f"{counts[0]} of class 0 and {counts[1]} of class 1; trials by outcome: "
+        expected=_needed(settings),
+        found=f"{found}; trials by outcome: "
         + ", ".join(f"{reason} {n}" for reason, n in zip(reasons, numbers, strict=True)),
     )
+
+
+def _needed(settings: NDCSettings) -> str:
+    """Return in words how many trials the folds need."""
+    if settings.of_numbers:
+        return f"{NUMBERS_PER_FOLD * settings.cv_splits} or more with a number, {NUMBERS_PER_FOLD} for each fold"
+    return f"{settings.cv_splits} or more of each class"
+
+
+def _counted(labels: np.ndarray, settings: NDCSettings) -> tuple[bool, str]:
+    """Return whether labels of trials are enough for the folds, and how many there are, in words."""
+    if settings.of_numbers:
+        n = int(labelled(labels).sum())
+        return n >= NUMBERS_PER_FOLD * settings.cv_splits, f"{n} with a number"
+    counts = int((labels == 0).sum()), int((labels == 1).sum())
+    return min(counts) >= settings.cv_splits, f"{counts[0]} of class 0 and {counts[1]} of class 1"
 
 
 @schema
@@ -359,7 +398,7 @@ class NDCResult(WholeDelete, dj.Computed):
     n_cells : int32
     n_compared : int32                  # sessions of the set that could be decoded and share trial counts
     n_decoded : int32                   # trials
-    n_class_1 : int32                   # of those, of class 1
+    n_class_1 : int32                   # of those, of class 1; 0: labels are numbers
     ceiling : float64                   # mean score at the largest k, or of all cells
     k_star=null : int32                 # smallest k within delta of the ceiling
     -> Environment
@@ -389,7 +428,7 @@ class NDCResult(WholeDelete, dj.Computed):
     k_star_continuous=null : float64    # k* between the ks, with its 95 percent interval; NULL: before version 14
     k_star_continuous_low=null : float64
     k_star_continuous_high=null : float64
-    k_half=null : float64               # cells with half of the squared d-prime of the largest k
+    k_half=null : float64               # cells with half the d-prime squared of the largest k, or of R2 / (1 - R2)
     k_half_low=null : float64
     k_half_high=null : float64
     p_curve=null : float64              # Simes' p over all k together, behind verdict and q; NULL: before version 14
@@ -478,8 +517,9 @@ class NDCResult(WholeDelete, dj.Computed):
             raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
         fit = fit_of(curve, settings)
         row = {
-            "n_cells": features.shape[1], "n_compared": n_compared, "n_decoded": int((y >= 0).sum()),
-            "n_class_1": int((y == 1).sum()), "null_used": shuffled.null, "null_donors": shuffled.donors or None,
+            "n_cells": features.shape[1], "n_compared": n_compared, "n_decoded": int(labelled(y).sum()),
+            "n_class_1": 0 if settings.of_numbers else int((y == 1).sum()), "null_used": shuffled.null,
+            "null_donors": shuffled.donors or None,
             "n_minority": None if strata is None else decoding.n_minority(y, strata), **result_row(curve, fit),
         }  # fmt: skip
         return trials, use, row, list(curve_rows(curve, fit)), files_of_donors
@@ -515,7 +555,7 @@ def _decoded(
     use : (n_usable,) str
         ``trial_use``.
     y : (n_usable,) int8
-        Labels; -1 for a trial that is left out.
+        Labels; -1 for a trial that is left out. Of numbers float64, and NaN.
 
     Raises
     ------
@@ -524,16 +564,17 @@ def _decoded(
     """
     features = np.asarray((TrialFeatures & key).fetch1("trial_features"))
     trials, labels, outcome = (TrialFeatures.Trial & key & _with_features(settings)).to_arrays(
-        "trial", "trial_label", "trial_outcome", order_by="trial"
+        "trial", _label_column(settings), "trial_outcome", order_by="trial"
     )
-    real = real_labels(np.where(outcome == "usable", labels, -1).astype(int), settings)
+    none = np.nan if settings.of_numbers else -1
+    real = real_labels(np.where(outcome == "usable", labels, none), settings)
     use = decoding.pick_trials(
         real, settings.class_balance, n_common, settings.balance_seed, key["eid"], settings.target
     )
     # balancing sees -1 as a label of neither class, and calls it 'balance'
-    use[real < 0] = "edge"
+    use[~labelled(real)] = "edge"
     use = np.where(outcome == "usable", use, outcome.astype(str))
-    y = np.where(use == "kept", real, -1).astype(np.int8)
+    y = np.where(use == "kept", real, none).astype(real.dtype)
     _check_counts(y, settings, key["eid"], strata_of(settings, key["eid"], trials))
     return features, trials, use, y
 
@@ -572,9 +613,12 @@ def _common_trials(key: dict) -> tuple[int | None, int]:
     settings = (NDCParams & key).settings()
     usable = TrialFeatures.Trial & _task_of(key) & "trial_outcome = 'usable'"
     if null_of(settings) == "linear_shift":
-        eids, labels = usable.to_arrays("eid", "trial_label", order_by="eid, trial")
+        eids, labels = usable.to_arrays("eid", _label_column(settings), order_by="eid, trial")
         # the shift leaves out trials at the edges, so that the labels must be in order
-        sessions = [real_labels(labels[eids == eid].astype(int), settings) for eid in np.unique(eids)]
+        sessions = [real_labels(labels[eids == eid], settings) for eid in np.unique(eids)]
+    elif settings.of_numbers:
+        counted = dj.U("eid").aggr(usable, n_of_session="count(*)").to_arrays("n_of_session")
+        sessions = [np.zeros(int(n)) for n in counted]
     else:
         # only the numbers of trials of each class matter: the server counts them
         numbers = dj.U("eid", "trial_label").aggr(usable, n_of_label="count(*)").to_dicts()
@@ -582,7 +626,10 @@ def _common_trials(key: dict) -> tuple[int | None, int]:
         for row in numbers:
             by_session.setdefault(row["eid"], []).append(np.full(row["n_of_label"], row["trial_label"]))
         sessions = [np.concatenate(labels) for labels in by_session.values()]
-    counts = [sum(decoding.balanced_counts(y, settings.class_balance)) for y in sessions]
+    counts = [
+        int(labelled(y).sum()) if settings.of_numbers else sum(decoding.balanced_counts(y, settings.class_balance))
+        for y in sessions
+    ]
     return (min(counts) if settings.equalize_trials else None), len(sessions)
 
 
@@ -593,13 +640,13 @@ def _check_counts(y: np.ndarray, settings: NDCSettings, eid: str, strata: np.nda
             expected=f"{settings.cv_splits} or more trials of the rarer class, summed over side and contrast",
             found=f"{n}", do="Leave this session out of the set, or use beyond='none'",
         )  # fmt: skip
-    smaller = min(int((y == 0).sum()), int((y == 1).sum()))
-    if smaller < settings.cv_splits:
+    enough, found = _counted(y, settings)
+    if not enough:
         raise DataError(
             f"too few trials of {settings.target} after trial counts are equalised",
             eid=eid,
-            expected=f"{settings.cv_splits} or more of each class",
-            found=f"{smaller}",
+            expected=_needed(settings),
+            found=found,
             do="Leave the session with the fewest trials out of the set, or use equalize_trials=False",
         )
 

@@ -542,6 +542,23 @@ def _signals(connection: dj.Connection, name_prefix: str) -> None:
     add_columns(connection, name_prefix + "decoding", SIGNAL_COLUMNS)
 
 
+#: Columns of the kind of labels, and of labels that are numbers, by schema and table. Frozen: the lines as they were.
+NUMBER_COLUMNS = {
+    "labels": {"label_set": ("label_kind='classes' : varchar(8)  # classes (1 and 0), or numbers",)},
+    "decoding": {
+        "__trial_features__trial": (
+            "trial_value=null : float64  # its number, where the labels are numbers, and then no class",
+        ),
+    },
+}
+
+
+def _numbers(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the kind of labels, and the column for those that are numbers; former labels are classes."""
+    for schema, columns in NUMBER_COLUMNS.items():
+        add_columns(connection, name_prefix + schema, columns)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -569,6 +586,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(24, "signals: the same one of all sessions, dF/F", _signals),
     Migration(25, "outlines of the atlas", lambda connection, name_prefix: None),
     Migration(26, "own labels: the trials that they are of; doubts of wheels", lambda connection, name_prefix: None),
+    Migration(28, "labels: numbers, decoded by regression", _numbers),
 )
 LATEST = MIGRATIONS[-1].number
 

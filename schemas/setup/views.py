@@ -10,6 +10,7 @@ from psycopg2.errors import InvalidTableDefinition
 
 from schemas.decoding.tables import NDCComparison, NDCParams, NDCResult, TransferMatrix, TransferResult
 from schemas.imaging.tables import FOV, ROI, AtlasOutline, BrainRegion
+from schemas.labels import LabelSet
 from schemas.provenance import Environment
 from schemas.responses.tables import CellResponse, Stability, WindowSet
 from schemas.server.dialect import dialect
@@ -35,6 +36,7 @@ def queries() -> dict[str, dj.QueryExpression]:
     return {
         "session": Session.proj(..., "-one_cache_dir") * Subject.proj("lab"),
         "session_tag": sessions * SessionTag,
+        "label_set": LabelSet.proj(...),
         "behavior": sessions * Behavior,
         "fov": sessions * FOV,
         "roi": sessions * ROI.extend(BrainRegion.proj("acronym", "region_name", "rgb", "beryl", "cosmos")),

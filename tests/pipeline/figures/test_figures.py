@@ -499,7 +499,7 @@ def test_panels_keep_every_target_and_the_colours():
     [
         (lambda: ndc_overlay([], target="choice"), "no curve.*choice"),
         (lambda: ndc_panels({"choice": []}), "no curve.*choice"),
-        (lambda: ndc_overlay([curve()], target="choice", metric="r2"), "auc.*'r2'"),
+        (lambda: ndc_overlay([curve()], target="choice", metric="f1"), "auc.*'f1'"),
         (lambda: Curve(**curve(mean=[0.5])), r"2024-05-01: ks has 8 values but mean has shape \(1,\)"),
         (lambda: Curve(**curve(ks=[1, 2, 4, 4, 5, 6, 7, 8])), "increase"),
         (lambda: Curve(**curve(null_lo=None)), "together"),
@@ -510,7 +510,7 @@ def test_panels_keep_every_target_and_the_colours():
         (lambda: ndc_overlay([curve()], target="choice", curve_axis="days"), "cells.*'days'"),
         (lambda: k_star_over_days({"choice": []}), "no curve.*choice"),
         (lambda: score_over_performance({"choice": []}), "no curve.*choice"),
-        (lambda: score_over_performance({"choice": [curve()]}, metric="r2"), "auc.*'r2'"),
+        (lambda: score_over_performance({"choice": [curve()]}, metric="f1"), "auc.*'f1'"),
         (lambda: k_star_over_days({"choice": [curve()]}, curve_axis="days"), "cells.*'days'"),
         (lambda: ndc_overlay([curve(kstar=3)], target="choice"), "kstar"),
     ],

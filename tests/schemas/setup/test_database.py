@@ -29,6 +29,7 @@ OWN: dict[str, None] = dict.fromkeys(SERVER_VARIABLES)
 VIEWS = {
     "session": "eid subject session_date session_number task_protocol projects ingested_at lab",
     "session_tag": "eid tag tagged_by tagged_at subject session_date session_number",
+    "label_set": "label_set label_name labelled_by labelled_at label_kind",
     "behavior": "eid subject session_date session_number n_trials performance",
     "fov": "eid fov n_rois n_neurons n_frames frame_period imaging_start imaging_end n_bouts signal region_source "
     "mlapdv_source subject session_date session_number",
@@ -961,6 +962,41 @@ def test_of_labels_of_version_25_it_is_not_known_for_which_trials_they_were_give
         here, new = old.declared(*place)
         assert here == new != {}, place
     assert old.run(OLD_LABELS) == [True, "unknown", 2]
+
+
+OLD_CLASSES = """
+import json
+import numpy as np
+import schemas
+from schemas.labels import listed, of_kind
+from support import version_1, version_27
+
+schemas.activate()
+trials = {name: np.zeros(3) for name in ("choice", "feedbackType", "contrastLeft", "contrastRight")}
+labels = schemas.LabelSet.of_session(version_27.LABELS, version_1.EIDS[0], trials)
+settings = (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).settings()
+print(json.dumps({
+    "kinds": [row["kind"] for row in listed()], "labels": labels[:2].tolist(), "metric": of_kind(settings).metric,
+    "key": schemas.NDCParams.add(settings)["ndc_params"] == version_1.ROWS[0]["ndc_params"],
+    "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
+}))
+"""
+
+
+def test_labels_of_version_27_are_classes(old_tables):
+    old = old_tables(27)
+    places = {("labels", "label_set"): "label_kind", ("decoding", "__trial_features__trial"): "trial_value"}
+    for place, column in places.items():
+        here, new = old.declared(*place)
+        assert set(new) - set(here) == {column}
+    old.interrupted_after("labels", "label_set", migrations.NUMBER_COLUMNS["labels"]["label_set"][0])
+    old.upgrade(": labels: numbers, decoded by regression")
+    for place in places:
+        here, new = old.declared(*place)
+        assert here == new != {}, place
+    assert old.run(OLD_CLASSES) == {
+        "kinds": ["classes"], "labels": [1, 0], "metric": "auc", "key": True, "k_star": [16, 8],
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------- views

@@ -1,0 +1,124 @@
+"""Curves of numbers: how often a null is significant by chance, and how often an interval holds the expected score.
+
+    python benchmarks/regression.py nulls --sessions 100
+    python benchmarks/regression.py intervals --sessions 200
+
+``nulls``: 300 trials of 40 cells, which are an AR(1) drift (phi from trial to trial) and white noise, half the variance
+each, and numbers that are an AR(1) of their own. "coded": a quarter of the cells code the number with a gain of 0.5.
+
+``intervals``: the same 64 cells in each session, random subsets, new trials; the expected score is the mean over the
+sessions. The populations: weak and strong (gains of standard deviation 0.12 and 0.5 in white noise), modes (eight
+strong shared modes, two of which carry the number), lognormal (as strong; the number that is decoded is the exponential
+of the one that is coded), none.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from pipeline.decoding import neuron_dropping_curve
+from pipeline.decoding.fits.uncertainty import score_interval
+from pipeline.decoding.nulls import SHIFTED
+
+ALPHA = 0.05
+METRICS = ("r2", "spearman")
+N_TRIALS, N_DRIFTING, S = 300, 40, 99
+N_CELLS, KS, R = 64, (8, 32, 64), 20
+POPULATIONS = ("weak", "strong", "modes", "lognormal", "none")
+
+
+def share(hits: int, n: int) -> str:
+    """Return a number of n sessions with the exact 95 % interval of its share."""
+    from scipy.stats import binomtest
+
+    low, high = binomtest(hits, n).proportion_ci(method="exact")
+    return f"{hits}/{n} ({low:.2f}-{high:.2f})"
+
+
+def drift(n: int, phi: float, rng: np.random.Generator) -> np.ndarray:
+    """Return n stationary AR(1) processes of variance 1, (N_TRIALS, n)."""
+    from scipy.signal import lfilter
+
+    noise = rng.standard_normal((N_TRIALS, n))
+    noise[1:] *= np.sqrt(1 - phi**2)
+    return lfilter([1.0], [1.0, -phi], noise, axis=0)
+
+
+def drifting_session(of_cells: float, of_numbers: float, gain: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return activity and numbers of a session."""
+    rng = np.random.default_rng(seed)
+    y = drift(1, of_numbers, rng)[:, 0]
+    X = (drift(N_DRIFTING, of_cells, rng) + rng.standard_normal((N_TRIALS, N_DRIFTING))) / np.sqrt(2)
+    X[:, : N_DRIFTING // 4] += gain * y[:, None]
+    return X, y
+
+
+def nulls(n_sessions: int) -> Iterator[str]:
+    """Yield a row for each drift of cells and numbers: sessions with p <= ALPHA, by null and metric."""
+    cases = [(0.95, 0.95, 0.0), (0.99, 0.95, 0.0), (0.95, 0.0, 0.0), (0.0, 0.95, 0.0), (0.95, 0.95, 0.5)]
+    yield f"| phi of cells | of numbers | coded | metric | {' | '.join(SHIFTED)} |"
+    for of_cells, of_numbers, gain in cases:
+        for metric in METRICS:
+            hits = []
+            for null in SHIFTED:
+                p = [
+                    neuron_dropping_curve(
+                        *drifting_session(of_cells, of_numbers, gain, seed), ks=[N_DRIFTING], R=5, metric=metric,
+                        null=null, n_label_shuffles=S, seed=seed, shuffle_seed=seed,
+                    ).p_values()[0]
+                    for seed in range(n_sessions)
+                ]  # fmt: skip
+                hits.append(share(sum(one <= ALPHA for one in p), n_sessions))
+            yield f"| {of_cells} | {of_numbers} | {'yes' if gain else 'no'} | {metric} | {' | '.join(hits)} |"
+
+
+def population(kind: str, rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+    """Return a function that draws activity and numbers of n trials of a population."""
+    gains = rng.normal(size=N_CELLS) * {"weak": 0.12, "strong": 0.5, "lognormal": 0.5}.get(kind, 0.0)
+    modes = rng.normal(size=(8, N_CELLS)) * (kind == "modes")
+
+    def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
+        y = rng.normal(size=n)
+        shared = rng.normal(size=(n, 8)) * np.linspace(1.5, 0.3, 8)
+        shared[:, 3] += 0.7 * y
+        shared[:, 6] += 0.3 * y
+        X = rng.normal(size=(n, N_CELLS)) + y[:, None] * gains + shared @ modes
+        return X, np.exp(y) if kind == "lognormal" else y
+
+    return draw
+
+
+def intervals(n_sessions: int) -> Iterator[str]:
+    """Yield a row for each population, number of trials and metric: intervals that hold the expected score, by k."""
+    yield f"| population | trials | metric | expected at k = {', '.join(map(str, KS))} | held at each k |"
+    for kind in POPULATIONS:
+        for n in (60, 120, 400):
+            for metric in METRICS:
+                draw, curves = population(kind, np.random.default_rng(1)), []
+                for seed in range(n_sessions):
+                    X, y = draw(n)
+                    curves.append(neuron_dropping_curve(X, y, ks=KS, R=R, metric=metric, n_label_shuffles=0, seed=seed))
+                expected = np.mean([curve.mean for curve in curves], axis=0)
+                bounds = [score_interval(curve.scores, curve.influences, metric=metric) for curve in curves]
+                held = sum((low <= expected) & (expected <= high) for low, high in bounds)
+                yield (
+                    f"| {kind} | {n} | {metric} | {', '.join(f'{one:.2f}' for one in expected)} | "
+                    f"{', '.join(share(int(one), n_sessions) for one in held)} |"
+                )
+
+
+def main() -> None:
+    """Print the table that is asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=["nulls", "intervals"])
+    parser.add_argument("--sessions", type=int, default=100)
+    asked = parser.parse_args()
+    for row in {"nulls": nulls, "intervals": intervals}[asked.table](asked.sessions):
+        print(row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
