@@ -66,7 +66,7 @@ def nulls(n_sessions: int) -> Iterator[str]:
             for null in SHIFTED:
                 p = [
                     neuron_dropping_curve(
-                        *drifting_session(of_cells, of_numbers, gain, seed), ks=[N_DRIFTING], R=5, metric=metric,
+                        *drifting_session(of_cells, of_numbers, gain, seed), ks=[N_DRIFTING], R=1, metric=metric,
                         null=null, n_label_shuffles=S, seed=seed, shuffle_seed=seed,
                     ).p_values()[0]
                     for seed in range(n_sessions)

@@ -556,7 +556,9 @@ NUMBER_COLUMNS = {
 def _numbers(connection: dj.Connection, name_prefix: str) -> None:
     """Add the kind of labels, and the column for those that are numbers; former labels are classes."""
     for schema, columns in NUMBER_COLUMNS.items():
-        add_columns(connection, name_prefix + schema, columns)
+        # before version 19 there are no labels: their table is declared with the column
+        if schema != "labels" or _has_column(connection, name_prefix + schema, "label_set", "label_set"):
+            add_columns(connection, name_prefix + schema, columns)
 
 
 MIGRATIONS: tuple[Migration, ...] = (
