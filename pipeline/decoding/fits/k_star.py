@@ -127,7 +127,8 @@ def _interpolated(log_ks: np.ndarray, curves: np.ndarray, thresholds: np.ndarray
     columns = np.arange(curves.shape[1])
     low, high = curves[left, columns], curves[right, columns]
     step = np.where(high > low, high - low, 1.0)
-    share = np.clip((thresholds - low) / step, 0, 1)
+    with np.errstate(over="ignore"):  # a rise of nearly nothing is passed at once
+        share = np.clip((thresholds - low) / step, 0, 1)
     logs = log_ks[left] + share * (log_ks[right] - log_ks[left])
     return np.where(reached.any(axis=0), np.exp2(logs), np.inf)
 
