@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pipeline.decoding import cv_score, fit_curve, neuron_dropping_curve, penalty_scores, sensitivity_trend
 from pipeline.decoding import regression as scored
-from pipeline.decoding.fits.families import d_squared, family_curve
+from pipeline.decoding.fits.families import _weights, d_squared, family_curve
 from pipeline.decoding.fits.uncertainty import score_interval, score_variance
 from pipeline.decoding.folds import Validation, fold_masks
 from pipeline.decoding.nulls import shuffled_labels
@@ -289,6 +289,15 @@ def test_scores_of_independent_cells_are_of_the_family_information():
     with pytest.raises(ArgumentError, match="d' is a distance of two classes"):
         sensitivity_trend([fit, fit], [0, 1], quantity="d_prime")
     assert sensitivity_trend([fit, fit], [0, 1], quantity="score").k == 8
+
+
+def test_fits_weight_the_ratio_by_its_own_variance():
+    mean, error = np.array([0.1, 0.5, 0.8]), np.array([0.01, 0.02, 0.005])
+    draws = mean[:, None] + error[:, None] * np.random.default_rng(0).normal(size=(3, 20000))
+    for metric in ("r2", "spearman"):
+        expected = 1 / d_squared(draws, metric).var(axis=1)
+        found = _weights("information", mean, error**2, metric)
+        np.testing.assert_allclose(found, expected / expected.sum(), rtol=0.05)
 
 
 def test_intervals_are_on_scales_of_their_metric():
