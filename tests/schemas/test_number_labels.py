@@ -168,7 +168,9 @@ def test_what_labels_are_is_in_the_table(planted, without_labels):
     assert of_kind(NDCSettings("two", labels=classes["label_set"])).metric == "auc"
     with pytest.raises(ArgumentError, match="labels 'two' are classes, which are scored by auc, accuracy, balanced"):
         of_kind(NDCSettings("two", labels=classes["label_set"], metric="spearman"))
-    np.testing.assert_array_equal(schemas.LabelSet.of_session(numbers["label_set"], eid, trials_of(eid)), np.arange(n) % 2)
+    np.testing.assert_array_equal(
+        schemas.LabelSet.of_session(numbers["label_set"], eid, trials_of(eid)), np.arange(n) % 2
+    )
 
 
 def test_the_speed_of_the_wheel_is_a_number_of_each_trial(demo_sessions, without_labels):
