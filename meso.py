@@ -741,6 +741,7 @@ def neuron_dropping_curves_cached(
     settings: str | None = None,
     idx_map_override: Mapping[str, Sequence[int]] | None = None,
     by_region: Sequence[str] = (),
+    mixed_signals: bool = False,
     **others: Any,
 ) -> DrawableRun | DrawableMany:
     """Compute neuron-dropping curves of the cells that sessions share, plot them, print k*.
@@ -787,6 +788,9 @@ def neuron_dropping_curves_cached(
     by_region : sequence of str
         Acronyms of the Allen atlas, such as ``["VISp", "RSP"]``: separate curves of the cells of each region and its
         subregions, all up to the number of shared cells of the region that has fewest. The default ks then start at 2.
+    mixed_signals : bool
+        Decode sessions even if they were read with different signals, deconvolved traces and fluorescence, each from
+        its own, and note it. By default this is an error, unless ``signal`` is set: then all are decoded from the same.
 
     Returns
     -------
@@ -802,7 +806,7 @@ def neuron_dropping_curves_cached(
     Raises
     ------
     DataError
-        Fewer than two sessions can be used, or they are of several subjects.
+        Fewer than two sessions can be used, they are of several subjects, or they were read with different signals.
     ArgumentError, ArgumentTypeError
         A setting, ``eids`` or ``idx_map_override`` is not what it should be; the message names it.
     """
@@ -844,7 +848,8 @@ def neuron_dropping_curves_cached(
 
     def ask(of: Sequence[str], progress: bool = False) -> DrawableRun:
         found = run_ndc(
-            of, run, wanted, by_region=regions, neurons_only=filter_neurons, **cells, progress=progress
+            of, run, wanted, by_region=regions, neurons_only=filter_neurons, **cells, mixed_signals=mixed_signals,
+            progress=progress,
         )  # fmt: skip
         return DrawableRun.of(found)
 
@@ -1148,6 +1153,7 @@ def stability(
     roicat_root: str | Path | None = None,
     min_cell_probability: float | None = None,
     min_silhouette: float | None = None,
+    mixed_signals: bool = False,
     plot: bool = True,
     progress: bool = True,
     **settings: Any,
@@ -1162,6 +1168,9 @@ def stability(
         As for ``trial_type_means``.
     filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
         As for ``match_tracked_indices_across_sessions``.
+    mixed_signals : bool
+        Compare sessions even if they were read with different signals, deconvolved traces and fluorescence, and note
+        it. By default this is an error.
     plot : bool
         Draw the stability over the days between sessions.
     progress : bool
@@ -1178,7 +1187,7 @@ def stability(
     Raises
     ------
     DataError
-        Fewer than two sessions can be used, or they are of several subjects.
+        Fewer than two sessions can be used, they are of several subjects, or they were read with different signals.
     ArgumentError
         A setting is not what it should be.
 
@@ -1198,9 +1207,10 @@ def stability(
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     found = DrawableStability.of(
         run_stability(
-            eids, run, windows=windows, settings=asked, neurons_only=filter_neurons, progress=progress, **cells
+            eids, run, windows=windows, settings=asked, neurons_only=filter_neurons, mixed_signals=mixed_signals,
+            progress=progress, **cells,
         )
-    )
+    )  # fmt: skip
     found.notes += unusable.values()
     for note in dict.fromkeys(found.notes):
         warnings.warn(note, stacklevel=2)
@@ -1220,6 +1230,7 @@ def transfer(
     roicat_root: str | Path | None = None,
     min_cell_probability: float | None = None,
     min_silhouette: float | None = None,
+    mixed_signals: bool = False,
     plot: bool = True,
     progress: bool = True,
     **settings: Any,
@@ -1232,7 +1243,7 @@ def transfer(
     ----------
     eids : sequence of str
         Two or more sessions of one subject, named as in ``load_or_embed``.
-    targets, labels
+    targets, labels, mixed_signals
         As for ``neuron_dropping_curves_cached``.
     scaler : {'own', 'trained'}
         Standardise the cells by all trials of each session, without labels; or those of other sessions by the training
@@ -1256,7 +1267,7 @@ def transfer(
     Raises
     ------
     DataError
-        Fewer than two sessions can be used, or they are of several subjects.
+        Fewer than two sessions can be used, they are of several subjects, or they were read with different signals.
     ArgumentError, ArgumentTypeError
         A setting or ``eids`` is not what it should be; the message names it.
     """
@@ -1271,8 +1282,11 @@ def transfer(
     run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     result = DrawableTransfer.of(
-        run_transfer(eids, run, wanted, scaler, neurons_only=filter_neurons, **cells, progress=progress)
-    )
+        run_transfer(
+            eids, run, wanted, scaler, neurons_only=filter_neurons, **cells, mixed_signals=mixed_signals,
+            progress=progress,
+        )
+    )  # fmt: skip
     result.unusable += _failures(unusable)
     if plot:
         _display_all(result.draw())

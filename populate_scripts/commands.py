@@ -67,6 +67,8 @@ class Question:
         ``best``, ``min_trials`` and ``protocol``: see ``schemas.decoding.sets.chosen_sessions``.
     notes : sequence of str
         About the settings, shown with the results.
+    mixed_signals : bool
+        Compare sessions that were read with different signals.
     """
 
     settings: Sequence[NDCSettings]
@@ -75,6 +77,7 @@ class Question:
     regions: Sequence[str] = ()
     chosen: dict[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    mixed_signals: bool = False
 
     def choose(self, eids: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return those of the sessions that are decoded, and notes about the settings and the choice."""
@@ -87,7 +90,10 @@ class Question:
 
         fill(SESSION_TABLES, [{"eid": eid} for eid in eids], progress=progress)
         run = tracking_run_of_sessions(eids, self.tracking_run)
-        found = run_ndc(eids, run, self.settings, by_region=self.regions, **self.cells, progress=progress)
+        found = run_ndc(
+            eids, run, self.settings, by_region=self.regions, **self.cells, mixed_signals=self.mixed_signals,
+            progress=progress,
+        )  # fmt: skip
         return DrawableRun.of(found)
 
     def of_mouse(self, eids: Sequence[str]) -> DrawableRun:
@@ -240,7 +246,7 @@ def write_sets(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def stability(
     eids: Sequence[str], windows: str | None, settings: dict, cells: dict, tracking_run: str | None,
-    *, progress: bool = True,
+    *, mixed_signals: bool = False, progress: bool = True,
 ) -> DrawableStability:  # fmt: skip
     """Compute the stability over days of the cells that sessions of a subject share.
 
@@ -256,6 +262,8 @@ def stability(
         ``min_cell_probability`` and ``min_silhouette``, each a number or None.
     tracking_run : str, optional
         Start of the hash of a tracking run; by default the latest.
+    mixed_signals : bool
+        Compare sessions that were read with different signals.
     progress : bool
     """
     from drawing.responses import DrawableStability
@@ -266,7 +274,11 @@ def stability(
     fill(SESSION_TABLES, [{"eid": eid} for eid in eids], progress=progress)
     run = tracking_run_of_sessions(eids, tracking_run)
     asked = StabilitySettings(**settings)
-    return DrawableStability.of(run_stability(eids, run, windows=windows, settings=asked, progress=progress, **cells))
+    return DrawableStability.of(
+        run_stability(
+            eids, run, windows=windows, settings=asked, mixed_signals=mixed_signals, progress=progress, **cells
+        )
+    )
 
 
 def transfer(
@@ -276,6 +288,8 @@ def transfer(
     cells: dict,
     output: Path | None,
     tracking_run: str | None = None,
+    *,
+    mixed_signals: bool = False,
 ) -> DrawableTransfer:
     """Test the readouts of sessions on each other, after reading what has not been read of them.
 
@@ -284,12 +298,16 @@ def transfer(
     eids, settings, cells, output, tracking_run
         As for ``ndc``.
     scaler : {'own', 'trained'}
+    mixed_signals : bool
+        Compare sessions that were read with different signals.
     """
     from drawing.transfer import DrawableTransfer
 
     fill(SESSION_TABLES, [{"eid": eid} for eid in eids], progress=True)
     run = tracking_run_of_sessions(eids, tracking_run)
-    result = DrawableTransfer.of(run_transfer(eids, run, settings, scaler, **cells, progress=True))
+    result = DrawableTransfer.of(
+        run_transfer(eids, run, settings, scaler, **cells, mixed_signals=mixed_signals, progress=True)
+    )
     if output:
         result.write(output)
     return result

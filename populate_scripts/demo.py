@@ -68,11 +68,13 @@ def demo(
     """
     if not has_own_server():
         say("Database: embedded PostgreSQL, for one person; set DJ_HOST for a lab's server (docs/operation/server.md)")
+    generated = cache_dir is None
     if cache_dir is None:
         cache_dir = Path(os.path.abspath(data_dir() / "demo_one"))
         cache_dir.mkdir(parents=True, exist_ok=True)
         say(f"Demo data in {cache_dir}")
         eids, run = _generated(cache_dir, subject)
+        read_again(eids, say)
     else:
         eids, run = _eids(cache_dir, subject), None
     say(f"{len(eids)} sessions: reading, checking, embedding")
@@ -86,7 +88,8 @@ def demo(
     say(f"Decoding {', '.join(TARGETS)}")
     if run is None or uid_root:
         run = TrackingRun.register((Session & {"eid": eids[0]}).fetch1("subject"), uid_root)
-    result = _curves(eids, run)
+    # one's own sessions are shown as they are, with a note: this command has no option for their signal
+    result = _curves(eids, run, mixed_signals=not generated)
     write(result, output)
     return result
 
@@ -108,7 +111,8 @@ def _eids(cache_dir: Path, subject: str | None) -> list[str]:
 def _generated(cache_dir: Path, subject: str | None) -> tuple[list[str], dict | None]:
     """Write the generated repository unless it is there; return its sessions, and their tracking run if it is known.
 
-    Its files never change, so that those that are known need not be looked at again: opening ONE takes a second.
+    Its files change with the version of the demo only, so that those that are known need not be looked at again:
+    opening ONE takes a second.
     """
     from pipeline.demo.repository import SUBJECT, write_demo_repository
 
@@ -120,9 +124,21 @@ def _generated(cache_dir: Path, subject: str | None) -> tuple[list[str], dict | 
     return eids, {name: runs[0][name] for name in TrackingRun.primary_key} if runs else None
 
 
-def _curves(eids: list[str], run: dict) -> NDCRun:
+def read_again(eids: list[str], say: Callable[[str], None]) -> None:
+    """Read again what a former version of the demo wrote without deconvolved traces: days would have other signals."""
+    former = sorted(set((FOV & [{"eid": eid} for eid in eids] & "signal <> 'deconvolved'").to_arrays("eid")))
+    if not former:
+        return
+    from schemas.upkeep.update import update
+
+    say("A former version wrote the demo data: a day without deconvolved traces is read and decoded again")
+    for text in update(former, progress=True).failures:
+        say(f"! {text}")
+
+
+def _curves(eids: list[str], run: dict, *, mixed_signals: bool) -> NDCRun:
     settings = [NDCSettings(target=t, ks=KS, r=R, n_label_shuffles=N_LABEL_SHUFFLES) for t in TARGETS]
-    return run_ndc(eids, run, settings, progress=True)
+    return run_ndc(eids, run, settings, mixed_signals=mixed_signals, progress=True)
 
 
 def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:

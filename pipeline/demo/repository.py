@@ -16,10 +16,10 @@ What is planted, and why
   measures how the code is spread over cells and not its quality.
 * Other regions of interest (ROIs) carry sparse events, assemblies that follow running with a lag
   (sequences), stillness, or slow states, so that a sorted raster has structure.
-* Irregularities that occur in valid sessions: day 1 has its trials directly in ``alf/``; day 2 has no deconvolved
-  traces; day 3 has final brain locations besides the estimates; the last day has two imaging bouts with a gap of
-  20 s. Some event times are NaN, some trials have no choice, untracked ROIs are blank lines or a literal ``nan``,
-  two ROIs per FOV are in root (no region).
+* Irregularities that occur in valid sessions: day 1 has its trials directly in ``alf/``; day 3 has final brain
+  locations besides the estimates; the last day has two imaging bouts with a gap of 20 s. Some event times are NaN,
+  some trials have no choice, untracked ROIs are blank lines or a literal ``nan``, two ROIs per FOV are in root (no
+  region). All days have deconvolved traces: sessions without them can be compared with others by fluorescence only.
 
 The parameters and the seed determine every byte.
 """
@@ -80,7 +80,7 @@ def write_demo_repository(
     ----------
     root : path
         A folder that is missing, empty, or holds a demo of the same parameters. A complete demo is not written again,
-        an interrupted one is.
+        an interrupted one, or one of a former version, is.
     seed : int
         The same seed and parameters give the same bytes.
     n_days, n_fovs, n_trials : int
@@ -242,8 +242,7 @@ def _write_activity(path: Path, day: Day, fov: int, cells: Cells, layout: Layout
     np.save(path / "mpci.times.npy", day.clock + fov_delay(day.params, fov))
     np.save(path / "mpciStack.timeshift.npy", np.arange(N_LINES) * LINE_PERIOD)
     np.save(path / "mpci.ROIActivityF.npy", fluorescence.T)
-    if day.number != 1:
-        np.save(path / "mpci.ROIActivityDeconvolved.npy", deconvolved.T)
+    np.save(path / "mpci.ROIActivityDeconvolved.npy", deconvolved.T)
 
 
 def _write_rois(path: Path, day: Day, fov: int, layout: Layout) -> None:

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-VERSION = 2  # raise it when the same parameters give different bytes
+VERSION = 3  # raise it when the same parameters give different bytes
+
+
+REPLACED = (2,)  # versions that wrote files of the same names, or fewer, so that they can be written over
 
 
 MARKER = "demo_repository.json"
@@ -193,12 +196,12 @@ def check_params(params: Params) -> None:
 
 
 def existing_truth(root: Path, params: Params) -> DemoTruth | None:
-    """Return the truth of a complete demo in `root`, None if the demo must be written.
+    """Return the truth of a complete demo in `root`, None if the demo must be written, or written over.
 
     Raises
     ------
     ConfigError
-        `root` holds other files, or a demo of other parameters.
+        `root` holds other files, or a demo of other parameters, or of another version that cannot be written over.
     """
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return None
@@ -210,6 +213,8 @@ def existing_truth(root: Path, params: Params) -> DemoTruth | None:
         )
     found = json.loads(marker.read_text(encoding="utf-8"))
     wanted = {"version": VERSION, "parameters": asdict(params)}
+    if found.get("version") in REPLACED and found.get("parameters") == wanted["parameters"]:
+        return None
     if {key: found.get(key) for key in wanted} != wanted:
         raise ConfigError(
             f"{root} holds another demo repository (expected {wanted}, found version {found.get('version')}, "

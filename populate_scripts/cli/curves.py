@@ -19,6 +19,7 @@ from populate_scripts.cli.options import (
     as_json,
     echo,
     for_sessions,
+    mixed_signals_option,
     names_in,
     print_failures,
     print_rows,
@@ -151,6 +152,7 @@ def sets(
     help="Separate curves for each pair of sessions, with all cells that the two share.",
 )
 @tracking_run_option
+@mixed_signals_option
 @click.option(
     "--settings", type=click.Choice(list(PRESETS)), help="As the lab's scripts decoded, where no option says otherwise."
 )
@@ -184,6 +186,7 @@ def ndc(
     min_cell_probability: float | None,
     min_silhouette: float | None,
     tracking_run: str | None,
+    mixed_signals: bool,
     output: Path | None,
     as_json: bool,
     **given: Any,
@@ -219,7 +222,7 @@ def ndc(
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     chosen = {"best": best, "min_trials": min_trials, "protocol": protocol}
     notes = [preset(given["settings"]).note] if given["settings"] else []
-    question = commands.Question(settings, cells, tracking_run, regions, chosen, notes)
+    question = commands.Question(settings, cells, tracking_run, regions, chosen, notes, mixed_signals)
     activate()
     eids = [eid for name in names for eid in Asked((), name, asked.tag).ids()] or asked.of_subject().ids()
     of_several = bool(names or asked.tag) and len(subjects_of(eids)) > 1
@@ -259,6 +262,7 @@ OF_CURVES = (
 @main.command(cls=SettingsCommand)
 @for_sessions()
 @tracking_run_option
+@mixed_signals_option
 @click.option("--output", type=Folder(), help="Folder for figures and table; by default none are written.")
 @as_json
 @target_option
@@ -279,7 +283,7 @@ OF_CURVES = (
     help="Leave out cells with a lower cluster silhouette (tracking) in any session.",
 )
 def transfer(
-    asked: Asked, tracking_run: str | None, output: Path | None, as_json: bool,
+    asked: Asked, tracking_run: str | None, mixed_signals: bool, output: Path | None, as_json: bool,
     scaler: str, min_cell_probability: float | None, min_silhouette: float | None, **given: Any,
 ) -> None:  # fmt: skip
     """Test the readout of each session on all others.
@@ -297,7 +301,9 @@ def transfer(
     settings = settings_asked_for(with_own_labels(given))
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     activate()
-    result = commands.transfer(asked.of_subject().ids(), settings, scaler, cells, output, tracking_run)
+    result = commands.transfer(
+        asked.of_subject().ids(), settings, scaler, cells, output, tracking_run, mixed_signals=mixed_signals
+    )
     _print_and_exit(result, output, as_json=as_json)
 
 

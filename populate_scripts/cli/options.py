@@ -191,6 +191,12 @@ tracking_run_option = click.option(
 )
 
 
+mixed_signals_option = click.option(
+    "--mixed-signals", is_flag=True,
+    help="Compare sessions even if some were read with deconvolved traces and others with fluorescence.",
+)  # fmt: skip
+
+
 cache_dir_option = click.option(
     "--cache-dir",
     type=click.Path(path_type=Path, file_okay=False),

@@ -17,6 +17,7 @@ from populate_scripts.cli.options import (
     echo,
     for_sessions,
     format_option,
+    mixed_signals_option,
     neurons_option,
     output_option,
     print_failures,
@@ -69,6 +70,7 @@ def responses(asked: Asked, windows, shuffles, neurons_only, as_json, figure, ou
 @for_sessions()
 @windows_option
 @tracking_run_option
+@mixed_signals_option
 @click.option(
     "--min-trials", type=click.IntRange(1), default=3, show_default=True,
     help="Trials that a window needs in each half of every day; others are left out on all days.",
@@ -80,8 +82,8 @@ def responses(asked: Asked, windows, shuffles, neurons_only, as_json, figure, ou
 @click.option("--output", type=Folder(), help="Folder for figure and table; by default none are written.")
 @format_option
 def stability(
-    asked: Asked, windows, tracking_run, min_trials, shuffles, min_cell_probability, min_silhouette, as_json, output,
-    suffix,
+    asked: Asked, windows, tracking_run, mixed_signals, min_trials, shuffles, min_cell_probability, min_silhouette,
+    as_json, output, suffix,
 ) -> None:  # fmt: skip
     """Show how stable the responses of tracked cells are over days.
 
@@ -101,7 +103,7 @@ def stability(
     rule = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     found = run(
         asked.of_subject().ids(), windows, {"min_trials": min_trials, "n_shuffles": shuffles}, rule, tracking_run,
-        progress=not as_json,
+        mixed_signals=mixed_signals, progress=not as_json,
     )  # fmt: skip
     print_failures(list(dict.fromkeys(found.notes)))
     if as_json:

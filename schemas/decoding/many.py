@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ArgumentError, DataError
 from schemas.decoding.cohorts import MiceRun, compare_mice
+from schemas.decoding.naming import dates_of
 from schemas.decoding.results import NDCRun
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCResult, NDCTask
 from schemas.session import Session
@@ -111,11 +111,7 @@ def pairs_of(eids: Sequence[str], kind: str) -> dict[str, tuple[str, str]]:
     rows = (Session & [{"eid": eid} for eid in eids]).to_dicts(order_by="session_date, session_number")
     if len(rows) < 2:
         raise DataError("a pair needs two sessions", expected="2 or more", found=f"{len(rows)}")
-    on_date = Counter(row["session_date"] for row in rows)
-    names = {
-        row["eid"]: str(row["session_date"]) + f"/{row['session_number']:03d}" * (on_date[row["session_date"]] > 1)
-        for row in rows
-    }
+    names = dates_of(rows)
     chosen = pairwise(names) if kind == "consecutive" else combinations(names, 2)
     return {f"{names[first]} {names[second]}": (first, second) for first, second in chosen}
 

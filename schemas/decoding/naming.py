@@ -1,8 +1,9 @@
-"""Names of curves by their settings."""
+"""Names of curves by their settings, and of sessions by their dates."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pipeline.decoding import NDCSettings
@@ -21,3 +22,12 @@ def names_of(settings: Sequence[NDCSettings]) -> list[str]:
 
 def _plain(value: Any) -> str:
     return ("+".join(map(str, value)) if isinstance(value, list) else str(value)) or "all"
+
+
+def dates_of(sessions: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the dates of rows of Session by eid, as text; with the number where there are several on a day."""
+    on_date = Counter(row["session_date"] for row in sessions)
+    return {
+        row["eid"]: str(row["session_date"]) + f"/{row['session_number']:03d}" * (on_date[row["session_date"]] > 1)
+        for row in sessions
+    }

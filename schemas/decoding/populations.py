@@ -63,6 +63,11 @@ def population(key: dict, settings: NDCSettings) -> dict[str, np.ndarray]:
     return {name: column[places] for name, column in _shared_cells(key).items()}
 
 
+def signal_of(cells: dict[str, np.ndarray]) -> str:
+    """Return what cells were read with: 'deconvolved', 'fluorescence', or both where FOVs differ."""
+    return ", ".join(sorted(set(cells["signal"].tolist())))
+
+
 def n_cells_inside(session_set: dict, settings: NDCSettings) -> int:
     """Return the number of shared cells of a set in the regions and FOVs of the settings.
 

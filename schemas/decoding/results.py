@@ -16,8 +16,9 @@ from pipeline.decoding.fits.families import ALPHA
 from pipeline.decoding.fits.together import least_q, shuffles_needed
 from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
-from schemas.decoding.naming import names_of
+from schemas.decoding.naming import dates_of, names_of
 from schemas.decoding.rows import p_of
+from schemas.decoding.same_signal import different_signals, note_of
 from schemas.decoding.tables import (
     NDCComparison,
     NDCFamily,
@@ -37,11 +38,6 @@ from schemas.tracking import SessionSet
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What solves a comparison of different signals.
-ONE_SIGNAL = (
-    "With signal='fluorescence', or 'dff' if there is neuropil, all sessions are decoded from the same one "
-    "(--signal of meso ndc)"
-)
 #: Columns of ``NDCRun.table``: results, then all settings and keys that are needed to reproduce them.
 COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
@@ -298,9 +294,9 @@ class _Stored:
         self.params = [{"ndc_params": row["ndc_params"]} for row in of_params]
         self.settings = [settings_of(row) for row in of_params]
         self.family = NDCFamily.key_of([{**self.session_set, **key} for key in self.params])
-        members = Session * SessionSet.Member.proj() & self.session_set
-        #: Dates of the sessions of the set.
-        self.dates = {row["eid"]: row["session_date"] for row in members.to_dicts()}
+        #: Rows of Session of the set, and their dates.
+        self.members = (Session * SessionSet.Member.proj() & self.session_set).to_dicts()
+        self.dates = {row["eid"]: row["session_date"] for row in self.members}
         features = (TrialFeatures & self.session_set & self.params).proj("feature_signal").to_dicts()
         #: Signal ("deconvolved", "fluorescence") by settings and session, for sessions with usable trials.
         self.signals = {(row["ndc_params"], row["eid"]): row["feature_signal"] for row in features}
@@ -385,15 +381,16 @@ class _Stored:
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
         """Return a note if the compared sessions have different signals."""
-        dates: dict[str, set[str]] = defaultdict(set)
-        as_recorded = {key["ndc_params"] for key, one in zip(self.params, self.settings, strict=True) if not one.signal}
-        for (params, eid), kind in self.signals.items():
-            if params in as_recorded and (not eids or eid in eids):
-                dates[kind].add(str(self.dates[eid]))
-        if len(dates) < 2:
-            return []
-        kinds = "; ".join(f"{kind} on {', '.join(sorted(days))}" for kind, days in sorted(dates.items()))
-        return [f"the sessions have different signals, compare with care: {kinds}. {ONE_SIGNAL}"]
+        dates = dates_of(self.members)
+        as_recorded = [key["ndc_params"] for key, one in zip(self.params, self.settings, strict=True) if not one.signal]
+        found = []
+        for asked in as_recorded:
+            signals = {
+                eid: kind for (params, eid), kind in self.signals.items()
+                if params == asked and (not eids or eid in eids)
+            }  # fmt: skip
+            found.append(different_signals(signals, dates))
+        return list(dict.fromkeys(note_of(different) for different in found if different))
 
     def _as_before(self) -> list[str]:
         """Return a note for what was computed as before version 14, and holds for less than it seems to."""

@@ -10,6 +10,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
 from schemas.decoding.populations import n_cells_inside
 from schemas.decoding.results import Failure, NDCRun, TargetRun, stored_run
+from schemas.decoding.same_signal import check_same_signal
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.queries.cells import n_shared_cells
@@ -30,6 +31,7 @@ def run_ndc(
     neurons_only: bool = True,
     min_cell_probability: float | None = None,
     min_silhouette: float | None = None,
+    mixed_signals: bool = False,
     progress: bool = False,
 ) -> NDCRun:
     """Insert the tasks for the curves of a set of sessions, compute the missing curves, and return all.
@@ -46,6 +48,9 @@ def run_ndc(
         Acronyms of the Allen atlas: curves of each region instead, all of a target up to the same largest k.
     neurons_only, min_cell_probability, min_silhouette
         Which cells count: see SessionSet.
+    mixed_signals : bool
+        Also decode sessions that were read with different signals, each from its own. The results are those of former
+        versions, and have a note.
     progress : bool
 
     Returns
@@ -56,8 +61,8 @@ def run_ndc(
     Raises
     ------
     DataError
-        There are fewer than two sessions, a session is of another subject, or no cell, or none of one of the
-        regions, is in all sessions.
+        There are fewer than two sessions, a session is of another subject, no cell, or none of one of the regions, is
+        in all sessions, or the sessions were read with different signals and the settings name none.
     """
     if len(set(eids)) < 2:
         raise DataError(
@@ -68,6 +73,8 @@ def run_ndc(
     session_set, failed = shared_set(eids, run, neurons_only=neurons_only, progress=progress, **quality)
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
     settings = _of_each_region(session_set, settings, by_region) if len(by_region) else settings
+    if not mixed_signals:
+        check_same_signal(session_set, settings)
     params = list({key["ndc_params"]: key for key in map(NDCParams.add, settings)}.values())  # each once, in order
     NDCTask.ask(session_set, params)
     fill_signals(session_set, settings, progress=progress)

@@ -37,7 +37,7 @@ from pipeline.settings.conditions import n_clauses
 from pipeline.settings.records import columns_of
 from schemas.cascade import Cascade, WholeDelete
 from schemas.decoding.over_mice import MouseTrends, population_rows
-from schemas.decoding.populations import population, regions_within
+from schemas.decoding.populations import population, regions_within, signal_of
 from schemas.decoding.rows import (
     curve_rows,
     day_trends,
@@ -184,7 +184,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
             eid, cells, settings, flagged
         )
         _check_usable(eid, settings, labels, outcome)
-        signal = settings.signal or ", ".join(sorted(set(cells["signal"])))
+        signal = settings.signal or signal_of(cells)
         own = [{name: row[name] for name in Signal.primary_key} for row in used]
         return labels, outcome, features, places, signal, own, made_of
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.transfer import TransferDecay
-from schemas.decoding.naming import names_of
-from schemas.decoding.results import ONE_SIGNAL, Failure
+from schemas.decoding.naming import dates_of, names_of
+from schemas.decoding.results import Failure
 from schemas.decoding.run import fill_signals, shared_set
+from schemas.decoding.same_signal import check_same_signal, different_signals, note_of
 from schemas.decoding.tables import NDCParams, TransferMatrix, TransferResult, TransferTask, TrialFeatures, settings_of
 from schemas.decoding.transfer_rows import decay_of, square, tested
 from schemas.queries.cells import n_shared_cells
@@ -155,13 +156,14 @@ def run_transfer(
     neurons_only: bool = True,
     min_cell_probability: float | None = None,
     min_silhouette: float | None = None,
+    mixed_signals: bool = False,
     progress: bool = False,
 ) -> TransferRun:
     """Insert the tasks of a set of sessions, compute the missing results, and return all.
 
     Parameters
     ----------
-    eids, run, settings, neurons_only, min_cell_probability, min_silhouette, progress
+    eids, run, settings, neurons_only, min_cell_probability, min_silhouette, mixed_signals, progress
         As for ``schemas.decoding.run.run_ndc``. ks, delta and the ceiling do nothing here; ``r`` is the number of sets
         of folds within a session, and of random halves.
     scaler : {'own', 'trained'}
@@ -176,12 +178,15 @@ def run_transfer(
     ArgumentError
         Settings have no meaning for transfer: see ``pipeline.decoding.transfer.check_transfer``.
     DataError
-        There are fewer than two sessions, a session is of another subject, or no cell is in all sessions.
+        There are fewer than two sessions, a session is of another subject, no cell is in all sessions, or the sessions
+        were read with different signals and the settings name none.
     """
     fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
     rule = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     session_set, failed = shared_set(eids, run, progress=progress, neurons_only=neurons_only, **rule)
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
+    if not mixed_signals:
+        check_same_signal(session_set, settings)
     params = TransferTask.add(session_set, settings, scaler)
     fill_signals(session_set, settings, progress=progress)
     tasks = [{**session_set, **key, "scaler": scaler} for key in params]
@@ -217,7 +222,7 @@ def stored_transfer(session_set: dict, params: Sequence[dict], scaler: str) -> T
     ]
     errors = errors_of([Behavior], [{"eid": eid} for eid in dates])
     unusable = [Failure(row["key"]["eid"], "", row["table"], row["message"]) for row in errors]
-    notes = [*fovs_left_out(session_set), *fovs_of_other_runs(session_set), *_notes(targets)]
+    notes = [*fovs_left_out(session_set), *fovs_of_other_runs(session_set), *_notes(session_set, targets)]
     return TransferRun(
         of_set["subject"], of_set["tracking_run"], {"session_set": of_set["session_set"]}, scaler,
         n_shared_cells(session_set), targets, unusable, list(dict.fromkeys(notes)),
@@ -251,18 +256,21 @@ def _stored_target(
     )  # fmt: skip
 
 
-def _notes(targets: Sequence[TargetTransfer]) -> list[str]:
+def _notes(session_set: dict, targets: Sequence[TargetTransfer]) -> list[str]:
     """Return remarks on the results."""
+    params = [{"ndc_params": target.ndc_params} for target in targets if not target.settings.signal]
+    rows = (TrialFeatures.proj("feature_signal") & session_set & params).to_dicts()
+    dates = dates_of((Session & (SessionSet.Member & session_set).proj()).to_dicts())
     notes = []
     for target in targets:
         if target.decay and target.decay.at_chance:
-            dates = list(target.dates.values())
-            at_chance = ", ".join(str(dates[i]) for i in target.decay.at_chance)
+            days = list(target.dates.values())
+            at_chance = ", ".join(str(days[i]) for i in target.decay.at_chance)
             notes.append(f"{target.name}: not in the decay, as they are at chance within the day: {at_chance}")
-        signals = (TrialFeatures & [{"ndc_params": target.ndc_params, "eid": eid} for eid in target.dates]).to_arrays(
-            "feature_signal"
-        ) if target.dates else []  # fmt: skip
-        if len(set(signals)) > 1:
-            kinds = ", ".join(sorted(set(signals)))
-            notes.append(f"the sessions have different signals, compare with care: {kinds}. {ONE_SIGNAL}")
+        signals = {
+            row["eid"]: row["feature_signal"] for row in rows
+            if row["ndc_params"] == target.ndc_params and row["eid"] in target.dates
+        }  # fmt: skip
+        if different := different_signals(signals, dates):
+            notes.append(note_of(different))
     return notes

@@ -13,6 +13,7 @@ from pipeline.decoding import benjamini_hochberg
 from pipeline.errors import NotFoundError
 from pipeline.responses import SelectivitySettings, StabilitySettings
 from schemas.decoding.run import shared_set
+from schemas.decoding.same_signal import check_same_signal, note_of, read_with
 from schemas.imaging.tables import ROI, BrainRegion
 from schemas.queries.cells import n_shared_cells
 from schemas.queries.errors import errors_of
@@ -262,7 +263,7 @@ def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 def run_stability(
     eids: Sequence[str], run: dict, *, windows: str | responses.WindowSet | None = None,
-    settings: StabilitySettings | None = None, progress: bool = False, **rule: Any,
+    settings: StabilitySettings | None = None, mixed_signals: bool = False, progress: bool = False, **rule: Any,
 ) -> StabilityRun:  # fmt: skip
     """Compute the stability of the shared cells of sessions, unless it is stored, and return it.
 
@@ -275,6 +276,8 @@ def run_stability(
     windows : str or WindowSet, optional
         Name of a set, or a set; by default the 26 trial windows.
     settings : StabilitySettings, optional
+    mixed_signals : bool
+        Also compare sessions that were read with different signals, as former versions did.
     progress : bool
     **rule
         Which cells count: see SessionSet.
@@ -282,7 +285,8 @@ def run_stability(
     Raises
     ------
     DataError
-        Fewer than two sessions have tracked cells and trials, or they share no cell.
+        Fewer than two sessions have tracked cells and trials, they share no cell, or they were read with different
+        signals.
     """
     key = window_set(windows)
     ResponseTask.ask(eids, key)
@@ -290,6 +294,8 @@ def run_stability(
     with_means = set((TrialTypeMean & key & [{"eid": eid} for eid in eids]).to_arrays("eid"))
     session_set, failed = shared_set([eid for eid in eids if eid in with_means], run, progress=progress, **rule)
     n_shared_cells(session_set)
+    if not mixed_signals:
+        check_same_signal(session_set, do="Leave out sessions")
     failed |= {eid: f"session {eid} has no trial-type means: {_why_none(eid)}" for eid in eids if eid not in with_means}
     task = StabilityTask.add(session_set, key, StabilityParams.add(settings))
     done = fill([Stability], task, progress=progress)
@@ -319,6 +325,8 @@ def stored_stability(task: dict) -> StabilityRun:
     run.slopes = _rows_of(Stability.Slope, task, "stable_region, similarity")
     run.controls = _rows_of(Stability.Control, task, "stability_control, gap_days")
     run.notes = _notes(run)
+    if different := read_with({"session_set": task["session_set"]}):
+        run.notes.append(note_of(different, do=""))
     return run
 
 

@@ -40,8 +40,7 @@ def stacked(truth, eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
     """What load_or_embed should return, by plain numpy from the files."""
     parts: dict[str, list] = {"signal": [], "times": [], "ids": [], "xyz": []}
     for folder in sorted(alf(truth, eid).glob("FOV_*")):
-        deconvolved = folder / "mpci.ROIActivityDeconvolved.npy"
-        traces = np.load(deconvolved if deconvolved.exists() else folder / "mpci.ROIActivityF.npy").T
+        traces = np.load(folder / "mpci.ROIActivityDeconvolved.npy").T
         keep = np.load(folder / "mpciROIs.mpciROITypes.npy").astype(bool) | (not neurons_only)
         line = np.load(folder / "mpciROIs.stackPos.npy")[:, 0]
         times = np.load(folder / "mpci.times.npy") + np.load(folder / "mpciStack.timeshift.npy")[line][:, None]
@@ -202,7 +201,7 @@ def object_with_load_dataset() -> object:
 
 def test_signals_are_recorded_by_fov(demo_sessions):
     signals = {(row["eid"], row["signal"]) for row in (schemas.FOV & [{"eid": e} for e in demo_sessions]).to_dicts()}
-    assert signals == {(eid, "fluorescence" if i == 1 else "deconvolved") for i, eid in enumerate(demo_sessions)}
+    assert signals == {(eid, "deconvolved") for eid in demo_sessions}
     sources = (schemas.FOV & [{"eid": e} for e in demo_sessions]).to_dicts()
     assert [row["region_source"] for row in sources if row["eid"] == demo_sessions[2]] == ["final"] * 3
     assert {row["region_source"] for row in sources if row["eid"] != demo_sessions[2]} == {"estimate"}
@@ -283,7 +282,7 @@ def test_features_equal_a_loop_over_trials_and_files(ndc, demo_truth, demo_sessi
         ("choice", "firstMovement_times", (-0.1, 0)),
         ("feedback", "feedback_times", (0, 0.2)),
     ):
-        row = ndc.curves[target][1]  # the session with fluorescence only
+        row = ndc.curves[target][1]
         eid = row["eid"]
         key = {name: row[name] for name in schemas.NDCResult.primary_key}
         table = pd.read_parquet(next(alf(demo_truth, eid).glob("**/_ibl_trials.table.pqt")))
@@ -292,7 +291,7 @@ def test_features_equal_a_loop_over_trials_and_files(ndc, demo_truth, demo_sessi
         expected = np.empty_like(found)
         for fov, uids in demo_truth.rows[eid].items():
             folder = alf(demo_truth, eid) / f"FOV_{fov:02d}"
-            traces = np.load(folder / "mpci.ROIActivityF.npy")
+            traces = np.load(folder / "mpci.ROIActivityDeconvolved.npy")
             frame_times, shift = np.load(folder / "mpci.times.npy"), np.load(folder / "mpciStack.timeshift.npy")
             line = np.load(folder / "mpciROIs.stackPos.npy")[:, 0]
             for column, uid in enumerate(demo_truth.shared_uids):

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
 from support.broken_sessions import Repository, remove
+from support.statements import statements
 
 import meso
 import schemas
+from drawing.curves import DrawableRun
 from pipeline.decoding import NDCSettings
 from pipeline.demo.repository import write_demo_repository, write_one_tables
-from pipeline.errors import ArgumentError, NotFoundError
+from pipeline.errors import ArgumentError, DataError, NotFoundError
 from pipeline.reading.fov import CLASSIFIER
+from pipeline.responses import StabilitySettings
 from pipeline.settings.signals import DffSettings, SignalSettings
 from pipeline.signals.dff import dff
+from populate_scripts import demo
 from populate_scripts.ingest import ingest
-from schemas.decoding.run import run_ndc
+from schemas.decoding.results import stored_run
+from schemas.decoding.run import run_ndc, shared_set
+from schemas.decoding.same_signal import check_same_signal
+from schemas.decoding.transfers import run_transfer, stored_transfer
 from schemas.imaging.signals import Signal, SignalParams, SignalTask
+from schemas.responses.run import run_stability
 from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
@@ -27,24 +37,26 @@ from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import retry
 
 F, NEUROPIL, DECONVOLVED = "mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy", "mpci.ROIActivityDeconvolved.npy"
+MIXED = "deconvolved on 2024-01-01; fluorescence on 2024-01-02"
 SETTINGS = {"target": "choice", "ks": (4, 8), "r": 2, "n_label_shuffles": 2, "cv_splits": 2, "n_bootstrap": 0}
 
 
 @pytest.fixture(scope="module")
 def lab(database, tmp_path_factory) -> Iterator[Repository]:
-    """Three sessions: 'both' has deconvolved traces, 'raw' has none, 'bare' has no neuropil in FOV_01."""
+    """Four sessions: 'both' has deconvolved traces, 'raw' has none, 'half' none in FOV_01, 'bare' no neuropil there."""
     made = write_demo_repository(
         tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=60, n_shared=16, rois_per_fov=40
     )
     repository = Repository(tmp_path_factory.mktemp("signals"), next(made.root.glob("*/Subjects/*/*/001")))
     rng = np.random.default_rng(0)
-    for name in ("both", "raw", "bare"):
+    for name in ("both", "raw", "bare", "half"):
         for fov in sorted(repository.add(name, "SIG1").glob("FOV_*")):
             raw = np.load(fov / F)
             neuropil = 0.5 * raw.mean(axis=0) + rng.normal(0, 5, raw.shape)
             np.save(fov / NEUROPIL, np.asfortranarray(neuropil, np.float32))
     for fov in repository.alf("raw").glob("FOV_*"):
         (fov / DECONVOLVED).unlink()
+    (repository.alf("half") / "FOV_01" / DECONVOLVED).unlink()
     (repository.alf("bare") / "FOV_01" / NEUROPIL).unlink()
     write_one_tables(repository.root)
     eids = list(repository.eids.values())
@@ -119,9 +131,12 @@ def by_hand(raw: np.ndarray, times: np.ndarray, starts: np.ndarray, ends: np.nda
 
 def test_sessions_with_different_signals_are_compared_in_the_same_one(lab):
     run = TrackingRun.register("SIG1")
-    mixed, same = (run_ndc(pair(lab), run, [NDCSettings(**SETTINGS, signal=one)]) for one in ("", "fluorescence"))
+    mixed, same = (
+        run_ndc(pair(lab), run, [NDCSettings(**SETTINGS, signal=one)], mixed_signals=not one)
+        for one in ("", "fluorescence")
+    )
     (note,) = [note for note in mixed.notes if "different signals" in note]
-    assert "deconvolved on 2024-01-01; fluorescence on 2024-01-02. With signal='fluorescence', or 'dff'" in note
+    assert f"compare with care: {MIXED}. With signal='fluorescence' (--signal fluorescence), or 'dff'" in note
     assert mixed.table["signal"].tolist() == ["deconvolved", "fluorescence"]
     assert same.failed == {} and not [note for note in same.notes if "different signals" in note]
     assert same.table["signal"].tolist() == ["fluorescence"] * 2
@@ -139,6 +154,103 @@ def test_sessions_with_different_signals_are_compared_in_the_same_one(lab):
         )
     used = (schemas.TrialFeatures.OwnSignal & {"ndc_params": params}).to_arrays("eid")
     assert set(used) == {eid}  # that of the other session is in Activity
+
+
+def refusal(ask: Callable[..., Any], *given: Any, **options: Any) -> str:
+    """Return the message with which a comparison is refused, and check that nothing has been asked for."""
+    tasks = schemas.NDCTask, schemas.TransferTask, schemas.StabilityTask
+    before = [len(table()) for table in tasks]
+    with pytest.raises(DataError) as refused:
+        ask(*given, **options)
+    assert [len(table()) for table in tasks] == before
+    return str(refused.value)
+
+
+def test_a_comparison_of_different_signals_is_refused_before_anything_is_asked(lab):
+    run, settings = TrackingRun.register("SIG1"), [NDCSettings(**SETTINGS | {"r": 3})]
+    for ask in (run_ndc, run_transfer):
+        text = refusal(ask, pair(lab), run, settings)
+        assert f"the sessions were read with different signals (expected one signal, found {MIXED})" in text
+        assert "With signal='fluorescence' (--signal fluorescence), or 'dff' where there is neuropil" in text
+        assert "leave out sessions" in text and "mixed_signals=True (--mixed-signals)" in text
+        # one target of its own signal does not make the other one right
+        of_both = [*settings, NDCSettings(**SETTINGS, signal="fluorescence")]
+        assert MIXED in refusal(ask, pair(lab), run, of_both)
+    text = refusal(run_stability, pair(lab), run)
+    assert MIXED in text and "Leave out sessions; mixed_signals=True" in text and "signal='fluorescence'" not in text
+    assert MIXED in refusal(meso.neuron_dropping_curves_cached, pair(lab), ["choice"], plot=False, progress=False)
+    assert MIXED in refusal(meso.transfer, pair(lab), plot=False, progress=False)
+    assert MIXED in refusal(meso.stability, pair(lab), plot=False, progress=False)
+
+
+def test_what_is_compared_counts_and_not_what_else_was_read(lab):
+    """FOV_01 of one session is of fluorescence: cells of FOV_00 are compared, and all cells are not."""
+    eids, run = [lab.eids["both"], lab.eids["half"]], TrackingRun.register("SIG1")
+    text = refusal(run_ndc, eids, run, [NDCSettings(**SETTINGS | {"r": 3})])
+    assert "found deconvolved on 2024-01-01; deconvolved, fluorescence on 2024-01-04" in text
+    assert "2024-01-04" in refusal(run_ndc, eids, run, [NDCSettings(**SETTINGS | {"r": 3}, fovs=(1,))])
+    for cells in ("shared", "random"):
+        found = run_ndc(eids, run, [NDCSettings(**SETTINGS | {"ks": (2,)}, fovs=(0,), cells=cells)])
+        assert found.failed == {} and found.table["signal"].tolist() == ["deconvolved"] * 2
+        assert not [note for note in found.notes if "different signals" in note]
+
+
+def test_the_check_is_one_statement_where_all_were_read_alike(lab):
+    run, settings = TrackingRun.register("SIG1"), [NDCSettings(one, regions=("VISp",)) for one in ("choice", "block")]
+    alike, _ = shared_set([lab.eids["both"], lab.eids["bare"]], run)
+    check_same_signal(alike, settings)
+    with statements() as sent:
+        check_same_signal(alike, settings)
+    assert len(sent) == 1
+    mixed, _ = shared_set(pair(lab), run)
+    with statements() as sent:
+        check_same_signal(mixed, [NDCSettings("choice", signal="dff")])
+    assert sent == []
+
+
+def test_each_pair_of_sessions_is_a_comparison_of_its_own(lab):
+    eids = [lab.eids[name] for name in ("both", "raw", "bare")]
+    options = {"plot": False, "progress": False, "pairs": "all"}
+    settings = {**{name: value for name, value in SETTINGS.items() if name not in ("target", "r")}, "R": SETTINGS["r"]}
+    with pytest.warns(UserWarning, match=r"left out: 2024-01-01 2024-01-02: .*different signals"):
+        found = meso.neuron_dropping_curves_cached(eids, ["choice"], **options, **settings)
+    assert list(found.runs) == ["2024-01-01 2024-01-03"]
+    assert MIXED in found.failed["2024-01-01 2024-01-02"]
+    assert "deconvolved on 2024-01-03; fluorescence on 2024-01-02" in found.failed["2024-01-02 2024-01-03"]
+    found = meso.neuron_dropping_curves_cached(eids, ["choice"], **options, **settings, mixed_signals=True)
+    assert found.failed == {} and len(found.runs) == 3
+
+
+def test_stored_results_of_different_signals_are_returned_and_drawn(lab):
+    settings, run = [NDCSettings(**SETTINGS)], TrackingRun.register("SIG1")
+    asked = run_ndc(pair(lab), run, settings, mixed_signals=True)
+    found = DrawableRun.of(stored_run(asked.session_set, [asked.targets[0].ndc_params]))
+    assert [note for note in found.notes if MIXED in note] and len(found.table) == 2
+    assert list(found.draw()) == ["choice"]
+    transferred = run_transfer(pair(lab), run, settings, mixed_signals=True)
+    again = stored_transfer(transferred.session_set, [{"ndc_params": transferred.targets[0].ndc_params}], "own")
+    assert [note for note in again.notes if MIXED in note] and len(again.table) == 4
+    notes = run_stability(pair(lab), run, settings=StabilitySettings(n_shuffles=200), mixed_signals=True).notes
+    assert [note for note in notes if note.endswith(MIXED)]
+
+
+@pytest.mark.one_backend
+def test_the_command_line_refuses_different_signals_and_says_which_option_solves_it(lab, meso_command):
+    score = ["--r", "2", "--n-label-shuffles", "2", "--target", "stimulus", "--json"]
+    few = {
+        "ndc": [*score, *["--ks", "4,8", "--n-bootstrap", "0"]],
+        "transfer": score,
+        "stability": ["--shuffles", "200", "--json"],
+    }
+    for command, options in few.items():
+        refused = meso_command(command, *pair(lab), *options)
+        assert refused.returncode == 1 and MIXED in refused.stderr and "--mixed-signals" in refused.stderr
+        assert refused.stdout == ""
+        done = meso_command(command, *pair(lab), *options, "--mixed-signals")
+        assert json.loads(done.stdout), done.stderr
+        if command == "ndc":
+            done = meso_command(command, *pair(lab), *options, "--signal", "fluorescence")
+            assert done.returncode == 0 and json.loads(done.stdout), done.stderr
 
 
 def test_the_notebook_returns_the_signal_that_is_asked_for(lab, filled):
@@ -196,11 +308,9 @@ def test_settings_of_dff_without_dff_are_refused_and_former_settings_keep_their_
 def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
     run = TrackingRun.register("SIG1")
     asked = [NDCSettings(**SETTINGS, signal=one) for one in ("", "fluorescence")]
-    run_ndc(pair(lab), run, asked)
-    features = [
-        (schemas.TrialFeatures & schemas.NDCParams.add(one) & {"eid": lab.eids["both"]}).fetch1("trial_features")
-        for one in asked
-    ]
+    of_set = schemas.TrialFeatures & run_ndc(pair(lab), run, asked, mixed_signals=True).session_set
+    of_session = [of_set & schemas.NDCParams.add(one) & {"eid": lab.eids["both"]} for one in asked]
+    features = [one.fetch1("trial_features") for one in of_session]
     place = {"eid": lab.eids["both"], "fov": 0}
     n_signals = len(Signal & place)
     path = lab.alf("both") / "FOV_00" / F
@@ -210,12 +320,9 @@ def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
     assert done.failures == []
     assert {change.table for change in done.changes} == {"Signal"}
     assert "FOV" not in done.tables and done.tables["Signal"][0] == len(Signal & place) == n_signals >= 3
-    again = [
-        (schemas.TrialFeatures & schemas.NDCParams.add(one) & {"eid": lab.eids["both"]}).fetch1("trial_features")
-        for one in asked
-    ]
+    again = [one.fetch1("trial_features") for one in of_session]
     np.testing.assert_array_equal(again[0], features[0])  # of the deconvolved traces, whose files stayed
-    fovs = (schemas.TrialFeatures & schemas.NDCParams.add(asked[1]) & {"eid": lab.eids["both"]}).fetch1("feature_cells")
+    fovs = of_session[1].fetch1("feature_cells")
     np.testing.assert_allclose(again[1], features[1] * np.where(fovs[:, 0] == 0, 1.5, 1), rtol=1e-6)
     # all of the FOV changes: its signals go with it, and come again
     for name in (F, DECONVOLVED, CLASSIFIER):
@@ -243,6 +350,16 @@ def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
     assert update([lab.eids["both"]]).failures == []
 
 
+def test_a_session_of_fluorescence_is_exported_as_such(lab, tmp_path):
+    import pynwb
+
+    from schemas.exchange.export import export_session
+
+    with pynwb.NWBHDF5IO(export_session(lab.eids["raw"], "nwb", tmp_path), "r") as io:
+        series = io.read().processing["ophys"]["Fluorescence"].roi_response_series
+        assert set(series) == {"FluorescenceFOV00", "FluorescenceFOV01"}
+
+
 def test_signals_go_with_their_activity_and_take_their_features(lab, filled):
     run_ndc(pair(lab), TrackingRun.register("SIG1"), [NDCSettings(**SETTINGS, signal="fluorescence")])
     of_signal = schemas.TrialFeatures.OwnSignal.proj()
@@ -254,3 +371,22 @@ def test_signals_go_with_their_activity_and_take_their_features(lab, filled):
     assert not Signal & {"eid": lab.eids["both"]} and SignalTask & {"eid": lab.eids["both"]}
     assert fill([schemas.Activity, Signal], {"eid": lab.eids["both"]}).errors == []
     assert len(dict.fromkeys((Signal & {"eid": lab.eids["both"]}).to_arrays("fov"))) == 2
+
+
+def test_a_day_that_a_former_demo_wrote_without_deconvolved_traces_is_read_again(lab):
+    """As the demo does with its own day: the session has the file now, and was read without it."""
+    eid, said = lab.eids["raw"], []
+    mixed = run_ndc(pair(lab), TrackingRun.register("SIG1"), [NDCSettings(**SETTINGS)], mixed_signals=True)
+    for fov in lab.alf("raw").glob("FOV_*"):
+        np.save(fov / DECONVOLVED, np.asfortranarray(np.maximum(np.load(fov / F), 0)))
+    write_one_tables(lab.root)
+    demo.read_again(pair(lab), said.append)
+    assert set((schemas.FOV & {"eid": eid}).to_arrays("signal")) == {"deconvolved"}
+    assert len(said) == 1 and "is read and decoded again" in said[0]
+    demo.read_again(pair(lab), said.append)
+    assert len(said) == 1
+    params = [mixed.targets[0].ndc_params]
+    alike = stored_run(mixed.session_set, params)  # the questions are asked again, the former results are kept
+    assert alike.table["signal"].tolist() == ["deconvolved"] * 2
+    assert not [note for note in alike.notes if "different signals" in note]
+    assert run_ndc(pair(lab), TrackingRun.register("SIG1"), [NDCSettings(**SETTINGS)]).failed == {}

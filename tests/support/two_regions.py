@@ -15,7 +15,7 @@ MICE = ("SP072", "SP076", "SP080")
 N_DAYS, BAD_DAY = 8, 5
 #: Cells of each region on all other days, and how many of them tell the choice: in VISp from first to last day.
 N_CELLS, VISP, RSP = 32, (2, 20), 6
-#: Days that the demo writes otherwise and that are left out: of one it writes no deconvolved activity.
+#: First days of the demo that are left out: the numbers in docs/science/two_regions.md are of those that follow.
 SKIPPED = 2
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from pipeline.demo import repository
 from pipeline.demo.repository import session_eid, write_demo_repository, write_one_tables
-from pipeline.demo.truth import AREAS, TREND_TARGETS, DemoTruth
+from pipeline.demo.truth import AREAS, MARKER, TREND_TARGETS, DemoTruth
 from pipeline.errors import ConfigError
 
 SMALL = {"n_days": 4, "n_fovs": 2, "n_trials": 40, "n_shared": 16, "rois_per_fov": 45}
@@ -90,6 +90,22 @@ def test_an_interrupted_demo_is_written_again(tmp_path, monkeypatch, truth):
     assert digests(tmp_path / "demo") == digests(truth.root)
 
 
+def test_a_demo_of_a_former_version_is_written_over(copy, truth):
+    """Version 2 wrote one day without deconvolved traces."""
+    for fov in range(2):
+        next(copy.glob(f"*/*/*/{truth.dates[1]}/001/alf/FOV_{fov:02d}/mpci.ROIActivityDeconvolved.npy")).unlink()
+    marker = copy / MARKER
+    written = json.loads(marker.read_text())
+    marker.write_text(json.dumps(written | {"version": 1}))
+    with pytest.raises(ConfigError, match="another demo"):
+        write_demo_repository(copy, seed=3, **SMALL)
+    marker.write_text(json.dumps(written | {"version": 2}))
+    with pytest.raises(ConfigError, match="another demo"):
+        write_demo_repository(copy, seed=4, **SMALL)
+    write_demo_repository(copy, seed=3, **SMALL)
+    assert digests(copy) == digests(truth.root)
+
+
 @pytest.mark.parametrize("bad", [{"n_days": 0}, {"n_trials": 3}, {"rois_per_fov": 12}])
 def test_parameters_that_cannot_be_met_are_refused_before_writing(tmp_path, bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
@@ -125,8 +141,7 @@ def test_shapes_types_and_orders(truth, day, fov):
     load = {path.name: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
     n_frames = len(load["mpci.times.npy"])
     n_rois = len(load["mpciROIs.mpciROITypes.npy"])
-    assert ("mpci.ROIActivityDeconvolved.npy" in load) == (day != 1)
-    for name in {"mpci.ROIActivityF.npy", "mpci.ROIActivityDeconvolved.npy"} & set(load):
+    for name in ("mpci.ROIActivityF.npy", "mpci.ROIActivityDeconvolved.npy"):
         trace = load[name]
         assert (trace.shape, trace.dtype, trace.flags.f_contiguous) == ((n_frames, n_rois), np.float32, True)
         assert np.isfinite(trace).all()

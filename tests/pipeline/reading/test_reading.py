@@ -89,7 +89,7 @@ class Session:
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory):
-    """Day 0 has its trials in alf/, day 1 no deconvolved activity, day 2 final brain locations and a gap."""
+    """Day 0 has its trials in alf/, day 2 final brain locations and a gap."""
     root = tmp_path_factory.mktemp("reading")
     return write_demo_repository(root, n_days=3, n_fovs=2, n_trials=20, n_shared=10, rois_per_fov=30)
 
@@ -127,6 +127,8 @@ def large(tmp_path) -> Session:
 )
 def test_a_fov_is_its_files(session_of, day, signal, source):
     session = session_of(day)
+    if signal == "fluorescence":  # as a session whose traces were not deconvolved
+        (session.fov / f"{DECONVOLVED}.npy").unlink()
     found = session.read()
     suffix = "" if source == "final" else "_estimate"
     for name, value in {

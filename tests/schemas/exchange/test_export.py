@@ -427,9 +427,9 @@ def test_the_command_exports_and_goes_on_after_a_failure(meso_command, exported,
     (run,) = pd.read_parquet(exported["parquet"] / "sessions.parquet")["tracking_run"]
     nwb = meso_command("export", demo_sessions[1], "--format", "nwb", "--output", tmp_path, "--tracking-run", run[:8])
     assert nwb.returncode == 0, nwb.stderr
-    with pynwb.NWBHDF5IO(nwb.stdout.strip(), "r") as io:  # a day without deconvolved traces
+    with pynwb.NWBHDF5IO(nwb.stdout.strip(), "r") as io:
         series = io.read().processing["ophys"]["Fluorescence"].roi_response_series
-        assert set(series) == {"FluorescenceFOV00", "FluorescenceFOV01", "FluorescenceFOV02"}
+        assert set(series) == {"DeconvolvedFOV00", "DeconvolvedFOV01", "DeconvolvedFOV02"}
 
 
 def test_a_session_that_is_not_read_is_refused_and_missing_data_are_reported(demo_sessions, tmp_path):
