@@ -238,7 +238,7 @@ def test_stored_results_of_different_signals_are_returned_and_drawn(lab):
 def test_the_command_line_refuses_different_signals_and_says_which_option_solves_it(lab, meso_command):
     score = ["--r", "2", "--n-label-shuffles", "2", "--target", "stimulus", "--json"]
     few = {
-        "ndc": [*score, *["--ks", "4,8", "--n-bootstrap", "0"]],
+        "ndc": [*score, "--ks", "4,8", "--n-bootstrap", "0"],
         "transfer": score,
         "stability": ["--shuffles", "200", "--json"],
     }
