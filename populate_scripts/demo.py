@@ -126,7 +126,8 @@ def _generated(cache_dir: Path, subject: str | None) -> tuple[list[str], dict | 
 
 def read_again(eids: list[str], say: Callable[[str], None]) -> None:
     """Read again what a former version of the demo wrote without deconvolved traces: days would have other signals."""
-    former = sorted(set((FOV & [{"eid": eid} for eid in eids] & "signal <> 'deconvolved'").to_arrays("eid")))
+    days = [{"eid": eid, "signal": "fluorescence"} for eid in eids]
+    former = sorted(set((FOV & days).to_arrays("eid")))
     if not former:
         return
     from schemas.upkeep.update import update
