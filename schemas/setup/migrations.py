@@ -569,6 +569,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(24, "signals: the same one of all sessions, dF/F", _signals),
     Migration(25, "outlines of the atlas", lambda connection, name_prefix: None),
     Migration(26, "own labels: the trials that they are of; doubts of wheels", lambda connection, name_prefix: None),
+    Migration(27, "one embedding of several days", lambda connection, name_prefix: None),
 )
 LATEST = MIGRATIONS[-1].number
 
