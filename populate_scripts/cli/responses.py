@@ -154,7 +154,7 @@ def embed_days(
     asked: Asked, embedded, signal, bin_seconds, windows, min_trials, tracking_run, min_cell_probability,
     min_silhouette, t_range, as_json, figure, output, suffix,
 ) -> None:  # fmt: skip
-    """Sort the cells that sessions share by one Rastermap, and draw them on all days.
+    """Draw the cells that sessions share in one Rastermap order.
 
     The sessions are EIDS, or those of --subject or --tag, of one mouse; EIDS may be its name. With --of trial_types the
     order is that of trials with even numbers, and those with odd numbers are drawn. With --json rank, cell and ROIs.

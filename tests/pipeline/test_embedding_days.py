@@ -12,8 +12,6 @@ from pipeline.embedding_days import DaysSettings, binned, rastermap_settings, ty
 from pipeline.errors import ArgumentError
 from pipeline.figures import days_raster
 
-# Rastermap looks for 30 clusters, and finds the planted ones
-pytestmark = pytest.mark.filterwarnings("ignore:found fewer")
 N_GROUPS, SIZE = 8, 12
 
 

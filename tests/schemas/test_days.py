@@ -34,7 +34,6 @@ from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
 
-pytestmark = pytest.mark.filterwarnings("ignore:found fewer")  # clusters of Rastermap than 30
 F, DECONVOLVED, TIMES = "mpci.ROIActivityF.npy", "mpci.ROIActivityDeconvolved.npy", "mpci.times.npy"
 #: What cells of each group respond to, by column of the trials and its value; the last group is noise.
 RESPONDS = (("choice", 1), ("choice", -1), ("feedbackType", 1), ("feedbackType", -1))
