@@ -19,10 +19,11 @@ from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.embedding import rastermap_order
 from pipeline.embedding_days import DaysSettings
 from pipeline.errors import ArgumentError, DataError, NotFoundError
+from pipeline.reading.fov import UUIDS
 from pipeline.responses import WindowSet, trial_type_means
 from pipeline.settings.signals import SignalSettings
 from pipeline.signals.peri_event import WINDOWS
-from pipeline.tracking.uids import SILHOUETTE, UIDS
+from pipeline.tracking.uids import UIDS
 from populate_scripts.ingest import ingest
 from schemas.days.run import run_embedding, stored_embedding
 from schemas.days.tables import DaysParams, SharedEmbedding, SharedEmbeddingTask
@@ -70,22 +71,32 @@ def plant(alf: Path, rng: np.random.Generator) -> None:
     """Exchange the rows of a day, and give each cell the activity of its group."""
     trials = pd.read_parquet(next(alf.rglob("_ibl_trials.table.pqt")))
     for fov in sorted(alf.glob("FOV_*")):
+        exchange_rows(fov, rng)
         lines = [line.strip() for line in (fov / UIDS).read_text().splitlines()]
-        lines = [lines[i] for i in rng.permutation(len(lines))]
-        (fov / SILHOUETTE).unlink(missing_ok=True)  # in the former order
-        (fov / UIDS).write_text("\n".join(lines) + "\n")
         times = np.load(fov / TIMES)
         signals = np.random.default_rng(int(times[0] * 1000)).normal(size=(len(RESPONDS), len(times)))
         for group, (column, value) in enumerate(RESPONDS):
             event = "feedback_times" if column == "feedbackType" else "firstMovement_times"
             for at in trials.loc[trials[column] == value, event].dropna():
                 signals[group, (times > at - 0.3) & (times < at + 0.7)] += 4
-        traces = rng.normal(10, 1, (len(times), len(lines)))
+        traces = rng.normal(size=(len(times), len(lines)))
         for roi, uid in enumerate(lines):
             if uid not in ("", "nan") and group_of(uid) < len(RESPONDS):
                 traces[:, roi] += signals[group_of(uid)]
-        for dataset in (F, DECONVOLVED):
-            np.save(fov / dataset, np.asfortranarray(traces, np.float32))
+        for dataset, values in ((F, traces + 20), (DECONVOLVED, np.maximum(traces - 0.5, 0))):
+            np.save(fov / dataset, np.asfortranarray(values, np.float32))
+
+
+def exchange_rows(fov: Path, rng: np.random.Generator) -> None:
+    """Put the ROIs of a FOV into another order, in all files."""
+    lines = (fov / UIDS).read_text().splitlines()
+    order = rng.permutation(len(lines))
+    (fov / UIDS).write_text("".join(f"{lines[i]}\n" for i in order))
+    header, *names = (fov / UUIDS).read_text().splitlines()
+    (fov / UUIDS).write_text("\n".join([header, *(names[i] for i in order)]))
+    for path in fov.glob("mpciROIs.*.npy"):
+        if len(values := np.load(path)) == len(order):
+            np.save(path, values[order])
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +241,7 @@ def test_a_signal_is_that_of_all_days_and_goes_with_its_embedding(found, eids, r
 def test_an_update_of_the_files_embeds_again(found, lab, eids, run):
     before = (SharedEmbeddingTask & found.task).to_dicts()
     path = lab.alf("second") / "FOV_01" / DECONVOLVED
-    np.save(path, np.asfortranarray(np.load(path)[:, ::-1]))
+    np.save(path, np.asfortranarray(2 * np.load(path)))
     write_one_tables(lab.root)
     done = update([eids[1]])
     assert done.failures == []
