@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from drawing.curves import DrawableRun
+    from drawing.days import DrawableEmbedding
     from drawing.many import DrawableMany
     from drawing.responses import DrawableStability
     from drawing.transfer import DrawableTransfer
@@ -78,6 +79,7 @@ __all__ = [
     "best_sets",
     "cell_responses",
     "curves_of_mice",
+    "embed_days",
     "embed_meso",
     "get_win_times",
     "load_or_embed",
@@ -1208,6 +1210,87 @@ def stability(
     found = DrawableStability.of(
         run_stability(
             eids, run, windows=windows, settings=asked, neurons_only=filter_neurons, mixed_signals=mixed_signals,
+            progress=progress, **cells,
+        )
+    )  # fmt: skip
+    found.notes += unusable.values()
+    for note in dict.fromkeys(found.notes):
+        warnings.warn(note, stacklevel=2)
+    if plot:
+        _display_all(found.draw())
+    return found
+
+
+def embed_days(
+    eids: Sequence[str],
+    embedded: str = "concatenated",
+    *,
+    windows: str | WindowSet | None = None,
+    signal: str | SignalSettings = "",
+    embedding: EmbeddingSettings | None = None,
+    filter_neurons: bool = True,
+    tracking_run: str | None = None,
+    roicat_root: str | Path | None = None,
+    min_cell_probability: float | None = None,
+    min_silhouette: float | None = None,
+    plot: bool = True,
+    progress: bool = True,
+    **settings: Any,
+) -> DrawableEmbedding:
+    """Sort the cells that sessions share by one Rastermap for all days.
+
+    Parameters
+    ----------
+    eids : sequence of str
+        Two or more sessions of one subject, named as in ``load_or_embed``.
+    embedded : {'concatenated', 'trial_types'}
+        What is sorted: the activity in all sessions, one after the other; or the means of each cell in kinds of trials
+        of all sessions, of trials with even numbers, while those with odd numbers are shown.
+    windows : str or pipeline.responses.WindowSet, optional
+        Of 'trial_types': as for ``trial_type_means``.
+    signal : {'', 'deconvolved', 'fluorescence', 'dff'} or SignalSettings
+        The activity on all days; '' is as each FOV was read, which must be the same on all days.
+    embedding : pipeline.embedding.EmbeddingSettings, optional
+        Settings of Rastermap; by default those of a session, for kinds of trials without a lag in time.
+    filter_neurons, tracking_run, roicat_root, min_cell_probability, min_silhouette
+        As for ``match_tracked_indices_across_sessions``.
+    plot : bool
+        Draw the sorted cells, a panel for each day.
+    progress : bool
+        Show progress bars.
+    **settings
+        See ``pipeline.embedding_days.DaysSettings``: ``bin_seconds``, ``min_trials``.
+
+    Returns
+    -------
+    DrawableEmbedding
+        ``order``, ``cells`` (UIDs), ``sessions``, ``matrix(eid)`` and ``matrices`` (sorted, by session),
+        ``roi_keys(eid)``, ``figures`` and ``notes``.
+
+    Raises
+    ------
+    DataError
+        Fewer than two sessions can be used, they are of several subjects, share no cell or have different signals.
+    ArgumentError
+        A setting is not what it should be.
+
+    Warns
+    -----
+    UserWarning
+        Something was left out.
+    """
+    from drawing.days import DrawableEmbedding
+    from pipeline.embedding_days import DaysSettings
+    from schemas.days.run import run_embedding
+
+    asked, of_signal = DaysSettings(embedded, **settings), SignalSettings.named(signal)
+    schemas.activate()
+    eids, unusable = _usable(eids, progress)
+    run = tracking_run_of_sessions(eids, tracking_run, roicat_root)
+    cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    found = DrawableEmbedding.of(
+        run_embedding(
+            eids, run, asked, windows=windows, signal=of_signal, embedding=embedding, neurons_only=filter_neurons,
             progress=progress, **cells,
         )
     )  # fmt: skip

@@ -112,7 +112,7 @@ def tracking(
         raise NotFoundError(f"no ROI of {subject} is a tracked cell", do="'meso errors TrackedFOV' lists the reasons")
     shown = np.flatnonzero(found.any(axis=0))  # found: (cells, sessions) bool; sessions without a cell are left out
     sessions, found = [sessions[i] for i in shown], found[:, shown]
-    dates = _dates(sessions)
+    dates = session_dates(sessions)
     title = f"{subject}: {len(cells)} tracked {'neurons' if neurons_only else 'ROIs'}, run {run['tracking_run'][:8]}"
     drawn = {
         "presence": figures.presence_map(found, dates, title=title),
@@ -288,7 +288,7 @@ def _floats(values: Sequence | np.ndarray) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
-def _dates(sessions: Sequence[dict]) -> list[str]:
+def session_dates(sessions: Sequence[dict]) -> list[str]:
     """Return the date of each session, with the session number where a date has several sessions."""
     dates = [str(row["session_date"]) for row in sessions]
     return [

@@ -100,6 +100,8 @@ def _fit(traces: np.ndarray, settings: EmbeddingSettings) -> np.ndarray:
         # one BLAS thread: with more, sums in another order could change the order of the cells
         with threadpool_limits(1), warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="data has <= 50 samples")
+            # of clusters than were asked for: it goes on with those that it found
+            warnings.filterwarnings("ignore", message="found fewer")
             return np.asarray(model.fit(np.asarray(traces, np.float32), compute_X_embedding=False).isort)
     except (ValueError, IndexError, np.linalg.LinAlgError) as error:
         raise DataError(

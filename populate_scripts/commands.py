@@ -40,9 +40,11 @@ from schemas.work.states import JobStatus
 
 if TYPE_CHECKING:
     from drawing.curves import DrawableRun
+    from drawing.days import DrawableEmbedding
     from drawing.many import DrawableMany
     from drawing.responses import DrawableStability
     from drawing.transfer import DrawableTransfer
+    from pipeline.embedding_days import DaysSettings
     from pipeline.tracking.mirror import MirrorReport
     from schemas.exchange.verify import Finding, Verified
     from schemas.imaging.objects import Orphan
@@ -278,6 +280,33 @@ def stability(
         run_stability(
             eids, run, windows=windows, settings=asked, mixed_signals=mixed_signals, progress=progress, **cells
         )
+    )
+
+
+def embed_days(
+    eids: Sequence[str], settings: DaysSettings, windows: str | None, signal: str, cells: dict,
+    tracking_run: str | None, *, progress: bool = True,
+) -> DrawableEmbedding:  # fmt: skip
+    """Sort the cells that sessions of a subject share by one Rastermap.
+
+    Parameters
+    ----------
+    eids, windows, cells, tracking_run, progress
+        As for ``stability``.
+    settings : DaysSettings
+    signal : {'', 'deconvolved', 'fluorescence', 'dff'}
+        '' as each FOV was read.
+    """
+    from drawing.days import DrawableEmbedding
+    from pipeline.settings.signals import SignalSettings
+    from schemas.days.run import run_embedding
+
+    one_subject(eids)
+    fill(SESSION_TABLES, [{"eid": eid} for eid in eids], progress=progress)
+    run = tracking_run_of_sessions(eids, tracking_run)
+    of_signal = SignalSettings.named(signal)
+    return DrawableEmbedding.of(
+        run_embedding(eids, run, settings, windows=windows, signal=of_signal, progress=progress, **cells)
     )
 
 

@@ -30,6 +30,7 @@ with quick_import.without_garbage_collection():
         OutOfRangeError,
     )
     from schemas.behavior import ChoiceModel
+    from schemas.days.tables import DaysParams, SharedEmbedding, SharedEmbeddingTask
     from schemas.decoding.tables import (
         NDCCohort,
         NDCComparison,
@@ -90,6 +91,7 @@ __all__ = [
     "ConfigError",
     "DamagedError",
     "DataError",
+    "DaysParams",
     "Deletion",
     "Embedding",
     "EmbeddingParams",
@@ -118,6 +120,8 @@ __all__ = [
     "SessionSet",
     "SessionTag",
     "SharedCells",
+    "SharedEmbedding",
+    "SharedEmbeddingTask",
     "Signal",
     "SignalParams",
     "SignalTask",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 
 import datajoint as dj
@@ -16,7 +16,7 @@ from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.scaling import scale_rows
 from pipeline.storage.arrays import pack, unpack
 from schemas.cascade import WholeDelete
-from schemas.imaging.reading import flags, fov_traces
+from schemas.imaging.reading import flags, roi_traces
 from schemas.imaging.tables import FOV, ROI, Activity, Recording, imaged_sessions
 from schemas.provenance import Environment
 from schemas.rows import content_key, sources_key
@@ -170,7 +170,7 @@ class RasterTiles(WholeDelete, dj.Computed):
 
     def make_compute(self, key, fovs, n_clock_frames, sources):
         clocks = _frame_times(key["eid"], fovs)
-        clock = _shared_frames(key["eid"], clocks)
+        clock = shared_frames(key["eid"], clocks)
         if len(clock) != n_clock_frames:
             raise DataError(
                 "the embedding is of other FOVs than the database has now", eid=key["eid"],
@@ -274,7 +274,7 @@ def _frame_times(eid: str, fovs: list[int]) -> dict[int, np.ndarray]:
     return {fov: np.asarray((Recording & {"eid": eid, "fov": fov}).fetch1("frame_times")) for fov in fovs}
 
 
-def _shared_frames(eid: str, clocks: dict[int, np.ndarray]) -> np.ndarray:
+def shared_frames(eid: str, clocks: dict[int, np.ndarray]) -> np.ndarray:
     """Return the frames that all FOVs share, (M,) s, without those that are flagged as bad in any of them."""
     clock = common_frames(clocks)
     for fov, flagged in flags(eid, clocks).items():
@@ -288,29 +288,50 @@ def _shared_frames(eid: str, clocks: dict[int, np.ndarray]) -> np.ndarray:
 def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[int, int]], np.ndarray, int]:
     """Return (fov, roi) of each row, the traces (n, M) float32 on a common clock, and M, its number of frames."""
     clocks = _frame_times(eid, fovs)
-    shared = _shared_frames(eid, clocks)
+    shared = shared_frames(eid, clocks)
     cells = ROI & {"eid": eid} & [{"fov": fov} for fov in fovs] & ("is_neuron" if neurons_only else True)
     fov_of, numbers, offsets = bulk.columns(cells, "fov", "roi", "time_offset", order_by=("fov", "roi"))
     if not len(numbers):
         raise DataError("the session has no cells to embed", eid=eid, expected="at least one neuron", found="none")
-    stacked = _on_clock(eid, clocks, shared, fov_of, numbers, offsets)
+    stacked = on_clock(eid, clocks, shared, fov_of, numbers, offsets)
     return list(zip(fov_of.tolist(), numbers.tolist(), strict=True)), stacked, stacked.shape[1]
 
 
-def _on_clock(
-    eid: str, clocks: dict[int, np.ndarray], clock: np.ndarray, fovs: np.ndarray, rois: np.ndarray, offsets: np.ndarray
-) -> np.ndarray:
-    """Return the traces of cells on the common clock (M,), as (n, M) float32; the cells must be sorted by FOV."""
+def on_clock(
+    eid: str, clocks: dict[int, np.ndarray], clock: np.ndarray, fovs: np.ndarray, rois: np.ndarray, offsets: np.ndarray,
+    stored: Mapping[int, dict] | None = None,
+) -> np.ndarray:  # fmt: skip
+    """Return the traces of cells on a common clock, each ROI from its own times.
+
+    Parameters
+    ----------
+    eid : str
+    clocks : dict of int to (n_frames,) float64, s
+        Frame times by FOV.
+    clock : (M,) float64, s
+        What ``shared_frames`` returns.
+    fovs, rois : (n,) int
+        Sorted by FOV.
+    offsets : (n,) float
+        Time of each ROI after the start of its frame, s.
+    stored : dict of int to dict, optional
+        What ``recorded`` returned for these FOVs, with a signal.
+
+    Returns
+    -------
+    (n, M) float32
+    """
     stacked = np.empty((len(rois), len(clock)), np.float32)
     for fov, times in clocks.items():
         rows = slice(*np.searchsorted(fovs, [fov, fov + 1]))
+        of_fov = {fov: stored[fov]} if stored else None
         # a single FOV keeps its frames; the traces of several are resampled, each ROI from its own times
         if len(clocks) == 1 and len(clock) == len(times):
-            fov_traces(eid, fov, rois[rows], out=stacked[rows])
+            roi_traces(eid, fovs[rows], rois[rows], out=stacked[rows], stored=of_fov)
         elif len(clocks) == 1:
-            stacked[rows] = fov_traces(eid, fov, rois[rows])[:, np.isin(times, clock)]
+            stacked[rows] = roi_traces(eid, fovs[rows], rois[rows], stored=of_fov)[:, np.isin(times, clock)]
         elif rows.stop > rows.start:
-            traces = fov_traces(eid, fov, rois[rows])
+            traces = roi_traces(eid, fovs[rows], rois[rows], stored=of_fov)
             own = offsets[rows].astype(float)
             # no NaN, which neither Rastermap nor a picture can use: the clock has frames of all FOVs only
             resample(traces, times, own, clock, out=stacked[rows], gap=np.inf, hold_ends=True, fov=fov)
@@ -328,5 +349,5 @@ def _ranked_blocks(
         block = slice(start, start + tiles.TILE_ROWS)
         # sorted by FOV to be read together, then put back into the order of the raster
         by_fov = np.argsort(fovs[block], kind="stable")
-        traces = _on_clock(eid, clocks, clock, fovs[block][by_fov], rois[block][by_fov], offsets[block][by_fov])
+        traces = on_clock(eid, clocks, clock, fovs[block][by_fov], rois[block][by_fov], offsets[block][by_fov])
         yield traces[np.argsort(by_fov)]

@@ -7,6 +7,7 @@ from pipeline.text import file_stem
 from .cells import cell_map, cell_map_3d
 from .choices import ChoiceModelPanels, choice_model
 from .days import k_star_over_days
+from .days_raster import days_raster
 from .mice import mice_over_days
 from .ndc import Curve, ndc_overlay, ndc_panels
 from .performance import score_over_performance
@@ -27,6 +28,7 @@ __all__ = [
     "cell_map_3d",
     "cell_responses",
     "choice_model",
+    "days_raster",
     "distinct_region_colors",
     "file_stem",
     "k_star_over_days",

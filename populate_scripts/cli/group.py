@@ -18,7 +18,7 @@ SECTIONS = {
     "Sessions": ("scan", "ingest", "update", "sessions", "tag", "track"),
     "Work": ("populate", "worker", "workers", "status", "errors", "retry"),
     "Curves": ("sets", "ndc", "labels", "transfer", "mice", "power"),
-    "Responses": ("responses", "stability"),
+    "Responses": ("responses", "stability", "embed-days"),
     "Figures": ("raster", "map", "tracking", "peri", "behavior"),
     "Exchange": ("export", "import-cache"),
     "Administration": ("db", "store", "atlas", "verify", "delete"),

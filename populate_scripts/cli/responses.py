@@ -1,4 +1,4 @@
-"""``meso responses`` and ``meso stability``: what single cells tell, and how stable they are over days."""
+"""``meso responses``, ``meso stability`` and ``meso embed-days``: single cells, and the same cells over days."""
 
 from __future__ import annotations
 
@@ -120,3 +120,66 @@ def stability(
         for path in [*found.save(Path(output), suffix), table]:
             click.echo(str(path), err=as_json)
     sys.exit(0 if found.gaps else 1)
+
+
+@main.command("embed-days")
+@for_sessions()
+@click.option(
+    "--of", "embedded", type=click.Choice(["concatenated", "trial_types"]), default="concatenated", show_default=True,
+    help="Activity of all sessions one after the other, or means of kinds of trials.",
+)  # fmt: skip
+@click.option(
+    "--signal", type=click.Choice(["deconvolved", "fluorescence", "dff"]),
+    help="Of all days; by default as each FOV was read, which must then be the same on all days.",
+)  # fmt: skip
+@click.option(
+    "--bin-seconds", type=click.FloatRange(0), default=0.0, show_default=True,
+    help="Of concatenated: average the activity over bins, s; 0 for every frame.",
+)  # fmt: skip
+@click.option("--windows", help="Of trial_types: name of a set of windows; by default the 26 trial windows.")
+@click.option(
+    "--min-trials", type=click.IntRange(1), default=3, show_default=True,
+    help="Of trial_types: trials that a window needs in each half of every day; others are left out on all days.",
+)  # fmt: skip
+@tracking_run_option
+@click.option("--min-cell-probability", type=float, help="Leave out cells with a lower probability in any session.")
+@click.option("--min-silhouette", type=float, help="Leave out cells with a lower cluster silhouette in any session.")
+@click.option(
+    "--t-range", nargs=2, type=float, metavar="FROM TO",
+    help="Time range of concatenated that is drawn, s; by default one minute from a third into each recording.",
+)  # fmt: skip
+@as_json
+@click.option("--figure/--no-figure", default=True, help="A figure; by default drawn.")
+@output_option
+@format_option
+def embed_days(
+    asked: Asked, embedded, signal, bin_seconds, windows, min_trials, tracking_run, min_cell_probability,
+    min_silhouette, t_range, as_json, figure, output, suffix,
+) -> None:  # fmt: skip
+    """Draw the cells that sessions share in one Rastermap order.
+
+    The sessions are EIDS, or those of --subject or --tag, of one mouse; EIDS may be its name. With --of trial_types the
+    order is that of trials with even numbers, and those with odd numbers are drawn. With --json rank, cell and ROIs.
+
+    \b
+    meso embed-days SP072 --output figures/
+    meso embed-days EID1 EID2 EID3 --of trial_types --signal dff
+    """
+    from drawing.days import rank_rows
+    from pipeline.embedding_days import DaysSettings
+    from populate_scripts.commands import embed_days as run
+
+    settings = DaysSettings(embedded, bin_seconds, min_trials)
+    if t_range and embedded != "concatenated":
+        raise click.UsageError("--t-range has an effect on --of concatenated only")
+    activate()
+    rule = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    found = run(asked.of_subject().ids(), settings, windows, signal or "", rule, tracking_run, progress=not as_json)
+    print_failures(list(dict.fromkeys(found.notes)))
+    if as_json:
+        about = {"task": found.task, "signal": found.signal, "windows": found.windows, "sessions": found.sessions}
+        click.echo(json.dumps({**about, "cells": rank_rows(found)}, default=str))
+    if figure:
+        found.draw(t_range or None)
+        for path in found.save(output, suffix):
+            click.echo(str(path), err=as_json)

@@ -38,11 +38,21 @@ class SignalParams(WholeDelete, dj.Manual):
     # signals that can be asked for; see pipeline.settings.signals.SignalSettings
     signal_params : char(32)            # hash of the rest
     ---
-    signal_kind : varchar(16)           # fluorescence or dff
+    signal_kind : varchar(16)           # fluorescence or dff; of several days also deconvolved
     neuropil_share=null : float64       # of dff: part of the neuropil that is subtracted
     baseline_seconds=null : float64     # of dff: window of the baseline, s
     baseline_rank=null : float64        # of dff: its percentile
     """
+
+    @classmethod
+    def add(cls, settings: SignalSettings) -> dict:
+        """Insert settings unless they are in the table, and return their key."""
+        key, of_dff = cls.key_of(settings), asdict(settings.of_dff) if settings.kind == "dff" else {}
+        cls.insert1({
+            **key, "signal_kind": settings.kind, "neuropil_share": of_dff.get("neuropil"),
+            "baseline_seconds": of_dff.get("window"), "baseline_rank": of_dff.get("percentile"),
+        }, skip_duplicates=True)  # fmt: skip
+        return key
 
     @staticmethod
     def key_of(settings: SignalSettings) -> dict:
@@ -70,11 +80,7 @@ class SignalTask(WholeDelete, dj.Manual):
     def ask(cls, eids: Iterable[str], settings: Iterable[SignalSettings | None]) -> None:
         """Request signals of sessions; deconvolved traces are those of Activity, and None is what was recorded."""
         for one in {one: None for one in settings if one and one.kind != "deconvolved"}:
-            key, of_dff = SignalParams.key_of(one), asdict(one.of_dff) if one.kind == "dff" else {}
-            SignalParams.insert1({
-                **key, "signal_kind": one.kind, "neuropil_share": of_dff.get("neuropil"),
-                "baseline_seconds": of_dff.get("window"), "baseline_rank": of_dff.get("percentile"),
-            }, skip_duplicates=True)  # fmt: skip
+            key = SignalParams.add(one)
             cls.insert(({"eid": eid, **key} for eid in eids), skip_duplicates=True)
 
 

@@ -27,6 +27,7 @@ MODULES = {
     "tracking": "schemas.tracking",
     "decoding": "schemas.decoding.tables",
     "responses": "schemas.responses.tables",
+    "days": "schemas.days.tables",
 }
 
 

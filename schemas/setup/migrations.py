@@ -588,6 +588,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(24, "signals: the same one of all sessions, dF/F", _signals),
     Migration(25, "outlines of the atlas", lambda connection, name_prefix: None),
     Migration(26, "own labels: the trials that they are of; doubts of wheels", lambda connection, name_prefix: None),
+    Migration(27, "one embedding of several days", lambda connection, name_prefix: None),
     Migration(28, "labels: numbers, decoded by regression", _numbers),
 )
 LATEST = MIGRATIONS[-1].number

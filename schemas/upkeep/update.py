@@ -25,6 +25,7 @@ from pipeline import reading
 from pipeline.errors import DataError, MesoError
 from schemas.behavior import ChoiceModel
 from schemas.cascade import Cascade
+from schemas.days.tables import SharedEmbedding, SharedEmbeddingTask
 from schemas.decoding.tables import (
     NDCCohort,
     NDCComparison,
@@ -56,6 +57,7 @@ RESULTS: dict[type[dj.Table], tuple[str, ...]] = {
     NDCResult: ("Curve",), NDCComparison: ("Result", "Trend", "DayTrend", "DayValue"),
     NDCPopulation: ("Slope", "Mean", "Difference"), TransferResult: ("Train",), TransferMatrix: ("Pair",),
     Embedding: ("Rank",), ImportedOrder: ("Rank",), Stability: ("Day", "Pair", "Gap", "Slope", "Control"),
+    SharedEmbedding: ("Rank",),
 }  # fmt: skip
 #: Tables of curves that are compared, and the name of their questions in ``SourceUpdate.update_questions``.
 COMPARED: dict[type[NDCFamily | NDCCohort], str] = {NDCFamily: "families", NDCCohort: "cohorts"}
@@ -408,7 +410,9 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
                 "curves": sorted({
                     row["session_set"] for name in ("NDCResult", "TransferResult") for row in _rows(cascades, name)
                 }),
-                "stability": sorted({row["session_set"] for row in _rows(cascades, "Stability")}),
+                "stability": sorted({
+                    row["session_set"] for name in ("Stability", "SharedEmbedding") for row in _rows(cascades, name)
+                }),
             },
         })  # fmt: skip
         FormerResult.insert({**key, **former} for former in _former(cascades))
@@ -459,6 +463,7 @@ def _set_question(key: dict) -> dict[str, Any]:
         "tasks": (NDCTask & key).to_arrays("ndc_params", order_by="ndc_params").tolist(),
         "transfers": [[row["ndc_params"], row["scaler"]] for row in (TransferTask & key).to_dicts(order_by="KEY")],
         "stability": (StabilityTask & key).proj().to_dicts(order_by="KEY"),
+        "shared_embeddings": (SharedEmbeddingTask & key).proj().to_dicts(order_by="KEY"),
     }  # fmt: skip
 
 
@@ -534,6 +539,7 @@ def _complete(row: dict[str, Any], subjects: set[str], done: Updated, progress: 
     keys = {one["session_set"]: _ask(one, renewed, done, progress) for one in sets}
     _ask_curves(sets, keys)
     _ask_stability(sets, keys)
+    _ask_embeddings(sets, keys)
     tasks = _new_tasks(questions["sets"], {**_finished_sets(update), **keys})
     for table, kind in COMPARED.items():
         for members in questions.get(kind, ()):  # an update of before version 16 knows no cohorts
@@ -545,7 +551,7 @@ def _complete(row: dict[str, Any], subjects: set[str], done: Updated, progress: 
     names |= {*questions["curves"], *questions.get("stability", ())} - others
     if names:
         in_sets = [{"session_set": name} for name in sorted(names)]
-        filled = (SharedCells, TrialFeatures, NDCResult, TransferResult, TransferMatrix, Stability)
+        filled = (SharedCells, TrialFeatures, NDCResult, TransferResult, TransferMatrix, Stability, SharedEmbedding)
         _fill(filled, [in_sets], done, progress)
         for table, result in ((NDCFamily, NDCComparison), (NDCCohort, NDCPopulation)):
             (name,) = table.primary_key
@@ -652,6 +658,15 @@ def _ask_stability(sets: list[dict], keys: dict[str, dict | None]) -> None:
             for task in question.get("stability", ()):  # an update of before version 22 knows none
                 windows, params = ({name: task[name]} for name in ("window_set", "stability_params"))
                 StabilityTask.add(key, windows, params)
+
+
+def _ask_embeddings(sets: list[dict], keys: dict[str, dict | None]) -> None:
+    """Insert the tasks of embeddings of several days again."""
+    for question in sets:
+        if key := keys[question["session_set"]]:
+            for task in question.get("shared_embeddings", ()):  # an update of before version 27 knows none
+                embedding, days = ({name: task[name]} for name in ("embedding_params", "days_params"))
+                SharedEmbeddingTask.add(key, embedding, days)
 
 
 def _ask_compared(

@@ -11,7 +11,10 @@ import pytest
 
 import schemas
 from pipeline.decoding import NDCSettings
+from pipeline.embedding_days import EMBEDDED, DaysSettings
 from pipeline.responses import SelectivitySettings
+from pipeline.settings.signals import SignalSettings
+from schemas.days.run import run_embedding
 from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc
 from schemas.decoding.transfers import run_transfer
@@ -74,9 +77,11 @@ def filled(demo_sessions):
     beyond = replace(plain, beyond="stimulus", class_balance="none")  # the readouts need the trials, too
     assert run_transfer(demo_sessions, run, [plain, beyond]).failures == []
     assert run_stability(demo_sessions, run).gaps
+    for embedded in EMBEDDED:
+        run_embedding(demo_sessions, run, DaysSettings(embedded), signal=SignalSettings("fluorescence"))
     run_cells(demo_sessions[0], settings=SelectivitySettings(n_label_shuffles=2))
     yield result
-    for table in (schemas.WindowSet, schemas.SelectivityParams, schemas.StabilityParams):
+    for table in (schemas.DaysParams, schemas.WindowSet, schemas.SelectivityParams, schemas.StabilityParams):
         (table & table.keys()).delete()
     for one in [*asked, beyond]:
         (schemas.NDCParams & schemas.NDCParams.add(one)).delete()

@@ -320,7 +320,15 @@ def test_a_worker_populates_what_a_curator_registers_and_a_reader_reads_it(site,
     assert filled.second.returncode == 0, filled.second.stderr
     rows = json.loads(site.run("reader", "status", "--json").stdout)
     done = {row["table"]: row["done"] for row in rows}
-    optional = {"ImportedOrder", "NDCPopulation", "TrialTypeMean", "CellResponse", "Stability", "Signal"}
+    optional = {
+        "ImportedOrder",
+        "NDCPopulation",
+        "TrialTypeMean",
+        "CellResponse",
+        "Stability",
+        "Signal",
+        "SharedEmbedding",
+    }
     assert {table for table, n in done.items() if n == 0} <= optional
     assert sum(row["errors"] for row in rows) == 1
     assert sum(row["to_do"] for row in rows) == 0

@@ -1,0 +1,1 @@
+"""One embedding of the cells that several sessions share: tables, and calls that fill them."""
