@@ -257,10 +257,3 @@ def test_trials_and_settings_take_their_embeddings_along(found, eids, run):
     assert not SharedEmbedding & of_types.task and SharedEmbedding & found.task
     (EmbeddingParams & {"embedding_params": of_types.task["embedding_params"]}).delete()
     assert not SharedEmbeddingTask & of_types.task
-
-
-@pytest.mark.one_backend
-def test_sessions_with_different_signals_are_refused(demo_sessions):
-    with pytest.raises(DataError, match=r"different signals .*fluorescence in .*signal='fluorescence' or signal='dff'"):
-        meso.embed_days(demo_sessions, plot=False, progress=False)
-    assert not SharedEmbeddingTask & (schemas.SessionSet & {"subject": "SP999"})

@@ -189,6 +189,12 @@ def test_a_comparison_of_different_signals_is_refused_before_anything_is_asked(l
     assert MIXED in refusal(meso.stability, pair(lab), plot=False, progress=False)
 
 
+def test_days_of_different_signals_are_not_embedded_together(lab):
+    with pytest.raises(DataError, match=r"different signals .*fluorescence in .*signal='fluorescence' or signal='dff'"):
+        meso.embed_days(pair(lab), plot=False, progress=False)
+    assert not schemas.SharedEmbeddingTask & (schemas.SessionSet & {"subject": "SIG1"})
+
+
 def test_what_is_compared_counts_and_not_what_else_was_read(lab):
     """FOV_01 of one session is of fluorescence: cells of FOV_00 are compared, and all cells are not."""
     eids, run = [lab.eids["both"], lab.eids["half"]], TrackingRun.register("SIG1")

@@ -16,7 +16,7 @@ def make() -> None:
     lines = decoding.NDCParams.definition.splitlines()
     decoding.NDCParams.definition = "\n".join(line for line in lines if not line.strip().startswith(NEW_LINES))
     del decoding.TrialFeatures.OwnSignal
-    del binding.MODULES["signals"]
+    del binding.MODULES["signals"], binding.MODULES["days"]  # days refers to signals
     views.queries = dict  # those of this version show the new column
     migrations._store_uncompressed = lambda connection: None  # there is no table of signals yet
     migrations.init(migrations=[one for one in migrations.MIGRATIONS if one.number < 24])

@@ -226,7 +226,7 @@ def test_a_process_cannot_change_its_prefix(database, monkeypatch):
 
 def test_every_populated_table_has_its_job_table(database):
     tables = auto_populated()
-    assert len(tables) == 22
+    assert len(tables) == 23
     for table in tables:
         name = table.jobs.table_name
         assert {"status", "error_message"} <= set(columns(database, table.database, name)), name
