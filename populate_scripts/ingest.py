@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from pipeline.errors import ConfigError, MesoError
 from pipeline.reading import find_sessions, identify, open_one
-from schemas.embedding import embeddings_of_all_fovs
+from schemas.embedding import embeddings_of_fovs
 from schemas.server.settings import one_cache_dir
 from schemas.session import Session
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
@@ -80,7 +80,7 @@ def ingest(
             has_new_fovs = Session.register(one, eid, cache_dir)
             (done.new if has_new_fovs else done.known).append(eid)
             if has_new_fovs:
-                delete_incomplete(embeddings_of_all_fovs(eid))
+                delete_incomplete(embeddings_of_fovs(eid))
             done.changed += changed_rows(eid, one, content=False)
         except ConfigError as error:  # of the database that ONE asks: the other sessions would fail alike
             done.failed |= dict.fromkeys(wanted[i:], str(error))

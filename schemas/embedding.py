@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict
 
 import datajoint as dj
@@ -190,10 +190,17 @@ class RasterTiles(WholeDelete, dj.Computed):
         bulk.insert(self.Tile(), ({**key, **place._asdict(), "tile": Packed(data)} for place, data in made))
 
 
-def embeddings_of_all_fovs(eid: str) -> dj.Table:
-    """Return the embeddings of a session that are of all its FOVs: a new FOV belongs to them."""
+def embeddings_of_fovs(eid: str, fovs: Collection[int] = ()) -> dj.Table:
+    """Return the embeddings of a session that are of all its FOVs, as a new one is, or of one of these.
+
+    They need not have a cell of it: a FOV may have no neurons until they are curated.
+    """
     found = (Embedding.proj() * EmbeddingParams.proj("fovs") & {"eid": eid}).to_dicts()
-    keys = [{name: row[name] for name in Embedding.primary_key} for row in found if not row["fovs"]]
+    keys = [
+        {name: row[name] for name in Embedding.primary_key}
+        for row in found
+        if not row["fovs"] or not set(row["fovs"]).isdisjoint(fovs)
+    ]
     return Embedding & (keys or "FALSE")
 
 

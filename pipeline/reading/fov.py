@@ -445,7 +445,9 @@ class _FOVReader:
         those that are seen to be of two extractions, or unfit, of which an error is raised where they are needed.
         """
         names = fluorescence, deconvolved = SIGNALS["fluorescence"], SIGNALS["deconvolved"]
-        if min(map(self._revision, names)) < max(map(self._revision, (UUIDS, POSITIONS))):
+        older, newer = sorted(map(self._revision, names))
+        # positions can be corrected alone; with one of the two files they are of another extraction
+        if older < self._revision(UUIDS) or older < min(newer, self._revision(POSITIONS)):
             return
         traces = [found for name in names if (found := self._local(name)) is not None]
         if len(traces) < 2 or traces[0].shape != traces[1].shape or traces[0].ndim != 2:

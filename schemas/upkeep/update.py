@@ -38,7 +38,7 @@ from schemas.decoding.tables import (
     TransferTask,
     TrialFeatures,
 )
-from schemas.embedding import Embedding, ImportedOrder, RasterTiles
+from schemas.embedding import Embedding, ImportedOrder, RasterTiles, embeddings_of_fovs
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
@@ -379,7 +379,14 @@ def _starts(changed: list[ChangedRow]) -> list[dj.Table]:
     """Return the rows to delete, with all that depends on them."""
     by_table = {table.__name__: table for table in ReadsSession.choosing}
     keys = {name: [row.key for row in changed if row.table == name] for name in by_table}
-    return [table & keys[name] for name, table in by_table.items() if keys[name]]
+    fovs: dict[str, set[int]] = defaultdict(set)
+    for key in keys.get("FOV", []):
+        fovs[key["eid"]].add(key["fov"])
+    return [
+        *(table & keys[name] for name, table in by_table.items() if keys[name]),
+        # a FOV that had no neurons is in no rank, through which others are reached
+        *(embeddings_of_fovs(eid, of_session) for eid, of_session in fovs.items()),
+    ]
 
 
 def _counts(cascades: list[Cascade]) -> dict[str, tuple[int, int]]:

@@ -522,6 +522,13 @@ def test_fluorescence_of_a_former_extraction_is_not_compared(session):
     check_refusal(session, f"{DECONVOLVED}.npy", ("not of the ROIs in mpci.ROIActivityF",))
 
 
+def test_fluorescence_of_other_rois_is_refused_also_where_positions_were_corrected(session):
+    revise(session, POS, reverse=False)
+    assert session.read().signal == "deconvolved"
+    session.change(F, lambda traces: traces[:, ::-1])
+    check_refusal(session, f"{DECONVOLVED}.npy", ("not of the ROIs in mpci.ROIActivityF",))
+
+
 @pytest.mark.parametrize("name", [F, NEUROPIL])
 def test_fluorescence_that_ends_in_zeros_or_is_of_other_rois_is_refused_where_it_is_read(session, name):
     np.save(session.fov / f"{NEUROPIL}.npy", 0.5 * np.load(session.fov / f"{F}.npy"))

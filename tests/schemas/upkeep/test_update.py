@@ -421,6 +421,19 @@ def test_a_fov_that_arrives_after_an_embedding_of_all_fovs_becomes_part_of_it(la
     assert not schemas.Embedding & {"eid": lab.first}
 
 
+@pytest.mark.one_backend
+def test_a_fov_whose_neurons_are_curated_later_becomes_part_of_an_embedding(lab):
+    """Without neurons it has no rank in the embedding that is of all FOVs."""
+    ranks = schemas.Embedding.Rank & {"eid": lab.first, "fov": 1}
+    before = len(ranks)
+    types = lab.revise(TYPES, np.zeros_like, fov=1)
+    assert update([lab.first]).tables["Embedding"] == (1, 0) and not ranks
+    np.save(lab.file(f"{REVISION}/{TYPES}", 1), np.load(lab.file(TYPES, 1)))
+    write_one_tables(lab.root)
+    update([lab.first])
+    assert len(types) > len(ranks) == before > 0
+
+
 class Killed(BaseException):
     """The process ends here."""
 
