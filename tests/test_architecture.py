@@ -6,6 +6,7 @@ import ast
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import networkx as nx
@@ -138,6 +139,12 @@ def test_nothing_unpickles(path):
 def test_every_package_has_a_docstring(path):
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     assert docstring and len(docstring.splitlines()[0]) > 20
+
+
+def test_files_of_tests_have_different_names():
+    """Without packages pytest knows a file by its name, and refuses a second one when all are collected together."""
+    names = Counter(path.name for path in (ROOT / "tests").rglob("test_*.py"))
+    assert [name for name, n in names.items() if n > 1] == []
 
 
 def test_every_module_is_checked():

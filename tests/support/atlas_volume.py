@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 import nrrd
@@ -51,7 +52,13 @@ def write(cache_dir: Path, ids: np.ndarray) -> Path:
     folder = cache_dir / AllenAtlas.atlas_rel_path
     folder.mkdir(parents=True)
     volume = np.transpose(ids, (1, 2, 0))  # ML, DV, AP, in C order
-    nrrd.write(str(folder / f"annotation_{UM}.nrrd"), volume.astype(np.uint32), index_order="C", compression_level=1)
-    template = np.where(volume > 0, 100, 0).astype(np.uint16)
-    nrrd.write(str(folder / f"average_template_{UM}.nrrd"), template, index_order="C", compression_level=1)
+    files = {
+        f"annotation_{UM}.nrrd": volume.astype(np.uint32),
+        f"average_template_{UM}.nrrd": np.where(volume > 0, 100, 0).astype(np.uint16),
+    }
+    for name, values in files.items():
+        with warnings.catch_warnings():
+            # nrrd writes the time with datetime.utcnow(), which Python 3.12 and newer warn of
+            warnings.simplefilter("ignore", DeprecationWarning)
+            nrrd.write(str(folder / name), values, index_order="C", compression_level=1)
     return folder
