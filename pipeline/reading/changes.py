@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from pipeline.reading.behavior import TRIALS, WHEEL_TIMES, trial_datasets, wheel_datasets
 from pipeline.reading.datasets import REVISION, SessionReader, Source, sha256_file, without_revision
-from pipeline.reading.fov import OF_ROIS, POSITIONS, SIGNALS, TIMES, TIMESHIFT, TYPES, UUIDS, fov_datasets
+from pipeline.reading.fov import NEUROPIL, OF_ROIS, POSITIONS, SIGNALS, TIMES, TIMESHIFT, TYPES, UUIDS, fov_datasets
 
 __all__ = [
     "Change",
@@ -25,7 +25,7 @@ __all__ = [
 #: Datasets of a FOV that hold its times; trials and wheel are times altogether.
 FOV_CLOCKS = (TIMES, TIMESHIFT)
 #: Datasets that no two FOVs or sessions can have alike.
-MEASURED = (*SIGNALS.values(), UUIDS, TRIALS, WHEEL_TIMES)
+MEASURED = (*SIGNALS.values(), NEUROPIL, UUIDS, TRIALS, WHEEL_TIMES)
 
 
 @dataclass(frozen=True)
@@ -128,13 +128,16 @@ def half_aligned(changed: Iterable[Change], recorded: Iterable[Source]) -> tuple
 def half_extracted(changed: Iterable[Change], recorded: Iterable[Source]) -> tuple[list[str], list[str]]:
     """Return the datasets of a FOV that a new extraction has changed, and those that it has not (yet).
 
-    Uuids change with every extraction, activity together with types or positions only then: what else changes is
-    corrected, or deconvolved again. Parameters and return value as for ``half_aligned``, of one FOV.
+    Uuids and fluorescence change with every extraction, other activity together with types or positions only then: what
+    else changes is corrected, or deconvolved again. Parameters and return value as for ``half_aligned``, of one FOV and
+    its signals.
     """
+    recorded = list(recorded)
     done, same = _halves(changed, recorded, _is_of_rois)
     names = {dataset.rpartition("/")[2] for dataset in done}
-    was_read = any(source.dataset.endswith(UUIDS) for source in recorded)  # otherwise they may have been added
-    is_new = (UUIDS in names and was_read) or (names & set(SIGNALS.values()) and names & {TYPES, POSITIONS, UUIDS})
+    read = {source.dataset.rpartition("/")[2] for source in recorded}  # the others may have been added
+    is_new = names & read & {UUIDS, SIGNALS["fluorescence"]}
+    is_new = is_new or (names & set(SIGNALS.values()) and names & {TYPES, POSITIONS, UUIDS})
     return (done, same) if is_new else ([], [])
 
 

@@ -44,7 +44,7 @@ OPTIONAL = (CLASSIFIER, UUIDS, BAD_FRAMES, FRAME_QC, FRAME_QC_NAMES)
 TYPE_NAMES = "mpciROITypes.names.tsv"
 #: Datasets with a row (activity: a column) per ROI, all of one extraction.
 OF_ROIS = (
-    *SIGNALS.values(), TYPES, CLASSIFIER, POSITIONS, UUIDS,
+    *SIGNALS.values(), NEUROPIL, TYPES, CLASSIFIER, POSITIONS, UUIDS,
     *(template.format(suffix) for template in (REGION_IDS, MLAPDV) for suffix in ("", "_estimate")),
 )  # fmt: skip
 UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
@@ -215,13 +215,13 @@ def read_fluorescence(
     ------
     DataError
         A dataset is missing or unreadable, is of other frames or ROIs or of an earlier extraction, ends in zeros, or a
-        value is not finite.
+        value is not finite; the neuropil is a copy of the fluorescence.
     """
     reader = _FOVReader(SessionReader(one, eid), fov, collection)
     reader.reader.fetch(fluorescence_datasets(collection, neuropil))
     traces = reader.same_rois(SIGNALS["fluorescence"], shape)
     reader.check_agreement()
-    return Fluorescence(traces, reader.same_rois(NEUROPIL, shape) if neuropil else None, reader.reader)
+    return Fluorescence(traces, reader.neuropil_of(traces) if neuropil else None, reader.reader)
 
 
 def fov_datasets(reader: SessionReader, collection: str) -> list[str]:
@@ -380,6 +380,17 @@ class _FOVReader:
             )  # fmt: skip
         self._check_traces(name, traces)
         return traces
+
+    def neuropil_of(self, fluorescence: np.ndarray) -> np.ndarray:
+        """Return the neuropil beside the fluorescence (T, N) as a memory map, checked."""
+        found = self.same_rois(NEUROPIL, fluorescence.shape)
+        if _are_equal(fluorescence, found):
+            name = SIGNALS["fluorescence"]
+            raise self._fail(
+                NEUROPIL, "the neuropil is a copy of the fluorescence", expected=f"other values than in {name}",
+                found="the same values", do="Write the file of the neuropil again",
+            )  # fmt: skip
+        return found
 
     def _check_traces(self, name: str, traces: np.ndarray) -> None:
         """Refuse values that are not finite, and a copy of an earlier FOV's activity."""

@@ -225,6 +225,15 @@ def _sources(key: dict) -> str:
     )
 
 
+def _made_of(key: dict) -> str:
+    """Return a hash of all that the results of a task are made of: what the features of each of its sessions are.
+
+    Files of a requested signal are not among those of ``_sources``. Features of before version 23, when no signal could
+    be requested, have no key of their own.
+    """
+    return content_key([_sources(key), _feature_keys(key)])
+
+
 def _signal_sources(eid: str, settings: NDCSettings) -> str:
     """Return a hash of the files of a requested signal, '' if none is."""
     if settings.own_signal is None:
@@ -490,17 +499,24 @@ class NDCResult(WholeDelete, dj.Computed):
         A session has features now that had none, or had others, when those curves were computed; ``populate`` computes
         them again.
         """
-        task = _task_of(features)
-        others = cls & task & f"eid <> '{features['eid']}'"
-        settings = (NDCParams & task).settings()
-        if others and (settings.equalize_trials or settings.penalty == "auto"):
+        task, not_this = _task_of(features), f"eid <> '{features['eid']}'"
+        if not _compares_sessions(task):
+            return
+        # a worker that is computing a curve from the former features loses its job
+        (jobs_of(cls).reserved & task & not_this).delete_quick()
+        if others := cls & task & not_this:
             Cascade(others).delete(reason=f"the trials of session {features['eid']} of their set were read")
 
     def make_fetch(self, key):
         # counts of all sessions of the set: DataJoint reads them again before it inserts, and refuses if they differ
-        return (NDCParams & key).settings().as_row(), *_common_trials(key), _sources(key)
+        return (NDCParams & key).settings().as_row(), *_common_trials(key), _made_of(key)
 
-    def make_compute(self, key, settings, n_common, n_compared, sources):
+    @staticmethod
+    def also_read(key: dict) -> list[dict]:
+        """Return the key of the task if a job reads the features of all its sessions."""
+        return [_task_of(key)] if _compares_sessions(_task_of(key)) else []
+
+    def make_compute(self, key, settings, n_common, n_compared, made_of):
         settings = NDCSettings(**settings)
         features, trials, use, y = _decoded(key, settings, n_common)
         shuffled = shuffles(key, settings, trials, n_common)
@@ -509,7 +525,7 @@ class NDCResult(WholeDelete, dj.Computed):
         if done and done.settings == settings:  # of another set or tracking run: nothing is left to compute
             return trials, use, {**done.columns, "n_compared": n_compared}, done.points, files_of_donors
         known = done.curve() if done else None
-        compared = _of_other_sessions(key, settings, n_common, sources)
+        compared = _of_other_sessions(key, settings, n_common, made_of)
         strata = strata_of(settings, key["eid"], trials)
         try:
             curve = ndc_curve(features, y, settings, shuffled, known, compared, strata)
@@ -535,6 +551,12 @@ class NDCResult(WholeDelete, dj.Computed):
         # in the same transaction: no comparison without this curve is left
         NDCComparison.invalidate(key)
         NDCPopulation.invalidate(key)
+
+
+def _compares_sessions(task: dict) -> bool:
+    """Return whether a curve of a task depends on the features of all its sessions, by numbers of trials or c."""
+    settings = (NDCParams & task).settings()
+    return settings.equalize_trials or settings.penalty == "auto"
 
 
 def _files_of_donors(donors: Sequence[str] | None) -> dict[str, str]:
@@ -579,25 +601,25 @@ def _decoded(
     return features, trials, use, y
 
 
-def _of_other_sessions(key: dict, settings: NDCSettings, n_common: int | None, sources: str) -> np.ndarray | None:
+def _of_other_sessions(key: dict, settings: NDCSettings, n_common: int | None, made_of: str) -> np.ndarray | None:
     """Return the inner scores of the other sessions of the set, which share c, (D, 3) float64; None unless 'auto'."""
     if settings.penalty != "auto":
         return None
     task = _task_of(key)
     eids = (TrialFeatures & task).to_arrays("eid", order_by="eid")
-    found = [_inner_scores(key["session_set"], key["ndc_params"], eid, n_common, sources) for eid in eids
+    found = [_inner_scores(key["session_set"], key["ndc_params"], eid, n_common, made_of) for eid in eids
              if eid != key["eid"]]  # fmt: skip
     return np.array([one for one in found if one is not None], dtype=np.float64).reshape(-1, len(CANDIDATES))
 
 
 @functools.lru_cache(maxsize=4096)
 def _inner_scores(
-    session_set: str, ndc_params: str, eid: str, n_common: int | None, sources: str
+    session_set: str, ndc_params: str, eid: str, n_common: int | None, made_of: str
 ) -> tuple[float, ...] | None:
     """Return the inner scores of a session; None if it cannot be decoded.
 
     Every session of a set needs those of all others. They are kept while the process runs: the arguments, with the hash
-    of the files that were read (``_sources``), determine them.
+    of what the features are made of (``_made_of``), determine them.
     """
     key = {"session_set": session_set, "ndc_params": ndc_params, "eid": eid}
     settings = (NDCParams & key).settings()
@@ -977,13 +999,17 @@ class NDCComparison(WholeDelete, dj.Computed):
 def _curves_key(members: dj.QueryExpression) -> str:
     """Return a hash of the curves of tasks: computed again, from other files, they have the same keys.
 
-    Of the files behind them and of all numbers but the arrays, which these follow: arrays would be read three times.
+    Of the files and features behind them and of all numbers but the arrays, which these follow: arrays would be read
+    three times.
     """
     sets = sorted(set(members.to_arrays("session_set")))
     numbers = [name for name in NDCResult.Curve.heading.secondary_attributes if name not in ARRAYS]
     return content_key([
         [_sources({"session_set": one}) for one in sets],
-        *((table & members).to_dicts(order_by="KEY") for table in (NDCResult, NDCResult.Curve.proj(*numbers))),
+        *(
+            (table & members).to_dicts(order_by="KEY")
+            for table in (NDCResult, NDCResult.Curve.proj(*numbers), TrialFeatures.proj("feature_key"))
+        ),
     ])  # fmt: skip
 
 
@@ -1262,17 +1288,17 @@ class TransferResult(WholeDelete, dj.Computed):
     def make_fetch(self, key):
         task = {name: key[name] for name in NDCTask.primary_key}
         eids = (TrialFeatures & task).to_arrays("eid", order_by="eid").tolist()
-        return (NDCParams & key).settings().as_row(), eids, _common_trials(key)[0], _sources(key)
+        return (NDCParams & key).settings().as_row(), eids, _common_trials(key)[0], _made_of(key)
 
     @staticmethod
     def also_read(key: dict) -> list[dict]:
         """Return the key of the task: a job reads the features of all its sessions."""
         return [{name: key[name] for name in NDCTask.primary_key}]
 
-    def make_compute(self, key, settings, eids, n_common, sources):
+    def make_compute(self, key, settings, eids, n_common, made_of):
         settings = NDCSettings(**settings)
         null, test = _test_day(key, settings, n_common)
-        place = _Place(key["session_set"], key["ndc_params"], settings, key["scaler"], n_common, sources)
+        place = _Place(key["session_set"], key["ndc_params"], settings, key["scaler"], n_common, made_of)
         found = {eid: _inner_of(place, eid) for eid in eids if settings.penalty == "auto"}
         inner = {eid: scores for eid, scores in found.items() if scores is not None}
         c = one_c([*inner.values()], settings)
@@ -1301,7 +1327,7 @@ class TransferResult(WholeDelete, dj.Computed):
 
 @dataclasses.dataclass(frozen=True)
 class _Place:
-    """What the readouts of a session are trained by: a task with the number of trials and the hash of its files.
+    """What the readouts of a session are trained by: a task with the number of trials and what its features are of.
 
     With the hash these determine the results of the cached functions below.
     """
@@ -1311,7 +1337,7 @@ class _Place:
     settings: NDCSettings
     scaler: str
     n_common: int | None
-    sources: str
+    made_of: str
 
     def day(self, eid: str) -> tuple[Day, NDCSettings] | None:
         """Return a session of the set, scaled, with its settings; None if it cannot be decoded."""

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Any
 
 import datajoint as dj
 import numpy as np
 
 from pipeline import reading
-from pipeline.errors import NotFoundError
+from pipeline.errors import DataError, NotFoundError
 from pipeline.reading.fov import SIGNALS
 from pipeline.settings.signals import DffSettings, SignalSettings
 from pipeline.signals.dff import dff
@@ -135,13 +136,34 @@ class Signal(ReadsSession, WholeDelete, dj.Imported):
             neuropil=settings.needs_neuropil,
         )  # fmt: skip
         # here, not in make_insert: computing takes long, and no transaction is open yet
-        return _packed(found, fov.frame_times, settings), found.reader.sources
+        packed, sources = _packed(found, fov.frame_times, settings), found.reader.sources
+        _check_recorded(key, sources, recorded)
+        return packed, sources
 
     def make_insert(self, key, packed, sources):
         dtype, rows = packed
         self.insert1({**key, "signal_dtype": dtype, **Environment.current()})
         self.insert_sources(key, packed, sources)
         bulk.insert(self.Trace(), ({**key, "roi": roi, "signal_trace": Packed(data)} for roi, data in enumerate(rows)))
+
+
+def _check_recorded(key: dict, sources: Iterable[reading.Source], recorded: Iterable[dict[str, Any]]) -> None:
+    """Refuse a file that the FOV was read from, too, if it has been replaced since: it may be of other ROIs.
+
+    Raises
+    ------
+    DataError
+    """
+    of_fov = {reading.without_revision(row["dataset"]): row for row in recorded}
+    for source in sources:
+        row = of_fov.get(reading.without_revision(source.dataset))
+        if row and (row["dataset"], row["sha256"]) != (source.dataset, source.sha256):
+            raise DataError(
+                "the file is not the one that the FOV was read from", eid=key["eid"], fov=key["fov"],
+                dataset=source.dataset, expected=f"{row['dataset']}, sha256 {row['sha256']}",
+                found=f"{source.dataset}, sha256 {source.sha256}",
+                do=f"Restore it, or read the session again with: meso update {key['eid']}",
+            )  # fmt: skip
 
 
 def _packed(found: reading.Fluorescence, frame_times: np.ndarray, settings: SignalSettings) -> tuple[str, list[bytes]]:

@@ -317,8 +317,10 @@ def _half_done(eid: str, rows: list[ChangedRow]) -> Iterator[str]:
     )
     yield from _half_note(eid, "files with times", "the session was aligned again", halves)
     for changed in (row for row in rows if row.table == "FOV"):
-        recorded = [source for key, row in files if key == changed.key for source in row]
-        halves = reading.half_extracted(changed.changes, recorded)
+        # with its signals: fluorescence and neuropil come with every extraction, too
+        of_fov = [row for row in rows if row.is_of(changed)]
+        recorded = [source for key, row in files if key.get("fov") == changed.key["fov"] for source in row]
+        halves = reading.half_extracted((change for row in of_fov for change in row.changes), recorded)
         yield from _half_note(eid, "files of ROIs", "the FOV was extracted again", halves)
 
 

@@ -25,6 +25,7 @@ from pipeline.settings.signals import DffSettings, SignalSettings
 from pipeline.signals.dff import dff
 from populate_scripts import demo
 from populate_scripts.ingest import ingest
+from schemas.decoding import tables
 from schemas.decoding.results import stored_run
 from schemas.decoding.run import run_ndc, shared_set
 from schemas.decoding.same_signal import check_same_signal
@@ -35,7 +36,7 @@ from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
-from schemas.work.reports import retry
+from schemas.work.reports import errors, retry
 
 F, NEUROPIL, DECONVOLVED = "mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy", "mpci.ROIActivityDeconvolved.npy"
 MIXED = "deconvolved on 2024-01-01; fluorescence on 2024-01-02"
@@ -342,6 +343,9 @@ def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
     write_one_tables(lab.root)
     done = update([lab.eids["both"]])
     assert done.failures == [] and {change.table for change in done.changes} == {"FOV", "Signal"}
+    # the fluorescence is of a new extraction, and the neuropil is still that of the former one
+    (note,) = [note for note in done.notes if "the FOV was extracted again" in note]
+    assert f"alf/FOV_01/{NEUROPIL}" in note.partition("and others have not (")[2]
     found = schemas.activity(schemas.ROI & {"eid": lab.eids["both"], "fov": 1}, signal="fluorescence")
     np.testing.assert_array_equal(found.traces, loaded(lab, "both", 1, F))
     # all of it again, but the neuropil is damaged: nothing is deleted
@@ -360,6 +364,112 @@ def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
     (lab.alf("both") / "FOV_01" / NEUROPIL).write_bytes(neuropil)
     write_one_tables(lab.root)
     assert update([lab.eids["both"]]).failures == []
+
+
+def write_neuropil(lab: Repository, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Write the neuropil of both FOVs of 'both' again."""
+    for fov in (0, 1):
+        path = lab.alf("both") / f"FOV_{fov:02d}" / NEUROPIL
+        np.save(path, np.asfortranarray(change(np.load(path)), np.float32))
+    write_one_tables(lab.root)
+
+
+def with_shared_mode(neuropil: np.ndarray) -> np.ndarray:
+    return neuropil + 500 * np.random.default_rng(5).normal(size=(len(neuropil), 1))
+
+
+def test_a_process_that_lives_on_takes_no_scores_of_former_dff(lab, filled):
+    """Neither c nor the readouts of the other sessions: only files of ``Signal`` have changed."""
+    words = {**SETTINGS, "cv_splits": 4, "signal": "dff", "penalty": "auto", "null": "permute"}
+    run, settings = TrackingRun.register("SIG1"), NDCSettings(**words)
+    of_set = run_ndc(pair(lab), run, [settings]).session_set
+    assert run_transfer(pair(lab), run, [settings]).failures == []
+    key = {**of_set, **schemas.NDCParams.add(settings), "eid": lab.eids["raw"]}
+
+    def of_both() -> list[float]:
+        """Return inner scores behind c, and the scores of the readouts, of 'both' as 'raw' takes them."""
+        assert not fill([schemas.TransferResult], of_set).errors
+        _, n_common, _, made_of = schemas.NDCResult().make_fetch(key)
+        trained = (schemas.TransferResult.Train & key & {"train_eid": lab.eids["both"]}).fetch1("transfer_score")
+        return [*tables._of_other_sessions(key, settings, n_common, made_of).ravel().tolist(), trained]
+
+    before = of_both()
+    assert np.isfinite(before).all()
+    files = {path: path.read_bytes() for path in lab.alf("both").glob(f"FOV_*/{NEUROPIL}")}
+    write_neuropil(lab, with_shared_mode)
+    assert update([lab.eids["both"]]).failures == []
+    after = of_both()
+    for cached in (tables._inner_scores, tables._inner_of, tables._readouts_of):
+        cached.cache_clear()
+    (schemas.TransferResult & key).delete()
+    assert after == of_both()
+    assert not set(after) & set(before)
+    for path, content in files.items():
+        path.write_bytes(content)
+    write_one_tables(lab.root)
+    assert update([lab.eids["both"]]).failures == []
+    assert of_both() == before
+    (schemas.NDCParams & {"ndc_params": key["ndc_params"]}).delete()
+
+
+@pytest.mark.one_backend
+def test_a_curve_with_c_of_former_dff_of_another_session_is_not_stored(lab, filled, monkeypatch):
+    """While the curve of one session is computed, the neuropil of the other is replaced, and read again."""
+    run, settings = TrackingRun.register("SIG1"), NDCSettings(**SETTINGS, signal="dff", penalty="auto")
+    of_set = run_ndc(pair(lab), run, [settings]).session_set
+    key = {**of_set, **schemas.NDCParams.add(settings), "eid": lab.eids["raw"]}
+    (schemas.NDCResult & key).delete()
+    made, seen = schemas.NDCResult.make_compute, []
+
+    def updated_meanwhile(self, key, *fetched):
+        found = made(self, key, *fetched)
+        if not seen:
+            seen.append(fetched)
+            write_neuropil(lab, with_shared_mode)
+            assert update([lab.eids["both"]]).failures == []  # the job was found, and taken from its worker
+        return found
+
+    monkeypatch.setattr(schemas.NDCResult, "make_compute", updated_meanwhile)
+    assert fill([schemas.NDCResult], key).errors == []
+    monkeypatch.undo()
+    assert seen[0] != schemas.NDCResult().make_fetch(key)  # so that DataJoint alone would refuse it, too
+    assert schemas.NDCResult & key and errors() == []
+    write_neuropil(lab, lambda neuropil: 2 * neuropil - with_shared_mode(neuropil))
+    assert update([lab.eids["both"]]).failures == []
+    (schemas.NDCParams & {"ndc_params": key["ndc_params"]}).delete()
+
+
+def test_neuropil_of_another_session_is_refused(lab, filled):
+    path, other = (lab.alf(name) / "FOV_00" / NEUROPIL for name in ("both", "raw"))
+    own, before = path.read_bytes(), len(Signal & {"eid": lab.eids["both"]})
+    path.write_bytes(other.read_bytes())
+    write_one_tables(lab.root)
+    done = update([lab.eids["both"]])
+    assert done.update_id == "" and len(Signal & {"eid": lab.eids["both"]}) == before
+    assert done.failures
+    for text in done.failures:
+        assert f"alf/FOV_00/{NEUROPIL}: is a copy of a file that has been read" in text and lab.eids["raw"] in text
+    path.write_bytes(own)
+    write_one_tables(lab.root)
+    assert update([lab.eids["both"]]).changes == []
+
+
+@pytest.mark.one_backend
+def test_dff_is_not_made_of_fluorescence_that_replaced_that_of_the_fov(lab):
+    """The FOV was read with the former one, whose ROIs may have been others; the new file is as large."""
+    path, eid = lab.alf("raw") / "FOV_00" / F, lab.eids["raw"]
+    own, settings = path.read_bytes(), SignalSettings("dff", DffSettings(0.3))
+    np.save(path, np.asfortranarray(np.load(path)[:, ::-1]))
+    write_one_tables(lab.root)
+    SignalTask.ask([eid], [settings])
+    place = {"eid": eid, "fov": 0, **SignalParams.key_of(settings)}
+    ((_, _, message),) = fill([Signal], place).errors
+    assert f"session {eid}, FOV_00, alf/FOV_00/{F}: the file is not the one that the FOV was read from" in message
+    assert hashlib.sha256(own).hexdigest() in message and f"meso update {eid}" in message
+    path.write_bytes(own)
+    write_one_tables(lab.root)
+    assert retry([Signal]) == 1 and fill([Signal], place).errors == [] and Signal & place
+    (SignalParams & SignalParams.key_of(settings)).delete()
 
 
 def test_a_session_of_fluorescence_is_exported_as_such(lab, tmp_path):

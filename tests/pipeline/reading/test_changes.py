@@ -8,6 +8,7 @@ from pipeline.reading import Change, Source, half_aligned, half_extracted
 
 ACTIVITY, UUIDS, TYPES = "mpci.ROIActivityDeconvolved.npy", "mpciROIs.uuids.csv", "mpciROIs.mpciROITypes.npy"
 POSITIONS, REGIONS = "mpciROIs.stackPos.npy", "mpciROIs.brainLocationIds_ccf_2017_estimate.npy"
+F, NEUROPIL = "mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy"
 OF_ROIS = (ACTIVITY, UUIDS, TYPES, POSITIONS, REGIONS)
 CLOCKS = (
     "alf/_ibl_trials.table.pqt", "alf/_ibl_trials.stimOff_times.npy", "alf/_ibl_wheel.timestamps.npy",
@@ -65,6 +66,16 @@ def test_what_is_corrected_or_deconvolved_again_is_no_part_of_an_extraction(new)
 def test_uuids_that_were_added_to_an_old_extraction_are_no_new_one():
     old = [name for name in OF_ROIS if name != UUIDS]
     assert half_extracted(changed(*in_fov(UUIDS), kind="new"), recorded(*in_fov(*old))) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("new", "same"), [((F,), (UUIDS, TYPES)), ((F, UUIDS, TYPES), (NEUROPIL,)), ((F,), (NEUROPIL,))], ids=str
+)
+def test_fluorescence_is_of_a_new_extraction_and_has_neuropil_of_its_own(new, same):
+    found = half_extracted(changed(*in_fov(*new)), recorded(*in_fov(*new, *same, "mpci.times.npy")))
+    assert found == (sorted(in_fov(*new)), sorted(in_fov(*same)))
+    assert half_extracted(changed(*in_fov(NEUROPIL)), recorded(*in_fov(*new, *same, NEUROPIL))) == ([], [])
+    assert half_extracted(changed(*in_fov(F), kind="new"), recorded(*in_fov(*OF_ROIS))) == ([], [])
 
 
 def test_what_is_gone_or_not_used_any_more_has_not_changed():

@@ -529,6 +529,14 @@ def test_fluorescence_of_other_rois_is_refused_also_where_positions_were_correct
     check_refusal(session, f"{DECONVOLVED}.npy", ("not of the ROIs in mpci.ROIActivityF",))
 
 
+def test_neuropil_that_is_a_copy_of_the_fluorescence_is_refused(session):
+    traces = np.load(session.fov / f"{F}.npy")
+    np.save(session.fov / f"{NEUROPIL}.npy", np.ascontiguousarray(traces))  # saved again: other bytes
+    with pytest.raises(DataError, match=r"ROINeuropilActivityF.npy: the neuropil is a copy of the fluorescence"):
+        read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", traces.shape, neuropil=True)
+    read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", traces.shape, neuropil=False)
+
+
 @pytest.mark.parametrize("name", [F, NEUROPIL])
 def test_fluorescence_that_ends_in_zeros_or_is_of_other_rois_is_refused_where_it_is_read(session, name):
     np.save(session.fov / f"{NEUROPIL}.npy", 0.5 * np.load(session.fov / f"{F}.npy"))
