@@ -78,7 +78,8 @@ def filled(demo_sessions):
     assert run_transfer(demo_sessions, run, [plain, beyond]).failures == []
     assert run_stability(demo_sessions, run).gaps
     for embedded in EMBEDDED:
-        run_embedding(demo_sessions, run, DaysSettings(embedded), signal=SignalSettings("fluorescence"))
+        for signal in (None, SignalSettings("fluorescence")):
+            run_embedding(demo_sessions, run, DaysSettings(embedded), signal=signal)
     run_cells(demo_sessions[0], settings=SelectivitySettings(n_label_shuffles=2))
     yield result
     for table in (schemas.DaysParams, schemas.WindowSet, schemas.SelectivityParams, schemas.StabilityParams):
