@@ -16,6 +16,7 @@ __all__ = [
     "fov_datasets",
     "half_aligned",
     "half_extracted",
+    "half_trials",
     "has_times",
     "is_measured",
     "trial_datasets",
@@ -135,6 +136,32 @@ def half_extracted(changed: Iterable[Change], recorded: Iterable[Source]) -> tup
     names = {dataset.rpartition("/")[2] for dataset in done}
     was_read = any(source.dataset.endswith(UUIDS) for source in recorded)  # otherwise they may have been added
     is_new = (UUIDS in names and was_read) or (names & set(SIGNALS.values()) and names & {TYPES, POSITIONS, UUIDS})
+    return (done, same) if is_new else ([], [])
+
+
+def half_trials(
+    changed: Iterable[Change], recorded: Iterable[Source], collection: str, *, are_others: bool
+) -> tuple[list[str], list[str]]:
+    """Return the datasets of a task's trials that a new extraction has changed, and those that it has not (yet).
+
+    A new alignment changes times only.
+
+    Parameters
+    ----------
+    changed, recorded
+        As for ``half_aligned``, of the trials of a session.
+    collection : str
+        Folder of the task.
+    are_others : bool
+        Whether the table has other trials now, not only at other times.
+
+    Returns
+    -------
+    changed, same : list of str
+        As of ``half_aligned``.
+    """
+    done, same = _halves(changed, recorded, lambda dataset: dataset.rpartition("/")[0] == collection)
+    is_new = are_others if f"{collection}/{TRIALS}" in done else not all(map(_is_clock, done))
     return (done, same) if is_new else ([], [])
 
 

@@ -46,7 +46,7 @@ from schemas.responses.tables import CellResponse, Stability, StabilityTask, Tri
 from schemas.server.binding import table_named
 from schemas.server.connection import lock
 from schemas.server.settings import prefix
-from schemas.session import Behavior, ReadsSession, Session, Wheel, one_for
+from schemas.session import FINGERPRINT, Behavior, ReadsSession, Session, Wheel, one_for, trials_of
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
 from schemas.work.filling import SESSION_TABLES, fill
@@ -214,6 +214,7 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done
     done.notes += _exchanged(table, row, sources, [key for key in replaced if key != row.key])
     if row.table == Behavior.__name__:
         done.notes += _against_wheel(row.key, data.table, changed)
+        done.notes += _half_trials(row, data.table)
     read.append(_Read(row, None if row.table == Signal.__name__ else data, sources))  # traces would fill the memory
     return ""
 
@@ -320,6 +321,16 @@ def _half_done(eid: str, rows: list[ChangedRow]) -> Iterator[str]:
         recorded = [source for key, row in files if key == changed.key for source in row]
         halves = reading.half_extracted(changed.changes, recorded)
         yield from _half_note(eid, "files of ROIs", "the FOV was extracted again", halves)
+
+
+def _half_trials(row: ChangedRow, trials: Any) -> Iterator[str]:
+    """Yield a note where some files of new trials are not there (yet): they can be shifted by a trial."""
+    eid, recorded = row.key["eid"], [source for _, files in Behavior.Source.by_row(row.key) for source in files]
+    former = trials_of(eid)
+    are_others = any(not np.array_equal(former[name], trials[name].to_numpy(), equal_nan=True) for name in FINGERPRINT)
+    for collection in sorted(set(trials["collection"])):
+        halves = reading.half_trials(row.changes, recorded, collection, are_others=are_others)
+        yield from _half_note(eid, "files of trials", "behaviour was extracted again", halves)
 
 
 def _half_note(eid: str, what: str, reason: str, halves: tuple[list[str], list[str]]) -> Iterator[str]:

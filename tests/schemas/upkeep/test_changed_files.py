@@ -21,6 +21,7 @@ from support.corpus import (
     FLUORESCENCE,
     PLACES,
     POSITIONS,
+    QUIESCENCE,
     REGIONS,
     SHIFT,
     SILHOUETTE,
@@ -787,13 +788,28 @@ def test_new_trials_that_contradict_the_wheel_are_noted(session):
     assert not any("contradict" in note for note in update([session.eid]).notes)
     path = session.alf("it") / TRIALS
     table = pd.read_parquet(path)
-    table.assign(**{name: np.roll(table[name], 30) for name in FINGERPRINT}).to_parquet(path)
+    table.assign(**{name: np.roll(table[name], 30) for name in (*FINGERPRINT, "rewardVolume")}).to_parquet(path)
     done = update([session.eid])
     assert done.failures == [] and done.update_id
     (note,) = [
         note for note in done.notes if "the new trials and the wheel, which stays, contradict each other" in note
     ]
     assert f"session {session.eid}" in note and "the wheel turns regardless of the choices" in note
+
+
+def test_trials_of_which_some_files_are_still_to_come_are_noted(session):
+    """A new alignment, of which no periods of quiescence come, is not taken for a new extraction."""
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    trials_later(session, "it")
+    assert not any("behaviour was extracted again" in note for note in update([session.eid]).notes)
+    path = session.alf("it") / TRIALS
+    table = pd.read_parquet(path)
+    table.loc[30, ["choice", "feedbackType"]] *= -1
+    table.to_parquet(path)
+    (note,) = [note for note in update([session.eid]).notes if "behaviour was extracted again" in note]
+    others = f"alf/{QUIESCENCE}, alf/{STIM_OFF}"
+    assert f"files of trials have changed (alf/{TRIALS}), and others have not ({others})" in note
+    assert note.endswith(f"then run meso update {session.eid} once more")
 
 
 def test_the_same_new_files_of_two_days_leave_the_rows_of_before(two_days):
