@@ -411,6 +411,25 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
                 raise copy_error(key, dataset, other, f"the stimuli, choices and feedback of {n_both} trials")
 
     @staticmethod
+    def check_wheel(key: dict, trials: reading.Trials) -> list[str]:
+        """Refuse trials that contradict the wheel that has been read, if there is one; return what is odd.
+
+        The wheel was compared with the trials that were in the files then.
+
+        Raises
+        ------
+        DataError
+        """
+        doubts: list[str] = []
+        with_wheel = {reading.without_revision(path) for path in (Wheel.Source & key).to_arrays("dataset")}
+        for row in (Wheel & key).to_dicts():
+            for collection, part in trials.table.groupby("collection"):
+                if f"{collection}/{WHEEL_TIMES}" in with_wheel:
+                    wheel = row["wheel_timestamps"], row["wheel_position"]
+                    doubts += reading.against_wheel(part, *wheel, key["eid"], collection)
+        return doubts
+
+    @staticmethod
     def rows(key: dict, trials: reading.Trials) -> Iterator[dict]:
         """Yield the row of a session, as its files say."""
         feedback = trials.table["feedbackType"]
@@ -423,6 +442,7 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
             yield {**key, "trial": i, "task_collection": row.pop("collection"), **_trial_values(row)}
 
     def make_insert(self, key, trials, sources):
+        self.check_wheel(key, trials)
         self.insert(self.rows(key, trials))
         self.Trial.insert(self.trial_rows(key, trials))
         self.LeftOut.insert(

@@ -26,6 +26,7 @@ TRIAL_ATTRIBUTES = (
     "probabilityLeft", "rewardVolume", "quiescencePeriod",
 )  # fmt: skip
 TRIALS, WHEEL_TIMES = "_ibl_trials.table.pqt", "_ibl_wheel.timestamps.npy"
+WHEEL_POSITION = "_ibl_wheel.position.npy"
 #: The decoding targets are made of these; all other attributes may be missing.
 REQUIRED_ATTRIBUTES = ("choice", "feedbackType", "stimOn_times", "contrastLeft", "contrastRight", "probabilityLeft")
 #: Allowed values of the coded attributes, besides NaN.
@@ -554,9 +555,7 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     collections = task_collections(reader, WHEEL_TIMES)
     if not collections:
         raise DataError("the session has no wheel", eid=eid, dataset=f"alf/task_XX/{WHEEL_TIMES}")
-    reader.fetch(
-        f"{collection}/{part}" for collection in collections for part in (WHEEL_TIMES, "_ibl_wheel.position.npy")
-    )
+    reader.fetch(f"{collection}/{part}" for collection in collections for part in (WHEEL_TIMES, WHEEL_POSITION))
     parts = {
         collection: [reader.vector(f"_ibl_wheel.{what}.npy", collection) for what in ("timestamps", "position")]
         for collection in collections
@@ -569,7 +568,7 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     if recorded is None:  # as for trials
         _check_imaged(reader, WHEEL_TIMES, order, times_of)
         for collection, trials in _sound_trials(one, eid, collections).items():
-            (times, position), place = parts[collection], reader.place("_ibl_wheel.position.npy", collection)
+            (times, position), place = parts[collection], reader.place(WHEEL_POSITION, collection)
             doubts += map(str, _check_turns(trials, times, position, place))
     for doubt in doubts:
         warnings.warn(doubt, stacklevel=2)
@@ -582,22 +581,35 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     return Wheel(times, position, float(even_times[0]), slow, tuple(reader.sources), tuple(doubts))
 
 
-def against_wheel(trials: pd.DataFrame, times: np.ndarray, position: np.ndarray, eid: str) -> str:
-    """Return how trials contradict a wheel that has been read, '' if they do not.
+def against_wheel(
+    trials: pd.DataFrame, times: np.ndarray, position: np.ndarray, eid: str, collection: str
+) -> list[str]:
+    """Refuse trials that contradict a wheel that has been read; return what is odd, as ``Wheel.doubts``.
 
     Parameters
     ----------
     trials : DataFrame
-        Columns ``TRIAL_ATTRIBUTES``.
+        Columns ``TRIAL_ATTRIBUTES``, of one task.
     times, position : (M,) float64
         In s and rad.
-    eid : str
+    eid, collection : str
+        Session, and folder of the task.
+
+    Raises
+    ------
+    DataError
     """
+    place = {"eid": eid, "dataset": f"{collection}/{TRIALS}"}
     try:
-        doubts = _check_turns(trials, times, position, {"eid": eid, "dataset": TRIALS})
-        return "; ".join(map(str, doubts))
+        return [str(doubt) for doubt in _check_turns(trials, times, position, place)]
     except DataError as error:
-        return str(error)
+        delete = f"(schemas.Wheel & {{'eid': '{eid}'}}).delete()"
+        raise DataError(
+            f"contradicts the wheel that has been read: {error.problem}",
+            expected=error.expected, found=error.found, **place,
+            do=f"Either may be wrong. Give both of this session, then run: meso update {eid}; if there is no "
+            f"right wheel, delete its row: {delete}",
+        ) from error  # fmt: skip
 
 
 def wheel_datasets(reader: SessionReader) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pipeline.reading.behavior import TRIALS, WHEEL_TIMES, trial_datasets, wheel_datasets
+from pipeline.reading.behavior import TRIALS, WHEEL_POSITION, WHEEL_TIMES, trial_datasets, wheel_datasets
 from pipeline.reading.datasets import REVISION, SessionReader, Source, sha256_file, without_revision
 from pipeline.reading.fov import OF_ROIS, POSITIONS, SIGNALS, TIMES, TIMESHIFT, TYPES, UUIDS, fov_datasets
 
@@ -26,7 +26,7 @@ __all__ = [
 #: Datasets of a FOV that hold its times; trials and wheel are times altogether.
 FOV_CLOCKS = (TIMES, TIMESHIFT)
 #: Datasets that no two FOVs or sessions can have alike.
-MEASURED = (*SIGNALS.values(), UUIDS, TRIALS, WHEEL_TIMES)
+MEASURED = (*SIGNALS.values(), UUIDS, TRIALS, WHEEL_TIMES, WHEEL_POSITION)
 
 
 @dataclass(frozen=True)

@@ -209,11 +209,11 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done
         data, sources = table.make_compute(row.key, *table.make_fetch(row.key))
         replaced = [other.key for other in changed if other.table == row.table]
         table.check(row.key, data, sources, replaced=replaced)
+        done.notes += _against_wheel(row, data, changed)
     except MesoError as error:
         return f"the new files cannot be used: {error}"
     done.notes += _exchanged(table, row, sources, [key for key in replaced if key != row.key])
     if row.table == Behavior.__name__:
-        done.notes += _against_wheel(row.key, data.table, changed)
         done.notes += _half_trials(row, data.table)
     read.append(_Read(row, None if row.table == Signal.__name__ else data, sources))  # traces would fill the memory
     return ""
@@ -234,13 +234,14 @@ def _signal_problem(row: ChangedRow, read: list[_Read]) -> str:
     return ""
 
 
-def _against_wheel(key: dict, trials: Any, changed: list[ChangedRow]) -> Iterator[str]:
-    """Yield a note if new trials contradict the wheel that stays; a new one is compared when it is read."""
-    if any(other.table == Wheel.__name__ and other.key == key for other in changed):
-        return
-    for row in (Wheel & key).to_dicts():
-        if text := reading.against_wheel(trials, row["wheel_timestamps"], row["wheel_position"], key["eid"]):
-            yield f"the new trials and the wheel, which stays, contradict each other: {text}"
+def _against_wheel(row: ChangedRow, data: Any, changed: list[ChangedRow]) -> list[str]:
+    """Refuse new trials that contradict the wheel that stays, return notes of what is odd.
+
+    A new wheel is compared when it is read.
+    """
+    if row.table != Behavior.__name__ or any(one.table == Wheel.__name__ and one.key == row.key for one in changed):
+        return []
+    return [f"the new trials and the wheel, which stays: {text}" for text in Behavior.check_wheel(row.key, data)]
 
 
 def _at_odds(read: list[_Read]) -> dict[int, str]:

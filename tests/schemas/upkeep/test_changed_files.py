@@ -781,7 +781,7 @@ def test_new_files_that_cannot_be_used_leave_the_rows_of_before(session, table):
     assert rows_of(session.eid) == before
 
 
-def test_new_trials_that_contradict_the_wheel_are_noted(session):
+def test_new_trials_that_contradict_the_wheel_leave_the_rows_of_before(session):
     """Choices, stimuli and feedback of other trials fit each other: only the wheel tells."""
     assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
     trials_later(session, "it")
@@ -789,12 +789,56 @@ def test_new_trials_that_contradict_the_wheel_are_noted(session):
     path = session.alf("it") / TRIALS
     table = pd.read_parquet(path)
     table.assign(**{name: np.roll(table[name], 30) for name in (*FINGERPRINT, "rewardVolume")}).to_parquet(path)
+    before, done = rows_of(session.eid), update([session.eid])
+    (failure,) = done.failures
+    where = f"session {session.eid}, alf/{TRIALS}"
+    assert failure.startswith(f"Behavior stays as it is, the new files cannot be used: {where}")
+    assert "contradicts the wheel that has been read: the wheel turns regardless of the choices" in failure
+    assert f"(schemas.Wheel & {{'eid': '{session.eid}'}}).delete()" in failure
+    assert rows_of(session.eid) == before
+    (schemas.Wheel & {"eid": session.eid}).delete()  # as the message says
     done = update([session.eid])
-    assert done.failures == [] and done.update_id
-    (note,) = [
-        note for note in done.notes if "the new trials and the wheel, which stays, contradict each other" in note
-    ]
-    assert f"session {session.eid}" in note and "the wheel turns regardless of the choices" in note
+    assert done.update_id and "the wheel turns regardless of the choices" in "".join(done.failures)
+
+
+def trials_and_wheel_of_another_day(session: OneSession) -> Callable[[], None]:
+    """Give the session both of another day, on a clock of its own; return what puts the trials back."""
+    table, wheel = session.alf("it") / TRIALS, session.alf("it") / WHEEL_TIMES
+    beside = list(table.parent.glob("_ibl_trials.*.npy"))
+    kept = {path: path.read_bytes() for path in (table, *beside)}
+    of_another_day(session, shifted)
+    np.save(wheel, np.load(session.alf("other") / WHEEL_TIMES) + 1.7)
+    np.save(session.alf("it") / WHEEL, np.load(session.alf("other") / WHEEL)[:, None])  # saved again
+
+    def put_back() -> None:
+        for path, content in kept.items():
+            path.write_bytes(content)
+        table_now = pd.read_parquet(table)
+        other = {name: np.roll(table_now[name], 30) for name in (*FINGERPRINT, "rewardVolume")}
+        table_now.assign(**other).to_parquet(table)  # the days of the tests have the same turns
+        write_one_tables(session.root)
+
+    return put_back
+
+
+def test_trials_that_contradict_a_wheel_that_was_read_without_them_are_refused(session):
+    """Both were another day's: the trials were refused as a copy and put back, and the wheel agreed with the copy."""
+    put_back = trials_and_wheel_of_another_day(session)
+    ((table, _, message),) = fill([schemas.Behavior, schemas.Wheel], {"eid": session.eid}).errors
+    assert table == "Behavior" and "is a copy of a file that has been read" in message
+    put_back()
+    retry([schemas.Behavior], eid=session.eid)
+    ((_, _, message),) = fill([schemas.Behavior], {"eid": session.eid}).errors
+    assert f"session {session.eid}, alf/{TRIALS}: contradicts the wheel that has been read" in message
+    assert f"meso update {session.eid}" in message
+
+
+def test_the_wheel_positions_of_another_day_are_refused_at_other_times(two_days):
+    session = two_days
+    shutil.copy(session.alf("other") / WHEEL, session.alf("it") / WHEEL)
+    (failure,) = update([session.eid]).failures
+    assert f"alf/{WHEEL}: is a copy of a file that has been read" in failure
+    assert f"of session {session.eids['other']}" in failure
 
 
 def test_trials_of_which_some_files_are_still_to_come_are_noted(session):
