@@ -599,7 +599,7 @@ def against_wheel(
     ------
     DataError
     """
-    place = {"eid": eid, "dataset": f"{collection}/{TRIALS}"}
+    place: dict[str, Any] = {"eid": eid, "dataset": f"{collection}/{TRIALS}"}
     try:
         return [str(doubt) for doubt in _check_turns(trials, times, position, place)]
     except DataError as error:

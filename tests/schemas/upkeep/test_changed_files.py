@@ -645,6 +645,24 @@ def test_silhouettes_are_those_that_one_gives(session):
     assert "the silhouettes are not those that belong to it now" in str(finding)
 
 
+def test_silhouettes_that_stay_beside_new_uids_are_noted(session, meso_command):
+    """The cells were tracked again, and only the UIDs have come."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    TrackingRun.register("SRC1")
+    lines = session.file(UIDS).read_text().splitlines()
+    names = [uuid.uuid4() if line.strip() not in ("", "nan") else "" for line in lines]
+    session.file(UIDS).write_text("".join(f"{name}\n" for name in names))
+    said = (
+        f"session {session.eid}, FOV_00: all {sum(map(bool, names))} UIDs are new, and the silhouettes are those of "
+        f"before. If the cells were tracked again, {SILHOUETTE} is still to come: then run meso track SRC1 once more"
+    )
+    assert [note for note in update([session.eid], dry_run=True).notes if "silhouettes" in note] == [said]
+    assert said in meso_command("track", "SRC1").stdout.splitlines()
+    assert not any("silhouettes" in note for note in update([session.eid]).notes)
+    session.file(UIDS).write_text("".join(f"{name}\n" for name in [*names[:-1], ""]))  # one that is no cell any more
+    assert not any("silhouettes" in note for note in update([session.eid]).notes)
+
+
 # ---------------------------------------------------------------- one clock in a session
 
 
@@ -1192,6 +1210,35 @@ def test_ingest_of_a_known_session_says_what_changed(session, meso_command):
     assert f"alf/FOV_01/{REVISION}/{TIMES}, was original" in done.stderr
     assert f"meso update {session.eid}" in done.stderr
     assert done.stdout.strip() == "0 new, 1 known, 0 failed"
+
+
+def describe(session: OneSession, **columns: str) -> None:
+    """Give the sessions other values in the table of ONE."""
+    from iblutil.io import parquet
+
+    table, _ = parquet.load(session.root / "sessions.pqt")
+    parquet.save(session.root / "sessions.pqt", table.assign(**columns), {"date_created": "2026-01-01 00:00"})
+
+
+def test_ingest_of_a_known_session_takes_protocol_and_projects_of_one(session, meso_command):
+    """``meso ndc --protocol`` chooses by them; a cache that has none changes nothing."""
+    before, key = set(schemas.Deletion.to_arrays("deletion")), {"eid": session.eid}
+    former = (schemas.Session & key).fetch1()
+    for i in range(2):
+        describe(session, task_protocol="_iblrig_tasks_passiveChoiceWorld8", projects="other")
+        done = meso_command("ingest", session.eid, "--cache-dir", session.root)
+        assert done.returncode == 0, done.stderr
+        told = (
+            f"task_protocol '_iblrig_tasks_passiveChoiceWorld8', was '{former['task_protocol']}'; projects 'other', was"
+        )
+        assert (told in " ".join(done.stderr.split())) == (i == 0)
+        describe(session, task_protocol="", projects="")
+    meso_command("ingest", session.eid, "--cache-dir", session.root)
+    expected = {**former, "task_protocol": "_iblrig_tasks_passiveChoiceWorld8", "projects": "other"}
+    assert (schemas.Session & key).fetch1() == expected
+    (record,) = [row for row in schemas.Deletion.to_dicts() if row["deletion"] not in before]
+    assert (record["deleted_table"], record["deleted_keys"]) == ("Session", [key])
+    assert told in record["deletion_reason"]
 
 
 # ---------------------------------------------------------------- verify
