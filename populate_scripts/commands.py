@@ -25,7 +25,7 @@ from schemas.imaging import objects
 from schemas.imaging.tables import ROI, AtlasOutline, BrainRegion
 from schemas.labels import LabelSet
 from schemas.queries.ids import known_as, one_subject, session_id
-from schemas.queries.tracking_runs import tracking_run_of_sessions
+from schemas.queries.tracking_runs import latest_tracking_runs, tracking_run_of_sessions
 from schemas.rows import content_key
 from schemas.server import embedded
 from schemas.server.binding import auto_populated, table_named
@@ -441,7 +441,10 @@ def track(
             return lines, [text for text in problems if text] + ["Nothing was registered"]
     root = str(uid_root.resolve()) if uid_root else None
     same = [_session_or_fov(text) for text in same_rois]
+    former = latest_tracking_runs(subject)
     run = TrackingRun.register(subject, root, duplicates, uid_form, same_rois=same)
+    for key in former:
+        lines += TrackingRun.same_silhouettes(key, root, uid_form)
     for key in (TrackingFile & run).keys(order_by="eid, fov") if same else ():
         if {key["eid"], (key["eid"], key["fov"])} & set(same):
             lines.append(

@@ -323,12 +323,12 @@ class WholeDelete:
                     record(name, keys, {name: count})
             return count if get_count else None
 
-        def update1(self, row: Mapping[str, Any]) -> None:
-            """Replace values of one row, and record which."""
+        def update1(self, row: Mapping[str, Any], reason: str = "") -> None:
+            """Replace values of one row, and record which, or what was done."""
             with _transaction(self.connection):
                 super().update1(row)
                 key, name = {column: row[column] for column in self.primary_key}, type(self).__name__
-                record(name, [key], {name: 1}, f"replaced {', '.join(sorted(set(row) - set(key)))}")
+                record(name, [key], {name: 1}, reason or f"replaced {', '.join(sorted(set(row) - set(key)))}")
 
         def insert(self, rows: Iterable, replace: bool = False, **options: Any) -> None:
             """Insert rows as DataJoint does; rows that exist are never replaced.

@@ -23,6 +23,8 @@ from schemas.storage import bulk
 schema = dj.Schema()
 #: Columns of Session that say where its files are, and which session's they must be.
 REGISTERED = ("one_cache_dir", "subject", "session_date", "session_number")
+#: Columns of Session that say what it is; a person may correct them in ONE.
+DESCRIBED = ("task_protocol", "projects")
 #: What to do about FOV folders that ONE does not list.
 LIST_AGAIN = (
     "Put the folders themselves in place of symbolic links, which ONE does not follow, and write the tables of the ONE "
@@ -67,7 +69,10 @@ class Session(WholeDelete, dj.Manual):
     def register(cls, one: Any, eid: str, cache_dir: str | None) -> bool:
         """Insert a session, its subject and its FOV folders; return whether a FOV folder was new.
 
-        Warns of folders with imaging that are not read: their names are not those of FOVs, or ONE does not list them.
+        Protocol and projects of a known session become those that ONE gives now, with a warning and a record in
+        ``Deletion``; where ONE gives none, as the tables of a cache may lack them, they stay. So does the lab, of which
+        a mouse may have several. Warns of folders with imaging that are not read: their names are not those of FOVs, or
+        ONE does not list them.
 
         Parameters
         ----------
@@ -110,11 +115,27 @@ class Session(WholeDelete, dj.Manual):
             elif (cls & {"eid": info.eid}).fetch1("one_cache_dir") != row["one_cache_dir"]:
                 cls.update1({"eid": info.eid, "one_cache_dir": row["one_cache_dir"]})  # the data moved
             FOVFolder.insert(new)
+            others = cls._renew(row)
+        if others:
+            warnings.warn(
+                f"session {eid}: ONE gives other values now, which are taken: {'; '.join(others)}", stacklevel=2
+            )
         if unread:
             warnings.warn(f"session {eid}: not read, as they are not called alf/FOV_00 ... 99: {unread}", stacklevel=2)
         if unlisted:
             warnings.warn(f"session {eid}: not read, as ONE does not list them: {unlisted}. {LIST_AGAIN}", stacklevel=2)
         return bool(new)
+
+    @classmethod
+    def _renew(cls, row: dict[str, Any]) -> list[str]:
+        """Write what ONE gives of a session now, record it, and return what has changed."""
+        key = {"eid": row["eid"]}
+        former = (cls & key).proj(*DESCRIBED).fetch1()
+        new = {name: row[name] for name in DESCRIBED if row[name] not in ("", former[name])}
+        texts = [f"{name} {value!r}, was {former[name]!r}" for name, value in new.items()]
+        if texts:
+            cls.update1({**key, **new}, reason=f"ONE gives {'; '.join(texts)}")  # type: ignore[call-arg]
+        return texts
 
     @classmethod
     def _check_identity(cls, info: reading.SessionInfo) -> None:
@@ -411,6 +432,25 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
                 raise copy_error(key, dataset, other, f"the stimuli, choices and feedback of {n_both} trials")
 
     @staticmethod
+    def check_wheel(key: dict, trials: reading.Trials) -> list[str]:
+        """Refuse trials that contradict the wheel that has been read, if there is one; return what is odd.
+
+        The wheel was compared with the trials that were in the files then.
+
+        Raises
+        ------
+        DataError
+        """
+        doubts: list[str] = []
+        with_wheel = {reading.without_revision(path) for path in (Wheel.Source & key).to_arrays("dataset")}
+        for row in (Wheel & key).to_dicts():
+            for collection, part in trials.table.groupby("collection"):
+                if f"{collection}/{WHEEL_TIMES}" in with_wheel:
+                    wheel = row["wheel_timestamps"], row["wheel_position"]
+                    doubts += reading.against_wheel(part, *wheel, key["eid"], collection)
+        return doubts
+
+    @staticmethod
     def rows(key: dict, trials: reading.Trials) -> Iterator[dict]:
         """Yield the row of a session, as its files say."""
         feedback = trials.table["feedbackType"]
@@ -423,6 +463,7 @@ class Behavior(ReadsSession, WholeDelete, dj.Imported):
             yield {**key, "trial": i, "task_collection": row.pop("collection"), **_trial_values(row)}
 
     def make_insert(self, key, trials, sources):
+        self.check_wheel(key, trials)
         self.insert(self.rows(key, trials))
         self.Trial.insert(self.trial_rows(key, trials))
         self.LeftOut.insert(

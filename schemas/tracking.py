@@ -151,6 +151,28 @@ class TrackingRun(WholeDelete, dj.Manual):
                 found.append(error)
         return found
 
+    @classmethod
+    def same_silhouettes(cls, former: dict[str, str], uid_root: str | None, uid_form: str | None) -> list[str]:
+        """Return notes on FOVs whose UIDs are all others than in a run, and whose silhouettes are the same.
+
+        So it is if cells were tracked again and the new silhouettes are still to come, or if that gave the same cells
+        with new names. Parameters as for ``problems``.
+        """
+        old = {_place_of(file): file for file in (TrackingFile & former).to_dicts()}
+        found = []
+        for file in _all_uid_files(former["subject"], uid_root):
+            before = old.get(_place_of(file))
+            if before is None or not _quality_key(file) or _quality_key(file) != _quality_key(before):
+                continue
+            cells, known = (set(tracking.cells_in(one["uid_text"], uid_form)) for one in (file, before))
+            if cells and known and not cells & known:
+                found.append(
+                    f"session {file['eid']}, FOV_{file['fov']:02d}: all {len(cells)} UIDs are new, and the silhouettes "
+                    f"are those of before. If the cells were tracked again, {tracking.SILHOUETTE} is still to come: "
+                    f"then run meso track {former['subject']} once more"
+                )
+        return found
+
 
 def _all_uid_files(subject: str, uid_root: str | None) -> list[dict[str, Any]]:
     """Return ``_uid_files``, of which there must be some."""

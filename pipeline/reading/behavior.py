@@ -26,6 +26,7 @@ TRIAL_ATTRIBUTES = (
     "probabilityLeft", "rewardVolume", "quiescencePeriod",
 )  # fmt: skip
 TRIALS, WHEEL_TIMES = "_ibl_trials.table.pqt", "_ibl_wheel.timestamps.npy"
+WHEEL_POSITION = "_ibl_wheel.position.npy"
 #: The decoding targets are made of these; all other attributes may be missing.
 REQUIRED_ATTRIBUTES = ("choice", "feedbackType", "stimOn_times", "contrastLeft", "contrastRight", "probabilityLeft")
 #: Allowed values of the coded attributes, besides NaN.
@@ -57,6 +58,11 @@ MIN_IN_BLOCKS, MIN_ON_SIDE, MAX_DEVIATION = 50, 0.65, 5.0
 #: A response is the wheel's turn to a threshold, against the sign of the choice: so it is in nearly all trials (IBL's
 #: quality control tests the same), and in half of them with another clock, of another day, or of another mouse.
 MIN_RESPONSES, MIN_TURNED = 20, 0.7
+#: In so large a part of so many trials something impossible may happen: the stimulus comes before the period of
+#: quiescence is over, of which the task lets none pass, or goes off after the next trial has begun. Periods that are
+#: shifted by a trial are too long in a sixth of the trials and more. The third is the longest delay in s at which the
+#: photodiode sees a stimulus go, and the fourth that of clocks that are aligned.
+MAX_SHORT, MAX_OVER, DELAY, JITTER = 0.1, 0.2, 0.2, 0.02
 #: Turns to the response in rad: 0.28 at 4 degrees per mm, 0.14 at 8. Below the first the wheel was still; a median
 #: beyond the second is in another unit, degrees being 57 times as many.
 MIN_TURN, MAX_TURN = 0.03, 3.0
@@ -139,7 +145,8 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
     ------
     DataError
         The trials table is missing, unreadable, empty, or lacks a required column; an attribute differs from the table
-        in length, has impossible values, or has times that do not increase; the trials of two protocols overlap in time
+        in length, has impossible values, is of other trials, or has times that do not increase; the trials of two
+        protocols overlap in time
         or are copies; no trial was imaged; times have another unit; or a file is not the recorded one.
     """
     import pandas as pd
@@ -168,7 +175,10 @@ def read_trials(one: Any, eid: str, recorded: Iterable[Source] | None = None) ->
             _check_period(part, reader.place(TRIALS, collection))
             _check_one_clock(part, reader.place("_ibl_trials.stimOff_times.npy", collection))
             _check_within_trials(part, reader.place(TRIALS, collection))
+            _check_quiescence(part, reader.place("_ibl_trials.quiescencePeriod.npy", collection))
+            _check_off_in_time(part, reader.place("_ibl_trials.stimOff_times.npy", collection))
             _check_rewarded(part, reader.place(TRIALS, collection))
+            _check_volumes(part, reader.place(TRIALS, collection))
             _check_blocks(part, reader.place(TRIALS, collection))
     for error in lacking.values() if recorded is None else ():
         warnings.warn(f"{error}: this task is left out", stacklevel=2)
@@ -441,6 +451,55 @@ def _check_within_trials(trials: pd.DataFrame, place: dict[str, Any]) -> None:
             )  # fmt: skip
 
 
+def _check_quiescence(trials: pd.DataFrame, place: dict[str, Any]) -> None:
+    """Refuse periods of quiescence that were not over when the stimulus came: they are of other trials."""
+    # in protocols with a cue the stimulus is later
+    shown = np.fmax(*trials[["goCue_times", "stimOn_times"]].to_numpy().T) - trials["intervals_0"].to_numpy()
+    period = trials["quiescencePeriod"].to_numpy()
+    known = np.isfinite(shown) & np.isfinite(period)
+    n, early = int(known.sum()), known & (shown < period - JITTER)
+    if n >= MIN_RESPONSES and early.sum() > MAX_SHORT * n:
+        trial = np.flatnonzero(early)[0]
+        raise DataError(
+            "quiescencePeriod is not that of these trials",
+            expected="stimuli when the period, from the start of the trial, is over",
+            found=f"{early.sum()} of {n} before, such as {shown[trial]:.3f} s after the start of trial {trial}, whose "
+            f"period is {period[trial]:.3f} s",
+            do="Give the periods of the same extraction, trial by trial, in s", **place,
+        )  # fmt: skip
+
+
+def _check_off_in_time(trials: pd.DataFrame, place: dict[str, Any]) -> None:
+    """Refuse stimuli that go off in the next trial: the times are of other trials, or of another clock."""
+    off, following = trials["stimOff_times"].to_numpy()[:-1], trials["intervals_0"].to_numpy()[1:]
+    known = np.isfinite(off) & np.isfinite(following)
+    n, late = int(known.sum()), known & (off > following + DELAY)
+    if n >= MIN_RESPONSES and late.sum() > MAX_OVER * n:
+        trial = np.flatnonzero(late)[0]
+        raise DataError(
+            "stimuli go off after the next trial has begun: the times may be of different clocks",
+            expected=f"before {following[trial]} s in trial {trial}",
+            found=f"{off[trial]} s, and {late.sum()} such trials of {n}",
+            do="Give all times of the same extraction", **place,
+        )  # fmt: skip
+
+
+def _check_volumes(trials: pd.DataFrame, place: dict[str, Any]) -> None:
+    """Refuse volumes of reward of other trials: most errors have one, and as many rewarded trials have none.
+
+    Neither is refused alone: some protocols leave rewards out, and a column may have the volume of all trials.
+    """
+    volume, feedback = trials["rewardVolume"].to_numpy(), trials["feedbackType"].to_numpy()
+    n_errors = int(((feedback == -1) & np.isfinite(volume)).sum())
+    given, without = int(((feedback == -1) & (volume > 0)).sum()), int(((feedback == 1) & (volume == 0)).sum())
+    if n_errors >= MIN_TOLD and min(given, without) > n_errors / 2:
+        raise DataError(
+            "rewardVolume is not that of these trials", expected="0 where feedbackType is -1, more where it is 1",
+            found=f"more in {given} of {n_errors} errors, 0 in {without} rewarded trials",
+            do="Give volumes and feedback of the same extraction, trial by trial", **place,
+        )  # fmt: skip
+
+
 def _check_rewarded(trials: pd.DataFrame, place: dict[str, Any]) -> None:
     """Refuse choices, stimuli and feedback that contradict each other: a choice of the stimulus' side is rewarded."""
     left, right = trials["contrastLeft"].to_numpy(), trials["contrastRight"].to_numpy()
@@ -496,9 +555,7 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     collections = task_collections(reader, WHEEL_TIMES)
     if not collections:
         raise DataError("the session has no wheel", eid=eid, dataset=f"alf/task_XX/{WHEEL_TIMES}")
-    reader.fetch(
-        f"{collection}/{part}" for collection in collections for part in (WHEEL_TIMES, "_ibl_wheel.position.npy")
-    )
+    reader.fetch(f"{collection}/{part}" for collection in collections for part in (WHEEL_TIMES, WHEEL_POSITION))
     parts = {
         collection: [reader.vector(f"_ibl_wheel.{what}.npy", collection) for what in ("timestamps", "position")]
         for collection in collections
@@ -511,7 +568,7 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     if recorded is None:  # as for trials
         _check_imaged(reader, WHEEL_TIMES, order, times_of)
         for collection, trials in _sound_trials(one, eid, collections).items():
-            (times, position), place = parts[collection], reader.place("_ibl_wheel.position.npy", collection)
+            (times, position), place = parts[collection], reader.place(WHEEL_POSITION, collection)
             doubts += map(str, _check_turns(trials, times, position, place))
     for doubt in doubts:
         warnings.warn(doubt, stacklevel=2)
@@ -524,22 +581,35 @@ def read_wheel(one: Any, eid: str, recorded: Iterable[Source] | None = None) -> 
     return Wheel(times, position, float(even_times[0]), slow, tuple(reader.sources), tuple(doubts))
 
 
-def against_wheel(trials: pd.DataFrame, times: np.ndarray, position: np.ndarray, eid: str) -> str:
-    """Return how trials contradict a wheel that has been read, '' if they do not.
+def against_wheel(
+    trials: pd.DataFrame, times: np.ndarray, position: np.ndarray, eid: str, collection: str
+) -> list[str]:
+    """Refuse trials that contradict a wheel that has been read; return what is odd, as ``Wheel.doubts``.
 
     Parameters
     ----------
     trials : DataFrame
-        Columns ``TRIAL_ATTRIBUTES``.
+        Columns ``TRIAL_ATTRIBUTES``, of one task.
     times, position : (M,) float64
         In s and rad.
-    eid : str
+    eid, collection : str
+        Session, and folder of the task.
+
+    Raises
+    ------
+    DataError
     """
+    place: dict[str, Any] = {"eid": eid, "dataset": f"{collection}/{TRIALS}"}
     try:
-        doubts = _check_turns(trials, times, position, {"eid": eid, "dataset": TRIALS})
-        return "; ".join(map(str, doubts))
+        return [str(doubt) for doubt in _check_turns(trials, times, position, place)]
     except DataError as error:
-        return str(error)
+        delete = f"(schemas.Wheel & {{'eid': '{eid}'}}).delete()"
+        raise DataError(
+            f"contradicts the wheel that has been read: {error.problem}",
+            expected=error.expected, found=error.found, **place,
+            do=f"Either may be wrong. Give both of this session, then run: meso update {eid}; if there is no "
+            f"right wheel, delete its row: {delete}",
+        ) from error  # fmt: skip
 
 
 def wheel_datasets(reader: SessionReader) -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from pipeline.reading.behavior import TRIALS, WHEEL_TIMES, trial_datasets, wheel_datasets
+from pipeline.reading.behavior import TRIALS, WHEEL_POSITION, WHEEL_TIMES, trial_datasets, wheel_datasets
 from pipeline.reading.datasets import REVISION, SessionReader, Source, sha256_file, without_revision
 from pipeline.reading.fov import NEUROPIL, OF_ROIS, POSITIONS, SIGNALS, TIMES, TIMESHIFT, TYPES, UUIDS, fov_datasets
 
@@ -16,6 +16,7 @@ __all__ = [
     "fov_datasets",
     "half_aligned",
     "half_extracted",
+    "half_trials",
     "has_times",
     "is_measured",
     "trial_datasets",
@@ -25,7 +26,7 @@ __all__ = [
 #: Datasets of a FOV that hold its times; trials and wheel are times altogether.
 FOV_CLOCKS = (TIMES, TIMESHIFT)
 #: Datasets that no two FOVs or sessions can have alike.
-MEASURED = (*SIGNALS.values(), NEUROPIL, UUIDS, TRIALS, WHEEL_TIMES)
+MEASURED = (*SIGNALS.values(), NEUROPIL, UUIDS, TRIALS, WHEEL_TIMES, WHEEL_POSITION)
 
 
 @dataclass(frozen=True)
@@ -138,6 +139,32 @@ def half_extracted(changed: Iterable[Change], recorded: Iterable[Source]) -> tup
     read = {source.dataset.rpartition("/")[2] for source in recorded}  # the others may have been added
     is_new = names & read & {UUIDS, SIGNALS["fluorescence"]}
     is_new = is_new or (names & set(SIGNALS.values()) and names & {TYPES, POSITIONS, UUIDS})
+    return (done, same) if is_new else ([], [])
+
+
+def half_trials(
+    changed: Iterable[Change], recorded: Iterable[Source], collection: str, *, are_others: bool
+) -> tuple[list[str], list[str]]:
+    """Return the datasets of a task's trials that a new extraction has changed, and those that it has not (yet).
+
+    A new alignment changes times only.
+
+    Parameters
+    ----------
+    changed, recorded
+        As for ``half_aligned``, of the trials of a session.
+    collection : str
+        Folder of the task.
+    are_others : bool
+        Whether the table has other trials now, not only at other times.
+
+    Returns
+    -------
+    changed, same : list of str
+        As of ``half_aligned``.
+    """
+    done, same = _halves(changed, recorded, lambda dataset: dataset.rpartition("/")[0] == collection)
+    is_new = are_others if f"{collection}/{TRIALS}" in done else not all(map(_is_clock, done))
     return (done, same) if is_new else ([], [])
 
 

@@ -46,7 +46,7 @@ from schemas.responses.tables import CellResponse, Stability, StabilityTask, Tri
 from schemas.server.binding import table_named
 from schemas.server.connection import lock
 from schemas.server.settings import prefix
-from schemas.session import Behavior, ReadsSession, Session, Wheel, one_for
+from schemas.session import FINGERPRINT, Behavior, ReadsSession, Session, Wheel, one_for, trials_of
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
 from schemas.work.filling import SESSION_TABLES, fill
@@ -209,11 +209,12 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done
         data, sources = table.make_compute(row.key, *table.make_fetch(row.key))
         replaced = [other.key for other in changed if other.table == row.table]
         table.check(row.key, data, sources, replaced=replaced)
+        done.notes += _against_wheel(row, data, changed)
     except MesoError as error:
         return f"the new files cannot be used: {error}"
     done.notes += _exchanged(table, row, sources, [key for key in replaced if key != row.key])
     if row.table == Behavior.__name__:
-        done.notes += _against_wheel(row.key, data.table, changed)
+        done.notes += _half_trials(row, data.table)
     read.append(_Read(row, None if row.table == Signal.__name__ else data, sources))  # traces would fill the memory
     return ""
 
@@ -233,13 +234,14 @@ def _signal_problem(row: ChangedRow, read: list[_Read]) -> str:
     return ""
 
 
-def _against_wheel(key: dict, trials: Any, changed: list[ChangedRow]) -> Iterator[str]:
-    """Yield a note if new trials contradict the wheel that stays; a new one is compared when it is read."""
-    if any(other.table == Wheel.__name__ and other.key == key for other in changed):
-        return
-    for row in (Wheel & key).to_dicts():
-        if text := reading.against_wheel(trials, row["wheel_timestamps"], row["wheel_position"], key["eid"]):
-            yield f"the new trials and the wheel, which stays, contradict each other: {text}"
+def _against_wheel(row: ChangedRow, data: Any, changed: list[ChangedRow]) -> list[str]:
+    """Refuse new trials that contradict the wheel that stays, return notes of what is odd.
+
+    A new wheel is compared when it is read.
+    """
+    if row.table != Behavior.__name__ or any(one.table == Wheel.__name__ and one.key == row.key for one in changed):
+        return []
+    return [f"the new trials and the wheel, which stays: {text}" for text in Behavior.check_wheel(row.key, data)]
 
 
 def _at_odds(read: list[_Read]) -> dict[int, str]:
@@ -324,6 +326,16 @@ def _half_done(eid: str, rows: list[ChangedRow]) -> Iterator[str]:
         yield from _half_note(eid, "files of ROIs", "the FOV was extracted again", halves)
 
 
+def _half_trials(row: ChangedRow, trials: Any) -> Iterator[str]:
+    """Yield a note where some files of new trials are not there (yet): they can be shifted by a trial."""
+    eid, recorded = row.key["eid"], [source for _, files in Behavior.Source.by_row(row.key) for source in files]
+    former = trials_of(eid)
+    are_others = any(not np.array_equal(former[name], trials[name].to_numpy(), equal_nan=True) for name in FINGERPRINT)
+    for collection in sorted(set(trials["collection"])):
+        halves = reading.half_trials(row.changes, recorded, collection, are_others=are_others)
+        yield from _half_note(eid, "files of trials", "behaviour was extracted again", halves)
+
+
 def _half_note(eid: str, what: str, reason: str, halves: tuple[list[str], list[str]]) -> Iterator[str]:
     changed, same = (", ".join(half) for half in halves)
     if changed:
@@ -362,6 +374,7 @@ def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -
             else:
                 found.append({"former": key, **rule})
                 done.notes.append(f"the UIDs of {key['subject']} have changed: they become a new tracking run")
+                done.notes += TrackingRun.same_silhouettes(key, rule["uid_root"], rule["uid_form"])
         except MesoError as error:
             done.failures.append(f"the UIDs of {key['subject']} stay as they are: {error}")
     return found

@@ -13,7 +13,7 @@ import pandas as pd
 
 import schemas
 from pipeline.demo.repository import LAB, session_eid
-from pipeline.reading.behavior import TRIALS, WHEEL_TIMES
+from pipeline.reading.behavior import TRIALS, WHEEL_POSITION, WHEEL_TIMES
 from pipeline.reading.fov import SIGNALS, TIMES, UUID, UUIDS
 from pipeline.tracking.uids import UIDS
 from populate_scripts.ingest import Ingested
@@ -44,6 +44,8 @@ def copy_session(template: Path, folder: Path) -> None:
             table = pd.read_parquet(path)
             times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
             _other_choices(table.assign(**{name: table[name] + later for name in times}), day).to_parquet(path)
+        elif path.name == WHEEL_POSITION:
+            np.save(path, np.load(path) + mark / 2**32)
         elif path.name in SIGNALS.values():
             traces = np.load(path, mmap_mode="r+")
             traces[0, 0] += mark / 2**32

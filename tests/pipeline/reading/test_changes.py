@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.reading import Change, Source, half_aligned, half_extracted
+from pipeline.reading import Change, Source, half_aligned, half_extracted, half_trials
 
 ACTIVITY, UUIDS, TYPES = "mpci.ROIActivityDeconvolved.npy", "mpciROIs.uuids.csv", "mpciROIs.mpciROITypes.npy"
 POSITIONS, REGIONS = "mpciROIs.stackPos.npy", "mpciROIs.brainLocationIds_ccf_2017_estimate.npy"
@@ -24,6 +24,25 @@ def recorded(*paths: str) -> list[Source]:
 
 def changed(*paths: str, kind: str = "content") -> list[Change]:
     return [Change(path, kind, "", "") for path in paths]
+
+
+OF_TRIALS = [f"alf/_ibl_trials.{name}" for name in ("quiescencePeriod.npy", "stimOff_times.npy", "table.pqt")]
+PERIODS, OFF, TABLE = OF_TRIALS
+
+
+@pytest.mark.parametrize(
+    ("new", "are_others", "is_told"),
+    [
+        ([TABLE], True, True), ([OFF, TABLE], True, True), ([PERIODS], False, True), ([PERIODS, OFF], False, True),
+        ([TABLE], False, False), ([OFF, TABLE], False, False), ([OFF], False, False), ([], False, False),
+        (OF_TRIALS, True, False),
+    ],
+)  # fmt: skip
+def test_a_part_of_new_trials_is_named_but_not_a_new_alignment(new, are_others, is_told):
+    """The files of another task are not compared."""
+    beside = ["alf/task_01/_ibl_trials.table.pqt", "alf/task_01/_ibl_trials.quiescencePeriod.npy"]
+    found = half_trials(changed(*new), recorded(*OF_TRIALS, *beside), "alf", are_others=are_others)
+    assert found == ((new, [path for path in OF_TRIALS if path not in new]) if is_told else ([], []))
 
 
 def in_fov(*names: str) -> list[str]:

@@ -1398,6 +1398,67 @@ def test_blocks_that_are_not_those_of_the_stimuli_are_refused(long_session, how)
         read_trials(long_session.one(), long_session.eid)
 
 
+def change_attribute(session: Session, name: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Change values of the trials, in the table or beside it, where they are."""
+    path = session.task / f"_ibl_trials.{name}.npy"
+    if path.exists():
+        np.save(path, change(np.load(path)))
+    else:
+        change_table(session, lambda table: table.assign(**{name: change(table[name].to_numpy())}))
+
+
+def shifted_by_a_trial(values: np.ndarray) -> np.ndarray:
+    return np.roll(values, 1)
+
+
+#: One attribute of another extraction than the rest: its name, how it differs, and what is said.
+OTHER_EXTRACTION = {
+    "quiescence of the trial before": ("quiescencePeriod", shifted_by_a_trial, r"quiescencePeriod is not .*of 200 be"),
+    "quiescence of the next trial": ("quiescencePeriod", lambda q: np.roll(q, -1), "quiescencePeriod is not that of"),
+    "quiescence in ms": ("quiescencePeriod", lambda q: 1000 * q, "200 of 200 before, .*, whose period is"),
+    "off on another clock": ("stimOff_times", lambda t: t + 1.5, "stimuli go off after the next trial has begun"),
+    "off of the next trial": ("stimOff_times", lambda t: np.append(t[1:], np.nan), "found .* 199 such trials of 199"),
+    "volume of the trial before": ("rewardVolume", shifted_by_a_trial, r"rewardVolume is not .*more in \d+ of \d+ err"),
+}
+
+
+@pytest.mark.parametrize("how", OTHER_EXTRACTION)
+def test_an_attribute_of_another_extraction_is_refused(long_session, how):
+    """Behaviour was extracted again, and one file beside the table is still that of before."""
+    name, change, message = OTHER_EXTRACTION[how]
+    change_attribute(long_session, name, change)
+    with pytest.raises(DataError, match=message) as error:
+        read_trials(long_session.one(), long_session.eid)
+    assert f"session {long_session.eid}, alf/_ibl_trials." in str(error.value)
+
+
+def some(values: np.ndarray, part: float, other: Any) -> np.ndarray:
+    """Return values of which a part, at random, are others."""
+    return np.where(np.random.default_rng(4).random(len(values)) < part, other, values)
+
+
+#: Sound sessions in which one attribute looks otherwise.
+SOUND_ATTRIBUTES = {
+    "few periods too long": ("quiescencePeriod", lambda q: some(q, 0.04, 3.0)),
+    "no periods": ("quiescencePeriod", lambda q: np.nan * q),
+    "the same period always": ("quiescencePeriod", lambda q: 0 * q + 0.2),
+    "a cue before the stimulus": ("goCue_times", lambda t: t - 0.3),
+    "stimuli seen late": ("stimOn_times", lambda t: t + 0.1),
+    "few stimuli seen to go off late": ("stimOff_times", lambda t: some(t, 0.1, t + 10)),
+    "no stimuli seen to go off": ("stimOff_times", lambda t: np.nan * t),
+    "trials end with the stimulus": ("stimOff_times", lambda t: t + 0.5),
+    "a volume in all trials": ("rewardVolume", lambda v: 0 * v + 1.5),
+    "rewards left out": ("rewardVolume", lambda v: some(v, 0.4, 0.0)),
+    "no volumes": ("rewardVolume", lambda v: 0 * v),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("how", SOUND_ATTRIBUTES)
+def test_sound_attributes_are_read(long_session, how):
+    change_attribute(long_session, *SOUND_ATTRIBUTES[how])
+    assert len(read_trials(long_session.one(), long_session.eid).table) == 200
+
+
 #: Sound sessions of other protocols: a change of the trials.
 SOUND_BLOCKS = {
     "as it is": lambda t: t,

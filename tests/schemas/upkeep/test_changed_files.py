@@ -21,6 +21,7 @@ from support.corpus import (
     FLUORESCENCE,
     PLACES,
     POSITIONS,
+    QUIESCENCE,
     REGIONS,
     SHIFT,
     SILHOUETTE,
@@ -644,6 +645,24 @@ def test_silhouettes_are_those_that_one_gives(session):
     assert "the silhouettes are not those that belong to it now" in str(finding)
 
 
+def test_silhouettes_that_stay_beside_new_uids_are_noted(session, meso_command):
+    """The cells were tracked again, and only the UIDs have come."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    TrackingRun.register("SRC1")
+    lines = session.file(UIDS).read_text().splitlines()
+    names = [uuid.uuid4() if line.strip() not in ("", "nan") else "" for line in lines]
+    session.file(UIDS).write_text("".join(f"{name}\n" for name in names))
+    said = (
+        f"session {session.eid}, FOV_00: all {sum(map(bool, names))} UIDs are new, and the silhouettes are those of "
+        f"before. If the cells were tracked again, {SILHOUETTE} is still to come: then run meso track SRC1 once more"
+    )
+    assert [note for note in update([session.eid], dry_run=True).notes if "silhouettes" in note] == [said]
+    assert said in meso_command("track", "SRC1").stdout.splitlines()
+    assert not any("silhouettes" in note for note in update([session.eid]).notes)
+    session.file(UIDS).write_text("".join(f"{name}\n" for name in [*names[:-1], ""]))  # one that is no cell any more
+    assert not any("silhouettes" in note for note in update([session.eid]).notes)
+
+
 # ---------------------------------------------------------------- one clock in a session
 
 
@@ -780,20 +799,79 @@ def test_new_files_that_cannot_be_used_leave_the_rows_of_before(session, table):
     assert rows_of(session.eid) == before
 
 
-def test_new_trials_that_contradict_the_wheel_are_noted(session):
+def test_new_trials_that_contradict_the_wheel_leave_the_rows_of_before(session):
     """Choices, stimuli and feedback of other trials fit each other: only the wheel tells."""
     assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
     trials_later(session, "it")
     assert not any("contradict" in note for note in update([session.eid]).notes)
     path = session.alf("it") / TRIALS
     table = pd.read_parquet(path)
-    table.assign(**{name: np.roll(table[name], 30) for name in FINGERPRINT}).to_parquet(path)
+    table.assign(**{name: np.roll(table[name], 30) for name in (*FINGERPRINT, "rewardVolume")}).to_parquet(path)
+    before, done = rows_of(session.eid), update([session.eid])
+    (failure,) = done.failures
+    where = f"session {session.eid}, alf/{TRIALS}"
+    assert failure.startswith(f"Behavior stays as it is, the new files cannot be used: {where}")
+    assert "contradicts the wheel that has been read: the wheel turns regardless of the choices" in failure
+    assert f"(schemas.Wheel & {{'eid': '{session.eid}'}}).delete()" in failure
+    assert rows_of(session.eid) == before
+    (schemas.Wheel & {"eid": session.eid}).delete()  # as the message says
     done = update([session.eid])
-    assert done.failures == [] and done.update_id
-    (note,) = [
-        note for note in done.notes if "the new trials and the wheel, which stays, contradict each other" in note
-    ]
-    assert f"session {session.eid}" in note and "the wheel turns regardless of the choices" in note
+    assert done.update_id and "the wheel turns regardless of the choices" in "".join(done.failures)
+
+
+def trials_and_wheel_of_another_day(session: OneSession) -> Callable[[], None]:
+    """Give the session both of another day, on a clock of its own; return what puts the trials back."""
+    table, wheel = session.alf("it") / TRIALS, session.alf("it") / WHEEL_TIMES
+    beside = list(table.parent.glob("_ibl_trials.*.npy"))
+    kept = {path: path.read_bytes() for path in (table, *beside)}
+    of_another_day(session, shifted)
+    np.save(wheel, np.load(session.alf("other") / WHEEL_TIMES) + 1.7)
+    np.save(session.alf("it") / WHEEL, np.load(session.alf("other") / WHEEL)[:, None])  # saved again
+
+    def put_back() -> None:
+        for path, content in kept.items():
+            path.write_bytes(content)
+        table_now = pd.read_parquet(table)
+        other = {name: np.roll(table_now[name], 30) for name in (*FINGERPRINT, "rewardVolume")}
+        table_now.assign(**other).to_parquet(table)  # the days of the tests have the same turns
+        write_one_tables(session.root)
+
+    return put_back
+
+
+def test_trials_that_contradict_a_wheel_that_was_read_without_them_are_refused(session):
+    """Both were another day's: the trials were refused as a copy and put back, and the wheel agreed with the copy."""
+    put_back = trials_and_wheel_of_another_day(session)
+    ((table, _, message),) = fill([schemas.Behavior, schemas.Wheel], {"eid": session.eid}).errors
+    assert table == "Behavior" and "is a copy of a file that has been read" in message
+    put_back()
+    retry([schemas.Behavior], eid=session.eid)
+    ((_, _, message),) = fill([schemas.Behavior], {"eid": session.eid}).errors
+    assert f"session {session.eid}, alf/{TRIALS}: contradicts the wheel that has been read" in message
+    assert f"meso update {session.eid}" in message
+
+
+def test_the_wheel_positions_of_another_day_are_refused_at_other_times(two_days):
+    session = two_days
+    shutil.copy(session.alf("other") / WHEEL, session.alf("it") / WHEEL)
+    (failure,) = update([session.eid]).failures
+    assert f"alf/{WHEEL}: is a copy of a file that has been read" in failure
+    assert f"of session {session.eids['other']}" in failure
+
+
+def test_trials_of_which_some_files_are_still_to_come_are_noted(session):
+    """A new alignment, of which no periods of quiescence come, is not taken for a new extraction."""
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    trials_later(session, "it")
+    assert not any("behaviour was extracted again" in note for note in update([session.eid]).notes)
+    path = session.alf("it") / TRIALS
+    table = pd.read_parquet(path)
+    table.loc[30, ["choice", "feedbackType"]] *= -1
+    table.to_parquet(path)
+    (note,) = [note for note in update([session.eid]).notes if "behaviour was extracted again" in note]
+    others = f"alf/{QUIESCENCE}, alf/{STIM_OFF}"
+    assert f"files of trials have changed (alf/{TRIALS}), and others have not ({others})" in note
+    assert note.endswith(f"then run meso update {session.eid} once more")
 
 
 def test_the_same_new_files_of_two_days_leave_the_rows_of_before(two_days):
@@ -1132,6 +1210,35 @@ def test_ingest_of_a_known_session_says_what_changed(session, meso_command):
     assert f"alf/FOV_01/{REVISION}/{TIMES}, was original" in done.stderr
     assert f"meso update {session.eid}" in done.stderr
     assert done.stdout.strip() == "0 new, 1 known, 0 failed"
+
+
+def describe(session: OneSession, **columns: str) -> None:
+    """Give the sessions other values in the table of ONE."""
+    from iblutil.io import parquet
+
+    table, _ = parquet.load(session.root / "sessions.pqt")
+    parquet.save(session.root / "sessions.pqt", table.assign(**columns), {"date_created": "2026-01-01 00:00"})
+
+
+def test_ingest_of_a_known_session_takes_protocol_and_projects_of_one(session, meso_command):
+    """``meso ndc --protocol`` chooses by them; a cache that has none changes nothing."""
+    before, key = set(schemas.Deletion.to_arrays("deletion")), {"eid": session.eid}
+    former = (schemas.Session & key).fetch1()
+    for i in range(2):
+        describe(session, task_protocol="_iblrig_tasks_passiveChoiceWorld8", projects="other")
+        done = meso_command("ingest", session.eid, "--cache-dir", session.root)
+        assert done.returncode == 0, done.stderr
+        told = (
+            f"task_protocol '_iblrig_tasks_passiveChoiceWorld8', was '{former['task_protocol']}'; projects 'other', was"
+        )
+        assert (told in " ".join(done.stderr.split())) == (i == 0)
+        describe(session, task_protocol="", projects="")
+    meso_command("ingest", session.eid, "--cache-dir", session.root)
+    expected = {**former, "task_protocol": "_iblrig_tasks_passiveChoiceWorld8", "projects": "other"}
+    assert (schemas.Session & key).fetch1() == expected
+    (record,) = [row for row in schemas.Deletion.to_dicts() if row["deletion"] not in before]
+    assert (record["deleted_table"], record["deleted_keys"]) == ("Session", [key])
+    assert told in record["deletion_reason"]
 
 
 # ---------------------------------------------------------------- verify
