@@ -70,13 +70,15 @@ def balanced_counts(y: np.ndarray, class_balance: str) -> tuple[int, int]:
     return (min(counts), min(counts)) if class_balance == "downsample" else counts
 
 
-def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: int, *names: str) -> np.ndarray:
+def pick_trials(
+    y: np.ndarray, class_balance: str, n_total: int | None, seed: int, *names: str, numbers: bool = False
+) -> np.ndarray:
     """Return which trials are decoded, and why the others are not.
 
     Parameters
     ----------
     y : (n,) 0 or 1, or float64 numbers
-        Trials with another label, such as -1, are dropped and counted as 'balance'; so are those without a number.
+        Trials with another label, such as -1, are dropped and counted as 'balance'; so are those whose number is NaN.
     class_balance : {'downsample', 'weights', 'none'}
     n_total : int, optional
         Trials to keep (the number of the session with the fewest), class proportions after balancing kept; None for
@@ -84,6 +86,8 @@ def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: in
     seed : int
     *names : str
         What the draw is for (session, target): different names have independent draws.
+    numbers : bool
+        The labels are numbers, which have no classes to balance.
 
     Returns
     -------
@@ -96,7 +100,7 @@ def pick_trials(y: np.ndarray, class_balance: str, n_total: int | None, seed: in
     DataError
         A class is empty.
     """
-    if y.dtype.kind == "f":
+    if numbers:
         return _equalized(y, n_total, seed, *names)
     counts = balanced_counts(y, class_balance)
     if min(counts) == 0:
@@ -125,14 +129,16 @@ def _equalized(y: np.ndarray, n_total: int | None, seed: int, *names: str) -> np
     return fate
 
 
-def balanced_labels(labels: np.ndarray, class_balance: str, n_total: int | None, seed: int, *names: str) -> np.ndarray:
+def balanced_labels(
+    labels: np.ndarray, class_balance: str, n_total: int | None, seed: int, *names: str, numbers: bool = False
+) -> np.ndarray:
     """Balance each of many label vectors, as ``pick_trials`` does for one.
 
     Parameters
     ----------
     labels : (S, n) int8 or float64
         1, 0, or -1 for a trial that is left out; or numbers, NaN for such a trial.
-    class_balance, n_total, seed, *names
+    class_balance, n_total, seed, *names, numbers
         As for ``pick_trials``. Each vector of classes has a draw of its own, which does not depend on how many there
         are. Vectors of numbers have that of the real labels: nothing is balanced, and all keep the same trials.
 
@@ -146,8 +152,8 @@ def balanced_labels(labels: np.ndarray, class_balance: str, n_total: int | None,
     DataError
         A class is empty in one of the vectors.
     """
-    if labels.dtype.kind == "f":
-        of_numbers = [pick_trials(y, class_balance, n_total, seed, *names) == "kept" for y in labels]
+    if numbers:
+        of_numbers = [pick_trials(y, class_balance, n_total, seed, *names, numbers=True) == "kept" for y in labels]
         return np.where(np.reshape(of_numbers, labels.shape), labels, np.nan)
     kept = [
         pick_trials(y, class_balance, n_total, seed, *names, f"shuffle {s}") == "kept" for s, y in enumerate(labels)

@@ -115,7 +115,10 @@ def shuffles(key: dict, settings: NDCSettings, usable: np.ndarray, n_total: int 
     except ArgumentError as error:
         raise DataError(f"no null {null} for this session: {error}", eid=eid) from None
     # each vector like the real labels: a null with other counts of the classes would have other scores by that alone
-    balanced = balanced_labels(labels, settings.class_balance, n_total, settings.balance_seed, eid, settings.target)
+    balanced = balanced_labels(
+        labels, settings.class_balance, n_total, settings.balance_seed, eid, settings.target,
+        numbers=settings.of_numbers,
+    )  # fmt: skip
     return Shuffles(null, balanced, donors)
 
 

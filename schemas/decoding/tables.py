@@ -591,8 +591,9 @@ def _decoded(
     none = np.nan if settings.of_numbers else -1
     real = real_labels(np.where(outcome == "usable", labels, none), settings)
     use = decoding.pick_trials(
-        real, settings.class_balance, n_common, settings.balance_seed, key["eid"], settings.target
-    )
+        real, settings.class_balance, n_common, settings.balance_seed, key["eid"], settings.target,
+        numbers=settings.of_numbers,
+    )  # fmt: skip
     # balancing sees -1 as a label of neither class, and calls it 'balance'
     use[~labelled(real)] = "edge"
     use = np.where(outcome == "usable", use, outcome.astype(str))
