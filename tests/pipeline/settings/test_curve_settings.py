@@ -181,7 +181,7 @@ def test_what_is_refused_is_named_with_what_was_expected_and_found(name, value):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"metric": "f1"}, "metric must be one of auc, accuracy, balanced_accuracy, not 'f1'"),
+        ({"metric": "f1"}, "metric must be one of auc, accuracy, balanced_accuracy, r2, spearman, not 'f1'"),
         ({"metric": np.array(["auc"])}, "metric must be one of .*, not array"),
         ({"scaling": "no"}, "scaling must be True or False, not 'no'"),
         ({"scaling": 2}, "scaling must be True or False, not 2"),
