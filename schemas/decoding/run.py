@@ -75,7 +75,7 @@ def run_ndc(
     settings = _of_each_region(session_set, settings, by_region) if len(by_region) else settings
     if not mixed_signals:
         check_same_signal(session_set, settings)
-    params = list({key["ndc_params"]: key for key in map(NDCParams.add, settings)}.values())  # each once, in order
+    params = NDCParams.add_all(settings)
     NDCTask.ask(session_set, params)
     fill_signals(session_set, settings, progress=progress)
     steps = [fill([TrialFeatures, NDCResult], session_set, params, progress=progress)]

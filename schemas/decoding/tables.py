@@ -87,11 +87,19 @@ ndc_params : char(32)               # hash of the rest
         DataError
             One of the regions is not in the Allen atlas.
         """
-        regions_within(settings.regions)
-        key = {"ndc_params": content_key(settings.content())}
-        # the key is a hash of the settings: a row that is there already has the same ones
-        cls.insert1({**key, **settings.as_columns()}, skip_duplicates=True)
+        (key,) = cls.add_all([settings])
         return key
+
+    @classmethod
+    def add_all(cls, settings: Iterable[NDCSettings]) -> list[dict]:
+        """Insert several settings as ``add`` does, by one statement, and return their keys, each once, in order."""
+        rows = {}
+        for one in settings:
+            regions_within(one.regions)
+            rows[content_key(one.content())] = one.as_columns()
+        # the key is a hash of the settings: a row that is there already has the same ones
+        cls.insert([{"ndc_params": key, **row} for key, row in rows.items()], skip_duplicates=True)
+        return [{"ndc_params": key} for key in rows]
 
     def settings(self) -> NDCSettings:
         """Return the settings of the single row that this is restricted to."""
@@ -1237,7 +1245,7 @@ class TransferTask(WholeDelete, dj.Manual):
         """
         for one in settings:
             check_transfer(one, scaler)
-        params = list({key["ndc_params"]: key for key in map(NDCParams.add, settings)}.values())
+        params = NDCParams.add_all(settings)
         NDCTask.ask(session_set, params)
         cls.insert(({**session_set, **key, "scaler": scaler} for key in params), skip_duplicates=True)
         return params
