@@ -46,8 +46,19 @@ def test_python_snippets_run(code, demo_sessions):
     exec(compile(code, "snippet", "exec"), {})
 
 
+@pytest.fixture(scope="module")
+def labelled(demo_sessions):
+    """Labels of one's own, which the snippets in Python give on one backend only."""
+    from schemas.labels import LabelSet
+    from schemas.session import trials_of
+
+    key = LabelSet.add("of_docs", {eid: trials_of(eid)["choice"] > 0 for eid in demo_sessions})
+    yield
+    (LabelSet & {"label_set": key["label_set"]}).delete()
+
+
 @pytest.mark.parametrize("code", snippets("sql"))
-def test_sql_snippets_give_rows(code, database, demo_sessions):
+def test_sql_snippets_give_rows(code, database, labelled):
     from schemas.server.settings import prefix
 
     for statement in code.replace("meso_views", f"{prefix()}views").split(";"):
