@@ -59,7 +59,7 @@ from pipeline.decoding import (
     neuron_dropping_curve,
     sensitivity_trend,
 )
-from pipeline.decoding.fits.uncertainty import score_variance
+from pipeline.decoding.fits.uncertainty import RULES, score_variance
 
 # ---------------------------------------------------------------------------------------------------------- penalty
 
@@ -306,10 +306,8 @@ def _retrained(task: tuple[str, int]) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([number, ORDINARY.index(kind), 25])
     X, y = population(kind, 100, rng).sample(120, rng)
     asked = {"ks": INTERVAL_KS, "R": 10, "n_label_shuffles": 0, "n_bootstrap": 100, "seed": number}
-    mine, again = (
-        score_variance(curve.scores, curve.influences)
-        for curve in (neuron_dropping_curve(X, y, **asked, intervals=one) for one in ("new_trials", "retrained"))
-    )
+    curves = {one: neuron_dropping_curve(X, y, **asked, intervals=one) for one in ("calibrated", "retrained")}
+    mine, again = (score_variance(curve.scores, curve.influences, RULES[one]) for one, curve in curves.items())
     return mine, again
 
 

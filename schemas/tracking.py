@@ -587,7 +587,7 @@ def _registered_like(
     for row in _with_is_gone(rows):
         if not row["is_gone"] and _content_of(row) not in valid:
             continue
-        registered = {"registered": {name: row[name] for name in RegisteredUIDs.primary_key if name in row}}
+        registered = {"registered": {name: row[name] for name in RegisteredUIDs.primary_key}}
         other, text = row | valid.get(_content_of(row), {}) | registered, tracking.UIDText(row["first_text"])
         for number, file in enumerate(own):
             mine = texts[_place_of(file)]

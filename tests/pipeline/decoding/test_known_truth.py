@@ -8,7 +8,7 @@ from support.populations import population
 from support.simulated_days import coverage, mice, same_cells
 
 from pipeline.decoding import code_trend, neuron_dropping_curve, sensitivity_trend
-from pipeline.decoding.fits.uncertainty import score_variance
+from pipeline.decoding.fits.uncertainty import RULES, score_variance
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -38,10 +38,10 @@ def test_twice_the_test_trials_is_about_what_training_again_gives():
     rng = np.random.default_rng(5)
     X, y = population("limited", 60, rng).sample(100, rng)
     asked = {"ks": [8, 60], "R": 10, "n_label_shuffles": 0, "n_bootstrap": 100}
-    curves = [neuron_dropping_curve(X, y, **asked, intervals=one) for one in ("new_trials", "retrained")]
-    mine, again = (score_variance(curve.scores, curve.influences) for curve in curves)
+    curves = {one: neuron_dropping_curve(X, y, **asked, intervals=one) for one in ("new_trials", "retrained")}
+    mine, again = (score_variance(curve.scores, curve.influences, RULES[one]) for one, curve in curves.items())
     assert np.all((mine / again > 0.6) & (mine / again < 1.8)), mine / again  # the variance is known to 15 %
-    np.testing.assert_array_equal(curves[0].scores, curves[1].scores)
+    np.testing.assert_array_equal(*(curve.scores for curve in curves.values()))
 
 
 @pytest.mark.slow
