@@ -55,7 +55,8 @@ def make(root: Path, n_rois: int, n_frames: int, kind: str) -> dict:
     migrations.init()
     connection = schemas.activate()
     (eid,) = ingest(everything=True, cache_dir=root).new
-    fill(SESSION_TABLES, {"eid": eid})
+    filled = fill(SESSION_TABLES, {"eid": eid})
+    assert not filled.errors, filled.errors
     rois = (schemas.ROI & "is_neuron").keys(order_by="fov, roi")
     key = {"eid": eid, **EmbeddingParams.keys()[0]}
     row = {"n_embedded": len(rois), "n_clock_frames": _n_clock_frames(eid), **Environment.current()}

@@ -46,22 +46,26 @@ MUST = {
     ("sparse", 25000): {"whole": 0.6, "10 %": 5},
 }
 MOST_STATEMENTS = 10
-SIGNAL = "mpci.ROIActivityDeconvolved.npy"
+SIGNALS = {"sparse": "mpci.ROIActivityDeconvolved.npy", "dense": "mpci.ROIActivityF.npy"}
 
 
 # ------------------------------------------------------------------------------------------------ the session
 
 
 def write_session(root: Path, n_rois: int, n_frames: int, kind: str) -> None:
-    """Write a session with the demo's writer, with activity of the kind that is measured."""
-    from pipeline.demo.repository import write_demo_repository
+    """Write a session with the demo's writer, with activity of the kind that is measured as its only signal."""
+    from pipeline.demo.repository import write_demo_repository, write_one_tables
 
     n_trials = max(round(n_frames / 5.08 / 4.5), 30)
     write_demo_repository(
         root, n_days=1, n_fovs=N_FOVS, n_trials=n_trials, n_shared=N_FOVS, rois_per_fov=n_rois // N_FOVS
     )
-    for number, path in enumerate(sorted(root.rglob(SIGNAL))):
-        np.save(path, made(np.load(path, mmap_mode="r").shape[::-1], kind, number).T)
+    for number, path in enumerate(sorted(root.rglob(SIGNALS["sparse"]))):
+        shape = np.load(path, mmap_mode="r").shape[::-1]
+        for name in SIGNALS.values():  # the demo's other signal would be refused beside this one: it is of other cells
+            path.with_name(name).unlink()
+        np.save(path.with_name(SIGNALS[kind]), made(shape, kind, number).T)
+    write_one_tables(root)
 
 
 def made(shape: tuple[int, int], kind: str, seed: int) -> np.ndarray:
@@ -83,7 +87,7 @@ def made(shape: tuple[int, int], kind: str, seed: int) -> np.ndarray:
 
 
 def alf_files(root: Path) -> list[Path]:
-    return sorted(root.rglob(SIGNAL))
+    return sorted(root.rglob("mpci.ROIActivity*.npy"))
 
 
 def scripts_fill(root: Path) -> int:

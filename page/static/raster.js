@@ -3,7 +3,7 @@ import { css, page, rgb } from "./colors.js";
 import { contextOf, pairIn } from "./dom.js";
 import { bandsOf } from "./timeline.js";
 
-const MARGIN = 0.15; // fetched on each side of the view, as a fraction of it
+const MARGIN = 0.1; // fetched on each side of the view, as a fraction of it
 
 export class Raster {
   /**

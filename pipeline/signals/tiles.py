@@ -9,9 +9,10 @@ of ``STEP``: not visible in data this noisy, and half the space.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from pipeline.errors import ArgumentError
 
@@ -136,25 +137,67 @@ def means(values: np.ndarray, axis: int, n: int = FACTOR) -> np.ndarray:
     >>> means(np.array([[1.0, 3.0, 5.0]]), axis=1, n=2).tolist()
     [[2.0, 5.0]]
     """
-    size = values.shape[axis]
-    whole = size - size % n
-    kind: Any = values.dtype
-    if values.dtype == np.uint8:
-        # 256 * 255 is the largest sum that 16 bits hold
-        kind = np.uint16 if n <= 256 else np.uint32
+    sums = _sums(values, axis, n, values.dtype)
+    sizes = _group_sizes(values.shape[axis], n).astype(sums.dtype)
+    found: np.ndarray = sums / (sizes if axis else sizes[:, np.newaxis])
+    return found
+
+
+def _sums(values: np.ndarray, axis: int, n: int, kind: DTypeLike) -> np.ndarray:
+    """Return the sum of every `n` neighbours along an axis of a matrix, as `kind`; the last sum may be of fewer."""
 
     def every(first: int) -> np.ndarray:
-        return values[first:whole:n] if axis == 0 else values[:, first:whole:n]
+        return values[first::n] if axis == 0 else values[:, first::n]
 
     # several times as fast as np.add.reduceat, which casts value by value
     total = every(0).astype(kind)
-    for first in range(1, n):
-        total += every(first)
-    found = total / np.float32(n)
-    if whole == size:
-        return found
-    rest = (values[whole:] if axis == 0 else values[:, whole:]).mean(axis=axis, keepdims=True, dtype=found.dtype)
-    return np.concatenate([found, rest], axis=axis)
+    for first in range(1, min(n, values.shape[axis])):
+        part = every(first)
+        total[tuple(map(slice, part.shape))] += part
+    return total
+
+
+def _group_sizes(size: int, n: int) -> np.ndarray:
+    """Return how many of `size` values each sum of `n` neighbours has, float32."""
+    sizes = np.full(-(-size // n), n, np.float32)
+    sizes[-1] = size - n * (len(sizes) - 1)
+    return sizes
+
+
+def shrunk(image: np.ndarray, pixels: tuple[int, int]) -> np.ndarray:
+    """Return an image as means of neighbours, with at least as many rows and columns as a screen has, or all it has.
+
+    Parameters
+    ----------
+    image : (R, C) uint8
+    pixels : (int, int)
+        Height and width of the screen.
+
+    Returns
+    -------
+    (>= height, >= width) uint8
+        Rounded once, from exact sums.
+
+    Examples
+    --------
+    >>> shrunk(np.array([[0, 2, 9], [4, 6, 9]], np.uint8), (1, 1)).tolist()
+    [[5]]
+    >>> shrunk(np.array([[0, 2, 9], [4, 6, 9]], np.uint8), (2, 1)).tolist()
+    [[4], [6]]
+    """
+    # rounded down, so that there are at least as many means as pixels
+    groups = [max(size // n, 1) for size, n in zip(image.shape, pixels, strict=True)]
+    if groups == [1, 1]:
+        return image
+    # whole numbers up to the single division: 257 * 255 is the largest sum that 16 bits hold
+    kind = np.uint16 if np.prod(groups) <= 257 else np.uint32
+    sums = image
+    for axis, n in enumerate(groups):
+        if n > 1:
+            sums = _sums(sums, axis, n, kind)
+    down, along = (_group_sizes(size, n) for size, n in zip(image.shape, groups, strict=True))
+    values: np.ndarray = np.rint(sums / (down[:, np.newaxis] * along)).astype(np.uint8)
+    return values
 
 
 def level_of(n_shown: float, pixels: int, levels: int) -> int:
@@ -255,12 +298,7 @@ def view(
         The part is outside the raster, or the screen has no pixel.
     """
     down, along = _cuts(shape, rows, frames, pixels)
-    image = _joined(fetch(down.level, along.level, down.tiles, along.tiles), down, along)
-    for axis, n in enumerate(pixels):
-        # rounded down, so that there are at least as many means as pixels
-        if (group := image.shape[axis] // n) > 1:
-            image = means(image, axis, group)
-    values = image if image.dtype == np.uint8 else np.rint(image).astype(np.uint8)
+    values = shrunk(_joined(fetch(down.level, along.level, down.tiles, along.tiles), down, along), pixels)
     return View(values, down.edges, along.edges)
 
 

@@ -16,6 +16,7 @@ from pipeline.signals.tiles import (
     level_of,
     mean,
     n_levels,
+    shrunk,
     tiles,
     view,
 )
@@ -108,6 +109,20 @@ def test_what_lies_outside_is_left_out(matrix, fetch):
     part = view(fetch, matrix.shape, (-50, 20), (-1e9, 10), (100, 100))
     assert part.rows == (0, 20) and part.frames == (0, 10)
     assert part.values.shape == (20, 10)
+
+
+@pytest.mark.parametrize(("size", "pixels"), [((700, 1201), (230, 400)), ((9, 7000), (9, 3)), ((3000, 500), (2, 600))])
+def test_a_pixel_is_the_exact_mean_of_its_values_rounded_once(size, pixels):
+    image = np.random.default_rng(3).integers(0, WHITE + 1, size).astype(np.uint8)
+    image[: size[0] // 2] = WHITE  # the largest sums
+
+    found = shrunk(image, pixels)
+
+    steps = [max(n // of, 1) for n, of in zip(size, pixels, strict=True)]
+    for row, column in np.ndindex(*found.shape):
+        block = image[row * steps[0] : (row + 1) * steps[0], column * steps[1] : (column + 1) * steps[1]]
+        assert abs(int(found[row, column]) - block.mean(dtype=np.float64)) <= 0.5 + 1e-4
+    assert all(n >= min(of, whole) for n, of, whole in zip(found.shape, pixels, size, strict=True))
 
 
 def test_mean_of_chosen_rows(matrix, fetch):
