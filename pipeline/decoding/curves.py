@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 SUBSETS_IN_TURN = 50
 #: Mean scores that differ by less are equal: rounding is smaller, the swap of a single pair of ranks is larger.
 SCORE_ROUNDING = 1e-9
-#: Label vectors that are decoded together from one packed subset; more would only take more memory.
-MAX_VECTORS_PER_ITEM = 20
+#: Label vectors that are decoded together from one packed subset; more would take more memory, and leave threads idle.
+MAX_VECTORS_PER_ITEM = 64
 #: The same of numbers, whose matrices are factorised once for all of them.
 MAX_NUMBERS_PER_ITEM = 200
 #: Memory that all subsets in progress may take together, MB.
@@ -890,7 +890,10 @@ def _threads(work: _Work, ks: np.ndarray, memory_mb: float, n_jobs: int) -> int:
     # not cpu_count alone: a scheduler or a container may allow fewer cores than the machine has
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     largest = int(max(ks)) if work.axis == "cells" else work.population.N
-    return min(cores if n_jobs < 0 else n_jobs, int(memory_mb * 1e6 // work.population.bytes_of(largest)))
+    # float64: labels, weights and training trials of an item's rows, and their decision values at each k
+    n_bytes = 8 * work.vectors_per_item * work.how.n_splits * work.population.n * (len(ks) + 3)
+    n_bytes += work.population.bytes_of(largest)
+    return min(cores if n_jobs < 0 else n_jobs, int(memory_mb * 1e6 // n_bytes))
 
 
 def _run(

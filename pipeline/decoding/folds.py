@@ -20,6 +20,8 @@ Decide = Callable[[np.ndarray, np.ndarray, Sequence[int], Sequence[float] | None
 #: A function of the decision values (folds, n) of one label vector, its test trials and the metric, that returns
 #: numbers: `influences`, or `bootstrap_means` with its samples.
 TrialEffects = Callable[[np.ndarray, "Groups | Tested", str], np.ndarray]
+#: Training folds whose inner cross-validation is computed together.
+INNER_VECTORS = 60
 #: Trials that each fold of a regression needs: one alone has no rank.
 NUMBERS_PER_FOLD = 2
 
@@ -499,11 +501,7 @@ def cross_validate(
     masks = [fold_masks(y, seed, how, strata) for y in labels]
     repeated = np.repeat(labels, how.n_splits, axis=0)
     if how.c_grid:
-        grid = [
-            _chosen(decide, y, train, [k], seed, how, strata)
-            for k in ks for y, (train, _) in zip(labels, masks, strict=True)
-        ]  # fmt: skip
-        chosen = np.array(grid).reshape(len(ks), len(labels), how.n_splits)
+        chosen = _chosen(decide, labels, [train for train, _ in masks], ks, seed, how, strata)
         values = []
         for i, k in enumerate(ks):
             weights = [
@@ -553,25 +551,36 @@ def _scores_of_numbers(
 
 
 def _chosen(
-    decide: Decide, y: np.ndarray, train: np.ndarray, ks: Sequence[int], seed: int, how: Validation,
+    decide: Decide, labels: np.ndarray, trains: Sequence[np.ndarray], ks: Sequence[int], seed: int, how: Validation,
     strata: np.ndarray | None,
 ) -> np.ndarray:  # fmt: skip
-    """Return, for each training fold, the C of the grid with the best inner cross-validation; the smallest on a tie.
+    """Return the C of the grid with the best inner cross-validation in each training fold; the smallest on a tie.
+
+    Parameters
+    ----------
+    labels : (L, n)
+    trains : L of (folds, n) bool
+        Training trials of the folds of each label vector.
 
     Returns
     -------
-    (folds,) float64
+    (K, L, folds) float64
     """
-    labels = np.where(
-        train, y, np.nan if how.of_numbers else -1
-    )  # each outer training fold is a label vector of its own
-    by_c = []
-    for c in sorted(how.c_grid):
+    # each outer training fold is a label vector of its own
+    left_out = np.nan if how.of_numbers else -1
+    inner = np.concatenate([np.where(train, y, left_out) for y, train in zip(labels, trains, strict=True)])
+    grid, by_c = sorted(how.c_grid), []
+    for c in grid:
         fixed = replace(how, C=c, c_grid=())
         try:
-            by_c.append(cross_validate(decide, labels, ks, seed, fixed, strata=strata)[0][0])
+            # some at a time, as each has as many rows as there are folds
+            parts = [
+                cross_validate(decide, inner[start : start + INNER_VECTORS], ks, seed, fixed, strata=strata)[0]
+                for start in range(0, len(inner), INNER_VECTORS)
+            ]
         except ArgumentError as error:
             raise ArgumentError(f"inside a training fold, where C is chosen from c_grid: {error}") from error
+        by_c.append(np.concatenate(parts, axis=1))
     # rounded, so that the last bits of a processor do not decide a tie
-    chosen: np.ndarray = np.array(sorted(how.c_grid))[np.argmax(np.round(by_c, 12), axis=0)]
-    return chosen
+    chosen: np.ndarray = np.array(grid)[np.argmax(np.round(by_c, 12), axis=0)]
+    return chosen.reshape(len(ks), len(labels), how.n_splits)

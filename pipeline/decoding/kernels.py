@@ -42,8 +42,10 @@ OPTIONS: dict[str, Any] = {
     "fastmath": {"reassoc", "contract", "nsz", "arcp"},  # not nnan and ninf: a row that overflows is known by its NaN
     "no_cfunc_wrapper": True,
 }
-#: For functions that only compiled code calls: wrappers for Python would take half of the time to compile.
-INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True}
+#: For functions that only compiled code calls: wrappers for Python would take half of the time to compile. Inlined,
+#: because a process that compiles them would otherwise call other copies than one that loads them from the cache, and
+#: the last bits of their sums would differ.
+INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "forceinline": True}
 
 
 def _micro_kernel(rows: int) -> Any:
@@ -281,27 +283,30 @@ def _centre(values: np.ndarray, weights: np.ndarray) -> None:
 
 
 @njit(**INNER)
-def _image(p: Problem, v: np.ndarray, out: np.ndarray) -> None:
-    """Write v X' to ``out`` (rows, n padded); if the intercept is penalised, X is centred on the training trials."""
-    product(v, p.over_neurons, p.k, out)
+def _image(p: Problem, rows: np.ndarray, v: np.ndarray, out: np.ndarray) -> None:
+    """Write v X' to the first lines of ``out`` (rows, n padded), for v whose line a is of row ``rows[a]``.
+
+    If the intercept is penalised, X is centred on the training trials.
+    """
+    product(v[: rows.size], p.over_neurons, p.k, out[: rows.size])
     if p.penalised:
-        for i in range(v.shape[0]):
-            out[i] -= _dot(v[i], p.means[i])
+        for a in range(rows.size):
+            out[a] -= _dot(v[a], p.means[rows[a]])
 
 
 @njit(**INNER)
-def _back(p: Problem, e: np.ndarray, out: np.ndarray) -> None:
-    """Write e X to ``out`` (rows, k padded), with X centred as in `_image`."""
-    product(e, p.over_trials, p.n, out)
+def _back(p: Problem, rows: np.ndarray, e: np.ndarray, out: np.ndarray) -> None:
+    """Write e X to the first lines of ``out`` (rows, k padded), with lines and centred X as in `_image`."""
+    product(e[: rows.size], p.over_trials, p.n, out[: rows.size])
     if p.penalised:
-        for i in range(e.shape[0]):
-            total = _sum(e[i])
+        for a in range(rows.size):
+            total = _sum(e[a])
             for j in range(out.shape[1]):
-                out[i, j] -= total * p.means[i, j]
+                out[a, j] -= total * p.means[rows[a], j]
 
 
 class State(NamedTuple):
-    """Vectors of every row, float32.
+    """Vectors of every row, float32; of d, r, v, zd and y line a is that of the a-th row that still moves.
 
     Attributes
     ----------
@@ -367,66 +372,76 @@ def _state(p: Problem) -> State:
 
 
 @njit(**INNER)
-def _direction_primal(p: Problem, s: State) -> None:
+def _direction_primal(p: Problem, s: State, rows: np.ndarray) -> None:
     """Set r to the gradient in w, d to minus the preconditioned gradient, v to the neuron weights d stands for."""
-    _back(p, s.e, s.v)
-    for i in range(s.x.shape[0]):
+    for a in range(rows.size):
+        s.zd[a] = s.e[rows[a]]  # side by side for the product; zd itself is set afterwards
+    _back(p, rows, s.zd, s.v)
+    for a in range(rows.size):
+        i = rows[a]
         for j in range(s.x.shape[1]):
             scale = p.inverse_sd[i, j]
-            s.r[i, j] = s.x[i, j] + s.v[i, j] * scale
-            s.v[i, j] = s.r[i, j] / scale if scale > 0 else f4(0)
-    product(s.v, p.preconditioner, p.k, s.d)
-    for i in range(s.x.shape[0]):
+            s.r[a, j] = s.x[i, j] + s.v[a, j] * scale
+            s.v[a, j] = s.r[a, j] / scale if scale > 0 else f4(0)
+    product(s.v[: rows.size], p.preconditioner, p.k, s.d[: rows.size])
+    for a in range(rows.size):
+        i = rows[a]
         for j in range(s.x.shape[1]):
             scale = p.inverse_sd[i, j]
-            s.v[i, j] = -s.d[i, j] if scale > 0 else f4(0)
-            s.d[i, j] = s.v[i, j] / scale if scale > 0 else f4(0)
+            s.v[a, j] = -s.d[a, j] if scale > 0 else f4(0)
+            s.d[a, j] = s.v[a, j] / scale if scale > 0 else f4(0)
 
 
 @njit(**INNER)
-def _factorise_dual(p: Problem, s: State) -> None:
+def _factorise_dual(p: Problem, s: State, rows: np.ndarray) -> None:
     """Set the dual's preconditioner from the current second derivatives, by the Woodbury identity."""
     modes = p.eigenvalues.size
-    for i in range(s.x.shape[0]):
+    for a in range(rows.size):
+        i = rows[a]
         for j in range(s.x.shape[1]):
             s.shrink[i, j] = f4(1) / (f4(1) + p.rest[j] * s.h[i, j])
             s.shrunk[i, j] = s.h[i, j] * s.shrink[i, j]
-    product(s.shrunk, p.pairs, p.n, s.small)
-    for i in range(s.x.shape[0]):
+            s.zd[a, j] = s.shrunk[i, j]
+    product(s.zd[: rows.size], p.pairs, p.n, s.small[: rows.size])
+    for a in range(rows.size):
+        i = rows[a]
         for t in range(modes):
             for u in range(modes):
-                s.factor[i, t, u] = s.small[i, t * modes + u]
+                s.factor[i, t, u] = s.small[a, t * modes + u]
             s.factor[i, t, t] += f4(1) / p.eigenvalues[t]
         _cholesky(s.factor[i])
 
 
 @njit(**INNER)
-def _direction_dual(p: Problem, s: State) -> None:
+def _direction_dual(p: Problem, s: State, rows: np.ndarray) -> None:
     """Set r to a + e, d to the preconditioned -r, v to the neuron weights d stands for."""
     modes = p.eigenvalues.size
-    for i in range(s.x.shape[0]):
+    for a in range(rows.size):
+        i = rows[a]
         for j in range(s.x.shape[1]):
-            s.r[i, j] = s.x[i, j] + s.e[i, j]
-            s.d[i, j] = s.r[i, j] * s.shrink[i, j]
-    product(s.d, p.modes, p.n, s.y)
-    for i in range(s.x.shape[0]):
-        _cholesky_solve(s.factor[i], s.y[i, :modes])
-    product(s.y, p.modes_back, modes, s.zd)
-    for i in range(s.x.shape[0]):
+            s.r[a, j] = s.x[i, j] + s.e[i, j]
+            s.d[a, j] = s.r[a, j] * s.shrink[i, j]
+    product(s.d[: rows.size], p.modes, p.n, s.y[: rows.size])
+    for a in range(rows.size):
+        _cholesky_solve(s.factor[rows[a]], s.y[a, :modes])
+    product(s.y[: rows.size], p.modes_back, modes, s.zd[: rows.size])
+    for a in range(rows.size):
+        i = rows[a]
         for j in range(s.x.shape[1]):
-            s.d[i, j] = s.shrunk[i, j] * s.zd[i, j] - s.d[i, j]
+            s.d[a, j] = s.shrunk[i, j] * s.zd[a, j] - s.d[a, j]
         if not p.penalised:
-            _centre(s.d[i], p.weights[i])
-    _weights_of(p, s.d, s.v)
+            _centre(s.d[a], p.weights[i])
+    _weights_of(p, rows, s.d, s.v)
 
 
 @njit(**INNER)
-def _weights_of(p: Problem, a: np.ndarray, v: np.ndarray) -> None:
-    """Set v to the neuron weights that the dual's a stands for: S^-2 X'a."""
-    _back(p, a, v)
-    for i in range(v.shape[0]):
+def _weights_of(p: Problem, rows: np.ndarray, a: np.ndarray, v: np.ndarray) -> None:
+    """Set v to the neuron weights that the dual's a stands for: S^-2 X'a; lines as in `_image`."""
+    _back(p, rows, a, v)
+    for line in range(rows.size):
+        i = rows[line]
         for j in range(v.shape[1]):
-            v[i, j] *= p.inverse_sd[i, j] * p.inverse_sd[i, j]
+            v[line, j] *= p.inverse_sd[i, j] * p.inverse_sd[i, j]
 
 
 @njit(**INNER)
@@ -436,17 +451,18 @@ def _advance(
     z: np.ndarray,
     b: np.ndarray,
     i: int,
+    a: int,
     first: bool,
     gradient: np.ndarray,
     hessian: np.ndarray,
     step: np.ndarray,
 ) -> Any:
-    """Take the Newton step of row i in the space of d, the intercept and q.
+    """Take the Newton step of row i, whose direction is line a of d, in the space of d, the intercept and q.
 
     Returns the square of the remaining gradient, in the norm of the stopping rule (``pipeline.decoding.solver``).
     """
     ridge = f4(1) if p.penalised else f4(0)
-    x, d, q, r, e, h, zd, zq = s.x[i], s.d[i], s.q[i], s.r[i], s.e[i], s.h[i], s.zd[i], s.zq[i]
+    x, d, q, r, e, h, zd, zq = s.x[i], s.d[a], s.q[i], s.r[a], s.e[i], s.h[i], s.zd[a], s.zq[i]
     # the metric of x is the identity in the primal and K in the dual, where Kd is the image of d
     md, mq = (d, q) if p.primal else (zd, zq)
     qb, along, total = s.qb[i], _dot(h, zq), _sum(h) + ridge
@@ -512,18 +528,20 @@ def _shorten(p: Problem, s: State, z: np.ndarray, b: np.ndarray, i: int, slope: 
 
 
 @njit(**INNER)
-def _gradients_dual(p: Problem, s: State, gradients: np.ndarray) -> None:
-    """Write the squared length of each row's gradient in w, (rows,); d and v are overwritten."""
-    for i in range(s.x.shape[0]):
+def _gradients_dual(p: Problem, s: State, rows: np.ndarray, gradients: np.ndarray) -> None:
+    """Write the squared length of the gradient in w of some rows, to their places; d and v are overwritten."""
+    for a in range(rows.size):
+        i = rows[a]
         for j in range(s.x.shape[1]):
-            s.d[i, j] = s.x[i, j] + s.e[i, j]
+            s.d[a, j] = s.x[i, j] + s.e[i, j]
         if not p.penalised:
-            _centre(s.d[i], p.weights[i])
-    _back(p, s.d, s.v)
-    for i in range(s.x.shape[0]):
+            _centre(s.d[a], p.weights[i])
+    _back(p, rows, s.d, s.v)
+    for a in range(rows.size):
+        i = rows[a]
         for j in range(s.v.shape[1]):
-            s.v[i, j] *= p.inverse_sd[i, j]
-        gradients[i] = _dot(s.v[i], s.v[i])
+            s.v[a, j] *= p.inverse_sd[i, j]
+        gradients[i] = _dot(s.v[a], s.v[a])
 
 
 @njit(**INNER)
@@ -539,51 +557,55 @@ def _drift(old: np.ndarray, new: np.ndarray, intercept: Any) -> Any:
 @njit(**OPTIONS)
 def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
     """Solve all rows of a `solver.Problem`: the compiled ``solver.minimise_numpy``, with its arguments."""
-    rows = p.weights.shape[0]
+    n_rows = p.weights.shape[0]
     s = _state(p)
     hessian, gradient, step = np.zeros((3, 3)), np.zeros(3), np.zeros(3)
-    norm, gradients = np.zeros(rows), np.zeros(rows)
-    active, near = np.ones(rows, np.bool_), np.zeros(rows, np.bool_)
-    for i in range(rows):
+    norm, gradients = np.zeros(n_rows), np.zeros(n_rows)
+    active, near = np.ones(n_rows, np.bool_), np.zeros(n_rows, np.bool_)
+    for i in range(n_rows):
         _sigmoid(z[i], p.labels[i], p.weights[i], s.e[i], s.h[i])
     iteration = 0
     while iteration < refresh.size and active.any():
+        # rows that have converged are not computed any more: a batch would take as long as its slowest row for each
+        rows = np.flatnonzero(active)
         if p.primal:
-            _direction_primal(p, s)
+            _direction_primal(p, s, rows)
         else:
             if refresh[iteration]:
-                _factorise_dual(p, s)
-            _direction_dual(p, s)
-        _image(p, s.v, s.zd)
-        for i in range(rows):
-            if active[i]:
-                left = _advance(p, s, z, b, i, iteration == 0, gradient, hessian, step)
-                # |w|^2; in the dual w'w = a'Ka = a'(z - b)
-                norm[i] = _dot(s.x[i], s.x[i]) if p.primal else _dot(s.x[i], z[i]) - b[i] * _sum(s.x[i])
-                size = norm[i]
-                if not (p.strict[i] and p.primal):  # the intercept shifts all trials alike
-                    size += _dot3(s.h[i], z[i], z[i]) - b[i] * (f4(2) * _dot(s.h[i], z[i]) - b[i] * _sum(s.h[i]))
-                error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
-                near[i] = error[i] <= 1
+                _factorise_dual(p, s, rows)
+            _direction_dual(p, s, rows)
+        _image(p, rows, s.v, s.zd)
+        for a in range(rows.size):
+            i = rows[a]
+            left = _advance(p, s, z, b, i, a, iteration == 0, gradient, hessian, step)
+            # |w|^2; in the dual w'w = a'Ka = a'(z - b)
+            norm[i] = _dot(s.x[i], s.x[i]) if p.primal else _dot(s.x[i], z[i]) - b[i] * _sum(s.x[i])
+            size = norm[i]
+            if not (p.strict[i] and p.primal):  # the intercept shifts all trials alike
+                size += _dot3(s.h[i], z[i], z[i]) - b[i] * (f4(2) * _dot(s.h[i], z[i]) - b[i] * _sum(s.h[i]))
+            error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
+            near[i] = error[i] <= 1
         if p.primal:
             active &= ~near
         elif (near & active).any():
-            _gradients_dual(p, s, gradients)
-            for i in range(rows):
-                if near[i] and active[i]:
-                    error[i] = max(error[i], math.sqrt(gradients[i] / max(norm[i], 1e-30)) / p.gradient_tolerance)
-                    # not `error > 1`: NaN stays active, and is missed
-                    active[i] = not error[i] <= 1
+            rows = np.flatnonzero(near & active)
+            _gradients_dual(p, s, rows, gradients)
+            for a in range(rows.size):
+                i = rows[a]
+                error[i] = max(error[i], math.sqrt(gradients[i] / max(norm[i], 1e-30)) / p.gradient_tolerance)
+                # not `error > 1`: NaN stays active, and is missed
+                active[i] = not error[i] <= 1
         iteration += 1
     # z once more from the solution: without the intercept, and without the rounding errors of many steps
+    rows = np.arange(n_rows)
     if p.primal:
-        for i in range(rows):
+        for i in range(n_rows):
             for j in range(s.x.shape[1]):
                 s.v[i, j] = s.x[i, j] * p.inverse_sd[i, j]
     else:
-        _weights_of(p, s.x, s.v)
-    _image(p, s.v, s.zd)
-    for i in range(rows):
+        _weights_of(p, rows, s.x, s.v)
+    _image(p, rows, s.v, s.zd)
+    for i in range(n_rows):
         error[i] = max(error[i], _drift(z[i, : p.n], s.zd[i, : p.n], b[i]))
     z[:] = s.zd
     return iteration
