@@ -46,6 +46,8 @@ OPTIONS: dict[str, Any] = {
 #: because a process that compiles them would otherwise call other copies than one that loads them from the cache, and
 #: the last bits of their sums would differ.
 INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "forceinline": True}
+#: The same for the large parts of `minimise`: inlined before they are compiled, which saves compiling them alone.
+PART: dict[str, Any] = {**OPTIONS, "inline": "always"}
 
 
 def _micro_kernel(rows: int) -> Any:
@@ -282,7 +284,7 @@ def _centre(values: np.ndarray, weights: np.ndarray) -> None:
         values[i] = values[i] - total / count if weights[i] > 0 else f4(0)
 
 
-@njit(**INNER)
+@njit(**PART)
 def _image(p: Problem, rows: np.ndarray, v: np.ndarray, out: np.ndarray) -> None:
     """Write v X' to the first lines of ``out`` (rows, n padded), for v whose line a is of row ``rows[a]``.
 
@@ -294,7 +296,7 @@ def _image(p: Problem, rows: np.ndarray, v: np.ndarray, out: np.ndarray) -> None
             out[a] -= _dot(v[a], p.means[rows[a]])
 
 
-@njit(**INNER)
+@njit(**PART)
 def _back(p: Problem, rows: np.ndarray, e: np.ndarray, out: np.ndarray) -> None:
     """Write e X to the first lines of ``out`` (rows, k padded), with lines and centred X as in `_image`."""
     product(e[: rows.size], p.over_trials, p.n, out[: rows.size])
@@ -345,7 +347,7 @@ class State(NamedTuple):
     y: np.ndarray
 
 
-@njit(**INNER)
+@njit(**PART)
 def _state(p: Problem) -> State:
     """Return zeros of the right shapes; the arrays that only the dual needs have no rows in the primal."""
     rows, padded = p.weights.shape
@@ -371,7 +373,7 @@ def _state(p: Problem) -> State:
     )
 
 
-@njit(**INNER)
+@njit(**PART)
 def _direction_primal(p: Problem, s: State, rows: np.ndarray) -> None:
     """Set r to the gradient in w, d to minus the preconditioned gradient, v to the neuron weights d stands for."""
     for a in range(rows.size):
@@ -392,7 +394,7 @@ def _direction_primal(p: Problem, s: State, rows: np.ndarray) -> None:
             s.d[a, j] = s.v[a, j] / scale if scale > 0 else f4(0)
 
 
-@njit(**INNER)
+@njit(**PART)
 def _factorise_dual(p: Problem, s: State, rows: np.ndarray) -> None:
     """Set the dual's preconditioner from the current second derivatives, by the Woodbury identity."""
     modes = p.eigenvalues.size
@@ -412,7 +414,7 @@ def _factorise_dual(p: Problem, s: State, rows: np.ndarray) -> None:
         _cholesky(s.factor[i])
 
 
-@njit(**INNER)
+@njit(**PART)
 def _direction_dual(p: Problem, s: State, rows: np.ndarray) -> None:
     """Set r to a + e, d to the preconditioned -r, v to the neuron weights d stands for."""
     modes = p.eigenvalues.size
@@ -434,7 +436,7 @@ def _direction_dual(p: Problem, s: State, rows: np.ndarray) -> None:
     _weights_of(p, rows, s.d, s.v)
 
 
-@njit(**INNER)
+@njit(**PART)
 def _weights_of(p: Problem, rows: np.ndarray, a: np.ndarray, v: np.ndarray) -> None:
     """Set v to the neuron weights that the dual's a stands for: S^-2 X'a; lines as in `_image`."""
     _back(p, rows, a, v)
@@ -444,7 +446,7 @@ def _weights_of(p: Problem, rows: np.ndarray, a: np.ndarray, v: np.ndarray) -> N
             v[line, j] *= p.inverse_sd[i, j] * p.inverse_sd[i, j]
 
 
-@njit(**INNER)
+@njit(**PART)
 def _advance(
     p: Problem,
     s: State,
@@ -502,7 +504,7 @@ def _advance(
     return left
 
 
-@njit(**INNER)
+@njit(**PART)
 def _shorten(p: Problem, s: State, z: np.ndarray, b: np.ndarray, i: int, slope: Any) -> None:
     """Shorten the last step of row i by the secant method while the loss rises at its end."""
     ridge = f4(1) if p.penalised else f4(0)
@@ -527,7 +529,7 @@ def _shorten(p: Problem, s: State, z: np.ndarray, b: np.ndarray, i: int, slope: 
         _sigmoid(z[i], p.labels[i], p.weights[i], e, s.h[i])
 
 
-@njit(**INNER)
+@njit(**PART)
 def _gradients_dual(p: Problem, s: State, rows: np.ndarray, gradients: np.ndarray) -> None:
     """Write the squared length of the gradient in w of some rows, to their places; d and v are overwritten."""
     for a in range(rows.size):
