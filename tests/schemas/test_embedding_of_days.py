@@ -328,6 +328,20 @@ def test_files_that_are_exchanged_and_put_back_while_an_embedding_is_computed_do
     assert ((SharedEmbedding & task).fetch1("KEY"), again.order.tolist()) == expected
 
 
+def test_an_embedding_whose_job_is_lost_is_computed_again(found, eids, run, monkeypatch):
+    """As an update takes it away, when the files of a session are read again."""
+    made, seen = SharedEmbedding.make_compute, []
+
+    def lost_once(self, key, *fetched):
+        if not seen:
+            seen.append((jobs_of(SharedEmbedding) & key).delete_quick(get_count=True))
+        return made(self, key, *fetched)
+
+    monkeypatch.setattr(SharedEmbedding, "make_compute", lost_once)
+    again = run_embedding(eids, run, DaysSettings(bin_seconds=3))
+    assert seen == [1] and set(again.order) == set(found.order) and SharedEmbedding & again.task
+
+
 def test_trials_and_settings_take_their_embeddings_along(found, eids, run):
     of_types = run_embedding(eids, run, DaysSettings("trial_types", min_trials=2))
     (schemas.Behavior & {"eid": eids[2]}).delete()
