@@ -400,6 +400,7 @@ def track(
     duplicates: str,
     uid_form: str,
     same_rois: Sequence[str],
+    other_places: Sequence[str],
 ) -> tuple[list[str], list[str]]:
     """Register the UID files of a subject as a tracking run and match them to ROIs, after copying them if asked.
 
@@ -416,7 +417,7 @@ def track(
         What a UID is that occurs twice in a session.
     uid_form : {'uuid', 'any'}
         What a UID is.
-    same_rois : sequence of str
+    same_rois, other_places : sequence of str
         Sessions, by any of their names, or FOVs of them such as ``EID:FOV_02``; see ``TrackingRun.register``.
 
     Returns
@@ -440,16 +441,18 @@ def track(
             problems = [report.warning or "", *(f"{path}: {reason}" for path, reason in report.failed)]
             return lines, [text for text in problems if text] + ["Nothing was registered"]
     root = str(uid_root.resolve()) if uid_root else None
-    same = [_session_or_fov(text) for text in same_rois]
-    former = latest_tracking_runs(subject)
-    run = TrackingRun.register(subject, root, duplicates, uid_form, same_rois=same)
+    said = {
+        "of the ROIs as they are now": [_session_or_fov(text, "same-rois") for text in same_rois],
+        "right, wherever cells are on other days": [_session_or_fov(text, "other-places") for text in other_places],
+    }
+    former, (same, elsewhere) = latest_tracking_runs(subject), said.values()
+    run = TrackingRun.register(subject, root, duplicates, uid_form, same_rois=same, other_places=elsewhere)
     for key in former:
         lines += TrackingRun.same_silhouettes(key, root, uid_form)
-    for key in (TrackingFile & run).keys(order_by="eid, fov") if same else ():
-        if {key["eid"], (key["eid"], key["fov"])} & set(same):
-            lines.append(
-                f"Session {key['eid']}, FOV_{key['fov']:02d}: the UIDs are taken to be of the ROIs as they are now"
-            )
+    for what, named in said.items():
+        for key in (TrackingFile & run).keys(order_by="eid, fov") if named else ():
+            if {key["eid"], (key["eid"], key["fov"])} & set(named):
+                lines.append(f"Session {key['eid']}, FOV_{key['fov']:02d}: the UIDs are taken to be {what}")
     reports.retry([TrackedFOV], **run)
     # first, by itself: members refer to the cells
     steps = [fill([table], run, progress=True) for table in (TrackedCell, TrackedFOV)]
@@ -461,11 +464,11 @@ def track(
     return lines, [line for step in steps for line in step.lines()]
 
 
-def _session_or_fov(text: str) -> str | tuple[str, int]:
+def _session_or_fov(text: str, option: str) -> str | tuple[str, int]:
     """Return the session, or session and FOV, that an option names: any name of it, and ``:FOV_02`` after it."""
     name, _, fov = text.partition(":FOV_")
     if fov and not fov.isdecimal():
-        raise ArgumentError(f"--same-rois takes a session, or a FOV such as {name}:FOV_02, not {text!r}")
+        raise ArgumentError(f"--{option} takes a session, or a FOV such as {name}:FOV_02, not {text!r}")
     return (known_as(name), int(fov)) if fov else known_as(name)
 
 

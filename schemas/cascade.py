@@ -43,7 +43,7 @@ class Cascade:
         self.rows, titles = rows, _titles()
         found = _of_sessions(rows)
         if found is None:
-            found = list(dj.Diagram.cascade(rows, part_integrity="cascade"))
+            found = _of_rows(rows)
         if curves := _curves_of_trials(rows):
             found = _or_of(found, curves)
         #: Restricted tables by name, parents first.
@@ -137,6 +137,15 @@ class Cascade:
         return self.delete() if user_choice("Delete these rows?", default="no") == "yes" else {}
 
 
+def _of_rows(rows: dj.Table) -> list[dj.Table]:
+    """Return a table and all that depends on its rows, restricted, parents first.
+
+    DataJoint ORs the conditions by which rows of a table go. A table without any has none, so that all of its rows go,
+    until one comes back from a part of it: then only those would, or none at all.
+    """
+    return list(dj.Diagram.cascade(rows if rows.restriction else rows & "TRUE", part_integrity="cascade"))
+
+
 def _of_sessions(rows: dj.Table) -> list[dj.Table] | None:
     """Return what ``dj.Diagram.cascade`` returns for rows of ``Session``: the restricted tables, parents first.
 
@@ -198,7 +207,7 @@ def _curves_of_trials(rows: dj.Table) -> dj.Table | None:
 def _or_of(restricted: list[dj.Table], rows: dj.Table) -> list[dj.Table]:
     """Return restricted tables, parents first, with what goes with some more rows."""
     found = {table.full_table_name: table for table in restricted}
-    for other in dj.Diagram.cascade(rows, part_integrity="cascade"):
+    for other in _of_rows(rows):
         name = other.full_table_name
         if name in found:
             conditions = (one.where_clause().replace(" WHERE ", "", 1) or "TRUE" for one in (found[name], other))

@@ -150,6 +150,20 @@ class SourceUpdate(WholeDelete, dj.Manual):
         subject_at : datetime(6)    # UTC
         """
 
+    class Mixture(dj.Part):
+        definition = """
+        # files of a session that are written together, of which some had changed and others had not
+        -> master
+        mixture : int32
+        ---
+        mixed_eid : char(36)        # the session
+        mixed_what : varchar(64)    # such as files of ROIs
+        mixed_newer : json          # by dataset, without revision, the former sha256; '' of one that was added
+        mixed_older : json          # by dataset the sha256
+        mixed_reason : varchar(255) # what may have been done, of which the older ones are then lacking
+        index (mixed_eid)
+        """
+
 
 @schema
 class FormerResult(WholeDelete, dj.Manual):

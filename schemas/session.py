@@ -240,6 +240,8 @@ class ReadsSession:
     def insert_sources(self, key: dict, data: Any, sources: Sequence[reading.Source]) -> None:
         """Insert the files of a row, unless it does not go together with others; parameters as for ``check``.
 
+        Warns of files that are written together, and were read in several revisions.
+
         Raises
         ------
         DataError
@@ -247,7 +249,12 @@ class ReadsSession:
         """
         self.check(key, data, sources)
         self.Source().insert_sources(key, sources)  # type: ignore[attr-defined]
-        self._check_clock(key)
+        rows = files_of(key["eid"])
+        self._check_clock(key, rows)
+        own = {source.dataset for source in sources}
+        for mixture in reading.mixed_revisions(file for _, _, files in rows for file in files):
+            if own & {*mixture.newer, *mixture.older}:
+                warnings.warn(mixture_note(key["eid"], mixture), stacklevel=2)
 
     @classmethod
     def check(cls, key: dict, data: Any, sources: Sequence[reading.Source], replaced: Sequence[dict] = ()) -> None:
@@ -290,17 +297,26 @@ class ReadsSession:
                 raise copy_error(key, source.dataset, other_key["eid"], theirs[source.sha256].dataset)
 
     @staticmethod
-    def _check_clock(key: dict) -> None:
+    def _check_clock(key: dict, rows: Sequence[tuple[type[Any], dict, list[reading.Source]]]) -> None:
         """Refuse times that have changed since another table of the session was read.
 
         Trials, wheel and imaging are aligned together. If they are aligned again between the reading of one table and
         the next, their times would be mixed. Of a file that is gone this cannot be told: it is refused, too.
         """
         reader = reading.SessionReader(one_for(key["eid"]), key["eid"])
-        for table in ReadsSession.choosing:
-            for other, recorded in table.Source.by_row({"eid": key["eid"]}):
-                if found := reading.clock_changes(reader, recorded, table.datasets(reader, other)):
-                    raise _clock_error(table.__name__, other, found[0])
+        for table, other, recorded in rows:
+            if found := reading.clock_changes(reader, recorded, table.datasets(reader, other)):
+                raise _clock_error(table.__name__, other, found[0])
+
+
+def files_of(eid: str) -> list[tuple[type[Any], dict[str, Any], list[reading.Source]]]:
+    """Return table, key and files of each row that was read from the files of a session; a statement for each table."""
+    return [(table, *row) for table in ReadsSession.choosing for row in table.Source.by_row({"eid": eid})]
+
+
+def mixture_note(eid: str, mixture: reading.Mixture) -> str:
+    """Return the note on files of a session that are not of one writing."""
+    return f"session {eid}: {mixture}: then run meso update {eid}"
 
 
 def _is_same_fov(key: dict, other: dict) -> bool:

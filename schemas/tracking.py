@@ -64,6 +64,7 @@ class TrackingRun(WholeDelete, dj.Manual):
         uid_form: str = "uuid",
         *,
         same_rois: Collection[str | FOVPlace] = (),
+        other_places: Collection[str | FOVPlace] = (),
     ) -> dict:
         """Read all UID files of a subject's registered sessions, and return the key of the run.
 
@@ -82,11 +83,15 @@ class TrackingRun(WholeDelete, dj.Manual):
             Sessions, or FOVs as (eid, fov), whose UID files, registered before, when the ROIs had other positions, are
             of the ROIs as they are now. By default a file stays that of the ROIs that it was first registered with, and
             fits no others.
+        other_places : collection of str or (str, int)
+            Sessions, or FOVs as (eid, fov), whose UIDs are on the right lines although the cells are at other places of
+            the image than on other days: their files, as they are now, are not compared by places. Kept in
+            ``RegisteredUIDs.OtherPlaces``.
 
         Raises
         ------
         DataError
-            The subject has no registered session, or none of its sessions, or of ``same_rois``, has a UID file.
+            The subject has no registered session, or none of its sessions, or of those that are named, has a UID file.
         ArgumentError
             `uid_form` is neither of the two.
         """
@@ -105,6 +110,7 @@ class TrackingRun(WholeDelete, dj.Manual):
             TrackingFile.insert(({**key, **file} for file in files), skip_duplicates=True)
             TrackingFile.set_rois(subject, files)
             RegisteredUIDs.keep(subject, files)
+            RegisteredUIDs.OtherPlaces.keep(subject, files, other_places)
         return key
 
     @classmethod
@@ -238,16 +244,30 @@ def _with_first_rois(
     A new extraction has other ROIs, whose UIDs are in a new file; an old file would give old cells to them. A file that
     was edited, or saved with other line ends, is still the old one.
     """
-    earlier, said = _earlier_files(subject, files), [{file["eid"], _place_of(file)} & set(same_rois) for file in files]
-    if unknown := set(same_rois) - set().union(*said):
-        raise DataError(
-            "no UID file of a session or FOV that is said to have the same ROIs", dataset=tracking.UIDS,
-            found=", ".join(sorted(map(str, unknown))), do=f"Name sessions of {subject}, or FOVs such as EID:FOV_02",
-        )  # fmt: skip
+    earlier, said = _earlier_files(subject, files), _which_of(subject, files, same_rois, "have the same ROIs")
     return [
         file if same else {**file, "uid_rois": _first_rois(file, earlier)}
         for file, same in zip(files, said, strict=True)
     ]
+
+
+def _which_of(
+    subject: str, files: Sequence[dict[str, Any]], named: Collection[str | FOVPlace], what: str
+) -> list[bool]:  # fmt: skip
+    """Return which files are of sessions, or FOVs as (eid, fov), that a person names; ``what`` is said of them.
+
+    Raises
+    ------
+    DataError
+        One of them has no file.
+    """
+    said = [{file["eid"], _place_of(file)} & set(named) for file in files]
+    if unknown := set(named) - set().union(*said):
+        raise DataError(
+            f"no UID file of a session or FOV that is said to {what}", dataset=tracking.UIDS,
+            found=", ".join(sorted(map(str, unknown))), do=f"Name sessions of {subject}, or FOVs such as EID:FOV_02",
+        )  # fmt: skip
+    return list(map(bool, said))
 
 
 def _place_of(file: dict[str, Any]) -> FOVPlace:
@@ -367,6 +387,24 @@ class RegisteredUIDs(WholeDelete, dj.Manual):
     first_date=null : date              # of its session, which may come back under another id; NULL: not known
     first_number=null : int32
     """
+
+    class OtherPlaces(dj.Part):
+        definition = """
+        # a person said that its UIDs are on the right lines, although cells are at other places than on other days
+        -> master
+        ---
+        said_by : varchar(255)          # account of the database
+        said_at : datetime(6)           # UTC
+        """
+
+        @classmethod
+        def keep(cls, subject: str, files: Sequence[dict[str, Any]], named: Collection[str | FOVPlace]) -> None:
+            """Insert the files of sessions, or FOVs as (eid, fov), unless they are there; errors as ``register``."""
+            said = {"said_by": cls.connection.get_user(), "said_at": now()}
+            for file, is_named in zip(files, _which_of(subject, files, named, "have other places"), strict=True):
+                key = {"subject": subject, **{name: file[name] for name in RegisteredUIDs.primary_key[1:]}}
+                if is_named and not cls & key:
+                    cls.insert1({**key, **said})
 
     @classmethod
     def keep(cls, subject: str, files: Sequence[dict[str, Any]], when: datetime.datetime | None = None) -> None:
@@ -648,8 +686,9 @@ def _verdicts(
     """Return by eid and fov what the places of shared cells say of each file of a run: ``verdict`` and ``others``.
 
     Only the FOVs that are read, and have as many ROIs as their file has lines, are compared: one statement. If one
-    contradicts others, two more: those that have other ROIs than their file was registered with say nothing, and those
-    that are tracked in this run are noted. ``others`` has eid, fov and ``is_tracked`` of each file, by its number.
+    contradicts others, three more: those that have other ROIs than their file was registered with say nothing, nor do
+    those of ``RegisteredUIDs.OtherPlaces``, and those that are tracked in this run are noted. ``others`` has eid, fov
+    and ``is_tracked`` of each file, by its number.
 
     Parameters
     ----------
@@ -669,8 +708,9 @@ def _verdicts(
     if doubtful := [i for i, verdict in enumerate(verdicts) if verdict.contradicts]:
         unknown = [_fov_of(files[i]) for i in doubtful if places[i] not in positions]
         known = positions | (_positions_of(unknown) if unknown else {})
+        said = set(map(_content_of, (RegisteredUIDs.OtherPlaces & {"subject": run["subject"]}).to_dicts()))
         verdicts = of_cells.compare_places([
-            one if _may_have_rois(file, known.get(place)) else {}
+            one if _may_have_rois(file, known.get(place)) and _content_of(file) not in said else {}
             for place, file, one in zip(places, files, cells, strict=True)
         ])  # fmt: skip
         tracked = {_place_of(row) for row in (TrackedFOV & run).proj().to_dicts()}

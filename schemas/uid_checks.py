@@ -128,7 +128,8 @@ def _check_places(file: dict) -> None:
         expected=f"places of which a plane over those of the other day explains {of_cells.MIN_EXPLAINED:.0%} or more",
         found=f"{max(least, 0):.0%} with {_named(file['others'][first])}; less is explained with {len(wrong)} of the "
         f"{len(verdict.explained)} FOVs that share cells with it ({', '.join(map(_named, wrong[:MOST_NAMED]))})",
-        do=f"{do}; then run: meso track {file['subject']}",
+        do=f"{do}; then run: meso track {file['subject']}. If cells do lie elsewhere on this day: meso track "
+        f"{file['subject']} --other-places {file['eid']}:FOV_{file['fov']:02d}",
     )  # fmt: skip
 
 

@@ -6,9 +6,6 @@ from pipeline.reading.changes import (
     changes,
     clock_changes,
     fov_datasets,
-    half_aligned,
-    half_extracted,
-    half_trials,
     has_times,
     is_measured,
     trial_datasets,
@@ -29,12 +26,22 @@ from pipeline.reading.client import (
 )
 from pipeline.reading.datasets import SessionReader, Source, without_revision
 from pipeline.reading.fov import Fluorescence, FOVData, fluorescence_datasets, read_fluorescence, read_fov
+from pipeline.reading.mixtures import (
+    Mixture,
+    half_aligned,
+    half_extracted,
+    half_of_rois,
+    half_placed,
+    half_trials,
+    mixed_revisions,
+)
 from pipeline.reading.names import Place
 
 __all__ = [
     "Change",
     "FOVData",
     "Fluorescence",
+    "Mixture",
     "Place",
     "SessionInfo",
     "SessionReader",
@@ -51,10 +58,13 @@ __all__ = [
     "fov_folders",
     "half_aligned",
     "half_extracted",
+    "half_of_rois",
+    "half_placed",
     "half_trials",
     "has_times",
     "identify",
     "is_measured",
+    "mixed_revisions",
     "open_one",
     "place_of",
     "read_fluorescence",

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.reading.behavior import TRIALS, WHEEL_POSITION, WHEEL_TIMES, trial_datasets, wheel_datasets
 from pipeline.reading.datasets import REVISION, SessionReader, Source, sha256_file, without_revision
-from pipeline.reading.fov import NEUROPIL, OF_ROIS, POSITIONS, SIGNALS, TIMES, TIMESHIFT, TYPES, UUIDS, fov_datasets
+from pipeline.reading.fov import NEUROPIL, SIGNALS, TIMES, TIMESHIFT, UUIDS, fov_datasets
 
 __all__ = [
     "Change",
     "changes",
     "clock_changes",
     "fov_datasets",
-    "half_aligned",
-    "half_extracted",
-    "half_trials",
     "has_times",
     "is_measured",
     "trial_datasets",
@@ -106,88 +103,6 @@ def is_measured(dataset: str) -> bool:
 def has_times(dataset: str) -> bool:
     """Return whether a dataset, a path within the session, holds times on the session's clock."""
     return not dataset.startswith("alf/FOV_") or dataset.endswith(FOV_CLOCKS)
-
-
-def half_aligned(changed: Iterable[Change], recorded: Iterable[Source]) -> tuple[list[str], list[str]]:
-    """Return the datasets of a session that a new alignment of its clocks has changed, and those that it has not (yet).
-
-    Parameters
-    ----------
-    changed : iterable of Change
-        Of all rows of the session.
-    recorded : iterable of Source
-        All files that they were read from.
-
-    Returns
-    -------
-    changed, same : list of str
-        Paths without revision; both empty if none or all have changed.
-    """
-    return _halves(changed, recorded, _is_clock)
-
-
-def half_extracted(changed: Iterable[Change], recorded: Iterable[Source]) -> tuple[list[str], list[str]]:
-    """Return the datasets of a FOV that a new extraction has changed, and those that it has not (yet).
-
-    Uuids and fluorescence change with every extraction, other activity together with types or positions only then: what
-    else changes is corrected, or deconvolved again. Parameters and return value as for ``half_aligned``, of one FOV and
-    its signals.
-    """
-    recorded = list(recorded)
-    done, same = _halves(changed, recorded, _is_of_rois)
-    names = {dataset.rpartition("/")[2] for dataset in done}
-    read = {source.dataset.rpartition("/")[2] for source in recorded}  # the others may have been added
-    is_new = names & read & {UUIDS, SIGNALS["fluorescence"]}
-    is_new = is_new or (names & set(SIGNALS.values()) and names & {TYPES, POSITIONS, UUIDS})
-    return (done, same) if is_new else ([], [])
-
-
-def half_trials(
-    changed: Iterable[Change], recorded: Iterable[Source], collection: str, *, are_others: bool
-) -> tuple[list[str], list[str]]:
-    """Return the datasets of a task's trials that a new extraction has changed, and those that it has not (yet).
-
-    A new alignment changes times only.
-
-    Parameters
-    ----------
-    changed, recorded
-        As for ``half_aligned``, of the trials of a session.
-    collection : str
-        Folder of the task.
-    are_others : bool
-        Whether the table has other trials now, not only at other times.
-
-    Returns
-    -------
-    changed, same : list of str
-        As of ``half_aligned``.
-    """
-    done, same = _halves(changed, recorded, lambda dataset: dataset.rpartition("/")[0] == collection)
-    is_new = are_others if f"{collection}/{TRIALS}" in done else not all(map(_is_clock, done))
-    return (done, same) if is_new else ([], [])
-
-
-def _halves(
-    changed: Iterable[Change], recorded: Iterable[Source], belongs: Callable[[str], bool]
-) -> tuple[list[str], list[str]]:
-    """Return the datasets that belong and are others now, and those that are the recorded ones; none of all or none."""
-    kinds = {without_revision(change.dataset): change.kind for change in changed}
-    done = sorted(name for name, kind in kinds.items() if belongs(name) and kind not in ("gone", "unused"))
-    same = sorted({without_revision(source.dataset) for source in recorded} - set(kinds))
-    same = [name for name in same if belongs(name)]
-    return (done, same) if done and same else ([], [])
-
-
-def _is_clock(dataset: str) -> bool:
-    """Return whether a new alignment of clocks gives a dataset anew."""
-    name = dataset.rpartition("/")[2]
-    is_of_trials = name.startswith("_ibl_trials.") and ("times" in name or "intervals" in name)
-    return name in (TIMES, TRIALS, WHEEL_TIMES) or is_of_trials
-
-
-def _is_of_rois(dataset: str) -> bool:
-    return dataset.rpartition("/")[2] in OF_ROIS
 
 
 def _change(reader: SessionReader, source: Source, path: str | None, is_wanted: bool, content: bool) -> Change | None:

@@ -15,12 +15,17 @@ from pipeline.errors import DataError
 from pipeline.reading.client import fov_folders
 from pipeline.reading.datasets import REVISION, SessionReader, Source, read_array, read_bytes, read_text
 from pipeline.reading.plausible import (
+    MOST_NEUROPIL,
     first_of_zeros,
     micrometres_per_pixel,
+    nearest,
     neuron_types,
+    neuropil_like_its_own,
     not_at_zero,
     rounding_step,
     sample_of,
+    sampled,
+    share_beaten_when_deconvolved_again,
     share_of_others_beaten,
     types_by_probability,
 )
@@ -76,8 +81,6 @@ N_ORDERS, MIN_BEATEN = 499, 0.99
 #: Of fewer ROIs it cannot be told that regions are of others: too many have their neighbours beyond a boundary. Of 100
 #: simulated FOVs with a boundary and two stray ROIs, 11 of 40 ROIs would be refused, 2 of 100, and none of 150 or more.
 MIN_NEIGHBOURS = 150
-#: Distance of two planes in pixels, so that the ROI beside another is one of the same plane.
-BETWEEN_PLANES = 100_000
 #: FOVs of a session that start within this time, in s, are not scanned one after the other.
 AT_ONCE = 1e-3
 #: Bytes of the header of a ``.npy`` file of a matrix, at most; it has 128.
@@ -194,9 +197,7 @@ def fluorescence_datasets(collection: str, neuropil: bool) -> list[str]:
     return [f"{collection}/{name}" for name in (SIGNALS["fluorescence"], NEUROPIL)[: 1 + neuropil]]
 
 
-def read_fluorescence(
-    one: Any, eid: str, fov: int, collection: str, shape: tuple[int, int], *, neuropil: bool
-) -> Fluorescence:
+def read_fluorescence(one: Any, eid: str, fov: int, collection: str, data: FOVData, *, neuropil: bool) -> Fluorescence:
     """Read and check the fluorescence of a FOV that has been read with another signal, or the neuropil beside it.
 
     Parameters
@@ -206,22 +207,24 @@ def read_fluorescence(
     fov : int
     collection : str
         Such as ``alf/FOV_00``.
-    shape : (int, int)
-        Frames and ROIs of the FOV.
+    data : FOVData
+        Of the files that the FOV has been read from.
     neuropil : bool
         Read the neuropil, too.
 
     Raises
     ------
     DataError
-        A dataset is missing or unreadable, is of other frames or ROIs or of an earlier extraction, ends in zeros, or a
-        value is not finite; the neuropil is a copy of the fluorescence.
+        A dataset is missing or unreadable, is of other frames or ROIs than the FOV or of an earlier extraction, ends in
+        zeros, or a value is not finite; the neuropil is a copy of the fluorescence, or of other ROIs.
     """
     reader = _FOVReader(SessionReader(one, eid), fov, collection)
     reader.reader.fetch(fluorescence_datasets(collection, neuropil))
-    traces = reader.same_rois(SIGNALS["fluorescence"], shape)
-    reader.check_agreement()
-    return Fluorescence(traces, reader.neuropil_of(traces) if neuropil else None, reader.reader)
+    traces = reader.same_rois(SIGNALS["fluorescence"], data.traces.shape)
+    if data.signal == "deconvolved":
+        reader.check_agreement(traces, data.traces)
+    around = reader.neuropil_of(traces, data.stack_pos) if neuropil else None
+    return Fluorescence(traces, around, reader.reader)
 
 
 def fov_datasets(reader: SessionReader, collection: str) -> list[str]:
@@ -304,7 +307,7 @@ class _FOVReader:
             self._check_one_extraction(SIGNALS[signal])
             if signal == "deconvolved":
                 self._check_deconvolved(traces)
-                self.check_agreement()
+                self._check_fluorescence()
             self._check_types(is_neuron, probability)
             self._check_rounding(frame_times)
             self._check_own_times(frame_times, SIGNALS[signal], traces)
@@ -381,7 +384,7 @@ class _FOVReader:
         self._check_traces(name, traces)
         return traces
 
-    def neuropil_of(self, fluorescence: np.ndarray) -> np.ndarray:
+    def neuropil_of(self, fluorescence: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """Return the neuropil beside the fluorescence (T, N) as a memory map, checked."""
         found = self.same_rois(NEUROPIL, fluorescence.shape)
         if _are_equal(fluorescence, found):
@@ -390,7 +393,29 @@ class _FOVReader:
                 NEUROPIL, "the neuropil is a copy of the fluorescence", expected=f"other values than in {name}",
                 found="the same values", do="Write the file of the neuropil again",
             )  # fmt: skip
+        self._check_neuropil(fluorescence, found, positions)
         return found
+
+    def _check_neuropil(self, fluorescence: np.ndarray, neuropil: np.ndarray, positions: np.ndarray) -> None:
+        """Refuse neuropil (T, N) that is neither like the fluorescence (T, N) of its ROIs nor like that of neighbours.
+
+        Compared are some ROIs, evenly, in the middle frames.
+        """
+        n_frames, n_rois = fluorescence.shape
+        some = np.unique(np.linspace(0, n_rois - 1, min(n_rois, MOST_NEUROPIL)).astype(int))
+        _, frames = sampled(n_frames, n_rois)
+        # by frames first: a list of ROIs copies, and would copy all frames
+        own, around = (found[frames].T[some].astype(np.float32) for found in (fluorescence, neuropil))
+        compared = neuropil_like_its_own(own, around, positions[some])
+        if compared and not compared[2]:
+            by_own, by_near, _ = compared
+            raise self._fail(
+                NEUROPIL, f"the neuropil is not of the ROIs in {SIGNALS['fluorescence']}",
+                expected="neuropil that is more like the fluorescence of its ROI, or like the neuropil of the nearest "
+                "one, than like that of another ROI, clearly beyond 50 % of pairs",
+                found=f"{by_own:.0%} and {by_near:.0%} of pairs: is it of another extraction, or in another order?",
+                do="Give both files of the same extraction, or use signal='fluorescence'",
+            )  # fmt: skip
 
     def _check_traces(self, name: str, traces: np.ndarray) -> None:
         """Refuse values that are not finite, and a copy of an earlier FOV's activity."""
@@ -449,28 +474,36 @@ class _FOVReader:
                 do=f"Save fluorescence as {SIGNALS['fluorescence']}, and remove this file: the other is read then",
             )
 
-    def check_agreement(self) -> None:
-        """Refuse deconvolved activity of other ROIs than the fluorescence, by a sample of ROIs and frames.
+    def _check_fluorescence(self) -> None:
+        """Refuse deconvolved activity of other ROIs than the fluorescence, if this is on this machine.
 
         Nothing is downloaded for this, nor recorded as read: files that are not on this machine are not compared, nor
-        those that are seen to be of two extractions, or unfit, of which an error is raised where they are needed.
+        those that are seen to be of two extractions, of which an error is raised where they are needed.
         """
-        names = fluorescence, deconvolved = SIGNALS["fluorescence"], SIGNALS["deconvolved"]
+        names = SIGNALS["fluorescence"], SIGNALS["deconvolved"]
         older, newer = sorted(map(self._revision, names))
         # positions can be corrected alone; with one of the two files they are of another extraction
         if older < self._revision(UUIDS) or older < min(newer, self._revision(POSITIONS)):
             return
         traces = [found for name in names if (found := self._local(name)) is not None]
-        if len(traces) < 2 or traces[0].shape != traces[1].shape or traces[0].ndim != 2:
+        if len(traces) == 2:
+            self.check_agreement(*traces)
+
+    def check_agreement(self, fluorescence: np.ndarray, deconvolved: np.ndarray) -> None:
+        """Refuse deconvolved activity (T, N) of other ROIs than the fluorescence (T, N), by a sample of both.
+
+        Those that are unfit are not compared: an error is raised where they are needed.
+        """
+        if fluorescence.shape != deconvolved.shape or fluorescence.ndim != 2:
             return
-        samples = [sample_of(found) for found in traces]
+        samples = [sample_of(found) for found in (fluorescence, deconvolved)]
         if not all(np.isfinite(sample).all() for sample in samples):
             return
         beaten = share_of_others_beaten(*samples)
         if beaten is not None and beaten < MIN_BEATEN_BY_OWN:
             raise self._fail(
-                deconvolved,
-                f"the deconvolved activity is not of the ROIs in {fluorescence}",
+                SIGNALS["deconvolved"],
+                f"the deconvolved activity is not of the ROIs in {SIGNALS['fluorescence']}",
                 expected="events where the fluorescence of the same ROI rises, in better agreement than with another "
                 f"ROI in {MIN_BEATEN_BY_OWN:.0%} of pairs or more",
                 found=f"{beaten:.0%}; in another order it is 50 %. Are the files of two extractions?",
@@ -956,6 +989,25 @@ class _FOVReader:
         return uuids
 
 
+def is_of_same_rois(one: tuple[str, np.ndarray], other: tuple[str, np.ndarray]) -> bool:
+    """Return whether two samples of activity are of the same ROIs, in the same order; True if it cannot be told.
+
+    Parameters
+    ----------
+    one, other : (str, (n, T))
+        Signal, and sample of ROIs and frames: see ``pipeline.reading.plausible.sampled``. Of two of fluorescence it is
+        not told.
+    """
+    samples = dict((one, other))
+    if not all(np.isfinite(sample).all() for _, sample in (one, other)) or one[0] == other[0] == "fluorescence":
+        return True
+    if len(samples) == 2:
+        beaten = share_of_others_beaten(samples["fluorescence"], samples["deconvolved"])
+    else:
+        beaten = share_beaten_when_deconvolved_again(one[1], other[1])
+    return beaten is None or beaten >= MIN_BEATEN_BY_OWN
+
+
 def _class_names(lines: list[str], **place: Any) -> dict[str, str]:
     """Return the rows of a table of two columns, number and name, under a header.
 
@@ -1016,15 +1068,10 @@ def _shared_by_neighbours(positions: np.ndarray, region_ids: np.ndarray) -> tupl
 
     Also how many would have in ``N_ORDERS`` random orders of the regions, (N_ORDERS,).
     """
-    from scipy.spatial import cKDTree
-
-    image = positions * np.array([1, 1, BETWEEN_PLANES])[: positions.shape[1]]
-    _, near = cKDTree(image).query(image, k=2)
-    nearest = np.where(near[:, 0] == np.arange(len(near)), near[:, 1], near[:, 0])
-    rng = np.random.default_rng(0)
+    beside, rng = nearest(positions), np.random.default_rng(0)
     orders = (rng.permutation(region_ids) for _ in range(N_ORDERS))
-    n_shared = int((region_ids == region_ids[nearest]).sum())
-    return n_shared, np.array([(order == order[nearest]).sum() for order in orders])
+    n_shared = int((region_ids == region_ids[beside]).sum())
+    return n_shared, np.array([(order == order[beside]).sum() for order in orders])
 
 
 def _is_beyond_chance(n_shared: int, by_chance: np.ndarray, n_rois: int) -> bool | None:

@@ -22,6 +22,11 @@ FEWEST_ZEROS, TIMES_LONGER, FEWEST_ACTIVE = 50, 10, 20
 MANY_OF_BOTH, SOME_OF_BOTH = 100, 4
 #: Of fewer intervals it is not told whether times were rounded; of rounded ones so many differ from the commonest.
 FEWEST_INTERVALS, MIN_OTHERS = 100, 0.01
+#: Distance of two planes in pixels, so that the ROI beside another is one of the same plane.
+BETWEEN_PLANES = 100_000
+#: Of the neuropil so many ROIs are compared at most, and so many at least. It is of other ROIs if what is its ROI's is
+#: not more like it than half of what is of others, by so many standard deviations of chance.
+MOST_NEUROPIL, FEWEST_NEUROPIL, BEYOND_CHANCE = 400, 100, 4
 #: Two times closer than this, in s, are one: rounding to a tenth of a millisecond does no harm.
 SAME_TIME = 1e-4
 #: Names of types of ROIs that are neurons, and of those that are none.
@@ -29,16 +34,23 @@ NEURONS = {"cell", "cells", "neuron", "neurons"}
 NO_NEURONS = {f"{no}{noun}" for no in ("no ", "not ", "not a ", "non ", "non") for noun in ("cell", "neuron")}
 
 
-def sample_of(traces: np.ndarray) -> np.ndarray:
-    """Return (n, T') float32 of the frames in the middle of traces (T, N), of two groups of ROIs.
+def sampled(n_frames: int, n_rois: int) -> tuple[np.ndarray, slice]:
+    """Return the numbers (n,) of two groups of ROIs, and the frames in the middle, that are compared of traces.
 
     Groups, since a disk reads what lies together at once: IBL's files are in Fortran order.
     """
-    n_frames, n_rois = traces.shape
     start = max(0, (n_frames - MOST_FRAMES) // 2)
     firsts = (0,) if n_rois <= GROUP else (0, max(GROUP, n_rois - GROUP))
-    groups = [traces.T[first : first + GROUP] for first in firsts]
-    return np.concatenate([np.array(group)[:, start : start + MOST_FRAMES] for group in groups], dtype=np.float32)
+    rois = np.concatenate([np.arange(first, min(first + GROUP, n_rois)) for first in firsts])
+    return rois, slice(start, min(start + MOST_FRAMES, n_frames))
+
+
+def sample_of(traces: np.ndarray) -> np.ndarray:
+    """Return (n, T') float32 of traces (T, N): see ``sampled``."""
+    rois, frames = sampled(*traces.shape)
+    groups = np.split(rois, np.flatnonzero(np.diff(rois) > 1) + 1)
+    found = [np.array(traces.T[group[0] : group[-1] + 1])[:, frames] for group in groups]
+    return np.concatenate(found, dtype=np.float32)
 
 
 def share_of_others_beaten(fluorescence: np.ndarray, deconvolved: np.ndarray) -> float | None:
@@ -59,7 +71,19 @@ def share_of_others_beaten(fluorescence: np.ndarray, deconvolved: np.ndarray) ->
         Mean over the most active ROIs: 1 if all agree best with their own, 0.5 if they are in another order. None if
         there are too few frames or ROIs to tell.
     """
-    rises, events = np.diff(fluorescence, axis=1), deconvolved[:, 1:]
+    return _beaten_by_own(np.diff(fluorescence, axis=1), deconvolved[:, 1:])
+
+
+def share_beaten_when_deconvolved_again(former: np.ndarray, deconvolved: np.ndarray) -> float | None:
+    """Return how many of the other ROIs' former deconvolved activity agree less with the new than each ROI's own.
+
+    Parameters and return value as for ``share_of_others_beaten``.
+    """
+    return _beaten_by_own(former, deconvolved)
+
+
+def _beaten_by_own(rises: np.ndarray, events: np.ndarray) -> float | None:
+    """Return how many of the other ROIs' ``rises`` (n, T) agree less with a ROI's ``events`` (n, T) than its own."""
     alive = np.flatnonzero((np.ptp(rises, axis=1) > 0) & (np.ptp(events, axis=1) > 0))
     if rises.shape[1] < FEWEST_FRAMES or len(alive) < FEWEST_ROIS:
         return None
@@ -78,6 +102,64 @@ def _standard_ranks(values: np.ndarray) -> np.ndarray:
     powers = np.square(np.square(np.square(ranks)))
     centred = powers - powers.mean(axis=1, keepdims=True)
     found: np.ndarray = centred / np.linalg.norm(centred, axis=1, keepdims=True)
+    return found
+
+
+def neuropil_like_its_own(
+    fluorescence: np.ndarray, neuropil: np.ndarray, positions: np.ndarray
+) -> tuple[float, float, bool] | None:
+    """Return in which share of pairs neuropil is more like what is of its ROI than what is of another, and whether so.
+
+    Neuropil is part of the fluorescence of its own ROI, and the neuropil of neighbours overlaps: either is enough, for
+    fluorescence may be without neuropil. What all ROIs have in common tells nothing, and is left out.
+
+    Parameters
+    ----------
+    fluorescence, neuropil : (n, T) float32
+        Of the same ROIs and frames; finite.
+    positions : (n, 2 or 3) int
+        Row, column and plane of each ROI in the image.
+
+    Returns
+    -------
+    (float, float, bool) or None
+        Share by fluorescence, share by neighbours, and whether one of them is beyond chance, which is 0.5. None if
+        there are too few frames or ROIs to tell.
+    """
+    alive = (np.ptp(fluorescence, axis=1) > 0) & (np.ptp(neuropil, axis=1) > 0)
+    n = int(alive.sum())
+    if fluorescence.shape[1] < FEWEST_FRAMES or n < FEWEST_NEUROPIL:
+        return None
+    around = _without_common(neuropil[alive])
+    with_own = around @ _without_common(fluorescence[alive]).T
+    with_others = around @ around.T
+    np.fill_diagonal(with_others, -np.inf)
+    own = (with_own < np.diag(with_own)[:, None]).sum(axis=1)
+    with_near = with_others[np.arange(n), nearest(positions[alive])]
+    near = (with_others < with_near[:, None]).sum(axis=1) - 1  # the ROI itself is none of the others
+    shares = float(own.mean() / (n - 1)), float(near.mean() / (n - 2))
+    return *shares, max(shares) > 0.5 + BEYOND_CHANCE / np.sqrt(12 * n)
+
+
+def nearest(positions: np.ndarray) -> np.ndarray:
+    """Return the number of the ROI that is nearest to each in its plane of the image (n, 2 or 3), (n,) int."""
+    from scipy.spatial import cKDTree
+
+    image = positions * np.array([1, 1, BETWEEN_PLANES])[: positions.shape[1]]
+    _, near = cKDTree(image).query(image, k=2)
+    found: np.ndarray = np.where(near[:, 0] == np.arange(len(near)), near[:, 1], near[:, 0])
+    return found
+
+
+def _without_common(traces: np.ndarray) -> np.ndarray:
+    """Return traces (n, T) without their common part, each with mean 0 and length 1."""
+    found = traces.astype(np.float32)
+    for _ in range(2):
+        found -= found.mean(axis=1, keepdims=True)
+        found /= np.maximum(np.linalg.norm(found, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        common = found.mean(axis=0)
+        common /= max(float(np.linalg.norm(common)), np.finfo(np.float32).tiny)
+        found -= np.outer(found @ common, common)
     return found
 
 

@@ -84,6 +84,13 @@ def export(
     help="In this session, or FOV of it, only the positions of ROIs were corrected since its UIDs were registered: "
     "they are the same ROIs, in the same order.",
 )
+@click.option(
+    "--other-places",
+    multiple=True,
+    metavar="EID[:FOV_XX]",
+    help="In this session, or FOV of it, the UIDs are right although cells are at other places of the image than on "
+    "other days: do not compare the places. Kept with the account and the time.",
+)
 @click.option("--list", "listed", is_flag=True, help="List the tracking runs of SUBJECT, and how many curves use each.")
 @click.option("--drop", metavar="RUN", help="Delete a tracking run that nothing uses, by the start of its hash.")
 @as_json
@@ -95,6 +102,7 @@ def track(
     duplicates: str,
     uid_form: str,
     same_rois: tuple[str, ...],
+    other_places: tuple[str, ...],
     listed: bool,
     drop: str | None,
     as_json: bool,
@@ -112,7 +120,7 @@ def track(
     """
     from populate_scripts import commands
 
-    registers = uid_root or mirror or refresh or same_rois
+    registers = uid_root or mirror or refresh or same_rois or other_places
     if bool(registers) + listed + (drop is not None) > 1:
         raise click.UsageError("--list and --drop register nothing: use one of them alone")
     if as_json and not listed:
@@ -131,7 +139,8 @@ def track(
 
         echo(f"Deleted {commands.counts_text(drop_run(subject, drop))}")
         return
-    lines, failures = commands.track(subject, uid_root, mirror, refresh, duplicates, uid_form, same_rois)
+    said = same_rois, other_places
+    lines, failures = commands.track(subject, uid_root, mirror, refresh, duplicates, uid_form, *said)
     print_failures(failures)
     for line in lines:
         echo(line)

@@ -13,8 +13,8 @@ from pipeline.embedding import EmbeddingSettings
 from pipeline.embedding_days import DaysSettings, binned, rastermap_settings, zscored
 from pipeline.errors import ArgumentError, DataError, NotFoundError
 from pipeline.settings.signals import SignalSettings
-from schemas.days.tables import DaysParams, SharedEmbedding, SharedEmbeddingTask, cells_of, days_of, one_signal
-from schemas.decoding.run import shared_set
+from schemas.days.tables import DaysParams, SharedEmbedding, SharedEmbeddingTask, cells_of, days_of, made_of, one_signal
+from schemas.decoding.run import N_TRIES, shared_set
 from schemas.embedding import EmbeddingParams
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.queries.cells import n_shared_cells
@@ -22,7 +22,7 @@ from schemas.queries.errors import errors_of
 from schemas.responses.run import window_set
 from schemas.session import Behavior, Session
 from schemas.tracking import SessionSet, SharedCells
-from schemas.work.filling import fill
+from schemas.work.filling import Filled, fill
 
 
 @dataclass
@@ -47,6 +47,8 @@ class SharedEmbeddingRun:
         With 'trial_types': names of the kinds of trials.
     environment : str
         Key of Environment.
+    made_of : str
+        Hash of the files that were embedded: see ``schemas.days.tables.made_of``.
     notes : list of str
         What was left out, and why.
     """
@@ -60,6 +62,7 @@ class SharedEmbeddingRun:
     signal: str
     windows: list[str]
     environment: str
+    made_of: str
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -81,6 +84,8 @@ class SharedEmbeddingRun:
         ------
         NotFoundError
             The session is not one of the set.
+        DataError
+            The session is not that which was embedded any more: its files have changed and were read again.
         ArgumentError
             There is no such half.
         """
@@ -93,7 +98,10 @@ class SharedEmbeddingRun:
         return self.activity(eid)[0]
 
     def activity(self, eid: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return the activity of a session in the order, z-scored, (N, T) float32, and its times, (T,) s."""
+        """Return the activity of a session in the order, z-scored, (N, T) float32, and its times, (T,) s.
+
+        Errors as of ``matrix``.
+        """
         self._check(eid)
         _, _, signal = (DaysParams & self.task).settings()
         (day,) = [one for one in days_of(self.task["session_set"], signal) if one.eid == eid]
@@ -106,7 +114,7 @@ class SharedEmbeddingRun:
         return {eid: self.matrix(eid) for eid in self.eids}
 
     def roi_keys(self, eid: str) -> list[dict[str, Any]]:
-        """Return eid, fov and roi of each row of ``matrix`` in a session."""
+        """Return eid, fov and roi of each row of ``matrix`` in a session; errors as there."""
         self._check(eid)
         cells = SharedCells.Cell & {"session_set": self.task["session_set"], "eid": eid}
         rows = cells.proj("fov", "roi").to_dicts(order_by="shared_cell")
@@ -115,6 +123,12 @@ class SharedEmbeddingRun:
     def _check(self, eid: str) -> None:
         if eid not in self.eids:
             raise NotFoundError("the session is not one of the set", eid=eid, expected=", ".join(self.eids))
+        if self.made_of != (found := made_of(self.task)):
+            raise DataError(
+                "what the order is of is not what is in the database now: files of the set have changed, and were read "
+                "again", eid=eid, expected=f"files with hash {self.made_of}", found=found,
+                do="Ask for the embedding again: meso embed-days, or meso.embed_days(eids)",
+            )  # fmt: skip
 
 
 def run_embedding(
@@ -160,12 +174,11 @@ def run_embedding(
     params = DaysParams.add(settings, of_windows, signal)
     task = SharedEmbeddingTask.add(session_set, EmbeddingParams.add(rastermap), params)
     if not (SharedEmbedding & task):
-        sessions = [{"eid": eid} for eid in eids]
-        if of_windows:
-            fill([Behavior], sessions, progress=progress)
-        if signal:
-            fill([Signal], [{**one, **SignalParams.key_of(signal)} for one in sessions], progress=progress)
-        done = fill([SharedEmbedding], task, progress=progress)
+        for _ in range(N_TRIES):
+            done = _fill_once(eids, task, of_windows, signal, progress)
+            # neither there nor failed: files were read again meanwhile, and the job was lost
+            if done.errors or done.unfinished or SharedEmbedding & task:
+                break
         if not (SharedEmbedding & task):
             reasons = [row["message"] for row in errors_of([SharedEmbedding], task)]
             raise DataError(
@@ -174,6 +187,18 @@ def run_embedding(
     found = stored_embedding(task)
     found.notes[:0] = failed.values()
     return found
+
+
+def _fill_once(
+    eids: Sequence[str], task: dict[str, str], windows: dict | None, signal: SignalSettings | None, progress: bool
+) -> Filled:
+    """Populate what an embedding needs, and the embedding; return how that went."""
+    sessions = [{"eid": eid} for eid in eids]
+    if windows:
+        fill([Behavior], sessions, progress=progress)
+    if signal:
+        fill([Signal], [{**one, **SignalParams.key_of(signal)} for one in sessions], progress=progress)
+    return fill([SharedEmbedding], task, progress=progress)
 
 
 def stored_embedding(task: dict[str, str]) -> SharedEmbeddingRun:
@@ -189,10 +214,10 @@ def stored_embedding(task: dict[str, str]) -> SharedEmbeddingRun:
     NotFoundError
         It is not stored.
     """
-    rows = (SharedEmbedding & task).to_dicts()
-    if len(rows) != 1:
+    if not SharedEmbedding & task:
         raise NotFoundError("the embedding of several days is not stored", do="Compute it with: meso populate")
-    (row,) = rows
+    files = made_of(task)  # before the order: if they are replaced now, it is of others than these
+    row = (SharedEmbedding & task).fetch1()
     of_set = {"session_set": task["session_set"]}
     members = (SessionSet.Member & of_set).proj()
     sessions = Session.proj("session_date", "session_number") & members
@@ -203,4 +228,5 @@ def stored_embedding(task: dict[str, str]) -> SharedEmbeddingRun:
         str((SessionSet & of_set).fetch1("subject")), {name: row[name] for name in SharedEmbeddingTask.primary_key},
         sessions.to_dicts(order_by="session_date, session_number, eid"), np.array(uids), ranks.astype(np.int64),
         settings, row["shared_signal"], list(row["shared_windows"]), row["environment"],
+        files,
     )  # fmt: skip

@@ -162,15 +162,13 @@ class SharedEmbedding(WholeDelete, dj.Computed):
 
     def make_fetch(self, key):
         settings, windows, signal = (DaysParams & key).settings()
-        of_set = {"session_set": key["session_set"]}
-        sources = [sources_key(
-            FOV.Source & (SessionSet.FOV & of_set).proj(), Behavior.Source & (SessionSet.Member & of_set).proj()
-        )]  # fmt: skip
-        if signal:
-            of_signal = Signal.Source & SignalParams.key_of(signal) & (SessionSet.Member & of_set).proj()
-            sources.append(sources_key(of_signal))
         rastermap = asdict((EmbeddingParams & key).settings())
-        return rastermap, asdict(settings), windows, asdict(signal) if signal else None, sources
+        return rastermap, asdict(settings), windows, asdict(signal) if signal else None, made_of(key)
+
+    @staticmethod
+    def also_read(key: dict) -> list[dict]:
+        """Return the keys of the sessions that a job reads: its own key does not name them."""
+        return (SessionSet.Member & {"session_set": key["session_set"]}).keys()
 
     def make_compute(self, key, rastermap, settings, windows, signal, sources):
         rastermap, settings = EmbeddingSettings(**rastermap), DaysSettings(**settings)
@@ -202,6 +200,22 @@ class SharedEmbedding(WholeDelete, dj.Computed):
         )
         for part, found in rows.items():
             getattr(self, part).insert({**key, **row} for row in found)
+
+
+def made_of(task: dict) -> str:
+    """Return a hash of the files that an embedding is of, as they have been read.
+
+    Those with trials only of 'trial_types'. Files that were replaced are read again under the same keys.
+    """
+    settings, _, signal = (DaysParams & task).settings()
+    of_set = {"session_set": task["session_set"]}
+    sessions = (SessionSet.Member & of_set).proj()
+    files = [FOV.Source & (SessionSet.FOV & of_set).proj()]
+    if settings.embedded == "trial_types":
+        files.append(Behavior.Source & sessions)
+    if signal:
+        files.append(Signal.Source & SignalParams.key_of(signal) & sessions)
+    return sources_key(*files)
 
 
 @dataclass

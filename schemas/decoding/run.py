@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.decoding import NDCSettings
-from pipeline.errors import DataError
+from pipeline.errors import DataError, NotFoundError
 from schemas.decoding.populations import n_cells_inside
 from schemas.decoding.results import Failure, NDCRun, TargetRun, stored_run
 from schemas.decoding.same_signal import check_same_signal
@@ -19,7 +19,10 @@ from schemas.session import Behavior
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile
 from schemas.work.filling import fill
 
-__all__ = ["Failure", "NDCRun", "TargetRun", "match_cells", "run_ndc", "shared_set", "stored_run"]
+__all__ = ["Failure", "NDCRun", "TargetRun", "match_cells", "run_ndc", "shared_set", "stored_run", "without_result"]
+
+#: A question is asked so often at most, while sessions lack a result because their files are read again meanwhile.
+N_TRIES = 3
 
 
 def run_ndc(
@@ -68,9 +71,30 @@ def run_ndc(
         raise DataError(
             "at least two sessions are needed to compare curves", expected="2 or more", found=f"{len(set(eids))}"
         )
+    rule: dict[str, Any] = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    rule["neurons_only"] = neurons_only
+    for n_left in reversed(range(N_TRIES)):
+        try:
+            found, unfinished = _run_once(eids, run, settings, by_region, rule, mixed_signals, progress)
+        except NotFoundError:  # the set is gone with a FOV whose files have changed: it is asked anew
+            if not n_left:
+                raise
+            continue
+        lacking = without_result(found, [target.curves for target in found.targets])
+        if unfinished or not lacking:
+            break
+    # without these notes the curves that are computed elsewhere, or were lost, would seem not to exist
+    found.notes += [*unfinished, *lacking]
+    return found
+
+
+def _run_once(
+    eids: Sequence[str], run: dict, settings: Sequence[NDCSettings], by_region: Sequence[str], rule: dict[str, Any],
+    mixed_signals: bool, progress: bool,
+) -> tuple[NDCRun, list[str]]:  # fmt: skip
+    """Do what ``run_ndc`` does, once; return also what other workers have not finished."""
     fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
-    quality = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
-    session_set, failed = shared_set(eids, run, neurons_only=neurons_only, progress=progress, **quality)
+    session_set, failed = shared_set(eids, run, progress=progress, **rule)
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
     settings = _of_each_region(session_set, settings, by_region) if len(by_region) else settings
     if not mixed_signals:
@@ -82,11 +106,32 @@ def run_ndc(
     family = NDCFamily.add([{**session_set, **key} for key in params])
     steps.append(fill([NDCComparison], family, progress=progress))
     found = stored_run(session_set, params)
-    # without this note the curves that another worker is computing would seem not to exist
-    found.notes += [str(jobs) for step in steps for jobs in step.unfinished]
     # at the front: these sessions are not in the set, so nothing stored knows of them
     found.unusable[:0] = [Failure(eid, "", "TrackedFOV", message) for eid, message in failed.items()]
-    return found
+    return found, [str(jobs) for step in steps for jobs in step.unfinished]
+
+
+def without_result(found: Any, rows: Sequence[Sequence[dict[str, Any]]]) -> list[str]:
+    """Return a note for each session of a set that has neither a result nor a failure for a target.
+
+    Its files were read again while the results of the set were computed, and its jobs were lost.
+
+    Parameters
+    ----------
+    found : NDCRun or TransferRun
+    rows : sequence of sequence of dict
+        The results of each target, with ``eid``.
+    """
+    members = (SessionSet.Member & found.session_set).to_arrays("eid", order_by="eid").tolist()
+    lacking: dict[str, list[str]] = {}
+    for target, results in zip(found.targets, rows, strict=True):
+        known = {row["eid"] for row in results} | {one.eid for one in (*found.unusable, *target.failures)}
+        for eid in (eid for eid in members if eid not in known):
+            lacking.setdefault(eid, []).append(target.name)
+    return [
+        f"session {eid} has neither a result nor a failure ({', '.join(names)}): its files were read again meanwhile; "
+        f"ask again" for eid, names in lacking.items()
+    ]  # fmt: skip
 
 
 def fill_signals(session_set: dict, settings: Sequence[NDCSettings], *, progress: bool = False) -> None:

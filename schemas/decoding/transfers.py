@@ -11,7 +11,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.transfer import TransferDecay
 from schemas.decoding.naming import dates_of, names_of
 from schemas.decoding.results import Failure
-from schemas.decoding.run import fill_signals, shared_set
+from schemas.decoding.run import N_TRIES, fill_signals, shared_set, without_result
 from schemas.decoding.same_signal import check_same_signal, different_signals, note_of
 from schemas.decoding.tables import NDCParams, TransferMatrix, TransferResult, TransferTask, TrialFeatures, settings_of
 from schemas.decoding.transfer_rows import decay_of, square, tested
@@ -181,9 +181,24 @@ def run_transfer(
         There are fewer than two sessions, a session is of another subject, no cell is in all sessions, or the sessions
         were read with different signals and the settings name none.
     """
+    rule: dict[str, Any] = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
+    rule["neurons_only"] = neurons_only
+    for _ in range(N_TRIES):
+        found, unfinished = _run_once(eids, run, settings, scaler, rule, mixed_signals, progress)
+        lacking = without_result(found, [target.rows for target in found.targets])
+        if unfinished or not lacking:
+            break
+    found.notes += [*unfinished, *lacking]
+    return found
+
+
+def _run_once(
+    eids: Sequence[str], run: dict, settings: Sequence[NDCSettings], scaler: str, rule: dict[str, Any],
+    mixed_signals: bool, progress: bool,
+) -> tuple[TransferRun, list[str]]:  # fmt: skip
+    """Do what ``run_transfer`` does, once; return also what other workers have not finished."""
     fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
-    rule = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
-    session_set, failed = shared_set(eids, run, progress=progress, neurons_only=neurons_only, **rule)
+    session_set, failed = shared_set(eids, run, progress=progress, **rule)
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
     if not mixed_signals:
         check_same_signal(session_set, settings)
@@ -195,9 +210,8 @@ def run_transfer(
         fill([TransferResult, TransferMatrix], tasks, progress=progress),
     ]
     found = stored_transfer(session_set, params, scaler)
-    found.notes += [str(jobs) for step in steps for jobs in step.unfinished]
     found.unusable[:0] = [Failure(eid, "", "TrackedFOV", message) for eid, message in failed.items()]
-    return found
+    return found, [str(jobs) for step in steps for jobs in step.unfinished]
 
 
 def stored_transfer(session_set: dict, params: Sequence[dict], scaler: str) -> TransferRun:

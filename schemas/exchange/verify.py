@@ -31,9 +31,11 @@ from schemas.rows import jobs_of
 from schemas.session import Behavior, FOVFolder, Wheel
 from schemas.storage import bulk
 from schemas.tracking import TrackingFile
+from schemas.upkeep.mixtures import mixtures_of
 
-#: Kinds of findings about activity that is not stored yet: they are no faults of what is stored.
-NOTES = ("pending", "failed")
+#: Kinds of findings about activity that is not stored yet, and about files that may not be right: they are no faults of
+#: what is stored.
+NOTES = ("pending", "failed", "mixed", "doubt")
 #: Columns of small arrays and their shapes, by table. A size is a number, the name of a column of this row or of the
 #: row of a second table, or None for any number; a shape of None allows any.
 BLOB_SHAPES: tuple[tuple[type[dj.Table], type[dj.Table] | None, dict[str, tuple | None]], ...] = (
@@ -55,7 +57,9 @@ class Finding:
     ----------
     kind : str
         'damaged' (does not decode), 'missing', 'wrong' (not what its row says), 'differs' (from the file), 'changed'
-        (the file was changed since it was read), 'no file'; 'pending' or 'failed' for activity that is not stored yet.
+        (the file was changed since it was read), 'no file'; 'pending' or 'failed' for activity that is not stored yet;
+        'mixed' for files that are written together, of which some are older than others; 'doubt' for what was odd when
+        it was read.
     table : str
     error : DataError
         With session and FOV, and what was expected and found.
@@ -108,7 +112,7 @@ class Verified:
 
     @property
     def ok(self) -> bool:
-        """Whether there are no findings, except for activity that is not stored yet."""
+        """Whether there are no findings, except for activity that is not stored yet and doubts about files."""
         return all(finding.kind in NOTES for finding in self.findings)
 
     def __iadd__(self, other: Verified) -> Verified:
@@ -149,12 +153,22 @@ def verify_session(eid: str, *, source: bool = False) -> Verified:
             _verify_files(table, {"eid": eid}, done)
     for found in compare.changed_uids(eid) if source else ():
         done.findings.append(Finding(*found))
+    done.findings += _doubts(eid)
     for table, other, shapes in BLOB_SHAPES:
         done += _verify_blobs(eid, table, other, shapes)
     for raster in (RasterTiles & {"eid": eid}).to_dicts():
         done += _verify_tiles(raster)
     done.seconds = time.perf_counter() - begin
     return done
+
+
+def _doubts(eid: str) -> list[Finding]:
+    """Return what may be wrong with the files that a session was read from, and could not be told for certain."""
+    mixed = [DataError(str(one), eid=eid, do=f"Then run: meso update {eid}") for one in mixtures_of(eid)]
+    texts = (Wheel.Doubt & {"eid": eid}).to_arrays("doubt_text", order_by="doubt")
+    doubts = [DataError(text.removeprefix(f"session {eid}, "), eid=eid) for text in texts.tolist()]
+    found = [("mixed", "Session", error) for error in mixed] + [("doubt", "Wheel", error) for error in doubts]
+    return [Finding(*one) for one in found]
 
 
 def _verify_fov(fov: dict, source: bool) -> Verified:

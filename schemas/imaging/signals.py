@@ -131,10 +131,11 @@ class Signal(ReadsSession, WholeDelete, dj.Imported):
     def make_compute(self, key, registered, collection, recorded, settings):
         settings = SignalSettings(settings["kind"], DffSettings(**settings["of_dff"]))
         fov = read_recorded(key, registered, collection, recorded)
+        if fov.signal == "deconvolved":  # with which the fluorescence is compared: so far only its size was
+            fov.reader.path(SIGNALS[fov.signal], collection)
         found = reading.read_fluorescence(
-            one_for(key["eid"], registered), key["eid"], key["fov"], collection, fov.traces.shape,
-            neuropil=settings.needs_neuropil,
-        )  # fmt: skip
+            one_for(key["eid"], registered), key["eid"], key["fov"], collection, fov, neuropil=settings.needs_neuropil
+        )
         # here, not in make_insert: computing takes long, and no transaction is open yet
         packed, sources = _packed(found, fov.frame_times, settings), found.reader.sources
         _check_recorded(key, sources, recorded)

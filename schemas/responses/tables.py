@@ -465,6 +465,11 @@ class Stability(WholeDelete, dj.Computed):
         )
         return asdict((StabilityParams & key).settings()), sources
 
+    @staticmethod
+    def also_read(key: dict) -> list[dict]:
+        """Return the keys of the sessions that a job reads: its own key does not name them."""
+        return (SessionSet.Member & {"session_set": key["session_set"]}).keys()
+
     def make_compute(self, key, settings, sources):
         sessions = _sessions_of(key)
         cells = [_cells_of(key["session_set"], row["eid"]) for row in sessions]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline import reading
-from schemas.session import ReadsSession, one_for
+from schemas.session import files_of, one_for
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def changed_rows(eid: str, one: Any = None, *, content: bool) -> list[ChangedRow
     ConfigError
         The ONE cache of the session is not on this machine.
     """
-    rows = [(table, *row) for table in ReadsSession.choosing for row in table.Source.by_row({"eid": eid})]
+    rows = files_of(eid)
     if not rows:
         return []
     reader = reading.SessionReader(one or one_for(eid), eid)

@@ -13,7 +13,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import permutations
 from typing import Any
 
@@ -23,6 +23,8 @@ from datajoint.errors import DuplicateError
 
 from pipeline import reading
 from pipeline.errors import DataError, MesoError
+from pipeline.reading.fov import POSITIONS, SIGNALS, TYPES, UUIDS, is_of_same_rois
+from pipeline.reading.plausible import sample_of, sampled
 from schemas.behavior import ChoiceModel
 from schemas.cascade import Cascade
 from schemas.days.tables import SharedEmbedding, SharedEmbeddingTask
@@ -39,16 +41,29 @@ from schemas.decoding.tables import (
     TrialFeatures,
 )
 from schemas.embedding import Embedding, ImportedOrder, RasterTiles, embeddings_of_fovs
+from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalParams
+from schemas.imaging.tables import FOV, Activity
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.responses.tables import CellResponse, Stability, StabilityTask, TrialTypeMean
 from schemas.server.binding import table_named
 from schemas.server.connection import lock
 from schemas.server.settings import prefix
-from schemas.session import FINGERPRINT, Behavior, ReadsSession, Session, Wheel, one_for, trials_of
+from schemas.session import (
+    FINGERPRINT,
+    Behavior,
+    ReadsSession,
+    Session,
+    Wheel,
+    files_of,
+    mixture_note,
+    one_for,
+    trials_of,
+)
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
+from schemas.upkeep.mixtures import Standing, mixture_rows, standing_mixtures
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import retry
 
@@ -116,14 +131,14 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
     with nullcontext() if dry_run else lock(prefix() + "update"):
         done, subjects = Updated(), _subjects(eids)
         eids = _with_unfinished(eids, subjects, done)
-        ready = _ready(_changed(eids, done), done)
+        ready, mixtures = _ready(_changed(eids, done), done)
         runs = _changed_runs(eids, ready, done)
         cascades = [Cascade(rows) for rows in _starts(ready) if rows]
         done.tables = _counts(cascades)
         if dry_run:
             return done
         if cascades or runs:
-            done.update_id = _replace(ready, runs, cascades)
+            done.update_id = _replace(ready, runs, cascades, mixtures)
         # only now: files may have changed again since an update was killed, and its rows are of those before
         for row in _unfinished():
             waiting = _waiting(row)
@@ -158,10 +173,15 @@ def _changed(eids: Sequence[str], done: Updated) -> list[ChangedRow]:
     return done.changes
 
 
-def _ready(changed: list[ChangedRow], done: Updated) -> list[ChangedRow]:
+#: What an update finds of files that are not of one writing, by session.
+Mixtures = dict[str, list[reading.Mixture]]
+
+
+def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], Mixtures]:
     """Return the rows whose new files can be read, so that no good row gives way to an error; the rest are failures.
 
-    If some of a session cannot be read, all of it stays: old and new files can have other clocks.
+    If some of a session cannot be read, all of it stays: old and new files can have other clocks. Returned are also the
+    files of which some have changed and others have not.
     """
     read: list[_Read] = []
     problems = {id(row): _problem(row, changed, read, done) for row in changed}
@@ -175,9 +195,11 @@ def _ready(changed: list[ChangedRow], done: Updated) -> list[ChangedRow]:
             done.failures.append(f"{row.table} stays as it is, {reason}")
         done.notes += _older(row)
     ready = [row for row in changed if row.key["eid"] not in kept]
+    mixtures = {}
     for eid in sorted({row.key["eid"] for row in ready}):
-        done.notes += _half_done(eid, [row for row in ready if row.key["eid"] == eid])
-    return ready
+        mixtures[eid] = _mixtures(eid, [one for one in read if one.row.key["eid"] == eid], ready)
+        done.notes += [f"{mixture_note(eid, one)} once more" for one in mixtures[eid]]
+    return ready, mixtures
 
 
 def _kept(changed: list[ChangedRow], problems: dict[int, str]) -> set[str]:
@@ -213,8 +235,6 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done
     except MesoError as error:
         return f"the new files cannot be used: {error}"
     done.notes += _exchanged(table, row, sources, [key for key in replaced if key != row.key])
-    if row.table == Behavior.__name__:
-        done.notes += _half_trials(row, data.table)
     read.append(_Read(row, None if row.table == Signal.__name__ else data, sources))  # traces would fill the memory
     return ""
 
@@ -226,9 +246,7 @@ def _signal_problem(row: ChangedRow, read: list[_Read]) -> str:
     for fov in (one.data for one in read if row.is_of(one.row)):
         try:
             client = one_for(row.key["eid"], registered)
-            reading.read_fluorescence(
-                client, row.key["eid"], row.key["fov"], collection, fov.traces.shape, neuropil=neuropil
-            )
+            reading.read_fluorescence(client, row.key["eid"], row.key["fov"], collection, fov, neuropil=neuropil)
         except MesoError as error:
             return f"the new files cannot be used: {error}"
     return ""
@@ -311,38 +329,95 @@ def _exchanged(table: Any, row: ChangedRow, sources: Sequence[reading.Source], r
         )
 
 
-def _half_done(eid: str, rows: list[ChangedRow]) -> Iterator[str]:
-    """Yield a note where some files of a new alignment, or of a new extraction of a FOV, are not there (yet)."""
-    files = [(key, row) for table in ReadsSession.choosing for key, row in table.Source.by_row({"eid": eid})]
-    halves = reading.half_aligned(
-        (change for row in rows for change in row.changes), (source for _, row in files for source in row)
-    )
-    yield from _half_note(eid, "files with times", "the session was aligned again", halves)
-    for changed in (row for row in rows if row.table == "FOV"):
-        # with its signals: fluorescence and neuropil come with every extraction, too
-        of_fov = [row for row in rows if row.is_of(changed)]
-        recorded = [source for key, row in files if key.get("fov") == changed.key["fov"] for source in row]
-        halves = reading.half_extracted((change for row in of_fov for change in row.changes), recorded)
-        yield from _half_note(eid, "files of ROIs", "the FOV was extracted again", halves)
+def _mixtures(eid: str, read: list[_Read], changed: list[ChangedRow]) -> list[reading.Mixture]:
+    """Return the files of a session that are written together, of which some have changed and others have not (yet)."""
+    rows = [row for row in changed if row.key["eid"] == eid]
+    files = [(key, row) for _, key, row in files_of(eid)]
+    every = [source for _, row in files for source in row]
+    changes = [change for row in rows for change in row.changes]
+    found = [_mixture("files with times", "the session was aligned again", reading.half_aligned(changes, every))]
+    for one in read:
+        if one.row.table == Behavior.__name__:
+            found += _half_trials(one.row, one.data.table)
+        if one.row.table == FOV.__name__:
+            # with its signals: fluorescence and neuropil come with every extraction, too
+            of_fov = [change for row in rows if row.is_of(one.row) for change in row.changes]
+            recorded = [source for key, row in files if key.get("fov") == one.row.key["fov"] for source in row]
+            found += _half_extracted(one, of_fov, recorded)
+    known = standing_mixtures(eid)
+    now = {reading.without_revision(source.dataset): source.sha256 for one in read for source in one.sources}
+    return [joined for one in found if one and (joined := _with_former(one, known, now))]
 
 
-def _half_trials(row: ChangedRow, trials: Any) -> Iterator[str]:
-    """Yield a note where some files of new trials are not there (yet): they can be shifted by a trial."""
-    eid, recorded = row.key["eid"], [source for _, files in Behavior.Source.by_row(row.key) for source in files]
-    former = trials_of(eid)
+def _with_former(one: reading.Mixture, known: Sequence[Standing], now: dict[str, str]) -> reading.Mixture | None:
+    """Return a mixture as it is with what former updates found; None if it is none.
+
+    None of the older files is one that came before, when the newer ones were lacking; nor have the newer ones been put
+    back to what they were before they were found to be newer.
+
+    Parameters
+    ----------
+    one : Mixture
+    known : sequence of Standing
+    now : dict of str to str
+        The sha256 of each new file, by path without revision.
+    """
+    came_before: set[str] = set()
+    for former in (former for former in known if former.mixture.what == one.what):
+        if set(one.newer) <= set(former.mixture.newer) and all(now.get(p) == former.former[p] for p in one.newer):
+            return None
+        if set(former.mixture.older) & set(one.newer):
+            came_before |= set(former.mixture.newer)
+    older = tuple(dataset for dataset in one.older if dataset not in came_before)
+    return replace(one, older=older) if older else None
+
+
+def _mixture(what: str, reason: str, halves: tuple[Iterable[str], Iterable[str]]) -> reading.Mixture | None:
+    newer, older = map(tuple, halves)
+    return reading.Mixture(what, newer, older, reason) if newer else None
+
+
+def _half_extracted(
+    one: _Read, changes: list[reading.Change], recorded: list[reading.Source]
+) -> list[reading.Mixture | None]:
+    """Return the files of a FOV that are not of one extraction, or not of one histology."""
+    halves = reading.half_extracted(changes, recorded)
+    if not any(halves) and not _is_activity_of_same_rois(one):
+        halves = reading.half_of_rois(changes, recorded)
+    places = reading.half_placed(changes, recorded) if not any(halves) else ((), ())
+    return [
+        _mixture("files of ROIs", "the FOV was extracted again", halves),
+        _mixture("regions and places in the brain", "a histology gives both", places),
+    ]
+
+
+def _is_activity_of_same_rois(one: _Read) -> bool:
+    """Return whether new activity of a FOV is, by a sample, of the ROIs of which the stored activity is.
+
+    Activity that is deconvolved again alone is. If it comes with positions or types, or cannot be compared, it is taken
+    to be.
+    """
+    names = {reading.without_revision(change.dataset).rpartition("/")[2] for change in one.row.changes}
+    stored, shape = (FOV & one.row.key).fetch1(), one.data.traces.shape
+    if not names & set(SIGNALS.values()) or names & {TYPES, POSITIONS, UUIDS}:
+        return True
+    if (stored["n_frames"], stored["n_rois"]) != shape or not Activity & one.row.key:
+        return True
+    rois, frames = sampled(*shape)
+    before = fov_traces(one.row.key["eid"], one.row.key["fov"], rois, frames)
+    return is_of_same_rois((stored["signal"], before), (one.data.signal, sample_of(one.data.traces)))
+
+
+def _half_trials(row: ChangedRow, trials: Any) -> list[reading.Mixture | None]:
+    """Return the files of new trials that are not there (yet): they can be shifted by a trial."""
+    recorded = [source for _, files in Behavior.Source.by_row(row.key) for source in files]
+    former = trials_of(row.key["eid"])
     are_others = any(not np.array_equal(former[name], trials[name].to_numpy(), equal_nan=True) for name in FINGERPRINT)
-    for collection in sorted(set(trials["collection"])):
-        halves = reading.half_trials(row.changes, recorded, collection, are_others=are_others)
-        yield from _half_note(eid, "files of trials", "behaviour was extracted again", halves)
-
-
-def _half_note(eid: str, what: str, reason: str, halves: tuple[list[str], list[str]]) -> Iterator[str]:
-    changed, same = (", ".join(half) for half in halves)
-    if changed:
-        yield (
-            f"session {eid}: {what} have changed ({changed}), and others have not ({same}). If {reason}, files are "
-            f"still to come: then run meso update {eid} once more"
-        )
+    return [
+        _mixture("files of trials", "behaviour was extracted again",
+                 reading.half_trials(row.changes, recorded, collection, are_others=are_others))
+        for collection in sorted(set(trials["collection"]))
+    ]  # fmt: skip
 
 
 def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -> list[dict[str, Any]]:
@@ -420,7 +495,7 @@ def _counts(cascades: list[Cascade]) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade]) -> str:
+def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade], mixtures: Mixtures) -> str:
     """Write down changes, questions and former results, and delete the rows, all or nothing; return the update's id."""
     key = {"update_id": secrets.token_hex(16)}
     with SourceUpdate.connection.transaction:
@@ -437,6 +512,7 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
                 }),
             },
         })  # fmt: skip
+        SourceUpdate.Mixture.insert({**key, **row} for row in mixture_rows(mixtures))
         FormerResult.insert({**key, **former} for former in _former(cascades))
         for cascade in cascades:
             cascade.delete(reason=f"meso update {key['update_id']}: files changed")

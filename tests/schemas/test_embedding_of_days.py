@@ -25,6 +25,7 @@ from pipeline.settings.signals import SignalSettings
 from pipeline.signals.peri_event import WINDOWS
 from pipeline.tracking.uids import UIDS
 from populate_scripts.ingest import ingest
+from schemas.cascade import preview
 from schemas.days.run import run_embedding, stored_embedding
 from schemas.days.tables import DaysParams, SharedEmbedding, SharedEmbeddingTask
 from schemas.embedding import EmbeddingParams
@@ -251,9 +252,108 @@ def test_an_update_of_the_files_embeds_again(found, lab, eids, run):
     assert [len(rows) for rows in ranks] == [len(found.cells)]
 
 
+def scaled(path: Path, factor: float) -> None:
+    np.save(path, np.asfortranarray(factor * np.load(path), np.float32))
+
+
+def test_an_order_is_not_shown_over_activity_that_was_read_since(found, lab, eids, run):
+    """Nor over means of trials that were read since, by an object that was made before."""
+    run_embedding(eids, run)
+    of_types = run_embedding(eids, run, DaysSettings("trial_types", min_trials=2))
+    before, path = stored_embedding(found.task), lab.alf("second") / "FOV_01" / DECONVOLVED
+    shown, even = before.matrix(eids[1]), of_types.matrix(eids[1], "even")
+    scaled(path, 0.5)
+    write_one_tables(lab.root)
+    assert update([eids[1]]).failures == []
+    for stale in (before, of_types):
+        with pytest.raises(DataError, match="files of the set have changed, and were read again"):
+            stale.matrix(eids[0])  # the order is of all sessions
+        with pytest.raises(DataError, match="Ask for the embedding again"):
+            stale.activity(eids[1])
+    stored_embedding(found.task).matrix(eids[1])
+    scaled(path, 2)
+    write_one_tables(lab.root)
+    assert update([eids[1]]).failures == []
+    np.testing.assert_array_equal(before.matrix(eids[1]), shown)
+    np.testing.assert_array_equal(of_types.matrix(eids[1], "even"), even)
+
+
+@pytest.mark.parametrize("what", ["activity", "trials"])
+def test_files_that_are_exchanged_and_put_back_while_an_embedding_is_computed_do_not_get_in(
+    found, lab, eids, run, monkeypatch, what
+):
+    """The files are those of before when it begins and when it ends; in between others were read."""
+    settings = DaysSettings("trial_types", min_trials=2) if what == "trials" else DaysSettings(bin_seconds=1)
+    task, made = run_embedding(eids, run, settings).task, SharedEmbedding.make_compute
+    expected = (SharedEmbedding & task).fetch1("KEY"), stored_embedding(task).order.tolist()
+    (SharedEmbedding & task).delete()
+    path = next(lab.alf("third").rglob("_ibl_trials.table.pqt")) if what == "trials" else (
+        lab.alf("third") / "FOV_00" / DECONVOLVED
+    )  # fmt: skip
+    own, seen = path.read_bytes(), []
+    table = schemas.Behavior if what == "trials" else schemas.Activity
+
+    def read_again() -> None:
+        write_one_tables(lab.root)
+        assert update([eids[2]]).failures == []
+
+    def exchanged_meanwhile(self, key, *fetched):
+        if seen:
+            return made(self, key, *fetched)
+        seen.append(key)
+        if what == "trials":
+            trials = pd.read_parquet(path)
+            trials.loc[trials.index[:40:3], "choice"] *= -1
+            trials.loc[trials.index[:40:3], "feedbackType"] *= -1
+            trials.to_parquet(path)
+        else:
+            traces = np.load(path)
+            np.save(path, np.asfortranarray(traces * np.linspace(0.2, 3, len(traces), dtype=np.float32)[:, None]))
+        with monkeypatch.context() as inside:
+            inside.setattr(SharedEmbedding, "make_compute", made)
+            read_again()
+            assert table & {"eid": eids[2]}
+            (SharedEmbedding & task).delete()
+            computed = made(self, key, *fetched)
+            path.write_bytes(own)
+            read_again()
+            (SharedEmbedding & task).delete()
+        return computed
+
+    monkeypatch.setattr(SharedEmbedding, "make_compute", exchanged_meanwhile)
+    fill([SharedEmbedding], task)
+    monkeypatch.undo()
+    assert not SharedEmbedding & task, "an order of other files was stored"
+    again = run_embedding(eids, run, settings)
+    assert ((SharedEmbedding & task).fetch1("KEY"), again.order.tolist()) == expected
+
+
+def test_an_embedding_whose_job_is_lost_is_computed_again(found, eids, run, monkeypatch):
+    """As an update takes it away, when the files of a session are read again."""
+    made, seen = SharedEmbedding.make_compute, []
+
+    def lost_once(self, key, *fetched):
+        if not seen:
+            seen.append((jobs_of(SharedEmbedding) & key).delete_quick(get_count=True))
+        return made(self, key, *fetched)
+
+    monkeypatch.setattr(SharedEmbedding, "make_compute", lost_once)
+    again = run_embedding(eids, run, DaysSettings(bin_seconds=3))
+    assert seen == [1] and set(again.order) == set(found.order) and SharedEmbedding & again.task
+
+
 def test_trials_and_settings_take_their_embeddings_along(found, eids, run):
     of_types = run_embedding(eids, run, DaysSettings("trial_types", min_trials=2))
     (schemas.Behavior & {"eid": eids[2]}).delete()
     assert not SharedEmbedding & of_types.task and SharedEmbedding & found.task
     (EmbeddingParams & {"embedding_params": of_types.task["embedding_params"]}).delete()
     assert not SharedEmbeddingTask & of_types.task
+
+
+def test_all_embeddings_go_without_a_restriction(found, eids, run):
+    """The rows that a part of a table takes along were taken for the only ones to go."""
+    run_embedding(eids, run)
+    for table in (SharedEmbedding, schemas.Behavior, schemas.Wheel):
+        assert preview(table())[table.__name__] == len(table()) > 0
+    assert SharedEmbedding().delete() > 0
+    assert not SharedEmbedding() and not SharedEmbedding.Rank()

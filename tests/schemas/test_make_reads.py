@@ -119,3 +119,16 @@ def test_what_make_compute_reads_is_written_down(filled, database, monkeypatch):
     expected = written_down()
     expected["Activity"].remove("DatabaseId")  # the demo's traces are in no store
     assert read == expected
+
+
+def test_jobs_of_a_set_say_which_sessions_they_read(filled):
+    """So that a delete takes them from their workers: files may be exchanged and put back while a job runs."""
+    of_sets = [
+        table for table in auto_populated() if "session_set" in table.primary_key and "eid" not in table.primary_key
+    ]
+    in_parts = {table for table in of_sets if "make_compute" in vars(table)}
+    assert {schemas.Stability, schemas.SharedEmbedding} <= in_parts
+    for table in in_parts:
+        for key in table.proj().to_dicts():
+            members = (schemas.SessionSet.Member & {"session_set": key["session_set"]}).to_arrays("eid")
+            assert {row["eid"] for row in table.also_read(key)} == set(members), table.__name__

@@ -15,6 +15,7 @@ from support.statements import statements
 
 import meso
 import schemas
+import schemas.upkeep.update
 from drawing.curves import DrawableRun
 from pipeline.decoding import NDCSettings
 from pipeline.demo.repository import write_demo_repository, write_one_tables
@@ -32,6 +33,7 @@ from schemas.decoding.same_signal import check_same_signal
 from schemas.decoding.transfers import run_transfer, stored_transfer
 from schemas.imaging.signals import Signal, SignalParams, SignalTask
 from schemas.responses.run import run_stability
+from schemas.rows import jobs_of
 from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
@@ -437,6 +439,63 @@ def test_a_curve_with_c_of_former_dff_of_another_session_is_not_stored(lab, fill
     write_neuropil(lab, lambda neuropil: 2 * neuropil - with_shared_mode(neuropil))
     assert update([lab.eids["both"]]).failures == []
     (schemas.NDCParams & {"ndc_params": key["ndc_params"]}).delete()
+
+
+@pytest.mark.one_backend
+@pytest.mark.parametrize("kind", ["curves", "transfer"])
+def test_sessions_whose_files_are_replaced_while_their_set_is_computed_are_filled_again(lab, monkeypatch, kind):
+    """In the first job of a set, an update in another process has deleted what is made of the neuropil of 'both'.
+
+    It has not read it again yet. Without numbers of trials in common the job of 'raw' is not lost.
+    """
+    run, settings = TrackingRun.register("SIG1"), NDCSettings(**SETTINGS, signal="dff", equalize_trials=False, seed=8)
+    table, ask = {"curves": (schemas.NDCResult, run_ndc), "transfer": (schemas.TransferResult, run_transfer)}[kind]
+    files = {path: path.read_bytes() for path in lab.alf("both").glob(f"FOV_*/{NEUROPIL}")}
+    fill([Signal], [{"eid": eid} for eid in pair(lab)])  # features wait for every signal that was asked for
+    made, seen = table.make_compute, []
+
+    def replaced_meanwhile(self, key, *fetched):
+        found = made(self, key, *fetched)
+        if not seen:
+            seen.append(key)
+            write_neuropil(lab, with_shared_mode)
+            monkeypatch.setattr(schemas.upkeep.update, "_complete", lambda *_: None)
+            assert update([lab.eids["both"]]).failures == []
+            others = [key for key in SignalParams.proj().to_dicts() if key != SignalParams.key_of(settings.own_signal)]
+            fill([Signal], {"eid": lab.eids["both"]}, others)
+            assert not schemas.TrialFeatures & key & {"eid": lab.eids["both"]}
+        return found
+
+    monkeypatch.setattr(table, "make_compute", replaced_meanwhile)
+    done = ask(pair(lab), run, [settings])
+    monkeypatch.undo()
+    (target,) = done.targets
+    rows = target.curves if kind == "curves" else target.rows
+    assert {row["eid"] for row in rows} == set(pair(lab)) and done.failures == []
+    assert not any("neither a result nor a failure" in note for note in done.notes)
+    for path, content in files.items():
+        path.write_bytes(content)
+    write_one_tables(lab.root)
+    assert update([lab.eids["both"]]).failures == []
+    (schemas.NDCParams & schemas.NDCParams.add(settings)).delete()
+
+
+@pytest.mark.one_backend
+def test_sessions_that_are_lost_again_and_again_are_named(lab, monkeypatch):
+    run, settings = TrackingRun.register("SIG1"), NDCSettings(**SETTINGS, signal="dff", equalize_trials=False, seed=9)
+    lost, made = lab.eids["both"], schemas.NDCResult.make_insert
+
+    def lost_meanwhile(self, key, *computed):
+        made(self, key, *computed)
+        (jobs_of(schemas.NDCResult) & {"eid": lost, "ndc_params": key["ndc_params"]}).delete_quick()
+
+    monkeypatch.setattr(schemas.NDCResult, "make_insert", lost_meanwhile)
+    monkeypatch.setattr(schemas.NDCResult, "key_source", schemas.TrialFeatures.proj() & f"eid <> '{lost}'")
+    done = run_ndc(pair(lab), run, [settings])
+    assert done.table["eid"].tolist() == [lab.eids["raw"]]
+    (note,) = [note for note in done.notes if "neither a result nor a failure" in note]
+    assert note.startswith(f"session {lost} has neither a result nor a failure (choice): its files were read again")
+    (schemas.NDCParams & schemas.NDCParams.add(settings)).delete()
 
 
 def test_neuropil_of_another_session_is_refused(lab, filled):

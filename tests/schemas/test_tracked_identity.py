@@ -173,6 +173,27 @@ def test_a_day_that_was_tracked_before_the_others_tell_is_named_by_them(mouse, t
     assert list(track(tmp_path)[1]) == [mouse.eid(0)]
 
 
+def test_a_person_can_say_that_cells_are_at_other_places_on_a_day(mouse, tmp_path, meso_command):
+    """Of the file as it is: of another one, it has not been said."""
+    root = mouse.tree(tmp_path / "one", {1: shuffled}, range(2))
+    run, errors = track(root)
+    place = f"{mouse.eid(1)}:FOV_00"
+    assert f"meso track {MOUSE} --other-places {place}" in errors[mouse.eid(1)]
+    words = ("track", MOUSE, "--uid-root", root, "--other-places")
+    assert "--other-places takes a session, or a FOV" in meso_command(*words, f"{mouse.eid(1)}:FOV_x").stderr
+    wrong = meso_command(*words, mouse.eid(3))
+    assert wrong.returncode == 1 and "said to have other places" in wrong.stderr and not schemas.TrackedFOV & run
+    done = meso_command(*words, place)
+    assert done.returncode == 0, done.stderr
+    said = f"Session {mouse.eid(1)}, FOV_00: the UIDs are taken to be right, wherever cells are on other days"
+    assert said in done.stdout and len(schemas.TrackedFOV & run) == 2
+    (row,) = (RegisteredUIDs.OtherPlaces & {"subject": MOUSE}).to_dicts()
+    assert (row["eid"], row["said_by"]) == (mouse.eid(1), schemas.connect().get_user())
+    assert len(row["uid_sha256"]) == 64 and row["said_at"]
+    another = {1: lambda lines: shuffled(shuffled(lines))}
+    assert mouse.eid(1) in track(mouse.tree(tmp_path / "other", another, range(3)))[1]
+
+
 def test_rois_that_are_not_those_of_the_file_say_nothing_of_other_days(mouse, tmp_path):
     """Of two days, one has a file of another extraction with as many ROIs: only that one is refused."""
     run = TrackingRun.register(MOUSE, mouse.tree(tmp_path, {1: shuffled}, range(2)))

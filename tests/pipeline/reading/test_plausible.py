@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from support.calcium import Recording, simulate
+from scipy.ndimage import gaussian_filter
+from scipy.signal import lfilter
+from support.calcium import Recording, deconvolve, simulate
 
 from pipeline.reading.fov import MIN_BEATEN_BY_OWN, TOO_COARSE
 from pipeline.reading.plausible import (
     first_of_zeros,
     micrometres_per_pixel,
     neuron_types,
+    neuropil_like_its_own,
     not_at_zero,
     rounding_step,
+    share_beaten_when_deconvolved_again,
     share_of_others_beaten,
     types_by_probability,
 )
@@ -52,6 +56,68 @@ def test_events_alone_without_noise_are_told_too():
     fluorescence = 600 + 60 * (2 * events + rng.standard_normal(events.shape))
     assert share_of_others_beaten(fluorescence, events) > 0.95
     assert share_of_others_beaten(fluorescence, rng.permutation(events)) < MIN_BEATEN_BY_OWN
+
+
+def imaged(
+    n_rois: int,
+    rng: np.random.Generator,
+    *,
+    part: float = 0.7,
+    blur: float = 3.0,
+    common: float = 3.0,
+    noise: float = 0.2,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return fluorescence and neuropil (n, T), and positions (n, 2), of ROIs in a smooth field of neuropil.
+
+    Parameters
+    ----------
+    part : float
+        Of the neuropil, in the fluorescence.
+    blur : float
+        Of the field, in 32nds of the image; 0: each ROI has neuropil of its own.
+    common, noise : float
+        Standard deviation of what all ROIs have, and of what each has alone.
+    """
+    positions, shape = rng.integers(0, 512, (n_rois, 2)), (n_rois, 800)
+    y, x = positions.T // 16
+    fields = gaussian_filter(rng.standard_normal((800, 32, 32)), (0, blur, blur))
+    around = fields[:, y, x].T / fields.std() if blur else rng.standard_normal(shape)
+    around = around + common * rng.standard_normal(800) + noise * rng.standard_normal(shape)
+    events = (rng.random(shape) < 0.02) * rng.gamma(4, 2.5, shape)
+    own = lfilter([1], [1, -0.8], events) + rng.standard_normal(shape)
+    return (100 + own + part * around).astype(np.float32), (100 + around).astype(np.float32), positions
+
+
+NEUROPIL: dict[str, dict[str, float]] = {
+    "usual": {}, "none in the fluorescence": {"part": 0}, "of each ROI alone": {"blur": 0},
+    "little in the fluorescence": {"part": 0.1, "noise": 1}, "mostly common": {"common": 10},
+    "wide and noisy": {"part": 0, "blur": 12, "noise": 1, "common": 10},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", NEUROPIL)
+@pytest.mark.parametrize("n_rois", [120, 400])
+def test_neuropil_is_like_that_of_its_roi_and_in_another_order_is_not(kind, n_rois):
+    rng = np.random.default_rng(12)
+    fluorescence, neuropil, positions = imaged(n_rois, rng, **NEUROPIL[kind])
+    neuropil[3] = 0  # a ROI at the edge, without neuropil
+    assert neuropil_like_its_own(fluorescence, neuropil, positions)[2]
+    for order in (np.arange(n_rois)[::-1], *(rng.permutation(n_rois) for _ in "abcd")):
+        own, near, is_sound = neuropil_like_its_own(fluorescence, neuropil[order], positions)
+        assert not is_sound and max(own, near) < 0.62
+    assert neuropil_like_its_own(fluorescence[:90], neuropil[:90], positions[:90]) is None
+    assert neuropil_like_its_own(fluorescence[:, :150], neuropil[:, :150], positions) is None
+
+
+@pytest.mark.parametrize("tau", [0.5, 1.0, 1.5])
+@pytest.mark.parametrize("kind", SOUND)
+def test_activity_that_is_deconvolved_again_is_of_the_same_rois_and_in_another_order_is_not(kind, tau):
+    rng = np.random.default_rng(13)
+    fluorescence, neuropil, former = simulate(SOUND[kind], rng)
+    again = deconvolve(fluorescence - 0.5 * neuropil, SOUND[kind].rate, tau).astype(np.float32)
+    assert share_beaten_when_deconvolved_again(former, again) > 0.95
+    for order in (rng.permutation(len(again)) for _ in "abcd"):
+        assert share_beaten_when_deconvolved_again(former, again[order]) < MIN_BEATEN_BY_OWN
 
 
 def test_of_few_frames_or_active_rois_it_is_not_told():

@@ -530,26 +530,46 @@ def test_fluorescence_of_other_rois_is_refused_also_where_positions_were_correct
 
 
 def test_neuropil_that_is_a_copy_of_the_fluorescence_is_refused(session):
-    traces = np.load(session.fov / f"{F}.npy")
+    traces, data = np.load(session.fov / f"{F}.npy"), session.read()
     np.save(session.fov / f"{NEUROPIL}.npy", np.ascontiguousarray(traces))  # saved again: other bytes
     with pytest.raises(DataError, match=r"ROINeuropilActivityF.npy: the neuropil is a copy of the fluorescence"):
-        read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", traces.shape, neuropil=True)
-    read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", traces.shape, neuropil=False)
+        read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", data, neuropil=True)
+    read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", data, neuropil=False)
+
+
+@pytest.mark.parametrize("is_part", [True, False], ids=["part of the fluorescence", "like that of neighbours only"])
+def test_neuropil_in_another_order_is_refused(large, is_part):
+    """Before any dF/F was asked for; it is as large, and no copy."""
+    data, rng = large.read(), np.random.default_rng(0)
+    waves = (
+        rng.standard_normal((len(data.traces), 3))
+        @ np.cos(data.stack_pos[:, :2] @ rng.normal(0, 0.02, (2, 3)) + [0, 1, 2]).T
+    )
+    own = 0.5 * np.load(large.fov / f"{F}.npy") if is_part else 200.0
+    neuropil = own + 20 * waves + rng.standard_normal(waves.shape)
+    np.save(large.fov / f"{NEUROPIL}.npy", np.asfortranarray(neuropil, np.float32))
+    place = large.one(), large.eid, 1, "alf/FOV_01", data
+    assert read_fluorescence(*place, neuropil=True).neuropil.shape == data.traces.shape
+    for order in (np.arange(data.n_rois)[::-1], rng.permutation(data.n_rois)):
+        np.save(large.fov / f"{NEUROPIL}.npy", np.asfortranarray(neuropil[:, order], np.float32))
+        with pytest.raises(DataError, match=rf"{NEUROPIL}.npy: the neuropil is not of the ROIs in {F}.npy \(expected"):
+            read_fluorescence(large.one(), large.eid, 1, "alf/FOV_01", data, neuropil=True)
+    read_fluorescence(*place, neuropil=False)
 
 
 @pytest.mark.parametrize("name", [F, NEUROPIL])
 def test_fluorescence_that_ends_in_zeros_or_is_of_other_rois_is_refused_where_it_is_read(session, name):
     np.save(session.fov / f"{NEUROPIL}.npy", 0.5 * np.load(session.fov / f"{F}.npy"))
-    shape = np.load(session.fov / f"{F}.npy").shape
-    read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", shape, neuropil=True)
+    data = session.read()
+    read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", data, neuropil=True)
     traces = np.load(session.fov / f"{name}.npy")
     session.change(name, set_at(slice(400, None), 0))
     with pytest.raises(DataError, match=rf"FOV_01, alf/FOV_01/{name}.npy: the activity ends in zeros of all ROIs"):
-        read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", shape, neuropil=True)
+        read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", data, neuropil=True)
     np.save(session.fov / f"{name}.npy", traces[:, ::-1])
     if name == F:
         with pytest.raises(DataError, match=rf"{DECONVOLVED}.npy: the deconvolved activity is not of the ROIs in {F}"):
-            read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", shape, neuropil=False)
+            read_fluorescence(session.one(), session.eid, 1, "alf/FOV_01", data, neuropil=False)
 
 
 def name_types(session: Session, *names: str) -> None:

@@ -999,6 +999,30 @@ def test_labels_of_version_27_are_classes(old_tables):
     }  # fmt: skip
 
 
+OLD_UPDATES = """
+import json
+import schemas
+from schemas.upkeep.mixtures import mixtures_of
+from support import version_1
+
+schemas.activate()
+print(json.dumps([mixtures_of(version_1.EIDS[0]), len(schemas.RegisteredUIDs.OtherPlaces()), len(schemas.NDCResult())]))
+"""
+
+
+def test_updates_of_version_28_say_nothing_of_files_of_two_writings(old_tables):
+    old = old_tables(28)
+    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+    parts = {"provenance": "source_update__mixture", "tracking": "registered_u_i_ds__other_places"}
+    for schema, table in parts.items():
+        assert old.database.query(exists, args=(old.prefix + schema, table)).fetchone()[0] == 0
+    old.upgrade(": files of several writings; places of cells")
+    for place in parts.items():
+        here, new = old.declared(*place)
+        assert here == new != {}, place
+    assert old.run(OLD_UPDATES) == [[], 0, 2]
+
+
 # ---------------------------------------------------------------- views
 
 

@@ -41,6 +41,7 @@ import schemas.upkeep.update
 from pipeline import reading
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import DataError
+from pipeline.settings.signals import SignalSettings
 from populate_scripts.ingest import ingest
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
@@ -921,7 +922,8 @@ def test_fovs_that_are_aligned_one_by_one_leave_the_rows_of_before(session):
 def test_an_older_revision_that_comes_back_is_noted(session):
     """The newer one was withdrawn, or the table of the cache was written without it."""
     newer = session.revise(TIMES, lambda times: times + 0.05)
-    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    with pytest.warns(UserWarning, match="files with times are newer"):
+        assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
     newer.unlink()
     write_one_tables(session.root)
     expected = (
@@ -932,7 +934,8 @@ def test_an_older_revision_that_comes_back_is_noted(session):
     done = update([session.eid])
     assert done.failures == [] and expected in done.notes
     session.revise(TIMES, lambda times: times + 0.05)
-    done = update([session.eid])  # a newer one is no reason to doubt
+    with pytest.warns(UserWarning, match="files with times are newer"):
+        done = update([session.eid])  # a newer one is no reason to doubt
     assert done.update_id and not any("older revision" in note for note in done.notes)
 
 
@@ -1024,6 +1027,149 @@ def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(sessio
     new = ", ".join(f"alf/FOV_00/{name}" for name in (ACTIVITY, UUIDS))
     assert f"session {session.eid}: files of ROIs have changed ({new}), and others have not (" in note
     assert all(f"alf/FOV_00/{name}" in note for name in (TYPES, POSITIONS, REGIONS, PLACES))
+
+
+# ---------------------------------------------------------------- files of two writings
+
+
+def mixed(session: OneSession) -> list[str]:
+    """Return what verify says of files that are not of one writing, of any time before."""
+    found = verify_session(session.eid)
+    assert found.ok
+    return [str(one) for one in found.findings if one.kind == "mixed"]
+
+
+def reverse_rois(session: OneSession, *names: str, folder: str = "") -> None:
+    """Write arrays of a FOV with the ROIs in the opposite order, in place or as a revision."""
+    for name in names:
+        array = np.load(session.file(name))
+        turned = array[:, ::-1] if name in (ACTIVITY, FLUORESCENCE) else array[::-1]
+        path = session.file(f"{folder}/{name}" if folder else name)
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, np.asfortranarray(turned) if turned.ndim == 2 else turned.copy())
+    write_one_tables(session.root)
+
+
+IN_PART: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
+    "activity and fluorescence": ((ACTIVITY, FLUORESCENCE), (TYPES, POSITIONS, UUIDS), "files of ROIs"),
+    "types and classifier": ((TYPES, CLASSIFIER), (ACTIVITY, POSITIONS, UUIDS), "files of ROIs"),
+    "places": ((PLACES,), (REGIONS,), "regions and places in the brain"),
+    "regions": ((REGIONS,), (PLACES,), "regions and places in the brain"),
+}
+
+
+@pytest.mark.parametrize("part", IN_PART)
+def test_a_part_of_the_files_of_rois_that_changes_alone_is_noted_and_the_note_is_kept(session, part):
+    """In place, and so that the arrays agree with each other: only what has changed and what has not tells."""
+    names, same, what = IN_PART[part]
+    fill(SESSION_TABLES, {"eid": session.eid})
+    if PLACES in names:  # in the opposite order they are refused
+        np.save(session.file(PLACES), np.load(session.file(PLACES)) + 100)
+    else:
+        reverse_rois(session, *names)
+    done = update([session.eid])
+    (note,) = done.notes
+    new = ", ".join(sorted(f"alf/FOV_00/{name}" for name in names if name != FLUORESCENCE))
+    assert done.failures == [] and f"session {session.eid}: {what} have changed ({new}), and others have not (" in note
+    assert all(f"alf/FOV_00/{name}" in note.split("others")[1] for name in same)
+    assert note.endswith(f"files are still to come: then run meso update {session.eid} once more")
+    (kept,) = mixed(session)
+    assert kept.startswith(f"mixed: Session, session {session.eid}: {what} have changed ({new}), and others have not (")
+
+
+def test_activity_that_is_deconvolved_again_is_not_noted(session):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    traces = np.load(session.file(ACTIVITY))
+    events = np.where(traces > np.percentile(traces, 20, axis=0), 3 * traces, 0)
+    np.save(session.file(ACTIVITY), np.asfortranarray(events, traces.dtype))
+    done = update([session.eid])
+    assert (done.failures, done.notes, len(done.changes)) == ([], [], 1) and mixed(session) == []
+
+
+def test_a_mixture_is_no_more_when_the_rest_has_come_or_the_former_files_are_back(session):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    files = {path: path.read_bytes() for path in (session.file(TYPES).parent).iterdir()}
+    reverse_rois(session, ACTIVITY, FLUORESCENCE)
+    assert len(update([session.eid]).notes) == len(mixed(session)) == 1
+    reverse_rois(session, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
+    (note,) = update([session.eid]).notes
+    new = ", ".join(sorted(f"alf/FOV_00/{name}" for name in (TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)))
+    assert f"files of ROIs have changed ({new}), and others have not (alf/FOV_00/{UUIDS})" in note
+    assert all(f"others have not (alf/FOV_00/{UUIDS})" in text for text in mixed(session))
+    new_uuids(session.file(UUIDS))
+    done = update([session.eid])
+    assert done.notes == [] and mixed(session) == []
+    for path, content in files.items():
+        path.write_bytes(content)
+    assert update([session.eid]).notes == [] and mixed(session) == []
+    reverse_rois(session, ACTIVITY, FLUORESCENCE)
+    assert len(update([session.eid]).notes) == len(mixed(session)) == 1
+    for path, content in files.items():
+        path.write_bytes(content)
+    done = update([session.eid])
+    assert done.changes and mixed(session) == []
+
+
+def behaviour_later(session: OneSession) -> None:
+    """Write a new alignment of trials and wheel as a revision; that of imaging is still to come."""
+    alf, before = session.alf("it"), {fov: np.load(session.file(TIMES, fov)) for fov in range(2)}
+    align_again(session, -0.05, in_place=False)
+    for fov in before:
+        shutil.rmtree(session.file(REVISION, fov))
+    assert (alf / REVISION / TRIALS).exists()
+    write_one_tables(session.root)
+
+
+REVISED: dict[str, tuple[Callable[[OneSession], None], str, str, str]] = {
+    "clocks of behaviour": (
+        behaviour_later, "files with times", f"alf/{REVISION}/{WHEEL_TIMES}", f"alf/FOV_00/{TIMES}"
+    ),
+    "types and classifier": (
+        lambda session: reverse_rois(session, TYPES, CLASSIFIER, folder=REVISION), "files of ROIs",
+        f"alf/FOV_00/{REVISION}/{CLASSIFIER}", f"alf/FOV_00/{POSITIONS}",
+    ),
+    "regions": (
+        lambda session: reverse_rois(session, REGIONS, folder=REVISION), "regions and places in the brain",
+        f"alf/FOV_00/{REVISION}/{REGIONS}", f"alf/FOV_00/{PLACES}",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", REVISED)
+def test_files_of_several_revisions_are_told_when_they_are_first_read_and_ever_after(session, what):
+    write, group, newer, older = REVISED[what]
+    write(session)
+    with pytest.warns(UserWarning, match="are newer") as warned:
+        filled = fill(SESSION_TABLES, {"eid": session.eid})
+    assert filled.errors == []
+    said = {str(warning.message) for warning in warned}
+    assert all(text.startswith(f"session {session.eid}: {group} are newer (") for text in said)
+    assert any(newer in text.split("others")[0] and older in text.split("others")[1] for text in said)
+    assert all(text.endswith(f"files are still to come: then run meso update {session.eid}") for text in said)
+    (kept,) = mixed(session)
+    assert newer in kept.split("others")[0] and older in kept.split("others")[1]
+
+
+def test_fluorescence_of_another_extraction_than_the_stored_activity_is_refused(session):
+    """Both files are new when it is asked for, and agree with each other; before, only the size was compared."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    for name in (ACTIVITY, FLUORESCENCE):
+        replace(session.file(name), lambda traces: traces[:, ::-1].copy())
+    settings = SignalSettings("fluorescence")
+    schemas.SignalTask.ask([session.eid], [settings])
+    ((_, _, message),) = fill([schemas.Signal], {"eid": session.eid, "fov": 0}).errors
+    assert f"alf/FOV_00/{ACTIVITY}: the file changed since it was read" in message
+    for name in (ACTIVITY, FLUORESCENCE):
+        replace(session.file(name), lambda traces: traces[:, ::-1].copy())
+    for name in (ACTIVITY, FLUORESCENCE):  # as revisions: the recorded activity is still there
+        session.revise(name, lambda traces: np.asfortranarray(traces[:, ::-1]))
+    retry([schemas.Signal])
+    ((_, _, message),) = fill([schemas.Signal], {"eid": session.eid, "fov": 0}).errors
+    assert f"the deconvolved activity is not of the ROIs in {FLUORESCENCE}" in message
+    shutil.rmtree(session.file(REVISION))
+    write_one_tables(session.root)
+    retry([schemas.Signal])
+    assert fill([schemas.Signal], {"eid": session.eid}).errors == []
 
 
 def starts_in_files(session: OneSession) -> dict[str, float]:

@@ -49,6 +49,9 @@ from schemas.work.jobs import Job, Queue
 from schemas.work.reports import errors, retry
 from schemas.work.runner import JobRunner
 
+#: The times of one FOV of a session change in most tests here; that this is told is tested in test_changed_files.py.
+pytestmark = pytest.mark.filterwarnings("ignore:.*files with times are newer")
+
 SETTINGS = [
     NDCSettings(target=target, ks=(4, 8), r=2, n_label_shuffles=2, cv_splits=2) for target in ("choice", "stimulus")
 ]

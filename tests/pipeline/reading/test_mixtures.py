@@ -1,0 +1,137 @@
+"""Which files that are written together were read in several revisions, without a file or a database."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.reading import Source, mixed_revisions, without_revision
+
+ACTIVITY, F, NEUROPIL = "mpci.ROIActivityDeconvolved.npy", "mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy"
+UUIDS, TYPES, CLASSIFIER = "mpciROIs.uuids.csv", "mpciROIs.mpciROITypes.npy", "mpciROIs.cellClassifier.npy"
+POSITIONS, TIMES, SHIFT = "mpciROIs.stackPos.npy", "mpci.times.npy", "mpciStack.timeshift.npy"
+REGIONS, PLACES = (f"mpciROIs.{name}_estimate.npy" for name in ("brainLocationIds_ccf_2017", "mlapdv"))
+FINAL_REGIONS, FINAL_PLACES = (name.replace("_estimate", "") for name in (REGIONS, PLACES))
+OF_FOV = (ACTIVITY, F, NEUROPIL, UUIDS, TYPES, CLASSIFIER, POSITIONS, TIMES, SHIFT, REGIONS, PLACES)
+TRIALS = ("table.pqt", "stimOff_times.npy", "quiescencePeriod.npy")
+SESSION = (
+    *(f"alf/_ibl_trials.{name}" for name in TRIALS),
+    *(f"alf/_ibl_wheel.{name}.npy" for name in ("timestamps", "position")),
+    *(f"alf/FOV_{fov:02d}/{name}" for fov in range(2) for name in OF_FOV),
+)  # fmt: skip
+TABLE, OFF, PERIODS, WHEEL, TURNS = SESSION[:5]
+FOLDER = "alf/FOV_00"
+
+
+def told(new: dict[str, str], without: tuple[str, ...] = ()) -> list[tuple[str, set[str], set[str]]]:
+    """Return the mixtures of a session of which some datasets are of a later revision, as datasets."""
+    files = []
+    for path in (*SESSION, *(path for path in new if path not in SESSION)):
+        folder, _, name = path.rpartition("/")
+        full = f"{folder}/#{new[path]}#/{name}" if new.get(path) else path
+        files += [Source(full, "", new.get(path, ""), 1, "0" * 64)] if path not in without else []
+    return [
+        (one.what, set(map(without_revision, one.newer)), set(map(without_revision, one.older)))
+        for one in mixed_revisions(files)
+    ]  # fmt: skip
+
+
+def all_of(*paths: str, revision: str = "2026-01-01") -> dict[str, str]:
+    return dict.fromkeys(paths, revision)
+
+
+def in_fov(*names: str) -> list[str]:
+    return [f"{FOLDER}/{name}" for name in names]
+
+
+ALIGNED = [path for path in SESSION if path.rpartition("/")[2] in (TIMES, "_ibl_wheel.timestamps.npy")] + [TABLE, OFF]
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        {},
+        all_of(*SESSION),
+        all_of(*SESSION[:3]),  # trials extracted again: they are compared with the wheel
+        all_of(*ALIGNED),
+        all_of(*in_fov(*OF_FOV)),  # a FOV extracted again: its times are those of before
+        all_of(*in_fov(TYPES)), all_of(*in_fov(POSITIONS)), all_of(*in_fov(ACTIVITY)),
+        all_of(*in_fov(TYPES, POSITIONS)),
+        all_of(*in_fov(REGIONS, PLACES)), all_of(*in_fov(SHIFT)), all_of(TURNS), all_of(*in_fov(NEUROPIL)),
+        all_of(*in_fov(TYPES)) | all_of(*in_fov(ACTIVITY), revision="2025-01-01") | all_of(PERIODS, OFF, TABLE),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_is_written_or_corrected_by_itself_is_not_told(new):
+    assert told(new) == []
+
+
+@pytest.mark.parametrize(
+    ("new", "older"),
+    [
+        ([TABLE, OFF, PERIODS, WHEEL, TURNS], in_fov(TIMES)),
+        ([WHEEL], [TABLE, OFF]),
+        (in_fov(TIMES), [WHEEL, "alf/FOV_01/mpci.times.npy"]),
+        ([*in_fov(TIMES), TABLE, OFF, PERIODS], [WHEEL]),
+        ([path for path in ALIGNED if path != WHEEL], [WHEEL]),
+    ],
+    ids=str,
+)
+def test_clocks_of_several_alignments_are_told(new, older):
+    """Behaviour was aligned again, and the frame times are still to come, or the reverse."""
+    ((_, newer, of_before),) = [one for one in told(all_of(*new)) if one[0] == "files with times"]
+    assert newer == set(new) & {*ALIGNED, *in_fov(TIMES)} and set(older) <= of_before
+
+
+def test_without_a_wheel_the_trials_are_the_clock_of_behaviour():
+    """There is nothing that they are compared with."""
+    new, wheel = all_of(TABLE, OFF, PERIODS), (WHEEL, TURNS)
+    assert told(new, wheel) == [("files with times", {TABLE, OFF}, {f"alf/FOV_0{fov}/{TIMES}" for fov in (0, 1)})]
+
+
+@pytest.mark.parametrize(
+    "new", [(TYPES, CLASSIFIER), (F,), (ACTIVITY, F), (ACTIVITY, TYPES), (ACTIVITY, POSITIONS, UUIDS, TYPES)], ids=str
+)
+def test_a_part_of_an_extraction_is_told(new):
+    rest = {ACTIVITY, F, NEUROPIL, UUIDS, TYPES, CLASSIFIER, POSITIONS} - set(new)
+    assert told(all_of(*in_fov(*new))) == [("files of ROIs", set(in_fov(*new)), set(in_fov(*rest)))]
+
+
+def test_what_was_corrected_since_does_not_hide_the_older_part():
+    new = all_of(*in_fov(ACTIVITY, F, POSITIONS, UUIDS, CLASSIFIER)) | all_of(*in_fov(TYPES), revision="2026-03-01")
+    ((what, _, older),) = told(new)
+    assert (what, older) == ("files of ROIs", set(in_fov(NEUROPIL)))
+
+
+@pytest.mark.parametrize("new", [(REGIONS,), (PLACES,)], ids=str)
+def test_regions_without_places_are_told(new):
+    (other,) = {REGIONS, PLACES} - set(new)
+    assert told(all_of(*in_fov(*new))) == [("regions and places in the brain", set(in_fov(*new)), set(in_fov(other)))]
+
+
+@pytest.mark.parametrize(("final", "gone", "left"), [(FINAL_REGIONS, REGIONS, PLACES), (FINAL_PLACES, PLACES, REGIONS)])
+def test_one_of_histology_beside_an_estimate_is_told_whatever_its_revision(final, gone, left):
+    for new in (all_of(*in_fov(final), revision=""), all_of(*in_fov(final), revision="") | all_of(*in_fov(left))):
+        found = told(new, tuple(in_fov(gone)))
+        assert [(what, older) for what, _, older in found] == [("regions and places in the brain", set(in_fov(left)))]
+    both = all_of(*in_fov(FINAL_REGIONS, FINAL_PLACES), revision="")
+    assert told(both, tuple(in_fov(REGIONS, PLACES))) == []
+
+
+@pytest.mark.parametrize("new", [(OFF,), (PERIODS,), (TABLE,), (PERIODS, OFF)], ids=str)
+def test_a_part_of_the_trials_is_told(new):
+    found = [one for one in told(all_of(*new)) if one[0] == "files of trials"]
+    assert found == [("files of trials", set(new), {TABLE, OFF, PERIODS} - set(new))]
+
+
+def test_an_alignment_gives_no_periods_of_quiescence():
+    assert [one[0] for one in told(all_of(TABLE, OFF))] == []
+
+
+def test_it_says_which_files_and_what_may_have_been_done():
+    (found,) = mixed_revisions(
+        [Source(f"alf/FOV_00/#2026-01-01#/{F}", "", "2026-01-01", 1, ""), Source(f"alf/FOV_00/{TYPES}", "", "", 1, "")]
+    )
+    assert str(found) == (
+        f"files of ROIs are newer (alf/FOV_00/#2026-01-01#/{F}), and others are older (alf/FOV_00/{TYPES}). If the FOV "
+        "was extracted again, files are still to come"
+    )
