@@ -14,6 +14,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.own_labels import read_labels
 from pipeline.errors import ArgumentError, ConfigError, DataError
 from pipeline.settings.curves import check_own_name
+from pipeline.settings.signals import SignalSettings
 from populate_scripts.demo import raster_name, write
 from schemas.cascade import Cascade
 from schemas.decoding.run import run_ndc
@@ -35,7 +36,7 @@ from schemas.session import Behavior, Session
 from schemas.setup import migrations
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
 from schemas.work import reports
-from schemas.work.filling import SESSION_TABLES, Filled, fill
+from schemas.work.filling import SESSION_TABLES, Filled, fill, fill_signal
 from schemas.work.states import JobStatus
 
 if TYPE_CHECKING:
@@ -349,7 +350,9 @@ def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> It
 
     for eid in eids:
         figure = meso.plot_raster(eid, **drawing)
-        yield save(figure, output / f"{raster_name(eid)}.{suffix}", embedding_of(eid))
+        signal = SignalSettings.named(drawing["signal"])
+        name = raster_name(eid) + (f"_{signal.kind}" if signal else "")
+        yield save(figure, output / f"{name}.{suffix}", embedding_of(eid, signal))
 
 
 def tracked_rasters(
@@ -382,14 +385,15 @@ def tracked_rasters(
             do="Name fewer sessions; 'meso tracking' shows which of them share cells",
         )
     # rows of the anchor and of the other sessions are the same cells, so one order serves for all
-    order = meso.load_or_embed(anchor, restrict=rows[anchor])["isort"]
+    order = meso.load_or_embed(anchor, restrict=rows[anchor], signal=drawing["signal"])["isort"]
     places = ROI & (SharedCells.Cell & session_set)
     colors = distinct_region_colors((BrainRegion & places.proj("region_id")).to_arrays("acronym"))
     note = f": {len(order)} tracked cells in the order of {session_title(anchor)}"
     for eid, own in rows.items():
         figure = meso.plot_raster(eid, restrict=own, order=order, region_colors=colors, note=note, **drawing)
         name = f"{raster_name(eid)}_tracked_{session_set['session_set'][:8]}_by_{anchor[:8]}.{suffix}"
-        yield save(figure, output / name, {"eid": eid, **session_set, "order_of": embedding_of(anchor)})
+        order_of = embedding_of(anchor, SignalSettings.named(drawing["signal"]))
+        yield save(figure, output / name, {"eid": eid, **session_set, "order_of": order_of})
 
 
 def track(
@@ -621,6 +625,7 @@ def export(
     neurons_only: bool,
     overwrite: bool,
     tracking_run: str | None,
+    signal: str,
     say: Callable[[str], object],
 ) -> list[str]:
     """Export sessions, calling ``say`` with the path of each as soon as it is written; return the failures."""
@@ -629,9 +634,12 @@ def export(
     failures = []
     for eid in eids:
         try:
+            if (asked := SignalSettings.named(signal)) and Session & {"eid": eid}:
+                fill_signal(eid, asked)
             path = export_session(
-                eid, kind, output, neurons_only=neurons_only, overwrite=overwrite, tracking_run=tracking_run
-            )
+                eid, kind, output, neurons_only=neurons_only, overwrite=overwrite, tracking_run=tracking_run,
+                signal=signal,
+            )  # fmt: skip
             say(str(path))
         except DataError as error:  # the other sessions are still exported
             failures.append(str(error))

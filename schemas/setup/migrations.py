@@ -590,6 +590,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(26, "own labels: the trials that they are of; doubts of wheels", lambda connection, name_prefix: None),
     Migration(27, "one embedding of several days", lambda connection, name_prefix: None),
     Migration(28, "labels: numbers, decoded by regression", _numbers),
+    Migration(30, "embeddings of a signal that is asked for", lambda connection, name_prefix: None),
 )
 LATEST = MIGRATIONS[-1].number
 
