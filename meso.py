@@ -1121,7 +1121,7 @@ def cell_responses(
     -------
     DataFrame
         A row for each cell: eid, fov, roi, is_neuron, region, signal_to_noise, split_half, sparseness, and for each
-        target the AUROC, its p, and q over these cells.
+        target the AUROC, its p, and q over these cells (``auroc_choice``, ``auroc_p_choice``, ``auroc_q_choice``).
 
     Raises
     ------
@@ -1338,7 +1338,7 @@ def transfer(
     Returns
     -------
     DrawableTransfer
-        ``table`` (a DataFrame: dates of training and test, gap in days, score with interval, p, q ...), ``matrix``,
+        ``table`` (a DataFrame: dates of training and test, days between, score with interval, p, q ...), ``matrix``,
         ``decay`` and ``figures`` by target; methods ``draw`` and ``show``.
 
     Raises

@@ -147,7 +147,7 @@ ROI_COLUMNS = {
     "roi_type": ("int16", "mpciROITypes"),
     "cell_probability": ("float64?", "probability to be a cell, by the classifier"),
     "region_id": ("int32?", "structure of the Allen CCF 2017"),
-    "region_acronym": ("string?", "its acronym"),
+    "region": ("string?", "its acronym"),
     "ml": ("float64?", "mediolateral position from bregma, micrometres, right positive"),
     "ap": ("float64?", "anteroposterior position from bregma, micrometres, anterior positive"),
     "dv": ("float64?", "dorsoventral position from bregma, micrometres, dorsal positive"),
@@ -493,7 +493,7 @@ def _add_imaging(pynwb: Any, file: Any, session: Session) -> None:
 
 
 def _imaging_plane(pynwb: Any, file: Any, device: Any, fov: FOV) -> Any:
-    acronyms = fov.rois["region_acronym"].drop_null()
+    acronyms = fov.rois["region"].drop_null()
     # the most frequent region stands for the plane: NWB has one location; ties by name, for the same file each time
     regions = sorted(acronyms.value_counts().to_pylist(), key=lambda row: (-row["counts"], row["values"]))
     counts = ", ".join(f"{row['values']} {row['counts']}" for row in regions)

@@ -243,7 +243,9 @@ def write_sets(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     from pipeline.text import csv_text
 
-    table = pd.DataFrame([{**row, "eids": " ".join(row["eids"]), "dates": " ".join(row["dates"])} for row in rows])
+    table = pd.DataFrame(
+        [{**row, "eids": " ".join(row["eids"]), "session_dates": " ".join(row["session_dates"])} for row in rows]
+    )
     path.write_text(csv_text(table), encoding="utf-8")
 
 
@@ -534,14 +536,14 @@ def database_status() -> dict[str, Any]:
     row: dict[str, Any] = {"server": "own" if own else "embedded", "prefix": prefix()}
     # connect() would start the embedded server
     if not own and not embedded.running():
-        return {**row, "running": False}
+        return {**row, "is_running": False}
     connection = connect()
     user, host, port = (connection.conn_info[name] for name in ("user", "host", "port"))
     return {
         **row,
         "connect": f"{user}@{host}:{port}" if own else f"psql -h {shlex.quote(host)} -U {user}",
         "version": str(connection.query("SELECT version()").fetchone()[0]).split(" on ")[0],
-        "tables": migrations.database_version(connection), "code": migrations.LATEST, "running": True,
+        "tables": migrations.database_version(connection), "code": migrations.LATEST, "is_running": True,
     }  # fmt: skip
 
 
@@ -581,9 +583,11 @@ class Garbage:
 
 
 def outline_atlas(voxel_size: int, cache_dir: Path | None) -> list[dict[str, Any]]:
-    """Compute the outlines of brain and regions, and return their rows with acronym and name of each region."""
+    """Compute the outlines of brain and regions, and return their rows with acronym (``region``) and name of each."""
     AtlasOutline.renew(voxel_size, cache_dir or one_cache_dir())
-    rows: list[dict[str, Any]] = (AtlasOutline * BrainRegion.proj("acronym", "region_name")).to_dicts(order_by="KEY")
+    rows: list[dict[str, Any]] = (AtlasOutline * BrainRegion.proj("region_name", region="acronym")).to_dicts(
+        order_by="KEY"
+    )
     return rows
 
 

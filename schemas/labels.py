@@ -200,8 +200,8 @@ def of_kind(settings: NDCSettings) -> NDCSettings:
 def listed() -> list[dict[str, Any]]:
     """Return a row for each set of labels, the latest last: name, key, kind, sessions, trials, account, time.
 
-    Of classes the trials of each are counted, of numbers those that have one. ``trials`` is 'compared' if it is known
-    for which trials the labels were given, else 'unknown': before version 26.
+    Of classes the trials of each are counted, of numbers those that have one. ``labelled_for`` is 'compared' if it
+    is known for which trials the labels were given, else 'unknown': before version 26.
     """
     parts: dict[str, list[np.ndarray]] = {}
     for row in LabelSet.Labels.to_dicts(order_by="KEY"):
@@ -211,12 +211,10 @@ def listed() -> list[dict[str, Any]]:
         labels = np.concatenate(parts[row["label_set"]])
         numbers = row["label_kind"] == NUMBERS
         rows.append({
-            "name": row["label_name"], "labels": row["label_set"], "kind": row["label_kind"],
-            "sessions": len(parts[row["label_set"]]), "labelled": int(np.isfinite(labels).sum()),
-            "class_1": None if numbers else int((labels == 1).sum()),
-            "class_0": None if numbers else int((labels == 0).sum()),
-            "without": int(np.isnan(labels).sum()),
-            "trials": "compared" if row["label_set"] in with_trials else "unknown",
-            "added_by": row["labelled_by"], "added_at": row["labelled_at"],
+            **row, "n_sessions": len(parts[row["label_set"]]), "n_labelled": int(np.isfinite(labels).sum()),
+            "n_class_1": None if numbers else int((labels == 1).sum()),
+            "n_class_0": None if numbers else int((labels == 0).sum()),
+            "n_without": int(np.isnan(labels).sum()),
+            "labelled_for": "compared" if row["label_set"] in with_trials else "unknown",
         })  # fmt: skip
     return rows

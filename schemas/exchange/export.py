@@ -186,7 +186,7 @@ def _session_info(key: dict, neurons_only: bool, left_out: Iterable[int]) -> dic
 def _fov(info: dict[str, Any], neurons_only: bool, run: dict[str, str], signal: SignalSettings | None) -> export.FOV:
     key = {"eid": info["eid"], "fov": info["fov"]}
     rois = ROI & key & "is_neuron" if neurons_only else ROI & key
-    rows = rois.extend(BrainRegion.proj(region_acronym="acronym")).to_dicts(order_by="roi")
+    rows = rois.extend(BrainRegion.proj(region="acronym")).to_dicts(order_by="roi")
     members = (TrackedFOV.Member & key & run).to_dicts() if run else []
     uids = {row["roi"]: row["cell_uid"] for row in members}
     # MySQL returns 0 and 1

@@ -118,7 +118,11 @@ class Verified:
 
     def as_row(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        return {**vars(self), "ok": self.ok, "findings": [finding.as_row() for finding in self.findings]}
+        counts = ("sessions", "fovs", "traces", "arrays", "compared", "files")
+        return {
+            **{f"n_{name}": getattr(self, name) for name in counts}, "size": self.size, "seconds": self.seconds,
+            "ok": self.ok, "findings": [finding.as_row() for finding in self.findings],
+        }  # fmt: skip
 
     def summary(self) -> str:
         """Return counts and speed as a line."""

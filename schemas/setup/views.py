@@ -39,8 +39,8 @@ def queries() -> dict[str, dj.QueryExpression]:
         "label_set": LabelSet.proj(...),
         "behavior": sessions * Behavior,
         "fov": sessions * FOV,
-        "roi": sessions * ROI.extend(BrainRegion.proj("acronym", "region_name", "rgb", "beryl", "cosmos")),
-        "atlas_outline": AtlasOutline * BrainRegion.proj("acronym", "region_name"),
+        "roi": sessions * ROI.extend(BrainRegion.proj("region_name", "rgb", "beryl", "cosmos", region="acronym")),
+        "atlas_outline": AtlasOutline * BrainRegion.proj("region_name", region="acronym"),
         "tracked_cell": sessions * TrackedFOV.Member.proj("cell_uid", "silhouette"),
         "ndc_summary": result,
         "ndc_curve": one_curve * curve,
@@ -70,8 +70,10 @@ def of_responses() -> dict[str, dj.QueryExpression]:
     windows = WindowSet.proj("window_set_name")
     return {
         "cell_response": CellResponse.Cell * windows * sessions,
-        "cell_selectivity": CellResponse.Selectivity * windows * sessions,
-        "stability": Stability.Gap * windows * SessionSet.proj("subject", "tracking_run"),
+        "cell_selectivity": CellResponse.Selectivity.proj(..., target="cell_target") * windows * sessions,
+        "stability": Stability.Gap.proj(..., region="stable_region")
+        * windows
+        * SessionSet.proj("subject", "tracking_run"),
     }
 
 
@@ -156,7 +158,7 @@ def _jobs(connection: dj.Connection) -> str:
             f"SELECT '{table.__name__}' AS table_name, {sql.text(sql.json_object(key), 512)} AS entry_key, "
             # on PostgreSQL each job table has an enum type of its own for status
             f"{sql.text(quote('status'), 16)} AS status, {quoted}, "
-            f"version AS worker, error_message FROM {table.jobs.full_table_name}"
+            f"version AS worker, error_message AS message FROM {table.jobs.full_table_name}"
         )
 
     return " UNION ALL ".join(map(select, auto_populated()))

@@ -139,8 +139,8 @@ def test_numbers_from_a_file_are_listed_decoded_and_dropped(planted, meso_comman
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(meso_command("labels", "list", "--json").stdout)
     n = int(sum(np.isfinite(one).sum() for one in planted.values()))
-    assert (row["name"], row["kind"], row["labelled"], row["class_1"]) == ("speed", "numbers", n, None)
-    assert row["labels"] == schemas.LabelSet.add("speed", planted)["label_set"]  # the same content
+    assert (row["label_name"], row["label_kind"], row["n_labelled"], row["n_class_1"]) == ("speed", "numbers", n, None)
+    assert row["label_set"] == schemas.LabelSet.add("speed", planted)["label_set"]  # the same content
     words = ["--event", "firstMovement_times", "--win", "-0.1", "0", "--ks", "8", "-R", "2", "--n-label-shuffles", "3"]
     done = meso_command("ndc", *planted, "--target", "speed", *words, "--json")
     assert done.returncode == 0, done.stderr
@@ -160,7 +160,7 @@ def test_what_labels_are_is_in_the_table(planted, without_labels):
     classes, numbers = schemas.LabelSet.add("two", halves), schemas.LabelSet.add("two", halves, numbers=True)
     assert classes != numbers
     schemas.LabelSet.add("three", {eid: np.arange(n) % 3})
-    assert [(row["name"], row["kind"]) for row in listed()] == [
+    assert [(row["label_name"], row["label_kind"]) for row in listed()] == [
         ("two", "classes"), ("two", "numbers"), ("three", "numbers"),
     ]  # fmt: skip
     declared = of_kind(NDCSettings("two", labels=numbers["label_set"]))

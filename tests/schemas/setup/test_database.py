@@ -34,9 +34,9 @@ VIEWS = {
     "fov": "eid fov n_rois n_neurons n_frames frame_period imaging_start imaging_end n_bouts signal region_source "
     "mlapdv_source subject session_date session_number",
     "roi": "eid fov roi is_neuron roi_type cell_probability region_id ml ap dv stack_y stack_x stack_z time_offset "
-    "roi_uuid acronym region_name rgb beryl cosmos subject session_date session_number",
-    "atlas_outline": "region_id polygons name_ml name_ap name_room voxel_size iblatlas_version outlined_at acronym "
-    "region_name",
+    "roi_uuid region region_name rgb beryl cosmos subject session_date session_number",
+    "atlas_outline": "region_id polygons name_ml name_ap name_room voxel_size iblatlas_version outlined_at "
+    "region region_name",
     "tracked_cell": "subject tracking_run eid fov roi cell_uid silhouette session_date session_number",
     "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
     "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
@@ -66,12 +66,12 @@ VIEWS = {
     "session_date session_number target",
     "cell_response": "eid fov window_set selectivity_params roi signal_to_noise split_half sparseness window_set_name "
     "subject session_date session_number",
-    "cell_selectivity": "eid fov window_set selectivity_params roi cell_target auroc auroc_p auroc_null_low "
+    "cell_selectivity": "eid fov window_set selectivity_params roi target auroc auroc_p auroc_null_low "
     "auroc_null_high window_set_name subject session_date session_number",
-    "stability": "session_set window_set stability_params stable_region similarity gap_days gap_stability gap_low "
+    "stability": "session_set window_set stability_params region similarity gap_days gap_stability gap_low "
     "gap_high n_gap_pairs n_gap_unreliable n_gap_cells window_set_name subject tracking_run",
     "job": "table_name entry_key status created_time scheduled_time reserved_time completed_time host pid worker "
-    "error_message",
+    "message",
     "worker": "worker host pid slot started heartbeat ended end_reason python_version packages git_commit table_name "
     "entry_key reserved_time",
 }
@@ -656,7 +656,7 @@ seen = {}
 for when in ("before", "again"):
     run = stored_run(TASK["session_set"], [TASK["ndc_params"]])
     seen[when] = {
-        "q": run.table["q_value"].tolist(), "p": run.table["p_value"].tolist(),
+        "q": run.table["q_value"].tolist(), "p": run.table["p_curve"].tolist(),
         "slopes": [trend["k_star_slope"] for trend in run.trends.values()],
         "days": sorted(quantity for trends in run.day_trends.values() for quantity in trends),
         "notes": [note for note in run.notes if "before version 14" in note],
@@ -947,7 +947,7 @@ schemas.activate()
 trials = {name: np.zeros(4) for name in ("choice", "feedbackType", "contrastLeft", "contrastRight")}
 found = schemas.LabelSet.of_session("1" * 32, version_1.EIDS[0], trials)
 (row,) = listed()
-print(json.dumps([np.array_equal(found, version_25.OWN, equal_nan=True), row["trials"], row["class_1"]]))
+print(json.dumps([np.array_equal(found, version_25.OWN, equal_nan=True), row["labelled_for"], row["n_class_1"]]))
 """
 
 
@@ -976,7 +976,7 @@ trials = {name: np.zeros(3) for name in ("choice", "feedbackType", "contrastLeft
 labels = schemas.LabelSet.of_session(version_27.LABELS, version_1.EIDS[0], trials)
 settings = (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).settings()
 print(json.dumps({
-    "kinds": [row["kind"] for row in listed()], "labels": labels[:2].tolist(), "metric": of_kind(settings).metric,
+    "kinds": [row["label_kind"] for row in listed()], "labels": labels[:2].tolist(), "metric": of_kind(settings).metric,
     "key": schemas.NDCParams.add(settings)["ndc_params"] == version_1.ROWS[0]["ndc_params"],
     "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
 }))
@@ -1124,12 +1124,12 @@ def test_embedded_server_started_by_several_stopped_and_started_again(another):
             assert done.returncode == 0, done.stderr
             assert done.stderr == ""
     (row,) = json.loads(another("db", "status", "--json").stdout)
-    assert row["running"] is True
+    assert row["is_running"] is True
     assert row["tables"] == row["code"] == migrations.LATEST
     assert row["version"].startswith("PostgreSQL ")
     assert another("db", "stop").stdout == "Stopped\n"
     assert another("db", "stop").stdout == "It was not running\n"
-    assert json.loads(another("db", "status", "--json").stdout)[0]["running"] is False
+    assert json.loads(another("db", "status", "--json").stdout)[0]["is_running"] is False
     done = another("db", "start")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Running; socket in ")
