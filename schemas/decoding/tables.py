@@ -1325,7 +1325,7 @@ class TransferResult(WholeDelete, dj.Computed):
         if key["eid"] not in trained:
             raise DataError("readouts cannot be trained with these settings: folds or halves lack a class",
                             eid=key["eid"])  # fmt: skip
-        return {"n_test": int((test.y >= 0).sum()), "transfer_c": c, "transfer_null": null}, rows
+        return {"n_test": int(labelled(test.y).sum()), "transfer_c": c, "transfer_null": null}, rows
 
     def make_insert(self, key, row, rows):
         self.insert1({**key, **row, **Environment.current()})
