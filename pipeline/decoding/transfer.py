@@ -404,16 +404,16 @@ def _mean_score(
 def _influences(readouts: Readouts, test: Day, metric: str) -> np.ndarray:
     """Return the influence of each labelled trial of a day on the mean score of readouts, (n_test,) float64."""
     z, y = readouts.decide(test.X), test.y
-    if metric == "r2":  # pooled over the readouts, as the score is
-        tested = _tested(readouts, y)
-        # each trial is tested by all readouts: its influence is the sum, and there are no more trials than these
-        return influences(z, tested, metric)[labelled(y)]
-    if metric in NUMBER_METRICS:
-        alone = (_tested(_one(readouts, m), y) for m in range(len(z)))
+    alone: list[Tested | Groups]
+    if metric == "r2":  # of all readouts together, as the score is
+        alone, rows = [_tested(readouts, y)], [z]
+    elif metric in NUMBER_METRICS:
+        alone, rows = [_tested(_one(readouts, m), y) for m in range(len(z))], [row[None] for row in z]
     else:
-        alone = (Groups.of(y[None], (y >= 0)[None], test.strata) for _ in z)
-    found: np.ndarray = np.mean([influences(row[None], one, metric) for row, one in zip(z, alone, strict=True)], axis=0)
-    return found[labelled(y)]
+        alone, rows = [Groups.of(y[None], (y >= 0)[None], test.strata)] * len(z), [row[None] for row in z]
+    of_all = [influences(row, one, metric) for row, one in zip(rows, alone, strict=True)]
+    found: np.ndarray = np.mean(of_all, axis=0)[labelled(y)]
+    return found
 
 
 def _one(readouts: Readouts, row: int) -> Readouts:

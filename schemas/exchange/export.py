@@ -224,10 +224,10 @@ def _wheel(key: dict) -> export.Wheel | None:
 
 
 def _sources(key: dict, signal: SignalSettings | None) -> Any:
-    of_signal = [(Signal, key | SignalParams.key_of(signal))] if signal else []
+    parts = {table.__name__: table.Source & key for table in (FOV, Behavior, Wheel)}
+    if signal:
+        parts["Signal"] = Signal.Source & key & SignalParams.key_of(signal)
     rows = [
-        {"read_by": table.__name__, **row}
-        for table, of_table in [(FOV, key), (Behavior, key), (Wheel, key), *of_signal]
-        for row in (table.Source & of_table).to_dicts(order_by="KEY")
-    ]
+        {"read_by": name, **row} for name, part in parts.items() for row in part.to_dicts(order_by="KEY")
+    ]  # fmt: skip
     return export.table(rows, export.SOURCE_COLUMNS)
