@@ -771,7 +771,7 @@ def neuron_dropping_curves_cached(
         Labels of your own by name: a dict of session to values, 1, 0 or NaN for each trial, or a function of the table
         of ``trial_columns`` that returns them. More than two different values are numbers, decoded by ridge regression.
         They are stored, and then are targets without being given again. Or a key of ``LabelSet``, for labels that were
-        replaced since.
+        replaced since. The targets ``reaction_time`` and ``wheel_speed`` (in the window) are numbers without labels.
     pairs : {'consecutive', 'all'}, optional
         Separate curves for each pair of sessions, with all cells that the two share: more than all sessions share.
     settings : {'scripts'}, optional
@@ -910,17 +910,22 @@ def _stand_ins(targets: Sequence[str], labels: Any) -> str | dict[str, str]:
 def _with_labels(settings: Sequence[NDCSettings], labels: Any, eids: Sequence[str]) -> list[NDCSettings]:
     """Return settings with the keys of the labels of own targets, which are stored if they are given."""
     from schemas.labels import of_kind
+    from schemas.ready_labels import with_labels
 
     if isinstance(labels, str):
         return [of_kind(one) for one in settings]
     keys = _own_labels(own_targets([one.target for one in settings]), labels or {}, eids)
-    return [of_kind(replace(one, labels=keys.get(one.target, ""))) for one in settings]
+    return with_labels([replace(one, labels=keys.get(one.target, "")) for one in settings], eids)
 
 
 def _own_labels(targets: Sequence[str], labels: Mapping[str, Any], eids: Sequence[str]) -> dict[str, str]:
-    """Store labels, and return by target the key of its labels: of those given, or of the last that were stored."""
+    """Store labels, and return by target the key of its labels: of those given, or of the last that were stored.
+
+    Of ready-made targets it is one that stands for labels that are not there yet.
+    """
     from pipeline.behavior.trial_columns import columns_table
     from schemas.labels import LabelSet
+    from schemas.ready_labels import keys_of
     from schemas.session import trials_of
 
     if unused := sorted(set(labels) - set(targets)):
@@ -931,7 +936,8 @@ def _own_labels(targets: Sequence[str], labels: Mapping[str, Any], eids: Sequenc
         else:
             given = {session_id(named): of_session for named, of_session in values.items()}
         LabelSet.add(name, given)
-    return LabelSet.named(targets) if targets else {}
+    # given labels stand for their name, also where they are the same as ready-made ones
+    return keys_of([name for name in targets if name not in labels]) | LabelSet.named(labels) if targets else {}
 
 
 def curves_of_mice(

@@ -222,10 +222,12 @@ class RasterTiles(WholeDelete, dj.Computed):
                 do=f"Recompute it: (schemas.Embedding & {key}).delete(), then meso populate",
             )  # fmt: skip
         ranked = (ROI.proj("time_offset") & {"eid": key["eid"]}) * (Embedding.Rank & key)
-        cells = bulk.columns(ranked, "fov", "roi", "time_offset", order_by=("embedding_rank",))
+        of_fov, rois, offsets = bulk.columns(ranked, "fov", "roi", "time_offset", order_by=("embedding_rank",))
         stored = _of_signal(key["eid"], fovs, SignalSettings.of_values(signal))
-        blocks = (scale_rows(block) for block in _ranked_blocks(key["eid"], clocks, clock, *cells, stored=stored))
-        made = tiles.tiles(blocks, len(cells[0]), len(clock))
+        blocks = (
+            scale_rows(block) for block in _ranked_blocks(key["eid"], clocks, clock, of_fov, rois, offsets, stored)
+        )
+        made = tiles.tiles(blocks, len(rois), len(clock))
         # packed in threads while the next tiles are made
         return clock, list(in_threads(lambda tile: (tile[0], pack(tile[1])), made))
 

@@ -54,7 +54,7 @@ class LabelSet(WholeDelete, dj.Manual):
         """
 
     @classmethod
-    def add(cls, name: str, labels: Mapping[str, Any], *, numbers: bool | None = None) -> dict:
+    def add(cls, name: str, labels: Mapping[str, Any], *, numbers: bool | None = None, by: str = "") -> dict:
         """Insert labels unless they are in the table, and return their key; the name now stands for them.
 
         Parameters
@@ -65,6 +65,8 @@ class LabelSet(WholeDelete, dj.Manual):
             1, 0 or NaN for each trial of sessions whose trials have been read; or numbers.
         numbers : bool, optional
             The labels are numbers, and not classes. By default they are if they have more than two different values.
+        by : str
+            Who gives them; by default the account of the database.
 
         Raises
         ------
@@ -93,7 +95,8 @@ class LabelSet(WholeDelete, dj.Manual):
         given = [{**key, "labelled_eid": eid, "labelled_trials": trials_key(one)} for eid, one in trials.items()]
         with cls.connection.transaction:
             if not (cls & key):
-                row = {"label_name": name, "labelled_by": cls.connection.get_user(), "labelled_at": now()}
+                by = by or cls.connection.get_user()
+                row = {"label_name": name, "labelled_by": by, "labelled_at": now()}
                 cls.insert1({**key, **row, "label_kind": kind})
                 cls.Labels.insert({**key, "labelled_eid": eid, "own_labels": row} for eid, row in checked.items())
             elif cls.named([name])[name] != key["label_set"]:  # former labels, added again
