@@ -8,6 +8,7 @@ from __future__ import annotations
 import datajoint as dj
 from psycopg2.errors import InvalidTableDefinition
 
+from schemas.days.tables import DaysParams, SharedEmbedding
 from schemas.decoding.tables import NDCComparison, NDCParams, NDCResult, TransferMatrix, TransferResult
 from schemas.imaging.tables import FOV, ROI, AtlasOutline, BrainRegion
 from schemas.labels import LabelSet
@@ -61,6 +62,7 @@ def queries() -> dict[str, dj.QueryExpression]:
         * SessionSet.proj("subject", "tracking_run"),
         "ndc_day_value": NDCComparison.DayValue * sessions * asked.proj("target"),
         **of_responses(),
+        **of_days(),
     }
 
 
@@ -74,6 +76,18 @@ def of_responses() -> dict[str, dj.QueryExpression]:
         "stability": Stability.Gap.proj(..., region="stable_region")
         * windows
         * SessionSet.proj("subject", "tracking_run"),
+    }
+
+
+def of_days() -> dict[str, dj.QueryExpression]:
+    """Return the queries of the views of embeddings of several days by name."""
+    sets = SessionSet.proj("subject", "tracking_run")
+    of_params = DaysParams.proj("embedded", "bin_seconds", "min_type_trials", "window_set")
+    return {
+        "shared_embedding": SharedEmbedding.proj(..., "-environment") * of_params * sets,
+        # of each cell, where it is in each session
+        "shared_embedding_cell": (SharedEmbedding.Rank * TrackedFOV.Member.proj("cell_uid") & SessionSet.FOV.proj())
+        * Session.proj("session_date", "session_number"),
     }
 
 

@@ -37,6 +37,7 @@ from schemas.decoding.run import run_ndc, shared_set
 from schemas.decoding.same_signal import check_same_signal
 from schemas.decoding.transfers import run_transfer, stored_transfer
 from schemas.exchange.export import export_session
+from schemas.exchange.verify import verify_session
 from schemas.imaging.signals import Signal, SignalParams, SignalTask
 from schemas.responses.run import run_stability
 from schemas.session import trials_of
@@ -629,6 +630,36 @@ def test_a_session_of_fluorescence_is_exported_as_such(lab, tmp_path):
     with pynwb.NWBHDF5IO(export_session(lab.eids["raw"], "nwb", tmp_path), "r") as io:
         series = io.read().processing["ophys"]["Fluorescence"].roi_response_series
         assert set(series) == {"FluorescenceFOV00", "FluorescenceFOV01"}
+
+
+def test_verify_reads_the_traces_of_a_signal_and_compares_them_with_the_files(lab, filled):
+    eid = lab.eids["both"]
+    n_rois = sum(len(loaded(lab, "both", fov, F)) for fov in (0, 1))
+    of_fluorescence = Signal & SignalParams.key_of(SignalSettings("fluorescence")) & {"eid": eid}
+    n_signals = len(dict.fromkeys((Signal & {"eid": eid}).to_arrays("signal_params")))
+    seen = verify_session(eid, source=True)
+    assert seen.findings == [] and seen.traces == n_rois * (1 + n_signals)
+    assert seen.compared == 2 * n_rois  # deconvolved and fluorescence; dF/F is computed
+    key = of_fluorescence.keys(order_by="fov")[0]
+    place = Signal.Trace & key
+    traces = {row["roi"]: row["signal_trace"] for row in (place & "roi < 3").to_dicts()}
+    name = Signal.Trace.full_table_name
+    database, where = Signal.connection, place.where_clause()
+    database.query(f"UPDATE {name} SET signal_trace = %s{where} AND roi = 0", args=(b"broken",))
+    Signal.Trace.update1({**key, "roi": 1, "signal_trace": traces[2]})
+    (place & "roi = 2").delete_quick()
+    found = {(one.table, one.kind, one.roi) for one in verify_session(eid, source=True).findings}
+    kinds = (("damaged", 0), ("differs", 1), ("missing", 2))
+    assert found == {("Signal.Trace", kind, roi) for kind, roi in kinds}
+    for roi in (0, 1):
+        Signal.Trace.update1({**key, "roi": roi, "signal_trace": traces[roi]})
+    Signal.Trace.insert1({**key, "roi": 2, "signal_trace": traces[2]}, allow_direct_insert=True)
+    path = lab.alf("both") / "FOV_00" / NEUROPIL
+    own = path.read_bytes()
+    np.save(path, np.load(path) + 1)
+    kinds = {(one.table, one.kind) for one in verify_session(eid, source=True).findings}
+    assert kinds == {("Signal.Source", "changed")}
+    path.write_bytes(own)
 
 
 def test_signals_go_with_their_activity_and_take_their_features(lab, filled):

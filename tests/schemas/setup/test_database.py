@@ -70,6 +70,10 @@ VIEWS = {
     "auroc_null_high window_set_name subject session_date session_number",
     "stability": "session_set window_set stability_params region similarity gap_days gap_stability gap_low "
     "gap_high n_gap_pairs n_gap_unreliable n_gap_cells window_set_name subject tracking_run",
+    "shared_embedding": "session_set embedding_params days_params n_shared_embedded n_shared_columns shared_signal "
+    "shared_windows embedded bin_seconds min_type_trials window_set subject tracking_run",
+    "shared_embedding_cell": "session_set embedding_params days_params shared_cell subject tracking_run eid fov roi "
+    "cell_uid shared_rank session_date session_number",
     "job": "table_name entry_key status created_time scheduled_time reserved_time completed_time host pid worker "
     "message",
     "worker": "worker host pid slot started heartbeat ended end_reason python_version packages git_commit table_name "
