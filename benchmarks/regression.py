@@ -102,7 +102,10 @@ def intervals(n_sessions: int) -> Iterator[str]:
                     X, y = draw(n)
                     curves.append(neuron_dropping_curve(X, y, ks=KS, R=R, metric=metric, n_label_shuffles=0, seed=seed))
                 expected = np.mean([curve.mean for curve in curves], axis=0)
-                bounds = [score_interval(curve.scores, curve.influences, metric=metric) for curve in curves]
+                load = np.array(KS) / n
+                bounds = [
+                    score_interval(one.scores, one.influences, metric=metric, cells_per_trial=load) for one in curves
+                ]
                 held = sum((low <= expected) & (expected <= high) for low, high in bounds)
                 yield (
                     f"| {kind} | {n} | {metric} | {', '.join(f'{one:.2f}' for one in expected)} | "

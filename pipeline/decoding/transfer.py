@@ -369,7 +369,8 @@ def on_own_day(readouts: DayReadouts, day: Day, settings: NDCSettings, inner: np
     )  # fmt: skip
     # test trials alone have no interval of new trials: as new_trials
     rule = RULES.get(settings.intervals, RULES["new_trials"])
-    low, high = score_interval(curve.scores, curve.influences, rule, settings.metric)
+    load = np.array([N / labelled(day.y).sum()])
+    low, high = score_interval(curve.scores, curve.influences, rule, settings.metric, load)
     return TransferScore(
         float(curve.mean[0]), np.nan, readouts.half_score, float(low[0]), float(high[0]), float(curve.p_values()[0]),
         curve.null_scores[0], readouts.folds.n_train, int(labelled(day.y).sum()),
