@@ -1003,6 +1003,38 @@ def test_labels_of_version_27_are_classes(old_tables):
     }  # fmt: skip
 
 
+OLD_EMBEDDINGS = """
+import json
+import schemas
+from dataclasses import replace
+from pipeline.embedding import EmbeddingSettings
+from pipeline.settings.signals import SignalSettings
+
+schemas.activate()
+(key,) = schemas.EmbeddingParams.keys()
+of_signal = replace(EmbeddingSettings(), signal=SignalSettings("dff"))
+print(json.dumps({
+    "same": schemas.EmbeddingParams.add(EmbeddingSettings()) == key,
+    "signal": (schemas.EmbeddingParams & key).settings().signal,
+    "other": (schemas.EmbeddingParams & schemas.EmbeddingParams.add(of_signal)).settings() == of_signal,
+    "jobs": len(schemas.Embedding().key_source),
+}))
+"""
+
+
+def test_embeddings_of_version_28_are_of_what_each_fov_was_read_with(old_tables):
+    old = old_tables(28)
+    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+    parts = ("embedding_params__of_signal", "__embedding__own_signal")
+    for table in parts:
+        assert old.database.query(exists, args=(old.prefix + "embedding", table)).fetchone()[0] == 0
+    old.upgrade("embeddings of a signal that is asked for")
+    for table in parts:
+        here, new = old.declared("embedding", table)
+        assert here == new != {}, table
+    assert old.run(OLD_EMBEDDINGS) == {"same": True, "signal": None, "other": True, "jobs": 0}
+
+
 # ---------------------------------------------------------------- views
 
 
