@@ -7,9 +7,9 @@
 ``nulls``: 300 trials of 40 cells, which are an AR(1) drift (phi from trial to trial) and white noise, half the variance
 each, and numbers that are an AR(1) of their own. "coded": a quarter of the cells code the number with a gain of 0.5.
 
-``intervals``: the same cells (64, or ``--cells``) in each session, random subsets, new trials; the expected score is the
-mean over the sessions. The populations: weak and strong (gains of standard deviation 0.12 and 0.5 in white noise), modes
-(eight strong shared modes, two of which carry the number), lognormal (as strong; the number that is decoded is the
+``intervals``: the same cells (64, or ``--cells``) in each session, random subsets, new trials; the expected score is
+the mean over the sessions. The populations: weak and strong (gains of standard deviation 0.12 and 0.5 in white noise),
+modes (eight strong shared modes, two of which carry the number), lognormal (as strong; the number that is decoded is the
 exponential of the one that is coded), none.
 """
 
