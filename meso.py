@@ -52,7 +52,7 @@ from schemas.queries.tags import add_tag, remove_tag
 from schemas.queries.tracking_runs import notes_on_fovs, tracking_run_of_sessions
 from schemas.rows import in_fovs, place_numbers
 from schemas.storage.bulk import columns
-from schemas.work.filling import fill, fill_session, fill_sessions, not_read, registered, registered_of
+from schemas.work.filling import fill, fill_session, fill_sessions, fill_signal, not_read, registered, registered_of
 
 if TYPE_CHECKING:
     import datajoint as dj
@@ -137,8 +137,8 @@ def load_or_embed(
         1 reproduces the times as published: see ``pipeline.signals.clock.roi_offsets``.
     signal : {'', 'deconvolved', 'fluorescence', 'dff'} or SignalSettings
         What ``roi_signal`` is, the same one of all FOVs: fluorescence and dF/F are read and computed unless they are in
-        the database. By default deconvolved where it is there, or else fluorescence. The Rastermap order is always of
-        the default.
+        the database. By default deconvolved where it is there, or else fluorescence. The Rastermap order is of the same
+        signal.
 
     Returns
     -------
@@ -166,19 +166,20 @@ def load_or_embed(
         A FOV is left out because it failed, some FOVs are deconvolved and others are not, or ``rerun`` could not read
         a file.
     """
-    from schemas.embedding import Embedding, EmbeddingParams
+    from schemas.embedding import Embedding, EmbeddingParams, settings_of_session
 
     schemas.activate()
     eid = registered(eid)
     if rerun:
         _read_again(eid)
     fill_session(eid, behavior=False)
-    params = EmbeddingParams.key_of(EmbeddingSettings(neurons_only=filter_neurons))
-    if not (Embedding & {"eid": eid, **params}):
-        EmbeddingParams.add(EmbeddingSettings(neurons_only=filter_neurons))
-        fill([Embedding], {"eid": eid, **params})
     if asked := SignalSettings.named(signal):
-        _fill_signal(eid, asked)
+        fill_signal(eid, asked)
+    settings = settings_of_session(eid, EmbeddingSettings(neurons_only=filter_neurons, signal=asked))
+    params = EmbeddingParams.key_of(settings)
+    if not (Embedding & {"eid": eid, **params}):
+        EmbeddingParams.add(settings)
+        fill([Embedding], {"eid": eid, **params})
     _warn_of_failures(eid)
     fovs, rois = _cells(eid, filter_neurons)
     rows = chosen_rows(restrict, len(rois), "restrict", eid)
@@ -204,14 +205,6 @@ def load_or_embed(
         "roi_keys": [{"eid": eid, "fov": fov, "roi": roi} for fov, roi in _pairs(fovs[order], rois[order])],
         "signal": found.signal[order],
     }
-
-
-def _fill_signal(eid: str, signal: SignalSettings) -> None:
-    """Request a signal of a session, and compute it unless it is there."""
-    from schemas.imaging.signals import Signal, SignalParams, SignalTask
-
-    SignalTask.ask([eid], [signal])
-    fill([Signal], {"eid": eid, **SignalParams.key_of(signal)})
 
 
 def _read_again(eid: str) -> None:
@@ -329,6 +322,7 @@ def plot_raster(
     order: Rows = None,
     region_colors: Mapping[str, str] | None = None,
     filter_neurons: bool = True,
+    signal: str | SignalSettings = "",
     t_range: tuple[float, float] | None = None,
     trials: bool = True,
     note: str = "",
@@ -347,7 +341,7 @@ def plot_raster(
         Rows in Rastermap order; False for the order of ``load_or_embed`` (or of ``restrict``).
     scaling : bool
         Scale each row from its 20th to its 99th percentile.
-    restrict, filter_neurons
+    restrict, filter_neurons, signal
         As for ``load_or_embed``.
     order : sequence of int, sequence of bool, slice or int, optional
         The i-th row from the top is row ``order[i]`` of ``restrict``, indexed as in numpy; other rows are not drawn.
@@ -377,7 +371,7 @@ def plot_raster(
     from pipeline.figures import raster
     from schemas.session import Behavior, Wheel, wheel_velocity
 
-    cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons)
+    cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons, signal=signal)
     eid = cells["roi_keys"][0]["eid"] if cells["roi_keys"] else str(eid)  # whole, whatever names the session
     by = cells["isort"] if order is None and rsort else chosen_rows(order, len(cells["isort"]), "order", eid)
     if not len(by):
@@ -386,10 +380,10 @@ def plot_raster(
     if len(rows) < len(by):  # 'order' repeats a row: draw it as often
         rows, rank = by, np.arange(len(by))
     fill([Behavior, Wheel], {"eid": eid})
-    signal, clock = _shown(eid, cells, rows, t_range, restr)
+    shown, clock = _shown(eid, cells, rows, t_range, restr)
     kinds = " and ".join(np.unique(cells["signal"]))
     return raster(
-        signal,
+        shown,
         clock,
         order=None if order is None and not rsort else rank,
         regions=cells["region_labels"][rows],
@@ -777,7 +771,7 @@ def neuron_dropping_curves_cached(
         Labels of your own by name: a dict of session to values, 1, 0 or NaN for each trial, or a function of the table
         of ``trial_columns`` that returns them. More than two different values are numbers, decoded by ridge regression.
         They are stored, and then are targets without being given again. Or a key of ``LabelSet``, for labels that were
-        replaced since.
+        replaced since. The targets ``reaction_time`` and ``wheel_speed`` (in the window) are numbers without labels.
     pairs : {'consecutive', 'all'}, optional
         Separate curves for each pair of sessions, with all cells that the two share: more than all sessions share.
     settings : {'scripts'}, optional
@@ -916,17 +910,22 @@ def _stand_ins(targets: Sequence[str], labels: Any) -> str | dict[str, str]:
 def _with_labels(settings: Sequence[NDCSettings], labels: Any, eids: Sequence[str]) -> list[NDCSettings]:
     """Return settings with the keys of the labels of own targets, which are stored if they are given."""
     from schemas.labels import of_kind
+    from schemas.ready_labels import with_labels
 
     if isinstance(labels, str):
         return [of_kind(one) for one in settings]
     keys = _own_labels(own_targets([one.target for one in settings]), labels or {}, eids)
-    return [of_kind(replace(one, labels=keys.get(one.target, ""))) for one in settings]
+    return with_labels([replace(one, labels=keys.get(one.target, "")) for one in settings], eids)
 
 
 def _own_labels(targets: Sequence[str], labels: Mapping[str, Any], eids: Sequence[str]) -> dict[str, str]:
-    """Store labels, and return by target the key of its labels: of those given, or of the last that were stored."""
+    """Store labels, and return by target the key of its labels: of those given, or of the last that were stored.
+
+    Of ready-made targets it is one that stands for labels that are not there yet.
+    """
     from pipeline.behavior.trial_columns import columns_table
     from schemas.labels import LabelSet
+    from schemas.ready_labels import keys_of
     from schemas.session import trials_of
 
     if unused := sorted(set(labels) - set(targets)):
@@ -937,7 +936,8 @@ def _own_labels(targets: Sequence[str], labels: Mapping[str, Any], eids: Sequenc
         else:
             given = {session_id(named): of_session for named, of_session in values.items()}
         LabelSet.add(name, given)
-    return LabelSet.named(targets) if targets else {}
+    # given labels stand for their name, also where they are the same as ready-made ones
+    return keys_of([name for name in targets if name not in labels]) | LabelSet.named(labels) if targets else {}
 
 
 def curves_of_mice(
@@ -1127,7 +1127,7 @@ def cell_responses(
     -------
     DataFrame
         A row for each cell: eid, fov, roi, is_neuron, region, signal_to_noise, split_half, sparseness, and for each
-        target the AUROC, its p, and q over these cells.
+        target the AUROC, its p, and q over these cells (``auroc_choice``, ``auroc_p_choice``, ``auroc_q_choice``).
 
     Raises
     ------
@@ -1344,7 +1344,7 @@ def transfer(
     Returns
     -------
     DrawableTransfer
-        ``table`` (a DataFrame: dates of training and test, gap in days, score with interval, p, q ...), ``matrix``,
+        ``table`` (a DataFrame: dates of training and test, days between, score with interval, p, q ...), ``matrix``,
         ``decay`` and ``figures`` by target; methods ``draw`` and ``show``.
 
     Raises

@@ -2,14 +2,15 @@
 
     python benchmarks/regression.py nulls --sessions 100
     python benchmarks/regression.py intervals --sessions 200
+    python benchmarks/regression.py intervals --sessions 200 --cells 256
 
 ``nulls``: 300 trials of 40 cells, which are an AR(1) drift (phi from trial to trial) and white noise, half the variance
 each, and numbers that are an AR(1) of their own. "coded": a quarter of the cells code the number with a gain of 0.5.
 
-``intervals``: the same 64 cells in each session, random subsets, new trials; the expected score is the mean over the
-sessions. The populations: weak and strong (gains of standard deviation 0.12 and 0.5 in white noise), modes (eight
-strong shared modes, two of which carry the number), lognormal (as strong; the number that is decoded is the exponential
-of the one that is coded), none.
+``intervals``: the same cells (64, or ``--cells``) in each session, random subsets, new trials; the expected score is
+the mean over the sessions. The populations: weak and strong (gains of standard deviation 0.12 and 0.5 in white noise),
+modes (eight strong shared modes, two of which carry the number), lognormal (as strong; the number that is decoded is the
+exponential of the one that is coded), none.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pipeline.decoding.nulls import SHIFTED
 ALPHA = 0.05
 METRICS = ("r2", "spearman")
 N_TRIALS, N_DRIFTING, S = 300, 40, 99
-N_CELLS, KS, R = 64, (8, 32, 64), 20
+N_CELLS, R = 64, 20
 POPULATIONS = ("weak", "strong", "modes", "lognormal", "none")
 
 
@@ -75,34 +76,38 @@ def nulls(n_sessions: int) -> Iterator[str]:
             yield f"| {of_cells} | {of_numbers} | {'yes' if gain else 'no'} | {metric} | {' | '.join(hits)} |"
 
 
-def population(kind: str, rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
+def population(kind: str, n_cells: int, rng: np.random.Generator) -> Callable[[int], tuple[np.ndarray, np.ndarray]]:
     """Return a function that draws activity and numbers of n trials of a population."""
-    gains = rng.normal(size=N_CELLS) * {"weak": 0.12, "strong": 0.5, "lognormal": 0.5}.get(kind, 0.0)
-    modes = rng.normal(size=(8, N_CELLS)) * (kind == "modes")
+    gains = rng.normal(size=n_cells) * {"weak": 0.12, "strong": 0.5, "lognormal": 0.5}.get(kind, 0.0)
+    modes = rng.normal(size=(8, n_cells)) * (kind == "modes")
 
     def draw(n: int) -> tuple[np.ndarray, np.ndarray]:
         y = rng.normal(size=n)
         shared = rng.normal(size=(n, 8)) * np.linspace(1.5, 0.3, 8)
         shared[:, 3] += 0.7 * y
         shared[:, 6] += 0.3 * y
-        X = rng.normal(size=(n, N_CELLS)) + y[:, None] * gains + shared @ modes
+        X = rng.normal(size=(n, n_cells)) + y[:, None] * gains + shared @ modes
         return X, np.exp(y) if kind == "lognormal" else y
 
     return draw
 
 
-def intervals(n_sessions: int) -> Iterator[str]:
+def intervals(n_sessions: int, n_cells: int = N_CELLS) -> Iterator[str]:
     """Yield a row for each population, number of trials and metric: intervals that hold the expected score, by k."""
-    yield f"| population | trials | metric | expected at k = {', '.join(map(str, KS))} | held at each k |"
+    ks = (n_cells // 8, n_cells // 2, n_cells)
+    yield f"| population | trials | metric | expected at k = {', '.join(map(str, ks))} | held at each k |"
     for kind in POPULATIONS:
         for n in (60, 120, 400):
             for metric in METRICS:
-                draw, curves = population(kind, np.random.default_rng(1)), []
+                draw, curves = population(kind, n_cells, np.random.default_rng(1)), []
                 for seed in range(n_sessions):
                     X, y = draw(n)
-                    curves.append(neuron_dropping_curve(X, y, ks=KS, R=R, metric=metric, n_label_shuffles=0, seed=seed))
+                    curves.append(neuron_dropping_curve(X, y, ks=ks, R=R, metric=metric, n_label_shuffles=0, seed=seed))
                 expected = np.mean([curve.mean for curve in curves], axis=0)
-                bounds = [score_interval(curve.scores, curve.influences, metric=metric) for curve in curves]
+                load = np.array(ks) / n
+                bounds = [
+                    score_interval(one.scores, one.influences, metric=metric, cells_per_trial=load) for one in curves
+                ]
                 held = sum((low <= expected) & (expected <= high) for low, high in bounds)
                 yield (
                     f"| {kind} | {n} | {metric} | {', '.join(f'{one:.2f}' for one in expected)} | "
@@ -115,8 +120,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", choices=["nulls", "intervals"])
     parser.add_argument("--sessions", type=int, default=100)
+    parser.add_argument("--cells", type=int, default=N_CELLS, help="of intervals")
     asked = parser.parse_args()
-    for row in {"nulls": nulls, "intervals": intervals}[asked.table](asked.sessions):
+    for row in nulls(asked.sessions) if asked.table == "nulls" else intervals(asked.sessions, asked.cells):
         print(row, flush=True)
 
 

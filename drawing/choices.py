@@ -50,13 +50,14 @@ class ShownModel:
     def rows(self) -> list[dict]:
         """Return what is printed: a row for each weight, then one for each feature."""
         weights = [
-            {"what": name, "value": row["weight_mean"], "low": row["weight_mean"] - INTERVAL * row["weight_sd"],
-             "high": row["weight_mean"] + INTERVAL * row["weight_sd"], "observed": None, "p": None}
+            {"quantity": name, "value": row["weight_mean"],
+             "value_low": row["weight_mean"] - INTERVAL * row["weight_sd"],
+             "value_high": row["weight_mean"] + INTERVAL * row["weight_sd"], "observed": None, "p_value": None}
             for name, row in self.weights.items()
         ]  # fmt: skip
         features = [
-            {"what": name, "value": row["feature_median"], "low": row["feature_low"], "high": row["feature_high"],
-             "observed": row["feature_observed"], "p": row["feature_p"]}
+            {"quantity": name, "value": row["feature_median"], "value_low": row["feature_low"],
+             "value_high": row["feature_high"], "observed": row["feature_observed"], "p_value": row["feature_p"]}
             for name, row in self.checks.items()
         ]  # fmt: skip
         return [{"eid": self.eid, **row} for row in (*weights, *features)]

@@ -96,7 +96,7 @@ def rank_rows(run: SharedEmbeddingRun) -> list[dict[str, Any]]:
     places = {eid: run.roi_keys(eid) for eid in run.eids}
     return [
         {
-            "rank": rank, "cell_uid": str(run.cells[cell]),
+            "shared_rank": rank, "cell_uid": str(run.cells[cell]),
             "rois": {eid: [keys[rank]["fov"], keys[rank]["roi"]] for eid, keys in places.items()},
         }
         for rank, cell in enumerate(run.order.tolist())

@@ -53,23 +53,23 @@ class DrawableStability(StabilityRun):
 
 def _figure(run: StabilityRun, width: str | None) -> Figure:
     """Draw the stability of all cells with its controls, and of each region."""
-    regions = list(dict.fromkeys(row["stable_region"] for row in run.gaps if row["stable_region"] not in (ALL, "")))
+    regions = list(dict.fromkeys(row["region"] for row in run.gaps if row["region"] not in (ALL, "")))
     gap = ("gap_days", "gap_stability", "gap_low", "gap_high")
     control = ("gap_days", "control_mean", "control_low", "control_high")
     return figures.stability_over_days(
-        {name: _columns(_of(run.gaps, similarity=name, stable_region=ALL), gap) for name in DRAWN},
+        {name: _columns(_of(run.gaps, similarity=name, region=ALL), gap) for name in DRAWN},
         controls={
             name: _columns(_of(run.controls, stability_control=name), control)
             for name in ("features", "neurons", "matched")
         },
         regions={
-            name: _columns(_of(run.gaps, similarity="spearman", stable_region=name), gap) for name in regions
+            name: _columns(_of(run.gaps, similarity="spearman", region=name), gap) for name in regions
         },
         slopes={
             row["similarity"]: (
                 _float(row["stability_slope"]), _float(row["stability_slope_low"]), _float(row["stability_slope_high"])
             )
-            for row in run.slopes if row["stable_region"] == ALL and row["similarity"] in DRAWN
+            for row in run.slopes if row["region"] == ALL and row["similarity"] in DRAWN
         },
         title=f"{run.subject}: {run.n_cells} cells on {len(run.sessions)} days, {len(run.windows)} kinds of trials",
         width=width,
@@ -92,7 +92,7 @@ def stability_rows(run: StabilityRun) -> list[dict[str, Any]]:
     """Return what the terminal shows: the stability of all cells, and of each region, over distances."""
     return [
         {
-            "region": row["stable_region"] or "unknown", "similarity": row["similarity"], "days": row["gap_days"],
+            "region": row["region"] or "unknown", "similarity": row["similarity"], "days": row["gap_days"],
             "stability": row["gap_stability"], "low": row["gap_low"], "high": row["gap_high"],
             "pairs": row["n_gap_pairs"], "cells": row["n_gap_cells"],
         }
@@ -107,7 +107,7 @@ def slope_lines(run: StabilityRun) -> list[str]:
         slope, low, high = (row[name] for name in ("stability_slope", "stability_slope_low", "stability_slope_high"))
         if row["similarity"] in DRAWN and slope is not None:
             inside = "no interval" if low is None else f"95 % {low:+.3f} to {high:+.3f}"
-            lines.append(f"{row['stable_region'] or 'unknown'}, {row['similarity']}: {slope:+.3f} per day, {inside}")
+            lines.append(f"{row['region'] or 'unknown'}, {row['similarity']}: {slope:+.3f} per day, {inside}")
     return lines
 
 
@@ -117,7 +117,7 @@ def draw_cells(run: CellsRun, output: Path, suffix: str) -> Path:
     figure = figures.cell_responses(
         _values(run, "split_half"),
         {name: _values(run, f"auroc_{name}") for name in targets},
-        {name: _values(run, f"q_{name}") for name in targets},
+        {name: _values(run, f"auroc_q_{name}") for name in targets},
         title=session_title(run.eid),
     )
     provenance = {"eid": run.eid, "n_shuffles": run.n_shuffles, "git_commit": environment_row()["git_commit"]}
@@ -136,9 +136,9 @@ def cell_summary(run: CellsRun) -> list[dict[str, Any]]:
     for region in regions:
         cells = [cell for cell in run.cells if cell["region"] == region]
         rows.append({
-            "eid": run.eid, "region": region, "cells": len(cells),
+            "eid": run.eid, "region": region, "n_cells": len(cells),
             **{name: _median(cells, name) for name in ("split_half", "signal_to_noise", "sparseness")},
-            **{f"{name}_selective": _share(cells, f"q_{name}") for name in targets},
+            **{f"{name}_selective": _share(cells, f"auroc_q_{name}") for name in targets},
         })  # fmt: skip
     return rows
 

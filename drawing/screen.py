@@ -11,7 +11,7 @@ from rich.markup import escape
 from drawing.tables import cell_text, table_of
 from pipeline.decoding.fits.mice import MIN_MICE
 from pipeline.decoding.fits.power import MOST_MICE
-from pipeline.text import p_text, printable
+from pipeline.text import METRICS, p_text, printable
 from schemas.decoding.cohorts import MiceRun, Power
 from schemas.decoding.results import NDCRun, TargetRun
 from schemas.decoding.rows import p_of
@@ -40,7 +40,8 @@ def print_run(run: NDCRun) -> None:
     for target in run.targets:
         if target.curves:
             rows = [_on_screen(shown_result(row), console.width, row["n_minority"]) for row in target.curves]
-            console.print(table_of(rows, title=escape(printable(target.name))))
+            score = METRICS[target.settings.metric]
+            console.print(table_of(rows, title=escape(printable(f"{target.name} ({score})"))))
         for text in trend_lines(target):
             console.print(text)
     # each once: targets may share a failure

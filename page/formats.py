@@ -7,6 +7,7 @@ from typing import Any
 
 from drawing.screen import shown_result
 from drawing.tables import cell_text
+from pipeline.text import METRICS
 from schemas.decoding.results import NDCRun
 
 
@@ -78,7 +79,10 @@ def key_text(key: dict | None, leave_out: str = "") -> str:
 
 def ndc_rows(run: NDCRun) -> list[dict[str, Any]]:
     """Return the rows of the table of results as text, target by target."""
-    return [{"name": target.name, **_as_text(shown_result(row))} for target in run.targets for row in target.curves]
+    return [
+        {"name": target.name, "metric": METRICS[target.settings.metric], **_as_text(shown_result(row))}
+        for target in run.targets for row in target.curves
+    ]  # fmt: skip
 
 
 def _as_text(row: dict[str, Any]) -> dict[str, Any]:

@@ -98,7 +98,7 @@ def session(eid: str) -> dict[str, Any]:
     if not info:
         raise NotFoundError("the session is not registered", eid=eid, do="Register it with: meso ingest")
     (row,) = sessions(info[0]["subject"], eid=eid)
-    embeddings = (Embedding & RasterTiles.proj()) * EmbeddingParams & {"eid": eid}
+    embeddings = (Embedding & RasterTiles.proj()) * EmbeddingParams.with_kind() & {"eid": eid}
     return {
         **info[0], **row,
         "fovs": (FOV & {"eid": eid}).to_dicts(order_by="fov"),
@@ -112,7 +112,8 @@ def session(eid: str) -> dict[str, Any]:
 def _embedding_title(row: dict[str, Any]) -> str:
     fovs = f", FOVs {', '.join(map(str, row['fovs']))}" if row["fovs"] else ""
     cells = "neurons" if row["neurons_only"] else "ROIs"
-    return f"{row['n_embedded']} {cells}{fovs}: {row['n_clusters']} clusters, locality {row['locality']:g}"
+    signal = f", {row['signal_kind']}" if row["signal_kind"] else ""
+    return f"{row['n_embedded']} {cells}{fovs}{signal}: {row['n_clusters']} clusters, locality {row['locality']:g}"
 
 
 def _neighbours(eid: str, subject: str) -> dict[str, str | None]:
@@ -134,12 +135,13 @@ def raster_key(eid: str, embedding_params: str | None = None) -> tuple[dict, dic
         The session has no such raster.
     """
     restriction = {"eid": eid} | ({"embedding_params": embedding_params} if embedding_params else {})
-    rows = ((Embedding & RasterTiles.proj()) * EmbeddingParams & restriction).to_dicts(order_by="embedding_params")
+    embeddings = (Embedding & RasterTiles.proj()) * EmbeddingParams.with_kind() & restriction
+    rows = embeddings.to_dicts(order_by="embedding_params")
     if not rows:
         which = f"no raster of the embedding {embedding_params}" if embedding_params else "no raster yet"
         raise NotFoundError(f"the session has {which}", eid=eid, do=f"Compute it with: meso populate --eid {eid}")
-    # first those of all FOVs, and of these first those of neurons only
-    rows.sort(key=lambda row: (row["fovs"] != [], not row["neurons_only"]))
+    # first those of all FOVs, of these those of the signal that was read, and of these those of neurons only
+    rows.sort(key=lambda row: (row["fovs"] != [], row["signal_kind"] is not None, not row["neurons_only"]))
     return {name: rows[0][name] for name in ("eid", "embedding_params")}, rows[0]
 
 

@@ -18,6 +18,7 @@ from pipeline.errors import ArgumentError
 from pipeline.signals import tiles
 from pipeline.signals.tiles import Place, View
 from schemas.embedding import Embedding, tiles_between
+from schemas.imaging.signals import Signal
 from schemas.imaging.tables import FOV
 from schemas.rows import content_key, sources_key
 
@@ -84,7 +85,8 @@ class Rasters:
         key, row = queries.raster_key(eid, embedding_params)
         names = ("eid", "embedding_params", "n_embedded", "n_clock_frames", "environment")
         # read again from other files, an embedding has the same key, and as many cells and frames
-        made_of = sources_key(FOV.Source & {"eid": eid}), _order_key(key)
+        of_signal = Signal.Source & (Embedding.OwnSignal & key).proj()
+        made_of = sources_key(FOV.Source & {"eid": eid}, of_signal), _order_key(key)
         version = content_key([*(row[name] for name in names), *made_of])
         return Raster(self, key, version, (row["n_embedded"], row["n_clock_frames"]))
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pipeline import numba_cache
 from pipeline.errors import ConfigError, DataError
+from pipeline.settings.signals import SignalSettings
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,8 @@ class EmbeddingSettings:
         Whether only neurons are embedded, or all ROIs.
     fovs : tuple of int
         Numbers of the FOVs that are embedded, empty for all.
+    signal : SignalSettings, optional
+        The activity; by default as each FOV was read.
     """
 
     n_pcs: int = 100
@@ -39,6 +42,7 @@ class EmbeddingSettings:
     time_bin_size: int = 1
     neurons_only: bool = True
     fovs: tuple[int, ...] = ()
+    signal: SignalSettings | None = None
 
 
 def rastermap_order(traces: np.ndarray, settings: EmbeddingSettings | None = None) -> np.ndarray:

@@ -60,7 +60,7 @@ def rastermap_settings(settings: DaysSettings, asked: EmbeddingSettings | None =
     Raises
     ------
     ArgumentError
-        The settings choose cells: the set of sessions does.
+        The settings choose cells, as the set of sessions does, or a signal, as ``DaysParams`` does.
     """
     if asked is None:
         asked = EmbeddingSettings()
@@ -69,6 +69,8 @@ def rastermap_settings(settings: DaysSettings, asked: EmbeddingSettings | None =
         raise ArgumentError(
             "the set of sessions says which cells are embedded: neurons_only and fovs have no effect here"
         )
+    if asked.signal:
+        raise ArgumentError("signal is a setting of the days, which have the same one, and not of Rastermap")
     return asked
 
 

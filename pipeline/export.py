@@ -36,8 +36,8 @@ class FOV:
     ----------
     fov : int
     info : dict
-        Row of ``fovs.parquet``, columns ``FOV_COLUMNS``. NWB uses ``collection``, ``frame_period`` (s), ``signal``,
-        ``region_source`` and ``mlapdv_source``.
+        Row of ``fovs.parquet``, columns ``FOV_COLUMNS``. NWB uses ``collection``, ``frame_period`` (s), ``signal`` with
+        the settings of dF/F, ``region_source`` and ``mlapdv_source``.
     rois : pa.Table
         One row per exported ROI, columns ``ROI_COLUMNS``.
     frame_times : (T,) float64, s
@@ -132,7 +132,10 @@ FOV_COLUMNS = {
     "imaging_start": ("float64", "first frame, s on the session clock"),
     "imaging_end": ("float64", "last frame, s on the session clock"),
     "n_bouts": ("int32", "stretches without a gap of more than 1 s"),
-    "signal": ("string", "what the traces are: deconvolved or fluorescence"),
+    "signal": ("string", "what the traces are: deconvolved, fluorescence or dff"),
+    "dff_neuropil": ("float64?", "of dff: part of the neuropil that was subtracted"),
+    "dff_window": ("float64?", "of dff: length of the running baseline's window, s"),
+    "dff_percentile": ("float64?", "of dff: percentile that is the baseline"),
     "region_source": ("string", "where regions come from: final (histology), estimate or none"),
     "mlapdv_source": ("string", "where positions come from: final (histology), estimate or none"),
 }
@@ -144,7 +147,7 @@ ROI_COLUMNS = {
     "roi_type": ("int16", "mpciROITypes"),
     "cell_probability": ("float64?", "probability to be a cell, by the classifier"),
     "region_id": ("int32?", "structure of the Allen CCF 2017"),
-    "region_acronym": ("string?", "its acronym"),
+    "region": ("string?", "its acronym"),
     "ml": ("float64?", "mediolateral position from bregma, micrometres, right positive"),
     "ap": ("float64?", "anteroposterior position from bregma, micrometres, anterior positive"),
     "dv": ("float64?", "dorsoventral position from bregma, micrometres, dorsal positive"),
@@ -177,7 +180,7 @@ TRIAL_COLUMNS = {
 }
 SOURCE_COLUMNS = {
     "eid": ("string", "session"),
-    "read_by": ("string", "table that was read from it: FOV, Behavior or Wheel"),
+    "read_by": ("string", "table that was read from it: FOV, Behavior, Wheel or Signal"),
     "fov": ("int16?", "number of the FOV"),
     "dataset": ("string", "path within the session"),
     "dataset_id": ("string", "id in ONE"),
@@ -480,15 +483,17 @@ def _add_imaging(pynwb: Any, file: Any, session: Session) -> None:
         return
     ophys = file.create_processing_module("ophys", "ROIs and their activity")
     ophys.add(segmentation := pynwb.ophys.ImageSegmentation())
-    ophys.add(fluorescence := pynwb.ophys.Fluorescence())
+    # all of one kind: only traces as they were read may differ, and these are in Fluorescence
+    of_dff = {fov.info["signal"] for fov in with_rois} == {"dff"}
+    ophys.add(responses := (pynwb.ophys.DfOverF if of_dff else pynwb.ophys.Fluorescence)())
     for fov in with_rois:
         rois = _plane_segmentation(pynwb, planes[fov.fov], fov)
         segmentation.add_plane_segmentation(rois)
-        fluorescence.add_roi_response_series(_response_series(pynwb, rois, fov, session.info["eid"]))
+        responses.add_roi_response_series(_response_series(pynwb, rois, fov, session.info["eid"]))
 
 
 def _imaging_plane(pynwb: Any, file: Any, device: Any, fov: FOV) -> Any:
-    acronyms = fov.rois["region_acronym"].drop_null()
+    acronyms = fov.rois["region"].drop_null()
     # the most frequent region stands for the plane: NWB has one location; ties by name, for the same file each time
     regions = sorted(acronyms.value_counts().to_pylist(), key=lambda row: (-row["counts"], row["values"]))
     counts = ", ".join(f"{row['values']} {row['counts']}" for row in regions)
@@ -526,12 +531,12 @@ def _plane_segmentation(pynwb: Any, plane: Any, fov: FOV) -> Any:
 
 
 def _response_series(pynwb: Any, rois: Any, fov: FOV, eid: str) -> Any:
-    signal = fov.info["signal"]
+    name, about = _named(fov.info)
     # what NWB has for marks of single samples
     marks = {"control": fov.flagged.astype(np.uint8), "control_description": MARKS} if fov.flagged is not None else {}
     return pynwb.ophys.RoiResponseSeries(
-        name=f"{signal.capitalize()}FOV{fov.fov:02d}",
-        description=f"{signal.capitalize()} activity, frames x ROIs, on the clock of this FOV. "
+        name=f"{name}FOV{fov.fov:02d}",
+        description=f"{about}, frames x ROIs, on the clock of this FOV. "
         "Add the time_offset of a ROI to the timestamps for the time at which it was scanned",
         data=_compressed(_columns(fov, eid)),
         rois=rois.create_roi_table_region(region=list(range(len(rois))), description="all ROIs of the table"),
@@ -539,6 +544,14 @@ def _response_series(pynwb: Any, rois: Any, fov: FOV, eid: str) -> Any:
         unit="a.u.",
         **marks,
     )
+
+
+def _named(info: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the name of the traces of a FOV in NWB, and what they are."""
+    if info["signal"] != "dff":
+        return info["signal"].capitalize(), f"{info['signal'].capitalize()} activity"
+    made = "neuropil {dff_neuropil:g}, window {dff_window:g} s, percentile {dff_percentile:g}".format(**info)
+    return "DfOverF", f"dF/F ({made})"
 
 
 def _columns(fov: FOV, eid: str) -> Any:

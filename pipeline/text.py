@@ -1,4 +1,4 @@
-"""Text of others made harmless for a terminal, a spreadsheet or a file name; text of p."""
+"""Text of others made harmless for a terminal, a spreadsheet or a file name; text of p and of scores."""
 
 from __future__ import annotations
 
@@ -13,6 +13,11 @@ if TYPE_CHECKING:
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 #: First characters of a formula: a spreadsheet would compute it, and may start programs for it.
 FORMULA = tuple("=+-@\t\r\n＝＋－＠")
+#: Scores by their names in settings; "mixed" are panels with different ones, of classes and of numbers.
+METRICS = {
+    "auc": "AUC", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "r2": "R²",
+    "spearman": "Spearman's ρ", "mixed": "score",
+}  # fmt: skip
 
 
 def printable(text: object) -> str:

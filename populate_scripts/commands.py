@@ -14,6 +14,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.own_labels import read_labels
 from pipeline.errors import ArgumentError, ConfigError, DataError
 from pipeline.settings.curves import check_own_name
+from pipeline.settings.signals import SignalSettings
 from populate_scripts.demo import raster_name, write
 from schemas.cascade import Cascade
 from schemas.decoding.run import run_ndc
@@ -35,7 +36,7 @@ from schemas.session import Behavior, Session
 from schemas.setup import migrations
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile, TrackingRun
 from schemas.work import reports
-from schemas.work.filling import SESSION_TABLES, Filled, fill
+from schemas.work.filling import SESSION_TABLES, Filled, fill, fill_signal
 from schemas.work.states import JobStatus
 
 if TYPE_CHECKING:
@@ -242,7 +243,9 @@ def write_sets(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
     from pipeline.text import csv_text
 
-    table = pd.DataFrame([{**row, "eids": " ".join(row["eids"]), "dates": " ".join(row["dates"])} for row in rows])
+    table = pd.DataFrame(
+        [{**row, "eids": " ".join(row["eids"]), "session_dates": " ".join(row["session_dates"])} for row in rows]
+    )
     path.write_text(csv_text(table), encoding="utf-8")
 
 
@@ -349,7 +352,9 @@ def rasters(eids: Sequence[str], drawing: dict, output: Path, suffix: str) -> It
 
     for eid in eids:
         figure = meso.plot_raster(eid, **drawing)
-        yield save(figure, output / f"{raster_name(eid)}.{suffix}", embedding_of(eid))
+        signal = SignalSettings.named(drawing["signal"])
+        name = raster_name(eid) + (f"_{signal.kind}" if signal else "")
+        yield save(figure, output / f"{name}.{suffix}", embedding_of(eid, signal))
 
 
 def tracked_rasters(
@@ -382,14 +387,15 @@ def tracked_rasters(
             do="Name fewer sessions; 'meso tracking' shows which of them share cells",
         )
     # rows of the anchor and of the other sessions are the same cells, so one order serves for all
-    order = meso.load_or_embed(anchor, restrict=rows[anchor])["isort"]
+    order = meso.load_or_embed(anchor, restrict=rows[anchor], signal=drawing["signal"])["isort"]
     places = ROI & (SharedCells.Cell & session_set)
     colors = distinct_region_colors((BrainRegion & places.proj("region_id")).to_arrays("acronym"))
     note = f": {len(order)} tracked cells in the order of {session_title(anchor)}"
     for eid, own in rows.items():
         figure = meso.plot_raster(eid, restrict=own, order=order, region_colors=colors, note=note, **drawing)
         name = f"{raster_name(eid)}_tracked_{session_set['session_set'][:8]}_by_{anchor[:8]}.{suffix}"
-        yield save(figure, output / name, {"eid": eid, **session_set, "order_of": embedding_of(anchor)})
+        order_of = embedding_of(anchor, SignalSettings.named(drawing["signal"]))
+        yield save(figure, output / name, {"eid": eid, **session_set, "order_of": order_of})
 
 
 def track(
@@ -533,14 +539,14 @@ def database_status() -> dict[str, Any]:
     row: dict[str, Any] = {"server": "own" if own else "embedded", "prefix": prefix()}
     # connect() would start the embedded server
     if not own and not embedded.running():
-        return {**row, "running": False}
+        return {**row, "is_running": False}
     connection = connect()
     user, host, port = (connection.conn_info[name] for name in ("user", "host", "port"))
     return {
         **row,
         "connect": f"{user}@{host}:{port}" if own else f"psql -h {shlex.quote(host)} -U {user}",
         "version": str(connection.query("SELECT version()").fetchone()[0]).split(" on ")[0],
-        "tables": migrations.database_version(connection), "code": migrations.LATEST, "running": True,
+        "tables": migrations.database_version(connection), "code": migrations.LATEST, "is_running": True,
     }  # fmt: skip
 
 
@@ -580,9 +586,11 @@ class Garbage:
 
 
 def outline_atlas(voxel_size: int, cache_dir: Path | None) -> list[dict[str, Any]]:
-    """Compute the outlines of brain and regions, and return their rows with acronym and name of each region."""
+    """Compute the outlines of brain and regions, and return their rows with acronym (``region``) and name of each."""
     AtlasOutline.renew(voxel_size, cache_dir or one_cache_dir())
-    rows: list[dict[str, Any]] = (AtlasOutline * BrainRegion.proj("acronym", "region_name")).to_dicts(order_by="KEY")
+    rows: list[dict[str, Any]] = (AtlasOutline * BrainRegion.proj("region_name", region="acronym")).to_dicts(
+        order_by="KEY"
+    )
     return rows
 
 
@@ -624,6 +632,7 @@ def export(
     neurons_only: bool,
     overwrite: bool,
     tracking_run: str | None,
+    signal: str,
     say: Callable[[str], object],
 ) -> list[str]:
     """Export sessions, calling ``say`` with the path of each as soon as it is written; return the failures."""
@@ -632,9 +641,12 @@ def export(
     failures = []
     for eid in eids:
         try:
+            if (asked := SignalSettings.named(signal)) and Session & {"eid": eid}:
+                fill_signal(eid, asked)
             path = export_session(
-                eid, kind, output, neurons_only=neurons_only, overwrite=overwrite, tracking_run=tracking_run
-            )
+                eid, kind, output, neurons_only=neurons_only, overwrite=overwrite, tracking_run=tracking_run,
+                signal=signal,
+            )  # fmt: skip
             say(str(path))
         except DataError as error:  # the other sessions are still exported
             failures.append(str(error))

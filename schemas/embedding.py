@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from typing import Any
 
 import datajoint as dj
 import numpy as np
 
 from pipeline.embedding import EmbeddingSettings, rastermap_order
 from pipeline.errors import DamagedError, DataError, NotFoundError
+from pipeline.settings.signals import SignalSettings
 from pipeline.signals import tiles
 from pipeline.signals.flags import is_flagged_at
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.scaling import scale_rows
 from pipeline.storage.arrays import pack, unpack
 from schemas.cascade import WholeDelete
-from schemas.imaging.reading import flags, roi_traces
+from schemas.imaging.reading import flags, recorded, roi_traces
+from schemas.imaging.signals import Signal, SignalParams, SignalTask, waiting_signals
 from schemas.imaging.tables import FOV, ROI, Activity, Recording, imaged_sessions
 from schemas.provenance import Environment
 from schemas.rows import content_key, sources_key
-from schemas.session import Session  # noqa: F401  a foreign key names it
+from schemas.session import Session
 from schemas.storage import bulk
 from schemas.storage.codec import Packed
 from schemas.storage.threads import in_threads
@@ -43,12 +46,25 @@ class EmbeddingParams(WholeDelete, dj.Manual):
     fovs : json                         # numbers of the FOVs; [] for all
     """
 
+    class OfSignal(dj.Part):
+        definition = """
+        # the signal that is embedded; without a row: as each FOV was read
+        -> master
+        ---
+        -> SignalParams
+        """
+
     @classmethod
     def add(cls, settings: EmbeddingSettings) -> dict:
         """Insert settings unless they are in the table, and return their key."""
         key = cls.key_of(settings)
         if not (cls & key):  # a read-only account can use settings that are in the table
-            cls.insert1({**key, **_row_of(settings)}, skip_duplicates=True)
+            row = {**key, **_row_of(settings)}
+            row.pop("signal_params", None)
+            with cls.connection.transaction:  # without its signal, the row would be that of another question
+                cls.insert1(row, skip_duplicates=True)
+                if settings.signal:
+                    cls.OfSignal.insert1({**key, **SignalParams.add(settings.signal)}, skip_duplicates=True)
         return key
 
     @staticmethod
@@ -58,13 +74,25 @@ class EmbeddingParams(WholeDelete, dj.Manual):
 
     def settings(self) -> EmbeddingSettings:
         """Return the settings of the single row that this is restricted to."""
-        row = self.fetch1()
+        row = self.extend(self.OfSignal).fetch1()
         row.pop("embedding_params")
-        return EmbeddingSettings(**row | {"fovs": tuple(row["fovs"]), "neurons_only": bool(row["neurons_only"])})
+        signal = row.pop("signal_params")
+        return EmbeddingSettings(
+            **row | {"fovs": tuple(row["fovs"]), "neurons_only": bool(row["neurons_only"])},
+            signal=(SignalParams & {"signal_params": signal}).settings() if signal else None,
+        )
+
+    @classmethod
+    def with_kind(cls) -> dj.QueryExpression:
+        """Return all rows with ``signal_kind``, NULL where each FOV is embedded as it was read."""
+        return cls().extend((cls.OfSignal * SignalParams).proj("signal_kind"))
 
 
 def _row_of(settings: EmbeddingSettings) -> dict:
-    return asdict(settings) | {"fovs": list(settings.fovs)}
+    """Return what the key is a hash of; settings of before version 30, when there was no signal, keep their keys."""
+    row = asdict(settings) | {"fovs": list(settings.fovs)}
+    del row["signal"]
+    return row | (SignalParams.key_of(settings.signal) if settings.signal else {})
 
 
 @schema
@@ -88,9 +116,20 @@ class Embedding(WholeDelete, dj.Computed):
         embedding_rank : int32
         """
 
+    class OwnSignal(dj.Part):
+        definition = """
+        # a FOV whose requested signal is not that of Activity, with which the embedding goes
+        -> master
+        -> Signal
+        """
+
     @property
     def key_source(self):
-        return imaged_sessions() * EmbeddingParams.proj()
+        # of a signal only where it is requested, when all that is requested of the session is there
+        of_signal = EmbeddingParams.OfSignal.proj("signal_params")
+        not_requested = ((Session.proj() * of_signal) - SignalTask).proj()
+        waiting = EmbeddingParams.OfSignal.proj() * (Session.proj() & waiting_signals())
+        return imaged_sessions() * EmbeddingParams.proj() - not_requested - waiting
 
     def make_fetch(self, key):
         settings = (EmbeddingParams & key).settings()
@@ -103,18 +142,21 @@ class Embedding(WholeDelete, dj.Computed):
                 expected=", ".join(f"FOV_{n:02d}" for n in settings.fovs),
                 found=", ".join(f"FOV_{n:02d}" for n in fovs),
             )
-        return asdict(settings), fovs, _sources(key, fovs)
+        return asdict(settings), fovs, _sources(key, fovs, settings.signal)
 
     def make_compute(self, key, settings, fovs, sources):
-        settings = EmbeddingSettings(**settings)
-        rois, traces, n_frames = _stack(key["eid"], fovs, settings.neurons_only)
+        settings = EmbeddingSettings(**settings | {"signal": SignalSettings.of_values(settings["signal"])})
+        stored = _of_signal(key["eid"], fovs, settings.signal)
+        rois, traces, n_frames = _stack(key["eid"], fovs, settings.neurons_only, stored)
         rank = np.argsort(rastermap_order(traces, settings))  # the inverse of the order is the rank of each ROI
         ranks = [(fov, roi, int(r)) for (fov, roi), r in zip(rois, rank, strict=True)]
-        return ranks, n_frames
+        own = [{name: row[name] for name in Signal.primary_key} for row in stored.values() if "signal_params" in row]
+        return ranks, n_frames, own
 
-    def make_insert(self, key, ranks, n_frames):
+    def make_insert(self, key, ranks, n_frames, own):
         self.insert1({**key, "n_embedded": len(ranks), "n_clock_frames": n_frames, **Environment.current()})
         self.Rank.insert({**key, "fov": fov, "roi": roi, "embedding_rank": rank} for fov, roi, rank in ranks)
+        self.OwnSignal.insert({**key, **one} for one in own)
 
 
 @schema
@@ -165,10 +207,11 @@ class RasterTiles(WholeDelete, dj.Computed):
 
     def make_fetch(self, key):
         settings = (EmbeddingParams & key).settings()
-        fovs = _fovs_there(key, settings)
-        return fovs, (Embedding & key).fetch1("n_clock_frames"), _sources(key, fovs)
+        fovs, signal = _fovs_there(key, settings), settings.signal
+        n_clock_frames = (Embedding & key).fetch1("n_clock_frames")
+        return fovs, n_clock_frames, asdict(signal) if signal else None, _sources(key, fovs, signal)
 
-    def make_compute(self, key, fovs, n_clock_frames, sources):
+    def make_compute(self, key, fovs, n_clock_frames, signal, sources):
         clocks = _frame_times(key["eid"], fovs)
         clock = shared_frames(key["eid"], clocks)
         if len(clock) != n_clock_frames:
@@ -179,9 +222,12 @@ class RasterTiles(WholeDelete, dj.Computed):
                 do=f"Recompute it: (schemas.Embedding & {key}).delete(), then meso populate",
             )  # fmt: skip
         ranked = (ROI.proj("time_offset") & {"eid": key["eid"]}) * (Embedding.Rank & key)
-        cells = bulk.columns(ranked, "fov", "roi", "time_offset", order_by=("embedding_rank",))
-        blocks = (scale_rows(block) for block in _ranked_blocks(key["eid"], clocks, clock, *cells))
-        made = tiles.tiles(blocks, len(cells[0]), len(clock))
+        of_fov, rois, offsets = bulk.columns(ranked, "fov", "roi", "time_offset", order_by=("embedding_rank",))
+        stored = _of_signal(key["eid"], fovs, SignalSettings.of_values(signal))
+        blocks = (
+            scale_rows(block) for block in _ranked_blocks(key["eid"], clocks, clock, of_fov, rois, offsets, stored)
+        )
+        made = tiles.tiles(blocks, len(rois), len(clock))
         # packed in threads while the next tiles are made
         return clock, list(in_threads(lambda tile: (tile[0], pack(tile[1])), made))
 
@@ -204,21 +250,35 @@ def embeddings_of_fovs(eid: str, fovs: Collection[int] = ()) -> dj.Table:
     return Embedding & (keys or "FALSE")
 
 
-def embedding_of(eid: str) -> dict[str, str]:
+def embedding_of(eid: str, signal: SignalSettings | None = None) -> dict[str, str]:
     """Return the key of the Rastermap order of a session's neurons (default settings), with its environment.
+
+    Parameters
+    ----------
+    eid : str
+    signal : SignalSettings, optional
+        By default as each FOV was read.
 
     Raises
     ------
     NotFoundError
         The session is not embedded.
     """
-    # a hash of the default settings; `add` inserts them only if they are missing
-    key = {"eid": eid, **EmbeddingParams.add(EmbeddingSettings())}
+    # a hash of the settings; `add` inserts them only if they are missing
+    key = {"eid": eid, **EmbeddingParams.add(settings_of_session(eid, EmbeddingSettings(signal=signal)))}
     if not (Embedding & key):
         raise NotFoundError(
             "the session is not embedded", eid=eid, do=f"Embed it with: meso populate Embedding --eid {eid}"
         )
     return {**key, "environment": (Embedding & key).fetch1("environment")}
+
+
+def settings_of_session(eid: str, settings: EmbeddingSettings) -> EmbeddingSettings:
+    """Return the settings, without the signal if each FOV of a session was read with it: that order is the same."""
+    if settings.signal is None:
+        return settings
+    others = (FOV & {"eid": eid} & Activity.proj()) - {"signal": settings.signal.kind}
+    return settings if others else replace(settings, signal=None)
 
 
 def tiles_between(
@@ -271,9 +331,16 @@ def _fovs_there(key: dict, settings: EmbeddingSettings) -> list[int]:
     return [int(n) for n in there.to_arrays("fov", order_by="fov") if not settings.fovs or n in settings.fovs]
 
 
-def _sources(key: dict, fovs: list[int]) -> str:
+def _sources(key: dict, fovs: list[int], signal: SignalSettings | None = None) -> str:
     """Return a hash of the files of FOVs: if they are read again while a job runs, its result must not be inserted."""
-    return sources_key(FOV.Source & {"eid": key["eid"]} & [{"fov": fov} for fov in fovs])
+    of_fovs = [{"eid": key["eid"], "fov": fov} for fov in fovs]
+    of_signal = [Signal.Source & of_fovs & SignalParams.key_of(signal)] if signal else []
+    return sources_key(FOV.Source & of_fovs, *of_signal)
+
+
+def _of_signal(eid: str, fovs: list[int], signal: SignalSettings | None) -> dict[int, dict[str, Any]]:
+    """Return where the traces of FOVs in a signal are, by FOV: see ``recorded``; nothing if none is asked for."""
+    return recorded(eid, np.array(fovs), signal) if signal else {}
 
 
 def _frame_times(eid: str, fovs: list[int]) -> dict[int, np.ndarray]:
@@ -292,7 +359,9 @@ def shared_frames(eid: str, clocks: dict[int, np.ndarray]) -> np.ndarray:
     return clock
 
 
-def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[int, int]], np.ndarray, int]:
+def _stack(
+    eid: str, fovs: list[int], neurons_only: bool, stored: Mapping[int, dict]
+) -> tuple[list[tuple[int, int]], np.ndarray, int]:
     """Return (fov, roi) of each row, the traces (n, M) float32 on a common clock, and M, its number of frames."""
     clocks = _frame_times(eid, fovs)
     shared = shared_frames(eid, clocks)
@@ -300,7 +369,7 @@ def _stack(eid: str, fovs: list[int], neurons_only: bool) -> tuple[list[tuple[in
     fov_of, numbers, offsets = bulk.columns(cells, "fov", "roi", "time_offset", order_by=("fov", "roi"))
     if not len(numbers):
         raise DataError("the session has no cells to embed", eid=eid, expected="at least one neuron", found="none")
-    stacked = on_clock(eid, clocks, shared, fov_of, numbers, offsets)
+    stacked = on_clock(eid, clocks, shared, fov_of, numbers, offsets, stored)
     return list(zip(fov_of.tolist(), numbers.tolist(), strict=True)), stacked, stacked.shape[1]
 
 
@@ -346,8 +415,9 @@ def on_clock(
 
 
 def _ranked_blocks(
-    eid: str, clocks: dict[int, np.ndarray], clock: np.ndarray, fovs: np.ndarray, rois: np.ndarray, offsets: np.ndarray
-) -> Iterator[np.ndarray]:
+    eid: str, clocks: dict[int, np.ndarray], clock: np.ndarray, fovs: np.ndarray, rois: np.ndarray, offsets: np.ndarray,
+    stored: Mapping[int, dict],
+) -> Iterator[np.ndarray]:  # fmt: skip
     """Yield the traces of cells, (n, M) float32, in the given order, in blocks of the height of a tile.
 
     The whole matrix is never in memory.
@@ -356,5 +426,5 @@ def _ranked_blocks(
         block = slice(start, start + tiles.TILE_ROWS)
         # sorted by FOV to be read together, then put back into the order of the raster
         by_fov = np.argsort(fovs[block], kind="stable")
-        traces = on_clock(eid, clocks, clock, fovs[block][by_fov], rois[block][by_fov], offsets[block][by_fov])
+        traces = on_clock(eid, clocks, clock, fovs[block][by_fov], rois[block][by_fov], offsets[block][by_fov], stored)
         yield traces[np.argsort(by_fov)]

@@ -54,7 +54,7 @@ class LabelSet(WholeDelete, dj.Manual):
         """
 
     @classmethod
-    def add(cls, name: str, labels: Mapping[str, Any], *, numbers: bool | None = None) -> dict:
+    def add(cls, name: str, labels: Mapping[str, Any], *, numbers: bool | None = None, by: str = "") -> dict:
         """Insert labels unless they are in the table, and return their key; the name now stands for them.
 
         Parameters
@@ -65,6 +65,8 @@ class LabelSet(WholeDelete, dj.Manual):
             1, 0 or NaN for each trial of sessions whose trials have been read; or numbers.
         numbers : bool, optional
             The labels are numbers, and not classes. By default they are if they have more than two different values.
+        by : str
+            Who gives them; by default the account of the database.
 
         Raises
         ------
@@ -93,7 +95,8 @@ class LabelSet(WholeDelete, dj.Manual):
         given = [{**key, "labelled_eid": eid, "labelled_trials": trials_key(one)} for eid, one in trials.items()]
         with cls.connection.transaction:
             if not (cls & key):
-                row = {"label_name": name, "labelled_by": cls.connection.get_user(), "labelled_at": now()}
+                by = by or cls.connection.get_user()
+                row = {"label_name": name, "labelled_by": by, "labelled_at": now()}
                 cls.insert1({**key, **row, "label_kind": kind})
                 cls.Labels.insert({**key, "labelled_eid": eid, "own_labels": row} for eid, row in checked.items())
             elif cls.named([name])[name] != key["label_set"]:  # former labels, added again
@@ -200,8 +203,8 @@ def of_kind(settings: NDCSettings) -> NDCSettings:
 def listed() -> list[dict[str, Any]]:
     """Return a row for each set of labels, the latest last: name, key, kind, sessions, trials, account, time.
 
-    Of classes the trials of each are counted, of numbers those that have one. ``trials`` is 'compared' if it is known
-    for which trials the labels were given, else 'unknown': before version 26.
+    Of classes the trials of each are counted, of numbers those that have one. ``labelled_for`` is 'compared' if it
+    is known for which trials the labels were given, else 'unknown': before version 26.
     """
     parts: dict[str, list[np.ndarray]] = {}
     for row in LabelSet.Labels.to_dicts(order_by="KEY"):
@@ -211,12 +214,10 @@ def listed() -> list[dict[str, Any]]:
         labels = np.concatenate(parts[row["label_set"]])
         numbers = row["label_kind"] == NUMBERS
         rows.append({
-            "name": row["label_name"], "labels": row["label_set"], "kind": row["label_kind"],
-            "sessions": len(parts[row["label_set"]]), "labelled": int(np.isfinite(labels).sum()),
-            "class_1": None if numbers else int((labels == 1).sum()),
-            "class_0": None if numbers else int((labels == 0).sum()),
-            "without": int(np.isnan(labels).sum()),
-            "trials": "compared" if row["label_set"] in with_trials else "unknown",
-            "added_by": row["labelled_by"], "added_at": row["labelled_at"],
+            **row, "n_sessions": len(parts[row["label_set"]]), "n_labelled": int(np.isfinite(labels).sum()),
+            "n_class_1": None if numbers else int((labels == 1).sum()),
+            "n_class_0": None if numbers else int((labels == 0).sum()),
+            "n_without": int(np.isnan(labels).sum()),
+            "labelled_for": "compared" if row["label_set"] in with_trials else "unknown",
         })  # fmt: skip
     return rows

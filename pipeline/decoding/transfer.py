@@ -10,6 +10,9 @@ Three scores of a readout of day i on day j, which differ in the training trials
 - `score`: those of each fold, one readout for each; on the diagonal they are tested on the fold that was left out;
 - `refit_score`: all of them, so that there is none on the diagonal;
 - `half_score`: those of random halves; on the diagonal they are tested on the other half.
+
+Labels may be numbers: readouts are then ridge regressions, and R^2 counts from the mean number of their training
+trials, also on another day: predicting that mean scores 0.
 """
 
 from __future__ import annotations
@@ -23,12 +26,15 @@ import scipy
 
 from pipeline.decoding import newton
 from pipeline.decoding.curves import SCORE_ROUNDING, neuron_dropping_curve, penalty_scores, validation_words
-from pipeline.decoding.fits.families import ALPHA, d_prime
-from pipeline.decoding.fits.uncertainty import RULES, SAME_DECODERS, VarianceRule, score_interval
+from pipeline.decoding.fits.families import ALPHA, d_squared
+from pipeline.decoding.fits.uncertainty import RULES, SAME_DECODERS, score_interval
 from pipeline.decoding.folds import Groups, Validation, fold_masks, influences, scores_of, training_weights
 from pipeline.decoding.penalty import CANDIDATES, chosen
+from pipeline.decoding.regression import Tested, score
+from pipeline.decoding.ridge import RidgePopulation, RidgeSubset
+from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import CLASS_METRICS, NDCSettings
+from pipeline.settings.curves import NUMBER_METRICS, NDCSettings
 
 #: What the activity of a day is standardised by: its own mean and standard deviation, or those of the training trials.
 SCALERS = ("own", "trained")
@@ -40,7 +46,6 @@ MOST_DAYS, N_ORDERS = 7, 9999
 WITHOUT_EFFECT = {
     "cells": ("shared",), "curve_axis": ("cells",), "trial_shuffled": (False,), "c_grid": ((),), "n_cells": (0,),
     "null": ("auto", "permute", "circular", "linear_shift", "pseudosession", "conditional"),
-    "metric": CLASS_METRICS,
 }  # fmt: skip
 
 
@@ -52,11 +57,11 @@ class Day:
     ----------
     X : (n, N) float64
         Activity of the cells in the trials, in temporal order; column c is the same cell on all days.
-    y : (n,) int8
-        Class 1 or 0; -1 for a trial that is left out.
+    y : (n,) int8 or float64
+        Class 1 or 0, -1 for a trial that is left out; or numbers, NaN for such a trial.
     strata : (n,) int, optional
         See ``pipeline.decoding.strata``.
-    null : (S, n) int8, optional
+    null : (S, n) int8 or float64, optional
         Null labels, as ``y``.
     """
 
@@ -67,25 +72,28 @@ class Day:
 
     @property
     def nulls(self) -> np.ndarray:
-        """The null labels, (S, n) int8; S is 0 without them."""
-        return np.empty((0, len(self.y)), dtype=np.int8) if self.null is None else self.null
+        """The null labels, (S, n); S is 0 without them."""
+        return np.empty((0, len(self.y)), dtype=self.y.dtype) if self.null is None else self.null
 
 
 @dataclass(frozen=True, eq=False)
 class Readouts:
-    """Linear readouts of a day: decision value = activity @ weights + intercept.
+    """Linear readouts of a day: decision value, or predicted number = activity @ weights + intercept.
 
     Attributes
     ----------
     weights : (M, N) float64
         In the units of the activity that they were trained on.
     intercepts : (M,) float64
+    centres : (M,) float64
+        Of numbers: mean of the training trials.
     n_train : int
         Training trials; the mean of the readouts, rounded.
     """
 
     weights: np.ndarray
     intercepts: np.ndarray
+    centres: np.ndarray
     n_train: int
 
     def decide(self, X: np.ndarray) -> np.ndarray:
@@ -223,7 +231,7 @@ def day_readouts(day: Day, settings: NDCSettings, c: float) -> DayReadouts:
     Raises
     ------
     ArgumentError
-        Folds or halves cannot have trials of both classes.
+        Folds or halves cannot have trials of both classes, or enough numbers.
     """
     how = _validation(settings)
     folds = fold_masks(day.y, _seed(settings.seed, 5), how, day.strata)[0]
@@ -232,11 +240,12 @@ def day_readouts(day: Day, settings: NDCSettings, c: float) -> DayReadouts:
         fold_masks(day.y, _seed(settings.seed, h, 6), replace(how, n_splits=2), day.strata) for h in range(n_halves)
     ]
     halves, others = (np.concatenate(masks) for masks in zip(*splits, strict=True))
-    every = np.concatenate([folds, (day.y >= 0)[None], halves])
+    every = np.concatenate([folds, labelled(day.y)[None], halves])
     found, K = train(day, every, settings, c), len(folds)
-    of_halves = _some(found, every, slice(K + 1, None))
-    half_score = _mean_score(of_halves.decide(day.X), day.y, others, day.strata, settings.metric)
-    return DayReadouts(_some(found, every, slice(K)), _some(found, every, slice(K, K + 1)), of_halves, half_score)
+    parts = (slice(K), slice(K, K + 1), slice(K + 1, None))
+    of_folds, whole, of_halves = (_some(found, day.y, every, rows) for rows in parts)
+    half_score = _mean_score(of_halves, day.X, day.y, others, day.strata, settings.metric)
+    return DayReadouts(of_folds, whole, of_halves, half_score)
 
 
 def _seed(*words: int) -> int:
@@ -244,8 +253,9 @@ def _seed(*words: int) -> int:
     return int(np.random.SeedSequence(words).generate_state(1)[0])
 
 
-def _some(found: tuple[np.ndarray, np.ndarray], masks: np.ndarray, rows: slice) -> Readouts:
-    return Readouts(found[0][rows], found[1][rows], round(masks[rows].sum(axis=1).mean()))
+def _some(found: tuple[np.ndarray, np.ndarray], y: np.ndarray, masks: np.ndarray, rows: slice) -> Readouts:
+    centres = np.array([y[mask].mean() for mask in masks[rows]], dtype=np.float64)
+    return Readouts(found[0][rows], found[1][rows], centres, round(masks[rows].sum(axis=1).mean()))
 
 
 def _validation(settings: NDCSettings) -> Validation:
@@ -260,8 +270,8 @@ def train(day: Day, masks: np.ndarray, settings: NDCSettings, c: float) -> tuple
     """Train a readout on each of some sets of trials.
 
     The engine returns decision values z. The weights follow from them by the condition of the optimum, that the
-    gradient of the penalised loss is 0: w = sum over trials of C_t y_t / (1 + exp(y_t z_t)) x_t, with y_t = +-1. This
-    is exact, and as precise as z.
+    gradient of the penalised loss is 0: w = sum over trials of C_t y_t / (1 + exp(y_t z_t)) x_t, with y_t = +-1; of
+    numbers, w = sum of C_t (y_t - z_t) x_t. This is exact, and as precise as z.
 
     Parameters
     ----------
@@ -280,15 +290,20 @@ def train(day: Day, masks: np.ndarray, settings: NDCSettings, c: float) -> tuple
     from pipeline.decoding.engine import Population, Subset
 
     X, scaling, penalised = np.asarray(day.X, dtype=np.float64), settings.scaling, settings.penalize_intercept
+    numbers = settings.metric in NUMBER_METRICS
     costs = training_weights(day.y, masks, c, _validation(settings).class_weight, day.strata)
     if settings.penalty != "fixed":
         costs = np.array([row / newton.total_variance(X, row > 0, scaling) for row in costs])
     labels = np.broadcast_to(day.y, masks.shape)
+    subset: RidgeSubset | Subset
     with threadpool_limits(1):
-        subset = Subset(Population(X, scaling=scaling, penalize_intercept=penalised), np.arange(X.shape[1]))
+        if numbers:
+            subset = RidgeSubset(RidgePopulation(X, scaling=scaling), np.arange(X.shape[1]))
+        else:
+            subset = Subset(Population(X, scaling=scaling, penalize_intercept=penalised), np.arange(X.shape[1]))
         (z,) = subset.decide(costs, labels, [X.shape[1]])
     sign = np.where(day.y == 1, 1.0, -1.0)
-    pulls = costs * sign * scipy.special.expit(-sign * z)
+    pulls = costs * (day.y - z if numbers else sign * scipy.special.expit(-sign * z))
     weights, intercepts = np.empty((len(masks), X.shape[1])), np.empty(len(masks))
     for i, (pull, cost) in enumerate(zip(pulls, costs, strict=True)):
         used = cost > 0
@@ -318,18 +333,18 @@ def on_other_day(readouts: DayReadouts, test: Day, settings: NDCSettings) -> Tra
     Raises
     ------
     ArgumentError
-        No stratum of the test day has trials of both classes.
+        No stratum of the test day has trials of both classes, or its numbers are all equal.
     """
     metric, strata = settings.metric, test.strata
-    z = readouts.folds.decide(test.X)
-    score = _mean_score(z, test.y, None, strata, metric)
-    null = np.array([_mean_score(z, y, None, strata, metric) for y in test.nulls])
-    low, high = _interval(score, _influences(z, test.y, strata, metric), SAME_DECODERS)
+    found, whole, halves = (
+        _mean_score(one, test.X, test.y, None, strata, metric)
+        for one in (readouts.folds, readouts.whole, readouts.halves)
+    )
+    null = np.array([_mean_score(readouts.folds, test.X, y, None, strata, metric) for y in test.nulls])
+    low, high = _interval(found, _influences(readouts.folds, test, metric), metric)
     return TransferScore(
-        score, _mean_score(readouts.whole.decide(test.X), test.y, None, strata, metric),
-        _mean_score(readouts.halves.decide(test.X), test.y, None, strata, metric),
-        low, high, _p(score, null), null, readouts.folds.n_train, int((test.y >= 0).sum()),
-    )  # fmt: skip
+        found, whole, halves, low, high, _p(found, null), null, readouts.folds.n_train, int(labelled(test.y).sum())
+    )
 
 
 def on_own_day(readouts: DayReadouts, day: Day, settings: NDCSettings, inner: np.ndarray) -> TransferScore:
@@ -354,17 +369,30 @@ def on_own_day(readouts: DayReadouts, day: Day, settings: NDCSettings, inner: np
     )  # fmt: skip
     # test trials alone have no interval of new trials: as new_trials
     rule = RULES.get(settings.intervals, RULES["new_trials"])
-    low, high = score_interval(curve.scores, curve.influences, rule)
+    load = np.array([N / labelled(day.y).sum()])
+    low, high = score_interval(curve.scores, curve.influences, rule, settings.metric, load)
     return TransferScore(
         float(curve.mean[0]), np.nan, readouts.half_score, float(low[0]), float(high[0]), float(curve.p_values()[0]),
-        curve.null_scores[0], readouts.folds.n_train, int((day.y >= 0).sum()),
+        curve.null_scores[0], readouts.folds.n_train, int(labelled(day.y).sum()),
     )  # fmt: skip
 
 
+def _tested(readouts: Readouts, y: np.ndarray, tests: np.ndarray | None = None) -> Tested:
+    """Return the test trials (M, n) of readouts of numbers, by default all."""
+    values = np.broadcast_to(y, (len(readouts.centres), len(y)))
+    return Tested(values, np.broadcast_to(labelled(y), values.shape) if tests is None else tests, readouts.centres)
+
+
 def _mean_score(
-    z: np.ndarray, y: np.ndarray, tests: np.ndarray | None, strata: np.ndarray | None, metric: str
+    readouts: Readouts, X: np.ndarray, y: np.ndarray, tests: np.ndarray | None, strata: np.ndarray | None, metric: str
 ) -> float:  # fmt: skip
-    """Return the mean score of readouts with decision values z (M, n), each on its test trials (M, n) or on all."""
+    """Return the mean score of readouts, each on its test trials (M, n) or on all; R^2 of all of them together."""
+    z = readouts.decide(X)
+    if metric in NUMBER_METRICS:
+        found = score(z, _tested(readouts, y, tests), metric)
+        if np.isnan(found):
+            raise ArgumentError("the numbers of the test trials are all equal")
+        return found
     tests = np.broadcast_to(y >= 0, z.shape) if tests is None else tests
     groups = Groups.of(np.broadcast_to(y, z.shape), tests, strata)
     scores, weights = scores_of(z, groups, metric), groups.weights(y, strata)
@@ -374,20 +402,35 @@ def _mean_score(
     return float(np.average(scores[known], weights=weights[known]))
 
 
-def _influences(z: np.ndarray, y: np.ndarray, strata: np.ndarray | None, metric: str) -> np.ndarray:
-    """Return the influence of each labelled trial on the mean score of readouts, (n_test,) float64."""
-    groups = Groups.of(y[None], (y >= 0)[None], strata)
-    found: np.ndarray = np.mean([influences(row[None], groups, metric) for row in z], axis=0)[y >= 0]
+def _influences(readouts: Readouts, test: Day, metric: str) -> np.ndarray:
+    """Return the influence of each labelled trial of a day on the mean score of readouts, (n_test,) float64."""
+    z, y = readouts.decide(test.X), test.y
+    alone: list[Tested | Groups]
+    if metric == "r2":  # of all readouts together, as the score is
+        alone, rows = [_tested(readouts, y)], [z]
+    elif metric in NUMBER_METRICS:
+        alone, rows = [_tested(_one(readouts, m), y) for m in range(len(z))], [row[None] for row in z]
+    else:
+        alone, rows = [Groups.of(y[None], (y >= 0)[None], test.strata)] * len(z), [row[None] for row in z]
+    of_all = [influences(row, one, metric) for row, one in zip(rows, alone, strict=True)]
+    found: np.ndarray = np.mean(of_all, axis=0)[labelled(y)]
     return found
 
 
-def _interval(score: float, of_trials: np.ndarray, rule: VarianceRule) -> tuple[float, float]:
-    low, high = score_interval(np.array([[score]]), of_trials[None], rule)
+def _one(readouts: Readouts, row: int) -> Readouts:
+    here = slice(row, row + 1)
+    return replace(
+        readouts, weights=readouts.weights[here], intercepts=readouts.intercepts[here], centres=readouts.centres[here]
+    )
+
+
+def _interval(found: float, of_trials: np.ndarray, metric: str) -> tuple[float, float]:
+    low, high = score_interval(np.array([[found]]), of_trials[None], SAME_DECODERS, metric)
     return float(low[0]), float(high[0])
 
 
-def _p(score: float, null: np.ndarray) -> float:
-    return float((1 + (null >= score - SCORE_ROUNDING).sum()) / (1 + len(null))) if len(null) else np.nan
+def _p(found: float, null: np.ndarray) -> float:
+    return float((1 + (null >= found - SCORE_ROUNDING).sum()) / (1 + len(null))) if len(null) else np.nan
 
 
 @dataclass(frozen=True, eq=False)
@@ -463,6 +506,8 @@ def transfer_scores(days: Sequence[Day], settings: NDCSettings, scaler: str = "o
 def relative_transfer(half_scores: np.ndarray, metric: str, known: np.ndarray | None = None) -> np.ndarray:
     """Return d' of each pair over that of the test day's own split half, (D, D) float64; NaN for test days at chance.
 
+    Of numbers the place of d' has the root of the ratio of signal and noise, R^2 / (1 - R^2).
+
     With Gaussian activity d' of a readout is proportional to the signal of the test day, and to the cosine between the
     readout and the best one of that day (in units of the noise). The ratio takes the signal away. What remains also
     depends on how well the readout was trained: compare the same training day.
@@ -473,12 +518,19 @@ def relative_transfer(half_scores: np.ndarray, metric: str, known: np.ndarray | 
         Row: day of training. On the diagonal the split half.
     metric : str
     known : (D,) bool, optional
-        Days that are above chance; by default those with a score above one half.
+        Days that are above chance; by default those with a score above it.
     """
-    d = d_prime(np.asarray(half_scores, dtype=np.float64), metric)
+    d = _strength(half_scores, metric)
     own = np.where(_known(d, known), np.diag(d), np.nan)
     ratio: np.ndarray = d / own
     return ratio
+
+
+def _strength(scores: np.ndarray, metric: str) -> np.ndarray:
+    """Return d' of scores, or of numbers the root of the ratio of signal and noise, with its sign."""
+    squared = d_squared(np.asarray(scores, dtype=np.float64), metric)
+    strength: np.ndarray = np.sign(squared) * np.sqrt(np.abs(squared))
+    return strength
 
 
 def _known(d: np.ndarray, known: np.ndarray | None) -> np.ndarray:
@@ -547,7 +599,7 @@ def transfer_decay(
         Date of each day, counted from any day.
     metric : str
     known : (D,) bool, optional
-        Days that are above chance; others have no transfer. By default those with a split half above one half.
+        Days that are above chance; others have no transfer. By default those with a split half above it.
     seed : int
         Of the permutations, above seven days.
 
@@ -566,7 +618,7 @@ def transfer_decay(
     scores, days = np.asarray(half_scores, dtype=np.float64), np.asarray(days, dtype=np.float64)
     if days.ndim != 1 or scores.shape != (len(days), len(days)):
         raise ArgumentError(f"scores must be (days, days), as there are {days.shape} days, not {scores.shape}")
-    d = d_prime(scores, metric)
+    d = _strength(scores, metric)
     used = np.flatnonzero(_known(d, known))
     own = np.sqrt(np.diag(d)[used])
     matrix = (d + d.T)[np.ix_(used, used)] / (2 * np.outer(own, own))

@@ -14,9 +14,9 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.decoding.fits.days import NUMBERS, DayTrend
 from pipeline.decoding.fits.mice import MIN_MICE, MiceTrend, mice_trend
 from pipeline.errors import ArgumentError
-from pipeline.text import p_text, signed
+from pipeline.text import METRICS, p_text, signed
 
-from .ndc import AXES, METRICS, check_names
+from .ndc import AXES, check_names
 from .style import StyledFigure, elided, heading, session_colors, set_legend, set_suptitle, style
 from .trends import ROWS, column_grid
 

@@ -18,7 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from pipeline.errors import ArgumentError
-from pipeline.text import p_text
+from pipeline.text import METRICS, p_text
 
 from .style import (
     RC,
@@ -40,11 +40,6 @@ from .style import (
 )  # fmt: skip
 
 TICK_LABEL_WIDTH = 0.3  # inches
-#: Scores by their names in settings; "mixed" are panels with different ones, of classes and of numbers.
-METRICS = {
-    "auc": "AUC", "accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "r2": "R²",
-    "spearman": "Spearman's ρ", "mixed": "score",
-}  # fmt: skip
 #: Scores without information: of two classes, and of numbers.
 CHANCE = {"auc": 0.5, "accuracy": 0.5, "balanced_accuracy": 0.5, "r2": 0.0, "spearman": 0.0}
 BAR_SHIFT = 0.024  # octaves between the bars of two sessions, which would hide each other at the same k

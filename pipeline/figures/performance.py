@@ -11,9 +11,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from scipy.stats import linregress
 
-from pipeline.text import p_text
+from pipeline.text import METRICS, p_text
 
-from .ndc import AXES, CHANCE, METRICS, Curve, check_names, session_key, session_names, sessions_by_target
+from .ndc import AXES, CHANCE, Curve, check_names, session_key, session_names, sessions_by_target
 from .style import (
     StyledFigure,
     columns_in,
@@ -59,7 +59,7 @@ def score_over_performance(
         Curves of each target as in `ndc_overlay`. Those without ``performance`` are not drawn, but counted in the
         legend.
     metric : str
-        Key of ``pipeline.figures.ndc.METRICS``.
+        Key of ``pipeline.text.METRICS``.
         Score on the y axis.
     title : str, optional
         Title above all panels.

@@ -12,9 +12,10 @@ from matplotlib.ticker import MaxNLocator
 from pipeline.decoding.fits.families import ALPHA
 from pipeline.decoding.transfer import TransferDecay
 from pipeline.errors import ArgumentError
-from pipeline.text import p_text, signed
+from pipeline.settings.curves import NUMBER_METRICS
+from pipeline.text import METRICS, p_text, signed
 
-from .ndc import METRICS
+from .ndc import CHANCE
 from .style import StyledFigure, new_figure, set_suptitle, style
 
 GREY = "0.35"
@@ -38,7 +39,7 @@ def transfer_over_days(
     q : (D, D) float, optional
         FDR-adjusted p: scores with a larger one than 0.05 have a cross.
     metric : str
-        Key of ``pipeline.figures.ndc.METRICS``.
+        Key of ``pipeline.figures.ndc.CHANCE``.
     title : str, optional
     width : {"single", "double"}, optional
         A journal's: 89 or 183 mm, and text of 7 to 9 pt.
@@ -55,18 +56,18 @@ def transfer_over_days(
         Scores and dates disagree, or the metric is unknown.
     """
     scores = np.asarray(scores, dtype=np.float64)
-    if scores.shape != (len(dates), len(dates)) or not len(dates) or metric not in METRICS:
+    if scores.shape != (len(dates), len(dates)) or not len(dates) or metric not in CHANCE:
         raise ArgumentError(
-            f"scores must be (days, days) for {len(dates)} dates and metric one of {sorted(METRICS)}, not "
+            f"scores must be (days, days) for {len(dates)} dates and metric one of {sorted(CHANCE)}, not "
             f"{scores.shape} and {metric!r}"
         )
     with style():
         fig = new_figure((7.4, 6.4 if width == "single" else 3.8), width)
         left, right = fig.subplots(2, 1) if width == "single" else fig.subplots(1, 2, width_ratios=[1.3, 1])
-        image = _matrix(left, scores, [str(date)[:10] for date in dates], q)
+        image = _matrix(left, scores, [str(date)[:10] for date in dates], q, CHANCE[metric])
         fig.colorbar(image, ax=left, label=METRICS[metric], shrink=0.8)
         left.set_title("a  Score (frames: same day)")
-        _pairs(right, decay)
+        _pairs(right, decay, "signal to noise" if metric in NUMBER_METRICS else "d'")
         right.set_title("b  Transfer", pad=26)
         right.annotate(decay_text(decay).replace("; ", "\n"), (0, 1), (0, 4), xycoords="axes fraction",
                        textcoords="offset points", fontsize=7, color=GREY)  # fmt: skip
@@ -77,11 +78,11 @@ def transfer_over_days(
     return fig
 
 
-def _matrix(ax: Axes, scores: np.ndarray, dates: Sequence[str], q: np.ndarray | None) -> Any:
+def _matrix(ax: Axes, scores: np.ndarray, dates: Sequence[str], q: np.ndarray | None, chance: float) -> Any:
     """Draw the scores as squares; those on the diagonal have a frame, those without significance a cross."""
     n = len(dates)
     known = scores[np.isfinite(scores)].tolist()
-    low, high = min([0.5, *known]), max([0.6, *known])
+    low, high = min([chance, *known]), max([chance + 0.1, *known])
     image = ax.imshow(scores, cmap="cividis", vmin=low, vmax=high)
     for i in range(n):
         ax.add_patch(_frame(i))
@@ -108,7 +109,7 @@ def _frame(i: int) -> Any:
     return Rectangle((i - 0.48, i - 0.48), 0.96, 0.96, fill=False, edgecolor="white", linewidth=1.2)
 
 
-def _pairs(ax: Axes, decay: TransferDecay) -> None:
+def _pairs(ax: Axes, decay: TransferDecay, strength: str) -> None:
     """Draw each pair over its days between, the split half at 0, and the line."""
     ax.axhline(1, color="0.8", linewidth=0.8, zorder=0)
     ax.axhline(0, color="0.8", linewidth=0.8, linestyle=":", zorder=0)
@@ -126,7 +127,7 @@ def _pairs(ax: Axes, decay: TransferDecay) -> None:
     ax.set_ylim(low - 0.05, max([1.1, *(decay.values + 0.1).tolist()]))
     ax.set_xlim(left=0)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    ax.set(xlabel="days between", ylabel="d' relative to the split halves")
+    ax.set(xlabel="days between", ylabel=f"{strength} relative to the split halves")
 
 
 def decay_text(decay: TransferDecay) -> str:

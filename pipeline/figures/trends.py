@@ -14,9 +14,9 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from pipeline.decoding.fits.days import MIN_DAYS, NUMBERS, DayTrend
 from pipeline.errors import ArgumentError
-from pipeline.text import p_text, signed
+from pipeline.text import METRICS, p_text, signed
 
-from .ndc import AXES, METRICS, check_names
+from .ndc import AXES, check_names
 from .style import (
     Y_LABEL_WIDTH,
     StyledFigure,
@@ -68,7 +68,7 @@ def trends_over_days(
     start : str or date, optional
         Date of day 0.
     metric : str
-        Key of `METRICS`.
+        Key of ``pipeline.text.METRICS``.
     curve_axis : {"cells", "trials"}
         What k counts.
     title : str, optional
@@ -240,7 +240,8 @@ def _label_rows(
     """Label the rows at the left."""
     k = next((of["score"].k for of in trends.values() if "score" in of), "k")
     for row, label in zip(grid, [*ROWS.values(), "performance\n(% rewarded)"], strict=True):
-        of_score = f"\n({METRICS[metric]})" if "{k}" in label else ""
+        # of several metrics the axes of each target are of another one
+        of_score = f"\n({METRICS[metric]})" if "{k}" in label and metric != "mixed" else ""
         row[0].set_ylabel(label.format(k=k, cells=AXES[curve_axis]) + of_score)
 
 

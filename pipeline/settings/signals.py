@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pipeline.errors import ArgumentError
@@ -36,6 +36,8 @@ class DffSettings:
     percentile: float = 8.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):  # 60 is 60.0, which the database returns: equal settings have the same key
+            object.__setattr__(self, field.name, float(getattr(self, field.name)))
         if not (0 <= self.neuropil < math.inf and 0 < self.window < math.inf and 0 <= self.percentile <= 100):
             raise ArgumentError(f"dF/F needs neuropil >= 0, window > 0 s and a percentile of 0 to 100, not {self}")
 
@@ -67,6 +69,11 @@ class SignalSettings:
     def named(cls, signal: str | SignalSettings) -> SignalSettings | None:
         """Return the settings of a signal that is named, with the default dF/F; None for ''."""
         return (cls(signal) if signal else None) if isinstance(signal, str) else signal
+
+    @classmethod
+    def of_values(cls, values: dict[str, Any] | None) -> SignalSettings | None:
+        """Return the settings of which ``dataclasses.asdict`` gave these values; None for None."""
+        return cls(values["kind"], DffSettings(**values["of_dff"])) if values else None
 
     @property
     def needs_neuropil(self) -> bool:

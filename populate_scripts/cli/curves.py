@@ -210,6 +210,7 @@ def ndc(
     """
     from populate_scripts import commands
     from schemas.queries.ids import subjects_of
+    from schemas.ready_labels import with_labels
 
     names, regions = names_in(subjects), names_in(by_region)
     if bool(names) and bool(asked.eids or asked.subject):
@@ -222,9 +223,10 @@ def ndc(
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     chosen = {"best": best, "min_trials": min_trials, "protocol": protocol}
     notes = [preset(given["settings"]).note] if given["settings"] else []
-    question = commands.Question(settings, cells, tracking_run, regions, chosen, notes, mixed_signals)
     activate()
     eids = [eid for name in names for eid in Asked((), name, asked.tag).ids()] or asked.of_subject().ids()
+    settings = with_labels(settings, eids)
+    question = commands.Question(settings, cells, tracking_run, regions, chosen, notes, mixed_signals)
     of_several = bool(names or asked.tag) and len(subjects_of(eids)) > 1
     if pairs and of_several:
         raise click.UsageError("--pairs is for the sessions of one mouse")
@@ -297,12 +299,14 @@ def transfer(
     meso transfer EID1 EID2 EID3 --target stimulus --scaler trained --json
     """
     from populate_scripts import commands
+    from schemas.ready_labels import with_labels
 
     settings = settings_asked_for(with_own_labels(given))
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     activate()
+    eids = asked.of_subject().ids()
     result = commands.transfer(
-        asked.of_subject().ids(), settings, scaler, cells, output, tracking_run, mixed_signals=mixed_signals
+        eids, with_labels(settings, eids), scaler, cells, output, tracking_run, mixed_signals=mixed_signals
     )
     _print_and_exit(result, output, as_json=as_json)
 

@@ -20,6 +20,7 @@ from populate_scripts.cli.options import (
     output_option,
     print_failures,
     print_rows,
+    signal_option,
     tracking_run_option,
     uid_root_option,
 )
@@ -35,22 +36,25 @@ if TYPE_CHECKING:
 @click.option("--neurons/--all-rois", "neurons_only", default=False, help="Neurons only, or all ROIs (the default).")
 @click.option("--overwrite", is_flag=True, help="Replace files of an earlier export.")
 @tracking_run_option
+@signal_option
 def export(
-    asked: Asked, kind: str, output: Path, neurons_only: bool, overwrite: bool, tracking_run: str | None
+    asked: Asked, kind: str, output: Path, neurons_only: bool, overwrite: bool, tracking_run: str | None, signal: str
 ) -> None:  # fmt: skip
     """Export sessions to NWB files or Parquet tables.
 
-    The sessions are EIDS, or those of --subject or --tag. The files can be read without the database.
+    The sessions are EIDS, or those of --subject or --tag. The files can be read without the database. A signal that is
+    asked for is computed unless it is in the database.
 
     \b
     meso export --subject SP072 --format nwb --output nwb/
+    meso export EID --format nwb --signal dff
     meso export EID1 EID2 --format parquet --neurons --overwrite
     """
     from populate_scripts import commands
     from schemas.queries.ids import known_as
 
     activate()
-    failures = commands.export(asked.each(known_as), kind, output, neurons_only, overwrite, tracking_run, echo)
+    failures = commands.export(asked.each(known_as), kind, output, neurons_only, overwrite, tracking_run, signal, echo)
     print_failures(failures)
     sys.exit(1 if failures else 0)
 

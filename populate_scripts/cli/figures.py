@@ -17,6 +17,7 @@ from populate_scripts.cli.options import (
     neurons_option,
     output_option,
     print_rows,
+    signal_option,
     tag_option,
     tracking_run_option,
 )
@@ -37,9 +38,10 @@ from populate_scripts.cli.options import (
     "--tracked", is_flag=True, help="Only the cells that all of EIDS share, in the order of the first session."
 )
 @tracking_run_option
+@signal_option
 @output_option
 @format_option
-def raster(asked, bg, t_range, trials, tracked, tracking_run, output, suffix) -> None:
+def raster(asked, bg, t_range, trials, tracked, tracking_run, signal, output, suffix) -> None:
     """Draw a raster of each session of EIDS.
 
     With --tracked, a row is the same cell in all of them. Missing data are read and computed on demand.
@@ -55,7 +57,7 @@ def raster(asked, bg, t_range, trials, tracked, tracking_run, output, suffix) ->
     if tracking_run and not tracked:
         raise click.UsageError("--tracking-run needs --tracked")
     activate()
-    drawing = {"bg": None if bg == "none" else bg, "t_range": t_range or None, "trials": trials}
+    drawing = {"bg": None if bg == "none" else bg, "t_range": t_range or None, "trials": trials, "signal": signal}
     eids = asked.each(registered)  # what is not registered is looked up in ONE
     if tracked:
         paths = commands.tracked_rasters(eids, tracking_run, drawing, output, suffix)

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import click
 
+from pipeline.settings.signals import KINDS
 from pipeline.text import printable
 
 
@@ -194,6 +195,12 @@ tracking_run_option = click.option(
 mixed_signals_option = click.option(
     "--mixed-signals", is_flag=True,
     help="Compare sessions even if some were read with deconvolved traces and others with fluorescence.",
+)  # fmt: skip
+
+
+signal_option = click.option(
+    "--signal", type=click.Choice(KINDS), callback=lambda ctx, param, value: value or "",
+    help="The activity; by default as each FOV was read.",
 )  # fmt: skip
 
 

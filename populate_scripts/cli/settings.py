@@ -92,20 +92,24 @@ target_option = in_group(
     metavar="[choice|feedback|stimulus|block|NAME]",
     default=TARGETS,
     show_default=True,
-    help="What is decoded; may be given several times. NAME is that of labels of your own.",
+    help="What is decoded; may be given several times. NAME is that of labels of your own, or reaction_time or "
+    "wheel_speed (in the window), which are numbers.",
 )
 
 
 def with_own_labels(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options of ``meso ndc`` with the keys of the labels that targets of one's own name; needs the database."""
+    """Return options of ``meso ndc`` with the keys of the labels that own targets name; needs the database.
+
+    Of ready-made targets with keys that stand for those of the sessions: see ``schemas.ready_labels``.
+    """
     own = own_targets(given["targets"])
     if not own or given["labels"] is not None:
         return dict(given)
     from populate_scripts.cli.options import activate
-    from schemas.labels import LabelSet
+    from schemas.ready_labels import keys_of
 
     activate()
-    return {**given, "labels": LabelSet.named(own)}
+    return {**given, "labels": keys_of(own)}
 
 
 def settings_asked_for(given: Mapping[str, Any], *, by_region: Sequence[str] = ()) -> list[NDCSettings]:

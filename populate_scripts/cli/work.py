@@ -37,7 +37,7 @@ SESSION_COLUMNS = (
     "subject", "session_date", "session_number", "eid", "n_fovs", "n_neurons", "n_trials", "n_tracked", "n_errors",
 )  # fmt: skip
 #: Columns of ``meso workers`` on screen, before the worker's own id.
-WORKER_COLUMNS = ("host", "pid", "slot", "state", "table", "key", "running", "silent", "started")
+WORKER_COLUMNS = ("host", "pid", "slot", "state", "table", "key", "running_for", "silent", "started")
 
 
 @main.command()

@@ -191,9 +191,9 @@ def power_of_trends(
     between = row["between_sd"] or 0.0  # of one mouse it is not known
     rows = [
         {
-            "days": n_days, "one mouse": trend_power(slope, n_days=n_days, **scatter),
+            "n_days": n_days, "power_1_mouse": trend_power(slope, n_days=n_days, **scatter),
             **{
-                f"{n_mice} mice": trend_power(slope, n_days=n_days, n_mice=n_mice, between_sd=between, **scatter)
+                f"power_{n_mice}_mice": trend_power(slope, n_days=n_days, n_mice=n_mice, between_sd=between, **scatter)
                 for n_mice in (3, 5, 10)
             },
             "mice_needed": mice_needed(slope, n_days=n_days, between_sd=between, power=power, **scatter),

@@ -19,6 +19,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PAIRS = ("consecutive", "all")
+#: What p and q of pairs of sessions say.
+OF_SHUFFLES = (
+    "p compares a curve with shuffled labels of its own session, in the cells of the pair: the session is decoded, and "
+    "not that the two differ. A session has the same shuffles in all its pairs, so its p there rise and fall together; "
+    "q over all pairs (Benjamini-Hochberg) holds for such tests"
+)
 
 
 @dataclass(repr=False)
@@ -148,6 +154,8 @@ def run_many(
         found.q_values = {(row["session_set"], row["ndc_params"], row["eid"]): row["q_value"] for row in rows}
     if tasks and kind == "subject":
         found.mice = compare_mice(tasks=tasks)
+    if kind == "pair" and any(one.n_label_shuffles for run in found.runs.values() for one in run.settings):
+        found.remarks.append(OF_SHUFFLES)
     return found
 
 

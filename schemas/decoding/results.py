@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 #: Columns of ``NDCRun.table``: results, then all settings and keys that are needed to reproduce them.
 COLUMNS = (
     "session_date", "eid", "target", "k_star", "k_star_low", "k_star_high", "k_star_censored", "k_star_common",
-    "k_star_continuous", "k_half", "ceiling", "n_cells", "n_decoded", "p_value", "q_value", "q_least", "verdict",
+    "k_star_continuous", "k_half", "ceiling", "n_cells", "n_decoded", "p_curve", "q_value", "q_least", "verdict",
     "asymptote",
-    "k50", "k90", "k95", "performance", "feature_signal", "event", "win_start", "win_end", "metric", "delta", "r",
+    "k50", "k90", "k95", "performance", "signal", "event", "win_start", "win_end", "metric", "delta", "r",
     "n_label_shuffles", "null_subsets", "null_used", "class_balance", "curve_axis", "cells", "regions", "fovs",
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
     "max_cells", "n_bootstrap", "seed", "shuffle_seed", "balance_seed", "use_flagged_frames", "choice_model",
@@ -193,11 +193,13 @@ class NDCRun:
 
     @property
     def table(self) -> pd.DataFrame:
-        """One row per session and target: k*, ceiling, n cells and trials, p and q at the largest k, settings, keys."""
+        """One row per session and target: k*, ceiling, n cells and trials, p and q of the curve, settings, keys.
+
+        Columns are named as in the tables and SQL views: docs/reference/columns.md.
+        """
         import pandas as pd
 
-        table = pd.DataFrame([_table_row(row) for row in self._rows()], columns=list(COLUMNS))
-        return table.rename(columns={"session_date": "date", "n_decoded": "n_trials", "feature_signal": "signal"})
+        return pd.DataFrame([_table_row(row) for row in self._rows()], columns=list(COLUMNS))
 
     def region_panels(self) -> dict[str, dict[str, TargetRun]]:
         """Return by name the targets that differ in nothing but their regions, with curves, by these regions."""
@@ -225,7 +227,7 @@ class NDCRun:
 
 def _table_row(row: dict) -> dict:
     lists = {name: ", ".join(map(str, row[name] or ())) for name in ("regions", "fovs", "ks", "c_grid")}
-    return {**row, **lists, "p_value": p_of(row)}
+    return {**row, **lists, "p_curve": p_of(row), "signal": row["feature_signal"]}
 
 
 def stored_run(session_set: dict | str, params: Sequence[dict | str], eids: Sequence[str] = ()) -> NDCRun:

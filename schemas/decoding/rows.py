@@ -93,14 +93,17 @@ def _ks(X: np.ndarray, y: np.ndarray, settings: NDCSettings, shuffled: Shuffles)
     return [k for k in settings.ks if k < most and enough(k)] + [most]
 
 
-def fit_of(curve: decoding.NDCCurve, settings: NDCSettings) -> CurveFit:
-    """Return the fit of a curve; it is deterministic.
+def fit_of(curve: decoding.NDCCurve, settings: NDCSettings, n_cells: int) -> CurveFit:
+    """Return the fit of a curve of a population of ``n_cells``; it is deterministic.
 
     The smallest p of S shuffles is 1 / (1 + S). With fewer than 19 no p reaches ALPHA (0.05), and whether a curve is at
     chance is decided by the bootstrap instead.
     """
+    # on an axis of trials all cells are decoded from each number of them
+    load = n_cells / curve.ks if settings.curve_axis == "trials" else None
     return fit_curve(
         curve.ks, curve.scores, settings.metric, influences=curve.influences, intervals=settings.intervals,
+        cells_per_trial=load,
         trial_means=curve.trial_means, ceiling=curve.ceiling,
         p_values=curve.p_values() if p_is_resolvable(curve) else None, delta=settings.delta,
         n_bootstrap=settings.n_bootstrap, seed=settings.seed,

@@ -46,8 +46,8 @@ class BestSet:
     def as_row(self) -> dict[str, Any]:
         """Return it as plain values: a row of a table."""
         return {
-            "subject": self.subject, "size": self.size, "n_shared": self.n_shared, "eids": list(self.eids),
-            "dates": list(map(str, self.dates)), "tracking_run": self.tracking_run, **self.rule,
+            "subject": self.subject, "n_sessions": self.size, "n_shared": self.n_shared, "eids": list(self.eids),
+            "session_dates": list(map(str, self.dates)), "tracking_run": self.tracking_run, **self.rule,
         }  # fmt: skip
 
 

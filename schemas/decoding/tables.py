@@ -539,7 +539,7 @@ class NDCResult(WholeDelete, dj.Computed):
             curve = ndc_curve(features, y, settings, shuffled, known, compared, strata)
         except ArgumentError as error:  # e.g. a blocked fold with one class only
             raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
-        fit = fit_of(curve, settings)
+        fit = fit_of(curve, settings, features.shape[1])
         row = {
             "n_cells": features.shape[1], "n_compared": n_compared, "n_decoded": int(labelled(y).sum()),
             "n_class_1": 0 if settings.of_numbers else int((y == 1).sum()), "null_used": shuffled.null,
@@ -1044,7 +1044,7 @@ class _Together:
         """Compare the stored curves of a task."""
         settings = (NDCParams & task).settings()
         rows, days, curves = _curves_by_date(task)
-        fits = [fit_of(curve, settings) for curve in curves]
+        fits = [fit_of(curve, settings, row["n_cells"]) for row, curve in zip(rows, curves, strict=True)]
         above = [i for i, fit in enumerate(fits) if fit.verdict != "at chance"]
         trends = day_trends(fits, days, settings.delta)
         return cls(
@@ -1222,8 +1222,9 @@ class NDCPopulation(WholeDelete, dj.Computed):
 def trends_of_task(task: dict) -> list[decoding.DayTrend]:
     """Return the trends of the stored curves of a task over its days; none if it has no curve."""
     settings = (NDCParams & task).settings()
-    _, days, curves = _curves_by_date(task)
-    return day_trends([fit_of(curve, settings) for curve in curves], days, settings.delta)
+    rows, days, curves = _curves_by_date(task)
+    fits = [fit_of(curve, settings, row["n_cells"]) for row, curve in zip(rows, curves, strict=True)]
+    return day_trends(fits, days, settings.delta)
 
 
 @schema
@@ -1325,7 +1326,7 @@ class TransferResult(WholeDelete, dj.Computed):
         if key["eid"] not in trained:
             raise DataError("readouts cannot be trained with these settings: folds or halves lack a class",
                             eid=key["eid"])  # fmt: skip
-        return {"n_test": int((test.y >= 0).sum()), "transfer_c": c, "transfer_null": null}, rows
+        return {"n_test": int(labelled(test.y).sum()), "transfer_c": c, "transfer_null": null}, rows
 
     def make_insert(self, key, row, rows):
         self.insert1({**key, **row, **Environment.current()})

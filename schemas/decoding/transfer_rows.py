@@ -100,7 +100,8 @@ def above_chance(rows: Sequence[Mapping[str, Any]], eids: Sequence[str], setting
     own = {row["eid"]: row for row in rows if row["train_eid"] == row["eid"]}
     if (1 + settings.n_label_shuffles) * ALPHA >= 1:
         return np.array([own[eid]["transfer_p"] <= ALPHA for eid in eids], dtype=bool)
-    return np.array([own[eid]["transfer_low"] > 0.5 for eid in eids], dtype=bool)
+    chance = 0.0 if settings.of_numbers else 0.5
+    return np.array([own[eid]["transfer_low"] > chance for eid in eids], dtype=bool)
 
 
 def _nan(value: float | None) -> float:

@@ -26,14 +26,12 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-#: Columns of ``TransferRun.table`` by the column in the database.
-COLUMNS = {
-    "target": "target", "train_date": "train_date", "test_date": "test_date", "gap": "gap", "transfer_score": "score",
-    "transfer_low": "low", "transfer_high": "high", "transfer_p": "p", "transfer_q": "q", "refit_score": "refit_score",
-    "half_score": "half_score", "relative": "relative", "n_train": "n_train", "n_test": "n_test",
-    "train_eid": "train_eid", "eid": "test_eid", "scaler": "scaler", "transfer_c": "c", "transfer_null": "null",
-    "session_set": "session_set", "ndc_params": "ndc_params", "environment": "environment",
-}  # fmt: skip
+#: Columns of ``TransferRun.table``; ``eid`` and ``session_date`` are those of the session that is tested.
+COLUMNS = (
+    "target", "train_date", "session_date", "gap_days", "transfer_score", "transfer_low", "transfer_high", "transfer_p",
+    "transfer_q", "refit_score", "half_score", "relative", "n_train", "n_test", "train_eid", "eid", "scaler",
+    "transfer_c", "transfer_null", "session_set", "ndc_params", "environment",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +46,9 @@ class TargetTransfer:
     ndc_params : str
         Key of the settings in NDCParams.
     rows : list of dict
-        Rows of TransferResult.Train, by dates of test and training, with ``train_date``, ``test_date``, ``gap`` in
-        days, and the columns of TransferResult and TransferMatrix.Pair (None as long as the matrix is not complete).
+        Rows of TransferResult.Train, by dates of test and training, with ``train_date``, ``session_date`` of the
+        test, ``gap_days``, and the columns of TransferResult and TransferMatrix.Pair (None as long as the matrix is not
+        complete).
     row : dict or None
         Of TransferMatrix; None as long as sessions lack a result.
     decay : TransferDecay or None
@@ -69,7 +68,7 @@ class TargetTransfer:
     @property
     def dates(self) -> dict[str, datetime.date]:
         """Dates of the sessions that are tested, by eid, in order."""
-        return {row["eid"]: row["test_date"] for row in self.rows}
+        return {row["eid"]: row["session_date"] for row in self.rows}
 
     def square(self, name: str) -> np.ndarray:
         """Return a column of ``rows`` as a matrix, (D, D) float64: row i is the training session, by date."""
@@ -114,7 +113,7 @@ class TransferRun:
         import pandas as pd
 
         rows = [{**row, "target": target.name} for target in self.targets for row in target.rows]
-        return pd.DataFrame(rows, columns=list(COLUMNS)).rename(columns=COLUMNS)
+        return pd.DataFrame(rows, columns=list(COLUMNS))
 
     @property
     def matrix(self) -> dict[str, pd.DataFrame]:
@@ -252,8 +251,8 @@ def _stored_target(
     nothing = {"transfer_q": None, "relative": None}
     found = [
         {
-            **row, **nothing, **pairs.get((row["eid"], row["train_eid"]), {}), "test_date": dates[row["eid"]],
-            "train_date": dates[row["train_eid"]], "gap": abs((dates[row["eid"]] - dates[row["train_eid"]]).days),
+            **row, **nothing, **pairs.get((row["eid"], row["train_eid"]), {}), "session_date": dates[row["eid"]],
+            "train_date": dates[row["train_eid"]], "gap_days": abs((dates[row["eid"]] - dates[row["train_eid"]]).days),
         }
         for row in rows
     ]  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 from pipeline import export
 from pipeline.errors import ArgumentError, NotFoundError
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES, VELOCITY_RATE, column_name
+from pipeline.settings.signals import SignalSettings
 from schemas import provenance
-from schemas.imaging.reading import flags, fov_traces
+from schemas.imaging.reading import flags, recorded, roi_traces
+from schemas.imaging.signals import Signal, SignalParams
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.queries.ids import one_subject
 from schemas.queries.tracking_runs import latest_tracking_runs, tracking_run
@@ -34,6 +37,8 @@ class Traces:
     fov : int
     rois : (N,) int
         Numbers of the ROIs.
+    signal : SignalSettings, optional
+        By default as the FOV was read.
 
     Attributes
     ----------
@@ -42,9 +47,10 @@ class Traces:
     dtype : np.dtype
     """
 
-    def __init__(self, eid: str, fov: int, rois: np.ndarray):
+    def __init__(self, eid: str, fov: int, rois: np.ndarray, signal: SignalSettings | None = None):
         self._eid, self._fov, self._rois = eid, fov, np.asarray(rois, dtype=np.int64)
-        self.shape = (len(self._rois), int((FOV & {"eid": eid, "fov": fov}).fetch1("n_frames")))
+        self._stored = recorded(eid, np.array([fov]), signal)
+        self.shape = (len(self._rois), int(self._stored[fov]["n_frames"]))
         self.dtype = self[:1].dtype if len(self._rois) else np.dtype(np.float32)
 
     def __len__(self) -> int:
@@ -53,7 +59,9 @@ class Traces:
     def __getitem__(self, rows: slice) -> np.ndarray:
         """Return the traces of a slice of the ROIs, (n, n_frames), in the dtype of the ALF file."""
         rois = self._rois[rows]
-        return fov_traces(self._eid, self._fov, rois) if len(rois) else np.empty((0, self.shape[1]), self.dtype)
+        if not len(rois):
+            return np.empty((0, self.shape[1]), self.dtype)
+        return roi_traces(self._eid, np.full(len(rois), self._fov), rois, stored=self._stored)
 
 
 def export_session(
@@ -64,6 +72,7 @@ def export_session(
     neurons_only: bool = False,
     overwrite: bool = False,
     tracking_run: str | None = None,
+    signal: str | SignalSettings = "",
 ) -> Path:
     """Write the data of a session that are in the database to a file or folder, which can be read without the database.
 
@@ -80,6 +89,8 @@ def export_session(
         Replace an earlier export of the session.
     tracking_run : str, optional
         Start of the hash of the tracking run that ``cell_uid`` is of; by default the latest of the subject, if any.
+    signal : {'', 'deconvolved', 'fluorescence', 'dff'} or SignalSettings
+        The traces, the same of all FOVs; '' is as each FOV was read. ``fill_signal`` computes what the database lacks.
 
     Returns
     -------
@@ -90,9 +101,10 @@ def export_session(
     ------
     ConfigError
         ``kind`` is 'nwb' and pynwb is not installed.
+    NotFoundError
+        The session, all of its FOVs or the signal of one are not in the database, or there is no such tracking run.
     DataError
-        The session or all of its FOVs are not in the database, there is no such tracking run, or the session was
-        exported before and ``overwrite`` is False.
+        The session was exported before and ``overwrite`` is False.
 
     Warns
     -----
@@ -101,16 +113,19 @@ def export_session(
     """
     if kind not in WRITERS:
         raise ArgumentError(f"kind must be one of {', '.join(WRITERS)}, not {kind!r}")
-    return WRITERS[kind](gather(str(eid), neurons_only, tracking_run), Path(output), overwrite=overwrite)
+    session = gather(str(eid), neurons_only, tracking_run, SignalSettings.named(signal))
+    return WRITERS[kind](session, Path(output), overwrite=overwrite)
 
 
-def gather(eid: str, neurons_only: bool = False, tracking_run: str | None = None) -> export.Session:
+def gather(
+    eid: str, neurons_only: bool = False, tracking_run: str | None = None, signal: SignalSettings | None = None
+) -> export.Session:
     """Return a session for ``pipeline.export``; its traces are read from the database when they are written.
 
     Raises
     ------
     NotFoundError
-        The session or all of its FOVs are not in the database, or there is no such tracking run.
+        The session, all of its FOVs or the signal of one are not in the database, or there is no such tracking run.
 
     Warns
     -----
@@ -135,10 +150,10 @@ def gather(eid: str, neurons_only: bool = False, tracking_run: str | None = None
         warnings.warn(f"session {eid}: not in the database, not exported: {', '.join(missing)}; {do}", stacklevel=3)
     return export.Session(
         info=_session_info(key, neurons_only, left_out) | {"tracking_run": run.get("tracking_run", "")},
-        fovs=[_fov(info, neurons_only, run) for info in infos],
+        fovs=[_fov(info, neurons_only, run, signal) for info in infos],
         trials=trials,
         wheel=wheel,
-        sources=_sources(key),
+        sources=_sources(key, signal),
     )
 
 
@@ -168,22 +183,28 @@ def _session_info(key: dict, neurons_only: bool, left_out: Iterable[int]) -> dic
     return {name: info[name] for name in export.SESSION_COLUMNS if name in info}
 
 
-def _fov(info: dict[str, Any], neurons_only: bool, run: dict[str, str]) -> export.FOV:
+def _fov(info: dict[str, Any], neurons_only: bool, run: dict[str, str], signal: SignalSettings | None) -> export.FOV:
     key = {"eid": info["eid"], "fov": info["fov"]}
     rois = ROI & key & "is_neuron" if neurons_only else ROI & key
-    rows = rois.extend(BrainRegion.proj(region_acronym="acronym")).to_dicts(order_by="roi")
+    rows = rois.extend(BrainRegion.proj(region="acronym")).to_dicts(order_by="roi")
     members = (TrackedFOV.Member & key & run).to_dicts() if run else []
     uids = {row["roi"]: row["cell_uid"] for row in members}
     # MySQL returns 0 and 1
     rows = [{**row, "is_neuron": bool(row["is_neuron"]), "cell_uid": uids.get(row["roi"])} for row in rows]
+    row = info | ({"signal": signal.kind, **_of_dff(signal)} if signal else {})
     return export.FOV(
         fov=info["fov"],
-        info={name: info[name] for name in export.FOV_COLUMNS},
+        info={name: row.get(name) for name in export.FOV_COLUMNS},
         rois=export.table(rows, export.ROI_COLUMNS),
         frame_times=np.asarray((Recording & key).fetch1("frame_times")),
-        traces=Traces(info["eid"], info["fov"], np.array([row["roi"] for row in rows], dtype=np.int64)),
+        traces=Traces(info["eid"], info["fov"], np.array([row["roi"] for row in rows], dtype=np.int64), signal),
         flagged=flags(info["eid"], [info["fov"]]).get(info["fov"]),
     )
+
+
+def _of_dff(signal: SignalSettings) -> dict[str, float]:
+    """Return the settings of dF/F as columns, none of another signal."""
+    return {f"dff_{name}": value for name, value in asdict(signal.of_dff).items()} if signal.kind == "dff" else {}
 
 
 def _trials(key: dict) -> Any:
@@ -202,10 +223,11 @@ def _wheel(key: dict) -> export.Wheel | None:
     return export.Wheel(timestamps, position, start, VELOCITY_RATE, velocity)
 
 
-def _sources(key: dict) -> Any:
+def _sources(key: dict, signal: SignalSettings | None) -> Any:
+    parts = {table.__name__: table.Source & key for table in (FOV, Behavior, Wheel)}
+    if signal:
+        parts["Signal"] = Signal.Source & key & SignalParams.key_of(signal)
     rows = [
-        {"read_by": table.__name__, **row}
-        for table in (FOV, Behavior, Wheel)
-        for row in (table.Source & key).to_dicts(order_by="KEY")
-    ]
+        {"read_by": name, **row} for name, part in parts.items() for row in part.to_dicts(order_by="KEY")
+    ]  # fmt: skip
     return export.table(rows, export.SOURCE_COLUMNS)

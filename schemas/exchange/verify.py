@@ -21,16 +21,18 @@ import numpy as np
 from pipeline.errors import DataError, MesoError
 from pipeline.reading.fov import SIGNALS
 from pipeline.storage.arrays import Bytes, unpack
+from schemas.days.tables import SharedEmbedding
 from schemas.decoding.tables import NDCParams, NDCResult, TrialFeatures
 from schemas.embedding import Embedding, RasterTiles
 from schemas.exchange import compare
 from schemas.imaging.packing import ROIBlocks
 from schemas.imaging.reading import stream_traces
+from schemas.imaging.signals import Signal, SignalParams
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.rows import jobs_of
 from schemas.session import Behavior, FOVFolder, Wheel
 from schemas.storage import bulk
-from schemas.tracking import TrackingFile
+from schemas.tracking import SessionSet, TrackingFile
 from schemas.upkeep.mixtures import mixtures_of
 
 #: Kinds of findings about activity that is not stored yet, and about files that may not be right: they are no faults of
@@ -46,6 +48,7 @@ BLOB_SHAPES: tuple[tuple[type[dj.Table], type[dj.Table] | None, dict[str, tuple 
     (TrialFeatures, None, {"trial_features": ("n_usable", None), "feature_cells": (None, 2)}),
     (NDCResult.Curve, NDCParams, {"scores": ("r",), "null_scores": (None,), "trial_means": ("n_bootstrap",)}),
     (NDCResult.Curve, NDCResult, {"influences": ("n_decoded",)}),
+    (SharedEmbedding.Day, SharedEmbedding, dict.fromkeys(("day_even", "day_odd"), (None, "n_shared_embedded"))),
 )
 
 
@@ -122,7 +125,11 @@ class Verified:
 
     def as_row(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
-        return {**vars(self), "ok": self.ok, "findings": [finding.as_row() for finding in self.findings]}
+        counts = ("sessions", "fovs", "traces", "arrays", "compared", "files")
+        return {
+            **{f"n_{name}": getattr(self, name) for name in counts}, "size": self.size, "seconds": self.seconds,
+            "ok": self.ok, "findings": [finding.as_row() for finding in self.findings],
+        }  # fmt: skip
 
     def summary(self) -> str:
         """Return counts and speed as a line."""
@@ -143,7 +150,7 @@ def verify_session(eid: str, *, source: bool = False) -> Verified:
     eid : str
     source : bool
         Also compare every recorded file with its hash, and the rows with the files that they were read from: traces
-        bit for bit, and times, positions, types, regions, trials, wheel and UIDs.
+        bit for bit (not dF/F, which is computed), and times, positions, types, regions, trials, wheel and UIDs.
     """
     begin, done = time.perf_counter(), Verified(sessions=1)
     for fov in (FOV & {"eid": eid}).to_dicts(order_by="fov"):
@@ -158,6 +165,8 @@ def verify_session(eid: str, *, source: bool = False) -> Verified:
         done += _verify_blobs(eid, table, other, shapes)
     for raster in (RasterTiles & {"eid": eid}).to_dicts():
         done += _verify_tiles(raster)
+    for shared in (SharedEmbedding & (SessionSet.Member & {"eid": eid}).proj()).to_dicts():
+        done.findings += _missing_ranks(eid, shared)
     done.seconds = time.perf_counter() - begin
     return done
 
@@ -178,14 +187,13 @@ def _verify_fov(fov: dict, source: bool) -> Verified:
     if not stored:
         done.findings.append(_unfilled(key))
         return done
+    own = (Signal & key).to_dicts(order_by="signal_params")
     file = _file(fov, np.dtype(stored[0]["trace_dtype"]), bad, done) if source else None
-    seen = _verify_traces(stored[0], fov["n_frames"], file, done)
-    numbers = set(range(fov["n_rois"]))
-    for kind, rois, text in (("missing", numbers - seen, "no trace"), ("wrong", seen - numbers, "trace of no ROI")):
-        for roi in sorted(rois):
-            expected = f"traces of ROIs 0 to {fov['n_rois'] - 1}"
-            done.findings.append(_finding(kind, "Activity.Trace", {**key, "roi": roi}, text, expected))
-    if (Activity & key).to_dicts() != stored:  # deleted or moved meanwhile: the findings are of no use, start again
+    _verify_traces(_Traces("Activity.Trace", key, Activity.Trace & key, stored[0]), fov, file, done)
+    for signal in own:
+        _verify_signal(signal, fov, source, done)
+    # deleted or moved meanwhile: the findings are of no use, start again
+    if [(Activity & key).to_dicts(), (Signal & key).to_dicts(order_by="signal_params")] != [stored, own]:
         return _verify_fov(fov, source) if Activity & key else Verified()
     done.findings.sort(key=lambda finding: -1 if finding.roi is None else finding.roi)
     return done
@@ -201,60 +209,99 @@ def _unfilled(key: dict) -> Finding:
     return _finding("pending", "Activity", key, "is not populated yet", do="meso populate")
 
 
-def _verify_traces(stored: dict, n_frames: int, file: np.ndarray | None, done: Verified) -> set[int]:
-    """Verify the traces of a FOV; return the ROIs that have one.
+@dataclass(frozen=True)
+class _Traces:
+    """Traces of a FOV.
+
+    Attributes
+    ----------
+    table : str
+    key : dict
+        Of their master.
+    rows : dj.QueryExpression
+        With the column ``trace``.
+    activity : dict
+        Row of Activity, or what stands for it: ``trace_dtype``, ``trace_store``, ``trace_object``.
+    """
+
+    table: str
+    key: dict[str, Any]
+    rows: dj.QueryExpression
+    activity: dict[str, Any]
+
+
+def _verify_signal(signal: dict, fov: dict, source: bool, done: Verified) -> None:
+    """Verify the traces of a FOV in a requested signal, which are in rows and never in objects."""
+    key = {name: signal[name] for name in Signal.primary_key}
+    rows, place = Signal.Trace.proj(trace="signal_trace") & key, {"trace_store": None, "trace_object": None}
+    bad = compare.changed_files(Signal, key) if source else []
+    done.findings += [Finding(*found) for found in bad]
+    done.files += len(Signal.Source & key) - len(bad) if source else 0
+    file = None
+    if source and not bad and (SignalParams & key).fetch1("signal_kind") == "fluorescence":
+        file = _file({**fov, "signal": "fluorescence"}, np.dtype(signal["signal_dtype"]), set(), done, (Signal, key))
+    place |= {"trace_dtype": signal["signal_dtype"]}
+    _verify_traces(_Traces("Signal.Trace", key, rows, place), fov, file, done)
+
+
+def _verify_traces(of: _Traces, fov: dict, file: np.ndarray | None, done: Verified) -> None:
+    """Verify the traces of a FOV.
 
     Parameters
     ----------
-    stored : dict
-        Row of ``Activity``.
-    n_frames : int
+    of : _Traces
+    fov : dict
+        Row of FOV.
     file : (n_frames, n_rois) array, optional
         The file to compare with.
     done : Verified
         Gets counts and findings.
     """
-    key, dtype = {"eid": stored["eid"], "fov": stored["fov"]}, np.dtype(stored["trace_dtype"])
+    key, dtype, n_frames = of.key, np.dtype(of.activity["trace_dtype"]), fov["n_frames"]
     seen: set[int] = set()
     blocks = None if file is None else ROIBlocks(file.T)
 
-    def take(fov: int, roi: int, data: Bytes) -> None:
+    def take(_: int, roi: int, data: Bytes) -> None:
         seen.add(roi)
         trace = unpack(data)
         in_file = blocks[roi] if blocks is not None and roi < len(blocks) else None
-        finding = _trace_finding({**key, "roi": roi}, trace, dtype, n_frames, in_file)
+        finding = _trace_finding(of.table, {**key, "roi": roi}, trace, dtype, n_frames, in_file)
         if finding:
             done.findings.append(finding)
             return
         done.traces, done.size = done.traces + 1, done.size + trace.nbytes
         done.compared += in_file is not None
 
-    def failed(fov: int, roi: int, error: DataError) -> None:
+    def failed(_: int, roi: int, error: DataError) -> None:
         seen.add(roi)
-        done.findings.append(Finding("damaged", "Activity.Trace", error, roi))
+        done.findings.append(Finding("damaged", of.table, error, roi))
 
-    stream_traces(key["eid"], Activity.Trace & key, take, failed, stored)
-    return seen
+    stream_traces(key["eid"], of.rows, take, failed, of.activity)
+    numbers = set(range(fov["n_rois"]))
+    for kind, rois, text in (("missing", numbers - seen, "no trace"), ("wrong", seen - numbers, "trace of no ROI")):
+        for roi in sorted(rois):
+            expected = f"traces of ROIs 0 to {fov['n_rois'] - 1}"
+            done.findings.append(_finding(kind, of.table, {**key, "roi": roi}, text, expected))
 
 
 def _trace_finding(
-    key: dict, trace: np.ndarray, dtype: np.dtype, n_frames: int, in_file: np.ndarray | None
+    table: str, key: dict, trace: np.ndarray, dtype: np.dtype, n_frames: int, in_file: np.ndarray | None
 ) -> Finding | None:
     """Return what is wrong with a trace that decodes, or None."""
     if (trace.dtype, trace.shape) != (dtype, (n_frames,)):
         expected, found = f"{n_frames} frames of {dtype.str}", f"shape {trace.shape} of {trace.dtype.str}"
-        return _finding("wrong", "Activity.Trace", key, "is not what the row of its FOV says", expected, found)
-    return None if in_file is None else _difference(key, trace, in_file)
+        return _finding("wrong", table, key, "is not what the row of its FOV says", expected, found)
+    return None if in_file is None else _difference(table, key, trace, in_file)
 
 
-def _difference(key: dict, trace: np.ndarray, column: np.ndarray) -> Finding | None:
+def _difference(table: str, key: dict, trace: np.ndarray, column: np.ndarray) -> Finding | None:
     """Return the finding if a trace (n_frames,) differs from the file; NaN and -0.0 are compared as bits."""
     frames = np.flatnonzero((_bits(trace) != _bits(column)).any(axis=1))
     if not len(frames):
         return None
     first = frames[0]
     return _finding(
-        "differs", "Activity.Trace", key, f"differs from the file in {len(frames)} of {len(trace)} frames",
+        "differs", table, key, f"differs from the file in {len(frames)} of {len(trace)} frames",
         f"{column[first]} at frame {first}", f"{trace[first]}", "Delete the FOV and populate it again",
     )  # fmt: skip
 
@@ -280,21 +327,27 @@ def _is_activity(dataset: str | None) -> bool:
     return (dataset or "").endswith(tuple(SIGNALS.values()))
 
 
-def _file(fov: dict, dtype: np.dtype, bad: set[str], done: Verified) -> np.ndarray | None:
-    """Return the traces (n_frames, n_rois) on disk; None if the file is among the ``bad``, or does not fit."""
+def _file(
+    fov: dict, dtype: np.dtype, bad: set[str], done: Verified, read: tuple[type[dj.Table], dict] | None = None
+) -> np.ndarray | None:
+    """Return the traces (n_frames, n_rois) on disk; None if the file is among the ``bad``, or does not fit.
+
+    ``read`` is the row that the file was read for: table and key, by default of FOV.
+    """
     key, name = {"eid": fov["eid"], "fov": fov["fov"]}, SIGNALS[fov["signal"]]
+    table, row_key = read or (FOV, key)
     if "" in bad or any(map(_is_activity, bad)):
         return None
     try:
-        reader = compare.reader_of(fov["eid"], FOV.Source.recorded(key))
+        reader = compare.reader_of(fov["eid"], table.Source.recorded(row_key))
         traces = reader.array(name, (FOVFolder & key).fetch1("collection"), mmap=True)
     except MesoError as error:  # removed meanwhile
-        done.findings.append(_finding("no file", "FOV.Source", key, f"cannot be compared: {error}"))
+        done.findings.append(_finding("no file", f"{table.__name__}.Source", row_key, f"cannot be compared: {error}"))
         return None
     file, row = (traces.shape, traces.dtype), ((fov["n_frames"], fov["n_rois"]), dtype)
     if file != row:
         texts = [f"(frames, ROIs) {shape} of {kind.str}" for shape, kind in (file, row)]
-        done.findings.append(_finding("differs", "FOV", key, "differs from the file", *texts))
+        done.findings.append(_finding("differs", table.__name__, row_key, "differs from the file", *texts))
         return None
     return traces
 
@@ -319,6 +372,17 @@ def _verify_blobs(
             else:
                 done.arrays, done.size = done.arrays + 1, done.size + len(stored)
     return done
+
+
+def _missing_ranks(eid: str, shared: dict) -> list[Finding]:
+    """Return a finding if the cells of an embedding of several days do not have each rank once."""
+    key = {name: shared[name] for name in SharedEmbedding.primary_key}
+    ranks = sorted((SharedEmbedding.Rank & key).to_arrays("shared_rank").tolist())
+    if ranks == list(range(shared["n_shared_embedded"])):
+        return []
+    found = f"{len(ranks)} ranks, {len(set(ranks))} different"
+    return [_finding("wrong", "SharedEmbedding.Rank", {"eid": eid, **key}, "does not have each rank once",
+                     shared["n_shared_embedded"], found)]  # fmt: skip
 
 
 def _verify_tiles(raster: dict) -> Verified:

@@ -129,7 +129,7 @@ class Signal(ReadsSession, WholeDelete, dj.Imported):
         return *super().make_fetch(key), *place, asdict((SignalParams & key).settings())
 
     def make_compute(self, key, registered, collection, recorded, settings):
-        settings = SignalSettings(settings["kind"], DffSettings(**settings["of_dff"]))
+        settings = SignalSettings.of_values(settings)
         fov = read_recorded(key, registered, collection, recorded)
         if fov.signal == "deconvolved":  # with which the fluorescence is compared: so far only its size was
             fov.reader.path(SIGNALS[fov.signal], collection)

@@ -127,7 +127,7 @@ class CellsRun:
     eid : str
     cells : list of dict
         A row for each ROI: eid, fov, roi, is_neuron, region, signal_to_noise, split_half, sparseness, and for each
-        target auroc, p and q (Benjamini and Hochberg over the listed cells) as ``auroc_choice``, ...
+        target auroc, p and q (Benjamini and Hochberg over the listed cells) as ``auroc_choice``, ``auroc_p_choice`` ...
     targets : list of dict
         Trials of each target by FOV: rows of CellResponse.Target.
     n_shuffles : int
@@ -205,8 +205,8 @@ def _add_selectivity(cells: dict[tuple[int, int], dict[str, Any]], rows: list[di
         p = np.array([np.nan if row["auroc_p"] is None else row["auroc_p"] for row in shown], dtype=float)
         for row, q in zip(shown, benjamini_hochberg(p), strict=True):
             cells[row["fov"], row["roi"]] |= {
-                f"auroc_{target}": row["auroc"], f"p_{target}": row["auroc_p"],
-                f"q_{target}": None if np.isnan(q) else float(q),
+                f"auroc_{target}": row["auroc"], f"auroc_p_{target}": row["auroc_p"],
+                f"auroc_q_{target}": None if np.isnan(q) else float(q),
             }  # fmt: skip
 
 
@@ -226,7 +226,7 @@ class StabilityRun:
     n_cells, n_shared : int
         Cells that are compared, and cells that the sessions share.
     days, pairs, gaps, slopes, controls : list of dict
-        Rows of the parts of Stability, without arrays.
+        Rows of the parts of Stability, without arrays; ``stable_region`` is ``region``, ``pair_gap`` is ``gap_days``.
     notes : list of str
         What is lacking, and why.
     """
@@ -246,7 +246,7 @@ class StabilityRun:
 
     @property
     def table(self) -> pd.DataFrame:
-        """Pairs of sessions: first_eid, second_eid, similarity, pair_gap, pair_observed, pair_stability, and p."""
+        """Pairs of sessions: first_eid, second_eid, similarity, gap_days, pair_observed, pair_stability, and p."""
         return _frame(self.pairs)
 
     @property
@@ -320,9 +320,11 @@ def stored_stability(task: dict) -> StabilityRun:
         return run
     run.n_cells, run.windows = rows[0]["n_stable_cells"], list(rows[0]["stable_windows"])
     run.days = _rows_of(Stability.Day.proj(..., "-cell_reliability"), task, "similarity, eid")
-    run.pairs = _rows_of(Stability.Pair.proj(..., "-cell_similarity"), task, "similarity, pair_gap, first_eid")
-    run.gaps = _rows_of(Stability.Gap, task, "stable_region, similarity, gap_days")
-    run.slopes = _rows_of(Stability.Slope, task, "stable_region, similarity")
+    run.pairs = _rows_of(
+        Stability.Pair.proj(..., "-cell_similarity", gap_days="pair_gap"), task, "similarity, gap_days, first_eid"
+    )
+    run.gaps = _rows_of(Stability.Gap.proj(..., region="stable_region"), task, "region, similarity, gap_days")
+    run.slopes = _rows_of(Stability.Slope.proj(..., region="stable_region"), task, "region, similarity")
     run.controls = _rows_of(Stability.Control, task, "stability_control, gap_days")
     run.notes = _notes(run)
     if different := read_with({"session_set": task["session_set"]}):

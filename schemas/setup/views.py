@@ -8,6 +8,7 @@ from __future__ import annotations
 import datajoint as dj
 from psycopg2.errors import InvalidTableDefinition
 
+from schemas.days.tables import DaysParams, SharedEmbedding
 from schemas.decoding.tables import NDCComparison, NDCParams, NDCResult, TransferMatrix, TransferResult
 from schemas.imaging.tables import FOV, ROI, AtlasOutline, BrainRegion
 from schemas.labels import LabelSet
@@ -39,8 +40,8 @@ def queries() -> dict[str, dj.QueryExpression]:
         "label_set": LabelSet.proj(...),
         "behavior": sessions * Behavior,
         "fov": sessions * FOV,
-        "roi": sessions * ROI.extend(BrainRegion.proj("acronym", "region_name", "rgb", "beryl", "cosmos")),
-        "atlas_outline": AtlasOutline * BrainRegion.proj("acronym", "region_name"),
+        "roi": sessions * ROI.extend(BrainRegion.proj("region_name", "rgb", "beryl", "cosmos", region="acronym")),
+        "atlas_outline": AtlasOutline * BrainRegion.proj("region_name", region="acronym"),
         "tracked_cell": sessions * TrackedFOV.Member.proj("cell_uid", "silhouette"),
         "ndc_summary": result,
         "ndc_curve": one_curve * curve,
@@ -61,6 +62,7 @@ def queries() -> dict[str, dj.QueryExpression]:
         * SessionSet.proj("subject", "tracking_run"),
         "ndc_day_value": NDCComparison.DayValue * sessions * asked.proj("target"),
         **of_responses(),
+        **of_days(),
     }
 
 
@@ -70,8 +72,22 @@ def of_responses() -> dict[str, dj.QueryExpression]:
     windows = WindowSet.proj("window_set_name")
     return {
         "cell_response": CellResponse.Cell * windows * sessions,
-        "cell_selectivity": CellResponse.Selectivity * windows * sessions,
-        "stability": Stability.Gap * windows * SessionSet.proj("subject", "tracking_run"),
+        "cell_selectivity": CellResponse.Selectivity.proj(..., target="cell_target") * windows * sessions,
+        "stability": Stability.Gap.proj(..., region="stable_region")
+        * windows
+        * SessionSet.proj("subject", "tracking_run"),
+    }
+
+
+def of_days() -> dict[str, dj.QueryExpression]:
+    """Return the queries of the views of embeddings of several days by name."""
+    sets = SessionSet.proj("subject", "tracking_run")
+    of_params = DaysParams.proj("embedded", "bin_seconds", "min_type_trials", "window_set")
+    return {
+        "shared_embedding": SharedEmbedding.proj(..., "-environment") * of_params * sets,
+        # of each cell, where it is in each session
+        "shared_embedding_cell": (SharedEmbedding.Rank * TrackedFOV.Member.proj("cell_uid") & SessionSet.FOV.proj())
+        * Session.proj("session_date", "session_number"),
     }
 
 
@@ -156,7 +172,7 @@ def _jobs(connection: dj.Connection) -> str:
             f"SELECT '{table.__name__}' AS table_name, {sql.text(sql.json_object(key), 512)} AS entry_key, "
             # on PostgreSQL each job table has an enum type of its own for status
             f"{sql.text(quote('status'), 16)} AS status, {quoted}, "
-            f"version AS worker, error_message FROM {table.jobs.full_table_name}"
+            f"version AS worker, error_message AS message FROM {table.jobs.full_table_name}"
         )
 
     return " UNION ALL ".join(map(select, auto_populated()))

@@ -111,7 +111,7 @@ class Updated:
     def as_row(self) -> dict[str, Any]:
         """Return it as plain values, for JSON."""
         changes = [row for changed in self.changes for row in changed.as_rows()]
-        tables = [{"table": name, "again": again, "stay": stay} for name, (again, stay) in self.tables.items()]
+        tables = [{"table": name, "n_again": again, "n_stay": stay} for name, (again, stay) in self.tables.items()]
         return {**vars(self), "changes": changes, "tables": tables}
 
 

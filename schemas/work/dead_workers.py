@@ -78,7 +78,7 @@ def reservations(worker: str | None = None) -> list[dict[str, Any]]:
         args=args,
     )
     return [
-        {"table": table, "key": json.loads(key), "worker": worker, "host": host, "running": float(running)}
+        {"table": table, "key": json.loads(key), "worker": worker, "host": host, "running_for": float(running)}
         for table, key, worker, host, running in rows.fetchall()
     ]
 

@@ -12,6 +12,8 @@ import datajoint as dj
 from pipeline.errors import ConfigError, DataError, NotFoundError
 from pipeline.reading import identify, open_one
 from pipeline.reading.names import session_name
+from pipeline.settings.signals import SignalSettings
+from schemas.imaging.signals import Signal, SignalParams, SignalTask
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.queries.ids import find_sessions
 from schemas.rows import checked, jobs_of, not_empty
@@ -129,6 +131,12 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     if not (Activity & {"eid": eid}):
         raise DataError("no FOV of the session can be used", eid=eid, do=_first_reason(eid))
     return filled
+
+
+def fill_signal(eid: str, signal: SignalSettings) -> Filled:
+    """Request a signal of a session that has been read, and compute it unless it is there."""
+    SignalTask.ask([eid], [signal])
+    return fill([Signal], {"eid": eid, **SignalParams.key_of(signal)})
 
 
 def fill_sessions(eids: Sequence[str], *, progress: bool = False) -> dict[str, str]:

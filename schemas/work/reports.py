@@ -42,11 +42,12 @@ def status() -> list[dict[str, Any]]:
         failed, reserved = jobs[name, JobStatus.ERROR], jobs[name, JobStatus.RESERVED]
         # several queries, not one moment: a job may have ended in between
         to_do = max(remaining - failed - reserved, 0)
-        longest = max((row for row in running if row["table"] == name), key=lambda row: row["running"], default={})
+        longest = max((row for row in running if row["table"] == name), key=lambda row: row["running_for"], default={})
         eta = None if name not in seconds or not to_do else seconds[name] * to_do / n_workers
         rows.append({
             "table": name, "done": total - remaining, "to_do": to_do, "running": reserved, "errors": failed,
-            "seconds": seconds.get(name), "eta": eta, "longest": longest.get("running"), "host": longest.get("host"),
+            "seconds": seconds.get(name), "eta": eta, "longest": longest.get("running_for"),
+            "host": longest.get("host"),
         })  # fmt: skip
     return rows
 
@@ -88,10 +89,10 @@ def workers(include_ended: bool = False) -> list[dict[str, Any]]:
     -------
     list of dict
         worker, host, pid, slot, environment, started, heartbeat, silent (s since the last heartbeat); state
-        (``WorkerState``, or the ``EndReason`` of an ended worker); table, key and running (s) of its job, or None.
+        (``WorkerState``, or the ``EndReason`` of an ended worker); table, key and running_for (s) of its job, or None.
     """
     running = {row["worker"]: row for row in reservations()}
-    nothing = {"table": None, "key": None, "running": None}
+    nothing = {"table": None, "key": None, "running_for": None}
     rows = []
     for worker in Worker.rows(include_ended):
         job = running.get(worker["worker"], nothing)
@@ -112,7 +113,7 @@ def errors(
     stack: bool = False,
     newest: int | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the failed jobs in the job tables: table, key, message, host, time; one query for each table.
+    """Return the failed jobs in the job tables: table, key, message, host, completed_time; one query for each table.
 
     Parameters
     ----------
@@ -142,12 +143,14 @@ def errors(
         for row in found:
             rows.append({
                 "table": table.__name__, "key": {name: row[name] for name in jobs_of(table).primary_key},
-                "message": row["error_message"], "host": row["host"], "time": row["completed_time"],
+                "message": row["error_message"], "host": row["host"], "completed_time": row["completed_time"],
                 **({"stack": row["error_stack"]} if stack else {}),
             })  # fmt: skip
     # the newest of each table were fetched; of these, the newest of all
     return (
-        sorted(rows, key=lambda row: (row["time"] is not None, row["time"]), reverse=True)[:newest] if newest else rows
+        sorted(rows, key=lambda row: (row["completed_time"] is not None, row["completed_time"]), reverse=True)[:newest]
+        if newest
+        else rows
     )
 
 

@@ -430,7 +430,7 @@ def test_curves_are_chosen_and_downloaded(tab, curves):
     with page.expect_download() as download:
         page.click("text=CSV with all settings")
     text = download.value.path().read_text()
-    assert text.startswith("date,eid,target,k_star")
+    assert text.startswith("session_date,eid,target,k_star")
     with page.expect_download() as download:
         page.locator("text=SVG of the trends over days").click()
     assert "<svg" in download.value.path().read_text()

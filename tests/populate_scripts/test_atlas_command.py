@@ -40,7 +40,7 @@ def test_outlines_are_stored_as_computed_and_replaced(cache, meso_command, monke
     assert {region: row["polygons"] for region, row in rows.items()} == {
         region: row["polygons"] for region, row in stored.items()
     }
-    assert rows[-region_id("MOB")]["acronym"] == "MOB"
+    assert rows[-region_id("MOB")]["region"] == "MOB"
     deleted = (schemas.Deletion & {"deleted_table": "AtlasOutline"}).to_arrays("deleted_rows", order_by="deleted_at")
     assert deleted[-1] == {"AtlasOutline": len(stored)}
     again = schemas.AtlasOutline.to_arrays("outlined_at")

@@ -188,7 +188,7 @@ def test_track_mirrors_a_tree_and_registers_it(demo_output, meso, small_demo, tm
     meso("track", "SP999", "--uid-root", copy, "--mirror", tree, code=1)  # another run's file: nothing is replaced
     assert not any("one more" in path.read_text() for path in copy.rglob("*.csv"))
     mirrored, *_, used = json.loads(meso("track", "SP999", "--list", "--json"))
-    assert (mirrored["sessions"], mirrored["curves"]) == (3, 0) and used["curves"] >= 9
+    assert (mirrored["n_sessions"], mirrored["n_curves"]) == (3, 0) and used["n_curves"] >= 9
     assert f"{used['tracking_run'][:8]} " in meso("track", "SP999", "--list")
     meso("track", "SP999", "--drop", used["tracking_run"], code=1)
     assert "TrackingRun 1, " in meso("track", "SP999", "--drop", mirrored["tracking_run"][:10])

@@ -71,8 +71,8 @@ def test_the_command_prints_and_draws_it(mouse, meso_command, server, tmp_path):
     assert str(path) in done.stdout and path.stat().st_size > 10_000
     done = meso_command("behavior", EID, "--json", "--no-figure", env=server)
     rows = json.loads(done.stdout)
-    assert [row["what"] for row in rows] == [*WEIGHTS, *FEATURES]
-    assert all(row["low"] <= row["value"] <= row["high"] for row in rows)
+    assert [row["quantity"] for row in rows] == [*WEIGHTS, *FEATURES]
+    assert all(row["value_low"] <= row["value"] <= row["value_high"] for row in rows)
 
 
 def test_a_session_without_trials_has_no_model(database, meso_command, server):

@@ -29,8 +29,10 @@ from schemas.cascade import preview
 from schemas.days.run import run_embedding, stored_embedding
 from schemas.days.tables import DaysParams, SharedEmbedding, SharedEmbeddingTask
 from schemas.embedding import EmbeddingParams
+from schemas.exchange.verify import verify_session
 from schemas.responses.fovs import whole_fov
 from schemas.rows import jobs_of
+from schemas.server.settings import prefix
 from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 from schemas.upkeep.update import update
@@ -199,6 +201,41 @@ def test_bins_are_a_setting_with_a_key_of_its_own(found, eids, run):
     means = np.column_stack([by_cell[:, number == one].mean(axis=1) for one in np.unique(number)])
     np.testing.assert_allclose(values, zscore(means, axis=1), atol=1e-3)
     assert (DaysParams & binned.task).settings()[0] == DaysSettings(bin_seconds=2)
+
+
+def view(database, name: str, columns: str, key: dict[str, str]) -> list[tuple]:
+    where = " AND ".join(f"{column} = '{value}'" for column, value in key.items())
+    place = database.adapter.make_full_table_name(prefix() + "views", name)
+    return database.query(f"SELECT {columns} FROM {place} WHERE {where}").fetchall()
+
+
+def test_the_views_have_the_embedding_and_where_its_cells_are(found, eids, database):
+    ((subject, signal, n, embedded),) = view(
+        database, "shared_embedding", "subject, shared_signal, n_shared_embedded, embedded", found.task
+    )
+    assert (subject, signal, n, embedded) == ("DAY1", "deconvolved", len(found.cells), "concatenated")
+    rows = view(database, "shared_embedding_cell", "shared_rank, eid, fov, roi, cell_uid", found.task)
+    assert len(rows) == len(eids) * len(found.cells)
+    expected = {
+        (rank, eid, key["fov"], key["roi"], found.cells[cell])
+        for eid in eids for rank, (cell, key) in enumerate(zip(found.order, found.roi_keys(eid), strict=True))
+    }  # fmt: skip
+    assert set(map(tuple, rows)) == expected
+
+
+def test_verify_finds_damage_of_an_embedding_of_several_days(found, eids, run):
+    of_types = run_embedding(eids, run, DaysSettings("trial_types", min_trials=2))
+    assert verify_session(eids[0]).findings == []
+    rank = SharedEmbedding.Rank & found.task & {"shared_rank": 0}
+    (row,) = rank.to_dicts()
+    SharedEmbedding.Rank.update1({**row, "shared_rank": 1})
+    day = (SharedEmbedding.Day & of_types.task & {"eid": eids[0]}).fetch1()
+    SharedEmbedding.Day.update1({**day, "day_odd": np.asarray(day["day_odd"])[:, 1:]})
+    seen = {(finding.table, finding.kind) for finding in verify_session(eids[0]).findings}
+    assert seen == {("SharedEmbedding.Rank", "wrong"), ("Day.day_odd", "wrong")}
+    SharedEmbedding.Rank.update1(row)
+    SharedEmbedding.Day.update1(day)
+    assert verify_session(eids[0]).findings == []
 
 
 def test_a_stored_embedding_is_not_computed_again(found, eids, run):

@@ -11,6 +11,7 @@ import pytest
 
 import schemas
 from pipeline.decoding import NDCSettings
+from pipeline.embedding import EmbeddingSettings
 from pipeline.embedding_days import EMBEDDED, DaysSettings
 from pipeline.responses import SelectivitySettings
 from pipeline.settings.signals import SignalSettings
@@ -24,6 +25,7 @@ from schemas.server.binding import auto_populated, table_modules
 from schemas.session import trials_of
 from schemas.storage import bulk
 from schemas.tracking import TrackingRun
+from schemas.work.filling import fill
 from schemas.work.reports import retry
 
 PAGE = Path(__file__).parents[2] / "CONTRIBUTING.md"
@@ -80,8 +82,12 @@ def filled(demo_sessions):
     for embedded in EMBEDDED:
         for signal in (None, SignalSettings("fluorescence")):
             run_embedding(demo_sessions, run, DaysSettings(embedded), signal=signal)
+    of_signal = schemas.EmbeddingParams.add(EmbeddingSettings(signal=SignalSettings("fluorescence")))
+    embeddings = [schemas.Embedding, schemas.RasterTiles]
+    assert fill(embeddings, {"eid": demo_sessions[0], **of_signal}).made["RasterTiles"] == 1
     run_cells(demo_sessions[0], settings=SelectivitySettings(n_label_shuffles=2))
     yield result
+    (schemas.EmbeddingParams & of_signal).delete()
     for table in (schemas.DaysParams, schemas.WindowSet, schemas.SelectivityParams, schemas.StabilityParams):
         (table & table.keys()).delete()
     for one in [*asked, beyond]:

@@ -118,7 +118,7 @@ def test_the_command_prints_what_ndc_takes(tracked, tmp_path):
     rows = json.loads(run_meso("sets", "SP999", "--size", "2-4", "--json"))
     assert rows == [one.as_row() for one in meso.best_sets("SP999", [2, 3, 4])]
     text = run_meso("sets", "SP999", "--size", "3", "--csv", tmp_path / "sets.csv")
-    assert f"3 sessions share {rows[1]['n_shared']} cells: {', '.join(rows[1]['dates'])}\n" in text
+    assert f"3 sessions share {rows[1]['n_shared']} cells: {', '.join(rows[1]['session_dates'])}\n" in text
     assert f"    meso ndc {' '.join(eid[:8] for eid in rows[1]['eids'])}\n" in text
     (row,) = pd.read_csv(tmp_path / "sets.csv").to_dict("records")
     assert row["eids"].split() == rows[1]["eids"] and row["n_shared"] == rows[1]["n_shared"]
@@ -159,6 +159,14 @@ def test_each_pair_has_all_cells_that_the_two_share(pairs, tracked, demo_session
     table = pairs.table
     assert table["pair"].tolist() == [name for name in pairs.runs for _ in range(2)]
     assert table["n_shared"].tolist() == table["n_cells"].tolist()
+
+
+def test_a_note_says_what_the_shuffles_of_pairs_mean(pairs, demo_sessions):
+    (note,) = [note for note in pairs.notes() if "shuffled labels of its own session" in note]
+    assert "not that the two differ" in note and "q over all pairs" in note
+    few = {**OPTIONS, "n_label_shuffles": 0}
+    without = meso.neuron_dropping_curves_cached(demo_sessions[:2], pairs="all", progress=False, plot=False, **few)
+    assert not [note for note in without.notes() if "shuffle" in note and "own session" in note]
 
 
 def test_q_of_pairs_is_over_all_curves(pairs):

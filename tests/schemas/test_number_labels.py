@@ -12,6 +12,7 @@ import meso
 import schemas
 from pipeline.decoding import NDCSettings, neuron_dropping_curve
 from pipeline.decoding.nulls import shuffled_labels
+from pipeline.decoding.transfer import Day, transfer_scores
 from pipeline.errors import ArgumentError, DataError
 from populate_scripts import commands
 from schemas.decoding.run import NDCRun, run_ndc
@@ -139,18 +140,47 @@ def test_numbers_from_a_file_are_listed_decoded_and_dropped(planted, meso_comman
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(meso_command("labels", "list", "--json").stdout)
     n = int(sum(np.isfinite(one).sum() for one in planted.values()))
-    assert (row["name"], row["kind"], row["labelled"], row["class_1"]) == ("speed", "numbers", n, None)
-    assert row["labels"] == schemas.LabelSet.add("speed", planted)["label_set"]  # the same content
+    assert (row["label_name"], row["label_kind"], row["n_labelled"], row["n_class_1"]) == ("speed", "numbers", n, None)
+    assert row["label_set"] == schemas.LabelSet.add("speed", planted)["label_set"]  # the same content
     words = ["--event", "firstMovement_times", "--win", "-0.1", "0", "--ks", "8", "-R", "2", "--n-label-shuffles", "3"]
     done = meso_command("ndc", *planted, "--target", "speed", *words, "--json")
     assert done.returncode == 0, done.stderr
     assert '"r2"' in done.stdout
     done = meso_command("ndc", *planted, "--target", "speed", "--metric", "accuracy", *words)
     assert done.returncode == 2 and "labels 'speed' are numbers, which are scored by r2, spearman" in done.stderr
-    done = meso_command("transfer", *planted, "--target", "speed")
-    assert done.returncode != 0 and "needs metric 'auc' or 'accuracy'" in done.stderr
+    done = meso_command("transfer", *planted, "--target", "speed", *words[:5], "--r", "2", "--n-label-shuffles", "3",
+                        "--json")  # fmt: skip
+    assert done.returncode == 0 and '"transfer_null":"linear_shift"' in done.stdout, done.stderr
     assert meso_command("labels", "drop", "speed", "--yes").returncode == 0
     assert len(schemas.LabelSet()) == len(schemas.NDCParams & "labels <> ''") == 0
+
+
+def test_readouts_of_numbers_are_tested_on_the_other_session(planted, without_labels):
+    rng = np.random.default_rng(6)
+    labels = {"speed": planted, "noise": {eid: rng.permutation(row) for eid, row in planted.items()}}
+    words = {name: value for name, value in SMALL.items() if name not in ("ks", "n_bootstrap")}
+    out = meso.transfer(list(planted), ["speed", "noise"], labels=labels, **WINDOW, **words)
+    assert out.failures == [] and [target.settings.metric for target in out.targets] == ["r2", "r2"]
+    table = out.table.set_index("target")
+    speed, noise = table.loc["speed"], table.loc["noise"]
+    assert len(speed) == 4 and speed["transfer_score"].min() > 0.3 and speed["transfer_p"].max() == 1 / (1 + S)
+    assert noise["transfer_score"].max() < 0.1 and (speed["transfer_null"] == "linear_shift").all()
+    assert (
+        (speed["transfer_low"] < speed["transfer_score"]) & (speed["transfer_score"] < speed["transfer_high"])
+    ).all()
+    # the score of the readouts of one session on the other, from the stored features
+    first, second = sorted(planted, key=lambda eid: out.targets[0].dates[eid])
+    days = []
+    for eid in (first, second):
+        key = {"eid": eid, "ndc_params": out.targets[0].ndc_params}
+        features = np.asarray((schemas.TrialFeatures & key).fetch1("trial_features"))
+        y = (schemas.TrialFeatures.Trial & key & "trial_outcome = 'usable'").to_arrays("trial_value", order_by="trial")
+        edges = shuffled_labels(y.astype(float), "linear_shift", 0, 0, numbers=True)[0]
+        days.append(Day(features, edges))
+    found = transfer_scores(days, out.targets[0].settings).of("score")
+    np.testing.assert_allclose(out.targets[0].square("transfer_score"), found, atol=1e-9)
+    figure = out.draw()["speed"]
+    assert any(ax.get_ylabel() == "R²" for ax in figure.axes)
 
 
 def test_what_labels_are_is_in_the_table(planted, without_labels):
@@ -160,7 +190,7 @@ def test_what_labels_are_is_in_the_table(planted, without_labels):
     classes, numbers = schemas.LabelSet.add("two", halves), schemas.LabelSet.add("two", halves, numbers=True)
     assert classes != numbers
     schemas.LabelSet.add("three", {eid: np.arange(n) % 3})
-    assert [(row["name"], row["kind"]) for row in listed()] == [
+    assert [(row["label_name"], row["label_kind"]) for row in listed()] == [
         ("two", "classes"), ("two", "numbers"), ("three", "numbers"),
     ]  # fmt: skip
     declared = of_kind(NDCSettings("two", labels=numbers["label_set"]))

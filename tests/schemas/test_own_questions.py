@@ -250,8 +250,8 @@ def test_labels_from_a_file_are_listed_decoded_and_dropped(planted, meso_command
     assert done.returncode == 0, done.stderr
     assert "Added labels of 2 sessions. Decode them with: meso ndc --target mine" in done.stdout
     (row,) = json.loads(meso_command("labels", "list", "--json").stdout)
-    assert (row["name"], row["sessions"], row["class_1"] + row["class_0"]) == ("mine", 2, len(lines))
-    assert row["labels"] == schemas.LabelSet.add("mine", planted)["label_set"]  # the same content
+    assert (row["label_name"], row["n_sessions"], row["n_class_1"] + row["n_class_0"]) == ("mine", 2, len(lines))
+    assert row["label_set"] == schemas.LabelSet.add("mine", planted)["label_set"]  # the same content
     words = ["--event", "firstMovement_times", "--win", "-0.1", "0", "--ks", "8", "-R", "2", "--n-label-shuffles", "3"]
     done = meso_command("ndc", *planted, "--target", "mine", *words)
     assert done.returncode == 0, done.stderr
@@ -295,7 +295,7 @@ def test_labels_of_before_version_26_are_taken_as_they_are_until_they_are_added_
     (schemas.LabelSet.Trials & key).delete_quick()
     other = {name: row[::-1] for name, row in trials_of(eid).items()}
     np.testing.assert_array_equal(schemas.LabelSet.of_session(key["label_set"], eid, other), planted[eid])
-    assert json.loads(meso_command("labels", "list", "--json").stdout)[0]["trials"] == "unknown"
+    assert json.loads(meso_command("labels", "list", "--json").stdout)[0]["labelled_for"] == "unknown"
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert schemas.LabelSet.add("mine", planted) == key

@@ -388,7 +388,7 @@ def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
         min(len(row["curve"]) * p / (i + 1) for i, p in enumerate(sorted(point["p_value"] for point in row["curve"])))
         for rows in ndc.curves.values() for row in rows
     ]  # fmt: skip
-    np.testing.assert_allclose(table["p_value"].to_numpy(float), simes)
+    np.testing.assert_allclose(table["p_curve"].to_numpy(float), simes)
     expected = false_discovery_control(simes, method="bh")
     np.testing.assert_allclose(table["q_value"].to_numpy(float), expected, rtol=1e-12)
     for target, rows in ndc.curves.items():

@@ -154,7 +154,9 @@ def test_power_is_that_of_the_stored_scatter(mice, run, capsys):
     limit = student.ppf(0.975, 6)
     drawn = np.random.default_rng(0)
     z, scatter = drawn.normal(size=20_000), np.sqrt(drawn.chisquare(6, 20_000) / 6)
-    assert found.rows[1]["one mouse"] == pytest.approx(np.mean(np.abs((z - 0.01 / error) / scatter) > limit), abs=0.02)
+    assert found.rows[1]["power_1_mouse"] == pytest.approx(
+        np.mean(np.abs((z - 0.01 / error) / scatter) > limit), abs=0.02
+    )
     target = next(one for one in run.targets if one.name == "stimulus")
     ends = [(p["mean_high"] - p["mean_low"]) / 3.92 for r in target.curves for p in r["curve"] if p["k"] == 8]
     assert row["curve_sd"] == pytest.approx(np.sqrt(np.mean(np.square(ends))), rel=0.4)  # draws, and a logit

@@ -128,7 +128,7 @@ def test_planted_cells_are_more_selective_than_others(cells, demo_truth, demo_se
     distance = {(c["fov"], c["roi"]): abs(c["auroc_feedback"] - 0.5) for c in cells.cells}
     others = [value for place, value in distance.items() if place not in planted]
     assert np.median([distance[place] for place in planted]) > 3 * np.median(others)
-    p = {(c["fov"], c["roi"]): c["p_feedback"] for c in cells.cells}
+    p = {(c["fov"], c["roi"]): c["auroc_p_feedback"] for c in cells.cells}
     assert np.median([p[place] for place in planted]) < 0.01 < 0.2 < np.median([p[place] for place in set(p) - planted])
 
 
@@ -150,11 +150,11 @@ def test_stability_is_that_of_the_stored_means_of_the_shared_cells(run, demo_ses
         rows = table[table.similarity == measure].set_index(["first_eid", "second_eid"])
         for pair, (i, j) in enumerate(expected.pairs):
             row = rows.loc[(demo_sessions[i], demo_sessions[j])]
-            assert row.pair_gap == expected.gaps[pair]
+            assert row.gap_days == expected.gaps[pair]
             assert row.pair_observed == pytest.approx(expected.observed[measure][pair])
             np.testing.assert_allclose(row.pair_stability, expected.corrected[measure][pair])
     gaps = run.by_gap
-    found = gaps[(gaps.similarity == "spearman") & (gaps.stable_region == "all")].sort_values("gap_days")
+    found = gaps[(gaps.similarity == "spearman") & (gaps.region == "all")].sort_values("gap_days")
     of_all = [one for one in expected.by_gap if (one.measure, one.region) == ("spearman", "all")]
     np.testing.assert_allclose(found.gap_stability.to_numpy(float), [one.value for one in of_all])
     np.testing.assert_allclose(found.gap_low.to_numpy(float), [one.low for one in of_all])
@@ -193,7 +193,7 @@ def test_commands_print_and_write_the_same(run, cells, meso_command, demo_sessio
     done = meso_command("responses", demo_sessions[0], "--shuffles", "200", "--json", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert sum(row["cells"] for row in rows) == len(cells.cells)
+    assert sum(row["n_cells"] for row in rows) == len(cells.cells)
     done = meso_command("responses", demo_sessions[0], "--windows", "none of these")
     assert done.returncode == 1 and "no set of windows" in done.stderr
 

@@ -87,7 +87,7 @@ def test_commands_take_them(names, meso_command, tmp_path):
     for arguments in (["verify", names["place"], "--json"], ["verify", names["start"], "--json"]):
         done = meso_command(*arguments)
         assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["sessions"] == 1
+        assert json.loads(done.stdout)["n_sessions"] == 1
     done = meso_command("map", names["backslashes"], "--output", tmp_path)
     assert done.returncode == 0 and len(list(tmp_path.glob("*.png"))) == 1, done.stderr
     assert meso_command("populate", "FOV", "--eid", names["start"]).returncode == 0

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from support.broken_sessions import Repository, remove
 from support.statements import statements
@@ -17,13 +19,17 @@ import meso
 import schemas
 import schemas.upkeep.update
 from drawing.curves import DrawableRun
+from page import queries
 from pipeline.decoding import NDCSettings
 from pipeline.demo.repository import write_demo_repository, write_one_tables
+from pipeline.embedding import EmbeddingSettings, rastermap_order
+from pipeline.embedding_days import DaysSettings, rastermap_settings
 from pipeline.errors import ArgumentError, DataError, NotFoundError
 from pipeline.reading.fov import CLASSIFIER
 from pipeline.responses import StabilitySettings
 from pipeline.settings.signals import DffSettings, SignalSettings
 from pipeline.signals.dff import dff
+from pipeline.signals.scaling import scale_rows
 from populate_scripts import demo
 from populate_scripts.ingest import ingest
 from schemas.decoding import tables
@@ -31,6 +37,8 @@ from schemas.decoding.results import stored_run
 from schemas.decoding.run import run_ndc, shared_set
 from schemas.decoding.same_signal import check_same_signal
 from schemas.decoding.transfers import run_transfer, stored_transfer
+from schemas.exchange.export import export_session
+from schemas.exchange.verify import verify_session
 from schemas.imaging.signals import Signal, SignalParams, SignalTask
 from schemas.responses.run import run_stability
 from schemas.rows import jobs_of
@@ -41,6 +49,8 @@ from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import errors, retry
 
 F, NEUROPIL, DECONVOLVED = "mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy", "mpci.ROIActivityDeconvolved.npy"
+#: Key of the default settings of an embedding as version 1 had it.
+DEFAULT_EMBEDDING = "cec8d14e79eca706a5bce75840642549"
 MIXED = "deconvolved on 2024-01-01; fluorescence on 2024-01-02"
 SETTINGS = {"target": "choice", "ks": (4, 8), "r": 2, "n_label_shuffles": 2, "cv_splits": 2, "n_bootstrap": 0}
 
@@ -108,6 +118,9 @@ def test_traces_are_those_of_the_files(lab, filled):
             found = schemas.activity(schemas.ROI & {"eid": eid}, signal=SignalSettings("dff", settings))
             np.testing.assert_array_equal(found.traces, np.vstack(expected))
             assert set(found.signal) == {"dff"}
+    frame = found.to_pynapple()[1]
+    np.testing.assert_array_equal(frame.d.T, expected[1])
+    assert set(frame.metadata["signal"]) == {"dff"}
     some = schemas.activity(schemas.ROI & {"eid": eid, "fov": 1} & "roi in (3, 7)", 30, 40, signal="dff")
     frames = np.searchsorted(loaded(lab, "raw", 1, "mpci.times.npy"), (30, 40))
     whole = dff(fovs[1], loaded(lab, "raw", 1, NEUROPIL), loaded(lab, "raw", 1, "mpci.times.npy"))
@@ -276,13 +289,93 @@ def test_the_notebook_returns_the_signal_that_is_asked_for(lab, filled):
     assert found["signal"].tolist() == ["fluorescence"] * 3
     plain = meso.load_or_embed(eid, **some)
     assert plain["signal"].tolist() == ["deconvolved"] * 3
-    np.testing.assert_array_equal(found["isort"], plain["isort"])
+    assert sorted(found["isort"]) == sorted(plain["isort"])
     new = SignalSettings("dff", DffSettings(window=45))  # asked for the first time, and computed
     found = meso.load_or_embed(eid, **some, signal=new)
     of_first = dff(
         fluorescence[0], loaded(lab, "both", 0, NEUROPIL), loaded(lab, "both", 0, "mpci.times.npy"), new.of_dff
     )
     np.testing.assert_array_equal(found["roi_signal"][0], of_first[5])
+
+
+def order_of(traces: np.ndarray) -> list[int]:
+    """Return the order of Rastermap of traces, (N, T), computed without the database."""
+    return rastermap_order(traces.astype(np.float32), EmbeddingSettings(neurons_only=False, fovs=(0,))).tolist()
+
+
+def stored_order(key: dict) -> list[int]:
+    return (schemas.Embedding.Rank & key).to_arrays("roi", order_by="embedding_rank").tolist()
+
+
+def test_an_embedding_is_of_the_signal_that_is_asked_for(lab, filled):
+    eid, of_one = lab.eids["both"], EmbeddingSettings(neurons_only=False, fovs=(0,))
+    plain, raw, of_dff = (
+        {"eid": eid, **schemas.EmbeddingParams.add(replace(of_one, signal=one))}
+        for one in (None, SignalSettings("fluorescence"), SignalSettings("dff"))
+    )
+    assert fill([schemas.Embedding, schemas.RasterTiles], [plain, raw, of_dff]).errors == []
+    assert stored_order(plain) == order_of(loaded(lab, "both", 0, DECONVOLVED))
+    assert stored_order(raw) == order_of(loaded(lab, "both", 0, F))
+    times = loaded(lab, "both", 0, "mpci.times.npy")
+    expected = dff(loaded(lab, "both", 0, F), loaded(lab, "both", 0, NEUROPIL), times)
+    assert stored_order(of_dff) == order_of(expected)
+    assert (schemas.EmbeddingParams & of_dff).settings().signal == SignalSettings("dff")
+    titles = {row["embedding_params"]: row["title"] for row in queries.session(eid)["embeddings"]}
+    assert "FOVs 0, dff:" in titles[of_dff["embedding_params"]] and "FOVs 0:" in titles[plain["embedding_params"]]
+    assert queries.raster_key(eid)[0] == plain
+    # what a raster shows is the same activity: its tile of full resolution
+    tile = {"row_level": 0, "time_level": 0, "tile_row": 0, "tile_column": 0}
+    shown = (schemas.RasterTiles.Tile & of_dff & tile).fetch1("tile")
+    ordered = scale_rows(expected[stored_order(of_dff)])
+    rows, frames = shown.shape
+    assert np.corrcoef(shown.ravel().astype(float), ordered[:rows, :frames].ravel())[0, 1] > 0.999
+
+
+def test_embeddings_of_a_signal_are_of_the_sessions_of_which_it_is_requested(lab, filled):
+    settings = EmbeddingSettings(signal=SignalSettings("dff", DffSettings(0.2)))
+    params = schemas.EmbeddingParams.add(settings)
+    jobs = schemas.Embedding().key_source
+    assert not jobs & params
+    SignalTask.ask([lab.eids["both"]], [settings.signal])
+    assert not jobs & params  # it is not computed yet
+    assert fill([Signal], {"eid": lab.eids["both"]}).errors == []
+    assert (jobs & params).to_arrays("eid").tolist() == [lab.eids["both"]]
+    assert len(jobs & {"eid": lab.eids["raw"]} & schemas.EmbeddingParams.key_of(EmbeddingSettings())) == 1
+    (schemas.EmbeddingParams & params).delete()
+
+
+def test_the_order_of_the_notebook_is_of_the_signal(lab, filled):
+    eid = lab.eids["both"]
+    found = meso.load_or_embed(eid, signal="fluorescence", filter_neurons=False)
+    settings = EmbeddingSettings(neurons_only=False, signal=SignalSettings("fluorescence"))
+    key = {"eid": eid, **schemas.EmbeddingParams.key_of(settings)}
+    ranked = (schemas.Embedding.Rank & key).to_dicts(order_by="embedding_rank")
+    places = [(row["fov"], row["roi"]) for row in (found["roi_keys"][i] for i in found["isort"])]
+    assert places == [(row["fov"], row["roi"]) for row in ranked] and len(places) == 88
+    # of a session that was read with it, the embedding is the one that is there
+    raw = lab.eids["raw"]
+    before = len(schemas.EmbeddingParams.OfSignal())
+    same, plain = (meso.load_or_embed(raw, signal=one, filter_neurons=False) for one in ("fluorescence", ""))
+    np.testing.assert_array_equal(same["isort"], plain["isort"])
+    assert len(schemas.EmbeddingParams.OfSignal()) == before and not schemas.Embedding & {**key, "eid": raw}
+    figure = meso.plot_raster(eid, signal="fluorescence")
+    assert "fluorescence" in figure.get_suptitle() + "".join(ax.get_title(loc) for ax in figure.axes for loc in
+                                                             ("left", "center", "right"))  # fmt: skip
+
+
+def test_an_embedding_goes_with_its_signal_and_former_keys_stay(lab, filled):
+    assert schemas.EmbeddingParams.key_of(EmbeddingSettings()) == {"embedding_params": DEFAULT_EMBEDDING}
+    settings = EmbeddingSettings(signal=SignalSettings("fluorescence"))
+    key = {"eid": lab.eids["both"], **schemas.EmbeddingParams.add(settings)}
+    of_default = {"eid": key["eid"], **schemas.EmbeddingParams.add(EmbeddingSettings())}
+    assert fill([schemas.Embedding], [key, of_default]).errors == []
+    plain = schemas.Embedding & of_default
+    assert schemas.Embedding & key and plain
+    (Signal & {"eid": key["eid"], "fov": 0} & SignalParams.key_of(settings.signal)).delete()
+    assert not schemas.Embedding & key and plain
+    assert fill([Signal, schemas.Embedding], {"eid": key["eid"]}).errors == [] and schemas.Embedding & key
+    with pytest.raises(ArgumentError, match="signal is a setting of the days"):
+        rastermap_settings(DaysSettings(), settings)
 
 
 def test_both_sessions_are_decoded_from_dff(lab):
@@ -326,6 +419,9 @@ def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
     of_set = schemas.TrialFeatures & run_ndc(pair(lab), run, asked, mixed_signals=True).session_set
     of_session = [of_set & schemas.NDCParams.add(one) & {"eid": lab.eids["both"]} for one in asked]
     features = [one.fetch1("trial_features") for one in of_session]
+    of_signal = EmbeddingSettings(signal=SignalSettings("fluorescence"))
+    embedded = {"eid": lab.eids["both"], **schemas.EmbeddingParams.add(of_signal)}
+    assert fill([schemas.Embedding], embedded).errors == []
     place = {"eid": lab.eids["both"], "fov": 0}
     n_signals = len(Signal & place)
     path = lab.alf("both") / "FOV_00" / F
@@ -335,6 +431,8 @@ def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
     assert done.failures == []
     assert {change.table for change in done.changes} == {"Signal"}
     assert "FOV" not in done.tables and done.tables["Signal"][0] == len(Signal & place) == n_signals >= 3
+    former = schemas.FormerResult & {"update_id": done.update_id, "former_table": "Embedding"}
+    assert embedded in former.to_arrays("former_key").tolist() and schemas.Embedding & embedded
     again = [one.fetch1("trial_features") for one in of_session]
     np.testing.assert_array_equal(again[0], features[0])  # of the deconvolved traces, whose files stayed
     fovs = of_session[1].fetch1("feature_cells")
@@ -531,14 +629,96 @@ def test_dff_is_not_made_of_fluorescence_that_replaced_that_of_the_fov(lab):
     (SignalParams & SignalParams.key_of(settings)).delete()
 
 
-def test_a_session_of_fluorescence_is_exported_as_such(lab, tmp_path):
+def test_equal_settings_of_dff_have_one_key_whatever_numbers_they_are_written_with():
+    assert SignalParams.key_of(SignalSettings("dff", DffSettings(window=60))) == SignalParams.key_of(
+        SignalSettings("dff", DffSettings())
+    )
+
+
+@pytest.mark.parametrize("kind", ["parquet", "nwb"])
+def test_a_signal_that_is_asked_for_is_exported(lab, filled, tmp_path, kind):
     import pynwb
 
-    from schemas.exchange.export import export_session
+    eid, settings = lab.eids["both"], SignalSettings("dff", DffSettings(0.5, 20, 30))
+    path = export_session(eid, kind, tmp_path, signal=settings)
+    expected = dff(
+        loaded(lab, "both", 1, F), loaded(lab, "both", 1, NEUROPIL), loaded(lab, "both", 1, "mpci.times.npy"),
+        settings.of_dff,
+    )  # fmt: skip
+    if kind == "parquet":
+        np.testing.assert_array_equal(np.stack(pd.read_parquet(path / "activity_fov01.parquet")["trace"]), expected)
+        fovs, sources = pd.read_parquet(path / "fovs.parquet"), pd.read_parquet(path / "sources.parquet")
+        named = fovs[["signal", "dff_neuropil", "dff_window", "dff_percentile"]].to_numpy().tolist()
+        assert named == [["dff", 0.5, 20.0, 30.0]] * 2
+        assert f"alf/FOV_01/{NEUROPIL}" in set(sources[sources["read_by"] == "Signal"]["dataset"])
+        plain = pd.read_parquet(export_session(eid, kind, tmp_path / "plain") / "fovs.parquet")
+        assert set(plain["signal"]) == {"deconvolved"} and plain["dff_window"].isna().all()
+        return
+    with pynwb.NWBHDF5IO(path, "r") as io:
+        file = io.read()
+        series = file.processing["ophys"]["DfOverF"].roi_response_series["DfOverFFOV01"]
+        np.testing.assert_array_equal(series.data[:].T, expected)
+        assert "neuropil 0.5, window 20 s, percentile 30" in series.description
+        assert "Signal" in set(file.analysis["sources"]["read_by"][:])
+
+
+def test_an_export_of_a_signal_that_is_not_there_names_what_is_lacking(lab, tmp_path):
+    with pytest.raises(NotFoundError, match=r"FOV_00.*has no dff in the database.*not computed yet"):
+        export_session(lab.eids["both"], "parquet", tmp_path, signal=SignalSettings("dff", DffSettings(0.11)))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.one_backend
+def test_the_command_line_computes_the_signal_that_it_exports_and_draws(lab, meso_command, tmp_path):
+    eid = lab.eids["bare"]
+    done = meso_command("export", eid, "--format", "parquet", "--signal", "fluorescence", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    traces = pd.read_parquet(Path(done.stdout.strip()) / "activity_fov00.parquet")["trace"]
+    np.testing.assert_array_equal(np.stack(traces), loaded(lab, "bare", 0, F))
+    done = meso_command("export", eid, "--format", "parquet", "--signal", "dff", "--output", str(tmp_path / "dff"))
+    assert done.returncode == 1 and "has no dff in the database" in done.stderr and NEUROPIL in done.stderr
+    retry([Signal])
+    done = meso_command("raster", lab.eids["both"], "--signal", "fluorescence", "--output", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (schemas.SignalTask & {"eid": eid}).delete()
+
+
+def test_a_session_of_fluorescence_is_exported_as_such(lab, tmp_path):
+    import pynwb
 
     with pynwb.NWBHDF5IO(export_session(lab.eids["raw"], "nwb", tmp_path), "r") as io:
         series = io.read().processing["ophys"]["Fluorescence"].roi_response_series
         assert set(series) == {"FluorescenceFOV00", "FluorescenceFOV01"}
+
+
+def test_verify_reads_the_traces_of_a_signal_and_compares_them_with_the_files(lab, filled):
+    eid = lab.eids["both"]
+    n_rois = sum(len(loaded(lab, "both", fov, F)) for fov in (0, 1))
+    of_fluorescence = Signal & SignalParams.key_of(SignalSettings("fluorescence")) & {"eid": eid}
+    n_signals = len(dict.fromkeys((Signal & {"eid": eid}).to_arrays("signal_params")))
+    seen = verify_session(eid, source=True)
+    assert seen.findings == [] and seen.traces == n_rois * (1 + n_signals)
+    assert seen.compared == 2 * n_rois  # deconvolved and fluorescence; dF/F is computed
+    key = of_fluorescence.keys(order_by="fov")[0]
+    place = Signal.Trace & key
+    traces = {row["roi"]: row["signal_trace"] for row in (place & "roi < 3").to_dicts()}
+    name = Signal.Trace.full_table_name
+    database, where = Signal.connection, place.where_clause()
+    database.query(f"UPDATE {name} SET signal_trace = %s{where} AND roi = 0", args=(b"broken",))
+    Signal.Trace.update1({**key, "roi": 1, "signal_trace": traces[2]})
+    (place & "roi = 2").delete_quick()
+    found = {(one.table, one.kind, one.roi) for one in verify_session(eid, source=True).findings}
+    kinds = (("damaged", 0), ("differs", 1), ("missing", 2))
+    assert found == {("Signal.Trace", kind, roi) for kind, roi in kinds}
+    for roi in (0, 1):
+        Signal.Trace.update1({**key, "roi": roi, "signal_trace": traces[roi]})
+    Signal.Trace.insert1({**key, "roi": 2, "signal_trace": traces[2]}, allow_direct_insert=True)
+    path = lab.alf("both") / "FOV_00" / NEUROPIL
+    own = path.read_bytes()
+    np.save(path, np.load(path) + 1)
+    kinds = {(one.table, one.kind) for one in verify_session(eid, source=True).findings}
+    assert kinds == {("Signal.Source", "changed")}
+    path.write_bytes(own)
 
 
 def test_signals_go_with_their_activity_and_take_their_features(lab, filled):

@@ -70,12 +70,12 @@ def test_stored_scores_are_those_of_the_stored_features(run, days):
 
 def test_table_matrix_and_decay_agree(run, demo_sessions):
     table, matrix = run.table, run.matrix["stimulus"]
-    assert len(table) == 16 and set(table["test_eid"]) == set(demo_sessions)
+    assert len(table) == 16 and set(table["eid"]) == set(demo_sessions)
     assert matrix.index.name == "train" and list(matrix.index) == list(matrix.columns) == sorted(matrix.columns)
     for row in table.itertuples():
-        assert matrix.loc[row.train_date, row.test_date] == row.score
-        assert row.gap == abs((row.test_date - row.train_date).days)
-        assert row.low <= row.score <= row.high
+        assert matrix.loc[row.train_date, row.session_date] == row.transfer_score
+        assert row.gap_days == abs((row.session_date - row.train_date).days)
+        assert row.transfer_low <= row.transfer_score <= row.transfer_high
     decay, stored = run.decay["stimulus"], run.targets[0].row
     assert (stored["decay_slope"], stored["decay_p"]) == (decay.slope, decay.p)
     assert (stored["mean_transfer"], stored["n_tested"], stored["n_untested"]) == (decay.mean, 4, 0)

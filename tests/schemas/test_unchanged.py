@@ -150,11 +150,11 @@ def test_runs_are_listed_with_their_uses_and_dropped_if_there_are_none(demo_sess
     files = (schemas.TrackingFile & unused).to_dicts()
     uids = {line for file in files for line in file["uid_text"].splitlines() if len(line) > 3}
     numbers = without(listed[unused["tracking_run"]], ("tracking_run", "registered_at"))
-    assert numbers == {"sessions": 3, "cells": len(uids), "sets": 1, "tasks": 0, "curves": 0}
+    assert numbers == {"n_sessions": 3, "n_cells": len(uids), "n_sets": 1, "n_tasks": 0, "n_curves": 0}
     row = listed[first_run["tracking_run"]]
     tracked = set((schemas.TrackedFOV & first_run).to_arrays("eid"))
-    assert row["tasks"] >= 1 and row["curves"] >= 2 and row["sessions"] == len(tracked)
-    with pytest.raises(DataError, match=f"is used .*NDCTask {row['tasks']}.*{used[0]['session_set'][:8]}"):
+    assert row["n_tasks"] >= 1 and row["n_curves"] >= 2 and row["n_sessions"] == len(tracked)
+    with pytest.raises(DataError, match=f"is used .*NDCTask {row['n_tasks']}.*{used[0]['session_set'][:8]}"):
         drop_run("SP999", first_run["tracking_run"][:8])
     with pytest.raises(NotFoundError, match="no single tracking run"):
         drop_run("SP999", "0" * 32)

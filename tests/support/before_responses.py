@@ -12,4 +12,4 @@ RESPONSES = next(one for one in migrations.MIGRATIONS if one.title.startswith("r
 def without_responses() -> None:
     """Have ``migrations.init`` in this process declare neither the tables of responses nor their views."""
     del binding.MODULES["responses"], binding.MODULES["days"]  # which refers to it
-    views.of_responses = dict
+    views.of_responses = views.of_days = dict

@@ -15,6 +15,7 @@ import numpy as np
 
 from schemas import session
 from schemas.decoding.tables import TrialFeatures
+from schemas.embedding import Embedding, EmbeddingParams
 from schemas.imaging.tables import FOV, ROI, Activity, schema
 from schemas.server import binding
 from schemas.setup import migrations
@@ -46,7 +47,7 @@ def make() -> None:
     """Declare the tables of version 3, and fill the blocks of three FOVs."""
     without_responses()
     # later tables, which would refer to the blocks
-    del TrialFeatures.OwnSignal
+    del TrialFeatures.OwnSignal, Embedding.OwnSignal, EmbeddingParams.OfSignal
     del binding.MODULES["signals"]
     Activity.definition = BLOCKS
     del Activity.Trace

@@ -205,6 +205,7 @@ def fit_curve(
     metric: str = "auc",
     *,
     influences: np.ndarray | None = None,
+    cells_per_trial: np.ndarray | None = None,
     intervals: str = "calibrated",
     trial_means: np.ndarray | None = None,
     p_values: np.ndarray | None = None,
@@ -235,6 +236,8 @@ def fit_curve(
     metric : {'auc', 'accuracy', 'balanced_accuracy', 'r2', 'spearman'}
     influences : (K, n) float, optional
         Influence of each labelled trial on the mean score: ``NDCCurve.influences``. n = 0 is as None.
+    cells_per_trial : (K,) float, optional
+        Of numbers, with `influences`: cells over labelled trials of each k; by default k over all of these trials.
     intervals : {'calibrated', 'new_trials', 'retrained'}
         With `influences`: which of ``pipeline.decoding.fits.uncertainty.RULES`` gives the variance.
     trial_means : (K, B) float, optional
@@ -278,9 +281,10 @@ def fit_curve(
     ks, scores, trials, by_trial = (part[measured] for part in (ks, scores, trials, by_trial))
     mean = mean_score(scores)
     rule = RULES.get(intervals) if by_trial.shape[1] else None
+    load = ks / max(by_trial.shape[1], 1) if cells_per_trial is None else np.asarray(cells_per_trial)[measured]
     if rule:
-        draws = score_draws(scores, by_trial, n_bootstrap, seed, rule, metric)
-        variance = score_variance(scores, by_trial, rule, metric)
+        draws = score_draws(scores, by_trial, n_bootstrap, seed, rule, metric, load)
+        variance = score_variance(scores, by_trial, rule, metric, load)
     else:
         draws, variance = _draws(scores, trials, n_bootstrap, seed), _variance(scores, trials)
     p_values = None if p_values is None else np.asarray(p_values, dtype=np.float64)[measured]
@@ -288,7 +292,9 @@ def fit_curve(
     complete = np.isfinite(draws).all(axis=0)
     columns = np.column_stack([mean, draws[:, complete]])
     low, high = (
-        score_interval(scores, by_trial, rule, metric) if rule and n_bootstrap else draw_intervals(columns[:, 1:])
+        score_interval(scores, by_trial, rule, metric, load)
+        if rule and n_bootstrap
+        else draw_intervals(columns[:, 1:])
     )  # fmt: skip
     top = float(mean[-1]) if ceiling is None else ceiling
     # where the ceiling is that of all neurons, it is not resampled itself: it moves with the mean at the largest k

@@ -23,6 +23,8 @@ from pipeline.settings.curves import NUMBER_METRICS
 
 #: Variance from the trials over that of the test trials with the decoders as they are.
 TRAINING_FACTOR = 2.0
+#: What training adds to that of numbers with many more cells than trials (``benchmarks/regression.py intervals``).
+TRAINING_OF_NUMBERS = 3.5
 #: From this score on, the calibrated factor falls to 1 at a score of 1.
 NEAR_ONE = 0.9875
 
@@ -39,11 +41,15 @@ class VarianceRule:
         The same at a score of 1; between ``NEAR_ONE`` and 1 it lies on the line between the two.
     least : float
         The variance is at least this times m (1 - m) / n: near 1 hardly any trial has an influence.
+    training : float
+        Of numbers: the factor is at least 1 + this times cells / (cells + trials), as ridge regression of few trials
+        changes with each of them.
     """
 
     factor: float = TRAINING_FACTOR
     factor_at_one: float = TRAINING_FACTOR
     least: float = 0.5
+    training: float = 0.0
 
     def at(self, scores: np.ndarray) -> np.ndarray:
         """Return the factor at each score."""
@@ -59,7 +65,8 @@ class VarianceRule:
 #: By the setting ``intervals``: those of former versions, which near a score of 1 are wider than they need be, and
 #: those that fit there, too. Influences of retrained decoders are made for a factor of 2 at every score.
 RULES = {
-    "calibrated": VarianceRule(factor_at_one=1.0, least=0.15), "new_trials": VarianceRule(),
+    "calibrated": VarianceRule(factor_at_one=1.0, least=0.15, training=TRAINING_OF_NUMBERS),
+    "new_trials": VarianceRule(training=TRAINING_OF_NUMBERS),
     "retrained": VarianceRule(),
 }  # fmt: skip
 #: Of decoders that stay as they are.
@@ -71,8 +78,9 @@ NUMBERS_MIN, LEAST_OF_NUMBERS = 1e-6, 1e-8
 
 
 def score_variance(
-    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule = RULES["calibrated"], metric: str = "auc"
-) -> np.ndarray:
+    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule = RULES["calibrated"], metric: str = "auc",
+    cells_per_trial: np.ndarray | None = None,
+) -> np.ndarray:  # fmt: skip
     """Return the variance of the mean score of each k about the expected score, (K,) float64.
 
     Parameters
@@ -84,28 +92,51 @@ def score_variance(
     rule : VarianceRule
         One of ``RULES``, or ``SAME_DECODERS``.
     metric : str
+    cells_per_trial : (K,) float, optional
+        Of numbers: cells of each k over labelled trials; without it the variance is too small for many cells.
     """
-    effects = _effects(scores, influences, rule, metric)
+    effects = _effects(scores, influences, rule, metric, cells_per_trial)
     variance: np.ndarray = np.sum(effects**2, axis=1)
     return variance
 
 
 def score_interval(
-    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule = RULES["calibrated"], metric: str = "auc"
-) -> tuple[np.ndarray, np.ndarray]:
+    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule = RULES["calibrated"], metric: str = "auc",
+    cells_per_trial: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return the bounds of the 95 % interval of the expected score of each k, (K,) float64 each.
+
+    Of numbers by Student's t: few large errors make much of the variance of R^2, which is then hardly known.
 
     Parameters
     ----------
-    scores, influences, rule, metric
+    scores, influences, rule, metric, cells_per_trial
         As for `score_variance`.
     """
     mean, center, scale = _on_scale(scores, influences, metric)
-    variances = (score_variance(scores, influences, one, metric) for one in (rule, rule.upwards))
-    down, up = (scipy.special.ndtri(1 - ALPHA / 2) * np.sqrt(variance) * scale for variance in variances)
+    variances = [score_variance(scores, influences, one, metric, cells_per_trial) for one in (rule, rule.upwards)]
+    quantile = scipy.special.ndtri(1 - ALPHA / 2)
+    if metric in NUMBER_METRICS:
+        quantile = scipy.special.stdtrit(_freedom(scores, influences, variances[0]), 1 - ALPHA / 2)
+    down, up = (quantile * np.sqrt(variance) * scale for variance in variances)
     low, high = _from_scale(center - down, metric), _from_scale(center + up, metric)
     # a mean of 1, whose center is clipped, belongs to its own interval
     return np.minimum(low, mean), np.maximum(high, mean)
+
+
+def _freedom(scores: np.ndarray, influences: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """Return the degrees of freedom of a variance, (K,) float64 from 2: by the fourth moment of the influences.
+
+    The part of the subsets counts as known (Satterthwaite 1946).
+    """
+    squares, n = influences**2, influences.shape[1]
+    total = squares.sum(axis=1)
+    spread = (squares**2).sum(axis=1) - total**2 / n  # the variance of the sum of squares
+    known = np.sum(_subset_effects(scores) ** 2, axis=1)
+    share = np.clip((variance - known) / np.maximum(variance, LEAST_OF_NUMBERS), 1e-3, 1)
+    # at the upper end it is the normal distribution
+    freedom: np.ndarray = np.clip(2 * total**2 / np.maximum(spread, 1e-300) / share**2, 2.0, 1e6)
+    return freedom
 
 
 def score_draws(
@@ -115,18 +146,19 @@ def score_draws(
     seed: int,
     rule: VarianceRule = RULES["calibrated"],
     metric: str = "auc",
+    cells_per_trial: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return draws of the whole curve, (K, B) float64: normal on the scale of intervals, with the covariance over k.
 
     Parameters
     ----------
-    scores, influences, rule, metric
+    scores, influences, rule, metric, cells_per_trial
         As for `score_variance`.
     n_draws : int
         B. Draw b does not depend on it.
     seed : int
     """
-    effects = _effects(scores, influences, rule, metric)
+    effects = _effects(scores, influences, rule, metric, cells_per_trial)
     normal = np.empty((effects.shape[1], n_draws))
     for b in range(n_draws):
         normal[:, b] = np.random.default_rng(np.random.SeedSequence([seed, b])).normal(size=len(normal))
@@ -134,10 +166,14 @@ def score_draws(
     return _from_scale(center[:, None] + scale[:, None] * (effects @ normal), metric)
 
 
-def _effects(scores: np.ndarray, influences: np.ndarray, rule: VarianceRule, metric: str) -> np.ndarray:
+def _effects(
+    scores: np.ndarray, influences: np.ndarray, rule: VarianceRule, metric: str, cells_per_trial: np.ndarray | None
+) -> np.ndarray:
     """Return independent effects on the mean scores, (K, n + R + 1): their squares add up to the variance."""
     if metric in NUMBER_METRICS:
-        factors, least = np.full(len(scores), rule.factor), np.full(len(scores), LEAST_OF_NUMBERS)
+        load = np.zeros(len(scores)) if cells_per_trial is None else cells_per_trial
+        factors = np.maximum(rule.factor, 1 + rule.training * load / (1 + load))
+        least = np.full(len(scores), LEAST_OF_NUMBERS)
     else:
         clipped = scipy.special.expit(_on_scale(scores, influences, metric)[1])
         factors, least = rule.at(clipped), rule.least * clipped * (1 - clipped) / influences.shape[1]

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import binomtest, spearmanr
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from pipeline.decoding import cv_score, fit_curve, neuron_dropping_curve, penalty_scores, sensitivity_trend
 from pipeline.decoding import regression as scored
 from pipeline.decoding.fits.families import _weights, d_squared, family_curve
-from pipeline.decoding.fits.uncertainty import score_interval, score_variance
+from pipeline.decoding.fits.uncertainty import RULES, SAME_DECODERS, _freedom, score_interval, score_variance
 from pipeline.decoding.folds import Validation, fold_masks
 from pipeline.decoding.nulls import shuffled_labels
 from pipeline.decoding.ridge import RidgePopulation, RidgeSubset, predictions
@@ -310,6 +310,45 @@ def test_intervals_are_on_scales_of_their_metric():
         assert score_variance(scores, 0 * influences, metric=metric)[1] > 0
         # twice the squares of the influences, and the variance of the mean over the subsets
         assert score_variance(scores, influences, metric=metric)[0] == pytest.approx(2 * 50 * 1e-4 + 0.02**2)
+
+
+@pytest.mark.slow
+def test_intervals_of_few_trials_and_many_cells_hold_the_expected_score():
+    """60 trials of 256 cells, the same in each session: the variance of the decoders is more than that of the tests."""
+    rng, n_sessions = np.random.default_rng(1), 150
+    gains, curves = 0.12 * rng.normal(size=256), []
+    for seed in range(n_sessions):
+        y = rng.normal(size=60)
+        X = rng.normal(size=(60, 256)) + y[:, None] * gains
+        curves.append(neuron_dropping_curve(X, y, ks=[256], R=6, metric="r2", n_label_shuffles=0, seed=seed))
+    expected = np.mean([curve.mean[0] for curve in curves])
+    fits = [fit_curve(curve.ks, curve.scores, "r2", influences=curve.influences) for curve in curves]
+    held = sum(bool(fit.mean_low[0] <= expected <= fit.mean_high[0]) for fit in fits)
+    assert binomtest(held, n_sessions, 0.92, alternative="less").pvalue > 0.01, held
+    # as before: twice the variance of the test trials, and the normal distribution
+    before = 0
+    for curve in curves:
+        error = np.sqrt(2 * (curve.influences**2).sum() + curve.scores.var(ddof=1) / 6) / (1 - curve.mean[0])
+        before += abs(np.log1p(-curve.mean[0]) - np.log1p(-expected)) <= 1.96 * error
+    assert binomtest(int(before), n_sessions, 0.92, alternative="less").pvalue < 0.01, before
+
+
+def test_many_cells_and_few_large_errors_make_intervals_of_numbers_wider():
+    rng = np.random.default_rng(0)
+    scores, normal = np.full((1, 4), 0.3), 0.01 * rng.normal(size=(1, 400))
+    load = [np.array([one]) for one in (0.1, 1.0, 9.0)]
+    variances = [score_variance(scores, normal, metric="r2", cells_per_trial=one)[0] for one in load]
+    of_trials = (normal**2).sum()
+    np.testing.assert_allclose(variances, of_trials * np.array([2, 1 + 3.5 / 2, 1 + 3.5 * 0.9]))
+    for rule in (RULES["retrained"], SAME_DECODERS):  # these have the variance of training, or none
+        found = score_variance(scores, normal, rule, "r2", load[2])
+        assert found == pytest.approx(rule.factor * of_trials)
+    # of normal influences as many degrees of freedom as trials, of few large ones hardly any
+    freedom = [_freedom(scores, one, score_variance(scores, one, metric="r2"))[0] for one in (normal, normal**5)]
+    assert freedom[0] == pytest.approx(400, rel=0.25) and freedom[1] < 12
+    width = [np.ptp(score_interval(scores, one * np.sqrt(of_trials / (one**2).sum()), metric="r2"))
+             for one in (normal, normal**5)]  # fmt: skip
+    assert width[1] > 1.08 * width[0]
 
 
 REFUSED = {

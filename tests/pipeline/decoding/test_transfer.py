@@ -8,11 +8,11 @@ from itertools import combinations, permutations
 import numpy as np
 import pytest
 from scipy import stats
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 from sklearn.preprocessing import StandardScaler
-from support.transferring import D_PRIME, days
+from support.transferring import D_PRIME, N_CELLS, codes, days
 
 from pipeline.decoding import NDCSettings, cv_score
 from pipeline.decoding.folds import Validation, fold_masks
@@ -283,3 +283,77 @@ def test_few_days_have_no_interval_and_days_at_chance_are_left_out():
     assert nothing.n_days == 0 and np.isnan(nothing.mean)
     with pytest.raises(ArgumentError, match=r"scores must be \(days, days\)"):
         transfer_decay(scores, [0, 1])
+
+
+# --- numbers ----------------------------------------------------------------------------------------
+
+NUMBERS = NDCSettings(
+    "speed", labels="0" * 32, metric="r2", r=6, penalty="scaled", n_label_shuffles=0, class_balance="none"
+)
+
+
+def number_days(code: str, gone: list[int], seed: int, n_trials: int = 120, n_null: int = 0) -> list[Day]:
+    """Return days whose cells code a normal number, in the directions of ``support.transferring``."""
+    rng, found = np.random.default_rng(seed), []
+    for direction in codes(code, gone, rng):
+        y = rng.normal(size=n_trials)
+        X = 0.5 * y[:, None] * direction + rng.normal(size=(n_trials, N_CELLS))
+        null = 100 + 7 * np.array([rng.permutation(y) for _ in range(n_null)]) if n_null else None
+        found.append(Day(X * rng.uniform(0.5, 2, N_CELLS) + 3, 100 + 7 * y, null=null))
+    return found
+
+
+@pytest.mark.parametrize("scaling", [True, False])
+def test_weights_of_numbers_are_those_of_ridge(scaling):
+    (day,) = number_days("fixed", [0], 1, n_trials=90)
+    masks = np.random.default_rng(2).random((3, 90)) < 0.7
+    weights, intercepts = train(day, masks, replace(NUMBERS, scaling=scaling), 2.0)
+    for mask, found, intercept in zip(masks, weights, intercepts, strict=True):
+        scaler = StandardScaler(with_std=scaling).fit(day.X[mask])
+        Z = scaler.transform(day.X[mask])
+        size = N_CELLS if scaling else Z.var(axis=0).sum()
+        expected = Ridge(alpha=size / 2.0).fit(Z, day.y[mask]).predict(scaler.transform(day.X))
+        np.testing.assert_allclose(day.X @ found + intercept, expected, atol=1e-5 * np.ptp(expected))
+
+
+def test_scores_of_numbers_are_those_of_scikit_learn():
+    one, other = number_days("fixed", [0, 1], 3)
+    other = Day(other.X, np.where(np.arange(120) < 9, np.nan, other.y + 5))  # some trials left out, another mean
+    X, Z, known = StandardScaler().fit_transform(one.X), StandardScaler().fit_transform(other.X), np.isfinite(other.y)
+    scaled, asked = scaled_day(one, NUMBERS, "own")
+    folds = fold_masks(one.y, _seed(0, 5), Validation(asked.cv_splits, "r2", penalty="scaled"))[0]
+    squares = np.zeros(2)
+    ranks = []
+    for mask in folds:
+        model = Ridge(alpha=X[mask].var(axis=0).sum()).fit(X[mask], one.y[mask])
+        z, y = model.predict(Z)[known], other.y[known]
+        squares += [((y - z) ** 2).sum(), ((y - one.y[mask].mean()) ** 2).sum()]
+        ranks.append(stats.spearmanr(z, y)[0])
+    found = transfer_scores([one, other], NUMBERS).cells[0][1]
+    assert found.score == pytest.approx(1 - squares[0] / squares[1], abs=1e-6)
+    assert found.n_test == 111 and found.low < found.score < found.high
+    found = transfer_scores([one, other], replace(NUMBERS, metric="spearman")).cells[0][1]
+    assert found.score == pytest.approx(np.mean(ranks), abs=1e-6)
+    refit = on_other_day(day_readouts(scaled, asked, 1.0), scaled_day(other, NUMBERS, "own")[0], asked).refit_score
+    model = Ridge(alpha=N_CELLS).fit(X, one.y)
+    z, y = model.predict(Z)[known], other.y[known]
+    assert refit == pytest.approx(1 - ((y - z) ** 2).sum() / ((y - one.y.mean()) ** 2).sum(), abs=1e-6)
+
+
+@pytest.mark.parametrize("metric", ["r2", "spearman"])
+def test_a_fixed_code_of_numbers_transfers_and_one_that_turns_decays(metric):
+    asked = replace(NUMBERS, metric=metric)
+    fixed, turning = (
+        np.mean([transfer_scores(number_days(code, GONE, seed), asked).of("half_score") for seed in range(6)], axis=0)
+        for code in ("fixed", "rotating")
+    )
+    decay = transfer_decay(fixed, GONE, metric=metric)
+    assert decay.mean == pytest.approx(1, abs=0.08) and abs(decay.slope) < 0.01
+    decay = transfer_decay(turning, GONE, metric=metric)
+    assert decay.slope < -0.02 and decay.p < 0.05 and decay.values.min() < 0.75
+
+
+def test_numbers_that_no_cell_codes_are_at_chance_on_every_day():
+    asked = replace(NUMBERS, n_label_shuffles=19)
+    p = [transfer_scores(number_days("noise", [0, 1], seed, 60, 19), asked).of("p") for seed in range(12)]
+    assert np.mean(np.array(p) <= 0.05) < 0.15

@@ -40,7 +40,7 @@ def plain_fov(fov: int = 0, n: int = 300, n_frames: int = 50, traces=None) -> ex
         {
             "eid": EID, "fov": fov, "roi": 2 * i, "is_neuron": bool(i % 2), "roi_type": i % 2,
             "cell_probability": i / n if i else None, "region_id": 593 if i % 3 else None,
-            "region_acronym": "VISp1" if i % 3 else None, "ml": -i / 3, "ap": None if i == 1 else 2.5, "dv": -1.0,
+            "region": "VISp1" if i % 3 else None, "ml": -i / 3, "ap": None if i == 1 else 2.5, "dv": -1.0,
             "stack_y": i, "stack_x": 500 - i, "stack_z": 0, "time_offset": i * 4e-5, "roi_uuid": None,
         }
         for i in range(n)
@@ -143,7 +143,7 @@ def test_nwb_holds_the_arrays_bit_by_bit(tmp_path):
             expected = fov.rois.to_pandas()
             np.testing.assert_array_equal(rois["ap"], expected["ap"])
             np.testing.assert_array_equal(rois["region_id"], expected["region_id"])
-            assert rois["region_acronym"].tolist() == expected["region_acronym"].fillna("").tolist()
+            assert rois["region"].tolist() == expected["region"].fillna("").tolist()
             assert rois["is_neuron"].tolist() == expected["is_neuron"].tolist()
             pixels = [mask[0].tolist() for mask in rois["pixel_mask"]]
             assert pixels == [(x, y, 1) for x, y in zip(expected["stack_x"], expected["stack_y"], strict=True)]
@@ -259,11 +259,11 @@ def test_parquet_equals_the_database(exported, demo_sessions):
     rois = pd.read_parquet(folder / "rois.parquet", dtype_backend="pyarrow")
     rows = (schemas.ROI & {"eid": eid}).to_dicts(order_by="fov, roi")
     assert len(rois) == len(rows)
-    for name in set(rois) - {"region_acronym", "is_neuron", "cell_uid"}:
+    for name in set(rois) - {"region", "is_neuron", "cell_uid"}:
         assert rois[name].tolist() == [pd.NA if row[name] is None else row[name] for row in rows], name
     assert rois["is_neuron"].tolist() == [bool(row["is_neuron"]) for row in rows]
     acronyms = {row["region_id"]: row["acronym"] for row in schemas.BrainRegion.to_dicts()}
-    assert rois["region_acronym"].tolist() == [acronyms[row["region_id"]] for row in rows]
+    assert rois["region"].tolist() == [acronyms[row["region_id"]] for row in rows]
     frames = pd.read_parquet(folder / "frames.parquet")
     for fov, own in frames.groupby("fov"):
         key = {"eid": eid, "fov": int(fov)}
@@ -307,7 +307,7 @@ def test_nwb_equals_the_database(exported, demo_sessions):
             assert bits(series.data[:].T) == bits(fov_traces(eid, fov["fov"], rois_of(eid, fov["fov"])))
             assert bits(series.timestamps[:]) == bits((schemas.Recording & key).fetch1("frame_times"))
             table, rows = series.rois.table, (schemas.ROI & key).to_dicts(order_by="roi")
-            for name in set(table.colnames) - {"pixel_mask", "region_acronym", "roi_uuid", "cell_uid"}:
+            for name in set(table.colnames) - {"pixel_mask", "region", "roi_uuid", "cell_uid"}:
                 expected = np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=float)
                 np.testing.assert_array_equal(np.asarray(table[name][:], dtype=float), expected, err_msg=name)
             assert table["roi_uuid"][:].tolist() == [row["roi_uuid"] or "" for row in rows]

@@ -344,7 +344,7 @@ def test_50_of_50_damaged_traces_are_named_by_verify(store, damaged, meso_comman
     assert kinds == {place: "missing" if kind == "deleted" else "damaged" for place, kind in damaged.items()}
     assert len(seen["findings"]) == len(kinds) == 50
     assert {row["eid"] for row in seen["findings"]} == {store.eids[0]}
-    assert seen["traces"] == sum(len(store.matrix(0, fov)) for fov in (0, 1)) - 50
+    assert seen["n_traces"] == sum(len(store.matrix(0, fov)) for fov in (0, 1)) - 50
     text = meso_command("verify", "--subject", SUBJECT)
     assert text.returncode == 1
     assert all(f"FOV_{fov:02d}, ROI {roi}: " in text.stdout for fov, roi in kinds)
@@ -378,9 +378,9 @@ def test_a_clean_store_is_whole_and_the_files(store, meso_command):
     assert done.returncode == 0, done.stdout + done.stderr
     seen = json.loads(done.stdout)
     n_rois = sum(len(store.matrix(day, fov)) for day in (0, 1) for fov in (0, 1))
-    assert (seen["sessions"], seen["fovs"], seen["traces"], seen["compared"]) == (2, 4, n_rois, n_rois)
+    assert (seen["n_sessions"], seen["n_fovs"], seen["n_traces"], seen["n_compared"]) == (2, 4, n_rois, n_rois)
     assert seen["ok"] and seen["findings"] == []
-    assert seen["arrays"] >= 2 * (2 * 2 + 3)  # two clocks of each FOV, the wheel
+    assert seen["n_arrays"] >= 2 * (2 * 2 + 3)  # two clocks of each FOV, the wheel
 
 
 def test_a_session_that_is_not_registered_is_refused(store, meso_command):

@@ -268,7 +268,7 @@ def test_a_stale_file_that_names_another_postgres(used, private, use, template):
     subprocess.run(["cp", "-a", template, embedded.folder()], check=True)
     (embedded.folder() / "postmaster.pid").write_text(lines)
     (row,) = json.loads(meso("db", "status", "--json", env={"MESO_DATA_DIR": str(private / "two")}).stdout)
-    assert row["running"] is False
+    assert row["is_running"] is False
     assert meso("db", "stop", env={"MESO_DATA_DIR": str(private / "two")}).stdout == "It was not running\n"
     assert server.process.is_running()
     assert ask(embedded.start(), "SELECT 1") == [(1,)]

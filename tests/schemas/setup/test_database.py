@@ -34,9 +34,9 @@ VIEWS = {
     "fov": "eid fov n_rois n_neurons n_frames frame_period imaging_start imaging_end n_bouts signal region_source "
     "mlapdv_source subject session_date session_number",
     "roi": "eid fov roi is_neuron roi_type cell_probability region_id ml ap dv stack_y stack_x stack_z time_offset "
-    "roi_uuid acronym region_name rgb beryl cosmos subject session_date session_number",
-    "atlas_outline": "region_id polygons name_ml name_ap name_room voxel_size iblatlas_version outlined_at acronym "
-    "region_name",
+    "roi_uuid region region_name rgb beryl cosmos subject session_date session_number",
+    "atlas_outline": "region_id polygons name_ml name_ap name_room voxel_size iblatlas_version outlined_at "
+    "region region_name",
     "tracked_cell": "subject tracking_run eid fov roi cell_uid silhouette session_date session_number",
     "ndc_summary": "session_set ndc_params eid n_cells n_decoded ceiling k_star k_star_low k_star_high k_star_censored "
     "p_largest null_used fit_family asymptote asymptote_low asymptote_high k50 k50_low k50_high k90 k90_low k90_high "
@@ -66,12 +66,16 @@ VIEWS = {
     "session_date session_number target",
     "cell_response": "eid fov window_set selectivity_params roi signal_to_noise split_half sparseness window_set_name "
     "subject session_date session_number",
-    "cell_selectivity": "eid fov window_set selectivity_params roi cell_target auroc auroc_p auroc_null_low "
+    "cell_selectivity": "eid fov window_set selectivity_params roi target auroc auroc_p auroc_null_low "
     "auroc_null_high window_set_name subject session_date session_number",
-    "stability": "session_set window_set stability_params stable_region similarity gap_days gap_stability gap_low "
+    "stability": "session_set window_set stability_params region similarity gap_days gap_stability gap_low "
     "gap_high n_gap_pairs n_gap_unreliable n_gap_cells window_set_name subject tracking_run",
+    "shared_embedding": "session_set embedding_params days_params n_shared_embedded n_shared_columns shared_signal "
+    "shared_windows embedded bin_seconds min_type_trials window_set subject tracking_run",
+    "shared_embedding_cell": "session_set embedding_params days_params shared_cell subject tracking_run eid fov roi "
+    "cell_uid shared_rank session_date session_number",
     "job": "table_name entry_key status created_time scheduled_time reserved_time completed_time host pid worker "
-    "error_message",
+    "message",
     "worker": "worker host pid slot started heartbeat ended end_reason python_version packages git_commit table_name "
     "entry_key reserved_time",
 }
@@ -656,7 +660,7 @@ seen = {}
 for when in ("before", "again"):
     run = stored_run(TASK["session_set"], [TASK["ndc_params"]])
     seen[when] = {
-        "q": run.table["q_value"].tolist(), "p": run.table["p_value"].tolist(),
+        "q": run.table["q_value"].tolist(), "p": run.table["p_curve"].tolist(),
         "slopes": [trend["k_star_slope"] for trend in run.trends.values()],
         "days": sorted(quantity for trends in run.day_trends.values() for quantity in trends),
         "notes": [note for note in run.notes if "before version 14" in note],
@@ -947,7 +951,7 @@ schemas.activate()
 trials = {name: np.zeros(4) for name in ("choice", "feedbackType", "contrastLeft", "contrastRight")}
 found = schemas.LabelSet.of_session("1" * 32, version_1.EIDS[0], trials)
 (row,) = listed()
-print(json.dumps([np.array_equal(found, version_25.OWN, equal_nan=True), row["trials"], row["class_1"]]))
+print(json.dumps([np.array_equal(found, version_25.OWN, equal_nan=True), row["labelled_for"], row["n_class_1"]]))
 """
 
 
@@ -976,7 +980,7 @@ trials = {name: np.zeros(3) for name in ("choice", "feedbackType", "contrastLeft
 labels = schemas.LabelSet.of_session(version_27.LABELS, version_1.EIDS[0], trials)
 settings = (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).settings()
 print(json.dumps({
-    "kinds": [row["kind"] for row in listed()], "labels": labels[:2].tolist(), "metric": of_kind(settings).metric,
+    "kinds": [row["label_kind"] for row in listed()], "labels": labels[:2].tolist(), "metric": of_kind(settings).metric,
     "key": schemas.NDCParams.add(settings)["ndc_params"] == version_1.ROWS[0]["ndc_params"],
     "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
 }))
@@ -1021,6 +1025,38 @@ def test_updates_of_version_28_say_nothing_of_files_of_two_writings(old_tables):
         here, new = old.declared(*place)
         assert here == new != {}, place
     assert old.run(OLD_UPDATES) == [[], 0, 2]
+
+
+OLD_EMBEDDINGS = """
+import json
+import schemas
+from dataclasses import replace
+from pipeline.embedding import EmbeddingSettings
+from pipeline.settings.signals import SignalSettings
+
+schemas.activate()
+(key,) = schemas.EmbeddingParams.keys()
+of_signal = replace(EmbeddingSettings(), signal=SignalSettings("dff"))
+print(json.dumps({
+    "same": schemas.EmbeddingParams.add(EmbeddingSettings()) == key,
+    "signal": (schemas.EmbeddingParams & key).settings().signal,
+    "other": (schemas.EmbeddingParams & schemas.EmbeddingParams.add(of_signal)).settings() == of_signal,
+    "jobs": len(schemas.Embedding().key_source),
+}))
+"""
+
+
+def test_embeddings_of_version_29_are_of_what_each_fov_was_read_with(old_tables):
+    old = old_tables(29)
+    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+    parts = ("embedding_params__of_signal", "__embedding__own_signal")
+    for table in parts:
+        assert old.database.query(exists, args=(old.prefix + "embedding", table)).fetchone()[0] == 0
+    old.upgrade("embeddings of a signal that is asked for")
+    for table in parts:
+        here, new = old.declared("embedding", table)
+        assert here == new != {}, table
+    assert old.run(OLD_EMBEDDINGS) == {"same": True, "signal": None, "other": True, "jobs": 0}
 
 
 # ---------------------------------------------------------------- views
@@ -1148,12 +1184,12 @@ def test_embedded_server_started_by_several_stopped_and_started_again(another):
             assert done.returncode == 0, done.stderr
             assert done.stderr == ""
     (row,) = json.loads(another("db", "status", "--json").stdout)
-    assert row["running"] is True
+    assert row["is_running"] is True
     assert row["tables"] == row["code"] == migrations.LATEST
     assert row["version"].startswith("PostgreSQL ")
     assert another("db", "stop").stdout == "Stopped\n"
     assert another("db", "stop").stdout == "It was not running\n"
-    assert json.loads(another("db", "status", "--json").stdout)[0]["running"] is False
+    assert json.loads(another("db", "status", "--json").stdout)[0]["is_running"] is False
     done = another("db", "start")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("Running; socket in ")

@@ -208,7 +208,7 @@ def test_a_dry_run_says_what_an_update_does_and_does_nothing(lab, meso_command):
     assert (change["table"], change["eid"], change["fov"]) == ("FOV", lab.first, 0)
     assert (change["dataset"], change["kind"]) == (f"alf/FOV_00/{TIMES}", "revision")
     assert change["found"] == f"alf/FOV_00/{REVISION}/{TIMES}"
-    tables = {row["table"]: row["again"] for row in seen["tables"]}
+    tables = {row["table"]: row["n_again"] for row in seen["tables"]}
     n_rois = (schemas.FOV & {"eid": lab.first, "fov": 0}).fetch1("n_rois")
     expected = {"FOV": 1, "Recording": 1, "ROI": n_rois, "Activity.Trace": n_rois, "Embedding": 1, "NDCResult": 4,
                 "SessionSet": 1, "NDCFamily": 1, "NDCComparison": 1, "NDCCohort": 1, "NDCPopulation": 1,
