@@ -62,8 +62,9 @@ quick-computing:
 quick-rest:
 	$(BIN)/python -m pytest -q -m "not db and not slow" $(addprefix --ignore ,$(COMPUTING))
 
-# Fill numba's cache with the decoding engine: otherwise each of the first processes that need it compiles it again.
-COMPILE := -c "from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])"
+# Fill numba's cache with the decoding engine and Rastermap (which compiles when it is imported): otherwise each of the
+# first processes that need them compiles them again.
+COMPILE := -c "import rastermap; from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])"
 compiled: install
 	$(BIN)/python $(COMPILE)
 

@@ -72,6 +72,7 @@ def pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
         return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), dtype=float)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cell_map", "ndc_overlay", "presence_map", "raster"])
 def test_stored_pictures_equal_newly_drawn_ones(drawn, name):
     file = f"gallery_{name}.png"
