@@ -1,8 +1,8 @@
 """Headings that are made once for each table.
 
-DataJoint parses the definition of a table anew for each object that stands for it, hundreds of times to update a session,
-and lists the attributes of a heading anew each time that it looks at one: together 8 % of the processor time of an update.
-The catalogue knows when a table has changed, and forgets its heading with its definition.
+DataJoint parses the definition of a table anew for each object that stands for it, hundreds of times to update a
+session, and lists the attributes of a heading anew each time that it looks at one: together 8 % of the processor time
+of an update. The catalogue knows when a table has changed, and forgets its heading with its definition.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def attributes(heading: Heading) -> Mapping[str, Attribute]:
     """Return the attributes that are not hidden, by name; the same mapping until the heading is read again."""
     if heading._attributes is None:
         heading._init_from_database()
-    visible_of, visible = getattr(heading, "_visible", (None, None))
+    visible_of, visible = getattr(heading, "_visible", (None, {}))
     if visible_of is not heading._attributes:
         visible = MappingProxyType({name: one for name, one in heading._attributes.items() if not one.is_hidden})
         heading._visible = heading._attributes, visible
