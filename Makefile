@@ -64,7 +64,8 @@ quick-rest:
 
 # Fill numba's cache with the decoding engine and Rastermap (which compiles when it is imported): otherwise each of the
 # first processes that need them compiles them again.
-COMPILE := -c "import rastermap; from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])"
+CURVE := from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])
+COMPILE := -c "import rastermap; $(CURVE)"
 compiled: install
 	$(BIN)/python $(COMPILE)
 
@@ -103,9 +104,12 @@ coverage: install
 mysql: install
 	$(BIN)/python tests/support/mysql_server.py fetch
 
-# A browser for the tests of the page, from Debian's packages; elsewhere set MESO_TEST_BROWSER to any Chromium.
+# A browser for the tests of the page, from Debian's packages; elsewhere set MESO_TEST_BROWSER to any Chromium. The one
+# without windows takes two thirds of the processor time.
+PACKAGE := DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends
 browser:
-	command -v chromium || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium)
+	command -v chromium-headless-shell || (apt-get update -qq && $(PACKAGE) chromium-headless-shell) || \
+	command -v chromium || $(PACKAGE) chromium
 
 install: $(VENV)/installed
 
