@@ -58,7 +58,6 @@ def drawn(gallery, tmp_path_factory) -> dict[str, Path]:
     return {path.name: path for path in gallery.draw(tmp_path_factory.mktemp("gallery"))}
 
 
-@pytest.mark.slow
 def test_examples_run_and_pictures_name_their_script(drawn):
     for name, path in drawn.items():
         with Image.open(path) as image:
@@ -72,7 +71,6 @@ def pixels(path: Path, size: tuple[int, int]) -> np.ndarray:
         return np.asarray(image.convert("L").resize(size, Image.Resampling.BOX), dtype=float)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cell_map", "ndc_overlay", "presence_map", "raster"])
 def test_stored_pictures_equal_newly_drawn_ones(drawn, name):
     file = f"gallery_{name}.png"
