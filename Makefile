@@ -62,8 +62,10 @@ quick-computing:
 quick-rest:
 	$(BIN)/python -m pytest -q -m "not db and not slow" $(addprefix --ignore ,$(COMPUTING))
 
-# Fill numba's cache with the decoding engine: otherwise each of the first processes that need it compiles it again.
-COMPILE := -c "from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])"
+# Fill numba's cache with the decoding engine and Rastermap (which compiles when it is imported): otherwise each of the
+# first processes that need them compiles them again.
+CURVE := from pipeline.decoding import neuron_dropping_curve as c; c([[0.0], [1.0]] * 9, [0, 1] * 9, ks=[1])
+COMPILE := -c "import rastermap; $(CURVE)"
 compiled: install
 	$(BIN)/python $(COMPILE)
 
@@ -102,9 +104,12 @@ coverage: install
 mysql: install
 	$(BIN)/python tests/support/mysql_server.py fetch
 
-# A browser for the tests of the page, from Debian's packages; elsewhere set MESO_TEST_BROWSER to any Chromium.
+# A browser for the tests of the page, from Debian's packages; elsewhere set MESO_TEST_BROWSER to any Chromium. The one
+# without windows takes two thirds of the processor time.
+PACKAGE := DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends
 browser:
-	command -v chromium || (apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends chromium)
+	command -v chromium-headless-shell || (apt-get update -qq && $(PACKAGE) chromium-headless-shell) || \
+	command -v chromium || $(PACKAGE) chromium
 
 install: $(VENV)/installed
 

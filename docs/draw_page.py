@@ -21,7 +21,7 @@ SIZE = {"width": 1240, "height": 800}
 
 def main() -> None:
     """Serve the demo's database, open the last session, and take the picture."""
-    browser = os.environ.get("MESO_TEST_BROWSER") or shutil.which("chromium")
+    browser = os.environ.get("MESO_TEST_BROWSER") or shutil.which("chromium-headless-shell") or shutil.which("chromium")
     command = [sys.executable, "-m", "populate_scripts.cli", "serve", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

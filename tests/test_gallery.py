@@ -58,7 +58,6 @@ def drawn(gallery, tmp_path_factory) -> dict[str, Path]:
     return {path.name: path for path in gallery.draw(tmp_path_factory.mktemp("gallery"))}
 
 
-@pytest.mark.slow
 def test_examples_run_and_pictures_name_their_script(drawn):
     for name, path in drawn.items():
         with Image.open(path) as image:

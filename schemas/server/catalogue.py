@@ -3,7 +3,8 @@
 DataJoint asks the server for the definition of each table that a process uses: whether it is declared, its columns,
 keys, indexes and lineage. For ``meso status`` these are 410 statements, each a round trip to the server of a lab.
 ``Catalogue.read`` reads the same for all tables with five, and keeps the answers by the statements that DataJoint would
-send. DataJoint still makes its headings itself, from answers that it cannot tell from the server's.
+send. DataJoint still makes its headings itself, once for each table (``schemas.server.headings``), from answers that it
+cannot tell from the server's.
 
 What the catalogue does not know, the server is asked, as without it: a statement that a later version of DataJoint
 words differently costs a round trip, and a table that another process has declared meanwhile is found. Once a table is
@@ -65,7 +66,7 @@ class Catalogue:
     Parameters
     ----------
     connection : dj.Connection
-        Its ``query`` and ``dependencies`` are replaced.
+        Its ``query`` and ``dependencies`` are replaced, and it gets this object as its ``catalogue``.
 
     Attributes
     ----------
@@ -73,6 +74,8 @@ class Catalogue:
         The connection's own ``query``.
     answers : dict
         Rows by statement and arguments.
+    headings : dict
+        What DataJoint has made of the answers about a table, by schema and name.
     schemas : sequence of str
         Those that were read last.
     n_asked : int
@@ -82,13 +85,14 @@ class Catalogue:
     def __init__(self, connection: dj.Connection) -> None:
         self.connection, self.send = connection, connection.query
         self.answers: dict[str, dict[tuple, Rows]] = {}
+        self.headings: dict[Name, dict[str, Any]] = {}
         self.schemas: Sequence[str] = ()
         self.n_asked = 0
         #: Whether there are answers about all tables of the schemas that existed when they were read.
         self.is_whole = False
         #: How DataJoint's question for a table begins, which it asks first when it needs its definition.
         self.question = connection.adapter.get_table_info_sql("", "").partition("'")[0]
-        connection.query = self.query
+        connection.query, connection.catalogue = self.query, self
         connection.dependencies = Dependencies(connection)
 
     def query(self, query: str, args: Any = (), *, as_dict: bool = False, **options: Any) -> Any:
@@ -116,7 +120,7 @@ class Catalogue:
 
     def forget(self) -> None:
         """Forget all answers and the graph of foreign keys."""
-        self.answers, self.n_asked, self.is_whole = {}, 0, False
+        self.answers, self.headings, self.n_asked, self.is_whole = {}, {}, 0, False
         self.connection.dependencies.clear()
 
     def forget_table(self, schema: str, table: str) -> None:
@@ -124,8 +128,13 @@ class Catalogue:
         adapter = self.connection.adapter
         for statement in DEFINITION:
             self.answers.pop(getattr(adapter, statement)(schema, table), None)
+        self.headings.pop((schema, table), None)
         if not table.startswith("~"):
             self.connection.dependencies.clear()
+
+    def knows(self, schema: str, table: str) -> bool:
+        """Return whether the definition of a table was read with those of all."""
+        return self.is_whole and self.connection.adapter.get_columns_sql(schema, table) in self.answers
 
     def has_all_of(self, schema: str) -> bool:
         """Return whether each table that the schema had when it was read is known."""
@@ -152,6 +161,7 @@ class Catalogue:
 
     def keep_lineages(self, schema: str, table: str, rows: Rows) -> None:
         """Keep the origins of the attributes of a table, in the place of those that were known."""
+        self.headings.pop((schema, table), None)
         full = self.connection.adapter.make_full_table_name(schema, LINEAGE)
         self.keep(LINEAGE_OF_TABLE.format(full), rows, (table,))
         of_attribute = self.answers.setdefault(LINEAGE_OF_ATTRIBUTE.format(full), {})

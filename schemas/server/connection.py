@@ -15,7 +15,7 @@ from typing import Any
 import datajoint as dj
 
 from pipeline.errors import ConfigError
-from schemas.server import attribute_lines, config_file, embedded, reconnection, restrictions, tls
+from schemas.server import attribute_lines, config_file, embedded, headings, reconnection, restrictions, tls
 from schemas.server.catalogue import Catalogue
 from schemas.server.dialect import dialect
 from schemas.server.refusals import in_words, text_of
@@ -57,6 +57,7 @@ def connect() -> dj.Connection:
         reconnection.register()  # before dj.conn() chooses an adapter
         restrictions.register()
         attribute_lines.register()
+        headings.register()
         if "DJ_LOG_LEVEL" not in os.environ:
             logging.getLogger("datajoint").setLevel(logging.ERROR)
         config_file.refuse_what_was_read()

@@ -55,8 +55,8 @@ def served(env: Mapping[str, str | None], *options: str, log: list[str] | None =
 
 
 def browser_path() -> str | None:
-    """Return the path of the system's browser, or of that in MESO_TEST_BROWSER."""
-    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    """Return the path of the browser in MESO_TEST_BROWSER, or of the system's: first of one without windows."""
+    names = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     return os.environ.get("MESO_TEST_BROWSER") or next(filter(None, map(shutil.which, names)), None)
 
 

@@ -1,8 +1,8 @@
 """Python commands in new processes, without the seconds that each would spend on importing libraries.
 
-A server process imports the libraries once and forks for each command; the tests run hundreds of them. Neither this
-project nor DataJoint, which reads its settings at import, is imported before the fork. Not suitable for commands that
-depend on how Python itself is started (its flags and variables).
+A server process imports the libraries and ``pipeline`` once and forks for each command; the tests run hundreds of them.
+Neither DataJoint, which reads its settings at import, nor what imports it is imported before the fork. Not suitable for
+commands that depend on how Python itself is started (its flags and variables), or on what ``pipeline`` imports.
 """
 
 from __future__ import annotations
@@ -36,6 +36,11 @@ LIBRARIES = (
     "platformdirs", "psutil", "psycopg2.extras", "psycopg2.sql", "pyarrow.parquet", "pydantic_settings", "pymysql",
     "requests", "rich.progress", "rich.table", "scipy.optimize", "scipy.stats", "sklearn.linear_model",
     "sklearn.model_selection", "starlette.applications", "tenacity", "tqdm.auto", "uvicorn", "xxhash",
+)  # fmt: skip
+#: Those that the commands import of ``pipeline``, which reads no settings; a quarter of the time of a short command.
+PIPELINE = (
+    "behavior", "decoding.own_labels", "embedding_days", "outlines", "reading", "responses", "signals.dff",
+    "signals.resampling", "signals.scaling", "signals.tiles", "storage.places", "text", "tracking.places",
 )  # fmt: skip
 
 
@@ -312,8 +317,9 @@ def run_to_end(command: Callable[[], object]) -> None:
 
 if __name__ == "__main__":
     control = socket.socket(fileno=int(sys.argv[1]))
-    for library in LIBRARIES:
-        importlib.import_module(library)
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    for name in (*LIBRARIES, *(f"pipeline.{part}" for part in PIPELINE)):
+        importlib.import_module(name)
     gc.collect()
     gc.freeze()
     order = serve(control)

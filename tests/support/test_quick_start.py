@@ -18,7 +18,7 @@ SHOW = """
 import json, os, signal, sys, threading
 print(json.dumps([sys.argv, sys.path, dict(os.environ), os.getcwd(), sys.stdin.read(), sys.flags, sys.warnoptions,
                   __name__, threading.active_count(), str(signal.getsignal(signal.SIGTERM)), sys.stdout.isatty()]))
-print(sorted({"datajoint", "pipeline", "populate_scripts", "schemas"} & set(sys.modules)), file=sys.stderr)
+print(sorted({"datajoint", "populate_scripts", "schemas"} & set(sys.modules)), file=sys.stderr)
 """
 #: What each command can read.
 GIVEN = "one\ntwö\n"
@@ -38,7 +38,7 @@ import multiprocessing, os, sys
 import psutil
 
 def slot(pipe):
-    imported = sorted({"datajoint", "made_before", "pipeline", "schemas"} & set(sys.modules))
+    imported = sorted({"datajoint", "made_before", "schemas"} & set(sys.modules))
     pipe.send([os.environ["MADE_UP"], os.getcwd(), sys.argv, imported, psutil.Process(os.getppid()).ppid()])
 
 if __name__ == "__main__":
@@ -81,7 +81,7 @@ def test_a_forked_command_ends_like_a_started_one(how):
 
 
 def test_slots_of_a_forked_worker_are_those_of_a_started_one(tmp_path):
-    """Their fork server is a child of the worker; it has imported what it was asked to import, and nothing of ours."""
+    """Their fork server is a child of the worker; it has imported what it was asked to, and no tables of ours."""
     (tmp_path / "slots.py").write_text(WORKER)
     (tmp_path / "made_before.py").write_text("")
     plain, forked = both("-m", "slots", "worker", cwd=tmp_path, PYTHONPATH=str(ROOT), MADE_UP="1")

@@ -15,6 +15,7 @@ from schemas.rows import jobs_of
 from schemas.server.binding import auto_populated, table_modules
 from schemas.server.catalogue import ENOUGH_TO_READ
 from schemas.server.connection import catalogue
+from schemas.server.headings import READ
 from schemas.server.settings import prefix
 from schemas.session import Session
 
@@ -80,8 +81,29 @@ def test_headings_are_what_datajoint_reads_itself_and_cost_nothing():
                 status.pop(name, None)
         assert found.table_status == own.table_status
         assert vars(found).keys() == vars(own).keys() == {
-            "indexes", "table_info", "_table_status", "_lineage_available", "_attributes",
+            "indexes", "table_info", "_table_status", "_lineage_available", "_attributes", "_visible",
         }  # fmt: skip
+
+
+def test_a_definition_is_parsed_once_and_headings_share_nothing_that_one_could_change(monkeypatch):
+    read_all()
+    first = heading(catalogue().connection, prefix() + "imaging", ROI.table_name)
+    parsed, parse = [], catalogue().connection.adapter.parse_column_info
+    monkeypatch.setattr(
+        catalogue().connection.adapter, "parse_column_info", lambda row: parsed.append(row) or parse(row)
+    )
+    second = heading(catalogue().connection, prefix() + "imaging", ROI.table_name)
+    assert parsed == [] and second.attributes is second.attributes
+    for name in READ:
+        assert vars(first)[name] == vars(second)[name]
+    before = dict(second._attributes)
+    with pytest.raises(TypeError):
+        second.attributes["eid"] = None
+    second._attributes.clear()
+    second.table_status.clear()
+    third = heading(catalogue().connection, prefix() + "imaging", ROI.table_name)
+    assert third._attributes == before and third.table_status == first.table_status
+    assert parsed == [] and heading(Server(), prefix() + "imaging", ROI.table_name).names == third.names and parsed
 
 
 def test_lineage_is_there_so_that_joins_are_of_the_same_attributes():
