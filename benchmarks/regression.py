@@ -9,8 +9,8 @@ each, and numbers that are an AR(1) of their own. "coded": a quarter of the cell
 
 ``intervals``: the same cells (64, or ``--cells``) in each session, random subsets, new trials; the expected score is
 the mean over the sessions. The populations: weak and strong (gains of standard deviation 0.12 and 0.5 in white noise),
-modes (eight strong shared modes, two of which carry the number), lognormal (as strong; the number that is decoded is the
-exponential of the one that is coded), none.
+modes (eight strong shared modes, two of which carry the number), lognormal (as strong; the number that is decoded is
+the exponential of the one that is coded), none.
 """
 
 from __future__ import annotations
