@@ -61,7 +61,6 @@ SERVER_OPTIONS = (
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-doublewrite=OFF",
     "--innodb-fast-shutdown=2",
-    "--innodb-file-per-table=OFF",  # tables are made in 4/5 of the time
     "--innodb-buffer-pool-size=128M",
     # Kernel asynchronous I/O is limited on busy machines and missing in some containers.
     "--innodb-use-native-aio=OFF",
