@@ -1110,6 +1110,45 @@ def test_a_mixture_is_no_more_when_the_rest_has_come_or_the_former_files_are_bac
     assert done.changes and mixed(session) == []
 
 
+@pytest.mark.parametrize("when", ["killed", "meanwhile"])
+def test_files_of_a_half_copied_extraction_are_noted_when_an_update_reads_others_than_it_compared(
+    session, monkeypatch, when
+):
+    """The update was of other files; half of an extraction comes when its rows are gone, before they are read again."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    complete = schemas.upkeep.update._complete
+    types = np.load(session.file(TYPES))
+    types[np.flatnonzero(types == 0)[0]] = 1
+    np.save(session.file(TYPES), types)
+
+    def later(*args):
+        reverse_rois(session, ACTIVITY, FLUORESCENCE)
+        new_uuids(session.file(UUIDS))
+        if when == "killed":
+            raise Killed
+        complete(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.upkeep.update, "_complete", later)
+        if when == "killed":
+            with pytest.raises(Killed):
+                update([session.eid])
+        else:
+            done = update([session.eid])
+    if when == "killed":
+        done = update([session.eid])
+    note = done.notes[-1]
+    new, same = note.split("and others have not")
+    assert done.failures == [] and f"session {session.eid}: files of ROIs have changed" in new
+    assert all(f"alf/FOV_00/{name}" in new for name in (ACTIVITY, TYPES, UUIDS))
+    assert all(f"alf/FOV_00/{name}" in same for name in (CLASSIFIER, POSITIONS, PLACES, REGIONS))
+    (kept,) = mixed(session)
+    assert "files of ROIs have changed" in kept and "others have not" in kept
+    assert update([session.eid]).notes == []
+    reverse_rois(session, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
+    assert update([session.eid]).notes == [] and mixed(session) == []
+
+
 def behaviour_later(session: OneSession) -> None:
     """Write a new alignment of trials and wheel as a revision; that of imaging is still to come."""
     alf, before = session.alf("it"), {fov: np.load(session.file(TIMES, fov)) for fov in range(2)}
