@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -312,6 +313,38 @@ class ReadsSession:
 def files_of(eid: str) -> list[tuple[type[Any], dict[str, Any], list[reading.Source]]]:
     """Return table, key and files of each row that was read from the files of a session; a statement for each table."""
     return [(table, *row) for table in ReadsSession.choosing for row in table.Source.by_row({"eid": eid})]
+
+
+@contextmanager
+def unchanged(eid: str, *tables: type[Any]) -> Iterator[None]:
+    """Refuse what is read of a session within a block if its rows were read again from other files meanwhile.
+
+    They have the same keys, so that what was read before and what was read after would be taken for one. Rows that
+    arrive meanwhile are no change.
+
+    Parameters
+    ----------
+    eid : str
+    *tables : table classes
+        Those of the rows: FOV, Signal, Behavior, Wheel; by default all of them.
+
+    Raises
+    ------
+    DataError
+    """
+
+    def files() -> set[tuple]:
+        found = [(table.__name__, table.Source & {"eid": eid}) for table in tables or ReadsSession.choosing]
+        return {(name, *row.values()) for name, rows in found for row in rows.proj("sha256").to_dicts()}
+
+    before = files()
+    yield
+    if lost := before - files():
+        names = sorted({name for name, *_ in lost})
+        raise DataError(
+            f"files were read again while this was loaded, and the rows of {', '.join(names)} are others now", eid=eid,
+            expected="rows of the same files from first to last", do="Try again, when the update has ended",
+        )  # fmt: skip
 
 
 def mixture_note(eid: str, mixture: reading.Mixture) -> str:

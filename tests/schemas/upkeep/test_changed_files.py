@@ -1029,6 +1029,54 @@ def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(sessio
     assert all(f"alf/FOV_00/{name}" in note for name in (TYPES, POSITIONS, REGIONS, PLACES))
 
 
+# ---------------------------------------------------------------- read again while it is loaded
+
+
+def extracted_again(session: OneSession) -> None:
+    """Give all files of a FOV the ROIs of another extraction, with as many neurons in the same lines."""
+    types = np.load(session.file(TYPES))
+    order = np.arange(len(types))
+    for kind in (0, 1):
+        order[types == kind] = np.flatnonzero(types == kind)[::-1]
+    for path in session.file(TYPES).parent.glob("*.npy"):
+        array = np.load(path)
+        if path.name in (ACTIVITY, FLUORESCENCE):
+            np.save(path, np.asfortranarray(array[:, order]))
+        elif path.name.startswith("mpciROIs."):
+            np.save(path, array[order])
+    new_uuids(session.file(UUIDS))
+    write_one_tables(session.root)
+
+
+WHILE_LOADED: dict[str, tuple[str, Callable[[OneSession], None], Callable[[str], object], str]] = {
+    "load_or_embed": ("activity_of", extracted_again, meso.load_or_embed, "FOV"),
+    "plot_raster": (
+        "_trial_strips", lambda session: align_again(session, 0.05, in_place=True), meso.plot_raster,
+        "Behavior, FOV, Wheel",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", WHILE_LOADED)
+def test_a_session_that_is_read_again_while_it_is_loaded_is_refused(session, monkeypatch, call):
+    """Places, ranks and trials would be of other files than the activity."""
+    step, change, load, tables = WHILE_LOADED[call]
+    fill(SESSION_TABLES, {"eid": session.eid})
+    load(session.eid)
+    taken = getattr(meso, step)
+
+    def later(*args, **options):
+        change(session)
+        assert update([session.eid]).failures == []
+        monkeypatch.undo()
+        return taken(*args, **options)
+
+    monkeypatch.setattr(meso, step, later)
+    with pytest.raises(DataError, match=f"session {session.eid}: files were read again .* rows of {tables} are others"):
+        load(session.eid)
+    load(session.eid)
+
+
 # ---------------------------------------------------------------- files of two writings
 
 
