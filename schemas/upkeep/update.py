@@ -44,7 +44,7 @@ from schemas.embedding import Embedding, ImportedOrder, RasterTiles, embeddings_
 from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.imaging.tables import FOV, Activity
-from schemas.labels import trials_key
+from schemas.labels import names_of_session, trials_key
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.responses.tables import CellResponse, Stability, StabilityTask, TrialTypeMean
@@ -212,8 +212,23 @@ def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], 
     for eid in sorted({row.key["eid"] for row in ready}):
         own = [one for one in read if one.row.key["eid"] == eid]
         found[eid] = _Found(_mixtures(eid, own, ready), _given(own))
-        done.notes += _notes_on(eid, found[eid].mixtures)
+        done.notes += [*_notes_on(eid, found[eid].mixtures), *_labels_before(own)]
     return ready, found
+
+
+def _labels_before(read: list[_Read]) -> Iterator[str]:
+    """Yield a note if new trials or a new wheel are of a session with labels of one's own, which may be made of them.
+
+    That the trials are the same, which is compared when labels are used, does not tell.
+    """
+    new = [name for table, name in ((Behavior, "trials"), (Wheel, "wheel"))
+           if any(one.row.table == table.__name__ for one in read)]  # fmt: skip
+    eid = read[0].row.key["eid"] if new else ""
+    if new and (names := names_of_session(eid)):
+        yield (
+            f"session {eid}: the files of {' and '.join(new)} are others now, and labels {', '.join(names)} were given "
+            "before. If they are computed from these, such as reaction times or the speed of the wheel, add them again"
+        )
 
 
 def _given(read: list[_Read]) -> dict[str, str]:

@@ -1029,6 +1029,27 @@ def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(sessio
     assert all(f"alf/FOV_00/{name}" in note for name in (TYPES, POSITIONS, REGIONS, PLACES))
 
 
+def test_labels_that_may_be_made_of_a_former_wheel_are_named(session):
+    """The trials are the same, so that labels are used without an error: which files they are made of, nobody knows."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    speed = meso.wheel_speed(session.eid, "stimOn_times", (0.1, 0.6))
+    schemas.LabelSet.add("former", {session.eid: speed})
+    schemas.LabelSet.add("speed", {session.eid: speed + 1})
+    schemas.LabelSet.add("speed", {session.eid: speed})
+    position = session.alf("it") / WHEEL
+    np.save(position, np.load(position) / 2)
+    try:
+        (note,) = update([session.eid], dry_run=True).notes
+        assert update([session.eid]).notes == [note]
+        assert note.startswith(
+            f"session {session.eid}: the files of wheel are others now, and labels former, speed were given before. If"
+        )
+        np.save(session.file(PLACES), np.load(session.file(PLACES)) + 100)
+        assert not any("labels" in text for text in update([session.eid]).notes)
+    finally:
+        schemas.LabelSet().delete()
+
+
 # ---------------------------------------------------------------- read again while it is loaded
 
 
