@@ -1029,6 +1029,24 @@ def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(sessio
     assert all(f"alf/FOV_00/{name}" in note for name in (TYPES, POSITIONS, REGIONS, PLACES))
 
 
+def test_a_copy_that_two_workers_read_at_the_same_moment_is_found(session, monkeypatch):
+    """Each compares its file with the rows that are there, and the row of the other is not there yet."""
+    session.add("other", "SRC1")
+    both, other = [{"eid": eid} for eid in session.eids.values()], session.eids["other"]
+    (session.alf("other") / TRIALS).write_bytes((session.alf("it") / TRIALS).read_bytes())
+    write_one_tables(session.root)
+    ingest([other], cache_dir=session.root)
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.Behavior, "check", lambda *args, **options: None)
+        assert fill([schemas.Behavior], both).errors == []
+    for eid, found in ((session.eid, other), (other, session.eid)):
+        done = verify_session(eid)
+        (copy,) = done.findings
+        assert not done.ok and copy.kind == "copy"
+        assert f"session {eid}, alf/{TRIALS}: is a copy of a file that has been read" in str(copy)
+        assert f"found alf/{TRIALS} of session {found}" in str(copy)
+
+
 def test_labels_that_may_be_made_of_a_former_wheel_are_named(session):
     """The trials are the same, so that labels are used without an error: which files they are made of, nobody knows."""
     fill(SESSION_TABLES, {"eid": session.eid})
