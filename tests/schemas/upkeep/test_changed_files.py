@@ -664,6 +664,24 @@ def test_silhouettes_that_stay_beside_new_uids_are_noted(session, meso_command):
     assert not any("silhouettes" in note for note in update([session.eid]).notes)
 
 
+def test_uids_that_stay_beside_new_silhouettes_are_noted(session, meso_command):
+    """The cells were tracked again, and only the silhouettes have come; single ones may be corrected."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    TrackingRun.register("SRC1")
+    quality = np.load(session.file(SILHOUETTE)).reshape(-1)
+    n = int(np.isfinite(quality).sum())
+    np.save(session.file(SILHOUETTE), quality * 0.9)
+    said = (
+        f"session {session.eid}, FOV_00: {n} of {n} silhouettes are new, and the UIDs are those of before. If the "
+        f"cells were tracked again, {UIDS} is still to come: then run meso track SRC1 once more"
+    )
+    assert [note for note in update([session.eid], dry_run=True).notes if "silhouettes" in note] == [said]
+    assert said in meso_command("track", "SRC1").stdout.splitlines()
+    quality[np.flatnonzero(np.isfinite(quality))[0]] = 0
+    np.save(session.file(SILHOUETTE), quality * 0.9)
+    assert not any("silhouettes" in note for note in update([session.eid]).notes)
+
+
 # ---------------------------------------------------------------- one clock in a session
 
 
