@@ -278,15 +278,21 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done
 
 
 def _signal_problem(row: ChangedRow, read: list[_Read]) -> str:
-    """Return why the new files of a signal cannot be used with those of its FOV, '' if they can."""
+    """Return why the new files of a signal cannot be used with those of its FOV, '' if they can.
+
+    What can be used is appended to ``read``.
+    """
     registered, collection, _, _ = Signal().make_fetch(row.key)
     neuropil = (SignalParams & row.key).settings().needs_neuropil
-    for fov in (one.data for one in read if row.is_of(one.row)):
+    for fov in [one.data for one in read if row.is_of(one.row)]:
         try:
             client = one_for(row.key["eid"], registered)
-            reading.read_fluorescence(client, row.key["eid"], row.key["fov"], collection, fov, neuropil=neuropil)
+            found = reading.read_fluorescence(
+                client, row.key["eid"], row.key["fov"], collection, fov, neuropil=neuropil
+            )
         except MesoError as error:
             return f"the new files cannot be used: {error}"
+        read.append(_Read(row, None, found.reader.sources))
     return ""
 
 

@@ -37,12 +37,15 @@ from support.corpus import (
 
 import meso
 import schemas
+import schemas.exchange.export
+import schemas.imaging.activity
 import schemas.upkeep.update
 from pipeline import reading
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import DataError
 from pipeline.settings.signals import SignalSettings
 from populate_scripts.ingest import ingest
+from schemas.exchange.export import export_session
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
 from schemas.queries.tracking_runs import notes_on_fovs
@@ -1105,22 +1108,31 @@ def extracted_again(session: OneSession) -> None:
     write_one_tables(session.root)
 
 
-WHILE_LOADED: dict[str, tuple[str, Callable[[OneSession], None], Callable[[str], object], str]] = {
-    "load_or_embed": ("activity_of", extracted_again, meso.load_or_embed, "FOV"),
+def exported(eid: str, folder: Path) -> None:
+    export_session(eid, "parquet", folder, overwrite=True)
+
+
+WHILE_LOADED: dict[str, tuple[Any, str, Callable[[OneSession], None], Callable[[str, Path], object], str]] = {
+    "load_or_embed": (meso, "activity_of", extracted_again, lambda eid, _: meso.load_or_embed(eid), "FOV"),
     "plot_raster": (
-        "_trial_strips", lambda session: align_again(session, 0.05, in_place=True), meso.plot_raster,
-        "Behavior, FOV, Wheel",
+        meso, "_trial_strips", lambda session: align_again(session, 0.05, in_place=True),
+        lambda eid, _: meso.plot_raster(eid), "Behavior, FOV, Wheel",
     ),
+    "activity": (
+        schemas.imaging.activity, "activity_of", extracted_again,
+        lambda eid, _: schemas.activity(schemas.ROI & {"eid": eid}), "FOV",
+    ),
+    "export": (schemas.exchange.export, "_sources", extracted_again, exported, "FOV"),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("call", WHILE_LOADED)
-def test_a_session_that_is_read_again_while_it_is_loaded_is_refused(session, monkeypatch, call):
+def test_a_session_that_is_read_again_while_it_is_loaded_is_refused(session, monkeypatch, tmp_path, call):
     """Places, ranks and trials would be of other files than the activity."""
-    step, change, load, tables = WHILE_LOADED[call]
+    module, step, change, load, tables = WHILE_LOADED[call]
     fill(SESSION_TABLES, {"eid": session.eid})
-    load(session.eid)
-    taken = getattr(meso, step)
+    load(session.eid, tmp_path / "before")
+    taken = getattr(module, step)
 
     def later(*args, **options):
         change(session)
@@ -1128,10 +1140,11 @@ def test_a_session_that_is_read_again_while_it_is_loaded_is_refused(session, mon
         monkeypatch.undo()
         return taken(*args, **options)
 
-    monkeypatch.setattr(meso, step, later)
+    monkeypatch.setattr(module, step, later)
     with pytest.raises(DataError, match=f"session {session.eid}: files were read again .* rows of {tables} are others"):
-        load(session.eid)
-    load(session.eid)
+        load(session.eid, tmp_path / "meanwhile")
+    assert list((tmp_path / "meanwhile").glob("*")) == []
+    load(session.eid, tmp_path / "after")
 
 
 # ---------------------------------------------------------------- files of two writings
