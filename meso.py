@@ -51,6 +51,7 @@ from schemas.queries.sessions import trial_events
 from schemas.queries.tags import add_tag, remove_tag
 from schemas.queries.tracking_runs import notes_on_fovs, tracking_run_of_sessions
 from schemas.rows import in_fovs, place_numbers
+from schemas.session import unchanged
 from schemas.storage.bulk import columns
 from schemas.work.filling import fill, fill_session, fill_sessions, fill_signal, not_read, registered, registered_of
 
@@ -152,7 +153,7 @@ def load_or_embed(
     Raises
     ------
     DataError
-        No FOV can be used, or FOVs differ in their number of frames.
+        No FOV can be used, FOVs differ in their number of frames, or files were read again while they were loaded.
     NotFoundError
         A FOV does not have the signal.
     OutOfRangeError
@@ -181,6 +182,14 @@ def load_or_embed(
         EmbeddingParams.add(settings)
         fill([Embedding], {"eid": eid, **params})
     _warn_of_failures(eid)
+    with unchanged(eid, schemas.FOV):
+        return _loaded(eid, params, restrict, filter_neurons, scan_line_column, asked)
+
+
+def _loaded(
+    eid: str, params: dict, restrict: Rows, filter_neurons: bool, scan_line_column: int, asked: SignalSettings | None
+) -> dict[str, Any]:
+    """Return what ``load_or_embed`` does, of a session that has been read and embedded."""
     fovs, rois = _cells(eid, filter_neurons)
     rows = chosen_rows(restrict, len(rois), "restrict", eid)
     # without rows, read one cell of each FOV for the number of frames and the frame times
@@ -371,15 +380,18 @@ def plot_raster(
     from pipeline.figures import raster
     from schemas.session import Behavior, Wheel, wheel_velocity
 
-    cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons, signal=signal)
-    eid = cells["roi_keys"][0]["eid"] if cells["roi_keys"] else str(eid)  # whole, whatever names the session
+    schemas.activate()
+    eid = registered(eid)
+    with unchanged(eid, schemas.FOV, Behavior, Wheel):
+        cells = load_or_embed(eid, restrict=restrict, filter_neurons=filter_neurons, signal=signal)
+        fill([Behavior, Wheel], {"eid": eid})
+        wheel, strips = wheel_velocity(eid), _trial_strips(eid) if trials else {}
     by = cells["isort"] if order is None and rsort else chosen_rows(order, len(cells["isort"]), "order", eid)
     if not len(by):
         raise ArgumentError(f"session {eid}: no cell to draw; 'restrict' or 'order' selects none")
     rows, rank = np.unique(by, return_inverse=True)
     if len(rows) < len(by):  # 'order' repeats a row: draw it as often
         rows, rank = by, np.arange(len(by))
-    fill([Behavior, Wheel], {"eid": eid})
     shown, clock = _shown(eid, cells, rows, t_range, restr)
     kinds = " and ".join(np.unique(cells["signal"]))
     return raster(
@@ -388,8 +400,8 @@ def plot_raster(
         order=None if order is None and not rsort else rank,
         regions=cells["region_labels"][rows],
         region_colors=region_colors,
-        wheel=wheel_velocity(eid),
-        **(_trial_strips(eid) if trials else {}),
+        wheel=wheel,
+        **strips,
         t_range=(float(clock[0]), float(clock[-1])),
         bg=bg,
         scale=(20, 99) if scaling else None,
@@ -698,10 +710,10 @@ def wheel_speed(eid: str, event: str, win: tuple[float, float]) -> np.ndarray:
     schemas.activate()
     eid = registered(eid)
     filled = fill([Behavior, Wheel], {"eid": eid})
-    wheel = wheel_velocity(eid)
-    if wheel is None or not (Behavior & {"eid": eid}):
+    with unchanged(eid, Behavior, Wheel):
+        wheel, times = wheel_velocity(eid), trials_of(eid)[event]
+    if wheel is None or not len(times):
         raise DataError("its trials or its wheel cannot be read", eid=eid, do="; ".join(filled.lines()) or None)
-    times = trials_of(eid)[event]
     return mean_speed(*wheel, times + win[0], times + win[1])
 
 

@@ -22,7 +22,7 @@ from schemas.provenance import environment_row
 from schemas.queries.cells import presence
 from schemas.queries.tracking_runs import tracking_run
 from schemas.rows import content_key
-from schemas.session import Session, trials_of
+from schemas.session import Session, trials_of, unchanged
 from schemas.storage import bulk
 
 #: Numbers of a ROI that a map can show, with the labels of their colour bars.
@@ -160,8 +160,9 @@ def peri_event(
     """
     # ROIs of a FOV whose traces could not be read have none to average
     rois = _rois(eid, neurons_only) & Activity.proj()
-    found, trials = activity(rois), trials_to_average(eid)
-    (region_ids,) = bulk.columns(rois, "region_id", order_by=("fov", "roi"))
+    with unchanged(eid):
+        found, trials = activity(rois), trials_to_average(eid)
+        (region_ids,) = bulk.columns(rois, "region_id", order_by=("fov", "roi"))
     regions = np.full(len(region_ids), "all cells")
     if by != "all":
         regions, _ = _regions(region_ids, "beryl" if by == "area" else "acronym")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,6 +90,8 @@ class Session:
     wheel : Wheel or None
     sources : pa.Table
         Files that the session was read from, columns ``SOURCE_COLUMNS``.
+    check : callable
+        Called when all is written, before it is moved to its place; raises an error if it must not be.
     """
 
     info: dict[str, Any]
@@ -97,6 +99,7 @@ class Session:
     trials: pa.Table | None
     wheel: Wheel | None
     sources: pa.Table
+    check: Callable[[], None]
 
     @property
     def stem(self) -> str:
@@ -324,6 +327,7 @@ def _complete(session: Session, target: Path, overwrite: bool) -> Iterator[Path]
     with tempfile.TemporaryDirectory(prefix=f"{target.name}.", suffix=".partial", dir=target.parent) as folder:
         path = Path(folder) / target.name
         yield path
+        session.check()
         if target.is_dir():
             target.rename(Path(folder) / "before")  # a folder cannot replace one that is not empty
         path.replace(target)

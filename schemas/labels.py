@@ -171,6 +171,13 @@ class LabelSet(WholeDelete, dj.Manual):
         return labels
 
 
+def names_of_session(eid: str) -> list[str]:
+    """Return the names of labels that a session has, as the names stand for them now; two statements."""
+    rows = (LabelSet.proj("label_name") * LabelSet.Labels.proj() & {"labelled_eid": eid}).to_dicts()
+    latest = LabelSet.named({row["label_name"] for row in rows}) if rows else {}
+    return sorted({row["label_name"] for row in rows if latest[row["label_name"]] == row["label_set"]})
+
+
 def trials_key(trials: Mapping[str, np.ndarray]) -> str:
     """Return a hash of the stimuli, choices and feedback of trials, in their order.
 

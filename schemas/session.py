@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -312,6 +313,50 @@ class ReadsSession:
 def files_of(eid: str) -> list[tuple[type[Any], dict[str, Any], list[reading.Source]]]:
     """Return table, key and files of each row that was read from the files of a session; a statement for each table."""
     return [(table, *row) for table in ReadsSession.choosing for row in table.Source.by_row({"eid": eid})]
+
+
+@contextmanager
+def unchanged(eid: str, *tables: type[Any]) -> Iterator[None]:
+    """Do what ``unchanged_since`` says of a block."""
+    check = unchanged_since(eid, *tables)
+    yield
+    check()
+
+
+def unchanged_since(eid: str, *tables: type[Any]) -> Callable[[], None]:
+    """Return a call that refuses what is read of a session until then, if its rows are of other files by then.
+
+    An update reads files again under the same keys, so that what was read before and what was read after would be taken
+    for one. Rows that arrive meanwhile are no change.
+
+    Parameters
+    ----------
+    eid : str
+    *tables : table classes
+        Those of the rows: FOV, Signal, Behavior, Wheel; by default all of them.
+
+    Returns
+    -------
+    callable
+        It raises a DataError.
+    """
+
+    def files() -> set[tuple]:
+        found = [(table.__name__, table.Source & {"eid": eid}) for table in tables or ReadsSession.choosing]
+        return {(name, *row.values()) for name, rows in found for row in rows.proj("sha256").to_dicts()}
+
+    before = files()
+
+    def check() -> None:
+        if lost := before - files():
+            names = sorted({name for name, *_ in lost})
+            raise DataError(
+                f"files were read again while this was loaded, and the rows of {', '.join(names)} are others now",
+                eid=eid, expected="rows of the same files from first to last",
+                do="Try again, when the update has ended",
+            )  # fmt: skip
+
+    return check
 
 
 def mixture_note(eid: str, mixture: reading.Mixture) -> str:

@@ -158,24 +158,29 @@ class TrackingRun(WholeDelete, dj.Manual):
         return found
 
     @classmethod
-    def same_silhouettes(cls, former: dict[str, str], uid_root: str | None, uid_form: str | None) -> list[str]:
+    def half_tracked(cls, former: dict[str, str], uid_root: str | None, uid_form: str | None) -> list[str]:
         """Return notes on FOVs whose UIDs are all others than in a run, and whose silhouettes are the same.
 
         So it is if cells were tracked again and the new silhouettes are still to come, or if that gave the same cells
-        with new names. Parameters as for ``problems``.
+        with new names. Also on those of which it is the reverse: most silhouettes are others, and the UIDs the same.
+        Parameters as for ``problems``.
         """
         old = {_place_of(file): file for file in (TrackingFile & former).to_dicts()}
         found = []
         for file in _all_uid_files(former["subject"], uid_root):
             before = old.get(_place_of(file))
-            if before is None or not _quality_key(file) or _quality_key(file) != _quality_key(before):
+            if before is None or not _quality_key(file):
                 continue
             cells, known = (set(tracking.cells_in(one["uid_text"], uid_form)) for one in (file, before))
-            if cells and known and not cells & known:
+            what, lacking = "", ""
+            if _quality_key(file) == _quality_key(before) and cells and known and not cells & known:
+                what, lacking = f"all {len(cells)} UIDs are new, and the silhouettes are", tracking.SILHOUETTE
+            elif cells and cells == known and (n := _n_others(file, before)) > len(cells) / 2:
+                what, lacking = f"{n} of {len(cells)} silhouettes are new, and the UIDs are", tracking.UIDS
+            if what:
                 found.append(
-                    f"session {file['eid']}, FOV_{file['fov']:02d}: all {len(cells)} UIDs are new, and the silhouettes "
-                    f"are those of before. If the cells were tracked again, {tracking.SILHOUETTE} is still to come: "
-                    f"then run meso track {former['subject']} once more"
+                    f"session {file['eid']}, FOV_{file['fov']:02d}: {what} those of before. If the cells were tracked "
+                    f"again, {lacking} is still to come: then run meso track {former['subject']} once more"
                 )
         return found
 
@@ -205,6 +210,14 @@ def _quality_key(file: dict) -> str:
     """Return the hash of a UID file's silhouettes, '' if it has none; JSON has no NaN, so it is None there."""
     values = file["cluster_silhouette"]
     return "" if values is None else content_key([None if np.isnan(v) else float(v) for v in values])
+
+
+def _n_others(file: dict, before: dict) -> int:
+    """Return how many ROIs have another silhouette than before, if they had one."""
+    new, old = file["cluster_silhouette"], before["cluster_silhouette"]
+    if old is None or len(new) != len(old):
+        return 0
+    return int(((new != old) & np.isfinite(new) & np.isfinite(old)).sum())
 
 
 def _uid_files(subject: str, uid_root: str | None) -> Iterator[dict[str, Any]]:

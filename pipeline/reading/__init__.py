@@ -34,6 +34,7 @@ from pipeline.reading.mixtures import (
     half_placed,
     half_trials,
     mixed_revisions,
+    mixtures_since,
 )
 from pipeline.reading.names import Place
 
@@ -65,6 +66,7 @@ __all__ = [
     "identify",
     "is_measured",
     "mixed_revisions",
+    "mixtures_since",
     "open_one",
     "place_of",
     "read_fluorescence",

@@ -135,6 +135,36 @@ def half_trials(
     return (done, same) if is_new else ([], [])
 
 
+def mixtures_since(
+    former: Mapping[str, str], now: Mapping[str, str], *, are_other_trials: bool
+) -> list[Mixture]:  # fmt: skip
+    """Return the groups of files of a session of which some have changed and others have not, by their hashes alone.
+
+    Parameters
+    ----------
+    former, now : mapping of str to str
+        By path without revision the sha256 of each file that the rows were read from, before and now.
+    are_other_trials : bool
+        Whether there are other trials now, not only at other times.
+    """
+    changed = [
+        Change(path, "gone" if path not in now else "content" if path in former else "new", former.get(path, ""), "")
+        for path in sorted({*former, *now}) if former.get(path) != now.get(path)
+    ]  # fmt: skip
+    read = [Source(path, "", "", 0, sha256, "") for path, sha256 in former.items()]
+    found = [("files with times", "the session was aligned again", half_aligned(changed, read))]
+    for folder in sorted(set(map(_folder, former))):
+        own = [change for change in changed if _folder(change.dataset) == folder]
+        inside = [source for source in read if _folder(source.dataset) == folder]
+        rois, places = half_extracted(own, inside), half_placed(own, inside)
+        found.append(("files of ROIs", "the FOV was extracted again", rois))
+        found.append(("regions and places in the brain", "a histology gives both", ([], []) if any(rois) else places))
+        of_trials = [source for source in inside if _is_of_trials(source.dataset)]
+        halves = half_trials(filter(_changes_trials, own), of_trials, folder, are_others=are_other_trials)
+        found.append(("files of trials", "behaviour was extracted again", halves))
+    return [Mixture(what, tuple(newer), tuple(older), reason) for what, reason, (newer, older) in found if newer]
+
+
 def mixed_revisions(recorded: Iterable[Source]) -> list[Mixture]:
     """Return the groups of files of a session that were read in several revisions although they are written together.
 
@@ -180,7 +210,7 @@ def _mixed_clocks(revisions: Mapping[str, str]) -> Mixture | None:
 
 def _mixed_trials(inside: Mapping[str, str]) -> Mixture | None:
     """Return the datasets of the trials of a task that were not extracted, or aligned, together."""
-    trials = {dataset: revision for dataset, revision in inside.items() if _name(dataset).startswith("_ibl_trials.")}
+    trials = {dataset: revision for dataset, revision in inside.items() if _is_of_trials(dataset)}
 
     def is_extraction(newer: set[str], older: set[str]) -> bool:
         # an alignment gives all times anew, and nothing else; the table has both
@@ -240,8 +270,16 @@ def _halves(
 def _is_clock(dataset: str) -> bool:
     """Return whether a new alignment of clocks gives a dataset anew."""
     name = _name(dataset)
-    is_of_trials = name.startswith("_ibl_trials.") and ("times" in name or "intervals" in name)
-    return name in (TIMES, TRIALS, WHEEL_TIMES) or is_of_trials
+    has_times = _is_of_trials(dataset) and ("times" in name or "intervals" in name)
+    return name in (TIMES, TRIALS, WHEEL_TIMES) or has_times
+
+
+def _is_of_trials(dataset: str) -> bool:
+    return _name(dataset).startswith("_ibl_trials.")
+
+
+def _changes_trials(change: Change) -> bool:
+    return _is_of_trials(change.dataset)
 
 
 def _is_of_rois(dataset: str) -> bool:

@@ -21,7 +21,7 @@ from schemas.imaging.signals import Signal, SignalParams
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion, Recording
 from schemas.queries.ids import one_subject
 from schemas.queries.tracking_runs import latest_tracking_runs, tracking_run
-from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel
+from schemas.session import Behavior, FOVFolder, Session, Subject, Wheel, unchanged_since
 from schemas.tracking import TrackedFOV, TrackingFile
 
 #: Writer by the value of ``kind``.
@@ -135,6 +135,7 @@ def gather(
     key = {"eid": eid}
     if not (Session & key):
         raise NotFoundError("the session is not registered", eid=eid, do="Register it with: meso ingest")
+    check = unchanged_since(eid)
     listed = {int(fov) for fov in (FOVFolder & key).to_arrays("fov")}
     complete = (FOV & key & Recording.proj() & ROI.proj() & Activity.proj()) * FOVFolder
     infos = complete.to_dicts(order_by="fov")
@@ -154,6 +155,7 @@ def gather(
         trials=trials,
         wheel=wheel,
         sources=_sources(key, signal),
+        check=check,
     )
 
 

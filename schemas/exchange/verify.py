@@ -18,6 +18,7 @@ from typing import Any
 import datajoint as dj
 import numpy as np
 
+from pipeline import reading
 from pipeline.errors import DataError, MesoError
 from pipeline.reading.fov import SIGNALS
 from pipeline.storage.arrays import Bytes, unpack
@@ -30,7 +31,7 @@ from schemas.imaging.reading import stream_traces
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.rows import jobs_of
-from schemas.session import Behavior, FOVFolder, Wheel
+from schemas.session import Behavior, FOVFolder, Wheel, copy_error, files_of
 from schemas.storage import bulk
 from schemas.tracking import SessionSet, TrackingFile
 from schemas.upkeep.mixtures import mixtures_of
@@ -60,9 +61,9 @@ class Finding:
     ----------
     kind : str
         'damaged' (does not decode), 'missing', 'wrong' (not what its row says), 'differs' (from the file), 'changed'
-        (the file was changed since it was read), 'no file'; 'pending' or 'failed' for activity that is not stored yet;
-        'mixed' for files that are written together, of which some are older than others; 'doubt' for what was odd when
-        it was read.
+        (the file was changed since it was read), 'no file', 'copy' (another row was read from it, too); 'pending' or
+        'failed' for activity that is not stored yet; 'mixed' for files that are written together, of which some are
+        older than others; 'doubt' for what was odd when it was read.
     table : str
     error : DataError
         With session and FOV, and what was expected and found.
@@ -160,7 +161,7 @@ def verify_session(eid: str, *, source: bool = False) -> Verified:
             _verify_files(table, {"eid": eid}, done)
     for found in compare.changed_uids(eid) if source else ():
         done.findings.append(Finding(*found))
-    done.findings += _doubts(eid)
+    done.findings += [*_copies(eid), *_doubts(eid)]
     for table, other, shapes in BLOB_SHAPES:
         done += _verify_blobs(eid, table, other, shapes)
     for raster in (RasterTiles & {"eid": eid}).to_dicts():
@@ -169,6 +170,22 @@ def verify_session(eid: str, *, source: bool = False) -> Verified:
         done.findings += _missing_ranks(eid, shared)
     done.seconds = time.perf_counter() - begin
     return done
+
+
+def _copies(eid: str) -> list[Finding]:
+    """Return the files of a session that another row was read from, too; one or two statements for each table.
+
+    They are refused when they are read, unless two workers do so in the same moment, and neither sees the other's row.
+    """
+    found = []
+    for table, key, files in files_of(eid):
+        hashes = [{"sha256": file.sha256} for file in files if reading.is_measured(file.dataset)]
+        same = f"eid = '{eid}'" + (f" AND fov = {key['fov']:d}" if "fov" in key else "")
+        for other in ((table.Source & hashes) - same).to_dicts(order_by="KEY"):
+            mine = next(file.dataset for file in files if file.sha256 == other["sha256"])
+            error = copy_error(key, mine, other["eid"], other["dataset"])
+            found.append(Finding("copy", table.__name__, error))
+    return found
 
 
 def _doubts(eid: str) -> list[Finding]:

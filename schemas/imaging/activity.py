@@ -14,8 +14,9 @@ from pipeline.signals.clock import ROITimes
 from pipeline.signals.flags import blanked
 from pipeline.signals.resampling import common_clock, resample_fovs
 from schemas.imaging.reading import clocks, flags_in, recorded, roi_traces
-from schemas.imaging.tables import ROI, Activity, BrainRegion
+from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion
 from schemas.rows import place_numbers
+from schemas.session import unchanged
 from schemas.storage import bulk
 
 
@@ -156,19 +157,20 @@ def activity(
             found=f"a query with {', '.join(rois.heading.names)}", do='For example: activity(ROI & {"eid": eid})',
         )  # fmt: skip
     cells = ROI & rois.proj() & Activity.proj()
-    names = ("eid", "fov", "roi", "stack_y", "stack_x")
-    eids, fovs, numbers, stack_y, stack_x = bulk.columns(cells, *names, order_by=names[:3])
-    if len(set(eids)) != 1:
-        raise (DataError if len(eids) else NotFoundError)(
+    eids = (dj.U("eid") & cells).to_arrays("eid").tolist()
+    if len(eids) != 1:
+        raise (DataError if eids else NotFoundError)(
             "activity() returns one matrix, of one session", expected="ROIs of 1 session with activity in the database",
-            found=f"{len(eids)} ROIs of {len(set(eids))} sessions",
+            found=f"{len(cells)} ROIs of {len(eids)} sessions",
             do='Call it for each session: activity(rois & {"eid": eid})',
         )  # fmt: skip
-    stack_pos = np.column_stack([stack_y, stack_x])
-    return activity_of(
-        str(eids[0]), fovs, numbers, stack_pos, start, end, scan_line_column=scan_line_column,
-        signal=SignalSettings.named(signal),
-    )  # fmt: skip
+    with unchanged(eids[0], FOV):
+        names = ("fov", "roi", "stack_y", "stack_x")
+        fovs, numbers, stack_y, stack_x = bulk.columns(cells, *names, order_by=names[:2])
+        return activity_of(
+            eids[0], fovs, numbers, np.column_stack([stack_y, stack_x]), start, end,
+            scan_line_column=scan_line_column, signal=SignalSettings.named(signal),
+        )  # fmt: skip
 
 
 def activity_of(

@@ -37,9 +37,21 @@ def mixtures_of(eid: str) -> list[reading.Mixture]:
     ]
 
 
-def standing_mixtures(eid: str) -> list[Standing]:
-    """Return what updates found since the session was registered, of which both sides are still what they were."""
-    known = {reading.without_revision(file.dataset): file.sha256 for _, _, files in files_of(eid) for file in files}
+def file_hashes(eid: str) -> dict[str, str]:
+    """Return the sha256 of each file that the rows of a session were read from, by path without revision."""
+    return {reading.without_revision(file.dataset): file.sha256 for _, _, files in files_of(eid) for file in files}
+
+
+def standing_mixtures(eid: str, known: Mapping[str, str] | None = None) -> list[Standing]:
+    """Return what updates found since the session was registered, of which both sides are still what they were.
+
+    Parameters
+    ----------
+    eid : str
+    known : mapping of str to str, optional
+        As of ``file_hashes``, which are taken by default.
+    """
+    known = file_hashes(eid) if known is None else known
     since = (Session & {"eid": eid}).fetch1("ingested_at")
     rows = SourceUpdate.Mixture * SourceUpdate.proj("updated_at") & {"mixed_eid": eid} & f"updated_at >= '{since}'"
     found = []
@@ -53,19 +65,25 @@ def standing_mixtures(eid: str) -> list[Standing]:
     return found
 
 
-def mixture_rows(mixtures: Mapping[str, Sequence[reading.Mixture]]) -> Iterator[dict[str, Any]]:
-    """Yield the rows of SourceUpdate.Mixture, without the key of the update, before its rows are replaced.
+def mixture_rows(
+    mixtures: Mapping[str, Sequence[reading.Mixture]], former: Mapping[str, Mapping[str, str]], number: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Yield the rows of SourceUpdate.Mixture, without the key of the update.
 
     Parameters
     ----------
     mixtures : mapping of str to sequence of Mixture
         By session.
+    former : mapping of str to mapping
+        By session ``file_hashes`` before its rows are replaced.
+    number : int
+        Of the first.
     """
-    number = 0
     for eid, found in mixtures.items():
-        known = {reading.without_revision(file.dataset): file.sha256 for _, _, files in files_of(eid) for file in files}
         for one in found:
-            newer, older = ({dataset: known.get(dataset, "") for dataset in side} for side in (one.newer, one.older))
+            newer, older = (
+                {dataset: former[eid].get(dataset, "") for dataset in side} for side in (one.newer, one.older)
+            )
             yield {
                 "mixture": number, "mixed_eid": eid, "mixed_what": one.what, "mixed_newer": newer,
                 "mixed_older": older, "mixed_reason": one.reason,

@@ -44,6 +44,7 @@ from schemas.embedding import Embedding, ImportedOrder, RasterTiles, embeddings_
 from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.imaging.tables import FOV, Activity
+from schemas.labels import names_of_session, trials_key
 from schemas.provenance import FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.responses.tables import CellResponse, Stability, StabilityTask, TrialTypeMean
@@ -63,7 +64,7 @@ from schemas.session import (
 )
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
-from schemas.upkeep.mixtures import Standing, mixture_rows, standing_mixtures
+from schemas.upkeep.mixtures import Standing, file_hashes, mixture_rows, standing_mixtures
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import retry
 
@@ -131,14 +132,14 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
     with nullcontext() if dry_run else lock(prefix() + "update"):
         done, subjects = Updated(), _subjects(eids)
         eids = _with_unfinished(eids, subjects, done)
-        ready, mixtures = _ready(_changed(eids, done), done)
+        ready, found = _ready(_changed(eids, done), done)
         runs = _changed_runs(eids, ready, done)
         cascades = [Cascade(rows) for rows in _starts(ready) if rows]
         done.tables = _counts(cascades)
         if dry_run:
             return done
         if cascades or runs:
-            done.update_id = _replace(ready, runs, cascades, mixtures)
+            done.update_id = _replace(ready, runs, cascades, found)
         # only now: files may have changed again since an update was killed, and its rows are of those before
         for row in _unfinished():
             waiting = _waiting(row)
@@ -173,15 +174,27 @@ def _changed(eids: Sequence[str], done: Updated) -> list[ChangedRow]:
     return done.changes
 
 
-#: What an update finds of files that are not of one writing, by session.
-Mixtures = dict[str, list[reading.Mixture]]
+@dataclass(frozen=True)
+class _Found:
+    """What an update finds of the new files of a session.
+
+    Attributes
+    ----------
+    mixtures : list of Mixture
+        Files that are not of one writing.
+    given : dict of str to str
+        The sha256 of each new file, by path without revision.
+    """
+
+    mixtures: list[reading.Mixture]
+    given: dict[str, str]
 
 
-def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], Mixtures]:
+def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], dict[str, _Found]]:
     """Return the rows whose new files can be read, so that no good row gives way to an error; the rest are failures.
 
-    If some of a session cannot be read, all of it stays: old and new files can have other clocks. Returned are also the
-    files of which some have changed and others have not.
+    If some of a session cannot be read, all of it stays: old and new files can have other clocks. Returned is also what
+    was found of the new files of each session, such as that some have changed and others have not.
     """
     read: list[_Read] = []
     problems = {id(row): _problem(row, changed, read, done) for row in changed}
@@ -195,11 +208,36 @@ def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], 
             done.failures.append(f"{row.table} stays as it is, {reason}")
         done.notes += _older(row)
     ready = [row for row in changed if row.key["eid"] not in kept]
-    mixtures = {}
+    found = {}
     for eid in sorted({row.key["eid"] for row in ready}):
-        mixtures[eid] = _mixtures(eid, [one for one in read if one.row.key["eid"] == eid], ready)
-        done.notes += [f"{mixture_note(eid, one)} once more" for one in mixtures[eid]]
-    return ready, mixtures
+        own = [one for one in read if one.row.key["eid"] == eid]
+        found[eid] = _Found(_mixtures(eid, own, ready), _given(own))
+        done.notes += [*_notes_on(eid, found[eid].mixtures), *_labels_before(own)]
+    return ready, found
+
+
+def _labels_before(read: list[_Read]) -> Iterator[str]:
+    """Yield a note if new trials or a new wheel are of a session with labels of one's own, which may be made of them.
+
+    That the trials are the same, which is compared when labels are used, does not tell.
+    """
+    new = [name for table, name in ((Behavior, "trials"), (Wheel, "wheel"))
+           if any(one.row.table == table.__name__ for one in read)]  # fmt: skip
+    eid = read[0].row.key["eid"] if new else ""
+    if new and (names := names_of_session(eid)):
+        yield (
+            f"session {eid}: the files of {' and '.join(new)} are others now, and labels {', '.join(names)} were given "
+            "before. If they are computed from these, such as reaction times or the speed of the wheel, add them again"
+        )
+
+
+def _given(read: list[_Read]) -> dict[str, str]:
+    """Return the sha256 of each new file, by path without revision."""
+    return {reading.without_revision(source.dataset): source.sha256 for one in read for source in one.sources}
+
+
+def _notes_on(eid: str, mixtures: Iterable[reading.Mixture]) -> list[str]:
+    return [f"{mixture_note(eid, one)} once more" for one in mixtures]
 
 
 def _kept(changed: list[ChangedRow], problems: dict[int, str]) -> set[str]:
@@ -240,15 +278,21 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done
 
 
 def _signal_problem(row: ChangedRow, read: list[_Read]) -> str:
-    """Return why the new files of a signal cannot be used with those of its FOV, '' if they can."""
+    """Return why the new files of a signal cannot be used with those of its FOV, '' if they can.
+
+    What can be used is appended to ``read``.
+    """
     registered, collection, _, _ = Signal().make_fetch(row.key)
     neuropil = (SignalParams & row.key).settings().needs_neuropil
-    for fov in (one.data for one in read if row.is_of(one.row)):
+    for fov in [one.data for one in read if row.is_of(one.row)]:
         try:
             client = one_for(row.key["eid"], registered)
-            reading.read_fluorescence(client, row.key["eid"], row.key["fov"], collection, fov, neuropil=neuropil)
+            found = reading.read_fluorescence(
+                client, row.key["eid"], row.key["fov"], collection, fov, neuropil=neuropil
+            )
         except MesoError as error:
             return f"the new files cannot be used: {error}"
+        read.append(_Read(row, None, found.reader.sources))
     return ""
 
 
@@ -344,9 +388,14 @@ def _mixtures(eid: str, read: list[_Read], changed: list[ChangedRow]) -> list[re
             of_fov = [change for row in rows if row.is_of(one.row) for change in row.changes]
             recorded = [source for key, row in files if key.get("fov") == one.row.key["fov"] for source in row]
             found += _half_extracted(one, of_fov, recorded)
-    known = standing_mixtures(eid)
-    now = {reading.without_revision(source.dataset): source.sha256 for one in read for source in one.sources}
-    return [joined for one in found if one and (joined := _with_former(one, known, now))]
+    return _without_former(filter(None, found), standing_mixtures(eid), _given(read))
+
+
+def _without_former(
+    found: Iterable[reading.Mixture], known: Sequence[Standing], now: dict[str, str]
+) -> list[reading.Mixture]:
+    """Return the mixtures that are some with what former updates found; parameters as of ``_with_former``."""
+    return [joined for one in found if (joined := _with_former(one, known, now))]
 
 
 def _with_former(one: reading.Mixture, known: Sequence[Standing], now: dict[str, str]) -> reading.Mixture | None:
@@ -449,7 +498,7 @@ def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -
             else:
                 found.append({"former": key, **rule})
                 done.notes.append(f"the UIDs of {key['subject']} have changed: they become a new tracking run")
-                done.notes += TrackingRun.same_silhouettes(key, rule["uid_root"], rule["uid_form"])
+                done.notes += TrackingRun.half_tracked(key, rule["uid_root"], rule["uid_form"])
         except MesoError as error:
             done.failures.append(f"the UIDs of {key['subject']} stay as they are: {error}")
     return found
@@ -495,11 +544,12 @@ def _counts(cascades: list[Cascade]) -> dict[str, tuple[int, int]]:
     return found
 
 
-def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade], mixtures: Mixtures) -> str:
+def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade], found: dict[str, _Found]) -> str:
     """Write down changes, questions and former results, and delete the rows, all or nothing; return the update's id."""
     key = {"update_id": secrets.token_hex(16)}
     with SourceUpdate.connection.transaction:
         sets, compared = _rows(cascades, "SessionSet"), {table: _rows(cascades, table.__name__) for table in COMPARED}
+        former = {eid: file_hashes(eid) for eid in found}
         SourceUpdate.insert1({
             **key, "updated_at": now(), "update_changes": [one for row in changed for one in row.as_rows()],
             "update_questions": {
@@ -510,9 +560,12 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
                 "stability": sorted({
                     row["session_set"] for name in ("Stability", "SharedEmbedding") for row in _rows(cascades, name)
                 }),
+                "files": {eid: {"former": former[eid], "given": found[eid].given, "trials": trials_key(trials_of(eid))}
+                          for eid in found},
             },
         })  # fmt: skip
-        SourceUpdate.Mixture.insert({**key, **row} for row in mixture_rows(mixtures))
+        mixtures = {eid: one.mixtures for eid, one in found.items()}
+        SourceUpdate.Mixture.insert({**key, **row} for row in mixture_rows(mixtures, former))
         FormerResult.insert({**key, **former} for former in _former(cascades))
         for cascade in cascades:
             cascade.delete(reason=f"meso update {key['update_id']}: files changed")
@@ -629,6 +682,8 @@ def _complete(row: dict[str, Any], subjects: set[str], done: Updated, progress: 
         retry(eid=eid)  # its files are others now
     if sessions:
         _fill((*SESSION_TABLES, Signal, ChoiceModel, TrialTypeMean, CellResponse), [sessions], done, progress)
+    for eid in eids:
+        done.notes += _notes_on(eid, _mixtures_since(row, eid))
     questions = row["update_questions"]
     sets = [one for one in questions["sets"] if one["run"]["subject"] in subjects]
     others = {one["session_set"] for one in questions["sets"]} - {one["session_set"] for one in sets}
@@ -656,6 +711,25 @@ def _complete(row: dict[str, Any], subjects: set[str], done: Updated, progress: 
             keys_of = sorted(set((table.Member & in_sets).to_arrays(name)))
             _fill((result,), [[{name: one} for one in keys_of]], done, progress)
     _finish(row, subjects, sets, keys, [one["subject"] for one in runs if one["former"]["tracking_run"] not in renewed])
+
+
+def _mixtures_since(row: dict[str, Any], eid: str) -> list[reading.Mixture]:
+    """Find, and keep, files of two writings among those of a session that changed again before they were read again.
+
+    So they can while the update runs, or after it was killed: the rows with which new files are compared are gone then.
+    """
+    files = row["update_questions"].get("files", {}).get(eid)  # an update of before has none
+    now = file_hashes(eid)
+    if not files or now.items() <= {**files["former"], **files["given"]}.items():
+        return []
+    former, update = files["former"], {"update_id": row["update_id"]}
+    found = _without_former(
+        reading.mixtures_since(former, now, are_other_trials=trials_key(trials_of(eid)) != files["trials"]),
+        standing_mixtures(eid, former), now,
+    )  # fmt: skip
+    number = len(SourceUpdate.Mixture & update)
+    SourceUpdate.Mixture.insert({**update, **one} for one in mixture_rows({eid: found}, {eid: former}, number))
+    return found
 
 
 def _finish(

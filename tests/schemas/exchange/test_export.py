@@ -64,7 +64,8 @@ def plain_session(*fovs: export.FOV, **change) -> export.Session:
         "packages": json.dumps({"meso": "0.1.0", "numpy": "2.4"}),
     }  # fmt: skip
     sources = export.table([], export.SOURCE_COLUMNS)
-    return export.Session(**{"info": info, "fovs": fovs, "trials": None, "wheel": None, "sources": sources} | change)
+    without = {"trials": None, "wheel": None, "check": lambda: None}
+    return export.Session(**{"info": info, "fovs": fovs, "sources": sources} | without | change)
 
 
 class Counted:

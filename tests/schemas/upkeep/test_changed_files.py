@@ -37,12 +37,15 @@ from support.corpus import (
 
 import meso
 import schemas
+import schemas.exchange.export
+import schemas.imaging.activity
 import schemas.upkeep.update
 from pipeline import reading
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import DataError
 from pipeline.settings.signals import SignalSettings
 from populate_scripts.ingest import ingest
+from schemas.exchange.export import export_session
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
 from schemas.queries.tracking_runs import notes_on_fovs
@@ -664,6 +667,24 @@ def test_silhouettes_that_stay_beside_new_uids_are_noted(session, meso_command):
     assert not any("silhouettes" in note for note in update([session.eid]).notes)
 
 
+def test_uids_that_stay_beside_new_silhouettes_are_noted(session, meso_command):
+    """The cells were tracked again, and only the silhouettes have come; single ones may be corrected."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    TrackingRun.register("SRC1")
+    quality = np.load(session.file(SILHOUETTE)).reshape(-1)
+    n = int(np.isfinite(quality).sum())
+    np.save(session.file(SILHOUETTE), quality * 0.9)
+    said = (
+        f"session {session.eid}, FOV_00: {n} of {n} silhouettes are new, and the UIDs are those of before. If the "
+        f"cells were tracked again, {UIDS} is still to come: then run meso track SRC1 once more"
+    )
+    assert [note for note in update([session.eid], dry_run=True).notes if "silhouettes" in note] == [said]
+    assert said in meso_command("track", "SRC1").stdout.splitlines()
+    quality[np.flatnonzero(np.isfinite(quality))[0]] = 0
+    np.save(session.file(SILHOUETTE), quality * 0.9)
+    assert not any("silhouettes" in note for note in update([session.eid]).notes)
+
+
 # ---------------------------------------------------------------- one clock in a session
 
 
@@ -1029,6 +1050,103 @@ def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(sessio
     assert all(f"alf/FOV_00/{name}" in note for name in (TYPES, POSITIONS, REGIONS, PLACES))
 
 
+def test_a_copy_that_two_workers_read_at_the_same_moment_is_found(session, monkeypatch):
+    """Each compares its file with the rows that are there, and the row of the other is not there yet."""
+    session.add("other", "SRC1")
+    both, other = [{"eid": eid} for eid in session.eids.values()], session.eids["other"]
+    (session.alf("other") / TRIALS).write_bytes((session.alf("it") / TRIALS).read_bytes())
+    write_one_tables(session.root)
+    ingest([other], cache_dir=session.root)
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.Behavior, "check", lambda *args, **options: None)
+        assert fill([schemas.Behavior], both).errors == []
+    for eid, found in ((session.eid, other), (other, session.eid)):
+        done = verify_session(eid)
+        (copy,) = done.findings
+        assert not done.ok and copy.kind == "copy"
+        assert f"session {eid}, alf/{TRIALS}: is a copy of a file that has been read" in str(copy)
+        assert f"found alf/{TRIALS} of session {found}" in str(copy)
+
+
+def test_labels_that_may_be_made_of_a_former_wheel_are_named(session):
+    """The trials are the same, so that labels are used without an error: which files they are made of, nobody knows."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    speed = meso.wheel_speed(session.eid, "stimOn_times", (0.1, 0.6))
+    schemas.LabelSet.add("former", {session.eid: speed})
+    schemas.LabelSet.add("speed", {session.eid: speed + 1})
+    schemas.LabelSet.add("speed", {session.eid: speed})
+    position = session.alf("it") / WHEEL
+    np.save(position, np.load(position) / 2)
+    try:
+        (note,) = update([session.eid], dry_run=True).notes
+        assert update([session.eid]).notes == [note]
+        assert note.startswith(
+            f"session {session.eid}: the files of wheel are others now, and labels former, speed were given before. If"
+        )
+        np.save(session.file(PLACES), np.load(session.file(PLACES)) + 100)
+        assert not any("labels" in text for text in update([session.eid]).notes)
+    finally:
+        schemas.LabelSet().delete()
+
+
+# ---------------------------------------------------------------- read again while it is loaded
+
+
+def extracted_again(session: OneSession) -> None:
+    """Give all files of a FOV the ROIs of another extraction, with as many neurons in the same lines."""
+    types = np.load(session.file(TYPES))
+    order = np.arange(len(types))
+    for kind in (0, 1):
+        order[types == kind] = np.flatnonzero(types == kind)[::-1]
+    for path in session.file(TYPES).parent.glob("*.npy"):
+        array = np.load(path)
+        if path.name in (ACTIVITY, FLUORESCENCE):
+            np.save(path, np.asfortranarray(array[:, order]))
+        elif path.name.startswith("mpciROIs."):
+            np.save(path, array[order])
+    new_uuids(session.file(UUIDS))
+    write_one_tables(session.root)
+
+
+def exported(eid: str, folder: Path) -> None:
+    export_session(eid, "parquet", folder, overwrite=True)
+
+
+WHILE_LOADED: dict[str, tuple[Any, str, Callable[[OneSession], None], Callable[[str, Path], object], str]] = {
+    "load_or_embed": (meso, "activity_of", extracted_again, lambda eid, _: meso.load_or_embed(eid), "FOV"),
+    "plot_raster": (
+        meso, "_trial_strips", lambda session: align_again(session, 0.05, in_place=True),
+        lambda eid, _: meso.plot_raster(eid), "Behavior, FOV, Wheel",
+    ),
+    "activity": (
+        schemas.imaging.activity, "activity_of", extracted_again,
+        lambda eid, _: schemas.activity(schemas.ROI & {"eid": eid}), "FOV",
+    ),
+    "export": (schemas.exchange.export, "_sources", extracted_again, exported, "FOV"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", WHILE_LOADED)
+def test_a_session_that_is_read_again_while_it_is_loaded_is_refused(session, monkeypatch, tmp_path, call):
+    """Places, ranks and trials would be of other files than the activity."""
+    module, step, change, load, tables = WHILE_LOADED[call]
+    fill(SESSION_TABLES, {"eid": session.eid})
+    load(session.eid, tmp_path / "before")
+    taken = getattr(module, step)
+
+    def later(*args, **options):
+        change(session)
+        assert update([session.eid]).failures == []
+        monkeypatch.undo()
+        return taken(*args, **options)
+
+    monkeypatch.setattr(module, step, later)
+    with pytest.raises(DataError, match=f"session {session.eid}: files were read again .* rows of {tables} are others"):
+        load(session.eid, tmp_path / "meanwhile")
+    assert list((tmp_path / "meanwhile").glob("*")) == []
+    load(session.eid, tmp_path / "after")
+
+
 # ---------------------------------------------------------------- files of two writings
 
 
@@ -1108,6 +1226,45 @@ def test_a_mixture_is_no_more_when_the_rest_has_come_or_the_former_files_are_bac
         path.write_bytes(content)
     done = update([session.eid])
     assert done.changes and mixed(session) == []
+
+
+@pytest.mark.parametrize("when", ["killed", "meanwhile"])
+def test_files_of_a_half_copied_extraction_are_noted_when_an_update_reads_others_than_it_compared(
+    session, monkeypatch, when
+):
+    """The update was of other files; half of an extraction comes when its rows are gone, before they are read again."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    complete = schemas.upkeep.update._complete
+    types = np.load(session.file(TYPES))
+    types[np.flatnonzero(types == 0)[0]] = 1
+    np.save(session.file(TYPES), types)
+
+    def later(*args):
+        reverse_rois(session, ACTIVITY, FLUORESCENCE)
+        new_uuids(session.file(UUIDS))
+        if when == "killed":
+            raise Killed
+        complete(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.upkeep.update, "_complete", later)
+        if when == "killed":
+            with pytest.raises(Killed):
+                update([session.eid])
+        else:
+            done = update([session.eid])
+    if when == "killed":
+        done = update([session.eid])
+    note = done.notes[-1]
+    new, same = note.split("and others have not")
+    assert done.failures == [] and f"session {session.eid}: files of ROIs have changed" in new
+    assert all(f"alf/FOV_00/{name}" in new for name in (ACTIVITY, TYPES, UUIDS))
+    assert all(f"alf/FOV_00/{name}" in same for name in (CLASSIFIER, POSITIONS, PLACES, REGIONS))
+    (kept,) = mixed(session)
+    assert "files of ROIs have changed" in kept and "others have not" in kept
+    assert update([session.eid]).notes == []
+    reverse_rois(session, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
+    assert update([session.eid]).notes == [] and mixed(session) == []
 
 
 def behaviour_later(session: OneSession) -> None:
