@@ -16,6 +16,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -50,10 +51,19 @@ from schemas.queries.sessions import session_ids as sessions_of
 from schemas.queries.sessions import trial_events
 from schemas.queries.tags import add_tag, remove_tag
 from schemas.queries.tracking_runs import notes_on_fovs, tracking_run_of_sessions
-from schemas.rows import in_fovs, place_numbers
+from schemas.rows import in_fovs, not_empty, place_numbers
 from schemas.session import unchanged
 from schemas.storage.bulk import columns
-from schemas.work.filling import fill, fill_session, fill_sessions, fill_signal, not_read, registered, registered_of
+from schemas.work.filling import (
+    fill,
+    fill_session,
+    fill_sessions,
+    fill_signal,
+    not_read,
+    registered,
+    registered_of,
+    unread_fovs,
+)
 
 if TYPE_CHECKING:
     import datajoint as dj
@@ -167,30 +177,46 @@ def load_or_embed(
         A FOV is left out because it failed, some FOVs are deconvolved and others are not, or ``rerun`` could not read
         a file.
     """
-    from schemas.embedding import Embedding, EmbeddingParams, settings_of_session
+    from schemas.embedding import Embedding, EmbeddingParams
+    from schemas.imaging.signals import Signal
 
     schemas.activate()
     eid = registered(eid)
     if rerun:
         _read_again(eid)
+    asked = SignalSettings.named(signal)
+    settings = EmbeddingSettings(neurons_only=filter_neurons, signal=asked)
+    # usually everything is in the database: one statement
+    if asked or not_empty([unread_fovs(eid), Embedding & {"eid": eid, **EmbeddingParams.key_of(settings)}]) != [1]:
+        settings = _embedded(eid, settings)
+    _warn_of_failures(eid)
+    with unchanged(eid, schemas.FOV, *([Signal] if asked else [])):
+        return _loaded(eid, settings, restrict, scan_line_column, asked)
+
+
+def _embedded(eid: str, settings: EmbeddingSettings) -> EmbeddingSettings:
+    """Read, compute and embed what is not there of a session; return the settings of its embedding."""
+    from schemas.embedding import Embedding, EmbeddingParams, settings_of_session
+
     fill_session(eid, behavior=False)
-    if asked := SignalSettings.named(signal):
-        fill_signal(eid, asked)
-    settings = settings_of_session(eid, EmbeddingSettings(neurons_only=filter_neurons, signal=asked))
+    if settings.signal:
+        fill_signal(eid, settings.signal)
+    settings = settings_of_session(eid, settings)
     params = EmbeddingParams.key_of(settings)
     if not (Embedding & {"eid": eid, **params}):
         EmbeddingParams.add(settings)
         fill([Embedding], {"eid": eid, **params})
-    _warn_of_failures(eid)
-    with unchanged(eid, schemas.FOV):
-        return _loaded(eid, params, restrict, filter_neurons, scan_line_column, asked)
+    return settings
 
 
 def _loaded(
-    eid: str, params: dict, restrict: Rows, filter_neurons: bool, scan_line_column: int, asked: SignalSettings | None
+    eid: str, settings: EmbeddingSettings, restrict: Rows, scan_line_column: int, asked: SignalSettings | None
 ) -> dict[str, Any]:
     """Return what ``load_or_embed`` does, of a session that has been read and embedded."""
-    fovs, rois = _cells(eid, filter_neurons)
+    from schemas.embedding import EmbeddingParams
+
+    params = EmbeddingParams.key_of(settings)
+    fovs, rois = _cells(eid, settings.neurons_only)
     rows = chosen_rows(restrict, len(rois), "restrict", eid)
     # without rows, read one cell of each FOV for the number of frames and the frame times
     read = rows if len(rows) else np.unique(fovs, return_index=True)[1]
@@ -278,14 +304,19 @@ def _regions(region_ids: np.ndarray) -> dict[str, np.ndarray]:
     """Return acronyms and colours of regions, each (n,), from their ids; an id may be None."""
     unknown = {"acronym": "unknown", "rgb": "#808080"}
     ids, which = np.unique([NO_REGION if i is None else i for i in region_ids.tolist()], return_inverse=True)
-    asked = ", ".join(map(str, ids.astype(int).tolist()))
-    found = (schemas.BrainRegion & f"region_id in ({asked})").proj("acronym", "rgb").to_dicts() if asked else []
-    regions = {row["region_id"]: row for row in found}
+    regions = _known_regions(tuple(ids.astype(int).tolist()))
     return {
         column: np.array([regions.get(i, unknown)[name] for i in ids.tolist()], dtype)[which]
         # of the lengths of the columns in the database, whichever regions are there
         for column, name, dtype in (("region_labels", "acronym", "U32"), ("region_colors", "rgb", "U7"))
     }
+
+
+@lru_cache(maxsize=64)  # regions of the atlas never change, and each session has its own few
+def _known_regions(ids: tuple[int, ...]) -> dict[int, dict[str, Any]]:
+    """Return acronym and colour of regions by id; one statement, once in a process."""
+    asked = schemas.BrainRegion & f"region_id in ({', '.join(map(str, ids))})"
+    return {row["region_id"]: row for row in asked.proj("acronym", "rgb").to_dicts()} if ids else {}
 
 
 def _ranks(eid: str, params: dict, fovs: np.ndarray, rois: np.ndarray, n_cells: int, order: np.ndarray) -> np.ndarray:

@@ -118,7 +118,7 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     """
     filled, key = Filled(), {"eid": eid}
     # usually everything is in the database: one query instead of several for each table
-    missing, there = (FOVFolder.proj() & key) - Activity.proj(), Activity.proj() & key
+    missing, there = unread_fovs(eid), Activity.proj() & key
     if not behavior and not_empty([missing, there]) == [1]:
         return filled
     if behavior or missing:
@@ -131,6 +131,11 @@ def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> 
     if not (Activity & {"eid": eid}):
         raise DataError("no FOV of the session can be used", eid=eid, do=_first_reason(eid))
     return filled
+
+
+def unread_fovs(eid: str) -> dj.QueryExpression:
+    """Return the FOVs of a session that ONE lists, and that have no activity in the database."""
+    return (FOVFolder.proj() & {"eid": eid}) - Activity.proj()
 
 
 def fill_signal(eid: str, signal: SignalSettings) -> Filled:

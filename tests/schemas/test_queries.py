@@ -134,12 +134,12 @@ def test_a_fov_of_which_no_cell_is_in_all_sessions_is_noted_once(run):
     assert line.startswith("FOV_00: no cell is in all sessions of the set, although some are in several")
 
 
-def test_a_stored_session_is_loaded_with_twelve_statements(demo_sessions):
+def test_a_stored_session_is_loaded_with_ten_statements(demo_sessions):
     eid = demo_sessions[0]
     whole = meso.load_or_embed(eid)
     n = len(whole["isort"])
     for restrict in (None, [3, 1, 1], [], range(n - 1)):
-        assert number_of_statements(meso.load_or_embed, eid, restrict=restrict) <= 12
+        assert number_of_statements(meso.load_or_embed, eid, restrict=restrict) <= 10
 
 
 def test_matching_takes_two_statements_for_each_session(run, demo_sessions):
