@@ -320,9 +320,9 @@ def test_every_trial_has_an_outcome(ndc, demo_truth, demo_sessions):
 
 
 def test_running_again_changes_nothing(ndc, demo_sessions):
-    before = schemas.NDCResult.Curve.proj("score_mean", "null_mean", "p_value").to_dicts(order_by="KEY")
     # what other tests have asked for; no curve needs the stored model of a mouse
-    fill([schemas.Embedding, schemas.RasterTiles, schemas.ChoiceModel])
+    fill([schemas.Embedding, schemas.RasterTiles, schemas.ChoiceModel, schemas.NDCResult])
+    before = schemas.NDCResult.Curve.proj("score_mean", "null_mean", "p_value").to_dicts(order_by="KEY")
     filled = fill()
     assert {table: n for table, n in filled.made.items() if n} == {}
     assert filled.errors == errors() == []
