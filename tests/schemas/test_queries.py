@@ -350,7 +350,7 @@ assert scheduler.done
         ("schemas.activate()", 10),
         ("schemas.activate()\nfrom schemas.work.reports import status\nassert status()", 29),
         ("schemas.activate()\nfrom schemas.queries.sessions import sessions\nassert len(sessions()) > 1", 29),
-        ("import meso\nassert meso.load_or_embed('{eid}')", 21),
+        ("import meso\nassert meso.load_or_embed('{eid}')", 22),
         (RASTER, 39),
         (CURVES, 59),
         (IDLE_SCHEDULER, 19),
