@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import datajoint as dj
 
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.drift import NOTED_CHANGE, change_over_days
 from pipeline.decoding.fits.families import ALPHA
 from pipeline.decoding.fits.together import least_q, shuffles_needed
 from pipeline.decoding.strata import ENOUGH
@@ -306,6 +307,8 @@ class _Stored:
         #: Rows of NDCComparison.Trend by settings; and of DayTrend by settings and quantity.
         self.grid_trends = {row["ndc_params"]: row for row in (NDCComparison.Trend & self.family).to_dicts()}
         self.day_trends = self._day_trends()
+        #: Rows of NDCComparison.Result by settings and session, with the drift; NULL: compared before version 31.
+        self.compared = self._compared()
 
     def _results(self) -> list[dict[str, Any]]:
         """Return the rows of NDCResult by date, with their rows of NDCResult.Curve under 'curve'."""
@@ -344,20 +347,24 @@ class _Stored:
             trend["values"][row["eid"]] = tuple(row["day_value" + end] for end in ("", "_low", "_high"))
         return found
 
+    def _compared(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """Return the rows of NDCComparison.Result by settings and session, with those of NDCComparison.Drift."""
+        results = NDCComparison.Result & self.family & self.session_set & self.params
+        rows = results.join(NDCComparison.Drift, left=True).to_dicts()
+        return {(row["ndc_params"], row["eid"]): row for row in rows}
+
     def _rows(self) -> list[dict[str, Any]]:
         """Return the rows of NDCResult joined with the other tables that ``COLUMNS`` needs."""
         behavior = (Behavior & [{"eid": eid} for eid in self.dates]).proj("performance").to_dicts()
         performance = {row["eid"]: row["performance"] for row in behavior}
         of_params = {row["ndc_params"]: row for row in self.of_params}
-        compared = NDCComparison.Result & self.family & self.session_set & self.params
-        comparison = {(row["ndc_params"], row["eid"]): row for row in compared.to_dicts()}
-        nothing = {"q_value": None, "k_star_common": None}
+        nothing = {"q_value": None, "k_star_common": None, "drift_share": None}
         n_judged = self._n_judged()
         return [
             {
                 # the row of the result last: of columns in several tables its values count
                 **self.of_set, **of_params[row["ndc_params"]], **self.family,
-                **comparison.get((row["ndc_params"], row["eid"]), nothing), **row,
+                **self.compared.get((row["ndc_params"], row["eid"]), nothing), **row,
                 "feature_signal": self.signals[row["ndc_params"], row["eid"]],
                 "performance": performance.get(row["eid"]),
                 "q_least": None if p_of(row) is None
@@ -379,6 +386,7 @@ class _Stored:
             *self._mixed_signals(eids), *self._mixed_environments(),
             *self._only_trials(), *(text for one in self.settings for text in _easy_null(one)),
             *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
+            *self._drifting(),
         ]  # fmt: skip
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
@@ -429,6 +437,28 @@ class _Stored:
                     f"{ENOUGH} only a strong code can be found, and 'at chance' says little"
                 )
         return notes
+
+    def _drifting(self) -> list[str]:
+        """Return a note if the drift of the activity within sessions changes over the days, with the targets."""
+        first, found = min(self.dates.values()), {}
+        for name, key, one in zip(names_of(self.settings), self.params, self.settings, strict=True):
+            shares = {eid: row["drift_share"] for (asked, eid), row in self.compared.items()
+                      if asked == key["ndc_params"] and row["drift_share"] is not None}  # fmt: skip
+            change = change_over_days(list(shares.values()), [(self.dates[eid] - first).days for eid in shares])
+            # trials that are shuffled for each cell have no noise that cells share
+            if abs(change) >= NOTED_CHANGE and not one.trial_shuffled:
+                found[name] = change, shares
+        if not found:
+            return []
+        change, shares = next(iter(found.values()))
+        least, most = (pick(shares, key=shares.__getitem__) for pick in (min, max))
+        text = (
+            f"{', '.join(found)}: the activity drifts {'more' if change > 0 else 'less'} within sessions from day to "
+            f"day (slow: {shares[least]:.0%} of a cell's variance on {self.dates[least]}, {shares[most]:.0%} on "
+            f"{self.dates[most]}). Cells share such noise, and it changes the shape of curves: a trend of the code may "
+            "be of this; trial_shuffled=True gives curves without it"
+        )
+        return [text]
 
     def _unreachable_q(self) -> list[str]:
         """Return a note if no single curve can have q <= 0.05: p has a smallest value, that of its shuffles."""

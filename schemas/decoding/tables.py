@@ -15,6 +15,7 @@ import numpy as np
 from pipeline import decoding
 from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.drift import drift_share
 from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
@@ -954,6 +955,15 @@ class NDCComparison(WholeDelete, dj.Computed):
         day_value_high=null : float64
         """
 
+    class Drift(dj.Part):
+        definition = """
+        # how slow the activity of a session is: where this changes over the days, so do the curves
+        -> master
+        -> NDCResult
+        ---
+        drift_share=null : float64      # of the variance of a cell, mean: see pipeline.decoding.drift; NULL: few trials
+        """
+
     @property
     def key_source(self):
         return _complete(NDCFamily, NDCFamily.Member)
@@ -961,7 +971,7 @@ class NDCComparison(WholeDelete, dj.Computed):
     @classmethod
     def invalidate(cls, task: dict) -> None:
         """Delete the comparisons that include a task, which has a new curve; ``populate`` computes them again."""
-        _invalidate(cls, NDCFamily.with_task(task), (cls.Result, cls.Trend, cls.DayTrend, cls.DayValue))
+        _invalidate(cls, NDCFamily.with_task(task), (cls.Result, cls.Trend, cls.DayTrend, cls.DayValue, cls.Drift))
 
     def make_fetch(self, key):
         members = (NDCFamily.Member & key).proj()
@@ -993,16 +1003,17 @@ class NDCComparison(WholeDelete, dj.Computed):
             rows,
             *(
                 [row for task in together.values() for row in getattr(task, name)]
-                for name in ("grid_trends", "day_trends", "day_values")
+                for name in ("grid_trends", "day_trends", "day_values", "drifts")
             ),
         )
 
-    def make_insert(self, key, counts, rows, grid_trends, day_trends, day_values):
+    def make_insert(self, key, counts, rows, grid_trends, day_trends, day_values, drifts):
         self.insert1({**key, **counts, **Environment.current()})
         self.Result.insert({**key, **row} for row in rows)
         self.Trend.insert({**key, **row} for row in grid_trends)
         self.DayTrend.insert({**key, **row} for row in day_trends)
         self.DayValue.insert({**key, **row} for row in day_values)
+        self.Drift.insert({**key, **row} for row in drifts)
 
 
 def _curves_key(members: dj.QueryExpression) -> str:
@@ -1030,14 +1041,15 @@ class _Together:
     ----------
     common : dict of str to int
         k* at the common ceiling by session. Sessions at chance are not in it: their ceiling is no measure of a code.
-    grid_trends, day_trends, day_values : list of dict
-        Rows of NDCComparison.Trend, DayTrend and DayValue.
+    grid_trends, day_trends, day_values, drifts : list of dict
+        Rows of NDCComparison.Trend, DayTrend, DayValue and Drift.
     """
 
     common: dict[str, int]
     grid_trends: list[dict[str, Any]]
     day_trends: list[dict[str, Any]]
     day_values: list[dict[str, Any]]
+    drifts: list[dict[str, Any]]
 
     @classmethod
     def of(cls, task: dict) -> _Together:
@@ -1055,7 +1067,19 @@ class _Together:
                 {**task, "eid": row["eid"], **value}
                 for trend in trends for row, value in zip(rows, value_rows(trend), strict=True)
             ],
+            [{**task, "eid": row["eid"], "drift_share": number(_drift({**task, "eid": row["eid"]}, settings))}
+             for row in rows],
         )  # fmt: skip
+
+
+def _drift(key: dict, settings: NDCSettings) -> float:
+    """Return how much of the activity of a session's usable trials is slow."""
+    features = np.asarray((TrialFeatures & key).fetch1("trial_features"))
+    labels, outcome = (TrialFeatures.Trial & key & _with_features(settings)).to_arrays(
+        _label_column(settings), "trial_outcome", order_by="trial"
+    )
+    usable = outcome == "usable"
+    return drift_share(features[usable], labels[usable].astype(np.float64))
 
 
 def _curves_by_date(task: dict) -> tuple[list[dict[str, Any]], list[int], list[decoding.NDCCurve]]:

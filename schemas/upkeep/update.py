@@ -70,7 +70,7 @@ from schemas.work.reports import retry
 
 #: Tables whose rows are kept in FormerResult, and the parts that belong to a result.
 RESULTS: dict[type[dj.Table], tuple[str, ...]] = {
-    NDCResult: ("Curve",), NDCComparison: ("Result", "Trend", "DayTrend", "DayValue"),
+    NDCResult: ("Curve",), NDCComparison: ("Result", "Trend", "DayTrend", "DayValue", "Drift"),
     NDCPopulation: ("Slope", "Mean", "Difference"), TransferResult: ("Train",), TransferMatrix: ("Pair",),
     Embedding: ("Rank",), ImportedOrder: ("Rank",), Stability: ("Day", "Pair", "Gap", "Slope", "Control"),
     SharedEmbedding: ("Rank",),

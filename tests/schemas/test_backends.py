@@ -36,8 +36,9 @@ tables = [schemas.Behavior.Trial, schemas.Wheel, schemas.FOV, schemas.FOV.Source
           schemas.Activity.Trace, schemas.Embedding.Rank, schemas.TrackedFOV.Member, schemas.SharedCells.Cell,
           schemas.NDCParams, schemas.TrialFeatures, schemas.NDCResult, schemas.NDCResult.Curve, schemas.NDCResult.Trial,
           schemas.NDCFamily.Member, schemas.NDCComparison.Result, schemas.NDCComparison.Trend,
-          schemas.NDCComparison.DayTrend, schemas.NDCComparison.DayValue, schemas.TransferTask,
-          schemas.TransferResult, schemas.TransferResult.Train, schemas.TransferMatrix, schemas.TransferMatrix.Pair]
+          schemas.NDCComparison.DayTrend, schemas.NDCComparison.DayValue, schemas.NDCComparison.Drift,
+          schemas.TransferTask, schemas.TransferResult, schemas.TransferResult.Train, schemas.TransferMatrix,
+          schemas.TransferMatrix.Pair]
 dump = {}
 for table in tables:
     rows = [{name: digest(value) for name, value in row.items()} for row in table().to_dicts()]

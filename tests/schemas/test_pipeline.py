@@ -14,10 +14,12 @@ import schemas
 from drawing.curves import DrawableRun
 from drawing.screen import print_run
 from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penalty_scores
+from pipeline.decoding.drift import drift_share
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
 from pipeline.settings.curves import with_beyond
 from populate_scripts import demo
+from schemas.decoding.results import stored_run
 from schemas.decoding.rows import ndc_curve
 from schemas.decoding.run import match_cells, run_ndc
 from schemas.decoding.shuffles import shuffles
@@ -434,6 +436,36 @@ def test_the_planted_fall_is_found_in_these_days(demo_sessions):
         at_k = [next(p for p in row["curve"] if p["k"] == score["trend_k"])["score_mean"] for row in rows]
         assert [score["values"][row["eid"]][0] for row in rows] == pytest.approx(at_k)
     forget(*settings)
+
+
+def test_drift_that_grows_from_day_to_day_is_noted(ndc):
+    drifts = schemas.NDCComparison.Drift & ndc.family
+    rows = drifts.to_dicts()
+    assert len(rows) == sum(map(len, ndc.curves.values()))
+    for row in rows[:2]:
+        place = {name: row[name] for name in schemas.TrialFeatures.primary_key}
+        features = (schemas.TrialFeatures & place).fetch1("trial_features")
+        labels = (schemas.TrialFeatures.Trial & place & {"trial_outcome": "usable"}).to_arrays(
+            "trial_label", order_by="trial"
+        )
+        assert row["drift_share"] == pytest.approx(drift_share(features, labels.astype(float)))
+    assert not [note for note in ndc.notes if "drifts" in note]
+    target = ndc.targets[0]
+    mine = [row for row in rows if row["ndc_params"] == target.ndc_params]
+    dates = {row["eid"]: row["session_date"] for row in target.curves}
+    mine.sort(key=lambda row: dates[row["eid"]])
+    table = schemas.NDCComparison.Drift()
+    try:
+        for row, share in zip(mine, (0.02, 0.05, 0.2, 0.4), strict=True):
+            table.update1({**row, "drift_share": share})
+        again = stored_run(ndc.session_set, [one.ndc_params for one in ndc.targets])
+        (note,) = [note for note in again.notes if "drifts" in note]
+    finally:
+        for row in mine:
+            table.update1(row)
+    first, last = dates[mine[0]["eid"]], dates[mine[-1]["eid"]]
+    assert note.startswith(f"{target.name}: the activity drifts more within sessions from day to day (slow: 2% of ")
+    assert f"2% of a cell's variance on {first}, 40% on {last}" in note and "trial_shuffled=True" in note
 
 
 def test_a_family_says_if_a_single_clear_curve_cannot_reach_q(ndc, demo_sessions, tracking, capsys):

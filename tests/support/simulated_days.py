@@ -9,6 +9,7 @@ from functools import cache, partial
 import numpy as np
 
 from pipeline.decoding import CurveFit, fit_curve, neuron_dropping_curve
+from pipeline.decoding.drift import drift_share
 from pipeline.decoding.fits.uncertainty import RULES, score_interval, score_variance
 from support.populations import EPS, KINDS, Population, population
 
@@ -140,22 +141,47 @@ def _sparse(share: float, rng: np.random.Generator) -> Population:
 @cache
 def day_curve(truth: str, share: float, number: int, penalty: str = "scaled", R: int = 10) -> CurveFit:
     """Return the fitted curve of a simulated session."""
-    rng = np.random.default_rng([TRUTHS.index(truth), round(1e6 * share), number, 23])
-    X, y = session(truth, share, rng)
+    X, y = _day(truth, share, number)
     curve = neuron_dropping_curve(X, y, ks=[*KS, X.shape[1]], R=R, n_label_shuffles=0, penalty=penalty, seed=number)
     return fit_curve(curve.ks, curve.scores, influences=curve.influences, n_bootstrap=100, seed=number)
 
 
+@cache
+def day_drift(truth: str, share: float, number: int) -> float:
+    """Return how much of the activity of the session of `day_curve` is slow."""
+    return drift_share(*_day(truth, share, number))
+
+
+def _day(truth: str, share: float, number: int) -> tuple[np.ndarray, np.ndarray]:
+    return session(truth, share, np.random.default_rng([TRUTHS.index(truth), round(1e6 * share), number, 23]))
+
+
 def mice(truth: str, n_days: int, n_mice: int, n_bank: int, compute=map) -> list[list[CurveFit]]:
     """Return the curves of simulated mice: each day is one of a bank of sessions."""
-    shares = np.linspace(0, 1, n_days) if truth != "same" else np.zeros(n_days)
+    shares = _shares(truth, n_days)
     tasks = [(float(share), number) for share in sorted(set(shares)) for number in range(n_bank)]
     bank = dict(zip(tasks, compute(partial(_of_task, truth), tasks), strict=True))
+    return [[bank[float(s), int(i)] for s, i in zip(shares, chosen, strict=True)]
+            for chosen in _sessions_of_mice(truth, n_days, n_mice, n_bank)]  # fmt: skip
+
+
+def drifts(truth: str, n_days: int, n_mice: int, n_bank: int) -> list[list[float]]:
+    """Return how much of the activity is slow on each day of the mice of `mice`."""
+    shares = _shares(truth, n_days)
+    return [[day_drift(truth, float(s), int(i)) for s, i in zip(shares, chosen, strict=True)]
+            for chosen in _sessions_of_mice(truth, n_days, n_mice, n_bank)]  # fmt: skip
+
+
+def _shares(truth: str, n_days: int) -> np.ndarray:
+    return np.linspace(0, 1, n_days) if truth != "same" else np.zeros(n_days)
+
+
+def _sessions_of_mice(truth: str, n_days: int, n_mice: int, n_bank: int) -> list[np.ndarray]:
+    """Return the number of the session in the bank, for each mouse and day."""
     rng = np.random.default_rng([TRUTHS.index(truth), n_days, 24])
     # sessions of one mouse are different ones, also where nothing changes
-    numbers = [rng.permutation(n_bank)[:n_days] if n_bank >= n_days else rng.integers(n_bank, size=n_days)
-               for _ in range(n_mice)]  # fmt: skip
-    return [[bank[float(s), int(i)] for s, i in zip(shares, chosen, strict=True)] for chosen in numbers]
+    return [rng.permutation(n_bank)[:n_days] if n_bank >= n_days else rng.integers(n_bank, size=n_days)
+            for _ in range(n_mice)]  # fmt: skip
 
 
 def _of_task(truth: str, task: tuple[float, int]) -> CurveFit:

@@ -29,6 +29,11 @@ def make() -> None:
     views.queries = dict  # those of this version show the new columns
     migrations.init(migrations=migrations.MIGRATIONS[:13])
     version_1.insert_rows()
+    insert_comparison()
+
+
+def insert_comparison() -> None:
+    """Insert a comparison of the two curves of version 1."""
     for eid, p in zip(version_1.EIDS, (0.01, 0.02), strict=True):  # which version 1 did not have
         decoding.NDCResult.update1({**TASK, "eid": eid, "p_largest": p})
     key = decoding.NDCFamily.add([TASK])

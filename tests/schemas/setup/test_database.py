@@ -1059,6 +1059,37 @@ def test_embeddings_of_version_29_are_of_what_each_fov_was_read_with(old_tables)
     assert old.run(OLD_EMBEDDINGS) == {"same": True, "signal": None, "other": True, "jobs": 0}
 
 
+OLD_DRIFTS = """
+import json
+import schemas
+from schemas.decoding.results import stored_run
+from schemas.work.filling import fill
+from support.version_13 import TASK
+
+schemas.activate()
+seen = []
+for when in ("before", "again"):
+    run = stored_run(TASK["session_set"], [TASK["ndc_params"]])
+    drifts = (schemas.NDCComparison.Drift & run.family).to_dicts()
+    seen.append({"q": run.table["q_value"].tolist(), "drifts": [row["drift_share"] for row in drifts]})
+    (schemas.NDCComparison & run.family).delete(prompt=False)
+    assert not fill([schemas.NDCComparison], run.family).errors
+print(json.dumps(seen))
+"""
+
+
+def test_comparisons_of_version_30_know_no_drift_until_they_are_made_again(old_tables):
+    old, table = old_tables(30), "__n_d_c_comparison__drift"
+    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+    assert old.database.query(exists, args=(old.prefix + "decoding", table)).fetchone()[0] == 0
+    old.upgrade("comparisons: drift within the sessions")
+    here, new = old.declared("decoding", table)
+    assert here == new != {}
+    before, again = old.run(OLD_DRIFTS)
+    assert before == {"q": [0.02, 0.02], "drifts": []}
+    assert again == {"q": [0.02, 0.02], "drifts": [None, None]}  # too few trials to say
+
+
 # ---------------------------------------------------------------- views
 
 
