@@ -6,11 +6,13 @@ import dataclasses
 import datetime
 import functools
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
 import numpy as np
+from datajoint.errors import DuplicateError
 
 from pipeline import decoding
 from pipeline.behavior.trial_columns import first_failed
@@ -120,12 +122,36 @@ class NDCTask(WholeDelete, dj.Manual):
     -> NDCParams
     """
 
+    class WithoutCurve(dj.Part):
+        definition = """
+        # a task whose features were requested, for a transfer, and no curve
+        -> master
+        """
+
     @classmethod
     def ask(cls, session_set: dict, params: Iterable[dict]) -> None:
         """Request the curves of a set of sessions by keys of NDCParams, and the signals that are decoded."""
-        keys = list(params)
-        cls.insert(({**session_set, **key} for key in keys), skip_duplicates=True)
-        with_signal = (NDCParams & keys & "decoded_signal <> ''").to_dicts() if keys else []
+        tasks = [{**session_set, **key} for key in params]
+        cls.insert(tasks, skip_duplicates=True)
+        if tasks:
+            (cls.WithoutCurve & tasks).delete_quick()
+        cls._ask_signals(session_set, tasks)
+
+    @classmethod
+    def ask_features(cls, session_set: dict, params: Iterable[dict]) -> None:
+        """Request what curves are made of, and no curves, unless they are requested too."""
+        tasks = [{**session_set, **key} for key in params]
+        for task in tasks:
+            # the mark is of him who inserts the task: somebody else may ask for the curve at this moment
+            with suppress(DuplicateError), cls.connection.transaction:
+                cls.insert1(task)
+                cls.WithoutCurve.insert1(task)
+        cls._ask_signals(session_set, tasks)
+
+    @classmethod
+    def _ask_signals(cls, session_set: dict, tasks: list[dict]) -> None:
+        params = [{"ndc_params": task["ndc_params"]} for task in tasks]
+        with_signal = (NDCParams & params & "decoded_signal <> ''").to_dicts() if params else []
         if with_signal:
             eids = (SessionSet.Member & session_set).to_arrays("eid").tolist()
             SignalTask.ask(eids, [settings_of(row).own_signal for row in with_signal])
@@ -499,7 +525,7 @@ class NDCResult(WholeDelete, dj.Computed):
         expected = NDCTask.proj() * SessionSet.Member.proj()
         waiting = without_failed(expected - TrialFeatures.proj(), TrialFeatures, Behavior)
         # renamed, so that one session that is waiting holds back all of its set
-        return TrialFeatures.proj() - waiting.proj(waiting_eid="eid")
+        return TrialFeatures.proj() - waiting.proj(waiting_eid="eid") - NDCTask.WithoutCurve.proj()
 
     @classmethod
     def invalidate_others(cls, features: dict) -> None:
@@ -1271,9 +1297,14 @@ class TransferTask(WholeDelete, dj.Manual):
         for one in settings:
             check_transfer(one, scaler)
         params = NDCParams.add_all(settings)
-        NDCTask.ask(session_set, params)
-        cls.insert(({**session_set, **key, "scaler": scaler} for key in params), skip_duplicates=True)
+        cls.ask(session_set, [(key, scaler) for key in params])
         return params
+
+    @classmethod
+    def ask(cls, session_set: dict, asked: Sequence[tuple[dict, str]]) -> None:
+        """Insert the tasks of a set by keys of NDCParams and scaler, unless they are in the table."""
+        NDCTask.ask_features(session_set, [key for key, _ in asked])
+        cls.insert(({**session_set, **key, "scaler": scaler} for key, scaler in asked), skip_duplicates=True)
 
 
 @schema

@@ -611,7 +611,7 @@ def _set_question(key: dict) -> dict[str, Any]:
         **key, "eids": (SessionSet.Member & key).to_arrays("eid", order_by="eid").tolist(),
         "run": {name: row[name] for name in TrackingRun.primary_key},
         "rule": {argument: row[column] for column, argument in RULE.items()},
-        "tasks": (NDCTask & key).to_arrays("ndc_params", order_by="ndc_params").tolist(),
+        "tasks": (NDCTask - NDCTask.WithoutCurve.proj() & key).to_arrays("ndc_params", order_by="ndc_params").tolist(),
         "transfers": [[row["ndc_params"], row["scaler"]] for row in (TransferTask & key).to_dicts(order_by="KEY")],
         "stability": (StabilityTask & key).proj().to_dicts(order_by="KEY"),
         "shared_embeddings": (SharedEmbeddingTask & key).proj().to_dicts(order_by="KEY"),
@@ -808,11 +808,9 @@ def _ask_curves(sets: list[dict], keys: dict[str, dict | None]) -> None:
     for question in sets:
         if key := keys[question["session_set"]]:
             NDCTask.ask(key, [{"ndc_params": params} for params in question["tasks"]])
-            TransferTask.insert(
-                # an update of before version 21 knows no transfers
-                ({**key, "ndc_params": params, "scaler": scaler} for params, scaler in question.get("transfers", ())),
-                skip_duplicates=True,
-            )
+            # an update of before version 21 knows no transfers
+            asked = question.get("transfers", ())
+            TransferTask.ask(key, [({"ndc_params": params}, scaler) for params, scaler in asked])
 
 
 def _new_tasks(sets: list[dict], keys: dict[str, dict | None]) -> dict[tuple[str, str], tuple[str, str]]:

@@ -18,6 +18,7 @@ from pipeline.errors import ArgumentError
 from schemas.decoding.shuffles import shuffles
 from schemas.decoding.tables import _common_trials
 from schemas.tracking import TrackingRun
+from schemas.upkeep import update
 from schemas.work.filling import fill
 
 SETTINGS = NDCSettings("stimulus", ks=(8,), r=4, n_label_shuffles=19, penalty="scaled", null="permute")
@@ -127,6 +128,30 @@ def test_new_features_delete_the_results_of_the_task(run, demo_sessions):
     schemas.TransferResult.invalidate_task({**task, "eid": demo_sessions[2]})
     assert len(schemas.TransferResult & task) == len(schemas.TransferMatrix & task) == 0
     assert not fill([schemas.TransferResult, schemas.TransferMatrix], task).errors
+
+
+def test_no_curve_is_computed_that_nobody_asked_for(run):
+    task = {**run.session_set, "ndc_params": run.targets[0].ndc_params}
+    params = [{"ndc_params": task["ndc_params"]}]
+    assert not fill([schemas.NDCResult], task).errors
+    assert len(schemas.NDCResult().key_source & task) == len(schemas.NDCResult & task) == 0
+    schemas.NDCTask.ask(run.session_set, params)
+    assert len(schemas.NDCResult().key_source & task) == 4
+    # a transfer that is asked for again takes no curve away
+    schemas.TransferTask.add(run.session_set, [run.targets[0].settings], "own")
+    assert len(schemas.NDCResult().key_source & task) == 4
+    schemas.NDCTask.WithoutCurve.insert1(task)
+
+
+def test_an_update_asks_for_the_transfer_alone_again(run):
+    task = {**run.session_set, "ndc_params": run.targets[0].ndc_params}
+    question = update._set_question(run.session_set)
+    assert (question["tasks"], question["transfers"]) == ([], [[task["ndc_params"], "own"]])
+    (schemas.NDCTask & task).delete()
+    update._ask_curves([question], {task["session_set"]: run.session_set})
+    assert len(schemas.TransferTask & task) == len(schemas.NDCTask.WithoutCurve & task) == 1
+    assert not fill([schemas.TrialFeatures, schemas.TransferResult, schemas.TransferMatrix], task).errors
+    assert len(schemas.TransferMatrix & task) == 1 and not len(schemas.NDCResult().key_source & task)
 
 
 @pytest.mark.one_backend

@@ -1090,6 +1090,28 @@ def test_comparisons_of_version_30_know_no_drift_until_they_are_made_again(old_t
     assert again == {"q": [0.02, 0.02], "drifts": [None, None]}  # too few trials to say
 
 
+OLD_TASKS = """
+import json
+import schemas
+from support.version_13 import TASK
+
+schemas.activate()
+place = {"session_set": TASK["session_set"]}
+schemas.NDCTask.ask_features(place, [{"ndc_params": TASK["ndc_params"]}])
+print(json.dumps({"without": len(schemas.NDCTask.WithoutCurve()), "curves": len(schemas.NDCResult() & TASK)}))
+"""
+
+
+def test_tasks_of_version_31_are_tasks_of_curves(old_tables):
+    old, table = old_tables(31), "n_d_c_task__without_curve"
+    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+    assert old.database.query(exists, args=(old.prefix + "decoding", table)).fetchone()[0] == 0
+    old.upgrade("transfer: tasks without a curve")
+    here, new = old.declared("decoding", table)
+    assert here == new != {}
+    assert old.run(OLD_TASKS) == {"without": 0, "curves": 2}
+
+
 # ---------------------------------------------------------------- views
 
 
