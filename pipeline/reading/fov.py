@@ -502,7 +502,7 @@ class _FOVReader:
         samples = [sample_of(found, SHIFT_GROUPS) for found in (fluorescence, deconvolved)]
         if not all(np.isfinite(sample).all() for sample in samples):
             return
-        rois, _ = sampled(*fluorescence.shape, SHIFT_GROUPS)
+        rois, _ = sampled(*fluorescence.shape, n_groups=SHIFT_GROUPS)
         at_ends = np.isin(rois, sampled(*fluorescence.shape)[0])
         beaten = share_of_others_beaten(*(sample[at_ends] for sample in samples))
         if beaten is not None and beaten < MIN_BEATEN_BY_OWN:
@@ -514,7 +514,7 @@ class _FOVReader:
                 found=f"{beaten:.0%}; in another order it is 50 %. Are the files of two extractions?",
                 do="Give both files of the same extraction. If the deconvolved activity is right, remove the other",
             )
-        if shifted := shifted_lines(*samples, rois):
+        if shifted := shifted_lines(*samples, rois=rois):
             first, count, lines = shifted
             last = min(first + GROUP, fluorescence.shape[1]) - 1
             raise self._fail(

@@ -1010,7 +1010,8 @@ from schemas.upkeep.mixtures import mixtures_of
 from support import version_1
 
 schemas.activate()
-print(json.dumps([mixtures_of(version_1.EIDS[0]), len(schemas.RegisteredUIDs.OtherPlaces()), len(schemas.NDCResult())]))
+mixtures = mixtures_of(version_1.EIDS[:1])
+print(json.dumps([mixtures, len(schemas.RegisteredUIDs.OtherPlaces()), len(schemas.NDCResult())]))
 """
 
 
@@ -1024,7 +1025,7 @@ def test_updates_of_version_28_say_nothing_of_files_of_two_writings(old_tables):
     for place in parts.items():
         here, new = old.declared(*place)
         assert here == new != {}, place
-    assert old.run(OLD_UPDATES) == [[], 0, 2]
+    assert old.run(OLD_UPDATES) == [{}, 0, 2]
 
 
 OLD_EMBEDDINGS = """
@@ -1057,6 +1058,31 @@ def test_embeddings_of_version_29_are_of_what_each_fov_was_read_with(old_tables)
         here, new = old.declared("embedding", table)
         assert here == new != {}, table
     assert old.run(OLD_EMBEDDINGS) == {"same": True, "signal": None, "other": True, "jobs": 0}
+
+
+OLD_DELETIONS = """
+import json
+import schemas
+from schemas.provenance import Deletion
+from schemas.upkeep.mixtures import mixtures_of
+from support import version_1
+
+schemas.activate()
+eid = version_1.EIDS[0]
+before = [len(Deletion()), len(Deletion.File()), mixtures_of([eid])]
+(schemas.Session & {"eid": eid}).delete(prompt=False)
+print(json.dumps([before, Deletion.to_dicts(order_by="deleted_at DESC", limit=1)[0]["deleted_table"]]))
+"""
+
+
+def test_deletions_of_version_30_have_no_files_and_stay(old_tables):
+    old = old_tables(30)
+    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
+    assert old.database.query(exists, args=(old.prefix + "provenance", "deletion__file")).fetchone()[0] == 0
+    old.upgrade("files of deleted rows")
+    here, new = old.declared("provenance", "deletion__file")
+    assert here == new != {}
+    assert old.run(OLD_DELETIONS) == [[1, 0, {}], "Session"]
 
 
 # ---------------------------------------------------------------- views
