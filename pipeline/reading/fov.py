@@ -499,12 +499,13 @@ class _FOVReader:
         """
         if fluorescence.shape != deconvolved.shape or fluorescence.ndim != 2:
             return
-        samples = [sample_of(found, SHIFT_GROUPS) for found in (fluorescence, deconvolved)]
-        if not all(np.isfinite(sample).all() for sample in samples):
+        traces, events = (sample_of(found, SHIFT_GROUPS) for found in (fluorescence, deconvolved))
+        if not (np.isfinite(traces).all() and np.isfinite(events).all()):
             return
-        rois, _ = sampled(*fluorescence.shape, n_groups=SHIFT_GROUPS)
-        at_ends = np.isin(rois, sampled(*fluorescence.shape)[0])
-        beaten = share_of_others_beaten(*(sample[at_ends] for sample in samples))
+        n_frames, n_rois = fluorescence.shape
+        rois, _ = sampled(n_frames, n_rois, SHIFT_GROUPS)
+        at_ends = np.isin(rois, sampled(n_frames, n_rois)[0])
+        beaten = share_of_others_beaten(traces[at_ends], events[at_ends])
         if beaten is not None and beaten < MIN_BEATEN_BY_OWN:
             raise self._fail(
                 SIGNALS["deconvolved"],
@@ -514,9 +515,9 @@ class _FOVReader:
                 found=f"{beaten:.0%}; in another order it is 50 %. Are the files of two extractions?",
                 do="Give both files of the same extraction. If the deconvolved activity is right, remove the other",
             )
-        if shifted := shifted_lines(*samples, rois=rois):
+        if shifted := shifted_lines(traces, events, rois):
             first, count, lines = shifted
-            last = min(first + GROUP, fluorescence.shape[1]) - 1
+            last = min(first + GROUP, n_rois) - 1
             raise self._fail(
                 SIGNALS["deconvolved"],
                 f"the ROIs are shifted against those in {SIGNALS['fluorescence']}",

@@ -54,7 +54,8 @@ def sampled(n_frames: int, n_rois: int, n_groups: int = 2) -> tuple[np.ndarray, 
 
 def sample_of(traces: np.ndarray, n_groups: int = 2) -> np.ndarray:
     """Return (n, T') float32 of traces (T, N): see ``sampled``."""
-    rois, frames = sampled(*traces.shape, n_groups=n_groups)
+    n_frames, n_rois = traces.shape
+    rois, frames = sampled(n_frames, n_rois, n_groups)
     groups = np.split(rois, np.flatnonzero(np.diff(rois) > 1) + 1)
     found = [np.array(traces.T[group[0] : group[-1] + 1])[:, frames] for group in groups]
     return np.concatenate(found, dtype=np.float32)
