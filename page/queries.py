@@ -106,7 +106,7 @@ def session(eid: str) -> dict[str, Any]:
         "embeddings": [{**found, "title": _embedding_title(found)}
                        for found in embeddings.to_dicts(order_by="embedding_params")],
         "errors": _of_sessions(reports.errors(tables_by_session(), {"eid": eid}, stack=True)),
-        "notes": [*map(str, mixtures_of([eid]).get(eid, ())),
+        "notes": [*(f"{one}: then run meso update {eid}" for one in mixtures_of([eid]).get(eid, ())),
                   *(text.removeprefix(f"session {eid}, ") for text in doubts_of([eid]).get(eid, ()))],
         "neighbours": _neighbours(eid, info[0]["subject"]),
     }  # fmt: skip

@@ -1357,6 +1357,7 @@ def test_notes_are_counted_by_status_listed_by_verify_and_shown_on_the_page(sess
     assert kinds == ["mixed", "doubt"]
     first, second = page.queries.session(session.eid)["notes"]
     assert first.startswith("files of ROIs have changed (alf/FOV_00/") and second == "planted"
+    assert first.endswith(f"then run meso update {session.eid}")
 
 
 def move_clock(session: OneSession) -> None:
