@@ -23,8 +23,6 @@ from schemas.server.binding import MODULES, auto_populated, table_modules
 MAX_RECORDED_KEYS = 1000
 #: What people wrote by hand, and no file has: a record of its own says which tags sessions had.
 TAGS = "SessionTag"
-#: Parts of this name have the files that rows were read from.
-SOURCE = ".Source"
 
 log = logging.getLogger("datajoint")
 
@@ -108,13 +106,15 @@ class Cascade:
 
     def _files(self) -> list[dict[str, Any]]:
         """Return the files that the rows were read from, as rows of ``Deletion.File``, each once."""
-        parts = [table.proj("sha256").to_dicts() for title, table in self.tables.items() if title.endswith(SOURCE)]
-        found = {(row["eid"], without_revision(row["dataset"])): row["sha256"] for part in parts for row in part}
         session = table_modules()["session"]
+        sources = [f"{table.__name__}.Source" for table in session.ReadsSession.choosing]
+        parts = [self.tables[title].proj("sha256").to_dicts() for title in sources if title in self.tables]
+        found = {(row["eid"], without_revision(row["dataset"])): row["sha256"] for part in parts for row in part}
+        trials = session.trials_keys(sorted({eid for eid, path in found if path.endswith(TRIALS)}))
         return [
             {
                 "file_eid": eid, "file_dataset": path, "file_sha256": sha256,
-                "file_trials": session.trials_key(session.trials_of(eid)) if path.endswith(TRIALS) else None,
+                "file_trials": trials.get(eid) if path.endswith(TRIALS) else None,
             }
             for (eid, path), sha256 in sorted(found.items())
         ]  # fmt: skip

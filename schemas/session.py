@@ -332,7 +332,7 @@ def since_deletions(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[re
         By session the sha256 of each file that there are rows of, by path without revision.
     """
     deleted = Deletion.files_of(known)
-    trials = _trials_keys([eid for eid, those in deleted.items() if any(one.trials for one in those)])
+    trials = trials_keys([eid for eid, those in deleted.items() if any(one.trials for one in those)])
     return {eid: reading.since_deletions(those, known[eid], trials.get(eid, "")) for eid, those in deleted.items()}
 
 
@@ -581,7 +581,7 @@ def trials_key(trials: Mapping[str, np.ndarray]) -> str:
     return content_key([[None if np.isnan(one) else one for one in row] for row in columns.tolist()])
 
 
-def _trials_keys(eids: Sequence[str]) -> dict[str, str]:
+def trials_keys(eids: Sequence[str]) -> dict[str, str]:
     """Return ``trials_key`` of each of these sessions that has trials; a statement."""
     if not eids:
         return {}
