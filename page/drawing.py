@@ -19,9 +19,10 @@ from pipeline.errors import NotFoundError
 from pipeline.signals.peri_event import EVENT_NAMES, WINDOWS
 from schemas.decoding.results import NDCRun, stored_run
 from schemas.imaging.activity import activity
-from schemas.imaging.tables import ROI
+from schemas.imaging.tables import FOV, ROI
 from schemas.queries.ids import known_as
 from schemas.rows import content_key
+from schemas.session import Behavior, unchanged
 
 #: Draws a figure from data that have been read; called in the thread that draws.
 Draw = Callable[[], Figure]
@@ -102,10 +103,13 @@ def cell_averages(eid: str, fov: int, roi: int, pair: str, width: str | None = N
     ------
     NotFoundError
         There is no such pair of windows, the ROI has no activity, or the session has no trials.
+    DataError
+        Files of the session were read again meanwhile.
     """
     if pair not in PAIRS:
         raise NotFoundError(f"there are no averages named {pair}", expected=f"one of {', '.join(PAIRS)}")
-    found, trials = activity(ROI & {"eid": eid, "fov": fov, "roi": roi}), trials_to_average(eid)
+    with unchanged(eid, FOV, Behavior):
+        found, trials = activity(ROI & {"eid": eid, "fov": fov, "roi": roi}), trials_to_average(eid)
     ((_, lines),) = averages(found, trials, PAIRS[pair], frame_bins(found, AROUND)).items()  # of one cell
     # repr, as content_key refuses NaN, which JSON does not have
     values = [[line.label, line.n_trials.tolist(), repr(line.mean.tolist())] for line in lines]

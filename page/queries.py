@@ -31,9 +31,10 @@ from schemas.queries.ids import known_as
 from schemas.queries.sessions import TrialEvents, sessions, trial_events
 from schemas.queries.tracking_runs import latest_tracking_runs, tracking_run, tracking_runs
 from schemas.server.connection import connect
-from schemas.session import Behavior, Session, wheel_velocity
+from schemas.session import Behavior, Session, Wheel, unchanged, wheel_velocity
 from schemas.storage import bulk
 from schemas.tracking import SessionSet, TrackedFOV, TrackingRun
+from schemas.upkeep.mixtures import doubts_of, mixtures_of
 from schemas.work import reports
 
 #: Number of errors on the first page.
@@ -87,7 +88,7 @@ def _row_counts(tables: Sequence[type[dj.Table]]) -> dict[str, int]:
 
 
 def session(eid: str) -> dict[str, Any]:
-    """Return a session: its row of ``sessions``, FOVs, embeddings that have a raster, errors and neighbours.
+    """Return a session: its row of ``sessions``, FOVs, embeddings with a raster, errors, notes on files, neighbours.
 
     Raises
     ------
@@ -105,6 +106,8 @@ def session(eid: str) -> dict[str, Any]:
         "embeddings": [{**found, "title": _embedding_title(found)}
                        for found in embeddings.to_dicts(order_by="embedding_params")],
         "errors": _of_sessions(reports.errors(tables_by_session(), {"eid": eid}, stack=True)),
+        "notes": [*(f"{one}: then run meso update {eid}" for one in mixtures_of([eid]).get(eid, ())),
+                  *(text.removeprefix(f"session {eid}, ") for text in doubts_of([eid]).get(eid, ()))],
         "neighbours": _neighbours(eid, info[0]["subject"]),
     }  # fmt: skip
 
@@ -289,12 +292,18 @@ def timeline(key: dict) -> dict[str, Any]:
         clock: start of each frame, s; wheel: velocity in each frame, rad/s, or None without a wheel; events: list of
         dict with name, color and frames (fractional); blocks: list of dict with name, color, and first and last frame
         as from and to.
+
+    Raises
+    ------
+    DataError
+        Files of the session were read again meanwhile.
     """
-    clock = np.asarray((RasterTiles & key).fetch1("tile_clock"))
-    shown = trial_events(key["eid"])
+    with unchanged(key["eid"], FOV, Behavior, Wheel):
+        clock = np.asarray((RasterTiles & key).fetch1("tile_clock"))
+        shown, wheel = trial_events(key["eid"]), _wheel(key["eid"], clock)
     return {
         "clock": np.round(clock, 3).tolist(),
-        "wheel": _wheel(key["eid"], clock),
+        "wheel": wheel,
         "events": [
             {"name": name, "color": color, "frames": np.round(_frames(times, clock), 2).tolist()}
             for name, color, times in _colored(shown)
@@ -414,8 +423,11 @@ def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
     ------
     NotFoundError
         The activity of the ROI is not in the database.
+    DataError
+        Files of the session were read again meanwhile.
     """
-    found = activity(ROI & {"eid": eid, "fov": fov, "roi": roi})
+    with unchanged(eid, FOV, Behavior):
+        found, shown = activity(ROI & {"eid": eid, "fov": fov, "roi": roi}), trial_events(eid)
     times, values = found.times[0], blanked(found.traces, found.times.flagged.get(fov))[0]
     # a value that is not there, in each pause, so that no line is drawn over it
     starts = pauses(times)[:, 0]
@@ -427,7 +439,7 @@ def trace(eid: str, fov: int, roi: int) -> dict[str, list]:
         "values": _plain(_to_digits(values, 4)),
         "events": [
             {"name": name, "color": color, "times": np.round(at[(at >= times[0]) & (at <= times[-1])], 3).tolist()}
-            for name, color, at in _colored(trial_events(eid))
+            for name, color, at in _colored(shown)
         ],
     }  # fmt: skip
 

@@ -667,6 +667,22 @@ def verify(eids: Sequence[str], source: bool, say: Callable[[Finding], None] | N
     return done
 
 
+def notes_on(eids: Sequence[str]) -> list[Finding]:
+    """Return the notes on the files that sessions were read from."""
+    from schemas.exchange.verify import notes
+
+    return notes(eids)
+
+
+def note_counts() -> str:
+    """Return a line with the numbers of sessions that have notes on their files, '' if none has."""
+    from schemas.upkeep.mixtures import doubts_of, mixtures_of
+
+    counts = {"with files of two writings": len(mixtures_of()), "with doubts about the wheel": len(doubts_of())}
+    texts = [f"{n} session{'s' if n > 1 else ''} {what}" for what, n in counts.items() if n]
+    return f"Notes: {', '.join(texts)}. They are listed by: meso verify --notes" if texts else ""
+
+
 def import_caches(
     files: Sequence[Path], eid: str | None, dry_run: bool
 ) -> Iterator[tuple[Path, dict[str, Any], list[str]]]:

@@ -14,6 +14,8 @@ from datajoint.errors import IntegrityError
 from datajoint.utils import user_choice
 
 from pipeline.errors import ArgumentError, DataError
+from pipeline.reading import without_revision
+from pipeline.reading.behavior import TRIALS
 from schemas.rows import jobs_of, log_level
 from schemas.server.binding import MODULES, auto_populated, table_modules
 
@@ -81,6 +83,7 @@ class Cascade:
         with _transaction(self.rows.connection) if transaction else nullcontext():
             reserved, vanishing = self._jobs_that_read(), self._jobs_of_rows()
             keys = self.rows.keys(order_by="KEY", limit=MAX_RECORDED_KEYS)
+            files = self._files()
             tags = self.tables[TAGS].keys(order_by="KEY", limit=MAX_RECORDED_KEYS) if TAGS in self.tables else []
             try:
                 # children first, as foreign keys require
@@ -96,10 +99,25 @@ class Cascade:
                     job.delete_quick()
                 for table, keys_of_jobs in vanishing.items():
                     forget_jobs(table, keys_of_jobs)
-                record(self.title, keys, counts, reason)
+                record(self.title, keys, counts, reason, files)
                 if tags and self.title != TAGS:
                     record(TAGS, tags, {TAGS: counts[TAGS]}, f"tags of deleted rows of {self.title}")
         return counts
+
+    def _files(self) -> list[dict[str, Any]]:
+        """Return the files that the rows were read from, as rows of ``Deletion.File``, each once."""
+        session = table_modules()["session"]
+        sources = [f"{table.__name__}.Source" for table in session.ReadsSession.choosing]
+        parts = [self.tables[title].proj("sha256").to_dicts() for title in sources if title in self.tables]
+        found = {(row["eid"], without_revision(row["dataset"])): row["sha256"] for part in parts for row in part}
+        trials = session.trials_keys(sorted({eid for eid, path in found if path.endswith(TRIALS)}))
+        return [
+            {
+                "file_eid": eid, "file_dataset": path, "file_sha256": sha256,
+                "file_trials": trials.get(eid) if path.endswith(TRIALS) else None,
+            }
+            for (eid, path), sha256 in sorted(found.items())
+        ]  # fmt: skip
 
     def _jobs_that_read(self) -> list[dj.Table]:
         """Return the reserved jobs whose keys agree with those of rows to delete, each as its row in a job table.
@@ -272,9 +290,11 @@ def forget_jobs(table: type[dj.Table], keys: list[dict]) -> None:
         table_modules()["workers"].Attempt.clear(table.__name__, keys)
 
 
-def record(table: str, keys: list[dict], rows: dict[str, int], reason: str = "") -> None:
+def record(
+    table: str, keys: list[dict], rows: dict[str, int], reason: str = "", files: Iterable[dict] = ()
+) -> None:  # fmt: skip
     """Record a deletion or replacement: see ``Deletion.record``, whose module imports this one."""
-    table_modules()["provenance"].Deletion.record(table, keys, rows, reason)
+    table_modules()["provenance"].Deletion.record(table, keys, rows, reason, files)
 
 
 def _titles() -> dict[str, str]:

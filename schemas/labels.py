@@ -17,7 +17,7 @@ from pipeline.settings.curves import CLASS_METRICS, EVENTS, NUMBER_METRICS, chec
 from schemas.cascade import WholeDelete
 from schemas.provenance import now
 from schemas.rows import content_key
-from schemas.session import FINGERPRINT, Behavior, trials_of
+from schemas.session import Behavior, trials_key, trials_of
 
 schema = dj.Schema()
 #: What labels are, by which they are decoded: two classes by logistic regression, numbers by ridge regression.
@@ -176,15 +176,6 @@ def names_of_session(eid: str) -> list[str]:
     rows = (LabelSet.proj("label_name") * LabelSet.Labels.proj() & {"labelled_eid": eid}).to_dicts()
     latest = LabelSet.named({row["label_name"] for row in rows}) if rows else {}
     return sorted({row["label_name"] for row in rows if latest[row["label_name"]] == row["label_set"]})
-
-
-def trials_key(trials: Mapping[str, np.ndarray]) -> str:
-    """Return a hash of the stimuli, choices and feedback of trials, in their order.
-
-    Not of their times: a clock that is aligned again moves these, and the trials stay the same.
-    """
-    columns = np.column_stack([trials[attribute] for attribute in FINGERPRINT])
-    return content_key([[None if np.isnan(one) else one for one in row] for row in columns.tolist()])
 
 
 def of_kind(settings: NDCSettings) -> NDCSettings:

@@ -8,19 +8,26 @@ import os
 import platform
 import secrets
 import subprocess
+from collections import defaultdict
+from collections.abc import Iterable
 from functools import lru_cache
 from importlib import metadata
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 
 import datajoint as dj
 
 from pipeline.processor import blas_kernels, cpu_features, cpu_name
+from pipeline.reading import Deleted
 from schemas.cascade import MAX_RECORDED_KEYS, WholeDelete
 from schemas.rows import content_key
 from schemas.server.dialect import dialect
 
 schema = dj.Schema()
 
+#: Reasons of deletions by ``meso update`` begin so.
+OF_UPDATE = "meso update"
 #: Packages whose versions can change results.
 PACKAGES = (
     "meso", "datajoint", "ONE-api", "ibllib", "iblatlas", "rastermap", "numpy", "scipy", "scikit-learn", "numba",
@@ -99,8 +106,23 @@ class Deletion(dj.Manual):
     deletion_reason='' : varchar(255)  # what was done, '' for rows deleted by a user
     """
 
+    class File(dj.Part):
+        definition = """
+        # a file that deleted rows had been read from; none of deletions before version 31
+        -> master
+        deleted_file : int32
+        ---
+        file_eid : char(36)             # the session
+        file_dataset : varchar(511)     # path within the session, without revision
+        file_sha256 : char(64)
+        file_trials=null : char(32)     # of a table of trials: hash of the trials, but for their times
+        index (file_eid)
+        """
+
     @classmethod
-    def record(cls, table: str, keys: list[dict], rows: dict[str, int], reason: str = "") -> None:
+    def record(
+        cls, table: str, keys: list[dict], rows: dict[str, int], reason: str = "", files: Iterable[dict] = ()
+    ) -> None:
         """Insert who deleted or replaced rows, where and when; within the transaction that does it.
 
         Parameters
@@ -113,12 +135,38 @@ class Deletion(dj.Manual):
             Numbers of rows by table.
         reason : str
             What was done, if it was not a user's delete.
+        files : iterable of dict
+            Rows of ``File``, without key and number.
         """
+        key = {"deletion": secrets.token_hex(16)}
         cls.insert1({
-            "deletion": secrets.token_hex(16), "deleted_at": now(), "deleted_by": cls.connection.get_user(),
+            **key, "deleted_at": now(), "deleted_by": cls.connection.get_user(),
             "deleted_from": platform.node(), "deleted_table": table, "deleted_keys": keys[:MAX_RECORDED_KEYS],
             "deleted_rows": rows, "deletion_reason": reason[:255],
         })  # fmt: skip
+        cls.File.insert({**key, "deleted_file": i, **file} for i, file in enumerate(files))
+
+    @classmethod
+    def files_of(cls, eids: Iterable[str] | None = None) -> dict[str, list[Deleted]]:
+        """Return the files from which deleted rows had been read, by session and deletion, the first one first.
+
+        Parameters
+        ----------
+        eids : iterable of str, optional
+            All sessions by default.
+        """
+        of_eids = True if eids is None else [{"file_eid": eid} for eid in eids]
+        rows = cls.File * cls.proj("deleted_at", "deletion_reason") & of_eids
+        found: dict[str, list[Deleted]] = defaultdict(list)
+        ordered = rows.to_dicts(order_by="file_eid, deleted_at, deletion, deleted_file")
+        for (eid, _), group in groupby(ordered, key=itemgetter("file_eid", "deletion")):
+            files = list(group)
+            found[eid].append(Deleted(
+                {row["file_dataset"]: row["file_sha256"] for row in files},
+                next((row["file_trials"] for row in files if row["file_trials"]), None),
+                files[0]["deletion_reason"].startswith(OF_UPDATE),
+            ))  # fmt: skip
+        return found
 
 
 @schema

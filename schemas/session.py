@@ -16,8 +16,8 @@ from pipeline import reading
 from pipeline.errors import ConfigError, DataError
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES, TRIALS, VELOCITY_RATE, WHEEL_TIMES, column_name
 from schemas.cascade import WholeDelete
-from schemas.provenance import now
-from schemas.rows import SourceFile, check_lengths, number
+from schemas.provenance import Deletion, now
+from schemas.rows import SourceFile, check_lengths, content_key, number
 from schemas.server.settings import one_cache_dir
 from schemas.storage import bulk
 
@@ -241,7 +241,8 @@ class ReadsSession:
     def insert_sources(self, key: dict, data: Any, sources: Sequence[reading.Source]) -> None:
         """Insert the files of a row, unless it does not go together with others; parameters as for ``check``.
 
-        Warns of files that are written together, and were read in several revisions.
+        Warns of files that are written together, and were read in several revisions, or of which some are others than
+        those of rows that were deleted.
 
         Raises
         ------
@@ -252,8 +253,10 @@ class ReadsSession:
         self.Source().insert_sources(key, sources)  # type: ignore[attr-defined]
         rows = files_of(key["eid"])
         self._check_clock(key, rows)
-        own = {source.dataset for source in sources}
-        for mixture in reading.mixed_revisions(file for _, _, files in rows for file in files):
+        own = {name for source in sources for name in (source.dataset, reading.without_revision(source.dataset))}
+        of_revisions = reading.mixed_revisions(file for _, _, files in rows for file in files)
+        standing = since_deletions({key["eid"]: hashes_in(rows)}).get(key["eid"], ())
+        for mixture in (*of_revisions, *(one.mixture for one in standing)):
             if own & {*mixture.newer, *mixture.older}:
                 warnings.warn(mixture_note(key["eid"], mixture), stacklevel=2)
 
@@ -313,6 +316,24 @@ class ReadsSession:
 def files_of(eid: str) -> list[tuple[type[Any], dict[str, Any], list[reading.Source]]]:
     """Return table, key and files of each row that was read from the files of a session; a statement for each table."""
     return [(table, *row) for table in ReadsSession.choosing for row in table.Source.by_row({"eid": eid})]
+
+
+def hashes_in(rows: Iterable[tuple[type[Any], dict[str, Any], list[reading.Source]]]) -> dict[str, str]:
+    """Return the sha256 of each file in what ``files_of`` returned, by path without revision."""
+    return {reading.without_revision(file.dataset): file.sha256 for _, _, files in rows for file in files}
+
+
+def since_deletions(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[reading.Standing]]:
+    """Return by session the files of two writings since rows were deleted, and read again; two statements at most.
+
+    Parameters
+    ----------
+    known : mapping of str to mapping
+        By session the sha256 of each file that there are rows of, by path without revision.
+    """
+    deleted = Deletion.files_of(known)
+    trials = trials_keys([eid for eid, those in deleted.items() if any(one.trials for one in those)])
+    return {eid: reading.since_deletions(those, known[eid], trials.get(eid, "")) for eid, those in deleted.items()}
 
 
 @contextmanager
@@ -548,6 +569,29 @@ def trials_of(eid: str) -> dict[str, np.ndarray]:
     return {
         attribute: np.array([np.nan if v is None else v for v in column], dtype=float)
         for attribute, column in zip(names.values(), columns, strict=True)
+    }
+
+
+def trials_key(trials: Mapping[str, np.ndarray]) -> str:
+    """Return a hash of the stimuli, choices and feedback of trials, in their order.
+
+    Not of their times: a clock that is aligned again moves these, and the trials stay the same.
+    """
+    columns = np.column_stack([trials[attribute] for attribute in FINGERPRINT])
+    return content_key([[None if np.isnan(one) else one for one in row] for row in columns.tolist()])
+
+
+def trials_keys(eids: Sequence[str]) -> dict[str, str]:
+    """Return ``trials_key`` of each of these sessions that has trials; a statement."""
+    if not eids:
+        return {}
+    of_eids = Behavior.Trial & [{"eid": eid} for eid in eids]
+    names = [column_name(attribute) for attribute in FINGERPRINT]
+    of_trial, *columns = bulk.columns(of_eids, "eid", *names, order_by=("eid", "trial"))
+    values = [np.array([np.nan if v is None else v for v in column], dtype=float) for column in columns]
+    return {
+        eid: trials_key({name: column[of_trial == eid] for name, column in zip(FINGERPRINT, values, strict=True)})
+        for eid in dict.fromkeys(of_trial.tolist())
     }
 
 

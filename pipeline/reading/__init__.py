@@ -27,7 +27,9 @@ from pipeline.reading.client import (
 from pipeline.reading.datasets import SessionReader, Source, without_revision
 from pipeline.reading.fov import Fluorescence, FOVData, fluorescence_datasets, read_fluorescence, read_fov
 from pipeline.reading.mixtures import (
+    Deleted,
     Mixture,
+    Standing,
     half_aligned,
     half_extracted,
     half_of_rois,
@@ -35,11 +37,15 @@ from pipeline.reading.mixtures import (
     half_trials,
     mixed_revisions,
     mixtures_since,
+    since_deletions,
+    still_standing,
+    without_former,
 )
 from pipeline.reading.names import Place
 
 __all__ = [
     "Change",
+    "Deleted",
     "FOVData",
     "Fluorescence",
     "Mixture",
@@ -47,6 +53,7 @@ __all__ = [
     "SessionInfo",
     "SessionReader",
     "Source",
+    "Standing",
     "Trials",
     "Wheel",
     "against_wheel",
@@ -75,9 +82,12 @@ __all__ = [
     "read_wheel",
     "session_folder",
     "session_info",
+    "since_deletions",
+    "still_standing",
     "trial_datasets",
     "unlisted_folders",
     "unread_folders",
     "wheel_datasets",
+    "without_former",
     "without_revision",
 ]

@@ -15,7 +15,9 @@ from pipeline.errors import DataError
 from pipeline.reading.client import fov_folders
 from pipeline.reading.datasets import REVISION, SessionReader, Source, read_array, read_bytes, read_text
 from pipeline.reading.plausible import (
+    GROUP,
     MOST_NEUROPIL,
+    SHIFT_GROUPS,
     first_of_zeros,
     micrometres_per_pixel,
     nearest,
@@ -27,6 +29,7 @@ from pipeline.reading.plausible import (
     sampled,
     share_beaten_when_deconvolved_again,
     share_of_others_beaten,
+    shifted_lines,
     types_by_probability,
 )
 from pipeline.signals.clock import frame_period
@@ -496,10 +499,13 @@ class _FOVReader:
         """
         if fluorescence.shape != deconvolved.shape or fluorescence.ndim != 2:
             return
-        samples = [sample_of(found) for found in (fluorescence, deconvolved)]
-        if not all(np.isfinite(sample).all() for sample in samples):
+        traces, events = (sample_of(found, SHIFT_GROUPS) for found in (fluorescence, deconvolved))
+        if not (np.isfinite(traces).all() and np.isfinite(events).all()):
             return
-        beaten = share_of_others_beaten(*samples)
+        n_frames, n_rois = fluorescence.shape
+        rois, _ = sampled(n_frames, n_rois, SHIFT_GROUPS)
+        at_ends = np.isin(rois, sampled(n_frames, n_rois)[0])
+        beaten = share_of_others_beaten(traces[at_ends], events[at_ends])
         if beaten is not None and beaten < MIN_BEATEN_BY_OWN:
             raise self._fail(
                 SIGNALS["deconvolved"],
@@ -507,6 +513,17 @@ class _FOVReader:
                 expected="events where the fluorescence of the same ROI rises, in better agreement than with another "
                 f"ROI in {MIN_BEATEN_BY_OWN:.0%} of pairs or more",
                 found=f"{beaten:.0%}; in another order it is 50 %. Are the files of two extractions?",
+                do="Give both files of the same extraction. If the deconvolved activity is right, remove the other",
+            )
+        if shifted := shifted_lines(traces, events, rois):
+            first, count, lines = shifted
+            last = min(first + GROUP, n_rois) - 1
+            raise self._fail(
+                SIGNALS["deconvolved"],
+                f"the ROIs are shifted against those in {SIGNALS['fluorescence']}",
+                expected="events where the fluorescence of the same ROI rises",
+                found=f"of ROIs {first} to {last} {count} agree best with the ROI {abs(lines)} "
+                f"{'after' if lines > 0 else 'before'} them. Has one of the files ROIs that the other has not?",
                 do="Give both files of the same extraction. If the deconvolved activity is right, remove the other",
             )
 

@@ -1,14 +1,15 @@
 """Files that are written together, and are not of one writing: of two extractions, or of two alignments of the clocks.
 
-What tells: since files were read some have changed and others have not (``half_...``), or those that were read are of
-several revisions (``mixed_revisions``). Single datasets are corrected, deconvolved or extracted again by themselves, so
-that nothing here is an error: see docs/operation/reading.md.
+What tells: since files were read some have changed and others have not (``half_...``; ``since_deletions``, where the
+rows were deleted and read again), or those that were read are of several revisions (``mixed_revisions``). Single
+datasets are corrected, deconvolved or extracted again by themselves, so that nothing here is an error: see
+docs/operation/reading.md.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.reading.behavior import TRIALS, WHEEL_TIMES
@@ -61,6 +62,40 @@ class Mixture:
             f"{self.what} {is_newer} ({', '.join(self.newer)}), and others {is_older} ({', '.join(self.older)}). "
             f"If {self.reason}, files are still to come"
         )
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What was found when files were read again, of which both sides are still what they were then.
+
+    Attributes
+    ----------
+    mixture : Mixture
+    former : dict of str to str
+        The sha256 that the newer datasets had before, by path without revision; '' of one that was added.
+    """
+
+    mixture: Mixture
+    former: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Deleted:
+    """The files of a session that rows had been read from which were deleted together.
+
+    Attributes
+    ----------
+    hashes : dict of str to str
+        The sha256 of each, by path without revision.
+    trials : str or None
+        Hash of the trials but for their times, if these were among the rows.
+    by_update : bool
+        Whether an update deleted them, which compares the files itself.
+    """
+
+    hashes: Mapping[str, str]
+    trials: str | None
+    by_update: bool
 
 
 def half_aligned(changed: Iterable[Change], recorded: Iterable[Source]) -> tuple[list[str], list[str]]:
@@ -163,6 +198,121 @@ def mixtures_since(
         halves = half_trials(filter(_changes_trials, own), of_trials, folder, are_others=are_other_trials)
         found.append(("files of trials", "behaviour was extracted again", halves))
     return [Mixture(what, tuple(newer), tuple(older), reason) for what, reason, (newer, older) in found if newer]
+
+
+def since_deletions(deleted: Sequence[Deleted], known: Mapping[str, str], trials: str) -> list[Standing]:
+    """Return the files of two writings of a session since rows of it were deleted, and read again.
+
+    Parameters
+    ----------
+    deleted : sequence of Deleted
+        Deletion by deletion, the first one first.
+    known : mapping of str to str
+        The sha256 of each file that there are rows of, by path without revision.
+    trials : str
+        Hash of the trials that there are, but for their times.
+
+    Returns
+    -------
+    list of Standing
+        Those of which both sides are in ``known`` what they were when they were read again.
+    """
+    steps, after = [], dict(known)
+    for one in reversed(deleted):
+        trials_before = one.trials or trials
+        steps.append((one.by_update, *_before_and_after(one.hashes, after), trials_before != trials))
+        rows = set(map(_row, one.hashes))
+        after = {path: sha256 for path, sha256 in after.items() if _row(path) not in rows} | dict(one.hashes)
+        trials = trials_before
+    found: list[Standing] = []
+    for by_update, former, now, are_others in reversed(steps):
+        if not by_update:
+            mixtures = mixtures_since(former, now, are_other_trials=are_others)
+            found += [Standing(one, {**dict.fromkeys((*one.newer, *one.older), ""), **former})
+                      for one in without_former(mixtures, found, now)]  # fmt: skip
+    still = (
+        still_standing(
+            one.mixture.what, one.mixture.reason, {path: one.former[path] for path in one.mixture.newer},
+            {path: one.former[path] for path in one.mixture.older}, known,
+        )
+        for one in found
+    )  # fmt: skip
+    return [one for one in still if one]
+
+
+def _before_and_after(deleted: Mapping[str, str], after: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the files before rows were deleted and when they had been read again: of the rows that there are then.
+
+    Of a signal that was not there before it is not known whether its files are other ones.
+    """
+    rows, there = set(map(_row, deleted)), set(map(_row, after))
+    now = {
+        path: sha256 for path, sha256 in after.items()
+        if _row(path) in rows or not (_is_of_signal(path) and _folder(path) in rows)
+    }  # fmt: skip
+    stayed = {path: sha256 for path, sha256 in now.items() if _row(path) not in rows}
+    return stayed | {path: sha256 for path, sha256 in deleted.items() if _row(path) in there}, now
+
+
+def _row(dataset: str) -> str:
+    """Return a name of the row that a dataset is read for: trials, wheel, a FOV, or the signals of a FOV."""
+    if _is_of_trials(dataset) or _name(dataset).startswith("_ibl_wheel."):
+        return _name(dataset).partition(".")[0]
+    return f"{_folder(dataset)}/signals" if _is_of_signal(dataset) else _folder(dataset)
+
+
+def _is_of_signal(dataset: str) -> bool:
+    """Return whether a dataset is read for dF/F or fluorescence beside the activity."""
+    return _name(dataset) in (SIGNALS["fluorescence"], NEUROPIL)
+
+
+def still_standing(
+    what: str, reason: str, newer: Mapping[str, str], older: Mapping[str, str], known: Mapping[str, str]
+) -> Standing | None:
+    """Return a mixture that was found, as far as both sides are what they were then; None if it is none any more.
+
+    Parameters
+    ----------
+    what, reason : str
+        As of ``Mixture``.
+    newer, older : mapping of str to str
+        By path without revision the former sha256 of the newer files, and that of the older ones.
+    known : mapping of str to str
+        The sha256 of each file that there are rows of.
+    """
+    still_newer = tuple(path for path in sorted(newer) if known.get(path, newer[path]) != newer[path])
+    still_older = tuple(path for path in sorted(older) if known.get(path) == older[path])
+    if not (still_newer and still_older):
+        return None
+    return Standing(Mixture(what, still_newer, still_older, reason), newer)
+
+
+def without_former(found: Iterable[Mixture], known: Sequence[Standing], now: Mapping[str, str]) -> list[Mixture]:
+    """Return the mixtures that are some with what was found before; parameters as of ``_with_former``."""
+    return [joined for one in found if (joined := _with_former(one, known, now))]
+
+
+def _with_former(one: Mixture, known: Sequence[Standing], now: Mapping[str, str]) -> Mixture | None:
+    """Return a mixture as it is with what was found before; None if it is none.
+
+    None of the older files is one that came before, when the newer ones were lacking; nor have the newer ones been put
+    back to what they were before they were found to be newer.
+
+    Parameters
+    ----------
+    one : Mixture
+    known : sequence of Standing
+    now : mapping of str to str
+        The sha256 of each new file, by path without revision.
+    """
+    came_before: set[str] = set()
+    for former in (former for former in known if former.mixture.what == one.what):
+        if set(one.newer) <= set(former.mixture.newer) and all(now.get(p) == former.former[p] for p in one.newer):
+            return None
+        if set(former.mixture.older) & set(one.newer):
+            came_before |= set(former.mixture.newer)
+    older = tuple(dataset for dataset in one.older if dataset not in came_before)
+    return replace(one, older=older) if older else None
 
 
 def mixed_revisions(recorded: Iterable[Source]) -> list[Mixture]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
@@ -11,6 +12,10 @@ import numpy as np
 GROUP, MOST_ACTIVE, MOST_FRAMES, FEWEST_FRAMES = 20, 20, 1_500, 200
 #: Of fewer ROIs it is not told whose activity it is.
 FEWEST_ROIS = 10
+#: Lines that are shifted are looked for in so many groups of ROIs. They are, if so many of one group agree better with
+#: the ROI that is as many lines away for all of them, by this much in the agreement, of which 1 is the most. In so many
+#: frames, which is enough.
+SHIFT_GROUPS, MIN_SHIFTED, CLEARLY, SHIFT_FRAMES = 8, 6, 0.1, 900
 #: In a deconvolved trace this percentile is 0, or nearer to it than this share of the standard deviation.
 LOW, NEAR_ZERO = 5, 0.1
 #: Shorter stretches of nothing but zeros at the end are no sign of an unfinished file: 50 frames are 10 s at 5 Hz. Nor
@@ -34,20 +39,23 @@ NEURONS = {"cell", "cells", "neuron", "neurons"}
 NO_NEURONS = {f"{no}{noun}" for no in ("no ", "not ", "not a ", "non ", "non") for noun in ("cell", "neuron")}
 
 
-def sampled(n_frames: int, n_rois: int) -> tuple[np.ndarray, slice]:
-    """Return the numbers (n,) of two groups of ROIs, and the frames in the middle, that are compared of traces.
+def sampled(n_frames: int, n_rois: int, n_groups: int = 2) -> tuple[np.ndarray, slice]:
+    """Return the numbers (n,) of groups of ROIs, and the frames in the middle, that are compared of traces.
 
-    Groups, since a disk reads what lies together at once: IBL's files are in Fortran order.
+    The first and the last ROIs, and groups evenly between them. Groups, since a disk reads what lies together at once:
+    IBL's files are in Fortran order.
     """
     start = max(0, (n_frames - MOST_FRAMES) // 2)
-    firsts = (0,) if n_rois <= GROUP else (0, max(GROUP, n_rois - GROUP))
+    is_all = n_groups * GROUP >= n_rois
+    firsts = np.arange(0, n_rois, GROUP) if is_all else np.linspace(0, n_rois - GROUP, n_groups).astype(int)
     rois = np.concatenate([np.arange(first, min(first + GROUP, n_rois)) for first in firsts])
     return rois, slice(start, min(start + MOST_FRAMES, n_frames))
 
 
-def sample_of(traces: np.ndarray) -> np.ndarray:
+def sample_of(traces: np.ndarray, n_groups: int = 2) -> np.ndarray:
     """Return (n, T') float32 of traces (T, N): see ``sampled``."""
-    rois, frames = sampled(*traces.shape)
+    n_frames, n_rois = traces.shape
+    rois, frames = sampled(n_frames, n_rois, n_groups)
     groups = np.split(rois, np.flatnonzero(np.diff(rois) > 1) + 1)
     found = [np.array(traces.T[group[0] : group[-1] + 1])[:, frames] for group in groups]
     return np.concatenate(found, dtype=np.float32)
@@ -80,6 +88,44 @@ def share_beaten_when_deconvolved_again(former: np.ndarray, deconvolved: np.ndar
     Parameters and return value as for ``share_of_others_beaten``.
     """
     return _beaten_by_own(former, deconvolved)
+
+
+def shifted_lines(fluorescence: np.ndarray, deconvolved: np.ndarray, rois: np.ndarray) -> tuple[int, int, int] | None:
+    """Return in which ROIs the lines of fluorescence are shifted against those of deconvolved activity.
+
+    As in a file of another extraction, with a ROI less or more: from there on each line is of the next ROI, while the
+    others agree. Shifted are ROIs whose events agree clearly better with the fluorescence of another, as many lines
+    away for all of them, than with their own; and this agrees with no events better. Sound ROIs hardly ever do: those
+    that are silent agree best with themselves, by their noise; those that are nothing but neuropil agree with none; and
+    where a cell is two ROIs, a few of a group agree best with the brighter one. In 1,075 simulated FOVs of 27 kinds 4
+    of a group did at most, where 80 % of the ROIs were cells that were found twice. What is told: of 160 ROIs that are
+    shifted from 93 % on, so 11, all in recordings of neurons; none where the last 40 % are nothing but neuropil.
+
+    Parameters
+    ----------
+    fluorescence, deconvolved : (n, T) float32
+        Of the same ROIs and frames; finite.
+    rois : (n,) int
+        Number of each ROI; those of a group follow each other.
+
+    Returns
+    -------
+    (int, int, int) or None
+        First ROI of the group, how many of it are shifted, and by how many lines. None if none are, or it cannot be
+        told.
+    """
+    rises, events = np.diff(fluorescence[:, :SHIFT_FRAMES], axis=1), deconvolved[:, 1:SHIFT_FRAMES]
+    alive = np.flatnonzero((np.ptp(rises, axis=1) > 0) & (np.ptp(events, axis=1) > 0))
+    if rises.shape[1] < FEWEST_FRAMES or len(alive) < FEWEST_ROIS:
+        return None
+    agreement = _standard_ranks(events[alive]) @ _standard_ranks(rises[alive]).T
+    own, best = np.diag(agreement), agreement.argmax(axis=1)
+    each = np.arange(len(alive))
+    is_other = (agreement.argmax(axis=0)[best] == each) & (agreement[each, best] > own + CLEARLY)
+    group, shift = alive // GROUP, rois[alive[best]] - rois[alive]
+    found = Counter(zip(group[is_other].tolist(), shift[is_other].tolist(), strict=True))
+    ((number, lines), count), *_ = found.most_common(1) or [((0, 0), 0)]
+    return (int(rois[number * GROUP]), count, lines) if count >= MIN_SHIFTED else None
 
 
 def _beaten_by_own(rises: np.ndarray, events: np.ndarray) -> float | None:

@@ -156,8 +156,11 @@ def track(
 @click.option(
     "--source", is_flag=True, help="Also compare all recorded files with their hashes, and the rows with the files."
 )
+@click.option(
+    "--notes", is_flag=True, help="Read no array: only list notes on the files that the sessions were read from."
+)
 @as_json
-def verify(asked: Asked, source: bool, as_json: bool) -> None:
+def verify(asked: Asked, source: bool, notes: bool, as_json: bool) -> None:
     """Check all stored arrays of sessions for damage.
 
     The sessions are EIDS, those of --subject or --tag, or all. Reads every array again and compares it with its
@@ -166,10 +169,22 @@ def verify(asked: Asked, source: bool, as_json: bool) -> None:
     \b
     meso verify --tag canonical
     meso verify --subject SP072 --source --json
+    meso verify --notes
     """
     from populate_scripts import commands
 
+    if source and notes:
+        raise click.UsageError("--notes compares no files: use it without --source")
     activate()
+    if notes:
+        found = commands.notes_on(asked.ids())
+        if as_json:
+            echo(json.dumps([finding.as_row() for finding in found]))
+        else:
+            for finding in found:
+                _print_finding(finding)
+            echo(f"{len(found)} notes")
+        return
     done = commands.verify(asked.ids(), source, None if as_json else _print_finding)
     echo(json.dumps(done.as_row()) if as_json else done.summary())
     sys.exit(0 if done.ok else 1)

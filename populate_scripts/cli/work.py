@@ -291,17 +291,21 @@ def workers(include_ended: bool, as_json: bool) -> None:
 def status(watch: bool, as_json: bool) -> None:
     """Count jobs done, to do, running and failed by table.
 
-    Also shows the mean time of a job and the estimated time until all are done, in seconds.
+    Also shows the mean time of a job and the estimated time until all are done, in seconds, and how many sessions have
+    notes on the files that they were read from.
     """
     import time
 
     activate()
+    from populate_scripts.commands import note_counts
     from schemas.work import reports
 
     while True:
         if watch and not as_json:
             click.clear()
         print_rows(reports.status(), as_json, "")
+        if not as_json and (line := note_counts()):
+            click.secho(line, fg="yellow")
         if not watch:
             return
         time.sleep(2)

@@ -14,7 +14,7 @@ from pipeline.embedding_days import DaysSettings, binned, rastermap_settings, zs
 from pipeline.errors import ArgumentError, DataError, NotFoundError
 from pipeline.settings.signals import SignalSettings
 from schemas.days.tables import DaysParams, SharedEmbedding, SharedEmbeddingTask, cells_of, days_of, made_of, one_signal
-from schemas.decoding.run import N_TRIES, shared_set
+from schemas.decoding.run import shared_set
 from schemas.embedding import EmbeddingParams
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.queries.cells import n_shared_cells
@@ -22,7 +22,7 @@ from schemas.queries.errors import errors_of
 from schemas.responses.run import window_set
 from schemas.session import Behavior, Session
 from schemas.tracking import SessionSet, SharedCells
-from schemas.work.filling import Filled, fill
+from schemas.work.filling import ask_again, fill
 
 
 @dataclass
@@ -167,38 +167,50 @@ def run_embedding(
         raise ArgumentError("windows have an effect on embedded='trial_types' only")
     rastermap = rastermap_settings(settings, embedding)
     of_windows = window_set(windows) if settings.embedded == "trial_types" else None
-    session_set, failed = shared_set(eids, run, progress=progress, **rule)
-    n_shared_cells(session_set)
-    if signal is None:
-        one_signal(days_of(session_set["session_set"]))  # before there is a job that would fail
-    params = DaysParams.add(settings, of_windows, signal)
-    task = SharedEmbeddingTask.add(session_set, EmbeddingParams.add(rastermap), params)
-    if not (SharedEmbedding & task):
-        for _ in range(N_TRIES):
-            done = _fill_once(eids, task, of_windows, signal, progress)
-            # neither there nor failed: files were read again meanwhile, and the job was lost
-            if done.errors or done.unfinished or SharedEmbedding & task:
-                break
+
+    def ask() -> tuple[SharedEmbeddingRun | None, bool]:
+        session_set, failed = shared_set(eids, run, progress=progress, **rule)
+        n_shared_cells(session_set)
+        if signal is None:
+            one_signal(days_of(session_set["session_set"]))  # before there is a job that would fail
+        params = DaysParams.add(settings, of_windows, signal)
+        task = SharedEmbeddingTask.add(session_set, EmbeddingParams.add(rastermap), params)
         if not (SharedEmbedding & task):
-            reasons = [row["message"] for row in errors_of([SharedEmbedding], task)]
-            raise DataError(
-                "the shared cells could not be embedded", do="; ".join([*reasons, *map(str, done.unfinished)]) or None
-            )
-    found = stored_embedding(task)
-    found.notes[:0] = failed.values()
+            _fill(eids, task, of_windows, signal, progress)
+        if not (SharedEmbedding & task):
+            return None, True
+        found = stored_embedding(task)
+        found.notes[:0] = failed.values()
+        return found, False
+
+    found = ask_again(ask)
+    if found is None:
+        raise DataError(
+            "the shared cells could not be embedded, and no job of theirs has failed",
+            do="Ask again if files of the sessions are read again now; 'meso errors' lists failed trials and signals",
+        )
     return found
 
 
-def _fill_once(
+def _fill(
     eids: Sequence[str], task: dict[str, str], windows: dict | None, signal: SignalSettings | None, progress: bool
-) -> Filled:
-    """Populate what an embedding needs, and the embedding; return how that went."""
+) -> None:
+    """Populate what an embedding needs, and the embedding.
+
+    Raises
+    ------
+    DataError
+        Its job failed, or is another worker's.
+    """
     sessions = [{"eid": eid} for eid in eids]
     if windows:
         fill([Behavior], sessions, progress=progress)
     if signal:
         fill([Signal], [{**one, **SignalParams.key_of(signal)} for one in sessions], progress=progress)
-    return fill([SharedEmbedding], task, progress=progress)
+    done = fill([SharedEmbedding], task, progress=progress)
+    reasons = [row["message"] for row in errors_of([SharedEmbedding], task)]
+    if reasons or done.errors or done.unfinished:
+        raise DataError("the shared cells could not be embedded", do="; ".join([*reasons, *map(str, done.unfinished)]))
 
 
 def stored_embedding(task: dict[str, str]) -> SharedEmbeddingRun:

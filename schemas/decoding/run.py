@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.decoding import NDCSettings
-from pipeline.errors import DataError, NotFoundError
+from pipeline.errors import DataError
 from schemas.decoding.populations import n_cells_inside
 from schemas.decoding.results import Failure, NDCRun, TargetRun, stored_run
 from schemas.decoding.same_signal import check_same_signal
@@ -17,12 +17,9 @@ from schemas.queries.cells import n_shared_cells
 from schemas.queries.tracking_runs import reasons_untracked
 from schemas.session import Behavior
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingFile
-from schemas.work.filling import fill
+from schemas.work.filling import ask_again, fill
 
 __all__ = ["Failure", "NDCRun", "TargetRun", "match_cells", "run_ndc", "shared_set", "stored_run", "without_result"]
-
-#: A question is asked so often at most, while sessions lack a result because their files are read again meanwhile.
-N_TRIES = 3
 
 
 def run_ndc(
@@ -73,19 +70,15 @@ def run_ndc(
         )
     rule: dict[str, Any] = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     rule["neurons_only"] = neurons_only
-    for n_left in reversed(range(N_TRIES)):
-        try:
-            found, unfinished = _run_once(eids, run, settings, by_region, rule, mixed_signals, progress)
-        except NotFoundError:  # the set is gone with a FOV whose files have changed: it is asked anew
-            if not n_left:
-                raise
-            continue
+
+    def ask() -> tuple[NDCRun, bool]:
+        found, unfinished = _run_once(eids, run, settings, by_region, rule, mixed_signals, progress)
         lacking = without_result(found, [target.curves for target in found.targets])
-        if unfinished or not lacking:
-            break
-    # without these notes the curves that are computed elsewhere, or were lost, would seem not to exist
-    found.notes += [*unfinished, *lacking]
-    return found
+        # without these notes the curves that are computed elsewhere, or were lost, would seem not to exist
+        found.notes += [*unfinished, *lacking]
+        return found, bool(lacking) and not unfinished
+
+    return ask_again(ask)
 
 
 def _run_once(

@@ -11,7 +11,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.transfer import TransferDecay
 from schemas.decoding.naming import dates_of, names_of
 from schemas.decoding.results import Failure
-from schemas.decoding.run import N_TRIES, fill_signals, shared_set, without_result
+from schemas.decoding.run import fill_signals, shared_set, without_result
 from schemas.decoding.same_signal import check_same_signal, different_signals, note_of
 from schemas.decoding.tables import NDCParams, TransferMatrix, TransferResult, TransferTask, TrialFeatures, settings_of
 from schemas.decoding.transfer_rows import decay_of, square, tested
@@ -20,7 +20,7 @@ from schemas.queries.errors import errors_of
 from schemas.queries.tracking_runs import fovs_left_out, fovs_of_other_runs
 from schemas.session import Behavior, Session
 from schemas.tracking import SessionSet
-from schemas.work.filling import fill
+from schemas.work.filling import ask_again, fill
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,13 +182,14 @@ def run_transfer(
     """
     rule: dict[str, Any] = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     rule["neurons_only"] = neurons_only
-    for _ in range(N_TRIES):
+
+    def ask() -> tuple[TransferRun, bool]:
         found, unfinished = _run_once(eids, run, settings, scaler, rule, mixed_signals, progress)
         lacking = without_result(found, [target.rows for target in found.targets])
-        if unfinished or not lacking:
-            break
-    found.notes += [*unfinished, *lacking]
-    return found
+        found.notes += [*unfinished, *lacking]
+        return found, bool(lacking) and not unfinished
+
+    return ask_again(ask)
 
 
 def _run_once(

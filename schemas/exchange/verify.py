@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -34,7 +35,7 @@ from schemas.rows import jobs_of
 from schemas.session import Behavior, FOVFolder, Wheel, copy_error, files_of
 from schemas.storage import bulk
 from schemas.tracking import SessionSet, TrackingFile
-from schemas.upkeep.mixtures import mixtures_of
+from schemas.upkeep.mixtures import doubts_of, mixtures_of
 
 #: Kinds of findings about activity that is not stored yet, and about files that may not be right: they are no faults of
 #: what is stored.
@@ -161,7 +162,7 @@ def verify_session(eid: str, *, source: bool = False) -> Verified:
             _verify_files(table, {"eid": eid}, done)
     for found in compare.changed_uids(eid) if source else ():
         done.findings.append(Finding(*found))
-    done.findings += [*_copies(eid), *_doubts(eid)]
+    done.findings += [*_copies(eid), *notes([eid])]
     for table, other, shapes in BLOB_SHAPES:
         done += _verify_blobs(eid, table, other, shapes)
     for raster in (RasterTiles & {"eid": eid}).to_dicts():
@@ -188,13 +189,23 @@ def _copies(eid: str) -> list[Finding]:
     return found
 
 
-def _doubts(eid: str) -> list[Finding]:
-    """Return what may be wrong with the files that a session was read from, and could not be told for certain."""
-    mixed = [DataError(str(one), eid=eid, do=f"Then run: meso update {eid}") for one in mixtures_of(eid)]
-    texts = (Wheel.Doubt & {"eid": eid}).to_arrays("doubt_text", order_by="doubt")
-    doubts = [DataError(text.removeprefix(f"session {eid}, "), eid=eid) for text in texts.tolist()]
-    found = [("mixed", "Session", error) for error in mixed] + [("doubt", "Wheel", error) for error in doubts]
-    return [Finding(*one) for one in found]
+def notes(eids: Sequence[str] | None = None) -> list[Finding]:
+    """Return what may be wrong with the files that sessions were read from, and could not be told for certain.
+
+    Parameters
+    ----------
+    eids : sequence of str, optional
+        All sessions by default. No array is read: ten statements, however many sessions.
+    """
+    mixed = [
+        Finding("mixed", "Session", DataError(str(one), eid=eid, do=f"Then run: meso update {eid}"))
+        for eid, mixtures in mixtures_of(eids).items() for one in mixtures
+    ]  # fmt: skip
+    doubts = [
+        Finding("doubt", "Wheel", DataError(text.removeprefix(f"session {eid}, "), eid=eid))
+        for eid, texts in doubts_of(eids).items() for text in texts
+    ]  # fmt: skip
+    return [*mixed, *doubts]
 
 
 def _verify_fov(fov: dict, source: bool) -> Verified:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import datajoint as dj
 import numpy as np
 
-from pipeline.errors import DataError
+from pipeline.errors import DataError, NotFoundError
 from schemas.queries.errors import errors_of
 from schemas.queries.tracking_runs import notes_on_fovs
 from schemas.session import Session
@@ -85,12 +85,17 @@ def n_shared_cells(session_set: dict) -> int:
     Raises
     ------
     DataError
-        There is no such cell, or SharedCells has no row for the set.
+        There is no such cell, or those of the set could not be determined.
+    NotFoundError
+        There is no such set, or its cells have not been determined.
     """
     found = (SharedCells & session_set).to_arrays("n_shared")
     if not len(found):
         reasons = [row["message"] for row in errors_of([SharedCells], session_set)]
-        raise DataError("the shared cells of the sessions could not be determined", do="; ".join(reasons) or None)
+        # without a reason the set may be gone, with a session whose files are read again
+        raise (DataError if reasons else NotFoundError)(
+            "the shared cells of the sessions could not be determined", do="; ".join(reasons) or None
+        )
     if found[0] == 0:
         members = TrackedFOV & (SessionSet.FOV & session_set).proj()
         counts = dj.U("eid").aggr(members, cells="sum(n_tracked)").to_dicts(order_by="eid")

@@ -41,8 +41,8 @@ RIGHTS: dict[str, dict[str, tuple[str, ...]]] = {
 }
 #: Tables of the module provenance in which all who compute and delete may add rows, but change none.
 RECORDS = (
-    "environment", "deletion", "source_update", "source_update__done", "source_update__of_subject",
-    "source_update__mixture", "former_result",
+    "environment", "deletion", "deletion__file", "source_update", "source_update__done",
+    "source_update__of_subject", "source_update__mixture", "former_result",
 )  # fmt: skip
 ROLES = ("reader", "worker", "curator", "admin")
 #: Roles with rights table by table; an admin has all rights on the schemas.

@@ -2,48 +2,75 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from pipeline import reading
 from schemas.provenance import SourceUpdate
-from schemas.session import Session, files_of
+from schemas.session import ReadsSession, Session, Wheel, files_of, hashes_in, since_deletions
+from schemas.storage import bulk
+
+#: Columns of the files that rows were read from.
+SOURCE_COLUMNS = ("eid", "dataset", "revision", "sha256")
 
 
-@dataclass(frozen=True)
-class Standing:
-    """What an update found, of which both sides are still what they were.
+def mixtures_of(eids: Sequence[str] | None = None) -> dict[str, list[reading.Mixture]]:
+    """Return the files of sessions that are not of one writing: by revisions, updates, and deletions of rows.
 
-    Attributes
+    Parameters
     ----------
-    mixture : Mixture
-    former : dict of str to str
-        The sha256 that the newer datasets had before, by path without revision; '' of one that was added.
+    eids : sequence of str, optional
+        All sessions by default; nine statements, however many.
+
+    Returns
+    -------
+    dict of str to list of Mixture
+        Of each session that has some.
     """
+    files = _files(eids)
+    hashes = {eid: {reading.without_revision(one.dataset): one.sha256 for one in those} for eid, those in files.items()}
+    standing, found = _standing(hashes), {}
+    for eid, those in files.items():
+        of_revisions = reading.mixed_revisions(those)
+        told = [(one.what, set(map(reading.without_revision, one.newer))) for one in of_revisions]
+        others = dict.fromkeys(one.mixture for one in standing.get(eid, ()))
+        found[eid] = [
+            *of_revisions,
+            *(one for one in others if not any(one.what == what and set(one.newer) <= newer for what, newer in told)),
+        ]
+    return {eid: mixtures for eid, mixtures in found.items() if mixtures}
 
-    mixture: reading.Mixture
-    former: Mapping[str, str]
+
+def doubts_of(eids: Sequence[str] | None = None) -> dict[str, list[str]]:
+    """Return what was odd about the wheels of sessions, by session; parameters as of ``mixtures_of``."""
+    found: dict[str, list[str]] = defaultdict(list)
+    for row in (Wheel.Doubt & _of(eids)).to_dicts(order_by="eid, doubt"):
+        found[row["eid"]].append(row["doubt_text"])
+    return found
 
 
-def mixtures_of(eid: str) -> list[reading.Mixture]:
-    """Return the files of a session that are not of one writing: by their revisions, and by what updates found."""
-    found = reading.mixed_revisions(source for _, _, files in files_of(eid) for source in files)
-    told = [(one.what, set(map(reading.without_revision, one.newer))) for one in found]
-    others = dict.fromkeys(one.mixture for one in standing_mixtures(eid))
-    return [
-        *found,
-        *(one for one in others if not any(one.what == what and set(one.newer) <= newer for what, newer in told)),
-    ]
+def _of(eids: Sequence[str] | None) -> Any:
+    return True if eids is None else [{"eid": eid} for eid in eids]
+
+
+def _files(eids: Sequence[str] | None) -> dict[str, list[reading.Source]]:
+    """Return the files that the rows of sessions were read from, with revision and sha256, by session."""
+    found: dict[str, list[reading.Source]] = defaultdict(list)
+    for table in ReadsSession.choosing:
+        columns = bulk.columns(table.Source & _of(eids), *SOURCE_COLUMNS, order_by=("eid", "dataset"))
+        for eid, dataset, revision, sha256 in zip(*(column.tolist() for column in columns), strict=True):
+            found[eid].append(reading.Source(dataset, "", revision, 0, sha256, ""))
+    return found
 
 
 def file_hashes(eid: str) -> dict[str, str]:
     """Return the sha256 of each file that the rows of a session were read from, by path without revision."""
-    return {reading.without_revision(file.dataset): file.sha256 for _, _, files in files_of(eid) for file in files}
+    return hashes_in(files_of(eid))
 
 
-def standing_mixtures(eid: str, known: Mapping[str, str] | None = None) -> list[Standing]:
-    """Return what updates found since the session was registered, of which both sides are still what they were.
+def standing_mixtures(eid: str, known: Mapping[str, str] | None = None) -> list[reading.Standing]:
+    """Return what was found by updates, and when deleted rows were read again, of which both sides are what they were.
 
     Parameters
     ----------
@@ -51,17 +78,24 @@ def standing_mixtures(eid: str, known: Mapping[str, str] | None = None) -> list[
     known : mapping of str to str, optional
         As of ``file_hashes``, which are taken by default.
     """
-    known = file_hashes(eid) if known is None else known
-    since = (Session & {"eid": eid}).fetch1("ingested_at")
-    rows = SourceUpdate.Mixture * SourceUpdate.proj("updated_at") & {"mixed_eid": eid} & f"updated_at >= '{since}'"
-    found = []
+    return _standing({eid: file_hashes(eid) if known is None else known}).get(eid, [])
+
+
+def _standing(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[reading.Standing]]:
+    """Return ``standing_mixtures`` of several sessions."""
+    rows_of = (Session & [{"eid": eid} for eid in known]).proj("ingested_at").to_dicts()
+    since = {row["eid"]: row["ingested_at"] for row in rows_of}
+    rows = SourceUpdate.Mixture * SourceUpdate.proj("updated_at") & [{"mixed_eid": eid} for eid in known]
+    found: dict[str, list[reading.Standing]] = defaultdict(list)
     for row in rows.to_dicts(order_by="updated_at, mixture"):
-        former, older = row["mixed_newer"], row["mixed_older"]
-        still_newer = tuple(path for path in sorted(former) if known.get(path, former[path]) != former[path])
-        still_older = tuple(path for path in sorted(older) if known.get(path) == older[path])
-        if still_newer and still_older:
-            mixture = reading.Mixture(row["mixed_what"], still_newer, still_older, row["mixed_reason"])
-            found.append(Standing(mixture, former))
+        eid = row["mixed_eid"]
+        one = reading.still_standing(
+            row["mixed_what"], row["mixed_reason"], row["mixed_newer"], row["mixed_older"], known[eid]
+        )
+        if one and row["updated_at"] >= since[eid]:
+            found[eid].append(one)
+    for eid, standing in since_deletions(known).items():
+        found[eid] += standing
     return found
 
 

@@ -13,7 +13,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
 
@@ -44,8 +44,8 @@ from schemas.embedding import Embedding, ImportedOrder, RasterTiles, embeddings_
 from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.imaging.tables import FOV, Activity
-from schemas.labels import names_of_session, trials_key
-from schemas.provenance import FormerResult, SourceUpdate, now
+from schemas.labels import names_of_session
+from schemas.provenance import OF_UPDATE, FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.responses.tables import CellResponse, Stability, StabilityTask, TrialTypeMean
 from schemas.server.binding import table_named
@@ -60,11 +60,12 @@ from schemas.session import (
     files_of,
     mixture_note,
     one_for,
+    trials_key,
     trials_of,
 )
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
-from schemas.upkeep.mixtures import Standing, file_hashes, mixture_rows, standing_mixtures
+from schemas.upkeep.mixtures import file_hashes, mixture_rows, standing_mixtures
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import retry
 
@@ -388,37 +389,7 @@ def _mixtures(eid: str, read: list[_Read], changed: list[ChangedRow]) -> list[re
             of_fov = [change for row in rows if row.is_of(one.row) for change in row.changes]
             recorded = [source for key, row in files if key.get("fov") == one.row.key["fov"] for source in row]
             found += _half_extracted(one, of_fov, recorded)
-    return _without_former(filter(None, found), standing_mixtures(eid), _given(read))
-
-
-def _without_former(
-    found: Iterable[reading.Mixture], known: Sequence[Standing], now: dict[str, str]
-) -> list[reading.Mixture]:
-    """Return the mixtures that are some with what former updates found; parameters as of ``_with_former``."""
-    return [joined for one in found if (joined := _with_former(one, known, now))]
-
-
-def _with_former(one: reading.Mixture, known: Sequence[Standing], now: dict[str, str]) -> reading.Mixture | None:
-    """Return a mixture as it is with what former updates found; None if it is none.
-
-    None of the older files is one that came before, when the newer ones were lacking; nor have the newer ones been put
-    back to what they were before they were found to be newer.
-
-    Parameters
-    ----------
-    one : Mixture
-    known : sequence of Standing
-    now : dict of str to str
-        The sha256 of each new file, by path without revision.
-    """
-    came_before: set[str] = set()
-    for former in (former for former in known if former.mixture.what == one.what):
-        if set(one.newer) <= set(former.mixture.newer) and all(now.get(p) == former.former[p] for p in one.newer):
-            return None
-        if set(former.mixture.older) & set(one.newer):
-            came_before |= set(former.mixture.newer)
-    older = tuple(dataset for dataset in one.older if dataset not in came_before)
-    return replace(one, older=older) if older else None
+    return reading.without_former(filter(None, found), standing_mixtures(eid), _given(read))
 
 
 def _mixture(what: str, reason: str, halves: tuple[Iterable[str], Iterable[str]]) -> reading.Mixture | None:
@@ -568,7 +539,7 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
         SourceUpdate.Mixture.insert({**key, **row} for row in mixture_rows(mixtures, former))
         FormerResult.insert({**key, **former} for former in _former(cascades))
         for cascade in cascades:
-            cascade.delete(reason=f"meso update {key['update_id']}: files changed")
+            cascade.delete(reason=f"{OF_UPDATE} {key['update_id']}: files changed")
     return key["update_id"]
 
 
@@ -723,7 +694,7 @@ def _mixtures_since(row: dict[str, Any], eid: str) -> list[reading.Mixture]:
     if not files or now.items() <= {**files["former"], **files["given"]}.items():
         return []
     former, update = files["former"], {"update_id": row["update_id"]}
-    found = _without_former(
+    found = reading.without_former(
         reading.mixtures_since(former, now, are_other_trials=trials_key(trials_of(eid)) != files["trials"]),
         standing_mixtures(eid, former), now,
     )  # fmt: skip

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import datajoint as dj
+from datajoint.errors import IntegrityError
 
 from pipeline.errors import ConfigError, DataError, NotFoundError
 from pipeline.reading import identify, open_one
@@ -28,6 +29,10 @@ from schemas.work.states import Status
 #: Tables that are read from a session's files, and those of them that are needed for activity.
 SESSION_TABLES = (Behavior, Wheel, FOV, Recording, ROI, Activity)
 IMAGING_TABLES = (FOV, Recording, ROI, Activity)
+#: A question is asked so often at most, while files of its sessions are read again meanwhile.
+N_TRIES = 3
+
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -96,6 +101,42 @@ def fill(tables: Iterable[type[dj.Table]] | None = None, *restrictions: Any, pro
                         warnings.warn(f"{table.__name__} {key}: {message} (tried again later)", stacklevel=2)
         report.unfinished = runner.unfinished
     return report
+
+
+def ask_again(ask: Callable[[], tuple[Answer, bool]]) -> Answer:
+    """Return the answer to a question about several sessions, asked until nothing lacks, ``N_TRIES`` times at most.
+
+    While files of one of them are read again its rows are gone, with its jobs and the sets that it is a member of. So
+    the whole question is asked anew, from the set of sessions on.
+
+    Parameters
+    ----------
+    ask : callable
+        Returns an answer, and whether results are lacking although no job has failed or is still to be done.
+
+    Raises
+    ------
+    NotFoundError
+        As ``ask`` at the last try.
+    DataError
+        At the last try rows were deleted to which ``ask`` inserted others.
+    """
+    for n_left in reversed(range(N_TRIES)):
+        try:
+            answer, is_lacking = ask()
+        except NotFoundError:
+            if not n_left:
+                raise
+        except IntegrityError as error:
+            if not n_left:
+                raise DataError(
+                    "the sessions were deleted, or their files read again, while this was computed",
+                    do="Ask again when meso update has ended",
+                ) from error
+        else:
+            if not is_lacking:
+                break
+    return answer
 
 
 def fill_session(eid: str, *, behavior: bool = True, progress: bool = False) -> Filled:

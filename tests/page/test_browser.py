@@ -22,8 +22,8 @@ EVIL_EID = "00000000-0000-4000-8000-0000000000e1"
 
 
 @pytest.fixture(scope="module")
-def hostile(chromium, database, curves):
-    """A subject, a region and an error whose names are code."""
+def hostile(chromium, database, curves, demo_sessions):
+    """A subject, a region, an error and a note whose names are code."""
     from schemas.imaging.tables import FOV, ROI
     from schemas.rows import jobs_of
 
@@ -45,7 +45,10 @@ def hostile(chromium, database, curves):
         jobs.insert1({**key, "fov": fov, "status": "error", "priority": 5, "error_message": f"DataError: {HOSTILE}",
                       "error_stack": "<script>alert(4)</script>", "host": "<b>host", "completed_time": time},
                      ignore_extra_fields=True)  # fmt: skip
+    doubt = {"eid": demo_sessions[2], "doubt": 99}
+    schemas.Wheel.Doubt.insert1({**doubt, "doubt_text": f"session {demo_sessions[2]}, {HOSTILE} {LONG}"[:2048]})
     yield EVIL_EID
+    (schemas.Wheel.Doubt & doubt).delete_quick()
     (schemas.Subject & {"subject": HOSTILE}).delete(prompt=False)
     (jobs & {"eid": EVIL_EID}).delete()
     (schemas.BrainRegion & {"region_id": 999_999_999}).delete(prompt=False)
@@ -93,6 +96,15 @@ def test_every_page_is_accessible(reader, demo_sessions, number):
         page.wait_for_load_state("networkidle")
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
         assert reader.problems == []
+
+
+def test_notes_on_the_files_of_a_session_are_one_line_until_they_are_opened(tab, demo_sessions):
+    page = ready(tab(), demo_sessions[2])
+    notes = page.locator(".notes")
+    assert notes.inner_text().strip() == "1 note on the files of this session"
+    page.click(".notes summary")
+    assert notes.locator("li").inner_text().startswith(" ".join(HOSTILE.split()))
+    assert ready(tab(), demo_sessions[0]).locator(".notes").count() == 0
 
 
 def test_first_paint_and_weight(tab, demo_sessions):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.reading import Source, mixed_revisions, without_revision
+from pipeline.reading import Deleted, Source, mixed_revisions, since_deletions, without_revision
 
 ACTIVITY, F, NEUROPIL = "mpci.ROIActivityDeconvolved.npy", "mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy"
 UUIDS, TYPES, CLASSIFIER = "mpciROIs.uuids.csv", "mpciROIs.mpciROITypes.npy", "mpciROIs.cellClassifier.npy"
@@ -135,3 +135,77 @@ def test_it_says_which_files_and_what_may_have_been_done():
         f"files of ROIs are newer (alf/FOV_00/#2026-01-01#/{F}), and others are older (alf/FOV_00/{TYPES}). If the FOV "
         "was extracted again, files are still to come"
     )
+
+
+# ---------------------------------------------------------------- since rows were deleted
+
+
+def written(first: str = "a", **others: str) -> dict[str, str]:
+    """Return hashes of the files of a session: all of one writing, but for those of FOV_00 that are named."""
+    names = {"activity": ACTIVITY, "uuids": UUIDS, "types": TYPES, "positions": POSITIONS, "times": TIMES}
+    return {path: first for path in SESSION if not path.endswith((F, NEUROPIL))} | {
+        f"{FOLDER}/{names[name]}": writing for name, writing in others.items()
+    }
+
+
+def of_fov(files: dict[str, str]) -> dict[str, str]:
+    return {path: sha256 for path, sha256 in files.items() if path.startswith(FOLDER)}
+
+
+def by_hand(files: dict[str, str], trials: str | None = None) -> Deleted:
+    return Deleted(files, trials, by_update=False)
+
+
+def since(deleted: list[Deleted], known: dict[str, str], trials: str = "") -> list[tuple[str, set[str]]]:
+    """Return what stands since rows were deleted, with the names of the newer files."""
+    found = since_deletions(deleted, known, trials)
+    return [(one.mixture.what, {path.rpartition("/")[2] for path in one.mixture.newer}) for one in found]
+
+
+HALF = {"activity": "b", "uuids": "b"}
+TOLD = [("files of ROIs", {ACTIVITY, UUIDS})]
+
+
+def test_half_an_extraction_since_rows_were_deleted_is_told():
+    assert since([by_hand(of_fov(written()))], written(**HALF)) == TOLD
+    assert since([by_hand(written())], written(**HALF)) == TOLD  # the session was deleted
+    assert since([by_hand(of_fov(written()))], written()) == []
+    assert since([by_hand(written())], written("b")) == []
+    assert since([by_hand(of_fov(written()))], written(activity="b")) == []  # deconvolved again
+    # a FOV that has not been read again says nothing
+    others = {path: sha256 for path, sha256 in written().items() if not path.startswith(FOLDER)}
+    assert since([by_hand(of_fov(written()))], others) == []
+
+
+def test_it_is_told_until_the_rest_has_come_or_the_former_files_are_back():
+    first, half = by_hand(of_fov(written())), by_hand(of_fov(written(**HALF)))
+    assert since([first, half], written(**HALF)) == TOLD
+    rest = {path: "c" if sha256 == "a" else sha256 for path, sha256 in of_fov(written(**HALF, times="")).items()}
+    rest = written() | rest | {f"{FOLDER}/{TIMES}": "a"}
+    assert since([first, half], rest) == []
+    assert since([first, half], written()) == []
+    # of what an update deletes it says itself whether it is a half
+    assert since([Deleted(of_fov(written()), None, by_update=True)], written(**HALF)) == []
+    assert since([first, Deleted(of_fov(written(activity="b")), None, by_update=True)], written(**HALF)) == []
+
+
+def test_clocks_are_compared_with_those_of_the_rows_that_stayed():
+    assert since([by_hand(of_fov(written()))], written(times="b")) == [("files with times", {TIMES})]
+    assert since([by_hand(written())], written() | dict.fromkeys(ALIGNED, "b"), "") == []
+
+
+def test_trials_are_told_by_what_they_are():
+    trials = dict.fromkeys(SESSION[:3], "a")
+    changed = written() | {TABLE: "b"}
+    assert ("files of trials", {"_ibl_trials.table.pqt"}) in since([by_hand(trials, "old")], changed, "new")
+    assert since([by_hand(trials, "old")], written() | dict.fromkeys([TABLE, OFF], "b"), "old") == [
+        ("files with times", {TABLE.rpartition("/")[2], OFF.rpartition("/")[2]})
+    ]
+
+
+def test_a_signal_is_compared_only_if_it_was_there():
+    signal = {f"{FOLDER}/{F}": "a", f"{FOLDER}/{NEUROPIL}": "a"}
+    new = {path: "b" if path.startswith(FOLDER) else "a" for path in written()}
+    assert since([by_hand(of_fov(written()))], new | signal) == [("files with times", {TIMES})]
+    assert since([by_hand(signal)], written() | signal) == []
+    assert ("files of ROIs", {F}) in since([by_hand(signal)], written() | signal | {f"{FOLDER}/{F}": "b"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
@@ -16,8 +18,10 @@ from pipeline.reading.plausible import (
     neuropil_like_its_own,
     not_at_zero,
     rounding_step,
+    sampled,
     share_beaten_when_deconvolved_again,
     share_of_others_beaten,
+    shifted_lines,
     types_by_probability,
 )
 
@@ -46,6 +50,59 @@ def test_deconvolved_activity_is_of_its_own_fluorescence_and_in_another_order_is
     assert sound > 0.95
     assert max(others) < MIN_BEATEN_BY_OWN
     assert 2 * not_at_zero(deconvolved)[0] <= not_at_zero(deconvolved)[1]
+
+
+def lines_of_an_extraction(traces: np.ndarray, share: float) -> np.ndarray:
+    """Return traces (N, T) with one line less, and one at the end: from ``share`` of the lines on they are shifted."""
+    first = int(share * len(traces))
+    return np.concatenate([np.delete(traces, first, axis=0), traces[first : first + 1]])
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 0.93])
+@pytest.mark.parametrize("kind", SOUND)
+def test_lines_that_are_shifted_are_told_wherever_the_shift_begins(kind, share):
+    """From 93 % on the activity agrees with the fluorescence as a whole."""
+    fluorescence, _, deconvolved = simulate(replace(SOUND[kind], n_rois=160), np.random.default_rng(14))
+    rois = np.arange(1000, 1160)  # of any number
+    assert shifted_lines(fluorescence, deconvolved, rois) is None
+    first, count, lines = shifted_lines(lines_of_an_extraction(fluorescence, share), deconvolved, rois)
+    assert lines == -1 and first >= 1000 + int(share * 160) // 20 * 20 and (first - 1000) % 20 == 0
+    assert count >= (6 if share == 0.93 else 10)
+    assert shifted_lines(fluorescence, lines_of_an_extraction(deconvolved, share), rois)[2] == 1
+
+
+def test_rois_that_are_no_cells_or_one_cell_twice_are_no_shift():
+    """The last ROIs have hardly anything of their own, and others are one cell in two ROIs, one brighter."""
+    rng, n_frames = np.random.default_rng(15), 900
+    for _ in range(4):
+        n_rois = int(rng.integers(12, 100))
+        fluorescence, neuropil, deconvolved = simulate(Recording(n_rois=n_rois, n_frames=n_frames), rng)
+        faint = np.arange(n_rois) >= rng.uniform(0.3, 1) * n_rois
+        own = fluorescence - 0.7 * neuropil
+        own[faint] *= 0.01
+        for first in np.flatnonzero(rng.random(n_rois - 1) < 0.5):
+            own[first + 1] = rng.uniform(0.2, 1) * own[first] + rng.uniform(0, 20) * rng.standard_normal(n_frames)
+        deconvolved = deconvolve(own, 5.0, 1.0)
+        sound = (own + 3 * neuropil).astype(np.float32), deconvolved.astype(np.float32)
+        assert shifted_lines(*sound, np.arange(n_rois)) is None
+
+
+def test_of_few_frames_or_rois_no_shift_is_told():
+    fluorescence, _, deconvolved = simulate(Recording(n_frames=250), np.random.default_rng(16))
+    shifted = lines_of_an_extraction(fluorescence, 0)
+    assert shifted_lines(shifted, deconvolved, np.arange(30))[2] == -1
+    assert shifted_lines(shifted[:, :150], deconvolved[:, :150], np.arange(30)) is None
+    assert shifted_lines(shifted[:9], deconvolved[:9], np.arange(9)) is None
+    # dead ROIs are left out, and lines are counted with them
+    fluorescence[[3, 7, 8]] = deconvolved[[3, 7, 8]] = 0
+    assert shifted_lines(lines_of_an_extraction(fluorescence, 0), deconvolved, np.arange(30))[2] == -1
+
+
+@pytest.mark.parametrize(("n_rois", "groups"), [(8, [0]), (20, [0]), (33, [0, 20]), (41, [0, 21]), (900, [0, 880])])
+def test_groups_of_rois_are_the_first_the_last_and_those_between(n_rois, groups):
+    assert sampled(1000, n_rois)[0].tolist() == [g + i for g in groups for i in range(20) if g + i < n_rois]
+    more, _ = sampled(1000, n_rois, 8)
+    assert len(set(more.tolist())) == len(more) == min(n_rois, 160) and set(sampled(1000, n_rois)[0]) <= set(more)
 
 
 def test_events_alone_without_noise_are_told_too():

@@ -529,6 +529,22 @@ def test_fluorescence_of_other_rois_is_refused_also_where_positions_were_correct
     check_refusal(session, f"{DECONVOLVED}.npy", ("not of the ROIs in mpci.ROIActivityF",))
 
 
+@pytest.mark.parametrize("share", [0.5, 0.93])
+def test_fluorescence_of_an_extraction_with_one_roi_less_is_refused(large, share):
+    """Its lines are shifted from there on; as a whole both files agree, for most of the ROIs."""
+    traces = np.load(large.fov / f"{F}.npy")
+    n_rois = traces.shape[1]
+    less = int(share * n_rois)
+    assert large.read().signal == "deconvolved"
+    order = [*np.delete(np.arange(n_rois), less), less]
+    np.save(large.fov / f"{F}.npy", np.asfortranarray(traces[:, order]))
+    with pytest.raises(DataError, match=f"{DECONVOLVED}.npy: the ROIs are shifted against those in {F}") as refused:
+        large.read()
+    found = re.search(r"of ROIs (\d+) to (\d+) (\d+) agree best with the ROI 1 before them", str(refused.value))
+    first, last, n_shifted = map(int, found.groups())
+    assert last == first + 19 > less and n_shifted >= 6
+
+
 def test_neuropil_that_is_a_copy_of_the_fluorescence_is_refused(session):
     traces, data = np.load(session.fov / f"{F}.npy"), session.read()
     np.save(session.fov / f"{NEUROPIL}.npy", np.ascontiguousarray(traces))  # saved again: other bytes

@@ -1010,7 +1010,8 @@ from schemas.upkeep.mixtures import mixtures_of
 from support import version_1
 
 schemas.activate()
-print(json.dumps([mixtures_of(version_1.EIDS[0]), len(schemas.RegisteredUIDs.OtherPlaces()), len(schemas.NDCResult())]))
+mixtures = mixtures_of(version_1.EIDS[:1])
+print(json.dumps([mixtures, len(schemas.RegisteredUIDs.OtherPlaces()), len(schemas.NDCResult())]))
 """
 
 
@@ -1024,7 +1025,7 @@ def test_updates_of_version_28_say_nothing_of_files_of_two_writings(old_tables):
     for place in parts.items():
         here, new = old.declared(*place)
         assert here == new != {}, place
-    assert old.run(OLD_UPDATES) == [[], 0, 2]
+    assert old.run(OLD_UPDATES) == [{}, 0, 2]
 
 
 OLD_EMBEDDINGS = """
@@ -1059,57 +1060,54 @@ def test_embeddings_of_version_29_are_of_what_each_fov_was_read_with(old_tables)
     assert old.run(OLD_EMBEDDINGS) == {"same": True, "signal": None, "other": True, "jobs": 0}
 
 
-OLD_DRIFTS = """
+OLD_PARTS = """
 import json
 import schemas
 from schemas.decoding.results import stored_run
+from schemas.provenance import Deletion
+from schemas.upkeep.mixtures import mixtures_of
 from schemas.work.filling import fill
-from support.version_13 import TASK
-
-schemas.activate()
-seen = []
-for when in ("before", "again"):
-    run = stored_run(TASK["session_set"], [TASK["ndc_params"]])
-    drifts = (schemas.NDCComparison.Drift & run.family).to_dicts()
-    seen.append({"q": run.table["q_value"].tolist(), "drifts": [row["drift_share"] for row in drifts]})
-    (schemas.NDCComparison & run.family).delete(prompt=False)
-    assert not fill([schemas.NDCComparison], run.family).errors
-print(json.dumps(seen))
-"""
-
-
-def test_comparisons_of_version_30_know_no_drift_until_they_are_made_again(old_tables):
-    old, table = old_tables(30), "__n_d_c_comparison__drift"
-    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
-    assert old.database.query(exists, args=(old.prefix + "decoding", table)).fetchone()[0] == 0
-    old.upgrade("comparisons: drift within the sessions")
-    here, new = old.declared("decoding", table)
-    assert here == new != {}
-    before, again = old.run(OLD_DRIFTS)
-    assert before == {"q": [0.02, 0.02], "drifts": []}
-    assert again == {"q": [0.02, 0.02], "drifts": [None, None]}  # too few trials to say
-
-
-OLD_TASKS = """
-import json
-import schemas
+from support import version_1
 from support.version_13 import TASK
 
 schemas.activate()
 place = {"session_set": TASK["session_set"]}
+drifts = []
+for when in ("before", "again"):
+    run = stored_run(TASK["session_set"], [TASK["ndc_params"]])
+    rows = (schemas.NDCComparison.Drift & run.family).to_dicts()
+    drifts.append({"q": run.table["q_value"].tolist(), "drifts": [row["drift_share"] for row in rows]})
+    (schemas.NDCComparison & run.family).delete(prompt=False)
+    assert not fill([schemas.NDCComparison], run.family).errors
 schemas.NDCTask.ask_features(place, [{"ndc_params": TASK["ndc_params"]}])
-print(json.dumps({"without": len(schemas.NDCTask.WithoutCurve()), "curves": len(schemas.NDCResult() & TASK)}))
+tasks = [len(schemas.NDCTask.WithoutCurve()), len(schemas.NDCResult() & TASK)]
+eid = version_1.EIDS[0]
+deleted = Deletion & {"deletion": "0" * 32}
+files = [len(deleted), len(Deletion.File & deleted), mixtures_of([eid])]
+(schemas.Session & {"eid": eid}).delete(prompt=False)
+last = Deletion.to_dicts(order_by="deleted_at DESC", limit=1)[0]["deleted_table"]
+print(json.dumps({"drifts": drifts, "tasks": tasks, "files": files, "last": last}))
 """
 
 
-def test_tasks_of_version_31_are_tasks_of_curves(old_tables):
-    old, table = old_tables(31), "n_d_c_task__without_curve"
+def test_of_version_30_comparisons_know_no_drift_tasks_have_curves_and_deletions_no_files(old_tables):
+    old = old_tables(30)
+    added = {
+        "__n_d_c_comparison__drift": "decoding", "n_d_c_task__without_curve": "decoding",
+        "deletion__file": "provenance",
+    }  # fmt: skip
     exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
-    assert old.database.query(exists, args=(old.prefix + "decoding", table)).fetchone()[0] == 0
-    old.upgrade("transfer: tasks without a curve")
-    here, new = old.declared("decoding", table)
-    assert here == new != {}
-    assert old.run(OLD_TASKS) == {"without": 0, "curves": 2}
+    for table, schema in added.items():
+        assert old.database.query(exists, args=(old.prefix + schema, table)).fetchone()[0] == 0
+    old.upgrade("drift; transfers without curves; deleted files")
+    for table, schema in added.items():
+        here, new = old.declared(schema, table)
+        assert here == new != {}, table
+    found = old.run(OLD_PARTS)
+    before, again = found["drifts"]
+    assert before == {"q": [0.02, 0.02], "drifts": []}
+    assert again == {"q": [0.02, 0.02], "drifts": [None, None]}  # too few trials to say
+    assert (found["tasks"], found["files"], found["last"]) == ([0, 2], [1, 0, {}], "Session")
 
 
 # ---------------------------------------------------------------- views

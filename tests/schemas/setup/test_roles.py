@@ -388,7 +388,7 @@ def test_a_curator_deletes_a_session_and_it_is_recorded(site, filled):
     assert done.returncode == 0, done.stderr
     after = counted(site)
     gone = {name: n - after[name] for name, n in before.items() if n > after[name]}
-    assert {name for name, n in before.items() if n < after[name]} == {"deletion"}
+    assert {name for name, n in before.items() if n < after[name]} == {"deletion", "deletion__file"}
     table = site.database.adapter.make_full_table_name(site.prefix + "provenance", "deletion")
     rows = site.database.query(f"SELECT deleted_by, deleted_table, deleted_rows FROM {table}").fetchall()
     assert len(rows) == 1

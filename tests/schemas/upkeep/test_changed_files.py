@@ -34,8 +34,11 @@ from support.corpus import (
     WHEEL,
     WHEEL_TIMES,
 )
+from support.statements import statements
 
 import meso
+import page.drawing
+import page.queries
 import schemas
 import schemas.exchange.export
 import schemas.imaging.activity
@@ -44,6 +47,7 @@ from pipeline import reading
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import DataError
 from pipeline.settings.signals import SignalSettings
+from populate_scripts.commands import note_counts
 from populate_scripts.ingest import ingest
 from schemas.exchange.export import export_session
 from schemas.exchange.verify import verify_session
@@ -53,6 +57,7 @@ from schemas.session import FINGERPRINT
 from schemas.tracking import RegisteredUIDs, TrackingRun
 from schemas.upkeep.changed_files import changed_rows
 from schemas.upkeep.update import update
+from schemas.work import reports
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import errors, retry
 
@@ -1108,6 +1113,13 @@ def extracted_again(session: OneSession) -> None:
     write_one_tables(session.root)
 
 
+def raster_of(eid: str) -> dict:
+    """Return the key of a session's raster, made if it is not there."""
+    meso.load_or_embed(eid)
+    fill([schemas.RasterTiles], {"eid": eid})
+    return page.queries.raster_key(eid)[0]
+
+
 def exported(eid: str, folder: Path) -> None:
     export_session(eid, "parquet", folder, overwrite=True)
 
@@ -1123,6 +1135,18 @@ WHILE_LOADED: dict[str, tuple[Any, str, Callable[[OneSession], None], Callable[[
         lambda eid, _: schemas.activity(schemas.ROI & {"eid": eid}), "FOV",
     ),
     "export": (schemas.exchange.export, "_sources", extracted_again, exported, "FOV"),
+    "trace of the page": (
+        page.queries, "trial_events", lambda session: align_again(session, 0.05, in_place=True),
+        lambda eid, _: page.queries.trace(eid, 0, 0), "Behavior, FOV",
+    ),
+    "averages of the page": (
+        page.drawing, "trials_to_average", lambda session: align_again(session, 0.05, in_place=True),
+        lambda eid, _: page.drawing.cell_averages(eid, 0, 0, "choice"), "Behavior, FOV",
+    ),
+    "timeline of the page": (
+        page.queries, "trial_events", lambda session: align_again(session, 0.05, in_place=True),
+        lambda eid, _: page.queries.timeline(raster_of(eid)), "Behavior, FOV, Wheel",
+    ),
 }  # fmt: skip
 
 
@@ -1265,6 +1289,130 @@ def test_files_of_a_half_copied_extraction_are_noted_when_an_update_reads_others
     assert update([session.eid]).notes == []
     reverse_rois(session, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
     assert update([session.eid]).notes == [] and mixed(session) == []
+
+
+def delete_rows(session: OneSession, what: str) -> None:
+    """Delete rows by hand: of one FOV, or the session, which is registered again."""
+    if what == "FOV":
+        (schemas.FOV & {"eid": session.eid, "fov": 0}).delete(prompt=False)
+    else:
+        (schemas.Session & {"eid": session.eid}).delete(prompt=False)
+        ingest([session.eid], cache_dir=session.root)
+
+
+@pytest.mark.parametrize("what", ["FOV", "session"])
+def test_half_an_extraction_that_comes_while_the_rows_of_before_are_deleted_is_noted(session, what):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    files = {path: path.read_bytes() for path in (session.file(TYPES).parent).iterdir()}
+    delete_rows(session, what)
+    reverse_rois(session, ACTIVITY, FLUORESCENCE)
+    new_uuids(session.file(UUIDS))
+    with pytest.warns(UserWarning, match="have changed") as warned:
+        assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    new = ", ".join(f"alf/FOV_00/{name}" for name in (ACTIVITY, UUIDS))
+    texts = {str(warning.message) for warning in warned}
+    (note,) = {text for text in texts if "have changed" in text}
+    assert note.startswith(f"session {session.eid}: files of ROIs have changed ({new}), and others have not (")
+    assert all(f"alf/FOV_00/{name}" in note.split("others")[1] for name in (TYPES, POSITIONS, REGIONS, PLACES))
+    assert note.endswith(f"files are still to come: then run meso update {session.eid}")
+    (kept,) = mixed(session)
+    assert f"files of ROIs have changed ({new}), and others have not (" in kept
+    # deleted and read once more, it is what it was
+    delete_rows(session, what)
+    with pytest.warns(UserWarning, match="have changed"):
+        fill(SESSION_TABLES, {"eid": session.eid})
+    assert mixed(session) == [kept]
+    reverse_rois(session, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
+    done = update([session.eid])
+    assert (done.failures, done.notes, len(done.changes)) == ([], [], 1) and mixed(session) == []
+    for path, content in files.items():
+        path.write_bytes(content)
+    delete_rows(session, what)
+    fill(SESSION_TABLES, {"eid": session.eid})
+    assert mixed(session) == []
+
+
+def test_notes_are_counted_by_status_listed_by_verify_and_shown_on_the_page(session, meso_command):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    assert note_counts() == "" and "Notes" not in meso_command("status").stdout
+    assert page.queries.session(session.eid)["notes"] == []
+    reverse_rois(session, ACTIVITY, FLUORESCENCE)
+    update([session.eid])
+    schemas.Wheel.Doubt.insert1({"eid": session.eid, "doubt": 0, "doubt_text": f"session {session.eid}, planted"})
+    line = (
+        "Notes: 1 session with files of two writings, 1 session with doubts about the wheel. They are listed by: meso"
+    )
+    assert note_counts() == f"{line} verify --notes"
+    status = meso_command("status")
+    assert status.returncode == 0 and f"{line} verify --notes" in status.stdout
+    assert isinstance(json.loads(meso_command("status", "--json").stdout), list)
+    with statements() as sent:
+        reports.status()
+        note_counts()
+    assert len(sent) <= 20, "\n".join(sql[:90] for sql in sent)
+    listed = meso_command("verify", "--notes", session.eid)
+    mixture, doubt, total = listed.stdout.splitlines()
+    assert listed.returncode == 0 and [mixture] == mixed(session) and total == "2 notes"
+    assert doubt == f"doubt: Wheel, session {session.eid}: planted."
+    kinds = [row["kind"] for row in json.loads(meso_command("verify", "--notes", "--json").stdout)]
+    assert kinds == ["mixed", "doubt"]
+    first, second = page.queries.session(session.eid)["notes"]
+    assert first.startswith("files of ROIs have changed (alf/FOV_00/") and second == "planted"
+    assert first.endswith(f"then run meso update {session.eid}")
+
+
+def move_clock(session: OneSession) -> None:
+    """Move the frame times of one FOV only, by less than a frame."""
+    np.save(session.file(TIMES), np.load(session.file(TIMES)) + 0.02)
+
+
+def other_trials(session: OneSession) -> None:
+    path = session.alf("it") / TRIALS
+    trials = pd.read_parquet(path)
+    trials.loc[:3, "choice"] *= -1
+    trials.loc[:3, "feedbackType"] *= -1
+    trials.to_parquet(path)
+
+
+DELETED: dict[str, tuple[Any, Callable[[OneSession], None], str]] = {
+    "clock": (schemas.FOV, move_clock, "files with times"),
+    "trials": (schemas.Behavior, other_trials, "files of trials"),
+    "regions": (schemas.FOV, lambda session: reverse_rois(session, REGIONS), "regions and places in the brain"),
+}
+
+
+@pytest.mark.parametrize("part", DELETED)
+def test_other_files_that_change_in_part_while_the_rows_are_deleted_are_noted(session, part):
+    table, change, what = DELETED[part]
+    fill(SESSION_TABLES, {"eid": session.eid})
+    (table & {"eid": session.eid}).delete(prompt=False)
+    change(session)
+    with pytest.warns(UserWarning, match="have changed") as warned:
+        assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    assert any(f"{what} have changed" in str(warning.message) for warning in warned)
+    assert any(f"{what} have changed" in text for text in mixed(session))
+
+
+#: Arrays that an extraction writes anew.
+ROI_FILES = (TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS, ACTIVITY, FLUORESCENCE)
+CORRECTED: dict[str, Callable[[OneSession], None]] = {
+    "nothing": lambda session: None,
+    "activity deconvolved again": lambda session: replace(session.file(ACTIVITY), lambda traces: 2 * traces),
+    "aligned again": lambda session: align_again(session, 0.05, in_place=True),
+    "all of an extraction": lambda session: reverse_rois(session, *ROI_FILES),
+}
+
+
+@pytest.mark.parametrize("what", CORRECTED)
+def test_what_is_written_by_itself_while_rows_are_deleted_is_not_noted(session, what, recwarn):
+    fill(SESSION_TABLES, {"eid": session.eid})
+    (schemas.Session & {"eid": session.eid}).delete(prompt=False)
+    CORRECTED[what](session)
+    if what == "all of an extraction":
+        new_uuids(session.file(UUIDS))
+    ingest([session.eid], cache_dir=session.root)
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    assert mixed(session) == [] and not [one for one in recwarn if "have changed" in str(one.message)]
 
 
 def behaviour_later(session: OneSession) -> None:
