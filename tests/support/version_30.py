@@ -1,4 +1,4 @@
-"""Create a database as version 30 did, with a comparison of two curves and a deletion: a script, run by test_database."""
+"""Create a database as version 30 did, with a comparison of two curves and a deletion: run by test_database."""
 
 from __future__ import annotations
 
