@@ -62,6 +62,7 @@ def test_demo_writes_a_figure_per_target_a_raster_per_session_and_the_table(demo
         assert f"{row.eid}  {row.k_star:>2}  " in text
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_demo_again_computes_nothing(demo_output, meso, small_demo, tmp_path):
     output, text = demo_output
     before = pd.read_csv(output / "k_star.csv")
@@ -74,6 +75,7 @@ def test_demo_again_computes_nothing(demo_output, meso, small_demo, tmp_path):
     assert "Populated nothing: all tables are complete" in meso("populate")
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_demo_again_draws_only_figures_that_are_not_there(demo_output, meso, small_demo):
     output, _ = demo_output
     figures = {path: (path.stat().st_mtime_ns, shown(path)) for path in output.glob("*.png")}
@@ -107,6 +109,7 @@ def test_ingest_populate_status_errors(demo_output, meso, small_demo, tmp_path):
     meso("ingest", code=2)  # neither ids nor --subject nor --all
 
 
+@pytest.mark.one_backend  # settings go to the server and back in test_pipeline.py, on both
 def test_ndc_takes_settings_and_writes_json(demo_output, meso, small_demo, tmp_path):
     args = ("ndc", *small_demo.eids[:2], "--target", "stimulus", "--ks", "4,8", "-R", "3", "--n-label-shuffles", "5")
     # the target twice is one target, and words mean what they mean in Python
@@ -127,6 +130,7 @@ def test_ndc_takes_settings_and_writes_json(demo_output, meso, small_demo, tmp_p
     meso("populate", "--eid", "1234", code=1)
 
 
+@pytest.mark.one_backend  # settings go to the server and back in test_pipeline.py, on both
 def test_ndc_takes_populations_nulls_and_folds(demo_output, meso, small_demo):
     args = ("ndc", *small_demo.eids[:2], "--target", "choice", "--ks", "2,4", "-R", "2", "--n-label-shuffles", "4")
     more = ("--null", "circular", "--cells", "random", "--fovs", "0", "--regions", "VISp,SSp-bfd", "--n-bootstrap", "5")

@@ -12,11 +12,16 @@ import hashlib, json, sys
 import numpy as np
 import meso, schemas
 from pipeline.decoding import NDCSettings
+from pipeline.responses import SelectivitySettings, StabilitySettings
 from populate_scripts.ingest import ingest
 from schemas.embedding import Embedding
 from schemas.work.filling import SESSION_TABLES, fill
+from schemas.days.run import run_embedding
+from schemas.decoding.cohorts import compare_mice
 from schemas.decoding.run import run_ndc
 from schemas.decoding.transfers import run_transfer
+from schemas.labels import LabelSet, of_kind
+from schemas.responses.run import run_cells, run_stability
 from schemas.tracking import TrackingRun
 
 def digest(value):
@@ -28,9 +33,18 @@ def digest(value):
 schemas.activate()
 done = ingest(everything=True, cache_dir=sys.argv[1])
 filled = fill([*SESSION_TABLES, Embedding])
-settings = [NDCSettings(target="choice", ks=(4, 8), r=3, n_label_shuffles=3, cv_splits=3)]
-result = run_ndc(done.new, TrackingRun.register("SP999"), settings)
-transferred = run_transfer(done.new, TrackingRun.register("SP999"), settings)
+words, run = {"ks": (4, 8), "r": 3, "n_label_shuffles": 3, "cv_splits": 3}, TrackingRun.register("SP999")
+settings = [NDCSettings(target="choice", **words)]
+speed = LabelSet.add("speed", {eid: meso.wheel_speed(eid, "stimOn_times", (0, 0.5)) for eid in done.new})
+window = {"event": "stimOn_times", "win_start": 0.0, "win_end": 0.5}
+of_numbers = of_kind(NDCSettings(target="speed", labels=speed["label_set"], **window, **words))
+of_signal = NDCSettings(target="choice", signal="fluorescence", **words)
+result = run_ndc(done.new, run, [*settings, of_numbers, of_signal])
+transferred = run_transfer(done.new, run, settings)
+compare_mice(["SP999"])
+run_cells(done.new[0], settings=SelectivitySettings(n_label_shuffles=2))
+run_stability(done.new, run, settings=StabilitySettings(min_trials=1, n_shuffles=200, n_bootstrap=200))
+run_embedding(done.new, run)
 failed = {**result.failed, **dict.fromkeys(transferred.failure_lines())}
 tables = [schemas.Behavior.Trial, schemas.Wheel, schemas.FOV, schemas.FOV.Source, schemas.Recording, schemas.ROI,
           schemas.Activity.Trace, schemas.Embedding.Rank, schemas.TrackedFOV.Member, schemas.SharedCells.Cell,
@@ -38,7 +52,11 @@ tables = [schemas.Behavior.Trial, schemas.Wheel, schemas.FOV, schemas.FOV.Source
           schemas.NDCFamily.Member, schemas.NDCComparison.Result, schemas.NDCComparison.Trend,
           schemas.NDCComparison.DayTrend, schemas.NDCComparison.DayValue, schemas.NDCComparison.Drift,
           schemas.TransferTask, schemas.TransferResult, schemas.TransferResult.Train, schemas.TransferMatrix,
-          schemas.TransferMatrix.Pair]
+          schemas.TransferMatrix.Pair,
+          schemas.TrialFeatures.Trial, schemas.NDCPopulation.Mean, schemas.NDCPopulation.Slope, LabelSet.Labels,
+          schemas.Signal, schemas.Signal.Trace, schemas.TrialTypeMean, schemas.CellResponse.Cell,
+          schemas.CellResponse.Selectivity, schemas.Stability.Gap, schemas.Stability.Pair,
+          schemas.SharedEmbedding.Rank]
 dump = {}
 for table in tables:
     rows = [{name: digest(value) for name, value in row.items()} for row in table().to_dicts()]

@@ -63,6 +63,7 @@ def test_rows_are_the_model_of_the_trials(mouse):
     assert bool(row["is_imitated"]) == check.imitated
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_the_command_prints_and_draws_it(mouse, meso_command, server, tmp_path):
     done = meso_command("behavior", EID, "--output", str(tmp_path), env=server)
     assert done.returncode == 0, done.stderr

@@ -139,6 +139,7 @@ def test_groups_that_are_the_same_on_all_days_are_found(found, eids):
         assert abs(neighbours(matrix[np.random.default_rng(0).permutation(len(matrix))])) < 0.25
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_the_order_is_rastermaps_of_the_activity_z_scored_on_each_day(found, eids):
     days = []
     for eid in eids:
@@ -167,6 +168,7 @@ def test_the_order_is_rastermaps_of_the_activity_z_scored_on_each_day(found, eid
     np.testing.assert_array_equal(rastermap_order(stacked), found.order)
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_odd_trials_agree_with_even_ones_in_planted_cells_only(eids, run):
     found = run_embedding(eids, run, DaysSettings("trial_types", min_trials=2))
     assert set(KINDS) <= set(found.windows) <= set(WINDOWS)
@@ -252,6 +254,7 @@ def test_a_stored_embedding_is_not_computed_again(found, eids, run):
         run_embedding(eids, run, windows="trial windows")
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_the_command_draws_and_prints_ranks(found, lab, meso_command, tmp_path):
     done = meso_command("embed-days", "DAY1", "--json", "--output", tmp_path)
     assert done.returncode == 0, done.stderr
@@ -276,6 +279,13 @@ def test_a_signal_is_that_of_all_days_and_goes_with_its_embedding(found, eids, r
     assert not SharedEmbedding & other.task and SharedEmbedding & found.task
 
 
+@pytest.fixture
+def alone(found) -> None:
+    """Delete the embeddings that other tests have asked for: each update would compute them again."""
+    (SharedEmbeddingTask & [key for key in SharedEmbeddingTask.keys() if key != found.task]).delete()  # noqa: SIM118
+
+
+@pytest.mark.usefixtures("alone")
 def test_an_update_of_the_files_embeds_again(found, lab, eids, run):
     before = (SharedEmbeddingTask & found.task).to_dicts()
     path = lab.alf("second") / "FOV_01" / DECONVOLVED
@@ -293,6 +303,7 @@ def scaled(path: Path, factor: float) -> None:
     np.save(path, np.asfortranarray(factor * np.load(path), np.float32))
 
 
+@pytest.mark.usefixtures("alone")
 def test_an_order_is_not_shown_over_activity_that_was_read_since(found, lab, eids, run):
     """Nor over means of trials that were read since, by an object that was made before."""
     run_embedding(eids, run)
@@ -315,7 +326,8 @@ def test_an_order_is_not_shown_over_activity_that_was_read_since(found, lab, eid
     np.testing.assert_array_equal(of_types.matrix(eids[1], "even"), even)
 
 
-@pytest.mark.parametrize("what", ["activity", "trials"])
+@pytest.mark.usefixtures("alone")
+@pytest.mark.parametrize("what", ["activity", pytest.param("trials", marks=pytest.mark.one_backend)])
 def test_files_that_are_exchanged_and_put_back_while_an_embedding_is_computed_do_not_get_in(
     found, lab, eids, run, monkeypatch, what
 ):

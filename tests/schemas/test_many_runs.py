@@ -114,6 +114,7 @@ def test_sets_are_of_sessions_that_meet_the_criteria(tracked, demo_sessions):
         meso.untag("first")
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_the_command_prints_what_ndc_takes(tracked, tmp_path):
     rows = json.loads(run_meso("sets", "SP999", "--size", "2-4", "--json"))
     assert rows == [one.as_row() for one in meso.best_sets("SP999", [2, 3, 4])]
@@ -149,6 +150,7 @@ def test_pairs_are_neighbours_or_all(demo_sessions):
         pairs_of(demo_sessions[:1], "all")
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_each_pair_has_all_cells_that_the_two_share(pairs, tracked, demo_sessions):
     assert [len(run.table) for run in pairs.runs.values()] == [2, 2, 2] and pairs.failed == {}
     for (first, second), run in zip(itertools.pairwise(demo_sessions), pairs.runs.values(), strict=True):
@@ -161,6 +163,7 @@ def test_each_pair_has_all_cells_that_the_two_share(pairs, tracked, demo_session
     assert table["n_shared"].tolist() == table["n_cells"].tolist()
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_a_note_says_what_the_shuffles_of_pairs_mean(pairs, demo_sessions):
     (note,) = [note for note in pairs.notes() if "shuffled labels of its own session" in note]
     assert "not that the two differ" in note and "q over all pairs" in note
@@ -169,6 +172,7 @@ def test_a_note_says_what_the_shuffles_of_pairs_mean(pairs, demo_sessions):
     assert not [note for note in without.notes() if "shuffle" in note and "own session" in note]
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_q_of_pairs_is_over_all_curves(pairs):
     """Benjamini and Hochberg by their definition."""
     stored = schemas.NDCResult & [{"session_set": one} for one in pairs.table["session_set"].unique()]
@@ -181,6 +185,7 @@ def test_q_of_pairs_is_over_all_curves(pairs):
     assert pairs.table["q_value"].to_numpy(float) == pytest.approx(expected)
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_a_pair_that_fails_is_named_and_stops_no_other(tracked, demo_sessions):
     def ask(eids):
         if demo_sessions[1] in eids and demo_sessions[2] in eids:
@@ -193,6 +198,7 @@ def test_a_pair_that_fails_is_named_and_stops_no_other(tracked, demo_sessions):
     assert "no cell is tracked" in message and found.failure_lines() == [f"{name}: {message}"]
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_the_command_prints_one_table_of_pairs(pairs, demo_sessions, tmp_path):
     table = json.loads(run_meso("ndc", "SP999", "--pairs", "consecutive", *WORDS, "--json", "--output", tmp_path))
     assert [(row["pair"], row["eid"], row["n_shared"]) for row in table] == list(
@@ -235,6 +241,7 @@ def test_several_mice_are_asked_together_and_a_mouse_that_fails_is_named(single,
     assert found.mice.subjects == ["SP999"] and found.mice.means
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_figure_of_mice_has_a_thin_line_for_each_and_the_mean_of_stored_slopes(single, three_mice):
     run = compare_mice(three_mice)
     figure = draw_mice(run)
@@ -265,6 +272,7 @@ def test_mice_of_a_tag_are_those_with_sets_of_its_sessions(single, three_mice, d
         meso.untag("some")
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_the_command_compares_the_mice_that_it_computed(single, three_mice, tmp_path):
     text = run_meso("ndc", "--subjects", "SP999,many A", *WORDS, "--output", tmp_path)
     assert "many A: " in text and "1 mouse: SP999" in text

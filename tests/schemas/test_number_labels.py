@@ -65,6 +65,7 @@ def without_labels() -> Iterator[None]:
     drop()
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_numbers_that_the_cells_code_are_decoded_and_others_are_not(planted, demo_sessions, without_labels):
     rng = np.random.default_rng(6)
     labels = {"speed": planted, "noise": {eid: rng.permutation(row) for eid, row in planted.items()}}
@@ -104,6 +105,7 @@ def test_numbers_that_the_cells_code_are_decoded_and_others_are_not(planted, dem
     assert ranks.draw()["speed"].axes[0].get_ylabel() == "Spearman's ρ"
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_curves_are_those_of_the_stored_features_and_numbers(planted, demo_sessions, without_labels):
     out = meso.neuron_dropping_curves_cached(
         demo_sessions[:2],
@@ -155,6 +157,7 @@ def test_numbers_from_a_file_are_listed_decoded_and_dropped(planted, meso_comman
     assert len(schemas.LabelSet()) == len(schemas.NDCParams & "labels <> ''") == 0
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_readouts_of_numbers_are_tested_on_the_other_session(planted, without_labels):
     rng = np.random.default_rng(6)
     labels = {"speed": planted, "noise": {eid: rng.permutation(row) for eid, row in planted.items()}}
@@ -203,6 +206,7 @@ def test_what_labels_are_is_in_the_table(planted, without_labels):
     )
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_the_speed_of_the_wheel_is_a_number_of_each_trial(demo_sessions, without_labels):
     window = ("firstMovement_times", (0.0, 0.2))
     speed = {eid: meso.wheel_speed(eid[:8], *window) for eid in demo_sessions[:2]}
@@ -221,6 +225,7 @@ def test_the_speed_of_the_wheel_is_a_number_of_each_trial(demo_sessions, without
         meso.wheel_speed(demo_sessions[0], "goCue", (0, 1))
 
 
+@pytest.mark.one_backend  # reasons are found in Python, from rows that other tests read on both
 def test_too_few_numbers_are_named_with_the_trials_by_outcome(planted, demo_sessions, without_labels):
     few = {eid: np.where(np.arange(len(row)) < 9, np.arange(len(row)), np.nan) for eid, row in planted.items()}
     with pytest.warns(UserWarning, match="left out"):

@@ -59,6 +59,7 @@ def test_every_trial_has_its_fate(run):
         ]
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_curves_are_those_of_the_chosen_trials_and_of_simulated_sessions_with_theirs(run):
     for row in run.targets[1].curves:
         eid, key = row["eid"], key_of(row)
@@ -100,6 +101,7 @@ def test_the_notebook_has_the_columns(demo_sessions):
         meso.trial_columns("00000000-0000-0000-0000-000000000000")
 
 
+@pytest.mark.one_backend  # reasons are found in Python, from rows that other tests read on both
 def test_too_few_trials_are_named_by_clause(demo_sessions):
     few = NDCSettings("choice", trials="correct and index < 6", **SMALL)
     found = run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [few])
@@ -109,6 +111,7 @@ def test_too_few_trials_are_named_by_clause(demo_sessions):
     (schemas.NDCParams & schemas.NDCParams.add(few)).delete()
 
 
+@pytest.mark.one_backend  # reasons are found in Python, from rows that other tests read on both
 def test_a_window_longer_than_the_trials_is_refused(demo_sessions):
     on = [trials_of(eid)["stimOn_times"] for eid in demo_sessions[:2]]
     intervals = [float(np.median(np.diff(one[np.isfinite(one)]))) for one in on]
@@ -157,6 +160,7 @@ def without_labels() -> Iterator[None]:
 WINDOW = {"event": "firstMovement_times", "win": (-0.1, 0)}
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_labels_that_the_cells_code_are_decoded_and_others_are_not(planted, demo_sessions, without_labels):
     rng = np.random.default_rng(6)
     labels = {"mine": planted, "noise": {eid: rng.permutation(row) for eid, row in planted.items()}}
@@ -177,11 +181,18 @@ def test_labels_that_the_cells_code_are_decoded_and_others_are_not(planted, demo
     other = meso.neuron_dropping_curves_cached(demo_sessions[:2], ["mine"], labels={"mine": less}, **WINDOW, **LABELLED)
     assert other.targets[0].settings.labels != out.targets[0].settings.labels
     assert other.targets[0].ndc_params != out.targets[0].ndc_params
-    assert len(schemas.LabelSet & {"label_name": "mine"}) == 2
-    schemas.LabelSet.add("mine", planted)  # the first again: now the last of that name
-    assert schemas.LabelSet.named(["mine"])["mine"] == out.targets[0].settings.labels
 
 
+def test_labels_that_are_given_again_are_the_last_of_their_name(planted, without_labels):
+    less = {eid: np.where(np.arange(len(row)) < 20, np.nan, row) for eid, row in planted.items()}
+    keys = [schemas.LabelSet.add("mine", labels)["label_set"] for labels in (planted, less)]
+    assert len(set(keys)) == len(schemas.LabelSet & {"label_name": "mine"}) == 2
+    assert schemas.LabelSet.named(["mine"])["mine"] == keys[1]
+    schemas.LabelSet.add("mine", planted)
+    assert schemas.LabelSet.named(["mine"])["mine"] == keys[0]
+
+
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_linear_shifts_of_chosen_trials_are_those_of_the_labels(planted, demo_sessions, without_labels):
     out = meso.neuron_dropping_curves_cached(
         demo_sessions[:2],
@@ -208,6 +219,7 @@ def test_linear_shifts_of_chosen_trials_are_those_of_the_labels(planted, demo_se
         np.testing.assert_array_equal([point["null_scores"] for point in row["curve"]], again.null_scores)
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_a_function_of_the_trials_labels_each_session(demo_sessions, without_labels):
     labels = {"fast": lambda trials: trials.reaction_time < trials.reaction_time.median()}
     quick = {**LABELLED, "n_label_shuffles": 3}

@@ -17,7 +17,7 @@ from pipeline.decoding import NDCSettings, neuron_dropping_curve, penalty, penal
 from pipeline.decoding.drift import drift_share
 from pipeline.decoding.nulls import linear_shift_margin, null_labels
 from pipeline.decoding.trials import pick_trials
-from pipeline.settings.curves import with_beyond
+from pipeline.settings.curves import curve_settings, with_beyond
 from populate_scripts import demo
 from schemas.decoding.results import stored_run
 from schemas.decoding.rows import ndc_curve
@@ -31,6 +31,8 @@ from schemas.work.filling import fill
 from schemas.work.reports import errors, retry
 
 KS, R, S = (8, 16, 32, 64), 10, 40
+#: Of curves whose rows count, and not their numbers, which test_backends.py compares.
+FEW = {"ks": (8, 16), "R": 3, "n_label_shuffles": 3}
 
 
 def alf(truth, eid: str):
@@ -55,7 +57,7 @@ def stacked(truth, eid: str, neurons_only: bool) -> dict[str, np.ndarray]:
     return {name: np.concatenate(arrays) for name, arrays in parts.items()}
 
 
-@pytest.mark.parametrize("neurons_only", [True, False])
+@pytest.mark.parametrize("neurons_only", [True, pytest.param(False, marks=pytest.mark.one_backend)])
 def test_load_or_embed_is_the_files_bit_by_bit(demo_truth, demo_sessions, neurons_only):
     from iblatlas.regions import BrainRegions
 
@@ -119,7 +121,7 @@ def test_load_or_embed_takes_rows_as_numpy_does(demo_sessions, choose):
     assert found["roi_times"].shape == expected["roi_signal"].shape
 
 
-@pytest.mark.parametrize("neurons_only", [True, False])
+@pytest.mark.parametrize("neurons_only", [True, pytest.param(False, marks=pytest.mark.one_backend)])
 def test_load_or_embed_of_no_rows_has_all_frames(demo_sessions, neurons_only):
     for eid in demo_sessions:
         found = meso.load_or_embed(eid, restrict=[], filter_neurons=neurons_only)
@@ -169,6 +171,7 @@ def test_load_and_plot_raster_take_rows_as_numpy_does(demo_sessions):
             meso.plot_raster(eid, **nothing, **options)
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_embedding_equals_rastermap_on_one_fov(demo_truth, demo_sessions):
     from rastermap import Rastermap
 
@@ -223,12 +226,18 @@ def test_what_was_read_is_recorded_with_its_hash(demo_truth, demo_sessions):
 
 
 @pytest.fixture(scope="module")
-def ndc(demo_sessions):
-    run = TrackingRun.register("SP999")
-    settings = [NDCSettings(target=t, ks=KS, r=R, n_label_shuffles=S) for t in ("choice", "feedback", "stimulus")]
-    return run_ndc(demo_sessions, run, settings)
+def asked_for(backend) -> dict:
+    """The settings of the curves of this module."""
+    return {"ks": KS, "R": R, "n_label_shuffles": S} if backend == "postgresql" else FEW
 
 
+@pytest.fixture(scope="module")
+def ndc(demo_sessions, asked_for):
+    settings = curve_settings(["choice", "feedback", "stimulus"], **asked_for)
+    return run_ndc(demo_sessions, TrackingRun.register("SP999"), settings)
+
+
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_planted_trend_of_k_star_is_found(ndc, demo_truth, demo_sessions):
     assert ndc.n_shared == len(demo_truth.shared_uids)
     assert ndc.failed == {}
@@ -247,6 +256,7 @@ def inner_scores_of_others(row: dict, rows: list[dict]) -> np.ndarray:
     return np.array([penalty_scores(*decoded_in(other), ks=[other["n_cells"]]) for other in others])
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_curve_rows_are_the_repeats_and_the_repeats_are_reproducible(ndc, demo_sessions):
     row = ndc.curves["choice"][2]
     key = {name: row[name] for name in schemas.NDCResult.primary_key}
@@ -279,6 +289,7 @@ def test_curve_rows_are_the_repeats_and_the_repeats_are_reproducible(ndc, demo_s
         assert by_k[k]["score_sd"] == pytest.approx(np.std(again.scores[i], ddof=1), rel=1e-12)
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_features_equal_a_loop_over_trials_and_files(ndc, demo_truth, demo_sessions):
     for target, event, window in (
         ("choice", "firstMovement_times", (-0.1, 0)),
@@ -321,24 +332,22 @@ def test_every_trial_has_an_outcome(ndc, demo_truth, demo_sessions):
     np.testing.assert_array_equal(outcome == "event", no_event)
 
 
-def test_running_again_changes_nothing(ndc, demo_sessions):
+def test_running_again_changes_nothing(ndc, demo_sessions, asked_for):
     # what other tests have asked for; no curve needs the stored model of a mouse
     fill([schemas.Embedding, schemas.RasterTiles, schemas.ChoiceModel, schemas.NDCResult])
     before = schemas.NDCResult.Curve.proj("score_mean", "null_mean", "p_value").to_dicts(order_by="KEY")
     filled = fill()
     assert {table: n for table, n in filled.made.items() if n} == {}
     assert filled.errors == errors() == []
-    again = meso.neuron_dropping_curves_cached(
-        demo_sessions, ks=KS, R=R, n_label_shuffles=S, progress=False, plot=False
-    )
+    again = meso.neuron_dropping_curves_cached(demo_sessions, **asked_for, progress=False, plot=False)
     assert again.table.equals(ndc.table)
     assert schemas.NDCResult.Curve.proj("score_mean", "null_mean", "p_value").to_dicts(order_by="KEY") == before
-    assert len(before) >= 4 * 3 * 5
+    assert len(before) >= 4 * 3 * (len(asked_for["ks"]) + 1)
 
 
-def test_a_session_that_cannot_be_used_leaves_the_others(ndc, demo_sessions):
+def test_a_session_that_cannot_be_used_leaves_the_others(ndc, demo_sessions, asked_for):
     unknown = "00000000-0000-3000-8000-000000000000"
-    settings = {"targets": "choice", "ks": KS, "R": R, "n_label_shuffles": S, "progress": False, "plot": False}
+    settings = {"targets": "choice", **asked_for, "progress": False, "plot": False}
     with pytest.warns(UserWarning, match=f"left out: session {unknown}"):
         result = meso.neuron_dropping_curves_cached([*demo_sessions, unknown], **settings)
     assert set(result.failed) == {unknown}
@@ -355,6 +364,7 @@ def result_key(row: dict) -> dict:
     return {name: row[name] for name in schemas.NDCResult.primary_key}
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_results_carry_the_fit_of_their_curve(ndc):
     from pipeline.decoding.fits.curve import fit_curve
     from pipeline.decoding.fits.families import family_curve
@@ -380,6 +390,7 @@ def test_results_carry_the_fit_of_their_curve(ndc):
         np.testing.assert_allclose(found, fit.predict(fit.ks), rtol=1e-12)
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_sessions_and_targets_are_judged_together(ndc, demo_sessions):
     from scipy.stats import false_discovery_control
 
@@ -468,6 +479,7 @@ def test_drift_that_grows_from_day_to_day_is_noted(ndc):
     assert f"2% of a cell's variance on {first}, 40% on {last}" in note and "trial_shuffled=True" in note
 
 
+@pytest.mark.one_backend  # words and numbers
 def test_a_family_says_if_a_single_clear_curve_cannot_reach_q(ndc, demo_sessions, tracking, capsys):
     """The smallest p of S shuffles is 1 / (S + 1); scipy adjusts it among curves that are at chance."""
     note = (
@@ -527,6 +539,7 @@ def tracking(demo_sessions) -> dict:
     return tracking_run_of_sessions(demo_sessions)
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_a_larger_curve_takes_over_what_is_there(ndc, demo_sessions, tracking):
     first, larger = small(r=3, n_label_shuffles=3), small(ks=(8, 16), r=4, n_label_shuffles=5, null="pseudosession")
     row, other = run_ndc(demo_sessions[:2], tracking, [first]).curves["choice"]
@@ -563,6 +576,7 @@ def decoded_in(row: dict) -> tuple[np.ndarray, np.ndarray]:
     return features[use == "kept"], labels[use == "kept"].astype(int)
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_the_choice_beyond_the_stimulus_is_within_side_and_contrast(ndc, demo_sessions, tracking, demo_truth, capsys):
     plain, beyond = with_beyond([small(r=3, n_label_shuffles=3)])
     result = run_ndc(demo_sessions[:2], tracking, [plain, beyond])
@@ -663,6 +677,7 @@ def test_a_curve_is_not_stored_if_the_trials_of_a_donor_were_read_again_meanwhil
     forget(asked)
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_each_null_says_where_its_labels_came_from(ndc, demo_sessions, tracking):
     asked = [small(null=null) for null in ("permute", "circular", "linear_shift")]
     asked += [small("block", null="permute"), small("block"), small(null="imposter", n_label_shuffles=1)]
@@ -709,6 +724,7 @@ def features_of(row: dict) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return usable.to_arrays("trial", order_by="trial"), np.asarray(features), np.asarray(cells)
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_cells_of_a_region_are_those_of_the_first_day_on_all_days(ndc, demo_truth, demo_sessions, tracking):
     from iblatlas.regions import BrainRegions
 
@@ -748,6 +764,7 @@ def test_cells_of_a_region_are_those_of_the_first_day_on_all_days(ndc, demo_trut
     forget(*asked)
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_random_cells_are_as_many_neurons_of_the_same_session(ndc, demo_truth, demo_sessions, tracking):
     asked = [small(cells="random"), small(cells="random", cells_seed=1)]
     first, second = run_ndc(demo_sessions, tracking, asked).curves.values()
@@ -842,6 +859,7 @@ def test_parameters_are_named_by_their_content():
 
 
 def test_deleting_a_session_takes_what_depends_on_it_and_nothing_else(ndc, demo_truth, demo_sessions):
+    before = meso.neuron_dropping_curves_cached(demo_sessions, **FEW, progress=False, plot=False)
     gone, *rest = demo_sessions[::-1]
     kept = run_ndc(rest, tracking_run_of_sessions(rest), [small()])
     cells = len(schemas.TrackedCell())
@@ -860,11 +878,9 @@ def test_deleting_a_session_takes_what_depends_on_it_and_nothing_else(ndc, demo_
     from populate_scripts.ingest import ingest
 
     ingest([gone], cache_dir=demo_truth.root)
-    again = meso.neuron_dropping_curves_cached(
-        demo_sessions, ks=KS, R=R, n_label_shuffles=S, progress=False, plot=False
-    )
-    assert again.session_set == ndc.session_set
-    assert again.table.equals(ndc.table)
+    again = meso.neuron_dropping_curves_cached(demo_sessions, **FEW, progress=False, plot=False)
+    assert again.session_set == before.session_set == ndc.session_set
+    assert again.table.equals(before.table)
 
 
 def test_quality_of_tracking_is_a_query(demo_truth, demo_sessions):

@@ -60,6 +60,7 @@ def fitted(days: np.ndarray, values: np.ndarray) -> tuple[float, float]:
     return slope, residuals[0]
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_slopes_and_their_mean_are_those_of_lines_through_the_days(mice, run):
     assert mice.subjects == sorted(["SP999", *NAMES]) and mice.notes == []
     assert {row["question_name"] for row in mice.means} == set(TARGETS)
@@ -85,6 +86,7 @@ def test_slopes_and_their_mean_are_those_of_lines_through_the_days(mice, run):
         assert row["between_sd"] == pytest.approx(np.sqrt(between), abs=1e-9)
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_differences_within_mice_are_those_of_the_days(mice, run):
     first, second = run.targets
     (row,) = (r for r in mice.differences if r["quantity"] == "score")
@@ -145,6 +147,7 @@ def test_a_mouse_counts_once_for_a_question(run, demo_sessions):
     (schemas.NDCTask & other).delete()
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_power_is_that_of_the_stored_scatter(mice, run, capsys):
     found = power_of_trends(mice.subjects, question="stimulus", quantity="score", slope=-0.01, days=[4, 8], spacing=2)
     row = next(r for r in mice.means if (r["question_name"], r["quantity"]) == ("stimulus", "score"))

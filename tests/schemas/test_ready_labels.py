@@ -34,6 +34,7 @@ def stored(run, eid: str, target: int) -> np.ndarray:
     return np.asarray(key.fetch1("own_labels"))
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_they_are_decoded_by_their_names(demo_sessions):
     eids = demo_sessions[:2]
     out = meso.neuron_dropping_curves_cached(eids, ["reaction_time", "wheel_speed", "choice"], **WINDOW, **QUICK)

@@ -41,6 +41,7 @@ def cells(run, demo_sessions):
     return run_cells(demo_sessions[0], settings=SelectivitySettings(n_label_shuffles=200))
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_stored_means_are_those_of_the_activity(run, demo_sessions):
     eid, trials = demo_sessions[0], trials_of(demo_sessions[0])
     key = {"eid": eid, "fov": 1, **window_set(None)}
@@ -102,6 +103,7 @@ def test_single_cells_have_rows_of_plain_numbers(cells, demo_sessions):
         assert row["sparseness"] is None if (rates < 0).any() else row["sparseness"] == pytest.approx(sparse)
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_auroc_is_scikit_learns_of_the_decoded_features(cells, demo_sessions):
     eid = demo_sessions[0]
     trials, found = trials_of(eid), schemas.activity(schemas.ROI & {"eid": eid, "fov": 0} & "roi in (1, 2)")
@@ -120,6 +122,7 @@ def test_auroc_is_scikit_learns_of_the_decoded_features(cells, demo_sessions):
     assert 1 / 201 <= row["auroc_p"] <= 1 and row["auroc_null_low"] < row["auroc_null_high"]
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_planted_cells_are_more_selective_than_others(cells, demo_truth, demo_sessions):
     eid = demo_sessions[0]
     rows = demo_truth.rows[eid]
@@ -132,6 +135,7 @@ def test_planted_cells_are_more_selective_than_others(cells, demo_truth, demo_se
     assert np.median([p[place] for place in planted]) < 0.01 < 0.2 < np.median([p[place] for place in set(p) - planted])
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_stability_is_that_of_the_stored_means_of_the_shared_cells(run, demo_sessions):
     session_set = {"session_set": run.task["session_set"]}
     days = []
@@ -184,6 +188,7 @@ def test_a_single_id_is_no_list_of_sessions(demo_sessions):
             call(demo_sessions[0], plot=False, progress=False)
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_commands_print_and_write_the_same(run, cells, meso_command, demo_sessions, tmp_path):
     done = meso_command("stability", *demo_sessions, "--shuffles", "200", "--json", "--output", tmp_path)
     assert done.returncode == 0, done.stderr

@@ -29,6 +29,7 @@ from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 
 
+@pytest.mark.one_backend  # the arguments of calls that other tests make on both
 def test_the_third_argument_of_loading_is_rerun(demo_sessions):
     """It was filter_neurons: False gave all ROIs without a word."""
     eid = demo_sessions[0]
@@ -38,6 +39,7 @@ def test_the_third_argument_of_loading_is_rerun(demo_sessions):
     np.testing.assert_array_equal(again["roi_signal"], meso.load_or_embed(eid)["roi_signal"])
 
 
+@pytest.mark.one_backend  # the arguments of calls that other tests make on both
 def test_matching_takes_the_keywords_of_the_scripts(demo_sessions):
     first, *others = demo_sessions
     match = meso_chronic.match_tracked_indices_across_sessions
@@ -72,6 +74,7 @@ def test_the_root_of_uid_files_may_be_a_path(demo_sessions, demo_truth, tmp_path
         (TrackingRun & {"uid_root": str(tmp_path)}).delete()
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_cells_in_space_are_coloured_by_rank_or_region(demo_sessions):
     cells = meso.load_or_embed(demo_sessions[0])
     (drawn,) = next(ax for ax in meso.plot_xyz(demo_sessions[0]).axes if ax.get_label() == "cells").collections[:1]
@@ -149,6 +152,7 @@ def as_scripts(demo_sessions) -> Iterator:
     (schemas.NDCParams & {"ndc_params": out.targets[0].ndc_params}).delete()
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_features_are_those_of_the_scripts(as_scripts, demo_sessions):
     """Means over the frames of one clock, that of the first FOV's first ROI; trials without one are left out."""
     rows = meso.match_tracked_indices_across_sessions(demo_sessions[0], [demo_sessions[1]])
@@ -169,6 +173,7 @@ def test_features_are_those_of_the_scripts(as_scripts, demo_sessions):
         np.testing.assert_allclose(features, by_hand, rtol=1e-6)
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_scores_are_those_of_the_classifier_of_the_scripts(as_scripts):
     """LogisticRegression(solver="liblinear", C=1), which penalises the intercept, over the same folds."""
     for row in as_scripts.curves["choice"]:
@@ -189,6 +194,7 @@ def test_scores_are_those_of_the_classifier_of_the_scripts(as_scripts):
             assert score == pytest.approx(theirs.mean(), abs=0.03)
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_the_run_says_what_still_differs(as_scripts):
     assert as_scripts.notes[0] == PRESETS["scripts"].note
 
@@ -211,6 +217,7 @@ QUICK = {"ks": (4,), "R": 2, "n_label_shuffles": 0, "n_bootstrap": 0, "penalty":
          "progress": False}  # fmt: skip
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_rows_that_are_decoded_anyway_are_accepted(demo_sessions):
     eids = demo_sessions[:2]
     rows = meso.match_tracked_indices_across_sessions(eids[0], [eids[1]])
@@ -231,6 +238,7 @@ def test_rows_that_are_decoded_anyway_are_accepted(demo_sessions):
         (schemas.NDCParams & {"ndc_params": one.targets[0].ndc_params}).delete()
 
 
+@pytest.mark.one_backend  # the arguments of calls that other tests make on both
 def test_other_rows_are_refused_with_what_to_do(demo_sessions):
     first, second = demo_sessions[:2]
     rows = meso.match_tracked_indices_across_sessions(first, [second])
@@ -251,6 +259,7 @@ def some_cells(demo_sessions):
     return schemas.activity(schemas.ROI & {"eid": demo_sessions[0]} & "is_neuron AND roi % 5 = 2")
 
 
+@pytest.mark.one_backend  # what is read is compared on both
 def test_pynapple_has_the_traces_of_each_fov_on_its_clock(some_cells, demo_sessions):
     eid, frames = demo_sessions[0], some_cells.to_pynapple()
     assert list(frames) == (schemas.FOV & {"eid": eid}).to_arrays("fov", order_by="fov").tolist() and len(frames) > 1
@@ -269,6 +278,7 @@ def test_pynapple_has_the_traces_of_each_fov_on_its_clock(some_cells, demo_sessi
         assert in_region.shape[1] == sum(row["region_id"] == rows[0]["region_id"] for row in rows)
 
 
+@pytest.mark.one_backend  # what is read is compared on both
 def test_pynapple_on_one_clock_interpolates_each_cell_from_its_own_times(some_cells):
     frame = some_cells.to_pynapple(common=True)
     assert frame.shape == (len(frame.t), len(some_cells.keys)) and np.ptp(np.diff(frame.t)) < 1e-8
@@ -280,6 +290,7 @@ def test_pynapple_on_one_clock_interpolates_each_cell_from_its_own_times(some_ce
         np.testing.assert_allclose(found[np.isfinite(found)], expected[np.isfinite(found)], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.one_backend  # what is read is compared on both
 def test_flagged_frames_are_blank_in_pynapple(some_cells):
     flags = np.arange(some_cells.times.shape[1]) == 7
     times = some_cells.times
@@ -289,6 +300,7 @@ def test_flagged_frames_are_blank_in_pynapple(some_cells):
     assert np.isfinite(frames[1].d).all()
 
 
+@pytest.mark.one_backend  # no server is asked
 def test_without_pynapple_the_error_names_the_command(python_command):
     code = "import sys; sys.modules['pynapple'] = None\nfrom schemas.imaging.activity import _pynapple\n_pynapple()"
     done = python_command("-c", code)

@@ -151,6 +151,7 @@ def by_hand(raw: np.ndarray, times: np.ndarray, starts: np.ndarray, ends: np.nda
     return found
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_sessions_with_different_signals_are_compared_in_the_same_one(lab):
     run = TrackingRun.register("SIG1")
     mixed, same = (
@@ -236,6 +237,7 @@ def test_the_check_is_one_statement_where_all_were_read_alike(lab):
     assert sent == []
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_each_pair_of_sessions_is_a_comparison_of_its_own(lab):
     eids = [lab.eids[name] for name in ("both", "raw", "bare")]
     options = {"plot": False, "progress": False, "pairs": "all"}
@@ -249,6 +251,7 @@ def test_each_pair_of_sessions_is_a_comparison_of_its_own(lab):
     assert found.failed == {} and len(found.runs) == 3
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_stored_results_of_different_signals_are_returned_and_drawn(lab):
     settings, run = [NDCSettings(**SETTINGS)], TrackingRun.register("SIG1")
     asked = run_ndc(pair(lab), run, settings, mixed_signals=True)
@@ -307,6 +310,7 @@ def stored_order(key: dict) -> list[int]:
     return (schemas.Embedding.Rank & key).to_arrays("roi", order_by="embedding_rank").tolist()
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_an_embedding_is_of_the_signal_that_is_asked_for(lab, filled):
     eid, of_one = lab.eids["both"], EmbeddingSettings(neurons_only=False, fovs=(0,))
     plain, raw, of_dff = (
@@ -344,6 +348,7 @@ def test_embeddings_of_a_signal_are_of_the_sessions_of_which_it_is_requested(lab
     (schemas.EmbeddingParams & params).delete()
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_the_order_of_the_notebook_is_of_the_signal(lab, filled):
     eid = lab.eids["both"]
     found = meso.load_or_embed(eid, signal="fluorescence", filter_neurons=False)
@@ -378,6 +383,7 @@ def test_an_embedding_goes_with_its_signal_and_former_keys_stay(lab, filled):
         rastermap_settings(DaysSettings(), settings)
 
 
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_both_sessions_are_decoded_from_dff(lab):
     settings = NDCSettings(**SETTINGS, signal="dff", baseline_window=30)
     run = run_ndc(pair(lab), TrackingRun.register("SIG1"), [settings])
@@ -413,7 +419,14 @@ def test_settings_of_dff_without_dff_are_refused_and_former_settings_keep_their_
     assert not {"signal", "neuropil", "baseline_window", "baseline_percentile"} & set(NDCSettings("choice").content())
 
 
+def forget_questions(lab: Repository) -> None:
+    """Delete the curves and embeddings that other tests have asked for: each update would compute them again."""
+    (schemas.SessionSet & {"subject": "SIG1"}).delete()
+    (schemas.Embedding & [{"eid": eid} for eid in pair(lab)]).delete()
+
+
 def test_new_fluorescence_is_read_again_with_what_was_made_of_it(lab, filled):
+    forget_questions(lab)
     run = TrackingRun.register("SIG1")
     asked = [NDCSettings(**SETTINGS, signal=one) for one in ("", "fluorescence")]
     of_set = schemas.TrialFeatures & run_ndc(pair(lab), run, asked, mixed_signals=True).session_set
@@ -480,6 +493,7 @@ def with_shared_mode(neuropil: np.ndarray) -> np.ndarray:
 
 def test_a_process_that_lives_on_takes_no_scores_of_former_dff(lab, filled):
     """Neither c nor the readouts of the other sessions: only files of ``Signal`` have changed."""
+    forget_questions(lab)
     words = {**SETTINGS, "cv_splits": 4, "signal": "dff", "penalty": "auto", "null": "permute"}
     run, settings = TrackingRun.register("SIG1"), NDCSettings(**words)
     of_set = run_ndc(pair(lab), run, [settings]).session_set
@@ -683,6 +697,7 @@ def test_the_command_line_computes_the_signal_that_it_exports_and_draws(lab, mes
     (schemas.SignalTask & {"eid": eid}).delete()
 
 
+@pytest.mark.one_backend  # what is read is compared on both by the export of a signal
 def test_a_session_of_fluorescence_is_exported_as_such(lab, tmp_path):
     import pynwb
 
@@ -741,6 +756,7 @@ def test_signals_go_with_their_activity_and_take_their_features(lab, filled):
 
 def test_a_day_that_a_former_demo_wrote_without_deconvolved_traces_is_read_again(lab):
     """As the demo does with its own day: the session has the file now, and was read without it."""
+    forget_questions(lab)
     eid, said = lab.eids["raw"], []
     mixed = run_ndc(pair(lab), TrackingRun.register("SIG1"), [NDCSettings(**SETTINGS)], mixed_signals=True)
     for fov in lab.alf("raw").glob("FOV_*"):

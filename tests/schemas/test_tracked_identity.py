@@ -149,7 +149,9 @@ SOUND: dict[str, dict[int, Change]] = {
 }
 
 
-@pytest.mark.parametrize("kind", SOUND)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=pytest.mark.one_backend) if SOUND[kind] else kind for kind in SOUND]
+)
 def test_sound_uids_are_tracked(mouse, tmp_path, kind):
     run, errors = track(mouse.tree(tmp_path, SOUND[kind]))
     assert errors == {} and len(schemas.TrackedFOV & run) == 4
@@ -245,11 +247,13 @@ def test_the_same_uids_on_other_lines_contradict_the_first_registration(mouse, t
     ],
     ids=["a new run", "capitals", "filtered", "some corrected"],
 )
+@pytest.mark.one_backend  # UIDs are compared in Python; others here are refused and tracked on both
 def test_files_that_were_edited_or_made_anew_are_tracked(mouse, tmp_path, change):
     first_of_one_day(mouse, tmp_path / "first")
     assert track(mouse.tree(tmp_path / "second", {0: change}, range(1)))[1] == {}
 
 
+@pytest.mark.one_backend  # UIDs are compared in Python; others here are refused and tracked on both
 def test_a_correction_that_other_days_confirm_is_tracked(mouse, tmp_path):
     assert track(mouse.tree(tmp_path / "first", {0: shuffled}, range(1)))[1] == {}
     run, errors = track(mouse.tree(tmp_path / "second", {}))
@@ -259,7 +263,7 @@ def test_a_correction_that_other_days_confirm_is_tracked(mouse, tmp_path):
 # ---------------------------------------------------------------------------------------------------- of another mouse
 
 
-@pytest.mark.parametrize("part", [1, 2])
+@pytest.mark.parametrize("part", [1, pytest.param(2, marks=pytest.mark.one_backend)])
 def test_uids_of_another_mouse_are_refused_and_it_is_named(mouse, tmp_path, part):
     """All of them, or every second cell; saved again, with other line ends."""
     assert track()[1] == {}
@@ -274,6 +278,7 @@ def test_uids_of_another_mouse_are_refused_and_it_is_named(mouse, tmp_path, part
     assert f"run: meso track {OTHER}" in message
 
 
+@pytest.mark.one_backend  # UIDs are compared in Python; others here are refused and tracked on both
 def test_words_may_be_those_of_other_mice(mouse, tmp_path):
     def words(lines: list[str]) -> list[str]:
         return [f"cell {line[:6]}" if tracking.is_uid(line, "uuid") else "" for line in lines]
@@ -366,6 +371,7 @@ def test_positions_that_are_replaced_while_uids_are_read_are_refused(mouse, monk
     ],
     ids=["order", "lines", "form", "silhouettes", "unit"],
 )
+@pytest.mark.one_backend  # files are compared without the server; test_update.py runs on both
 def test_changed_files_that_do_not_fit_leave_the_tracking_run(mouse, name, change, says):
     run, errors = track()
     assert errors == {}

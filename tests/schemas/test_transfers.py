@@ -53,6 +53,7 @@ def days(run, demo_sessions) -> list[Day]:
     return found
 
 
+@pytest.mark.one_backend  # numbers, of rows that test_backends.py compares
 def test_stored_scores_are_those_of_the_stored_features(run, days):
     (target,) = run.targets
     assert run.failures == [] and len(target.rows) == 16
@@ -85,6 +86,7 @@ def test_table_matrix_and_decay_agree(run, demo_sessions):
     assert (again.slope, again.low, again.high) == (decay.slope, decay.low, decay.high)
 
 
+@pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_figures_and_screen(run, capsys):
     assert set(run.draw()) == {"stimulus"}
     assert {line.get_label() for line in run.figures["stimulus"].axes[1].lines} >= {"pairs", "split half", "decay"}

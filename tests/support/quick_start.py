@@ -39,7 +39,7 @@ LIBRARIES = (
 )  # fmt: skip
 #: Those that the commands import of ``pipeline``, which reads no settings; a quarter of the time of a short command.
 PIPELINE = (
-    "behavior", "decoding.own_labels", "embedding_days", "outlines", "reading", "responses", "signals.dff",
+    "atlas", "behavior", "decoding.own_labels", "embedding_days", "outlines", "reading", "responses", "signals.dff",
     "signals.resampling", "signals.scaling", "signals.tiles", "storage.places", "text", "tracking.places",
 )  # fmt: skip
 
@@ -320,6 +320,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[2]))
     for name in (*LIBRARIES, *(f"pipeline.{part}" for part in PIPELINE)):
         importlib.import_module(name)
+    sys.modules["pipeline.atlas"].known_region_ids()  # reads the table of regions, which is part of iblatlas
     gc.collect()
     gc.freeze()
     order = serve(control)

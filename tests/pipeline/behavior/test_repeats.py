@@ -22,6 +22,7 @@ def test_no_repeats_are_found_where_there_are_none(mouse):
     assert np.mean(np.array(found) > 0) <= 1 / 30
 
 
+@pytest.mark.slow
 def test_pseudosessions_repeat_as_the_session_did():
     def again(session):
         left = np.isfinite(session["contrastLeft"])

@@ -103,6 +103,7 @@ def test_the_first_clause_that_is_not_true_is_named():
     assert first_failed("", TRIALS).tolist() == [0] * 5
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(conditions(), st.integers(0, 2**32 - 1))
 def test_conditions_without_missing_values_are_those_of_pandas_eval(condition, seed):
@@ -113,6 +114,7 @@ def test_conditions_without_missing_values_are_those_of_pandas_eval(condition, s
     np.testing.assert_array_equal(chosen(condition.text, trials)[1:], np.broadcast_to(found, 11))
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(conditions(), st.integers(0, 2**32 - 1))
 def test_missing_values_are_those_of_pandas_with_three_values(condition, seed):

@@ -171,6 +171,7 @@ def test_balanced_accuracy_is_scikit_learns(options):
     assert cv_score(X, y, seed=3, metric="balanced_accuracy", **options) == pytest.approx(expected, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_nested_choice_of_c_is_scikit_learns():
     X, y = trial_data(90, 60, effect=0.15, seed=2)
     grid, expected, chosen = [1e-4, 1e-2, 1.0, 100.0], [], set()
@@ -435,6 +436,7 @@ BITS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

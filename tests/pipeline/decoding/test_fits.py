@@ -82,6 +82,7 @@ def test_each_metric_has_its_d_prime(metric, share):
     assert fit.parameters["epsilon"] == pytest.approx(0.03, rel=5e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("trial_sd", [0, 0.01])
 def test_family_and_intervals_hold_in_repeats(family, trial_sd):
@@ -287,6 +288,7 @@ def test_below_the_first_k_information_is_in_proportion_to_the_cells():
     assert np.isinf(k_reaching(KS, scores[:, None], scores[-1:] + 0.001))
 
 
+@pytest.mark.slow
 def test_k_star_between_the_ks_covers_that_of_the_planted_curve():
     rng = np.random.default_rng(21)
     # of the curve at these ks: between them its true course is not known
@@ -365,6 +367,7 @@ def test_p_values_decide_about_chance_where_there_are_some():
 # --- one p for a curve ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decline", [0.0, 0.5])
 def test_simes_over_k_keeps_its_size_and_finds_what_the_largest_k_misses(decline):
     """One p per curve: Simes over all k loses some power where the largest k is the best, and gains where it is not."""
@@ -596,6 +599,7 @@ def test_censored_slope_is_the_greatest_likelihood():
     assert (turned.slope, turned.low, turned.high) == pytest.approx((-found.slope, -found.high, -found.low), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_censored_slope_covers_where_least_squares_does_not():
     rng = np.random.default_rng(19)
     days = np.arange(12.0)

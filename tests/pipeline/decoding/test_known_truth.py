@@ -19,6 +19,7 @@ def one_thread():
         yield
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_expected_score():
     found = [coverage(kind, 60, 24, ks=(8, 100), R=5) for kind in ("limited", "weak", "strong")]
     assert sum(one.covered.sum() for one in found) / (24 * 2 * 3) >= 0.92
@@ -27,6 +28,7 @@ def test_intervals_cover_the_expected_score():
     assert 1.1 < np.median([one.width for one in found]) < 1.5
 
 
+@pytest.mark.slow
 def test_from_half_of_the_trials_a_fit_needs_as_many_cells():
     fits = [same_cells("strong", number) for number in range(6)]
     assert sum(few.k95_low <= many.k95_high and many.k95_low <= few.k95_high for few, many in fits) >= 5

@@ -130,6 +130,7 @@ def test_wrong_arguments_are_refused(y, null, n):
 # ------------------------------------------------------------------------------------------------- pseudosessions
 
 
+@pytest.mark.slow
 def test_blocks_of_pseudosessions_follow_the_task():
     trials = block_session(1000)
     model = fit_psychometric(trials)
@@ -146,6 +147,7 @@ def test_blocks_of_pseudosessions_follow_the_task():
     assert stats.kstest(first + 0.5, expected.cdf).pvalue > 0.001
 
 
+@pytest.mark.slow
 def test_stimuli_of_pseudosessions_follow_blocks_and_the_sessions_contrasts():
     trials = block_session(2000)
     trials["contrastLeft"][trials["contrastLeft"] == 1] = 0.5  # not the task's usual contrasts

@@ -58,6 +58,7 @@ def reduced(matrix: np.ndarray, rows: int, columns: int) -> np.ndarray:
     return np.stack([columns_done[r : r + rows].mean(axis=0) for r in starts[0]])
 
 
+@pytest.mark.slow
 def test_every_resolution_is_the_mean_of_its_cells_and_frames(matrix, made):
     levels = {place[:2] for place in made}
     assert levels == {(a, b) for a in range(2) for b in range(2)}

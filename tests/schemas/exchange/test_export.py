@@ -235,6 +235,7 @@ def test_a_fov_without_rois_and_a_session_without_behaviour_can_be_exported(tmp_
             assert file.trials is None and "behavior" not in file.processing
 
 
+@pytest.mark.one_backend  # no server is asked
 def test_without_pynwb_the_error_names_the_command(python_command, tmp_path):
     code = "import sys; sys.modules['pynwb'] = None\nfrom pipeline.export import write_nwb\nwrite_nwb(None, '')"
     done = python_command("-c", code)

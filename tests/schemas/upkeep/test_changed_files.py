@@ -34,6 +34,7 @@ from support.corpus import (
     WHEEL,
     WHEEL_TIMES,
 )
+from support.filled import Filled
 from support.statements import statements
 
 import meso
@@ -52,6 +53,7 @@ from populate_scripts.ingest import ingest
 from schemas.exchange.export import export_session
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
+from schemas.provenance import now
 from schemas.queries.tracking_runs import notes_on_fovs
 from schemas.session import FINGERPRINT
 from schemas.tracking import RegisteredUIDs, TrackingRun
@@ -102,6 +104,31 @@ def session(database, template, tmp_path) -> Iterator[OneSession]:
     made.add("it", "SRC1")
     write_one_tables(made.root)
     ingest([made.eid], cache_dir=made.root)
+    yield made
+    remove(made)
+
+
+@pytest.fixture(scope="module")
+def filled(database, template, tmp_path_factory) -> Iterator[Filled]:
+    made = OneSession(tmp_path_factory.mktemp("filled") / "one", template)
+    made.add("it", "SRC1")
+    write_one_tables(made.root)
+    ingest([made.eid], cache_dir=made.root)
+    assert fill(SESSION_TABLES, {"eid": made.eid}).errors == []
+    found = Filled(made)
+    remove(made)
+    yield found
+    found.forget()
+
+
+@pytest.fixture
+def stored(filled) -> Iterator[OneSession]:
+    """The session, of which all tables have been read."""
+    filled.put_back()
+    same = filled.repository
+    made = OneSession(same.root, same.template, dict(same.eids), dict(same.folders))
+    # what updates have noted before, in other tests, is not about it
+    schemas.Session.update1({"eid": made.eid, "ingested_at": now()})
     yield made
     remove(made)
 
@@ -172,19 +199,18 @@ def test_a_fov_with_the_files_of_another_is_refused_whichever_was_read_first(ses
     assert f"found alf/FOV_{first:02d}/{ACTIVITY} of session {session.eid}" in message
 
 
-def test_an_update_notes_files_that_were_exchanged(session):
+def test_an_update_notes_files_that_were_exchanged(stored):
     """Each FOV gets a file that is not new: which order is right cannot be told."""
-    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
-    one, other = (session.file(TIMES, fov).parent for fov in range(2))
+    one, other = (stored.file(TIMES, fov).parent for fov in range(2))
     one.rename(one.with_name("aside"))
     other.rename(one)
     one.with_name("aside").rename(other)
-    write_one_tables(session.root)
-    done = update([session.eid])
+    write_one_tables(stored.root)
+    done = update([stored.eid])
     assert done.failures == []
     for fov in range(2):
         one, other = f"alf/FOV_{fov:02d}", f"alf/FOV_{1 - fov:02d}"
-        was = rf"{one}/(\S+) is the file that {other}/\1 of session {session.eid} was \(and \d+ more"
+        was = rf"{one}/(\S+) is the file that {other}/\1 of session {stored.eid} was \(and \d+ more"
         assert any(re.search(was, note) and "exchanged by mistake" in note for note in done.notes)
 
 
@@ -366,41 +392,40 @@ def extract_again(session: OneSession) -> None:
     session.revise(ACTIVITY, lambda traces: np.asfortranarray(traces[:, ::-1]))
 
 
-def uids_of_a_new_extraction(session: OneSession, resaved: bool) -> dict:
+def uids_of_a_new_extraction(stored: OneSession, resaved: bool) -> dict:
     """Register UIDs, read a new extraction with the same UID file, and register once more, with another session."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     TrackingRun.register("SRC1")
-    extract_again(session)
+    extract_again(stored)
     if resaved:  # the same UIDs, in other bytes
-        session.file(UIDS).write_bytes(session.file(UIDS).read_bytes().replace(b"\n", b"\r\n"))
-    assert update([session.eid]).failures == []
-    session.add("another", "SRC1")
-    folder = session.alf("another") / "FOV_00"  # a file of its own: the cells are other ROIs
+        stored.file(UIDS).write_bytes(stored.file(UIDS).read_bytes().replace(b"\n", b"\r\n"))
+    assert update([stored.eid]).failures == []
+    stored.add("another", "SRC1")
+    folder = stored.alf("another") / "FOV_00"  # a file of its own: the cells are other ROIs
     (folder / UIDS).write_text("".join(f"{line}\n" for line in (folder / UIDS).read_text().splitlines()[::-1]))
     np.save(folder / SILHOUETTE, shuffled(np.load(folder / SILHOUETTE)))
-    write_one_tables(session.root)
-    ingest([session.eids["another"]], cache_dir=session.root)
-    fill(SESSION_TABLES, {"eid": session.eids["another"]})
+    write_one_tables(stored.root)
+    ingest([stored.eids["another"]], cache_dir=stored.root)
+    fill(SESSION_TABLES, {"eid": stored.eids["another"]})
     run = TrackingRun.register("SRC1")
     fill([schemas.TrackedCell], run)
     return run
 
 
 @pytest.mark.parametrize("resaved", [False, True])
-def test_uids_of_a_former_extraction_do_not_fit_a_later_one_in_any_run(session, meso_command, resaved):
+def test_uids_of_a_former_extraction_do_not_fit_a_later_one_in_any_run(stored, meso_command, resaved):
     """The file is the same; a new run once took it for one of the ROIs that are there now."""
-    run = uids_of_a_new_extraction(session, resaved)
+    run = uids_of_a_new_extraction(stored, resaved)
     ((_, key, message),) = fill([schemas.TrackedFOV], run).errors
-    assert (key["eid"], key["fov"]) == (session.eid, 0)
+    assert (key["eid"], key["fov"]) == (stored.eid, 0)
     assert "the UIDs were registered with other ROIs than the FOV has" in message
-    assert f"If only positions were corrected: meso track SRC1 --same-rois {session.eid}:FOV_00" in message
-    other = meso_command("track", "SRC1", "--same-rois", f"{session.eid}:FOV_01")
+    assert f"If only positions were corrected: meso track SRC1 --same-rois {stored.eid}:FOV_00" in message
+    other = meso_command("track", "SRC1", "--same-rois", f"{stored.eid}:FOV_01")
     assert "the UIDs were registered with other ROIs than the FOV has" in other.stderr
-    wrong = meso_command("track", "SRC1", "--same-rois", f"{session.eid}:FOV_07")
-    assert wrong.returncode == 1 and f"found ('{session.eid}', 7)" in wrong.stderr
-    done = meso_command("track", "SRC1", "--same-rois", f"{session.eid[:8]}:FOV_00")
+    wrong = meso_command("track", "SRC1", "--same-rois", f"{stored.eid}:FOV_07")
+    assert wrong.returncode == 1 and f"found ('{stored.eid}', 7)" in wrong.stderr
+    done = meso_command("track", "SRC1", "--same-rois", f"{stored.eid[:8]}:FOV_00")
     assert done.returncode == 0, done.stderr
-    assert f"Session {session.eid}, FOV_00: the UIDs are taken to be of the ROIs as they are now" in done.stdout
+    assert f"Session {stored.eid}, FOV_00: the UIDs are taken to be of the ROIs as they are now" in done.stdout
     assert "FOV_01" not in done.stdout
     assert len(schemas.TrackedFOV & run) == 4
     again = meso_command("track", "SRC1")
@@ -423,32 +448,31 @@ def test_uids_registered_while_positions_are_unreadable_are_registered_again_bef
     assert fill([schemas.TrackedFOV], run).made == {"TrackedFOV": 1}
 
 
-def test_uids_of_a_session_that_was_deleted_do_not_fit_its_later_extraction(session, request):
+def test_uids_of_a_session_that_was_deleted_do_not_fit_its_later_extraction(stored, request):
     """Deleted and registered again, where an update would have refused them; the name of the mouse was corrected, and
     the file of UIDs saved again with a few of them."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     run = TrackingRun.register("SRC1")
     fill([schemas.TrackedCell, schemas.TrackedFOV], run)
     assert len(schemas.TrackedFOV & run) == 2
-    np.save(session.file(POSITIONS), exchanged(np.load(session.file(POSITIONS))))
-    path = session.file(UIDS)
+    np.save(stored.file(POSITIONS), exchanged(np.load(stored.file(POSITIONS))))
+    path = stored.file(UIDS)
     names = iter(filter(None, map(str.strip, path.read_text().splitlines())))
     few = {next(names) for _ in range(3)}
     path.write_text("".join(f"{line if line in few else ''}\r\n" for line in path.read_text().splitlines()))
-    (schemas.Session & {"eid": session.eid}).delete()
+    (schemas.Session & {"eid": stored.eid}).delete()
     schemas.Subject.insert1({"subject": "SRC0"})
     request.addfinalizer((schemas.Subject & {"subject": "SRC0"}).delete)
-    former = RegisteredUIDs & {"eid": session.eid}
+    former = RegisteredUIDs & {"eid": stored.eid}
     rows = former.to_dicts()
     former.delete_quick()
     RegisteredUIDs.insert({**row, "subject": "SRC0"} for row in rows)
-    write_one_tables(session.root)
-    ingest([session.eid], cache_dir=session.root)
-    fill(SESSION_TABLES, {"eid": session.eid})
+    write_one_tables(stored.root)
+    ingest([stored.eid], cache_dir=stored.root)
+    fill(SESSION_TABLES, {"eid": stored.eid})
     ((_, key, message),) = tracked_errors(TrackingRun.register("SRC1"))
     assert key["fov"] == 0
     assert "the UIDs were registered with other ROIs than the FOV has" in message
-    assert tracked_errors(TrackingRun.register("SRC1", same_rois=[session.eid])) == []
+    assert tracked_errors(TrackingRun.register("SRC1", same_rois=[stored.eid])) == []
 
 
 def exchanged(array: np.ndarray) -> np.ndarray:
@@ -464,12 +488,11 @@ def tracked_errors(run: dict) -> list[tuple[str, dict, str]]:
 
 
 @pytest.mark.parametrize("how", ["exchanged", "copied"])
-def test_uids_of_another_fov_are_refused(session, how):
-    fill(SESSION_TABLES, {"eid": session.eid})
+def test_uids_of_another_fov_are_refused(stored, how):
     first = TrackingRun.register("SRC1")
     fill([schemas.TrackedCell, schemas.TrackedFOV], first)
     assert len(schemas.TrackedFOV & first) == 2
-    one, other = (session.file(UIDS, fov) for fov in range(2))
+    one, other = (stored.file(UIDS, fov) for fov in range(2))
     texts = one.read_text(), other.read_text()
     other.write_text(texts[0])
     if how == "exchanged":
@@ -481,7 +504,7 @@ def test_uids_of_another_fov_are_refused(session, how):
     assert set(errors) == {0, 1}  # FOV_00 of a copy is refused too: which of the two is right cannot be told
     for fov, message in errors.items():
         assert "the UIDs are a copy of those of another FOV" in message
-        assert f"found session {session.eid}, FOV_{1 - fov:02d}" in message
+        assert f"found session {stored.eid}, FOV_{1 - fov:02d}" in message
 
 
 def test_uids_of_another_day_are_refused_although_the_file_was_saved_again(session):
@@ -544,46 +567,44 @@ def test_uids_of_another_day_are_refused_although_lines_were_removed(session, of
     assert all("the UIDs are a copy of those of another FOV" in message for message in errors.values())
 
 
-def test_uids_of_the_former_extraction_are_refused_although_lines_were_removed(session):
+def test_uids_of_the_former_extraction_are_refused_although_lines_were_removed(stored):
     """The FOV was extracted again, with fewer ROIs, and the file was cut to as many."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     assert tracked_errors(TrackingRun.register("SRC1")) == []
-    lines, n_rois = session.file(UIDS).read_text().splitlines(), len(np.load(session.file(POSITIONS)))
-    reorder(session.file(POSITIONS).parent, np.random.default_rng(0).permutation(n_rois)[:-3])
-    new_uuids(session.file(UUIDS))
-    session.file(UIDS).write_text("".join(f"{line}\n" for i, line in enumerate(lines) if i not in (2, 11, 20)))
-    session.file(SILHOUETTE).unlink()
-    write_one_tables(session.root)
-    done = update([session.eid])
+    lines, n_rois = stored.file(UIDS).read_text().splitlines(), len(np.load(stored.file(POSITIONS)))
+    reorder(stored.file(POSITIONS).parent, np.random.default_rng(0).permutation(n_rois)[:-3])
+    new_uuids(stored.file(UUIDS))
+    stored.file(UIDS).write_text("".join(f"{line}\n" for i, line in enumerate(lines) if i not in (2, 11, 20)))
+    stored.file(SILHOUETTE).unlink()
+    write_one_tables(stored.root)
+    done = update([stored.eid])
     assert done.update_id
     ((_, key, message),) = tracked_errors(TrackingRun.register("SRC1"))
     assert key["fov"] == 0 and "the UIDs were registered with other ROIs than the FOV has" in message
 
 
 @pytest.mark.parametrize("fate", ["another id", "another day"])
-def test_uids_of_a_session_that_was_deleted_are_known_without_its_id(session, request, fate):
+def test_uids_of_a_session_that_was_deleted_are_known_without_its_id(stored, request, fate):
     """The tables of the ONE cache were made anew, with other ids; or the UIDs went to another day."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     assert tracked_errors(TrackingRun.register("SRC1")) == []
-    former = session.eid
+    former = stored.eid
     if fate == "another id":
-        np.save(session.file(POSITIONS), exchanged(np.load(session.file(POSITIONS))))
-        lines, names = session.file(UIDS).read_text().splitlines(), iter(range(2))
+        np.save(stored.file(POSITIONS), exchanged(np.load(stored.file(POSITIONS))))
+        lines, names = stored.file(UIDS).read_text().splitlines(), iter(range(2))
         few = [line if line.strip() not in ("", "nan") and next(names, None) is not None else "" for line in lines]
-        session.file(UIDS).write_text("".join(f"{line}\n" for line in few))  # two UIDs
+        stored.file(UIDS).write_text("".join(f"{line}\n" for line in few))  # two UIDs
     else:
-        session.add("later", "SRC1")
-        fov = session.alf("later") / "FOV_00"
+        stored.add("later", "SRC1")
+        fov = stored.alf("later") / "FOV_00"
         np.save(fov / POSITIONS, exchanged(np.load(fov / POSITIONS)))
     (schemas.Session & {"eid": former}).delete()
-    write_one_tables(session.root)
+    write_one_tables(stored.root)
     if fate == "another id":
-        session.eids["it"] = str(uuid.uuid4())
-        exchange_ids(session.root, former, session.eid)
+        stored.eids["it"] = str(uuid.uuid4())
+        exchange_ids(stored.root, former, stored.eid)
     else:
-        session.eids["it"] = session.eids["later"]
-    ingest([session.eid], cache_dir=session.root)
-    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+        stored.eids["it"] = stored.eids["later"]
+    ingest([stored.eid], cache_dir=stored.root)
+    assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
     ((_, key, message),) = tracked_errors(TrackingRun.register("SRC1"))
     assert key["fov"] == 0
     if fate == "another id":
@@ -593,7 +614,7 @@ def test_uids_of_a_session_that_was_deleted_are_known_without_its_id(session, re
             f"a copy of those of another FOV (expected UIDs of its own, found session {former}, FOV_00, deleted)"
             in message
         )
-    assert tracked_errors(TrackingRun.register("SRC1", same_rois=[(session.eid, 0)])) == [] or fate == "another day"
+    assert tracked_errors(TrackingRun.register("SRC1", same_rois=[(stored.eid, 0)])) == [] or fate == "another day"
 
 
 @pytest.mark.parametrize("name", [SILHOUETTE, CLASSIFIER])
@@ -614,12 +635,11 @@ def test_a_fov_that_lacks_what_a_set_asks_for_is_named(session, name):
         assert all(f"{criterion} of the set asks for {name}" in text for text in notes)
 
 
-def test_silhouettes_of_a_former_run_are_refused_beside_new_uids(session):
+def test_silhouettes_of_a_former_run_are_refused_beside_new_uids(stored):
     """New UIDs are of other ROIs; silhouettes of all ROIs, or of fewer, are none of a former run."""
-    fill(SESSION_TABLES, {"eid": session.eid})
-    lines = session.file(UIDS).read_text().splitlines()
+    lines = stored.file(UIDS).read_text().splitlines()
     has = np.array([line.strip() not in ("", "nan") for line in lines])
-    quality = np.load(session.file(SILHOUETTE)).reshape(-1)
+    quality = np.load(stored.file(SILHOUETTE)).reshape(-1)
     assert (np.isfinite(quality) == has).all()
     (names,) = np.nonzero(has)
     for values in (
@@ -627,9 +647,9 @@ def test_silhouettes_of_a_former_run_are_refused_beside_new_uids(session):
         np.where(np.arange(len(has)) == names[0], np.nan, quality),
         quality * np.nan,
     ):
-        np.save(session.file(SILHOUETTE), values)
+        np.save(stored.file(SILHOUETTE), values)
         assert tracked_errors(TrackingRun.register("SRC1")) == []
-    np.save(session.file(SILHOUETTE), np.where(~has | (np.arange(len(has)) == names[0]), 0.5, np.nan))
+    np.save(stored.file(SILHOUETTE), np.where(~has | (np.arange(len(has)) == names[0]), 0.5, np.nan))
     ((_, key, message),) = tracked_errors(TrackingRun.register("SRC1"))
     assert key["fov"] == 0
     assert (
@@ -638,56 +658,53 @@ def test_silhouettes_of_a_former_run_are_refused_beside_new_uids(session):
     )
 
 
-def test_silhouettes_are_those_that_one_gives(session):
+def test_silhouettes_are_those_that_one_gives(stored):
     """The UIDs keep their revision, and the silhouettes get another."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     run = TrackingRun.register("SRC1")
-    values = np.load(session.file(SILHOUETTE)).reshape(-1) / 2
-    session.revise(SILHOUETTE, lambda quality: quality / 2)
-    done = update([session.eid])
+    values = np.load(stored.file(SILHOUETTE)).reshape(-1) / 2
+    stored.revise(SILHOUETTE, lambda quality: quality / 2)
+    done = update([stored.eid])
     assert "the UIDs of SRC1 have changed: they become a new tracking run" in done.notes
     (new,) = (schemas.TrackingRun & {"subject": "SRC1"} & f"tracking_run <> '{run['tracking_run']}'").keys()
     np.testing.assert_array_equal((schemas.TrackingFile & new & {"fov": 0}).fetch1("cluster_silhouette"), values)
-    assert verify_session(session.eid, source=True).findings == []  # it once compared with the file beside the UIDs
-    session.revise(SILHOUETTE, lambda quality: quality / 3)
-    (finding,) = verify_session(session.eid, source=True).findings
+    assert verify_session(stored.eid, source=True).findings == []  # it once compared with the file beside the UIDs
+    stored.revise(SILHOUETTE, lambda quality: quality / 3)
+    (finding,) = verify_session(stored.eid, source=True).findings
     assert "the silhouettes are not those that belong to it now" in str(finding)
 
 
-def test_silhouettes_that_stay_beside_new_uids_are_noted(session, meso_command):
+def test_silhouettes_that_stay_beside_new_uids_are_noted(stored, meso_command):
     """The cells were tracked again, and only the UIDs have come."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     TrackingRun.register("SRC1")
-    lines = session.file(UIDS).read_text().splitlines()
+    lines = stored.file(UIDS).read_text().splitlines()
     names = [uuid.uuid4() if line.strip() not in ("", "nan") else "" for line in lines]
-    session.file(UIDS).write_text("".join(f"{name}\n" for name in names))
+    stored.file(UIDS).write_text("".join(f"{name}\n" for name in names))
     said = (
-        f"session {session.eid}, FOV_00: all {sum(map(bool, names))} UIDs are new, and the silhouettes are those of "
+        f"session {stored.eid}, FOV_00: all {sum(map(bool, names))} UIDs are new, and the silhouettes are those of "
         f"before. If the cells were tracked again, {SILHOUETTE} is still to come: then run meso track SRC1 once more"
     )
-    assert [note for note in update([session.eid], dry_run=True).notes if "silhouettes" in note] == [said]
+    assert [note for note in update([stored.eid], dry_run=True).notes if "silhouettes" in note] == [said]
     assert said in meso_command("track", "SRC1").stdout.splitlines()
-    assert not any("silhouettes" in note for note in update([session.eid]).notes)
-    session.file(UIDS).write_text("".join(f"{name}\n" for name in [*names[:-1], ""]))  # one that is no cell any more
-    assert not any("silhouettes" in note for note in update([session.eid]).notes)
+    assert not any("silhouettes" in note for note in update([stored.eid]).notes)
+    stored.file(UIDS).write_text("".join(f"{name}\n" for name in [*names[:-1], ""]))  # one that is no cell any more
+    assert not any("silhouettes" in note for note in update([stored.eid]).notes)
 
 
-def test_uids_that_stay_beside_new_silhouettes_are_noted(session, meso_command):
+def test_uids_that_stay_beside_new_silhouettes_are_noted(stored, meso_command):
     """The cells were tracked again, and only the silhouettes have come; single ones may be corrected."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     TrackingRun.register("SRC1")
-    quality = np.load(session.file(SILHOUETTE)).reshape(-1)
+    quality = np.load(stored.file(SILHOUETTE)).reshape(-1)
     n = int(np.isfinite(quality).sum())
-    np.save(session.file(SILHOUETTE), quality * 0.9)
+    np.save(stored.file(SILHOUETTE), quality * 0.9)
     said = (
-        f"session {session.eid}, FOV_00: {n} of {n} silhouettes are new, and the UIDs are those of before. If the "
+        f"session {stored.eid}, FOV_00: {n} of {n} silhouettes are new, and the UIDs are those of before. If the "
         f"cells were tracked again, {UIDS} is still to come: then run meso track SRC1 once more"
     )
-    assert [note for note in update([session.eid], dry_run=True).notes if "silhouettes" in note] == [said]
+    assert [note for note in update([stored.eid], dry_run=True).notes if "silhouettes" in note] == [said]
     assert said in meso_command("track", "SRC1").stdout.splitlines()
     quality[np.flatnonzero(np.isfinite(quality))[0]] = 0
-    np.save(session.file(SILHOUETTE), quality * 0.9)
-    assert not any("silhouettes" in note for note in update([session.eid]).notes)
+    np.save(stored.file(SILHOUETTE), quality * 0.9)
+    assert not any("silhouettes" in note for note in update([stored.eid]).notes)
 
 
 # ---------------------------------------------------------------- one clock in a session
@@ -735,17 +752,16 @@ def test_times_that_are_gone_cannot_be_compared(session):
         assert f"alf/FOV_00/{TIMES}: the file that FOV was read from is gone" in message
 
 
-def test_a_clock_that_arrives_file_by_file_is_said_to_be_incomplete(session):
-    fill(SESSION_TABLES, {"eid": session.eid})
-    np.save(session.file(TIMES), np.load(session.file(TIMES)) + 0.05)
-    (note,) = update([session.eid]).notes
+def test_a_clock_that_arrives_file_by_file_is_said_to_be_incomplete(stored):
+    np.save(stored.file(TIMES), np.load(stored.file(TIMES)) + 0.05)
+    (note,) = update([stored.eid]).notes
     others = ", ".join(f"alf/{name}" for name in (f"FOV_01/{TIMES}", STIM_OFF, TRIALS, WHEEL_TIMES))
-    assert f"session {session.eid}: files with times have changed (alf/FOV_00/{TIMES})" in note
+    assert f"session {stored.eid}: files with times have changed (alf/FOV_00/{TIMES})" in note
     assert f"and others have not ({others})" in note
-    np.save(session.file(TIMES), np.load(session.file(TIMES)) + 5)
-    done = update([session.eid])
+    np.save(stored.file(TIMES), np.load(stored.file(TIMES)) + 5)
+    done = update([stored.eid])
     assert "the FOV starts at another time than the others of its session" in "".join(done.failures)
-    assert len(schemas.FOV & {"eid": session.eid}) == 2
+    assert len(schemas.FOV & {"eid": stored.eid}) == 2
 
 
 def test_a_session_of_which_some_cannot_be_read_again_stays_as_it_is(session):
@@ -769,13 +785,13 @@ def test_a_session_of_which_some_cannot_be_read_again_stays_as_it_is(session):
 
 
 @pytest.fixture
-def two_days(session) -> OneSession:
+def two_days(stored) -> OneSession:
     """The session and another of the subject, read."""
-    session.add("other", "SRC1")
-    write_one_tables(session.root)
-    ingest([session.eids["other"]], cache_dir=session.root)
-    assert fill(SESSION_TABLES, [{"eid": eid} for eid in session.eids.values()]).errors == []
-    return session
+    stored.add("other", "SRC1")
+    write_one_tables(stored.root)
+    ingest([stored.eids["other"]], cache_dir=stored.root)
+    assert fill(SESSION_TABLES, {"eid": stored.eids["other"]}).errors == []
+    return stored
 
 
 #: New files of one table that cannot be used, each seen only when it is read: what is done, and what is said.
@@ -811,38 +827,36 @@ def rows_of(eid: str) -> list[Any]:
 
 
 @pytest.mark.parametrize("table", BAD_NEWS)
-def test_new_files_that_cannot_be_used_leave_the_rows_of_before(session, table):
+def test_new_files_that_cannot_be_used_leave_the_rows_of_before(stored, table):
     spoil, message = BAD_NEWS[table]
-    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
-    before = rows_of(session.eid)
-    spoil(session)
-    write_one_tables(session.root)
+    before = rows_of(stored.eid)
+    spoil(stored)
+    write_one_tables(stored.root)
     for dry_run in (True, False):
-        done = update([session.eid], dry_run=dry_run)
+        done = update([stored.eid], dry_run=dry_run)
         (failure,) = done.failures
-        assert failure.startswith(f"{table} stays as it is, the new files cannot be used: session {session.eid}")
+        assert failure.startswith(f"{table} stays as it is, the new files cannot be used: session {stored.eid}")
         assert message in failure
         assert done.update_id == ""
-    assert rows_of(session.eid) == before
+    assert rows_of(stored.eid) == before
 
 
-def test_new_trials_that_contradict_the_wheel_leave_the_rows_of_before(session):
+def test_new_trials_that_contradict_the_wheel_leave_the_rows_of_before(stored):
     """Choices, stimuli and feedback of other trials fit each other: only the wheel tells."""
-    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
-    trials_later(session, "it")
-    assert not any("contradict" in note for note in update([session.eid]).notes)
-    path = session.alf("it") / TRIALS
+    trials_later(stored, "it")
+    assert not any("contradict" in note for note in update([stored.eid]).notes)
+    path = stored.alf("it") / TRIALS
     table = pd.read_parquet(path)
     table.assign(**{name: np.roll(table[name], 30) for name in (*FINGERPRINT, "rewardVolume")}).to_parquet(path)
-    before, done = rows_of(session.eid), update([session.eid])
+    before, done = rows_of(stored.eid), update([stored.eid])
     (failure,) = done.failures
-    where = f"session {session.eid}, alf/{TRIALS}"
+    where = f"session {stored.eid}, alf/{TRIALS}"
     assert failure.startswith(f"Behavior stays as it is, the new files cannot be used: {where}")
     assert "contradicts the wheel that has been read: the wheel turns regardless of the choices" in failure
-    assert f"(schemas.Wheel & {{'eid': '{session.eid}'}}).delete()" in failure
-    assert rows_of(session.eid) == before
-    (schemas.Wheel & {"eid": session.eid}).delete()  # as the message says
-    done = update([session.eid])
+    assert f"(schemas.Wheel & {{'eid': '{stored.eid}'}}).delete()" in failure
+    assert rows_of(stored.eid) == before
+    (schemas.Wheel & {"eid": stored.eid}).delete()  # as the message says
+    done = update([stored.eid])
     assert done.update_id and "the wheel turns regardless of the choices" in "".join(done.failures)
 
 
@@ -886,19 +900,18 @@ def test_the_wheel_positions_of_another_day_are_refused_at_other_times(two_days)
     assert f"of session {session.eids['other']}" in failure
 
 
-def test_trials_of_which_some_files_are_still_to_come_are_noted(session):
+def test_trials_of_which_some_files_are_still_to_come_are_noted(stored):
     """A new alignment, of which no periods of quiescence come, is not taken for a new extraction."""
-    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
-    trials_later(session, "it")
-    assert not any("behaviour was extracted again" in note for note in update([session.eid]).notes)
-    path = session.alf("it") / TRIALS
+    trials_later(stored, "it")
+    assert not any("behaviour was extracted again" in note for note in update([stored.eid]).notes)
+    path = stored.alf("it") / TRIALS
     table = pd.read_parquet(path)
     table.loc[30, ["choice", "feedbackType"]] *= -1
     table.to_parquet(path)
-    (note,) = [note for note in update([session.eid]).notes if "behaviour was extracted again" in note]
+    (note,) = [note for note in update([stored.eid]).notes if "behaviour was extracted again" in note]
     others = f"alf/{QUIESCENCE}, alf/{STIM_OFF}"
     assert f"files of trials have changed (alf/{TRIALS}), and others have not ({others})" in note
-    assert note.endswith(f"then run meso update {session.eid} once more")
+    assert note.endswith(f"then run meso update {stored.eid} once more")
 
 
 def test_the_same_new_files_of_two_days_leave_the_rows_of_before(two_days):
@@ -933,16 +946,15 @@ def test_files_of_a_day_that_stays_leave_the_rows_of_before(two_days):
     assert [rows_of(eid) for eid in ids] == before
 
 
-def test_fovs_that_are_aligned_one_by_one_leave_the_rows_of_before(session):
+def test_fovs_that_are_aligned_one_by_one_leave_the_rows_of_before(stored):
     """Each starts with the others of the rows that would be there, but not with the other new one."""
-    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
-    before = rows_of(session.eid)
+    before = rows_of(stored.eid)
     for fov, seconds in ((0, 0.05), (1, 5.0)):
-        np.save(session.file(TIMES, fov), np.load(session.file(TIMES, fov)) + seconds)
-    done = update([session.eid])
+        np.save(stored.file(TIMES, fov), np.load(stored.file(TIMES, fov)) + seconds)
+    done = update([stored.eid])
     assert (done.update_id, len(done.failures)) == ("", 2)
     assert all("the FOV starts at another time than the others of its session" in text for text in done.failures)
-    assert rows_of(session.eid) == before
+    assert rows_of(stored.eid) == before
 
 
 def test_an_older_revision_that_comes_back_is_noted(session):
@@ -1041,17 +1053,16 @@ def test_a_fov_on_another_clock_than_the_others_of_its_session_is_refused(sessio
     assert f"expected within a frame (0.197 s) of {start:.3f} s, as FOV_00" in message
 
 
-def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(session):
+def test_an_extraction_that_arrives_file_by_file_is_said_to_be_incomplete(stored):
     """In place, without a revision: types and positions stay those of the former ROIs."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     for name in (ACTIVITY, FLUORESCENCE):
-        replace(session.file(name), lambda traces: traces[:, ::-1].copy())
-    new_uuids(session.file(UUIDS))
+        replace(stored.file(name), lambda traces: traces[:, ::-1].copy())
+    new_uuids(stored.file(UUIDS))
     with pytest.warns(UserWarning, match="others have not") as warned:
-        meso._read_again(session.eid)  # what load_or_embed(eid, rerun=True) does
+        meso._read_again(stored.eid)  # what load_or_embed(eid, rerun=True) does
     (note,) = [str(warning.message) for warning in warned]
     new = ", ".join(f"alf/FOV_00/{name}" for name in (ACTIVITY, UUIDS))
-    assert f"session {session.eid}: files of ROIs have changed ({new}), and others have not (" in note
+    assert f"session {stored.eid}: files of ROIs have changed ({new}), and others have not (" in note
     assert all(f"alf/FOV_00/{name}" in note for name in (TYPES, POSITIONS, REGIONS, PLACES))
 
 
@@ -1073,23 +1084,22 @@ def test_a_copy_that_two_workers_read_at_the_same_moment_is_found(session, monke
         assert f"found alf/{TRIALS} of session {found}" in str(copy)
 
 
-def test_labels_that_may_be_made_of_a_former_wheel_are_named(session):
+def test_labels_that_may_be_made_of_a_former_wheel_are_named(stored):
     """The trials are the same, so that labels are used without an error: which files they are made of, nobody knows."""
-    fill(SESSION_TABLES, {"eid": session.eid})
-    speed = meso.wheel_speed(session.eid, "stimOn_times", (0.1, 0.6))
-    schemas.LabelSet.add("former", {session.eid: speed})
-    schemas.LabelSet.add("speed", {session.eid: speed + 1})
-    schemas.LabelSet.add("speed", {session.eid: speed})
-    position = session.alf("it") / WHEEL
+    speed = meso.wheel_speed(stored.eid, "stimOn_times", (0.1, 0.6))
+    schemas.LabelSet.add("former", {stored.eid: speed})
+    schemas.LabelSet.add("speed", {stored.eid: speed + 1})
+    schemas.LabelSet.add("speed", {stored.eid: speed})
+    position = stored.alf("it") / WHEEL
     np.save(position, np.load(position) / 2)
     try:
-        (note,) = update([session.eid], dry_run=True).notes
-        assert update([session.eid]).notes == [note]
+        (note,) = update([stored.eid], dry_run=True).notes
+        assert update([stored.eid]).notes == [note]
         assert note.startswith(
-            f"session {session.eid}: the files of wheel are others now, and labels former, speed were given before. If"
+            f"session {stored.eid}: the files of wheel are others now, and labels former, speed were given before. If"
         )
-        np.save(session.file(PLACES), np.load(session.file(PLACES)) + 100)
-        assert not any("labels" in text for text in update([session.eid]).notes)
+        np.save(stored.file(PLACES), np.load(stored.file(PLACES)) + 100)
+        assert not any("labels" in text for text in update([stored.eid]).notes)
     finally:
         schemas.LabelSet().delete()
 
@@ -1151,24 +1161,23 @@ WHILE_LOADED: dict[str, tuple[Any, str, Callable[[OneSession], None], Callable[[
 
 
 @pytest.mark.parametrize("call", WHILE_LOADED)
-def test_a_session_that_is_read_again_while_it_is_loaded_is_refused(session, monkeypatch, tmp_path, call):
+def test_a_session_that_is_read_again_while_it_is_loaded_is_refused(stored, monkeypatch, tmp_path, call):
     """Places, ranks and trials would be of other files than the activity."""
     module, step, change, load, tables = WHILE_LOADED[call]
-    fill(SESSION_TABLES, {"eid": session.eid})
-    load(session.eid, tmp_path / "before")
+    load(stored.eid, tmp_path / "before")
     taken = getattr(module, step)
 
     def later(*args, **options):
-        change(session)
-        assert update([session.eid]).failures == []
+        change(stored)
+        assert update([stored.eid]).failures == []
         monkeypatch.undo()
         return taken(*args, **options)
 
     monkeypatch.setattr(module, step, later)
-    with pytest.raises(DataError, match=f"session {session.eid}: files were read again .* rows of {tables} are others"):
-        load(session.eid, tmp_path / "meanwhile")
+    with pytest.raises(DataError, match=f"session {stored.eid}: files were read again .* rows of {tables} are others"):
+        load(stored.eid, tmp_path / "meanwhile")
     assert list((tmp_path / "meanwhile").glob("*")) == []
-    load(session.eid, tmp_path / "after")
+    load(stored.eid, tmp_path / "after")
 
 
 # ---------------------------------------------------------------- files of two writings
@@ -1201,71 +1210,67 @@ IN_PART: dict[str, tuple[tuple[str, ...], tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize("part", IN_PART)
-def test_a_part_of_the_files_of_rois_that_changes_alone_is_noted_and_the_note_is_kept(session, part):
+def test_a_part_of_the_files_of_rois_that_changes_alone_is_noted_and_the_note_is_kept(stored, part):
     """In place, and so that the arrays agree with each other: only what has changed and what has not tells."""
     names, same, what = IN_PART[part]
-    fill(SESSION_TABLES, {"eid": session.eid})
     if PLACES in names:  # in the opposite order they are refused
-        np.save(session.file(PLACES), np.load(session.file(PLACES)) + 100)
+        np.save(stored.file(PLACES), np.load(stored.file(PLACES)) + 100)
     else:
-        reverse_rois(session, *names)
-    done = update([session.eid])
+        reverse_rois(stored, *names)
+    done = update([stored.eid])
     (note,) = done.notes
     new = ", ".join(sorted(f"alf/FOV_00/{name}" for name in names if name != FLUORESCENCE))
-    assert done.failures == [] and f"session {session.eid}: {what} have changed ({new}), and others have not (" in note
+    assert done.failures == [] and f"session {stored.eid}: {what} have changed ({new}), and others have not (" in note
     assert all(f"alf/FOV_00/{name}" in note.split("others")[1] for name in same)
-    assert note.endswith(f"files are still to come: then run meso update {session.eid} once more")
-    (kept,) = mixed(session)
-    assert kept.startswith(f"mixed: Session, session {session.eid}: {what} have changed ({new}), and others have not (")
+    assert note.endswith(f"files are still to come: then run meso update {stored.eid} once more")
+    (kept,) = mixed(stored)
+    assert kept.startswith(f"mixed: Session, session {stored.eid}: {what} have changed ({new}), and others have not (")
 
 
-def test_activity_that_is_deconvolved_again_is_not_noted(session):
-    fill(SESSION_TABLES, {"eid": session.eid})
-    traces = np.load(session.file(ACTIVITY))
+def test_activity_that_is_deconvolved_again_is_not_noted(stored):
+    traces = np.load(stored.file(ACTIVITY))
     events = np.where(traces > np.percentile(traces, 20, axis=0), 3 * traces, 0)
-    np.save(session.file(ACTIVITY), np.asfortranarray(events, traces.dtype))
-    done = update([session.eid])
-    assert (done.failures, done.notes, len(done.changes)) == ([], [], 1) and mixed(session) == []
+    np.save(stored.file(ACTIVITY), np.asfortranarray(events, traces.dtype))
+    done = update([stored.eid])
+    assert (done.failures, done.notes, len(done.changes)) == ([], [], 1) and mixed(stored) == []
 
 
-def test_a_mixture_is_no_more_when_the_rest_has_come_or_the_former_files_are_back(session):
-    fill(SESSION_TABLES, {"eid": session.eid})
-    files = {path: path.read_bytes() for path in (session.file(TYPES).parent).iterdir()}
-    reverse_rois(session, ACTIVITY, FLUORESCENCE)
-    assert len(update([session.eid]).notes) == len(mixed(session)) == 1
-    reverse_rois(session, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
-    (note,) = update([session.eid]).notes
+def test_a_mixture_is_no_more_when_the_rest_has_come_or_the_former_files_are_back(stored):
+    files = {path: path.read_bytes() for path in (stored.file(TYPES).parent).iterdir()}
+    reverse_rois(stored, ACTIVITY, FLUORESCENCE)
+    assert len(update([stored.eid]).notes) == len(mixed(stored)) == 1
+    reverse_rois(stored, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
+    (note,) = update([stored.eid]).notes
     new = ", ".join(sorted(f"alf/FOV_00/{name}" for name in (TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)))
     assert f"files of ROIs have changed ({new}), and others have not (alf/FOV_00/{UUIDS})" in note
-    assert all(f"others have not (alf/FOV_00/{UUIDS})" in text for text in mixed(session))
-    new_uuids(session.file(UUIDS))
-    done = update([session.eid])
-    assert done.notes == [] and mixed(session) == []
+    assert all(f"others have not (alf/FOV_00/{UUIDS})" in text for text in mixed(stored))
+    new_uuids(stored.file(UUIDS))
+    done = update([stored.eid])
+    assert done.notes == [] and mixed(stored) == []
     for path, content in files.items():
         path.write_bytes(content)
-    assert update([session.eid]).notes == [] and mixed(session) == []
-    reverse_rois(session, ACTIVITY, FLUORESCENCE)
-    assert len(update([session.eid]).notes) == len(mixed(session)) == 1
+    assert update([stored.eid]).notes == [] and mixed(stored) == []
+    reverse_rois(stored, ACTIVITY, FLUORESCENCE)
+    assert len(update([stored.eid]).notes) == len(mixed(stored)) == 1
     for path, content in files.items():
         path.write_bytes(content)
-    done = update([session.eid])
-    assert done.changes and mixed(session) == []
+    done = update([stored.eid])
+    assert done.changes and mixed(stored) == []
 
 
 @pytest.mark.parametrize("when", ["killed", "meanwhile"])
 def test_files_of_a_half_copied_extraction_are_noted_when_an_update_reads_others_than_it_compared(
-    session, monkeypatch, when
+    stored, monkeypatch, when
 ):
     """The update was of other files; half of an extraction comes when its rows are gone, before they are read again."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     complete = schemas.upkeep.update._complete
-    types = np.load(session.file(TYPES))
+    types = np.load(stored.file(TYPES))
     types[np.flatnonzero(types == 0)[0]] = 1
-    np.save(session.file(TYPES), types)
+    np.save(stored.file(TYPES), types)
 
     def later(*args):
-        reverse_rois(session, ACTIVITY, FLUORESCENCE)
-        new_uuids(session.file(UUIDS))
+        reverse_rois(stored, ACTIVITY, FLUORESCENCE)
+        new_uuids(stored.file(UUIDS))
         if when == "killed":
             raise Killed
         complete(*args)
@@ -1274,21 +1279,21 @@ def test_files_of_a_half_copied_extraction_are_noted_when_an_update_reads_others
         patch.setattr(schemas.upkeep.update, "_complete", later)
         if when == "killed":
             with pytest.raises(Killed):
-                update([session.eid])
+                update([stored.eid])
         else:
-            done = update([session.eid])
+            done = update([stored.eid])
     if when == "killed":
-        done = update([session.eid])
+        done = update([stored.eid])
     note = done.notes[-1]
     new, same = note.split("and others have not")
-    assert done.failures == [] and f"session {session.eid}: files of ROIs have changed" in new
+    assert done.failures == [] and f"session {stored.eid}: files of ROIs have changed" in new
     assert all(f"alf/FOV_00/{name}" in new for name in (ACTIVITY, TYPES, UUIDS))
     assert all(f"alf/FOV_00/{name}" in same for name in (CLASSIFIER, POSITIONS, PLACES, REGIONS))
-    (kept,) = mixed(session)
+    (kept,) = mixed(stored)
     assert "files of ROIs have changed" in kept and "others have not" in kept
-    assert update([session.eid]).notes == []
-    reverse_rois(session, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
-    assert update([session.eid]).notes == [] and mixed(session) == []
+    assert update([stored.eid]).notes == []
+    reverse_rois(stored, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
+    assert update([stored.eid]).notes == [] and mixed(stored) == []
 
 
 def delete_rows(session: OneSession, what: str) -> None:
@@ -1455,26 +1460,25 @@ def test_files_of_several_revisions_are_told_when_they_are_first_read_and_ever_a
     assert newer in kept.split("others")[0] and older in kept.split("others")[1]
 
 
-def test_fluorescence_of_another_extraction_than_the_stored_activity_is_refused(session):
+def test_fluorescence_of_another_extraction_than_the_stored_activity_is_refused(stored):
     """Both files are new when it is asked for, and agree with each other; before, only the size was compared."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     for name in (ACTIVITY, FLUORESCENCE):
-        replace(session.file(name), lambda traces: traces[:, ::-1].copy())
+        replace(stored.file(name), lambda traces: traces[:, ::-1].copy())
     settings = SignalSettings("fluorescence")
-    schemas.SignalTask.ask([session.eid], [settings])
-    ((_, _, message),) = fill([schemas.Signal], {"eid": session.eid, "fov": 0}).errors
+    schemas.SignalTask.ask([stored.eid], [settings])
+    ((_, _, message),) = fill([schemas.Signal], {"eid": stored.eid, "fov": 0}).errors
     assert f"alf/FOV_00/{ACTIVITY}: the file changed since it was read" in message
     for name in (ACTIVITY, FLUORESCENCE):
-        replace(session.file(name), lambda traces: traces[:, ::-1].copy())
+        replace(stored.file(name), lambda traces: traces[:, ::-1].copy())
     for name in (ACTIVITY, FLUORESCENCE):  # as revisions: the recorded activity is still there
-        session.revise(name, lambda traces: np.asfortranarray(traces[:, ::-1]))
+        stored.revise(name, lambda traces: np.asfortranarray(traces[:, ::-1]))
     retry([schemas.Signal])
-    ((_, _, message),) = fill([schemas.Signal], {"eid": session.eid, "fov": 0}).errors
+    ((_, _, message),) = fill([schemas.Signal], {"eid": stored.eid, "fov": 0}).errors
     assert f"the deconvolved activity is not of the ROIs in {FLUORESCENCE}" in message
-    shutil.rmtree(session.file(REVISION))
-    write_one_tables(session.root)
+    shutil.rmtree(stored.file(REVISION))
+    write_one_tables(stored.root)
     retry([schemas.Signal])
-    assert fill([schemas.Signal], {"eid": session.eid}).errors == []
+    assert fill([schemas.Signal], {"eid": stored.eid}).errors == []
 
 
 def starts_in_files(session: OneSession) -> dict[str, float]:
@@ -1565,11 +1569,10 @@ def exchange_ids(root: Path, one: str, other: str) -> None:
 # ---------------------------------------------------------------- what one would give now
 
 
-def test_what_would_be_read_is_what_was_read(session):
+def test_what_would_be_read_is_what_was_read(stored):
     """The lists of datasets, and what the readers do."""
-    fill(SESSION_TABLES, {"eid": session.eid})
     for content in (False, True):
-        assert changed_rows(session.eid, content=content) == []
+        assert changed_rows(stored.eid, content=content) == []
 
 
 def of_another_day(session: OneSession, change: Callable[[pd.DataFrame], pd.DataFrame]) -> tuple[str, str]:
@@ -1652,14 +1655,13 @@ def test_kinds_of_changes(session, kind):
     assert cheap == ([] if kind == "content" else [kind])
 
 
-def test_ingest_of_a_known_session_says_what_changed(session, meso_command):
-    fill(SESSION_TABLES, {"eid": session.eid})
-    session.revise(TIMES, lambda times: times + 5, fov=1)
-    done = meso_command("ingest", session.eid, "--cache-dir", session.root)
+def test_ingest_of_a_known_session_says_what_changed(stored, meso_command):
+    stored.revise(TIMES, lambda times: times + 5, fov=1)
+    done = meso_command("ingest", stored.eid, "--cache-dir", stored.root)
     assert done.returncode == 0, done.stderr
-    assert f"session {session.eid}, FOV_01: alf/FOV_01/{TIMES}: revision" in done.stderr
+    assert f"session {stored.eid}, FOV_01: alf/FOV_01/{TIMES}: revision" in done.stderr
     assert f"alf/FOV_01/{REVISION}/{TIMES}, was original" in done.stderr
-    assert f"meso update {session.eid}" in done.stderr
+    assert f"meso update {stored.eid}" in done.stderr
     assert done.stdout.strip() == "0 new, 1 known, 0 failed"
 
 
@@ -1695,29 +1697,27 @@ def test_ingest_of_a_known_session_takes_protocol_and_projects_of_one(session, m
 # ---------------------------------------------------------------- verify
 
 
-def test_verify_compares_every_recorded_file(session):
-    fill(SESSION_TABLES, {"eid": session.eid})
+def test_verify_compares_every_recorded_file(stored):
     TrackingRun.register("SRC1")
-    done = verify_session(session.eid, source=True)
+    done = verify_session(stored.eid, source=True)
     assert done.ok, done.findings
-    assert done.files == len(schemas.FOV.Source & {"eid": session.eid}) + 5
+    assert done.files == len(schemas.FOV.Source & {"eid": stored.eid}) + 5
     for name in (TIMES, SHIFT, TYPES, POSITIONS, REGIONS, PLACES, UUIDS, UIDS, TRIALS, WHEEL):
-        (path,) = session.alf("it").rglob(f"{'FOV_00/' if name.startswith('mpci') else ''}{name}")
+        (path,) = stored.alf("it").rglob(f"{'FOV_00/' if name.startswith('mpci') else ''}{name}")
         whole = path.read_bytes()
         path.write_bytes(whole[:-1] + b"\x01")
-        (finding,) = verify_session(session.eid, source=True).findings
+        (finding,) = verify_session(stored.eid, source=True).findings
         assert finding.kind == "changed", name
         assert name in str(finding)
         path.unlink()
-        (finding,) = verify_session(session.eid, source=True).findings
+        (finding,) = verify_session(stored.eid, source=True).findings
         assert finding.kind == "no file", name
         assert name in str(finding)
         path.write_bytes(whole)
-    assert verify_session(session.eid, source=True).ok
+    assert verify_session(stored.eid, source=True).ok
 
 
-def test_verify_compares_values_with_the_files(session, database):
-    fill(SESSION_TABLES, {"eid": session.eid})
+def test_verify_compares_values_with_the_files(stored, database):
     for table, column, where in (
         ("ROI", "region_id", "roi = 3 AND fov = 0"), ("ROI", "ml", "roi = 3 AND fov = 0"),
         ("ROI", "roi_type", "roi = 3 AND fov = 0"), ("FOV", "imaging_end", "fov = 0"),
@@ -1725,33 +1725,31 @@ def test_verify_compares_values_with_the_files(session, database):
     ):  # fmt: skip
         owner, _, part = table.partition(".")
         rows = getattr(schemas, owner)
-        query = (getattr(rows, part) if part else rows) & {"eid": session.eid} & where
+        query = (getattr(rows, part) if part else rows) & {"eid": stored.eid} & where
         before = query.fetch1(column)
         change = f"UPDATE {query.full_table_name} SET {column} = %s WHERE eid = %s AND {where}"
-        database.query(change, args=(None if column == "region_id" else float(before) + 1, session.eid))
-        assert verify_session(session.eid).ok, column
-        (finding,) = verify_session(session.eid, source=True).findings
+        database.query(change, args=(None if column == "region_id" else float(before) + 1, stored.eid))
+        assert verify_session(stored.eid).ok, column
+        (finding,) = verify_session(stored.eid, source=True).findings
         assert (finding.kind, finding.table) == ("differs", table)
         assert column in str(finding)
-        database.query(change, args=(before, session.eid))
-    assert verify_session(session.eid, source=True).ok
+        database.query(change, args=(before, stored.eid))
+    assert verify_session(stored.eid, source=True).ok
 
 
-def test_verify_says_what_cannot_be_compared(session, database):
-    fill(SESSION_TABLES, {"eid": session.eid})
-    database.query(f"DELETE FROM {schemas.Wheel.Source.full_table_name} WHERE eid = '{session.eid}'")
-    (finding,) = verify_session(session.eid, source=True).findings
+def test_verify_says_what_cannot_be_compared(stored, database):
+    database.query(f"DELETE FROM {schemas.Wheel.Source.full_table_name} WHERE eid = '{stored.eid}'")
+    (finding,) = verify_session(stored.eid, source=True).findings
     assert (finding.kind, finding.table) == ("no file", "Wheel.Source")
     assert "no file was recorded for this row" in str(finding)
 
 
-def test_the_activity_of_a_repaired_cache_is_compared_by_the_command(session, meso_command):
-    fill(SESSION_TABLES, {"eid": session.eid})
-    whole = session.file(ACTIVITY).read_bytes()
-    replace(session.file(ACTIVITY), lambda traces: traces[::-1].copy())
-    done = meso_command("verify", session.eid, "--source", "--json")
+def test_the_activity_of_a_repaired_cache_is_compared_by_the_command(stored, meso_command):
+    whole = stored.file(ACTIVITY).read_bytes()
+    replace(stored.file(ACTIVITY), lambda traces: traces[::-1].copy())
+    done = meso_command("verify", stored.eid, "--source", "--json")
     assert done.returncode == 1
     (finding,) = json.loads(done.stdout)["findings"]
     assert (finding["kind"], finding["table"]) == ("changed", "FOV.Source")
-    session.file(ACTIVITY).write_bytes(whole)
-    assert meso_command("verify", session.eid, "--source").returncode == 0
+    stored.file(ACTIVITY).write_bytes(whole)
+    assert meso_command("verify", stored.eid, "--source").returncode == 0
