@@ -53,8 +53,11 @@ TRIALS_PER_MODE, MIN_MODES, MAX_MODES = 8, 12, 28
 NEURONS_PER_BLOCK = 256
 #: Packed panels whose squares are computed at once.
 SQUARED_PANELS = 8
-#: Up to this many neurons per trial the weights w are the unknowns (primal), above it one number per trial (dual).
-MAX_PRIMAL_K_PER_TRIAL = 0.9
+#: Up to this many neurons per trial the weights w are the unknowns (primal), above it one number per trial (dual). With a
+#: weak penalty fewer: so many neurons separate the training trials, and the loss becomes too flat to stop by.
+MAX_PRIMAL_K_PER_TRIAL, MAX_PRIMAL_K_WEAK = 0.9, 0.6
+#: Trial weights (C times class weight, of neurons of variance 1) above which a penalty is weak in that sense.
+WEAK_IN_PRIMAL = 2.0
 #: Trial weights (C times class weight) above which the penalty is so weak, and the loss so unevenly flat, that only the
 #: plain length of the gradient bounds the distance to the optimum (``Problem.strict``).
 WEAK_PENALTY_WEIGHT = 16.0
@@ -234,7 +237,8 @@ class Subset:
         """Return the problem of one batch, primal or dual, with its preconditioner."""
         n, population = self.population.n, self.population
         padded = _padded(n)
-        primal = k <= MAX_PRIMAL_K_PER_TRIAL * n
+        weak = strength * (1.0 if population.scaling else self._unit**2) > WEAK_IN_PRIMAL
+        primal = k <= (MAX_PRIMAL_K_WEAK if weak else MAX_PRIMAL_K_PER_TRIAL) * n
         strict = scales.uneven(k) | (strength > WEAK_PENALTY_WEIGHT) | (population.penalised and not population.scaling)
         if primal:
             preconditioner = self._inverse_bound(k, strength)
