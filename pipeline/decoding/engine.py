@@ -53,8 +53,8 @@ TRIALS_PER_MODE, MIN_MODES, MAX_MODES = 8, 12, 28
 NEURONS_PER_BLOCK = 256
 #: Packed panels whose squares are computed at once.
 SQUARED_PANELS = 8
-#: Up to this many neurons per trial the weights w are the unknowns (primal), above it one number per trial (dual). With a
-#: weak penalty fewer: so many neurons separate the training trials, and the loss becomes too flat to stop by.
+#: Up to this many neurons per trial the weights w are the unknowns (primal), above it one number per trial (dual).
+#: Fewer with a weak penalty: so many neurons separate the training trials, and the loss becomes too flat to stop by.
 MAX_PRIMAL_K_PER_TRIAL, MAX_PRIMAL_K_WEAK = 0.9, 0.6
 #: Trial weights (C times class weight, of neurons of variance 1) above which a penalty is weak in that sense.
 WEAK_IN_PRIMAL = 2.0
