@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import time
 import warnings
 from collections.abc import Callable
@@ -82,21 +83,20 @@ def loop_score(X: np.ndarray, y: np.ndarray, solver: str, seed: int) -> float:
     return float(cross_val_score(model, X, y, cv=folds, scoring="roc_auc").mean())
 
 
-def loop_seconds(
-    X: np.ndarray, y: np.ndarray, ks: list[int], solver: str, turn: int, timed: Callable = seconds
-) -> float:
-    """Return the seconds that a curve takes with scikit-learn, extrapolated from one score per k and kind of label."""
+def loop_seconds(X: np.ndarray, y: np.ndarray, ks: list[int], solver: str, turn: int) -> float:
+    """Return the CPU seconds of a curve with scikit-learn, extrapolated from one score per k and kind of label."""
     total = 0.0
     for k in ks:
         rng = np.random.default_rng([turn, k])
         columns = rng.permutation(X.shape[1])[:k]
         for labels, count in ((y, R), (rng.permutation(y), S)):
-            total += count * timed(lambda c=columns, v=labels: loop_score(X[:, c], v, solver, turn))
+            total += count * cpu_seconds(lambda c=columns, v=labels: loop_score(X[:, c], v, solver, turn))
     return total
 
 
 def table(sizes: list[tuple[int, int]], turns: int) -> None:
-    print(f"R {R}, S {S}, 5 folds, one core; seconds for the curve, medians of {turns} turns\n")
+    print(f"R {R}, S {S}, 5 folds, one core; CPU seconds for the curve, medians of {turns} turns.")
+    print(f"2 cores: how many times less wall time. Load of the machine: {os.getloadavg()[0]:.1f}\n")
     print(
         "| trials x neurons | liblinear | lbfgs | engine | against liblinear (must) | against lbfgs (must) | 2 cores |"
     )
@@ -105,26 +105,28 @@ def table(sizes: list[tuple[int, int]], turns: int) -> None:
         X, y = made(n, n_neurons)
         ks = ks_of(n_neurons, 8192 if n_neurons > 3000 else 2048)
         curve = functools.partial(fixed_curve, X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M)
-        taken = {"liblinear": [], "lbfgs": [], 1: [], 2: []}
+        taken: dict[str, list[float]] = {name: [] for name in ("liblinear", "lbfgs", "engine", "1", "2")}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             for turn in range(turns):
-                for jobs in (1, 2, 1, 2):
-                    taken[jobs].append(seconds(functools.partial(curve, n_jobs=jobs)))
+                for jobs in (1, 2):
+                    call = functools.partial(curve, n_jobs=jobs)
+                    begun = time.process_time()
+                    taken[str(jobs)].append(seconds(call))
+                    if jobs == 1:
+                        taken["engine"].append(time.process_time() - begun)
                 for solver in ("liblinear", "lbfgs") if n_neurons <= 3000 else ():
                     taken[solver].append(loop_seconds(X, y, ks, solver, turn))
-        one, two = np.median(taken[1]), np.median(taken[2])
-        must = SIZES.get((n, n_neurons), ("reported", "reported"))
-        if taken["lbfgs"]:
-            peers = [float(np.median(taken[s])) for s in ("liblinear", "lbfgs")]
-            cells = [f"{p:.0f}" for p in peers], [f"{p / one:.0f} ({m})" for p, m in zip(peers, must, strict=True)]
-        else:
-            cells = ["-", "-"], ["-", "-"]
-        (a, b), (c, d) = cells
-        print(
-            f"| {n} x {n_neurons}, ks to {ks[-1]} | {a} | {b} | {one:.2f} | {c} | {d} | {one / two:.2f} times |",
-            flush=True,
-        )
+        found = {name: float(np.median(values)) for name, values in taken.items() if values}
+        cells = ["-"] * 4
+        if "lbfgs" in found:
+            peers = [found["liblinear"], found["lbfgs"]]
+            limits = SIZES.get((n, n_neurons), ("reported", "reported"))
+            times = [f"{p / found['engine']:.0f} ({must})" for p, must in zip(peers, limits, strict=True)]
+            cells = [f"{p:.0f}" for p in peers] + times
+        cells.insert(2, f"{found['engine']:.2f}")
+        name = f"{n} x {n_neurons}, ks to {ks[-1]}"
+        print(f"| {name} | {' | '.join(cells)} | {found['1'] / found['2']:.2f} times |", flush=True)
 
 
 def agreement() -> None:
@@ -147,30 +149,53 @@ def agreement() -> None:
     print(f"largest difference {max(worst):.1e}, mean {np.mean(worst):.1e}")
 
 
-def roofline(n: int, n_neurons: int) -> None:
-    """Print the share of the machine's peak that the solver reaches."""
+def peak() -> float:
+    """Return the GFLOP/s at which BLAS multiplies square float32 matrices on one core."""
     a = np.random.default_rng(0).normal(size=(2000, 2000)).astype(np.float32)
-    peak = 2 * 2000**3 / min(seconds(lambda: a @ a) for _ in range(5)) / 1e9
-    done, inside = [0.0], [0.0]
+    return 2 * 2000**3 / min(cpu_seconds(lambda: a @ a) for _ in range(5)) / 1e9
+
+
+def product_gflop(call: Callable[[], object]) -> float:
+    """Return the GFLOP of the solver's matrix products in a curve; rows are solved one by one, to count each."""
+    flop = [0.0]
 
     def counted(p, refresh, z, b, error):
-        start = time.perf_counter()
         iterations = engine_minimise(p, refresh, z, b, error)
-        inside[0] += time.perf_counter() - start
-        done[0] += iterations * len(b) * 4.0 * p.n * p.k
+        modes = p.eigenvalues.size
+        # at the end z once more from the solution; in the dual one gradient, too
+        passes = iterations + (0.5 if p.primal else 1.5)
+        inner = 2.0 * p.k**2 if p.primal else 4.0 * p.n * modes
+        factors = 0 if p.primal else refresh[:iterations].sum() * p.n * modes * (modes + 1.0)
+        flop[0] += passes * 4.0 * p.n * p.k + iterations * inner + factors
         return iterations
 
     engine_minimise = engine.minimise
+    with mock.patch.object(engine, "minimise", counted), mock.patch.object(engine, "BATCH_ROWS", 1):
+        call()
+    return flop[0] / 1e9
+
+
+def roofline(n: int, n_neurons: int) -> None:
+    """Print the share of the machine's peak that the solver reaches."""
+    inside = [0.0]
+
+    def timed(*arguments):
+        start = time.process_time()
+        iterations = engine_minimise(*arguments)
+        inside[0] += time.process_time() - start
+        return iterations
+
+    engine_minimise, reached = engine.minimise, peak()
     X, y = made(n, n_neurons)
     ks = ks_of(n_neurons)
-    with mock.patch.object(engine, "minimise", counted):
-        total = seconds(lambda: fixed_curve(X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M))
-    floor = 4.0 * n * sum(ks) * 5 * (R + S)
-    solver, done = inside[0], done[0] / 1e9
-    print(f"\n{n} x {n_neurons}: float32 peak of one core {peak:.0f} GFLOP/s.")
-    print(f"{total:.2f} s, {solver / total:.0%} of it in the solver.")
-    print(f"Its products with X: {done:.0f} GFLOP, {done / solver / peak:.0%} of the peak while it runs.")
-    print(f"One pass per fit would be {floor / 1e9:.0f} GFLOP: at peak {floor / 1e9 / peak / total:.0%} of the time.")
+    curve = functools.partial(fixed_curve, X, y, ks=ks, R=R, n_label_shuffles=S, null_subsets=M, n_jobs=1)
+    with mock.patch.object(engine, "minimise", timed):
+        total = cpu_seconds(curve)
+    solver, done, floor = inside[0], product_gflop(curve), 4.0 * n * sum(ks) * 5 * (R + S) / 1e9
+    print(f"\n{n} x {n_neurons}: float32 peak of one core {reached:.0f} GFLOP/s.")
+    print(f"{total:.2f} CPU s, {solver / total:.0%} of it in the solver.")
+    print(f"Its products: {done:.0f} GFLOP, {done / solver / reached:.0%} of the peak while it runs.")
+    print(f"One pass per fit would be {floor:.0f} GFLOP: at peak {floor / reached / total:.0%} of the time.")
 
 
 def ways(n: int, n_neurons: int, turns: int) -> None:
@@ -244,25 +269,45 @@ def musts(n: int, n_neurons: int, turns: int) -> None:
     X, y = made(n, n_neurons)
     ks = ks_of(n_neurons)
     curve = functools.partial(neuron_dropping_curve, X, y, ks=ks, R=R, n_label_shuffles=S, n_jobs=1)
-    taken: dict[str, list[float]] = {name: [] for name in ("loop", "one", *MUSTS)}
+    calls = {
+        "none": functools.partial(curve, penalty="fixed", n_label_shuffles=0),
+        "one": functools.partial(curve, penalty="fixed", null_subsets=1),
+        **{name: functools.partial(curve, **options, null_subsets=5) for name, (options, _) in MUSTS.items()},
+    }
+    grids = [name for name, (options, _) in MUSTS.items() if "c_grid" in options]
+    taken: dict[str, list[float]] = {name: [] for name in ("loop", *calls) if name not in grids}
     for turn in range(turns):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            taken["loop"].append(loop_seconds(X, y, ks, "liblinear", turn, cpu_seconds))
-        taken["one"].append(cpu_seconds(lambda: curve(penalty="fixed", null_subsets=1)))
-        for name, (options, _) in MUSTS.items():
-            if turn == 0 or "c_grid" not in options:
-                taken[name].append(cpu_seconds(functools.partial(curve, **options, null_subsets=5)))
+        for name, values in taken.items():
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                call = calls.get(name)
+                values.append(cpu_seconds(call) if call else loop_seconds(X, y, ks, "liblinear", turn))
     found = {name: float(np.median(values)) for name, values in taken.items()}
     former = FORMER_FIVE * found["loop"] / FORMER_SPEED
-    one = f"C = 1 with one null subset {found['one']:.2f}, with five when the limits were set {former:.1f}"
-    print(f"\n{n} x {n_neurons}, CPU seconds of one core: the liblinear loop {found['loop']:.0f}; {one}\n")
-    print("| five null subsets | CPU s | relative to | times | must |\n|---|---|---|---|---|")
+    one = f"C = 1 with one null subset {found['one']:.2f}, without {found['none']:.2f}"
+    print(f"\n{n} x {n_neurons}, CPU seconds of one core: the liblinear loop {found['loop']:.0f}; {one};")
+    print(f"with five when the limits were set {former:.1f}")
+    null_limit(found, functools.partial(fixed_curve, X, y, ks=ks, R=1, n_jobs=1))
+    print("\n| five null subsets | CPU s | relative to | times | must |\n|---|---|---|---|---|")
     for name, (_, most) in MUSTS.items():
+        seconds_ = found[name] if name in found else cpu_seconds(calls[name])
         base, of = (found["one"], "one null subset") if name == "C = 1" else (former, "C = 1, formerly")
-        times = found[name] / base
+        times = seconds_ / base
         verdict = "met" if times <= most else "MISSED"
-        print(f"| {name} | {found[name]:.2f} | {of} | {times:.2f} | {most:g} ({verdict}) |", flush=True)
+        print(f"| {name} | {seconds_:.2f} | {of} | {times:.2f} | {most:g} ({verdict}) |", flush=True)
+
+
+def null_limit(found: dict[str, float], curve: Callable) -> None:
+    """Print what the arithmetic of a null subset takes at the machine's peak, beside what the first must leaves it."""
+    real, with_null = (product_gflop(functools.partial(curve, n_label_shuffles=s, null_subsets=1)) for s in (0, S))
+    reached, gflop = peak(), with_null - real
+    most = MUSTS["C = 1"][1]
+    # (none + 5 a) / (none + a) = most, solved for a
+    left = found["none"] * (most - 1) / (5 - most)
+    taken = (found["C = 1"] - found["none"]) / 5
+    print(f"A null subset at C = 1 takes {taken:.2f} s. Its products are {gflop:.0f} GFLOP, which take")
+    print(f"{gflop / reached:.2f} s at the float32 peak of one core, {reached:.0f} GFLOP/s;", end=" ")
+    print(f"{most:g} times leaves it {left:.2f} s.")
 
 
 def growth(turns: int) -> None:

@@ -43,13 +43,21 @@ def is_compiled() -> bool:
     return bool(getattr(minimise, "signatures", True))
 
 
-#: Rows that are solved together: this bounds the memory, and larger batches were not faster.
-BATCH_ROWS = 60
+#: Rows that are solved together: this bounds the memory. Each product reads the activity once for all of them, which
+#: counts for large k: of 2048 neurons, rows by 128 took 11 % less time than by 60.
+BATCH_ROWS = 160
 #: Leading eigenvectors (modes) of the trials' Gram matrix in the dual's preconditioner: one per so many trials, within
 #: these bounds. Fewer need more iterations, more take longer to factorise.
 TRIALS_PER_MODE, MIN_MODES, MAX_MODES = 8, 12, 28
+#: Neurons whose products with the modes are summed at once.
+NEURONS_PER_BLOCK = 256
+#: Packed panels whose squares are computed at once.
+SQUARED_PANELS = 8
 #: Up to this many neurons per trial the weights w are the unknowns (primal), above it one number per trial (dual).
-MAX_PRIMAL_K_PER_TRIAL = 0.6
+#: Fewer with a weak penalty: so many neurons separate the training trials, and the loss becomes too flat to stop by.
+MAX_PRIMAL_K_PER_TRIAL, MAX_PRIMAL_K_WEAK = 0.9, 0.6
+#: Trial weights (C times class weight, of neurons of variance 1) above which a penalty is weak in that sense.
+WEAK_IN_PRIMAL = 2.0
 #: Trial weights (C times class weight) above which the penalty is so weak, and the loss so unevenly flat, that only the
 #: plain length of the gradient bounds the distance to the optimum (``Problem.strict``).
 WEAK_PENALTY_WEIGHT = 16.0
@@ -109,10 +117,10 @@ class Population:
     def bytes_of(self, k: int) -> int:
         """Return the memory in bytes that solving a subset of up to k neurons takes."""
         padded, features = _padded(self.n), _padded(k)
-        # float32: vectors of kernels.State; then four copies of the activity (gathered, packed both ways, its squares),
-        # and the preconditioner with its factor and its inverse
+        # float32: vectors of kernels.State; then three copies of the activity (gathered, packed both ways), and the
+        # preconditioner with its factor and its inverse
         rows = BATCH_ROWS * (12 * padded + 8 * features)
-        n_bytes: int = 4 * (4 * padded * features + rows + 3 * min(k, self.n) ** 2)
+        n_bytes: int = 4 * (3 * padded * features + rows + 3 * min(k, self.n) ** 2)
         return n_bytes
 
 
@@ -141,7 +149,13 @@ class Subset:
         self.over_trials = pack(self.standard.T)
         # preconditioners, which depend on k and C only: many batches of rows need the same ones
         self._spectra: dict[int, _Spectrum] = {}
+        self._no_spectrum = _Spectrum.packed(
+            np.zeros((population.n, 1), np.float32), np.ones(1), np.zeros(population.n)
+        )
         self._bounds: dict[tuple[int, float], np.ndarray] = {}
+        # sums over the first 0, 1, 2 ... blocks of neurons: see `_sums`
+        n, m = population.modes.shape
+        self._blocks = [(np.zeros((n, m), np.float32), np.zeros(n, np.float32))]
 
     def decide(
         self, weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None = None
@@ -223,11 +237,12 @@ class Subset:
         """Return the problem of one batch, primal or dual, with its preconditioner."""
         n, population = self.population.n, self.population
         padded = _padded(n)
-        primal = k <= MAX_PRIMAL_K_PER_TRIAL * n
+        weak = strength * (1.0 if population.scaling else self._unit**2) > WEAK_IN_PRIMAL
+        primal = k <= (MAX_PRIMAL_K_WEAK if weak else MAX_PRIMAL_K_PER_TRIAL) * n
         strict = scales.uneven(k) | (strength > WEAK_PENALTY_WEIGHT) | (population.penalised and not population.scaling)
         if primal:
             preconditioner = self._inverse_bound(k, strength)
-            spectrum = _Spectrum.packed(np.zeros((n, 1), np.float32), np.ones(1), np.zeros(n))
+            spectrum = self._no_spectrum
         else:
             preconditioner = np.zeros((1, 1, WIDTH), dtype=np.float32)
             if k not in self._spectra:
@@ -259,25 +274,26 @@ class Subset:
         if failed:  # nearly singular: a large C and neurons with the same activity; a preconditioner may be inexact
             bound[np.diag_indices(k)] += 1e-6 * np.trace(bound) / k
             inverse = dpotri(dpotrf(bound.T.astype(np.float64), lower=True)[0], lower=True)[0]
-        # potri writes the lower triangle only
-        lower = np.tril(inverse)
-        packed: np.ndarray = pack((lower + np.tril(lower, -1).T).astype(np.float32))
+        # potri writes the lower triangle only; potrf has set the upper one to 0
+        packed: np.ndarray = pack((inverse + np.tril(inverse, -1).T).astype(np.float32, copy=False))
         self._bounds[k, weight] = packed
         return packed
 
     def _spectrum(self, k: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return trial modes of the first k neurons (n, m), their eigenvalues above the rest, and its diagonal (n,).
 
-        These are the population's modes after one step of subspace iteration on the subset (much cheaper than an
-        eigendecomposition of each subset), and one more for the intercept.
+        With K = XX' of these neurons and the population's modes M, they are the eigenvectors of KM (M'KM)^-1 MK, the
+        Nyström approximation of K: one product with X for all k together, much cheaper than an eigendecomposition of
+        each subset. One more mode is for the intercept.
         """
-        n, first = self.population.n, self.standard[:k]
-        turned = first.T @ (first @ self.population.modes)
-        turned = np.linalg.qr(turned.astype(np.float64))[0].astype(np.float32)
-        seen = (first @ turned).astype(np.float64)
-        power, rotation = np.linalg.eigh(seen.T @ seen)
-        modes = (turned @ rotation).astype(np.float32)
-        diagonal = np.einsum("ij,ij->j", first, first).astype(np.float64)
+        n = self.population.n
+        images, diagonal = (part.astype(np.float64) for part in self._sums(k))
+        overlap, turn = np.linalg.eigh(self.population.modes.T.astype(np.float64) @ images)
+        # bounded: modes that the subset lacks, as where it is of low rank, must not be divided by rounding errors
+        root = (images @ turn) / np.sqrt(np.maximum(overlap, max(1e-6 * overlap[-1], 1e-30)))
+        power, rotation = np.linalg.eigh(root.T @ root)
+        power = np.maximum(power, 1e-30)
+        modes = ((root @ rotation) / np.sqrt(power)).astype(np.float32)
         # mean of the eigenvalues that have no mode, from the trace; above 0 also for low rank and for silent neurons
         rest = max(float(diagonal.sum() - power.sum()) / max(n - len(power), 1), 1e-3 * diagonal.mean(), 1e-30)
         # the diagonal stands for `rest` of each mode already; 1/power is needed, so it stays positive
@@ -289,6 +305,28 @@ class Subset:
         # a penalised one is a neuron that is 1 in all trials: 11' has this vector and the eigenvalue n
         modes = np.column_stack([modes, np.full(n, n**-0.5, np.float32)])
         return modes, np.append(power, intercept), diagonal
+
+    def _sums(self, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return X X' modes (n, m) and the diagonal of X X' (n,) of the first k neurons, float32.
+
+        They are sums over blocks of neurons, which are kept. The blocks depend on k only: so do the bits.
+        """
+        whole, left = divmod(k, NEURONS_PER_BLOCK)
+        while len(self._blocks) <= whole:
+            start = NEURONS_PER_BLOCK * (len(self._blocks) - 1)
+            last = self._blocks[-1]
+            added = self._sums_of(slice(start, start + NEURONS_PER_BLOCK))
+            self._blocks.append((last[0] + added[0], last[1] + added[1]))
+        images, diagonal = self._blocks[whole]
+        if not left:
+            return images, diagonal
+        rest = self._sums_of(slice(k - left, k))
+        return images + rest[0], diagonal + rest[1]
+
+    def _sums_of(self, neurons: slice) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `_sums` returns, of some neurons of the order."""
+        part = self.standard[neurons]
+        return part.T @ (part @ self.population.modes), np.einsum("ij,ij->j", part, part)
 
 
 class _Spectrum(NamedTuple):
@@ -303,8 +341,9 @@ class _Spectrum(NamedTuple):
     @classmethod
     def packed(cls, modes: np.ndarray, power: np.ndarray, rest: np.ndarray) -> _Spectrum:
         """Pack modes (n, m), their eigenvalues (m,) and the rest of the diagonal (n,)."""
-        # so that sum_i h_i m_is m_it, (m, m) for each row, is one product with packed panels
-        pairs = (modes[:, :, None] * modes[:, None, :]).reshape(len(modes), -1)
+        # so that sum_i h_i m_is m_it, the lower triangle of (m, m) for each row, is one product with packed panels
+        first, second = np.tril_indices(modes.shape[1])
+        pairs = modes[:, first] * modes[:, second]
         return cls(
             pack(modes), pack(np.ascontiguousarray(modes.T)), pack(pairs), power.astype(np.float32),
             _pad(rest[None], _padded(len(modes)))[0],
@@ -330,7 +369,7 @@ class _Scales:
         count = train.sum(axis=1, keepdims=True).astype(np.float32)
         self.means /= count
         if population.scaling:
-            product(mask, _squares(subset.over_trials, width), n, squares)
+            _squared_sums(mask, subset.over_trials, squares)
             self.inverse_sd = self._inverse(subset, squares / count - self.means**2, train, k)
         else:
             self.inverse_sd = np.full((len(weights), width), population.unit[0], dtype=np.float32)
@@ -390,9 +429,14 @@ def _batches(weights: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
             yield 0.8 * float(value), rows[start : start + BATCH_ROWS]
 
 
-def _squares(panels: np.ndarray, width: int) -> np.ndarray:
-    """Return the squared values of the first ``width`` packed columns."""
-    return panels[: width // WIDTH] ** 2
+def _squared_sums(mask: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None:
+    """Write mask (rows, n) @ the squared values of packed columns to ``out`` (rows, columns)."""
+    # some panels at a time, whose squares stay in the processor's cache
+    for start in range(0, out.shape[1] // WIDTH, SQUARED_PANELS):
+        end = min(start + SQUARED_PANELS, out.shape[1] // WIDTH)
+        part = np.empty((len(mask), (end - start) * WIDTH), dtype=np.float32)
+        product(mask, panels[start:end] ** 2, panels.shape[1], part)
+        out[:, start * WIDTH : end * WIDTH] = part
 
 
 def _padded(n: int) -> int:

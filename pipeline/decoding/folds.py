@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -203,19 +204,28 @@ def stratified_folds(y: np.ndarray, n_splits: int, seed: int) -> np.ndarray:
     -------
     (n,) int
     """
-    # the legacy generator, because scikit-learn draws with it
-    random = np.random.RandomState(seed)
     _, first, kind = np.unique(y, return_index=True, return_inverse=True)
     y = np.argsort(np.argsort(first))[kind]  # as scikit-learn numbers classes: by first occurrence
-    # scikit-learn deals the sorted labels out to the folds in turn, so that each gets its share of every class
-    ordered, n_classes = np.sort(y), len(first)
-    sizes = np.array([np.bincount(ordered[i::n_splits], minlength=n_classes) for i in range(n_splits)])
     folds = np.empty(len(y), dtype=np.intp)
-    for label in range(n_classes):
-        of_class = np.arange(n_splits).repeat(sizes[:, label])
-        random.shuffle(of_class)
+    for label, of_class in enumerate(_dealt(tuple(np.bincount(y).tolist()), n_splits, seed)):
         folds[y == label] = of_class
     return folds
+
+
+@lru_cache(maxsize=64)
+def _dealt(counts: tuple[int, ...], n_splits: int, seed: int) -> tuple[np.ndarray, ...]:
+    """Return the test fold of each trial of each class, from the numbers of trials; kept, as shuffles have the same."""
+    # the legacy generator, because scikit-learn draws with it
+    random = np.random.RandomState(seed)
+    # scikit-learn deals the sorted labels out to the folds in turn, so that each gets its share of every class
+    ordered = np.repeat(np.arange(len(counts)), counts)
+    sizes = np.array([np.bincount(ordered[i::n_splits], minlength=len(counts)) for i in range(n_splits)])
+    dealt = []
+    for label in range(len(counts)):
+        of_class = np.arange(n_splits).repeat(sizes[:, label])
+        random.shuffle(of_class)
+        dealt.append(of_class)
+    return tuple(dealt)
 
 
 def random_folds(n: int, n_splits: int, seed: int) -> np.ndarray:
@@ -408,25 +418,33 @@ def influences(z: np.ndarray, groups: Groups | Tested, metric: str) -> np.ndarra
         return regression.influences(z, groups, metric)
     if groups.n_strata > 1:
         return _influences_in_strata(z, groups)
+    ones, zeros = groups.ones >= 0, groups.zeros >= 0
+    n_ones, n_zeros = ones.sum(axis=1, keepdims=True), zeros.sum(axis=1, keepdims=True)
+    scored = (n_ones > 0) & (n_zeros > 0)
     out = np.zeros(z.shape[1])
-    scored = [
-        (values, one[one >= 0], zero[zero >= 0])
-        for values, one, zero in zip(z, groups.ones, groups.zeros, strict=True)
-        if one[0] >= 0 and zero[0] >= 0
-    ]
-    if not scored:
+    if not scored.any():
         return np.full(z.shape[1], np.nan)
-    for values, one, zero in scored:
-        right: tuple[np.ndarray, np.ndarray] = (values[one] > 0, values[zero] <= 0)
-        if metric == "auc":
-            high, low = values[one][:, None], values[zero]
-            wins = 0.5 * ((high > low).astype(np.float64) + (high >= low))
-            right = wins.mean(axis=1), wins.mean(axis=0)
-        for trials, placements in zip((one, zero), right, strict=True):
-            n = len(trials)
-            share = {"auc": 1.0, "balanced_accuracy": 0.5, "accuracy": n / (len(one) + len(zero))}[metric]
-            # n - 1: the deviations are from the mean of the same n trials
-            out[trials] = share * (placements - placements.mean()) / (len(scored) * np.sqrt(n * max(n - 1, 1)))
+    fold = np.arange(len(z))[:, None]
+    # places without a trial have NaN, which is on no side
+    high = np.where(ones, z[fold, groups.ones], np.nan)
+    low = np.where(zeros, z[fold, groups.zeros], np.nan)
+    if metric == "auc":
+        above, level = high[:, :, None] > low[:, None, :], high[:, :, None] == low[:, None, :]
+        right = [
+            (np.count_nonzero(above, axis=axis) + 0.5 * np.count_nonzero(level, axis=axis)) / np.maximum(others, 1)
+            for axis, others in ((2, n_zeros), (1, n_ones))
+        ]
+    else:
+        right = [(high > 0).astype(np.float64), (low <= 0).astype(np.float64)]
+    for trials, known, n, placements in (
+        (groups.ones, ones, n_ones, right[0]), (groups.zeros, zeros, n_zeros, right[1]),
+    ):  # fmt: skip
+        share = {"auc": 1.0, "balanced_accuracy": 0.5, "accuracy": n / np.maximum(n_ones + n_zeros, 1)}[metric]
+        deviations = placements - np.where(known, placements, 0).sum(axis=1, keepdims=True) / np.maximum(n, 1)
+        # n - 1: the deviations are from the mean of the same n trials
+        of_mean = share * deviations / (scored.sum() * np.sqrt(np.maximum(n * np.maximum(n - 1, 1), 1)))
+        tested = known & scored
+        out[trials[tested]] = of_mean[tested]
     return out
 
 

@@ -133,6 +133,8 @@ def product(left: np.ndarray, panels: np.ndarray, depth: int, out: np.ndarray) -
         to = c + 4 * panel * WIDTH
         r = 0
         while r + BLOCK <= rows:
+            if rows - r == BLOCK + 1 and BLOCK == 4:  # 3 + 2 rows: one alone would take as long as two
+                break
             _block(a + 4 * r * lda, lda, at, depth, to + 4 * r * ldc, ldc)
             r += BLOCK
         while r + 3 <= rows:
@@ -324,8 +326,8 @@ class State(NamedTuple):
         Intercept's part of the last step.
     shrink, shrunk : (rows, n padded)
         Dual's preconditioner: 1 / (1 + rest h), and that times h.
-    small, factor : (rows, m * m padded), (rows, m, m)
-        Dual's preconditioner among the modes, and its Cholesky factor.
+    small, factor : (rows, m (m + 1) / 2 padded), (rows, m, m)
+        Dual's preconditioner among the modes (lower triangle, line by line), and its Cholesky factor.
     y : (rows, m padded)
         Work space.
     """
@@ -408,8 +410,8 @@ def _factorise_dual(p: Problem, s: State, rows: np.ndarray) -> None:
     for a in range(rows.size):
         i = rows[a]
         for t in range(modes):
-            for u in range(modes):
-                s.factor[i, t, u] = s.small[a, t * modes + u]
+            for u in range(t + 1):
+                s.factor[i, t, u] = s.small[a, t * (t + 1) // 2 + u]
             s.factor[i, t, t] += f4(1) / p.eigenvalues[t]
         _cholesky(s.factor[i])
 

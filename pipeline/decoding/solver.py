@@ -77,7 +77,7 @@ class Problem(NamedTuple):
         ``TOLERANCE`` and ``GRADIENT_TOLERANCE``.
     preconditioner : (P, k, width)
         Primal: inverse of the Hessian's bound.
-    modes, modes_back, pairs : packed (n, m), (m, n), (n, m * m)
+    modes, modes_back, pairs : packed (n, m), (m, n), (n, m (m + 1) / 2)
         Dual: leading modes of the trials, their transpose, and the products of each two modes.
     eigenvalues : (m,)
         Of the modes, less the mean of the others.

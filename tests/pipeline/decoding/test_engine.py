@@ -291,6 +291,27 @@ def test_cells_that_fire_in_few_trials(n, k, share, C, penalised, seed):
     assert_engine_is_exact(*made("sparse", n, k, share, seed), k, C, True, penalised)
 
 
+def test_a_weak_penalty_on_as_many_neurons_as_separate_the_trials():
+    """The loss is so flat that the primal stopped at another point, with its gradient small for the Hessian's bound."""
+    assert_engine_is_exact(*made("fluorescence", 122, 74, 0.5, 159), 74, 10.0, False, False)
+
+
+@pytest.mark.parametrize(("n", "k"), [(100, 300), (100, 256), (60, 700)])
+def test_modes_of_a_subset_are_those_of_its_gram_matrix(n, k):
+    rng = np.random.default_rng(n + k)
+    X = rng.normal(size=(n, 5)) * np.arange(5, 0, -1) @ rng.normal(size=(5, 900)) + 0.5 * rng.normal(size=(n, 900))
+    population = engine.Population(X)
+    order = rng.permutation(900)
+    modes, power, _ = engine.Subset(population, order)._spectrum(k)
+    first = population.standard[order[:k]].astype(np.float64)
+    values, vectors = np.linalg.eigh(first.T @ first)
+    largest = np.argsort(power[:-1])[-5:]  # the last mode is the intercept's
+    overlap = np.abs(vectors[:, -5:].T @ modes[:, largest])
+    np.testing.assert_allclose(overlap, np.eye(5), atol=0.05)
+    # less the mean of the eigenvalues without a mode
+    np.testing.assert_allclose(power[largest], values[-5:], rtol=0.05)
+
+
 @pytest.mark.parametrize("size", [1, 100, 1000])
 @pytest.mark.parametrize("k", [5, 30])
 def test_artefacts_in_trials_that_are_left_out_do_not_spoil_the_others(size, k):
