@@ -6,8 +6,10 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import datajoint as dj
+
 from pipeline import reading
-from schemas.provenance import SourceUpdate
+from schemas.provenance import Deletion, SourceUpdate
 from schemas.session import ReadsSession, Session, Wheel, files_of, hashes_in, since_deletions
 from schemas.storage import bulk
 
@@ -21,14 +23,14 @@ def mixtures_of(eids: Sequence[str] | None = None) -> dict[str, list[reading.Mix
     Parameters
     ----------
     eids : sequence of str, optional
-        All sessions by default; nine statements, however many.
+        All sessions by default: of these, files are read of those only that can have some, found by a few statements.
 
     Returns
     -------
     dict of str to list of Mixture
         Of each session that has some.
     """
-    files = _files(eids)
+    files = _files(_suspects() if eids is None else eids)
     hashes = {eid: {reading.without_revision(one.dataset): one.sha256 for one in those} for eid, those in files.items()}
     standing, found = _standing(hashes), {}
     for eid, those in files.items():
@@ -40,6 +42,20 @@ def mixtures_of(eids: Sequence[str] | None = None) -> dict[str, list[reading.Mix
             *(one for one in others if not any(one.what == what and set(one.newer) <= newer for what, newer in told)),
         ]
     return {eid: mixtures for eid, mixtures in found.items() if mixtures}
+
+
+def _suspects() -> list[str]:
+    """Return the sessions of which files were noted or rows deleted, or that have files of several revisions.
+
+    All others are of one writing. A lab has tens of thousands of files: they are counted in the database.
+    """
+    noted, deleted = dj.U("mixed_eid") & SourceUpdate.Mixture, dj.U("file_eid") & Deletion.File
+    found = {*noted.to_arrays("mixed_eid"), *deleted.to_arrays("file_eid")}
+    revisions = defaultdict(set)
+    for table in ReadsSession.choosing:
+        for row in dj.U("eid", "revision").aggr(table.Source, n="count(*)").to_dicts():
+            revisions[row["eid"]].add(row["revision"])
+    return sorted(map(str, found | {eid for eid, several in revisions.items() if len(several) > 1}))
 
 
 def doubts_of(eids: Sequence[str] | None = None) -> dict[str, list[str]]:
