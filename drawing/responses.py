@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from drawing.cells import session_stem, session_title
 from pipeline import figures
+from pipeline.decoding.fits.families import significant
 from pipeline.decoding.nulls import TARGETS
 from pipeline.responses import ALL
 from schemas.provenance import environment_row
@@ -150,4 +151,4 @@ def _median(cells: list[dict[str, Any]], name: str) -> float | None:
 
 def _share(cells: list[dict[str, Any]], name: str) -> float | None:
     known = [cell[name] for cell in cells if cell.get(name) is not None]
-    return float(np.mean(np.array(known) <= 0.05)) if known else None
+    return float(np.mean(significant(known))) if known else None

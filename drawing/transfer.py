@@ -13,6 +13,7 @@ from rich.markup import escape
 from drawing.screen import FULL_ID_WIDTH
 from drawing.tables import table_of
 from pipeline import figures
+from pipeline.decoding.fits.families import significant
 from pipeline.figures.transfer import decay_text
 from pipeline.text import printable
 from schemas.decoding.transfers import TargetTransfer, TransferRun
@@ -100,7 +101,7 @@ def _matrix_rows(target: TargetTransfer) -> list[dict[str, Any]]:
     rows = []
     for i, (eid, date) in enumerate(target.dates.items()):
         cells = {
-            f"{number + 1}: {other}": f"{scores[i, number]:.3f}{'*' * bool(q[i, number] <= 0.05)}"
+            f"{number + 1}: {other}": f"{scores[i, number]:.3f}{'*' * bool(significant(q[i, number]))}"
             for number, other in enumerate(target.dates.values())
         }
         rows.append({"trained on": f"{i + 1}: {date}", **cells, "trials": int(n_train[i, i]), "eid": eid[:8]})

@@ -11,6 +11,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.decoding.fits.families import significant
 from pipeline.errors import ArgumentError
 
 from .style import (
@@ -223,7 +224,7 @@ def _histogram(ax: Axes, values: np.ndarray, q: np.ndarray | None, edges: Sequen
     """Draw how many cells have which value, and which of them are significant."""
     ax.hist(values[np.isfinite(values)], edges, color="0.8", label="all")
     if q is not None:
-        ax.hist(values[np.isfinite(values) & (q <= 0.05)], edges, color=LINE_COLORS[0], label="q <= 0.05")
+        ax.hist(values[np.isfinite(values) & significant(q)], edges, color=LINE_COLORS[0], label="q <= 0.05")
     ax.axvline((edges[0] + edges[-1]) / 2, color=GREY, linewidth=0.8, linestyle=":")
     ax.set_xlim(edges[0], edges[-1])
 
@@ -235,5 +236,5 @@ def _median_text(reliability: np.ndarray) -> str:
 
 def _share_text(auroc: np.ndarray, q: np.ndarray) -> str:
     known = np.isfinite(np.asarray(auroc, dtype=float))
-    n = int(np.sum(np.asarray(q, dtype=float)[known] <= 0.05))
+    n = int(np.sum(significant(np.asarray(q)[known])))
     return f"{n} of {known.sum()} cells selective"

@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.decoding.fits.families import ALPHA
+from pipeline.decoding.fits.families import ALPHA, significant
 from pipeline.decoding.transfer import TransferDecay
 from pipeline.errors import ArgumentError
 from pipeline.settings.curves import NUMBER_METRICS
@@ -71,11 +71,16 @@ def transfer_over_days(
         right.set_title("b  Transfer", pad=26)
         right.annotate(decay_text(decay).replace("; ", "\n"), (0, 1), (0, 4), xycoords="axes fraction",
                        textcoords="offset points", fontsize=7, color=GREY)  # fmt: skip
-        if q is not None and (q > ALPHA).any():
+        if q is not None and _crossed(q).any():
             left.set_xlabel(f"tested on (cross: q > {ALPHA:g})")
         if title:
             set_suptitle(fig, title)
     return fig
+
+
+def _crossed(q: Any) -> Any:
+    """Return which q are known, and not significant."""
+    return np.isfinite(q) & ~significant(q)
 
 
 def _matrix(ax: Axes, scores: np.ndarray, dates: Sequence[str], q: np.ndarray | None, chance: float) -> Any:
@@ -92,7 +97,7 @@ def _matrix(ax: Axes, scores: np.ndarray, dates: Sequence[str], q: np.ndarray | 
         color = "white" if scores[i, j] < (low + high) / 2 else "black"
         if n <= MOST_WRITTEN:
             ax.text(j, i, f"{scores[i, j]:.2f}".lstrip("0"), ha="center", va="center", color=color, fontsize=7)
-        if q is not None and q[i, j] > ALPHA:
+        if q is not None and _crossed(q[i, j]):
             ax.plot([j + 0.36], [i - 0.36], "x", color=color, markersize=3, markeredgewidth=0.8)
     every = range(0, n, -(-n // 10))
     ax.set_xticks(every, [dates[i][5:] for i in every], rotation=90)

@@ -13,7 +13,7 @@ import datajoint as dj
 
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.drift import NOTED_CHANGE, change_over_days
-from pipeline.decoding.fits.families import ALPHA
+from pipeline.decoding.fits.families import ALPHA, significant
 from pipeline.decoding.fits.together import least_q, shuffles_needed
 from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
@@ -403,8 +403,13 @@ class _Stored:
         return list(dict.fromkeys(note_of(different) for different in found if different))
 
     def _as_before(self) -> list[str]:
-        """Return a note for what was computed as before version 14, and holds for less than it seems to."""
+        """Return a note for what a former version computed, and holds for less than it seems to."""
         notes = []
+        if rounded := sorted({self.dates[row["eid"]].isoformat() for row in self.results if _called_chance(row)}):
+            notes.append(
+                f"{', '.join(rounded)}: 'at chance' at p = {ALPHA:g}, which a former version took for more by rounding. To "
+                "compute such curves again: (schemas.NDCResult & {'eid': ..., 'ndc_params': ...}).delete()"
+            )
         if narrow := sorted(
             {one.target for one in self.settings if one.intervals == "test_trials" and one.n_bootstrap}
         ):
@@ -464,7 +469,7 @@ class _Stored:
         """Return a note if no single curve can have q <= 0.05: p has a smallest value, that of its shuffles."""
         shuffles = [one.n_label_shuffles for one in self.settings if one.n_label_shuffles]
         n_curves = self._n_judged()
-        if not shuffles or least_q(n_curves, min(shuffles)) <= ALPHA:
+        if not shuffles or significant(least_q(n_curves, min(shuffles))):
             return []
         needed = math.ceil(n_curves / ALPHA / (min(shuffles) + 1))
         text = (
@@ -525,6 +530,12 @@ def machine_kinds(environments: Sequence[dict[str, Any]]) -> list[str]:
         blas = ", ".join(row["blas_kernels"])
         kinds.add(f"{row['cpu_name']}{without}, {blas}, numba {row['packages'].get('numba', 'unknown')}")
     return sorted(kinds)
+
+
+def _called_chance(row: dict[str, Any]) -> bool:
+    """Return whether a former version called a curve at chance by rounding alone: its p is 0.05."""
+    p = row["p_curve"]
+    return row["verdict"] == "at chance" and p is not None and p > ALPHA and bool(significant(p))
 
 
 def _easy_null(settings: NDCSettings) -> list[str]:
