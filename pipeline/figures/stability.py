@@ -12,6 +12,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from pipeline.decoding.fits.families import significant
+from pipeline.decoding.fits.together import together_needed
 from pipeline.errors import ArgumentError
 
 from .style import (
@@ -99,7 +100,9 @@ def stability_over_days(
             ax.set_xlabel("days between sessions")
             ax.set_ylabel("stability\n(corrected for noise)")
             ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        fig.axes[0].set_ylim(*_limits(panels))
+        limits = _limits(panels)
+        fig.axes[0].set_ylim(*limits)
+        _mark_cut(fig.axes, panels, colors, limits)
         _stability_legend(fig, similarities, controls or {}, slopes or {}, {name: colors[name] for name in names})
         title_panels(fig, ["all cells", "by region"][: len(panels)], across)
         if title:
@@ -114,6 +117,20 @@ def _limits(panels: Sequence[Mapping[str, np.ndarray]]) -> tuple[float, float]:
     ends = np.clip(ends[np.isfinite(ends)], -0.6, 1.6)
     known = np.concatenate([values[np.isfinite(values)], ends, [0.0, 1.0]])
     return float(known.min() - 0.08), float(known.max() + 0.08)
+
+
+def _mark_cut(
+    axes: Sequence[Axes], panels: Sequence[Mapping[str, np.ndarray]], colors: Mapping[str, str],
+    limits: tuple[float, float],
+) -> None:  # fmt: skip
+    """Put an arrow where an interval goes on beyond the axis."""
+    for ax, panel in zip(axes, panels, strict=True):
+        for number, (name, rows) in enumerate(panel.items()):
+            gap, _, low, high = np.reshape(rows, (-1, 4)).T
+            x = gap + 0.08 * (number - (len(panel) - 1) / 2)
+            for beyond, end, marker in ((low < limits[0], limits[0], "v"), (high > limits[1], limits[1], "^")):
+                for at in x[beyond]:
+                    ax.plot([at], [end], marker, color=colors[name], markersize=4, clip_on=False, zorder=4, label="cut")
 
 
 def _draw_controls(ax: Axes, controls: Mapping[str, np.ndarray]) -> None:
@@ -150,6 +167,8 @@ def _stability_legend(
             text += f"\n{slope:+.3f} per day" + (f" ({low:+.3f} to {high:+.3f})" if np.isfinite(low) else "")
         handles.append(Line2D([], [], marker="o", markersize=4, color=color, label=text.replace("-0", "−0")))
     handles.append(Line2D([], [], color=GREY, linewidth=1, label="95 % over cells and sessions"))
+    if any(line.get_label() == "cut" for ax in fig.axes for line in ax.lines):
+        handles.append(Line2D([], [], color=GREY, marker="^", markersize=4, linestyle="none", label="and beyond"))
     handles += [Patch(color=CONTROLS[name][1], alpha=0.5, label=CONTROLS[name][0]) for name in controls
                 if name in CONTROLS]  # fmt: skip
     if len(similarities):
@@ -161,6 +180,7 @@ def cell_responses(
     auroc: Mapping[str, np.ndarray],
     q: Mapping[str, np.ndarray],
     *,
+    n_shuffles: int | None = None,
     title: str | None = None,
     width: str | None = None,
 ) -> StyledFigure:
@@ -172,6 +192,9 @@ def cell_responses(
         Correlation of even and odd trials; NaN for none.
     auroc, q : mapping of str to (N,) float
         By target, AUROC of each cell and its p after correction for the number of cells; NaN for none.
+    n_shuffles : int, optional
+        Null labels of each target. Where no cell is selective, and so few allow it for many cells together only, the
+        panel says how many.
     title : str, optional
     width : {"single", "double"}, optional
         A journal's: 89 or 183 mm with the legend, and text of 7 to 9 pt.
@@ -213,7 +236,7 @@ def cell_responses(
         handles = [Patch(color="0.8", label="all cells"), Patch(color=LINE_COLORS[0], label="q ≤ 0.05"),
                    Line2D([], [], color=GREY, linewidth=0.8, linestyle=":", label="none")]  # fmt: skip
         set_legend(fig, handles, labelspacing=0.6)
-        titles = [_median_text(reliability), *(_share_text(auroc[target], q[target]) for target in auroc)]
+        titles = [_median_text(reliability), *(_share_text(auroc[target], q[target], n_shuffles) for target in auroc)]
         title_panels(fig, titles, across)
         if title:
             set_suptitle(fig, title)
@@ -234,7 +257,9 @@ def _median_text(reliability: np.ndarray) -> str:
     return f"Median {np.median(known):.2f} of {len(known)} cells"
 
 
-def _share_text(auroc: np.ndarray, q: np.ndarray) -> str:
+def _share_text(auroc: np.ndarray, q: np.ndarray, n_shuffles: int | None) -> str:
     known = np.isfinite(np.asarray(auroc, dtype=float))
     n = int(np.sum(significant(np.asarray(q)[known])))
-    return f"{n} of {known.sum()} cells selective"
+    text = f"{n} of {known.sum()} cells selective"
+    least = 1 if n_shuffles is None else together_needed(int(known.sum()), n_shuffles)
+    return text if n or least == 1 else f"{text}\n(with {n_shuffles} null labels not fewer than {least})"

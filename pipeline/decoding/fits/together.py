@@ -115,6 +115,17 @@ def least_q(n_curves: int, n_shuffles: int) -> float:
     return min(n_curves / (n_shuffles + 1), 1.0)
 
 
+def together_needed(n_tests: int, n_shuffles: int) -> int:
+    """Return how many tests must have the least p of S shuffles for a q of 0.05, where all others are at chance.
+
+    Examples
+    --------
+    >>> together_needed(12, 40), together_needed(12, 239), together_needed(538, 200)
+    (6, 1, 54)
+    """
+    return math.ceil(n_tests / ALPHA / (n_shuffles + 1))
+
+
 def shuffles_needed(n_curves: int) -> int:
     """Return the number of shuffled label vectors with which a single clear curve of a family can have q <= 0.05.
 
