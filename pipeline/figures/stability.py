@@ -99,7 +99,10 @@ def stability_over_days(
             _draw_lines(ax, panel, colors)
             ax.set_xlabel("days between sessions")
             ax.set_ylabel("stability\n(corrected for noise)")
-            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        gaps = np.concatenate([np.reshape(rows, (-1, 4))[:, 0] for panel in panels for rows in panel.values()])
+        if np.ptp(gaps) == 0:  # of a pair of sessions: no tenths of days
+            fig.axes[0].set_xlim(gaps[0] - 1, gaps[0] + 1)
         limits = _limits(panels)
         fig.axes[0].set_ylim(*limits)
         _mark_cut(fig.axes, panels, colors, limits)
@@ -262,4 +265,4 @@ def _share_text(auroc: np.ndarray, q: np.ndarray, n_shuffles: int | None) -> str
     n = int(np.sum(significant(np.asarray(q)[known])))
     text = f"{n} of {known.sum()} cells selective"
     least = 1 if n_shuffles is None else together_needed(int(known.sum()), n_shuffles)
-    return text if n or least == 1 else f"{text}\n(with {n_shuffles} null labels not fewer than {least})"
+    return text if n or least == 1 else f"{text} (with {n_shuffles} null labels not fewer than {least})"
