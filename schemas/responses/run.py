@@ -153,8 +153,8 @@ class CellsRun:
                 without.setdefault(len(q), []).append(target)
         least = f"with {self.n_shuffles} null labels p is {1 / (self.n_shuffles + 1):.2g} or more"
         return [
-            f"session {self.eid}: no cell is selective for {', '.join(names)}, but {least}, and fewer than "
-            f"{together_needed(n, self.n_shuffles)} cells of {n} cannot reach q = {ALPHA}; with "
+            f"session {self.eid}: no cell is selective for {', '.join(names)}, but {least}, and "
+            f"{_too_few(n, together_needed(n, self.n_shuffles))} cannot reach q = {ALPHA}; with "
             f"n_label_shuffles={shuffles_needed(n)} (--shuffles) a single clear one could"
             for n, names in without.items()
         ]
@@ -230,6 +230,11 @@ def _add_selectivity(cells: dict[tuple[int, int], dict[str, Any]], rows: list[di
                 f"auroc_{target}": row["auroc"], f"auroc_p_{target}": row["auroc_p"],
                 f"auroc_q_{target}": None if np.isnan(q) else float(q),
             }  # fmt: skip
+
+
+def _too_few(n: int, needed: int) -> str:
+    """Return which numbers of n cells cannot be selective, where so many are needed."""
+    return f"fewer than {needed} cells of {n}" if needed <= n else f"even all {n} cells"
 
 
 @dataclass
