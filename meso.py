@@ -1169,8 +1169,8 @@ def cell_responses(
     Returns
     -------
     DataFrame
-        A row for each cell: eid, fov, roi, is_neuron, region, signal_to_noise, split_half, sparseness, and for each
-        target the AUROC, its p, and q over these cells (``auroc_choice``, ``auroc_p_choice``, ``auroc_q_choice``).
+        A row for each cell: eid, fov, roi, is_neuron, region, beryl, signal_to_noise, split_half, sparseness, and for
+        each target the AUROC, its p, and q over these cells (``auroc_choice``, ``auroc_p_choice``, ``auroc_q_choice``).
 
     Raises
     ------
@@ -1178,6 +1178,11 @@ def cell_responses(
         As for ``trial_type_means``.
     ArgumentError
         A setting is not what it should be.
+
+    Warns
+    -----
+    UserWarning
+        No cell is selective for a target, and with so few null labels only many cells together could be.
     """
     from pipeline.responses import SelectivitySettings
     from schemas.responses.run import run_cells
@@ -1186,7 +1191,10 @@ def cell_responses(
     schemas.activate()
     eid = registered(eid)
     fill_session(eid, progress=progress)
-    return run_cells(eid, windows=windows, settings=asked, neurons_only=filter_neurons, progress=progress).table
+    found = run_cells(eid, windows=windows, settings=asked, neurons_only=filter_neurons, progress=progress)
+    for note in found.notes:
+        warnings.warn(note, stacklevel=2)
+    return found.table
 
 
 def stability(

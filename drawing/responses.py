@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from drawing.cells import session_stem, session_title
 from pipeline import figures
+from pipeline.decoding.fits.families import significant
 from pipeline.decoding.nulls import TARGETS
 from pipeline.responses import ALL
 from schemas.provenance import environment_row
@@ -118,8 +119,8 @@ def draw_cells(run: CellsRun, output: Path, suffix: str) -> Path:
         _values(run, "split_half"),
         {name: _values(run, f"auroc_{name}") for name in targets},
         {name: _values(run, f"auroc_q_{name}") for name in targets},
-        title=session_title(run.eid),
-    )
+        n_shuffles=run.n_shuffles, title=session_title(run.eid),
+    )  # fmt: skip
     provenance = {"eid": run.eid, "n_shuffles": run.n_shuffles, "git_commit": environment_row()["git_commit"]}
     return figures.save(figure, output / f"{session_stem('cells', run.eid)}.{suffix}", provenance)
 
@@ -129,12 +130,12 @@ def _values(run: CellsRun, name: str) -> np.ndarray:
 
 
 def cell_summary(run: CellsRun) -> list[dict[str, Any]]:
-    """Return a row for each region with medians over its cells, and shares of cells with q <= 0.05 by target."""
+    """Return a row for each region (Beryl) with medians over its cells, and shares with q <= 0.05 by target."""
     targets = [name for name in TARGETS if any(f"auroc_{name}" in cell for cell in run.cells)]
-    regions = sorted({cell["region"] for cell in run.cells})
+    regions = sorted({cell["beryl"] for cell in run.cells})
     rows = []
     for region in regions:
-        cells = [cell for cell in run.cells if cell["region"] == region]
+        cells = [cell for cell in run.cells if cell["beryl"] == region]
         rows.append({
             "eid": run.eid, "region": region, "n_cells": len(cells),
             **{name: _median(cells, name) for name in ("split_half", "signal_to_noise", "sparseness")},
@@ -150,4 +151,4 @@ def _median(cells: list[dict[str, Any]], name: str) -> float | None:
 
 def _share(cells: list[dict[str, Any]], name: str) -> float | None:
     known = [cell[name] for cell in cells if cell.get(name) is not None]
-    return float(np.mean(np.array(known) <= 0.05)) if known else None
+    return float(np.mean(significant(known))) if known else None

@@ -192,6 +192,12 @@ def print_power(found: Power) -> None:
          f"mice for {found.power:.0%}": row["mice_needed"] or f"> {MOST_MICE}"}
         for row in found.rows
     ]))  # fmt: skip
+    few = [row["n_days"] for row in found.rows if row["power_3_mice"] < row["power_1_mouse"]]
+    if few:
+        console.print(
+            f"3 mice have less power than one with {', '.join(map(str, few))} days: Student's t has 2 degrees of "
+            f"freedom over 3 mice, {few[0] - 2} over {few[0]} days. But the days of one mouse say nothing of others"
+        )
     if found.n_mice < MIN_MICE:
         console.print(f"[yellow]![/yellow] from fewer than {MIN_MICE} mice the variance between mice is hardly known: "
                       f"more may be needed")  # fmt: skip

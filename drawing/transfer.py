@@ -13,7 +13,9 @@ from rich.markup import escape
 from drawing.screen import FULL_ID_WIDTH
 from drawing.tables import table_of
 from pipeline import figures
+from pipeline.decoding.fits.families import significant
 from pipeline.figures.transfer import decay_text
+from pipeline.signals.peri_event import window_in_words
 from pipeline.text import printable
 from schemas.decoding.transfers import TargetTransfer, TransferRun
 
@@ -67,8 +69,16 @@ def _figure(run: TransferRun, target: TargetTransfer, width: str | None) -> Figu
     return figures.transfer_over_days(
         target.square("transfer_score"), list(target.dates.values()), target.decay, q=target.square("transfer_q"),
         metric=target.settings.metric, width=width,
-        title=f"{run.subject}: {target.name} from {run.n_shared} shared cells, {SCALED[run.scaler]}",
+        title=f"{run.subject}: {target.name} from {run.n_shared} shared cells, {_trials_text(target)}, "
+        f"{SCALED[run.scaler]}",
     )  # fmt: skip
+
+
+def _trials_text(target: TargetTransfer) -> str:
+    """Return the window of a target, and the condition on its trials, as text."""
+    asked = target.settings
+    window = window_in_words(asked.event, asked.win_start or 0, asked.win_end or 0)
+    return f"{window}, trials with {asked.trials}" if asked.trials else window
 
 
 def print_transfer(run: TransferRun) -> None:
@@ -100,7 +110,7 @@ def _matrix_rows(target: TargetTransfer) -> list[dict[str, Any]]:
     rows = []
     for i, (eid, date) in enumerate(target.dates.items()):
         cells = {
-            f"{number + 1}: {other}": f"{scores[i, number]:.3f}{'*' * bool(q[i, number] <= 0.05)}"
+            f"{number + 1}: {other}": f"{scores[i, number]:.3f}{'*' * bool(significant(q[i, number]))}"
             for number, other in enumerate(target.dates.values())
         }
         rows.append({"trained on": f"{i + 1}: {date}", **cells, "trials": int(n_train[i, i]), "eid": eid[:8]})

@@ -75,6 +75,18 @@ def signed(value: float, digits: int) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
+def minus(value: float, digits: int) -> str:
+    """Return a number with a typographic minus, as `signed`, and without a plus; 0 has no sign.
+
+    Examples
+    --------
+    >>> minus(-0.5, 2), minus(-0.001, 2)
+    ('−0.50', '0.00')
+    """
+    text = f"{value:.{digits}f}"
+    return text.replace("-", "−") if float(text) else text.lstrip("-")
+
+
 def csv_text(table: pd.DataFrame) -> str:
     """Return a table as CSV, with an apostrophe before text that a spreadsheet would take for a formula.
 

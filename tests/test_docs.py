@@ -42,6 +42,7 @@ def snippets(language: str) -> list:
 
 @pytest.mark.one_backend
 @pytest.mark.parametrize("code", snippets("python"))
+@pytest.mark.filterwarnings("ignore:.*null labels p is:UserWarning")  # snippets take few, to be quick
 def test_python_snippets_run(code, demo_sessions):
     exec(compile(code, "snippet", "exec"), {})
 

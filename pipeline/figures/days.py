@@ -189,7 +189,8 @@ def _draw_line(ax: Axes, sessions: Sequence[Curve], start: np.datetime64, slope:
     middle, low, high = slope.line(x)
     ax.plot(x, middle, color=GREY, linewidth=1, zorder=2, label="slope")
     if np.isfinite([slope.low, slope.high]).all():
-        ax.fill_between(x, low, high, color="0.88", linewidth=0, zorder=0)
+        # no k is below 1
+        ax.fill_between(x, np.maximum(low, 1), np.maximum(high, 1), color="0.88", linewidth=0, zorder=0)
 
 
 def _write_slope(ax: Axes, sessions: Sequence[Curve], slope: LogKSlope | None) -> None:

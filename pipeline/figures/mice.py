@@ -17,11 +17,27 @@ from pipeline.errors import ArgumentError
 from pipeline.text import METRICS, p_text, signed
 
 from .ndc import AXES, check_names
-from .style import StyledFigure, elided, heading, session_colors, set_legend, set_suptitle, style
-from .trends import ROWS, column_grid
+from .style import (
+    RC,
+    Y_LABEL_WIDTH,
+    StyledFigure,
+    beside_legend,
+    elided,
+    heading,
+    session_colors,
+    set_legend,
+    set_suptitle,
+    style,
+    wrapped,
+)
+from .trends import ROWS, column_grid, columns_across, end_axis, possible
 
 #: Colours of the mean.
 INK, BAND = "black", "0.85"
+#: Width of a column, inches, and characters of its title: a question with all settings that differ can be long.
+COLUMN, LONGEST = 2.6, 150
+#: Of a title, inches.
+LINE_HEIGHT = 0.17
 
 
 def mice_over_days(
@@ -66,20 +82,30 @@ def mice_over_days(
         raise ArgumentError("no mouse has a trend: there is nothing to draw")
     colors = dict(zip(mice, session_colors(list(range(len(mice)))), strict=True))
     with style():
-        fig, grid = column_grid(len(ROWS), len(trends), (2.6, 2.0, 6.2), width)
-        for column, (question, of_mice) in zip(grid.T, trends.items(), strict=True):
+        fig, grid = column_grid(len(ROWS), len(trends), (COLUMN, 2.0, 6.2), width)
+        for column, of_mice in zip(grid.T, trends.values(), strict=True):
             for ax, quantity in zip(column, ROWS, strict=True):
-                _panel(ax, {name: of[quantity] for name, of in of_mice.items() if quantity in of}, colors)
-            column[0].set_title(heading(question), pad=26)  # above the two lines of text
+                _panel(ax, {name: of[quantity] for name, of in of_mice.items() if quantity in of}, colors, metric)
             column[-1].set_xlabel("day of the mouse")
         _label_rows(grid, trends, metric, curve_axis)
         _legend(fig, colors)
+        _column_titles(fig, grid, list(trends), columns_across(len(trends), width))
         if title:
             set_suptitle(fig, title)
     return fig
 
 
-def _panel(ax: Axes, trends: Mapping[str, DayTrend], colors: Mapping[str, str]) -> None:
+def _column_titles(fig: StyledFigure, grid: np.ndarray, questions: list[str], across: int) -> None:
+    """Write the question above each column, broken to its width; the legend must have been added before."""
+    room = (beside_legend(fig) - Y_LABEL_WIDTH) / across - 0.35
+    texts = [wrapped(elided(heading(question), LONGEST), room, RC["axes.titlesize"]) for question in questions]
+    for ax, text in zip(grid[0], texts, strict=True):
+        ax.set_title(text, pad=26)  # above the two lines of text
+    most = max(text.count("\n") for text in texts)
+    fig.set_figheight(fig.get_figheight() + LINE_HEIGHT * most * (len(questions) // across))
+
+
+def _panel(ax: Axes, trends: Mapping[str, DayTrend], colors: Mapping[str, str], metric: str) -> None:
     """Draw the mice, then their mean; write what its slope is."""
     ax.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     if any(trend.quantity in NUMBERS for trend in trends.values()):
@@ -94,7 +120,8 @@ def _panel(ax: Axes, trends: Mapping[str, DayTrend], colors: Mapping[str, str]) 
         _write(ax, "no mouse has a slope")
         return
     mean = mice_trend(with_slope)
-    _mean_line(ax, with_slope, mean)
+    _mean_line(ax, with_slope, mean, metric)
+    end_axis(ax, with_slope[0].quantity, metric, np.concatenate([trend.values for trend in trends.values()]))
     _write(ax, mean_text(mean, with_slope[0].quantity))
 
 
@@ -103,7 +130,7 @@ def _write(ax: Axes, text: str) -> None:
     ax.annotate(text, (0, 1), (0, 3), xycoords="axes fraction", textcoords="offset points", fontsize=7)
 
 
-def _mean_line(ax: Axes, trends: list[DayTrend], mean: MiceTrend) -> None:
+def _mean_line(ax: Axes, trends: list[DayTrend], mean: MiceTrend, metric: str) -> None:
     """Draw the mean slope through the mean of the mice's lines at their mean day, with the band of its interval."""
     middle = float(np.mean([trend.mean_day for trend in trends]))
     heights = [trend.mean_value + trend.slope * (middle - trend.mean_day) for trend in trends]
@@ -111,10 +138,15 @@ def _mean_line(ax: Axes, trends: list[DayTrend], mean: MiceTrend) -> None:
     days = np.concatenate([trend.scaled()[0] for trend in trends])
     x = np.linspace(days.min(), days.max(), 50)
     scale = np.exp2 if trends[0].quantity in NUMBERS else np.asarray
+    known = np.concatenate([trend.values for trend in trends])
+
+    def ends_of(values: np.ndarray) -> np.ndarray:
+        return possible(scale(values), trends[0].quantity, metric, known)
+
     ax.plot(x, scale(height + mean.slope * (x - middle)), color=INK, linewidth=2.4, zorder=4, label="mean")
     if np.isfinite(mean.low):
         ends = np.array([height + slope * (x - middle) for slope in (mean.low, mean.high)])
-        ax.fill_between(x, scale(ends.min(axis=0)), scale(ends.max(axis=0)), color=BAND, linewidth=0, zorder=0)
+        ax.fill_between(x, ends_of(ends.min(axis=0)), ends_of(ends.max(axis=0)), color=BAND, linewidth=0, zorder=0)
 
 
 def mean_text(mean: MiceTrend, quantity: str) -> str:

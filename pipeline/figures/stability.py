@@ -11,6 +11,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
+from pipeline.decoding.fits.families import significant
+from pipeline.decoding.fits.together import together_needed
 from pipeline.errors import ArgumentError
 
 from .style import (
@@ -97,8 +99,13 @@ def stability_over_days(
             _draw_lines(ax, panel, colors)
             ax.set_xlabel("days between sessions")
             ax.set_ylabel("stability\n(corrected for noise)")
-            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
-        fig.axes[0].set_ylim(*_limits(panels))
+            ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
+        gaps = np.concatenate([np.reshape(rows, (-1, 4))[:, 0] for panel in panels for rows in panel.values()])
+        if np.ptp(gaps) == 0:  # of a pair of sessions: no tenths of days
+            fig.axes[0].set_xlim(gaps[0] - 1, gaps[0] + 1)
+        limits = _limits(panels)
+        fig.axes[0].set_ylim(*limits)
+        _mark_cut(fig.axes, panels, colors, limits)
         _stability_legend(fig, similarities, controls or {}, slopes or {}, {name: colors[name] for name in names})
         title_panels(fig, ["all cells", "by region"][: len(panels)], across)
         if title:
@@ -113,6 +120,20 @@ def _limits(panels: Sequence[Mapping[str, np.ndarray]]) -> tuple[float, float]:
     ends = np.clip(ends[np.isfinite(ends)], -0.6, 1.6)
     known = np.concatenate([values[np.isfinite(values)], ends, [0.0, 1.0]])
     return float(known.min() - 0.08), float(known.max() + 0.08)
+
+
+def _mark_cut(
+    axes: Sequence[Axes], panels: Sequence[Mapping[str, np.ndarray]], colors: Mapping[str, str],
+    limits: tuple[float, float],
+) -> None:  # fmt: skip
+    """Put an arrow where an interval goes on beyond the axis."""
+    for ax, panel in zip(axes, panels, strict=True):
+        for number, (name, rows) in enumerate(panel.items()):
+            gap, _, low, high = np.reshape(rows, (-1, 4)).T
+            x = gap + 0.08 * (number - (len(panel) - 1) / 2)
+            for beyond, end, marker in ((low < limits[0], limits[0], "v"), (high > limits[1], limits[1], "^")):
+                for at in x[beyond]:
+                    ax.plot([at], [end], marker, color=colors[name], markersize=4, clip_on=False, zorder=4, label="cut")
 
 
 def _draw_controls(ax: Axes, controls: Mapping[str, np.ndarray]) -> None:
@@ -149,6 +170,8 @@ def _stability_legend(
             text += f"\n{slope:+.3f} per day" + (f" ({low:+.3f} to {high:+.3f})" if np.isfinite(low) else "")
         handles.append(Line2D([], [], marker="o", markersize=4, color=color, label=text.replace("-0", "−0")))
     handles.append(Line2D([], [], color=GREY, linewidth=1, label="95 % over cells and sessions"))
+    if any(line.get_label() == "cut" for ax in fig.axes for line in ax.lines):
+        handles.append(Line2D([], [], color=GREY, marker="^", markersize=4, linestyle="none", label="and beyond"))
     handles += [Patch(color=CONTROLS[name][1], alpha=0.5, label=CONTROLS[name][0]) for name in controls
                 if name in CONTROLS]  # fmt: skip
     if len(similarities):
@@ -160,6 +183,7 @@ def cell_responses(
     auroc: Mapping[str, np.ndarray],
     q: Mapping[str, np.ndarray],
     *,
+    n_shuffles: int | None = None,
     title: str | None = None,
     width: str | None = None,
 ) -> StyledFigure:
@@ -171,6 +195,9 @@ def cell_responses(
         Correlation of even and odd trials; NaN for none.
     auroc, q : mapping of str to (N,) float
         By target, AUROC of each cell and its p after correction for the number of cells; NaN for none.
+    n_shuffles : int, optional
+        Null labels of each target. Where no cell is selective, and so few allow it for many cells together only, the
+        panel says how many.
     title : str, optional
     width : {"single", "double"}, optional
         A journal's: 89 or 183 mm with the legend, and text of 7 to 9 pt.
@@ -212,7 +239,7 @@ def cell_responses(
         handles = [Patch(color="0.8", label="all cells"), Patch(color=LINE_COLORS[0], label="q ≤ 0.05"),
                    Line2D([], [], color=GREY, linewidth=0.8, linestyle=":", label="none")]  # fmt: skip
         set_legend(fig, handles, labelspacing=0.6)
-        titles = [_median_text(reliability), *(_share_text(auroc[target], q[target]) for target in auroc)]
+        titles = [_median_text(reliability), *(_share_text(auroc[target], q[target], n_shuffles) for target in auroc)]
         title_panels(fig, titles, across)
         if title:
             set_suptitle(fig, title)
@@ -223,7 +250,7 @@ def _histogram(ax: Axes, values: np.ndarray, q: np.ndarray | None, edges: Sequen
     """Draw how many cells have which value, and which of them are significant."""
     ax.hist(values[np.isfinite(values)], edges, color="0.8", label="all")
     if q is not None:
-        ax.hist(values[np.isfinite(values) & (q <= 0.05)], edges, color=LINE_COLORS[0], label="q <= 0.05")
+        ax.hist(values[np.isfinite(values) & significant(q)], edges, color=LINE_COLORS[0], label="q <= 0.05")
     ax.axvline((edges[0] + edges[-1]) / 2, color=GREY, linewidth=0.8, linestyle=":")
     ax.set_xlim(edges[0], edges[-1])
 
@@ -233,7 +260,9 @@ def _median_text(reliability: np.ndarray) -> str:
     return f"Median {np.median(known):.2f} of {len(known)} cells"
 
 
-def _share_text(auroc: np.ndarray, q: np.ndarray) -> str:
+def _share_text(auroc: np.ndarray, q: np.ndarray, n_shuffles: int | None) -> str:
     known = np.isfinite(np.asarray(auroc, dtype=float))
-    n = int(np.sum(np.asarray(q, dtype=float)[known] <= 0.05))
-    return f"{n} of {known.sum()} cells selective"
+    n = int(np.sum(significant(np.asarray(q)[known])))
+    text = f"{n} of {known.sum()} cells selective"
+    least = 1 if n_shuffles is None else together_needed(int(known.sum()), n_shuffles)
+    return text if n or least == 1 else f"{text} (with {n_shuffles} null labels not fewer than {least})"

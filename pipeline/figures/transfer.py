@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from pipeline.decoding.fits.families import ALPHA
+from pipeline.decoding.fits.families import ALPHA, significant
 from pipeline.decoding.transfer import TransferDecay
 from pipeline.errors import ArgumentError
 from pipeline.settings.curves import NUMBER_METRICS
-from pipeline.text import METRICS, p_text, signed
+from pipeline.text import METRICS, minus, p_text, signed
 
 from .ndc import CHANCE
 from .style import StyledFigure, new_figure, set_suptitle, style
@@ -48,7 +48,7 @@ def transfer_over_days(
     -------
     StyledFigure
         Its first axes have the matrix, the second the pairs: lines with the labels ``"pairs"``, ``"split half"`` and
-        ``"decay"``; the third is the colour scale.
+        ``"decay"``, and its interval, a band with the label ``"95 %, days"``; the third is the colour scale.
 
     Raises
     ------
@@ -71,11 +71,16 @@ def transfer_over_days(
         right.set_title("b  Transfer", pad=26)
         right.annotate(decay_text(decay).replace("; ", "\n"), (0, 1), (0, 4), xycoords="axes fraction",
                        textcoords="offset points", fontsize=7, color=GREY)  # fmt: skip
-        if q is not None and (q > ALPHA).any():
+        if q is not None and _crossed(q).any():
             left.set_xlabel(f"tested on (cross: q > {ALPHA:g})")
         if title:
             set_suptitle(fig, title)
     return fig
+
+
+def _crossed(q: Any) -> Any:
+    """Return which q are known, and not significant."""
+    return np.isfinite(q) & ~significant(q)
 
 
 def _matrix(ax: Axes, scores: np.ndarray, dates: Sequence[str], q: np.ndarray | None, chance: float) -> Any:
@@ -91,8 +96,16 @@ def _matrix(ax: Axes, scores: np.ndarray, dates: Sequence[str], q: np.ndarray | 
             continue
         color = "white" if scores[i, j] < (low + high) / 2 else "black"
         if n <= MOST_WRITTEN:
-            ax.text(j, i, f"{scores[i, j]:.2f}".lstrip("0"), ha="center", va="center", color=color, fontsize=7)
-        if q is not None and q[i, j] > ALPHA:
+            ax.text(
+                j,
+                i,
+                minus(float(scores[i, j]), 2).replace("0.", ".", 1),
+                ha="center",
+                va="center",
+                color=color,
+                fontsize=7,
+            )
+        if q is not None and _crossed(q[i, j]):
             ax.plot([j + 0.36], [i - 0.36], "x", color=color, markersize=3, markeredgewidth=0.8)
     every = range(0, n, -(-n // 10))
     ax.set_xticks(every, [dates[i][5:] for i in every], rotation=90)
@@ -120,14 +133,27 @@ def _pairs(ax: Axes, decay: TransferDecay, strength: str) -> None:
     if np.isfinite(decay.slope):
         ends = np.array([decay.gaps.min(), decay.gaps.max()])
         ax.plot(ends, decay.intercept + decay.slope * ends, color=GREY, linewidth=1, zorder=2, label="decay")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 0.04))
+    bottom, top = _interval(ax, decay)
+    ax.legend(loc="best")
     if not len(decay.gaps):
         ax.text(0.5, 0.5, "no pair of days above chance", transform=ax.transAxes, ha="center", color="0.4")
-    low = min([0.0, *decay.values.tolist()])
-    ax.set_ylim(low - 0.05, max([1.1, *(decay.values + 0.1).tolist()]))
+    low, high = min([0.0, bottom, *decay.values.tolist()]), max([1.0, top, *decay.values.tolist()])
+    ax.set_ylim(low - 0.05, high + 0.1)
     ax.set_xlim(left=0)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
     ax.set(xlabel="days between", ylabel=f"{strength} relative to the split halves")
+
+
+def _interval(ax: Axes, decay: TransferDecay) -> tuple[float, float]:
+    """Draw the interval of the line, that of the mean and of the slope about the mean gap; return its ends."""
+    if not np.isfinite([decay.mean_low, decay.low]).all():
+        return 0.0, 1.0
+    x = np.linspace(decay.gaps.min(), decay.gaps.max(), 50)
+    line, away = decay.intercept + decay.slope * x, x - decay.gaps.mean()
+    half = np.hypot((decay.mean_high - decay.mean_low) / 2, (decay.high - decay.low) / 2 * away)
+    ax.fill_between(x, line - half, line + half, color="0.9", linewidth=0, zorder=0, label="95 %, days")
+    # of a wide interval not more than half of the axis
+    return max(float((line - half).min()), -0.5), min(float((line + half).max()), 1.5)
 
 
 def decay_text(decay: TransferDecay) -> str:
@@ -141,9 +167,9 @@ def decay_text(decay: TransferDecay) -> str:
     """
     if not np.isfinite(decay.mean):
         return "no pair of days above chance"
-    mean = f"mean {decay.mean:.2f}"
+    mean = f"mean {minus(decay.mean, 2)}"
     mean += (
-        f" ({decay.mean_low:.2f} to {decay.mean_high:.2f})" if np.isfinite(decay.mean_low)
+        f" ({minus(decay.mean_low, 2)} to {minus(decay.mean_high, 2)})" if np.isfinite(decay.mean_low)
         else f", no interval ({decay.n_days} days)"
     )  # fmt: skip
     if not np.isfinite(decay.slope):

@@ -14,9 +14,10 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from pipeline.decoding.fits.days import MIN_DAYS, NUMBERS, DayTrend
 from pipeline.errors import ArgumentError
+from pipeline.settings.curves import NUMBER_METRICS
 from pipeline.text import METRICS, p_text, signed
 
-from .ndc import AXES, check_names
+from .ndc import AXES, CHANCE, check_names
 from .style import (
     Y_LABEL_WIDTH,
     StyledFigure,
@@ -37,6 +38,8 @@ ROWS = {
 }
 #: Height of the panels of the targets side by side, inches, by width of the figure.
 HEIGHTS: dict[str | None, float] = {None: 8.4, "double": 9.6, "single": 7.2}
+#: Share of that height for two days, between which there is nothing but a line.
+OF_A_PAIR = 0.75
 #: Colour of the ceilings beside the scores.
 CEILING = "#b35900"
 
@@ -90,16 +93,23 @@ def trends_over_days(
     check_names(metric, curve_axis)
     if not any(trends.values()):
         raise ArgumentError("no target has a trend: there is nothing to draw")
+    n_days = max(trend.n_days for of in trends.values() for trend in of.values())
+    share = 1.0 if n_days > 2 or width is not None else OF_A_PAIR
     with style():
-        fig, grid = column_grid(len(ROWS) + 1, len(trends), (3.0, 2.1, HEIGHTS[width]), width)
+        fig, grid = column_grid(len(ROWS) + 1, len(trends), (3.0, 2.1, HEIGHTS[width] * share), width)
         across = columns_across(len(trends), width)
         room = None if width is None else (fig.get_figwidth() - Y_LABEL_WIDTH) / across - 0.35
         for column, (target, of_target) in zip(grid.T, trends.items(), strict=True):
-            texts = [_panel(ax, of_target.get(quantity), room) for ax, quantity in zip(column, ROWS, strict=False)]
+            texts = [
+                _panel(ax, of_target.get(quantity), room, metric) for ax, quantity in zip(column, ROWS, strict=False)
+            ]
             # above the text of the first panel, whose lines are 9 points apart
             column[0].set_title(heading(target), pad=30 if room is None else 9 * (texts[0].count("\n") + 1) + 4)
             if "score" in of_target:
                 _ceilings(column[2], of_target["score"].days, ceilings[target])
+            for ax, quantity in zip(column, ROWS, strict=False):
+                if quantity in of_target:
+                    end_axis(ax, quantity, metric, of_target[quantity].values)
             _performance(column[-1], performance)
             column[-1].set_xlabel(f"days from {start}" if start is not None else "day")
         engine = fig.get_layout_engine()
@@ -110,6 +120,30 @@ def trends_over_days(
         if title:
             set_suptitle(fig, title)
     return fig
+
+
+def possible(values: np.ndarray, quantity: str, metric: str, known: np.ndarray) -> np.ndarray:
+    """Return the ends of intervals (N,) where the quantity can be: k from 1, scores up to 1.
+
+    An AUC or a share of correct trials is 0 or more. What is measured is drawn wherever it is: an extrapolated k may
+    lie below 1, and so does its interval then.
+    """
+    measured = known[np.isfinite(known)].tolist()
+    if quantity in NUMBERS:
+        found: np.ndarray = np.maximum(values, min([1.0, *measured]))
+        return found
+    lowest = 0.0 if metric in CHANCE and metric not in NUMBER_METRICS else -np.inf
+    return np.clip(values, min([lowest, *measured]), max([1.0, *measured])) if quantity == "score" else values
+
+
+def end_axis(ax: Axes, quantity: str, metric: str, known: np.ndarray) -> None:
+    """End the axis a little beyond what the quantity can be: a line through the days may go further."""
+    low, high = ax.get_ylim()
+    least, most = possible(np.array([low, high]), quantity, metric, known)
+    margin = 0.04 * (most - least)
+    bottom = least / 1.1 if quantity in NUMBERS else least - margin
+    if low < bottom or high > most + margin:
+        ax.set_ylim(max(low, bottom), min(high, most + margin))
 
 
 def columns_across(n_columns: int, width: str | None) -> int:
@@ -137,7 +171,7 @@ def column_grid(
     return fig, np.concatenate([panels[n_rows * block : n_rows * (block + 1)] for block in range(n_blocks)], axis=1)
 
 
-def _panel(ax: Axes, trend: DayTrend | None, room: float | None) -> str:
+def _panel(ax: Axes, trend: DayTrend | None, room: float | None, metric: str) -> str:
     """Draw the values of each day with their intervals, and the line with its band; write what the slope is.
 
     The text, which is returned, is broken to ``room`` inches.
@@ -148,7 +182,9 @@ def _panel(ax: Axes, trend: DayTrend | None, room: float | None) -> str:
         return ""
     if trend.quantity in NUMBERS:
         _ticks_at_marks(ax, trend.values)
-    for day, low, high in zip(trend.days, trend.value_low, trend.value_high, strict=True):
+    low_ends, high_ends = (possible(ends, trend.quantity, metric, trend.values)
+                           for ends in (trend.value_low, trend.value_high))  # fmt: skip
+    for day, low, high in zip(trend.days, low_ends, high_ends, strict=True):
         if np.isfinite([low, high]).all():
             ax.plot([day] * 2, [low, high], color=GREY, linewidth=1, zorder=3, label="interval")
     ax.plot(
@@ -158,7 +194,7 @@ def _panel(ax: Axes, trend: DayTrend | None, room: float | None) -> str:
         height = [0.04] * len(trend.at_chance)
         ax.plot(trend.at_chance, height, "x", color="0.6", markersize=4, transform=ax.get_xaxis_transform(),
                 label="at chance")  # fmt: skip
-    _line(ax, trend)
+    _line(ax, trend, metric)
     said, size = trend_text(trend), 6 if room is None else 7
     if room is not None:
         said = "\n".join(wrapped(line, room, size) for line in said.split("\n"))
@@ -180,7 +216,7 @@ def _ticks_at_marks(ax: Axes, values: np.ndarray) -> None:
     ax.yaxis.set_minor_formatter((lambda value, _: f"{value:.3g}") if is_between else NullFormatter())
 
 
-def _line(ax: Axes, trend: DayTrend) -> None:
+def _line(ax: Axes, trend: DayTrend, metric: str) -> None:
     """Draw the fitted line, and as a band its interval over the scatter of days."""
     if np.isnan(trend.slope):
         return
@@ -189,10 +225,14 @@ def _line(ax: Axes, trend: DayTrend) -> None:
     away = x - trend.mean_day
     middle = trend.mean_value + trend.slope * away
     scale = np.exp2 if trend.quantity in NUMBERS else np.asarray
+
+    def ends(values: np.ndarray) -> np.ndarray:
+        return possible(scale(values), trend.quantity, metric, trend.values)
+
     ax.plot(x, scale(middle), color=GREY, linewidth=1, zorder=2, label="trend")
     if np.isfinite(trend.low):
         half = np.hypot(trend.half_width, (trend.high - trend.slope) * away)
-        ax.fill_between(x, scale(middle - half), scale(middle + half), color="0.9", linewidth=0, zorder=0)
+        ax.fill_between(x, ends(middle - half), ends(middle + half), color="0.9", linewidth=0, zorder=0)
 
 
 def trend_text(trend: DayTrend) -> str:

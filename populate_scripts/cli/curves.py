@@ -354,7 +354,7 @@ def mice(
 
 @main.command()
 @click.argument("subjects", nargs=-1)
-@click.option("--question", default="choice", show_default=True, help="As 'meso mice' names it.")
+@click.option("--question", default="choice", show_default=True, help="As 'meso mice' names it, or the beginning.")
 @click.option(
     "--quantity",
     type=click.Choice(["code_k", "common_k", "score", "d_prime"]),

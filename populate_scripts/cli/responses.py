@@ -42,8 +42,9 @@ windows_option = click.option(
 def responses(asked: Asked, windows, shuffles, neurons_only, as_json, figure, output, suffix) -> None:
     """Show what the single cells of each session tell.
 
-    A line for each region: medians over its cells of the correlation of even and odd trials, signal to noise and
-    sparseness, and for each target the share of cells that are selective (q <= 0.05 over the cells of the session).
+    A line for each region (Beryl, as in 'meso stability'): medians over its cells of the correlation of even and odd
+    trials, signal to noise and sparseness, and for each target the share of cells that are selective (q <= 0.05 over
+    the cells of the session).
     Missing numbers are computed on demand; SQL has a row for each cell and target.
 
     \b
@@ -62,6 +63,7 @@ def responses(asked: Asked, windows, shuffles, neurons_only, as_json, figure, ou
         fill_session(eid, progress=not as_json)
         runs.append(run_cells(eid, windows=windows, settings=settings, neurons_only=neurons_only))
     print_rows([row for run in runs for row in cell_summary(run)], as_json, "")
+    print_failures([note for run in runs for note in run.notes])
     for run in runs if figure else ():
         click.echo(str(draw_cells(run, output, suffix)), err=as_json)
 

@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.power import mice_needed, trend_power
+from pipeline.decoding.nulls import TARGETS
 from pipeline.errors import DataError, NotFoundError
 from schemas.decoding.over_mice import question_of
 from schemas.decoding.tables import NDCCohort, NDCParams, NDCPopulation, NDCResult, NDCTask, settings_of
@@ -19,6 +21,9 @@ from schemas.rows import checked
 from schemas.session import Session
 from schemas.tracking import SessionSet, TrackingRun
 from schemas.work.filling import fill
+
+#: Questions that an error lists.
+MOST_LISTED = 4
 
 
 @dataclass
@@ -53,7 +58,8 @@ def compare_mice(
     Parameters
     ----------
     subjects : sequence of str
-        Each with its set of sessions that has curves on most days.
+        Each with its set of sessions that has curves on most days; of several mice, with the settings that most of them
+        have. A note names a mouse whose largest set has other settings.
     session_sets : sequence of dict or str
         Keys of SessionSet, or hashes alone, one for each mouse: instead of, or with, ``subjects``. All questions
         (settings) that at least one mouse answers are compared.
@@ -78,7 +84,7 @@ def compare_mice(
     within = session_ids(tag=tag) if tag else None
     if within is not None and not (subjects or session_sets or tasks):
         subjects = subjects_of(within)
-    chosen = [_largest_set(subject, within) for subject in dict.fromkeys(subjects)]
+    chosen, remarks = _sets_of(list(dict.fromkeys(subjects)), within)
     chosen += [{"session_set": one} if isinstance(one, str) else checked(one, SessionSet) for one in session_sets]
     found = [{name: task[name] for name in NDCTask.primary_key} for task in tasks]
     for key in chosen:
@@ -91,7 +97,7 @@ def compare_mice(
     _check_one_set_each(found)
     cohort = NDCCohort.add(found)
     done = fill([NDCPopulation], cohort)
-    return stored_mice(cohort, notes=[*done.lines(), *map(str, done.unfinished)])
+    return stored_mice(cohort, notes=[*remarks, *done.lines(), *map(str, done.unfinished)])
 
 
 def stored_mice(cohort: dict, notes: Sequence[str] = ()) -> MiceRun:
@@ -157,7 +163,8 @@ def power_of_trends(
     subjects : sequence of str
         Mice whose scatter counts; by default all that have curves.
     question : str
-        As ``compare_mice`` names it: a target, or such as 'choice beyond stimulus'.
+        As ``compare_mice`` names it: a target, or such as 'choice beyond stimulus'; or how such a name begins. Where
+        several begin so, that of most mice, or of them the one with default settings.
     quantity : {'code_k', 'common_k', 'score', 'd_prime'}
     slope : float
         True slope per day; the default is half the cells after a week, for numbers of cells.
@@ -176,17 +183,12 @@ def power_of_trends(
     Raises
     ------
     DataError
-        No mouse has a slope for the question, or none has a third day, so that the scatter is not known.
+        No mouse has a slope for the question, or none has a third day, so that the scatter is not known; or several
+        questions begin with it, as many mice answer them, and none has default settings.
     """
     names = subjects or ([] if tag else sorted(set((SessionSet & NDCResult.proj()).to_arrays("subject"))))
     run = compare_mice(names, tag=tag)
-    of_quantity = {row["question_name"]: row for row in run.means if row["quantity"] == quantity}
-    row = of_quantity.get(question)
-    if row is None or row["day_sd"] is None:
-        raise DataError(
-            f"the scatter of {quantity} over days is not known for {question!r}", expected="a mouse with three days",
-            found=", ".join(f"{name} ({one['n_mice']} mice)" for name, one in of_quantity.items()) or "no question",
-        )  # fmt: skip
+    row = _row_of(question, [row for row in run.means if row["quantity"] == quantity], quantity)
     scatter = {"day_sd": row["day_sd"], "spacing": spacing}
     between = row["between_sd"] or 0.0  # of one mouse it is not known
     rows = [
@@ -201,8 +203,61 @@ def power_of_trends(
         for n_days in days
     ]  # fmt: skip
     curve_sd = float("nan") if row["curve_sd"] is None else row["curve_sd"]
-    return Power(question, quantity, slope, spacing, power, row["day_sd"], curve_sd, between, row["n_mice"],
+    return Power(row["question_name"], quantity, slope, spacing, power, row["day_sd"], curve_sd, between, row["n_mice"],
                  rows)  # fmt: skip
+
+
+def _row_of(question: str, rows: Sequence[dict[str, Any]], quantity: str) -> dict[str, Any]:
+    """Return the mean of the question that is meant: see ``power_of_trends``."""
+    known = [row for row in rows if row["day_sd"] is not None]
+    plain = question_of(NDCSettings(target=question)) if question in TARGETS else ""
+    meant = [row for row in known if row["question_name"] == question]
+    # the settings in which questions differ follow in parentheses
+    meant = meant or [row for row in known if row["question_name"].startswith(f"{question} (")]
+    meant = meant or [row for row in known if row["question_name"].startswith(question)]
+    most = max((row["n_mice"] for row in meant), default=0)
+    first = [row for row in meant if row["n_mice"] == most]
+    found = [row for row in first if row["question"] == plain] or first
+    if len(found) == 1:
+        return found[0]
+    what = "several settings answer" if found else f"the scatter of {quantity} over days is not known for"
+    raise DataError(
+        f"{what} {question!r}", expected="one of these questions" if found else "a mouse with three days",
+        found=_listed(found or rows) or "no question",
+        do="Name it, or its beginning, with --question (question=)" if found or rows else None,
+    )  # fmt: skip
+
+
+def _listed(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the first questions by their number of mice, as text."""
+    rows = sorted(rows, key=lambda row: -row["n_mice"])
+    texts = [f"'{row['question_name']}' ({row['n_mice']} {'mouse' if row['n_mice'] == 1 else 'mice'})" for row in rows]
+    return "; ".join(texts[:MOST_LISTED]) + f"; {len(texts) - MOST_LISTED} more" * (len(texts) > MOST_LISTED)
+
+
+def _sets_of(subjects: Sequence[str], within: Sequence[str] | None) -> tuple[list[dict], list[str]]:
+    """Return a set for each subject, and remarks: its largest, or that with the settings that most mice have."""
+    largest = {subject: _largest_set(subject, within) for subject in subjects}
+    if len(subjects) < 2:
+        return list(largest.values()), []
+    sets = {subject: _sets_with_curves(subject, within) for subject in subjects}
+    rows = ((NDCTask & NDCResult.proj()) * SessionSet.proj("subject") * NDCParams).to_dicts()
+    asked = [(row["subject"], row["session_set"], question_of(settings_of(row))) for row in rows
+             if row["session_set"] in sets.get(row["subject"], ())]  # fmt: skip
+    # by question and subject its largest set
+    best: dict[str, dict[str, str]] = defaultdict(dict)
+    for subject, name, question in asked:
+        best[question][subject] = max(name, best[question].get(subject, name), key=sets[subject].__getitem__)
+    days = {question: sum(sets[subject][name][0] for subject, name in of.items()) for question, of in best.items()}
+    common = best[max(best, key=lambda one: (len(best[one]), days[one], one))]
+    chosen = {subject: {"session_set": common.get(subject, key["session_set"])} for subject, key in largest.items()}
+    remarks = [
+        f"{subject}: its {sets[subject][key['session_set']][0]} sessions with the settings that most mice have "
+        f"(session set {key['session_set'][:8]}), not its largest set ({largest[subject]['session_set'][:8]}); "
+        "--session-set takes another"
+        for subject, key in chosen.items() if key != largest[subject]
+    ]  # fmt: skip
+    return list(chosen.values()), remarks
 
 
 def _largest_set(subject: str, within: Sequence[str] | None = None) -> dict:
@@ -214,6 +269,17 @@ def _largest_set(subject: str, within: Sequence[str] | None = None) -> dict:
     within : sequence of str, optional
         Ids: only sets of these sessions.
     """
+    sets = _sets_with_curves(subject, within)
+    if not sets:
+        of = "" if within is None else " of a set whose sessions all have the tag"
+        raise NotFoundError(
+            f"no curve of subject {subject!r}{of}", do=f"Compute them with: meso ndc --subject {subject}"
+        )
+    return {"session_set": max(sets, key=sets.__getitem__)}
+
+
+def _sets_with_curves(subject: str, within: Sequence[str] | None) -> dict[str, tuple[Any, ...]]:
+    """Return the session sets of a subject with curves, each with the order of their size: sessions, dates."""
     sets = (SessionSet & {"subject": subject}).proj("subject", "tracking_run") * TrackingRun.proj("registered_at")
     if within is not None:
         members = SessionSet.Member & (SessionSet & {"subject": subject}).proj()
@@ -227,12 +293,7 @@ def _largest_set(subject: str, within: Sequence[str] | None = None) -> dict:
         name, when = row["session_set"], (row["session_date"], row["registered_at"])
         eids[name].add(row["eid"])
         last[name] = max(when, last.get(name, when))
-    if not eids:
-        of = "" if within is None else " of a set whose sessions all have the tag"
-        raise NotFoundError(
-            f"no curve of subject {subject!r}{of}", do=f"Compute them with: meso ndc --subject {subject}"
-        )
-    return {"session_set": max(eids, key=lambda name: (len(eids[name]), last[name], name))}
+    return {name: (len(eids[name]), *last[name], name) for name in eids}
 
 
 def _check_one_set_each(tasks: Sequence[dict]) -> None:

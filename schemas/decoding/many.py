@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Any
 
+from pipeline.decoding.fits.together import least_q
 from pipeline.errors import ArgumentError, DataError
 from schemas.decoding.cohorts import MiceRun, compare_mice
 from schemas.decoding.naming import dates_of
-from schemas.decoding.results import NDCRun
+from schemas.decoding.results import NDCRun, unreachable_q
+from schemas.decoding.rows import p_of
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCResult, NDCTask
 from schemas.session import Session
 from schemas.work.filling import fill
@@ -74,6 +76,9 @@ class ManyRuns:
         table = pd.concat([part for part in parts if len(part)] or parts[:1], ignore_index=True)
         keys = zip(table["session_set"], table["ndc_params"], table["eid"], strict=True)
         table["q_value"] = [self.q_values.get(key) for key in keys]
+        judged = table["p_curve"].notna()
+        shuffles = table["n_label_shuffles"].where(judged)
+        table["q_least"] = [None if s != s else least_q(int(judged.sum()), int(s)) for s in shuffles]
         first = [self.kind, "n_shared"]
         return table[first + [name for name in table if name not in first]]
 
@@ -88,8 +93,10 @@ class ManyRuns:
         """Return all remarks, each once, with the sets that it is of unless it is of all."""
         of: dict[str, list[str]] = {}
         for name, run in self.runs.items():
+            # a set's own family is not what q here is over
             for text in run.notes:
-                of.setdefault(text, []).append(name)
+                if text != unreachable_q(n_judged([run]), run.settings):
+                    of.setdefault(text, []).append(name)
         own = [
             text if len(names) == len(self.runs) else f"{', '.join(names)}: {text}" for text, names in of.items()
         ]  # fmt: skip
@@ -156,7 +163,15 @@ def run_many(
         found.mice = compare_mice(tasks=tasks)
     if kind == "pair" and any(one.n_label_shuffles for run in found.runs.values() for one in run.settings):
         found.remarks.append(OF_SHUFFLES)
+    settings = [one for run in found.runs.values() for one in run.settings]
+    if text := unreachable_q(n_judged(found.runs.values()), settings):
+        found.remarks.append(text)
     return found
+
+
+def n_judged(runs: Iterable[NDCRun]) -> int:
+    """Return the number of curves of some runs that have a p."""
+    return sum(p_of(row) is not None for run in runs for target in run.targets for row in target.curves)
 
 
 def _tasks(runs: Any) -> list[dict[str, str]]:

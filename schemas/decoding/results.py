@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import datetime
-import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +12,8 @@ import datajoint as dj
 
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.drift import NOTED_CHANGE, change_over_days
-from pipeline.decoding.fits.families import ALPHA
-from pipeline.decoding.fits.together import least_q, shuffles_needed
+from pipeline.decoding.fits.families import ALPHA, significant
+from pipeline.decoding.fits.together import least_q, shuffles_needed, together_needed
 from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
 from schemas.decoding.naming import dates_of, names_of
@@ -403,8 +402,13 @@ class _Stored:
         return list(dict.fromkeys(note_of(different) for different in found if different))
 
     def _as_before(self) -> list[str]:
-        """Return a note for what was computed as before version 14, and holds for less than it seems to."""
+        """Return a note for what a former version computed, and holds for less than it seems to."""
         notes = []
+        if rounded := sorted({self.dates[row["eid"]].isoformat() for row in self.results if _called_chance(row)}):
+            notes.append(
+                f"{', '.join(rounded)}: 'at chance' at p = {ALPHA:g}, which a former version took for more by "
+                "rounding. To compute them again: (schemas.NDCResult & {'eid': ..., 'ndc_params': ...}).delete()"
+            )
         if narrow := sorted(
             {one.target for one in self.settings if one.intervals == "test_trials" and one.n_bootstrap}
         ):
@@ -462,17 +466,8 @@ class _Stored:
 
     def _unreachable_q(self) -> list[str]:
         """Return a note if no single curve can have q <= 0.05: p has a smallest value, that of its shuffles."""
-        shuffles = [one.n_label_shuffles for one in self.settings if one.n_label_shuffles]
-        n_curves = self._n_judged()
-        if not shuffles or least_q(n_curves, min(shuffles)) <= ALPHA:
-            return []
-        needed = math.ceil(n_curves / ALPHA / (min(shuffles) + 1))
-        text = (
-            f"with {min(shuffles)} shuffles p is {1 / (min(shuffles) + 1):.3f} or more: a single clear curve of "
-            f"{n_curves} cannot reach q = {ALPHA}, {needed} together can; with n_label_shuffles="
-            f"{shuffles_needed(n_curves)} one could (shuffles that are done are kept)"
-        )
-        return [text]
+        text = unreachable_q(self._n_judged(), self.settings)
+        return [text] if text else []
 
     def _n_judged(self) -> int:
         """Return the number of curves with a p, over which q is adjusted."""
@@ -525,6 +520,24 @@ def machine_kinds(environments: Sequence[dict[str, Any]]) -> list[str]:
         blas = ", ".join(row["blas_kernels"])
         kinds.add(f"{row['cpu_name']}{without}, {blas}, numba {row['packages'].get('numba', 'unknown')}")
     return sorted(kinds)
+
+
+def unreachable_q(n_curves: int, settings: Iterable[NDCSettings]) -> str:
+    """Return a note if a single clear curve of so many with these settings cannot have q <= 0.05; "" if it can."""
+    least = min((one.n_label_shuffles for one in settings if one.n_label_shuffles), default=0)
+    if not least or significant(least_q(n_curves, least)):
+        return ""
+    return (
+        f"with {least} shuffles p is {1 / (least + 1):.3f} or more: a single clear curve of {n_curves} cannot reach "
+        f"q = {ALPHA}, {together_needed(n_curves, least)} together can; with n_label_shuffles="
+        f"{shuffles_needed(n_curves)} one could (shuffles that are done are kept)"
+    )
+
+
+def _called_chance(row: dict[str, Any]) -> bool:
+    """Return whether a former version called a curve at chance by rounding alone: its p is 0.05."""
+    p = row["p_curve"]
+    return row["verdict"] == "at chance" and p is not None and p > ALPHA and bool(significant(p))
 
 
 def _easy_null(settings: NDCSettings) -> list[str]:

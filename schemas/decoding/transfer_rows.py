@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.decoding import NDCSettings
-from pipeline.decoding.fits.families import ALPHA
+from pipeline.decoding.fits.families import ALPHA, significant
 from pipeline.decoding.fits.together import benjamini_hochberg
 from pipeline.decoding.transfer import TransferDecay, TransferScore, relative_transfer, transfer_decay
 from schemas.rows import number
@@ -99,7 +99,7 @@ def above_chance(rows: Sequence[Mapping[str, Any]], eids: Sequence[str], setting
     """
     own = {row["eid"]: row for row in rows if row["train_eid"] == row["eid"]}
     if (1 + settings.n_label_shuffles) * ALPHA >= 1:
-        return np.array([own[eid]["transfer_p"] <= ALPHA for eid in eids], dtype=bool)
+        return np.array([significant(own[eid]["transfer_p"]) for eid in eids], dtype=bool)
     chance = 0.0 if settings.of_numbers else 0.5
     return np.array([own[eid]["transfer_low"] > chance for eid in eids], dtype=bool)
 

@@ -10,6 +10,9 @@ import numpy as np
 
 from pipeline import responses
 from pipeline.decoding import benjamini_hochberg
+from pipeline.decoding.fits.families import ALPHA, significant
+from pipeline.decoding.fits.together import least_q, shuffles_needed, together_needed
+from pipeline.decoding.nulls import TARGETS
 from pipeline.errors import NotFoundError
 from pipeline.responses import SelectivitySettings, StabilitySettings
 from schemas.decoding.run import shared_set
@@ -126,8 +129,9 @@ class CellsRun:
     ----------
     eid : str
     cells : list of dict
-        A row for each ROI: eid, fov, roi, is_neuron, region, signal_to_noise, split_half, sparseness, and for each
-        target auroc, p and q (Benjamini and Hochberg over the listed cells) as ``auroc_choice``, ``auroc_p_choice`` ...
+        A row for each ROI: eid, fov, roi, is_neuron, region (with its layer), beryl (without), signal_to_noise,
+        split_half, sparseness, and for each target auroc, p and q (Benjamini and Hochberg over the listed cells) as
+        ``auroc_choice``, ``auroc_p_choice`` ...
     targets : list of dict
         Trials of each target by FOV: rows of CellResponse.Target.
     n_shuffles : int
@@ -138,6 +142,22 @@ class CellsRun:
     cells: list[dict[str, Any]]
     targets: list[dict[str, Any]]
     n_shuffles: int
+
+    @property
+    def notes(self) -> list[str]:
+        """A note on targets of which no cell is selective, where only many together could be, by their number."""
+        without: dict[int, list[str]] = {}
+        for target in TARGETS:
+            q = [cell[f"auroc_q_{target}"] for cell in self.cells if cell.get(f"auroc_q_{target}") is not None]
+            if q and not significant(min(q)) and not significant(least_q(len(q), self.n_shuffles)):
+                without.setdefault(len(q), []).append(target)
+        least = f"with {self.n_shuffles} null labels p is {1 / (self.n_shuffles + 1):.2g} or more"
+        return [
+            f"session {self.eid}: no cell is selective for {', '.join(names)}, but {least}, and "
+            f"{_too_few(n, together_needed(n, self.n_shuffles))} cannot reach q = {ALPHA}; with "
+            f"n_label_shuffles={shuffles_needed(n)} (--shuffles) a single clear one could"
+            for n, names in without.items()
+        ]
 
     @property
     def table(self) -> pd.DataFrame:
@@ -179,11 +199,12 @@ def run_cells(
     rois = ROI.proj("is_neuron", "region_id") & ("is_neuron" if neurons_only else True)
     rows = (CellResponse.Cell & key) * rois
     found = {(row["fov"], row["roi"]): row for row in rows.to_dicts(order_by="fov, roi")}
-    acronyms = _acronyms({row["region_id"] for row in found.values()})
+    acronyms, beryl = (_names(column, {row["region_id"] for row in found.values()}) for column in ("acronym", "beryl"))
     cells = {
         place: {
             "eid": eid, "fov": row["fov"], "roi": row["roi"], "is_neuron": bool(row["is_neuron"]),
             "region": acronyms.get(row["region_id"], "unknown"),
+            "beryl": beryl.get(row["region_id"], "unknown"),
             **{name: row[name] for name in ("signal_to_noise", "split_half", "sparseness")},
         }
         for place, row in found.items()
@@ -193,9 +214,10 @@ def run_cells(
     return CellsRun(eid, list(cells.values()), targets, settings.n_label_shuffles)
 
 
-def _acronyms(region_ids: set[int | None]) -> dict[int, str]:
+def _names(column: str, region_ids: set[int | None]) -> dict[int, str]:
+    """Return the names of regions by id, in a column of BrainRegion."""
     known = [{"region_id": int(one)} for one in region_ids if one is not None]
-    return {row["region_id"]: row["acronym"] for row in (BrainRegion & known).to_dicts()} if known else {}
+    return {row["region_id"]: row[column] for row in (BrainRegion & known).to_dicts()} if known else {}
 
 
 def _add_selectivity(cells: dict[tuple[int, int], dict[str, Any]], rows: list[dict[str, Any]]) -> None:
@@ -208,6 +230,11 @@ def _add_selectivity(cells: dict[tuple[int, int], dict[str, Any]], rows: list[di
                 f"auroc_{target}": row["auroc"], f"auroc_p_{target}": row["auroc_p"],
                 f"auroc_q_{target}": None if np.isnan(q) else float(q),
             }  # fmt: skip
+
+
+def _too_few(n: int, needed: int) -> str:
+    """Return which numbers of n cells cannot be selective, where so many are needed."""
+    return f"fewer than {needed} cells of {n}" if needed <= n else f"even all {n} cells"
 
 
 @dataclass

@@ -16,9 +16,11 @@ import meso
 import schemas
 from drawing.choices import choice_model
 from pipeline import export
+from pipeline.responses import SelectivitySettings
 from populate_scripts.cli.group import main
 from schemas.decoding.cohorts import compare_mice
 from schemas.labels import LabelSet
+from schemas.responses.run import run_cells
 from schemas.session import trials_of
 from schemas.setup import views
 from schemas.tracking import TrackingRun
@@ -117,7 +119,8 @@ def frames(run: Any, eids: list[str]) -> dict[str, pd.DataFrame]:
         "curves": run.table, "pairs": pairs.table, "transfer": moved.table, "stability": stable.table,
         "stability by gap": stable.by_gap, "means of mice": pd.DataFrame(mice.means),
         "slopes of mice": pd.DataFrame(mice.slopes),
-        "trial-type means": meso.trial_type_means(eids[0]), "cells": meso.cell_responses(eids[0], n_label_shuffles=2),
+        "trial-type means": meso.trial_type_means(eids[0]),
+        "cells": run_cells(eids[0], settings=SelectivitySettings(n_label_shuffles=2)).table,
         "model of choice": pd.DataFrame(choice_model(eids[0]).rows()),
         "sets": pd.DataFrame([one.as_row() for one in meso.best_sets("SP999", [2])]),
         "tracking runs": pd.DataFrame(TrackingRun().to_dicts()).loc[:, ["subject", "tracking_run"]],

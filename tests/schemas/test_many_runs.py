@@ -186,6 +186,15 @@ def test_q_of_pairs_is_over_all_curves(pairs):
 
 
 @pytest.mark.one_backend  # numbers, of rows that other tests read on both
+def test_one_number_of_shuffles_that_would_do_is_said_of_all_pairs(pairs):
+    """q is over the six curves of the table: 6 / (S + 1) is 0.05 with 119 shuffles, 120 are said."""
+    assert len(pairs.table) == 6
+    (note,) = [note for note in pairs.notes() if "cannot reach q" in note]
+    assert "a single clear curve of 6 cannot" in note and "n_label_shuffles=120 " in note
+    assert pairs.table["q_least"].tolist() == pytest.approx([6 / 10] * 6)
+
+
+@pytest.mark.one_backend  # numbers, of rows that other tests read on both
 def test_a_pair_that_fails_is_named_and_stops_no_other(tracked, demo_sessions):
     def ask(eids):
         if demo_sessions[1] in eids and demo_sessions[2] in eids:

@@ -479,6 +479,24 @@ def test_drift_that_grows_from_day_to_day_is_noted(ndc):
     assert f"2% of a cell's variance on {first}, 40% on {last}" in note and "trial_shuffled=True" in note
 
 
+def test_a_curve_that_rounding_alone_put_at_chance_is_named(ndc):
+    """A former version took 3 * 0.05 / 3 for more than 0.05."""
+    row = ndc.curves["choice"][0]
+    key, before = result_key(row), {name: row[name] for name in ("p_curve", "verdict")}
+    params = [one.ndc_params for one in ndc.targets]
+
+    def said(p: float) -> list[str]:
+        schemas.NDCResult.update1({**key, "p_curve": p, "verdict": "at chance"})
+        return [note for note in stored_run(ndc.session_set, params).notes if "by rounding" in note]
+
+    try:
+        (note,) = said(3 * 0.05 / 3)
+        assert note.startswith(f"{row['session_date']}: 'at chance' at p = 0.05") and "delete()" in note
+        assert said(0.0501) == []
+    finally:
+        schemas.NDCResult.update1({**key, **before})
+
+
 @pytest.mark.one_backend  # words and numbers
 def test_a_family_says_if_a_single_clear_curve_cannot_reach_q(ndc, demo_sessions, tracking, capsys):
     """The smallest p of S shuffles is 1 / (S + 1); scipy adjusts it among curves that are at chance."""

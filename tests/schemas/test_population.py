@@ -6,14 +6,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from scipy.stats import nct
 from scipy.stats import t as student
 from support.more_mice import another_mouse, forget_mouse
 
 import schemas
 from drawing.screen import print_mice, print_power
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.fits.power import slope_error, trend_power
 from pipeline.errors import DataError
-from schemas.decoding.cohorts import compare_mice, power_of_trends
+from schemas.decoding.cohorts import Power, compare_mice, power_of_trends
 from schemas.decoding.run import NDCRun, run_ndc
 from schemas.rows import content_key
 from schemas.tracking import TrackingRun
@@ -167,6 +169,55 @@ def test_power_is_that_of_the_stored_scatter(mice, run, capsys):
     assert "mice for 80%" in capsys.readouterr().out
     with pytest.raises(DataError, match="is not known for 'block'"):
         power_of_trends(mice.subjects, question="block")
+
+
+@pytest.fixture
+def two_analyses(mice, run, demo_sessions) -> Iterator[str]:
+    """Other settings on one more day for a mouse of two days; and for SP999 on its own days. Returns that mouse."""
+    tracking = TrackingRun.register("SP999")
+    other = NDCSettings("stimulus", **{**SMALL, "r": 7})
+    as_asked = run_ndc(demo_sessions[:2], tracking, [NDCSettings("stimulus", **SMALL)])
+    more_days = run_ndc(demo_sessions[:3], tracking, [other])
+    run_ndc(demo_sessions, tracking, [other])
+    for one in (as_asked, more_days):
+        another_mouse("mouse C", one.session_set, lambda scores, day: np.clip(scores - 0.01 * day, 0, 1))
+    yield "mouse C"
+    forget_mouse("mouse C")
+    (schemas.NDCParams & {"ndc_params": more_days.targets[0].ndc_params}).delete()
+    (schemas.NDCTask & as_asked.session_set).delete()
+
+
+def test_settings_that_all_mice_have_are_compared_and_found_by_a_plain_question(mice, run, two_analyses, capsys):
+    found = compare_mice(["SP999", "mouse A", two_analyses])
+    n_mice = {row["question_name"]: row["n_mice"] for row in found.means if row["quantity"] == "score"}
+    assert n_mice == {"feedback": 2, "stimulus (r=6)": 3, "stimulus (r=7)": 1}
+    row = next(r for r in found.means if (r["question_name"], r["quantity"]) == ("stimulus (r=6)", "score"))
+    assert row["mean_low"] is not None
+    (note,) = found.notes
+    assert note.startswith("mouse C: its 2 sessions with the settings that most mice have") and "--session-set" in note
+    power = power_of_trends(mice.subjects, question="stimulus", quantity="score", days=[4, 16], slope=-0.01)
+    assert (power.question, power.n_mice) == ("stimulus (r=6)", 3)
+    assert power_of_trends(["SP999"], question="stimulus (r=7", quantity="score").question == "stimulus (r=7)"
+    with pytest.raises(
+        DataError, match=r"several settings answer 'stimulus'.*'stimulus \(r=6\)' \(1 mouse\).*--question"
+    ):
+        power_of_trends(["SP999"], question="stimulus", quantity="score")
+    with pytest.raises(DataError, match=r"is not known for 'block'.*--question"):
+        power_of_trends(["SP999"], question="block", quantity="score")
+
+
+def test_power_says_why_three_mice_can_have_less_than_one(capsys):
+    """Student's t by scipy: over three mice it asks for 4.3 standard errors that are 1.73 times as small."""
+    error = slope_error(0.5, 16)
+    away = 0.15 / error
+    one, three = (nct.sf(student.ppf(0.975, df), df, z) for df, z in ((14, away), (2, away * np.sqrt(3))))
+    rows = [{"n_days": 16, "power_1_mouse": trend_power(0.15, 0.5, 16), "mice_needed": 3,
+             **{f"power_{n}_mice": trend_power(0.15, 0.5, 16, n_mice=n) for n in (3, 5, 10)}}]  # fmt: skip
+    assert (rows[0]["power_1_mouse"], rows[0]["power_3_mice"]) == pytest.approx((one, three), abs=1e-6)
+    assert three < one
+    print_power(Power("choice", "code_k", 0.15, 1.0, 0.8, 0.5, 0.1, 0.0, 3, rows))
+    said = " ".join(capsys.readouterr().out.split())
+    assert "3 mice have less power than one with 16 days: Student's t has 2 degrees of freedom over 3 mice, 14" in said
 
 
 def test_the_key_of_a_cohort_is_that_of_its_members(mice, run):

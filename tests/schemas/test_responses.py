@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 import meso
 import schemas
+from drawing.responses import cell_summary
 from pipeline.decoding import EVENTS, NDCSettings, target_labels
 from pipeline.errors import DataError, NotFoundError
 from pipeline.responses import MEASURES, DayResponses, SelectivitySettings, StabilitySettings, WindowSet, stability
@@ -133,6 +135,26 @@ def test_planted_cells_are_more_selective_than_others(cells, demo_truth, demo_se
     assert np.median([distance[place] for place in planted]) > 3 * np.median(others)
     p = {(c["fov"], c["roi"]): c["auroc_p_feedback"] for c in cells.cells}
     assert np.median([p[place] for place in planted]) < 0.01 < 0.2 < np.median([p[place] for place in set(p) - planted])
+
+
+@pytest.mark.one_backend  # words and numbers
+def test_few_null_labels_for_many_cells_are_said(cells, demo_sessions, tmp_path):
+    """q by its definition: with 200 labels 538 cells have q = 0.05 if 54 of them have the least p, 1 / 201."""
+    known = [cell for cell in cells.cells if cell["auroc_q_block"] is not None]
+    n = len(known)
+    assert min(cell["auroc_q_block"] for cell in known) > 0.05
+    needed = next(m for m in range(1, n + 1) if n / 201 / m <= 0.05)
+    (note,) = [note for note in cells.notes if "block" in note]
+    assert f"fewer than {needed} cells of {n} cannot reach q = 0.05" in note and f"={20 * n} (--shuffles)" in note
+    with pytest.warns(UserWarning, match=f"fewer than {needed} cells of {n}"):
+        table = meso.cell_responses(demo_sessions[0], n_label_shuffles=200)
+    rows = cell_summary(cells)
+    assert (
+        {row["region"] for row in rows}
+        == set(table["beryl"])
+        == set((schemas.BrainRegion & [{"acronym": one} for one in set(table["region"])]).to_arrays("beryl"))
+    )
+    assert replace(cells, n_shuffles=20 * n).notes == []
 
 
 @pytest.mark.one_backend  # numbers, of rows that other tests read on both

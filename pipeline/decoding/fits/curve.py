@@ -10,7 +10,6 @@ import numpy as np
 import scipy
 
 from pipeline.decoding.fits.families import (
-    ALPHA,
     MAX_EXTRAPOLATION,
     MAX_HELD_OUT_ERROR,
     MIN_KS,
@@ -20,6 +19,7 @@ from pipeline.decoding.fits.families import (
     estimates,
     family_curve,
     fit,
+    significant,
 )
 from pipeline.decoding.fits.k_star import k_halves, k_reaching, k_stars, rising
 from pipeline.decoding.fits.together import benjamini_hochberg
@@ -313,7 +313,9 @@ def fit_curve(
         "k_star": int(stars[0]) if np.isfinite(stars[0]) else -1,
         "k_star_censored": "right" if np.isinf(stars[0]) else "left" if stars[0] == ks[0] else "",
     }  # fmt: skip
-    if known["chance_p"] > ALPHA or np.max(mean) <= chance:  # no asymptote above chance
+    # NaN: nothing says that the curve is at chance
+    at_chance = np.isfinite(known["chance_p"]) and not significant(known["chance_p"])
+    if at_chance or np.max(mean) <= chance:  # no asymptote above chance
         return CurveFit(**known, verdict="at chance")
     if len(ks) < MIN_KS:
         return CurveFit(**known)

@@ -36,13 +36,37 @@ MAX_HELD_OUT_ERROR = 0.03
 HELD_OUT_TIE = 1e-6
 #: Scores are clipped to this and to 1 minus this before d' is computed, which is infinite at 1.
 SCORE_MAX = 0.999
-#: Intervals are of 1 - ALPHA.
+#: Intervals are of 1 - ALPHA; p and q are compared with it by `significant`.
 ALPHA = 0.05
+#: Differences between a p and ALPHA that are rounding alone, relative to it: p is a ratio of whole numbers.
+ROUNDING = 1e-9
 #: The nonlinear parameter (tau, or 1/epsilon) is searched on a grid of so many values, then in so many rounds, each
 #: with so many values between the neighbours of the best one.
 N_THETAS, REFINE_ROUNDS, REFINE_THETAS = 48, 4, 9
 #: A fit is trusted up to this many times the largest measured k; larger numbers of neurons are reported as infinite.
 MAX_EXTRAPOLATION = 10.0
+
+
+def significant(p: Any) -> Any:
+    """Return whether p, or q, is at most 0.05, where it may be above by rounding alone.
+
+    p is (1 + #) / (1 + S), and times a number of tests over a rank: 3 * 0.05 / 3 is 0.05000000000000001.
+
+    Parameters
+    ----------
+    p : float or array of float
+        NaN is not significant.
+
+    Returns
+    -------
+    bool, or bool of the shape of `p`
+
+    Examples
+    --------
+    >>> bool(significant(3 * 0.05 / 3)), bool(significant(0.0501)), significant(np.array([0.05, np.nan])).tolist()
+    (True, False, [True, False])
+    """
+    return np.asarray(p, dtype=np.float64)[()] <= ALPHA * (1 + ROUNDING)
 
 
 def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric: str = "auc") -> np.ndarray:

@@ -79,9 +79,9 @@ def trend_power(
     if error == 0:
         return float(slope != 0)
     away, limit = abs(slope) / error, float(scipy.special.stdtrit(free, 1 - ALPHA / 2))
-    # scipy's nct gives NaN far from the centre, where the power is 1
-    found = float(scipy.stats.nct.sf(limit, free, away) + scipy.stats.nct.cdf(-limit, free, away))
-    return found if np.isfinite(found) else 1.0
+    found, other = scipy.stats.nct.sf(limit, free, away), scipy.stats.nct.cdf(-limit, free, away)
+    # scipy's nct gives NaN far from the centre: of the other side, which then counts nothing, first
+    return float(found + np.nan_to_num(other)) if np.isfinite(found) else 1.0
 
 
 def mice_needed(

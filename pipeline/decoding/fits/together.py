@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.decoding.fits.families import ALPHA
+from pipeline.decoding.fits.families import ALPHA, ROUNDING
 from pipeline.decoding.fits.k_star import k_stars
 from pipeline.errors import ArgumentError
 
@@ -84,6 +84,8 @@ def benjamini_hochberg(p: Any) -> np.ndarray:
         raise ArgumentError(f"p must lie between 0 and 1, not {known[(known < 0) | (known > 1)][:3].tolist()}")
     order = np.argsort(known)
     raised = known[order] * len(known) / np.arange(1, len(known) + 1)
+    # 0.05 is 0.05, and not more by rounding: whoever reads a stored q compares it with 0.05
+    raised = np.where(np.isclose(raised, ALPHA, rtol=ROUNDING, atol=0), ALPHA, raised)
     q = np.empty(len(known))
     # the step-up rule: q is the smallest p m / rank of this and all larger p
     q[order] = np.minimum(np.minimum.accumulate(raised[::-1])[::-1], 1)
@@ -111,6 +113,17 @@ def least_q(n_curves: int, n_shuffles: int) -> float:
     (0.119, 0.05, 1.0)
     """
     return min(n_curves / (n_shuffles + 1), 1.0)
+
+
+def together_needed(n_tests: int, n_shuffles: int) -> int:
+    """Return how many tests must have the least p of S shuffles for a q of 0.05, where all others are at chance.
+
+    Examples
+    --------
+    >>> together_needed(12, 40), together_needed(12, 239), together_needed(538, 200)
+    (6, 1, 54)
+    """
+    return math.ceil(n_tests / ALPHA / (n_shuffles + 1))
 
 
 def shuffles_needed(n_curves: int) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
+from itertools import product
 from statistics import NormalDist
 
 import numpy as np
@@ -14,7 +16,7 @@ from sklearn.isotonic import isotonic_regression
 
 from pipeline.decoding import NDCCurve
 from pipeline.decoding.fits.curve import MAX_EXTRAPOLATION, VERDICTS, fit_curve
-from pipeline.decoding.fits.families import FAMILIES, family_curve
+from pipeline.decoding.fits.families import FAMILIES, family_curve, significant
 from pipeline.decoding.fits.k_star import k_halves, k_reaching, rising
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import log_k_slope
@@ -349,6 +351,29 @@ def test_chance_is_left_as_often_as_it_should():
         fit = fit_curve(KS, 0.5 + 0.03 * z[:, None], p_values=stats.norm.sf(z))
         found.append(fit.verdict != "at chance")
     assert np.mean(found) <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 200)
+
+
+@pytest.mark.parametrize("n", [3, 6, 7, 12])
+def test_the_least_p_of_19_shuffles_is_not_at_chance(n):
+    """All ks beat all 19 shuffles: Simes' p is 1/20 exactly, as whole numbers say."""
+    assert n * Fraction(1, 20) / n == Fraction(5, 100)
+    ks = 2 ** np.arange(n)
+    scores = 0.97 - 0.4 / ks[:, None] + 0.01 * np.random.default_rng(3).normal(size=(n, 30))
+    fit = fit_curve(ks, scores, p_values=np.full(n, 1 / 20))
+    assert fit.verdict != "at chance"
+    assert fit.chance_p == 0.05
+
+
+def test_q_is_at_most_a_twentieth_where_whole_numbers_say_so():
+    """n tests of which r have p = m / S1 and the others 1: q is m n / (S1 r), which rounding must not make more."""
+    for s1, n, r in product((20, 60, 100, 240, 441, 1000), range(1, 60), range(1, 60)):
+        m, rest = divmod(s1 * r, 20 * n)
+        if r <= n and m and not rest:
+            q = benjamini_hochberg([m / s1] * r + [1.0] * (n - r))[0]
+            assert q <= 0.05 and significant(q) and q == pytest.approx(0.05, rel=1e-12)
+    beyond = np.nextafter(0.05, 1) + 1e-6
+    assert not significant(beyond) and benjamini_hochberg([beyond])[0] == beyond
+    assert significant(np.array([0.05, 3 * 0.05 / 3, 0.06, np.nan])).tolist() == [True, True, False, False]
 
 
 def test_p_values_decide_about_chance_where_there_are_some():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import linregress
+from scipy.stats import chi2, linregress, norm
+from scipy.stats import t as student
 
 from pipeline.decoding import mice_trend
 from pipeline.decoding.fits.power import days_needed, mice_needed, slope_error, trend_power
@@ -38,6 +39,15 @@ def test_power_of_one_mouse_is_the_share_of_simulated_mice_that_are_found(n_days
     found = sum(linregress(days, 0.2 * days + 0.6 * rng.normal(size=n_days)).pvalue <= 0.05 for _ in range(N))
     expected = trend_power(0.2, 0.6, n_days)
     assert abs(found / N - expected) < 3 * np.sqrt(expected * (1 - expected) / N) + 0.005
+
+
+def test_power_of_three_mice_is_not_1_where_the_other_side_is_unknown():
+    """scipy's distribution of the other side is NaN here. The power as a mean over the scatter of three mice."""
+    away, limit = 0.15 * np.sqrt(3) / slope_error(0.5, 16), student.ppf(0.975, 2)
+    scatter = np.sqrt(chi2.ppf((np.arange(4000) + 0.5) / 4000, 2) / 2)
+    expected = np.mean(norm.sf(limit * scatter - away) + norm.cdf(-limit * scatter - away))
+    assert expected < 0.99
+    assert trend_power(0.15, 0.5, 16, n_mice=3) == pytest.approx(expected, abs=1e-4)
 
 
 def test_numbers_needed_are_the_first_that_suffice():
