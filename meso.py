@@ -38,7 +38,15 @@ from pipeline.errors import (
     NotFoundError,
     OutOfRangeError,
 )
-from pipeline.settings.curves import EVENT_TIMES, TARGETS, curve_settings, each_region, own_targets, preset
+from pipeline.settings.curves import (
+    EVENT_TIMES,
+    TARGETS,
+    check_own_name,
+    curve_settings,
+    each_region,
+    own_targets,
+    preset,
+)
 from pipeline.settings.signals import SignalSettings
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
@@ -971,6 +979,8 @@ def _own_labels(targets: Sequence[str], labels: Mapping[str, Any], eids: Sequenc
     from schemas.ready_labels import keys_of
     from schemas.session import trials_of
 
+    for name in labels:
+        check_own_name(name)
     if unused := sorted(set(labels) - set(targets)):
         raise ArgumentError(f"labels are given for {', '.join(unused)}, which is not among the targets")
     for name, values in labels.items():

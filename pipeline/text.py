@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +31,18 @@ def printable(text: object) -> str:
     SP\x1b[2J072
     """
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def meant(name: str, known: Iterable[str], n: int = 3) -> list[str]:
+    """Return those of the known names that are most like a name, whatever its case, the most similar first.
+
+    Examples
+    --------
+    >>> meant("sp027", ["SP072", "SP999", "KM01"])
+    ['SP072']
+    """
+    by_lower = {one.lower(): one for one in sorted(known, reverse=True)}
+    return [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=n, cutoff=0.7)]
 
 
 def p_text(p: float | None, n_shuffles: int | None = None, name: str = "p") -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,6 +60,14 @@ LONGEST = 500
 
 _COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 _SUMS, _PRODUCTS = {ast.Add: "+", ast.Sub: "-"}, {ast.Mult: "*", ast.Div: "/"}
+#: Operators of other languages, and what is written here.
+_MEANT = (
+    (r"&&?", "and"), (r"\|\|?", "or"), (r"\b(?!and\b)(?i:and)\b", "and"), (r"\b(?!or\b)(?i:or)\b", "or"),
+    (r"\b(?!not\b)(?i:not)\b", "not"), (r"=<", "<="), (r"=>", ">="), (r"<>", "!="), (r"!(?!=)", "not"),
+    (r"(?<![<>=!])=(?![=<>])", "=="),
+)  # fmt: skip
+#: How a text ends that is not complete.
+_OPEN_END = re.compile(r"(\b(?:and|or|not|in)|not\s+in|[<>=!]=|[-+*/<>])$")
 #: How strongly an operator binds; what binds less than its place needs is put in parentheses.
 _OR, _AND, _NOT, _COMPARISON, _SUM, _PRODUCT, _SIGN, _ATOM = range(8)
 
@@ -140,9 +149,20 @@ def _parsed(text: str) -> ast.expr:
             warnings.simplefilter("ignore")
             return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        raise ArgumentError(f"it cannot be read at character {error.offset}: {error.msg}") from None
+        raise ArgumentError(_unreadable(text.strip(), error)) from None
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise ArgumentError(f"it cannot be read: {error}") from None
+
+
+def _unreadable(text: str, error: SyntaxError) -> str:
+    """Return where a text cannot be read, and what to write instead."""
+    if end := _OPEN_END.search(text):
+        return f"it cannot be read at its end: something is missing after {end[0]!r}"
+    where = f"it cannot be read at character {error.offset}" if error.offset else "it cannot be read at its end"
+    for pattern, word in _MEANT:
+        if found := re.search(pattern, text):
+            return f"{where}: write {word} instead of {found[0]}"
+    return f"{where}: {error.msg}"
 
 
 def _truth(node: ast.expr) -> tuple[str, int]:

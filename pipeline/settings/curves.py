@@ -152,7 +152,9 @@ def check_own_name(name: str) -> None:
     ArgumentError
         It is that of a target, or not a name.
     """
-    if not isinstance(name, str) or not OWN_NAME.fullmatch(name) or name in EVENTS:
+    if isinstance(name, str) and name in EVENTS:
+        raise ArgumentError(f"{name!r} is the name of a target that needs no labels: give the labels another name")
+    if not isinstance(name, str) or not OWN_NAME.fullmatch(name):
         raise ArgumentError(
             f"labels are named by up to 16 of a to z, 0 to 9 and _, not beginning with a digit, and not "
             f"{', '.join(EVENTS)}; not {name!r}"

@@ -228,6 +228,7 @@ def test_a_function_of_the_trials_labels_each_session(demo_sessions, without_lab
         ({"mine": {"00000000": [1, 0]}}, "not registered"),
         ({"mine": {}}, "are of no session"),
         ({"other": {}, "mine": {}}, "labels are given for other, which is not among the targets"),
+        ({"choice": {}}, "'choice' is the name of a target that needs no labels: give the labels another name"),
         (None, "'mine' is no target .*Add some with: meso labels add FILE"),
     ],
     ids=lambda value: str(value)[:30],
@@ -236,6 +237,19 @@ def test_wrong_labels_store_nothing(demo_sessions, without_labels, labels, messa
     with pytest.raises(meso.MesoError, match=message):
         meso.neuron_dropping_curves_cached(demo_sessions[:2], ["mine"], labels=labels, **LABELLED)
     assert len(schemas.LabelSet()) == 0
+
+
+def test_labels_that_are_not_there_cannot_be_dropped(demo_sessions, meso_command, without_labels):
+    odd = {eid: meso.trial_columns(eid)["index"] % 2 for eid in demo_sessions[:1]}
+    for name, words in (("nope", "found labels of no name). 'meso labels' lists them"),):
+        assert words in meso_command("labels", "drop", name).stderr
+    schemas.LabelSet.add("parity", odd)
+    for name, do in (("nope", "'meso labels' lists them"), ("party", "Did you mean parity?")):
+        done = meso_command("labels", "drop", name, "--yes")
+        assert done.returncode == 1
+        assert f"there are no labels '{name}' (found labels parity). {do}" in done.stderr
+        assert "Add some" not in done.stderr
+    assert len(schemas.LabelSet()) == 1
 
 
 def test_labels_from_a_file_are_listed_decoded_and_dropped(planted, meso_command, tmp_path, without_labels):
