@@ -33,16 +33,24 @@ def printable(text: object) -> str:
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
 
 
-def meant(name: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """Return those of the known names that are most like a name, whatever its case, the most similar first.
+def did_you_mean(name: str, known: Iterable[str], least: float = 0.7) -> str:
+    """Return a question about the known names that are most like a name, whatever its case, or '' if none is.
+
+    Parameters
+    ----------
+    name : str
+    known : iterable of str
+    least : float
+        Similarity, 0 to 1, as of ``difflib.SequenceMatcher.ratio``.
 
     Examples
     --------
-    >>> meant("sp027", ["SP072", "SP999", "KM01"])
-    ['SP072']
+    >>> did_you_mean("sp027", ["SP072", "SP999", "KM01"]), did_you_mean("x", ["SP072"])
+    ('Did you mean SP072? ', '')
     """
     by_lower = {one.lower(): one for one in sorted(known, reverse=True)}
-    return [by_lower[one] for one in difflib.get_close_matches(name.lower(), by_lower, n=n, cutoff=0.7)]
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=least)
+    return f"Did you mean {' or '.join(by_lower[one] for one in near)}? " if near else ""
 
 
 def p_text(p: float | None, n_shuffles: int | None = None, name: str = "p") -> str:

@@ -14,7 +14,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.own_labels import are_numbers, checked_labels
 from pipeline.errors import ArgumentError, DataError, NotFoundError
 from pipeline.settings.curves import CLASS_METRICS, EVENTS, NUMBER_METRICS, check_own_name
-from pipeline.text import meant
+from pipeline.text import did_you_mean
 from schemas.cascade import WholeDelete
 from schemas.provenance import now
 from schemas.rows import content_key
@@ -130,12 +130,11 @@ class LabelSet(WholeDelete, dj.Manual):
         rows = cls.proj("label_name", "labelled_at").to_dicts(order_by="labelled_at")
         latest = {row["label_name"]: row["label_set"] for row in rows}
         if missing := sorted(set(names) - set(latest)):
-            near = meant(missing[0], [*EVENTS, *latest])
             raise NotFoundError(
                 f"{missing[0]!r} is no target", expected=f"{', '.join(EVENTS)}, or the name of labels of your own",
                 found=f"labels {', '.join(sorted(latest)) or 'of no name'} in the database",
-                do=(f"Did you mean {' or '.join(near)}? " if near else "")
-                + "Add some with: meso labels add FILE, or in Python with labels={...}",
+                do=f"{did_you_mean(missing[0], [*EVENTS, *latest])}"
+                "Add some with: meso labels add FILE, or in Python with labels={...}",
             )  # fmt: skip
         return {name: latest[name] for name in names}
 
@@ -151,10 +150,9 @@ class LabelSet(WholeDelete, dj.Manual):
         found = cls & {"label_name": name}
         if not found:
             known = sorted(set(cls.to_arrays("label_name")))
-            near = meant(name, known)
             raise NotFoundError(
                 f"there are no labels {name!r}", found=f"labels {', '.join(known) or 'of no name'}",
-                do=f"Did you mean {' or '.join(near)}?" if near else "'meso labels' lists them",
+                do=f"{did_you_mean(name, known)}'meso labels' lists them",
             )  # fmt: skip
         return found
 
