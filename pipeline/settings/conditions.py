@@ -112,6 +112,17 @@ class Condition:
         return tuple(whole.values) if isinstance(whole, ast.BoolOp) and isinstance(whole.op, ast.And) else (whole,)
 
     @property
+    def clause_texts(self) -> tuple[str, ...]:
+        """The clauses as text.
+
+        Examples
+        --------
+        >>> Condition.parse("correct and (side == left or contrast == 0)").clause_texts
+        ('contrast == 0 or side == 1', 'correct')
+        """
+        return tuple(map(ast.unparse, self.clauses))
+
+    @property
     def columns(self) -> frozenset[str]:
         """The names of the columns in it."""
         named = {node.id for node in ast.walk(_parsed(self.text)) if isinstance(node, ast.Name)}
@@ -138,6 +149,11 @@ def columns_in(text: str) -> frozenset[str]:
 def n_clauses(text: str) -> int:
     """Return the number of clauses of a condition; 0 for ''."""
     return len(Condition(text).clauses) if text else 0
+
+
+def clauses_in(text: str) -> tuple[str, ...]:
+    """Return the clauses of a condition as text; none for ''."""
+    return Condition(text).clause_texts if text else ()
 
 
 def _parsed(text: str) -> ast.expr:
