@@ -37,8 +37,17 @@ from pipeline.errors import (
     MesoError,
     NotFoundError,
     OutOfRangeError,
+    SettingsError,
 )
-from pipeline.settings.curves import EVENT_TIMES, TARGETS, curve_settings, each_region, own_targets, preset
+from pipeline.settings.curves import (
+    EVENT_TIMES,
+    TARGETS,
+    check_own_name,
+    curve_settings,
+    each_region,
+    own_targets,
+    preset,
+)
 from pipeline.settings.signals import SignalSettings
 from pipeline.signals.resampling import common_frames, resample
 from pipeline.signals.selection import Rows, chosen_rows
@@ -87,6 +96,7 @@ __all__ = [
     "MesoError",
     "NotFoundError",
     "OutOfRangeError",
+    "SettingsError",
     "best_sets",
     "cell_responses",
     "curves_of_mice",
@@ -189,7 +199,7 @@ def load_or_embed(
     # usually everything is in the database: one statement
     if asked or not_empty([unread_fovs(eid), Embedding & {"eid": eid, **EmbeddingParams.key_of(settings)}]) != [1]:
         settings = _embedded(eid, settings)
-    _warn_of_failures(eid)
+    _warn_of_failures(eid, settings)
     with unchanged(eid, schemas.FOV, *([Signal] if asked else [])):
         return _loaded(eid, settings, restrict, scan_line_column, asked)
 
@@ -340,10 +350,18 @@ def _warn_of_kinds(eid: str, signal: np.ndarray) -> None:
         warnings.warn(f"session {eid}: FOVs hold different signals ({', '.join(kinds)}); see 'signal'", stacklevel=3)
 
 
-def _warn_of_failures(eid: str) -> None:
-    """Warn of each job of the session that has failed: its FOV is missing in the result."""
+def _warn_of_failures(eid: str, settings: EmbeddingSettings) -> None:
+    """Warn of each job that has failed of the session, or of its embedding with these settings: it lacks in the result.
+
+    A requested signal that is not there is an error of its own.
+    """
+    from schemas.embedding import EmbeddingParams
+
     tables = (schemas.FOV, schemas.Recording, schemas.ROI, schemas.Activity, schemas.Embedding)
+    params = EmbeddingParams.key_of(settings)
     for failure in errors_of(tables, {"eid": eid}):
+        if failure["table"] == "Embedding" and (settings.signal or not params.items() <= failure["key"].items()):
+            continue
         warnings.warn(f"{failure['table']}: {failure['message']}", stacklevel=3)
 
 
@@ -846,6 +864,8 @@ def neuron_dropping_curves_cached(
     ------
     DataError
         Fewer than two sessions can be used, they are of several subjects, or they were read with different signals.
+    SettingsError
+        No trial of any session meets the condition ``trials``, or the window is longer than the trials of each.
     ArgumentError, ArgumentTypeError
         A setting, ``eids`` or ``idx_map_override`` is not what it should be; the message names it.
     """
@@ -971,6 +991,8 @@ def _own_labels(targets: Sequence[str], labels: Mapping[str, Any], eids: Sequenc
     from schemas.ready_labels import keys_of
     from schemas.session import trials_of
 
+    for name in labels:
+        check_own_name(name)
     if unused := sorted(set(labels) - set(targets)):
         raise ArgumentError(f"labels are given for {', '.join(unused)}, which is not among the targets")
     for name, values in labels.items():
@@ -1402,6 +1424,8 @@ def transfer(
     ------
     DataError
         Fewer than two sessions can be used, they are of several subjects, or they were read with different signals.
+    SettingsError
+        No trial of any session meets the condition ``trials``, or the window is longer than the trials of each.
     ArgumentError, ArgumentTypeError
         A setting or ``eids`` is not what it should be; the message names it.
     """
@@ -1458,6 +1482,7 @@ def best_sets(
     *,
     min_trials: int | None = None,
     protocol: str | None = None,
+    trials: str = "",
     tag: str | None = None,
     filter_neurons: bool = True,
     min_cell_probability: float | None = None,
@@ -1479,6 +1504,8 @@ def best_sets(
         Only sessions with at least as many trials.
     protocol : str, optional
         Only sessions whose task protocol has this word, such as 'biased'.
+    trials : str, optional
+        Condition such as 'contrast > 0.1 and correct': ``min_trials``, by default 1, counts only trials that meet it.
     tag : str, optional
         Only sessions with this tag.
     filter_neurons, min_cell_probability, min_silhouette, tracking_run
@@ -1497,22 +1524,27 @@ def best_sets(
     ------
     DataError
         The subject has no such session, or no tracked cells.
+    ArgumentError
+        ``trials`` is not a condition.
 
     Warns
     -----
     UserWarning
-        A session is left out; the message gives the reason.
+        A session is left out, or there are fewer sessions than each of the sizes; the message gives the reason.
     """
     from schemas.decoding import sets
 
     schemas.activate()
+    eids, sizes = sessions_of(subject=subject, tag=tag), list(sizes)
     found, reasons = sets.best_sets(
-        sessions_of(subject=subject, tag=tag), sizes, min_trials=min_trials, protocol=protocol, n_each=n_each,
+        eids, sizes, min_trials=min_trials, protocol=protocol, trials=trials, n_each=n_each,
         tracking_run=tracking_run, neurons_only=filter_neurons, min_cell_probability=min_cell_probability,
         min_silhouette=min_silhouette,
     )  # fmt: skip
     for eid, reason in reasons.items():
         warnings.warn(f"session {eid} is left out: {reason}", stacklevel=2)
+    if not found and sizes:
+        warnings.warn(sets.why_none(sizes, len(eids) - len(reasons)), stacklevel=2)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console
@@ -11,9 +12,10 @@ from rich.markup import escape
 from drawing.tables import cell_text, table_of
 from pipeline.decoding.fits.mice import MIN_MICE
 from pipeline.decoding.fits.power import MOST_MICE
+from pipeline.errors import SettingsError
 from pipeline.text import METRICS, p_text, printable
 from schemas.decoding.cohorts import MiceRun, Power
-from schemas.decoding.results import NDCRun, TargetRun
+from schemas.decoding.results import Failure, NDCRun, TargetRun
 from schemas.decoding.rows import p_of
 
 #: Headings of a table of curves, by column of ``shown_result``.
@@ -23,6 +25,13 @@ TITLES = {
 }  # fmt: skip
 #: Terminals at least this many characters wide get session ids in full, others their first 8 characters.
 FULL_ID_WIDTH = 120
+#: What to do about failures.
+RETRY = "After fixing the cause, run 'meso retry' to clear the failures, then run this again"
+
+
+def may_be_retried(failures: Iterable[Failure]) -> bool:
+    """Return whether a failure could be gone after a retry: not one of these settings with the data as they are."""
+    return any(not one.message.startswith(f"{SettingsError.__name__}:") for one in failures)
 
 
 def print_run(run: NDCRun) -> None:
@@ -47,8 +56,8 @@ def print_run(run: NDCRun) -> None:
     # each once: targets may share a failure
     for text in dict.fromkeys([*run.notes, *run.failure_lines()]):
         console.print(f"[yellow]![/yellow] {escape(printable(text))}")
-    if run.failures:
-        console.print("After fixing the cause, run 'meso retry' to clear the failures, then run this again")
+    if may_be_retried(run.failures):
+        console.print(RETRY)
 
 
 def _on_screen(row: dict[str, Any], width: int, n_minority: int | None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 
-from drawing.screen import FULL_ID_WIDTH
+from drawing.screen import FULL_ID_WIDTH, RETRY, may_be_retried
 from drawing.tables import table_of
 from pipeline import figures
 from pipeline.decoding.fits.families import significant
@@ -99,8 +99,8 @@ def print_transfer(run: TransferRun) -> None:
             console.print("no q and no decay: sessions of the set have no result yet (meso populate)")
     for text in dict.fromkeys([*run.notes, *run.failure_lines()]):
         console.print(f"[yellow]![/yellow] {escape(printable(text))}")
-    if run.failures:
-        console.print("After fixing the cause, run 'meso retry' to clear the failures, then run this again")
+    if may_be_retried(run.failures):
+        console.print(RETRY)
 
 
 def _matrix_rows(target: TargetTransfer) -> list[dict[str, Any]]:

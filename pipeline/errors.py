@@ -5,6 +5,7 @@
       ArgumentError (ValueError)      a function was called with a wrong value
         ArgumentTypeError (TypeError)
       DataError                       data cannot be used
+        SettingsError                 data, as they are, give no result with these settings
         NotFoundError                 data are not in the database
           OutOfRangeError (IndexError)
         DamagedError                  stored data are damaged or lost
@@ -26,6 +27,7 @@ __all__ = [
     "MesoError",
     "NotFoundError",
     "OutOfRangeError",
+    "SettingsError",
 ]
 
 
@@ -89,6 +91,10 @@ class DataError(MesoError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.__class__, self.__dict__.copy())
+
+
+class SettingsError(DataError):
+    """Data, as they are, give no result with these settings: only other settings, or other data, help."""
 
 
 class NotFoundError(DataError):

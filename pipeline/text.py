@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -29,6 +31,26 @@ def printable(text: object) -> str:
     SP\x1b[2J072
     """
     return CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), str(text))
+
+
+def did_you_mean(name: str, known: Iterable[str], least: float = 0.7) -> str:
+    """Return a question about the known names that are most like a name, whatever its case, or '' if none is.
+
+    Parameters
+    ----------
+    name : str
+    known : iterable of str
+    least : float
+        Similarity, 0 to 1, as of ``difflib.SequenceMatcher.ratio``.
+
+    Examples
+    --------
+    >>> did_you_mean("sp027", ["SP072", "SP999", "KM01"]), did_you_mean("x", ["SP072"])
+    ('Did you mean SP072? ', '')
+    """
+    by_lower = {one.lower(): one for one in sorted(known, reverse=True)}
+    near = difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=least)
+    return f"Did you mean {' or '.join(by_lower[one] for one in near)}? " if near else ""
 
 
 def p_text(p: float | None, n_shuffles: int | None = None, name: str = "p") -> str:

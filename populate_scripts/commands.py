@@ -168,8 +168,7 @@ def drop_labels(name: str) -> None:
 
 def _of_labels(name: str) -> tuple[LabelSet, NDCParams]:
     """Return the labels of a name, former ones too, and the settings of their curves."""
-    LabelSet.named([name])  # raises if there are none
-    labels = LabelSet & {"label_name": name}
+    labels = LabelSet.of_name(name)
     return labels, NDCParams & [{"labels": one} for one in labels.to_arrays("label_set")]
 
 

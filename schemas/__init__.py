@@ -28,6 +28,7 @@ with quick_import.without_garbage_collection():
         MesoError,
         NotFoundError,
         OutOfRangeError,
+        SettingsError,
     )
     from schemas.behavior import ChoiceModel
     from schemas.days.tables import DaysParams, SharedEmbedding, SharedEmbeddingTask
@@ -119,6 +120,7 @@ __all__ = [
     "Session",
     "SessionSet",
     "SessionTag",
+    "SettingsError",
     "SharedCells",
     "SharedEmbedding",
     "SharedEmbeddingTask",

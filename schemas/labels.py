@@ -14,6 +14,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.own_labels import are_numbers, checked_labels
 from pipeline.errors import ArgumentError, DataError, NotFoundError
 from pipeline.settings.curves import CLASS_METRICS, EVENTS, NUMBER_METRICS, check_own_name
+from pipeline.text import did_you_mean
 from schemas.cascade import WholeDelete
 from schemas.provenance import now
 from schemas.rows import content_key
@@ -132,9 +133,28 @@ class LabelSet(WholeDelete, dj.Manual):
             raise NotFoundError(
                 f"{missing[0]!r} is no target", expected=f"{', '.join(EVENTS)}, or the name of labels of your own",
                 found=f"labels {', '.join(sorted(latest)) or 'of no name'} in the database",
-                do="Add some with: meso labels add FILE, or in Python with labels={...}",
+                do=f"{did_you_mean(missing[0], [*EVENTS, *latest])}"
+                "Add some with: meso labels add FILE, or in Python with labels={...}",
             )  # fmt: skip
         return {name: latest[name] for name in names}
+
+    @classmethod
+    def of_name(cls, name: str) -> LabelSet:
+        """Return the labels of a name, former ones too.
+
+        Raises
+        ------
+        NotFoundError
+            There are none.
+        """
+        found = cls & {"label_name": name}
+        if not found:
+            known = sorted(set(cls.to_arrays("label_name")))
+            raise NotFoundError(
+                f"there are no labels {name!r}", found=f"labels {', '.join(known) or 'of no name'}",
+                do=f"{did_you_mean(name, known)}'meso labels' lists them",
+            )  # fmt: skip
+        return found
 
     @classmethod
     def of_session(cls, label_set: str, eid: str, trials: Mapping[str, np.ndarray]) -> np.ndarray:

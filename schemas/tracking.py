@@ -187,6 +187,12 @@ class TrackingRun(WholeDelete, dj.Manual):
 
 def _all_uid_files(subject: str, uid_root: str | None) -> list[dict[str, Any]]:
     """Return ``_uid_files``, of which there must be some."""
+    if uid_root and not Path(uid_root).is_dir():
+        raise DataError(
+            f"there is no folder {uid_root}", dataset=tracking.UIDS, expected="the root of a tree of UIDs of cells",
+            do="Correct the path, or copy a tree there first: "
+            f"meso track {subject} --uid-root {uid_root} --mirror ADDRESS",
+        )  # fmt: skip
     files = list(_uid_files(subject, uid_root))
     if not files:
         raise DataError(

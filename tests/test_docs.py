@@ -137,6 +137,14 @@ def test_targets_of_links_exist():
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_first_page_links_all_others_of_its_parts():
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text())["nav"]
+    parts = {name: pages for part in nav for name, pages in part.items()}
+    text = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+    pages = [page for name in ("Start", "Science") for entry in parts[name] for page in entry.values()]
+    assert [page for page in pages if page != "index.md" and f"({page})" not in text] == []
+
+
 def test_every_command_is_documented():
     text = "\n".join(page.read_text() for page in [*PAGES, ROOT / "CONTRIBUTING.md"])
     for name, command in main.commands.items():

@@ -16,7 +16,7 @@ from datajoint.declare import compile_attribute
 
 import meso
 from pipeline.decoding import NDCSettings
-from pipeline.settings.curves import CHANCE, curve_settings, with_beyond
+from pipeline.settings.curves import CHANCE, curve_settings, why_not_beyond, with_beyond
 from pipeline.settings.records import Choice, Several, Whole, columns_of, documented, setting, settings_in
 from populate_scripts.cli import main
 from populate_scripts.cli.curves import ndc
@@ -125,6 +125,14 @@ def test_the_command_asks_for_the_choice_beyond_the_stimulus_too_where_it_can_be
     for text in ("--metric accuracy", "--curve-axis trials", "--null permute", "--beyond stimulus"):
         alone = from_command_line(f"--target choice {text}")
         assert with_beyond(alone) == alone
+
+
+def test_a_choice_that_is_not_decoded_beyond_the_stimulus_too_is_noted():
+    for text in ("--target choice --target stimulus", "--target choice --beyond stimulus", "--target block"):
+        assert why_not_beyond(from_command_line(text)) == []
+    (asked,) = curve_settings(["choice"], trials="correct")
+    (note,) = why_not_beyond([asked, asked])
+    assert note.startswith("the choice is not decoded beyond the stimulus: ") and "correct" in note
 
 
 def test_every_setting_is_tested_here():

@@ -6,14 +6,14 @@ Arrays are (n,) for a session, or (S, n) for S simulated sessions with the trial
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.behavior.task import stimulus
 from pipeline.errors import DataError
-from pipeline.settings.conditions import COLUMNS, Condition
+from pipeline.settings.conditions import COLUMNS, Condition, clauses_in, columns_in
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 #: For each trial whether something is true, and whether it is false: neither where a value is missing.
 Truth = tuple[Array, Array]
+#: So many different values of a column are all named.
+FEW = 9
 
 
 def columns_table(trials: Mapping[str, Array]) -> pd.DataFrame:
@@ -77,6 +79,45 @@ def first_failed(condition: str, trials: Mapping[str, Array]) -> Array:
             is_true = _truth(clause, trials)[0]
             failed = np.where((failed == 0) & ~is_true, number, failed)
     return failed
+
+
+def impossible(condition: str, sessions: Sequence[Mapping[str, Array]]) -> str | None:
+    """Return why no trial of any of the sessions meets a condition, with the values that there are; None if one does.
+
+    Parameters
+    ----------
+    condition : str
+        In its canonical form; not ''.
+    sessions : sequence of mapping of ALF attribute to (n,) float64
+
+    Examples
+    --------
+    >>> trials = {"contrastLeft": np.array([0.25, np.nan]), "contrastRight": np.array([np.nan, 1.0])}
+    >>> impossible("contrast > 3", [trials | {"choice": np.array([1.0, -1.0])}])
+    'contrast > 3: contrast is 0.25, 1'
+    """
+    if any((first_failed(condition, trials) == 0).any() for trials in sessions):
+        return None
+    clauses = [clause for clause in clauses_in(condition)
+               if not any((first_failed(clause, trials) == 0).any() for trials in sessions)]  # fmt: skip
+    if not clauses:
+        return f"{condition}, although some meet each of its clauses"
+    return "; ".join(
+        f"{clause}: {' and '.join(_values(name, sessions) for name in sorted(columns_in(clause)))}"
+        if columns_in(clause) else clause
+        for clause in clauses
+    )  # fmt: skip
+
+
+def _values(name: str, sessions: Sequence[Mapping[str, Array]]) -> str:
+    """Return in words which values a column has: each if they are few, or from which to which."""
+    values = np.concatenate([trial_column(name, trials) for trials in sessions])
+    known = np.unique(values[np.isfinite(values)])
+    if not len(known):
+        return f"{name} has no value"
+    if len(known) <= FEW:
+        return f"{name} is {', '.join(f'{value:g}' for value in known)}"
+    return f"{name} is {known[0]:.4g} to {known[-1]:.4g}"
 
 
 # --------------------------------------------------------------------------------------------------------- columns

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.demo.behavior import Behaviour, Day
-from pipeline.demo.truth import ACTIVE, N_LAGS, Cells, Layout, Params
+from pipeline.demo.truth import ACTIVE, N_LAGS, N_LINES, Cells, Layout, Params
 
 _FRAME_PERIOD = 0.1969  # s, 5.08 Hz, as in IBL mesoscope sessions
 
@@ -20,6 +20,12 @@ _BOUT_GAP = 20.0  # s between the two imaging bouts of the last day
 
 
 _SECOND_BOUT = 60.0  # s, length of the second bout
+
+
+_NEUROPIL, _WAVE_SIZE = 100.0, 6.0  # detector units; small, so that dF/F has the codes of the fluorescence
+
+
+_N_WAVES, _WAVE_WIDTH, _WAVE_TAU = 12, 90.0, 2.0  # width in pixels, time constant in s
 
 
 _AMPLITUDE = {"choice": 2.5, "feedback": 2.5, "stimulus": 2.5, "block": 0.4}  # response, in single events per frame
@@ -155,6 +161,27 @@ def make_traces(rng: np.random.Generator, events: np.ndarray, is_cell: np.ndarra
     noise = rng.standard_normal((n_rois, n_frames), dtype=np.float32)
     deconvolved = np.maximum(gain * (events + np.float32(0.5) * (noise - np.float32(0.5))), 0)
     return fluorescence.astype(np.float32), deconvolved.astype(np.float32)
+
+
+def make_neuropil(rng: np.random.Generator, positions: np.ndarray, n_frames: int) -> np.ndarray:
+    """Return the neuropil around each ROI, (N, T) float32 in detector units: slow waves that neighbours share.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+    positions : (N, 2) int
+        Row and column in the image, pixels.
+    n_frames : int
+    """
+    from scipy.signal import lfilter
+
+    centres = rng.uniform(0, N_LINES, (_N_WAVES, 2))
+    distance = np.linalg.norm(positions[:, None] - centres, axis=2)
+    share = np.exp(-0.5 * (distance / _WAVE_WIDTH) ** 2)
+    keep = np.exp(-_FRAME_PERIOD / _WAVE_TAU)
+    waves = lfilter([np.sqrt(1 - keep**2)], [1, -keep], rng.standard_normal((_N_WAVES, n_frames)), axis=1)
+    neuropil: np.ndarray = (_NEUROPIL + _WAVE_SIZE * share @ waves).astype(np.float32)
+    return neuropil
 
 
 def fov_delay(params: Params, fov: int) -> float:

@@ -33,7 +33,15 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.demo.activity import LINE_PERIOD, fov_delay, frame_clock, make_drives, make_events, make_traces
+from pipeline.demo.activity import (
+    LINE_PERIOD,
+    fov_delay,
+    frame_clock,
+    make_drives,
+    make_events,
+    make_neuropil,
+    make_traces,
+)
 from pipeline.demo.behavior import Behaviour, Day, make_behaviour
 from pipeline.demo.truth import (
     AREAS,
@@ -43,6 +51,7 @@ from pipeline.demo.truth import (
     NAMESPACE,
     ROOT_ID,
     UM_PER_PIXEL,
+    WITHOUT_NEUROPIL,
     Cells,
     Cohort,
     DemoTruth,
@@ -56,6 +65,7 @@ from pipeline.demo.truth import (
     make_truth,
     uuids,
     write_marker,
+    written_version,
 )
 
 LAB, SUBJECT, NUMBER = "demolab", "SP999", 1
@@ -80,7 +90,7 @@ def write_demo_repository(
     ----------
     root : path
         A folder that is missing, empty, or holds a demo of the same parameters. A complete demo is not written again,
-        an interrupted one, or one of a former version, is.
+        an interrupted one, or one of a former version, is. To one without neuropil only that is added.
     seed : int
         The same seed and parameters give the same bytes.
     n_days, n_fovs, n_trials : int
@@ -104,6 +114,11 @@ def write_demo_repository(
     check_params(params)
     truth = existing_truth(root, params)
     if truth is not None:
+        if written_version(root) in WITHOUT_NEUROPIL:
+            for number, date in enumerate(dates(n_days)):
+                _write_neuropil(root / LAB / "Subjects" / SUBJECT / date / f"{NUMBER:03d}", params, number)
+            write_one_tables(root)
+            write_marker(root, params, truth)
         return truth
     root.mkdir(parents=True, exist_ok=True)
     write_marker(root, params, None)  # before the data: an interrupted demo is recognised and written again
@@ -215,6 +230,7 @@ def write_session(folder: Path, params: Params, cohort: Cohort, number: int) -> 
         _write_rois(path, day, fov, layout)
         _write_tracking(path, params.rng(9, number, fov), cells, layout)
         rows[fov] = _shared_rows(layout, cells)
+    _write_neuropil(folder, params, number)
     return rows
 
 
@@ -243,6 +259,14 @@ def _write_activity(path: Path, day: Day, fov: int, cells: Cells, layout: Layout
     np.save(path / "mpciStack.timeshift.npy", np.arange(N_LINES) * LINE_PERIOD)
     np.save(path / "mpci.ROIActivityF.npy", fluorescence.T)
     np.save(path / "mpci.ROIActivityDeconvolved.npy", deconvolved.T)
+
+
+def _write_neuropil(folder: Path, params: Params, number: int) -> None:
+    """Write the neuropil beside the fluorescence of each FOV of a day, from the files that are there."""
+    for fov, path in enumerate(sorted((folder / "alf").glob("FOV_*"))):
+        positions = np.load(path / "mpciROIs.stackPos.npy")[:, :2]
+        neuropil = make_neuropil(params.rng(10, number, fov), positions, len(np.load(path / "mpci.times.npy")))
+        np.save(path / "mpci.ROINeuropilActivityF.npy", neuropil.T)
 
 
 def _write_rois(path: Path, day: Day, fov: int, layout: Layout) -> None:

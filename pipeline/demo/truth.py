@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-VERSION = 3  # raise it when the same parameters give different bytes
+VERSION = 4  # raise it when the same parameters give different bytes
 
 
 REPLACED = (2,)  # versions that wrote files of the same names, or fewer, so that they can be written over
+
+
+WITHOUT_NEUROPIL = (3,)  # versions that differ in this only, so that it is added to what they wrote
 
 
 MARKER = "demo_repository.json"
@@ -215,12 +218,20 @@ def existing_truth(root: Path, params: Params) -> DemoTruth | None:
     wanted = {"version": VERSION, "parameters": asdict(params)}
     if found.get("version") in REPLACED and found.get("parameters") == wanted["parameters"]:
         return None
+    if found.get("version") in WITHOUT_NEUROPIL:
+        found["version"] = VERSION
     if {key: found.get(key) for key in wanted} != wanted:
         raise ConfigError(
             f"{root} holds another demo repository (expected {wanted}, found version {found.get('version')}, "
             f"parameters {found.get('parameters')}). Give another folder, or delete this one."
         )
     return _truth_from_json(root, found["truth"]) if found["truth"] else None
+
+
+def written_version(root: Path) -> int:
+    """Return the version that a marker names."""
+    version: int = json.loads((root / MARKER).read_text(encoding="utf-8"))["version"]
+    return version
 
 
 def write_marker(root: Path, params: Params, truth: DemoTruth | None) -> None:

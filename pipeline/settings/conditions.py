@@ -19,6 +19,7 @@ from __future__ import annotations
 import ast
 import difflib
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -59,6 +60,14 @@ LONGEST = 500
 
 _COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 _SUMS, _PRODUCTS = {ast.Add: "+", ast.Sub: "-"}, {ast.Mult: "*", ast.Div: "/"}
+#: Operators of other languages, and what is written here.
+_MEANT = (
+    (r"&&?", "and"), (r"\|\|?", "or"), (r"\b(?!and\b)(?i:and)\b", "and"), (r"\b(?!or\b)(?i:or)\b", "or"),
+    (r"\b(?!not\b)(?i:not)\b", "not"), (r"=<", "<="), (r"=>", ">="), (r"<>", "!="), (r"!(?!=)", "not"),
+    (r"(?<![<>=!])=(?![=<>])", "=="),
+)  # fmt: skip
+#: How a text ends that is not complete.
+_OPEN_END = re.compile(r"(\b(?:and|or|not|in)|not\s+in|[<>=!]=|[-+*/<>])$")
 #: How strongly an operator binds; what binds less than its place needs is put in parentheses.
 _OR, _AND, _NOT, _COMPARISON, _SUM, _PRODUCT, _SIGN, _ATOM = range(8)
 
@@ -103,6 +112,17 @@ class Condition:
         return tuple(whole.values) if isinstance(whole, ast.BoolOp) and isinstance(whole.op, ast.And) else (whole,)
 
     @property
+    def clause_texts(self) -> tuple[str, ...]:
+        """The clauses as text.
+
+        Examples
+        --------
+        >>> Condition.parse("correct and (side == left or contrast == 0)").clause_texts
+        ('contrast == 0 or side == 1', 'correct')
+        """
+        return tuple(map(ast.unparse, self.clauses))
+
+    @property
     def columns(self) -> frozenset[str]:
         """The names of the columns in it."""
         named = {node.id for node in ast.walk(_parsed(self.text)) if isinstance(node, ast.Name)}
@@ -131,6 +151,11 @@ def n_clauses(text: str) -> int:
     return len(Condition(text).clauses) if text else 0
 
 
+def clauses_in(text: str) -> tuple[str, ...]:
+    """Return the clauses of a condition as text; none for ''."""
+    return Condition(text).clause_texts if text else ()
+
+
 def _parsed(text: str) -> ast.expr:
     """Return the tree of a text; raise ArgumentError if Python cannot parse it."""
     if len(text) > LONGEST:
@@ -140,9 +165,20 @@ def _parsed(text: str) -> ast.expr:
             warnings.simplefilter("ignore")
             return ast.parse(text.strip(), mode="eval").body
     except SyntaxError as error:
-        raise ArgumentError(f"it cannot be read at character {error.offset}: {error.msg}") from None
+        raise ArgumentError(_unreadable(text.strip(), error)) from None
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise ArgumentError(f"it cannot be read: {error}") from None
+
+
+def _unreadable(text: str, error: SyntaxError) -> str:
+    """Return where a text cannot be read, and what to write instead."""
+    if end := _OPEN_END.search(text):
+        return f"it cannot be read at its end: something is missing after {end[0]!r}"
+    where = f"it cannot be read at character {error.offset}" if error.offset else "it cannot be read at its end"
+    for pattern, word in _MEANT:
+        if found := re.search(pattern, text):
+            return f"{where}: write {word} instead of {found[0]}"
+    return f"{where}: {error.msg}"
 
 
 def _truth(node: ast.expr) -> tuple[str, int]:

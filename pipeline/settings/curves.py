@@ -7,7 +7,7 @@ entries in the docstring and in ``docs/reference/settings.md`` (``make pages``) 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
@@ -152,7 +152,9 @@ def check_own_name(name: str) -> None:
     ArgumentError
         It is that of a target, or not a name.
     """
-    if not isinstance(name, str) or not OWN_NAME.fullmatch(name) or name in EVENTS:
+    if isinstance(name, str) and name in EVENTS:
+        raise ArgumentError(f"{name!r} is the name of a target that needs no labels: give the labels another name")
+    if not isinstance(name, str) or not OWN_NAME.fullmatch(name):
         raise ArgumentError(
             f"labels are named by up to 16 of a to z, 0 to 9 and _, not beginning with a digit, and not "
             f"{', '.join(EVENTS)}; not {name!r}"
@@ -188,7 +190,7 @@ class NDCSettings:
     target: str = setting(
         Target(tuple(EVENTS)), group=TRIALS, sql="varchar(16)", comment="choice, feedback, stimulus, block or own",
         help="What is decoded: choice (left or right), feedback (reward or error), side of the stimulus, block, or the "
-        "name of labels of your own.",
+        "name of labels of your own; or the numbers reaction_time, or wheel_speed (in the window).",
     )
     event: str = setting(
         Choice(("", *EVENT_TIMES)), "", group=TRIALS, sql="varchar(64)", comment="ALF trials attribute",
@@ -712,6 +714,9 @@ def each_region(by_region: Any) -> tuple[str, ...]:
 def with_beyond(settings: Sequence[NDCSettings]) -> list[NDCSettings]:
     """Return settings, those of the choice followed by the same beyond the stimulus, where they allow it.
 
+    A null of one's own, accuracies, curves over trials or conditions on the choice have no counterpart within strata:
+    see ``why_not_beyond``.
+
     Parameters
     ----------
     settings : sequence of NDCSettings
@@ -720,10 +725,21 @@ def with_beyond(settings: Sequence[NDCSettings]) -> list[NDCSettings]:
     for one in settings:
         found.append(one)
         if one.target == "choice" and one.beyond == "none":
-            # a null of one's own, accuracies, or curves over trials have no counterpart within strata
             with suppress(ArgumentError):
                 found.append(replace(one, beyond="stimulus"))
     return found
+
+
+def why_not_beyond(settings: Iterable[NDCSettings]) -> list[str]:
+    """Return a note for each choice that ``with_beyond`` does not also decode beyond the stimulus."""
+    reasons = []
+    for one in settings:
+        if one.target == "choice" and one.beyond == "none":
+            try:
+                replace(one, beyond="stimulus")
+            except ArgumentError as error:
+                reasons.append(f"the choice is not decoded beyond the stimulus: {error}")
+    return list(dict.fromkeys(reasons))
 
 
 def _by_name(words: Mapping[str, Any]) -> dict[str, Any]:

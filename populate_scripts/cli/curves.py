@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pipeline.settings.curves import CELLS, DECODER, PRESETS, TRIALS, NDCSettings, preset, with_beyond
+from pipeline.settings.curves import CELLS, DECODER, PRESETS, TRIALS, NDCSettings, preset, why_not_beyond, with_beyond
+from pipeline.settings.records import settings_in
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
     Asked,
@@ -29,6 +31,7 @@ from populate_scripts.cli.options import (
 )
 from populate_scripts.cli.settings import (
     SettingsCommand,
+    SettingType,
     in_group,
     options_of,
     settings_asked_for,
@@ -91,6 +94,11 @@ PROTOCOL: dict[str, Any] = {"help": "Only sessions whose task protocol has this 
 )
 @click.option("--min-trials", **MIN_TRIALS)
 @click.option("--protocol", **PROTOCOL)
+@click.option(
+    "--trials", type=SettingType(next(one for one in settings_in(NDCSettings) if one.name == "trials")), default="",
+    metavar="CONDITION", help="--min-trials, by default 1, counts only trials for which a condition is true, such as "
+    "'contrast > 0.1 and correct'.",
+)  # fmt: skip
 @click.option("--tag", help="Only sessions with this tag: see 'meso tag'.")
 @click.option("--min-cell-probability", type=float, help="A cell counts only where its probability is as high.")
 @click.option("--min-silhouette", type=float, help="A cell counts only where its cluster silhouette is as high.")
@@ -99,8 +107,8 @@ PROTOCOL: dict[str, Any] = {"help": "Only sessions whose task protocol has this 
 @click.option("--csv", "csv", type=click.Path(path_type=Path, dir_okay=False), help="Write the table to this file.")
 @as_json
 def sets(
-    subject: str, sizes: str, min_trials: int | None, protocol: str | None, tag: str | None, csv: Path | None,
-    as_json: bool, **given: Any,
+    subject: str, sizes: str, min_trials: int | None, protocol: str | None, trials: str, tag: str | None,
+    csv: Path | None, as_json: bool, **given: Any,
 ) -> None:  # fmt: skip
     """Find the sets of sessions of SUBJECT that share most cells.
 
@@ -109,16 +117,18 @@ def sets(
 
     \b
     meso sets SP072 --size 4-10 --min-trials 400 --protocol biased
+    meso sets SP072 --size 4-10 --min-trials 200 --trials "contrast > 0.1 and correct"
     meso sets SP072 --size 8 --tag canonical --min-silhouette 0.2 --json
     """
     from pipeline.reading.names import SHORTEST
     from populate_scripts.commands import write_sets
-    from schemas.decoding.sets import best_sets
+    from schemas.decoding.sets import best_sets, why_none
 
     numbers = sizes_in(sizes)
     activate()
+    eids = Asked((), subject, tag).ids()
     found, reasons = best_sets(
-        Asked((), subject, tag).ids(), numbers, min_trials=min_trials, protocol=protocol, progress=not as_json, **given
+        eids, numbers, min_trials=min_trials, protocol=protocol, trials=trials, progress=not as_json, **given
     )
     print_failures([f"session {eid} is left out: {reason}" for eid, reason in reasons.items()])
     rows = [one.as_row() for one in found]
@@ -130,12 +140,13 @@ def sets(
         f" --{name.replace('_', '-')} {given[name]:g}" for name in ("min_cell_probability", "min_silhouette")
         if given[name] is not None
     )  # fmt: skip
+    rule += f" --trials {shlex.quote(trials)}" if trials else ""
     for one in [] if as_json else found:
         echo(f"{one.size} sessions share {one.n_shared} cells: {', '.join(map(str, one.dates))}")
         # a line to copy; on a screen a table would be cut
         echo(f"    meso ndc {' '.join(eid[:SHORTEST] for eid in one.eids)}{rule}")
     if not found:
-        print_failures(["no set of this size shares a cell"])
+        print_failures([why_none(numbers, len(eids) - len(reasons))])
     sys.exit(0 if found else 1)
 
 
@@ -218,11 +229,12 @@ def ndc(
     if not (asked or names):
         raise click.UsageError("Name session ids, or --subject or --tag or --subjects")
     settings = settings_asked_for(with_own_labels(given), by_region=regions)
+    not_beyond = why_not_beyond(settings) if given["beyond"] is None else []
     if given["beyond"] is None:
         settings = with_beyond(settings)
     cells = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     chosen = {"best": best, "min_trials": min_trials, "protocol": protocol}
-    notes = [preset(given["settings"]).note] if given["settings"] else []
+    notes = [*([preset(given["settings"]).note] if given["settings"] else []), *not_beyond]
     activate()
     eids = [eid for name in names for eid in Asked((), name, asked.tag).ids()] or asked.of_subject().ids()
     settings = with_labels(settings, eids)

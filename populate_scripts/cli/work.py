@@ -62,6 +62,8 @@ def scan(subjects: tuple[str, ...], project: str | None, cache_dir: Path | None,
     found, odd = run(open_one(cache_dir or one_cache_dir()), subjects, project)
     rows = [one.as_row() for one in found]
     print_failures([f"session {eid}: {error}" for eid, error in odd.items()])
+    without = [name for name in subjects if name not in {one.subject for one in found}]
+    print_failures([f"ONE has no session of {name} with imaging" for name in without])
     if not as_json:
         rows = [_scan_row(one) for one in found]
     print_rows(rows, as_json, "ONE has no such session with imaging")

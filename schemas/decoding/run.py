@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
 from schemas.decoding.populations import n_cells_inside
+from schemas.decoding.possible import check_possible
 from schemas.decoding.results import Failure, NDCRun, TargetRun, stored_run
 from schemas.decoding.same_signal import check_same_signal
 from schemas.decoding.tables import NDCComparison, NDCFamily, NDCParams, NDCResult, NDCTask, TrialFeatures
@@ -63,6 +64,8 @@ def run_ndc(
     DataError
         There are fewer than two sessions, a session is of another subject, no cell, or none of one of the regions, is
         in all sessions, or the sessions were read with different signals and the settings name none.
+    SettingsError
+        No trial of any session meets a condition on the trials, or no session has trials as long as a window.
     """
     if len(set(eids)) < 2:
         raise DataError(
@@ -87,6 +90,7 @@ def _run_once(
 ) -> tuple[NDCRun, list[str]]:  # fmt: skip
     """Do what ``run_ndc`` does, once; return also what other workers have not finished."""
     fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
+    check_possible(eids, settings)
     session_set, failed = shared_set(eids, run, progress=progress, **rule)
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
     settings = _of_each_region(session_set, settings, by_region) if len(by_region) else settings

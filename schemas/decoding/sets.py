@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pipeline.behavior.trial_columns import first_failed
 from pipeline.errors import DataError
+from pipeline.settings.conditions import Condition
 from pipeline.tracking.subsets import best_subsets
 from schemas.decoding.run import match_cells
 from schemas.imaging.tables import FOV, ROI
 from schemas.queries.cells import presence
 from schemas.queries.errors import errors_of
 from schemas.queries.tracking_runs import tracking_run_of_sessions
-from schemas.session import Behavior, Session
+from schemas.session import Behavior, Session, trials_of
 from schemas.work.filling import fill
 
 
@@ -52,7 +54,7 @@ class BestSet:
 
 
 def usable(
-    eids: Sequence[str], *, min_trials: int | None = None, protocol: str | None = None
+    eids: Sequence[str], *, min_trials: int | None = None, protocol: str | None = None, trials: str = ""
 ) -> tuple[list[str], dict[str, str]]:  # fmt: skip
     """Return those of registered sessions that have enough trials and the protocol, and the reasons for the others.
 
@@ -65,7 +67,17 @@ def usable(
         Least number of trials of the session.
     protocol : str, optional
         Part of the task protocol, such as 'biased', in upper or lower case.
+    trials : str
+        Condition: only trials that meet it are counted, and a session has one or more; by default all.
+
+    Raises
+    ------
+    ArgumentError
+        The text is not a condition.
     """
+    condition = Condition.parse(trials).text if trials.strip() else ""
+    if condition and min_trials is None:
+        min_trials = 1
     reasons: dict[str, str] = {}
     keys = [{"eid": eid} for eid in eids]
     if protocol is not None:
@@ -79,14 +91,16 @@ def usable(
         for eid in eids:
             if eid not in n_trials:
                 reasons.setdefault(eid, errors.get(eid, "its trials are not read yet"))
-            elif n_trials[eid] < min_trials:
-                reasons.setdefault(eid, f"it has {n_trials[eid]} trials")
+                continue
+            n = int((first_failed(condition, trials_of(eid)) == 0).sum()) if condition else n_trials[eid]
+            if n < min_trials:
+                reasons.setdefault(eid, f"it has {n} trials{condition and f' with {condition}'}")
     return [eid for eid in eids if eid not in reasons], reasons
 
 
 def best_sets(
     eids: Sequence[str], sizes: Iterable[int], *, min_trials: int | None = None, protocol: str | None = None,
-    tracking_run: str | None = None, n_each: int = 1, progress: bool = False, **rule: Any,
+    trials: str = "", tracking_run: str | None = None, n_each: int = 1, progress: bool = False, **rule: Any,
 ) -> tuple[list[BestSet], dict[str, str]]:  # fmt: skip
     """Return the sets of sessions that share most cells, exactly, and the reasons for sessions that are left out.
 
@@ -98,7 +112,7 @@ def best_sets(
         Registered sessions of one subject, of which to choose.
     sizes : iterable of int
         Numbers of sessions of a set.
-    min_trials, protocol
+    min_trials, protocol, trials
         As for ``usable``.
     tracking_run : str, optional
         Start of the hash of a tracking run; by default the latest.
@@ -122,7 +136,7 @@ def best_sets(
         No session meets the criteria, or has tracked cells.
     """
     rule = {"neurons_only": True, "min_cell_probability": None, "min_silhouette": None, **rule}
-    chosen, reasons = usable(eids, min_trials=min_trials, protocol=protocol)
+    chosen, reasons = usable(eids, min_trials=min_trials, protocol=protocol, trials=trials)
     if not chosen:
         raise DataError("no session meets the criteria", do=listed(reasons) or None)
     fill([FOV, ROI], [{"eid": eid} for eid in chosen], progress=progress)
@@ -171,15 +185,22 @@ def chosen_sessions(
     found, reasons = best_sets(eids, [best], min_trials=min_trials, protocol=protocol, **options)
     if not found:
         raise DataError(
-            f"no {best} of the sessions share a cell", found=f"{len(eids) - len(reasons)} sessions",
-            do=listed(reasons) or "'meso sets' shows which fewer do",
-        )  # fmt: skip
+            f"no set of {best} sessions: {why_none([best], len(eids) - len(reasons))}",
+            do=listed(reasons) or "'meso sets' shows sets of fewer",
+        )
     (one,) = found
     n, dates = len(eids) - len(reasons), ", ".join(map(str, one.dates))
     return list(one.eids), [
         *_notes(reasons),
         f"the {best} of {n} sessions that share most cells, {one.n_shared}: {dates}",
     ]
+
+
+def why_none(sizes: Iterable[int], n_sessions: int) -> str:
+    """Return why no set of any of the sizes was found among so many sessions."""
+    if min(sizes) > n_sessions:
+        return f"there {'is 1 session' if n_sessions == 1 else f'are {n_sessions} sessions'} to choose from"
+    return "no set of this size shares a cell"
 
 
 def listed(reasons: Mapping[str, str]) -> str:

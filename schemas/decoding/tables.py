@@ -35,12 +35,13 @@ from pipeline.decoding.transfer import (
     scaled_day,
 )
 from pipeline.decoding.trials import labelled
-from pipeline.errors import ArgumentError, DataError
-from pipeline.settings.conditions import n_clauses
+from pipeline.errors import ArgumentError, DataError, SettingsError
+from pipeline.settings.conditions import clauses_in, n_clauses
 from pipeline.settings.records import columns_of
 from schemas.cascade import Cascade, WholeDelete
 from schemas.decoding.over_mice import MouseTrends, population_rows
 from schemas.decoding.populations import population, regions_within, signal_of
+from schemas.decoding.possible import trial_interval, window_length
 from schemas.decoding.rows import (
     curve_rows,
     day_trends,
@@ -374,10 +375,9 @@ def _offset_of_first_roi(eid: str, fov: int, scan_line_column: int) -> float:
 
 def _check_window(eid: str, settings: NDCSettings, events: np.ndarray) -> None:
     """Refuse windows that are longer than the time from event to event (n,), before activity is read."""
-    known = events[np.isfinite(events)]
-    length = (settings.win_end or 0) - (settings.win_start or 0)
-    if len(known) > 1 and length > (interval := np.median(np.diff(known))):
-        raise DataError(
+    interval, length = trial_interval(events), window_length(settings)
+    if interval is not None and length > interval:
+        raise SettingsError(
             f"the window of {settings.target} is longer than the time from trial to trial", eid=eid,
             expected=f"up to {interval:.3g} s, the median from one {settings.event} to the next", found=f"{length:g} s",
             do="Use a shorter window, in s: those of neighbouring trials overlap",
@@ -400,7 +400,7 @@ def _with_features(settings: NDCSettings) -> list[dict[str, str]]:
 
 
 def _check_usable(eid: str, settings: NDCSettings, labels: np.ndarray, outcome: np.ndarray) -> None:
-    """Raise a DataError with the trials by outcome if a class has fewer usable trials than there are folds."""
+    """Raise a SettingsError with the trials by outcome if a class has fewer usable trials than there are folds."""
     usable = labels[outcome == "usable"]
     enough, found = _counted(usable, settings)
     if enough:
@@ -408,12 +408,16 @@ def _check_usable(eid: str, settings: NDCSettings, labels: np.ndarray, outcome: 
     reasons, numbers = np.unique(outcome, return_counts=True)
     one_class = not settings.of_numbers and len(usable) and np.ptp(usable) == 0
     problem = "all usable trials are of one class" if one_class else "too few trials to decode"
-    raise DataError(
+    clauses = {f"trials {i}": clause for i, clause in enumerate(clauses_in(settings.trials), start=1)}
+    raise SettingsError(
         f"{problem} of {settings.target}",
         eid=eid,
         expected=_needed(settings),
         found=f"{found}; trials by outcome: "
-        + ", ".join(f"{reason} {n}" for reason, n in zip(reasons, numbers, strict=True)),
+        + ", ".join(
+            f"{n} without: {clauses[reason]}" if reason in clauses else f"{reason} {n}"
+            for reason, n in zip(reasons, numbers, strict=True)
+        ),
     )
 
 
@@ -565,7 +569,7 @@ class NDCResult(WholeDelete, dj.Computed):
         try:
             curve = ndc_curve(features, y, settings, shuffled, known, compared, strata)
         except ArgumentError as error:  # e.g. a blocked fold with one class only
-            raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
+            raise SettingsError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
         fit = fit_of(curve, settings, features.shape[1])
         row = {
             "n_cells": features.shape[1], "n_compared": n_compared, "n_decoded": int(labelled(y).sum()),
@@ -693,14 +697,14 @@ def _common_trials(key: dict) -> tuple[int | None, int]:
 
 def _check_counts(y: np.ndarray, settings: NDCSettings, eid: str, strata: np.ndarray | None) -> None:
     if strata is not None and (n := decoding.n_minority(y, strata)) < settings.cv_splits:
-        raise DataError(
+        raise SettingsError(
             f"too few trials in which the same stimulus led to the other {settings.target}", eid=eid,
             expected=f"{settings.cv_splits} or more trials of the rarer class, summed over side and contrast",
             found=f"{n}", do="Leave this session out of the set, or use beyond='none'",
         )  # fmt: skip
     enough, found = _counted(y, settings)
     if not enough:
-        raise DataError(
+        raise SettingsError(
             f"too few trials of {settings.target} after trial counts are equalised",
             eid=eid,
             expected=_needed(settings),
@@ -1377,10 +1381,10 @@ class TransferResult(WholeDelete, dj.Computed):
                 for train_eid, readouts in trained.items()
             ]  # fmt: skip
         except ArgumentError as error:  # e.g. a blocked fold with one class only
-            raise DataError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
+            raise SettingsError(f"cannot be decoded with these settings: {error}", eid=key["eid"]) from error
         if key["eid"] not in trained:
-            raise DataError("readouts cannot be trained with these settings: folds or halves lack a class",
-                            eid=key["eid"])  # fmt: skip
+            raise SettingsError("readouts cannot be trained with these settings: folds or halves lack a class",
+                                eid=key["eid"])  # fmt: skip
         return {"n_test": int(labelled(test.y).sum()), "transfer_c": c, "transfer_null": null}, rows
 
     def make_insert(self, key, row, rows):

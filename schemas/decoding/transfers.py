@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.transfer import TransferDecay
 from schemas.decoding.naming import dates_of, names_of
+from schemas.decoding.possible import check_possible
 from schemas.decoding.results import Failure
 from schemas.decoding.run import fill_signals, shared_set, without_result
 from schemas.decoding.same_signal import check_same_signal, different_signals, note_of
@@ -179,6 +180,8 @@ def run_transfer(
     DataError
         There are fewer than two sessions, a session is of another subject, no cell is in all sessions, or the sessions
         were read with different signals and the settings name none.
+    SettingsError
+        As for ``run_ndc``.
     """
     rule: dict[str, Any] = {"min_cell_probability": min_cell_probability, "min_silhouette": min_silhouette}
     rule["neurons_only"] = neurons_only
@@ -198,6 +201,7 @@ def _run_once(
 ) -> tuple[TransferRun, list[str]]:  # fmt: skip
     """Do what ``run_transfer`` does, once; return also what other workers have not finished."""
     fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
+    check_possible(eids, settings)
     session_set, failed = shared_set(eids, run, progress=progress, **rule)
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
     if not mixed_signals:

@@ -218,16 +218,23 @@ def signals_used(eid: str, fovs: Iterable[int], settings: SignalSettings | None)
 
 def _lacking(key: dict, settings: SignalSettings) -> NotFoundError:
     """Return the error of a FOV without a signal."""
-    dataset = SIGNALS["deconvolved" if settings.kind == "deconvolved" else "fluorescence"]
-    place = {"eid": key["eid"], "fov": key["fov"], "dataset": dataset}
+    where = {"eid": key["eid"], "fov": key["fov"]}
     if settings.kind == "deconvolved":
         return NotFoundError(
-            "the FOV has no deconvolved traces", **place, found="fluorescence only",
+            "the FOV has no deconvolved traces", **where, dataset=SIGNALS["deconvolved"], found="fluorescence only",
             do="Use signal='fluorescence' or signal='dff', which are those of all sessions",
         )  # fmt: skip
     failed = (jobs_of(Signal).errors & key).to_dicts()
+    if not failed:
+        return NotFoundError(
+            f"the FOV has no {settings.kind} in the database", **where, found="not computed yet",
+            do="Compute it with: meso populate Signal",
+        )  # fmt: skip
+    # the error of the job, without its class and the place, which are in this one
+    reason = failed[0]["error_message"].partition(": ")[2]
+    reason = reason.removeprefix(f"session {key['eid']}, FOV_{key['fov']:02d}, ").rstrip(".")
     return NotFoundError(
-        f"the FOV has no {settings.kind} in the database", **place,
-        found=failed[0]["error_message"] if failed else "not computed yet",
-        do="Put the files there, then run: meso retry Signal" if failed else "Compute it with: meso populate Signal",
-    )  # fmt: skip
+        f"the FOV has no {settings.kind} in the database: {reason}",
+        **where,
+        do="Put the files there, then run: meso retry Signal",
+    )

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pipeline.errors import DataError, NotFoundError
-from pipeline.reading.names import FORMS, SessionName, session_name
+from pipeline.reading.names import FORMS, Place, SessionName, session_name
+from pipeline.text import did_you_mean
 from schemas.session import Session
+
+#: Similarity of ids and places that may have been meant: those of two sessions differ in more.
+ALIKE = 0.8
 
 
 def find_sessions(named: Iterable[str]) -> dict[str, str | None]:
@@ -90,10 +94,30 @@ def not_registered(named: Iterable[str]) -> NotFoundError:
     """Return the error for texts that name no registered session."""
     missing = sorted(named)
     unclear = any(session_name(text) == SessionName() for text in missing)
-    return NotFoundError(
-        f"not registered: {', '.join(missing)}",
-        do=f"{FORMS}; 'meso sessions' lists them" if unclear else "Register with: meso ingest",
-    )
+    do = f"{FORMS}; 'meso sessions' lists them" if unclear else "Register with: meso ingest"
+    return NotFoundError(f"not registered: {', '.join(missing)}", do="".join(similar(missing)) + do)
+
+
+def similar(named: Iterable[str]) -> list[str]:
+    """Return questions about the registered sessions and subjects that texts may stand for; one statement.
+
+    Parameters
+    ----------
+    named : iterable of str
+        Each names no registered session, or is no subject.
+    """
+    rows = Session.proj("subject", "session_date", "session_number").to_dicts()
+    places = [str(Place(row["subject"], row["session_date"], row["session_number"])) for row in rows]
+    eids, found = [row["eid"] for row in rows], []
+    for text in named:
+        name = session_name(text)
+        if name.start:
+            found.append(did_you_mean(name.start, {eid[: len(name.start)] for eid in eids}, ALIKE))
+        elif name.eid or name.place:
+            found.append(did_you_mean(text, eids if name.eid else places, ALIKE))
+        else:
+            found.append(did_you_mean(text, {row["subject"] for row in rows}))
+    return list(dict.fromkeys(found))
 
 
 def session_id(named: str) -> str:

@@ -48,7 +48,8 @@ def sessions(
     )  # fmt: skip
     if subject is not None and not rows:
         raise NotFoundError(
-            f"no session of {subject} is registered", do=f"Register them with: meso ingest --subject {subject}"
+            f"no session of {subject} is registered",
+            do=f"{''.join(ids.similar([subject]))}Register them with: meso ingest --subject {subject}",
         )
     by_eid = dj.U("eid")
     own = Session.proj() & restriction
@@ -126,7 +127,8 @@ def session_ids(eids: Sequence[str] = (), subject: str | None = None, tag: str |
     if tag and not found:
         raise no_tagged(tag, subject)
     if subject and not found:
-        raise NotFoundError(f"not registered: {subject}", do="Register with: meso ingest")
+        do = f"{''.join(ids.similar([subject]))}Register with: meso ingest"
+        raise NotFoundError(f"not registered: {subject}", do=do)
     return found
 
 

@@ -16,7 +16,7 @@ from pipeline.reading.names import session_name
 from pipeline.settings.signals import SignalSettings
 from schemas.imaging.signals import Signal, SignalParams, SignalTask
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
-from schemas.queries.ids import find_sessions
+from schemas.queries.ids import find_sessions, similar
 from schemas.rows import checked, jobs_of, not_empty
 from schemas.server.binding import auto_populated
 from schemas.server.settings import one_cache_dir
@@ -247,11 +247,16 @@ def registered(named: str) -> str:
         eid = identify(one, named)
         Session.register(one, eid, one_cache_dir())
     except ConfigError as error:
+        reason = str(error).partition(". ")[0]  # how ONE is set up is no answer to a wrong id
         raise NotFoundError(
             "the session is not registered",
             eid=named,
-            do=f"'meso sessions' lists registered sessions. To register it from ONE: {error}",
+            do=f"{''.join(similar([named]))}'meso sessions' lists registered sessions; to register one from ONE: meso "
+            f"ingest (ONE cannot be asked for it now: {reason})",
         ) from error
+    except DataError as error:  # ONE does not have it either
+        error.do = "".join(similar([named])) + (error.do or "")
+        raise
     return eid
 
 

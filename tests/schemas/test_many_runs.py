@@ -57,7 +57,8 @@ def test_best_sets_are_those_of_the_sets_of_cells(tracked, demo_sessions):
         assert one.n_shared == len(set.intersection(*(tracked[eid] for eid in one.eids)))
         assert list(one.dates) == [(schemas.Session & {"eid": eid}).fetch1("session_date") for eid in one.eids]
     assert len(meso.best_sets("SP999", [2], n_each=9)) == 6  # of four sessions
-    assert meso.best_sets("SP999", [7]) == []
+    with pytest.warns(UserWarning, match="there are 4 sessions to choose from"):
+        assert meso.best_sets("SP999", [7]) == []
 
 
 def test_a_best_set_has_as_many_shared_cells_as_its_curves(tracked):
@@ -112,6 +113,36 @@ def test_sets_are_of_sessions_that_meet_the_criteria(tracked, demo_sessions):
         assert list(one.eids) == demo_sessions[:2]
     finally:
         meso.untag("first")
+
+
+def test_trials_that_meet_a_condition_are_counted(tracked, demo_sessions):
+    tables = {eid: meso.trial_columns(eid) for eid in demo_sessions}
+    n = {eid: int(((one.contrast > 0.1) & (one.correct == 1)).sum()) for eid, one in tables.items()}
+    assert len(set(n.values())) > 1 and max(n.values()) < min(map(len, tables.values()))
+    least = sorted(n.values())[1]
+    expected = [eid for eid in demo_sessions if n[eid] >= least]
+    condition = "correct and contrast > .1"
+    with pytest.warns(
+        UserWarning, match=rf"is left out: it has {min(n.values())} trials with contrast > 0.1 and correct"
+    ):
+        (one,) = meso.best_sets("SP999", [len(expected)], min_trials=least, trials=condition)
+    assert list(one.eids) == expected
+    assert list(meso.best_sets("SP999", [4], trials=condition)[0].eids) == demo_sessions
+    text = run_meso(
+        "sets", "SP999", "--size", str(len(expected)), "--min-trials", str(least), "--trials", condition
+    )  # fmt: skip
+    words = f"    meso ndc {' '.join(eid[:8] for eid in expected)} --trials 'contrast > 0.1 and correct'\n"
+    assert words in text
+    with pytest.raises(DataError, match=r"it has 0 trials with contrast > 3"):
+        meso.best_sets("SP999", trials="contrast > 3")
+    with pytest.raises(meso.ArgumentError, match="no column 'contrst'"):
+        meso.best_sets("SP999", trials="contrst > 3")
+
+
+def test_more_sessions_than_there_are_are_said(tracked):
+    assert "there are 4 sessions to choose from" in run_meso("sets", "SP999", "--size", "8", code=1)
+    words = "no set of 8 sessions: there are 4 sessions to choose from"
+    assert words in run_meso("ndc", "SP999", "--best", "8", *WORDS, code=1)
 
 
 @pytest.mark.one_backend  # words and figures of rows that other tests read on both

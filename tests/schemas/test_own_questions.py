@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from pipeline.decoding.trials import balanced_labels
 from pipeline.errors import DataError, MesoError
 from populate_scripts import commands
 from schemas.decoding.run import NDCRun, run_ndc
+from schemas.rows import jobs_of
 from schemas.session import trials_of
 from schemas.tracking import TrackingRun
 
@@ -107,7 +110,58 @@ def test_too_few_trials_are_named_by_clause(demo_sessions):
     found = run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [few])
     text = found.failed[demo_sessions[0]]
     assert "too few trials to decode of choice" in text or "of one class" in text
-    assert "trials 1 " in text and "trials 2 " in text
+    reasons = text.split("trials by outcome: ")[1].rstrip(".")
+    assert all(re.search(rf"\d+ without: {clause}", reasons) for clause in ("correct", "index < 6"))
+    numbers = re.findall(r"(\d+) without|[a-z] (\d+)", reasons)
+    assert sum(int(a or b) for a, b in numbers) == len(meso.trial_columns(demo_sessions[0]))
+    (schemas.NDCParams & schemas.NDCParams.add(few)).delete()
+
+
+def stored() -> list[int]:
+    """Return the numbers of rows and jobs that a question inserts."""
+    tables = [schemas.NDCTask, schemas.NDCParams, schemas.SessionSet, schemas.TransferTask]
+    return [len(table()) for table in tables] + [len(jobs_of(schemas.TrialFeatures))]
+
+
+@pytest.mark.parametrize("clause", ["contrast > 3", "block == 0.7", "reaction_time > 80"])
+def test_what_no_trial_meets_is_refused_before_anything_is_asked(demo_sessions, meso_command, clause):
+    name = clause.split()[0]
+    values = np.concatenate([meso.trial_columns(eid)[name].dropna() for eid in demo_sessions[:2]])
+    before, few = stored(), len(set(values)) < 9
+    with pytest.raises(DataError) as caught:
+        run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [NDCSettings("choice", trials=clause, **SMALL)])
+    text = str(caught.value)
+    assert f"no trial of the 2 sessions meets {clause}: {name} is " in text
+    found = [float(word) for word in re.findall(r"[\d.]*\d", text.split(" is ")[1])]
+    expected = sorted(set(values)) if few else [values.min(), values.max()]
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+    commands_ = (("ndc", "--ks", "8"), ("transfer",)) if name == "contrast" else (("ndc",),)
+    for command in commands_:
+        done = meso_command(*command, *demo_sessions[:2], "--target", "choice", "--trials", f"correct and {clause}")
+        assert done.returncode == 1
+        assert f"no trial of the 2 sessions meets {clause}: {name} is " in done.stderr
+        assert "retry" not in done.stderr + done.stdout
+    assert stored() == before
+
+
+def test_clauses_that_only_together_are_met_by_no_trial_are_refused(demo_sessions):
+    both = "contrast < 0.1 and contrast > 0.5"
+    with pytest.raises(DataError, match=f"{both}, although some meet each of its clauses"):
+        run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [NDCSettings("choice", trials=both, **SMALL)])
+
+
+def test_a_condition_that_one_session_cannot_meet_is_named_without_advice_to_retry(demo_sessions, meso_command):
+    slowest = [meso.trial_columns(eid).reaction_time for eid in demo_sessions[:2]]
+    least = min(one.max() for one in slowest)
+    of_least = min(range(2), key=lambda i: slowest[i].max())
+    few = NDCSettings("feedback", trials=f"reaction_time > {least:.5f}", **SMALL)
+    found = run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [few])
+    n = slowest[of_least].size
+    assert re.search(rf"by outcome: .*{n} without: reaction_time > ", found.failed[demo_sessions[of_least]])
+    words = ["--ks", "8,32", "-R", "4", "--n-label-shuffles", str(S), "--n-bootstrap", "20", "--penalty", "scaled"]
+    done = meso_command("ndc", *demo_sessions[:2], "--target", "feedback", "--trials", few.trials, *words)
+    assert done.returncode == 1 and "without: reaction_time > " in done.stdout, done.stderr
+    assert "meso retry" not in done.stdout
     (schemas.NDCParams & schemas.NDCParams.add(few)).delete()
 
 
@@ -115,13 +169,26 @@ def test_too_few_trials_are_named_by_clause(demo_sessions):
 def test_a_window_longer_than_the_trials_is_refused(demo_sessions):
     on = [trials_of(eid)["stimOn_times"] for eid in demo_sessions[:2]]
     intervals = [float(np.median(np.diff(one[np.isfinite(one)]))) for one in on]
-    for length, refused in ((min(intervals) - 0.01, False), (max(intervals) + 0.01, True)):
+    for length, refused in ((min(intervals) - 0.01, 0), (np.mean(intervals), 1)):
         long = NDCSettings("stimulus", win_start=0, win_end=length, **SMALL)
         failed = run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [long]).failed
-        assert len(failed) == 2 * refused, failed
+        assert len(failed) == refused, failed
         for text in failed.values():
             assert "the window of stimulus is longer than the time from trial to trial (expected up to" in text
         (schemas.NDCParams & schemas.NDCParams.add(long)).delete()
+    before = stored()
+    with pytest.raises(DataError, match=r"the window of stimulus is longer than .*, of the 2 sessions .expected up to"):
+        run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [replace(long, win_end=max(intervals) + 0.01)])
+    assert stored() == before
+
+
+def test_the_demo_can_be_decoded_from_dff(demo_sessions):
+    """It had no neuropil."""
+    asked = NDCSettings("choice", signal="dff", **SMALL)
+    found = run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [asked])
+    assert found.failed == {} and set(found.table["signal"]) == {"dff"}
+    assert found.table["ceiling"].min() > 0.6
+    (schemas.NDCParams & schemas.NDCParams.add(asked)).delete()
 
 
 # -------------------------------------------------------------------------------------------------------- own labels
@@ -240,6 +307,7 @@ def test_a_function_of_the_trials_labels_each_session(demo_sessions, without_lab
         ({"mine": {"00000000": [1, 0]}}, "not registered"),
         ({"mine": {}}, "are of no session"),
         ({"other": {}, "mine": {}}, "labels are given for other, which is not among the targets"),
+        ({"choice": {}}, "'choice' is the name of a target that needs no labels: give the labels another name"),
         (None, "'mine' is no target .*Add some with: meso labels add FILE"),
     ],
     ids=lambda value: str(value)[:30],
@@ -248,6 +316,19 @@ def test_wrong_labels_store_nothing(demo_sessions, without_labels, labels, messa
     with pytest.raises(meso.MesoError, match=message):
         meso.neuron_dropping_curves_cached(demo_sessions[:2], ["mine"], labels=labels, **LABELLED)
     assert len(schemas.LabelSet()) == 0
+
+
+def test_labels_that_are_not_there_cannot_be_dropped(demo_sessions, meso_command, without_labels):
+    odd = {eid: meso.trial_columns(eid)["index"] % 2 for eid in demo_sessions[:1]}
+    for name, words in (("nope", "found labels of no name). 'meso labels' lists them"),):
+        assert words in meso_command("labels", "drop", name).stderr
+    schemas.LabelSet.add("parity", odd)
+    for name, do in (("nope", "'meso labels' lists them"), ("party", "Did you mean parity? 'meso labels' lists them")):
+        done = meso_command("labels", "drop", name, "--yes")
+        assert done.returncode == 1
+        assert f"there are no labels '{name}' (found labels parity). {do}" in done.stderr
+        assert "Add some" not in done.stderr
+    assert len(schemas.LabelSet()) == 1
 
 
 def test_labels_from_a_file_are_listed_decoded_and_dropped(planted, meso_command, tmp_path, without_labels):

@@ -74,6 +74,12 @@ def test_the_root_of_uid_files_may_be_a_path(demo_sessions, demo_truth, tmp_path
         (TrackingRun & {"uid_root": str(tmp_path)}).delete()
 
 
+def test_a_root_of_uid_files_that_does_not_exist_is_said(demo_sessions, tmp_path):
+    nowhere, (first, second) = tmp_path / "none", demo_sessions[:2]
+    with pytest.raises(meso.DataError, match=f"there is no folder {nowhere}"):
+        meso.match_tracked_indices_across_sessions(first, [second], roicat_root=nowhere)
+
+
 @pytest.mark.one_backend  # words and figures of rows that other tests read on both
 def test_cells_in_space_are_coloured_by_rank_or_region(demo_sessions):
     cells = meso.load_or_embed(demo_sessions[0])

@@ -57,6 +57,28 @@ def test_a_short_start_is_told_which_names_there_are(demo_sessions):
         session_id(demo_sessions[0][:7])
 
 
+def test_names_that_are_like_it_are_asked_about(names, demo_sessions, tmp_path, monkeypatch):
+    eid, place = names["id"], names["place"].replace("/1", "/001") if names["place"].endswith("/1") else names["place"]
+    wrong = "f" if eid[5] != "f" else "0"
+    alike = eid[:5] + wrong + eid[6:]  # one digit of the id is another
+    for named, meant in ((alike, eid), (alike[:8], eid[:8]), (place.replace("SP999", "SP99"), place)):
+        with pytest.raises(NotFoundError, match=rf"Did you mean {meant}( or .*)?\? "):
+            session_ids([named])
+    for call in (lambda: session_ids(subject="SP99"), lambda: meso.best_sets("sp999", [2])):
+        with pytest.raises(NotFoundError, match=r"Did you mean SP999\? Register with: meso ingest"):
+            call()
+    with pytest.raises(NotFoundError) as unlike:
+        session_ids(subject="nobody")
+    assert "Did you mean" not in str(unlike.value)
+    # ONE is asked for what is not registered; how to set it up is no answer to a wrong id
+    monkeypatch.setenv("MESO_ONE_CACHE_DIR", str(tmp_path))
+    with pytest.raises(NotFoundError) as caught:
+        meso.load_or_embed(alike)
+    text = str(caught.value)
+    assert f"session {alike}: the session is not registered. Did you mean {eid}" in text
+    assert "has no session tables)" in text and "make_parquet_db" not in text and text.count(". ") == 1
+
+
 def test_an_ambiguous_start_lists_the_sessions(twins):
     with pytest.raises(NotFoundError, match=f"'abcdef01' stands for several sessions .found {twins[0]}, {twins[1]}"):
         session_id("abcdef01")

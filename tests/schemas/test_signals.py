@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -399,8 +400,9 @@ def test_a_session_without_the_files_is_named(lab):
     failed = run_ndc([lab.eids["both"], lab.eids["bare"]], run, [NDCSettings(**SETTINGS, signal="dff")]).failed
     text = failed[lab.eids["bare"]]
     assert lab.eids["both"] not in failed
-    assert f"session {lab.eids['bare']}, FOV_01, {F}: the FOV has no dff in the database" in text
-    assert f"alf/FOV_01/{NEUROPIL}: the FOV has no such traces" in text and "meso retry Signal" in text
+    place, missing = f"session {lab.eids['bare']}, FOV_01", f"alf/FOV_01/{NEUROPIL}: the FOV has no such traces"
+    assert f"{place}: the FOV has no dff in the database: {missing}" in text
+    assert "meso retry Signal" in text and F not in text and text.count("Error") == text.count("session ") == 1
     deconvolved = NDCSettings(**SETTINGS, signal="deconvolved")
     failed = run_ndc(pair(lab), run, [deconvolved]).failed
     assert list(failed) == [lab.eids["raw"]]
@@ -409,6 +411,19 @@ def test_a_session_without_the_files_is_named(lab):
     with pytest.raises(NotFoundError, match=r"FOV_00.*has no dff in the database.*not computed yet"):
         schemas.activity(schemas.ROI & {"eid": lab.eids["both"]}, signal=SignalSettings("dff", DffSettings(0.1)))
     retry([Signal, schemas.TrialFeatures])
+
+
+def test_a_signal_that_failed_is_no_warning_of_what_is_asked_without_it(lab):
+    eid = lab.eids["bare"]
+    plain = meso.load_or_embed(eid)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(NotFoundError, match=f"no dff in the database: alf/FOV_01/{NEUROPIL}"):
+            meso.load_or_embed(eid, signal="dff")
+        again = meso.load_or_embed(eid)
+        meso.plot_xyz(eid)
+    np.testing.assert_array_equal(again["roi_signal"], plain["roi_signal"])
+    retry([Signal, schemas.Embedding])
 
 
 def test_settings_of_dff_without_dff_are_refused_and_former_settings_keep_their_keys():

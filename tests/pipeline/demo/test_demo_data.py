@@ -21,6 +21,8 @@ from pipeline.errors import ConfigError
 
 SMALL = {"n_days": 4, "n_fovs": 2, "n_trials": 40, "n_shared": 16, "rois_per_fov": 45}
 
+TRACES = ("mpci.ROIActivityF.npy", "mpci.ROIActivityDeconvolved.npy", "mpci.ROINeuropilActivityF.npy")
+
 
 def digests(root: Path) -> dict[str, str]:
     files = [path for path in sorted(root.rglob("*")) if path.is_file()]
@@ -106,6 +108,18 @@ def test_a_demo_of_a_former_version_is_written_over(copy, truth):
     assert digests(copy) == digests(truth.root)
 
 
+def test_neuropil_is_added_to_a_demo_of_version_3_and_nothing_else_is_written(copy, truth):
+    for file in copy.rglob("mpci.ROINeuropilActivityF.npy"):
+        file.unlink()
+    write_one_tables(copy)
+    marker = copy / MARKER
+    marker.write_text(json.dumps(json.loads(marker.read_text()) | {"version": 3}))
+    before = {path: path.stat().st_mtime_ns for path in (copy / "demolab").rglob("*") if path.is_file()}
+    assert write_demo_repository(copy, seed=3, **SMALL).eids == truth.eids
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert digests(copy) == digests(truth.root)
+
+
 @pytest.mark.parametrize("bad", [{"n_days": 0}, {"n_trials": 3}, {"rois_per_fov": 12}])
 def test_parameters_that_cannot_be_met_are_refused_before_writing(tmp_path, bad):
     with pytest.raises(ConfigError, match=next(iter(bad))):
@@ -141,7 +155,7 @@ def test_shapes_types_and_orders(truth, day, fov):
     load = {path.name: np.load(path, mmap_mode="r") for path in folder.glob("*.npy")}
     n_frames = len(load["mpci.times.npy"])
     n_rois = len(load["mpciROIs.mpciROITypes.npy"])
-    for name in ("mpci.ROIActivityF.npy", "mpci.ROIActivityDeconvolved.npy"):
+    for name in TRACES:
         trace = load[name]
         assert (trace.shape, trace.dtype, trace.flags.f_contiguous) == ((n_frames, n_rois), np.float32, True)
         assert np.isfinite(trace).all()
@@ -158,7 +172,7 @@ def test_shapes_types_and_orders(truth, day, fov):
         **{f"mpciROIs.brainLocationIds_ccf_2017{end}.npy": ((n_rois,), np.int64) for end in suffixes},
     }
     assert {name: (load[name].shape, load[name].dtype) for name in expected} == expected
-    assert set(load) - set(expected) <= {"mpci.ROIActivityF.npy", "mpci.ROIActivityDeconvolved.npy"}
+    assert set(load) - set(expected) == set(TRACES)
     assert len(pd.read_csv(folder / "mpciROIs.uuids.csv")["uuids"].unique()) == n_rois
 
 

@@ -500,3 +500,6 @@ def test_the_command_scans_without_a_database(folder, monkeypatch):
     assert [row["uses"] for row in rows] == [["raster", "track", "decode"]] * 2
     nothing = CliRunner().invoke(main, ["scan", "nobody", "--cache-dir", str(folder)])
     assert nothing.exit_code == 1 and "ONE has no such session with imaging" in nothing.output
+    some = CliRunner().invoke(main, ["scan", SUBJECT, "NOPE", "--cache-dir", str(folder)])
+    assert some.exit_code == 0 and len(some.stdout.splitlines()) == 3
+    assert "ONE has no session of NOPE with imaging" in some.stderr and SUBJECT not in some.stderr
