@@ -43,6 +43,7 @@ from pipeline.settings.curves import (
     EVENT_TIMES,
     TARGETS,
     check_own_name,
+    check_survivorship,
     curve_settings,
     each_region,
     own_targets,
@@ -798,6 +799,7 @@ def neuron_dropping_curves_cached(
     settings: str | None = None,
     idx_map_override: Mapping[str, Sequence[int]] | None = None,
     by_region: Sequence[str] = (),
+    survivorship: bool = False,
     mixed_signals: bool = False,
     **others: Any,
 ) -> DrawableRun | DrawableMany:
@@ -845,6 +847,9 @@ def neuron_dropping_curves_cached(
     by_region : sequence of str
         Acronyms of the Allen atlas, such as ``["VISp", "RSP"]``: separate curves of the cells of each region and its
         subregions, all up to the number of shared cells of the region that has fewest. The default ks then start at 2.
+    survivorship : bool
+        Beside the cells that all sessions share, as many of the same session that are not tracked, and as many that no
+        later session has, all up to the same k: are the cells that stay special? ``show`` prints how scores differ.
     mixed_signals : bool
         Decode sessions even if they were read with different signals, deconvolved traces and fluorescence, each from
         its own, and note it. By default this is an error, unless ``signal`` is set: then all are decoded from the same.
@@ -896,6 +901,8 @@ def neuron_dropping_curves_cached(
             "idx_map_override is of all sessions and cells together: call it for each pair or region, without pairs= "
             "and by_region="
         )
+    if survivorship:
+        check_survivorship(wanted)
     schemas.activate()
     eids, unusable = _usable(eids, progress)
     wanted = _with_labels(wanted, labels, eids)
@@ -907,8 +914,8 @@ def neuron_dropping_curves_cached(
 
     def ask(of: Sequence[str], progress: bool = False) -> DrawableRun:
         found = run_ndc(
-            of, run, wanted, by_region=regions, neurons_only=filter_neurons, **cells, mixed_signals=mixed_signals,
-            progress=progress,
+            of, run, wanted, by_region=regions, survivorship=survivorship, neurons_only=filter_neurons, **cells,
+            mixed_signals=mixed_signals, progress=progress,
         )  # fmt: skip
         return DrawableRun.of(found)
 

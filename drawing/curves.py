@@ -56,7 +56,7 @@ class DrawableRun(NDCRun):
         return performance(self, width)
 
     def draw_regions(self, width: str | None = None) -> dict[str, Figure]:
-        """Draw the curves of each target that has several regions, in a panel for each region."""
+        """Draw the curves of each target that has several regions, or kinds of cells, in a panel for each."""
         return regions(self, width)
 
     def show(self) -> None:
@@ -142,18 +142,20 @@ def performance(run: NDCRun, width: str | None = None) -> Figure | None:
 
 
 def regions(run: NDCRun, width: str | None = None) -> dict[str, Figure]:
-    """Draw the curves of each target that has several regions, in a panel for each region."""
-    return {name: panels_of(run, name, width) for name in run.region_panels()}
+    """Draw the curves of each target that has several regions, or kinds of cells, in a panel for each."""
+    return {name: panels_of(run, name, width) for name in run.panels()}
 
 
 def panels_of(run: NDCRun, name: str, width: str | None = None) -> Figure:
-    """Draw the curves of one target that has several regions, by its name in ``region_panels``."""
-    panels = run.region_panels()[name]
+    """Draw the curves of one target that has several regions, or kinds of cells, by its name in ``panels``."""
+    panels = run.panels()[name]
+    kinds = {target.settings.cells for target in panels.values()}
     asked = next(iter(panels.values())).settings
     return figures.ndc_panels(
         {region: figure_curves(target) for region, target in panels.items()},
         metric=asked.metric, delta=asked.delta, curve_axis=asked.curve_axis, width=width,
-        title=f"{run.subject}: {name} by region, up to {asked.n_cells or 'all'} {asked.cells} cells of each",
+        title=f"{run.subject}: {name} by {'kind of cells' if len(kinds) > 1 else 'region'}, up to "
+        f"{asked.n_cells or 'all'} {'' if len(kinds) > 1 else asked.cells + ' '}cells of each",
     )  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from pipeline.text import METRICS, p_text, printable
 from schemas.decoding.cohorts import MiceRun, Power
 from schemas.decoding.results import Failure, NDCRun, TargetRun
 from schemas.decoding.rows import p_of
+from schemas.decoding.survivorship import differences
 
 #: Headings of a table of curves, by column of ``shown_result``.
 TITLES = {
@@ -53,11 +54,23 @@ def print_run(run: NDCRun) -> None:
             console.print(table_of(rows, title=escape(printable(f"{target.name} ({score})"))))
         for text in trend_lines(target):
             console.print(text)
+    for text in survivorship_lines(run):
+        console.print(text)
     # each once: targets may share a failure
     for text in dict.fromkeys([*run.notes, *run.failure_lines()]):
         console.print(f"[yellow]![/yellow] {escape(printable(text))}")
     if may_be_retried(run.failures):
         console.print(RETRY)
+
+
+def survivorship_lines(run: NDCRun) -> list[str]:
+    """Return how the scores of other cells differ from those of the cells that stay, where both were decoded."""
+    return [
+        f"{escape(printable(name))}: {k} cells score {found.mean:+.3f} against {k} that stay, mean of "
+        f"{len(found.values)} sessions ({found.mean_low:+.3f} to {found.mean_high:+.3f}, {p_text(found.p)}; for other "
+        "trials, and other cells of each kind)"
+        for name, (k, found) in differences(run).items()
+    ]
 
 
 def _on_screen(row: dict[str, Any], width: int, n_minority: int | None) -> dict[str, Any]:

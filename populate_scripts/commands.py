@@ -72,6 +72,8 @@ class Question:
         About the settings, shown with the results.
     mixed_signals : bool
         Compare sessions that were read with different signals.
+    survivorship : bool
+        Compare the shared cells with untracked ones and lost ones.
     """
 
     settings: Sequence[NDCSettings]
@@ -81,6 +83,7 @@ class Question:
     chosen: dict[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     mixed_signals: bool = False
+    survivorship: bool = False
 
     def choose(self, eids: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return those of the sessions that are decoded, and notes about the settings and the choice."""
@@ -94,8 +97,8 @@ class Question:
         fill(SESSION_TABLES, [{"eid": eid} for eid in eids], progress=progress)
         run = tracking_run_of_sessions(eids, self.tracking_run)
         found = run_ndc(
-            eids, run, self.settings, by_region=self.regions, **self.cells, mixed_signals=self.mixed_signals,
-            progress=progress,
+            eids, run, self.settings, by_region=self.regions, survivorship=self.survivorship, **self.cells,
+            mixed_signals=self.mixed_signals, progress=progress,
         )  # fmt: skip
         return DrawableRun.of(found)
 

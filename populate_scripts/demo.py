@@ -164,7 +164,7 @@ def write(result: NDCRun, output: Path, *, tagged: bool = False) -> None:
     drawn: dict[str, tuple] = (
         {"k_star_days": ("days", result), "performance": ("performance", result)} if len(table) else {}
     )
-    drawn |= {f"ndc_regions_{file_stem(panels)}": ("panels_of", result, panels) for panels in result.region_panels()}
+    drawn |= {f"ndc_regions_{file_stem(panels)}": ("panels_of", result, panels) for panels in result.panels()}
     for stem, drawing in drawn.items():
         file = f"{stem}_{file_stem(result.subject)}_{tag}.png" if tagged else f"{stem}.png"
         _save(output / file, {"figure": stem, **named, **content}, partial(_draw_curves, *drawing))

@@ -760,6 +760,24 @@ def _check_by_region(settings: NDCSettings) -> None:
         raise ArgumentError("by_region compares regions at the same number of cells: use curve_axis='cells'")
 
 
+def check_survivorship(settings: Sequence[NDCSettings]) -> None:
+    """Refuse settings that are not possible where cells that stay are compared with others.
+
+    Raises
+    ------
+    ArgumentError
+        They name cells, or a curve over trials.
+    """
+    for one in settings:
+        if one.cells != "shared":
+            raise ArgumentError(
+                f"survivorship compares shared, untracked and lost cells, cells={one.cells!r} decodes one kind: use "
+                "one of them"
+            )
+        if one.curve_axis == "trials":
+            raise ArgumentError("survivorship compares cells at the same number of them: use curve_axis='cells'")
+
+
 def _window(win: Any, target: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return win_start and win_end of a target from ``win``; nothing if the target's own window is used."""
     found = _of_target(win, target)

@@ -11,7 +11,17 @@ from typing import Any
 
 import click
 
-from pipeline.settings.curves import CELLS, DECODER, PRESETS, TRIALS, NDCSettings, preset, why_not_beyond, with_beyond
+from pipeline.settings.curves import (
+    CELLS,
+    DECODER,
+    PRESETS,
+    TRIALS,
+    NDCSettings,
+    check_survivorship,
+    preset,
+    why_not_beyond,
+    with_beyond,
+)
 from pipeline.settings.records import settings_in
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
@@ -179,6 +189,12 @@ def sets(
     "--by-region",
     help="Separate curves for each of these regions, e.g. VISp,VISam, all up to the same k; the ks start at 2.",
 )
+@in_group(
+    CELLS,
+    "--survivorship",
+    is_flag=True,
+    help="Also curves of as many untracked cells, and of as many that are lost later, all up to the same k.",
+)
 @in_group(CELLS, "--min-cell-probability", type=float, help="Leave out cells with a lower probability in any session.")
 @in_group(
     CELLS,
@@ -194,6 +210,7 @@ def ndc(
     protocol: str | None,
     pairs: str | None,
     by_region: str | None,
+    survivorship: bool,
     min_cell_probability: float | None,
     min_silhouette: float | None,
     tracking_run: str | None,
@@ -229,6 +246,8 @@ def ndc(
     if not (asked or names):
         raise click.UsageError("Name session ids, or --subject or --tag or --subjects")
     settings = settings_asked_for(with_own_labels(given), by_region=regions)
+    if survivorship:
+        check_survivorship(settings)
     not_beyond = why_not_beyond(settings) if given["beyond"] is None else []
     if given["beyond"] is None:
         settings = with_beyond(settings)
@@ -238,7 +257,7 @@ def ndc(
     activate()
     eids = [eid for name in names for eid in Asked((), name, asked.tag).ids()] or asked.of_subject().ids()
     settings = with_labels(settings, eids)
-    question = commands.Question(settings, cells, tracking_run, regions, chosen, notes, mixed_signals)
+    question = commands.Question(settings, cells, tracking_run, regions, chosen, notes, mixed_signals, survivorship)
     of_several = bool(names or asked.tag) and len(subjects_of(eids)) > 1
     if pairs and of_several:
         raise click.UsageError("--pairs is for the sessions of one mouse")

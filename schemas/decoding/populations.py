@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection
+from dataclasses import replace
 
 import datajoint as dj
 import numpy as np
@@ -105,8 +106,59 @@ def _shared_places(key: dict, settings: NDCSettings) -> np.ndarray:
     return places
 
 
-def _random_cells(key: dict, settings: NDCSettings, number: int) -> dict[str, np.ndarray]:
-    """Draw cells of a session, whether or not they are shared, by the same rules as for shared cells."""
+def of_each_kind(session_set: dict, settings: NDCSettings) -> tuple[list[NDCSettings], list[str]]:
+    """Return settings of the shared cells, of as many untracked ones, and of as many that are lost later.
+
+    ``n_cells`` is the fewest that any session has of any kind; of lost ones the last session has none.
+
+    Parameters
+    ----------
+    session_set : dict
+    settings : NDCSettings
+
+    Returns
+    -------
+    list of NDCSettings
+        Without the kind of which a session has fewer than the smallest k.
+    list of str
+        Remarks on these.
+
+    Raises
+    ------
+    DataError
+        Only shared cells are left.
+    """
+    eids = sessions_by_date(session_set)
+    shared, *others = (replace(settings, cells=cells, n_cells=0) for cells in ("shared", "untracked", "lost"))
+    kinds, numbers, notes = [shared], [n_cells_inside(session_set, shared)], []
+    for kind in others:
+        fewest, eid = min(
+            (len(_candidates({**session_set, "eid": eid}, kind)[1]), eid)
+            for eid in (eids[:-1] if kind.cells == "lost" else eids)
+        )
+        if fewest >= min(settings.ks):
+            kinds.append(kind)
+            numbers.append(fewest)
+        else:
+            few = f"session {eid} has {fewest}, fewer than k = {min(settings.ks)}"
+            notes.append(f"no curves of {kind.cells} cells: {few}")
+    if len(kinds) == 1:
+        raise DataError(
+            "too few cells to compare with those that stay", expected=f"{min(settings.ks)} or more, the smallest k",
+            found="; ".join(notes), do="Use smaller ks, or leave these sessions out",
+        )  # fmt: skip
+    return [replace(kind, n_cells=settings.n_cells or min(numbers)) for kind in kinds], notes
+
+
+def sessions_by_date(session_set: dict) -> list[str]:
+    """Return the sessions of a set, the first one first."""
+    members = (SessionSet.Member & {"session_set": session_set["session_set"]}).proj()
+    eids: list[str] = (Session & members).to_arrays("eid", order_by="session_date, session_number, eid").tolist()
+    return eids
+
+
+def _candidates(key: dict, settings: NDCSettings) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return cells of a session by the rules of its set, shared or not, and the indices of those to draw from."""
     rule = (SessionSet & {"session_set": key["session_set"]}).fetch1()
     rois = ROI & (SessionSet.FOV & {"session_set": key["session_set"], "eid": key["eid"]}).proj()
     if rule["set_neurons_only"]:
@@ -120,7 +172,12 @@ def _random_cells(key: dict, settings: NDCSettings, number: int) -> dict[str, np
         rois = rois & _lost(key, rule)
     values = columns(rois * FOV.proj("signal"), *CELL_COLUMNS, order_by=("fov", "roi"))
     cells = dict(zip(CELL_COLUMNS, values, strict=True))
-    candidates = np.flatnonzero(_inside(cells, settings))
+    return cells, np.flatnonzero(_inside(cells, settings))
+
+
+def _random_cells(key: dict, settings: NDCSettings, number: int) -> dict[str, np.ndarray]:
+    """Draw cells of a session, whether or not they are shared, by the same rules as for shared cells."""
+    cells, candidates = _candidates(key, settings)
     if len(candidates) < number:
         raise DataError(
             f"too few {'' if settings.cells == 'random' else settings.cells + ' '}cells to draw random cells from",

@@ -201,12 +201,16 @@ class NDCRun:
 
         return pd.DataFrame([_table_row(row) for row in self._rows()], columns=list(COLUMNS))
 
-    def region_panels(self) -> dict[str, dict[str, TargetRun]]:
-        """Return by name the targets that differ in nothing but their regions, with curves, by these regions."""
+    def panels(self) -> dict[str, dict[str, TargetRun]]:
+        """Return by name the targets that differ in nothing but regions, or which cells, with curves, by these."""
         panels_of: dict[NDCSettings, dict[str, TargetRun]] = {}
+        kinds = {target.settings.cells for target in self.targets}
         for target in self.targets:
-            panels = panels_of.setdefault(replace(target.settings, regions=()), {})
-            panels["+".join(target.settings.regions) or "all regions"] = target
+            asked = target.settings
+            alike = replace(asked, cells="shared", cells_seed=0) if len(kinds) > 1 else asked
+            panels = panels_of.setdefault(replace(alike, regions=()), {})
+            region = "+".join(asked.regions) or ("" if len(kinds) > 1 else "all regions")
+            panels[" ".join(filter(None, (region, f"{asked.cells} cells" if len(kinds) > 1 else "")))] = target
         return {
             name: panels
             for name, panels in zip(names_of(list(panels_of)), panels_of.values(), strict=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pipeline.decoding import NDCSettings
 from pipeline.errors import DataError
-from schemas.decoding.populations import n_cells_inside
+from schemas.decoding.populations import n_cells_inside, of_each_kind, sessions_by_date
 from schemas.decoding.possible import check_possible
 from schemas.decoding.results import Failure, NDCRun, TargetRun, stored_run
 from schemas.decoding.same_signal import check_same_signal
@@ -29,6 +29,7 @@ def run_ndc(
     settings: Sequence[NDCSettings],
     *,
     by_region: Sequence[str] = (),
+    survivorship: bool = False,
     neurons_only: bool = True,
     min_cell_probability: float | None = None,
     min_silhouette: float | None = None,
@@ -47,6 +48,8 @@ def run_ndc(
         One for each target; repeated settings count once.
     by_region : sequence of str
         Acronyms of the Allen atlas: curves of each region instead, all of a target up to the same largest k.
+    survivorship : bool
+        Also curves of as many untracked cells, and of as many that are lost later, all up to the same largest k.
     neurons_only, min_cell_probability, min_silhouette
         Which cells count: see SessionSet.
     mixed_signals : bool
@@ -75,18 +78,21 @@ def run_ndc(
     rule["neurons_only"] = neurons_only
 
     def ask() -> tuple[NDCRun, bool]:
-        found, unfinished = _run_once(eids, run, settings, by_region, rule, mixed_signals, progress)
+        found, unfinished = _run_once(eids, run, settings, by_region, survivorship, rule, mixed_signals, progress)
         lacking = without_result(found, [target.curves for target in found.targets])
         # without these notes the curves that are computed elsewhere, or were lost, would seem not to exist
         found.notes += [*unfinished, *lacking]
         return found, bool(lacking) and not unfinished
 
-    return ask_again(ask)
+    found = ask_again(ask)
+    if survivorship:
+        _without_last(found)
+    return found
 
 
 def _run_once(
-    eids: Sequence[str], run: dict, settings: Sequence[NDCSettings], by_region: Sequence[str], rule: dict[str, Any],
-    mixed_signals: bool, progress: bool,
+    eids: Sequence[str], run: dict, settings: Sequence[NDCSettings], by_region: Sequence[str], survivorship: bool,
+    rule: dict[str, Any], mixed_signals: bool, progress: bool,
 ) -> tuple[NDCRun, list[str]]:  # fmt: skip
     """Do what ``run_ndc`` does, once; return also what other workers have not finished."""
     fill([Behavior], [{"eid": eid} for eid in eids], progress=progress)
@@ -94,6 +100,7 @@ def _run_once(
     session_set, failed = shared_set(eids, run, progress=progress, **rule)
     n_shared_cells(session_set)  # raises if there are none, before tasks are inserted that would all fail
     settings = _of_each_region(session_set, settings, by_region) if len(by_region) else settings
+    settings, left_out = _of_each_kind(session_set, settings) if survivorship else (settings, [])
     if not mixed_signals:
         check_same_signal(session_set, settings)
     params = NDCParams.add_all(settings)
@@ -105,6 +112,7 @@ def _run_once(
     found = stored_run(session_set, params)
     # at the front: these sessions are not in the set, so nothing stored knows of them
     found.unusable[:0] = [Failure(eid, "", "TrackedFOV", message) for eid, message in failed.items()]
+    found.notes += left_out
     return found, [str(jobs) for step in steps for jobs in step.unfinished]
 
 
@@ -171,6 +179,21 @@ def _of_each_region(
         fewest = min(n_cells_inside(session_set, of_region) for of_region in of_regions)
         found += [replace(of_region, n_cells=one.n_cells or fewest) for of_region in of_regions]
     return found
+
+
+def _of_each_kind(session_set: dict, settings: Sequence[NDCSettings]) -> tuple[list[NDCSettings], list[str]]:
+    """Return each of the settings once for each kind of cells, and remarks on the kinds that are left out."""
+    found = [of_each_kind(session_set, one) for one in settings]
+    remarks = dict.fromkeys(note for _, notes in found for note in notes)
+    return [one for kinds, _ in found for one in kinds], list(remarks)
+
+
+def _without_last(found: NDCRun) -> None:
+    """Remove the failures of the last session for lost cells: it has none, by definition."""
+    last = sessions_by_date(found.session_set)[-1]
+    for target in found.targets:
+        if target.settings.cells == "lost":
+            target.failures[:] = [one for one in target.failures if one.eid != last]
 
 
 def match_cells(eids: Sequence[str], run: dict, *, progress: bool = False) -> tuple[list[str], dict[str, str]]:

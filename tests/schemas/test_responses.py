@@ -15,11 +15,12 @@ import meso
 import schemas
 from drawing.responses import cell_summary
 from pipeline.decoding import EVENTS, NDCSettings, target_labels
-from pipeline.errors import DataError, NotFoundError
+from pipeline.errors import ArgumentError, DataError, NotFoundError
 from pipeline.responses import MEASURES, DayResponses, SelectivitySettings, StabilitySettings, WindowSet, stability
 from pipeline.signals.peri_event import WINDOWS, TrialWindow, event_times, peri_event
 from pipeline.tracking.uids import UIDS
 from schemas.decoding.run import run_ndc
+from schemas.decoding.survivorship import differences
 from schemas.responses.run import run_cells, window_set
 from schemas.responses.tables import means_of
 from schemas.session import trials_of
@@ -251,6 +252,51 @@ def uids_of(truth, eid: str) -> dict[tuple[int, int], str]:
 
 
 @pytest.mark.one_backend
+def outside(demo_truth, eid: str, eids: list[str]) -> tuple[int, int]:
+    """Return the numbers of neurons of a session that are not tracked, and that no later one of the sessions has."""
+    uids = uids_of(demo_truth, eid)
+    fovs, rois = (schemas.ROI & {"eid": eid} & "is_neuron").to_arrays("fov", "roi")
+    names = [uids[int(fov), int(roi)] for fov, roi in zip(fovs, rois, strict=True)]
+    later = {uid for other in eids[eids.index(eid) + 1 :] for uid in uids_of(demo_truth, other).values()}
+    return names.count(""), sum(bool(name) and name not in later for name in names)
+
+
+@pytest.mark.one_backend  # of the candidates in a table, as the next test
+def test_cells_that_stay_stand_beside_as_many_others(demo_truth, demo_sessions, tmp_path, capsys):
+    words = {"targets": ("stimulus",), "R": 4, "n_label_shuffles": 0, "n_bootstrap": 50, "penalty": "scaled",
+             "progress": False, "plot": False, "survivorship": True}  # fmt: skip
+    with pytest.raises(ArgumentError, match="cells='lost' decodes one kind"):
+        meso.neuron_dropping_curves_cached(demo_sessions[:2], cells="lost", **words)
+    beside = meso.neuron_dropping_curves_cached(demo_sessions[:2], ks=(2, 4), **words)
+    assert [target.settings.cells for target in beside.targets] == ["shared", "untracked", "lost"]
+    assert beside.failures == []  # the last session loses no cell, and that is no failure
+    untracked, lost = zip(*(outside(demo_truth, eid, demo_sessions[:2]) for eid in demo_sessions[:2]), strict=True)
+    n_cells = min(beside.n_shared, *untracked, lost[0])
+    assert {one.settings.n_cells for one in beside.targets} == {n_cells}
+    more = meso.neuron_dropping_curves_cached(demo_sessions[:2], ks=(lost[0] + 1, lost[0] + 2), **words)
+    assert [target.settings.cells for target in more.targets] == ["shared", "untracked"]
+    assert [note for note in more.notes if note.endswith(f"has {lost[0]}, fewer than k = {lost[0] + 1}")]
+    found = differences(beside)
+    assert list(found) == [target.name for target in beside.targets[1:]]
+    k, others = found[beside.targets[1].name]
+    assert k == max(one for one in (2, 4) if 2 * one <= n_cells)
+    scores = [
+        [next(point["score_mean"] for point in row["curve"] if point["k"] == k) for row in target.curves]
+        for target in beside.targets[:2]
+    ]
+    assert others.values == pytest.approx(np.subtract(scores[1], scores[0]))
+    assert others.mean_low < others.mean < others.mean_high
+    beside.show()
+    assert f"{k} cells score {others.mean:+.3f} against {k} that stay, mean of 2" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    (panels,) = beside.panels().values()
+    assert list(panels) == ["shared cells", "untracked cells", "lost cells"]
+    beside.draw_regions()["stimulus"].savefig(tmp_path / "beside.png")
+    for one in (*beside.targets, *more.targets):
+        (schemas.NDCParams & {"ndc_params": one.ndc_params}).delete()
+
+
 def test_untracked_and_lost_cells_are_what_the_uid_files_say(demo_truth, demo_sessions):
     """Survivorship: the curves of cells that stay beside as many that are not tracked, or are lost later."""
     # the first day loses a single cell
