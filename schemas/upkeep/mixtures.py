@@ -10,7 +10,7 @@ import datajoint as dj
 
 from pipeline import reading
 from schemas.provenance import Deletion, SourceUpdate
-from schemas.session import ReadsSession, Session, Wheel, files_of, hashes_in, since_deletions
+from schemas.session import ReadsSession, Wheel, files_of, hashes_in, since_deletions
 from schemas.storage import bulk
 
 #: Columns of the files that rows were read from.
@@ -99,8 +99,6 @@ def standing_mixtures(eid: str, known: Mapping[str, str] | None = None) -> list[
 
 def _standing(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[reading.Standing]]:
     """Return ``standing_mixtures`` of several sessions."""
-    rows_of = (Session & [{"eid": eid} for eid in known]).proj("ingested_at").to_dicts()
-    since = {row["eid"]: row["ingested_at"] for row in rows_of}
     rows = SourceUpdate.Mixture * SourceUpdate.proj("updated_at") & [{"mixed_eid": eid} for eid in known]
     found: dict[str, list[reading.Standing]] = defaultdict(list)
     for row in rows.to_dicts(order_by="updated_at, mixture"):
@@ -108,7 +106,7 @@ def _standing(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[reading.
         one = reading.still_standing(
             row["mixed_what"], row["mixed_reason"], row["mixed_newer"], row["mixed_older"], known[eid]
         )
-        if one and row["updated_at"] >= since[eid]:
+        if one:  # also if the session was registered again since: its files are what they were
             found[eid].append(one)
     for eid, standing in since_deletions(known).items():
         found[eid] += standing

@@ -53,7 +53,6 @@ from populate_scripts.ingest import ingest
 from schemas.exchange.export import export_session
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
-from schemas.provenance import now
 from schemas.queries.tracking_runs import notes_on_fovs
 from schemas.session import FINGERPRINT
 from schemas.tracking import RegisteredUIDs, TrackingRun
@@ -127,8 +126,6 @@ def stored(filled) -> Iterator[OneSession]:
     filled.put_back()
     same = filled.repository
     made = OneSession(same.root, same.template, dict(same.eids), dict(same.folders))
-    # what updates have noted before, in other tests, is not about it
-    schemas.Session.update1({"eid": made.eid, "ingested_at": now()})
     yield made
     remove(made)
 
@@ -1335,6 +1332,19 @@ def test_half_an_extraction_that_comes_while_the_rows_of_before_are_deleted_is_n
     delete_rows(session, what)
     fill(SESSION_TABLES, {"eid": session.eid})
     assert mixed(session) == []
+
+
+def test_a_note_of_an_update_stays_when_the_session_is_deleted_and_registered_again(stored):
+    """Its files are what they were, so that the deletion itself tells nothing."""
+    reverse_rois(stored, ACTIVITY, FLUORESCENCE)
+    new_uuids(stored.file(UUIDS))
+    update([stored.eid])
+    (kept,) = mixed(stored)
+    delete_rows(stored, "session")
+    assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+    assert mixed(stored) == [kept]
+    reverse_rois(stored, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
+    assert update([stored.eid]).notes == [] and mixed(stored) == []
 
 
 def test_notes_are_counted_by_status_listed_by_verify_and_shown_on_the_page(session, meso_command):
