@@ -9,17 +9,18 @@ import platform
 import secrets
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from importlib import metadata
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import datajoint as dj
 
 from pipeline.processor import blas_kernels, cpu_features, cpu_name
-from pipeline.reading import Deleted
+from pipeline.reading import Deleted, Read
 from schemas.cascade import MAX_RECORDED_KEYS, WholeDelete
 from schemas.rows import content_key
 from schemas.server.dialect import dialect
@@ -155,18 +156,25 @@ class Deletion(dj.Manual):
         eids : iterable of str, optional
             All sessions by default.
         """
-        of_eids = True if eids is None else [{"file_eid": eid} for eid in eids]
+        of_eids: Any = True if eids is None else [{"file_eid": eid} for eid in eids]
         rows = cls.File * cls.proj("deleted_at", "deletion_reason") & of_eids
         found: dict[str, list[Deleted]] = defaultdict(list)
         ordered = rows.to_dicts(order_by="file_eid, deleted_at, deletion, deleted_file")
+        given = SourceUpdate.given({_update_of(row) for row in ordered} - {""})
         for (eid, _), group in groupby(ordered, key=itemgetter("file_eid", "deletion")):
             files = list(group)
             found[eid].append(Deleted(
                 {row["file_dataset"]: row["file_sha256"] for row in files},
                 next((row["file_trials"] for row in files if row["file_trials"]), None),
-                files[0]["deletion_reason"].startswith(OF_UPDATE),
+                given.get((_update_of(files[0]), eid)),
             ))  # fmt: skip
         return found
+
+
+def _update_of(deletion: dict) -> str:
+    """Return the id of the update that deleted rows, '' if none did."""
+    reason = deletion["deletion_reason"]
+    return reason.removeprefix(OF_UPDATE).partition(":")[0].strip() if reason.startswith(OF_UPDATE) else ""
 
 
 @schema
@@ -179,6 +187,15 @@ class SourceUpdate(WholeDelete, dj.Manual):
     update_changes : json           # changed datasets: table, eid, fov, dataset, kind, recorded, found
     update_questions : json         # sets of sessions with their rules and curves, families, embeddings
     """
+
+    @classmethod
+    def given(cls, updates: Collection[str]) -> dict[tuple[str, str], Read]:
+        """Return the files that updates were to read, by update and session; a statement."""
+        rows = (cls & [{"update_id": one} for one in updates]).to_dicts() if updates else []
+        return {
+            (row["update_id"], eid): Read(files["given"], files.get("given_trials", files["trials"]))
+            for row in rows for eid, files in row["update_questions"].get("files", {}).items()
+        }  # fmt: skip
 
     class Done(dj.Part):
         definition = """

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -1272,14 +1273,13 @@ def test_files_of_a_half_copied_extraction_are_noted_when_an_update_reads_others
             raise Killed
         complete(*args)
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each row warns when it is read
         patch.setattr(schemas.upkeep.update, "_complete", later)
         if when == "killed":
             with pytest.raises(Killed):
                 update([stored.eid])
-        else:
-            done = update([stored.eid])
-    if when == "killed":
+            patch.setattr(schemas.upkeep.update, "_complete", complete)
         done = update([stored.eid])
     note = done.notes[-1]
     new, same = note.split("and others have not")
@@ -1291,6 +1291,133 @@ def test_files_of_a_half_copied_extraction_are_noted_when_an_update_reads_others
     assert update([stored.eid]).notes == []
     reverse_rois(stored, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
     assert update([stored.eid]).notes == [] and mixed(stored) == []
+
+
+def all_anew(session: OneSession) -> None:
+    """Write all files of the ROIs of a FOV with these in another order."""
+    for name in ROI_FILES:
+        array = np.load(session.file(name))
+        turned = np.roll(array, 7, axis=1 if name in (ACTIVITY, FLUORESCENCE) else 0)
+        np.save(session.file(name), np.asfortranarray(turned) if turned.ndim == 2 else turned)
+    new_uuids(session.file(UUIDS), 5)
+    write_one_tables(session.root)
+
+
+def half_anew(session: OneSession) -> None:
+    reverse_rois(session, ACTIVITY, FLUORESCENCE)
+    new_uuids(session.file(UUIDS), 8)
+
+
+def frames_later(session: OneSession) -> None:
+    for fov in range(2):
+        np.save(session.file(TIMES, fov), np.load(session.file(TIMES, fov)) + 0.3)
+
+
+THEN: dict[str, tuple[Callable[[OneSession], None], Callable[[OneSession], None], str, str, str]] = {
+    "extractions": (all_anew, half_anew, "files of ROIs", f"alf/FOV_00/{UUIDS}", f"alf/FOV_00/{TYPES}"),
+    "clocks": (
+        lambda session: align_again(session, 0.05, in_place=True), frames_later, "files with times",
+        f"alf/FOV_00/{TIMES}", f"alf/{WHEEL_TIMES}",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", THEN)
+@pytest.mark.parametrize("after", ["update", "populate"])
+def test_half_of_a_third_writing_is_noted_when_an_update_to_a_second_one_was_killed(stored, monkeypatch, what, after):
+    """All differ from the first one, of which the rows were: they are compared with what the update was to read."""
+    second, third, group, newer, older = THEN[what]
+    second(stored)
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.upkeep.update, "_complete", killed)
+        with pytest.raises(Killed):
+            update([stored.eid])
+    third(stored)
+    read = {"update": lambda: update([stored.eid]), "populate": lambda: fill(SESSION_TABLES, {"eid": stored.eid})}
+    with pytest.warns(UserWarning, match=f"{group} have changed"):
+        done = read[after]()
+    if after == "update":
+        assert done.failures == [] and f"session {stored.eid}: {group} have changed" in done.notes[-1]
+    else:
+        assert done.errors == []
+    for _ in range(2):
+        (kept,) = mixed(stored)
+        assert newer in kept.split("others")[0] and older in kept.split("others")[1]
+        update([stored.eid])
+
+
+def test_half_an_extraction_is_noted_that_comes_while_an_update_cannot_read_the_files(stored, monkeypatch):
+    """A copy is under way; when it is complete, another command reads the rows."""
+    complete = schemas.upkeep.update._complete
+    types = np.load(stored.file(TYPES))
+    types[np.flatnonzero(types == 0)[0]] = 1
+    np.save(stored.file(TYPES), types)
+    whole = []
+
+    def later(*args):
+        half_anew(stored)
+        whole.append(stored.file(ACTIVITY).read_bytes())
+        stored.file(ACTIVITY).write_bytes(whole[0][: len(whole[0]) // 2])
+        complete(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.upkeep.update, "_complete", later)
+        assert update([stored.eid]).failures
+    stored.file(ACTIVITY).write_bytes(whole[0])
+    retry(eid=stored.eid)
+    with pytest.warns(UserWarning, match="files of ROIs have changed"):
+        assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+    (kept,) = mixed(stored)
+    assert f"alf/FOV_00/{UUIDS}" in kept.split("others")[0] and f"alf/FOV_00/{POSITIONS}" in kept.split("others")[1]
+
+
+def to_folder_of_task(session: OneSession) -> None:
+    """Move trials and wheel as they are, as newer extractions have them."""
+    folder = session.alf("it") / "task_00"
+    folder.mkdir()
+    for path in session.alf("it").glob("_ibl_*"):
+        path.rename(folder / path.name)
+    write_one_tables(session.root)
+
+
+@pytest.mark.parametrize("how", ["update", "by hand"])
+def test_files_that_are_only_moved_have_not_changed(stored, how):
+    if how == "by hand":
+        (schemas.Session & {"eid": stored.eid}).delete(prompt=False)
+    frames_later(stored)
+    to_folder_of_task(stored)
+    if how == "update":
+        notes = update([stored.eid]).notes
+    else:
+        ingest([stored.eid], cache_dir=stored.root)
+        with pytest.warns(UserWarning, match="have changed") as warned:
+            assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+        notes = [str(one.message) for one in warned]
+    (kept,) = mixed(stored)
+    for text in (kept, notes[-1]):
+        newer, older = text.split("and others have not")
+        assert "files with times have changed" in newer and f"alf/FOV_01/{TIMES}" in newer and "task" not in newer
+        assert all(f"alf/task_00/{name}" in older for name in (TRIALS, WHEEL_TIMES))
+    align_again_there = stored.alf("it") / "task_00"
+    for path in (align_again_there / WHEEL_TIMES, align_again_there / STIM_OFF):
+        np.save(path, np.load(path) + 0.3)
+    table = pd.read_parquet(align_again_there / TRIALS)
+    times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
+    table.assign(**{name: table[name] + 0.3 for name in times}).to_parquet(align_again_there / TRIALS)
+    assert update([stored.eid]).notes == [] and mixed(stored) == []
+
+
+def test_moved_trials_of_which_the_table_is_another_are_noted_without_those_that_are_the_same(stored):
+    to_folder_of_task(stored)
+    other_trials(stored, "task_00")
+    notes = update([stored.eid]).notes
+    (of_trials,) = [note for note in notes if "files of trials have changed" in note]
+    newer, older = of_trials.split("others have not")
+    assert f"(alf/task_00/{TRIALS})" in newer
+    assert all(f"alf/task_00/{name}" in older for name in (QUIESCENCE, STIM_OFF))
+    (of_times,) = [note for note in notes if "files with times" in note]
+    assert f"(alf/task_00/{TRIALS})" in of_times and f"alf/task_00/{WHEEL_TIMES}" in of_times.split("others")[1]
+    assert len(mixed(stored)) == 2
 
 
 def delete_rows(session: OneSession, what: str) -> None:
@@ -1381,8 +1508,8 @@ def move_clock(session: OneSession) -> None:
     np.save(session.file(TIMES), np.load(session.file(TIMES)) + 0.02)
 
 
-def other_trials(session: OneSession) -> None:
-    path = session.alf("it") / TRIALS
+def other_trials(session: OneSession, folder: str = "") -> None:
+    path = session.alf("it") / folder / TRIALS
     trials = pd.read_parquet(path)
     trials.loc[:3, "choice"] *= -1
     trials.loc[:3, "feedbackType"] *= -1
