@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -255,7 +256,8 @@ class ReadsSession:
         self._check_clock(key, rows)
         own = {name for source in sources for name in (source.dataset, reading.without_revision(source.dataset))}
         of_revisions = reading.mixed_revisions(file for _, _, files in rows for file in files)
-        standing = since_deletions({key["eid"]: hashes_in(rows)}).get(key["eid"], ())
+        known = {key["eid"]: hashes_in(rows)}
+        standing = since_deletions(known, former_ids(known)).get(key["eid"], ())
         for mixture in (*of_revisions, *(one.mixture for one in standing)):
             if own & {*mixture.newer, *mixture.older}:
                 warnings.warn(mixture_note(key["eid"], mixture), stacklevel=2)
@@ -323,17 +325,47 @@ def hashes_in(rows: Iterable[tuple[type[Any], dict[str, Any], list[reading.Sourc
     return {reading.without_revision(file.dataset): file.sha256 for _, _, files in rows for file in files}
 
 
-def since_deletions(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[reading.Standing]]:
-    """Return by session the files of two writings since rows were deleted, and read again; two statements at most.
+def since_deletions(
+    known: Mapping[str, Mapping[str, str]], former: Mapping[str, Sequence[str]]
+) -> dict[str, list[reading.Standing]]:
+    """Return by session the files of two writings since rows were deleted, and read again; three statements at most.
 
     Parameters
     ----------
     known : mapping of str to mapping
         By session the sha256 of each file that there are rows of, by path without revision.
+    former : mapping of str to sequence of str
+        As ``former_ids`` returns them.
     """
-    deleted = Deletion.files_of(known)
+    of_ids = Deletion.files_of({*known, *(one for ids in former.values() for one in ids)})
+    deleted = {eid: [files for one in (*former.get(eid, ()), eid) for files in of_ids.get(one, ())] for eid in known}
     trials = trials_keys([eid for eid, those in deleted.items() if any(one.trials for one in those)])
-    return {eid: reading.since_deletions(those, known[eid], trials.get(eid, "")) for eid, those in deleted.items()}
+    return {
+        eid: reading.since_deletions(those, known[eid], trials.get(eid, "")) for eid, those in deleted.items() if those
+    }
+
+
+def days_of(eids: Iterable[str]) -> dict[str, tuple[str, datetime.date]]:
+    """Return subject and date of sessions."""
+    of_eids = [{"eid": eid} for eid in eids]
+    rows = (Session & of_eids).proj("subject", "session_date").to_dicts() if of_eids else []
+    return {row["eid"]: (row["subject"], row["session_date"]) for row in rows}
+
+
+def former_ids(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """Return the ids under which sessions were registered before: deleted ones of the same subject, date and files.
+
+    Parameters as for ``since_deletions``; three statements at most.
+    """
+    days = days_of(known)
+    lost = Deletion.on_days(set(days.values()))
+    registered = {*known, *days_of({eid for those in lost.values() for eid in those} - set(known))}
+    found = {}
+    for eid, day in days.items():
+        hashes = {(path, sha256) for path, sha256 in known[eid].items() if reading.is_own(path)}
+        same = [one for one, files in lost.get(day, {}).items() if one not in registered and hashes & files]
+        found.update({eid: same} if same else {})
+    return found
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pipeline.reading.changes import (
     fov_datasets,
     has_times,
     is_measured,
+    is_own,
     trial_datasets,
     wheel_datasets,
 )
@@ -79,6 +80,7 @@ __all__ = [
     "has_times",
     "identify",
     "is_measured",
+    "is_own",
     "mixed_revisions",
     "moved",
     "open_one",

@@ -46,7 +46,7 @@ import schemas.exchange.export
 import schemas.imaging.activity
 import schemas.upkeep.update
 from pipeline import reading
-from pipeline.demo.repository import write_demo_repository, write_one_tables
+from pipeline.demo.repository import LAB, session_eid, write_demo_repository, write_one_tables
 from pipeline.errors import DataError
 from pipeline.settings.signals import SignalSettings
 from populate_scripts.commands import note_counts
@@ -54,6 +54,7 @@ from populate_scripts.ingest import ingest
 from schemas.exchange.export import export_session
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
+from schemas.provenance import Deletion
 from schemas.queries.tracking_runs import notes_on_fovs
 from schemas.session import FINGERPRINT
 from schemas.tracking import RegisteredUIDs, TrackingRun
@@ -1474,6 +1475,48 @@ def test_a_note_of_an_update_stays_when_the_session_is_deleted_and_registered_ag
     assert update([stored.eid]).notes == [] and mixed(stored) == []
 
 
+@pytest.mark.parametrize("half", ["later", "noted before"])
+def test_a_session_that_is_registered_again_under_another_id_is_compared_with_its_former_files(session, half):
+    """Made again in Alyx, with another number."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    if half == "noted before":
+        half_anew(session)
+        update([session.eid])
+    former = session.eid
+    (schemas.Session & {"eid": former}).delete(prompt=False)
+    again = session.folders["it"].with_name("002")
+    session.folders["it"].rename(again)
+    session.folders["it"] = again
+    session.eids |= {"it": session_eid(LAB, *again.parts[-3:-1], 2), "former": former}
+    if half == "later":
+        half_anew(session)
+    write_one_tables(session.root)
+    ingest([session.eid], cache_dir=session.root)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    assert any("files of ROIs have changed" in str(one.message) for one in warned) == (half == "later")
+    (kept,) = mixed(session)
+    assert f"alf/FOV_00/{UUIDS}" in kept.split("others")[0] and f"alf/FOV_00/{TYPES}" in kept.split("others")[1]
+    assert note_counts().startswith("Notes: 1 session with")
+    assert update([session.eid]).failures == [] and mixed(session) == [kept]
+
+
+def test_two_sessions_of_a_day_are_not_compared(session, recwarn):
+    """One of them was deleted: it had files of its own."""
+    session.add("other", "SRC1")
+    write_one_tables(session.root)
+    other = session.eids["other"]
+    ingest([other], cache_dir=session.root)
+    assert fill(SESSION_TABLES, {"eid": other}).errors == []
+    date = (schemas.Session & {"eid": session.eid}).fetch1("session_date")
+    (schemas.Session & {"eid": other}).delete(prompt=False)
+    for row in (Deletion.File & {"file_eid": other}).proj().to_dicts():
+        Deletion.File.update1({**row, "file_date": date})
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    assert mixed(session) == [] and not [one for one in recwarn if "have changed" in str(one.message)]
+
+
 def test_notes_are_counted_by_status_listed_by_verify_and_shown_on_the_page(session, meso_command):
     fill(SESSION_TABLES, {"eid": session.eid})
     assert note_counts() == "" and "Notes" not in meso_command("status").stdout
@@ -1491,7 +1534,7 @@ def test_notes_are_counted_by_status_listed_by_verify_and_shown_on_the_page(sess
     with statements() as sent:
         reports.status()
         note_counts()
-    assert len(sent) <= 20, "\n".join(sql[:90] for sql in sent)
+    assert len(sent) <= 24, "\n".join(sql[:90] for sql in sent)
     listed = meso_command("verify", "--notes", session.eid)
     mixture, doubt, total = listed.stdout.splitlines()
     assert listed.returncode == 0 and [mixture] == mixed(session) and total == "2 notes"
