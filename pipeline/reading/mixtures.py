@@ -209,7 +209,10 @@ def mixtures_since(
         for path in sorted({*former, *now}) if former.get(path) != now.get(path)
     ]  # fmt: skip
     read = [Source(path, "", "", 0, sha256, "") for path, sha256 in former.items()]
-    found = [("files with times", "the session was aligned again", half_aligned(changed, read))]
+    found = [
+        ("files with times", "the session was aligned again", half_aligned(changed, read)),
+        ("files of FOVs", "FOVs were exchanged", _half_exchanged(former, now)),
+    ]
     for folder in sorted(set(map(_folder, former))):
         own = [change for change in changed if _folder(change.dataset) == folder]
         inside = [source for source in read if _folder(source.dataset) == folder]
@@ -220,6 +223,31 @@ def mixtures_since(
         halves = half_trials(filter(_changes_trials, own), of_trials, folder, are_others=are_other_trials)
         found.append(("files of trials", "behaviour was extracted again", halves))
     return [Mixture(what, tuple(newer), tuple(older), reason) for what, reason, (newer, older) in found if newer]
+
+
+def exchanged(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return the files that are those of another FOV of before, and that one's path; parameters as ``mixtures_since``.
+
+    That FOVs were exchanged, and that an exchange is mended, look alike.
+    """
+    places = {(_name(path), sha256): path for path, sha256 in former.items() if _is_of_fov(path)}
+    return {
+        path: place for path, sha256 in now.items()
+        if _is_of_fov(path) and former.get(path, sha256) != sha256 and (place := places.get((_name(path), sha256)))
+    }  # fmt: skip
+
+
+def _half_exchanged(former: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the files of FOVs that were exchanged, and those of these FOVs that were not, although they differ."""
+    places = exchanged(former, now)
+    folders = {_folder(path): _folder(place) for path, place in places.items()}
+
+    def differs(path: str) -> bool:
+        return former.get(f"{folders[_folder(path)]}/{_name(path)}", former[path]) != former[path]
+
+    same = [path for path, sha256 in former.items() if _folder(path) in folders and now.get(path) == sha256]
+    same = sorted(filter(differs, same))
+    return (sorted(places), same) if same else ([], [])
 
 
 def moved(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
@@ -291,20 +319,21 @@ def since_deletions(deleted: Sequence[Deleted], known: Mapping[str, str], trials
     """
     steps, after = [], Read(known, trials)
     for one in reversed(deleted):
-        before, now = _before_and_after(one.hashes, after.hashes)
-        before_trials = one.trials or after.trials
-        steps.append((one, Read(before, before_trials), Read(now, after.trials)))
+        before, again = _before_and_after(one.hashes, after.hashes)
+        trials_before = one.trials or after.trials
+        steps.append((one, Read(before, trials_before), Read(again, after.trials)))
         rows = set(map(_row, one.hashes))
         stayed = {path: sha256 for path, sha256 in after.hashes.items() if _row(path) not in rows}
-        after = Read(stayed | dict(one.hashes), before_trials)
-    known_then: list[Standing] = []
+        after = Read(stayed | dict(one.hashes), trials_before)
+    every: list[Standing] = []
     found: list[Standing] = []
     for one, former, now in reversed(steps):
+        told: list[Standing] = []
         if one.given is None:
-            told, new = [], _since(former, now, known_then)
+            new = _since(former, now, every)
         else:
-            told, new = since_update(former, _of_rows(one.given, one.hashes), now, known_then)
-        known_then += [*told, *new]
+            told, new = since_update(former, _of_rows(one.given, one.hashes), now, every)
+        every += [*told, *new]
         found += new
     still = (one.among(known) for one in found)
     return [one for one in still if one]
@@ -547,6 +576,10 @@ def _is_clock(dataset: str) -> bool:
     name = _name(dataset)
     has_times = _is_of_trials(dataset) and ("times" in name or "intervals" in name)
     return name in (TIMES, TRIALS, WHEEL_TIMES) or has_times
+
+
+def _is_of_fov(dataset: str) -> bool:
+    return _folder(dataset).startswith("alf/FOV_")
 
 
 def _is_of_trials(dataset: str) -> bool:

@@ -44,7 +44,7 @@ from schemas.embedding import Embedding, ImportedOrder, RasterTiles, embeddings_
 from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.imaging.tables import FOV, Activity
-from schemas.labels import names_of_session
+from schemas.labels import notes_on_labels
 from schemas.provenance import OF_UPDATE, FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.responses.tables import CellResponse, Stability, StabilityTask, TrialTypeMean
@@ -57,6 +57,7 @@ from schemas.session import (
     ReadsSession,
     Session,
     Wheel,
+    exchange_note,
     files_of,
     mixture_note,
     one_for,
@@ -221,18 +222,10 @@ def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], 
 
 
 def _labels_before(read: list[_Read]) -> Iterator[str]:
-    """Yield a note if new trials or a new wheel are of a session with labels of one's own, which may be made of them.
-
-    That the trials are the same, which is compared when labels are used, does not tell.
-    """
+    """Return a note if new trials or a new wheel are of a session with labels of one's own; see ``notes_on_labels``."""
     new = [name for table, name in ((Behavior, "trials"), (Wheel, "wheel"))
            if any(one.row.table == table.__name__ for one in read)]  # fmt: skip
-    eid = read[0].row.key["eid"] if new else ""
-    if new and (names := names_of_session(eid)):
-        yield (
-            f"session {eid}: the files of {' and '.join(new)} are others now, and labels {', '.join(names)} were given "
-            "before. If they are computed from these, such as reaction times or the speed of the wheel, add them again"
-        )
+    return notes_on_labels(read[0].row.key["eid"], new) if new else iter(())
 
 
 def _given(read: list[_Read]) -> dict[str, str]:
@@ -374,13 +367,10 @@ def _exchanged(table: Any, row: ChangedRow, sources: Sequence[reading.Source], r
     new = {change.dataset for change in row.changes}
     hashes = [{"sha256": source.sha256} for source in sources if source.dataset in new]
     found = (table.Source & hashes & replaced).to_dicts(order_by="dataset") if hashes and replaced else []
-    for other in found[:1]:
-        mine = next(source.dataset for source in sources if source.sha256 == other["sha256"])
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        yield (
-            f"session {row.key['eid']}: {mine} is the file that {other['dataset']} of session {other['eid']} was{more}"
-            "; if files were exchanged by mistake, put them back, and run meso update again"
-        )
+    if found:
+        mine = {source.sha256: source.dataset for source in sources}
+        places = {mine[other["sha256"]]: other["dataset"] for other in found}
+        yield exchange_note(row.key["eid"], places, found[0]["eid"])
 
 
 def _mixtures(eid: str, read: list[_Read], changed: list[ChangedRow]) -> list[reading.Mixture]:

@@ -1103,6 +1103,52 @@ def test_labels_that_may_be_made_of_a_former_wheel_are_named(stored):
         schemas.LabelSet().delete()
 
 
+def test_labels_are_named_when_another_wheel_is_read_after_the_rows_were_deleted_by_hand(stored, recwarn):
+    speed = meso.wheel_speed(stored.eid, "stimOn_times", (0.1, 0.6))
+    schemas.LabelSet.add("speed", {stored.eid: speed})
+    try:
+        for table in (schemas.Wheel, schemas.Behavior):
+            (table & {"eid": stored.eid}).delete(prompt=False)
+        assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+        assert not any("labels" in str(one.message) for one in recwarn)
+        (schemas.Session & {"eid": stored.eid}).delete(prompt=False)
+        position = stored.alf("it") / WHEEL
+        np.save(position, np.load(position) / 2)
+        ingest([stored.eid], cache_dir=stored.root)
+        with pytest.warns(UserWarning, match="the files of wheel are others now, and labels speed were given before"):
+            assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+    finally:
+        schemas.LabelSet().delete()
+
+
+@pytest.mark.parametrize("times", [True, False], ids=["with times", "but for times"])
+def test_fovs_that_were_exchanged_while_rows_were_deleted_are_noted(stored, times):
+    delete_rows(stored, "session")
+    one, other = (stored.file(TIMES, fov).parent for fov in range(2))
+    one.rename(one.with_name("aside"))
+    other.rename(one)
+    one.with_name("aside").rename(other)
+    if not times:
+        (one / TIMES).rename(one / "aside")
+        (other / TIMES).rename(one / TIMES)
+        (one / "aside").rename(other / TIMES)
+    write_one_tables(stored.root)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+    texts = {str(warning.message) for warning in warned}
+    for fov in range(2):
+        was = rf"alf/FOV_{fov:02d}/(\S+) is the file that alf/FOV_{1 - fov:02d}/\1 of session {stored.eid} was \(and"
+        assert any(re.search(was, text) and "exchanged by mistake" in text for text in texts)
+    (text,) = mixed(stored)
+    newer, older = text.split("others have not")
+    if times:
+        assert "files with times have changed" in newer  # those of trials and wheel have not
+    else:
+        assert "files of FOVs have changed" in newer and f"alf/FOV_01/{UUIDS}" in newer
+        assert f"(alf/FOV_00/{TIMES}, alf/FOV_01/{TIMES})" in older and "If FOVs were exchanged" in older
+
+
 # ---------------------------------------------------------------- read again while it is loaded
 
 
