@@ -111,8 +111,10 @@ class Cascade:
         parts = [self.tables[title].proj("sha256").to_dicts() for title in sources if title in self.tables]
         found = {(row["eid"], without_revision(row["dataset"])): row["sha256"] for part in parts for row in part}
         trials = session.trials_keys(sorted({eid for eid, path in found if path.endswith(TRIALS)}))
+        days = session.days_of(sorted({eid for eid, _ in found}))
         return [
             {
+                "file_subject": days[eid][0], "file_date": days[eid][1],
                 "file_eid": eid, "file_dataset": path, "file_sha256": sha256,
                 "file_trials": trials.get(eid) if path.endswith(TRIALS) else None,
             }

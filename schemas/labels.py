@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -196,6 +196,18 @@ def names_of_session(eid: str) -> list[str]:
     rows = (LabelSet.proj("label_name") * LabelSet.Labels.proj() & {"labelled_eid": eid}).to_dicts()
     latest = LabelSet.named({row["label_name"] for row in rows}) if rows else {}
     return sorted({row["label_name"] for row in rows if latest[row["label_name"]] == row["label_set"]})
+
+
+def notes_on_labels(eid: str, new: Sequence[str]) -> Iterator[str]:
+    """Yield a note if a session of which ``new`` (trials, wheel) are others now has labels, which may be made of them.
+
+    That the trials are the same, which is compared when labels are used, does not tell.
+    """
+    if names := names_of_session(eid):
+        yield (
+            f"session {eid}: the files of {' and '.join(new)} are others now, and labels {', '.join(names)} were given "
+            "before. If they are computed from these, such as reaction times or the speed of the wheel, add them again"
+        )
 
 
 def of_kind(settings: NDCSettings) -> NDCSettings:

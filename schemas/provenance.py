@@ -9,7 +9,7 @@ import platform
 import secrets
 import subprocess
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 from importlib import metadata
 from itertools import groupby
@@ -19,7 +19,7 @@ from pathlib import Path
 import datajoint as dj
 
 from pipeline.processor import blas_kernels, cpu_features, cpu_name
-from pipeline.reading import Deleted
+from pipeline.reading import Deleted, Read
 from schemas.cascade import MAX_RECORDED_KEYS, WholeDelete
 from schemas.rows import content_key
 from schemas.server.dialect import dialect
@@ -116,7 +116,10 @@ class Deletion(dj.Manual):
         file_dataset : varchar(511)     # path within the session, without revision
         file_sha256 : char(64)
         file_trials=null : char(32)     # of a table of trials: hash of the trials, but for their times
+        file_subject : varchar(64)      # of the session, which may be registered again under another id
+        file_date : date
         index (file_eid)
+        index (file_subject, file_date)
         """
 
     @classmethod
@@ -147,26 +150,43 @@ class Deletion(dj.Manual):
         cls.File.insert({**key, "deleted_file": i, **file} for i, file in enumerate(files))
 
     @classmethod
-    def files_of(cls, eids: Iterable[str] | None = None) -> dict[str, list[Deleted]]:
+    def files_of(cls, eids: Iterable[str]) -> dict[str, list[Deleted]]:
         """Return the files from which deleted rows had been read, by session and deletion, the first one first.
 
         Parameters
         ----------
-        eids : iterable of str, optional
-            All sessions by default.
+        eids : iterable of str
         """
-        of_eids = True if eids is None else [{"file_eid": eid} for eid in eids]
+        of_eids = [{"file_eid": eid} for eid in eids]
         rows = cls.File * cls.proj("deleted_at", "deletion_reason") & of_eids
         found: dict[str, list[Deleted]] = defaultdict(list)
         ordered = rows.to_dicts(order_by="file_eid, deleted_at, deletion, deleted_file")
+        given = SourceUpdate.given({_update_of(row) for row in ordered} - {""})
         for (eid, _), group in groupby(ordered, key=itemgetter("file_eid", "deletion")):
             files = list(group)
             found[eid].append(Deleted(
                 {row["file_dataset"]: row["file_sha256"] for row in files},
                 next((row["file_trials"] for row in files if row["file_trials"]), None),
-                files[0]["deletion_reason"].startswith(OF_UPDATE),
+                given.get((_update_of(files[0]), eid)),
             ))  # fmt: skip
         return found
+
+    @classmethod
+    def on_days(cls, days: Collection[tuple[str, datetime.date]]) -> dict[tuple, dict[str, set[tuple[str, str]]]]:
+        """Return path and sha256 of the files of deleted rows, by (subject, date) and session; a statement."""
+        of_days = [{"file_subject": subject, "file_date": date} for subject, date in days]
+        found: dict[tuple, dict[str, set[tuple[str, str]]]] = defaultdict(lambda: defaultdict(set))
+        columns = ("file_subject", "file_date", "file_eid", "file_dataset", "file_sha256")
+        for row in (cls.File & of_days).proj(*columns).to_dicts() if of_days else ():
+            subject, date, eid, dataset, sha256 = (row[name] for name in columns)
+            found[subject, date][eid].add((dataset, sha256))
+        return found
+
+
+def _update_of(deletion: dict) -> str:
+    """Return the id of the update that deleted rows, '' if none did."""
+    reason = deletion["deletion_reason"]
+    return reason.removeprefix(OF_UPDATE).partition(":")[0].strip() if reason.startswith(OF_UPDATE) else ""
 
 
 @schema
@@ -179,6 +199,15 @@ class SourceUpdate(WholeDelete, dj.Manual):
     update_changes : json           # changed datasets: table, eid, fov, dataset, kind, recorded, found
     update_questions : json         # sets of sessions with their rules and curves, families, embeddings
     """
+
+    @classmethod
+    def given(cls, updates: Collection[str]) -> dict[tuple[str, str], Read]:
+        """Return the files that updates were to read, by update and session; a statement if there is any."""
+        rows = (cls & [{"update_id": one} for one in updates]).to_dicts() if updates else []
+        return {
+            (row["update_id"], eid): Read(files["given"], files.get("given_trials", files["trials"]))
+            for row in rows for eid, files in row["update_questions"].get("files", {}).items()
+        }  # fmt: skip
 
     class Done(dj.Part):
         definition = """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,7 @@ from pipeline.reading.behavior import TRIAL_ATTRIBUTES, TRIALS, VELOCITY_RATE, W
 from schemas.cascade import WholeDelete
 from schemas.provenance import Deletion, now
 from schemas.rows import SourceFile, check_lengths, content_key, number
+from schemas.server.binding import table_modules
 from schemas.server.settings import one_cache_dir
 from schemas.storage import bulk
 
@@ -255,10 +257,31 @@ class ReadsSession:
         self._check_clock(key, rows)
         own = {name for source in sources for name in (source.dataset, reading.without_revision(source.dataset))}
         of_revisions = reading.mixed_revisions(file for _, _, files in rows for file in files)
-        standing = since_deletions({key["eid"]: hashes_in(rows)}).get(key["eid"], ())
+        known = {key["eid"]: hashes_in(rows)}
+        former = former_ids(known)
+        standing = since_deletions(known, former).get(key["eid"], ())
         for mixture in (*of_revisions, *(one.mixture for one in standing)):
             if own & {*mixture.newer, *mixture.older}:
                 warnings.warn(mixture_note(key["eid"], mixture), stacklevel=2)
+        for note in self._notes_since(key, sources, deleted_files(known, former).get(key["eid"], [])):
+            warnings.warn(note, stacklevel=2)
+
+    @classmethod
+    def _notes_since(
+        cls, key: dict, sources: Sequence[reading.Source], deleted: Sequence[reading.Deleted]
+    ) -> Iterator[str]:  # fmt: skip
+        """Yield notes on the files of a row since the last deletion by hand of such a row; updates have their own."""
+        now = {reading.without_revision(source.dataset): source.sha256 for source in sources}
+        names = {path.rpartition("/")[2]: sha256 for path, sha256 in now.items()}
+        last: dict[str, str] = {}
+        for one in deleted:
+            last |= one.hashes if one.given is None else dict.fromkeys(one.hashes, "")
+        if places := reading.exchanged(last, now):
+            yield exchange_note(key["eid"], places, key["eid"])
+        what = {"Behavior": "trials", "Wheel": "wheel"}.get(cls.__name__)
+        lost = {path.rpartition("/")[2]: sha256 for path, sha256 in last.items()}
+        if what and any(sha256 and names.get(name, sha256) != sha256 for name, sha256 in lost.items()):
+            yield from table_modules()["labels"].notes_on_labels(key["eid"], [what])
 
     @classmethod
     def check(cls, key: dict, data: Any, sources: Sequence[reading.Source], replaced: Sequence[dict] = ()) -> None:
@@ -323,17 +346,61 @@ def hashes_in(rows: Iterable[tuple[type[Any], dict[str, Any], list[reading.Sourc
     return {reading.without_revision(file.dataset): file.sha256 for _, _, files in rows for file in files}
 
 
-def since_deletions(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[reading.Standing]]:
-    """Return by session the files of two writings since rows were deleted, and read again; two statements at most.
+def since_deletions(
+    known: Mapping[str, Mapping[str, str]], former: Mapping[str, Sequence[str]]
+) -> dict[str, list[reading.Standing]]:
+    """Return by session the files of two writings since rows were deleted, and read again; three statements at most.
 
     Parameters
     ----------
     known : mapping of str to mapping
         By session the sha256 of each file that there are rows of, by path without revision.
+    former : mapping of str to sequence of str
+        As ``former_ids`` returns them.
     """
-    deleted = Deletion.files_of(known)
+    deleted = deleted_files(known, former)
     trials = trials_keys([eid for eid, those in deleted.items() if any(one.trials for one in those)])
-    return {eid: reading.since_deletions(those, known[eid], trials.get(eid, "")) for eid, those in deleted.items()}
+    return {
+        eid: reading.since_deletions(those, known[eid], trials.get(eid, "")) for eid, those in deleted.items() if those
+    }
+
+
+def deleted_files(known: Iterable[str], former: Mapping[str, Sequence[str]]) -> dict[str, list[reading.Deleted]]:
+    """Return the files of deleted rows of sessions, by session, the first deletion first; two statements at most.
+
+    Parameters
+    ----------
+    known : iterable of str
+        Sessions.
+    former : mapping of str to sequence of str
+        As ``former_ids`` returns them.
+    """
+    eids = list(known)
+    of_ids = Deletion.files_of({*eids, *(one for ids in former.values() for one in ids)})
+    return {eid: [files for one in (*former.get(eid, ()), eid) for files in of_ids.get(one, ())] for eid in eids}
+
+
+def days_of(eids: Iterable[str]) -> dict[str, tuple[str, datetime.date]]:
+    """Return subject and date of sessions."""
+    of_eids = [{"eid": eid} for eid in eids]
+    rows = (Session & of_eids).proj("subject", "session_date").to_dicts() if of_eids else []
+    return {row["eid"]: (row["subject"], row["session_date"]) for row in rows}
+
+
+def former_ids(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[str]]:
+    """Return the ids under which sessions were registered before: deleted ones of the same subject, date and files.
+
+    Parameters as for ``since_deletions``; three statements at most.
+    """
+    days = days_of(known)
+    lost = Deletion.on_days(set(days.values()))
+    registered = {*known, *days_of({eid for those in lost.values() for eid in those} - set(known))}
+    found = {}
+    for eid, day in days.items():
+        hashes = {(path, sha256) for path, sha256 in known[eid].items() if reading.is_own(path)}
+        same = [one for one, files in lost.get(day, {}).items() if one not in registered and hashes & files]
+        found.update({eid: same} if same else {})
+    return found
 
 
 @contextmanager
@@ -383,6 +450,16 @@ def unchanged_since(eid: str, *tables: type[Any]) -> Callable[[], None]:
 def mixture_note(eid: str, mixture: reading.Mixture) -> str:
     """Return the note on files of a session that are not of one writing."""
     return f"session {eid}: {mixture}: then run meso update {eid}"
+
+
+def exchange_note(eid: str, places: Mapping[str, str], other_eid: str) -> str:
+    """Return the note on files that are those of another row of before: ``places`` gives that one's by path."""
+    mine, other = min(places.items())
+    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
+    return (
+        f"session {eid}: {mine} is the file that {other} of session {other_eid} was{more}"
+        "; if files were exchanged by mistake, put them back, and run meso update again"
+    )
 
 
 def _is_same_fov(key: dict, other: dict) -> bool:

@@ -16,6 +16,7 @@ __all__ = [
     "fov_datasets",
     "has_times",
     "is_measured",
+    "is_own",
     "trial_datasets",
     "wheel_datasets",
 ]
@@ -98,6 +99,11 @@ def clock_changes(reader: SessionReader, recorded: Iterable[Source], now: Iterab
 def is_measured(dataset: str) -> bool:
     """Return whether a dataset, a path, is one that no two FOVs or sessions can have alike."""
     return dataset.rpartition("/")[2] in MEASURED
+
+
+def is_own(dataset: str) -> bool:
+    """Return whether a dataset, a path, tells of which session it is: no other one has the same bytes."""
+    return is_measured(dataset) or dataset.rpartition("/")[2] == TIMES
 
 
 def has_times(dataset: str) -> bool:

@@ -72,11 +72,32 @@ class Standing:
     ----------
     mixture : Mixture
     former : dict of str to str
-        The sha256 that the newer datasets had before, by path without revision; '' of one that was added.
+        The sha256 that the datasets had before, by path without revision; '' of one that was added.
     """
 
     mixture: Mixture
     former: Mapping[str, str]
+
+    def among(self, known: Mapping[str, str]) -> Standing | None:
+        """Return it as far as both sides are what they were then; ``known`` as for ``still_standing``."""
+        newer, older = ({path: self.former[path] for path in side} for side in (self.mixture.newer, self.mixture.older))
+        return still_standing(self.mixture.what, self.mixture.reason, newer, older, known)
+
+
+@dataclass(frozen=True)
+class Read:
+    """Files of a session at some time.
+
+    Attributes
+    ----------
+    hashes : dict of str to str
+        The sha256 of each, by path without revision.
+    trials : str
+        Hash of the trials but for their times.
+    """
+
+    hashes: Mapping[str, str]
+    trials: str
 
 
 @dataclass(frozen=True)
@@ -89,13 +110,13 @@ class Deleted:
         The sha256 of each, by path without revision.
     trials : str or None
         Hash of the trials but for their times, if these were among the rows.
-    by_update : bool
-        Whether an update deleted them, which compares the files itself.
+    given : Read or None
+        Those that were to be read then, if an update deleted them, which has compared these with ``hashes``.
     """
 
     hashes: Mapping[str, str]
     trials: str | None
-    by_update: bool
+    given: Read | None = None
 
 
 def half_aligned(changed: Iterable[Change], recorded: Iterable[Source]) -> tuple[list[str], list[str]]:
@@ -182,12 +203,16 @@ def mixtures_since(
     are_other_trials : bool
         Whether there are other trials now, not only at other times.
     """
+    former = at_new_places(former, now)
     changed = [
         Change(path, "gone" if path not in now else "content" if path in former else "new", former.get(path, ""), "")
         for path in sorted({*former, *now}) if former.get(path) != now.get(path)
     ]  # fmt: skip
     read = [Source(path, "", "", 0, sha256, "") for path, sha256 in former.items()]
-    found = [("files with times", "the session was aligned again", half_aligned(changed, read))]
+    found = [
+        ("files with times", "the session was aligned again", half_aligned(changed, read)),
+        ("files of FOVs", "FOVs were exchanged", _half_exchanged(former, now)),
+    ]
     for folder in sorted(set(map(_folder, former))):
         own = [change for change in changed if _folder(change.dataset) == folder]
         inside = [source for source in read if _folder(source.dataset) == folder]
@@ -198,6 +223,81 @@ def mixtures_since(
         halves = half_trials(filter(_changes_trials, own), of_trials, folder, are_others=are_other_trials)
         found.append(("files of trials", "behaviour was extracted again", halves))
     return [Mixture(what, tuple(newer), tuple(older), reason) for what, reason, (newer, older) in found if newer]
+
+
+def exchanged(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return the files that are those of another FOV of before, and that one's path; parameters as ``mixtures_since``.
+
+    That FOVs were exchanged, and that an exchange is mended, look alike.
+    """
+    places = {(_name(path), sha256): path for path, sha256 in former.items() if _is_of_fov(path)}
+    return {
+        path: place for path, sha256 in now.items()
+        if _is_of_fov(path) and former.get(path, sha256) != sha256 and (place := places.get((_name(path), sha256)))
+    }  # fmt: skip
+
+
+def _half_exchanged(former: Mapping[str, str], now: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Return the files of FOVs that were exchanged, and those of these FOVs that were not, although they differ."""
+    places = exchanged(former, now)
+    folders = {_folder(path): _folder(place) for path, place in places.items()}
+
+    def differs(path: str) -> bool:
+        return former.get(f"{folders[_folder(path)]}/{_name(path)}", former[path]) != former[path]
+
+    same = [path for path, sha256 in former.items() if _folder(path) in folders and now.get(path) == sha256]
+    same = sorted(filter(differs, same))
+    return (sorted(places), same) if same else ([], [])
+
+
+def moved(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return where files are now that were moved as they are, by their former paths: to the folder of a task, say.
+
+    Parameters as for ``mixtures_since``.
+    """
+    left = {(_name(path), sha256): path for path, sha256 in former.items() if path not in now}
+    new = ((path, left.get((_name(path), sha256))) for path, sha256 in now.items() if path not in former)
+    return {before: path for path, before in new if before is not None}
+
+
+def without_moved(
+    changed: Iterable[Change], recorded: Iterable[Source], places: Mapping[str, str]
+) -> tuple[list[Change], list[Source]]:
+    """Return changes without those of files that were only moved, and the recorded files under the paths of now.
+
+    Parameters
+    ----------
+    changed, recorded
+        As for ``half_aligned``.
+    places : mapping of str to str
+        As ``moved`` returns them.
+    """
+    others = {*places, *places.values()}
+    return (
+        [change for change in changed if without_revision(change.dataset) not in others],
+        [replace(one, dataset=places.get(without_revision(one.dataset), one.dataset)) for one in recorded],
+    )
+
+
+def at_new_places(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
+    """Return the hashes of former files, of those that were moved as they are under their paths of now.
+
+    Parameters as for ``mixtures_since``.
+    """
+    places = moved(former, now)
+    return {places.get(path, path): sha256 for path, sha256 in former.items()}
+
+
+def with_given(former: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
+    """Return the files of a session when rows of it have been read from others.
+
+    Parameters
+    ----------
+    former, given : mapping of str to str
+        By path without revision the sha256 of each file of the session before, and of all files of those rows.
+    """
+    rows = set(map(_row, given))
+    return {path: sha256 for path, sha256 in former.items() if _row(path) not in rows} | dict(given)
 
 
 def since_deletions(deleted: Sequence[Deleted], known: Mapping[str, str], trials: str) -> list[Standing]:
@@ -217,27 +317,80 @@ def since_deletions(deleted: Sequence[Deleted], known: Mapping[str, str], trials
     list of Standing
         Those of which both sides are in ``known`` what they were when they were read again.
     """
-    steps, after = [], dict(known)
+    steps, after = [], Read(known, trials)
     for one in reversed(deleted):
-        trials_before = one.trials or trials
-        steps.append((one.by_update, *_before_and_after(one.hashes, after), trials_before != trials))
+        before, again = _before_and_after(one.hashes, after.hashes)
+        trials_before = one.trials or after.trials
+        steps.append((one, Read(before, trials_before), Read(again, after.trials)))
         rows = set(map(_row, one.hashes))
-        after = {path: sha256 for path, sha256 in after.items() if _row(path) not in rows} | dict(one.hashes)
-        trials = trials_before
+        stayed = {path: sha256 for path, sha256 in after.hashes.items() if _row(path) not in rows}
+        after = Read(stayed | dict(one.hashes), trials_before)
+    every: list[Standing] = []
     found: list[Standing] = []
-    for by_update, former, now, are_others in reversed(steps):
-        if not by_update:
-            mixtures = mixtures_since(former, now, are_other_trials=are_others)
-            found += [Standing(one, {**dict.fromkeys((*one.newer, *one.older), ""), **former})
-                      for one in without_former(mixtures, found, now)]  # fmt: skip
-    still = (
-        still_standing(
-            one.mixture.what, one.mixture.reason, {path: one.former[path] for path in one.mixture.newer},
-            {path: one.former[path] for path in one.mixture.older}, known,
-        )
-        for one in found
-    )  # fmt: skip
+    for one, former, now in reversed(steps):
+        told: list[Standing] = []
+        if one.given is None:
+            new = _since(former, now, every)
+        else:
+            told, new = since_update(former, _of_rows(one.given, one.hashes), now, every)
+        every += [*told, *new]
+        found += new
+    still = (one.among(known) for one in found)
     return [one for one in still if one]
+
+
+def since_update(
+    former: Read, given: Read, now: Read, known: Sequence[Standing] = ()
+) -> tuple[list[Standing], list[Standing]]:
+    """Return the files of two writings since an update deleted rows of a session, and other files were read than meant.
+
+    Files can change again while it runs, or after it was killed or could not read them.
+
+    Parameters
+    ----------
+    former, now : Read
+        All files of the session before, and those of the rows that there are now.
+    given : Read
+        Those that were to be read, of the rows that were deleted.
+    known : sequence of Standing
+        What was found before.
+
+    Returns
+    -------
+    told, found : list of Standing
+        What the update could tell of the files it compared, and what came later.
+    """
+    there = set(map(_row, now.hashes))
+    expected = Read(_in_rows(with_given(former.hashes, given.hashes), there), given.trials)
+    before = Read(_in_rows(former.hashes, there), former.trials)
+    read = Read(_in_rows(now.hashes, set(map(_row, expected.hashes))), now.trials)
+    told = _since(before, expected, known)
+    if read.hashes in (before.hashes, expected.hashes):
+        return told if read.hashes == expected.hashes else [], []
+    direct = _since(before, read, known)
+    named = [(one.mixture.what, path) for one in direct for path in one.mixture.newer]
+    later = _since(expected, read, [*known, *told])
+    return told, [
+        *direct, *(one for one in later if not any((one.mixture.what, path) in named for path in one.mixture.newer)),
+    ]  # fmt: skip
+
+
+def _since(former: Read, now: Read, known: Sequence[Standing]) -> list[Standing]:
+    """Return the files of two writings between two times that are not some with what was found before."""
+    mixtures = mixtures_since(former.hashes, now.hashes, are_other_trials=former.trials != now.trials)
+    before = at_new_places(former.hashes, now.hashes)
+    known = [still for one in known if (still := one.among(former.hashes))]  # what was completed tells nothing
+    return [Standing(one, {**dict.fromkeys((*one.newer, *one.older), ""), **before})
+            for one in without_former(mixtures, known, now.hashes)]  # fmt: skip
+
+
+def _in_rows(hashes: Mapping[str, str], rows: set[str]) -> dict[str, str]:
+    return {path: sha256 for path, sha256 in hashes.items() if _row(path) in rows}
+
+
+def _of_rows(read: Read, deleted: Mapping[str, str]) -> Read:
+    """Return the files of those rows only that were deleted."""
+    return Read(_in_rows(read.hashes, set(map(_row, deleted))), read.trials)
 
 
 def _before_and_after(deleted: Mapping[str, str], after: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
@@ -280,11 +433,12 @@ def still_standing(
     known : mapping of str to str
         The sha256 of each file that there are rows of.
     """
+    older = at_new_places(older, known)
     still_newer = tuple(path for path in sorted(newer) if known.get(path, newer[path]) != newer[path])
     still_older = tuple(path for path in sorted(older) if known.get(path) == older[path])
     if not (still_newer and still_older):
         return None
-    return Standing(Mixture(what, still_newer, still_older, reason), newer)
+    return Standing(Mixture(what, still_newer, still_older, reason), {**older, **newer})
 
 
 def without_former(found: Iterable[Mixture], known: Sequence[Standing], now: Mapping[str, str]) -> list[Mixture]:
@@ -422,6 +576,10 @@ def _is_clock(dataset: str) -> bool:
     name = _name(dataset)
     has_times = _is_of_trials(dataset) and ("times" in name or "intervals" in name)
     return name in (TIMES, TRIALS, WHEEL_TIMES) or has_times
+
+
+def _is_of_fov(dataset: str) -> bool:
+    return _folder(dataset).startswith("alf/FOV_")
 
 
 def _is_of_trials(dataset: str) -> bool:

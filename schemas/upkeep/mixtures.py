@@ -10,7 +10,7 @@ import datajoint as dj
 
 from pipeline import reading
 from schemas.provenance import Deletion, SourceUpdate
-from schemas.session import ReadsSession, Session, Wheel, files_of, hashes_in, since_deletions
+from schemas.session import ReadsSession, Session, Wheel, files_of, former_ids, hashes_in, since_deletions
 from schemas.storage import bulk
 
 #: Columns of the files that rows were read from.
@@ -49,8 +49,9 @@ def _suspects() -> list[str]:
 
     All others are of one writing. A lab has tens of thousands of files: they are counted in the database.
     """
-    noted, deleted = dj.U("mixed_eid") & SourceUpdate.Mixture, dj.U("file_eid") & Deletion.File
-    found = {*noted.to_arrays("mixed_eid"), *deleted.to_arrays("file_eid")}
+    noted, deleted = dj.U("mixed_eid") & SourceUpdate.Mixture, dj.U("file_subject", "file_date") & Deletion.File
+    days = [{"subject": row["file_subject"], "session_date": row["file_date"]} for row in deleted.to_dicts()]
+    found = {*noted.to_arrays("mixed_eid"), *((Session & days).to_arrays("eid") if days else ())}
     revisions = defaultdict(set)
     for table in ReadsSession.choosing:
         for row in dj.U("eid", "revision").aggr(table.Source, n="count(*)").to_dicts():
@@ -99,19 +100,20 @@ def standing_mixtures(eid: str, known: Mapping[str, str] | None = None) -> list[
 
 def _standing(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[reading.Standing]]:
     """Return ``standing_mixtures`` of several sessions."""
-    rows_of = (Session & [{"eid": eid} for eid in known]).proj("ingested_at").to_dicts()
-    since = {row["eid"]: row["ingested_at"] for row in rows_of}
-    rows = SourceUpdate.Mixture * SourceUpdate.proj("updated_at") & [{"mixed_eid": eid} for eid in known]
+    former = former_ids(known)
+    ids = {one: eid for eid, before in former.items() for one in before} | {eid: eid for eid in known}
+    rows = SourceUpdate.Mixture * SourceUpdate.proj("updated_at") & [{"mixed_eid": eid} for eid in ids]
     found: dict[str, list[reading.Standing]] = defaultdict(list)
     for row in rows.to_dicts(order_by="updated_at, mixture"):
-        eid = row["mixed_eid"]
+        eid = ids[row["mixed_eid"]]
         one = reading.still_standing(
             row["mixed_what"], row["mixed_reason"], row["mixed_newer"], row["mixed_older"], known[eid]
         )
-        if one and row["updated_at"] >= since[eid]:
+        if one:  # also if the session was registered again since: its files are what they were
             found[eid].append(one)
-    for eid, standing in since_deletions(known).items():
-        found[eid] += standing
+    for eid, standing in since_deletions(known, former).items():
+        named = {(one.mixture.what, path) for one in found[eid] for path in one.mixture.newer}
+        found[eid] += [one for one in standing if not {(one.mixture.what, path) for path in one.mixture.newer} & named]
     return found
 
 

@@ -44,7 +44,7 @@ from schemas.embedding import Embedding, ImportedOrder, RasterTiles, embeddings_
 from schemas.imaging.reading import fov_traces
 from schemas.imaging.signals import Signal, SignalParams
 from schemas.imaging.tables import FOV, Activity
-from schemas.labels import names_of_session
+from schemas.labels import notes_on_labels
 from schemas.provenance import OF_UPDATE, FormerResult, SourceUpdate, now
 from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.responses.tables import CellResponse, Stability, StabilityTask, TrialTypeMean
@@ -57,6 +57,7 @@ from schemas.session import (
     ReadsSession,
     Session,
     Wheel,
+    exchange_note,
     files_of,
     mixture_note,
     one_for,
@@ -185,10 +186,13 @@ class _Found:
         Files that are not of one writing.
     given : dict of str to str
         The sha256 of each new file, by path without revision.
+    trials : str
+        ``trials_key`` of the new trials; '' if these stay.
     """
 
     mixtures: list[reading.Mixture]
     given: dict[str, str]
+    trials: str
 
 
 def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], dict[str, _Found]]:
@@ -212,29 +216,27 @@ def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], 
     found = {}
     for eid in sorted({row.key["eid"] for row in ready}):
         own = [one for one in read if one.row.key["eid"] == eid]
-        found[eid] = _Found(_mixtures(eid, own, ready), _given(own))
+        found[eid] = _Found(_mixtures(eid, own, ready), _given(own), _new_trials(own))
         done.notes += [*_notes_on(eid, found[eid].mixtures), *_labels_before(own)]
     return ready, found
 
 
 def _labels_before(read: list[_Read]) -> Iterator[str]:
-    """Yield a note if new trials or a new wheel are of a session with labels of one's own, which may be made of them.
-
-    That the trials are the same, which is compared when labels are used, does not tell.
-    """
+    """Return a note if new trials or a new wheel are of a session with labels of one's own; see ``notes_on_labels``."""
     new = [name for table, name in ((Behavior, "trials"), (Wheel, "wheel"))
            if any(one.row.table == table.__name__ for one in read)]  # fmt: skip
-    eid = read[0].row.key["eid"] if new else ""
-    if new and (names := names_of_session(eid)):
-        yield (
-            f"session {eid}: the files of {' and '.join(new)} are others now, and labels {', '.join(names)} were given "
-            "before. If they are computed from these, such as reaction times or the speed of the wheel, add them again"
-        )
+    return notes_on_labels(read[0].row.key["eid"], new) if new else iter(())
 
 
 def _given(read: list[_Read]) -> dict[str, str]:
     """Return the sha256 of each new file, by path without revision."""
     return {reading.without_revision(source.dataset): source.sha256 for one in read for source in one.sources}
+
+
+def _new_trials(read: list[_Read]) -> str:
+    """Return ``trials_key`` of new trials, '' if there are none."""
+    tables = (one.data.table for one in read if one.row.table == Behavior.__name__)
+    return next((trials_key({name: table[name].to_numpy() for name in FINGERPRINT}) for table in tables), "")
 
 
 def _notes_on(eid: str, mixtures: Iterable[reading.Mixture]) -> list[str]:
@@ -365,13 +367,10 @@ def _exchanged(table: Any, row: ChangedRow, sources: Sequence[reading.Source], r
     new = {change.dataset for change in row.changes}
     hashes = [{"sha256": source.sha256} for source in sources if source.dataset in new]
     found = (table.Source & hashes & replaced).to_dicts(order_by="dataset") if hashes and replaced else []
-    for other in found[:1]:
-        mine = next(source.dataset for source in sources if source.sha256 == other["sha256"])
-        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
-        yield (
-            f"session {row.key['eid']}: {mine} is the file that {other['dataset']} of session {other['eid']} was{more}"
-            "; if files were exchanged by mistake, put them back, and run meso update again"
-        )
+    if found:
+        mine = {source.sha256: source.dataset for source in sources}
+        places = {mine[other["sha256"]]: other["dataset"] for other in found}
+        yield exchange_note(row.key["eid"], places, found[0]["eid"])
 
 
 def _mixtures(eid: str, read: list[_Read], changed: list[ChangedRow]) -> list[reading.Mixture]:
@@ -379,11 +378,13 @@ def _mixtures(eid: str, read: list[_Read], changed: list[ChangedRow]) -> list[re
     rows = [row for row in changed if row.key["eid"] == eid]
     files = [(key, row) for _, key, row in files_of(eid)]
     every = [source for _, row in files for source in row]
-    changes = [change for row in rows for change in row.changes]
+    former = {reading.without_revision(one.dataset): one.sha256 for one in every}
+    places = reading.moved(former, reading.with_given(former, _given(read)))
+    changes, every = reading.without_moved((change for row in rows for change in row.changes), every, places)
     found = [_mixture("files with times", "the session was aligned again", reading.half_aligned(changes, every))]
     for one in read:
         if one.row.table == Behavior.__name__:
-            found += _half_trials(one.row, one.data.table)
+            found += _half_trials(one.row, one.data.table, places)
         if one.row.table == FOV.__name__:
             # with its signals: fluorescence and neuropil come with every extraction, too
             of_fov = [change for row in rows if row.is_of(one.row) for change in row.changes]
@@ -428,14 +429,15 @@ def _is_activity_of_same_rois(one: _Read) -> bool:
     return is_of_same_rois((stored["signal"], before), (one.data.signal, sample_of(one.data.traces)))
 
 
-def _half_trials(row: ChangedRow, trials: Any) -> list[reading.Mixture | None]:
+def _half_trials(row: ChangedRow, trials: Any, places: dict[str, str]) -> list[reading.Mixture | None]:
     """Return the files of new trials that are not there (yet): they can be shifted by a trial."""
     recorded = [source for _, files in Behavior.Source.by_row(row.key) for source in files]
+    changes, recorded = reading.without_moved(row.changes, recorded, places)
     former = trials_of(row.key["eid"])
     are_others = any(not np.array_equal(former[name], trials[name].to_numpy(), equal_nan=True) for name in FINGERPRINT)
     return [
         _mixture("files of trials", "behaviour was extracted again",
-                 reading.half_trials(row.changes, recorded, collection, are_others=are_others))
+                 reading.half_trials(changes, recorded, collection, are_others=are_others))
         for collection in sorted(set(trials["collection"]))
     ]  # fmt: skip
 
@@ -531,16 +533,23 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
                 "stability": sorted({
                     row["session_set"] for name in ("Stability", "SharedEmbedding") for row in _rows(cascades, name)
                 }),
-                "files": {eid: {"former": former[eid], "given": found[eid].given, "trials": trials_key(trials_of(eid))}
-                          for eid in found},
+                "files": {eid: _files_of(eid, former[eid], found[eid]) for eid in found},
             },
         })  # fmt: skip
         mixtures = {eid: one.mixtures for eid, one in found.items()}
-        SourceUpdate.Mixture.insert({**key, **row} for row in mixture_rows(mixtures, former))
+        places = {eid: reading.at_new_places(files, reading.with_given(files, found[eid].given))
+                  for eid, files in former.items()}  # fmt: skip
+        SourceUpdate.Mixture.insert({**key, **row} for row in mixture_rows(mixtures, places))
         FormerResult.insert({**key, **former} for former in _former(cascades))
         for cascade in cascades:
             cascade.delete(reason=f"{OF_UPDATE} {key['update_id']}: files changed")
     return key["update_id"]
+
+
+def _files_of(eid: str, former: dict[str, str], found: _Found) -> dict[str, Any]:
+    """Return the files of a session before, and those that are to be read, with the hashes of the trials."""
+    trials = trials_key(trials_of(eid))
+    return {"former": former, "given": found.given, "trials": trials, "given_trials": found.trials or trials}
 
 
 def _rows(cascades: list[Cascade], title: str) -> list[dict]:
@@ -690,17 +699,20 @@ def _mixtures_since(row: dict[str, Any], eid: str) -> list[reading.Mixture]:
     So they can while the update runs, or after it was killed: the rows with which new files are compared are gone then.
     """
     files = row["update_questions"].get("files", {}).get(eid)  # an update of before has none
-    now = file_hashes(eid)
-    if not files or now.items() <= {**files["former"], **files["given"]}.items():
+    if not files:
         return []
-    former, update = files["former"], {"update_id": row["update_id"]}
-    found = reading.without_former(
-        reading.mixtures_since(former, now, are_other_trials=trials_key(trials_of(eid)) != files["trials"]),
-        standing_mixtures(eid, former), now,
+    hashes, update = file_hashes(eid), {"update_id": row["update_id"]}
+    _, found = reading.since_update(
+        reading.Read(files["former"], files["trials"]),
+        reading.Read(files["given"], files.get("given_trials", files["trials"])),
+        reading.Read(hashes, trials_key(trials_of(eid))), standing_mixtures(eid, files["former"]),
     )  # fmt: skip
     number = len(SourceUpdate.Mixture & update)
-    SourceUpdate.Mixture.insert({**update, **one} for one in mixture_rows({eid: found}, {eid: former}, number))
-    return found
+    for one in found:
+        rows = mixture_rows({eid: [one.mixture]}, {eid: one.former}, number)
+        SourceUpdate.Mixture.insert({**update, **row} for row in rows)
+        number += 1
+    return [one.mixture for one in found]
 
 
 def _finish(

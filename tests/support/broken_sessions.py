@@ -17,7 +17,7 @@ from pipeline.reading.behavior import TRIALS, WHEEL_POSITION, WHEEL_TIMES
 from pipeline.reading.fov import SIGNALS, TIMES, UUID, UUIDS
 from pipeline.tracking.uids import UIDS
 from populate_scripts.ingest import Ingested
-from schemas.provenance import Deletion
+from schemas.provenance import Deletion, SourceUpdate
 from schemas.rows import jobs_of
 from schemas.session import MIN_TRIALS
 from schemas.work.filling import auto_populated
@@ -125,7 +125,8 @@ def remove(repository: Repository) -> None:
     sets = (schemas.SessionSet & subjects).proj().to_dicts()
     (schemas.Subject & subjects).delete()
     # the next test may have other sessions under the same ids
-    (Deletion.File & [{"file_eid": eid} for eid in repository.eids.values()]).delete_quick()
+    for table, column in ((Deletion.File, "file_eid"), (SourceUpdate.Mixture, "mixed_eid")):
+        (table & [{column: eid} for eid in repository.eids.values()]).delete_quick()
     for table in auto_populated():
         names = jobs_of(table).primary_key
         for keys in (eids, subjects, sets):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.reading import Deleted, Source, mixed_revisions, since_deletions, without_revision
+from pipeline.reading import Deleted, Read, Source, mixed_revisions, since_deletions, without_revision
 
 ACTIVITY, F, NEUROPIL = "mpci.ROIActivityDeconvolved.npy", "mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy"
 UUIDS, TYPES, CLASSIFIER = "mpciROIs.uuids.csv", "mpciROIs.mpciROITypes.npy", "mpciROIs.cellClassifier.npy"
@@ -153,7 +153,7 @@ def of_fov(files: dict[str, str]) -> dict[str, str]:
 
 
 def by_hand(files: dict[str, str], trials: str | None = None) -> Deleted:
-    return Deleted(files, trials, by_update=False)
+    return Deleted(files, trials)
 
 
 def since(deleted: list[Deleted], known: dict[str, str], trials: str = "") -> list[tuple[str, set[str]]]:
@@ -184,9 +184,43 @@ def test_it_is_told_until_the_rest_has_come_or_the_former_files_are_back():
     rest = written() | rest | {f"{FOLDER}/{TIMES}": "a"}
     assert since([first, half], rest) == []
     assert since([first, half], written()) == []
-    # of what an update deletes it says itself whether it is a half
-    assert since([Deleted(of_fov(written()), None, by_update=True)], written(**HALF)) == []
-    assert since([first, Deleted(of_fov(written(activity="b")), None, by_update=True)], written(**HALF)) == []
+    # half, the rest, and half of another one: the first half tells nothing of the last
+    first, second = by_hand(of_fov(written())), by_hand(of_fov(written(**HALF)))
+    third = by_hand(of_fov(written("b", times="a")))
+    assert (
+        since([first, second, third], written() | of_fov(written("b", **dict.fromkeys(HALF, "c"), times="a"))) == TOLD
+    )
+
+
+def by_update(files: dict[str, str], given: dict[str, str]) -> Deleted:
+    return Deleted(files, None, Read(given, ""))
+
+
+def test_of_files_that_an_update_read_as_it_compared_them_it_says_itself_whether_they_are_a_half():
+    half = of_fov(written(**HALF))
+    assert since([by_update(of_fov(written()), half)], written(**HALF)) == []
+    assert since([by_hand(of_fov(written())), by_update(of_fov(written(activity="b")), half)], written(**HALF)) == []
+
+
+def test_files_that_an_update_did_not_read_as_it_compared_them_are_compared_with_these_and_the_former_ones():
+    whole, former = of_fov(written("b", times="a")), of_fov(written())
+    later = written() | whole | of_fov(written("b", **dict.fromkeys(HALF, "c"), times="a"))
+    assert since([by_update(former, whole)], later) == TOLD
+    types = of_fov(written(types="b"))
+    found = [("files of ROIs", {ACTIVITY, UUIDS, TYPES})]
+    assert since([by_update(former, types)], written(**HALF, types="b")) == found
+    # half of it was told of by the update; then the rest came
+    assert since([by_update(former, of_fov(written(**HALF)))], written() | whole) == []
+    assert since([by_update(former, whole)], written()) == []  # the former files are back
+
+
+def test_a_file_that_was_moved_as_it_is_has_not_changed():
+    there = {path.replace("alf/_ibl", "alf/task_00/_ibl"): sha256 for path, sha256 in written().items()}
+    assert there != written()
+    assert since([by_hand(written())], there) == []
+    (found,) = since_deletions([by_hand(written())], there | {f"{FOLDER}/{TIMES}": "b"}, "")
+    assert found.mixture.what == "files with times" and found.mixture.newer == (f"{FOLDER}/{TIMES}",)
+    assert any("alf/task_00/" in path for path in found.mixture.older)
 
 
 def test_clocks_are_compared_with_those_of_the_rows_that_stayed():

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import uuid
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -45,7 +46,7 @@ import schemas.exchange.export
 import schemas.imaging.activity
 import schemas.upkeep.update
 from pipeline import reading
-from pipeline.demo.repository import write_demo_repository, write_one_tables
+from pipeline.demo.repository import LAB, session_eid, write_demo_repository, write_one_tables
 from pipeline.errors import DataError
 from pipeline.settings.signals import SignalSettings
 from populate_scripts.commands import note_counts
@@ -53,7 +54,7 @@ from populate_scripts.ingest import ingest
 from schemas.exchange.export import export_session
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
-from schemas.provenance import now
+from schemas.provenance import Deletion
 from schemas.queries.tracking_runs import notes_on_fovs
 from schemas.session import FINGERPRINT
 from schemas.tracking import RegisteredUIDs, TrackingRun
@@ -127,8 +128,6 @@ def stored(filled) -> Iterator[OneSession]:
     filled.put_back()
     same = filled.repository
     made = OneSession(same.root, same.template, dict(same.eids), dict(same.folders))
-    # what updates have noted before, in other tests, is not about it
-    schemas.Session.update1({"eid": made.eid, "ingested_at": now()})
     yield made
     remove(made)
 
@@ -1104,6 +1103,52 @@ def test_labels_that_may_be_made_of_a_former_wheel_are_named(stored):
         schemas.LabelSet().delete()
 
 
+def test_labels_are_named_when_another_wheel_is_read_after_the_rows_were_deleted_by_hand(stored, recwarn):
+    speed = meso.wheel_speed(stored.eid, "stimOn_times", (0.1, 0.6))
+    schemas.LabelSet.add("speed", {stored.eid: speed})
+    try:
+        for table in (schemas.Wheel, schemas.Behavior):
+            (table & {"eid": stored.eid}).delete(prompt=False)
+        assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+        assert not any("labels" in str(one.message) for one in recwarn)
+        (schemas.Session & {"eid": stored.eid}).delete(prompt=False)
+        position = stored.alf("it") / WHEEL
+        np.save(position, np.load(position) / 2)
+        ingest([stored.eid], cache_dir=stored.root)
+        with pytest.warns(UserWarning, match="the files of wheel are others now, and labels speed were given before"):
+            assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+    finally:
+        schemas.LabelSet().delete()
+
+
+@pytest.mark.parametrize("times", [True, False], ids=["with times", "but for times"])
+def test_fovs_that_were_exchanged_while_rows_were_deleted_are_noted(stored, times):
+    delete_rows(stored, "session")
+    one, other = (stored.file(TIMES, fov).parent for fov in range(2))
+    one.rename(one.with_name("aside"))
+    other.rename(one)
+    one.with_name("aside").rename(other)
+    if not times:
+        (one / TIMES).rename(one / "aside")
+        (other / TIMES).rename(one / TIMES)
+        (one / "aside").rename(other / TIMES)
+    write_one_tables(stored.root)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+    texts = {str(warning.message) for warning in warned}
+    for fov in range(2):
+        was = rf"alf/FOV_{fov:02d}/(\S+) is the file that alf/FOV_{1 - fov:02d}/\1 of session {stored.eid} was \(and"
+        assert any(re.search(was, text) and "exchanged by mistake" in text for text in texts)
+    (text,) = mixed(stored)
+    newer, older = text.split("others have not")
+    if times:
+        assert "files with times have changed" in newer  # those of trials and wheel have not
+    else:
+        assert "files of FOVs have changed" in newer and f"alf/FOV_01/{UUIDS}" in newer
+        assert f"(alf/FOV_00/{TIMES}, alf/FOV_01/{TIMES})" in older and "If FOVs were exchanged" in older
+
+
 # ---------------------------------------------------------------- read again while it is loaded
 
 
@@ -1275,14 +1320,13 @@ def test_files_of_a_half_copied_extraction_are_noted_when_an_update_reads_others
             raise Killed
         complete(*args)
 
-    with monkeypatch.context() as patch:
+    with monkeypatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # each row warns when it is read
         patch.setattr(schemas.upkeep.update, "_complete", later)
         if when == "killed":
             with pytest.raises(Killed):
                 update([stored.eid])
-        else:
-            done = update([stored.eid])
-    if when == "killed":
+            patch.setattr(schemas.upkeep.update, "_complete", complete)
         done = update([stored.eid])
     note = done.notes[-1]
     new, same = note.split("and others have not")
@@ -1294,6 +1338,133 @@ def test_files_of_a_half_copied_extraction_are_noted_when_an_update_reads_others
     assert update([stored.eid]).notes == []
     reverse_rois(stored, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
     assert update([stored.eid]).notes == [] and mixed(stored) == []
+
+
+def all_anew(session: OneSession) -> None:
+    """Write all files of the ROIs of a FOV with these in another order."""
+    for name in ROI_FILES:
+        array = np.load(session.file(name))
+        turned = np.roll(array, 7, axis=1 if name in (ACTIVITY, FLUORESCENCE) else 0)
+        np.save(session.file(name), np.asfortranarray(turned) if turned.ndim == 2 else turned)
+    new_uuids(session.file(UUIDS), 5)
+    write_one_tables(session.root)
+
+
+def half_anew(session: OneSession) -> None:
+    reverse_rois(session, ACTIVITY, FLUORESCENCE)
+    new_uuids(session.file(UUIDS), 8)
+
+
+def frames_later(session: OneSession) -> None:
+    for fov in range(2):
+        np.save(session.file(TIMES, fov), np.load(session.file(TIMES, fov)) + 0.3)
+
+
+THEN: dict[str, tuple[Callable[[OneSession], None], Callable[[OneSession], None], str, str, str]] = {
+    "extractions": (all_anew, half_anew, "files of ROIs", f"alf/FOV_00/{UUIDS}", f"alf/FOV_00/{TYPES}"),
+    "clocks": (
+        lambda session: align_again(session, 0.05, in_place=True), frames_later, "files with times",
+        f"alf/FOV_00/{TIMES}", f"alf/{WHEEL_TIMES}",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", THEN)
+@pytest.mark.parametrize("after", ["update", "populate"])
+def test_half_of_a_third_writing_is_noted_when_an_update_to_a_second_one_was_killed(stored, monkeypatch, what, after):
+    """All differ from the first one, of which the rows were: they are compared with what the update was to read."""
+    second, third, group, newer, older = THEN[what]
+    second(stored)
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.upkeep.update, "_complete", killed)
+        with pytest.raises(Killed):
+            update([stored.eid])
+    third(stored)
+    read = {"update": lambda: update([stored.eid]), "populate": lambda: fill(SESSION_TABLES, {"eid": stored.eid})}
+    with pytest.warns(UserWarning, match=f"{group} have changed"):
+        done = read[after]()
+    if after == "update":
+        assert done.failures == [] and f"session {stored.eid}: {group} have changed" in done.notes[-1]
+    else:
+        assert done.errors == []
+    for _ in range(2):
+        (kept,) = mixed(stored)
+        assert newer in kept.split("others")[0] and older in kept.split("others")[1]
+        update([stored.eid])
+
+
+def test_half_an_extraction_is_noted_that_comes_while_an_update_cannot_read_the_files(stored, monkeypatch):
+    """A copy is under way; when it is complete, another command reads the rows."""
+    complete = schemas.upkeep.update._complete
+    types = np.load(stored.file(TYPES))
+    types[np.flatnonzero(types == 0)[0]] = 1
+    np.save(stored.file(TYPES), types)
+    whole = []
+
+    def later(*args):
+        half_anew(stored)
+        whole.append(stored.file(ACTIVITY).read_bytes())
+        stored.file(ACTIVITY).write_bytes(whole[0][: len(whole[0]) // 2])
+        complete(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.upkeep.update, "_complete", later)
+        assert update([stored.eid]).failures
+    stored.file(ACTIVITY).write_bytes(whole[0])
+    retry(eid=stored.eid)
+    with pytest.warns(UserWarning, match="files of ROIs have changed"):
+        assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+    (kept,) = mixed(stored)
+    assert f"alf/FOV_00/{UUIDS}" in kept.split("others")[0] and f"alf/FOV_00/{POSITIONS}" in kept.split("others")[1]
+
+
+def to_folder_of_task(session: OneSession) -> None:
+    """Move trials and wheel as they are, as newer extractions have them."""
+    folder = session.alf("it") / "task_00"
+    folder.mkdir()
+    for path in session.alf("it").glob("_ibl_*"):
+        path.rename(folder / path.name)
+    write_one_tables(session.root)
+
+
+@pytest.mark.parametrize("how", ["update", "by hand"])
+def test_files_that_are_only_moved_have_not_changed(stored, how):
+    if how == "by hand":
+        (schemas.Session & {"eid": stored.eid}).delete(prompt=False)
+    frames_later(stored)
+    to_folder_of_task(stored)
+    if how == "update":
+        notes = update([stored.eid]).notes
+    else:
+        ingest([stored.eid], cache_dir=stored.root)
+        with pytest.warns(UserWarning, match="have changed") as warned:
+            assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+        notes = [str(one.message) for one in warned]
+    (kept,) = mixed(stored)
+    for text in (kept, notes[-1]):
+        newer, older = text.split("and others have not")
+        assert "files with times have changed" in newer and f"alf/FOV_01/{TIMES}" in newer and "task" not in newer
+        assert all(f"alf/task_00/{name}" in older for name in (TRIALS, WHEEL_TIMES))
+    align_again_there = stored.alf("it") / "task_00"
+    for path in (align_again_there / WHEEL_TIMES, align_again_there / STIM_OFF):
+        np.save(path, np.load(path) + 0.3)
+    table = pd.read_parquet(align_again_there / TRIALS)
+    times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
+    table.assign(**{name: table[name] + 0.3 for name in times}).to_parquet(align_again_there / TRIALS)
+    assert update([stored.eid]).notes == [] and mixed(stored) == []
+
+
+def test_moved_trials_of_which_the_table_is_another_are_noted_without_those_that_are_the_same(stored):
+    to_folder_of_task(stored)
+    other_trials(stored, "task_00")
+    notes = update([stored.eid]).notes
+    (of_trials,) = [note for note in notes if "files of trials have changed" in note]
+    newer, older = of_trials.split("others have not")
+    assert f"(alf/task_00/{TRIALS})" in newer
+    assert all(f"alf/task_00/{name}" in older for name in (QUIESCENCE, STIM_OFF))
+    (of_times,) = [note for note in notes if "files with times" in note]
+    assert f"(alf/task_00/{TRIALS})" in of_times and f"alf/task_00/{WHEEL_TIMES}" in of_times.split("others")[1]
+    assert len(mixed(stored)) == 2
 
 
 def delete_rows(session: OneSession, what: str) -> None:
@@ -1337,6 +1508,61 @@ def test_half_an_extraction_that_comes_while_the_rows_of_before_are_deleted_is_n
     assert mixed(session) == []
 
 
+def test_a_note_of_an_update_stays_when_the_session_is_deleted_and_registered_again(stored):
+    """Its files are what they were, so that the deletion itself tells nothing."""
+    reverse_rois(stored, ACTIVITY, FLUORESCENCE)
+    new_uuids(stored.file(UUIDS))
+    update([stored.eid])
+    (kept,) = mixed(stored)
+    delete_rows(stored, "session")
+    assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+    assert mixed(stored) == [kept]
+    reverse_rois(stored, TYPES, CLASSIFIER, POSITIONS, PLACES, REGIONS)
+    assert update([stored.eid]).notes == [] and mixed(stored) == []
+
+
+@pytest.mark.parametrize("half", ["later", "noted before"])
+def test_a_session_that_is_registered_again_under_another_id_is_compared_with_its_former_files(session, half):
+    """Made again in Alyx, with another number."""
+    fill(SESSION_TABLES, {"eid": session.eid})
+    if half == "noted before":
+        half_anew(session)
+        update([session.eid])
+    former = session.eid
+    (schemas.Session & {"eid": former}).delete(prompt=False)
+    again = session.folders["it"].with_name("002")
+    session.folders["it"].rename(again)
+    session.folders["it"] = again
+    session.eids |= {"it": session_eid(LAB, *again.parts[-3:-1], 2), "former": former}
+    if half == "later":
+        half_anew(session)
+    write_one_tables(session.root)
+    ingest([session.eid], cache_dir=session.root)
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    assert any("files of ROIs have changed" in str(one.message) for one in warned) == (half == "later")
+    (kept,) = mixed(session)
+    assert f"alf/FOV_00/{UUIDS}" in kept.split("others")[0] and f"alf/FOV_00/{TYPES}" in kept.split("others")[1]
+    assert note_counts().startswith("Notes: 1 session with")
+    assert update([session.eid]).failures == [] and mixed(session) == [kept]
+
+
+def test_two_sessions_of_a_day_are_not_compared(session, recwarn):
+    """One of them was deleted: it had files of its own."""
+    session.add("other", "SRC1")
+    write_one_tables(session.root)
+    other = session.eids["other"]
+    ingest([other], cache_dir=session.root)
+    assert fill(SESSION_TABLES, {"eid": other}).errors == []
+    date = (schemas.Session & {"eid": session.eid}).fetch1("session_date")
+    (schemas.Session & {"eid": other}).delete(prompt=False)
+    for row in (Deletion.File & {"file_eid": other}).proj().to_dicts():
+        Deletion.File.update1({**row, "file_date": date})
+    assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    assert mixed(session) == [] and not [one for one in recwarn if "have changed" in str(one.message)]
+
+
 def test_notes_are_counted_by_status_listed_by_verify_and_shown_on_the_page(session, meso_command):
     fill(SESSION_TABLES, {"eid": session.eid})
     assert note_counts() == "" and "Notes" not in meso_command("status").stdout
@@ -1354,7 +1580,7 @@ def test_notes_are_counted_by_status_listed_by_verify_and_shown_on_the_page(sess
     with statements() as sent:
         reports.status()
         note_counts()
-    assert len(sent) <= 20, "\n".join(sql[:90] for sql in sent)
+    assert len(sent) <= 24, "\n".join(sql[:90] for sql in sent)
     listed = meso_command("verify", "--notes", session.eid)
     mixture, doubt, total = listed.stdout.splitlines()
     assert listed.returncode == 0 and [mixture] == mixed(session) and total == "2 notes"
@@ -1371,8 +1597,8 @@ def move_clock(session: OneSession) -> None:
     np.save(session.file(TIMES), np.load(session.file(TIMES)) + 0.02)
 
 
-def other_trials(session: OneSession) -> None:
-    path = session.alf("it") / TRIALS
+def other_trials(session: OneSession, folder: str = "") -> None:
+    path = session.alf("it") / folder / TRIALS
     trials = pd.read_parquet(path)
     trials.loc[:3, "choice"] *= -1
     trials.loc[:3, "feedbackType"] *= -1
