@@ -163,6 +163,15 @@ def _with_unfinished(eids: Sequence[str], subjects: set[str], done: Updated) -> 
     return list(found)
 
 
+def unfinished() -> list[str]:
+    """Return a line for each update that did not reach its end, and each of its subjects; five statements for each."""
+    return [
+        f"The update of {subject}, of {row['updated_at']:%Y-%m-%d %H:%M} UTC, is not finished, unless it is running: "
+        f"meso update --subject {subject}"
+        for row in _unfinished() for subject in sorted(_waiting(row))
+    ]  # fmt: skip
+
+
 # ---------------------------------------------------------------------------------------------------- 1. what changed
 
 

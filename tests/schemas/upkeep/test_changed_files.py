@@ -1040,6 +1040,8 @@ def test_an_unfinished_update_of_another_mouse_waits_until_it_is_asked_for(sessi
     assert errors() == [] and len(unfinished) == 1
     shown = meso_command("update", it)
     assert shown.returncode == 0 and waiting in shown.stdout
+    (line,) = [line for line in meso_command("status").stdout.splitlines() if "not finished" in line]
+    assert line.startswith("The update of SRC2, of ") and line.endswith("running: meso update --subject SRC2")
     (failure,) = update([other]).failures
     assert f"session {other}" in failure
     assert not schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()  # the rest is a failed job
