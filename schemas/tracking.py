@@ -177,24 +177,27 @@ class TrackingRun(WholeDelete, dj.Manual):
         uid_root, uid_form
             As for ``register``.
         """
-        files, old = _all_uid_files(subject, uid_root), defaultdict(list)
+        files, old = [file for file in _all_uid_files(subject, uid_root) if _quality_key(file)], defaultdict(list)
         for file in (TrackingFile & list(former)).to_dicts() if former else ():
             old[_place_of(file)].append(file)
-        lost = _registered_with(subject, [one for one in files if _quality_key(one) and _place_of(one) not in old])
-        found: dict[str, None] = {}
+        lost = _registered_with(subject, [file for file in files if _place_of(file) not in old])
+
+        def cells_in(text: str) -> set[str]:
+            return set(tracking.cells_in(text, uid_form))
+
+        found = []
         for file in files:
-            cells = set(tracking.cells_in(file["uid_text"], uid_form))
-            for before in old[_place_of(file)] if _quality_key(file) else ():
-                known = set(tracking.cells_in(before["uid_text"], uid_form))
-                if _quality_key(file) == _quality_key(before) and cells and known and not cells & known:
-                    found[_half_note(subject, file, f"all {len(cells)} UIDs are new, and the silhouettes are")] = None
-                elif cells and cells == known and (n := _n_others(file, before)) > len(cells) / 2:
-                    what = f"{n} of {len(cells)} silhouettes are new, and the UIDs are"
-                    found[_half_note(subject, file, what, tracking.UIDS)] = None
-            known = {cell for text in lost.get(_place_of(file), ()) for cell in tracking.cells_in(text, uid_form)}
-            if cells and known and not cells & known:
-                found[_half_note(subject, file, f"all {len(cells)} UIDs are new, and the silhouettes are")] = None
-        return list(found)
+            place, quality = _place_of(file), _quality_key(file)
+            before = old.get(place, [])
+            texts = [one["uid_text"] for one in before if _quality_key(one) == quality] or lost.get(place, [])
+            cells = cells_in(file["uid_text"]) if before or texts else set()
+            if any((known := cells_in(text)) and cells and not cells & known for text in texts):
+                found.append(_half_note(subject, file, f"all {len(cells)} UIDs are new, and the silhouettes are"))
+            n = max((_n_others(file, one) for one in before if cells_in(one["uid_text"]) == cells), default=0)
+            if n > len(cells) / 2:
+                what = f"{n} of {len(cells)} silhouettes are new, and the UIDs are"
+                found.append(_half_note(subject, file, what, tracking.UIDS))
+        return found
 
 
 def _half_note(subject: str, file: dict[str, Any], what: str, lacking: str = tracking.SILHOUETTE) -> str:
