@@ -455,8 +455,7 @@ def track(
     }
     former, (same, elsewhere) = latest_tracking_runs(subject), said.values()
     run = TrackingRun.register(subject, root, duplicates, uid_form, same_rois=same, other_places=elsewhere)
-    for key in former:
-        lines += TrackingRun.half_tracked(key, root, uid_form)
+    lines += TrackingRun.half_tracked(subject, former, root, uid_form)
     for what, named in said.items():
         for key in (TrackingFile & run).keys(order_by="eid, fov") if named else ():
             if {key["eid"], (key["eid"], key["fov"])} & set(named):

@@ -147,7 +147,8 @@ class Deletion(dj.Manual):
             "deleted_from": platform.node(), "deleted_table": table, "deleted_keys": keys[:MAX_RECORDED_KEYS],
             "deleted_rows": rows, "deletion_reason": reason[:255],
         })  # fmt: skip
-        cls.File.insert({**key, "deleted_file": i, **file} for i, file in enumerate(files))
+        if rows_of_files := [{**key, "deleted_file": i, **file} for i, file in enumerate(files)]:
+            cls.File.insert(rows_of_files)
 
     @classmethod
     def files_of(cls, eids: Iterable[str]) -> dict[str, list[Deleted]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
@@ -111,6 +111,7 @@ class TrackingRun(WholeDelete, dj.Manual):
             TrackingFile.set_rois(subject, files)
             RegisteredUIDs.keep(subject, files)
             RegisteredUIDs.OtherPlaces.keep(subject, files, other_places)
+            RegisteredUIDs.Silhouettes.keep(subject, files)
         return key
 
     @classmethod
@@ -158,31 +159,65 @@ class TrackingRun(WholeDelete, dj.Manual):
         return found
 
     @classmethod
-    def half_tracked(cls, former: dict[str, str], uid_root: str | None, uid_form: str | None) -> list[str]:
-        """Return notes on FOVs whose UIDs are all others than in a run, and whose silhouettes are the same.
+    def half_tracked(
+        cls, subject: str, former: Sequence[dict[str, str]], uid_root: str | None, uid_form: str | None
+    ) -> list[str]:
+        """Return notes on FOVs whose UIDs are all others than in former runs, and whose silhouettes are the same.
 
         So it is if cells were tracked again and the new silhouettes are still to come, or if that gave the same cells
         with new names. Also on those of which it is the reverse: most silhouettes are others, and the UIDs the same.
-        Parameters as for ``problems``.
+        Of a FOV that none of the runs has, as its rows were deleted, the UIDs and the hash of the silhouettes that were
+        registered are compared.
+
+        Parameters
+        ----------
+        subject : str
+        former : sequence of dict
+            Keys of the runs.
+        uid_root, uid_form
+            As for ``register``.
         """
-        old = {_place_of(file): file for file in (TrackingFile & former).to_dicts()}
+        files, old = [file for file in _all_uid_files(subject, uid_root) if _quality_key(file)], defaultdict(list)
+        for file in (TrackingFile & list(former)).to_dicts() if former else ():
+            old[_place_of(file)].append(file)
+        lost = _registered_with(subject, [file for file in files if _place_of(file) not in old])
+
+        def cells_in(text: str) -> set[str]:
+            return set(tracking.cells_in(text, uid_form))
+
         found = []
-        for file in _all_uid_files(former["subject"], uid_root):
-            before = old.get(_place_of(file))
-            if before is None or not _quality_key(file):
-                continue
-            cells, known = (set(tracking.cells_in(one["uid_text"], uid_form)) for one in (file, before))
-            what, lacking = "", ""
-            if _quality_key(file) == _quality_key(before) and cells and known and not cells & known:
-                what, lacking = f"all {len(cells)} UIDs are new, and the silhouettes are", tracking.SILHOUETTE
-            elif cells and cells == known and (n := _n_others(file, before)) > len(cells) / 2:
-                what, lacking = f"{n} of {len(cells)} silhouettes are new, and the UIDs are", tracking.UIDS
-            if what:
-                found.append(
-                    f"session {file['eid']}, FOV_{file['fov']:02d}: {what} those of before. If the cells were tracked "
-                    f"again, {lacking} is still to come: then run meso track {former['subject']} once more"
-                )
+        for file in files:
+            place, quality = _place_of(file), _quality_key(file)
+            before = old.get(place, [])
+            texts = [one["uid_text"] for one in before if _quality_key(one) == quality] or lost.get(place, [])
+            cells = cells_in(file["uid_text"]) if before or texts else set()
+            if any((known := cells_in(text)) and cells and not cells & known for text in texts):
+                found.append(_half_note(subject, file, f"all {len(cells)} UIDs are new, and the silhouettes are"))
+            n = max((_n_others(file, one) for one in before if cells_in(one["uid_text"]) == cells), default=0)
+            if n > len(cells) / 2:
+                what = f"{n} of {len(cells)} silhouettes are new, and the UIDs are"
+                found.append(_half_note(subject, file, what, tracking.UIDS))
         return found
+
+
+def _half_note(subject: str, file: dict[str, Any], what: str, lacking: str = tracking.SILHOUETTE) -> str:
+    """Return the note on a FOV that was tracked again in part: what is new, and the dataset that is not."""
+    return (
+        f"session {file['eid']}, FOV_{file['fov']:02d}: {what} those of before. If the cells were tracked again, "
+        f"{lacking} is still to come: then run meso track {subject} once more"
+    )
+
+
+def _registered_with(subject: str, files: list[dict[str, Any]]) -> dict[FOVPlace, list[str]]:
+    """Return the UID files that the FOVs of some files had beside the same silhouettes, by eid and fov of these."""
+    found, earlier = {}, _earlier_files(subject, files) if files else {}
+    for file in files:
+        keys = [{name: row[name] for name in RegisteredUIDs.primary_key} for row in earlier.get(_place_of(file), ())]
+        same = (RegisteredUIDs.Silhouettes & keys & {"silhouettes": _quality_key(file)}).to_dicts() if keys else []
+        others = [row for row in same if row["uid_sha256"] != file["uid_sha256"]]  # its own may be registered by now
+        keys = [{name: row[name] for name in RegisteredUIDs.primary_key} for row in others]
+        found[_place_of(file)] = (RegisteredUIDs & keys).to_arrays("first_text").tolist() if keys else []
+    return found
 
 
 def _all_uid_files(subject: str, uid_root: str | None) -> list[dict[str, Any]]:
@@ -424,6 +459,22 @@ class RegisteredUIDs(WholeDelete, dj.Manual):
                 key = {"subject": subject, **{name: file[name] for name in RegisteredUIDs.primary_key[1:]}}
                 if is_named and not cls & key:
                     cls.insert1({**key, **said})
+
+    class Silhouettes(dj.Part):
+        definition = """
+        # silhouettes that were beside the UIDs when these were registered; none of before version 31
+        -> master
+        silhouettes : char(32)              # hash
+        """
+
+        @classmethod
+        def keep(cls, subject: str, files: Sequence[dict[str, Any]]) -> None:
+            """Insert those of files, rows of TrackingFile, that are not there."""
+            names = RegisteredUIDs.primary_key[1:]
+            rows = [{"subject": subject, **{name: file[name] for name in names}, "silhouettes": quality}
+                    for file in files if (quality := _quality_key(file))]  # fmt: skip
+            known = (cls & {"subject": subject}).proj().to_dicts()
+            cls.insert(row for row in rows if row not in known)
 
     @classmethod
     def keep(cls, subject: str, files: Sequence[dict[str, Any]], when: datetime.datetime | None = None) -> None:

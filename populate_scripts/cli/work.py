@@ -294,19 +294,20 @@ def status(watch: bool, as_json: bool) -> None:
     """Count jobs done, to do, running and failed by table.
 
     Also shows the mean time of a job and the estimated time until all are done, in seconds, and how many sessions have
-    notes on the files that they were read from.
+    notes on the files that they were read from, and updates that did not reach their end.
     """
     import time
 
     activate()
     from populate_scripts.commands import note_counts
+    from schemas.upkeep.update import unfinished
     from schemas.work import reports
 
     while True:
         if watch and not as_json:
             click.clear()
         print_rows(reports.status(), as_json, "")
-        if not as_json and (line := note_counts()):
+        for line in () if as_json else filter(None, (note_counts(), *unfinished())):
             click.secho(line, fg="yellow")
         if not watch:
             return

@@ -592,7 +592,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(28, "labels: numbers, decoded by regression", _numbers),
     Migration(29, "files of several writings; places of cells", lambda connection, name_prefix: None),
     Migration(30, "embeddings of a signal that is asked for", lambda connection, name_prefix: None),
-    Migration(31, "drift; transfers without curves; deleted files", lambda connection, name_prefix: None),
+    Migration(31, "drift; transfers without curves; deleted files; silhouettes", lambda connection, name_prefix: None),
 )
 LATEST = MIGRATIONS[-1].number
 

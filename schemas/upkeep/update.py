@@ -163,6 +163,15 @@ def _with_unfinished(eids: Sequence[str], subjects: set[str], done: Updated) -> 
     return list(found)
 
 
+def unfinished() -> list[str]:
+    """Return a line for each update that did not reach its end, and each of its subjects; five statements for each."""
+    return [
+        f"The update of {subject}, of {row['updated_at']:%Y-%m-%d %H:%M} UTC, is not finished, unless it is running: "
+        f"meso update --subject {subject}"
+        for row in _unfinished() for subject in sorted(_waiting(row))
+    ]  # fmt: skip
+
+
 # ---------------------------------------------------------------------------------------------------- 1. what changed
 
 
@@ -471,7 +480,7 @@ def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -
             else:
                 found.append({"former": key, **rule})
                 done.notes.append(f"the UIDs of {key['subject']} have changed: they become a new tracking run")
-                done.notes += TrackingRun.half_tracked(key, rule["uid_root"], rule["uid_form"])
+                done.notes += TrackingRun.half_tracked(key["subject"], [key], rule["uid_root"], rule["uid_form"])
         except MesoError as error:
             done.failures.append(f"the UIDs of {key['subject']} stay as they are: {error}")
     return found

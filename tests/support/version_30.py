@@ -5,12 +5,13 @@ from __future__ import annotations
 from schemas import provenance
 from schemas.decoding.tables import NDCComparison, NDCTask
 from schemas.setup import migrations
+from schemas.tracking import RegisteredUIDs
 from support import version_1, version_13
 
 
 def make() -> None:
     """Declare the tables of version 30; insert two sessions with a curve each, their comparison, and a deletion."""
-    del NDCComparison.Drift, NDCTask.WithoutCurve, provenance.Deletion.File
+    del NDCComparison.Drift, NDCTask.WithoutCurve, provenance.Deletion.File, RegisteredUIDs.Silhouettes
     migrations.init(migrations=migrations.MIGRATIONS[:30])
     version_1.insert_rows()
     version_13.insert_comparison()

@@ -689,6 +689,29 @@ def test_silhouettes_that_stay_beside_new_uids_are_noted(stored, meso_command):
     assert not any("silhouettes" in note for note in update([stored.eid]).notes)
 
 
+@pytest.mark.parametrize("what", ["run", "session"])
+def test_silhouettes_that_stay_beside_new_uids_are_noted_when_the_rows_were_deleted(stored, meso_command, what):
+    run = TrackingRun.register("SRC1")
+    fill([schemas.TrackedCell, schemas.TrackedFOV], run)
+    if what == "run":
+        (TrackingRun & run).delete(prompt=False)
+    else:
+        delete_rows(stored, "session")
+        fill(SESSION_TABLES, {"eid": stored.eid})
+    lines = stored.file(UIDS).read_text().splitlines()
+    names = [uuid.uuid4() if line.strip() not in ("", "nan") else "" for line in lines]
+    assert "silhouettes" not in meso_command("track", "SRC1").stdout  # the same files
+    if what == "run":
+        (TrackingRun & {"subject": "SRC1"}).delete(prompt=False)
+    else:
+        delete_rows(stored, "session")
+        fill(SESSION_TABLES, {"eid": stored.eid})
+    stored.file(UIDS).write_text("".join(f"{name}\n" for name in names))
+    said = f"session {stored.eid}, FOV_00: all {sum(map(bool, names))} UIDs are new, and the silhouettes are those of"
+    assert sum(line.startswith(said) for line in meso_command("track", "SRC1").stdout.splitlines()) == 1
+    assert said not in meso_command("track", "SRC1").stdout
+
+
 def test_uids_that_stay_beside_new_silhouettes_are_noted(stored, meso_command):
     """The cells were tracked again, and only the silhouettes have come; single ones may be corrected."""
     TrackingRun.register("SRC1")
@@ -1017,6 +1040,8 @@ def test_an_unfinished_update_of_another_mouse_waits_until_it_is_asked_for(sessi
     assert errors() == [] and len(unfinished) == 1
     shown = meso_command("update", it)
     assert shown.returncode == 0 and waiting in shown.stdout
+    (line,) = [line for line in meso_command("status").stdout.splitlines() if "not finished" in line]
+    assert line.startswith("The update of SRC2, of ") and line.endswith("running: meso update --subject SRC2")
     (failure,) = update([other]).failures
     assert f"session {other}" in failure
     assert not schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()  # the rest is a failed job
