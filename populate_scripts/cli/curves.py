@@ -127,7 +127,7 @@ def sets(
 
     \b
     meso sets SP072 --size 4-10 --min-trials 400 --protocol biased
-    meso sets SP072 --size 4-10 --min-trials 200 --trials "contrast > 0.1 and correct"
+    meso sets SP072 --size 8 --trials "contrast > 0.1 and correct"
     meso sets SP072 --size 8 --tag canonical --min-silhouette 0.2 --json
     """
     from pipeline.reading.names import SHORTEST
