@@ -133,8 +133,8 @@ class NDCTask(WholeDelete, dj.Manual):
     def ask(cls, session_set: dict, params: Iterable[dict]) -> None:
         """Request the curves of a set of sessions by keys of NDCParams, and the signals that are decoded."""
         tasks = [{**session_set, **key} for key in params]
-        cls.insert(tasks, skip_duplicates=True)
-        if tasks:
+        if tasks and len((cls.proj() - cls.WithoutCurve.proj()) & tasks) < len(tasks):
+            cls.insert(tasks, skip_duplicates=True)
             (cls.WithoutCurve & tasks).delete_quick()
         cls._ask_signals(session_set, tasks)
 
