@@ -463,6 +463,7 @@ def test_uids_of_a_session_that_was_deleted_do_not_fit_its_later_extraction(stor
     request.addfinalizer((schemas.Subject & {"subject": "SRC0"}).delete)
     former = RegisteredUIDs & {"eid": stored.eid}
     rows = former.to_dicts()
+    (RegisteredUIDs.Silhouettes & {"eid": stored.eid}).delete_quick()
     former.delete_quick()
     RegisteredUIDs.insert({**row, "subject": "SRC0"} for row in rows)
     write_one_tables(stored.root)
