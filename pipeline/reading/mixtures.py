@@ -228,8 +228,8 @@ def mixtures_since(
 def exchanged(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
     """Return the files that are those of another FOV of before, and that one's path; parameters as ``mixtures_since``.
 
-    A former file whose hash is '' is not known, and not compared. That FOVs were exchanged, and that an exchange is mended,
-    look alike.
+    A former file whose hash is '' is not known, and not compared. That FOVs were exchanged, and that an exchange is
+    mended, look alike.
     """
     places = {(_name(path), sha256): path for path, sha256 in former.items() if _is_of_fov(path)}
     return {
