@@ -17,10 +17,12 @@ def differences(run: NDCRun) -> dict[str, tuple[int, CellsDifference]]:
     """
     found = {}
     for panels in run.panels().values():
-        of_kind = {target.settings.cells: target for target in panels.values()}
-        for kind in ("untracked", "lost"):
-            if kind in of_kind and "shared" in of_kind and (compared := _compared(of_kind["shared"], of_kind[kind])):
-                found[of_kind[kind].name] = compared
+        # with regions of their own, cells are compared with those that stay in the same region
+        of_kind = {(target.settings.regions, target.settings.cells): target for target in panels.values()}
+        for (regions, kind), others in of_kind.items():
+            shared = of_kind.get((regions, "shared"))
+            if shared and kind in ("untracked", "lost") and (compared := _compared(shared, others)):
+                found[others.name] = compared
     return found
 
 
