@@ -91,8 +91,7 @@ def _shared_cells(key: dict) -> dict[str, np.ndarray]:
 
 def _shared_places(key: dict, settings: NDCSettings) -> np.ndarray:
     """Return the indices, among the shared cells, of those in the regions and FOVs of the settings."""
-    members = Session & (SessionSet.Member & {"session_set": key["session_set"]}).proj()
-    first = members.keys(order_by="session_date, session_number, eid", limit=1)[0]["eid"]
+    first = sessions_by_date(key)[0]
     cells = _shared_cells({**key, "eid": first})
     if not len(cells["fov"]):
         raise DataError("no cell is tracked in all sessions of the set", eid=key["eid"], expected="1 or more",
@@ -203,15 +202,14 @@ def _lost(key: dict, rule: dict) -> list[str]:
     DataError
         It is the last session of the set.
     """
-    members = (SessionSet.Member & {"session_set": key["session_set"]}).proj()
-    order = (Session & members).keys(order_by="session_date, session_number, eid")
-    later = order[[one["eid"] for one in order].index(key["eid"]) + 1 :]
+    eids = sessions_by_date(key)
+    later = eids[eids.index(key["eid"]) + 1 :]
     if not later:
         raise DataError("no cell of the last session of a set is lost later", eid=key["eid"],
                         do="Read the curves of the other sessions; this one has none with cells='lost'")  # fmt: skip
     found_again: set[str] = set()
-    for one in later:
-        found_again |= set(_tracked({**key, **one}).to_arrays("cell_uid"))
+    for eid in later:
+        found_again |= set(_tracked({**key, "eid": eid}).to_arrays("cell_uid"))
     own = _tracked(key)
     if rule["min_silhouette"] is not None:
         own = own & f"silhouette >= {rule['min_silhouette']!r}"

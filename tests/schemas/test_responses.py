@@ -251,7 +251,6 @@ def uids_of(truth, eid: str) -> dict[tuple[int, int], str]:
     }
 
 
-@pytest.mark.one_backend
 def outside(demo_truth, eid: str, eids: list[str]) -> tuple[int, int]:
     """Return the numbers of neurons of a session that are not tracked, and that no later one of the sessions has."""
     uids = uids_of(demo_truth, eid)
