@@ -127,7 +127,7 @@ def tracking(
 @output_option
 @format_option
 def behavior(asked, as_json, figure, output, suffix) -> None:
-    """Show a model of the mouse of each session: side bias, habits.
+    """Show a model of each session's mouse: side bias, habits.
 
     A line for each weight with its 95 % interval, and for each feature of the session with that of simulated sessions.
     Missing models are fitted on demand. A session whose mouse the model cannot imitate is named: its p with the nulls

@@ -87,7 +87,7 @@ def stability(
     asked: Asked, windows, tracking_run, mixed_signals, min_trials, shuffles, min_cell_probability, min_silhouette,
     as_json, output, suffix,
 ) -> None:  # fmt: skip
-    """Show how stable the responses of tracked cells are over days.
+    """Show how stable responses of tracked cells are over days.
 
     The sessions are EIDS, or those of --subject or --tag, of one mouse; EIDS may be its name. Compares the trial-type
     means of the cells that all sessions share, corrected for the noise of both days, by the days between them and by

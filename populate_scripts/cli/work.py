@@ -46,7 +46,7 @@ WORKER_COLUMNS = ("host", "pid", "slot", "state", "table", "key", "running_for",
 @cache_dir_option
 @as_json
 def scan(subjects: tuple[str, ...], project: str | None, cache_dir: Path | None, as_json: bool) -> None:
-    """List the sessions that ONE has, and what they can be used for.
+    """List the sessions of ONE and what they can be used for.
 
     Of the SUBJECTS, or of all. Reads lists of datasets and headers of files that are here, downloads nothing, and needs
     no database. '-' is not known here. 'decode' needs imaging, UIDs of tracked cells and trials; 'track' the first two.
@@ -92,7 +92,7 @@ def ingest(
     eids: tuple[str, ...], subject: str | None, everything: bool, file: Path | None, tag: str | None,
     cache_dir: Path | None,
 ) -> None:  # fmt: skip
-    """Register sessions of ONE: EIDS, of a list, a subject's or all.
+    """Register sessions of ONE: EIDS, a list, a subject's or all.
 
     EIDS are ids, or subject/date/number; from the tables of a folder also the first 8 or more characters of an id.
     'meso populate' or 'meso worker' then reads their data.

@@ -16,6 +16,8 @@ from populate_scripts.cli import main
 from populate_scripts.cli.options import names_in
 from populate_scripts.cli.settings import settings_asked_for
 
+#: What click writes in a terminal of 80 columns.
+WIDTH = 78
 #: From how many options on a command shows examples.
 MANY_OPTIONS = 5
 
@@ -26,10 +28,10 @@ def contexts(context: click.Context) -> Iterator[click.Context]:
     if isinstance(context.command, click.Group):
         for name, command in context.command.commands.items():
             # with its parent, as in a terminal: a command keeps the help option of its first context
-            yield from contexts(click.Context(command, info_name=name, parent=context, terminal_width=80))
+            yield from contexts(click.Context(command, info_name=name, parent=context, terminal_width=WIDTH))
 
 
-MESO = click.Context(main, info_name="meso", terminal_width=80, **main.context_settings)
+MESO = click.Context(main, info_name="meso", terminal_width=WIDTH, **main.context_settings)
 CONTEXTS = list(contexts(MESO))
 GROUPS = [context for context in CONTEXTS if isinstance(context.command, click.Group)]
 COMMANDS = [context for context in CONTEXTS if context not in GROUPS]
@@ -62,7 +64,7 @@ def n_options(command: click.Command) -> int:
 @pytest.mark.parametrize("context", GROUPS, ids=name_of)
 def test_summaries_are_whole_sentences_in_80_columns(context):
     lines = context.get_help().splitlines()[1:]  # the first is the usage, "[ARGS]..."
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines)) <= WIDTH
     assert [line for line in lines if line.endswith("...")] == []
     for name, command in context.command.commands.items():
         (line,) = [line for line in lines if re.match(rf"  {name}  ", line)]
@@ -72,7 +74,7 @@ def test_summaries_are_whole_sentences_in_80_columns(context):
 
 def test_a_summary_that_is_too_long_is_seen():
     group = click.Group(commands=[click.Command("long", help=f"{'word ' * 20}. More.")])
-    lines = click.Context(group, info_name="meso", terminal_width=80).get_help().splitlines()[1:]
+    lines = click.Context(group, info_name="meso", terminal_width=WIDTH).get_help().splitlines()[1:]
     assert [line for line in lines if line.endswith("...")]
 
 
