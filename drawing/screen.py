@@ -67,8 +67,8 @@ def survivorship_lines(run: NDCRun) -> list[str]:
     """Return how the scores of other cells differ from those of the cells that stay, where both were decoded."""
     return [
         f"{escape(printable(name))}: {k} cells score {found.mean:+.3f} against {k} that stay, mean of "
-        f"{len(found.values)} sessions ({found.mean_low:+.3f} to {found.mean_high:+.3f}, {p_text(found.p)}; for other "
-        "trials, and other cells of each kind)"
+        f"{_sessions(len(found.values))} ({found.mean_low:+.3f} to {found.mean_high:+.3f}, {p_text(found.p)}; for "
+        "other trials, and other cells of each kind)"
         for name, (k, found) in differences(run).items()
     ]
 
@@ -148,7 +148,7 @@ def day_trend_text(trend: dict[str, Any]) -> str:
     digits = 3 if trend["quantity"] == "score" else 2
     left_out = f"; {trend['n_at_chance']} more at chance" if trend["n_at_chance"] else ""
     if trend["day_slope"] is None:
-        return f"has no slope: {trend['n_days']} sessions with a value{left_out}"
+        return f"has no slope: {_sessions(trend['n_days'])} with a value{left_out}"
 
     def interval(kind: str) -> str:
         low, high, p = (trend[f"{kind}_{end}"] for end in ("low", "high", "p"))
@@ -157,7 +157,11 @@ def day_trend_text(trend: dict[str, Any]) -> str:
     text = f"changes by {trend['day_slope']:+.{digits}f} per day"
     text += "" if trend["fixed_low"] is None else f"; these days {interval('fixed')}"
     beyond = "needs four days" if trend["day_low"] is None else interval("day")
-    return f"{text}; beyond the scatter of days {beyond}; {trend['n_days']} sessions{left_out}"
+    return f"{text}; beyond the scatter of days {beyond}; {_sessions(trend['n_days'])}{left_out}"
+
+
+def _sessions(n: int) -> str:
+    return "1 session" if n == 1 else f"{n} sessions"
 
 
 def wide_console() -> Console:

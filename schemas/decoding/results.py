@@ -387,7 +387,7 @@ class _Stored:
         return [
             *notes_on_fovs(self.of_set),
             *self._mixed_signals(eids), *self._mixed_environments(),
-            *self._only_trials(), *(text for one in self.settings for text in _easy_null(one)),
+            *self._only_trials(), *self._last_session(), *(text for one in self.settings for text in _easy_null(one)),
             *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
             *self._drifting(),
         ]  # fmt: skip
@@ -432,6 +432,15 @@ class _Stored:
         names = names_of(self.settings)
         return [f"{name}: only trials with {one.trials}" for name, one in zip(names, self.settings, strict=True)
                 if one.trials]  # fmt: skip
+
+    def _last_session(self) -> list[str]:
+        """Return a note that the last session has no curve of lost cells, for each target with such."""
+        last = max(self.members, key=lambda row: (row["session_date"], row["session_number"], row["eid"]))
+        of_lost = [
+            name for name, one in zip(names_of(self.settings), self.settings, strict=True) if one.cells == "lost"
+        ]
+        return [f"{name}: no cell of the last session, of {last['session_date']}, is lost later; it has no curve"
+                for name in of_lost]  # fmt: skip
 
     def _few_minority(self) -> list[str]:
         """Return a note for each target beyond the stimulus with sessions that can show a strong code only."""

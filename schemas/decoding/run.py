@@ -84,10 +84,7 @@ def run_ndc(
         found.notes += [*unfinished, *lacking]
         return found, bool(lacking) and not unfinished
 
-    found = ask_again(ask)
-    if survivorship:
-        _without_last(found)
-    return found
+    return ask_again(ask)
 
 
 def _run_once(
@@ -127,11 +124,12 @@ def without_result(found: Any, rows: Sequence[Sequence[dict[str, Any]]]) -> list
     rows : sequence of sequence of dict
         The results of each target, with ``eid``.
     """
-    members = (SessionSet.Member & found.session_set).to_arrays("eid", order_by="eid").tolist()
+    eids = sessions_by_date(found.session_set)
     lacking: dict[str, list[str]] = {}
     for target, results in zip(found.targets, rows, strict=True):
         known = {row["eid"] for row in results} | {one.eid for one in (*found.unusable, *target.failures)}
-        for eid in (eid for eid in members if eid not in known):
+        asked = eids[:-1] if target.settings.cells == "lost" else eids
+        for eid in (eid for eid in asked if eid not in known):
             lacking.setdefault(eid, []).append(target.name)
     return [
         f"session {eid} has neither a result nor a failure ({', '.join(names)}): its files were read again meanwhile; "
@@ -186,14 +184,6 @@ def _of_each_kind(session_set: dict, settings: Sequence[NDCSettings]) -> tuple[l
     found = [of_each_kind(session_set, one) for one in settings]
     remarks = dict.fromkeys(note for _, notes in found for note in notes)
     return [one for kinds, _ in found for one in kinds], list(remarks)
-
-
-def _without_last(found: NDCRun) -> None:
-    """Remove the failures of the last session for lost cells: it has none, by definition."""
-    last = sessions_by_date(found.session_set)[-1]
-    for target in found.targets:
-        if target.settings.cells == "lost":
-            target.failures[:] = [one for one in target.failures if one.eid != last]
 
 
 def match_cells(eids: Sequence[str], run: dict, *, progress: bool = False) -> tuple[list[str], dict[str, str]]:

@@ -158,6 +158,17 @@ class NDCTask(WholeDelete, dj.Manual):
             SignalTask.ask(eids, [settings_of(row).own_signal for row in with_signal])
 
 
+def _by_session(tasks: dj.QueryExpression) -> dj.QueryExpression:
+    """Return the keys of tasks with each session of their sets that has such cells: the last one has no lost ones."""
+    dated = SessionSet.Member.proj() * Session.proj("session_date", "session_number")
+    # renamed before they are joined: afterwards DataJoint quotes names as in MySQL, on both backends
+    names = {"later_eid": "eid", "later_date": "session_date", "later_number": "session_number"}
+    later = SessionSet.Member.proj(later_eid="eid") * Session.proj(**names)
+    before_others = dated * later & "(later_date, later_number, later_eid) > (session_date, session_number, eid)"
+    of_lost = (NDCParams & "cells = 'lost'").proj() * (SessionSet.Member.proj() - before_others)
+    return tasks.proj() * SessionSet.Member.proj() - of_lost
+
+
 @schema
 class TrialFeatures(WholeDelete, dj.Computed):
     definition = """
@@ -201,7 +212,7 @@ class TrialFeatures(WholeDelete, dj.Computed):
     @property
     def key_source(self):
         # not only what the definition names: labels and windows come from the trials
-        tasks = NDCTask.proj() * SharedCells.proj() * SessionSet.Member.proj() & Behavior.proj()
+        tasks = _by_session(NDCTask) * SharedCells.proj() & Behavior.proj()
         # features of a requested signal, when all that is requested of the session is there
         return tasks - (NDCParams & "decoded_signal <> ''").proj() * waiting_signals()
 
@@ -526,7 +537,7 @@ class NDCResult(WholeDelete, dj.Computed):
     @property
     def key_source(self):
         # trial counts are equalised over the set: all its sessions must have features, or have failed
-        expected = NDCTask.proj() * SessionSet.Member.proj()
+        expected = _by_session(NDCTask)
         waiting = without_failed(expected - TrialFeatures.proj(), TrialFeatures, Behavior)
         # renamed, so that one session that is waiting holds back all of its set
         return TrialFeatures.proj() - waiting.proj(waiting_eid="eid") - NDCTask.WithoutCurve.proj()
@@ -894,8 +905,7 @@ class NDCFamily(_SetOfTasks, dj.Manual):
 
 def _complete(sets: dj.Table, members: dj.Table) -> dj.QueryExpression:
     """Return the keys of sets of tasks of which all sessions have a curve, or have failed."""
-    expected = members.proj() * SessionSet.Member.proj()
-    waiting = without_failed(expected - NDCResult.proj(), NDCResult, TrialFeatures, Behavior)
+    waiting = without_failed(_by_session(members) - NDCResult.proj(), NDCResult, TrialFeatures, Behavior)
     return sets.proj() - waiting
 
 
@@ -1005,7 +1015,7 @@ class NDCComparison(WholeDelete, dj.Computed):
 
     def make_fetch(self, key):
         members = (NDCFamily.Member & key).proj()
-        n_expected = len(members * SessionSet.Member.proj())
+        n_expected = len(_by_session(members))
         # ordered: DataJoint compares this with a second reading, and servers return rows in any order
         results = (NDCResult & members).keys(order_by="session_set, ndc_params, eid")
         return results, n_expected, _curves_key(members)
@@ -1343,7 +1353,7 @@ class TransferResult(WholeDelete, dj.Computed):
     @property
     def key_source(self):
         # as NDCResult: trial counts are equalised over the set
-        expected = TransferTask.proj() * SessionSet.Member.proj()
+        expected = _by_session(TransferTask)
         waiting = without_failed(expected - TrialFeatures.proj(), TrialFeatures, Behavior)
         return TransferTask.proj() * TrialFeatures.proj() - waiting.proj(waiting_eid="eid")
 
@@ -1480,7 +1490,7 @@ class TransferMatrix(WholeDelete, dj.Computed):
 
     @property
     def key_source(self):
-        expected = TransferTask.proj() * SessionSet.Member.proj()
+        expected = _by_session(TransferTask)
         waiting = without_failed(expected - TransferResult.proj(), TransferResult, TrialFeatures, Behavior)
         return TransferTask.proj() - waiting
 
