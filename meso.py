@@ -55,7 +55,7 @@ from pipeline.signals.selection import Rows, chosen_rows
 from schemas.decoding.run import Failure, NDCRun, match_cells, run_ndc, shared_set
 from schemas.decoding.transfers import run_transfer
 from schemas.imaging.activity import activity_of
-from schemas.queries.errors import errors_of
+from schemas.queries.errors import errors_of, failed_jobs
 from schemas.queries.ids import one_subject, session_id, session_ids, subjects_of
 from schemas.queries.sessions import session_ids as sessions_of
 from schemas.queries.sessions import trial_events
@@ -197,10 +197,14 @@ def load_or_embed(
         _read_again(eid)
     asked = SignalSettings.named(signal)
     settings = EmbeddingSettings(neurons_only=filter_neurons, signal=asked)
-    # usually everything is in the database: one statement
-    if asked or not_empty([unread_fovs(eid), Embedding & {"eid": eid, **EmbeddingParams.key_of(settings)}]) != [1]:
+    # usually everything is in the database, and no job has failed: one statement
+    embedding = Embedding & {"eid": eid, **EmbeddingParams.key_of(settings)}
+    found = not_empty([unread_fovs(eid), embedding, *failed_jobs(_loaded_from(), {"eid": eid})])
+    complete = not asked and found[:1] == [1]
+    if not complete:
         settings = _embedded(eid, settings)
-    _warn_of_failures(eid, settings)
+    if not complete or len(found) > 1:
+        _warn_of_failures(eid, settings)
     with unchanged(eid, schemas.FOV, *([Signal] if asked else [])):
         return _loaded(eid, settings, restrict, scan_line_column, asked)
 
@@ -351,6 +355,11 @@ def _warn_of_kinds(eid: str, signal: np.ndarray) -> None:
         warnings.warn(f"session {eid}: FOVs hold different signals ({', '.join(kinds)}); see 'signal'", stacklevel=3)
 
 
+def _loaded_from() -> list[type[dj.Table]]:
+    """Return the tables that ``load_or_embed`` needs of a session."""
+    return [schemas.FOV, schemas.Recording, schemas.ROI, schemas.Activity, schemas.Embedding]
+
+
 def _warn_of_failures(eid: str, settings: EmbeddingSettings) -> None:
     """Warn of each job that has failed of the session, or of its embedding with these settings: it lacks in the result.
 
@@ -358,9 +367,8 @@ def _warn_of_failures(eid: str, settings: EmbeddingSettings) -> None:
     """
     from schemas.embedding import EmbeddingParams
 
-    tables = (schemas.FOV, schemas.Recording, schemas.ROI, schemas.Activity, schemas.Embedding)
     params = EmbeddingParams.key_of(settings)
-    for failure in errors_of(tables, {"eid": eid}):
+    for failure in errors_of(_loaded_from(), {"eid": eid}):
         if failure["table"] == "Embedding" and (settings.signal or not params.items() <= failure["key"].items()):
             continue
         warnings.warn(f"{failure['table']}: {failure['message']}", stacklevel=3)

@@ -37,8 +37,7 @@ def errors_of(tables: Sequence[type[dj.Table]], *keys: Mapping[str, Any] | Seque
     ConfigError
         A name is not a key attribute of one of the tables: DataJoint would ignore it, and return errors of other keys.
     """
-    failed = [_errors_in(table, keys) for table in tables]
-    found = []
+    failed, found = failed_jobs(tables, *keys), []
     for i in not_empty(failed):
         found += [
             {
@@ -49,6 +48,13 @@ def errors_of(tables: Sequence[type[dj.Table]], *keys: Mapping[str, Any] | Seque
             for row in failed[i].proj(MESSAGE_COLUMN).to_dicts(order_by="KEY")
         ]
     return found
+
+
+def failed_jobs(
+    tables: Sequence[type[dj.Table]], *keys: Mapping[str, Any] | Sequence[Mapping[str, Any]]
+) -> list[dj.QueryExpression]:
+    """Return queries for the failed jobs of each table, unsent; parameters and errors as for ``errors_of``."""
+    return [_errors_in(table, keys) for table in tables]
 
 
 def _errors_in(table: type[dj.Table], keys: Sequence[Any]) -> dj.QueryExpression:
