@@ -34,7 +34,10 @@ from schemas.responses.tables import (
 )
 from schemas.session import Behavior, Session
 from schemas.tracking import SessionSet
-from schemas.work.filling import fill
+from schemas.work.filling import ask_again, fill
+
+#: Note of a stability that no job has computed, and none has failed to.
+NOT_YET = "not computed yet: meso populate"
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -313,9 +316,23 @@ def run_stability(
     ------
     DataError
         Fewer than two sessions have tracked cells and trials, they share no cell, or they were read with different
-        signals.
+        signals. Or they were deleted, or their files read again, meanwhile.
     """
-    key = window_set(windows)
+
+    def ask() -> tuple[StabilityRun, bool]:
+        found, unfinished = _run_once(eids, run, window_set(windows), settings, rule, mixed_signals, progress)
+        lacking = NOT_YET in found.notes and not unfinished
+        found.notes[:0] = unfinished
+        return found, lacking
+
+    return ask_again(ask)
+
+
+def _run_once(
+    eids: Sequence[str], run: dict, key: dict, settings: StabilitySettings | None, rule: dict[str, Any],
+    mixed_signals: bool, progress: bool,
+) -> tuple[StabilityRun, list[str]]:  # fmt: skip
+    """Do what ``run_stability`` does, once; return also what other workers have not finished."""
     ResponseTask.ask(eids, key)
     fill([Behavior, TrialTypeMean], [{"eid": eid} for eid in eids], progress=progress)
     with_means = set((TrialTypeMean & key & [{"eid": eid} for eid in eids]).to_arrays("eid"))
@@ -327,8 +344,8 @@ def run_stability(
     task = StabilityTask.add(session_set, key, StabilityParams.add(settings))
     done = fill([Stability], task, progress=progress)
     found = stored_stability(task)
-    found.notes[:0] = [*failed.values(), *map(str, done.unfinished)]
-    return found
+    found.notes[:0] = failed.values()
+    return found, [str(jobs) for jobs in done.unfinished]
 
 
 def stored_stability(task: dict) -> StabilityRun:
@@ -343,7 +360,7 @@ def stored_stability(task: dict) -> StabilityRun:
     run = StabilityRun(subject, task, sessions, n_shared=n_shared_cells({"session_set": task["session_set"]}))
     rows = (Stability & task).to_dicts()
     if not rows:
-        run.notes = [row["message"] for row in errors_of([Stability], task)] or ["not computed yet: meso populate"]
+        run.notes = [row["message"] for row in errors_of([Stability], task)] or [NOT_YET]
         return run
     run.n_cells, run.windows = rows[0]["n_stable_cells"], list(rows[0]["stable_windows"])
     run.days = _rows_of(Stability.Day.proj(..., "-cell_reliability"), task, "similarity, eid")

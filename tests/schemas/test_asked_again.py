@@ -11,13 +11,16 @@ import schemas
 import schemas.days.run
 import schemas.decoding.run
 import schemas.decoding.transfers
+import schemas.responses.run
 from pipeline.decoding import NDCSettings
 from pipeline.embedding_days import DaysSettings
 from pipeline.errors import DataError
+from pipeline.responses import StabilitySettings
 from schemas.days.run import run_embedding
 from schemas.days.tables import DaysParams
 from schemas.decoding.run import run_ndc
 from schemas.decoding.transfers import run_transfer
+from schemas.responses.run import run_stability
 from schemas.tracking import TrackingRun
 from schemas.work.filling import N_TRIES
 
@@ -25,6 +28,7 @@ pytestmark = pytest.mark.one_backend
 
 SETTINGS = NDCSettings(target="choice", ks=(8,), r=2, n_label_shuffles=3, n_bootstrap=4, seed=77)
 DAYS = DaysSettings(bin_seconds=9)
+STABILITY = StabilitySettings(n_shuffles=200, n_bootstrap=200, seed=77)
 #: By question: how it is asked, its module, what reads the set there, and what inserts its tasks.
 QUESTIONS: dict[str, tuple[Callable[[list[str], dict], Any], Any, str, Any, str]] = {
     "curves": (
@@ -39,6 +43,10 @@ QUESTIONS: dict[str, tuple[Callable[[list[str], dict], Any], Any, str, Any, str]
         lambda eids, run: run_embedding(eids, run, DAYS).eids,
         schemas.days.run, "n_shared_cells", schemas.SharedEmbeddingTask, "add",
     ),
+    "stability": (
+        lambda eids, run: [day["eid"] for day in run_stability(eids, run, settings=STABILITY).days],
+        schemas.responses.run, "n_shared_cells", schemas.StabilityTask, "add",
+    ),
 }  # fmt: skip
 
 
@@ -47,6 +55,7 @@ def nothing_stays(demo_sessions) -> Iterator[None]:
     yield
     (schemas.NDCParams & schemas.NDCParams.add(SETTINGS)).delete()
     (schemas.SharedEmbeddingTask & DaysParams.add(DAYS)).delete()
+    (schemas.StabilityParams & schemas.StabilityParams.add(STABILITY)).delete()
 
 
 def gone(monkeypatch, owner: Any, name: str, n_times: int) -> list[str]:
