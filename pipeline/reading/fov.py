@@ -18,11 +18,12 @@ from pipeline.reading.plausible import (
     GROUP,
     MOST_NEUROPIL,
     SHIFT_GROUPS,
+    Neuropil,
     first_of_zeros,
     micrometres_per_pixel,
     nearest,
     neuron_types,
-    neuropil_like_its_own,
+    neuropil_likeness,
     not_at_zero,
     rounding_step,
     sample_of,
@@ -311,6 +312,7 @@ class _FOVReader:
             if signal == "deconvolved":
                 self._check_deconvolved(traces)
                 self._check_fluorescence()
+            self._check_positions(stack_pos)
             self._check_types(is_neuron, probability)
             self._check_rounding(frame_times)
             self._check_own_times(frame_times, SIGNALS[signal], traces)
@@ -400,24 +402,34 @@ class _FOVReader:
         return found
 
     def _check_neuropil(self, fluorescence: np.ndarray, neuropil: np.ndarray, positions: np.ndarray) -> None:
-        """Refuse neuropil (T, N) that is neither like the fluorescence (T, N) of its ROIs nor like that of neighbours.
-
-        Compared are some ROIs, evenly, in the middle frames.
-        """
-        n_frames, n_rois = fluorescence.shape
-        some = np.unique(np.linspace(0, n_rois - 1, min(n_rois, MOST_NEUROPIL)).astype(int))
-        _, frames = sampled(n_frames, n_rois)
-        # by frames first: a list of ROIs copies, and would copy all frames
-        own, around = (found[frames].T[some].astype(np.float32) for found in (fluorescence, neuropil))
-        compared = neuropil_like_its_own(own, around, positions[some])
-        if compared and not compared[2]:
-            by_own, by_near, _ = compared
+        """Refuse neuropil (T, N) that is like neither the fluorescence (T, N) of its ROIs nor that of neighbours."""
+        found = _neuropil_likeness(fluorescence, neuropil, positions)
+        if found and not found.is_of_its_rois:
             raise self._fail(
                 NEUROPIL, f"the neuropil is not of the ROIs in {SIGNALS['fluorescence']}",
                 expected="neuropil that is more like the fluorescence of its ROI, or like the neuropil of the nearest "
                 "one, than like that of another ROI, clearly beyond 50 % of pairs",
-                found=f"{by_own:.0%} and {by_near:.0%} of pairs: is it of another extraction, or in another order?",
+                found=f"{found.own:.0%} and {found.near:.0%}: is it of another extraction, or in another order?",
                 do="Give both files of the same extraction, or use signal='fluorescence'",
+            )  # fmt: skip
+
+    def _check_positions(self, positions: np.ndarray) -> None:
+        """Refuse positions of other ROIs than fluorescence and neuropil, if these are on this machine.
+
+        Neighbours have neuropil in common. Nothing is downloaded for this, nor recorded as read.
+        """
+        fluorescence, neuropil = map(self._local, (SIGNALS["fluorescence"], NEUROPIL))
+        if fluorescence is None or neuropil is None or fluorescence.shape != neuropil.shape:
+            return
+        if fluorescence.ndim != 2 or fluorescence.shape[1] != len(positions):
+            return  # reading them says so
+        found = _neuropil_likeness(fluorescence, neuropil, positions)
+        if found and found.is_elsewhere:
+            raise self._fail(
+                POSITIONS, f"the positions are not of the ROIs in {SIGNALS['fluorescence']} and {NEUROPIL}",
+                expected="ROIs beside each other that have neuropil in common, clearly beyond 50 % of pairs",
+                found=f"{found.near:.0%}; in another order it is 50 %. Are the files of two extractions?",
+                do="Give all files of the same extraction. If positions and activity are right, remove the neuropil",
             )  # fmt: skip
 
     def _check_traces(self, name: str, traces: np.ndarray) -> None:
@@ -1023,6 +1035,17 @@ def is_of_same_rois(one: tuple[str, np.ndarray], other: tuple[str, np.ndarray]) 
     else:
         beaten = share_beaten_when_deconvolved_again(one[1], other[1])
     return beaten is None or beaten >= MIN_BEATEN_BY_OWN
+
+
+def _neuropil_likeness(fluorescence: np.ndarray, neuropil: np.ndarray, positions: np.ndarray) -> Neuropil | None:
+    """Return what neuropil (T, N) is like, of some ROIs, evenly, in the middle frames; None if it cannot be told."""
+    n_frames, n_rois = fluorescence.shape
+    some = np.unique(np.linspace(0, n_rois - 1, min(n_rois, MOST_NEUROPIL)).astype(int))
+    _, frames = sampled(n_frames, n_rois)
+    # by frames first: a list of ROIs copies, and would copy all frames
+    own, around = (found[frames].T[some].astype(np.float32) for found in (fluorescence, neuropil))
+    is_finite = np.isfinite(own).all() and np.isfinite(around).all()
+    return neuropil_likeness(own, around, positions[some]) if is_finite else None
 
 
 def _class_names(lines: list[str], **place: Any) -> dict[str, str]:

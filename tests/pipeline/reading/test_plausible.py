@@ -15,7 +15,7 @@ from pipeline.reading.plausible import (
     first_of_zeros,
     micrometres_per_pixel,
     neuron_types,
-    neuropil_like_its_own,
+    neuropil_likeness,
     not_at_zero,
     rounding_step,
     sampled,
@@ -158,12 +158,33 @@ def test_neuropil_is_like_that_of_its_roi_and_in_another_order_is_not(kind, n_ro
     rng = np.random.default_rng(12)
     fluorescence, neuropil, positions = imaged(n_rois, rng, **NEUROPIL[kind])
     neuropil[3] = 0  # a ROI at the edge, without neuropil
-    assert neuropil_like_its_own(fluorescence, neuropil, positions)[2]
+    assert neuropil_likeness(fluorescence, neuropil, positions).is_of_its_rois
     for order in (np.arange(n_rois)[::-1], *(rng.permutation(n_rois) for _ in "abcd")):
-        own, near, is_sound = neuropil_like_its_own(fluorescence, neuropil[order], positions)
-        assert not is_sound and max(own, near) < 0.62
-    assert neuropil_like_its_own(fluorescence[:90], neuropil[:90], positions[:90]) is None
-    assert neuropil_like_its_own(fluorescence[:, :150], neuropil[:, :150], positions) is None
+        found = neuropil_likeness(fluorescence, neuropil[order], positions)
+        assert not found.is_of_its_rois and max(found.own, found.near) < 0.62
+    assert neuropil_likeness(fluorescence[:90], neuropil[:90], positions[:90]) is None
+    assert neuropil_likeness(fluorescence[:, :150], neuropil[:, :150], positions) is None
+
+
+@pytest.mark.parametrize("kind", NEUROPIL)
+@pytest.mark.parametrize("n_rois", [120, 400])
+def test_positions_in_another_order_than_the_neuropil_are_told_where_it_is_in_the_fluorescence(kind, n_rois):
+    """Not where it is not, as it could be of another extraction, nor where each ROI has neuropil of its own."""
+    rng = np.random.default_rng(17)
+    fluorescence, neuropil, positions = imaged(n_rois, rng, **NEUROPIL[kind])
+    assert not neuropil_likeness(fluorescence, neuropil, positions).is_elsewhere
+    is_told = NEUROPIL[kind].get("part", 1) > 0 and NEUROPIL[kind].get("blur", 1) > 0
+    for order in (np.arange(n_rois)[::-1], *(rng.permutation(n_rois) for _ in "abcd")):
+        assert neuropil_likeness(fluorescence, neuropil, positions[order]).is_elsewhere == is_told
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_neuropil_without_places_tells_nothing_of_positions(kind):
+    """Of one common signal, with bleaching and flashes."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        fluorescence, neuropil, _ = simulate(replace(SOUND[kind], n_rois=120, n_frames=400), rng)
+        assert not neuropil_likeness(fluorescence, neuropil, rng.integers(0, 512, (120, 2))).is_elsewhere
 
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 1.5])
