@@ -312,7 +312,7 @@ class _FOVReader:
             if signal == "deconvolved":
                 self._check_deconvolved(traces)
                 self._check_fluorescence()
-            self._check_positions(stack_pos)
+            self._check_positions(stack_pos, signal)
             self._check_types(is_neuron, probability)
             self._check_rounding(frame_times)
             self._check_own_times(frame_times, SIGNALS[signal], traces)
@@ -413,12 +413,17 @@ class _FOVReader:
                 do="Give both files of the same extraction, or use signal='fluorescence'",
             )  # fmt: skip
 
-    def _check_positions(self, positions: np.ndarray) -> None:
-        """Refuse positions of other ROIs than fluorescence and neuropil, if these are on this machine.
+    def _check_positions(self, positions: np.ndarray, signal: str) -> None:
+        """Refuse positions of other ROIs than the neuropil, if this and the fluorescence are on this machine.
 
-        Neighbours have neuropil in common. Nothing is downloaded for this, nor recorded as read.
+        Neighbours have neuropil in common. Nothing is downloaded for this, nor recorded as read: see
+        ``_check_fluorescence``, also for the files that are not compared.
         """
-        fluorescence, neuropil = map(self._local, (SIGNALS["fluorescence"], NEUROPIL))
+        names = SIGNALS["fluorescence"], NEUROPIL
+        older = min(map(self._revision, names))
+        if older < self._revision(UUIDS) or older < min(self._revision(SIGNALS[signal]), self._revision(POSITIONS)):
+            return
+        fluorescence, neuropil = map(self._local, names)
         if fluorescence is None or neuropil is None or fluorescence.shape != neuropil.shape:
             return
         if fluorescence.ndim != 2 or fluorescence.shape[1] != len(positions):
@@ -426,7 +431,7 @@ class _FOVReader:
         found = _neuropil_likeness(fluorescence, neuropil, positions)
         if found and found.is_elsewhere:
             raise self._fail(
-                POSITIONS, f"the positions are not of the ROIs in {SIGNALS['fluorescence']} and {NEUROPIL}",
+                POSITIONS, f"the positions are not of the ROIs in {NEUROPIL}",
                 expected="ROIs beside each other that have neuropil in common, clearly beyond 50 % of pairs",
                 found=f"{found.near:.0%}; in another order it is 50 %. Are the files of two extractions?",
                 do="Give all files of the same extraction. If positions and activity are right, remove the neuropil",

@@ -181,8 +181,8 @@ class Neuropil(NamedTuple):
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether it is of the ROIs of the fluorescence, some have it in common, and these are not neighbours."""
-        return self.own > self.limit and self.alike > ALIKE and self.near <= self.limit
+        """Whether some ROIs have it in common, and these are not neighbours."""
+        return self.alike > ALIKE and self.near <= self.limit
 
 
 def neuropil_likeness(fluorescence: np.ndarray, neuropil: np.ndarray, positions: np.ndarray) -> Neuropil | None:

@@ -1425,9 +1425,6 @@ def test_positions_of_another_extraction_than_the_traces_are_refused_where_there
     """Both writings came while nothing was read: no hash tells, but neighbours have neuropil in common."""
     session = OneSession(tmp_path / "one", made_session(tmp_path / "demo", rois_per_fov=140))
     session.add("it", "SRC1")
-    for fov in range(2):  # fluorescence has neuropil in it, but in the demo
-        traces, around = (np.load(session.file(name, fov)) for name in (FLUORESCENCE, NEUROPIL))
-        np.save(session.file(FLUORESCENCE, fov), np.asfortranarray(traces + around))
     write_one_tables(session.root)
     ingest([session.eid], cache_dir=session.root)
     try:
@@ -1441,7 +1438,7 @@ def test_positions_of_another_extraction_than_the_traces_are_refused_where_there
         remove(session)
     ((_, key, message),) = errors_of
     assert key["fov"] == 0
-    assert f"alf/FOV_00/{POSITIONS}: the positions are not of the ROIs in {FLUORESCENCE} and {NEUROPIL}" in message
+    assert f"alf/FOV_00/{POSITIONS}: the positions are not of the ROIs in {NEUROPIL}" in message
 
 
 # ---------------------------------------------------------------- saved again with the same values
