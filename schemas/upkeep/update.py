@@ -193,7 +193,7 @@ def _not_only_saved_again(changed: list[ChangedRow], done: Updated, dry_run: boo
     found = []
     for row in changed:
         if sources := same_values(row):
-            done.notes.append(f"the values are those that were read, so that all that is made of them stays: {row}")
+            done.notes.append(f"saved again with the same values, so that all that is made of them stays: {row}")
             if not dry_run:
                 record_files(row, sources)
         else:

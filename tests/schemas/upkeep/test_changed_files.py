@@ -1486,7 +1486,7 @@ def test_files_saved_again_with_the_same_values_are_recorded_and_all_rows_stay(s
     assert len(tried.notes) == 1 and tried.changes == [] and changed_rows(stored.eid, content=True)
     done = update([stored.eid])
     (note,) = done.notes
-    assert "the values are those that were read" in note and done.failures == done.changes == []
+    assert "saved again with the same values" in note and done.failures == done.changes == []
     assert tried.notes == [note] and rows_read(stored.eid) == before
     assert (len(Deletion()), len(schemas.SourceUpdate())) == (deletions + 1, updates)
     assert changed_rows(stored.eid, content=True) == [] and verify_session(stored.eid, source=True).findings == []
