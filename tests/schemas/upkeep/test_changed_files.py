@@ -349,16 +349,29 @@ def test_uuids_of_another_fov_of_the_session_are_refused(session):
     assert f"found alf/FOV_00/{UUIDS} of session {session.eid}" in message
 
 
-def test_positions_of_another_fov_of_the_session_are_refused(session):
+@pytest.mark.parametrize("how", ["copied", "in other bytes"])
+def test_positions_of_another_fov_of_the_session_are_refused(session, how):
     """Where the places in the brain, of which they would be seen not to be, are not there, or were copied too."""
     reorder(session.file(POSITIONS).parent, np.arange(len(np.load(session.file(POSITIONS, 1)))))  # as many ROIs
     for name in (POSITIONS, PLACES, REGIONS):
         shutil.copy(session.file(name, 1), session.file(name))
+    if how == "in other bytes":
+        in_other_bytes(session.file(POSITIONS))
     write_one_tables(session.root)
-    assert fill([schemas.FOV], {"eid": session.eid, "fov": 0}).errors == []
+    assert fill([schemas.FOV, schemas.ROI], {"eid": session.eid, "fov": 0}).errors == []
     ((_, key, message),) = fill([schemas.FOV], {"eid": session.eid}).errors
     assert key["fov"] == 1 and f"alf/FOV_01/{POSITIONS}: is a copy of a file that has been read" in message
     assert f"found alf/FOV_00/{POSITIONS} of session {session.eid}" in message
+
+
+def test_positions_of_another_fov_are_refused_in_other_bytes_if_all_fovs_were_checked_before(session):
+    reorder(session.file(POSITIONS).parent, np.arange(len(np.load(session.file(POSITIONS, 1)))))
+    for name in (POSITIONS, PLACES, REGIONS):
+        shutil.copy(session.file(name, 1), session.file(name))
+    in_other_bytes(session.file(POSITIONS))
+    write_one_tables(session.root)
+    ((table, _, message),) = fill([schemas.FOV, schemas.ROI], {"eid": session.eid}).errors
+    assert table == "ROI" and f"{POSITIONS}: is a copy of a file that has been read" in message
 
 
 def test_the_frame_times_of_another_fov_of_the_session_are_refused(session):
