@@ -26,7 +26,6 @@ from pipeline.storage.arrays import Bytes, unpack
 from schemas.days.tables import SharedEmbedding
 from schemas.decoding.tables import NDCParams, NDCResult, TrialFeatures
 from schemas.embedding import Embedding, RasterTiles
-from schemas.exchange import compare
 from schemas.imaging.packing import ROIBlocks
 from schemas.imaging.reading import stream_traces
 from schemas.imaging.signals import Signal, SignalParams
@@ -35,6 +34,7 @@ from schemas.rows import jobs_of
 from schemas.session import Behavior, FOVFolder, Wheel, copy_error, files_of
 from schemas.storage import bulk
 from schemas.tracking import SessionSet, TrackingFile
+from schemas.upkeep import compare
 from schemas.upkeep.mixtures import KINDS, notes_of
 
 #: Kinds of findings about activity that is not stored yet, and about files that may not be right: they are no faults of

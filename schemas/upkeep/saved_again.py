@@ -12,7 +12,6 @@ from pipeline import reading
 from pipeline.errors import MesoError
 from pipeline.reading.fov import SIGNALS
 from pipeline.storage.arrays import Bytes, unpack
-from schemas.exchange.compare import ROWS, differing_from
 from schemas.imaging.packing import ROIBlocks
 from schemas.imaging.reading import stream_traces
 from schemas.imaging.signals import Signal
@@ -21,6 +20,7 @@ from schemas.provenance import OF_UPDATE, SAVED_AGAIN, Deletion
 from schemas.server.binding import table_named
 from schemas.session import days_of
 from schemas.upkeep.changed_files import ChangedRow
+from schemas.upkeep.compare import ROWS, differing_from
 
 
 def same_values(row: ChangedRow) -> Sequence[reading.Source] | None:
