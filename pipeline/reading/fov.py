@@ -312,7 +312,7 @@ class _FOVReader:
             if signal == "deconvolved":
                 self._check_deconvolved(traces)
                 self._check_fluorescence()
-            self._check_positions(stack_pos, signal)
+            self._check_by_neuropil(stack_pos, signal)
             self._check_types(is_neuron, probability)
             self._check_rounding(frame_times)
             self._check_own_times(frame_times, SIGNALS[signal], traces)
@@ -405,19 +405,23 @@ class _FOVReader:
         """Refuse neuropil (T, N) that is like neither the fluorescence (T, N) of its ROIs nor that of neighbours."""
         found = _neuropil_likeness(fluorescence, neuropil, positions)
         if found and not found.is_of_its_rois:
-            raise self._fail(
-                NEUROPIL, f"the neuropil is not of the ROIs in {SIGNALS['fluorescence']}",
-                expected="neuropil that is more like the fluorescence of its ROI, or like the neuropil of the nearest "
-                "one, than like that of another ROI, clearly beyond 50 % of pairs",
-                found=f"{found.own:.0%} and {found.near:.0%}: is it of another extraction, or in another order?",
-                do="Give both files of the same extraction, or use signal='fluorescence'",
-            )  # fmt: skip
+            raise self._other_neuropil(found)
 
-    def _check_positions(self, positions: np.ndarray, signal: str) -> None:
-        """Refuse positions of other ROIs than the neuropil, if this and the fluorescence are on this machine.
+    def _other_neuropil(self, found: Neuropil) -> DataError:
+        """Return the error of neuropil that is of other ROIs than the fluorescence."""
+        return self._fail(
+            NEUROPIL, f"the neuropil is not of the ROIs in {SIGNALS['fluorescence']}",
+            expected="neuropil that is more like the fluorescence of its ROI, or like the neuropil of the nearest "
+            "one if it is no part of the fluorescence, than like that of another ROI, clearly beyond 50 % of pairs",
+            found=f"{found.own:.0%} and {found.near:.0%}: is it of another extraction, or in another order?",
+            do="Give both files of the same extraction, or use signal='fluorescence'",
+        )  # fmt: skip
 
-        Neighbours have neuropil in common. Nothing is downloaded for this, nor recorded as read: see
-        ``_check_fluorescence``, also for the files that are not compared.
+    def _check_by_neuropil(self, positions: np.ndarray, signal: str) -> None:
+        """Refuse positions, or fluorescence, of other ROIs than the neuropil, if these two are on this machine.
+
+        Neighbours have neuropil in common, and it is part of the fluorescence of its ROI. Nothing is downloaded for
+        this, nor recorded as read: see ``_check_fluorescence``, also for the files that are not compared.
         """
         names = SIGNALS["fluorescence"], NEUROPIL
         older = min(map(self._revision, names))
@@ -429,6 +433,8 @@ class _FOVReader:
         if fluorescence.ndim != 2 or fluorescence.shape[1] != len(positions):
             return  # reading them says so
         found = _neuropil_likeness(fluorescence, neuropil, positions)
+        if found and found.is_of_other_fluorescence:
+            raise self._other_neuropil(found)
         if found and found.is_elsewhere:
             raise self._fail(
                 POSITIONS, f"the positions are not of the ROIs in {NEUROPIL}",

@@ -167,17 +167,25 @@ class Neuropil(NamedTuple):
         Shares above it are beyond chance.
     alike : float
         How far the same ROIs have alike neuropil in both halves of the frames: a correlation over pairs.
+    part : float
+        How far neuropil is part of the same ROIs' fluorescence in both halves, of whichever ROIs: a correlation, too.
     """
 
     own: float
     near: float
     limit: float
     alike: float
+    part: float
 
     @property
     def is_of_its_rois(self) -> bool:
-        """Whether it is of the ROIs of the fluorescence, or of the positions: either is enough."""
-        return max(self.own, self.near) > self.limit
+        """Whether it is of the ROIs of the fluorescence or, if it is no part of this, of those of the positions."""
+        return self.own > self.limit or (self.near > self.limit and not self.is_of_other_fluorescence)
+
+    @property
+    def is_of_other_fluorescence(self) -> bool:
+        """Whether it is part of the fluorescence, and not of that of its own ROIs."""
+        return self.own <= self.limit and self.part > ALIKE
 
     @property
     def is_elsewhere(self) -> bool:
@@ -215,11 +223,15 @@ def neuropil_likeness(fluorescence: np.ndarray, neuropil: np.ndarray, positions:
     own = (with_own < np.diag(with_own)[:, None]).sum(axis=1)
     with_near = with_others[np.arange(n), nearest(positions[alive])]
     near = (with_others < with_near[:, None]).sum(axis=1) - 1  # the ROI itself is none of the others
-    halves = (_without_common(half) for half in np.array_split(neuropil[alive], 2, axis=1))
+    halves = [
+        [_without_common(half) for half in np.array_split(traces[alive], 2, axis=1)]
+        for traces in (neuropil, fluorescence)
+    ]
     pairs = np.triu_indices(n, 1)
-    alike = np.corrcoef([(half @ half.T)[pairs] for half in halves])[0, 1]
+    alike = np.corrcoef([(half @ half.T)[pairs] for half in halves[0]])[0, 1]
+    part = np.corrcoef([(half @ own_half.T).ravel() for half, own_half in zip(*halves, strict=True)])[0, 1]
     shares = float(own.mean() / (n - 1)), float(near.mean() / (n - 2))
-    return Neuropil(*shares, 0.5 + BEYOND_CHANCE / np.sqrt(12 * n), float(alike))
+    return Neuropil(*shares, 0.5 + BEYOND_CHANCE / np.sqrt(12 * n), float(alike), float(part))
 
 
 def nearest(positions: np.ndarray) -> np.ndarray:

@@ -1434,24 +1434,41 @@ def positions_and_places_anew(session: OneSession) -> None:
     reverse_rois(session, POSITIONS, PLACES, REGIONS)
 
 
-def test_positions_of_another_extraction_than_the_traces_are_refused_where_there_is_neuropil(database, tmp_path):
-    """Both writings came while nothing was read: no hash tells, but neighbours have neuropil in common."""
+def traces_anew(session: OneSession) -> None:
+    reverse_rois(session, ACTIVITY, FLUORESCENCE)
+
+
+ELSE: dict[str, tuple[Callable[[OneSession], None], str]] = {
+    "positions": (
+        positions_and_places_anew,
+        f"alf/FOV_00/{POSITIONS}: the positions are not of the ROIs in {NEUROPIL}",
+    ),
+    "traces": (traces_anew, f"alf/FOV_00/{NEUROPIL}: the neuropil is not of the ROIs in {FLUORESCENCE}"),
+}
+
+
+@pytest.mark.parametrize("what", ELSE)
+def test_what_is_of_another_extraction_than_the_neuropil_is_refused_when_it_is_first_read(database, tmp_path, what):
+    """Both writings came while nothing was read, so that no hash tells: neighbours have neuropil in common."""
+    write, problem = ELSE[what]
     session = OneSession(tmp_path / "one", made_session(tmp_path / "demo", rois_per_fov=140))
     session.add("it", "SRC1")
+    for fov in range(2):  # fluorescence has neuropil in it, but in the demo
+        traces, around = (np.load(session.file(name, fov)) for name in (FLUORESCENCE, NEUROPIL))
+        np.save(session.file(FLUORESCENCE, fov), np.asfortranarray(traces + around))
     write_one_tables(session.root)
     ingest([session.eid], cache_dir=session.root)
     try:
-        positions_and_places_anew(session)
+        write(session)
         errors_of = fill([schemas.FOV], {"eid": session.eid}).errors
-        positions_and_places_anew(session)
+        write(session)
         retry([schemas.FOV])
         assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
     finally:
         retry([schemas.FOV])
         remove(session)
     ((_, key, message),) = errors_of
-    assert key["fov"] == 0
-    assert f"alf/FOV_00/{POSITIONS}: the positions are not of the ROIs in {NEUROPIL}" in message
+    assert key["fov"] == 0 and f"alf/FOV_00/{problem}" in message
 
 
 # ---------------------------------------------------------------- saved again with the same values
