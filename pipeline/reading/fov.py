@@ -414,7 +414,7 @@ class _FOVReader:
             expected="neuropil that is more like the fluorescence of its ROI, or like the neuropil of the nearest "
             "one if it is no part of the fluorescence, than like that of another ROI, clearly beyond 50 % of pairs",
             found=f"{found.own:.0%} and {found.near:.0%}: is it of another extraction, or in another order?",
-            do="Give both files of the same extraction, or use signal='fluorescence'",
+            do="Give both files of the same extraction. If the fluorescence is right, remove the neuropil",
         )  # fmt: skip
 
     def _check_by_neuropil(self, positions: np.ndarray, signal: str) -> None:
