@@ -34,7 +34,7 @@ from schemas.server.connection import connect
 from schemas.session import Behavior, Session, Wheel, unchanged, wheel_velocity
 from schemas.storage import bulk
 from schemas.tracking import SessionSet, TrackedFOV, TrackingRun
-from schemas.upkeep.mixtures import doubts_of, mixtures_of
+from schemas.upkeep.mixtures import notes_of
 from schemas.work import reports
 
 #: Number of errors on the first page.
@@ -106,8 +106,7 @@ def session(eid: str) -> dict[str, Any]:
         "embeddings": [{**found, "title": _embedding_title(found)}
                        for found in embeddings.to_dicts(order_by="embedding_params")],
         "errors": _of_sessions(reports.errors(tables_by_session(), {"eid": eid}, stack=True)),
-        "notes": [*(f"{one}: then run meso update {eid}" for one in mixtures_of([eid]).get(eid, ())),
-                  *(text.removeprefix(f"session {eid}, ") for text in doubts_of([eid]).get(eid, ()))],
+        "notes": [one.text for one in notes_of([eid])],
         "neighbours": _neighbours(eid, info[0]["subject"]),
     }  # fmt: skip
 

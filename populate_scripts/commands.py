@@ -677,10 +677,11 @@ def notes_on(eids: Sequence[str]) -> list[Finding]:
 
 def note_counts() -> str:
     """Return a line with the numbers of sessions that have notes on their files, '' if none has."""
-    from schemas.upkeep.mixtures import doubts_of, mixtures_of
+    from schemas.upkeep.mixtures import KINDS, notes_of
 
-    counts = {"with files of two writings": len(mixtures_of()), "with doubts about the wheel": len(doubts_of())}
-    texts = [f"{n} session{'s' if n > 1 else ''} {what}" for what, n in counts.items() if n]
+    noted = {(one.kind, one.eid) for one in notes_of()}
+    counts = {what: sum(kind == of for of, _ in noted) for kind, what in KINDS.items()}
+    texts = [f"{n} session{'s' if n > 1 else ''} with {what}" for what, n in counts.items() if n]
     return f"Notes: {', '.join(texts)}. They are listed by: meso verify --notes" if texts else ""
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +15,13 @@ import numpy as np
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.own_labels import are_numbers, checked_labels
 from pipeline.errors import ArgumentError, DataError, NotFoundError
+from pipeline.reading import Read, at_new_places
 from pipeline.settings.curves import CLASS_METRICS, EVENTS, NUMBER_METRICS, check_own_name
 from pipeline.text import did_you_mean
 from schemas.cascade import WholeDelete
-from schemas.provenance import now
+from schemas.provenance import Deletion, now
 from schemas.rows import content_key
-from schemas.session import Behavior, trials_key, trials_of
+from schemas.session import LABELLED, Behavior, trials_key, trials_of
 
 schema = dj.Schema()
 #: What labels are, by which they are decoded: two classes by logistic regression, numbers by ridge regression.
@@ -100,10 +103,19 @@ class LabelSet(WholeDelete, dj.Manual):
                 row = {"label_name": name, "labelled_by": by, "labelled_at": now()}
                 cls.insert1({**key, **row, "label_kind": kind})
                 cls.Labels.insert({**key, "labelled_eid": eid, "own_labels": row} for eid, row in checked.items())
-            elif cls.named([name])[name] != key["label_set"]:  # former labels, added again
-                cls.update1({**key, "labelled_at": now()})
+            elif cls.named([name])[name] != key["label_set"] or cls._were_read_again(key, labels):
+                cls.update1({**key, "labelled_at": now()})  # former labels, or those of former files, added again
             cls.Trials.insert(cls._new_trials(name, given))
         return key
+
+    @classmethod
+    def _were_read_again(cls, key: dict, eids: Iterable[str]) -> bool:
+        """Return whether trials or wheels of sessions were deleted since labels were given."""
+        given_at = (cls & key).fetch1("labelled_at")
+        lost = (
+            one for those in Deletion.files_of(eids).values() for one in those if one.until and one.until > given_at
+        )
+        return any(f"/_ibl_{what}." in path for one in lost for path in one.hashes for what in LABELLED.values())
 
     @classmethod
     def _new_trials(cls, name: str, given: list[dict]) -> list[dict]:
@@ -191,23 +203,45 @@ class LabelSet(WholeDelete, dj.Manual):
         return labels
 
 
-def names_of_session(eid: str) -> list[str]:
-    """Return the names of labels that a session has, as the names stand for them now; two statements."""
-    rows = (LabelSet.proj("label_name") * LabelSet.Labels.proj() & {"labelled_eid": eid}).to_dicts()
-    latest = LabelSet.named({row["label_name"] for row in rows}) if rows else {}
-    return sorted({row["label_name"] for row in rows if latest[row["label_name"]] == row["label_set"]})
+def notes_on_labels(
+    eid: str, deleted: Sequence[Read], known: Mapping[str, str], of: Collection[str] = tuple(LABELLED.values())
+) -> Iterator[str]:
+    """Yield a note if labels of a session were given when its trials or wheel were read from other files than now.
 
+    They may be made of these. That the trials are the same, which is compared when labels are used, does not tell.
 
-def notes_on_labels(eid: str, new: Sequence[str]) -> Iterator[str]:
-    """Yield a note if a session of which ``new`` (trials, wheel) are others now has labels, which may be made of them.
-
-    That the trials are the same, which is compared when labels are used, does not tell.
+    Parameters
+    ----------
+    eid : str
+    deleted : sequence of Read
+        Files of deleted rows, the first deletion first.
+    known : mapping of str to str
+        The sha256 of each file that there are rows of, by path without revision.
+    of : collection of str
+        Which is compared: trials, wheel.
     """
-    if names := names_of_session(eid):
-        yield (
-            f"session {eid}: the files of {' and '.join(new)} are others now, and labels {', '.join(names)} were given "
-            "before. If they are computed from these, such as reaction times or the speed of the wheel, add them again"
-        )
+    named: dict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name, given_at in _given_at(eid).items() if deleted else ():
+        then: dict[str, str] = {}
+        for one in (one for one in deleted if one.until and one.until > given_at):
+            then = dict(one.hashes) | then
+        lost = [path for path, sha256 in at_new_places(then, known).items() if known.get(path, sha256) != sha256]
+        new = tuple(what for what in of if any(f"/_ibl_{what}." in path for path in lost))
+        named[new] += [name]
+    for new, names in named.items():
+        if new:
+            yield (
+                f"session {eid}: the files of {' and '.join(new)} are others now, and labels "
+                f"{', '.join(sorted(names))} were given before. If they are computed from these, such as reaction "
+                "times or the speed of the wheel, add them again"
+            )
+
+
+def _given_at(eid: str) -> dict[str, datetime.datetime]:
+    """Return when the labels of a session were given, by name, as the names stand for them now; two statements."""
+    rows = (LabelSet.proj("label_name", "labelled_at") * LabelSet.Labels.proj() & {"labelled_eid": eid}).to_dicts()
+    latest = LabelSet.named({row["label_name"] for row in rows}) if rows else {}
+    return {row["label_name"]: row["labelled_at"] for row in rows if latest[row["label_name"]] == row["label_set"]}
 
 
 def of_kind(settings: NDCSettings) -> NDCSettings:

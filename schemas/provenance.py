@@ -19,7 +19,7 @@ from pathlib import Path
 import datajoint as dj
 
 from pipeline.processor import blas_kernels, cpu_features, cpu_name
-from pipeline.reading import Deleted, Read
+from pipeline.reading import Read
 from schemas.cascade import MAX_RECORDED_KEYS, WholeDelete
 from schemas.rows import content_key
 from schemas.server.dialect import dialect
@@ -28,6 +28,8 @@ schema = dj.Schema()
 
 #: Reasons of deletions by ``meso update`` begin so.
 OF_UPDATE = "meso update"
+#: They end so if no row was deleted, but only what is recorded of its files replaced.
+SAVED_AGAIN = "files saved again with the same values"
 #: Packages whose versions can change results.
 PACKAGES = (
     "meso", "datajoint", "ONE-api", "ibllib", "iblatlas", "rastermap", "numpy", "scipy", "scikit-learn", "numba",
@@ -151,7 +153,7 @@ class Deletion(dj.Manual):
             cls.File.insert(rows_of_files)
 
     @classmethod
-    def files_of(cls, eids: Iterable[str]) -> dict[str, list[Deleted]]:
+    def files_of(cls, eids: Iterable[str]) -> dict[str, list[Read]]:
         """Return the files from which deleted rows had been read, by session and deletion, the first one first.
 
         Parameters
@@ -160,15 +162,16 @@ class Deletion(dj.Manual):
         """
         of_eids = [{"file_eid": eid} for eid in eids]
         rows = cls.File * cls.proj("deleted_at", "deletion_reason") & of_eids
-        found: dict[str, list[Deleted]] = defaultdict(list)
+        found: dict[str, list[Read]] = defaultdict(list)
         ordered = rows.to_dicts(order_by="file_eid, deleted_at, deletion, deleted_file")
         given = SourceUpdate.given({_update_of(row) for row in ordered} - {""})
         for (eid, _), group in groupby(ordered, key=itemgetter("file_eid", "deletion")):
             files = list(group)
-            found[eid].append(Deleted(
+            found[eid].append(Read(
                 {row["file_dataset"]: row["file_sha256"] for row in files},
                 next((row["file_trials"] for row in files if row["file_trials"]), None),
                 given.get((_update_of(files[0]), eid)),
+                files[0]["deleted_at"], files[0]["deletion_reason"].endswith(SAVED_AGAIN),
             ))  # fmt: skip
         return found
 

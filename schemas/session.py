@@ -7,6 +7,8 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -38,6 +40,8 @@ SAME = 1e-3
 #: Stimuli, choices and feedback of so many trials in their order are a fingerprint: those of two sessions with the same
 #: stimuli, in which a mouse is right on nine of ten trials, are alike with a chance of 1 in 20,000.
 FINGERPRINT, MIN_TRIALS = ("choice", "feedbackType", "contrastLeft", "contrastRight"), 50
+#: Of which labels of one's own may be computed, by the table that is read from their files.
+LABELLED = {"Behavior": "trials", "Wheel": "wheel"}
 #: Of so many values of a file, half must be those of another file to make it a copy.
 N_COMPARED = 20
 
@@ -258,30 +262,24 @@ class ReadsSession:
         own = {name for source in sources for name in (source.dataset, reading.without_revision(source.dataset))}
         of_revisions = reading.mixed_revisions(file for _, _, files in rows for file in files)
         known = {key["eid"]: hashes_in(rows)}
-        former = former_ids(known)
-        standing = since_deletions(known, former).get(key["eid"], ())
+        before = history(known, former_ids(known))
+        standing = since_deletions(known, before).get(key["eid"], ())
         for mixture in (*of_revisions, *(one.mixture for one in standing)):
             if own & {*mixture.newer, *mixture.older}:
                 warnings.warn(mixture_note(key["eid"], mixture), stacklevel=2)
-        for note in self._notes_since(key, sources, deleted_files(known, former).get(key["eid"], [])):
+        for note in self._notes_since(key["eid"], own, known[key["eid"]], before[key["eid"]].deleted):
             warnings.warn(note, stacklevel=2)
 
     @classmethod
     def _notes_since(
-        cls, key: dict, sources: Sequence[reading.Source], deleted: Sequence[reading.Deleted]
-    ) -> Iterator[str]:  # fmt: skip
-        """Yield notes on the files of a row since the last deletion by hand of such a row; updates have their own."""
-        now = {reading.without_revision(source.dataset): source.sha256 for source in sources}
-        names = {path.rpartition("/")[2]: sha256 for path, sha256 in now.items()}
-        last: dict[str, str] = {}
-        for one in deleted:
-            last |= one.hashes if one.given is None else dict.fromkeys(one.hashes, "")
-        if places := reading.exchanged(last, now):
-            yield exchange_note(key["eid"], places, key["eid"])
-        what = {"Behavior": "trials", "Wheel": "wheel"}.get(cls.__name__)
-        lost = {path.rpartition("/")[2]: sha256 for path, sha256 in last.items()}
-        if what and any(sha256 and names.get(name, sha256) != sha256 for name, sha256 in lost.items()):
-            yield from table_modules()["labels"].notes_on_labels(key["eid"], [what])
+        cls, eid: str, own: set[str], known: Mapping[str, str], deleted: Sequence[reading.Read]
+    ) -> Iterator[str]:
+        """Yield notes on the files of a row, ``own``, since deletions by hand; updates have their own."""
+        by_hand = [one for one in deleted if one.given is None]
+        places = reading.first_elsewhere(by_hand, known)
+        yield from exchange_notes(eid, {path: (eid, place) for path, place in places.items() if path in own})
+        if cls.__name__ in LABELLED:
+            yield from table_modules()["labels"].notes_on_labels(eid, by_hand, known, [LABELLED[cls.__name__]])
 
     @classmethod
     def check(cls, key: dict, data: Any, sources: Sequence[reading.Source], replaced: Sequence[dict] = ()) -> None:
@@ -346,38 +344,55 @@ def hashes_in(rows: Iterable[tuple[type[Any], dict[str, Any], list[reading.Sourc
     return {reading.without_revision(file.dataset): file.sha256 for _, _, files in rows for file in files}
 
 
+@dataclass(frozen=True)
+class History:
+    """The files that rows of a session were read from before.
+
+    Attributes
+    ----------
+    deleted : list of Read
+        Deletion by deletion, the first one first, with the hashes that files have since they were saved again.
+    present : dict of (str, str) to str
+        The sha256 of files that were saved again, by path and former sha256: see ``pipeline.reading.as_saved_again``.
+    """
+
+    deleted: list[reading.Read]
+    present: dict[tuple[str, str], str]
+
+
 def since_deletions(
-    known: Mapping[str, Mapping[str, str]], former: Mapping[str, Sequence[str]]
+    known: Mapping[str, Mapping[str, str]], before: Mapping[str, History]
 ) -> dict[str, list[reading.Standing]]:
-    """Return by session the files of two writings since rows were deleted, and read again; three statements at most.
+    """Return by session the files of two writings since rows were deleted, and read again; one statement at most.
 
     Parameters
     ----------
     known : mapping of str to mapping
         By session the sha256 of each file that there are rows of, by path without revision.
-    former : mapping of str to sequence of str
-        As ``former_ids`` returns them.
+    before : mapping of str to History
+        As ``history`` returns it.
     """
-    deleted = deleted_files(known, former)
+    deleted = {eid: one.deleted for eid, one in before.items() if one.deleted}
     trials = trials_keys([eid for eid, those in deleted.items() if any(one.trials for one in those)])
-    return {
-        eid: reading.since_deletions(those, known[eid], trials.get(eid, "")) for eid, those in deleted.items() if those
-    }
+    return {eid: reading.since_deletions(those, known[eid], trials.get(eid, "")) for eid, those in deleted.items()}
 
 
-def deleted_files(known: Iterable[str], former: Mapping[str, Sequence[str]]) -> dict[str, list[reading.Deleted]]:
-    """Return the files of deleted rows of sessions, by session, the first deletion first; two statements at most.
+def history(known: Mapping[str, Mapping[str, str]], former: Mapping[str, Sequence[str]]) -> dict[str, History]:
+    """Return the files of deleted rows of sessions, by session; two statements at most.
 
     Parameters
     ----------
-    known : iterable of str
-        Sessions.
+    known : mapping of str to mapping
+        As for ``since_deletions``.
     former : mapping of str to sequence of str
         As ``former_ids`` returns them.
     """
-    eids = list(known)
-    of_ids = Deletion.files_of({*eids, *(one for ids in former.values() for one in ids)})
-    return {eid: [files for one in (*former.get(eid, ()), eid) for files in of_ids.get(one, ())] for eid in eids}
+    of_ids = Deletion.files_of({*known, *(one for ids in former.values() for one in ids)})
+    return {
+        eid: History(*reading.as_saved_again(
+            [files for one in (*former.get(eid, ()), eid) for files in of_ids.get(one, ())], hashes
+        )) for eid, hashes in known.items()
+    }  # fmt: skip
 
 
 def days_of(eids: Iterable[str]) -> dict[str, tuple[str, datetime.date]]:
@@ -452,14 +467,23 @@ def mixture_note(eid: str, mixture: reading.Mixture) -> str:
     return f"session {eid}: {mixture}: then run meso update {eid}"
 
 
-def exchange_note(eid: str, places: Mapping[str, str], other_eid: str) -> str:
-    """Return the note on files that are those of another row of before: ``places`` gives that one's by path."""
-    mine, other = min(places.items())
-    more = f" (and {len(places) - 1} more)" if len(places) > 1 else ""
-    return (
-        f"session {eid}: {mine} is the file that {other} of session {other_eid} was{more}"
-        "; if files were exchanged by mistake, put them back, and run meso update again"
-    )
+def exchange_notes(eid: str, places: Mapping[str, tuple[str, str]]) -> Iterator[str]:
+    """Yield a note for each FOV of a session with files that are those of another row of before.
+
+    Parameters
+    ----------
+    eid : str
+    places : mapping of str to (str, str)
+        Session and path of the other row's file by the path of the file.
+    """
+    by_folder = groupby(sorted(places), key=lambda path: (path.rpartition("/")[0], places[path][0]))
+    for (_, other_eid), group in by_folder:
+        mine, *more = group
+        yield (
+            f"session {eid}: {mine} is the file that {places[mine][1]} of session {other_eid} was"
+            f"{f' (and {len(more)} more)' if more else ''}; if files were exchanged by mistake, put them back, and run "
+            "meso update again"
+        )
 
 
 def _is_same_fov(key: dict, other: dict) -> bool:

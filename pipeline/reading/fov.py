@@ -18,11 +18,12 @@ from pipeline.reading.plausible import (
     GROUP,
     MOST_NEUROPIL,
     SHIFT_GROUPS,
+    Neuropil,
     first_of_zeros,
     micrometres_per_pixel,
     nearest,
     neuron_types,
-    neuropil_like_its_own,
+    neuropil_likeness,
     not_at_zero,
     rounding_step,
     sample_of,
@@ -311,6 +312,7 @@ class _FOVReader:
             if signal == "deconvolved":
                 self._check_deconvolved(traces)
                 self._check_fluorescence()
+            self._check_by_neuropil(stack_pos, signal)
             self._check_types(is_neuron, probability)
             self._check_rounding(frame_times)
             self._check_own_times(frame_times, SIGNALS[signal], traces)
@@ -400,24 +402,45 @@ class _FOVReader:
         return found
 
     def _check_neuropil(self, fluorescence: np.ndarray, neuropil: np.ndarray, positions: np.ndarray) -> None:
-        """Refuse neuropil (T, N) that is neither like the fluorescence (T, N) of its ROIs nor like that of neighbours.
+        """Refuse neuropil (T, N) that is like neither the fluorescence (T, N) of its ROIs nor that of neighbours."""
+        found = _neuropil_likeness(fluorescence, neuropil, positions)
+        if found and not found.is_of_its_rois:
+            raise self._other_neuropil(found)
 
-        Compared are some ROIs, evenly, in the middle frames.
+    def _other_neuropil(self, found: Neuropil) -> DataError:
+        """Return the error of neuropil that is of other ROIs than the fluorescence."""
+        return self._fail(
+            NEUROPIL, f"the neuropil is not of the ROIs in {SIGNALS['fluorescence']}",
+            expected="neuropil that is more like the fluorescence of its ROI, or like the neuropil of the nearest "
+            "one if it is no part of the fluorescence, than like that of another ROI, clearly beyond 50 % of pairs",
+            found=f"{found.own:.0%} and {found.near:.0%}: is it of another extraction, or in another order?",
+            do="Give both files of the same extraction. If the fluorescence is right, remove the neuropil",
+        )  # fmt: skip
+
+    def _check_by_neuropil(self, positions: np.ndarray, signal: str) -> None:
+        """Refuse positions, or fluorescence, of other ROIs than the neuropil, if these two are on this machine.
+
+        Neighbours have neuropil in common, and it is part of the fluorescence of its ROI. Nothing is downloaded for
+        this, nor recorded as read: see ``_check_fluorescence``, also for the files that are not compared.
         """
-        n_frames, n_rois = fluorescence.shape
-        some = np.unique(np.linspace(0, n_rois - 1, min(n_rois, MOST_NEUROPIL)).astype(int))
-        _, frames = sampled(n_frames, n_rois)
-        # by frames first: a list of ROIs copies, and would copy all frames
-        own, around = (found[frames].T[some].astype(np.float32) for found in (fluorescence, neuropil))
-        compared = neuropil_like_its_own(own, around, positions[some])
-        if compared and not compared[2]:
-            by_own, by_near, _ = compared
+        names = SIGNALS["fluorescence"], NEUROPIL
+        older = min(map(self._revision, names))
+        if older < self._revision(UUIDS) or older < min(self._revision(SIGNALS[signal]), self._revision(POSITIONS)):
+            return
+        fluorescence, neuropil = map(self._local, names)
+        if fluorescence is None or neuropil is None or fluorescence.shape != neuropil.shape:
+            return
+        if fluorescence.ndim != 2 or fluorescence.shape[1] != len(positions):
+            return  # reading them says so
+        found = _neuropil_likeness(fluorescence, neuropil, positions)
+        if found and found.is_of_other_fluorescence:
+            raise self._other_neuropil(found)
+        if found and found.is_elsewhere:
             raise self._fail(
-                NEUROPIL, f"the neuropil is not of the ROIs in {SIGNALS['fluorescence']}",
-                expected="neuropil that is more like the fluorescence of its ROI, or like the neuropil of the nearest "
-                "one, than like that of another ROI, clearly beyond 50 % of pairs",
-                found=f"{by_own:.0%} and {by_near:.0%} of pairs: is it of another extraction, or in another order?",
-                do="Give both files of the same extraction, or use signal='fluorescence'",
+                POSITIONS, f"the positions are not of the ROIs in {NEUROPIL}",
+                expected="ROIs beside each other that have neuropil in common, clearly beyond 50 % of pairs",
+                found=f"{found.near:.0%}; in another order it is 50 %. Are the files of two extractions?",
+                do="Give all files of the same extraction. If positions and activity are right, remove the neuropil",
             )  # fmt: skip
 
     def _check_traces(self, name: str, traces: np.ndarray) -> None:
@@ -1023,6 +1046,17 @@ def is_of_same_rois(one: tuple[str, np.ndarray], other: tuple[str, np.ndarray]) 
     else:
         beaten = share_beaten_when_deconvolved_again(one[1], other[1])
     return beaten is None or beaten >= MIN_BEATEN_BY_OWN
+
+
+def _neuropil_likeness(fluorescence: np.ndarray, neuropil: np.ndarray, positions: np.ndarray) -> Neuropil | None:
+    """Return what neuropil (T, N) is like, of some ROIs, evenly, in the middle frames; None if it cannot be told."""
+    n_frames, n_rois = fluorescence.shape
+    some = np.unique(np.linspace(0, n_rois - 1, min(n_rois, MOST_NEUROPIL)).astype(int))
+    _, frames = sampled(n_frames, n_rois)
+    # by frames first: a list of ROIs copies, and would copy all frames
+    own, around = (found[frames].T[some].astype(np.float32) for found in (fluorescence, neuropil))
+    is_finite = np.isfinite(own).all() and np.isfinite(around).all()
+    return neuropil_likeness(own, around, positions[some]) if is_finite else None
 
 
 def _class_names(lines: list[str], **place: Any) -> dict[str, str]:

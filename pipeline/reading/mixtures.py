@@ -1,19 +1,20 @@
 """Files that are written together, and are not of one writing: of two extractions, or of two alignments of the clocks.
 
-What tells: since files were read some have changed and others have not (``half_...``; ``since_deletions``, where the
-rows were deleted and read again), or those that were read are of several revisions (``mixed_revisions``). Single
-datasets are corrected, deconvolved or extracted again by themselves, so that nothing here is an error: see
+What tells: since files were read some have changed and others have not (``mixtures_since``), or some are put back and
+others are not (``since``), or those that were read are of several revisions (``mixed_revisions``). Single datasets are
+corrected, deconvolved or extracted again by themselves, so that nothing here is an error: see
 docs/operation/reading.md.
 """
 
 from __future__ import annotations
 
+import datetime
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pipeline.reading.behavior import TRIALS, WHEEL_TIMES
-from pipeline.reading.changes import Change
+from pipeline.reading.changes import is_own
 from pipeline.reading.datasets import Source, without_revision
 from pipeline.reading.fov import (
     CLASSIFIER,
@@ -86,156 +87,80 @@ class Standing:
 
 @dataclass(frozen=True)
 class Read:
-    """Files of a session at some time.
-
-    Attributes
-    ----------
-    hashes : dict of str to str
-        The sha256 of each, by path without revision.
-    trials : str
-        Hash of the trials but for their times.
-    """
-
-    hashes: Mapping[str, str]
-    trials: str
-
-
-@dataclass(frozen=True)
-class Deleted:
-    """The files of a session that rows had been read from which were deleted together.
+    """Files that the rows of a session were read from, at some time.
 
     Attributes
     ----------
     hashes : dict of str to str
         The sha256 of each, by path without revision.
     trials : str or None
-        Hash of the trials but for their times, if these were among the rows.
+        Hash of the trials but for their times; None if these were not among the rows.
     given : Read or None
-        Those that were to be read then, if an update deleted them, which has compared these with ``hashes``.
+        Of rows that an update has deleted: those that it was to read then, which it has compared with these.
+    until : datetime, optional
+        When the rows were deleted, UTC; of rows that are there none.
+    saved_again : bool
+        No row was deleted: the files were saved again, with the same values in other bytes.
     """
 
     hashes: Mapping[str, str]
-    trials: str | None
+    trials: str | None = None
     given: Read | None = None
+    until: datetime.datetime | None = None
+    saved_again: bool = False
 
 
-def half_aligned(changed: Iterable[Change], recorded: Iterable[Source]) -> tuple[list[str], list[str]]:
-    """Return the datasets of a session that a new alignment of its clocks has changed, and those that it has not (yet).
-
-    Parameters
-    ----------
-    changed : iterable of Change
-        Of all rows of the session.
-    recorded : iterable of Source
-        All files that they were read from.
-
-    Returns
-    -------
-    changed, same : list of str
-        Paths without revision; both empty if none or all have changed.
-    """
-    return _halves(changed, recorded, _is_clock)
-
-
-def half_extracted(changed: Iterable[Change], recorded: Iterable[Source]) -> tuple[list[str], list[str]]:
-    """Return the datasets of a FOV that a new extraction has changed, and those that it has not (yet).
-
-    Parameters and return value as for ``half_aligned``, of one FOV and its signals.
-    """
-    recorded = list(recorded)
-    done, same = half_of_rois(changed, recorded)
-    names = set(map(_name, done))
-    read = {_name(source.dataset) for source in recorded}  # the others may have been added
-    return (done, same) if _is_extraction(names, names & read) else ([], [])
-
-
-def half_of_rois(changed: Iterable[Change], recorded: Iterable[Source]) -> tuple[list[str], list[str]]:
-    """Return the datasets of the ROIs of a FOV that have changed, and those that have not, whichever these are.
-
-    Parameters and return value as for ``half_extracted``.
-    """
-    return _halves(changed, recorded, _is_of_rois)
-
-
-def half_placed(changed: Iterable[Change], recorded: Iterable[Source]) -> tuple[list[str], list[str]]:
-    """Return the regions of a FOV if they have changed, and its places, if they have not (yet), or the reverse.
-
-    Parameters and return value as for ``half_aligned``, of one FOV.
-    """
-    return _halves(changed, recorded, lambda dataset: _name(dataset) in PLACES)
-
-
-def half_trials(
-    changed: Iterable[Change], recorded: Iterable[Source], collection: str, *, are_others: bool
-) -> tuple[list[str], list[str]]:
-    """Return the datasets of a task's trials that a new extraction has changed, and those that it has not (yet).
-
-    A new alignment changes times only.
+def mixtures_since(former: Read, now: Read, is_of_other_rois: Callable[[str], bool] = lambda _: False) -> list[Mixture]:
+    """Return the groups of files of a session of which some have changed and others have not, by their hashes.
 
     Parameters
     ----------
-    changed, recorded
-        As for ``half_aligned``, of the trials of a session.
-    collection : str
-        Folder of the task.
-    are_others : bool
-        Whether the table has other trials now, not only at other times.
-
-    Returns
-    -------
-    changed, same : list of str
-        As of ``half_aligned``.
+    former, now : Read
+        All files of the session before and now.
+    is_of_other_rois : callable
+        Whether new activity of a FOV, by its folder, is seen to be of other ROIs; by default this is not looked at.
     """
-    done, same = _halves(changed, recorded, lambda dataset: dataset.rpartition("/")[0] == collection)
-    is_new = are_others if f"{collection}/{TRIALS}" in done else not all(map(_is_clock, done))
-    return (done, same) if is_new else ([], [])
+    before = at_new_places(former.hashes, now.hashes)
+    changed = sorted(path for path, sha256 in now.hashes.items() if before.get(path) != sha256)
+    same = sorted(path for path, sha256 in before.items() if now.hashes.get(path) == sha256)
 
+    def halves(belongs: Callable[[str], bool], folder: str = "") -> tuple[list[str], list[str]]:
+        newer, older = (
+            [path for path in paths if belongs(path) and folder in ("", _folder(path))] for paths in (changed, same)
+        )
+        return (newer, older) if newer and older else ([], [])
 
-def mixtures_since(
-    former: Mapping[str, str], now: Mapping[str, str], *, are_other_trials: bool
-) -> list[Mixture]:  # fmt: skip
-    """Return the groups of files of a session of which some have changed and others have not, by their hashes alone.
-
-    Parameters
-    ----------
-    former, now : mapping of str to str
-        By path without revision the sha256 of each file that the rows were read from, before and now.
-    are_other_trials : bool
-        Whether there are other trials now, not only at other times.
-    """
-    former = at_new_places(former, now)
-    changed = [
-        Change(path, "gone" if path not in now else "content" if path in former else "new", former.get(path, ""), "")
-        for path in sorted({*former, *now}) if former.get(path) != now.get(path)
-    ]  # fmt: skip
-    read = [Source(path, "", "", 0, sha256, "") for path, sha256 in former.items()]
     found = [
-        ("files with times", "the session was aligned again", half_aligned(changed, read)),
-        ("files of FOVs", "FOVs were exchanged", _half_exchanged(former, now)),
+        ("files with times", "the session was aligned again", halves(_is_clock)),
+        ("files of FOVs", "FOVs were exchanged", _half_exchanged(before, now.hashes)),
     ]
-    for folder in sorted(set(map(_folder, former))):
-        own = [change for change in changed if _folder(change.dataset) == folder]
-        inside = [source for source in read if _folder(source.dataset) == folder]
-        rois, places = half_extracted(own, inside), half_placed(own, inside)
-        found.append(("files of ROIs", "the FOV was extracted again", rois))
-        found.append(("regions and places in the brain", "a histology gives both", ([], []) if any(rois) else places))
-        of_trials = [source for source in inside if _is_of_trials(source.dataset)]
-        halves = half_trials(filter(_changes_trials, own), of_trials, folder, are_others=are_other_trials)
-        found.append(("files of trials", "behaviour was extracted again", halves))
+    for folder in sorted(set(map(_folder, before))):
+        rois, places, trials = (halves(belongs, folder) for belongs in (_is_of_rois, _is_place, _is_of_trials))
+        names = {_name(path) for path in rois[0]}
+        replaced = {_name(path) for path in rois[0] if path in before}  # the others were added
+        if any(rois) and not (_is_extraction(names, replaced) or is_of_other_rois(folder)):
+            rois = [], []
+        # a new alignment changes times only
+        table = f"{folder}/{TRIALS}"
+        if not (former.trials != now.trials if table in trials[0] else not all(map(_is_clock, trials[0]))):
+            trials = [], []
+        found += [
+            ("files of ROIs", "the FOV was extracted again", rois),
+            ("regions and places in the brain", "a histology gives both", ([], []) if any(rois) else places),
+            ("files of trials", "behaviour was extracted again", trials),
+        ]
     return [Mixture(what, tuple(newer), tuple(older), reason) for what, reason, (newer, older) in found if newer]
 
 
 def exchanged(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
-    """Return the files that are those of another FOV of before, and that one's path; parameters as ``mixtures_since``.
+    """Return the files that are those of another FOV of before, and that one's path; parameters are hashes by path.
 
-    A former file whose hash is '' is not known, and not compared. That FOVs were exchanged, and that an exchange is
-    mended, look alike.
+    That FOVs were exchanged, and that an exchange is mended, look alike.
     """
     places = {(_name(path), sha256): path for path, sha256 in former.items() if _is_of_fov(path)}
     return {
         path: place for path, sha256 in now.items()
-        if _is_of_fov(path) and former.get(path, "") not in ("", sha256)
-        and (place := places.get((_name(path), sha256)))
+        if _is_of_fov(path) and former.get(path, sha256) != sha256 and (place := places.get((_name(path), sha256)))
     }  # fmt: skip
 
 
@@ -252,39 +177,51 @@ def _half_exchanged(former: Mapping[str, str], now: Mapping[str, str]) -> tuple[
     return (sorted(places), same) if same else ([], [])
 
 
+def first_elsewhere(deleted: Sequence[Read], known: Mapping[str, str]) -> dict[str, str]:
+    """Return the files of FOVs that another FOV of the session had before they had them, and where that was.
+
+    Parameters
+    ----------
+    deleted : sequence of Read
+        Deletion by deletion, the first one first.
+    known : mapping of str to str
+        The sha256 of each file that there are rows of, by path without revision.
+
+    Returns
+    -------
+    dict of str to str
+        Of files that tell whose they are, since no two FOVs have them alike: path, and path within the other FOV.
+    """
+    first: dict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for number, hashes in enumerate([*(one.hashes for one in deleted), known]):
+        for path, sha256 in hashes.items():
+            if _is_of_fov(path) and is_own(path):
+                first[_name(path), sha256].setdefault(path, number)
+    found = {}
+    for path, sha256 in known.items():
+        places = first.get((_name(path), sha256), {})
+        if path in places and (place := min(places, key=lambda one: (places[one], one != path))) != path:
+            found[path] = place
+    return found
+
+
 def moved(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
     """Return where files are now that were moved as they are, by their former paths: to the folder of a task, say.
 
-    Parameters as for ``mixtures_since``.
+    Parameters
+    ----------
+    former, now : mapping of str to str
+        By path without revision the sha256 of each file that the rows were read from, before and now.
     """
     left = {(_name(path), sha256): path for path, sha256 in former.items() if path not in now}
     new = ((path, left.get((_name(path), sha256))) for path, sha256 in now.items() if path not in former)
     return {before: path for path, before in new if before is not None}
 
 
-def without_moved(
-    changed: Iterable[Change], recorded: Iterable[Source], places: Mapping[str, str]
-) -> tuple[list[Change], list[Source]]:
-    """Return changes without those of files that were only moved, and the recorded files under the paths of now.
-
-    Parameters
-    ----------
-    changed, recorded
-        As for ``half_aligned``.
-    places : mapping of str to str
-        As ``moved`` returns them.
-    """
-    others = {*places, *places.values()}
-    return (
-        [change for change in changed if without_revision(change.dataset) not in others],
-        [replace(one, dataset=places.get(without_revision(one.dataset), one.dataset)) for one in recorded],
-    )
-
-
 def at_new_places(former: Mapping[str, str], now: Mapping[str, str]) -> dict[str, str]:
     """Return the hashes of former files, of those that were moved as they are under their paths of now.
 
-    Parameters as for ``mixtures_since``.
+    Parameters as for ``moved``.
     """
     places = moved(former, now)
     return {places.get(path, path): sha256 for path, sha256 in former.items()}
@@ -302,12 +239,12 @@ def with_given(former: Mapping[str, str], given: Mapping[str, str]) -> dict[str,
     return {path: sha256 for path, sha256 in former.items() if _row(path) not in rows} | dict(given)
 
 
-def since_deletions(deleted: Sequence[Deleted], known: Mapping[str, str], trials: str) -> list[Standing]:
+def since_deletions(deleted: Sequence[Read], known: Mapping[str, str], trials: str) -> list[Standing]:
     """Return the files of two writings of a session since rows of it were deleted, and read again.
 
     Parameters
     ----------
-    deleted : sequence of Deleted
+    deleted : sequence of Read
         Deletion by deletion, the first one first.
     known : mapping of str to str
         The sha256 of each file that there are rows of, by path without revision.
@@ -319,7 +256,30 @@ def since_deletions(deleted: Sequence[Deleted], known: Mapping[str, str], trials
     list of Standing
         Those of which both sides are in ``known`` what they were when they were read again.
     """
-    steps, after = [], Read(known, trials)
+    every: list[Standing] = []
+    found: list[Standing] = []
+    earlier: list[Read] = []
+    for one, former, now in _steps(deleted, Read(known, trials)):
+        told: list[Standing] = []
+        if one.given is None:
+            new = since(former, now, every, earlier)
+        else:
+            told, new = since_update(former, _of_rows(one.given, one.hashes), now, every, earlier)
+        every += [*told, *new]
+        found += new
+        earlier.append(former)
+    still = (one.among(known) for one in found)
+    return [one for one in still if one]
+
+
+def readings_before(deleted: Sequence[Read], now: Read) -> list[Read]:
+    """Return what the files of a session were whenever rows were deleted; parameters as of ``since_deletions``."""
+    return [former for _, former, _ in _steps(deleted, now)]
+
+
+def _steps(deleted: Sequence[Read], now: Read) -> list[tuple[Read, Read, Read]]:
+    """Return each deletion with the files of the session before it, and those that had been read again after it."""
+    steps, after = [], now
     for one in reversed(deleted):
         before, again = _before_and_after(one.hashes, after.hashes)
         trials_before = one.trials or after.trials
@@ -327,22 +287,42 @@ def since_deletions(deleted: Sequence[Deleted], known: Mapping[str, str], trials
         rows = set(map(_row, one.hashes))
         stayed = {path: sha256 for path, sha256 in after.hashes.items() if _row(path) not in rows}
         after = Read(stayed | dict(one.hashes), trials_before)
-    every: list[Standing] = []
-    found: list[Standing] = []
-    for one, former, now in reversed(steps):
-        told: list[Standing] = []
-        if one.given is None:
-            new = _since(former, now, every)
+    return steps[::-1]
+
+
+def as_saved_again(deleted: Sequence[Read], known: Mapping[str, str]) -> tuple[list[Read], dict[tuple[str, str], str]]:
+    """Return deletions with the hashes that their files have since they were saved again with the same values.
+
+    Parameters as of ``since_deletions``.
+
+    Returns
+    -------
+    deleted : list of Read
+        Without those that are ``saved_again``.
+    hashes : dict of (str, str) to str
+        By path and former sha256 the present one.
+    """
+    found: list[Read] = []
+    present: dict[tuple[str, str], str] = {}
+    after = dict(known)
+    for one in reversed(deleted):
+        if one.saved_again:
+            present |= {(path, old): after[path] for path, old in one.hashes.items() if path in after}
         else:
-            told, new = since_update(former, _of_rows(one.given, one.hashes), now, every)
-        every += [*told, *new]
-        found += new
-    still = (one.among(known) for one in found)
-    return [one for one in still if one]
+            hashes = renamed(one.hashes, present)
+            given = one.given and replace(one.given, hashes=renamed(one.given.hashes, present))
+            found.append(replace(one, hashes=hashes, given=given))
+            after |= hashes
+    return found[::-1], present
+
+
+def renamed(hashes: Mapping[str, str], present: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    """Return hashes by path as files have them since they were saved again; see ``as_saved_again``."""
+    return {path: present.get((path, sha256), sha256) for path, sha256 in hashes.items()}
 
 
 def since_update(
-    former: Read, given: Read, now: Read, known: Sequence[Standing] = ()
+    former: Read, given: Read, now: Read, known: Sequence[Standing] = (), earlier: Sequence[Read] = ()
 ) -> tuple[list[Standing], list[Standing]]:
     """Return the files of two writings since an update deleted rows of a session, and other files were read than meant.
 
@@ -356,6 +336,8 @@ def since_update(
         Those that were to be read, of the rows that were deleted.
     known : sequence of Standing
         What was found before.
+    earlier : sequence of Read
+        As for ``since``.
 
     Returns
     -------
@@ -366,24 +348,66 @@ def since_update(
     expected = Read(_in_rows(with_given(former.hashes, given.hashes), there), given.trials)
     before = Read(_in_rows(former.hashes, there), former.trials)
     read = Read(_in_rows(now.hashes, set(map(_row, expected.hashes))), now.trials)
-    told = _since(before, expected, known)
+    told = since(before, expected, known, earlier)
     if read.hashes in (before.hashes, expected.hashes):
         return told if read.hashes == expected.hashes else [], []
-    direct = _since(before, read, known)
-    named = [(one.mixture.what, path) for one in direct for path in one.mixture.newer]
-    later = _since(expected, read, [*known, *told])
-    return told, [
-        *direct, *(one for one in later if not any((one.mixture.what, path) in named for path in one.mixture.newer)),
-    ]  # fmt: skip
+    direct = since(before, read, known, earlier)
+    return told, [*direct, *_others(since(expected, read, [*known, *told]), direct)]
 
 
-def _since(former: Read, now: Read, known: Sequence[Standing]) -> list[Standing]:
-    """Return the files of two writings between two times that are not some with what was found before."""
-    mixtures = mixtures_since(former.hashes, now.hashes, are_other_trials=former.trials != now.trials)
+def since(
+    former: Read, now: Read, known: Sequence[Standing], earlier: Sequence[Read] = (),
+    is_of_other_rois: Callable[[str], bool] = lambda _: False,
+) -> list[Standing]:  # fmt: skip
+    """Return the files of two writings between two times that are not some with what was found before.
+
+    Parameters
+    ----------
+    former, now, is_of_other_rois
+        As for ``mixtures_since``.
+    known : sequence of Standing
+        What was found before.
+    earlier : sequence of Read
+        All files of the session at times before. Of files that have all changed some can be those of such a time, put
+        back from a backup, and others of a writing that came after: see ``_put_back``.
+    """
+    direct = _since(former, now, known, is_of_other_rois)
+    return [*direct, *_others(_put_back(former, now, known, earlier), direct)]
+
+
+def _since(
+    former: Read, now: Read, known: Sequence[Standing], is_of_other_rois: Callable[[str], bool] = lambda _: False
+) -> list[Standing]:
+    mixtures = mixtures_since(former, now, is_of_other_rois)
     before = at_new_places(former.hashes, now.hashes)
     known = [still for one in known if (still := one.among(former.hashes))]  # what was completed tells nothing
     return [Standing(one, {**dict.fromkeys((*one.newer, *one.older), ""), **before})
             for one in without_former(mixtures, known, now.hashes)]  # fmt: skip
+
+
+def _put_back(former: Read, now: Read, known: Sequence[Standing], earlier: Sequence[Read]) -> list[Standing]:
+    """Return the files that have changed of which some are those of a time before, and others are not.
+
+    They are compared with the time of which most of them are: of which all are, nothing is mixed.
+    """
+    before = at_new_places(former.hashes, now.hashes)
+    changed = {path: sha256 for path, sha256 in now.hashes.items() if before.get(path) != sha256}
+    times = [at_new_places(one.hashes, now.hashes) for one in earlier]
+    found: list[Standing] = []
+    for one, hashes in zip(earlier, times, strict=True):
+        then = Read({path: sha256 for path, sha256 in hashes.items() if path in changed}, one.trials)
+        these = Read(_in_rows(changed, set(map(_row, then.hashes))), now.trials)
+        for standing in _others(_since(then, these, known), found):
+            group = (*standing.mixture.newer, *standing.mixture.older)
+            most = max(sum(other.get(path) == now.hashes[path] for path in group) for other in times)
+            found += [standing] if most == len(standing.mixture.older) else []
+    return found
+
+
+def _others(found: Iterable[Standing], named: Sequence[Standing]) -> list[Standing]:
+    """Return what was found of which no newer file has been named as such."""
+    newer = {(one.mixture.what, path) for one in named for path in one.mixture.newer}
+    return [one for one in found if not {(one.mixture.what, path) for path in one.mixture.newer} & newer]
 
 
 def _in_rows(hashes: Mapping[str, str], rows: set[str]) -> dict[str, str]:
@@ -562,17 +586,6 @@ def _mixed(
     return None
 
 
-def _halves(
-    changed: Iterable[Change], recorded: Iterable[Source], belongs: Callable[[str], bool]
-) -> tuple[list[str], list[str]]:
-    """Return the datasets that belong and are others now, and those that are the recorded ones; none of all or none."""
-    kinds = {without_revision(change.dataset): change.kind for change in changed}
-    done = sorted(name for name, kind in kinds.items() if belongs(name) and kind not in ("gone", "unused"))
-    same = sorted({without_revision(source.dataset) for source in recorded} - set(kinds))
-    same = [name for name in same if belongs(name)]
-    return (done, same) if done and same else ([], [])
-
-
 def _is_clock(dataset: str) -> bool:
     """Return whether a new alignment of clocks gives a dataset anew."""
     name = _name(dataset)
@@ -588,8 +601,8 @@ def _is_of_trials(dataset: str) -> bool:
     return _name(dataset).startswith("_ibl_trials.")
 
 
-def _changes_trials(change: Change) -> bool:
-    return _is_of_trials(change.dataset)
+def _is_place(dataset: str) -> bool:
+    return _name(dataset) in PLACES
 
 
 def _is_of_rois(dataset: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,6 +33,8 @@ BETWEEN_PLANES = 100_000
 #: Of the neuropil so many ROIs are compared at most, and so many at least. It is of other ROIs if what is its ROI's is
 #: not more like it than half of what is of others, by so many standard deviations of chance.
 MOST_NEUROPIL, FEWEST_NEUROPIL, BEYOND_CHANCE = 400, 100, 4
+#: Neuropil that some ROIs have in common has this correlation, or more, between the halves of the frames.
+ALIKE = 0.3
 #: Two times closer than this, in s, are one: rounding to a tenth of a millisecond does no harm.
 SAME_TIME = 1e-4
 #: Names of types of ROIs that are neurons, and of those that are none.
@@ -151,13 +154,51 @@ def _standard_ranks(values: np.ndarray) -> np.ndarray:
     return found
 
 
-def neuropil_like_its_own(
-    fluorescence: np.ndarray, neuropil: np.ndarray, positions: np.ndarray
-) -> tuple[float, float, bool] | None:
-    """Return in which share of pairs neuropil is more like what is of its ROI than what is of another, and whether so.
+class Neuropil(NamedTuple):
+    """What neuropil is like, as shares of pairs, of which chance is 0.5.
 
-    Neuropil is part of the fluorescence of its own ROI, and the neuropil of neighbours overlaps: either is enough, for
-    fluorescence may be without neuropil. What all ROIs have in common tells nothing, and is left out.
+    Attributes
+    ----------
+    own : float
+        In which it is more like the fluorescence of its ROI than that of another.
+    near : float
+        In which it is more like the neuropil of the nearest ROI than that of another.
+    limit : float
+        Shares above it are beyond chance.
+    alike : float
+        How far the same ROIs have alike neuropil in both halves of the frames: a correlation over pairs.
+    part : float
+        How far neuropil is part of the same ROIs' fluorescence in both halves, of whichever ROIs: a correlation, too.
+    """
+
+    own: float
+    near: float
+    limit: float
+    alike: float
+    part: float
+
+    @property
+    def is_of_its_rois(self) -> bool:
+        """Whether it is of the ROIs of the fluorescence or, if it is no part of this, of those of the positions."""
+        return self.own > self.limit or (self.near > self.limit and not self.is_of_other_fluorescence)
+
+    @property
+    def is_of_other_fluorescence(self) -> bool:
+        """Whether it is part of the fluorescence, and not of that of its own ROIs."""
+        return self.own <= self.limit and self.part > ALIKE
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether some ROIs have it in common, and these are not neighbours."""
+        return self.alike > ALIKE and self.near <= self.limit
+
+
+def neuropil_likeness(fluorescence: np.ndarray, neuropil: np.ndarray, positions: np.ndarray) -> Neuropil | None:
+    """Return what neuropil is like.
+
+    Neuropil is part of the fluorescence of its own ROI, and the neuropil of neighbours overlaps. The fluorescence may
+    be without neuropil, though, and neuropil that was made may be of each ROI alone. What all ROIs have in common tells
+    nothing, and is left out.
 
     Parameters
     ----------
@@ -168,9 +209,8 @@ def neuropil_like_its_own(
 
     Returns
     -------
-    (float, float, bool) or None
-        Share by fluorescence, share by neighbours, and whether one of them is beyond chance, which is 0.5. None if
-        there are too few frames or ROIs to tell.
+    Neuropil or None
+        None if there are too few frames or ROIs to tell.
     """
     alive = (np.ptp(fluorescence, axis=1) > 0) & (np.ptp(neuropil, axis=1) > 0)
     n = int(alive.sum())
@@ -183,8 +223,15 @@ def neuropil_like_its_own(
     own = (with_own < np.diag(with_own)[:, None]).sum(axis=1)
     with_near = with_others[np.arange(n), nearest(positions[alive])]
     near = (with_others < with_near[:, None]).sum(axis=1) - 1  # the ROI itself is none of the others
+    halves = [
+        [_without_common(half) for half in np.array_split(traces[alive], 2, axis=1)]
+        for traces in (neuropil, fluorescence)
+    ]
+    pairs = np.triu_indices(n, 1)
+    alike = np.corrcoef([(half @ half.T)[pairs] for half in halves[0]])[0, 1]
+    part = np.corrcoef([(half @ own_half.T).ravel() for half, own_half in zip(*halves, strict=True)])[0, 1]
     shares = float(own.mean() / (n - 1)), float(near.mean() / (n - 2))
-    return *shares, max(shares) > 0.5 + BEYOND_CHANCE / np.sqrt(12 * n)
+    return Neuropil(*shares, 0.5 + BEYOND_CHANCE / np.sqrt(12 * n), float(alike), float(part))
 
 
 def nearest(positions: np.ndarray) -> np.ndarray:

@@ -26,7 +26,6 @@ from pipeline.storage.arrays import Bytes, unpack
 from schemas.days.tables import SharedEmbedding
 from schemas.decoding.tables import NDCParams, NDCResult, TrialFeatures
 from schemas.embedding import Embedding, RasterTiles
-from schemas.exchange import compare
 from schemas.imaging.packing import ROIBlocks
 from schemas.imaging.reading import stream_traces
 from schemas.imaging.signals import Signal, SignalParams
@@ -35,11 +34,12 @@ from schemas.rows import jobs_of
 from schemas.session import Behavior, FOVFolder, Wheel, copy_error, files_of
 from schemas.storage import bulk
 from schemas.tracking import SessionSet, TrackingFile
-from schemas.upkeep.mixtures import doubts_of, mixtures_of
+from schemas.upkeep import compare
+from schemas.upkeep.mixtures import KINDS, notes_of
 
 #: Kinds of findings about activity that is not stored yet, and about files that may not be right: they are no faults of
 #: what is stored.
-NOTES = ("pending", "failed", "mixed", "doubt")
+NOTES = ("pending", "failed", *KINDS)
 #: Columns of small arrays and their shapes, by table. A size is a number, the name of a column of this row or of the
 #: row of a second table, or None for any number; a shape of None allows any.
 BLOB_SHAPES: tuple[tuple[type[dj.Table], type[dj.Table] | None, dict[str, tuple | None]], ...] = (
@@ -64,7 +64,8 @@ class Finding:
         'damaged' (does not decode), 'missing', 'wrong' (not what its row says), 'differs' (from the file), 'changed'
         (the file was changed since it was read), 'no file', 'copy' (another row was read from it, too); 'pending' or
         'failed' for activity that is not stored yet; 'mixed' for files that are written together, of which some are
-        older than others; 'doubt' for what was odd when it was read.
+        older than others; 'exchanged' for files that another FOV had before; 'labels' for labels that were given when
+        other files had been read; 'doubt' for what was odd when it was read.
     table : str
     error : DataError
         With session and FOV, and what was expected and found.
@@ -197,15 +198,9 @@ def notes(eids: Sequence[str] | None = None) -> list[Finding]:
     eids : sequence of str, optional
         All sessions by default. No array is read: ten statements, however many sessions.
     """
-    mixed = [
-        Finding("mixed", "Session", DataError(str(one), eid=eid, do=f"Then run: meso update {eid}"))
-        for eid, mixtures in mixtures_of(eids).items() for one in mixtures
-    ]  # fmt: skip
-    doubts = [
-        Finding("doubt", "Wheel", DataError(text.removeprefix(f"session {eid}, "), eid=eid))
-        for eid, texts in doubts_of(eids).items() for text in texts
-    ]  # fmt: skip
-    return [*mixed, *doubts]
+    tables = {"doubt": "Wheel", "labels": "LabelSet"}
+    return [Finding(one.kind, tables.get(one.kind, "Session"), DataError(one.text, eid=one.eid))
+            for one in notes_of(eids)]  # fmt: skip
 
 
 def _verify_fov(fov: dict, source: bool) -> Verified:
@@ -345,7 +340,7 @@ def _verify_files(table: type[dj.Table], key: dict, done: Verified) -> set[str]:
     Rows are compared if all their files are the recorded ones.
     """
     changed = compare.changed_files(table, key)
-    for found in changed or compare.ROWS[table](key):
+    for found in changed or compare.differing_rows(table, key):
         done.findings.append(Finding(*found))
     done.files += len(table.Source & key) - len(changed)
     return {found.error.dataset or "" for found in changed}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +25,8 @@ from schemas.storage import bulk
 from schemas.storage.codec import Packed
 
 schema = dj.Schema()
+#: So many ROIs at the same place of the image, on the same lines, are no accident.
+MIN_SAME = 3
 
 
 @schema
@@ -192,7 +195,7 @@ class FOV(ReadsSession, WholeDelete, dj.Imported):
         super().check(key, data, sources, replaced)
         _check_places(key, sources, replaced)
         _check_start(key, data, replaced)
-        _check_uuids(key, data, replaced)
+        _check_rois(key, data, replaced)
 
     @classmethod
     def check_together(cls, key, data, sources, other_key, other, other_sources):
@@ -233,6 +236,23 @@ def _check_starts(key: dict, data: reading.FOVData, fov: int, other_start: float
             expected=f"within a frame ({apart:.3f} s) of {other_start:.3f} s, as FOV_{fov:02d}",
             found=f"{start:.3f} s", do=f"If files were still to come: meso update {key['eid']}",
         )  # fmt: skip
+
+
+def _check_rois(key: dict, data: reading.FOVData, replaced: Sequence[dict] = ()) -> None:
+    """Refuse uuids and positions that the ROIs of another FOV have."""
+    _check_uuids(key, data, replaced)
+    _check_positions(key, data, replaced)
+
+
+def _check_positions(key: dict, data: reading.FOVData, replaced: Sequence[dict]) -> None:
+    """Refuse positions in the image that ROIs of another FOV of the session have on the same lines, in other bytes."""
+    some = compared(range(data.n_rois))
+    at = [{"roi": i, "stack_y": int(data.stack_pos[i, 0]), "stack_x": int(data.stack_pos[i, 1])} for i in some]
+    fovs = ((FOV & f"eid = '{key['eid']}' AND fov <> {key['fov']:d}") - list(replaced)).keys()
+    counts = Counter((ROI & fovs & at).to_arrays("fov").tolist()) if fovs else Counter()
+    for fov, n_same in counts.most_common(1):
+        if n_same >= max(MIN_SAME, len(some) / 2):
+            raise copy_error(key, f"alf/FOV_{key['fov']:02d}/{POSITIONS}", key["eid"], f"alf/FOV_{fov:02d}/{POSITIONS}")
 
 
 def _check_uuids(key: dict, data: reading.FOVData, replaced: Sequence[dict] = ()) -> None:
@@ -307,7 +327,7 @@ class ROI(ReadsFOV, WholeDelete, dj.Imported):
         return (_roi_row(key, data, offsets, i) for i in range(data.n_rois))
 
     def make_insert(self, key, data):
-        _check_uuids(key, data)  # FOVs may be checked before the ROIs of any are there
+        _check_rois(key, data)  # FOVs may be checked before the ROIs of any are there
         self.insert(self.rows(key, data))
 
 

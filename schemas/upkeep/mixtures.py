@@ -4,35 +4,123 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import datajoint as dj
 
 from pipeline import reading
+from schemas.labels import notes_on_labels
 from schemas.provenance import Deletion, SourceUpdate
-from schemas.session import ReadsSession, Session, Wheel, files_of, former_ids, hashes_in, since_deletions
+from schemas.session import (
+    History,
+    ReadsSession,
+    Session,
+    Wheel,
+    days_of,
+    exchange_notes,
+    files_of,
+    former_ids,
+    hashes_in,
+    history,
+    mixture_note,
+    since_deletions,
+)
 from schemas.storage import bulk
 
 #: Columns of the files that rows were read from.
 SOURCE_COLUMNS = ("eid", "dataset", "revision", "sha256")
+#: What may be wrong with the files of sessions, by the kind of note.
+KINDS = {
+    "mixed": "files of two writings", "exchanged": "files of another FOV or session",
+    "labels": "labels of former files", "doubt": "doubts about the wheel",
+}  # fmt: skip
 
 
-def mixtures_of(eids: Sequence[str] | None = None) -> dict[str, list[reading.Mixture]]:
-    """Return the files of sessions that are not of one writing: by revisions, updates, and deletions of rows.
+class Note(NamedTuple):
+    """What may be wrong with the files that a session was read from, and could not be told for certain.
+
+    Attributes
+    ----------
+    kind : str
+        As in ``KINDS``.
+    eid, text : str
+    """
+
+    kind: str
+    eid: str
+    text: str
+
+
+class _Past(NamedTuple):
+    """Files of sessions, by session: the sha256 of those that there are rows of, and those of before.
+
+    ``former`` are the ids under which they were registered before.
+    """
+
+    known: Mapping[str, Mapping[str, str]]
+    former: Mapping[str, Sequence[str]]
+    before: Mapping[str, History]
+
+
+def _past(known: Mapping[str, Mapping[str, str]]) -> _Past:
+    former = former_ids(known)
+    return _Past(known, former, history(known, former))
+
+
+def notes_of(eids: Sequence[str] | None = None) -> list[Note]:
+    """Return the notes on the files of sessions, by kind and session.
 
     Parameters
     ----------
     eids : sequence of str, optional
-        All sessions by default: of these, files are read of those only that can have some, found by a few statements.
-
-    Returns
-    -------
-    dict of str to list of Mixture
-        Of each session that has some.
+        All sessions by default: of these, files are read of those only that can have notes, found by a few statements.
     """
     files = _files(_suspects() if eids is None else eids)
-    hashes = {eid: {reading.without_revision(one.dataset): one.sha256 for one in those} for eid, those in files.items()}
-    standing, found = _standing(hashes), {}
+    past = _past(_hashes(files))
+    mixtures = _mixtures(files, past)
+    found = [Note("mixed", eid, mixture_note(eid, one)) for eid, those in mixtures.items() for one in those]
+    elsewhere = _first_elsewhere(past)
+    for eid, one in past.before.items():
+        found += [Note("exchanged", eid, text) for text in exchange_notes(eid, elsewhere[eid])]
+        found += [Note("labels", eid, text) for text in notes_on_labels(eid, one.deleted, past.known[eid])]
+    doubts = (Wheel.Doubt & _of(eids)).to_dicts(order_by="eid, doubt")
+    found += [Note("doubt", row["eid"], row["doubt_text"]) for row in doubts]
+    plain = (one._replace(text=one.text.removeprefix(f"session {one.eid}").lstrip(":, ")) for one in found)
+    return sorted(plain, key=lambda one: list(KINDS).index(one.kind))
+
+
+def _first_elsewhere(past: _Past) -> dict[str, dict[str, tuple[str, str]]]:
+    """Return by session the files that another FOV, or another session of the mouse, had before: session and path."""
+    known, before = past.known, past.before
+    found = {eid: {path: (eid, place) for path, place in reading.first_elsewhere(before[eid].deleted, files).items()}
+             for eid, files in known.items()}  # fmt: skip
+    owners = {
+        sha256: (eid, path) for eid, files in known.items() for path, sha256 in files.items() if reading.is_own(path)
+    }
+    of_mice = [{"file_subject": subject} for subject in {subject for subject, _ in days_of(known).values()}]
+    rows = Deletion.File * Deletion.proj("deleted_at") & of_mice & [{"file_sha256": sha256} for sha256 in owners]
+    others = [row for row in (rows.to_dicts(order_by="deleted_at") if owners else ())
+              if row["file_eid"] != owners[row["file_sha256"]][0]]  # fmt: skip
+    registered = days_of({row["file_eid"] for row in others}) if others else {}
+    for row in others:
+        eid, path = owners[row["file_sha256"]]
+        own = [one.until for one in before[eid].deleted if one.hashes.get(path) == row["file_sha256"] and one.until]
+        if row["file_eid"] in registered and not any(until <= row["deleted_at"] for until in own):
+            found[eid].setdefault(path, (row["file_eid"], row["file_dataset"]))
+    return found
+
+
+def mixtures_of(eids: Sequence[str]) -> dict[str, list[reading.Mixture]]:
+    """Return the files of sessions that are not of one writing, of each session that has some.
+
+    By their revisions, by updates, and by deletions of rows.
+    """
+    files = _files(eids)
+    return _mixtures(files, _past(_hashes(files)))
+
+
+def _mixtures(files: Mapping[str, Sequence[reading.Source]], past: _Past) -> dict[str, list[reading.Mixture]]:
+    standing, found = _standing(past), {}
     for eid, those in files.items():
         of_revisions = reading.mixed_revisions(those)
         told = [(one.what, set(map(reading.without_revision, one.newer))) for one in of_revisions]
@@ -42,6 +130,11 @@ def mixtures_of(eids: Sequence[str] | None = None) -> dict[str, list[reading.Mix
             *(one for one in others if not any(one.what == what and set(one.newer) <= newer for what, newer in told)),
         ]
     return {eid: mixtures for eid, mixtures in found.items() if mixtures}
+
+
+def _hashes(files: Mapping[str, Sequence[reading.Source]]) -> dict[str, dict[str, str]]:
+    """Return the sha256 of files by session, and by path without revision."""
+    return {eid: {reading.without_revision(one.dataset): one.sha256 for one in those} for eid, those in files.items()}
 
 
 def _suspects() -> list[str]:
@@ -57,14 +150,6 @@ def _suspects() -> list[str]:
         for row in dj.U("eid", "revision").aggr(table.Source, n="count(*)").to_dicts():
             revisions[row["eid"]].add(row["revision"])
     return sorted(map(str, found | {eid for eid, several in revisions.items() if len(several) > 1}))
-
-
-def doubts_of(eids: Sequence[str] | None = None) -> dict[str, list[str]]:
-    """Return what was odd about the wheels of sessions, by session; parameters as of ``mixtures_of``."""
-    found: dict[str, list[str]] = defaultdict(list)
-    for row in (Wheel.Doubt & _of(eids)).to_dicts(order_by="eid, doubt"):
-        found[row["eid"]].append(row["doubt_text"])
-    return found
 
 
 def _of(eids: Sequence[str] | None) -> Any:
@@ -86,58 +171,59 @@ def file_hashes(eid: str) -> dict[str, str]:
     return hashes_in(files_of(eid))
 
 
-def standing_mixtures(eid: str, known: Mapping[str, str] | None = None) -> list[reading.Standing]:
+def standing_mixtures(eid: str, known: Mapping[str, str]) -> list[reading.Standing]:
     """Return what was found by updates, and when deleted rows were read again, of which both sides are what they were.
 
     Parameters
     ----------
     eid : str
-    known : mapping of str to str, optional
-        As of ``file_hashes``, which are taken by default.
+    known : mapping of str to str
+        As of ``file_hashes``.
     """
-    return _standing({eid: file_hashes(eid) if known is None else known}).get(eid, [])
+    return _standing(_past({eid: known})).get(eid, [])
 
 
-def _standing(known: Mapping[str, Mapping[str, str]]) -> dict[str, list[reading.Standing]]:
+def _standing(past: _Past) -> dict[str, list[reading.Standing]]:
     """Return ``standing_mixtures`` of several sessions."""
-    former = former_ids(known)
+    known, former, before = past
     ids = {one: eid for eid, before in former.items() for one in before} | {eid: eid for eid in known}
     rows = SourceUpdate.Mixture * SourceUpdate.proj("updated_at") & [{"mixed_eid": eid} for eid in ids]
     found: dict[str, list[reading.Standing]] = defaultdict(list)
     for row in rows.to_dicts(order_by="updated_at, mixture"):
         eid = ids[row["mixed_eid"]]
-        one = reading.still_standing(
-            row["mixed_what"], row["mixed_reason"], row["mixed_newer"], row["mixed_older"], known[eid]
-        )
-        if one:  # also if the session was registered again since: its files are what they were
-            found[eid].append(one)
-    for eid, standing in since_deletions(known, former).items():
+        newer, older = (reading.renamed(row[side], before[eid].present) for side in ("mixed_newer", "mixed_older"))
+        if one := reading.still_standing(row["mixed_what"], row["mixed_reason"], newer, older, known[eid]):
+            found[eid].append(one)  # also if the session was registered again since: its files are what they were
+    for eid, standing in since_deletions(known, before).items():
         named = {(one.mixture.what, path) for one in found[eid] for path in one.mixture.newer}
         found[eid] += [one for one in standing if not {(one.mixture.what, path) for path in one.mixture.newer} & named]
     return found
 
 
+def readings_before(eid: str, now: reading.Read) -> tuple[list[reading.Read], list[reading.Read]]:
+    """Return the files of deleted rows of a session, and what all its files were then; ``now`` are those of now."""
+    deleted = _past({eid: now.hashes}).before[eid].deleted
+    return deleted, reading.readings_before(deleted, now)
+
+
 def mixture_rows(
-    mixtures: Mapping[str, Sequence[reading.Mixture]], former: Mapping[str, Mapping[str, str]], number: int = 0
-) -> Iterator[dict[str, Any]]:
+    found: Mapping[str, Sequence[reading.Standing]], number: int = 0
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Yield the rows of SourceUpdate.Mixture, without the key of the update.
 
     Parameters
     ----------
-    mixtures : mapping of str to sequence of Mixture
+    found : mapping of str to sequence of Standing
         By session.
-    former : mapping of str to mapping
-        By session ``file_hashes`` before its rows are replaced.
     number : int
         Of the first.
     """
-    for eid, found in mixtures.items():
-        for one in found:
-            newer, older = (
-                {dataset: former[eid].get(dataset, "") for dataset in side} for side in (one.newer, one.older)
-            )
-            yield {
-                "mixture": number, "mixed_eid": eid, "mixed_what": one.what, "mixed_newer": newer,
-                "mixed_older": older, "mixed_reason": one.reason,
-            }  # fmt: skip
-            number += 1
+    every = ((eid, one) for eid, those in found.items() for one in those)
+    for i, (eid, one) in enumerate(every, start=number):
+        newer, older = (
+            {path: one.former.get(path, "") for path in side} for side in (one.mixture.newer, one.mixture.older)
+        )
+        yield {
+            "mixture": i, "mixed_eid": eid, "mixed_what": one.mixture.what, "mixed_newer": newer,
+            "mixed_older": older, "mixed_reason": one.mixture.reason,
+        }  # fmt: skip

@@ -53,12 +53,13 @@ from schemas.server.connection import lock
 from schemas.server.settings import prefix
 from schemas.session import (
     FINGERPRINT,
+    LABELLED,
     Behavior,
+    FOVFolder,
     ReadsSession,
     Session,
     Wheel,
-    exchange_note,
-    files_of,
+    exchange_notes,
     mixture_note,
     one_for,
     trials_key,
@@ -66,7 +67,8 @@ from schemas.session import (
 )
 from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, TrackingRun
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
-from schemas.upkeep.mixtures import file_hashes, mixture_rows, standing_mixtures
+from schemas.upkeep.mixtures import file_hashes, mixture_rows, readings_before, standing_mixtures
+from schemas.upkeep.saved_again import record_files, same_values
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import retry
 
@@ -134,7 +136,8 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
     with nullcontext() if dry_run else lock(prefix() + "update"):
         done, subjects = Updated(), _subjects(eids)
         eids = _with_unfinished(eids, subjects, done)
-        ready, found = _ready(_changed(eids, done), done)
+        done.changes = _not_only_saved_again(_changed(eids, done), done, dry_run)
+        ready, found = _ready(done.changes, done)
         runs = _changed_runs(eids, ready, done)
         cascades = [Cascade(rows) for rows in _starts(ready) if rows]
         done.tables = _counts(cascades)
@@ -185,13 +188,26 @@ def _changed(eids: Sequence[str], done: Updated) -> list[ChangedRow]:
     return done.changes
 
 
+def _not_only_saved_again(changed: list[ChangedRow], done: Updated, dry_run: bool) -> list[ChangedRow]:
+    """Return the rows whose files hold other values; those of the others are noted, and recorded as they are now."""
+    found = []
+    for row in changed:
+        if sources := same_values(row):
+            done.notes.append(f"saved again with the same values, so that all that is made of them stays: {row}")
+            if not dry_run:
+                record_files(row, sources)
+        else:
+            found.append(row)
+    return found
+
+
 @dataclass(frozen=True)
 class _Found:
     """What an update finds of the new files of a session.
 
     Attributes
     ----------
-    mixtures : list of Mixture
+    mixtures : list of Standing
         Files that are not of one writing.
     given : dict of str to str
         The sha256 of each new file, by path without revision.
@@ -199,7 +215,7 @@ class _Found:
         ``trials_key`` of the new trials; '' if these stay.
     """
 
-    mixtures: list[reading.Mixture]
+    mixtures: list[reading.Standing]
     given: dict[str, str]
     trials: str
 
@@ -225,16 +241,28 @@ def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], 
     found = {}
     for eid in sorted({row.key["eid"] for row in ready}):
         own = [one for one in read if one.row.key["eid"] == eid]
-        found[eid] = _Found(_mixtures(eid, own, ready), _given(own), _new_trials(own))
-        done.notes += [*_notes_on(eid, found[eid].mixtures), *_labels_before(own)]
+        found[eid], notes = _found(eid, own)
+        done.notes += [*_notes_on(eid, found[eid].mixtures), *notes]
     return ready, found
 
 
-def _labels_before(read: list[_Read]) -> Iterator[str]:
-    """Return a note if new trials or a new wheel are of a session with labels of one's own; see ``notes_on_labels``."""
-    new = [name for table, name in ((Behavior, "trials"), (Wheel, "wheel"))
-           if any(one.row.table == table.__name__ for one in read)]  # fmt: skip
-    return notes_on_labels(read[0].row.key["eid"], new) if new else iter(())
+def _found(eid: str, read: list[_Read]) -> tuple[_Found, list[str]]:
+    """Return what is found of the new files of a session, and notes on other FOVs' files, and on labels."""
+    hashes, given, new_trials = file_hashes(eid), _given(read), _new_trials(read)
+    former = reading.Read(hashes, trials_key(trials_of(eid)), until=now())
+    new = reading.Read(reading.with_given(hashes, given), new_trials or former.trials)
+    deleted, earlier = readings_before(eid, former)
+    fovs = {(FOVFolder & one.row.key).fetch1("collection"): one for one in read if one.row.table == FOV.__name__}
+    mixtures = reading.since(
+        former, new, standing_mixtures(eid, hashes), earlier,
+        lambda folder: folder in fovs and not _is_activity_of_same_rois(fovs[folder]),
+    )  # fmt: skip
+    places = reading.first_elsewhere([*deleted, former], new.hashes)
+    behaviour = [LABELLED[one.row.table] for one in read if one.row.table in LABELLED]
+    return _Found(mixtures, given, new_trials), [
+        *exchange_notes(eid, {path: (eid, place) for path, place in places.items() if path in given}),
+        *notes_on_labels(eid, [*deleted, former], new.hashes, behaviour),
+    ]  # fmt: skip
 
 
 def _given(read: list[_Read]) -> dict[str, str]:
@@ -248,8 +276,8 @@ def _new_trials(read: list[_Read]) -> str:
     return next((trials_key({name: table[name].to_numpy() for name in FINGERPRINT}) for table in tables), "")
 
 
-def _notes_on(eid: str, mixtures: Iterable[reading.Mixture]) -> list[str]:
-    return [f"{mixture_note(eid, one)} once more" for one in mixtures]
+def _notes_on(eid: str, found: Iterable[reading.Standing]) -> list[str]:
+    return [f"{mixture_note(eid, one.mixture)} once more" for one in found]
 
 
 def _kept(changed: list[ChangedRow], problems: dict[int, str]) -> set[str]:
@@ -284,7 +312,7 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done
         done.notes += _against_wheel(row, data, changed)
     except MesoError as error:
         return f"the new files cannot be used: {error}"
-    done.notes += _exchanged(table, row, sources, [key for key in replaced if key != row.key])
+    done.notes += _exchanged(table, row, sources, replaced)
     read.append(_Read(row, None if row.table == Signal.__name__ else data, sources))  # traces would fill the memory
     return ""
 
@@ -369,56 +397,15 @@ def _older(row: ChangedRow) -> Iterator[str]:
 
 
 def _exchanged(table: Any, row: ChangedRow, sources: Sequence[reading.Source], replaced: list[dict]) -> Iterator[str]:
-    """Yield a note if new files of a row are those that another row was read from, which gets other files now, too.
+    """Yield a note if new files of a row are those of another session's row, which gets other files now, too.
 
     That files were exchanged, and that an exchange is mended, look alike.
     """
     new = {change.dataset for change in row.changes}
-    hashes = [{"sha256": source.sha256} for source in sources if source.dataset in new]
-    found = (table.Source & hashes & replaced).to_dicts(order_by="dataset") if hashes and replaced else []
-    if found:
-        mine = {source.sha256: source.dataset for source in sources}
-        places = {mine[other["sha256"]]: other["dataset"] for other in found}
-        yield exchange_note(row.key["eid"], places, found[0]["eid"])
-
-
-def _mixtures(eid: str, read: list[_Read], changed: list[ChangedRow]) -> list[reading.Mixture]:
-    """Return the files of a session that are written together, of which some have changed and others have not (yet)."""
-    rows = [row for row in changed if row.key["eid"] == eid]
-    files = [(key, row) for _, key, row in files_of(eid)]
-    every = [source for _, row in files for source in row]
-    former = {reading.without_revision(one.dataset): one.sha256 for one in every}
-    places = reading.moved(former, reading.with_given(former, _given(read)))
-    changes, every = reading.without_moved((change for row in rows for change in row.changes), every, places)
-    found = [_mixture("files with times", "the session was aligned again", reading.half_aligned(changes, every))]
-    for one in read:
-        if one.row.table == Behavior.__name__:
-            found += _half_trials(one.row, one.data.table, places)
-        if one.row.table == FOV.__name__:
-            # with its signals: fluorescence and neuropil come with every extraction, too
-            of_fov = [change for row in rows if row.is_of(one.row) for change in row.changes]
-            recorded = [source for key, row in files if key.get("fov") == one.row.key["fov"] for source in row]
-            found += _half_extracted(one, of_fov, recorded)
-    return reading.without_former(filter(None, found), standing_mixtures(eid), _given(read))
-
-
-def _mixture(what: str, reason: str, halves: tuple[Iterable[str], Iterable[str]]) -> reading.Mixture | None:
-    newer, older = map(tuple, halves)
-    return reading.Mixture(what, newer, older, reason) if newer else None
-
-
-def _half_extracted(
-    one: _Read, changes: list[reading.Change], recorded: list[reading.Source]
-) -> list[reading.Mixture | None]:
-    """Return the files of a FOV that are not of one extraction, or not of one histology."""
-    halves = reading.half_extracted(changes, recorded)
-    if not any(halves) and not _is_activity_of_same_rois(one):
-        halves = reading.half_of_rois(changes, recorded)
-    places = reading.half_placed(changes, recorded) if not any(halves) else ((), ())
-    return [
-        _mixture("files of ROIs", "the FOV was extracted again", halves),
-        _mixture("regions and places in the brain", "a histology gives both", places),
-    ]
+    mine = {source.sha256: source.dataset for source in sources if source.dataset in new}
+    others = [key for key in replaced if key["eid"] != row.key["eid"]]
+    found = (table.Source & [{"sha256": one} for one in mine] & others).to_dicts() if mine and others else []
+    yield from exchange_notes(row.key["eid"], {mine[one["sha256"]]: (one["eid"], one["dataset"]) for one in found})
 
 
 def _is_activity_of_same_rois(one: _Read) -> bool:
@@ -436,19 +423,6 @@ def _is_activity_of_same_rois(one: _Read) -> bool:
     rois, frames = sampled(*shape)
     before = fov_traces(one.row.key["eid"], one.row.key["fov"], rois, frames)
     return is_of_same_rois((stored["signal"], before), (one.data.signal, sample_of(one.data.traces)))
-
-
-def _half_trials(row: ChangedRow, trials: Any, places: dict[str, str]) -> list[reading.Mixture | None]:
-    """Return the files of new trials that are not there (yet): they can be shifted by a trial."""
-    recorded = [source for _, files in Behavior.Source.by_row(row.key) for source in files]
-    changes, recorded = reading.without_moved(row.changes, recorded, places)
-    former = trials_of(row.key["eid"])
-    are_others = any(not np.array_equal(former[name], trials[name].to_numpy(), equal_nan=True) for name in FINGERPRINT)
-    return [
-        _mixture("files of trials", "behaviour was extracted again",
-                 reading.half_trials(changes, recorded, collection, are_others=are_others))
-        for collection in sorted(set(trials["collection"]))
-    ]  # fmt: skip
 
 
 def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -> list[dict[str, Any]]:
@@ -546,9 +520,7 @@ def _replace(changed: list[ChangedRow], runs: list[dict], cascades: list[Cascade
             },
         })  # fmt: skip
         mixtures = {eid: one.mixtures for eid, one in found.items()}
-        places = {eid: reading.at_new_places(files, reading.with_given(files, found[eid].given))
-                  for eid, files in former.items()}  # fmt: skip
-        SourceUpdate.Mixture.insert({**key, **row} for row in mixture_rows(mixtures, places))
+        SourceUpdate.Mixture.insert({**key, **row} for row in mixture_rows(mixtures))
         FormerResult.insert({**key, **former} for former in _former(cascades))
         for cascade in cascades:
             cascade.delete(reason=f"{OF_UPDATE} {key['update_id']}: files changed")
@@ -702,7 +674,7 @@ def _complete(row: dict[str, Any], subjects: set[str], done: Updated, progress: 
     _finish(row, subjects, sets, keys, [one["subject"] for one in runs if one["former"]["tracking_run"] not in renewed])
 
 
-def _mixtures_since(row: dict[str, Any], eid: str) -> list[reading.Mixture]:
+def _mixtures_since(row: dict[str, Any], eid: str) -> list[reading.Standing]:
     """Find, and keep, files of two writings among those of a session that changed again before they were read again.
 
     So they can while the update runs, or after it was killed: the rows with which new files are compared are gone then.
@@ -710,18 +682,16 @@ def _mixtures_since(row: dict[str, Any], eid: str) -> list[reading.Mixture]:
     files = row["update_questions"].get("files", {}).get(eid)  # an update of before has none
     if not files:
         return []
-    hashes, update = file_hashes(eid), {"update_id": row["update_id"]}
+    update = {"update_id": row["update_id"]}
+    read = reading.Read(file_hashes(eid), trials_key(trials_of(eid)))
     _, found = reading.since_update(
         reading.Read(files["former"], files["trials"]),
         reading.Read(files["given"], files.get("given_trials", files["trials"])),
-        reading.Read(hashes, trials_key(trials_of(eid))), standing_mixtures(eid, files["former"]),
+        read, standing_mixtures(eid, files["former"]), readings_before(eid, read)[1],
     )  # fmt: skip
     number = len(SourceUpdate.Mixture & update)
-    for one in found:
-        rows = mixture_rows({eid: [one.mixture]}, {eid: one.former}, number)
-        SourceUpdate.Mixture.insert({**update, **row} for row in rows)
-        number += 1
-    return [one.mixture for one in found]
+    SourceUpdate.Mixture.insert({**update, **row} for row in mixture_rows({eid: found}, number))
+    return found
 
 
 def _finish(

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.reading import Deleted, Read, Source, mixed_revisions, since_deletions, without_revision
+from pipeline.reading import (
+    Read,
+    Source,
+    as_saved_again,
+    first_elsewhere,
+    mixed_revisions,
+    since_deletions,
+    without_revision,
+)
 
 ACTIVITY, F, NEUROPIL = "mpci.ROIActivityDeconvolved.npy", "mpci.ROIActivityF.npy", "mpci.ROINeuropilActivityF.npy"
 UUIDS, TYPES, CLASSIFIER = "mpciROIs.uuids.csv", "mpciROIs.mpciROITypes.npy", "mpciROIs.cellClassifier.npy"
@@ -152,13 +160,13 @@ def of_fov(files: dict[str, str]) -> dict[str, str]:
     return {path: sha256 for path, sha256 in files.items() if path.startswith(FOLDER)}
 
 
-def by_hand(files: dict[str, str], trials: str | None = None) -> Deleted:
-    return Deleted(files, trials)
+def by_hand(files: dict[str, str], trials: str | None = None) -> Read:
+    return Read(files, trials)
 
 
-def since(deleted: list[Deleted], known: dict[str, str], trials: str = "") -> list[tuple[str, set[str]]]:
+def since(deleted: list[Read], known: dict[str, str], trials: str = "") -> list[tuple[str, set[str]]]:
     """Return what stands since rows were deleted, with the names of the newer files."""
-    found = since_deletions(deleted, known, trials)
+    found = since_deletions(as_saved_again(deleted, known)[0], known, trials)
     return [(one.mixture.what, {path.rpartition("/")[2] for path in one.mixture.newer}) for one in found]
 
 
@@ -192,8 +200,8 @@ def test_it_is_told_until_the_rest_has_come_or_the_former_files_are_back():
     )
 
 
-def by_update(files: dict[str, str], given: dict[str, str]) -> Deleted:
-    return Deleted(files, None, Read(given, ""))
+def by_update(files: dict[str, str], given: dict[str, str]) -> Read:
+    return Read(files, None, Read(given, ""))
 
 
 def test_of_files_that_an_update_read_as_it_compared_them_it_says_itself_whether_they_are_a_half():
@@ -243,3 +251,70 @@ def test_a_signal_is_compared_only_if_it_was_there():
     assert since([by_hand(of_fov(written()))], new | signal) == [("files with times", {TIMES})]
     assert since([by_hand(signal)], written() | signal) == []
     assert ("files of ROIs", {F}) in since([by_hand(signal)], written() | signal | {f"{FOLDER}/{F}": "b"})
+
+
+def test_a_later_writing_over_a_backup_of_a_former_one_is_told():
+    """Files of the first writing were put back in place of the second, and half of a third came over them."""
+    first, second = by_hand(of_fov(written())), by_hand(of_fov(written("b", times="a")))
+    mixed = written() | of_fov(written(**dict.fromkeys(HALF, "c")))
+    (found,) = since_deletions([first, second], mixed, "")
+    assert found.mixture.newer == (f"{FOLDER}/{ACTIVITY}", f"{FOLDER}/{UUIDS}")
+    assert {f"{FOLDER}/{name}" for name in (TYPES, POSITIONS, REGIONS)} <= set(found.mixture.older)
+    # all of the first, all of a third, and the first with types that were corrected
+    for sound in (written(), written() | of_fov(written("c", times="a")), written(types="c")):
+        assert since([first, second], sound) == []
+    # it stands when the rows are deleted and read once more, until the rest comes
+    third = by_hand(of_fov(mixed))
+    assert since([first, second, third], mixed) == TOLD
+    assert since([first, second, third], written() | of_fov(written("c", times="a"))) == []
+
+
+def test_of_what_was_corrected_twice_before_a_backup_is_put_back_nothing_is_told():
+    """The backup is compared with the time that it is of, and not with one before the corrections."""
+    corrected = written(activity="d", types="e")
+    times = [written(), written(activity="d"), corrected, written("b", times="a")]
+    assert since([by_hand(of_fov(one)) for one in times], written() | corrected) == []
+
+
+def test_the_rest_of_a_half_that_comes_after_a_backup_is_no_new_half():
+    times = [written(), written(**HALF), written()]
+    assert since([by_hand(of_fov(one)) for one in times], written() | of_fov(written("b", times="a"))) == []
+
+
+def test_clocks_of_a_later_alignment_beside_those_of_a_backup_are_told():
+    now = written() | dict.fromkeys(ALIGNED, "a") | {WHEEL: "c", TABLE: "c", OFF: "c"}
+    assert since([by_hand(written()), by_hand(written() | dict.fromkeys(ALIGNED, "b"))], now) == [
+        ("files with times", {path.rpartition("/")[2] for path in (WHEEL, TABLE, OFF)})
+    ]
+
+
+def saved_again(files: dict[str, str]) -> Read:
+    return Read(files, saved_again=True)
+
+
+def test_files_that_were_saved_again_are_those_of_before():
+    path = f"{FOLDER}/{UUIDS}"
+    for times in ([by_hand(of_fov(written())), saved_again({path: "a"})],
+                  [saved_again({path: "a"}), by_hand(of_fov(written(uuids="other bytes")))]):  # fmt: skip
+        assert since(times, written(uuids="other bytes")) == []
+    half = [by_hand(of_fov(written())), saved_again({path: "b"})]
+    assert since(half, written(activity="b", uuids="other bytes")) == TOLD
+    present = as_saved_again([saved_again({path: "a"}), saved_again({path: "A"})], {path: "AA"})[1]
+    assert present == {(path, "a"): "AA", (path, "A"): "AA"}
+
+
+def of_both(first: str, second: str) -> dict[str, str]:
+    return {f"alf/FOV_{fov:02d}/{ACTIVITY}": sha256 for fov, sha256 in enumerate((first, second))}
+
+
+def test_files_that_were_first_in_another_fov_are_told_until_they_are_back():
+    """Both in one deletion, or one after the other."""
+    one, other = of_both("x", "y")
+    exchanged = {one: other, other: one}
+    apart = [Read({one: "x"}), Read({other: "y"})]
+    assert first_elsewhere([Read(of_both("x", "y"))], of_both("y", "x")) == exchanged
+    assert first_elsewhere(apart, of_both("y", "x")) == exchanged
+    assert first_elsewhere([Read(of_both("x", "y")), Read(of_both("y", "x"))], of_both("x", "y")) == {}
+    assert first_elsewhere([Read(of_both("x", "y")), Read(of_both("y", "x"))], of_both("v", "w")) == {}
+    same = {path.replace(ACTIVITY, "mpci.badFrames.npy"): "none" for path in (one, other)}
+    assert first_elsewhere([Read(same)], same) == {}

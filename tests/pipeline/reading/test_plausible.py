@@ -15,7 +15,7 @@ from pipeline.reading.plausible import (
     first_of_zeros,
     micrometres_per_pixel,
     neuron_types,
-    neuropil_like_its_own,
+    neuropil_likeness,
     not_at_zero,
     rounding_step,
     sampled,
@@ -158,12 +158,48 @@ def test_neuropil_is_like_that_of_its_roi_and_in_another_order_is_not(kind, n_ro
     rng = np.random.default_rng(12)
     fluorescence, neuropil, positions = imaged(n_rois, rng, **NEUROPIL[kind])
     neuropil[3] = 0  # a ROI at the edge, without neuropil
-    assert neuropil_like_its_own(fluorescence, neuropil, positions)[2]
+    assert neuropil_likeness(fluorescence, neuropil, positions).is_of_its_rois
     for order in (np.arange(n_rois)[::-1], *(rng.permutation(n_rois) for _ in "abcd")):
-        own, near, is_sound = neuropil_like_its_own(fluorescence, neuropil[order], positions)
-        assert not is_sound and max(own, near) < 0.62
-    assert neuropil_like_its_own(fluorescence[:90], neuropil[:90], positions[:90]) is None
-    assert neuropil_like_its_own(fluorescence[:, :150], neuropil[:, :150], positions) is None
+        found = neuropil_likeness(fluorescence, neuropil[order], positions)
+        assert not found.is_of_its_rois and max(found.own, found.near) < 0.62
+    assert neuropil_likeness(fluorescence[:90], neuropil[:90], positions[:90]) is None
+    assert neuropil_likeness(fluorescence[:, :150], neuropil[:, :150], positions) is None
+
+
+@pytest.mark.parametrize("kind", NEUROPIL)
+@pytest.mark.parametrize("n_rois", [120, 400])
+def test_positions_in_another_order_than_the_neuropil_are_told(kind, n_rois):
+    """But where each ROI has neuropil of its own."""
+    rng = np.random.default_rng(17)
+    fluorescence, neuropil, positions = imaged(n_rois, rng, **NEUROPIL[kind])
+    assert not neuropil_likeness(fluorescence, neuropil, positions).is_elsewhere
+    is_told = NEUROPIL[kind].get("blur", 1) > 0
+    for order in (np.arange(n_rois)[::-1], *(rng.permutation(n_rois) for _ in "abcd")):
+        assert neuropil_likeness(fluorescence, neuropil, positions[order]).is_elsewhere == is_told
+
+
+@pytest.mark.parametrize("kind", NEUROPIL)
+@pytest.mark.parametrize("n_rois", [120, 400])
+def test_fluorescence_in_another_order_than_its_neuropil_is_told_where_this_is_a_good_part_of_it(kind, n_rois):
+    """Though the neuropil be of the ROIs of the positions."""
+    rng = np.random.default_rng(18)
+    fluorescence, neuropil, positions = imaged(n_rois, rng, **NEUROPIL[kind])
+    found = neuropil_likeness(fluorescence, neuropil, positions)
+    assert found.is_of_its_rois and not found.is_of_other_fluorescence
+    for order in (np.arange(n_rois)[::-1], *(rng.permutation(n_rois) for _ in "abcd")):
+        found = neuropil_likeness(fluorescence[order], neuropil, positions)
+        assert found.is_of_other_fluorescence == (kind in ("usual", "mostly common"))
+        assert not (found.is_of_other_fluorescence and found.is_of_its_rois)
+
+
+@pytest.mark.parametrize("kind", SOUND)
+def test_neuropil_without_places_tells_nothing_of_positions(kind):
+    """Of one common signal, with bleaching and flashes."""
+    for seed in range(5):
+        rng = np.random.default_rng(seed)
+        fluorescence, neuropil, _ = simulate(replace(SOUND[kind], n_rois=120, n_frames=400), rng)
+        found = neuropil_likeness(fluorescence, neuropil, rng.integers(0, 512, (120, 2)))
+        assert not found.is_elsewhere and not found.is_of_other_fluorescence
 
 
 @pytest.mark.parametrize("tau", [0.5, 1.0, 1.5])

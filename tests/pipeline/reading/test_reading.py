@@ -155,10 +155,11 @@ def test_only_the_files_that_are_needed_are_opened_and_all_are_recorded(session)
         opened, OPENED = {path for path in OPENED if path.startswith(str(session.alf))}, None
     names = [f"{n}.npy" for n in (TIMES, SHIFT, POS, TYPES, DECONVOLVED, CLASSIFIER)]
     names += [UUIDS, f"{REGIONS}_estimate.npy", f"{MLAPDV}_estimate.npy"]
-    # what is compared: the start of the other FOV, the fluorescence, and the names of types, which are the usual ones
+    # what is compared: the start of the other FOV, fluorescence and neuropil, and the names of types, the usual ones
     others = {
         str(session.alf / "FOV_00" / f"{TIMES}.npy"),
         str(session.fov / f"{F}.npy"),
+        str(session.fov / "mpci.ROINeuropilActivityF.npy"),
         str(session.fov / TYPE_NAMES),
     }
     assert opened - others == {str(session.fov / name) for name in names}

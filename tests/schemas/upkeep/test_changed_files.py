@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,7 @@ from pipeline.errors import DataError
 from pipeline.settings.signals import SignalSettings
 from populate_scripts.commands import note_counts
 from populate_scripts.ingest import ingest
+from schemas.exchange import verify
 from schemas.exchange.export import export_session
 from schemas.exchange.verify import verify_session
 from schemas.imaging.reading import fov_traces
@@ -67,13 +69,17 @@ from schemas.work.reports import errors, retry
 pytestmark = pytest.mark.one_backend  # files are compared without the server; test_update.py runs on both
 
 REVISION = "#2026-01-01#"
+NEUROPIL = "mpci.ROINeuropilActivityF.npy"
 
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory) -> Path:
-    made = write_demo_repository(
-        tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=60, n_shared=40, rois_per_fov=60
-    )
+    return made_session(tmp_path_factory.mktemp("template"), rois_per_fov=60)
+
+
+def made_session(root: Path, rois_per_fov: int) -> Path:
+    """Write a session of two FOVs, with estimates of their places only, and return its folder."""
+    made = write_demo_repository(root, n_days=1, n_fovs=2, n_trials=60, n_shared=40, rois_per_fov=rois_per_fov)
     session = next(made.root.glob("*/Subjects/*/*/001"))
     for path in (*session.glob("alf/*/*.mlapdv.npy"), *session.glob("alf/*/*.brainLocationIds_ccf_2017.npy")):
         path.unlink()
@@ -200,17 +206,75 @@ def test_a_fov_with_the_files_of_another_is_refused_whichever_was_read_first(ses
 
 def test_an_update_notes_files_that_were_exchanged(stored):
     """Each FOV gets a file that is not new: which order is right cannot be told."""
-    one, other = (stored.file(TIMES, fov).parent for fov in range(2))
+    exchange_fovs(stored)
+    done = update([stored.eid])
+    assert done.failures == []
+    assert_said_of_both(stored, done.notes)
+    assert_said_of_both(stored, kept_notes(stored, "exchanged"))
+    exchange_fovs(stored)
+    done = update([stored.eid])
+    assert (done.failures, done.notes) == ([], []) and kept_notes(stored, "exchanged") == []
+
+
+def exchange_fovs(session: OneSession) -> None:
+    one, other = (session.file(TIMES, fov).parent for fov in range(2))
     one.rename(one.with_name("aside"))
     other.rename(one)
     one.with_name("aside").rename(other)
-    write_one_tables(stored.root)
-    done = update([stored.eid])
-    assert done.failures == []
+    write_one_tables(session.root)
+
+
+def assert_said_of_both(session: OneSession, texts: Iterable[str]) -> None:
+    """Each FOV has files that are those of the other."""
+    texts = list(texts)
     for fov in range(2):
         one, other = f"alf/FOV_{fov:02d}", f"alf/FOV_{1 - fov:02d}"
-        was = rf"{one}/(\S+) is the file that {other}/\1 of session {stored.eid} was \(and \d+ more"
-        assert any(re.search(was, note) and "exchanged by mistake" in note for note in done.notes)
+        was = rf"{one}/(\S+) is the file that {other}/\1 of session {session.eid} was \(and \d+ more"
+        assert any(re.search(was, text) and "exchanged by mistake" in text for text in texts)
+
+
+def kept_notes(session: OneSession, kind: str) -> list[str]:
+    """Return what verify says of a kind, of whatever time before; it lists the notes of all sessions alike."""
+    found = verify_session(session.eid)
+    texts = [str(one) for one in found.findings if one.kind == kind]
+    assert found.ok and texts == [
+        str(one) for one in verify.notes() if (one.kind, one.error.eid) == (kind, session.eid)
+    ]
+    return texts
+
+
+def test_fovs_that_were_exchanged_are_noted_also_if_the_update_was_killed(stored, monkeypatch):
+    exchange_fovs(stored)
+    with monkeypatch.context() as patch:
+        patch.setattr(schemas.upkeep.update, "_complete", killed)
+        with pytest.raises(Killed):
+            update([stored.eid])
+    assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []  # a worker
+    assert_said_of_both(stored, kept_notes(stored, "exchanged"))
+    assert "1 session with files of another FOV or session" in note_counts()
+    assert any("exchanged by mistake" in text for text in page.queries.session(stored.eid)["notes"])
+
+
+def test_sessions_whose_files_were_exchanged_are_noted_until_they_are_back(session):
+    session.add("other", "SRC1")
+    write_one_tables(session.root)
+    ids = [session.eid, session.eids["other"]]
+    ingest([ids[1]], cache_dir=session.root)
+    assert fill(SESSION_TABLES, [{"eid": eid} for eid in ids]).errors == []
+    for turn in range(2):
+        for name in (WHEEL, WHEEL_TIMES, TRIALS, STIM_OFF, QUIESCENCE):
+            paths = [session.alf(key) / name for key in ("it", "other")]
+            one, other = (path.read_bytes() for path in paths)
+            paths[0].write_bytes(other)
+            paths[1].write_bytes(one)
+        done = update(ids)
+        assert done.failures == []
+        mine = [str(one) for one in verify.notes() if one.kind == "exchanged"]
+        if turn == 0:
+            was = rf"session {ids[0]}: (\S+) is the file that \1 of session {ids[1]} was"
+            assert any(re.search(was, note) for note in done.notes) and re.search(was, "".join(mine))
+            assert len(mine) == 2
+    assert mine == []
 
 
 @pytest.mark.parametrize(("table", "name"), [("Behavior", TRIALS), ("Wheel", WHEEL_TIMES), ("FOV", ACTIVITY)])
@@ -285,16 +349,29 @@ def test_uuids_of_another_fov_of_the_session_are_refused(session):
     assert f"found alf/FOV_00/{UUIDS} of session {session.eid}" in message
 
 
-def test_positions_of_another_fov_of_the_session_are_refused(session):
+@pytest.mark.parametrize("how", ["copied", "in other bytes"])
+def test_positions_of_another_fov_of_the_session_are_refused(session, how):
     """Where the places in the brain, of which they would be seen not to be, are not there, or were copied too."""
     reorder(session.file(POSITIONS).parent, np.arange(len(np.load(session.file(POSITIONS, 1)))))  # as many ROIs
     for name in (POSITIONS, PLACES, REGIONS):
         shutil.copy(session.file(name, 1), session.file(name))
+    if how == "in other bytes":
+        in_other_bytes(session.file(POSITIONS))
     write_one_tables(session.root)
-    assert fill([schemas.FOV], {"eid": session.eid, "fov": 0}).errors == []
+    assert fill([schemas.FOV, schemas.ROI], {"eid": session.eid, "fov": 0}).errors == []
     ((_, key, message),) = fill([schemas.FOV], {"eid": session.eid}).errors
     assert key["fov"] == 1 and f"alf/FOV_01/{POSITIONS}: is a copy of a file that has been read" in message
     assert f"found alf/FOV_00/{POSITIONS} of session {session.eid}" in message
+
+
+def test_positions_of_another_fov_are_refused_in_other_bytes_if_all_fovs_were_checked_before(session):
+    reorder(session.file(POSITIONS).parent, np.arange(len(np.load(session.file(POSITIONS, 1)))))
+    for name in (POSITIONS, PLACES, REGIONS):
+        shutil.copy(session.file(name, 1), session.file(name))
+    in_other_bytes(session.file(POSITIONS))
+    write_one_tables(session.root)
+    ((table, _, message),) = fill([schemas.FOV, schemas.ROI], {"eid": session.eid}).errors
+    assert table == "ROI" and f"{POSITIONS}: is a copy of a file that has been read" in message
 
 
 def test_the_frame_times_of_another_fov_of_the_session_are_refused(session):
@@ -1125,6 +1202,16 @@ def test_labels_that_may_be_made_of_a_former_wheel_are_named(stored):
         )
         np.save(stored.file(PLACES), np.load(stored.file(PLACES)) + 100)
         assert not any("labels" in text for text in update([stored.eid]).notes)
+        (kept,) = kept_notes(stored, "labels")
+        assert kept == f"labels: LabelSet, {note}."
+        assert "1 session with labels of former files" in note_counts()
+        schemas.LabelSet.add("former", {stored.eid: speed})
+        (kept,) = kept_notes(stored, "labels")
+        assert "labels speed were given" in kept
+        np.save(position, np.load(position) * 2)
+        update([stored.eid])
+        (kept,) = kept_notes(stored, "labels")
+        assert "labels former were given" in kept  # those were added for the other wheel
     finally:
         schemas.LabelSet().delete()
 
@@ -1143,6 +1230,8 @@ def test_labels_are_named_when_another_wheel_is_read_after_the_rows_were_deleted
         ingest([stored.eid], cache_dir=stored.root)
         with pytest.warns(UserWarning, match="the files of wheel are others now, and labels speed were given before"):
             assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+        (kept,) = kept_notes(stored, "labels")
+        assert "the files of wheel are others now, and labels speed were given before" in kept
     finally:
         schemas.LabelSet().delete()
 
@@ -1150,22 +1239,17 @@ def test_labels_are_named_when_another_wheel_is_read_after_the_rows_were_deleted
 @pytest.mark.parametrize("times", [True, False], ids=["with times", "but for times"])
 def test_fovs_that_were_exchanged_while_rows_were_deleted_are_noted(stored, times):
     delete_rows(stored, "session")
-    one, other = (stored.file(TIMES, fov).parent for fov in range(2))
-    one.rename(one.with_name("aside"))
-    other.rename(one)
-    one.with_name("aside").rename(other)
+    exchange_fovs(stored)
     if not times:
+        one, other = (stored.file(TIMES, fov).parent for fov in range(2))
         (one / TIMES).rename(one / "aside")
         (other / TIMES).rename(one / TIMES)
         (one / "aside").rename(other / TIMES)
-    write_one_tables(stored.root)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
-    texts = {str(warning.message) for warning in warned}
-    for fov in range(2):
-        was = rf"alf/FOV_{fov:02d}/(\S+) is the file that alf/FOV_{1 - fov:02d}/\1 of session {stored.eid} was \(and"
-        assert any(re.search(was, text) and "exchanged by mistake" in text for text in texts)
+    assert_said_of_both(stored, {str(warning.message) for warning in warned})
+    assert_said_of_both(stored, kept_notes(stored, "exchanged"))
     (text,) = mixed(stored)
     newer, older = text.split("others have not")
     if times:
@@ -1296,6 +1380,184 @@ def test_a_part_of_the_files_of_rois_that_changes_alone_is_noted_and_the_note_is
     assert note.endswith(f"files are still to come: then run meso update {stored.eid} once more")
     (kept,) = mixed(stored)
     assert kept.startswith(f"mixed: Session, session {stored.eid}: {what} have changed ({new}), and others have not (")
+
+
+def test_fluorescence_that_changes_alone_is_noted_and_the_note_is_kept(stored):
+    """It changes with every extraction, and never alone."""
+    schemas.SignalTask.ask([stored.eid], [SignalSettings("fluorescence")])
+    assert fill([schemas.Signal], {"eid": stored.eid}).errors == []
+    replace(stored.file(FLUORESCENCE), lambda traces: 1.5 * traces)
+    done = update([stored.eid])
+    (note,) = done.notes
+    new, same = note.split("and others have not")
+    assert done.failures == [] and f"files of ROIs have changed (alf/FOV_00/{FLUORESCENCE})" in new
+    assert all(f"alf/FOV_00/{name}" in same for name in (ACTIVITY, UUIDS, TYPES, POSITIONS))
+    (kept,) = mixed(stored)
+    assert f"files of ROIs have changed (alf/FOV_00/{FLUORESCENCE})" in kept
+    assert update([stored.eid]).notes == [] and mixed(stored) == [kept]
+
+
+def put_back(session: OneSession, files: dict[Path, bytes]) -> None:
+    for path, content in files.items():
+        path.write_bytes(content)
+    write_one_tables(session.root)
+
+
+@pytest.mark.parametrize("how", ["update", "by hand"])
+def test_half_of_a_third_extraction_over_a_backup_of_the_first_is_noted(stored, how):
+    """All files have changed since the second one was read; those of the first were read before."""
+    first = {path: path.read_bytes() for path in stored.file(TYPES).parent.iterdir()}
+    all_anew(stored)
+    assert update([stored.eid]).notes == []
+    put_back(stored, first)
+    half_anew(stored)
+    if how == "update":
+        done = update([stored.eid])
+        (note,) = done.notes
+        assert done.failures == []
+    else:
+        (schemas.FOV & {"eid": stored.eid}).delete(prompt=False)
+        with pytest.warns(UserWarning, match="have changed") as warned:
+            assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+        (note,) = {str(one.message) for one in warned}
+    (kept,) = mixed(stored)
+    for text in (note, kept):
+        newer, older = text.split("others have not")
+        assert "files of ROIs have changed" in newer
+        assert f"alf/FOV_00/{UUIDS}" in newer and f"alf/FOV_00/{ACTIVITY}" in newer
+        assert all(f"alf/FOV_00/{name}" in older for name in (TYPES, POSITIONS, CLASSIFIER))
+    put_back(stored, first)
+    assert update([stored.eid]).notes == [] and mixed(stored) == []  # all of the backup
+
+
+def positions_and_places_anew(session: OneSession) -> None:
+    reverse_rois(session, POSITIONS, PLACES, REGIONS)
+
+
+def traces_anew(session: OneSession) -> None:
+    reverse_rois(session, ACTIVITY, FLUORESCENCE)
+
+
+ELSE: dict[str, tuple[Callable[[OneSession], None], str]] = {
+    "positions": (
+        positions_and_places_anew,
+        f"alf/FOV_00/{POSITIONS}: the positions are not of the ROIs in {NEUROPIL}",
+    ),
+    "traces": (traces_anew, f"alf/FOV_00/{NEUROPIL}: the neuropil is not of the ROIs in {FLUORESCENCE}"),
+}
+
+
+@pytest.mark.parametrize("what", ELSE)
+def test_what_is_of_another_extraction_than_the_neuropil_is_refused_when_it_is_first_read(database, tmp_path, what):
+    """Both writings came while nothing was read, so that no hash tells: neighbours have neuropil in common."""
+    write, problem = ELSE[what]
+    session = OneSession(tmp_path / "one", made_session(tmp_path / "demo", rois_per_fov=140))
+    session.add("it", "SRC1")
+    for fov in range(2):  # fluorescence has neuropil in it, but in the demo
+        traces, around = (np.load(session.file(name, fov)) for name in (FLUORESCENCE, NEUROPIL))
+        np.save(session.file(FLUORESCENCE, fov), np.asfortranarray(traces + around))
+    write_one_tables(session.root)
+    ingest([session.eid], cache_dir=session.root)
+    try:
+        write(session)
+        errors_of = fill([schemas.FOV], {"eid": session.eid}).errors
+        write(session)
+        retry([schemas.FOV])
+        assert fill(SESSION_TABLES, {"eid": session.eid}).errors == []
+    finally:
+        retry([schemas.FOV])
+        remove(session)
+    ((_, key, message),) = errors_of
+    assert key["fov"] == 0 and problem in message
+
+
+# ---------------------------------------------------------------- saved again with the same values
+
+
+def in_other_bytes(path: Path) -> None:
+    """Save a dataset with the same values in other bytes, in its place."""
+    if path.suffix == ".pqt":
+        pd.read_parquet(path).to_parquet(path, compression="gzip")
+    elif path.suffix == ".csv":
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
+    elif np.load(path).ndim == 2 and path.name in (ACTIVITY, FLUORESCENCE):
+        np.save(path, np.ascontiguousarray(np.load(path)))
+    else:
+        np.save(path, np.load(path)[..., None] if np.load(path).ndim == 1 else np.asfortranarray(np.load(path)))
+
+
+def rows_read(eid: str) -> list[Any]:
+    """Return all that was read but for which files, and what was computed of it."""
+    computed = [
+        str((table & {"eid": eid}).to_dicts(order_by="KEY")) for table in (schemas.Signal, schemas.TrialTypeMean)
+    ]
+    return [*(row for row in rows_of(eid) if "sha256" not in row), *computed]
+
+
+SAVED: dict[str, tuple[str, ...]] = {
+    "uuids": (UUIDS,), "activity": (ACTIVITY,), "types and positions": (TYPES, POSITIONS), "times": (TIMES,),
+    "trials": (TRIALS,), "wheel": (WHEEL, WHEEL_TIMES), "fluorescence": (FLUORESCENCE,),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", SAVED)
+def test_files_saved_again_with_the_same_values_are_recorded_and_all_rows_stay(stored, what):
+    schemas.SignalTask.ask([stored.eid], [SignalSettings("fluorescence")])
+    assert fill([schemas.Signal], {"eid": stored.eid}).errors == []
+    deletions, updates = len(Deletion()), len(schemas.SourceUpdate())
+    before = rows_read(stored.eid)
+    for name in SAVED[what]:
+        path = stored.alf("it") / name if name.startswith("_ibl") else stored.file(name)
+        content = path.read_bytes()
+        in_other_bytes(path)
+        assert path.read_bytes() != content
+    write_one_tables(stored.root)
+    tried = update([stored.eid], dry_run=True)
+    assert len(tried.notes) == 1 and tried.changes == [] and changed_rows(stored.eid, content=True)
+    done = update([stored.eid])
+    (note,) = done.notes
+    assert "saved again with the same values" in note and done.failures == done.changes == []
+    assert tried.notes == [note] and rows_read(stored.eid) == before
+    assert (len(Deletion()), len(schemas.SourceUpdate())) == (deletions + 1, updates)
+    assert changed_rows(stored.eid, content=True) == [] and verify_session(stored.eid, source=True).findings == []
+    # what comes later is compared with the files as they are
+    half_anew(stored)
+    assert any("files of ROIs have changed" in text for text in update([stored.eid]).notes)
+    assert len(mixed(stored)) == 1
+
+
+def test_a_note_stays_when_files_are_saved_again_with_the_same_values(stored):
+    half_anew(stored)
+    update([stored.eid])
+    (kept,) = mixed(stored)
+    for name in (UUIDS, TYPES, POSITIONS):
+        in_other_bytes(stored.file(name))
+    assert len(update([stored.eid]).notes) == 1 and mixed(stored) == [kept]
+    (schemas.FOV & {"eid": stored.eid, "fov": 0}).delete(prompt=False)
+    assert fill(SESSION_TABLES, {"eid": stored.eid}).errors == []
+    assert mixed(stored) == [kept]
+
+
+def test_values_of_another_dtype_are_others(stored):
+    path = stored.file(ACTIVITY)
+    np.save(path, np.asfortranarray(np.load(path), np.float64))
+    done = update([stored.eid])
+    assert [row.table for row in done.changes] == ["FOV"] and done.failures == []
+
+
+def test_what_the_tables_of_one_say_of_a_file_is_not_recorded_if_it_is_not_so(session):
+    """Edited by hand: another size, hash and revision than the file has."""
+    from iblutil.io import parquet
+
+    table, _ = parquet.load(session.root / "datasets.pqt")
+    of = table["rel_path"] == f"alf/FOV_00/{TIMES}"
+    edited = table.assign(hash=table["hash"].mask(of, "0" * 32), file_size=table["file_size"].mask(of, 5))
+    parquet.save(session.root / "datasets.pqt", edited, {"date_created": "2026-01-01 00:00"})
+    with pytest.warns(UserWarning, match="is not the file that ONE lists: it is read, and its own hash is recorded"):
+        assert fill([schemas.FOV], {"eid": session.eid}).errors == []
+    (row,) = (schemas.FOV.Source & {"eid": session.eid, "dataset": f"alf/FOV_00/{TIMES}"}).to_dicts()
+    content = session.file(TIMES).read_bytes()
+    assert (row["file_size"], row["sha256"], row["one_hash"]) == (len(content), hashlib.sha256(content).hexdigest(), "")
 
 
 def test_activity_that_is_deconvolved_again_is_not_noted(stored):
@@ -1606,7 +1868,7 @@ def test_notes_are_counted_by_status_listed_by_verify_and_shown_on_the_page(sess
     with statements() as sent:
         reports.status()
         note_counts()
-    assert len(sent) <= 24, "\n".join(sql[:90] for sql in sent)
+    assert len(sent) <= 25, "\n".join(sql[:90] for sql in sent)
     listed = meso_command("verify", "--notes", session.eid)
     mixture, doubt, total = listed.stdout.splitlines()
     assert listed.returncode == 0 and [mixture] == mixed(session) and total == "2 notes"

@@ -198,6 +198,24 @@ def test_nothing_has_changed(lab, meso_command):
     assert (shown.returncode, shown.stdout.strip()) == (0, "No file has changed")
 
 
+def test_files_saved_again_with_the_same_values_change_no_result(lab, meso_command):
+    before, kept, n_former = asked(lab), scores(lab), len(schemas.FormerResult())
+    content = lab.trials().read_bytes()
+    pd.read_parquet(lab.trials()).to_parquet(lab.trials(), compression="gzip")
+    np.save(lab.file(ACTIVITY), np.ascontiguousarray(np.load(lab.file(ACTIVITY))))
+    assert lab.trials().read_bytes() != content
+    write_one_tables(lab.root)
+    shown = meso_command("update", lab.first)
+    assert shown.returncode == 0, shown.stderr
+    lines = shown.stdout.splitlines()
+    assert len(lines) == 2 and all(line.startswith("saved again with the same values") for line in lines)
+    assert (asked(lab), scores(lab), len(schemas.FormerResult())) == (before, kept, n_former)
+    assert meso_command("update", lab.first).stdout.strip() == "No file has changed"
+    assert verify_session(lab.first, source=True).findings == []
+    rows = [row for row in schemas.Deletion.to_dicts() if row["deletion_reason"].endswith("with the same values")]
+    assert {row["deleted_table"] for row in rows} == {"Behavior.Source", "FOV.Source"}
+
+
 def test_a_dry_run_says_what_an_update_does_and_does_nothing(lab, meso_command):
     lab.revise(TIMES, lambda times: times + 0.15)
     before, kept = asked(lab), scores(lab)

@@ -69,52 +69,45 @@ def _changed_file(reader: reading.SessionReader, dataset: str, table: str) -> It
         yield Difference(kind, table, error.located(eid=error.eid, fov=error.fov, dataset=dataset))
 
 
-def differing_fov(key: dict) -> list[Difference]:
-    """Compare the rows of a FOV in FOV, Recording and ROI with its files, which are the recorded ones."""
-    collection, recorded = (FOVFolder & key).fetch1("collection"), FOV.Source.recorded(key)
-    one, files = one_for(key["eid"]), [reading.Source(**row) for row in recorded]
-    data = _read(lambda: reading.read_fov(one, key["eid"], key["fov"], collection, recorded=files), "FOV")
-    if isinstance(data, Difference):
-        return [data]
-    return [
-        found
-        for table in (FOV, Recording, ROI)
-        if table & key
-        for found in _differing(table, key, table.rows(key, data))
-    ]
-
-
-def differing_behavior(key: dict) -> list[Difference]:
-    """Compare the trials of a session with their files, which are the recorded ones."""
-    files = [reading.Source(**row) for row in Behavior.Source.recorded(key)]
-    trials = _read(lambda: reading.read_trials(one_for(key["eid"]), key["eid"], files), "Behavior")
-    if isinstance(trials, Difference):
-        return [trials]
-    rows = ((Behavior, Behavior.rows), (Behavior.Trial, Behavior.trial_rows))
-    return [found for table, of in rows for found in _differing(table, key, of(key, trials))]
-
-
-def differing_wheel(key: dict) -> list[Difference]:
-    """Compare the wheel of a session with its files, which are the recorded ones."""
-    files = [reading.Source(**row) for row in Wheel.Source.recorded(key)]
-    wheel = _read(lambda: reading.read_wheel(one_for(key["eid"]), key["eid"], files), "Wheel")
-    return [wheel] if isinstance(wheel, Difference) else list(_differing(Wheel, key, Wheel.rows(key, wheel)))
-
-
-#: How the rows of a table, and of those that are read from the same files, are compared.
-ROWS: dict[type[dj.Table], Callable[[dict], list[Difference]]] = {
-    FOV: differing_fov,
-    Behavior: differing_behavior,
-    Wheel: differing_wheel,
-}
-
-
-def _read(read: Callable[[], Any], table: str) -> Any:
-    """Return what was read, or the Difference if files that were accepted then are refused now."""
+def differing_rows(table: type[dj.Table], key: dict) -> list[Difference]:
+    """Compare a row of FOV, Behavior or Wheel, and what is read from the same files, with these: the recorded ones."""
+    files = [reading.Source(**row) for row in table.Source.recorded(key)]
     try:
-        return read()
-    except DataError as error:
-        return Difference("differs", table, error)
+        data = READ[table](key, files)
+    except DataError as error:  # files that were accepted then are refused now
+        return [Difference("differs", table.__name__, error)]
+    return differing_from(table, key, data)
+
+
+def differing_from(table: type[dj.Table], key: dict, data: Any) -> list[Difference]:
+    """Return the first difference of each table, if it has rows, that is read from the files of FOV, Behavior or Wheel.
+
+    Parameters
+    ----------
+    table, key
+    data : FOVData, Trials or Wheel
+        What the files say. Traces are not compared.
+    """
+    return [found for of, rows in ROWS[table] if of & key for found in _differing(of, key, rows(key, data))]
+
+
+def _read_fov(key: dict, files: list[reading.Source]) -> reading.FOVData:
+    collection = (FOVFolder & key).fetch1("collection")
+    return reading.read_fov(one_for(key["eid"]), key["eid"], key["fov"], collection, recorded=files)
+
+
+#: How the files of a row are read again.
+READ: dict[type[dj.Table], Callable[[dict, list[reading.Source]], Any]] = {
+    FOV: _read_fov,
+    Behavior: lambda key, files: reading.read_trials(one_for(key["eid"]), key["eid"], files),
+    Wheel: lambda key, files: reading.read_wheel(one_for(key["eid"]), key["eid"], files),
+}
+#: The tables whose rows are read from the same files, and how these rows are made of them.
+ROWS: dict[type[dj.Table], tuple[tuple[type[dj.Table], Callable[[dict, Any], Iterable[dict]]], ...]] = {
+    FOV: ((FOV, FOV.rows), (Recording, Recording.rows), (ROI, ROI.rows)),
+    Behavior: ((Behavior, Behavior.rows), (Behavior.Trial, Behavior.trial_rows)),
+    Wheel: ((Wheel, Wheel.rows),),
+}
 
 
 def _differing(table: type[dj.Table], key: dict, expected: Iterable[dict]) -> Iterator[Difference]:
