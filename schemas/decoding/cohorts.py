@@ -9,9 +9,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.fits.days import NUMBERS
 from pipeline.decoding.fits.power import mice_needed, trend_power
 from pipeline.decoding.nulls import TARGETS
-from pipeline.errors import DataError, NotFoundError
+from pipeline.errors import ArgumentError, DataError, NotFoundError
 from schemas.decoding.over_mice import question_of
 from schemas.decoding.tables import NDCCohort, NDCParams, NDCPopulation, NDCResult, NDCTask, settings_of
 from schemas.queries.errors import errors_of
@@ -22,6 +23,8 @@ from schemas.session import Session
 from schemas.tracking import SessionSet, TrackingRun
 from schemas.work.filling import fill
 
+#: Slope of log2 k per day: half the cells after a week.
+HALF_A_WEEK = -1 / 7
 #: Questions that an error lists.
 MOST_LISTED = 4
 
@@ -153,7 +156,8 @@ class Power:
 
 
 def power_of_trends(
-    subjects: Sequence[str] = (), *, question: str = "choice", quantity: str = "code_k", slope: float = -1 / 7,
+    subjects: Sequence[str] = (), *, question: str = "choice", quantity: str = "code_k",
+    slope: float | None = None,
     days: Sequence[int] = (4, 6, 8, 12, 16), spacing: float = 1.0, power: float = 0.8, tag: str | None = None,
 ) -> Power:  # fmt: skip
     """Return how many days and mice a trend needs, by the scatter of the stored curves.
@@ -166,8 +170,8 @@ def power_of_trends(
         As ``compare_mice`` names it: a target, or such as 'choice beyond stimulus'; or how such a name begins. Where
         several begin so, that of most mice, or of them the one with default settings.
     quantity : {'code_k', 'common_k', 'score', 'd_prime'}
-    slope : float
-        True slope per day; the default is half the cells after a week, for numbers of cells.
+    slope : float, optional
+        True slope per day. By default half the cells after a week; score and d' have no default.
     days : sequence of int
         Numbers of days of each mouse.
     spacing : float
@@ -182,10 +186,15 @@ def power_of_trends(
 
     Raises
     ------
+    ArgumentError
+        Of score or d' no slope is given.
     DataError
         No mouse has a slope for the question, or none has a third day, so that the scatter is not known; or several
         questions begin with it, as many mice answer them, and none has default settings.
     """
+    if slope is None and quantity not in NUMBERS:
+        raise ArgumentError(f"which slope of {quantity} per day? Give slope= (--slope), such as 0.01")
+    slope = HALF_A_WEEK if slope is None else slope
     names = subjects or ([] if tag else sorted(set((SessionSet & NDCResult.proj()).to_arrays("subject"))))
     run = compare_mice(names, tag=tag)
     row = _row_of(question, [row for row in run.means if row["quantity"] == quantity], quantity)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.stats import nct
 from scipy.stats import t as student
 from support.more_mice import another_mouse, forget_mouse
@@ -14,7 +16,8 @@ import schemas
 from drawing.screen import print_mice, print_power
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.power import slope_error, trend_power
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DataError
+from populate_scripts.cli import main
 from schemas.decoding.cohorts import Power, compare_mice, power_of_trends
 from schemas.decoding.run import NDCRun, run_ndc
 from schemas.rows import content_key
@@ -166,7 +169,10 @@ def test_power_is_that_of_the_stored_scatter(mice, run, capsys):
     ends = [(p["mean_high"] - p["mean_low"]) / 3.92 for r in target.curves for p in r["curve"] if p["k"] == 8]
     assert row["curve_sd"] == pytest.approx(np.sqrt(np.mean(np.square(ends))), rel=0.4)  # draws, and a logit
     print_power(found)
-    assert "mice for 80%" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "stimulus, score: a slope of -0.010 per day, a session every 2 days" in text and "mice for 80%" in text
+    with pytest.raises(ArgumentError, match=r"which slope of score per day\?"):  # half the cells is none
+        power_of_trends(mice.subjects, question="stimulus", quantity="score")
     with pytest.raises(DataError, match="is not known for 'block'"):
         power_of_trends(mice.subjects, question="block")
 
@@ -197,13 +203,28 @@ def test_settings_that_all_mice_have_are_compared_and_found_by_a_plain_question(
     assert note.startswith("mouse C: its 2 sessions with the settings that most mice have") and "--session-set" in note
     power = power_of_trends(mice.subjects, question="stimulus", quantity="score", days=[4, 16], slope=-0.01)
     assert (power.question, power.n_mice) == ("stimulus (r=6)", 3)
-    assert power_of_trends(["SP999"], question="stimulus (r=7", quantity="score").question == "stimulus (r=7)"
+    assert power_of_trends(["SP999"], question="stimulus (r=7", quantity="score", slope=1).question == "stimulus (r=7)"
     with pytest.raises(
         DataError, match=r"several settings answer 'stimulus'.*'stimulus \(r=6\)' \(1 mouse\).*--question"
     ):
-        power_of_trends(["SP999"], question="stimulus", quantity="score")
+        power_of_trends(["SP999"], question="stimulus", quantity="score", slope=1)
     with pytest.raises(DataError, match=r"is not known for 'block'.*--question"):
-        power_of_trends(["SP999"], question="block", quantity="score")
+        power_of_trends(["SP999"], question="block", quantity="score", slope=1)
+
+
+@pytest.mark.one_backend
+def test_mice_are_named_in_the_same_ways_in_all_commands(mice, run):
+    first, others = mice.subjects[0], ",".join(mice.subjects[1:])
+    for command in (["mice"], ["power", "--question", "stimulus", "--quantity", "score", "--slope", "-0.01"]):
+        said = {
+            CliRunner().invoke(main, [*command, "--json", *named]).stdout
+            for named in (
+                mice.subjects,
+                ["--subjects", ",".join(mice.subjects)],
+                [first, "--subject", ",".join(others)],
+            )
+        }
+        assert len(said) == 1 and all(map(json.loads, said))
 
 
 def test_power_says_why_three_mice_can_have_less_than_one(capsys):
