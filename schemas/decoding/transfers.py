@@ -279,7 +279,7 @@ def _notes(session_set: dict, targets: Sequence[TargetTransfer]) -> list[str]:
     params = [{"ndc_params": target.ndc_params} for target in targets if not target.settings.signal]
     rows = (TrialFeatures.proj("feature_signal") & session_set & params).to_dicts()
     dates = dates_of((Session & (SessionSet.Member & session_set).proj()).to_dicts())
-    notes = []
+    notes = [f"{one.name}: only trials with {one.settings.trials}" for one in targets if one.settings.trials]
     for target in targets:
         if target.decay and target.decay.at_chance:
             days = list(target.dates.values())
