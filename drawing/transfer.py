@@ -10,12 +10,12 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 
+from drawing.curves import decoded_text
 from drawing.screen import FULL_ID_WIDTH, RETRY, may_be_retried
 from drawing.tables import table_of
 from pipeline import figures
 from pipeline.decoding.fits.families import significant
 from pipeline.figures.transfer import decay_text
-from pipeline.signals.peri_event import window_in_words
 from pipeline.text import METRICS, printable
 from schemas.decoding.transfers import TargetTransfer, TransferRun
 from schemas.rows import content_key
@@ -70,16 +70,9 @@ def _figure(run: TransferRun, target: TargetTransfer, width: str | None) -> Figu
     return figures.transfer_over_days(
         target.square("transfer_score"), list(target.dates.values()), target.decay, q=target.square("transfer_q"),
         metric=target.settings.metric, width=width,
-        title=f"{run.subject}: {target.name} from {run.n_shared} shared cells, {_trials_text(target)}, "
+        title=f"{run.subject}: {target.name} from {run.n_shared} shared cells, {decoded_text(target.settings)}, "
         f"{SCALED[run.scaler]}",
     )  # fmt: skip
-
-
-def _trials_text(target: TargetTransfer) -> str:
-    """Return the window of a target, and the condition on its trials, as text."""
-    asked = target.settings
-    window = window_in_words(asked.event, asked.win_start or 0, asked.win_end or 0)
-    return f"{window}, trials with {asked.trials}" if asked.trials else window
 
 
 def print_transfer(run: TransferRun) -> None:

@@ -349,11 +349,13 @@ def transfer(
 @click.option(
     "--session-set", "sets", multiple=True, help="A set of sessions of a mouse, by its hash; may be repeated."
 )
+@click.option("--question", help="Only this question, as it is printed, or all that begin so.")
 @click.option("--tag", help="Only sets whose sessions all have this tag; of its mice, if none is named.")
 @click.option("--output", type=Folder(), help="Folder for the figure; by default none is drawn.")
 @as_json
 def mice(
-    subjects: tuple[str, ...], sets: tuple[str, ...], tag: str | None, output: Path | None, as_json: bool
+    subjects: tuple[str, ...], sets: tuple[str, ...], question: str | None, tag: str | None, output: Path | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Compare the slopes over days of several mice.
 
@@ -363,7 +365,7 @@ def mice(
 
     \b
     meso mice SP072 SP076 SP080
-    meso mice --tag canonical --output figures/
+    meso mice --tag canonical --question choice --output figures/
     """
     from drawing.many import write_mice
     from drawing.screen import print_mice
@@ -373,6 +375,7 @@ def mice(
         raise click.UsageError("Name subjects, --tag or --session-set")
     activate()
     run = compare_mice(subjects, session_sets=sets, tag=tag)
+    run = run.about(question) if question else run
     path = write_mice(run, output) if output else None
     if as_json:
         echo(

@@ -13,6 +13,7 @@ import pytest
 
 import meso
 import schemas
+from drawing.curves import DrawableRun
 from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding import NDCSettings, neuron_dropping_curve
 from pipeline.decoding.nulls import null_labels, shuffled_labels
@@ -90,6 +91,9 @@ def test_the_condition_is_in_table_notes_and_views(run, database):
     assert f"{name}: only trials with {CONDITION}" in run.notes
     assert [target.name for target in run.targets] == ["choice (trials=all)", name]
     assert set(run.table["trials"]) == {"", CONDITION}
+    titles = {name: figure.axes[0].get_title(loc="left") for name, figure in DrawableRun.of(run).draw().items()}
+    assert f"trials with {CONDITION}" in titles[name].replace("\n", " ")
+    assert "trials with" not in titles["choice (trials=all)"]
     found = database.query(f"SELECT trials FROM {prefix()}views.ndc_summary").fetchall()
     assert {row[0] for row in found} >= {"", CONDITION}
 
@@ -188,6 +192,9 @@ def test_the_demo_can_be_decoded_from_dff(demo_sessions):
     found = run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [asked])
     assert found.failed == {} and set(found.table["signal"]) == {"dff"}
     assert found.table["ceiling"].min() > 0.6
+    assert "choice: of dF/F" in found.notes
+    (figure,) = DrawableRun.of(found).draw().values()
+    assert "dF/F" in figure.axes[0].get_title(loc="left")
     (schemas.NDCParams & schemas.NDCParams.add(asked)).delete()
 
 
