@@ -106,7 +106,7 @@ def test_sets_are_of_sessions_that_meet_the_criteria(tracked, demo_sessions):
         meso.best_sets("SP999", min_trials=100_000)
     with pytest.raises(DataError, match=r"no session meets the criteria.*its protocol is"):
         meso.best_sets("SP999", protocol="passive")
-    assert meso.best_sets("SP999", [2], protocol="BIASED") == meso.best_sets("SP999", [2])
+    assert meso.best_sets("SP999", [2], protocol="BIASED") == meso.best_sets("SP999", 2)
     meso.tag("first", demo_sessions[:2])
     try:
         (one,) = meso.best_sets("SP999", tag="first")
