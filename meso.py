@@ -681,7 +681,8 @@ def match_tracked_indices_across_sessions(
 
 def _anchor_and_others(args: tuple, anchor: str | None, others: Sequence[str] | None) -> tuple[str, list[str]]:
     """Return ``anchor_eid`` and ``other_eids``, given by name or in order, without a ONE client before them."""
-    if args and hasattr(args[0], "load_dataset"):  # a ONE client, recognised without importing ONE
+    # a ONE client, recognised without importing ONE; or none
+    if args and (args[0] is None or hasattr(args[0], "load_dataset")):
         args = args[1:]
     given = [*args, *(value for value in (anchor, others) if value is not None)]
     if len(given) != 2 or not isinstance(given[0], str | UUID) or isinstance(given[1], str):
@@ -1493,7 +1494,7 @@ def _usable(eids: Sequence[str], progress: bool) -> tuple[list[str], dict[str, s
 
 def best_sets(
     subject: str,
-    sizes: Iterable[int] = range(2, 11),
+    sizes: int | Iterable[int] = range(2, 11),
     *,
     min_trials: int | None = None,
     protocol: str | None = None,
@@ -1513,7 +1514,7 @@ def best_sets(
     ----------
     subject : str
         Its registered sessions are considered.
-    sizes : iterable of int
+    sizes : int or iterable of int
         Numbers of sessions of a set.
     min_trials : int, optional
         Only sessions with at least as many trials.
@@ -1550,7 +1551,7 @@ def best_sets(
     from schemas.decoding import sets
 
     schemas.activate()
-    eids, sizes = sessions_of(subject=subject, tag=tag), list(sizes)
+    eids, sizes = sessions_of(subject=subject, tag=tag), [sizes] if isinstance(sizes, int) else list(sizes)
     found, reasons = sets.best_sets(
         eids, sizes, min_trials=min_trials, protocol=protocol, trials=trials, n_each=n_each,
         tracking_run=tracking_run, neurons_only=filter_neurons, min_cell_probability=min_cell_probability,

@@ -16,6 +16,7 @@ from pipeline.decoding.fits.days import DayTrend
 from pipeline.decoding.fits.families import family_curve
 from pipeline.decoding.fits.trend import LogKSlope
 from pipeline.figures.ndc import common_metric
+from pipeline.settings.signals import IN_WORDS
 from pipeline.signals.peri_event import window_in_words
 from schemas.decoding.results import NDCRun, TargetRun
 from schemas.decoding.rows import p_of
@@ -71,8 +72,22 @@ def overlay(run: NDCRun, target: TargetRun, width: str | None = None) -> Figure:
         figure_curves(target), target=asked.target, metric=asked.metric, delta=asked.delta,
         curve_axis=asked.curve_axis, width=width,
         title=f"{run.subject}: {target.name} from {_cells_text(target)}, "
-        f"{window_in_words(asked.event, asked.win_start or 0, asked.win_end or 0)}, C\u00a0=\u00a0{_penalties(target)}",
+        f"{decoded_text(asked)}, C\u00a0=\u00a0{_penalties(target)}",
     )  # fmt: skip
+
+
+def decoded_text(asked: NDCSettings) -> str:
+    """Return as text what is decoded: the window, the condition on the trials, and the signal, where asked for.
+
+    Examples
+    --------
+    >>> print(decoded_text(NDCSettings("stimulus", trials="correct", signal="dff")).replace("\u00a0", " "))
+    100 ms after the stimulus, trials with correct, dF/F
+    """
+    parts = [window_in_words(asked.event, asked.win_start or 0, asked.win_end or 0)]
+    parts += [f"trials with {asked.trials}"] if asked.trials else []
+    parts += [IN_WORDS[asked.signal]] if asked.signal else []
+    return ", ".join(parts)
 
 
 def days(run: NDCRun, width: str | None = None) -> Figure | None:

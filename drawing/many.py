@@ -15,7 +15,7 @@ from drawing.tables import table_of
 from pipeline import figures
 from pipeline.decoding import DayTrend, NDCSettings
 from pipeline.figures.ndc import common_metric
-from pipeline.text import printable
+from pipeline.text import counted, printable
 from schemas.decoding.cohorts import MiceRun
 from schemas.decoding.many import ManyRuns
 from schemas.decoding.tables import NDCCohort, NDCParams, NDCTask, settings_of, trends_of_task
@@ -73,7 +73,8 @@ def write_mice(run: MiceRun, output: Path) -> Path | None:
     if figure is None:
         return None
     key = run.cohort["ndc_cohort"]
-    return figures.save(figure, output / f"mice_over_days_{key[:8]}.png", {"ndc_cohort": key, "subjects": run.subjects})
+    stem = figures.file_stem("mice_over_days", *filter(None, [run.question]), key[:8])
+    return figures.save(figure, output / f"{stem}.png", {"ndc_cohort": key, "subjects": run.subjects})
 
 
 def mice(run: MiceRun, width: str | None = None) -> Figure | None:
@@ -93,5 +94,5 @@ def mice(run: MiceRun, width: str | None = None) -> Figure | None:
     return figures.mice_over_days(
         dict(sorted(trends.items())), metric=common_metric(one.metric for one in asked),
         curve_axis=asked[0].curve_axis, width=width,
-        title=f"{len(run.subjects)} mice: code and sensitivity over days",
+        title=f"{counted(len(run.subjects), 'mouse', 'mice')}: code and sensitivity over days",
     )  # fmt: skip

@@ -15,6 +15,7 @@ from pipeline import figures
 from pipeline.decoding.fits.families import significant
 from pipeline.decoding.nulls import TARGETS
 from pipeline.responses import ALL
+from pipeline.text import counted
 from schemas.provenance import environment_row
 from schemas.responses.run import CellsRun, StabilityRun
 
@@ -99,6 +100,21 @@ def stability_rows(run: StabilityRun) -> list[dict[str, Any]]:
         }
         for row in run.gaps if row["similarity"] in DRAWN
     ]  # fmt: skip
+
+
+def unreliable_lines(run: StabilityRun) -> list[str]:
+    """Return as text the regions of which pairs of days are not compared, though those of all cells may be."""
+    lines = []
+    for measure in DRAWN:
+        found = []
+        for region in dict.fromkeys(row["region"] for row in run.gaps if row["region"] != ALL):
+            rows = _of(run.gaps, similarity=measure, region=region)
+            without = sum(row["n_gap_unreliable"] for row in rows)
+            n = without + sum(row["n_gap_pairs"] for row in rows)
+            found += [f"{region or 'unknown'} ({without} of {counted(n, 'pair', 'pairs')})"] if without else []
+        if found:
+            lines.append(f"{measure}: no reliability on one of the days, so no stability, in {', '.join(found)}")
+    return lines
 
 
 def slope_lines(run: StabilityRun) -> list[str]:

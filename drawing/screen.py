@@ -13,7 +13,7 @@ from drawing.tables import cell_text, table_of
 from pipeline.decoding.fits.mice import MIN_MICE
 from pipeline.decoding.fits.power import MOST_MICE
 from pipeline.errors import SettingsError
-from pipeline.text import METRICS, p_text, printable
+from pipeline.text import METRICS, counted, p_text, printable
 from schemas.decoding.cohorts import MiceRun, Power
 from schemas.decoding.results import Failure, NDCRun, TargetRun
 from schemas.decoding.rows import p_of
@@ -161,7 +161,7 @@ def day_trend_text(trend: dict[str, Any]) -> str:
 
 
 def _sessions(n: int) -> str:
-    return "1 session" if n == 1 else f"{n} sessions"
+    return counted(n, "session", "sessions")
 
 
 def wide_console() -> Console:
@@ -169,14 +169,19 @@ def wide_console() -> Console:
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 1000)
 
 
+#: What the slope of a quantity is one of.
+SLOPE_OF = {
+    "code_k": "log2 k* at the own ceiling", "common_k": "log2 k at the common score", "score": "score", "d_prime": "d'",
+}  # fmt: skip
+
+
 def print_mice(run: MiceRun) -> None:
     """Print the slopes of mice, their means, and the differences within mice."""
     console = wide_console()
-    units = {"code_k": "log2 k* at the own ceiling", "common_k": "log2 k at the common score"}
     console.print(f"{_mice(len(run.subjects))}: {escape(printable(', '.join(run.subjects)))}; slopes per day")
     rows = [
         {
-            "question": row["question_name"], "slope of": units.get(row["quantity"], row["quantity"]),
+            "question": row["question_name"], "slope of": SLOPE_OF[row["quantity"]],
             "mice": row["n_mice"], "without": row["n_without"], "mean": row["mean_slope"],
             "95 %": _range(row["mean_low"], row["mean_high"]), "p": row["mean_p"], "between mice": row["between_sd"],
             "of each": ", ".join(
@@ -190,7 +195,7 @@ def print_mice(run: MiceRun) -> None:
     if run.differences:
         pairs = [
             {
-                "difference": row["pair_name"], "slope of": units.get(row["quantity"], row["quantity"]),
+                "difference": row["pair_name"], "slope of": SLOPE_OF[row["quantity"]],
                 "mice": row["n_pairs"], "mean": row["slope_difference"],
                 "95 %": _range(row["difference_low"], row["difference_high"]), "p": row["difference_p"],
             }
@@ -208,8 +213,8 @@ def print_power(found: Power) -> None:
     console = wide_console()
     of_curves = "" if found.curve_sd != found.curve_sd else f", the error of the curves alone {found.curve_sd:.3f}"
     console.print(
-        f"{escape(printable(found.question))}, {found.quantity}: a slope of {found.slope:+.3f} per day, a session "
-        f"every {found.spacing:g} days"
+        f"{escape(printable(found.question))}, {SLOPE_OF[found.quantity]}: a slope of {found.slope:+.3f} per day, a "
+        f"session every {'day' if found.spacing == 1 else f'{found.spacing:g} days'}"
     )
     console.print(f"{_mice(found.n_mice)}: scatter of days {found.day_sd:.3f}{of_curves}; between mice "
                   f"{found.between_sd:.3f}")  # fmt: skip
@@ -230,7 +235,7 @@ def print_power(found: Power) -> None:
 
 
 def _mice(n: int) -> str:
-    return "1 mouse" if n == 1 else f"{n} mice"
+    return counted(n, "mouse", "mice")
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -10,14 +10,15 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.markup import escape
 
+from drawing.curves import decoded_text
 from drawing.screen import FULL_ID_WIDTH, RETRY, may_be_retried
 from drawing.tables import table_of
 from pipeline import figures
 from pipeline.decoding.fits.families import significant
 from pipeline.figures.transfer import decay_text
-from pipeline.signals.peri_event import window_in_words
-from pipeline.text import printable
+from pipeline.text import METRICS, printable
 from schemas.decoding.transfers import TargetTransfer, TransferRun
+from schemas.rows import content_key
 
 #: What the scaler does, in words.
 SCALED = {"own": "each session standardised by itself", "trained": "scaled as the training trials"}
@@ -54,7 +55,7 @@ class DrawableTransfer(TransferRun):
         for target in self.targets:
             if target.name in drawn:
                 made_of = {**self.session_set, "ndc_params": target.ndc_params, "scaler": self.scaler}
-                stem = figures.file_stem("transfer", self.subject, target.name)
+                stem = figures.file_stem("transfer", self.subject, target.name, content_key(made_of)[:8])
                 figures.save(drawn[target.name], folder / f"{stem}.png", made_of)
 
     def show(self) -> None:
@@ -69,16 +70,9 @@ def _figure(run: TransferRun, target: TargetTransfer, width: str | None) -> Figu
     return figures.transfer_over_days(
         target.square("transfer_score"), list(target.dates.values()), target.decay, q=target.square("transfer_q"),
         metric=target.settings.metric, width=width,
-        title=f"{run.subject}: {target.name} from {run.n_shared} shared cells, {_trials_text(target)}, "
+        title=f"{run.subject}: {target.name} from {run.n_shared} shared cells, {decoded_text(target.settings)}, "
         f"{SCALED[run.scaler]}",
     )  # fmt: skip
-
-
-def _trials_text(target: TargetTransfer) -> str:
-    """Return the window of a target, and the condition on its trials, as text."""
-    asked = target.settings
-    window = window_in_words(asked.event, asked.win_start or 0, asked.win_end or 0)
-    return f"{window}, trials with {asked.trials}" if asked.trials else window
 
 
 def print_transfer(run: TransferRun) -> None:
@@ -92,7 +86,8 @@ def print_transfer(run: TransferRun) -> None:
     console.print("Score by training (rows) and test session (columns); * q <= 0.05; within a session cross-validated")
     for target in run.targets:
         if target.rows:
-            console.print(table_of(_matrix_rows(target), title=escape(printable(target.name))))
+            title = f"{printable(target.name)} ({METRICS[target.settings.metric]})"
+            console.print(table_of(_matrix_rows(target), title=escape(title)))
         if target.decay is not None:
             console.print(f"transfer relative to the split halves: {decay_text(target.decay)}")
         elif target.rows:

@@ -18,6 +18,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from pipeline.errors import ArgumentError
+from pipeline.settings.curves import NUMBER_METRICS
 from pipeline.text import METRICS, p_text
 
 from .style import (
@@ -309,6 +310,11 @@ def check_names(metric: str, curve_axis: str, metrics: Iterable[str] = METRICS) 
         raise ArgumentError(f"curve_axis must be one of {sorted(AXES)}, not {curve_axis!r}")
 
 
+def lowest_score(metric: str) -> float:
+    """Return the lowest score that a metric of classes can have; R² has none, and of several metrics none is known."""
+    return 0.0 if metric in CHANCE and metric not in NUMBER_METRICS else -np.inf
+
+
 def common_metric(metrics: Iterable[str]) -> str:
     """Return the metric that all panels of a figure have, or "mixed"."""
     found = set(metrics)
@@ -366,13 +372,13 @@ def draw_curves(
     _draw_null(ax, curves)
     bands = len(curves) <= MAX_BANDS if bands is None else bands
     shifts = None if bands else BAR_SHIFT * (np.arange(len(curves)) - (len(curves) - 1) / 2)
-    of_mean = _has_intervals(curves if frame is None else frame)
+    of_mean, lowest = _has_intervals(curves if frame is None else frame), lowest_score(metric)
     for i, (curve, color, name) in enumerate(zip(curves, colors, names, strict=True)):
-        _draw_spread(ax, curve, color, None if shifts is None else float(shifts[i]), of_mean)
+        _draw_spread(ax, curve, color, None if shifts is None else float(shifts[i]), of_mean, lowest)
         _draw_means(ax, curve, color, name)
         _draw_ceiling(ax, curve, color)
     n_rows = _n_rows(curves) if n_rows is None else n_rows
-    rows = _fit_axes(ax, curves if frame is None else frame, n_rows, of_mean, CHANCE[metric])
+    rows = _fit_axes(ax, curves if frame is None else frame, n_rows, of_mean, metric)
     # Only now, with known limits: the drop lines end at the axis, or at the row of the session.
     for i, (curve, color, name) in enumerate(zip(curves, colors, names, strict=True)):
         _draw_k_star(ax, curve, color, name, rows[i] if len(rows) else None)
@@ -507,17 +513,17 @@ def _draw_null(ax: Axes, curves: Sequence[Curve]) -> None:
     )
 
 
-def _spread(curve: Curve, of_mean: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return the interval of the mean, or mean ± one standard deviation, clipped to the range of scores, 0 to 1."""
+def _spread(curve: Curve, of_mean: bool, lowest: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the interval of the mean, or mean ± one standard deviation, clipped to the range of scores, up to 1."""
     low, high = curve.mean - curve.sd, curve.mean + curve.sd
     if of_mean and curve.mean_low is not None and curve.mean_high is not None:
         low, high = curve.mean_low, curve.mean_high
-    return np.maximum(low, 0), np.minimum(high, 1)
+    return np.maximum(low, lowest), np.minimum(high, 1)
 
 
-def _draw_spread(ax: Axes, curve: Curve, color: str, shift: float | None, of_mean: bool) -> None:
+def _draw_spread(ax: Axes, curve: Curve, color: str, shift: float | None, of_mean: bool, lowest: float) -> None:
     """Draw the spread as a band, or as bars shifted by `shift` octaves from k."""
-    low, high = _spread(curve, of_mean)
+    low, high = _spread(curve, of_mean, lowest)
     if shift is None:
         ax.fill_between(curve.ks, low, high, color=color, alpha=0.2, linewidth=0, zorder=2)
     else:
@@ -584,11 +590,11 @@ def _draw_k_star(ax: Axes, curve: Curve, color: str, name: str, row: float | Non
         )  # fmt: skip
 
 
-def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool, chance: float) -> np.ndarray:
+def _fit_axes(ax: Axes, curves: Sequence[Curve], n_rows: int, of_mean: bool, metric: str) -> np.ndarray:
     """Set limits around all scores and ticks at the ks; return the y positions (n_rows,) of the rows of k*."""
     # so that the line of chance is always in view, and a flat curve has an axis
-    scores = [np.array([chance, chance + 0.05])]
-    scores += [side for c in curves for side in (c.mean, *_spread(c, of_mean))]
+    scores = [CHANCE[metric] + np.array([0, 0.05])]
+    scores += [side for c in curves for side in (c.mean, *_spread(c, of_mean, lowest_score(metric)))]
     scores += [side for c in curves for side in (c.null_lo, c.null_hi) if side is not None]
     scores += [c.fit_score for c in curves if c.fit_score is not None and c.has_fit]
     drawn = np.concatenate(scores)

@@ -14,10 +14,9 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from pipeline.decoding.fits.days import MIN_DAYS, NUMBERS, DayTrend
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import NUMBER_METRICS
 from pipeline.text import METRICS, p_text, signed
 
-from .ndc import AXES, CHANCE, check_names
+from .ndc import AXES, check_names, lowest_score
 from .style import (
     Y_LABEL_WIDTH,
     StyledFigure,
@@ -132,7 +131,7 @@ def possible(values: np.ndarray, quantity: str, metric: str, known: np.ndarray) 
     if quantity in NUMBERS:
         found: np.ndarray = np.maximum(values, min([1.0, *measured]))
         return found
-    lowest = 0.0 if metric in CHANCE and metric not in NUMBER_METRICS else -np.inf
+    lowest = lowest_score(metric)
     return np.clip(values, min([lowest, *measured]), max([1.0, *measured])) if quantity == "score" else values
 
 

@@ -51,6 +51,13 @@ COLUMNS = {
 TRUTHS = ("correct", "previous_correct")
 #: Words for numbers: choices and sides.
 WORDS = {"left": 1.0, "right": -1.0}
+#: What columns are called elsewhere: in ALF files, as targets, and in tables of labels.
+_ALSO_CALLED = {
+    "contrastLeft": "signed_contrast", "contrastRight": "signed_contrast", "feedback": "correct",
+    "feedbackType": "correct", "firstMovement_times": "reaction_time", "probabilityLeft": "block",
+    "quiescencePeriod": "quiescence", "response_times": "response_time", "rt": "reaction_time", "stimulus": "side",
+    "trial": "index", "trial_index": "index",
+}  # fmt: skip
 #: Columns that follow from the choice in this trial.
 OF_THE_CHOICE = ("choice", "correct")
 #: Columns that are measured, and that no model of the mouse has.
@@ -64,7 +71,7 @@ _SUMS, _PRODUCTS = {ast.Add: "+", ast.Sub: "-"}, {ast.Mult: "*", ast.Div: "/"}
 _MEANT = (
     (r"&&?", "and"), (r"\|\|?", "or"), (r"\b(?!and\b)(?i:and)\b", "and"), (r"\b(?!or\b)(?i:or)\b", "or"),
     (r"\b(?!not\b)(?i:not)\b", "not"), (r"=<", "<="), (r"=>", ">="), (r"<>", "!="), (r"!(?!=)", "not"),
-    (r"(?<![<>=!])=(?![=<>])", "=="),
+    (r"(?<![<>=!])=(?![=<>])", "=="), ("\u2264", "<="), ("\u2265", ">="), ("\u2260", "!="),
 )  # fmt: skip
 #: How a text ends that is not complete.
 _OPEN_END = re.compile(r"(\b(?:and|or|not|in)|not\s+in|[<>=!]=|[-+*/<>])$")
@@ -160,12 +167,15 @@ def _parsed(text: str) -> ast.expr:
     """Return the tree of a text; raise ArgumentError if Python cannot parse it."""
     if len(text) > LONGEST:
         raise ArgumentError(f"it has {len(text)} characters, {LONGEST} are allowed")
+    if "#" in text:  # what follows would be left out, and is written to be read
+        raise ArgumentError("comments are not possible: leave out # and what follows")
+    text = re.sub(r"\s", " ", text).strip()  # a long condition may be written in several lines
     try:
         with warnings.catch_warnings():  # such as that of "1is", which is refused anyway
             warnings.simplefilter("ignore")
-            return ast.parse(text.strip(), mode="eval").body
+            return ast.parse(text, mode="eval").body
     except SyntaxError as error:
-        raise ArgumentError(_unreadable(text.strip(), error)) from None
+        raise ArgumentError(_unreadable(text, error)) from None
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
         raise ArgumentError(f"it cannot be read: {error}") from None
 
@@ -302,7 +312,9 @@ def _within(part: tuple[str, int], least: int) -> str:
 
 
 def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name.lower(), [*COLUMNS, *WORDS], n=1)
+    near = (
+        [_ALSO_CALLED[name]] if name in _ALSO_CALLED else difflib.get_close_matches(name.lower(), [*COLUMNS, *WORDS], 1)
+    )
     meant = f", did you mean {near[0]}?" if near else "."
     return f"there is no column {name!r}{meant} The columns are {', '.join(COLUMNS)}; left is 1 and right -1"
 
@@ -315,6 +327,8 @@ def _refused(node: ast.expr) -> str:
             return f"{text} is text: write left or right without quotes, other values as numbers"
         case ast.BoolOp() | ast.Compare() | ast.UnaryOp(op=ast.Not()):
             return f"{text} is a condition where a number is needed"
+        case ast.Tuple():
+            return f"a comma is possible only between the values after 'in', not in {text}: write and, or 0.1 for 0,1"
         case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
             return f"& and | are not possible in {text}: write and, or"
         case ast.Call():

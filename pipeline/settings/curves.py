@@ -123,7 +123,8 @@ class Target(Choice):
 
     @property
     def expected(self) -> str:
-        return f"{super().expected}, or the name of labels of your own"
+        rule = "up to 16 of a to z, 0 to 9 and _, no digit first"
+        return f"{super().expected}, or the name of labels of your own ({rule})"
 
     def take(self, value: Any) -> Any:
         return str(value) if isinstance(value, str) and OWN_NAME.fullmatch(value) else super().take(value)
@@ -269,8 +270,9 @@ class NDCSettings:
         Choice(("auto", "permute", "circular", "linear_shift", "pseudosession", "conditional", "imposter")), "auto",
         group=CHANCE, column="null_mode", sql="varchar(16)",
         comment="how labels are shuffled; auto: as suits the target",
-        help="How null labels are made; auto is pseudosession. With conditional, choices are drawn at the real stimuli "
-        "and past, and p says whether cells tell more about the choice, or the feedback, than these do.",
+        help="How null labels are made; auto is pseudosession, or linear_shift for labels of your own. With "
+        "conditional, choices are drawn at the real stimuli and past, and p says whether cells tell more about the "
+        "choice, or the feedback, than these do.",
     )
     n_label_shuffles: int = setting(
         Whole(0), 100, group=CHANCE, sql="int32",

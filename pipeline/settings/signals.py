@@ -10,6 +10,8 @@ from pipeline.errors import ArgumentError
 
 #: Signals that can be asked for: the first two are files.
 KINDS = ("deconvolved", "fluorescence", "dff")
+#: The signals as text.
+IN_WORDS = {"deconvolved": "deconvolved activity", "fluorescence": "fluorescence", "dff": "dF/F"}
 
 
 @dataclass(frozen=True)

@@ -179,7 +179,9 @@ class ROITimes(NDArrayOperatorsMixin):
         return np.asarray(self[:], dtype=dtype)
 
     def __array_ufunc__(self, function: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """Let a function of numpy, arithmetic included, have the whole matrix."""
+        """Let a function of numpy, arithmetic included, have the whole matrix; ``times -= 1`` gives an array."""
+        if any(one is self for one in options.get("out") or ()):
+            del options["out"]
         return getattr(function, method)(*(np.asarray(x) if x is self else x for x in inputs), **options)
 
     @property

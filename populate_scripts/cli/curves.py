@@ -30,6 +30,8 @@ from populate_scripts.cli.options import (
     activate,
     as_json,
     echo,
+    for_mice,
+    for_mouse,
     for_sessions,
     mixed_signals_option,
     names_in,
@@ -98,7 +100,7 @@ PROTOCOL: dict[str, Any] = {"help": "Only sessions whose task protocol has this 
 
 
 @main.command()
-@click.argument("subject")
+@for_mouse
 @click.option(
     "--size", "sizes", default="2-10", show_default=True, help="Numbers of sessions of a set: 8, 4-10, or 4,8."
 )
@@ -343,15 +345,17 @@ def transfer(
 
 
 @main.command()
-@click.argument("subjects", nargs=-1)
+@for_mice
 @click.option(
     "--session-set", "sets", multiple=True, help="A set of sessions of a mouse, by its hash; may be repeated."
 )
+@click.option("--question", help="Only this question, as it is printed, or all that begin so.")
 @click.option("--tag", help="Only sets whose sessions all have this tag; of its mice, if none is named.")
 @click.option("--output", type=Folder(), help="Folder for the figure; by default none is drawn.")
 @as_json
 def mice(
-    subjects: tuple[str, ...], sets: tuple[str, ...], tag: str | None, output: Path | None, as_json: bool
+    subjects: tuple[str, ...], sets: tuple[str, ...], question: str | None, tag: str | None, output: Path | None,
+    as_json: bool,
 ) -> None:  # fmt: skip
     """Compare the slopes over days of several mice.
 
@@ -361,7 +365,7 @@ def mice(
 
     \b
     meso mice SP072 SP076 SP080
-    meso mice --tag canonical --output figures/
+    meso mice --tag canonical --question choice --output figures/
     """
     from drawing.many import write_mice
     from drawing.screen import print_mice
@@ -371,6 +375,7 @@ def mice(
         raise click.UsageError("Name subjects, --tag or --session-set")
     activate()
     run = compare_mice(subjects, session_sets=sets, tag=tag)
+    run = run.about(question) if question else run
     path = write_mice(run, output) if output else None
     if as_json:
         echo(
@@ -384,7 +389,7 @@ def mice(
 
 
 @main.command()
-@click.argument("subjects", nargs=-1)
+@for_mice
 @click.option("--question", default="choice", show_default=True, help="As 'meso mice' names it, or the beginning.")
 @click.option(
     "--quantity",
@@ -394,7 +399,10 @@ def mice(
     help="k* at the own ceiling, k at the common score (slopes of log2), score or d'.",
 )
 @click.option(
-    "--slope", type=float, default=-1 / 7, show_default="half the cells after 7 days", help="True slope per day."
+    "--slope",
+    type=float,
+    show_default="half the cells after 7 days",
+    help="True slope per day; score and d' have no default.",
 )
 @click.option("--days", default="4,6,8,12,16", show_default=True, help="Numbers of days of each mouse.")
 @click.option("--spacing", type=float, default=1.0, show_default=True, help="Days from one session to the next.")
@@ -402,8 +410,8 @@ def mice(
 @click.option("--tag", help="Only sets whose sessions all have this tag; of its mice, if none is named.")
 @as_json
 def power(
-    subjects: tuple[str, ...], question: str, quantity: str, slope: float, days: str, spacing: float, power: float,
-    tag: str | None, as_json: bool,
+    subjects: tuple[str, ...], question: str, quantity: str, slope: float | None, days: str, spacing: float,
+    power: float, tag: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Print how many days and mice a trend needs.
 

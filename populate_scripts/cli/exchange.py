@@ -16,6 +16,7 @@ from populate_scripts.cli.options import (
     activate,
     as_json,
     echo,
+    for_mouse,
     for_sessions,
     output_option,
     print_failures,
@@ -60,7 +61,7 @@ def export(
 
 
 @main.command()
-@click.argument("subject")
+@for_mouse
 @uid_root_option
 @click.option(
     "--mirror",

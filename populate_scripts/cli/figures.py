@@ -12,6 +12,7 @@ from populate_scripts.cli.options import (
     activate,
     as_json,
     echo,
+    for_mouse,
     for_sessions,
     format_option,
     neurons_option,
@@ -95,7 +96,7 @@ def cell_map(asked: Asked, color: str, space: bool, neurons_only: bool, output: 
 
 
 @main.command()
-@click.argument("subject")
+@for_mouse
 @tag_option
 @tracking_run_option
 @neurons_option

@@ -6,19 +6,21 @@ from pathlib import Path
 
 import click
 
+from pipeline.text import counted
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import activate, as_json, echo, print_rows
 
 
 @main.group(invoke_without_command=True)
+@as_json
 @click.pass_context
-def labels(context: click.Context) -> None:
+def labels(context: click.Context, as_json: bool) -> None:
     """List, add and drop labels of your own.
 
     A name of labels is a target of 'meso ndc'. Without a command, lists them.
     """
     if context.invoked_subcommand is None:
-        _list(as_json=False)
+        _list(as_json)
 
 
 @labels.command("list")
@@ -54,8 +56,9 @@ def labels_add(file: Path, name: str | None, numbers: bool | None) -> None:
     from populate_scripts import commands
 
     activate()
-    n_sessions = commands.add_labels(file, name or file.stem, numbers=numbers)
-    echo(f"Added labels of {n_sessions} sessions. Decode them with: meso ndc --target {name or file.stem}")
+    name = name or file.stem
+    n_sessions = commands.add_labels(file, name, numbers=numbers)
+    echo(f"Added labels of {counted(n_sessions, 'session', 'sessions')}. Decode them with: meso ndc --target {name}")
 
 
 @labels.command("drop")

@@ -164,6 +164,31 @@ def for_sessions(*, required: bool = True, everything: str | None = None) -> Cal
     return decorate
 
 
+def for_mice(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command that takes mice: SUBJECTS, ``--subject``, or a list as ``--subjects`` of ``meso ndc``."""
+
+    @functools.wraps(command)
+    def run(*args: Any, subjects: tuple[str, ...], named: tuple[str, ...], **options: Any) -> Any:
+        names = [*subjects, *(name for text in named for name in names_in(text))]
+        return command(*args, subjects=tuple(dict.fromkeys(names)), **options)
+
+    option = click.option("--subject", "--subjects", "named", multiple=True, metavar="A,B,C", help="Same as SUBJECTS.")
+    return click.argument("subjects", nargs=-1)(option(run))
+
+
+def for_mouse(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Decorate a command that takes one mouse: SUBJECT, or ``--subject``."""
+
+    @functools.wraps(command)
+    def run(*args: Any, subject: str | None, named: str | None, **options: Any) -> Any:
+        if not (subject or named) or (subject and named and subject != named):
+            raise click.UsageError("Name one subject")
+        return command(*args, subject=subject or named, **options)
+
+    option = click.option("--subject", "named", help="Same as SUBJECT.")
+    return click.argument("subject", required=False)(option(run))
+
+
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
 
 

@@ -97,7 +97,7 @@ def stability(
     meso stability SP072 --output figures/
     meso stability EID1 EID2 EID3 --json
     """
-    from drawing.responses import slope_lines, stability_rows
+    from drawing.responses import slope_lines, stability_rows, unreliable_lines
     from pipeline.text import csv_text
     from populate_scripts.commands import stability as run
 
@@ -113,7 +113,7 @@ def stability(
         click.echo(json.dumps({name: getattr(found, name) for name in names}, default=str))
     elif found.gaps:
         print_rows(stability_rows(found), False, "")
-        for line in slope_lines(found):
+        for line in [*slope_lines(found), *unreliable_lines(found)]:
             echo(line)
     if output and found.gaps:
         Path(output).mkdir(parents=True, exist_ok=True)

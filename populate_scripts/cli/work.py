@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from pipeline.text import counted
 from populate_scripts.cli.group import main
 from populate_scripts.cli.options import (
     Asked,
@@ -16,6 +17,7 @@ from populate_scripts.cli.options import (
     as_json,
     cache_dir_option,
     echo,
+    for_mice,
     for_sessions,
     key_of,
     key_text,
@@ -41,7 +43,7 @@ WORKER_COLUMNS = ("host", "pid", "slot", "state", "table", "key", "running_for",
 
 
 @main.command()
-@click.argument("subjects", nargs=-1)
+@for_mice
 @click.option("--project", help="Only sessions of this project.")
 @cache_dir_option
 @as_json
@@ -131,17 +133,28 @@ def tag(context: click.Context, as_json: bool) -> None:
     With the numbers of their sessions and mice. Every command that takes sessions takes --tag.
     """
     if context.invoked_subcommand is None:
-        from schemas.queries.tags import tags
+        _list_tags(as_json)
 
-        activate()
-        rows = tags()
-        if not as_json:
-            rows = [
-                {"tag": row["tag"], "sessions": row["n_sessions"], "mice": row["n_subjects"],
-                 "by": ", ".join(row["tagged_by"]), "latest": row["tagged_at"]}
-                for row in rows
-            ]  # fmt: skip
-        print_rows(rows, as_json, "No session has a tag; to give one: meso tag add NAME EIDS")
+
+@tag.command("list")
+@as_json
+def tag_list(as_json: bool) -> None:
+    """List tags with their numbers of sessions and mice."""
+    _list_tags(as_json)
+
+
+def _list_tags(as_json: bool) -> None:
+    from schemas.queries.tags import tags
+
+    activate()
+    rows = tags()
+    if not as_json:
+        rows = [
+            {"tag": row["tag"], "sessions": row["n_sessions"], "mice": row["n_subjects"],
+             "by": ", ".join(row["tagged_by"]), "latest": row["tagged_at"]}
+            for row in rows
+        ]  # fmt: skip
+    print_rows(rows, as_json, "No session has a tag; to give one: meso tag add NAME EIDS")
 
 
 @tag.command("add")
@@ -164,7 +177,7 @@ def tag_add(name: str, asked: Asked, file: Path | None) -> None:
     activate()
     eids = [*(asked.each() if asked else ()), *(sessions_of_list(file) if file else ())]
     new = add_tag(name, eids)
-    echo(f"{len(new)} sessions are {name} now, {len(set(eids)) - len(new)} were before")
+    echo(f"{_sessions_are(len(new))} {name} now, {counted(len(set(eids)) - len(new), 'was', 'were')} before")
 
 
 @tag.command("remove")
@@ -178,7 +191,11 @@ def tag_remove(name: str, asked: Asked) -> None:
     from schemas.queries.tags import remove_tag
 
     activate()
-    echo(f"{remove_tag(name, asked.each() if asked else ())} sessions are not {name} any more")
+    echo(f"{_sessions_are(remove_tag(name, asked.each() if asked else ()))} not {name} any more")
+
+
+def _sessions_are(n: int) -> str:
+    return counted(n, "session is", "sessions are")
 
 
 @main.command()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pipeline.decoding import NDCSettings
+from pipeline.decoding.fits.days import NUMBERS
 from pipeline.decoding.fits.power import mice_needed, trend_power
 from pipeline.decoding.nulls import TARGETS
-from pipeline.errors import DataError, NotFoundError
+from pipeline.errors import ArgumentError, DataError, NotFoundError
 from schemas.decoding.over_mice import question_of
 from schemas.decoding.tables import NDCCohort, NDCParams, NDCPopulation, NDCResult, NDCTask, settings_of
 from schemas.queries.errors import errors_of
@@ -22,6 +23,8 @@ from schemas.session import Session
 from schemas.tracking import SessionSet, TrackingRun
 from schemas.work.filling import fill
 
+#: Slope of log2 k per day: half the cells after a week.
+HALF_A_WEEK = -1 / 7
 #: Questions that an error lists.
 MOST_LISTED = 4
 
@@ -39,6 +42,8 @@ class MiceRun:
         Rows of NDCPopulation.Slope (with ``subject`` and ``question_name``), Mean and Difference. Empty as long as
         sessions of the mice have no curve yet.
     notes : list of str
+    question : str
+        What all are of, if only some questions were asked for: see ``about``.
     """
 
     cohort: dict
@@ -47,6 +52,26 @@ class MiceRun:
     means: list[dict[str, Any]] = field(default_factory=list)
     differences: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    question: str = ""
+
+    def about(self, question: str) -> MiceRun:
+        """Return the slopes, means and differences of one question, or of all that begin so.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such question.
+        """
+        means = _meant(question, self.means)
+        if self.means and not means:
+            raise NotFoundError(f"no question {question!r}", found=_listed(
+                [row for row in self.means if row["quantity"] == self.means[0]["quantity"]]))  # fmt: skip
+        names, keys = ({row[name] for row in means} for name in ("question_name", "question"))
+        return replace(
+            self, means=means, question=question,
+            slopes=[row for row in self.slopes if row["question_name"] in names],
+            differences=[row for row in self.differences if {row["question"], row["other_question"]} <= keys],
+        )  # fmt: skip
 
 
 def compare_mice(
@@ -153,7 +178,8 @@ class Power:
 
 
 def power_of_trends(
-    subjects: Sequence[str] = (), *, question: str = "choice", quantity: str = "code_k", slope: float = -1 / 7,
+    subjects: Sequence[str] = (), *, question: str = "choice", quantity: str = "code_k",
+    slope: float | None = None,
     days: Sequence[int] = (4, 6, 8, 12, 16), spacing: float = 1.0, power: float = 0.8, tag: str | None = None,
 ) -> Power:  # fmt: skip
     """Return how many days and mice a trend needs, by the scatter of the stored curves.
@@ -166,8 +192,8 @@ def power_of_trends(
         As ``compare_mice`` names it: a target, or such as 'choice beyond stimulus'; or how such a name begins. Where
         several begin so, that of most mice, or of them the one with default settings.
     quantity : {'code_k', 'common_k', 'score', 'd_prime'}
-    slope : float
-        True slope per day; the default is half the cells after a week, for numbers of cells.
+    slope : float, optional
+        True slope per day. By default half the cells after a week; score and d' have no default.
     days : sequence of int
         Numbers of days of each mouse.
     spacing : float
@@ -182,10 +208,17 @@ def power_of_trends(
 
     Raises
     ------
+    ArgumentError
+        Of score or d' no slope is given.
     DataError
         No mouse has a slope for the question, or none has a third day, so that the scatter is not known; or several
         questions begin with it, as many mice answer them, and none has default settings.
     """
+    if slope is None and quantity not in NUMBERS:
+        raise ArgumentError(f"which slope of {quantity} per day? Give slope= (--slope), such as 0.01")
+    slope = HALF_A_WEEK if slope is None else slope
+    if not slope or not 0 < power < 1:
+        raise ArgumentError(f"a slope is not 0, and a power between 0 and 1, not {slope:g} and {power:g}")
     names = subjects or ([] if tag else sorted(set((SessionSet & NDCResult.proj()).to_arrays("subject"))))
     run = compare_mice(names, tag=tag)
     row = _row_of(question, [row for row in run.means if row["quantity"] == quantity], quantity)
@@ -211,10 +244,7 @@ def _row_of(question: str, rows: Sequence[dict[str, Any]], quantity: str) -> dic
     """Return the mean of the question that is meant: see ``power_of_trends``."""
     known = [row for row in rows if row["day_sd"] is not None]
     plain = question_of(NDCSettings(target=question)) if question in TARGETS else ""
-    meant = [row for row in known if row["question_name"] == question]
-    # the settings in which questions differ follow in parentheses
-    meant = meant or [row for row in known if row["question_name"].startswith(f"{question} (")]
-    meant = meant or [row for row in known if row["question_name"].startswith(question)]
+    meant = _meant(question, known)
     most = max((row["n_mice"] for row in meant), default=0)
     first = [row for row in meant if row["n_mice"] == most]
     found = [row for row in first if row["question"] == plain] or first
@@ -226,6 +256,14 @@ def _row_of(question: str, rows: Sequence[dict[str, Any]], quantity: str) -> dic
         found=_listed(found or rows) or "no question",
         do="Name it, or its beginning, with --question (question=)" if found or rows else None,
     )  # fmt: skip
+
+
+def _meant(question: str, rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the means of a question; or with its settings, in which questions differ; or of all that begin so."""
+    meant = [row for row in rows if row["question_name"] == question]
+    # the settings in which questions differ follow in parentheses
+    meant = meant or [row for row in rows if row["question_name"].startswith(f"{question} (")]
+    return meant or [row for row in rows if row["question_name"].startswith(question)]
 
 
 def _listed(rows: Sequence[dict[str, Any]]) -> str:

@@ -46,7 +46,7 @@ def check_possible(eids: Iterable[str], settings: Sequence[NDCSettings]) -> None
         intervals = [interval for trials in sessions if (interval := trial_interval(trials[one.event])) is not None]
         if intervals and window_length(one) > max(intervals):
             raise SettingsError(
-                f"the window of {one.target} is longer than the time from trial to trial, {of}",
+                f"the window of {one.target} is longer than the time from trial to trial {of}",
                 expected=f"up to {max(intervals):.3g} s, the longest median from one {one.event} to the next",
                 found=f"{window_length(one):g} s",
                 do="Use a shorter window, in s: those of neighbouring trials overlap",

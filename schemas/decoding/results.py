@@ -16,7 +16,7 @@ from pipeline.decoding.fits.families import ALPHA, significant
 from pipeline.decoding.fits.together import least_q, shuffles_needed, together_needed
 from pipeline.decoding.strata import ENOUGH
 from pipeline.errors import NotFoundError
-from schemas.decoding.naming import dates_of, names_of
+from schemas.decoding.naming import asked_notes, dates_of, names_of
 from schemas.decoding.rows import p_of
 from schemas.decoding.same_signal import different_signals, note_of
 from schemas.decoding.tables import (
@@ -387,7 +387,7 @@ class _Stored:
         return [
             *notes_on_fovs(self.of_set),
             *self._mixed_signals(eids), *self._mixed_environments(),
-            *self._only_trials(), *self._last_session(), *(text for one in self.settings for text in _easy_null(one)),
+            *self._asked(), *self._last_session(), *(text for one in self.settings for text in _easy_null(one)),
             *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
             *self._drifting(),
         ]  # fmt: skip
@@ -427,11 +427,9 @@ class _Stored:
             )
         return notes
 
-    def _only_trials(self) -> list[str]:
-        """Return a note for each target of which only some trials are decoded."""
-        names = names_of(self.settings)
-        return [f"{name}: only trials with {one.trials}" for name, one in zip(names, self.settings, strict=True)
-                if one.trials]  # fmt: skip
+    def _asked(self) -> list[str]:
+        """Return notes for each target of which only some trials are decoded, or a signal that was asked for."""
+        return asked_notes(dict(zip(names_of(self.settings), self.settings, strict=True)))
 
     def _last_session(self) -> list[str]:
         """Return a note that the last session has no curve of lost cells, for each target with such."""

@@ -418,10 +418,11 @@ def _check_usable(eid: str, settings: NDCSettings, labels: np.ndarray, outcome: 
         return
     reasons, numbers = np.unique(outcome, return_counts=True)
     one_class = not settings.of_numbers and len(usable) and np.ptp(usable) == 0
-    problem = "all usable trials are of one class" if one_class else "too few trials to decode"
+    target = settings.target
+    problem = f"all usable trials of {target} are of one class" if one_class else f"too few trials to decode {target}"
     clauses = {f"trials {i}": clause for i, clause in enumerate(clauses_in(settings.trials), start=1)}
     raise SettingsError(
-        f"{problem} of {settings.target}",
+        problem,
         eid=eid,
         expected=_needed(settings),
         found=f"{found}; trials by outcome: "

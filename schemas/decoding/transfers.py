@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.transfer import TransferDecay
-from schemas.decoding.naming import dates_of, names_of
+from schemas.decoding.naming import asked_notes, dates_of, names_of
 from schemas.decoding.possible import check_possible
 from schemas.decoding.results import Failure
 from schemas.decoding.run import fill_signals, shared_set, without_result
@@ -279,7 +279,7 @@ def _notes(session_set: dict, targets: Sequence[TargetTransfer]) -> list[str]:
     params = [{"ndc_params": target.ndc_params} for target in targets if not target.settings.signal]
     rows = (TrialFeatures.proj("feature_signal") & session_set & params).to_dicts()
     dates = dates_of((Session & (SessionSet.Member & session_set).proj()).to_dicts())
-    notes = []
+    notes = asked_notes({target.name: target.settings for target in targets})
     for target in targets:
         if target.decay and target.decay.at_chance:
             days = list(target.dates.values())

@@ -99,7 +99,7 @@ def not_registered(named: Iterable[str]) -> NotFoundError:
 
 
 def similar(named: Iterable[str]) -> list[str]:
-    """Return questions about the registered sessions and subjects that texts may stand for; one statement.
+    """Return what texts may stand for, of the registered sessions and subjects; one statement.
 
     Parameters
     ----------
@@ -116,7 +116,11 @@ def similar(named: Iterable[str]) -> list[str]:
         elif name.eid or name.place:
             found.append(did_you_mean(text, eids if name.eid else places, ALIKE))
         else:
-            found.append(did_you_mean(text, {row["subject"] for row in rows}))
+            subjects = {row["subject"] for row in rows}
+            found.append(
+                f"{text} is a subject: commands take its sessions by --subject {text}. " if text in subjects
+                else did_you_mean(text, subjects)
+            )  # fmt: skip
     return list(dict.fromkeys(found))
 
 

@@ -253,7 +253,7 @@ def test_one_class_and_no_trials_leave_the_other_curves(broken):
     assert [row["eid"] for row in result.curves["choice"]] == [eids[0], eids[2]]
     assert set(result.failed) == {eids[1], eids[3]}
     assert (
-        f"session {eids[1]}: all usable trials are of one class of choice (expected 2 or more of each class, "
+        f"session {eids[1]}: all usable trials of choice are of one class (expected 2 or more of each class, "
         in (result.failed[eids[1]])
     )
     assert re.search(r"found 0 of class 0 and \d+ of class 1; trials by outcome: .*usable \d+", result.failed[eids[1]])

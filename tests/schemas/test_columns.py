@@ -89,9 +89,10 @@ def printed(run, demo_sessions, demo_truth, tmp_path_factory, meso_command) -> d
     """The names in the JSON of each command."""
     few, out = demo_sessions[:2], ("--output", str(tmp_path_factory.mktemp("columns")))
     given: dict[str, tuple] = {
-        "scan": ("--cache-dir", str(demo_truth.root)), "tag": (), "sessions": (), "workers": ("--all",), "status": (),
-        "errors": (), "update": (*few, "--dry-run"), "track": ("SP999", "--list"), "db status": (),
-        "sets": ("SP999", "--size", "2"), "ndc": (*demo_sessions, *FEW), "labels list": (),
+        "scan": ("--cache-dir", str(demo_truth.root)), "tag": (), "tag list": (), "sessions": (),
+        "workers": ("--all",), "status": (), "errors": (), "update": (*few, "--dry-run"),
+        "track": ("SP999", "--list"), "db status": (),
+        "sets": ("SP999", "--size", "2"), "ndc": (*demo_sessions, *FEW), "labels": (), "labels list": (),
         "transfer": (*few, "--r", "2", "--n-label-shuffles", "2", "--target", "choice"),
         "mice": ("SP999",), "power": ("SP999", "--quantity", "score", "--slope", "0.01"),
         "responses": (few[0], "--no-figure", *out), "stability": (*few, *out),

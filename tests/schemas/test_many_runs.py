@@ -106,7 +106,7 @@ def test_sets_are_of_sessions_that_meet_the_criteria(tracked, demo_sessions):
         meso.best_sets("SP999", min_trials=100_000)
     with pytest.raises(DataError, match=r"no session meets the criteria.*its protocol is"):
         meso.best_sets("SP999", protocol="passive")
-    assert meso.best_sets("SP999", [2], protocol="BIASED") == meso.best_sets("SP999", [2])
+    assert meso.best_sets("SP999", [2], protocol="BIASED") == meso.best_sets("SP999", 2)
     meso.tag("first", demo_sessions[:2])
     try:
         (one,) = meso.best_sets("SP999", tag="first")
@@ -149,6 +149,9 @@ def test_more_sessions_than_there_are_are_said(tracked):
 def test_the_command_prints_what_ndc_takes(tracked, tmp_path):
     rows = json.loads(run_meso("sets", "SP999", "--size", "2-4", "--json"))
     assert rows == [one.as_row() for one in meso.best_sets("SP999", [2, 3, 4])]
+    assert rows == json.loads(run_meso("sets", "--subject", "SP999", "--size", "2-4", "--json"))
+    for named in ((), ("SP999", "--subject", "SP072")):
+        assert "Name one subject" in run_meso("sets", *named, code=2)
     text = run_meso("sets", "SP999", "--size", "3", "--csv", tmp_path / "sets.csv")
     assert f"3 sessions share {rows[1]['n_shared']} cells: {', '.join(rows[1]['session_dates'])}\n" in text
     assert f"    meso ndc {' '.join(eid[:8] for eid in rows[1]['eids'])}\n" in text

@@ -141,6 +141,7 @@ def test_numbers_from_a_file_are_listed_decoded_and_dropped(planted, meso_comman
     done = meso_command("labels", "add", path)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(meso_command("labels", "list", "--json").stdout)
+    assert json.loads(meso_command("labels", "--json").stdout) == [row]
     n = int(sum(np.isfinite(one).sum() for one in planted.values()))
     assert (row["label_name"], row["label_kind"], row["n_labelled"], row["n_class_1"]) == ("speed", "numbers", n, None)
     assert row["label_set"] == schemas.LabelSet.add("speed", planted)["label_set"]  # the same content
@@ -232,7 +233,7 @@ def test_too_few_numbers_are_named_with_the_trials_by_outcome(planted, demo_sess
         out = meso.neuron_dropping_curves_cached(demo_sessions[:2], ["few"], labels={"few": few}, **SMALL)
     assert len(out.failed) == 2
     for text in out.failed.values():
-        assert "too few trials to decode of few" in text and "10 or more with a number, 2 for each fold" in text
+        assert "too few trials to decode few" in text and "10 or more with a number, 2 for each fold" in text
         assert "trials by outcome: label" in text
     with pytest.raises(DataError, match="the numbers do not differ"):
         schemas.LabelSet.add("flat", {demo_sessions[0]: np.ones(len(planted[demo_sessions[0]]))}, numbers=True)

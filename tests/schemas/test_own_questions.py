@@ -13,6 +13,7 @@ import pytest
 
 import meso
 import schemas
+from drawing.curves import DrawableRun
 from pipeline.behavior.trial_columns import first_failed
 from pipeline.decoding import NDCSettings, neuron_dropping_curve
 from pipeline.decoding.nulls import null_labels, shuffled_labels
@@ -90,6 +91,9 @@ def test_the_condition_is_in_table_notes_and_views(run, database):
     assert f"{name}: only trials with {CONDITION}" in run.notes
     assert [target.name for target in run.targets] == ["choice (trials=all)", name]
     assert set(run.table["trials"]) == {"", CONDITION}
+    titles = {name: figure.axes[0].get_title(loc="left") for name, figure in DrawableRun.of(run).draw().items()}
+    assert f"trials with {CONDITION}" in titles[name].replace("\n", " ")
+    assert "trials with" not in titles["choice (trials=all)"]
     found = database.query(f"SELECT trials FROM {prefix()}views.ndc_summary").fetchall()
     assert {row[0] for row in found} >= {"", CONDITION}
 
@@ -109,7 +113,7 @@ def test_too_few_trials_are_named_by_clause(demo_sessions):
     few = NDCSettings("choice", trials="correct and index < 6", **SMALL)
     found = run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [few])
     text = found.failed[demo_sessions[0]]
-    assert "too few trials to decode of choice" in text or "of one class" in text
+    assert "too few trials to decode choice" in text or "of one class" in text
     reasons = text.split("trials by outcome: ")[1].rstrip(".")
     assert all(re.search(rf"\d+ without: {clause}", reasons) for clause in ("correct", "index < 6"))
     numbers = re.findall(r"(\d+) without|[a-z] (\d+)", reasons)
@@ -177,7 +181,7 @@ def test_a_window_longer_than_the_trials_is_refused(demo_sessions):
             assert "the window of stimulus is longer than the time from trial to trial (expected up to" in text
         (schemas.NDCParams & schemas.NDCParams.add(long)).delete()
     before = stored()
-    with pytest.raises(DataError, match=r"the window of stimulus is longer than .*, of the 2 sessions .expected up to"):
+    with pytest.raises(DataError, match=r"longer than the time from trial to trial of the 2 sessions .expected up to"):
         run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [replace(long, win_end=max(intervals) + 0.01)])
     assert stored() == before
 
@@ -188,6 +192,9 @@ def test_the_demo_can_be_decoded_from_dff(demo_sessions):
     found = run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [asked])
     assert found.failed == {} and set(found.table["signal"]) == {"dff"}
     assert found.table["ceiling"].min() > 0.6
+    assert "choice: of dF/F" in found.notes
+    (figure,) = DrawableRun.of(found).draw().values()
+    assert "dF/F" in figure.axes[0].get_title(loc="left")
     (schemas.NDCParams & schemas.NDCParams.add(asked)).delete()
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from scipy.stats import nct
 from scipy.stats import t as student
 from support.more_mice import another_mouse, forget_mouse
 
 import schemas
+from drawing.many import mice as draw_mice
 from drawing.screen import print_mice, print_power
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.power import slope_error, trend_power
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DataError, NotFoundError
+from populate_scripts.cli import main
 from schemas.decoding.cohorts import Power, compare_mice, power_of_trends
 from schemas.decoding.run import NDCRun, run_ndc
 from schemas.rows import content_key
@@ -166,7 +170,13 @@ def test_power_is_that_of_the_stored_scatter(mice, run, capsys):
     ends = [(p["mean_high"] - p["mean_low"]) / 3.92 for r in target.curves for p in r["curve"] if p["k"] == 8]
     assert row["curve_sd"] == pytest.approx(np.sqrt(np.mean(np.square(ends))), rel=0.4)  # draws, and a logit
     print_power(found)
-    assert "mice for 80%" in capsys.readouterr().out
+    text = capsys.readouterr().out
+    assert "stimulus, score: a slope of -0.010 per day, a session every 2 days" in text and "mice for 80%" in text
+    with pytest.raises(ArgumentError, match=r"which slope of score per day\?"):  # half the cells is none
+        power_of_trends(mice.subjects, question="stimulus", quantity="score")
+    for slope, power in ((0, 0.8), (0.1, 2), (0.1, 0)):
+        with pytest.raises(ArgumentError, match="a slope is not 0, and a power between 0 and 1"):
+            power_of_trends(mice.subjects, question="stimulus", slope=slope, power=power)
     with pytest.raises(DataError, match="is not known for 'block'"):
         power_of_trends(mice.subjects, question="block")
 
@@ -189,6 +199,14 @@ def two_analyses(mice, run, demo_sessions) -> Iterator[str]:
 
 def test_settings_that_all_mice_have_are_compared_and_found_by_a_plain_question(mice, run, two_analyses, capsys):
     found = compare_mice(["SP999", "mouse A", two_analyses])
+    one = found.about("stimulus (r=6")
+    assert {row["question_name"] for row in [*one.means, *one.slopes]} == {"stimulus (r=6)"} and not one.differences
+    both = found.about("stimulus")
+    assert {row["pair_name"] for row in both.differences} == {"stimulus (r=7) minus stimulus (r=6)"}
+    print_mice(both)
+    assert "feedback" not in capsys.readouterr().out
+    with pytest.raises(NotFoundError, match=r"no question 'block' .found 'feedback' .* 'stimulus .r=7.' \(1 mouse\)"):
+        found.about("block")
     n_mice = {row["question_name"]: row["n_mice"] for row in found.means if row["quantity"] == "score"}
     assert n_mice == {"feedback": 2, "stimulus (r=6)": 3, "stimulus (r=7)": 1}
     row = next(r for r in found.means if (r["question_name"], r["quantity"]) == ("stimulus (r=6)", "score"))
@@ -197,13 +215,25 @@ def test_settings_that_all_mice_have_are_compared_and_found_by_a_plain_question(
     assert note.startswith("mouse C: its 2 sessions with the settings that most mice have") and "--session-set" in note
     power = power_of_trends(mice.subjects, question="stimulus", quantity="score", days=[4, 16], slope=-0.01)
     assert (power.question, power.n_mice) == ("stimulus (r=6)", 3)
-    assert power_of_trends(["SP999"], question="stimulus (r=7", quantity="score").question == "stimulus (r=7)"
+    assert power_of_trends(["SP999"], question="stimulus (r=7", quantity="score", slope=1).question == "stimulus (r=7)"
     with pytest.raises(
         DataError, match=r"several settings answer 'stimulus'.*'stimulus \(r=6\)' \(1 mouse\).*--question"
     ):
-        power_of_trends(["SP999"], question="stimulus", quantity="score")
+        power_of_trends(["SP999"], question="stimulus", quantity="score", slope=1)
     with pytest.raises(DataError, match=r"is not known for 'block'.*--question"):
-        power_of_trends(["SP999"], question="block", quantity="score")
+        power_of_trends(["SP999"], question="block", quantity="score", slope=1)
+
+
+@pytest.mark.one_backend
+def test_mice_are_named_in_the_same_ways_in_all_commands(mice, run):
+    first, others = mice.subjects[0], ",".join(mice.subjects[1:])
+    for command in (["mice"], ["power", "--question", "stimulus", "--quantity", "score", "--slope", "-0.01"]):
+        said = {
+            CliRunner().invoke(main, [*command, "--json", *named]).stdout
+            for named in (mice.subjects, ["--subjects", f"{first},{others}"], [first, "--subject", others])
+        }
+        assert len(said) == 1 and all(map(json.loads, said))
+    assert draw_mice(compare_mice([first])).get_suptitle().startswith("1 mouse: ")
 
 
 def test_power_says_why_three_mice_can_have_less_than_one(capsys):

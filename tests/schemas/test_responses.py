@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 import meso
 import schemas
-from drawing.responses import cell_summary
+from drawing.responses import cell_summary, unreliable_lines
 from pipeline.decoding import EVENTS, NDCSettings, target_labels
 from pipeline.errors import ArgumentError, DataError, NotFoundError
 from pipeline.responses import MEASURES, DayResponses, SelectivitySettings, StabilitySettings, WindowSet, stability
@@ -202,6 +202,19 @@ def test_the_same_question_computes_nothing_and_a_figure_names_what_it_is_of(run
     assert again.pairs == run.pairs and (schemas.Stability & run.task).fetch1("environment") == environment
     (path,) = again.save(tmp_path)
     assert path.name.startswith("stability_SP999_") and path.stat().st_size > 10_000
+
+
+@pytest.mark.one_backend  # words of rows that other tests read on both
+def test_regions_that_are_not_compared_are_named(run):
+    named = 0
+    for measure in ("spearman", "population"):
+        text = " ".join(line for line in unreliable_lines(run) if line.startswith(f"{measure}: no reliability on one"))
+        for region in {row["region"] for row in run.gaps} - {"all"}:
+            rows = [row for row in run.gaps if (row["region"], row["similarity"]) == (region, measure)]
+            without = sum(row["n_gap_unreliable"] for row in rows)
+            assert (f"{region} ({without} of {len(run.pairs) // 3} pairs)" in text) == (without > 0), text
+            named += without > 0
+    assert named
 
 
 @pytest.mark.one_backend

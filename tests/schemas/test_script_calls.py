@@ -47,6 +47,7 @@ def test_matching_takes_the_keywords_of_the_scripts(demo_sessions):
     for found in (
         match(one=object(), anchor_eid=first, other_eids=others, sanity_check=True),
         match(first, other_eids=others),
+        match(None, first, others),
     ):
         assert found.keys() == expected.keys()
         for eid, rows in found.items():

@@ -67,6 +67,8 @@ def test_names_that_are_like_it_are_asked_about(names, demo_sessions, tmp_path, 
     for call in (lambda: session_ids(subject="SP99"), lambda: meso.best_sets("sp999", [2])):
         with pytest.raises(NotFoundError, match=r"Did you mean SP999\? Register with: meso ingest"):
             call()
+    with pytest.raises(NotFoundError, match="SP999 is a subject: commands take its sessions by --subject SP999"):
+        session_ids(["SP999"])
     with pytest.raises(NotFoundError) as unlike:
         session_ids(subject="nobody")
     assert "Did you mean" not in str(unlike.value)

@@ -50,12 +50,13 @@ def test_a_list_of_names_in_any_form_is_tagged(tmp_path):
     assert run("tag", "add", "canonical", "--file", path) == "3 sessions are canonical now, 0 were before"
     assert meso.tagged("canonical") == EIDS[:3]  # by subject and date
     assert meso.tagged("canonical", "TAG1") == session_ids(subject="TAG1", tag="canonical") == EIDS[:2]
-    assert run("tag", "add", "canonical", EIDS[3], "TAG1/2024-01-01/1") == "1 sessions are canonical now, 1 were before"
+    assert run("tag", "add", "canonical", EIDS[3], "TAG1/2024-01-01/1") == "1 session is canonical now, 1 was before"
     (row,) = json.loads(run("tag", "--json"))
     assert (row["tag"], row["n_sessions"], row["n_subjects"], row["subjects"]) == ("canonical", 4, 2, list(SUBJECTS))
     assert row["tagged_by"] == [schemas.connect().get_user()]
     assert [one["eid"] for one in sessions(tag="canonical")] == EIDS
-    assert "canonical" in run("tag")
+    assert "canonical" in run("tag") == run("tag", "list")
+    assert json.loads(run("tag", "list", "--json")) == [row]
 
 
 @pytest.mark.parametrize(
@@ -98,7 +99,7 @@ def test_tags_are_taken_from_some_or_from_all():
     with pytest.raises(DataError, match=f"session {EIDS[1]}: does not have the tag 'b'"):
         meso.untag("b", EIDS[:2])
     assert meso.tagged("b") == EIDS[:1]
-    assert run("tag", "remove", "a", EIDS[0]) == "1 sessions are not a any more"
+    assert run("tag", "remove", "a", EIDS[0]) == "1 session is not a any more"
     assert run("tag", "remove", "a", "--subject", "TAG2") == "2 sessions are not a any more"
     assert meso.tagged("a") == [EIDS[1]]
     assert meso.untag("a") == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -166,7 +167,11 @@ def test_the_command_prints_the_same(run, demo_sessions, meso_command, tmp_path)
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
     assert len(rows) == 16
-    assert {path.name for path in tmp_path.iterdir()} == {"transfer.csv", "transfer_SP999_stimulus.png"}
+    # other settings of the same target do not take the place of a figure
+    some = meso_command("transfer", *demo_sessions, *options, "--trials", "index >= 40")
+    assert "\nstimulus (AUC)\n" in some.stdout and "! stimulus: only trials with index >= 40\n" in some.stdout
+    figures = {path.name for path in tmp_path.iterdir()} - {"transfer.csv"}
+    assert len(figures) == 2 and all(re.fullmatch(r"transfer_SP999_stimulus_[0-9a-f]{8}\.png", one) for one in figures)
     shown = meso_command("transfer", *demo_sessions, "--target", "stimulus", "--scaler", "trained", "--no-scaling",
                          "--cells", "random")  # fmt: skip
     assert shown.returncode == 2 and "No such option" in shown.stderr

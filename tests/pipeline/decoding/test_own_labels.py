@@ -117,7 +117,7 @@ def test_an_own_target_has_event_and_window_of_the_stimulus_and_no_mouse():
     [
         ({"target": "fast"}, "target must be one of choice, feedback, stimulus, block, not 'fast', unless labels"),
         ({"target": "choice", "labels": KEY}, "are for a target of your own, not for choice"),
-        ({"target": "Fast", "labels": KEY}, "target must be one of choice, .* or the name of labels of your own, not"),
+        ({"target": "Fast", "labels": KEY}, "or the name of labels of your own .up to 16 of a to z, 0 to 9 and _, no"),
         ({"target": "a_name_that_is_too_long", "labels": KEY}, "target must be"),
         ({"target": "2fast", "labels": KEY}, "target must be"),
         ({"target": "fast", "labels": "x"}, "labels must be a key of 32 hexadecimal digits, not 'x'"),

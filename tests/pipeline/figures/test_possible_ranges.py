@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
 from pipeline.decoding import DayTrend, code_trend, fit_curve, sensitivity_trend, transfer_decay
 from pipeline.figures import (
+    Curve,
     cell_responses,
     mice_over_days,
+    ndc_overlay,
     stability_over_days,
     transfer_over_days,
     trends_over_days,
@@ -57,6 +61,21 @@ def test_bands_end_where_the_quantity_does(draw):
             assert bands(ax).max() <= max(1, np.nanmax(values)) and ax.get_ylim()[1] < 1.05
         else:
             assert bands(ax).min() >= min(1, np.nanmin(values))
+
+
+@pytest.mark.parametrize("n_sessions", [1, 5])  # a band; and bars, of more sessions than bands can be read
+def test_intervals_of_scores_of_numbers_go_below_0(n_sessions):
+    mean = np.linspace(-0.1, -0.2, len(KS))
+    low, high = mean - 0.15, mean + 0.15
+    curves = [Curve("a", f"2024-05-0{day + 1}", KS, mean, 0 * mean, mean_low=low, mean_high=high)
+              for day in range(n_sessions)]  # fmt: skip
+    ax = ndc_overlay(curves, target="speed", metric="r2").axes[0]
+    for band in ax.collections:
+        ends = np.concatenate([path.vertices[:, 1] for path in band.get_paths()])
+        assert ends.min() == pytest.approx(low.min()) and ends.max() == pytest.approx(high.max())
+    assert ax.get_ylim()[0] < low.min()
+    classes = [replace(one, mean=mean + 0.2, mean_low=low + 0.2, mean_high=high + 0.2) for one in curves]
+    assert min(bands(ndc_overlay(classes, target="choice", metric="auc").axes[0])) == 0
 
 
 def test_questions_with_long_names_keep_to_their_columns():

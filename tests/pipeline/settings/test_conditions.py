@@ -34,6 +34,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "science" / "own_questions.md"
         ("abs( signed_contrast )>- -.25", "abs(signed_contrast) > 0.25"),
         ("correct == True", "correct == 1"),
         ("contrast > -0.0", "contrast > 0"),
+        ("\n  block == 0.5\n  and contrast > 0\n", "block == 0.5 and contrast > 0"),
     ],
 )
 def test_what_means_the_same_has_one_form(text, canonical):
@@ -55,7 +56,10 @@ def test_the_canonical_form_is_its_own(condition):
     [
         ("contrst > 0.1", "no column 'contrst', did you mean contrast?"),
         ("Contrast > 0.1", "did you mean contrast?"),
-        ("rt > 0.1", "The columns are choice, correct, .* n_trials; left is 1 and right -1"),
+        (
+            "movement > 0.1",
+            r"no column 'movement'\. The columns are choice, correct, .* n_trials; left is 1 and right -1",
+        ),
         ("contrast", "contrast is a number and not a condition: compare it, as in contrast > 0"),
         ("contrast + 1 and correct", r"contrast \+ 1 is a number"),
         ("1", "1 is a number"),
@@ -77,7 +81,13 @@ def test_the_canonical_form_is_its_own(condition):
         ("!correct", "write not instead of !"),
         ("correct & ", "cannot be read at .*: write and instead of &"),
         ("contrast > 0.1 correct", "cannot be read at character"),
-        ("contrast > 0.1, correct", "is not possible"),
+        ("contrast > 0.1, correct", r"a comma .* not in \(contrast > 0.1, correct\): write and, or 0.1 for 0,1"),
+        ("contrast > 0,1", "write and, or 0.1 for 0,1"),
+        ("block in 0.2, 0.8", "a comma is possible only between the values after 'in'"),
+        ("contrast \u2265 0.1", "cannot be read at character 10: write >= instead of \u2265"),
+        ("trial < 100", "no column 'trial', did you mean index?"),
+        ("feedback == 1", "did you mean correct?"),
+        ("probabilityLeft == 0.5", "did you mean block?"),
         ("block in ()", "the values after 'in' are missing"),
         ("block in (contrast, 1)", "there must be numbers in parentheses, not contrast"),
         ("block in (0.2, 0.8) > 1", "'in' is not possible there"),
@@ -104,7 +114,8 @@ def test_the_canonical_form_is_its_own(condition):
         ("(" * 250 + "correct" + ")" * 240, "cannot be read"),
         ("correct and " * 100 + "correct", f"{LONGEST} are allowed"),
         ("contrast > 0\x00", "cannot be read"),
-        ("correct # and contrast > 0.1\n)", "cannot be read"),
+        ("correct # and contrast > 0.1\n)", "comments are not possible"),
+        ("block == 0.5 # unbiased", "comments are not possible: leave out # and what follows"),
     ],
     ids=lambda text: text[:40],
 )
@@ -115,7 +126,7 @@ def test_everything_else_is_refused_with_the_reason(text, message):
 
 
 @settings(deadline=None)
-@given(st.text(alphabet="()<>=!+-*/.,0123456789 abcdefinorst_'\"[]{}:\\\n", max_size=40))
+@given(st.text(alphabet="()<>=!+-*/.,0123456789 abcdefinorst_'\"[]{}:#\\\n", max_size=40))
 def test_any_text_is_a_condition_or_refused(text):
     try:
         found = NDCSettings("block", trials=text, null="permute").trials

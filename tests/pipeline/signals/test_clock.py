@@ -106,6 +106,10 @@ def test_times_of_rois_behave_like_an_array():
     np.testing.assert_array_equal(2 * times, 2 * whole)
     np.testing.assert_array_equal(times > 1, whole > 1)
     np.testing.assert_array_equal(np.floor(times), np.floor(whole))
+    kept = times
+    times -= whole[0, 0]
+    np.testing.assert_array_equal(times, whole - whole[0, 0])
+    np.testing.assert_array_equal(kept, whole)
 
 
 def test_roi_times_have_the_shape_and_values_of_the_matrix():
