@@ -175,8 +175,12 @@ SLOPE_OF = {
 }  # fmt: skip
 
 
+#: What a quantity is whose values are compared within mice.
+LEVEL_OF = {"code_k": "log2 k* at the own ceiling", "score": "score", "d_prime": "d'"}
+
+
 def print_mice(run: MiceRun) -> None:
-    """Print the slopes of mice, their means, and the differences within mice."""
+    """Print the slopes of mice, their means, and the differences within mice: of slopes, and of the values."""
     console = wide_console()
     console.print(f"{_mice(len(run.subjects))}: {escape(printable(', '.join(run.subjects)))}; slopes per day")
     rows = [
@@ -201,7 +205,17 @@ def print_mice(run: MiceRun) -> None:
             }
             for row in run.differences
         ]  # fmt: skip
-        console.print(table_of(pairs, title="Within mice"))
+        console.print(table_of(pairs, title="Within mice, over the days"))
+    levels = [
+        {
+            "difference": row["pair_name"], "of": LEVEL_OF[row["quantity"]],
+            "mice": row["n_level_pairs"], "mean": row["level_difference"],
+            "95 %": _range(row["level_low"], row["level_high"]), "p": row["level_p"],
+        }
+        for row in run.differences if row["level_difference"] is not None
+    ]  # fmt: skip
+    if levels:
+        console.print(table_of(levels, title="Within mice, mean of the days"))
     if any(row["n_mice"] < MIN_MICE for row in run.means):
         console.print(f"A mean of fewer than {MIN_MICE} mice has no interval")
     for text in run.notes:

@@ -4,7 +4,7 @@ from pipeline.decoding.curves import NDCCurve, cv_score, neuron_dropping_curve, 
 from pipeline.decoding.features import FOVCells, on_first_clock, trial_coverage, trial_features
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
 from pipeline.decoding.fits.days import DayTrend, code_trend, sensitivity_trend
-from pipeline.decoding.fits.mice import MiceTrend, mice_trend, paired_trend
+from pipeline.decoding.fits.mice import MiceTrend, mice_trend, paired_level, paired_trend
 from pipeline.decoding.fits.together import benjamini_hochberg, common_ceiling_k_star
 from pipeline.decoding.fits.trend import LogKSlope, log_k_slope
 from pipeline.decoding.folds import Validation
@@ -49,6 +49,7 @@ __all__ = [
     "neuron_dropping_curve",
     "null_labels",
     "on_first_clock",
+    "paired_level",
     "paired_trend",
     "penalty_scores",
     "pick_trials",

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.decoding import DayTrend, MiceTrend, NDCSettings, mice_trend, paired_trend
+from pipeline.decoding import DayTrend, MiceTrend, NDCSettings, mice_trend, paired_level, paired_trend
 from pipeline.decoding.fits.days import NUMBERS, QUANTITIES
 from pipeline.decoding.fits.mice import day_scatter
 from schemas.decoding.naming import names_of
@@ -134,8 +134,18 @@ def _difference_of(
     found = paired_trend(*zip(*pairs, strict=True))
     return {
         "quantity": quantity, "n_pairs": len(pairs), "difference_sd": found.tau,
-        **_columns(found, "slope_difference", "difference"),
+        **_columns(found, "slope_difference", "difference"), **_level_of(pairs, quantity),
     }  # fmt: skip
+
+
+def _level_of(pairs: Sequence[tuple[DayTrend, DayTrend]], quantity: str) -> dict[str, Any]:
+    """Return the mean difference of the values of mice; of those of which both curves end, or are scored, at one k."""
+    # the common score is another one for each question
+    alike = [] if quantity == "common_k" else [(a, b) for a, b in pairs if a.k == b.k]
+    if not alike:
+        return {"n_level_pairs": 0}
+    found = paired_level(*zip(*alike, strict=True))
+    return {"n_level_pairs": len(alike), "level_sd": found.tau, **_columns(found, "level_difference", "level")}
 
 
 def _columns(found: MiceTrend, name: str, prefix: str) -> dict[str, Any]:

@@ -1231,7 +1231,7 @@ class NDCPopulation(WholeDelete, dj.Computed):
 
     class Difference(dj.Part):
         definition = """
-        # mean difference of two slopes within mice: the other question minus the question
+        # mean differences of two slopes, and of values, within mice: the other question minus the question
         -> master
         question : char(32)
         other_question : char(32)
@@ -1244,6 +1244,12 @@ class NDCPopulation(WholeDelete, dj.Computed):
         difference_high=null : float64
         difference_p=null : float64
         difference_sd : float64         # standard deviation between mice
+        n_level_pairs=null : int32      # mice of which both curves end at one k; NULL: before version 32
+        level_difference=null : float64 # over days, of log2 of cells (code_k), score, d-prime; NULL: no such mouse
+        level_low=null : float64        # 95 percent; NULL: fewer than three mice
+        level_high=null : float64
+        level_p=null : float64          # of no difference, two-sided
+        level_sd=null : float64         # standard deviation between mice
         """
 
     @property

@@ -98,14 +98,22 @@ def test_differences_within_mice_are_those_of_the_days(mice, run):
     (row,) = (r for r in mice.differences if r["quantity"] == "score")
     assert row["pair_name"] == "stimulus minus feedback"  # in the order of the names
     sign = -1
-    slopes = []
+    slopes, levels = [], []
     for name in mice.subjects:
         (days, a), (_, b) = (sessions_of(name, target.ndc_params) for target in (first, second))
         slopes.append(sign * np.polyfit(days, b - a, 1)[0])
+        levels.append(sign * np.mean(b - a))
     assert row["n_pairs"] == 3
     assert row["slope_difference"] == pytest.approx(np.mean(slopes))
     half = student.ppf(0.975, 2) * np.std(slopes, ddof=1) / np.sqrt(3)
     assert row["difference_high"] - row["difference_low"] == pytest.approx(2 * half)
+    # with as many days in each mouse, a t-test over mice
+    assert row["n_level_pairs"] == 3 and row["level_difference"] == pytest.approx(np.mean(levels))
+    half = student.ppf(0.975, 2) * np.std(levels, ddof=1) / np.sqrt(3)
+    assert row["level_high"] - row["level_low"] == pytest.approx(2 * half)
+    # the common score of one target is not that of another
+    (row,) = (r for r in mice.differences if r["quantity"] == "common_k")
+    assert (row["n_level_pairs"], row["level_difference"]) == (0, None)
 
 
 def test_two_mice_have_a_mean_without_an_interval(run, capsys):

@@ -175,11 +175,44 @@ def paired_trend(first: Sequence[DayTrend], second: Sequence[DayTrend]) -> MiceT
     ArgumentError
         There is no mouse; the numbers of mice differ, or quantities; a mouse has fewer than two days in common.
     """
+    return mice_trend(*_of_days(_differences(first, second)))
+
+
+def paired_level(first: Sequence[DayTrend], second: Sequence[DayTrend]) -> MiceTrend:
+    """Return the mean difference of two quantities within mice: of two regions, or two targets, of the same sessions.
+
+    The difference is taken on each day that both have, averaged over these days, and then over mice as in `mice_trend`.
+    Its error is the scatter of days about the line of their mouse, pooled over the mice.
+
+    Parameters
+    ----------
+    first, second
+        As for `paired_trend`. Numbers of cells should be of curves that end at the same k.
+
+    Returns
+    -------
+    MiceTrend
+        Of the second minus the first, with differences in place of slopes: of log2 of a number of cells, of a score,
+        or of d'.
+
+    Raises
+    ------
+    ArgumentError
+        As for `paired_trend`.
+    """
+    mice = _differences(first, second)
+    scatter = day_scatter(mice)
+    error = 0.0 if np.isnan(scatter) else scatter**2
+    return mice_trend([float(values.mean()) for _, values in mice], [error / len(days) for days, _ in mice])
+
+
+def _differences(first: Sequence[DayTrend], second: Sequence[DayTrend]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the days and differences of each mouse."""
     if len(first) != len(second) or not len(first):
         raise ArgumentError(f"paired trends must be of the same mice, not {len(first)} and {len(second)}")
     if len({trend.quantity for trend in (*first, *second)}) > 1:
         raise ArgumentError("paired trends must be of one quantity")
-    return mice_trend(*_of_days([_difference(a, b) for a, b in zip(first, second, strict=True)]))
+    return [_difference(a, b) for a, b in zip(first, second, strict=True)]
 
 
 def _difference(first: DayTrend, second: DayTrend) -> tuple[np.ndarray, np.ndarray]:

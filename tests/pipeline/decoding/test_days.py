@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from pipeline.decoding import code_trend, fit_curve, mice_trend, sensitivity_trend
+from pipeline.decoding import code_trend, fit_curve, mice_trend, paired_level, sensitivity_trend
+from pipeline.decoding.fits.days import DayTrend
 from pipeline.decoding.fits.uncertainty import RULES, score_draws, score_interval, score_variance
 
 KS = np.array([4, 8, 16, 32, 64, 128])
@@ -239,3 +240,55 @@ def test_interval_over_mice_covers_and_that_of_fixed_mice_does_not():
         plain += abs(weights @ found.slopes / weights.sum() + 0.1) < 1.96 / np.sqrt(weights.sum())
     assert covered / 150 >= 0.9
     assert plain / 150 < 0.7
+
+
+def trend_of(days: np.ndarray, log_k: np.ndarray) -> DayTrend:
+    """Return k* of some days, without intervals."""
+    none = np.full(len(days), np.nan)
+    return DayTrend("code_k", 128, np.asarray(days, float), np.exp2(log_k), none, none)
+
+
+def test_difference_within_mice_is_a_t_test_over_mice_where_they_have_the_same_days():
+    rng = np.random.default_rng(5)
+    days = np.arange(6.0)
+    log_k = rng.normal(5, 1, (2, 7, 6))  # of two regions, seven mice, six days
+    found = paired_level(*([trend_of(days, one) for one in region] for region in log_k))
+    of_mice = (log_k[1] - log_k[0]).mean(axis=1)
+    test = stats.ttest_1samp(of_mice, 0)
+    assert found.slopes == pytest.approx(of_mice)
+    assert (found.slope, found.p) == (pytest.approx(of_mice.mean()), pytest.approx(test.pvalue))
+    assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval()))
+
+
+def test_difference_within_mice_is_of_the_days_that_both_have_and_its_error_of_their_number():
+    rng = np.random.default_rng(6)
+    days = [np.array([0.0, 1, 2, 3]), np.array([0.0, 5, 9])]
+    log_k = [rng.normal(5, 1, (2, len(one))) for one in days]
+    first = [trend_of(one, rows[0]) for one, rows in zip(days, log_k, strict=True)]
+    # the second mouse has another day of the second region alone
+    second = [trend_of(days[0], log_k[0][1]), trend_of(np.r_[days[1], 20], np.r_[log_k[1][1], 99])]
+    found = paired_level(first, second)
+    away = [rows[1] - rows[0] for rows in log_k]
+    squares = sum(np.sum((y - np.polyval(np.polyfit(x, y, 1), x)) ** 2) for x, y in zip(days, away, strict=True))
+    assert found.slopes == pytest.approx([y.mean() for y in away])
+    assert found.variances == pytest.approx([squares / (2 + 1) / len(x) for x in days])
+
+
+def test_difference_of_k_within_mice_is_found_and_none_is_not():
+    """As many cells, or half as many: both regions scatter over the days, and their difference over mice."""
+    rng = np.random.default_rng(7)
+    found = {0.0: 0, -1.0: 0}
+    for planted in found:
+        for _ in range(300):
+            mice = range(int(rng.integers(3, 9)))
+            days = [np.sort(rng.choice(30, int(rng.integers(2, 10)), replace=False)).astype(float) for _ in mice]
+            common = [5 - 0.05 * x + rng.normal(0, 1) + rng.normal(0, 0.5, len(x)) for x in days]
+            own = [planted + rng.normal(0, 0.3) for _ in mice]
+            regions = [
+                [trend_of(x, y + d + rng.normal(0, 0.4, len(x))) for x, y, d in zip(days, common, shifts, strict=True)]
+                for shifts in ([0.0] * len(days), own)
+            ]
+            found[planted] += paired_level(*regions).p <= 0.05
+    # 5 % of 300, with its exact 99.9 % interval; and most of those with a difference
+    assert stats.binom.ppf(0.0005, 300, 0.05) <= found[0.0] <= stats.binom.ppf(0.9995, 300, 0.05)
+    assert found[-1.0] >= 0.8 * 300
