@@ -3,7 +3,8 @@
 With C = c / k the prior of a decision value has the same standard deviation at every k, and c = 1 suits populations in
 which many cells carry a little of the information. Where few cells or shared modes carry it, a weaker penalty decodes
 better. A strict choice of the best c loses more to its own noise than it gains, and makes the scores of shuffled labels
-too high; so c = 1 is left only for a clear gain (``GAIN``).
+too high; so c = 1 is left only for a clear gain (``GAIN``). The largest value is for modes that hundreds of cells share,
+decoded from few trials: with 30, that of former versions, up to 0.03 was lost there.
 
 Choice: every pair of folds i, j that are at most two apart (with five folds: every pair) is left out of a fit, which is
 scored on i and on j. Without i this is an inner fit of outer fold i, so that these fits are inner cross-validations of
@@ -33,9 +34,10 @@ from pipeline.decoding.folds import (
 )
 from pipeline.decoding.regression import Tested
 from pipeline.errors import ArgumentError
+from pipeline.settings.curves import LARGEST_C, SMALLER_C
 
-#: Values of c; the first is left only for a gain.
-CANDIDATES = (1.0, 10.0, 30.0)
+#: Values of c by default; the first is left only for a gain.
+CANDIDATES = (*SMALLER_C, LARGEST_C)
 #: Least gain in the mean inner score. The mean score of shuffled labels is then 0.007 above that with c = 1, without a
 #: threshold still more (``benchmarks/statistics.py``). p holds, because shuffled labels choose as the real ones do.
 GAIN = 0.02
@@ -82,7 +84,7 @@ def inner_scores(
     decide: Decide, labels: np.ndarray, ks: Sequence[int], seed: int, how: Validation,
     strata: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
-    """Return the mean inner score of each label vector with each of ``CANDIDATES``.
+    """Return the mean inner score of each label vector with each of ``how.candidates``.
 
     Parameters
     ----------
@@ -113,11 +115,11 @@ def inner_scores(
                 trains.append(both)
                 weights.append(training_weights(y, both[None], 1.0, how.class_weight, strata)[0])
                 tests.append((test[i], test[j]))
-    found = np.full((len(labels), len(CANDIDATES)), np.nan)
+    found = np.full((len(labels), len(how.candidates)), np.nan)
     if not which:
         return found
     rows = labels[which]
-    fits = [(k, c) for k in ks for c in CANDIDATES]
+    fits = [(k, c) for k in ks for c in how.candidates]
     values = decide(np.array(weights), rows, [k for k, _ in fits], [c for _, c in fits])
     # the rows twice: scored on the first fold of each pair, then on the second
     rows, values = np.tile(rows, (2, 1)), [np.tile(z, (2, 1)) for z in values]
@@ -127,11 +129,11 @@ def inner_scores(
         for row in set(which):
             mine = of_row == row
             of_fits = [regression.score(z[mine], tested.rows(mine), how.metric) for z in values]
-            found[row] = np.mean(np.reshape(of_fits, (len(ks), len(CANDIDATES))), axis=0)
+            found[row] = np.mean(np.reshape(of_fits, (len(ks), -1)), axis=0)
         return found
     groups = Groups.of(rows, test, strata)
     scores = np.array([scores_of(z, groups, how.metric) for z in values])
-    scores = scores.reshape(len(ks), len(CANDIDATES), -1)
+    scores = scores.reshape(len(ks), len(how.candidates), -1)
     of_group = np.repeat(np.tile(which, 2), groups.n_strata)
     for row in set(which):
         mine = of_group == row
@@ -144,7 +146,9 @@ def inner_scores(
     return found
 
 
-def chosen(scores: np.ndarray, compared: np.ndarray | None = None) -> np.ndarray:
+def chosen(
+    scores: np.ndarray, compared: np.ndarray | None = None, candidates: Sequence[float] = CANDIDATES
+) -> np.ndarray:
     """Return the c of each label vector.
 
     Parameters
@@ -153,14 +157,16 @@ def chosen(scores: np.ndarray, compared: np.ndarray | None = None) -> np.ndarray
         Inner scores of the label vectors.
     compared : (D, number of candidates) float, optional
         Inner scores of the real labels of the other sessions that share the c.
+    candidates : sequence of float
+        The values of c.
 
     Returns
     -------
     (L,) float64
         1 where no inner score is known.
     """
-    others = np.empty((0, len(CANDIDATES))) if compared is None else np.asarray(compared, dtype=np.float64)
-    found = np.full(len(scores), CANDIDATES[0])
+    others = np.empty((0, len(candidates))) if compared is None else np.asarray(compared, dtype=np.float64)
+    found = np.full(len(scores), candidates[0])
     for row, own in enumerate(scores):
         together = np.vstack([own, others])
         together = together[np.isfinite(together).all(axis=1)]
@@ -168,5 +174,5 @@ def chosen(scores: np.ndarray, compared: np.ndarray | None = None) -> np.ndarray
             # rounded, so that the last bits of a processor decide neither a tie nor the threshold
             gains = np.round(together.mean(axis=0) - together.mean(axis=0)[0], 12)
             best = int(np.argmax(gains))
-            found[row] = CANDIDATES[best] if gains[best] >= GAIN else CANDIDATES[0]
+            found[row] = candidates[best] if gains[best] >= GAIN else candidates[0]
     return found
