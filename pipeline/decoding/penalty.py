@@ -3,8 +3,8 @@
 With C = c / k the prior of a decision value has the same standard deviation at every k, and c = 1 suits populations in
 which many cells carry a little of the information. Where few cells or shared modes carry it, a weaker penalty decodes
 better. A strict choice of the best c loses more to its own noise than it gains, and makes the scores of shuffled labels
-too high; so c = 1 is left only for a clear gain (``GAIN``). The largest value is for modes that hundreds of cells share,
-decoded from few trials: with 30, that of former versions, up to 0.03 was lost there.
+too high; so c = 1 is left only for a clear gain (``GAIN``). The largest value is for modes that hundreds of cells
+share, decoded from few trials: with 30, that of former versions, up to 0.03 was lost there.
 
 Choice: every pair of folds i, j that are at most two apart (with five folds: every pair) is left out of a fit, which is
 scored on i and on j. Without i this is an inner fit of outer fold i, so that these fits are inner cross-validations of

@@ -310,8 +310,13 @@ FIXED = [{"penalty": "fixed", "C": 10.0**e} for e in (-5, -4, -3, -2, -1, 0)]
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "N", "n", "bound"),
-    [("limited", 100, 120, 0.01), ("sparse", 100, 400, 0.01), ("spiky", 400, 60, 0.01), ("lowrank", 100, 120, 0.02),
-     ("lowrank", 800, 60, 0.02)],
+    [
+        ("limited", 100, 120, 0.01),
+        ("sparse", 100, 400, 0.01),
+        ("spiky", 400, 60, 0.01),
+        ("lowrank", 100, 120, 0.02),
+        ("lowrank", 800, 60, 0.02),
+    ],
 )
 def test_auto_is_near_the_best_fixed_c_of_each_k(kind, N, n, bound):
     *fixed, auto, scaled = mean_curves(
