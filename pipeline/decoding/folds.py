@@ -13,7 +13,7 @@ from pipeline.decoding.regression import Tested
 from pipeline.decoding.strata import matched, numbers_of
 from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import FOLD_MODES, LARGEST_C, METRICS, NUMBER_METRICS, PENALTIES, SMALLER_C
+from pipeline.settings.curves import C_CHOICES, FOLD_MODES, METRICS, NUMBER_METRICS, PENALTIES
 
 #: A function of weights (rows, n), labels (rows, n), ks (K) and c that returns decision values, (rows, n) for each k.
 #: Where c is None the weights are C; else c (K) multiplies them, in units of 1/k: see ``Validation.penalty``.
@@ -44,16 +44,16 @@ class Validation:
     penalty : {'fixed', 'scaled', 'auto'}
         Unit of C. 'fixed': C is that of scikit-learn at every k. 'scaled': it is divided by k, so that the prior of the
         decision value has the same standard deviation at every k; where neurons are not standardised, by the summed
-        variance of the k neurons on the training trials. 'auto': scaled, with C from
-        ``candidates``, chosen once for each label vector. The intercept must be free.
+        variance of the k neurons on the training trials. 'auto': scaled, with C
+        chosen once for each label vector, see ``pipeline.decoding.penalty``. The intercept must be free.
     class_weight : {None, 'balanced'}
         'balanced' weights trials inversely to the size of their class in the training fold.
     fold_mode : {'stratified', 'blocked'}
         Random folds, with the class proportions kept, or folds contiguous in time.
     fold_gap : int
         With blocked folds: trials on either side of the test trials that are left out of the training trials.
-    largest_c : float
-        Of ``candidates``, above the others.
+    c_choice : {'wide', 'narrow'}
+        How 'auto' chooses.
     """
 
     n_splits: int = 5
@@ -64,11 +64,12 @@ class Validation:
     fold_mode: str = "stratified"
     fold_gap: int = 0
     penalty: str = "fixed"
-    largest_c: float = LARGEST_C
+    c_choice: str = "wide"
 
     def __post_init__(self) -> None:
         allowed = {
             "metric": METRICS, "class_weight": (None, "balanced"), "fold_mode": FOLD_MODES, "penalty": PENALTIES,
+            "c_choice": C_CHOICES,
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:
@@ -89,8 +90,6 @@ class Validation:
                 f"penalty='auto' chooses C itself, not with C={self.C:g} and c_grid={self.c_grid}: use "
                 f"penalty='scaled' (C / k) or 'fixed' (C)"
             )
-        if not (np.isfinite(self.largest_c) and self.largest_c > SMALLER_C[-1]):
-            raise ArgumentError(f"largest_c must be finite and above {SMALLER_C[-1]:g}, not {self.largest_c}")
         if self.of_numbers and self.class_weight is not None:
             raise ArgumentError(f"numbers have no classes: metric={self.metric!r} needs class_weight=None")
 
@@ -98,11 +97,6 @@ class Validation:
     def of_numbers(self) -> bool:
         """Whether the labels are numbers, and not classes."""
         return self.metric in NUMBER_METRICS
-
-    @property
-    def candidates(self) -> tuple[float, ...]:
-        """The values of C from which penalty 'auto' chooses; the first is left only for a gain."""
-        return (*SMALLER_C, self.largest_c)
 
     def in_units(self, ks: Sequence[int]) -> list[float] | None:
         """Return the argument c of ``Decide`` for weights that are C in the unit of ``penalty``."""

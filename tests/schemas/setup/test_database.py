@@ -45,12 +45,12 @@ VIEWS = {
     "subject session_date session_number target event win_start win_end "
     "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
     "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond trials labels "
-    "decoded_signal largest_c",
+    "decoded_signal c_choice",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
     "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty intervals "
-    "choice_model imposter_align beyond trials labels decoded_signal largest_c",
+    "choice_model imposter_align beyond trials labels decoded_signal c_choice",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
@@ -1119,13 +1119,13 @@ from support.version_32 import KEYS
 
 schemas.activate()
 old = {one: schemas.NDCParams & {"ndc_params": key} for one, key in KEYS.items()}
-asked = {one: NDCSettings("choice", beyond=one, largest_c=30) for one in KEYS}
+asked = {one: NDCSettings("choice", beyond=one, c_choice="narrow") for one in KEYS}
 print(json.dumps({
-    "rows": {one: rows.fetch1("largest_c") for one, rows in old.items()},
+    "rows": {one: rows.fetch1("c_choice") for one, rows in old.items()},
     "same": [rows.settings() == asked[one] for one, rows in old.items()],
     "keys": {one: schemas.NDCParams.add(settings)["ndc_params"] for one, settings in asked.items()},
     "new": schemas.NDCParams.add(NDCSettings("choice"))["ndc_params"] in KEYS.values(),
-    "fixed": (schemas.NDCParams & version_1.ROWS[0]).fetch1("largest_c"),
+    "fixed": (schemas.NDCParams & version_1.ROWS[0]).fetch1("c_choice"),
     "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
 }))
 """
@@ -1134,12 +1134,13 @@ print(json.dumps({
 def test_curves_of_version_32_chose_c_from_1_10_and_30_and_keep_their_keys(old_tables):
     old = old_tables(32)
     here, new = old.declared("decoding", "n_d_c_params")
-    assert set(new) - set(here) == {"largest_c"}
-    old.upgrade("decoding: the largest c of penalty auto")
+    assert set(new) - set(here) == {"c_choice"}
+    old.upgrade("decoding: how penalty auto chooses c")
     here, new = old.declared("decoding", "n_d_c_params")
     assert here == new
     assert old.run(OLD_PENALTIES) == {
-        "rows": {"none": 30, "stimulus": 30}, "same": [True, True], "new": False, "fixed": 30, "k_star": [16, 8],
+        "rows": {"none": "narrow", "stimulus": "narrow"}, "same": [True, True], "new": False, "fixed": "narrow",
+        "k_star": [16, 8],
         "keys": {"none": "c5169d0f28da16e21428091b93e6f591", "stimulus": "74ab926e8e724f5e3a721f3c2abedcae"},
     }  # fmt: skip
 
