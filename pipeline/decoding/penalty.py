@@ -40,10 +40,10 @@ from pipeline.errors import ArgumentError
 
 #: Values of c by ``c_choice``; the first is left only for a gain.
 CANDIDATES = {"wide": (1.0, 10.0, 100.0), "narrow": (1.0, 10.0, 30.0)}
-#: Least gain in the mean inner score. The mean score of shuffled labels is then @@ above that with c = 1, without a
+#: Least gain in the mean inner score. The mean score of shuffled labels is then 0.009 above that with c = 1, without a
 #: threshold still more (``benchmarks/statistics.py``). p holds, because shuffled labels choose as the real ones do.
 GAIN = 0.02
-#: The inner scores are of the largest k divided by this; if narrow of the largest, of it divided once, twice, and so on.
+#: The inner scores are of the largest k divided by this; if narrow of the largest, of that divided once, twice ...
 SPACING = 4
 #: Smaller subsets tell little: of fewer neurons, all are taken; if narrow, down to the second.
 MIN_K, NARROW_MIN_K = 128, 8
