@@ -30,15 +30,7 @@ from pipeline.decoding.regression import Tested
 from pipeline.decoding.retrained import N_SUBSETS, retrained_variance
 from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import (
-    AXES,
-    INTERVALS,
-    METRICS,
-    NULL_SUBSETS,
-    OF_INFLUENCES,
-    NDCSettings,
-    check_retrained,
-)
+from pipeline.settings.curves import AXES, INTERVALS, METRICS, NULL_SUBSETS, OF_INFLUENCES, NDCSettings, check_retrained
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor

@@ -44,8 +44,8 @@ class Validation:
     penalty : {'fixed', 'scaled', 'auto'}
         Unit of C. 'fixed': C is that of scikit-learn at every k. 'scaled': it is divided by k, so that the prior of the
         decision value has the same standard deviation at every k; where neurons are not standardised, by the summed
-        variance of the k neurons on the training trials. 'auto': scaled, with C
-        chosen once for each label vector, see ``pipeline.decoding.penalty``. The intercept must be free.
+        variance of the k neurons on the training trials. 'auto': scaled, with C chosen once for each label vector, see
+        ``pipeline.decoding.penalty``. The intercept must be free.
     class_weight : {None, 'balanced'}
         'balanced' weights trials inversely to the size of their class in the training fold.
     fold_mode : {'stratified', 'blocked'}
