@@ -1125,7 +1125,7 @@ print(json.dumps({
     "same": [rows.settings() == asked[one] for one, rows in old.items()],
     "keys": {one: schemas.NDCParams.add(settings)["ndc_params"] for one, settings in asked.items()},
     "new": schemas.NDCParams.add(NDCSettings("choice"))["ndc_params"] in KEYS.values(),
-    "fixed": (schemas.NDCParams & version_1.ROWS[0]).fetch1("c_choice"),
+    "fixed": (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).fetch1("c_choice"),
     "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
 }))
 """
