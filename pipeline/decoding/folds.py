@@ -13,7 +13,7 @@ from pipeline.decoding.regression import Tested
 from pipeline.decoding.strata import matched, numbers_of
 from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import FOLD_MODES, METRICS, NUMBER_METRICS, PENALTIES
+from pipeline.settings.curves import C_CHOICES, FOLD_MODES, METRICS, NUMBER_METRICS, PENALTIES
 
 #: A function of weights (rows, n), labels (rows, n), ks (K) and c that returns decision values, (rows, n) for each k.
 #: Where c is None the weights are C; else c (K) multiplies them, in units of 1/k: see ``Validation.penalty``.
@@ -44,14 +44,16 @@ class Validation:
     penalty : {'fixed', 'scaled', 'auto'}
         Unit of C. 'fixed': C is that of scikit-learn at every k. 'scaled': it is divided by k, so that the prior of the
         decision value has the same standard deviation at every k; where neurons are not standardised, by the summed
-        variance of the k neurons on the training trials. 'auto': scaled, with C from
-        ``pipeline.decoding.penalty.CANDIDATES``, chosen once for each label vector. The intercept must be free.
+        variance of the k neurons on the training trials. 'auto': scaled, with C chosen once for each label vector, see
+        ``pipeline.decoding.penalty``. The intercept must be free.
     class_weight : {None, 'balanced'}
         'balanced' weights trials inversely to the size of their class in the training fold.
     fold_mode : {'stratified', 'blocked'}
         Random folds, with the class proportions kept, or folds contiguous in time.
     fold_gap : int
         With blocked folds: trials on either side of the test trials that are left out of the training trials.
+    c_choice : {'wide', 'narrow'}
+        How 'auto' chooses.
     """
 
     n_splits: int = 5
@@ -62,10 +64,12 @@ class Validation:
     fold_mode: str = "stratified"
     fold_gap: int = 0
     penalty: str = "fixed"
+    c_choice: str = "wide"
 
     def __post_init__(self) -> None:
         allowed = {
             "metric": METRICS, "class_weight": (None, "balanced"), "fold_mode": FOLD_MODES, "penalty": PENALTIES,
+            "c_choice": C_CHOICES,
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:

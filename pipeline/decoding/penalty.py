@@ -3,12 +3,16 @@
 With C = c / k the prior of a decision value has the same standard deviation at every k, and c = 1 suits populations in
 which many cells carry a little of the information. Where few cells or shared modes carry it, a weaker penalty decodes
 better. A strict choice of the best c loses more to its own noise than it gains, and makes the scores of shuffled labels
-too high; so c = 1 is left only for a clear gain (``GAIN``).
+too high; so c = 1 is left only for a clear gain (``GAIN``). The largest value is for modes that hundreds of cells
+share, decoded from few trials.
 
 Choice: every pair of folds i, j that are at most two apart (with five folds: every pair) is left out of a fit, which is
 scored on i and on j. Without i this is an inner fit of outer fold i, so that these fits are inner cross-validations of
-all outer folds, at half of their cost. The scores of the first random subset are averaged over some of the ks
-(``sizes``). No choice is made for a fold or for a k: the noise of such choices costs more than they gain.
+all outer folds, at half of their cost. The scores are of one of the ks, a fourth of the largest (``sizes``), on the
+first random subset. No choice is made for a fold or for a k: the noise of such choices costs more than they gain.
+
+With ``c_choice="narrow"``, as in former versions, c is at most 30, and the scores are averaged over several ks. This
+loses up to 0.03 with modes that hundreds of cells share, and takes longer.
 
 Shuffled labels choose by the same rule as the real ones, so that every label vector is treated alike. Sessions that are
 compared share one c, by the mean of their scores; a shuffled vector then takes the place of its session's real labels.
@@ -34,15 +38,15 @@ from pipeline.decoding.folds import (
 from pipeline.decoding.regression import Tested
 from pipeline.errors import ArgumentError
 
-#: Values of c; the first is left only for a gain.
-CANDIDATES = (1.0, 10.0, 30.0)
-#: Least gain in the mean inner score. The mean score of shuffled labels is then 0.007 above that with c = 1, without a
+#: Values of c by ``c_choice``; the first is left only for a gain.
+CANDIDATES = {"wide": (1.0, 10.0, 100.0), "narrow": (1.0, 10.0, 30.0)}
+#: Least gain in the mean inner score. The mean score of shuffled labels is then 0.009 above that with c = 1, without a
 #: threshold still more (``benchmarks/statistics.py``). p holds, because shuffled labels choose as the real ones do.
 GAIN = 0.02
-#: The inner scores are of the largest k, of this fraction of it, of the fraction of that, and so on.
+#: The inner scores are of the largest k divided by this; if narrow of the largest, of that divided once, twice ...
 SPACING = 4
-#: Smaller subsets tell little.
-MIN_K = 8
+#: Smaller subsets tell little: of fewer neurons, all are taken; if narrow, down to the second.
+MIN_K, NARROW_MIN_K = 128, 8
 
 
 def check(how: Validation, penalize_intercept: bool) -> None:
@@ -61,10 +65,15 @@ def check(how: Validation, penalize_intercept: bool) -> None:
         )
 
 
-def sizes(largest: int) -> list[int]:
-    """Return the ks of the inner scores: the largest, a fourth of it, and so on, down to ``MIN_K``."""
+def sizes(largest: int, c_choice: str = "wide") -> list[int]:
+    """Return the ks of the inner scores.
+
+    A fourth of the largest, or 128, or the largest; if narrow the largest, a fourth of it, and so on, down to 8.
+    """
+    if c_choice == "wide":
+        return [max(largest // SPACING, min(largest, MIN_K))]
     found = [largest]
-    while found[-1] // SPACING >= MIN_K:
+    while found[-1] // SPACING >= NARROW_MIN_K:
         found.append(found[-1] // SPACING)
     return found
 
@@ -113,11 +122,12 @@ def inner_scores(
                 trains.append(both)
                 weights.append(training_weights(y, both[None], 1.0, how.class_weight, strata)[0])
                 tests.append((test[i], test[j]))
-    found = np.full((len(labels), len(CANDIDATES)), np.nan)
+    candidates = CANDIDATES[how.c_choice]
+    found = np.full((len(labels), len(candidates)), np.nan)
     if not which:
         return found
     rows = labels[which]
-    fits = [(k, c) for k in ks for c in CANDIDATES]
+    fits = [(k, c) for k in ks for c in candidates]
     values = decide(np.array(weights), rows, [k for k, _ in fits], [c for _, c in fits])
     # the rows twice: scored on the first fold of each pair, then on the second
     rows, values = np.tile(rows, (2, 1)), [np.tile(z, (2, 1)) for z in values]
@@ -127,11 +137,11 @@ def inner_scores(
         for row in set(which):
             mine = of_row == row
             of_fits = [regression.score(z[mine], tested.rows(mine), how.metric) for z in values]
-            found[row] = np.mean(np.reshape(of_fits, (len(ks), len(CANDIDATES))), axis=0)
+            found[row] = np.mean(np.reshape(of_fits, (len(ks), -1)), axis=0)
         return found
     groups = Groups.of(rows, test, strata)
     scores = np.array([scores_of(z, groups, how.metric) for z in values])
-    scores = scores.reshape(len(ks), len(CANDIDATES), -1)
+    scores = scores.reshape(len(ks), len(candidates), -1)
     of_group = np.repeat(np.tile(which, 2), groups.n_strata)
     for row in set(which):
         mine = of_group == row
@@ -144,7 +154,7 @@ def inner_scores(
     return found
 
 
-def chosen(scores: np.ndarray, compared: np.ndarray | None = None) -> np.ndarray:
+def chosen(scores: np.ndarray, compared: np.ndarray | None = None, c_choice: str = "wide") -> np.ndarray:
     """Return the c of each label vector.
 
     Parameters
@@ -153,14 +163,16 @@ def chosen(scores: np.ndarray, compared: np.ndarray | None = None) -> np.ndarray
         Inner scores of the label vectors.
     compared : (D, number of candidates) float, optional
         Inner scores of the real labels of the other sessions that share the c.
+    c_choice : {'wide', 'narrow'}
 
     Returns
     -------
     (L,) float64
         1 where no inner score is known.
     """
-    others = np.empty((0, len(CANDIDATES))) if compared is None else np.asarray(compared, dtype=np.float64)
-    found = np.full(len(scores), CANDIDATES[0])
+    candidates = CANDIDATES[c_choice]
+    others = np.empty((0, len(candidates))) if compared is None else np.asarray(compared, dtype=np.float64)
+    found = np.full(len(scores), candidates[0])
     for row, own in enumerate(scores):
         together = np.vstack([own, others])
         together = together[np.isfinite(together).all(axis=1)]
@@ -168,5 +180,5 @@ def chosen(scores: np.ndarray, compared: np.ndarray | None = None) -> np.ndarray
             # rounded, so that the last bits of a processor decide neither a tie nor the threshold
             gains = np.round(together.mean(axis=0) - together.mean(axis=0)[0], 12)
             best = int(np.argmax(gains))
-            found[row] = CANDIDATES[best] if gains[best] >= GAIN else CANDIDATES[0]
+            found[row] = candidates[best] if gains[best] >= GAIN else candidates[0]
     return found

@@ -29,7 +29,7 @@ from pipeline.decoding.curves import SCORE_ROUNDING, neuron_dropping_curve, pena
 from pipeline.decoding.fits.families import ALPHA, d_squared
 from pipeline.decoding.fits.uncertainty import RULES, SAME_DECODERS, score_interval
 from pipeline.decoding.folds import Groups, Validation, fold_masks, influences, scores_of, training_weights
-from pipeline.decoding.penalty import CANDIDATES, chosen
+from pipeline.decoding.penalty import chosen
 from pipeline.decoding.regression import Tested, score
 from pipeline.decoding.ridge import RidgePopulation, RidgeSubset
 from pipeline.decoding.trials import labelled
@@ -208,7 +208,8 @@ def one_c(inner: Sequence[np.ndarray], settings: NDCSettings) -> float:
     """
     if not len(inner):
         return settings.c
-    return float(chosen(np.array(inner[:1]), np.array(inner[1:]).reshape(-1, len(CANDIDATES)))[0])
+    own, others = np.array(inner[:1]), np.array(inner[1:]).reshape(-1, np.size(inner[0]))
+    return float(chosen(own, others, settings.c_choice)[0])
 
 
 def inner_of(day: Day, settings: NDCSettings) -> np.ndarray:
@@ -262,7 +263,7 @@ def _validation(settings: NDCSettings) -> Validation:
     words = validation_words(settings)
     return Validation(
         words["cv_splits"], words["metric"], class_weight=words["class_weight"], fold_mode=words["fold_mode"],
-        fold_gap=words["fold_gap"], penalty=settings.penalty,
+        fold_gap=words["fold_gap"], penalty=settings.penalty, c_choice=words["c_choice"],
     )  # fmt: skip
 
 

@@ -47,6 +47,8 @@ LABEL_COLUMNS = {
 }  # fmt: skip
 #: Windows that reach further from the event, in s, are in ms.
 LONGEST_WINDOW = 50.0
+#: How penalty auto chooses c, see ``pipeline.decoding.penalty``; the second as in former versions.
+C_CHOICES = ("wide", "narrow")
 #: Subsets averaged in each null score, and in the real score that it is compared with.
 NULL_SUBSETS = 5
 
@@ -359,7 +361,7 @@ class NDCSettings:
         Choice(PENALTIES), "auto", before="fixed", group=DECODER, sql="varchar(8)",
         comment="unit of c: fixed (C is c), scaled (c / k) or auto (scaled, c chosen)",
         help="Unit of c and c_grid: with fixed, C is c at every k; with scaled it is c / k, for all k alike (without "
-        "scaling it is also divided by the mean variance of the cells). With auto, c is 1, or 10 or 30 if that gains "
+        "scaling it is also divided by the mean variance of the cells). With auto, c is 1, or 10 or 100 if that gains "
         "0.02 in inner cross-validations: one c for all sessions of the set.",
     )
     intervals: str = setting(
@@ -422,6 +424,12 @@ class NDCSettings:
         comment="with dff: percentile that is the baseline",
         help="With signal dff: percentile of the window that is the baseline, up to 100.",
     )
+    c_choice: str = setting(
+        Choice(C_CHOICES), "wide", before="narrow", group=DECODER, sql="varchar(8)",
+        comment="with penalty auto: c of 1, 10, 100 (wide), or 1, 10, 30 (narrow) as before",
+        help="With penalty auto: wide chooses c from 1, 10 and 100, by scores at a fourth of the largest k; narrow "
+        "from 1, 10 and 30, by scores at several k, as in former versions.",
+    )
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -436,6 +444,7 @@ class NDCSettings:
         # the same row as before there was this setting, where it has no effect
         simulated = self.null in SIMULATED and not self.labels
         self._set("choice_model", self.choice_model if simulated else "static")
+        self._set("c_choice", self.c_choice if self.penalty == "auto" else "narrow")
         # classes are balanced within the strata, numbers have none: dropping trials, the default, would only lose some
         if (self.beyond != "none" or self.of_numbers) and self.class_balance == "downsample":
             self._set("class_balance", "none")

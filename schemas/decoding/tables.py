@@ -661,7 +661,9 @@ def _of_other_sessions(key: dict, settings: NDCSettings, n_common: int | None, m
     eids = (TrialFeatures & task).to_arrays("eid", order_by="eid")
     found = [_inner_scores(key["session_set"], key["ndc_params"], eid, n_common, made_of) for eid in eids
              if eid != key["eid"]]  # fmt: skip
-    return np.array([one for one in found if one is not None], dtype=np.float64).reshape(-1, len(CANDIDATES))
+    return np.array([one for one in found if one is not None], dtype=np.float64).reshape(
+        -1, len(CANDIDATES[settings.c_choice])
+    )
 
 
 @functools.lru_cache(maxsize=4096)

@@ -561,6 +561,19 @@ def _numbers(connection: dj.Connection, name_prefix: str) -> None:
             add_columns(connection, name_prefix + schema, columns)
 
 
+#: Column of how penalty "auto" chooses c, of the schema "decoding". Frozen: the line as it was then.
+C_CHOICE_COLUMNS = {
+    "n_d_c_params": (
+        "c_choice='narrow' : varchar(8)  # with penalty auto: c of 1, 10, 100 (wide), or 1, 10, 30 (narrow) as before",
+    ),
+}
+
+
+def _c_choice(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the setting; former curves have their c of 1, 10 and 30."""
+    add_columns(connection, name_prefix + "decoding", C_CHOICE_COLUMNS)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -593,6 +606,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(29, "files of several writings; places of cells", lambda connection, name_prefix: None),
     Migration(30, "embeddings of a signal that is asked for", lambda connection, name_prefix: None),
     Migration(31, "drift; transfers without curves; deleted files; silhouettes", lambda connection, name_prefix: None),
+    Migration(33, "decoding: how penalty auto chooses c", _c_choice),
 )
 LATEST = MIGRATIONS[-1].number
 

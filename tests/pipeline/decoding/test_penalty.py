@@ -128,20 +128,22 @@ def test_pairs_are_all_of_five_folds_and_two_for_each_fold_of_more():
     assert pairs_of(5) == list(itertools.combinations(range(5), 2))
     assert pairs_of(3) == [(0, 1), (0, 2), (1, 2)]
     assert len(pairs_of(10)) == 20
-    assert sizes(2048) == [2048, 512, 128, 32, 8]
-    assert sizes(100) == [100, 25] and sizes(5) == [5]
+    assert [sizes(k) for k in (2048, 512, 300, 100, 5)] == [[512], [128], [128], [100], [5]]
+    assert sizes(2048, "narrow") == [2048, 512, 128, 32, 8]
+    assert sizes(100, "narrow") == [100, 25] and sizes(5, "narrow") == [5]
 
 
-def inner_by_hand(X: np.ndarray, y: np.ndarray, metric: str = "auc", **options) -> np.ndarray:
+def inner_by_hand(X: np.ndarray, y: np.ndarray, metric: str = "auc", c_choice: str = "wide", **options) -> np.ndarray:
     """Return the inner scores of labels, by scikit-learn and loops over pairs of folds."""
     _, order, folds = draws(0, X.shape[1])
     tests = [test for _, test in StratifiedKFold(5, shuffle=True, random_state=folds).split(X, y)]
-    found = {c: [] for c in CANDIDATES}
-    for k, c, (i, j) in itertools.product(sizes(X.shape[1]), CANDIDATES, itertools.combinations(range(5), 2)):
+    candidates, ks = CANDIDATES[c_choice], sizes(X.shape[1], c_choice)
+    found = {c: [] for c in candidates}
+    for k, c, (i, j) in itertools.product(ks, candidates, itertools.combinations(range(5), 2)):
         train = np.setdiff1d(np.arange(len(y)), np.concatenate([tests[i], tests[j]]))
         z = decision(X[:, order[:k]], y, train, c, **options)
         found[c] += [METRICS[metric](y[test], z[test]) for test in (tests[i], tests[j])]
-    return np.array([np.mean(found[c]) for c in CANDIDATES])
+    return np.array([np.mean(found[c]) for c in candidates])
 
 
 @pytest.mark.slow
@@ -155,7 +157,8 @@ def test_inner_scores_are_scikit_learns(options, metric):
 
 def test_c_is_left_at_1_unless_the_gain_is_clear():
     rows = [[0.7, 0.71, 0.715], [0.7, 0.72, 0.73], [0.7, 0.72, 0.72], [0.7, 0.6, 0.5], [np.nan] * 3]
-    assert chosen(np.array(rows)).tolist() == [1, 30, 10, 1, 1]
+    assert chosen(np.array(rows)).tolist() == [1, 100, 10, 1, 1]
+    assert chosen(np.array(rows), c_choice="narrow").tolist() == [1, 30, 10, 1, 1]
     assert GAIN == 0.02
     # the mean of the gains of all sessions: 0.03 and 0.01; 0.03 and -0.02; sessions without inner fits do not count
     own = np.array([[0.6, 0.63, 0.6]])
@@ -164,16 +167,19 @@ def test_c_is_left_at_1_unless_the_gain_is_clear():
     assert chosen(own, np.array([[0.8, 0.81, 0.8], [np.nan] * 3])).tolist() == [10]
 
 
-def test_every_label_vector_has_the_c_of_its_own_inner_scores():
+@pytest.mark.parametrize(("c_choice", "values"), [("wide", (1, 10, 100)), ("narrow", (1, 10, 30))])
+def test_every_label_vector_has_the_c_of_its_own_inner_scores(c_choice, values):
     X, y = sampled("lowrank", 120, 100)
     asked = {"ks": [8, 30, 120], "R": 3, "n_label_shuffles": 30, "null_subsets": 2}
-    curve = neuron_dropping_curve(X, y, penalty="auto", **asked)
-    by_c = {c: neuron_dropping_curve(X, y, penalty="scaled", C=c, **asked) for c in CANDIDATES}
-    real = chosen(inner_by_hand(X, y)[None])[0]
+    curve = neuron_dropping_curve(X, y, penalty="auto", c_choice=c_choice, **asked)
+    by_c = {c: neuron_dropping_curve(X, y, penalty="scaled", C=c, **asked) for c in values}
+    real = chosen(inner_by_hand(X, y, c_choice=c_choice)[None], c_choice=c_choice)[0]
     assert curve.c == real > 1
     np.testing.assert_array_equal(curve.scores, by_c[real].scores)
     assert curve.score_c1 == pytest.approx(by_c[1].mean[-1], abs=1e-12) and curve.score_c1 < curve.mean[-1]
-    cs = [chosen(penalty_scores(X, row, ks=[120])[None])[0] for row in shuffled_labels(y, "permute", 30, 0)[1]]
+    shuffled = shuffled_labels(y, "permute", 30, 0)[1]
+    inner = [penalty_scores(X, row, ks=[120], c_choice=c_choice) for row in shuffled]
+    cs = chosen(np.array(inner), c_choice=c_choice)
     assert len(set(cs)) > 1
     np.testing.assert_array_equal(curve.null_scores, [[by_c[c].null_scores[i, s] for s, c in enumerate(cs)]
                                                       for i in range(3)])  # fmt: skip
@@ -304,7 +310,13 @@ FIXED = [{"penalty": "fixed", "C": 10.0**e} for e in (-5, -4, -3, -2, -1, 0)]
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "N", "n", "bound"),
-    [("limited", 100, 120, 0.01), ("sparse", 100, 400, 0.01), ("spiky", 400, 60, 0.01), ("lowrank", 100, 120, 0.02)],
+    [
+        ("limited", 100, 120, 0.01),
+        ("sparse", 100, 400, 0.01),
+        ("spiky", 400, 60, 0.01),
+        ("lowrank", 100, 120, 0.02),
+        ("lowrank", 800, 60, 0.02),
+    ],
 )
 def test_auto_is_near_the_best_fixed_c_of_each_k(kind, N, n, bound):
     *fixed, auto, scaled = mean_curves(

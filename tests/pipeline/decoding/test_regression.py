@@ -221,8 +221,8 @@ def test_the_penalty_is_chosen_as_of_classes():
     scores = penalty_scores(X, y, **words)
     assert scores.shape == (3,) and scores[2] > scores[0] + 0.1
     curve = neuron_dropping_curve(X, y, **words, R=3, n_label_shuffles=0, penalty="auto")
-    assert curve.c == 30 and curve.mean[0] > curve.score_c1
-    grid = neuron_dropping_curve(X, y, **words, R=3, n_label_shuffles=0, c_grid=[0.01, 30])
+    assert curve.c == 100 and curve.mean[0] > curve.score_c1
+    grid = neuron_dropping_curve(X, y, **words, R=3, n_label_shuffles=0, c_grid=[0.01, 100])
     assert grid.mean[0] == pytest.approx(curve.mean[0], abs=1e-9)
     # the inner scores by hand: every pair of folds left out, and scored on both
     order_seed, fold_seed = np.random.SeedSequence([0, 0]).spawn(2)
@@ -236,7 +236,7 @@ def test_the_penalty_is_chosen_as_of_classes():
             for mask in (test[i], test[j]):
                 error += np.sum((y[mask] - guess[mask]) ** 2)
                 spread += np.sum((y[mask] - y[inside].mean()) ** 2)
-    one_k = penalty_scores(X[:, order], y, ks=[7], metric="r2")  # 7: no second size is tried
+    one_k = penalty_scores(X[:, order], y, ks=[7], metric="r2")
     assert one_k.shape == (3,)
     assert 1 - error / spread == pytest.approx(_inner_at(X, y, 30), abs=1e-9)
 

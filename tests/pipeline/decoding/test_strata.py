@@ -142,7 +142,7 @@ def test_the_penalty_is_chosen_within_strata():
     tests = folds_of(y, strata, int(folds.generate_state(1)[0]))
     assert sizes(12) == [12]
     expected = []
-    for c in CANDIDATES:
+    for c in CANDIDATES["wide"]:
         tested = []
         for i, j in itertools.combinations(range(5), 2):
             train = np.setdiff1d(np.arange(150), np.concatenate([tests[i], tests[j]]))

@@ -45,12 +45,12 @@ VIEWS = {
     "subject session_date session_number target event win_start win_end "
     "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
     "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond trials labels "
-    "decoded_signal",
+    "decoded_signal c_choice",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
     "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty intervals "
-    "choice_model imposter_align beyond trials labels decoded_signal",
+    "choice_model imposter_align beyond trials labels decoded_signal c_choice",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
@@ -1108,6 +1108,41 @@ def test_of_version_30_comparisons_know_no_drift_tasks_have_curves_and_deletions
     assert before == {"q": [0.02, 0.02], "drifts": []}
     assert again == {"q": [0.02, 0.02], "drifts": [None, None]}  # too few trials to say
     assert (found["tasks"], found["files"], found["last"]) == ([0, 2], [1, 0, {}], "Session")
+
+
+OLD_PENALTIES = """
+import json
+import schemas
+from pipeline.decoding import NDCSettings
+from support import version_1
+from support.version_32 import KEYS
+
+schemas.activate()
+old = {one: schemas.NDCParams & {"ndc_params": key} for one, key in KEYS.items()}
+asked = {one: NDCSettings("choice", beyond=one, c_choice="narrow") for one in KEYS}
+print(json.dumps({
+    "rows": {one: rows.fetch1("c_choice") for one, rows in old.items()},
+    "same": [rows.settings() == asked[one] for one, rows in old.items()],
+    "keys": {one: schemas.NDCParams.add(settings)["ndc_params"] for one, settings in asked.items()},
+    "new": schemas.NDCParams.add(NDCSettings("choice"))["ndc_params"] in KEYS.values(),
+    "fixed": (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).fetch1("c_choice"),
+    "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
+}))
+"""
+
+
+def test_curves_of_version_32_chose_c_from_1_10_and_30_and_keep_their_keys(old_tables):
+    old = old_tables(32)
+    here, new = old.declared("decoding", "n_d_c_params")
+    assert set(new) - set(here) == {"c_choice"}
+    old.upgrade("decoding: how penalty auto chooses c")
+    here, new = old.declared("decoding", "n_d_c_params")
+    assert here == new
+    assert old.run(OLD_PENALTIES) == {
+        "rows": {"none": "narrow", "stimulus": "narrow"}, "same": [True, True], "new": False, "fixed": "narrow",
+        "k_star": [16, 8],
+        "keys": {"none": "c5169d0f28da16e21428091b93e6f591", "stimulus": "74ab926e8e724f5e3a721f3c2abedcae"},
+    }  # fmt: skip
 
 
 # ---------------------------------------------------------------- views
