@@ -143,7 +143,8 @@ def _level_of(pairs: Sequence[tuple[DayTrend, DayTrend]], quantity: str) -> dict
     # the common score is another one for each question
     alike = [] if quantity == "common_k" else [(a, b) for a, b in pairs if a.k == b.k]
     if not alike:
-        return {"n_level_pairs": 0}
+        names = ("level_difference", "level_low", "level_high", "level_p", "level_sd")
+        return {"n_level_pairs": 0, **dict.fromkeys(names)}
     found = paired_level(*zip(*alike, strict=True))
     return {"n_level_pairs": len(alike), "level_sd": found.tau, **_columns(found, "level_difference", "level")}
 

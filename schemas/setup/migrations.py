@@ -561,6 +561,27 @@ def _numbers(connection: dj.Connection, name_prefix: str) -> None:
             add_columns(connection, name_prefix + schema, columns)
 
 
+#: Columns of version 32, of the schema "decoding". Frozen: the lines as they were then.
+LEVEL_COLUMNS = {
+    "__n_d_c_population__difference": (
+        "n_level_pairs=null : int32  # mice of which both curves end at one k; NULL: before version 32",
+        "level_difference=null : float64  # over days, of log2 of cells (code_k), score, d-prime; NULL: no such mouse",
+        "level_low=null : float64  # 95 percent; NULL: fewer than three mice",
+        "level_high=null : float64",
+        "level_p=null : float64  # of no difference, two-sided",
+        "level_sd=null : float64  # standard deviation between mice",
+    ),
+}
+
+
+def _levels(connection: dj.Connection, name_prefix: str) -> None:
+    """Add columns, which are NULL of populations that have been computed."""
+    schema, (table,) = name_prefix + "decoding", LEVEL_COLUMNS
+    # before version 16 no mice are compared: the table is declared with the columns
+    if _has_column(connection, schema, table, "slope_difference"):
+        add_columns(connection, schema, LEVEL_COLUMNS)
+
+
 #: Column of how penalty "auto" chooses c, of the schema "decoding". Frozen: the line as it was then.
 C_CHOICE_COLUMNS = {
     "n_d_c_params": (
@@ -606,6 +627,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(29, "files of several writings; places of cells", lambda connection, name_prefix: None),
     Migration(30, "embeddings of a signal that is asked for", lambda connection, name_prefix: None),
     Migration(31, "drift; transfers without curves; deleted files; silhouettes", lambda connection, name_prefix: None),
+    Migration(32, "decoding: values compared within mice", _levels),
     Migration(33, "decoding: how penalty auto chooses c", _c_choice),
 )
 LATEST = MIGRATIONS[-1].number

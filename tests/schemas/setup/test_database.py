@@ -1115,7 +1115,7 @@ import json
 import schemas
 from pipeline.decoding import NDCSettings
 from support import version_1
-from support.version_32 import KEYS
+from support.version_31 import KEYS
 
 schemas.activate()
 old = {one: schemas.NDCParams & {"ndc_params": key} for one, key in KEYS.items()}
@@ -1127,20 +1127,25 @@ print(json.dumps({
     "new": schemas.NDCParams.add(NDCSettings("choice"))["ndc_params"] in KEYS.values(),
     "fixed": (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).fetch1("c_choice"),
     "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
+    "differences": [[row["slope_difference"], row["n_level_pairs"], row["level_difference"]]
+                    for row in schemas.NDCPopulation.Difference().to_dicts()],
 }))
 """
 
 
-def test_curves_of_version_32_chose_c_from_1_10_and_30_and_keep_their_keys(old_tables):
-    old = old_tables(32)
+def test_of_version_31_curves_chose_c_from_1_10_and_30_and_no_values_were_compared_within_mice(old_tables):
+    old = old_tables(31)
     here, new = old.declared("decoding", "n_d_c_params")
     assert set(new) - set(here) == {"c_choice"}
+    here, new = old.declared("decoding", "__n_d_c_population__difference")
+    assert len(set(new) - set(here)) == 6
     old.upgrade("decoding: how penalty auto chooses c")
-    here, new = old.declared("decoding", "n_d_c_params")
-    assert here == new
+    for table in ("n_d_c_params", "__n_d_c_population__difference"):
+        here, new = old.declared("decoding", table)
+        assert here == new
     assert old.run(OLD_PENALTIES) == {
         "rows": {"none": "narrow", "stimulus": "narrow"}, "same": [True, True], "new": False, "fixed": "narrow",
-        "k_star": [16, 8],
+        "k_star": [16, 8], "differences": [[-0.1, None, None]],
         "keys": {"none": "c5169d0f28da16e21428091b93e6f591", "stimulus": "74ab926e8e724f5e3a721f3c2abedcae"},
     }  # fmt: skip
 
