@@ -87,6 +87,9 @@ class SessionReader:
         self._rows: dict[str, list[int]] = {}
         for row, path in enumerate(self._paths):
             self._rows.setdefault(path, []).append(row)
+        self._revisions: dict[str, list[str]] = {}
+        for path in self._ids if self._recorded is None else self._recorded:
+            self._revisions.setdefault(without_revision(path), []).append(path)
         self._sizes = {path: int(size) for path, size in self._column("file_size").items()}
         self._hashes = self._column("hash")
         self._folder = session_folder(one, eid)
@@ -168,10 +171,7 @@ class SessionReader:
 
     def _listed(self, name: str, collection: str) -> Iterator[str]:
         """Yield the paths of all revisions of a dataset; of recorded files, there is one."""
-        for path in self._ids if self._recorded is None else self._recorded:
-            # the prefix is compared first: the regular expression is much slower, and sessions list many datasets
-            if path.startswith(f"{collection}/") and without_revision(path) == f"{collection}/{name}":
-                yield path
+        return (path for path in self._revisions.get(f"{collection}/{name}", ()) if path.startswith(f"{collection}/"))
 
     def path(self, name: str, collection: str, *, check_hash: bool = True) -> Path:
         """Return the local file of a dataset, downloading it if needed, and record it as read.
