@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import os
 import subprocess
 import sys
@@ -20,18 +21,26 @@ FILES = [path for room in FLOOR_OF for path in sorted([*ROOT.glob(f"{room}.py"),
 UNPICKLERS = {"pickle", "cPickle", "dill", "cloudpickle", "shelve", "marshal", "joblib.load", "pandas.read_pickle"}
 
 
+@functools.cache
+def tree(source: str) -> list[ast.AST]:
+    """Return the nodes of a module."""
+    return list(ast.walk(ast.parse(source)))
+
+
+def last_name(node: ast.expr) -> str:
+    """Return ``b`` of ``a.b`` and of ``b``."""
+    return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+
+
 def imported(source: str) -> set[str]:
     """Return every name that a module imports, at its top or inside a function, each with its parents."""
     names = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in tree(source):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             names |= {f"{'.' * node.level}{node.module or ''}.{alias.name}" for alias in node.names}
-        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in (
-            "import_module",
-            "__import__",
-        ):
+        elif isinstance(node, ast.Call) and last_name(node.func) in ("import_module", "__import__"):
             names |= {argument.value for argument in node.args if isinstance(argument, ast.Constant)}
     return {".".join(name.split(".")[: i + 1]) for name in names for i in range(name.count(".") + 1)}
 
@@ -39,9 +48,11 @@ def imported(source: str) -> set[str]:
 def unpickles(source: str) -> set[str]:
     """Return what in a module could execute code from a file."""
     found = imported(source) & UNPICKLERS
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.Attribute) and (name := ast.unparse(node)).endswith(("joblib.load", ".read_pickle")):
-            found.add(name)
+    for node in tree(source):
+        # text is made only of what may be one of them: of each attribute it takes seconds
+        if isinstance(node, ast.Attribute) and node.attr in ("load", "read_pickle"):
+            name = ast.unparse(node)
+            found |= {name} if name.endswith(("joblib.load", ".read_pickle")) else set()
         if isinstance(node, ast.keyword) and node.arg == "allow_pickle" and ast.unparse(node.value) != "False":
             found.add(f"allow_pickle={ast.unparse(node.value)}")
     return found
@@ -72,7 +83,7 @@ MODULES = {module_of(path): path for path in FILES}
 def imported_modules(source: str) -> set[str]:
     """Return which of our modules a module imports: ``from a.b import c`` is ``a.b.c`` if that is one, else ``a.b``."""
     found = set()
-    for node in ast.walk(ast.parse(source)):
+    for node in tree(source):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -81,6 +92,7 @@ def imported_modules(source: str) -> set[str]:
     return found & MODULES.keys()
 
 
+@functools.cache
 def import_graph() -> nx.DiGraph:
     """Return the graph of which module imports which, including imports inside functions."""
     return nx.DiGraph(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import stat
@@ -80,10 +81,15 @@ class SessionReader:
         self._recorded = None if recorded is None else {source.dataset: source for source in recorded}
         self._read: dict[str, tuple[Path, FileState]] = {}
         self._table = datasets_of(one, eid)
-        self._ids = {str(path): str(key[-1]) for key, path in self._table["rel_path"].items()}
+        # plain lists: a session is asked for hundreds of datasets, and pandas takes a hundred times longer for each
+        self._paths = self._table["rel_path"].to_list()
+        self._ids = {str(path): str(key[-1]) for key, path in zip(self._table.index, self._paths, strict=True)}
         self._rows: dict[str, list[int]] = {}
-        for row, path in enumerate(self._table["rel_path"]):
+        for row, path in enumerate(self._paths):
             self._rows.setdefault(path, []).append(row)
+        self._revisions: dict[str, list[str]] = {}
+        for path in self._ids if self._recorded is None else self._recorded:
+            self._revisions.setdefault(without_revision(path), []).append(path)
         self._sizes = {path: int(size) for path, size in self._column("file_size").items()}
         self._hashes = self._column("hash")
         self._folder = session_folder(one, eid)
@@ -143,8 +149,7 @@ class SessionReader:
             ONE lists two default revisions.
         """
         collection, _, name = dataset.rpartition("/")
-        row = self._default(name, collection)
-        return str(row["rel_path"].iloc[0]) if len(row) else None
+        return self._default_path(name, collection)
 
     def local(self, path: str) -> Path | None:
         """Return the file of a listed path if it is on this machine."""
@@ -166,10 +171,7 @@ class SessionReader:
 
     def _listed(self, name: str, collection: str) -> Iterator[str]:
         """Yield the paths of all revisions of a dataset; of recorded files, there is one."""
-        for path in self._ids if self._recorded is None else self._recorded:
-            # the prefix is compared first: the regular expression is much slower, and sessions list many datasets
-            if path.startswith(f"{collection}/") and without_revision(path) == f"{collection}/{name}":
-                yield path
+        return (path for path in self._revisions.get(f"{collection}/{name}", ()) if path.startswith(f"{collection}/"))
 
     def path(self, name: str, collection: str, *, check_hash: bool = True) -> Path:
         """Return the local file of a dataset, downloading it if needed, and record it as read.
@@ -193,16 +195,15 @@ class SessionReader:
             raise DataError("dataset is missing", do="ONE lists no such file", **place)
         if self._recorded is not None:
             return self._recorded_file(self._recorded[next(self._listed(name, collection))], check_hash)
-        row = self._default(name, collection)
-        if not len(row):
+        dataset = self._default_path(name, collection)
+        if dataset is None:
             found = ", ".join(sorted(self._listed(name, collection)))
             raise DataError("no revision of the dataset is old enough", found=found,
                             do="Change or unset ONE_REVISION_LAST_BEFORE", **place)  # fmt: skip
-        dataset = str(row["rel_path"].iloc[0])
         check_regular(self._folder / dataset, **place)
         if not self._is_here(dataset) or self._is_outdated(dataset):
             try:
-                self._download(row)
+                self._download(self._default(name, collection))
             except (ALFError, OSError, ConfigError) as error:
                 # only the first line: ONE's message goes on with examples of usage
                 problem = f"ONE lists the dataset but cannot provide the file ({first_line(error)})"
@@ -232,18 +233,40 @@ class SessionReader:
         except (ValueError, OSError, DataError, ConfigError):  # ValueError: none of them is listed
             return
 
+    def _row_numbers(self, name: str, collection: str) -> list[int]:
+        """Return which rows of ONE's table are revisions of a dataset."""
+        return [row for path in self._listed(name, collection) for row in self._rows.get(path, ())]
+
+    @functools.cached_property
+    def _loadable(self) -> list[bool]:
+        """Whether ONE would load each row of its table, if it is the only revision of a dataset."""
+        columns = self._table["default_revision"], self._table["qc"]
+        return [bool(is_default) and qc != "CRITICAL" for is_default, qc in zip(*columns, strict=True)]
+
+    def _is_found(self, numbers: list[int]) -> bool:
+        """Return whether a dataset has one row, which ONE would find; it takes much longer to look for others."""
+        from one.api import REVISION_LAST_BEFORE
+
+        return len(numbers) == 1 and not REVISION_LAST_BEFORE and self._loadable[numbers[0]]
+
+    def _default_path(self, name: str, collection: str) -> str | None:
+        """Return the path of the dataset's default revision, None if there is none; see ``_default``."""
+        numbers = self._row_numbers(name, collection)
+        if self._is_found(numbers):
+            return str(self._paths[numbers[0]])
+        rows = self._default(name, collection)
+        return str(rows["rel_path"].iloc[0]) if len(rows) else None
+
     def _default(self, name: str, collection: str) -> pd.DataFrame:
         """Return the row of the dataset's default revision (or that of ONE_REVISION_LAST_BEFORE)."""
         from one.alf.exceptions import ALFMultipleRevisionsFound
         from one.api import REVISION_LAST_BEFORE
         from one.util import filter_datasets
 
-        rows = self._table.iloc[[row for path in self._listed(name, collection) for row in self._rows.get(path, ())]]
-        if len(rows) == 1 and not REVISION_LAST_BEFORE:
-            # the one that ONE would find, which takes much longer to look for others
-            (is_default,), (qc,) = rows["default_revision"], rows["qc"]
-            if is_default and qc != "CRITICAL":
-                return rows
+        numbers = self._row_numbers(name, collection)
+        rows = self._table.iloc[numbers]
+        if self._is_found(numbers):
+            return rows
         try:
             return filter_datasets(rows, re.escape(name), re.escape(collection), REVISION_LAST_BEFORE)
         except ALFMultipleRevisionsFound as error:
@@ -383,8 +406,8 @@ class SessionReader:
         """Return the values of a column of ONE's table of datasets by path, without missing ones."""
         if name not in self._table:
             return {}
-        rows = self._table[self._table[name].notna()]
-        return dict(zip(rows["rel_path"], rows[name], strict=True))
+        values, there = self._table[name], self._table[name].notna()
+        return {path: value for path, value, one in zip(self._paths, values, there, strict=True) if one}
 
     def _source(self, dataset: str, path: Path) -> Source:
         revision, listed = REVISION.search(dataset), self.one_hash(dataset)

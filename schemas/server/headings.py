@@ -23,6 +23,7 @@ def register() -> None:
     """Make DataJoint's headings use this module's functions."""
     Heading._init_from_database = read
     Heading.attributes = property(attributes)
+    Attribute.todict = Attribute._asdict  # the same, in a third of the time; each projection does it for all columns
 
 
 def read(heading: Heading) -> None:

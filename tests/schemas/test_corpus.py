@@ -108,7 +108,9 @@ def broken_corpus(database, tmp_path_factory) -> Iterator[Broken]:
         for case in (*trials[i : i + 1], *wheel[i : i + 1]):
             found.places[case], folders[case] = (found.eids[name], None), alf
     for i, case in enumerate(UID_CASES):
-        found.add(str(case), f"BU{i:02d}")
+        alf = found.add(str(case), f"BU{i:02d}")
+        for fov in range(2, 1 + N_BROKEN):
+            shutil.rmtree(alf / f"FOV_{fov:02d}")  # a UID case needs one FOV beside the sound one
         folders[case] = found.break_fov(case, str(case), 1)
     alf = found.add("odd folders", "BC02")
     for name in corpus.FOLDERS:

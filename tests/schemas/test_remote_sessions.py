@@ -172,13 +172,22 @@ def test_a_name_that_no_column_takes_is_one_line(lab, tmp_path):
     remove(found)
 
 
+#: ``meso``, which does not wait half a minute before it asks a server again that has failed.
+IMPATIENT = """
+from pipeline.reading import remote
+remote.WAITS = (0.01, 0.01)
+from populate_scripts.cli import main
+main()
+"""
+
+
 @elsewhere
-def test_ingest_stops_where_the_login_is_refused_and_goes_on_afterwards(lab, meso_command):
+def test_ingest_stops_where_the_login_is_refused_and_goes_on_afterwards(lab, python_command, meso_command):
     server, found, home = lab
     eids, env = [found.eids[name] for name in ("embedded", "counted", "left")], {"HOME": str(home)}
     server.fail("/sessions", 500, times=1000)
     reading.open_one().alyx.clear_rest_cache()
-    done = meso_command("ingest", *eids, env={**env, "MESO_ONE_CACHE_DIR": None})
+    done = python_command("-c", IMPATIENT, "ingest", *eids, env={**env, "MESO_ONE_CACHE_DIR": None})
     assert (done.returncode, done.stdout.strip()) == (1, "0 new, 0 known, 3 failed")
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("! ")]
     assert line.startswith(f"! Alyx at {server.url} answers 500, also when asked again. Run this again later")

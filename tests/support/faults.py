@@ -289,6 +289,8 @@ class OwnServer:
         return [
             *line,
             "--innodb-flush-log-at-trx-commit=2",
+            "--innodb-flush-method=fsync",
+            "--innodb-file-per-table=ON",
             "--innodb-doublewrite=ON",
             "--loose-innodb-redo-log-capacity=8M",
         ]

@@ -60,6 +60,10 @@ SERVER_OPTIONS = (
     "--performance-schema=OFF",
     "--innodb-flush-log-at-trx-commit=0",
     "--innodb-doublewrite=OFF",
+    # With a file per table that is flushed, the hundred tables of a database cost two thirds more of the processor and
+    # thrice the time.
+    "--innodb-flush-method=nosync",
+    "--innodb-file-per-table=OFF",
     "--innodb-fast-shutdown=2",
     "--innodb-buffer-pool-size=128M",
     # Kernel asynchronous I/O is limited on busy machines and missing in some containers.

@@ -4,30 +4,41 @@ from __future__ import annotations
 
 from schemas import session
 from schemas.decoding import tables as decoding
-from schemas.rows import jobs_of
+from schemas.provenance import Environment
+from schemas.rows import content_key, jobs_of
 from schemas.server.connection import connect
 from schemas.setup import migrations, views
 from support.before_responses import without_responses
+from support.former_tables import without_lines
 from support.version_3 import EID
 
+#: Columns that version 12 added to Environment.
+PROCESSOR_COLUMNS = ("cpu_name", "cpu_features", "blas_kernels")
 #: Columns that later versions added.
 LATER_COLUMNS = {
     decoding.NDCParams: ("penalty=", "intervals="),
     decoding.NDCResult: ("c_used", "score_c1", "k_star_continuous", "k_half", "p_curve"),
     decoding.NDCResult.Curve: ("influences=",),
+    Environment: PROCESSOR_COLUMNS,
 }
 #: Of a session that was deleted.
 DELETED = "00000000-0000-3000-8000-00000000dead"
+#: What this version recorded of an environment, and its key there.
+CONTENT = {"python_version": "3.11.2", "packages": {"meso": "0.2.0", "numpy": "2.2.0"}, "git_commit": "a" * 40}
+ENVIRONMENT = "060cdbd0710bb2f2469e5783f2264f74"
 
 
 def make() -> None:
-    """Declare the tables of version 10; insert a session, a job that waits, one that failed, and one of no session."""
+    """Declare the tables of version 10; insert a session, its jobs, a job of no session, and an environment.
+
+    One job waits and one failed.
+    """
     without_responses()
     for table, columns in LATER_COLUMNS.items():
-        lines = table.definition.splitlines()
-        table.definition = "\n".join(line for line in lines if not line.strip().startswith(columns))
+        without_lines(table, columns)
     views.queries = dict  # those of this version show the later columns
     migrations.init(migrations=migrations.MIGRATIONS[:10])
+    Environment.insert1({"environment": ENVIRONMENT, **CONTENT})
     session.Subject.insert1({"subject": "OLD"})
     row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}
     session.Session.insert1({"eid": EID, "subject": "OLD", **row})
@@ -46,4 +57,5 @@ def make() -> None:
 
 
 if __name__ == "__main__":
+    assert content_key(CONTENT) == ENVIRONMENT, content_key(CONTENT)
     make()

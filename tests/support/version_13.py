@@ -1,4 +1,4 @@
-"""Create a database as version 13 did, with a comparison of two curves: a script, run by test_database."""
+"""Create a database as version 13 did, with two curves and their comparison: a script, run by test_database."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from schemas.decoding import tables as decoding
 from schemas.setup import migrations, views
 from support import version_1
 from support.before_responses import without_responses
+from support.former_tables import without_lines, without_tables
 
-#: Beginnings of the lines that version 14 added.
+#: Beginnings of the lines that versions 14 and 16 added.
 NEW_LINES = {
-    decoding.NDCParams: ("intervals=",),
-    decoding.NDCResult: ("k_star_continuous", "k_half", "p_curve"),
+    decoding.NDCParams: ("intervals=", "beyond="),
+    decoding.NDCResult: ("k_star_continuous", "k_half", "p_curve", "n_minority="),
     decoding.NDCResult.Curve: ("influences=",),
 }
-NEW_TABLES = ("DayTrend", "DayValue")
+NEW_PARTS, NEW_TABLES = ("DayTrend", "DayValue"), ("NDCCohort", "NDCPopulation")
 TASK = {"session_set": "5" * 32, "ndc_params": version_1.ROWS[0]["ndc_params"]}
 
 
 def make() -> None:
     """Declare the tables of version 13; insert two sessions with a curve each, and their comparison."""
     without_responses()
+    without_tables(decoding.schema, NEW_TABLES)
     for table, beginnings in NEW_LINES.items():
-        lines = table.definition.splitlines()
-        table.definition = "\n".join(line for line in lines if not line.strip().startswith(beginnings))
-    for name in NEW_TABLES:
+        without_lines(table, beginnings)
+    for name in NEW_PARTS:
         delattr(decoding.NDCComparison, name)
     views.queries = dict  # those of this version show the new columns
     migrations.init(migrations=migrations.MIGRATIONS[:13])

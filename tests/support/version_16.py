@@ -9,6 +9,7 @@ from schemas.decoding import tables as decoding
 from schemas.setup import migrations, views
 from support import version_1
 from support.before_responses import without_responses
+from support.former_tables import without_tables
 
 RESULT = {"session_set": "5" * 32, "ndc_params": version_1.ROWS[0]["ndc_params"], "eid": version_1.EIDS[0]}
 RUNS = [{"subject": "OLD", "tracking_run": name * 32} for name in "ab"]
@@ -17,9 +18,8 @@ RUNS = [{"subject": "OLD", "tracking_run": name * 32} for name in "ab"]
 def make() -> None:
     """Declare the tables of version 16; insert two sessions with a curve each, and UID files in two tracking runs."""
     without_responses()
-    for module in (tracking, session):
-        tables = module.schema.declare_list
-        module.schema.declare_list = [one for one in tables if one[0].__name__ not in ("RegisteredUIDs", "SessionTag")]
+    without_tables(tracking.schema, ("RegisteredUIDs",))
+    without_tables(session.schema, ("SessionTag",))
     del decoding.NDCResult.Donor
     views.queries = dict  # those of this version show the later tables
     migrations.init(migrations=migrations.MIGRATIONS[:16])

@@ -8,6 +8,7 @@ from schemas import provenance, rows, session, tracking
 from schemas.imaging.tables import FOV
 from schemas.setup import migrations
 from support.before_responses import without_responses
+from support.former_tables import without_lines, without_tables
 from support.version_3 import EID, insert_fov
 
 #: Lines that version 8 added, by the class that has them.
@@ -19,10 +20,8 @@ def make() -> None:
     """Declare the tables of version 7, and insert rows of those that version 8 changes."""
     without_responses()
     for table, column in NEW_LINES.items():
-        lines = table.definition.splitlines()
-        table.definition = "\n".join(line for line in lines if not line.strip().startswith(column))
-    schema = provenance.schema
-    schema.declare_list = [one for one in schema.declare_list if one[0].__name__ not in NEW_TABLES]
+        without_lines(table, column)
+    without_tables(provenance.schema, NEW_TABLES)
     migrations.init(migrations=migrations.MIGRATIONS[:7])
     session.Subject.insert1({"subject": "OLD"})
     row = {"session_date": "2024-01-01", "session_number": 1, "ingested_at": "2024-01-01 00:00:00"}

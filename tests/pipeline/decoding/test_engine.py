@@ -150,7 +150,7 @@ def test_cv_score_is_scikit_learns(kind, n, k, share, log_c, scaling, penalised,
 @pytest.mark.parametrize(
     ("kind", "n", "k", "C", "penalised"),
     [
-        ("plain", 400, 8192, 1.0, False),
+        pytest.param("plain", 400, 8192, 1.0, False, marks=pytest.mark.slow),
         ("plain", 1000, 64, 1.0, False),
         ("separable", 60, 300, 1e4, False),
         ("constant columns", 50, 40, 1e-4, True),
@@ -259,7 +259,7 @@ def test_engine_finds_the_decision_values_of_float64(kind, n, k, share, C, scali
 @pytest.mark.parametrize(
     ("kind", "n", "k", "share", "C", "scaling", "penalised"),
     [
-        ("plain", 400, 8192, 0.5, 1.0, True, False),
+        pytest.param("plain", 400, 8192, 0.5, 1.0, True, False, marks=pytest.mark.slow),
         ("plain", 1000, 100, 0.5, 1.0, True, False),
         ("plain", 600, 600, 0.5, 1.0, True, False),
         # a wrong stop: the gradient was measured against an intercept far larger than the weights

@@ -341,6 +341,7 @@ def test_scores_of_numbers_are_those_of_scikit_learn():
     assert refit == pytest.approx(1 - ((y - z) ** 2).sum() / ((y - one.y.mean()) ** 2).sum(), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["r2", "spearman"])
 def test_a_fixed_code_of_numbers_transfers_and_one_that_turns_decays(metric):
     asked = replace(NUMBERS, metric=metric)

@@ -987,6 +987,7 @@ def test_style_of_the_caller_neither_leaks_in_nor_is_changed(tmp_path):
     assert before == after
 
 
+@pytest.mark.slow
 def test_pyplot_is_not_needed():
     code = (
         "import sys, pipeline.figures as figures; figures.StyledFigure()._repr_png_(); "

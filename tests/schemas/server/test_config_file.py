@@ -58,6 +58,7 @@ def test_a_file_that_names_no_server_leaves_the_embedded_one(folder, content, na
     assert config_file.names_server(path) is names
 
 
+@pytest.mark.slow
 def test_a_file_that_decides_is_named(folder):
     path = folder.parent / "datajoint.json"
     path.write_text(json.dumps({"loglevel": "WARNING"}))

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow  # each starts Python anew
 #: Libraries that take 0.1 to 1 s to import, and are needed by some calls only.
 SLOW = {
     "pandas", "pyarrow", "scipy.linalg", "scipy.optimize", "scipy.special", "scipy.stats", "numba", "matplotlib",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support import version_1, version_11
+from support import version_1, version_10
 from support.databases import CANARY, closed_port, columns, declared, drop, full, one_line, own_server, schema_list
 
 import schemas
@@ -494,30 +496,58 @@ def test_rights_on_a_view_outlive_a_migration_that_changes_it(from_version_1, da
         assert {role, "PUBLIC"} <= {row[0] for row in rights}
 
 
-# ---------------------------------------------------------------- a database of version 7
+# ---------------------------------------------------------------- databases of later versions
 
 
 class OldTables:
-    """Tables of a former version with rows, behind a prefix of their own: written by ``support/version_*.py``."""
+    """Tables of a former version with rows, migrated: written behind a prefix by ``support/version_*.py``.
+
+    Attributes
+    ----------
+    before : dict of (str, str) to set of str
+        Columns of each schema and table, before the migration.
+    applied : str
+        What ``meso db init`` said.
+    """
 
     def __init__(self, database, number: int, env: dict, python_command, meso_command) -> None:
-        self.database, self.prefix = database, f"{settings.prefix()}v{number}_"
+        self.database, self.prefix, self.python = database, f"{settings.prefix()}v{number}_", python_command
         self.env = {**env, "MESO_PREFIX": self.prefix}
-        self.python, self.meso = python_command, meso_command
         done = python_command(Path(__file__).parents[2] / "support" / f"version_{number}.py", env=self.env)
         assert done.returncode == 0, done.stderr
+        self.before = self.all_columns()
+        for schema, table, column in INTERRUPTED.get(number, ()):  # as a migration did that was then interrupted
+            migrations.add_column(database, self.prefix + schema, table, column)
+        done = meso_command("db", "init", env=self.env)
+        assert done.returncode == 0, done.stderr
+        self.applied = done.stdout
 
-    def declared(self, schema: str, table: str) -> tuple[dict, dict]:
-        """Return the columns of a table here, and those of a new database."""
-        return tuple(declared(self.database, prefix + schema, table) for prefix in (self.prefix, settings.prefix()))
+    def all_columns(self) -> dict[tuple[str, str], set[str]]:
+        rows = self.database.query(
+            "SELECT table_schema, table_name, column_name FROM information_schema.columns "
+            "WHERE left(table_schema, %s) = %s", args=(len(self.prefix), self.prefix),
+        ).fetchall()  # fmt: skip
+        found: dict[tuple[str, str], set[str]] = {}
+        for schema, table, column in rows:
+            found.setdefault((schema.removeprefix(self.prefix), table), set()).add(column)
+        return found
 
-    def interrupted_after(self, schema: str, table: str, column: str) -> None:
-        """Add a column, as a migration that was then interrupted did."""
-        migrations.add_column(self.database, self.prefix + schema, table, column)
+    def check_new(self, *places: tuple[str, str]) -> None:
+        """Check that tables which there were not are here now, as in a new database."""
+        for place in places:
+            assert place not in self.before, place
+            self.columns_of(place)
 
-    def upgrade(self, applied: str) -> None:
-        done = self.meso("db", "init", env=self.env)
-        assert applied in done.stdout, done.stderr
+    def check_added(self, schema: str, table: str, *names: str) -> None:
+        """Check that a table lacked these columns and no others, and has those of a new database."""
+        assert set(self.columns_of((schema, table))) - self.before[schema, table] == set(names)
+
+    def columns_of(self, place: tuple[str, str]) -> dict[str, tuple]:
+        """Return the columns of a table, which must be those of a new database."""
+        schema, table = place
+        here, new = (declared(self.database, prefix + schema, table) for prefix in (self.prefix, settings.prefix()))
+        assert here == new != {}, place
+        return here
 
     def run(self, code: str, *arguments: str) -> Any:
         """Return what a program prints as JSON on its last line."""
@@ -526,15 +556,36 @@ class OldTables:
         return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.fixture
-def old_tables(database, backend, python_command, meso_command, request) -> Callable[[int], OldTables]:
-    """Return a function that makes the tables of a version; they are dropped after the test."""
+#: Columns that are there when the migration begins, by version: schema, table and line.
+INTERRUPTED = {
+    7: [("session", "_wheel__source", migrations.SOURCE_COLUMN)],
+    10: [("provenance", "environment", migrations.PROCESSOR_COLUMNS[0])],
+    13: [
+        ("decoding", "n_d_c_params", *migrations.INTERVAL_COLUMNS["n_d_c_params"]),
+        ("decoding", "n_d_c_params", *migrations.BEYOND_COLUMNS["n_d_c_params"]),
+    ],
+    17: [
+        ("tracking", "registered_u_i_ds", migrations.DAY_COLUMNS[0]),
+        ("decoding", "n_d_c_params", migrations.OWN_COLUMNS[0]),
+        ("decoding", "n_d_c_params", migrations.SIGNAL_COLUMNS["n_d_c_params"][0]),
+    ],
+    25: [("labels", "label_set", migrations.NUMBER_COLUMNS["labels"]["label_set"][0])],
+}
 
-    def make(number: int) -> OldTables:
+
+@pytest.fixture(scope="module")
+def old_tables(database, backend, python_command, meso_command, request) -> Callable[[int], OldTables]:
+    """Return a function that returns the tables of a version: migrated once, and dropped after the last test.
+
+    A test leaves the rows that another of its version reads; the last one of version 25 does not.
+    """
+
+    @functools.cache
+    def made(number: int) -> OldTables:
         request.addfinalizer(lambda: drop(database, f"{settings.prefix()}v{number}_"))
         return OldTables(database, number, own_server(backend), python_command, meso_command)
 
-    return make
+    return made
 
 
 OLD_RECORDS = """
@@ -558,18 +609,15 @@ RECORD_TABLES = [
     ("tracking", "tracking_file"), ("provenance", "deletion"), ("provenance", "source_update"),
     ("provenance", "source_update__done"), ("provenance", "former_result"),
 ]  # fmt: skip
+N_CHANGED = 5
 
 
 def test_version_7_gets_the_columns_of_a_new_database_and_keeps_its_rows(old_tables):
     old = old_tables(7)
-    for place in RECORD_TABLES[:5]:
-        here, new = old.declared(*place)
-        assert here != new, place
-    old.interrupted_after("session", "_wheel__source", migrations.SOURCE_COLUMN)
-    old.upgrade("Applied 8: changed files")
-    for place in RECORD_TABLES:
-        here, new = old.declared(*place)
-        assert here == new, place
+    assert "Applied 8: changed files" in old.applied
+    for place in RECORD_TABLES[:N_CHANGED]:
+        assert old.before[place] < set(old.columns_of(place)), place
+    old.check_new(*RECORD_TABLES[N_CHANGED:])
     seen = old.run(OLD_RECORDS)
     assert seen["hash"] == seen["reason"] == seen["rois"] == [""]
     assert seen["kinds"] == [["no file", "FOV.Source"], ["no file", "TrackingFile"]]
@@ -591,10 +639,10 @@ print(json.dumps([[row["status"] for row in rows], [time.mktime(time.gmtime()) -
 """
 
 
-@pytest.fixture
-def server_in_tokyo(database, backend) -> Iterator[None]:
-    """A server that gives new sessions the time zone of Tokyo."""
-    if backend == "mysql":
+@contextmanager
+def in_tokyo(database) -> Iterator[None]:
+    """Have the server give new sessions the time zone of Tokyo."""
+    if database.adapter.backend == "mysql":
         (before,) = database.query("SELECT @@GLOBAL.time_zone").fetchone()
         database.query("SET GLOBAL time_zone = '+09:00'")
         yield
@@ -605,14 +653,21 @@ def server_in_tokyo(database, backend) -> Iterator[None]:
         database.query("ALTER ROLE CURRENT_USER RESET timezone")
 
 
-def test_jobs_of_version_10_are_due_and_have_their_times_in_utc(old_tables, server_in_tokyo):
-    old = old_tables(10)
-    old.upgrade("Applied 11: jobs")
+@pytest.fixture(scope="module")
+def of_version_10(old_tables, database) -> OldTables:
+    """Tables that were made and migrated on a server in Tokyo."""
+    with in_tokyo(database):
+        return old_tables(10)
+
+
+def test_jobs_of_version_10_are_due_and_have_their_times_in_utc(of_version_10, database):
+    old = of_version_10
+    assert "Applied 11: jobs" in old.applied
     for table in ("n_d_c_params", "__n_d_c_result"):
-        here, new = old.declared("decoding", table)
-        assert here == new, table
+        old.columns_of(("decoding", table))
     for when in ("once", "again"):
-        status, ages = old.run(OLD_JOBS, when)
+        with in_tokyo(database):
+            status, ages = old.run(OLD_JOBS, when)
         # without the error of the session that was deleted
         assert status == ["pending", "error"]
         assert all(-2 < age < 300 for age in ages), ages
@@ -623,29 +678,25 @@ import json
 import schemas
 from schemas.decoding.results import machine_kinds
 from schemas.provenance import environment_row
-from support.version_11 import CONTENT, KEY
+from support.version_10 import ENVIRONMENT
 
 schemas.activate()
 key = schemas.Environment.current()
 again = schemas.Environment.current()
-assert key == again != {"environment": KEY}
+former = {"environment": ENVIRONMENT}
+assert key == again != former
 assert (schemas.Environment & key).fetch1() == environment_row()
 assert len(machine_kinds(schemas.Environment.to_dicts())) == 1  # that of the former is not known
-print(json.dumps((schemas.Environment & {"environment": KEY}).fetch1()))
+print(json.dumps((schemas.Environment & former).fetch1()))
 """
 
 
-def test_environments_of_version_11_keep_their_keys_and_say_nothing_of_processors(old_tables):
-    old = old_tables(11)
-    place = ("provenance", "environment")
-    here, new = old.declared(*place)
-    assert set(new) - set(here) == set(version_11.NEW_COLUMNS)
-    old.interrupted_after(*place, migrations.PROCESSOR_COLUMNS[0])
-    old.upgrade("Applied 12: environments")
-    here, new = old.declared(*place)
-    assert here == new
-    unknown = dict.fromkeys(version_11.NEW_COLUMNS)
-    assert old.run(OLD_ENVIRONMENT) == {"environment": version_11.KEY, **version_11.CONTENT, **unknown}
+def test_environments_of_version_10_keep_their_keys_and_say_nothing_of_processors(of_version_10):
+    old = of_version_10
+    assert "Applied 12: environments" in old.applied
+    old.check_added("provenance", "environment", *version_10.PROCESSOR_COLUMNS)
+    unknown = dict.fromkeys(version_10.PROCESSOR_COLUMNS)
+    assert old.run(OLD_ENVIRONMENT) == {"environment": version_10.ENVIRONMENT, **version_10.CONTENT, **unknown}
 
 
 OLD_COMPARISON = """
@@ -669,21 +720,16 @@ for when in ("before", "again"):
     assert not fill([schemas.NDCComparison], run.family).errors
 print(json.dumps(seen))
 """
-#: Tables of version 13 that version 14 changed, then those that it added.
-INTERVAL_TABLES = [*migrations.INTERVAL_COLUMNS, "__n_d_c_comparison__day_trend", "__n_d_c_comparison__day_value"]
+#: Parts that version 14 added.
+DAY_TABLES = [("decoding", f"__n_d_c_comparison__day_{name}") for name in ("trend", "value")]
 
 
 def test_a_comparison_of_version_13_is_read_and_its_note_says_how_to_get_the_trends_over_days(old_tables, database):
     old = old_tables(13)
+    assert "Applied 14: decoding: intervals" in old.applied
     for table in migrations.INTERVAL_COLUMNS:
-        here, new = old.declared("decoding", table)
-        assert here != new, table
-    (column,) = migrations.INTERVAL_COLUMNS["n_d_c_params"]
-    old.interrupted_after("decoding", "n_d_c_params", column)
-    old.upgrade("Applied 14: decoding: intervals")
-    for table in INTERVAL_TABLES:
-        here, new = old.declared("decoding", table)
-        assert here == new, table
+        assert old.before["decoding", table] < set(old.columns_of(("decoding", table))), table
+    old.check_new(*DAY_TABLES)
     assert columns(database, old.prefix + "views", "ndc_day_trend") == VIEWS["ndc_day_trend"].split()
     before, again = old.run(OLD_COMPARISON).values()
     assert (before["q"], before["p"]) == (again["q"], again["p"]) == ([0.02, 0.02], [0.01, 0.02])
@@ -708,22 +754,18 @@ print(json.dumps({
     "notes": found.notes, "mice": [(row["quantity"], row["n_mice"]) for row in found.means],
 }))
 """
-#: Tables of version 15 that version 16 changed, then those that it added.
-BEYOND_TABLES = [*migrations.BEYOND_COLUMNS, "n_d_c_cohort", "n_d_c_cohort__member", "__n_d_c_population",
-                 "__n_d_c_population__mean", "__n_d_c_population__slope"]  # fmt: skip
+#: Tables that version 16 added.
+COHORT_TABLES = [("decoding", name) for name in (
+    "n_d_c_cohort", "n_d_c_cohort__member", "__n_d_c_population", "__n_d_c_population__mean",
+    "__n_d_c_population__slope")]  # fmt: skip
 
 
-def test_curves_of_version_15_are_beyond_nothing_and_are_compared_over_mice(old_tables):
-    old = old_tables(15)
+def test_curves_of_version_13_are_beyond_nothing_and_are_compared_over_mice(old_tables):
+    old = old_tables(13)
+    assert "Applied 16: decoding: choice beyond the stimulus" in old.applied
     for table in migrations.BEYOND_COLUMNS:
-        here, new = old.declared("decoding", table)
-        assert here != new, table
-    (column,) = migrations.BEYOND_COLUMNS["n_d_c_params"]
-    old.interrupted_after("decoding", "n_d_c_params", column)
-    old.upgrade("Applied 16: decoding: choice beyond the stimulus")
-    for table in BEYOND_TABLES:
-        here, new = old.declared("decoding", table)
-        assert here == new, table
+        assert old.before["decoding", table] < set(old.columns_of(("decoding", table))), table
+    old.check_new(*COHORT_TABLES)
     seen = old.run(OLD_CURVES)
     assert seen["k_star"] == [16, 8] and seen["minority"] == [None, None]
     assert seen["beyond"] == "none" and seen["key"] and seen["notes"] == []
@@ -748,12 +790,8 @@ print(json.dumps({
 
 def test_curves_of_version_16_go_with_the_trials_of_their_donors_and_uids_keep_their_rois(old_tables):
     old = old_tables(16)
-    old.upgrade("Applied 17: files of donors")
-    for place in (
-        ("decoding", "__n_d_c_result__donor"), ("tracking", "registered_u_i_ds"), ("session", "session_tag")
-    ):  # fmt: skip
-        here, new = old.declared(*place)
-        assert here == new != {}, place
+    assert "Applied 17: files of donors" in old.applied
+    old.check_new(("decoding", "__n_d_c_result__donor"), ("tracking", "registered_u_i_ds"), ("session", "session_tag"))
     seen = old.run(OLD_DONORS)
     # of which files the labels were is not known; of the donor that is gone nothing is
     assert seen["donors"] == [[True, version_1.EIDS[1], None]]
@@ -773,12 +811,10 @@ print(json.dumps([[row["eid"], str(row["first_date"]), row["first_number"], row[
 
 def test_uids_of_version_17_get_the_day_of_their_session(old_tables):
     old = old_tables(17)
-    here, new = old.declared("tracking", "registered_u_i_ds")
-    assert "uid_values" in here and "uid_values" not in new
-    old.interrupted_after("tracking", "registered_u_i_ds", migrations.DAY_COLUMNS[0])
-    old.upgrade("Applied 18: days of UID files")
-    here, new = old.declared("tracking", "registered_u_i_ds")
-    assert here == new
+    assert "Applied 18: days of UID files" in old.applied
+    place = ("tracking", "registered_u_i_ds")
+    assert old.before[place] - set(old.columns_of(place)) == {"uid_values"}
+    old.check_added(*place, "first_date", "first_number")
     # of the session that was deleted nothing is known
     days = [[version_1.EIDS[0], "2024-01-01", 1], ["f" * 36, "None", None]]
     assert old.run(OLD_UIDS) == [[*day, "a\nb\nc\n"] for day in days]
@@ -799,15 +835,15 @@ print(json.dumps({
 """
 
 
-def test_curves_of_version_18_are_of_all_trials_and_of_no_own_labels(old_tables):
-    old = old_tables(18)
-    here, new = old.declared("decoding", "n_d_c_params")
-    assert here != new
-    old.interrupted_after("decoding", "n_d_c_params", migrations.OWN_COLUMNS[0])
-    old.upgrade("Applied 19: decoding: trials and labels")
-    for place in (("decoding", "n_d_c_params"), ("decoding", "__trial_features__own_labels"), ("labels", "label_set")):
-        here, new = old.declared(*place)
-        assert here == new != {}, place
+#: Columns of NDCParams that versions 19 and 24 added.
+LATER_SETTINGS = ("trials", "labels", "decoded_signal", "dff_neuropil", "dff_window", "dff_percentile")
+
+
+def test_curves_of_version_17_are_of_all_trials_and_of_no_own_labels(old_tables):
+    old = old_tables(17)
+    assert "Applied 19: decoding: trials and labels" in old.applied
+    old.check_added("decoding", "n_d_c_params", *LATER_SETTINGS)
+    old.check_new(("decoding", "__trial_features__own_labels"), ("labels", "label_set"))
     assert old.run(OLD_TRIALS) == {"own": ["", ""], "key": True, "k_star": [16, 8]}
 
 
@@ -827,17 +863,13 @@ print(json.dumps([len(schemas.NDCResult()), len(schemas.TransferTask()), found.n
 """
 
 
-def test_version_20_gets_the_tables_of_transfer_and_keeps_its_curves(old_tables):
-    old = old_tables(20)
-    places = [("decoding", name) for name in (
+def test_version_17_gets_the_tables_of_transfer_and_keeps_its_curves(old_tables):
+    old = old_tables(17)
+    assert not [table for _, table in old.before if "transfer" in table]
+    assert ": transfer: readouts of one session" in old.applied
+    old.check_new(*(("decoding", name) for name in (
         "transfer_task", "__transfer_result", "__transfer_result__train", "__transfer_matrix",
-        "__transfer_matrix__pair")]  # fmt: skip
-    query = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name LIKE %s"
-    assert old.database.query(query, args=(f"{old.prefix}decoding", "%transfer%")).fetchone()[0] == 0
-    old.upgrade(": transfer: readouts of one session")
-    for place in places:
-        here, new = old.declared(*place)
-        assert here == new != {}, place
+        "__transfer_matrix__pair")))  # fmt: skip
     assert old.run(OLD_TASKS) == [2, 1, 16, 0]
 
 
@@ -862,24 +894,19 @@ print(json.dumps({
 """
 
 
-def test_a_database_of_before_responses_gets_their_tables_and_keeps_its_curves(old_tables, database):
-    old = old_tables(21)
-    assert f"{old.prefix}responses" not in schema_list(database)
-    old.upgrade("responses to kinds of trials")
-    for table in RESPONSE_TABLES:
-        here, new = old.declared("responses", table)
-        assert here == new, table
+def test_a_database_of_before_responses_gets_their_tables_and_keeps_its_curves(old_tables):
+    old = old_tables(17)
+    assert "responses" not in {schema for schema, _ in old.before}
+    assert "responses to kinds of trials" in old.applied
+    old.check_new(*(("responses", table) for table in RESPONSE_TABLES))
     assert old.run(OLD_RESPONSES) == {"curves": 2, "k_star": [8, 16], "windows": 26, "jobs": 0}
 
 
-def test_of_features_of_version_22_it_is_not_known_what_they_are_made_of(old_tables):
-    old = old_tables(22)
+def test_of_features_of_version_17_it_is_not_known_what_they_are_made_of(old_tables):
+    old = old_tables(17)
+    assert "Applied 23: decoding: what features are made of" in old.applied
     (table,) = migrations.FEATURE_COLUMNS
-    here, new = old.declared("decoding", table)
-    assert set(new) - set(here) == {"feature_key"}
-    old.upgrade("Applied 23: decoding: what features are made of")
-    here, new = old.declared("decoding", table)
-    assert here == new
+    old.check_added("decoding", table, "feature_key")
     keys = "import json, schemas; schemas.activate(); print(json.dumps(schemas.TrialFeatures.to_arrays('{}').tolist()))"
     assert old.run(keys.format("feature_key")) == [None, None]
     assert old.run(keys.format("n_usable")) == [20, 20]
@@ -901,18 +928,15 @@ print(json.dumps({
 """
 
 
-def test_curves_of_version_23_are_of_what_each_fov_was_read_with(old_tables, database):
-    old = old_tables(23)
-    assert f"{old.prefix}signals" not in schema_list(database)
-    here, new = old.declared("decoding", "n_d_c_params")
-    assert set(new) - set(here) == {"decoded_signal", "dff_neuropil", "dff_window", "dff_percentile"}
-    old.interrupted_after("decoding", "n_d_c_params", migrations.SIGNAL_COLUMNS["n_d_c_params"][0])
-    old.upgrade("Applied 24: signals: the same one of all sessions")
-    places = [("decoding", "n_d_c_params"), ("decoding", "__trial_features__own_signal"), ("signals", "signal_task"),
-              ("signals", "_signal"), ("signals", "_signal__trace"), ("signals", "_signal__source")]  # fmt: skip
-    for place in places:
-        here, new = old.declared(*place)
-        assert here == new != {}, place
+def test_curves_of_version_17_are_of_what_each_fov_was_read_with(old_tables):
+    old = old_tables(17)
+    assert "signals" not in {schema for schema, _ in old.before}
+    assert "Applied 24: signals: the same one of all sessions" in old.applied
+    old.check_added("decoding", "n_d_c_params", *LATER_SETTINGS)
+    old.check_new(
+        ("decoding", "__trial_features__own_signal"), ("signals", "signal_task"), ("signals", "_signal"),
+        ("signals", "_signal__trace"), ("signals", "_signal__source"),
+    )  # fmt: skip
     assert old.run(OLD_SIGNALS) == {
         "signal": "", "asked": None, "neuropil": 0.7, "key": True, "k_star": [16, 8], "waiting": 0, "signals": 0,
     }  # fmt: skip
@@ -930,13 +954,10 @@ print(json.dumps([len(schemas.NDCResult()), schemas.AtlasOutline.fetch1("polygon
 """
 
 
-def test_version_24_gets_the_table_of_outlines_and_keeps_its_curves(old_tables):
-    old = old_tables(24)
-    query = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = 'atlas_outline'"
-    assert old.database.query(query, args=(f"{old.prefix}imaging",)).fetchone()[0] == 0
-    old.upgrade("Applied 25: outlines of the atlas")
-    here, new = old.declared("imaging", "atlas_outline")
-    assert here == new != {}
+def test_version_17_gets_the_table_of_outlines_and_keeps_its_curves(old_tables):
+    old = old_tables(17)
+    assert "Applied 25: outlines of the atlas" in old.applied
+    old.check_new(("imaging", "atlas_outline"))
     assert old.run(OLD_OUTLINES) == [2, [[[0, 0], [0, 9], [9, 9]]]]
 
 
@@ -957,14 +978,9 @@ print(json.dumps([np.array_equal(found, version_25.OWN, equal_nan=True), row["la
 
 def test_of_labels_of_version_25_it_is_not_known_for_which_trials_they_were_given(old_tables):
     old = old_tables(25)
-    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
-    parts = {"labels": "label_set__trials", "provenance": "source_update__of_subject", "session": "_wheel__doubt"}
-    for schema, table in parts.items():
-        assert old.database.query(exists, args=(old.prefix + schema, table)).fetchone()[0] == 0
-    old.upgrade("own labels: the trials that they are of")
-    for place in parts.items():
-        here, new = old.declared(*place)
-        assert here == new != {}, place
+    assert "own labels: the trials that they are of" in old.applied
+    old.check_new(("labels", "label_set__trials"), ("provenance", "source_update__of_subject"))
+    old.check_new(("session", "_wheel__doubt"))
     assert old.run(OLD_LABELS) == [True, "unknown", 2]
 
 
@@ -973,11 +989,11 @@ import json
 import numpy as np
 import schemas
 from schemas.labels import listed, of_kind
-from support import version_1, version_27
+from support import version_1, version_25
 
 schemas.activate()
-trials = {name: np.zeros(3) for name in ("choice", "feedbackType", "contrastLeft", "contrastRight")}
-labels = schemas.LabelSet.of_session(version_27.LABELS, version_1.EIDS[0], trials)
+trials = {name: np.zeros(4) for name in ("choice", "feedbackType", "contrastLeft", "contrastRight")}
+labels = schemas.LabelSet.of_session(version_25.KEY["label_set"], version_1.EIDS[0], trials)
 settings = (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).settings()
 print(json.dumps({
     "kinds": [row["label_kind"] for row in listed()], "labels": labels[:2].tolist(), "metric": of_kind(settings).metric,
@@ -987,17 +1003,11 @@ print(json.dumps({
 """
 
 
-def test_labels_of_version_27_are_classes(old_tables):
-    old = old_tables(27)
-    places = {("labels", "label_set"): "label_kind", ("decoding", "__trial_features__trial"): "trial_value"}
-    for place, column in places.items():
-        here, new = old.declared(*place)
-        assert set(new) - set(here) == {column}
-    old.interrupted_after("labels", "label_set", migrations.NUMBER_COLUMNS["labels"]["label_set"][0])
-    old.upgrade(": labels: numbers, decoded by regression")
-    for place in places:
-        here, new = old.declared(*place)
-        assert here == new != {}, place
+def test_labels_of_version_25_are_classes(old_tables):
+    old = old_tables(25)
+    assert ": labels: numbers, decoded by regression" in old.applied
+    old.check_added("labels", "label_set", "label_kind")
+    old.check_added("decoding", "__trial_features__trial", "trial_value")
     assert old.run(OLD_CLASSES) == {
         "kinds": ["classes"], "labels": [1, 0], "metric": "auc", "key": True, "k_star": [16, 8],
     }  # fmt: skip
@@ -1015,16 +1025,10 @@ print(json.dumps([mixtures, len(schemas.RegisteredUIDs.OtherPlaces()), len(schem
 """
 
 
-def test_updates_of_version_28_say_nothing_of_files_of_two_writings(old_tables):
-    old = old_tables(28)
-    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
-    parts = {"provenance": "source_update__mixture", "tracking": "registered_u_i_ds__other_places"}
-    for schema, table in parts.items():
-        assert old.database.query(exists, args=(old.prefix + schema, table)).fetchone()[0] == 0
-    old.upgrade(": files of several writings; places of cells")
-    for place in parts.items():
-        here, new = old.declared(*place)
-        assert here == new != {}, place
+def test_updates_of_version_25_say_nothing_of_files_of_two_writings(old_tables):
+    old = old_tables(25)
+    assert ": files of several writings; places of cells" in old.applied
+    old.check_new(("provenance", "source_update__mixture"), ("tracking", "registered_u_i_ds__other_places"))
     assert old.run(OLD_UPDATES) == [{}, 0, 2]
 
 
@@ -1047,16 +1051,10 @@ print(json.dumps({
 """
 
 
-def test_embeddings_of_version_29_are_of_what_each_fov_was_read_with(old_tables):
-    old = old_tables(29)
-    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
-    parts = ("embedding_params__of_signal", "__embedding__own_signal")
-    for table in parts:
-        assert old.database.query(exists, args=(old.prefix + "embedding", table)).fetchone()[0] == 0
-    old.upgrade("embeddings of a signal that is asked for")
-    for table in parts:
-        here, new = old.declared("embedding", table)
-        assert here == new != {}, table
+def test_embeddings_of_version_25_are_of_what_each_fov_was_read_with(old_tables):
+    old = old_tables(25)
+    assert "embeddings of a signal that is asked for" in old.applied
+    old.check_new(("embedding", "embedding_params__of_signal"), ("embedding", "__embedding__own_signal"))
     assert old.run(OLD_EMBEDDINGS) == {"same": True, "signal": None, "other": True, "jobs": 0}
 
 
@@ -1090,19 +1088,11 @@ print(json.dumps({"drifts": drifts, "tasks": tasks, "files": files, "last": last
 """
 
 
-def test_of_version_30_comparisons_know_no_drift_tasks_have_curves_and_deletions_no_files(old_tables):
-    old = old_tables(30)
-    added = {
-        "__n_d_c_comparison__drift": "decoding", "n_d_c_task__without_curve": "decoding",
-        "deletion__file": "provenance",
-    }  # fmt: skip
-    exists = "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s"
-    for table, schema in added.items():
-        assert old.database.query(exists, args=(old.prefix + schema, table)).fetchone()[0] == 0
-    old.upgrade("drift; transfers without curves; deleted files")
-    for table, schema in added.items():
-        here, new = old.declared(schema, table)
-        assert here == new != {}, table
+def test_of_version_25_comparisons_know_no_drift_tasks_have_curves_and_deletions_no_files(old_tables):
+    old = old_tables(25)
+    assert "drift; transfers without curves; deleted files" in old.applied
+    old.check_new(("decoding", "__n_d_c_comparison__drift"), ("decoding", "n_d_c_task__without_curve"))
+    old.check_new(("provenance", "deletion__file"))
     found = old.run(OLD_PARTS)
     before, again = found["drifts"]
     assert before == {"q": [0.02, 0.02], "drifts": []}

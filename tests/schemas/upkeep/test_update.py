@@ -142,9 +142,8 @@ def filled(database, template, tmp_path_factory) -> Iterator[Filled]:
 @pytest.fixture
 def lab(filled) -> Iterator[Lab]:
     filled.put_back()
-    made = filled.repository
-    yield made
-    remove(made)
+    yield filled.repository
+    filled.take_away()
     unfinished = (schemas.SourceUpdate - schemas.SourceUpdate.Done.proj()).keys()
     (schemas.SourceUpdate & unfinished).delete()  # not of the query: DataJoint cannot cascade from it on MySQL
     assert errors() == []
