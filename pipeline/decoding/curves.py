@@ -243,7 +243,7 @@ def validation_words(settings: NDCSettings) -> dict[str, Any]:
         "metric": settings.metric, "cv_splits": settings.cv_splits, "seed": settings.seed, "scaling": settings.scaling,
         "class_weight": "balanced" if settings.class_balance == "weights" else None, "fold_mode": settings.fold_mode,
         "fold_gap": settings.fold_gap, "curve_axis": settings.curve_axis, "trial_shuffled": settings.trial_shuffled,
-        "c_choice": settings.c_choice,
+        "c_range": settings.c_range,
     }  # fmt: skip
 
 
@@ -273,7 +273,7 @@ def neuron_dropping_curve(
     curve_axis: str = "cells",
     trial_shuffled: bool = False,
     penalty: str = "scaled",
-    c_choice: str = "wide",
+    c_range: str = "wide",
     strata: np.ndarray | None = None,
     compared: np.ndarray | None = None,
     known: NDCCurve | None = None,
@@ -342,7 +342,7 @@ def neuron_dropping_curve(
     penalty : {'fixed', 'scaled', 'auto'}
         Unit of C and ``c_grid``: see ``pipeline.decoding.folds.Validation``; how 'auto' chooses C is described in
         ``pipeline.decoding.penalty``. With a curve over trials k is the number of neurons, which are all used.
-    c_choice : {'wide', 'narrow'}
+    c_range : {'wide', 'narrow'}
         How 'auto' chooses C; 'narrow' as in former versions.
     strata : (trials,) int, optional
         What the decoder must tell more than, such as the stimulus: trials with equal numbers are of one stratum. The
@@ -370,7 +370,7 @@ def neuron_dropping_curve(
         As ``cv_score``; no k is between 1 and the number of neurons; k trials do not fill the folds; shuffled labels
         have another shape; ``known`` was not computed from these data.
     """
-    how = Validation(cv_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap, penalty, c_choice)
+    how = Validation(cv_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap, penalty, c_range)
     check(how, penalize_intercept)
     X, y = _checked(X, y, how)
     if how.of_numbers and trial_shuffled:
@@ -422,7 +422,7 @@ def penalty_scores(
     fold_gap: int = 0,
     curve_axis: str = "cells",
     trial_shuffled: bool = False,
-    c_choice: str = "wide",
+    c_range: str = "wide",
     strata: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the inner scores of the real labels, from which ``neuron_dropping_curve`` with penalty 'auto' chooses C.
@@ -433,7 +433,7 @@ def penalty_scores(
     ----------
     X, y, ks, metric, cv_splits, seed, scaling, class_weight, fold_mode, fold_gap, curve_axis, trial_shuffled, strata
         As for ``neuron_dropping_curve``; only the largest possible k matters.
-    c_choice : {'wide', 'narrow'}
+    c_range : {'wide', 'narrow'}
         As for ``neuron_dropping_curve``.
 
     Returns
@@ -446,7 +446,7 @@ def penalty_scores(
     ArgumentError
         As ``neuron_dropping_curve``.
     """
-    how = Validation(cv_splits, metric, 1.0, (), class_weight, fold_mode, fold_gap, "auto", c_choice)
+    how = Validation(cv_splits, metric, 1.0, (), class_weight, fold_mode, fold_gap, "auto", c_range)
     X, y = _checked(X, y, how)
     strata = _checked_strata(strata, how, len(y))
     X, y, none, strata = _used(X, y, np.empty((0, len(y)), dtype=y.dtype), strata, how)
@@ -508,7 +508,7 @@ class _Work:
         self.of_trials = of_trials
         #: C of each label vector (-1: the real one), with penalty 'auto'.
         self._c: dict[int, float] = {}
-        self.largest, self.n_threads, self.compared = 0, 1, np.empty((0, len(CANDIDATES[how.c_choice])))
+        self.largest, self.n_threads, self.compared = 0, 1, np.empty((0, len(CANDIDATES[how.c_range])))
 
     @property
     def vectors_per_item(self) -> int:
@@ -529,14 +529,14 @@ class _Work:
         parts = [new[i : i + size] for i in range(0, len(new), size)]
         for part, scores in _run(self.inner, parts, self.n_threads):
             # a shuffle takes the place of the real labels of its session, among those of the others
-            self._c.update(zip(part, chosen(scores, self.compared, self.how.c_choice).tolist(), strict=True))
+            self._c.update(zip(part, chosen(scores, self.compared, self.how.c_range).tolist(), strict=True))
         return [self._c[vector] for vector in vectors]
 
     def inner(self, vectors: Sequence[int]) -> np.ndarray:
         """Return the inner scores of label vectors (-1: the real one) on the first subset, (L, candidates) float64."""
         labels = np.array([self.y if vector < 0 else self.shuffled[vector] for vector in vectors])
         order_seed, order, folds = self._draws(0)
-        ks = sizes(self.largest, self.how.c_choice) if self.axis == "cells" else [self.population.N]
+        ks = sizes(self.largest, self.how.c_range) if self.axis == "cells" else [self.population.N]
         if self.axis == "trials":
             labels = np.array([_fewer_trials(row, self.largest, order_seed) for row in labels])
         found = [

@@ -13,7 +13,7 @@ from pipeline.decoding.regression import Tested
 from pipeline.decoding.strata import matched, numbers_of
 from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import C_CHOICES, FOLD_MODES, METRICS, NUMBER_METRICS, PENALTIES
+from pipeline.settings.curves import C_RANGES, FOLD_MODES, METRICS, NUMBER_METRICS, PENALTIES
 
 #: A function of weights (rows, n), labels (rows, n), ks (K) and c that returns decision values, (rows, n) for each k.
 #: Where c is None the weights are C; else c (K) multiplies them, in units of 1/k: see ``Validation.penalty``.
@@ -52,7 +52,7 @@ class Validation:
         Random folds, with the class proportions kept, or folds contiguous in time.
     fold_gap : int
         With blocked folds: trials on either side of the test trials that are left out of the training trials.
-    c_choice : {'wide', 'narrow'}
+    c_range : {'wide', 'narrow'}
         How 'auto' chooses.
     """
 
@@ -64,12 +64,12 @@ class Validation:
     fold_mode: str = "stratified"
     fold_gap: int = 0
     penalty: str = "fixed"
-    c_choice: str = "wide"
+    c_range: str = "wide"
 
     def __post_init__(self) -> None:
         allowed = {
             "metric": METRICS, "class_weight": (None, "balanced"), "fold_mode": FOLD_MODES, "penalty": PENALTIES,
-            "c_choice": C_CHOICES,
+            "c_range": C_RANGES,
         }  # fmt: skip
         for name, values in allowed.items():
             if getattr(self, name) not in values:

@@ -11,7 +11,7 @@ scored on i and on j. Without i this is an inner fit of outer fold i, so that th
 all outer folds, at half of their cost. The scores are of one of the ks, a fourth of the largest (``sizes``), on the
 first random subset. No choice is made for a fold or for a k: the noise of such choices costs more than they gain.
 
-With ``c_choice="narrow"``, as in former versions, c is at most 30, and the scores are averaged over several ks. This
+With ``c_range="narrow"``, as in former versions, c is at most 30, and the scores are averaged over several ks. This
 loses up to 0.03 with modes that hundreds of cells share, and takes longer.
 
 Shuffled labels choose by the same rule as the real ones, so that every label vector is treated alike. Sessions that are
@@ -38,7 +38,7 @@ from pipeline.decoding.folds import (
 from pipeline.decoding.regression import Tested
 from pipeline.errors import ArgumentError
 
-#: Values of c by ``c_choice``; the first is left only for a gain.
+#: Values of c by ``c_range``; the first is left only for a gain.
 CANDIDATES = {"wide": (1.0, 10.0, 100.0), "narrow": (1.0, 10.0, 30.0)}
 #: Least gain in the mean inner score. The mean score of shuffled labels is then 0.009 above that with c = 1, without a
 #: threshold still more (``benchmarks/statistics.py``). p holds, because shuffled labels choose as the real ones do.
@@ -65,12 +65,12 @@ def check(how: Validation, penalize_intercept: bool) -> None:
         )
 
 
-def sizes(largest: int, c_choice: str = "wide") -> list[int]:
+def sizes(largest: int, c_range: str = "wide") -> list[int]:
     """Return the ks of the inner scores.
 
     A fourth of the largest, or 128, or the largest; if narrow the largest, a fourth of it, and so on, down to 8.
     """
-    if c_choice == "wide":
+    if c_range == "wide":
         return [max(largest // SPACING, min(largest, MIN_K))]
     found = [largest]
     while found[-1] // SPACING >= NARROW_MIN_K:
@@ -122,7 +122,7 @@ def inner_scores(
                 trains.append(both)
                 weights.append(training_weights(y, both[None], 1.0, how.class_weight, strata)[0])
                 tests.append((test[i], test[j]))
-    candidates = CANDIDATES[how.c_choice]
+    candidates = CANDIDATES[how.c_range]
     found = np.full((len(labels), len(candidates)), np.nan)
     if not which:
         return found
@@ -154,7 +154,7 @@ def inner_scores(
     return found
 
 
-def chosen(scores: np.ndarray, compared: np.ndarray | None = None, c_choice: str = "wide") -> np.ndarray:
+def chosen(scores: np.ndarray, compared: np.ndarray | None = None, c_range: str = "wide") -> np.ndarray:
     """Return the c of each label vector.
 
     Parameters
@@ -163,14 +163,14 @@ def chosen(scores: np.ndarray, compared: np.ndarray | None = None, c_choice: str
         Inner scores of the label vectors.
     compared : (D, number of candidates) float, optional
         Inner scores of the real labels of the other sessions that share the c.
-    c_choice : {'wide', 'narrow'}
+    c_range : {'wide', 'narrow'}
 
     Returns
     -------
     (L,) float64
         1 where no inner score is known.
     """
-    candidates = CANDIDATES[c_choice]
+    candidates = CANDIDATES[c_range]
     others = np.empty((0, len(candidates))) if compared is None else np.asarray(compared, dtype=np.float64)
     found = np.full(len(scores), candidates[0])
     for row, own in enumerate(scores):

@@ -209,7 +209,7 @@ def one_c(inner: Sequence[np.ndarray], settings: NDCSettings) -> float:
     if not len(inner):
         return settings.c
     own, others = np.array(inner[:1]), np.array(inner[1:]).reshape(-1, np.size(inner[0]))
-    return float(chosen(own, others, settings.c_choice)[0])
+    return float(chosen(own, others, settings.c_range)[0])
 
 
 def inner_of(day: Day, settings: NDCSettings) -> np.ndarray:
@@ -263,7 +263,7 @@ def _validation(settings: NDCSettings) -> Validation:
     words = validation_words(settings)
     return Validation(
         words["cv_splits"], words["metric"], class_weight=words["class_weight"], fold_mode=words["fold_mode"],
-        fold_gap=words["fold_gap"], penalty=settings.penalty, c_choice=words["c_choice"],
+        fold_gap=words["fold_gap"], penalty=settings.penalty, c_range=words["c_range"],
     )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ LABEL_COLUMNS = {
 #: Windows that reach further from the event, in s, are in ms.
 LONGEST_WINDOW = 50.0
 #: How penalty auto chooses c, see ``pipeline.decoding.penalty``; the second as in former versions.
-C_CHOICES = ("wide", "narrow")
+C_RANGES = ("wide", "narrow")
 #: Subsets averaged in each null score, and in the real score that it is compared with.
 NULL_SUBSETS = 5
 
@@ -424,8 +424,8 @@ class NDCSettings:
         comment="with dff: percentile that is the baseline",
         help="With signal dff: percentile of the window that is the baseline, up to 100.",
     )
-    c_choice: str = setting(
-        Choice(C_CHOICES), "wide", before="narrow", group=DECODER, sql="varchar(8)",
+    c_range: str = setting(
+        Choice(C_RANGES), "wide", before="narrow", group=DECODER, sql="varchar(8)",
         comment="with penalty auto: c of 1, 10, 100 (wide), or 1, 10, 30 (narrow) as before",
         help="With penalty auto: wide chooses c from 1, 10 and 100, by scores at a fourth of the largest k; narrow "
         "from 1, 10 and 30, by scores at several k, as in former versions.",
@@ -444,7 +444,7 @@ class NDCSettings:
         # the same row as before there was this setting, where it has no effect
         simulated = self.null in SIMULATED and not self.labels
         self._set("choice_model", self.choice_model if simulated else "static")
-        self._set("c_choice", self.c_choice if self.penalty == "auto" else "narrow")
+        self._set("c_range", self.c_range if self.penalty == "auto" else "narrow")
         # classes are balanced within the strata, numbers have none: dropping trials, the default, would only lose some
         if (self.beyond != "none" or self.of_numbers) and self.class_balance == "downsample":
             self._set("class_balance", "none")

@@ -662,7 +662,7 @@ def _of_other_sessions(key: dict, settings: NDCSettings, n_common: int | None, m
     found = [_inner_scores(key["session_set"], key["ndc_params"], eid, n_common, made_of) for eid in eids
              if eid != key["eid"]]  # fmt: skip
     return np.array([one for one in found if one is not None], dtype=np.float64).reshape(
-        -1, len(CANDIDATES[settings.c_choice])
+        -1, len(CANDIDATES[settings.c_range])
     )
 
 

@@ -583,16 +583,16 @@ def _levels(connection: dj.Connection, name_prefix: str) -> None:
 
 
 #: Column of how penalty "auto" chooses c, of the schema "decoding". Frozen: the line as it was then.
-C_CHOICE_COLUMNS = {
+C_RANGE_COLUMNS = {
     "n_d_c_params": (
-        "c_choice='narrow' : varchar(8)  # with penalty auto: c of 1, 10, 100 (wide), or 1, 10, 30 (narrow) as before",
+        "c_range='narrow' : varchar(8)  # with penalty auto: c of 1, 10, 100 (wide), or 1, 10, 30 (narrow) as before",
     ),
 }
 
 
-def _c_choice(connection: dj.Connection, name_prefix: str) -> None:
+def _c_range(connection: dj.Connection, name_prefix: str) -> None:
     """Add the setting; former curves have their c of 1, 10 and 30."""
-    add_columns(connection, name_prefix + "decoding", C_CHOICE_COLUMNS)
+    add_columns(connection, name_prefix + "decoding", C_RANGE_COLUMNS)
 
 
 MIGRATIONS: tuple[Migration, ...] = (
@@ -628,7 +628,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(30, "embeddings of a signal that is asked for", lambda connection, name_prefix: None),
     Migration(31, "drift; transfers without curves; deleted files; silhouettes", lambda connection, name_prefix: None),
     Migration(32, "decoding: values compared within mice", _levels),
-    Migration(33, "decoding: how penalty auto chooses c", _c_choice),
+    Migration(33, "decoding: how penalty auto chooses c", _c_range),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -133,11 +133,11 @@ def test_pairs_are_all_of_five_folds_and_two_for_each_fold_of_more():
     assert sizes(100, "narrow") == [100, 25] and sizes(5, "narrow") == [5]
 
 
-def inner_by_hand(X: np.ndarray, y: np.ndarray, metric: str = "auc", c_choice: str = "wide", **options) -> np.ndarray:
+def inner_by_hand(X: np.ndarray, y: np.ndarray, metric: str = "auc", c_range: str = "wide", **options) -> np.ndarray:
     """Return the inner scores of labels, by scikit-learn and loops over pairs of folds."""
     _, order, folds = draws(0, X.shape[1])
     tests = [test for _, test in StratifiedKFold(5, shuffle=True, random_state=folds).split(X, y)]
-    candidates, ks = CANDIDATES[c_choice], sizes(X.shape[1], c_choice)
+    candidates, ks = CANDIDATES[c_range], sizes(X.shape[1], c_range)
     found = {c: [] for c in candidates}
     for k, c, (i, j) in itertools.product(ks, candidates, itertools.combinations(range(5), 2)):
         train = np.setdiff1d(np.arange(len(y)), np.concatenate([tests[i], tests[j]]))
@@ -158,7 +158,7 @@ def test_inner_scores_are_scikit_learns(options, metric):
 def test_c_is_left_at_1_unless_the_gain_is_clear():
     rows = [[0.7, 0.71, 0.715], [0.7, 0.72, 0.73], [0.7, 0.72, 0.72], [0.7, 0.6, 0.5], [np.nan] * 3]
     assert chosen(np.array(rows)).tolist() == [1, 100, 10, 1, 1]
-    assert chosen(np.array(rows), c_choice="narrow").tolist() == [1, 30, 10, 1, 1]
+    assert chosen(np.array(rows), c_range="narrow").tolist() == [1, 30, 10, 1, 1]
     assert GAIN == 0.02
     # the mean of the gains of all sessions: 0.03 and 0.01; 0.03 and -0.02; sessions without inner fits do not count
     own = np.array([[0.6, 0.63, 0.6]])
@@ -167,19 +167,19 @@ def test_c_is_left_at_1_unless_the_gain_is_clear():
     assert chosen(own, np.array([[0.8, 0.81, 0.8], [np.nan] * 3])).tolist() == [10]
 
 
-@pytest.mark.parametrize(("c_choice", "values"), [("wide", (1, 10, 100)), ("narrow", (1, 10, 30))])
-def test_every_label_vector_has_the_c_of_its_own_inner_scores(c_choice, values):
+@pytest.mark.parametrize(("c_range", "values"), [("wide", (1, 10, 100)), ("narrow", (1, 10, 30))])
+def test_every_label_vector_has_the_c_of_its_own_inner_scores(c_range, values):
     X, y = sampled("lowrank", 120, 100)
     asked = {"ks": [8, 30, 120], "R": 3, "n_label_shuffles": 30, "null_subsets": 2}
-    curve = neuron_dropping_curve(X, y, penalty="auto", c_choice=c_choice, **asked)
+    curve = neuron_dropping_curve(X, y, penalty="auto", c_range=c_range, **asked)
     by_c = {c: neuron_dropping_curve(X, y, penalty="scaled", C=c, **asked) for c in values}
-    real = chosen(inner_by_hand(X, y, c_choice=c_choice)[None], c_choice=c_choice)[0]
+    real = chosen(inner_by_hand(X, y, c_range=c_range)[None], c_range=c_range)[0]
     assert curve.c == real > 1
     np.testing.assert_array_equal(curve.scores, by_c[real].scores)
     assert curve.score_c1 == pytest.approx(by_c[1].mean[-1], abs=1e-12) and curve.score_c1 < curve.mean[-1]
     shuffled = shuffled_labels(y, "permute", 30, 0)[1]
-    inner = [penalty_scores(X, row, ks=[120], c_choice=c_choice) for row in shuffled]
-    cs = chosen(np.array(inner), c_choice=c_choice)
+    inner = [penalty_scores(X, row, ks=[120], c_range=c_range) for row in shuffled]
+    cs = chosen(np.array(inner), c_range=c_range)
     assert len(set(cs)) > 1
     np.testing.assert_array_equal(curve.null_scores, [[by_c[c].null_scores[i, s] for s, c in enumerate(cs)]
                                                       for i in range(3)])  # fmt: skip

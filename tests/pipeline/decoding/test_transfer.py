@@ -123,7 +123,7 @@ def test_blocked_halves_are_the_earlier_and_the_later_trials():
 
 
 def test_all_days_share_the_chosen_penalty():
-    settings = replace(SMALL, penalty="auto", c_choice="wide")
+    settings = replace(SMALL, penalty="auto", c_range="wide")
     found = transfer_scores(days("fixed", [0, 1], np.random.default_rng(5)), settings, "own")
     assert found.c in (1, 10, 100)
 

@@ -313,11 +313,11 @@ def test_models_that_a_null_does_not_have_are_refused(change, message):
 
 
 def test_a_curve_whose_c_is_not_chosen_or_chosen_as_before_has_the_key_that_it_had():
-    assert NDCSettings("choice").content()["c_choice"] == "wide"
-    assert key_of(NDCSettings("choice", c_choice="narrow")) == "c5169d0f28da16e21428091b93e6f591"
+    assert NDCSettings("choice").content()["c_range"] == "wide"
+    assert key_of(NDCSettings("choice", c_range="narrow")) == "c5169d0f28da16e21428091b93e6f591"
     for penalty in ("fixed", "scaled"):
         made = NDCSettings("choice", penalty=penalty)
-        assert "c_choice" not in made.content() and made == NDCSettings("choice", penalty=penalty, c_choice="narrow")
+        assert "c_range" not in made.content() and made == NDCSettings("choice", penalty=penalty, c_range="narrow")
 
 
 # ---------------------------------------------------------------------------------------------- beyond the stimulus

@@ -47,12 +47,12 @@ VIEWS = {
     "subject session_date session_number target event win_start win_end "
     "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
     "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond trials labels "
-    "decoded_signal c_choice",
+    "decoded_signal c_range",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
     "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty intervals "
-    "choice_model imposter_align beyond trials labels decoded_signal c_choice",
+    "choice_model imposter_align beyond trials labels decoded_signal c_range",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
@@ -1109,13 +1109,13 @@ from support.version_31 import KEYS
 
 schemas.activate()
 old = {one: schemas.NDCParams & {"ndc_params": key} for one, key in KEYS.items()}
-asked = {one: NDCSettings("choice", beyond=one, c_choice="narrow") for one in KEYS}
+asked = {one: NDCSettings("choice", beyond=one, c_range="narrow") for one in KEYS}
 print(json.dumps({
-    "rows": {one: rows.fetch1("c_choice") for one, rows in old.items()},
+    "rows": {one: rows.fetch1("c_range") for one, rows in old.items()},
     "same": [rows.settings() == asked[one] for one, rows in old.items()],
     "keys": {one: schemas.NDCParams.add(settings)["ndc_params"] for one, settings in asked.items()},
     "new": schemas.NDCParams.add(NDCSettings("choice"))["ndc_params"] in KEYS.values(),
-    "fixed": (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).fetch1("c_choice"),
+    "fixed": (schemas.NDCParams & {"ndc_params": version_1.ROWS[0]["ndc_params"]}).fetch1("c_range"),
     "k_star": schemas.NDCResult.to_arrays("k_star", order_by="eid").tolist(),
     "differences": [[row["slope_difference"], row["n_level_pairs"], row["level_difference"]]
                     for row in schemas.NDCPopulation.Difference().to_dicts()],
@@ -1126,7 +1126,7 @@ print(json.dumps({
 def test_of_version_31_curves_chose_c_from_1_10_and_30_and_no_values_were_compared_within_mice(old_tables):
     old = old_tables(31)
     here, new = old.declared("decoding", "n_d_c_params")
-    assert set(new) - set(here) == {"c_choice"}
+    assert set(new) - set(here) == {"c_range"}
     here, new = old.declared("decoding", "__n_d_c_population__difference")
     assert len(set(new) - set(here)) == 6
     old.upgrade("decoding: how penalty auto chooses c")
