@@ -249,7 +249,7 @@ decoded_signal='' : varchar(16)     # deconvolved, fluorescence or dff; '': as e
 dff_neuropil=0.7 : float64          # with dff: part of the neuropil that is subtracted
 dff_window=60.0 : float64           # with dff: length of the running baseline's window, s
 dff_percentile=8.0 : float64        # with dff: percentile that is the baseline
-c_range='narrow' : varchar(8)      # with penalty auto: c of 1, 10, 100 (wide), or 1, 10, 30 (narrow) as before
+c_range='narrow' : varchar(8)       # with penalty auto: c of 1, 10, 100 (wide), or 1, 10, 30 (narrow) as before
 """
 
 
