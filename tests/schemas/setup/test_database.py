@@ -570,6 +570,7 @@ INTERRUPTED = {
         ("decoding", "n_d_c_params", migrations.SIGNAL_COLUMNS["n_d_c_params"][0]),
     ],
     25: [("labels", "label_set", migrations.NUMBER_COLUMNS["labels"]["label_set"][0])],
+    31: [("decoding", table, lines[0]) for table, lines in migrations.LEVEL_COLUMNS.items()],
 }
 
 
@@ -1125,14 +1126,11 @@ print(json.dumps({
 
 def test_of_version_31_curves_chose_c_from_1_10_and_30_and_no_values_were_compared_within_mice(old_tables):
     old = old_tables(31)
-    here, new = old.declared("decoding", "n_d_c_params")
-    assert set(new) - set(here) == {"c_range"}
-    here, new = old.declared("decoding", "__n_d_c_population__difference")
-    assert len(set(new) - set(here)) == 6
-    old.upgrade("decoding: how penalty auto chooses c")
-    for table in ("n_d_c_params", "__n_d_c_population__difference"):
-        here, new = old.declared("decoding", table)
-        assert here == new
+    assert "decoding: values compared within mice" in old.applied
+    assert "decoding: how penalty auto chooses c" in old.applied
+    old.check_added("decoding", "n_d_c_params", "c_range")
+    levels = ("level_difference", "level_low", "level_high", "level_p", "level_sd", "n_level_pairs")
+    old.check_added("decoding", "__n_d_c_population__difference", *levels)
     assert old.run(OLD_PENALTIES) == {
         "rows": {"none": "narrow", "stimulus": "narrow"}, "same": [True, True], "new": False, "fixed": "narrow",
         "k_star": [16, 8], "differences": [[-0.1, None, None]],
