@@ -5,13 +5,14 @@ from __future__ import annotations
 import datetime
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ConfigError, MesoError
+from pipeline.errors import ConfigError, DataError, MesoError
 from pipeline.reading.behavior import TRIALS, WHEEL_TIMES
 from pipeline.reading.client import (
     FOV_FOLDER,
@@ -25,7 +26,7 @@ from pipeline.reading.client import (
 )
 from pipeline.reading.datasets import without_revision
 from pipeline.reading.fov import POSITIONS, REQUIRED, SIGNALS
-from pipeline.tracking.uids import UIDS
+from pipeline.tracking.uids import UIDS, UIDText, read_file
 
 #: Datasets of cameras: raw videos, times, poses and motion energy.
 CAMERA = re.compile(r"(left|right|body)Camera")
@@ -48,6 +49,8 @@ class Scanned:
         Of all tasks; None if a table is not here, or is no table.
     n_tracked_fovs : int
         FOVs with a file of UIDs.
+    tracked_share : float or None
+        Share of the ROIs in these files that have a UID; None if none of them is here.
     passive, wheel : bool
         There are datasets of passive stimuli, and of the wheel.
     video : tuple of str
@@ -67,6 +70,7 @@ class Scanned:
     n_rois: int | None
     n_trials: int | None
     n_tracked_fovs: int
+    tracked_share: float | None
     passive: bool
     wheel: bool
     video: tuple[str, ...]
@@ -131,7 +135,8 @@ def _scanned(one: Any, info: SessionInfo) -> Scanned | None:
         return None
     names = {PurePosixPath(path).name for path in paths}
     # UIDs may be in the folder only: they are no dataset type of ONE
-    n_tracked = sum(f"{fov}/{UIDS}" in paths or (folder / fov / UIDS).exists() for fov in fovs)
+    files = {fov: folder / paths.get(f"{fov}/{UIDS}", f"{fov}/{UIDS}") for fov in fovs}
+    n_tracked = sum(f"{fov}/{UIDS}" in paths or file.exists() for fov, file in files.items())
     tables = [path for path in paths if PurePosixPath(path).name == TRIALS]
     raster = _why_no_raster(paths, fovs, unread)
     track = raster or ("" if n_tracked else "no UIDs of cells")
@@ -139,6 +144,7 @@ def _scanned(one: Any, info: SessionInfo) -> Scanned | None:
         info.eid, info.subject, info.session_date, info.session_number, info.task_protocol, info.projects, len(fovs),
         _total(_n_rois(folder / paths.get(f"{fov}/{POSITIONS}", "none")) for fov in fovs),
         _total(_n_rows(folder / paths[path]) for path in tables), n_tracked,
+        _tracked_share(file for file in files.values() if file.exists()),
         any(map(PASSIVE.search, names)), WHEEL_TIMES in names,
         tuple(sorted({match[1] for name in names if (match := CAMERA.search(name))})),
         raster, track, track or ("" if tables else "no trials"),
@@ -171,6 +177,15 @@ def _total(numbers: Iterable[int | None]) -> int | None:
     found = list(numbers)
     known = [number for number in found if number is not None]
     return sum(known) if known and len(known) == len(found) else None
+
+
+def _tracked_share(files: Iterable[Path]) -> float | None:
+    """Return the share of the lines of UID files that have a UID; None without a file that can be read."""
+    has_uid: list[bool] = []
+    for file in files:
+        with suppress(DataError):  # said when it is read
+            has_uid += map(bool, UIDText(read_file(file).text).lines)
+    return float(np.mean(has_uid)) if has_uid else None
 
 
 def _n_rois(path: Path) -> int | None:

@@ -40,6 +40,7 @@ from pipeline.reading import (
 from pipeline.reading.behavior import _check_blocks
 from pipeline.reading.fov import _is_beyond_chance, _shared_by_neighbours
 from pipeline.scan import scan
+from pipeline.tracking.uids import UIDS
 from pipeline.signals.flags import flagged_frames
 
 TIMES, TYPES, SHIFT, POS = "mpci.times", "mpciROIs.mpciROITypes", "mpciStack.timeshift", "mpciROIs.stackPos"
@@ -655,6 +656,16 @@ def test_fov_folders_that_one_does_not_list_are_told(session, tmp_path):
     assert scanned.raster == "imaging in folders that are not read: alf/FOV_00, alf/FOV_01"
     shutil.copytree(tmp_path / "elsewhere", session.alf / "FOV_02")  # after the tables were written
     assert unlisted_folders(one, session.eid) == ["alf/FOV_00", "alf/FOV_01", "alf/FOV_02"]
+
+
+def test_a_scan_says_which_share_of_rois_is_tracked(session):
+    ((scanned,), _) = scan(session.one())
+    assert (scanned.n_tracked_fovs, scanned.tracked_share) == (0, None)
+    lines = ["5c1e0ad2-6f3b-4d1c-9b8a-0123456789ab", "", "-1", "None", "5C1E0AD2-6F3B-4D1C-9B8A-0123456789AC"]
+    (session.fov / UIDS).write_text("\n".join(lines))
+    (session.alf / "FOV_00" / UIDS).write_text("\n".join([lines[0]] * 3))
+    ((scanned,), _) = scan(session.one())
+    assert (scanned.n_tracked_fovs, scanned.tracked_share) == (2, (2 + 3) / (5 + 3))
 
 
 CONTRADICT = "choices, stimuli and feedback contradict each other"
