@@ -79,7 +79,8 @@ def _scan_row(one: Scanned) -> dict[str, Any]:
         "subject": one.subject, "date": one.session_date, "number": one.session_number, "eid": one.eid[:8],
         "FOVs": one.n_fovs, "ROIs": one.n_rois, "trials": one.n_trials, "protocol": one.task_protocol[-40:],
         "with UIDs": one.n_tracked_fovs,
-        "tracked": None if one.tracked_share is None else f"{one.tracked_share:.0%}", "passive": YES[one.passive], "wheel": YES[one.wheel],
+        "tracked": None if one.tracked_share is None else f"{one.tracked_share:.0%}",
+        "passive": YES[one.passive], "wheel": YES[one.wheel],
         "video": " ".join(one.video) or "no", "use for": ", ".join(one.uses) or "nothing", "lacks": "; ".join(reasons),
     }  # fmt: skip
 

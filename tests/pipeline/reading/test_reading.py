@@ -40,8 +40,8 @@ from pipeline.reading import (
 from pipeline.reading.behavior import _check_blocks
 from pipeline.reading.fov import _is_beyond_chance, _shared_by_neighbours
 from pipeline.scan import scan
-from pipeline.tracking.uids import UIDS
 from pipeline.signals.flags import flagged_frames
+from pipeline.tracking.uids import UIDS
 
 TIMES, TYPES, SHIFT, POS = "mpci.times", "mpciROIs.mpciROITypes", "mpciStack.timeshift", "mpciROIs.stackPos"
 F, DECONVOLVED, NEUROPIL = "mpci.ROIActivityF", "mpci.ROIActivityDeconvolved", "mpci.ROINeuropilActivityF"
@@ -659,6 +659,8 @@ def test_fov_folders_that_one_does_not_list_are_told(session, tmp_path):
 
 
 def test_a_scan_says_which_share_of_rois_is_tracked(session):
+    for path in session.alf.glob(f"*/{UIDS}"):
+        path.unlink()
     ((scanned,), _) = scan(session.one())
     assert (scanned.n_tracked_fovs, scanned.tracked_share) == (0, None)
     lines = ["5c1e0ad2-6f3b-4d1c-9b8a-0123456789ab", "", "-1", "None", "5C1E0AD2-6F3B-4D1C-9B8A-0123456789AC"]
