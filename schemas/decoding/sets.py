@@ -94,7 +94,9 @@ def usable(
                 continue
             n = int((first_failed(condition, trials_of(eid)) == 0).sum()) if condition else n_trials[eid]
             if n < min_trials:
-                reasons.setdefault(eid, f"it has {n} trials{condition and f' with {condition}'}")
+                reasons.setdefault(
+                    eid, f"it has {n} trials{condition and f' with {condition}'}, fewer than {min_trials}"
+                )
     return [eid for eid in eids if eid not in reasons], reasons
 
 

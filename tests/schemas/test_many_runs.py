@@ -92,7 +92,7 @@ def two_sessions(database) -> Iterator[list[str]]:
 def test_sessions_are_left_out_with_their_reason(two_sessions):
     first, second = two_sessions
     assert usable(two_sessions) == (two_sessions, {})
-    assert usable(two_sessions, min_trials=101) == ([second], {first: "it has 100 trials"})
+    assert usable(two_sessions, min_trials=101) == ([second], {first: "it has 100 trials, fewer than 101"})
     assert usable(two_sessions, min_trials=100) == (two_sessions, {})
     assert usable(two_sessions, protocol="Biased") == (
         [second], {first: "its protocol is 'trainingChoiceWorld6'"}
