@@ -514,7 +514,7 @@ class _FOVReader:
             return
         traces = [found for name in names if (found := self._local(name)) is not None]
         if len(traces) == 2:
-            self.check_agreement(*traces, is_neuron)
+            self.check_agreement(traces[0], traces[1], is_neuron)
 
     def check_agreement(self, fluorescence: np.ndarray, deconvolved: np.ndarray, is_neuron: np.ndarray) -> None:
         """Refuse deconvolved activity (T, N) of other ROIs than the fluorescence (T, N), by a sample of both.
