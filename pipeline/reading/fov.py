@@ -531,12 +531,13 @@ class _FOVReader:
         n_frames, n_rois = fluorescence.shape
         rois, _ = sampled(n_frames, n_rois, SHIFT_GROUPS)
         at_ends = np.isin(rois, sampled(n_frames, n_rois)[0])
-        is_first = np.arange(len(rois)) < len(rois) // 2
-        halves = [half & is_neuron[rois] for half in (is_first, ~is_first)]
-        for part in (at_ends, *(half for half in halves if half.sum() >= MOST_ACTIVE)):
+
+        def check(part: np.ndarray) -> None:
             beaten = share_of_others_beaten(traces[part], events[part])
             if beaten is not None and beaten < MIN_BEATEN_BY_OWN:
                 raise self._other_fluorescence(beaten, rois[part])
+
+        check(at_ends)
         if shifted := shifted_lines(traces, events, rois):
             first, count, lines = shifted
             last = min(first + GROUP, n_rois) - 1
@@ -548,6 +549,10 @@ class _FOVReader:
                 f"{'after' if lines > 0 else 'before'} them. Has one of the files ROIs that the other has not?",
                 do="Give both files of the same extraction. If the deconvolved activity is right, remove the other",
             )
+        is_first = np.arange(len(rois)) < len(rois) // 2
+        for half in (is_first & is_neuron[rois], ~is_first & is_neuron[rois]):
+            if half.sum() >= MOST_ACTIVE:
+                check(half)
 
     def _other_fluorescence(self, beaten: float, rois: np.ndarray) -> DataError:
         """Return the error of deconvolved activity of other ROIs, by those that were compared (n,) int."""
