@@ -78,8 +78,8 @@ class Session(WholeDelete, dj.Manual):
 
         Protocol and projects of a known session become those that ONE gives now, with a warning and a record in
         ``Deletion``; where ONE gives none, as the tables of a cache may lack them, they stay. So does the lab, of which
-        a mouse may have several. Warns of folders with imaging that are not read: their names are not those of FOVs, or
-        ONE does not list them.
+        a mouse may have several: a new session of another one is warned of. Warns of folders with imaging that are not
+        read: their names are not those of FOVs, or ONE does not list them.
 
         Parameters
         ----------
@@ -117,12 +117,20 @@ class Session(WholeDelete, dj.Manual):
         cls._check_identity(info)
         with cls.connection.transaction:
             Subject.insert1({"subject": info.subject, "lab": info.lab}, skip_duplicates=True)
-            if not (cls & {"eid": info.eid}):
+            lab = (Subject & {"subject": info.subject}).fetch1("lab")
+            if is_new := not (cls & {"eid": info.eid}):
                 cls.insert1(row)
             elif (cls & {"eid": info.eid}).fetch1("one_cache_dir") != row["one_cache_dir"]:
                 cls.update1({"eid": info.eid, "one_cache_dir": row["one_cache_dir"]})  # the data moved
             FOVFolder.insert(new)
             others = cls._renew(row)
+        if is_new and "" not in (lab, info.lab) and lab != info.lab:
+            warnings.warn(
+                f"session {eid} is of the lab {info.lab}, and {info.subject} was registered as a mouse of {lab}: its "
+                "sessions are taken for those of one mouse. If these are two mice, delete the session, and give one of "
+                "them another name in ONE",
+                stacklevel=2,
+            )
         if others:
             warnings.warn(
                 f"session {eid}: ONE gives other values now, which are taken: {'; '.join(others)}", stacklevel=2

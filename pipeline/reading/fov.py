@@ -16,6 +16,7 @@ from pipeline.reading.client import fov_folders
 from pipeline.reading.datasets import REVISION, SessionReader, Source, read_array, read_bytes, read_text
 from pipeline.reading.plausible import (
     GROUP,
+    MOST_ACTIVE,
     MOST_NEUROPIL,
     SHIFT_GROUPS,
     Neuropil,
@@ -226,7 +227,7 @@ def read_fluorescence(one: Any, eid: str, fov: int, collection: str, data: FOVDa
     reader.reader.fetch(fluorescence_datasets(collection, neuropil))
     traces = reader.same_rois(SIGNALS["fluorescence"], data.traces.shape)
     if data.signal == "deconvolved":
-        reader.check_agreement(traces, data.traces)
+        reader.check_agreement(traces, data.traces, data.is_neuron)
     around = reader.neuropil_of(traces, data.stack_pos) if neuropil else None
     return Fluorescence(traces, around, reader.reader)
 
@@ -311,7 +312,7 @@ class _FOVReader:
             self._check_one_extraction(SIGNALS[signal])
             if signal == "deconvolved":
                 self._check_deconvolved(traces)
-                self._check_fluorescence()
+                self._check_fluorescence(is_neuron)
             self._check_by_neuropil(stack_pos, signal)
             self._check_types(is_neuron, probability)
             self._check_rounding(frame_times)
@@ -500,7 +501,7 @@ class _FOVReader:
                 do=f"Save fluorescence as {SIGNALS['fluorescence']}, and remove this file: the other is read then",
             )
 
-    def _check_fluorescence(self) -> None:
+    def _check_fluorescence(self, is_neuron: np.ndarray) -> None:
         """Refuse deconvolved activity of other ROIs than the fluorescence, if this is on this machine.
 
         Nothing is downloaded for this, nor recorded as read: files that are not on this machine are not compared, nor
@@ -513,12 +514,14 @@ class _FOVReader:
             return
         traces = [found for name in names if (found := self._local(name)) is not None]
         if len(traces) == 2:
-            self.check_agreement(*traces)
+            self.check_agreement(traces[0], traces[1], is_neuron)
 
-    def check_agreement(self, fluorescence: np.ndarray, deconvolved: np.ndarray) -> None:
+    def check_agreement(self, fluorescence: np.ndarray, deconvolved: np.ndarray, is_neuron: np.ndarray) -> None:
         """Refuse deconvolved activity (T, N) of other ROIs than the fluorescence (T, N), by a sample of both.
 
-        Those that are unfit are not compared: an error is raised where they are needed.
+        Those that are unfit are not compared: an error is raised where they are needed. The first and the last ROIs
+        are compared, and the neurons (N,) bool of each half: a file that was copied in part over a former one is of
+        these ROIs up to some line, or from there on.
         """
         if fluorescence.shape != deconvolved.shape or fluorescence.ndim != 2:
             return
@@ -528,16 +531,13 @@ class _FOVReader:
         n_frames, n_rois = fluorescence.shape
         rois, _ = sampled(n_frames, n_rois, SHIFT_GROUPS)
         at_ends = np.isin(rois, sampled(n_frames, n_rois)[0])
-        beaten = share_of_others_beaten(traces[at_ends], events[at_ends])
-        if beaten is not None and beaten < MIN_BEATEN_BY_OWN:
-            raise self._fail(
-                SIGNALS["deconvolved"],
-                f"the deconvolved activity is not of the ROIs in {SIGNALS['fluorescence']}",
-                expected="events where the fluorescence of the same ROI rises, in better agreement than with another "
-                f"ROI in {MIN_BEATEN_BY_OWN:.0%} of pairs or more",
-                found=f"{beaten:.0%}; in another order it is 50 %. Are the files of two extractions?",
-                do="Give both files of the same extraction. If the deconvolved activity is right, remove the other",
-            )
+
+        def check(part: np.ndarray) -> None:
+            beaten = share_of_others_beaten(traces[part], events[part])
+            if beaten is not None and beaten < MIN_BEATEN_BY_OWN:
+                raise self._other_fluorescence(beaten, rois[part])
+
+        check(at_ends)
         if shifted := shifted_lines(traces, events, rois):
             first, count, lines = shifted
             last = min(first + GROUP, n_rois) - 1
@@ -549,6 +549,22 @@ class _FOVReader:
                 f"{'after' if lines > 0 else 'before'} them. Has one of the files ROIs that the other has not?",
                 do="Give both files of the same extraction. If the deconvolved activity is right, remove the other",
             )
+        is_first = np.arange(len(rois)) < len(rois) // 2
+        for half in (is_first & is_neuron[rois], ~is_first & is_neuron[rois]):
+            if half.sum() >= MOST_ACTIVE:
+                check(half)
+
+    def _other_fluorescence(self, beaten: float, rois: np.ndarray) -> DataError:
+        """Return the error of deconvolved activity of other ROIs, by those that were compared (n,) int."""
+        return self._fail(
+            SIGNALS["deconvolved"],
+            f"the deconvolved activity is not of the ROIs in {SIGNALS['fluorescence']}",
+            expected="events where the fluorescence of the same ROI rises, in better agreement than with another "
+            f"ROI in {MIN_BEATEN_BY_OWN:.0%} of pairs or more",
+            found=f"{beaten:.0%} among ROIs {rois[0]} to {rois[-1]}; in another order it is 50 %. Are the files of two "
+            "extractions, or was one copied in part?",
+            do="Give both files of the same extraction. If the deconvolved activity is right, remove the other",
+        )
 
     def _local(self, name: str) -> np.ndarray | None:
         """Return a dataset as a memory map, not recorded as read; None if it is not on this machine, or unreadable."""

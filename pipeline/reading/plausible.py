@@ -155,7 +155,7 @@ def _standard_ranks(values: np.ndarray) -> np.ndarray:
 
 
 class Neuropil(NamedTuple):
-    """What neuropil is like, as shares of pairs, of which chance is 0.5.
+    """What neuropil is like, as shares of pairs, of which chance is 0.5: in the half of the ROIs where they are lower.
 
     Attributes
     ----------
@@ -227,11 +227,16 @@ def neuropil_likeness(fluorescence: np.ndarray, neuropil: np.ndarray, positions:
         [_without_common(half) for half in np.array_split(traces[alive], 2, axis=1)]
         for traces in (neuropil, fluorescence)
     ]
+    n_parts = min(2, n // FEWEST_NEUROPIL)  # halves, since a file can be copied in part over a former one
     pairs = np.triu_indices(n, 1)
     alike = np.corrcoef([(half @ half.T)[pairs] for half in halves[0]])[0, 1]
     part = np.corrcoef([(half @ own_half.T).ravel() for half, own_half in zip(*halves, strict=True)])[0, 1]
-    shares = float(own.mean() / (n - 1)), float(near.mean() / (n - 2))
-    return Neuropil(*shares, 0.5 + BEYOND_CHANCE / np.sqrt(12 * n), float(alike), float(part))
+    shares = (_lowest_mean(own / (n - 1), n_parts), _lowest_mean(near / (n - 2), n_parts))
+    return Neuropil(*shares, 0.5 + BEYOND_CHANCE / np.sqrt(12 * (n // n_parts)), float(alike), float(part))
+
+
+def _lowest_mean(values: np.ndarray, n_parts: int) -> float:
+    return min(float(part.mean()) for part in np.array_split(values, n_parts))
 
 
 def nearest(positions: np.ndarray) -> np.ndarray:

@@ -81,6 +81,8 @@ RESULTS: dict[type[dj.Table], tuple[str, ...]] = {
 }  # fmt: skip
 #: Tables of curves that are compared, and the name of their questions in ``SourceUpdate.update_questions``.
 COMPARED: dict[type[NDCFamily | NDCCohort], str] = {NDCFamily: "families", NDCCohort: "cohorts"}
+#: Of the ROIs that are compared so many have other values than before, and so many the same, in a file of both.
+MIN_IN_PART = 5
 #: Columns of a set of sessions that are arguments of ``SessionSet.add``.
 RULE = {
     "set_neurons_only": "neurons_only",
@@ -309,6 +311,7 @@ def _problem(row: ChangedRow, changed: list[ChangedRow], read: list[_Read], done
         data, sources = table.make_compute(row.key, *table.make_fetch(row.key))
         replaced = [other.key for other in changed if other.table == row.table]
         table.check(row.key, data, sources, replaced=replaced)
+        _check_whole(row, data)
         done.notes += _against_wheel(row, data, changed)
     except MesoError as error:
         return f"the new files cannot be used: {error}"
@@ -414,15 +417,44 @@ def _is_activity_of_same_rois(one: _Read) -> bool:
     Activity that is deconvolved again alone is. If it comes with positions or types, or cannot be compared, it is taken
     to be.
     """
-    names = {reading.without_revision(change.dataset).rpartition("/")[2] for change in one.row.changes}
-    stored, shape = (FOV & one.row.key).fetch1(), one.data.traces.shape
-    if not names & set(SIGNALS.values()) or names & {TYPES, POSITIONS, UUIDS}:
+    if _names(one.row) & {TYPES, POSITIONS, UUIDS} or (samples := _stored_and_new(one.row, one.data)) is None:
         return True
-    if (stored["n_frames"], stored["n_rois"]) != shape or not Activity & one.row.key:
-        return True
-    rois, frames = sampled(*shape)
-    before = fov_traces(one.row.key["eid"], one.row.key["fov"], rois, frames)
-    return is_of_same_rois((stored["signal"], before), (one.data.signal, sample_of(one.data.traces)))
+    stored, new = samples
+    return is_of_same_rois(((FOV & one.row.key).fetch1("signal"), stored), (one.data.signal, new))
+
+
+def _check_whole(row: ChangedRow, data: Any) -> None:
+    """Refuse activity of which the ROIs up to some line have the stored values and the others have not, or the reverse.
+
+    So it is in a file that was copied over the former one, and not to its end. ROIs without activity do not count.
+    """
+    if row.table != FOV.__name__ or (samples := _stored_and_new(row, data)) is None:
+        return
+    stored, new = samples
+    same = (stored == new).all(axis=1)[np.ptp(stored, axis=1) > 0]
+    # a ROI that has its line by chance, in another order, is no part
+    if min(same.sum(), (~same).sum()) >= MIN_IN_PART and np.count_nonzero(np.diff(same)) <= 3:
+        raise DataError(
+            "a part of the ROIs has the activity of before, bit by bit, and the rest has not", eid=row.key["eid"],
+            fov=row.key["fov"], dataset=(FOVFolder & row.key).fetch1("collection") + f"/{SIGNALS[data.signal]}",
+            expected="other values in all ROIs", found=f"those of before in {same.sum()} of {len(same)} that were "
+            "compared: was the file copied in part, over the former one?",
+            do=f"Copy it again. If it is whole: meso delete {row.key['eid']}, and read the session again",
+        )  # fmt: skip
+
+
+def _names(row: ChangedRow) -> set[str]:
+    """Return the names of the datasets that have changed."""
+    return {reading.without_revision(change.dataset).rpartition("/")[2] for change in row.changes}
+
+
+def _stored_and_new(row: ChangedRow, data: Any) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return samples (n, T') of the stored and of the new activity of a FOV; None if they cannot be compared."""
+    stored, shape = (FOV & row.key).fetch1(), data.traces.shape
+    is_same_shape = (stored["n_frames"], stored["n_rois"]) == shape
+    if not (_names(row) & set(SIGNALS.values()) and is_same_shape and Activity & row.key):
+        return None
+    return fov_traces(row.key["eid"], row.key["fov"], *sampled(*shape)), sample_of(data.traces)
 
 
 def _changed_runs(eids: Sequence[str], ready: list[ChangedRow], done: Updated) -> list[dict[str, Any]]:

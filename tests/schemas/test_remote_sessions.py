@@ -146,6 +146,7 @@ def test_a_worker_tries_later_what_a_server_that_is_away_has(lab, monkeypatch):
         assert run_once(runner).status == "done"
 
 
+@pytest.mark.filterwarnings("ignore:session .* is of the lab l+, and RA02 was registered:UserWarning")
 def test_what_alyx_allows_the_columns_take(lab):
     _, found, _ = lab
     done = ingest(subject="RA02")

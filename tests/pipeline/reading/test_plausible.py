@@ -167,6 +167,16 @@ def test_neuropil_is_like_that_of_its_roi_and_in_another_order_is_not(kind, n_ro
 
 
 @pytest.mark.parametrize("kind", NEUROPIL)
+@pytest.mark.parametrize("share", [0.5, 0.75])
+def test_neuropil_that_is_of_other_rois_up_to_some_line_is_not_like_that_of_its_roi(kind, share):
+    rng = np.random.default_rng(14)
+    fluorescence, neuropil, positions = imaged(400, rng, **NEUROPIL[kind])
+    first = int(share * 400)
+    mixed = np.concatenate([neuropil[rng.permutation(400)][:first], neuropil[first:]])
+    assert not neuropil_likeness(fluorescence, mixed, positions).is_of_its_rois
+
+
+@pytest.mark.parametrize("kind", NEUROPIL)
 @pytest.mark.parametrize("n_rois", [120, 400])
 def test_positions_in_another_order_than_the_neuropil_are_told(kind, n_rois):
     """But where each ROI has neuropil of its own."""
