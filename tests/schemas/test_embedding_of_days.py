@@ -39,6 +39,7 @@ from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
 
 F, DECONVOLVED, TIMES = "mpci.ROIActivityF.npy", "mpci.ROIActivityDeconvolved.npy", "mpci.times.npy"
+NEUROPIL = "mpci.ROINeuropilActivityF.npy"
 #: What cells of each group respond to, by column of the trials and its value; the last group is noise.
 RESPONDS = (("choice", 1), ("choice", -1), ("feedbackType", 1), ("feedbackType", -1))
 KINDS = ("choiceL", "choiceR", "fback1", "fback0")
@@ -100,6 +101,7 @@ def exchange_rows(fov: Path, rng: np.random.Generator) -> None:
     for path in fov.glob("mpciROIs.*.npy"):
         if len(values := np.load(path)) == len(order):
             np.save(path, values[order])
+    np.save(fov / NEUROPIL, np.load(fov / NEUROPIL)[:, order])
 
 
 @pytest.fixture(scope="module")
