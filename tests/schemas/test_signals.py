@@ -534,7 +534,7 @@ def test_a_process_that_lives_on_takes_no_scores_of_former_dff(lab, filled):
         cached.cache_clear()
     (schemas.TransferResult & key).delete()
     assert after == of_both()
-    assert not set(after) & set(before)
+    assert all(now != then for now, then in zip(after, before, strict=True))
     for path, content in files.items():
         path.write_bytes(content)
     write_one_tables(lab.root)
