@@ -531,7 +531,10 @@ FOV_EXTRAS: dict[tuple[str, str], tuple[Callable[[Path], None], Outcome]] = {
     ),
     (ACTIVITY, "ROIs in another order"): (
         lambda fov: rewrite(fov / ACTIVITY, lambda a: a[:, ::-1]),
-        Refused(f"not of the ROIs in {FLUORESCENCE} .*or more, found [2-6]\\d% among ROIs \\d+ to \\d+; in another order"),
+        Refused(
+            f"not of the ROIs in {FLUORESCENCE} .*or more, found [2-6]\\d% among ROIs \\d+ to \\d+; "
+            "in another order it is 50 %"
+        ),
     ),
     (ACTIVITY, "fluorescence under its name"): (
         lambda fov: (fov / ACTIVITY).write_bytes((fov / FLUORESCENCE).read_bytes()) and None,
