@@ -511,7 +511,8 @@ def with_shared_mode(neuropil: np.ndarray) -> np.ndarray:
 def test_a_process_that_lives_on_takes_no_scores_of_former_dff(lab, filled):
     """Neither c nor the readouts of the other sessions: only files of ``Signal`` have changed."""
     forget_questions(lab)
-    words = {**SETTINGS, "cv_splits": 4, "signal": "dff", "penalty": "auto", "null": "permute"}
+    # narrow: means over several k, of which none are equal by chance, as scores of few trials at one k are
+    words = {**SETTINGS, "cv_splits": 4, "signal": "dff", "penalty": "auto", "c_range": "narrow", "null": "permute"}
     run, settings = TrackingRun.register("SIG1"), NDCSettings(**words)
     of_set = run_ndc(pair(lab), run, [settings]).session_set
     assert run_transfer(pair(lab), run, [settings]).failures == []
@@ -534,7 +535,7 @@ def test_a_process_that_lives_on_takes_no_scores_of_former_dff(lab, filled):
         cached.cache_clear()
     (schemas.TransferResult & key).delete()
     assert after == of_both()
-    assert all(now != then for now, then in zip(after, before, strict=True))
+    assert not set(after) & set(before)
     for path, content in files.items():
         path.write_bytes(content)
     write_one_tables(lab.root)
