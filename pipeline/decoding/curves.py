@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 import numpy as np
 
 from pipeline.decoding import newton, ridge
+from pipeline.decoding.cross_validation import cross_validate
 from pipeline.decoding.fits.k_star import k_stars
 from pipeline.decoding.fits.uncertainty import TRAINING_FACTOR
 from pipeline.decoding.folds import (
@@ -21,7 +22,6 @@ from pipeline.decoding.folds import (
     TrialEffects,
     Validation,
     bootstrap_means,
-    cross_validate,
     influences,
 )
 from pipeline.decoding.nulls import SHIFTED, shuffled_labels
@@ -43,7 +43,9 @@ SUBSETS_IN_TURN = 50
 SCORE_ROUNDING = 1e-9
 #: Label vectors that are decoded together from one packed subset; more would take more memory, and leave threads idle.
 MAX_VECTORS_PER_ITEM = 64
-#: The same of numbers, whose matrices are factorised once for all of them.
+#: The same of vectors with the same folds, whose Gram matrices are computed once for all of them; and of numbers, whose
+#: matrices are factorised once.
+MAX_SHARING_PER_ITEM = 128
 MAX_NUMBERS_PER_ITEM = 200
 #: Memory that all subsets in progress may take together, MB.
 MEMORY_MB = 4000
@@ -134,6 +136,7 @@ def cv_score(
     fold_gap: int = 0,
     c_grid: Sequence[float] = (),
     penalty: str = "fixed",
+    shared_folds: bool = False,
     strata: np.ndarray | None = None,
 ) -> float:
     """Return the test score of one decoder: of L2 logistic regression over stratified folds, or of ridge regression.
@@ -157,8 +160,8 @@ def cv_score(
     penalize_intercept : bool
         Penalise the intercept too, as liblinear does.
     class_weight : {None, 'balanced'}
-    fold_mode, fold_gap, c_grid
-        See ``pipeline.decoding.folds.Validation``.
+    fold_mode, fold_gap, c_grid, shared_folds
+        See ``pipeline.decoding.folds.Validation``; for one score the last matters with ``c_grid`` only.
     penalty : {'fixed', 'scaled'}
         Unit of C and ``c_grid``, see there.
     strata : (trials,) int, optional
@@ -174,23 +177,28 @@ def cv_score(
         Shapes disagree; a value is not finite (the message gives row and column); labels are not 0 and 1, or no
         numbers; a class has fewer trials than folds; a setting has a value that is not allowed.
     """
-    how = Validation(n_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap, penalty)
+    how = Validation(
+        n_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap, penalty, shared_folds=shared_folds
+    )  # fmt: skip
     check(how, penalize_intercept)
     if penalty == "auto":
         raise ArgumentError("penalty='auto' is of a curve; for one score use penalty='scaled', with or without c_grid")
     X, y = _checked(X, y, how, every=True)
     strata = _checked_strata(strata, how, len(y))
 
+    fit: Callable[..., np.ndarray] = (
+        partial(ridge.predictions, scaling=scaling) if how.of_numbers
+        else partial(newton.decision_values, scaling=scaling, penalize_intercept=penalize_intercept)
+    )  # fmt: skip
+
     def decide(
-        weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None
+        weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None, shared: np.ndarray
     ) -> list[np.ndarray]:
-        fit = {"scaling": scaling, "penalize_intercept": penalize_intercept}
-        if c is not None:
-            weights = np.array([c[0] * row / newton.total_variance(X, row > 0, scaling) for row in weights])
-        rows = zip(labels, weights, strict=True)
-        if how.of_numbers:
-            return [np.array([ridge.predictions(X, row, weight, scaling=scaling) for row, weight in rows])]
-        return [np.array([newton.decision_values(X, row, weight, **fit) for row, weight in rows])]
+        if c is None:
+            return [np.array([fit(X, y, row) for y, row in zip(labels, weights, strict=True)])] * len(ks)
+        total = [newton.total_variance(X, row > 0, scaling) for row in weights]
+        rows = list(zip(labels, weights, total, strict=True))
+        return [np.array([fit(X, y, one * row / variance) for y, row, variance in rows]) for one in c]
 
     return float(cross_validate(decide, y[None], [X.shape[1]], seed, how, strata=strata)[0][0, 0])
 
@@ -274,6 +282,7 @@ def neuron_dropping_curve(
     trial_shuffled: bool = False,
     penalty: str = "scaled",
     c_range: str = "wide",
+    shared_folds: bool = False,
     strata: np.ndarray | None = None,
     compared: np.ndarray | None = None,
     known: NDCCurve | None = None,
@@ -344,6 +353,11 @@ def neuron_dropping_curve(
         ``pipeline.decoding.penalty``. With a curve over trials k is the number of neurons, which are all used.
     c_range : {'wide', 'narrow'}
         How 'auto' chooses C; 'narrow' as in former versions.
+    shared_folds : bool
+        Decode shuffled labels with the folds of the real labels, which takes less time, and choose from ``c_grid`` by
+        leaving out pairs of folds; otherwise each label vector is decoded as by ``cv_score``. Curves in the database
+        share them by default. See ``pipeline.decoding.folds.Validation``. With ``null_subsets`` 0, ``curve_axis``
+        'trials', ``trial_shuffled`` or ``strata``, shuffled labels have their own folds.
     strata : (trials,) int, optional
         What the decoder must tell more than, such as the stimulus: trials with equal numbers are of one stratum. The
         decoders are trained with the same strata in both classes, and scored by pairs of one stratum, so that the
@@ -370,7 +384,9 @@ def neuron_dropping_curve(
         As ``cv_score``; no k is between 1 and the number of neurons; k trials do not fill the folds; shuffled labels
         have another shape; ``known`` was not computed from these data.
     """
-    how = Validation(cv_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap, penalty, c_range)
+    how = Validation(
+        cv_splits, metric, C, tuple(c_grid), class_weight, fold_mode, fold_gap, penalty, c_range, shared_folds
+    )  # fmt: skip
     check(how, penalize_intercept)
     X, y = _checked(X, y, how)
     if how.of_numbers and trial_shuffled:
@@ -396,7 +412,10 @@ def neuron_dropping_curve(
     grid, most = _grid(X, y, ks, curve_axis)
     all_ks = np.append(grid, most) if ceiling_mode == "all" and grid[-1] != most else grid
     of_trials = _TrialEffects.of(y, intervals, int(n_bootstrap), seed)
-    work = _Work(X, y, shuffled, how, seed, of_trials, curve_axis, trial_shuffled, scaling, penalize_intercept, strata)
+    shares = shared_folds and null_subsets > 0 and curve_axis == "cells" and not trial_shuffled
+    work = _Work(
+        X, y, shuffled, how, seed, of_trials, curve_axis, trial_shuffled, scaling, penalize_intercept, strata, shares
+    )  # fmt: skip
     work.prepare(int(grid[-1]), _threads(work, all_ks, memory_mb, n_jobs), compared)
     tally = _Tally.empty(all_ks, len(grid), R, len(shuffled), of_trials, min(int(null_subsets), R))
     if known is not None:
@@ -500,12 +519,14 @@ class _Work:
     def __init__(
         self, X: np.ndarray, y: np.ndarray, shuffled: np.ndarray, how: Validation, seed: int, of_trials: _TrialEffects,
         axis: str, trial_shuffled: bool, scaling: bool, penalize_intercept: bool,
-        strata: np.ndarray | None = None,
+        strata: np.ndarray | None = None, shares: bool = False,
     ) -> None:  # fmt: skip
         self.population = _population(X, how, scaling, penalize_intercept)
         self.y, self.shuffled, self.how, self.seed = y, shuffled, how, seed
         self.axis, self.trial_shuffled, self.strata = axis, trial_shuffled, strata
         self.of_trials = of_trials
+        #: The labels whose folds shuffled labels may have.
+        self.shared = y if shares else None
         #: C of each label vector (-1: the real one), with penalty 'auto'.
         self._c: dict[int, float] = {}
         self.largest, self.n_threads, self.compared = 0, 1, np.empty((0, len(CANDIDATES[how.c_range])))
@@ -513,7 +534,9 @@ class _Work:
     @property
     def vectors_per_item(self) -> int:
         """Label vectors that are decoded together."""
-        return MAX_NUMBERS_PER_ITEM if self.how.of_numbers else MAX_VECTORS_PER_ITEM
+        if self.how.of_numbers:
+            return MAX_NUMBERS_PER_ITEM
+        return MAX_VECTORS_PER_ITEM if self.shared is None else MAX_SHARING_PER_ITEM
 
     def prepare(self, largest: int, n_threads: int, compared: np.ndarray | None) -> None:
         """Set the largest k of the curve, the number of threads, and the inner scores of the other sessions."""
@@ -540,7 +563,9 @@ class _Work:
         if self.axis == "trials":
             labels = np.array([_fewer_trials(row, self.largest, order_seed) for row in labels])
         found = [
-            inner_scores(self._subset(order[: max(ks)], 0, part[0]).decide, part, ks, folds, self.how, self.strata)
+            inner_scores(
+                self._subset(order[: max(ks)], 0, part[0]).decide, part, ks, folds, self.how, self.strata, self.shared
+            )
             for part in ([row[None] for row in labels] if self.trial_shuffled else [labels])
         ]
         return np.concatenate(found)
@@ -612,7 +637,7 @@ class _Work:
             # packed once, up to the largest k: the smaller subsets are prefixes of it
             subset = self._subset(order[: max(ks)], repeat, labels[0])
             numbers = [int(k) for k in ks]
-            return cross_validate(subset.decide, labels, numbers, folds, self.how, effects, c, self.strata)
+            return cross_validate(subset.decide, labels, numbers, folds, self.how, effects, c, self.strata, self.shared)
         subset = self._subset(order, repeat, labels[0])
         parts = []
         for k in ks:
@@ -937,7 +962,7 @@ def _run(
 
 def _results(compute: Callable[[ItemT], ResultT], items: Sequence[ItemT], pool: Executor) -> Iterator[ResultT]:
     """Yield the results of the items, computed in the threads of a pool, in order."""
-    from pipeline.decoding.engine import is_compiled
+    from pipeline.decoding.compiled import is_compiled
 
     # compiling in the calling thread: Ctrl-C reaches no other, and Python does not end before its threads have compiled
     alone = 0 if is_compiled() else 1

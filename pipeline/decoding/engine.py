@@ -7,41 +7,17 @@ prefixes are the subsets of a curve, and its `decide` fits all rows (one per fol
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import eigh
 from scipy.linalg.lapack import dpotrf, dpotri, spotrf, spotri
 
-from pipeline import numba_cache
-from pipeline.decoding import newton
-from pipeline.decoding.solver import GRADIENT_TOLERANCE, TOLERANCE, Problem, minimise_numpy, refresh_at
-
-try:
-    numba_cache.choose_folder()
-    numba_cache.say_what_compiles()
-    from pipeline.decoding.kernels import WIDTH, minimise, pack, product
-except (ImportError, RuntimeError, OSError) as failure:  # numba cannot write its cache, or has no compiler for the CPU
-    warnings.warn(f"decoding is several times slower: numba could not compile its kernels ({failure})", stacklevel=2)
-    WIDTH, minimise = 24, minimise_numpy
-
-    def pack(matrix: np.ndarray) -> np.ndarray:
-        """Return a (depth, columns) matrix as panels of columns, (P, depth, WIDTH) float32, padded with zeros."""
-        padded = np.pad(matrix, ((0, 0), (0, -matrix.shape[1] % WIDTH))).astype(np.float32)
-        return np.ascontiguousarray(padded.reshape(len(matrix), -1, WIDTH).transpose(1, 0, 2))
-
-    def product(left: np.ndarray, panels: np.ndarray, depth: int, out: np.ndarray) -> None:
-        """Write left[:, :depth] @ matrix to ``out`` (rows, columns); the matrix is packed by ``pack``."""
-        matrix = panels[:, :depth].transpose(1, 0, 2).reshape(depth, -1)
-        np.matmul(left[:, :depth], matrix[:, : out.shape[1]], out=out)
-
-
-def is_compiled() -> bool:
-    """Return whether this process has compiled the kernels, or loaded them from numba's cache, or cannot compile."""
-    return bool(getattr(minimise, "signatures", True))
-
+from pipeline.decoding import gram, newton
+from pipeline.decoding.compiled import WIDTH, minimise, pack, pad, padded, product
+from pipeline.decoding.solver import GRADIENT_TOLERANCE, TOLERANCE, Problem, refresh_at
 
 #: Rows that are solved together: this bounds the memory. Each product reads the activity once for all of them, which
 #: counts for large k: of 2048 neurons, rows by 128 took 11 % less time than by 60.
@@ -116,11 +92,11 @@ class Population:
 
     def bytes_of(self, k: int) -> int:
         """Return the memory in bytes that solving a subset of up to k neurons takes."""
-        padded, features = _padded(self.n), _padded(k)
+        width, features = padded(self.n), padded(k)
         # float32: vectors of kernels.State; then three copies of the activity (gathered, packed both ways), and the
         # preconditioner with its factor and its inverse
-        rows = BATCH_ROWS * (12 * padded + 8 * features)
-        n_bytes: int = 4 * (3 * padded * features + rows + 3 * min(k, self.n) ** 2)
+        rows = BATCH_ROWS * (12 * width + 8 * features)
+        n_bytes: int = 4 * (3 * width * features + rows + 3 * min(k, self.n) ** 2)
         return n_bytes
 
 
@@ -158,8 +134,9 @@ class Subset:
         self._blocks = [(np.zeros((n, m), np.float32), np.zeros(n, np.float32))]
 
     def decide(
-        self, weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None = None
-    ) -> list[np.ndarray]:
+        self, weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None = None,
+        shared: np.ndarray | None = None,
+    ) -> list[np.ndarray]:  # fmt: skip
         """Fit every row on the first k neurons, for each k, and return the decision values of all trials.
 
         Parameters
@@ -172,22 +149,67 @@ class Subset:
         c : sequence of float, optional
             For each k: the weights are multiplied by it and divided by the summed variance of the k neurons
             (``newton.total_variance``). By default they are taken as they are.
+        shared : (rows,) bool, optional
+            Rows whose training set many others have: with more neurons than trials they are solved by its Gram matrix
+            (``pipeline.decoding.gram``). By default none.
 
         Returns
         -------
         list of (rows, n) float64
             One array per k.
         """
-        out = [np.empty(weights.shape) for _ in ks]
-        for strength, rows in _batches(weights):
-            scales = _Scales(self, weights[rows], max(ks))
-            for z, k, one in zip(out, ks, [None] * len(ks) if c is None else c, strict=True):
-                if one is None:
-                    z[rows] = self._solve(weights[rows], labels[rows], scales, k, strength)
-                else:
-                    scaled = weights[rows] * (one / scales.total_variance(k))
-                    z[rows] = self._solve(scaled, labels[rows], scales, k, strength * one / self.total_variance(k))
-        return out
+        fits = [
+            _Fit(np.empty(weights.shape), k, one)
+            for k, one in zip(ks, [None] * len(ks) if c is None else c, strict=True)
+        ]
+        together = np.zeros(len(weights), dtype=bool) if shared is None else shared
+        for strength, rows in _strengths(weights):
+            by_gram = [fit for fit in fits if self._has_gram(fit, strength)]
+            others = [fit for fit in fits if fit not in by_gram]
+            for mine, alone in ((rows[~together[rows]], fits), (rows[together[rows]], others)):
+                if alone:
+                    self._decide_alone(weights, labels, mine, strength, alone)
+            if by_gram:
+                self._decide_together(weights, labels, rows[together[rows]], strength, by_gram)
+        return [fit.values for fit in fits]
+
+    def _decide_alone(
+        self, weights: np.ndarray, labels: np.ndarray, rows: np.ndarray, strength: float, fits: Sequence[_Fit]
+    ) -> None:  # fmt: skip
+        """Fit rows that each have scales of their own."""
+        for start in range(0, len(rows), BATCH_ROWS):
+            some = rows[start : start + BATCH_ROWS]
+            scales = _Scales(self, weights[some], max(fit.k for fit in fits))
+            for fit in fits:
+                scaled = weights[some] * fit.factor(scales.total_variance(fit.k))
+                at = strength * float(fit.factor(self.total_variance(fit.k)))
+                fit.values[some] = self._solve(scaled, labels[some], scales, fit.k, at)
+
+    def _decide_together(
+        self, weights: np.ndarray, labels: np.ndarray, rows: np.ndarray, strength: float, fits: Sequence[_Fit]
+    ) -> None:  # fmt: skip
+        """Fit rows by the Gram matrices of their training sets."""
+        for some in _alike(weights > 0, rows):
+            scales = _Scales(self, weights[some[:1]], max(fit.k for fit in fits))
+            training = gram.TrainingSet(self.standard, scales.inverse_sd[0], weights[some[0]] > 0)
+            for k in sorted({fit.k for fit in fits}):
+                of_k, too_small = training.gram(k), scales.too_small(k)[0]
+                for fit in [fit for fit in fits if fit.k == k]:
+                    factor = float(np.max(fit.factor(scales.total_variance(k))))
+                    scaled = weights[some] * factor
+                    values, missed = gram.solve(of_k, training.train, scaled, labels[some], strength * factor)
+                    fit.values[some] = self._exact(values, missed | too_small, scaled, labels[some], k)
+
+    def _has_gram(self, fit: _Fit, strength: float) -> bool:
+        """Return whether rows of one training set are solved by its Gram matrix."""
+        at = strength * float(fit.factor(self.total_variance(fit.k)))
+        return at <= WEAK_PENALTY_WEIGHT and not (self.population.penalised or self._is_primal(fit.k, at))
+
+    def _is_primal(self, k: int, strength: float) -> bool:
+        """Return whether the unknowns are one weight per neuron."""
+        weak = strength * (1.0 if self.population.scaling else self._unit**2) > WEAK_IN_PRIMAL
+        most: float = (MAX_PRIMAL_K_WEAK if weak else MAX_PRIMAL_K_PER_TRIAL) * self.population.n
+        return k <= most
 
     def total_variance(self, k: int) -> float:
         """Return the summed variance of the first k neurons on all trials; k if they are standardised, or constant."""
@@ -211,7 +233,7 @@ class Subset:
         """Return the decision values (rows, n) of one batch; rows that float32 does not solve are solved in float64."""
         n = self.population.n
         problem = self._problem(weights, labels, scales, k, strength)
-        z = np.zeros((len(weights), _padded(n)), dtype=np.float32)
+        z = np.zeros((len(weights), padded(n)), dtype=np.float32)
         b, error = np.zeros(len(weights), dtype=np.float32), np.zeros(len(weights))
         # a row that overflows is not an error: its NaN marks it as missed below
         with np.errstate(all="ignore"):
@@ -220,6 +242,12 @@ class Subset:
         values = z[:, :n] + b.astype(np.float64)[:, None]
         # not `error > ...`: NaN has to count as missed
         missed = ~(error <= (PRIMAL_SLACK if problem.primal else 1.0)) | scales.too_small(k)
+        return self._exact(values, missed, weights, labels, k)
+
+    def _exact(
+        self, values: np.ndarray, missed: np.ndarray, weights: np.ndarray, labels: np.ndarray, k: int
+    ) -> np.ndarray:  # fmt: skip
+        """Return the decision values, of the rows that float32 has missed in float64."""
         for row in np.flatnonzero(missed):
             values[row] = newton.decision_values(
                 self._raw(slice(k)), labels[row], weights[row], scaling=self.population.scaling,
@@ -236,9 +264,8 @@ class Subset:
     ) -> Problem:  # fmt: skip
         """Return the problem of one batch, primal or dual, with its preconditioner."""
         n, population = self.population.n, self.population
-        padded = _padded(n)
-        weak = strength * (1.0 if population.scaling else self._unit**2) > WEAK_IN_PRIMAL
-        primal = k <= (MAX_PRIMAL_K_WEAK if weak else MAX_PRIMAL_K_PER_TRIAL) * n
+        width = padded(n)
+        primal = self._is_primal(k, strength)
         strict = scales.uneven(k) | (strength > WEAK_PENALTY_WEIGHT) | (population.penalised and not population.scaling)
         if primal:
             preconditioner = self._inverse_bound(k, strength)
@@ -250,9 +277,9 @@ class Subset:
             spectrum = self._spectra[k]
         return Problem(
             over_trials=self.over_trials, over_neurons=self.over_neurons, n=n, k=k,
-            weights=_pad(weights, padded), labels=_pad(np.where(labels == 1, 1.0, -1.0), padded),
+            weights=pad(weights, width), labels=pad(np.where(labels == 1, 1.0, -1.0), width),
             inverse_sd=_prefix(scales.inverse_sd, k), means=_prefix(scales.means, k),
-            penalised=population.penalised, primal=primal, strict=strict, tolerance=TOLERANCE,
+            penalised=population.penalised, primal=primal, bounded=primal, strict=strict, tolerance=TOLERANCE,
             gradient_tolerance=GRADIENT_TOLERANCE, preconditioner=preconditioner, **spectrum._asdict(),
         )  # fmt: skip
 
@@ -346,8 +373,31 @@ class _Spectrum(NamedTuple):
         pairs = modes[:, first] * modes[:, second]
         return cls(
             pack(modes), pack(np.ascontiguousarray(modes.T)), pack(pairs), power.astype(np.float32),
-            _pad(rest[None], _padded(len(modes)))[0],
+            pad(rest[None], padded(len(modes)))[0],
         )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Fit:
+    """The fits of all rows to the first k neurons.
+
+    Attributes
+    ----------
+    values : (rows, n) float64
+        Receives their decision values.
+    k : int
+    c : float or None
+        In units of the summed variance of the neurons, by which the weights are divided; None: they are taken as they
+        are.
+    """
+
+    values: np.ndarray
+    k: int
+    c: float | None
+
+    def factor(self, total_variance: np.ndarray | float) -> np.ndarray | float:
+        """Return what the weights are multiplied by."""
+        return 1.0 if self.c is None else self.c / total_variance
 
 
 class _Scales:
@@ -362,8 +412,8 @@ class _Scales:
         population, n = subset.population, subset.population.n
         self.subset, self.scaling, train = subset, population.scaling, weights > 0
         self.train = train
-        width = _padded(k)
-        mask = _pad(train, _padded(n))
+        width = padded(k)
+        mask = pad(train, padded(n))
         self.means, squares = np.zeros((2, len(weights), width), dtype=np.float32)
         product(mask, subset.over_trials, n, self.means)
         count = train.sum(axis=1, keepdims=True).astype(np.float32)
@@ -416,17 +466,23 @@ class _Scales:
         return small
 
 
-def _batches(weights: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield batches of rows: the trial weight that their preconditioner assumes, and the row numbers.
+def _strengths(weights: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
+    """Yield the trial weight that a preconditioner assumes, and the rows that share it.
 
-    Rows of a batch share a preconditioner, so only rows whose mean weight rounds to the same power of two are solved
-    together: the result of a row must not depend on the other rows of its batch.
+    Only rows whose mean weight rounds to the same power of two are solved together: the result of a row must not depend
+    on the other rows of its batch.
     """
     strength = 2.0 ** np.round(np.log2(weights.sum(axis=1) / (weights > 0).sum(axis=1)))
     for value in np.unique(strength):
-        rows = np.flatnonzero(strength == value)
-        for start in range(0, len(rows), BATCH_ROWS):
-            yield 0.8 * float(value), rows[start : start + BATCH_ROWS]
+        yield 0.8 * float(value), np.flatnonzero(strength == value)
+
+
+def _alike(masks: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield those of some rows whose masks (of all rows) are equal."""
+    groups: dict[bytes, list[int]] = {}
+    for row in rows:
+        groups.setdefault(masks[row].tobytes(), []).append(row)
+    yield from map(np.array, groups.values())
 
 
 def _squared_sums(mask: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None:
@@ -439,20 +495,8 @@ def _squared_sums(mask: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None
         out[:, start * WIDTH : end * WIDTH] = part
 
 
-def _padded(n: int) -> int:
-    """Return n rounded up to whole panels."""
-    return n + -n % WIDTH
-
-
-def _pad(values: np.ndarray, width: int) -> np.ndarray:
-    """Return (rows, columns) values as (rows, width) float32, padded with zeros."""
-    out = np.zeros((len(values), width), dtype=np.float32)
-    out[:, : values.shape[1]] = values
-    return out
-
-
 def _prefix(values: np.ndarray, k: int) -> np.ndarray:
     """Return the columns of the first k neurons, rounded up to whole panels; the columns beyond k are 0."""
-    out = values[:, : _padded(k)].copy()
+    out = values[:, : padded(k)].copy()
     out[:, k:] = 0
     return out

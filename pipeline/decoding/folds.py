@@ -1,9 +1,9 @@
-"""Cross-validation of many label vectors at once: folds, training weights and scores."""
+"""Folds of label vectors, weights of their training trials, and scores of their test trials."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -15,14 +15,13 @@ from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError
 from pipeline.settings.curves import C_RANGES, FOLD_MODES, METRICS, NUMBER_METRICS, PENALTIES
 
-#: A function of weights (rows, n), labels (rows, n), ks (K) and c that returns decision values, (rows, n) for each k.
-#: Where c is None the weights are C; else c (K) multiplies them, in units of 1/k: see ``Validation.penalty``.
-Decide = Callable[[np.ndarray, np.ndarray, Sequence[int], Sequence[float] | None], list[np.ndarray]]
+#: A function of weights (rows, n), labels (rows, n), ks (K), c and shared that returns decision values, (rows, n) for
+#: each k: see ``pipeline.decoding.engine.Subset.decide``. Where c is None the weights are C; else c (K) multiplies
+#: them, in units of 1/k: see ``Validation.penalty``.
+Decide = Callable[..., list[np.ndarray]]
 #: A function of the decision values (folds, n) of one label vector, its test trials and the metric, that returns
 #: numbers: `influences`, or `bootstrap_means` with its samples.
 TrialEffects = Callable[[np.ndarray, "Groups | Tested", str], np.ndarray]
-#: Training folds whose inner cross-validation is computed together.
-INNER_VECTORS = 60
 #: Trials that each fold of a regression needs: one alone has no rank.
 NUMBERS_PER_FOLD = 2
 
@@ -54,6 +53,10 @@ class Validation:
         With blocked folds: trials on either side of the test trials that are left out of the training trials.
     c_range : {'wide', 'narrow'}
         How 'auto' chooses.
+    shared_folds : bool
+        Whether shuffled labels have the folds of the real ones, see ``folds_of``; and a C of ``c_grid`` is chosen by
+        leaving out pairs of these folds, see ``pipeline.decoding.inner``. Otherwise each label vector is stratified by
+        itself, and has inner folds of its own.
     """
 
     n_splits: int = 5
@@ -65,6 +68,7 @@ class Validation:
     fold_gap: int = 0
     penalty: str = "fixed"
     c_range: str = "wide"
+    shared_folds: bool = False
 
     def __post_init__(self) -> None:
         allowed = {
@@ -161,6 +165,44 @@ def fold_masks(
     if not has_both(y, test, strata).any():
         raise ArgumentError(f"no test fold has trials of both classes{within}: use fewer or stratified folds")
     return train, test
+
+
+def folds_of(
+    labels: np.ndarray, seed: int, how: Validation, strata: np.ndarray | None = None, real: np.ndarray | None = None
+) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:  # fmt: skip
+    """Return the folds of each label vector, and whether they are those of the real labels, shared with other vectors.
+
+    Shared folds are stratified by the real labels only. In small data a shuffled vector then has a few more trials of a
+    class in one fold than in another, and its score scatters a little more than that of the real labels, so that p is
+    rather too large than too small. A vector shares if it has the trials of the real labels, and both classes in each
+    training fold; within strata, and of numbers, none does.
+
+    Parameters
+    ----------
+    labels : (L, n) 1, 0, or -1 for trials that are left out; or numbers, NaN for these
+    seed, how, strata
+        As for ``fold_masks``.
+    real : (n,) int, optional
+        The real labels, if others are among ``labels`` that may share their folds.
+
+    Returns
+    -------
+    masks : list of (train, test)
+        For each label vector, as ``fold_masks`` returns them.
+    shared : (L,) bool
+        False for the real labels themselves, whose scores do not depend on whether there are others.
+    """
+    if not how.shared_folds or real is None or strata is not None or how.of_numbers:
+        return [fold_masks(y, seed, how, strata) for y in labels], np.zeros(len(labels), dtype=bool)
+    common = fold_masks(real, seed, how)
+    shared = np.array([_can_share(y, real, *common) for y in labels], dtype=bool)
+    return [common if one else fold_masks(y, seed, how) for y, one in zip(labels, shared, strict=True)], shared
+
+
+def _can_share(y: np.ndarray, real: np.ndarray, train: np.ndarray, test: np.ndarray) -> bool:
+    """Return whether other labels than the real ones can be decoded with their folds."""
+    same_trials = (labelled(y) == labelled(real)).all() and (y != real).any()
+    return bool(same_trials and has_both(y, train, None).all() and has_both(y, test, None).any())
 
 
 def _check_enough(y: np.ndarray, how: Validation) -> None:
@@ -483,126 +525,3 @@ def _influences_in_strata(z: np.ndarray, groups: Groups) -> np.ndarray:
             centre = own[stratum] if n > 1 else everywhere
             out[trials] = scale * len(others) * (placements - centre) * np.sqrt(n / max(n - 1, 1))
     return out
-
-
-def cross_validate(
-    decide: Decide,
-    labels: np.ndarray,
-    ks: Sequence[int],
-    seed: int,
-    how: Validation,
-    trial_effects: TrialEffects | None = None,
-    c: Sequence[float] | None = None,
-    strata: np.ndarray | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean test score of each label vector at each k.
-
-    Parameters
-    ----------
-    decide : callable
-        Fits all rows and returns their decision values: see ``Decide``.
-    labels : (L, n) 1, 0, or -1 for trials that are left out; or numbers, NaN for these
-    ks : sequence of int
-    seed : int
-        Of the folds.
-    how : Validation
-    trial_effects : callable, optional
-        What the trials do to the score of the first label vector: see ``TrialEffects``.
-    c : (L,) float, optional
-        C of each label vector; by default ``how.C`` of all.
-    strata : (n,) int from 0, optional
-        Train with the same strata in both classes, and score within them: see ``pipeline.decoding.strata``.
-
-    Returns
-    -------
-    scores : (K, L) float64
-    effects : (K, B) float64
-        What ``trial_effects`` returns for the first label vector; B is 0 without it.
-    """
-    # one row for each label vector and fold, folds varying fastest; all rows are fitted in one call
-    masks = [fold_masks(y, seed, how, strata) for y in labels]
-    repeated = np.repeat(labels, how.n_splits, axis=0)
-    if how.c_grid:
-        chosen = _chosen(decide, labels, [train for train, _ in masks], ks, seed, how, strata)
-        values = []
-        for i, k in enumerate(ks):
-            weights = [
-                # C scales the loss, so that rows with different C can be fitted in one call
-                training_weights(y, train, 1.0, how.class_weight, strata) * chosen[i, j][:, None]
-                for j, (y, (train, _)) in enumerate(zip(labels, masks, strict=True))
-            ]
-            values += decide(np.concatenate(weights), repeated, [k], how.in_units([k]))
-    else:
-        weights = [
-            training_weights(y, train, one, how.class_weight, strata)
-            for y, (train, _), one in zip(labels, masks, [how.C] * len(labels) if c is None else c, strict=True)
-        ]
-        values = decide(np.concatenate(weights), repeated, ks, how.in_units(ks))
-    if how.of_numbers:
-        tested = Tested.of(repeated, *(np.concatenate(side) for side in zip(*masks, strict=True)))
-        return _scores_of_numbers(values, tested, how, trial_effects)
-    groups = Groups.of(repeated, np.concatenate([test for _, test in masks]), strata)
-    first = groups.first(how.n_splits)
-    of_vector = (len(labels), how.n_splits * groups.n_strata)
-    weight = np.array([
-        Groups(ones, zeros, groups.n_strata).weights(y, strata)
-        for y, ones, zeros in zip(labels, *(side.reshape(*of_vector, -1) for side in (groups.ones, groups.zeros)),
-                                  strict=True)
-    ])  # fmt: skip
-    scores = np.empty((len(ks), len(labels)))
-    effects = []
-    for i, z in enumerate(values):
-        by_group = scores_of(z, groups, how.metric).reshape(of_vector)
-        known = np.isfinite(by_group)
-        scores[i] = np.where(known, by_group * weight, 0).sum(axis=1) / np.where(known, weight, 0).sum(axis=1)
-        effects.append(np.empty(0) if trial_effects is None else trial_effects(z[: how.n_splits], first, how.metric))
-    return scores, np.array(effects)
-
-
-def _scores_of_numbers(
-    values: Sequence[np.ndarray], tested: Tested, how: Validation, trial_effects: TrialEffects | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `cross_validate` returns, from the predicted numbers of each k, (rows, n) each."""
-    folds = [slice(start, start + how.n_splits) for start in range(0, len(tested.test), how.n_splits)]
-    scores = [[regression.score(z[rows], tested.rows(rows), how.metric) for rows in folds] for z in values]
-    effects = [
-        np.empty(0) if trial_effects is None else trial_effects(z[folds[0]], tested.rows(folds[0]), how.metric)
-        for z in values
-    ]
-    return np.array(scores), np.array(effects)
-
-
-def _chosen(
-    decide: Decide, labels: np.ndarray, trains: Sequence[np.ndarray], ks: Sequence[int], seed: int, how: Validation,
-    strata: np.ndarray | None,
-) -> np.ndarray:  # fmt: skip
-    """Return the C of the grid with the best inner cross-validation in each training fold; the smallest on a tie.
-
-    Parameters
-    ----------
-    labels : (L, n)
-    trains : L of (folds, n) bool
-        Training trials of the folds of each label vector.
-
-    Returns
-    -------
-    (K, L, folds) float64
-    """
-    # each outer training fold is a label vector of its own
-    left_out = np.nan if how.of_numbers else -1
-    inner = np.concatenate([np.where(train, y, left_out) for y, train in zip(labels, trains, strict=True)])
-    grid, by_c = sorted(how.c_grid), []
-    for c in grid:
-        fixed = replace(how, C=c, c_grid=())
-        try:
-            # some at a time, as each has as many rows as there are folds
-            parts = [
-                cross_validate(decide, inner[start : start + INNER_VECTORS], ks, seed, fixed, strata=strata)[0]
-                for start in range(0, len(inner), INNER_VECTORS)
-            ]
-        except ArgumentError as error:
-            raise ArgumentError(f"inside a training fold, where C is chosen from c_grid: {error}") from error
-        by_c.append(np.concatenate(parts, axis=1))
-    # rounded, so that the last bits of a processor do not decide a tie
-    chosen: np.ndarray = np.array(grid)[np.argmax(np.round(by_c, 12), axis=0)]
-    return chosen.reshape(len(ks), len(labels), how.n_splits)

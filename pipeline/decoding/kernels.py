@@ -24,7 +24,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pipeline.decoding.solver import MAX_DRIFT, Problem
+from pipeline.decoding.solver import MAX_DRIFT, MAX_ITERATIONS, GramProblem, Problem
 
 _FEATURES = llvm.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)
@@ -497,9 +497,10 @@ def _advance(
     left = gradient[1] * gradient[1] / max(hessian[1, 1], 1e-30)
     if p.strict[i]:
         left += _dot(r, r) if p.primal else abs(slope)
-    elif p.primal:
+    elif p.bounded:
         flatter = 0.25 * _sum(p.weights[i]) / max(hessian[1, 1] - ridge, 1e-30)
-        left += min(-gradient[0] * max(flatter, 1.0), _dot(r, r))
+        bound = -gradient[0] * max(flatter, 1.0)
+        left += min(bound, _dot(r, r)) if p.primal else abs(bound)  # rounding may leave it below 0
     else:
         left += abs(slope)
     _shorten(p, s, z, b, i, slope)
@@ -549,6 +550,12 @@ def _gradients_dual(p: Problem, s: State, rows: np.ndarray, gradients: np.ndarra
 
 
 @njit(**INNER)
+def _loss_part(h: np.ndarray, z: np.ndarray, b: Any) -> Any:
+    """Return z'hz without the intercept, which shifts all trials alike."""
+    return _dot3(h, z, z) - b * (f4(2) * _dot(h, z) - b * _sum(h))
+
+
+@njit(**INNER)
 def _drift(old: np.ndarray, new: np.ndarray, intercept: Any) -> Any:
     """Return how far the summed z is from that of the solution, in units of ``solver.MAX_DRIFT``."""
     far, low, high = f4(0), new[0], new[0]
@@ -585,8 +592,8 @@ def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, erro
             # |w|^2; in the dual w'w = a'Ka = a'(z - b)
             norm[i] = _dot(s.x[i], s.x[i]) if p.primal else _dot(s.x[i], z[i]) - b[i] * _sum(s.x[i])
             size = norm[i]
-            if not (p.strict[i] and p.primal):  # the intercept shifts all trials alike
-                size += _dot3(s.h[i], z[i], z[i]) - b[i] * (f4(2) * _dot(s.h[i], z[i]) - b[i] * _sum(s.h[i]))
+            if not (p.strict[i] and p.primal):
+                size += _loss_part(s.h[i], z[i], b[i])
             error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
             near[i] = error[i] <= 1
         if p.primal:
@@ -612,4 +619,67 @@ def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, erro
     for i in range(n_rows):
         error[i] = max(error[i], _drift(z[i, : p.n], s.zd[i, : p.n], b[i]))
     z[:] = s.zd
+    return iteration
+
+
+@njit(**PART)
+def _state_gram(x: np.ndarray) -> State:
+    """Return the state of rows that begin at x (rows, n padded); modes and their factors have no rows."""
+    rows, padded = x.shape
+    none = np.zeros((0, padded), f4)
+    return State(
+        x,
+        np.zeros((rows, padded), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros((rows, padded), f4),
+        np.zeros(rows, f4),
+        none,
+        none,
+        none,
+        np.zeros((0, 0, 0), f4),
+        none,
+    )
+
+
+@njit(**PART)
+def _direction_gram(p: GramProblem, s: State, rows: np.ndarray) -> None:
+    """Set r to a + e, d to the preconditioned -r, zd to its image, by one product."""
+    for a in range(rows.size):
+        i = rows[a]
+        for j in range(s.x.shape[1]):
+            s.r[a, j] = s.x[i, j] + s.e[i, j]
+        _centre(s.r[a], p.weights[i])
+    product(s.r[: rows.size], p.shrinker, p.n, s.v[: rows.size])
+    for a in range(rows.size):
+        for j in range(s.x.shape[1]):
+            s.d[a, j] = s.v[a, j] - s.r[a, j]
+            s.zd[a, j] = -s.v[a, j] / p.h
+
+
+@njit(**OPTIONS)
+def minimise_gram(p: GramProblem, a: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
+    """Solve all rows of a `solver.GramProblem`: the compiled ``solver.minimise_gram_numpy``, with its arguments."""
+    n_rows = p.weights.shape[0]
+    s = _state_gram(a)
+    hessian, gradient, step = np.zeros((3, 3)), np.zeros(3), np.zeros(3)
+    active = np.ones(n_rows, np.bool_)
+    for i in range(n_rows):
+        _sigmoid(z[i], p.labels[i], p.weights[i], s.e[i], s.h[i])
+    iteration = 0
+    while iteration < MAX_ITERATIONS and active.any():
+        rows = np.flatnonzero(active)
+        _direction_gram(p, s, rows)
+        for line in range(rows.size):
+            i = rows[line]
+            left = _advance(p, s, z, b, i, line, iteration == 0, gradient, hessian, step)
+            size = _dot(s.x[i], z[i]) - b[i] * _sum(s.x[i]) + _loss_part(s.h[i], z[i], b[i])
+            error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
+            # not `error > 1`: NaN stays active, and is missed
+            active[i] = not error[i] <= 1
+        iteration += 1
     return iteration

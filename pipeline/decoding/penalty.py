@@ -6,10 +6,9 @@ better. A strict choice of the best c loses more to its own noise than it gains,
 too high; so c = 1 is left only for a clear gain (``GAIN``). The largest value is for modes that hundreds of cells
 share, decoded from few trials.
 
-Choice: every pair of folds i, j that are at most two apart (with five folds: every pair) is left out of a fit, which is
-scored on i and on j. Without i this is an inner fit of outer fold i, so that these fits are inner cross-validations of
-all outer folds, at half of their cost. The scores are of one of the ks, a fourth of the largest (``sizes``), on the
-first random subset. No choice is made for a fold or for a k: the noise of such choices costs more than they gain.
+Choice: by inner cross-validations (``pipeline.decoding.inner``) that leave out every pair of folds at most two apart,
+with five folds every pair. The scores are of one of the ks, a fourth of the largest (``sizes``), on the first random
+subset. No choice is made for a fold or for a k: the noise of such choices costs more than they gain.
 
 With ``c_range="narrow"``, as in former versions, c is at most 30, and the scores are averaged over several ks. This
 loses up to 0.03 with modes that hundreds of cells share, and takes longer.
@@ -24,18 +23,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.decoding import regression
-from pipeline.decoding.folds import (
-    Decide,
-    Groups,
-    Validation,
-    fold_masks,
-    has_both,
-    scores_of,
-    training_weights,
-    varies,
-)
-from pipeline.decoding.regression import Tested
+from pipeline.decoding.folds import Decide, Validation, folds_of
+from pipeline.decoding.inner import pair_scores
 from pipeline.errors import ArgumentError
 
 #: Values of c by ``c_range``; the first is left only for a gain.
@@ -89,7 +78,7 @@ def pairs_of(n_splits: int) -> list[tuple[int, int]]:
 
 def inner_scores(
     decide: Decide, labels: np.ndarray, ks: Sequence[int], seed: int, how: Validation,
-    strata: np.ndarray | None = None,
+    strata: np.ndarray | None = None, real: np.ndarray | None = None,
 ) -> np.ndarray:  # fmt: skip
     """Return the mean inner score of each label vector with each of ``CANDIDATES``.
 
@@ -103,54 +92,23 @@ def inner_scores(
     seed : int
         Of the folds.
     how : Validation
-    strata : (n,) int from 0, optional
-        See ``pipeline.decoding.folds.cross_validate``.
+    strata, real
+        See ``pipeline.decoding.cross_validation.cross_validate``.
 
     Returns
     -------
     (L, number of candidates) float64
         NaN for a label vector for which no inner fit is possible, as with blocked folds of one class.
     """
-    which, weights, trains, tests = [], [], [], []
-    for row, y in enumerate(labels):
-        train, test = fold_masks(y, seed, how, strata)
-        for i, j in pairs_of(how.n_splits):
-            # outside the gaps around both folds, too
-            both = train[i] & train[j]
-            if (varies(y, both[None]) if how.of_numbers else has_both(y, both[None], strata))[0]:
-                which.append(row)
-                trains.append(both)
-                weights.append(training_weights(y, both[None], 1.0, how.class_weight, strata)[0])
-                tests.append((test[i], test[j]))
     candidates = CANDIDATES[how.c_range]
-    found = np.full((len(labels), len(candidates)), np.nan)
-    if not which:
-        return found
-    rows = labels[which]
+    masks, shared = folds_of(labels, seed, how, strata, real)
     fits = [(k, c) for k in ks for c in candidates]
-    values = decide(np.array(weights), rows, [k for k, _ in fits], [c for _, c in fits])
-    # the rows twice: scored on the first fold of each pair, then on the second
-    rows, values = np.tile(rows, (2, 1)), [np.tile(z, (2, 1)) for z in values]
-    test = np.concatenate([np.array(masks) for masks in zip(*tests, strict=True)])
-    if how.of_numbers:
-        tested, of_row = Tested.of(rows, np.tile(trains, (2, 1)), test), np.tile(which, 2)
-        for row in set(which):
-            mine = of_row == row
-            of_fits = [regression.score(z[mine], tested.rows(mine), how.metric) for z in values]
-            found[row] = np.mean(np.reshape(of_fits, (len(ks), -1)), axis=0)
+    inner = pair_scores(decide, labels, masks, shared, pairs_of(how.n_splits), fits, how, strata)
+    found = np.full((len(labels), len(candidates)), np.nan)
+    if inner is None:
         return found
-    groups = Groups.of(rows, test, strata)
-    scores = np.array([scores_of(z, groups, how.metric) for z in values])
-    scores = scores.reshape(len(ks), len(candidates), -1)
-    of_group = np.repeat(np.tile(which, 2), groups.n_strata)
-    for row in set(which):
-        mine = of_group == row
-        weights_of = Groups(groups.ones[mine], groups.zeros[mine], groups.n_strata).weights(labels[row], strata)
-        of_row = scores[:, :, mine]
-        # a group without both classes has no score, whatever k and c are
-        known = np.isfinite(of_row[0, 0])
-        if known.any():
-            found[row] = np.average(of_row[:, :, known], axis=2, weights=weights_of[known]).mean(axis=0)
+    for row in set(inner.vector):
+        found[row] = inner.mean(inner.vector == row).reshape(len(ks), -1).mean(axis=0)
     return found
 
 

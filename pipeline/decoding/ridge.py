@@ -108,8 +108,9 @@ class RidgeSubset:
         self.X = np.asarray(population.X[:, np.asarray(order)], dtype=np.float64)
 
     def decide(
-        self, weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None = None
-    ) -> list[np.ndarray]:
+        self, weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None = None,
+        shared: np.ndarray | None = None,
+    ) -> list[np.ndarray]:  # fmt: skip
         """Fit every row on the first k neurons, for each k, and return what is predicted for all trials.
 
         Parameters
@@ -122,6 +123,8 @@ class RidgeSubset:
             May be repeated, with another c.
         c : sequence of float, optional
             See ``pipeline.decoding.engine.Subset.decide``.
+        shared : (rows,) bool, optional
+            Makes no difference: rows with the same training trials always share their matrices.
 
         Returns
         -------

@@ -71,6 +71,8 @@ class Problem(NamedTuple):
     penalised : bool
         Whether the intercept is.
     primal : bool
+    bounded : bool
+        Whether the preconditioner bounds the Hessian, so that its norm decides when to stop: in the primal.
     strict : (rows,) bool
         Primal: stop by the plain length of the gradient.
     tolerance, gradient_tolerance : float
@@ -95,6 +97,7 @@ class Problem(NamedTuple):
     means: np.ndarray
     penalised: bool
     primal: bool
+    bounded: bool
     strict: np.ndarray
     tolerance: float
     gradient_tolerance: float
@@ -104,6 +107,36 @@ class Problem(NamedTuple):
     pairs: np.ndarray
     eigenvalues: np.ndarray
     rest: np.ndarray
+
+
+class GramProblem(NamedTuple):
+    """What is minimised where all rows share their training trials; all arrays float32, padded as in ``Problem``.
+
+    Attributes
+    ----------
+    n : int
+        Training trials: all others are left out.
+    weights, labels : (rows, n padded)
+    shrinker : (P, n, width)
+        Packed I - (I + hK)^-1 of the Gram matrix K.
+    h : float
+        Largest second derivative of the loss that the shrinker stands for.
+    tolerance : float
+        ``TOLERANCE``.
+    strict : (rows,) bool
+        False, as are ``penalised`` and ``primal``: see ``Problem``.
+    """
+
+    n: int
+    weights: np.ndarray
+    labels: np.ndarray
+    shrinker: np.ndarray
+    h: float
+    tolerance: float
+    strict: np.ndarray
+    penalised: bool = False
+    primal: bool = False
+    bounded: bool = True
 
 
 def refresh_at(iterations: int = MAX_ITERATIONS) -> np.ndarray:
@@ -136,6 +169,28 @@ def minimise_numpy(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray
     return Rows(p, z, b, error).solve(refresh)
 
 
+def minimise_gram_numpy(p: GramProblem, a: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
+    """Solve all rows of one training set in plain numpy: the twin of ``kernels.minimise_gram``.
+
+    Parameters
+    ----------
+    p : GramProblem
+    a, z : (rows, n padded) float32
+        A start, which becomes the solution: one number a per training trial, and the decision values of the training
+        trials, with the intercept; the images of the steps are added to z.
+    b : (rows,) float32
+        The intercepts.
+    error : (rows,) float64
+        As for ``minimise_numpy``.
+
+    Returns
+    -------
+    int
+        Iterations until the last row had converged.
+    """
+    return GramRows(p, a, z, b, error).solve()
+
+
 class Rows:
     """All rows of a problem while they are solved; vectors have the names of ``kernels.State``."""
 
@@ -164,10 +219,7 @@ class Rows:
                 self.factorise()
             d, v, r = self.direction()
             left = self.advance(d, self.image(v), r, first=iteration == 0)
-            # |w|^2; in the dual w'w = a'Ka = a'(z - b)
-            norm = _dot(self.x, self.x) if p.primal else _dot(self.x, self.z) - self.b * self.x.sum(axis=1)
-            without_intercept = self.z - self.b[:, None]  # it shifts all trials alike: no trials are separated by it
-            loss_part = _dot(self.h * without_intercept, without_intercept)
+            norm, loss_part = self.norm(), self.loss_part()
             size = norm + np.where(p.strict & p.primal, 0, loss_part)
             error = np.sqrt(left / np.maximum(size, 1e-30)) / p.tolerance
             if not p.primal and (error <= 1).any():
@@ -185,6 +237,18 @@ class Rows:
         far = np.abs(z + self.b[:, None] - old[:, : p.n]).max(axis=1)
         self.error[:] = np.maximum(self.error, far / (MAX_DRIFT * np.maximum(np.ptp(z, axis=1), 1)))
         return iteration + 1
+
+    def norm(self) -> np.ndarray:
+        """Return |w|^2; in the dual w'w = a'Ka = a'(z - b)."""
+        if self.p.primal:
+            return _dot(self.x, self.x)
+        dual: np.ndarray = _dot(self.x, self.z) - self.b * self.x.sum(axis=1)
+        return dual
+
+    def loss_part(self) -> np.ndarray:
+        """Return z'hz without the intercept, which shifts all trials alike: no trials are separated by it."""
+        z = self.z - self.b[:, None]
+        return _dot(self.h * z, z)
 
     def image(self, v: np.ndarray) -> np.ndarray:
         """Return v X' (rows, n padded) of neuron weights v (rows, k padded), float32.
@@ -264,12 +328,12 @@ class Rows:
         slope = (step * gradient).sum(axis=1)
         # the intercept's part of the remaining gradient, in the norm of its own curvature
         left: np.ndarray = slope_b**2 / np.maximum(hessian[:, 1, 1], 1e-30)
-        if not p.primal:
+        if not p.bounded:
             left += np.abs(slope)
         else:
             flatter = 0.25 * p.weights.sum(axis=1) / np.maximum(hessian[:, 1, 1] - self.ridge, 1e-30)
-            plain = _dot(r, r)
-            left += np.where(p.strict, plain, np.minimum(-gradient[:, 0] * np.maximum(flatter, 1), plain))
+            bound, plain = -gradient[:, 0] * np.maximum(flatter, 1), _dot(r, r)
+            left += np.where(p.strict, plain, np.minimum(bound, plain)) if p.primal else np.abs(bound)
         self.shorten(slope)
         return left
 
@@ -294,6 +358,34 @@ class Rows:
             self.move(back)
             self.q, self.zq, self.qb = self.q * (1 + back[:, None]), self.zq * (1 + back[:, None]), self.qb * (1 + back)
             slope = slope * (1 + back)
+
+
+class GramRows(Rows):
+    """All rows of one training set."""
+
+    p: GramProblem  # type: ignore[assignment]
+
+    def __init__(self, p: GramProblem, a: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> None:
+        self.p, self.x, self.z, self.b, self.error = p, a, z, b, error
+        self.shrinker = np.zeros((z.shape[1], z.shape[1]), np.float32)
+        self.shrinker[: p.n] = _unpacked(p.shrinker, p.n, z.shape[1])
+        self.ridge = 0.0
+        self.q, self.zq, self.qb = np.zeros_like(a), np.zeros_like(z), np.zeros_like(b)
+        self.active = np.ones(len(b), dtype=bool)
+
+    def solve(self, refresh: np.ndarray | None = None) -> int:
+        """Iterate until every row is within tolerance; return the number of iterations."""
+        self.derive()
+        for iteration in range(MAX_ITERATIONS):
+            r = self.centred(self.x + self.e)
+            shrunk = r @ self.shrinker
+            left = self.advance(shrunk - r, -shrunk / np.float32(self.p.h), r, first=iteration == 0)
+            error = np.sqrt(left / np.maximum(self.norm() + self.loss_part(), 1e-30)) / self.p.tolerance
+            self.error[self.active] = error[self.active]
+            self.active &= ~(error <= 1)
+            if not self.active.any():
+                break
+        return iteration + 1
 
 
 def _unpacked(panels: np.ndarray, depth: int, columns: int) -> np.ndarray:

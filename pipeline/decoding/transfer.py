@@ -366,7 +366,8 @@ def on_own_day(readouts: DayReadouts, day: Day, settings: NDCSettings, inner: np
     curve = neuron_dropping_curve(
         day.X, day.y, ks=[N], R=settings.r, n_label_shuffles=len(day.nulls), null=day.nulls,
         null_subsets=settings.null_subsets, C=settings.c, penalty=settings.penalty, compared=inner, strata=day.strata,
-        penalize_intercept=settings.penalize_intercept, **validation_words(settings),
+        penalize_intercept=settings.penalize_intercept, shared_folds=settings.shared_folds,
+        **validation_words(settings),
     )  # fmt: skip
     # test trials alone have no interval of new trials: as new_trials
     rule = RULES.get(settings.intervals, RULES["new_trials"])

@@ -214,16 +214,16 @@ def test_null_scores_are_the_same_subsets_with_labels_permuted_by_hand(curve):
 
 def test_what_is_not_compiled_yet_is_compiled_in_the_calling_thread(monkeypatch):
     """Ctrl-C had to wait for threads that compiled: 29 s in one run."""
-    from pipeline.decoding import curves, engine
+    from pipeline.decoding import compiled, curves
 
     def name(item: int) -> str:
-        monkeypatch.setattr(engine, "is_compiled", lambda: True)
+        monkeypatch.setattr(compiled, "is_compiled", lambda: True)
         return threading.current_thread().name
 
     def names() -> list[str]:
         return [result for _, result in curves._run(name, range(6), 3)]
 
-    monkeypatch.setattr(engine, "is_compiled", lambda: False)
+    monkeypatch.setattr(compiled, "is_compiled", lambda: False)
     here = threading.current_thread().name
     assert [one == here for one in names()] == [True] + [False] * 5
     assert here not in names()

@@ -364,7 +364,7 @@ def problem(X, y, k: int, C: float, **options) -> solver.Problem:
     subset = engine.Subset(engine.Population(X, **options), np.arange(X.shape[1]))
     weights, labels = label_rows(y, C)
     scales = engine._Scales(subset, weights, k)
-    return subset._problem(weights, labels, scales, k, next(engine._batches(weights))[0])
+    return subset._problem(weights, labels, scales, k, next(engine._strengths(weights))[0])
 
 
 @pytest.mark.parametrize("k", [20, 300], ids=["primal", "dual"])
@@ -784,7 +784,8 @@ def test_a_known_curve_of_other_data_or_settings_is_refused(change):
 DECIDING = """
 import hashlib
 import numpy as np
-from pipeline.decoding.engine import Population, Subset, is_compiled
+from pipeline.decoding.compiled import is_compiled
+from pipeline.decoding.engine import Population, Subset
 
 assert not is_compiled()
 rng = np.random.default_rng(0)
