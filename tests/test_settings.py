@@ -74,6 +74,7 @@ WORDS = {
     "baseline_window": ("--baseline-window 30", 30.0),
     "baseline_percentile": ("--baseline-percentile 10", 10.0),
     "c_range": ("--c-range narrow", "narrow"),
+    "shared_folds": ("--no-shared-folds", False),
 }
 #: Settings that have an effect only together with another.
 NEEDED = {
@@ -250,6 +251,7 @@ dff_neuropil=0.7 : float64          # with dff: part of the neuropil that is sub
 dff_window=60.0 : float64           # with dff: length of the running baseline's window, s
 dff_percentile=8.0 : float64        # with dff: percentile that is the baseline
 c_range='narrow' : varchar(8)       # with penalty auto: c of 1, 10, 100 (wide), or 1, 10, 30 (narrow) as before
+shared_folds=0 : bool               # null labels have the folds of the real ones; c_grid by pairs of folds
 """
 
 

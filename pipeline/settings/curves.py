@@ -430,6 +430,14 @@ class NDCSettings:
         help="With penalty auto: wide chooses c from 1, 10 and 100, by scores at a fourth of the largest k; narrow "
         "from 1, 10 and 30, by scores at several k, as in former versions.",
     )
+    shared_folds: bool = setting(
+        Flag(), True, before=False, group=DECODER, sql="bool",
+        comment="null labels have the folds of the real ones; c_grid by pairs of folds",
+        help="Decode null labels with the folds of the real labels, which takes less time, and choose from c_grid by "
+        "leaving out pairs of folds; otherwise each label vector is stratified by itself, as in former versions. "
+        "Without effect, and off, for numbers, beyond, trial_shuffled, curves over trials and null_subsets 0 (but "
+        "with c_grid).",
+    )
     # fmt: on
 
     def __post_init__(self) -> None:
@@ -445,6 +453,7 @@ class NDCSettings:
         simulated = self.null in SIMULATED and not self.labels
         self._set("choice_model", self.choice_model if simulated else "static")
         self._set("c_range", self.c_range if self.penalty == "auto" else "narrow")
+        self._set("shared_folds", self.shared_folds and (bool(self.c_grid) or self._shares_folds))
         # classes are balanced within the strata, numbers have none: dropping trials, the default, would only lose some
         if (self.beyond != "none" or self.of_numbers) and self.class_balance == "downsample":
             self._set("class_balance", "none")
@@ -555,6 +564,12 @@ class NDCSettings:
                     f"labels that are numbers (metric={self.metric!r}) need {name}={value!r}, not "
                     f"{getattr(self, name)!r}"
                 )
+
+    @property
+    def _shares_folds(self) -> bool:
+        """Whether null labels can be decoded with the folds of the real ones: see ``pipeline.decoding.folds``."""
+        alone = self.of_numbers or self.beyond != "none" or self.trial_shuffled
+        return not alone and self.curve_axis == "cells" and self.null_subsets > 0
 
     @property
     def of_numbers(self) -> bool:

@@ -48,8 +48,8 @@ COLUMNS = (
     "subject", "tracking_run", "session_set", "ks", "trial_shuffled", "fold_mode", "fold_gap", "c_grid", "cells_seed",
     "max_cells", "n_bootstrap", "seed", "shuffle_seed", "balance_seed", "use_flagged_frames", "choice_model",
     "imposter_align", "beyond", "trials", "labels", "decoded_signal",
-    "dff_neuropil", "dff_window", "dff_percentile", "n_minority", "penalty", "c", "c_range", "c_used", "score_c1",
-    "ndc_params", "ndc_family", "environment",
+    "dff_neuropil", "dff_window", "dff_percentile", "n_minority", "penalty", "c", "c_range", "shared_folds", "c_used",
+    "score_c1", "ndc_params", "ndc_family", "environment",
 )  # fmt: skip
 
 

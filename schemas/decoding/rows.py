@@ -47,7 +47,7 @@ def ndc_curve(
         shuffle_seed=settings.shuffle_seed, C=settings.c, ceiling_mode=settings.ceiling_mode,
         penalize_intercept=settings.penalize_intercept, c_grid=settings.c_grid, intervals=settings.intervals,
         n_bootstrap=settings.n_bootstrap, penalty=settings.penalty, compared=compared, known=known, strata=strata,
-        **validation_words(settings),
+        shared_folds=settings.shared_folds, **validation_words(settings),
     )  # fmt: skip
 
 

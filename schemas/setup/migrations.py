@@ -595,6 +595,17 @@ def _c_range(connection: dj.Connection, name_prefix: str) -> None:
     add_columns(connection, name_prefix + "decoding", C_RANGE_COLUMNS)
 
 
+#: Column of the folds of null labels, of the schema "decoding". Frozen: the line as it was then.
+SHARED_FOLDS_COLUMNS = {
+    "n_d_c_params": ("shared_folds=0 : bool  # null labels have the folds of the real ones; c_grid by pairs of folds",),
+}
+
+
+def _shared_folds(connection: dj.Connection, name_prefix: str) -> None:
+    """Add the setting; the label vectors of former curves have folds of their own."""
+    add_columns(connection, name_prefix + "decoding", SHARED_FOLDS_COLUMNS)
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -629,6 +640,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(31, "drift; transfers without curves; deleted files; silhouettes", lambda connection, name_prefix: None),
     Migration(32, "decoding: values compared within mice", _levels),
     Migration(33, "decoding: how penalty auto chooses c", _c_range),
+    Migration(34, "decoding: folds of null labels", _shared_folds),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -28,7 +28,7 @@ def queries() -> dict[str, dj.QueryExpression]:
         "target", "event", "win_start", "win_end", "metric", "delta", "r", "n_label_shuffles", "null_subsets",
         "class_balance", "fold_mode", "curve_axis", "trial_shuffled", "cells", "regions", "fovs", "max_cells",
         "use_flagged_frames", "penalty", "c", "intervals", "choice_model", "imposter_align", "beyond", "trials",
-        "labels", "decoded_signal", "c_range",
+        "labels", "decoded_signal", "c_range", "shared_folds",
     )  # fmt: skip
     result = NDCResult.proj(..., "-n_compared", "-n_class_1", "-environment", "-fit_parameters", "-null_donors")
     result = result * sessions * asked

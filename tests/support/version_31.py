@@ -10,7 +10,10 @@ from schemas.setup import migrations, views
 from support import version_1
 
 #: Beginnings of the lines that later versions added.
-NEW_LINES = {decoding.NDCParams: "c_range=", decoding.NDCPopulation.Difference: ("level_", "n_level_pairs=")}
+NEW_LINES = {
+    decoding.NDCParams: ("c_range=", "shared_folds="),
+    decoding.NDCPopulation.Difference: ("level_", "n_level_pairs="),
+}
 #: Settings of before, of the choice by default, and beyond the stimulus, with the keys that they had.
 KEYS = {"none": "c5169d0f28da16e21428091b93e6f591", "stimulus": "74ab926e8e724f5e3a721f3c2abedcae"}
 ROW = {

@@ -68,8 +68,8 @@ def key_of(made: NDCSettings) -> str:
 
 @pytest.mark.parametrize(("key", "asked"), KEYS.items(), ids=lambda value: value if isinstance(value, str) else "")
 def test_keys_are_those_of_former_versions(key, asked):
-    # in all of them C was fixed, decoders were not trained again, and no mouse changed
-    same = {"penalty": "fixed", "intervals": "test_trials", "choice_model": "static"}
+    # in all of them C was fixed, decoders were not trained again, no mouse changed, and null labels had their own folds
+    same = {"penalty": "fixed", "intervals": "test_trials", "choice_model": "static", "shared_folds": False}
     assert key_of(NDCSettings(**asked, **same)) == key
 
 
@@ -314,10 +314,27 @@ def test_models_that_a_null_does_not_have_are_refused(change, message):
 
 def test_a_curve_whose_c_is_not_chosen_or_chosen_as_before_has_the_key_that_it_had():
     assert NDCSettings("choice").content()["c_range"] == "wide"
-    assert key_of(NDCSettings("choice", c_range="narrow")) == "c5169d0f28da16e21428091b93e6f591"
+    assert key_of(NDCSettings("choice", c_range="narrow", shared_folds=False)) == "c5169d0f28da16e21428091b93e6f591"
     for penalty in ("fixed", "scaled"):
         made = NDCSettings("choice", penalty=penalty)
         assert "c_range" not in made.content() and made == NDCSettings("choice", penalty=penalty, c_range="narrow")
+
+
+@pytest.mark.parametrize(
+    "alone",
+    [
+        {"null_subsets": 0}, {"curve_axis": "trials"}, {"trial_shuffled": True}, {"beyond": "stimulus"},
+        {"target": "wheel", "labels": "a" * 32, "metric": "r2"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_curve_whose_null_labels_cannot_share_folds_has_the_key_that_it_had(alone):
+    assert NDCSettings("choice").shared_folds
+    made = NDCSettings(**{"target": "choice", **alone})
+    assert made == NDCSettings(**{"target": "choice", **alone}, shared_folds=False)
+    assert "shared_folds" not in made.content()
+    with_grid = NDCSettings(**{"target": "choice", **alone}, penalty="scaled", c_grid=(0.1, 1.0))
+    assert with_grid.shared_folds and with_grid.content()["shared_folds"]
 
 
 # ---------------------------------------------------------------------------------------------- beyond the stimulus

@@ -47,12 +47,13 @@ VIEWS = {
     "subject session_date session_number target event win_start win_end "
     "class_balance r metric c delta n_label_shuffles fold_mode curve_axis trial_shuffled cells regions fovs max_cells "
     "null_subsets use_flagged_frames penalty intervals choice_model imposter_align beyond trials labels "
-    "decoded_signal c_range",
+    "decoded_signal c_range shared_folds",
     "ndc_curve": "session_set ndc_params eid k score_mean score_sd score_low score_high null_mean null_low null_high "
     "p_value mean_low mean_high n_cells n_decoded ceiling k_star null_used verdict subject session_date "
     "session_number target event win_start win_end class_balance r metric c delta n_label_shuffles fold_mode "
     "curve_axis trial_shuffled cells regions fovs max_cells null_subsets use_flagged_frames penalty intervals "
-    "choice_model imposter_align beyond trials labels decoded_signal c_range",
+    "choice_model imposter_align beyond trials labels decoded_signal c_range "
+    "shared_folds",
     "ndc_comparison": "ndc_family session_set ndc_params eid q_value k_star_common subject session_date session_number "
     "target",
     "ndc_trend": "ndc_family session_set ndc_params k_star_slope slope_low slope_high slope_p n_dated n_censored "
@@ -1110,9 +1111,10 @@ from support.version_31 import KEYS
 
 schemas.activate()
 old = {one: schemas.NDCParams & {"ndc_params": key} for one, key in KEYS.items()}
-asked = {one: NDCSettings("choice", beyond=one, c_range="narrow") for one in KEYS}
+asked = {one: NDCSettings("choice", beyond=one, c_range="narrow", shared_folds=False) for one in KEYS}
 print(json.dumps({
     "rows": {one: rows.fetch1("c_range") for one, rows in old.items()},
+    "folds": [rows.fetch1("shared_folds") for rows in old.values()],
     "same": [rows.settings() == asked[one] for one, rows in old.items()],
     "keys": {one: schemas.NDCParams.add(settings)["ndc_params"] for one, settings in asked.items()},
     "new": schemas.NDCParams.add(NDCSettings("choice"))["ndc_params"] in KEYS.values(),
@@ -1128,11 +1130,13 @@ def test_of_version_31_curves_chose_c_from_1_10_and_30_and_no_values_were_compar
     old = old_tables(31)
     assert "decoding: values compared within mice" in old.applied
     assert "decoding: how penalty auto chooses c" in old.applied
-    old.check_added("decoding", "n_d_c_params", "c_range")
+    assert "decoding: folds of null labels" in old.applied
+    old.check_added("decoding", "n_d_c_params", "c_range", "shared_folds")
     levels = ("level_difference", "level_low", "level_high", "level_p", "level_sd", "n_level_pairs")
     old.check_added("decoding", "__n_d_c_population__difference", *levels)
     assert old.run(OLD_PENALTIES) == {
-        "rows": {"none": "narrow", "stimulus": "narrow"}, "same": [True, True], "new": False, "fixed": "narrow",
+        "rows": {"none": "narrow", "stimulus": "narrow"}, "same": [True, True], "folds": [0, 0], "new": False,
+        "fixed": "narrow",
         "k_star": [16, 8], "differences": [[-0.1, None, None]],
         "keys": {"none": "c5169d0f28da16e21428091b93e6f591", "stimulus": "74ab926e8e724f5e3a721f3c2abedcae"},
     }  # fmt: skip
