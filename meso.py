@@ -231,14 +231,17 @@ def _loaded(
     from schemas.embedding import EmbeddingParams
 
     params = EmbeddingParams.key_of(settings)
-    fovs, rois = _cells(eid, settings.neurons_only)
+    fovs, rois, *every = _cells(eid, settings.neurons_only, *(ROI_COLUMNS if restrict is None else ()))
     rows = chosen_rows(restrict, len(rois), "restrict", eid)
     # without rows, read one cell of each FOV for the number of frames and the frame times
     read = rows if len(rows) else np.unique(fovs, return_index=True)[1]
     # each cell is read once, in the order of the database
     cell, order = np.unique(read, return_inverse=True)
     order, fovs, rois, n_cells = order[: len(rows)], fovs[cell], rois[cell], len(rois)
-    position = _of_rois(schemas.ROI & {"eid": eid}, fovs, rois, n_cells, *ROI_COLUMNS)
+    if restrict is None:
+        position = dict(zip(ROI_COLUMNS, every, strict=True))
+    else:
+        position = _of_rois(schemas.ROI & {"eid": eid}, fovs, rois, n_cells, *ROI_COLUMNS)
     found = activity_of(
         eid, fovs, rois, np.column_stack([position["stack_y"], position["stack_x"]]),
         scan_line_column=scan_line_column, signal=asked,
@@ -266,11 +269,11 @@ def _read_again(eid: str) -> None:
         warnings.warn(text, stacklevel=4)
 
 
-def _cells(eid: str, neurons_only: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Return FOV and number, each (N,), of the cells whose activity is in the database, in row order."""
+def _cells(eid: str, neurons_only: bool, *names: str) -> list[np.ndarray]:
+    """Return FOV, number and other columns, each (N,), of the cells whose activity is in the database, in row order."""
     cells = schemas.ROI & {"eid": eid} & schemas.Activity.proj() & ("is_neuron" if neurons_only else True)
-    fovs, rois = columns(cells, "fov", "roi", order_by=("fov", "roi"))
-    if not len(rois):
+    found = columns(cells, "fov", "roi", *names, order_by=("fov", "roi"))
+    if not len(found[0]):
         raise DataError(
             "the session has no neurons",
             eid=eid,
@@ -278,7 +281,7 @@ def _cells(eid: str, neurons_only: bool) -> tuple[np.ndarray, np.ndarray]:
             found="none",
             do="pass filter_neurons=False for all ROIs",
         )
-    return fovs, rois
+    return found
 
 
 def _of_rois(

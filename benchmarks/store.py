@@ -32,7 +32,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -166,10 +166,18 @@ def ours_order(root: Path) -> None:
         schemas.Embedding.Rank.insert({**key, "fov": fov, "roi": roi, "embedding_rank": n} for fov, roi, n in rows)
 
 
+@cache
 def eid() -> str:
     import schemas
 
     return str(schemas.Session.to_arrays("eid")[0])
+
+
+@cache
+def n_rois() -> int:
+    import schemas
+
+    return int(schemas.FOV.to_arrays("n_rois").sum())
 
 
 def ours_load(root: Path) -> np.ndarray:
@@ -180,10 +188,8 @@ def ours_load(root: Path) -> np.ndarray:
 
 def ours_load_some(root: Path, n: int) -> np.ndarray:
     import meso
-    import schemas
 
-    n_rois = int(schemas.FOV.to_arrays("n_rois").sum())
-    rows = np.sort(np.random.default_rng(0).permutation(n_rois)[:n])
+    rows = np.sort(np.random.default_rng(0).permutation(n_rois())[:n])
     return meso.load_or_embed(eid(), restrict=rows, filter_neurons=False)["roi_signal"]
 
 

@@ -453,8 +453,12 @@ def unchanged_since(eid: str, *tables: type[Any]) -> Callable[[], None]:
     """
 
     def files() -> set[tuple]:
-        found = [(table.__name__, table.Source & {"eid": eid}) for table in tables or ReadsSession.choosing]
-        return {(name, *row.values()) for name, rows in found for row in rows.proj("sha256").to_dicts()}
+        found = [(table, table.Source & {"eid": eid}) for table in tables or ReadsSession.choosing]
+        # tuples: dicts of some hundred files would take as long as the rest of a small question
+        return {
+            (table.__name__, *row) for table, rows in found
+            for row in rows.connection.query(rows.proj("sha256").make_sql()).fetchall()
+        }  # fmt: skip
 
     before = files()
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 import math
 import struct
 import sys
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -43,6 +44,12 @@ RAW, DENSE, SPARSE = CODECS = range(3)
 FIXED_HEADER = struct.Struct("<4sBBBx8sQQQ")
 N_DIMS_AT = 6
 CHECKSUM = struct.Struct("<Q")
+#: The header of a packed vector with its digest, of which numpy reads many at once.
+VECTOR_HEADER = np.dtype({
+    "names": ["start", "codec", "n_dims", "dtype", "payload_size", "payload_digest", "values_digest", "n", "digest"],
+    "formats": ["S5", "u1", "u1", "S8", "<u8", "<u8", "<u8", "<u8", "<u8"],
+    "offsets": [0, 5, 6, 8, 16, 24, 32, 40, 48],
+})  # fmt: skip
 BLOSC_LEVEL = 5
 #: Unsigned integers by their size in bytes.
 WORDS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
@@ -55,7 +62,7 @@ DAMAGED = "Populate this row again, or restore it from a backup"
 # Blosc uses one thread per call, as callers have threads of their own. Its own threads would wait for each other's
 # lock, and append the parts of a frame in the order in which they finish: the same array could give different bytes.
 blosc.use_threads = False
-#: The compiled decoder, under "expand" once ``get_ready`` has imported it, and the "size" of what it was called for.
+#: The compiled decoder, "expand_rows", once ``get_ready`` has imported it, and the "size" of what it was called for.
 _compiled: dict[str, Any] = {}
 
 
@@ -160,6 +167,60 @@ def unpack(data: Bytes, out: np.ndarray | None = None) -> np.ndarray:
     return out
 
 
+def unpack_rows(packed: Sequence[Bytes], out: np.ndarray, rows: Sequence[int]) -> None:
+    """Decode vectors to rows of a matrix, faster than one by one.
+
+    Parameters
+    ----------
+    packed : sequence of bytes, bytearray or memoryview
+        Vectors with the dtype of ``out`` and the length of a row. Few at a time: all are decoded before their values
+        are checked, while they are in the processor's cache.
+    out : (N, n) array
+        C-ordered and writable.
+    rows : sequence of int
+        Row of ``out`` for each vector.
+
+    Raises
+    ------
+    DataError
+        One is damaged, or has another dtype or length: ``unpack`` tells which. The contents of these rows are then
+        undefined.
+    ArgumentError
+        ``out`` is not C-ordered or not writable.
+    """
+    _check_writable(out)
+    headers, payloads = _vectors(packed, out)
+    words, sparse, digests = _words(out, out.dtype), {}, {}
+    for codec, payload, row in zip(headers["codec"].tolist(), payloads, rows, strict=True):
+        if codec == SPARSE:
+            sparse[row] = blosc.decompress(payload)
+        else:
+            _decode(codec, payload, words[row])
+            digests[row] = _digest(words[row])  # here, while the processor's cache has it
+    if sparse:
+        _spread(sparse, words)
+        digests |= {row: _digest(words[row]) for row in sparse}
+    if [digests[row] for row in rows] != headers["values_digest"].tolist():
+        raise DamagedError("stored arrays did not decode to the values that were packed", do=DAMAGED)
+
+
+def _vectors(packed: Sequence[Bytes], out: np.ndarray) -> tuple[np.ndarray, list[memoryview]]:
+    """Return headers and payloads of packed vectors, all undamaged and of the dtype and length of a row of ``out``."""
+    size = VECTOR_HEADER.itemsize
+    heads, payloads = [data[:size] for data in packed], [memoryview(data)[size:] for data in packed]
+    is_whole = packed and all(len(head) == size for head in heads)
+    headers = np.frombuffer(b"".join(heads), VECTOR_HEADER) if is_whole else np.zeros(len(packed), VECTOR_HEADER)
+    are_alike = (headers["start"] == START) & (headers["n_dims"] == 1) & (headers["n"] == out.shape[1])
+    if (
+        not (are_alike & (headers["dtype"] == out.dtype.str.encode())).all()
+        or headers["digest"].tolist() != [_digest(head[: -CHECKSUM.size]) for head in heads]
+        or headers["payload_size"].tolist() != [len(payload) for payload in payloads]
+        or headers["payload_digest"].tolist() != [_digest(payload) for payload in payloads]
+    ):
+        raise DamagedError("one of several stored arrays is damaged, or has another dtype or length", do=DAMAGED)
+    return headers, payloads
+
+
 def header_of(data: Bytes) -> Header:
     """Return the header of a packed array; the bytes after it may be missing.
 
@@ -226,17 +287,17 @@ def get_ready(size: int) -> None:
         Bytes of the arrays that are read next.
     """
     _compiled["size"] = size + _compiled.get("size", 0)
-    if "expand" in _compiled or (_compiled["size"] < LARGE_READ and "numba" not in sys.modules):
+    if "expand_rows" in _compiled or (_compiled["size"] < LARGE_READ and "numba" not in sys.modules):
         return
     try:
         from pipeline.numba_cache import choose_folder
 
         choose_folder()
-        from pipeline.storage.expand import expand
+        from pipeline.storage.expand import expand_rows
 
-        _compiled["expand"] = expand
+        _compiled["expand_rows"] = expand_rows
     except (ImportError, RuntimeError, OSError):  # numba cannot write its cache, or has no compiler for the CPU
-        _compiled["expand"] = None
+        _compiled["expand_rows"] = None
 
 
 def _digest(data: Any) -> int:
@@ -286,16 +347,27 @@ def _decode(codec: int, payload: memoryview, words: np.ndarray) -> None:
     elif codec == DENSE:
         blosc.decompress(payload, words)
     else:
-        rest = np.frombuffer(blosc.decompress(payload), words.dtype)
-        n_mask = _mask_words(words)
-        if not (_compiled.get("expand") or _expand)(rest[:n_mask].view(np.uint8), rest[n_mask:], words):
-            raise DamagedError("a stored array is damaged: its mask is of another number of values", do=DAMAGED)
+        _spread({0: blosc.decompress(payload)}, words[None])
+
+
+def _spread(sparse: Mapping[int, bytes], words: np.ndarray) -> None:
+    """Fill rows of the words (N, n), each from the bytes of its mask and its nonzero words."""
+    rests = np.frombuffer(b"".join(sparse.values()), words.dtype)
+    ends = np.cumsum([len(rest) // words.itemsize for rest in sparse.values()])
+    expand_rows = _compiled.get("expand_rows") or _expand_rows
+    if not expand_rows(rests, ends, _mask_words(words[0]), words, np.array([*sparse])):
+        raise DamagedError("a stored array is damaged: its mask is of another number of values", do=DAMAGED)
+
+
+def _expand_rows(rests: np.ndarray, ends: np.ndarray, n_mask: int, words: np.ndarray, rows: np.ndarray) -> bool:
+    """Twin in numpy of ``pipeline.storage.expand.expand_rows``."""
+    parts = zip(np.split(rests, ends[:-1]), rows.tolist(), strict=True)
+    return all(_expand(rest[:n_mask].view(np.uint8), rest[n_mask:], words[row]) for rest, row in parts)
 
 
 def _expand(mask: np.ndarray, values: np.ndarray, words: np.ndarray) -> bool:
-    """Twin in numpy of ``pipeline.storage.expand.expand``."""
     places = np.flatnonzero(np.unpackbits(mask, count=words.size).view(bool))
-    if len(places) != len(values):
+    if len(places) != len(values) or 8 * len(mask) < words.size:
         return False
     words[:] = 0
     words[places] = values
@@ -312,6 +384,11 @@ def _check_destination(out: np.ndarray, header: Header) -> None:
     if (out.dtype, out.shape) != (header.dtype, header.shape):
         expected, found = f"{header.dtype.str} {header.shape}", f"{out.dtype.str} {out.shape}"
         raise DataError("the array to decode to does not fit the stored array", expected=expected, found=found)
+    _check_writable(out)
+
+
+def _check_writable(out: np.ndarray) -> None:
+    """Raise an error unless arrays can be decoded to ``out`` as bytes."""
     if not (out.flags.c_contiguous and out.flags.writeable):
         raise ArgumentError("out must be C-ordered and writable")
 

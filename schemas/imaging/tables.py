@@ -292,7 +292,7 @@ class Recording(ReadsFOV, WholeDelete, dj.Imported):
         yield {**key, **{name: getattr(data, name) for name in names}}
 
     def make_insert(self, key, data):
-        self.insert(self.rows(key, data))
+        bulk.insert_plain(self, self.rows(key, data), "frame_times")
 
 
 @schema

@@ -78,11 +78,11 @@ class PostgreSQL(PostgreSQLAdapter):
             os.environ["PGSSLROOTCERT"] = ca  # DataJoint passes no such option on
         connection = super().connect(*args, **kwargs, **options)
         _keep_alive(connection.fileno())
+        settings = [f"SET {name} = {value}" for name, value in POSTGRESQL_KEEP_ALIVE.items()]
+        settings += [dialect.PostgreSQL.use_utc]
+        settings += dialect.PostgreSQL().only_read(_only_reads["seconds"]) if _only_reads else ()
         with connection.cursor() as cursor:
-            cursor.execute("; ".join(f"SET {name} = {value}" for name, value in POSTGRESQL_KEEP_ALIVE.items()))
-            cursor.execute(dialect.PostgreSQL.use_utc)
-            for statement in dialect.PostgreSQL().only_read(_only_reads["seconds"]) if _only_reads else ():
-                cursor.execute(statement)
+            cursor.execute("; ".join(settings))  # at once: the server may be far away
         return connection
 
     def ping(self, connection: Any) -> bool:

@@ -192,6 +192,33 @@ def insert(table: dj.Table, rows: Iterable[dict[str, Any]]) -> None:
             _insert_statement(table, list(first), batch)
 
 
+def insert_plain(table: dj.Table, rows: Iterable[dict[str, Any]], blob: str) -> None:
+    """Insert few rows as DataJoint does, but one of their blobs uncompressed, in the open transaction.
+
+    For times and other floats, of which zlib saves a tenth, and takes 20 times as long to read them. DataJoint reads
+    both forms.
+
+    Parameters
+    ----------
+    table : dj.Table
+    rows : iterable of dict
+        All with the same columns in the same order: text, numbers, None; arrays for blobs, dicts for JSON.
+    blob : str
+        The column that is not compressed.
+    """
+    for row in rows:
+        values = {
+            name: dj.blob.pack(value, compress=name != blob) if isinstance(value, np.ndarray)
+            else json.dumps(value) if isinstance(value, dict) else value
+            for name, value in row.items()
+        }  # fmt: skip
+        names = ", ".join(table.connection.adapter.quote_identifier(name) for name in values)
+        marks = ", ".join(["%s"] * len(values))
+        table.connection.query(
+            f"INSERT INTO {table.full_table_name} ({names}) VALUES ({marks})", args=[*values.values()]
+        )
+
+
 def _insert_statement(table: dj.Table, columns: list[str], rows: list[dict[str, Any]]) -> None:
     """Insert rows by one statement, with bytes in base64, which MySQL parses nearly twice as fast as hexadecimal."""
     names = ", ".join(table.connection.adapter.quote_identifier(name) for name in columns)

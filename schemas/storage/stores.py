@@ -17,7 +17,8 @@ from collections.abc import Hashable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import groupby, takewhile
+from itertools import chain, groupby, takewhile
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, TypeVar
 
@@ -168,47 +169,43 @@ class Store:
         with self._as_config_error(), suppress(FileNotFoundError):
             self.backend.fs.rm_file(self.full(path))
 
-    def read(self, places: Sequence[tuple[Key, Place]]) -> Iterator[tuple[Key, Bytes | DataError]]:
-        """Yield the bytes at places of this store; see the function ``read``."""
+    def read(self, places: Sequence[tuple[Key, Place]]) -> Iterator[list[tuple[Key, Bytes | DataError]]]:
+        """Yield the bytes at places of this store, those that were read at once together; see the function ``read``."""
         # in the order of the bytes, so that the disk reads ahead and requests to a bucket can be merged
-        ordered = sorted(places, key=lambda keyed: keyed[1][:3])  # by store, path and offset
-        for key, place, found in self._read_folder(ordered) if self.is_folder else self._read_bucket(ordered):
-            yield key, self._checked(place, found)
+        ordered = sorted(places, key=itemgetter(1))  # by store, path and offset
+        for run in self._read_folder(ordered) if self.is_folder else self._read_bucket(ordered):
+            yield [(key, self._checked(place, found)) for key, place, found in run]
 
-    def _read_folder(self, places: Sequence[tuple[Key, Place]]) -> Iterator[tuple[Key, Place, Bytes | OSError]]:
+    def _read_folder(self, places: Sequence[tuple[Key, Place]]) -> Iterator[list[tuple[Key, Place, Bytes | OSError]]]:
         # not by mmap: if a mapped file is truncated or its disk fails, SIGBUS kills the process
         for path, group in groupby(places, key=lambda keyed: keyed[1].path):
             try:
                 file = os.open(self.full(path), os.O_RDONLY)
             except OSError as error:
-                yield from ((key, place, error) for key, place in group)
+                yield [(key, place, error) for key, place in group]
                 continue
             try:
                 for run in _runs(group):
-                    yield from self._read_run(file, run)
+                    yield self._read_run(file, run)
             finally:
                 os.close(file)
 
-    def _read_run(self, file: int, run: Sequence[tuple[Key, Place]]) -> Iterator[tuple[Key, Place, Bytes | OSError]]:
-        """Yield the bytes at places of a file that follow each other, read at once; one by one if that fails."""
+    def _read_run(self, file: int, run: Sequence[tuple[Key, Place]]) -> list[tuple[Key, Place, Bytes | OSError]]:
+        """Return the bytes at places of a file that follow each other, read at once; one by one if that fails."""
         start, end = run[0][1].offset, run[-1][1].offset + run[-1][1].size
         try:
             block = memoryview(os.pread(file, end - start, start))
         except OSError as error:
             if len(run) == 1:
-                yield *run[0], error
-                return
-            for one in run:
-                yield from self._read_run(file, [one])
-            return
-        for key, place in run:
-            at = place.offset - start
-            yield key, place, block[at : at + place.size]
+                return [(*run[0], error)]
+            return [found for one in run for found in self._read_run(file, [one])]
+        return [
+            (key, place, block[place.offset - start : place.offset - start + place.size]) for key, place in run
+        ]  # fmt: skip
 
-    def _read_bucket(self, places: Sequence[tuple[Key, Place]]) -> Iterator[tuple[Key, Place, Bytes | OSError]]:
+    def _read_bucket(self, places: Sequence[tuple[Key, Place]]) -> Iterator[list[tuple[Key, Place, Bytes | OSError]]]:
         # the next batch is fetched while this one is decoded
-        for batch in in_threads(self._fetch, _batches(places), waiting=BATCHES):
-            yield from batch
+        return in_threads(self._fetch, _batches(places), waiting=BATCHES)
 
     def _fetch(self, places: Sequence[tuple[Key, Place]]) -> list[tuple[Key, Place, Bytes | OSError]]:
         """Return the bytes at a batch of places, in their order; places near each other are fetched by one request."""
@@ -342,7 +339,7 @@ def read(places: Iterable[tuple[Key, Place]]) -> Iterator[tuple[Key, Bytes | Dat
     for key, place in places:
         by_store[place.store].append((key, place))
     for name, group in by_store.items():
-        yield from named(name).read(group)
+        yield from chain.from_iterable(named(name).read(group))
 
 
 def read_one(place: Place) -> Bytes:

@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import datajoint as dj
-
 from pipeline import reading
 from schemas.labels import notes_on_labels
 from schemas.provenance import Deletion, SourceUpdate
@@ -75,18 +73,23 @@ def notes_of(eids: Sequence[str] | None = None) -> list[Note]:
     eids : sequence of str, optional
         All sessions by default: of these, files are read of those only that can have notes, found by a few statements.
     """
-    files = _files(_suspects() if eids is None else eids)
-    past = _past(_hashes(files))
-    mixtures = _mixtures(files, past)
-    found = [Note("mixed", eid, mixture_note(eid, one)) for eid, those in mixtures.items() for one in those]
-    elsewhere = _first_elsewhere(past)
-    for eid, one in past.before.items():
-        found += [Note("exchanged", eid, text) for text in exchange_notes(eid, elsewhere[eid])]
-        found += [Note("labels", eid, text) for text in notes_on_labels(eid, one.deleted, past.known[eid])]
-    doubts = (Wheel.Doubt & _of(eids)).to_dicts(order_by="eid, doubt")
+    noted = _suspects() if eids is None else eids
+    if not noted:  # usually there are none
+        return []
+    found = [*_notes_on_files(_files(noted))]
+    doubts = (Wheel.Doubt & _of(noted)).to_dicts(order_by="eid, doubt")
     found += [Note("doubt", row["eid"], row["doubt_text"]) for row in doubts]
     plain = (one._replace(text=one.text.removeprefix(f"session {one.eid}").lstrip(":, ")) for one in found)
     return sorted(plain, key=lambda one: list(KINDS).index(one.kind))
+
+
+def _notes_on_files(files: Mapping[str, Sequence[reading.Source]]) -> Iterator[Note]:
+    past = _past(_hashes(files))
+    mixtures, elsewhere = _mixtures(files, past), _first_elsewhere(past)
+    yield from (Note("mixed", eid, mixture_note(eid, one)) for eid, those in mixtures.items() for one in those)
+    for eid, one in past.before.items():
+        yield from (Note("exchanged", eid, text) for text in exchange_notes(eid, elsewhere[eid]))
+        yield from (Note("labels", eid, text) for text in notes_on_labels(eid, one.deleted, past.known[eid]))
 
 
 def _first_elsewhere(past: _Past) -> dict[str, dict[str, tuple[str, str]]]:
@@ -138,25 +141,29 @@ def _hashes(files: Mapping[str, Sequence[reading.Source]]) -> dict[str, dict[str
 
 
 def _suspects() -> list[str]:
-    """Return the sessions of which files were noted or rows deleted, or that have files of several revisions.
+    """Return the sessions of which files were noted or rows deleted, with files of several revisions, or with doubts.
 
-    All others are of one writing. A lab has tens of thousands of files: they are counted in the database.
+    All others are of one writing. One statement: a lab has tens of thousands of files, which the database counts.
     """
-    noted, deleted = dj.U("mixed_eid") & SourceUpdate.Mixture, dj.U("file_subject", "file_date") & Deletion.File
-    days = [{"subject": row["file_subject"], "session_date": row["file_date"]} for row in deleted.to_dicts()]
-    found = {*noted.to_arrays("mixed_eid"), *((Session & days).to_arrays("eid") if days else ())}
-    revisions = defaultdict(set)
-    for table in ReadsSession.choosing:
-        for row in dj.U("eid", "revision").aggr(table.Source, n="count(*)").to_dicts():
-            revisions[row["eid"]].add(row["revision"])
-    return sorted(map(str, found | {eid for eid, several in revisions.items() if len(several) > 1}))
+    files = " UNION ALL ".join(
+        f"SELECT eid, revision FROM {table.Source.full_table_name}" for table in ReadsSession.choosing
+    )
+    of_several = f"SELECT eid FROM ({files}) AS files GROUP BY eid HAVING COUNT(DISTINCT revision) > 1"
+    noted = f"SELECT mixed_eid FROM {SourceUpdate.Mixture.full_table_name}"
+    doubted = f"SELECT eid FROM {Wheel.Doubt.full_table_name}"
+    of_deleted = (
+        f"SELECT eid FROM {Session.full_table_name} JOIN {Deletion.File.full_table_name} "
+        "ON subject = file_subject AND session_date = file_date"
+    )
+    rows = Session.connection.query(f"{of_several} UNION {noted} UNION {doubted} UNION {of_deleted}").fetchall()
+    return sorted(str(eid).strip() for (eid,) in rows)  # PostgreSQL pads char columns with spaces
 
 
-def _of(eids: Sequence[str] | None) -> Any:
-    return True if eids is None else [{"eid": eid} for eid in eids]
+def _of(eids: Sequence[str]) -> list[dict[str, str]]:
+    return [{"eid": eid} for eid in eids]
 
 
-def _files(eids: Sequence[str] | None) -> dict[str, list[reading.Source]]:
+def _files(eids: Sequence[str]) -> dict[str, list[reading.Source]]:
     """Return the files that the rows of sessions were read from, with revision and sha256, by session."""
     found: dict[str, list[reading.Source]] = defaultdict(list)
     for table in ReadsSession.choosing:

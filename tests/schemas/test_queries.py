@@ -344,11 +344,20 @@ assert scheduler.done
 """
 
 
+STATUS = """
+schemas.activate()
+from populate_scripts.commands import note_counts
+from schemas.upkeep.update import unfinished
+from schemas.work.reports import status
+assert status() and note_counts() == "" and not unfinished()
+"""
+
+
 @pytest.mark.parametrize(
     ("code", "most"),
     [
         ("schemas.activate()", 10),
-        ("schemas.activate()\nfrom schemas.work.reports import status\nassert status()", 29),
+        (STATUS, 20),
         ("schemas.activate()\nfrom schemas.queries.sessions import sessions\nassert len(sessions()) > 1", 29),
         ("import meso\nassert meso.load_or_embed('{eid}')", 22),
         (RASTER, 39),

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.errors import DataError
+from pipeline.errors import ArgumentError, DataError
 from pipeline.storage import arrays
-from pipeline.storage.arrays import DENSE, RAW, SPARSE, header_of, pack, unpack
+from pipeline.storage.arrays import DENSE, RAW, SPARSE, header_of, pack, unpack, unpack_rows
 
 WIDE = ["i2", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16"]
 DTYPES = ["?", "i1", "u1", *(order + kind for order in "<>" for kind in WIDE)]
@@ -66,32 +66,39 @@ def test_every_bit_comes_back(array):
     assert back.flags.c_contiguous and back.flags.writeable and back.flags.owndata
 
 
+def decoders() -> list:
+    """Return the compiled decoder of sparse arrays, and its twin in numpy."""
+    arrays.get_ready(arrays.LARGE_READ)
+    return [arrays._compiled["expand_rows"], arrays._expand_rows]
+
+
 @pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8"])
 def test_the_compiled_decoder_writes_what_numpy_writes_and_nothing_beyond(dtype):
-    arrays.get_ready(arrays.LARGE_READ)
-    expand = arrays._compiled["expand"]
     rng = np.random.default_rng(0)
-    for size in (*range(35), 2003):
-        for share in (0, 0.1, 0.5, 1):
-            values = (rng.integers(1, 200, size) * (rng.random(size) < share)).astype(dtype)
-            mask = np.append(np.packbits(values != 0), np.zeros(7, np.uint8))  # as padded to whole words
-            around = np.full(size + 40, 7, dtype)
-            assert expand(mask, values[values != 0], around[20 : 20 + size])
-            assert (
-                (around[20 : 20 + size] == values).all()
-                and (around[:20] == 7).all()
-                and (around[20 + size :] == 7).all()
-            )
-            twin = np.full(size, 7, dtype)
-            assert arrays._expand(mask, values[values != 0], twin) and (twin == values).all()
+    for size in (*range(35), *range(60, 70), 127, 128, 2003):
+        values = np.array(
+            [rng.integers(1, 200, size) * (rng.random(size) < share) for share in (0, 0.1, 0.5, 1)], dtype
+        )
+        masks = [np.packbits(row != 0) for row in values]
+        n_mask = -(-len(masks[0]) // values.itemsize)  # padded to whole words
+        rests = [
+            np.concatenate((np.pad(mask, (0, n_mask * values.itemsize - len(mask))).view(dtype), row[row != 0]))
+            for mask, row in zip(masks, values, strict=True)
+        ]
+        for expand_rows in decoders():
+            out = np.full((6, size), 7, dtype)
+            ends, rows = np.cumsum([len(rest) for rest in rests]), np.array([4, 1, 3, 2])
+            assert expand_rows(np.concatenate(rests), ends, n_mask, out, rows)
+            assert (out[rows] == values).all() and (out[[0, 5]] == 7).all()
 
 
 def test_a_mask_of_another_number_of_values_is_damage():
-    arrays.get_ready(arrays.LARGE_READ)
-    mask, out = np.packbits([1, 0, 1] * 30), np.empty(90, np.uint32)
-    for expand in (arrays._compiled["expand"], arrays._expand):
-        for n in (0, 59, 61):
-            assert not expand(mask, np.ones(n, np.uint32), out)
+    mask = np.packbits([1, 0, 1] * 30 + [0] * 6).view(np.uint32)
+    for expand_rows in decoders():
+        for n_words, n in ((90, 0), (90, 59), (90, 61), (97, 60)):
+            rests = np.concatenate((mask, np.ones(n, np.uint32)))
+            out = np.empty((1, n_words), np.uint32)
+            assert not expand_rows(rests, np.array([len(rests)]), len(mask), out, np.array([0]))
 
 
 def test_a_process_imports_numba_once_it_has_read_enough():
@@ -101,7 +108,7 @@ from pipeline.storage import arrays
 for share in (3, 3, 2):
     assert "numba" not in sys.modules
     arrays.get_ready(arrays.LARGE_READ // share)
-assert "numba" in sys.modules and arrays._compiled["expand"]
+assert "numba" in sys.modules and arrays._compiled["expand_rows"]
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)  # forked ones have numba
     assert done.returncode == 0, done.stderr
@@ -115,6 +122,42 @@ def test_decodes_into_rows_of_a_larger_array(array):
     if isinstance(out, np.ndarray):  # one element of a one-dimensional array is a scalar
         assert unpack(pack(array), out) is out
         assert same(whole[1], array) and (whole[[0, 2]] == 1).all()
+
+
+@pytest.mark.parametrize("is_compiled", [True, False])
+@pytest.mark.parametrize("dtype", ["?", "i2", "f4", ">f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize("n_frames", [1, 3, 700, 2003])
+def test_rows_of_every_codec_are_decoded_together(monkeypatch, dtype, n_frames, is_compiled):
+    if is_compiled:
+        arrays.get_ready(arrays.LARGE_READ)
+    else:
+        monkeypatch.setattr(arrays, "_compiled", {"expand_rows": None})
+    rng = np.random.default_rng(1)
+    noise = rng.integers(0, 256, (3, n_frames * np.dtype(dtype).itemsize), np.uint8)
+    dense = [np.full(n_frames, 3, dtype), np.arange(n_frames).astype(dtype)]
+    vectors = [
+        *(traces(4, n_frames, share=0.2)).astype(dtype),
+        *dense,
+        *(noise > 127 if dtype == "?" else noise.view(dtype)),
+    ]
+    packed = [pack(vector) for vector in vectors]
+    if n_frames == 2003 and dtype != "?":
+        assert {header_of(data).codec for data in packed} == {RAW, DENSE, SPARSE}
+    out, rows = np.ones((12, n_frames), dtype), rng.permutation(12)[: len(vectors)]
+    unpack_rows([memoryview(data) for data in packed], out, rows.tolist())
+    assert all(same(out[row], vector) for row, vector in zip(rows, vectors, strict=True))
+    others = np.setdiff1d(np.arange(12), rows)
+    assert same(out[others], np.ones((len(others), n_frames), dtype))
+
+
+def test_rows_of_another_dtype_or_length_are_refused():
+    packed = [pack(trace) for trace in traces()]
+    for out in (np.empty((3, 1999), np.float32), np.empty((3, 2000), np.int32), np.empty((3, 2000), ">f4")):
+        with pytest.raises(DataError, match="another dtype or length"):
+            unpack_rows(packed, out, range(3))
+    with pytest.raises(ArgumentError, match="C-ordered"):
+        unpack_rows(packed, np.empty((3, 4000), np.float32)[:, ::2], range(3))
+    unpack_rows([], np.empty((3, 2000), np.float32), [])
 
 
 @pytest.mark.parametrize("dtype", ["f2", "f4", "f8", ">f4", "c8"])
@@ -201,6 +244,17 @@ def test_missing_and_additional_bytes_are_found(codec):
     for bad in damaged:
         with pytest.raises(DataError):
             unpack(bad)
+
+
+@pytest.mark.parametrize("share", [0.1, 1.0])
+def test_one_damaged_row_of_several_is_found(share):
+    packed, rng = [pack(trace) for trace in traces(3, share=share)], np.random.default_rng(1)
+    for at in range(3):
+        data = packed[at]
+        places = [*range(header_of(data).size), *rng.integers(len(data), size=50).tolist()]
+        for bad in (*(flipped(data, place, 1 << place % 8) for place in places), data[:-1], data + b"\0", b""):
+            with pytest.raises(DataError):
+                unpack_rows([*packed[:at], bad, *packed[at + 1 :]], np.empty((3, 2000), np.float32), range(3))
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,12 @@ from support.object_stores import KINDS, stores_of
 
 import schemas
 from pipeline.demo.repository import LAB, session_eid, write_demo_repository, write_one_tables
-from pipeline.errors import ConfigError, DataError
+from pipeline.errors import ConfigError, DamagedError, DataError
 from pipeline.signals.clock import roi_offsets
 from populate_scripts.ingest import ingest
 from schemas.exchange import verify
-from schemas.imaging import objects
-from schemas.imaging.reading import fov_traces, stream_traces
+from schemas.imaging import objects, reading
+from schemas.imaging.reading import fov_traces, roi_traces, stream_traces
 from schemas.imaging.tables import insert_traces
 from schemas.queries.sessions import session_ids
 from schemas.rows import jobs_of
@@ -169,6 +169,50 @@ def test_traces_are_put_where_they_are_wanted(by_hand):
         assert fov_traces(BY_HAND, 0, rois, frames, out=out) is out
         assert np.array_equal(out, traces[rois][:, frames])
     assert (whole[[0, 1, 5, 6]] == 9).all()
+
+
+@everywhere
+@pytest.mark.parametrize("dtypes", [("<f4", "<f4"), ("<f4", "<f8"), (">f4", "<f4")])
+def test_traces_that_are_decoded_together_come_into_their_own_rows(by_hand, monkeypatch, dtypes):
+    monkeypatch.setattr(reading, "DECODED_BYTES", 3 * 4 * 157)  # three or one at a time
+    matrices = [RNG.normal(size=(23, 157)).astype(dtype) * (RNG.random((23, 157)) < 0.2) for dtype in dtypes]
+    for fov, matrix in enumerate(matrices):
+        by_hand(fov, matrix)
+    order = RNG.permutation(46)
+    fovs, rois = order // 23, order % 23
+    expected = np.concatenate(matrices)[order]
+    for frames in (slice(None), slice(10, 60)):
+        for some in (slice(None), slice(7)):
+            assert np.array_equal(roi_traces(BY_HAND, fovs[some], rois[some], frames), expected[some, frames])
+
+
+@everywhere
+def test_a_damaged_trace_is_named_among_those_that_are_decoded_with_it(by_hand, monkeypatch, database):
+    by_hand(0, RNG.normal(size=(23, 157)).astype("<f4"))
+    stored = raw({"eid": BY_HAND, "fov": 0})
+    for at_once in (3, 23):
+        monkeypatch.setattr(reading, "DECODED_BYTES", at_once * 4 * 157)
+        for roi in (0, 11, 22):
+            key = {"eid": BY_HAND, "fov": 0, "roi": roi}
+            write(database, key, changed_byte(stored[roi]))
+            for frames in (slice(None), slice(9)):
+                with pytest.raises(DamagedError, match=rf"session {BY_HAND}, FOV_00, ROI {roi}: "):
+                    fov_traces(BY_HAND, 0, np.arange(23), frames)
+            write(database, key, stored[roi])
+
+
+@everywhere
+def test_frame_times_are_stored_plain_and_read_as_before_compressed(store, database):
+    key, table = {"eid": store.eids[0], "fov": 0}, schemas.Recording.full_table_name
+    times = (schemas.Recording & key).fetch1("frame_times")
+    assert bits(times) == bits(np.load(store.file(0, 0, TIMES)).astype(float))
+    stored = bytes(database.query((schemas.Recording & key).make_sql(["frame_times"])).fetchone()[0])
+    assert stored == dj.blob.pack(times, compress=False) and len(stored) < times.nbytes + 50
+    where = f"eid = '{key['eid']}' AND fov = 0"
+    for data in (dj.blob.pack(times), stored):
+        database.query(f"UPDATE {table} SET frame_times = %s WHERE {where}", args=(data,))
+        assert bits((schemas.Recording & key).fetch1("frame_times")) == bits(times)
+    assert data == stored != dj.blob.pack(times)
 
 
 @pytest.mark.parametrize(

@@ -1853,7 +1853,10 @@ def test_two_sessions_of_a_day_are_not_compared(session, recwarn):
 
 def test_notes_are_counted_by_status_listed_by_verify_and_shown_on_the_page(session, meso_command):
     fill(SESSION_TABLES, {"eid": session.eid})
-    assert note_counts() == "" and "Notes" not in meso_command("status").stdout
+    with statements() as sent:
+        assert note_counts() == ""
+    assert len(sent) == 1, "\n".join(sql[:90] for sql in sent)
+    assert "Notes" not in meso_command("status").stdout
     assert page.queries.session(session.eid)["notes"] == []
     reverse_rois(session, ACTIVITY, FLUORESCENCE)
     update([session.eid])
