@@ -1,0 +1,133 @@
+"""What looks like a finding and is none: trends, differences and p where the code of the cells does not change.
+
+The section "look-alikes" of ``statistics.py``. Most of its rows need not be rare: the documentation says what each
+number does not mean, with these figures (``docs/science/trends.md``, ``nulls.md``, ``transfer.md``).
+"""
+
+from __future__ import annotations
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from musts import counted, in_processes, must
+from scipy.stats import binomtest, linregress
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support.populations import Population, population
+
+from pipeline.decoding import CurveFit, code_trend, fit_curve, mice_trend, neuron_dropping_curve
+from pipeline.decoding.drift import change_over_days
+from pipeline.decoding.fits.ceilings import NOTED_OCTAVES, k_of_shape
+from pipeline.decoding.fits.mice import MOST_WEIGHT
+
+KS = (8, 16, 32, 64, 100)
+N_TRIALS, N_DAYS, N_MICE = 150, 8, 5
+
+# ------------------------------------------------------------------------------------------------- signal and ceilings
+
+#: Gain of the signal on the first and the last day, in the same noise: d'^2 of all subsets changes by its square.
+GAINS = {"same": (1.0, 1.0), "rises": (0.7, 2.2), "falls": (2.2, 0.7)}
+
+
+def day_curve(cells: Population, gain: float, n_trials: int, seed: list[int]) -> CurveFit:
+    """Return the curve of a day on which the signal is so much stronger, and the noise as always."""
+    rng = np.random.default_rng(seed)
+    X, y = cells.sample(n_trials, rng)
+    X = X + (gain - 1) * (y[:, None] - 0.5) * cells.delta
+    curve = neuron_dropping_curve(X, y, ks=KS, R=10, n_label_shuffles=0, seed=seed[-1])
+    return fit_curve(curve.ks, curve.scores, influences=curve.influences, n_bootstrap=100)
+
+
+def one_mouse(kind: str, number: int) -> list[CurveFit]:
+    """Return the curves of the days of a mouse."""
+    cells = population("limited", 100, np.random.default_rng([number, 41]))
+    gains = np.geomspace(*GAINS[kind], N_DAYS)
+    return [
+        day_curve(cells, gain, N_TRIALS, [list(GAINS).index(kind), number, day, 42]) for day, gain in enumerate(gains)
+    ]
+
+
+def noted(curves: list[CurveFit]) -> bool:
+    """Return whether such days have a note that their ceilings move k*."""
+    alike = k_of_shape(KS, np.array([one.mean for one in curves]).T)
+    return abs(change_over_days(np.log2(alike).tolist(), range(len(curves)))) >= NOTED_OCTAVES
+
+
+def signal(quick: bool, n_jobs: int) -> None:
+    """Print how often the code seems to change where only the signal does."""
+    n = 10 if quick else 200
+    print(f"\n{n} mice, {N_DAYS} days of {N_TRIALS} trials, 100 cells; the shape of d'^2 is the same on all days.")
+    print(f"p <= .05 beyond the scatter of days (mean slope), and of the mean of {N_MICE} mice:\n")
+    print(f"| signal | ceilings | k* | {N_MICE} mice | half of d'^2 | {N_MICE} mice | noted |\n|{'---|' * 7}")
+    for kind in GAINS:
+        mice = list(in_processes(partial(one_mouse, kind), range(n), n_jobs))
+        ceilings = np.mean([[day.mean[-1] for day in one] for one in mice], axis=0)
+        said = np.array([noted(one) for one in mice])
+        cells, hits = [], {}
+        for at in ("ceiling", "half"):
+            found = [code_trend(one, range(N_DAYS), at=at) for one in mice]
+            p = np.array([one.p for one in found])
+            groups = [mice_trend(found[i : i + N_MICE]).p for i in range(0, n, N_MICE)]
+            hits[at] = int((p <= 0.05).sum()), int(((p <= 0.05) & ~said).sum())
+            cells += [f"{counted(hits[at][0], n)} ({np.mean([one.slope for one in found]):+.3f})",
+                      counted(sum(one <= 0.05 for one in groups), len(groups))]  # fmt: skip
+        ends = f"{ceilings[0]:.2f} to {ceilings[-1]:.3f}"
+        print(f"| {kind} | {ends} | {' | '.join(cells)} | {counted(said.sum(), n)} |", flush=True)
+        few(f"signal {kind}: code_trend p <= .05 and no note", hits["ceiling"][1], n)
+        few(f"signal {kind}: half of d'^2 p <= .05", hits["half"][0], n)
+
+
+def few(text: str, hits: int, n: int) -> None:
+    """Require that the interval of a share does not exclude 8 %."""
+    must(
+        f"{text} in 8 % at most (not excluded); {counted(hits, n)}", binomtest(hits, n).proportion_ci(0.95).low <= 0.08
+    )
+
+
+# ----------------------------------------------------------------------------------------------------- days and mice
+
+
+def persistent_days(quick: bool, n_jobs: int) -> None:
+    """Print how often Student's t over days finds a trend where days resemble the day before."""
+    n, rng = 100 if quick else 2000, np.random.default_rng(43)
+    print("\nDays without a trend whose scatter (0.4 octaves) persists, and errors of curves (0.35): p <= .05\n")
+    print("| correlation with the day before | 4 days | 8 | 16 |\n|---|---|---|---|")
+    for phi in (0.0, 0.5, 0.8, 0.95):
+        shares = []
+        for n_days in (4, 8, 16):
+            steps = rng.normal(size=(n, n_days)) * np.r_[1, np.full(n_days - 1, np.sqrt(1 - phi**2))]
+            days = np.array([sum(phi ** (day - i) * steps[:, i] for i in range(day + 1)) for day in range(n_days)]).T
+            values = 0.4 * days + 0.35 * rng.normal(size=(n, n_days))
+            p = np.array([linregress(np.arange(n_days), one).pvalue for one in values])
+            shares.append(f"{np.mean(p <= 0.05):.2f}")
+        print(f"| {phi} | {' | '.join(shares)} |", flush=True)
+
+
+#: Days of each mouse.
+UNEVEN = ((8, 8, 8), (6, 8, 12), (4, 4, 30), (5, 6, 7, 8, 20), (4, 4, 4, 4, 30))
+
+
+def uneven_mice(quick: bool, n_jobs: int) -> None:
+    """Print how often a mean slope is found where slopes vary about 0, and mice have unequal numbers of days."""
+    n, rng = 100 if quick else 1000, np.random.default_rng(44)
+    print("\nSlopes of sd 0.05 between mice, days that scatter by 0.55 octaves: p <= .05\n")
+    print("| days of the mice | mice_trend | of these without a note | with equal weights |\n|---|---|---|---|")
+    for n_days in UNEVEN:
+        days = np.array(n_days)
+        spread, free = days * (days**2 - 1) / 12, int((days - 2).sum())
+        hits = np.zeros(3, dtype=int)
+        for _ in range(n):
+            slopes = 0.05 * rng.normal(size=len(days)) + 0.55 / np.sqrt(spread) * rng.normal(size=len(days))
+            found = mice_trend(slopes, 0.55**2 * rng.chisquare(free) / free / spread)
+            alike = mice_trend(slopes)
+            hits += [found.p <= 0.05, found.p <= 0.05 and found.weights.max() <= MOST_WEIGHT, alike.p <= 0.05]
+        print(f"| {', '.join(map(str, n_days))} | {' | '.join(counted(one, n) for one in hits)} |", flush=True)
+        few(f"mice of {n_days} days: p <= .05 and no note", hits[1], n)
+
+
+def look_alikes(quick: bool, n_jobs: int) -> None:
+    """Run the section "look-alikes"."""
+    for part in (signal, persistent_days, uneven_mice):
+        part(quick, n_jobs)
