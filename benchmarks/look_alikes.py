@@ -7,6 +7,7 @@ number does not mean, with these figures (``docs/science/trends.md``, ``nulls.md
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,12 +16,25 @@ from musts import counted, in_processes, must
 from scipy.stats import binomtest, linregress
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from support.mice import mouse_and_state, planted
 from support.populations import Population, population
 
-from pipeline.decoding import CurveFit, code_trend, fit_curve, mice_trend, neuron_dropping_curve
+from pipeline.decoding import (
+    CurveFit,
+    DayTrend,
+    code_trend,
+    fit_curve,
+    mice_trend,
+    neuron_dropping_curve,
+    paired_level,
+    target_labels,
+    trial_strata,
+)
 from pipeline.decoding.drift import change_over_days
 from pipeline.decoding.fits.ceilings import NOTED_OCTAVES, k_of_shape
 from pipeline.decoding.fits.mice import MOST_WEIGHT
+from pipeline.decoding.nulls import null_labels
+from pipeline.decoding.trials import balanced_labels
 
 KS = (8, 16, 32, 64, 100)
 N_TRIALS, N_DAYS, N_MICE = 150, 8, 5
@@ -28,7 +42,7 @@ N_TRIALS, N_DAYS, N_MICE = 150, 8, 5
 # ------------------------------------------------------------------------------------------------- signal and ceilings
 
 #: Gain of the signal on the first and the last day, in the same noise: d'^2 of all subsets changes by its square.
-GAINS = {"same": (1.0, 1.0), "rises": (0.7, 2.2), "falls": (2.2, 0.7)}
+GAINS = {"same": (1.0, 1.0), "rises": (0.7, 2.2)}
 
 
 def day_curve(cells: Population, gain: float, n_trials: int, seed: list[int]) -> CurveFit:
@@ -57,7 +71,7 @@ def noted(curves: list[CurveFit]) -> bool:
 
 def signal(quick: bool, n_jobs: int) -> None:
     """Print how often the code seems to change where only the signal does."""
-    n = 10 if quick else 200
+    n = 10 if quick else 60
     print(f"\n{n} mice, {N_DAYS} days of {N_TRIALS} trials, 100 cells; the shape of d'^2 is the same on all days.")
     print(f"p <= .05 beyond the scatter of days (mean slope), and of the mean of {N_MICE} mice:\n")
     print(f"| signal | ceilings | k* | {N_MICE} mice | half of d'^2 | {N_MICE} mice | noted |\n|{'---|' * 7}")
@@ -127,7 +141,107 @@ def uneven_mice(quick: bool, n_jobs: int) -> None:
         few(f"mice of {n_days} days: p <= .05 and no note", hits[1], n)
 
 
+# ---------------------------------------------------------------------------------------------------- other regions
+
+
+def one_group(number: int) -> tuple[float, float, float, float]:
+    """Return the difference of log2 k* of two regions and its p, and those of half of d'^2, of four mice."""
+    pairs: dict[str, list[list[DayTrend]]] = {"ceiling": [[], []], "half": [[], []]}
+    for mouse in range(4):
+        for region, gain in enumerate((1.0, 2.0)):
+            cells = population("limited", 100, np.random.default_rng([number, mouse, region, 45]))
+            curves = [day_curve(cells, gain, N_TRIALS, [number, mouse, region, day, 46]) for day in range(4)]
+            for at, both in pairs.items():
+                both[region].append(code_trend(curves, range(4), at=at))
+    found = [paired_level(*both) for both in pairs.values()]
+    return found[0].slope, found[0].p, found[1].slope, found[1].p
+
+
+def regions(quick: bool, n_jobs: int) -> None:
+    """Print how often two regions seem to have another code where one has twice the signal in the same noise."""
+    n = 2 if quick else 20
+    found = np.array(list(in_processes(one_group, range(n), n_jobs)))
+    print(
+        f"\n{n} groups of four mice, two regions with the same code, one with twice the signal: p <= .05 of the level"
+    )
+    print("(mean difference)\n\n| k* | half of d'^2 |\n|---|---|")
+    shown = (f"{counted((found[:, i + 1] <= 0.05).sum(), n)} ({found[:, i].mean():+.2f})" for i in (0, 2))
+    print(f"| {' | '.join(shown)} |", flush=True)
+
+
+# ------------------------------------------------------------------------------------- cells that know something else
+
+
+@dataclass(frozen=True)
+class Known:
+    """Cells of which half follow something else than the target, by half a standard deviation.
+
+    Attributes
+    ----------
+    target, mouse, cells : str
+        cells: 'last side', 'block', 'bias', or 'engaged stimulus', whose responses are smaller where the mouse guesses.
+    null, beyond : str
+    """
+
+    target: str
+    mouse: str
+    cells: str
+    null: str = "pseudosession"
+    beyond: str = "none"
+
+
+KNOWN = (
+    Known("block", "stationary", "last side"),
+    Known("stimulus", "stationary", "block"),
+    Known("choice", "jumps", "bias", "conditional"),
+    Known("choice", "engages", "engaged stimulus", "conditional", "stimulus"),
+)
+
+
+def followed(case: Known, trials: dict[str, np.ndarray], bias: np.ndarray, asleep: np.ndarray) -> np.ndarray:
+    """Return what half of the cells follow, (n,)."""
+    contrast = np.nan_to_num(trials["contrastLeft"]) - np.nan_to_num(trials["contrastRight"])
+    if case.cells == "last side":
+        return np.append(0.0, np.where(np.isfinite(trials["contrastLeft"]), 1.0, -1.0))[:-1]
+    if case.cells == "block":
+        return (trials["probabilityLeft"] - 0.5) / 0.3
+    if case.cells == "bias":
+        return bias / max(bias.std(), 1e-9)
+    return np.tanh(5 * contrast) * (1 - asleep / max(asleep.max(), 1e-9))
+
+
+def of_known(task: tuple[Known, int]) -> tuple[float, float]:
+    """Return p and score of a session of 400 trials."""
+    case, number = task
+    rng = np.random.default_rng([number, KNOWN.index(case), 47])
+    trials, bias, asleep = mouse_and_state(case.mouse, 400, rng)
+    usable = np.flatnonzero(~np.isnan(target_labels(case.target, trials)))
+    X = planted(followed(case, trials, bias, asleep), 0.5, rng)[usable]
+    names, strata = (str(number), case.target), None
+    if case.beyond != "none":
+        strata = trial_strata(case.beyond, trials)[usable]
+    y, null = null_labels(case.null, case.target, trials, usable, 39, 0, names=names, strata=strata)
+    if strata is None:
+        (y,), null = (balanced_labels(one, "downsample", None, 0, *names) for one in (y[None], null))
+    curve = neuron_dropping_curve(
+        X, y, ks=[20], R=1, n_label_shuffles=39, null=null, null_subsets=1, strata=strata
+    )  # fmt: skip
+    return float(curve.p_values()[0]), float(curve.mean[0])
+
+
+def told_by_others(quick: bool, n_jobs: int) -> None:
+    """Print how often a target is decoded from cells that follow something else."""
+    n = 5 if quick else 60
+    print(f"\n{n} sessions of 400 trials, 20 cells, of which half follow something else than the target:\n")
+    print(f"| target | mouse | cells | null | beyond | AUC | p <= .05 |\n|{'---|' * 7}")
+    for case in KNOWN:
+        found = np.array(list(in_processes(of_known, [(case, i) for i in range(n)], n_jobs, chunksize=5)))
+        hits = int((found[:, 0] <= 0.05 + 1e-9).sum())
+        place = f"{case.target} | {case.mouse} | {case.cells} | {case.null} | {case.beyond}"
+        print(f"| {place} | {found[:, 1].mean():.3f} | {counted(hits, n)} |", flush=True)
+
+
 def look_alikes(quick: bool, n_jobs: int) -> None:
     """Run the section "look-alikes"."""
-    for part in (signal, persistent_days, uneven_mice):
+    for part in (signal, regions, persistent_days, uneven_mice, told_by_others):
         part(quick, n_jobs)
