@@ -16,12 +16,13 @@ from musts import counted, in_processes, must
 from scipy.stats import binomtest, linregress
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from support.mice import mouse_and_state, planted
+from support.mice import autoregressive, mouse_and_state, mouse_session, planted
 from support.populations import Population, population
 
 from pipeline.decoding import (
     CurveFit,
     DayTrend,
+    NDCCurve,
     code_trend,
     fit_curve,
     mice_trend,
@@ -33,6 +34,7 @@ from pipeline.decoding import (
 from pipeline.decoding.drift import change_over_days
 from pipeline.decoding.fits.ceilings import NOTED_OCTAVES, k_of_shape
 from pipeline.decoding.fits.mice import MOST_WEIGHT
+from pipeline.decoding.fits.uncertainty import score_interval
 from pipeline.decoding.nulls import null_labels
 from pipeline.decoding.trials import balanced_labels
 
@@ -241,7 +243,42 @@ def told_by_others(quick: bool, n_jobs: int) -> None:
         print(f"| {place} | {found[:, 1].mean():.3f} | {counted(hits, n)} |", flush=True)
 
 
+# ------------------------------------------------------------------------------------------------ trials that are alike
+
+SLOW_KS = (8, 32, 60)
+
+
+def slow_session(target: str, phi: float, number: int) -> NDCCurve:
+    """Return the curve of 300 trials of 60 cells that code the target; half of their variance is AR(1) of phi."""
+    rng = np.random.default_rng([1, number, int(100 * phi)])
+    trials = mouse_session("stationary", 300, rng)
+    labels = target_labels(target, trials)
+    usable = np.flatnonzero(~np.isnan(labels))
+    y = labels[usable].astype(np.int8)
+    slow = autoregressive(300, 60, phi, rng) if phi else rng.normal(size=(300, 60))
+    X = (np.sqrt(0.5) * slow + np.sqrt(0.5) * rng.normal(size=(300, 60)))[usable]
+    X = X + (y - 0.5)[:, None] * 0.25 * np.random.default_rng(9).normal(size=60)
+    (y,) = balanced_labels(y[None], "downsample", None, 0, str(number))
+    return neuron_dropping_curve(X, y, ks=SLOW_KS, R=10, n_label_shuffles=0, seed=number)
+
+
+def slow_trials(quick: bool, n_jobs: int) -> None:
+    """Print how often intervals hold the expected score where trials resemble their neighbours."""
+    n = 5 if quick else 60
+    print(f"\n{n} sessions of the same 60 cells, 300 trials: intervals that hold the expected score at k = 8, 32, 60\n")
+    print("| target | phi | expected | held |\n|---|---|---|---|")
+    for target in ("choice", "stimulus", "block"):
+        for phi in (0.0, 0.9, 0.99):
+            curves = list(in_processes(partial(slow_session, target, phi), range(n), n_jobs))
+            means = np.array([one.mean for one in curves])
+            others = (means.sum(axis=0) - means) / (n - 1)
+            low, high = map(np.array, zip(*[score_interval(one.scores, one.influences) for one in curves], strict=True))
+            held = ((low <= others) & (others <= high)).sum(axis=0)
+            expected = ", ".join(f"{one:.2f}" for one in means.mean(axis=0))
+            print(f"| {target} | {phi} | {expected} | {', '.join(counted(one, n) for one in held)} |", flush=True)
+
+
 def look_alikes(quick: bool, n_jobs: int) -> None:
     """Run the section "look-alikes"."""
-    for part in (signal, regions, persistent_days, uneven_mice, told_by_others):
+    for part in (signal, regions, persistent_days, uneven_mice, told_by_others, slow_trials):
         part(quick, n_jobs)
