@@ -3,6 +3,7 @@
     python benchmarks/regression.py nulls --sessions 100
     python benchmarks/regression.py intervals --sessions 200
     python benchmarks/regression.py intervals --sessions 200 --cells 256
+    python benchmarks/regression.py penalty --sessions 16 --cells 256
 
 ``nulls``: 300 trials of 40 cells, which are an AR(1) drift (phi from trial to trial) and white noise, half the variance
 each, and numbers that are an AR(1) of their own. "coded": a quarter of the cells code the number with a gain of 0.5.
@@ -11,6 +12,9 @@ each, and numbers that are an AR(1) of their own. "coded": a quarter of the cell
 the mean over the sessions. The populations: weak and strong (gains of standard deviation 0.12 and 0.5 in white noise),
 modes (eight strong shared modes, two of which carry the number), lognormal (as strong; the number that is decoded is
 the exponential of the one that is coded), none.
+
+``penalty``: R^2 at each k with c = 1, and with what ``penalty='auto'`` chooses, of 60 trials; each session has other
+cells.
 """
 
 from __future__ import annotations
@@ -115,14 +119,46 @@ def intervals(n_sessions: int, n_cells: int = N_CELLS) -> Iterator[str]:
                 )
 
 
+def penalties(n_sessions: int, n_cells: int) -> Iterator[str]:
+    """Yield a row for each population and way to choose c: mean R^2 at each k, that over the k less c = 1's, and c."""
+    ks = [k for k in (8, 16, 32, 64, 128) if k < n_cells] + [n_cells]
+    ways = {
+        "c = 1": {"penalty": "scaled"},
+        "wide": {"penalty": "auto"},
+        "narrow": {"penalty": "auto", "c_range": "narrow"},
+    }
+    yield f"| population | c | R2 at k = {', '.join(map(str, ks))} | less c = 1 (standard error) | chosen |"
+    for kind in ("weak", "strong", "modes"):
+        means: dict[str, list[np.ndarray]] = {way: [] for way in ways}
+        chosen: dict[str, list[float]] = {way: [] for way in ways}
+        for seed in range(n_sessions):
+            rng = np.random.default_rng([seed, n_cells, 5])
+            X, y = population(kind, n_cells, rng)(60)
+            for way, words in ways.items():
+                curve = neuron_dropping_curve(X, y, ks=ks, R=4, metric="r2", n_label_shuffles=0, seed=seed, **words)
+                means[way].append(curve.mean)
+                chosen[way].append(curve.c)
+        for way, found in means.items():
+            less = (np.array(found) - np.array(means["c = 1"])).mean(axis=1)
+            times = ", ".join(f"{chosen[way].count(c)} x {c:g}" for c in sorted(set(chosen[way])))
+            yield (
+                f"| {kind} | {way} | {', '.join(f'{one:.2f}' for one in np.mean(found, axis=0))} | "
+                f"{less.mean():+.3f} ({less.std(ddof=1) / np.sqrt(n_sessions):.3f}) | {times} |"
+            )
+
+
 def main() -> None:
     """Print the table that is asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", choices=["nulls", "intervals"])
+    parser.add_argument("table", choices=["nulls", "intervals", "penalty"])
     parser.add_argument("--sessions", type=int, default=100)
-    parser.add_argument("--cells", type=int, default=N_CELLS, help="of intervals")
+    parser.add_argument("--cells", type=int, default=N_CELLS, help="of intervals and penalty")
     asked = parser.parse_args()
-    for row in nulls(asked.sessions) if asked.table == "nulls" else intervals(asked.sessions, asked.cells):
+    tables = {
+        "nulls": lambda: nulls(asked.sessions), "intervals": lambda: intervals(asked.sessions, asked.cells),
+        "penalty": lambda: penalties(asked.sessions, asked.cells),
+    }  # fmt: skip
+    for row in tables[asked.table]():
         print(row, flush=True)
 
 

@@ -26,6 +26,8 @@ beyond: false positives and power of the choice beyond the stimulus (``beyond_st
 
 trials: false positives where only some trials are decoded (``own_trials.py``).
 transfer: intervals and p of the transfer between days, and of its decay (``transferring.py``).
+
+look-alikes: what is found where the code does not change, but ceilings, days or mice differ (``look_alikes.py``).
 """
 
 from __future__ import annotations
@@ -42,6 +44,7 @@ from pathlib import Path
 import numpy as np
 from beyond_stimulus import beyond
 from changing_mice import nulls
+from look_alikes import look_alikes
 from musts import MISSED, counted, end_processes, in_processes, must
 from own_trials import own_trials
 from scipy.stats import binomtest, chi2
@@ -456,6 +459,7 @@ SECTIONS: dict[str, Callable[[bool, int], None]] = {
     "beyond": beyond,
     "trials": own_trials,
     "transfer": transfer,
+    "look-alikes": look_alikes,
 }
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.decoding import NDCSettings
+from pipeline.decoding import NDCSettings, mice_trend
 from pipeline.decoding.fits.days import NUMBERS
+from pipeline.decoding.fits.families import significant
+from pipeline.decoding.fits.mice import MOST_WEIGHT
 from pipeline.decoding.fits.power import mice_needed, trend_power
 from pipeline.decoding.nulls import TARGETS
 from pipeline.errors import ArgumentError, DataError, NotFoundError
@@ -141,7 +143,25 @@ def stored_mice(cohort: dict, notes: Sequence[str] = ()) -> MiceRun:
     errors = [row["message"] for row in errors_of([NDCPopulation], cohort)]
     missing = [] if NDCPopulation & cohort or errors else ["sessions of these mice have no curve yet: meso populate"]
     return MiceRun(cohort, sorted(set(subject_of.values())), slopes, means, differences,
-                   list(dict.fromkeys([*notes, *errors, *missing])))  # fmt: skip
+                   list(dict.fromkeys([*notes, *errors, *missing, *_lopsided(slopes, means)])))  # fmt: skip
+
+
+def _lopsided(slopes: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a note for each mean slope that is found, and is mostly that of one mouse."""
+    notes = []
+    for row in means:
+        what = row["question_name"], row["quantity"]
+        of_mice = [one for one in slopes if (one["question_name"], one["quantity"]) == what]
+        first = max(of_mice, key=lambda one: one["mouse_weight"], default={"mouse_weight": 0.0})
+        if row["mean_p"] is None or not significant(row["mean_p"]) or first["mouse_weight"] <= MOST_WEIGHT:
+            continue
+        alike = mice_trend([one["mouse_slope"] for one in of_mice])
+        notes.append(
+            f"{what[0]}, {what[1]}: {first['subject']} has {first['mouse_weight']:.0%} of the weight "
+            f"of the mean slope, and p = {row['mean_p']:.2g} is too small if slopes differ between mice; with mice of "
+            f"equal weights p = {alike.p:.2g}, slope {alike.slope:+.2g} ({alike.low:+.2g} to {alike.high:+.2g})"
+        )
+    return notes
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import datajoint as dj
+import numpy as np
 
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.drift import NOTED_CHANGE, change_over_days
+from pipeline.decoding.fits.ceilings import NOTED_OCTAVES, k_of_shape
 from pipeline.decoding.fits.families import ALPHA, significant
 from pipeline.decoding.fits.together import least_q, shuffles_needed, together_needed
 from pipeline.decoding.strata import ENOUGH
@@ -389,7 +391,7 @@ class _Stored:
             *self._mixed_signals(eids), *self._mixed_environments(),
             *self._asked(), *self._last_session(), *(text for one in self.settings for text in _easy_null(one)),
             *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
-            *self._drifting(),
+            *self._drifting(), *self._ceilings(),
         ]  # fmt: skip
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
@@ -474,6 +476,36 @@ class _Stored:
             "be of this; trial_shuffled=True gives curves without it"
         )
         return [text]
+
+    def _ceilings(self) -> list[str]:
+        """Return a note for each target whose k* would change over the days by the height of the ceilings alone."""
+        found = []
+        for name, key, one in zip(names_of(self.settings), self.params, self.settings, strict=True):
+            rows = [row for row in self.results if row["ndc_params"] == key["ndc_params"]
+                    and row["verdict"] != "at chance" and row["k_half"]]  # fmt: skip
+            if len(rows) > 1 and one.curve_axis == "cells":
+                found.append(self._moved_by_ceilings(name, one, rows))
+        return [text for text in found if text]
+
+    def _moved_by_ceilings(self, name: str, settings: NDCSettings, rows: Sequence[dict[str, Any]]) -> str:
+        scores = [{point["k"]: point["score_mean"] for point in row["curve"]} for row in rows]
+        if not (ks := sorted(set.intersection(*map(set, scores)))):
+            return ""
+        means = np.array([[of_day[k] for of_day in scores] for k in ks])
+        dates = [self.dates[row["eid"]] for row in rows]
+        days = [(date - min(dates)).days for date in dates]
+        alike = np.log2(k_of_shape(ks, means, delta=settings.delta, metric=settings.metric))
+        change, half = (
+            change_over_days(values, days) for values in (alike.tolist(), [np.log2(row["k_half"]) for row in rows])
+        )
+        if not abs(change) >= NOTED_OCTAVES:  # or NaN, on a single day
+            return ""
+        ends = " and ".join(f"{means[-1, i]:.2f} on {dates[i]}" for i in (means[-1].argmin(), means[-1].argmax()))
+        return (
+            f"{name}: the score of {ks[-1]} cells lies between {ends}. By this alone log2 k* at the own ceiling would "
+            f"change by {change:+.2f} over the days, as scores near 1 and near chance are compressed; log2 k_half, "
+            f"which is of d'^2, changes by {half:+.2f}"
+        )
 
     def _unreachable_q(self) -> list[str]:
         """Return a note if no single curve can have q <= 0.05: p has a smallest value, that of its shuffles."""

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import ndtr, ndtri
 from scipy.stats import false_discovery_control
 
 import meso
@@ -477,6 +478,36 @@ def test_drift_that_grows_from_day_to_day_is_noted(ndc):
     first, last = dates[mine[0]["eid"]], dates[mine[-1]["eid"]]
     assert note.startswith(f"{target.name}: the activity drifts more within sessions from day to day (slow: 2% of ")
     assert f"2% of a cell's variance on {first}, 40% on {last}" in note and "trial_shuffled=True" in note
+
+
+def test_ceilings_that_alone_move_k_star_are_noted(ndc):
+    """Curves whose d'^2 has the same shape on all days, and whose ceilings rise."""
+    target = next(one for one in ndc.targets if all(row["verdict"] != "at chance" for row in one.curves))
+    points = [point for row in target.curves for point in row["curve"]]
+    largest, params = max(point["k"] for point in points), [one.ndc_params for one in ndc.targets]
+    table = schemas.NDCResult.Curve()
+
+    def said(tops: tuple[float, ...]) -> list[str]:
+        for row, top in zip(target.curves, tops, strict=True):
+            for point in row["curve"]:
+                share = point["k"] / (point["k"] + 30) * (largest + 30) / largest
+                mean = float(ndtr(ndtri(top) * np.sqrt(share)))
+                key = {name: point[name] for name in schemas.NDCResult.Curve.primary_key}
+                table.update1({**key, "score_mean": mean})
+        return [note for note in stored_run(ndc.session_set, params).notes
+                if "By this alone" in note and note.startswith(f"{target.name}:")]  # fmt: skip
+
+    try:
+        (note,) = said((0.85, 0.92, 0.97, 0.99))
+        assert said((0.8, 0.82, 0.83, 0.85)) == []
+    finally:
+        for point in points:
+            key = {name: point[name] for name in schemas.NDCResult.Curve.primary_key}
+            table.update1({**key, "score_mean": point["score_mean"]})
+    first, last = (target.curves[i]["session_date"] for i in (0, -1))
+    ends = f"0.85 on {first} and 0.99 on {last}"
+    assert note.startswith(f"{target.name}: the score of {largest} cells lies between {ends}")
+    assert "log2 k* at the own ceiling would change by -0." in note and "k_half" in note
 
 
 def test_a_curve_that_rounding_alone_put_at_chance_is_named(ndc):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from scipy.stats import nct
+from scipy.stats import nct, ttest_1samp
 from scipy.stats import t as student
 from support.more_mice import another_mouse, forget_mouse
 
@@ -19,7 +19,7 @@ from pipeline.decoding import NDCSettings
 from pipeline.decoding.fits.power import slope_error, trend_power
 from pipeline.errors import ArgumentError, DataError, NotFoundError
 from populate_scripts.cli import main
-from schemas.decoding.cohorts import Power, compare_mice, power_of_trends
+from schemas.decoding.cohorts import Power, compare_mice, power_of_trends, stored_mice
 from schemas.decoding.run import NDCRun, run_ndc
 from schemas.rows import content_key
 from schemas.tracking import TrackingRun
@@ -114,6 +114,36 @@ def test_differences_within_mice_are_those_of_the_days(mice, run):
     # the common score of one target is not that of another
     (row,) = (r for r in mice.differences if r["quantity"] == "common_k")
     assert (row["n_level_pairs"], row["level_difference"]) == (0, None)
+
+
+def test_a_mean_that_is_mostly_of_one_mouse_is_noted(mice):
+    """The weights are as of a mouse with many more days: its slope alone is found, and says little of other mice."""
+    row = next(one for one in mice.means if one["quantity"] == "score")
+    what = row["question_name"], "score"
+    of_mice = [one for one in mice.slopes if (one["question_name"], one["quantity"]) == what]
+    slopes = [-0.1, 0.3, -0.4]
+    parts = (schemas.NDCPopulation.Mean(), schemas.NDCPopulation.Slope())
+    keys = [{name: one[name] for name in schemas.NDCPopulation.Slope.primary_key} for one in of_mice]
+    of_mean = {name: row[name] for name in schemas.NDCPopulation.Mean.primary_key}
+
+    def notes(weights: list[float], p: float) -> list[str]:
+        parts[0].update1({**of_mean, "mean_p": p})
+        for key, slope, weight in zip(keys, slopes, weights, strict=True):
+            parts[1].update1({**key, "mouse_slope": slope, "mouse_weight": weight})
+        return [note for note in stored_mice(mice.cohort).notes if "of the weight" in note]
+
+    try:
+        (note,) = notes([0.96, 0.02, 0.02], 0.003)
+        assert notes([0.96, 0.02, 0.02], 0.2) == notes([0.5, 0.25, 0.25], 0.003) == []
+    finally:
+        parts[0].update1({**of_mean, "mean_p": row["mean_p"]})
+        for key, one in zip(keys, of_mice, strict=True):
+            parts[1].update1({**key, **{name: one[name] for name in ("mouse_slope", "mouse_weight")}})
+    p = ttest_1samp(slopes, 0).pvalue
+    assert note.startswith(
+        f"{row['question_name']}, score: {of_mice[0]['subject']} has 96% of the weight of the mean slope"
+    )
+    assert "p = 0.003 is too small" in note and f"equal weights p = {p:.2g}" in note
 
 
 def test_two_mice_have_a_mean_without_an_interval(run, capsys):

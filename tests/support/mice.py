@@ -42,6 +42,13 @@ def block_length(rng: np.random.Generator) -> int:
 
 def mouse_session(mouse: str, n_trials: int, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Return the ALF trial attributes of a session; every session has another psychometric function."""
+    return mouse_and_state(mouse, n_trials, rng)[0]
+
+
+def mouse_and_state(
+    mouse: str, n_trials: int, rng: np.random.Generator
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    """Return the trials of `mouse_session`, and what the mouse's choices depend on: bias and share of guesses, (n,)."""
     p_left = blocks(n_trials, rng, block_length)
     side, contrast = stimuli(p_left, rng)
     bias, asleep = _bias(mouse, n_trials, rng), _asleep(mouse, n_trials, rng)
@@ -61,7 +68,7 @@ def mouse_session(mouse: str, n_trials: int, rng: np.random.Generator) -> dict[s
         if not silent[trial]:
             choice[trial] = 1 if left else -1
             last, won = choice[trial], choice[trial] == side[trial]
-    return alf_trials(p_left, side, contrast, choice)
+    return alf_trials(p_left, side, contrast, choice), bias, asleep
 
 
 def _bias(mouse: str, n: int, rng: np.random.Generator) -> np.ndarray:

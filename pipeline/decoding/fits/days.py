@@ -17,7 +17,7 @@ import scipy
 
 from pipeline.decoding.fits.curve import CurveFit
 from pipeline.decoding.fits.families import ALPHA, d_prime
-from pipeline.decoding.fits.k_star import k_reaching, rising
+from pipeline.decoding.fits.k_star import k_halves, k_reaching, rising
 from pipeline.errors import ArgumentError
 from pipeline.settings.curves import NUMBER_METRICS
 
@@ -28,8 +28,10 @@ QUANTITIES = {
     "score": "score per day",
     "d_prime": "d' per day",
 }
+#: A quantity of `code_trend` that the tables do not have.
+HALF = "half_k"
 #: Quantities that are numbers of cells: their trends are those of the logarithm, as cells change by factors.
-NUMBERS = ("code_k", "common_k")
+NUMBERS = ("code_k", "half_k", "common_k")
 #: Days that the interval beyond the scatter of days needs: with three it has one degree of freedom.
 MIN_DAYS = 4
 #: k of the scores of `sensitivity_trend`, or the next larger one: far below the ceiling, where scores differ most.
@@ -43,7 +45,7 @@ class DayTrend:
     Attributes
     ----------
     quantity : str
-        Key of `QUANTITIES`.
+        Key of `QUANTITIES`, or `HALF`.
     k : int
         The k of the score; for numbers of cells the largest k, at which all days end.
     days, values, value_low, value_high : (D,) float64
@@ -92,13 +94,17 @@ class DayTrend:
 
 
 def code_trend(
-    curves: Sequence[CurveFit], days: Sequence[float] | np.ndarray, *, delta: float = 0.02, seed: int = 0
-) -> DayTrend:
+    curves: Sequence[CurveFit], days: Sequence[float] | np.ndarray, *, delta: float = 0.02, seed: int = 0,
+    at: str = "ceiling",
+) -> DayTrend:  # fmt: skip
     """Return the trend of k* at the own ceiling.
 
     The question is whether the shape of the code changed over the days. k* is where the isotonic mean, interpolated in
     log2 k, is within `delta` of that at the largest k. All days end at the same largest k, the largest that all have:
     with more cells a curve gets nearer to its asymptote, and k* larger.
+
+    A score near 1 is compressed, and so is one near chance: there k* falls although d'^2 has the same shape
+    (`pipeline.decoding.fits.ceilings`). Half of d'^2 is at the same k whatever the ceiling.
 
     Parameters
     ----------
@@ -106,18 +112,22 @@ def code_trend(
         One for each day, of the same metric.
     days : (D,) float
     delta : float
+        Of 'ceiling'.
     seed : int
         Of the order in which the draws of the days are combined.
+    at : {'ceiling', 'half'}
+        Which number of cells: k*, or that with half of the d'^2 at the largest k (``CurveFit.k_half``).
 
     Returns
     -------
     DayTrend
-        Of the quantity "code_k". Days at chance have no ceiling and are listed in ``at_chance``.
+        Of the quantity "code_k", or with 'half' of "half_k". Days at chance have no ceiling and are listed in
+        ``at_chance``.
 
     Raises
     ------
     ArgumentError
-        Lengths disagree, metrics differ, or the curves have no k in common.
+        Lengths disagree, metrics differ, the curves have no k in common, or `at` has another value.
 
     Examples
     --------
@@ -127,13 +137,17 @@ def code_trend(
     >>> code_trend(curves, [0, 7]).values.round(1).tolist()
     [27.9, 24.3]
     """
+    if at not in ("ceiling", "half"):
+        raise ArgumentError(f"at must be ceiling or half, not {at!r}")
     aligned = _Aligned.of(curves, days, seed)
 
     def of(means: np.ndarray) -> np.ndarray:
         smooth = aligned.smoothed(means)
+        if at == "half":
+            return np.stack([k_halves(aligned.ks, day, aligned.metric) for day in smooth])
         return aligned.reaching(smooth, smooth[:, -1] - delta)
 
-    return aligned.trend("code_k", int(aligned.ks[-1]), of, ~aligned.at_chance)
+    return aligned.trend("code_k" if at == "ceiling" else HALF, int(aligned.ks[-1]), of, ~aligned.at_chance)
 
 
 def sensitivity_trend(

@@ -104,7 +104,7 @@ def family_curve(family: str, parameters: Mapping[str, float], k: Any, *, metric
     k = np.asarray(k, dtype=np.float64)
     first, second, *rest = (np.float64(parameters[name]) for name in FAMILIES[family])
     if family == "information":
-        return _score(first * k / (1 + second * k), metric)
+        return score_of(first * k / (1 + second * k), metric)
     x = _basis(family, k, rest[0] if rest else 1.0)
     return first - second * x
 
@@ -156,7 +156,7 @@ def d_squared(score: np.ndarray, metric: str) -> np.ndarray:
     return signed
 
 
-def _score(d_squared: np.ndarray, metric: str) -> np.ndarray:
+def score_of(d_squared: np.ndarray, metric: str) -> np.ndarray:
     """Return the score of (signed) d'^2, the inverse of `d_squared`."""
     if metric in NUMBER_METRICS:
         r_squared: np.ndarray = d_squared / (1 + d_squared)
@@ -296,14 +296,14 @@ def _predict(
 ) -> np.ndarray:
     """Return the fitted scores at k, of the shape that k and the parameters broadcast to."""
     x = _basis(family, k, theta)
-    score: np.ndarray = _score(first * x, metric) if family == "information" else first - second * x
+    score: np.ndarray = score_of(first * x, metric) if family == "information" else first - second * x
     return score
 
 
 def _asymptote(family: str, parameters: np.ndarray, metric: str) -> np.ndarray:
     """Return the fitted score of infinitely many neurons, (C,)."""
     first, _, theta = parameters
-    return _score(first * theta, metric) if family == "information" else first
+    return score_of(first * theta, metric) if family == "information" else first
 
 
 def _k_at(family: str, parameters: np.ndarray, level: np.ndarray, metric: str) -> np.ndarray:

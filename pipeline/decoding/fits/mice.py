@@ -15,6 +15,9 @@ from pipeline.errors import ArgumentError
 
 #: Mice that an interval needs: with two, Student's t has one degree of freedom, and the interval no use.
 MIN_MICE = 3
+#: Share of one mouse in the mean above which the interval is too narrow if slopes differ between mice: the variance
+#: between mice is then hardly known, and often estimated as 0, so that the mean is that of one mouse.
+MOST_WEIGHT = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +52,9 @@ def mice_trend(
     """Return the mean slope of several mice by random-effects meta-analysis.
 
     The variance between mice is estimated by restricted maximum likelihood (REML), the interval is that of Hartung and
-    Knapp (2001). Their q is not raised to 1: that is too strict for few mice.
+    Knapp (2001). Their q is not raised to 1: that is too strict for few mice. Where one mouse has more than
+    ``MOST_WEIGHT`` of the weight, as with many more days than the others, the interval is too narrow if slopes differ
+    between mice: the slopes alone, without variances, have one that holds.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from pipeline.decoding import code_trend, fit_curve, mice_trend, paired_level, sensitivity_trend
+from pipeline.decoding.fits.ceilings import k_of_shape
 from pipeline.decoding.fits.days import DayTrend
 from pipeline.decoding.fits.uncertainty import RULES, score_draws, score_interval, score_variance
 
@@ -163,10 +164,33 @@ def test_more_signal_is_more_sensitivity_but_the_same_code():
     assert abs(code_trend(curves, days).slope) < 0.25 < abs(common.slope)
 
 
+def test_half_of_d_squared_is_at_the_same_k_whatever_the_ceiling():
+    # the same shape of d'^2 in all, and ceilings of .85 to .996: by these alone k* falls to less than a half
+    curves, days = [curve_of(30, top=top) for top in (2.8, 5.6, 11, 20)], [0, 1, 2, 3]
+    code, half = code_trend(curves, days), code_trend(curves, days, at="half")
+    assert (code.quantity, half.quantity, half.k) == ("code_k", "half_k", 128)
+    assert half.values == pytest.approx([curve.k_half for curve in curves])
+    assert half.values == pytest.approx(half.values[0], rel=0.01) and abs(half.slope) < 0.01
+    assert code.values[-1] < code.values[0] / 2 and code.slope < -0.4
+    assert half.fixed_low < half.slope < half.fixed_high
+    alike = k_of_shape(KS, np.array([curve.mean for curve in curves]).T)
+    assert alike == pytest.approx(code.values, rel=0.01)  # the height of the ceilings is all that differs
+
+
+def test_k_of_one_shape_takes_the_shape_of_all_curves_and_the_ceiling_of_each():
+    changes, days = [curve_of(half) for half in (60, 40, 22, 9)], [0, 2, 5, 8]  # the shape changes
+    alike = k_of_shape(KS, np.array([curve.mean for curve in changes]).T)
+    assert np.ptp(np.log2(alike)) < 0.1
+    assert code_trend(changes, days).slope < -0.1
+    (numbers,) = k_of_shape(KS, (KS / (KS + 30))[:, None], metric="r2")
+    assert 64 < numbers < 128
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
         (lambda: code_trend([], []), "one finite number per curve"),
+        (lambda: code_trend([curve_of(20)], [0], at="k50"), "at must be ceiling or half, not 'k50'"),
         (lambda: code_trend([curve_of(20)], [np.nan]), "one finite number per curve"),
         (lambda: code_trend([curve_of(20), curve_of(20, ks=KS + 1)], [0, 1]), "no k in common"),
         (lambda: sensitivity_trend([curve_of(20)], [0], quantity="code_k"), "not 'code_k'"),
