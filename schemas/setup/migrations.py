@@ -629,6 +629,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(31, "drift; transfers without curves; deleted files; silhouettes", lambda connection, name_prefix: None),
     Migration(32, "decoding: values compared within mice", _levels),
     Migration(33, "decoding: how penalty auto chooses c", _c_range),
+    Migration(34, "files of sessions at registration", lambda connection, name_prefix: None),
 )
 LATEST = MIGRATIONS[-1].number
 

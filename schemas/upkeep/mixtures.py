@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -23,12 +23,17 @@ from schemas.session import (
     hashes_in,
     history,
     mixture_note,
+    mixtures_in,
     since_deletions,
 )
 from schemas.storage import bulk
 
 #: Columns of the files that rows were read from.
-SOURCE_COLUMNS = ("eid", "dataset", "revision", "sha256")
+SOURCE_COLUMNS = ("eid", "dataset", "revision", "file_size", "sha256", "one_hash")
+#: Of a file that was not read as it was registered; what is not known of it then is empty.
+OTHER_THAN_REGISTERED = (
+    "hash_then <> '' AND hash_then <> sha256 OR hash_then = '' AND one_hash_then <> '' AND one_hash_then <> one_hash"
+)
 #: What may be wrong with the files of sessions, by the kind of note.
 KINDS = {
     "mixed": "files of two writings", "exchanged": "files of another FOV or session",
@@ -92,8 +97,10 @@ def notes_of(eids: Sequence[str] | None = None) -> list[Note]:
 def _first_elsewhere(past: _Past) -> dict[str, dict[str, tuple[str, str]]]:
     """Return by session the files that another FOV, or another session of the mouse, had before: session and path."""
     known, before = past.known, past.before
-    found = {eid: {path: (eid, place) for path, place in reading.first_elsewhere(before[eid].deleted, files).items()}
-             for eid, files in known.items()}  # fmt: skip
+    found = {}
+    for eid, files in known.items():
+        places = reading.first_elsewhere([before[eid].at_registration, *before[eid].deleted], files)
+        found[eid] = {path: (eid, place) for path, place in places.items()}
     owners = {
         sha256: (eid, path) for eid, files in known.items() for path, sha256 in files.items() if reading.is_own(path)
     }
@@ -113,22 +120,15 @@ def _first_elsewhere(past: _Past) -> dict[str, dict[str, tuple[str, str]]]:
 def mixtures_of(eids: Sequence[str]) -> dict[str, list[reading.Mixture]]:
     """Return the files of sessions that are not of one writing, of each session that has some.
 
-    By their revisions, by updates, and by deletions of rows.
+    By their revisions, by updates, by deletions of rows, and by the files that they were registered with.
     """
     files = _files(eids)
     return _mixtures(files, _past(_hashes(files)))
 
 
 def _mixtures(files: Mapping[str, Sequence[reading.Source]], past: _Past) -> dict[str, list[reading.Mixture]]:
-    standing, found = _standing(past), {}
-    for eid, those in files.items():
-        of_revisions = reading.mixed_revisions(those)
-        told = [(one.what, set(map(reading.without_revision, one.newer))) for one in of_revisions]
-        others = dict.fromkeys(one.mixture for one in standing.get(eid, ()))
-        found[eid] = [
-            *of_revisions,
-            *(one for one in others if not any(one.what == what and set(one.newer) <= newer for what, newer in told)),
-        ]
+    standing = _standing(past)
+    found = {eid: mixtures_in(those, past.before[eid], standing.get(eid, ())) for eid, those in files.items()}
     return {eid: mixtures for eid, mixtures in found.items() if mixtures}
 
 
@@ -140,16 +140,31 @@ def _hashes(files: Mapping[str, Sequence[reading.Source]]) -> dict[str, dict[str
 def _suspects() -> list[str]:
     """Return the sessions of which files were noted or rows deleted, or that have files of several revisions.
 
-    All others are of one writing. A lab has tens of thousands of files: they are counted in the database.
+    Also those that were registered with other files. All others are of one writing. A lab has tens of thousands of
+    files: they are compared and counted in the database.
     """
     noted, deleted = dj.U("mixed_eid") & SourceUpdate.Mixture, dj.U("file_subject", "file_date") & Deletion.File
     days = [{"subject": row["file_subject"], "session_date": row["file_date"]} for row in deleted.to_dicts()]
     found = {*noted.to_arrays("mixed_eid"), *((Session & days).to_arrays("eid") if days else ())}
-    revisions = defaultdict(set)
-    for table in ReadsSession.choosing:
-        for row in dj.U("eid", "revision").aggr(table.Source, n="count(*)").to_dicts():
-            revisions[row["eid"]].add(row["revision"])
-    return sorted(map(str, found | {eid for eid, several in revisions.items() if len(several) > 1}))
+    sources = [table.Source for table in ReadsSession.choosing]
+    revisions = Counter(eid for eid, _ in _rows_of([dj.U("eid", "revision") & source for source in sources]))
+    others = {eid for (eid,) in _rows_of([_other_than_registered(source) for source in sources])}
+    return sorted(map(str, found | others | {eid for eid, several in revisions.items() if several > 1}))
+
+
+def _rows_of(queries: Sequence[dj.QueryExpression]) -> list[tuple]:
+    """Return the rows of queries with the same columns, each once; one statement."""
+    every = " UNION ".join(query.make_sql() for query in queries)
+    rows: list[tuple] = queries[0].connection.query(every).fetchall()
+    return rows
+
+
+def _other_than_registered(source: type[dj.Table]) -> dj.QueryExpression:
+    """Return the sessions with a file of a kind that was not read as it was registered, as far as this is known."""
+    registered = Session.File.proj(hash_then="sha256", one_hash_then="one_hash")
+    # the path is that of two tables, which DataJoint takes for unrelated
+    both = registered.join(source.proj("sha256", "one_hash"), semantic_check=False)
+    return dj.U("eid") & (both & OTHER_THAN_REGISTERED)
 
 
 def _of(eids: Sequence[str] | None) -> Any:
@@ -161,8 +176,8 @@ def _files(eids: Sequence[str] | None) -> dict[str, list[reading.Source]]:
     found: dict[str, list[reading.Source]] = defaultdict(list)
     for table in ReadsSession.choosing:
         columns = bulk.columns(table.Source & _of(eids), *SOURCE_COLUMNS, order_by=("eid", "dataset"))
-        for eid, dataset, revision, sha256 in zip(*(column.tolist() for column in columns), strict=True):
-            found[eid].append(reading.Source(dataset, "", revision, 0, sha256, ""))
+        for eid, dataset, *rest in zip(*(column.tolist() for column in columns), strict=True):
+            found[eid].append(reading.Source(dataset, "", *rest))
     return found
 
 
@@ -172,7 +187,7 @@ def file_hashes(eid: str) -> dict[str, str]:
 
 
 def standing_mixtures(eid: str, known: Mapping[str, str]) -> list[reading.Standing]:
-    """Return what was found by updates, and when deleted rows were read again, of which both sides are what they were.
+    """Return what was found by updates, and when files were read first or again, and both sides are what they were.
 
     Parameters
     ----------
@@ -180,7 +195,10 @@ def standing_mixtures(eid: str, known: Mapping[str, str]) -> list[reading.Standi
     known : mapping of str to str
         As of ``file_hashes``.
     """
-    return _standing(_past({eid: known})).get(eid, [])
+    past = _past({eid: known})
+    standing = _standing(past).get(eid, [])
+    at_first = (still for one in past.before[eid].at_first if (still := one.among(known)))
+    return [*standing, *reading.not_named(at_first, standing)]
 
 
 def _standing(past: _Past) -> dict[str, list[reading.Standing]]:
@@ -195,8 +213,7 @@ def _standing(past: _Past) -> dict[str, list[reading.Standing]]:
         if one := reading.still_standing(row["mixed_what"], row["mixed_reason"], newer, older, known[eid]):
             found[eid].append(one)  # also if the session was registered again since: its files are what they were
     for eid, standing in since_deletions(known, before).items():
-        named = {(one.mixture.what, path) for one in found[eid] for path in one.mixture.newer}
-        found[eid] += [one for one in standing if not {(one.mixture.what, path) for path in one.mixture.newer} & named]
+        found[eid] += reading.not_named(standing, found[eid])
     return found
 
 
