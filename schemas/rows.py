@@ -80,10 +80,10 @@ class SourceFile(dj.Part):
     one_hash='' : varchar(64)       # of the file in ONE when it was read, '' if ONE had none
     """
 
-    def insert_sources(self, key: dict, sources: Iterable[Source]) -> None:
-        """Insert one row per file."""
+    def insert_sources(self, key: dict, sources: Iterable[Source], **options: Any) -> None:
+        """Insert one row per file; ``options`` as of DataJoint's ``insert``."""
         rows = [dataclasses.asdict(source) for source in sources]
-        self.insert({**key, "file_size": row.pop("size"), **row} for row in rows)
+        self.insert(({**key, "file_size": row.pop("size"), **row} for row in rows), **options)
 
     @classmethod
     def recorded(cls, key: dict) -> list[dict[str, Any]]:
@@ -96,7 +96,12 @@ class SourceFile(dj.Part):
         names = [name for name in cls.primary_key if name != "dataset"]
         files = groupby((cls & key).to_dicts(order_by="KEY"), key=itemgetter(*names))
         rows = [list(group) for _, group in files]
-        return [({name: row[0][name] for name in names}, [Source(**_arguments(f)) for f in row]) for row in rows]
+        return [({name: row[0][name] for name in names}, [source_of(one) for one in row]) for row in rows]
+
+
+def source_of(row: Mapping[str, Any]) -> Source:
+    """Return a row of a ``Source`` part as the file that it records."""
+    return Source(**_arguments(row))
 
 
 def _arguments(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +21,7 @@ from pipeline.errors import ConfigError, DataError
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES, TRIALS, VELOCITY_RATE, WHEEL_TIMES, column_name
 from schemas.cascade import WholeDelete
 from schemas.provenance import Deletion, now
-from schemas.rows import SourceFile, check_lengths, content_key, number
+from schemas.rows import SourceFile, check_lengths, content_key, number, source_of
 from schemas.server.binding import table_modules
 from schemas.server.settings import one_cache_dir
 from schemas.storage import bulk
@@ -72,9 +73,22 @@ class Session(WholeDelete, dj.Manual):
     unique index (subject, session_date, session_number)
     """
 
+    class File(SourceFile):
+        definition = """
+        # a file of a session when it, or the FOV, was registered; none of those before version 35
+        -> master
+        dataset : varchar(511)          # path within the session
+        ---
+        dataset_id='' : varchar(36)     # id in ONE
+        revision='' : varchar(255)      # '' for the original
+        file_size : int64               # bytes, 0 if not known
+        sha256='' : varchar(64)         # of the whole file; '' if it was large, or not on the machine
+        one_hash='' : varchar(64)       # in ONE, '' if ONE had none
+        """
+
     @classmethod
     def register(cls, one: Any, eid: str, cache_dir: str | None) -> bool:
-        """Insert a session, its subject and its FOV folders; return whether a FOV folder was new.
+        """Insert a session, its subject, its FOV folders and their files; return whether a FOV folder was new.
 
         Protocol and projects of a known session become those that ONE gives now, with a warning and a record in
         ``Deletion``; where ONE gives none, as the tables of a cache may lack them, they stay. So does the lab, of which
@@ -109,20 +123,25 @@ class Session(WholeDelete, dj.Manual):
                 do=LIST_AGAIN if unlisted else None,
             )
         known = (FOVFolder & {"eid": info.eid}).to_arrays("fov")
-        new = [{"eid": info.eid, "fov": n, "collection": c} for n, c in folders.items() if n not in known]
+        new_folders = {n: collection for n, collection in folders.items() if n not in known}
+        new = [{"eid": info.eid, "fov": n, "collection": collection} for n, collection in new_folders.items()]
         row = {name: getattr(info, name) for name in cls.heading.names if hasattr(info, name)}
         row |= {"one_cache_dir": cache_dir or "", "ingested_at": now()}
         check_lengths(cls, row, info.eid)
         check_lengths(Subject, {"subject": info.subject, "lab": info.lab}, info.eid)
         cls._check_identity(info)
+        is_new = not (cls & {"eid": info.eid})
+        files = reading.files_at_registration(one, info.eid, new_folders.values(), behavior=is_new) if new else []
         with cls.connection.transaction:
             Subject.insert1({"subject": info.subject, "lab": info.lab}, skip_duplicates=True)
             lab = (Subject & {"subject": info.subject}).fetch1("lab")
-            if is_new := not (cls & {"eid": info.eid}):
+            if is_new:
                 cls.insert1(row)
             elif (cls & {"eid": info.eid}).fetch1("one_cache_dir") != row["one_cache_dir"]:
                 cls.update1({"eid": info.eid, "one_cache_dir": row["one_cache_dir"]})  # the data moved
             FOVFolder.insert(new)
+            # those of a FOV folder that was deleted, and is back, stay: its rows were read later than them
+            cls.File().insert_sources({"eid": info.eid}, files, skip_duplicates=True)
             others = cls._renew(row)
         if is_new and "" not in (lab, info.lab) and lab != info.lab:
             warnings.warn(
@@ -268,23 +287,22 @@ class ReadsSession:
         rows = files_of(key["eid"])
         self._check_clock(key, rows)
         own = {name for source in sources for name in (source.dataset, reading.without_revision(source.dataset))}
-        of_revisions = reading.mixed_revisions(file for _, _, files in rows for file in files)
         known = {key["eid"]: hashes_in(rows)}
         before = history(known, former_ids(known))
-        standing = since_deletions(known, before).get(key["eid"], ())
-        for mixture in (*of_revisions, *(one.mixture for one in standing)):
+        files = [file for _, _, files in rows for file in files]
+        for mixture in mixtures_in(files, before[key["eid"]], since_deletions(known, before).get(key["eid"], ())):
             if own & {*mixture.newer, *mixture.older}:
                 warnings.warn(mixture_note(key["eid"], mixture), stacklevel=2)
-        for note in self._notes_since(key["eid"], own, known[key["eid"]], before[key["eid"]].deleted):
+        for note in self._notes_since(key["eid"], own, known[key["eid"]], before[key["eid"]]):
             warnings.warn(note, stacklevel=2)
 
     @classmethod
-    def _notes_since(
-        cls, eid: str, own: set[str], known: Mapping[str, str], deleted: Sequence[reading.Read]
-    ) -> Iterator[str]:
-        """Yield notes on the files of a row, ``own``, since deletions by hand; updates have their own."""
-        by_hand = [one for one in deleted if one.given is None]
-        places = reading.first_elsewhere(by_hand, known)
+    def _notes_since(cls, eid: str, own: set[str], known: Mapping[str, str], before: History) -> Iterator[str]:
+        """Yield notes on the files of a row, ``own``, since registration or deletions by hand; updates have theirs."""
+        by_hand = [one for one in before.deleted if one.given is None]
+        read_first = {path: sha256 for path, sha256 in known.items() if before.first[path] == sha256}
+        places = reading.first_elsewhere([before.at_registration], read_first)
+        places |= reading.first_elsewhere(by_hand, known)
         yield from exchange_notes(eid, {path: (eid, place) for path, place in places.items() if path in own})
         if cls.__name__ in LABELLED:
             yield from table_modules()["labels"].notes_on_labels(eid, by_hand, known, [LABELLED[cls.__name__]])
@@ -352,9 +370,32 @@ def hashes_in(rows: Iterable[tuple[type[Any], dict[str, Any], list[reading.Sourc
     return {reading.without_revision(file.dataset): file.sha256 for _, _, files in rows for file in files}
 
 
+def mixtures_in(
+    files: Sequence[reading.Source], before: History, standing: Sequence[reading.Standing]
+) -> list[reading.Mixture]:
+    """Return the files of a session that are not of one writing, each once.
+
+    Parameters
+    ----------
+    files : sequence of Source
+        From which its rows were read.
+    before : History
+    standing : sequence of Standing
+        What updates and deletions tell.
+    """
+    of_revisions = reading.mixed_revisions(files)
+    told = [(one.what, set(map(reading.without_revision, one.newer))) for one in of_revisions]
+    every = [*standing, *reading.not_named(before.replaced_by(files), standing)]
+    others = dict.fromkeys(one.mixture for one in every)
+    return [
+        *of_revisions,
+        *(one for one in others if not any(one.what == what and set(one.newer) <= newer for what, newer in told)),
+    ]
+
+
 @dataclass(frozen=True)
 class History:
-    """The files that rows of a session were read from before.
+    """The files that rows of a session were read from before, and those that it was registered with.
 
     Attributes
     ----------
@@ -362,10 +403,31 @@ class History:
         Deletion by deletion, the first one first, with the hashes that files have since they were saved again.
     present : dict of (str, str) to str
         The sha256 of files that were saved again, by path and former sha256: see ``pipeline.reading.as_saved_again``.
+    registered : list of Source
+        With the hashes that files have since they were saved again.
+    first : dict of str to str
+        By path without revision the sha256 of files when they were first read, since the session was registered.
     """
 
     deleted: list[reading.Read]
     present: dict[tuple[str, str], str]
+    registered: list[reading.Source]
+    first: dict[str, str]
+
+    @property
+    def at_registration(self) -> reading.Read:
+        """The files that the session was registered with, as far as their sha256 is known."""
+        known = (one for one in self.registered if one.sha256)
+        return reading.Read({reading.without_revision(one.dataset): one.sha256 for one in known})
+
+    @property
+    def at_first(self) -> list[reading.Standing]:
+        """The files of two writings between registration and the first reading, as far as their names tell."""
+        return reading.since_registration(self.at_registration.hashes, self.first)
+
+    def replaced_by(self, recorded: Iterable[reading.Source]) -> list[reading.Standing]:
+        """Return the files of which some, ``recorded``, were replaced in place between registration and reading."""
+        return reading.replaced_since_registration(self.registered, recorded, self.first)
 
 
 def since_deletions(
@@ -380,13 +442,16 @@ def since_deletions(
     before : mapping of str to History
         As ``history`` returns it.
     """
-    deleted = {eid: one.deleted for eid, one in before.items() if one.deleted}
-    trials = trials_keys([eid for eid, those in deleted.items() if any(one.trials for one in those)])
-    return {eid: reading.since_deletions(those, known[eid], trials.get(eid, "")) for eid, those in deleted.items()}
+    deleted = {eid: one for eid, one in before.items() if one.deleted}
+    trials = trials_keys([eid for eid, one in deleted.items() if any(read.trials for read in one.deleted)])
+    return {
+        eid: reading.since_deletions(one.deleted, known[eid], trials.get(eid, ""), one.at_first)
+        for eid, one in deleted.items()
+    }
 
 
 def history(known: Mapping[str, Mapping[str, str]], former: Mapping[str, Sequence[str]]) -> dict[str, History]:
-    """Return the files of deleted rows of sessions, by session; two statements at most.
+    """Return the files of deleted rows of sessions, and of their registration, by session; three statements at most.
 
     Parameters
     ----------
@@ -396,11 +461,29 @@ def history(known: Mapping[str, Mapping[str, str]], former: Mapping[str, Sequenc
         As ``former_ids`` returns them.
     """
     of_ids = Deletion.files_of({*known, *(one for ids in former.values() for one in ids)})
-    return {
-        eid: History(*reading.as_saved_again(
-            [files for one in (*former.get(eid, ()), eid) for files in of_ids.get(one, ())], hashes
-        )) for eid, hashes in known.items()
-    }  # fmt: skip
+    registered = _registered_files(known)
+    found = {}
+    for eid, hashes in known.items():
+        deletions = [files for one in (*former.get(eid, ()), eid) for files in of_ids.get(one, ())]
+        deleted, present = reading.as_saved_again(deletions, hashes)
+        registered_at, files = registered.get(eid, (None, []))
+        since = [one for one in deleted if one.until and registered_at and one.until > registered_at]
+        found[eid] = History(
+            deleted, present, [_as_saved_again(one, present) for one in files], reading.first_read(since, hashes)
+        )
+    return found
+
+
+def _registered_files(eids: Collection[str]) -> dict[str, tuple[datetime.datetime, list[reading.Source]]]:
+    """Return when sessions were registered, and their files then; a statement. None of those before version 35."""
+    of_eids = [{"eid": eid} for eid in eids]
+    rows = (Session.File * Session.proj("ingested_at") & of_eids).to_dicts(order_by="KEY") if of_eids else []
+    by_eid = ((eid, list(group)) for eid, group in groupby(rows, key=itemgetter("eid")))
+    return {eid: (files[0]["ingested_at"], [source_of(row) for row in files]) for eid, files in by_eid}
+
+
+def _as_saved_again(file: reading.Source, present: Mapping[tuple[str, str], str]) -> reading.Source:
+    return replace(file, sha256=present.get((reading.without_revision(file.dataset), file.sha256), file.sha256))
 
 
 def days_of(eids: Iterable[str]) -> dict[str, tuple[str, datetime.date]]:

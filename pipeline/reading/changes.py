@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.reading.behavior import TRIALS, WHEEL_POSITION, WHEEL_TIMES, trial_datasets, wheel_datasets
-from pipeline.reading.datasets import REVISION, SessionReader, Source, sha256_file, without_revision
+from pipeline.reading.datasets import SessionReader, Source, revision_of, sha256_file, without_revision
 from pipeline.reading.fov import NEUROPIL, SIGNALS, TIMES, TIMESHIFT, UUIDS, fov_datasets
 
 __all__ = [
@@ -50,8 +50,7 @@ class Change:
     @property
     def is_older(self) -> bool:
         """Whether ONE gives an older revision now than the one that was read; the original is older than any."""
-        found = REVISION.search(self.found)
-        return self.kind == "revision" and self.recorded != "original" and (found[1] if found else "") < self.recorded
+        return self.kind == "revision" and self.recorded != "original" and revision_of(self.found) < self.recorded
 
     def __str__(self) -> str:
         if self.kind in ("new", "gone", "unused"):

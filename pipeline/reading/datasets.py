@@ -164,6 +164,29 @@ class SessionReader:
         """Return the hash of a listed path in ONE, '' if it has none."""
         return str(self._hashes.get(path) or "")
 
+    def unread(self, path: str, max_hashed: int) -> Source:
+        """Return what is known of a listed path without downloading it, or recording it as read.
+
+        Parameters
+        ----------
+        path : str
+        max_hashed : int
+            Largest file to hash, bytes.
+
+        Returns
+        -------
+        Source
+            The sha256 is '' if the file is larger, cannot be read or is not here, the size 0 if it is not known. If ONE
+            can download files, what it lists counts: a file that is here may be a former one.
+        """
+        size, sha256, listed = self.size(path), "", self.one_hash(path)
+        if not self.is_remote and (file := self.local(path)):
+            with suppress(OSError):  # reading it says why
+                size = file.stat().st_size
+                sha256 = sha256_file(file) if size <= max_hashed else ""
+        one_hash = listed if len(listed) in HASHES else ""
+        return Source(path, self._ids.get(path, ""), revision_of(path), size or 0, sha256, one_hash)
+
     @property
     def is_remote(self) -> bool:
         """Whether ONE can download files that are not on this machine."""
@@ -252,6 +275,8 @@ class SessionReader:
     def _default_path(self, name: str, collection: str) -> str | None:
         """Return the path of the dataset's default revision, None if there is none; see ``_default``."""
         numbers = self._row_numbers(name, collection)
+        if not numbers:
+            return None
         if self._is_found(numbers):
             return str(self._paths[numbers[0]])
         rows = self._default(name, collection)
@@ -410,7 +435,7 @@ class SessionReader:
         return {path: value for path, value, one in zip(self._paths, values, there, strict=True) if one}
 
     def _source(self, dataset: str, path: Path) -> Source:
-        revision, listed = REVISION.search(dataset), self.one_hash(dataset)
+        listed = self.one_hash(dataset)
         kind = HASHES.get(len(listed))
         found = hashes_of(path, {"sha256", kind or "sha256"})
         if kind and found[kind] != listed.lower():
@@ -419,7 +444,7 @@ class SessionReader:
         return Source(
             dataset=dataset,
             dataset_id=self._ids.get(dataset, ""),
-            revision=revision[1] if revision else "",
+            revision=revision_of(dataset),
             size=path.stat().st_size,
             sha256=found["sha256"],
             # one that cannot be compared tells nothing of the file
@@ -530,6 +555,12 @@ def first_line(error: Exception) -> str:
 def _not_readable(error: OSError, place: dict[str, Any]) -> DataError:
     found, do = error.strerror or str(error), "Check that it is a file and that this user has permission to read it"
     return DataError("the file cannot be read", expected="a readable file", found=found, do=do, **place)
+
+
+def revision_of(path: str) -> str:
+    """Return the revision of the path of a dataset, '' for the original."""
+    found = REVISION.search(path)
+    return found[1] if found else ""
 
 
 def without_revision(path: str) -> str:

@@ -16,11 +16,11 @@ from pipeline.reading.client import fov_folders
 from pipeline.reading.datasets import REVISION, SessionReader, Source, read_array, read_bytes, read_text
 from pipeline.reading.plausible import (
     GROUP,
-    MOST_ACTIVE,
     MOST_NEUROPIL,
     SHIFT_GROUPS,
     Neuropil,
     first_of_zeros,
+    in_parts,
     micrometres_per_pixel,
     nearest,
     neuron_types,
@@ -520,8 +520,8 @@ class _FOVReader:
         """Refuse deconvolved activity (T, N) of other ROIs than the fluorescence (T, N), by a sample of both.
 
         Those that are unfit are not compared: an error is raised where they are needed. The first and the last ROIs
-        are compared, and the neurons (N,) bool of each half: a file that was copied in part over a former one is of
-        these ROIs up to some line, or from there on.
+        are compared, and the neurons (N,) bool by 20 or more that follow each other: a file that was copied in part
+        over a former one is of these ROIs up to some line, or from there on.
         """
         if fluorescence.shape != deconvolved.shape or fluorescence.ndim != 2:
             return
@@ -549,10 +549,8 @@ class _FOVReader:
                 f"{'after' if lines > 0 else 'before'} them. Has one of the files ROIs that the other has not?",
                 do="Give both files of the same extraction. If the deconvolved activity is right, remove the other",
             )
-        is_first = np.arange(len(rois)) < len(rois) // 2
-        for half in (is_first & is_neuron[rois], ~is_first & is_neuron[rois]):
-            if half.sum() >= MOST_ACTIVE:
-                check(half)
+        for part in in_parts(np.flatnonzero(is_neuron[rois])):
+            check(part)
 
     def _other_fluorescence(self, beaten: float, rois: np.ndarray) -> DataError:
         """Return the error of deconvolved activity of other ROIs, by those that were compared (n,) int."""

@@ -33,6 +33,9 @@ from pipeline.reading.fov import (
 OF_EXTRACTION = (*SIGNALS.values(), NEUROPIL, TYPES, CLASSIFIER, POSITIONS, UUIDS)
 #: Regions and places in the brain, which one histology, or one estimate, gives together.
 PLACES = tuple(template.format(suffix) for template in (REGION_IDS, MLAPDV) for suffix in ("", "_estimate"))
+#: What sets newer and older files apart: that they changed between two readings, or between registration and the first.
+CHANGED = ("have changed", "have not")
+SINCE_REGISTRATION = ("have changed since the session was registered", "have not")
 
 
 @dataclass(frozen=True)
@@ -55,7 +58,7 @@ class Mixture:
     newer: tuple[str, ...]
     older: tuple[str, ...]
     reason: str
-    told_by: tuple[str, str] = ("have changed", "have not")
+    told_by: tuple[str, str] = CHANGED
 
     def __str__(self) -> str:
         is_newer, is_older = self.told_by
@@ -81,8 +84,9 @@ class Standing:
 
     def among(self, known: Mapping[str, str]) -> Standing | None:
         """Return it as far as both sides are what they were then; ``known`` as for ``still_standing``."""
-        newer, older = ({path: self.former[path] for path in side} for side in (self.mixture.newer, self.mixture.older))
-        return still_standing(self.mixture.what, self.mixture.reason, newer, older, known)
+        one = self.mixture
+        newer, older = ({path: self.former[path] for path in side} for side in (one.newer, one.older))
+        return still_standing(one.what, one.reason, newer, older, known, one.told_by)
 
 
 @dataclass(frozen=True)
@@ -239,7 +243,9 @@ def with_given(former: Mapping[str, str], given: Mapping[str, str]) -> dict[str,
     return {path: sha256 for path, sha256 in former.items() if _row(path) not in rows} | dict(given)
 
 
-def since_deletions(deleted: Sequence[Read], known: Mapping[str, str], trials: str) -> list[Standing]:
+def since_deletions(
+    deleted: Sequence[Read], known: Mapping[str, str], trials: str, at_first: Sequence[Standing] = ()
+) -> list[Standing]:
     """Return the files of two writings of a session since rows of it were deleted, and read again.
 
     Parameters
@@ -250,13 +256,15 @@ def since_deletions(deleted: Sequence[Read], known: Mapping[str, str], trials: s
         The sha256 of each file that there are rows of, by path without revision.
     trials : str
         Hash of the trials that there are, but for their times.
+    at_first : sequence of Standing
+        What ``since_registration`` found: files that came later may complete it.
 
     Returns
     -------
     list of Standing
         Those of which both sides are in ``known`` what they were when they were read again.
     """
-    every: list[Standing] = []
+    every = list(at_first)
     found: list[Standing] = []
     earlier: list[Read] = []
     for one, former, now in _steps(deleted, Read(known, trials)):
@@ -270,6 +278,82 @@ def since_deletions(deleted: Sequence[Read], known: Mapping[str, str], trials: s
         earlier.append(former)
     still = (one.among(known) for one in found)
     return [one for one in still if one]
+
+
+def first_read(deleted: Iterable[Read], known: Mapping[str, str]) -> dict[str, str]:
+    """Return the sha256 that each file had when it was first read; parameters as of ``since_deletions``."""
+    first = dict(known)
+    for one in reversed(list(deleted)):
+        first |= {path: sha256 for path, sha256 in one.hashes.items() if path in known}
+    return first
+
+
+def since_registration(
+    registered: Mapping[str, str], first: Mapping[str, str],
+    is_of_other_rois: Callable[[str], bool] = lambda _: False,
+) -> list[Standing]:  # fmt: skip
+    """Return the files of two writings between the registration of a session and the first reading of its files.
+
+    Files that came in between are left out: registering a session does not need all of them. So are the values of
+    trials, which registering does not read: a table of trials counts as a clock alone.
+
+    Parameters
+    ----------
+    registered : mapping of str to str
+        By path without revision the sha256 that files had, as far as it is known.
+    first : mapping of str to str
+        As ``first_read`` returns it.
+    is_of_other_rois : callable
+        As for ``mixtures_since``.
+    """
+    both = sorted(registered.keys() & first.keys())
+    former, now = (Read({path: hashes[path] for path in both}) for hashes in (registered, first))
+    found = _since(former, now, (), is_of_other_rois)
+    return [replace(one, mixture=replace(one.mixture, told_by=SINCE_REGISTRATION)) for one in found]
+
+
+def replaced_since_registration(
+    registered: Iterable[Source], recorded: Iterable[Source], first: Mapping[str, str]
+) -> list[Standing]:
+    """Return also single datasets of an extraction that were replaced in place before they were read.
+
+    Of a file that has the path of the former one nothing says that it was corrected, and of the former one nothing is
+    left. A later revision says so: it is for ``mixed_revisions``.
+
+    Parameters
+    ----------
+    registered : iterable of Source
+        The files that the session had, as ``files_at_registration`` returns them.
+    recorded : iterable of Source
+        All files that the rows of the session were read from.
+    first : mapping of str to str
+        As ``first_read`` returns it.
+
+    Returns
+    -------
+    list of Standing
+        Those of which both sides are still what they were when they were first read.
+    """
+    read = {source.dataset: source for source in recorded}
+    there = [(one, read[one.dataset]) for one in registered if one.dataset in read]
+    found_then = {without_revision(one.dataset): _hash_at_registration(one, now) for one, now in there}
+    hashes = {path: sha256 for path, sha256 in found_then.items() if sha256}
+    parts = {_folder(path) for path, sha256 in hashes.items() if _name(path) in OF_EXTRACTION and first[path] != sha256}
+    known = {without_revision(dataset): source.sha256 for dataset, source in read.items()}
+    found = since_registration(hashes, first, parts.__contains__)
+    return [still for one in found if (still := one.among(known))]
+
+
+def _hash_at_registration(registered: Source, read: Source) -> str:
+    """Return the sha256 that a file had when it was registered, or of another file its hash in ONE; '' if not known.
+
+    Of a file that was smaller it is not known: it may not have been written to its end.
+    """
+    if registered.size < read.size:
+        return ""
+    if registered.sha256 or len(registered.one_hash) != len(read.one_hash):
+        return registered.sha256
+    return read.sha256 if registered.one_hash == read.one_hash != "" else registered.one_hash
 
 
 def readings_before(deleted: Sequence[Read], now: Read) -> list[Read]:
@@ -352,7 +436,7 @@ def since_update(
     if read.hashes in (before.hashes, expected.hashes):
         return told if read.hashes == expected.hashes else [], []
     direct = since(before, read, known, earlier)
-    return told, [*direct, *_others(since(expected, read, [*known, *told]), direct)]
+    return told, [*direct, *not_named(since(expected, read, [*known, *told]), direct)]
 
 
 def since(
@@ -372,7 +456,7 @@ def since(
         back from a backup, and others of a writing that came after: see ``_put_back``.
     """
     direct = _since(former, now, known, is_of_other_rois)
-    return [*direct, *_others(_put_back(former, now, known, earlier), direct)]
+    return [*direct, *not_named(_put_back(former, now, known, earlier), direct)]
 
 
 def _since(
@@ -397,14 +481,14 @@ def _put_back(former: Read, now: Read, known: Sequence[Standing], earlier: Seque
     for one, hashes in zip(earlier, times, strict=True):
         then = Read({path: sha256 for path, sha256 in hashes.items() if path in changed}, one.trials)
         these = Read(_in_rows(changed, set(map(_row, then.hashes))), now.trials)
-        for standing in _others(_since(then, these, known), found):
+        for standing in not_named(_since(then, these, known), found):
             group = (*standing.mixture.newer, *standing.mixture.older)
             most = max(sum(other.get(path) == now.hashes[path] for path in group) for other in times)
             found += [standing] if most == len(standing.mixture.older) else []
     return found
 
 
-def _others(found: Iterable[Standing], named: Sequence[Standing]) -> list[Standing]:
+def not_named(found: Iterable[Standing], named: Sequence[Standing]) -> list[Standing]:
     """Return what was found of which no newer file has been named as such."""
     newer = {(one.mixture.what, path) for one in named for path in one.mixture.newer}
     return [one for one in found if not {(one.mixture.what, path) for path in one.mixture.newer} & newer]
@@ -446,13 +530,14 @@ def _is_of_signal(dataset: str) -> bool:
 
 
 def still_standing(
-    what: str, reason: str, newer: Mapping[str, str], older: Mapping[str, str], known: Mapping[str, str]
-) -> Standing | None:
+    what: str, reason: str, newer: Mapping[str, str], older: Mapping[str, str], known: Mapping[str, str],
+    told_by: tuple[str, str] = CHANGED,
+) -> Standing | None:  # fmt: skip
     """Return a mixture that was found, as far as both sides are what they were then; None if it is none any more.
 
     Parameters
     ----------
-    what, reason : str
+    what, reason, told_by
         As of ``Mixture``.
     newer, older : mapping of str to str
         By path without revision the former sha256 of the newer files, and that of the older ones.
@@ -464,7 +549,7 @@ def still_standing(
     still_older = tuple(path for path in sorted(older) if known.get(path) == older[path])
     if not (still_newer and still_older):
         return None
-    return Standing(Mixture(what, still_newer, still_older, reason), {**older, **newer})
+    return Standing(Mixture(what, still_newer, still_older, reason, told_by), {**older, **newer})
 
 
 def without_former(found: Iterable[Mixture], known: Sequence[Standing], now: Mapping[str, str]) -> list[Mixture]:

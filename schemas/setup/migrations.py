@@ -641,6 +641,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(32, "decoding: values compared within mice", _levels),
     Migration(33, "decoding: how penalty auto chooses c", _c_range),
     Migration(34, "decoding: folds of null labels", _shared_folds),
+    Migration(35, "files of sessions at registration", lambda connection, name_prefix: None),
 )
 LATEST = MIGRATIONS[-1].number
 

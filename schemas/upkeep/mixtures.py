@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+import datajoint as dj
 
 from pipeline import reading
 from schemas.labels import notes_on_labels
@@ -21,12 +23,17 @@ from schemas.session import (
     hashes_in,
     history,
     mixture_note,
+    mixtures_in,
     since_deletions,
 )
 from schemas.storage import bulk
 
 #: Columns of the files that rows were read from.
-SOURCE_COLUMNS = ("eid", "dataset", "revision", "sha256")
+SOURCE_COLUMNS = ("eid", "dataset", "revision", "file_size", "sha256", "one_hash")
+#: Of a file that was not read as it was registered; what is not known of it then is empty.
+OTHER_THAN_REGISTERED = (
+    "hash_then <> '' AND hash_then <> sha256 OR hash_then = '' AND one_hash_then <> '' AND one_hash_then <> one_hash"
+)
 #: What may be wrong with the files of sessions, by the kind of note.
 KINDS = {
     "mixed": "files of two writings", "exchanged": "files of another FOV or session",
@@ -95,8 +102,10 @@ def _notes_on_files(files: Mapping[str, Sequence[reading.Source]]) -> Iterator[N
 def _first_elsewhere(past: _Past) -> dict[str, dict[str, tuple[str, str]]]:
     """Return by session the files that another FOV, or another session of the mouse, had before: session and path."""
     known, before = past.known, past.before
-    found = {eid: {path: (eid, place) for path, place in reading.first_elsewhere(before[eid].deleted, files).items()}
-             for eid, files in known.items()}  # fmt: skip
+    found = {}
+    for eid, files in known.items():
+        places = reading.first_elsewhere([before[eid].at_registration, *before[eid].deleted], files)
+        found[eid] = {path: (eid, place) for path, place in places.items()}
     owners = {
         sha256: (eid, path) for eid, files in known.items() for path, sha256 in files.items() if reading.is_own(path)
     }
@@ -116,22 +125,15 @@ def _first_elsewhere(past: _Past) -> dict[str, dict[str, tuple[str, str]]]:
 def mixtures_of(eids: Sequence[str]) -> dict[str, list[reading.Mixture]]:
     """Return the files of sessions that are not of one writing, of each session that has some.
 
-    By their revisions, by updates, and by deletions of rows.
+    By their revisions, by updates, by deletions of rows, and by the files that they were registered with.
     """
     files = _files(eids)
     return _mixtures(files, _past(_hashes(files)))
 
 
 def _mixtures(files: Mapping[str, Sequence[reading.Source]], past: _Past) -> dict[str, list[reading.Mixture]]:
-    standing, found = _standing(past), {}
-    for eid, those in files.items():
-        of_revisions = reading.mixed_revisions(those)
-        told = [(one.what, set(map(reading.without_revision, one.newer))) for one in of_revisions]
-        others = dict.fromkeys(one.mixture for one in standing.get(eid, ()))
-        found[eid] = [
-            *of_revisions,
-            *(one for one in others if not any(one.what == what and set(one.newer) <= newer for what, newer in told)),
-        ]
+    standing = _standing(past)
+    found = {eid: mixtures_in(those, past.before[eid], standing.get(eid, ())) for eid, those in files.items()}
     return {eid: mixtures for eid, mixtures in found.items() if mixtures}
 
 
@@ -143,20 +145,29 @@ def _hashes(files: Mapping[str, Sequence[reading.Source]]) -> dict[str, dict[str
 def _suspects() -> list[str]:
     """Return the sessions of which files were noted or rows deleted, with files of several revisions, or with doubts.
 
-    All others are of one writing. One statement: a lab has tens of thousands of files, which the database counts.
+    Also those that were registered with other files. All others are of one writing. One statement: a lab has tens of
+    thousands of files, which the database compares and counts.
     """
-    files = " UNION ALL ".join(
-        f"SELECT eid, revision FROM {table.Source.full_table_name}" for table in ReadsSession.choosing
-    )
-    of_several = f"SELECT eid FROM ({files}) AS files GROUP BY eid HAVING COUNT(DISTINCT revision) > 1"
-    noted = f"SELECT mixed_eid FROM {SourceUpdate.Mixture.full_table_name}"
-    doubted = f"SELECT eid FROM {Wheel.Doubt.full_table_name}"
-    of_deleted = (
+    sources = [table.Source for table in ReadsSession.choosing]
+    files = " UNION ALL ".join(f"SELECT eid, revision FROM {source.full_table_name}" for source in sources)
+    suspects = [
+        f"SELECT eid FROM ({files}) AS files GROUP BY eid HAVING COUNT(DISTINCT revision) > 1",
+        f"SELECT mixed_eid FROM {SourceUpdate.Mixture.full_table_name}",
+        f"SELECT eid FROM {Wheel.Doubt.full_table_name}",
         f"SELECT eid FROM {Session.full_table_name} JOIN {Deletion.File.full_table_name} "
-        "ON subject = file_subject AND session_date = file_date"
-    )
-    rows = Session.connection.query(f"{of_several} UNION {noted} UNION {doubted} UNION {of_deleted}").fetchall()
+        "ON subject = file_subject AND session_date = file_date",
+        *(_other_than_registered(source).make_sql() for source in sources),
+    ]
+    rows = Session.connection.query(" UNION ".join(suspects)).fetchall()
     return sorted(str(eid).strip() for (eid,) in rows)  # PostgreSQL pads char columns with spaces
+
+
+def _other_than_registered(source: type[dj.Table]) -> dj.QueryExpression:
+    """Return the sessions with a file of a kind that was not read as it was registered, as far as this is known."""
+    registered = Session.File.proj(hash_then="sha256", one_hash_then="one_hash")
+    # the path is that of two tables, which DataJoint takes for unrelated
+    both = registered.join(source.proj("sha256", "one_hash"), semantic_check=False)
+    return dj.U("eid") & (both & OTHER_THAN_REGISTERED)
 
 
 def _of(eids: Sequence[str]) -> list[dict[str, str]]:
@@ -168,8 +179,8 @@ def _files(eids: Sequence[str]) -> dict[str, list[reading.Source]]:
     found: dict[str, list[reading.Source]] = defaultdict(list)
     for table in ReadsSession.choosing:
         columns = bulk.columns(table.Source & _of(eids), *SOURCE_COLUMNS, order_by=("eid", "dataset"))
-        for eid, dataset, revision, sha256 in zip(*(column.tolist() for column in columns), strict=True):
-            found[eid].append(reading.Source(dataset, "", revision, 0, sha256, ""))
+        for eid, dataset, *rest in zip(*(column.tolist() for column in columns), strict=True):
+            found[eid].append(reading.Source(dataset, "", *rest))
     return found
 
 
@@ -179,7 +190,7 @@ def file_hashes(eid: str) -> dict[str, str]:
 
 
 def standing_mixtures(eid: str, known: Mapping[str, str]) -> list[reading.Standing]:
-    """Return what was found by updates, and when deleted rows were read again, of which both sides are what they were.
+    """Return what was found by updates, and when files were read first or again, and both sides are what they were.
 
     Parameters
     ----------
@@ -187,7 +198,10 @@ def standing_mixtures(eid: str, known: Mapping[str, str]) -> list[reading.Standi
     known : mapping of str to str
         As of ``file_hashes``.
     """
-    return _standing(_past({eid: known})).get(eid, [])
+    past = _past({eid: known})
+    standing = _standing(past).get(eid, [])
+    at_first = (still for one in past.before[eid].at_first if (still := one.among(known)))
+    return [*standing, *reading.not_named(at_first, standing)]
 
 
 def _standing(past: _Past) -> dict[str, list[reading.Standing]]:
@@ -202,8 +216,7 @@ def _standing(past: _Past) -> dict[str, list[reading.Standing]]:
         if one := reading.still_standing(row["mixed_what"], row["mixed_reason"], newer, older, known[eid]):
             found[eid].append(one)  # also if the session was registered again since: its files are what they were
     for eid, standing in since_deletions(known, before).items():
-        named = {(one.mixture.what, path) for one in found[eid] for path in one.mixture.newer}
-        found[eid] += [one for one in standing if not {(one.mixture.what, path) for path in one.mixture.newer} & named]
+        found[eid] += reading.not_named(standing, found[eid])
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from hashlib import md5
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.errors import DataError
 from pipeline.reading import remote
 from populate_scripts.ingest import ingest
+from schemas.upkeep.mixtures import notes_of
 from schemas.work import runner as running
 from schemas.work.filling import IMAGING_TABLES, SESSION_TABLES, fill
 from schemas.work.jobs import Queue
@@ -49,7 +51,7 @@ def lab(database, tmp_path_factory) -> Iterator[tuple[Alyx, Repository, Path]]:
         tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=20, n_shared=16, rois_per_fov=40
     )
     found = Repository(tmp_path_factory.mktemp("alyx"), next(made.root.glob("*/Subjects/*/*/001")))
-    for name in ("embedded", "counted", "interrupted", "worker", "left"):
+    for name in ("embedded", "counted", "replaced", "interrupted", "worker", "left"):
         found.add(name, "RA01")
     revised = found.alf("counted") / "FOV_00" / f"#{REVISION}#"
     revised.mkdir()
@@ -101,6 +103,29 @@ def test_requests_of_a_session(lab):
     assert n_requests.total() <= n_files + n_names + 6
     read = (schemas.FOV.Source & key & {"fov": 0, "revision": REVISION}).fetch1("dataset")
     assert read == f"alf/FOV_00/#{REVISION}#/{TIMES}"
+
+
+@elsewhere
+def test_files_that_are_replaced_in_alyx_before_they_are_downloaded_are_noted(lab):
+    """By the hashes that it lists: registering a session downloads nothing."""
+    server, found, _ = lab
+    eid, names = found.eids["replaced"], ("mpciROIs.mpciROITypes.npy", "mpciROIs.cellClassifier.npy")
+    server.counted()
+    assert ingest([eid]).new == [eid]
+    assert server.counted()["file"] == 0
+    files = schemas.Session.File & {"eid": eid}
+    assert len(files & "sha256 = ''" & "one_hash <> ''") == len(files) > 25
+    for name in names:
+        path = found.alf("replaced") / "FOV_00" / name
+        np.save(path, np.load(path)[::-1])
+        listed = server.dataset(eid, f"alf/FOV_00/{name}")
+        listed["hash"] = md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    reading.open_one().alyx.clear_rest_cache()
+    with pytest.warns(UserWarning, match=r"files of ROIs have changed since the session was registered"):
+        assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    (note,) = [one for one in notes_of() if one.eid == eid]
+    changed, others = note.text.split("and others have not")
+    assert all(name in changed for name in names) and ACTIVITY in others
 
 
 @elsewhere
@@ -194,4 +219,4 @@ def test_ingest_stops_where_the_login_is_refused_and_goes_on_afterwards(lab, pyt
     assert line.startswith(f"! Alyx at {server.url} answers 500, also when asked again. Run this again later")
     server.faults.clear()
     done = meso_command("ingest", "--subject", "RA01", env={**env, "MESO_ONE_CACHE_DIR": None})
-    assert (done.returncode, done.stdout.strip()) == (0, "1 new, 4 known, 0 failed"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "1 new, 5 known, 0 failed"), done.stderr

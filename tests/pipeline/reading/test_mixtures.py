@@ -9,8 +9,11 @@ from pipeline.reading import (
     Source,
     as_saved_again,
     first_elsewhere,
+    first_read,
     mixed_revisions,
+    replaced_since_registration,
     since_deletions,
+    since_registration,
     without_revision,
 )
 
@@ -318,3 +321,99 @@ def test_files_that_were_first_in_another_fov_are_told_until_they_are_back():
     assert first_elsewhere([Read(of_both("x", "y")), Read(of_both("y", "x"))], of_both("v", "w")) == {}
     same = {path.replace(ACTIVITY, "mpci.badFrames.npy"): "none" for path in (one, other)}
     assert first_elsewhere([Read(same)], same) == {}
+
+
+def registered(hashes: dict[str, str]) -> list[Source]:
+    """Return files of a FOV with a sha256 (one letter) or, with two letters, a hash in ONE alone; '' is not known."""
+    return [
+        Source(f"{FOLDER}/{name}", "", "", 2, one if len(one) < 2 else "", one if len(one) == 2 else "")
+        for name, one in hashes.items()
+    ]
+
+
+def read_as(hashes: dict[str, str]) -> list[Source]:
+    """Return files that were read, with a sha256, and a hash in ONE if two more letters follow."""
+    return [Source(f"{FOLDER}/{name}", "", "", 2, one[0], one[1:]) for name, one in hashes.items()]
+
+
+def replaced(then: list[Source], now: list[Source], first: dict[str, str] | None = None) -> list[tuple]:
+    """Return the names of newer and older files that were replaced between registration and the first reading."""
+    known = {one.dataset: one.sha256 for one in now}
+    found = replaced_since_registration(then, now, known | (first or {}))
+    sides = ((one.mixture.newer, one.mixture.older) for one in found)
+    return [tuple(sorted(path.rpartition("/")[2] for path in side) for side in both) for both in sides]
+
+
+def test_single_datasets_that_were_replaced_before_they_were_read_are_told():
+    now = read_as({POSITIONS: "x", PLACES: "y", TYPES: "c"})
+    assert replaced(registered({POSITIONS: "a", PLACES: "b", TYPES: "c"}), now) == [
+        (sorted([PLACES, POSITIONS]), [TYPES])
+    ]
+    assert replaced(registered({POSITIONS: "a", PLACES: "b", TYPES: "b"}), now) == []  # all of them
+    assert replaced(registered({POSITIONS: "x", PLACES: "y", TYPES: "c"}), now) == []
+    # places alone are of another histology
+    assert replaced(registered({POSITIONS: "x", PLACES: "b", REGIONS: "d"}), [*now, *read_as({REGIONS: "e"})]) == []
+
+
+def test_what_is_not_known_of_a_file_at_registration_is_not_told():
+    """Neither that it is the same, nor that it is another."""
+    now = read_as({ACTIVITY: "x", TYPES: "y", UUIDS: "c"})
+    assert replaced(registered({ACTIVITY: "", TYPES: "b", UUIDS: "c"}), now) == [([TYPES], [UUIDS])]
+    assert replaced(registered({ACTIVITY: "", TYPES: "b"}), now) == []
+    assert replaced(registered({ACTIVITY: "", UUIDS: "c"}), now) == []
+    # smaller then, as if it was still being copied, or cut off
+    (uuids,) = registered({UUIDS: "c"})
+    for size, is_told in ((1, False), (2, True), (3, True)):
+        types = Source(f"{FOLDER}/{TYPES}", "", "", size, "b")
+        assert bool(replaced([types, uuids], now)) == is_told
+
+
+def test_hashes_in_one_are_compared_with_those_of_the_files_that_were_read():
+    then = registered({ACTIVITY: "aa", TYPES: "bb", UUIDS: "cc"})
+    assert replaced(then, read_as({ACTIVITY: "xaa", TYPES: "yzz", UUIDS: "z"})) == [([TYPES], [ACTIVITY])]
+    assert replaced(then, read_as({ACTIVITY: "x", TYPES: "y", UUIDS: "z"})) == []  # the files were not those in ONE
+    assert replaced(then, read_as({ACTIVITY: "xaaa", TYPES: "yzzz", UUIDS: "zccc"})) == []  # hashes of another kind
+
+
+def test_a_revision_of_a_dataset_is_no_replacement():
+    now = [Source(f"{FOLDER}/#2026-01-01#/{TYPES}", "", "2026-01-01", 2, "y"), *read_as({UUIDS: "c"})]
+    found = replaced_since_registration(
+        registered({TYPES: "b", UUIDS: "c"}), now, {f"{FOLDER}/{TYPES}": "y", f"{FOLDER}/{UUIDS}": "c"}
+    )
+    assert found == []
+
+
+def test_what_changed_after_the_first_reading_is_not_since_registration():
+    then = registered({TYPES: "b", CLASSIFIER: "c", UUIDS: "d"})
+    now = read_as({TYPES: "x", CLASSIFIER: "y", UUIDS: "d"})
+    assert len(replaced(then, now)) == 1
+    assert replaced(then, now, {f"{FOLDER}/{TYPES}": "b", f"{FOLDER}/{CLASSIFIER}": "c"}) == []  # an update's
+    # what was replaced, and is put back
+    assert replaced(then, read_as({TYPES: "b", CLASSIFIER: "c", UUIDS: "d"}), {f"{FOLDER}/{TYPES}": "x"}) == []
+
+
+def test_the_first_reading_is_that_of_the_first_deletion_that_has_a_file():
+    deleted = [Read({"a": "1"}), Read({"a": "2", "b": "1"}), Read({"gone": "1"})]
+    assert first_read(deleted, {"a": "3", "b": "2", "c": "1"}) == {"a": "1", "b": "1", "c": "1"}
+
+
+def test_half_of_an_extraction_before_the_first_reading_is_completed_by_the_rest():
+    """Of files that are all others than at registration in the end, no half is told."""
+    half = {f"{FOLDER}/{name}": "x" if name in (TYPES, CLASSIFIER) else "a" for name in (TYPES, CLASSIFIER, UUIDS)}
+    at_first = since_registration(dict.fromkeys(half, "a"), half)
+    assert [one.mixture.newer for one in at_first] == [(f"{FOLDER}/{CLASSIFIER}", f"{FOLDER}/{TYPES}")]
+    whole = dict.fromkeys(half, "x")
+    assert len(since_deletions([Read(half)], whole, "")) == 1
+    assert since_deletions([Read(half)], whole, "", at_first) == []
+
+
+def test_trials_of_which_no_value_was_known_at_registration_count_as_times():
+    """A new alignment changes the table and not the periods; a new extraction comes with those."""
+    then = dict.fromkeys((TABLE, OFF, PERIODS, WHEEL), "a")
+    aligned = then | dict.fromkeys((TABLE, OFF, WHEEL), "x")
+    assert since_registration(then, aligned) == []
+    (found,) = since_registration(then, then | {PERIODS: "x"})
+    assert found.mixture.what == "files of trials"
+    assert str(found.mixture).startswith(
+        f"files of trials have changed since the session was registered ({PERIODS}), and"
+    )

@@ -13,6 +13,7 @@ from support.calcium import Recording, deconvolve, simulate
 from pipeline.reading.fov import MIN_BEATEN_BY_OWN, TOO_COARSE
 from pipeline.reading.plausible import (
     first_of_zeros,
+    in_parts,
     micrometres_per_pixel,
     neuron_types,
     neuropil_likeness,
@@ -50,6 +51,29 @@ def test_deconvolved_activity_is_of_its_own_fluorescence_and_in_another_order_is
     assert sound > 0.95
     assert max(others) < MIN_BEATEN_BY_OWN
     assert 2 * not_at_zero(deconvolved)[0] <= not_at_zero(deconvolved)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["usual", "slower than it is taken for", "mostly neuropil"])
+def test_a_quarter_of_other_rois_is_told_by_neurons_that_follow_each_other(kind):
+    """More than half of the ROIs are nothing but neuropil, and some of these are taken for neurons."""
+    rng, n_rois = np.random.default_rng(19), 160
+    fluorescence, neuropil, deconvolved = simulate(replace(SOUND[kind], n_rois=n_rois), rng)
+    own, faint = fluorescence - 0.7 * neuropil, rng.random(n_rois) < 0.6
+    mean = own[faint].mean(axis=1, keepdims=True)
+    own[faint] = mean + 0.01 * (own[faint] - mean)
+    deconvolved[faint] = deconvolve(own[faint], SOUND[kind].rate, SOUND[kind].tau_used)
+    fluorescence = own + 0.7 * neuropil
+    parts = in_parts(np.flatnonzero(np.where(rng.random(n_rois) < 0.1, faint, ~faint)))
+    assert min(len(part) for part in parts) >= 20 and len(parts) >= 3
+    others = rng.permutation(deconvolved)
+    first_quarter, last_quarter = np.r_[others[:40], deconvolved[40:]], np.r_[deconvolved[:120], others[120:]]
+
+    def lowest(activity: np.ndarray) -> float:
+        return min(share_of_others_beaten(fluorescence[part], activity[part]) for part in parts)
+
+    assert lowest(deconvolved) > 0.75
+    assert max(lowest(first_quarter), lowest(last_quarter)) < MIN_BEATEN_BY_OWN
 
 
 def lines_of_an_extraction(traces: np.ndarray, share: float) -> np.ndarray:

@@ -1142,6 +1142,29 @@ def test_of_version_31_curves_chose_c_from_1_10_and_30_and_no_values_were_compar
     }  # fmt: skip
 
 
+OLD_SESSIONS = """
+import json
+import schemas
+from schemas.session import history
+from schemas.upkeep.deletion import delete_sessions
+from schemas.upkeep.mixtures import notes_of
+from support import version_1
+
+schemas.activate()
+eid = version_1.EIDS[1]
+before = history({eid: {"alf/FOV_00/mpci.times.npy": "a" * 64}}, {})[eid]
+n_deleted = delete_sessions({"eid": eid})["Session"]
+print(json.dumps([before.registered, before.at_registration.hashes, notes_of(), n_deleted]))
+"""
+
+
+def test_of_sessions_of_version_31_it_is_not_known_which_files_they_were_registered_with(old_tables):
+    old = old_tables(31)
+    assert "files of sessions at registration" in old.applied
+    old.check_new(("session", "session__file"))
+    assert old.run(OLD_SESSIONS) == [[], {}, [], 1]
+
+
 # ---------------------------------------------------------------- views
 
 

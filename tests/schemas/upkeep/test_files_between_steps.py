@@ -21,6 +21,7 @@ from schemas.work.filling import SESSION_TABLES, fill
 pytestmark = pytest.mark.one_backend  # files are compared without the server
 
 FLUORESCENCE = SIGNALS["fluorescence"]
+OTHER_ROIS = f"the deconvolved activity is not of the ROIs in {FLUORESCENCE}"
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +71,9 @@ def copied_in_part(path: Path, before: bytes, share: float) -> None:
 @pytest.mark.parametrize(
     ("share", "problem"),
     [
-        (0.5, f"the deconvolved activity is not of the ROIs in {FLUORESCENCE}"),
-        (0.85, "a part of the ROIs has the activity of"),
+        (0.5, OTHER_ROIS),
+        (0.85, OTHER_ROIS),
+        (0.97, "a part of the ROIs has the activity of"),
     ],
 )
 def test_activity_that_was_copied_in_part_over_a_former_one_is_refused(lab, share, problem):
@@ -87,8 +89,10 @@ def test_activity_that_was_copied_in_part_over_a_former_one_is_refused(lab, shar
     np.testing.assert_array_equal(fov_traces(eid, 0, np.arange(stored.shape[1])), stored.T)
 
 
-@pytest.mark.parametrize("share", [0.15, 0.28])
-def test_activity_of_which_a_part_came_alone_is_refused_until_the_rest_has_come(lab, share):
+@pytest.mark.parametrize(("share", "problem"), [
+    (0.05, "a part of the ROIs has the activity of before"), (0.15, OTHER_ROIS), (0.28, OTHER_ROIS),
+])  # fmt: skip
+def test_activity_of_which_a_part_came_alone_is_refused_until_the_rest_has_come(lab, share, problem):
     """The copy was cut off in its first file: too few of the ROIs are others for the fluorescence to tell."""
     fov, eid = fov_of(lab), lab.eids["it"]
     former = {path: path.read_bytes() for path in fov.iterdir() if path.is_file()}
@@ -101,8 +105,8 @@ def test_activity_of_which_a_part_came_alone_is_refused_until_the_rest_has_come(
         else:
             path.write_bytes(former[path])
     (failure,) = update([eid]).failures
-    assert f"FOV_00, alf/FOV_00/{ACTIVITY}: a part of the ROIs has the activity of before" in failure
-    assert f"If it is whole: meso delete {eid}" in failure
+    assert f"FOV_00, alf/FOV_00/{ACTIVITY}: {problem}" in failure
+    assert (f"If it is whole: meso delete {eid}" in failure) == (problem != OTHER_ROIS)
     for path in former:
         path.write_bytes(new[path])
     done = update([eid])
@@ -111,7 +115,7 @@ def test_activity_of_which_a_part_came_alone_is_refused_until_the_rest_has_come(
     np.testing.assert_array_equal(fov_traces(eid, 0, np.arange(traces.shape[1])), traces.T)
 
 
-@pytest.mark.parametrize("share", [0.4, 0.6])
+@pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.85])
 def test_activity_of_two_extractions_is_refused_when_it_is_first_read(lab, share):
     fov, eid = fov_of(lab), lab.eids["it"]
     before = (fov / ACTIVITY).read_bytes()
@@ -119,7 +123,7 @@ def test_activity_of_two_extractions_is_refused_when_it_is_first_read(lab, share
     copied_in_part(fov / ACTIVITY, before, share)
     errors = fill(SESSION_TABLES, {"eid": eid}).errors
     assert [(table, key["fov"]) for table, key, _ in errors] == [("FOV", 0)]
-    assert f"the deconvolved activity is not of the ROIs in {FLUORESCENCE}" in errors[0][2]
+    assert OTHER_ROIS in errors[0][2]
 
 
 def test_neuropil_that_was_copied_in_part_over_a_former_one_is_refused(lab):
