@@ -1,7 +1,9 @@
 """Which shapes of statements each test sends to MySQL, and which tests could therefore run on PostgreSQL alone.
 
-A shape is a statement without what differs from call to call: values, lengths of lists, prefixes of databases. Run as a
-script from the root of the repository; it uses a server that it starts itself (``mysql_server.py``):
+A shape is a statement, or a query within it, without what differs from call to call: values, lengths of lists, prefixes
+of databases, and how DataJoint combines restrictions by keys. Queries are taken apart because DataJoint nests them in
+each other in ever other ways. Run as a script from the root of the repository; it uses a server that it starts itself
+(``mysql_server.py``):
 
 ``python tests/support/shapes.py record FILE [arguments of pytest]`` runs tests on MySQL, also those marked
 ``one_backend``, and writes a line of JSON per test and shared fixture: its shapes, and the seconds of the processor of
@@ -33,25 +35,52 @@ TOKEN = re.compile(
 )
 #: What repeats as often as a list is long: rows, conditions and parts of a union, also with parentheses inside.
 PARENTHESES = r"\((?:[^()]|\((?:[^()]|\((?:[^()]|\([^()]*\))*\))*\))*\)"
-REPEATED = re.compile(rf"({PARENTHESES})(?: ?(?:OR|,|AND|UNION|UNION ALL) ?\1)+")
+KEY = r"\(`\w+`=\?\)(?: ?AND ?\(`\w+`=\?\))*"
+REPEATED = re.compile(rf"({PARENTHESES}|{KEY})(?: ?(?:OR|,|AND|UNION|UNION ALL) ?\1)+")
+WITHIN = re.compile(rf"\( ?({PARENTHESES}) ?\)")
 #: Beside those of ``binding.MODULES``.
 OTHER_SCHEMAS = ("views", "work_tables", "as_filled")
-VALUES = re.compile(r"\(\?(?: ?, ?\?)+\)")
+VALUES = re.compile(r"\((?:\?|DEFAULT)(?: ?, ?(?:\?|DEFAULT))+\)")
+#: A restriction by values of columns or by another query, as DataJoint writes it, however often it is combined.
+BY_KEYS = re.compile(
+    r"WHERE (?:`\w+`|[=?(), ]|\b(?:AND|OR|NOT|not|in|IN|query|eid|False|FALSE)\b)+(?=$| ORDER| LIMIT| GROUP)"
+)
 
 
-def shape(statement: str, schemas: frozenset[str]) -> str:
-    """Return a statement without values, lengths of lists, and prefixes of the given schemas."""
+def shapes_of(statement: str, schemas: frozenset[str]) -> Iterator[str]:
+    """Yield the shapes of a statement and of the queries within it, without prefixes of the given schemas."""
 
     def general(token: re.Match[str]) -> str:
         if token["name"] is None:
             return " " if token["space"] else "?"
-        name = re.sub(r"[0-9a-f]{8,}|\d+", "0", token["name"])
+        name = re.sub(r"\$[0-9a-f]+|[0-9a-f]{8,}|\d+", "0", token["name"])  # DataJoint counts the queries of a process
         return f"`{next((schema for schema in schemas if name.endswith(f'_{schema}')), name)}`"
 
     text = VALUES.sub("(?)", TOKEN.sub(general, statement)).strip()
-    while (shorter := REPEATED.sub(r"\1", text)) != text:
+    text = re.sub(KEY, lambda key: "AND".join(sorted(re.split(" ?AND ?", key[0]))), text)  # as a set has them
+    while (shorter := WITHIN.sub(r"\1", REPEATED.sub(r"\1", text))) != text:
         text = shorter
-    return text
+    while (start := text.rfind("(SELECT")) >= 0:
+        stop = _closed(text, start)
+        yield from _queries(text[start + 1 : stop])
+        text = f"{text[:start]}(query{text[stop:]}"
+    yield from _queries(text)
+
+
+def _queries(text: str) -> Iterator[str]:
+    """Yield the queries of which a union is made, or the one."""
+    for query in re.split(r" UNION(?: ALL)? ", text):
+        yield BY_KEYS.sub("WHERE keys", query)
+
+
+def _closed(text: str, start: int) -> int:
+    """Return where the parenthesis that is opened at ``start`` is closed; the end where it is not."""
+    depth = 0
+    for place, letter in enumerate(text[start:], start):
+        depth += (letter == "(") - (letter == ")")
+        if depth == 0:
+            return place
+    return len(text)
 
 
 class Recorder:
@@ -141,7 +170,7 @@ class Recorder:
         entries = ENTRY.split(text)
         for kind, statement in zip(entries[1::2], entries[2::2], strict=True):
             if kind == "Query":
-                yield shape(statement, names)
+                yield from shapes_of(statement, names)
 
     @staticmethod
     def _seconds() -> float:

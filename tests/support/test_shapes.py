@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from support.shapes import Recorded, shape
+from support.shapes import Recorded, shapes_of
 
 SCHEMAS = frozenset(("session", "decoding", "views"))
 
@@ -23,7 +23,7 @@ SCHEMAS = frozenset(("session", "decoding", "views"))
     ],
 )  # fmt: skip
 def test_values_lengths_and_prefixes_are_no_part_of_a_shape(one, other):
-    assert shape(one, SCHEMAS) == shape(other, SCHEMAS)
+    assert list(shapes_of(one, SCHEMAS)) == list(shapes_of(other, SCHEMAS))
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,17 @@ def test_values_lengths_and_prefixes_are_no_part_of_a_shape(one, other):
     ],
 )
 def test_what_is_asked_for_is(other):
-    assert shape("SELECT a FROM `t1_session`.`wheel` WHERE n IS NULL", SCHEMAS) != shape(other, SCHEMAS)
+    (shape,) = shapes_of("SELECT a FROM `t1_session`.`wheel` WHERE n IS NULL", SCHEMAS)
+    assert shape not in shapes_of(other, SCHEMAS)
+
+
+def test_queries_within_others_are_shapes_of_their_own():
+    """And restrictions by keys are one, however DataJoint combines them."""
+    nested = "SELECT `a` FROM (SELECT `b` FROM `x` WHERE ( (`k`=1)) UNION SELECT `c` FROM `y`) as `$1f` WHERE a > 1"
+    outer = "SELECT `a` FROM (query) as `0` WHERE a > ?"
+    assert set(shapes_of(nested, SCHEMAS)) == {"SELECT `b` FROM `x` WHERE keys", "SELECT `c` FROM `y`", outer}
+    keys = "DELETE FROM `x` WHERE ((`k`=1 AND `l`='a')OR((`l`) in (SELECT `l` FROM `y`)))AND(NOT (`k`=2))"
+    assert set(shapes_of(keys, SCHEMAS)) == {"DELETE FROM `x` WHERE keys", "SELECT `l` FROM `y`"}
 
 
 def test_the_choice_sends_all_that_the_tests_on_mysql_send(tmp_path):
