@@ -147,6 +147,8 @@ class Recorder:
             cursor.execute("SET GLOBAL general_log = ON")
             cursor.execute("SELECT @@datadir, @@general_log_file")
             self.log = Path(*cursor.fetchone())
+        if not self.log.exists():
+            raise pytest.UsageError(f"the server's log {self.log} is not on this machine: unset MESO_TEST_MYSQL")
 
     def _credit(self, name: str | None = None) -> None:
         """Add what was sent and computed since the last call to the sums of a test or fixture."""
