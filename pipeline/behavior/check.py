@@ -106,8 +106,7 @@ def session_features(sessions: Mapping[str, Array]) -> Array:
     ----------
     sessions : mapping of ALF attribute to (S, n) float64
     """
-    side = np.stack([stimulus({name: column[s] for name, column in sessions.items()})[0]
-                     for s in range(len(sessions["choice"]))])  # fmt: skip
+    side, _ = stimulus(sessions)
     choice, rewarded = sessions["choice"], sessions["feedbackType"] > 0
     responds = np.isin(choice, (-1, 1))
     error = np.where(rewarded, 0.0, choice)

@@ -10,7 +10,7 @@ import scipy
 
 from pipeline.behavior.dynamic import DynamicPsychometric, fit_dynamic_psychometric
 from pipeline.behavior.static import BehaviorModel
-from pipeline.behavior.task import new_blocks, new_contrasts, stimulus, trial_columns
+from pipeline.behavior.task import Blocks, new_contrasts, stimulus, trial_columns
 
 Array = np.ndarray
 
@@ -119,6 +119,7 @@ class PseudoTask:
 
     trials: Mapping[str, Array]
     model: DynamicPsychometric | BehaviorModel
+    blocks: Blocks
     contrasts: Array
     shows: Array | None
     responds: Array
@@ -139,7 +140,8 @@ class PseudoTask:
         else.
         """
         return cls(
-            trials, model, stimulus(trials)[1], shows, np.isin(trials["choice"], (-1, 1)),
+            trials, model, Blocks.of(trials["probabilityLeft"]), stimulus(trials)[1], shows,
+            np.isin(trials["choice"], (-1, 1)),
             # the static model is for results as they were before the other was there
             Repeats(0.0, 0.0) if isinstance(model, BehaviorModel) else Repeats.of(trials), same_contrasts,
         )  # fmt: skip
@@ -171,7 +173,7 @@ class PseudoTask:
 
     def _draw(self, rng: np.random.Generator) -> Array:
         """Return the random part of one session: probability of left, side, contrast, draws for choices, (4, n)."""
-        p_left = new_blocks(self.trials["probabilityLeft"], rng)
+        p_left = self.blocks.draw(rng)
         side = np.where(rng.random(len(p_left)) < np.where(np.isnan(p_left), 0.5, p_left), 1.0, -1.0)
         contrasts = new_contrasts(self.contrasts, rng, self.shows)
         if self.same_contrasts:

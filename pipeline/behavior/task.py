@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ def trial_columns(trials: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def stimulus(trials: Mapping[str, Array]) -> tuple[Array, Array]:
-    """Return side (left 1, right -1, 0 unknown) and contrast (NaN unknown) of every trial, (n,) float64."""
+    """Return side (left 1, right -1, 0 unknown) and contrast (NaN unknown) of every trial, (..., n) float64 each."""
     left, right = trials["contrastLeft"], trials["contrastRight"]
     both = np.isfinite(left) & np.isfinite(right)
     side = np.where(np.nan_to_num(left) > np.nan_to_num(right), 1.0, -1.0)
@@ -81,21 +82,45 @@ def new_contrasts(contrasts: Array, rng: np.random.Generator, shows: Array | Non
     return drawn
 
 
-def new_blocks(p_left: Array, rng: np.random.Generator) -> Array:
-    """Return probabilities of left in new blocks, with the unbiased trials where they were, (n,) float64."""
-    biased = np.isfinite(p_left) & ~np.isclose(p_left, 0.5)
-    sides = np.unique(np.round(p_left[biased], 6))
-    out = p_left.copy()
-    # a probability that never changes has no blocks to move
-    if len(np.unique(np.round(p_left, 6))) < 2:
+@dataclass(frozen=True)
+class Blocks:
+    """What the blocks of simulated sessions have in common with those of the real one.
+
+    Attributes
+    ----------
+    p_left : (n,) float64
+        Probability of left of the real session.
+    sides : (s,) float64
+        Probabilities of its biased blocks, and the opposite one if there is one block only.
+    whole : (b,) int
+        Lengths of its complete blocks.
+    stretches : list of (int, int)
+        Start and stop of each stretch of biased trials, which gets new blocks; empty where nothing ever changes.
+    """
+
+    p_left: Array
+    sides: Array
+    whole: Array
+    stretches: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, p_left: Array) -> Blocks:
+        """Return the blocks of a session, given by its probabilities of left (n,) float64."""
+        biased = np.isfinite(p_left) & ~np.isclose(p_left, 0.5)
+        sides = np.unique(np.round(p_left[biased], 6))
+        if len(sides) == 1:  # the session ended before its second block
+            sides = np.unique([*sides, np.round(1 - sides[0], 6)])
+        stretches = [(start, stop) for start, stop in _runs(biased.astype(float)) if biased[start]]
+        # a probability that never changes has no blocks to move
+        changes = len(np.unique(np.round(p_left, 6))) > 1
+        return cls(p_left, sides, _whole_blocks(p_left, biased), stretches if changes else [])
+
+    def draw(self, rng: np.random.Generator) -> Array:
+        """Return probabilities of left in new blocks, with the unbiased trials where they were, (n,) float64."""
+        out = self.p_left.copy()
+        for start, stop in self.stretches:
+            out[start:stop] = _blocks(stop - start, self.sides, self.whole, rng)
         return out
-    if len(sides) == 1:  # the session ended before its second block
-        sides = np.unique([*sides, np.round(1 - sides[0], 6)])
-    whole = _whole_blocks(p_left, biased)
-    for start, stop in _runs(biased.astype(float)):
-        if biased[start]:
-            out[start:stop] = _blocks(stop - start, sides, whole, rng)
-    return out
 
 
 def _runs(values: Array) -> list[tuple[int, int]]:

@@ -137,6 +137,7 @@ def test_the_list_of_sessions_counts_what_is_there(address, demo_sessions):
         assert f"/sessions/{one}" in text
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_sessions_are_listed_on_the_command_line(meso_command, demo_sessions):
     rows = json.loads(meso_command("sessions", "--subject", "SP999", "--json").stdout)
     assert [row["eid"] for row in rows] == demo_sessions
@@ -145,6 +146,7 @@ def test_sessions_are_listed_on_the_command_line(meso_command, demo_sessions):
     assert "meso ingest --subject nobody" in meso_command("sessions", "--subject", "nobody").stderr
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_curves_as_csv_and_svg_and_the_four_lines_that_give_the_same(address, curves, python_command):
     key = curves.session_set["session_set"]
     params = [rows[0]["ndc_params"] for rows in curves.curves.values()]
@@ -191,6 +193,7 @@ def test_a_part_of_the_sessions_is_chosen(address, curves, demo_sessions):
     )
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_averages_of_a_cell_are_drawn_from_its_trials(address, demo_sessions):
     svg = get(address, f"/sessions/{demo_sessions[0]}/cells/0/3/choice.svg").text
     from pipeline.signals.peri_event import event_times
@@ -420,6 +423,7 @@ def test_a_fault_of_ours_is_logged_and_answered_500_under_the_same_guard(page, l
     assert "/sessions/none" not in said and "/raster" not in said
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_nothing_can_be_written_and_nothing_from_elsewhere_is_loaded(address, demo_sessions):
     before = len(schemas.Session())
     for path in ("/", "/sessions", f"/sessions/{demo_sessions[0]}", "/ndc.csv"):
@@ -584,6 +588,7 @@ def test_ctrl_c_ends_the_page_without_a_word(database, server, number, code, sai
     assert output.removeprefix("Stopped ") == said
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_port_in_use_is_reported(address, meso_command):
     done = meso_command("serve", "--port", address.rpartition(":")[2])
     assert done.returncode == 1

@@ -95,6 +95,7 @@ def shown(path: Path) -> tuple:
         return image.size, image.info
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_ingest_populate_status_errors(demo_output, meso, small_demo, tmp_path):
     assert meso("ingest", "--all", "--cache-dir", small_demo.root).startswith("0 new, 3 known, 0 failed")
     listed = tmp_path / "list.txt"
@@ -176,6 +177,7 @@ def test_raster_in_each_format(demo_output, meso, small_demo, tmp_path, suffix):
     assert (tmp_path / f"raster_SP999_{small_demo.dates[0]}_001.{suffix}").stat().st_size > 10_000
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_track_mirrors_a_tree_and_registers_it(demo_output, meso, small_demo, tmp_path):
     tree, copy = tmp_path / "source", tmp_path / "mirror"
     for path in (small_demo.root / "demolab/Subjects").rglob("mpciROIs.clusterUIDs.csv"):

@@ -76,6 +76,7 @@ def test_the_command_prints_and_draws_it(mouse, meso_command, server, tmp_path):
     assert all(row["value_low"] <= row["value"] <= row["value_high"] for row in rows)
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_session_without_trials_has_no_model(database, meso_command, server):
     schemas.Subject.insert1({"subject": "NOBODY"})
     row = {"session_date": "2024-05-01", "session_number": 1, "ingested_at": "2024-06-01 00:00:00"}

@@ -194,6 +194,7 @@ def test_odd_trials_agree_with_even_ones_in_planted_cells_only(eids, run):
     assert not jobs_of(SharedEmbedding).errors
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_bins_are_a_setting_with_a_key_of_its_own(found, eids, run):
     binned = run_embedding(eids, run, DaysSettings(bin_seconds=2))
     assert binned.task["days_params"] != found.task["days_params"]
@@ -242,6 +243,7 @@ def test_verify_finds_damage_of_an_embedding_of_several_days(found, eids, run):
     assert verify_session(eids[0]).findings == []
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_stored_embedding_is_not_computed_again(found, eids, run):
     rows = (SharedEmbedding & found.task).to_dicts()
     again = meso.embed_days(eids, plot=False, progress=False)
@@ -288,6 +290,7 @@ def alone(found) -> None:
 
 
 @pytest.mark.usefixtures("alone")
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_an_update_of_the_files_embeds_again(found, lab, eids, run):
     before = (SharedEmbeddingTask & found.task).to_dicts()
     path = lab.alf("second") / "FOV_01" / DECONVOLVED

@@ -115,6 +115,7 @@ def test_sets_are_of_sessions_that_meet_the_criteria(tracked, demo_sessions):
         meso.untag("first")
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_trials_that_meet_a_condition_are_counted(tracked, demo_sessions):
     tables = {eid: meso.trial_columns(eid) for eid in demo_sessions}
     n = {eid: int(((one.contrast > 0.1) & (one.correct == 1)).sum()) for eid, one in tables.items()}

@@ -134,6 +134,7 @@ def test_curves_are_those_of_the_stored_features_and_numbers(planted, demo_sessi
         np.testing.assert_array_equal([point["trial_means"] for point in row["curve"]], again.trial_means)
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_numbers_from_a_file_are_listed_decoded_and_dropped(planted, meso_command, tmp_path, without_labels):
     lines = [f"{eid},{trial},{float(value)!r}" for eid, row in planted.items() for trial, value in enumerate(row)]
     path = tmp_path / "speed.csv"
@@ -187,6 +188,7 @@ def test_readouts_of_numbers_are_tested_on_the_other_session(planted, without_la
     assert any(ax.get_ylabel() == "R²" for ax in figure.axes)
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_what_labels_are_is_in_the_table(planted, without_labels):
     eid = min(planted)
     n = len(planted[eid])

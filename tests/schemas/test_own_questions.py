@@ -28,6 +28,7 @@ from schemas.tracking import TrackingRun
 S = 19
 SMALL = {"ks": (8, 32), "r": 4, "n_label_shuffles": S, "n_bootstrap": 20, "penalty": "scaled"}
 CONDITION = "contrast > 0.1 and correct"
+ELSEWHERE = pytest.mark.one_backend  # the same statements with other values
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +128,10 @@ def stored() -> list[int]:
     return [len(table()) for table in tables] + [len(jobs_of(schemas.TrialFeatures))]
 
 
-@pytest.mark.parametrize("clause", ["contrast > 3", "block == 0.7", "reaction_time > 80"])
+@pytest.mark.parametrize(
+    "clause",
+    [*(pytest.param(text, marks=ELSEWHERE) for text in ("contrast > 3", "reaction_time > 80")), "block == 0.7"],
+)
 def test_what_no_trial_meets_is_refused_before_anything_is_asked(demo_sessions, meso_command, clause):
     name = clause.split()[0]
     values = np.concatenate([meso.trial_columns(eid)[name].dropna() for eid in demo_sessions[:2]])
@@ -148,12 +152,14 @@ def test_what_no_trial_meets_is_refused_before_anything_is_asked(demo_sessions, 
     assert stored() == before
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_clauses_that_only_together_are_met_by_no_trial_are_refused(demo_sessions):
     both = "contrast < 0.1 and contrast > 0.5"
     with pytest.raises(DataError, match=f"{both}, although some meet each of its clauses"):
         run_ndc(demo_sessions[:2], TrackingRun.register("SP999"), [NDCSettings("choice", trials=both, **SMALL)])
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_condition_that_one_session_cannot_meet_is_named_without_advice_to_retry(demo_sessions, meso_command):
     slowest = [meso.trial_columns(eid).reaction_time for eid in demo_sessions[:2]]
     least = min(one.max() for one in slowest)
@@ -186,6 +192,7 @@ def test_a_window_longer_than_the_trials_is_refused(demo_sessions):
     assert stored() == before
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_the_demo_can_be_decoded_from_dff(demo_sessions):
     """It had no neuropil."""
     asked = NDCSettings("choice", signal="dff", **SMALL)
@@ -325,6 +332,7 @@ def test_wrong_labels_store_nothing(demo_sessions, without_labels, labels, messa
     assert len(schemas.LabelSet()) == 0
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_labels_that_are_not_there_cannot_be_dropped(demo_sessions, meso_command, without_labels):
     odd = {eid: meso.trial_columns(eid)["index"] % 2 for eid in demo_sessions[:1]}
     for name, words in (("nope", "found labels of no name). 'meso labels' lists them"),):

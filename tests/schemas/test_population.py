@@ -177,6 +177,7 @@ def test_a_population_follows_its_curves(mice, run):
     assert [r["mean_slope"] for r in again] == pytest.approx([r["mean_slope"] for r in before])
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_mouse_counts_once_for_a_question(run, demo_sessions):
     other = schemas.SessionSet.add(demo_sessions[:3], TrackingRun.register("SP999"))
     params = {"ndc_params": run.targets[0].ndc_params}
@@ -235,6 +236,7 @@ def two_analyses(mice, run, demo_sessions) -> Iterator[str]:
     (schemas.NDCTask & as_asked.session_set).delete()
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_settings_that_all_mice_have_are_compared_and_found_by_a_plain_question(mice, run, two_analyses, capsys):
     found = compare_mice(["SP999", "mouse A", two_analyses])
     one = found.about("stimulus (r=6")

@@ -190,6 +190,7 @@ def refusal(ask: Callable[..., Any], *given: Any, **options: Any) -> str:
     return str(refused.value)
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_comparison_of_different_signals_is_refused_before_anything_is_asked(lab):
     run, settings = TrackingRun.register("SIG1"), [NDCSettings(**SETTINGS | {"r": 3})]
     for ask in (run_ndc, run_transfer):
@@ -213,6 +214,7 @@ def test_days_of_different_signals_are_not_embedded_together(lab):
     assert not schemas.SharedEmbeddingTask & (schemas.SessionSet & {"subject": "SIG1"})
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_what_is_compared_counts_and_not_what_else_was_read(lab):
     """FOV_01 of one session is of fluorescence: cells of FOV_00 are compared, and all cells are not."""
     eids, run = [lab.eids["both"], lab.eids["half"]], TrackingRun.register("SIG1")
@@ -508,6 +510,7 @@ def with_shared_mode(neuropil: np.ndarray) -> np.ndarray:
     return neuropil + 500 * np.random.default_rng(5).normal(size=(len(neuropil), 1))
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_process_that_lives_on_takes_no_scores_of_former_dff(lab, filled):
     """Neither c nor the readouts of the other sessions: only files of ``Signal`` have changed."""
     forget_questions(lab)
@@ -628,6 +631,7 @@ def test_sessions_that_are_lost_again_and_again_are_named(lab, monkeypatch):
     (schemas.NDCParams & schemas.NDCParams.add(settings)).delete()
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_neuropil_of_another_session_is_refused(lab, filled):
     path, other = (lab.alf(name) / "FOV_00" / NEUROPIL for name in ("both", "raw"))
     own, before = path.read_bytes(), len(Signal & {"eid": lab.eids["both"]})
@@ -667,7 +671,7 @@ def test_equal_settings_of_dff_have_one_key_whatever_numbers_they_are_written_wi
     )
 
 
-@pytest.mark.parametrize("kind", ["parquet", "nwb"])
+@pytest.mark.parametrize("kind", ["parquet", pytest.param("nwb", marks=pytest.mark.one_backend)])
 def test_a_signal_that_is_asked_for_is_exported(lab, filled, tmp_path, kind):
     import pynwb
 

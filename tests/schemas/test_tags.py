@@ -62,6 +62,7 @@ def test_a_list_of_names_in_any_form_is_tagged(tmp_path):
 @pytest.mark.parametrize(
     "bad", ["TAG1/2024-01-03/001", "0000000a-0000-3000-8000-0000000007a9", "0000", "TAG1", "00000000"]
 )
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_bad_line_is_named_and_nothing_is_tagged(tmp_path, bad):
     if bad == "00000000":  # two sessions begin like that
         schemas.Session.insert1({
@@ -77,6 +78,7 @@ def test_a_bad_line_is_named_and_nothing_is_tagged(tmp_path, bad):
         sessions_of_list(path)
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_list_with_a_bad_line_is_not_ingested(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text(f"{EIDS[0]}\nno session\n")
@@ -84,6 +86,7 @@ def test_a_list_with_a_bad_line_is_not_ingested(tmp_path):
     assert "cannot be read" in run("ingest", "--list", tmp_path / "none.txt", code=1)
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_names_that_are_none_are_refused():
     for name in ("", "-x", "two words", "a" * 65, "x\n", "x;y"):
         with pytest.raises(ArgumentError, match="cannot be a tag"):
@@ -152,6 +155,7 @@ def test_every_command_that_takes_sessions_takes_a_tag():
 
 
 @pytest.mark.parametrize("command", ["update", "verify", "delete", "export", "behavior", "map", "ndc", "populate"])
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_an_unknown_tag_is_named_by_commands(command):
     more = {"export": ["--format", "nwb"], "delete": ["--yes"]}.get(command, [])
     text = run(command, "--tag", "canoncial", *more, code=1)

@@ -122,6 +122,7 @@ def track(root: Path | None = None, subject: str = MOUSE, **words) -> tuple[dict
 # --------------------------------------------------------------------------------------- in another order on one day
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_uids_of_a_day_in_another_order_are_refused_at_the_first_registration(mouse, tmp_path):
     run, errors = track(mouse.tree(tmp_path, {2: shuffled}))
     assert list(errors) == [mouse.eid(2)]
@@ -131,6 +132,7 @@ def test_uids_of_a_day_in_another_order_are_refused_at_the_first_registration(mo
     assert set((schemas.TrackedFOV & run).to_arrays("eid")) == {mouse.eid(day) for day in (0, 1, 3)}
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_of_two_days_that_disagree_both_are_named(mouse, tmp_path):
     run, errors = track(mouse.tree(tmp_path, {1: shuffled}, range(2)))
     eids = [mouse.eid(day) for day in range(2)]
@@ -264,6 +266,7 @@ def test_a_correction_that_other_days_confirm_is_tracked(mouse, tmp_path):
 
 
 @pytest.mark.parametrize("part", [1, pytest.param(2, marks=pytest.mark.one_backend)])
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_uids_of_another_mouse_are_refused_and_it_is_named(mouse, tmp_path, part):
     """All of them, or every second cell; saved again, with other line ends."""
     assert track()[1] == {}

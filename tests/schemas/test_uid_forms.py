@@ -73,6 +73,7 @@ def test_files_of_uuids_have_the_key_that_they_had_before(demo_sessions):
     assert (TrackingRun & run).fetch1("uid_form") == "uuid"  # the row stays
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_placeholders_are_no_cells(registered, tmp_path):
     words = ["-1", "<missing>", "None", "NA", "NULL", '""', "nan", ""]
 
@@ -86,6 +87,7 @@ def test_placeholders_are_no_cells(registered, tmp_path):
     assert members(run) == members(plain) != set()
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_capitals_are_the_same_cells(registered, tmp_path):
     plain = run_of_the_sessions()
     run = registered(tree(tmp_path, lambda lines: [line.upper() for line in lines]))

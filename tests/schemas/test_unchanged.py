@@ -64,6 +64,7 @@ def without(row: dict, names: tuple[str, ...]) -> dict:
 
 
 @pytest.mark.parametrize("penalty", ["auto", "scaled"])
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_curves_of_the_same_cells_in_another_tracking_run_are_not_computed_again(
     demo_sessions, first_run, later_run, monkeypatch, penalty
 ):

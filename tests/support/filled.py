@@ -33,7 +33,7 @@ class Filled:
         self._send(f"CREATE SCHEMA {self._quoted(self.schema)}")
         self.columns = self._columns()
         self.copies = {}
-        for number, (table, condition) in enumerate(self._tables()):
+        for number, (table, condition) in enumerate(self._tables(repository)):
             copy = f"{self._quoted(self.schema)}.{self._quoted(f'rows_{number}')}"
             self._send(f"CREATE TABLE {copy} AS SELECT * FROM {table} WHERE {condition}")
             if self._send(f"SELECT count(*) FROM {copy}").fetchone()[0]:
@@ -48,9 +48,15 @@ class Filled:
             for table, copy in self.copies.items():
                 self._send(f"INSERT {ignore}INTO {table} SELECT * FROM {copy}{end}")
 
-    def take_away(self) -> None:
-        """Delete all rows about the sessions and their jobs, past DataJoint, which takes four times as long."""
-        rows = list(self._tables())
+    def take_away(self, repository: Repository | None = None) -> None:
+        """Delete all rows about the sessions and their jobs, past DataJoint, which takes four times as long.
+
+        Parameters
+        ----------
+        repository : Repository, optional
+            Another one, by default that of which this has the copies.
+        """
+        rows = list(self._tables(repository or self.repository))
         with self._without_foreign_keys():
             for table, condition in rows:
                 self._send(f"DELETE FROM {table} WHERE {condition}")
@@ -79,10 +85,10 @@ class Filled:
             columns.setdefault((schema, table), set()).add(column)
         return columns
 
-    def _tables(self) -> Iterator[tuple[str, str]]:
-        """Yield the full name of each table with rows about these sessions, and the condition for them."""
-        sets = schemas.SessionSet & self.repository.subjects
-        eids = list(self.repository.eids.values())
+    def _tables(self, repository: Repository) -> Iterator[tuple[str, str]]:
+        """Yield the full name of each table with rows about a repository's sessions, and the condition for them."""
+        sets = schemas.SessionSet & repository.subjects
+        eids = list(repository.eids.values())
         identities = {
             "eid": eids,
             "file_eid": eids,
@@ -90,14 +96,16 @@ class Filled:
             "session_set": sets.to_arrays("session_set").tolist(),
             "ndc_family": (schemas.NDCFamily.Member & sets.proj()).to_arrays("ndc_family").tolist(),
             "ndc_cohort": (schemas.NDCCohort.Member & sets.proj()).to_arrays("ndc_cohort").tolist(),
-            "subject": [row["subject"] for row in self.repository.subjects],
+            "subject": [row["subject"] for row in repository.subjects],
         }
+        conditions = {}
+        for name, values in identities.items():
+            if values:
+                listed = ", ".join(f"'{value}'" for value in dict.fromkeys(values))
+                conditions[name] = f"{self._quoted(name)} IN ({listed})"
         for place, names in sorted(self.columns.items()):
-            for name, values in identities.items():
-                if name in names and values:
-                    listed = ", ".join(f"'{value}'" for value in dict.fromkeys(values))
-                    yield self.connection.adapter.make_full_table_name(*place), f"{self._quoted(name)} IN ({listed})"
-                    break
+            if about := [condition for name, condition in conditions.items() if name in names]:
+                yield self.connection.adapter.make_full_table_name(*place), " OR ".join(about)
 
     @contextmanager
     def _without_foreign_keys(self) -> Iterator[None]:

@@ -403,6 +403,7 @@ def test_neurons_only(demo_sessions, tmp_path):
     assert bits(traces) == bits(fov_traces(eid, 1, own))
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_traces_of_the_database_are_rows_for_the_resampler(demo_sessions):
     from pipeline.signals.resampling import common_clock, resample, resample_fovs
     from schemas.exchange.export import gather
@@ -434,6 +435,7 @@ def test_the_command_exports_and_goes_on_after_a_failure(meso_command, exported,
         assert set(series) == {"DeconvolvedFOV00", "DeconvolvedFOV01", "DeconvolvedFOV02"}
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_session_that_is_not_read_is_refused_and_missing_data_are_reported(demo_sessions, tmp_path):
     from schemas.exchange.export import export_session
 

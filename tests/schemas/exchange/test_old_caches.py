@@ -367,7 +367,13 @@ def imported(eid: str) -> list[tuple[int, int]]:
     return list(zip(*(column.tolist() for column in ranks), strict=True))
 
 
-@pytest.mark.parametrize("name", ["{}.npy", "{}_filter_True.npy", "{}_filter_False.npy"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "{}_filter_True.npy",
+        *(pytest.param(f"{{}}{end}.npy", marks=pytest.mark.one_backend) for end in ("", "_filter_False")),
+    ],
+)
 def test_the_order_of_a_cache_is_that_of_the_cells(eid, scripts, tmp_path, name):
     neurons = "False" not in name
     rows = np.flatnonzero(scripts["is_neuron"]) if neurons else np.arange(len(scripts["cell"]))
@@ -403,6 +409,7 @@ def test_rows_that_differ_are_left_out_and_named(eid, scripts, tmp_path):
     assert "left out: 2 rows (3, 40): no ROI has this trace" in "\n".join(report.lines())
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_labels_and_positions_that_do_not_fit_are_not_compared(eid, scripts, tmp_path):
     cache = cache_of(scripts)
     cache["region_labels"] = cache["region_labels"][:-4]  # the atlas did not know four ids
@@ -524,6 +531,7 @@ def test_rows_that_come_into_the_database_later_are_added(by_hand, tmp_path):
     assert imported(BY_HAND) == [(1, i) for i in range(4, -1, -1)] + [(0, i) for i in range(5, -1, -1)]
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_memory_is_not_that_of_the_file(by_hand, tmp_path):
     signal = random(0, 300, 40_000).astype("<f4")
     by_hand(0, signal)
@@ -592,6 +600,7 @@ def test_a_result_with_a_payload_is_refused(tmp_path):
 # ---------------------------------------------------------------- the command
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_command(eid, scripts, tmp_path, meso_command):
     good = write(tmp_path / f"{eid}.npy", **cache_of(scripts))
     bad = write(tmp_path / f"{eid}_filter_True.npy", isort=opens(tmp_path / "executed"))

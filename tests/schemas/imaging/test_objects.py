@@ -34,7 +34,8 @@ from schemas.storage import bulk, stores
 EID = "00000000-0000-3000-8000-0000000000c5"
 RNG = np.random.default_rng(11)
 BOTH = ("folder", "bucket")
-both = pytest.mark.parametrize("kind", BOTH)
+#: What lies in a store is read and written without the server.
+both = pytest.mark.parametrize("kind", ["folder", pytest.param("bucket", marks=pytest.mark.one_backend)])
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -105,6 +106,7 @@ def all_there(matrices: dict[int, np.ndarray]) -> bool:
 # ---------------------------------------------------------------- places
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_place_comes_back_and_no_byte_of_it_can_change():
     place = places.Place("läb", f"meso/{'a' * 32}/x.traces", 1 << 40, 80_000, (1 << 64) - 1)
     data = place.to_bytes()
@@ -118,6 +120,7 @@ def test_a_place_comes_back_and_no_byte_of_it_can_change():
         places.place_of(data + b"\0")
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_many_places_in_an_object_are_decoded_at_once_and_any_irregular_one_is_noticed():
     rng = np.random.default_rng(0)
     numbers = rng.integers(0, 1 << 60, (50, 3)).tolist()
@@ -135,6 +138,7 @@ def test_many_places_in_an_object_are_decoded_at_once_and_any_irregular_one_is_n
         assert places.places_of(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :], 50) is None
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_the_digest_is_of_values_dtype_and_shape():
     arrays = [np.arange(6, dtype="<f4"), np.arange(6, dtype="<i4"), np.arange(6, dtype="<f4").reshape(2, 3)]
     arrays.append(arrays[0] + 1)
@@ -171,6 +175,7 @@ def test_fovs_in_rows_and_in_two_stores_are_one_matrix(matrices):
     assert np.stack(rows).tobytes() == np.concatenate([*matrices.values()]).tobytes()
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_file_with_the_rois_of_a_frame_side_by_side_is_stored_the_same(matrices, tmp_path, monkeypatch):
     monkeypatch.setattr(packing, "BLOCK_BYTES", 7 * 4 * 700)
     for fov, matrix in matrices.items():
@@ -179,6 +184,7 @@ def test_a_file_with_the_rois_of_a_frame_side_by_side_is_stored_the_same(matrice
     assert all_there(matrices)
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_few_requests_for_neighbours_and_no_more_than_is_needed(matrices, monkeypatch):
     put(matrices, "bucket")
     asked: list[tuple[int, int]] = []
@@ -304,6 +310,7 @@ def test_a_place_in_the_object_of_another_fov_is_reported(matrices, kind):
     assert damaged_rows() == {(1, roi) for roi in range(60)}  # whole, but the garbage collection would take them
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_store_that_cannot_be_read_is_not_damage(matrices, monkeypatch, tmp_path):
     put({0: matrices[0], 1: matrices[1]}, "folder")
     put({2: matrices[2]}, "bucket")
@@ -331,6 +338,7 @@ def age(kind: str, path: str, days: float) -> None:
     os.utime(stores.named(kind).full(path), (when, when))
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_gc_lists_first_and_removes_old_orphans_only(matrices, meso_command):
     put(matrices, "folder")
     used = paths("folder")
@@ -364,6 +372,7 @@ def test_gc_lists_first_and_removes_old_orphans_only(matrices, meso_command):
     assert all_there(matrices)
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_gc_of_a_bucket_goes_by_age_too(matrices):
     put(matrices, "bucket")
     (schemas.Activity & {"eid": EID, "fov": 1}).delete()
@@ -379,6 +388,7 @@ def test_one_folder_with_two_names_has_no_orphans(matrices, monkeypatch):
     assert objects.orphans("alias", 0) == objects.orphans("folder", 0) == []
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_gc_goes_on_where_a_store_does_not_answer(matrices, meso_command):
     known = json.loads(os.environ["DJ_STORES"])
     known["away"] = {"protocol": "file", "location": "/not/here"}
@@ -392,6 +402,7 @@ def test_gc_goes_on_where_a_store_does_not_answer(matrices, meso_command):
 # ---------------------------------------------------------------- moves
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_traces_move_there_and_back_with_the_same_bits(matrices, meso_command):
     put(matrices, "database")
     for to in ("folder", "bucket", None):
@@ -429,6 +440,7 @@ def test_a_damaged_fov_is_not_moved_and_the_others_are(matrices, kind, to):
     assert damaged_rows() == {(1, 5)}
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_the_command_moves_what_it_can_and_says_what_it_cannot(matrices, meso_command):
     put(matrices, "folder")
     stores.named("folder").remove(object_of(1))

@@ -380,6 +380,7 @@ def test_50_of_50_damaged_traces_are_never_a_value(store, damaged):
 
 
 @everywhere
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_50_of_50_damaged_traces_are_named_by_verify(store, damaged, meso_command):
     done = meso_command("verify", store.eids[0], "--json")
     assert done.returncode == 1, done.stderr
@@ -417,6 +418,7 @@ def test_exchanged_traces_are_found_by_the_files_alone(store, database):
 
 
 @everywhere
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_clean_store_is_whole_and_the_files(store, meso_command):
     done = meso_command("verify", *store.eids, "--source", "--json")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -427,6 +429,7 @@ def test_a_clean_store_is_whole_and_the_files(store, meso_command):
     assert seen["n_arrays"] >= 2 * (2 * 2 + 3)  # two clocks of each FOV, the wheel
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_session_that_is_not_registered_is_refused(store, meso_command):
     for arguments, text in (([BY_HAND], BY_HAND), (["--subject", "NOBODY"], "NOBODY")):
         done = meso_command("verify", *arguments)
@@ -447,6 +450,7 @@ def kept(store, tmp_path) -> Iterator[Path]:
     shutil.copy2(tmp_path / "kept", path)
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_file_that_changed_is_not_a_damaged_database(store, kept):
     array = np.load(kept)
     for content in ("values", "cut"):
@@ -459,6 +463,7 @@ def test_a_file_that_changed_is_not_a_damaged_database(store, kept):
         assert "so it cannot tell whether the database is right" in str(finding)
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_missing_file_is_reported_and_the_rest_compared(store, kept):
     kept.unlink()
     done = verify.verify_session(store.eids[0], source=True)
@@ -524,6 +529,7 @@ def test_other_arrays_are_verified_too(store, database):
     assert verify.verify_session(store.eids[0]).findings == []
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_results_of_the_demo_are_whole(demo_sessions):
     done = verify.verify_session(demo_sessions[0], source=True)
     assert done.findings == []

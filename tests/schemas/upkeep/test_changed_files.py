@@ -106,13 +106,15 @@ class OneSession(Repository):
 
 
 @pytest.fixture
-def session(database, template, tmp_path) -> Iterator[OneSession]:
+def session(filled, template, tmp_path) -> Iterator[OneSession]:
+    """The session, which is registered."""
     made = OneSession(tmp_path / "one", template)
     made.add("it", "SRC1")
     write_one_tables(made.root)
     ingest([made.eid], cache_dir=made.root)
     yield made
-    remove(made)
+    filled.take_away(made)
+    assert errors() == []
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +137,8 @@ def stored(filled) -> Iterator[OneSession]:
     same = filled.repository
     made = OneSession(same.root, same.template, dict(same.eids), dict(same.folders))
     yield made
-    remove(made)
+    filled.take_away(made)
+    assert errors() == []
 
 
 def replace(path: Path, change: Callable[[np.ndarray], np.ndarray]) -> None:

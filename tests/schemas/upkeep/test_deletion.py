@@ -358,6 +358,7 @@ def test_checked_returns_what_datajoint_would_heed(planted):
 # ---------------------------------------------------------------- the command
 
 
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_the_command_asks_for_the_session(planted, meso_command):
     before = numbers()
     for answer in ("y\n", ""):
@@ -395,6 +396,7 @@ def test_the_command_asks_for_the_number_of_several(planted, meso_command):
         ([EIDS[0], "--subject", SUBJECT], 1, "Name session ids, or --subject"),
     ],
 )
+@pytest.mark.one_backend  # other tests send its statements on both
 def test_the_command_refuses_what_is_not_there(planted, args, code, text):
     before = numbers()
     done = CliRunner().invoke(main, ["delete", *args, "--yes"])
