@@ -177,7 +177,6 @@ def test_raster_in_each_format(demo_output, meso, small_demo, tmp_path, suffix):
     assert (tmp_path / f"raster_SP999_{small_demo.dates[0]}_001.{suffix}").stat().st_size > 10_000
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_track_mirrors_a_tree_and_registers_it(demo_output, meso, small_demo, tmp_path):
     tree, copy = tmp_path / "source", tmp_path / "mirror"
     for path in (small_demo.root / "demolab/Subjects").rglob("mpciROIs.clusterUIDs.csv"):

@@ -290,7 +290,6 @@ def alone(found) -> None:
 
 
 @pytest.mark.usefixtures("alone")
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_an_update_of_the_files_embeds_again(found, lab, eids, run):
     before = (SharedEmbeddingTask & found.task).to_dicts()
     path = lab.alf("second") / "FOV_01" / DECONVOLVED

@@ -134,7 +134,6 @@ def test_curves_are_those_of_the_stored_features_and_numbers(planted, demo_sessi
         np.testing.assert_array_equal([point["trial_means"] for point in row["curve"]], again.trial_means)
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_numbers_from_a_file_are_listed_decoded_and_dropped(planted, meso_command, tmp_path, without_labels):
     lines = [f"{eid},{trial},{float(value)!r}" for eid, row in planted.items() for trial, value in enumerate(row)]
     path = tmp_path / "speed.csv"

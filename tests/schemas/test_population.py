@@ -236,7 +236,6 @@ def two_analyses(mice, run, demo_sessions) -> Iterator[str]:
     (schemas.NDCTask & as_asked.session_set).delete()
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_settings_that_all_mice_have_are_compared_and_found_by_a_plain_question(mice, run, two_analyses, capsys):
     found = compare_mice(["SP999", "mouse A", two_analyses])
     one = found.about("stimulus (r=6")

@@ -214,7 +214,6 @@ def test_days_of_different_signals_are_not_embedded_together(lab):
     assert not schemas.SharedEmbeddingTask & (schemas.SessionSet & {"subject": "SIG1"})
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_what_is_compared_counts_and_not_what_else_was_read(lab):
     """FOV_01 of one session is of fluorescence: cells of FOV_00 are compared, and all cells are not."""
     eids, run = [lab.eids["both"], lab.eids["half"]], TrackingRun.register("SIG1")
@@ -510,7 +509,6 @@ def with_shared_mode(neuropil: np.ndarray) -> np.ndarray:
     return neuropil + 500 * np.random.default_rng(5).normal(size=(len(neuropil), 1))
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_process_that_lives_on_takes_no_scores_of_former_dff(lab, filled):
     """Neither c nor the readouts of the other sessions: only files of ``Signal`` have changed."""
     forget_questions(lab)

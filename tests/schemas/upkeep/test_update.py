@@ -216,7 +216,6 @@ def test_files_saved_again_with_the_same_values_change_no_result(lab, meso_comma
     assert {row["deleted_table"] for row in rows} == {"Behavior.Source", "FOV.Source"}
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_dry_run_says_what_an_update_does_and_does_nothing(lab, meso_command):
     lab.revise(TIMES, lambda times: times + 0.15)
     before, kept = asked(lab), scores(lab)
@@ -464,7 +463,7 @@ class Killed(BaseException):
 
 
 #: Calls before which an update is killed; each has committed what the former ones did, on either server alike.
-KILLED_BEFORE = [pytest.param(n, marks=[] if n == 4 else pytest.mark.one_backend) for n in (*range(7), 9)]
+KILLED_BEFORE = [pytest.param(n, marks=[] if n in (1, 4) else pytest.mark.one_backend) for n in (*range(7), 9)]
 
 
 @pytest.mark.parametrize("after", KILLED_BEFORE)
