@@ -150,12 +150,12 @@ def _suspects() -> list[str]:
     """
     sources = [table.Source for table in ReadsSession.choosing]
     files = " UNION ALL ".join(f"SELECT eid, revision FROM {source.full_table_name}" for source in sources)
+    sessions, deleted = Session.full_table_name, Deletion.File.full_table_name
     suspects = [
         f"SELECT eid FROM ({files}) AS files GROUP BY eid HAVING COUNT(DISTINCT revision) > 1",
         f"SELECT mixed_eid FROM {SourceUpdate.Mixture.full_table_name}",
         f"SELECT eid FROM {Wheel.Doubt.full_table_name}",
-        f"SELECT eid FROM {Session.full_table_name} JOIN {Deletion.File.full_table_name} "
-        "ON subject = file_subject AND session_date = file_date",
+        f"SELECT eid FROM {sessions} JOIN {deleted} ON subject = file_subject AND session_date = file_date",
         *(_other_than_registered(source).make_sql() for source in sources),
     ]
     rows = Session.connection.query(" UNION ".join(suspects)).fetchall()
