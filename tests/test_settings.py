@@ -79,7 +79,7 @@ WORDS = {
 #: Settings that have an effect only together with another.
 NEEDED = {
     "fold_gap": "fold_mode", "cells_seed": "cells", "imposter_align": "null",
-    "c": "penalty", "c_grid": "penalty", "penalize_intercept": "penalty",
+    "c": "penalty", "c_grid": "penalty", "penalize_intercept": "penalty", "shared_folds": "class_balance",
     "neuropil": "signal", "baseline_window": "signal", "baseline_percentile": "signal",
 }  # fmt: skip
 

@@ -433,10 +433,10 @@ class NDCSettings:
     shared_folds: bool = setting(
         Flag(), True, before=False, group=DECODER, sql="bool",
         comment="null labels have the folds of the real ones; c_grid by pairs of folds",
-        help="Decode null labels with the folds of the real labels, which takes less time, and choose from c_grid by "
-        "leaving out pairs of folds; otherwise each label vector is stratified by itself, as in former versions. "
-        "Without effect, and off, for numbers, beyond, trial_shuffled, curves over trials and null_subsets 0 (but "
-        "with c_grid).",
+        help="Decode null labels of the same trials with the folds of the real labels, which takes less time, and "
+        "choose from c_grid by leaving out pairs of folds; otherwise each label vector is stratified by itself, as in "
+        "former versions. Off where it has no effect: without c_grid, for numbers, beyond, trial_shuffled, curves over "
+        "trials, null_subsets 0, and for downsampled classes unless null is permute, circular or linear_shift.",
     )
     # fmt: on
 
@@ -569,7 +569,10 @@ class NDCSettings:
     def _shares_folds(self) -> bool:
         """Whether null labels can be decoded with the folds of the real ones: see ``pipeline.decoding.folds``."""
         alone = self.of_numbers or self.beyond != "none" or self.trial_shuffled
-        return not alone and self.curve_axis == "cells" and self.null_subsets > 0
+        # of simulated labels, and of other sessions', other trials are left out to balance the classes
+        from_labels = self.null in FROM_LABELS or bool(self.labels)
+        same_trials = from_labels or self.class_balance != "downsample"
+        return not alone and same_trials and self.curve_axis == "cells" and self.null_subsets > 0
 
     @property
     def of_numbers(self) -> bool:

@@ -132,7 +132,7 @@ def test_settings_survive_a_row_of_a_table():
 def test_a_number_may_be_of_any_type(name, kind):
     value = 0 if name in ("fold_gap", "cells_seed") else True if isinstance(getattr(NDCSettings, name), bool) else 1
     value = 2 if name == "cv_splits" else value
-    needed = {"penalty": "fixed"} if name == "penalize_intercept" else {}
+    needed = {"penalize_intercept": {"penalty": "fixed"}, "shared_folds": {"null": "permute"}}.get(name, {})
     made = NDCSettings("choice", **{name: kind(value)}, **needed)
     assert getattr(made, name) == value
     assert type(getattr(made, name)) is type(getattr(NDCSettings, name))
@@ -323,18 +323,33 @@ def test_a_curve_whose_c_is_not_chosen_or_chosen_as_before_has_the_key_that_it_h
 @pytest.mark.parametrize(
     "alone",
     [
-        {"null_subsets": 0}, {"curve_axis": "trials"}, {"trial_shuffled": True}, {"beyond": "stimulus"},
-        {"target": "wheel", "labels": "a" * 32, "metric": "r2"},
+        {"null_subsets": 0}, {"curve_axis": "trials"}, {"trial_shuffled": True},
+        {"beyond": "stimulus", "null": "auto"}, {"target": "wheel", "labels": "a" * 32, "metric": "r2", "null": "auto"},
+        {"null": "pseudosession"}, {"null": "auto"}, {"null": "imposter"},
     ],
     ids=str,
 )  # fmt: skip
 def test_a_curve_whose_null_labels_cannot_share_folds_has_the_key_that_it_had(alone):
-    assert NDCSettings("choice").shared_folds
-    made = NDCSettings(**{"target": "choice", **alone})
-    assert made == NDCSettings(**{"target": "choice", **alone}, shared_folds=False)
+    alone = {"target": "choice", "null": "permute", **alone}
+    made = NDCSettings(**alone)
+    assert made == NDCSettings(**alone, shared_folds=False)
     assert "shared_folds" not in made.content()
-    with_grid = NDCSettings(**{"target": "choice", **alone}, penalty="scaled", c_grid=(0.1, 1.0))
+    with_grid = NDCSettings(**alone, penalty="scaled", c_grid=(0.1, 1.0))
     assert with_grid.shared_folds and with_grid.content()["shared_folds"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"null": "permute"}, {"null": "linear_shift"}, {"class_balance": "weights"}, {"class_balance": "none"},
+        {"target": "arousal", "labels": "a" * 32},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_null_labels_of_the_same_trials_share_folds(asked):
+    made = NDCSettings(**{"target": "choice", **asked})
+    assert made.shared_folds and made.content()["shared_folds"]
+    assert made != NDCSettings(**{"target": "choice", **asked}, shared_folds=False)
 
 
 # ---------------------------------------------------------------------------------------------- beyond the stimulus
