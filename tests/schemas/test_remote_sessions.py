@@ -72,7 +72,6 @@ def lab(database, tmp_path_factory) -> Iterator[tuple[Alyx, Repository, Path]]:
     remove(found)
 
 
-@pytest.mark.one_backend  # other tests send its statements on both
 def test_a_notebook_reads_an_unknown_session_through_alyx(lab):
     server, found, _ = lab
     eid = found.eids["embedded"]
