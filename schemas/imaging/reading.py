@@ -198,6 +198,9 @@ def _stream_wanted(
                 in_objects.remove(fov)  # read below, place by place, which says what is wrong with one
     if in_rows := {fov for fov, row in stored.items() if "signal_params" not in row} - in_objects:
         stream_traces(eid, _of_rois(eid, fovs, rois, stored, in_rows), take)
+    if len(places) > len(rois):  # whole FOVs: an ROI that is not wanted may be damaged
+        wanted = set(zip(fovs.tolist(), rois.tolist(), strict=True))
+        places = [one for one in places if one[0] in wanted]
     _take_from_stores(eid, places, take)
 
 

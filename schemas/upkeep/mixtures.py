@@ -6,8 +6,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import datajoint as dj
-
 from pipeline import reading
 from schemas.labels import notes_on_labels
 from schemas.provenance import Deletion, SourceUpdate
@@ -30,9 +28,12 @@ from schemas.storage import bulk
 
 #: Columns of the files that rows were read from.
 SOURCE_COLUMNS = ("eid", "dataset", "revision", "file_size", "sha256", "one_hash")
-#: Of a file that was not read as it was registered; what is not known of it then is empty.
+#: The sessions with a file that was not read as it was registered; what was not known of it then is empty.
 OTHER_THAN_REGISTERED = (
-    "hash_then <> '' AND hash_then <> sha256 OR hash_then = '' AND one_hash_then <> '' AND one_hash_then <> one_hash"
+    "SELECT files.eid FROM {source} AS files JOIN {registered} AS registered "
+    "ON registered.eid = files.eid AND registered.dataset = files.dataset WHERE "
+    "registered.sha256 <> '' AND registered.sha256 <> files.sha256 OR "
+    "registered.sha256 = '' AND registered.one_hash <> '' AND registered.one_hash <> files.one_hash"
 )
 #: What may be wrong with the files of sessions, by the kind of note.
 KINDS = {
@@ -148,26 +149,18 @@ def _suspects() -> list[str]:
     Also those that were registered with other files. All others are of one writing. One statement: a lab has tens of
     thousands of files, which the database compares and counts.
     """
-    sources = [table.Source for table in ReadsSession.choosing]
-    files = " UNION ALL ".join(f"SELECT eid, revision FROM {source.full_table_name}" for source in sources)
-    sessions, deleted = Session.full_table_name, Deletion.File.full_table_name
+    sources = [table.Source.full_table_name for table in ReadsSession.choosing]
+    files = " UNION ALL ".join(f"SELECT eid, revision FROM {source}" for source in sources)
+    sessions, registered, deleted = (table.full_table_name for table in (Session, Session.File, Deletion.File))
     suspects = [
         f"SELECT eid FROM ({files}) AS files GROUP BY eid HAVING COUNT(DISTINCT revision) > 1",
         f"SELECT mixed_eid FROM {SourceUpdate.Mixture.full_table_name}",
         f"SELECT eid FROM {Wheel.Doubt.full_table_name}",
         f"SELECT eid FROM {sessions} JOIN {deleted} ON subject = file_subject AND session_date = file_date",
-        *(_other_than_registered(source).make_sql() for source in sources),
+        *(OTHER_THAN_REGISTERED.format(source=source, registered=registered) for source in sources),
     ]
     rows = Session.connection.query(" UNION ".join(suspects)).fetchall()
     return sorted(str(eid).strip() for (eid,) in rows)  # PostgreSQL pads char columns with spaces
-
-
-def _other_than_registered(source: type[dj.Table]) -> dj.QueryExpression:
-    """Return the sessions with a file of a kind that was not read as it was registered, as far as this is known."""
-    registered = Session.File.proj(hash_then="sha256", one_hash_then="one_hash")
-    # the path is that of two tables, which DataJoint takes for unrelated
-    both = registered.join(source.proj("sha256", "one_hash"), semantic_check=False)
-    return dj.U("eid") & (both & OTHER_THAN_REGISTERED)
 
 
 def _of(eids: Sequence[str]) -> list[dict[str, str]]:

@@ -286,6 +286,15 @@ def test_50_of_50_changed_bytes_are_found(matrices, kind):
 
 
 @both
+def test_all_rois_but_a_damaged_one_can_be_read(matrices, kind):
+    put(matrices, kind)
+    overwrite(kind, object_of(0), changed(contents(kind, object_of(0)), places_of(0)[25].offset + 10))
+    refused(kind, 0, 25)
+    well = [roi for roi in range(60) if roi != 25]  # so many that the rows of the whole FOV are asked for
+    assert fov_traces(EID, 0, well).tobytes() == matrices[0][well].tobytes()
+
+
+@both
 def test_truncated_missing_and_exchanged_objects_are_reported(matrices, kind):
     put(matrices, kind)
     own, data = places_of(0), contents(kind, object_of(0))
