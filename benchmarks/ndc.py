@@ -327,7 +327,7 @@ def main() -> None:
     parser.add_argument("--penalties", action="store_true")
     options = parser.parse_args()
     with threadpool_limits(1):
-        neuron_dropping_curve(*made(60, 80), ks=[8, 70], R=1, n_label_shuffles=1)  # compiles or loads the kernels
+        curve_of(*made(60, 80), ks=[8, 70], R=1, n_label_shuffles=1)  # compiles or loads the kernels
         sizes = [tuple(int(v) for v in size.split("x")) for size in options.sizes]
         if options.ways:
             for n, n_neurons in sizes:
