@@ -94,9 +94,10 @@ class Population:
         """Return the memory in bytes that solving a subset of up to k neurons takes."""
         width, features = padded(self.n), padded(k)
         # float32: vectors of kernels.State; then three copies of the activity (gathered, packed both ways), and the
-        # preconditioner with its factor and its inverse
+        # preconditioner with its factor and its inverse, or a Gram matrix, in float64 while it is inverted
         rows = BATCH_ROWS * (12 * width + 8 * features)
-        n_bytes: int = 4 * (3 * width * features + rows + 3 * min(k, self.n) ** 2)
+        squares = 3 * k**2 if k <= self.n else 12 * self.n**2
+        n_bytes: int = 4 * (3 * width * features + rows + squares)
         return n_bytes
 
 
