@@ -98,7 +98,7 @@ def in_parts(neurons: np.ndarray) -> list[np.ndarray]:
 
     A file that was copied in part over a former one is of other ROIs up to some line, or from there on. Of each part
     ``share_of_others_beaten`` was .8 or more in 270 simulated FOVs, in which up to 60 % of the ROIs were nothing but
-    neuropil, and below .7 if a quarter of the ROIs were others in 91 % of them, of halves in 32 %.
+    neuropil, and below .7 if the first quarter of the ROIs were others in 91 % of them, of halves in 32 %.
     """
     n_parts = len(neurons) // MOST_ACTIVE
     return np.array_split(neurons, n_parts) if n_parts else []
