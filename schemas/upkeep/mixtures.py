@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pipeline import reading
@@ -24,7 +25,6 @@ from schemas.session import (
     mixtures_in,
     since_deletions,
 )
-from schemas.storage import bulk
 
 #: Columns of the files that rows were read from.
 SOURCE_COLUMNS = ("eid", "dataset", "revision", "file_size", "sha256", "one_hash")
@@ -168,12 +168,13 @@ def _of(eids: Sequence[str]) -> list[dict[str, str]]:
 
 
 def _files(eids: Sequence[str]) -> dict[str, list[reading.Source]]:
-    """Return the files that the rows of sessions were read from, with revision and sha256, by session."""
+    """Return the files that the rows of sessions were read from, by session; one statement."""
     found: dict[str, list[reading.Source]] = defaultdict(list)
-    for table in ReadsSession.choosing:
-        columns = bulk.columns(table.Source & _of(eids), *SOURCE_COLUMNS, order_by=("eid", "dataset"))
-        for eid, dataset, *rest in zip(*(column.tolist() for column in columns), strict=True):
-            found[eid].append(reading.Source(dataset, "", *rest))
+    queries = [(table.Source & _of(eids)).make_sql(list(SOURCE_COLUMNS)) for table in ReadsSession.choosing]
+    numbered = (f"SELECT {number} AS kind, files.* FROM ({sql}) AS files" for number, sql in enumerate(queries))
+    rows = Session.connection.query(" UNION ALL ".join(numbered)).fetchall()
+    for _, eid, dataset, *rest in sorted(rows, key=itemgetter(0, 1, 2)):
+        found[str(eid)].append(reading.Source(dataset, "", *rest))
     return found
 
 
