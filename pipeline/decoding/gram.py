@@ -26,7 +26,7 @@ from pipeline.decoding.solver import MAX_DRIFT, TOLERANCE, GramProblem
 NEURONS_PER_BLOCK = 512
 #: Matrices that are inverted by LAPACK.
 SMALLEST_BLOCK = 80
-#: Times that z is computed from a: a second one always sufficed in tests.
+#: Times that z is computed from a; a row that is off even then is fitted in float64.
 TURNS = 3
 
 
