@@ -124,7 +124,7 @@ def penalties(n_sessions: int, n_cells: int) -> Iterator[str]:
     ks = [k for k in (8, 16, 32, 64, 128) if k < n_cells] + [n_cells]
     ways = {
         "c = 1": {"penalty": "scaled"},
-        "wide": {"penalty": "auto"},
+        "wide": {"penalty": "auto", "c_range": "wide"},
         "narrow": {"penalty": "auto", "c_range": "narrow"},
     }
     yield f"| population | c | R2 at k = {', '.join(map(str, ks))} | less c = 1 (standard error) | chosen |"

@@ -372,6 +372,7 @@ def fits(quick: bool, n_jobs: int) -> None:
 #: The trends of a mouse, by the name of the column.
 TRENDS = {
     "code k*": code_trend,
+    "code k_half": partial(code_trend, at="half"),
     "common k*": sensitivity_trend,
     "score at k = 8": partial(sensitivity_trend, quantity="score"),
 }
@@ -412,13 +413,16 @@ def found_trends(quick: bool, n_jobs: int) -> None:
                 must(f"{truth}, {n_days} days: drift noted in 8 % at most; {counted(n_noted, n_mice)}",
                      n_noted <= 0.08 * n_mice)  # fmt: skip
             for kind in ("", " fixed"):
-                # drift that grows is noise that cells share, and changes the code as it can be decoded: it must be said
-                n_hits = hits[truth, n_days, f"code k*{kind}" + ", no note" * (truth == "drift")]
-                what = "p <= .05 and no note on drift" if truth == "drift" else "p <= .05"
-                text = f"{truth}, {n_days} days: code_trend{kind} {what} in 8 % at most (not excluded)"
-                must(f"{text}; {counted(n_hits, n_mice)}", binomtest(n_hits, n_mice).proportion_ci(0.95).low <= 0.08)
-    n_hits = hits["code", 8, "code k*"]
-    must(f"a code that changes, 8 days: code_trend finds it in 80 %; {counted(n_hits, n_mice)}", n_hits >= 0.8 * n_mice)
+                for name in ("code k*", "code k_half"):
+                    # drift that grows is noise that cells share, and changes the code as it can be decoded: it is said
+                    n_hits = hits[truth, n_days, name + kind + ", no note" * (truth == "drift")]
+                    what = "p <= .05 and no note on drift" if truth == "drift" else "p <= .05"
+                    text = f"{truth}, {n_days} days: {name}{kind} {what} in 8 % at most (not excluded)"
+                    low = binomtest(n_hits, n_mice).proportion_ci(0.95).low
+                    must(f"{text}; {counted(n_hits, n_mice)}", low <= 0.08)
+    for name in ("code k*", "code k_half"):
+        n_hits = hits["code", 8, name]
+        must(f"a code that changes, 8 days: {name} finds it in 80 %; {counted(n_hits, n_mice)}", n_hits >= 0.8 * n_mice)
 
 
 def over_mice(quick: bool, n_jobs: int) -> None:

@@ -136,11 +136,12 @@ def trend_lines(target: TargetRun) -> list[str]:
     # two questions, which a single slope cannot answer
     heads = {
         "code_k": "code (does the curve have another shape?): log2 k* at the own ceiling",
+        "half_k": "code, whatever the height of the ceiling: log2 k_half",
         "common_k": "sensitivity (are fewer cells enough? signal, performance and trials change it, too): log2 k at "
         "the common score",
         "score": f"sensitivity: score of k = {trends['score']['trend_k']}",
     }
-    return [f"{head} {day_trend_text(trends[quantity])}" for quantity, head in heads.items()]
+    return [f"{head} {day_trend_text(trends[one])}" for one, head in heads.items() if one in trends]
 
 
 def day_trend_text(trend: dict[str, Any]) -> str:
@@ -171,12 +172,13 @@ def wide_console() -> Console:
 
 #: What the slope of a quantity is one of.
 SLOPE_OF = {
-    "code_k": "log2 k* at the own ceiling", "common_k": "log2 k at the common score", "score": "score", "d_prime": "d'",
+    "code_k": "log2 k* at the own ceiling", "half_k": "log2 k_half",
+    "common_k": "log2 k at the common score", "score": "score", "d_prime": "d'",
 }  # fmt: skip
 
 
 #: What a quantity is whose values are compared within mice.
-LEVEL_OF = {"code_k": "log2 k* at the own ceiling", "score": "score", "d_prime": "d'"}
+LEVEL_OF = {quantity: text for quantity, text in SLOPE_OF.items() if quantity != "common_k"}
 
 
 def print_mice(run: MiceRun) -> None:

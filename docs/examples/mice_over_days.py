@@ -20,8 +20,10 @@ def mouse(fall, rise):
     """The trends of a mouse over six to nine days: its code gets more efficient by `fall` octaves a day."""
     days = np.sort(rng.choice(12, rng.integers(6, 10), replace=False))
     curves = [day(60 * 2 ** (-fall * d), 2 + rise * d) for d in days]
-    score = sensitivity_trend(curves, days, quantity="score")
-    return {"code_k": code_trend(curves, days), "common_k": sensitivity_trend(curves, days), "score": score}
+    return {
+        "code_k": code_trend(curves, days), "half_k": code_trend(curves, days, at="half"),
+        "common_k": sensitivity_trend(curves, days), "score": sensitivity_trend(curves, days, quantity="score"),
+    }  # fmt: skip
 
 
 trends = {

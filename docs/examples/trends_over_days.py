@@ -23,8 +23,8 @@ mice = {
 }
 trends = {
     name: {
-        "code_k": code_trend(curves, days), "common_k": sensitivity_trend(curves, days),
-        "score": sensitivity_trend(curves, days, quantity="score"),
+        "code_k": code_trend(curves, days), "half_k": code_trend(curves, days, at="half"),
+        "common_k": sensitivity_trend(curves, days), "score": sensitivity_trend(curves, days, quantity="score"),
     }
     for name, curves in mice.items()
 }  # fmt: skip

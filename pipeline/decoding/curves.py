@@ -281,7 +281,7 @@ def neuron_dropping_curve(
     curve_axis: str = "cells",
     trial_shuffled: bool = False,
     penalty: str = "scaled",
-    c_range: str = "wide",
+    c_range: str = "",
     shared_folds: bool = False,
     strata: np.ndarray | None = None,
     compared: np.ndarray | None = None,
@@ -351,8 +351,8 @@ def neuron_dropping_curve(
     penalty : {'fixed', 'scaled', 'auto'}
         Unit of C and ``c_grid``: see ``pipeline.decoding.folds.Validation``; how 'auto' chooses C is described in
         ``pipeline.decoding.penalty``. With a curve over trials k is the number of neurons, which are all used.
-    c_range : {'wide', 'narrow'}
-        How 'auto' chooses C; 'narrow' as in former versions.
+    c_range : {'wide', 'narrow'}, optional
+        How 'auto' chooses C; 'narrow' as in former versions, and by default for numbers.
     shared_folds : bool
         Decode shuffled labels with the folds of the real labels, which takes less time, and choose from ``c_grid`` by
         leaving out pairs of folds; otherwise each label vector is decoded as by ``cv_score``. Curves in the database
@@ -441,7 +441,7 @@ def penalty_scores(
     fold_gap: int = 0,
     curve_axis: str = "cells",
     trial_shuffled: bool = False,
-    c_range: str = "wide",
+    c_range: str = "",
     strata: np.ndarray | None = None,
 ) -> np.ndarray:
     """Return the inner scores of the real labels, from which ``neuron_dropping_curve`` with penalty 'auto' chooses C.
@@ -452,7 +452,7 @@ def penalty_scores(
     ----------
     X, y, ks, metric, cv_splits, seed, scaling, class_weight, fold_mode, fold_gap, curve_axis, trial_shuffled, strata
         As for ``neuron_dropping_curve``; only the largest possible k matters.
-    c_range : {'wide', 'narrow'}
+    c_range : {'wide', 'narrow'}, optional
         As for ``neuron_dropping_curve``.
 
     Returns

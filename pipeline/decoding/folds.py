@@ -13,7 +13,7 @@ from pipeline.decoding.regression import Tested
 from pipeline.decoding.strata import matched, numbers_of
 from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError
-from pipeline.settings.curves import C_RANGES, FOLD_MODES, METRICS, NUMBER_METRICS, PENALTIES
+from pipeline.settings.curves import C_RANGES, FOLD_MODES, METRICS, NUMBER_METRICS, PENALTIES, own_c_range
 
 #: A function of weights (rows, n), labels (rows, n), ks (K), c and shared that returns decision values, (rows, n) for
 #: each k: see ``pipeline.decoding.engine.Subset.decide``. Where c is None the weights are C; else c (K) multiplies
@@ -52,7 +52,7 @@ class Validation:
     fold_gap : int
         With blocked folds: trials on either side of the test trials that are left out of the training trials.
     c_range : {'wide', 'narrow'}
-        How 'auto' chooses.
+        How 'auto' chooses; by default ('') 'narrow' for numbers, and 'wide' for classes.
     shared_folds : bool
         Whether shuffled labels have the folds of the real ones, see ``folds_of``; and a C of ``c_grid`` is chosen by
         leaving out pairs of these folds, see ``pipeline.decoding.inner``. Otherwise each label vector is stratified by
@@ -67,7 +67,7 @@ class Validation:
     fold_mode: str = "stratified"
     fold_gap: int = 0
     penalty: str = "fixed"
-    c_range: str = "wide"
+    c_range: str = ""
     shared_folds: bool = False
 
     def __post_init__(self) -> None:
@@ -78,6 +78,8 @@ class Validation:
         for name, values in allowed.items():
             if getattr(self, name) not in values:
                 raise ArgumentError(f"{name} must be one of {values}, not {getattr(self, name)!r}")
+        if not self.c_range:
+            object.__setattr__(self, "c_range", own_c_range(of_numbers=self.of_numbers))
         if self.n_splits != int(self.n_splits) or self.n_splits < 2:
             raise ArgumentError(f"the number of folds must be 2 or more, not {self.n_splits}")
         if self.fold_gap != int(self.fold_gap) or self.fold_gap < 0 or (

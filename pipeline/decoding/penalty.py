@@ -11,7 +11,8 @@ with five folds every pair. The scores are of one of the ks, a fourth of the lar
 subset. No choice is made for a fold or for a k: the noise of such choices costs more than they gain.
 
 With ``c_range="narrow"``, as in former versions, c is at most 30, and the scores are averaged over several ks. This
-loses up to 0.03 with modes that hundreds of cells share, and takes longer.
+loses up to 0.03 with modes that hundreds of cells share, and takes longer. It is the default of labels that are
+numbers, of which a weak penalty decodes worse than chance where there are as many cells as trials.
 
 Shuffled labels choose by the same rule as the real ones, so that every label vector is treated alike. Sessions that are
 compared share one c, by the mean of their scores; a shuffled vector then takes the place of its session's real labels.

@@ -30,7 +30,7 @@ from .style import (
     style,
     wrapped,
 )
-from .trends import ROWS, column_grid, columns_across, end_axis, possible
+from .trends import ROWS, column_grid, columns_across, end_axis, possible, signal_of
 
 #: Colours of the mean.
 INK, BAND = "black", "0.85"
@@ -56,8 +56,8 @@ def mice_over_days(
     Parameters
     ----------
     trends : mapping of str to mapping of str to mapping of str to DayTrend
-        By question (target), which is a column; by mouse; and by quantity: "code_k", "common_k" and "score", the rows.
-        Trends without a slope are drawn, and do not count in the mean.
+        By question (target), which is a column; by mouse; and by quantity: "code_k", "half_k", "common_k" and
+        "score", the rows. Trends without a slope are drawn, and do not count in the mean.
     metric : str
         Key of `METRICS`.
     curve_axis : {"cells", "trials"}
@@ -69,7 +69,7 @@ def mice_over_days(
     Returns
     -------
     StyledFigure
-        With three axes per question, row by row. Thin lines have the labels of their mice, the thick one "mean".
+        With four axes per question, row by row. Thin lines have the labels of their mice, the thick one "mean".
 
     Raises
     ------
@@ -82,7 +82,7 @@ def mice_over_days(
         raise ArgumentError("no mouse has a trend: there is nothing to draw")
     colors = dict(zip(mice, session_colors(list(range(len(mice)))), strict=True))
     with style():
-        fig, grid = column_grid(len(ROWS), len(trends), (COLUMN, 2.0, 6.2), width)
+        fig, grid = column_grid(len(ROWS), len(trends), (COLUMN, 2.0, 8.0), width)
         for column, of_mice in zip(grid.T, trends.values(), strict=True):
             for ax, quantity in zip(column, ROWS, strict=True):
                 _panel(ax, {name: of[quantity] for name, of in of_mice.items() if quantity in of}, colors, metric)
@@ -173,7 +173,8 @@ def _label_rows(
     ks = sorted({of["score"].k for of_mice in trends.values() for of in of_mice.values() if "score" in of})
     for row, label in zip(grid, ROWS.values(), strict=True):
         of_score = f"\n({METRICS[metric]})" if "{k}" in label else ""
-        row[0].set_ylabel(label.format(k=" or ".join(map(str, ks)), cells=AXES[curve_axis]) + of_score)
+        words = {"k": " or ".join(map(str, ks)), "cells": AXES[curve_axis], "signal": signal_of(metric)}
+        row[0].set_ylabel(label.format(**words) + of_score)
 
 
 def _legend(fig: StyledFigure, colors: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullFormatter
 
 from pipeline.decoding.fits.days import MIN_DAYS, NUMBERS, DayTrend
 from pipeline.errors import ArgumentError
+from pipeline.settings.curves import NUMBER_METRICS
 from pipeline.text import METRICS, p_text, signed
 
 from .ndc import AXES, check_names, lowest_score
@@ -32,13 +33,16 @@ GREY = "0.35"
 #: Quantities that are drawn, from the top, and the label of their axis.
 ROWS = {
     "code_k": "code:\nk* of own ceiling",
+    "half_k": "code:\nk of half {signal}",
     "common_k": "sensitivity:\nk of common score",
     "score": "sensitivity:\nscore of {k} {cells}",
 }
 #: Height of the panels of the targets side by side, inches, by width of the figure.
-HEIGHTS: dict[str | None, float] = {None: 8.4, "double": 9.6, "single": 7.2}
+HEIGHTS: dict[str | None, float] = {None: 10.4, "double": 11.8, "single": 9.0}
 #: Share of that height for two days, between which there is nothing but a line.
 OF_A_PAIR = 0.75
+#: Share of a panel's height that the label of a tick takes.
+LABEL_HEIGHT = 0.09
 #: Colour of the ceilings beside the scores.
 CEILING = "#b35900"
 
@@ -56,13 +60,15 @@ def trends_over_days(
 ) -> StyledFigure:
     """Draw the trends of each target, one column per target, above what else changed over the days.
 
-    Rows from the top: k* at the own ceiling (did the code change), k at the common score and the score of k cells (are
-    fewer cells enough), with the ceiling of each day; performance.
+    Rows from the top: k* at the own ceiling, and k with half of d'^2, which the height of the ceiling does not move
+    (did the code change); k at the common score and the score of k cells (are fewer cells enough), with the ceiling of
+    each day; performance.
 
     Parameters
     ----------
     trends : mapping of str to mapping of str to DayTrend
-        By target, then by quantity: "code_k", "common_k" and "score". A target without trends gets empty panels.
+        By target, then by quantity: "code_k", "half_k", "common_k" and "score". A target without trends gets empty
+        panels.
     ceilings : mapping of str to (D,) sequence of float
         By target, the ceiling on each of the days of its trends.
     performance : sequence of (float, float), optional
@@ -80,7 +86,7 @@ def trends_over_days(
     Returns
     -------
     StyledFigure
-        With four axes per target, row by row (in a single column, target by target). Lines of data have the labels
+        With five axes per target, row by row (in a single column, target by target). Lines of data have the labels
         ``"values"``, ``"trend"``, ``"ceiling"``,
         ``"performance"`` and ``"at chance"``.
 
@@ -105,7 +111,7 @@ def trends_over_days(
             # above the text of the first panel, whose lines are 9 points apart
             column[0].set_title(heading(target), pad=30 if room is None else 9 * (texts[0].count("\n") + 1) + 4)
             if "score" in of_target:
-                _ceilings(column[2], of_target["score"].days, ceilings[target])
+                _ceilings(column[list(ROWS).index("score")], of_target["score"].days, ceilings[target])
             for ax, quantity in zip(column, ROWS, strict=False):
                 if quantity in of_target:
                     end_axis(ax, quantity, metric, of_target[quantity].values)
@@ -212,7 +218,24 @@ def _ticks_at_marks(ax: Axes, values: np.ndarray) -> None:
     ax.yaxis.set_minor_locator(FixedLocator(known.tolist()))
     # between two powers of two there would be no number at all
     is_between = len(known) and np.floor(np.log2(known[0])) == np.floor(np.log2(known[-1]))
-    ax.yaxis.set_minor_formatter((lambda value, _: f"{value:.3g}") if is_between else NullFormatter())
+    if not is_between:
+        ax.yaxis.set_minor_formatter(NullFormatter())
+        return
+
+    def apart(value: float, _: Any) -> str:
+        return f"{value:.3g}" if np.isclose(value, labelled_values(known, ax.get_ylim())).any() else ""
+
+    ax.yaxis.set_minor_formatter(apart)
+
+
+def labelled_values(values: np.ndarray, limits: tuple[float, float]) -> list[float]:
+    """Return those of increasing values (n,) whose labels do not overlap on a logarithmic axis with these limits."""
+    least = (max(limits) / min(limits)) ** LABEL_HEIGHT
+    found: list[float] = []
+    for value in values.tolist():
+        if not found or value >= found[-1] * least:
+            found.append(value)
+    return found
 
 
 def _line(ax: Axes, trend: DayTrend, metric: str) -> None:
@@ -281,7 +304,12 @@ def _label_rows(
     for row, label in zip(grid, [*ROWS.values(), "performance\n(% rewarded)"], strict=True):
         # of several metrics the axes of each target are of another one
         of_score = f"\n({METRICS[metric]})" if "{k}" in label and metric != "mixed" else ""
-        row[0].set_ylabel(label.format(k=k, cells=AXES[curve_axis]) + of_score)
+        row[0].set_ylabel(label.format(k=k, cells=AXES[curve_axis], signal=signal_of(metric)) + of_score)
+
+
+def signal_of(metric: str) -> str:
+    """Return what grows in proportion to the number of independent cells: of numbers it is R² / (1 − R²)."""
+    return "signal" if metric in (*NUMBER_METRICS, "mixed") else "d′²"
 
 
 def _legend(fig: StyledFigure, trends: Mapping[str, Mapping[str, DayTrend]]) -> None:

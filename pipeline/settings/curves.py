@@ -47,8 +47,8 @@ LABEL_COLUMNS = {
 }  # fmt: skip
 #: Windows that reach further from the event, in s, are in ms.
 LONGEST_WINDOW = 50.0
-#: How penalty auto chooses c, see ``pipeline.decoding.penalty``; the second as in former versions.
-C_RANGES = ("wide", "narrow")
+#: How penalty auto chooses c, see ``pipeline.decoding.penalty``; '' is that of the labels: ``own_c_range``.
+C_RANGES = ("", "wide", "narrow")
 #: Subsets averaged in each null score, and in the real score that it is compared with.
 NULL_SUBSETS = 5
 
@@ -75,6 +75,15 @@ ALIGNMENTS = ("start", "end", "fraction")
 
 #: Settings of dF/F, if no others are asked for.
 DFF = DffSettings()
+
+
+def own_c_range(*, of_numbers: bool) -> str:
+    """Return how penalty auto chooses c, unless it is said.
+
+    With as many numbers as cells a weak penalty fits noise, which a single k far from there does not show: R2 was up to
+    0.14 too low (docs/science/own_questions.md).
+    """
+    return "narrow" if of_numbers else "wide"
 
 
 @dataclass(frozen=True)
@@ -425,10 +434,11 @@ class NDCSettings:
         help="With signal dff: percentile of the window that is the baseline, up to 100.",
     )
     c_range: str = setting(
-        Choice(C_RANGES), "wide", before="narrow", group=DECODER, sql="varchar(8)",
+        Choice(C_RANGES), "", before="narrow", group=DECODER, sql="varchar(8)",
         comment="with penalty auto: c of 1, 10, 100 (wide), or 1, 10, 30 (narrow) as before",
         help="With penalty auto: wide chooses c from 1, 10 and 100, by scores at a fourth of the largest k; narrow "
-        "from 1, 10 and 30, by scores at several k, as in former versions.",
+        "from 1, 10 and 30, by scores at several k, as in former versions. Default: wide; narrow for labels that are "
+        "numbers.",
     )
     shared_folds: bool = setting(
         Flag(), True, before=False, group=DECODER, sql="bool",
@@ -452,7 +462,8 @@ class NDCSettings:
         # the same row as before there was this setting, where it has no effect
         simulated = self.null in SIMULATED and not self.labels
         self._set("choice_model", self.choice_model if simulated else "static")
-        self._set("c_range", self.c_range if self.penalty == "auto" else "narrow")
+        c_range = self.c_range or own_c_range(of_numbers=self.of_numbers)
+        self._set("c_range", c_range if self.penalty == "auto" else "narrow")
         self._set("shared_folds", self.shared_folds and (bool(self.c_grid) or self._shares_folds))
         # classes are balanced within the strata, numbers have none: dropping trials, the default, would only lose some
         if (self.beyond != "none" or self.of_numbers) and self.class_balance == "downsample":

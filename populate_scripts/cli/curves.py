@@ -393,10 +393,10 @@ def mice(
 @click.option("--question", default="choice", show_default=True, help="As 'meso mice' names it, or the beginning.")
 @click.option(
     "--quantity",
-    type=click.Choice(["code_k", "common_k", "score", "d_prime"]),
+    type=click.Choice(["code_k", "half_k", "common_k", "score", "d_prime"]),
     default="code_k",
     show_default=True,
-    help="k* at the own ceiling, k at the common score (slopes of log2), score or d'.",
+    help="k* at the own ceiling, k with half of d'^2, k at the common score (slopes of log2), score or d'.",
 )
 @click.option(
     "--slope",

@@ -143,11 +143,12 @@ def stored_mice(cohort: dict, notes: Sequence[str] = ()) -> MiceRun:
     errors = [row["message"] for row in errors_of([NDCPopulation], cohort)]
     missing = [] if NDCPopulation & cohort or errors else ["sessions of these mice have no curve yet: meso populate"]
     return MiceRun(cohort, sorted(set(subject_of.values())), slopes, means, differences,
-                   list(dict.fromkeys([*notes, *errors, *missing, *_lopsided(slopes, means)])))  # fmt: skip
+                   list(dict.fromkeys([*notes, *errors, *missing, *_lopsided(slopes, means),
+                                       *_of_ceilings(means, differences)])))  # fmt: skip
 
 
 def _lopsided(slopes: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a note for each mean slope that is found, and is mostly that of one mouse."""
+    """Return a note for each mean slope that a former version found, and that is mostly one of one mouse."""
     notes = []
     for row in means:
         what = row["question_name"], row["quantity"]
@@ -161,6 +162,28 @@ def _lopsided(slopes: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]])
             f"of the mean slope, and p = {row['mean_p']:.2g} is too small if slopes differ between mice; with mice of "
             f"equal weights p = {alike.p:.2g}, slope {alike.slope:+.2g} ({alike.low:+.2g} to {alike.high:+.2g})"
         )
+    return notes
+
+
+def _of_ceilings(means: Sequence[dict[str, Any]], differences: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a note for each change or difference of k* that is found, but not of k_half."""
+    asked = (
+        (means, "question_name", "the mean slope", "mean_p"),
+        (differences, "pair_name", "the difference of slopes", "difference_p"),
+        (differences, "pair_name", "the mean difference", "level_p"),
+    )
+    notes = []
+    for rows, name, what, p in asked:
+        p_of = {(row[name], row["quantity"]): row[p] for row in rows}
+        for (question, quantity), found in p_of.items():
+            half = p_of.get((question, "half_k"))
+            if quantity != "code_k" or found is None or half is None:
+                continue
+            if significant(found) and not significant(half):
+                notes.append(
+                    f"{question}: {what} of log2 k* is found (p = {found:.2g}), but not that of log2 k_half (p = "
+                    f"{half:.2g}), which the height of the ceilings does not move: k* may differ by its ceilings alone"
+                )
     return notes
 
 
@@ -211,7 +234,7 @@ def power_of_trends(
     question : str
         As ``compare_mice`` names it: a target, or such as 'choice beyond stimulus'; or how such a name begins. Where
         several begin so, that of most mice, or of them the one with default settings.
-    quantity : {'code_k', 'common_k', 'score', 'd_prime'}
+    quantity : {'code_k', 'half_k', 'common_k', 'score', 'd_prime'}
     slope : float, optional
         True slope per day. By default half the cells after a week; score and d' have no default.
     days : sequence of int

@@ -94,8 +94,9 @@ class TargetRun:
     failures : list of Failure
         Sessions that could not be decoded for this target.
     day_trends : dict of str to dict
-        By quantity (code_k, common_k, score, d_prime) a row of NDCComparison.DayTrend, which has its rows of
-        NDCComparison.DayValue under 'values', by session. Empty for a comparison of before version 14.
+        By quantity (code_k, half_k, common_k, score, d_prime) a row of NDCComparison.DayTrend, which has its rows of
+        NDCComparison.DayValue under 'values', by session. Empty for a comparison of before version 14; earlier
+        comparisons have no half_k.
     """
 
     name: str

@@ -12,6 +12,7 @@ from pipeline import decoding
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.curves import validation_words
 from pipeline.decoding.fits.curve import CurveFit, fit_curve
+from pipeline.decoding.fits.days import OF_CODE
 from pipeline.decoding.fits.families import ALPHA
 from pipeline.decoding.folds import NUMBERS_PER_FOLD
 from pipeline.decoding.trials import labelled
@@ -124,7 +125,8 @@ def day_trends(fits: Sequence[CurveFit], days: Sequence[float], delta: float) ->
     of_sensitivity = (
         decoding.sensitivity_trend(fits, days, quantity=quantity, delta=delta) for quantity in quantities
     )  # fmt: skip
-    return [decoding.code_trend(fits, days, delta=delta), *of_sensitivity]
+    of_code = (decoding.code_trend(fits, days, delta=delta, at=at) for at in OF_CODE)
+    return [*of_code, *of_sensitivity]
 
 
 def trend_row(trend: decoding.DayTrend) -> dict[str, Any]:

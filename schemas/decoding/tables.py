@@ -969,9 +969,9 @@ class NDCComparison(WholeDelete, dj.Computed):
         # a quantity over the days of a set; see pipeline.decoding.DayTrend
         -> master
         -> NDCTask
-        quantity : varchar(16)          # code_k, common_k, score or d_prime
+        quantity : varchar(16)          # code_k, half_k, common_k, score or d_prime
         ---
-        day_slope=null : float64        # per day: of log2 of cells (code_k, common_k), of the score, or of d-prime
+        day_slope=null : float64        # per day: of log2 of cells (names in _k), of the score, or of d-prime
         day_low=null : float64          # 95 percent, beyond the scatter of days (Student); NULL: under four days
         day_high=null : float64
         day_p=null : float64            # of no slope, two-sided
@@ -1204,9 +1204,9 @@ class NDCPopulation(WholeDelete, dj.Computed):
         # slope of one mouse; see pipeline.decoding.mice_trend
         -> master
         -> NDCTask
-        quantity : varchar(16)          # code_k, common_k, score or d_prime
+        quantity : varchar(16)          # code_k, half_k, common_k, score or d_prime
         ---
-        mouse_slope : float64           # per day: of log2 of cells (code_k, common_k), of the score, or of d-prime
+        mouse_slope : float64           # per day: of log2 of cells (names in _k), of the score, or of d-prime
         mouse_error : float64           # standard error, from the scatter of days about the lines of all mice
         mouse_weight : float64          # share in the mean
         n_mouse_days : int32
@@ -1247,7 +1247,7 @@ class NDCPopulation(WholeDelete, dj.Computed):
         difference_p=null : float64
         difference_sd : float64         # standard deviation between mice
         n_level_pairs=null : int32      # mice of which both curves end at one k; NULL: before version 32
-        level_difference=null : float64 # over days, of log2 of cells (code_k), score, d-prime; NULL: no such mouse
+        level_difference=null : float64 # over days: log2 of cells (code_k, half_k), score, d-prime; NULL: no such
         level_low=null : float64        # 95 percent; NULL: fewer than three mice
         level_high=null : float64
         level_p=null : float64          # of no difference, two-sided

@@ -94,8 +94,8 @@ def test_numbers_that_the_cells_code_are_decoded_and_others_are_not(planted, dem
     assert set(chance.get_ydata()) == {0}
     assert out.draw_performance().axes[0].get_ylabel() == "score at the largest k"  # of both kinds
     assert out.draw_days() is not None
-    assert set(out.targets[0].day_trends) == {"code_k", "common_k", "score"}
-    assert set(out.targets[2].day_trends) == {"code_k", "common_k", "score", "d_prime"}
+    assert set(out.targets[0].day_trends) == {"code_k", "half_k", "common_k", "score"}
+    assert set(out.targets[2].day_trends) == {"code_k", "half_k", "common_k", "score", "d_prime"}
     assert set(out.table["metric"]) == {"r2", "auc"}
     # stored: the name is a target now, with the other score too
     again = meso.neuron_dropping_curves_cached(demo_sessions[:2], ["speed"], **WINDOW, **SMALL)

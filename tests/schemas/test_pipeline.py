@@ -447,6 +447,8 @@ def test_the_planted_fall_is_found_in_these_days(demo_sessions):
         assert code["day_slope"] == pytest.approx(slope)
         at_k = [next(p for p in row["curve"] if p["k"] == score["trend_k"])["score_mean"] for row in rows]
         assert [score["values"][row["eid"]][0] for row in rows] == pytest.approx(at_k)
+        half = [trends["half_k"]["values"][row["eid"]][0] for row in rows]
+        assert half == pytest.approx([row["k_half"] for row in rows])
     forget(*settings)
 
 

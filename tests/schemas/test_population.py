@@ -146,6 +146,35 @@ def test_a_mean_that_is_mostly_of_one_mouse_is_noted(mice):
     assert "p = 0.003 is too small" in note and f"equal weights p = {p:.2g}" in note
 
 
+def test_a_change_of_k_star_that_half_of_the_signal_does_not_have_is_noted(mice):
+    parts = {"mean_p": schemas.NDCPopulation.Mean(), "level_p": schemas.NDCPopulation.Difference()}
+    rows = {
+        column: [one for one in found if one[name] == found[0][name] and one["quantity"] in ("code_k", "half_k")]
+        for column, name, found in (
+            ("mean_p", "question_name", mice.means), ("level_p", "pair_name", mice.differences)
+        )
+    }  # fmt: skip
+
+    def notes(column: str, code: float, half: float) -> list[str]:
+        for row, p in zip(rows[column], (code, half), strict=True):
+            key = {name: row[name] for name in parts[column].primary_key}
+            parts[column].update1({**key, column: p})
+        return [note for note in stored_mice(mice.cohort).notes if "by its ceilings alone" in note]
+
+    for column, name, what in (
+        ("mean_p", "question_name", "the mean slope"), ("level_p", "pair_name", "the mean difference")
+    ):  # fmt: skip
+        assert [row["quantity"] for row in rows[column]] == ["code_k", "half_k"]
+        before = [row[column] for row in rows[column]]
+        try:
+            (note,) = notes(column, 0.004, 0.3)
+            assert notes(column, 0.004, 0.03) == notes(column, 0.3, 0.004) == []
+        finally:
+            notes(column, *before)
+        of = rows[column][0][name]
+        assert note.startswith(f"{of}: {what} of log2 k* is found (p = 0.004), but not that of log2 k_half (p = 0.3)")
+
+
 def test_two_mice_have_a_mean_without_an_interval(run, capsys):
     found = compare_mice(NAMES)
     with_slope = [row for row in found.means if row["n_mice"]]

@@ -24,12 +24,13 @@ from pipeline.settings.curves import NUMBER_METRICS
 #: Quantities that have a trend, and what one unit of their slope is.
 QUANTITIES = {
     "code_k": "log2 cells at the own ceiling per day",
+    "half_k": "log2 cells with half of d'^2 per day",
     "common_k": "log2 cells at the common score per day",
     "score": "score per day",
     "d_prime": "d' per day",
 }
-#: A quantity of `code_trend` that the tables do not have.
-HALF = "half_k"
+#: Quantity of `code_trend` by where a curve is measured.
+OF_CODE = {"ceiling": "code_k", "half": "half_k"}
 #: Quantities that are numbers of cells: their trends are those of the logarithm, as cells change by factors.
 NUMBERS = ("code_k", "half_k", "common_k")
 #: Days that the interval beyond the scatter of days needs: with three it has one degree of freedom.
@@ -45,7 +46,7 @@ class DayTrend:
     Attributes
     ----------
     quantity : str
-        Key of `QUANTITIES`, or `HALF`.
+        Key of `QUANTITIES`.
     k : int
         The k of the score; for numbers of cells the largest k, at which all days end.
     days, values, value_low, value_high : (D,) float64
@@ -137,7 +138,7 @@ def code_trend(
     >>> code_trend(curves, [0, 7]).values.round(1).tolist()
     [27.9, 24.3]
     """
-    if at not in ("ceiling", "half"):
+    if at not in OF_CODE:
         raise ArgumentError(f"at must be ceiling or half, not {at!r}")
     aligned = _Aligned.of(curves, days, seed)
 
@@ -147,7 +148,7 @@ def code_trend(
             return np.stack([k_halves(aligned.ks, day, aligned.metric) for day in smooth])
         return aligned.reaching(smooth, smooth[:, -1] - delta)
 
-    return aligned.trend("code_k" if at == "ceiling" else HALF, int(aligned.ks[-1]), of, ~aligned.at_chance)
+    return aligned.trend(OF_CODE[at], int(aligned.ks[-1]), of, ~aligned.at_chance)
 
 
 def sensitivity_trend(

@@ -15,8 +15,8 @@ from pipeline.errors import ArgumentError
 
 #: Mice that an interval needs: with two, Student's t has one degree of freedom, and the interval no use.
 MIN_MICE = 3
-#: Share of one mouse in the mean above which the interval is too narrow if slopes differ between mice: the variance
-#: between mice is then hardly known, and often estimated as 0, so that the mean is that of one mouse.
+#: Share of one mouse in the mean above which all weigh the same. The variance between mice is then hardly known, and
+#: often estimated as 0, so that the mean is that of one mouse and its interval too narrow if slopes differ.
 MOST_WEIGHT = 0.5
 
 
@@ -27,9 +27,10 @@ class MiceTrend:
     Attributes
     ----------
     slope : float
-        Mean, weighted by the inverse variance within and between mice.
+        Mean, weighted by the inverse variance within and between mice, or with equal weights.
     low, high, p : float
-        Hartung-Knapp interval and two-sided p (Student's t with M - 1 degrees of freedom); NaN with fewer than three.
+        Hartung-Knapp interval, or that of a t-test over mice, and two-sided p (Student's t with M - 1 degrees of
+        freedom); NaN with fewer than three.
     tau : float
         Standard deviation of the slope between mice, beyond the error of each slope (REML).
     slopes, variances, weights : (M,) float64
@@ -47,14 +48,15 @@ class MiceTrend:
 
 
 def mice_trend(
-    slopes: Sequence[DayTrend] | Sequence[float] | np.ndarray, variances: Sequence[float] | np.ndarray | None = None
-) -> MiceTrend:
+    slopes: Sequence[DayTrend] | Sequence[float] | np.ndarray, variances: Sequence[float] | np.ndarray | None = None,
+    *, most_weight: float = MOST_WEIGHT,
+) -> MiceTrend:  # fmt: skip
     """Return the mean slope of several mice by random-effects meta-analysis.
 
     The variance between mice is estimated by restricted maximum likelihood (REML), the interval is that of Hartung and
-    Knapp (2001). Their q is not raised to 1: that is too strict for few mice. Where one mouse has more than
-    ``MOST_WEIGHT`` of the weight, as with many more days than the others, the interval is too narrow if slopes differ
-    between mice: the slopes alone, without variances, have one that holds.
+    Knapp (2001). Their q is not raised to 1: that is too strict for few mice. Where one of three or more mice would
+    have more than `most_weight` of the weight, as with many more days than the others, that interval is too narrow if
+    slopes differ between mice: all then weigh the same, and the interval is that of a t-test over mice.
 
     Parameters
     ----------
@@ -64,6 +66,8 @@ def mice_trend(
     variances : (M,) float, optional
         Error variance of each slope, if slopes are numbers. Without them every slope weighs the same, and the interval
         is that of a t-test over mice.
+    most_weight : float
+        1 for weights by variance in any case, as in former versions.
 
     Returns
     -------
@@ -84,6 +88,8 @@ def mice_trend(
     n = len(b)
     tau2 = _reml(b, v) if n > 1 else 0.0
     weights = np.ones(n) / n if np.any(v + tau2 == 0) else 1 / (v + tau2) / np.sum(1 / (v + tau2))
+    if n >= MIN_MICE and weights.max() > most_weight:
+        weights = np.ones(n) / n
     mean = float(weights @ b)
     low = high = p = float("nan")
     if n >= MIN_MICE:

@@ -236,6 +236,24 @@ def test_with_equal_variances_the_interval_is_that_of_a_t_test(variance):
     assert found.tau**2 == pytest.approx(max(0, slopes.var(ddof=1) - (variance or 0)))
 
 
+def test_mice_weigh_the_same_where_one_would_have_most_of_the_weight():
+    slopes, variances = np.array([0.05, 0.1, -0.1]), np.array([1e-4, 0.03, 0.05])
+    found, test = mice_trend(slopes, variances), stats.ttest_1samp(slopes, 0)
+    assert (found.slope, found.p) == (pytest.approx(slopes.mean()), pytest.approx(test.pvalue))
+    assert (found.low, found.high) == pytest.approx(tuple(test.confidence_interval()))
+    assert found.weights.tolist() == pytest.approx([1 / 3] * 3)
+    as_before = mice_trend(slopes, variances, most_weight=1)
+    assert as_before.tau == found.tau and as_before.weights == pytest.approx(weights_of(variances + found.tau**2))
+    assert as_before.slope == pytest.approx(as_before.weights @ slopes)
+    # below the limit, and for two mice, which have no interval, weights are by variance
+    assert mice_trend(slopes, [0.02, 0.03, 0.05]).weights[0] > 1 / 3
+    assert mice_trend(slopes[:2], variances[:2]).weights[0] > 0.5
+
+
+def weights_of(variances: np.ndarray) -> np.ndarray:
+    return 1 / variances / (1 / variances).sum()
+
+
 def test_two_mice_have_a_mean_but_no_interval():
     found = mice_trend([-0.3, -0.1], [0.01, 0.02])
     assert -0.3 < found.slope < -0.1 and np.isnan([found.low, found.high, found.p]).all()

@@ -221,9 +221,11 @@ def test_the_penalty_is_chosen_as_of_classes():
     scores = penalty_scores(X, y, **words)
     assert scores.shape == (3,) and scores[2] > scores[0] + 0.1
     curve = neuron_dropping_curve(X, y, **words, R=3, n_label_shuffles=0, penalty="auto")
-    assert curve.c == 100 and curve.mean[0] > curve.score_c1
+    assert curve.c == 30 and curve.mean[0] > curve.score_c1
+    wide = neuron_dropping_curve(X, y, **words, R=3, n_label_shuffles=0, penalty="auto", c_range="wide")
+    assert wide.c == 100
     grid = neuron_dropping_curve(X, y, **words, R=3, n_label_shuffles=0, c_grid=[0.01, 100])
-    assert grid.mean[0] == pytest.approx(curve.mean[0], abs=1e-9)
+    assert grid.mean[0] == pytest.approx(wide.mean[0], abs=1e-9)
     # the inner scores by hand: every pair of folds left out, and scored on both
     order_seed, fold_seed = np.random.SeedSequence([0, 0]).spawn(2)
     order, folds = np.random.default_rng(order_seed).permutation(30), int(fold_seed.generate_state(1)[0])

@@ -633,6 +633,17 @@ def test_every_k_with_a_mark_has_a_tick():
     assert {20, 64, 80, 100} <= {*top.get_yticks().tolist(), *top.yaxis.get_ticklocs(minor=True).tolist()}
 
 
+def test_labels_of_marks_that_are_near_each_other_do_not_overlap():
+    trend = day_trend("half_k", [26.1, 25.9, 25.7, 22.1], mean_value=4.7, slope=-0.01)
+    fig = trends_over_days({"choice": {"half_k": trend}}, ceilings={"choice": [0.9] * 4})
+    fig.draw_without_rendering()
+    ax = fig.axes[1]
+    shown = [label for label in ax.yaxis.get_minorticklabels() if label.get_text()]
+    assert [label.get_text() for label in shown] == ["22.1", "25.7"]
+    boxes = [label.get_window_extent() for label in shown]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+
+
 def test_performance_starts_where_its_points_are_and_strikes_no_date():
     days = [
         {**fitted(day), "performance": 0.79 + day / 200, "mean": np.full(8, 0.95 + day / 100)[: len(fitted()["mean"])],
@@ -1030,11 +1041,13 @@ def test_trends_are_drawn_above_ceilings_and_performance():
     code = day_trend("code_k", [40, np.nan, 20, 10], at_chance=(2.0,), fixed_low=-0.2, fixed_high=-0.01, fixed_p=0.03)
     score = day_trend("score", [0.6, 0.65, 0.7, 0.7], slope=0.01, low=-0.01, high=0.03, p=0.2, mean_value=0.66)
     fig = trends_over_days(
-        {"choice": {"code_k": code, "common_k": day_trend("common_k", [40, 30, 20, 10]), "score": score}, "block": {}},
+        {"choice": {"code_k": code, "half_k": day_trend("half_k", [8, 7, 6, 5]),
+                    "common_k": day_trend("common_k", [40, 30, 20, 10]), "score": score}, "block": {}},
         ceilings={"choice": [0.8, 0.5, 0.9, 0.9]}, performance=[(0, 0.6), (5, 0.9)], start="2025-03-01",
     )  # fmt: skip
-    assert len(fig.axes) == 8
-    top, _, third, last = fig.axes[::2]
+    assert len(fig.axes) == 10
+    top, half, _, third, last = fig.axes[::2]
+    assert drawn(half, "values")[1].tolist() == [8, 7, 6, 5] and half.get_ylabel() == "code:\nk of half d′²"
     assert top.get_title() == "Choice" or top.get_title(loc="left") == "Choice"
     np.testing.assert_array_equal(drawn(top, "values")[1], code.values)
     assert drawn(top, "at chance")[0].tolist() == [2]

@@ -33,7 +33,8 @@ def a_mouse(seed: int, n_days: int = 4) -> dict[str, DayTrend]:
         mean = np.clip(1 / (1 + np.exp(-1.2 * d_prime)) + 0.05 * rng.normal(), 0, 1)
         curves.append(fit_curve(KS, np.minimum(mean[:, None] + 0.01 * rng.normal(size=(6, 20)), 1)))
     score = sensitivity_trend(curves, days, quantity="score")
-    return {"code_k": code_trend(curves, days), "common_k": sensitivity_trend(curves, days), "score": score}
+    of_code = {"code_k": code_trend(curves, days), "half_k": code_trend(curves, days, at="half")}
+    return {**of_code, "common_k": sensitivity_trend(curves, days), "score": score}
 
 
 def drawn(fig: Figure) -> Figure:
@@ -55,7 +56,7 @@ def test_bands_end_where_the_quantity_does(draw):
         else trends_over_days({"choice": mice[first]}, ceilings={"choice": [0.97] * 4})
     )  # fmt: skip
     shown = mice.values() if draw == "mice" else [mice[first]]
-    for ax, quantity in zip(fig.axes, ("code_k", "common_k", "score"), strict=False):
+    for ax, quantity in zip(fig.axes, ("code_k", "half_k", "common_k", "score"), strict=False):
         values = np.concatenate([trend[quantity].values for trend in shown])
         if quantity == "score":
             assert bands(ax).max() <= max(1, np.nanmax(values)) and ax.get_ylim()[1] < 1.05

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from pipeline.decoding import EVENTS, NDCSettings
+from pipeline.decoding.folds import Validation
 from pipeline.reading.behavior import TRIAL_ATTRIBUTES
 from pipeline.settings.curves import EVENT_TIMES, KS, TARGETS, curve_settings
 from pipeline.settings.records import settings_in
@@ -310,6 +311,16 @@ def test_a_null_without_a_mouse_has_the_key_that_it_had():
 def test_models_that_a_null_does_not_have_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         NDCSettings(**{"target": "choice", **change})
+
+
+def test_c_of_numbers_is_chosen_by_several_k_unless_it_is_said():
+    """As every key of numbers before version 33, and none of those with 'wide' since."""
+    numbers = {"target": "speed", "labels": "a1" * 16, "metric": "r2"}
+    made, wide = NDCSettings(**numbers), NDCSettings(**numbers, c_range="wide")
+    assert made.c_range == "narrow" and "c_range" not in made.content()
+    assert wide.content()["c_range"] == "wide" and NDCSettings(**wide.content()) == wide != made
+    assert Validation(metric="r2", penalty="auto").c_range == "narrow"
+    assert Validation(penalty="auto").c_range == "wide" == Validation(metric="r2", c_range="wide").c_range
 
 
 def test_a_curve_whose_c_is_not_chosen_or_chosen_as_before_has_the_key_that_it_had():

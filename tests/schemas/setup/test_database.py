@@ -479,7 +479,7 @@ def test_results_of_version_1_are_found_by_the_settings_that_they_had(from_versi
     assert seen["intervals"] == ["test_trials"] * 2
     assert seen["beyond"] == [["none", None]] * 2
     assert seen["new_columns"] == [[None, None]] * 2  # q is of p_largest, as it was
-    assert seen["days"] == ["code_k", "common_k", "d_prime", "score"]
+    assert seen["days"] == ["code_k", "common_k", "d_prime", "half_k", "score"]
     assert seen["models"] == [["static", "start"], ["static", "start"], ["dynamic", "start"]]
 
 
@@ -737,7 +737,7 @@ def test_a_comparison_of_version_13_is_read_and_its_note_says_how_to_get_the_tre
     assert (before["q"], before["p"]) == (again["q"], again["p"]) == ([0.02, 0.02], [0.01, 0.02])
     assert (before["slopes"], before["days"]) == ([-1.0], [])
     assert len(before["notes"]) == 1 and not again["notes"]
-    assert again["days"] == ["code_k", "common_k", "d_prime", "score"]
+    assert again["days"] == ["code_k", "common_k", "d_prime", "half_k", "score"]
 
 
 OLD_CURVES = """
@@ -771,7 +771,7 @@ def test_curves_of_version_13_are_beyond_nothing_and_are_compared_over_mice(old_
     seen = old.run(OLD_CURVES)
     assert seen["k_star"] == [16, 8] and seen["minority"] == [None, None]
     assert seen["beyond"] == "none" and seen["key"] and seen["notes"] == []
-    assert {quantity for quantity, _ in seen["mice"]} == {"code_k", "common_k", "d_prime", "score"}
+    assert {quantity for quantity, _ in seen["mice"]} == {"code_k", "half_k", "common_k", "d_prime", "score"}
 
 
 OLD_DONORS = """
