@@ -5,8 +5,8 @@
     python benchmarks/statistics.py --quick         # few data sets: the form takes a minute, and decides nothing
 
 Each section prints tables, and a line for each requirement ("must") with its limit and what was found. The status is 1
-if one is missed. All together take about 3,000 s of processor time, 25 minutes on two free cores: nulls 1,100 s,
-penalty 950 s, beyond 450 s, trends 350 s, intervals and fits 150 s.
+if one is missed. All together took 2,229 s of processor time, 19 minutes on two free cores of an AMD EPYC: nulls 700 s,
+penalty 500 s, beyond 310 s, trials 300 s, trends 200 s, look-alikes 110 s, transfer 100 s, intervals and fits 70 s.
 
 penalty: mean scores with each penalty against the best fixed C of each k, over populations, numbers of cells and of
 trials (`tests/support/populations.py`); the scores of null labels; curves near k = number of training trials; k* and
@@ -376,6 +376,8 @@ TRENDS = {
     "common k*": sensitivity_trend,
     "score at k = 8": partial(sensitivity_trend, quantity="score"),
 }
+#: Those of the code. It changed where both are found, in one direction.
+OF_CODE = ("code k*", "code k_half", "both")
 
 
 def found_trends(quick: bool, n_jobs: int) -> None:
@@ -385,7 +387,7 @@ def found_trends(quick: bool, n_jobs: int) -> None:
         f"\n{n_mice} mice for each row, 120 trials, 100 cells. Share with p <= .05 beyond the scatter of days, and of"
     )
     print("these days (mean slope per day); and of mice with a note that drift within the sessions changes:\n")
-    print(f"| truth | days | {' | '.join(TRENDS)} | noted |\n|{'---|' * (3 + len(TRENDS))}")
+    print(f"| truth | days | {' | '.join(TRENDS)} | both of the code | noted |\n|{'---|' * (4 + len(TRENDS))}")
     hits: dict[tuple[str, int, str], int] = {}
     for truth in TRUTHS:
         for n_days in (4, 8):
@@ -394,16 +396,19 @@ def found_trends(quick: bool, n_jobs: int) -> None:
                 abs(change_over_days(shares, np.arange(n_days))) >= NOTED_CHANGE
                 for shares in drifts(truth, n_days, n_mice, n_bank)
             ])  # fmt: skip
+            found = {name: [trend(one, np.arange(n_days)) for one in curves] for name, trend in TRENDS.items()}
+            significant = {name: np.array([(t.p, t.fixed_p) for t in of]) <= 0.05 for name, of in found.items()}
+            slopes = {name: np.array([t.slope for t in of]) for name, of in found.items()}
+            alike = np.sign(slopes["code k*"]) == np.sign(slopes["code k_half"])
+            significant["both"] = significant["code k*"] & significant["code k_half"] & alike[:, None]
+            hits[truth, n_days, "noted"] = int(noted.sum())
             cells = []
-            for name, trend in TRENDS.items():
-                found = [trend(one, np.arange(n_days)) for one in curves]
-                significant = np.array([(t.p, t.fixed_p) for t in found]) <= 0.05
-                student, fixed = significant.sum(axis=0)
-                for kind, of in zip(("", " fixed"), significant.T, strict=True):
-                    hits[truth, n_days, name + kind] = int(of.sum())
-                    hits[truth, n_days, name + kind + ", no note"] = int((of & ~noted).sum())
-                hits[truth, n_days, "noted"] = int(noted.sum())
-                cells.append(f"{student / n_mice:.2f}, {fixed / n_mice:.2f} ({np.mean([t.slope for t in found]):+.3f})")
+            for name, of in significant.items():
+                for kind, which in zip(("", " fixed"), of.T, strict=True):
+                    hits[truth, n_days, name + kind] = int(which.sum())
+                    hits[truth, n_days, name + kind + ", no note"] = int((which & ~noted).sum())
+                mean = f" ({slopes[name].mean():+.3f})" if name in slopes else ""
+                cells.append(", ".join(f"{share:.2f}" for share in of.mean(axis=0)) + mean)
             print(f"| {truth} | {n_days} | {' | '.join(cells)} | {noted.mean():.2f} |", flush=True)
     print()
     for truth in [one for one in TRUTHS if one != "code"]:
@@ -413,14 +418,14 @@ def found_trends(quick: bool, n_jobs: int) -> None:
                 must(f"{truth}, {n_days} days: drift noted in 8 % at most; {counted(n_noted, n_mice)}",
                      n_noted <= 0.08 * n_mice)  # fmt: skip
             for kind in ("", " fixed"):
-                for name in ("code k*", "code k_half"):
+                for name in OF_CODE:
                     # drift that grows is noise that cells share, and changes the code as it can be decoded: it is said
                     n_hits = hits[truth, n_days, name + kind + ", no note" * (truth == "drift")]
                     what = "p <= .05 and no note on drift" if truth == "drift" else "p <= .05"
                     text = f"{truth}, {n_days} days: {name}{kind} {what} in 8 % at most (not excluded)"
                     low = binomtest(n_hits, n_mice).proportion_ci(0.95).low
                     must(f"{text}; {counted(n_hits, n_mice)}", low <= 0.08)
-    for name in ("code k*", "code k_half"):
+    for name in OF_CODE:
         n_hits = hits["code", 8, name]
         must(f"a code that changes, 8 days: {name} finds it in 80 %; {counted(n_hits, n_mice)}", n_hits >= 0.8 * n_mice)
 
