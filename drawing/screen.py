@@ -141,7 +141,28 @@ def trend_lines(target: TargetRun) -> list[str]:
         "the common score",
         "score": f"sensitivity: score of k = {trends['score']['trend_k']}",
     }
-    return [f"{head} {day_trend_text(trends[one])}" for one, head in heads.items() if one in trends]
+    lines = {one: f"{head} {day_trend_text(trends[one])}" for one, head in heads.items() if one in trends}
+    if "half_k" in lines:
+        lines["half_k"] += code_text(trends["code_k"], trends["half_k"])
+    return list(lines.values())
+
+
+def code_text(code: dict[str, Any], half: dict[str, Any]) -> str:
+    """Return what k* and k_half have in common: a change of the code is one that both have.
+
+    Examples
+    --------
+    >>> alone = {"day_slope": -0.2, "fixed_p": 0.01, "day_p": 0.2}
+    >>> code_text(alone, {**alone, "fixed_p": 0.03}), code_text(alone, {**alone, "day_slope": 0.1})
+    ('; both: these days p = 0.030, beyond the scatter of days p = 0.200', '; not in one direction: no change of both')
+    """
+    if code["day_slope"] is None or half["day_slope"] is None:
+        return ""
+    if code["day_slope"] * half["day_slope"] <= 0:
+        return "; not in one direction: no change of both"
+    kinds = {"these days": "fixed_p", "beyond the scatter of days": "day_p"}
+    found = [f"{kind} {p_text(max(code[p], half[p]))}" for kind, p in kinds.items() if None not in (code[p], half[p])]
+    return f"; both: {', '.join(found)}" if found else ""
 
 
 def day_trend_text(trend: dict[str, Any]) -> str:
