@@ -354,13 +354,13 @@ assert status()
 @pytest.mark.parametrize(
     ("code", "most"),
     [
-        ("schemas.activate()", 10),
-        (STATUS, 25),
-        ("schemas.activate()\nfrom schemas.queries.sessions import sessions\nassert len(sessions()) > 1", 29),
-        ("import meso\nassert meso.load_or_embed('{eid}')", 22),
-        (RASTER, 39),
-        (CURVES, 59),
-        (IDLE_SCHEDULER, 19),
+        ("schemas.activate()", 5),
+        (STATUS, 8),
+        ("schemas.activate()\nfrom schemas.queries.sessions import sessions\nassert len(sessions()) > 1", 13),
+        ("import meso\nassert meso.load_or_embed('{eid}')", 14),
+        (RASTER, 32),
+        (CURVES, 55),
+        (IDLE_SCHEDULER, 11),
     ],
     ids=["activation", "status", "sessions", "load_or_embed", "raster", "curves", "idle pass"],
 )
