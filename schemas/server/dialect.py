@@ -109,7 +109,7 @@ class Dialect(ABC):
     @property
     @abstractmethod
     def joined(self) -> str:
-        """Columns of a query grouped by ``{group}``: that, all its ``{number}``, and all its ``{data}``, bytes."""
+        """Columns of a query grouped by ``{group}``: that, all its ``{number}`` with commas, and all its ``{data}``."""
 
     # ---------------------------------------------------------------------------------------------- changes of a schema
 
@@ -208,8 +208,11 @@ class Dialect(ABC):
 class MySQL(Dialect):
     """MySQL 8.0.13 and later."""
 
-    # GROUP_CONCAT is cut off at 1 kB by default; both arrays have the order in which the server meets the rows
-    joined = "{group}, JSON_ARRAYAGG({number}), JSON_ARRAYAGG(HEX({data}))"
+    # both are cut off at 1 kB by default, and at the size of the largest packet in any case
+    joined = (
+        "/*+ SET_VAR(group_concat_max_len = 1000000000) */ {group}, GROUP_CONCAT({number} ORDER BY {number}), "
+        "GROUP_CONCAT({data} ORDER BY {number} SEPARATOR '')"
+    )
     use_utc = "SET time_zone = '+00:00'"
     utc_now = "UTC_TIMESTAMP(3)"
     # READ COMMITTED for the next statement: with InnoDB's default, REPEATABLE READ, an INSERT ... SELECT locks the rows
@@ -315,7 +318,9 @@ class MySQL(Dialect):
 class PostgreSQL(Dialect):
     """PostgreSQL 15 and later."""
 
-    joined = "{group}, array_agg({number} ORDER BY {number}), string_agg({data}, ''::bytea ORDER BY {number})"
+    joined = (
+        "{group}, string_agg({number}::text, ',' ORDER BY {number}), string_agg({data}, ''::bytea ORDER BY {number})"
+    )
     use_utc = "SET TIME ZONE 'UTC'"
     utc_now = "timezone('utc', clock_timestamp())::timestamp(3)"  # NOW() is the start of the transaction
     before_insert_new = ()  # its reads take no locks
