@@ -255,7 +255,7 @@ def _loaded(
         **_regions(position["region_id"][order]),
         "isort": np.argsort(rank, kind="stable"),
         "xyz": np.column_stack([position[axis][order].astype(float) for axis in ("ml", "ap", "dv")]),
-        "roi_keys": [{"eid": eid, "fov": fov, "roi": roi} for fov, roi in _pairs(fovs[order], rois[order])],
+        "roi_keys": [found.keys[i] for i in order.tolist()],
         "signal": found.signal[order],
     }
 
@@ -312,10 +312,6 @@ def _of_rois(
         return {"is_there": np.zeros(len(key), bool), **{name: np.zeros(len(key), int) for name in names}}
     at = np.minimum(np.searchsorted(known, key), len(known) - 1)
     return {"is_there": known[at] == key, **{name: column[at] for name, column in zip(names, places[2:], strict=True)}}
-
-
-def _pairs(fovs: np.ndarray, rois: np.ndarray) -> Iterable[tuple[int, int]]:
-    return zip(fovs.tolist(), rois.tolist(), strict=True)
 
 
 def _regions(region_ids: np.ndarray) -> dict[str, np.ndarray]:

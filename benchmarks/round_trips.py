@@ -9,7 +9,8 @@ database. A proxy delays every packet: a round trip of 20 ms is that of a server
 another building. Packets are delayed by half a round trip in each direction, one after the other without waiting, as by
 a cable.
 
-Commands are timed from their start, with the imports of Python, and their statements counted from there. What a process
+Commands are timed from their start, with the imports of Python, and their statements counted from there. Beside them is
+the processor time of their process from its start, which other work on the machine does not change much. What a process
 does again and again is timed in one that runs: a pass of a worker without jobs, the preview of a delete, tracking. What
 these take in a lab's database is measured by ``benchmarks/scale.py``.
 """
@@ -40,6 +41,7 @@ CURVES = ("--subject", "SP999", "--target", "choice", "--target", "feedback", "-
 #: A process that counts its statements: DataJoint makes a cursor for each.
 COUNTED = """
 import os, sys, time
+import schemas  # imports DataJoint as commands do: by itself it would import pandas, which takes 0.3 s
 from datajoint.adapters import mysql, postgres
 sent = []
 for adapter in (mysql.MySQLAdapter, postgres.PostgreSQLAdapter):
@@ -48,7 +50,7 @@ for adapter in (mysql.MySQLAdapter, postgres.PostgreSQLAdapter):
         return make(self, connection, as_dict)
     adapter.get_cursor = get_cursor
 def measured():
-    print("measured", len(sent), time.perf_counter() - begin, file=sys.stderr)
+    print("measured", len(sent), time.perf_counter() - begin, time.process_time(), file=sys.stderr)
 begin = float(os.environ["BEGIN"])  # of the process: the clock is that of the machine
 """
 COMMAND = """
@@ -139,8 +141,8 @@ class FarAway(Proxy):
             target.shutdown(socket.SHUT_WR)
 
 
-def run(code: str, env: dict[str, str] | None = None) -> tuple[str, int, float]:
-    """Run Python code, and return what it prints, its statements, and the seconds of what it measured."""
+def run(code: str, env: dict[str, str] | None = None) -> tuple[str, int, float, float]:
+    """Run Python code; return what it prints, its statements, seconds of what it measured, and of the processor."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "BEGIN": str(time.perf_counter()), **(env or {})}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)  # with it each process would compile this project anew, 0.4 s
     command = [sys.executable, "-W", "ignore", "-c", COUNTED + code]
@@ -148,8 +150,8 @@ def run(code: str, env: dict[str, str] | None = None) -> tuple[str, int, float]:
     if done.returncode:
         raise SystemExit(done.stderr)
     lines = [line.split()[1:] for line in done.stderr.splitlines() if line.startswith("measured ")]
-    number, seconds = lines[0] if lines else (0, 0.0)
-    return done.stdout, int(number), float(seconds)
+    number, seconds, processor = lines[0] if lines else (0, 0.0, 0.0)
+    return done.stdout, int(number), float(seconds), float(processor)
 
 
 def meso(*arguments: str) -> str:
@@ -202,17 +204,19 @@ def measure(asked: argparse.Namespace, eids: list[str], folder: str) -> None:
     names = ("DJ_BACKEND", "DJ_HOST", "DJ_PORT", "DJ_USER", "DJ_PASS", "MESO_DATA_DIR")
     proxy = FarAway({name: os.environ[name] for name in names if name in os.environ})
     run(programs["meso ndc, stored"], proxy.variables)
-    print("| | statements (must) |" + "".join(f" {ms:g} ms, s (must) |" for ms in asked.ms))
-    print("|---|---|" + "---|" * len(asked.ms))
+    print("| | statements (must) |" + "".join(f" {ms:g} ms, s (must) |" for ms in asked.ms) + " processor, s |")
+    print("|---|---|---|" + "---|" * len(asked.ms))
     for name, code in programs.items():
         most, limits = MUST[name]
-        cells = []
+        cells, processor = [], []
         for ms in asked.ms:
             proxy.delay = ms / 2000
             found = [run(code, proxy.variables)[1:] for _ in range(asked.turns)]
-            number = max(number for number, _ in found)
-            cells.append(beside(float(np.median([seconds for _, seconds in found])), limits.get(ms), ".2f"))
-        print(f"| {name} | {beside(number, most, 'd')} | " + " | ".join(cells) + " |", flush=True)
+            number = max(number for number, *_ in found)
+            cells.append(beside(float(np.median([seconds for _, seconds, _ in found])), limits.get(ms), ".2f"))
+            processor += [used for *_, used in found]
+        row = [name, beside(number, most, "d"), *cells, f"{np.median(processor):.2f}"]
+        print(f"| {' | '.join(row)} |", flush=True)
     proxy.close()
 
 

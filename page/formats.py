@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime
+from functools import partial
 from typing import Any
 
 from drawing.screen import shown_result
 from drawing.tables import cell_text
-from pipeline.text import METRICS
+from pipeline.text import METRICS, counted
 from schemas.decoding.results import NDCRun
 
 
@@ -37,17 +38,6 @@ def number(value: float | None) -> str:
     ('25\\u2009000', '–')
     """
     return "–" if value is None else f"{value:,.0f}".replace(",", "\u2009")
-
-
-def counted(word: str, n: int) -> str:
-    """Return a number with a noun in the singular or plural.
-
-    Examples
-    --------
-    >>> counted("session", 1), counted("session", 4)
-    ('1 session', '4 sessions')
-    """
-    return f"{number(n)} {word}{'' if n == 1 else 's'}"
 
 
 def percent(value: float | None) -> str:
@@ -95,7 +85,7 @@ def _as_text(row: dict[str, Any]) -> dict[str, Any]:
 
 #: Filters of the templates, by name.
 FILTERS = {
-    "counted": counted,
+    "counted": partial(counted, form=number),
     "seconds": seconds,
     "number": number,
     "percent": percent,

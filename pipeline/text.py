@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -53,15 +53,15 @@ def did_you_mean(name: str, known: Iterable[str], least: float = 0.7) -> str:
     return f"Did you mean {' or '.join(by_lower[one] for one in near)}? " if near else ""
 
 
-def counted(n: int, one: str, more: str) -> str:
-    """Return a number with the word for it.
+def counted(n: int, one: str, more: str, form: Callable[[int], str] = str) -> str:
+    """Return a number, as text by ``form``, with the word for it.
 
     Examples
     --------
     >>> counted(1, "session", "sessions"), counted(0, "session", "sessions")
     ('1 session', '0 sessions')
     """
-    return f"{n} {one if n == 1 else more}"
+    return f"{form(n)} {one if n == 1 else more}"
 
 
 def p_text(p: float | None, n_shuffles: int | None = None, name: str = "p") -> str:

@@ -675,16 +675,6 @@ def notes_on(eids: Sequence[str]) -> list[Finding]:
     return notes(eids)
 
 
-def note_counts() -> str:
-    """Return a line with the numbers of sessions that have notes on their files, '' if none has."""
-    from schemas.upkeep.mixtures import KINDS, notes_of
-
-    noted = {(one.kind, one.eid) for one in notes_of()}
-    counts = {what: sum(kind == of for of, _ in noted) for kind, what in KINDS.items()}
-    texts = [f"{n} session{'s' if n > 1 else ''} with {what}" for what, n in counts.items() if n]
-    return f"Notes: {', '.join(texts)}. They are listed by: meso verify --notes" if texts else ""
-
-
 def import_caches(
     files: Sequence[Path], eid: str | None, dry_run: bool
 ) -> Iterator[tuple[Path, dict[str, Any], list[str]]]:

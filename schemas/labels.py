@@ -204,7 +204,11 @@ class LabelSet(WholeDelete, dj.Manual):
 
 
 def notes_on_labels(
-    eid: str, deleted: Sequence[Read], known: Mapping[str, str], of: Collection[str] = tuple(LABELLED.values())
+    eid: str,
+    deleted: Sequence[Read],
+    known: Mapping[str, str],
+    of: Collection[str] = tuple(LABELLED.values()),
+    given: Mapping[str, datetime.datetime] | None = None,
 ) -> Iterator[str]:
     """Yield a note if labels of a session were given when its trials or wheel were read from other files than now.
 
@@ -219,11 +223,15 @@ def notes_on_labels(
         The sha256 of each file that there are rows of, by path without revision.
     of : collection of str
         Which is compared: trials, wheel.
+    given : mapping of str to datetime, optional
+        What ``given_at`` returned for the session, to spare two statements.
     """
+    if given is None:
+        given = given_at([eid] if deleted else []).get(eid, {})
     named: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for name, given_at in _given_at(eid).items() if deleted else ():
+    for name, when in given.items() if deleted else ():
         then: dict[str, str] = {}
-        for one in (one for one in deleted if one.until and one.until > given_at):
+        for one in (one for one in deleted if one.until and one.until > when):
             then = dict(one.hashes) | then
         lost = [path for path, sha256 in at_new_places(then, known).items() if known.get(path, sha256) != sha256]
         new = tuple(what for what in of if any(f"/_ibl_{what}." in path for path in lost))
@@ -237,11 +245,20 @@ def notes_on_labels(
             )
 
 
-def _given_at(eid: str) -> dict[str, datetime.datetime]:
-    """Return when the labels of a session were given, by name, as the names stand for them now; two statements."""
-    rows = (LabelSet.proj("label_name", "labelled_at") * LabelSet.Labels.proj() & {"labelled_eid": eid}).to_dicts()
+def given_at(eids: Collection[str]) -> dict[str, dict[str, datetime.datetime]]:
+    """Return when the labels of sessions were given, by session and name, as the names stand for them now.
+
+    Two statements, none without sessions.
+    """
+    of_eids = [{"labelled_eid": eid} for eid in eids]
+    labels = LabelSet.proj("label_name", "labelled_at") * LabelSet.Labels.proj() & of_eids
+    rows = labels.to_dicts() if of_eids else []
     latest = LabelSet.named({row["label_name"] for row in rows}) if rows else {}
-    return {row["label_name"]: row["labelled_at"] for row in rows if latest[row["label_name"]] == row["label_set"]}
+    found: dict[str, dict[str, datetime.datetime]] = defaultdict(dict)
+    for row in rows:
+        if latest[row["label_name"]] == row["label_set"]:
+            found[row["labelled_eid"]][row["label_name"]] = row["labelled_at"]
+    return found
 
 
 def of_kind(settings: NDCSettings) -> NDCSettings:

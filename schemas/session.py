@@ -534,14 +534,15 @@ def unchanged_since(eid: str, *tables: type[Any]) -> Callable[[], None]:
     callable
         It raises a DataError.
     """
+    queries = {
+        table.__name__: (table.Source & {"eid": eid}).proj("sha256").make_sql()
+        for table in tables or ReadsSession.choosing
+    }
 
     def files() -> set[tuple]:
-        found = [(table, table.Source & {"eid": eid}) for table in tables or ReadsSession.choosing]
         # tuples: dicts of some hundred files would take as long as the rest of a small question
-        return {
-            (table.__name__, *row) for table, rows in found
-            for row in rows.connection.query(rows.proj("sha256").make_sql()).fetchall()
-        }  # fmt: skip
+        query = Session.connection.query
+        return {(name, *row) for name, sql in queries.items() for row in query(sql).fetchall()}
 
     before = files()
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import math
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -56,6 +56,8 @@ WORDS = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 #: Bytes of arrays after which a process imports numba for the compiled decoder of sparse ones: numpy has then lost
 #: about the time that the import takes, 0.2 s.
 LARGE_READ = 250_000_000
+#: The checksum of bytes, or of a C-ordered array.
+_digest: Callable[[Any], int] = xxh3_64_intdigest
 #: What the user can do about damaged bytes.
 DAMAGED = "Populate this row again, or restore it from a backup"
 
@@ -298,11 +300,6 @@ def get_ready(size: int) -> None:
         _compiled["expand_rows"] = expand_rows
     except (ImportError, RuntimeError, OSError):  # numba cannot write its cache, or has no compiler for the CPU
         _compiled["expand_rows"] = None
-
-
-def _digest(data: Any) -> int:
-    """Return the checksum of bytes, or of a C-ordered array of bytes."""
-    return xxh3_64_intdigest(data)
 
 
 def _is_storable(dtype: np.dtype) -> bool:

@@ -318,8 +318,8 @@ def status(watch: bool, as_json: bool) -> None:
     import time
 
     activate()
-    from populate_scripts.commands import note_counts
-    from schemas.upkeep.update import unfinished
+    from schemas.upkeep.mixtures import note_counts
+    from schemas.upkeep.unfinished import unfinished
     from schemas.work import reports
 
     while True:

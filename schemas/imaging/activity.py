@@ -16,6 +16,7 @@ from pipeline.signals.resampling import common_clock, resample_fovs
 from schemas.imaging.reading import clocks, flags_in, recorded, roi_traces
 from schemas.imaging.tables import FOV, ROI, Activity, BrainRegion
 from schemas.rows import place_numbers
+from schemas.server.quick_import import without_garbage_collection
 from schemas.session import unchanged
 from schemas.storage import bulk
 
@@ -173,6 +174,7 @@ def activity(
         )  # fmt: skip
 
 
+@without_garbage_collection()  # of each ROI there are several small objects, of which none is garbage
 def activity_of(
     eid: str,
     fovs: np.ndarray,

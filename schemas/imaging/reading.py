@@ -65,7 +65,7 @@ def roi_traces(
         No ROI is requested, a ROI is requested twice, is not in the database or has a damaged trace, or the FOVs differ
         in their number of frames.
     ArgumentError
-        The frames have a step.
+        The frames have a step, or ``out`` has another shape.
     """
     if frames.step not in (None, 1):
         raise ArgumentError(f"frames must be a slice without a step, not {frames}")
@@ -77,6 +77,8 @@ def roi_traces(
     n_wanted = len(range(n_frames)[frames])
     if out is None:
         out = np.empty((len(rois), n_wanted), dtype)
+    if out.shape != (len(rois), n_wanted):  # compiled code would write beyond its end
+        raise ArgumentError(f"out must have the shape {(len(rois), n_wanted)}, not {out.shape}")
     row_of = {place: row for row, place in enumerate(zip(fovs.tolist(), rois.tolist(), strict=True))}
     if len(row_of) < len(rois):
         raise DataError(

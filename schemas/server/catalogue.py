@@ -2,9 +2,9 @@
 
 DataJoint asks the server for the definition of each table that a process uses: whether it is declared, its columns,
 keys, indexes and lineage. For ``meso status`` these are 410 statements, each a round trip to the server of a lab.
-``Catalogue.read`` reads the same for all tables with five, and keeps the answers by the statements that DataJoint would
-send. DataJoint still makes its headings itself, once for each table (``schemas.server.headings``), from answers that it
-cannot tell from the server's.
+``Catalogue.read`` reads the same for all tables with two, and keeps the answers by the statements that DataJoint would
+send. DataJoint still makes its headings itself, once for each table (``schemas.server.headings``), and its graph of
+foreign keys, from answers that it cannot tell from the server's.
 
 What the catalogue does not know, the server is asked, as without it: a statement that a later version of DataJoint
 words differently costs a round trip, and a table that another process has declared meanwhile is found. Once a table is
@@ -15,10 +15,12 @@ when DataJoint has asked for several tables since: a process that declares table
 
 from __future__ import annotations
 
+import json
 import re
 from collections import defaultdict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from operator import itemgetter
+from typing import Any, cast
 
 import datajoint as dj
 from datajoint import dependencies
@@ -39,6 +41,12 @@ OUTDATED = (MissingTableError, UnknownAttributeError, IntegrityError)
 ENOUGH_TO_READ = 10
 #: Methods of DataJoint's adapters that return its statements for the definition of a table, the question for it first.
 DEFINITION = ("get_table_info_sql", "get_columns_sql", "get_primary_key_sql", "get_indexes_sql")
+#: Columns of the rows of ``Dialect.definitions`` that say which table they are about, and in which order they are.
+PLACE = ("in_schema", "in_table", "in_order")
+#: Columns of DataJoint's statements for its graph, and its pattern for the names of tables that are not in it.
+PRIMARY_KEY = ("tab", "column_name")
+FOREIGN_KEY = ("constraint_name", "referencing_table", "referenced_table", "column_name", "referenced_column_name")
+HIDDEN = "'~%%'"
 #: DataJoint's table of the origins of a schema's attributes, and its statement for those of one table.
 LINEAGE = "~lineage"
 LINEAGE_OF_TABLE = "\n        SELECT attribute_name, lineage FROM {}\n        WHERE table_name = %s\n        "
@@ -130,6 +138,8 @@ class Catalogue:
             self.answers.pop(getattr(adapter, statement)(schema, table), None)
         self.headings.pop((schema, table), None)
         if not table.startswith("~"):
+            for statement in self._graph(self.schemas):
+                self.answers.pop(statement, None)
             self.connection.dependencies.clear()
 
     def knows(self, schema: str, table: str) -> bool:
@@ -141,19 +151,47 @@ class Catalogue:
         return self.is_whole and schema in self.schemas
 
     def read(self, schemas: Sequence[str]) -> None:
-        """Read the definitions of all tables of these schemas, of which some may not exist."""
+        """Read the definitions of all tables of these schemas, of which some may not exist; two statements."""
         self.forget()
         self.schemas = schemas
-        adapter, sql = self.connection.adapter, dialect(self.connection)
-        tables, columns, indexes = (self._ask(part, schemas) for part in (sql.tables, sql.columns, sql.indexes))
-        keys, lineages = self._primary_keys(schemas), self._lineages([name for name in tables if name[1] == LINEAGE])
+        adapter, found = self.connection.adapter, self._definitions(schemas)
+        tables, columns, indexes = (_by_table(found[part]) for part in ("tables", "columns", "indexes"))
+        keys, shown = defaultdict(list), []
+        for row in found["primary_keys"]:
+            name = adapter.split_full_table_name(row["tab"])
+            keys[name].append({"column_name": row["column_name"]})
+            shown += [] if name[1].startswith("~") else [row]
+        lineages = self._lineages([name for name in tables if name[1] == LINEAGE])
         for name, table in tables.items():
             self.keep(adapter.schema_exists_sql(name[0]), [{"schema_name": name[0]}])
             for statement, rows in zip(DEFINITION, (table, columns[name], keys[name], indexes[name]), strict=True):
                 self.keep(getattr(adapter, statement)(*name), rows)
             if (name[0], LINEAGE) in tables:
                 self.keep_lineages(*name, lineages[name])
+        for statement, rows in zip(self._graph(schemas), (shown, found["foreign_keys"]), strict=True):
+            self.keep(statement, rows)
         self.is_whole = True
+
+    def _definitions(self, schemas: Sequence[str]) -> dict[str, Rows]:
+        """Return the rows about all tables by what they are about; one statement."""
+        adapter, sql = self.connection.adapter, dialect(self.connection)
+        listed = ", ".join(map(adapter.quote_string, schemas))
+        parts = {name: (names, select.format(schemas=listed)) for name, (names, select) in sql.definitions.items()}
+        # DataJoint's own statements, for its graph; no name is like '', so that job tables are not left out
+        parts["primary_keys"] = PRIMARY_KEY, adapter.load_primary_keys_sql(listed, "''")
+        parts["foreign_keys"] = FOREIGN_KEY, self._graph(schemas)[1]
+        selects = (f"SELECT '{part}', ({sql.as_json(select, names)})" for part, (names, select) in parts.items())
+        texts = dict(self.send(" UNION ALL ".join(selects)).fetchall())
+        return {
+            part: [dict(zip(names, row, strict=True)) for row in json.loads(texts[part] or "[]")]
+            for part, (names, _) in parts.items()
+        }
+
+    def _graph(self, schemas: Iterable[str]) -> tuple[str, str]:
+        """Return the statements of ``Dependencies.load`` for schemas in this order: primary keys, and foreign keys."""
+        adapter = self.connection.adapter
+        listed = ", ".join(map(adapter.quote_string, schemas))
+        return adapter.load_primary_keys_sql(listed, HIDDEN), adapter.load_foreign_keys_sql(listed, HIDDEN)
 
     def keep(self, statement: str, rows: Rows, args: tuple = ()) -> None:
         """Keep the answer to a statement."""
@@ -179,23 +217,6 @@ class Catalogue:
         if self.schemas and self.n_asked >= ENOUGH_TO_READ and not self.connection.in_transaction:
             self.read(self.schemas)
 
-    def _ask(self, statement: str, schemas: Sequence[str]) -> dict[Name, Rows]:
-        """Return the rows of a statement about schemas by table, without the columns that name it."""
-        marks = ", ".join(["%s"] * len(schemas))
-        rows = defaultdict(list)
-        for row in self.send(statement.format(schemas=marks), args=tuple(schemas), as_dict=True).fetchall():
-            rows[row.pop("in_schema"), row.pop("in_table")].append(row)
-        return rows
-
-    def _primary_keys(self, schemas: Sequence[str]) -> dict[Name, Rows]:
-        adapter = self.connection.adapter
-        # DataJoint's own statement, for its graph; no name is like '', so that job tables are not left out
-        statement = adapter.load_primary_keys_sql(", ".join(map(adapter.quote_string, schemas)), "''")
-        rows = defaultdict(list)
-        for table, column in self.send(statement).fetchall():
-            rows[adapter.split_full_table_name(table)].append({"column_name": column})
-        return rows
-
     def _lineages(self, tables: Sequence[Name]) -> dict[Name, Rows]:
         rows = defaultdict(list)
         if tables:
@@ -204,6 +225,14 @@ class Catalogue:
             for schema, table, attribute, lineage in self.send(" UNION ALL ".join(every)).fetchall():
                 rows[schema, table].append({"attribute_name": attribute, "lineage": lineage})
         return rows
+
+
+def _by_table(rows: Rows) -> dict[Name, Rows]:
+    """Return rows by table and in their order, without the columns that say so."""
+    found = defaultdict(list)
+    for row in sorted(rows, key=itemgetter("in_order")):
+        found[row["in_schema"], row["in_table"]].append({name: row[name] for name in row if name not in PLACE})
+    return found
 
 
 class Dependencies(dependencies.Dependencies):
@@ -226,6 +255,8 @@ class Dependencies(dependencies.Dependencies):
         names = set(self.connection.schemas if schema_names is None else schema_names)
         if force and names == self.read_for:
             return
-        super().load(force, schema_names)
+        of_catalogue = self.connection.catalogue.schemas
+        # DataJoint lists the names in this order in its statements, to which the catalogue then has the answers
+        super().load(force, cast("set[str]", of_catalogue) if names == set(of_catalogue) else schema_names)
         if self.read_for is None:  # cleared, so it has been read now
             self.read_for = names

@@ -128,13 +128,13 @@ def check_server(connection: dj.Connection) -> None:
         The server is MariaDB, MySQL before 8.0.13 or PostgreSQL before 15.
     """
     backend = connection.adapter.backend
-    banner = str(connection.query("SELECT version()").fetchone()[0])
+    banner = connection.adapter.server_version(connection._conn)
     if "mariadb" in banner.lower():
         raise ConfigError(
             f"The server is MariaDB ({banner}), which DataJoint 2 does not support: use MySQL 8.0.13 or later, "
             f"for instance with: docker compose up db"
         )
-    numbers = re.match(r"(?:PostgreSQL )?(\d+)(?:\.(\d+))?(?:\.(\d+))?", banner)
+    numbers = re.match(r"(\d+)(?:\.(\d+))?(?:\.(\d+))?", banner)
     version = tuple(map(int, numbers.groups(default="0"))) if numbers else (0,)
     if version < OLDEST_VERSIONS[backend]:
         oldest = ".".join(map(str, OLDEST_VERSIONS[backend]))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import datajoint as dj
 
@@ -108,7 +109,7 @@ class Dialect(ABC):
     @property
     @abstractmethod
     def joined(self) -> str:
-        """Columns of a query grouped by ``{group}``: that, all its ``{number}``, and all its ``{data}``, bytes."""
+        """Columns of a query grouped by ``{group}``: that, all its ``{number}`` with commas, and all its ``{data}``."""
 
     # ---------------------------------------------------------------------------------------------- changes of a schema
 
@@ -191,28 +192,27 @@ class Dialect(ABC):
 
     @property
     @abstractmethod
-    def tables(self) -> str:
-        """All tables of ``{schemas}``: in_schema, in_table, and the columns of the adapter's ``get_table_info_sql``.
+    def definitions(self) -> Mapping[str, tuple[Sequence[str], str]]:
+        """What is known about all tables of ``{schemas}``: names of columns, and a query for them.
 
-        This and the next two statements return for many tables what DataJoint's own return for one.
+        ``tables``, ``columns`` and ``indexes`` return for many tables what DataJoint's own statements, those of the
+        adapter's ``get_table_info_sql``, ``get_columns_sql`` and ``get_indexes_sql``, return for one. Rows are those of
+        the table ``in_table`` in the schema ``in_schema``, ordered by ``in_order``.
         """
 
-    @property
     @abstractmethod
-    def columns(self) -> str:
-        """All columns: in_schema, in_table, and the columns of ``get_columns_sql``, in their order."""
-
-    @property
-    @abstractmethod
-    def indexes(self) -> str:
-        """All indexes: in_schema, in_table, and the columns of ``get_indexes_sql``."""
+    def as_json(self, query: str, names: Sequence[str]) -> str:
+        """Query for one text: the rows of a query as a JSON array of arrays, NULL if there is none."""
 
 
 class MySQL(Dialect):
     """MySQL 8.0.13 and later."""
 
-    # GROUP_CONCAT is cut off at 1 kB by default; both arrays have the order in which the server meets the rows
-    joined = "{group}, JSON_ARRAYAGG({number}), JSON_ARRAYAGG(HEX({data}))"
+    # both are cut off at 1 kB by default, and at the size of the largest packet in any case
+    joined = (
+        "/*+ SET_VAR(group_concat_max_len = 1000000000) */ {group}, GROUP_CONCAT({number} ORDER BY {number}), "
+        "GROUP_CONCAT({data} ORDER BY {number} SEPARATOR '')"
+    )
     use_utc = "SET time_zone = '+00:00'"
     utc_now = "UTC_TIMESTAMP(3)"
     # READ COMMITTED for the next statement: with InnoDB's default, REPEATABLE READ, an INSERT ... SELECT locks the rows
@@ -235,23 +235,35 @@ class MySQL(Dialect):
     )
     take_lock = "SELECT GET_LOCK(%(name)s, %(timeout)s)"
     release_lock = "SELECT RELEASE_LOCK(%(name)s)"
-    tables = (
-        "SELECT table_schema AS in_schema, table_name AS in_table, t.* FROM information_schema.tables t "
-        "WHERE table_schema IN ({schemas})"
-    )
-    # under the names of SHOW FULL COLUMNS
-    columns = (
-        "SELECT table_schema AS in_schema, table_name AS in_table, column_name AS `Field`, column_type AS `Type`, "
-        "collation_name AS `Collation`, is_nullable AS `Null`, column_key AS `Key`, column_default AS `Default`, "
-        "extra AS `Extra`, privileges AS `Privileges`, column_comment AS `Comment` FROM information_schema.columns "
-        "WHERE table_schema IN ({schemas}) ORDER BY table_schema, table_name, ordinal_position"
-    )
-    indexes = (
-        "SELECT table_schema AS in_schema, table_name AS in_table, index_name AS index_name, "
-        "column_name AS column_name, non_unique AS non_unique, seq_in_index AS seq_in_index "
-        "FROM information_schema.statistics WHERE table_schema IN ({schemas}) AND index_name <> 'PRIMARY' "
-        "ORDER BY table_schema, table_name, index_name, seq_in_index"
-    )
+    # the columns of tables are those that do not change from one look to the next, others under the names of
+    # SHOW FULL COLUMNS
+    definitions = MappingProxyType({
+        "tables": (
+            ("in_schema", "in_table", "in_order", "TABLE_CATALOG", "TABLE_SCHEMA", "TABLE_NAME", "TABLE_TYPE", "ENGINE",
+             "VERSION", "ROW_FORMAT", "TABLE_COLLATION", "CHECKSUM", "CREATE_OPTIONS", "TABLE_COMMENT"),
+            ("SELECT table_schema AS in_schema, table_name AS in_table, 0 AS in_order, t.* "
+            "FROM information_schema.tables t WHERE table_schema IN ({schemas})"),
+        ),
+        "columns": (
+            ("in_schema", "in_table", "in_order", "Field", "Type", "Collation", "Null", "Key", "Default", "Extra",
+             "Privileges", "Comment"),
+            ("SELECT table_schema AS in_schema, table_name AS in_table, ordinal_position AS in_order, "
+            "column_name AS `Field`, column_type AS `Type`, collation_name AS `Collation`, is_nullable AS `Null`, "
+            "column_key AS `Key`, column_default AS `Default`, extra AS `Extra`, privileges AS `Privileges`, "
+            "column_comment AS `Comment` FROM information_schema.columns WHERE table_schema IN ({schemas})"),
+        ),
+        "indexes": (
+            ("in_schema", "in_table", "in_order", "index_name", "column_name", "non_unique", "seq_in_index"),
+            ("SELECT table_schema AS in_schema, table_name AS in_table, seq_in_index AS in_order, "
+            "index_name AS index_name, column_name AS column_name, non_unique AS non_unique, "
+            "seq_in_index AS seq_in_index FROM information_schema.statistics "
+            "WHERE table_schema IN ({schemas}) AND index_name <> 'PRIMARY'"),
+        ),
+    })  # fmt: skip
+
+    def as_json(self, query: str, names: Sequence[str]) -> str:
+        row = ", ".join(f"`{name}`" for name in names)
+        return f"SELECT JSON_ARRAYAGG(JSON_ARRAY({row})) FROM ({query}) AS found"
 
     def from_server_zone(self, time: str) -> str:
         # NULL for a zone with a name, if the server's tables of time zones are empty
@@ -306,7 +318,9 @@ class MySQL(Dialect):
 class PostgreSQL(Dialect):
     """PostgreSQL 15 and later."""
 
-    joined = "{group}, array_agg({number} ORDER BY {number}), string_agg({data}, ''::bytea ORDER BY {number})"
+    joined = (
+        "{group}, string_agg({number}::text, ',' ORDER BY {number}), string_agg({data}, ''::bytea ORDER BY {number})"
+    )
     use_utc = "SET TIME ZONE 'UTC'"
     utc_now = "timezone('utc', clock_timestamp())::timestamp(3)"  # NOW() is the start of the transaction
     before_insert_new = ()  # its reads take no locks
@@ -323,22 +337,35 @@ class PostgreSQL(Dialect):
     said_empty = None
     take_lock = "SELECT 1 FROM pg_advisory_lock(hashtext(%(name)s))"
     release_lock = "SELECT pg_advisory_unlock(hashtext(%(name)s))"
-    tables = (
-        "SELECT t.table_schema AS in_schema, t.table_name AS in_table, t.*, obj_description("
-        "(quote_ident(t.table_schema) || '.' || quote_ident(t.table_name))::regclass, 'pg_class') AS table_comment "
-        "FROM information_schema.tables t WHERE t.table_schema IN ({schemas})"
-    )
-    columns = (
-        "SELECT c.table_schema AS in_schema, c.table_name AS in_table, c.column_name, c.data_type, c.udt_name, "
-        "c.is_nullable, c.column_default, c.character_maximum_length, c.numeric_precision, c.numeric_scale, "
-        "col_description((quote_ident(c.table_schema) || '.' || quote_ident(c.table_name))::regclass, "
-        "c.ordinal_position) AS column_comment FROM information_schema.columns c "
-        "WHERE c.table_schema IN ({schemas}) ORDER BY c.table_schema, c.table_name, c.ordinal_position"
-    )
-    indexes = (
-        "SELECT schemaname AS in_schema, tablename AS in_table, indexname, indexdef FROM pg_indexes "
-        "WHERE schemaname IN ({schemas})"
-    )
+    definitions = MappingProxyType({
+        "tables": (
+            ("in_schema", "in_table", "in_order", "table_catalog", "table_schema", "table_name", "table_type",
+             "self_referencing_column_name", "reference_generation", "user_defined_type_catalog",
+             "user_defined_type_schema", "user_defined_type_name", "is_insertable_into", "is_typed", "commit_action",
+             "table_comment"),
+            ("SELECT t.table_schema AS in_schema, t.table_name AS in_table, 0 AS in_order, t.*, obj_description("
+            "(quote_ident(t.table_schema) || '.' || quote_ident(t.table_name))::regclass, 'pg_class') AS table_comment "
+            "FROM information_schema.tables t WHERE t.table_schema IN ({schemas})"),
+        ),
+        "columns": (
+            ("in_schema", "in_table", "in_order", "column_name", "data_type", "udt_name", "is_nullable",
+             "column_default", "character_maximum_length", "numeric_precision", "numeric_scale", "column_comment"),
+            ("SELECT c.table_schema AS in_schema, c.table_name AS in_table, c.ordinal_position AS in_order, "
+            "c.column_name, c.data_type, c.udt_name, c.is_nullable, c.column_default, c.character_maximum_length, "
+            "c.numeric_precision, c.numeric_scale, col_description((quote_ident(c.table_schema) || '.' || "
+            "quote_ident(c.table_name))::regclass, c.ordinal_position) AS column_comment "
+            "FROM information_schema.columns c WHERE c.table_schema IN ({schemas})"),
+        ),
+        "indexes": (
+            ("in_schema", "in_table", "in_order", "indexname", "indexdef"),
+            ("SELECT schemaname AS in_schema, tablename AS in_table, 0 AS in_order, indexname, indexdef "
+            "FROM pg_indexes WHERE schemaname IN ({schemas})"),
+        ),
+    })  # fmt: skip
+
+    def as_json(self, query: str, names: Sequence[str]) -> str:
+        row = ", ".join(f'"{name}"' for name in names)
+        return f"SELECT json_agg(json_build_array({row}))::text FROM ({query}) AS found"
 
     def from_server_zone(self, time: str) -> str:
         default = "(SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')"

@@ -62,7 +62,7 @@ def import_datajoint() -> None:
 
 @contextmanager
 def without_garbage_collection() -> Iterator[None]:
-    """Look for no garbage in a block of imports."""
+    """Look for no garbage in a block, or function, that makes many objects and no garbage, such as imports."""
     collects = gc.isenabled()
     gc.disable()
     try:

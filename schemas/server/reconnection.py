@@ -19,7 +19,7 @@ import pymysql
 from datajoint.adapters import ADAPTERS
 from datajoint.adapters.mysql import MySQLAdapter
 from datajoint.adapters.postgres import PostgreSQLAdapter
-from datajoint.errors import IntegrityError, LostConnectionError
+from datajoint.errors import IntegrityError, LostConnectionError, MissingTableError
 from psycopg2 import errorcodes
 from pymysql.constants import CR, ER
 
@@ -91,6 +91,14 @@ class PostgreSQL(PostgreSQLAdapter):
             raise LostConnectionError("The server does not answer.")
         return True
 
+    def get_connection_id(self, connection: Any) -> int:
+        """Return the id of the server's process, which the client knows."""
+        return int(connection.get_backend_pid())
+
+    def server_version(self, connection: Any) -> str:
+        """Return the version that the server named when it was connected to."""
+        return str(connection.get_parameter_status("server_version"))
+
     def translate_error(self, error: Exception, query: str = "") -> Exception:
         """Return DataJoint's error, or a ConfigError if the server accepts no writes.
 
@@ -141,14 +149,26 @@ class MySQL(MySQLAdapter):
                 cursor.execute(statement)
         return connection
 
+    def get_connection_id(self, connection: Any) -> int:
+        """Return the id of the connection, which the client knows."""
+        return int(connection.thread_id())
+
+    def server_version(self, connection: Any) -> str:
+        """Return the version of the server itself: what it names when it is connected to may be that of a proxy."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT version()")
+            return str(cursor.fetchone()[0])
+
     def translate_error(self, error: Exception, query: str = "") -> Exception:
         """Return DataJoint's error, or a ConfigError if the server accepts no writes.
 
-        Also for a connection that a shutdown or an idle timeout closed.
+        Also for a connection that a shutdown or an idle timeout closed, or a table in a schema that is not there.
         """
         if _is_lost_mysql(error):
             return LostConnectionError(*map(str, error.args))
         number, text = (*error.args, "", "")[:2]
+        if number == ER.BAD_DB_ERROR:
+            return MissingTableError(str(text), query)
         if number in MYSQL_READ_ONLY and "read" in str(text) and not _only_reads:
             return ConfigError(READ_ONLY.format(text))
         return super().translate_error(error, query)

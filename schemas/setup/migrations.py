@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import datajoint as dj
 import numpy as np
 from datajoint.declare import compile_attribute
+from datajoint.errors import AccessError, MissingTableError
 from datajoint.lineage import delete_table_lineages, get_schema_lineages
 
 from pipeline.errors import ConfigError
@@ -647,14 +648,12 @@ LATEST = MIGRATIONS[-1].number
 
 
 def database_version(connection: dj.Connection) -> int | None:
-    """Return the version of the tables in the database, or None if there are no tables."""
-    adapter = connection.adapter
-    table = adapter.make_full_table_name(prefix() + "provenance", "schema_version")
-    found = connection.query(
-        "SELECT count(*) FROM information_schema.tables WHERE table_schema = %s AND table_name = %s",
-        args=(prefix() + "provenance", "schema_version"),
-    ).fetchone()[0]
-    return connection.query(f"SELECT max(schema_version) FROM {table}").fetchone()[0] if found else None
+    """Return the version of the tables in the database, or None if there are none that this account may see."""
+    table = connection.adapter.make_full_table_name(prefix() + "provenance", "schema_version")
+    try:
+        return connection.query(f"SELECT max(schema_version) FROM {table}").fetchone()[0]
+    except (MissingTableError, AccessError):
+        return None
 
 
 def init(migrations: Sequence[Migration] = MIGRATIONS, *, separate_names: bool = False) -> list[Migration]:

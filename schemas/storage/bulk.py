@@ -31,6 +31,12 @@ INTEGER_FORMS = {"smallint": struct.Struct("!h"), "integer": struct.Struct("!i")
 INTEGER_FORM_OF_SIZE = {form.size: form for form in INTEGER_FORMS.values()}
 #: Those of all its types of numbers.
 NUMBER_FORMS = {**INTEGER_FORMS, "double precision": struct.Struct("!d")}
+#: Functions that give the bytes of PostgreSQL's numbers, and numpy's types of these bytes and of the numbers.
+SENT_BY: dict[str, tuple[str, str, type]] = {
+    "smallint": ("int2send", ">i2", np.int64), "integer": ("int4send", ">i4", np.int64),
+    "bigint": ("int8send", ">i8", np.int64), "double precision": ("float8send", ">f8", np.float64),
+    "boolean": ("boolsend", "?", np.bool_),
+}  # fmt: skip
 #: Length of a field that is NULL.
 NULL_FIELD = FIELD_LENGTH.pack(-1)
 #: Bytes of arrays, and rows, after which an INSERT of MySQL is sent; it refuses packets above 64 MB by default.
@@ -52,8 +58,32 @@ def columns(query: dj.QueryExpression, *names: str, order_by: Sequence[str]) -> 
     order_by : sequence of str
         Columns.
     """
-    columns_of = _columns_by_row if query.connection.adapter.backend == "postgresql" else _columns_as_json
+    columns_of = _columns_as_bytes if query.connection.adapter.backend == "postgresql" else _columns_as_json
     return columns_of(query, names, order_by) or [np.empty(0, int) for _ in names]
+
+
+def _columns_as_bytes(query: dj.QueryExpression, names: Sequence[str], order_by: Sequence[str]) -> list[np.ndarray]:
+    """Return the columns, each sent by PostgreSQL as bytes of all its numbers: psycopg2 reads rows value by value."""
+    quote, columns = query.connection.adapter.quote_identifier, [query.heading[name] for name in names]
+    if not all(column.type in SENT_BY for column in columns):
+        return _columns_by_row(query, names, order_by)
+    numbers = [f"{SENT_BY[column.type][0]}({quote(column.name)})" for column in columns]
+    are_null = [f"boolsend({quote(column.name)} IS NULL)" for column in columns if column.nullable]
+    sent = ", ".join(f"string_agg({data}, ''::bytea)" for data in [*numbers, *are_null])
+    rows = f"{query.make_sql([*dict.fromkeys([*names, *order_by])])} ORDER BY {', '.join(map(quote, order_by))}"
+    n, *found = query.connection.query(f"SELECT count(*), {sent} FROM ({rows}) AS found").fetchone()
+    masks, arrays = iter(found[len(columns) :]), []
+    for column, data in zip(columns, found[: len(columns)] if n else (), strict=bool(n)):
+        _, stored, dtype = SENT_BY[column.type]
+        values: np.ndarray = np.frombuffer(data or b"", stored).astype(dtype)
+        is_null = next(masks) if column.nullable else None
+        if len(values) < n:  # NULL is not sent
+            if is_null is None:  # of an outer join, whose heading does not tell
+                return _columns_by_row(query, names, order_by)
+            values, there = np.full(n, None), values
+            values[~np.frombuffer(is_null, bool)] = there
+        arrays.append(values)
+    return arrays
 
 
 def _columns_by_row(query: dj.QueryExpression, names: Sequence[str], order_by: Sequence[str]) -> list[np.ndarray]:
@@ -78,7 +108,7 @@ def _columns_as_json(query: dj.QueryExpression, names: Sequence[str], order_by: 
 def joined(query: dj.QueryExpression, group: str, number: str, data: str) -> list[tuple[int, np.ndarray, bytes]]:
     """Return for each value of a column the numbers of its rows, ascending, and their bytes one after the other.
 
-    For many rows of few bytes: a row for each group is sent.
+    For many rows of few bytes: a row for each group is sent. MySQL cuts off what is longer than its largest packet.
 
     Parameters
     ----------
@@ -92,14 +122,7 @@ def joined(query: dj.QueryExpression, group: str, number: str, data: str) -> lis
     rows = connection.query(
         f"SELECT {columns} FROM ({query.make_sql([group, number, data])}) AS found GROUP BY {names[0]}"
     ).fetchall()
-    if connection.adapter.backend == "postgresql":
-        return [(key, np.array(numbers), bytes(parts)) for key, numbers, parts in rows]
-    found = []
-    for key, numbers, parts in rows:
-        order = np.argsort(ascending := np.array(json.loads(numbers)))
-        texts = json.loads(parts)
-        found.append((key, ascending[order], bytes.fromhex("".join(texts[i] for i in order.tolist()))))
-    return found
+    return [(key, np.array([int(n) for n in numbers.split(",") if n]), bytes(parts)) for key, numbers, parts in rows]
 
 
 def stream(query: dj.QueryExpression, *names: str, take: Callable[..., None]) -> None:

@@ -235,6 +235,8 @@ class Store:
         ConfigError
             The store as a whole fails.
         """
+        if not isinstance(found, OSError) and len(found) == place.size and has_header(found, place.digest):
+            return found
         if isinstance(found, FileNotFoundError):
             problem = "is missing"
         elif isinstance(found, OSError):
@@ -243,10 +245,8 @@ class Store:
             problem = f"cannot be read there ({found})"
         elif len(found) < place.size:
             problem = f"is truncated: {len(found)} of {place.size} bytes are there"
-        elif not has_header(found, place.digest):
-            problem = "is damaged there, or another array is stored there"
         else:
-            return found
+            problem = "is damaged there, or another array is stored there"
         where = f"bytes {place.offset} to {place.offset + place.size} of {place.path} in the store {self.name}"
         return DamagedError(f"the object of a stored array {problem}", expected=where, do=RESTORE)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 from pipeline import reading
-from schemas.labels import notes_on_labels
+from pipeline.text import counted
+from schemas.labels import given_at, notes_on_labels
 from schemas.provenance import Deletion, SourceUpdate
 from schemas.session import (
     History,
@@ -91,13 +92,24 @@ def notes_of(eids: Sequence[str] | None = None) -> list[Note]:
     return sorted(plain, key=lambda one: list(KINDS).index(one.kind))
 
 
+def note_counts() -> str:
+    """Return a line with the numbers of sessions that have notes on their files, '' if none has."""
+    noted = Counter(kind for kind, _ in {(one.kind, one.eid) for one in notes_of()})
+    texts = [
+        f"{counted(noted[kind], 'session', 'sessions')} with {what}" for kind, what in KINDS.items() if noted[kind]
+    ]
+    return f"Notes: {', '.join(texts)}. They are listed by: meso verify --notes" if texts else ""
+
+
 def _notes_on_files(files: Mapping[str, Sequence[reading.Source]]) -> Iterator[Note]:
     past = _past(_hashes(files))
     mixtures, elsewhere = _mixtures(files, past), _first_elsewhere(past)
+    given = given_at([eid for eid, one in past.before.items() if one.deleted])
     yield from (Note("mixed", eid, mixture_note(eid, one)) for eid, those in mixtures.items() for one in those)
     for eid, one in past.before.items():
         yield from (Note("exchanged", eid, text) for text in exchange_notes(eid, elsewhere[eid]))
-        yield from (Note("labels", eid, text) for text in notes_on_labels(eid, one.deleted, past.known[eid]))
+        texts = notes_on_labels(eid, one.deleted, past.known[eid], given=given.get(eid, {}))
+        yield from (Note("labels", eid, text) for text in texts)
 
 
 def _first_elsewhere(past: _Past) -> dict[str, dict[str, tuple[str, str]]]:

@@ -46,6 +46,7 @@ from schemas.imaging.signals import Signal, SignalParams
 from schemas.imaging.tables import FOV, Activity
 from schemas.labels import notes_on_labels
 from schemas.provenance import OF_UPDATE, FormerResult, SourceUpdate, now
+from schemas.queries.ids import subjects_of
 from schemas.queries.tracking_runs import latest_tracking_runs
 from schemas.responses.tables import CellResponse, Stability, StabilityTask, TrialTypeMean
 from schemas.server.binding import table_named
@@ -69,6 +70,7 @@ from schemas.tracking import SessionSet, SharedCells, TrackedCell, TrackedFOV, T
 from schemas.upkeep.changed_files import ChangedRow, changed_rows
 from schemas.upkeep.mixtures import file_hashes, mixture_rows, readings_before, standing_mixtures
 from schemas.upkeep.saved_again import record_files, same_values
+from schemas.upkeep.unfinished import unfinished_updates, waiting_subjects
 from schemas.work.filling import SESSION_TABLES, fill
 from schemas.work.reports import retry
 
@@ -136,7 +138,7 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
     """
     # one at a time: to another, an update that is running would look like one that was killed
     with nullcontext() if dry_run else lock(prefix() + "update"):
-        done, subjects = Updated(), _subjects(eids)
+        done, subjects = Updated(), set(subjects_of(eids))
         eids = _with_unfinished(eids, subjects, done)
         done.changes = _not_only_saved_again(_changed(eids, done), done, dry_run)
         ready, found = _ready(done.changes, done)
@@ -148,8 +150,8 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
         if cascades or runs:
             done.update_id = _replace(ready, runs, cascades, found)
         # only now: files may have changed again since an update was killed, and its rows are of those before
-        for row in _unfinished():
-            waiting = _waiting(row)
+        for row in unfinished_updates():
+            waiting = waiting_subjects(row)
             if waiting & subjects or not waiting:
                 _complete(row, waiting & subjects, done, progress)
         return done
@@ -158,23 +160,14 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
 def _with_unfinished(eids: Sequence[str], subjects: set[str], done: Updated) -> list[str]:
     """Return sessions, and those of updates of the same subjects that did not reach their end; note the others."""
     found = dict.fromkeys(eids)
-    for row in _unfinished():
-        when, waiting = f"{row['updated_at']:%Y-%m-%d %H:%M} UTC", _waiting(row)
+    for row in unfinished_updates():
+        when, waiting = f"{row['updated_at']:%Y-%m-%d %H:%M} UTC", waiting_subjects(row)
         if waiting & subjects or not waiting:
             done.notes.append(f"the update of {when} was not finished")
             found |= dict.fromkeys(_eids_of(row, waiting & subjects))
         for subject in sorted(waiting - subjects):
             done.notes.append(f"an update of {subject}, of {when}, is not finished: meso update --subject {subject}")
     return list(found)
-
-
-def unfinished() -> list[str]:
-    """Return a line for each update that did not reach its end, and each of its subjects; five statements for each."""
-    return [
-        f"The update of {subject}, of {row['updated_at']:%Y-%m-%d %H:%M} UTC, is not finished, unless it is running: "
-        f"meso update --subject {subject}"
-        for row in _unfinished() for subject in sorted(_waiting(row))
-    ]  # fmt: skip
 
 
 # ---------------------------------------------------------------------------------------------------- 1. what changed
@@ -642,28 +635,11 @@ def _text(value: Any) -> str:
 # ------------------------------------------------------------------------------------- 3. reading and computing again
 
 
-def _unfinished() -> list[dict[str, Any]]:
-    return (SourceUpdate - SourceUpdate.Done.proj()).to_dicts(order_by="updated_at")
-
-
 def _eids_of(row: dict[str, Any], subjects: set[str]) -> list[str]:
     """Return the sessions of an update that are still registered, of some subjects."""
     eids = sorted({change["eid"] for change in row["update_changes"]})
     found = Session & [{"eid": eid} for eid in eids] & [{"subject": subject} for subject in sorted(subjects)]
     return found.to_arrays("eid", order_by="eid").tolist() if eids and subjects else []
-
-
-def _subjects(eids: Sequence[str]) -> set[str]:
-    return set((Session & [{"eid": eid} for eid in eids]).to_arrays("subject").tolist()) if eids else set()
-
-
-def _waiting(row: dict[str, Any]) -> set[str]:
-    """Return the subjects, with sessions, of which an update is not finished."""
-    questions = row["update_questions"]
-    asked = {one["run"]["subject"] for one in questions["sets"]} | {one["subject"] for one in questions["runs"]}
-    found = asked | _subjects(sorted({change["eid"] for change in row["update_changes"]}))
-    found &= set((Session & [{"subject": subject} for subject in found]).to_arrays("subject")) if found else set()
-    return found - set((SourceUpdate.OfSubject & {"update_id": row["update_id"]}).to_arrays("done_subject"))
 
 
 def _complete(row: dict[str, Any], subjects: set[str], done: Updated, progress: bool) -> None:
@@ -738,7 +714,7 @@ def _finish(
     for subject in sorted(subjects - failed):
         new = {one["session_set"]: keys[one["session_set"]] for one in sets if one["run"]["subject"] == subject}
         _insert_once(SourceUpdate.OfSubject, {**update, "done_subject": subject, "done_sets": new, "subject_at": now()})
-    if not _waiting(row):
+    if not waiting_subjects(row):
         _insert_once(SourceUpdate.Done, {**update, "done_at": now()})
 
 

@@ -24,6 +24,9 @@ from schemas.work.tables import Attempt, Made, Worker
 #: Parts that differ between two messages about the same fault: UUIDs, hashes and numbers.
 VARIABLE_PARTS = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27}|[0-9a-f]{32}|\d+")
 
+#: What is counted of a table beside its jobs by status: its possible jobs, those not done, and the mean s of a job.
+POSSIBLE, MISSING, SECONDS = "possible", "missing", "seconds"
+
 
 def status() -> list[dict[str, Any]]:
     """Return the numbers of jobs by table, their average duration, and the time that the pending jobs will take.
@@ -35,51 +38,53 @@ def status() -> list[dict[str, Any]]:
         with the present workers); longest (s) and host of the job that has been running longest. Unknown values are
         None.
     """
-    jobs, seconds, n_workers = jobs_by_status(), _seconds(), max(1, len(present := workers()))
-    running = [worker for worker in present if worker["table"]]
+    numbers, present = _numbers(), workers()
+    n_workers, running = max(1, len(present)), [worker for worker in present if worker["table"]]
     rows = []
-    for name, total, remaining in _progress():
-        failed, reserved = jobs[name, JobStatus.ERROR], jobs[name, JobStatus.RESERVED]
-        # several queries, not one moment: a job may have ended in between
+    for name in (table.__name__ for table in auto_populated()):
+        total, remaining, failed, reserved = (
+            int(numbers.get((name, what), 0)) for what in (POSSIBLE, MISSING, JobStatus.ERROR, JobStatus.RESERVED)
+        )
+        # an error may be of a job that is not possible any more
         to_do = max(remaining - failed - reserved, 0)
         longest = max((row for row in running if row["table"] == name), key=lambda row: row["running_for"], default={})
-        eta = None if name not in seconds or not to_do else seconds[name] * to_do / n_workers
+        seconds = numbers.get((name, SECONDS))
+        eta = None if seconds is None or not to_do else seconds * to_do / n_workers
         rows.append({
             "table": name, "done": total - remaining, "to_do": to_do, "running": reserved, "errors": failed,
-            "seconds": seconds.get(name), "eta": eta, "longest": longest.get("running_for"),
+            "seconds": seconds, "eta": eta, "longest": longest.get("running_for"),
             "host": longest.get("host"),
         })  # fmt: skip
     return rows
 
 
-def _progress() -> list[tuple[str, int, int]]:
-    """Return the number of possible jobs and of jobs not done by table; one query."""
-    tables = auto_populated()
-    counts = " UNION ALL ".join(
-        f"SELECT {i}, (SELECT COUNT(*) FROM ({possible}) AS possible), (SELECT COUNT(*) FROM ({missing}) AS missing)"
-        for i, (possible, missing) in enumerate(map(keys_sql, tables))
+def _numbers() -> dict[tuple[str, str], float]:
+    """Return what is counted by table and POSSIBLE, MISSING, SECONDS or a JobStatus; one query."""
+    counts = [
+        f"SELECT '{table.__name__}', '{what}', COUNT(*) FROM ({keys}) AS {what}"
+        for table in auto_populated()
+        for what, keys in zip((POSSIBLE, MISSING), keys_sql(table), strict=True)
+    ]
+    means = (
+        f"SELECT table_name, '{SECONDS}', SUM(seconds) / SUM(n_made) FROM {Made.full_table_name} GROUP BY table_name"
     )
-    rows = sorted(connect().query(counts).fetchall())
-    return [(tables[i].__name__, total, remaining) for i, total, remaining in rows]
+    rows = connect().query(" UNION ALL ".join([*counts, *_job_counts(), means])).fetchall()
+    return {(name, what.strip()): float(number) for name, what, number in rows}
 
 
 def jobs_by_status() -> Counter[tuple[str, JobStatus]]:
     """Return the number of jobs in the job tables by table and status; one query."""
-    counts = " UNION ALL ".join(
+    rows = connect().query(" UNION ALL ".join(_job_counts())).fetchall()
+    return Counter({(name, JobStatus(status.strip())): n for name, status, n in rows})
+
+
+def _job_counts() -> list[str]:
+    """Return queries for table, status and number of its jobs; the status is padded with spaces on PostgreSQL."""
+    return [
         f"SELECT '{table.__name__}', CAST(status AS CHAR(16)), COUNT(*) FROM {jobs_of(table).full_table_name} "
         f"GROUP BY status"
         for table in auto_populated()
-    )
-    # CHAR(16) is padded with spaces on PostgreSQL
-    return Counter({(name, JobStatus(status.strip())): n for name, status, n in connect().query(counts).fetchall()})
-
-
-def _seconds() -> dict[str, float]:
-    """Return the average duration of a job by table, s; one query."""
-    rows = connect().query(
-        f"SELECT table_name, SUM(seconds) / SUM(n_made) FROM {Made.full_table_name} GROUP BY table_name"
-    )
-    return {name: float(mean) for name, mean in rows.fetchall()}
+    ]
 
 
 def workers(include_ended: bool = False) -> list[dict[str, Any]]:

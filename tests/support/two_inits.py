@@ -36,14 +36,13 @@ def definitions() -> dict[str, list]:
     """Return what the server says of tables, columns, indexes and foreign keys, and the lineages, in order."""
     connection, names = connect(), [prefix() + name for name in table_modules()]
     sql, adapter, send = dialect(connection), connection.adapter, catalogue().send
-    marks = ", ".join(["%s"] * len(names))
+    quoted = ", ".join(map(adapter.quote_string, names))
     found = {
-        part: send(getattr(sql, part).format(schemas=marks), args=tuple(names), as_dict=True).fetchall()
-        for part in ("tables", "columns", "indexes")
+        part: send(query.format(schemas=quoted), as_dict=True).fetchall()
+        for part, (_, query) in sql.definitions.items()
     }
     comments = ("in_schema", "in_table", "table_comment", "TABLE_COMMENT")
     found["tables"] = [{name: row[name] for name in comments if name in row} for row in found["tables"]]
-    quoted = ", ".join(map(adapter.quote_string, names))
     keys = send(adapter.load_foreign_keys_sql(quoted, "''"), as_dict=True).fetchall()
     found["keys"] = [{name: of for name, of in row.items() if name.lower() != "constraint_name"} for row in keys]
     found["lineages"] = [

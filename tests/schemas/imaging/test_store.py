@@ -22,7 +22,7 @@ from support.object_stores import KINDS, stores_of
 
 import schemas
 from pipeline.demo.repository import LAB, session_eid, write_demo_repository, write_one_tables
-from pipeline.errors import ConfigError, DamagedError, DataError
+from pipeline.errors import ArgumentError, ConfigError, DamagedError, DataError
 from pipeline.signals.clock import roi_offsets
 from populate_scripts.ingest import ingest
 from schemas.exchange import verify
@@ -169,6 +169,9 @@ def test_traces_are_put_where_they_are_wanted(by_hand):
         assert fov_traces(BY_HAND, 0, rois, frames, out=out) is out
         assert np.array_equal(out, traces[rois][:, frames])
     assert (whole[[0, 1, 5, 6]] == 9).all()
+    for out in (whole[:2], whole[:4], whole[:3, :39], whole[0]):
+        with pytest.raises(ArgumentError, match=r"out must have the shape \(3, 40\), not \("):
+            fov_traces(BY_HAND, 0, rois, out=out)
 
 
 @everywhere

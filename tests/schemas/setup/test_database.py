@@ -147,15 +147,15 @@ def test_wrong_password(meso_command, password_needed, backend):
         ("mysql", "8.0.36-0ubuntu0.22.04.1", None),
         ("mysql", "8.4.3", None),
         ("mysql", "9.7.4", None),
-        ("postgresql", "PostgreSQL 14.11 on x86_64-pc-linux-gnu, compiled by gcc (GCC) 15.2.0", "too old.*15.0.0"),
-        ("postgresql", "PostgreSQL 9.6.24 on x86_64-pc-linux-gnu", "too old"),
-        ("postgresql", "PostgreSQL 15.1 on x86_64-pc-linux-gnu, compiled by gcc 12.2.0", None),
-        ("postgresql", "PostgreSQL 18.6", None),
+        ("postgresql", "14.11 (Debian 14.11-1.pgdg120+2)", "too old.*15.0.0"),
+        ("postgresql", "9.6.24", "too old"),
+        ("postgresql", "15.1 (Ubuntu 15.1-1.pgdg22.04+1)", None),
+        ("postgresql", "18.6", None),
     ],
 )  # fmt: skip
 def test_versions(backend_name, banner, refused):
-    cursor = SimpleNamespace(fetchone=lambda: (banner,))
-    connection = SimpleNamespace(adapter=SimpleNamespace(backend=backend_name), query=lambda sql: cursor)
+    adapter = SimpleNamespace(backend=backend_name, server_version=lambda _: banner)
+    connection = SimpleNamespace(adapter=adapter, _conn=None)
     if refused is None:
         check_server(connection)
     else:

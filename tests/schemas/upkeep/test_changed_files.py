@@ -50,7 +50,6 @@ from pipeline import reading
 from pipeline.demo.repository import LAB, session_eid, write_demo_repository, write_one_tables
 from pipeline.errors import DataError
 from pipeline.settings.signals import SignalSettings
-from populate_scripts.commands import note_counts
 from populate_scripts.ingest import ingest
 from schemas.exchange import verify
 from schemas.exchange.export import export_session
@@ -61,6 +60,7 @@ from schemas.queries.tracking_runs import notes_on_fovs
 from schemas.session import FINGERPRINT
 from schemas.tracking import RegisteredUIDs, TrackingRun
 from schemas.upkeep.changed_files import changed_rows
+from schemas.upkeep.mixtures import note_counts
 from schemas.upkeep.update import update
 from schemas.work import reports
 from schemas.work.filling import SESSION_TABLES, fill
@@ -1883,7 +1883,7 @@ def test_notes_are_counted_by_status_listed_by_verify_and_shown_on_the_page(sess
     with statements() as sent:
         reports.status()
         note_counts()
-    assert len(sent) <= 25, "\n".join(sql[:90] for sql in sent)
+    assert len(sent) <= 17, "\n".join(sql[:90] for sql in sent)
     listed = meso_command("verify", "--notes", session.eid)
     mixture, doubt, total = listed.stdout.splitlines()
     assert listed.returncode == 0 and [mixture] == mixed(session) and total == "2 notes"

@@ -30,11 +30,10 @@ from support.corpus import (
 import schemas
 from pipeline.demo.repository import write_demo_repository, write_one_tables
 from pipeline.reading.fov import NEUROPIL, SIGNALS
-from populate_scripts.commands import note_counts
 from populate_scripts.ingest import ingest
 from schemas.session import Session
 from schemas.upkeep.deletion import delete_sessions
-from schemas.upkeep.mixtures import notes_of
+from schemas.upkeep.mixtures import note_counts, notes_of
 from schemas.upkeep.update import update
 from schemas.work.filling import SESSION_TABLES, fill
 
