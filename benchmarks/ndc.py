@@ -14,6 +14,7 @@ loops are.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import time
@@ -28,8 +29,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from threadpoolctl import threadpool_limits
 
-from pipeline.decoding import curves, engine, neuron_dropping_curve
-from pipeline.decoding.solver import minimise_numpy
+from pipeline.decoding import curves, engine, gram, neuron_dropping_curve
+from pipeline.decoding.solver import minimise_numpy, minimise_shared_numpy
 
 SIZES = {(300, 600): (40, 20), (400, 2048): (150, 70), (700, 3000): (50, 25)}
 KS = (8, 16, 32, 64, 128, 256, 512, 1024, 2048)
@@ -202,17 +203,19 @@ def roofline(n: int, n_neurons: int) -> None:
 
 
 def ways(n: int, n_neurons: int, turns: int) -> None:
-    """Print the seconds of a curve with one idea taken away at a time."""
+    """Print the CPU seconds of a curve with one idea taken away at a time."""
     X, y = made(n, n_neurons)
     ks = ks_of(n_neurons)
-    options = {"R": R, "n_label_shuffles": S, "null_subsets": M}
+    options = {"R": R, "n_label_shuffles": S, "null_subsets": M, "n_jobs": 1}
     curve = functools.partial(fixed_curve, X, y, ks=ks, **options)
 
-    def patched(target, name, value):
-        return lambda: run_with(target, name, value)
+    def patched(*changes):
+        return lambda: run_with(changes)
 
-    def run_with(target, name, value):
-        with mock.patch.object(target, name, value):
+    def run_with(changes):
+        with contextlib.ExitStack() as stack:
+            for target, name, value in changes:
+                stack.enter_context(mock.patch.object(target, name, value))
             curve()
 
     def in_turn():
@@ -222,23 +225,25 @@ def ways(n: int, n_neurons: int, turns: int) -> None:
     cases = {
         "all": curve,
         "folds of its own for each label vector": functools.partial(curve, shared_folds=False),
-        "plain numpy and BLAS in place of the compiled solver": patched(engine, "minimise", minimise_numpy),
-        "5 rows together in place of up to 160": patched(engine, "BATCH_ROWS", 5),
+        "plain numpy and BLAS in place of the compiled solvers": patched(
+            (engine, "minimise", minimise_numpy), (gram, "minimise_shared", minimise_shared_numpy)
+        ),
+        "the real rows of a subset one by one": patched((engine, "BATCH_ROWS", 1)),
         "a subset of its own for each shuffle in place of one for all": in_turn,
-        "one mode in the dual's preconditioner": patched(engine, "MAX_MODES", 1),
-        "tolerance 1e-6 in place of 1e-5": patched(engine, "TOLERANCE", 1e-6),
+        "one mode in the dual's preconditioner": patched((engine, "MAX_MODES", 1)),
+        "tolerance 1e-6 in place of 1e-5": patched((engine, "TOLERANCE", 1e-6), (gram, "TOLERANCE", 1e-6)),
     }
     taken = {name: [] for name in cases}
     for _ in range(turns):
         for name, call in cases.items():
-            taken[name].append(seconds(call))
+            taken[name].append(cpu_seconds(call))
     base = np.median(taken["all"])
-    print(f"\n{n} x {n_neurons}, one core, medians of {turns}\n\n| | seconds | times |\n|---|---|---|")
+    print(f"\n{n} x {n_neurons}, one core, medians of {turns}\n\n| | CPU s | times |\n|---|---|---|")
     for name, values in taken.items():
         print(f"| {name} | {np.median(values):.2f} | {np.median(values) / base:.2f} |")
     thin = np.random.default_rng(0).normal(size=(15, n)).astype(np.float32)
     wide = np.random.default_rng(1).normal(size=(n, n_neurons)).astype(np.float32)
-    panels, out = engine.pack(wide), np.empty((15, engine._padded(n_neurons)), np.float32)
+    panels, out = engine.pack(wide), np.empty((15, engine.padded(n_neurons)), np.float32)
     flops = 2 * 15 * n * n_neurons / 1e9
     own = np.median([seconds(lambda: engine.product(thin, panels, n, out)) for _ in range(200)])
     usual = np.median([seconds(lambda: thin @ wide) for _ in range(200)])

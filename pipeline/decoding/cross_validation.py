@@ -58,6 +58,7 @@ def cross_validate(
     masks, shared = folds_of(labels, seed, how, strata, real)
     together = np.repeat(shared, how.n_splits)
     repeated = np.repeat(labels, how.n_splits, axis=0)
+    times = None
     if how.c_grid:
         # without two of two folds no trials would be left
         by_pairs = how.shared_folds and how.n_splits > 2
@@ -65,20 +66,13 @@ def cross_validate(
             chosen_by_pairs(decide, labels, masks, shared, ks, how, strata) if by_pairs
             else _chosen(decide, labels, [train for train, _ in masks], ks, seed, how, strata)
         )  # fmt: skip
-        values = []
-        for i, k in enumerate(ks):
-            weights = [
-                # C scales the loss, so that rows with different C can be fitted in one call
-                training_weights(y, train, 1.0, how.class_weight, strata) * chosen[i, j][:, None]
-                for j, (y, (train, _)) in enumerate(zip(labels, masks, strict=True))
-            ]
-            values += decide(np.concatenate(weights), repeated, [k], how.in_units([k]), together)
-    else:
-        weights = [
-            training_weights(y, train, one, how.class_weight, strata)
-            for y, (train, _), one in zip(labels, masks, [how.C] * len(labels) if c is None else c, strict=True)
-        ]
-        values = decide(np.concatenate(weights), repeated, ks, how.in_units(ks), together)
+        # C scales the loss: rows of different C are those of C = 1, times C
+        c, times = [1.0] * len(labels), chosen.reshape(len(ks), -1)
+    weights = [
+        training_weights(y, train, one, how.class_weight, strata)
+        for y, (train, _), one in zip(labels, masks, [how.C] * len(labels) if c is None else c, strict=True)
+    ]
+    values = decide(np.concatenate(weights), repeated, ks, how.in_units(ks), together, times)
     if how.of_numbers:
         tested = Tested.of(repeated, *(np.concatenate(side) for side in zip(*masks, strict=True)))
         return _scores_of_numbers(values, tested, how, trial_effects)

@@ -192,13 +192,19 @@ def cv_score(
     )  # fmt: skip
 
     def decide(
-        weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None, shared: np.ndarray
-    ) -> list[np.ndarray]:
-        if c is None:
-            return [np.array([fit(X, y, row) for y, row in zip(labels, weights, strict=True)])] * len(ks)
-        total = [newton.total_variance(X, row > 0, scaling) for row in weights]
-        rows = list(zip(labels, weights, total, strict=True))
-        return [np.array([fit(X, y, one * row / variance) for y, row, variance in rows]) for one in c]
+        weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None, shared: np.ndarray,
+        times: np.ndarray | None = None,
+    ) -> list[np.ndarray]:  # fmt: skip
+        total = [1.0 if c is None else newton.total_variance(X, row > 0, scaling) for row in weights]
+        units = np.ones(len(ks)) if c is None else c
+        by_row = np.broadcast_to(1.0 if times is None else times, (len(ks), len(weights)))
+        return [
+            np.array([
+                fit(X, y, unit * (row * time) / variance)
+                for y, row, time, variance in zip(labels, weights, of_k, total, strict=True)
+            ])
+            for unit, of_k in zip(units, by_row, strict=True)
+        ]  # fmt: skip
 
     return float(cross_validate(decide, y[None], [X.shape[1]], seed, how, strata=strata)[0][0, 0])
 

@@ -8,6 +8,7 @@ prefixes are the subsets of a curve, and its `decide` fits all rows (one per fol
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,7 +17,7 @@ from scipy.linalg import eigh
 from scipy.linalg.lapack import dpotrf, dpotri, spotrf, spotri
 
 from pipeline.decoding import gram, newton
-from pipeline.decoding.compiled import WIDTH, minimise, pack, pad, padded, product
+from pipeline.decoding.compiled import WIDTH, minimise, pack, pack_pairs, pack_symmetric, pad, padded, product
 from pipeline.decoding.solver import GRADIENT_TOLERANCE, TOLERANCE, Problem, refresh_at
 
 #: Rows that are solved together: this bounds the memory. Each product reads the activity once for all of them, which
@@ -32,6 +33,11 @@ SQUARED_PANELS = 8
 #: Up to this many neurons per trial the weights w are the unknowns (primal), above it one number per trial (dual).
 #: Fewer with a weak penalty: so many neurons separate the training trials, and the loss becomes too flat to stop by.
 MAX_PRIMAL_K_PER_TRIAL, MAX_PRIMAL_K_WEAK = 0.9, 0.6
+#: The same per training trial where rows share their training set: below, its Gram matrix is (nearly) singular.
+SHARED_PRIMAL_K_PER_TRIAL, SHARED_PRIMAL_K_WEAK = 1.05, 1.2
+#: Steps per octave to which the mean weight of rows of one training set is rounded, for the preconditioner: it saves a
+#: fifth of the iterations if it stands for the weight itself.
+STEPS_TOGETHER = 16
 #: Trial weights (C times class weight, of neurons of variance 1) above which a penalty is weak in that sense.
 WEAK_IN_PRIMAL = 2.0
 #: Trial weights (C times class weight) above which the penalty is so weak, and the loss so unevenly flat, that only the
@@ -94,9 +100,9 @@ class Population:
         """Return the memory in bytes that solving a subset of up to k neurons takes."""
         width, features = padded(self.n), padded(k)
         # float32: vectors of kernels.State; then three copies of the activity (gathered, packed both ways), and the
-        # preconditioner with its factor and its inverse, or a Gram matrix, in float64 while it is inverted
+        # preconditioner with its factor and its inverse, or the activity or Gram matrix of a training set, in float64
         rows = BATCH_ROWS * (12 * width + 8 * features)
-        squares = 3 * k**2 if k <= self.n else 12 * self.n**2
+        squares = 12 * self.n * min(k, self.n)
         n_bytes: int = 4 * (3 * width * features + rows + squares)
         return n_bytes
 
@@ -129,6 +135,7 @@ class Subset:
         self._no_spectrum = _Spectrum.packed(
             np.zeros((population.n, 1), np.float32), np.ones(1), np.zeros(population.n)
         )
+        self._products: dict[int, np.ndarray] = {}
         self._bounds: dict[tuple[int, float], np.ndarray] = {}
         # sums over the first 0, 1, 2 ... blocks of neurons: see `_sums`
         n, m = population.modes.shape
@@ -136,7 +143,7 @@ class Subset:
 
     def decide(
         self, weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None = None,
-        shared: np.ndarray | None = None,
+        shared: np.ndarray | None = None, times: np.ndarray | None = None,
     ) -> list[np.ndarray]:  # fmt: skip
         """Fit every row on the first k neurons, for each k, and return the decision values of all trials.
 
@@ -146,71 +153,90 @@ class Subset:
             C times class weight; 0 for trials outside the row's training set.
         labels : (rows, n) 1 or 0
         ks : sequence of int
-            May be repeated, with another c.
+            May be repeated, with another c or times.
         c : sequence of float, optional
             For each k: the weights are multiplied by it and divided by the summed variance of the k neurons
             (``newton.total_variance``). By default they are taken as they are.
         shared : (rows,) bool, optional
-            Rows whose training set many others have: with more neurons than trials they are solved by its Gram matrix
-            (``pipeline.decoding.gram``). By default none.
+            Rows whose training set many others have: they are solved together (``pipeline.decoding.gram``). By default
+            none.
+        times : (K, rows) or (K, 1) float, optional
+            For each k, what the weights of each row are multiplied by: 1 by default.
 
         Returns
         -------
         list of (rows, n) float64
             One array per k.
         """
-        fits = [
-            _Fit(np.empty(weights.shape), k, one)
-            for k, one in zip(ks, [None] * len(ks) if c is None else c, strict=True)
-        ]
-        together = np.zeros(len(weights), dtype=bool) if shared is None else shared
-        for strength, rows in _strengths(weights):
-            by_gram = [fit for fit in fits if self._has_gram(fit, strength)]
-            others = [fit for fit in fits if fit not in by_gram]
-            for mine, alone in ((rows[~together[rows]], fits), (rows[together[rows]], others)):
-                if alone:
-                    self._decide_alone(weights, labels, mine, strength, alone)
-            if by_gram:
-                self._decide_together(weights, labels, rows[together[rows]], strength, by_gram)
-        return [fit.values for fit in fits]
+        together = np.zeros(len(weights), dtype=bool) if shared is None else shared & (not self.population.penalised)
+        fits = _Fits.of(self, weights, ks, c, times, together)
+        alone = np.flatnonzero(~together)
+        for start in range(0, len(alone), BATCH_ROWS):
+            self._decide_alone(weights, labels, alone[start : start + BATCH_ROWS], fits, range(len(ks)))
+        for rows in _alike(weights > 0, np.flatnonzero(together)):
+            self._decide_together(weights, labels, rows, fits)
+        return list(fits.values)
 
     def _decide_alone(
-        self, weights: np.ndarray, labels: np.ndarray, rows: np.ndarray, strength: float, fits: Sequence[_Fit]
+        self, weights: np.ndarray, labels: np.ndarray, rows: np.ndarray, fits: _Fits, which: Sequence[int]
     ) -> None:  # fmt: skip
-        """Fit rows that each have scales of their own."""
-        for start in range(0, len(rows), BATCH_ROWS):
-            some = rows[start : start + BATCH_ROWS]
-            scales = _Scales(self, weights[some], max(fit.k for fit in fits))
-            for fit in fits:
-                scaled = weights[some] * fit.factor(scales.total_variance(fit.k))
-                at = strength * float(fit.factor(self.total_variance(fit.k)))
-                fit.values[some] = self._solve(scaled, labels[some], scales, fit.k, at)
+        """Fit rows that each have scales of their own; ``which`` of the fits."""
+        scales = _Scales(self, weights[rows], max(fits.ks[fit] for fit in which))
+        for k in dict.fromkeys(fits.ks[fit] for fit in which):
+            of_k = [fit for fit in which if fits.ks[fit] == k]
+            # all rows of the first fit, then of the next
+            fit, at = np.repeat(of_k, len(rows)), np.tile(np.arange(len(rows)), len(of_k))
+            strengths, times = fits.strengths[fit, rows[at]], fits.times[fit, rows[at]]
+            factors = np.concatenate([fits.factor(one, scales.total_variance(k), len(rows)) for one in of_k])
+            for some in self._batches(k, strengths):
+                mine = rows[at[some]]
+                scaled = weights[mine] * times[some, None] * factors[some, None]
+                fits.values[fit[some], mine] = self._solve(
+                    scaled, labels[mine], scales.of(at[some], k), k, strengths[some]
+                )
 
-    def _decide_together(
-        self, weights: np.ndarray, labels: np.ndarray, rows: np.ndarray, strength: float, fits: Sequence[_Fit]
-    ) -> None:  # fmt: skip
-        """Fit rows by the Gram matrices of their training sets."""
-        for some in _alike(weights > 0, rows):
-            scales = _Scales(self, weights[some[:1]], max(fit.k for fit in fits))
-            training = gram.TrainingSet(self.standard, scales.inverse_sd[0], weights[some[0]] > 0)
-            for k in sorted({fit.k for fit in fits}):
-                of_k, too_small = training.gram(k), scales.too_small(k)[0]
-                for fit in [fit for fit in fits if fit.k == k]:
-                    factor = float(np.max(fit.factor(scales.total_variance(k))))
-                    scaled = weights[some] * factor
-                    values, missed = gram.solve(of_k, training.train, scaled, labels[some], strength * factor)
-                    fit.values[some] = self._exact(values, missed | too_small, scaled, labels[some], k)
+    def _batches(self, k: int, strengths: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the places of rows that are solved together; their preconditioner is of one strength in the primal."""
+        values = dict.fromkeys(strengths.tolist())
+        primal = [value for value in values if self._is_primal(k, value)]
+        kinds = [strengths == value for value in primal]
+        if len(primal) < len(values):
+            kinds.append(~np.isin(strengths, primal))
+        for places in map(np.flatnonzero, kinds):
+            for start in range(0, len(places), BATCH_ROWS):
+                yield places[start : start + BATCH_ROWS]
 
-    def _has_gram(self, fit: _Fit, strength: float) -> bool:
-        """Return whether rows of one training set are solved by its Gram matrix."""
-        at = strength * float(fit.factor(self.total_variance(fit.k)))
-        return at <= WEAK_PENALTY_WEIGHT and not (self.population.penalised or self._is_primal(fit.k, at))
+    def _decide_together(self, weights: np.ndarray, labels: np.ndarray, rows: np.ndarray, fits: _Fits) -> None:
+        """Fit rows of one training set."""
+        scales = _Scales(self, weights[rows[:1]], max(fits.ks))
+        training = gram.TrainingSet(self.standard, scales.inverse_sd[0], weights[rows[0]] > 0)
+        of_set = training.rows(weights[rows], labels[rows])
+        for fit in np.argsort(fits.ks, kind="stable"):
+            k, strengths = fits.ks[fit], fits.strengths[fit, rows]
+            times = fits.times[fit, rows] * fits.factor(fit, scales.total_variance(k), 1)
+            for strength in np.unique(strengths):
+                at = np.flatnonzero(strengths == strength)
+                if strength > WEAK_PENALTY_WEIGHT:
+                    self._decide_alone(weights, labels, rows[at], fits, [fit])
+                    continue
+                common = training.shared(k, primal=self._is_primal_together(k, strength, training.m))
+                values, missed = common.solve(of_set.part(at, times[at]), float(strength))
+                missed |= scales.too_small(k)[0]
+                if missed.any():
+                    values = self._exact(values, missed, weights[rows[at]] * times[at, None], labels[rows[at]], k)
+                fits.values[fit, rows[at]] = values
 
     def _is_primal(self, k: int, strength: float) -> bool:
         """Return whether the unknowns are one weight per neuron."""
-        weak = strength * (1.0 if self.population.scaling else self._unit**2) > WEAK_IN_PRIMAL
-        most: float = (MAX_PRIMAL_K_WEAK if weak else MAX_PRIMAL_K_PER_TRIAL) * self.population.n
+        most: float = self.population.n * (MAX_PRIMAL_K_WEAK if self._is_weak(strength) else MAX_PRIMAL_K_PER_TRIAL)
         return k <= most
+
+    def _is_primal_together(self, k: int, strength: float, n_train: int) -> bool:
+        """Return the same of rows of one training set, whose Gram matrix has to be far from singular."""
+        return k <= n_train * (SHARED_PRIMAL_K_WEAK if self._is_weak(strength) else SHARED_PRIMAL_K_PER_TRIAL)
+
+    def _is_weak(self, strength: float) -> bool:
+        return strength * (1.0 if self.population.scaling else self._unit**2) > WEAK_IN_PRIMAL
 
     def total_variance(self, k: int) -> float:
         """Return the summed variance of the first k neurons on all trials; k if they are standardised, or constant."""
@@ -229,11 +255,14 @@ class Subset:
         return float(self.population.unit[0])
 
     def _solve(
-        self, weights: np.ndarray, labels: np.ndarray, scales: _Scales, k: int, strength: float
+        self, weights: np.ndarray, labels: np.ndarray, scales: _Scales, k: int, strengths: np.ndarray
     ) -> np.ndarray:  # fmt: skip
-        """Return the decision values (rows, n) of one batch; rows that float32 does not solve are solved in float64."""
+        """Return the decision values (rows, n) of one batch; rows that float32 does not solve are solved in float64.
+
+        ``scales`` are those of the rows and the first k neurons, strengths (rows,) all the same in the primal.
+        """
         n = self.population.n
-        problem = self._problem(weights, labels, scales, k, strength)
+        problem = self._problem(weights, labels, scales, k, strengths)
         z = np.zeros((len(weights), padded(n)), dtype=np.float32)
         b, error = np.zeros(len(weights), dtype=np.float32), np.zeros(len(weights))
         # a row that overflows is not an error: its NaN marks it as missed below
@@ -261,15 +290,15 @@ class Subset:
         return self.population.X[:, self.order[columns]] if self.raw is None else self.raw[:, columns]
 
     def _problem(
-        self, weights: np.ndarray, labels: np.ndarray, scales: _Scales, k: int, strength: float
+        self, weights: np.ndarray, labels: np.ndarray, scales: _Scales, k: int, strengths: np.ndarray
     ) -> Problem:  # fmt: skip
-        """Return the problem of one batch, primal or dual, with its preconditioner."""
+        """Return the problem of one batch, primal or dual, with its preconditioner; arguments as for `_solve`."""
         n, population = self.population.n, self.population
         width = padded(n)
-        primal = self._is_primal(k, strength)
-        strict = scales.uneven(k) | (strength > WEAK_PENALTY_WEIGHT) | (population.penalised and not population.scaling)
+        primal = self._is_primal(k, float(strengths[0]))
+        weak = (strengths > WEAK_PENALTY_WEIGHT) | (population.penalised and not population.scaling)
         if primal:
-            preconditioner = self._inverse_bound(k, strength)
+            preconditioner = self._inverse_bound(k, float(strengths[0]))
             spectrum = self._no_spectrum
         else:
             preconditioner = np.zeros((1, 1, WIDTH), dtype=np.float32)
@@ -279,9 +308,10 @@ class Subset:
         return Problem(
             over_trials=self.over_trials, over_neurons=self.over_neurons, n=n, k=k,
             weights=pad(weights, width), labels=pad(np.where(labels == 1, 1.0, -1.0), width),
-            inverse_sd=_prefix(scales.inverse_sd, k), means=_prefix(scales.means, k),
-            penalised=population.penalised, primal=primal, bounded=primal, strict=strict, tolerance=TOLERANCE,
-            gradient_tolerance=GRADIENT_TOLERANCE, preconditioner=preconditioner, **spectrum._asdict(),
+            inverse_sd=scales.inverse_sd, means=scales.means,
+            penalised=population.penalised, primal=primal, bounded=primal, strict=scales.uneven(k) | weak,
+            tolerance=TOLERANCE, gradient_tolerance=GRADIENT_TOLERANCE, preconditioner=preconditioner,
+            **spectrum._asdict(),
         )  # fmt: skip
 
     def _inverse_bound(self, k: int, weight: float) -> np.ndarray:
@@ -291,8 +321,9 @@ class Subset:
         """
         if (k, weight) in self._bounds:
             return self._bounds[k, weight]
-        first = self.standard[:k]
-        bound = (0.25 * weight) * (first @ first.T)
+        if k not in self._products:
+            self._products[k] = self.standard[:k] @ self.standard[:k].T
+        bound = (0.25 * weight) * self._products[k]
         # the penalty |w|^2 in stored units, where a neuron's weight is `unit` times as large
         ridge = 1.0 if self.population.scaling else float(self.population.unit[0]) ** -2
         bound[np.diag_indices(k)] += ridge
@@ -302,8 +333,8 @@ class Subset:
         if failed:  # nearly singular: a large C and neurons with the same activity; a preconditioner may be inexact
             bound[np.diag_indices(k)] += 1e-6 * np.trace(bound) / k
             inverse = dpotri(dpotrf(bound.T.astype(np.float64), lower=True)[0], lower=True)[0]
-        # potri writes the lower triangle only; potrf has set the upper one to 0
-        packed: np.ndarray = pack((inverse + np.tril(inverse, -1).T).astype(np.float32, copy=False))
+        # potri writes the lower triangle only
+        packed: np.ndarray = pack_symmetric(inverse.astype(np.float32, copy=False))
         self._bounds[k, weight] = packed
         return packed
 
@@ -369,36 +400,62 @@ class _Spectrum(NamedTuple):
     @classmethod
     def packed(cls, modes: np.ndarray, power: np.ndarray, rest: np.ndarray) -> _Spectrum:
         """Pack modes (n, m), their eigenvalues (m,) and the rest of the diagonal (n,)."""
-        # so that sum_i h_i m_is m_it, the lower triangle of (m, m) for each row, is one product with packed panels
-        first, second = np.tril_indices(modes.shape[1])
-        pairs = modes[:, first] * modes[:, second]
+        # pairs: so that sum_i h_i m_is m_it, the lower triangle of (m, m) for each row, is one product
         return cls(
-            pack(modes), pack(np.ascontiguousarray(modes.T)), pack(pairs), power.astype(np.float32),
+            pack(modes), pack(np.ascontiguousarray(modes.T)), pack_pairs(modes), power.astype(np.float32),
             pad(rest[None], padded(len(modes)))[0],
         )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class _Fit:
-    """The fits of all rows to the first k neurons.
+class _Fits:
+    """The fits of all rows to the first k neurons, for several k and C.
 
     Attributes
     ----------
-    values : (rows, n) float64
-        Receives their decision values.
-    k : int
-    c : float or None
+    ks : list of int
+    c : (K,) float64 or None
         In units of the summed variance of the neurons, by which the weights are divided; None: they are taken as they
         are.
+    times : (K, rows) float64
+        What the weights of each row are multiplied by.
+    strengths : (K, rows) float64
+        Trial weight that a row's preconditioner assumes.
+    values : (K, rows, n) float64
+        Receives the decision values.
     """
 
+    ks: list[int]
+    c: np.ndarray | None
+    times: np.ndarray
+    strengths: np.ndarray
     values: np.ndarray
-    k: int
-    c: float | None
 
-    def factor(self, total_variance: np.ndarray | float) -> np.ndarray | float:
-        """Return what the weights are multiplied by."""
-        return 1.0 if self.c is None else self.c / total_variance
+    @classmethod
+    def of(
+        cls, subset: Subset, weights: np.ndarray, ks: Sequence[int], c: Sequence[float] | None,
+        times: np.ndarray | None, together: np.ndarray,
+    ) -> _Fits:  # fmt: skip
+        """Return fits that have yet to be made; arguments as for ``Subset.decide``."""
+        shape = (len(ks), len(weights))
+        by_row = np.broadcast_to(1.0 if times is None else np.asarray(times), shape)
+        # Rows whose mean weights round to the same power of two share a preconditioner, and only those: the result of a
+        # row must not depend on the other rows of its batch. In one training set the weights themselves are the same.
+        mean, steps = weights.sum(axis=1) / (weights > 0).sum(axis=1) * by_row, np.where(together, STEPS_TOGETHER, 1)
+        # 0.8: the preconditioner is made from all trials, of which fewer are in training
+        strengths = np.where(together, 1.0, 0.8) * 2.0 ** (np.round(np.log2(mean) * steps) / steps)
+        fits = cls(
+            [int(k) for k in ks], None if c is None else np.asarray(c, dtype=np.float64), by_row, strengths,
+            np.empty((*shape, weights.shape[1])),
+        )  # fmt: skip
+        for fit, k in enumerate(fits.ks):
+            fits.strengths[fit] *= fits.factor(fit, subset.total_variance(k), 1)
+        return fits
+
+    def factor(self, fit: int, total_variance: np.ndarray | float, n: int) -> np.ndarray:
+        """Return what the weights of n rows are multiplied by in the unit of c, (n,) float64."""
+        factor = 1.0 if self.c is None else self.c[fit] / total_variance
+        return np.ravel(factor) * np.ones(n)
 
 
 class _Scales:
@@ -443,6 +500,13 @@ class _Scales:
             inverse[row, at] = np.where(flat, 0, unit / np.sqrt(np.where(flat, 1, var)))
         return inverse.astype(np.float32)
 
+    def of(self, rows: np.ndarray, k: int) -> _Scales:
+        """Return the scales of some rows (rows,) int, and of the first k neurons, padded with 0."""
+        part = copy(self)
+        part.train = self.train[rows]
+        part.means, part.inverse_sd = (_prefix(values, rows, k) for values in (self.means, self.inverse_sd))
+        return part
+
     def total_variance(self, k: int) -> np.ndarray | float:
         """Return the summed variance of the first k neurons on the training trials, (rows, 1) float64.
 
@@ -467,17 +531,6 @@ class _Scales:
         return small
 
 
-def _strengths(weights: np.ndarray) -> Iterator[tuple[float, np.ndarray]]:
-    """Yield the trial weight that a preconditioner assumes, and the rows that share it.
-
-    Only rows whose mean weight rounds to the same power of two are solved together: the result of a row must not depend
-    on the other rows of its batch.
-    """
-    strength = 2.0 ** np.round(np.log2(weights.sum(axis=1) / (weights > 0).sum(axis=1)))
-    for value in np.unique(strength):
-        yield 0.8 * float(value), np.flatnonzero(strength == value)
-
-
 def _alike(masks: np.ndarray, rows: np.ndarray) -> Iterator[np.ndarray]:
     """Yield those of some rows whose masks (of all rows) are equal."""
     groups: dict[bytes, list[int]] = {}
@@ -496,8 +549,8 @@ def _squared_sums(mask: np.ndarray, panels: np.ndarray, out: np.ndarray) -> None
         out[:, start * WIDTH : end * WIDTH] = part
 
 
-def _prefix(values: np.ndarray, k: int) -> np.ndarray:
-    """Return the columns of the first k neurons, rounded up to whole panels; the columns beyond k are 0."""
-    out = values[:, : padded(k)].copy()
+def _prefix(values: np.ndarray, rows: np.ndarray, k: int) -> np.ndarray:
+    """Return the first k columns of some rows, and columns of 0 up to whole panels."""
+    out: np.ndarray = values[:, : padded(k)][rows]
     out[:, k:] = 0
     return out

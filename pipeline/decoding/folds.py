@@ -15,9 +15,9 @@ from pipeline.decoding.trials import labelled
 from pipeline.errors import ArgumentError
 from pipeline.settings.curves import C_RANGES, FOLD_MODES, METRICS, NUMBER_METRICS, PENALTIES, own_c_range
 
-#: A function of weights (rows, n), labels (rows, n), ks (K), c and shared that returns decision values, (rows, n) for
-#: each k: see ``pipeline.decoding.engine.Subset.decide``. Where c is None the weights are C; else c (K) multiplies
-#: them, in units of 1/k: see ``Validation.penalty``.
+#: A function of weights (rows, n), labels (rows, n), ks (K), c, shared and times that returns decision values, (rows,
+#: n) for each k: see ``pipeline.decoding.engine.Subset.decide``. Where c is None the weights are C; else c (K)
+#: multiplies them, in units of 1/k: see ``Validation.penalty``.
 Decide = Callable[..., list[np.ndarray]]
 #: A function of the decision values (folds, n) of one label vector, its test trials and the metric, that returns
 #: numbers: `influences`, or `bootstrap_means` with its samples.
@@ -198,7 +198,10 @@ def folds_of(
         return [fold_masks(y, seed, how, strata) for y in labels], np.zeros(len(labels), dtype=bool)
     common = fold_masks(real, seed, how)
     shared = np.array([_can_share(y, real, *common) for y in labels], dtype=bool)
-    return [common if one else fold_masks(y, seed, how) for y, one in zip(labels, shared, strict=True)], shared
+    masks = [
+        common if one or (y == real).all() else fold_masks(y, seed, how) for y, one in zip(labels, shared, strict=True)
+    ]
+    return masks, shared
 
 
 def _can_share(y: np.ndarray, real: np.ndarray, train: np.ndarray, test: np.ndarray) -> bool:
@@ -369,7 +372,7 @@ def _listed(mask: np.ndarray) -> np.ndarray:
     return out
 
 
-def scores_of(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
+def scores_of(z: np.ndarray, groups: Groups, metric: str, rows: np.ndarray | None = None) -> np.ndarray:
     """Return the score of the test trials of each group.
 
     Parameters
@@ -378,29 +381,39 @@ def scores_of(z: np.ndarray, groups: Groups, metric: str) -> np.ndarray:
         Decision values, one row per fold and label vector.
     groups : Groups
     metric : str
+    rows : (groups,) int, optional
+        Row of each group; by default each row has the groups of its strata.
 
     Returns
     -------
     (groups,) float64
         NaN for a group without test trials of both classes.
     """
+    if rows is None:
+        rows = np.repeat(np.arange(len(z)), groups.n_strata)
     ones, zeros = groups.ones >= 0, groups.zeros >= 0
     n_ones, n_zeros = ones.sum(axis=1), zeros.sum(axis=1)
-    rows = np.repeat(np.arange(len(z)), groups.n_strata)[:, None]
-    high = np.where(ones, z[rows, groups.ones], np.nan)
-    low = np.where(zeros, z[rows, groups.zeros], np.nan)
     with np.errstate(invalid="ignore", divide="ignore"):
         if metric == "auc":  # share of pairs (one trial of each class) with class 1 above class 0; ties count half
-            above = np.count_nonzero(high[:, :, None] > low[:, None, :], axis=(1, 2))
-            level = np.count_nonzero(high[:, :, None] == low[:, None, :], axis=(1, 2))
-            auc: np.ndarray = (above + 0.5 * level) / (n_ones * n_zeros)
+            won = _pairs_won(z, rows, groups.ones, groups.zeros)
+            auc: np.ndarray = won.sum(axis=1) / (n_ones * n_zeros)
             return auc
+        high = np.where(ones, z[rows[:, None], groups.ones], np.nan)
+        low = np.where(zeros, z[rows[:, None], groups.zeros], np.nan)
         # a decision value of exactly 0 is class 0, as in scikit-learn's predict
         right = (high > 0).sum(axis=1), (low <= 0).sum(axis=1)
         if metric == "balanced_accuracy":
             balanced: np.ndarray = (right[0] / n_ones + right[1] / n_zeros) / 2
             return balanced
         return np.where(n_ones * n_zeros > 0, sum(right) / (n_ones + n_zeros), np.nan)
+
+
+def _pairs_won(z: np.ndarray, rows: np.ndarray, mine: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return over how many of the others of its group each of my trials has the higher value; ties count half."""
+    from pipeline.decoding.compiled import pairs_won
+
+    won: np.ndarray = pairs_won(np.ascontiguousarray(z, dtype=np.float64), rows, mine, others)
+    return won
 
 
 def bootstrap_means(z: np.ndarray, groups: Groups | Tested, metric: str, times: np.ndarray) -> np.ndarray:
@@ -472,17 +485,18 @@ def influences(z: np.ndarray, groups: Groups | Tested, metric: str) -> np.ndarra
     out = np.zeros(z.shape[1])
     if not scored.any():
         return np.full(z.shape[1], np.nan)
-    fold = np.arange(len(z))[:, None]
-    # places without a trial have NaN, which is on no side
-    high = np.where(ones, z[fold, groups.ones], np.nan)
-    low = np.where(zeros, z[fold, groups.zeros], np.nan)
+    fold = np.arange(len(z))
     if metric == "auc":
-        above, level = high[:, :, None] > low[:, None, :], high[:, :, None] == low[:, None, :]
         right = [
-            (np.count_nonzero(above, axis=axis) + 0.5 * np.count_nonzero(level, axis=axis)) / np.maximum(others, 1)
-            for axis, others in ((2, n_zeros), (1, n_ones))
+            _pairs_won(z, fold, groups.ones, groups.zeros) / np.maximum(n_zeros, 1),
+            _pairs_won(-z, fold, groups.zeros, groups.ones) / np.maximum(n_ones, 1),
         ]
     else:
+        # places without a trial have NaN, which is on no side
+        high, low = (
+            np.where(known, z[fold[:, None], trials], np.nan)
+            for known, trials in ((ones, groups.ones), (zeros, groups.zeros))
+        )
         right = [(high > 0).astype(np.float64), (low <= 0).astype(np.float64)]
     for trials, known, n, placements in (
         (groups.ones, ones, n_ones, right[0]), (groups.zeros, zeros, n_zeros, right[1]),

@@ -1,37 +1,39 @@
-"""Regressions that share their training trials, solved by one Gram matrix.
+"""Regressions that share their training trials, solved together.
 
 Shuffled labels that are decoded with the folds of the real labels (``shared_folds``) have the trials and the scales of
-each training fold in common. Where there are more neurons than trials, the solution is w = S^-1 X'a with one number a
-per training trial, and all that matters of the activity is K, the Gram matrix of the standardised activity, centred on
-the training trials. It is computed once for all label vectors, and an iteration is one product with an (n, n) matrix,
-whatever the number of neurons.
+each training fold in common. What depends on these only is computed once for all label vectors: for each k the
+activity, standardised and centred on the training trials, or its Gram matrix, and for each C the preconditioner. This
+is the inverse of the Hessian's bound, as in the primal of ``pipeline.decoding.solver``; where the decision values are
+small it is the Hessian itself.
 
-The method is that of ``pipeline.decoding.solver`` (*dual*), with the bound of the Hessian as preconditioner, as in the
-primal: from the residual r = a + e the direction is d = -(I + hK)^-1 r, where h is a quarter of C. Its image needs no
-product of its own: with Q = I - (I + hK)^-1, which is hK (I + hK)^-1, d = rQ - r and Kd = -rQ/h.
+*Primal*, fewer neurons than training trials: the unknowns are the weights w, as there. The standardised activity Z (k,
+m) has only the m training trials, and no row has scales of its own.
+
+*Dual*, otherwise: the solution is w = Za with one number a per training trial, and all that matters of the activity is
+K = Z'Z, the Gram matrix. An iteration is one product with an (m, m) matrix, whatever the number of neurons: from the
+residual r = a + e the direction is d = -(I + hK)^-1 r, where h is a quarter of C. Its image needs no product of its
+own: with Q = I - (I + hK)^-1, which is hK (I + hK)^-1, d = rQ - r and Kd = -rQ/h.
 
 The image of a sum of steps is the sum of their images only as far as float32 goes. With a weak penalty the rounding of
-the first, long steps counts: then z is computed once more from a, and the iteration goes on from there.
+the first, long steps counts: then z is computed once more from the solution, and the iteration goes on from there.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from scipy.linalg.lapack import dpotrf, dpotri
 
-from pipeline.decoding.compiled import minimise_gram, pack, pad, padded, product
-from pipeline.decoding.solver import MAX_DRIFT, TOLERANCE, GramProblem
+from pipeline.decoding.compiled import minimise_shared, pack, pack_symmetric, pad, padded
+from pipeline.decoding.solver import TOLERANCE, SharedProblem
 
 #: Neurons whose products are summed at once. The blocks depend on k only, and so do the bits.
 NEURONS_PER_BLOCK = 512
-#: Matrices that are inverted by LAPACK.
-SMALLEST_BLOCK = 80
-#: Times that z is computed from a; a row that is off even then is fitted in float64.
-TURNS = 3
 
 
 class TrainingSet:
-    """The Gram matrices of one training set, of more and more neurons.
+    """The activity of one training set, of more and more neurons.
 
     Parameters
     ----------
@@ -40,16 +42,50 @@ class TrainingSet:
     inverse_sd : (K,) float32
         1 / standard deviation on the training trials; 0 for neurons that are constant there.
     train : (n,) bool
+
+    Attributes
+    ----------
+    m : int
+        Number of training trials.
+    trials : (n,) int
+        All trials, those in training first.
     """
 
     def __init__(self, standard: np.ndarray, inverse_sd: np.ndarray, train: np.ndarray) -> None:
-        self.standard, self.inverse_sd, self.train = standard, inverse_sd, train
+        self.standard, self.inverse_sd, self.m = standard, inverse_sd, int(train.sum())
+        self.trials = np.argsort(~train, kind="stable")
         self._sums, self._n_blocks = np.zeros((len(train), len(train)), np.float32), 0
+        # of the last k
+        self._shared: dict[tuple[int, bool], Shared] = {}
+
+    def rows(self, weights: np.ndarray, labels: np.ndarray) -> Rows:
+        """Return rows of this training set: weights (rows, n) float, C times class weight, and labels (rows, n)."""
+        train = self.trials[: self.m]
+        signs = np.where(labels[:, train] == 1, 1.0, -1.0)
+        return Rows(*(pad(values, padded(self.m)) for values in (weights[:, train], signs)))
+
+    def shared(self, k: int, *, primal: bool) -> Shared:
+        """Return what the rows share, of the first k neurons, at least as many as in the call before."""
+        if (k, primal) not in self._shared:
+            self._shared = {key: kept for key, kept in self._shared.items() if key[0] == k}
+            features = self.activity(k) if primal else self.gram(k)
+            self._shared[k, primal] = Shared(features, self.trials, self.m, primal=primal)
+        return self._shared[k, primal]
+
+    def activity(self, k: int) -> np.ndarray:
+        """Return the standardised activity of the first k neurons, centred on the training trials.
+
+        (k, n) float32, in the order of ``trials``.
+        """
+        scaled = self.standard[:k, self.trials].astype(np.float64) * self.inverse_sd[:k, None]
+        scaled -= scaled[:, : self.m].mean(axis=1, keepdims=True)
+        activity: np.ndarray = scaled.astype(np.float32)
+        return activity
 
     def gram(self, k: int) -> np.ndarray:
         """Return K of the first k neurons, at least as many as in the call before: (training trials, n) float32.
 
-        Centred on the training trials: their rows and columns sum to 0.
+        In the order of ``trials``. Centred on the training trials: their rows and columns sum to 0.
         """
         whole, left = divmod(k, NEURONS_PER_BLOCK)
         while self._n_blocks < whole:
@@ -57,9 +93,9 @@ class TrainingSet:
             self._sums += self._products(slice(start, start + NEURONS_PER_BLOCK))
             self._n_blocks += 1
         sums = self._sums + self._products(slice(k - left, k)) if left else self._sums
-        rows = sums[self.train].astype(np.float64)
+        rows = sums[self.trials[: self.m, None], self.trials].astype(np.float64)
         means = rows.mean(axis=0)
-        of_train = means[self.train]
+        of_train = means[: self.m]
         rows -= means + (of_train - of_train.mean())[:, None]
         gram: np.ndarray = rows.astype(np.float32)
         return gram
@@ -71,80 +107,73 @@ class TrainingSet:
         return products
 
 
-def shrinker(gram: np.ndarray, h: float) -> np.ndarray:
-    """Return Q = I - (I + hK)^-1 of a Gram matrix K (m, m), float32."""
-    # in float64: an error of the inverse would be one of all images
-    bound = np.multiply(gram, h, dtype=np.float64)
-    bound[np.diag_indices(len(bound))] += 1
-    shrunk = -_inverse(bound)
-    shrunk[np.diag_indices(len(shrunk))] += 1
-    return shrunk.astype(np.float32)
+class Rows(NamedTuple):
+    """Rows of one training set: weights and labels of +-1 of its trials, (rows, m padded) float32."""
+
+    weights: np.ndarray
+    labels: np.ndarray
+
+    def part(self, rows: np.ndarray, times: np.ndarray) -> Rows:
+        """Return some rows (part,) int, with their weights multiplied by ``times`` (part,)."""
+        return Rows(self.weights[rows] * times[:, None].astype(np.float32), self.labels[rows])
 
 
-def _inverse(matrix: np.ndarray) -> np.ndarray:
-    """Return the inverse of a symmetric positive definite matrix (m, m) float64.
-
-    By blocks, as nearly all of it is then matrix products: in half of the time that LAPACK takes.
-    """
-    if len(matrix) <= SMALLEST_BLOCK:
-        lower = np.tril(dpotri(dpotrf(matrix, lower=True)[0], lower=True)[0])
-        inverse: np.ndarray = lower + np.tril(lower, -1).T
-        return inverse
-    half = len(matrix) // 2
-    first, off = _inverse(matrix[:half, :half]), matrix[half:, :half]
-    product_ = off @ first
-    last = _inverse(matrix[half:, half:] - product_ @ off.T)
-    both = last @ product_
-    return np.block([[first + product_.T @ both, -both.T], [-both, last]])
-
-
-def solve(
-    gram: np.ndarray, train: np.ndarray, weights: np.ndarray, labels: np.ndarray, strength: float
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
-    """Return the decision values of rows that share their training trials, and which of them were not solved.
+class Shared:
+    """What the rows of one training set share at one k.
 
     Parameters
     ----------
-    gram : (m, n) float32
-        See ``TrainingSet.gram``.
-    train : (n,) bool
-        The m training trials.
-    weights : (rows, n) float64
-        C times class weight.
-    labels : (rows, n) 1 or 0
-    strength : float
-        Trial weight that the preconditioner assumes.
-
-    Returns
-    -------
-    values : (rows, n) float64
-    missed : (rows,) bool
+    features : (k or m, n) float32
+        By which the unknowns are multiplied: the standardised activity (primal) or the Gram matrix (dual).
+    trials : (n,) int
+        The trials of its columns, of which the first m are in training.
+    m : int
+    primal : bool
     """
-    m, n, n_rows, width = len(gram), len(train), len(weights), padded(len(gram))
-    signs = np.where(labels[:, train] == 1, 1.0, -1.0)
-    problem = GramProblem(
-        n=m, weights=pad(weights[:, train], width), labels=pad(signs, width),
-        shrinker=pack(shrinker(gram[:, train], strength / 4)), h=strength / 4, tolerance=TOLERANCE,
-        strict=np.zeros(n_rows, dtype=bool),
-    )  # fmt: skip
-    packed, z = pack(gram), np.zeros((n_rows, padded(n)), dtype=np.float32)
-    a, of_train = np.zeros((2, n_rows, width), dtype=np.float32)
-    b, error, drift = np.zeros(n_rows, dtype=np.float32), np.zeros(n_rows), np.full(n_rows, np.inf)
-    for _ in range(TURNS):
-        # not `drift > 1`: NaN has to count as far
-        rows = np.flatnonzero(~(drift <= 1))
-        if not len(rows):
-            break
-        part = problem._replace(weights=problem.weights[rows], labels=problem.labels[rows])
-        state = a[rows], of_train[rows], b[rows], error[rows]
+
+    def __init__(self, features: np.ndarray, trials: np.ndarray, m: int, *, primal: bool) -> None:
+        self.trials, self.m, self.primal, self.depth, self.features = trials, m, primal, len(features), pack(features)
+        of_train = np.ascontiguousarray(features[:, :m])
+        self.products = of_train @ of_train.T if primal else of_train
+        of_neurons = of_train if primal else np.zeros((1, 1), np.float32)
+        self.over_trials, self.over_neurons = pack(of_neurons.T), pack(of_neurons)
+
+    def preconditioner(self, h: float) -> np.ndarray:
+        """Return -(I + hZZ')^-1 in the primal, Q = I - (I + hK)^-1 in the dual, packed, of (k, k) or (m, m) float32."""
+        # in float64: in the dual an error of the inverse would be one of all images
+        bound = np.multiply(self.products, h, dtype=np.float64)
+        diagonal = np.diag_indices(self.depth)
+        bound[diagonal] += 1
+        # bound.T is the same matrix in Fortran order, which LAPACK takes without a copy; it writes the lower triangle
+        negative = -dpotri(dpotrf(bound.T, lower=True, overwrite_a=True)[0], lower=True, overwrite_c=True)[0]
+        if not self.primal:
+            negative[diagonal] += 1
+        packed: np.ndarray = pack_symmetric(negative.astype(np.float32))
+        return packed
+
+    def problem(self, rows: Rows, strength: float) -> SharedProblem:
+        """Return what is minimised; strength is the trial weight that the preconditioner assumes."""
+        h = strength / 4
+        return SharedProblem(
+            n=self.m, k=self.depth, primal=self.primal, weights=rows.weights, labels=rows.labels,
+            features=self.features, over_trials=self.over_trials, over_neurons=self.over_neurons,
+            preconditioner=self.preconditioner(h), h=h, tolerance=TOLERANCE,
+            strict=np.zeros(len(rows.weights), dtype=bool),
+        )  # fmt: skip
+
+    def solve(self, rows: Rows, strength: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the decision values of rows, and which of them were not solved; arguments as for ``problem``.
+
+        Returns
+        -------
+        values : (rows, n) float64
+        missed : (rows,) bool
+        """
+        n_rows, n = len(rows.weights), len(self.trials)
+        z, b, error = np.zeros((n_rows, padded(n)), np.float32), np.zeros(n_rows, np.float32), np.zeros(n_rows)
         with np.errstate(all="ignore"):  # a row that overflows is known by its NaN
-            minimise_gram(part, *state)
-            a[rows], summed, b[rows], error[rows] = state
-            exact = np.zeros((len(rows), z.shape[1]), dtype=np.float32)
-            product(a[rows], packed, m, exact)
-            z[rows] = exact
-            of_train[rows, :m] = exact[:, :n][:, train] + b[rows, None]
-            spread = np.maximum(np.ptp(of_train[rows, :m], axis=1), 1)
-            drift[rows] = np.abs(of_train[rows, :m] - summed[:, :m]).max(axis=1) / (MAX_DRIFT * spread)
-    # in float64: next to a large intercept float32 would round the differences between trials away
-    return z[:, :n] + b.astype(np.float64)[:, None], ~(np.maximum(error, drift) <= 1)
+            minimise_shared(self.problem(rows, strength), z, b, error)
+        # in float64: next to a large intercept float32 would round the differences between trials away
+        values = z[:, np.argsort(self.trials)] + b.astype(np.float64)[:, None]
+        # not `error > 1`: NaN has to count as missed
+        return values, ~(error <= 1)

@@ -53,11 +53,12 @@ class PairScores:
     values: list[np.ndarray]
 
     def mean(self, rows: np.ndarray) -> np.ndarray:
-        """Return the mean score of rows (rows,) bool of one label vector, (fits,) float64; NaN if none is known."""
+        """Return the mean score of rows (part,) int of one label vector, (fits,) float64; NaN if none is known."""
         if isinstance(self.scored, Tested):
             tested = self.scored.rows(rows)
             return np.array([regression.score(z[rows], tested, self.how.metric) for z in self.values])
-        of_group, groups = np.repeat(rows, self.scored.n_strata), self.scored
+        groups = self.scored
+        of_group = (rows[:, None] * groups.n_strata + np.arange(groups.n_strata)).ravel()
         mine = Groups(groups.ones[of_group], groups.zeros[of_group], groups.n_strata)
         weights, scores = mine.weights(self.labels[self.vector[rows][0]], self.strata), self.scores[:, of_group]
         # a group without both classes has no score, whatever k and c are
@@ -117,7 +118,8 @@ def pair_scores(
         tested, twice = Tested.of(rows, np.tile(trains, (2, 1)), test), [np.tile(z, (2, 1)) for z in values]
         return PairScores(how, labels, strata, vector, outer, tested, np.empty((len(fits), 0)), twice)
     groups = Groups.of(rows, test, strata)
-    scores = np.array([scores_of(np.tile(z, (2, 1)), groups, how.metric) for z in values])
+    row_of = np.repeat(np.tile(np.arange(len(which)), 2), groups.n_strata)
+    scores = np.array([scores_of(z, groups, how.metric, row_of) for z in values])
     return PairScores(how, labels, strata, vector, outer, groups, scores, [])
 
 
@@ -126,10 +128,11 @@ def _decided(
     how: Validation,
 ) -> list[np.ndarray]:  # fmt: skip
     """Return the decision values of rows, whose weights are those of C = 1, for each k and C."""
-    if how.penalty != "fixed":
-        return decide(weights, labels, [k for k, _ in fits], [c for _, c in fits], shared)
-    # C scales the loss
-    return [decide(c * weights, labels, [k], None, shared)[0] for k, c in fits]
+    ks, c = [k for k, _ in fits], np.array([c for _, c in fits])
+    if how.penalty == "auto":
+        return decide(weights, labels, ks, c, shared)
+    # C scales the loss; as in the outer fits, with which these then share preconditioners
+    return decide(weights, labels, ks, how.in_units(ks), shared, c[:, None])
 
 
 def chosen_by_pairs(
@@ -173,8 +176,8 @@ def _chosen_of(
     inner = pair_scores(decide, labels, masks, shared, pairs, fits, how, strata)
     found = np.empty((len(ks), len(labels), how.n_splits))
     for row, fold in np.ndindex(found.shape[1:]):
-        mine = np.zeros(0, dtype=bool) if inner is None else (inner.vector == row) & (inner.outer == fold)
-        scores = inner.mean(mine) if inner is not None and mine.any() else np.array([np.nan])
+        mine = np.flatnonzero((inner.vector == row) & (inner.outer == fold)) if inner else np.empty(0)
+        scores = inner.mean(mine) if inner and len(mine) else np.array([np.nan])
         if np.isnan(scores).any():
             raise ArgumentError(
                 f"inside training fold {fold}, where C is chosen from c_grid, no pair of folds leaves trials of both "

@@ -24,7 +24,7 @@ from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from pipeline.decoding.solver import MAX_DRIFT, MAX_ITERATIONS, GramProblem, Problem
+from pipeline.decoding.solver import MAX_DRIFT, MAX_ITERATIONS, TURNS, Problem, SharedProblem
 
 _FEATURES = llvm.get_host_cpu_features()
 _WIDE = _FEATURES.get("avx512f", False)
@@ -32,7 +32,7 @@ _WIDE = _FEATURES.get("avx512f", False)
 LANES = 16 if _WIDE else 8 if _FEATURES.get("avx2", False) else 4
 #: Columns of a panel: three registers of the streamed matrix.
 WIDTH = 3 * LANES
-#: Rows of a block of results: 4 x 3 registers hold sums where the CPU has 16, 8 x 3 where it has 32.
+#: Most rows of a block of results: 4 x 3 registers hold sums where the CPU has 16, 8 x 3 where it has 32.
 BLOCK = 4 if LANES == 8 else 8
 
 OPTIONS: dict[str, Any] = {
@@ -50,74 +50,78 @@ INNER: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "forceinline": T
 PART: dict[str, Any] = {**OPTIONS, "inline": "always"}
 
 
-def _micro_kernel(rows: int) -> Any:
-    """Return a function for C[:rows, :WIDTH] = A[:rows, :depth] @ B[:depth, :WIDTH], float32.
+@intrinsic
+def _block(_context: Any, rows: Any, a: Any, lda: Any, b: Any, depth: Any, c: Any, ldc: Any) -> Any:
+    """Write A[:rows, :depth] @ B[:depth, :WIDTH] to C[:rows, :WIDTH], float32, for 1 to `BLOCK` rows.
 
-    Its arguments are memory addresses, and strides in values: (a, lda, b, depth, c, ldc). It is built from LLVM
-    instructions, so that the block of sums stays in registers.
+    a, b and c are memory addresses, lda and ldc strides in values. It is built from LLVM instructions, so that the sums
+    stay in registers: one loop for each number of rows. A row has the same bits in all of them.
     """
 
-    @intrinsic
-    def kernel(_context: Any, a: Any, lda: Any, b: Any, depth: Any, c: Any, ldc: Any) -> Any:
-        def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
-            a, lda, b, depth, c, ldc = args
-            real, word = ir.FloatType(), ir.IntType(64)
-            vector = ir.VectorType(real, LANES)
-            # shuffling by these copies lane 0 to all lanes
-            lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
-            blank = ir.Constant(vector, ir.Undefined)
-            fma = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{LANES}f32"
-            )
+    def generate(context: Any, builder: Any, _signature: Any, args: Any) -> Any:
+        done = builder.append_basic_block("done")
+        choice = builder.switch(args[0], done)
+        for number in range(1, BLOCK + 1):
+            case = builder.append_basic_block(f"rows_{number}")
+            choice.add_case(ir.Constant(ir.IntType(64), number), case)
+            builder.position_at_end(case)
+            _write_block(builder, number, *args[1:])
+            builder.branch(done)
+        builder.position_at_end(done)
+        return context.get_dummy_value()
 
-            def place(base: Any, index: Any, kind: Any) -> Any:
-                offset = builder.mul(index, ir.Constant(word, 4))
-                return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
-
-            def row(base: Any, stride: Any, i: int) -> Any:
-                return builder.add(base, builder.mul(stride, ir.Constant(word, 4 * i)))
-
-            a_rows = [row(a, lda, i) for i in range(rows)]
-            before, loop = builder.block, builder.append_basic_block("depth")
-            after = builder.append_basic_block("store")
-            builder.branch(loop)
-            builder.position_at_end(loop)
-            step = builder.phi(word)
-            sums = [[builder.phi(vector) for _ in range(3)] for _ in range(rows)]
-            at = builder.add(b, builder.mul(step, ir.Constant(word, 4 * WIDTH)))
-            streamed = []
-            for j in range(3):
-                streamed.append(builder.load(place(at, ir.Constant(word, j * LANES), vector)))
-                # rows are aligned to their values only; LLVM would assume the alignment of a whole vector, and crash
-                streamed[-1].align = 4
-            for i in range(rows):
-                value = builder.load(place(a_rows[i], step, real))
-                value = builder.insert_element(blank, value, ir.Constant(ir.IntType(32), 0))
-                value = builder.shuffle_vector(value, blank, lanes)
-                for j in range(3):
-                    total = builder.call(fma, [value, streamed[j], sums[i][j]])
-                    # 0 in the first step, the sum so far in the others
-                    sums[i][j].add_incoming(ir.Constant(vector, [0.0] * LANES), before)
-                    sums[i][j].add_incoming(total, loop)
-                    sums[i][j] = total
-            following = builder.add(step, ir.Constant(word, 1))
-            step.add_incoming(ir.Constant(word, 0), before)
-            step.add_incoming(following, loop)
-            # tested at the end of a step: depth must be 1 or more
-            builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
-            builder.position_at_end(after)
-            for i in range(rows):
-                for j in range(3):
-                    target = place(row(c, ldc, i), ir.Constant(word, j * LANES), vector)
-                    builder.store(sums[i][j], target).align = 4
-            return context.get_dummy_value()
-
-        return types.void(*[types.intp] * 6), generate
-
-    return kernel
+    return types.void(*[types.intp] * 7), generate
 
 
-_one, _two, _three, _block = _micro_kernel(1), _micro_kernel(2), _micro_kernel(3), _micro_kernel(BLOCK)
+def _write_block(builder: Any, rows: int, a: Any, lda: Any, b: Any, depth: Any, c: Any, ldc: Any) -> None:
+    """Add the instructions of `_block` for one number of rows."""
+    real, word = ir.FloatType(), ir.IntType(64)
+    vector = ir.VectorType(real, LANES)
+    # shuffling by these copies lane 0 to all lanes
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    blank = ir.Constant(vector, ir.Undefined)
+    fma = cgutils.get_or_insert_function(builder.module, ir.FunctionType(vector, [vector] * 3), f"llvm.fma.v{LANES}f32")
+
+    def place(base: Any, index: Any, kind: Any) -> Any:
+        offset = builder.mul(index, ir.Constant(word, 4))
+        return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
+
+    def row(base: Any, stride: Any, i: int) -> Any:
+        return builder.add(base, builder.mul(stride, ir.Constant(word, 4 * i)))
+
+    a_rows = [row(a, lda, i) for i in range(rows)]
+    before, loop = builder.block, builder.append_basic_block("depth")
+    after = builder.append_basic_block("store")
+    builder.branch(loop)
+    builder.position_at_end(loop)
+    step = builder.phi(word)
+    sums = [[builder.phi(vector) for _ in range(3)] for _ in range(rows)]
+    at = builder.add(b, builder.mul(step, ir.Constant(word, 4 * WIDTH)))
+    streamed = []
+    for j in range(3):
+        streamed.append(builder.load(place(at, ir.Constant(word, j * LANES), vector)))
+        # rows are aligned to their values only; LLVM would assume the alignment of a whole vector, and crash
+        streamed[-1].align = 4
+    for i in range(rows):
+        value = builder.load(place(a_rows[i], step, real))
+        value = builder.insert_element(blank, value, ir.Constant(ir.IntType(32), 0))
+        value = builder.shuffle_vector(value, blank, lanes)
+        for j in range(3):
+            total = builder.call(fma, [value, streamed[j], sums[i][j]])
+            # 0 in the first step, the sum so far in the others
+            sums[i][j].add_incoming(ir.Constant(vector, [0.0] * LANES), before)
+            sums[i][j].add_incoming(total, loop)
+            sums[i][j] = total
+    following = builder.add(step, ir.Constant(word, 1))
+    step.add_incoming(ir.Constant(word, 0), before)
+    step.add_incoming(following, loop)
+    # tested at the end of a step: depth must be 1 or more
+    builder.cbranch(builder.icmp_signed("<", following, depth), loop, after)
+    builder.position_at_end(after)
+    for i in range(rows):
+        for j in range(3):
+            target = place(row(c, ldc, i), ir.Constant(word, j * LANES), vector)
+            builder.store(sums[i][j], target).align = 4
 
 
 @njit(**OPTIONS)
@@ -128,23 +132,16 @@ def product(left: np.ndarray, panels: np.ndarray, depth: int, out: np.ndarray) -
     """
     rows, lda, ldc = left.shape[0], left.strides[0] // 4, out.strides[0] // 4
     a, b, c = left.ctypes.data, panels.ctypes.data, out.ctypes.data
+    # blocks of nearly the same size: one of a single row would take as long as one of several
+    n_blocks = (rows + BLOCK - 1) // BLOCK
     for panel in range(out.shape[1] // WIDTH):
         at = b + 4 * panel * panels.shape[1] * WIDTH
         to = c + 4 * panel * WIDTH
         r = 0
-        while r + BLOCK <= rows:
-            if rows - r == BLOCK + 1 and BLOCK == 4:  # 3 + 2 rows: one alone would take as long as two
-                break
-            _block(a + 4 * r * lda, lda, at, depth, to + 4 * r * ldc, ldc)
-            r += BLOCK
-        while r + 3 <= rows:
-            _three(a + 4 * r * lda, lda, at, depth, to + 4 * r * ldc, ldc)
-            r += 3
-        if r + 2 <= rows:
-            _two(a + 4 * r * lda, lda, at, depth, to + 4 * r * ldc, ldc)
-            r += 2
-        if r < rows:
-            _one(a + 4 * r * lda, lda, at, depth, to + 4 * r * ldc, ldc)
+        for left_over in range(n_blocks, 0, -1):
+            size = (rows - r + left_over - 1) // left_over
+            _block(size, a + 4 * r * lda, lda, at, depth, to + 4 * r * ldc, ldc)  # type: ignore[call-arg]
+            r += size
 
 
 @njit(**OPTIONS)
@@ -157,6 +154,36 @@ def pack(matrix: np.ndarray) -> np.ndarray:
         for i in range(depth):
             for j in range(n):
                 panels[p, i, j] = matrix[i, p * WIDTH + j]
+    return panels
+
+
+@njit(**OPTIONS)
+def pack_symmetric(lower: np.ndarray) -> np.ndarray:
+    """Return what `pack` returns of the symmetric matrix (m, m) whose lower triangle is given."""
+    m = lower.shape[0]
+    panels = np.zeros(((m + WIDTH - 1) // WIDTH, m, WIDTH), np.float32)
+    for j in range(m):
+        for i in range(j, m):
+            panels[j // WIDTH, i, j % WIDTH] = lower[i, j]
+            panels[i // WIDTH, j, i % WIDTH] = lower[i, j]
+    return panels
+
+
+@njit(**OPTIONS)
+def pack_pairs(modes: np.ndarray) -> np.ndarray:
+    """Return what `pack` returns of the products of each two columns of modes (n, m) float32.
+
+    They are (n, m (m + 1) / 2), the lower triangle of (m, m) line by line.
+    """
+    n, m = modes.shape
+    pairs = np.zeros((n, m * (m + 1) // 2), np.float32)
+    for i in range(n):
+        start = 0
+        for t in range(m):
+            for u in range(t + 1):
+                pairs[i, start + u] = modes[i, t] * modes[i, u]
+            start += t + 1
+    panels: np.ndarray = pack(pairs)
     return panels
 
 
@@ -350,29 +377,32 @@ class State(NamedTuple):
 
 
 @njit(**PART)
-def _state(p: Problem) -> State:
-    """Return zeros of the right shapes; the arrays that only the dual needs have no rows in the primal."""
-    rows, padded = p.weights.shape
-    features, modes = p.inverse_sd.shape[1], p.eigenvalues.size
-    width = features if p.primal else padded
-    dual = 0 if p.primal else rows
+def _state(x: np.ndarray, z: np.ndarray, features: int, modes: int) -> State:
+    """Return the state of rows that begin at x, all else zeros; without modes their arrays have no rows."""
+    rows, padded = z.shape
+    with_modes = rows if modes else 0
     return State(
-        np.zeros((rows, width), f4),
-        np.zeros((rows, width), f4),
-        np.zeros((rows, width), f4),
-        np.zeros((rows, width), f4),
+        x,
+        np.zeros(x.shape, f4),
+        np.zeros(x.shape, f4),
+        np.zeros(x.shape, f4),
         np.zeros((rows, features), f4),
         np.zeros((rows, padded), f4),
         np.zeros((rows, padded), f4),
         np.zeros((rows, padded), f4),
         np.zeros((rows, padded), f4),
         np.zeros(rows, f4),
-        np.zeros((dual, padded), f4),
-        np.zeros((dual, padded), f4),
-        np.zeros((dual, p.pairs.shape[0] * WIDTH), f4),
-        np.zeros((dual, modes, modes), f4),
-        np.zeros((dual, p.modes.shape[0] * WIDTH), f4),
+        np.zeros((with_modes, padded), f4),
+        np.zeros((with_modes, padded), f4),
+        np.zeros((with_modes, _padded(modes * (modes + 1) // 2)), f4),
+        np.zeros((with_modes, modes, modes), f4),
+        np.zeros((with_modes, _padded(modes)), f4),
     )
+
+
+@njit(**INNER)
+def _padded(columns: int) -> int:
+    return (columns + WIDTH - 1) // WIDTH * WIDTH
 
 
 @njit(**PART)
@@ -569,7 +599,9 @@ def _drift(old: np.ndarray, new: np.ndarray, intercept: Any) -> Any:
 def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
     """Solve all rows of a `solver.Problem`: the compiled ``solver.minimise_numpy``, with its arguments."""
     n_rows = p.weights.shape[0]
-    s = _state(p)
+    width = p.inverse_sd.shape[1] if p.primal else z.shape[1]
+    modes = 0 if p.primal else p.eigenvalues.size
+    s = _state(np.zeros((n_rows, width), f4), z, p.inverse_sd.shape[1], modes)
     hessian, gradient, step = np.zeros((3, 3)), np.zeros(3), np.zeros(3)
     norm, gradients = np.zeros(n_rows), np.zeros(n_rows)
     active, near = np.ones(n_rows, np.bool_), np.zeros(n_rows, np.bool_)
@@ -623,63 +655,89 @@ def minimise(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray, erro
 
 
 @njit(**PART)
-def _state_gram(x: np.ndarray) -> State:
-    """Return the state of rows that begin at x (rows, n padded); modes and their factors have no rows."""
-    rows, padded = x.shape
-    none = np.zeros((0, padded), f4)
-    return State(
-        x,
-        np.zeros((rows, padded), f4),
-        np.zeros((rows, padded), f4),
-        np.zeros((rows, padded), f4),
-        np.zeros((rows, padded), f4),
-        np.zeros((rows, padded), f4),
-        np.zeros((rows, padded), f4),
-        np.zeros((rows, padded), f4),
-        np.zeros((rows, padded), f4),
-        np.zeros(rows, f4),
-        none,
-        none,
-        none,
-        np.zeros((0, 0, 0), f4),
-        none,
-    )
-
-
-@njit(**PART)
-def _direction_gram(p: GramProblem, s: State, rows: np.ndarray) -> None:
-    """Set r to a + e, d to the preconditioned -r, zd to its image, by one product."""
-    for a in range(rows.size):
+def _direction_shared(p: SharedProblem, s: State, rows: np.ndarray) -> None:
+    """Set r to the gradient in w (dual: a + e), d to the preconditioned -r, zd to its image."""
+    n_rows = rows.size
+    if p.primal:
+        for a in range(n_rows):
+            s.zd[a] = s.e[rows[a]]  # side by side for the product; zd itself is set afterwards
+        product(s.zd[:n_rows], p.over_trials, p.n, s.r[:n_rows])
+        for a in range(n_rows):
+            for j in range(s.x.shape[1]):
+                s.r[a, j] += s.x[rows[a], j]
+        product(s.r[:n_rows], p.preconditioner, p.k, s.d[:n_rows])
+        product(s.d[:n_rows], p.over_neurons, p.k, s.zd[:n_rows])
+        return
+    for a in range(n_rows):
         i = rows[a]
         for j in range(s.x.shape[1]):
             s.r[a, j] = s.x[i, j] + s.e[i, j]
         _centre(s.r[a], p.weights[i])
-    product(s.r[: rows.size], p.shrinker, p.n, s.v[: rows.size])
-    for a in range(rows.size):
+    product(s.r[:n_rows], p.preconditioner, p.n, s.v[:n_rows])
+    for a in range(n_rows):
         for j in range(s.x.shape[1]):
             s.d[a, j] = s.v[a, j] - s.r[a, j]
             s.zd[a, j] = -s.v[a, j] / p.h
 
 
 @njit(**OPTIONS)
-def minimise_gram(p: GramProblem, a: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
-    """Solve all rows of a `solver.GramProblem`: the compiled ``solver.minimise_gram_numpy``, with its arguments."""
-    n_rows = p.weights.shape[0]
-    s = _state_gram(a)
+def minimise_shared(p: SharedProblem, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
+    """Solve all rows of a `solver.SharedProblem`: the compiled ``solver.minimise_shared_numpy``, with its arguments."""
+    n_rows, depth = p.weights.shape[0], p.k if p.primal else p.n
+    of_train, drift = np.zeros_like(p.weights), np.zeros(n_rows)
+    s = _state(np.zeros((n_rows, _padded(depth)), f4), of_train, 0 if p.primal else p.weights.shape[1], 0)
     hessian, gradient, step = np.zeros((3, 3)), np.zeros(3), np.zeros(3)
-    active = np.ones(n_rows, np.bool_)
+    iteration, far = 0, np.ones(n_rows, np.bool_)
+    for _ in range(TURNS):
+        active, first = far.copy(), iteration
+        for row in np.flatnonzero(active):
+            _sigmoid(of_train[row], p.labels[row], p.weights[row], s.e[row], s.h[row])
+        while iteration < first + MAX_ITERATIONS and active.any():
+            rows = np.flatnonzero(active)
+            _direction_shared(p, s, rows)
+            for a in range(rows.size):
+                i = rows[a]
+                left = _advance(p, s, of_train, b, i, a, iteration == first, gradient, hessian, step)
+                # |w|^2; in the dual w'w = a'Ka = a'(z - b)
+                size = _dot(s.x[i], s.x[i]) if p.primal else _dot(s.x[i], of_train[i]) - b[i] * _sum(s.x[i])
+                size += _loss_part(s.h[i], of_train[i], b[i])
+                error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
+                # not `error > 1`: NaN stays active, and is missed
+                active[i] = not error[i] <= 1
+            iteration += 1
+        # z once more from the solution; a row that is far from it goes on from there
+        product(s.x, p.features, depth, z)
+        for row in np.flatnonzero(far):
+            drift[row] = _drift(of_train[row, : p.n], z[row, : p.n], b[row])
+            far[row] = not drift[row] <= 1
+            of_train[row, : p.n] = z[row, : p.n] + b[row]
+        if not far.any():
+            break
     for i in range(n_rows):
-        _sigmoid(z[i], p.labels[i], p.weights[i], s.e[i], s.h[i])
-    iteration = 0
-    while iteration < MAX_ITERATIONS and active.any():
-        rows = np.flatnonzero(active)
-        _direction_gram(p, s, rows)
-        for line in range(rows.size):
-            i = rows[line]
-            left = _advance(p, s, z, b, i, line, iteration == 0, gradient, hessian, step)
-            size = _dot(s.x[i], z[i]) - b[i] * _sum(s.x[i]) + _loss_part(s.h[i], z[i], b[i])
-            error[i] = math.sqrt(left / max(size, 1e-30)) / p.tolerance
-            # not `error > 1`: NaN stays active, and is missed
-            active[i] = not error[i] <= 1
-        iteration += 1
+        error[i] = max(error[i], drift[i])
     return iteration
+
+
+@njit(**OPTIONS)
+def pairs_won(z: np.ndarray, rows: np.ndarray, mine: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return over how many of the other trials of its group each of mine has the higher value; ties count half.
+
+    z (rows, n) float64; rows (groups,); mine and others (groups, most) trial numbers, padded with -1. Returns (groups,
+    most of mine) float64, 0 where there is no trial.
+    """
+    won = np.zeros(mine.shape)
+    values = np.empty(others.shape[1])
+    for g in range(rows.size):
+        n_others = 0
+        while n_others < others.shape[1] and others[g, n_others] >= 0:
+            values[n_others] = z[rows[g], others[g, n_others]]
+            n_others += 1
+        for i in range(mine.shape[1]):
+            if mine[g, i] < 0:
+                break
+            own, above, level = z[rows[g], mine[g, i]], 0, 0
+            for value in values[:n_others]:
+                above += 1 if own > value else 0
+                level += 1 if own == value else 0
+            won[g, i] = above + 0.5 * level
+    return won

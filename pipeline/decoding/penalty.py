@@ -109,7 +109,7 @@ def inner_scores(
     if inner is None:
         return found
     for row in set(inner.vector):
-        found[row] = inner.mean(inner.vector == row).reshape(len(ks), -1).mean(axis=0)
+        found[row] = inner.mean(np.flatnonzero(inner.vector == row)).reshape(len(ks), -1).mean(axis=0)
     return found
 
 

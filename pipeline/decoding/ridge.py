@@ -109,7 +109,7 @@ class RidgeSubset:
 
     def decide(
         self, weights: np.ndarray, labels: np.ndarray, ks: Sequence[int], c: Sequence[float] | None = None,
-        shared: np.ndarray | None = None,
+        shared: np.ndarray | None = None, times: np.ndarray | None = None,
     ) -> list[np.ndarray]:  # fmt: skip
         """Fit every row on the first k neurons, for each k, and return what is predicted for all trials.
 
@@ -120,11 +120,13 @@ class RidgeSubset:
         labels : (rows, n) float64
             Finite on the training trials.
         ks : sequence of int
-            May be repeated, with another c.
+            May be repeated, with another c or times.
         c : sequence of float, optional
             See ``pipeline.decoding.engine.Subset.decide``.
         shared : (rows,) bool, optional
             Makes no difference: rows with the same training trials always share their matrices.
+        times : (K, rows) or (K, 1) float, optional
+            For each k, what the weights of each row are multiplied by: 1 by default.
 
         Returns
         -------
@@ -133,16 +135,18 @@ class RidgeSubset:
         """
         out = [np.empty(weights.shape) for _ in ks]
         most = weights.max(axis=1)
+        # C of each row at each k
+        strengths = most * np.broadcast_to(1.0 if times is None else times, (len(ks), len(weights)))
         groups: dict[bytes, list[int]] = {}
         # rows with the same training trials, whatever their C, share the matrices
         for row, share in enumerate(weights / most[:, None]):
             groups.setdefault(share.tobytes(), []).append(row)
         for rows in groups.values():
             fold = _Fold(self.X, weights[rows[0]] / most[rows[0]], self.scaling)
-            for strength in np.unique(most[rows]):
-                mine = [row for row in rows if most[row] == strength]
-                for i in np.argsort(ks, kind="stable"):  # the matrices are those of more and more neurons
-                    k = int(ks[i])
+            for i in np.argsort(ks, kind="stable"):  # the matrices are those of more and more neurons
+                k, of_rows = int(ks[i]), strengths[i, rows]
+                for strength in np.unique(of_rows):
+                    mine = np.array(rows)[of_rows == strength]
                     scale = strength if c is None else strength * c[i] / fold.total_variance(k)
                     out[i][mine] = fold.predicted(labels[mine], k, float(scale))
         return out

@@ -50,6 +50,8 @@ REFRESH = (0, 1, 2, 4, 6, 9, 13, 18, 25, 35, 50, 70, 100, 140)
 #: row whose z is farther from the z of its solution was stopped by the gradient at another point, and has failed.
 MAX_DRIFT = 1e-4
 MAX_ITERATIONS = 200
+#: Rows of one training set: times that z is computed from the solution, from which a row that has drifted goes on.
+TURNS = 3
 
 
 class Problem(NamedTuple):
@@ -109,33 +111,46 @@ class Problem(NamedTuple):
     rest: np.ndarray
 
 
-class GramProblem(NamedTuple):
+class SharedProblem(NamedTuple):
     """What is minimised where all rows share their training trials; all arrays float32, padded as in ``Problem``.
 
     Attributes
     ----------
-    n : int
-        Training trials: all others are left out.
+    n, k : int
+        Training trials, which are the first of all trials, and neurons.
+    primal : bool
     weights, labels : (rows, n padded)
-    shrinker : (P, n, width)
-        Packed I - (I + hK)^-1 of the Gram matrix K.
+        Of the training trials.
+    features : (P, k or n, width)
+        Packed, by which the unknowns are multiplied, of all trials: the standardised activity Z (k, all trials) in the
+        primal, the Gram matrix K (n, all trials) in the dual.
+    over_trials, over_neurons : (P, n, width), (Q, k, width)
+        Primal: Z of the training trials, packed for products over trials and over neurons.
+    preconditioner : (P, k or n, width)
+        Packed -(I + hZZ')^-1 in the primal, I - (I + hK)^-1 in the dual, both of the training trials.
     h : float
-        Largest second derivative of the loss that the shrinker stands for.
+        Largest second derivative of the loss that the preconditioner stands for.
     tolerance : float
         ``TOLERANCE``.
     strict : (rows,) bool
-        False, as are ``penalised`` and ``primal``: see ``Problem``.
+        False, as is ``penalised``: see ``Problem``.
+    bounded : bool
+        True.
     """
 
     n: int
+    k: int
+    primal: bool
     weights: np.ndarray
     labels: np.ndarray
-    shrinker: np.ndarray
+    features: np.ndarray
+    over_trials: np.ndarray
+    over_neurons: np.ndarray
+    preconditioner: np.ndarray
     h: float
     tolerance: float
     strict: np.ndarray
     penalised: bool = False
-    primal: bool = False
     bounded: bool = True
 
 
@@ -169,18 +184,15 @@ def minimise_numpy(p: Problem, refresh: np.ndarray, z: np.ndarray, b: np.ndarray
     return Rows(p, z, b, error).solve(refresh)
 
 
-def minimise_gram_numpy(p: GramProblem, a: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
-    """Solve all rows of one training set in plain numpy: the twin of ``kernels.minimise_gram``.
+def minimise_shared_numpy(p: SharedProblem, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> int:
+    """Solve all rows of one training set in plain numpy: the twin of ``kernels.minimise_shared``.
 
     Parameters
     ----------
-    p : GramProblem
-    a, z : (rows, n padded) float32
-        A start, which becomes the solution: one number a per training trial, and the decision values of the training
-        trials, with the intercept; the images of the steps are added to z.
-    b : (rows,) float32
-        The intercepts.
-    error : (rows,) float64
+    p : SharedProblem
+    z : (rows, all trials padded) float32
+        Zeros; receives the decision values of all trials without the intercept.
+    b, error
         As for ``minimise_numpy``.
 
     Returns
@@ -188,7 +200,7 @@ def minimise_gram_numpy(p: GramProblem, a: np.ndarray, z: np.ndarray, b: np.ndar
     int
         Iterations until the last row had converged.
     """
-    return GramRows(p, a, z, b, error).solve()
+    return SharedRows(p, z, b, error).solve()
 
 
 class Rows:
@@ -360,32 +372,63 @@ class Rows:
             slope = slope * (1 + back)
 
 
-class GramRows(Rows):
-    """All rows of one training set."""
+class SharedRows(Rows):
+    """All rows of one training set; z is of its trials, ``all_z`` of all."""
 
-    p: GramProblem  # type: ignore[assignment]
+    p: SharedProblem  # type: ignore[assignment]
 
-    def __init__(self, p: GramProblem, a: np.ndarray, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> None:
-        self.p, self.x, self.z, self.b, self.error = p, a, z, b, error
-        self.shrinker = np.zeros((z.shape[1], z.shape[1]), np.float32)
-        self.shrinker[: p.n] = _unpacked(p.shrinker, p.n, z.shape[1])
-        self.ridge = 0.0
-        self.q, self.zq, self.qb = np.zeros_like(a), np.zeros_like(z), np.zeros_like(b)
-        self.active = np.ones(len(b), dtype=bool)
+    def __init__(self, p: SharedProblem, z: np.ndarray, b: np.ndarray, error: np.ndarray) -> None:
+        self.p, self.all_z, self.b, self.error, self.ridge = p, z, b, error, 0.0
+        self.depth = p.k if p.primal else p.n
+        self.preconditioner = _unpacked(p.preconditioner, self.depth, self.depth)
+        self.features = _unpacked(p.features, self.depth, z.shape[1])
+        self.Z = _unpacked(p.over_neurons, p.k, p.weights.shape[1]) if p.primal else np.empty((0, 0))
+        self.z = np.zeros_like(p.weights)
+        self.x = np.zeros((len(b), p.k if p.primal else self.z.shape[1]), np.float32)
+        self.q, self.zq, self.qb = np.zeros_like(self.x), np.zeros_like(self.z), np.zeros_like(b)
 
     def solve(self, refresh: np.ndarray | None = None) -> int:
         """Iterate until every row is within tolerance; return the number of iterations."""
+        n, iterations, drift = self.p.n, 0, np.zeros(len(self.b))
+        far = np.ones(len(self.b), dtype=bool)
+        for _ in range(TURNS):
+            self.active = far.copy()
+            iterations += self.iterate()
+            # z once more from the solution; a row that is far from it goes on from there
+            self.all_z[:] = self.x[:, : self.depth] @ self.features
+            exact = self.all_z[:, :n] + self.b[:, None]
+            spread = np.maximum(np.ptp(exact, axis=1), 1)
+            drift[far] = (np.abs(exact - self.z[:, :n]).max(axis=1) / (MAX_DRIFT * spread))[far]
+            self.z[far, :n] = exact[far]
+            far &= ~(drift <= 1)
+            if not far.any():
+                break
+        self.error[:] = np.maximum(self.error, drift)
+        return iterations
+
+    def iterate(self) -> int:
+        """Iterate until every active row is within tolerance; return the number of iterations."""
         self.derive()
         for iteration in range(MAX_ITERATIONS):
-            r = self.centred(self.x + self.e)
-            shrunk = r @ self.shrinker
-            left = self.advance(shrunk - r, -shrunk / np.float32(self.p.h), r, first=iteration == 0)
+            d, zd, r = self.step()
+            left = self.advance(d, zd, r, first=iteration == 0)
             error = np.sqrt(left / np.maximum(self.norm() + self.loss_part(), 1e-30)) / self.p.tolerance
             self.error[self.active] = error[self.active]
             self.active &= ~(error <= 1)
             if not self.active.any():
                 break
         return iteration + 1
+
+    def step(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the direction in x, its image, and the gradient (dual: r = a + e)."""
+        if self.p.primal:
+            r = self.x + self.e @ self.Z.T
+            d = r @ self.preconditioner
+            return d, d @ self.Z, r
+        r = self.centred(self.x + self.e)
+        shrunk = np.zeros_like(r)
+        shrunk[:, : self.p.n] = r[:, : self.p.n] @ self.preconditioner
+        return shrunk - r, -shrunk / np.float32(self.p.h), r
 
 
 def _unpacked(panels: np.ndarray, depth: int, columns: int) -> np.ndarray:

@@ -364,7 +364,8 @@ def problem(X, y, k: int, C: float, **options) -> solver.Problem:
     subset = engine.Subset(engine.Population(X, **options), np.arange(X.shape[1]))
     weights, labels = label_rows(y, C)
     scales = engine._Scales(subset, weights, k)
-    return subset._problem(weights, labels, scales, k, next(engine._strengths(weights))[0])
+    strengths = engine._Fits.of(subset, weights, [k], None, None, np.zeros(len(weights), dtype=bool)).strengths[0]
+    return subset._problem(weights, labels, scales.of(np.arange(len(weights)), k), k, strengths)
 
 
 @pytest.mark.parametrize("k", [20, 300], ids=["primal", "dual"])
@@ -406,6 +407,49 @@ def test_packed_products_are_matrix_products(rows, depth, columns, seed):
     np.testing.assert_array_equal(alone, out[-1:])
 
 
+@pytest.mark.parametrize("m", [1, 5, 70])
+def test_symmetric_matrices_and_products_of_columns_are_packed_as_others(m):
+    rng = np.random.default_rng(m)
+    square = rng.normal(size=(m, m)).astype(np.float32)
+    square += square.T
+    lower = np.where(np.tri(m, dtype=bool), square, np.nan)  # what is above the diagonal is not read
+    np.testing.assert_array_equal(kernels.pack_symmetric(lower), kernels.pack(square))
+    columns = rng.normal(size=(30, m)).astype(np.float32)
+    pairs = np.array([columns[:, t] * columns[:, u] for t in range(m) for u in range(t + 1)]).T
+    np.testing.assert_array_equal(kernels.pack_pairs(columns), kernels.pack(pairs))
+
+
+def test_pairs_are_won_by_the_higher_value_and_ties_count_half():
+    rng = np.random.default_rng(0)
+    z = rng.integers(0, 5, size=(3, 20)).astype(np.float64)
+    z[1, :4] = np.nan, np.inf, -np.inf, np.nan
+    rows, mine, others = np.array([0, 1, 2, 1]), np.full((4, 8), -1), np.full((4, 9), -1)
+    for group, (n_mine, n_others) in enumerate([(8, 9), (7, 2), (3, 0), (0, 9)]):
+        trials = rng.permutation(20)
+        mine[group, :n_mine], others[group, :n_others] = trials[:n_mine], trials[8 : 8 + n_others]
+    found = kernels.pairs_won(z, rows, mine, others)
+    for group, place in np.ndindex(mine.shape):
+        own, theirs = z[rows[group], mine[group, place]], z[rows[group], others[group][others[group] >= 0]]
+        expected = (own > theirs).sum() + 0.5 * (own == theirs).sum() if mine[group, place] >= 0 else 0
+        assert found[group, place] == expected
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("c", [None, [1.0, 1.0, 20.0]])
+def test_weights_times_a_number_of_each_row_have_the_bits_of_these_weights(shared, c):
+    X, y = made("plain", 60, 150, 0.4)
+    weights, labels = np.repeat(label_rows(y, 1.0, 1)[0], 6, axis=0), label_rows(y, 1.0, 6)[1]
+    times = np.array([[0.25, 0.5, 0.25, 2, 1, 1], [4.0] * 6, [1, 2, 1, 2, 1, 2]])
+    subset, together = engine.Subset(engine.Population(X), np.arange(150)), np.full(6, shared)
+    found = subset.decide(weights, labels, [150, 20, 150], c, together, times)
+    for i, (k, one) in enumerate(zip([150, 20, 150], found, strict=True)):
+        by = times[i][:, None]
+        alone = subset.decide(weights * by, labels, [k], None if c is None else c[i : i + 1], together)[0]
+        np.testing.assert_array_equal(one, alone)
+    np.testing.assert_array_equal(subset.decide(weights, labels, [20], None, together, np.array([[4.0]]))[0],
+                                  subset.decide(4 * weights, labels, [20], None, together)[0])  # fmt: skip
+
+
 def test_without_numba_scores_are_the_same_and_a_warning_says_so():
     script = """
 import json, sys, warnings
@@ -417,7 +461,8 @@ X[:, :30] += 0.5 * y[:, None]
 with warnings.catch_warnings(record=True) as caught:
     warnings.simplefilter("always")
     asked = {"ks": [1, 10, 150], "R": 3, "n_label_shuffles": 3, "penalty": "fixed"}
-    curves = [neuron_dropping_curve(X, y, **asked, scaling=s) for s in (True, False)]
+    ways = {"scaling": True}, {"scaling": False}, {"shared_folds": True}
+    curves = [neuron_dropping_curve(X, y, **asked, **way) for way in ways]
 print(json.dumps([[str(w.message) for w in caught], [c.scores.tolist() + c.null_scores.tolist() for c in curves]]))
 """
     root = Path(__file__).parents[3]
@@ -427,8 +472,9 @@ print(json.dumps([[str(w.message) for w in caught], [c.scores.tolist() + c.null_
     assert sum("numba could not compile" in message for message in messages) == 1
     X, y = np.random.default_rng(0).normal(size=(60, 150)), np.tile([0, 1, 1], 20)
     X[:, :30] += 0.5 * y[:, None]
-    for scaling, scores in zip((True, False), found, strict=True):
-        curve = fixed_curve(X, y, ks=[1, 10, 150], R=3, n_label_shuffles=3, scaling=scaling)
+    ways = {"scaling": True}, {"scaling": False}, {"shared_folds": True}
+    for way, scores in zip(ways, found, strict=True):
+        curve = fixed_curve(X, y, ks=[1, 10, 150], R=3, n_label_shuffles=3, **way)
         np.testing.assert_allclose(scores, [*curve.scores, *curve.null_scores], atol=1e-3)
 
 

@@ -73,6 +73,11 @@ def test_many_rows_together_are_the_regressions_one_by_one(scaling):
     order = rng.permutation(70)
     subset = RidgeSubset(RidgePopulation(X, scaling=scaling), order)
     ks, c = [60, 5, 5, 39], [1.0, 1.0, 10.0, 2.0]
+    times = rng.integers(1, 4, size=(4, 6))
+    multiplied = subset.decide(weights, labels, ks, c, None, times)
+    for i, unit in enumerate(c):
+        each = weights * times[i][:, None]
+        np.testing.assert_allclose(multiplied[i], subset.decide(each, labels, ks[i : i + 1], [unit])[0], atol=1e-8)
     for row in range(6):
         found = subset.decide(weights, labels, ks)
         again = subset.decide(weights[row : row + 1], labels[row : row + 1], ks)
