@@ -95,13 +95,12 @@ class Session(WholeDelete, dj.Manual):
             Of a large file a sample was known, of one that was not on this machine its hash in ONE, and of one that was
             being copied its beginning.
             """
-            read = {one.dataset: one for one in sources}
-            rows = (cls & {"eid": reader.eid} & [{"dataset": name} for name in read]).to_dicts()
-            for one in map(source_of, rows):
-                now = read[one.dataset]
-                if one.sha256 != now.sha256 and reading.is_registered(reader.local(one.dataset), now, one):
+            read = {reading.without_revision(one.dataset): one for one in sources}
+            registered = map(source_of, (cls & {"eid": reader.eid}).to_dicts())
+            for one, file in reading.in_their_places(registered, read):
+                if one.sha256 != file.sha256 and reading.is_registered(reader.local(file.dataset), file, one):
                     key = {"eid": reader.eid, "dataset": one.dataset}
-                    cls().update1({**key, "sha256": now.sha256, "file_size": now.size})
+                    cls().update1({**key, "sha256": file.sha256, "file_size": file.size})
 
         @classmethod
         def renew(cls, eid: str, errors: Sequence[str]) -> None:
@@ -348,12 +347,15 @@ class ReadsSession:
         for mixture in mixtures_in(files, before[key["eid"]], since_deletions(known, before).get(key["eid"], ())):
             if own & {*mixture.newer, *mixture.older}:
                 warnings.warn(mixture_note(key["eid"], mixture), stacklevel=2)
-        for note in self._notes_since(key["eid"], own, known[key["eid"]], before[key["eid"]]):
+        for note in self._notes_since(key["eid"], own, files, before[key["eid"]]):
             warnings.warn(note, stacklevel=2)
 
     @classmethod
-    def _notes_since(cls, eid: str, own: set[str], known: Mapping[str, str], before: History) -> Iterator[str]:
+    def _notes_since(
+        cls, eid: str, own: set[str], files: Sequence[reading.Source], before: History
+    ) -> Iterator[str]:  # fmt: skip
         """Yield notes on the files of a row, ``own``, since registration or deletions by hand; updates have theirs."""
+        known = {reading.without_revision(file.dataset): file.sha256 for file in files}
         by_hand = [one for one in before.deleted if one.given is None]
         read_first = {path: sha256 for path, sha256 in known.items() if before.first[path] == sha256}
         places = reading.first_elsewhere([before.at_registration], read_first)
@@ -361,7 +363,7 @@ class ReadsSession:
         elsewhere = {path: (eid, place) for path, place in places.items()}
         elsewhere |= registered_elsewhere({eid: read_first}, {eid: before})[eid]
         yield from exchange_notes(eid, {path: place for path, place in elsewhere.items() if path in own})
-        if not elsewhere and before.is_of_another_session(known):
+        if not elsewhere and before.is_of_another_session(files):
             yield replacement_note(eid)
         if cls.__name__ in LABELLED:
             yield from table_modules()["labels"].notes_on_labels(eid, by_hand, known, [LABELLED[cls.__name__]])
@@ -484,9 +486,9 @@ class History:
         """The files of two writings between registration and the first reading, as far as their names tell."""
         return reading.since_registration(self.at_registration.hashes, self.first)
 
-    def is_of_another_session(self, known: Mapping[str, str]) -> bool:
-        """Return whether no file that tells of which session it is has been that of the registration."""
-        return reading.are_of_another_session(self.at_registration.hashes, self.first, known)
+    def is_of_another_session(self, recorded: Iterable[reading.Source]) -> bool:
+        """Return whether none of the files, ``recorded``, that tell of which session they are is the registered one."""
+        return reading.are_of_another_session(self.registered, recorded, self.first)
 
     def replaced_by(self, recorded: Iterable[reading.Source]) -> list[reading.Standing]:
         """Return the files of which some, ``recorded``, were replaced in place between registration and reading."""

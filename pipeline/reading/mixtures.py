@@ -344,12 +344,10 @@ def replaced_since_registration(
     list of Standing
         Those of which both sides are still what they were when they were first read.
     """
-    read = {source.dataset: source for source in recorded}
-    there = [(one, read[one.dataset]) for one in registered if one.dataset in read]
-    found_then = {without_revision(one.dataset): _hash_at_registration(one, now) for one, now in there}
-    hashes = {path: sha256 for path, sha256 in found_then.items() if sha256}
+    read = {without_revision(source.dataset): source for source in recorded}
+    hashes = hashes_at_registration(registered, read)
     parts = {_folder(path) for path, sha256 in hashes.items() if _name(path) in OF_EXTRACTION and first[path] != sha256}
-    known = {without_revision(dataset): source.sha256 for dataset, source in read.items()}
+    known = {path: source.sha256 for path, source in read.items()}
     found = [*since_registration(hashes, first, parts.__contains__), *_replaced_alone(hashes, first)]
     return [still for one in found if (still := one.among(known))]
 
@@ -364,21 +362,51 @@ def _replaced_alone(registered: Mapping[str, str], first: Mapping[str, str]) -> 
             yield Standing(told, registered)
 
 
-def are_of_another_session(registered: Mapping[str, str], first: Mapping[str, str], known: Mapping[str, str]) -> bool:
+def are_of_another_session(
+    registered: Iterable[Source], recorded: Iterable[Source], first: Mapping[str, str]
+) -> bool:  # fmt: skip
     """Return whether no file that tells of which session it is has ever been that of the registration.
 
-    Both behaviour and imaging must have been read: either may have been extracted again, as a whole.
+    Both behaviour and imaging must have been read: either may have been extracted again, as a whole. Parameters as for
+    ``replaced_since_registration``.
+    """
+    read = {without_revision(source.dataset): source for source in recorded}
+    own = {path: sha256 for path, sha256 in hashes_at_registration(registered, read).items() if is_own(path)}
+    is_any = any(sha256 in (first[path], read[path].sha256) for path, sha256 in own.items())
+    return not is_any and {_is_of_fov(path) for path in own} == {True, False}
+
+
+def hashes_at_registration(registered: Iterable[Source], read: Mapping[str, Source]) -> dict[str, str]:
+    """Return the sha256 that files had at registration, as far as it is known, by the path under which they were read.
 
     Parameters
     ----------
-    registered, first
-        As for ``since_registration``.
-    known : mapping of str to str
-        The sha256 of each file that there are rows of, by path without revision.
+    registered : iterable of Source
+    read : mapping of str to Source
+        By path without revision.
     """
-    own = [path for path in registered.keys() & known.keys() if is_own(path)]
-    is_any = any(registered[path] in (first[path], known[path]) for path in own)
-    return not is_any and {_is_of_fov(path) for path in own} == {True, False}
+    pairs = in_their_places(registered, read)
+    found = {without_revision(now.dataset): _hash_at_registration(one, now) for one, now in pairs}
+    return {path: sha256 for path, sha256 in found.items() if sha256}
+
+
+def in_their_places(registered: Iterable[Source], read: Mapping[str, Source]) -> list[tuple[Source, Source]]:
+    """Return registered files with those that were read in their places; parameters as of ``hashes_at_registration``.
+
+    A later revision is a correction, and an earlier one is in the place of the one that was withdrawn. Behaviour may
+    have been moved to the folder of a task.
+    """
+    files = {without_revision(one.dataset): one for one in registered}
+    new: dict[str, list[Source]] = defaultdict(list)
+    for path, now in read.items():
+        if path not in files and not _is_of_fov(path):
+            new[_name(path)].append(now)
+    found = []
+    for path, one in files.items():
+        moved_to = new[_name(path)] if path not in read and not _is_of_fov(path) else []
+        there = [read[path]] if path in read else moved_to
+        found += [(one, now) for now in there if len(there) == 1 and now.revision <= one.revision]
+    return found
 
 
 def _hash_at_registration(registered: Source, read: Source) -> str:

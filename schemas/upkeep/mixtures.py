@@ -31,10 +31,12 @@ from schemas.session import (
 
 #: Columns of the files that rows were read from.
 SOURCE_COLUMNS = ("eid", "dataset", "revision", "file_size", "sha256", "one_hash")
-#: The sessions with a file that was not read as it was registered; what was not known of it then is empty.
+#: The sessions with a file that was not read as it was registered, or under another path; what was not known of it then
+#: is empty.
 OTHER_THAN_REGISTERED = (
-    "SELECT files.eid FROM {source} AS files JOIN {registered} AS registered "
+    "SELECT files.eid FROM {source} AS files LEFT JOIN {registered} AS registered "
     "ON registered.eid = files.eid AND registered.dataset = files.dataset WHERE "
+    "registered.dataset IS NULL AND files.eid IN (SELECT eid FROM {registered}) OR "
     "registered.sha256 <> '' AND registered.sha256 <> files.sha256 OR "
     "registered.sha256 = '' AND registered.one_hash <> '' AND registered.one_hash <> files.one_hash"
 )
@@ -100,7 +102,7 @@ def _notes_on_files(files: Mapping[str, Sequence[reading.Source]]) -> Iterator[N
     yield from (Note("mixed", eid, mixture_note(eid, one)) for eid, those in mixtures.items() for one in those)
     for eid, one in past.before.items():
         yield from (Note("exchanged", eid, text) for text in exchange_notes(eid, elsewhere[eid]))
-        if not elsewhere[eid] and one.is_of_another_session(past.known[eid]):
+        if not elsewhere[eid] and one.is_of_another_session(files[eid]):
             yield Note("exchanged", eid, replacement_note(eid))
         yield from (Note("labels", eid, text) for text in notes_on_labels(eid, one.deleted, past.known[eid]))
 

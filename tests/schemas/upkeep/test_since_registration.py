@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from support.broken_sessions import Repository, made_session, new_uuids, remove
 from support.corpus import (
@@ -239,6 +240,42 @@ def test_a_later_revision_of_a_dataset_is_a_correction(lab):
     write_one_tables(lab.root)
     assert read(lab) == [] and kept(lab) == []
     assert REVISION.strip("#") in (schemas.FOV.Source & {"eid": lab.eids["it"]}).to_arrays("revision")
+
+
+@without_server
+def test_an_earlier_revision_of_a_dataset_is_none(lab):
+    """The correction was withdrawn."""
+    folder, types = fov_of(lab) / REVISION, np.load(fov_of(lab) / TYPES)
+    folder.mkdir()
+    types[:2] = 1 - types[:2]
+    np.save(folder / TYPES, types)
+    write_one_tables(lab.root)
+    register_again(lab)
+    shutil.rmtree(folder)
+    write_one_tables(lab.root)
+    assert any("have changed since the session was registered" in text for text in read(lab))
+    (note,) = kept(lab)
+    assert f"(alf/FOV_00/{TYPES})" in note and UUIDS in note.split("and others have not")[1]
+
+
+@both
+@pytest.mark.parametrize("is_aligned", [False, True])
+def test_behaviour_that_was_moved_to_a_task_is_compared_with_what_it_was(lab, is_aligned):
+    task, table = lab.alf("it") / "task_00", pd.read_parquet(lab.alf("it") / TRIALS)
+    task.mkdir()
+    for path in lab.alf("it").glob("_ibl_*"):
+        path.rename(task / path.name)
+    if is_aligned:
+        times = [name for name in table if name.endswith("_times") or name.startswith("intervals")]
+        table.assign(**{name: table[name] + 0.1 for name in times}).to_parquet(task / TRIALS)
+        for name in (STIM_OFF, WHEEL_TIMES):
+            np.save(task / name, np.load(task / name) + 0.1)
+    write_one_tables(lab.root)
+    told, notes = read(lab), kept(lab)
+    assert bool(told) is bool(notes) is is_aligned
+    if is_aligned:
+        changed, others = notes[0].split("and others have not")
+        assert f"alf/task_00/{WHEEL_TIMES}" in changed and f"alf/FOV_00/{TIMES}" in others
 
 
 @without_server
