@@ -36,7 +36,7 @@ SOURCE_COLUMNS = ("eid", "dataset", "revision", "file_size", "sha256", "one_hash
 OTHER_THAN_REGISTERED = (
     "SELECT files.eid FROM {source} AS files LEFT JOIN {registered} AS registered "
     "ON registered.eid = files.eid AND registered.dataset = files.dataset WHERE "
-    "registered.dataset IS NULL AND files.eid IN (SELECT eid FROM {registered}) OR "
+    "registered.dataset IS NULL AND EXISTS (SELECT 1 FROM {registered} AS one WHERE one.eid = files.eid) OR "
     "registered.sha256 <> '' AND registered.sha256 <> files.sha256 OR "
     "registered.sha256 = '' AND registered.one_hash <> '' AND registered.one_hash <> files.one_hash"
 )
