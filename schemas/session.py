@@ -119,7 +119,7 @@ class Session(WholeDelete, dj.Manual):
             if not named:
                 return
             known = hashes_in(files_of(eid))
-            read = history({eid: known}, {})[eid].first
+            read = history({eid: known}, {})[eid].read
             former = {row["dataset"]: source_of(row) for row in named}
             unread = [path for path in former if reading.without_revision(path) not in read]
             reader = reading.SessionReader(one_for(eid), eid)
@@ -466,15 +466,18 @@ class History:
     present : dict of (str, str) to str
         The sha256 of files that were saved again, by path and former sha256: see ``pipeline.reading.as_saved_again``.
     registered : list of Source
-        With the hashes that files have since they were saved again.
+        With the hashes that files have since they were saved again; without those that were read and are gone.
     first : dict of str to str
         By path without revision the sha256 of files when they were first read, since the session was registered.
+    read : set of str
+        Paths without revision of all files that were read since the session was registered.
     """
 
     deleted: list[reading.Read]
     present: dict[tuple[str, str], str]
     registered: list[reading.Source]
     first: dict[str, str]
+    read: set[str]
 
     @property
     def at_registration(self) -> reading.Read:
@@ -533,8 +536,11 @@ def history(known: Mapping[str, Mapping[str, str]], former: Mapping[str, Sequenc
         deleted, present = reading.as_saved_again(deletions, hashes)
         registered_at, files = registered.get(eid, (None, []))
         since = [one for one in deleted if one.until and registered_at and one.until > registered_at]
+        read = {*hashes, *(path for one in since for path in one.hashes)}
+        # of a file that was read, and is gone from its path, an update or a deletion tells
+        still = [one for one in files if reading.without_revision(one.dataset) not in read - set(hashes)]
         found[eid] = History(
-            deleted, present, [_as_saved_again(one, present) for one in files], reading.first_read(since, hashes)
+            deleted, present, [_as_saved_again(one, present) for one in still], reading.first_read(since, hashes), read
         )
     return found
 

@@ -526,6 +526,22 @@ def test_a_file_that_was_put_right_because_it_was_refused_is_not_noted(lab):
 
 
 @without_server
+def test_a_file_that_was_read_before_it_was_refused_stays_registered_as_it_was(lab):
+    """Its rows were deleted by hand: what is read again is compared with what these were."""
+    eid, types = {"eid": lab.eids["it"]}, np.load(fov_of(lab) / TYPES)
+    assert read(lab) == []
+    before = (Session.File & eid).to_dicts(order_by="KEY")
+    (schemas.FOV & eid & {"fov": 0}).delete()
+    np.save(fov_of(lab) / TYPES, types + 0.5)
+    assert len(fill(SESSION_TABLES, eid).errors) == 1
+    types[:2] = 1 - types[:2]
+    np.save(fov_of(lab) / TYPES, types)
+    retry(**eid)
+    assert (Session.File & eid).to_dicts(order_by="KEY") == before
+    assert read(lab) == [] and kept(lab) == []
+
+
+@without_server
 @both
 def test_a_file_that_no_error_named_is_noted_if_it_was_replaced_meanwhile(lab):
     np.save(fov_of(lab) / TYPES, refused(lab))
