@@ -43,6 +43,8 @@ SAME = 1e-3
 FINGERPRINT, MIN_TRIALS = ("choice", "feedbackType", "contrastLeft", "contrastRight"), 50
 #: Of which labels of one's own may be computed, by the table that is read from their files.
 LABELLED = {"Behavior": "trials", "Wheel": "wheel"}
+#: Why files are registered anew.
+RENEWED = "meso retry: files that errors named, as they are now"
 #: Of so many values of a file, half must be those of another file to make it a copy.
 N_COMPARED = 20
 
@@ -82,9 +84,53 @@ class Session(WholeDelete, dj.Manual):
         dataset_id='' : varchar(36)     # id in ONE
         revision='' : varchar(255)      # '' for the original
         file_size : int64               # bytes, 0 if not known
-        sha256='' : varchar(64)         # of the whole file; '' if it was large, or not on the machine
+        sha256='' : varchar(64)         # of a large file 'sample:...' until it is read; '': not on the machine
         one_hash='' : varchar(64)       # in ONE, '' if ONE had none
         """
+
+        @classmethod
+        def complete(cls, reader: reading.SessionReader, sources: Iterable[reading.Source]) -> None:
+            """Write the sha256 of files that were read, and are those of the registration, of which less was known.
+
+            Of a large file a sample was known, of one that was not on this machine its hash in ONE, and of one that was
+            being copied its beginning.
+            """
+            read = {reading.without_revision(one.dataset): one for one in sources}
+            registered = map(source_of, (cls & {"eid": reader.eid}).to_dicts())
+            for one, file in reading.in_their_places(registered, read):
+                if one.sha256 != file.sha256 and reading.is_registered(reader.local(file.dataset), file, one):
+                    key = {"eid": reader.eid, "dataset": one.dataset}
+                    cls().update1({**key, "sha256": file.sha256, "file_size": file.size})
+
+        @classmethod
+        def renew(cls, eid: str, errors: Sequence[str]) -> None:
+            """Register the files anew that errors of reading name, as they are now, and record it in ``Deletion``.
+
+            A person replaces such a file, which is then no other writing. Files that were read since stay.
+
+            Parameters
+            ----------
+            eid : str
+            errors : sequence of str
+                Messages.
+            """
+            rows = (cls & {"eid": eid}).to_dicts()
+            named = [row for row in rows if any(_is_named(row["dataset"], error) for error in errors)]
+            if not named:
+                return
+            known = hashes_in(files_of(eid))
+            read = history({eid: known}, {})[eid].read
+            former = {row["dataset"]: source_of(row) for row in named}
+            unread = [path for path in former if reading.without_revision(path) not in read]
+            reader = reading.SessionReader(one_for(eid), eid)
+            now = [one for one in reading.files_now(reader, unread) if one.sha256 or one.one_hash]  # it may be gone
+            found = [one for one in now if one != former[one.dataset]]
+            if found:
+                keys = [{"eid": eid, "dataset": one.dataset} for one in found]
+                with cls.connection.transaction:
+                    (cls & keys).delete_quick()
+                    cls().insert_sources({"eid": eid}, found)
+                    Deletion.record("Session.File", keys, {"Session.File": len(keys)}, RENEWED)
 
     @classmethod
     def register(cls, one: Any, eid: str, cache_dir: str | None) -> bool:
@@ -214,6 +260,12 @@ class SessionTag(WholeDelete, dj.Manual):
     """
 
 
+def _is_named(dataset: str, error: str) -> bool:
+    """Return whether an error names a dataset: by its path, or by its name beside another one of its folder."""
+    folder, _, name = reading.without_revision(dataset).rpartition("/")
+    return f"{folder}/" in error and name in error
+
+
 def one_for(eid: str, registered: dict[str, Any] | None = None) -> Any:
     """Return the ONE client for a session, on the cache it was registered from or else on MESO_ONE_CACHE_DIR.
 
@@ -285,7 +337,9 @@ class ReadsSession:
         self.check(key, data, sources)
         self.Source().insert_sources(key, sources)  # type: ignore[attr-defined]
         rows = files_of(key["eid"])
-        self._check_clock(key, rows)
+        reader = reading.SessionReader(one_for(key["eid"]), key["eid"])
+        self._check_clock(reader, rows)
+        Session.File.complete(reader, sources)
         own = {name for source in sources for name in (source.dataset, reading.without_revision(source.dataset))}
         known = {key["eid"]: hashes_in(rows)}
         before = history(known, former_ids(known))
@@ -293,17 +347,24 @@ class ReadsSession:
         for mixture in mixtures_in(files, before[key["eid"]], since_deletions(known, before).get(key["eid"], ())):
             if own & {*mixture.newer, *mixture.older}:
                 warnings.warn(mixture_note(key["eid"], mixture), stacklevel=2)
-        for note in self._notes_since(key["eid"], own, known[key["eid"]], before[key["eid"]]):
+        for note in self._notes_since(key["eid"], own, files, before[key["eid"]]):
             warnings.warn(note, stacklevel=2)
 
     @classmethod
-    def _notes_since(cls, eid: str, own: set[str], known: Mapping[str, str], before: History) -> Iterator[str]:
+    def _notes_since(
+        cls, eid: str, own: set[str], files: Sequence[reading.Source], before: History
+    ) -> Iterator[str]:  # fmt: skip
         """Yield notes on the files of a row, ``own``, since registration or deletions by hand; updates have theirs."""
+        known = {reading.without_revision(file.dataset): file.sha256 for file in files}
         by_hand = [one for one in before.deleted if one.given is None]
         read_first = {path: sha256 for path, sha256 in known.items() if before.first[path] == sha256}
         places = reading.first_elsewhere([before.at_registration], read_first)
         places |= reading.first_elsewhere(by_hand, known)
-        yield from exchange_notes(eid, {path: (eid, place) for path, place in places.items() if path in own})
+        elsewhere = {path: (eid, place) for path, place in places.items()}
+        elsewhere |= registered_elsewhere({eid: read_first}, {eid: before})[eid]
+        yield from exchange_notes(eid, {path: place for path, place in elsewhere.items() if path in own})
+        if not elsewhere and before.is_of_another_session(files):
+            yield replacement_note(eid)
         if cls.__name__ in LABELLED:
             yield from table_modules()["labels"].notes_on_labels(eid, by_hand, known, [LABELLED[cls.__name__]])
 
@@ -348,13 +409,14 @@ class ReadsSession:
                 raise copy_error(key, source.dataset, other_key["eid"], theirs[source.sha256].dataset)
 
     @staticmethod
-    def _check_clock(key: dict, rows: Sequence[tuple[type[Any], dict, list[reading.Source]]]) -> None:
+    def _check_clock(
+        reader: reading.SessionReader, rows: Sequence[tuple[type[Any], dict, list[reading.Source]]]
+    ) -> None:  # fmt: skip
         """Refuse times that have changed since another table of the session was read.
 
         Trials, wheel and imaging are aligned together. If they are aligned again between the reading of one table and
         the next, their times would be mixed. Of a file that is gone this cannot be told: it is refused, too.
         """
-        reader = reading.SessionReader(one_for(key["eid"]), key["eid"])
         for table, other, recorded in rows:
             if found := reading.clock_changes(reader, recorded, table.datasets(reader, other)):
                 raise _clock_error(table.__name__, other, found[0])
@@ -404,26 +466,32 @@ class History:
     present : dict of (str, str) to str
         The sha256 of files that were saved again, by path and former sha256: see ``pipeline.reading.as_saved_again``.
     registered : list of Source
-        With the hashes that files have since they were saved again.
+        With the hashes that files have since they were saved again; without those that were read and are gone.
     first : dict of str to str
         By path without revision the sha256 of files when they were first read, since the session was registered.
+    read : set of str
+        Paths without revision of all files that were read since the session was registered.
     """
 
     deleted: list[reading.Read]
     present: dict[tuple[str, str], str]
     registered: list[reading.Source]
     first: dict[str, str]
+    read: set[str]
 
     @property
     def at_registration(self) -> reading.Read:
         """The files that the session was registered with, as far as their sha256 is known."""
-        known = (one for one in self.registered if one.sha256)
-        return reading.Read({reading.without_revision(one.dataset): one.sha256 for one in known})
+        return reading.Read(_known_hashes(self.registered))
 
     @property
     def at_first(self) -> list[reading.Standing]:
         """The files of two writings between registration and the first reading, as far as their names tell."""
         return reading.since_registration(self.at_registration.hashes, self.first)
+
+    def is_of_another_session(self, recorded: Iterable[reading.Source]) -> bool:
+        """Return whether none of the files, ``recorded``, that tell of which session they are is the registered one."""
+        return reading.are_of_another_session(self.registered, recorded, self.first)
 
     def replaced_by(self, recorded: Iterable[reading.Source]) -> list[reading.Standing]:
         """Return the files of which some, ``recorded``, were replaced in place between registration and reading."""
@@ -468,10 +536,49 @@ def history(known: Mapping[str, Mapping[str, str]], former: Mapping[str, Sequenc
         deleted, present = reading.as_saved_again(deletions, hashes)
         registered_at, files = registered.get(eid, (None, []))
         since = [one for one in deleted if one.until and registered_at and one.until > registered_at]
+        read = {*hashes, *(path for one in since for path in one.hashes)}
+        # of a file that was read, and is gone from its path, an update or a deletion tells
+        still = [one for one in files if reading.without_revision(one.dataset) not in read - set(hashes)]
         found[eid] = History(
-            deleted, present, [_as_saved_again(one, present) for one in files], reading.first_read(since, hashes)
+            deleted, present, [_as_saved_again(one, present) for one in still], reading.first_read(since, hashes), read
         )
     return found
+
+
+def registered_elsewhere(
+    known: Mapping[str, Mapping[str, str]], before: Mapping[str, History]
+) -> dict[str, dict[str, tuple[str, str]]]:
+    """Return the files that another session was registered with, and their own was not; a statement at most.
+
+    Parameters as for ``since_deletions``.
+
+    Returns
+    -------
+    dict of str to dict
+        Of files that tell of which session they are: by path the other session, and its path.
+    """
+    found: dict[str, dict[str, tuple[str, str]]] = {eid: {} for eid in known}
+    owners: dict[str, tuple[str, str]] = {}
+    for eid, files in known.items():
+        registered = before[eid].at_registration.hashes
+        others = {path: sha256 for path, sha256 in files.items() if registered.get(path, sha256) != sha256}
+        owners |= {sha256: (eid, path) for path, sha256 in others.items() if reading.is_own(path)}
+    rows = (Session.File & [{"sha256": one} for one in owners]).to_dicts(order_by="KEY") if owners else []
+    for row in rows:
+        eid, path = owners[row["sha256"]]
+        if row["eid"] != eid:
+            found[eid].setdefault(path, (row["eid"], row["dataset"]))
+    return found
+
+
+def registered_hashes(eids: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return the sha256 that files had when their sessions were registered, by session and path; a statement."""
+    return {eid: _known_hashes(files) for eid, (_, files) in _registered_files(eids).items()}
+
+
+def _known_hashes(registered: Iterable[reading.Source]) -> dict[str, str]:
+    """Return the sha256 of registered files, as far as it is known, by path without revision."""
+    return {reading.without_revision(one.dataset): one.sha256 for one in registered if one.sha256}
 
 
 def _registered_files(eids: Collection[str]) -> dict[str, tuple[datetime.datetime, list[reading.Source]]]:
@@ -580,6 +687,15 @@ def exchange_notes(eid: str, places: Mapping[str, tuple[str, str]]) -> Iterator[
             f"{f' (and {len(more)} more)' if more else ''}; if files were exchanged by mistake, put them back, and run "
             "meso update again"
         )
+
+
+def replacement_note(eid: str) -> str:
+    """Return the note on a session of which all files are others than it was registered with."""
+    return (
+        f"session {eid}: none of its files is the one that it was registered with. If they are those of another "
+        f"session, put its own back, and run meso update {eid}. If all of it was written again, register it again: "
+        "meso delete, then meso ingest"
+    )
 
 
 def _is_same_fov(key: dict, other: dict) -> bool:

@@ -31,10 +31,12 @@ from pipeline.reading.mixtures import (
     Mixture,
     Read,
     Standing,
+    are_of_another_session,
     as_saved_again,
     at_new_places,
     first_elsewhere,
     first_read,
+    in_their_places,
     mixed_revisions,
     mixtures_since,
     not_named,
@@ -49,7 +51,7 @@ from pipeline.reading.mixtures import (
     with_given,
 )
 from pipeline.reading.names import Place
-from pipeline.reading.registration import files_at_registration
+from pipeline.reading.registration import files_at_registration, files_now, is_registered
 
 __all__ = [
     "Change",
@@ -65,12 +67,14 @@ __all__ = [
     "Trials",
     "Wheel",
     "against_wheel",
+    "are_of_another_session",
     "as_saved_again",
     "at_new_places",
     "changes",
     "check_place",
     "clock_changes",
     "files_at_registration",
+    "files_now",
     "find_sessions",
     "first_elsewhere",
     "first_read",
@@ -79,8 +83,10 @@ __all__ = [
     "fov_folders",
     "has_times",
     "identify",
+    "in_their_places",
     "is_measured",
     "is_own",
+    "is_registered",
     "mixed_revisions",
     "mixtures_since",
     "not_named",

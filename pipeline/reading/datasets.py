@@ -29,6 +29,10 @@ NUMBERS = "biuf"
 HASHES = {32: "md5", 40: "sha1", 64: "sha256"}
 #: Bytes that are hashed at a time.
 CHUNK = 1 << 20
+#: Of a large file so many blocks of so many bytes are hashed when it is registered, evenly, from the first to the last.
+N_BLOCKS, BLOCK = 16, 1 << 16
+#: What the hash of a sample begins with: it is never taken for that of the whole file.
+SAMPLED = "sample:"
 #: The problem of an error about a recorded file that is neither on this machine nor in ONE.
 GONE = "the file that was read is gone"
 #: See ``file_state``.
@@ -171,19 +175,20 @@ class SessionReader:
         ----------
         path : str
         max_hashed : int
-            Largest file to hash, bytes.
+            Largest file of which all is hashed, bytes.
 
         Returns
         -------
         Source
-            The sha256 is '' if the file is larger, cannot be read or is not here, the size 0 if it is not known. If ONE
-            can download files, what it lists counts: a file that is here may be a former one.
+            The sha256 is that of a sample if the file is larger (``sampled_hash``), '' if it cannot be read or is not
+            here, the size 0 if it is not known. If ONE can download files, what it lists counts: a file that is here
+            may be a former one.
         """
         size, sha256, listed = self.size(path), "", self.one_hash(path)
         if not self.is_remote and (file := self.local(path)):
             with suppress(OSError):  # reading it says why
                 size = file.stat().st_size
-                sha256 = sha256_file(file) if size <= max_hashed else ""
+                sha256 = sha256_file(file) if size <= max_hashed else sampled_hash(file, size)
         one_hash = listed if len(listed) in HASHES else ""
         return Source(path, self._ids.get(path, ""), revision_of(path), size or 0, sha256, one_hash)
 
@@ -573,16 +578,32 @@ def md5_file(path: Path) -> str:
     return hashes_of(path, {"md5"})["md5"]
 
 
-def sha256_file(path: Path) -> str:
-    """Return the hex sha256 of a file."""
-    return hashes_of(path, {"sha256"})["sha256"]
+def sha256_file(path: Path, size: int | None = None) -> str:
+    """Return the hex sha256 of a file, or of its first bytes, ``size``."""
+    return hashes_of(path, {"sha256"}, size)["sha256"]
 
 
-def hashes_of(path: Path, kinds: Iterable[str]) -> dict[str, str]:
-    """Return hex hashes of a file by kind, such as md5; in chunks, since activity files do not fit in memory."""
+def sampled_hash(path: Path, size: int) -> str:
+    """Return a hash of blocks of the first bytes, ``size``, of a file, evenly, and of their number.
+
+    It differs with any change of a fifteenth of these bytes, or more, in one piece.
+    """
+    digest, last = hashlib.sha256(str(size).encode()), max(size - BLOCK, 0)
+    with path.open("rb") as file:
+        for i in range(N_BLOCKS):
+            file.seek(last * i // (N_BLOCKS - 1))
+            digest.update(file.read(min(BLOCK, size)))
+    return f"{SAMPLED}{digest.hexdigest()}"[:64]
+
+
+def hashes_of(path: Path, kinds: Iterable[str], size: int | None = None) -> dict[str, str]:
+    """Return hex hashes of a file by kind, such as md5; in chunks, since activity files do not fit in memory.
+
+    With ``size``, of its first bytes only.
+    """
     digests = {kind: hashlib.new(kind, usedforsecurity=False) for kind in kinds}
     with path.open("rb") as file:
-        while chunk := file.read(CHUNK):
+        while chunk := file.read(CHUNK if size is None else min(CHUNK, size - file.tell())):
             for digest in digests.values():
                 digest.update(chunk)
     return {kind: digest.hexdigest() for kind, digest in digests.items()}

@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import datetime
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pipeline.reading.behavior import TRIALS, WHEEL_TIMES
+from pipeline.reading.behavior import TRIALS, WHEEL_POSITION, WHEEL_TIMES
 from pipeline.reading.changes import is_own
 from pipeline.reading.datasets import Source, without_revision
 from pipeline.reading.fov import (
+    BAD_FRAMES,
     CLASSIFIER,
+    FRAME_QC,
+    FRAME_QC_NAMES,
     MLAPDV,
     NEUROPIL,
     OF_ROIS,
@@ -25,6 +28,8 @@ from pipeline.reading.fov import (
     REGION_IDS,
     SIGNALS,
     TIMES,
+    TIMESHIFT,
+    TYPE_NAMES,
     TYPES,
     UUIDS,
 )
@@ -33,6 +38,11 @@ from pipeline.reading.fov import (
 OF_EXTRACTION = (*SIGNALS.values(), NEUROPIL, TYPES, CLASSIFIER, POSITIONS, UUIDS)
 #: Regions and places in the brain, which one histology, or one estimate, gives together.
 PLACES = tuple(template.format(suffix) for template in (REGION_IDS, MLAPDV) for suffix in ("", "_estimate"))
+#: Datasets that are in no group, and those with which each is written: if these stay, it is of another writing.
+WRITTEN_WITH = {
+    TIMESHIFT: (TIMES,), BAD_FRAMES: tuple(SIGNALS.values()), FRAME_QC: tuple(SIGNALS.values()),
+    FRAME_QC_NAMES: (FRAME_QC,), TYPE_NAMES: (TYPES,), WHEEL_POSITION: (WHEEL_TIMES,),
+}  # fmt: skip
 #: What sets newer and older files apart: that they changed between two readings, or between registration and the first.
 CHANGED = ("have changed", "have not")
 SINCE_REGISTRATION = ("have changed since the session was registered", "have not")
@@ -315,7 +325,7 @@ def since_registration(
 def replaced_since_registration(
     registered: Iterable[Source], recorded: Iterable[Source], first: Mapping[str, str]
 ) -> list[Standing]:
-    """Return also single datasets of an extraction that were replaced in place before they were read.
+    """Return also single datasets that were replaced in place before they were read, such as those of an extraction.
 
     Of a file that has the path of the former one nothing says that it was corrected, and of the former one nothing is
     left. A later revision says so: it is for ``mixed_revisions``.
@@ -334,23 +344,73 @@ def replaced_since_registration(
     list of Standing
         Those of which both sides are still what they were when they were first read.
     """
-    read = {source.dataset: source for source in recorded}
-    there = [(one, read[one.dataset]) for one in registered if one.dataset in read]
-    found_then = {without_revision(one.dataset): _hash_at_registration(one, now) for one, now in there}
-    hashes = {path: sha256 for path, sha256 in found_then.items() if sha256}
+    read = {without_revision(source.dataset): source for source in recorded}
+    hashes = hashes_at_registration(registered, read)
     parts = {_folder(path) for path, sha256 in hashes.items() if _name(path) in OF_EXTRACTION and first[path] != sha256}
-    known = {without_revision(dataset): source.sha256 for dataset, source in read.items()}
-    found = since_registration(hashes, first, parts.__contains__)
+    known = {path: source.sha256 for path, source in read.items()}
+    found = [*since_registration(hashes, first, parts.__contains__), *_replaced_alone(hashes, first)]
     return [still for one in found if (still := one.among(known))]
 
 
-def _hash_at_registration(registered: Source, read: Source) -> str:
-    """Return the sha256 that a file had when it was registered, or of another file its hash in ONE; '' if not known.
+def _replaced_alone(registered: Mapping[str, str], first: Mapping[str, str]) -> Iterator[Standing]:
+    """Yield the datasets in no group that were replaced, since registration, without those of the same writing."""
+    for path, sha256 in registered.items():
+        folder, name = _folder(path), _name(path)
+        others = [one for other in WRITTEN_WITH.get(name, ()) if (one := f"{folder}/{other}") in registered]
+        if others and first[path] != sha256 and all(first[one] == registered[one] for one in others):
+            told = Mixture("single files", (path,), tuple(others), "they were written again", SINCE_REGISTRATION)
+            yield Standing(told, registered)
 
-    Of a file that was smaller it is not known: it may not have been written to its end.
+
+def are_of_another_session(
+    registered: Iterable[Source], recorded: Iterable[Source], first: Mapping[str, str]
+) -> bool:  # fmt: skip
+    """Return whether no file that tells of which session it is has ever been that of the registration.
+
+    Both behaviour and imaging must have been read: either may have been extracted again, as a whole. Parameters as for
+    ``replaced_since_registration``.
     """
-    if registered.size < read.size:
-        return ""
+    read = {without_revision(source.dataset): source for source in recorded}
+    own = {path: sha256 for path, sha256 in hashes_at_registration(registered, read).items() if is_own(path)}
+    is_any = any(sha256 in (first[path], read[path].sha256) for path, sha256 in own.items())
+    return not is_any and {_is_of_fov(path) for path in own} == {True, False}
+
+
+def hashes_at_registration(registered: Iterable[Source], read: Mapping[str, Source]) -> dict[str, str]:
+    """Return the sha256 that files had at registration, as far as it is known, by the path under which they were read.
+
+    Parameters
+    ----------
+    registered : iterable of Source
+    read : mapping of str to Source
+        By path without revision.
+    """
+    pairs = in_their_places(registered, read)
+    found = {without_revision(now.dataset): _hash_at_registration(one, now) for one, now in pairs}
+    return {path: sha256 for path, sha256 in found.items() if sha256}
+
+
+def in_their_places(registered: Iterable[Source], read: Mapping[str, Source]) -> list[tuple[Source, Source]]:
+    """Return registered files with those that were read in their places; parameters as of ``hashes_at_registration``.
+
+    A later revision is a correction, and an earlier one is in the place of the one that was withdrawn. Behaviour may
+    have been moved to the folder of a task.
+    """
+    files = {without_revision(one.dataset): one for one in registered}
+    new: dict[str, list[Source]] = defaultdict(list)
+    for path, now in read.items():
+        if path not in files and not _is_of_fov(path):
+            new[_name(path)].append(now)
+    found = []
+    for path, one in files.items():
+        moved_to = new[_name(path)] if path not in read and not _is_of_fov(path) else []
+        there = [read[path]] if path in read else moved_to
+        found += [(one, now) for now in there if len(there) == 1 and now.revision <= one.revision]
+    return found
+
+
+def _hash_at_registration(registered: Source, read: Source) -> str:
+    """Return the sha256 that a file had when it was registered, or of another file its hash in ONE; '' if not known."""
     if registered.sha256 or len(registered.one_hash) != len(read.one_hash):
         return registered.sha256
     return read.sha256 if registered.one_hash == read.one_hash != "" else registered.one_hash

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from pipeline.errors import DataError
 from pipeline.reading.behavior import trial_datasets, wheel_datasets
-from pipeline.reading.datasets import SessionReader, Source
-from pipeline.reading.fov import fluorescence_datasets, fov_datasets
+from pipeline.reading.datasets import SAMPLED, SessionReader, Source, sampled_hash, sha256_file, without_revision
+from pipeline.reading.fov import TYPE_NAMES, fluorescence_datasets, fov_datasets
 
-#: Larger files are not hashed, bytes. Of 4,000 ROIs, or of the frames of 3 h, no file has 1 MB: larger are activity, of
-#: which a session has up to 6 GB, and the wheel of half an hour or more, which would take as long as all the others.
+#: Of larger files only a sample is hashed, bytes. Of 4,000 ROIs, or of the frames of 3 h, no file has 1 MB: larger are
+#: activity, of which a session has up to 6 GB, and the wheel of half an hour or more, which would take as long as all
+#: the others.
 MAX_HASHED = 4 << 20
 
 
@@ -39,8 +41,34 @@ def files_at_registration(one: Any, eid: str, collections: Iterable[str], *, beh
     return [reader.unread(dataset, MAX_HASHED) for group in groups for dataset in _listed(reader, group)]
 
 
+def files_now(reader: SessionReader, paths: Iterable[str]) -> list[Source]:
+    """Return what is known now of those of some files that ONE still prefers; see ``SessionReader.unread``."""
+    return [reader.unread(path, MAX_HASHED) for path in paths if reader.default(without_revision(path)) == path]
+
+
+def is_registered(file: Path | None, read: Source, registered: Source) -> bool:
+    """Return whether a file that was read is the one that was registered.
+
+    It may have been copied to its end since: then it begins with what it was.
+
+    Parameters
+    ----------
+    file : Path or None
+        Where it is on this machine.
+    read, registered : Source
+        The second as ``files_at_registration`` returns it.
+    """
+    if not registered.sha256:
+        return registered.one_hash == read.one_hash != ""
+    if file is None or registered.size > read.size:
+        return False
+    hash_of = sampled_hash if registered.sha256.startswith(SAMPLED) else sha256_file
+    return hash_of(file, registered.size) == registered.sha256
+
+
 def _of_fov(reader: SessionReader, collection: str) -> list[str]:
-    return [*fov_datasets(reader, collection), *fluorescence_datasets(collection, neuropil=True)]
+    names = f"{collection}/{TYPE_NAMES}"  # which may say something else by then
+    return [*fov_datasets(reader, collection), *fluorescence_datasets(collection, neuropil=True), names]
 
 
 def _listed(reader: SessionReader, datasets: Callable[[SessionReader], list[str]]) -> list[str]:

@@ -29,7 +29,7 @@ from schemas.server.declaration import declaring
 from schemas.server.dialect import JOBS_NOW, dialect
 from schemas.server.refusals import in_words
 from schemas.server.settings import prefix
-from schemas.session import Behavior, Session
+from schemas.session import Behavior, ReadsSession, Session
 from schemas.setup import collation, statistics, views
 from schemas.tracking import RegisteredUIDs, TrackingFile, TrackingRun
 from schemas.work.states import JobStatus
@@ -607,6 +607,20 @@ def _shared_folds(connection: dj.Connection, name_prefix: str) -> None:
     add_columns(connection, name_prefix + "decoding", SHARED_FOLDS_COLUMNS)
 
 
+def _grown_since(connection: dj.Connection, name_prefix: str) -> None:
+    """Forget the hashes of files that were smaller when they were registered than when they were read.
+
+    They may have been half copied, and nothing was claimed of them; now such a file must begin with what it was.
+    """
+    files = Session.File.full_table_name
+    for table in ReadsSession.choosing:
+        connection.query(
+            f"UPDATE {files} SET sha256 = '' WHERE sha256 <> '' AND EXISTS (SELECT 1 FROM "
+            f"{table.Source.full_table_name} AS one WHERE one.eid = {files}.eid AND one.dataset = {files}.dataset "
+            f"AND one.file_size > {files}.file_size)"
+        )
+
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(1, "first tables", lambda connection, name_prefix: None),
     Migration(2, "decoding: nulls, populations, fits and comparisons", _decoding_engine),
@@ -643,6 +657,7 @@ MIGRATIONS: tuple[Migration, ...] = (
     Migration(33, "decoding: how penalty auto chooses c", _c_range),
     Migration(34, "decoding: folds of null labels", _shared_folds),
     Migration(35, "files of sessions at registration", lambda connection, name_prefix: None),
+    Migration(36, "files of sessions: samples of large ones", lambda connection, name_prefix: None, _grown_since),
 )
 LATEST = MIGRATIONS[-1].number
 

@@ -63,7 +63,8 @@ def kind_of(module: str, table: str) -> str:
         return module
     if module == "provenance":
         return "records" if table in RECORDS else "database"
-    return "computed" if table.startswith("_") else "registered"
+    # workers write down which of a session's files they have read are those that were registered
+    return "computed" if table.startswith("_") or table == "session__file" else "registered"
 
 
 @dataclass

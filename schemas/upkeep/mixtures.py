@@ -24,15 +24,20 @@ from schemas.session import (
     history,
     mixture_note,
     mixtures_in,
+    registered_elsewhere,
+    registered_hashes,
+    replacement_note,
     since_deletions,
 )
 
 #: Columns of the files that rows were read from.
 SOURCE_COLUMNS = ("eid", "dataset", "revision", "file_size", "sha256", "one_hash")
-#: The sessions with a file that was not read as it was registered; what was not known of it then is empty.
+#: The sessions with a file that was not read as it was registered, or under another path; what was not known of it then
+#: is empty.
 OTHER_THAN_REGISTERED = (
-    "SELECT files.eid FROM {source} AS files JOIN {registered} AS registered "
+    "SELECT files.eid FROM {source} AS files LEFT JOIN {registered} AS registered "
     "ON registered.eid = files.eid AND registered.dataset = files.dataset WHERE "
+    "registered.dataset IS NULL AND EXISTS (SELECT 1 FROM {registered} AS one WHERE one.eid = files.eid) OR "
     "registered.sha256 <> '' AND registered.sha256 <> files.sha256 OR "
     "registered.sha256 = '' AND registered.one_hash <> '' AND registered.one_hash <> files.one_hash"
 )
@@ -108,29 +113,44 @@ def _notes_on_files(files: Mapping[str, Sequence[reading.Source]]) -> Iterator[N
     yield from (Note("mixed", eid, mixture_note(eid, one)) for eid, those in mixtures.items() for one in those)
     for eid, one in past.before.items():
         yield from (Note("exchanged", eid, text) for text in exchange_notes(eid, elsewhere[eid]))
+        if not elsewhere[eid] and one.is_of_another_session(files[eid]):
+            yield Note("exchanged", eid, replacement_note(eid))
         texts = notes_on_labels(eid, one.deleted, past.known[eid], given=given.get(eid, {}))
         yield from (Note("labels", eid, text) for text in texts)
 
 
 def _first_elsewhere(past: _Past) -> dict[str, dict[str, tuple[str, str]]]:
-    """Return by session the files that another FOV, or another session of the mouse, had before: session and path."""
+    """Return by session the files that another FOV, or session, had before, or was registered with: session and path.
+
+    Of sessions whose rows were deleted only those of the mouse count.
+    """
     known, before = past.known, past.before
     found = {}
     for eid, files in known.items():
         places = reading.first_elsewhere([before[eid].at_registration, *before[eid].deleted], files)
         found[eid] = {path: (eid, place) for path, place in places.items()}
+    for eid, others in registered_elsewhere(known, before).items():
+        found[eid] = others | found[eid]
     owners = {
         sha256: (eid, path) for eid, files in known.items() for path, sha256 in files.items() if reading.is_own(path)
     }
     of_mice = [{"file_subject": subject} for subject in {subject for subject, _ in days_of(known).values()}]
     rows = Deletion.File * Deletion.proj("deleted_at") & of_mice & [{"file_sha256": sha256} for sha256 in owners]
-    others = [row for row in (rows.to_dicts(order_by="deleted_at") if owners else ())
+    deleted = [row for row in (rows.to_dicts(order_by="deleted_at") if owners else ())
               if row["file_eid"] != owners[row["file_sha256"]][0]]  # fmt: skip
-    registered = days_of({row["file_eid"] for row in others}) if others else {}
-    for row in others:
+    registered = days_of({row["file_eid"] for row in deleted}) if deleted else {}
+    theirs = registered_hashes(registered)
+
+    def has_its_own(eid: str, path: str, row: dict) -> bool:
+        """Return whether a file is that with which its session was registered, and the other session was not."""
+        sha256, of_other = row["file_sha256"], theirs.get(row["file_eid"], {}).get(row["file_dataset"])
+        return before[eid].at_registration.hashes.get(path) == sha256 and of_other not in (None, sha256)
+
+    for row in deleted:
         eid, path = owners[row["file_sha256"]]
         own = [one.until for one in before[eid].deleted if one.hashes.get(path) == row["file_sha256"] and one.until]
-        if row["file_eid"] in registered and not any(until <= row["deleted_at"] for until in own):
+        is_known = row["file_eid"] in registered and not has_its_own(eid, path, row)
+        if is_known and not any(until <= row["deleted_at"] for until in own):
             found[eid].setdefault(path, (row["file_eid"], row["file_dataset"]))
     return found
 

@@ -141,7 +141,7 @@ def update(eids: Sequence[str], *, dry_run: bool = False, progress: bool = False
         done, subjects = Updated(), set(subjects_of(eids))
         eids = _with_unfinished(eids, subjects, done)
         done.changes = _not_only_saved_again(_changed(eids, done), done, dry_run)
-        ready, found = _ready(done.changes, done)
+        ready, found = _ready(done.changes, done, dry_run)
         runs = _changed_runs(eids, ready, done)
         cascades = [Cascade(rows) for rows in _starts(ready) if rows]
         done.tables = _counts(cascades)
@@ -215,7 +215,9 @@ class _Found:
     trials: str
 
 
-def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], dict[str, _Found]]:
+def _ready(
+    changed: list[ChangedRow], done: Updated, dry_run: bool
+) -> tuple[list[ChangedRow], dict[str, _Found]]:  # fmt: skip
     """Return the rows whose new files can be read, so that no good row gives way to an error; the rest are failures.
 
     If some of a session cannot be read, all of it stays: old and new files can have other clocks. Returned is also what
@@ -236,9 +238,17 @@ def _ready(changed: list[ChangedRow], done: Updated) -> tuple[list[ChangedRow], 
     found = {}
     for eid in sorted({row.key["eid"] for row in ready}):
         own = [one for one in read if one.row.key["eid"] == eid]
+        if not dry_run:
+            _complete_files(eid, own)
         found[eid], notes = _found(eid, own)
         done.notes += [*_notes_on(eid, found[eid].mixtures), *notes]
     return ready, found
+
+
+def _complete_files(eid: str, read: list[_Read]) -> None:
+    """Write down which new files are those that a session was registered with: see ``Session.File``."""
+    reader = reading.SessionReader(one_for(eid), eid)
+    Session.File.complete(reader, [source for one in read for source in one.sources])
 
 
 def _found(eid: str, read: list[_Read]) -> tuple[_Found, list[str]]:

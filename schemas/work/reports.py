@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import datajoint as dj
 
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, MesoError
 from schemas.embedding import Embedding
 from schemas.imaging.tables import FOV, ROI, Activity, Recording
 from schemas.rows import jobs_of
 from schemas.server.binding import auto_populated
 from schemas.server.connection import connect
+from schemas.session import ReadsSession, Session
 from schemas.work.dead_workers import reservations
 from schemas.work.jobs import keys_sql
 from schemas.work.states import JobStatus, WorkerState
@@ -170,7 +172,8 @@ def grouped(failures: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
 def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
     """Clear failed jobs, so that they are tried again, and return their number.
 
-    Embeddings that were computed without a failed FOV are deleted, to be recomputed with or without it.
+    Embeddings that were computed without a failed FOV are deleted, to be recomputed with or without it. Files that
+    errors of reading name are registered anew, if they are others now: a person has replaced them.
 
     Parameters
     ----------
@@ -192,9 +195,21 @@ def retry(tables: Sequence[type[dj.Table]] | None = None, **key: Any) -> int:
         if table in (FOV, Recording, ROI, Activity) and keys:
             # before the failures are cleared: if this is cut, retry finds them again
             delete_incomplete(Embedding & [{"eid": row["eid"]} for row in keys])
+        if table in ReadsSession.choosing:
+            _register_anew(failed)
         Attempt.clear(table.__name__, keys)
         failed.delete()
     return count
+
+
+def _register_anew(failed: dj.Table) -> None:
+    """Register the files anew that failed jobs name; if a session cannot be looked at, they stay."""
+    errors = defaultdict(list)
+    for row in failed.to_dicts():
+        errors[row["eid"]].append(row["error_message"] or "")
+    for eid, messages in errors.items():
+        with suppress(MesoError):  # reading it says why
+            Session.File.renew(eid, messages)
 
 
 def delete_incomplete(embeddings: dj.Table) -> None:

@@ -20,6 +20,7 @@ from pipeline.errors import DataError
 from pipeline.reading import remote
 from populate_scripts.ingest import ingest
 from schemas.upkeep.mixtures import notes_of
+from schemas.upkeep.update import update
 from schemas.work import runner as running
 from schemas.work.filling import IMAGING_TABLES, SESSION_TABLES, fill
 from schemas.work.jobs import Queue
@@ -51,7 +52,7 @@ def lab(database, tmp_path_factory) -> Iterator[tuple[Alyx, Repository, Path]]:
         tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=20, n_shared=16, rois_per_fov=40
     )
     found = Repository(tmp_path_factory.mktemp("alyx"), next(made.root.glob("*/Subjects/*/*/001")))
-    for name in ("embedded", "counted", "replaced", "interrupted", "worker", "left"):
+    for name in ("embedded", "counted", "replaced", "deconvolved", "interrupted", "worker", "left"):
         found.add(name, "RA01")
     revised = found.alf("counted") / "FOV_00" / f"#{REVISION}#"
     revised.mkdir()
@@ -126,6 +127,28 @@ def test_files_that_are_replaced_in_alyx_before_they_are_downloaded_are_noted(la
     (note,) = [one for one in notes_of() if one.eid == eid]
     changed, others = note.text.split("and others have not")
     assert all(name in changed for name in names) and ACTIVITY in others
+
+
+@elsewhere
+def test_activity_that_is_replaced_in_alyx_after_it_was_read_has_not_changed_since_registration(lab):
+    """It is deconvolved again, and an update reads it."""
+    server, found, _ = lab
+    eid = found.eids["deconvolved"]
+    assert ingest([eid]).new == [eid]
+    assert fill(SESSION_TABLES, {"eid": eid}).errors == []
+    read_as, registered_as = (
+        {row["dataset"]: row["sha256"] for row in (table & {"eid": eid}).to_dicts()}
+        for table in (schemas.FOV.Source, schemas.Session.File)
+    )
+    assert read_as.items() <= registered_as.items()
+    path = found.alf("deconvolved") / "FOV_00" / ACTIVITY
+    np.save(path, np.asfortranarray(np.load(path) * 2))
+    listed = server.dataset(eid, f"alf/FOV_00/{ACTIVITY}")
+    listed["hash"] = md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    reading.open_one().alyx.clear_rest_cache()
+    done = update([eid])
+    assert (done.failures, done.notes) == ([], []) and done.update_id
+    assert notes_of([eid]) == []
 
 
 @elsewhere
@@ -219,4 +242,4 @@ def test_ingest_stops_where_the_login_is_refused_and_goes_on_afterwards(lab, pyt
     assert line.startswith(f"! Alyx at {server.url} answers 500, also when asked again. Run this again later")
     server.faults.clear()
     done = meso_command("ingest", "--subject", "RA01", env={**env, "MESO_ONE_CACHE_DIR": None})
-    assert (done.returncode, done.stdout.strip()) == (0, "1 new, 5 known, 0 failed"), done.stderr
+    assert (done.returncode, done.stdout.strip()) == (0, "1 new, 6 known, 0 failed"), done.stderr

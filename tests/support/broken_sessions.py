@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 import schemas
-from pipeline.demo.repository import LAB, session_eid
+from pipeline.demo.repository import LAB, session_eid, write_demo_repository
 from pipeline.reading.behavior import TRIALS, WHEEL_POSITION, WHEEL_TIMES
 from pipeline.reading.fov import SIGNALS, TIMES, UUID, UUIDS
 from pipeline.tracking.uids import UIDS
@@ -25,6 +25,15 @@ from schemas.work.reports import errors
 
 #: Datasets of nothing but times.
 CLOCKS = (TIMES, WHEEL_TIMES, "_ibl_trials.stimOff_times.npy")
+
+
+def made_session(root: Path, rois_per_fov: int = 60) -> Path:
+    """Write a session of two FOVs, with estimates of their places only, and return its folder."""
+    made = write_demo_repository(root, n_days=1, n_fovs=2, n_trials=60, n_shared=40, rois_per_fov=rois_per_fov)
+    session = next(made.root.glob("*/Subjects/*/*/001"))
+    for path in (*session.glob("alf/*/*.mlapdv.npy"), *session.glob("alf/*/*.brainLocationIds_ccf_2017.npy")):
+        path.unlink()
+    return session
 
 
 def copy_session(template: Path, folder: Path) -> None:

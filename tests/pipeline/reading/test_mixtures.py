@@ -361,11 +361,7 @@ def test_what_is_not_known_of_a_file_at_registration_is_not_told():
     assert replaced(registered({ACTIVITY: "", TYPES: "b", UUIDS: "c"}), now) == [([TYPES], [UUIDS])]
     assert replaced(registered({ACTIVITY: "", TYPES: "b"}), now) == []
     assert replaced(registered({ACTIVITY: "", UUIDS: "c"}), now) == []
-    # smaller then, as if it was still being copied, or cut off
-    (uuids,) = registered({UUIDS: "c"})
-    for size, is_told in ((1, False), (2, True), (3, True)):
-        types = Source(f"{FOLDER}/{TYPES}", "", "", size, "b")
-        assert bool(replaced([types, uuids], now)) == is_told
+    assert replaced(registered({ACTIVITY: "s", UUIDS: "c"}), now) == [([ACTIVITY], [UUIDS])]  # of a sample
 
 
 def test_hashes_in_one_are_compared_with_those_of_the_files_that_were_read():

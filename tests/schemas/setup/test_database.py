@@ -1165,6 +1165,30 @@ def test_of_sessions_of_version_31_it_is_not_known_which_files_they_were_registe
     assert old.run(OLD_SESSIONS) == [[], {}, [], 1]
 
 
+OLD_FILES = """
+import json
+import schemas
+from schemas.session import Session
+from schemas.upkeep.mixtures import notes_of
+from support import version_1
+
+schemas.activate()
+files = (Session.File & {"eid": version_1.EIDS[0]}).to_dicts(order_by="dataset")
+print(json.dumps([{row["dataset"].rpartition("/")[2]: row["sha256"][:1] for row in files}, len(notes_of())]))
+"""
+
+
+def test_of_files_that_have_grown_since_registration_nothing_was_claimed_in_version_35(old_tables):
+    """They may have been half copied; now they are compared with what they were."""
+    old = old_tables(35)
+    assert "samples of large ones" in old.applied
+    known, n_notes = old.run(OLD_FILES)
+    assert known == {
+        "_ibl_trials.table.pqt": "", "_ibl_trials.quiescencePeriod.npy": "b", "_ibl_wheel.position.npy": "c"
+    }  # fmt: skip
+    assert n_notes == 0
+
+
 # ---------------------------------------------------------------- views
 
 

@@ -141,6 +141,8 @@ def kinds() -> dict[tuple[str, str], str]:
             kind = named.get(cls.__name__) or of_module.get(module) or ("computed" if is_filled else "registered")
             parts = [p for p in vars(cls).values() if isinstance(p, type) and issubclass(p, dj.Part)]
             found |= {(module, table.table_name): kind for table in (cls, *parts)}
+            # which workers complete
+            found |= {(module, part.table_name): "computed" for part in parts if part.__qualname__ == "Session.File"}
             if is_filled:
                 found[module, cls.jobs.table_name] = "jobs"
     return found

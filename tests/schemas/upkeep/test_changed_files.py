@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from support.broken_sessions import Repository, new_uuids, remove
+from support.broken_sessions import Repository, made_session, new_uuids, remove
 from support.corpus import (
     ACTIVITY,
     CLASSIFIER,
@@ -47,7 +47,7 @@ import schemas.exchange.export
 import schemas.imaging.activity
 import schemas.upkeep.update
 from pipeline import reading
-from pipeline.demo.repository import LAB, session_eid, write_demo_repository, write_one_tables
+from pipeline.demo.repository import LAB, session_eid, write_one_tables
 from pipeline.errors import DataError
 from pipeline.settings.signals import SignalSettings
 from populate_scripts.ingest import ingest
@@ -74,16 +74,7 @@ NEUROPIL = "mpci.ROINeuropilActivityF.npy"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory) -> Path:
-    return made_session(tmp_path_factory.mktemp("template"), rois_per_fov=60)
-
-
-def made_session(root: Path, rois_per_fov: int) -> Path:
-    """Write a session of two FOVs, with estimates of their places only, and return its folder."""
-    made = write_demo_repository(root, n_days=1, n_fovs=2, n_trials=60, n_shared=40, rois_per_fov=rois_per_fov)
-    session = next(made.root.glob("*/Subjects/*/*/001"))
-    for path in (*session.glob("alf/*/*.mlapdv.npy"), *session.glob("alf/*/*.brainLocationIds_ccf_2017.npy")):
-        path.unlink()
-    return session
+    return made_session(tmp_path_factory.mktemp("template"))
 
 
 class OneSession(Repository):
@@ -335,6 +326,7 @@ def test_the_values_of_another_day_are_refused_in_other_bytes(session, table, na
     if table == "Wheel":
         without_trials(session)
     write_one_tables(session.root)
+    registered_so(session)
     other, read = session.eids["other"], getattr(schemas, table)
     ingest([other], cache_dir=session.root)
     before = [schemas.FOV] if table == "ROI" else []  # all FOVs are checked before there is a ROI

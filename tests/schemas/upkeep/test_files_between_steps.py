@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.broken_sessions import Repository, copy_session, new_uuids, remove
+from support.broken_sessions import Repository, copy_session, made_session, new_uuids, remove
 from support.corpus import ACTIVITY, POSITIONS, UIDS, UUIDS
 
-from pipeline.demo.repository import session_eid, write_demo_repository, write_one_tables
+from pipeline.demo.repository import session_eid, write_one_tables
 from pipeline.reading.fov import NEUROPIL, SIGNALS
 from populate_scripts.ingest import ingest
 from schemas.imaging.reading import fov_traces
@@ -26,10 +26,7 @@ OTHER_ROIS = f"the deconvolved activity is not of the ROIs in {FLUORESCENCE}"
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory) -> Path:
-    made = write_demo_repository(
-        tmp_path_factory.mktemp("template"), n_days=1, n_fovs=2, n_trials=60, n_shared=40, rois_per_fov=200
-    )
-    return next(made.root.glob("*/Subjects/*/*/001"))
+    return made_session(tmp_path_factory.mktemp("template"), rois_per_fov=200)
 
 
 @pytest.fixture
