@@ -16,7 +16,8 @@ demo: install
 	$(BIN)/meso demo
 
 # In parallel, in this order. The tests of workers mostly wait, for workers that die or fall silent; the others are niced,
-# because some of the former measure time. A failure does not keep the rest from being run.
+# because some of the former measure time, those with a server less: they take longest, and would end alone on one core. A
+# failure does not keep the rest from being run.
 test: install
 	$(MAKE) --jobs=5 --keep-going --output-sync=target $(TESTS)
 
@@ -31,10 +32,10 @@ waiting-mysql:
 	$(OTHER)/bin/python -m pytest --backend mysql -m "db and waits" $(WITH_WAITING)
 
 test-postgresql:
-	nice -n 5 $(BIN)/python -m pytest --backend postgresql -m "db and not waits and not demo" $(WITH_SERVER)
+	nice -n 3 $(BIN)/python -m pytest --backend postgresql -m "db and not waits and not demo" $(WITH_SERVER)
 
 test-mysql:
-	nice -n 5 $(OTHER)/bin/python -m pytest --backend mysql -m "db and not waits" $(WITH_SERVER)
+	nice -n 2 $(OTHER)/bin/python -m pytest --backend mysql -m "db and not waits" $(WITH_SERVER)
 
 # Half of the tests on PostgreSQL, and all of those that fill its database with the demo.
 test-demo:

@@ -20,7 +20,7 @@ from populate_scripts.cli import main
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ROOT / "docs" / "reference" / "commands.md"  # generated when the site is built
-PARTS = ("start", "science", "operation", "reference")  # snippets run in this order: the first registers tracked cells
+PARTS = ("start", "science", "operation", "reference")
 #: Whose Python is run as a notebook, on mice of its own: tests/schemas/test_two_regions.py.
 OF_OTHER_MICE = ("two_regions.md",)
 PAGES = [
@@ -40,10 +40,21 @@ def snippets(language: str) -> list:
     return found
 
 
+@pytest.fixture(scope="module")
+def decoded(demo_sessions):
+    """Tracked cells and curves of the demo, which most pages take for granted; those that the tests of the page ask."""
+    from pipeline.decoding import NDCSettings
+    from schemas.decoding.run import run_ndc
+    from schemas.tracking import TrackingRun
+
+    asked = NDCSettings("choice", ks=(4, 16), r=3, n_label_shuffles=19, n_bootstrap=20)
+    assert run_ndc(demo_sessions, TrackingRun.register("SP999"), [asked]).failures == []
+
+
 @pytest.mark.one_backend
 @pytest.mark.parametrize("code", snippets("python"))
 @pytest.mark.filterwarnings("ignore:.*null labels p is:UserWarning")  # snippets take few, to be quick
-def test_python_snippets_run(code, demo_sessions):
+def test_python_snippets_run(code, decoded):
     exec(compile(code, "snippet", "exec"), {})
 
 
@@ -59,7 +70,7 @@ def labelled(demo_sessions):
 
 
 @pytest.mark.parametrize("code", snippets("sql"))
-def test_sql_snippets_give_rows(code, database, labelled):
+def test_sql_snippets_give_rows(code, database, decoded, labelled):
     from schemas.server.settings import prefix
 
     for statement in code.replace("meso_views", f"{prefix()}views").split(";"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -42,8 +43,8 @@ class Recording:
     flashes: int = 0
 
 
-def simulate(recording: Recording, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return fluorescence, neuropil and deconvolved activity, each (N, T) float32."""
+def record(recording: Recording, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Return fluorescence and neuropil, each (N, T)."""
     shape = recording.n_rois, recording.n_frames
     common = lfilter([1], [1, -np.exp(-1 / (2 * recording.rate))], rng.standard_normal(recording.n_frames))
     common /= common.std()
@@ -56,9 +57,23 @@ def simulate(recording: Recording, rng: np.random.Generator) -> tuple[np.ndarray
     bright = np.ones(recording.n_frames)
     bright[rng.choice(recording.n_frames, recording.flashes, replace=False)] = 3
     bright *= 1 - 0.05 * np.linspace(0, 1, recording.n_frames)  # bleaching
-    fluorescence, neuropil = bright * (own + 0.7 * around), bright * around
+    return bright * (own + 0.7 * around), bright * around
+
+
+def simulate(recording: Recording, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return fluorescence, neuropil and deconvolved activity, each (N, T) float32."""
+    fluorescence, neuropil = record(recording, rng)
     deconvolved = deconvolve(fluorescence - 0.7 * neuropil, recording.rate, recording.tau_used)
     return fluorescence.astype(np.float32), neuropil.astype(np.float32), deconvolved.astype(np.float32)
+
+
+@functools.cache
+def simulated(recording: Recording, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what ``simulate`` returns for a seed; tests that share it may not write to it. Deconvolving takes long."""
+    arrays = simulate(recording, np.random.default_rng(seed))
+    for array in arrays:
+        array.flags.writeable = False
+    return arrays
 
 
 def deconvolve(traces: np.ndarray, rate: float, tau: float) -> np.ndarray:

@@ -1,8 +1,10 @@
 """Python commands in new processes, without the seconds that each would spend on importing libraries.
 
 A server process imports the libraries and ``pipeline`` once and forks for each command; the tests run hundreds of them.
-Neither DataJoint, which reads its settings at import, nor what imports it is imported before the fork. Not suitable for
-commands that depend on how Python itself is started (its flags and variables), or on what ``pipeline`` imports.
+Neither DataJoint, which reads its settings at import, nor what imports it is imported before the fork. Commands of
+``meso`` that have the same variables are forked from a second server, which has these and has imported DataJoint, too.
+Not suitable for commands that depend on how Python itself is started (its flags and variables), or on what ``pipeline``
+imports.
 """
 
 from __future__ import annotations
@@ -42,6 +44,14 @@ PIPELINE = (
     "atlas", "behavior", "decoding.own_labels", "embedding_days", "outlines", "reading", "responses", "signals.dff",
     "signals.resampling", "signals.scaling", "signals.tiles", "storage.places", "text", "tracking.places",
 )  # fmt: skip
+#: What a server of ``meso`` imports, which commands would do in most of their time.
+TABLES = (
+    "schemas", "populate_scripts.cli", "populate_scripts.commands", "populate_scripts.demo", "drawing.days",
+    "drawing.tables", "one.api", "pipeline.decoding.kernels", "schemas.exchange.export", "schemas.exchange.verify",
+    "schemas.upkeep.update",
+)  # fmt: skip
+#: So many servers of ``meso`` run at a time.
+MAX_SERVERS = 3
 
 
 @functools.cache
@@ -63,6 +73,46 @@ def server() -> socket.socket:
     return ours
 
 
+#: Variables and folders of commands of ``meso`` so far, and the servers of some of them.
+_asked: set[tuple] = set()
+_servers: dict[tuple, Server] = {}
+_lock = threading.Lock()
+
+
+def server_of(arguments: Sequence[str], env: Mapping[str, str], cwd: Path) -> socket.socket:
+    """Return the server that is to fork for a command: that of ``meso`` with these variables, from the second on."""
+    is_meso = [*arguments[:2]] == ["-m", "populate_scripts.cli"] and "worker" not in arguments
+    # files of settings may change from command to command; coverage would begin in the server
+    if not is_meso or env.get("DJ_IGNORE_CONFIG_FILE") != "true" or "COVERAGE_PROCESS_START" in env:
+        return server()
+    key = (*sorted(item for item in env.items() if item[0] != "PYTEST_CURRENT_TEST"), str(cwd))
+    with _lock:
+        if key not in _asked:
+            _asked.add(key)
+            return server()
+        if key not in _servers:
+            if len(_servers) == MAX_SERVERS:
+                _servers.pop(next(iter(_servers))).close()
+            _servers[key] = Server(env, cwd)
+        return _servers[key].orders
+
+
+class Server:
+    """A server that has imported the tables, with these variables."""
+
+    def __init__(self, env: Mapping[str, str], cwd: Path) -> None:
+        self.orders, theirs = socket.socketpair()
+        with theirs:
+            self.process = Process(["--serve"], env=env, cwd=cwd, stdout=theirs, stderr=sys.__stderr__)
+        atexit.register(self.close)
+
+    def close(self) -> None:
+        """Let it end; no command that it has forked is waited for any more."""
+        atexit.unregister(self.close)
+        self.orders.close()
+        self.process.wait(10)
+
+
 class Process:
     """A command that runs in a process session of its own, with the methods of ``subprocess.Popen`` that tests need.
 
@@ -76,6 +126,8 @@ class Process:
         Open for writing; by default both are one file, which ``communicate`` returns.
     given : str
         What it reads from its standard input.
+    orders : socket, optional
+        Of another server than the first.
 
     Attributes
     ----------
@@ -87,6 +139,7 @@ class Process:
     def __init__(
         self, arguments: Sequence[str], *, env: Mapping[str, str], cwd: Path,
         stdout: IO[str] | None = None, stderr: IO[str] | None = None, given: str = "",
+        orders: socket.socket | None = None,
     ) -> None:  # fmt: skip
         order = {"arguments": list(arguments), "env": dict(env), "cwd": str(cwd), "given": given}
         self.arguments, self.returncode = order["arguments"], None
@@ -96,7 +149,7 @@ class Process:
         self._answers, theirs = socket.socketpair()
         with theirs:
             # a byte is never read together with the next one, because it carries file descriptors
-            socket.send_fds(server(), [b"."], [theirs.fileno(), out.fileno(), err.fileno()])
+            socket.send_fds(orders or server(), [b"."], [theirs.fileno(), out.fileno(), err.fileno()])
         self._answers.sendall(json.dumps(order).encode() + b"\n")
         self.pid = int(self._line())
 
@@ -148,7 +201,8 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     """Do what ``subprocess.run([sys.executable, *arguments], input=given, capture_output=True, ...)`` does."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        process = Process(arguments, env=env, cwd=cwd, stdout=out, stderr=err, given=given)
+        orders = server_of(arguments, env, cwd)
+        process = Process(arguments, env=env, cwd=cwd, stdout=out, stderr=err, given=given, orders=orders)
         try:
             code = process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -222,6 +276,23 @@ def answer(clients: dict[int, socket.socket]) -> None:
             return
         with clients.pop(pid) as client, suppress(BrokenPipeError):
             client.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+
+
+def serve_with_tables(env: dict[str, str], cwd: str, **_: Any) -> dict[str, Any]:
+    """Be a server of ``meso`` with these variables: ``serve`` the orders from the socket that is standard output."""
+    orders = socket.socket(fileno=os.dup(1))
+    os.dup2(2, 1)
+    path = sys.path
+    sys.path = import_path(env, cwd)
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    for name in TABLES:
+        importlib.import_module(name)
+    sys.path = path
+    gc.collect()
+    gc.freeze()
+    return serve(orders)
 
 
 def prepare_fork_server() -> None:
@@ -321,7 +392,12 @@ if __name__ == "__main__":
     for name in (*LIBRARIES, *(f"pipeline.{part}" for part in PIPELINE)):
         importlib.import_module(name)
     sys.modules["pipeline.atlas"].known_region_ids()  # reads the table of regions, which is part of iblatlas
+    cpu_target = importlib.import_module("numba.core.registry").cpu_target
+    for context in (cpu_target.typing_context, cpu_target.target_context):
+        context.refresh()  # what numba does before it compiles or loads a first function
     gc.collect()
     gc.freeze()
     order = serve(control)
+    if order["arguments"] == ["--serve"]:
+        order = serve_with_tables(**order)
     run_to_end(lambda: carry_out(**order))

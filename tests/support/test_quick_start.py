@@ -89,6 +89,24 @@ def test_slots_of_a_forked_worker_are_those_of_a_started_one(tmp_path):
     assert plain == forked == (0, 2 * line, "")
 
 
+@pytest.mark.slow
+def test_commands_of_meso_have_their_own_variables_whichever_server_forks_them(tmp_path):
+    """The second with the same variables is forked from a server that has these, of which there are a few at a time."""
+    names = ["Meso-", "1meso", "m!", "-", "Meso-"]
+    for name in names:
+        place = {"env": {**os.environ, "MESO_PREFIX": name}, "cwd": tmp_path, "timeout": 60}
+        place["env"]["PYTHONPATH"] = str(ROOT)
+        runs = [quick_start.run(["-m", "populate_scripts.cli", "status"], **place) for _ in range(3)]
+        assert {run.returncode for run in runs} == {1}
+        (said,) = {run.stderr for run in runs}
+        assert said.startswith(f"Error: MESO_PREFIX={name!r}: use lower-case letters"), said
+    assert 0 < len(quick_start._servers) <= quick_start.MAX_SERVERS < len(set(names))
+    plain = subprocess.run(
+        [sys.executable, "-m", "populate_scripts.cli", "status"], capture_output=True, text=True, **place
+    )
+    assert (plain.returncode, plain.stdout, plain.stderr) == (1, runs[2].stdout, runs[2].stderr)
+
+
 def test_an_error_is_reported(tmp_path):
     plain, forked = both("-c", "1 / 0")
     assert plain[0] == forked[0] == 1

@@ -760,8 +760,10 @@ def test_legend_and_data_do_not_touch(n_sessions):
 # --- k* over days -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_panels", [1, 2, 4])
-@pytest.mark.parametrize("draw", [ndc_overlay, ndc_panels, k_star_over_days])
+@pytest.mark.parametrize(
+    ("draw", "n_panels"),
+    [(ndc_overlay, 1), *((draw, n_panels) for draw in (ndc_panels, k_star_over_days) for n_panels in (1, 2, 4))],
+)
 def test_long_titles_break_before_the_legend(draw, n_panels):
     title = "SP999: feedback from 120 cells in every session, feedback_times -0.1 to 0.4 s, trials as in the session"
     curves = [fitted(day) for day in range(1, 7)]

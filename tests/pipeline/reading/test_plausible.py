@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 from scipy.signal import lfilter
-from support.calcium import Recording, deconvolve, simulate
+from support.calcium import Recording, deconvolve, record, simulate, simulated
 
 from pipeline.reading.fov import MIN_BEATEN_BY_OWN, TOO_COARSE
 from pipeline.reading.plausible import (
@@ -43,8 +43,8 @@ SOUND = {
 @pytest.mark.parametrize("kind", SOUND)
 @pytest.mark.parametrize("with_neuropil", [True, False], ids=["minus neuropil", "alone"])
 def test_deconvolved_activity_is_of_its_own_fluorescence_and_in_another_order_is_not(kind, with_neuropil):
-    rng = np.random.default_rng(1)
-    fluorescence, neuropil, deconvolved = simulate(SOUND[kind], rng)
+    rng = np.random.default_rng(20)
+    fluorescence, neuropil, deconvolved = simulated(SOUND[kind], 1)
     corrected = fluorescence - 0.7 * neuropil if with_neuropil else fluorescence
     sound = share_of_others_beaten(corrected, deconvolved)
     others = [share_of_others_beaten(corrected, rng.permutation(deconvolved)) for _ in "abcd"]
@@ -86,7 +86,7 @@ def lines_of_an_extraction(traces: np.ndarray, share: float) -> np.ndarray:
 @pytest.mark.parametrize("kind", SOUND)
 def test_lines_that_are_shifted_are_told_wherever_the_shift_begins(kind, share):
     """From 93 % on the activity agrees with the fluorescence as a whole."""
-    fluorescence, _, deconvolved = simulate(replace(SOUND[kind], n_rois=160), np.random.default_rng(14))
+    fluorescence, _, deconvolved = simulated(replace(SOUND[kind], n_rois=160), 14)
     rois = np.arange(1000, 1160)  # of any number
     assert shifted_lines(fluorescence, deconvolved, rois) is None
     first, count, lines = shifted_lines(lines_of_an_extraction(fluorescence, share), deconvolved, rois)
@@ -231,7 +231,8 @@ def test_neuropil_without_places_tells_nothing_of_positions(kind):
     """Of one common signal, with bleaching and flashes."""
     for seed in range(5):
         rng = np.random.default_rng(seed)
-        fluorescence, neuropil, _ = simulate(replace(SOUND[kind], n_rois=120, n_frames=400), rng)
+        recorded = record(replace(SOUND[kind], n_rois=120, n_frames=400), rng)
+        fluorescence, neuropil = (one.astype(np.float32) for one in recorded)
         found = neuropil_likeness(fluorescence, neuropil, rng.integers(0, 512, (120, 2)))
         assert not found.is_elsewhere and not found.is_of_other_fluorescence
 
@@ -239,8 +240,8 @@ def test_neuropil_without_places_tells_nothing_of_positions(kind):
 @pytest.mark.parametrize("tau", [0.5, 1.0, 1.5])
 @pytest.mark.parametrize("kind", SOUND)
 def test_activity_that_is_deconvolved_again_is_of_the_same_rois_and_in_another_order_is_not(kind, tau):
-    rng = np.random.default_rng(13)
-    fluorescence, neuropil, former = simulate(SOUND[kind], rng)
+    rng = np.random.default_rng(21)
+    fluorescence, neuropil, former = simulated(SOUND[kind], 13)
     again = deconvolve(fluorescence - 0.5 * neuropil, SOUND[kind].rate, tau).astype(np.float32)
     assert share_beaten_when_deconvolved_again(former, again) > 0.95
     for order in (rng.permutation(len(again)) for _ in "abcd"):
@@ -259,7 +260,7 @@ def test_of_few_frames_or_active_rois_it_is_not_told():
 @pytest.mark.parametrize("kind", ["usual", "dim", "flashes"])
 def test_what_is_not_deconvolved_is_told(kind):
     """Fluorescence has a baseline; without its neuropil, as dF/F or as z-scores it goes below zero."""
-    fluorescence, neuropil, deconvolved = simulate(SOUND[kind], np.random.default_rng(4))
+    fluorescence, neuropil, deconvolved = simulated(SOUND[kind], 4)
     corrected = fluorescence - 0.7 * neuropil
     change = corrected / np.percentile(corrected, 20, axis=1, keepdims=True) - 1
     scores = (deconvolved - deconvolved.mean(axis=1, keepdims=True)) / deconvolved.std(axis=1, keepdims=True)

@@ -110,13 +110,27 @@ def session(session_of) -> Session:
     return session_of(0)
 
 
+@pytest.fixture(scope="module")
+def many_rois(tmp_path_factory) -> Path:
+    """A demo of one day with enough ROIs to tell whether regions are of them."""
+    root = tmp_path_factory.mktemp("large")
+    made = write_demo_repository(root, n_days=1, n_fovs=2, n_trials=20, n_shared=10, rois_per_fov=240)
+    for final in made.root.glob(f"*/Subjects/*/*/001/alf/FOV_01/{REGIONS}.npy"):
+        final.unlink()
+    return root
+
+
 @pytest.fixture
-def large(tmp_path) -> Session:
-    """A session with enough ROIs to tell whether regions are of them."""
-    made = write_demo_repository(tmp_path / "large", n_days=1, n_fovs=2, n_trials=20, n_shared=10, rois_per_fov=240)
-    found = Session(made.root, made.eids[0], next(made.root.glob("*/Subjects/*/*/001/alf")))
-    (found.fov / f"{REGIONS}.npy").unlink()
-    return found
+def large(many_rois, tmp_path) -> Session:
+    return only_session(many_rois, tmp_path / "one")
+
+
+def only_session(root: Path, copy: Path) -> Session:
+    """Return a copy of the session of a repository that has one."""
+    (alf,) = (path.relative_to(root) for path in root.glob("*/Subjects/*/*/001/alf"))
+    shutil.copytree(root / alf, copy / alf)
+    lab, _, subject, date, number, _ = alf.parts
+    return Session(copy, session_eid(lab, subject, date, number), copy / alf)
 
 
 # -------------------------------------------------------------------------------------------------------------- FOVs
@@ -1347,10 +1361,7 @@ def longer(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def long_session(longer, tmp_path) -> Session:
-    alf = next(longer.glob("*/Subjects/*/*/001/alf")).relative_to(longer)
-    shutil.copytree(longer / alf, tmp_path / "one" / alf)
-    (eid,) = write_one_tables(tmp_path / "one")
-    return Session(tmp_path / "one", eid, tmp_path / "one" / alf)
+    return only_session(longer, tmp_path / "one")
 
 
 def wheel(session: Session, part: str, change: Callable[[np.ndarray], np.ndarray]) -> None:
