@@ -144,7 +144,7 @@ def stored_mice(cohort: dict, notes: Sequence[str] = ()) -> MiceRun:
     missing = [] if NDCPopulation & cohort or errors else ["sessions of these mice have no curve yet: meso populate"]
     return MiceRun(cohort, sorted(set(subject_of.values())), slopes, means, differences,
                    list(dict.fromkeys([*notes, *errors, *missing, *_lopsided(slopes, means),
-                                       *_of_ceilings(means, differences)])))  # fmt: skip
+                                       *_of_one_quantity(means, differences)])))  # fmt: skip
 
 
 def _lopsided(slopes: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]]) -> list[str]:
@@ -165,8 +165,8 @@ def _lopsided(slopes: Sequence[dict[str, Any]], means: Sequence[dict[str, Any]])
     return notes
 
 
-def _of_ceilings(means: Sequence[dict[str, Any]], differences: Sequence[dict[str, Any]]) -> list[str]:
-    """Return a note for each change or difference of k* that is found, but not of k_half."""
+def _of_one_quantity(means: Sequence[dict[str, Any]], differences: Sequence[dict[str, Any]]) -> list[str]:
+    """Return a note for each change or difference of k* that is found and not of k_half, or the other way round."""
     asked = (
         (means, "question_name", "the mean slope", "mean_p"),
         (differences, "pair_name", "the difference of slopes", "difference_p"),
@@ -177,13 +177,19 @@ def _of_ceilings(means: Sequence[dict[str, Any]], differences: Sequence[dict[str
         p_of = {(row[name], row["quantity"]): row[p] for row in rows}
         for (question, quantity), found in p_of.items():
             half = p_of.get((question, "half_k"))
-            if quantity != "code_k" or found is None or half is None:
+            if quantity != "code_k" or found is None or half is None or significant(found) == significant(half):
                 continue
-            if significant(found) and not significant(half):
-                notes.append(
-                    f"{question}: {what} of log2 k* is found (p = {found:.2g}), but not that of log2 k_half (p = "
-                    f"{half:.2g}), which the height of the ceilings does not move: k* may differ by its ceilings alone"
+            if significant(found):
+                text = (
+                    f"of log2 k* is found (p = {found:.2g}), but not that of log2 k_half (p = {half:.2g}), which the "
+                    "height of the ceilings does not move: k* may differ by its ceilings alone"
                 )
+            else:
+                text = (
+                    f"of log2 k_half is found (p = {half:.2g}), but not that of log2 k* (p = {found:.2g}): a change of "
+                    "the code is one of both"
+                )
+            notes.append(f"{question}: {what} {text}")
     return notes
 
 

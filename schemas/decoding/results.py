@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ import numpy as np
 from pipeline.decoding import NDCSettings
 from pipeline.decoding.drift import NOTED_CHANGE, change_over_days
 from pipeline.decoding.fits.ceilings import NOTED_OCTAVES, k_of_shape
+from pipeline.decoding.fits.days import MIN_DAYS, MOST_LEVERAGE, leverages
 from pipeline.decoding.fits.families import ALPHA, significant
 from pipeline.decoding.fits.together import least_q, shuffles_needed, together_needed
 from pipeline.decoding.strata import ENOUGH
@@ -392,7 +393,7 @@ class _Stored:
             *self._mixed_signals(eids), *self._mixed_environments(),
             *self._asked(), *self._last_session(), *(text for one in self.settings for text in _easy_null(one)),
             *uncompared, *self._changed_counts(), *self._unreachable_q(), *self._few_minority(), *self._as_before(),
-            *self._drifting(), *self._ceilings(),
+            *self._drifting(), *self._ceilings(), *self._days_of_the_line(),
         ]  # fmt: skip
 
     def _mixed_signals(self, eids: Sequence[str]) -> list[str]:
@@ -507,6 +508,26 @@ class _Stored:
             f"change by {change:+.2f} over the days, as scores near 1 and near chance are compressed; log2 k_half, "
             f"which is of d'^2, changes by {half:+.2f}"
         )
+
+    def _days_of_the_line(self) -> list[str]:
+        """Return notes if the days are not such as Student's t over days takes them to be: one session, equal say."""
+        dates = [self.dates[eid] for eid in {row["eid"] for row in self.results}]
+        if len(dates) < MIN_DAYS or len(set(dates)) < 2:
+            return []
+        notes, (often, number) = [], Counter(dates).most_common(1)[0]
+        if number > 1:
+            notes.append(
+                f"{number} sessions on {often}: sessions of one day count as days of their own, although they resemble "
+                "each other, and a trend beyond the scatter of days is found too often"
+            )
+        shares = dict(zip(dates, leverages([date.toordinal() for date in dates]).tolist(), strict=True))
+        far = max(shares, key=shares.__getitem__)
+        if shares[far] > MOST_LEVERAGE:
+            notes.append(
+                f"{far} is far from the other days, and the line over the days goes where it is (leverage "
+                f"{shares[far]:.2f}): if that day is unlike the others, a trend is found too often"
+            )
+        return notes
 
     def _unreachable_q(self) -> list[str]:
         """Return a note if no single curve can have q <= 0.05: p has a smallest value, that of its shuffles."""

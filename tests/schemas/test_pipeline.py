@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
@@ -510,6 +511,32 @@ def test_ceilings_that_alone_move_k_star_are_noted(ndc):
     ends = f"0.85 on {first} and 0.99 on {last}"
     assert note.startswith(f"{target.name}: the score of {largest} cells lies between {ends}")
     assert "log2 k* at the own ceiling would change by -0." in note and "k_half" in note
+
+
+def test_days_that_are_not_alike_for_the_line_are_noted(ndc):
+    rows = sorted(ndc.curves["choice"], key=lambda row: row["session_date"])
+    assert len(rows) == 4
+    params = [one.ndc_params for one in ndc.targets]
+    first = rows[0]["session_date"]
+
+    def said(*days: int) -> list[str]:
+        # numbers of no session, so that two may be of one day
+        for number, (row, day) in enumerate(zip(rows, days, strict=True), 70):
+            date = first + timedelta(days=day)
+            schemas.Session.update1({"eid": row["eid"], "session_date": date, "session_number": number})
+        notes = stored_run(ndc.session_set, params).notes
+        return [note for note in notes if "count as days of their own" in note or "leverage" in note]
+
+    try:
+        assert said(0, 1, 2, 5) == []
+        (twice,), (far,) = said(0, 1, 1, 2), said(0, 1, 2, 20)
+    finally:
+        for row in rows:
+            schemas.Session.update1({name: row[name] for name in ("eid", "session_date", "session_number")})
+    assert twice.startswith(f"2 sessions on {first + timedelta(days=1)}: ")
+    away = np.array([0, 1, 2, 20]) - 5.75
+    leverage = 1 / 4 + away[-1] ** 2 / (away @ away)
+    assert far.startswith(f"{first + timedelta(days=20)} is far") and f"(leverage {leverage:.2f})" in far
 
 
 def test_a_curve_that_rounding_alone_put_at_chance_is_named(ndc):

@@ -35,6 +35,8 @@ OF_CODE = {"ceiling": "code_k", "half": "half_k"}
 NUMBERS = ("code_k", "half_k", "common_k")
 #: Days that the interval beyond the scatter of days needs: with three it has one degree of freedom.
 MIN_DAYS = 4
+#: Leverage of a day in the line above which its own scatter decides what is found.
+MOST_LEVERAGE = 0.9
 #: k of the scores of `sensitivity_trend`, or the next larger one: far below the ceiling, where scores differ most.
 SENSITIVITY_K = 8
 
@@ -284,6 +286,19 @@ class _Aligned:
             quantity, k, self.days, values[:, 0], low, high, tuple(self.days[~used].tolist()),
             **_slopes(self.days[known], np.log2(values[known]) if quantity in NUMBERS else values[known]),
         )  # fmt: skip
+
+
+def leverages(days: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Return how much the value of each day decides the height of the line there: 0 to 1, (D,) float64; 2 in sum.
+
+    Examples
+    --------
+    >>> leverages([0, 1, 2, 3, 4, 5, 20]).round(2).tolist()
+    [0.23, 0.2, 0.18, 0.16, 0.15, 0.14, 0.95]
+    """
+    away = np.asarray(days, dtype=np.float64) - np.mean(days)
+    found: np.ndarray = 1 / len(away) + away**2 / (away @ away)
+    return found
 
 
 def _percentiles(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
